@@ -1,0 +1,5 @@
+//! The API `grapnel.dev/v1alpha1`: types only.
+
+mod key;
+
+pub use key::ObjectKey;

@@ -1,0 +1,3 @@
+//! The `grapnel` command.
+
+fn main() {}
