@@ -1,5 +1,25 @@
-//! The API `grapnel.dev/v1alpha1`: types only.
+//! The API `grapnel.dev/v1alpha1`: types only. What they mean is decided in `catalog::compile`.
 
+mod condition;
+mod endpoint;
 mod key;
+mod scalar;
+mod subscription;
 
+pub use condition::{Condition, ConditionStatus, ConditionType, Reason};
+pub use endpoint::{
+    Algorithm, Deduplication, Encoding, Event, EventSource, Hmac, KeyReference, Limits, NoVerification,
+    Provider, ProviderName, RateLimit, RateLimitScope, Rejection, Response, SchemaRule, Token, UnmatchedTypes, Verification,
+    WebhookEndpoint, WebhookEndpointSpec, WebhookEndpointStatus,
+};
 pub use key::ObjectKey;
+pub use scalar::{ByteSize, GoDuration};
+pub use subscription::{
+    DeadLetter, DeliveryFailure, DeliverySuccess, EndpointReference, Format, HeaderFromSecret, HeaderValue, Jitter, OutboundRateLimit, Retry,
+    Signing, SigningScheme, StartFrom, Target, WebhookSubscription, WebhookSubscriptionSpec, WebhookSubscriptionStatus,
+};
+
+/// The API group.
+pub const GROUP: &str = "grapnel.dev";
+/// The only version.
+pub const VERSION: &str = "v1alpha1";

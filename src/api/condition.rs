@@ -1,0 +1,192 @@
+//! Conditions: what an object says about itself.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1;
+use serde::{Deserialize, Serialize};
+
+/// The conditions of both kinds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum ConditionType {
+    /// The spec compiled.
+    Accepted,
+    /// Every referenced Secret and ConfigMap key exists and parses.
+    SecretsResolved,
+    /// Requests are verified; `False` on an endpoint with `verification.none`.
+    Verified,
+    /// The last outcomes succeed. Subscriptions only.
+    Delivering,
+    /// Programmed into the data plane in this generation.
+    Ready,
+    /// Present only while a change is being worked on (kstatus).
+    Reconciling,
+    /// Present only while a person has to act (kstatus).
+    Stalled,
+}
+
+impl ConditionType {
+    /// As written in `conditions[].type`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "Accepted",
+            Self::SecretsResolved => "SecretsResolved",
+            Self::Verified => "Verified",
+            Self::Delivering => "Delivering",
+            Self::Ready => "Ready",
+            Self::Reconciling => "Reconciling",
+            Self::Stalled => "Stalled",
+        }
+    }
+}
+
+impl fmt::Display for ConditionType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Every reason that a condition can have: a fixed set, also the reason of the Kubernetes Event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Reason {
+    /// All is well with the spec.
+    Accepted,
+    /// All references resolve.
+    Resolved,
+    /// The data plane serves this generation.
+    Programmed,
+    /// Deliveries succeed, or there was none yet.
+    Succeeding,
+    /// Requests are checked.
+    Authenticated,
+    /// Requests are not checked: `verification.none`, or a provider that does not sign.
+    Unauthenticated,
+    /// A field does not make sense; the message says which and why.
+    InvalidSpec,
+    /// An older endpoint of the namespace has the path.
+    PathConflict,
+    /// A JSON Schema does not compile.
+    InvalidSchema,
+    /// A CEL expression does not compile.
+    InvalidExpression,
+    /// `endpointRef` names nothing.
+    EndpointNotFound,
+    /// The endpoint does not allow this namespace to subscribe.
+    NotAllowed,
+    /// The target's address must not be called.
+    TargetForbidden,
+    /// A Secret or ConfigMap does not exist.
+    SecretNotFound,
+    /// A Secret or ConfigMap lacks the key.
+    KeyNotFound,
+    /// A value does not parse as the key it should be.
+    InvalidSecret,
+    /// The last delivery failed.
+    TargetFailing,
+    /// Too many failures in a row; the subscription pauses and probes.
+    CircuitOpen,
+    /// The receiver answered that it is gone for good.
+    TargetGone,
+    /// Parked by `suspend`.
+    Suspended,
+    /// Being worked on.
+    Progressing,
+}
+
+impl Reason {
+    /// As written in `conditions[].reason`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "Accepted",
+            Self::Resolved => "Resolved",
+            Self::Programmed => "Programmed",
+            Self::Succeeding => "Succeeding",
+            Self::Authenticated => "Authenticated",
+            Self::Unauthenticated => "Unauthenticated",
+            Self::InvalidSpec => "InvalidSpec",
+            Self::PathConflict => "PathConflict",
+            Self::InvalidSchema => "InvalidSchema",
+            Self::InvalidExpression => "InvalidExpression",
+            Self::EndpointNotFound => "EndpointNotFound",
+            Self::NotAllowed => "NotAllowed",
+            Self::TargetForbidden => "TargetForbidden",
+            Self::SecretNotFound => "SecretNotFound",
+            Self::KeyNotFound => "KeyNotFound",
+            Self::InvalidSecret => "InvalidSecret",
+            Self::TargetFailing => "TargetFailing",
+            Self::CircuitOpen => "CircuitOpen",
+            Self::TargetGone => "TargetGone",
+            Self::Suspended => "Suspended",
+            Self::Progressing => "Progressing",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// `True`, `False` or `Unknown`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConditionStatus {
+    /// It holds.
+    True,
+    /// It does not hold.
+    False,
+    /// Not known yet.
+    Unknown,
+}
+
+impl ConditionStatus {
+    /// As written in `conditions[].status`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::True => "True",
+            Self::False => "False",
+            Self::Unknown => "Unknown",
+        }
+    }
+}
+
+/// A condition before it is given its times.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Condition {
+    /// Which.
+    pub kind: ConditionType,
+    /// Whether it holds.
+    pub status: ConditionStatus,
+    /// Why, in one word.
+    pub reason: Reason,
+    /// Why, in a sentence that says what to do.
+    pub message: String,
+}
+
+impl Condition {
+    /// A condition that holds.
+    pub fn holds(kind: ConditionType, reason: Reason, message: impl Into<String>) -> Self {
+        Self { kind, status: ConditionStatus::True, reason, message: message.into() }
+    }
+
+    /// A condition that does not hold.
+    pub fn fails(kind: ConditionType, reason: Reason, message: impl Into<String>) -> Self {
+        Self { kind, status: ConditionStatus::False, reason, message: message.into() }
+    }
+
+    /// The Kubernetes form. `previous` is what the object says now: `lastTransitionTime` moves only
+    /// when the status does.
+    pub fn stamped(&self, generation: Option<i64>, now: Timestamp, previous: &[v1::Condition]) -> v1::Condition {
+        let unchanged = previous
+            .iter()
+            .find(|condition| condition.type_ == self.kind.as_str() && condition.status == self.status.as_str());
+        v1::Condition {
+            type_: self.kind.as_str().into(),
+            status: self.status.as_str().into(),
+            reason: self.reason.as_str().into(),
+            message: self.message.clone(),
+            observed_generation: generation,
+            last_transition_time: unchanged.map_or(v1::Time(now), |condition| condition.last_transition_time.clone()),
+        }
+    }
+}

@@ -1,0 +1,446 @@
+//! `WebhookEndpoint`: what comes in.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::{CustomResource, KubeSchema, core::Rule};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{ByteSize, GoDuration};
+
+/// What an endpoint accepts and how it is verified, validated and kept.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
+#[kube(
+    group = "grapnel.dev",
+    version = "v1alpha1",
+    kind = "WebhookEndpoint",
+    plural = "webhookendpoints",
+    shortname = "whe",
+    category = "grapnel",
+    namespaced,
+    derive = "PartialEq",
+    status = "WebhookEndpointStatus",
+    doc = "A WebhookEndpoint is a receiver: a URL at which webhooks of one sender come in, how they are verified, validated, de-duplicated and how long they are kept.",
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "URL", type_ = "string", json_path = ".status.url"),
+    printcolumn(name = "Received", type_ = "integer", json_path = ".status.received"),
+    printcolumn(name = "Rejected", type_ = "integer", json_path = ".status.rejected"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", priority = 1),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    cel
+)]
+#[serde(rename_all = "camelCase")]
+pub struct WebhookEndpointSpec {
+    /// URL path below the namespace, one or more segments of letters, digits and `-._~`. The endpoint is served at
+    /// `{prefix}/{namespace}/{path}`. Defaults to metadata.name. Of two endpoints of a namespace with one path the
+    /// older keeps it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512), regex(pattern = r"^/?[A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*$"))]
+    pub path: Option<String>,
+
+    /// Refuse every request with 503 and Retry-After, so that senders try again later. Defaults to false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspend: Option<bool>,
+
+    /// How requests prove who sent them. Exactly one of provider, hmac, token and none.
+    pub verification: Verification,
+
+    /// Where the event's type and id come from. Defaults to what the provider defines, otherwise to the headers
+    /// ce-type, ce-id and webhook-id, then to the body's /type and /id. An event without a type has the type `unknown`;
+    /// one without an id is known by the SHA-256 of its body.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event: Option<Event>,
+
+    /// JSON Schemas that events must satisfy, by type. The first rule whose types match is used.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub schemas: Vec<SchemaRule>,
+
+    /// What to do with an event whose type no schema names: Accept or Reject (422 unknown_event_type). Defaults to
+    /// Accept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unmatched_types: Option<UnmatchedTypes>,
+
+    /// How repeated events are recognised. On by default, by event id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deduplication: Option<Deduplication>,
+
+    /// The rate at which requests are let in; more are answered with 429 and Retry-After. No limit by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<RateLimit>,
+
+    /// Bounds on a request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
+
+    /// CIDRs that may send; any other address is answered with 403. X-Forwarded-For counts only from the operator's
+    /// trusted proxies. Empty allows every address.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
+    pub allowed_sources: Vec<String>,
+
+    /// The answer to an accepted event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response: Option<Response>,
+
+    /// How long settled events stay for inspection and redelivery. Defaults to 168h.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention: Option<GoDuration>,
+}
+
+/// How requests prove who sent them.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("[has(self.provider), has(self.hmac), has(self.token), has(self.none)].filter(x, x).size() == 1")
+        .message("exactly one of provider, hmac, token and none must be set"),
+    validation = Rule::new("has(self.none) || (has(self.secretRefs) && self.secretRefs.size() > 0)")
+        .message("secretRefs must name at least one Secret key"),
+    validation = Rule::new("!has(self.none) || !has(self.secretRefs) || self.secretRefs.size() == 0")
+        .message("secretRefs cannot be used with none")
+)]
+pub struct Verification {
+    /// Keys of Secrets in the endpoint's namespace. Several are for rotation: a request that any of them verifies is
+    /// accepted. A changed Secret is used at once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub secret_refs: Vec<KeyReference>,
+
+    /// A preset of a known sender.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<Provider>,
+
+    /// An HMAC of your own description.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hmac: Option<Hmac>,
+
+    /// A shared secret sent as it is in a header.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<Token>,
+
+    /// No verification: anyone who can reach the URL is believed. Has to be written out as `none: {}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub none: Option<NoVerification>,
+}
+
+/// A key of a Secret or ConfigMap in the object's own namespace.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[serde(rename_all = "camelCase")]
+pub struct KeyReference {
+    /// Name of the object.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Key of its data.
+    #[schemars(length(min = 1, max = 253))]
+    pub key: String,
+}
+
+/// A preset of a known sender.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Provider {
+    /// Whose webhooks come in.
+    pub name: ProviderName,
+    /// How far the signed timestamp may be from now, for senders that sign one. Defaults to what the sender
+    /// recommends (Stripe, Slack and StandardWebhooks: 5m).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tolerance: Option<GoDuration>,
+}
+
+/// The senders whose signatures are known.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProviderName {
+    /// GitHub.
+    GitHub,
+    /// Stripe.
+    Stripe,
+    /// Slack.
+    Slack,
+    /// Any sender that follows the Standard Webhooks specification.
+    StandardWebhooks,
+}
+
+impl ProviderName {
+    /// As written in the object; also its name in `rules::signature::provider`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::GitHub => "GitHub",
+            Self::Stripe => "Stripe",
+            Self::Slack => "Slack",
+            Self::StandardWebhooks => "StandardWebhooks",
+        }
+    }
+}
+
+/// A signature made with a hash-based message authentication code (RFC 2104).
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.signedContent) || self.signedContent.contains('{body}')")
+        .message("signedContent must contain {body}"),
+    validation = Rule::new("!has(self.signedContent) || !self.signedContent.contains('{timestamp}') || has(self.timestampHeader)")
+        .message("signedContent uses {timestamp}, so timestampHeader must be set"),
+    validation = Rule::new("!has(self.signedContent) || !self.signedContent.contains('{id}') || has(self.idHeader)")
+        .message("signedContent uses {id}, so idHeader must be set"),
+    validation = Rule::new("!has(self.tolerance) || has(self.timestampHeader)")
+        .message("tolerance needs timestampHeader")
+)]
+pub struct Hmac {
+    /// Header that carries the signature.
+    #[schemars(length(min = 1, max = 128))]
+    pub header: String,
+    /// Hash function: SHA1, SHA256 or SHA512.
+    pub algorithm: Algorithm,
+    /// How the signature is written: Hex or Base64.
+    pub encoding: Encoding,
+    /// Text before the signature, such as `sha256=`. Defaults to none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub prefix: Option<String>,
+    /// What is signed, with the placeholders {body}, {timestamp} and {id}. Defaults to `{body}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub signed_content: Option<String>,
+    /// Header that carries the time of signing, in seconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
+    pub timestamp_header: Option<String>,
+    /// Header that carries the id that is signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
+    pub id_header: Option<String>,
+    /// How far the timestamp may be from now, either way. Defaults to 5m where the timestamp is signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tolerance: Option<GoDuration>,
+}
+
+/// Hash functions for an HMAC.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Algorithm {
+    /// SHA-1, for senders that offer nothing better.
+    SHA1,
+    /// SHA-256.
+    SHA256,
+    /// SHA-512.
+    SHA512,
+}
+
+/// How a signature is written.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encoding {
+    /// Hexadecimal, either case.
+    Hex,
+    /// Base64, standard alphabet.
+    Base64,
+}
+
+/// A shared secret sent as it is in a header.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Token {
+    /// Header that carries the token. Defaults to Authorization.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
+    pub header: Option<String>,
+    /// Word before the token, compared without regard to case. Defaults to Bearer in Authorization, to none in any
+    /// other header.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub scheme: Option<String>,
+}
+
+/// No verification.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Default)]
+pub struct NoVerification {}
+
+/// Where the event's type and id come from.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Default)]
+#[serde(rename_all = "camelCase")]
+pub struct Event {
+    /// Source of the event's type. A request without it is answered with 400.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<EventSource>,
+    /// Source of the event's id, by which duplicates are recognised. A request without it is answered with 400.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<EventSource>,
+}
+
+/// A place in the request. Exactly one of header, pointer and value.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Default)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("[has(self.header), has(self.pointer), has(self.value)].filter(x, x).size() == 1")
+        .message("exactly one of header, pointer and value must be set")
+)]
+pub struct EventSource {
+    /// Name of a request header.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
+    pub header: Option<String>,
+    /// JSON Pointer (RFC 6901) into the body, such as `/event/type`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512), regex(pattern = "^(/.*)?$"))]
+    pub pointer: Option<String>,
+    /// The same value for every event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
+    pub value: Option<String>,
+}
+
+/// A JSON Schema for events of some types.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.schema) != has(self.configMapRef)")
+        .message("exactly one of schema and configMapRef must be set")
+)]
+pub struct SchemaRule {
+    /// Globs of event types, such as `invoice.*`; `*` is every type.
+    #[schemars(length(min = 1, max = 64))]
+    pub types: Vec<String>,
+    /// The schema itself: draft 2020-12, or an earlier one named by `$schema`. A `$ref` to another document is never
+    /// fetched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "any_object")]
+    pub schema: Option<Value>,
+    /// Key of a ConfigMap in the endpoint's namespace that holds the schema as JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_map_ref: Option<KeyReference>,
+}
+
+fn any_object(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true })
+}
+
+/// What to do with an event whose type no schema names.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnmatchedTypes {
+    /// Let it in.
+    Accept,
+    /// Refuse it.
+    Reject,
+}
+
+/// How repeated events are recognised.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Default)]
+#[serde(rename_all = "camelCase")]
+pub struct Deduplication {
+    /// How long an id is remembered. Defaults to 24h.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<GoDuration>,
+    /// Let every request through as an event of its own. Defaults to false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disabled: Option<bool>,
+}
+
+/// A rate of requests.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct RateLimit {
+    /// How many requests.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub requests: u32,
+    /// In how long. Defaults to 1s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub per: Option<GoDuration>,
+    /// How many may come at once. Defaults to requests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub burst: Option<u32>,
+    /// What shares the rate: Endpoint (all senders together) or Source (each client address; an IPv6 /64 counts as
+    /// one). Defaults to Endpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<RateLimitScope>,
+}
+
+/// What shares a rate.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RateLimitScope {
+    /// All senders together.
+    Endpoint,
+    /// Each client address.
+    Source,
+}
+
+/// Bounds on a request.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Default)]
+#[serde(rename_all = "camelCase")]
+pub struct Limits {
+    /// Largest body; a larger one is answered with 413. Defaults to 1Mi, at most 16Mi.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body_bytes: Option<ByteSize>,
+    /// Time for the whole request, body included; a slower one is answered with 408. Defaults to 10s, at most 60s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<GoDuration>,
+}
+
+/// The answer to an accepted event.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Default)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.status) || self.status in [200, 201, 202, 204]")
+        .message("status must be 200, 201, 202 or 204"),
+    validation = Rule::new("!has(self.contentType) || has(self.body)").message("contentType needs body"),
+    validation = Rule::new("!has(self.status) || self.status != 204 || !has(self.body)").message("a 204 answer has no body")
+)]
+pub struct Response {
+    /// Status: 200, 201, 202 or 204. Defaults to 200.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 200, max = 204))]
+    pub status: Option<u16>,
+    /// Body to send instead of `{"success":true,"id":"…"}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 4096))]
+    pub body: Option<String>,
+    /// Content-Type of that body. Defaults to application/json when the body is JSON, otherwise to
+    /// text/plain; charset=utf-8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
+    pub content_type: Option<String>,
+}
+
+/// What happened at an endpoint.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Default)]
+#[serde(rename_all = "camelCase")]
+pub struct WebhookEndpointStatus {
+    /// Generation of the spec that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Accepted, SecretsResolved, Verified and Ready; Reconciling and Stalled while they hold.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = kube::core::schema::ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+    /// Path at which the endpoint is served.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// URL to give to the sender, if the operator knows its public URL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// Events accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub received: Option<u64>,
+    /// Requests refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejected: Option<u64>,
+    /// Events recognised as already accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duplicates: Option<u64>,
+    /// When the last event was accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_received_time: Option<Time>,
+    /// The last refused request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_rejection: Option<Rejection>,
+}
+
+/// A refused request.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Rejection {
+    /// When.
+    pub time: Time,
+    /// Code of the answer, such as invalid_signature.
+    pub reason: String,
+    /// The sentence of the answer.
+    pub message: String,
+}

@@ -1,0 +1,324 @@
+//! `WebhookSubscription`: what goes out.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::{CustomResource, KubeSchema, core::Rule};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{GoDuration, KeyReference};
+
+/// Which events go where, and how they are signed and retried.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
+#[kube(
+    group = "grapnel.dev",
+    version = "v1alpha1",
+    kind = "WebhookSubscription",
+    plural = "webhooksubscriptions",
+    shortname = "whs",
+    category = "grapnel",
+    namespaced,
+    derive = "PartialEq",
+    status = "WebhookSubscriptionStatus",
+    doc = "A WebhookSubscription delivers the events of one WebhookEndpoint to one receiver: which events, in which form, how they are signed, retried and given up.",
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "Delivering", type_ = "string", json_path = ".status.conditions[?(@.type==\"Delivering\")].status"),
+    printcolumn(name = "Endpoint", type_ = "string", json_path = ".spec.endpointRef.name"),
+    printcolumn(name = "Target", type_ = "string", json_path = ".spec.target.url"),
+    printcolumn(name = "Delivered", type_ = "integer", json_path = ".status.delivered"),
+    printcolumn(name = "Pending", type_ = "integer", json_path = ".status.pending"),
+    printcolumn(name = "Dead", type_ = "integer", json_path = ".status.deadLettered"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", priority = 1),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    cel
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("self.endpointRef == oldSelf.endpointRef")
+        .message("endpointRef cannot be changed; delete the subscription and create a new one")
+)]
+pub struct WebhookSubscriptionSpec {
+    /// The endpoint whose events are delivered. Cannot be changed: events not yet delivered would be lost.
+    pub endpoint_ref: EndpointReference,
+
+    /// Globs of event types to deliver, such as `invoice.*`. Empty delivers all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub event_types: Vec<String>,
+
+    /// The receiver.
+    pub target: Target,
+
+    /// Form of the delivered body: Original (the bytes as received, with their Content-Type) or Envelope (a JSON
+    /// object of id, type, timestamp and data). Defaults to Original.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<Format>,
+
+    /// Globs of incoming headers to pass on. Credentials and signatures are passed on never, unless named exactly;
+    /// those that verified the request are not stored and so cannot be passed on at all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub forward_headers: Vec<String>,
+
+    /// How deliveries are signed. Not signed by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signing: Option<Signing>,
+
+    /// When a failed delivery is tried again, and when it is given up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<Retry>,
+
+    /// How many deliveries may be under way at once. Defaults to 16.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 256))]
+    pub max_in_flight: Option<u32>,
+
+    /// The rate at which deliveries are sent. No limit by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<OutboundRateLimit>,
+
+    /// What happens to events that were given up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dead_letter: Option<DeadLetter>,
+
+    /// Where a new subscription begins: Now (events from here on) or Earliest (everything still kept). Defaults to Now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_from: Option<StartFrom>,
+
+    /// Park the subscription: nothing is sent, nothing is lost. Defaults to false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspend: Option<bool>,
+}
+
+/// A WebhookEndpoint of the same namespace.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct EndpointReference {
+    /// Its name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+/// The receiver.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Target {
+    /// URL to which deliveries are posted: http or https, without credentials. Addresses that the operator's egress
+    /// rules forbid are refused.
+    #[schemars(length(min = 1, max = 2048), regex(pattern = "^https?://"))]
+    pub url: String,
+    /// Headers to send with every delivery.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub headers: Vec<HeaderValue>,
+    /// Headers whose values come from Secrets in the subscription's namespace.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub headers_from: Vec<HeaderFromSecret>,
+    /// Time for the whole exchange: connecting, TLS, headers and body. Defaults to 10s, at most 60s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<GoDuration>,
+}
+
+/// A header with its value.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct HeaderValue {
+    /// Name of the header.
+    #[schemars(length(min = 1, max = 128))]
+    pub name: String,
+    /// Its value.
+    #[schemars(length(max = 4096))]
+    pub value: String,
+}
+
+/// A header whose value comes from a Secret.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct HeaderFromSecret {
+    /// Name of the header.
+    #[schemars(length(min = 1, max = 128))]
+    pub name: String,
+    /// Key of a Secret in the subscription's namespace.
+    pub secret_key_ref: KeyReference,
+}
+
+/// Form of the delivered body.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// The bytes as received.
+    Original,
+    /// A JSON object of id, type, timestamp and data.
+    Envelope,
+}
+
+/// How deliveries are signed.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.header) || self.scheme == 'HmacSha256Hex'").message("header needs the scheme HmacSha256Hex")
+)]
+pub struct Signing {
+    /// StandardWebhooks (`webhook-signature: v1,…`, HMAC-SHA256), Ed25519 (`webhook-signature: v1a,…`) or HmacSha256Hex
+    /// (the hexadecimal HMAC-SHA256 of the body in one header).
+    pub scheme: SigningScheme,
+    /// Header for HmacSha256Hex. Defaults to X-Webhook-Signature.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
+    pub header: Option<String>,
+    /// Keys of Secrets in the subscription's namespace. Several are for rotation: StandardWebhooks and Ed25519 sign with
+    /// all of them, HmacSha256Hex, whose header holds one signature, with the first.
+    #[schemars(length(min = 1, max = 16))]
+    pub secret_refs: Vec<KeyReference>,
+}
+
+/// Signature schemes for deliveries.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SigningScheme {
+    /// Standard Webhooks, symmetric.
+    StandardWebhooks,
+    /// Hexadecimal HMAC-SHA256 of the body.
+    HmacSha256Hex,
+    /// Standard Webhooks, asymmetric.
+    Ed25519,
+}
+
+/// When a failed delivery is tried again.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Default)]
+#[serde(rename_all = "camelCase")]
+pub struct Retry {
+    /// Attempts in all, the first included. Defaults to 16, about one day with the other defaults.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100))]
+    pub max_attempts: Option<u32>,
+    /// Delay after the first failure. Defaults to 5s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initial_delay: Option<GoDuration>,
+    /// Factor from one delay to the next, from 1 to 10. Defaults to 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1.0, max = 10.0))]
+    pub multiplier: Option<f64>,
+    /// Longest delay; also the longest Retry-After that is honoured. Defaults to 6h.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_delay: Option<GoDuration>,
+    /// How delays are spread: Full (between nothing and the delay), Equal (between half and the whole) or None.
+    /// Defaults to Equal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jitter: Option<Jitter>,
+    /// Statuses after which no further attempt is made. Defaults to 410.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32), inner(range(min = 300, max = 599)), extend("x-kubernetes-list-type" = "set"))]
+    pub stop_on: Option<Vec<u16>>,
+}
+
+/// How delays are spread.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Jitter {
+    /// Anywhere between nothing and the delay.
+    Full,
+    /// Anywhere between half the delay and the whole.
+    Equal,
+    /// Not at all.
+    None,
+}
+
+/// A rate of deliveries.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct OutboundRateLimit {
+    /// How many deliveries.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub requests: u32,
+    /// In how long. Defaults to 1s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub per: Option<GoDuration>,
+    /// How many may be sent at once. Defaults to requests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub burst: Option<u32>,
+}
+
+/// What happens to events that were given up.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Default)]
+#[serde(rename_all = "camelCase")]
+pub struct DeadLetter {
+    /// How long they are kept. Defaults to 720h.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention: Option<GoDuration>,
+}
+
+/// Where a new subscription begins.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StartFrom {
+    /// With the next event.
+    Now,
+    /// With the oldest event still kept.
+    Earliest,
+}
+
+/// What happened to a subscription's deliveries.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Default)]
+#[serde(rename_all = "camelCase")]
+pub struct WebhookSubscriptionStatus {
+    /// Generation of the spec that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Accepted, SecretsResolved, Delivering and Ready; Reconciling and Stalled while they hold.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = kube::core::schema::ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+    /// Events not yet attempted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending: Option<u64>,
+    /// Deliveries under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_flight: Option<u64>,
+    /// Events waiting for another attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retrying: Option<u64>,
+    /// Events given up and kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dead_lettered: Option<u64>,
+    /// Events delivered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivered: Option<u64>,
+    /// The last successful delivery.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_delivery: Option<DeliverySuccess>,
+    /// The last failed attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<DeliveryFailure>,
+}
+
+/// A successful delivery.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct DeliverySuccess {
+    /// When.
+    pub time: Time,
+    /// Which event.
+    pub event_id: String,
+    /// Status of the answer.
+    pub status_code: u16,
+    /// Time of the exchange in milliseconds.
+    pub duration_ms: u64,
+}
+
+/// A failed attempt.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct DeliveryFailure {
+    /// When.
+    pub time: Time,
+    /// Which event.
+    pub event_id: String,
+    /// What kind of failure, in one word.
+    pub reason: String,
+    /// Status of the answer, if there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status_code: Option<u16>,
+    /// What a person needs to know.
+    pub message: String,
+    /// When it will be tried again, if it will.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_attempt_time: Option<Time>,
+}

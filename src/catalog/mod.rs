@@ -1,0 +1,17 @@
+//! The catalog: objects and what they refer to, compiled into what the data plane runs on.
+//!
+//! `compile` turns one object into a runtime [`Endpoint`] or [`Subscription`] or into problems that
+//! say what to do; `index` keeps the objects and publishes immutable [`Snapshot`]s down to the data
+//! plane; `observed` carries facts of the data plane back up. Both modes share all of it, so
+//! `grapnel check`, the file source and the reconciler report the same problems in the same words.
+
+pub mod admission;
+pub mod compile;
+pub mod index;
+pub mod observed;
+pub mod snapshot;
+
+pub use compile::{Options, Problem};
+pub use index::{Index, Verdict};
+pub use observed::{EndpointFacts, SubscriptionFacts};
+pub use snapshot::{Deduplicate, Endpoint, Reply, Route, Snapshot, Subscription, Target};

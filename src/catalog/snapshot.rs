@@ -1,0 +1,242 @@
+//! What the data plane runs on: immutable, cheap to look up, replaced as a whole.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+    num::NonZeroUsize,
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode};
+use ipnet::IpNet;
+use url::Url;
+
+use super::observed::{EndpointFacts, SubscriptionFacts};
+use crate::{
+    api::{Format, ObjectKey, StartFrom},
+    rules::{
+        glob::GlobSet,
+        headers::HeaderGlobs,
+        identity::Sources,
+        ratelimit::RateLimit,
+        retry::RetryPolicy,
+        schema::SchemaSet,
+        signature::{Handshake, Signer, Verifier},
+    },
+    telemetry::metrics::{EndpointMetrics, SubscriptionMetrics},
+};
+
+/// Everything that is served and delivered at one moment.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// By `namespace/path`, without the operator's prefix and without slashes at the ends.
+    routes: HashMap<Box<str>, Route>,
+    endpoints: HashMap<ObjectKey, Arc<Endpoint>>,
+    subscriptions: HashMap<ObjectKey, Arc<Subscription>>,
+    /// Every subscription object that exists, whether it compiles or not.
+    known: HashSet<ObjectKey>,
+    /// True once every source has been read completely at least once.
+    synced: bool,
+}
+
+/// What is at a path.
+#[derive(Debug, Clone)]
+pub enum Route {
+    /// An endpoint that is served.
+    Ready(Arc<Endpoint>),
+    /// An endpoint that exists but cannot be served yet: its spec does not compile or its Secrets are missing.
+    NotReady,
+}
+
+impl Snapshot {
+    /// A snapshot of compiled objects. Of two endpoints with one path the caller has let one through.
+    pub fn new(
+        endpoints: impl IntoIterator<Item = Arc<Endpoint>>,
+        subscriptions: impl IntoIterator<Item = Arc<Subscription>>,
+    ) -> Self {
+        let endpoints: HashMap<_, _> =
+            endpoints.into_iter().map(|endpoint| (endpoint.key.clone(), endpoint)).collect();
+        let routes = endpoints
+            .values()
+            .map(|endpoint| (route_key(&endpoint.key.namespace, &endpoint.path), Route::Ready(Arc::clone(endpoint))))
+            .collect();
+        let subscriptions: HashMap<_, _> =
+            subscriptions.into_iter().map(|subscription| (subscription.key.clone(), subscription)).collect();
+        let known = subscriptions.keys().cloned().collect();
+        Self { routes, endpoints, subscriptions, known, synced: true }
+    }
+
+    /// Adds paths whose endpoints exist but cannot be served; a served path stays as it is.
+    pub fn with_unready<'a>(mut self, paths: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        for (namespace, path) in paths {
+            self.routes.entry(route_key(namespace, path)).or_insert(Route::NotReady);
+        }
+        self
+    }
+
+    /// Adds subscription objects that exist but do not compile: their consumers stay.
+    pub fn with_known(mut self, subscriptions: impl IntoIterator<Item = ObjectKey>) -> Self {
+        self.known.extend(subscriptions);
+        self
+    }
+
+    /// Says that some source has not been read completely yet, so that what is absent may still come.
+    pub fn incomplete(mut self) -> Self {
+        self.synced = false;
+        self
+    }
+
+    /// Whether every source has been read completely at least once.
+    pub fn synced(&self) -> bool {
+        self.synced
+    }
+
+    /// What is at `namespace/path`.
+    pub fn route(&self, path: &str) -> Option<&Route> {
+        self.routes.get(path)
+    }
+
+    /// A served endpoint by its name.
+    pub fn endpoint(&self, key: &ObjectKey) -> Option<&Arc<Endpoint>> {
+        self.endpoints.get(key)
+    }
+
+    /// A subscription by its name.
+    pub fn subscription(&self, key: &ObjectKey) -> Option<&Arc<Subscription>> {
+        self.subscriptions.get(key)
+    }
+
+    /// Every served endpoint.
+    pub fn endpoints(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
+        self.endpoints.values()
+    }
+
+    /// Every subscription that compiles.
+    pub fn subscriptions(&self) -> impl Iterator<Item = &Arc<Subscription>> {
+        self.subscriptions.values()
+    }
+
+    /// Whether a subscription object of that name exists, compiled or not.
+    pub fn knows(&self, key: &ObjectKey) -> bool {
+        self.known.contains(key)
+    }
+}
+
+fn route_key(namespace: &str, path: &str) -> Box<str> {
+    format!("{namespace}/{path}").into_boxed_str()
+}
+
+/// A compiled `WebhookEndpoint`.
+pub struct Endpoint {
+    /// Its name.
+    pub key: ObjectKey,
+    /// URL path below the namespace, without slashes at the ends.
+    pub path: Box<str>,
+    /// Refuse with 503.
+    pub suspended: bool,
+    /// Checks signatures.
+    pub verifier: Verifier,
+    /// The provider's handshake.
+    pub handshake: Handshake,
+    /// Where the event's type comes from.
+    pub kind_sources: Sources,
+    /// Where the event's id comes from.
+    pub id_sources: Sources,
+    /// Schemas by type.
+    pub schemas: SchemaSet,
+    /// How repeated ids are recognised; `None` when it is turned off.
+    pub deduplication: Option<Deduplicate>,
+    /// Rate of requests; its state outlives recompilation as long as the limit itself is the same.
+    pub rate_limit: Option<Arc<RateLimit>>,
+    /// Largest body in bytes.
+    pub body_bytes: usize,
+    /// Time for the whole request.
+    pub timeout: Duration,
+    /// Who may send; empty allows all.
+    pub allowed_sources: Box<[IpNet]>,
+    /// Answer to an accepted event.
+    pub reply: Reply,
+    /// How long settled events stay.
+    pub retention: Duration,
+    /// Facts for the object's status.
+    pub facts: Arc<EndpointFacts>,
+    /// The endpoint's series.
+    pub metrics: Arc<EndpointMetrics>,
+}
+
+/// De-duplication by event id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deduplicate {
+    /// How long an id is remembered.
+    pub window: Duration,
+}
+
+/// Answer to an accepted event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// 200, 201, 202 or 204.
+    pub status: StatusCode,
+    /// Body and its content type; `None` sends the JSON answer.
+    pub body: Option<(Bytes, HeaderValue)>,
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Endpoint").field("key", &self.key).field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+/// A compiled `WebhookSubscription`.
+pub struct Subscription {
+    /// Its name.
+    pub key: ObjectKey,
+    /// The endpoint it reads.
+    pub endpoint: ObjectKey,
+    /// Types to deliver; empty delivers all.
+    pub event_types: GlobSet,
+    /// The receiver.
+    pub target: Target,
+    /// Form of the body.
+    pub format: Format,
+    /// Incoming headers to pass on.
+    pub forward_headers: HeaderGlobs,
+    /// Signs deliveries.
+    pub signer: Option<Signer>,
+    /// When to try again.
+    pub retry: RetryPolicy,
+    /// Deliveries under way at once.
+    pub max_in_flight: NonZeroUsize,
+    /// Rate of deliveries.
+    pub rate_limit: Option<Arc<RateLimit>>,
+    /// How long dead letters stay.
+    pub dead_letter_retention: Duration,
+    /// Where a new consumer begins.
+    pub start_from: StartFrom,
+    /// Parked: nothing is sent.
+    pub suspended: bool,
+    /// Facts for the object's status.
+    pub facts: Arc<SubscriptionFacts>,
+    /// The subscription's series.
+    pub metrics: Arc<SubscriptionMetrics>,
+}
+
+/// A receiver.
+pub struct Target {
+    /// Where to post.
+    pub url: Url,
+    /// Headers of the object and of Secrets, ready to send; those of Secrets are marked sensitive.
+    pub headers: HeaderMap,
+    /// Time for the whole exchange.
+    pub timeout: Duration,
+}
+
+impl fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscription")
+            .field("key", &self.key)
+            .field("endpoint", &self.endpoint)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,263 @@
+//! Prometheus metrics.
+//!
+//! Series belong to objects: [`EndpointMetrics`] and [`SubscriptionMetrics`] hold the handles of one
+//! object, so that the hot path neither builds label sets nor hashes them, and take their series
+//! away when they are dropped.
+
+mod endpoint;
+mod subscription;
+
+use std::{
+    collections::HashMap,
+    hash::Hash,
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
+    registry::{Registry, Unit},
+};
+
+pub use endpoint::EndpointMetrics;
+pub use subscription::{Counts, SubscriptionMetrics};
+
+/// Every metric of the process.
+#[derive(Clone)]
+pub struct Metrics {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    registry: Registry,
+    endpoint: endpoint::Families,
+    subscription: subscription::Families,
+    append_seconds: Histogram,
+    journal_bytes: Gauge,
+    reconciles: Family<ReconcileLabels, Counter>,
+    reconcile_seconds: Histogram,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReconcileLabels {
+    kind: &'static str,
+    outcome: &'static str,
+}
+
+/// Times from half a millisecond to ten seconds.
+pub(super) fn seconds() -> Histogram {
+    Histogram::new([0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0])
+}
+
+/// Times from ten milliseconds to a day.
+pub(super) fn long_seconds() -> Histogram {
+    Histogram::new([0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0, 7200.0, 21_600.0, 86_400.0])
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// A registry with every metric in it.
+    pub fn new() -> Self {
+        let mut registry = Registry::default();
+        let endpoint = endpoint::Families::register(&mut registry);
+        let subscription = subscription::Families::register(&mut registry);
+        let append_seconds = seconds();
+        let journal_bytes = Gauge::default();
+        let reconciles = Family::default();
+        let reconcile_seconds = seconds();
+        registry.register_with_unit(
+            "grapnel_journal_append",
+            "Time from an append to its durable answer",
+            Unit::Seconds,
+            append_seconds.clone(),
+        );
+        registry.register_with_unit("grapnel_journal", "Size of the journal on disk", Unit::Bytes, journal_bytes.clone());
+        registry.register(
+            "grapnel_reconcile",
+            "Objects compiled, by kind and outcome (programmed or refused)",
+            reconciles.clone(),
+        );
+        registry.register_with_unit(
+            "grapnel_reconcile",
+            "Time to compile an object",
+            Unit::Seconds,
+            reconcile_seconds.clone(),
+        );
+        registry.register(
+            "grapnel_build",
+            "The running build",
+            Info::new([("version", env!("CARGO_PKG_VERSION"))]),
+        );
+        let shared = Shared {
+            registry,
+            endpoint,
+            subscription,
+            append_seconds,
+            journal_bytes,
+            reconciles,
+            reconcile_seconds,
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// The series of one endpoint: those that exist already, otherwise new ones.
+    pub fn endpoint(&self, namespace: &Arc<str>, name: &Arc<str>) -> Arc<EndpointMetrics> {
+        EndpointMetrics::obtain(&self.shared.endpoint, namespace, name)
+    }
+
+    /// The series of one subscription: those that exist already, otherwise new ones.
+    pub fn subscription(&self, namespace: &Arc<str>, name: &Arc<str>) -> Arc<SubscriptionMetrics> {
+        SubscriptionMetrics::obtain(&self.shared.subscription, namespace, name)
+    }
+
+    /// An append was answered.
+    pub fn appended(&self, time: Duration) {
+        self.shared.append_seconds.observe(time.as_secs_f64());
+    }
+
+    /// Size of the journal.
+    pub fn journal_bytes(&self, bytes: u64) {
+        self.shared.journal_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    /// An object was compiled.
+    pub fn reconciled(&self, kind: &'static str, outcome: &'static str, time: Duration) {
+        self.shared.reconciles.get_or_create(&ReconcileLabels { kind, outcome }).inc();
+        self.shared.reconcile_seconds.observe(time.as_secs_f64());
+    }
+
+    /// Everything, as OpenMetrics text.
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _ = text::encode(&mut text, &self.shared.registry);
+        text
+    }
+}
+
+/// Namespace and name.
+type Owner = (Arc<str>, Arc<str>);
+
+/// Who owns which series, so that an object that is deleted and created again while a request still holds the old
+/// handles neither loses its new series nor leaves the old ones behind.
+struct Owners<M>(Arc<Mutex<HashMap<Owner, Weak<M>>>>);
+
+impl<M> Clone for Owners<M> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<M> Default for Owners<M> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl<M> Owners<M> {
+    /// The owner's living handles, or new ones in their place.
+    fn obtain(&self, owner: Owner, make: impl FnOnce() -> M) -> Arc<M> {
+        let mut owners = self.0.lock();
+        if let Some(metrics) = owners.get(&owner).and_then(Weak::upgrade) {
+            return metrics;
+        }
+        let metrics = Arc::new(make());
+        owners.insert(owner, Arc::downgrade(&metrics));
+        metrics
+    }
+
+    /// Called from `Drop`: takes the series away unless somebody else owns them by now.
+    fn retire(&self, owner: &Owner, dropped: *const M, remove: impl FnOnce()) {
+        let mut owners = self.0.lock();
+        if owners.get(owner).is_some_and(|current| std::ptr::eq(current.as_ptr(), dropped)) {
+            owners.remove(owner);
+            remove();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> Arc<str> {
+        Arc::from(text)
+    }
+
+    #[test]
+    fn names_are_those_that_dashboards_know() {
+        let metrics = Metrics::new();
+        let endpoint = metrics.endpoint(&name("shop"), &name("stripe"));
+        endpoint.accepted("invoice.paid", Duration::from_millis(3));
+        endpoint.duplicate("invoice.paid", Duration::from_millis(1));
+        endpoint.failed(None, "invalid_signature");
+        let subscription = metrics.subscription(&name("shop"), &name("billing"));
+        subscription.attempted("delivered", Duration::from_millis(8));
+        subscription.delivered(Duration::from_millis(9));
+        subscription.counts(Counts { pending: 3, retrying: 2, dead: 1 });
+        metrics.appended(Duration::from_millis(1));
+        metrics.journal_bytes(7);
+        metrics.reconciled("WebhookEndpoint", "programmed", Duration::from_millis(1));
+        let text = metrics.encode();
+        for line in [
+            r#"webhook_received_total{namespace="shop",endpoint="stripe",type="invoice.paid"} 2"#,
+            r#"webhook_processed_total{namespace="shop",endpoint="stripe",type="invoice.paid"} 1"#,
+            r#"webhook_failed_total{namespace="shop",endpoint="stripe",type="unknown",error="invalid_signature"} 1"#,
+            r#"webhook_duplicates_total{namespace="shop",endpoint="stripe"} 1"#,
+            r#"webhook_processing_time_seconds_count{namespace="shop",endpoint="stripe",type="invoice.paid"} 2"#,
+            r#"webhook_delivery_attempts_total{namespace="shop",subscription="billing",outcome="delivered"} 1"#,
+            r#"webhook_delivery_duration_seconds_count{namespace="shop",subscription="billing"} 1"#,
+            r#"webhook_delivery_lag_seconds_count{namespace="shop",subscription="billing"} 1"#,
+            r#"webhook_deliveries_pending{namespace="shop",subscription="billing"} 3"#,
+            r#"webhook_deliveries_retrying{namespace="shop",subscription="billing"} 2"#,
+            r#"webhook_dead_letters{namespace="shop",subscription="billing"} 1"#,
+            "grapnel_journal_append_seconds_count 1",
+            "grapnel_journal_bytes 7",
+            r#"grapnel_reconcile_total{kind="WebhookEndpoint",outcome="programmed"} 1"#,
+            "grapnel_reconcile_seconds_count 1",
+            "grapnel_build_info{version=",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn types_beyond_the_bound_are_other() {
+        let metrics = Metrics::new();
+        let endpoint = metrics.endpoint(&name("n"), &name("e"));
+        for number in 0..200 {
+            endpoint.accepted(&format!("type.{number}"), Duration::ZERO);
+        }
+        endpoint.accepted(&"long".repeat(20), Duration::ZERO);
+        endpoint.failed(Some("never.accepted"), "schema_violation");
+        let text = metrics.encode();
+        let series = text.lines().filter(|line| line.starts_with("webhook_received_total{")).count();
+        assert_eq!(series, crate::rules::limits::TYPE_LABELS + 1, "the bound and `other`");
+        assert!(text.contains(r#"webhook_failed_total{namespace="n",endpoint="e",type="other",error="schema_violation"} 1"#));
+        assert!(!text.contains("never.accepted"));
+    }
+
+    #[test]
+    fn series_go_with_their_object_but_not_with_its_predecessor() {
+        let metrics = Metrics::new();
+        let old = metrics.endpoint(&name("n"), &name("e"));
+        old.accepted("t", Duration::ZERO);
+        assert!(Arc::ptr_eq(&old, &metrics.endpoint(&name("n"), &name("e"))), "one object has one set of handles");
+        drop(old);
+        assert!(!metrics.encode().contains(r#"endpoint="e""#));
+        metrics.endpoint(&name("n"), &name("e")).failed(None, "timeout");
+        let subscription = metrics.subscription(&name("n"), &name("s"));
+        subscription.attempted("timeout", Duration::ZERO);
+        assert!(metrics.encode().contains(r#"subscription="s""#));
+        drop(subscription);
+        let text = metrics.encode();
+        assert!(!text.contains(r#"subscription="s""#) && !text.contains(r#"endpoint="e""#), "{text}");
+    }
+}

@@ -1,0 +1,198 @@
+//! Series of an endpoint.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use parking_lot::RwLock;
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, histogram::Histogram},
+    registry::{Registry, Unit},
+};
+
+use super::{Owners, seconds};
+use crate::rules::limits::{TYPE_LABEL_CHARS, TYPE_LABELS};
+
+/// The label of types beyond the bound.
+const OTHER: &str = "other";
+/// The label of requests refused before their type was known.
+const UNKNOWN: &str = "unknown";
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EndpointLabels {
+    namespace: Arc<str>,
+    endpoint: Arc<str>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TypeLabels {
+    namespace: Arc<str>,
+    endpoint: Arc<str>,
+    r#type: Arc<str>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FailureLabels {
+    namespace: Arc<str>,
+    endpoint: Arc<str>,
+    r#type: Arc<str>,
+    error: &'static str,
+}
+
+/// The families that endpoints share.
+#[derive(Clone)]
+pub(super) struct Families {
+    received: Family<TypeLabels, Counter>,
+    processed: Family<TypeLabels, Counter>,
+    failed: Family<FailureLabels, Counter>,
+    duplicates: Family<EndpointLabels, Counter>,
+    processing: Family<TypeLabels, Histogram, fn() -> Histogram>,
+    owners: Owners<EndpointMetrics>,
+}
+
+impl Families {
+    pub(super) fn register(registry: &mut Registry) -> Self {
+        let families = Self {
+            received: Family::default(),
+            processed: Family::default(),
+            failed: Family::default(),
+            duplicates: Family::default(),
+            processing: Family::new_with_constructor(seconds),
+            owners: Owners::default(),
+        };
+        registry.register("webhook_received", "Verified events that came in", families.received.clone());
+        registry.register("webhook_processed", "Events made durable and answered 2xx", families.processed.clone());
+        registry.register("webhook_failed", "Requests refused, by code", families.failed.clone());
+        registry.register(
+            "webhook_duplicates",
+            "Events recognised as already accepted",
+            families.duplicates.clone(),
+        );
+        registry.register_with_unit(
+            "webhook_processing_time",
+            "Time from receipt to the durable answer",
+            Unit::Seconds,
+            families.processing.clone(),
+        );
+        families
+    }
+}
+
+/// Handles of one type of one endpoint.
+struct OfType {
+    received: Counter,
+    processed: Counter,
+    processing: Histogram,
+}
+
+/// The series of one endpoint; they go when this is dropped.
+pub struct EndpointMetrics {
+    families: Families,
+    namespace: Arc<str>,
+    endpoint: Arc<str>,
+    types: RwLock<HashMap<Arc<str>, Arc<OfType>>>,
+    failures: RwLock<HashMap<(Arc<str>, &'static str), Counter>>,
+    duplicates: Counter,
+}
+
+impl EndpointMetrics {
+    pub(super) fn obtain(families: &Families, namespace: &Arc<str>, endpoint: &Arc<str>) -> Arc<Self> {
+        let owner = (Arc::clone(namespace), Arc::clone(endpoint));
+        families.owners.obtain(owner.clone(), || Self::new(families.clone(), owner.0, owner.1))
+    }
+
+    fn new(families: Families, namespace: Arc<str>, endpoint: Arc<str>) -> Self {
+        let labels = EndpointLabels { namespace: Arc::clone(&namespace), endpoint: Arc::clone(&endpoint) };
+        let duplicates = families.duplicates.get_or_create_owned(&labels);
+        Self { families, namespace, endpoint, types: RwLock::default(), failures: RwLock::default(), duplicates }
+    }
+
+    /// An event was stored: it came in, was processed, and took `time` from receipt to its durable answer.
+    pub fn accepted(&self, kind: &str, time: Duration) {
+        let of_type = self.of_type(kind);
+        of_type.received.inc();
+        of_type.processed.inc();
+        of_type.processing.observe(time.as_secs_f64());
+    }
+
+    /// An event had been accepted before.
+    pub fn duplicate(&self, kind: &str, time: Duration) {
+        let of_type = self.of_type(kind);
+        of_type.received.inc();
+        of_type.processing.observe(time.as_secs_f64());
+        self.duplicates.inc();
+    }
+
+    /// A request was refused. `kind` is its type, if that was known; it never adds a label value.
+    pub fn failed(&self, kind: Option<&str>, error: &'static str) {
+        let kind = match kind {
+            None => Arc::from(UNKNOWN),
+            Some(kind) => self.types.read().get_key_value(kind).map_or_else(|| Arc::from(OTHER), |(kind, _)| Arc::clone(kind)),
+        };
+        let key = (kind, error);
+        if let Some(counter) = self.failures.read().get(&key) {
+            counter.inc();
+            return;
+        }
+        let labels = self.failure_labels(&key);
+        let counter = self.families.failed.get_or_create_owned(&labels);
+        counter.inc();
+        self.failures.write().insert(key, counter);
+    }
+
+    /// The handles of a type. A type that is too long, or one too many, is counted as `other`.
+    fn of_type(&self, kind: &str) -> Arc<OfType> {
+        if let Some(of_type) = self.types.read().get(kind) {
+            return Arc::clone(of_type);
+        }
+        let mut types = self.types.write();
+        let kind = if kind.chars().nth(TYPE_LABEL_CHARS).is_some() || types.len() >= TYPE_LABELS { OTHER } else { kind };
+        if let Some(of_type) = types.get(kind) {
+            return Arc::clone(of_type);
+        }
+        let kind: Arc<str> = Arc::from(kind);
+        let labels = self.type_labels(&kind);
+        let of_type = Arc::new(OfType {
+            received: self.families.received.get_or_create_owned(&labels),
+            processed: self.families.processed.get_or_create_owned(&labels),
+            processing: self.families.processing.get_or_create_owned(&labels),
+        });
+        types.insert(kind, Arc::clone(&of_type));
+        of_type
+    }
+
+    fn type_labels(&self, kind: &Arc<str>) -> TypeLabels {
+        TypeLabels {
+            namespace: Arc::clone(&self.namespace),
+            endpoint: Arc::clone(&self.endpoint),
+            r#type: Arc::clone(kind),
+        }
+    }
+
+    fn failure_labels(&self, (kind, error): &(Arc<str>, &'static str)) -> FailureLabels {
+        FailureLabels {
+            namespace: Arc::clone(&self.namespace),
+            endpoint: Arc::clone(&self.endpoint),
+            r#type: Arc::clone(kind),
+            error,
+        }
+    }
+}
+
+impl Drop for EndpointMetrics {
+    fn drop(&mut self) {
+        let owner = (Arc::clone(&self.namespace), Arc::clone(&self.endpoint));
+        self.families.owners.retire(&owner, self, || {
+            for kind in self.types.read().keys() {
+                let labels = self.type_labels(kind);
+                self.families.received.remove(&labels);
+                self.families.processed.remove(&labels);
+                self.families.processing.remove(&labels);
+            }
+            for key in self.failures.read().keys() {
+                self.families.failed.remove(&self.failure_labels(key));
+            }
+            let labels = EndpointLabels { namespace: Arc::clone(&self.namespace), endpoint: Arc::clone(&self.endpoint) };
+            self.families.duplicates.remove(&labels);
+        });
+    }
+}

@@ -1,0 +1,160 @@
+//! Series of a subscription.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use parking_lot::RwLock;
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::{Registry, Unit},
+};
+
+use super::{Owners, long_seconds, seconds};
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Labels {
+    namespace: Arc<str>,
+    subscription: Arc<str>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabels {
+    namespace: Arc<str>,
+    subscription: Arc<str>,
+    outcome: &'static str,
+}
+
+/// The families that subscriptions share.
+#[derive(Clone)]
+pub(super) struct Families {
+    attempts: Family<OutcomeLabels, Counter>,
+    duration: Family<Labels, Histogram, fn() -> Histogram>,
+    lag: Family<Labels, Histogram, fn() -> Histogram>,
+    pending: Family<Labels, Gauge>,
+    retrying: Family<Labels, Gauge>,
+    dead: Family<Labels, Gauge>,
+    owners: Owners<SubscriptionMetrics>,
+}
+
+impl Families {
+    pub(super) fn register(registry: &mut Registry) -> Self {
+        let families = Self {
+            attempts: Family::default(),
+            duration: Family::new_with_constructor(seconds),
+            lag: Family::new_with_constructor(long_seconds),
+            pending: Family::default(),
+            retrying: Family::default(),
+            dead: Family::default(),
+            owners: Owners::default(),
+        };
+        registry.register("webhook_delivery_attempts", "Delivery attempts, by outcome", families.attempts.clone());
+        registry.register_with_unit(
+            "webhook_delivery_duration",
+            "Time of a delivery attempt",
+            Unit::Seconds,
+            families.duration.clone(),
+        );
+        registry.register_with_unit(
+            "webhook_delivery_lag",
+            "Time from the event's receipt to the receiver's 2xx",
+            Unit::Seconds,
+            families.lag.clone(),
+        );
+        registry.register("webhook_deliveries_pending", "Events not yet delivered or given up", families.pending.clone());
+        registry.register("webhook_deliveries_retrying", "Events waiting for another attempt", families.retrying.clone());
+        registry.register("webhook_dead_letters", "Events given up and kept", families.dead.clone());
+        families
+    }
+}
+
+/// Counts of a subscription at one moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Events not yet delivered or given up.
+    pub pending: u64,
+    /// Events waiting for another attempt.
+    pub retrying: u64,
+    /// Events given up and kept.
+    pub dead: u64,
+}
+
+/// The series of one subscription; they go when this is dropped.
+pub struct SubscriptionMetrics {
+    families: Families,
+    labels: Labels,
+    attempts: RwLock<HashMap<&'static str, Counter>>,
+    duration: Histogram,
+    lag: Histogram,
+    pending: Gauge,
+    retrying: Gauge,
+    dead: Gauge,
+}
+
+impl SubscriptionMetrics {
+    pub(super) fn obtain(families: &Families, namespace: &Arc<str>, subscription: &Arc<str>) -> Arc<Self> {
+        let owner = (Arc::clone(namespace), Arc::clone(subscription));
+        families.owners.obtain(owner.clone(), || Self::new(families.clone(), owner.0, owner.1))
+    }
+
+    fn new(families: Families, namespace: Arc<str>, subscription: Arc<str>) -> Self {
+        let labels = Labels { namespace, subscription };
+        Self {
+            duration: families.duration.get_or_create_owned(&labels),
+            lag: families.lag.get_or_create_owned(&labels),
+            pending: families.pending.get_or_create_owned(&labels),
+            retrying: families.retrying.get_or_create_owned(&labels),
+            dead: families.dead.get_or_create_owned(&labels),
+            attempts: RwLock::default(),
+            families,
+            labels,
+        }
+    }
+
+    /// An attempt ended. `outcome` is `delivered` or one of the fixed reasons of failure.
+    pub fn attempted(&self, outcome: &'static str, time: Duration) {
+        self.duration.observe(time.as_secs_f64());
+        if let Some(counter) = self.attempts.read().get(outcome) {
+            counter.inc();
+            return;
+        }
+        let counter = self.families.attempts.get_or_create_owned(&self.outcome_labels(outcome));
+        counter.inc();
+        self.attempts.write().insert(outcome, counter);
+    }
+
+    /// An event was delivered so long after its receipt.
+    pub fn delivered(&self, lag: Duration) {
+        self.lag.observe(lag.as_secs_f64());
+    }
+
+    /// How many events wait and where.
+    pub fn counts(&self, counts: Counts) {
+        self.pending.set(i64::try_from(counts.pending).unwrap_or(i64::MAX));
+        self.retrying.set(i64::try_from(counts.retrying).unwrap_or(i64::MAX));
+        self.dead.set(i64::try_from(counts.dead).unwrap_or(i64::MAX));
+    }
+
+    fn outcome_labels(&self, outcome: &'static str) -> OutcomeLabels {
+        OutcomeLabels {
+            namespace: Arc::clone(&self.labels.namespace),
+            subscription: Arc::clone(&self.labels.subscription),
+            outcome,
+        }
+    }
+}
+
+impl Drop for SubscriptionMetrics {
+    fn drop(&mut self) {
+        let owner = (Arc::clone(&self.labels.namespace), Arc::clone(&self.labels.subscription));
+        self.families.owners.retire(&owner, self, || {
+            for outcome in self.attempts.read().keys() {
+                self.families.attempts.remove(&self.outcome_labels(outcome));
+            }
+            self.families.duration.remove(&self.labels);
+            self.families.lag.remove(&self.labels);
+            self.families.pending.remove(&self.labels);
+            self.families.retrying.remove(&self.labels);
+            self.families.dead.remove(&self.labels);
+        });
+    }
+}
