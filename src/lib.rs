@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod catalog;
+pub mod dispatch;
 pub mod journal;
 pub mod rules;
 pub mod telemetry;
