@@ -1,6 +1,9 @@
 //! One attempt, from a claimed event to what the journal is told.
 
-use std::{sync::Arc, time::{Duration, Instant}};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use jiff::Timestamp;
 

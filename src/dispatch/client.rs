@@ -146,11 +146,8 @@ impl Client {
         *posted.body_mut() = Some(request.body.into());
         let mut answer = self.http.execute(posted).await.map_err(SendError::from_http)?;
         let status = answer.status();
-        let retry_after = answer
-            .headers()
-            .get(header::RETRY_AFTER)
-            .and_then(|value| value.to_str().ok())
-            .map(str::to_owned);
+        let retry_after =
+            answer.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let body_start = read_start(&mut answer).await?;
         Ok(Response { status, retry_after, body_start })
     }

@@ -112,7 +112,9 @@ mod tests {
 
     #[test]
     fn json_is_passed_on_untouched() {
-        for content_type in [None, Some("application/json; charset=utf-8"), Some("Application/Vnd.X+JSON"), Some("text/json")] {
+        for content_type in
+            [None, Some("application/json; charset=utf-8"), Some("Application/Vnd.X+JSON"), Some("text/json")]
+        {
             assert_eq!(
                 wrapped(content_type, b" {\"b\":1.10, \"a\":12345678901234567890123,\"a\":2} \n"),
                 format!("{START}{}", r#""data":{"b":1.10, "a":12345678901234567890123,"a":2}}"#),

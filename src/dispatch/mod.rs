@@ -3,9 +3,9 @@
 //! Every subscription has a worker of its own, so that a slow or dead receiver delays nobody else:
 //! claim → filter by type → rate permit → build and sign → send (guarded) → classify → settle → observe.
 
+mod attempt;
 pub mod client;
 pub mod consumers;
-mod attempt;
 mod envelope;
 mod failure;
 pub mod outcome;
@@ -21,12 +21,12 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use self::{attempt::Context, worker::Worker};
 pub use self::{
     client::{Client, ClientError, ClientOptions},
     consumers::Consumers,
     failure::SendError,
 };
-use self::{attempt::Context, worker::Worker};
 use crate::{
     api::ObjectKey,
     catalog::{Snapshot, Subscription},

@@ -137,7 +137,9 @@ fn printable(bytes: &[u8]) -> String {
 
 /// Cut to the bound, between characters.
 fn bounded(message: &str) -> &str {
-    message.get(..message.floor_char_boundary(limits::FAILURE_MESSAGE_BYTES)).unwrap_or(message)
+    // A character has at most four bytes, so one of the last four places is between two.
+    let end = (0..=limits::FAILURE_MESSAGE_BYTES).rev().find(|&end| message.is_char_boundary(end)).unwrap_or_default();
+    if message.len() <= limits::FAILURE_MESSAGE_BYTES { message } else { message.get(..end).unwrap_or_default() }
 }
 
 #[cfg(test)]

@@ -50,10 +50,8 @@ impl GuardedResolver {
             return lookup.clone();
         }
         let (answer, answered) = oneshot::channel::<Answer>();
-        let lookup: Lookup = answered
-            .unwrap_or_else(|_| Err(Arc::new(io::Error::other("the lookup was given up"))))
-            .boxed()
-            .shared();
+        let lookup: Lookup =
+            answered.unwrap_or_else(|_| Err(Arc::new(io::Error::other("the lookup was given up")))).boxed().shared();
         lookups.insert(name.into(), lookup.clone());
         let (lookups, name) = (Arc::clone(&self.lookups), Box::<str>::from(name));
         // Its own task, so that it ends and leaves the table also when every delivery that waits for it is given up.
