@@ -117,10 +117,12 @@ async fn load(
     deliveries: &mut Vec<Delivery>,
 ) -> Result<()> {
     let endpoint = &consumer.endpoint;
+    // Memory may still hold what had been swept before this consumer came.
+    let from_memory = consumer.state().cursor.missing == 0;
     let mut rows: HashMap<Sequence, Bytes> = HashMap::with_capacity(guard.taken.len());
     let mut behind = Vec::new();
     for taken in &guard.taken {
-        match endpoint.recent(taken.sequence) {
+        match endpoint.recent(taken.sequence).filter(|_| from_memory) {
             Some(row) => drop(rows.insert(taken.sequence, row)),
             None => behind.push(taken.sequence),
         }
