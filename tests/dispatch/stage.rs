@@ -47,7 +47,7 @@ use url::Url;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Waits until something is so.
-pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let waited = tokio::time::timeout(PATIENCE, async {
         while !holds().await {
             tokio::time::sleep(Duration::from_millis(2)).await;
@@ -58,24 +58,29 @@ pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 
 /// A request as a receiver saw it.
 #[derive(Debug)]
-pub struct Received {
-    pub parts: Parts,
-    pub body: Bytes,
+pub(crate) struct Received {
+    pub(crate) parts: Parts,
+    pub(crate) body: Bytes,
 }
 
 impl Received {
-    pub fn headers(&self) -> &HeaderMap {
+    pub(crate) fn headers(&self) -> &HeaderMap {
         &self.parts.headers
     }
 
-    pub fn header(&self, name: &str) -> &str {
-        self.parts.headers.get(name).unwrap_or_else(|| panic!("no header {name} in {:?}", self.parts.headers)).to_str().unwrap()
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.parts
+            .headers
+            .get(name)
+            .unwrap_or_else(|| panic!("no header {name} in {:?}", self.parts.headers))
+            .to_str()
+            .unwrap()
     }
 }
 
 /// A receiver on the loopback.
-pub struct Receiver {
-    pub url: Url,
+pub(crate) struct Receiver {
+    pub(crate) url: Url,
     requests: mpsc::UnboundedReceiver<Received>,
     server: JoinHandle<()>,
 }
@@ -88,7 +93,7 @@ impl Drop for Receiver {
 
 impl Receiver {
     /// Answers the n-th request (from 0) as told.
-    pub async fn new<F>(answer: impl Fn(usize) -> F + Clone + Send + Sync + 'static) -> Self
+    pub(crate) async fn new<F>(answer: impl Fn(usize) -> F + Clone + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Response> + Send,
     {
@@ -112,34 +117,34 @@ impl Receiver {
     }
 
     /// Answers with these statuses, the last one for ever.
-    pub async fn statuses(statuses: &'static [u16]) -> Self {
+    pub(crate) async fn statuses(statuses: &'static [u16]) -> Self {
         Self::new(move |number| async move { status(statuses[number.min(statuses.len() - 1)]) }).await
     }
 
-    pub async fn next(&mut self) -> Received {
+    pub(crate) async fn next(&mut self) -> Received {
         tokio::time::timeout(PATIENCE, self.requests.recv()).await.expect("no request came").unwrap()
     }
 
     /// Everything that has come and was not looked at.
-    pub fn rest(&mut self) -> Vec<Received> {
+    pub(crate) fn rest(&mut self) -> Vec<Received> {
         std::iter::from_fn(|| self.requests.try_recv().ok()).collect()
     }
 }
 
-pub fn status(status: u16) -> Response {
+pub(crate) fn status(status: u16) -> Response {
     Response::builder().status(StatusCode::from_u16(status).unwrap()).body(Body::empty()).unwrap()
 }
 
-pub fn endpoint() -> ObjectKey {
+pub(crate) fn endpoint() -> ObjectKey {
     ObjectKey::new("shop", "stripe")
 }
 
-pub fn key(name: &str) -> ObjectKey {
+pub(crate) fn key(name: &str) -> ObjectKey {
     ObjectKey::new("shop", name)
 }
 
 /// A subscription that tries three times, 1 s and 2 s apart.
-pub fn subscription(name: &str, url: &Url, metrics: &Metrics) -> Subscription {
+pub(crate) fn subscription(name: &str, url: &Url, metrics: &Metrics) -> Subscription {
     let key = key(name);
     Subscription {
         endpoint: endpoint(),
@@ -168,7 +173,7 @@ pub fn subscription(name: &str, url: &Url, metrics: &Metrics) -> Subscription {
 }
 
 /// An event to append.
-pub fn arrival(id: &str, kind: &str, body: &[u8], now: Timestamp) -> Arrival {
+pub(crate) fn arrival(id: &str, kind: &str, body: &[u8], now: Timestamp) -> Arrival {
     let verified = Verifier::new(Scheme::None, Vec::new())
         .unwrap()
         .verify(&HeaderMap::new(), Bytes::copy_from_slice(body), now)
@@ -189,15 +194,14 @@ pub fn arrival(id: &str, kind: &str, body: &[u8], now: Timestamp) -> Arrival {
 }
 
 /// The moment at which every test begins.
-pub fn start() -> Timestamp {
+pub(crate) fn start() -> Timestamp {
     "2026-03-01T12:00:00Z".parse().unwrap()
 }
 
-pub struct Stage {
-    pub journal: Arc<EmbeddedJournal>,
-    pub clock: Arc<ManualClock>,
-    pub metrics: Metrics,
-    pub client: Client,
+pub(crate) struct Stage {
+    pub(crate) journal: Arc<EmbeddedJournal>,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) metrics: Metrics,
     consumers: Consumers,
     snapshot: watch::Sender<Arc<Snapshot>>,
     shutdown: CancellationToken,
@@ -207,11 +211,11 @@ pub struct Stage {
 
 impl Stage {
     /// A dispatcher that may call the loopback, with nothing to do.
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::with(EgressPolicy::default().allowing(vec!["127.0.0.0/8".parse().unwrap()])).await
     }
 
-    pub async fn with(egress: EgressPolicy) -> Self {
+    pub(crate) async fn with(egress: EgressPolicy) -> Self {
         let directory = Arc::new(tempfile::tempdir().unwrap());
         Self::in_directory(directory, egress, Arc::new(ManualClock::new(start()))).await
     }
@@ -222,53 +226,52 @@ impl Stage {
         let (snapshot, live) = watch::channel(Arc::new(Snapshot::default()));
         let client = Client::new(ClientOptions::new(egress)).unwrap();
         let shutdown = CancellationToken::new();
-        let dispatcher =
-            Dispatcher { snapshot: live, journal: journal.clone(), clock: clock.clone(), client: client.clone() };
+        let dispatcher = Dispatcher { snapshot: live, journal: journal.clone(), clock: clock.clone(), client };
         let running = tokio::spawn(dispatcher.run(shutdown.clone()));
         let consumers = Consumers::new(journal.clone());
-        Self { journal, clock, metrics: Metrics::new(), client, consumers, snapshot, shutdown, running, directory }
+        Self { journal, clock, metrics: Metrics::new(), consumers, snapshot, shutdown, running, directory }
     }
 
     /// Makes these subscriptions live.
-    pub async fn publish(&mut self, subscriptions: impl IntoIterator<Item = Subscription>) {
+    pub(crate) async fn publish(&mut self, subscriptions: impl IntoIterator<Item = Subscription>) {
         self.publish_snapshot(Snapshot::new([], subscriptions.into_iter().map(Arc::new))).await;
     }
 
-    pub async fn publish_snapshot(&mut self, snapshot: Snapshot) {
+    pub(crate) async fn publish_snapshot(&mut self, snapshot: Snapshot) {
         self.consumers.align(&snapshot).await.unwrap();
         self.snapshot.send_replace(Arc::new(snapshot));
     }
 
-    pub async fn append(&self, id: &str, kind: &str) {
+    pub(crate) async fn append(&self, id: &str, kind: &str) {
         self.append_all([arrival(id, kind, br#"{"a":1}"#, self.now())]).await;
     }
 
-    pub async fn append_all(&self, arrivals: impl IntoIterator<Item = Arrival>) {
+    pub(crate) async fn append_all(&self, arrivals: impl IntoIterator<Item = Arrival>) {
         self.journal.append(arrivals.into_iter().collect()).await.unwrap();
     }
 
-    pub fn now(&self) -> Timestamp {
+    pub(crate) fn now(&self) -> Timestamp {
         use grapnel::rules::clock::Clock;
         self.clock.now()
     }
 
-    pub fn progress(&self, name: &str) -> Progress {
+    pub(crate) fn progress(&self, name: &str) -> Progress {
         self.journal.progress(&key(name)).unwrap()
     }
 
-    pub async fn until(&self, name: &str, what: &str, holds: impl Fn(Progress) -> bool) -> Progress {
+    pub(crate) async fn until(&self, name: &str, what: &str, holds: impl Fn(Progress) -> bool) -> Progress {
         eventually(what, async || holds(self.progress(name))).await;
         self.progress(name)
     }
 
     /// Every delivery in a state.
-    pub async fn deliveries(&self, name: &str, state: DeliveryState) -> Vec<DeliveryRecord> {
+    pub(crate) async fn deliveries(&self, name: &str, state: DeliveryState) -> Vec<DeliveryRecord> {
         let query = DeliveryQuery { state: Some(state), after: 0, limit: 1000 };
         self.journal.deliveries(&key(name), query).await.unwrap()
     }
 
     /// The only delivery in a state, when there is one.
-    pub async fn delivery(&self, name: &str, state: DeliveryState) -> DeliveryRecord {
+    pub(crate) async fn delivery(&self, name: &str, state: DeliveryState) -> DeliveryRecord {
         eventually("a delivery in that state", async || !self.deliveries(name, state).await.is_empty()).await;
         let mut deliveries = self.deliveries(name, state).await;
         assert_eq!(deliveries.len(), 1);
@@ -276,19 +279,14 @@ impl Stage {
     }
 
     /// Stops dispatching and hands back what is left.
-    pub async fn stop(self) -> (Arc<EmbeddedJournal>, Arc<TempDir>, Arc<ManualClock>) {
+    pub(crate) async fn stop(self) -> (Arc<EmbeddedJournal>, Arc<TempDir>, Arc<ManualClock>) {
         self.shutdown.cancel();
         self.running.await.unwrap().unwrap();
         (self.journal, self.directory, self.clock)
     }
 
-    /// Asks the dispatcher to stop.
-    pub fn begin_stop(&self) {
-        self.shutdown.cancel();
-    }
-
     /// The same directory, opened anew.
-    pub async fn reopen(self) -> Self {
+    pub(crate) async fn reopen(self) -> Self {
         let (journal, directory, clock) = self.stop().await;
         journal.close().await.unwrap();
         drop(journal);
@@ -297,7 +295,7 @@ impl Stage {
     }
 
     /// Attaches a consumer that has no subscription.
-    pub async fn attach(&self, name: &str) {
+    pub(crate) async fn attach(&self, name: &str) {
         self.journal.attach(&key(name), &endpoint(), Start::Now).await.unwrap();
     }
 }
