@@ -1,7 +1,0 @@
-//! Grapnel: a Kubernetes operator for webhooks.
-
-pub mod api;
-pub mod catalog;
-pub mod journal;
-pub mod rules;
-pub mod telemetry;
