@@ -77,8 +77,9 @@ impl Activity {
         self.unread.store(true, Relaxed);
     }
 
+    /// Whether the client may still be sending something that nobody reads: a body, or a head that was refused.
     pub(super) fn left_unread(&self) -> bool {
-        self.unread.load(Relaxed)
+        self.unread.load(Relaxed) || self.head_since.load(Relaxed) > 0
     }
 
     /// How long to be patient.

@@ -1,7 +1,7 @@
 //! The socket of a connection, with two additions: it tells that bytes came in, and it ends politely.
 //!
 //! A connection that is closed while the client still sends is reset, and a reset may destroy the answer before the
-//! client has read it. So after a refusal that left a body unread the write side is closed first, and what still
+//! client has read it. So after a refusal that left something unread the write side is closed first, and what still
 //! comes in is thrown away for a bounded time (RFC 9112 section 9.6).
 
 use std::{
