@@ -298,7 +298,7 @@ fn examine(inbound: &Inbound, body: Bytes) -> Result<Judged, Rejected> {
 fn content_type(headers: &HeaderMap) -> Result<Option<&str>, MalformedPayload> {
     headers
         .get(CONTENT_TYPE)
-        .map(|value| value.to_str().map_err(|_| MalformedPayload::new("the header Content-Type is not text")))
+        .map(|value| value.to_str().map_err(|_| MalformedPayload { sentence: "the header Content-Type is not text".into() }))
         .transpose()
 }
 
