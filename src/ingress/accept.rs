@@ -105,7 +105,7 @@ pub(super) async fn accept(State(caller): State<Caller>, request: Request) -> Re
     let inbound = Inbound {
         remote: address::client(peer, &head.headers, &shared.ingress.options.trusted_proxies),
         received: shared.ingress.clock.now(),
-        deadline: started + endpoint.timeout,
+        deadline: started.checked_add(endpoint.timeout).unwrap_or(started),
         method: head.method,
         headers: head.headers,
         endpoint: Arc::clone(&endpoint),
@@ -212,14 +212,18 @@ impl Shared {
             window: endpoint.deduplication.map(|deduplicate| deduplicate.window),
         };
         let began = Instant::now();
+        let unheard = Unheard { endpoint, id: &id };
         let answer = timeout_at(inbound.deadline, self.ingress.journal.append(vec![arrival])).await;
+        std::mem::forget(unheard);
         self.ingress.metrics.appended(began.elapsed());
         let duplicate = match answer.as_ref().map(|answer| answer.as_deref()) {
             Ok(Ok([Appended::Stored(_)])) => false,
             Ok(Ok([Appended::Duplicate(_)])) => true,
             Ok(Ok(_)) => return Err(self.unavailable(kind, endpoint, "answers", &"not one answer for one event")),
             Ok(Err(error)) => return Err(self.unavailable(kind, endpoint, JournalError::kind(error), error)),
-            Err(_) => return Err(self.unavailable(kind, endpoint, "timeout", &"no answer within the endpoint's timeout")),
+            Err(_) => {
+                return Err(self.unavailable(kind, endpoint, "timeout", &"no answer within the endpoint's timeout"));
+            }
         };
         Ok(Outcome::Event { id, kind, duplicate, bytes })
     }
@@ -240,6 +244,24 @@ impl Shared {
             tracing::warn!(namespace, endpoint, reason, %error, "event not confirmed by the journal");
         }
         Rejected::Unavailable { kind: Some(kind) }
+    }
+}
+
+/// Dropped only when a request ends while its event is being stored, because its client has gone or the server ends.
+struct Unheard<'a> {
+    endpoint: &'a Endpoint,
+    id: &'a str,
+}
+
+impl Drop for Unheard<'_> {
+    fn drop(&mut self) {
+        let (namespace, endpoint) = (&*self.endpoint.key.namespace, &*self.endpoint.key.name);
+        tracing::info!(
+            namespace,
+            endpoint,
+            id = self.id,
+            "request ended before its event was confirmed; it may be stored"
+        );
     }
 }
 
@@ -298,7 +320,9 @@ fn examine(inbound: &Inbound, body: Bytes) -> Result<Judged, Rejected> {
 fn content_type(headers: &HeaderMap) -> Result<Option<&str>, MalformedPayload> {
     headers
         .get(CONTENT_TYPE)
-        .map(|value| value.to_str().map_err(|_| MalformedPayload { sentence: "the header Content-Type is not text".into() }))
+        .map(|value| {
+            value.to_str().map_err(|_| MalformedPayload { sentence: "the header Content-Type is not text".into() })
+        })
         .transpose()
 }
 

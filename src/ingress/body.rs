@@ -162,7 +162,10 @@ mod tests {
         let large = || pieces(vec![vec![0; BODY_FREE_BYTES], vec![0; 6]]);
         let first = read(large(), usize::MAX, &memory).unwrap();
         assert!(matches!(read(large(), usize::MAX, &memory), Err(Rejected::Busy)));
-        assert!(read(pieces(vec![vec![0; BODY_FREE_BYTES]]), usize::MAX, &memory).is_ok(), "small ones always have room");
+        assert!(
+            read(pieces(vec![vec![0; BODY_FREE_BYTES]]), usize::MAX, &memory).is_ok(),
+            "small ones always have room"
+        );
         drop(first);
         assert!(read(large(), usize::MAX, &memory).is_ok());
         assert_eq!(memory.free.load(Relaxed), 10);

@@ -51,7 +51,9 @@ pub(super) fn stored(headers: &HeaderMap, verifier: &Verifier) -> Vec<(Box<str>,
 
 /// `Connection` may name further headers of the hop.
 fn is_named_by_connection(headers: &HeaderMap, name: &HeaderName) -> bool {
-    headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok()).any(|names| {
-        names.split(',').any(|named| named.trim().eq_ignore_ascii_case(name.as_str()))
-    })
+    headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .any(|names| names.split(',').any(|named| named.trim().eq_ignore_ascii_case(name.as_str())))
 }

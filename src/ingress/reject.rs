@@ -112,7 +112,9 @@ impl Rejected {
             Self::NotReady => Cow::Borrowed("the endpoint is not ready; send again later"),
             Self::MethodNotAllowed => Cow::Borrowed("events are sent with POST"),
             Self::Suspended => Cow::Borrowed("the endpoint is suspended; send again later"),
-            Self::SourceNotAllowed { address } => Cow::Owned(format!("{address} is not allowed to send to this endpoint")),
+            Self::SourceNotAllowed { address } => {
+                Cow::Owned(format!("{address} is not allowed to send to this endpoint"))
+            }
             Self::RateLimited { retry_after } => {
                 let seconds = whole_seconds(*retry_after);
                 Cow::Owned(format!("too many requests; send again in {seconds} s"))
@@ -120,9 +122,9 @@ impl Rejected {
             Self::BodyTooLarge { limit } => {
                 Cow::Owned(format!("the body is larger than the {limit} bytes that this endpoint takes"))
             }
-            Self::UnsupportedEncoding => Cow::Borrowed(
-                "a body with a Content-Encoding cannot be verified and validated; send it uncompressed",
-            ),
+            Self::UnsupportedEncoding => {
+                Cow::Borrowed("a body with a Content-Encoding cannot be verified and validated; send it uncompressed")
+            }
             Self::Slow => Cow::Borrowed("the body did not arrive in time"),
             Self::Interrupted => Cow::Borrowed("the body could not be read to its end"),
             Self::Busy => Cow::Borrowed("too many large requests are under way; send again later"),
@@ -147,7 +149,10 @@ impl Rejected {
 
     /// Whether the connection cannot be used again, because the rest of the body is not worth waiting for.
     fn ends_connection(&self) -> bool {
-        matches!(self, Self::Slow | Self::BodyTooLarge { .. } | Self::UnsupportedEncoding | Self::Busy | Self::Interrupted)
+        matches!(
+            self,
+            Self::Slow | Self::BodyTooLarge { .. } | Self::UnsupportedEncoding | Self::Busy | Self::Interrupted
+        )
     }
 
     fn retry_after(&self) -> Option<Duration> {
@@ -161,11 +166,9 @@ impl Rejected {
 
     fn violations(&self) -> Vec<Place<'_>> {
         match self {
-            Self::Invalid { violation: Violation::Schema(places), .. } => places
-                .iter()
-                .take(ANSWERED_VIOLATIONS)
-                .map(|(path, message)| Place { path, message })
-                .collect(),
+            Self::Invalid { violation: Violation::Schema(places), .. } => {
+                places.iter().take(ANSWERED_VIOLATIONS).map(|(path, message)| Place { path, message }).collect()
+            }
             _ => Vec::new(),
         }
     }

@@ -13,7 +13,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::Semaphore,
-    time::{Instant, sleep, sleep_until, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -70,7 +70,9 @@ pub async fn serve(
                         }
                     });
                 }
-                Err(error) if is_of_one_connection(&error) => tracing::debug!(%error, "connection lost before it was accepted"),
+                Err(error) if is_of_one_connection(&error) => {
+                    tracing::debug!(%error, "connection lost before it was accepted")
+                }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept connections; trying again");
                     sleep(limits::ACCEPT_BACKOFF).await;
@@ -102,7 +104,9 @@ fn http() -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     // The time for heads is kept by `Activity`, which knows an idle connection from a slow head.
     // `max_headers` is left at its default, which is `limits::MAX_HEADERS`: a set value costs an allocation a request.
-    builder.http1().header_read_timeout(None).max_buf_size(limits::CONNECTION_BUFFER_BYTES);
+    // A client that closes its side, or goes away, after its request does not stop the request: an event that gets
+    // stored is also counted and logged.
+    builder.http1().half_close(true).header_read_timeout(None).max_buf_size(limits::CONNECTION_BUFFER_BYTES);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -158,8 +162,8 @@ impl Server {
         let mut connection = pin!(self.http.serve_connection(TokioIo::new(stream), service));
         let mut stopped = pin!(stop.cancelled());
         let mut look = pin!(sleep(self.head_timeout));
-        // Asked to end after the requests under way; `idle` says that there was none to wait for.
-        let (mut ending, mut idle) = (false, false);
+        // Asked to end after the requests under way.
+        let mut ending = false;
         loop {
             tokio::select! {
                 end = connection.as_mut() => {
@@ -171,24 +175,26 @@ impl Server {
                 () = &mut stopped, if !ending => {
                     connection.as_mut().graceful_shutdown();
                     ending = true;
+                    look.set(sleep(limits::CLOSE_TIMEOUT));
                 }
                 () = &mut look => {
-                    let now = Instant::now();
                     let again = match activity.patience(self.head_timeout, self.idle_timeout) {
-                        Patience::Busy => now + self.head_timeout,
-                        // Sooner than that the head of another request may begin.
-                        Patience::Until(until) => until.min(now + self.head_timeout),
-                        Patience::Idle if !idle => {
-                            connection.as_mut().graceful_shutdown();
-                            (ending, idle) = (true, true);
-                            now + limits::CLOSE_TIMEOUT
+                        Patience::Busy => self.head_timeout.min(limits::CLOSE_TIMEOUT),
+                        // In the meantime the head of another request may begin.
+                        Patience::Until(until) if !ending => {
+                            until.saturating_duration_since(Instant::now()).min(self.head_timeout)
                         }
-                        Patience::Idle | Patience::Stalled => {
+                        Patience::Idle if !ending => {
+                            connection.as_mut().graceful_shutdown();
+                            ending = true;
+                            limits::CLOSE_TIMEOUT
+                        }
+                        Patience::Until(_) | Patience::Idle | Patience::Stalled => {
                             tracing::debug!(%peer, "connection too slow, closed");
                             return;
                         }
                     };
-                    look.set(sleep_until(again));
+                    look.set(sleep(again));
                 }
             }
         }

@@ -16,9 +16,17 @@ use super::{
 #[tokio::test]
 async fn unknown_paths_are_not_found() {
     let served = Served::one().await;
-    for path in
-        ["/", "/shop", "/shop/", "/shop/none", "/shop/orders/", "//shop/orders", "/other/orders", "/shop/%6frders", "/shop/orders/x"]
-    {
+    for path in [
+        "/",
+        "/shop",
+        "/shop/",
+        "/shop/none",
+        "/shop/orders/",
+        "//shop/orders",
+        "/other/orders",
+        "/shop/%6frders",
+        "/shop/orders/x",
+    ] {
         let answer = Post::signed(path, "{}").send(served.address).await;
         answer.refused(404, "not_found");
     }

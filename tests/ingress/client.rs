@@ -11,42 +11,42 @@ use tokio::{
 
 /// A request to be written.
 #[derive(Debug, Clone)]
-pub struct Post {
-    pub line: String,
-    pub headers: Vec<(String, String)>,
-    pub body: Vec<u8>,
+pub(crate) struct Post {
+    pub(crate) line: String,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
 }
 
 /// `sha256=` and the hex of HMAC-SHA256, made here and not by the code under test.
-pub fn sign(secret: &str, body: &[u8]) -> String {
+pub(crate) fn sign(secret: &str, body: &[u8]) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
     mac.update(body);
     format!("sha256={}", hex::encode(mac.finalize().into_bytes()))
 }
 
 impl Post {
-    pub fn to(path: &str, body: impl Into<Vec<u8>>) -> Self {
+    pub(crate) fn to(path: &str, body: impl Into<Vec<u8>>) -> Self {
         Self { line: format!("POST {path} HTTP/1.1"), headers: vec![("Host".into(), "test".into())], body: body.into() }
     }
 
     /// With the signature that the fixture's endpoints ask for.
-    pub fn signed(path: &str, body: impl Into<Vec<u8>>) -> Self {
+    pub(crate) fn signed(path: &str, body: impl Into<Vec<u8>>) -> Self {
         let post = Self::to(path, body);
         let signature = sign(super::fixture::SECRET, &post.body);
         post.header("X-Hub-Signature-256", signature)
     }
 
-    pub fn method(mut self, method: &str) -> Self {
+    pub(crate) fn method(mut self, method: &str) -> Self {
         self.line = self.line.replacen("POST", method, 1);
         self
     }
 
-    pub fn header(mut self, name: &str, value: impl Into<String>) -> Self {
+    pub(crate) fn header(mut self, name: &str, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
         self
     }
 
-    pub fn head(&self) -> Vec<u8> {
+    pub(crate) fn head(&self) -> Vec<u8> {
         let mut head = format!("{}\r\n", self.line);
         for (name, value) in &self.headers {
             head += &format!("{name}: {value}\r\n");
@@ -55,14 +55,14 @@ impl Post {
     }
 
     /// With a Content-Length.
-    pub fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         let mut bytes = self.clone().header("Content-Length", self.body.len().to_string()).head();
         bytes.extend_from_slice(&self.body);
         bytes
     }
 
     /// In chunks of at most `size` bytes, without a Content-Length.
-    pub fn chunked(&self, size: usize) -> Vec<u8> {
+    pub(crate) fn chunked(&self, size: usize) -> Vec<u8> {
         let mut bytes = self.clone().header("Transfer-Encoding", "chunked").head();
         for chunk in self.body.chunks(size) {
             bytes.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());
@@ -74,31 +74,31 @@ impl Post {
     }
 
     /// Sent on a connection of its own.
-    pub async fn send(&self, address: SocketAddr) -> Answer {
+    pub(crate) async fn send(&self, address: SocketAddr) -> Answer {
         Wire::open(address).await.exchange(&self.bytes()).await
     }
 }
 
 /// What came back.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub headers: HashMap<String, String>,
-    pub body: Vec<u8>,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HashMap<String, String>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Answer {
-    pub fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         std::str::from_utf8(&self.body).unwrap()
     }
 
-    pub fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         assert_eq!(self.headers["content-type"], "application/json");
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
     /// Checks that this is a well-formed refusal and gives its sentence.
-    pub fn refused(&self, status: u16, code: &str) -> String {
+    pub(crate) fn refused(&self, status: u16, code: &str) -> String {
         let json = self.json();
         assert_eq!((self.status, json["code"].as_str()), (status, Some(code)), "{json}");
         let sentence = json["error"].as_str().unwrap().to_owned();
@@ -107,56 +107,56 @@ impl Answer {
     }
 
     /// Checks that an event was accepted for the first time and gives its id.
-    pub fn accepted(&self) -> String {
+    pub(crate) fn accepted(&self) -> String {
         let json = self.json();
         let id = json["id"].as_str().unwrap_or_else(|| panic!("{} {json}", self.status)).to_owned();
         assert_eq!((self.status, self.text()), (200, format!(r#"{{"success":true,"id":"{id}"}}"#).as_str()));
         id
     }
 
-    pub fn retry_after(&self) -> u64 {
+    pub(crate) fn retry_after(&self) -> u64 {
         self.headers["retry-after"].parse().unwrap()
     }
 }
 
 /// A connection.
-pub struct Wire<S = TcpStream> {
-    pub stream: S,
+pub(crate) struct Wire<S = TcpStream> {
+    pub(crate) stream: S,
     read: Vec<u8>,
 }
 
 impl Wire {
-    pub async fn open(address: SocketAddr) -> Self {
+    pub(crate) async fn open(address: SocketAddr) -> Self {
         Self::over(TcpStream::connect(address).await.unwrap())
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
-    pub fn over(stream: S) -> Self {
+    pub(crate) fn over(stream: S) -> Self {
         Self { stream, read: Vec::new() }
     }
 
-    pub async fn send(&mut self, bytes: &[u8]) {
+    pub(crate) async fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).await.unwrap();
     }
 
-    pub async fn exchange(&mut self, bytes: &[u8]) -> Answer {
+    pub(crate) async fn exchange(&mut self, bytes: &[u8]) -> Answer {
         self.send(bytes).await;
         self.answer().await
     }
 
     /// The next answer.
-    pub async fn answer(&mut self) -> Answer {
+    pub(crate) async fn answer(&mut self) -> Answer {
         self.try_answer(true).await.expect("an answer before the connection ends")
     }
 
     /// The next answer, to a request whose answer has no body whatever its headers say.
-    pub async fn answer_to_head(&mut self) -> Answer {
+    pub(crate) async fn answer_to_head(&mut self) -> Answer {
         self.try_answer(false).await.expect("an answer before the connection ends")
     }
 
     /// The next answer, or `None` when the connection ends.
-    pub async fn try_answer(&mut self, has_body: bool) -> Option<Answer> {
+    pub(crate) async fn try_answer(&mut self, has_body: bool) -> Option<Answer> {
         let end = loop {
             if let Some(at) = self.read.windows(4).position(|four| four == b"\r\n\r\n") {
                 break at + 4;
@@ -184,7 +184,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     }
 
     /// Waits until the server has ended the connection, by closing or by resetting it.
-    pub async fn ended(&mut self) {
+    pub(crate) async fn ended(&mut self) {
         while self.more().await {}
         assert!(self.read.is_empty(), "unexpected: {:?}", String::from_utf8_lossy(&self.read));
     }

@@ -52,7 +52,13 @@ async fn impatient() -> Served {
 #[tokio::test]
 async fn slow_heads_end_the_connection() {
     let served = impatient().await;
-    for beginning in ["", "P", "PRI * HTTP/2.0\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "POST /shop/orders HTTP/1.1\r\nHost: x\r\nX-"] {
+    for beginning in [
+        "",
+        "P",
+        "PRI * HTTP/2.0\r\n\r\n",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        "POST /shop/orders HTTP/1.1\r\nHost: x\r\nX-",
+    ] {
         let mut wire = Wire::open(served.address).await;
         wire.send(beginning.as_bytes()).await;
         // HTTP/2 greets with its settings; all that counts is that the end comes.
@@ -91,6 +97,16 @@ async fn a_client_that_leaves_midway_leaves_nothing() {
         }
     }
     still_works(&served).await;
+}
+
+#[tokio::test]
+async fn a_client_that_only_stops_sending_is_answered() {
+    let served = Served::one().await;
+    let mut wire = Wire::open(served.address).await;
+    wire.send(&event("1").bytes()).await;
+    tokio::io::AsyncWriteExt::shutdown(&mut wire.stream).await.unwrap();
+    wire.answer().await.accepted();
+    wire.ended().await;
 }
 
 #[tokio::test]

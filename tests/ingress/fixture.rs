@@ -25,21 +25,21 @@ use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 /// The secret of every endpoint that is not given another.
-pub const SECRET: &str = "It's a Secret to Everybody";
+pub(crate) const SECRET: &str = "It's a Secret to Everybody";
 
 /// A verifier of a known provider.
-pub fn verifier(name: &str, secrets: &[&str]) -> Verifier {
+pub(crate) fn verifier(name: &str, secrets: &[&str]) -> Verifier {
     let scheme = provider(name).unwrap().scheme();
     Verifier::new(scheme, secrets.iter().map(|secret| Secret::from(*secret)).collect()).unwrap()
 }
 
 /// A verifier that believes everybody.
-pub fn open_door() -> Verifier {
+pub(crate) fn open_door() -> Verifier {
     Verifier::new(Scheme::None, Vec::new()).unwrap()
 }
 
 /// An endpoint of the namespace `shop`, verified as GitHub signs, with the generic sources of type and id.
-pub fn endpoint(name: &str) -> Endpoint {
+pub(crate) fn endpoint(name: &str) -> Endpoint {
     let key = ObjectKey::new("shop", name);
     Endpoint {
         path: name.into(),
@@ -64,16 +64,16 @@ pub fn endpoint(name: &str) -> Endpoint {
 }
 
 /// How a server is to be started.
-pub struct Plan {
-    pub endpoints: Vec<Endpoint>,
-    pub options: IngressOptions,
-    pub clock: Arc<dyn Clock>,
-    pub tls: Option<Arc<rustls::ServerConfig>>,
-    pub wrap: Box<dyn FnOnce(Arc<dyn Journal>) -> Arc<dyn Journal>>,
+pub(crate) struct Plan {
+    pub(crate) endpoints: Vec<Endpoint>,
+    pub(crate) options: IngressOptions,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) tls: Option<Arc<rustls::ServerConfig>>,
+    pub(crate) wrap: Box<dyn FnOnce(Arc<dyn Journal>) -> Arc<dyn Journal>>,
 }
 
 impl Plan {
-    pub fn of(endpoints: impl IntoIterator<Item = Endpoint>) -> Self {
+    pub(crate) fn of(endpoints: impl IntoIterator<Item = Endpoint>) -> Self {
         Self {
             endpoints: endpoints.into_iter().collect(),
             options: IngressOptions::default(),
@@ -83,7 +83,7 @@ impl Plan {
         }
     }
 
-    pub async fn serve(self) -> Served {
+    pub(crate) async fn serve(self) -> Served {
         let directory = tempfile::tempdir().unwrap();
         let options = EmbeddedOptions { directory: directory.path().join("journal"), max_bytes: 0 };
         let journal: Arc<dyn Journal> = Arc::new(EmbeddedJournal::open(options).unwrap());
@@ -109,34 +109,34 @@ impl Plan {
 }
 
 /// A running server.
-pub struct Served {
-    pub address: SocketAddr,
-    pub journal: Arc<dyn Journal>,
-    pub metrics: Metrics,
-    pub snapshot: watch::Sender<Arc<Snapshot>>,
-    pub shutdown: CancellationToken,
-    pub server: JoinHandle<Result<(), IngressError>>,
+pub(crate) struct Served {
+    pub(crate) address: SocketAddr,
+    pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) metrics: Metrics,
+    pub(crate) snapshot: watch::Sender<Arc<Snapshot>>,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) server: JoinHandle<Result<(), IngressError>>,
     _directory: TempDir,
 }
 
 impl Served {
-    pub async fn with(endpoints: impl IntoIterator<Item = Endpoint>) -> Self {
+    pub(crate) async fn with(endpoints: impl IntoIterator<Item = Endpoint>) -> Self {
         Plan::of(endpoints).serve().await
     }
 
     /// With one endpoint, at `/shop/orders`.
-    pub async fn one() -> Self {
+    pub(crate) async fn one() -> Self {
         Self::with([endpoint("orders")]).await
     }
 
     /// Everything that an endpoint has stored.
-    pub async fn stored(&self, name: &str) -> Vec<StoredEvent> {
+    pub(crate) async fn stored(&self, name: &str) -> Vec<StoredEvent> {
         let query = EventQuery { limit: 1000, ..EventQuery::default() };
         self.journal.events(&ObjectKey::new("shop", name), query).await.unwrap()
     }
 
     /// The facts of an endpoint.
-    pub fn facts(&self, name: &str) -> EndpointReading {
+    pub(crate) fn facts(&self, name: &str) -> EndpointReading {
         self.snapshot.borrow().endpoint(&ObjectKey::new("shop", name)).unwrap().facts.read()
     }
 }

@@ -250,7 +250,8 @@ async fn violations_are_listed_by_path_up_to_ten() {
 
     post(json!({ "id": "4", "type": "other" })).send(served.address).await.accepted();
     let metrics = served.metrics.encode();
-    let line = r#"webhook_failed_total{namespace="shop",endpoint="orders",type="invoice.paid",error="schema_violation"} 2"#;
+    let line =
+        r#"webhook_failed_total{namespace="shop",endpoint="orders",type="invoice.paid",error="schema_violation"} 2"#;
     assert!(metrics.contains(line), "{metrics}");
 }
 

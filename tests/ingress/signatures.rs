@@ -76,7 +76,11 @@ async fn a_wrong_signature_gets_nobody_in_and_is_repeated_nowhere() {
 #[tokio::test]
 async fn nothing_is_parsed_before_it_is_verified() {
     let served = Served::one().await;
-    Post::to("/shop/orders", "not json").header(HEADER, "sha256=00").send(served.address).await.refused(401, "invalid_signature");
+    Post::to("/shop/orders", "not json")
+        .header(HEADER, "sha256=00")
+        .send(served.address)
+        .await
+        .refused(401, "invalid_signature");
 }
 
 #[tokio::test]

@@ -28,7 +28,11 @@ fn files(directory: &Path) -> TlsFiles {
     TlsFiles::new(directory.join("tls.crt"), directory.join("tls.key"))
 }
 
-async fn connect(served: &Served, trusted: &CertificateDer<'static>, protocols: &[&str]) -> std::io::Result<TlsStream<TcpStream>> {
+async fn connect(
+    served: &Served,
+    trusted: &CertificateDer<'static>,
+    protocols: &[&str],
+) -> std::io::Result<TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
     roots.add(trusted.clone()).unwrap();
     let mut config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))

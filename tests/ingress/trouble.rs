@@ -43,7 +43,12 @@ impl Journal for Troubled {
         }
         .boxed()
     }
-    fn attach<'a>(&'a self, consumer: &'a ObjectKey, endpoint: &'a ObjectKey, start: Start) -> BoxFuture<'a, Result<()>> {
+    fn attach<'a>(
+        &'a self,
+        consumer: &'a ObjectKey,
+        endpoint: &'a ObjectKey,
+        start: Start,
+    ) -> BoxFuture<'a, Result<()>> {
         self.journal.attach(consumer, endpoint, start)
     }
     fn detach<'a>(&'a self, consumer: &'a ObjectKey) -> BoxFuture<'a, Result<()>> {
@@ -156,6 +161,20 @@ async fn nothing_is_answered_before_it_is_durable() {
     assert!(served.stored("orders").await.is_empty());
     troubled.gate.add_permits(1);
     wire.answer().await.accepted();
+    assert_eq!(served.stored("orders").await.len(), 1);
+}
+
+#[tokio::test]
+async fn an_event_whose_client_has_gone_is_counted_all_the_same() {
+    let (served, troubled) = troubled(Plan::of([endpoint("orders")])).await;
+    let mut wire = Wire::open(served.address).await;
+    wire.send(&Post::signed("/shop/orders", r#"{"id":"evt_1"}"#).bytes()).await;
+    troubled.has_arrived().await;
+    drop(wire);
+    troubled.gate.add_permits(1);
+    while served.facts("orders").received == 0 {
+        tokio::task::yield_now().await;
+    }
     assert_eq!(served.stored("orders").await.len(), 1);
 }
 
