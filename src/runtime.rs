@@ -10,25 +10,21 @@ mod sweep;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use ipnet::IpNet;
 use tokio::{net::TcpListener, sync::watch};
-use tokio_util::sync::CancellationToken;
 
 use crate::{
     admin::{self, Access, Admin, AdminOptions, Health},
-    catalog::{Index, Options, Published, Snapshot},
+    catalog::{Index, Options, Published},
     dispatch::{Client, ClientOptions, Consumers, Dispatcher},
     files,
-    ingress::{self, Ingress, IngressOptions, tls::TlsFiles},
+    ingress::{self, Ingress, IngressOptions, tls, tls::TlsFiles},
     journal::{
         Journal,
         embedded::{EmbeddedJournal, EmbeddedOptions},
     },
-    rules::{
-        clock::{Clock, SystemClock},
-        egress::EgressPolicy,
-    },
+    rules::clock::{Clock, SystemClock},
     telemetry::metrics::Metrics,
 };
 use supervise::Supervisor;
@@ -108,19 +104,19 @@ impl Started {
 
         // Stages end in the order in which they are named.
         let stop = supervisor.stage("requests");
-        let tls = match &options.tls {
+        let server = match &options.tls {
             Some(files) => {
                 let config = files.load().context("TLS cannot be served")?;
                 let (files, stop) = (files.clone(), stop.clone());
                 supervisor.spawn("tls", async move {
-                    files.watch(stop).await;
+                    tls::watch(files, stop).await;
                     Ok(())
                 });
                 Some(config)
             }
             None => None,
         };
-        let scheme = if tls.is_some() { "https" } else { "http" };
+        let scheme = if server.is_some() { "https" } else { "http" };
         let ingress = Ingress {
             snapshot: snapshots.clone(),
             journal: Arc::clone(&journal),
@@ -134,11 +130,11 @@ impl Started {
             },
         };
         supervisor.spawn("ingress", async move {
-            Ok(ingress::serve(ingress, ingress_listener, tls, stop).await?)
+            Ok(ingress::serve(ingress, ingress_listener, server, stop).await?)
         });
 
         let stop = supervisor.stage("deliveries");
-        let client = Client::new(ClientOptions { egress: options.compile.egress.clone(), ..ClientOptions::default() })?;
+        let client = Client::new(ClientOptions::new(options.compile.egress.clone()))?;
         let dispatcher = Dispatcher {
             snapshot: snapshots.clone(),
             journal: Arc::clone(&journal),
@@ -171,7 +167,6 @@ impl Started {
                     Some(file) => Access::TokenFile(file),
                     None => Access::LoopbackOnly,
                 },
-                ..AdminOptions::default()
             },
         };
         supervisor.spawn("admin", async move { Ok(admin::serve(admin, admin_listener, stop).await?) });
@@ -187,7 +182,6 @@ async fn open_journal(options: &DataPlane) -> anyhow::Result<Arc<dyn Journal>> {
     let embedded = EmbeddedOptions {
         directory: options.data_dir.clone(),
         max_bytes: options.journal_max_bytes,
-        ..EmbeddedOptions::default()
     };
     let directory = options.data_dir.display().to_string();
     let journal = tokio::task::spawn_blocking(move || EmbeddedJournal::open(embedded))

@@ -51,7 +51,7 @@ pub struct DataPlaneArgs {
     pub trusted_proxies: Vec<IpNet>,
 
     /// Connections served at once; further ones wait
-    #[arg(long, env = "GRAPNEL_MAX_CONNECTIONS", value_name = "N", default_value_t = limits::CONNECTIONS)]
+    #[arg(long, env = "GRAPNEL_MAX_CONNECTIONS", value_name = "N", default_value_t = limits::MAX_CONNECTIONS)]
     pub max_connections: usize,
 
     /// PEM file with the certificate chain of the public server; read again when it changes
@@ -148,7 +148,7 @@ impl DataPlaneArgs {
             journal_max_bytes: self.journal_max_bytes.unwrap_or(0),
             trusted_proxies: self.trusted_proxies,
             max_connections: self.max_connections,
-            tls: self.tls_cert_file.zip(self.tls_key_file).map(|(cert, key)| TlsFiles { cert, key }),
+            tls: self.tls_cert_file.zip(self.tls_key_file).map(|(cert, key)| TlsFiles::new(cert, key)),
         }
     }
 }

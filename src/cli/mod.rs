@@ -1,5 +1,8 @@
 //! The command line: one file a command.
 
+mod check;
+mod crd;
+mod data_plane;
 mod deliveries;
 mod events;
 mod print;
@@ -8,6 +11,7 @@ mod scheme;
 mod secret;
 mod send;
 mod sink;
+mod standalone;
 
 use std::{io, process::ExitCode};
 
@@ -30,6 +34,12 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Receive and deliver webhooks without a cluster
+    Standalone(Box<standalone::Args>),
+    /// Compile manifests offline and tell every problem with its file and line
+    Check(check::Args),
+    /// Print the CustomResourceDefinitions
+    Crd(crd::Args),
     /// List, show or follow the events that an endpoint has accepted
     Events(events::Args),
     /// List the deliveries of a subscription and where they stand
@@ -47,6 +57,9 @@ impl Command {
     /// When it failed; [`report`] tells the user and chooses the exit code.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         match self {
+            Self::Standalone(args) => args.run().await,
+            Self::Check(args) => args.run(),
+            Self::Crd(args) => args.run(),
             Self::Events(args) => args.run().await,
             Self::Deliveries(args) => args.run().await,
             Self::Send(args) => args.run().await,

@@ -374,12 +374,6 @@ pub const NAMESPACE_CHARS: usize = 63;
 
 // Telemetry.
 
-/// Most distinct event types of an endpoint that have a metric label of their own; further ones are `other`.
-pub const TYPE_LABELS: usize = 64;
-
-/// Longest event type that has a metric label of its own, in characters.
-pub const TYPE_LABEL_CHARS: usize = 64;
-
 // Running.
 
 /// How often retention is looked after.
