@@ -56,10 +56,9 @@ impl RetryPolicy {
         }
         let whole = self.unspread(attempt);
         let entropy = if entropy.is_nan() { 0.5 } else { entropy.clamp(0.0, 1.0) };
-        // Factors of at most 1 cannot overflow.
         Some(match self.jitter {
-            Jitter::Full => whole.mul_f64(entropy),
-            Jitter::Equal => whole.mul_f64(0.5 + entropy / 2.0),
+            Jitter::Full => part(whole, entropy),
+            Jitter::Equal => whole / 2 + part(whole / 2, entropy),
             Jitter::None => whole,
         })
     }
@@ -80,6 +79,15 @@ impl RetryPolicy {
     pub fn stops_on(&self, status: u16) -> bool {
         self.stop_on.contains(&status)
     }
+}
+
+/// A fraction of a duration, `fraction` being between 0 and 1. In integers, because a duration times a float may come
+/// out longer than it was and, at the end of the range, panics.
+fn part(whole: Duration, fraction: f64) -> Duration {
+    const ONE: u32 = 1 << 31;
+    let nanos = whole.as_nanos() * ((fraction * f64::from(ONE)) as u128) / u128::from(ONE);
+    let seconds = u64::try_from(nanos / 1_000_000_000).unwrap_or(u64::MAX);
+    Duration::new(seconds, u32::try_from(nanos % 1_000_000_000).unwrap_or(0))
 }
 
 /// Reads a `Retry-After` header (RFC 9110, 10.2.3): seconds, or an HTTP date in any of its three formats. A date that
@@ -127,7 +135,8 @@ fn http_date(text: &str, now: Timestamp) -> Option<Timestamp> {
     // A leap second is the one before it, as in POSIX.
     let time = civil::Time::new(hour, minute, if second == 60 { 59 } else { second }, 0).ok()?;
     let date = civil::Date::new(year, month, number(day)?).ok()?;
-    date.to_datetime(time).to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
+    // The last hours of the year 9999, which some servers write for "never", are beyond what a timestamp can hold.
+    Some(date.to_datetime(time).to_zoned(TimeZone::UTC).map_or(Timestamp::MAX, |zoned| zoned.timestamp()))
 }
 
 /// The year that two digits mean: not more than 50 years ahead (RFC 9110, 5.6.7).
@@ -203,7 +212,7 @@ mod tests {
             let after = Timestamp::from_second(784_111_777 + 30).unwrap();
             assert_eq!(retry_after(value, after), Some(Duration::ZERO), "{value}");
         }
-        let far = retry_after("Fri, 31 Dec 9999 00:00:00 GMT", before).unwrap();
+        let far = retry_after("Fri, 31 Dec 9999 23:59:59 GMT", before).unwrap();
         assert!(far > Duration::from_secs(8000 * 365 * 86400));
         for value in [
             "Sun, 06 Nov 1994 08:49:37",
