@@ -2,7 +2,7 @@
 
 pub mod api;
 pub mod catalog;
-pub mod dispatch;
+pub mod files;
 pub mod journal;
 pub mod rules;
 pub mod telemetry;

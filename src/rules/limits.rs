@@ -192,6 +192,104 @@ pub const TYPE_LABELS: usize = 64;
 /// Longest event type that has a metric label of its own, in characters.
 pub const TYPE_LABEL_CHARS: usize = 64;
 
+// Ingress: connections.
+
+/// Most client connections open at once; further ones wait in the kernel's queue. Each costs a socket and up to
+/// [`CONNECTION_BUFFER_BYTES`].
+pub const MAX_CONNECTIONS: usize = 4096;
+
+/// Read buffer of a connection in bytes, and with it the largest head of an HTTP/1.1 request.
+pub const CONNECTION_BUFFER_BYTES: usize = 64 * 1024;
+
+/// Largest header list of an HTTP/2 request in bytes, as RFC 9113 section 6.5.2 counts them.
+pub const HEADER_LIST_BYTES: u32 = 64 * 1024;
+
+/// Most header lines of an HTTP/1.1 request; more are answered with 431. It is hyper's own default, and parsed without
+/// an allocation because of that.
+pub const MAX_HEADERS: usize = 100;
+
+/// Time for a TLS handshake, and for the head of a request from its first byte. A head that is slower may last up to
+/// twice as long, because connections are looked at once in this time.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a connection may stay open without a request. Longer than the minute after which common load balancers
+/// give up idle connections, so that they close first and never send a request into a closing connection.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+
+/// How long a connection that was asked to end may take.
+pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a refused body is read and thrown away, so that the client sees the answer before the connection ends.
+pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How much of a refused body is read and thrown away, in bytes.
+pub const LINGER_BYTES: usize = 16 * 1024 * 1024;
+
+/// How long accepting pauses after an error that is the process's own, such as too many open files.
+pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(200);
+
+/// Most requests under way on one HTTP/2 connection.
+pub const H2_STREAMS: u32 = 128;
+
+/// HTTP/2 flow-control window of a stream in bytes.
+pub const H2_STREAM_WINDOW: u32 = 256 * 1024;
+
+/// HTTP/2 flow-control window of a connection in bytes.
+pub const H2_CONNECTION_WINDOW: u32 = 1024 * 1024;
+
+/// Most HTTP/2 streams that a client opened and reset before they were looked at; more end the connection
+/// (CVE-2023-44487, "rapid reset").
+pub const H2_PENDING_RESETS: usize = 20;
+
+/// Most HTTP/2 streams that were reset because of the client's errors; more end the connection (CVE-2025-8671).
+pub const H2_LOCAL_RESETS: usize = 256;
+
+/// Time between HTTP/2 pings on a quiet connection.
+pub const H2_PING_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Time in which an HTTP/2 ping must be answered.
+pub const H2_PING_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How long requests under way may take to end at shutdown.
+pub const SHUTDOWN_REQUESTS: Duration = Duration::from_secs(20);
+
+// Ingress: requests.
+
+/// Part of every body that needs no room in [`BODY_MEMORY`], in bytes: ordinary webhooks are never held up by large
+/// ones.
+pub const BODY_FREE_BYTES: usize = 64 * 1024;
+
+/// Memory for the bodies being received and judged, beyond [`BODY_FREE_BYTES`] of each, in bytes; a request for which
+/// there is no room is answered with 503.
+pub const BODY_MEMORY: usize = 256 * 1024 * 1024;
+
+/// Largest body in bytes that is verified and parsed on the thread that received it; a larger one would keep other
+/// requests of that thread waiting for milliseconds.
+pub const INLINE_BODY_BYTES: usize = 256 * 1024;
+
+/// Most headers stored with an event; further ones are left out.
+pub const STORED_HEADERS: usize = 64;
+
+/// Most bytes of header names and values stored with an event; a header that does not fit is left out.
+pub const STORED_HEADER_BYTES: usize = 16 * 1024;
+
+/// `Retry-After` while an endpoint is suspended.
+pub const RETRY_AFTER_SUSPENDED: Duration = Duration::from_secs(60);
+
+/// `Retry-After` while an endpoint or the journal is not ready.
+pub const RETRY_AFTER_UNAVAILABLE: Duration = Duration::from_secs(5);
+
+/// Most violations of a schema in an answer.
+pub const ANSWERED_VIOLATIONS: usize = 10;
+
+/// Least time between two log lines about the journal refusing events.
+pub const JOURNAL_LOG_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Largest certificate or key file in bytes.
+pub const TLS_FILE_BYTES: u64 = 1024 * 1024;
+
+/// How often certificate and key files are looked at.
+pub const TLS_POLL_INTERVAL: Duration = Duration::from_secs(1);
 // Journal
 
 /// Bytes of events that wait for the committer; further appends wait their turn. Together with the
@@ -253,3 +351,91 @@ pub const MAX_DURATION: Duration = Duration::from_secs(100 * 8766 * 3600);
 
 /// Longest text of a duration or a quantity, in bytes.
 pub const SCALAR_BYTES: usize = 64;
+
+// Configuration.
+
+/// Largest manifest file in bytes. A file this size holds some ten thousand objects.
+pub const MANIFEST_BYTES: u64 = 16 << 20;
+
+/// How often the files are looked at.
+pub const FILES_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Most problems reported of one object; the rest show when these are mended.
+pub const PROBLEMS_PER_OBJECT: usize = 20;
+
+/// Longest message of a YAML error, in characters.
+pub const PROBLEM_CHARS: usize = 500;
+
+/// Longest name of an object, as Kubernetes has it (RFC 1123 subdomain).
+pub const NAME_CHARS: usize = 253;
+
+/// Longest namespace, as Kubernetes has it (RFC 1123 label).
+pub const NAMESPACE_CHARS: usize = 63;
+
+// Telemetry.
+
+/// Most distinct event types of an endpoint that have a metric label of their own; further ones are `other`.
+pub const TYPE_LABELS: usize = 64;
+
+/// Longest event type that has a metric label of its own, in characters.
+pub const TYPE_LABEL_CHARS: usize = 64;
+
+// Running.
+
+/// How often retention is looked after.
+pub const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How long to wait before the journal is asked again after it failed.
+pub const JOURNAL_RETRY: Duration = Duration::from_secs(1);
+
+/// Longest time that one stage of the shutdown may take before it is cut short.
+pub const SHUTDOWN_STAGE: Duration = Duration::from_secs(15);
+
+/// Longest time that the journal may take to close.
+pub const SHUTDOWN_JOURNAL: Duration = Duration::from_secs(30);
+/// Connections to the admin server at once; further ones wait to be accepted.
+pub const ADMIN_CONNECTIONS: usize = 256;
+
+/// Time in which the admin server must have read a request's head; also how long an idle connection is kept.
+pub const ADMIN_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Largest head of a request to the admin server, in bytes. Hyper takes no less than 8 KiB.
+pub const ADMIN_HEAD_BYTES: usize = 32 * 1024;
+
+/// Time in which the admin server answers a request, or says that it cannot.
+pub const ADMIN_REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long the admin server waits for requests under way when it ends.
+pub const ADMIN_DRAIN: Duration = Duration::from_secs(5);
+
+/// Longest bearer token in a token file, in bytes; Kubernetes' own are about 1 KiB.
+pub const ADMIN_TOKEN_BYTES: usize = 8 * 1024;
+
+/// Items of a page of the admin API when nothing else is said.
+pub const ADMIN_LIST_DEFAULT: usize = 100;
+
+/// Most items of a page of the admin API.
+pub const ADMIN_LIST_MAX: usize = 1000;
+
+/// Events that the admin API reads from the journal in one step: their bodies are in memory together.
+pub const ADMIN_READ_BATCH: usize = 16;
+
+/// Requests to the admin API that read the journal at once; further ones wait. With [`ADMIN_READ_BATCH`] this bounds the
+/// memory that lists take.
+pub const ADMIN_JOURNAL_READS: usize = 4;
+
+/// Largest answer of the admin API that the command line reads, in bytes: an event of the largest body, in base64, and
+/// a page of summaries both fit.
+pub const CLI_ADMIN_ANSWER_BYTES: usize = 64 * 1024 * 1024;
+
+/// Most of a receiver's answer that `grapnel send` reads and prints, in bytes.
+pub const CLI_SEND_ANSWER_BYTES: usize = 64 * 1024;
+
+/// Time for one exchange of a command.
+pub const CLI_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Largest body that `grapnel sink` takes, in bytes: that of the largest event, in an envelope.
+pub const SINK_BODY_BYTES: usize = 32 * 1024 * 1024;
+
+/// Events whose attempts `grapnel sink --fail` counts; beyond it the oldest are forgotten.
+pub const SINK_COUNTED_EVENTS: usize = 10_000;

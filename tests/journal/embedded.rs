@@ -7,10 +7,12 @@ use grapnel::journal::{
     Appended, EventQuery, Journal, JournalError, Progress, Retention, Settlement, Start,
     embedded::{EmbeddedJournal, EmbeddedOptions},
 };
+use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::{
     arrivals::{arrival, at, key, retry, validated},
+    model,
     suite::{self, Engine},
 };
 
@@ -66,6 +68,15 @@ contract!(
     listings_show_every_state,
     batches_span_endpoints,
 );
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn agrees_with_the_model(ops in model::ops()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(model::check(&Embedded::new(), ops));
+    }
+}
 
 #[tokio::test]
 async fn one_process_at_a_time() {

@@ -61,6 +61,8 @@ pub(super) async fn claim(
         }
         load(engine, consumer, &mut guard, &mut claimed.deliveries).await?;
     }
+    // Known exactly, also when the window was just used up.
+    refill(engine, consumer).await?;
     claimed.next_due = consumer.state().due.next_due();
     Ok(claimed)
 }

@@ -1,0 +1,200 @@
+//! Who may use the API.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use axum::{
+    extract::{Request, State},
+    http::{HeaderMap, Uri, header, uri::Authority},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use tokio::io::AsyncReadExt;
+use zeroize::Zeroizing;
+
+use super::{Shared, answer::Problem};
+use crate::rules::limits::ADMIN_TOKEN_BYTES;
+
+/// Who may use the API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Access {
+    /// Programs on this machine. The `Host` must be a loopback name or address too: otherwise a web page could point a
+    /// name of its own at 127.0.0.1 and read events through the visitor's browser (DNS rebinding).
+    LoopbackOnly,
+    /// Whoever shows the bearer token that is in this file (RFC 6750). The file is read for every request, so a new
+    /// token holds at once. White space around the token does not count.
+    TokenFile(PathBuf),
+}
+
+/// The other end of the connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peer(pub(super) SocketAddr);
+
+/// Lets a request pass, or answers why not.
+pub(super) async fn guard(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
+    let peer = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
+    match shared.admin.options.access.admit(peer, request.uri(), request.headers()).await {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    }
+}
+
+impl Access {
+    async fn admit(&self, peer: Option<IpAddr>, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
+        match self {
+            Self::LoopbackOnly => loopback_only(peer, uri, headers),
+            Self::TokenFile(path) => with_token(path, headers).await,
+        }
+    }
+}
+
+fn loopback_only(peer: Option<IpAddr>, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
+    if !peer.is_some_and(|address| address.to_canonical().is_loopback()) {
+        return Err(Problem::forbidden(
+            "the admin API answers only programs on the same machine; to reach it from elsewhere, give the operator a token file",
+        ));
+    }
+    // The target of an absolute-form request stands before Host (RFC 9112, section 3.2.2); both must be right.
+    let hosts = headers.get_all(header::HOST).iter().map(|host| Authority::try_from(host.as_bytes()).ok());
+    let mut authorities = hosts.chain(uri.authority().cloned().map(Some)).peekable();
+    if authorities.peek().is_some() && authorities.all(|authority| authority.is_some_and(|it| is_loopback(it.host()))) {
+        return Ok(());
+    }
+    Err(Problem::forbidden(
+        "the admin API answers only to the names localhost, 127.0.0.1 and [::1]; call it by one of them, or give the operator a token file",
+    ))
+}
+
+fn is_loopback(host: &str) -> bool {
+    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+    bare.eq_ignore_ascii_case("localhost")
+        || bare.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
+}
+
+async fn with_token(path: &Path, headers: &HeaderMap) -> Result<(), Problem> {
+    let Some(shown) = bearer(headers) else {
+        return Err(Problem::unauthorized("the admin API needs the header Authorization: Bearer <token>"));
+    };
+    let expected = read_token(path).await.map_err(|error| {
+        tracing::warn!(path = %path.display(), %error, "the token file cannot be used; the admin API refuses everybody");
+        Problem::unavailable("the operator cannot read its token file; its log says why")
+    })?;
+    // Digests have one length, so that neither the time nor the length of the comparison tells anything.
+    if bool::from(Sha256::digest(shown).ct_eq(&Sha256::digest(&*expected))) {
+        Ok(())
+    } else {
+        Err(Problem::unauthorized("this bearer token is not the one in the operator's token file"))
+    }
+}
+
+/// The one bearer token of a request; the scheme's name is not case-sensitive (RFC 9110, section 11.1).
+fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let value = values.next()?.as_bytes();
+    if values.next().is_some() {
+        return None;
+    }
+    let (scheme, token) = value.split_at_checked(b"Bearer ".len())?;
+    scheme.eq_ignore_ascii_case(b"Bearer ").then(|| token.trim_ascii())
+}
+
+/// Why a token file cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TokenFileError {
+    /// It cannot be read.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// Nothing is in it.
+    #[error("it is empty")]
+    Empty,
+    /// It is no token.
+    #[error("it is longer than {ADMIN_TOKEN_BYTES} bytes")]
+    TooLong,
+}
+
+/// The token in a file, without white space around it.
+pub(super) async fn read_token(path: &Path) -> Result<Zeroizing<Vec<u8>>, TokenFileError> {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(ADMIN_TOKEN_BYTES + 1));
+    let limit = u64::try_from(ADMIN_TOKEN_BYTES).unwrap_or(u64::MAX).saturating_add(1);
+    tokio::fs::File::open(path).await?.take(limit).read_to_end(&mut bytes).await?;
+    if bytes.len() > ADMIN_TOKEN_BYTES {
+        return Err(TokenFileError::TooLong);
+    }
+    let token = Zeroizing::new(bytes.trim_ascii().to_vec());
+    if token.is_empty() { Err(TokenFileError::Empty) } else { Ok(token) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(*name, value.parse().unwrap());
+        }
+        headers
+    }
+
+    fn loopback(peer: &str, uri: &str, pairs: &[(&'static str, &'static str)]) -> bool {
+        loopback_only(Some(peer.parse().unwrap()), &uri.parse().unwrap(), &headers(pairs)).is_ok()
+    }
+
+    #[test]
+    fn loopback_needs_a_loopback_peer_and_name() {
+        for host in ["localhost", "LocalHost:9090", "127.0.0.1:9090", "127.8.8.8", "[::1]:9090", "[::ffff:127.0.0.1]"] {
+            assert!(loopback("127.0.0.1", "/", &[("host", host)]), "{host}");
+        }
+        assert!(loopback("::1", "/", &[("host", "localhost")]));
+        assert!(loopback("::ffff:127.0.0.1", "/", &[("host", "localhost")]));
+        assert!(loopback("127.0.0.1", "http://localhost/", &[("host", "localhost")]));
+        for peer in ["10.0.0.1", "::ffff:10.0.0.1", "fe80::1"] {
+            assert!(!loopback(peer, "/", &[("host", "localhost")]), "{peer}");
+        }
+        for host in ["attacker.example", "localhost.attacker.example", "127.0.0.1.nip.io", "0.0.0.0", "[::]", "", "a b"] {
+            assert!(!loopback("127.0.0.1", "/", &[("host", host)]), "{host}");
+        }
+    }
+
+    #[test]
+    fn every_name_given_must_be_loopback() {
+        assert!(!loopback("127.0.0.1", "/", &[]));
+        assert!(!loopback("127.0.0.1", "/", &[("host", "localhost"), ("host", "attacker.example")]));
+        assert!(!loopback("127.0.0.1", "http://attacker.example/", &[("host", "localhost")]));
+        assert!(loopback_only(None, &Uri::from_static("/"), &headers(&[("host", "localhost")])).is_err());
+    }
+
+    #[test]
+    fn a_bearer_token_is_one_header_of_one_scheme() {
+        assert_eq!(bearer(&headers(&[("authorization", "bearer abc")])), Some(b"abc".as_slice()));
+        assert_eq!(bearer(&headers(&[("authorization", "Basic abc")])), None);
+        assert_eq!(bearer(&headers(&[("authorization", "Bearer")])), None);
+        assert_eq!(bearer(&headers(&[("authorization", "Bearer a"), ("authorization", "Bearer b")])), None);
+    }
+
+    #[tokio::test]
+    async fn the_token_is_what_the_file_holds_now() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("token");
+        let shown = |token: &'static str| headers(&[("authorization", token)]);
+        assert!(matches!(read_token(&path).await, Err(TokenFileError::Io(_))));
+        std::fs::write(&path, " \n").unwrap();
+        assert!(matches!(read_token(&path).await, Err(TokenFileError::Empty)));
+        assert!(with_token(&path, &shown("Bearer ")).await.is_err(), "an empty file lets nobody in");
+        std::fs::write(&path, "first\n").unwrap();
+        assert!(with_token(&path, &shown("Bearer first")).await.is_ok());
+        std::fs::write(&path, "other\n").unwrap();
+        assert!(with_token(&path, &shown("Bearer first")).await.is_err());
+        assert!(with_token(&path, &shown("Bearer other")).await.is_ok());
+        assert!(with_token(&path, &shown("Bearer othe")).await.is_err());
+        std::fs::write(&path, "x".repeat(ADMIN_TOKEN_BYTES + 1)).unwrap();
+        assert!(matches!(read_token(&path).await, Err(TokenFileError::TooLong)));
+    }
+}

@@ -1,0 +1,129 @@
+//! Answers in JSON, good and bad.
+
+use axum::{
+    http::{HeaderValue, Method, StatusCode, Uri, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+
+use crate::journal::JournalError;
+
+/// A request that is not answered as the caller hoped.
+#[derive(Debug)]
+pub(super) struct Problem {
+    status: StatusCode,
+    code: &'static str,
+    sentence: String,
+}
+
+#[derive(Serialize)]
+struct ProblemBody<'a> {
+    error: &'a str,
+    code: &'a str,
+}
+
+impl Problem {
+    fn new(status: StatusCode, code: &'static str, sentence: impl Into<String>) -> Self {
+        Self { status, code, sentence: sentence.into() }
+    }
+
+    /// A query parameter that makes no sense.
+    pub(super) fn parameter(sentence: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid_parameter", sentence)
+    }
+
+    /// Nothing of that name.
+    pub(super) fn not_found(sentence: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", sentence)
+    }
+
+    /// No token, or a wrong one.
+    pub(super) fn unauthorized(sentence: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", sentence)
+    }
+
+    /// A caller that may not.
+    pub(super) fn forbidden(sentence: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", sentence)
+    }
+
+    /// Not now.
+    pub(super) fn unavailable(sentence: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", sentence)
+    }
+
+    /// The request took too long.
+    pub(super) fn timeout() -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", "this took too long; ask for less, with a smaller limit")
+    }
+}
+
+impl From<JournalError> for Problem {
+    fn from(error: JournalError) -> Self {
+        tracing::warn!(kind = error.kind(), %error, "the journal did not answer the admin API");
+        match error {
+            JournalError::Closed => Self::unavailable("the journal is closed: the operator is shutting down"),
+            error => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string()),
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = json(self.status, &ProblemBody { error: &self.sentence, code: self.code });
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+/// A page of a list. `continue` is the `after` of the next page, if there is one.
+#[derive(Debug, Serialize)]
+pub(super) struct Page<T> {
+    pub(super) items: Vec<T>,
+    #[serde(rename = "continue", skip_serializing_if = "Option::is_none")]
+    pub(super) next: Option<String>,
+}
+
+/// A good answer.
+pub(super) fn ok(body: &impl Serialize) -> Response {
+    json(StatusCode::OK, body)
+}
+
+fn json(status: StatusCode, body: &impl Serialize) -> Response {
+    match serde_json::to_vec(body) {
+        // Payloads are somebody's data: no cache keeps them and no browser guesses what they are.
+        Ok(bytes) => (
+            status,
+            [
+                (header::CONTENT_TYPE, "application/json"),
+                (header::CACHE_CONTROL, "no-store"),
+                (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+            ],
+            bytes,
+        )
+            .into_response(),
+        Err(error) => {
+            tracing::error!(%error, "an answer of the admin API cannot be written as JSON");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+/// A path that does not exist.
+pub(super) async fn no_such_path(uri: Uri) -> Problem {
+    Problem::not_found(format!(
+        "there is nothing at {}; there are /healthz, /readyz, /metrics and /api/v1/objects",
+        uri.path()
+    ))
+}
+
+/// A path that does not take the method.
+pub(super) async fn wrong_method(method: Method, uri: Uri) -> Problem {
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        format!("{} does not take {method}; the Allow header says what it takes", uri.path()),
+    )
+}

@@ -1,0 +1,135 @@
+//! Whether the process lives and is ready: each part reports for itself.
+
+use std::{collections::BTreeMap, fmt::Write, sync::Arc};
+
+use axum::{extract::State, http::StatusCode};
+use parking_lot::Mutex;
+
+use super::Shared;
+
+/// What all parts report. Cheap to clone; clones are the same.
+#[derive(Debug, Clone, Default)]
+pub struct Health {
+    parts: Arc<Mutex<BTreeMap<&'static str, Report>>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Report {
+    Ready,
+    NotReady(String),
+    Failed(String),
+}
+
+/// The hand with which one part reports. The last report stays when this is dropped.
+#[derive(Debug)]
+pub struct Part {
+    name: &'static str,
+    health: Health,
+}
+
+impl Health {
+    /// No parts yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A part, not ready until it says so. Asking twice for one name gives two hands of the same part, which starts
+    /// over.
+    pub fn part(&self, name: &'static str) -> Part {
+        let part = Part { name, health: self.clone() };
+        part.not_ready("starting");
+        part
+    }
+
+    /// `Ok` when every part is ready, otherwise a line for each that is not.
+    pub fn readiness(&self) -> Result<(), String> {
+        self.lines(|report| match report {
+            Report::Ready => None,
+            Report::NotReady(reason) | Report::Failed(reason) => Some(reason),
+        })
+    }
+
+    /// `Ok` unless a part has failed for good, otherwise a line for each that has.
+    pub fn liveness(&self) -> Result<(), String> {
+        self.lines(|report| match report {
+            Report::Ready | Report::NotReady(_) => None,
+            Report::Failed(reason) => Some(reason),
+        })
+    }
+
+    fn lines(&self, complaint: impl Fn(&Report) -> Option<&String>) -> Result<(), String> {
+        let mut lines = String::new();
+        for (name, report) in self.parts.lock().iter() {
+            if let Some(reason) = complaint(report) {
+                // Writing to a String cannot fail.
+                let _ = writeln!(lines, "{name}: {reason}");
+            }
+        }
+        if lines.is_empty() { Ok(()) } else { Err(lines) }
+    }
+}
+
+impl Part {
+    /// This part is ready.
+    pub fn ready(&self) {
+        self.report(Report::Ready);
+    }
+
+    /// This part is not ready, for now: `/readyz` answers 503 with the reason.
+    pub fn not_ready(&self, reason: impl Into<String>) {
+        self.report(Report::NotReady(reason.into()));
+    }
+
+    /// This part will not come back by itself: `/healthz` answers 503 too, so that the process is started anew.
+    pub fn failed(&self, reason: impl Into<String>) {
+        self.report(Report::Failed(reason.into()));
+    }
+
+    fn report(&self, report: Report) {
+        self.health.parts.lock().insert(self.name, report);
+    }
+}
+
+pub(super) async fn live(State(shared): State<Arc<Shared>>) -> (StatusCode, String) {
+    answer(shared.admin.health.liveness())
+}
+
+pub(super) async fn ready(State(shared): State<Arc<Shared>>) -> (StatusCode, String) {
+    answer(shared.admin.health.readiness())
+}
+
+fn answer(found: Result<(), String>) -> (StatusCode, String) {
+    match found {
+        Ok(()) => (StatusCode::OK, "ok\n".into()),
+        Err(lines) => (StatusCode::SERVICE_UNAVAILABLE, lines),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ready_when_every_part_is() {
+        let health = Health::new();
+        let journal = health.part("journal");
+        let objects = health.part("objects");
+        assert_eq!(health.readiness(), Err("journal: starting\nobjects: starting\n".into()));
+        journal.ready();
+        objects.not_ready("waiting for the first complete sync");
+        assert_eq!(health.readiness(), Err("objects: waiting for the first complete sync\n".into()));
+        objects.ready();
+        drop((journal, objects));
+        assert_eq!(health.readiness(), Ok(()));
+    }
+
+    #[test]
+    fn not_being_ready_is_no_death_but_failing_is() {
+        let health = Health::new();
+        let part = health.part("ingress");
+        assert_eq!(health.liveness(), Ok(()));
+        part.failed("the listener is gone");
+        assert_eq!(health.liveness(), Err("ingress: the listener is gone\n".into()));
+        assert_eq!(health.readiness(), Err("ingress: the listener is gone\n".into()));
+    }
+}

@@ -1,0 +1,119 @@
+//! The operator's own HTTP server: whether it lives, whether it is ready, its metrics, and a JSON API
+//! over objects, events and deliveries.
+//!
+//! `/healthz`, `/readyz` and `/metrics` are for probes and scrapers and ask for nothing; everything
+//! under `/api/` goes through [`access`] first, because payloads are there.
+
+pub mod access;
+mod answer;
+mod deliveries;
+mod events;
+pub mod health;
+mod objects;
+mod query;
+mod scrape;
+mod server;
+
+use std::{path::PathBuf, sync::Arc};
+
+use axum::{Router, middleware, routing::get};
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, watch},
+};
+use tokio_util::sync::CancellationToken;
+
+pub use access::Access;
+pub use health::{Health, Part};
+
+use crate::{
+    catalog::{Snapshot, status::ObjectView},
+    journal::Journal,
+    rules::{clock::Clock, limits::ADMIN_JOURNAL_READS},
+    telemetry::metrics::Metrics,
+};
+
+/// What an operator chooses.
+#[derive(Debug, Clone)]
+pub struct AdminOptions {
+    /// Who may use the API.
+    pub access: Access,
+}
+
+/// Everything that the server shows.
+pub struct Admin {
+    /// What is served and delivered.
+    pub snapshot: watch::Receiver<Arc<Snapshot>>,
+    /// Every object, compiled or not.
+    pub objects: watch::Receiver<Arc<Vec<ObjectView>>>,
+    /// Events and deliveries.
+    pub journal: Arc<dyn Journal>,
+    /// What `/metrics` shows.
+    pub metrics: Metrics,
+    /// The time, for `since` and for statuses.
+    pub clock: Arc<dyn Clock>,
+    /// What `/healthz` and `/readyz` show.
+    pub health: Health,
+    /// What an operator chooses.
+    pub options: AdminOptions,
+}
+
+/// Why the server does not run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AdminError {
+    /// The token file cannot be used.
+    #[error("the token file {path} cannot be used: {reason}; it must hold the bearer token that callers of the admin API show")]
+    TokenFile {
+        /// Where it is.
+        path: PathBuf,
+        /// What is wrong.
+        reason: access::TokenFileError,
+    },
+    /// The listening socket is broken.
+    #[error("the admin server cannot tell its address")]
+    Listener(#[source] std::io::Error),
+}
+
+/// What handlers share.
+struct Shared {
+    admin: Admin,
+    /// Lets only so many read the journal at once, whose events may be large.
+    reads: Semaphore,
+}
+
+/// Serves until `shutdown`, then lets requests under way end for at most
+/// [`ADMIN_DRAIN`](crate::rules::limits::ADMIN_DRAIN).
+///
+/// # Errors
+/// When the token file cannot be used at the start, or the listener is broken. A token file that breaks later
+/// refuses callers until it is mended.
+pub async fn serve(admin: Admin, listener: TcpListener, shutdown: CancellationToken) -> Result<(), AdminError> {
+    if let Access::TokenFile(path) = &admin.options.access {
+        access::read_token(path)
+            .await
+            .map_err(|reason| AdminError::TokenFile { path: path.clone(), reason })?;
+    }
+    let address = listener.local_addr().map_err(AdminError::Listener)?;
+    tracing::info!(%address, "admin server listens");
+    server::run(router(admin), listener, shutdown).await;
+    Ok(())
+}
+
+fn router(admin: Admin) -> Router {
+    let shared = Arc::new(Shared { admin, reads: Semaphore::new(ADMIN_JOURNAL_READS) });
+    let api = Router::new()
+        .route("/api/v1/objects", get(objects::list))
+        .route("/api/v1/namespaces/{namespace}/endpoints/{name}/events", get(events::list))
+        .route("/api/v1/namespaces/{namespace}/endpoints/{name}/events/{id}", get(events::show))
+        .route("/api/v1/namespaces/{namespace}/subscriptions/{name}/deliveries", get(deliveries::list))
+        .route_layer(middleware::from_fn_with_state(Arc::clone(&shared), access::guard));
+    Router::new()
+        .route("/healthz", get(health::live))
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(scrape::metrics))
+        .merge(api)
+        .fallback(answer::no_such_path)
+        .method_not_allowed_fallback(answer::wrong_method)
+        .with_state(shared)
+}

@@ -1,0 +1,91 @@
+//! Every object with its status, as `kubectl get -o yaml` would show it.
+
+use std::sync::Arc;
+
+use axum::{extract::State, http::Uri, response::Response};
+use serde::Serialize;
+
+use super::{
+    Shared,
+    answer::{self, Page, Problem},
+    query::Query,
+};
+use crate::{
+    api::ObjectKey,
+    catalog::status::{DeliveryCounts, Kind, ObjectView},
+    journal::Progress,
+};
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Item<'a> {
+    kind: &'static str,
+    namespace: &'a str,
+    name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    generation: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    endpoint: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<&'a str>,
+    status: serde_json::Value,
+}
+
+/// `GET /api/v1/objects`
+pub(super) async fn list(State(shared): State<Arc<Shared>>, uri: Uri) -> Result<Response, Problem> {
+    Query::parse(&uri, &[])?;
+    let now = shared.admin.clock.now();
+    let views = Arc::clone(&shared.admin.objects.borrow());
+    let items = views.iter().map(|view| item(&shared, view, now)).collect();
+    Ok(answer::ok(&Page { items, next: None }))
+}
+
+fn item<'a>(shared: &Shared, view: &'a ObjectView, now: jiff::Timestamp) -> Item<'a> {
+    let counts = match view.kind {
+        Kind::Endpoint => None,
+        Kind::Subscription => shared.admin.journal.progress(&view.key).map(counts),
+    };
+    Item {
+        kind: view.kind.as_str(),
+        namespace: &view.key.namespace,
+        name: &view.key.name,
+        generation: view.generation,
+        source: view.source.as_deref(),
+        endpoint: view.endpoint_ref.as_ref().map(|key| &*key.name),
+        path: view.path.as_deref(),
+        url: view.url.as_deref(),
+        status: view.status(counts, now),
+    }
+}
+
+fn counts(progress: Progress) -> DeliveryCounts {
+    DeliveryCounts {
+        pending: progress.pending,
+        in_flight: progress.in_flight,
+        retrying: progress.retrying,
+        dead: progress.dead,
+        delivered: progress.delivered,
+    }
+}
+
+impl Shared {
+    /// Fails when there is no endpoint of that name, compiled or not.
+    pub(super) fn endpoint_exists(&self, key: &ObjectKey) -> Result<(), Problem> {
+        let exists = self.admin.snapshot.borrow().endpoint(key).is_some() || self.has(Kind::Endpoint, key);
+        if exists { Ok(()) } else { Err(Problem::not_found(format!("there is no WebhookEndpoint {key}"))) }
+    }
+
+    /// Fails when there is no subscription of that name, compiled or not.
+    pub(super) fn subscription_exists(&self, key: &ObjectKey) -> Result<(), Problem> {
+        let exists = self.admin.snapshot.borrow().knows(key) || self.has(Kind::Subscription, key);
+        if exists { Ok(()) } else { Err(Problem::not_found(format!("there is no WebhookSubscription {key}"))) }
+    }
+
+    fn has(&self, kind: Kind, key: &ObjectKey) -> bool {
+        self.admin.objects.borrow().iter().any(|view| view.kind == kind && view.key == *key)
+    }
+}

@@ -1,0 +1,128 @@
+//! Query parameters: known ones, once each, with values that make sense.
+
+use std::borrow::Cow;
+
+use axum::http::Uri;
+use jiff::Timestamp;
+
+use super::answer::Problem;
+use crate::{
+    journal::Sequence,
+    rules::{
+        duration,
+        limits::{ADMIN_LIST_DEFAULT, ADMIN_LIST_MAX},
+    },
+};
+
+/// The parameters of one request.
+#[derive(Debug)]
+pub(super) struct Query<'a> {
+    pairs: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+}
+
+impl<'a> Query<'a> {
+    /// The parameters of a URI, all of which must be among `known`.
+    pub(super) fn parse(uri: &'a Uri, known: &[&str]) -> Result<Self, Problem> {
+        let mut pairs: Vec<(Cow<'a, str>, Cow<'a, str>)> = Vec::new();
+        for (name, value) in form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
+            if !known.contains(&&*name) {
+                let takes = match known {
+                    [] => "this path takes none".to_owned(),
+                    known => format!("this path takes {}", known.join(", ")),
+                };
+                return Err(Problem::parameter(format!("unknown query parameter {name:?}; {takes}")));
+            }
+            if value.is_empty() {
+                return Err(Problem::parameter(format!("{name} is empty; give it a value or leave it out")));
+            }
+            if pairs.iter().any(|(other, _)| *other == name) {
+                return Err(Problem::parameter(format!("{name} is given more than once")));
+            }
+            pairs.push((name, value));
+        }
+        Ok(Self { pairs })
+    }
+
+    /// The value of one parameter.
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.pairs.iter().find(|(other, _)| *other == name).map(|(_, value)| &**value)
+    }
+
+    /// How many items at most.
+    pub(super) fn limit(&self) -> Result<usize, Problem> {
+        let Some(text) = self.get("limit") else { return Ok(ADMIN_LIST_DEFAULT) };
+        text.parse().ok().filter(|limit| (1..=ADMIN_LIST_MAX).contains(limit)).ok_or_else(|| {
+            Problem::parameter(format!("limit must be a number from 1 to {ADMIN_LIST_MAX}, not {text:?}"))
+        })
+    }
+
+    /// After which sequence.
+    pub(super) fn after(&self) -> Result<Sequence, Problem> {
+        let Some(text) = self.get("after") else { return Ok(0) };
+        text.parse().map_err(|_| {
+            Problem::parameter(format!("after must be a sequence number, such as the continue of the page before, not {text:?}"))
+        })
+    }
+
+    /// From which moment: a timestamp, or a duration that is so long ago.
+    pub(super) fn since(&self, now: Timestamp) -> Result<Option<Timestamp>, Problem> {
+        let Some(text) = self.get("since") else { return Ok(None) };
+        if let Ok(time) = text.parse::<Timestamp>() {
+            return Ok(Some(time));
+        }
+        if let Ok(ago) = duration::parse(text) {
+            // Longer ago than time itself is everything.
+            return Ok(Some(now.checked_sub(ago).unwrap_or(Timestamp::MIN)));
+        }
+        Err(Problem::parameter(format!(
+            "since must be a time such as 2026-01-31T12:00:00Z (a + in it is written %2B) or how long ago, such as 90m, not {text:?}"
+        )))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const KNOWN: &[&str] = &["type", "since", "limit", "after"];
+
+    fn with<T>(query: &str, read: impl FnOnce(&Query<'_>) -> Result<T, Problem>) -> Result<T, String> {
+        let uri: Uri = format!("/x?{query}").parse().unwrap();
+        let query = Query::parse(&uri, KNOWN).map_err(|problem| format!("{problem:?}"))?;
+        read(&query).map_err(|problem| format!("{problem:?}"))
+    }
+
+    #[test]
+    fn values_are_read() {
+        assert_eq!(with("type=a%2Fb+c", |query| Ok(query.get("type").map(str::to_owned))), Ok(Some("a/b c".into())));
+        assert_eq!(with("", Query::limit), Ok(ADMIN_LIST_DEFAULT));
+        assert_eq!(with("limit=1000", Query::limit), Ok(1000));
+        assert_eq!(with("after=7", Query::after), Ok(7));
+        let now: Timestamp = "2026-01-31T12:00:00Z".parse().unwrap();
+        assert_eq!(with("since=90m", |query| query.since(now)), Ok(Some(now - Duration::from_secs(5400))));
+        assert_eq!(with("since=2026-01-31T12:00:00Z", |query| query.since(now)), Ok(Some(now)));
+        assert_eq!(with("since=2026-01-31T14:00:00%2B02:00", |query| query.since(now)), Ok(Some(now)));
+        assert_eq!(with("", |query| query.since(now)), Ok(None));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_named() {
+        for (query, word) in [
+            ("colour=red", "colour"),
+            ("limit=1&limit=2", "more than once"),
+            ("type=", "empty"),
+        ] {
+            let error = with(query, |_| Ok(())).unwrap_err();
+            assert!(error.contains(word), "{error}");
+        }
+        for limit in ["0", "1001", "-1", "ten", "99999999999999999999"] {
+            assert!(with(&format!("limit={limit}"), Query::limit).is_err(), "{limit}");
+        }
+        assert!(with("after=x", Query::after).is_err());
+        for since in ["yesterday", "-5m", "2026-13-01T00:00:00Z"] {
+            assert!(with(&format!("since={since}"), |query| query.since(Timestamp::UNIX_EPOCH)).is_err(), "{since}");
+        }
+    }
+}

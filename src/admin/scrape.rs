@@ -1,0 +1,31 @@
+//! `/metrics`: gauges that others keep are read when somebody looks.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::State,
+    http::header,
+    response::{IntoResponse, Response},
+};
+
+use super::Shared;
+use crate::telemetry::metrics::Counts;
+
+/// What `Metrics::encode` writes.
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// `GET /metrics`
+pub(super) async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
+    let admin = &shared.admin;
+    let snapshot = Arc::clone(&admin.snapshot.borrow());
+    for subscription in snapshot.subscriptions() {
+        let progress = admin.journal.progress(&subscription.key).unwrap_or_default();
+        subscription.metrics.counts(Counts {
+            pending: progress.pending.saturating_add(progress.in_flight).saturating_add(progress.retrying),
+            retrying: progress.retrying,
+            dead: progress.dead,
+        });
+    }
+    admin.metrics.journal_bytes(admin.journal.usage().bytes);
+    ([(header::CONTENT_TYPE, OPENMETRICS)], admin.metrics.encode()).into_response()
+}

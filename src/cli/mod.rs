@@ -1,0 +1,98 @@
+//! The command line: one file a command.
+
+mod deliveries;
+mod events;
+mod print;
+mod remote;
+mod scheme;
+mod secret;
+mod send;
+mod sink;
+
+use std::{io, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+/// Exit code of a command that failed.
+const FAILED: u8 = 1;
+/// Exit code of a command that was not understood; clap's own.
+const USAGE: u8 = 2;
+
+/// The command line.
+#[derive(Debug, Parser)]
+#[command(name = "grapnel", version, about, propagate_version = true, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List, show or follow the events that an endpoint has accepted
+    Events(events::Args),
+    /// List the deliveries of a subscription and where they stand
+    Deliveries(deliveries::Args),
+    /// Sign and send an event as a provider would
+    Send(Box<send::Args>),
+    /// Run a receiver to try things with: it verifies, prints, and can fail on purpose
+    Sink(Box<sink::Args>),
+}
+
+impl Command {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// When it failed; [`report`] tells the user and chooses the exit code.
+    pub async fn run(self) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Events(args) => args.run().await,
+            Self::Deliveries(args) => args.run().await,
+            Self::Send(args) => args.run().await,
+            Self::Sink(args) => args.run().await,
+        }
+    }
+}
+
+/// A command that makes no sense as it was given: exit code 2, like clap's own complaints.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(pub String);
+
+impl Usage {
+    /// As an error to return.
+    fn error(sentence: impl Into<String>) -> anyhow::Error {
+        Self(sentence.into()).into()
+    }
+}
+
+/// Says on standard error what went wrong, and gives the exit code: 0 fine, 1 failed, 2 usage.
+pub fn report(result: anyhow::Result<ExitCode>) -> ExitCode {
+    let error = match result {
+        Ok(code) => return code,
+        Err(error) => error,
+    };
+    // Whoever reads our output has seen enough (`grapnel events list … | head`).
+    if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
+        return ExitCode::SUCCESS;
+    }
+    eprintln!("error: {error:#}");
+    if error.is::<Usage>() {
+        eprintln!("\nFor more information, try '--help'.");
+        return ExitCode::from(USAGE);
+    }
+    ExitCode::from(FAILED)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_holds_together() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,253 @@
+//! How an event is signed, by name: what `grapnel send` makes and `grapnel sink` checks.
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::Usage;
+use crate::rules::{
+    limits::DEFAULT_TOLERANCE,
+    secret::Secret,
+    signature::{
+        Algorithm, Content, Encoding, HmacScheme, KeyForm, Place as ProviderPlace, Provider, Scheme, Shape, Signer,
+        SigningScheme, TimestampSource, TokenScheme, Verifier, names, provider, sign_request,
+    },
+};
+
+const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
+const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
+
+/// A scheme that has a name.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Named {
+    /// A row of the table of providers.
+    Provider(&'static Provider),
+    /// An HMAC in a header, as the options say.
+    Hmac(Algorithm, Encoding),
+    /// The secret itself in a header.
+    Token,
+    /// Standard Webhooks, asymmetric.
+    Ed25519,
+    /// Nothing.
+    None,
+}
+
+/// Details of the plain schemes.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Details of hmac-… and token")]
+pub(super) struct Options {
+    /// Header with the signature
+    #[arg(long, value_name = "HEADER", default_value = "X-Webhook-Signature")]
+    hmac_header: HeaderName,
+
+    /// Text before the signature, such as sha256=
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    hmac_prefix: String,
+
+    /// What is signed, of {body}, {timestamp} and {id}
+    #[arg(long, value_name = "TEMPLATE", default_value = "{body}", value_parser = Content::parse)]
+    hmac_content: Content,
+
+    /// Header with the time of signing
+    #[arg(long, value_name = "HEADER")]
+    hmac_timestamp_header: Option<HeaderName>,
+
+    /// Header with the id
+    #[arg(long, value_name = "HEADER")]
+    hmac_id_header: Option<HeaderName>,
+
+    /// Header with the token
+    #[arg(long, value_name = "HEADER", default_value = "Authorization")]
+    token_header: HeaderName,
+
+    /// Word before the token; empty for none
+    #[arg(long, value_name = "WORD", default_value = "Bearer")]
+    token_scheme: String,
+}
+
+/// Where a value of the event goes.
+#[derive(Debug, Clone)]
+pub(super) enum Place {
+    /// Into a header; the value may stand in the body too, at the pointer.
+    Header { name: HeaderName, pointer: Option<&'static str> },
+    /// Into the body, at a JSON pointer.
+    Body(&'static str),
+    /// There is no place for it.
+    Nowhere,
+}
+
+/// A scheme with its secret.
+pub(super) enum Signing {
+    Nothing,
+    Scheme(Box<Scheme>, Secret),
+    Ed25519(Box<Signer>),
+}
+
+/// Reads a name; case, `-` and `_` do not matter.
+pub(super) fn parse(text: &str) -> Result<Named, String> {
+    let plain = simplified(text);
+    if let Some(row) = names().find(|name| simplified(name) == plain).and_then(provider) {
+        return Ok(Named::Provider(row));
+    }
+    let named = match plain.as_str() {
+        "hmacsha1hex" => Named::Hmac(Algorithm::Sha1, Encoding::Hex),
+        "hmacsha1base64" => Named::Hmac(Algorithm::Sha1, Encoding::Base64),
+        "hmacsha256hex" => Named::Hmac(Algorithm::Sha256, Encoding::Hex),
+        "hmacsha256base64" => Named::Hmac(Algorithm::Sha256, Encoding::Base64),
+        "hmacsha512hex" => Named::Hmac(Algorithm::Sha512, Encoding::Hex),
+        "hmacsha512base64" => Named::Hmac(Algorithm::Sha512, Encoding::Base64),
+        "token" => Named::Token,
+        "ed25519" => Named::Ed25519,
+        "none" => Named::None,
+        _ => {
+            let known: Vec<_> = names().map(str::to_lowercase).collect();
+            return Err(format!(
+                "known are {}, hmac-sha1-hex, hmac-sha256-hex, hmac-sha512-hex (or -base64), token, ed25519 and none",
+                known.join(", ")
+            ));
+        }
+    };
+    Ok(named)
+}
+
+fn simplified(name: &str) -> String {
+    name.chars().filter(|c| !matches!(c, '-' | '_')).collect::<String>().to_lowercase()
+}
+
+impl Named {
+    /// The operator's own description of it. Ed25519 is signed but not received by the operator.
+    pub(super) fn scheme(self, options: &Options) -> Scheme {
+        match self {
+            Self::Provider(row) => row.scheme(),
+            Self::Hmac(algorithm, encoding) => Scheme::Hmac(options.hmac(algorithm, encoding)),
+            Self::Token => Scheme::Token(TokenScheme {
+                header: options.token_header.clone(),
+                scheme: Some(options.token_scheme.clone()).filter(|word| !word.is_empty()),
+            }),
+            Self::Ed25519 | Self::None => Scheme::None,
+        }
+    }
+
+    /// Prepares signing.
+    ///
+    /// # Errors
+    /// When there is no secret and one is needed, or it is not one for this scheme.
+    pub(super) fn signing(self, options: &Options, secret: Option<Secret>) -> anyhow::Result<Signing> {
+        let useless = |error| Usage(format!("the secret cannot be used: {error}"));
+        let scheme = self.scheme(options);
+        if let Self::None = self {
+            return Ok(Signing::Nothing);
+        }
+        let Some(secret) = secret else {
+            return Err(Usage::error("signing needs a secret: --secret-file, --secret-env or --secret"));
+        };
+        if let Self::Ed25519 = self {
+            let signer = Signer::new(SigningScheme::Ed25519, vec![secret]).map_err(useless)?;
+            return Ok(Signing::Ed25519(Box::new(signer)));
+        }
+        // A verifier finds whatever contradicts itself before anything is sent.
+        Verifier::new(scheme.clone(), vec![secret.clone()]).map_err(useless)?;
+        Ok(Signing::Scheme(Box::new(scheme), secret))
+    }
+
+    /// Where the type and the id of an event go.
+    pub(super) fn places(self) -> (Place, Place) {
+        let first = |places: &'static [ProviderPlace]| match places.first() {
+            Some(ProviderPlace::Header(name)) => {
+                HeaderName::try_from(*name).map_or(Place::Nowhere, |name| Place::Header { name, pointer: None })
+            }
+            Some(ProviderPlace::Pointer(pointer)) => Place::Body(pointer),
+            None => Place::Nowhere,
+        };
+        match self {
+            Self::Provider(row) => (first(row.kinds), first(row.ids)),
+            Self::Ed25519 => (Place::Body("/type"), Place::Header { name: WEBHOOK_ID, pointer: None }),
+            Self::Hmac(..) | Self::Token | Self::None => (
+                Place::Header { name: HeaderName::from_static("ce-type"), pointer: Some("/type") },
+                Place::Header { name: HeaderName::from_static("ce-id"), pointer: Some("/id") },
+            ),
+        }
+    }
+
+    /// Headers that every event has: what a CloudEvent in binary mode needs besides type and id (CloudEvents HTTP
+    /// protocol binding 1.0, 3.1).
+    pub(super) fn constant_headers(self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        if let Self::Hmac(..) | Self::Token | Self::None = self {
+            headers.insert("ce-specversion", HeaderValue::from_static("1.0"));
+            headers.insert("ce-source", HeaderValue::from_static("grapnel-send"));
+        }
+        headers
+    }
+}
+
+impl Options {
+    fn hmac(&self, algorithm: Algorithm, encoding: Encoding) -> HmacScheme {
+        HmacScheme {
+            header: self.hmac_header.clone(),
+            algorithm,
+            encoding,
+            shape: Shape::Prefixed(self.hmac_prefix.clone()),
+            content: self.hmac_content.clone(),
+            timestamp: self.hmac_timestamp_header.clone().map(TimestampSource::Header),
+            id_header: self.hmac_id_header.clone(),
+            tolerance: self.hmac_timestamp_header.as_ref().map(|_| DEFAULT_TOLERANCE),
+            key_form: KeyForm::Raw,
+        }
+    }
+
+    /// A header that has to hold the id besides the place where it is.
+    pub(super) fn id_header(&self) -> Option<&HeaderName> {
+        self.hmac_id_header.as_ref()
+    }
+}
+
+impl Signing {
+    /// Adds the headers that sign.
+    ///
+    /// # Errors
+    /// When the secret cannot be used with this event.
+    pub(super) fn sign(&self, headers: &mut HeaderMap, body: &[u8], now: Timestamp) -> anyhow::Result<()> {
+        match self {
+            Self::Nothing => {}
+            Self::Scheme(scheme, secret) => sign_request(scheme, secret, headers, body, now)
+                .map_err(|error| Usage(format!("the secret cannot be used: {error}")))?,
+            Self::Ed25519(signer) => {
+                let id = match headers.get(&WEBHOOK_ID).and_then(|id| id.to_str().ok()) {
+                    Some(id) => id.to_owned(),
+                    None => Uuid::now_v7().to_string(),
+                };
+                headers.insert(WEBHOOK_TIMESTAMP, now.as_second().into());
+                headers.extend(signer.sign(&id, now.as_second(), body));
+                headers.insert(WEBHOOK_ID, HeaderValue::from_str(&id)?);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_forgiving() {
+        for name in ["GitHub", "github", "git-hub"] {
+            assert!(matches!(parse(name), Ok(Named::Provider(row)) if row.name == "GitHub"), "{name}");
+        }
+        for name in ["standard-webhooks", "StandardWebhooks", "standard_webhooks"] {
+            assert!(matches!(parse(name), Ok(Named::Provider(row)) if row.name == "StandardWebhooks"), "{name}");
+        }
+        assert!(matches!(parse("HMAC-SHA512-base64"), Ok(Named::Hmac(Algorithm::Sha512, Encoding::Base64))));
+        assert!(parse("gitbuh").unwrap_err().contains("github"));
+    }
+
+    #[test]
+    fn every_provider_has_places_that_can_be_filled() {
+        for name in names() {
+            let (kind, id) = parse(name).unwrap().places();
+            assert!(!matches!(kind, Place::Nowhere), "{name}");
+            assert!(!matches!(id, Place::Nowhere), "{name}");
+        }
+    }
+}

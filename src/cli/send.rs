@@ -1,0 +1,257 @@
+//! `grapnel send`: one event, signed as a provider would.
+
+mod payload;
+mod time;
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use jiff::Timestamp;
+use serde_json::Value;
+use url::Url;
+use uuid::Uuid;
+
+use self::payload::Data;
+use super::{
+    Usage,
+    print::{self, clean},
+    remote,
+    scheme::{self, Named, Place},
+    secret,
+};
+use crate::rules::{
+    limits::{CLI_SEND_ANSWER_BYTES, CLI_TIMEOUT},
+    secret::Secret,
+};
+
+/// Type of an event that is given none.
+const DEFAULT_TYPE: &str = "grapnel.test";
+
+/// What to send, and where.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+The status and the answer are printed, one line for each event. The exit code is 0 when every answer is 2xx.
+
+Examples:
+  grapnel send http://127.0.0.1:8080/default/github --provider github --secret-file secret.txt --type push --data push.json
+  grapnel send http://127.0.0.1:8080/default/orders --provider hmac-sha256-hex --hmac-header X-Signature --secret-env KEY
+  grapnel send http://127.0.0.1:8080/default/stripe --provider stripe --secret whsec_… --timestamp -1h")]
+pub struct Args {
+    /// Where to send it
+    #[arg(value_parser = target)]
+    url: Url,
+
+    /// As whom to sign: a provider (github, stripe, slack, standard-webhooks, …), or by a plain scheme:
+    /// hmac-{sha1,sha256,sha512}-{hex,base64}, token, ed25519 or none
+    #[arg(long, value_name = "NAME", env = "GRAPNEL_SEND_PROVIDER", value_parser = scheme::parse)]
+    provider: Named,
+
+    #[command(flatten)]
+    secret: secret::Args,
+
+    #[command(flatten)]
+    options: scheme::Options,
+
+    /// File with the body, - for standard input. It goes byte for byte, unless --type, --id or --count have to be
+    /// written into it. Without it a small JSON object is sent
+    #[arg(long, value_name = "FILE", value_parser = |text: &str| Ok::<_, std::convert::Infallible>(Data::from(text)))]
+    data: Option<Data>,
+
+    /// Type of the event, put where the provider has it: in a header or in the body
+    #[arg(long = "type", value_name = "TYPE")]
+    kind: Option<String>,
+
+    /// Id of the event, put where the provider has it. A new one by default; give one to try duplicates
+    #[arg(long)]
+    id: Option<String>,
+
+    /// Further header; one that signing sets as well is replaced by this. May be repeated
+    #[arg(long = "header", short = 'H', value_name = "NAME:VALUE", value_parser = header_pair)]
+    headers: Vec<(HeaderName, HeaderValue)>,
+
+    /// Content-Type of the body
+    #[arg(long, value_name = "TYPE", default_value = "application/json")]
+    content_type: HeaderValue,
+
+    /// Send so many events, one after the other, each with an id of its own
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    count: u32,
+
+    /// Sign with another time than now: seconds since 1970, 2026-01-31T12:00:00Z, -10m (ago) or +10m (ahead)
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = time::parse)]
+    timestamp: Option<time::Moment>,
+}
+
+/// An event ready to go.
+struct Event {
+    id: Option<String>,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Args {
+    /// Sends the events.
+    ///
+    /// # Errors
+    /// When an event cannot be made or the receiver cannot be reached. An answer that is not 2xx is no error, but gives
+    /// exit code 1.
+    pub async fn run(self) -> anyhow::Result<ExitCode> {
+        let secret = self.secret.read()?;
+        let signing = self.provider.signing(&self.options, secret.clone())?;
+        let data = self.data.as_ref().map(Data::read).transpose()?;
+        let client = client(&self.url)?;
+        let mut refused = 0_u32;
+        for _ in 0..self.count {
+            let mut event = self.event(data.as_deref())?;
+            let now = self.timestamp.map_or_else(Timestamp::now, time::Moment::resolve);
+            signing.sign(&mut event.headers, &event.body, now)?;
+            for (name, value) in &self.headers {
+                event.headers.insert(name, value.clone());
+            }
+            if !self.exchange(&client, event, secret.as_ref()).await? {
+                refused += 1;
+            }
+        }
+        if self.count > 1 {
+            eprintln!("{} sent, {refused} refused", self.count);
+        }
+        Ok(if refused == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    /// An event with its id and type in their places, not yet signed.
+    fn event(&self, data: Option<&[u8]>) -> anyhow::Result<Event> {
+        let mut json = match data {
+            None => Some(payload::sample()),
+            Some(bytes) => serde_json::from_slice(bytes).ok(),
+        };
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, self.content_type.clone());
+        headers.insert(header::USER_AGENT, HeaderValue::from_static(concat!("grapnel/", env!("CARGO_PKG_VERSION"))));
+        headers.extend(self.provider.constant_headers());
+        let fresh = || Uuid::now_v7().to_string();
+        let kind = self.kind.clone();
+        let id = self.id.clone().or_else(|| (self.count > 1).then(fresh));
+        let (kind_place, id_place) = self.provider.places();
+        let mut changed = data.is_none();
+        place("--type", kind_place, kind, || DEFAULT_TYPE.into(), &mut headers, &mut json, &mut changed)?;
+        let id = place("--id", id_place, id, fresh, &mut headers, &mut json, &mut changed)?;
+        if let (Some(name), Some(id)) = (self.options.id_header(), &id) {
+            headers.insert(name, HeaderValue::from_str(id)?);
+        }
+        for (name, value) in &self.headers {
+            headers.insert(name, value.clone());
+        }
+        let body = match (json, data) {
+            (Some(json), _) if changed => serde_json::to_vec(&json)?.into(),
+            (_, data) => Bytes::copy_from_slice(data.unwrap_or_default()),
+        };
+        Ok(Event { id, headers, body })
+    }
+
+    /// Sends one event and prints what came back; true when it was taken.
+    async fn exchange(&self, client: &reqwest::Client, event: Event, secret: Option<&Secret>) -> anyhow::Result<bool> {
+        let response = client
+            .post(self.url.clone())
+            .headers(event.headers)
+            .body(event.body)
+            .send()
+            .await
+            .map_err(reqwest::Error::without_url)
+            .with_context(|| format!("cannot send to {}", self.url))?;
+        let status = response.status();
+        let retry = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let (bytes, whole) = remote::read(response, CLI_SEND_ANSWER_BYTES).await?;
+        let mut answer = String::from_utf8_lossy(&bytes).into_owned();
+        if let Some(secret) = secret.and_then(|secret| std::str::from_utf8(secret.expose()).ok()) {
+            // A receiver that echoes a token must not get it printed.
+            answer = answer.replace(secret.trim_end(), "***");
+        }
+        if !whole {
+            answer.push('…');
+        }
+        let mut line = status.to_string();
+        if let Some(id) = event.id {
+            line.push_str(&format!("  id={id}"));
+        }
+        if let Some(retry) = retry {
+            line.push_str(&format!("  Retry-After: {retry}"));
+        }
+        if !answer.is_empty() {
+            line.push_str(&format!("  {}", answer.trim()));
+        }
+        print::line(&clean(&line))?;
+        Ok(status.is_success())
+    }
+}
+
+/// Puts the id or the type in its place: what was asked for, else what the payload says already, else `default`. Says
+/// what is in the place in the end.
+fn place(
+    flag: &str,
+    place: Place,
+    asked: Option<String>,
+    default: impl FnOnce() -> String,
+    headers: &mut HeaderMap,
+    payload: &mut Option<Value>,
+    changed: &mut bool,
+) -> anyhow::Result<Option<String>> {
+    let said = |pointer: &str| payload.as_ref().and_then(|payload| payload::get(payload, pointer));
+    match place {
+        Place::Nowhere if asked.is_some() => {
+            Err(Usage::error(format!("this provider's events have no place for {flag}")))
+        }
+        Place::Nowhere => Ok(None),
+        Place::Header { name, pointer } => {
+            let value = asked.or_else(|| said(pointer?)).unwrap_or_else(default);
+            let header = HeaderValue::from_str(&value)
+                .map_err(|_| Usage(format!("{flag} goes into the header {name}, which cannot hold {value:?}")))?;
+            headers.insert(name, header);
+            Ok(Some(value))
+        }
+        Place::Body(pointer) => {
+            // What somebody wrote goes as it was written, also when it lacks an id.
+            let value = match (asked, said(pointer)) {
+                (Some(asked), _) => asked,
+                (None, said @ Some(_)) => return Ok(said),
+                (None, None) if !*changed => return Ok(None),
+                (None, None) => default(),
+            };
+            let put = payload.as_mut().is_some_and(|payload| payload::set(payload, pointer, &value));
+            if !put {
+                return Err(Usage::error(format!(
+                    "{flag} goes into the body at {pointer}, but the data is no JSON object with room for it there"
+                )));
+            }
+            *changed = true;
+            Ok(Some(value))
+        }
+    }
+}
+
+fn target(text: &str) -> Result<Url, String> {
+    let url: Url = text.parse().map_err(|error| format!("{error}"))?;
+    if matches!(url.scheme(), "http" | "https") { Ok(url) } else { Err("it must begin with http:// or https://".into()) }
+}
+
+fn header_pair(text: &str) -> Result<(HeaderName, HeaderValue), String> {
+    let (name, value) = text.split_once(':').ok_or("write NAME:VALUE")?;
+    let name = name.trim().parse().map_err(|_| format!("{name:?} is no name of a header"))?;
+    let value = value.trim().parse().map_err(|_| "the value has characters that headers cannot hold".to_owned())?;
+    Ok((name, value))
+}
+
+/// Sends as a provider would: without following redirects.
+fn client(url: &Url) -> anyhow::Result<reqwest::Client> {
+    let builder = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).timeout(CLI_TIMEOUT);
+    // What is on this machine is not behind a proxy.
+    let local = match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    };
+    let builder = if local { builder.no_proxy() } else { builder };
+    builder.build().context("cannot start an HTTP client")
+}

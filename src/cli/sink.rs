@@ -1,0 +1,161 @@
+//! `grapnel sink`: a receiver to try things with.
+
+mod failing;
+mod verify;
+
+use std::{net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
+
+use anyhow::Context;
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, State},
+    http::{HeaderMap, Method, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+
+use self::{failing::Failing, verify::Check};
+use super::{
+    print::{self, clean},
+    secret,
+};
+use crate::rules::{duration, limits::SINK_BODY_BYTES};
+
+/// What to do with deliveries.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Every delivery gives one line: when, the answer's status, webhook-id, type, attempt, whether its signature is right, and
+its size. Without a secret nothing is verified. A wrong signature is answered with 401.
+
+Examples:
+  grapnel sink --listen 127.0.0.1:9000
+  grapnel sink --secret-file secret.txt --scheme standard-webhooks --fail 2
+  grapnel sink --status 503 --retry-after 30")]
+pub struct Args {
+    /// Address to listen on; port 0 takes any free one
+    #[arg(long, value_name = "ADDRESS", env = "GRAPNEL_SINK_LISTEN", default_value = "127.0.0.1:9000")]
+    listen: SocketAddr,
+
+    #[command(flatten)]
+    secret: secret::Args,
+
+    #[command(flatten)]
+    verify: verify::Args,
+
+    #[command(flatten)]
+    failing: failing::Args,
+
+    /// Wait so long before answering
+    #[arg(long, value_name = "DURATION", default_value = "0s", hide_default_value = true, value_parser = duration::parse)]
+    delay: Duration,
+
+    /// Print bodies too
+    #[arg(short, long)]
+    verbose: bool,
+}
+
+struct Sink {
+    check: Check,
+    failing: Failing,
+    delay: Duration,
+    verbose: bool,
+}
+
+impl Args {
+    /// Receives until SIGINT or SIGTERM.
+    ///
+    /// # Errors
+    /// When the address cannot be listened on, or the secret is of no use.
+    pub async fn run(self) -> anyhow::Result<ExitCode> {
+        let sink = Sink {
+            check: self.verify.check(self.secret.read()?)?,
+            failing: Failing::new(&self.failing),
+            delay: self.delay,
+            verbose: self.verbose,
+        };
+        let mut interrupted = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+        let mut terminated = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+        let listener =
+            TcpListener::bind(self.listen).await.with_context(|| format!("cannot listen on {}", self.listen))?;
+        let address = listener.local_addr().context("cannot tell the address")?;
+        print::line(&format!("listening on http://{address}"))?;
+        let router = Router::new()
+            .fallback(receive)
+            .layer(DefaultBodyLimit::max(SINK_BODY_BYTES))
+            .with_state(Arc::new(sink));
+        tokio::select! {
+            served = std::future::IntoFuture::into_future(axum::serve(listener, router)) => served.context("cannot serve")?,
+            _ = interrupted.recv() => {}
+            _ = terminated.recv() => {}
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+async fn receive(State(sink): State<Arc<Sink>>, method: Method, headers: HeaderMap, body: Bytes) -> Response {
+    if method != Method::POST {
+        return (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "POST")], "a webhook is a POST\n").into_response();
+    }
+    let now = Timestamp::now();
+    let id = text(&headers, "webhook-id").or_else(|| text(&headers, "ce-id"));
+    let wrong = sink.check.verify(&headers, &body, now);
+    let failure = sink.failing.status(id.as_deref().unwrap_or_default());
+    let status = match (failure, &wrong) {
+        (Some(status), _) => status,
+        (None, Some(Err(_))) => StatusCode::UNAUTHORIZED,
+        (None, _) => StatusCode::OK,
+    };
+    let line = format!(
+        "{now:.3} {} id={} type={} attempt={} verified={} bytes={}",
+        status.as_u16(),
+        print::or_dash(id),
+        print::or_dash(kind(&headers, &body)),
+        print::or_dash(text(&headers, "grapnel-attempt")),
+        match &wrong {
+            None => "unchecked".into(),
+            Some(Ok(())) => "yes".into(),
+            Some(Err(sentence)) => format!("no ({sentence})"),
+        },
+        body.len(),
+    );
+    // A closed standard output is no reason to refuse deliveries.
+    let _ = print::line(&clean(&line));
+    if sink.verbose {
+        let _ = print::line(&print::clean_lines(&String::from_utf8_lossy(&body)));
+    }
+    tokio::time::sleep(sink.delay).await;
+    answer(&sink, status, wrong)
+}
+
+fn answer(sink: &Sink, status: StatusCode, wrong: Option<Result<(), String>>) -> Response {
+    let body = match wrong {
+        Some(Err(sentence)) if status == StatusCode::UNAUTHORIZED => json!({ "error": sentence, "code": "invalid_signature" }),
+        _ if status.is_success() => json!({ "success": true }),
+        _ => json!({ "error": "failing on purpose", "code": "on_purpose" }),
+    };
+    let mut response = (status, axum::Json(body)).into_response();
+    if !status.is_success() {
+        if let Some(seconds) = sink.failing.retry_after() {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
+    }
+    response
+}
+
+fn text(headers: &HeaderMap, name: &str) -> Option<String> {
+    headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+}
+
+/// The event's type, where the usual places tell it.
+fn kind(headers: &HeaderMap, body: &[u8]) -> Option<String> {
+    text(headers, "ce-type").or_else(|| {
+        let body: Value = serde_json::from_slice(body).ok()?;
+        body.get("type")?.as_str().map(str::to_owned)
+    })
+}
