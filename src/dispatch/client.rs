@@ -10,12 +10,9 @@ use std::{sync::Arc, time::Duration};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use rustls::{ClientConfig, RootCertStore};
-use url::{Host, Url};
+use url::Url;
 
-use super::{
-    failure::SendError,
-    resolver::{GuardedResolver, forbidden},
-};
+use super::{failure::SendError, resolver::GuardedResolver};
 use crate::rules::{egress::EgressPolicy, limits};
 
 /// How to build a [`Client`].
@@ -122,22 +119,13 @@ impl Client {
     /// # Errors
     /// When no complete answer came in time, or the target may not be called.
     pub async fn post(&self, request: Outgoing) -> Result<Response, SendError> {
-        self.check(&request.url)?;
+        // A resolver is never asked for an address that is written in the URL.
+        self.egress.check_url(&request.url).map_err(|refusal| SendError::Forbidden(refusal.to_string()))?;
         let timeout = request.timeout;
         match tokio::time::timeout(timeout, self.exchange(request)).await {
             Ok(answer) => answer,
             Err(_) => Err(SendError::Timeout(timeout)),
         }
-    }
-
-    /// A resolver is never asked for an address that is written in the URL.
-    fn check(&self, url: &Url) -> Result<(), SendError> {
-        let address = match url.host() {
-            Some(Host::Ipv4(address)) => address.into(),
-            Some(Host::Ipv6(address)) => address.into(),
-            Some(Host::Domain(_)) | None => return Ok(()),
-        };
-        self.egress.check_address(address).map_err(|refusal| SendError::Forbidden(forbidden(None, &refusal)))
     }
 
     async fn exchange(&self, request: Outgoing) -> Result<Response, SendError> {

@@ -79,7 +79,7 @@ pub fn classify(
         status: status.map(|status| status.as_u16()),
         message: bounded(&message).into(),
     };
-    let gone = status.is_some_and(|status| policy.stop_on.contains(&status.as_u16()));
+    let gone = status.is_some_and(|status| policy.stops_on(status.as_u16()));
     let delay = if gone { None } else { policy.delay(attempt, entropy) };
     let settlement = match delay {
         None => Settlement::Dead { failure },

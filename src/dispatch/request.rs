@@ -11,7 +11,7 @@ use crate::{
     api::Format,
     catalog::Subscription,
     journal::{Delivery, StoredEvent},
-    rules::trace,
+    rules::{headers::is_framing, trace::Traceparent},
 };
 
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
@@ -21,22 +21,11 @@ const ATTEMPT: HeaderName = HeaderName::from_static("grapnel-attempt");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
-/// Headers that describe the connection and the framing of the message (RFC 9110 §7.6.1, RFC 9112 §6), or say what is
-/// said of every delivery: they are never taken from an object or from the event.
+/// Headers that frame the message, or that say what is said of every delivery: they are never taken from an object or
+/// from the event.
 fn is_reserved(name: &HeaderName) -> bool {
-    const FRAMING: [HeaderName; 9] = [
-        header::HOST,
-        header::CONTENT_LENGTH,
-        header::TRANSFER_ENCODING,
-        header::CONNECTION,
-        header::UPGRADE,
-        header::TE,
-        header::TRAILER,
-        header::EXPECT,
-        HeaderName::from_static("keep-alive"),
-    ];
     const OURS: [HeaderName; 5] = [WEBHOOK_ID, WEBHOOK_TIMESTAMP, WEBHOOK_SIGNATURE, ATTEMPT, TRACEPARENT];
-    FRAMING.contains(name) || OURS.contains(name) || name.as_str().starts_with("proxy-")
+    is_framing(name) || OURS.contains(name)
 }
 
 /// What one attempt posts. `entropy` gives it its span, so that every attempt is told from the others in traces.
@@ -104,14 +93,15 @@ fn body(format: Format, event: &StoredEvent, headers: &mut HeaderMap) -> serde_j
 
 /// Passes on what the subscription asks for. The description of the body is not among it: the body may be another one.
 fn forward(subscription: &Subscription, event: &StoredEvent, headers: &mut HeaderMap) {
+    if subscription.forward_headers.is_empty() {
+        return;
+    }
     for (name, value) in &event.headers {
-        if !subscription.forward_headers.matches(name) {
-            continue;
-        }
         let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_bytes(value)) else {
             continue;
         };
-        if !is_reserved(&name) && name != header::CONTENT_TYPE && name != header::CONTENT_ENCODING {
+        let describes_body = name == header::CONTENT_TYPE || name == header::CONTENT_ENCODING;
+        if subscription.forward_headers.matches(&name) && !is_reserved(&name) && !describes_body {
             headers.append(name, value);
         }
     }
@@ -124,16 +114,16 @@ fn trace(event: &StoredEvent, entropy: [u8; 24], headers: &mut HeaderMap) {
         // Several values are no valid traceparent.
         values.next().filter(|_| values.next().is_none())
     };
-    let parent = stored(&TRACEPARENT).and_then(|value| std::str::from_utf8(value).ok()).and_then(trace::parse);
+    let parent = stored(&TRACEPARENT).and_then(|value| std::str::from_utf8(value).ok()).and_then(Traceparent::parse);
     headers.remove(TRACESTATE);
     let own = match parent {
         Some(parent) => {
             if let Some(state) = stored(&TRACESTATE).and_then(|value| HeaderValue::from_bytes(value).ok()) {
                 headers.insert(TRACESTATE, state);
             }
-            parent.child(entropy)
+            parent.child(entropy.first_chunk().copied().unwrap_or_default())
         }
-        None => trace::fresh(entropy),
+        None => Traceparent::fresh(entropy),
     };
     if let Ok(value) = HeaderValue::from_str(&own.to_string()) {
         headers.insert(TRACEPARENT, value);

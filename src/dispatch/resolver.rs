@@ -16,15 +16,11 @@ use crate::rules::egress::{EgressPolicy, Forbidden};
 
 /// A name all of whose addresses are forbidden.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct ForbiddenName(String);
-
-/// What to say of a forbidden address.
-pub(super) fn forbidden(name: Option<&str>, refusal: &Forbidden) -> String {
-    match name {
-        Some(name) => format!("{name} resolves to a forbidden address: {refusal}"),
-        None => refusal.to_string(),
-    }
+#[error("{name} resolves to a forbidden address: {refusal}")]
+pub(super) struct ForbiddenName {
+    name: String,
+    /// Of one of its addresses.
+    refusal: Forbidden,
 }
 
 type Answer = Result<Arc<[IpAddr]>, Arc<io::Error>>;
@@ -87,7 +83,7 @@ fn allowed(egress: &EgressPolicy, name: &str, found: &[IpAddr]) -> Result<Addrs,
         }
     }
     match refusal {
-        Some(refusal) if addresses.is_empty() => Err(ForbiddenName(forbidden(Some(name), &refusal))),
+        Some(refusal) if addresses.is_empty() => Err(ForbiddenName { name: name.to_owned(), refusal }),
         _ => Ok(Box::new(addresses.into_iter())),
     }
 }

@@ -216,7 +216,7 @@ impl Worker {
         }
         let fresh = self.waiting.split_off(from.min(self.waiting.len()));
         for delivery in fresh {
-            if self.subscription.event_types.matches(&delivery.event.kind) {
+            if self.subscription.event_types.admits(&delivery.event.kind) {
                 self.waiting.push_back(delivery);
             } else {
                 self.ended.push((delivery.event.sequence, Settlement::Skipped));

@@ -97,14 +97,15 @@ impl Payload {
     }
 }
 
-enum Kind {
+/// What a content type promises of a body.
+pub(crate) enum Kind {
     Json,
     Form,
     Opaque,
 }
 
 impl Kind {
-    fn of(content_type: Option<&str>) -> Self {
+    pub(crate) fn of(content_type: Option<&str>) -> Self {
         let essence = content_type.unwrap_or_default();
         let essence = essence.split_once(';').map_or(essence, |(essence, _)| essence).trim();
         let suffix = essence.len().checked_sub("+json".len()).and_then(|at| essence.get(at..));
@@ -121,7 +122,8 @@ impl Kind {
     }
 }
 
-fn form(body: &[u8]) -> Result<Value, MalformedPayload> {
+/// An HTML form as an object of its fields.
+pub(crate) fn form(body: &[u8]) -> Result<Value, MalformedPayload> {
     let mut fields = Map::new();
     for (number, (name, value)) in form_urlencoded::parse(body).enumerate() {
         if number == FORM_FIELDS {
