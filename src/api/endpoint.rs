@@ -1,7 +1,7 @@
 //! `WebhookEndpoint`: what comes in.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use kube::{CustomResource, KubeSchema, core::Rule};
+use kube::{CustomResource, KubeSchema};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -408,7 +408,7 @@ pub struct WebhookEndpointStatus {
     pub observed_generation: Option<i64>,
     /// Accepted, SecretsResolved, Verified and Ready; Reconciling and Stalled while they hold.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[x_kube(merge_strategy = kube::core::schema::ListMerge::Map(vec!["type".into()]))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
     /// Path at which the endpoint is served.
     #[serde(default, skip_serializing_if = "Option::is_none")]

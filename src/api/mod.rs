@@ -1,5 +1,8 @@
 //! The API `grapnel.dev/v1alpha1`: types only. What they mean is decided in `catalog::compile`.
 
+// KubeSchema emits a private copy of each type, and with it its `pub`.
+#![allow(unreachable_pub)]
+
 mod condition;
 mod endpoint;
 mod key;

@@ -1,7 +1,7 @@
 //! `WebhookSubscription`: what goes out.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use kube::{CustomResource, KubeSchema, core::Rule};
+use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -264,7 +264,7 @@ pub struct WebhookSubscriptionStatus {
     pub observed_generation: Option<i64>,
     /// Accepted, SecretsResolved, Delivering and Ready; Reconciling and Stalled while they hold.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[x_kube(merge_strategy = kube::core::schema::ListMerge::Map(vec!["type".into()]))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
     /// Events not yet attempted.
     #[serde(default, skip_serializing_if = "Option::is_none")]

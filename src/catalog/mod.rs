@@ -10,8 +10,10 @@ pub mod compile;
 pub mod index;
 pub mod observed;
 pub mod snapshot;
+pub mod status;
 
 pub use compile::{Options, Problem};
-pub use index::{Index, Verdict};
+pub use index::{Age, Applied, Change, Index, Published};
 pub use observed::{EndpointFacts, SubscriptionFacts};
 pub use snapshot::{Deduplicate, Endpoint, Reply, Route, Snapshot, Subscription, Target};
+pub use status::{DeliveryCounts, Facts, Kind, ObjectView};

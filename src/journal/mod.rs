@@ -256,7 +256,9 @@ pub struct Usage {
 #[non_exhaustive]
 pub enum JournalError {
     /// `--journal-max-bytes` is reached and only unsettled events remain, or the disk is full.
-    #[error("the journal is full: {0}; make room on the volume, raise --journal-max-bytes, or mend the subscriptions that pin events")]
+    #[error(
+        "the journal is full: {0}; make room on the volume, raise --journal-max-bytes, or mend the subscriptions that pin events"
+    )]
     Full(String),
     /// Reading or writing failed.
     #[error("the journal cannot be read or written: {0}")]
@@ -279,7 +281,9 @@ pub enum JournalError {
     #[error("no consumer {0} in the journal")]
     UnknownConsumer(ObjectKey),
     /// The consumer is attached to another endpoint; its events there would be lost.
-    #[error("subscription {consumer} is a consumer of endpoint {endpoint}; endpointRef cannot be changed, delete the subscription and create a new one")]
+    #[error(
+        "subscription {consumer} is a consumer of endpoint {endpoint}; endpointRef cannot be changed, delete the subscription and create a new one"
+    )]
     EndpointChanged {
         /// The subscription.
         consumer: ObjectKey,
@@ -318,7 +322,12 @@ pub trait Journal: Send + Sync + 'static {
 
     /// Makes sure that `consumer` reads `endpoint`; where it begins is decided once, when it is
     /// new. Durable when it returns.
-    fn attach<'a>(&'a self, consumer: &'a ObjectKey, endpoint: &'a ObjectKey, start: Start) -> BoxFuture<'a, Result<()>>;
+    fn attach<'a>(
+        &'a self,
+        consumer: &'a ObjectKey,
+        endpoint: &'a ObjectKey,
+        start: Start,
+    ) -> BoxFuture<'a, Result<()>>;
 
     /// Forgets a consumer, its cursor and its exceptions. Unknown consumers are no error.
     fn detach<'a>(&'a self, consumer: &'a ObjectKey) -> BoxFuture<'a, Result<()>>;
@@ -335,7 +344,11 @@ pub trait Journal: Send + Sync + 'static {
     fn ready<'a>(&'a self, consumer: &'a ObjectKey) -> BoxFuture<'a, ()>;
 
     /// Ends attempts. Sequences that are not in flight are ignored (already settled).
-    fn settle<'a>(&'a self, consumer: &'a ObjectKey, settlements: Vec<(Sequence, Settlement)>) -> BoxFuture<'a, Result<()>>;
+    fn settle<'a>(
+        &'a self,
+        consumer: &'a ObjectKey,
+        settlements: Vec<(Sequence, Settlement)>,
+    ) -> BoxFuture<'a, Result<()>>;
 
     /// Counts of one consumer, from memory.
     fn progress(&self, consumer: &ObjectKey) -> Option<Progress>;
@@ -347,7 +360,11 @@ pub trait Journal: Send + Sync + 'static {
     fn event<'a>(&'a self, endpoint: &'a ObjectKey, id: &'a str) -> BoxFuture<'a, Result<Option<StoredEvent>>>;
 
     /// Deliveries of a consumer, ascending by sequence.
-    fn deliveries<'a>(&'a self, consumer: &'a ObjectKey, query: DeliveryQuery) -> BoxFuture<'a, Result<Vec<DeliveryRecord>>>;
+    fn deliveries<'a>(
+        &'a self,
+        consumer: &'a ObjectKey,
+        query: DeliveryQuery,
+    ) -> BoxFuture<'a, Result<Vec<DeliveryRecord>>>;
 
     /// Removes what its retention has passed at `now`. Works in bounded steps.
     fn sweep(&self, retention: Retention, now: Timestamp) -> BoxFuture<'_, Result<Swept>>;

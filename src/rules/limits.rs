@@ -1,9 +1,182 @@
 //! Every bound in Grapnel, with its default and the reason for it.
 
-use std::time::Duration;
+use std::{num::NonZeroUsize, time::Duration};
+
+// Requests.
+
+/// Largest body of a request when nothing else is said, in bytes.
+pub const DEFAULT_BODY_BYTES: usize = 1 << 20;
+
+/// Largest body that `limits.bodyBytes` may allow. A body is held in memory while it is checked; GitHub, the sender of
+/// the largest ones, stops at 25 MB.
+pub const MAX_BODY_BYTES: usize = 32 << 20;
+
+/// Time for a whole request when nothing else is said. GitHub and Slack hang up after 10 and 3 seconds.
+pub const DEFAULT_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Longest time that `limits.timeout` may give a request.
+pub const MAX_REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Most sources that a rate limit keeps a bucket of their own for; further ones share one.
+pub const RATE_LIMIT_SOURCES: usize = 16 * 1024;
+
+/// How often at most a full table of sources is searched for buckets that are no longer needed.
+pub const RATE_LIMIT_PRUNE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Longest time a rate limit may need to give back its whole burst.
+pub const RATE_LIMIT_REFILL: Duration = Duration::from_secs(366 * 24 * 3600);
+
+// Signatures.
+
+/// Longest signature header that is looked at, in bytes. Sixteen base64 SHA-512 signatures need 1.5 KiB.
+pub const SIGNATURE_HEADER_BYTES: usize = 4096;
+
+/// Most signatures that are tried of one header. Senders list one for each secret while they rotate, so two or three.
+pub const SIGNATURES_PER_HEADER: usize = 16;
+
+/// Longest timestamp that is read, in decimal digits; what is larger than 64 bits counts as the largest.
+pub const TIMESTAMP_DIGITS: usize = 20;
+
+/// Most secrets of one endpoint or subscription: each costs a hash over the body.
+pub const SECRETS: usize = 8;
+
+/// Longest secret, in bytes.
+pub const SECRET_BYTES: usize = 8 * 1024;
+
+/// Shortest decoded Standard Webhooks secret. The specification asks senders for at least 24 bytes; half the output of
+/// SHA-256 is the least that RFC 2104 (3) lets pass as not weakening the hash.
+pub const WHSEC_MIN_BYTES: usize = 16;
+
+/// Longest decoded Standard Webhooks secret. The specification asks senders for at most 64 bytes.
+pub const WHSEC_MAX_BYTES: usize = 128;
+
+/// Longest `signedContent` template, in bytes.
+pub const SIGNED_CONTENT_BYTES: usize = 256;
+
+/// How far a signed timestamp may be from now when nothing else is said: what Stripe, Slack and the Standard Webhooks
+/// libraries use.
+pub const DEFAULT_TOLERANCE: Duration = Duration::from_secs(300);
+
+// Events.
+
+/// Longest event id, in bytes.
+pub const EVENT_ID_BYTES: usize = 256;
+
+/// Longest event type, in bytes.
+pub const EVENT_TYPE_BYTES: usize = 128;
+
+/// Deepest nesting of a JSON body. It is `serde_json`'s own bound, and keeps every later walk of the value off the end
+/// of the stack.
+pub const JSON_DEPTH: usize = 127;
+
+/// Longest JSON pointer, in bytes.
+pub const POINTER_BYTES: usize = 512;
+
+/// Most fields of a form body.
+pub const FORM_FIELDS: usize = 1024;
+
+/// How long an event id is remembered when nothing else is said.
+pub const DEFAULT_WINDOW: Duration = Duration::from_secs(24 * 3600);
+
+/// Longest glob, in bytes.
+pub const GLOB_BYTES: usize = 256;
+
+/// Most globs in one list.
+pub const GLOBS: usize = 64;
+
+// Schemas.
+
+/// Most schemas of one endpoint.
+pub const SCHEMAS: usize = 64;
+
+/// Largest schema, in bytes of compact JSON.
+pub const SCHEMA_BYTES: usize = 256 * 1024;
+
+/// Deepest nesting of a schema.
+pub const SCHEMA_DEPTH: usize = 64;
+
+/// Largest compiled regular expression of a schema, in bytes.
+pub const SCHEMA_PATTERN_BYTES: usize = 1 << 20;
+
+/// Most violations that are reported of one event.
+pub const VIOLATIONS: usize = 10;
+
+/// Longest message or path of one violation, in bytes.
+pub const VIOLATION_BYTES: usize = 256;
+
+// Deliveries.
+
+/// Time for a whole delivery when nothing else is said.
+pub const DEFAULT_DELIVERY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Longest time that `target.timeout` may give a delivery.
+pub const MAX_DELIVERY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Concurrent deliveries of a subscription when nothing else is said.
+pub const DEFAULT_IN_FLIGHT: NonZeroUsize = match NonZeroUsize::new(16) {
+    Some(count) => count,
+    None => NonZeroUsize::MIN,
+};
+
+/// Attempts of a delivery when nothing else is said: with the other defaults about one day.
+pub const DEFAULT_ATTEMPTS: u32 = 16;
+
+/// Delay after the first failure when nothing else is said.
+pub const DEFAULT_INITIAL_DELAY: Duration = Duration::from_secs(5);
+
+/// Growth of the delay from one failure to the next when nothing else is said.
+pub const DEFAULT_MULTIPLIER: f64 = 2.0;
+
+/// Longest delay between attempts when nothing else is said.
+pub const DEFAULT_MAX_DELAY: Duration = Duration::from_secs(6 * 3600);
 
 /// Longest message kept of a failed delivery, in bytes.
 pub const FAILURE_MESSAGE_BYTES: usize = 1024;
+
+/// Most that is read of a receiver's answer, in bytes. Of what is read, [`FAILURE_MESSAGE_BYTES`] are kept.
+pub const RESPONSE_BYTES: usize = 64 * 1024;
+
+/// Most headers of a receiver's answer.
+pub const RESPONSE_HEADERS: usize = 100;
+
+/// Largest headers of a receiver's answer over HTTP/2, in bytes.
+pub const RESPONSE_HEADER_BYTES: u32 = 64 * 1024;
+
+/// How long an unused connection to a receiver is kept. Shorter than the minute after which many servers and load
+/// balancers close one from their side, so that a request seldom meets a connection that is just being closed.
+pub const POOL_IDLE: Duration = Duration::from_secs(45);
+
+/// Most unused connections kept to one receiver: as many as one subscription may use at once.
+pub const POOL_IDLE_PER_HOST: usize = 256;
+
+/// Most events that a subscription claims ahead of those under way.
+pub const CLAIM_AHEAD: usize = 32;
+
+/// Most events that a subscription claims at once while it is looking for types that it delivers.
+pub const CLAIM_SCAN: usize = 128;
+
+/// Most ended attempts of a subscription that wait to be settled; while there are as many, none is begun.
+pub const UNSETTLED: usize = 256;
+
+/// First pause after the journal has failed; doubled with every further failure.
+pub const JOURNAL_PAUSE: Duration = Duration::from_millis(100);
+
+/// Longest pause after the journal has failed.
+pub const JOURNAL_PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// How often a waiting subscription looks at the clock, so that a clock that is set forward is noticed.
+pub const DUE_CHECK: Duration = Duration::from_secs(1);
+
+/// Time for deliveries under way to end when their subscription goes or the process stops; then they are given back.
+pub const SHUTDOWN_DELIVERIES: Duration = Duration::from_secs(10);
+
+/// Time after [`SHUTDOWN_DELIVERIES`] for the journal to take what ended; what it has not taken then is delivered again.
+pub const SHUTDOWN_SETTLE: Duration = Duration::from_secs(5);
+
+/// Most consumers attached to the journal at once.
+pub const ATTACH_AT_ONCE: usize = 64;
+
+// Retention.
 
 /// How long settled events stay when nothing else is said.
 pub const DEFAULT_RETENTION: Duration = Duration::from_secs(168 * 3600);
@@ -11,12 +184,215 @@ pub const DEFAULT_RETENTION: Duration = Duration::from_secs(168 * 3600);
 /// How long dead letters stay when nothing else is said.
 pub const DEFAULT_DEAD_LETTER_RETENTION: Duration = Duration::from_secs(720 * 3600);
 
+// Metrics.
+
 /// Most distinct event types of an endpoint that have a metric label of their own; further ones are `other`.
 pub const TYPE_LABELS: usize = 64;
 
 /// Longest event type that has a metric label of its own, in characters.
 pub const TYPE_LABEL_CHARS: usize = 64;
 
+// Ingress: connections.
+
+/// Most client connections open at once; further ones wait in the kernel's queue. Each costs a socket and up to
+/// [`CONNECTION_BUFFER_BYTES`].
+pub const MAX_CONNECTIONS: usize = 4096;
+
+/// Read buffer of a connection in bytes, and with it the largest head of an HTTP/1.1 request.
+pub const CONNECTION_BUFFER_BYTES: usize = 64 * 1024;
+
+/// Largest header list of an HTTP/2 request in bytes, as RFC 9113 section 6.5.2 counts them.
+pub const HEADER_LIST_BYTES: u32 = 64 * 1024;
+
+/// Most header lines of an HTTP/1.1 request; more are answered with 431. It is hyper's own default, and parsed without
+/// an allocation because of that.
+pub const MAX_HEADERS: usize = 100;
+
+/// Time for a TLS handshake, and for the head of a request from its first byte. A head that is slower may last up to
+/// twice as long, because connections are looked at once in this time.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a connection may stay open without a request. Longer than the minute after which common load balancers
+/// give up idle connections, so that they close first and never send a request into a closing connection.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+
+/// How long a connection that was asked to end may take.
+pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a refused body is read and thrown away, so that the client sees the answer before the connection ends.
+pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How much of a refused body is read and thrown away, in bytes.
+pub const LINGER_BYTES: usize = 16 * 1024 * 1024;
+
+/// How long accepting pauses after an error that is the process's own, such as too many open files.
+pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(200);
+
+/// Most requests under way on one HTTP/2 connection.
+pub const H2_STREAMS: u32 = 128;
+
+/// HTTP/2 flow-control window of a stream in bytes.
+pub const H2_STREAM_WINDOW: u32 = 256 * 1024;
+
+/// HTTP/2 flow-control window of a connection in bytes.
+pub const H2_CONNECTION_WINDOW: u32 = 1024 * 1024;
+
+/// Most HTTP/2 streams that a client opened and reset before they were looked at; more end the connection
+/// (CVE-2023-44487, "rapid reset").
+pub const H2_PENDING_RESETS: usize = 20;
+
+/// Most HTTP/2 streams that were reset because of the client's errors; more end the connection (CVE-2025-8671).
+pub const H2_LOCAL_RESETS: usize = 256;
+
+/// Time between HTTP/2 pings on a quiet connection.
+pub const H2_PING_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Time in which an HTTP/2 ping must be answered.
+pub const H2_PING_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How long requests under way may take to end at shutdown.
+pub const SHUTDOWN_REQUESTS: Duration = Duration::from_secs(20);
+
+// Ingress: requests.
+
+/// Part of every body that needs no room in [`BODY_MEMORY`], in bytes: ordinary webhooks are never held up by large
+/// ones.
+pub const BODY_FREE_BYTES: usize = 64 * 1024;
+
+/// Memory for the bodies being received and judged, beyond [`BODY_FREE_BYTES`] of each, in bytes; a request for which
+/// there is no room is answered with 503.
+pub const BODY_MEMORY: usize = 256 * 1024 * 1024;
+
+/// Largest body in bytes that is verified and parsed on the thread that received it; a larger one would keep other
+/// requests of that thread waiting for milliseconds.
+pub const INLINE_BODY_BYTES: usize = 256 * 1024;
+
+/// Most headers stored with an event; further ones are left out.
+pub const STORED_HEADERS: usize = 64;
+
+/// Most bytes of header names and values stored with an event; a header that does not fit is left out.
+pub const STORED_HEADER_BYTES: usize = 16 * 1024;
+
+/// `Retry-After` while an endpoint is suspended.
+pub const RETRY_AFTER_SUSPENDED: Duration = Duration::from_secs(60);
+
+/// `Retry-After` while an endpoint or the journal is not ready.
+pub const RETRY_AFTER_UNAVAILABLE: Duration = Duration::from_secs(5);
+
+/// Most violations of a schema in an answer.
+pub const ANSWERED_VIOLATIONS: usize = 10;
+
+/// Least time between two log lines about the journal refusing events.
+pub const JOURNAL_LOG_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Largest certificate or key file in bytes.
+pub const TLS_FILE_BYTES: u64 = 1024 * 1024;
+
+/// How often certificate and key files are looked at.
+pub const TLS_POLL_INTERVAL: Duration = Duration::from_secs(1);
+// Journal
+
+/// Bytes of events that wait for the committer; further appends wait their turn. Together with the
+/// write buffers this bounds what unwritten events take in memory.
+pub const APPEND_QUEUE_BYTES: usize = 8 << 20;
+
+/// Settlements and other tasks (calls, not events) that wait for the committer.
+pub const JOURNAL_TASK_QUEUE: usize = 4096;
+
+/// Bytes of recently appended events kept, over all endpoints, so that consumers that are not
+/// behind read nothing from disk.
+pub const RECENT_EVENTS_BYTES: usize = 4 << 20;
+
+/// Due retries of a consumer kept in memory (up to twice as many for a moment); the others are on
+/// disk, in order of due time.
+pub const DUE_WINDOW: usize = 512;
+
+/// Write buffer of the event rows; a sealed one is written out while the next fills, so about twice
+/// as much is in memory under load.
+pub const EVENT_WRITE_BUFFER_BYTES: u64 = 8 << 20;
+
+/// Write buffer of the index of event ids.
+pub const INDEX_WRITE_BUFFER_BYTES: u64 = 4 << 20;
+
+/// Write buffer of cursors and exceptions.
+pub const STATE_WRITE_BUFFER_BYTES: u64 = 2 << 20;
+
+/// Cache of blocks read from disk: filters of the id index, mostly.
+pub const JOURNAL_CACHE_BYTES: u64 = 8 << 20;
+
+/// Bytes of write-ahead log kept before buffers are written out early; bounds the time of recovery.
+pub const JOURNAL_LOG_BYTES: u64 = 128 << 20;
+
+/// Files of the journal kept open.
+pub const JOURNAL_OPEN_FILES: usize = 256;
+
+/// Rows a sweep looks at, removes or forgets in one step, between which others have their turn.
+pub const SWEEP_STEP: usize = 256;
+
+/// Events younger than their retention that a sweep looks past before it takes the rest of the log
+/// for young too. Events lie in order of commit, which is only nearly the order of receipt.
+pub const SWEEP_LOOKAHEAD: usize = 1024;
+
+/// Most events or deliveries one listing returns.
+pub const LIST_LIMIT: usize = 1000;
+
+/// How long the journal refuses appends after a failed write before it tries to open its files
+/// again.
+pub const JOURNAL_HEAL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Steps in which one append to a full journal looks for settled events that can go early, before
+/// it is refused; the next append looks on from there.
+pub const RECLAIM_STEPS: usize = 64;
+
+// Values.
+
+/// Longest duration that can be written, about a hundred years.
+pub const MAX_DURATION: Duration = Duration::from_secs(100 * 8766 * 3600);
+
+/// Longest text of a duration or a quantity, in bytes.
+pub const SCALAR_BYTES: usize = 64;
+
+// Configuration.
+
+/// Largest manifest file in bytes. A file this size holds some ten thousand objects.
+pub const MANIFEST_BYTES: u64 = 16 << 20;
+
+/// How often the files are looked at.
+pub const FILES_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Most problems reported of one object; the rest show when these are mended.
+pub const PROBLEMS_PER_OBJECT: usize = 20;
+
+/// Longest message of a YAML error, in characters.
+pub const PROBLEM_CHARS: usize = 500;
+
+/// Longest name of an object, as Kubernetes has it (RFC 1123 subdomain).
+pub const NAME_CHARS: usize = 253;
+
+/// Longest namespace, as Kubernetes has it (RFC 1123 label).
+pub const NAMESPACE_CHARS: usize = 63;
+
+// Telemetry.
+
+/// Most distinct event types of an endpoint that have a metric label of their own; further ones are `other`.
+pub const TYPE_LABELS: usize = 64;
+
+/// Longest event type that has a metric label of its own, in characters.
+pub const TYPE_LABEL_CHARS: usize = 64;
+
+// Running.
+
+/// How often retention is looked after.
+pub const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How long to wait before the journal is asked again after it failed.
+pub const JOURNAL_RETRY: Duration = Duration::from_secs(1);
+
+/// Longest time that one stage of the shutdown may take before it is cut short.
+pub const SHUTDOWN_STAGE: Duration = Duration::from_secs(15);
+
+/// Longest time that the journal may take to close.
+pub const SHUTDOWN_JOURNAL: Duration = Duration::from_secs(30);
 /// Connections to the admin server at once; further ones wait to be accepted.
 pub const ADMIN_CONNECTIONS: usize = 256;
 

@@ -1,5 +1,23 @@
 //! Pure rules: no I/O, no async, no Kubernetes, no HTTP server.
+//!
+//! An event walks through them in this order: [`ratelimit`], [`signature`] (the only way to a `Verified` body),
+//! [`payload`], [`identity`], [`schema`] (the only way to a `Validated` event); a delivery through [`retry`],
+//! [`headers`], [`egress`] and, again, [`signature`].
 
+pub mod clock;
+pub mod duration;
+pub mod egress;
+pub mod glob;
+pub mod headers;
 pub mod identity;
+mod json;
 pub mod limits;
+pub mod payload;
+pub mod pointer;
+pub mod quantity;
+pub mod ratelimit;
+pub mod retry;
 pub mod schema;
+pub mod secret;
+pub mod signature;
+pub mod trace;

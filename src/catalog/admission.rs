@@ -1,0 +1,205 @@
+//! What an API server checks before it stores an object: the CRD's schema, unknown fields and CEL rules.
+//!
+//! `grapnel check` and the file source ask here with the CRDs of this build, so that a manifest is refused for the same
+//! reasons with and without a cluster. Unknown fields are errors: an API server prunes them silently, and what was meant
+//! by them is lost.
+
+use std::sync::LazyLock;
+
+use jsonschema::Validator as SchemaValidator;
+use kube::{
+    CustomResourceExt,
+    core::cel::{CompiledSchema, Validator as RuleValidator, compile_schema},
+};
+use serde_json::{Map, Value, json};
+
+use super::compile::Problem;
+use crate::{
+    api::{Reason, WebhookEndpoint, WebhookSubscription},
+    rules::limits,
+};
+
+/// The checks of one kind.
+pub struct Admission {
+    schema: Value,
+    fields: Result<SchemaValidator, String>,
+    rules: CompiledSchema,
+}
+
+static ENDPOINT: LazyLock<Admission> = LazyLock::new(Admission::of::<WebhookEndpoint>);
+static SUBSCRIPTION: LazyLock<Admission> = LazyLock::new(Admission::of::<WebhookSubscription>);
+
+impl Admission {
+    /// Checks of `WebhookEndpoint`.
+    pub fn endpoint() -> &'static Self {
+        &ENDPOINT
+    }
+
+    /// Checks of `WebhookSubscription`.
+    pub fn subscription() -> &'static Self {
+        &SUBSCRIPTION
+    }
+
+    fn of<K: CustomResourceExt>() -> Self {
+        let crd = K::crd();
+        let schema = crd
+            .spec
+            .versions
+            .first()
+            .and_then(|version| version.schema.as_ref())
+            .and_then(|schema| serde_json::to_value(&schema.open_api_v3_schema).ok())
+            .unwrap_or_else(|| json!({}));
+        let mut fields = schema.clone();
+        // What the server knows of every object, and status, which is not the author's to write.
+        if let Some(properties) = fields.get_mut("properties").and_then(Value::as_object_mut) {
+            properties.remove("status");
+        }
+        plain(&mut fields);
+        Self {
+            fields: jsonschema::options().build(&fields).map_err(|error| error.to_string()),
+            rules: compile_schema(&schema),
+            schema,
+        }
+    }
+
+    /// Everything wrong with an object, at most [`limits::PROBLEMS_PER_OBJECT`] problems.
+    pub fn check(&self, object: &Value) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        self.unknown_fields(object, &mut problems);
+        match &self.fields {
+            Ok(fields) => problems.extend(fields.iter_errors(object).map(|error| {
+                let message = sentence(&error);
+                Problem::new(error.instance_path().as_str(), Reason::InvalidSpec, message)
+            })),
+            Err(error) => problems.push(Problem::new("", Reason::InvalidSpec, error.clone())),
+        }
+        // Rules speak of fields whose types are right.
+        if problems.is_empty() {
+            problems.extend(self.rules(object));
+        }
+        problems.truncate(limits::PROBLEMS_PER_OBJECT);
+        problems
+    }
+
+    /// Violations of the CEL rules alone, for objects that a server without CEL has let in.
+    pub fn rules(&self, object: &Value) -> Vec<Problem> {
+        match RuleValidator::new().validate_compiled(&self.rules, object, None) {
+            Ok(()) => Vec::new(),
+            Err(errors) => errors
+                .into_vec()
+                .into_iter()
+                .map(|error| Problem::new(pointer(&error.field_path), Reason::InvalidSpec, error.message))
+                .collect(),
+        }
+    }
+
+    fn unknown_fields(&self, object: &Value, problems: &mut Vec<Problem>) {
+        let Some(fields) = object.as_object() else { return };
+        for name in fields.keys() {
+            if !matches!(name.as_str(), "apiVersion" | "kind" | "metadata" | "spec" | "status") {
+                problems.push(unknown(&format!("/{name}"), name, ["apiVersion", "kind", "metadata", "spec"].into_iter()));
+            }
+        }
+        if let (Some(spec), Some(schema)) = (fields.get("spec"), self.schema.pointer("/properties/spec")) {
+            walk(spec, schema, "/spec", problems);
+        }
+    }
+}
+
+/// Reports the fields of `value` that `schema` does not know.
+fn walk(value: &Value, schema: &Value, pointer: &str, problems: &mut Vec<Problem>) {
+    if schema.get("x-kubernetes-preserve-unknown-fields").is_some() {
+        return;
+    }
+    match value {
+        Value::Object(fields) => {
+            let Some(known) = schema.get("properties").and_then(Value::as_object) else { return };
+            for (name, value) in fields {
+                let pointer = format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"));
+                match known.get(name) {
+                    Some(schema) => walk(value, schema, &pointer, problems),
+                    None => problems.push(unknown(&pointer, name, known.keys().map(String::as_str))),
+                }
+            }
+        }
+        Value::Array(items) => {
+            let Some(schema) = schema.get("items") else { return };
+            for (number, item) in items.iter().enumerate() {
+                walk(item, schema, &format!("{pointer}/{number}"), problems);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn unknown<'a>(pointer: &str, name: &str, known: impl Iterator<Item = &'a str> + Clone) -> Problem {
+    let near = known.clone().find(|candidate| {
+        candidate.eq_ignore_ascii_case(name)
+            || candidate.to_ascii_lowercase().contains(&name.to_ascii_lowercase())
+            || name.to_ascii_lowercase().contains(&candidate.to_ascii_lowercase())
+    });
+    let message = match near {
+        Some(near) => format!("unknown field `{name}`; did you mean `{near}`?"),
+        None => format!("unknown field `{name}`; known here: {}", known.collect::<Vec<_>>().join(", ")),
+    };
+    Problem::new(pointer, Reason::InvalidSpec, message)
+}
+
+/// Makes a structural schema (OpenAPI 3.0) a JSON Schema: `nullable` and the int-or-string extension have their own
+/// meaning there.
+fn plain(schema: &mut Value) {
+    match schema {
+        Value::Object(fields) => {
+            if fields.get("x-kubernetes-int-or-string").is_some() {
+                fields.remove("type");
+            }
+            nullable(fields);
+            fields.values_mut().for_each(plain);
+        }
+        Value::Array(items) => items.iter_mut().for_each(plain),
+        _ => {}
+    }
+}
+
+fn nullable(fields: &mut Map<String, Value>) {
+    if fields.get("nullable") != Some(&Value::Bool(true)) {
+        return;
+    }
+    if let Some(Value::String(kind)) = fields.get("type").cloned() {
+        fields.insert("type".into(), json!([kind, "null"]));
+    }
+    if let Some(Value::Array(values)) = fields.get_mut("enum")
+        && !values.contains(&Value::Null)
+    {
+        values.push(Value::Null);
+    }
+}
+
+/// A violation in the words of people who write YAML.
+fn sentence(error: &jsonschema::ValidationError<'_>) -> String {
+    use jsonschema::error::ValidationErrorKind as Kind;
+
+    match error.kind() {
+        Kind::Pattern { pattern } => match pattern.as_str() {
+            crate::rules::duration::PATTERN => {
+                format!("{} is not a duration such as 250ms, 10s or 1h30m", error.instance())
+            }
+            crate::rules::quantity::PATTERN => format!("{} is not a quantity such as 512Ki or 1Mi", error.instance()),
+            _ => format!("{} does not match {pattern}", error.instance()),
+        },
+        Kind::Required { property } => {
+            format!("the field {} is missing", property.as_str().unwrap_or_default())
+        }
+        _ => error.to_string(),
+    }
+}
+
+/// `spec.schemas[0].types` as a JSON Pointer.
+fn pointer(field: &str) -> String {
+    let mut pointer = String::with_capacity(field.len() + 1);
+    for part in field.split(['.', '[']).filter(|part| !part.is_empty()) {
+        pointer.push('/');
+        pointer.push_str(part.trim_end_matches(']'));
+    }
+    pointer
+}

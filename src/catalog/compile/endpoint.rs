@@ -1,0 +1,385 @@
+//! `WebhookEndpoint` to [`Endpoint`].
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use ipnet::IpNet;
+use serde_json::Value;
+
+use super::{Problems, References};
+use crate::{
+    api::{self, EventSource, KeyReference, ObjectKey, Reason, UnmatchedTypes, WebhookEndpointSpec},
+    catalog::{
+        observed::EndpointFacts,
+        snapshot::{Deduplicate, Endpoint, Reply},
+    },
+    rules::{
+        duration,
+        glob::Glob,
+        identity::{JsonPointer, Source, Sources as IdentitySources, id_defaults, kind_defaults},
+        limits, quantity,
+        ratelimit::Scope,
+        schema::{SchemaSet, Unmatched},
+        signature::{
+            Algorithm, Content, Encoding, Handshake, HmacScheme, KeyForm, Provider, Scheme, Shape, TimestampSource,
+            TokenScheme, Verifier, provider,
+        },
+    },
+    telemetry::metrics::EndpointMetrics,
+};
+
+/// What an endpoint shares with its earlier versions.
+pub struct Served<'a> {
+    /// Its facts.
+    pub facts: Arc<EndpointFacts>,
+    /// Its series.
+    pub metrics: Arc<EndpointMetrics>,
+    /// The version that is served now; a rate limit that did not change goes on counting.
+    pub previous: Option<&'a Endpoint>,
+}
+
+/// Compiles an endpoint. It comes with problems when it can be served in spite of them: some, but not all of its
+/// Secrets are missing.
+pub fn endpoint(
+    key: &ObjectKey,
+    spec: &WebhookEndpointSpec,
+    references: &References<'_>,
+    served: Served<'_>,
+    problems: &mut Problems,
+) -> Option<Endpoint> {
+    let path = path(key, spec);
+    let (scheme, provider) = scheme(&spec.verification, problems);
+    let verifier = scheme.and_then(|scheme| verifier(scheme, &spec.verification, references, problems));
+    let event = spec.event.clone().unwrap_or_default();
+    let kind_sources = IdentitySources {
+        explicit: source(event.kind.as_ref(), "/spec/event/type", problems),
+        defaults: kind_defaults(provider),
+    };
+    let id_sources = IdentitySources {
+        explicit: source(event.id.as_ref(), "/spec/event/id", problems),
+        defaults: id_defaults(provider),
+    };
+    let schemas = schemas(spec, references, problems);
+    let deduplication = deduplication(spec, problems);
+    let rate_limit = spec.rate_limit.as_ref().and_then(|limit| {
+        let scope = match limit.scope {
+            Some(api::RateLimitScope::Source) => Scope::Source,
+            Some(api::RateLimitScope::Endpoint) | None => Scope::Endpoint,
+        };
+        let per = time(limit.per.as_ref(), "/spec/rateLimit/per", Duration::from_secs(1), problems)?;
+        let previous = served.previous.and_then(|previous| previous.rate_limit.as_ref());
+        super::subscription::rate(limit.requests, per, limit.burst, scope, previous, "/spec/rateLimit", problems)
+    });
+    let limits = spec.limits.clone().unwrap_or_default();
+    let body_bytes = body_bytes(limits.body_bytes.as_ref(), problems);
+    let timeout = bounded(
+        time(limits.timeout.as_ref(), "/spec/limits/timeout", limits::DEFAULT_REQUEST_TIMEOUT, problems),
+        "/spec/limits/timeout",
+        limits::MAX_REQUEST_TIMEOUT,
+        problems,
+    );
+    let allowed_sources = allowed_sources(spec, problems);
+    let reply = reply(spec.response.as_ref(), problems);
+    let retention = time(spec.retention.as_ref(), "/spec/retention", limits::DEFAULT_RETENTION, problems);
+    if problems.refuse() {
+        return None;
+    }
+    Some(Endpoint {
+        key: key.clone(),
+        path: path.into(),
+        suspended: spec.suspend.unwrap_or(false),
+        verifier: verifier?,
+        handshake: provider.map_or(Handshake::None, |provider| provider.handshake),
+        kind_sources,
+        id_sources,
+        schemas: schemas?,
+        deduplication,
+        rate_limit,
+        body_bytes: body_bytes?,
+        timeout: timeout?,
+        allowed_sources: allowed_sources.into(),
+        reply: reply?,
+        retention: retention?,
+        facts: served.facts,
+        metrics: served.metrics,
+    })
+}
+
+/// The path below the namespace: `spec.path`, otherwise the name.
+pub fn path(key: &ObjectKey, spec: &WebhookEndpointSpec) -> String {
+    spec.path.as_deref().unwrap_or(&key.name).trim_matches('/').to_owned()
+}
+
+/// The signature scheme and, for a preset, the provider.
+fn scheme(
+    verification: &api::Verification,
+    problems: &mut Problems,
+) -> (Option<Scheme>, Option<&'static Provider>) {
+    if let Some(preset) = &verification.provider {
+        let Some(provider) = provider(preset.name.as_str()) else {
+            problems.add("/spec/verification/provider/name", Reason::InvalidSpec, "this provider is not known");
+            return (None, None);
+        };
+        let mut scheme = provider.scheme();
+        if let Some(tolerance) = &preset.tolerance {
+            let pointer = "/spec/verification/provider/tolerance";
+            let tolerance = problems.check(pointer, duration::parse(&tolerance.0));
+            match &mut scheme {
+                Scheme::Hmac(hmac) if hmac.timestamp.is_some() => hmac.tolerance = tolerance.or(hmac.tolerance),
+                _ => problems.add(
+                    pointer,
+                    Reason::InvalidSpec,
+                    format_args!("{} signs no timestamp, so there is nothing to tolerate; remove it", provider.name),
+                ),
+            }
+        }
+        return (Some(scheme), Some(provider));
+    }
+    let scheme = if let Some(hmac) = &verification.hmac {
+        hmac_scheme(hmac, problems).map(Scheme::Hmac)
+    } else if let Some(token) = &verification.token {
+        let name = token.header.as_deref().unwrap_or("Authorization");
+        header_name(name, "/spec/verification/token/header", problems).map(|header| {
+            let default = (header == header::AUTHORIZATION).then(|| "Bearer".to_owned());
+            let scheme = token.scheme.clone().or(default).filter(|scheme| !scheme.is_empty());
+            Scheme::Token(TokenScheme { header, scheme })
+        })
+    } else {
+        Some(Scheme::None)
+    };
+    (scheme, None)
+}
+
+fn hmac_scheme(hmac: &api::Hmac, problems: &mut Problems) -> Option<HmacScheme> {
+    let at = |field: &str| format!("/spec/verification/hmac/{field}");
+    let header = header_name(&hmac.header, &at("header"), problems);
+    let content = problems
+        .check(at("signedContent"), Content::parse(hmac.signed_content.as_deref().unwrap_or("{body}")));
+    let timestamp = hmac.timestamp_header.as_ref().map(|name| header_name(name, &at("timestampHeader"), problems));
+    let id_header = hmac.id_header.as_ref().map(|name| header_name(name, &at("idHeader"), problems));
+    let signed_time = content.as_ref().is_some_and(Content::uses_timestamp);
+    let tolerance = match &hmac.tolerance {
+        Some(tolerance) => problems.check(at("tolerance"), duration::parse(&tolerance.0)),
+        None => signed_time.then_some(limits::DEFAULT_TOLERANCE),
+    };
+    Some(HmacScheme {
+        header: header?,
+        algorithm: match hmac.algorithm {
+            api::Algorithm::SHA1 => Algorithm::Sha1,
+            api::Algorithm::SHA256 => Algorithm::Sha256,
+            api::Algorithm::SHA512 => Algorithm::Sha512,
+        },
+        encoding: match hmac.encoding {
+            api::Encoding::Hex => Encoding::Hex,
+            api::Encoding::Base64 => Encoding::Base64,
+        },
+        shape: Shape::Prefixed(hmac.prefix.clone().unwrap_or_default()),
+        content: content?,
+        timestamp: match timestamp {
+            Some(name) => Some(TimestampSource::Header(name?)),
+            None => None,
+        },
+        id_header: match id_header {
+            Some(name) => Some(name?),
+            None => None,
+        },
+        tolerance,
+        key_form: KeyForm::Raw,
+    })
+}
+
+/// Resolves the secrets and prepares the keys. Those that resolve are used; none at all is a problem that keeps the
+/// endpoint from being served.
+fn verifier(
+    scheme: Scheme,
+    verification: &api::Verification,
+    references: &References<'_>,
+    problems: &mut Problems,
+) -> Option<Verifier> {
+    let unsigned = matches!(scheme, Scheme::None);
+    let mut secrets = Vec::new();
+    for (number, reference) in verification.secret_refs.iter().enumerate() {
+        let pointer = format!("/spec/verification/secretRefs/{number}");
+        let Some(secret) = references.secret(reference, &pointer, problems) else { continue };
+        match Verifier::new(scheme.clone(), vec![secret.clone()]) {
+            Ok(_) => secrets.push(secret),
+            Err(error) => problems.add(
+                pointer,
+                Reason::InvalidSecret,
+                format_args!("key {} of Secret {}: {}", reference.key, reference.name, error.problem),
+            ),
+        }
+    }
+    if secrets.is_empty() && !unsigned {
+        return None;
+    }
+    problems.check("/spec/verification", Verifier::new(scheme, secrets))
+}
+
+fn source(source: Option<&EventSource>, pointer: &str, problems: &mut Problems) -> Option<Source> {
+    let source = source?;
+    if let Some(name) = &source.header {
+        header_name(name, &format!("{pointer}/header"), problems).map(Source::Header)
+    } else if let Some(text) = &source.pointer {
+        problems.check(format!("{pointer}/pointer"), JsonPointer::parse(text)).map(Source::Pointer)
+    } else {
+        source.value.clone().map(Source::Value)
+    }
+}
+
+fn schemas(spec: &WebhookEndpointSpec, references: &References<'_>, problems: &mut Problems) -> Option<SchemaSet> {
+    let mut rules = Vec::new();
+    let mut numbers = Vec::new();
+    let mut complete = true;
+    for (number, rule) in spec.schemas.iter().enumerate() {
+        let pointer = format!("/spec/schemas/{number}");
+        let types = globs(&rule.types, &format!("{pointer}/types"), problems);
+        let schema = if let Some(schema) = &rule.schema {
+            Some(schema.clone())
+        } else if let Some(reference) = &rule.config_map_ref {
+            let pointer = format!("{pointer}/configMapRef");
+            references.config_map(reference, &pointer, problems).and_then(|text| {
+                serde_json::from_str::<Value>(text)
+                    .map_err(|error| {
+                        let KeyReference { name, key } = reference;
+                        let message = format!("key {key} of ConfigMap {name} is not JSON: {error}");
+                        problems.add(pointer, Reason::InvalidSchema, message);
+                    })
+                    .ok()
+            })
+        } else {
+            None
+        };
+        let Some(schema) = schema else {
+            complete = false;
+            continue;
+        };
+        rules.push((types, schema));
+        numbers.push(number);
+    }
+    let unmatched = match spec.unmatched_types {
+        Some(UnmatchedTypes::Reject) => Unmatched::Reject,
+        Some(UnmatchedTypes::Accept) | None => Unmatched::Accept,
+    };
+    match SchemaSet::compile(rules, unmatched) {
+        // An endpoint without one of its schemas would let in what it is there to refuse.
+        Ok(set) => complete.then_some(set),
+        Err(error) => {
+            let number = numbers.get(error.index).copied().unwrap_or(error.index);
+            problems.add(format!("/spec/schemas/{number}"), Reason::InvalidSchema, error.message);
+            None
+        }
+    }
+}
+
+fn deduplication(spec: &WebhookEndpointSpec, problems: &mut Problems) -> Option<Deduplicate> {
+    let given = spec.deduplication.clone().unwrap_or_default();
+    let window = time(given.window.as_ref(), "/spec/deduplication/window", limits::DEFAULT_WINDOW, problems)?;
+    (!given.disabled.unwrap_or(false)).then_some(Deduplicate { window })
+}
+
+fn body_bytes(size: Option<&api::ByteSize>, problems: &mut Problems) -> Option<usize> {
+    let pointer = "/spec/limits/bodyBytes";
+    let Some(size) = size else { return Some(limits::DEFAULT_BODY_BYTES) };
+    let bytes = problems.check(pointer, quantity::parse(&size.0))?;
+    let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+    if bytes == 0 || bytes > limits::MAX_BODY_BYTES {
+        let message = format!("{} is not between 1 and {} bytes", size.0, limits::MAX_BODY_BYTES);
+        problems.add(pointer, Reason::InvalidSpec, message);
+        return None;
+    }
+    Some(bytes)
+}
+
+fn allowed_sources(spec: &WebhookEndpointSpec, problems: &mut Problems) -> Vec<IpNet> {
+    let mut allowed = Vec::new();
+    for (number, text) in spec.allowed_sources.iter().enumerate() {
+        let parsed = text.parse::<IpNet>().or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from));
+        match parsed {
+            Ok(net) => allowed.push(net.trunc()),
+            Err(_) => problems.add(
+                format!("/spec/allowedSources/{number}"),
+                Reason::InvalidSpec,
+                format_args!("`{text}` is not a CIDR such as 192.0.2.0/24 or 2001:db8::/32"),
+            ),
+        }
+    }
+    allowed
+}
+
+fn reply(response: Option<&api::Response>, problems: &mut Problems) -> Option<Reply> {
+    let Some(response) = response else { return Some(Reply { status: StatusCode::OK, body: None }) };
+    let status = match response.status.unwrap_or(200) {
+        number @ (200 | 201 | 202 | 204) => problems.check("/spec/response/status", StatusCode::from_u16(number))?,
+        other => {
+            problems.add("/spec/response/status", Reason::InvalidSpec, format_args!("{other} is not 200, 201, 202 or 204"));
+            return None;
+        }
+    };
+    let body = match &response.body {
+        None => None,
+        Some(body) => {
+            let default = if serde_json::from_str::<serde::de::IgnoredAny>(body).is_ok() {
+                "application/json"
+            } else {
+                "text/plain; charset=utf-8"
+            };
+            let kind = HeaderValue::from_str(response.content_type.as_deref().unwrap_or(default));
+            let kind = problems.check("/spec/response/contentType", kind)?;
+            Some((Bytes::from(body.clone()), kind))
+        }
+    };
+    Some(Reply { status, body })
+}
+
+/// A header name, lower-cased.
+pub(super) fn header_name(name: &str, pointer: &str, problems: &mut Problems) -> Option<HeaderName> {
+    let parsed = HeaderName::from_bytes(name.as_bytes());
+    if parsed.is_err() {
+        let message = format!("`{name}` is not a header name; letters, digits and hyphens are (RFC 9110, 5.1)");
+        problems.add(pointer, Reason::InvalidSpec, message);
+    }
+    parsed.ok()
+}
+
+/// Globs; one that does not parse is a problem at its place.
+pub(super) fn globs(texts: &[String], pointer: &str, problems: &mut Problems) -> Vec<Glob> {
+    let mut globs = Vec::new();
+    for (number, text) in texts.iter().enumerate() {
+        globs.extend(problems.check(format!("{pointer}/{number}"), Glob::parse(text)));
+    }
+    globs
+}
+
+/// A duration, or its default; zero is a problem, since every one of them bounds something.
+pub(super) fn time(
+    text: Option<&api::GoDuration>,
+    pointer: &str,
+    default: Duration,
+    problems: &mut Problems,
+) -> Option<Duration> {
+    let Some(text) = text else { return Some(default) };
+    let time = problems.check(pointer, duration::parse(&text.0))?;
+    if time.is_zero() {
+        problems.add(pointer, Reason::InvalidSpec, "must be longer than nothing");
+        return None;
+    }
+    Some(time)
+}
+
+/// A duration that has an upper bound.
+pub(super) fn bounded(
+    time: Option<Duration>,
+    pointer: &str,
+    max: Duration,
+    problems: &mut Problems,
+) -> Option<Duration> {
+    let time = time?;
+    if time > max {
+        let message = format!("{} is longer than {}", duration::format(time), duration::format(max));
+        problems.add(pointer, Reason::InvalidSpec, message);
+        return None;
+    }
+    Some(time)
+}

@@ -1,0 +1,102 @@
+//! What is wrong with an object, where, and what to do.
+
+use std::fmt;
+
+use crate::api::{ConditionType, Reason};
+
+/// One thing wrong with an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// JSON Pointer (RFC 6901) into the object, such as `/spec/verification/hmac/header`.
+    pub pointer: String,
+    /// The reason of the condition.
+    pub reason: Reason,
+    /// What is wrong and what to do, in a sentence. Holds no secret value.
+    pub message: String,
+}
+
+impl Problem {
+    /// A problem at a place.
+    pub fn new(pointer: impl Into<String>, reason: Reason, message: impl Into<String>) -> Self {
+        Self { pointer: pointer.into(), reason, message: message.into() }
+    }
+
+    /// The condition that it makes `False`.
+    pub fn condition(&self) -> ConditionType {
+        match self.reason {
+            Reason::SecretNotFound | Reason::KeyNotFound | Reason::InvalidSecret => ConditionType::SecretsResolved,
+            _ => ConditionType::Accepted,
+        }
+    }
+
+    /// The place as people write it: `spec.schemas[0].types`.
+    pub fn field(&self) -> String {
+        let mut field = String::new();
+        for part in self.pointer.split('/').skip(1) {
+            if !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()) {
+                field.push('[');
+                field.push_str(part);
+                field.push(']');
+            } else {
+                if !field.is_empty() {
+                    field.push('.');
+                }
+                field.push_str(&part.replace("~1", "/").replace("~0", "~"));
+            }
+        }
+        field
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let field = self.field();
+        if field.is_empty() { f.write_str(&self.message) } else { write!(f, "{field}: {}", self.message) }
+    }
+}
+
+/// Problems as they are found, with the place where the compiler is.
+#[derive(Debug, Default)]
+pub struct Problems {
+    found: Vec<Problem>,
+}
+
+impl Problems {
+    /// Notes a problem.
+    pub fn add(&mut self, pointer: impl Into<String>, reason: Reason, message: impl fmt::Display) {
+        self.found.push(Problem::new(pointer, reason, message.to_string()));
+    }
+
+    /// Notes problems that somebody else has found.
+    pub fn extend(&mut self, problems: impl IntoIterator<Item = Problem>) {
+        self.found.extend(problems);
+    }
+
+    /// The value, or the error as `InvalidSpec` at that place.
+    pub fn check<T, E: fmt::Display>(&mut self, pointer: impl Into<String>, result: Result<T, E>) -> Option<T> {
+        result.map_err(|error| self.add(pointer, Reason::InvalidSpec, error)).ok()
+    }
+
+    /// Whether any of them is about the spec itself rather than about what it refers to.
+    pub fn refuse(&self) -> bool {
+        self.found.iter().any(|problem| problem.condition() == ConditionType::Accepted)
+    }
+
+    /// All of them.
+    pub fn into_vec(self) -> Vec<Problem> {
+        self.found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_written_as_people_do() {
+        let field = |pointer: &str| Problem::new(pointer, Reason::InvalidSpec, "").field();
+        assert_eq!(field("/spec/schemas/0/types/12"), "spec.schemas[0].types[12]");
+        assert_eq!(field("/metadata/labels/a~1b~0c"), "metadata.labels.a/b~c");
+        assert_eq!(field(""), "");
+    }
+}

@@ -1,0 +1,94 @@
+//! Secrets and ConfigMaps that objects refer to.
+
+use std::collections::BTreeMap;
+
+use super::Problems;
+use crate::{
+    api::{KeyReference, ObjectKey, Reason},
+    rules::secret::Secret,
+};
+
+/// Where referenced values come from.
+pub trait Sources {
+    /// The data of a Secret.
+    fn secret(&self, key: &ObjectKey) -> Option<&BTreeMap<String, Secret>>;
+    /// The data of a ConfigMap.
+    fn config_map(&self, key: &ObjectKey) -> Option<&BTreeMap<String, String>>;
+}
+
+/// The references of one object, resolved in its own namespace only.
+pub struct References<'a> {
+    sources: &'a dyn Sources,
+    namespace: &'a str,
+}
+
+impl<'a> References<'a> {
+    /// References of an object in `namespace`.
+    pub fn new(sources: &'a dyn Sources, namespace: &'a str) -> Self {
+        Self { sources, namespace }
+    }
+
+    /// The value of a Secret key; an empty one counts as invalid.
+    pub fn secret(&self, reference: &KeyReference, pointer: &str, problems: &mut Problems) -> Option<Secret> {
+        let KeyReference { name, key } = reference;
+        let namespace = self.namespace;
+        let Some(data) = self.sources.secret(&ObjectKey::new(namespace, name.as_str())) else {
+            problems.add(
+                pointer,
+                Reason::SecretNotFound,
+                format_args!("Secret {name} does not exist in namespace {namespace}; create it or correct the name"),
+            );
+            return None;
+        };
+        let Some(value) = data.get(key) else {
+            problems.add(
+                pointer,
+                Reason::KeyNotFound,
+                format_args!("Secret {name} has no key {key}; it has {}", keys(data.keys())),
+            );
+            return None;
+        };
+        if value.expose().is_empty() {
+            problems.add(pointer, Reason::InvalidSecret, format_args!("key {key} of Secret {name} is empty"));
+            return None;
+        }
+        Some(value.clone())
+    }
+
+    /// The value of a ConfigMap key.
+    pub fn config_map(&self, reference: &KeyReference, pointer: &str, problems: &mut Problems) -> Option<&'a str> {
+        let KeyReference { name, key } = reference;
+        let namespace = self.namespace;
+        let Some(data) = self.sources.config_map(&ObjectKey::new(namespace, name.as_str())) else {
+            problems.add(
+                pointer,
+                Reason::SecretNotFound,
+                format_args!("ConfigMap {name} does not exist in namespace {namespace}; create it or correct the name"),
+            );
+            return None;
+        };
+        let value = data.get(key);
+        if value.is_none() {
+            problems.add(
+                pointer,
+                Reason::KeyNotFound,
+                format_args!("ConfigMap {name} has no key {key}; it has {}", keys(data.keys())),
+            );
+        }
+        value.map(String::as_str)
+    }
+}
+
+/// A list of keys for a message, bounded.
+fn keys<'a>(keys: impl ExactSizeIterator<Item = &'a String>) -> String {
+    const SHOWN: usize = 8;
+    let count = keys.len();
+    if count == 0 {
+        return "no keys".into();
+    }
+    let mut text = keys.take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if count > SHOWN {
+        text.push_str(", …");
+    }
+    text
+}

@@ -1,0 +1,179 @@
+//! What an object says about itself: conditions from the compiler, facts from the data plane.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde_json::Value;
+
+use super::observed::{EndpointFacts, Outcome, SubscriptionFacts, SubscriptionReading};
+use crate::api::{
+    Condition, ConditionStatus, ConditionType, DeliveryFailure, DeliverySuccess, ObjectKey, Reason, Rejection,
+    WebhookEndpointStatus, WebhookSubscriptionStatus,
+};
+
+/// The two kinds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// `WebhookEndpoint`.
+    Endpoint,
+    /// `WebhookSubscription`.
+    Subscription,
+}
+
+impl Kind {
+    /// As written in `kind`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Endpoint => "WebhookEndpoint",
+            Self::Subscription => "WebhookSubscription",
+        }
+    }
+}
+
+/// Facts of either kind.
+#[derive(Debug, Clone)]
+pub enum Facts {
+    /// Of an endpoint.
+    Endpoint(Arc<EndpointFacts>),
+    /// Of a subscription.
+    Subscription(Arc<SubscriptionFacts>),
+}
+
+/// Counts of a subscription's deliveries, which the journal keeps.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DeliveryCounts {
+    /// Not yet attempted.
+    pub pending: u64,
+    /// Under way.
+    pub in_flight: u64,
+    /// Waiting for another attempt.
+    pub retrying: u64,
+    /// Given up and kept.
+    pub dead: u64,
+    /// Delivered.
+    pub delivered: u64,
+}
+
+/// All that is known of one object.
+#[derive(Debug, Clone)]
+pub struct ObjectView {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its name.
+    pub key: ObjectKey,
+    /// `metadata.generation`, where there is one.
+    pub generation: Option<i64>,
+    /// Where it was defined, `file:line`, where it was a file.
+    pub source: Option<String>,
+    /// The endpoint that a subscription reads.
+    pub endpoint_ref: Option<ObjectKey>,
+    /// The path at which an endpoint is served.
+    pub path: Option<String>,
+    /// The URL to give to the sender.
+    pub url: Option<String>,
+    /// What the compiler found.
+    pub conditions: Vec<Condition>,
+    /// What the data plane saw.
+    pub facts: Facts,
+}
+
+impl ObjectView {
+    /// The object's conditions as they are now.
+    pub fn conditions(&self) -> Vec<Condition> {
+        match &self.facts {
+            Facts::Endpoint(_) => self.conditions.clone(),
+            Facts::Subscription(facts) => subscription_conditions(&self.conditions, &facts.read()),
+        }
+    }
+
+    /// The object's status as it is now, in the shape of the CRD. `previous` are the conditions that it shows.
+    pub fn status(&self, counts: Option<DeliveryCounts>, now: Timestamp) -> Value {
+        let conditions =
+            self.conditions().iter().map(|condition| condition.stamped(self.generation, now, &[])).collect();
+        let status = match &self.facts {
+            Facts::Endpoint(facts) => {
+                let facts = facts.read();
+                serde_json::to_value(WebhookEndpointStatus {
+                    observed_generation: self.generation,
+                    conditions,
+                    path: self.path.clone(),
+                    url: self.url.clone(),
+                    received: Some(facts.received),
+                    rejected: Some(facts.rejected),
+                    duplicates: Some(facts.duplicates),
+                    last_received_time: facts.last_received.map(Time),
+                    last_rejection: facts.last_rejection.map(|rejection| Rejection {
+                        time: Time(rejection.time),
+                        reason: rejection.code.into(),
+                        message: rejection.message,
+                    }),
+                })
+            }
+            Facts::Subscription(facts) => {
+                let facts = facts.read();
+                serde_json::to_value(WebhookSubscriptionStatus {
+                    observed_generation: self.generation,
+                    conditions,
+                    pending: counts.map(|counts| counts.pending),
+                    in_flight: counts.map(|counts| counts.in_flight),
+                    retrying: counts.map(|counts| counts.retrying),
+                    dead_lettered: counts.map(|counts| counts.dead),
+                    delivered: counts.map(|counts| counts.delivered),
+                    last_delivery: facts.last_delivery.map(|delivered| DeliverySuccess {
+                        time: Time(delivered.time),
+                        event_id: delivered.event_id.into(),
+                        status_code: delivered.status,
+                        duration_ms: delivered.duration_ms,
+                    }),
+                    last_failure: facts.last_failure.map(|failed| DeliveryFailure {
+                        time: Time(failed.time),
+                        event_id: failed.event_id.into(),
+                        reason: failed.reason.into(),
+                        status_code: failed.status,
+                        message: failed.message.into(),
+                        next_attempt_time: failed.next_attempt.map(Time),
+                    }),
+                })
+            }
+        };
+        // Types of our own always serialise.
+        status.unwrap_or_default()
+    }
+}
+
+/// Adds what only the data plane knows. A failing receiver does not unready a subscription.
+fn subscription_conditions(compiled: &[Condition], facts: &SubscriptionReading) -> Vec<Condition> {
+    let mut conditions = compiled.to_vec();
+    if let Some(refusal) = &facts.refusal {
+        for condition in &mut conditions {
+            if matches!(condition.kind, ConditionType::Accepted | ConditionType::Ready) {
+                *condition = Condition::fails(condition.kind, Reason::InvalidSpec, refusal);
+            }
+        }
+    }
+    let suspended = conditions
+        .iter()
+        .any(|condition| condition.kind == ConditionType::Delivering && condition.status == ConditionStatus::False);
+    if !suspended {
+        conditions.retain(|condition| condition.kind != ConditionType::Delivering);
+        let failure = || facts.last_failure.as_ref().map_or_else(String::new, |failed| failed.message.to_string());
+        conditions.push(match facts.outcome {
+            Outcome::None => Condition::holds(ConditionType::Delivering, Reason::Succeeding, "no delivery was due yet"),
+            Outcome::Succeeding => {
+                Condition::holds(ConditionType::Delivering, Reason::Succeeding, "the last delivery succeeded")
+            }
+            Outcome::Failing => Condition::fails(
+                ConditionType::Delivering,
+                Reason::TargetFailing,
+                format!("the last delivery failed, look at the receiver: {}", failure()),
+            ),
+            Outcome::Gone => Condition::fails(
+                ConditionType::Delivering,
+                Reason::TargetGone,
+                "the receiver answers that it is gone for good; correct the target or delete the subscription",
+            ),
+        });
+    }
+    conditions
+}

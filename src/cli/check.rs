@@ -1,0 +1,56 @@
+//! `grapnel check`: manifests compiled offline.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use ipnet::IpNet;
+
+use crate::{
+    catalog::{Index, Options},
+    files::{Source, Watch},
+    rules::egress::EgressPolicy,
+    telemetry::metrics::Metrics,
+};
+
+/// Compile manifests offline and tell every problem with its file and line
+///
+/// Finds what an API server and the operator would find: wrong and unknown fields, broken rules between fields, Secrets
+/// and ConfigMaps that are not among the files, schemas that do not compile, targets that must not be called. Exits
+/// with 1 when there is any problem.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// File or directory of manifests (.yaml, .yml, .json); may be repeated
+    #[arg(short, long = "filename", value_name = "FILE|DIR", required = true)]
+    filename: Vec<PathBuf>,
+
+    /// Networks that deliveries may call although they are not public; may be repeated
+    #[arg(long, env = "GRAPNEL_EGRESS_ALLOW", value_name = "CIDR", value_delimiter = ',')]
+    egress_allow: Vec<IpNet>,
+
+    /// Let targets be on this machine, as standalone does
+    #[arg(long)]
+    allow_loopback: bool,
+}
+
+impl Args {
+    /// Checks and prints.
+    ///
+    /// # Errors
+    /// When a named path cannot be read.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        let egress = if self.allow_loopback { EgressPolicy::default().allowing_loopback() } else { EgressPolicy::default() };
+        let options = Options { egress: egress.allowing(self.egress_allow), ..Options::default() };
+        let mut watch = Watch::new(Source::new(self.filename), Index::new(options, Metrics::new()));
+        let (_, reports) = watch.look()?;
+        for report in &reports {
+            println!("{report}");
+        }
+        if reports.is_empty() {
+            let counts: Vec<_> = watch.counts().iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+            println!("ok: {}", counts.join(", "));
+            return Ok(ExitCode::SUCCESS);
+        }
+        let problems = if reports.len() == 1 { "problem" } else { "problems" };
+        eprintln!("{} {problems}", reports.len());
+        Ok(ExitCode::FAILURE)
+    }
+}

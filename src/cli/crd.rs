@@ -1,0 +1,52 @@
+//! `grapnel crd`: the CRDs of this build.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::Context;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt;
+
+use crate::api::{WebhookEndpoint, WebhookSubscription};
+
+/// Print the CustomResourceDefinitions as YAML
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Write one file a kind into this directory instead
+    #[arg(long, value_name = "DIR")]
+    output: Option<PathBuf>,
+}
+
+impl Args {
+    /// Prints or writes the CRDs.
+    ///
+    /// # Errors
+    /// When the directory cannot be written.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        for (number, crd) in [WebhookEndpoint::crd(), WebhookSubscription::crd()].iter().enumerate() {
+            let yaml = yaml(crd)?;
+            match &self.output {
+                None if number == 0 => print!("{yaml}"),
+                None => print!("---\n{yaml}"),
+                Some(directory) => {
+                    std::fs::create_dir_all(directory)?;
+                    let file = directory.join(format!("{}.yaml", crd.spec.names.plural));
+                    std::fs::write(&file, yaml).with_context(|| format!("cannot write {}", file.display()))?;
+                }
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// A CRD as it is applied: without a status, which is the server's.
+fn yaml(crd: &CustomResourceDefinition) -> anyhow::Result<String> {
+    let mut value = serde_json::to_value(crd)?;
+    if let Some(fields) = value.as_object_mut() {
+        fields.remove("status");
+    }
+    let mut yaml = serde_yaml::to_string(&value)?;
+    if !yaml.ends_with('\n') {
+        yaml.push('\n');
+    }
+    Ok(yaml)
+}

@@ -1,0 +1,154 @@
+//! Flags that every way of running shares.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Args, ValueEnum};
+use ipnet::IpNet;
+use url::Url;
+
+use crate::{
+    catalog::Options,
+    ingress::tls::TlsFiles,
+    rules::{egress::EgressPolicy, limits, quantity},
+    runtime::DataPlane,
+    telemetry::tracing::LogFormat,
+};
+
+/// Flags of the data plane.
+#[derive(Debug, Args)]
+pub struct DataPlaneArgs {
+    /// Address at which webhooks come in
+    #[arg(long, env = "GRAPNEL_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
+    pub listen: SocketAddr,
+
+    /// Directory of the journal; it is made if it does not exist
+    #[arg(long, env = "GRAPNEL_DATA_DIR", value_name = "DIR", default_value = "grapnel-data")]
+    pub data_dir: PathBuf,
+
+    /// Where events are kept
+    #[arg(long, env = "GRAPNEL_JOURNAL", value_name = "ENGINE", value_enum, default_value = "embedded")]
+    pub journal: JournalEngine,
+
+    /// Bound on the journal's size, such as 10Gi; settled events go early when it is reached, and when none are left
+    /// webhooks are answered with 503 until there is room [default: no bound]
+    #[arg(long, env = "GRAPNEL_JOURNAL_MAX_BYTES", value_name = "QUANTITY", value_parser = quantity::parse)]
+    pub journal_max_bytes: Option<u64>,
+
+    /// First part of every webhook's path
+    #[arg(long, env = "GRAPNEL_PATH_PREFIX", value_name = "PATH", default_value = "/", value_parser = prefix)]
+    pub path_prefix: Prefix,
+
+    /// URL under which senders reach this, for status.url
+    #[arg(long, env = "GRAPNEL_PUBLIC_URL", value_name = "URL", value_parser = public_url)]
+    pub public_url: Option<Url>,
+
+    /// Networks that deliveries may call although they are not public, such as 10.1.0.0/16; may be repeated
+    #[arg(long, env = "GRAPNEL_EGRESS_ALLOW", value_name = "CIDR", value_delimiter = ',')]
+    pub egress_allow: Vec<IpNet>,
+
+    /// Proxies whose X-Forwarded-For is believed; may be repeated
+    #[arg(long, env = "GRAPNEL_TRUSTED_PROXIES", value_name = "CIDR", value_delimiter = ',')]
+    pub trusted_proxies: Vec<IpNet>,
+
+    /// Connections served at once; further ones wait
+    #[arg(long, env = "GRAPNEL_MAX_CONNECTIONS", value_name = "N", default_value_t = limits::CONNECTIONS)]
+    pub max_connections: usize,
+
+    /// PEM file with the certificate chain of the public server; read again when it changes
+    #[arg(long, env = "GRAPNEL_TLS_CERT_FILE", value_name = "FILE", requires = "tls_key_file")]
+    pub tls_cert_file: Option<PathBuf>,
+
+    /// PEM file with its private key
+    #[arg(long, env = "GRAPNEL_TLS_KEY_FILE", value_name = "FILE", requires = "tls_cert_file")]
+    pub tls_key_file: Option<PathBuf>,
+
+    /// File with the bearer token that the events API asks for; without it only this machine may ask
+    #[arg(long, env = "GRAPNEL_ADMIN_TOKEN_FILE", value_name = "FILE")]
+    pub admin_token_file: Option<PathBuf>,
+
+    /// How log lines are written
+    #[arg(long, env = "GRAPNEL_LOG_FORMAT", value_name = "FORMAT", value_enum, default_value = "text")]
+    pub log_format: Log,
+}
+
+/// Journal engines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum JournalEngine {
+    /// On this machine's disk, in --data-dir
+    Embedded,
+}
+
+/// Log formats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Log {
+    /// For people
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+impl From<Log> for LogFormat {
+    fn from(format: Log) -> Self {
+        match format {
+            Log::Text => Self::Text,
+            Log::Json => Self::Json,
+        }
+    }
+}
+
+/// A path prefix: empty for `/`, otherwise with a slash at the front and none at the end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prefix(pub String);
+
+/// Reads a path prefix.
+///
+/// # Errors
+/// When it is not made of plain segments.
+pub fn prefix(text: &str) -> Result<Prefix, String> {
+    let trimmed = text.trim_matches('/');
+    let plain = |segment: &str| {
+        !segment.is_empty() && segment.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte))
+    };
+    if trimmed.is_empty() {
+        Ok(Prefix(String::new()))
+    } else if trimmed.split('/').all(plain) {
+        Ok(Prefix(format!("/{trimmed}")))
+    } else {
+        Err("a path is made of letters, digits and -._~ between slashes".into())
+    }
+}
+
+fn public_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| error.to_string())?;
+    if matches!(url.scheme(), "http" | "https") && url.query().is_none() && url.fragment().is_none() {
+        Ok(url)
+    } else {
+        Err("an http or https URL without query and fragment is wanted".into())
+    }
+}
+
+impl DataPlaneArgs {
+    /// How objects are compiled with these flags.
+    pub fn compile(&self, egress: EgressPolicy) -> Options {
+        Options {
+            path_prefix: self.path_prefix.0.clone(),
+            public_url: self.public_url.clone(),
+            egress: egress.allowing(self.egress_allow.clone()),
+        }
+    }
+
+    /// The data plane that they describe.
+    pub fn data_plane(self, admin_listen: SocketAddr, egress: EgressPolicy) -> DataPlane {
+        DataPlane {
+            compile: self.compile(egress),
+            listen: self.listen,
+            admin_listen,
+            admin_token_file: self.admin_token_file,
+            data_dir: self.data_dir,
+            journal_max_bytes: self.journal_max_bytes.unwrap_or(0),
+            trusted_proxies: self.trusted_proxies,
+            max_connections: self.max_connections,
+            tls: self.tls_cert_file.zip(self.tls_key_file).map(|(cert, key)| TlsFiles { cert, key }),
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! `grapnel standalone`: the whole walk without a cluster.
+
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
+
+use super::data_plane::DataPlaneArgs;
+use crate::{rules::egress::EgressPolicy, runtime, telemetry};
+
+/// Receive and deliver webhooks without a cluster
+///
+/// Reads WebhookEndpoint, WebhookSubscription, Secret and ConfigMap objects from YAML or JSON files and follows their
+/// changes. Runs until SIGTERM or SIGINT.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// File or directory of manifests (.yaml, .yml, .json); may be repeated
+    #[arg(short, long = "filename", env = "GRAPNEL_FILENAME", value_name = "FILE|DIR", required = true)]
+    filename: Vec<PathBuf>,
+
+    /// Address of health, metrics and the events API
+    #[arg(long, env = "GRAPNEL_ADMIN_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:9090")]
+    admin_listen: SocketAddr,
+
+    #[command(flatten)]
+    data_plane: DataPlaneArgs,
+}
+
+impl Args {
+    /// Runs until it is told to end.
+    ///
+    /// # Errors
+    /// When it cannot start, or when one of its parts fails.
+    pub async fn run(self) -> anyhow::Result<ExitCode> {
+        telemetry::tracing::start(self.data_plane.log_format.into())?;
+        let egress = EgressPolicy::default().allowing_loopback();
+        runtime::standalone(self.data_plane.data_plane(self.admin_listen, egress), self.filename).await?;
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,121 @@
+//! One attempt, from a claimed event to what the journal is told.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+
+use super::{
+    client::{Client, Response},
+    failure::SendError,
+    outcome::{Outcome, classify},
+    request,
+};
+use crate::{
+    catalog::{
+        Subscription,
+        observed::{Delivered, Failed},
+    },
+    journal::{Delivery, Journal, Sequence, Settlement},
+    rules::clock::Clock,
+};
+
+/// What every worker needs.
+pub(super) struct Context {
+    pub(super) journal: Arc<dyn Journal>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) client: Client,
+}
+
+/// Sends a claimed event and says how it ended: to the journal by what is returned, to everybody else by facts,
+/// metrics and one log line.
+pub(super) async fn attempt(
+    context: Arc<Context>,
+    subscription: Arc<Subscription>,
+    delivery: Delivery,
+) -> (Sequence, Settlement) {
+    let entropy = Entropy::new();
+    let started = Instant::now();
+    let answer = match request::build(&subscription, &delivery, context.clock.now(), entropy.trace) {
+        Ok(request) => context.client.post(request).await,
+        Err(error) => Err(SendError::Io(format!("the envelope cannot be written: {error}"))),
+    };
+    let took = started.elapsed();
+    let now = context.clock.now();
+    let outcome = classify(&subscription.retry, delivery.attempt, &answer, now, entropy.spread);
+    observe(&subscription, &delivery, &answer, &outcome, now, took);
+    (delivery.event.sequence, outcome.settlement)
+}
+
+fn observe(
+    subscription: &Subscription,
+    delivery: &Delivery,
+    answer: &Result<Response, SendError>,
+    outcome: &Outcome,
+    now: Timestamp,
+    took: Duration,
+) {
+    let event = &delivery.event;
+    let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    subscription.metrics.attempted(outcome.label, took);
+    let Some(failure) = outcome.failure() else {
+        // A clock that is set back makes no negative times.
+        subscription.metrics.delivered(Duration::try_from(now.duration_since(event.received)).unwrap_or_default());
+        let status = answer.as_ref().map_or(0, |response| response.status.as_u16());
+        tracing::info!(
+            namespace = %subscription.key.namespace,
+            subscription = %subscription.key.name,
+            endpoint = %subscription.endpoint.name,
+            id = %event.id,
+            attempt = delivery.attempt,
+            status,
+            took_ms = duration_ms,
+            "event delivered"
+        );
+        subscription.facts.delivered(Delivered { time: now, event_id: event.id.clone(), status, duration_ms });
+        return;
+    };
+    let next_attempt = outcome.next_attempt();
+    tracing::info!(
+        namespace = %subscription.key.namespace,
+        subscription = %subscription.key.name,
+        endpoint = %subscription.endpoint.name,
+        id = %event.id,
+        attempt = delivery.attempt,
+        reason = %failure.reason,
+        status = failure.status,
+        took_ms = duration_ms,
+        next_attempt = next_attempt.map(tracing::field::display),
+        "delivery failed"
+    );
+    subscription.facts.failed(Failed {
+        time: now,
+        event_id: event.id.clone(),
+        reason: failure.reason.clone(),
+        status: failure.status,
+        message: failure.message.clone(),
+        next_attempt,
+        gone: outcome.gone,
+    });
+}
+
+/// Randomness of one attempt.
+struct Entropy {
+    trace: [u8; 24],
+    /// From 0 to 1.
+    spread: f64,
+}
+
+impl Entropy {
+    fn new() -> Self {
+        let mut trace = [0; 24];
+        let mut spread = [0; 4];
+        // Without randomness the trace is invalid, which receivers ignore, and the delay is not spread: no reason not to
+        // deliver.
+        let _ = getrandom::fill(&mut trace);
+        let _ = getrandom::fill(&mut spread);
+        Self { trace, spread: f64::from(u32::from_ne_bytes(spread)) / f64::from(u32::MAX) }
+    }
+}

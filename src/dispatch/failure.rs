@@ -1,0 +1,102 @@
+//! Why no answer came: a fixed, small set of kinds, found by type, never by text.
+
+use std::{error::Error, io, time::Duration};
+
+use super::resolver::ForbiddenName;
+
+/// Why an exchange failed. The sentences hold neither the URL nor anything that was sent.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// The whole exchange did not end in time.
+    #[error("no complete answer within {0:?}")]
+    Timeout(Duration),
+    /// The name does not resolve.
+    #[error("the target's name does not resolve: {0}")]
+    Dns(String),
+    /// No connection.
+    #[error("cannot connect to the target: {0}")]
+    Connect(String),
+    /// TLS failed.
+    #[error("TLS with the target failed: {0}")]
+    Tls(String),
+    /// The egress rules forbid the target's address.
+    #[error("{0}")]
+    Forbidden(String),
+    /// The connection broke, or what came is not HTTP.
+    #[error("the exchange broke off: {0}")]
+    Io(String),
+}
+
+impl SendError {
+    /// The reason in one word: the label of metrics and the field of logs.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Timeout(_) => "timeout",
+            Self::Dns(_) => "dns",
+            Self::Connect(_) => "connect",
+            Self::Tls(_) => "tls",
+            Self::Forbidden(_) => "forbidden",
+            Self::Io(_) => "io",
+        }
+    }
+
+    /// Sorts an error of the HTTP client by what caused it.
+    pub(super) fn from_http(error: reqwest::Error) -> Self {
+        // The outermost error names the URL, whose query may be secret.
+        let error = error.without_url();
+        let mut tls = false;
+        let mut timed_out = false;
+        let mut innermost = error.to_string();
+        for cause in Causes(Some(&error)).skip(1) {
+            if let Some(refusal) = cause.downcast_ref::<ForbiddenName>() {
+                return Self::Forbidden(refusal.to_string());
+            }
+            tls |= cause.is::<rustls::Error>();
+            timed_out |= cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut);
+            innermost = cause.to_string();
+        }
+        if error.is_dns() {
+            Self::Dns(innermost)
+        } else if tls {
+            Self::Tls(innermost)
+        } else if error.is_connect() {
+            // Also when the system itself gave up waiting: that is an unreachable host, not a slow receiver.
+            Self::Connect(innermost)
+        } else if timed_out {
+            Self::Io(format!("the connection timed out: {innermost}"))
+        } else {
+            Self::Io(innermost)
+        }
+    }
+}
+
+/// An error and what caused it, outermost first. An [`io::Error`] that wraps another error does not name it as its
+/// source but takes its place, so it is asked for what it wraps.
+struct Causes<'a>(Option<&'a (dyn Error + 'static)>);
+
+impl<'a> Iterator for Causes<'a> {
+    type Item = &'a (dyn Error + 'static);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let current = self.0?;
+        let wrapped = current.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        self.0 = match wrapped {
+            Some(inner) => Some(inner as &(dyn Error + 'static)),
+            None => current.source(),
+        };
+        Some(current)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_are_found_inside_io_errors() {
+        let inner = io::Error::new(io::ErrorKind::InvalidData, rustls::Error::DecryptError);
+        let outer = io::Error::other(inner);
+        assert_eq!(Causes(Some(&outer)).count(), 3);
+        assert!(Causes(Some(&outer)).any(|cause| cause.is::<rustls::Error>()));
+    }
+}

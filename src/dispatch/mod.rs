@@ -1,0 +1,175 @@
+//! Consumer loops: the walk of a delivery.
+//!
+//! Every subscription has a worker of its own, so that a slow or dead receiver delays nobody else:
+//! claim → filter by type → rate permit → build and sign → send (guarded) → classify → settle → observe.
+
+mod attempt;
+pub mod client;
+pub mod consumers;
+mod envelope;
+mod failure;
+pub mod outcome;
+pub mod request;
+mod resolver;
+mod worker;
+
+use std::{collections::HashMap, sync::Arc};
+
+use tokio::{
+    sync::watch,
+    task::{Id, JoinError, JoinSet},
+};
+use tokio_util::sync::CancellationToken;
+
+use self::{attempt::Context, worker::Worker};
+pub use self::{
+    client::{Client, ClientError, ClientOptions},
+    consumers::Consumers,
+    failure::SendError,
+};
+use crate::{
+    api::ObjectKey,
+    catalog::{Snapshot, Subscription},
+    journal::Journal,
+    rules::clock::Clock,
+};
+
+/// Why delivering ended.
+#[derive(Debug, thiserror::Error)]
+pub enum DispatchError {
+    /// A worker panicked: a defect.
+    #[error("the worker of subscription {0} failed")]
+    Failed(ObjectKey, #[source] JoinError),
+    /// A worker ended although nobody asked it to: a defect.
+    #[error("the worker of subscription {0} ended unexpectedly")]
+    Ended(ObjectKey),
+}
+
+/// Delivers the events of every subscription of the live snapshot.
+pub struct Dispatcher {
+    /// The live snapshot; [`Consumers::align`] has run for it.
+    pub snapshot: watch::Receiver<Arc<Snapshot>>,
+    /// Where events come from.
+    pub journal: Arc<dyn Journal>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// How they are sent.
+    pub client: Client,
+}
+
+impl Dispatcher {
+    /// Runs until `shutdown`; then ends within [`crate::rules::limits::SHUTDOWN_DELIVERIES`] and
+    /// [`crate::rules::limits::SHUTDOWN_SETTLE`]. Whatever ends it, deliveries under way are ended and settled first.
+    ///
+    /// # Errors
+    /// When a worker ends on its own, which is a defect.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), DispatchError> {
+        let Self { mut snapshot, journal, clock, client } = self;
+        let mut workers = Workers {
+            context: Arc::new(Context { journal, clock, client }),
+            handles: HashMap::new(),
+            names: HashMap::new(),
+            tasks: JoinSet::new(),
+        };
+        let mut live = Arc::clone(&snapshot.borrow_and_update());
+        workers.align(&live);
+        let mut published = true;
+        let result = loop {
+            tokio::select! {
+                () = shutdown.cancelled() => break Ok(()),
+                changed = snapshot.changed(), if published => {
+                    // When nobody can publish any more, the last snapshot stays live.
+                    published = changed.is_ok();
+                    live = Arc::clone(&snapshot.borrow_and_update());
+                    workers.align(&live);
+                }
+                Some(ended) = workers.tasks.join_next_with_id() => {
+                    if let Err(error) = workers.ended(ended, &live) {
+                        break Err(error);
+                    }
+                }
+            }
+        };
+        result.and(workers.stop().await)
+    }
+}
+
+struct Workers {
+    context: Arc<Context>,
+    handles: HashMap<ObjectKey, Handle>,
+    names: HashMap<Id, ObjectKey>,
+    tasks: JoinSet<()>,
+}
+
+/// How a worker is told what to do: by its configuration, or that there is none any more.
+struct Handle {
+    /// `None` while the worker finishes what is under way because its subscription is gone.
+    config: Option<watch::Sender<Arc<Subscription>>>,
+}
+
+impl Workers {
+    /// Starts, reconfigures and stops workers.
+    fn align(&mut self, snapshot: &Snapshot) {
+        for (key, handle) in &mut self.handles {
+            if snapshot.subscription(key).is_none() {
+                handle.config = None;
+            }
+        }
+        for subscription in snapshot.subscriptions() {
+            match self.handles.get(&subscription.key) {
+                // Back before its old worker has finished: started when that has ended, so that its bounds hold.
+                Some(Handle { config: None }) => {}
+                Some(Handle { config: Some(config) }) => {
+                    config.send_if_modified(|current| {
+                        let changed = !Arc::ptr_eq(current, subscription);
+                        if changed {
+                            *current = Arc::clone(subscription);
+                        }
+                        changed
+                    });
+                }
+                None => self.start(subscription),
+            }
+        }
+    }
+
+    fn start(&mut self, subscription: &Arc<Subscription>) {
+        let (config, changes) = watch::channel(Arc::clone(subscription));
+        let worker = Worker::new(Arc::clone(&self.context), changes);
+        let task = self.tasks.spawn(worker.run());
+        self.names.insert(task.id(), subscription.key.clone());
+        self.handles.insert(subscription.key.clone(), Handle { config: Some(config) });
+    }
+
+    /// Books the end of a worker, and starts another if its subscription has come back meanwhile.
+    fn ended(&mut self, ended: Result<(Id, ()), JoinError>, live: &Snapshot) -> Result<(), DispatchError> {
+        let id = match &ended {
+            Ok((id, ())) => *id,
+            Err(error) => error.id(),
+        };
+        let Some(key) = self.names.remove(&id) else { return Ok(()) };
+        let unasked = self.handles.remove(&key).is_some_and(|handle| handle.config.is_some());
+        match ended {
+            Err(error) => return Err(DispatchError::Failed(key, error)),
+            Ok(_) if unasked => return Err(DispatchError::Ended(key)),
+            Ok(_) => {}
+        }
+        if let Some(subscription) = live.subscription(&key) {
+            self.start(subscription);
+        }
+        Ok(())
+    }
+
+    /// Tells every worker to finish and waits for them.
+    async fn stop(mut self) -> Result<(), DispatchError> {
+        for handle in self.handles.values_mut() {
+            handle.config = None;
+        }
+        let nothing = Snapshot::default();
+        let mut result = Ok(());
+        while let Some(ended) = self.tasks.join_next_with_id().await {
+            result = result.and(self.ended(ended, &nothing));
+        }
+        result
+    }
+}

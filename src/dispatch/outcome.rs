@@ -1,0 +1,291 @@
+//! What an attempt's end means. Pure.
+
+use http::StatusCode;
+use jiff::{SignedDuration, Timestamp};
+
+use super::{client::Response, failure::SendError};
+use crate::{
+    journal::{Failure, Settlement},
+    rules::{
+        limits,
+        retry::{RetryPolicy, retry_after},
+    },
+};
+
+/// Outcome label of an attempt that succeeded.
+pub const DELIVERED: &str = "delivered";
+
+/// Outcome label of an attempt that was answered with anything but 2xx.
+pub const STATUS: &str = "status";
+
+/// How an attempt ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// `delivered` or the reason of the failure: the label of metrics.
+    pub label: &'static str,
+    /// Status, if an answer came.
+    pub status: Option<StatusCode>,
+    /// The receiver said that it is gone for good.
+    pub gone: bool,
+    /// What the journal is told.
+    pub settlement: Settlement,
+}
+
+impl Outcome {
+    /// When the event will be tried again, if it will.
+    pub fn next_attempt(&self) -> Option<Timestamp> {
+        match &self.settlement {
+            Settlement::Retry { due, .. } => Some(*due),
+            _ => None,
+        }
+    }
+
+    /// What went wrong, if something did.
+    pub fn failure(&self) -> Option<&Failure> {
+        match &self.settlement {
+            Settlement::Retry { failure, .. } | Settlement::Dead { failure } => Some(failure),
+            _ => None,
+        }
+    }
+}
+
+/// Sorts the end of attempt number `attempt` at `now`. `entropy` is from 0 to 1 and spreads the delay.
+///
+/// 2xx is a success. A status of the policy's `stop_on` ends the event at once. With 429 and 503 a `Retry-After` (RFC
+/// 9110 §10.2.3) lengthens the delay, up to the policy's longest. Everything else, redirects too, is tried again until
+/// the attempts are exhausted.
+pub fn classify(
+    policy: &RetryPolicy,
+    attempt: u32,
+    answer: &Result<Response, SendError>,
+    now: Timestamp,
+    entropy: f64,
+) -> Outcome {
+    let (label, status, message) = match answer {
+        Ok(response) if response.status.is_success() => {
+            return Outcome {
+                label: DELIVERED,
+                status: Some(response.status),
+                gone: false,
+                settlement: Settlement::Delivered,
+            };
+        }
+        Ok(response) => (STATUS, Some(response.status), describe(response)),
+        Err(error) => (error.reason(), None, error.to_string()),
+    };
+    let failure = Failure {
+        time: now,
+        reason: label.into(),
+        status: status.map(|status| status.as_u16()),
+        message: bounded(&message).into(),
+    };
+    let gone = status.is_some_and(|status| policy.stop_on.contains(&status.as_u16()));
+    let delay = if gone { None } else { policy.delay(attempt, entropy) };
+    let settlement = match delay {
+        None => Settlement::Dead { failure },
+        Some(backoff) => {
+            let asked = asked_delay(answer, now).unwrap_or_default().min(policy.max_delay);
+            let delay = SignedDuration::try_from(backoff.max(asked)).unwrap_or(SignedDuration::MAX);
+            Settlement::Retry { due: now.checked_add(delay).unwrap_or(Timestamp::MAX), failure }
+        }
+    };
+    Outcome { label, status, gone, settlement }
+}
+
+/// How long the receiver asked to be left alone.
+fn asked_delay(answer: &Result<Response, SendError>, now: Timestamp) -> Option<std::time::Duration> {
+    let response = answer.as_ref().ok()?;
+    match response.status {
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+            retry_after(response.retry_after.as_deref()?, now)
+        }
+        _ => None,
+    }
+}
+
+fn describe(response: &Response) -> String {
+    let status = response.status;
+    let mut message = match status.canonical_reason() {
+        Some(reason) => format!("the target answered {} {reason}", status.as_u16()),
+        None => format!("the target answered {}", status.as_u16()),
+    };
+    if status.is_redirection() {
+        message.push_str("; redirects are not followed, write the final address into the target");
+    }
+    let body = printable(&response.body_start);
+    if !body.is_empty() {
+        message.push_str(": ");
+        message.push_str(&body);
+    }
+    message
+}
+
+/// Text for people: line breaks and tabs become spaces, other control characters go, as do blanks at the ends.
+fn printable(bytes: &[u8]) -> String {
+    let text: String = String::from_utf8_lossy(bytes)
+        .chars()
+        .filter_map(|character| match character {
+            '\n' | '\r' | '\t' => Some(' '),
+            // What reorders or hides text on a terminal is not in the category of control characters.
+            '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' => None,
+            character if character.is_control() => None,
+            character => Some(character),
+        })
+        .collect();
+    text.trim().to_owned()
+}
+
+/// Cut to the bound, between characters.
+fn bounded(message: &str) -> &str {
+    // A character has at most four bytes, so one of the last four places is between two.
+    let end = (0..=limits::FAILURE_MESSAGE_BYTES).rev().find(|&end| message.is_char_boundary(end)).unwrap_or_default();
+    if message.len() <= limits::FAILURE_MESSAGE_BYTES { message } else { message.get(..end).unwrap_or_default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::rules::retry::Jitter;
+
+    fn policy() -> RetryPolicy {
+        RetryPolicy {
+            max_attempts: 3,
+            initial: Duration::from_secs(1),
+            multiplier: 2.0,
+            max_delay: Duration::from_secs(60),
+            jitter: Jitter::None,
+            stop_on: vec![410],
+        }
+    }
+
+    fn answered(status: u16, retry_after: Option<&str>, body: &'static [u8]) -> Result<Response, SendError> {
+        Ok(Response {
+            status: StatusCode::from_u16(status).unwrap(),
+            retry_after: retry_after.map(str::to_owned),
+            body_start: Bytes::from_static(body),
+        })
+    }
+
+    fn now() -> Timestamp {
+        "2026-03-01T12:00:00Z".parse().unwrap()
+    }
+
+    fn delay(outcome: &Outcome) -> Option<Duration> {
+        outcome.next_attempt().map(|due| Duration::try_from(due.duration_since(now())).unwrap())
+    }
+
+    fn classify_now(attempt: u32, answer: &Result<Response, SendError>) -> Outcome {
+        classify(&policy(), attempt, answer, now(), 0.5)
+    }
+
+    #[test]
+    fn every_2xx_is_a_success() {
+        for status in [200, 201, 202, 204, 299] {
+            let outcome = classify_now(3, &answered(status, None, b"never mind"));
+            assert_eq!(outcome.settlement, Settlement::Delivered);
+            assert_eq!(outcome.label, "delivered");
+        }
+    }
+
+    #[test]
+    fn failures_are_tried_again_until_attempts_are_exhausted() {
+        let answer = answered(500, None, b"");
+        assert_eq!(delay(&classify_now(1, &answer)), Some(Duration::from_secs(1)));
+        assert_eq!(delay(&classify_now(2, &answer)), Some(Duration::from_secs(2)));
+        let last = classify_now(3, &answer);
+        assert!(matches!(last.settlement, Settlement::Dead { .. }) && !last.gone);
+        let failure = last.failure().unwrap();
+        assert_eq!((&*failure.reason, failure.status, failure.time), ("status", Some(500), now()));
+        assert_eq!(&*failure.message, "the target answered 500 Internal Server Error");
+    }
+
+    #[test]
+    fn redirects_are_failures_that_say_so() {
+        for status in [301, 302, 303, 304, 307, 308] {
+            let outcome = classify_now(1, &answered(status, None, b""));
+            assert_eq!(delay(&outcome), Some(Duration::from_secs(1)), "{status}");
+            assert!(outcome.failure().unwrap().message.contains("redirects are not followed"));
+        }
+    }
+
+    #[test]
+    fn gone_ends_at_once() {
+        let outcome = classify_now(1, &answered(410, Some("5"), b""));
+        assert!(matches!(outcome.settlement, Settlement::Dead { .. }) && outcome.gone);
+    }
+
+    #[test]
+    fn retry_after_lengthens_the_delay_up_to_the_longest() {
+        for (status, header, attempt, seconds) in [
+            (429, "7", 1, 7),
+            (503, "7", 1, 7),
+            (429, "1", 2, 2),
+            (503, "3600", 1, 60),
+            (503, "99999999999999999999999999", 1, 60),
+            (503, "Sun, 01 Mar 2026 12:00:30 GMT", 1, 30),
+            (503, "Sun, 01 Mar 2020 12:00:30 GMT", 1, 1),
+            (429, "soon", 1, 1),
+            (500, "7", 1, 1),
+            (301, "7", 1, 1),
+        ] {
+            let outcome = classify_now(attempt, &answered(status, Some(header), b""));
+            assert_eq!(delay(&outcome), Some(Duration::from_secs(seconds)), "{status} {header}");
+        }
+        let last = classify_now(3, &answered(503, Some("7"), b""));
+        assert!(matches!(last.settlement, Settlement::Dead { .. }), "no Retry-After adds an attempt");
+    }
+
+    #[test]
+    fn reasons_of_errors_are_kept() {
+        for (error, reason) in [
+            (SendError::Timeout(Duration::from_secs(10)), "timeout"),
+            (SendError::Dns("no such host".into()), "dns"),
+            (SendError::Connect("refused".into()), "connect"),
+            (SendError::Tls("unknown issuer".into()), "tls"),
+            (SendError::Forbidden("10.0.0.1 is private".into()), "forbidden"),
+            (SendError::Io("reset".into()), "io"),
+        ] {
+            let outcome = classify_now(1, &Err(error));
+            assert_eq!(outcome.label, reason);
+            assert_eq!(&*outcome.failure().unwrap().reason, reason);
+            assert_eq!(delay(&outcome), Some(Duration::from_secs(1)));
+        }
+    }
+
+    #[test]
+    fn messages_hold_no_control_characters() {
+        let outcome = classify_now(1, &answered(500, None, b"\x1b[31mno\r\n\tway\x00\xff\xe2\x80\xae!  "));
+        let message = &outcome.failure().unwrap().message;
+        assert_eq!(&**message, "the target answered 500 Internal Server Error: [31mno   way\u{fffd}!");
+    }
+
+    proptest! {
+        #[test]
+        fn any_answer_is_classified_within_bounds(
+            status in 100u16..1000,
+            retry_after in proptest::option::of(".{0,40}"),
+            body in proptest::collection::vec(any::<u8>(), 0..2048),
+            attempt in 0u32..200,
+            entropy in 0.0f64..=1.0,
+        ) {
+            let answer = Ok(Response {
+                status: StatusCode::from_u16(status).unwrap(),
+                retry_after,
+                body_start: Bytes::from(body),
+            });
+            let outcome = classify_now(attempt, &answer);
+            if let Some(failure) = outcome.failure() {
+                prop_assert!(failure.message.len() <= limits::FAILURE_MESSAGE_BYTES);
+                prop_assert!(!failure.message.chars().any(char::is_control));
+            }
+            let _ = entropy;
+            prop_assert!(delay(&outcome).is_none_or(|delay| delay <= Duration::from_secs(60)));
+            prop_assert_eq!(outcome.failure().is_none(), (200..300).contains(&status));
+        }
+    }
+}

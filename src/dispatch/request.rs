@@ -1,0 +1,156 @@
+//! Builds and signs one delivery.
+
+use std::fmt::Write;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use jiff::Timestamp;
+
+use super::{client::Outgoing, envelope};
+use crate::{
+    api::Format,
+    catalog::Subscription,
+    journal::{Delivery, StoredEvent},
+    rules::trace,
+};
+
+const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
+const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
+const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
+const ATTEMPT: HeaderName = HeaderName::from_static("grapnel-attempt");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
+/// Headers that describe the connection and the framing of the message (RFC 9110 §7.6.1, RFC 9112 §6), or say what is
+/// said of every delivery: they are never taken from an object or from the event.
+fn is_reserved(name: &HeaderName) -> bool {
+    const FRAMING: [HeaderName; 9] = [
+        header::HOST,
+        header::CONTENT_LENGTH,
+        header::TRANSFER_ENCODING,
+        header::CONNECTION,
+        header::UPGRADE,
+        header::TE,
+        header::TRAILER,
+        header::EXPECT,
+        HeaderName::from_static("keep-alive"),
+    ];
+    const OURS: [HeaderName; 5] = [WEBHOOK_ID, WEBHOOK_TIMESTAMP, WEBHOOK_SIGNATURE, ATTEMPT, TRACEPARENT];
+    FRAMING.contains(name) || OURS.contains(name) || name.as_str().starts_with("proxy-")
+}
+
+/// What one attempt posts. `entropy` gives it its span, so that every attempt is told from the others in traces.
+///
+/// From weakest to strongest: the event's `Content-Type` and `Content-Encoding`, forwarded headers, headers of the
+/// target, and those that every delivery has.
+///
+/// # Errors
+/// None in practice: an envelope can always be written.
+pub fn build(
+    subscription: &Subscription,
+    delivery: &Delivery,
+    now: Timestamp,
+    entropy: [u8; 24],
+) -> serde_json::Result<Outgoing> {
+    let event = &*delivery.event;
+    let mut headers = HeaderMap::with_capacity(16);
+    let body = body(subscription.format, event, &mut headers)?;
+    forward(subscription, event, &mut headers);
+    for name in subscription.target.headers.keys().filter(|name| !is_reserved(name)) {
+        headers.remove(name);
+        for value in subscription.target.headers.get_all(name) {
+            headers.append(name, value.clone());
+        }
+    }
+    trace(event, entropy, &mut headers);
+    let id = header_id(&event.id);
+    let seconds = now.as_second();
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        headers.insert(WEBHOOK_ID, value);
+    }
+    headers.insert(WEBHOOK_TIMESTAMP, HeaderValue::from(seconds));
+    headers.insert(ATTEMPT, HeaderValue::from(delivery.attempt));
+    if let Some(signer) = &subscription.signer {
+        for (name, value) in signer.sign(&id, seconds, &body) {
+            headers.insert(name, value);
+        }
+    }
+    Ok(Outgoing { url: subscription.target.url.clone(), headers, body, timeout: subscription.target.timeout })
+}
+
+/// The body, and the headers that say what it is.
+fn body(format: Format, event: &StoredEvent, headers: &mut HeaderMap) -> serde_json::Result<Bytes> {
+    match format {
+        Format::Original => {
+            if let Some(content_type) = event.content_type.as_deref()
+                && let Ok(value) = HeaderValue::from_str(content_type)
+            {
+                headers.insert(header::CONTENT_TYPE, value);
+            }
+            // The bytes are as they came, so they are compressed if they came so.
+            if let Some((_, encoding)) = event.headers.iter().find(|(name, _)| &**name == "content-encoding")
+                && let Ok(value) = HeaderValue::from_bytes(encoding)
+            {
+                headers.insert(header::CONTENT_ENCODING, value);
+            }
+            Ok(event.body.clone())
+        }
+        Format::Envelope => {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            envelope::wrap(event)
+        }
+    }
+}
+
+/// Passes on what the subscription asks for. The description of the body is not among it: the body may be another one.
+fn forward(subscription: &Subscription, event: &StoredEvent, headers: &mut HeaderMap) {
+    for (name, value) in &event.headers {
+        if !subscription.forward_headers.matches(name) {
+            continue;
+        }
+        let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_bytes(value)) else {
+            continue;
+        };
+        if !is_reserved(&name) && name != header::CONTENT_TYPE && name != header::CONTENT_ENCODING {
+            headers.append(name, value);
+        }
+    }
+}
+
+/// Continues the trace of the event's receipt (W3C Trace Context), or begins one.
+fn trace(event: &StoredEvent, entropy: [u8; 24], headers: &mut HeaderMap) {
+    let stored = |wanted: &HeaderName| {
+        let mut values = event.headers.iter().filter(|(name, _)| **name == *wanted.as_str()).map(|(_, value)| value);
+        // Several values are no valid traceparent.
+        values.next().filter(|_| values.next().is_none())
+    };
+    let parent = stored(&TRACEPARENT).and_then(|value| std::str::from_utf8(value).ok()).and_then(trace::parse);
+    headers.remove(TRACESTATE);
+    let own = match parent {
+        Some(parent) => {
+            if let Some(state) = stored(&TRACESTATE).and_then(|value| HeaderValue::from_bytes(value).ok()) {
+                headers.insert(TRACESTATE, state);
+            }
+            parent.child(entropy)
+        }
+        None => trace::fresh(entropy),
+    };
+    if let Ok(value) = HeaderValue::from_str(&own.to_string()) {
+        headers.insert(TRACEPARENT, value);
+    }
+}
+
+/// The event's id as it is sent and signed: bytes that a header cannot carry faithfully (blanks at its ends are cut,
+/// and non-ASCII is read in different ways) are percent-encoded.
+fn header_id(id: &str) -> String {
+    let mut safe = String::with_capacity(id.len());
+    for byte in id.bytes() {
+        if byte.is_ascii_graphic() {
+            safe.push(char::from(byte));
+        } else {
+            // Writing to a String cannot fail.
+            let _ = write!(safe, "%{byte:02X}");
+        }
+    }
+    safe
+}

@@ -1,0 +1,121 @@
+//! Names to addresses, through the egress policy.
+
+use std::{
+    collections::HashMap,
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use futures_util::{FutureExt, TryFutureExt, future::Shared};
+use parking_lot::Mutex;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use tokio::sync::oneshot;
+
+use crate::rules::egress::{EgressPolicy, Forbidden};
+
+/// A name all of whose addresses are forbidden.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct ForbiddenName(String);
+
+/// What to say of a forbidden address.
+pub(super) fn forbidden(name: Option<&str>, refusal: &Forbidden) -> String {
+    match name {
+        Some(name) => format!("{name} resolves to a forbidden address: {refusal}"),
+        None => refusal.to_string(),
+    }
+}
+
+type Answer = Result<Arc<[IpAddr]>, Arc<io::Error>>;
+type Lookup = Shared<futures_util::future::BoxFuture<'static, Answer>>;
+
+/// Asks the system, and lets through only what the policy allows. Lookups of one name at one time are one lookup: the
+/// system's resolver blocks a thread until it gives up, and a name that hangs must not take a thread for each delivery.
+#[derive(Clone)]
+pub(super) struct GuardedResolver {
+    egress: Arc<EgressPolicy>,
+    /// Lookups under way. Each goes when it ends, so there are at most as many as threads that block in lookups.
+    lookups: Arc<Mutex<HashMap<Box<str>, Lookup>>>,
+}
+
+impl GuardedResolver {
+    pub(super) fn new(egress: Arc<EgressPolicy>) -> Self {
+        Self { egress, lookups: Arc::default() }
+    }
+
+    fn lookup(&self, name: &str) -> Lookup {
+        let mut lookups = self.lookups.lock();
+        if let Some(lookup) = lookups.get(name) {
+            return lookup.clone();
+        }
+        let (answer, answered) = oneshot::channel::<Answer>();
+        let lookup: Lookup =
+            answered.unwrap_or_else(|_| Err(Arc::new(io::Error::other("the lookup was given up")))).boxed().shared();
+        lookups.insert(name.into(), lookup.clone());
+        let (lookups, name) = (Arc::clone(&self.lookups), Box::<str>::from(name));
+        // Its own task, so that it ends and leaves the table also when every delivery that waits for it is given up.
+        tokio::spawn(async move {
+            let found = tokio::net::lookup_host((&*name, 0)).await;
+            lookups.lock().remove(&name);
+            // Nobody may be waiting any more.
+            let _ = answer.send(found.map(|found| found.map(|address| address.ip()).collect()).map_err(Arc::new));
+        });
+        lookup
+    }
+}
+
+impl Resolve for GuardedResolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let lookup = self.lookup(name.as_str());
+        let egress = Arc::clone(&self.egress);
+        Box::pin(async move {
+            let found = lookup.await?;
+            Ok(allowed(&egress, name.as_str(), &found)?)
+        })
+    }
+}
+
+/// The addresses that may be called.
+fn allowed(egress: &EgressPolicy, name: &str, found: &[IpAddr]) -> Result<Addrs, ForbiddenName> {
+    let mut refusal = None;
+    let mut addresses = Vec::with_capacity(found.len());
+    for &address in found {
+        match egress.check_address(address) {
+            Ok(()) => addresses.push(SocketAddr::new(address, 0)),
+            Err(forbidden) => refusal = Some(forbidden),
+        }
+    }
+    match refusal {
+        Some(refusal) if addresses.is_empty() => Err(ForbiddenName(forbidden(Some(name), &refusal))),
+        _ => Ok(Box::new(addresses.into_iter())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forbidden_addresses_are_left_out_and_named_when_nothing_remains() {
+        let policy = EgressPolicy::default();
+        let public: IpAddr = "93.184.216.34".parse().unwrap();
+        let private: IpAddr = "10.0.0.7".parse().unwrap();
+        let kept: Vec<_> = allowed(&policy, "mixed.test", &[private, public]).ok().unwrap().collect();
+        assert_eq!(kept, [SocketAddr::new(public, 0)]);
+        let refusal = allowed(&policy, "inside.test", &[private]).err().unwrap().to_string();
+        assert!(refusal.starts_with("inside.test resolves to a forbidden address"), "{refusal}");
+        assert!(refusal.contains("10.0.0.7"), "{refusal}");
+        assert_eq!(allowed(&policy, "none.test", &[]).ok().unwrap().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn lookups_of_one_name_are_shared_and_leave_the_table() {
+        let resolver = GuardedResolver::new(Arc::new(EgressPolicy::default()));
+        let (first, second) = (resolver.lookup("localhost"), resolver.lookup("localhost"));
+        assert!(first.ptr_eq(&second));
+        let found = first.await.unwrap();
+        assert!(found.iter().all(IpAddr::is_loopback) && !found.is_empty());
+        assert!(resolver.lookups.lock().is_empty());
+    }
+}

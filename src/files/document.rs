@@ -1,0 +1,256 @@
+//! YAML documents that know their lines.
+
+use std::fmt;
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, SeqAccess, Visitor},
+};
+use serde_json::{Map, Number, Value};
+use serde_yaml::{Spanned, options};
+
+use crate::rules::limits;
+
+/// One document: a value in which every node knows the line it is on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Document {
+    root: Node,
+}
+
+/// Why a file is not YAML.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct ParseError {
+    /// Line, from 1; 0 when it is not known.
+    pub line: u64,
+    /// What is wrong.
+    pub message: String,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Node {
+    line: u64,
+    tree: Tree,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Tree {
+    Scalar(Value),
+    List(Vec<Node>),
+    Map(Vec<Entry>),
+}
+
+/// A key with the line it is on, and its value.
+#[derive(Debug, Clone, PartialEq)]
+struct Entry {
+    line: u64,
+    key: String,
+    value: Node,
+}
+
+impl Document {
+    /// Every document of a YAML or JSON text. Aliases, depth and size are bounded; a key that appears twice is an error.
+    ///
+    /// # Errors
+    /// When the text is not YAML, with the line.
+    pub fn parse(text: &str) -> Result<Vec<Self>, ParseError> {
+        let options = options! { strict_booleans: true };
+        serde_yaml::from_multiple_with_options::<Option<Node>>(text, options)
+            .map(|roots| roots.into_iter().flatten().map(|root| Self { root }).collect())
+            .map_err(|error| {
+                let error = error.without_snippet();
+                let line = error.location().map_or(0, |location| location.line());
+                let mut message = error.to_string();
+                if let Some((end, _)) = message.char_indices().nth(limits::PROBLEM_CHARS) {
+                    message.truncate(end);
+                }
+                ParseError { line, message }
+            })
+    }
+
+    /// The line on which the document begins.
+    pub fn line(&self) -> u64 {
+        self.root.line
+    }
+
+    /// The line of the node at a JSON Pointer, or of the deepest node on the way there that exists.
+    pub fn line_of(&self, pointer: &str) -> u64 {
+        let mut node = &self.root;
+        let mut line = node.line;
+        for part in pointer.split('/').skip(1) {
+            let part = part.replace("~1", "/").replace("~0", "~");
+            let found = match &node.tree {
+                Tree::Map(entries) => {
+                    entries.iter().find(|entry| entry.key == part).map(|entry| (entry.line, &entry.value))
+                }
+                Tree::List(items) => {
+                    part.parse::<usize>().ok().and_then(|number| items.get(number)).map(|node| (node.line, node))
+                }
+                Tree::Scalar(_) => None,
+            };
+            let Some((found_line, found)) = found else { break };
+            line = found_line;
+            node = found;
+        }
+        line
+    }
+
+    /// The document as JSON.
+    pub fn value(&self) -> Value {
+        self.root.value()
+    }
+
+    /// The objects in it: the items of a `List`, otherwise the document itself.
+    pub fn into_objects(self) -> Vec<Self> {
+        let Tree::Map(entries) = &self.root.tree else { return vec![self] };
+        let is_list = entries
+            .iter()
+            .any(|entry| entry.key == "kind" && entry.value.tree == Tree::Scalar(Value::String("List".into())));
+        if !is_list {
+            return vec![self];
+        }
+        let items = entries.iter().find(|entry| entry.key == "items");
+        match items.map(|entry| &entry.value.tree) {
+            Some(Tree::List(items)) => items.iter().map(|root| Self { root: root.clone() }).collect(),
+            _ => vec![self],
+        }
+    }
+}
+
+impl Node {
+    fn value(&self) -> Value {
+        match &self.tree {
+            Tree::Scalar(value) => value.clone(),
+            Tree::List(items) => Value::Array(items.iter().map(Self::value).collect()),
+            Tree::Map(entries) => Value::Object(
+                entries.iter().map(|entry| (entry.key.clone(), entry.value.value())).collect::<Map<_, _>>(),
+            ),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Node {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let spanned = Spanned::<Tree>::deserialize(deserializer)?;
+        Ok(Self { line: spanned.referenced.line(), tree: spanned.value })
+    }
+}
+
+impl<'de> Deserialize<'de> for Tree {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(TreeVisitor)
+    }
+}
+
+struct TreeVisitor;
+
+impl<'de> Visitor<'de> for TreeVisitor {
+    type Value = Tree;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("YAML that JSON can express")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Tree, E> {
+        Ok(Tree::Scalar(Value::Bool(value)))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Tree, E> {
+        Ok(Tree::Scalar(Value::Number(value.into())))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Tree, E> {
+        Ok(Tree::Scalar(Value::Number(value.into())))
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Tree, E> {
+        Number::from_f64(value)
+            .map(|number| Tree::Scalar(Value::Number(number)))
+            .ok_or_else(|| E::custom("a number that is not finite has no meaning here"))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Tree, E> {
+        Ok(Tree::Scalar(Value::String(value.into())))
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Tree, E> {
+        Ok(Tree::Scalar(Value::String(value)))
+    }
+
+    fn visit_unit<E>(self) -> Result<Tree, E> {
+        Ok(Tree::Scalar(Value::Null))
+    }
+
+    fn visit_none<E>(self) -> Result<Tree, E> {
+        Ok(Tree::Scalar(Value::Null))
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Tree, D::Error> {
+        Tree::deserialize(deserializer)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Tree, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = access.next_element()? {
+            items.push(item);
+        }
+        Ok(Tree::List(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Tree, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(key) = access.next_key::<Spanned<String>>()? {
+            entries.push(Entry { line: key.referenced.line(), key: key.value, value: access.next_value()? });
+        }
+        Ok(Tree::Map(entries))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn every_node_knows_its_line() {
+        let text = "# a comment\na: 1\nb:\n  - x\n  - c: true\n    d: [1, 2.5, null]\n---\n{\"json\": \"too\"}\n";
+        let documents = Document::parse(text).unwrap();
+        assert_eq!(documents.len(), 2);
+        assert_eq!(documents[0].value(), json!({ "a": 1, "b": ["x", { "c": true, "d": [1, 2.5, null] }] }));
+        assert_eq!(documents[0].line_of("/a"), 2);
+        assert_eq!(documents[0].line_of("/b/1/c"), 5);
+        assert_eq!(documents[0].line_of("/b/1/d/0"), 6);
+        assert_eq!(documents[0].line_of("/b/1/absent/deeper"), 5, "the deepest node that exists");
+        assert_eq!(documents[1].value(), json!({ "json": "too" }));
+        assert_eq!(documents[1].line(), 8);
+    }
+
+    #[test]
+    fn what_is_no_yaml_is_refused_with_its_line() {
+        let error = Document::parse("a: 1\nb: [1,\nc: }\n").unwrap_err();
+        assert!(error.line >= 2, "{error:?}");
+        let twice = Document::parse("a: 1\na: 2\n").unwrap_err();
+        assert!(twice.message.contains("duplicate"), "{twice:?}");
+        assert_eq!(twice.line, 2);
+    }
+
+    #[test]
+    fn bombs_and_depth_are_refused() {
+        let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
+        for level in 1..10 {
+            let alias = format!("*a{}, ", level - 1).repeat(10);
+            bomb.push_str(&format!("a{level}: &a{level} [{}]\n", alias.trim_end_matches(", ")));
+        }
+        assert!(Document::parse(&bomb).is_err());
+        assert!(Document::parse(&"[".repeat(100_000)).is_err());
+    }
+
+    #[test]
+    fn a_list_is_its_items() {
+        let text = "kind: List\napiVersion: v1\nitems:\n- kind: Secret\n- kind: ConfigMap\n";
+        let documents = Document::parse(text).unwrap();
+        let objects: Vec<_> = documents.into_iter().flat_map(Document::into_objects).collect();
+        assert_eq!(objects.iter().map(Document::line).collect::<Vec<_>>(), [4, 5]);
+    }
+}

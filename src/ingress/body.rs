@@ -1,0 +1,193 @@
+//! Receiving a body: bounded in size, in time and in what all bodies together may take.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering::Relaxed},
+};
+
+use axum::body::Body;
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, header::CONTENT_ENCODING};
+use http_body::Body as _;
+use http_body_util::BodyExt;
+use tokio::time::{Instant, timeout_at};
+
+use super::reject::Rejected;
+use crate::rules::limits::BODY_FREE_BYTES;
+
+/// Memory that all bodies share.
+#[derive(Debug)]
+pub(super) struct Memory {
+    free: AtomicUsize,
+}
+
+impl Memory {
+    pub(super) fn new(bytes: usize) -> Arc<Self> {
+        Arc::new(Self { free: AtomicUsize::new(bytes) })
+    }
+
+    fn take(&self, bytes: usize) -> bool {
+        self.free.fetch_update(Relaxed, Relaxed, |free| free.checked_sub(bytes)).is_ok()
+    }
+}
+
+/// A body's share of the [`Memory`], given back when dropped.
+#[derive(Debug)]
+struct Share {
+    memory: Arc<Memory>,
+    bytes: usize,
+}
+
+impl Share {
+    /// Makes the share large enough for a body of `total` bytes.
+    fn grow(&mut self, total: usize) -> Result<(), Rejected> {
+        let more = total.saturating_sub(BODY_FREE_BYTES).saturating_sub(self.bytes);
+        if more > 0 {
+            if !self.memory.take(more) {
+                return Err(Rejected::Busy);
+            }
+            self.bytes += more;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        if self.bytes > 0 {
+            self.memory.free.fetch_add(self.bytes, Relaxed);
+        }
+    }
+}
+
+/// A body that has been received. Its share of the memory lasts as long as this does.
+#[derive(Debug)]
+pub(super) struct Received {
+    pub(super) bytes: Bytes,
+    _share: Share,
+}
+
+/// Refuses what cannot be read whatever its bytes are: a compressed body (the signature is over the bytes as sent, but
+/// schema and subscribers would see what nobody signed), and one that says itself that it is too large.
+pub(super) fn admit(headers: &HeaderMap, body: &Body, limit: usize) -> Result<(), Rejected> {
+    for encoding in headers.get_all(CONTENT_ENCODING) {
+        let identity = encoding.as_bytes();
+        if !identity.is_empty() && !identity.eq_ignore_ascii_case(b"identity") {
+            return Err(Rejected::UnsupportedEncoding);
+        }
+    }
+    if usize::try_from(body.size_hint().lower()).map_or(true, |declared| declared > limit) {
+        return Err(Rejected::BodyTooLarge { limit });
+    }
+    Ok(())
+}
+
+/// Reads a body of at most `limit` bytes until `deadline`.
+pub(super) async fn receive(
+    body: Body,
+    limit: usize,
+    deadline: Instant,
+    memory: &Arc<Memory>,
+) -> Result<Received, Rejected> {
+    timeout_at(deadline, collect(body, limit, memory)).await.unwrap_or(Err(Rejected::Slow))
+}
+
+/// A body that comes in one piece, as most do, is not copied.
+async fn collect(mut body: Body, limit: usize, memory: &Arc<Memory>) -> Result<Received, Rejected> {
+    let mut share = Share { memory: Arc::clone(memory), bytes: 0 };
+    let mut first = Bytes::new();
+    let mut gathered = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        // Trailers are not part of what is signed.
+        let Ok(piece) = frame.map_err(|_| Rejected::Interrupted)?.into_data() else { continue };
+        let total = first.len() + gathered.len() + piece.len();
+        if total > limit {
+            return Err(Rejected::BodyTooLarge { limit });
+        }
+        share.grow(total)?;
+        if total == piece.len() {
+            first = piece;
+        } else {
+            if !first.is_empty() {
+                gathered.reserve(total);
+                gathered.extend_from_slice(&std::mem::take(&mut first));
+            }
+            gathered.extend_from_slice(&piece);
+        }
+    }
+    let bytes = if gathered.is_empty() { first } else { gathered.freeze() };
+    Ok(Received { bytes, _share: share })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use futures_util::stream;
+    use http::HeaderValue;
+    use http_body::Frame;
+    use http_body_util::StreamBody;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn pieces(pieces: Vec<Vec<u8>>) -> Body {
+        let frames = pieces.into_iter().map(|piece| Ok::<_, Infallible>(Frame::data(Bytes::from(piece))));
+        Body::new(StreamBody::new(stream::iter(frames)))
+    }
+
+    fn read(body: Body, limit: usize, memory: &Arc<Memory>) -> Result<Received, Rejected> {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(collect(body, limit, memory))
+    }
+
+    #[test]
+    fn one_piece_is_not_copied() {
+        let piece = Bytes::from_static(b"{\"id\":1}");
+        let received = read(Body::from(piece.clone()), 100, &Memory::new(0)).unwrap();
+        assert_eq!(received.bytes.as_ptr(), piece.as_ptr());
+    }
+
+    #[test]
+    fn the_limit_is_exact() {
+        let memory = Memory::new(0);
+        assert_eq!(read(pieces(vec![vec![1; 5], vec![2; 5]]), 10, &memory).unwrap().bytes.len(), 10);
+        let refused = read(pieces(vec![vec![1; 5], vec![2; 6]]), 10, &memory).unwrap_err();
+        assert!(matches!(refused, Rejected::BodyTooLarge { limit: 10 }));
+    }
+
+    #[test]
+    fn memory_is_given_back() {
+        let memory = Memory::new(10);
+        let large = || pieces(vec![vec![0; BODY_FREE_BYTES], vec![0; 6]]);
+        let first = read(large(), usize::MAX, &memory).unwrap();
+        assert!(matches!(read(large(), usize::MAX, &memory), Err(Rejected::Busy)));
+        assert!(
+            read(pieces(vec![vec![0; BODY_FREE_BYTES]]), usize::MAX, &memory).is_ok(),
+            "small ones always have room"
+        );
+        drop(first);
+        assert!(read(large(), usize::MAX, &memory).is_ok());
+        assert_eq!(memory.free.load(Relaxed), 10);
+    }
+
+    #[test]
+    fn only_plain_bodies_are_admitted() {
+        let mut headers = HeaderMap::new();
+        assert!(admit(&headers, &Body::from("12345"), 5).is_ok());
+        assert!(matches!(admit(&headers, &Body::from("123456"), 5), Err(Rejected::BodyTooLarge { .. })));
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("Identity"));
+        assert!(admit(&headers, &Body::empty(), 5).is_ok());
+        headers.append(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        assert!(matches!(admit(&headers, &Body::empty(), 5), Err(Rejected::UnsupportedEncoding)));
+    }
+
+    proptest! {
+        #[test]
+        fn pieces_come_out_as_they_went_in(parts in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..12)) {
+            let whole: Vec<u8> = parts.concat();
+            let received = read(pieces(parts), usize::MAX, &Memory::new(0)).unwrap();
+            prop_assert_eq!(received.bytes.as_ref(), whole.as_slice());
+        }
+    }
+}

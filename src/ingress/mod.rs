@@ -1,0 +1,89 @@
+//! The public HTTP server: how an event comes in.
+//!
+//! `server` takes connections and bounds them, [`accept`](self) is the walk of one request, `reject` is every way in
+//! which it can end early. The path of an endpoint is `{prefix}/{namespace}/{path}`, compared byte by byte: nothing is
+//! percent-decoded (paths consist of characters that need no encoding), a slash at the end is another path and hence
+//! not found, and the query is ignored.
+
+mod accept;
+mod address;
+mod body;
+mod connection;
+mod headers;
+mod reject;
+mod server;
+mod stream;
+pub mod tls;
+
+use std::{sync::Arc, time::Duration};
+
+use ipnet::IpNet;
+use tokio::sync::watch;
+
+pub use server::serve;
+
+use crate::{
+    catalog::Snapshot,
+    journal::Journal,
+    rules::{clock::Clock, limits},
+    telemetry::metrics::Metrics,
+};
+
+/// What the server works with.
+pub struct Ingress {
+    /// What is served at the moment.
+    pub snapshot: watch::Receiver<Arc<Snapshot>>,
+    /// Where events go.
+    pub journal: Arc<dyn Journal>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The process's metrics.
+    pub metrics: Metrics,
+    /// How it serves.
+    pub options: IngressOptions,
+}
+
+/// How the server serves.
+#[derive(Debug, Clone)]
+pub struct IngressOptions {
+    /// Path before `/{namespace}/{path}`: `/`, or `/hooks`.
+    pub path_prefix: String,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Most connections open at once.
+    pub max_connections: usize,
+    /// Time for a TLS handshake and for the head of a request, see [`limits::HEAD_TIMEOUT`].
+    pub head_timeout: Duration,
+    /// How long a connection may stay open without a request.
+    pub idle_timeout: Duration,
+    /// How long requests under way may take to end at shutdown.
+    pub shutdown_timeout: Duration,
+    /// Memory for bodies, see [`limits::BODY_MEMORY`].
+    pub body_memory: usize,
+}
+
+impl Default for IngressOptions {
+    fn default() -> Self {
+        Self {
+            path_prefix: "/".to_owned(),
+            trusted_proxies: Vec::new(),
+            max_connections: limits::MAX_CONNECTIONS,
+            head_timeout: limits::HEAD_TIMEOUT,
+            idle_timeout: limits::IDLE_TIMEOUT,
+            shutdown_timeout: limits::SHUTDOWN_REQUESTS,
+            body_memory: limits::BODY_MEMORY,
+        }
+    }
+}
+
+/// Why the server cannot serve.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum IngressError {
+    /// The prefix is no path.
+    #[error("path prefix {0:?} is not a path: write / or, for example, /hooks, of letters, digits and -._~/")]
+    PathPrefix(String),
+    /// Nobody could connect.
+    #[error("max_connections is 0, so that nobody could connect; use at least 1")]
+    NoConnections,
+}

@@ -1,0 +1,215 @@
+//! Every way in which a request can end without an event, and how that is answered.
+
+use std::{borrow::Cow, net::IpAddr, time::Duration};
+
+use axum::{body::Body, response::Response};
+use http::{
+    HeaderValue, StatusCode, Version,
+    header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER},
+};
+use serde::Serialize;
+
+use crate::rules::{
+    identity::MalformedPayload,
+    limits::{ANSWERED_VIOLATIONS, RETRY_AFTER_SUSPENDED, RETRY_AFTER_UNAVAILABLE},
+    schema::Violation,
+    signature::Refusal,
+};
+
+pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// Why a request was refused.
+#[derive(Debug)]
+pub(super) enum Rejected {
+    /// Nothing is served at the path.
+    NotFound,
+    /// Something is, or may soon be, but not yet.
+    NotReady,
+    /// Not a POST.
+    MethodNotAllowed,
+    /// `spec.suspend`.
+    Suspended,
+    /// Not in `spec.allowedSources`.
+    SourceNotAllowed { address: IpAddr },
+    /// More than `spec.rateLimit`.
+    RateLimited { retry_after: Duration },
+    /// More than `spec.limits.bodyBytes`.
+    BodyTooLarge { limit: usize },
+    /// A compressed body.
+    UnsupportedEncoding,
+    /// The body did not come within `spec.limits.timeout`.
+    Slow,
+    /// The body ended early, or its framing is broken.
+    Interrupted,
+    /// All room for bodies is taken.
+    Busy,
+    /// Not signed as it must be.
+    Unverified(Refusal),
+    /// Cannot be understood.
+    Malformed(MalformedPayload),
+    /// Not what the schema says; `kind` is the event's type.
+    Invalid { kind: Box<str>, violation: Violation },
+    /// The journal does not answer, or not in time, or says that it cannot. `kind` is the event's type, where known.
+    Unavailable { kind: Option<Box<str>> },
+}
+
+#[derive(Serialize)]
+struct Failure<'a> {
+    error: &'a str,
+    code: &'a str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    violations: Vec<Place<'a>>,
+}
+
+#[derive(Serialize)]
+struct Place<'a> {
+    path: &'a str,
+    message: &'a str,
+}
+
+impl Rejected {
+    /// The word by which programs, metrics and logs know it.
+    pub(super) fn code(&self) -> &'static str {
+        match self {
+            Self::NotFound => "not_found",
+            Self::NotReady => "not_ready",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::Suspended => "suspended",
+            Self::SourceNotAllowed { .. } => "source_not_allowed",
+            Self::RateLimited { .. } => "rate_limited",
+            Self::BodyTooLarge { .. } => "body_too_large",
+            Self::UnsupportedEncoding => "unsupported_media_type",
+            Self::Slow => "timeout",
+            Self::Interrupted | Self::Malformed(_) => "malformed_payload",
+            Self::Busy | Self::Unavailable { .. } => "unavailable",
+            Self::Unverified(refusal) => refusal.code(),
+            Self::Invalid { violation, .. } => violation.code(),
+        }
+    }
+
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::NotReady | Self::Suspended | Self::Busy | Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::SourceNotAllowed { .. } => StatusCode::FORBIDDEN,
+            Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Slow => StatusCode::REQUEST_TIMEOUT,
+            Self::Interrupted | Self::Malformed(_) => StatusCode::BAD_REQUEST,
+            Self::Unverified(_) => StatusCode::UNAUTHORIZED,
+            Self::Invalid { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+        }
+    }
+
+    /// What was wrong and what to do, for a person. Holds neither a signature nor bytes of the payload.
+    pub(super) fn sentence(&self) -> Cow<'static, str> {
+        match self {
+            Self::NotFound => Cow::Borrowed(
+                "no endpoint is served at this path; it is {prefix}/{namespace}/{path}, without a slash at its end",
+            ),
+            Self::NotReady => Cow::Borrowed("the endpoint is not ready; send again later"),
+            Self::MethodNotAllowed => Cow::Borrowed("events are sent with POST"),
+            Self::Suspended => Cow::Borrowed("the endpoint is suspended; send again later"),
+            Self::SourceNotAllowed { address } => {
+                Cow::Owned(format!("{address} is not allowed to send to this endpoint"))
+            }
+            Self::RateLimited { retry_after } => {
+                let seconds = whole_seconds(*retry_after);
+                Cow::Owned(format!("too many requests; send again in {seconds} s"))
+            }
+            Self::BodyTooLarge { limit } => {
+                Cow::Owned(format!("the body is larger than the {limit} bytes that this endpoint takes"))
+            }
+            Self::UnsupportedEncoding => {
+                Cow::Borrowed("a body with a Content-Encoding cannot be verified and validated; send it uncompressed")
+            }
+            Self::Slow => Cow::Borrowed("the body did not arrive in time"),
+            Self::Interrupted => Cow::Borrowed("the body could not be read to its end"),
+            Self::Busy => Cow::Borrowed("too many large requests are under way; send again later"),
+            Self::Unverified(refusal) => Cow::Owned(refusal.to_string()),
+            Self::Malformed(malformed) => Cow::Owned(malformed.to_string()),
+            Self::Invalid { violation, .. } => Cow::Owned(violation.to_string()),
+            // The event may have become durable all the same, so this must not say that it has not.
+            Self::Unavailable { .. } => {
+                Cow::Borrowed("the event was not confirmed as stored; send it again later, with the same id")
+            }
+        }
+    }
+
+    /// The event's type, if it was known by then.
+    pub(super) fn kind(&self) -> Option<&str> {
+        match self {
+            Self::Invalid { kind, .. } => Some(kind),
+            Self::Unavailable { kind } => kind.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// Whether the connection cannot be used again, because the rest of the body is not worth waiting for.
+    fn ends_connection(&self) -> bool {
+        matches!(
+            self,
+            Self::Slow | Self::BodyTooLarge { .. } | Self::UnsupportedEncoding | Self::Busy | Self::Interrupted
+        )
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Suspended => Some(RETRY_AFTER_SUSPENDED),
+            Self::NotReady | Self::Busy | Self::Unavailable { .. } => Some(RETRY_AFTER_UNAVAILABLE),
+            Self::RateLimited { retry_after } => Some(*retry_after),
+            _ => None,
+        }
+    }
+
+    fn violations(&self) -> Vec<Place<'_>> {
+        match self {
+            Self::Invalid { violation: Violation::Schema(places), .. } => {
+                places.iter().take(ANSWERED_VIOLATIONS).map(|(path, message)| Place { path, message }).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// The answer.
+    pub(super) fn answer(&self, version: Version) -> Response {
+        let failure = Failure { error: &self.sentence(), code: self.code(), violations: self.violations() };
+        // Strings and nothing else cannot fail to be written.
+        let body = serde_json::to_vec(&failure).unwrap_or_default();
+        let mut response = Response::new(Body::from(body));
+        *response.status_mut() = self.status();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, JSON);
+        if matches!(self, Self::MethodNotAllowed) {
+            headers.insert(ALLOW, HeaderValue::from_static("POST"));
+        }
+        if let Some(after) = self.retry_after() {
+            headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(after)));
+        }
+        // RFC 9113 section 8.2.2: HTTP/2 has no such header.
+        if self.ends_connection() && version < Version::HTTP_2 {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}
+
+/// Rounded up, so that nobody comes back too early; at least one.
+fn whole_seconds(time: Duration) -> u64 {
+    let up = u64::from(time.subsec_nanos() > 0);
+    time.as_secs().saturating_add(up).max(1)
+}
+
+impl From<Refusal> for Rejected {
+    fn from(refusal: Refusal) -> Self {
+        Self::Unverified(refusal)
+    }
+}
+
+impl From<MalformedPayload> for Rejected {
+    fn from(malformed: MalformedPayload) -> Self {
+        Self::Malformed(malformed)
+    }
+}

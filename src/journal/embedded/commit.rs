@@ -1,0 +1,370 @@
+//! The committer: the one thread that writes.
+//!
+//! A round takes everything that waits. Settlements and other small tasks are written first,
+//! without a sync; then all appends go into one batch with one sync, and while that runs the next
+//! round gathers. There is no timer: alone, an append pays for its own sync; under load, hundreds
+//! share one.
+//!
+//! One writer also makes the rest simple: no id can be looked up by two at once, sequences are
+//! handed out in order of commit, and what is in memory changes only after the write succeeded.
+//!
+//! After a failed write or sync `fjall` accepts no further write until it is opened again, because
+//! nobody can tell which pages reached the disk. The batch at hand is answered with the error, and
+//! so is every later one, until opening the files again succeeds; that is tried at most once in
+//! [`JOURNAL_HEAL_INTERVAL`], when something waits to be written.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use tokio::sync::oneshot;
+
+use super::{
+    Engine,
+    endpoint::{Endpoint, Recency},
+    inbox::Round,
+    membership::{Attach, Detach},
+    settle::Settle,
+    store::Store,
+    sweep::{Bury, Forget, Reclaim, Remove},
+};
+use crate::{
+    journal::{
+        Appended, JournalError, Result, Sequence,
+        record::{EndpointRow, IndexRow, key},
+    },
+    rules::limits::JOURNAL_HEAL_INTERVAL,
+};
+
+/// Bytes an event takes besides its row and the id in the index: its key and its index row.
+const EVENT_OVERHEAD_BYTES: usize = 12 + 33;
+
+/// A caller's answer.
+pub(super) type Answer<T> = oneshot::Sender<Result<T>>;
+
+/// Events to append, all or nothing.
+pub(super) struct Append {
+    pub(super) events: Vec<Incoming>,
+    pub(super) answer: Answer<Vec<Appended>>,
+}
+
+/// An event, encoded.
+pub(super) struct Incoming {
+    pub(super) endpoint: Arc<Endpoint>,
+    pub(super) index_key: Bytes,
+    pub(super) row: Bytes,
+    pub(super) received: Timestamp,
+    pub(super) window: Option<Duration>,
+}
+
+/// Everything that is not an append.
+pub(super) enum Task {
+    Settle(Settle),
+    Attach(Attach),
+    Detach(Detach),
+    Remove(Remove),
+    Bury(Bury),
+    Forget(Forget),
+    /// Removes rows of `state` that mean nothing any more.
+    Erase(Vec<Bytes>, Answer<()>),
+    Close(Answer<()>),
+}
+
+/// The committer's own state.
+pub(super) struct Committer {
+    pub(super) engine: Arc<Engine>,
+    recency: Recency,
+    pub(super) reclaim: Reclaim,
+    broken: Option<Broken>,
+    staged: Staged,
+}
+
+/// Why nothing can be written, and since when.
+struct Broken {
+    reason: String,
+    full: bool,
+    tried: Instant,
+}
+
+/// What a round will have written once its batch is committed.
+#[derive(Default)]
+struct Staged {
+    rows: HashMap<u32, (Arc<Endpoint>, EndpointRow)>,
+    ids: HashMap<Bytes, IndexRow>,
+    events: Vec<(Arc<Endpoint>, Sequence, Bytes)>,
+    answers: Vec<(Answer<Vec<Appended>>, Vec<Appended>)>,
+    bytes: u64,
+}
+
+/// What an event of that size counts for in the journal's usage.
+pub(super) fn event_cost(row: usize, index_key: usize) -> u64 {
+    (row + index_key + EVENT_OVERHEAD_BYTES) as u64
+}
+
+impl Committer {
+    pub(super) fn new(engine: Arc<Engine>) -> Self {
+        Self {
+            engine,
+            recency: Recency::default(),
+            reclaim: Reclaim::default(),
+            broken: None,
+            staged: Staged::default(),
+        }
+    }
+
+    /// Works until the inbox is closed, then closes the files.
+    pub(super) fn run(mut self) {
+        let engine = self.engine.clone();
+        let mut round = Round::default();
+        while !round.last {
+            engine.inbox.take(&mut round);
+            self.heal();
+            self.tasks(&mut round);
+            self.appends(&mut round);
+            round.tasks.clear();
+            round.appends.clear();
+        }
+        engine.shut();
+    }
+
+    fn tasks(&mut self, round: &mut Round) {
+        // Settlements in a row share a batch; anything else comes in between, in order.
+        let mut settles = Vec::new();
+        for (task, permit) in round.tasks.drain(..) {
+            if let Task::Settle(settle) = task {
+                settles.push((settle, permit));
+                continue;
+            }
+            self.settle(&mut settles);
+            match task {
+                Task::Settle(_) => {}
+                Task::Attach(attach) => self.attach(attach),
+                Task::Detach(detach) => self.detach(detach),
+                Task::Remove(remove) => {
+                    let outcome = self.remove(&remove.plan);
+                    let _ = remove.answer.send(outcome);
+                }
+                Task::Bury(bury) => self.bury(bury),
+                Task::Forget(forget) => self.forget(forget),
+                Task::Erase(keys, answer) => {
+                    let _ = answer.send(self.erase(keys));
+                }
+                Task::Close(answer) => {
+                    let outcome = self.write(Store::sync);
+                    self.engine.inbox.close();
+                    let _ = answer.send(outcome);
+                }
+            }
+        }
+        self.settle(&mut settles);
+    }
+
+    fn erase(&mut self, keys: Vec<Bytes>) -> Result<()> {
+        self.write(|store| {
+            let mut batch = store.batch(keys.len());
+            for key in keys {
+                batch.remove(&store.state, key);
+            }
+            store.commit_lazily(batch)
+        })
+    }
+
+    /// Everything that waits, in one batch and one sync.
+    fn appends(&mut self, round: &mut Round) {
+        if round.appends.is_empty() {
+            return;
+        }
+        let mut staged = std::mem::take(&mut self.staged);
+        for (append, _) in round.appends.iter_mut() {
+            // The answer moves; the permit stays until the round is over.
+            let answer = std::mem::replace(&mut append.answer, oneshot::channel().0);
+            let events = std::mem::take(&mut append.events);
+            if let Err(error) = self.make_room(&events, &staged) {
+                let _ = answer.send(Err(error));
+                continue;
+            }
+            match self.engine.read(|store| staged.add(store, events)) {
+                Ok(appended) => staged.answers.push((answer, appended)),
+                Err(error) => {
+                    let _ = answer.send(Err(error));
+                }
+            }
+        }
+        let outcome = if staged.events.is_empty() {
+            Ok(())
+        } else {
+            self.write(|store| {
+                let mut batch = store.batch(2 * staged.events.len() + staged.rows.len());
+                for (endpoint, sequence, row) in &staged.events {
+                    batch.insert(&store.events, key::event(endpoint.number, *sequence), row.clone());
+                }
+                for (id, row) in staged.ids.drain() {
+                    batch.insert(&store.index, id, row.encode());
+                }
+                for (endpoint, row) in staged.rows.values() {
+                    batch.insert(&store.state, key::numbered(key::ENDPOINTS, endpoint.number), row.encode());
+                }
+                store.commit_durably(batch)
+            })
+        };
+        match outcome {
+            Ok(()) => {
+                self.engine.live_bytes.fetch_add(staged.bytes, Ordering::AcqRel);
+                for (endpoint, sequence, row) in staged.events.drain(..) {
+                    if !endpoint.consumers.read().is_empty() {
+                        self.recency.push(&endpoint, sequence, row);
+                    }
+                }
+                for (_, (endpoint, row)) in staged.rows.drain() {
+                    endpoint.publish(row);
+                }
+                for (answer, appended) in staged.answers.drain(..) {
+                    let _ = answer.send(Ok(appended));
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, events = staged.events.len(), "events were not stored");
+                for (answer, _) in staged.answers.drain(..) {
+                    let _ = answer.send(Err(again(&error)));
+                }
+            }
+        }
+        staged.clear();
+        self.staged = staged;
+    }
+
+    /// Full, unless the events fit, if need be after settled ones went early.
+    fn make_room(&mut self, events: &[Incoming], staged: &Staged) -> Result<()> {
+        let max = self.engine.max_bytes;
+        if max == 0 {
+            return Ok(());
+        }
+        let wanted: u64 = events.iter().map(|e| event_cost(e.row.len(), e.index_key.len())).sum();
+        let used = || self.engine.live_bytes.load(Ordering::Acquire) + staged.bytes + wanted;
+        let over = used().saturating_sub(max);
+        if over > 0 {
+            let now = events.iter().map(|event| event.received).max().unwrap_or_default();
+            self.reclaim_settled(over, now)?;
+        }
+        let used = self.engine.live_bytes.load(Ordering::Acquire) + staged.bytes;
+        if used + wanted > max {
+            return Err(JournalError::Full(format!("{used} of {max} bytes are events that are not settled yet")));
+        }
+        Ok(())
+    }
+
+    /// Writes, unless an earlier write failed; a failure is remembered.
+    pub(super) fn write<T>(&mut self, write: impl FnOnce(&Store) -> Result<T>) -> Result<T> {
+        if let Some(broken) = &self.broken {
+            return Err(broken.error());
+        }
+        let outcome = self.engine.read(write);
+        if let Err(error @ (JournalError::Io(..) | JournalError::Full(_))) = &outcome {
+            tracing::error!(%error, "the journal refuses writes until its files can be opened again");
+            self.broken = Some(Broken {
+                reason: error.to_string(),
+                full: matches!(error, JournalError::Full(_)),
+                tried: Instant::now(),
+            });
+        }
+        outcome
+    }
+
+    /// Opens the files again after a failed write.
+    fn heal(&mut self) {
+        let Some(broken) = &mut self.broken else { return };
+        if broken.tried.elapsed() < JOURNAL_HEAL_INTERVAL {
+            return;
+        }
+        broken.tried = Instant::now();
+        match self.engine.reopen() {
+            Ok(()) => {
+                tracing::info!("the journal takes writes again");
+                self.broken = None;
+            }
+            Err(error) => {
+                tracing::error!(%error, "the journal cannot be opened again");
+                broken.full = matches!(error, JournalError::Full(_));
+                broken.reason = error.to_string();
+            }
+        }
+    }
+}
+
+impl Broken {
+    fn error(&self) -> JournalError {
+        if self.full {
+            JournalError::Full(self.reason.clone())
+        } else {
+            JournalError::Io(format!("writing failed before ({}) and is tried again soon", self.reason), None)
+        }
+    }
+}
+
+/// An error for each of several callers.
+pub(super) fn again(error: &JournalError) -> JournalError {
+    match error {
+        JournalError::Full(why) => JournalError::Full(why.clone()),
+        JournalError::Corrupt(why) => JournalError::Corrupt(why.clone()),
+        JournalError::Closed => JournalError::Closed,
+        other => JournalError::Io(other.to_string(), None),
+    }
+}
+
+impl Staged {
+    /// Decides about each event of one caller. Nothing is staged when reading fails.
+    fn add(&mut self, store: &Store, events: Vec<Incoming>) -> Result<Vec<Appended>> {
+        // All lookups come first: they are what can fail.
+        let mut known = Vec::with_capacity(events.len());
+        for event in &events {
+            known.push(match self.ids.get(&event.index_key) {
+                Some(row) => Some(*row),
+                None if event.window.is_none() => None,
+                None => Store::get(&store.index, &event.index_key)?.map(IndexRow::decode).transpose()?,
+            });
+        }
+        let mut appended = Vec::with_capacity(events.len());
+        for (event, known) in events.into_iter().zip(known) {
+            // An earlier event of the same call comes before what the index said.
+            let known = self.ids.get(&event.index_key).copied().or(known);
+            if let (Some(window), Some(known)) = (event.window, known)
+                && event.received < after(known.received, window)
+            {
+                appended.push(Appended::Duplicate(known.sequence));
+                continue;
+            }
+            let (_, row) = self
+                .rows
+                .entry(event.endpoint.number)
+                .or_insert_with(|| (event.endpoint.clone(), event.endpoint.row.lock().clone()));
+            let cost = event_cost(event.row.len(), event.index_key.len());
+            row.head += 1;
+            row.count += 1;
+            row.bytes += cost;
+            self.bytes += cost;
+            let sequence = row.head;
+            let keep_until = event.window.map_or(event.received, |window| after(event.received, window));
+            self.ids.insert(event.index_key, IndexRow { sequence, received: event.received, keep_until });
+            self.events.push((event.endpoint, sequence, event.row));
+            appended.push(Appended::Stored(sequence));
+        }
+        Ok(appended)
+    }
+
+    fn clear(&mut self) {
+        self.rows.clear();
+        self.ids.clear();
+        self.events.clear();
+        self.answers.clear();
+        self.bytes = 0;
+    }
+}
+
+/// `time + span`, at most the end of time.
+fn after(time: Timestamp, span: Duration) -> Timestamp {
+    time.checked_add(span).unwrap_or(Timestamp::MAX)
+}

@@ -1,0 +1,198 @@
+//! A consumer in memory: its cursor, what is in flight, and who waits for it.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use jiff::Timestamp;
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::Notify;
+
+use super::{cursor::Cursor, due::DueWindow, endpoint::Endpoint};
+use crate::{
+    api::ObjectKey,
+    journal::{Progress, Sequence},
+};
+
+/// One subscription's consumer.
+pub(super) struct Consumer {
+    pub(super) key: ObjectKey,
+    pub(super) number: u32,
+    pub(super) endpoint: Arc<Endpoint>,
+    state: Mutex<State>,
+    /// Wakes [`Consumer::ready`].
+    pub(super) notify: Notify,
+    /// Held by a claim, across its reads from disk: claims of one consumer come one after another.
+    pub(super) claiming: tokio::sync::Mutex<()>,
+}
+
+/// An attempt under way.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Flight {
+    pub(super) attempt: u32,
+    /// Its place in the due-time order, if this is not the first attempt.
+    pub(super) due: Option<Timestamp>,
+}
+
+/// What changes; held only for moments, never across a read or a write of the disk.
+pub(super) struct State {
+    pub(super) cursor: Cursor,
+    pub(super) flights: HashMap<Sequence, Flight>,
+    /// Flights that are first attempts.
+    first_flights: u64,
+    /// No first attempt has been claimed from here on.
+    next: Sequence,
+    /// Claimed before, and given back unattempted.
+    returned: BTreeSet<Sequence>,
+    pub(super) due: DueWindow,
+    /// A retry has been given back since the last claim.
+    released: bool,
+    pub(super) detached: bool,
+}
+
+/// An event taken for delivery, not loaded yet.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Taken {
+    pub(super) sequence: Sequence,
+    pub(super) flight: Flight,
+}
+
+impl Consumer {
+    pub(super) fn new(key: ObjectKey, number: u32, endpoint: Arc<Endpoint>, cursor: Cursor) -> Self {
+        let due = if cursor.retrying == 0 { DueWindow::complete() } else { DueWindow::default() };
+        let state = State {
+            next: cursor.next_new(0),
+            cursor,
+            flights: HashMap::new(),
+            first_flights: 0,
+            returned: BTreeSet::new(),
+            due,
+            released: false,
+            detached: false,
+        };
+        Self {
+            key,
+            number,
+            endpoint,
+            state: Mutex::new(state),
+            notify: Notify::new(),
+            claiming: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+
+    pub(super) fn progress(&self) -> Progress {
+        let state = self.state.lock();
+        let in_flight = state.flights.len() as u64;
+        Progress {
+            pending: state.cursor.new_events(self.endpoint.head()).saturating_sub(state.first_flights),
+            in_flight,
+            retrying: state.cursor.retrying.saturating_sub(in_flight - state.first_flights),
+            dead: state.cursor.dead,
+            delivered: state.cursor.delivered,
+        }
+    }
+
+    /// Resolves once a claim would find a new event, a retry has been given back, or the consumer
+    /// is gone.
+    pub(super) async fn ready(&self) {
+        loop {
+            let notified = self.notify.notified();
+            tokio::pin!(notified);
+            // Registered before the look, so that nothing is missed in between.
+            notified.as_mut().enable();
+            if self.state.lock().is_ready(self.endpoint.head()) {
+                return;
+            }
+            notified.await;
+        }
+    }
+
+    /// Gives flights back that never reached the worker.
+    pub(super) fn give_back(&self, sequences: impl IntoIterator<Item = Sequence>) {
+        let mut state = self.state.lock();
+        let mut any = false;
+        for sequence in sequences {
+            any |= state.release(sequence);
+        }
+        drop(state);
+        if any {
+            self.notify.notify_waiters();
+        }
+    }
+}
+
+impl State {
+    fn is_ready(&self, head: Sequence) -> bool {
+        self.detached || self.released || !self.returned.is_empty() || self.cursor.next_new(self.next) <= head
+    }
+
+    /// A claim begins.
+    pub(super) fn begin_claim(&mut self) {
+        self.released = false;
+    }
+
+    /// Retries that wait on disk or in the window.
+    pub(super) fn waiting_retries(&self) -> u64 {
+        self.cursor.retrying.saturating_sub(self.flights.len() as u64 - self.first_flights)
+    }
+
+    /// Takes due retries until `limit` are taken or the window holds no more.
+    pub(super) fn take_due(&mut self, taken: &mut Vec<Taken>, limit: usize, now: Timestamp) {
+        while taken.len() < limit {
+            let Some(((due, sequence), attempt)) = self.due.take(now) else { return };
+            let flight = Flight { attempt, due: Some(due) };
+            self.flights.insert(sequence, flight);
+            taken.push(Taken { sequence, flight });
+        }
+    }
+
+    /// Takes new events until `limit` are taken or none is left.
+    pub(super) fn take_new(&mut self, taken: &mut Vec<Taken>, limit: usize, head: Sequence) {
+        while taken.len() < limit {
+            let sequence = match self.returned.pop_first() {
+                Some(sequence) => sequence,
+                None => {
+                    let next = self.cursor.next_new(self.next);
+                    if next > head {
+                        return;
+                    }
+                    self.next = next + 1;
+                    next
+                }
+            };
+            let flight = Flight { attempt: 1, due: None };
+            self.flights.insert(sequence, flight);
+            self.first_flights += 1;
+            taken.push(Taken { sequence, flight });
+        }
+    }
+
+    /// Ends a flight whose event is to be attempted again under the same number.
+    pub(super) fn release(&mut self, sequence: Sequence) -> bool {
+        let Some(flight) = self.land(sequence) else { return false };
+        match flight.due {
+            Some(due) => {
+                self.due.insert((due, sequence), flight.attempt);
+                self.released = true;
+            }
+            None => {
+                self.returned.insert(sequence);
+            }
+        }
+        true
+    }
+
+    /// Ends a flight.
+    pub(super) fn land(&mut self, sequence: Sequence) -> Option<Flight> {
+        let flight = self.flights.remove(&sequence)?;
+        if flight.due.is_none() {
+            self.first_flights -= 1;
+        }
+        Some(flight)
+    }
+}

@@ -1,0 +1,102 @@
+//! What waits for the committer: two bounded queues behind one wake-up.
+//!
+//! Appends and everything else queue apart, because each round of the committer first does all of
+//! the latter, which need no sync: however many appends wait, a settlement waits for the one sync
+//! that is under way and no more.
+
+use std::sync::Arc;
+
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::commit::{Append, Task};
+use crate::{
+    journal::{JournalError, Result},
+    rules::limits::{APPEND_QUEUE_BYTES, JOURNAL_TASK_QUEUE},
+};
+
+/// Bytes of the append queue that one permit stands for.
+const PERMIT_BYTES: usize = 256;
+const APPEND_PERMITS: usize = APPEND_QUEUE_BYTES / PERMIT_BYTES;
+
+/// The committer's inbox.
+pub(super) struct Inbox {
+    waiting: Mutex<Waiting>,
+    arrived: Condvar,
+    append_room: Arc<Semaphore>,
+    task_room: Arc<Semaphore>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    appends: Vec<(Append, OwnedSemaphorePermit)>,
+    tasks: Vec<(Task, OwnedSemaphorePermit)>,
+    asleep: bool,
+    closed: bool,
+}
+
+/// What the committer takes at once. Permits are given back when it has been answered.
+#[derive(Default)]
+pub(super) struct Round {
+    pub(super) appends: Vec<(Append, OwnedSemaphorePermit)>,
+    pub(super) tasks: Vec<(Task, OwnedSemaphorePermit)>,
+    /// Nothing comes after this round.
+    pub(super) last: bool,
+}
+
+impl Inbox {
+    pub(super) fn new() -> Self {
+        Self {
+            waiting: Mutex::default(),
+            arrived: Condvar::new(),
+            append_room: Arc::new(Semaphore::new(APPEND_PERMITS)),
+            task_room: Arc::new(Semaphore::new(JOURNAL_TASK_QUEUE)),
+        }
+    }
+
+    /// Queues an append of that many bytes; waits while the queue is full.
+    pub(super) async fn append(&self, append: Append, bytes: usize) -> Result<()> {
+        let permits = (bytes / PERMIT_BYTES + 1).min(APPEND_PERMITS);
+        let permits = u32::try_from(permits).unwrap_or(u32::MAX);
+        let permit = self.append_room.clone().acquire_many_owned(permits).await.map_err(|_| JournalError::Closed)?;
+        self.push(|waiting| waiting.appends.push((append, permit)))
+    }
+
+    /// Queues anything else; waits while the queue is full.
+    pub(super) async fn task(&self, task: Task) -> Result<()> {
+        let permit = self.task_room.clone().acquire_owned().await.map_err(|_| JournalError::Closed)?;
+        self.push(|waiting| waiting.tasks.push((task, permit)))
+    }
+
+    fn push(&self, push: impl FnOnce(&mut Waiting)) -> Result<()> {
+        let mut waiting = self.waiting.lock();
+        if waiting.closed {
+            return Err(JournalError::Closed);
+        }
+        push(&mut waiting);
+        if std::mem::take(&mut waiting.asleep) {
+            self.arrived.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Takes everything that waits into `round`, which must be empty; sleeps while nothing does.
+    pub(super) fn take(&self, round: &mut Round) {
+        let mut waiting = self.waiting.lock();
+        while waiting.appends.is_empty() && waiting.tasks.is_empty() && !waiting.closed {
+            waiting.asleep = true;
+            self.arrived.wait(&mut waiting);
+        }
+        std::mem::swap(&mut waiting.appends, &mut round.appends);
+        std::mem::swap(&mut waiting.tasks, &mut round.tasks);
+        round.last = waiting.closed;
+    }
+
+    /// Takes nothing more in; what waits is still done.
+    pub(super) fn close(&self) {
+        self.append_room.close();
+        self.task_room.close();
+        self.waiting.lock().closed = true;
+        self.arrived.notify_one();
+    }
+}

@@ -1,0 +1,168 @@
+//! Signatures: made, and checked over the raw bytes in constant time.
+//!
+//! A [`Scheme`] says how a sender signs, as plain data; [`provider()`] is the table of the senders that are known by
+//! name. A [`Verifier`] is a scheme with its keys prepared, and the only way to a [`Verified`] body. The other way
+//! round, [`Signer`] signs deliveries and [`sign_request`] does what a sender of any scheme would do.
+//!
+//! A request is judged in this order: whether the headers are there, the form of the timestamp, the signature, and
+//! only then whether the timestamp is recent. So nobody without a secret learns anything about the clock or the
+//! tolerance.
+
+mod candidates;
+mod content;
+mod handshake;
+mod hmac;
+mod key;
+mod provider;
+mod request;
+mod signer;
+#[cfg(test)]
+mod tests;
+mod token;
+
+use std::fmt;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use jiff::Timestamp;
+
+pub use self::{
+    content::{Content, ContentError},
+    handshake::{Handshake, HandshakeReply},
+    hmac::{Algorithm, Encoding, HmacScheme, Shape, TimestampSource},
+    key::{KeyError, KeyForm, KeyProblem},
+    provider::{Place, Provider, names, provider},
+    request::sign_request,
+    signer::{Signer, SigningScheme},
+    token::TokenScheme,
+};
+use self::{hmac::HmacVerifier, token::TokenVerifier};
+use super::secret::Secret;
+
+/// How a sender proves who it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scheme {
+    /// By an HMAC over the body.
+    Hmac(HmacScheme),
+    /// By a shared secret in a header.
+    Token(TokenScheme),
+    /// Not at all.
+    None,
+}
+
+/// A scheme with its keys prepared.
+#[derive(Debug)]
+pub struct Verifier(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    Hmac(HmacVerifier),
+    Token(TokenVerifier),
+    None,
+}
+
+/// A body whose signature is right. Only [`Verifier::verify`] makes one.
+#[derive(Clone)]
+pub struct Verified {
+    body: Bytes,
+}
+
+impl Verified {
+    /// The raw body.
+    pub fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// The raw body.
+    pub fn into_body(self) -> Bytes {
+        self.body
+    }
+}
+
+impl fmt::Debug for Verified {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Verified").field("bytes", &self.body.len()).finish()
+    }
+}
+
+/// Why a request is not let in. The sentence names the header and what is wrong with it, and holds nothing of its value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// A header that the scheme needs is absent.
+    #[error("{0}")]
+    MissingSignature(String),
+    /// A header is empty or malformed, or no signature in it is right.
+    #[error("{0}")]
+    InvalidSignature(String),
+    /// The signature is right, but was made too long ago or too far ahead.
+    #[error("{0}")]
+    StaleTimestamp(String),
+}
+
+impl Refusal {
+    /// The code of the answer and of the metric.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::MissingSignature(_) => "missing_signature",
+            Self::InvalidSignature(_) => "invalid_signature",
+            Self::StaleTimestamp(_) => "stale_timestamp",
+        }
+    }
+}
+
+impl Verifier {
+    /// Prepares the keys of a scheme; any of several secrets may match (rotation). [`Scheme::None`] needs no secret
+    /// and ignores those given.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError`] when a secret is not a key of the scheme, when there are none or more than
+    /// [`SECRETS`](super::limits::SECRETS), or when the scheme contradicts itself.
+    pub fn new(scheme: Scheme, secrets: Vec<Secret>) -> Result<Self, KeyError> {
+        Ok(Self(match scheme {
+            Scheme::Hmac(scheme) => Kind::Hmac(HmacVerifier::new(scheme, &secrets)?),
+            Scheme::Token(scheme) => Kind::Token(TokenVerifier::new(scheme, &secrets)?),
+            Scheme::None => Kind::None,
+        }))
+    }
+
+    /// Checks a request. On success nothing is allocated and the body is not copied.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`], see the [module](self) for the order of judgement.
+    pub fn verify(&self, headers: &HeaderMap, body: Bytes, now: Timestamp) -> Result<Verified, Refusal> {
+        match &self.0 {
+            Kind::Hmac(verifier) => verifier.verify(headers, &body, now)?,
+            Kind::Token(verifier) => verifier.verify(headers)?,
+            Kind::None => {}
+        }
+        Ok(Verified { body })
+    }
+
+    /// The headers that carry a signature or a token, which are never stored. Those that carry the timestamp and the
+    /// id are no credentials.
+    pub fn credential_headers(&self) -> impl Iterator<Item = &HeaderName> {
+        match &self.0 {
+            Kind::Hmac(verifier) => Some(&verifier.scheme().header),
+            Kind::Token(verifier) => Some(verifier.header()),
+            Kind::None => None,
+        }
+        .into_iter()
+    }
+}
+
+/// The value of a header that must be there once and not be empty.
+fn single<'a>(headers: &'a HeaderMap, name: &HeaderName, what: &str) -> Result<&'a HeaderValue, Refusal> {
+    let mut values = headers.get_all(name).iter();
+    let Some(value) = values.next() else {
+        return Err(Refusal::MissingSignature(format!("header {name} with the {what} is missing")));
+    };
+    if values.next().is_some() {
+        return Err(Refusal::InvalidSignature(format!("header {name} with the {what} is there more than once")));
+    }
+    if value.is_empty() {
+        return Err(Refusal::InvalidSignature(format!("header {name} with the {what} is empty")));
+    }
+    Ok(value)
+}

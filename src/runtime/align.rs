@@ -1,0 +1,42 @@
+//! Makes configuration live: consumers first, then everyone else.
+
+use std::sync::Arc;
+
+use tokio::{sync::watch, time};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    catalog::{ObjectView, Published, Snapshot},
+    dispatch::Consumers,
+    rules::limits,
+};
+
+/// Follows `candidates` until `shutdown`. A journal that cannot take new consumers keeps the configuration that is live,
+/// and is asked again.
+pub(super) async fn run(
+    mut candidates: watch::Receiver<Published>,
+    mut consumers: Consumers,
+    live: watch::Sender<Arc<Snapshot>>,
+    views: watch::Sender<Arc<Vec<ObjectView>>>,
+    shutdown: CancellationToken,
+) {
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            changed = candidates.changed() => if changed.is_err() {
+                // The source is gone; what is live stays live until shutdown.
+                return shutdown.cancelled().await;
+            },
+        }
+        let published = candidates.borrow_and_update().clone();
+        while let Err(error) = consumers.align(&published.snapshot).await {
+            tracing::warn!(kind = error.kind(), %error, "configuration waits for the journal");
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = time::sleep(limits::JOURNAL_RETRY) => {}
+            }
+        }
+        live.send_replace(published.snapshot);
+        views.send_replace(published.objects);
+    }
+}

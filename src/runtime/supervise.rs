@@ -1,0 +1,111 @@
+//! Tasks that must live, and the order in which they may end.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::{anyhow, bail};
+use tokio::{task::JoinSet, time};
+use tokio_util::sync::CancellationToken;
+
+use crate::{journal::Journal, rules::limits};
+
+/// Runs tasks in stages. All run at once; at shutdown each stage is told to end, and awaited, before the next one.
+pub(super) struct Supervisor {
+    stages: Vec<Stage>,
+    journal: Arc<dyn Journal>,
+}
+
+struct Stage {
+    name: &'static str,
+    stop: CancellationToken,
+    tasks: JoinSet<(&'static str, anyhow::Result<()>)>,
+}
+
+impl Supervisor {
+    /// A supervisor that closes the journal after everything else has ended.
+    pub(super) fn new(journal: Arc<dyn Journal>) -> Self {
+        Self { stages: Vec::new(), journal }
+    }
+
+    /// Begins the next stage; the token tells its tasks to end.
+    pub(super) fn stage(&mut self, name: &'static str) -> CancellationToken {
+        let stop = CancellationToken::new();
+        self.stages.push(Stage { name, stop: stop.clone(), tasks: JoinSet::new() });
+        stop
+    }
+
+    /// Spawns a task in the newest stage.
+    pub(super) fn spawn(
+        &mut self,
+        name: &'static str,
+        task: impl Future<Output = anyhow::Result<()>> + Send + 'static,
+    ) {
+        if let Some(stage) = self.stages.last_mut() {
+            stage.tasks.spawn(async move { (name, task.await) });
+        }
+    }
+
+    /// Runs until `signal`, or until a task ends unasked, which is an error: a process that lives on without one of its
+    /// parts would look healthy and lose work.
+    pub(super) async fn run_until(mut self, signal: impl Future<Output = &'static str>) -> anyhow::Result<()> {
+        let cause = tokio::select! {
+            signal = signal => {
+                tracing::info!(signal, "shutting down");
+                Ok(())
+            }
+            ended = self.first_to_end() => {
+                tracing::error!(error = format!("{ended:#}"), "shutting down");
+                Err(ended)
+            }
+        };
+        let ended = self.end().await;
+        cause.and(ended)
+    }
+
+    async fn first_to_end(&mut self) -> anyhow::Error {
+        let ends = self.stages.iter_mut().map(|stage| {
+            Box::pin(async move {
+                match stage.tasks.join_next().await {
+                    Some(end) => end,
+                    None => std::future::pending().await,
+                }
+            })
+        });
+        let (end, ..) = futures_util::future::select_all(ends).await;
+        match end {
+            Ok((name, Ok(()))) => anyhow!("the task {name} ended unasked"),
+            Ok((name, Err(error))) => error.context(format!("the task {name} failed")),
+            Err(error) => anyhow!("a task panicked: {error}"),
+        }
+    }
+
+    /// Ends the stages in order, then closes the journal.
+    async fn end(self) -> anyhow::Result<()> {
+        let mut failed = None;
+        for mut stage in self.stages {
+            tracing::debug!(stage = stage.name, "ending");
+            stage.stop.cancel();
+            let ended = time::timeout(limits::SHUTDOWN_STAGE, async {
+                while let Some(end) = stage.tasks.join_next().await {
+                    match end {
+                        Ok((_, Ok(()))) => {}
+                        Ok((name, Err(error))) => failed = Some(error.context(format!("the task {name} failed"))),
+                        Err(error) => failed = Some(anyhow!("a task panicked: {error}")),
+                    }
+                }
+            });
+            if ended.await.is_err() {
+                tracing::warn!(stage = stage.name, "did not end in time and is cut short");
+            }
+        }
+        match time::timeout(limits::SHUTDOWN_JOURNAL, self.journal.close()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => failed = Some(anyhow::Error::new(error).context("the journal did not close")),
+            Err(_) => bail!("the journal did not close within {}", humane(limits::SHUTDOWN_JOURNAL)),
+        }
+        failed.map_or(Ok(()), Err)
+    }
+}
+
+fn humane(time: Duration) -> String {
+    crate::rules::duration::format(time)
+}

@@ -1,0 +1,47 @@
+//! Removes from the journal what retention no longer asks for.
+
+use std::sync::Arc;
+
+use tokio::{sync::watch, time};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    catalog::Snapshot,
+    journal::{Journal, Retention},
+    rules::{clock::Clock, limits},
+};
+
+/// Sweeps every [`limits::SWEEP_INTERVAL`] until `shutdown`.
+pub(super) async fn run(
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+    journal: Arc<dyn Journal>,
+    clock: Arc<dyn Clock>,
+    shutdown: CancellationToken,
+) {
+    let mut ticks = time::interval(limits::SWEEP_INTERVAL);
+    ticks.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        let retention = retention(&snapshots.borrow());
+        match journal.sweep(retention, clock.now()).await {
+            Ok(swept) if swept.events > 0 || swept.dead_letters > 0 => {
+                tracing::info!(events = swept.events, dead_letters = swept.dead_letters, "retention removed");
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!(kind = error.kind(), %error, "retention failed; it is tried again"),
+        }
+    }
+}
+
+fn retention(snapshot: &Snapshot) -> Retention {
+    Retention {
+        endpoints: snapshot.endpoints().map(|endpoint| (endpoint.key.clone(), endpoint.retention)).collect(),
+        consumers: snapshot
+            .subscriptions()
+            .map(|subscription| (subscription.key.clone(), subscription.dead_letter_retention))
+            .collect(),
+    }
+}

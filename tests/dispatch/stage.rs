@@ -1,0 +1,301 @@
+//! A journal, a dispatcher and receivers.
+
+use std::{
+    future::Future,
+    num::NonZeroUsize,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{Router, body::Body, response::Response};
+use bytes::Bytes;
+use grapnel::{
+    api::{Format, ObjectKey, StartFrom},
+    catalog::{Snapshot, Subscription, SubscriptionFacts, Target},
+    dispatch::{Client, ClientOptions, Consumers, DispatchError, Dispatcher},
+    journal::{
+        Arrival, DeliveryQuery, DeliveryRecord, DeliveryState, Journal, Progress, Start,
+        embedded::{EmbeddedJournal, EmbeddedOptions},
+    },
+    rules::{
+        clock::ManualClock,
+        egress::EgressPolicy,
+        glob::GlobSet,
+        headers::HeaderGlobs,
+        identity::Identity,
+        payload::Payload,
+        retry::{Jitter, RetryPolicy},
+        schema::{SchemaSet, Unmatched},
+        signature::{Scheme, Verifier},
+    },
+    telemetry::metrics::Metrics,
+};
+use http::{HeaderMap, StatusCode, request::Parts};
+use jiff::Timestamp;
+use tempfile::TempDir;
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+/// Longest that any test waits for anything; only a test that fails waits as long.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until something is so.
+pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let waited = tokio::time::timeout(PATIENCE, async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    });
+    assert!(waited.await.is_ok(), "never happened: {what}");
+}
+
+/// A request as a receiver saw it.
+#[derive(Debug)]
+pub(crate) struct Received {
+    pub(crate) parts: Parts,
+    pub(crate) body: Bytes,
+}
+
+impl Received {
+    pub(crate) fn headers(&self) -> &HeaderMap {
+        &self.parts.headers
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.parts
+            .headers
+            .get(name)
+            .unwrap_or_else(|| panic!("no header {name} in {:?}", self.parts.headers))
+            .to_str()
+            .unwrap()
+    }
+}
+
+/// A receiver on the loopback.
+pub(crate) struct Receiver {
+    pub(crate) url: Url,
+    requests: mpsc::UnboundedReceiver<Received>,
+    server: JoinHandle<()>,
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+impl Receiver {
+    /// Answers the n-th request (from 0) as told.
+    pub(crate) async fn new<F>(answer: impl Fn(usize) -> F + Clone + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Response> + Send,
+    {
+        let (seen, requests) = mpsc::unbounded_channel();
+        let count = Arc::new(AtomicUsize::new(0));
+        let router = Router::new().fallback(move |request: axum::extract::Request| {
+            let (seen, count, answer) = (seen.clone(), Arc::clone(&count), answer.clone());
+            async move {
+                let (parts, body) = request.into_parts();
+                let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+                let number = count.fetch_add(1, Ordering::SeqCst);
+                // The test may have seen enough.
+                let _ = seen.send(Received { parts, body });
+                answer(number).await
+            }
+        });
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = Url::parse(&format!("http://{}/hook", listener.local_addr().unwrap())).unwrap();
+        let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        Self { url, requests, server }
+    }
+
+    /// Answers with these statuses, the last one for ever.
+    pub(crate) async fn statuses(statuses: &'static [u16]) -> Self {
+        Self::new(move |number| async move { status(statuses[number.min(statuses.len() - 1)]) }).await
+    }
+
+    pub(crate) async fn next(&mut self) -> Received {
+        tokio::time::timeout(PATIENCE, self.requests.recv()).await.expect("no request came").unwrap()
+    }
+
+    /// Everything that has come and was not looked at.
+    pub(crate) fn rest(&mut self) -> Vec<Received> {
+        std::iter::from_fn(|| self.requests.try_recv().ok()).collect()
+    }
+}
+
+pub(crate) fn status(status: u16) -> Response {
+    Response::builder().status(StatusCode::from_u16(status).unwrap()).body(Body::empty()).unwrap()
+}
+
+pub(crate) fn endpoint() -> ObjectKey {
+    ObjectKey::new("shop", "stripe")
+}
+
+pub(crate) fn key(name: &str) -> ObjectKey {
+    ObjectKey::new("shop", name)
+}
+
+/// A subscription that tries three times, 1 s and 2 s apart.
+pub(crate) fn subscription(name: &str, url: &Url, metrics: &Metrics) -> Subscription {
+    let key = key(name);
+    Subscription {
+        endpoint: endpoint(),
+        event_types: GlobSet::default(),
+        target: Target { url: url.clone(), headers: HeaderMap::new(), timeout: Duration::from_secs(30) },
+        format: Format::Original,
+        forward_headers: HeaderGlobs::default(),
+        signer: None,
+        retry: RetryPolicy {
+            max_attempts: 3,
+            initial: Duration::from_secs(1),
+            multiplier: 2.0,
+            max_delay: Duration::from_secs(60),
+            jitter: Jitter::None,
+            stop_on: vec![410],
+        },
+        max_in_flight: NonZeroUsize::new(16).unwrap(),
+        rate_limit: None,
+        dead_letter_retention: Duration::from_secs(3600),
+        start_from: StartFrom::Now,
+        suspended: false,
+        facts: Arc::new(SubscriptionFacts::default()),
+        metrics: metrics.subscription(&key.namespace, &key.name),
+        key,
+    }
+}
+
+/// An event to append.
+pub(crate) fn arrival(id: &str, kind: &str, body: &[u8], now: Timestamp) -> Arrival {
+    let verified = Verifier::new(Scheme::None, Vec::new())
+        .unwrap()
+        .verify(&HeaderMap::new(), Bytes::copy_from_slice(body), now)
+        .unwrap();
+    let validated = SchemaSet::compile(Vec::new(), Unmatched::Accept)
+        .unwrap()
+        .validate(verified, &Payload::Opaque, Identity { id: id.into(), kind: kind.into() })
+        .unwrap();
+    Arrival {
+        endpoint: endpoint(),
+        validated,
+        received: now,
+        content_type: Some("application/json".into()),
+        remote: None,
+        headers: Vec::new(),
+        window: Some(Duration::from_secs(3600)),
+    }
+}
+
+/// The moment at which every test begins.
+pub(crate) fn start() -> Timestamp {
+    "2026-03-01T12:00:00Z".parse().unwrap()
+}
+
+pub(crate) struct Stage {
+    pub(crate) journal: Arc<EmbeddedJournal>,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) metrics: Metrics,
+    consumers: Consumers,
+    snapshot: watch::Sender<Arc<Snapshot>>,
+    shutdown: CancellationToken,
+    running: JoinHandle<Result<(), DispatchError>>,
+    directory: Arc<TempDir>,
+}
+
+impl Stage {
+    /// A dispatcher that may call the loopback, with nothing to do.
+    pub(crate) async fn new() -> Self {
+        Self::with(EgressPolicy::default().allowing(vec!["127.0.0.0/8".parse().unwrap()])).await
+    }
+
+    pub(crate) async fn with(egress: EgressPolicy) -> Self {
+        let directory = Arc::new(tempfile::tempdir().unwrap());
+        Self::in_directory(directory, egress, Arc::new(ManualClock::new(start()))).await
+    }
+
+    async fn in_directory(directory: Arc<TempDir>, egress: EgressPolicy, clock: Arc<ManualClock>) -> Self {
+        let options = EmbeddedOptions { directory: directory.path().join("journal"), max_bytes: 0 };
+        let journal = Arc::new(EmbeddedJournal::open(options).unwrap());
+        let (snapshot, live) = watch::channel(Arc::new(Snapshot::default()));
+        let client = Client::new(ClientOptions::new(egress)).unwrap();
+        let shutdown = CancellationToken::new();
+        let dispatcher = Dispatcher { snapshot: live, journal: journal.clone(), clock: clock.clone(), client };
+        let running = tokio::spawn(dispatcher.run(shutdown.clone()));
+        let consumers = Consumers::new(journal.clone());
+        Self { journal, clock, metrics: Metrics::new(), consumers, snapshot, shutdown, running, directory }
+    }
+
+    /// Makes these subscriptions live.
+    pub(crate) async fn publish(&mut self, subscriptions: impl IntoIterator<Item = Subscription>) {
+        self.publish_snapshot(Snapshot::new([], subscriptions.into_iter().map(Arc::new))).await;
+    }
+
+    pub(crate) async fn publish_snapshot(&mut self, snapshot: Snapshot) {
+        self.consumers.align(&snapshot).await.unwrap();
+        self.snapshot.send_replace(Arc::new(snapshot));
+    }
+
+    pub(crate) async fn append(&self, id: &str, kind: &str) {
+        self.append_all([arrival(id, kind, br#"{"a":1}"#, self.now())]).await;
+    }
+
+    pub(crate) async fn append_all(&self, arrivals: impl IntoIterator<Item = Arrival>) {
+        self.journal.append(arrivals.into_iter().collect()).await.unwrap();
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        use grapnel::rules::clock::Clock;
+        self.clock.now()
+    }
+
+    pub(crate) fn progress(&self, name: &str) -> Progress {
+        self.journal.progress(&key(name)).unwrap()
+    }
+
+    pub(crate) async fn until(&self, name: &str, what: &str, holds: impl Fn(Progress) -> bool) -> Progress {
+        eventually(what, async || holds(self.progress(name))).await;
+        self.progress(name)
+    }
+
+    /// Every delivery in a state.
+    pub(crate) async fn deliveries(&self, name: &str, state: DeliveryState) -> Vec<DeliveryRecord> {
+        let query = DeliveryQuery { state: Some(state), after: 0, limit: 1000 };
+        self.journal.deliveries(&key(name), query).await.unwrap()
+    }
+
+    /// The only delivery in a state, when there is one.
+    pub(crate) async fn delivery(&self, name: &str, state: DeliveryState) -> DeliveryRecord {
+        eventually("a delivery in that state", async || !self.deliveries(name, state).await.is_empty()).await;
+        let mut deliveries = self.deliveries(name, state).await;
+        assert_eq!(deliveries.len(), 1);
+        deliveries.remove(0)
+    }
+
+    /// Stops dispatching and hands back what is left.
+    pub(crate) async fn stop(self) -> (Arc<EmbeddedJournal>, Arc<TempDir>, Arc<ManualClock>) {
+        self.shutdown.cancel();
+        self.running.await.unwrap().unwrap();
+        (self.journal, self.directory, self.clock)
+    }
+
+    /// The same directory, opened anew.
+    pub(crate) async fn reopen(self) -> Self {
+        let (journal, directory, clock) = self.stop().await;
+        journal.close().await.unwrap();
+        drop(journal);
+        let egress = EgressPolicy::default().allowing(vec!["127.0.0.0/8".parse().unwrap()]);
+        Self::in_directory(directory, egress, clock).await
+    }
+
+    /// Attaches a consumer that has no subscription.
+    pub(crate) async fn attach(&self, name: &str) {
+        self.journal.attach(&key(name), &endpoint(), Start::Now).await.unwrap();
+    }
+}

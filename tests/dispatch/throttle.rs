@@ -1,0 +1,109 @@
+//! Bounds on how much is sent at once and how fast.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use grapnel::rules::ratelimit::{RateLimit, Scope};
+
+use crate::stage::{Receiver, Stage, status, subscription};
+
+#[tokio::test]
+async fn no_more_than_allowed_are_under_way() {
+    let mut stage = Stage::new().await;
+    let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let receiver = Receiver::new({
+        let (now, most) = (now.clone(), most.clone());
+        move |_| {
+            let (now, most) = (now.clone(), most.clone());
+            async move {
+                most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                tokio::time::sleep(Duration::from_millis(2)).await;
+                now.fetch_sub(1, Ordering::SeqCst);
+                status(200)
+            }
+        }
+    })
+    .await;
+    let mut billing = subscription("billing", &receiver.url, &stage.metrics);
+    billing.max_in_flight = 3.try_into().unwrap();
+    stage.publish([billing]).await;
+    for number in 0..60 {
+        stage.append(&format!("evt_{number}"), "t").await;
+    }
+    stage.until("billing", "delivered", |progress| progress.delivered == 60).await;
+    assert_eq!(most.load(Ordering::SeqCst), 3, "all permits are used, and no more");
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn one_at_a_time_keeps_the_order() {
+    let mut stage = Stage::new().await;
+    let mut receiver = Receiver::statuses(&[200]).await;
+    let mut billing = subscription("billing", &receiver.url, &stage.metrics);
+    billing.max_in_flight = 1.try_into().unwrap();
+    stage.publish([billing]).await;
+    for number in 0..50 {
+        stage.append(&format!("evt_{number}"), "t").await;
+    }
+    for number in 0..50 {
+        assert_eq!(receiver.next().await.header("webhook-id"), format!("evt_{number}"));
+    }
+    stage.until("billing", "delivered", |progress| progress.delivered == 50).await;
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn a_rate_holds_back_and_delays_nobody_else() {
+    let mut stage = Stage::new().await;
+    let mut slow = Receiver::statuses(&[200]).await;
+    let mut fast = Receiver::statuses(&[200]).await;
+    let hour = Duration::from_secs(3600);
+    let limited = |url| {
+        let mut limited = subscription("limited", url, &stage.metrics);
+        limited.rate_limit = Some(Arc::new(RateLimit::new(1, hour, Some(2), Scope::Endpoint).unwrap()));
+        limited
+    };
+    let free = |url| subscription("free", url, &stage.metrics);
+    let both = [limited(&slow.url), free(&fast.url)];
+    let mut suspended = limited(&slow.url);
+    suspended.suspended = true;
+    let lifted = [subscription("limited", &slow.url, &stage.metrics), free(&fast.url)];
+    let suspended = [suspended, free(&fast.url)];
+    stage.publish(both).await;
+    for number in 0..5 {
+        stage.append(&format!("evt_{number}"), "t").await;
+    }
+    stage.until("limited", "the burst is delivered", |progress| progress.delivered == 2).await;
+    stage.until("free", "delivered", |progress| progress.delivered == 5).await;
+    assert_eq!((slow.rest().len(), fast.rest().len()), (2, 5));
+    // What waits for a permit is given back on suspension.
+    stage.publish(suspended).await;
+    stage.until("limited", "given back", |progress| progress.pending == 3 && progress.in_flight == 0).await;
+    stage.publish(lifted).await;
+    stage.until("limited", "delivered", |progress| progress.delivered == 5).await;
+    assert_eq!(slow.rest().len(), 3);
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn a_rate_lets_through_as_time_passes() {
+    let mut stage = Stage::new().await;
+    let receiver = Receiver::statuses(&[200]).await;
+    let mut limited = subscription("limited", &receiver.url, &stage.metrics);
+    let rate = RateLimit::new(100, Duration::from_secs(1), Some(1), Scope::Endpoint).unwrap();
+    limited.rate_limit = Some(Arc::new(rate));
+    stage.publish([limited]).await;
+    let begun = std::time::Instant::now();
+    for number in 0..21 {
+        stage.append(&format!("evt_{number}"), "t").await;
+    }
+    stage.until("limited", "delivered", |progress| progress.delivered == 21).await;
+    // A lower bound holds however slow the machine is.
+    assert!(begun.elapsed() >= Duration::from_millis(200), "twenty permits take a fifth of a second");
+    stage.stop().await;
+}

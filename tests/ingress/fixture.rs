@@ -1,0 +1,142 @@
+//! A server with endpoints made by hand, over a real journal in a directory of its own.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use grapnel::{
+    api::ObjectKey,
+    catalog::{Deduplicate, Endpoint, EndpointFacts, Reply, Snapshot, observed::EndpointReading},
+    ingress::{self, Ingress, IngressError, IngressOptions},
+    journal::{
+        EventQuery, Journal, StoredEvent,
+        embedded::{EmbeddedJournal, EmbeddedOptions},
+    },
+    rules::{
+        clock::{Clock, SystemClock},
+        identity::{Sources, id_defaults, kind_defaults},
+        schema::{SchemaSet, Unmatched},
+        secret::Secret,
+        signature::{Handshake, Scheme, Verifier, provider},
+    },
+    telemetry::metrics::Metrics,
+};
+use http::StatusCode;
+use tempfile::TempDir;
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+/// The secret of every endpoint that is not given another.
+pub(crate) const SECRET: &str = "It's a Secret to Everybody";
+
+/// A verifier of a known provider.
+pub(crate) fn verifier(name: &str, secrets: &[&str]) -> Verifier {
+    let scheme = provider(name).unwrap().scheme();
+    Verifier::new(scheme, secrets.iter().map(|secret| Secret::from(*secret)).collect()).unwrap()
+}
+
+/// A verifier that believes everybody.
+pub(crate) fn open_door() -> Verifier {
+    Verifier::new(Scheme::None, Vec::new()).unwrap()
+}
+
+/// An endpoint of the namespace `shop`, verified as GitHub signs, with the generic sources of type and id.
+pub(crate) fn endpoint(name: &str) -> Endpoint {
+    let key = ObjectKey::new("shop", name);
+    Endpoint {
+        path: name.into(),
+        suspended: false,
+        verifier: verifier("GitHub", &[SECRET]),
+        handshake: Handshake::None,
+        kind_sources: Sources { explicit: None, defaults: kind_defaults(None) },
+        id_sources: Sources { explicit: None, defaults: id_defaults(None) },
+        schemas: SchemaSet::compile(Vec::new(), Unmatched::Accept).unwrap(),
+        deduplication: Some(Deduplicate { window: Duration::from_secs(3600) }),
+        rate_limit: None,
+        body_bytes: 1024 * 1024,
+        timeout: Duration::from_secs(10),
+        allowed_sources: Box::default(),
+        reply: Reply { status: StatusCode::OK, body: None },
+        retention: Duration::from_secs(3600),
+        facts: Arc::new(EndpointFacts::default()),
+        // Replaced by `Served`, so that all series are of one registry.
+        metrics: Metrics::new().endpoint(&key.namespace, &key.name),
+        key,
+    }
+}
+
+/// How a server is to be started.
+pub(crate) struct Plan {
+    pub(crate) endpoints: Vec<Endpoint>,
+    pub(crate) options: IngressOptions,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) tls: Option<Arc<rustls::ServerConfig>>,
+    pub(crate) wrap: Box<dyn FnOnce(Arc<dyn Journal>) -> Arc<dyn Journal>>,
+}
+
+impl Plan {
+    pub(crate) fn of(endpoints: impl IntoIterator<Item = Endpoint>) -> Self {
+        Self {
+            endpoints: endpoints.into_iter().collect(),
+            options: IngressOptions::default(),
+            clock: Arc::new(SystemClock),
+            tls: None,
+            wrap: Box::new(|journal| journal),
+        }
+    }
+
+    pub(crate) async fn serve(self) -> Served {
+        let directory = tempfile::tempdir().unwrap();
+        let options = EmbeddedOptions { directory: directory.path().join("journal"), max_bytes: 0 };
+        let journal: Arc<dyn Journal> = Arc::new(EmbeddedJournal::open(options).unwrap());
+        let metrics = Metrics::new();
+        let endpoints = self.endpoints.into_iter().map(|mut endpoint| {
+            endpoint.metrics = metrics.endpoint(&endpoint.key.namespace, &endpoint.key.name);
+            Arc::new(endpoint)
+        });
+        let (snapshot, receiver) = watch::channel(Arc::new(Snapshot::new(endpoints.collect::<Vec<_>>(), [])));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let shutdown = CancellationToken::new();
+        let ingress = Ingress {
+            snapshot: receiver,
+            journal: (self.wrap)(Arc::clone(&journal)),
+            clock: self.clock,
+            metrics: metrics.clone(),
+            options: self.options,
+        };
+        let server = tokio::spawn(ingress::serve(ingress, listener, self.tls, shutdown.clone()));
+        Served { address, journal, metrics, snapshot, shutdown, server, _directory: directory }
+    }
+}
+
+/// A running server.
+pub(crate) struct Served {
+    pub(crate) address: SocketAddr,
+    pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) metrics: Metrics,
+    pub(crate) snapshot: watch::Sender<Arc<Snapshot>>,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) server: JoinHandle<Result<(), IngressError>>,
+    _directory: TempDir,
+}
+
+impl Served {
+    pub(crate) async fn with(endpoints: impl IntoIterator<Item = Endpoint>) -> Self {
+        Plan::of(endpoints).serve().await
+    }
+
+    /// With one endpoint, at `/shop/orders`.
+    pub(crate) async fn one() -> Self {
+        Self::with([endpoint("orders")]).await
+    }
+
+    /// Everything that an endpoint has stored.
+    pub(crate) async fn stored(&self, name: &str) -> Vec<StoredEvent> {
+        let query = EventQuery { limit: 1000, ..EventQuery::default() };
+        self.journal.events(&ObjectKey::new("shop", name), query).await.unwrap()
+    }
+
+    /// The facts of an endpoint.
+    pub(crate) fn facts(&self, name: &str) -> EndpointReading {
+        self.snapshot.borrow().endpoint(&ObjectKey::new("shop", name)).unwrap().facts.read()
+    }
+}

@@ -1,0 +1,213 @@
+//! When the journal fails or is slow, and when the server ends.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::{FutureExt, future::BoxFuture};
+use grapnel::{
+    api::ObjectKey,
+    catalog::Endpoint,
+    journal::{
+        Appended, Arrival, Claimed, DeliveryQuery, DeliveryRecord, EventQuery, Journal, JournalError, Progress, Result,
+        Retention, Sequence, Settlement, Start, StoredEvent, Swept, Usage,
+    },
+};
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use tokio::{net::TcpStream, sync::Semaphore};
+
+use super::{
+    client::{Post, Wire},
+    fixture::{Plan, Served, endpoint},
+};
+
+/// A real journal whose appends can be made to fail, or to wait.
+struct Troubled {
+    journal: Arc<dyn Journal>,
+    fault: Mutex<Option<fn() -> JournalError>>,
+    /// One permit lets one append through.
+    gate: Semaphore,
+    /// One permit for every append that has come to the gate.
+    arrived: Semaphore,
+}
+
+impl Journal for Troubled {
+    fn append(&self, events: Vec<Arrival>) -> BoxFuture<'_, Result<Vec<Appended>>> {
+        async move {
+            self.arrived.add_permits(1);
+            let fault = *self.fault.lock();
+            if let Some(fault) = fault {
+                return Err(fault());
+            }
+            self.gate.acquire().await.unwrap().forget();
+            self.journal.append(events).await
+        }
+        .boxed()
+    }
+    fn attach<'a>(
+        &'a self,
+        consumer: &'a ObjectKey,
+        endpoint: &'a ObjectKey,
+        start: Start,
+    ) -> BoxFuture<'a, Result<()>> {
+        self.journal.attach(consumer, endpoint, start)
+    }
+    fn detach<'a>(&'a self, consumer: &'a ObjectKey) -> BoxFuture<'a, Result<()>> {
+        self.journal.detach(consumer)
+    }
+    fn consumers(&self) -> BoxFuture<'_, Result<Vec<(ObjectKey, ObjectKey)>>> {
+        self.journal.consumers()
+    }
+    fn claim<'a>(&'a self, consumer: &'a ObjectKey, limit: usize, now: Timestamp) -> BoxFuture<'a, Result<Claimed>> {
+        self.journal.claim(consumer, limit, now)
+    }
+    fn ready<'a>(&'a self, consumer: &'a ObjectKey) -> BoxFuture<'a, ()> {
+        self.journal.ready(consumer)
+    }
+    fn settle<'a>(&'a self, consumer: &'a ObjectKey, ends: Vec<(Sequence, Settlement)>) -> BoxFuture<'a, Result<()>> {
+        self.journal.settle(consumer, ends)
+    }
+    fn progress(&self, consumer: &ObjectKey) -> Option<Progress> {
+        self.journal.progress(consumer)
+    }
+    fn events<'a>(&'a self, endpoint: &'a ObjectKey, query: EventQuery) -> BoxFuture<'a, Result<Vec<StoredEvent>>> {
+        self.journal.events(endpoint, query)
+    }
+    fn event<'a>(&'a self, endpoint: &'a ObjectKey, id: &'a str) -> BoxFuture<'a, Result<Option<StoredEvent>>> {
+        self.journal.event(endpoint, id)
+    }
+    fn deliveries<'a>(
+        &'a self,
+        consumer: &'a ObjectKey,
+        query: DeliveryQuery,
+    ) -> BoxFuture<'a, Result<Vec<DeliveryRecord>>> {
+        self.journal.deliveries(consumer, query)
+    }
+    fn sweep(&self, retention: Retention, now: Timestamp) -> BoxFuture<'_, Result<Swept>> {
+        self.journal.sweep(retention, now)
+    }
+    fn usage(&self) -> Usage {
+        self.journal.usage()
+    }
+    fn close(&self) -> BoxFuture<'_, Result<()>> {
+        self.journal.close()
+    }
+}
+
+async fn troubled(mut plan: Plan) -> (Served, Arc<Troubled>) {
+    let slot = Arc::new(Mutex::new(None));
+    let filled = Arc::clone(&slot);
+    plan.wrap = Box::new(move |journal| {
+        let gate = Semaphore::new(0);
+        let troubled = Arc::new(Troubled { journal, fault: Mutex::new(None), gate, arrived: Semaphore::new(0) });
+        *filled.lock() = Some(Arc::clone(&troubled));
+        troubled
+    });
+    let served = plan.serve().await;
+    let troubled = slot.lock().take().unwrap();
+    (served, troubled)
+}
+
+impl Troubled {
+    async fn has_arrived(&self) {
+        self.arrived.acquire().await.unwrap().forget();
+    }
+}
+
+#[tokio::test]
+async fn a_failing_journal_is_unavailable_and_tells_no_details() {
+    let (served, troubled) = troubled(Plan::of([endpoint("orders")])).await;
+    let post = Post::signed("/shop/orders", r#"{"id":"evt_1","type":"t"}"#);
+    let faults: [fn() -> JournalError; 4] = [
+        || JournalError::Full("/var/lib/private".into()),
+        || JournalError::Io("/var/lib/private".into(), Some("EIO".into())),
+        || JournalError::Corrupt("/var/lib/private".into()),
+        || JournalError::Closed,
+    ];
+    for fault in faults {
+        *troubled.fault.lock() = Some(fault);
+        let answer = post.send(served.address).await;
+        let sentence = answer.refused(503, "unavailable");
+        assert!(answer.retry_after() >= 1);
+        assert!(!answer.text().contains("/var/lib/private"), "{}", answer.text());
+        assert!(!sentence.contains("not stored"), "it may be: {sentence}");
+    }
+    assert_eq!(served.facts("orders").rejected, 4);
+    assert_eq!(served.facts("orders").received, 0);
+    *troubled.fault.lock() = None;
+    troubled.gate.add_permits(1);
+    post.send(served.address).await.accepted();
+}
+
+#[tokio::test]
+async fn a_journal_that_takes_too_long_is_unavailable() {
+    let hasty = Endpoint { timeout: Duration::from_millis(200), ..endpoint("orders") };
+    let (served, troubled) = troubled(Plan::of([hasty])).await;
+    let post = Post::signed("/shop/orders", r#"{"id":"evt_1"}"#);
+    let answer = post.send(served.address).await;
+    let sentence = answer.refused(503, "unavailable");
+    assert!(answer.retry_after() >= 1 && !sentence.contains("not stored"), "{sentence}");
+    troubled.gate.add_permits(1);
+    post.send(served.address).await.accepted();
+}
+
+#[tokio::test]
+async fn nothing_is_answered_before_it_is_durable() {
+    let (served, troubled) = troubled(Plan::of([endpoint("orders")])).await;
+    let mut wire = Wire::open(served.address).await;
+    wire.send(&Post::signed("/shop/orders", r#"{"id":"evt_1"}"#).bytes()).await;
+    troubled.has_arrived().await;
+    let mut byte = [0];
+    assert!(wire.stream.peek(&mut byte).now_or_never().is_none());
+    assert!(served.stored("orders").await.is_empty());
+    troubled.gate.add_permits(1);
+    wire.answer().await.accepted();
+    assert_eq!(served.stored("orders").await.len(), 1);
+}
+
+#[tokio::test]
+async fn an_event_whose_client_has_gone_is_counted_all_the_same() {
+    let (served, troubled) = troubled(Plan::of([endpoint("orders")])).await;
+    let mut wire = Wire::open(served.address).await;
+    wire.send(&Post::signed("/shop/orders", r#"{"id":"evt_1"}"#).bytes()).await;
+    troubled.has_arrived().await;
+    drop(wire);
+    troubled.gate.add_permits(1);
+    while served.facts("orders").received == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(served.stored("orders").await.len(), 1);
+}
+
+#[tokio::test]
+async fn the_end_waits_for_requests_under_way() {
+    let (served, troubled) = troubled(Plan::of([endpoint("orders")])).await;
+    let mut idle = Wire::open(served.address).await;
+    idle.exchange(&Post::to("/shop/orders", "{}").bytes()).await.refused(401, "missing_signature");
+    let mut silent = Wire::open(served.address).await;
+    let mut busy = Wire::open(served.address).await;
+    busy.send(&Post::signed("/shop/orders", r#"{"id":"evt_1"}"#).bytes()).await;
+    troubled.has_arrived().await;
+
+    served.shutdown.cancel();
+    idle.ended().await;
+    silent.ended().await;
+    assert!(TcpStream::connect(served.address).await.is_err(), "nobody is let in any more");
+    assert!(!served.server.is_finished());
+    troubled.gate.add_permits(1);
+    busy.answer().await.accepted();
+    busy.ended().await;
+    served.server.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn the_end_does_not_wait_for_ever() {
+    let mut plan = Plan::of([endpoint("orders")]);
+    plan.options.shutdown_timeout = Duration::from_millis(100);
+    let (served, troubled) = troubled(plan).await;
+    let mut busy = Wire::open(served.address).await;
+    busy.send(&Post::signed("/shop/orders", "{}").bytes()).await;
+    troubled.has_arrived().await;
+    served.shutdown.cancel();
+    served.server.await.unwrap().unwrap();
+    busy.ended().await;
+}

@@ -1,0 +1,205 @@
+//! The suite for the embedded engine, and what only it promises.
+
+use std::{path::Path, sync::Arc};
+
+use bytes::Bytes;
+use grapnel::journal::{
+    Appended, EventQuery, Journal, JournalError, Progress, Retention, Settlement, Start,
+    embedded::{EmbeddedJournal, EmbeddedOptions},
+};
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::{
+    arrivals::{arrival, at, key, retry, validated},
+    model,
+    suite::{self, Engine},
+};
+
+pub(crate) struct Embedded {
+    pub(crate) directory: TempDir,
+}
+
+impl Embedded {
+    pub(crate) fn new() -> Self {
+        Self { directory: tempfile::tempdir().unwrap() }
+    }
+}
+
+impl Engine for Embedded {
+    fn open(&self) -> Arc<dyn Journal> {
+        Arc::new(open(self.directory.path(), 0).unwrap())
+    }
+}
+
+fn open(directory: &Path, max_bytes: u64) -> Result<EmbeddedJournal, JournalError> {
+    EmbeddedJournal::open(EmbeddedOptions { directory: directory.to_owned(), max_bytes })
+}
+
+macro_rules! contract {
+    ($($name:ident),* $(,)?) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                suite::$name(&Embedded::new()).await;
+            }
+        )*
+    };
+}
+
+contract!(
+    acknowledged_events_survive,
+    sequences_are_not_reused,
+    one_of_many_equal_arrivals_is_stored,
+    duplicates_are_known_for_the_window,
+    duplicates_are_known_after_removal,
+    nothing_is_in_flight_twice,
+    unsettled_events_come_again,
+    released_events_come_again,
+    retries_come_when_due,
+    many_retries_come_in_order,
+    dead_letters_stay_listed,
+    closing_keeps_settlements,
+    sweeping_spares_what_is_not_settled,
+    large_holes_are_skipped,
+    consumers_stay_until_detached,
+    start_is_where_it_says,
+    readiness_is_not_missed,
+    listings_show_every_state,
+    batches_span_endpoints,
+);
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn agrees_with_the_model(ops in model::ops()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(model::check(&Embedded::new(), ops));
+    }
+}
+
+#[tokio::test]
+async fn one_process_at_a_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = open(directory.path(), 0).unwrap();
+    assert!(matches!(open(directory.path(), 0), Err(JournalError::Locked(_))));
+    journal.close().await.unwrap();
+    drop(journal);
+    open(directory.path(), 0).unwrap();
+}
+
+#[tokio::test]
+async fn newer_formats_are_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    drop(open(directory.path(), 0).unwrap());
+    let format = directory.path().join("FORMAT");
+    assert_eq!(std::fs::read_to_string(&format).unwrap(), "grapnel-journal 1\n");
+    std::fs::write(&format, "grapnel-journal 2\n").unwrap();
+    assert!(matches!(open(directory.path(), 0), Err(JournalError::NewerFormat { found: 2, known: 1 })));
+    std::fs::write(&format, "something else\n").unwrap();
+    assert!(matches!(open(directory.path(), 0), Err(JournalError::Corrupt(_))));
+    std::fs::remove_file(&format).unwrap();
+    assert!(matches!(open(directory.path(), 0), Err(JournalError::Corrupt(_))));
+}
+
+/// The process ended while the directory was being made.
+#[tokio::test]
+async fn a_half_made_directory_is_made_again() {
+    let directory = tempfile::tempdir().unwrap();
+    drop(open(directory.path(), 0).unwrap());
+    std::fs::remove_file(directory.path().join("log/version")).unwrap();
+    open(directory.path(), 0).unwrap();
+}
+
+/// Copies the files as they are: what a crash of the process would leave.
+fn crashed_copy(of: &Path) -> TempDir {
+    fn copy(from: &Path, to: &Path) {
+        std::fs::create_dir_all(to).unwrap();
+        for entry in std::fs::read_dir(from).unwrap() {
+            let entry = entry.unwrap();
+            let to = to.join(entry.file_name());
+            if entry.file_type().unwrap().is_dir() {
+                copy(&entry.path(), &to);
+            } else {
+                std::fs::copy(entry.path(), &to).unwrap();
+            }
+        }
+    }
+    let directory = tempfile::tempdir().unwrap();
+    copy(of, directory.path());
+    directory
+}
+
+/// Invariants 1 and 6 for the end of the process alone: nothing that was answered is lost.
+#[tokio::test]
+async fn nothing_answered_is_lost_with_the_process() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = open(directory.path(), 0).unwrap();
+    journal.attach(&key("out"), &key("in"), Start::Now).await.unwrap();
+    journal.append(["a", "b", "c"].iter().map(|id| arrival(&key("in"), id, 0)).collect()).await.unwrap();
+    journal.claim(&key("out"), 2, at(0)).await.unwrap();
+    journal.settle(&key("out"), vec![(1, Settlement::Delivered), (2, retry(9))]).await.unwrap();
+    let copy = crashed_copy(directory.path());
+    let again = open(copy.path(), 0).unwrap();
+    let expected = Progress { pending: 1, retrying: 1, delivered: 1, ..Default::default() };
+    assert_eq!(again.progress(&key("out")).unwrap(), expected);
+    assert_eq!(again.append(vec![arrival(&key("in"), "a", 1)]).await.unwrap(), [Appended::Duplicate(1)]);
+}
+
+/// Everything that `max_bytes` promises.
+#[tokio::test]
+async fn a_full_journal_makes_room_or_refuses() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = open(directory.path(), 100_000).unwrap();
+    journal.attach(&key("out"), &key("in"), Start::Now).await.unwrap();
+    let event = |n: u64| {
+        let id = format!("{n:04}");
+        let mut arrival = arrival(&key("in"), &id, 0);
+        arrival.validated = validated(&id, "big", Bytes::from(vec![b'x'; 1000]));
+        arrival
+    };
+    let mut stored = 0;
+    let refused = loop {
+        match journal.append(vec![event(stored)]).await {
+            Ok(_) => stored += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(refused, JournalError::Full(_)), "{refused}");
+    assert!((80..100).contains(&stored), "{stored}");
+    let usage = journal.usage();
+    assert!(usage.bytes <= usage.max_bytes && usage.max_bytes == 100_000, "{usage:?}");
+    // All or nothing.
+    assert!(journal.append(vec![event(0), event(1000)]).await.is_err());
+    // Settled ones go, the oldest first, and only as many as must.
+    let claimed = journal.claim(&key("out"), 10, at(0)).await.unwrap();
+    let settled = claimed.deliveries.iter().map(|d| (d.event.sequence, Settlement::Delivered)).collect();
+    journal.settle(&key("out"), settled).await.unwrap();
+    for more in 0..10 {
+        assert_eq!(journal.append(vec![event(stored + more)]).await.unwrap(), [Appended::Stored(stored + more + 1)]);
+        let left = journal.events(&key("in"), EventQuery { limit: 1000, ..Default::default() }).await.unwrap();
+        assert_eq!(left[0].sequence, more + 2);
+    }
+    assert!(matches!(journal.append(vec![event(5000)]).await, Err(JournalError::Full(_))));
+    // What went early is still known by its id.
+    drop(journal);
+    let journal = open(directory.path(), 0).unwrap();
+    assert_eq!(journal.append(vec![event(3)]).await.unwrap(), [Appended::Duplicate(4)]);
+    assert_eq!(journal.usage().bytes, usage.bytes);
+}
+
+/// Usage follows what is kept, also over a restart.
+#[tokio::test]
+async fn usage_returns_to_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = open(directory.path(), 0).unwrap();
+    journal.append((0..600).map(|n| arrival(&key("in"), &n.to_string(), 0)).collect()).await.unwrap();
+    let used = journal.usage().bytes;
+    assert!(used > 600 * 50, "{used}");
+    drop(journal);
+    let journal = open(directory.path(), 0).unwrap();
+    assert_eq!(journal.usage().bytes, used);
+    let all = Retention { endpoints: vec![(key("in"), std::time::Duration::ZERO)], ..Default::default() };
+    assert_eq!(journal.sweep(all, at(1)).await.unwrap().events, 600);
+    assert_eq!(journal.usage().bytes, 0);
+}

@@ -1,0 +1,121 @@
+//! `check`, `crd` and what is wrong on the command line.
+
+use crate::program::{Home, run};
+
+fn check(home: &Home) -> (Option<i32>, String) {
+    let output = run(&["check", "-f", home.manifests().to_str().unwrap()]);
+    (output.status.code(), String::from_utf8(output.stdout).unwrap())
+}
+
+fn endpoint(name: &str, spec: &str) -> String {
+    format!("apiVersion: grapnel.dev/v1alpha1\nkind: WebhookEndpoint\nmetadata:\n  name: {name}\nspec:\n{spec}")
+}
+
+#[test]
+fn the_examples_are_good() {
+    let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/quickstart");
+    let output = run(&["check", "--allow-loopback", "-f", examples]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(text, "ok: 1 ConfigMap, 3 Secret, 2 WebhookEndpoint, 2 WebhookSubscription\n");
+}
+
+#[test]
+fn problems_have_their_file_line_reason_and_advice() {
+    const NONE: &str = "  verification: { none: {} }\n";
+    let cases = [
+        ("an unknown kind", "apiVersion: apps/v1\nkind: Deployment\nmetadata: { name: x }\n".into(), "case.yaml:2: InvalidSpec: kind: unknown kind `Deployment`"),
+        ("a wrong version", endpoint("x", NONE).replace("v1alpha1", "v1"), "case.yaml:1: InvalidSpec: apiVersion: apiVersion of a WebhookEndpoint is grapnel.dev/v1alpha1"),
+        ("an unknown field", endpoint("x", &format!("{NONE}  pathh: y\n")), "case.yaml:7: InvalidSpec: WebhookEndpoint default/x: spec.pathh: unknown field `pathh`; did you mean `path`?"),
+        ("a field of the wrong type", endpoint("x", &format!("{NONE}  suspend: maybe\n")), "case.yaml:7: InvalidSpec: WebhookEndpoint default/x: spec.suspend: "),
+        ("a bad duration", endpoint("x", &format!("{NONE}  retention: a week\n")), "case.yaml:7: InvalidSpec: WebhookEndpoint default/x: spec.retention: \"a week\" is not a duration"),
+        ("a bad size", endpoint("x", &format!("{NONE}  limits: {{ bodyBytes: lots }}\n")), "case.yaml:7: InvalidSpec: WebhookEndpoint default/x: spec.limits.bodyBytes: \"lots\" is not a quantity"),
+        ("two verifications", endpoint("x", "  verification:\n    none: {}\n    token: {}\n"), "spec.verification: exactly one of provider, hmac, token and none must be set"),
+        ("no verification", endpoint("x", "  path: y\n"), "spec: the field verification is missing"),
+        ("a bad glob", endpoint("x", &format!("{NONE}  schemas:\n  - types: ['']\n    schema: {{}}\n")), "case.yaml:8: InvalidSpec: WebhookEndpoint default/x: spec.schemas[0].types[0]: "),
+        ("a bad schema", endpoint("x", &format!("{NONE}  schemas:\n  - types: ['*']\n    schema: {{ type: nonsense }}\n")), "InvalidSchema: WebhookEndpoint default/x: spec.schemas[0]"),
+        ("a remote schema", endpoint("x", &format!("{NONE}  schemas:\n  - types: ['*']\n    schema: {{ $ref: 'http://schemas.invalid/a.json' }}\n")), "InvalidSchema: WebhookEndpoint default/x: spec.schemas[0]"),
+        ("a bad network", endpoint("x", &format!("{NONE}  allowedSources: [somewhere]\n")), "case.yaml:7: InvalidSpec: WebhookEndpoint default/x: spec.allowedSources[0]: `somewhere` is not a CIDR"),
+        ("a missing Secret", endpoint("x", "  verification:\n    provider: { name: GitHub }\n    secretRefs:\n    - { name: absent, key: k }\n"), "case.yaml:9: SecretNotFound: WebhookEndpoint default/x: spec.verification.secretRefs[0]: Secret absent does not exist"),
+        ("an unknown provider", endpoint("x", "  verification:\n    provider: { name: Nobody }\n    secretRefs: [{ name: absent, key: k }]\n"), "spec.verification.provider.name: "),
+        ("two objects of one name", format!("{}---\n{}", endpoint("x", NONE), endpoint("x", NONE)), "WebhookEndpoint default/x: metadata.name: defined already at"),
+        ("a bad name", endpoint("Not_A_Name", NONE), "case.yaml:4: InvalidSpec: metadata.name: `Not_A_Name` is not a name"),
+        ("a Secret that is not base64", "apiVersion: v1\nkind: Secret\nmetadata: { name: s }\ndata:\n  k: '***'\n".into(), "case.yaml:5: InvalidSecret: data.k: not base64"),
+        ("no YAML", "a: [\n".into(), "case.yaml:"),
+    ];
+    for (what, text, expected) in cases {
+        let home = Home::new();
+        home.write("case.yaml", &text);
+        let (code, output) = check(&home);
+        assert_eq!(code, Some(1), "{what}: {output}");
+        assert!(output.contains(expected), "{what}: expected `{expected}` in\n{output}");
+    }
+}
+
+#[test]
+fn subscriptions_have_problems_too() {
+    let subscription = |rest: &str| {
+        format!(
+            "{}---\napiVersion: grapnel.dev/v1alpha1\nkind: WebhookSubscription\nmetadata: {{ name: s }}\nspec:\n{rest}",
+            endpoint("x", "  verification: { none: {} }\n")
+        )
+    };
+    let good = "  endpointRef: { name: x }\n  target: { url: 'https://receiver.example/' }\n";
+    let cases = [
+        ("no endpoint", good.replace("name: x", "name: y"), "EndpointNotFound: WebhookSubscription default/s: spec.endpointRef.name: WebhookEndpoint y does not exist"),
+        ("an address inside", good.replace("https://receiver.example/", "http://169.254.169.254/latest"), "TargetForbidden: WebhookSubscription default/s: spec.target.url: "),
+        ("loopback", good.replace("https://receiver.example/", "http://[::ffff:127.0.0.1]:9000/"), "TargetForbidden"),
+        ("another scheme", good.replace("https://receiver.example/", "ftp://receiver.example/"), "spec.target.url"),
+        ("credentials in the URL", good.replace("receiver.example", "user:pass@receiver.example"), "spec.target.url"),
+        ("a header of Grapnel's own", good.replace("' }", "', headers: [{ name: Webhook-Id, value: x }] }"), "spec.target.headers[0].name: header webhook-id is set by Grapnel itself"),
+        ("an invalid whsec_", format!("{good}  signing:\n    scheme: StandardWebhooks\n    secretRefs: [{{ name: k, key: k }}]\n---\napiVersion: v1\nkind: Secret\nmetadata: {{ name: k }}\nstringData: {{ k: 'whsec_not base64' }}\n"), "InvalidSecret: WebhookSubscription default/s: spec.signing.secretRefs[0]: "),
+        ("a timeout too long", good.replace("' }", "', timeout: 5m }"), "spec.target.timeout: 5m is longer than 1m"),
+        ("no attempts", format!("{good}  retry: {{ maxAttempts: 0 }}\n"), "spec.retry.maxAttempts"),
+    ];
+    for (what, rest, expected) in cases {
+        let home = Home::new();
+        home.write("case.yaml", &subscription(&rest));
+        let (code, output) = check(&home);
+        assert_eq!(code, Some(1), "{what}: {output}");
+        assert!(output.contains(expected), "{what}: expected `{expected}` in\n{output}");
+        assert!(!output.contains("not base64\"") && !output.contains("user:pass"), "no secret is shown: {output}");
+    }
+    let home = Home::new();
+    home.write("case.yaml", &subscription(good));
+    assert_eq!(check(&home), (Some(0), "ok: 1 WebhookEndpoint, 1 WebhookSubscription\n".into()));
+}
+
+#[test]
+fn the_crds_in_the_repository_are_those_of_the_code() {
+    let output = run(&["crd"]);
+    assert!(output.status.success());
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/crds");
+    let read = |name: &str| std::fs::read_to_string(format!("{directory}/{name}.yaml")).unwrap();
+    assert_eq!(printed, format!("{}---\n{}", read("webhookendpoints"), read("webhooksubscriptions")));
+}
+
+#[test]
+fn a_command_line_that_makes_no_sense_exits_with_2() {
+    for arguments in [
+        &["standalone"][..],
+        &["standalone", "-f", "x", "--listen", "nowhere"],
+        &["standalone", "-f", "x", "--path-prefix", "/a b"],
+        &["standalone", "-f", "x", "--tls-cert-file", "cert.pem"],
+        &["nonsense"],
+        &[],
+    ] {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[test]
+fn what_is_not_there_exits_with_1_and_says_so() {
+    for command in ["standalone", "check"] {
+        let output = run(&[command, "-f", "/does/not/exist"]);
+        assert_eq!(output.status.code(), Some(1), "{command}");
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(error.contains("/does/not/exist") && !error.contains("panicked"), "{command}: {error}");
+    }
+}

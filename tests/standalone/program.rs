@@ -1,0 +1,258 @@
+//! The program as a child process, and its files.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Output, Stdio},
+    sync::{Arc, Mutex, Once},
+    time::Duration,
+};
+
+use hmac::{Hmac, KeyInit, Mac};
+use serde_json::Value;
+use sha2::Sha256;
+use tempfile::TempDir;
+
+/// How long anything is waited for before a test fails.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Manifests and a data directory of a test's own.
+pub struct Home {
+    directory: TempDir,
+}
+
+impl Home {
+    pub fn new() -> Self {
+        let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        fs::create_dir(directory.path().join("manifests")).unwrap();
+        Self { directory }
+    }
+
+    /// The quickstart that is shipped, with its receiver somewhere else.
+    pub fn quickstart(receiver: &str) -> Self {
+        let home = Self::new();
+        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/quickstart");
+        for entry in fs::read_dir(shipped).unwrap() {
+            let path = entry.unwrap().path();
+            let text = fs::read_to_string(&path).unwrap().replace("http://127.0.0.1:9000", receiver);
+            home.write(path.file_name().unwrap().to_str().unwrap(), &text);
+        }
+        home
+    }
+
+    pub fn manifests(&self) -> PathBuf {
+        self.directory.path().join("manifests")
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    /// Writes a manifest as an editor does: whole, or not at all.
+    pub fn write(&self, name: &str, text: &str) {
+        let fresh = self.directory.path().join("fresh");
+        fs::write(&fresh, text).unwrap();
+        fs::rename(fresh, self.manifests().join(name)).unwrap();
+    }
+
+    pub fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.manifests().join(name)).unwrap()
+    }
+
+    pub fn remove(&self, name: &str) {
+        fs::remove_file(self.manifests().join(name)).unwrap();
+    }
+
+    pub fn start(&self) -> Grapnel {
+        Grapnel::start(self)
+    }
+}
+
+/// `grapnel standalone`, on free ports.
+pub struct Grapnel {
+    child: Child,
+    log: Arc<Mutex<Vec<String>>>,
+    pub webhooks: String,
+    pub admin: String,
+    client: reqwest::Client,
+}
+
+impl Grapnel {
+    fn start(home: &Home) -> Self {
+        let mut child = command()
+            .args(["standalone", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
+            .arg("-f")
+            .arg(home.manifests())
+            .arg("--data-dir")
+            .arg(home.data())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut address = |what: &str| loop {
+            let Some(line) = lines.next() else {
+                panic!("it ended before it served:\n{}", log.lock().unwrap().join("\n"));
+            };
+            let line = line.unwrap();
+            log.lock().unwrap().push(line.clone());
+            if let Some((_, rest)) = line.split_once(what) {
+                return rest.split_once("url=").unwrap().1.split_whitespace().next().unwrap().to_owned();
+            }
+        };
+        let webhooks = address("serving webhooks");
+        let admin = address("serving health");
+        let rest = Arc::clone(&log);
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                rest.lock().unwrap().push(line);
+            }
+        });
+        Self { child, log, webhooks, admin, client: client() }
+    }
+
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().join("\n")
+    }
+
+    /// Posts a body to an endpoint; status and JSON answer.
+    pub async fn post(&self, path: &str, headers: &[(&str, &str)], body: impl Into<Vec<u8>>) -> (u16, Value) {
+        let answer = self.try_post(path, headers, body).await.unwrap();
+        let status = answer.status().as_u16();
+        (status, serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap_or_default())
+    }
+
+    pub async fn try_post(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Vec<u8>>,
+    ) -> reqwest::Result<reqwest::Response> {
+        let mut request = self.client.post(format!("{}{path}", self.webhooks)).body(body.into());
+        if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
+            request = request.header("content-type", "application/json");
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.send().await
+    }
+
+    /// Asks the admin server; status and text.
+    pub async fn admin(&self, path: &str) -> (u16, String) {
+        let answer = self.client.get(format!("{}{path}", self.admin)).send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    }
+
+    /// Asks the admin API for JSON, which must be there.
+    pub async fn api(&self, path: &str) -> Value {
+        let (status, text) = self.admin(path).await;
+        assert_eq!(status, 200, "{path}: {text}");
+        serde_json::from_str(&text).unwrap()
+    }
+
+    /// The value of a series whose line begins with `series`.
+    pub async fn metric(&self, series: &str) -> f64 {
+        let (_, text) = self.admin("/metrics").await;
+        let line = text.lines().find_map(|line| line.strip_prefix(series));
+        line.unwrap_or_else(|| panic!("{series} is not in\n{text}")).trim().parse().unwrap()
+    }
+
+    /// The status of an object.
+    pub async fn status(&self, kind: &str, name: &str) -> Value {
+        let objects = self.api("/api/v1/objects").await;
+        let items = objects["items"].as_array().unwrap();
+        let object = items.iter().find(|object| object["kind"] == kind && object["name"] == name);
+        object.map(|object| object["status"].clone()).unwrap_or_default()
+    }
+
+    /// A condition as (status, reason, message).
+    pub async fn condition(&self, kind: &str, name: &str, condition: &str) -> (String, String, String) {
+        let status = self.status(kind, name).await;
+        let conditions = status["conditions"].as_array().cloned().unwrap_or_default();
+        let found = conditions.iter().find(|found| found["type"] == condition).cloned().unwrap_or_default();
+        let text = |field: &str| found[field].as_str().unwrap_or_default().to_owned();
+        (text("status"), text("reason"), text("message"))
+    }
+
+    /// Waits until `check` gives a value.
+    pub async fn eventually<T>(&self, what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> T {
+        let found = tokio::time::timeout(PATIENCE, async {
+            loop {
+                if let Some(value) = check().await {
+                    return value;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        });
+        match found.await {
+            Ok(value) => value,
+            Err(_) => panic!("{what} did not happen; the log says\n{}", self.log()),
+        }
+    }
+
+    /// As a power cut does it.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    pub fn send_signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());
+    }
+
+    /// Waits for the end.
+    pub async fn ended(mut self) -> (ExitStatus, String) {
+        let status = self.eventually_ended().await;
+        (status, self.log())
+    }
+
+    async fn eventually_ended(&mut self) -> ExitStatus {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "it did not end:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+impl Drop for Grapnel {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The program, without what the environment would tell it.
+pub fn command() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_grapnel"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("GRAPNEL_") || name == "RUST_LOG") {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// Runs a command to its end.
+pub fn run(arguments: &[&str]) -> Output {
+    command().args(arguments).output().unwrap()
+}
+
+pub fn client() -> reqwest::Client {
+    static PROVIDER: Once = Once::new();
+    PROVIDER.call_once(|| {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    });
+    reqwest::Client::builder().no_proxy().build().unwrap()
+}
+
+/// Hexadecimal HMAC-SHA256, made here and not by the code under test.
+pub fn hmac_hex(secret: &str, body: &[u8]) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
+    mac.update(body);
+    hex::encode(mac.finalize().into_bytes())
+}
