@@ -1,7 +1,5 @@
 //! Query parameters: known ones, once each, with values that make sense.
 
-use std::borrow::Cow;
-
 use axum::http::Uri;
 use jiff::Timestamp;
 
@@ -16,14 +14,14 @@ use crate::{
 
 /// The parameters of one request.
 #[derive(Debug)]
-pub(super) struct Query<'a> {
-    pairs: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+pub(super) struct Query {
+    pairs: Vec<(String, String)>,
 }
 
-impl<'a> Query<'a> {
+impl Query {
     /// The parameters of a URI, all of which must be among `known`.
-    pub(super) fn parse(uri: &'a Uri, known: &[&str]) -> Result<Self, Problem> {
-        let mut pairs: Vec<(Cow<'a, str>, Cow<'a, str>)> = Vec::new();
+    pub(super) fn parse(uri: &Uri, known: &[&str]) -> Result<Self, Problem> {
+        let mut pairs: Vec<(String, String)> = Vec::new();
         for (name, value) in form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
             if !known.contains(&&*name) {
                 let takes = match known {
@@ -35,17 +33,17 @@ impl<'a> Query<'a> {
             if value.is_empty() {
                 return Err(Problem::parameter(format!("{name} is empty; give it a value or leave it out")));
             }
-            if pairs.iter().any(|(other, _)| *other == name) {
+            if pairs.iter().any(|(other, _)| **other == *name) {
                 return Err(Problem::parameter(format!("{name} is given more than once")));
             }
-            pairs.push((name, value));
+            pairs.push((name.into_owned(), value.into_owned()));
         }
         Ok(Self { pairs })
     }
 
     /// The value of one parameter.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
-        self.pairs.iter().find(|(other, _)| *other == name).map(|(_, value)| &**value)
+        self.pairs.iter().find(|(other, _)| *other == name).map(|(_, value)| value.as_str())
     }
 
     /// How many items at most.
@@ -88,7 +86,7 @@ mod tests {
 
     const KNOWN: &[&str] = &["type", "since", "limit", "after"];
 
-    fn with<T>(query: &str, read: impl FnOnce(&Query<'_>) -> Result<T, Problem>) -> Result<T, String> {
+    fn with<T>(query: &str, read: impl FnOnce(&Query) -> Result<T, Problem>) -> Result<T, String> {
         let uri: Uri = format!("/x?{query}").parse().unwrap();
         let query = Query::parse(&uri, KNOWN).map_err(|problem| format!("{problem:?}"))?;
         read(&query).map_err(|problem| format!("{problem:?}"))

@@ -12,6 +12,7 @@ use crate::rules::limits::SINK_COUNTED_EVENTS;
 
 /// When to fail, and how.
 #[derive(Debug, clap::Args)]
+#[group(skip)]
 pub(super) struct Args {
     /// Fail the first N attempts of every event, told apart by webhook-id
     #[arg(long, value_name = "N", conflicts_with = "fail_first")]

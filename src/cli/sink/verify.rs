@@ -21,6 +21,7 @@ const TOLERANCE: Duration = Duration::from_secs(300);
 
 /// How deliveries are signed.
 #[derive(Debug, clap::Args)]
+#[group(skip)]
 pub(super) struct Args {
     /// How deliveries are signed: standard-webhooks, hmac-sha256-hex, ed25519 (the secret is the public key, whpk_…), or
     /// any scheme that `grapnel send --provider` takes
