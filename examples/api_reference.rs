@@ -14,7 +14,10 @@ fn main() -> anyhow::Result<()> {
         let schema = &schema["openAPIV3Schema"];
         println!("\n## {}\n", names.kind);
         println!("{}\n", text(schema));
-        println!("Short name `{}`, category `grapnel`.", names.short_names.iter().flatten().cloned().collect::<String>());
+        println!(
+            "Short name `{}`, category `grapnel`.",
+            names.short_names.iter().flatten().cloned().collect::<String>()
+        );
         for part in ["spec", "status"] {
             println!("\n### {}.{part}\n", names.kind);
             println!("| field | type | meaning |\n|---|---|---|");

@@ -129,9 +129,7 @@ impl Started {
                 ..IngressOptions::default()
             },
         };
-        supervisor.spawn("ingress", async move {
-            Ok(ingress::serve(ingress, ingress_listener, server, stop).await?)
-        });
+        supervisor.spawn("ingress", async move { Ok(ingress::serve(ingress, ingress_listener, server, stop).await?) });
 
         let stop = supervisor.stage("deliveries");
         let client = Client::new(ClientOptions::new(options.compile.egress.clone()))?;
@@ -179,10 +177,7 @@ impl Started {
 }
 
 async fn open_journal(options: &DataPlane) -> anyhow::Result<Arc<dyn Journal>> {
-    let embedded = EmbeddedOptions {
-        directory: options.data_dir.clone(),
-        max_bytes: options.journal_max_bytes,
-    };
+    let embedded = EmbeddedOptions { directory: options.data_dir.clone(), max_bytes: options.journal_max_bytes };
     let directory = options.data_dir.display().to_string();
     let journal = tokio::task::spawn_blocking(move || EmbeddedJournal::open(embedded))
         .await?

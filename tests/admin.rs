@@ -151,10 +151,7 @@ fn arrival(id: &str, kind: &str, received: Timestamp, content_type: Option<&str>
         received,
         content_type: content_type.map(Into::into),
         remote: Some("192.0.2.7".parse().unwrap()),
-        headers: vec![
-            ("x-note".into(), Bytes::from_static(b"hello")),
-            ("x-bytes".into(), Bytes::from_static(b"\xff")),
-        ],
+        headers: vec![("x-note".into(), Bytes::from_static(b"hello")), ("x-bytes".into(), Bytes::from_static(b"\xff"))],
         window: None,
     }
 }
@@ -234,10 +231,7 @@ async fn metrics_carry_what_the_journal_counts() {
     ];
     server.journal.settle(&billing(), settlements).await.unwrap();
     let response = server.get("/metrics").await;
-    assert_eq!(
-        response.headers()["content-type"],
-        "application/openmetrics-text; version=1.0.0; charset=utf-8"
-    );
+    assert_eq!(response.headers()["content-type"], "application/openmetrics-text; version=1.0.0; charset=utf-8");
     let text = response.text().await.unwrap();
     for line in [
         r#"webhook_deliveries_pending{namespace="shop",subscription="billing"} 3"#,
@@ -282,7 +276,8 @@ async fn events_are_listed_by_pages_types_and_time() {
     let hour = Duration::from_secs(3600);
     let mut arrivals: Vec<_> =
         (0..40).map(|n| arrival(&format!("old{n}"), "a", now() - 2 * hour, Some("application/json"), b"{}")).collect();
-    arrivals.extend((0..40).map(|n| arrival(&format!("new{n}"), if n % 2 == 0 { "a" } else { "b" }, now(), None, b"[1]")));
+    arrivals
+        .extend((0..40).map(|n| arrival(&format!("new{n}"), if n % 2 == 0 { "a" } else { "b" }, now(), None, b"[1]")));
     server.append(arrivals).await;
 
     let page = server.json(&format!("{EVENTS}?limit=1"), StatusCode::OK).await;
@@ -437,7 +432,8 @@ async fn a_token_lets_in_and_can_be_changed() {
     std::fs::write(&file, "first\n").unwrap();
     let server = start(Access::TokenFile(file.clone())).await;
     let ask = |token: Option<&'static str>| {
-        let request = server.client.get(format!("http://{}/api/v1/objects", server.address)).header("host", "elsewhere");
+        let request =
+            server.client.get(format!("http://{}/api/v1/objects", server.address)).header("host", "elsewhere");
         let request = match token {
             Some(token) => request.bearer_auth(token),
             None => request,
@@ -500,7 +496,8 @@ async fn the_command_line_shows_events_and_deliveries() {
     let lines: Vec<_> = stdout.lines().collect();
     assert!(lines[0].starts_with("RECEIVED") && lines.len() == 3, "{stdout}");
     assert!(lines[1].contains("e0") && lines[1].contains("192.0.2.7"), "{stdout}");
-    let (_, stdout, _) = server.grapnel(&["events", "list", "shop/orders", "--type", "invoice.paid", "-o", "json"]).await;
+    let (_, stdout, _) =
+        server.grapnel(&["events", "list", "shop/orders", "--type", "invoice.paid", "-o", "json"]).await;
     let page: Value = serde_json::from_str(&stdout).unwrap();
     assert_eq!(ids(&page), ["paid/1"]);
 
@@ -527,7 +524,19 @@ async fn the_command_line_shows_events_and_deliveries() {
 async fn the_command_line_follows_events() {
     let server = start(Access::LoopbackOnly).await;
     server.append(vec![arrival("e1", "t", now(), None, b"{}"), arrival("e2", "u", now(), None, b"{}")]).await;
-    let args = ["events", "tail", "orders", "--type", "t", "--since", "2026-01-31T00:00:00Z", "--interval", "20ms", "-o", "json"];
+    let args = [
+        "events",
+        "tail",
+        "orders",
+        "--type",
+        "t",
+        "--since",
+        "2026-01-31T00:00:00Z",
+        "--interval",
+        "20ms",
+        "-o",
+        "json",
+    ];
     let mut tail = grapnel(server.address, &args).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(tail.stdout.take().unwrap()).lines();
     let id = |line: String| serde_json::from_str::<Value>(&line).unwrap()["id"].as_str().unwrap().to_owned();

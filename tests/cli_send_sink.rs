@@ -85,7 +85,16 @@ fn a_signed_event_is_verified_and_printed() {
     let secret = file(&directory, "secret", &format!("{SECRET}\n"));
     let secret = secret.to_str().unwrap();
     let mut sink = Sink::start(&["--secret-file", secret]);
-    let output = sink.send(&["--provider", "standard-webhooks", "--secret-file", secret, "--type", "invoice.paid", "--id", "evt-1"]);
+    let output = sink.send(&[
+        "--provider",
+        "standard-webhooks",
+        "--secret-file",
+        secret,
+        "--type",
+        "invoice.paid",
+        "--id",
+        "evt-1",
+    ]);
     assert_eq!(code(&output), 0, "{}", stderr(&output));
     assert!(stdout(&output).contains("200 OK") && stdout(&output).contains("evt-1"), "{}", stdout(&output));
     let line = sink.line();
@@ -113,8 +122,7 @@ fn a_wrong_secret_is_refused_and_never_shown() {
 fn another_time_is_stale() {
     let mut sink = Sink::start(&["--secret", SECRET]);
     for timestamp in ["-10m", "+10m", "1614265330", "2021-02-25T15:02:10Z"] {
-        let output =
-            sink.send(&["--provider", "standard-webhooks", "--secret", SECRET, "--timestamp", timestamp]);
+        let output = sink.send(&["--provider", "standard-webhooks", "--secret", SECRET, "--timestamp", timestamp]);
         assert_eq!(code(&output), 1, "{timestamp}");
         assert!(sink.line().contains("verified=no"), "{timestamp}");
     }
@@ -160,14 +168,20 @@ fn every_scheme_meets_its_own() {
 #[test]
 fn events_look_like_the_providers() {
     let mut sink = Sink::start(&["--verbose"]);
-    assert_eq!(code(&sink.send(&["--provider", "stripe", "--secret", "s", "--type", "invoice.paid", "--id", "evt_7"])), 0);
+    assert_eq!(
+        code(&sink.send(&["--provider", "stripe", "--secret", "s", "--type", "invoice.paid", "--id", "evt_7"])),
+        0
+    );
     assert!(sink.line().contains("type=invoice.paid"));
     let body: serde_json::Value = serde_json::from_str(&sink.line()).unwrap();
     assert_eq!((body["type"].as_str(), body["id"].as_str()), (Some("invoice.paid"), Some("evt_7")));
 
     assert_eq!(code(&sink.send(&["--provider", "none", "--type", "order.created", "--id", "o-1"])), 0);
     let line = sink.line();
-    assert!(line.contains("id=o-1") && line.contains("type=order.created") && line.contains("verified=unchecked"), "{line}");
+    assert!(
+        line.contains("id=o-1") && line.contains("type=order.created") && line.contains("verified=unchecked"),
+        "{line}"
+    );
 }
 
 #[test]
@@ -221,12 +235,27 @@ fn usage_errors_end_with_two_and_say_why() {
         (&["send", "http://127.0.0.1:9", "--provider", "gitbuh", "--secret", "s"], "gitbuh"),
         (&["send", "http://127.0.0.1:9", "--provider", "github"], "--secret"),
         (&["send", "http://127.0.0.1:9", "--provider", "github", "--secret", "a", "--secret-env", "B"], "--secret-env"),
-        (&["send", "http://127.0.0.1:9", "--provider", "github", "--secret-env", "NOT_SET_ANYWHERE"], "NOT_SET_ANYWHERE"),
+        (
+            &["send", "http://127.0.0.1:9", "--provider", "github", "--secret-env", "NOT_SET_ANYWHERE"],
+            "NOT_SET_ANYWHERE",
+        ),
         (&["send", "http://127.0.0.1:9", "--provider", "standard-webhooks", "--secret", "whsec_!!!"], "secret"),
         (&["send", "ftp://127.0.0.1", "--provider", "none"], "http://"),
         (&["send", "http://127.0.0.1:9", "--provider", "none", "--header", "novalue"], "novalue"),
         (&["send", "http://127.0.0.1:9", "--provider", "none", "--timestamp", "noon"], "noon"),
-        (&["send", "http://127.0.0.1:9", "--provider", "hmac-sha256-hex", "--secret", "s", "--hmac-content", "{nonce}"], "{nonce}"),
+        (
+            &[
+                "send",
+                "http://127.0.0.1:9",
+                "--provider",
+                "hmac-sha256-hex",
+                "--secret",
+                "s",
+                "--hmac-content",
+                "{nonce}",
+            ],
+            "{nonce}",
+        ),
         (&["sink", "--listen", "nowhere"], "nowhere"),
         (&["sink", "--fail", "1", "--fail-first", "1"], "--fail-first"),
         (&["sink", "--scheme", "ed25519", "--secret", "short"], "whpk_"),

@@ -28,8 +28,21 @@ const STRANGERS: &[(&str, &str)] = &[("admin", "ingress"), ("admin", "dispatch")
 
 /// Crates and modules that do I/O, wait, or belong to one side of the house: not for `rules`.
 const NOT_PURE: &[&str] = &[
-    "tokio::", "std::fs", "std::net::Tcp", "std::net::Udp", "std::thread", "std::env", "std::process", "reqwest", "axum",
-    "hyper", "kube::", "k8s_openapi", "fjall", "async fn", ".await",
+    "tokio::",
+    "std::fs",
+    "std::net::Tcp",
+    "std::net::Udp",
+    "std::thread",
+    "std::env",
+    "std::process",
+    "reqwest",
+    "axum",
+    "hyper",
+    "kube::",
+    "k8s_openapi",
+    "fjall",
+    "async fn",
+    ".await",
 ];
 
 fn sources(directory: &Path) -> Vec<PathBuf> {
@@ -66,7 +79,9 @@ fn imports(code: &str) -> Vec<String> {
                     '{' => depth += 1,
                     '}' => depth -= 1,
                     ',' if depth == 1 => at_start = true,
-                    _ if depth == 1 && at_start && (character.is_alphanumeric() || character == '_') => name.push(character),
+                    _ if depth == 1 && at_start && (character.is_alphanumeric() || character == '_') => {
+                        name.push(character)
+                    }
                     _ if depth == 1 && at_start && character.is_whitespace() && name.is_empty() => {}
                     _ if depth == 1 => at_start = false,
                     _ => {}
@@ -155,5 +170,8 @@ fn only_the_runtime_spawns_tasks_that_live_on() {
 #[test]
 fn the_search_finds_what_it_is_there_to_find() {
     assert_eq!(imports("use crate::api::Key; fn f() { crate::rules::x() }"), ["api", "rules"]);
-    assert_eq!(imports("use crate::{\n    api::{self, Key},\n    rules::{a::b, c},\n    journal,\n};"), ["api", "rules", "journal"]);
+    assert_eq!(
+        imports("use crate::{\n    api::{self, Key},\n    rules::{a::b, c},\n    journal,\n};"),
+        ["api", "rules", "journal"]
+    );
 }

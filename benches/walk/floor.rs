@@ -7,7 +7,7 @@ use sha2::Sha256;
 type HmacSha256 = Hmac<Sha256>;
 
 /// Serves on a free port of this machine, and says which.
-pub async fn serve() {
+pub(crate) async fn serve() {
     let key = HmacSha256::new_from_slice(crate::SECRET.as_bytes()).unwrap();
     let app = Router::new().route("/default/bench", post(check)).with_state(key);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

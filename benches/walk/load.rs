@@ -18,22 +18,22 @@ use tokio::{
 };
 
 /// What a run measured.
-pub struct Measured {
+pub(crate) struct Measured {
     /// From the first request to the last answer.
-    pub time: Duration,
+    pub(crate) time: Duration,
     latencies: Vec<Duration>,
 }
 
 impl Measured {
     /// Median and 99th percentile.
-    pub fn latency(&self) -> (Duration, Duration) {
+    pub(crate) fn latency(&self) -> (Duration, Duration) {
         let at = |part: f64| self.latencies[((self.latencies.len() - 1) as f64 * part) as usize];
         (at(0.5), at(0.99))
     }
 }
 
 /// A JSON body of the usual size.
-pub fn body() -> Vec<u8> {
+pub(crate) fn body() -> Vec<u8> {
     let head = br#"{"type":"bench","data":""#;
     let tail = br#""}"#;
     let mut body = head.to_vec();
@@ -43,7 +43,13 @@ pub fn body() -> Vec<u8> {
 }
 
 /// Sends `events` requests and waits for their answers, each of which must be 200.
-pub async fn run(address: SocketAddr, body: &Arc<Vec<u8>>, events: usize, connections: usize, name: &str) -> Measured {
+pub(crate) async fn run(
+    address: SocketAddr,
+    body: &Arc<Vec<u8>>,
+    events: usize,
+    connections: usize,
+    name: &str,
+) -> Measured {
     let mut mac = Hmac::<Sha256>::new_from_slice(crate::SECRET.as_bytes()).unwrap();
     mac.update(body);
     let signature = hex::encode(mac.finalize().into_bytes());

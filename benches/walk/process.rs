@@ -8,26 +8,23 @@ use std::{
 };
 
 /// A server that ends when this is dropped.
-pub struct Server {
+pub(crate) struct Server {
     child: Child,
     /// Where it takes webhooks.
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
 }
 
 impl Server {
     /// The floor, served by this program.
-    pub fn floor() -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .arg("floor-server")
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+    pub(crate) fn floor() -> Self {
+        let mut child =
+            Command::new(std::env::current_exe().unwrap()).arg("floor-server").stdout(Stdio::piped()).spawn().unwrap();
         let address = first_address(BufReader::new(child.stdout.take().unwrap()), "http://");
         Self { child, address }
     }
 
     /// Grapnel with its defaults, quiet but for warnings and its addresses.
-    pub fn grapnel(manifest: &Path, data: &Path) -> Self {
+    pub(crate) fn grapnel(manifest: &Path, data: &Path) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_grapnel"))
             .args(["standalone", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "-f"])
             .arg(manifest)
@@ -51,7 +48,7 @@ impl Server {
     }
 
     /// Resident memory in bytes.
-    pub fn resident(&self) -> u64 {
+    pub(crate) fn resident(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
         line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024

@@ -22,15 +22,15 @@ struct Counts {
 }
 
 /// A receiver on this machine.
-pub struct Receiver {
+pub(crate) struct Receiver {
     /// Where it listens.
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
     counts: Arc<Counts>,
 }
 
 impl Receiver {
     /// Starts one.
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let counts = Arc::new(Counts::default());
         let app = Router::new().route("/", post(arrived)).with_state(Arc::clone(&counts));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -40,20 +40,20 @@ impl Receiver {
     }
 
     /// Forgets what has arrived; [`Self::wait`] waits for so many.
-    pub fn expect(&self, events: usize) {
+    pub(crate) fn expect(&self, events: usize) {
         *self.counts.first.lock() = None;
         self.counts.arrived.store(0, Ordering::SeqCst);
         self.counts.expected.store(events, Ordering::SeqCst);
     }
 
     /// Time from the first arrival to the last.
-    pub async fn wait(&self, patience: Duration) -> Duration {
+    pub(crate) async fn wait(&self, patience: Duration) -> Duration {
         tokio::time::timeout(patience, self.counts.all.notified()).await.expect("deliveries did not end in time");
         self.counts.first.lock().unwrap().elapsed()
     }
 
     /// Posts the body as often with a plain client, so many at once.
-    pub async fn plain_loop(&self, body: &Arc<Vec<u8>>, events: usize, in_flight: usize) -> Duration {
+    pub(crate) async fn plain_loop(&self, body: &Arc<Vec<u8>>, events: usize, in_flight: usize) -> Duration {
         self.expect(events);
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         let url = format!("http://{}/", self.address);

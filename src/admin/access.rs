@@ -158,7 +158,8 @@ mod tests {
         for peer in ["10.0.0.1", "::ffff:10.0.0.1", "fe80::1"] {
             assert!(!loopback(peer, "/", &[("host", "localhost")]), "{peer}");
         }
-        for host in ["attacker.example", "localhost.attacker.example", "127.0.0.1.nip.io", "0.0.0.0", "[::]", "", "a b"] {
+        for host in ["attacker.example", "localhost.attacker.example", "127.0.0.1.nip.io", "0.0.0.0", "[::]", "", "a b"]
+        {
             assert!(!loopback("127.0.0.1", "/", &[("host", host)]), "{host}");
         }
     }

@@ -103,9 +103,7 @@ pub(super) async fn list(
 
 fn state(text: &str) -> Result<DeliveryState, Problem> {
     DeliveryState::deserialize(StrDeserializer::<serde::de::value::Error>::new(text)).map_err(|_| {
-        Problem::parameter(format!(
-            "state must be pending, inFlight, retrying, deadLettered or settled, not {text:?}"
-        ))
+        Problem::parameter(format!("state must be pending, inFlight, retrying, deadLettered or settled, not {text:?}"))
     })
 }
 

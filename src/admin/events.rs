@@ -91,7 +91,8 @@ impl<'a> Payload<'a> {
     fn of(event: &'a StoredEvent) -> Self {
         let Ok(text) = std::str::from_utf8(&event.body) else { return Self::Bytes(STANDARD.encode(&event.body)) };
         // What is nested too deeply for readers of the answer is shown as text: it has passed a Value's own bound.
-        let readable = is_json(event.content_type.as_deref()) && serde_json::from_str::<serde_json::Value>(text).is_ok();
+        let readable =
+            is_json(event.content_type.as_deref()) && serde_json::from_str::<serde_json::Value>(text).is_ok();
         match serde_json::from_str::<&RawValue>(text) {
             Ok(raw) if readable => Self::Json(raw),
             _ => Self::Text(text),
@@ -150,7 +151,9 @@ pub(super) async fn show(
     shared.endpoint_exists(&endpoint)?;
     let _turn = shared.turn().await?;
     let event = shared.admin.journal.event(&endpoint, &id).await?.ok_or_else(|| {
-        Problem::not_found(format!("endpoint {endpoint} has no event {id:?}; it may have been removed after its retention"))
+        Problem::not_found(format!(
+            "endpoint {endpoint} has no event {id:?}; it may have been removed after its retention"
+        ))
     })?;
     let headers = event
         .headers

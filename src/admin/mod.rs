@@ -63,7 +63,9 @@ pub struct Admin {
 #[non_exhaustive]
 pub enum AdminError {
     /// The token file cannot be used.
-    #[error("the token file {path} cannot be used: {reason}; it must hold the bearer token that callers of the admin API show")]
+    #[error(
+        "the token file {path} cannot be used: {reason}; it must hold the bearer token that callers of the admin API show"
+    )]
     TokenFile {
         /// Where it is.
         path: PathBuf,
@@ -90,9 +92,7 @@ struct Shared {
 /// refuses callers until it is mended.
 pub async fn serve(admin: Admin, listener: TcpListener, shutdown: CancellationToken) -> Result<(), AdminError> {
     if let Access::TokenFile(path) = &admin.options.access {
-        access::read_token(path)
-            .await
-            .map_err(|reason| AdminError::TokenFile { path: path.clone(), reason })?;
+        access::read_token(path).await.map_err(|reason| AdminError::TokenFile { path: path.clone(), reason })?;
     }
     let address = listener.local_addr().map_err(AdminError::Listener)?;
     tracing::info!(%address, "admin server listens");

@@ -58,7 +58,9 @@ impl Query {
     pub(super) fn after(&self) -> Result<Sequence, Problem> {
         let Some(text) = self.get("after") else { return Ok(0) };
         text.parse().map_err(|_| {
-            Problem::parameter(format!("after must be a sequence number, such as the continue of the page before, not {text:?}"))
+            Problem::parameter(format!(
+                "after must be a sequence number, such as the continue of the page before, not {text:?}"
+            ))
         })
     }
 
@@ -107,11 +109,7 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_is_named() {
-        for (query, word) in [
-            ("colour=red", "colour"),
-            ("limit=1&limit=2", "more than once"),
-            ("type=", "empty"),
-        ] {
+        for (query, word) in [("colour=red", "colour"), ("limit=1&limit=2", "more than once"), ("type=", "empty")] {
             let error = with(query, |_| Ok(())).unwrap_err();
             assert!(error.contains(word), "{error}");
         }

@@ -11,15 +11,16 @@ mod subscription;
 
 pub use condition::{Condition, ConditionStatus, ConditionType, Reason};
 pub use endpoint::{
-    Algorithm, Deduplication, Encoding, Event, EventSource, Hmac, KeyReference, Limits, NoVerification,
-    Provider, ProviderName, RateLimit, RateLimitScope, Rejection, Response, SchemaRule, Token, UnmatchedTypes, Verification,
+    Algorithm, Deduplication, Encoding, Event, EventSource, Hmac, KeyReference, Limits, NoVerification, Provider,
+    ProviderName, RateLimit, RateLimitScope, Rejection, Response, SchemaRule, Token, UnmatchedTypes, Verification,
     WebhookEndpoint, WebhookEndpointSpec, WebhookEndpointStatus,
 };
 pub use key::ObjectKey;
 pub use scalar::{ByteSize, GoDuration};
 pub use subscription::{
-    DeadLetter, DeliveryFailure, DeliverySuccess, EndpointReference, Format, HeaderFromSecret, HeaderValue, Jitter, OutboundRateLimit, Retry,
-    Signing, SigningScheme, StartFrom, Target, WebhookSubscription, WebhookSubscriptionSpec, WebhookSubscriptionStatus,
+    DeadLetter, DeliveryFailure, DeliverySuccess, EndpointReference, Format, HeaderFromSecret, HeaderValue, Jitter,
+    OutboundRateLimit, Retry, Signing, SigningScheme, StartFrom, Target, WebhookSubscription, WebhookSubscriptionSpec,
+    WebhookSubscriptionStatus,
 };
 
 /// The API group.

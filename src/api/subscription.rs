@@ -21,13 +21,22 @@ use super::{GoDuration, KeyReference};
     status = "WebhookSubscriptionStatus",
     doc = "A WebhookSubscription delivers the events of one WebhookEndpoint to one receiver: which events, in which form, how they are signed, retried and given up.",
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
-    printcolumn(name = "Delivering", type_ = "string", json_path = ".status.conditions[?(@.type==\"Delivering\")].status"),
+    printcolumn(
+        name = "Delivering",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Delivering\")].status"
+    ),
     printcolumn(name = "Endpoint", type_ = "string", json_path = ".spec.endpointRef.name"),
     printcolumn(name = "Target", type_ = "string", json_path = ".spec.target.url"),
     printcolumn(name = "Delivered", type_ = "integer", json_path = ".status.delivered"),
     printcolumn(name = "Pending", type_ = "integer", json_path = ".status.pending"),
     printcolumn(name = "Dead", type_ = "integer", json_path = ".status.deadLettered"),
-    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", priority = 1),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
+        priority = 1
+    ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     cel
 )]

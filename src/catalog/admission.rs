@@ -97,7 +97,11 @@ impl Admission {
         let Some(fields) = object.as_object() else { return };
         for name in fields.keys() {
             if !matches!(name.as_str(), "apiVersion" | "kind" | "metadata" | "spec" | "status") {
-                problems.push(unknown(&format!("/{name}"), name, ["apiVersion", "kind", "metadata", "spec"].into_iter()));
+                problems.push(unknown(
+                    &format!("/{name}"),
+                    name,
+                    ["apiVersion", "kind", "metadata", "spec"].into_iter(),
+                ));
             }
         }
         if let (Some(spec), Some(schema)) = (fields.get("spec"), self.schema.pointer("/properties/spec")) {

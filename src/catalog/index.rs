@@ -220,10 +220,8 @@ impl Index {
             let outcome = if good { "programmed" } else { "refused" };
             self.metrics.reconciled(kind.as_str(), outcome, start.elapsed());
         }
-        std::mem::take(&mut self.changed).then(|| Published {
-            snapshot: Arc::new(self.snapshot()),
-            objects: Arc::new(self.objects()),
-        })
+        std::mem::take(&mut self.changed)
+            .then(|| Published { snapshot: Arc::new(self.snapshot()), objects: Arc::new(self.objects()) })
     }
 
     /// Every problem of every object.
@@ -318,7 +316,9 @@ impl Index {
                         Reason::Unauthenticated,
                         "verification is none: anyone who can reach the URL is believed",
                     ),
-                    None => Condition::holds(ConditionType::Verified, Reason::Authenticated, "every request is verified"),
+                    None => {
+                        Condition::holds(ConditionType::Verified, Reason::Authenticated, "every request is verified")
+                    }
                 });
             }
             let path = object.map(|object| compile::path(key, &object.spec));
@@ -389,7 +389,9 @@ impl Index {
                 entry::endpoint_references(applied).collect()
             }
             Kind::Subscription => {
-                let Some(applied) = self.subscriptions.get(key).and_then(|entry| entry.applied.as_ref()) else { return };
+                let Some(applied) = self.subscriptions.get(key).and_then(|entry| entry.applied.as_ref()) else {
+                    return;
+                };
                 entry::subscription_references(applied).collect()
             }
         };

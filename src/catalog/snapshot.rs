@@ -56,8 +56,7 @@ impl Snapshot {
         endpoints: impl IntoIterator<Item = Arc<Endpoint>>,
         subscriptions: impl IntoIterator<Item = Arc<Subscription>>,
     ) -> Self {
-        let endpoints: HashMap<_, _> =
-            endpoints.into_iter().map(|endpoint| (endpoint.key.clone(), endpoint)).collect();
+        let endpoints: HashMap<_, _> = endpoints.into_iter().map(|endpoint| (endpoint.key.clone(), endpoint)).collect();
         let routes = endpoints
             .values()
             .map(|endpoint| (route_key(&endpoint.key.namespace, &endpoint.path), Route::Ready(Arc::clone(endpoint))))
@@ -234,9 +233,6 @@ pub struct Target {
 
 impl fmt::Debug for Subscription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Subscription")
-            .field("key", &self.key)
-            .field("endpoint", &self.endpoint)
-            .finish_non_exhaustive()
+        f.debug_struct("Subscription").field("key", &self.key).field("endpoint", &self.endpoint).finish_non_exhaustive()
     }
 }

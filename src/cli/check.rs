@@ -37,7 +37,8 @@ impl Args {
     /// # Errors
     /// When a named path cannot be read.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let egress = if self.allow_loopback { EgressPolicy::default().allowing_loopback() } else { EgressPolicy::default() };
+        let egress =
+            if self.allow_loopback { EgressPolicy::default().allowing_loopback() } else { EgressPolicy::default() };
         let options = Options { egress: egress.allowing(self.egress_allow), ..Options::default() };
         let mut watch = Watch::new(Source::new(self.filename), Index::new(options, Metrics::new()));
         let (_, reports) = watch.look()?;

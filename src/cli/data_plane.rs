@@ -16,71 +16,71 @@ use crate::{
 
 /// Flags of the data plane.
 #[derive(Debug, Args)]
-pub struct DataPlaneArgs {
+pub(super) struct DataPlaneArgs {
     /// Address at which webhooks come in
     #[arg(long, env = "GRAPNEL_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
-    pub listen: SocketAddr,
+    pub(super) listen: SocketAddr,
 
     /// Directory of the journal; it is made if it does not exist
     #[arg(long, env = "GRAPNEL_DATA_DIR", value_name = "DIR", default_value = "grapnel-data")]
-    pub data_dir: PathBuf,
+    pub(super) data_dir: PathBuf,
 
     /// Where events are kept
     #[arg(long, env = "GRAPNEL_JOURNAL", value_name = "ENGINE", value_enum, default_value = "embedded")]
-    pub journal: JournalEngine,
+    pub(super) journal: JournalEngine,
 
     /// Bound on the journal's size, such as 10Gi; settled events go early when it is reached, and when none are left
     /// webhooks are answered with 503 until there is room [default: no bound]
     #[arg(long, env = "GRAPNEL_JOURNAL_MAX_BYTES", value_name = "QUANTITY", value_parser = quantity::parse)]
-    pub journal_max_bytes: Option<u64>,
+    pub(super) journal_max_bytes: Option<u64>,
 
     /// First part of every webhook's path
     #[arg(long, env = "GRAPNEL_PATH_PREFIX", value_name = "PATH", default_value = "/", value_parser = prefix)]
-    pub path_prefix: Prefix,
+    pub(super) path_prefix: Prefix,
 
     /// URL under which senders reach this, for status.url
     #[arg(long, env = "GRAPNEL_PUBLIC_URL", value_name = "URL", value_parser = public_url)]
-    pub public_url: Option<Url>,
+    pub(super) public_url: Option<Url>,
 
     /// Networks that deliveries may call although they are not public, such as 10.1.0.0/16; may be repeated
     #[arg(long, env = "GRAPNEL_EGRESS_ALLOW", value_name = "CIDR", value_delimiter = ',')]
-    pub egress_allow: Vec<IpNet>,
+    pub(super) egress_allow: Vec<IpNet>,
 
     /// Proxies whose X-Forwarded-For is believed; may be repeated
     #[arg(long, env = "GRAPNEL_TRUSTED_PROXIES", value_name = "CIDR", value_delimiter = ',')]
-    pub trusted_proxies: Vec<IpNet>,
+    pub(super) trusted_proxies: Vec<IpNet>,
 
     /// Connections served at once; further ones wait
     #[arg(long, env = "GRAPNEL_MAX_CONNECTIONS", value_name = "N", default_value_t = limits::MAX_CONNECTIONS)]
-    pub max_connections: usize,
+    pub(super) max_connections: usize,
 
     /// PEM file with the certificate chain of the public server; read again when it changes
     #[arg(long, env = "GRAPNEL_TLS_CERT_FILE", value_name = "FILE", requires = "tls_key_file")]
-    pub tls_cert_file: Option<PathBuf>,
+    pub(super) tls_cert_file: Option<PathBuf>,
 
     /// PEM file with its private key
     #[arg(long, env = "GRAPNEL_TLS_KEY_FILE", value_name = "FILE", requires = "tls_cert_file")]
-    pub tls_key_file: Option<PathBuf>,
+    pub(super) tls_key_file: Option<PathBuf>,
 
     /// File with the bearer token that the events API asks for; without it only this machine may ask
     #[arg(long, env = "GRAPNEL_ADMIN_TOKEN_FILE", value_name = "FILE")]
-    pub admin_token_file: Option<PathBuf>,
+    pub(super) admin_token_file: Option<PathBuf>,
 
     /// How log lines are written
     #[arg(long, env = "GRAPNEL_LOG_FORMAT", value_name = "FORMAT", value_enum, default_value = "text")]
-    pub log_format: Log,
+    pub(super) log_format: Log,
 }
 
 /// Journal engines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum JournalEngine {
+pub(super) enum JournalEngine {
     /// On this machine's disk, in --data-dir
     Embedded,
 }
 
 /// Log formats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Log {
+pub(super) enum Log {
     /// For people
     Text,
     /// One JSON object a line
@@ -98,13 +98,13 @@ impl From<Log> for LogFormat {
 
 /// A path prefix: empty for `/`, otherwise with a slash at the front and none at the end.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Prefix(pub String);
+pub(super) struct Prefix(String);
 
 /// Reads a path prefix.
 ///
 /// # Errors
 /// When it is not made of plain segments.
-pub fn prefix(text: &str) -> Result<Prefix, String> {
+pub(super) fn prefix(text: &str) -> Result<Prefix, String> {
     let trimmed = text.trim_matches('/');
     let plain = |segment: &str| {
         !segment.is_empty() && segment.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte))
@@ -129,7 +129,7 @@ fn public_url(text: &str) -> Result<Url, String> {
 
 impl DataPlaneArgs {
     /// How objects are compiled with these flags.
-    pub fn compile(&self, egress: EgressPolicy) -> Options {
+    pub(super) fn compile(&self, egress: EgressPolicy) -> Options {
         Options {
             path_prefix: self.path_prefix.0.clone(),
             public_url: self.public_url.clone(),
@@ -138,7 +138,7 @@ impl DataPlaneArgs {
     }
 
     /// The data plane that they describe.
-    pub fn data_plane(self, admin_listen: SocketAddr, egress: EgressPolicy) -> DataPlane {
+    pub(super) fn data_plane(self, admin_listen: SocketAddr, egress: EgressPolicy) -> DataPlane {
         DataPlane {
             compile: self.compile(egress),
             listen: self.listen,

@@ -116,11 +116,7 @@ impl Args {
         let answer = Remote::new(&remote)?
             .get(
                 &["namespaces", &key.namespace, "subscriptions", &key.name, "deliveries"],
-                &[
-                    ("state", state.as_ref().map_or("", |state| state.get_name())),
-                    ("after", &after),
-                    ("limit", &limit),
-                ],
+                &[("state", state.as_ref().map_or("", |state| state.get_name())), ("after", &after), ("limit", &limit)],
             )
             .await?;
         if output == Output::Json {

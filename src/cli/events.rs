@@ -3,11 +3,11 @@
 use std::{process::ExitCode, time::Duration};
 
 use anyhow::Context;
+use base64::{Engine, engine::general_purpose::STANDARD};
 use clap::Subcommand;
 use jiff::{Timestamp, fmt::rfc2822};
 use serde::Deserialize;
 use serde_json::Value;
-use base64::{Engine, engine::general_purpose::STANDARD};
 
 use super::{
     Usage,
@@ -263,9 +263,8 @@ fn follow(answer: &remote::Answer, output: Output, after: &mut u64) -> anyhow::R
 
 /// `since` as one fixed moment by the operator's clock, so that following does not slide along with the time.
 fn moment(since: &str, date: Option<&str>) -> String {
-    let now = date
-        .and_then(|date| rfc2822::DateTimeParser::new().parse_timestamp(date).ok())
-        .unwrap_or_else(Timestamp::now);
+    let now =
+        date.and_then(|date| rfc2822::DateTimeParser::new().parse_timestamp(date).ok()).unwrap_or_else(Timestamp::now);
     match duration::parse(since) {
         Ok(ago) => now.checked_sub(ago).unwrap_or(Timestamp::MIN).to_string(),
         Err(_) => since.to_owned(),

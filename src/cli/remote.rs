@@ -80,7 +80,10 @@ pub(super) struct Remote {
 impl Remote {
     pub(super) fn new(args: &Args) -> anyhow::Result<Self> {
         if !matches!(args.admin_url.scheme(), "http" | "https") {
-            return Err(Usage::error(format!("--admin-url must begin with http:// or https://, not {}", args.admin_url)));
+            return Err(Usage::error(format!(
+                "--admin-url must begin with http:// or https://, not {}",
+                args.admin_url
+            )));
         }
         let token = args.token_file.as_ref().map(|path| {
             std::fs::read_to_string(path)
@@ -142,7 +145,9 @@ fn refused(status: StatusCode, body: &str) -> anyhow::Error {
             anyhow::anyhow!("{} (--token-file names the file that holds it)", refusal.error)
         }
         Ok(refusal) => anyhow::anyhow!("{}", refusal.error),
-        Err(_) => anyhow::anyhow!("the answer is {status}, and not from an operator's admin server; is --admin-url right?"),
+        Err(_) => {
+            anyhow::anyhow!("the answer is {status}, and not from an operator's admin server; is --admin-url right?")
+        }
     }
 }
 
@@ -168,11 +173,7 @@ mod tests {
 
     #[test]
     fn names_are_escaped_into_the_path() {
-        let remote = |url: &str| Remote {
-            client: reqwest::Client::new(),
-            url: url.parse().unwrap(),
-            token: None,
-        };
+        let remote = |url: &str| Remote { client: reqwest::Client::new(), url: url.parse().unwrap(), token: None };
         let _ = rustls::crypto::ring::default_provider().install_default();
         let url = remote("http://h:1").address(&["a", "b/c?d"], &[("type", "x&y"), ("after", "")]).unwrap();
         assert_eq!(url.as_str(), "http://h:1/api/v1/a/b%2Fc%3Fd?type=x%26y");

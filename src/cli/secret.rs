@@ -44,11 +44,11 @@ impl Args {
         let bytes = if let Some(secret) = &self.secret {
             Zeroizing::new(secret.clone().into_bytes())
         } else if let Some(path) = &self.secret_file {
-            let read = std::fs::read(path).with_context(|| format!("cannot read the secret file {}", path.display()))?;
+            let read =
+                std::fs::read(path).with_context(|| format!("cannot read the secret file {}", path.display()))?;
             Zeroizing::new(read)
         } else if let Some(name) = &self.secret_env {
-            let value = std::env::var(name)
-                .map_err(|error| Usage(format!("--secret-env {name}: {error}")))?;
+            let value = std::env::var(name).map_err(|error| Usage(format!("--secret-env {name}: {error}")))?;
             Zeroizing::new(value.into_bytes())
         } else {
             return Ok(None);

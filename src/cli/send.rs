@@ -161,7 +161,8 @@ impl Args {
             .map_err(reqwest::Error::without_url)
             .with_context(|| format!("cannot send to {}", self.url))?;
         let status = response.status();
-        let retry = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let retry =
+            response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let (bytes, whole) = remote::read(response, CLI_SEND_ANSWER_BYTES).await?;
         let mut answer = String::from_utf8_lossy(&bytes).into_owned();
         if let Some(secret) = secret.and_then(|secret| std::str::from_utf8(secret.expose()).ok()) {
@@ -232,7 +233,11 @@ fn place(
 
 fn target(text: &str) -> Result<Url, String> {
     let url: Url = text.parse().map_err(|error| format!("{error}"))?;
-    if matches!(url.scheme(), "http" | "https") { Ok(url) } else { Err("it must begin with http:// or https://".into()) }
+    if matches!(url.scheme(), "http" | "https") {
+        Ok(url)
+    } else {
+        Err("it must begin with http:// or https://".into())
+    }
 }
 
 fn header_pair(text: &str) -> Result<(HeaderName, HeaderValue), String> {

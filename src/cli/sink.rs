@@ -85,10 +85,8 @@ impl Args {
             TcpListener::bind(self.listen).await.with_context(|| format!("cannot listen on {}", self.listen))?;
         let address = listener.local_addr().context("cannot tell the address")?;
         print::line(&format!("listening on http://{address}"))?;
-        let router = Router::new()
-            .fallback(receive)
-            .layer(DefaultBodyLimit::max(SINK_BODY_BYTES))
-            .with_state(Arc::new(sink));
+        let router =
+            Router::new().fallback(receive).layer(DefaultBodyLimit::max(SINK_BODY_BYTES)).with_state(Arc::new(sink));
         tokio::select! {
             served = std::future::IntoFuture::into_future(axum::serve(listener, router)) => served.context("cannot serve")?,
             _ = interrupted.recv() => {}
@@ -135,7 +133,9 @@ async fn receive(State(sink): State<Arc<Sink>>, method: Method, headers: HeaderM
 
 fn answer(sink: &Sink, status: StatusCode, wrong: Option<Result<(), String>>) -> Response {
     let body = match wrong {
-        Some(Err(sentence)) if status == StatusCode::UNAUTHORIZED => json!({ "error": sentence, "code": "invalid_signature" }),
+        Some(Err(sentence)) if status == StatusCode::UNAUTHORIZED => {
+            json!({ "error": sentence, "code": "invalid_signature" })
+        }
         _ if status.is_success() => json!({ "success": true }),
         _ => json!({ "error": "failing on purpose", "code": "on_purpose" }),
     };

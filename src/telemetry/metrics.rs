@@ -78,7 +78,12 @@ impl Metrics {
             Unit::Seconds,
             append_seconds.clone(),
         );
-        registry.register_with_unit("grapnel_journal", "Size of the journal on disk", Unit::Bytes, journal_bytes.clone());
+        registry.register_with_unit(
+            "grapnel_journal",
+            "Size of the journal on disk",
+            Unit::Bytes,
+            journal_bytes.clone(),
+        );
         registry.register(
             "grapnel_reconcile",
             "Objects compiled, by kind and outcome (programmed or refused)",
@@ -90,20 +95,9 @@ impl Metrics {
             Unit::Seconds,
             reconcile_seconds.clone(),
         );
-        registry.register(
-            "grapnel_build",
-            "The running build",
-            Info::new([("version", env!("CARGO_PKG_VERSION"))]),
-        );
-        let shared = Shared {
-            registry,
-            endpoint,
-            subscription,
-            append_seconds,
-            journal_bytes,
-            reconciles,
-            reconcile_seconds,
-        };
+        registry.register("grapnel_build", "The running build", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
+        let shared =
+            Shared { registry, endpoint, subscription, append_seconds, journal_bytes, reconciles, reconcile_seconds };
         Self { shared: Arc::new(shared) }
     }
 
@@ -240,7 +234,11 @@ mod tests {
         let text = metrics.encode();
         let series = text.lines().filter(|line| line.starts_with("webhook_received_total{")).count();
         assert_eq!(series, crate::rules::limits::TYPE_LABELS + 1, "the bound and `other`");
-        assert!(text.contains(r#"webhook_failed_total{namespace="n",endpoint="e",type="other",error="schema_violation"} 1"#));
+        assert!(
+            text.contains(
+                r#"webhook_failed_total{namespace="n",endpoint="e",type="other",error="schema_violation"} 1"#
+            )
+        );
         assert!(!text.contains("never.accepted"));
     }
 

@@ -24,23 +24,98 @@ fn the_examples_are_good() {
 fn problems_have_their_file_line_reason_and_advice() {
     const NONE: &str = "  verification: { none: {} }\n";
     let cases = [
-        ("an unknown kind", "apiVersion: apps/v1\nkind: Deployment\nmetadata: { name: x }\n".into(), "case.yaml:2: InvalidSpec: kind: unknown kind `Deployment`"),
-        ("a wrong version", endpoint("x", NONE).replace("v1alpha1", "v1"), "case.yaml:1: InvalidSpec: apiVersion: apiVersion of a WebhookEndpoint is grapnel.dev/v1alpha1"),
-        ("an unknown field", endpoint("x", &format!("{NONE}  pathh: y\n")), "case.yaml:7: InvalidSpec: WebhookEndpoint default/x: spec.pathh: unknown field `pathh`; did you mean `path`?"),
-        ("a field of the wrong type", endpoint("x", &format!("{NONE}  suspend: maybe\n")), "case.yaml:7: InvalidSpec: WebhookEndpoint default/x: spec.suspend: "),
-        ("a bad duration", endpoint("x", &format!("{NONE}  retention: a week\n")), "case.yaml:7: InvalidSpec: WebhookEndpoint default/x: spec.retention: \"a week\" is not a duration"),
-        ("a bad size", endpoint("x", &format!("{NONE}  limits: {{ bodyBytes: lots }}\n")), "case.yaml:7: InvalidSpec: WebhookEndpoint default/x: spec.limits.bodyBytes: \"lots\" is not a quantity"),
-        ("two verifications", endpoint("x", "  verification:\n    none: {}\n    token: {}\n"), "spec.verification: exactly one of provider, hmac, token and none must be set"),
+        (
+            "an unknown kind",
+            "apiVersion: apps/v1\nkind: Deployment\nmetadata: { name: x }\n".into(),
+            "case.yaml:2: InvalidSpec: kind: unknown kind `Deployment`",
+        ),
+        (
+            "a wrong version",
+            endpoint("x", NONE).replace("v1alpha1", "v1"),
+            "case.yaml:1: InvalidSpec: apiVersion: apiVersion of a WebhookEndpoint is grapnel.dev/v1alpha1",
+        ),
+        (
+            "an unknown field",
+            endpoint("x", &format!("{NONE}  pathh: y\n")),
+            "case.yaml:7: InvalidSpec: WebhookEndpoint default/x: spec.pathh: unknown field `pathh`; did you mean `path`?",
+        ),
+        (
+            "a field of the wrong type",
+            endpoint("x", &format!("{NONE}  suspend: maybe\n")),
+            "case.yaml:7: InvalidSpec: WebhookEndpoint default/x: spec.suspend: ",
+        ),
+        (
+            "a bad duration",
+            endpoint("x", &format!("{NONE}  retention: a week\n")),
+            "case.yaml:7: InvalidSpec: WebhookEndpoint default/x: spec.retention: \"a week\" is not a duration",
+        ),
+        (
+            "a bad size",
+            endpoint("x", &format!("{NONE}  limits: {{ bodyBytes: lots }}\n")),
+            "case.yaml:7: InvalidSpec: WebhookEndpoint default/x: spec.limits.bodyBytes: \"lots\" is not a quantity",
+        ),
+        (
+            "two verifications",
+            endpoint("x", "  verification:\n    none: {}\n    token: {}\n"),
+            "spec.verification: exactly one of provider, hmac, token and none must be set",
+        ),
         ("no verification", endpoint("x", "  path: y\n"), "spec: the field verification is missing"),
-        ("a bad glob", endpoint("x", &format!("{NONE}  schemas:\n  - types: ['']\n    schema: {{}}\n")), "case.yaml:8: InvalidSpec: WebhookEndpoint default/x: spec.schemas[0].types[0]: "),
-        ("a bad schema", endpoint("x", &format!("{NONE}  schemas:\n  - types: ['*']\n    schema: {{ type: nonsense }}\n")), "InvalidSchema: WebhookEndpoint default/x: spec.schemas[0]"),
-        ("a remote schema", endpoint("x", &format!("{NONE}  schemas:\n  - types: ['*']\n    schema: {{ $ref: 'http://schemas.invalid/a.json' }}\n")), "InvalidSchema: WebhookEndpoint default/x: spec.schemas[0]"),
-        ("a bad network", endpoint("x", &format!("{NONE}  allowedSources: [somewhere]\n")), "case.yaml:7: InvalidSpec: WebhookEndpoint default/x: spec.allowedSources[0]: `somewhere` is not a CIDR"),
-        ("a missing Secret", endpoint("x", "  verification:\n    provider: { name: GitHub }\n    secretRefs:\n    - { name: absent, key: k }\n"), "case.yaml:9: SecretNotFound: WebhookEndpoint default/x: spec.verification.secretRefs[0]: Secret absent does not exist"),
-        ("an unknown provider", endpoint("x", "  verification:\n    provider: { name: Nobody }\n    secretRefs: [{ name: absent, key: k }]\n"), "spec.verification.provider.name: "),
-        ("two objects of one name", format!("{}---\n{}", endpoint("x", NONE), endpoint("x", NONE)), "WebhookEndpoint default/x: metadata.name: defined already at"),
-        ("a bad name", endpoint("Not_A_Name", NONE), "case.yaml:4: InvalidSpec: metadata.name: `Not_A_Name` is not a name"),
-        ("a Secret that is not base64", "apiVersion: v1\nkind: Secret\nmetadata: { name: s }\ndata:\n  k: '***'\n".into(), "case.yaml:5: InvalidSecret: data.k: not base64"),
+        (
+            "a bad glob",
+            endpoint("x", &format!("{NONE}  schemas:\n  - types: ['']\n    schema: {{}}\n")),
+            "case.yaml:8: InvalidSpec: WebhookEndpoint default/x: spec.schemas[0].types[0]: ",
+        ),
+        (
+            "a bad schema",
+            endpoint("x", &format!("{NONE}  schemas:\n  - types: ['*']\n    schema: {{ type: nonsense }}\n")),
+            "InvalidSchema: WebhookEndpoint default/x: spec.schemas[0]",
+        ),
+        (
+            "a remote schema",
+            endpoint(
+                "x",
+                &format!(
+                    "{NONE}  schemas:\n  - types: ['*']\n    schema: {{ $ref: 'http://schemas.invalid/a.json' }}\n"
+                ),
+            ),
+            "InvalidSchema: WebhookEndpoint default/x: spec.schemas[0]",
+        ),
+        (
+            "a bad network",
+            endpoint("x", &format!("{NONE}  allowedSources: [somewhere]\n")),
+            "case.yaml:7: InvalidSpec: WebhookEndpoint default/x: spec.allowedSources[0]: `somewhere` is not a CIDR",
+        ),
+        (
+            "a missing Secret",
+            endpoint(
+                "x",
+                "  verification:\n    provider: { name: GitHub }\n    secretRefs:\n    - { name: absent, key: k }\n",
+            ),
+            "case.yaml:9: SecretNotFound: WebhookEndpoint default/x: spec.verification.secretRefs[0]: Secret absent does not exist",
+        ),
+        (
+            "an unknown provider",
+            endpoint(
+                "x",
+                "  verification:\n    provider: { name: Nobody }\n    secretRefs: [{ name: absent, key: k }]\n",
+            ),
+            "spec.verification.provider.name: ",
+        ),
+        (
+            "two objects of one name",
+            format!("{}---\n{}", endpoint("x", NONE), endpoint("x", NONE)),
+            "WebhookEndpoint default/x: metadata.name: defined already at",
+        ),
+        (
+            "a bad name",
+            endpoint("Not_A_Name", NONE),
+            "case.yaml:4: InvalidSpec: metadata.name: `Not_A_Name` is not a name",
+        ),
+        (
+            "a Secret that is not base64",
+            "apiVersion: v1\nkind: Secret\nmetadata: { name: s }\ndata:\n  k: '***'\n".into(),
+            "case.yaml:5: InvalidSecret: data.k: not base64",
+        ),
         ("no YAML", "a: [\n".into(), "case.yaml:"),
     ];
     for (what, text, expected) in cases {
@@ -62,13 +137,31 @@ fn subscriptions_have_problems_too() {
     };
     let good = "  endpointRef: { name: x }\n  target: { url: 'https://receiver.example/' }\n";
     let cases = [
-        ("no endpoint", good.replace("name: x", "name: y"), "EndpointNotFound: WebhookSubscription default/s: spec.endpointRef.name: WebhookEndpoint y does not exist"),
-        ("an address inside", good.replace("https://receiver.example/", "http://169.254.169.254/latest"), "TargetForbidden: WebhookSubscription default/s: spec.target.url: "),
+        (
+            "no endpoint",
+            good.replace("name: x", "name: y"),
+            "EndpointNotFound: WebhookSubscription default/s: spec.endpointRef.name: WebhookEndpoint y does not exist",
+        ),
+        (
+            "an address inside",
+            good.replace("https://receiver.example/", "http://169.254.169.254/latest"),
+            "TargetForbidden: WebhookSubscription default/s: spec.target.url: ",
+        ),
         ("loopback", good.replace("https://receiver.example/", "http://[::ffff:127.0.0.1]:9000/"), "TargetForbidden"),
         ("another scheme", good.replace("https://receiver.example/", "ftp://receiver.example/"), "spec.target.url"),
         ("credentials in the URL", good.replace("receiver.example", "user:pass@receiver.example"), "spec.target.url"),
-        ("a header of Grapnel's own", good.replace("' }", "', headers: [{ name: Webhook-Id, value: x }] }"), "spec.target.headers[0].name: header webhook-id is set by Grapnel itself"),
-        ("an invalid whsec_", format!("{good}  signing:\n    scheme: StandardWebhooks\n    secretRefs: [{{ name: k, key: k }}]\n---\napiVersion: v1\nkind: Secret\nmetadata: {{ name: k }}\nstringData: {{ k: 'whsec_not base64' }}\n"), "InvalidSecret: WebhookSubscription default/s: spec.signing.secretRefs[0]: "),
+        (
+            "a header of Grapnel's own",
+            good.replace("' }", "', headers: [{ name: Webhook-Id, value: x }] }"),
+            "spec.target.headers[0].name: header webhook-id is set by Grapnel itself",
+        ),
+        (
+            "an invalid whsec_",
+            format!(
+                "{good}  signing:\n    scheme: StandardWebhooks\n    secretRefs: [{{ name: k, key: k }}]\n---\napiVersion: v1\nkind: Secret\nmetadata: {{ name: k }}\nstringData: {{ k: 'whsec_not base64' }}\n"
+            ),
+            "InvalidSecret: WebhookSubscription default/s: spec.signing.secretRefs[0]: ",
+        ),
         ("a timeout too long", good.replace("' }", "', timeout: 5m }"), "spec.target.timeout: 5m is longer than 1m"),
         ("no attempts", format!("{good}  retry: {{ maxAttempts: 0 }}\n"), "spec.retry.maxAttempts"),
     ];

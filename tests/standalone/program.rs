@@ -15,22 +15,22 @@ use sha2::Sha256;
 use tempfile::TempDir;
 
 /// How long anything is waited for before a test fails.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Manifests and a data directory of a test's own.
-pub struct Home {
+pub(crate) struct Home {
     directory: TempDir,
 }
 
 impl Home {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         fs::create_dir(directory.path().join("manifests")).unwrap();
         Self { directory }
     }
 
     /// The quickstart that is shipped, with its receiver somewhere else.
-    pub fn quickstart(receiver: &str) -> Self {
+    pub(crate) fn quickstart(receiver: &str) -> Self {
         let home = Self::new();
         let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/quickstart");
         for entry in fs::read_dir(shipped).unwrap() {
@@ -41,40 +41,40 @@ impl Home {
         home
     }
 
-    pub fn manifests(&self) -> PathBuf {
+    pub(crate) fn manifests(&self) -> PathBuf {
         self.directory.path().join("manifests")
     }
 
-    pub fn data(&self) -> PathBuf {
+    pub(crate) fn data(&self) -> PathBuf {
         self.directory.path().join("data")
     }
 
     /// Writes a manifest as an editor does: whole, or not at all.
-    pub fn write(&self, name: &str, text: &str) {
+    pub(crate) fn write(&self, name: &str, text: &str) {
         let fresh = self.directory.path().join("fresh");
         fs::write(&fresh, text).unwrap();
         fs::rename(fresh, self.manifests().join(name)).unwrap();
     }
 
-    pub fn read(&self, name: &str) -> String {
+    pub(crate) fn read(&self, name: &str) -> String {
         fs::read_to_string(self.manifests().join(name)).unwrap()
     }
 
-    pub fn remove(&self, name: &str) {
+    pub(crate) fn remove(&self, name: &str) {
         fs::remove_file(self.manifests().join(name)).unwrap();
     }
 
-    pub fn start(&self) -> Grapnel {
+    pub(crate) fn start(&self) -> Grapnel {
         Grapnel::start(self)
     }
 }
 
 /// `grapnel standalone`, on free ports.
-pub struct Grapnel {
+pub(crate) struct Grapnel {
     child: Child,
     log: Arc<Mutex<Vec<String>>>,
-    pub webhooks: String,
-    pub admin: String,
+    pub(crate) webhooks: String,
+    pub(crate) admin: String,
     client: reqwest::Client,
 }
 
@@ -112,18 +112,18 @@ impl Grapnel {
         Self { child, log, webhooks, admin, client: client() }
     }
 
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         self.log.lock().unwrap().join("\n")
     }
 
     /// Posts a body to an endpoint; status and JSON answer.
-    pub async fn post(&self, path: &str, headers: &[(&str, &str)], body: impl Into<Vec<u8>>) -> (u16, Value) {
+    pub(crate) async fn post(&self, path: &str, headers: &[(&str, &str)], body: impl Into<Vec<u8>>) -> (u16, Value) {
         let answer = self.try_post(path, headers, body).await.unwrap();
         let status = answer.status().as_u16();
         (status, serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap_or_default())
     }
 
-    pub async fn try_post(
+    pub(crate) async fn try_post(
         &self,
         path: &str,
         headers: &[(&str, &str)],
@@ -140,27 +140,27 @@ impl Grapnel {
     }
 
     /// Asks the admin server; status and text.
-    pub async fn admin(&self, path: &str) -> (u16, String) {
+    pub(crate) async fn admin(&self, path: &str) -> (u16, String) {
         let answer = self.client.get(format!("{}{path}", self.admin)).send().await.unwrap();
         (answer.status().as_u16(), answer.text().await.unwrap())
     }
 
     /// Asks the admin API for JSON, which must be there.
-    pub async fn api(&self, path: &str) -> Value {
+    pub(crate) async fn api(&self, path: &str) -> Value {
         let (status, text) = self.admin(path).await;
         assert_eq!(status, 200, "{path}: {text}");
         serde_json::from_str(&text).unwrap()
     }
 
     /// The value of a series whose line begins with `series`.
-    pub async fn metric(&self, series: &str) -> f64 {
+    pub(crate) async fn metric(&self, series: &str) -> f64 {
         let (_, text) = self.admin("/metrics").await;
         let line = text.lines().find_map(|line| line.strip_prefix(series));
         line.unwrap_or_else(|| panic!("{series} is not in\n{text}")).trim().parse().unwrap()
     }
 
     /// The status of an object.
-    pub async fn status(&self, kind: &str, name: &str) -> Value {
+    pub(crate) async fn status(&self, kind: &str, name: &str) -> Value {
         let objects = self.api("/api/v1/objects").await;
         let items = objects["items"].as_array().unwrap();
         let object = items.iter().find(|object| object["kind"] == kind && object["name"] == name);
@@ -168,7 +168,7 @@ impl Grapnel {
     }
 
     /// A condition as (status, reason, message).
-    pub async fn condition(&self, kind: &str, name: &str, condition: &str) -> (String, String, String) {
+    pub(crate) async fn condition(&self, kind: &str, name: &str, condition: &str) -> (String, String, String) {
         let status = self.status(kind, name).await;
         let conditions = status["conditions"].as_array().cloned().unwrap_or_default();
         let found = conditions.iter().find(|found| found["type"] == condition).cloned().unwrap_or_default();
@@ -177,7 +177,7 @@ impl Grapnel {
     }
 
     /// Waits until `check` gives a value.
-    pub async fn eventually<T>(&self, what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> T {
+    pub(crate) async fn eventually<T>(&self, what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> T {
         let found = tokio::time::timeout(PATIENCE, async {
             loop {
                 if let Some(value) = check().await {
@@ -193,18 +193,18 @@ impl Grapnel {
     }
 
     /// As a power cut does it.
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    pub fn send_signal(&self, signal: &str) {
+    pub(crate) fn send_signal(&self, signal: &str) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());
     }
 
     /// Waits for the end.
-    pub async fn ended(mut self) -> (ExitStatus, String) {
+    pub(crate) async fn ended(mut self) -> (ExitStatus, String) {
         let status = self.eventually_ended().await;
         (status, self.log())
     }
@@ -229,7 +229,7 @@ impl Drop for Grapnel {
 }
 
 /// The program, without what the environment would tell it.
-pub fn command() -> Command {
+pub(crate) fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_grapnel"));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("GRAPNEL_") || name == "RUST_LOG") {
         command.env_remove(name);
@@ -238,11 +238,11 @@ pub fn command() -> Command {
 }
 
 /// Runs a command to its end.
-pub fn run(arguments: &[&str]) -> Output {
+pub(crate) fn run(arguments: &[&str]) -> Output {
     command().args(arguments).output().unwrap()
 }
 
-pub fn client() -> reqwest::Client {
+pub(crate) fn client() -> reqwest::Client {
     static PROVIDER: Once = Once::new();
     PROVIDER.call_once(|| {
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -251,7 +251,7 @@ pub fn client() -> reqwest::Client {
 }
 
 /// Hexadecimal HMAC-SHA256, made here and not by the code under test.
-pub fn hmac_hex(secret: &str, body: &[u8]) -> String {
+pub(crate) fn hmac_hex(secret: &str, body: &[u8]) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
     mac.update(body);
     hex::encode(mac.finalize().into_bytes())

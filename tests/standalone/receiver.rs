@@ -8,8 +8,8 @@ use std::sync::{
 use axum::{
     Router,
     body::Bytes,
-    extract::{OriginalUri, State},
-    http::{HeaderMap, StatusCode},
+    extract::State,
+    http::{HeaderMap, StatusCode, Uri},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use hmac::{Hmac, KeyInit, Mac};
@@ -27,22 +27,22 @@ use crate::program::PATIENCE;
 
 /// One delivery as it arrived.
 #[derive(Debug)]
-pub struct Arrived {
-    pub at: Instant,
-    pub path: String,
-    pub headers: HeaderMap,
-    pub body: Bytes,
+pub(crate) struct Arrived {
+    pub(crate) at: Instant,
+    pub(crate) path: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
     /// What it was answered with.
-    pub status: u16,
+    pub(crate) status: u16,
 }
 
 impl Arrived {
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
     /// Checks the Standard Webhooks signature, with code of this test's own.
-    pub fn assert_signed(&self, secret: &str) {
+    pub(crate) fn assert_signed(&self, secret: &str) {
         let key = STANDARD.decode(secret.strip_prefix("whsec_").unwrap()).unwrap();
         let mut mac = Hmac::<Sha256>::new_from_slice(&key).unwrap();
         mac.update(format!("{}.{}.", self.header("webhook-id"), self.header("webhook-timestamp")).as_bytes());
@@ -53,14 +53,14 @@ impl Arrived {
 }
 
 /// Listens until it is dropped.
-pub struct Receiver {
-    pub url: String,
+pub(crate) struct Receiver {
+    pub(crate) url: String,
     status: Arc<AtomicU16>,
     arrivals: Mutex<UnboundedReceiver<Arrived>>,
 }
 
 impl Receiver {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let (sender, arrivals) = unbounded_channel();
         let status = Arc::new(AtomicU16::new(200));
         let app = Router::new().fallback(receive).with_state((sender, Arc::clone(&status)));
@@ -71,17 +71,17 @@ impl Receiver {
     }
 
     /// From now on every delivery is answered with this.
-    pub fn answer(&self, status: u16) {
+    pub(crate) fn answer(&self, status: u16) {
         self.status.store(status, Ordering::SeqCst);
     }
 
     /// The next delivery.
-    pub async fn next(&self) -> Arrived {
+    pub(crate) async fn next(&self) -> Arrived {
         timeout(PATIENCE, self.arrivals.lock().await.recv()).await.expect("no delivery arrived").unwrap()
     }
 
     /// What has arrived and was not asked for.
-    pub async fn rest(&self) -> Vec<Arrived> {
+    pub(crate) async fn rest(&self) -> Vec<Arrived> {
         let mut arrivals = self.arrivals.lock().await;
         std::iter::from_fn(|| arrivals.try_recv().ok()).collect()
     }
@@ -89,7 +89,7 @@ impl Receiver {
 
 async fn receive(
     State((sender, status)): State<(UnboundedSender<Arrived>, Arc<AtomicU16>)>,
-    OriginalUri(uri): OriginalUri,
+    uri: Uri,
     headers: HeaderMap,
     body: Bytes,
 ) -> StatusCode {

@@ -140,11 +140,19 @@ async fn secrets_rotate_and_go() {
     };
     let traffic = Traffic::start(&grapnel);
     // Both during the overlap.
-    let orders = home.read("orders.yaml").replacen("        key: secret\n", "        key: secret\n      - name: orders\n        key: next\n", 1);
-    let orders = orders.replacen("    secretRefs:\n      - name: orders\n", "    secretRefs:\n      - name: orders\n", 1);
+    let orders = home.read("orders.yaml").replacen(
+        "        key: secret\n",
+        "        key: secret\n      - name: orders\n        key: next\n",
+        1,
+    );
+    let orders =
+        orders.replacen("    secretRefs:\n      - name: orders\n", "    secretRefs:\n      - name: orders\n", 1);
     home.write("orders.yaml", &orders);
     let secrets = home.read("secrets.yaml");
-    home.write("secrets.yaml", &secrets.replace(&format!("  secret: {ORDERS}\n"), &format!("  secret: {ORDERS}\n  next: the-next-one\n")));
+    home.write(
+        "secrets.yaml",
+        &secrets.replace(&format!("  secret: {ORDERS}\n"), &format!("  secret: {ORDERS}\n  next: the-next-one\n")),
+    );
     let mut number = 0;
     grapnel
         .eventually("the new secret", async || {

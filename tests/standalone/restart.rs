@@ -15,7 +15,10 @@ fn order(number: usize) -> Vec<u8> {
 /// The quickstart with a receiver that may be away for longer.
 fn patient(receiver: &Receiver) -> Home {
     let home = Home::quickstart(&receiver.url);
-    let orders = home.read("orders.yaml").replace("maxAttempts: 3", "maxAttempts: 50").replace("requests: 100", "requests: 100000");
+    let orders = home
+        .read("orders.yaml")
+        .replace("maxAttempts: 3", "maxAttempts: 50")
+        .replace("requests: 100", "requests: 100000");
     home.write("orders.yaml", &orders);
     home
 }
@@ -116,9 +119,7 @@ async fn sigterm_finishes_requests_in_flight_and_exits_with_0() {
     stream.read_exact(&mut interim).await.unwrap();
     assert!(interim.starts_with(b"HTTP/1.1 100"), "{}", String::from_utf8_lossy(&interim));
     grapnel.send_signal("TERM");
-    grapnel
-        .eventually("the shutdown", async || grapnel.log().contains("shutting down").then_some(()))
-        .await;
+    grapnel.eventually("the shutdown", async || grapnel.log().contains("shutting down").then_some(())).await;
     stream.write_all(&body).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
@@ -138,8 +139,15 @@ async fn a_second_process_on_one_directory_is_refused() {
     let manifests = home.manifests();
     let data = home.data();
     let output = crate::program::run(&[
-        "standalone", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0",
-        "-f", manifests.to_str().unwrap(), "--data-dir", data.to_str().unwrap(),
+        "standalone",
+        "--listen",
+        "127.0.0.1:0",
+        "--admin-listen",
+        "127.0.0.1:0",
+        "-f",
+        manifests.to_str().unwrap(),
+        "--data-dir",
+        data.to_str().unwrap(),
     ]);
     assert_eq!(output.status.code(), Some(1));
     let error = String::from_utf8(output.stderr).unwrap();

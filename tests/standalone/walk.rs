@@ -7,9 +7,9 @@ use crate::{
     receiver::Receiver,
 };
 
-pub const GITHUB: &str = "quickstart-github-secret";
-pub const ORDERS: &str = "quickstart-orders-secret";
-pub const RECEIVER: &str = "whsec_cXVpY2tzdGFydC1yZWNlaXZlci1zaWduaW5nLWtleSE=";
+pub(crate) const GITHUB: &str = "quickstart-github-secret";
+pub(crate) const ORDERS: &str = "quickstart-orders-secret";
+pub(crate) const RECEIVER: &str = "whsec_cXVpY2tzdGFydC1yZWNlaXZlci1zaWduaW5nLWtleSE=";
 
 fn payload(name: &str) -> Vec<u8> {
     std::fs::read(format!("{}/examples/payloads/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
@@ -68,9 +68,8 @@ async fn a_github_payload_arrives_and_reaches_a_receiver_that_verifies_it() {
     let event = grapnel.api("/api/v1/namespaces/default/endpoints/github/events").await["items"][0].clone();
     assert_eq!(event["type"], "push");
     assert!(event["receivedTime"].is_string());
-    let shown = grapnel
-        .api("/api/v1/namespaces/default/endpoints/github/events/72d3162e-cc78-11e3-81ab-4c9367dc0958")
-        .await;
+    let shown =
+        grapnel.api("/api/v1/namespaces/default/endpoints/github/events/72d3162e-cc78-11e3-81ab-4c9367dc0958").await;
     assert_eq!(shown["payload"], serde_json::from_slice::<Value>(&body).unwrap());
     assert!(!shown.to_string().contains("not-to-be-kept") && !shown.to_string().contains(&signature));
 }

@@ -112,10 +112,7 @@ pub fn path(key: &ObjectKey, spec: &WebhookEndpointSpec) -> String {
 }
 
 /// The signature scheme and, for a preset, the provider.
-fn scheme(
-    verification: &api::Verification,
-    problems: &mut Problems,
-) -> (Option<Scheme>, Option<&'static Provider>) {
+fn scheme(verification: &api::Verification, problems: &mut Problems) -> (Option<Scheme>, Option<&'static Provider>) {
     if let Some(preset) = &verification.provider {
         let Some(provider) = provider(preset.name.as_str()) else {
             problems.add("/spec/verification/provider/name", Reason::InvalidSpec, "this provider is not known");
@@ -154,8 +151,8 @@ fn scheme(
 fn hmac_scheme(hmac: &api::Hmac, problems: &mut Problems) -> Option<HmacScheme> {
     let at = |field: &str| format!("/spec/verification/hmac/{field}");
     let header = header_name(&hmac.header, &at("header"), problems);
-    let content = problems
-        .check(at("signedContent"), Content::parse(hmac.signed_content.as_deref().unwrap_or("{body}")));
+    let content =
+        problems.check(at("signedContent"), Content::parse(hmac.signed_content.as_deref().unwrap_or("{body}")));
     let timestamp = hmac.timestamp_header.as_ref().map(|name| header_name(name, &at("timestampHeader"), problems));
     let id_header = hmac.id_header.as_ref().map(|name| header_name(name, &at("idHeader"), problems));
     let signed_time = content.as_ref().is_some_and(Content::uses_timestamp);
@@ -313,7 +310,11 @@ fn reply(response: Option<&api::Response>, problems: &mut Problems) -> Option<Re
     let status = match response.status.unwrap_or(200) {
         number @ (200 | 201 | 202 | 204) => problems.check("/spec/response/status", StatusCode::from_u16(number))?,
         other => {
-            problems.add("/spec/response/status", Reason::InvalidSpec, format_args!("{other} is not 200, 201, 202 or 204"));
+            problems.add(
+                "/spec/response/status",
+                Reason::InvalidSpec,
+                format_args!("{other} is not 200, 201, 202 or 204"),
+            );
             return None;
         }
     };

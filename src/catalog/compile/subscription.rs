@@ -154,12 +154,7 @@ fn target(
 }
 
 /// A header name that a target may set: not one of those that frame the request or that Grapnel itself sets.
-fn own_header(
-    name: &str,
-    pointer: &str,
-    present: &HeaderMap,
-    problems: &mut Problems,
-) -> Option<header::HeaderName> {
+fn own_header(name: &str, pointer: &str, present: &HeaderMap, problems: &mut Problems) -> Option<header::HeaderName> {
     let name = header_name(name, pointer, problems)?;
     let own = name.as_str().starts_with("webhook-") || name == "grapnel-attempt" || name == "traceparent";
     if own || is_framing(&name) {
@@ -205,12 +200,8 @@ fn signer(signing: &api::Signing, references: &References<'_>, problems: &mut Pr
 
 fn retry(retry: Option<&api::Retry>, problems: &mut Problems) -> Option<RetryPolicy> {
     let retry = retry.cloned().unwrap_or_default();
-    let initial = time(
-        retry.initial_delay.as_ref(),
-        "/spec/retry/initialDelay",
-        limits::DEFAULT_INITIAL_DELAY,
-        problems,
-    );
+    let initial =
+        time(retry.initial_delay.as_ref(), "/spec/retry/initialDelay", limits::DEFAULT_INITIAL_DELAY, problems);
     let max_delay = time(retry.max_delay.as_ref(), "/spec/retry/maxDelay", limits::DEFAULT_MAX_DELAY, problems);
     let multiplier = retry.multiplier.unwrap_or(limits::DEFAULT_MULTIPLIER);
     if !(1.0..=10.0).contains(&multiplier) {

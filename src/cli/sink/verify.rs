@@ -49,7 +49,8 @@ impl Args {
             return Ok(Check::Ed25519(Box::new(public_key(secret.expose())?)));
         }
         let scheme = self.scheme.scheme(&self.options);
-        let verifier = Verifier::new(scheme, vec![secret]).map_err(|error| Usage(format!("the secret is of no use: {error}")))?;
+        let verifier =
+            Verifier::new(scheme, vec![secret]).map_err(|error| Usage(format!("the secret is of no use: {error}")))?;
         Ok(Check::Scheme(Box::new(verifier)))
     }
 }
@@ -59,9 +60,9 @@ impl Check {
     pub(super) fn verify(&self, headers: &HeaderMap, body: &Bytes, now: Timestamp) -> Option<Result<(), String>> {
         match self {
             Self::None => None,
-            Self::Scheme(verifier) => Some(
-                verifier.verify(headers, body.clone(), now).map(drop).map_err(|refusal| refusal.to_string()),
-            ),
+            Self::Scheme(verifier) => {
+                Some(verifier.verify(headers, body.clone(), now).map(drop).map_err(|refusal| refusal.to_string()))
+            }
             Self::Ed25519(key) => Some(ed25519(key, headers, body, now)),
         }
     }

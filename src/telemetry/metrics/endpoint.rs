@@ -62,11 +62,7 @@ impl Families {
         registry.register("webhook_received", "Verified events that came in", families.received.clone());
         registry.register("webhook_processed", "Events made durable and answered 2xx", families.processed.clone());
         registry.register("webhook_failed", "Requests refused, by code", families.failed.clone());
-        registry.register(
-            "webhook_duplicates",
-            "Events recognised as already accepted",
-            families.duplicates.clone(),
-        );
+        registry.register("webhook_duplicates", "Events recognised as already accepted", families.duplicates.clone());
         registry.register_with_unit(
             "webhook_processing_time",
             "Time from receipt to the durable answer",
@@ -126,7 +122,9 @@ impl EndpointMetrics {
     pub fn failed(&self, kind: Option<&str>, error: &'static str) {
         let kind = match kind {
             None => Arc::from(UNKNOWN),
-            Some(kind) => self.types.read().get_key_value(kind).map_or_else(|| Arc::from(OTHER), |(kind, _)| Arc::clone(kind)),
+            Some(kind) => {
+                self.types.read().get_key_value(kind).map_or_else(|| Arc::from(OTHER), |(kind, _)| Arc::clone(kind))
+            }
         };
         let key = (kind, error);
         if let Some(counter) = self.failures.read().get(&key) {
@@ -145,7 +143,8 @@ impl EndpointMetrics {
             return Arc::clone(of_type);
         }
         let mut types = self.types.write();
-        let kind = if kind.chars().nth(TYPE_LABEL_CHARS).is_some() || types.len() >= TYPE_LABELS { OTHER } else { kind };
+        let kind =
+            if kind.chars().nth(TYPE_LABEL_CHARS).is_some() || types.len() >= TYPE_LABELS { OTHER } else { kind };
         if let Some(of_type) = types.get(kind) {
             return Arc::clone(of_type);
         }
@@ -191,7 +190,8 @@ impl Drop for EndpointMetrics {
             for key in self.failures.read().keys() {
                 self.families.failed.remove(&self.failure_labels(key));
             }
-            let labels = EndpointLabels { namespace: Arc::clone(&self.namespace), endpoint: Arc::clone(&self.endpoint) };
+            let labels =
+                EndpointLabels { namespace: Arc::clone(&self.namespace), endpoint: Arc::clone(&self.endpoint) };
             self.families.duplicates.remove(&labels);
         });
     }

@@ -60,8 +60,16 @@ impl Families {
             Unit::Seconds,
             families.lag.clone(),
         );
-        registry.register("webhook_deliveries_pending", "Events not yet delivered or given up", families.pending.clone());
-        registry.register("webhook_deliveries_retrying", "Events waiting for another attempt", families.retrying.clone());
+        registry.register(
+            "webhook_deliveries_pending",
+            "Events not yet delivered or given up",
+            families.pending.clone(),
+        );
+        registry.register(
+            "webhook_deliveries_retrying",
+            "Events waiting for another attempt",
+            families.retrying.clone(),
+        );
         registry.register("webhook_dead_letters", "Events given up and kept", families.dead.clone());
         families
     }
