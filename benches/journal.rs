@@ -28,7 +28,8 @@ fn main() {
     let (events, tasks, body, consumers) = (number(100_000), number(64), number(1536), number(1));
     let directory = tempfile::tempdir_in(".").expect("a directory");
     let options = EmbeddedOptions { directory: directory.path().to_owned(), max_bytes: 0 };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     let journal = Arc::new(EmbeddedJournal::open(options).expect("a journal"));
     println!("idle: {} MiB resident", resident_mib());
     runtime.block_on(run(journal.clone(), events, tasks, body, consumers));
