@@ -203,3 +203,61 @@ async fn usage_returns_to_nothing() {
     assert_eq!(journal.sweep(all, at(1)).await.unwrap().events, 600);
     assert_eq!(journal.usage().bytes, 0);
 }
+
+/// The write-ahead log in use, and how many bytes of it are written.
+fn log_file(directory: &Path) -> (std::path::PathBuf, usize) {
+    let path = directory.join("log/0.jnl");
+    let bytes = std::fs::read(&path).unwrap();
+    let end = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    (path, end)
+}
+
+fn damage(directory: &Path, from: usize, to: usize) {
+    let (path, _) = log_file(directory);
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[from..to].fill(0);
+    std::fs::write(&path, bytes).unwrap();
+}
+
+/// The machine died in mid-write: whichever part of the last batch is missing, it is gone as a whole,
+/// and all that was acknowledged is there.
+#[tokio::test]
+async fn a_torn_write_is_cut_off() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = open(directory.path(), 0).unwrap();
+    journal.append(vec![arrival(&key("in"), "whole", 0)]).await.unwrap();
+    let (_, whole) = log_file(directory.path());
+    let mut torn = arrival(&key("in"), "torn", 0);
+    torn.validated = validated("torn", "big", Bytes::from(vec![b'x'; 2000]));
+    journal.append(vec![torn]).await.unwrap();
+    let (_, end) = log_file(directory.path());
+    for (from, to) in [(whole, end), (whole, whole + 1), (whole + 20, end), (whole + 200, whole + 300), (end - 1, end)]
+    {
+        let copy = crashed_copy(directory.path());
+        damage(copy.path(), from, to);
+        let journal = open(copy.path(), 0).unwrap();
+        assert!(journal.event(&key("in"), "whole").await.unwrap().is_some());
+        assert!(journal.event(&key("in"), "torn").await.unwrap().is_none(), "{from} to {to}");
+        // And it goes on from there.
+        assert_eq!(journal.append(vec![arrival(&key("in"), "next", 0)]).await.unwrap(), [Appended::Stored(2)]);
+        drop(journal);
+        let journal = open(copy.path(), 0).unwrap();
+        assert_eq!(journal.append(vec![arrival(&key("in"), "next", 0)]).await.unwrap(), [Appended::Duplicate(2)]);
+    }
+}
+
+/// Damage to what was acknowledged is not taken for a torn write.
+#[tokio::test]
+async fn damage_is_not_passed_over() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = open(directory.path(), 0).unwrap();
+    journal.append(vec![arrival(&key("in"), "a", 0)]).await.unwrap();
+    let (_, end) = log_file(directory.path());
+    for id in ["b", "c", "d"] {
+        journal.append(vec![arrival(&key("in"), id, 0)]).await.unwrap();
+    }
+    drop(journal);
+    damage(directory.path(), end - 60, end - 40);
+    let refused = open(directory.path(), 0).map(drop).unwrap_err();
+    assert!(matches!(refused, JournalError::Corrupt(_)), "{refused}");
+}

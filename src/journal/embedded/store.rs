@@ -116,7 +116,7 @@ impl Directory {
             .max_journaling_size(JOURNAL_LOG_BYTES)
             // Webhook bodies are small and mostly new; the time goes better into the sync.
             .journal_compression(CompressionType::None)
-            .worker_threads(2)
+            .worker_threads(1)
             .open()
             .map_err(from_fjall)?;
         let events = db
