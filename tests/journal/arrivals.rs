@@ -6,13 +6,21 @@ use bytes::Bytes;
 use grapnel::{
     api::ObjectKey,
     journal::{Arrival, Failure, Settlement},
-    rules::{identity::Identity, schema::Validated},
+    rules::{
+        identity::{Identity, Payload},
+        schema::{SchemaSet, Unmatched, Validated},
+        signature::{Scheme, Verifier},
+    },
 };
+use http::HeaderMap;
 use jiff::Timestamp;
 
 /// The one place where tests make a `Validated`.
 pub(crate) fn validated(id: &str, kind: &str, body: Bytes) -> Validated {
-    Validated::new(Identity { id: id.into(), kind: kind.into() }, body)
+    let verifier = Verifier::new(Scheme::None, Vec::new()).unwrap();
+    let verified = verifier.verify(&HeaderMap::new(), body, at(0)).unwrap();
+    let schemas = SchemaSet::compile(Vec::new(), Unmatched::Accept).unwrap();
+    schemas.validate(verified, &Payload::Opaque, Identity { id: id.into(), kind: kind.into() }).unwrap()
 }
 
 /// A moment of the simulated clock.
