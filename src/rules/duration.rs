@@ -117,7 +117,7 @@ pub fn format(duration: Duration) -> String {
             let _ = write!(text, "{count}{unit}");
         }
     }
-    if seconds % 60 > 0 || nanos > 0 || text.is_empty() {
+    if !seconds.is_multiple_of(60) || nanos > 0 || text.is_empty() {
         let _ = write!(text, "{}", seconds % 60);
         fraction(&mut text, nanos, 1_000_000_000);
         text.push('s');

@@ -95,6 +95,13 @@ pub const SCHEMA_BYTES: usize = 256 * 1024;
 /// Deepest nesting of a schema.
 pub const SCHEMA_DEPTH: usize = 64;
 
+/// Most levels of a schema when its references are followed. Validation recurses through them at each of the
+/// [`JSON_DEPTH`] levels of a body, on a stack of 2 MiB.
+pub const SCHEMA_REACH: usize = 128;
+
+/// Most subschemas of a schema when its references are followed, those met twice counted twice.
+pub const SCHEMA_WEIGHT: u64 = 50_000;
+
 /// Largest compiled regular expression of a schema, in bytes.
 pub const SCHEMA_PATTERN_BYTES: usize = 1 << 20;
 

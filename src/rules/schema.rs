@@ -1,11 +1,14 @@
 //! Validation by JSON Schema.
 
+mod unfold;
+
 use std::fmt::Write;
 
 use bytes::Bytes;
 use jsonschema::{PatternOptions, Retrieve, Uri, Validator, error::ValidationErrorKind};
 use serde_json::Value;
 
+use self::unfold::Unfolded;
 use super::{
     glob::{Glob, GlobSet},
     identity::Identity,
@@ -51,8 +54,16 @@ pub enum Unmatched {
 /// The schemas of an endpoint. An empty set lets everything in, or nothing: see [`Unmatched`].
 #[derive(Debug, Default)]
 pub struct SchemaSet {
-    rules: Vec<(GlobSet, Validator)>,
+    rules: Vec<Rule>,
     unmatched: Unmatched,
+}
+
+#[derive(Debug)]
+struct Rule {
+    types: GlobSet,
+    validator: Validator,
+    /// See [`Unfolded`].
+    recursive: bool,
 }
 
 /// A schema that cannot be used.
@@ -103,9 +114,8 @@ impl SchemaSet {
         let rules = schemas
             .into_iter()
             .enumerate()
-            .map(|(index, (globs, schema))| match compile(&schema) {
-                Ok(validator) => Ok((GlobSet::new(globs), validator)),
-                Err(message) => Err(SchemaError { index, message }),
+            .map(|(index, (globs, schema))| {
+                Rule::compile(GlobSet::new(globs), &schema).map_err(|message| SchemaError { index, message })
             })
             .collect::<Result<_, _>>()?;
         Ok(Self { rules, unmatched })
@@ -118,7 +128,7 @@ impl SchemaSet {
 
     /// Whether events of a type need their payload as a tree.
     pub fn needs_payload(&self, kind: &str) -> bool {
-        self.rules.iter().any(|(types, _)| types.matches(kind))
+        self.rules.iter().any(|rule| rule.types.matches(kind))
     }
 
     /// Lets an event in if its payload matches every schema for its type.
@@ -127,19 +137,18 @@ impl SchemaSet {
     ///
     /// [`Violation`] says what does not match, or that no schema is for the type.
     pub fn validate(&self, verified: Verified, payload: &Payload, identity: Identity) -> Result<Validated, Violation> {
-        let mut schemas = self.rules.iter().filter(|(types, _)| types.matches(&identity.kind)).peekable();
+        let mut schemas = self.rules.iter().filter(|rule| rule.types.matches(&identity.kind)).peekable();
         if schemas.peek().is_none() && self.unmatched == Unmatched::Reject {
             return Err(Violation::UnknownType(identity.kind.into()));
         }
         let mut violations = Vec::new();
-        for (_, validator) in schemas {
+        for rule in schemas {
             let Some(value) = payload.value() else {
                 let message = "a schema is for this type, but the body is neither JSON nor a form";
                 return Err(Violation::Schema(vec![(String::new(), message.into())]));
             };
-            if !validator.is_valid(value) {
-                let room = VIOLATIONS.saturating_sub(violations.len());
-                violations.extend(validator.iter_errors(value).take(room).map(|error| describe(&error)));
+            if !rule.validator.is_valid(value) {
+                rule.explain(value, &mut violations);
             }
         }
         if violations.is_empty() {
@@ -150,43 +159,61 @@ impl SchemaSet {
     }
 }
 
-fn compile(schema: &Value) -> Result<Validator, String> {
-    if !schema.is_object() && !schema.is_boolean() {
-        return Err("a schema is an object, true or false".into());
-    }
-    if depth(schema, SCHEMA_DEPTH) == 0 {
-        return Err(format!("it is nested more than {SCHEMA_DEPTH} deep"));
-    }
-    let bytes = serde_json::to_vec(schema).map_or(usize::MAX, |text| text.len());
-    if bytes > SCHEMA_BYTES {
-        return Err(format!("it has {bytes} bytes, more than the {SCHEMA_BYTES} allowed"));
-    }
-    jsonschema::options()
-        .with_retriever(NoRetrieval)
-        .with_pattern_options(PatternOptions::regex().size_limit(SCHEMA_PATTERN_BYTES))
-        .build(schema)
-        .map_err(|error| {
-            let message = match error.kind() {
-                ValidationErrorKind::Format { format } if format == "regex" => {
-                    "the pattern is not a regular expression without look-around and back-references, or it is too large"
-                        .into()
+impl Rule {
+    fn compile(types: GlobSet, schema: &Value) -> Result<Self, String> {
+        if !schema.is_object() && !schema.is_boolean() {
+            return Err("a schema is an object, true or false".into());
+        }
+        if depth(schema, SCHEMA_DEPTH).is_none() {
+            return Err(format!("it is nested more than {SCHEMA_DEPTH} deep"));
+        }
+        let bytes = serde_json::to_vec(schema).map_or(usize::MAX, |text| text.len());
+        if bytes > SCHEMA_BYTES {
+            return Err(format!("it has {bytes} bytes, more than the {SCHEMA_BYTES} allowed"));
+        }
+        let Unfolded { recursive } = unfold::measure(schema)?;
+        let validator = jsonschema::options()
+            .with_retriever(NoRetrieval)
+            .with_pattern_options(PatternOptions::regex().size_limit(SCHEMA_PATTERN_BYTES))
+            .build(schema)
+            .map_err(|error| {
+                let message = match error.kind() {
+                    ValidationErrorKind::Format { format } if format == "regex" => {
+                        "this pattern is too large or is not a regular expression (look-around and back-references are none)"
+                            .into()
+                    }
+                    _ => bounded(&error.to_string(), 4 * VIOLATION_BYTES),
+                };
+                match error.instance_path().as_str() {
+                    "" => message,
+                    path => format!("{}: {message}", bounded(path, VIOLATION_BYTES)),
                 }
-                _ => bounded(&error.to_string(), 4 * VIOLATION_BYTES),
-            };
-            match error.instance_path().as_str() {
-                "" => message,
-                path => format!("{}: {message}", bounded(path, VIOLATION_BYTES)),
-            }
-        })
+            })?;
+        Ok(Self { types, validator, recursive })
+    }
+
+    /// Says where a value does not match, while there is room.
+    fn explain(&self, value: &Value, violations: &mut Vec<(String, String)>) {
+        let room = VIOLATIONS.saturating_sub(violations.len());
+        if self.recursive {
+            let message = "value does not match; its schema is recursive, so the place is not searched for";
+            violations.extend([(String::new(), message.into())].into_iter().take(room));
+        } else {
+            violations.extend(self.validator.iter_errors(value).take(room).map(|error| describe(&error)));
+        }
+    }
 }
 
-/// Levels that are left of `allowed` below the deepest value; 0 when there are too many.
-fn depth(value: &Value, allowed: usize) -> usize {
-    let Some(left) = allowed.checked_sub(1) else { return 0 };
+/// Levels of `allowed` that the deepest value leaves; `None` when there are more.
+fn depth(value: &Value, allowed: usize) -> Option<usize> {
+    let deepest = |mut children: Box<dyn Iterator<Item = &Value> + '_>| {
+        let left = allowed.checked_sub(1)?;
+        children.try_fold(left, |least, child| Some(least.min(depth(child, left)?)))
+    };
     match value {
-        Value::Array(elements) => elements.iter().map(|element| depth(element, left)).min().unwrap_or(left),
-        Value::Object(map) => map.values().map(|element| depth(element, left)).min().unwrap_or(left),
-        _ => allowed,
+        Value::Array(elements) => deepest(Box::new(elements.iter())),
+        Value::Object(map) => deepest(Box::new(map.values())),
+        _ => Some(allowed),
     }
 }
 
@@ -224,3 +251,6 @@ fn bounded(text: &str, max: usize) -> String {
     let _ = short.write_char('…');
     short
 }
+
+#[cfg(test)]
+mod tests;
