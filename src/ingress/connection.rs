@@ -49,15 +49,15 @@ impl Activity {
         })
     }
 
-    fn now(&self) -> u64 {
-        u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
+    fn since_opened(&self, now: Instant) -> u64 {
+        u64::try_from((now - self.opened).as_millis()).unwrap_or(u64::MAX).saturating_add(1)
     }
 
     /// Bytes came in. While no request is under way they begin the head of one, except on a multiplexed connection,
     /// where they may be an answer to a ping.
-    pub(super) fn read(&self) {
+    pub(super) fn read(&self, now: impl FnOnce() -> Instant) {
         if self.requests.load(Relaxed) == 0 && !self.multiplexed.load(Relaxed) && self.head_since.load(Relaxed) == 0 {
-            self.head_since.store(self.now(), Relaxed);
+            self.head_since.store(self.since_opened(now()), Relaxed);
         }
     }
 
@@ -82,8 +82,13 @@ impl Activity {
         self.unread.load(Relaxed) || self.head_since.load(Relaxed) > 0
     }
 
-    /// How long to be patient.
-    pub(super) fn patience(&self, head_timeout: Duration, idle_timeout: Duration) -> Patience {
+    fn end_request(&self, now: Instant) {
+        self.quiet_since.store(self.since_opened(now), Relaxed);
+        self.requests.fetch_sub(1, Relaxed);
+    }
+
+    /// How long to be patient, seen from `now`.
+    pub(super) fn patience(&self, now: Instant, head_timeout: Duration, idle_timeout: Duration) -> Patience {
         if self.requests.load(Relaxed) > 0 {
             return Patience::Busy;
         }
@@ -93,7 +98,7 @@ impl Activity {
             (head, _) => (head, head_timeout, Patience::Stalled),
         };
         let until = self.opened + Duration::from_millis(since.saturating_sub(1)) + timeout;
-        if Instant::now() >= until { over } else { Patience::Until(until) }
+        if now >= until { over } else { Patience::Until(until) }
     }
 }
 
@@ -103,8 +108,7 @@ pub(super) struct Underway(Arc<Activity>);
 
 impl Drop for Underway {
     fn drop(&mut self) {
-        self.0.quiet_since.store(self.0.now(), Relaxed);
-        self.0.requests.fetch_sub(1, Relaxed);
+        self.0.end_request(Instant::now());
     }
 }
 
@@ -115,50 +119,72 @@ mod tests {
     const HEAD: Duration = Duration::from_secs(10);
     const IDLE: Duration = Duration::from_secs(75);
 
-    fn until(activity: &Activity, seconds: u64) -> bool {
-        activity.patience(HEAD, IDLE) == Patience::Until(activity.opened + Duration::from_secs(seconds))
+    fn at(activity: &Activity, seconds: u64) -> Instant {
+        activity.opened + Duration::from_secs(seconds)
     }
 
-    async fn pass(seconds: u64) {
-        tokio::time::advance(Duration::from_secs(seconds)).await;
+    fn patience(activity: &Activity, seconds: u64) -> Patience {
+        activity.patience(at(activity, seconds), HEAD, IDLE)
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_silent_or_slow_beginner_is_stalled() {
+    fn until(activity: &Activity, seconds: u64) -> Patience {
+        Patience::Until(at(activity, seconds))
+    }
+
+    /// A request that ends at a given second.
+    fn request(activity: &Arc<Activity>, version: Version, ends: u64) {
+        let underway = activity.request(version);
+        activity.end_request(at(activity, ends));
+        std::mem::forget(underway);
+    }
+
+    #[test]
+    fn a_silent_or_slow_beginner_is_stalled() {
         let activity = Activity::new();
-        assert!(until(&activity, 10));
-        pass(4).await;
-        activity.read();
-        pass(4).await;
-        activity.read();
-        assert!(until(&activity, 14), "from the first byte, not from the last");
-        pass(6).await;
-        assert_eq!(activity.patience(HEAD, IDLE), Patience::Stalled);
+        assert_eq!(patience(&activity, 0), until(&activity, 10));
+        assert_eq!(patience(&activity, 10), Patience::Stalled);
+        activity.read(|| at(&activity, 4));
+        activity.read(|| at(&activity, 8));
+        assert_eq!(patience(&activity, 8), until(&activity, 14), "from the first byte, not from the last");
+        assert_eq!(patience(&activity, 14), Patience::Stalled);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn requests_are_left_alone_and_then_idle_time_begins() {
+    #[test]
+    fn requests_are_left_alone_and_then_idle_time_begins() {
         let activity = Activity::new();
-        activity.read();
-        let (first, second) = (activity.request(Version::HTTP_11), activity.request(Version::HTTP_11));
-        pass(1000).await;
-        assert_eq!(activity.patience(HEAD, IDLE), Patience::Busy);
-        drop(first);
-        assert_eq!(activity.patience(HEAD, IDLE), Patience::Busy);
-        drop(second);
-        assert!(until(&activity, 1075));
-        pass(75).await;
-        assert_eq!(activity.patience(HEAD, IDLE), Patience::Idle);
-        activity.read();
-        assert!(until(&activity, 1085), "a head has begun");
+        activity.read(|| at(&activity, 0));
+        let underway = activity.request(Version::HTTP_11);
+        assert_eq!(patience(&activity, 1000), Patience::Busy);
+        request(&activity, Version::HTTP_11, 1000);
+        assert_eq!(patience(&activity, 1000), Patience::Busy, "one of two has ended");
+        drop(underway);
+        request(&activity, Version::HTTP_11, 1000);
+        assert_eq!(patience(&activity, 1000), until(&activity, 1075));
+        assert_eq!(patience(&activity, 1075), Patience::Idle);
+        activity.read(|| at(&activity, 1075));
+        assert_eq!(patience(&activity, 1075), until(&activity, 1085), "a head has begun");
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn pings_do_not_begin_a_head() {
+    #[test]
+    fn pings_do_not_begin_a_head() {
         let activity = Activity::new();
-        drop(activity.request(Version::HTTP_2));
-        pass(1).await;
-        activity.read();
-        assert!(until(&activity, 75));
+        request(&activity, Version::HTTP_2, 0);
+        activity.read(|| at(&activity, 1));
+        assert_eq!(patience(&activity, 1), until(&activity, 75));
+        assert!(!activity.left_unread());
+    }
+
+    #[test]
+    fn what_was_refused_before_it_was_read_is_known_until_the_next_request() {
+        let activity = Activity::new();
+        assert!(!activity.left_unread());
+        activity.read(|| at(&activity, 0));
+        assert!(activity.left_unread(), "a head that is not complete");
+        request(&activity, Version::HTTP_11, 1);
+        assert!(!activity.left_unread());
+        activity.leave_unread();
+        assert!(activity.left_unread());
+        request(&activity, Version::HTTP_11, 2);
+        assert!(!activity.left_unread());
     }
 }

@@ -1,36 +1,19 @@
 //! Which headers are stored with an event.
 
 use bytes::{Bytes, BytesMut};
-use http::{
-    HeaderMap, HeaderName,
-    header::{self, CONNECTION},
-};
+use http::{HeaderMap, HeaderName, header::CONNECTION};
 
 use crate::rules::{
-    headers::is_credential,
+    headers::{is_credential, is_framing},
     limits::{STORED_HEADER_BYTES, STORED_HEADERS},
     signature::Verifier,
 };
-
-/// Headers of one hop (RFC 9110 section 7.6.1) and of the message's framing: they say nothing about the event.
-fn is_of_the_connection(name: &HeaderName) -> bool {
-    static NAMES: [HeaderName; 7] = [
-        header::CONNECTION,
-        header::CONTENT_LENGTH,
-        header::EXPECT,
-        header::TE,
-        header::TRAILER,
-        header::TRANSFER_ENCODING,
-        header::UPGRADE,
-    ];
-    NAMES.contains(name) || matches!(name.as_str(), "keep-alive" | "proxy-connection" | "http2-settings")
-}
 
 /// The headers of a request that are stored: none that lets its reader speak for the sender, none of the connection.
 /// At most [`STORED_HEADERS`] and [`STORED_HEADER_BYTES`]; what does not fit is left out.
 pub(super) fn stored(headers: &HeaderMap, verifier: &Verifier) -> Vec<(Box<str>, Bytes)> {
     let wanted = |name: &HeaderName| {
-        !is_of_the_connection(name)
+        !is_framing(name)
             && !is_credential(name)
             && !verifier.credential_headers().any(|credential| credential == name)
             && !is_named_by_connection(headers, name)

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::rules::{
     identity::MalformedPayload,
-    limits::{ANSWERED_VIOLATIONS, RETRY_AFTER_SUSPENDED, RETRY_AFTER_UNAVAILABLE},
+    limits::{RETRY_AFTER_SUSPENDED, RETRY_AFTER_UNAVAILABLE, VIOLATIONS},
     schema::Violation,
     signature::Refusal,
 };
@@ -167,7 +167,7 @@ impl Rejected {
     fn violations(&self) -> Vec<Place<'_>> {
         match self {
             Self::Invalid { violation: Violation::Schema(places), .. } => {
-                places.iter().take(ANSWERED_VIOLATIONS).map(|(path, message)| Place { path, message }).collect()
+                places.iter().take(VIOLATIONS).map(|(path, message)| Place { path, message }).collect()
             }
             _ => Vec::new(),
         }

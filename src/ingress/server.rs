@@ -178,11 +178,12 @@ impl Server {
                     look.set(sleep(limits::CLOSE_TIMEOUT));
                 }
                 () = &mut look => {
-                    let again = match activity.patience(self.head_timeout, self.idle_timeout) {
+                    let now = Instant::now();
+                    let again = match activity.patience(now, self.head_timeout, self.idle_timeout) {
                         Patience::Busy => self.head_timeout.min(limits::CLOSE_TIMEOUT),
                         // In the meantime the head of another request may begin.
                         Patience::Until(until) if !ending => {
-                            until.saturating_duration_since(Instant::now()).min(self.head_timeout)
+                            until.saturating_duration_since(now).min(self.head_timeout)
                         }
                         Patience::Idle if !ending => {
                             connection.as_mut().graceful_shutdown();

@@ -46,7 +46,7 @@ impl AsyncRead for Stream {
         let before = buf.filled().len();
         let read = ready!(Pin::new(&mut self.socket).poll_read(cx, buf));
         if buf.filled().len() > before {
-            self.activity.read();
+            self.activity.read(Instant::now);
         }
         Poll::Ready(read)
     }

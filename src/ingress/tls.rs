@@ -191,3 +191,37 @@ fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     }
     Ok(contents)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broken_replacement_leaves_the_last_good_certificate() {
+        let directory = tempfile::tempdir().unwrap();
+        let (cert, key) = (directory.path().join("tls.crt"), directory.path().join("tls.key"));
+        let write = || {
+            let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+            std::fs::write(&cert, made.cert.pem()).unwrap();
+            std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+            made.cert.der().clone()
+        };
+        let files = TlsFiles::new(&cert, &key);
+        let served = || files.current.certified.load_full().unwrap().cert[0].clone();
+        let first = write();
+        files.load().unwrap();
+        assert!(!files.look().unwrap(), "nothing has changed");
+        assert_eq!(served(), first);
+
+        std::fs::write(&key, "half a ke").unwrap();
+        assert!(matches!(files.look(), Err(TlsError::Key { .. })));
+        assert!(!files.look().unwrap(), "it is said once");
+        std::fs::remove_file(&cert).unwrap();
+        assert!(matches!(files.look(), Err(TlsError::Read { .. })));
+        assert_eq!(served(), first);
+
+        let second = write();
+        assert!(files.look().unwrap());
+        assert_eq!(served(), second);
+    }
+}

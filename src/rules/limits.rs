@@ -286,9 +286,6 @@ pub const RETRY_AFTER_SUSPENDED: Duration = Duration::from_secs(60);
 /// `Retry-After` while an endpoint or the journal is not ready.
 pub const RETRY_AFTER_UNAVAILABLE: Duration = Duration::from_secs(5);
 
-/// Most violations of a schema in an answer.
-pub const ANSWERED_VIOLATIONS: usize = 10;
-
 /// Least time between two log lines about the journal refusing events.
 pub const JOURNAL_LOG_INTERVAL: Duration = Duration::from_secs(1);
 
