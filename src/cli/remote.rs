@@ -29,9 +29,7 @@ pub(super) struct Args {
 /// Output for whom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Output {
-    /// For people
     Table,
-    /// For programs
     Json,
 }
 

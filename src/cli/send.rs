@@ -35,9 +35,9 @@ const DEFAULT_TYPE: &str = "grapnel.test";
 The status and the answer are printed, one line for each event. The exit code is 0 when every answer is 2xx.
 
 Examples:
-  grapnel send http://127.0.0.1:8080/default/github --provider github --secret-file secret.txt --type push --data push.json
-  grapnel send http://127.0.0.1:8080/default/orders --provider hmac-sha256-hex --hmac-header X-Signature --secret-env KEY
-  grapnel send http://127.0.0.1:8080/default/stripe --provider stripe --secret whsec_… --timestamp -1h")]
+  grapnel send URL --provider github --secret-file secret.txt --type push --data push.json
+  grapnel send URL --provider hmac-sha256-hex --hmac-header X-Signature --secret-env KEY
+  grapnel send URL --provider stripe --secret-file secret.txt --timestamp -1h")]
 pub struct Args {
     /// Where to send it
     #[arg(value_parser = target)]
@@ -50,9 +50,6 @@ pub struct Args {
 
     #[command(flatten)]
     secret: secret::Args,
-
-    #[command(flatten)]
-    options: scheme::Options,
 
     /// File with the body, - for standard input. It goes byte for byte, unless --type, --id or --count have to be
     /// written into it. Without it a small JSON object is sent
@@ -82,6 +79,10 @@ pub struct Args {
     /// Sign with another time than now: seconds since 1970, 2026-01-31T12:00:00Z, -10m (ago) or +10m (ahead)
     #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = time::parse)]
     timestamp: Option<time::Moment>,
+
+    // Last: the heading of these flags holds for all that follow.
+    #[command(flatten)]
+    options: scheme::Options,
 }
 
 /// An event ready to go.

@@ -30,8 +30,8 @@ use crate::rules::{duration, limits::SINK_BODY_BYTES};
 /// What to do with deliveries.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Every delivery gives one line: when, the answer's status, webhook-id, type, attempt, whether its signature is right, and
-its size. Without a secret nothing is verified. A wrong signature is answered with 401.
+Every delivery gives one line: when, the status of the answer, webhook-id, type, attempt, whether its signature is \
+right, and its size. Without a secret nothing is verified. A wrong signature is answered with 401.
 
 Examples:
   grapnel sink --listen 127.0.0.1:9000
@@ -46,9 +46,6 @@ pub struct Args {
     secret: secret::Args,
 
     #[command(flatten)]
-    verify: verify::Args,
-
-    #[command(flatten)]
     failing: failing::Args,
 
     /// Wait so long before answering
@@ -58,6 +55,10 @@ pub struct Args {
     /// Print bodies too
     #[arg(short, long)]
     verbose: bool,
+
+    // Last, as are its own details in it.
+    #[command(flatten)]
+    verify: verify::Args,
 }
 
 struct Sink {

@@ -22,11 +22,12 @@ pub(super) struct Args {
     #[arg(long, value_name = "N")]
     fail_first: Option<u64>,
 
-    /// Status to fail with: 503 unless given. Without --fail and --fail-first every request is answered with it
+    /// Status to fail with: 503 unless given. Without --fail and --fail-first every
+    /// request is answered with it
     #[arg(long, value_name = "STATUS", value_parser = clap::value_parser!(u16).range(200..=599))]
     status: Option<u16>,
 
-    /// Ask, when failing, to try again after so many seconds
+    /// Ask, when failing, to try again after so many seconds. Alone it fails every request
     #[arg(long, value_name = "SECONDS")]
     retry_after: Option<u32>,
 }

@@ -28,6 +28,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "SCHEME", env = "GRAPNEL_SINK_SCHEME", default_value = "standard-webhooks", value_parser = scheme::parse)]
     scheme: Named,
 
+    // Last: the heading of these flags holds for all that follow.
     #[command(flatten)]
     options: scheme::Options,
 }
