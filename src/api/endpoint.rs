@@ -108,7 +108,7 @@ pub struct Verification {
     /// Keys of Secrets in the endpoint's namespace. Several are for rotation: a request that any of them verifies is
     /// accepted. A changed Secret is used at once.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16))]
+    #[schemars(length(max = 8))]
     pub secret_refs: Vec<KeyReference>,
 
     /// A preset of a known sender.
@@ -317,7 +317,7 @@ fn any_object(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true })
 }
 
-/// What to do with an event whose type no schema names.
+/// What to do with an event whose type no schema names: Accept or Reject (422 unknown_event_type). Defaults to Accept.
 #[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UnmatchedTypes {
     /// Let it in.
@@ -358,7 +358,8 @@ pub struct RateLimit {
     pub scope: Option<RateLimitScope>,
 }
 
-/// What shares a rate.
+/// What shares the rate: Endpoint (all senders together) or Source (each client address; an IPv6 /64 counts as one).
+/// Defaults to Endpoint.
 #[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RateLimitScope {
     /// All senders together.
@@ -371,7 +372,7 @@ pub enum RateLimitScope {
 #[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Default)]
 #[serde(rename_all = "camelCase")]
 pub struct Limits {
-    /// Largest body; a larger one is answered with 413. Defaults to 1Mi, at most 16Mi.
+    /// Largest body; a larger one is answered with 413. Defaults to 1Mi, at most 32Mi.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body_bytes: Option<ByteSize>,
     /// Time for the whole request, body included; a slower one is answered with 408. Defaults to 10s, at most 60s.

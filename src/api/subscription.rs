@@ -151,7 +151,8 @@ pub struct HeaderFromSecret {
     pub secret_key_ref: KeyReference,
 }
 
-/// Form of the delivered body.
+/// Form of the delivered body: Original (the bytes as received, with their Content-Type) or Envelope (a JSON object of id,
+/// type, timestamp and data). Defaults to Original.
 #[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// The bytes as received.
@@ -176,7 +177,7 @@ pub struct Signing {
     pub header: Option<String>,
     /// Keys of Secrets in the subscription's namespace. Several are for rotation: StandardWebhooks and Ed25519 sign with
     /// all of them, HmacSha256Hex, whose header holds one signature, with the first.
-    #[schemars(length(min = 1, max = 16))]
+    #[schemars(length(min = 1, max = 8))]
     pub secret_refs: Vec<KeyReference>,
 }
 
@@ -219,7 +220,8 @@ pub struct Retry {
     pub stop_on: Option<Vec<u16>>,
 }
 
-/// How delays are spread.
+/// How delays are spread: Full (between nothing and the delay), Equal (between half and the whole) or None. Defaults to
+/// Equal.
 #[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Jitter {
     /// Anywhere between nothing and the delay.
@@ -255,7 +257,7 @@ pub struct DeadLetter {
     pub retention: Option<GoDuration>,
 }
 
-/// Where a new subscription begins.
+/// Where a new subscription begins: Now (events from here on) or Earliest (everything still kept). Defaults to Now.
 #[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StartFrom {
     /// With the next event.
