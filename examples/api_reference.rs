@@ -10,7 +10,7 @@ fn main() -> anyhow::Result<()> {
     println!("Durations are written as Go does (`250ms`, `10s`, `1h30m`), sizes as Kubernetes does (`512Ki`, `1Mi`).");
     for crd in [WebhookEndpoint::crd(), WebhookSubscription::crd()] {
         let names = &crd.spec.names;
-        let schema = serde_json::to_value(&crd.spec.versions.first().and_then(|version| version.schema.clone()))?;
+        let schema = serde_json::to_value(crd.spec.versions.first().and_then(|version| version.schema.clone()))?;
         let schema = &schema["openAPIV3Schema"];
         println!("\n## {}\n", names.kind);
         println!("{}\n", text(schema));

@@ -18,6 +18,10 @@
 //! Modules import only downwards in this order: [`cli`], [`runtime`], [`files`], [`admin`], [`ingress`], [`dispatch`],
 //! [`journal`], [`catalog`], [`api`], [`rules`] and [`telemetry`].
 
+#![warn(missing_docs)]
+// Input from outside must never end the process: a refusal has a name and an answer.
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
 pub mod admin;
 pub mod api;
 pub mod catalog;

@@ -2,6 +2,8 @@
 
 // KubeSchema emits a private copy of each type, and with it its `pub`.
 #![allow(unreachable_pub)]
+// Every printcolumn has a name and a type of its own.
+#![allow(clippy::duplicated_attributes)]
 
 mod condition;
 mod endpoint;

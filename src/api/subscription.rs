@@ -175,8 +175,8 @@ pub struct Signing {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
     pub header: Option<String>,
-    /// Keys of Secrets in the subscription's namespace. Several are for rotation: StandardWebhooks and Ed25519 sign with
-    /// all of them, HmacSha256Hex, whose header holds one signature, with the first.
+    /// Keys of Secrets in the subscription's namespace. Several are for rotation: deliveries are signed with
+    /// all of them, separated by spaces (StandardWebhooks, Ed25519) or commas (HmacSha256Hex).
     #[schemars(length(min = 1, max = 8))]
     pub secret_refs: Vec<KeyReference>,
 }

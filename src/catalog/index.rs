@@ -87,6 +87,9 @@ enum Referent {
 type EndpointEntry = Entry<WebhookEndpoint, Endpoint, EndpointFacts>;
 type SubscriptionEntry = Entry<WebhookSubscription, Subscription, SubscriptionFacts>;
 
+/// Namespace and path.
+type Place = (Arc<str>, String);
+
 /// The objects as they are now.
 pub struct Index {
     options: Options,
@@ -97,7 +100,7 @@ pub struct Index {
     /// Who has to be compiled again when something changes.
     dependents: HashMap<Referent, HashSet<(Kind, ObjectKey)>>,
     /// Who wants which path: oldest first.
-    claims: HashMap<(Arc<str>, String), BTreeSet<(Age, ObjectKey)>>,
+    claims: HashMap<Place, BTreeSet<(Age, ObjectKey)>>,
     dirty: BTreeSet<(Kind, ObjectKey)>,
     changed: bool,
     synced: bool,
