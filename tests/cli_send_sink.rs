@@ -271,6 +271,17 @@ fn usage_errors_end_with_two_and_say_why() {
 }
 
 #[test]
+fn an_image_without_certificates_is_enough() {
+    let sink = Sink::start(&[]);
+    let directory = tempfile::tempdir().unwrap();
+    let none = file(&directory, "none.pem", "");
+    let mut command = grapnel();
+    command.args(["send", &sink.url, "--provider", "none"]).env("SSL_CERT_FILE", none).env_remove("SSL_CERT_DIR");
+    let output = command.output().unwrap();
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+}
+
+#[test]
 fn nobody_there_is_a_failure() {
     // A port that was free a moment ago, on an address that nothing else here uses.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();

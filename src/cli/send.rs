@@ -21,10 +21,7 @@ use super::{
     scheme::{self, Named, Place},
     secret,
 };
-use crate::rules::{
-    limits::{CLI_SEND_ANSWER_BYTES, CLI_TIMEOUT},
-    secret::Secret,
-};
+use crate::rules::{limits::CLI_SEND_ANSWER_BYTES, secret::Secret};
 
 /// Type of an event that is given none.
 const DEFAULT_TYPE: &str = "grapnel.test";
@@ -102,7 +99,7 @@ impl Args {
         let secret = self.secret.read()?;
         let signing = self.provider.signing(&self.options, secret.clone())?;
         let data = self.data.as_ref().map(Data::read).transpose()?;
-        let client = client(&self.url)?;
+        let client = super::http::client(!is_local(&self.url))?;
         let mut refused = 0_u32;
         for _ in 0..self.count {
             let mut event = self.event(data.as_deref())?;
@@ -248,16 +245,12 @@ fn header_pair(text: &str) -> Result<(HeaderName, HeaderValue), String> {
     Ok((name, value))
 }
 
-/// Sends as a provider would: without following redirects.
-fn client(url: &Url) -> anyhow::Result<reqwest::Client> {
-    let builder = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).timeout(CLI_TIMEOUT);
-    // What is on this machine is not behind a proxy.
-    let local = match url.host() {
+/// What is on this machine is not behind a proxy.
+fn is_local(url: &Url) -> bool {
+    match url.host() {
         Some(url::Host::Domain(name)) => name == "localhost",
         Some(url::Host::Ipv4(address)) => address.is_loopback(),
         Some(url::Host::Ipv6(address)) => address.is_loopback(),
         None => false,
-    };
-    let builder = if local { builder.no_proxy() } else { builder };
-    builder.build().context("cannot start an HTTP client")
+    }
 }
