@@ -25,6 +25,8 @@ use crate::rules::{limits::CLI_SEND_ANSWER_BYTES, secret::Secret};
 
 /// Type of an event that is given none.
 const DEFAULT_TYPE: &str = "grapnel.test";
+/// Shortest secret that is looked for in answers.
+const SECRET_TO_HIDE_BYTES: usize = 6;
 
 /// What to send, and where.
 #[derive(Debug, clap::Args)]
@@ -163,9 +165,10 @@ impl Args {
             response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let (bytes, whole) = remote::read(response, CLI_SEND_ANSWER_BYTES).await?;
         let mut answer = String::from_utf8_lossy(&bytes).into_owned();
-        if let Some(secret) = secret.and_then(|secret| std::str::from_utf8(secret.expose()).ok()) {
-            // A receiver that echoes a token must not get it printed.
-            answer = answer.replace(secret.trim_end(), "***");
+        // A receiver that echoes a token must not get it printed. What is shorter is no secret, but occurs everywhere.
+        let text = secret.and_then(|secret| std::str::from_utf8(secret.expose()).ok()).map(str::trim_end);
+        if let Some(text) = text.filter(|text| text.len() >= SECRET_TO_HIDE_BYTES) {
+            answer = answer.replace(text, "***");
         }
         if !whole {
             answer.push('…');
