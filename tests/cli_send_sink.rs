@@ -155,9 +155,11 @@ fn every_scheme_meets_its_own() {
         ("ed25519", &[], seed, public),
     ] {
         let mut sink = Sink::start(&[&["--scheme", scheme, "--secret", receive], options].concat());
-        let output = sink.send(&[&["--provider", scheme, "--secret", send], options].concat());
+        let event = ["--provider", scheme, "--secret", send, "--id", "id-1", "--type", "a.b"];
+        let output = sink.send(&[&event, options].concat());
         assert_eq!(code(&output), 0, "{scheme} {options:?}: {}{}", stdout(&output), stderr(&output));
         let line = sink.line();
+        assert!(line.contains(" 200 id=id-1 type=a.b "), "{scheme} {options:?}: {line}");
         assert!(line.contains("verified=yes"), "{scheme} {options:?}: {line}");
     }
     let sink = Sink::start(&["--scheme", "ed25519", "--secret", public]);
@@ -219,6 +221,39 @@ fn the_sink_fails_on_purpose() {
 }
 
 #[test]
+fn attempts_are_told_apart_by_event() {
+    let mut sink = Sink::start(&["--scheme", "github", "--fail", "1"]);
+    for (id, expected) in [("a", 1), ("b", 1), ("a", 0), ("b", 0)] {
+        let output = sink.send(&["--provider", "github", "--secret", "s", "--id", id]);
+        assert_eq!(code(&output), expected, "{id}: {}", sink.line());
+    }
+}
+
+#[test]
+fn an_echoed_token_is_not_printed() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let echo = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut request = BufReader::new(stream.try_clone().unwrap());
+        let (mut line, mut echoed) = (String::new(), String::new());
+        while request.read_line(&mut line).unwrap() > 2 {
+            if line.starts_with("authorization:") {
+                echoed = line.trim_end().to_owned();
+            }
+            line.clear();
+        }
+        let length = echoed.len();
+        write!(stream, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{echoed}").unwrap();
+        echoed
+    });
+    let output = grapnel().args(["send", &url, "--provider", "token", "--secret", "tell-nobody"]).output().unwrap();
+    assert_eq!(echo.join().unwrap(), "authorization: Bearer tell-nobody");
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    assert!(stdout(&output).contains("authorization: Bearer ***"), "{}", stdout(&output));
+}
+
+#[test]
 fn the_sink_ends_when_asked() {
     for signal in ["-INT", "-TERM"] {
         let mut sink = Sink::start(&[]);
@@ -268,6 +303,17 @@ fn usage_errors_end_with_two_and_say_why() {
         assert!(stderr(&output).contains(word), "{args:?}: {}", stderr(&output));
         assert!(!stderr(&output).contains("whsec_!!!"), "{}", stderr(&output));
     }
+}
+
+#[test]
+fn an_image_without_certificates_is_enough() {
+    let sink = Sink::start(&[]);
+    let directory = tempfile::tempdir().unwrap();
+    let none = file(&directory, "none.pem", "");
+    let mut command = grapnel();
+    command.args(["send", &sink.url, "--provider", "none"]).env("SSL_CERT_FILE", none).env_remove("SSL_CERT_DIR");
+    let output = command.output().unwrap();
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
 }
 
 #[test]

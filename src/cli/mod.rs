@@ -5,6 +5,7 @@ mod crd;
 mod data_plane;
 mod deliveries;
 mod events;
+mod http;
 mod print;
 mod remote;
 mod scheme;

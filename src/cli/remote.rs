@@ -8,11 +8,8 @@ use serde::{Deserialize, de::DeserializeOwned};
 use url::Url;
 use zeroize::Zeroizing;
 
-use super::Usage;
-use crate::{
-    api::ObjectKey,
-    rules::limits::{CLI_ADMIN_ANSWER_BYTES, CLI_TIMEOUT},
-};
+use super::{Usage, http};
+use crate::{api::ObjectKey, rules::limits::CLI_ADMIN_ANSWER_BYTES};
 
 /// Where the operator is and how to be let in.
 #[derive(Debug, Clone, clap::Args)]
@@ -86,12 +83,7 @@ impl Remote {
                 .map(|token| Zeroizing::new(token.trim().to_owned()))
                 .with_context(|| format!("cannot read the token file {}", path.display()))
         });
-        let client = reqwest::Client::builder()
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .timeout(CLI_TIMEOUT)
-            .build()
-            .context("cannot start an HTTP client")?;
+        let client = http::client(false)?;
         Ok(Self { client, url: args.admin_url.clone(), token: token.transpose()? })
     }
 
@@ -168,8 +160,8 @@ mod tests {
 
     #[test]
     fn names_are_escaped_into_the_path() {
-        let remote = |url: &str| Remote { client: reqwest::Client::new(), url: url.parse().unwrap(), token: None };
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        let remote =
+            |url: &str| Remote { client: http::client(false).unwrap(), url: url.parse().unwrap(), token: None };
         let url = remote("http://h:1").address(&["a", "b/c?d"], &[("type", "x&y"), ("after", "")]).unwrap();
         assert_eq!(url.as_str(), "http://h:1/api/v1/a/b%2Fc%3Fd?type=x%26y");
         let url = remote("http://h/behind/").address(&["objects"], &[("after", "")]).unwrap();

@@ -21,13 +21,12 @@ use super::{
     scheme::{self, Named, Place},
     secret,
 };
-use crate::rules::{
-    limits::{CLI_SEND_ANSWER_BYTES, CLI_TIMEOUT},
-    secret::Secret,
-};
+use crate::rules::{limits::CLI_SEND_ANSWER_BYTES, secret::Secret};
 
 /// Type of an event that is given none.
 const DEFAULT_TYPE: &str = "grapnel.test";
+/// Shortest secret that is looked for in answers.
+const SECRET_TO_HIDE_BYTES: usize = 6;
 
 /// What to send, and where.
 #[derive(Debug, clap::Args)]
@@ -102,7 +101,7 @@ impl Args {
         let secret = self.secret.read()?;
         let signing = self.provider.signing(&self.options, secret.clone())?;
         let data = self.data.as_ref().map(Data::read).transpose()?;
-        let client = client(&self.url)?;
+        let client = super::http::client(!is_local(&self.url))?;
         let mut refused = 0_u32;
         for _ in 0..self.count {
             let mut event = self.event(data.as_deref())?;
@@ -166,9 +165,10 @@ impl Args {
             response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let (bytes, whole) = remote::read(response, CLI_SEND_ANSWER_BYTES).await?;
         let mut answer = String::from_utf8_lossy(&bytes).into_owned();
-        if let Some(secret) = secret.and_then(|secret| std::str::from_utf8(secret.expose()).ok()) {
-            // A receiver that echoes a token must not get it printed.
-            answer = answer.replace(secret.trim_end(), "***");
+        // A receiver that echoes a token must not get it printed. What is shorter is no secret, but occurs everywhere.
+        let text = secret.and_then(|secret| std::str::from_utf8(secret.expose()).ok()).map(str::trim_end);
+        if let Some(text) = text.filter(|text| text.len() >= SECRET_TO_HIDE_BYTES) {
+            answer = answer.replace(text, "***");
         }
         if !whole {
             answer.push('…');
@@ -248,16 +248,12 @@ fn header_pair(text: &str) -> Result<(HeaderName, HeaderValue), String> {
     Ok((name, value))
 }
 
-/// Sends as a provider would: without following redirects.
-fn client(url: &Url) -> anyhow::Result<reqwest::Client> {
-    let builder = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).timeout(CLI_TIMEOUT);
-    // What is on this machine is not behind a proxy.
-    let local = match url.host() {
+/// What is on this machine is not behind a proxy.
+fn is_local(url: &Url) -> bool {
+    match url.host() {
         Some(url::Host::Domain(name)) => name == "localhost",
         Some(url::Host::Ipv4(address)) => address.is_loopback(),
         Some(url::Host::Ipv6(address)) => address.is_loopback(),
         None => false,
-    };
-    let builder = if local { builder.no_proxy() } else { builder };
-    builder.build().context("cannot start an HTTP client")
+    }
 }

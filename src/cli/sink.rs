@@ -23,6 +23,7 @@ use tokio::{
 use self::{failing::Failing, verify::Check};
 use super::{
     print::{self, clean},
+    scheme::Place,
     secret,
 };
 use crate::rules::{duration, limits::SINK_BODY_BYTES};
@@ -30,7 +31,7 @@ use crate::rules::{duration, limits::SINK_BODY_BYTES};
 /// What to do with deliveries.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Every delivery gives one line: when, the status of the answer, webhook-id, type, attempt, whether its signature is \
+Every delivery gives one line: when, the status of the answer, id, type, attempt, whether its signature is \
 right, and its size. Without a secret nothing is verified. A wrong signature is answered with 401.
 
 Examples:
@@ -63,6 +64,7 @@ pub struct Args {
 
 struct Sink {
     check: Check,
+    places: (Place, Place),
     failing: Failing,
     delay: Duration,
     verbose: bool,
@@ -76,6 +78,7 @@ impl Args {
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         let sink = Sink {
             check: self.verify.check(self.secret.read()?)?,
+            places: self.verify.places(),
             failing: Failing::new(&self.failing),
             delay: self.delay,
             verbose: self.verbose,
@@ -102,7 +105,7 @@ async fn receive(State(sink): State<Arc<Sink>>, method: Method, headers: HeaderM
         return (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "POST")], "a webhook is a POST\n").into_response();
     }
     let now = Timestamp::now();
-    let id = text(&headers, "webhook-id").or_else(|| text(&headers, "ce-id"));
+    let (kind, id) = identity(&sink.places, &headers, &body);
     let wrong = sink.check.verify(&headers, &body, now);
     let failure = sink.failing.status(id.as_deref().unwrap_or_default());
     let status = match (failure, &wrong) {
@@ -114,7 +117,7 @@ async fn receive(State(sink): State<Arc<Sink>>, method: Method, headers: HeaderM
         "{now:.3} {} id={} type={} attempt={} verified={} bytes={}",
         status.as_u16(),
         print::or_dash(id),
-        print::or_dash(kind(&headers, &body)),
+        print::or_dash(kind),
         print::or_dash(text(&headers, "grapnel-attempt")),
         match &wrong {
             None => "unchecked".into(),
@@ -153,10 +156,21 @@ fn text(headers: &HeaderMap, name: &str) -> Option<String> {
     headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
 }
 
-/// The event's type, where the usual places tell it.
-fn kind(headers: &HeaderMap, body: &[u8]) -> Option<String> {
-    text(headers, "ce-type").or_else(|| {
-        let body: Value = serde_json::from_slice(body).ok()?;
-        body.get("type")?.as_str().map(str::to_owned)
-    })
+/// The event's type and id: where Standard Webhooks and CloudEvents have them, as deliveries do, else where senders of
+/// the scheme do.
+fn identity(places: &(Place, Place), headers: &HeaderMap, body: &[u8]) -> (Option<String>, Option<String>) {
+    let body: Option<Value> = serde_json::from_slice(body).ok();
+    let inside = |pointer: &str| match body.as_ref()?.pointer(pointer)? {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    };
+    let placed = |place: &Place| match place {
+        Place::Header { name, .. } => text(headers, name.as_str()),
+        Place::Body(pointer) => inside(pointer),
+        Place::Nowhere => None,
+    };
+    let kind = text(headers, "ce-type").or_else(|| placed(&places.0)).or_else(|| inside("/type"));
+    let id = text(headers, "webhook-id").or_else(|| text(headers, "ce-id")).or_else(|| placed(&places.1));
+    (kind, id)
 }

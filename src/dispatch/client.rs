@@ -90,15 +90,9 @@ impl Client {
     /// # Errors
     /// When TLS or the HTTP client cannot be set up.
     pub fn with_roots(options: ClientOptions, roots: RootCertStore) -> Result<Self, ClientError> {
-        // Named here because a process-wide default may not be installed, or be another provider.
-        let mut tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let egress = Arc::new(options.egress);
         let http = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
+            .tls_backend_preconfigured(tls(roots)?)
             .user_agent(HeaderValue::from_str(&options.user_agent)?)
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)
@@ -158,8 +152,19 @@ async fn read_start(answer: &mut reqwest::Response) -> Result<Bytes, SendError> 
     Ok(start.freeze())
 }
 
+/// TLS with HTTP/2 where it is offered, trusting the given certificates.
+pub(crate) fn tls(roots: RootCertStore) -> Result<ClientConfig, rustls::Error> {
+    // Named here because a process-wide default may not be installed, or be another provider.
+    let mut tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(tls)
+}
+
 /// The platform's certificates; those of Mozilla where an image has none.
-fn platform_roots() -> RootCertStore {
+pub(crate) fn platform_roots() -> RootCertStore {
     let mut roots = RootCertStore::empty();
     let found = rustls_native_certs::load_native_certs();
     let (_, refused) = roots.add_parsable_certificates(found.certs);

@@ -391,6 +391,9 @@ pub const SHUTDOWN_STAGE: Duration = Duration::from_secs(15);
 
 /// Longest time that the journal may take to close.
 pub const SHUTDOWN_JOURNAL: Duration = Duration::from_secs(30);
+
+// Admin server.
+
 /// Connections to the admin server at once; further ones wait to be accepted.
 pub const ADMIN_CONNECTIONS: usize = 256;
 
@@ -421,6 +424,8 @@ pub const ADMIN_READ_BATCH: usize = 16;
 /// Requests to the admin API that read the journal at once; further ones wait. With [`ADMIN_READ_BATCH`] this bounds the
 /// memory that lists take.
 pub const ADMIN_JOURNAL_READS: usize = 4;
+
+// Command line.
 
 /// Largest answer of the admin API that the command line reads, in bytes: an event of the largest body, in base64, and
 /// a page of summaries both fit.

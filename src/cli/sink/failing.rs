@@ -14,7 +14,7 @@ use crate::rules::limits::SINK_COUNTED_EVENTS;
 #[derive(Debug, clap::Args)]
 #[group(skip)]
 pub(super) struct Args {
-    /// Fail the first N attempts of every event, told apart by webhook-id
+    /// Fail the first N attempts of every event, told apart by id
     #[arg(long, value_name = "N", conflicts_with = "fail_first")]
     fail: Option<u64>,
 

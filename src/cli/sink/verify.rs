@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use crate::{
     cli::{
         Usage,
-        scheme::{self, Named},
+        scheme::{self, Named, Place},
     },
     rules::{secret::Secret, signature::Verifier},
 };
@@ -44,6 +44,11 @@ pub(super) enum Check {
 }
 
 impl Args {
+    /// Where senders of the scheme put the type and the id.
+    pub(super) fn places(&self) -> (Place, Place) {
+        self.scheme.places()
+    }
+
     pub(super) fn check(&self, secret: Option<Secret>) -> anyhow::Result<Check> {
         let Some(secret) = secret else { return Ok(Check::None) };
         if let Named::Ed25519 = self.scheme {

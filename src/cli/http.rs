@@ -1,0 +1,21 @@
+//! The HTTP client of commands.
+
+use anyhow::Context;
+use reqwest::redirect::Policy;
+
+use crate::{
+    dispatch::client::{platform_roots, tls},
+    rules::limits::CLI_TIMEOUT,
+};
+
+/// A client that trusts whom deliveries trust, does not follow redirects and does nothing twice. Through a proxy only
+/// if `proxy` allows it and the environment names one.
+pub(super) fn client(proxy: bool) -> anyhow::Result<reqwest::Client> {
+    let builder = reqwest::Client::builder()
+        .tls_backend_preconfigured(tls(platform_roots()).context("cannot set up TLS")?)
+        .redirect(Policy::none())
+        .retry(reqwest::retry::never())
+        .timeout(CLI_TIMEOUT);
+    let builder = if proxy { builder } else { builder.no_proxy() };
+    builder.build().context("cannot start an HTTP client")
+}
