@@ -523,26 +523,41 @@ async fn the_command_line_shows_events_and_deliveries() {
 #[tokio::test]
 async fn the_command_line_follows_events() {
     let server = start(Access::LoopbackOnly).await;
-    server.append(vec![arrival("e1", "t", now(), None, b"{}"), arrival("e2", "u", now(), None, b"{}")]).await;
-    let args = [
-        "events",
-        "tail",
-        "orders",
-        "--type",
-        "t",
-        "--since",
-        "2026-01-31T00:00:00Z",
-        "--interval",
-        "20ms",
-        "-o",
-        "json",
-    ];
-    let mut tail = grapnel(server.address, &args).stdout(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(tail.stdout.take().unwrap()).lines();
+    server.append((1..=9).map(|n| arrival(&format!("old{n}"), "t", now(), None, b"{}")).collect()).await;
+    server.append(vec![arrival("other", "u", now(), None, b"{}")]).await;
+    let follow = |args: &[&str]| {
+        let args = [&["events", "tail", "orders", "--interval", "20ms", "-o", "json"], args].concat();
+        let mut tail = grapnel(server.address, &args).stdout(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(tail.stdout.take().unwrap()).lines();
+        (tail, lines)
+    };
     let id = |line: String| serde_json::from_str::<Value>(&line).unwrap()["id"].as_str().unwrap().to_owned();
-    assert_eq!(id(lines.next_line().await.unwrap().unwrap()), "e1");
-    server.append(vec![arrival("e3", "t", now(), None, b"{}")]).await;
-    assert_eq!(id(lines.next_line().await.unwrap().unwrap()), "e3");
-    tail.kill().await.unwrap();
+
+    let (mut all, mut lines) = follow(&["--type", "t", "--since", "2026-01-31T00:00:00Z"]);
+    for n in 1..=9 {
+        assert_eq!(id(lines.next_line().await.unwrap().unwrap()), format!("old{n}"));
+    }
+    server.append(vec![arrival("unwanted", "u", now(), None, b"{}"), arrival("new", "t", now(), None, b"{}")]).await;
+    assert_eq!(id(lines.next_line().await.unwrap().unwrap()), "new");
+    all.kill().await.unwrap();
+
+    // It begins somewhere in a growing log: with what it sees first nothing may be missing.
+    let (mut fresh, mut lines) = follow(&[]);
+    let mut next = 0;
+    let mut line = Box::pin(lines.next_line());
+    let first = loop {
+        server.append(vec![arrival(&format!("{next}"), "t", now(), None, b"{}")]).await;
+        next += 1;
+        tokio::select! {
+            biased;
+            line = &mut line => break id(line.unwrap().unwrap()).parse::<u32>().expect("nothing old is shown"),
+            () = tokio::time::sleep(Duration::from_millis(5)) => {}
+        }
+    };
+    drop(line);
+    for expected in first + 1..next {
+        assert_eq!(id(lines.next_line().await.unwrap().unwrap()), expected.to_string());
+    }
+    fresh.kill().await.unwrap();
     server.end().await;
 }

@@ -5,7 +5,6 @@ use std::{process::ExitCode, time::Duration};
 use anyhow::Context;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use clap::Subcommand;
-use jiff::{Timestamp, fmt::rfc2822};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -216,21 +215,40 @@ async fn tail(which: &Which, since: Option<String>, interval: Duration) -> anyho
     let remote = Remote::new(&which.place.remote)?;
     let endpoint = object(&which.place.namespace, &which.place.endpoint);
     let path = events_of(&endpoint);
-    // Asked once before following, so that a wrong name or token ends the command.
-    let first = remote.get(&path, &[("limit", "1"), ("since", since.as_deref().unwrap_or("0s"))]).await?;
-    let since = match since {
-        Some(since) => moment(&since, first.date.as_deref()),
-        None => moment("0s", first.date.as_deref()),
-    };
     let limit = ADMIN_LIST_MAX.to_string();
-    let (mut after, mut complained) = (0_u64, false);
+    // Asked before following, so that a wrong name or token ends the command.
+    let newest = newest(&remote, &path).await?;
+    if let Some(since) = since {
+        let mut after = 0;
+        loop {
+            let from = after.to_string();
+            let query = [("type", &*which.kind), ("since", &since), ("after", &from), ("limit", &limit)];
+            if !print_page(&remote.get(&path, &query).await?, which, &mut after)? {
+                break;
+            }
+        }
+        return follow(&remote, &path, which, after.max(newest), interval).await;
+    }
+    follow(&remote, &path, which, newest, interval).await
+}
+
+/// Prints what comes after a sequence, for ever. Types are told apart here: if the operator did it, it would look again
+/// and again at what is not wanted.
+async fn follow(
+    remote: &Remote,
+    path: &[&str],
+    which: &Which,
+    mut after: u64,
+    interval: Duration,
+) -> anyhow::Result<ExitCode> {
+    let limit = ADMIN_LIST_MAX.to_string();
+    let mut complained = false;
     loop {
         let from = after.to_string();
-        let query = [("type", &*which.kind), ("since", &since), ("after", &from), ("limit", &limit)];
-        match remote.get(&path, &query).await {
+        match remote.get(path, &[("after", &from), ("limit", &limit)]).await {
             Ok(answer) => {
                 complained = false;
-                if follow(&answer, which.place.output, &mut after)? {
+                if print_page(&answer, which, &mut after)? {
                     continue;
                 }
             }
@@ -246,14 +264,17 @@ async fn tail(which: &Which, since: Option<String>, interval: Duration) -> anyho
     }
 }
 
-/// Prints a page and moves `after` on; true when there is more at once.
-fn follow(answer: &remote::Answer, output: Output, after: &mut u64) -> anyhow::Result<bool> {
+/// Prints the events of a page that are wanted and moves `after` on; true when there is another page.
+fn print_page(answer: &remote::Answer, which: &Which, after: &mut u64) -> anyhow::Result<bool> {
     let page: Page<Value> = answer.read()?;
     for item in page.items {
         let text = item.to_string();
         let event: Event = serde_json::from_value(item).context("the operator's answer is not what was expected")?;
         *after = event.sequence;
-        match output {
+        if !which.kind.is_empty() && which.kind != event.r#type {
+            continue;
+        }
+        match which.place.output {
             Output::Json => print::line(&text)?,
             Output::Table => print::line(&clean(&event.row().join("  ")))?,
         }
@@ -261,29 +282,34 @@ fn follow(answer: &remote::Answer, output: Output, after: &mut u64) -> anyhow::R
     Ok(page.r#continue.is_some())
 }
 
-/// `since` as one fixed moment by the operator's clock, so that following does not slide along with the time.
-fn moment(since: &str, date: Option<&str>) -> String {
-    let now =
-        date.and_then(|date| rfc2822::DateTimeParser::new().parse_timestamp(date).ok()).unwrap_or_else(Timestamp::now);
-    match duration::parse(since) {
-        Ok(ago) => now.checked_sub(ago).unwrap_or(Timestamp::MIN).to_string(),
-        Err(_) => since.to_owned(),
+/// The sequence of the newest event, 0 when there is none: found in a few steps of single reads, as reading through all
+/// events could take long.
+async fn newest(remote: &Remote, path: &[&str]) -> anyhow::Result<u64> {
+    let Some(mut low) = first_after(remote, path, 0).await? else { return Ok(0) };
+    let mut step = 1_u64;
+    let mut high = loop {
+        let probe = low.saturating_add(step);
+        match first_after(remote, path, probe).await? {
+            Some(found) => low = found,
+            None => break probe,
+        }
+        step = step.saturating_mul(2);
+    };
+    while low < high {
+        let middle = low + (high - low) / 2;
+        match first_after(remote, path, middle).await? {
+            Some(found) => (low, high) = (found, high.max(found)),
+            None => high = middle,
+        }
     }
+    Ok(low)
+}
+
+async fn first_after(remote: &Remote, path: &[&str], after: u64) -> anyhow::Result<Option<u64>> {
+    let page: Page<Event> = remote.get(path, &[("after", &after.to_string()), ("limit", "1")]).await?.read()?;
+    Ok(page.items.first().map(|event| event.sequence))
 }
 
 fn events_of(endpoint: &ObjectKey) -> [&str; 5] {
     ["namespaces", &endpoint.namespace, "endpoints", &endpoint.name, "events"]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn following_begins_at_a_fixed_moment() {
-        let date = Some("Sat, 31 Jan 2026 12:00:00 GMT");
-        assert_eq!(moment("0s", date), "2026-01-31T12:00:00Z");
-        assert_eq!(moment("1h", date), "2026-01-31T11:00:00Z");
-        assert_eq!(moment("2026-01-01T00:00:00Z", date), "2026-01-01T00:00:00Z");
-    }
 }

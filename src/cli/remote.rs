@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
-use reqwest::{StatusCode, header};
+use reqwest::StatusCode;
 use serde::{Deserialize, de::DeserializeOwned};
 use url::Url;
 use zeroize::Zeroizing;
@@ -56,8 +56,6 @@ struct Refusal {
 
 /// An answer of 200.
 pub(super) struct Answer {
-    /// The operator's clock, as an HTTP date.
-    pub(super) date: Option<String>,
     /// JSON.
     pub(super) body: String,
 }
@@ -107,13 +105,12 @@ impl Remote {
             format!("cannot reach the operator at {}; is it running, and is --admin-url right?", self.url)
         })?;
         let status = response.status();
-        let date = response.headers().get(header::DATE).and_then(|date| date.to_str().ok()).map(str::to_owned);
         let (bytes, whole) = read(response, CLI_ADMIN_ANSWER_BYTES).await?;
         if !whole {
             bail!("the operator's answer is larger than {CLI_ADMIN_ANSWER_BYTES} bytes; ask for less with --limit");
         }
         let body = String::from_utf8(bytes).context("the operator's answer is not text")?;
-        if status == StatusCode::OK { Ok(Answer { date, body }) } else { Err(refused(status, &body)) }
+        if status == StatusCode::OK { Ok(Answer { body }) } else { Err(refused(status, &body)) }
     }
 
     fn address(&self, segments: &[&str], query: &[(&str, &str)]) -> anyhow::Result<Url> {

@@ -141,10 +141,10 @@ fn answer(sink: &Sink, status: StatusCode, wrong: Option<Result<(), String>>) ->
         _ => json!({ "error": "failing on purpose", "code": "on_purpose" }),
     };
     let mut response = (status, axum::Json(body)).into_response();
-    if !status.is_success() {
-        if let Some(seconds) = sink.failing.retry_after() {
-            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
-        }
+    if !status.is_success()
+        && let Some(seconds) = sink.failing.retry_after()
+    {
+        response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
     }
     response
 }

@@ -90,10 +90,10 @@ impl Attempts {
             *count += 1;
             return *count;
         }
-        if self.order.len() >= SINK_COUNTED_EVENTS {
-            if let Some(oldest) = self.order.pop_front() {
-                self.counts.remove(&oldest);
-            }
+        if self.order.len() >= SINK_COUNTED_EVENTS
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.counts.remove(&oldest);
         }
         self.order.push_back(id.to_owned());
         self.counts.insert(id.to_owned(), 1);

@@ -439,6 +439,10 @@ proptest! {
         let refusal = verifier.verify(&headers, torn.into(), now).unwrap_err();
         prop_assert_eq!(refusal.code(), "invalid_signature");
 
+        // A timestamp beside the signature, but not signed, may be changed within the tolerance.
+        if scheme.timestamp == Some(TimestampSource::InSignature) && !scheme.content.uses_timestamp() {
+            return Ok(());
+        }
         // In the signature itself the bit counts unless the text still decodes to the same bytes, as hexadecimal in
         // the other case does.
         let value = headers[&scheme.header].as_bytes().to_vec();
