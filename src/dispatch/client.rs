@@ -125,6 +125,10 @@ impl Client {
     async fn exchange(&self, request: Outgoing) -> Result<Response, SendError> {
         let mut posted = reqwest::Request::new(Method::POST, request.url);
         *posted.headers_mut() = request.headers;
+        if request.body.is_empty() {
+            // Not added by itself to a request without content; some servers insist on it (RFC 9110, 8.6).
+            posted.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(0));
+        }
         *posted.body_mut() = Some(request.body.into());
         let mut answer = self.http.execute(posted).await.map_err(SendError::from_http)?;
         let status = answer.status();

@@ -278,12 +278,12 @@ mod tests {
                 retry_after,
                 body_start: Bytes::from(body),
             });
-            let outcome = classify_now(attempt, &answer);
+            let spread = RetryPolicy { jitter: Jitter::Full, ..policy() };
+            let outcome = classify(&spread, attempt, &answer, now(), entropy);
             if let Some(failure) = outcome.failure() {
                 prop_assert!(failure.message.len() <= limits::FAILURE_MESSAGE_BYTES);
                 prop_assert!(!failure.message.chars().any(char::is_control));
             }
-            let _ = entropy;
             prop_assert!(delay(&outcome).is_none_or(|delay| delay <= Duration::from_secs(60)));
             prop_assert_eq!(outcome.failure().is_none(), (200..300).contains(&status));
         }

@@ -10,7 +10,7 @@ use std::{
 use futures_util::{FutureExt, TryFutureExt, future::Shared};
 use parking_lot::Mutex;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, task::JoinSet};
 
 use crate::rules::egress::{EgressPolicy, Forbidden};
 
@@ -31,8 +31,14 @@ type Lookup = Shared<futures_util::future::BoxFuture<'static, Answer>>;
 #[derive(Clone)]
 pub(super) struct GuardedResolver {
     egress: Arc<EgressPolicy>,
-    /// Lookups under way. Each goes when it ends, so there are at most as many as threads that block in lookups.
-    lookups: Arc<Mutex<HashMap<Box<str>, Lookup>>>,
+    lookups: Arc<Mutex<Lookups>>,
+}
+
+/// Lookups under way. Each goes when it ends, so there are at most as many as threads that block in lookups.
+#[derive(Default)]
+struct Lookups {
+    by_name: HashMap<Box<str>, Lookup>,
+    tasks: JoinSet<()>,
 }
 
 impl GuardedResolver {
@@ -42,18 +48,21 @@ impl GuardedResolver {
 
     fn lookup(&self, name: &str) -> Lookup {
         let mut lookups = self.lookups.lock();
-        if let Some(lookup) = lookups.get(name) {
+        if let Some(lookup) = lookups.by_name.get(name) {
             return lookup.clone();
         }
+        while lookups.tasks.try_join_next().is_some() {}
         let (answer, answered) = oneshot::channel::<Answer>();
         let lookup: Lookup =
             answered.unwrap_or_else(|_| Err(Arc::new(io::Error::other("the lookup was given up")))).boxed().shared();
-        lookups.insert(name.into(), lookup.clone());
-        let (lookups, name) = (Arc::clone(&self.lookups), Box::<str>::from(name));
+        lookups.by_name.insert(name.into(), lookup.clone());
+        let (owner, name) = (Arc::downgrade(&self.lookups), Box::<str>::from(name));
         // Its own task, so that it ends and leaves the table also when every delivery that waits for it is given up.
-        tokio::spawn(async move {
+        lookups.tasks.spawn(async move {
             let found = tokio::net::lookup_host((&*name, 0)).await;
-            lookups.lock().remove(&name);
+            if let Some(lookups) = owner.upgrade() {
+                lookups.lock().by_name.remove(&name);
+            }
             // Nobody may be waiting any more.
             let _ = answer.send(found.map(|found| found.map(|address| address.ip()).collect()).map_err(Arc::new));
         });
@@ -112,6 +121,6 @@ mod tests {
         assert!(first.ptr_eq(&second));
         let found = first.await.unwrap();
         assert!(found.iter().all(IpAddr::is_loopback) && !found.is_empty());
-        assert!(resolver.lookups.lock().is_empty());
+        assert!(resolver.lookups.lock().by_name.is_empty());
     }
 }

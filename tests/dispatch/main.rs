@@ -6,3 +6,4 @@ mod lifecycle;
 mod requests;
 mod stage;
 mod throttle;
+mod tls;
