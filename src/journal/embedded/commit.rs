@@ -122,13 +122,18 @@ impl Committer {
         let mut round = Round::default();
         while !round.last {
             engine.inbox.take(&mut round);
-            self.heal();
-            self.tasks(&mut round);
-            self.appends(&mut round);
-            round.tasks.clear();
-            round.appends.clear();
+            self.round(&mut round);
         }
         engine.shut();
+    }
+
+    /// Does and answers all that was taken, and empties the round.
+    pub(super) fn round(&mut self, round: &mut Round) {
+        self.heal();
+        self.tasks(round);
+        self.appends(round);
+        round.tasks.clear();
+        round.appends.clear();
     }
 
     fn tasks(&mut self, round: &mut Round) {
@@ -265,13 +270,14 @@ impl Committer {
         let outcome = self.engine.read(write);
         if let Err(error @ (JournalError::Io(..) | JournalError::Full(_))) = &outcome {
             tracing::error!(%error, "the journal refuses writes until its files can be opened again");
-            self.broken = Some(Broken {
-                reason: error.to_string(),
-                full: matches!(error, JournalError::Full(_)),
-                tried: Instant::now(),
-            });
+            self.fail_since(Instant::now(), error);
         }
         outcome
+    }
+
+    /// From now on writes are refused.
+    pub(super) fn fail_since(&mut self, tried: Instant, error: &JournalError) {
+        self.broken = Some(Broken { reason: error.to_string(), full: matches!(error, JournalError::Full(_)), tried });
     }
 
     /// Opens the files again after a failed write.
