@@ -183,6 +183,12 @@ impl Committer {
         if round.appends.is_empty() {
             return;
         }
+        if let Some(broken) = &self.broken {
+            for (append, _) in round.appends.drain(..) {
+                let _ = append.answer.send(Err(broken.error()));
+            }
+            return;
+        }
         let mut staged = std::mem::take(&mut self.staged);
         for (append, _) in round.appends.iter_mut() {
             // The answer moves; the permit stays until the round is over.
@@ -277,7 +283,11 @@ impl Committer {
 
     /// From now on writes are refused.
     pub(super) fn fail_since(&mut self, tried: Instant, error: &JournalError) {
-        self.broken = Some(Broken { reason: error.to_string(), full: matches!(error, JournalError::Full(_)), tried });
+        let reason = match error {
+            JournalError::Io(why, _) | JournalError::Full(why) => why.clone(),
+            other => other.to_string(),
+        };
+        self.broken = Some(Broken { reason, full: matches!(error, JournalError::Full(_)), tried });
     }
 
     /// Opens the files again after a failed write.
@@ -294,8 +304,7 @@ impl Committer {
             }
             Err(error) => {
                 tracing::error!(%error, "the journal cannot be opened again");
-                broken.full = matches!(error, JournalError::Full(_));
-                broken.reason = error.to_string();
+                self.fail_since(Instant::now(), &error);
             }
         }
     }
@@ -317,6 +326,7 @@ pub(super) fn again(error: &JournalError) -> JournalError {
         JournalError::Full(why) => JournalError::Full(why.clone()),
         JournalError::Corrupt(why) => JournalError::Corrupt(why.clone()),
         JournalError::Closed => JournalError::Closed,
+        JournalError::Io(why, _) => JournalError::Io(why.clone(), None),
         other => JournalError::Io(other.to_string(), None),
     }
 }
