@@ -3,6 +3,9 @@
 //! `cargo bench --bench journal -- [EVENTS] [TASKS] [BODY_BYTES] [CONSUMERS]`: that many tasks append
 //! one event after another, each waiting for its durable answer, while consumers claim and settle.
 
+// A measurement that cannot go on ends.
+#![allow(clippy::expect_used, clippy::indexing_slicing)]
+
 use std::{
     sync::{
         Arc,

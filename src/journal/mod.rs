@@ -190,7 +190,7 @@ pub struct DeliveryRecord {
     pub event: Arc<StoredEvent>,
     /// Where it stands.
     pub state: DeliveryState,
-    /// Attempts made so far.
+    /// Attempts made so far; 0 once settled, because nothing is kept of what went well.
     pub attempts: u32,
     /// Due time of the next attempt, while retrying.
     pub due: Option<Timestamp>,
@@ -245,7 +245,9 @@ pub struct Swept {
 /// How full the journal is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Bytes on disk.
+    /// Bytes of the events kept, with what belongs to them. An engine's own overhead comes on top:
+    /// the embedded one's write-ahead log (at most some 200 MiB) and what its compaction has not
+    /// reclaimed yet.
     pub bytes: u64,
     /// The bound, 0 when there is none.
     pub max_bytes: u64,
@@ -339,11 +341,13 @@ pub trait Journal: Send + Sync + 'static {
     fn claim<'a>(&'a self, consumer: &'a ObjectKey, limit: usize, now: Timestamp) -> BoxFuture<'a, Result<Claimed>>;
 
     /// Waits until a claim may find something that it did not find before: resolves after an
-    /// append to the consumer's endpoint, a release, or a detach. Due retries do not wake it, see
+    /// append to the consumer's endpoint, a release, or a detach, and at once while new events wait
+    /// to be claimed or the consumer is not attached. Due retries do not wake it, see
     /// [`Claimed::next_due`]. An append between a claim and this call is never missed.
     fn ready<'a>(&'a self, consumer: &'a ObjectKey) -> BoxFuture<'a, ()>;
 
-    /// Ends attempts. Sequences that are not in flight are ignored (already settled).
+    /// Ends attempts. Sequences that are not in flight are ignored (already settled). After an error
+    /// the attempts are still in flight and have to be settled again, except those released.
     fn settle<'a>(
         &'a self,
         consumer: &'a ObjectKey,

@@ -37,20 +37,25 @@
 //! - `S`: an index row that outlives its event, because the window in which its id is a duplicate is
 //!   longer than the retention of the event.
 
+mod codec;
+pub mod key;
+#[cfg(test)]
+mod tests;
+
 use std::net::IpAddr;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use jiff::Timestamp;
 
+use self::codec::{
+    ROW, close_row, get_array, get_bytes, get_len, get_text, get_time, get_u8, get_u64, open_row, put_bytes, put_len,
+    put_time,
+};
 use super::{Arrival, Failure, Sequence, StoredEvent};
 
 /// Newest version of the directory that this build reads and writes.
 pub const FORMAT_VERSION: u32 = 1;
 
-/// Ids up to this many bytes are index keys as they are; of longer ones the hash is.
-const PLAIN_ID_BYTES: usize = 64;
-
-const ROW: u8 = 1;
 const HAS_CONTENT_TYPE: u8 = 1;
 const HAS_V4: u8 = 2;
 const HAS_V6: u8 = 4;
@@ -144,126 +149,6 @@ pub struct ExceptionRow {
     pub due: Timestamp,
     /// The last failure.
     pub failure: Failure,
-}
-
-/// Keys of the rows.
-pub mod key {
-    use super::{PLAIN_ID_BYTES, RecordError, Result, Sequence, get_time_key, put_time_key};
-    use bytes::{Buf, BufMut, Bytes, BytesMut};
-    use jiff::Timestamp;
-    use sha2::{Digest as _, Sha256};
-
-    /// Prefix of every endpoint row.
-    pub const ENDPOINTS: u8 = b'E';
-    /// Prefix of every consumer row.
-    pub const CONSUMERS: u8 = b'C';
-    /// Prefix of every exception.
-    pub const EXCEPTIONS: u8 = b'X';
-    /// Prefix of the due-time order.
-    pub const DUE: u8 = b'D';
-    /// Prefix of the time-of-death order.
-    pub const DEATHS: u8 = b'K';
-    /// Prefix of the index rows that outlive their events.
-    pub const STUBS: u8 = b'S';
-    /// The row of the next consumer number.
-    pub const NUMBERS: [u8; 1] = *b"N";
-
-    /// Key in `events`.
-    pub fn event(endpoint: u32, sequence: Sequence) -> [u8; 12] {
-        let mut key = [0; 12];
-        let mut rest = key.as_mut_slice();
-        rest.put_u32(endpoint);
-        rest.put_u64(sequence);
-        key
-    }
-
-    /// The sequence in a key of `events`.
-    pub fn event_sequence(mut key: &[u8]) -> Result<Sequence> {
-        key.try_get_u32().map_err(|_| RecordError::Short("event key"))?;
-        key.try_get_u64().map_err(|_| RecordError::Short("event key"))
-    }
-
-    /// Key in `index`.
-    pub fn index(endpoint: u32, id: &str) -> Bytes {
-        let mut key = BytesMut::with_capacity(5 + id.len().min(PLAIN_ID_BYTES));
-        key.put_u32(endpoint);
-        if id.len() <= PLAIN_ID_BYTES {
-            key.put_u8(0);
-            key.put_slice(id.as_bytes());
-        } else {
-            key.put_u8(1);
-            key.put_slice(&Sha256::digest(id.as_bytes()));
-        }
-        key.freeze()
-    }
-
-    /// Key of an endpoint or consumer row.
-    pub fn numbered(prefix: u8, number: u32) -> [u8; 5] {
-        let mut key = [0; 5];
-        let mut rest = key.as_mut_slice();
-        rest.put_u8(prefix);
-        rest.put_u32(number);
-        key
-    }
-
-    /// The number in a key that starts with a prefix and a number.
-    pub fn number(mut key: &[u8]) -> Result<u32> {
-        key.try_get_u8().map_err(|_| RecordError::Short("state key"))?;
-        key.try_get_u32().map_err(|_| RecordError::Short("state key"))
-    }
-
-    /// Key of an exception.
-    pub fn exception(consumer: u32, sequence: Sequence) -> [u8; 13] {
-        let mut key = [0; 13];
-        let mut rest = key.as_mut_slice();
-        rest.put_u8(EXCEPTIONS);
-        rest.put_u32(consumer);
-        rest.put_u64(sequence);
-        key
-    }
-
-    /// The sequence in the key of an exception.
-    pub fn exception_sequence(mut key: &[u8]) -> Result<Sequence> {
-        number(key)?;
-        key.advance(5);
-        key.try_get_u64().map_err(|_| RecordError::Short("exception key"))
-    }
-
-    /// Key in the due-time or time-of-death order.
-    pub fn timed(prefix: u8, consumer: u32, time: Timestamp, sequence: Sequence) -> [u8; 25] {
-        let mut key = [0; 25];
-        let mut rest = key.as_mut_slice();
-        rest.put_u8(prefix);
-        rest.put_u32(consumer);
-        put_time_key(&mut rest, time);
-        rest.put_u64(sequence);
-        key
-    }
-
-    /// Time and sequence in such a key.
-    pub fn timed_parts(mut key: &[u8]) -> Result<(Timestamp, Sequence)> {
-        number(key)?;
-        key.advance(5);
-        let time = get_time_key(&mut key, "timed key")?;
-        Ok((time, key.try_get_u64().map_err(|_| RecordError::Short("timed key"))?))
-    }
-
-    /// Key of a stub.
-    pub fn stub(keep_until: Timestamp, index_key: &[u8]) -> Bytes {
-        let mut key = BytesMut::with_capacity(13 + index_key.len());
-        key.put_u8(STUBS);
-        put_time_key(&mut key, keep_until);
-        key.put_slice(index_key);
-        key.freeze()
-    }
-
-    /// Time and index key in the key of a stub.
-    pub fn stub_parts(key: &Bytes) -> Result<(Timestamp, Bytes)> {
-        let mut rest = key.clone();
-        rest.try_get_u8().map_err(|_| RecordError::Short("stub key"))?;
-        let time = get_time_key(&mut rest, "stub key")?;
-        Ok((time, rest))
-    }
 }
 
 /// Encodes an event row: one allocation, one copy of the body.
@@ -511,91 +396,3 @@ pub fn decode_u64(row: Bytes) -> Result<u64> {
 
 /// The value of a row `K`, whose key says everything.
 pub const EMPTY_ROW: [u8; 1] = [ROW];
-
-fn open_row(mut row: Bytes, what: &'static str) -> Result<Bytes> {
-    match get_u8(&mut row, what)? {
-        ROW => Ok(row),
-        other => Err(RecordError::Layout(what, other)),
-    }
-}
-
-fn close_row(row: &Bytes, what: &'static str) -> Result<()> {
-    if row.is_empty() { Ok(()) } else { Err(RecordError::Field(what, "length")) }
-}
-
-fn put_len(row: &mut impl BufMut, len: usize) {
-    let mut rest = len as u64;
-    while rest >= 0x80 {
-        row.put_u8((rest as u8) | 0x80);
-        rest >>= 7;
-    }
-    row.put_u8(rest as u8);
-}
-
-fn get_len(row: &mut Bytes, what: &'static str) -> Result<usize> {
-    let mut len = 0u64;
-    // Five groups of seven bits: no row comes near 32 GiB.
-    for shift in [0, 7, 14, 21, 28] {
-        let byte = get_u8(row, what)?;
-        len |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return usize::try_from(len).map_err(|_| RecordError::Field(what, "length"));
-        }
-    }
-    Err(RecordError::Field(what, "length"))
-}
-
-fn put_bytes(row: &mut impl BufMut, bytes: &[u8]) {
-    put_len(row, bytes.len());
-    row.put_slice(bytes);
-}
-
-fn get_bytes(row: &mut Bytes, what: &'static str) -> Result<Bytes> {
-    let len = get_len(row, what)?;
-    if len > row.len() {
-        return Err(RecordError::Short(what));
-    }
-    Ok(row.split_to(len))
-}
-
-fn get_text(row: &mut Bytes, what: &'static str) -> Result<Box<str>> {
-    let bytes = get_bytes(row, what)?;
-    std::str::from_utf8(&bytes).map(Box::from).map_err(|_| RecordError::Field(what, "text"))
-}
-
-fn get_u8(row: &mut Bytes, what: &'static str) -> Result<u8> {
-    row.try_get_u8().map_err(|_| RecordError::Short(what))
-}
-
-fn get_u64(row: &mut Bytes, what: &'static str) -> Result<u64> {
-    row.try_get_u64_le().map_err(|_| RecordError::Short(what))
-}
-
-fn get_array<const N: usize>(row: &mut Bytes, what: &'static str) -> Result<[u8; N]> {
-    let mut array = [0; N];
-    row.try_copy_to_slice(&mut array).map_err(|_| RecordError::Short(what))?;
-    Ok(array)
-}
-
-fn put_time(row: &mut impl BufMut, time: Timestamp) {
-    row.put_i64_le(time.as_second());
-    row.put_i32_le(time.subsec_nanosecond());
-}
-
-fn get_time(row: &mut Bytes, what: &'static str) -> Result<Timestamp> {
-    let seconds = row.try_get_i64_le().map_err(|_| RecordError::Short(what))?;
-    let nanoseconds = row.try_get_i32_le().map_err(|_| RecordError::Short(what))?;
-    Timestamp::new(seconds, nanoseconds).map_err(|_| RecordError::Field(what, "time"))
-}
-
-// Seconds and nanoseconds have the same sign, so that the order of the pairs is the order in time.
-fn put_time_key(key: &mut impl BufMut, time: Timestamp) {
-    key.put_i64(time.as_second() ^ i64::MIN);
-    key.put_i32(time.subsec_nanosecond() ^ i32::MIN);
-}
-
-fn get_time_key(key: &mut impl Buf, what: &'static str) -> Result<Timestamp> {
-    let seconds = key.try_get_i64().map_err(|_| RecordError::Short(what))? ^ i64::MIN;
-    let nanoseconds = key.try_get_i32().map_err(|_| RecordError::Short(what))? ^ i32::MIN;
-    Timestamp::new(seconds, nanoseconds).map_err(|_| RecordError::Field(what, "time"))
-}

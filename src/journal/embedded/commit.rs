@@ -122,13 +122,18 @@ impl Committer {
         let mut round = Round::default();
         while !round.last {
             engine.inbox.take(&mut round);
-            self.heal();
-            self.tasks(&mut round);
-            self.appends(&mut round);
-            round.tasks.clear();
-            round.appends.clear();
+            self.round(&mut round);
         }
         engine.shut();
+    }
+
+    /// Does and answers all that was taken, and empties the round.
+    pub(super) fn round(&mut self, round: &mut Round) {
+        self.heal();
+        self.tasks(round);
+        self.appends(round);
+        round.tasks.clear();
+        round.appends.clear();
     }
 
     fn tasks(&mut self, round: &mut Round) {
@@ -176,6 +181,12 @@ impl Committer {
     /// Everything that waits, in one batch and one sync.
     fn appends(&mut self, round: &mut Round) {
         if round.appends.is_empty() {
+            return;
+        }
+        if let Some(broken) = &self.broken {
+            for (append, _) in round.appends.drain(..) {
+                let _ = append.answer.send(Err(broken.error()));
+            }
             return;
         }
         let mut staged = std::mem::take(&mut self.staged);
@@ -265,13 +276,18 @@ impl Committer {
         let outcome = self.engine.read(write);
         if let Err(error @ (JournalError::Io(..) | JournalError::Full(_))) = &outcome {
             tracing::error!(%error, "the journal refuses writes until its files can be opened again");
-            self.broken = Some(Broken {
-                reason: error.to_string(),
-                full: matches!(error, JournalError::Full(_)),
-                tried: Instant::now(),
-            });
+            self.fail_since(Instant::now(), error);
         }
         outcome
+    }
+
+    /// From now on writes are refused.
+    pub(super) fn fail_since(&mut self, tried: Instant, error: &JournalError) {
+        let reason = match error {
+            JournalError::Io(why, _) | JournalError::Full(why) => why.clone(),
+            other => other.to_string(),
+        };
+        self.broken = Some(Broken { reason, full: matches!(error, JournalError::Full(_)), tried });
     }
 
     /// Opens the files again after a failed write.
@@ -288,8 +304,7 @@ impl Committer {
             }
             Err(error) => {
                 tracing::error!(%error, "the journal cannot be opened again");
-                broken.full = matches!(error, JournalError::Full(_));
-                broken.reason = error.to_string();
+                self.fail_since(Instant::now(), &error);
             }
         }
     }
@@ -311,6 +326,7 @@ pub(super) fn again(error: &JournalError) -> JournalError {
         JournalError::Full(why) => JournalError::Full(why.clone()),
         JournalError::Corrupt(why) => JournalError::Corrupt(why.clone()),
         JournalError::Closed => JournalError::Closed,
+        JournalError::Io(why, _) => JournalError::Io(why.clone(), None),
         other => JournalError::Io(other.to_string(), None),
     }
 }

@@ -18,6 +18,8 @@ mod settle;
 mod store;
 mod sweep;
 mod tail;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::HashMap,
@@ -118,10 +120,13 @@ impl Drop for EmbeddedJournal {
 }
 
 impl Engine {
-    /// Reads or writes the store; `Closed` after the end.
+    /// Reads or writes the store. Blocks while the files are opened again.
     fn read<T>(&self, read: impl FnOnce(&Store) -> Result<T>) -> Result<T> {
         match &*self.store.read() {
             Some(store) => read(store),
+            None if self.directory.lock().is_some() => {
+                Err(JournalError::Io("its files could not be opened again after a failed write".into(), None))
+            }
             None => Err(JournalError::Closed),
         }
     }

@@ -8,7 +8,8 @@
 //!
 //! The same pass makes good a failed sync. After one the pages count as clean although they never
 //! reached the disk, so that a later sync succeeds without them; what is read back here is therefore
-//! written anew, into a new file that takes the old one's place.
+//! written and synced once more. That happens in place, with the very bytes that are there, so that
+//! it needs no room on a disk that may be full, and does no harm when it is broken off.
 //!
 //! Damage is told from tearing by what follows: the next batch of events is begun only after the
 //! sync of the one before. A broken batch with two whole batches of appended events behind it
@@ -21,8 +22,8 @@
 //! the file is allocated in advance.
 
 use std::{
-    fs::{self, File},
-    io::{self, BufReader, Read},
+    fs::{self, File, OpenOptions},
+    io::{self, BufReader, Read, Seek, Write},
     path::{Path, PathBuf},
 };
 
@@ -38,6 +39,8 @@ const CLEAR: u8 = 4;
 const TRAILER: [u8; 4] = *b"FJL\x03";
 /// Kind, compression, keyspace, lengths of key, value and stored value.
 const ITEM_HEAD: usize = 1 + 1 + 8 + 2 + 4 + 4;
+/// How much is read and written at once.
+const CHUNK_BYTES: usize = 1 << 18;
 /// Length of the key of an event. No row of `state` has a key this long, and rows of `index` are
 /// written together with events only.
 const EVENT_KEY: u64 = 12;
@@ -53,8 +56,8 @@ enum Batch {
     None,
 }
 
-/// Cuts the newest log file in `log` behind its last whole batch and writes it anew. Nothing happens
-/// when there is no log yet.
+/// Cuts the newest log file in `log` behind its last whole batch and syncs what is left. Nothing
+/// happens when there is no log yet.
 ///
 /// # Errors
 ///
@@ -64,10 +67,7 @@ pub(super) fn mend(log: &Path) -> Result<()> {
     let Some(newest) = newest(log).map_err(|e| from_io(log.display().to_string(), e))? else { return Ok(()) };
     let failed = |error| from_io(newest.display().to_string(), error);
     let whole = whole_bytes(&newest)?;
-    let anew = newest.with_extension("new");
-    rewrite(&newest, whole, &anew).map_err(failed)?;
-    fs::rename(&anew, &newest).map_err(failed)?;
-    File::open(log).and_then(|directory| directory.sync_all()).map_err(failed)
+    rewrite(&newest, whole).map_err(failed)
 }
 
 fn newest(log: &Path) -> io::Result<Option<PathBuf>> {
@@ -87,10 +87,19 @@ fn newest(log: &Path) -> io::Result<Option<PathBuf>> {
     Ok(newest.map(|(_, path)| path))
 }
 
-fn rewrite(from: &Path, bytes: u64, to: &Path) -> io::Result<()> {
-    let mut to = File::create(to)?;
-    io::copy(&mut File::open(from)?.take(bytes), &mut to)?;
-    to.sync_all()
+fn rewrite(path: &Path, whole: u64) -> io::Result<()> {
+    let mut file = OpenOptions::new().read(true).write(true).open(path)?;
+    file.set_len(whole)?;
+    let mut chunk = Vec::with_capacity(CHUNK_BYTES);
+    loop {
+        chunk.clear();
+        let read = Read::by_ref(&mut file).take(CHUNK_BYTES as u64).read_to_end(&mut chunk)?;
+        if read == 0 {
+            return file.sync_all();
+        }
+        file.seek_relative(-(read as i64))?;
+        file.write_all(&chunk)?;
+    }
 }
 
 /// How many bytes of the file are whole batches.
