@@ -72,9 +72,6 @@ pub enum AdminError {
         /// What is wrong.
         reason: access::TokenFileError,
     },
-    /// The listening socket is broken.
-    #[error("the admin server cannot tell its address")]
-    Listener(#[source] std::io::Error),
 }
 
 /// What handlers share.
@@ -94,8 +91,6 @@ pub async fn serve(admin: Admin, listener: TcpListener, shutdown: CancellationTo
     if let Access::TokenFile(path) = &admin.options.access {
         access::read_token(path).await.map_err(|reason| AdminError::TokenFile { path: path.clone(), reason })?;
     }
-    let address = listener.local_addr().map_err(AdminError::Listener)?;
-    tracing::info!(%address, "admin server listens");
     server::run(router(admin), listener, shutdown).await;
     Ok(())
 }

@@ -88,6 +88,7 @@ fn observe(
         status = failure.status,
         took_ms = duration_ms,
         next_attempt = next_attempt.map(tracing::field::display),
+        dead_lettered = next_attempt.is_none(),
         "delivery failed"
     );
     subscription.facts.failed(Failed {

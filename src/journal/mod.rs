@@ -379,3 +379,18 @@ pub trait Journal: Send + Sync + 'static {
     /// Flushes everything settled so far; appends after this answer [`JournalError::Closed`].
     fn close(&self) -> BoxFuture<'_, Result<()>>;
 }
+
+/// An event that went through the same checks as any other, for unit tests.
+#[cfg(test)]
+fn validated(id: &str, kind: &str, body: bytes::Bytes) -> Validated {
+    use crate::rules::{
+        identity::{Identity, Payload},
+        schema::SchemaSet,
+        signature::{Scheme, Verifier},
+    };
+
+    let verifier = Verifier::new(Scheme::None, Vec::new()).unwrap();
+    let verified = verifier.verify(&http::HeaderMap::new(), body, Timestamp::UNIX_EPOCH).unwrap();
+    let identity = Identity { id: id.into(), kind: kind.into() };
+    SchemaSet::default().validate(verified, &Payload::Opaque, identity).unwrap()
+}

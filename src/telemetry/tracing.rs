@@ -14,15 +14,18 @@ pub enum LogFormat {
     Json,
 }
 
-/// Starts logging to standard error. `RUST_LOG` chooses what is logged, `info` when it is not set.
+/// What is logged when `RUST_LOG` does not say. The storage engine tells of its files at `info`.
+const DEFAULT_FILTER: &str = "info,fjall=warn,lsm_tree=warn";
+
+/// Starts logging to standard error. `RUST_LOG` chooses what is logged; when it is not set or makes no
+/// sense, that is `info`.
 ///
 /// # Errors
 /// When a subscriber is installed already.
 pub fn start(format: LogFormat) -> Result<(), TryInitError> {
     use tracing_subscriber::util::SubscriberInitExt;
 
-    let filter =
-        EnvFilter::builder().with_default_directive(tracing::level_filters::LevelFilter::INFO.into()).from_env_lossy();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
     let lines = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     match format {
         LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).finish().try_init(),

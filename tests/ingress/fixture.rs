@@ -63,13 +63,16 @@ pub(crate) fn endpoint(name: &str) -> Endpoint {
     }
 }
 
+/// Puts something in front of the journal.
+pub(crate) type Wrap = Box<dyn FnOnce(Arc<dyn Journal>) -> Arc<dyn Journal>>;
+
 /// How a server is to be started.
 pub(crate) struct Plan {
     pub(crate) endpoints: Vec<Endpoint>,
     pub(crate) options: IngressOptions,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) tls: Option<Arc<rustls::ServerConfig>>,
-    pub(crate) wrap: Box<dyn FnOnce(Arc<dyn Journal>) -> Arc<dyn Journal>>,
+    pub(crate) wrap: Wrap,
 }
 
 impl Plan {

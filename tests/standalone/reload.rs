@@ -145,8 +145,6 @@ async fn secrets_rotate_and_go() {
         "        key: secret\n      - name: orders\n        key: next\n",
         1,
     );
-    let orders =
-        orders.replacen("    secretRefs:\n      - name: orders\n", "    secretRefs:\n      - name: orders\n", 1);
     home.write("orders.yaml", &orders);
     let secrets = home.read("secrets.yaml");
     home.write(
@@ -177,7 +175,7 @@ async fn secrets_rotate_and_go() {
     assert_eq!((condition.0.as_str(), condition.1.as_str()), ("False", "KeyNotFound"));
 
     // All go: nobody is believed.
-    home.write("secrets.yaml", &secrets.split("---").nth(2).unwrap());
+    home.write("secrets.yaml", secrets.split("---").nth(2).unwrap());
     grapnel
         .eventually("the end of every secret", async || {
             number += 1;

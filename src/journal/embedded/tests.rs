@@ -3,13 +3,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::*;
-use crate::rules::{identity::Identity, limits::JOURNAL_HEAL_INTERVAL, schema::Validated};
+use crate::{journal::validated, rules::limits::JOURNAL_HEAL_INTERVAL};
 
 fn incoming(engine: &Engine, id: &str) -> Incoming {
     let endpoint = engine.endpoint(&ObjectKey::new("shop", "in"));
     let arrival = Arrival {
         endpoint: endpoint.key.clone(),
-        validated: Validated::new(Identity { id: id.into(), kind: "t".into() }, Bytes::from_static(b"{}")),
+        validated: validated(id, "t", Bytes::from_static(b"{}")),
         received: Timestamp::UNIX_EPOCH,
         content_type: None,
         remote: None,

@@ -3,7 +3,7 @@ use std::net::IpAddr;
 use proptest::prelude::*;
 
 use super::*;
-use crate::rules::{identity::Identity, schema::Validated};
+use crate::journal::validated;
 
 fn time() -> impl Strategy<Value = Timestamp> {
     let seconds = Timestamp::MIN.as_second()..=Timestamp::MAX.as_second();
@@ -24,7 +24,7 @@ fn arrival() -> impl Strategy<Value = Arrival> {
     (text(), text(), bytes(), time(), prop::option::of(text()), remote, headers).prop_map(
         |(id, kind, body, received, content_type, remote, headers)| Arrival {
             endpoint: crate::api::ObjectKey::new("a", "b"),
-            validated: Validated::new(Identity { id, kind }, body),
+            validated: validated(&id, &kind, body),
             received,
             content_type,
             remote,
@@ -134,7 +134,7 @@ proptest! {
 fn the_layout_is_as_documented() {
     let arrival = Arrival {
         endpoint: crate::api::ObjectKey::new("a", "b"),
-        validated: Validated::new(Identity { id: "i1".into(), kind: "t".into() }, Bytes::from_static(b"body")),
+        validated: validated("i1", "t", Bytes::from_static(b"body")),
         received: Timestamp::new(258, 7).unwrap(),
         content_type: Some("c".into()),
         remote: Some([1, 2, 3, 4].into()),
