@@ -81,7 +81,7 @@ pub struct WebhookEndpointSpec {
     /// CIDRs that may send; any other address is answered with 403. X-Forwarded-For counts only from the operator's
     /// trusted proxies. Empty allows every address.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 256))]
+    #[schemars(length(max = 256), extend("x-kubernetes-list-type" = "set"))]
     pub allowed_sources: Vec<String>,
 
     /// The answer to an accepted event.
@@ -108,7 +108,7 @@ pub struct Verification {
     /// Keys of Secrets in the endpoint's namespace. Several are for rotation: a request that any of them verifies is
     /// accepted. A changed Secret is used at once.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 8))]
+    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name", "key"]))]
     pub secret_refs: Vec<KeyReference>,
 
     /// A preset of a known sender.
@@ -301,7 +301,7 @@ pub struct EventSource {
 )]
 pub struct SchemaRule {
     /// Globs of event types, such as `invoice.*`; `*` is every type.
-    #[schemars(length(min = 1, max = 64))]
+    #[schemars(length(min = 1, max = 64), extend("x-kubernetes-list-type" = "set"))]
     pub types: Vec<String>,
     /// The schema itself: draft 2020-12, or an earlier one named by `$schema`. A `$ref` to another document is never
     /// fetched.

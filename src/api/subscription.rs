@@ -51,7 +51,7 @@ pub struct WebhookSubscriptionSpec {
 
     /// Globs of event types to deliver, such as `invoice.*`. Empty delivers all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64))]
+    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "set"))]
     pub event_types: Vec<String>,
 
     /// The receiver.
@@ -65,7 +65,7 @@ pub struct WebhookSubscriptionSpec {
     /// Globs of incoming headers to pass on. Credentials and signatures are passed on never, unless named exactly;
     /// those that verified the request are not stored and so cannot be passed on at all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64))]
+    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "set"))]
     pub forward_headers: Vec<String>,
 
     /// How deliveries are signed. Not signed by default.
@@ -177,7 +177,10 @@ pub struct Signing {
     pub header: Option<String>,
     /// Keys of Secrets in the subscription's namespace. Several are for rotation: deliveries are signed with
     /// all of them, separated by spaces (StandardWebhooks, Ed25519) or commas (HmacSha256Hex).
-    #[schemars(length(min = 1, max = 8))]
+    #[schemars(
+        length(min = 1, max = 8),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name", "key"])
+    )]
     pub secret_refs: Vec<KeyReference>,
 }
 
