@@ -127,7 +127,8 @@ impl Source {
                 });
             }
         }
-        let defined = self.define(&mut reports);
+        let (mut defined, doubtful) = self.define(&mut reports);
+        self.keep(&mut defined, &doubtful);
         let mut changes = self.changes(defined);
         changes.push(Change::Synced(complete));
         Ok((changes, reports))
@@ -171,9 +172,11 @@ impl Source {
         Ok(files)
     }
 
-    /// Every object that the files define now. Of two of one name the first counts.
-    fn define(&self, reports: &mut Vec<Report>) -> BTreeMap<Name, Defined> {
+    /// Every object that the files define now, and the files in which some document cannot be read. Of two objects of
+    /// one name the first counts.
+    fn define(&self, reports: &mut Vec<Report>) -> (BTreeMap<Name, Defined>, BTreeSet<PathBuf>) {
         let mut defined: BTreeMap<Name, Defined> = BTreeMap::new();
+        let mut doubtful = BTreeSet::new();
         let mut number = 0;
         for (file, state) in &self.files {
             for document in &state.documents {
@@ -188,6 +191,7 @@ impl Source {
                     Ok(read) => read,
                     Err(problems) => {
                         reports.extend(problems.iter().map(|problem| report(problem, None)));
+                        doubtful.insert(file.clone());
                         continue;
                     }
                 };
@@ -202,7 +206,17 @@ impl Source {
                 defined.insert(name, Defined { object, document: document.clone(), place, number });
             }
         }
-        defined
+        (defined, doubtful)
+    }
+
+    /// Keeps what a file defined before and seems to define no longer, when it has a document that cannot be read: a slip
+    /// of the pen in a name must not cost a subscription its events.
+    fn keep(&self, defined: &mut BTreeMap<Name, Defined>, doubtful: &BTreeSet<PathBuf>) {
+        for (name, before) in &self.applied {
+            if doubtful.contains(&before.place.file) && !defined.contains_key(name) {
+                defined.insert(name.clone(), before.clone());
+            }
+        }
     }
 
     /// What has to be told to get from `applied` to `defined`.

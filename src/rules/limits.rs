@@ -387,7 +387,7 @@ pub const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 pub const JOURNAL_RETRY: Duration = Duration::from_secs(1);
 
 /// Longest time that one stage of the shutdown may take before it is cut short.
-pub const SHUTDOWN_STAGE: Duration = Duration::from_secs(15);
+pub const SHUTDOWN_STAGE: Duration = Duration::from_secs(20);
 
 /// Longest time that the journal may take to close.
 pub const SHUTDOWN_JOURNAL: Duration = Duration::from_secs(30);

@@ -188,6 +188,41 @@ async fn secrets_rotate_and_go() {
 }
 
 #[tokio::test]
+async fn what_a_file_defined_stays_while_one_of_its_documents_cannot_be_read() {
+    let receiver = Receiver::start().await;
+    let home = Home::quickstart(&receiver.url);
+    let orders = home.read("orders.yaml");
+    let parked = orders.replace("  format: Envelope\n", "  format: Envelope\n  suspend: true\n");
+    home.write("orders.yaml", &parked);
+    let secrets = home.read("secrets.yaml");
+    let grapnel = home.start();
+    let send = async |id: &str| {
+        let body = format!(r#"{{"id":"{id}","type":"order.created","total":1}}"#);
+        let signature = hmac_hex(ORDERS, body.as_bytes());
+        grapnel.post("/default/orders", &[("X-Webhook-Signature", &signature)], body).await.0
+    };
+    assert_eq!(send("one").await, 200);
+
+    // The subscription's name is lost, and a Secret is no base64.
+    home.write("orders.yaml", &parked.replace("  name: fulfilment\n", "  nome: fulfilment\n"));
+    home.write("secrets.yaml", &secrets.replace(&format!("stringData:\n  secret: {ORDERS}"), "data:\n  secret: '***'"));
+    grapnel
+        .eventually("the reports", async || {
+            let log = grapnel.log();
+            (log.contains("metadata.name is missing") && log.contains("data.secret: not base64")).then_some(())
+        })
+        .await;
+    assert_eq!(send("two").await, 200, "the last good Secret is still in use");
+    assert_eq!(grapnel.status("WebhookSubscription", "fulfilment").await["pending"], 2, "nothing is forgotten");
+
+    home.write("secrets.yaml", &secrets);
+    home.write("orders.yaml", &orders);
+    let mut arrived = [receiver.next().await, receiver.next().await].map(|one| one.header("webhook-id").to_owned());
+    arrived.sort();
+    assert_eq!(arrived, ["one", "two"]);
+}
+
+#[tokio::test]
 async fn suspension_parks_and_loses_nothing() {
     let receiver = Receiver::start().await;
     let home = Home::quickstart(&receiver.url);
