@@ -80,7 +80,7 @@ impl Metrics {
         );
         registry.register_with_unit(
             "grapnel_journal",
-            "Size of the journal on disk",
+            "Bytes of the events that the journal keeps",
             Unit::Bytes,
             journal_bytes.clone(),
         );
