@@ -65,8 +65,7 @@ pub async fn standalone(options: DataPlane, paths: Vec<PathBuf>) -> anyhow::Resu
         tracing::info!(kind, count, "defined");
     }
     let (candidate, candidates) = watch::channel(first);
-    let started = Started::new(options, metrics, candidates).await?;
-    let mut supervisor = started.supervisor;
+    let mut supervisor = start(options, metrics, candidates).await?;
     let stop = supervisor.stage("configuration");
     supervisor.spawn("files", async move {
         files::watch(watch, candidate, stop).await;
@@ -75,105 +74,95 @@ pub async fn standalone(options: DataPlane, paths: Vec<PathBuf>) -> anyhow::Resu
     supervisor.run_until(signal()?).await
 }
 
-/// The data plane with its tasks spawned.
-struct Started {
-    supervisor: Supervisor,
-}
+/// Spawns the tasks of the data plane, in the stages in which they may end.
+async fn start(
+    options: DataPlane,
+    metrics: Metrics,
+    mut candidates: watch::Receiver<Published>,
+) -> anyhow::Result<Supervisor> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let health = Health::new();
+    let serving = health.part("configuration");
+    let journal = open_journal(&options).await?;
+    let ingress_listener = bind(options.listen, "--listen").await?;
+    let admin_listener = bind(options.admin_listen, "--admin-listen").await?;
+    let (webhooks, administration) = (ingress_listener.local_addr()?, admin_listener.local_addr()?);
 
-impl Started {
-    async fn new(
-        options: DataPlane,
-        metrics: Metrics,
-        mut candidates: watch::Receiver<Published>,
-    ) -> anyhow::Result<Self> {
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let health = Health::new();
-        let serving = health.part("configuration");
-        let journal = open_journal(&options).await?;
-        let ingress_listener = bind(options.listen, "--listen").await?;
-        let admin_listener = bind(options.admin_listen, "--admin-listen").await?;
-        let (webhooks, adminstration) = (ingress_listener.local_addr()?, admin_listener.local_addr()?);
+    let mut consumers = Consumers::new(Arc::clone(&journal));
+    let first = candidates.borrow_and_update().clone();
+    consumers.align(&first.snapshot).await.context("the journal's consumers cannot be aligned")?;
+    let (live, snapshots) = watch::channel(Arc::clone(&first.snapshot));
+    let (views, objects) = watch::channel(first.objects);
 
-        let mut consumers = Consumers::new(Arc::clone(&journal));
-        let first = candidates.borrow_and_update().clone();
-        consumers.align(&first.snapshot).await.context("the journal's consumers cannot be aligned")?;
-        let (live, snapshots) = watch::channel(Arc::clone(&first.snapshot));
-        let (views, objects) = watch::channel(first.objects);
+    let mut supervisor = Supervisor::new(Arc::clone(&journal));
 
-        let mut supervisor = Supervisor::new(Arc::clone(&journal));
+    // Stages end in the order in which they are named.
+    let stop = supervisor.stage("requests");
+    let server = match &options.tls {
+        Some(files) => {
+            let config = files.load().context("TLS cannot be served")?;
+            let (files, stop) = (files.clone(), stop.clone());
+            supervisor.spawn("tls", async move {
+                tls::watch(files, stop).await;
+                Ok(())
+            });
+            Some(config)
+        }
+        None => None,
+    };
+    let scheme = if server.is_some() { "https" } else { "http" };
+    let ingress = Ingress {
+        snapshot: snapshots.clone(),
+        journal: Arc::clone(&journal),
+        clock: Arc::clone(&clock),
+        metrics: metrics.clone(),
+        options: IngressOptions {
+            path_prefix: options.compile.path_prefix.clone(),
+            trusted_proxies: options.trusted_proxies.clone(),
+            max_connections: options.max_connections,
+            ..IngressOptions::default()
+        },
+    };
+    supervisor.spawn("ingress", async move { Ok(ingress::serve(ingress, ingress_listener, server, stop).await?) });
 
-        // Stages end in the order in which they are named.
-        let stop = supervisor.stage("requests");
-        let server = match &options.tls {
-            Some(files) => {
-                let config = files.load().context("TLS cannot be served")?;
-                let (files, stop) = (files.clone(), stop.clone());
-                supervisor.spawn("tls", async move {
-                    tls::watch(files, stop).await;
-                    Ok(())
-                });
-                Some(config)
-            }
-            None => None,
-        };
-        let scheme = if server.is_some() { "https" } else { "http" };
-        let ingress = Ingress {
-            snapshot: snapshots.clone(),
-            journal: Arc::clone(&journal),
-            clock: Arc::clone(&clock),
-            metrics: metrics.clone(),
-            options: IngressOptions {
-                path_prefix: options.compile.path_prefix.clone(),
-                trusted_proxies: options.trusted_proxies.clone(),
-                max_connections: options.max_connections,
-                ..IngressOptions::default()
+    let stop = supervisor.stage("deliveries");
+    let client = Client::new(ClientOptions::new(options.compile.egress.clone()))?;
+    let dispatcher =
+        Dispatcher { snapshot: snapshots.clone(), journal: Arc::clone(&journal), clock: Arc::clone(&clock), client };
+    supervisor.spawn("dispatch", async move { Ok(dispatcher.run(stop).await?) });
+
+    let stop = supervisor.stage("maintenance");
+    let sweep = sweep::run(snapshots.clone(), Arc::clone(&journal), Arc::clone(&clock), stop.clone());
+    supervisor.spawn("sweep", async move {
+        sweep.await;
+        Ok(())
+    });
+    supervisor.spawn("align", async move {
+        align::run(candidates, consumers, live, views, stop).await;
+        Ok(())
+    });
+
+    let stop = supervisor.stage("administration");
+    let admin = Admin {
+        snapshot: snapshots,
+        objects,
+        journal,
+        metrics,
+        clock,
+        health,
+        options: AdminOptions {
+            access: match options.admin_token_file {
+                Some(file) => Access::TokenFile(file),
+                None => Access::LoopbackOnly,
             },
-        };
-        supervisor.spawn("ingress", async move { Ok(ingress::serve(ingress, ingress_listener, server, stop).await?) });
+        },
+    };
+    supervisor.spawn("admin", async move { Ok(admin::serve(admin, admin_listener, stop).await?) });
 
-        let stop = supervisor.stage("deliveries");
-        let client = Client::new(ClientOptions::new(options.compile.egress.clone()))?;
-        let dispatcher = Dispatcher {
-            snapshot: snapshots.clone(),
-            journal: Arc::clone(&journal),
-            clock: Arc::clone(&clock),
-            client,
-        };
-        supervisor.spawn("dispatch", async move { Ok(dispatcher.run(stop).await?) });
-
-        let stop = supervisor.stage("maintenance");
-        let sweep = sweep::run(snapshots.clone(), Arc::clone(&journal), Arc::clone(&clock), stop.clone());
-        supervisor.spawn("sweep", async move {
-            sweep.await;
-            Ok(())
-        });
-        supervisor.spawn("align", async move {
-            align::run(candidates, consumers, live, views, stop).await;
-            Ok(())
-        });
-
-        let stop = supervisor.stage("administration");
-        let admin = Admin {
-            snapshot: snapshots,
-            objects,
-            journal,
-            metrics,
-            clock,
-            health,
-            options: AdminOptions {
-                access: match options.admin_token_file {
-                    Some(file) => Access::TokenFile(file),
-                    None => Access::LoopbackOnly,
-                },
-            },
-        };
-        supervisor.spawn("admin", async move { Ok(admin::serve(admin, admin_listener, stop).await?) });
-
-        serving.ready();
-        tracing::info!(url = %format_args!("{scheme}://{webhooks}"), "serving webhooks");
-        tracing::info!(url = %format_args!("http://{adminstration}"), "serving health, metrics and the events API");
-        Ok(Self { supervisor })
-    }
+    serving.ready();
+    tracing::info!(url = %format_args!("{scheme}://{webhooks}"), "serving webhooks");
+    tracing::info!(url = %format_args!("http://{administration}"), "serving health, metrics and the events API");
+    Ok(supervisor)
 }
 
 async fn open_journal(options: &DataPlane) -> anyhow::Result<Arc<dyn Journal>> {

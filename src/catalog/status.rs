@@ -87,7 +87,7 @@ impl ObjectView {
         }
     }
 
-    /// The object's status as it is now, in the shape of the CRD. `previous` are the conditions that it shows.
+    /// The object's status as it is now, in the shape of the CRD.
     pub fn status(&self, counts: Option<DeliveryCounts>, now: Timestamp) -> Value {
         let conditions =
             self.conditions().iter().map(|condition| condition.stamped(self.generation, now, &[])).collect();

@@ -1,12 +1,15 @@
 //! Tasks that must live, and the order in which they may end.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use anyhow::{anyhow, bail};
 use tokio::{task::JoinSet, time};
 use tokio_util::sync::CancellationToken;
 
-use crate::{journal::Journal, rules::limits};
+use crate::{
+    journal::Journal,
+    rules::{duration, limits},
+};
 
 /// Runs tasks in stages. All run at once; at shutdown each stage is told to end, and awaited, before the next one.
 pub(super) struct Supervisor {
@@ -100,12 +103,8 @@ impl Supervisor {
         match time::timeout(limits::SHUTDOWN_JOURNAL, self.journal.close()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => failed = Some(anyhow::Error::new(error).context("the journal did not close")),
-            Err(_) => bail!("the journal did not close within {}", humane(limits::SHUTDOWN_JOURNAL)),
+            Err(_) => bail!("the journal did not close within {}", duration::format(limits::SHUTDOWN_JOURNAL)),
         }
         failed.map_or(Ok(()), Err)
     }
-}
-
-fn humane(time: Duration) -> String {
-    crate::rules::duration::format(time)
 }
