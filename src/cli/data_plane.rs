@@ -138,9 +138,9 @@ impl DataPlaneArgs {
     }
 
     /// The data plane that they describe.
-    pub(super) fn data_plane(self, admin_listen: SocketAddr, egress: EgressPolicy) -> DataPlane {
+    pub(super) fn data_plane(self, admin_listen: SocketAddr, compile: Options) -> DataPlane {
         DataPlane {
-            compile: self.compile(egress),
+            compile,
             listen: self.listen,
             admin_listen,
             admin_token_file: self.admin_token_file,
@@ -149,6 +149,7 @@ impl DataPlaneArgs {
             trusted_proxies: self.trusted_proxies,
             max_connections: self.max_connections,
             tls: self.tls_cert_file.zip(self.tls_key_file).map(|(cert, key)| TlsFiles::new(cert, key)),
+            await_sync: false,
         }
     }
 }
