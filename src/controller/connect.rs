@@ -55,7 +55,8 @@ impl Connection {
             (None, None) => Config::infer().await?,
         };
         let namespace = config.default_namespace.clone();
-        let prompt = Client::try_from(Config { default_retry: false, ..config.clone() })?;
-        Ok(Clients { patient: Client::try_from(config)?, prompt, namespace })
+        let mut once = config.clone();
+        once.default_retry = false;
+        Ok(Clients { patient: Client::try_from(config)?, prompt: Client::try_from(once)?, namespace })
     }
 }

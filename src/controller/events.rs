@@ -22,7 +22,6 @@ use crate::{
 pub const CONTROLLER: &str = "grapnel.dev/grapnel";
 
 /// An Event with the object that it is about.
-#[derive(Debug)]
 pub struct Announcement {
     event: Event,
     about: ObjectReference,

@@ -113,11 +113,11 @@ impl Candidate {
 
     /// Resolves when this replica's time is over.
     async fn lost(&self) {
-        match *self.until.borrow() {
-            Some(until) => time::sleep_until(until),
-            None => return std::future::pending().await,
+        let until = *self.until.borrow();
+        match until {
+            Some(until) => time::sleep_until(until).await,
+            None => std::future::pending().await,
         }
-        .await;
     }
 
     /// Tells loss; gain is told by [`Self::renewed`].
@@ -252,7 +252,8 @@ impl Candidate {
             // Not null: validation asks for a positive number where there is one at all.
             spec.lease_duration_seconds = Some(1);
         }
-        let released = self.api.replace(&self.options.name, &PostParams::default(), &lease);
+        let params = PostParams::default();
+        let released = self.api.replace(&self.options.name, &params, &lease);
         match time::timeout(limits::LEASE_RELEASE, released).await {
             Ok(Ok(_)) => tracing::info!(lease = %self.options.name, "leadership given back"),
             Ok(Err(error)) => tracing::debug!(%error, "the Lease was not given back and has to run out"),

@@ -65,6 +65,8 @@ struct Memo {
     made_of: Option<Material>,
     /// The status as it was last written or seen to be right, and when.
     status: Option<(Arc<Value>, Instant)>,
+    /// Since when something that is referred to has been absent.
+    absent_since: Option<Instant>,
     /// When counters are looked at again.
     counters_due: Option<Instant>,
 }
@@ -270,6 +272,12 @@ impl Material {
             conditions: view.conditions.iter().map(plain).collect(),
             messages: messages(&view.conditions),
         }
+    }
+
+    /// Whether something that the object refers to does not exist.
+    fn lacks_something(&self) -> bool {
+        let absent = [Reason::SecretNotFound, Reason::KeyNotFound, Reason::EndpointNotFound];
+        self.conditions.iter().any(|(_, status, reason)| *status == ConditionStatus::False && absent.contains(reason))
     }
 }
 

@@ -472,6 +472,9 @@ pub const NOTICES_AT_ONCE: usize = 1024;
 /// How often statuses are looked over for conditions that only the data plane knows.
 pub const STATUS_PASS: Duration = Duration::from_secs(1);
 
+/// How long something that an object refers to may be absent before its status says so.
+pub const STATUS_SETTLE: Duration = Duration::from_secs(1);
+
 /// Default of `--status-interval`: counters of one object are written at most this often.
 pub const STATUS_INTERVAL: Duration = Duration::from_secs(10);
 
