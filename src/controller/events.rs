@@ -10,7 +10,6 @@ use serde_json::Value;
 use tokio::{sync::mpsc, time};
 use tokio_util::sync::CancellationToken;
 
-use super::sightings::conditions;
 use crate::{
     api::{ConditionType, ObjectKey, Reason, WebhookEndpoint, WebhookSubscription},
     catalog::Kind,
@@ -116,6 +115,12 @@ pub(super) fn changes(
     }
     let about = reference(kind, key, uid);
     events.into_iter().map(move |event| Announcement { event, about: about.clone() })
+}
+
+/// The conditions of a status, those that can be read.
+fn conditions(status: Option<&Value>) -> Vec<Condition> {
+    let listed = status.and_then(|status| status.get("conditions")).and_then(Value::as_array);
+    listed.into_iter().flatten().filter_map(|condition| serde_json::from_value(condition.clone()).ok()).collect()
 }
 
 /// A condition that began not to hold, for a new reason or in a new generation, is a warning; `Ready` that began to hold

@@ -2,9 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use parking_lot::Mutex;
-use serde_json::Value;
 
 use crate::{api::ObjectKey, catalog::Kind};
 
@@ -15,21 +13,9 @@ pub struct Sighting {
     pub uid: Option<Arc<str>>,
     /// `metadata.generation`.
     pub generation: Option<i64>,
-    /// `status`, whoever wrote it; `None` when there is none or it cannot be read.
-    pub status: Option<Arc<Value>>,
-}
-
-impl Sighting {
-    /// The conditions of the status.
-    pub fn conditions(&self) -> Vec<Condition> {
-        conditions(self.status.as_deref())
-    }
-}
-
-/// The conditions of a status, those that can be read.
-pub(super) fn conditions(status: Option<&Value>) -> Vec<Condition> {
-    let listed = status.and_then(|status| status.get("conditions")).and_then(Value::as_array);
-    listed.into_iter().flatten().filter_map(|condition| serde_json::from_value(condition.clone()).ok()).collect()
+    /// `status` as JSON, whoever wrote it; `None` when there is none or it cannot be read. One string takes a fraction
+    /// of the memory of the parsed form.
+    pub status: Option<Arc<str>>,
 }
 
 /// Every object's last sighting. Cheap to clone; clones are the same. There are as many as objects.
@@ -42,6 +28,15 @@ impl Sightings {
     /// Notes a sighting and gives the one before.
     pub fn note(&self, kind: Kind, key: &ObjectKey, sighting: Sighting) -> Option<Sighting> {
         self.seen.lock().insert((kind, key.clone()), sighting)
+    }
+
+    /// Notes a status that was just written, if that object is still there.
+    pub fn wrote(&self, kind: Kind, key: &ObjectKey, uid: Option<&str>, status: Arc<str>) {
+        if let Some(sighting) = self.seen.lock().get_mut(&(kind, key.clone()))
+            && sighting.uid.as_deref() == uid
+        {
+            sighting.status = Some(status);
+        }
     }
 
     /// Forgets an object that is gone.

@@ -10,11 +10,13 @@ use std::{
 };
 
 use futures_util::{StreamExt, stream};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1;
 use kube::{
     Api, Client,
     api::{DynamicObject, Patch, PatchParams},
     core::ApiResource,
 };
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::{sync::watch, time};
 use tokio_util::sync::CancellationToken;
@@ -22,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     events::{self, Announcer},
     lease::Leadership,
-    sightings::{Sightings, conditions},
+    sightings::Sightings,
 };
 use crate::{
     api::{Condition, ConditionStatus, ConditionType, ObjectKey, Reason, WebhookEndpoint, WebhookSubscription},
@@ -63,8 +65,6 @@ struct Memo {
     uid: Option<Arc<str>>,
     /// What the status was last computed from.
     made_of: Option<Material>,
-    /// The status as it was last written or seen to be right, and when.
-    status: Option<(Arc<Value>, Instant)>,
     /// Since when something that is referred to has been absent.
     absent_since: Option<Instant>,
     /// When counters are looked at again.
@@ -86,8 +86,9 @@ struct Write {
     key: ObjectKey,
     uid: Option<Arc<str>>,
     made_of: Material,
-    before: Option<Arc<Value>>,
-    status: Arc<Value>,
+    /// What the API server has as far as is known, and its conditions.
+    before: Option<Arc<str>>,
+    status: Value,
 }
 
 /// How a write ended.
@@ -140,12 +141,12 @@ impl StatusWriter {
             };
             match &view.facts {
                 Facts::Endpoint(facts) => {
-                    if let Ok(status) = serde_json::from_value((*status).clone()) {
+                    if let Ok(status) = serde_json::from_str(&status) {
                         facts.resume(EndpointReading::of(&status));
                     }
                 }
                 Facts::Subscription(facts) => {
-                    if let Ok(status) = serde_json::from_value((*status).clone()) {
+                    if let Ok(status) = serde_json::from_str(&status) {
                         facts.resume(SubscriptionReading::of(&status));
                     }
                 }
@@ -175,10 +176,12 @@ impl StatusWriter {
             let Some(memo) = memos.get_mut(&(write.kind, write.key.clone())) else { continue };
             match result {
                 Written::Yes => {
-                    events::changes(write.kind, &write.key, write.uid.as_deref(), write.before.as_deref(), &write.status)
+                    let Write { kind, key, uid, made_of, before, status } = write;
+                    let before = before.and_then(|before| serde_json::from_str(&before).ok());
+                    events::changes(kind, &key, uid.as_deref(), before.as_ref(), &status)
                         .for_each(|event| this.announcer.announce(event));
-                    memo.made_of = Some(write.made_of);
-                    memo.status = Some((write.status, Instant::now()));
+                    this.sightings.wrote(kind, &key, uid.as_deref(), status.to_string().into());
+                    memo.made_of = Some(made_of);
                 }
                 Written::Gone => memo.made_of = Some(write.made_of),
                 Written::No => memo.counters_due = None,
@@ -197,30 +200,30 @@ impl StatusWriter {
         if !counters && memo.made_of.as_ref() == Some(&made_of) {
             return None;
         }
+        // Manifests that belong together come one after the other; what is absent for a moment is not worth a word.
+        if !last && made_of.lacks_something() && memo.made_of.as_ref() != Some(&made_of) {
+            let since = *memo.absent_since.get_or_insert(now);
+            if now.duration_since(since) < limits::STATUS_SETTLE {
+                return None;
+            }
+        } else {
+            memo.absent_since = None;
+        }
         memo.counters_due = Some(now + self.interval);
-        // Once in a while what the API server shows is looked at again, in case somebody has meddled with it.
-        let before = match &memo.status {
-            Some((status, since)) if now.duration_since(*since) < limits::STATUS_HEAL => Some(Arc::clone(status)),
-            _ => self
-                .sightings
-                .get(view.kind, &view.key)
-                .filter(|sighting| sighting.uid == view.uid)
-                .and_then(|sighting| sighting.status),
-        };
+        // A status that somebody has meddled with is seen here too, and mended.
+        let sighting = self.sightings.get(view.kind, &view.key).filter(|sighting| sighting.uid == view.uid);
+        let before = sighting.and_then(|sighting| sighting.status);
         let counts = match view.kind {
             Kind::Endpoint => None,
             Kind::Subscription => self.journal.progress(&view.key).map(Into::into),
         };
         let status = view.status(counts, self.clock.now(), &conditions(before.as_deref()));
-        if before.as_deref() == Some(&status) {
+        if before.as_deref().is_some_and(|before| before == status.to_string()) {
             memo.made_of = Some(made_of);
-            if memo.status.as_ref().is_none_or(|(_, since)| now.duration_since(*since) >= limits::STATUS_HEAL) {
-                memo.status = before.map(|status| (status, now));
-            }
             return None;
         }
         let (kind, key, uid) = (view.kind, view.key.clone(), view.uid.clone());
-        Some(Write { kind, key, uid, made_of, before, status: Arc::new(status) })
+        Some(Write { kind, key, uid, made_of, before, status })
     }
 
     async fn write(&self, write: &Write) -> Written {
@@ -279,6 +282,16 @@ impl Material {
         let absent = [Reason::SecretNotFound, Reason::KeyNotFound, Reason::EndpointNotFound];
         self.conditions.iter().any(|(_, status, reason)| *status == ConditionStatus::False && absent.contains(reason))
     }
+}
+
+/// The conditions of a status.
+fn conditions(status: Option<&str>) -> Vec<v1::Condition> {
+    #[derive(Deserialize)]
+    struct Conditions {
+        #[serde(default)]
+        conditions: Vec<v1::Condition>,
+    }
+    status.and_then(|status| serde_json::from_str::<Conditions>(status).ok()).map_or_else(Vec::new, |it| it.conditions)
 }
 
 /// A digest of the messages; a collision delays a message until the counters are looked at.

@@ -179,7 +179,7 @@ impl Watch {
 
     /// Notes a sighting; says whether more than the status or a label has changed.
     fn is_new(&self, kind: Kind, key: &ObjectKey, metadata: &ObjectMeta, status: Option<&impl Serialize>) -> bool {
-        let status = status.and_then(|status| serde_json::to_value(status).ok()).map(Arc::new);
+        let status = status.and_then(|status| serde_json::to_string(status).ok()).map(Arc::from);
         let sighting = Sighting { uid: uid(metadata), generation: metadata.generation, status };
         let (uid, generation) = (sighting.uid.clone(), sighting.generation);
         let before = self.sightings.note(kind, key, sighting);

@@ -478,9 +478,6 @@ pub const STATUS_SETTLE: Duration = Duration::from_secs(1);
 /// Default of `--status-interval`: counters of one object are written at most this often.
 pub const STATUS_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How long a status that was written is believed to be there without looking.
-pub const STATUS_HEAL: Duration = Duration::from_secs(300);
-
 /// Statuses that are written at once.
 pub const STATUS_WRITES_AT_ONCE: usize = 16;
 
