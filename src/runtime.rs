@@ -111,13 +111,8 @@ pub async fn operator(options: DataPlane, cluster: Cluster) -> anyhow::Result<()
     let metrics = Metrics::new();
     let index = Index::new(options.compile.clone(), metrics.clone()).fetching();
     let sightings = Sightings::default();
-    let source = controller::watch::Watch::new(
-        &clients,
-        &cluster.namespaces,
-        index,
-        sightings.clone(),
-        metrics.clone(),
-    );
+    let source =
+        controller::watch::Watch::new(&clients, &cluster.namespaces, index, sightings.clone(), metrics.clone());
     // Nothing is known before the first complete sync: requests are answered with 503 until then.
     let (candidate, candidates) = watch::channel(Published::default());
     let Plane { mut supervisor, objects, journal, clock } = start(options, metrics.clone(), candidates).await?;

@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{self, Time};
 use serde_json::Value;
 
 use super::observed::{
-    self,     Delivered, EndpointFacts, EndpointReading, Failed, Outcome, SubscriptionFacts, SubscriptionReading,
+    self, Delivered, EndpointFacts, EndpointReading, Failed, Outcome, SubscriptionFacts, SubscriptionReading,
 };
 use crate::api::{
     Condition, ConditionStatus, ConditionType, DeliveryFailure, DeliverySuccess, ObjectKey, Reason, Rejection,
@@ -64,6 +64,8 @@ pub struct ObjectView {
     pub kind: Kind,
     /// Its name.
     pub key: ObjectKey,
+    /// `metadata.uid`, where there is one.
+    pub uid: Option<std::sync::Arc<str>>,
     /// `metadata.generation`, where there is one.
     pub generation: Option<i64>,
     /// Where it was defined, `file:line`, where it was a file.

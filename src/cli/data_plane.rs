@@ -134,6 +134,7 @@ impl DataPlaneArgs {
             path_prefix: self.path_prefix.0.clone(),
             public_url: self.public_url.clone(),
             egress: egress.allowing(self.egress_allow.clone()),
+            ..Options::default()
         }
     }
 

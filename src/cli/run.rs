@@ -75,7 +75,9 @@ impl Args {
         namespaces.dedup();
         if namespaces.len() > limits::WATCHED_NAMESPACES {
             let most = limits::WATCHED_NAMESPACES;
-            return Err(Usage::error(format!("--watch-namespaces takes at most {most} namespaces; watch the whole cluster")));
+            return Err(Usage::error(format!(
+                "--watch-namespaces takes at most {most} namespaces; watch the whole cluster"
+            )));
         }
         let cluster = Cluster {
             connection: Connection { kubeconfig: self.kubeconfig, context: self.context },
@@ -112,10 +114,8 @@ fn identity() -> String {
 /// A DNS label (RFC 1123), as names of namespaces are.
 fn label(text: &str) -> Result<String, String> {
     let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    let good = (1..=63).contains(&text.len())
-        && text.bytes().all(inner)
-        && !text.starts_with('-')
-        && !text.ends_with('-');
+    let good =
+        (1..=63).contains(&text.len()) && text.bytes().all(inner) && !text.starts_with('-') && !text.ends_with('-');
     if good { Ok(text.into()) } else { Err("at most 63 lowercase letters, digits and - are wanted".into()) }
 }
 

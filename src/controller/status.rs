@@ -89,6 +89,8 @@ struct Write {
     /// What the API server has as far as is known, and its conditions.
     before: Option<Arc<str>>,
     status: Value,
+    /// The same as JSON.
+    text: Arc<str>,
 }
 
 /// How a write ended.
@@ -128,7 +130,8 @@ impl StatusWriter {
                 }
             }
         }
-        if self.leadership.held() && time::timeout(limits::SHUTDOWN_STATUS, self.pass(&mut memos, true)).await.is_err() {
+        if self.leadership.held() && time::timeout(limits::SHUTDOWN_STATUS, self.pass(&mut memos, true)).await.is_err()
+        {
             tracing::warn!("not every status could be written before the end");
         }
     }
@@ -176,11 +179,11 @@ impl StatusWriter {
             let Some(memo) = memos.get_mut(&(write.kind, write.key.clone())) else { continue };
             match result {
                 Written::Yes => {
-                    let Write { kind, key, uid, made_of, before, status } = write;
+                    let Write { kind, key, uid, made_of, before, status, text } = write;
                     let before = before.and_then(|before| serde_json::from_str(&before).ok());
                     events::changes(kind, &key, uid.as_deref(), before.as_ref(), &status)
                         .for_each(|event| this.announcer.announce(event));
-                    this.sightings.wrote(kind, &key, uid.as_deref(), status.to_string().into());
+                    this.sightings.wrote(kind, &key, uid.as_deref(), text);
                     memo.made_of = Some(made_of);
                 }
                 Written::Gone => memo.made_of = Some(write.made_of),
@@ -218,12 +221,13 @@ impl StatusWriter {
             Kind::Subscription => self.journal.progress(&view.key).map(Into::into),
         };
         let status = view.status(counts, self.clock.now(), &conditions(before.as_deref()));
-        if before.as_deref().is_some_and(|before| before == status.to_string()) {
+        let text = status.to_string();
+        if before.as_deref() == Some(&*text) {
             memo.made_of = Some(made_of);
             return None;
         }
         let (kind, key, uid) = (view.kind, view.key.clone(), view.uid.clone());
-        Some(Write { kind, key, uid, made_of, before, status })
+        Some(Write { kind, key, uid, made_of, before, status, text: text.into() })
     }
 
     async fn write(&self, write: &Write) -> Written {

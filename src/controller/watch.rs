@@ -238,7 +238,8 @@ impl Watch {
                 let scope = self.streams.scopes.get(stream).cloned().flatten();
                 let listed = listed.into_iter().filter_map(|key| reference(watched, key)).collect();
                 self.fetches.missed(&listed, |reference| {
-                    concerns(reference, watched) && scope.as_ref().is_none_or(|scope| *scope == reference.key().namespace)
+                    concerns(reference, watched)
+                        && scope.as_ref().is_none_or(|scope| *scope == reference.key().namespace)
                 });
             }
         }

@@ -100,8 +100,16 @@ impl Metrics {
             reconcile_seconds.clone(),
         );
         registry.register("grapnel_build", "The running build", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
-        let shared =
-            Shared { registry, endpoint, subscription, cluster, append_seconds, journal_bytes, reconciles, reconcile_seconds };
+        let shared = Shared {
+            registry,
+            endpoint,
+            subscription,
+            cluster,
+            append_seconds,
+            journal_bytes,
+            reconciles,
+            reconcile_seconds,
+        };
         Self { shared: Arc::new(shared) }
     }
 
