@@ -13,6 +13,7 @@ use kube::{
     Resource,
     core::{ObjectMeta, error_boundary::InvalidObject},
 };
+use kube_runtime::watcher;
 use serde::Serialize;
 use tokio::{
     sync::watch::Sender,
@@ -127,7 +128,8 @@ impl Watch {
             Step::End => self.end(watched, stream),
             Step::Failed(error) => {
                 self.metrics.cluster().watch_failed(watched.resource());
-                tracing::warn!(resource = watched.resource(), %error, "a watch has failed; it is begun again");
+                let hint = hint(&error);
+                tracing::warn!(resource = watched.resource(), %error, hint, "a watch has failed; it is begun again");
             }
         }
     }
@@ -318,6 +320,21 @@ fn applied<T: Resource>(key: ObjectKey, object: T) -> Applied<T> {
     let age = Age(object.meta().creation_timestamp.as_ref().map(|time| time.0), 0);
     let uid = uid(object.meta());
     Applied { key, object, source: None, age, uid }
+}
+
+/// What a person can do about a failed watch.
+fn hint(error: &watcher::Error) -> Option<&'static str> {
+    use watcher::Error::{InitialListFailed, WatchStartFailed};
+    let (InitialListFailed(kube::Error::Api(status)) | WatchStartFailed(kube::Error::Api(status))) = error else {
+        return None;
+    };
+    if status.is_not_found() {
+        Some("the CustomResourceDefinition is not installed: grapnel crd | kubectl apply -f -")
+    } else if status.is_forbidden() {
+        Some("the service account needs to list and watch it: look at the roles of the chart or of manifests/")
+    } else {
+        None
+    }
 }
 
 fn uid(metadata: &ObjectMeta) -> Option<Arc<str>> {
