@@ -16,9 +16,9 @@ use tokio::{net::TcpListener, sync::watch};
 
 use crate::{
     admin::{self, Access, Admin, AdminOptions, Health},
-    catalog::{Index, ObjectView, Options, Published},
+    catalog::{Index, Namespaces, ObjectView, Options, Published},
     controller::{
-        self, Namespaces,
+        self,
         connect::Connection,
         lease::{Candidate, LeaseOptions},
         sightings::Sightings,
@@ -51,6 +51,8 @@ pub struct DataPlane {
     pub journal_max_bytes: u64,
     /// How objects are compiled.
     pub compile: Options,
+    /// The namespaces whose objects count.
+    pub namespaces: Namespaces,
     /// Proxies whose X-Forwarded-For is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Connections served at once.
@@ -66,8 +68,6 @@ pub struct DataPlane {
 pub struct Cluster {
     /// How the API server is reached.
     pub connection: Connection,
-    /// The namespaces that are watched.
-    pub namespaces: Namespaces,
     /// How often the counters of one status are written at most.
     pub status_interval: Duration,
     /// Namespace of the Lease; that of the pod or of the kubeconfig's context if it is not given.
@@ -88,7 +88,8 @@ pub async fn standalone(options: DataPlane, paths: Vec<PathBuf>) -> anyhow::Resu
     let metrics = Metrics::new();
     let index = Index::new(options.compile.clone(), metrics.clone());
     let source = files::Source::new(paths);
-    let (watch, first) = tokio::task::spawn_blocking(move || files::Watch::start(source, index)).await??;
+    let namespaces = options.namespaces.clone();
+    let (watch, first) = tokio::task::spawn_blocking(move || files::Watch::start(source, index, namespaces)).await??;
     for (kind, count) in watch.counts() {
         tracing::info!(kind, count, "defined");
     }
@@ -112,7 +113,7 @@ pub async fn operator(options: DataPlane, cluster: Cluster) -> anyhow::Result<()
     let index = Index::new(options.compile.clone(), metrics.clone()).fetching();
     let sightings = Sightings::default();
     let source =
-        controller::watch::Watch::new(&clients, &cluster.namespaces, index, sightings.clone(), metrics.clone());
+        controller::watch::Watch::new(&clients, &options.namespaces, index, sightings.clone(), metrics.clone());
     // Nothing is known before the first complete sync: requests are answered with 503 until then.
     let (candidate, candidates) = watch::channel(Published::default());
     let Plane { mut supervisor, objects, journal, clock } = start(options, metrics.clone(), candidates).await?;

@@ -53,6 +53,20 @@ pub enum Change {
     Synced(bool),
 }
 
+impl Change {
+    /// The namespace of what has changed.
+    pub fn namespace(&self) -> Option<&str> {
+        Some(match self {
+            Self::Endpoint(applied) => &applied.key.namespace,
+            Self::Subscription(applied) => &applied.key.namespace,
+            Self::Unreadable(unreadable) => &unreadable.key.namespace,
+            Self::Gone(_, key) | Self::Secret(key, _) | Self::ConfigMap(key, _) => &key.namespace,
+            // A label of any namespace may let a subscription in.
+            Self::Namespace(..) | Self::Synced(_) => return None,
+        })
+    }
+}
+
 /// A value that objects refer to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Reference {

@@ -2,10 +2,13 @@
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
-use super::{Usage, data_plane::DataPlaneArgs};
+use super::{
+    Usage,
+    data_plane::{DataPlaneArgs, label},
+};
 use crate::{
     catalog::Options,
-    controller::{Namespaces, connect::Connection},
+    controller::connect::Connection,
     rules::{duration, egress::EgressPolicy, limits},
     runtime::{self, Cluster, DataPlane},
     telemetry,
@@ -25,14 +28,6 @@ pub struct Args {
     /// Context of the kubeconfig [default: its current one]
     #[arg(long, env = "GRAPNEL_CONTEXT", value_name = "NAME")]
     context: Option<String>,
-
-    /// Namespaces to watch; may be repeated [default: the whole cluster]
-    #[arg(long, env = "GRAPNEL_WATCH_NAMESPACES", value_name = "NAMESPACE", value_delimiter = ',', value_parser = label)]
-    watch_namespaces: Vec<String>,
-
-    /// How often the counters in a status are written at most; changed conditions are written at once
-    #[arg(long, env = "GRAPNEL_STATUS_INTERVAL", value_name = "DURATION", default_value = "10s", value_parser = interval)]
-    status_interval: Duration,
 
     /// Domain of the cluster's DNS, for targets that are Services
     #[arg(long, env = "GRAPNEL_CLUSTER_DOMAIN", value_name = "DOMAIN", default_value = "cluster.local", value_parser = domain)]
@@ -70,10 +65,7 @@ impl Args {
     /// When it cannot start, or when one of its parts fails.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         telemetry::tracing::start(self.data_plane.log_format.into())?;
-        let mut namespaces = self.watch_namespaces;
-        namespaces.sort();
-        namespaces.dedup();
-        if namespaces.len() > limits::WATCHED_NAMESPACES {
+        if self.data_plane.watch_namespaces.len() > limits::WATCHED_NAMESPACES {
             let most = limits::WATCHED_NAMESPACES;
             return Err(Usage::error(format!(
                 "--watch-namespaces takes at most {most} namespaces; watch the whole cluster"
@@ -81,8 +73,7 @@ impl Args {
         }
         let cluster = Cluster {
             connection: Connection { kubeconfig: self.kubeconfig, context: self.context },
-            namespaces: if namespaces.is_empty() { Namespaces::All } else { Namespaces::Named(namespaces) },
-            status_interval: self.status_interval,
+            status_interval: self.data_plane.status_interval,
             lease_namespace: self.lease_namespace,
             lease_name: self.lease_name,
             lease_duration: self.lease_duration,
@@ -111,14 +102,6 @@ fn identity() -> String {
     format!("{}-{}", if host.is_empty() { "grapnel" } else { host }, uuid::Uuid::now_v7().simple())
 }
 
-/// A DNS label (RFC 1123), as names of namespaces are.
-fn label(text: &str) -> Result<String, String> {
-    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    let good =
-        (1..=63).contains(&text.len()) && text.bytes().all(inner) && !text.starts_with('-') && !text.ends_with('-');
-    if good { Ok(text.into()) } else { Err("at most 63 lowercase letters, digits and - are wanted".into()) }
-}
-
 /// Labels with dots between them.
 fn domain(text: &str) -> Result<String, String> {
     let text = text.trim_matches('.');
@@ -127,11 +110,6 @@ fn domain(text: &str) -> Result<String, String> {
     } else {
         Err("a DNS name of lowercase letters, digits, - and . is wanted".into())
     }
-}
-
-fn interval(text: &str) -> Result<Duration, String> {
-    let interval = duration::parse(text).map_err(|error| error.to_string())?;
-    if interval < Duration::from_secs(1) { Err("at least 1s is wanted".into()) } else { Ok(interval) }
 }
 
 fn lease_duration(text: &str) -> Result<Duration, String> {
@@ -155,7 +133,6 @@ mod tests {
         }
         assert_eq!(domain("cluster.local."), Ok("cluster.local".into()));
         assert!(domain("a..b").is_err() && domain("").is_err());
-        assert!(interval("999ms").is_err() && interval("1s").is_ok());
         assert!(lease_duration("2s").is_err() && lease_duration("3s").is_ok() && lease_duration("3500ms").is_err());
     }
 }

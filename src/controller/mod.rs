@@ -19,15 +19,6 @@ use kube::core::ObjectMeta;
 
 use crate::api::ObjectKey;
 
-/// The namespaces that are watched.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Namespaces {
-    /// All of the cluster.
-    All,
-    /// These, each with watches of its own.
-    Named(Vec<String>),
-}
-
 /// The key of an object that an API server has sent.
 fn key_of(metadata: &ObjectMeta) -> ObjectKey {
     let part = |part: &Option<String>| Arc::<str>::from(part.as_deref().unwrap_or_default());

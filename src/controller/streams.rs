@@ -14,8 +14,11 @@ use kube::{
 use kube_runtime::{WatchStreamExt, watcher};
 use serde::de::DeserializeOwned;
 
-use super::{Namespaces, key_of};
-use crate::api::{ObjectKey, WebhookEndpoint, WebhookSubscription};
+use super::key_of;
+use crate::{
+    api::{ObjectKey, WebhookEndpoint, WebhookSubscription},
+    catalog::Namespaces,
+};
 
 /// What is watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -22,7 +22,6 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Namespaces,
     connect::Clients,
     fetch::Fetches,
     sightings::{Sighting, Sightings},
@@ -30,7 +29,7 @@ use super::{
 };
 use crate::{
     api::{ObjectKey, Reason, WebhookEndpoint, WebhookSubscription},
-    catalog::{Age, Applied, Change, Index, Kind, Problem, Published, Reference, Unreadable},
+    catalog::{Age, Applied, Change, Index, Kind, Namespaces, Problem, Published, Reference, Unreadable},
     rules::limits,
     telemetry::metrics::Metrics,
 };
