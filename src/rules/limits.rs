@@ -337,6 +337,16 @@ pub const SWEEP_STEP: usize = 256;
 /// for young too. Events lie in order of commit, which is only nearly the order of receipt.
 pub const SWEEP_LOOKAHEAD: usize = 1024;
 
+/// Most events that one step of a redelivery queues, in one batch of the journal's writer.
+pub const REDELIVERY_STEP: usize = 256;
+
+/// Most rows that one step of a redelivery looks at.
+pub const REDELIVERY_SCAN: usize = 2048;
+
+/// How far an event may lie out of the order of receipt in the log for a redelivery of a span of time to find it.
+/// Events are stored within seconds of their receipt; more than that comes from a clock that is set back.
+pub const REDELIVERY_SKEW: Duration = Duration::from_secs(3600);
+
 /// Most events or deliveries one listing returns.
 pub const LIST_LIMIT: usize = 1000;
 

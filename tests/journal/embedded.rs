@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::{
     arrivals::{arrival, at, key, retry, validated},
-    model,
+    model, redelivery,
     suite::{self, Engine},
 };
 
@@ -37,17 +37,17 @@ fn open(directory: &Path, max_bytes: u64) -> Result<EmbeddedJournal, JournalErro
 }
 
 macro_rules! contract {
-    ($($name:ident),* $(,)?) => {
+    ($suite:ident: $($name:ident),* $(,)?) => {
         $(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $name() {
-                suite::$name(&Embedded::new()).await;
+                $suite::$name(&Embedded::new()).await;
             }
         )*
     };
 }
 
-contract!(
+contract!(suite:
     acknowledged_events_survive,
     sequences_are_not_reused,
     one_of_many_equal_arrivals_is_stored,
@@ -67,6 +67,19 @@ contract!(
     readiness_is_not_missed,
     listings_show_every_state,
     batches_span_endpoints,
+);
+
+contract!(redelivery:
+    dead_letters_come_again,
+    ids_say_what_became_of_them,
+    nothing_from_before_the_start,
+    a_span_of_receipts_comes_again,
+    steps_go_through_everything_once,
+    queued_events_survive,
+    queued_events_come_in_order,
+    queued_events_pin_their_events,
+    sweeping_takes_nothing_that_is_queued,
+    redelivery_needs_a_consumer,
 );
 
 proptest! {

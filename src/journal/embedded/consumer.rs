@@ -1,7 +1,7 @@
 //! A consumer in memory: its cursor, what is in flight, and who waits for it.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -9,10 +9,14 @@ use jiff::Timestamp;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
-use super::{cursor::Cursor, due::DueWindow, endpoint::Endpoint};
+use super::{
+    cursor::Cursor,
+    due::{DueKey, DueWindow},
+    endpoint::Endpoint,
+};
 use crate::{
     api::ObjectKey,
-    journal::{Progress, Sequence},
+    journal::{Progress, Sequence, record::QUEUED_ATTEMPT},
 };
 
 /// One subscription's consumer.
@@ -31,23 +35,34 @@ pub(super) struct Consumer {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Flight {
     pub(super) attempt: u32,
-    /// Its place in the due-time order, if this is not the first attempt.
+    /// Its place in the due-time order, if this is a retry or the event was queued once more.
     pub(super) due: Option<Timestamp>,
+}
+
+impl Flight {
+    /// The first attempt at an event that was queued once more.
+    pub(super) fn is_queued_again(&self) -> bool {
+        self.due.is_some() && self.attempt == QUEUED_ATTEMPT
+    }
 }
 
 /// What changes; held only for moments, never across a read or a write of the disk.
 pub(super) struct State {
     pub(super) cursor: Cursor,
     pub(super) flights: HashMap<Sequence, Flight>,
-    /// Flights that are first attempts.
+    /// Flights of new events.
     first_flights: u64,
+    /// Flights that are first attempts at events queued once more.
+    again_flights: u64,
     /// No first attempt has been claimed from here on.
     next: Sequence,
     /// Claimed before, and given back unattempted.
     returned: BTreeSet<Sequence>,
     pub(super) due: DueWindow,
-    /// A retry has been given back since the last claim.
+    /// A retry has been given back, or an event been queued once more, since the last claim.
     released: bool,
+    /// A redelivery failed, but may be on disk.
+    pub(super) doubtful: bool,
     pub(super) detached: bool,
 }
 
@@ -66,9 +81,11 @@ impl Consumer {
             cursor,
             flights: HashMap::new(),
             first_flights: 0,
+            again_flights: 0,
             returned: BTreeSet::new(),
             due,
             released: false,
+            doubtful: false,
             detached: false,
         };
         Self {
@@ -88,17 +105,19 @@ impl Consumer {
     pub(super) fn progress(&self) -> Progress {
         let state = self.state.lock();
         let in_flight = state.flights.len() as u64;
+        let new = state.cursor.new_events(self.endpoint.head()).saturating_sub(state.first_flights);
+        let again = state.cursor.queued.saturating_sub(state.again_flights);
         Progress {
-            pending: state.cursor.new_events(self.endpoint.head()).saturating_sub(state.first_flights),
+            pending: new + again,
             in_flight,
-            retrying: state.cursor.retrying.saturating_sub(in_flight - state.first_flights),
+            retrying: state.waiting_retries().saturating_sub(again),
             dead: state.cursor.dead,
             delivered: state.cursor.delivered,
         }
     }
 
-    /// Resolves once a claim would find a new event, a retry has been given back, or the consumer
-    /// is gone.
+    /// Resolves once a claim would find a new event, a retry has been given back, an event has been
+    /// queued once more, or the consumer is gone.
     pub(super) async fn ready(&self) {
         loop {
             let notified = self.notify.notified();
@@ -110,6 +129,35 @@ impl Consumer {
             }
             notified.await;
         }
+    }
+
+    /// Events have been queued once more; `cursor` says so already.
+    pub(super) fn queued_again(&self, cursor: Cursor, due: Timestamp, sequences: &HashSet<Sequence>) {
+        let mut state = self.state.lock();
+        state.cursor = cursor;
+        for sequence in sequences {
+            state.due.insert((due, *sequence), QUEUED_ATTEMPT);
+        }
+        state.released = true;
+        drop(state);
+        self.notify.notify_waiters();
+    }
+
+    /// What the rows on disk say, with the events queued once more, some of which memory may not know.
+    pub(super) fn recounted(&self, dead: u64, retrying: u64, queued: &[DueKey]) {
+        let mut state = self.state.lock();
+        state.doubtful = false;
+        state.cursor.dead = dead;
+        state.cursor.retrying = retrying;
+        state.cursor.queued = queued.len() as u64;
+        for (due, sequence) in queued {
+            if !state.flights.contains_key(sequence) {
+                state.due.insert((*due, *sequence), QUEUED_ATTEMPT);
+            }
+        }
+        state.released = true;
+        drop(state);
+        self.notify.notify_waiters();
     }
 
     /// Gives flights back that never reached the worker.
@@ -136,7 +184,7 @@ impl State {
         self.released = false;
     }
 
-    /// Retries that wait on disk or in the window.
+    /// Retries, and events queued once more, that wait on disk or in the window.
     pub(super) fn waiting_retries(&self) -> u64 {
         self.cursor.retrying.saturating_sub(self.flights.len() as u64 - self.first_flights)
     }
@@ -147,6 +195,7 @@ impl State {
             let Some(((due, sequence), attempt)) = self.due.take(now) else { return };
             let flight = Flight { attempt, due: Some(due) };
             self.flights.insert(sequence, flight);
+            self.again_flights += u64::from(flight.is_queued_again());
             taken.push(Taken { sequence, flight });
         }
     }
@@ -193,6 +242,7 @@ impl State {
         if flight.due.is_none() {
             self.first_flights -= 1;
         }
+        self.again_flights -= u64::from(flight.is_queued_again());
         Some(flight)
     }
 }
