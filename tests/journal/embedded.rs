@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use bytes::Bytes;
 use grapnel::journal::{
-    Appended, EventQuery, Journal, JournalError, Progress, Retention, Settlement, Start,
+    Appended, EventQuery, Journal, JournalError, Progress, Redelivered, Retention, Selection, Settlement, Start, Step,
     embedded::{EmbeddedJournal, EmbeddedOptions},
 };
 use proptest::prelude::*;
@@ -113,6 +113,41 @@ async fn newer_formats_are_refused() {
     assert!(matches!(open(directory.path(), 0), Err(JournalError::Corrupt(_))));
     std::fs::remove_file(&format).unwrap();
     assert!(matches!(open(directory.path(), 0), Err(JournalError::Corrupt(_))));
+}
+
+/// A journal of format 1, written before there was redelivery. It went through these: an event swept; two consumers
+/// attached, `out` at the newest event and `other` at the oldest; six events appended and five of them claimed for
+/// `out`, of which one was delivered, one died, one waits for a retry and one was skipped. Zeros that end the log file
+/// and directories without files are left out.
+#[tokio::test]
+async fn journals_from_before_redelivery_open() {
+    let directory = crashed_copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/journal/format-1"));
+    for keyspace in 0..4 {
+        std::fs::create_dir_all(directory.path().join(format!("log/keyspaces/{keyspace}/tables"))).unwrap();
+        std::fs::create_dir_all(directory.path().join(format!("log/keyspaces/{keyspace}/blobs"))).unwrap();
+    }
+    let journal = open(directory.path(), 0).unwrap();
+    let expected = Progress { pending: 2, in_flight: 0, retrying: 1, dead: 1, delivered: 1 };
+    assert_eq!(journal.progress(&key("out")).unwrap(), expected);
+    assert_eq!(journal.progress(&key("other")).unwrap(), Progress { pending: 6, ..Default::default() });
+    let duplicate = journal.append(vec![arrival(&key("in"), "swept", 3)]).await.unwrap();
+    assert_eq!(duplicate, [Appended::Duplicate(1)]);
+    // What died and what went well then is delivered again now.
+    let everything = Selection::Received { since: None, until: None };
+    let step = Step { from: None, limit: 100, dry_run: false, now: at(10) };
+    let done = journal.redeliver(&key("out"), &everything, step).await.unwrap();
+    assert_eq!(done, Redelivered { queued: 3, skipped: 3, ..Default::default() });
+    drop(journal);
+    let journal = open(directory.path(), 0).unwrap();
+    let expected = Progress { pending: 5, in_flight: 0, retrying: 1, dead: 0, delivered: 1 };
+    assert_eq!(journal.progress(&key("out")).unwrap(), expected);
+    let claimed = journal.claim(&key("out"), 10, at(50)).await.unwrap();
+    let got = claimed.deliveries.iter().map(|d| (&*d.event.id, d.attempt)).collect::<Vec<_>>();
+    let expected = [("delivered", 1), ("dead", 1), ("skipped", 1), ("retrying", 2), ("in flight", 1), ("pending", 1)];
+    assert_eq!(got, expected);
+    assert_eq!(claimed.deliveries[0].event.headers, arrival(&key("in"), "delivered", 2).headers);
+    // The version of the directory stays, so that the build before opens it again.
+    assert_eq!(std::fs::read_to_string(directory.path().join("FORMAT")).unwrap(), "grapnel-journal 1\n");
 }
 
 /// The process ended while the directory was being made.

@@ -306,7 +306,10 @@ pub(crate) async fn redelivery_needs_a_consumer(engine: &dyn Engine) {
     assert_eq!(redeliver(&journal, &Selection::DeadLettered, step(0)).await, queued(0, 0));
     let ends = Selection::Received { since: Some(Timestamp::MIN), until: Some(Timestamp::MAX) };
     assert_eq!(redeliver(&journal, &ends, step(0)).await, queued(0, 0));
+    append(&journal, &["a"], 0).await;
+    claim(&journal, ALL, 0).await;
+    settle(&journal, 1, dead(1)).await;
     journal.close().await.unwrap();
-    let closed = journal.redeliver(&key("out"), &Selection::DeadLettered, step(0)).await;
+    let closed = journal.redeliver(&key("out"), &Selection::DeadLettered, step(1)).await;
     assert!(matches!(closed, Err(JournalError::Closed)), "{closed:?}");
 }

@@ -43,6 +43,19 @@ pub(super) struct Requeue {
     answer: Answer<Option<u64>>,
 }
 
+impl Requeue {
+    /// Events that were kept at that epoch.
+    pub(super) fn new(
+        consumer: Arc<Consumer>,
+        epoch: u64,
+        sequences: Vec<Sequence>,
+        due: Timestamp,
+        answer: Answer<Option<u64>>,
+    ) -> Self {
+        Self { consumer, epoch, sequences, due, answer }
+    }
+}
+
 /// What a step selects.
 #[derive(Default)]
 struct Chosen {
@@ -88,7 +101,7 @@ pub(super) async fn redeliver(
         counts.queued = queued;
         if !step.dry_run && selected > 0 {
             let consumer = consumer.clone();
-            let requeue = |answer| Task::Requeue(Requeue { consumer, epoch, sequences, due: step.now, answer });
+            let requeue = |answer| Task::Requeue(Requeue::new(consumer, epoch, sequences, step.now, answer));
             let Some(queued) = engine.ask(requeue).await? else { continue };
             counts.queued = queued;
         }
