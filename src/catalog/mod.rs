@@ -13,7 +13,7 @@ pub mod snapshot;
 pub mod status;
 
 pub use compile::{Options, Problem};
-pub use index::{Age, Applied, Change, Index, Published};
+pub use index::{Age, Applied, Change, Index, Published, Reference, Unreadable};
 pub use observed::{EndpointFacts, SubscriptionFacts};
 pub use snapshot::{Deduplicate, Endpoint, Reply, Route, Snapshot, Subscription, Target};
 pub use status::{DeliveryCounts, Facts, Kind, ObjectView};

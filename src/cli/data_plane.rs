@@ -9,7 +9,7 @@ use url::Url;
 use crate::{
     catalog::Options,
     ingress::tls::TlsFiles,
-    rules::{egress::EgressPolicy, limits, quantity},
+    rules::{egress::EgressPolicy, limits, name::is_domain, quantity},
     runtime::DataPlane,
     telemetry::tracing::LogFormat,
 };
@@ -118,6 +118,19 @@ pub(super) fn prefix(text: &str) -> Result<Prefix, String> {
     }
 }
 
+/// Reads the domain of a cluster.
+///
+/// # Errors
+/// When it is no DNS name.
+pub(super) fn cluster_domain(text: &str) -> Result<String, String> {
+    let domain = text.trim_matches('.');
+    if is_domain(domain) {
+        Ok(domain.into())
+    } else {
+        Err("a DNS name such as cluster.local is wanted: small letters, digits and hyphens between dots".into())
+    }
+}
+
 fn public_url(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|error| error.to_string())?;
     if matches!(url.scheme(), "http" | "https") && url.query().is_none() && url.fragment().is_none() {
@@ -134,6 +147,7 @@ impl DataPlaneArgs {
             path_prefix: self.path_prefix.0.clone(),
             public_url: self.public_url.clone(),
             egress: egress.allowing(self.egress_allow.clone()),
+            ..Options::default()
         }
     }
 
