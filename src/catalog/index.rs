@@ -379,7 +379,7 @@ impl Index {
         }
         let spec = &applied.object.spec;
         let mut problems = Problems::default();
-        problems.extend(broken_rules(Admission::endpoint(), &applied.object));
+        problems.extend(broken_rules(Admission::endpoint(), spec));
         if let Some(owner) = self.claims.owner(&key.namespace, &compile::path(key, spec))
             && owner != key
         {
@@ -423,15 +423,14 @@ impl Index {
             return None;
         }
         let mut problems = Problems::default();
-        problems.extend(broken_rules(Admission::subscription(), &applied.object));
+        problems.extend(broken_rules(Admission::subscription(), spec));
         let delivered = Delivered {
             facts: Arc::clone(&entry.facts),
             metrics: self.metrics.subscription(&key.namespace, &key.name),
             previous: entry.compiled.as_deref(),
         };
         let references = References::new(&self.values, &key.namespace);
-        let compiled =
-            compile::subscription(key, spec, &references, &self.options, standing, delivered, &mut problems);
+        let compiled = compile::subscription(key, spec, &references, &self.options, standing, delivered, &mut problems);
         let (problems, own) = (problems.into_vec(), views::of_subscription(spec));
         let good = problems.is_empty();
         let generation = applied.object.metadata.generation;
@@ -466,6 +465,10 @@ impl Index {
 }
 
 /// Violations of the CEL rules that an API server without CEL has let in.
-fn broken_rules<T: serde::Serialize>(admission: &Admission, object: &T) -> Vec<Problem> {
-    serde_json::to_value(object).map_or_else(|_| Vec::new(), |object| admission.rules(&object))
+fn broken_rules(admission: &Admission, spec: &impl serde::Serialize) -> Vec<Problem> {
+    match serde_json::to_value(spec) {
+        Ok(spec) => admission.rules(&serde_json::json!({ "spec": spec })),
+        // Types of our own always serialise.
+        Err(_) => Vec::new(),
+    }
 }

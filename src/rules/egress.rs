@@ -324,7 +324,9 @@ mod tests {
         let loose = EgressPolicy::default().allowing_loopback().allowing(open).for_services();
         for policy in [&strict, &loose] {
             let check = |address: &str| policy.check_address(address.parse().unwrap());
-            for address in ["10.96.0.1", "172.16.3.4", "192.168.0.1", "100.64.0.1", "fd00::1", "1.1.1.1", "2606:4700::1"] {
+            for address in
+                ["10.96.0.1", "172.16.3.4", "192.168.0.1", "100.64.0.1", "fd00::1", "1.1.1.1", "2606:4700::1"]
+            {
                 assert_eq!(check(address), Ok(()), "{address}");
             }
             for address in [

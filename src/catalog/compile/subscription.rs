@@ -62,7 +62,9 @@ impl Standing {
             Self::Absent => Some(Problem::new(
                 "/spec/endpointRef/name",
                 Reason::EndpointNotFound,
-                format!("WebhookEndpoint {name} does not exist in namespace {namespace}; create it or correct the name"),
+                format!(
+                    "WebhookEndpoint {name} does not exist in namespace {namespace}; create it or correct the name"
+                ),
             )),
             Self::Closed => Some(Problem::new(
                 "/spec/endpointRef/namespace",

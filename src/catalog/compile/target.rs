@@ -98,7 +98,8 @@ fn by_service(
     let api::ServiceTarget { name, port, .. } = service;
     let path = service.path.as_deref().unwrap_or("/");
     if !is_label(name) {
-        let message = format!("`{name}` is not the name of a Service: small letters, digits and hyphens are (RFC 1123)");
+        let message =
+            format!("`{name}` is not the name of a Service: small letters, digits and hyphens are (RFC 1123)");
         problems.add(format!("{PLACE}/name"), Reason::InvalidSpec, message);
         return None;
     }

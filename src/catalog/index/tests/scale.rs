@@ -37,8 +37,9 @@ fn each_object_is_compiled_once_however_it_comes() {
 
 #[test]
 fn unchanged_objects_share_what_is_said_of_them() {
+    const SOME: usize = 500;
     let mut stage = Stage::fetching();
-    stage.tell(endpoints().chain(secrets()));
+    stage.tell(endpoints().take(SOME).chain(secrets()));
     let before = Arc::clone(&stage.published.objects);
     stage.tell([locked("ns-7", "in-7", &["s"]).generation(2).endpoint()]);
     let shared = before
@@ -46,7 +47,7 @@ fn unchanged_objects_share_what_is_said_of_them() {
         .zip(stage.published.objects.iter())
         .filter(|(before, after)| Arc::ptr_eq(&before.conditions, &after.conditions))
         .count();
-    assert_eq!(shared, MANY - 1);
+    assert_eq!(shared, SOME - 1);
 }
 
 #[test]

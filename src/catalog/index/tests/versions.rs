@@ -125,9 +125,8 @@ fn messages_say_what_to_do() {
         });
         Object::new("shop", name, spec).endpoint()
     };
-    let text = |name: &str, text: String| {
-        Change::ConfigMap(key("shop", name), Some(BTreeMap::from([("k".to_owned(), text)])))
-    };
+    let text =
+        |name: &str, text: String| Change::ConfigMap(key("shop", name), Some(BTreeMap::from([("k".to_owned(), text)])));
     let megabyte = json!({ "description": "x".repeat(1 << 20) }).to_string();
     stage.tell([
         signed("whsec"),
@@ -159,10 +158,6 @@ fn refused_requests_do_not_change_what_is_published() {
     let mut stage = Stage::new();
     stage.tell([open("shop", "in").endpoint()]);
     let endpoint = Arc::clone(stage.published.snapshot.endpoint(&key("shop", "in")).unwrap());
-    endpoint.facts.rejected(Rejection {
-        time: jiff::Timestamp::UNIX_EPOCH,
-        code: "timeout",
-        message: String::new(),
-    });
+    endpoint.facts.rejected(Rejection { time: jiff::Timestamp::UNIX_EPOCH, code: "timeout", message: String::new() });
     assert!(!stage.publish());
 }
