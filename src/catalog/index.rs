@@ -25,7 +25,7 @@ use jiff::Timestamp;
 use super::{
     admission::Admission,
     compile::{self, Delivered, Options, Problem, Problems, References, Served, Standing, Subscribers},
-    observed::{EndpointFacts, SubscriptionFacts},
+    observed::{EndpointFacts, EndpointReading, SubscriptionFacts, SubscriptionReading},
     snapshot::{Endpoint, Snapshot, Subscription},
     status::{Kind, ObjectView},
 };
@@ -66,6 +66,20 @@ pub enum Change {
     Namespace(Arc<str>, Option<BTreeMap<String, String>>),
     /// Whether everything has been read completely.
     Synced(bool),
+}
+
+impl Change {
+    /// The namespace of what has changed.
+    pub fn namespace(&self) -> Option<&str> {
+        Some(match self {
+            Self::Endpoint(applied) => &applied.key.namespace,
+            Self::Subscription(applied) => &applied.key.namespace,
+            Self::Unreadable(rejected) => &rejected.key.namespace,
+            Self::Gone(_, key) | Self::Secret(key, _) | Self::ConfigMap(key, _) => &key.namespace,
+            // A label of any namespace may let a subscription in.
+            Self::Namespace(..) | Self::Synced(_) => return None,
+        })
+    }
 }
 
 /// An object with where and when it came.
@@ -221,7 +235,11 @@ impl Index {
             Some(before) => (before.referents(), Some((before.age, path(before)))),
             None => (BTreeSet::new(), None),
         };
+        let status = applied.object.status.as_ref().map(EndpointReading::of);
         entry.accept(applied);
+        if let Some(earlier) = status {
+            entry.facts.resume(earlier);
+        }
         self.refer(&(Kind::Endpoint, key.clone()), &before, after);
         if left.as_ref() != Some(&place) {
             if let Some((age, path)) = left {
@@ -246,7 +264,11 @@ impl Index {
         }
         let after = applied.referents();
         let before = entry.applied.as_ref().map(Refers::referents).unwrap_or_default();
+        let status = applied.object.status.as_ref().map(SubscriptionReading::of);
         entry.accept(applied);
+        if let Some(earlier) = status {
+            entry.facts.resume(earlier);
+        }
         self.refer(&(Kind::Subscription, key.clone()), &before, after);
         self.dirty.insert((Kind::Subscription, key));
     }

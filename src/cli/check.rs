@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use ipnet::IpNet;
 
-use super::data_plane::cluster_domain;
+use super::data_plane::domain;
 use crate::{
     catalog::{Index, Options},
     files::{Source, Watch},
@@ -32,7 +32,7 @@ pub struct Args {
     allow_loopback: bool,
 
     /// What stands after `svc.` in the DNS names of the cluster's Services
-    #[arg(long, env = "GRAPNEL_CLUSTER_DOMAIN", value_name = "DOMAIN", default_value = "cluster.local", value_parser = cluster_domain)]
+    #[arg(long, env = "GRAPNEL_CLUSTER_DOMAIN", value_name = "DOMAIN", default_value = "cluster.local", value_parser = domain)]
     cluster_domain: String,
 }
 

@@ -158,6 +158,10 @@ fn refused_requests_do_not_change_what_is_published() {
     let mut stage = Stage::new();
     stage.tell([open("shop", "in").endpoint()]);
     let endpoint = Arc::clone(stage.published.snapshot.endpoint(&key("shop", "in")).unwrap());
-    endpoint.facts.rejected(Rejection { time: jiff::Timestamp::UNIX_EPOCH, code: "timeout", message: String::new() });
+    endpoint.facts.rejected(Rejection {
+        time: jiff::Timestamp::UNIX_EPOCH,
+        code: "timeout".into(),
+        message: String::new(),
+    });
     assert!(!stage.publish());
 }
