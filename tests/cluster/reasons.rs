@@ -191,10 +191,10 @@ async fn subscriptions_say_what_is_wrong_and_what_to_do() {
                 "spec.retry.initialDelay: ",
             ),
             case(
-                to("lost", "https://receiver.example/").replace("name: x", "name: y"),
+                to("lost", "https://receiver.example/").replace("name: x", "name: elsewhere"),
                 "Accepted",
                 "EndpointNotFound",
-                "WebhookEndpoint y does not exist in namespace",
+                "WebhookEndpoint elsewhere does not exist in namespace",
             ),
             case(to("metadata", "http://169.254.169.254/latest"), "Accepted", "TargetForbidden", "spec.target.url: "),
             case(to("inside", "http://10.0.0.1/"), "Accepted", "TargetForbidden", "spec.target.url: "),

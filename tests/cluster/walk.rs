@@ -100,7 +100,8 @@ async fn kubectl_applies_waits_and_shows() {
 
     cluster.until_condition("WebhookSubscription", "lost", "Ready", "False", "EndpointNotFound").await;
     let table = |text: &str| -> Vec<Vec<String>> {
-        text.lines().map(|line| line.split_whitespace().map(str::to_owned).collect()).collect()
+        let rows = text.lines().filter(|line| !line.is_empty());
+        rows.map(|line| line.split_whitespace().map(str::to_owned).collect()).collect()
     };
     let endpoints = table(&good(&["get", "webhookendpoints"]).await);
     assert_eq!(endpoints[0], ["NAME", "READY", "URL", "RECEIVED", "REJECTED", "AGE"]);
