@@ -5,4 +5,5 @@ mod program;
 mod receiver;
 mod reload;
 mod restart;
+mod tenancy;
 mod walk;
