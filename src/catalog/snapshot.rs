@@ -38,6 +38,8 @@ pub struct Snapshot {
     subscriptions: HashMap<ObjectKey, Arc<Subscription>>,
     /// Every subscription object that exists, whether it compiles or not.
     known: HashSet<ObjectKey>,
+    /// Namespaces with an endpoint that has never been readable, so that nobody knows its path.
+    unread: HashSet<Arc<str>>,
     /// True once every source has been read completely at least once.
     synced: bool,
 }
@@ -65,7 +67,7 @@ impl Snapshot {
         let subscriptions: HashMap<_, _> =
             subscriptions.into_iter().map(|subscription| (subscription.key.clone(), subscription)).collect();
         let known = subscriptions.keys().cloned().collect();
-        Self { routes, endpoints, subscriptions, known, synced: true }
+        Self { routes, endpoints, subscriptions, known, unread: HashSet::new(), synced: true }
     }
 
     /// Adds paths whose endpoints exist but cannot be served; a served path stays as it is.
@@ -79,6 +81,12 @@ impl Snapshot {
     /// Adds subscription objects that exist but do not compile: their consumers stay.
     pub fn with_known(mut self, subscriptions: impl IntoIterator<Item = ObjectKey>) -> Self {
         self.known.extend(subscriptions);
+        self
+    }
+
+    /// Adds namespaces with an endpoint that has never been readable.
+    pub fn with_unread(mut self, namespaces: impl IntoIterator<Item = Arc<str>>) -> Self {
+        self.unread.extend(namespaces);
         self
     }
 
@@ -96,6 +104,12 @@ impl Snapshot {
     /// What is at `namespace/path`.
     pub fn route(&self, path: &str) -> Option<&Route> {
         self.routes.get(path)
+    }
+
+    /// Whether an endpoint may be at `namespace/path` that is only not known: not everything has been read yet, or the
+    /// namespace has an endpoint that cannot be read.
+    pub fn may_have(&self, path: &str) -> bool {
+        !self.synced || path.split('/').next().is_some_and(|namespace| self.unread.contains(namespace))
     }
 
     /// A served endpoint by its name.

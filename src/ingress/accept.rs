@@ -195,7 +195,7 @@ impl Shared {
             Some(Route::Ready(endpoint)) => Ok(Arc::clone(endpoint)),
             Some(Route::NotReady) => Err(Rejected::NotReady),
             // A sender must not be told that an endpoint is gone which has only not been read yet.
-            None if !snapshot.synced() => Err(Rejected::NotReady),
+            None if snapshot.may_have(below.unwrap_or_default()) => Err(Rejected::NotReady),
             None => Err(Rejected::NotFound),
         }
     }
