@@ -26,6 +26,7 @@ pub mod admin;
 pub mod api;
 pub mod catalog;
 pub mod cli;
+pub mod controller;
 pub mod dispatch;
 pub mod files;
 pub mod ingress;

@@ -114,6 +114,7 @@ async fn start(
     let ingress = Ingress {
         snapshot: snapshots.clone(),
         journal: Arc::clone(&journal),
+        callers: None,
         clock: Arc::clone(&clock),
         metrics: metrics.clone(),
         options: IngressOptions {
