@@ -489,6 +489,9 @@ pub const CLI_SEND_ANSWER_BYTES: usize = 64 * 1024;
 /// Time for one exchange of a command.
 pub const CLI_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// How long a command waits to hear why a forwarded connection has ended.
+pub const CLI_PORT_FORWARD_ERROR: Duration = Duration::from_secs(1);
+
 /// Largest body that `grapnel sink` takes, in bytes: that of the largest event, in an envelope.
 pub const SINK_BODY_BYTES: usize = 32 * 1024 * 1024;
 
