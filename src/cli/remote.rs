@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use self::forward::{Forward, Place, Token};
 use super::{Usage, http};
-use crate::{api::ObjectKey, rules::limits::CLI_ADMIN_ANSWER_BYTES};
+use crate::{api::ObjectKey, controller::connect::Connection, rules::limits::CLI_ADMIN_ANSWER_BYTES};
 
 /// Where the operator is and how to be let in.
 #[derive(Debug, Clone, clap::Args)]
@@ -51,8 +51,7 @@ impl Args {
             || self.operator_namespace.is_some()
             || self.operator_selector.is_some();
         given.then(|| Place {
-            kubeconfig: self.kubeconfig.clone().flatten(),
-            context: self.context.clone(),
+            cluster: Connection { kubeconfig: self.kubeconfig.clone().flatten(), context: self.context.clone() },
             namespace: self.operator_namespace.clone().unwrap_or_else(|| "grapnel-system".to_owned()),
             selector: self.operator_selector.clone().unwrap_or_else(|| "app.kubernetes.io/name=grapnel".to_owned()),
         })
@@ -109,7 +108,7 @@ pub(super) struct Remote {
 /// How its admin server is reached.
 enum Way {
     Direct(reqwest::Client),
-    Forward(Forward),
+    Forward(Box<Forward>),
 }
 
 /// What is shown to it.
@@ -128,13 +127,13 @@ impl Remote {
         });
         let token = token.transpose()?;
         if let Some(place) = args.place() {
-            let config = place.config().await?;
+            let config = place.cluster.config().await?;
             let credential = match token {
                 Some(token) => Credential::Token(token),
                 None => Credential::Kubeconfig(Token::of(&config)?),
             };
             let url = Url::parse("http://localhost")?;
-            return Ok(Self { way: Way::Forward(Forward::new(place, config)?), url, credential });
+            return Ok(Self { way: Way::Forward(Box::new(Forward::new(place, config)?)), url, credential });
         }
         if !matches!(args.admin_url.scheme(), "http" | "https") {
             return Err(Usage::error(format!(

@@ -1,7 +1,7 @@
 //! Reaching the operator of a cluster: its pod is found, and its admin port is reached through the API server, as
 //! `kubectl port-forward` does, but without a port on this machine that others could use.
 
-use std::{future::Future, path::PathBuf, pin::Pin};
+use std::pin::Pin;
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
@@ -14,13 +14,16 @@ use kube::{
     Api, Client, Config,
     api::ListParams,
     client::{Body, ConfigExt},
-    config::{AuthInfo, KubeConfigOptions, Kubeconfig},
+    config::AuthInfo,
 };
 use tokio::{sync::Mutex, task::JoinSet, time::timeout};
 use tower::{BoxError, Layer, Service, ServiceExt, util::BoxService};
 use zeroize::Zeroizing;
 
-use crate::rules::limits::{CLI_ADMIN_ANSWER_BYTES, CLI_PORT_FORWARD_ERROR, CLI_TIMEOUT};
+use crate::{
+    controller::connect,
+    rules::limits::{CLI_ADMIN_ANSWER_BYTES, CLI_PORT_FORWARD_ERROR, CLI_TIMEOUT},
+};
 
 /// Name of the port at which the operator's pod serves the admin API.
 const PORT_NAME: &str = "admin";
@@ -31,10 +34,8 @@ const PORT: u16 = 9090;
 /// Where the operator runs and how its cluster is reached.
 #[derive(Debug, Clone)]
 pub(super) struct Place {
-    /// A kubeconfig file; otherwise `KUBECONFIG`, `~/.kube/config` or, within a pod, its service account.
-    pub(super) kubeconfig: Option<PathBuf>,
-    /// A context of that file instead of its current one.
-    pub(super) context: Option<String>,
+    /// How its API server is reached.
+    pub(super) cluster: connect::Connection,
     /// Namespace of the operator.
     pub(super) namespace: String,
     /// Labels of its pods.
@@ -59,24 +60,6 @@ struct Connection {
 
 /// Shows the token of a kubeconfig, and renews it where the kubeconfig says how.
 pub(super) struct Token(Mutex<BoxService<Request<Body>, Response<()>, BoxError>>);
-
-impl Place {
-    /// The cluster as the kubeconfig names it.
-    pub(super) async fn config(&self) -> anyhow::Result<Config> {
-        let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
-        let mut config = match (&self.kubeconfig, &self.context) {
-            (Some(file), _) => {
-                let kubeconfig = Kubeconfig::read_from(file).context("the kubeconfig cannot be used")?;
-                Config::from_custom_kubeconfig(kubeconfig, &options).await.context("the kubeconfig cannot be used")?
-            }
-            (None, Some(_)) => Config::from_kubeconfig(&options).await.context("the kubeconfig cannot be used")?,
-            (None, None) => Config::infer().await.context("no cluster: there is no kubeconfig that could be used")?,
-        };
-        // Whoever waits at a terminal wants to know.
-        config.default_retry = false;
-        Ok(config)
-    }
-}
 
 impl Token {
     /// The token of a kubeconfig's user.
@@ -126,7 +109,9 @@ fn ask_for_token(by: &str) -> String {
 
 impl Forward {
     /// A way to the operator; nothing is connected yet.
-    pub(super) fn new(place: Place, config: Config) -> anyhow::Result<Self> {
+    pub(super) fn new(place: Place, mut config: Config) -> anyhow::Result<Self> {
+        // Whoever waits at a terminal wants to know.
+        config.default_retry = false;
         let client = Client::try_from(config).context("the client of the API server cannot be set up")?;
         Ok(Self { pods: Api::namespaced(client, &place.namespace), place, connection: Mutex::new(None) })
     }
