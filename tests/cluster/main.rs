@@ -13,6 +13,7 @@ mod program;
 mod reasons;
 mod replicas;
 mod restarts;
+mod reviews;
 mod shop;
 mod statuses;
 mod tenants;
