@@ -158,3 +158,29 @@ async fn without_an_api_server_it_says_so() {
     assert!(sentence.contains("API server"), "{sentence}");
     server.end().await;
 }
+
+#[tokio::test]
+async fn a_url_and_a_cluster_cannot_both_be_meant() {
+    let list = |more: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_grapnel"));
+        command.args(["events", "list", "orders"]).args(more);
+        for variable in ["ADMIN_URL", "KUBECONFIG", "CONTEXT", "OPERATOR_NAMESPACE", "OPERATOR_SELECTOR"] {
+            command.env_remove(format!("GRAPNEL_{variable}"));
+        }
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let url = ["--admin-url", "http://127.0.0.1:9090"];
+    for cluster in [
+        &["--kubeconfig"][..],
+        &["--kubeconfig", "file"],
+        &["--context", "c"],
+        &["--operator-namespace", "n"],
+        &["--operator-selector", "a=b"],
+    ] {
+        let (code, stderr) = list(&[&url, cluster].concat());
+        assert!(code == Some(2) && stderr.contains("--admin-url") && stderr.contains(cluster[0]), "{stderr}");
+    }
+    let (code, stderr) = list(&["--kubeconfig", "/nowhere/config"]);
+    assert!(code == Some(1) && stderr.contains("/nowhere/config"), "{stderr}");
+}

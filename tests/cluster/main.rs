@@ -7,6 +7,7 @@ mod callers;
 mod changes;
 #[allow(dead_code, reason = "shared: every test binary uses its part")]
 mod fixture;
+mod forward;
 mod own;
 #[path = "../program/mod.rs"]
 #[allow(dead_code, reason = "shared: every test binary uses its part")]
