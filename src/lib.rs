@@ -12,10 +12,10 @@
 //!    settles: delivered, once more later, or dead.
 //! 5. What happened flows up through [`catalog::observed`] to the objects' status and to [`telemetry`].
 //!
-//! Configuration flows the other way: [`files`] (standalone) reads objects, [`catalog`] compiles them into an immutable
-//! snapshot, and [`runtime`] makes it live under the servers while they run.
+//! Configuration flows the other way: [`controller`] (in a cluster) or [`files`] (standalone) reads objects, [`catalog`]
+//! compiles them into an immutable snapshot, and [`runtime`] makes it live under the servers while they run.
 //!
-//! Modules import only downwards in this order: [`cli`], [`runtime`], [`files`], [`admin`], [`ingress`], [`dispatch`],
+//! Modules import only downwards in this order: [`cli`], [`runtime`], [`controller`] and [`files`], [`admin`], [`ingress`], [`dispatch`],
 //! [`journal`], [`catalog`], [`api`], [`rules`] and [`telemetry`].
 
 #![warn(missing_docs)]
@@ -26,6 +26,7 @@ pub mod admin;
 pub mod api;
 pub mod catalog;
 pub mod cli;
+pub mod controller;
 pub mod dispatch;
 pub mod files;
 pub mod ingress;

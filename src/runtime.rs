@@ -8,7 +8,7 @@ mod align;
 mod supervise;
 mod sweep;
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use ipnet::IpNet;
@@ -16,7 +16,14 @@ use tokio::{net::TcpListener, sync::watch};
 
 use crate::{
     admin::{self, Access, Admin, AdminOptions, Health},
-    catalog::{Index, Options, Published},
+    catalog::{Index, Namespaces, ObjectView, Options, Published},
+    controller::{
+        self,
+        connect::Connection,
+        lease::{Candidate, LeaseOptions},
+        sightings::Sightings,
+        status::StatusWriter,
+    },
     dispatch::{Client, ClientOptions, Consumers, Dispatcher},
     files,
     ingress::{self, Ingress, IngressOptions, tls, tls::TlsFiles},
@@ -44,12 +51,33 @@ pub struct DataPlane {
     pub journal_max_bytes: u64,
     /// How objects are compiled.
     pub compile: Options,
+    /// The namespaces whose objects count.
+    pub namespaces: Namespaces,
     /// Proxies whose X-Forwarded-For is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Connections served at once.
     pub max_connections: usize,
     /// Certificate and key of the public server.
     pub tls: Option<TlsFiles>,
+    /// Whether to be ready only when everything that configures has been read completely.
+    pub await_sync: bool,
+}
+
+/// What running in a cluster adds.
+#[derive(Debug, Clone)]
+pub struct Cluster {
+    /// How the API server is reached.
+    pub connection: Connection,
+    /// How often the counters of one status are written at most.
+    pub status_interval: Duration,
+    /// Namespace of the Lease; that of the pod or of the kubeconfig's context if it is not given.
+    pub lease_namespace: Option<String>,
+    /// Name of the Lease.
+    pub lease_name: String,
+    /// How long the Lease lasts without renewal.
+    pub lease_duration: Duration,
+    /// This replica's name.
+    pub identity: String,
 }
 
 /// Runs without a cluster until SIGTERM or SIGINT.
@@ -60,12 +88,13 @@ pub async fn standalone(options: DataPlane, paths: Vec<PathBuf>) -> anyhow::Resu
     let metrics = Metrics::new();
     let index = Index::new(options.compile.clone(), metrics.clone());
     let source = files::Source::new(paths);
-    let (watch, first) = tokio::task::spawn_blocking(move || files::Watch::start(source, index)).await??;
+    let namespaces = options.namespaces.clone();
+    let (watch, first) = tokio::task::spawn_blocking(move || files::Watch::start(source, index, namespaces)).await??;
     for (kind, count) in watch.counts() {
         tracing::info!(kind, count, "defined");
     }
     let (candidate, candidates) = watch::channel(first);
-    let mut supervisor = start(options, metrics, candidates).await?;
+    let Plane { mut supervisor, .. } = start(options, metrics, candidates).await?;
     let stop = supervisor.stage("configuration");
     supervisor.spawn("files", async move {
         files::watch(watch, candidate, stop).await;
@@ -74,12 +103,84 @@ pub async fn standalone(options: DataPlane, paths: Vec<PathBuf>) -> anyhow::Resu
     supervisor.run_until(signal()?).await
 }
 
+/// Runs as the operator of a cluster until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When it cannot start, or when one of its tasks ends unasked.
+pub async fn operator(options: DataPlane, cluster: Cluster) -> anyhow::Result<()> {
+    let clients = cluster.connection.clients().await?;
+    let metrics = Metrics::new();
+    let index = Index::new(options.compile.clone(), metrics.clone()).fetching();
+    let sightings = Sightings::default();
+    let source =
+        controller::watch::Watch::new(&clients, &options.namespaces, index, sightings.clone(), metrics.clone());
+    // Nothing is known before the first complete sync: requests are answered with 503 until then.
+    let (candidate, candidates) = watch::channel(Published::default());
+    let Plane { mut supervisor, objects, journal, clock } = start(options, metrics.clone(), candidates).await?;
+
+    let stop = supervisor.stage("statuses");
+    let (announcer, publisher) =
+        controller::events::channel(clients.prompt.clone(), cluster.identity.clone(), metrics.clone());
+    let lease = LeaseOptions {
+        namespace: cluster.lease_namespace.unwrap_or_else(|| clients.namespace.clone()),
+        name: cluster.lease_name,
+        identity: cluster.identity,
+        duration: cluster.lease_duration,
+    };
+    let (candidate_leader, leadership) = Candidate::new(clients.prompt.clone(), lease, metrics.clone());
+    let writer = StatusWriter {
+        client: clients.prompt.clone(),
+        objects,
+        sightings,
+        journal,
+        leadership,
+        announcer,
+        interval: cluster.status_interval,
+        clock,
+        metrics,
+    };
+    supervisor.spawn("statuses", async move {
+        writer.run(stop).await;
+        Ok(())
+    });
+
+    // The Lease outlives the statuses: it is given back when nothing is written any more.
+    let stop = supervisor.stage("leadership");
+    supervisor.spawn("lease", {
+        let stop = stop.clone();
+        async move {
+            candidate_leader.run(stop).await;
+            Ok(())
+        }
+    });
+    supervisor.spawn("events", async move {
+        publisher.run(stop).await;
+        Ok(())
+    });
+
+    let stop = supervisor.stage("configuration");
+    supervisor.spawn("watch", async move {
+        source.run(candidate, stop).await;
+        Ok(())
+    });
+    supervisor.run_until(signal()?).await
+}
+
+/// The data plane as it runs.
+struct Plane {
+    supervisor: Supervisor,
+    /// Every object as it is programmed.
+    objects: watch::Receiver<Arc<Vec<ObjectView>>>,
+    journal: Arc<dyn Journal>,
+    clock: Arc<dyn Clock>,
+}
+
 /// Spawns the tasks of the data plane, in the stages in which they may end.
 async fn start(
     options: DataPlane,
     metrics: Metrics,
     mut candidates: watch::Receiver<Published>,
-) -> anyhow::Result<Supervisor> {
+) -> anyhow::Result<Plane> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let health = Health::new();
     let serving = health.part("configuration");
@@ -94,7 +195,19 @@ async fn start(
     let (live, snapshots) = watch::channel(Arc::clone(&first.snapshot));
     let (views, objects) = watch::channel(first.objects);
 
-    let mut supervisor = Supervisor::new(Arc::clone(&journal));
+    let mut plane = Plane {
+        supervisor: Supervisor::new(Arc::clone(&journal)),
+        objects: objects.clone(),
+        journal: Arc::clone(&journal),
+        clock: Arc::clone(&clock),
+    };
+    let supervisor = &mut plane.supervisor;
+    // A broken file does not keep the others from being served; a cluster is listed completely or not at all.
+    if options.await_sync {
+        serving.not_ready("waiting for the first complete sync");
+    } else {
+        serving.ready();
+    }
 
     // Stages end in the order in which they are named.
     let stop = supervisor.stage("requests");
@@ -138,7 +251,7 @@ async fn start(
         Ok(())
     });
     supervisor.spawn("align", async move {
-        align::run(candidates, consumers, live, views, stop).await;
+        align::run(candidates, consumers, live, views, serving, stop).await;
         Ok(())
     });
 
@@ -159,10 +272,9 @@ async fn start(
     };
     supervisor.spawn("admin", async move { Ok(admin::serve(admin, admin_listener, stop).await?) });
 
-    serving.ready();
     tracing::info!(url = %format_args!("{scheme}://{webhooks}"), "serving webhooks");
     tracing::info!(url = %format_args!("http://{administration}"), "serving health, metrics and the events API");
-    Ok(supervisor)
+    Ok(plane)
 }
 
 async fn open_journal(options: &DataPlane) -> anyhow::Result<Arc<dyn Journal>> {

@@ -107,7 +107,13 @@ fn changes() -> Vec<Change> {
         }))
         .unwrap();
         let key = ObjectKey::new("shop", name);
-        Change::Endpoint(Box::new(Applied { key, object, source: Some("shop.yaml:1".into()), age: Age(None, 1) }))
+        Change::Endpoint(Box::new(Applied {
+            key,
+            object,
+            source: Some("shop.yaml:1".into()),
+            age: Age(None, 1),
+            uid: None,
+        }))
     };
     let subscription = |name: &str, endpoint: &str| {
         let object: WebhookSubscription = serde_json::from_value(json!({
@@ -118,7 +124,7 @@ fn changes() -> Vec<Change> {
         }))
         .unwrap();
         let key = ObjectKey::new("shop", name);
-        Change::Subscription(Box::new(Applied { key, object, source: None, age: Age(None, 2) }))
+        Change::Subscription(Box::new(Applied { key, object, source: None, age: Age(None, 2), uid: None }))
     };
     vec![
         endpoint("orders", json!({ "none": {} })),

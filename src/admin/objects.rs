@@ -13,7 +13,6 @@ use super::{
 use crate::{
     api::ObjectKey,
     catalog::status::{DeliveryCounts, Kind, ObjectView},
-    journal::Progress,
 };
 
 #[derive(Serialize)]
@@ -47,7 +46,7 @@ pub(super) async fn list(State(shared): State<Arc<Shared>>, uri: Uri) -> Result<
 fn item<'a>(shared: &Shared, view: &'a ObjectView, now: jiff::Timestamp) -> Item<'a> {
     let counts = match view.kind {
         Kind::Endpoint => None,
-        Kind::Subscription => shared.admin.journal.progress(&view.key).map(counts),
+        Kind::Subscription => shared.admin.journal.progress(&view.key).map(DeliveryCounts::from),
     };
     Item {
         kind: view.kind.as_str(),
@@ -58,17 +57,7 @@ fn item<'a>(shared: &Shared, view: &'a ObjectView, now: jiff::Timestamp) -> Item
         endpoint: view.endpoint_ref.as_ref().map(|key| &*key.name),
         path: view.path.as_deref(),
         url: view.url.as_deref(),
-        status: view.status(counts, now),
-    }
-}
-
-fn counts(progress: Progress) -> DeliveryCounts {
-    DeliveryCounts {
-        pending: progress.pending,
-        in_flight: progress.in_flight,
-        retrying: progress.retrying,
-        dead: progress.dead,
-        delivered: progress.delivered,
+        status: view.status(counts, now, &[]),
     }
 }
 

@@ -23,6 +23,10 @@ pub struct Options {
     pub public_url: Option<Url>,
     /// Which addresses may be called.
     pub egress: EgressPolicy,
+    /// `--cluster-domain`.
+    pub cluster_domain: String,
+    /// Whether a cluster answers TokenReviews.
+    pub service_accounts: bool,
 }
 
 impl Options {

@@ -40,17 +40,74 @@ pub enum Change {
     /// A subscription is there or has changed.
     Subscription(Box<Applied<WebhookSubscription>>),
     /// An object is there that cannot be read; its last good version goes on.
-    Unreadable(Kind, ObjectKey, Option<String>, Vec<Problem>),
+    Unreadable(Unreadable),
     /// An object is gone.
     Gone(Kind, ObjectKey),
     /// A Secret is there or has changed; `None` when it is gone.
     Secret(ObjectKey, Option<SecretData>),
     /// A ConfigMap is there or has changed; `None` when it is gone.
     ConfigMap(ObjectKey, Option<ConfigMapData>),
+    /// A namespace with its labels; `None` when it is gone.
+    Namespace(Arc<str>, Option<BTreeMap<String, String>>),
     /// Whether everything has been read completely.
     Synced(bool),
 }
 
+impl Change {
+    /// The namespace of what has changed.
+    pub fn namespace(&self) -> Option<&str> {
+        Some(match self {
+            Self::Endpoint(applied) => &applied.key.namespace,
+            Self::Subscription(applied) => &applied.key.namespace,
+            Self::Unreadable(unreadable) => &unreadable.key.namespace,
+            Self::Gone(_, key) | Self::Secret(key, _) | Self::ConfigMap(key, _) => &key.namespace,
+            // A label of any namespace may let a subscription in.
+            Self::Namespace(..) | Self::Synced(_) => return None,
+        })
+    }
+}
+
+/// A value that objects refer to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Reference {
+    /// Of a Secret.
+    Secret(ObjectKey),
+    /// Of a ConfigMap.
+    ConfigMap(ObjectKey),
+}
+impl Reference {
+    /// Its name.
+    pub fn key(&self) -> &ObjectKey {
+        match self {
+            Self::Secret(k) | Self::ConfigMap(k) => k,
+        }
+    }
+}
+impl std::fmt::Display for Reference {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Secret(k) => write!(f, "Secret {k}"),
+            Self::ConfigMap(k) => write!(f, "ConfigMap {k}"),
+        }
+    }
+}
+
+/// An object that cannot be read.
+#[derive(Debug)]
+pub struct Unreadable {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its name.
+    pub key: ObjectKey,
+    /// `file:line`, where it was a file.
+    pub source: Option<String>,
+    /// `metadata.uid`, where there is one.
+    pub uid: Option<Arc<str>>,
+    /// `metadata.generation`, where there is one.
+    pub generation: Option<i64>,
+    /// Why it cannot be read.
+    pub problems: Vec<Problem>,
+}
 /// An object with where and when it came.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Applied<T> {
@@ -62,6 +119,8 @@ pub struct Applied<T> {
     pub source: Option<String>,
     /// Of two objects the one with the lesser age is older.
     pub age: Age,
+    /// `metadata.uid`, where there is one.
+    pub uid: Option<Arc<str>>,
 }
 
 /// Order of age: creation time, then a number in order of appearance.
@@ -102,6 +161,7 @@ pub struct Index {
     /// Who wants which path: oldest first.
     claims: HashMap<Place, BTreeSet<(Age, ObjectKey)>>,
     dirty: BTreeSet<(Kind, ObjectKey)>,
+    given: HashSet<Reference>,
     changed: bool,
     synced: bool,
 }
@@ -134,22 +194,48 @@ impl Index {
             dependents: HashMap::new(),
             claims: HashMap::new(),
             dirty: BTreeSet::new(),
+            given: HashSet::new(),
             changed: false,
             synced: false,
         }
     }
 
+    /// Referenced values are fetched by whoever drives the index.
+    pub fn fetching(self) -> Self {
+        self
+    }
+    /// References whose values have not been asked for yet.
+    pub fn wanted(&mut self) -> Vec<Reference> {
+        let all: Vec<Reference> = self
+            .dependents
+            .keys()
+            .filter_map(|r| match r {
+                Referent::Secret(k) => Some(Reference::Secret(k.clone())),
+                Referent::ConfigMap(k) => Some(Reference::ConfigMap(k.clone())),
+                _ => None,
+            })
+            .collect();
+        all.into_iter().filter(|r| self.given.insert(r.clone())).collect()
+    }
+    /// Whether any object refers to it.
+    pub fn refers_to(&self, r: &Reference) -> bool {
+        self.dependents.contains_key(&match r {
+            Reference::Secret(k) => Referent::Secret(k.clone()),
+            Reference::ConfigMap(k) => Referent::ConfigMap(k.clone()),
+        })
+    }
     /// Notes a change. Cheap; nothing is compiled.
     pub fn apply(&mut self, change: Change) {
         match change {
             Change::Endpoint(applied) => self.apply_endpoint(*applied),
             Change::Subscription(applied) => self.apply_subscription(*applied),
-            Change::Unreadable(Kind::Endpoint, key, source, problems) => {
+            Change::Unreadable(Unreadable { kind: Kind::Endpoint, key, source, problems, .. }) => {
                 self.changed |= self.endpoints.entry(key).or_default().reject(source, problems);
             }
-            Change::Unreadable(Kind::Subscription, key, source, problems) => {
+            Change::Unreadable(Unreadable { key, source, problems, .. }) => {
                 self.changed |= self.subscriptions.entry(key).or_default().reject(source, problems);
             }
+            Change::Namespace(..) => {}
             Change::Gone(Kind::Endpoint, key) => {
                 if self.endpoints.contains_key(&key) {
                     self.forget(Kind::Endpoint, &key);
@@ -194,7 +280,11 @@ impl Index {
             self.dependents.entry(referent).or_default().insert((Kind::Endpoint, key.clone()));
         }
         let known = self.endpoints.contains_key(&key);
-        self.endpoints.entry(key.clone()).or_default().accept(applied);
+        let entry = self.endpoints.entry(key.clone()).or_default();
+        if let Some(status) = &applied.object.status {
+            entry.facts.resume(super::observed::EndpointReading::of(status));
+        }
+        entry.accept(applied);
         if !known {
             self.touch(&Referent::Endpoint(key.clone()));
         }
@@ -207,7 +297,11 @@ impl Index {
         for referent in entry::subscription_references(&applied) {
             self.dependents.entry(referent).or_default().insert((Kind::Subscription, key.clone()));
         }
-        self.subscriptions.entry(key.clone()).or_default().accept(applied);
+        let entry = self.subscriptions.entry(key.clone()).or_default();
+        if let Some(status) = &applied.object.status {
+            entry.facts.resume(super::observed::SubscriptionReading::of(status));
+        }
+        entry.accept(applied);
         self.dirty.insert((Kind::Subscription, key));
     }
 
@@ -328,6 +422,7 @@ impl Index {
             ObjectView {
                 kind: Kind::Endpoint,
                 key: key.clone(),
+                uid: entry.applied.as_ref().and_then(|a| a.uid.clone()),
                 generation: object.and_then(|object| object.metadata.generation),
                 source: entry.source(),
                 endpoint_ref: None,
@@ -350,6 +445,7 @@ impl Index {
             ObjectView {
                 kind: Kind::Subscription,
                 key: key.clone(),
+                uid: entry.applied.as_ref().and_then(|a| a.uid.clone()),
                 generation: object.and_then(|object| object.metadata.generation),
                 source: entry.source(),
                 endpoint_ref: object

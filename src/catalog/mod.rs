@@ -8,12 +8,14 @@
 pub mod admission;
 pub mod compile;
 pub mod index;
+pub mod namespaces;
 pub mod observed;
 pub mod snapshot;
 pub mod status;
 
 pub use compile::{Options, Problem};
-pub use index::{Age, Applied, Change, Index, Published};
-pub use observed::{EndpointFacts, SubscriptionFacts};
+pub use index::{Age, Applied, Change, Index, Published, Reference, Unreadable};
+pub use namespaces::Namespaces;
+pub use observed::{EndpointFacts, EndpointReading, SubscriptionFacts, SubscriptionReading};
 pub use snapshot::{Deduplicate, Endpoint, Reply, Route, Snapshot, Subscription, Target};
 pub use status::{DeliveryCounts, Facts, Kind, ObjectView};

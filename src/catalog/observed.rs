@@ -3,12 +3,15 @@
 //! The data plane only ever writes here, with atomics and locks held for an assignment; whoever
 //! writes statuses reads at its own pace.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::{
+    borrow::Cow,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+};
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
 
-/// What happened at an endpoint since the process started.
+/// What happened at an endpoint: since the process started, and before that as far as the object's status tells.
 #[derive(Debug, Default)]
 pub struct EndpointFacts {
     received: AtomicU64,
@@ -24,7 +27,7 @@ pub struct Rejection {
     /// When.
     pub time: Timestamp,
     /// Code of the answer.
-    pub code: &'static str,
+    pub code: Cow<'static, str>,
     /// Sentence of the answer.
     pub message: String,
 }
@@ -62,6 +65,20 @@ impl EndpointFacts {
         *self.last_rejection.lock() = Some(rejection);
     }
 
+    /// Goes on from an earlier reading, so that counters survive a restart and never go back.
+    pub fn resume(&self, earlier: EndpointReading) {
+        self.received.fetch_max(earlier.received, Relaxed);
+        self.rejected.fetch_max(earlier.rejected, Relaxed);
+        self.duplicates.fetch_max(earlier.duplicates, Relaxed);
+        let mut received = self.last_received.lock();
+        *received = (*received).max(earlier.last_received);
+        drop(received);
+        let mut rejection = self.last_rejection.lock();
+        if rejection.as_ref().map(|rejection| rejection.time) < earlier.last_rejection.as_ref().map(|it| it.time) {
+            *rejection = earlier.last_rejection;
+        }
+    }
+
     /// What is known now.
     pub fn read(&self) -> EndpointReading {
         EndpointReading {
@@ -74,7 +91,7 @@ impl EndpointFacts {
     }
 }
 
-/// What happened to a subscription's deliveries since the process started. Counts are the journal's.
+/// What happened to a subscription's deliveries. Counts are the journal's.
 #[derive(Debug, Default)]
 pub struct SubscriptionFacts {
     last: Mutex<SubscriptionReading>,
@@ -152,6 +169,22 @@ impl SubscriptionFacts {
         let mut last = self.last.lock();
         last.outcome = if failed.gone { Outcome::Gone } else { Outcome::Failing };
         last.last_failure = Some(failed);
+    }
+
+    /// Goes on from an earlier reading, unless something has happened since.
+    pub fn resume(&self, earlier: SubscriptionReading) {
+        let mut last = self.last.lock();
+        if last.outcome == Outcome::None {
+            last.outcome = earlier.outcome;
+            last.last_delivery = earlier.last_delivery;
+            last.last_failure = earlier.last_failure;
+        }
+    }
+
+    /// How the last attempt ended, and whether the journal reads for this subscription: all that conditions come from.
+    pub fn standing(&self) -> (Outcome, bool) {
+        let last = self.last.lock();
+        (last.outcome, last.refusal.is_none())
     }
 
     /// The journal reads for this subscription (`None`), or does not, and why.

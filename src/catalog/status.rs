@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{self, Time};
 use serde_json::Value;
 
-use super::observed::{EndpointFacts, Outcome, SubscriptionFacts, SubscriptionReading};
+use super::observed::{
+    self, Delivered, EndpointFacts, EndpointReading, Failed, Outcome, SubscriptionFacts, SubscriptionReading,
+};
 use crate::api::{
     Condition, ConditionStatus, ConditionType, DeliveryFailure, DeliverySuccess, ObjectKey, Reason, Rejection,
     WebhookEndpointStatus, WebhookSubscriptionStatus,
@@ -62,6 +64,8 @@ pub struct ObjectView {
     pub kind: Kind,
     /// Its name.
     pub key: ObjectKey,
+    /// `metadata.uid`, where there is one.
+    pub uid: Option<std::sync::Arc<str>>,
     /// `metadata.generation`, where there is one.
     pub generation: Option<i64>,
     /// Where it was defined, `file:line`, where it was a file.
@@ -87,10 +91,11 @@ impl ObjectView {
         }
     }
 
-    /// The object's status as it is now, in the shape of the CRD.
-    pub fn status(&self, counts: Option<DeliveryCounts>, now: Timestamp) -> Value {
+    /// The object's status as it is now, in the shape of the CRD. `previous` are the conditions that the object has now,
+    /// whose times stand as long as their statuses do.
+    pub fn status(&self, counts: Option<DeliveryCounts>, now: Timestamp, previous: &[v1::Condition]) -> Value {
         let conditions =
-            self.conditions().iter().map(|condition| condition.stamped(self.generation, now, &[])).collect();
+            self.conditions().iter().map(|condition| condition.stamped(self.generation, now, previous)).collect();
         let status = match &self.facts {
             Facts::Endpoint(facts) => {
                 let facts = facts.read();
@@ -105,7 +110,7 @@ impl ObjectView {
                     last_received_time: facts.last_received.map(Time),
                     last_rejection: facts.last_rejection.map(|rejection| Rejection {
                         time: Time(rejection.time),
-                        reason: rejection.code.into(),
+                        reason: rejection.code.into_owned(),
                         message: rejection.message,
                     }),
                 })
@@ -139,6 +144,59 @@ impl ObjectView {
         };
         // Types of our own always serialise.
         status.unwrap_or_default()
+    }
+}
+
+impl EndpointReading {
+    /// What a status says that was written before.
+    pub fn of(status: &WebhookEndpointStatus) -> Self {
+        Self {
+            received: status.received.unwrap_or_default(),
+            rejected: status.rejected.unwrap_or_default(),
+            duplicates: status.duplicates.unwrap_or_default(),
+            last_received: status.last_received_time.as_ref().map(|time| time.0),
+            last_rejection: status.last_rejection.as_ref().map(|rejection| observed::Rejection {
+                time: rejection.time.0,
+                code: rejection.reason.clone().into(),
+                message: rejection.message.clone(),
+            }),
+        }
+    }
+}
+
+impl SubscriptionReading {
+    /// What a status says that was written before.
+    pub fn of(status: &WebhookSubscriptionStatus) -> Self {
+        let delivering = status.conditions.iter().find(|it| it.type_ == ConditionType::Delivering.as_str());
+        let failing = |reason: Reason| delivering.is_some_and(|condition| condition.reason == reason.as_str());
+        let gone = failing(Reason::TargetGone);
+        Self {
+            outcome: if gone {
+                Outcome::Gone
+            } else if failing(Reason::TargetFailing) {
+                Outcome::Failing
+            } else if status.last_delivery.is_some() {
+                Outcome::Succeeding
+            } else {
+                Outcome::None
+            },
+            last_delivery: status.last_delivery.as_ref().map(|delivery| Delivered {
+                time: delivery.time.0,
+                event_id: delivery.event_id.as_str().into(),
+                status: delivery.status_code,
+                duration_ms: delivery.duration_ms,
+            }),
+            last_failure: status.last_failure.as_ref().map(|failure| Failed {
+                time: failure.time.0,
+                event_id: failure.event_id.as_str().into(),
+                reason: failure.reason.as_str().into(),
+                status: failure.status_code,
+                message: failure.message.as_str().into(),
+                next_attempt: failure.next_attempt_time.as_ref().map(|time| time.0),
+                gone,
+            }),
+            refusal: None,
+        }
     }
 }
 

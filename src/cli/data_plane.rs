@@ -1,15 +1,15 @@
 //! Flags that every way of running shares.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
 use ipnet::IpNet;
 use url::Url;
 
 use crate::{
-    catalog::Options,
+    catalog::{Namespaces, Options},
     ingress::tls::TlsFiles,
-    rules::{egress::EgressPolicy, limits, quantity},
+    rules::{duration, egress::EgressPolicy, limits, quantity},
     runtime::DataPlane,
     telemetry::tracing::LogFormat,
 };
@@ -41,6 +41,15 @@ pub(super) struct DataPlaneArgs {
     /// URL under which senders reach this, for status.url
     #[arg(long, env = "GRAPNEL_PUBLIC_URL", value_name = "URL", value_parser = public_url)]
     pub(super) public_url: Option<Url>,
+
+    /// Namespaces whose objects count; may be repeated [default: all]
+    #[arg(long, env = "GRAPNEL_WATCH_NAMESPACES", value_name = "NAMESPACE", value_delimiter = ',', value_parser = label)]
+    pub(super) watch_namespaces: Vec<String>,
+
+    /// How often the counters in a status are written at most; changed conditions are written at once. Without a cluster
+    /// no status is written
+    #[arg(long, env = "GRAPNEL_STATUS_INTERVAL", value_name = "DURATION", default_value = "10s", value_parser = interval)]
+    pub(super) status_interval: Duration,
 
     /// Networks that deliveries may call although they are not public, such as 10.1.0.0/16; may be repeated
     #[arg(long, env = "GRAPNEL_EGRESS_ALLOW", value_name = "CIDR", value_delimiter = ',')]
@@ -127,6 +136,19 @@ fn public_url(text: &str) -> Result<Url, String> {
     }
 }
 
+/// A DNS label (RFC 1123), as names of namespaces are.
+pub(super) fn label(text: &str) -> Result<String, String> {
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let good =
+        (1..=63).contains(&text.len()) && text.bytes().all(inner) && !text.starts_with('-') && !text.ends_with('-');
+    if good { Ok(text.into()) } else { Err("at most 63 lowercase letters, digits and - are wanted".into()) }
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let interval = duration::parse(text).map_err(|error| error.to_string())?;
+    if interval < Duration::from_secs(1) { Err("at least 1s is wanted".into()) } else { Ok(interval) }
+}
+
 impl DataPlaneArgs {
     /// How objects are compiled with these flags.
     pub(super) fn compile(&self, egress: EgressPolicy) -> Options {
@@ -134,13 +156,15 @@ impl DataPlaneArgs {
             path_prefix: self.path_prefix.0.clone(),
             public_url: self.public_url.clone(),
             egress: egress.allowing(self.egress_allow.clone()),
+            ..Options::default()
         }
     }
 
     /// The data plane that they describe.
-    pub(super) fn data_plane(self, admin_listen: SocketAddr, egress: EgressPolicy) -> DataPlane {
+    pub(super) fn data_plane(self, admin_listen: SocketAddr, compile: Options) -> DataPlane {
         DataPlane {
-            compile: self.compile(egress),
+            compile,
+            namespaces: Namespaces::of(self.watch_namespaces),
             listen: self.listen,
             admin_listen,
             admin_token_file: self.admin_token_file,
@@ -149,6 +173,7 @@ impl DataPlaneArgs {
             trusted_proxies: self.trusted_proxies,
             max_connections: self.max_connections,
             tls: self.tls_cert_file.zip(self.tls_key_file).map(|(cert, key)| TlsFiles::new(cert, key)),
+            await_sync: false,
         }
     }
 }

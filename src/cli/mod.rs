@@ -8,6 +8,7 @@ mod events;
 mod http;
 mod print;
 mod remote;
+mod run;
 mod scheme;
 mod secret;
 mod send;
@@ -35,6 +36,8 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Run the operator: watch the cluster, receive and deliver webhooks
+    Run(Box<run::Args>),
     /// Receive and deliver webhooks without a cluster
     Standalone(Box<standalone::Args>),
     /// Compile manifests offline and tell every problem with its file and line
@@ -58,6 +61,7 @@ impl Command {
     /// When it failed; [`report`] tells the user and chooses the exit code.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         match self {
+            Self::Run(args) => args.run().await,
             Self::Standalone(args) => args.run().await,
             Self::Check(args) => args.run(),
             Self::Crd(args) => args.run(),

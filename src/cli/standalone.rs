@@ -30,8 +30,8 @@ impl Args {
     /// When it cannot start, or when one of its parts fails.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         telemetry::tracing::start(self.data_plane.log_format.into())?;
-        let egress = EgressPolicy::default().allowing_loopback();
-        runtime::standalone(self.data_plane.data_plane(self.admin_listen, egress), self.filename).await?;
+        let compile = self.data_plane.compile(EgressPolicy::default().allowing_loopback());
+        runtime::standalone(self.data_plane.data_plane(self.admin_listen, compile), self.filename).await?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -250,14 +250,21 @@ impl Defined {
         let age = Age(None, self.number);
         match &self.object {
             Object::Endpoint(object) => {
-                Change::Endpoint(Box::new(Applied { key, object: (**object).clone(), source, age }))
+                Change::Endpoint(Box::new(Applied { key, object: (**object).clone(), source, age, uid: None }))
             }
             Object::Subscription(object) => {
-                Change::Subscription(Box::new(Applied { key, object: (**object).clone(), source, age }))
+                Change::Subscription(Box::new(Applied { key, object: (**object).clone(), source, age, uid: None }))
             }
             Object::Secret(data) => Change::Secret(key, Some(data.clone())),
             Object::ConfigMap(data) => Change::ConfigMap(key, Some(data.clone())),
-            Object::Refused(kind, problems) => Change::Unreadable(*kind, key, source, problems.clone()),
+            Object::Refused(kind, problems) => Change::Unreadable(crate::catalog::Unreadable {
+                kind: *kind,
+                key,
+                source,
+                problems: problems.clone(),
+                uid: None,
+                generation: None,
+            }),
         }
     }
 }

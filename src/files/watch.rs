@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::{FilesError, Report, Source};
 use crate::{
     api::ObjectKey,
-    catalog::{Index, Kind, Problem, Published},
+    catalog::{Change, Index, Kind, Namespaces, Problem, Published},
     rules::limits,
 };
 
@@ -16,6 +16,7 @@ use crate::{
 pub struct Watch {
     source: Source,
     index: Index,
+    namespaces: Namespaces,
     /// What has been said already.
     reported: BTreeSet<Report>,
 }
@@ -23,15 +24,15 @@ pub struct Watch {
 impl Watch {
     /// A watch that has not looked yet.
     pub fn new(source: Source, index: Index) -> Self {
-        Self { source, index, reported: BTreeSet::new() }
+        Self { source, index, namespaces: Namespaces::All, reported: BTreeSet::new() }
     }
 
-    /// A watch that has looked once, and what it saw.
+    /// A watch of objects in these namespaces that has looked once, and what it saw.
     ///
     /// # Errors
     /// When a named path is not there.
-    pub fn start(source: Source, index: Index) -> Result<(Self, Published), FilesError> {
-        let mut watch = Self::new(source, index);
+    pub fn start(source: Source, index: Index, namespaces: Namespaces) -> Result<(Self, Published), FilesError> {
+        let mut watch = Self { namespaces, ..Self::new(source, index) };
         let (published, _) = watch.look()?;
         Ok((watch, published.unwrap_or_default()))
     }
@@ -47,7 +48,8 @@ impl Watch {
     /// When a named path is not there.
     pub fn look(&mut self) -> Result<(Option<Published>, Vec<Report>), FilesError> {
         let (changes, mut reports) = self.source.scan()?;
-        for change in changes {
+        let counts = |change: &Change| change.namespace().is_none_or(|namespace| self.namespaces.contains(namespace));
+        for change in changes.into_iter().filter(counts) {
             self.index.apply(change);
         }
         let published = self.index.publish();

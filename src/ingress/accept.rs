@@ -146,7 +146,11 @@ pub(super) async fn accept(State(caller): State<Caller>, request: Request) -> Re
         Err(rejected) => {
             let code = rejected.code();
             endpoint.metrics.failed(rejected.kind(), code);
-            endpoint.facts.rejected(Rejection { time: received, code, message: rejected.sentence().into_owned() });
+            endpoint.facts.rejected(Rejection {
+                time: received,
+                code: code.into(),
+                message: rejected.sentence().into_owned(),
+            });
             tracing::info!(namespace, endpoint = name, code, %remote, took_ms, "request refused");
             rejected.answer(version)
         }

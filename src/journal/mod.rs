@@ -33,7 +33,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 
-use crate::{api::ObjectKey, rules::schema::Validated};
+use crate::{api::ObjectKey, catalog::DeliveryCounts, rules::schema::Validated};
 
 /// Position of an event in its endpoint's log; the first is 1.
 pub type Sequence = u64;
@@ -165,6 +165,13 @@ pub struct Progress {
     pub dead: u64,
     /// Delivered since the consumer was attached first; survives restarts (lazily durable).
     pub delivered: u64,
+}
+
+impl From<Progress> for DeliveryCounts {
+    fn from(progress: Progress) -> Self {
+        let Progress { pending, in_flight, retrying, dead, delivered } = progress;
+        Self { pending, in_flight, retrying, dead, delivered }
+    }
 }
 
 /// Where a delivery stands.

@@ -442,3 +442,65 @@ pub const SINK_BODY_BYTES: usize = 32 * 1024 * 1024;
 
 /// Events whose attempts `grapnel sink --fail` counts; beyond it the oldest are forgotten.
 pub const SINK_COUNTED_EVENTS: usize = 10_000;
+
+// Kubernetes side.
+
+/// Namespaces of `--watch-namespaces`; each has four watches of its own.
+pub const WATCHED_NAMESPACES: usize = 64;
+
+/// Referenced Secrets and ConfigMaps that are fetched at once; further ones wait.
+pub const FETCHES_AT_ONCE: usize = 32;
+
+/// Time for one fetch of a Secret or a ConfigMap, in which the client tries again while the API server is busy.
+pub const FETCH_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long to wait before values are fetched again that could not be; doubles up to [`FETCH_PAUSE_MAX`].
+pub const FETCH_PAUSE: Duration = Duration::from_secs(1);
+
+/// Longest pause before values are fetched again.
+pub const FETCH_PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// How long changes are gathered before they are published together.
+pub const GATHER: Duration = Duration::from_millis(20);
+
+/// Shortest pause between two snapshots; what changes meanwhile is in the second.
+pub const PUBLISH_PAUSE: Duration = Duration::from_millis(100);
+
+/// Watch events taken in one go before anything else has its turn.
+pub const NOTICES_AT_ONCE: usize = 1024;
+
+/// How often statuses are looked over for conditions that only the data plane knows.
+pub const STATUS_PASS: Duration = Duration::from_secs(1);
+
+/// How long something that an object refers to may be absent before its status says so.
+pub const STATUS_SETTLE: Duration = Duration::from_secs(1);
+
+/// Default of `--status-interval`: counters of one object are written at most this often.
+pub const STATUS_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Statuses that are written at once.
+pub const STATUS_WRITES_AT_ONCE: usize = 16;
+
+/// Time for the last statuses at shutdown.
+pub const SHUTDOWN_STATUS: Duration = Duration::from_secs(5);
+
+/// Default of `--lease-duration`.
+pub const LEASE_DURATION: Duration = Duration::from_secs(15);
+
+/// Shortest lease; a shorter one would be lost to a pause of the API server.
+pub const LEASE_DURATION_MIN: Duration = Duration::from_secs(3);
+
+/// Longest lease.
+pub const LEASE_DURATION_MAX: Duration = Duration::from_secs(300);
+
+/// Time for giving the Lease back at shutdown.
+pub const LEASE_RELEASE: Duration = Duration::from_secs(2);
+
+/// Kubernetes Events that may wait to be published; further ones are dropped.
+pub const EVENTS_QUEUED: usize = 1024;
+
+/// Time for publishing one Kubernetes Event.
+pub const EVENT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Longest note of a Kubernetes Event, in bytes; the API server allows 1024.
+pub const EVENT_NOTE_BYTES: usize = 1024;

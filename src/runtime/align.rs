@@ -6,6 +6,7 @@ use tokio::{sync::watch, time};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    admin::Part,
     catalog::{ObjectView, Published, Snapshot},
     dispatch::Consumers,
     rules::limits,
@@ -18,6 +19,7 @@ pub(super) async fn run(
     mut consumers: Consumers,
     live: watch::Sender<Arc<Snapshot>>,
     views: watch::Sender<Arc<Vec<ObjectView>>>,
+    serving: Part,
     shutdown: CancellationToken,
 ) {
     loop {
@@ -36,7 +38,11 @@ pub(super) async fn run(
                 () = time::sleep(limits::JOURNAL_RETRY) => {}
             }
         }
+        let synced = published.snapshot.synced();
         live.send_replace(published.snapshot);
         views.send_replace(published.objects);
+        if synced {
+            serving.ready();
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! object, so that the hot path neither builds label sets nor hashes them, and take their series
 //! away when they are dropped.
 
+mod cluster;
 mod endpoint;
 mod subscription;
 
@@ -21,6 +22,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
+pub use cluster::ClusterMetrics;
 pub use endpoint::EndpointMetrics;
 pub use subscription::{Counts, SubscriptionMetrics};
 
@@ -34,6 +36,7 @@ struct Shared {
     registry: Registry,
     endpoint: endpoint::Families,
     subscription: subscription::Families,
+    cluster: ClusterMetrics,
     append_seconds: Histogram,
     journal_bytes: Gauge,
     reconciles: Family<ReconcileLabels, Counter>,
@@ -68,6 +71,7 @@ impl Metrics {
         let mut registry = Registry::default();
         let endpoint = endpoint::Families::register(&mut registry);
         let subscription = subscription::Families::register(&mut registry);
+        let cluster = ClusterMetrics::register(&mut registry);
         let append_seconds = seconds();
         let journal_bytes = Gauge::default();
         let reconciles = Family::default();
@@ -96,8 +100,16 @@ impl Metrics {
             reconcile_seconds.clone(),
         );
         registry.register("grapnel_build", "The running build", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
-        let shared =
-            Shared { registry, endpoint, subscription, append_seconds, journal_bytes, reconciles, reconcile_seconds };
+        let shared = Shared {
+            registry,
+            endpoint,
+            subscription,
+            cluster,
+            append_seconds,
+            journal_bytes,
+            reconciles,
+            reconcile_seconds,
+        };
         Self { shared: Arc::new(shared) }
     }
 
@@ -109,6 +121,11 @@ impl Metrics {
     /// The series of one subscription: those that exist already, otherwise new ones.
     pub fn subscription(&self, namespace: &Arc<str>, name: &Arc<str>) -> Arc<SubscriptionMetrics> {
         SubscriptionMetrics::obtain(&self.shared.subscription, namespace, name)
+    }
+
+    /// The series of the Kubernetes side.
+    pub fn cluster(&self) -> &ClusterMetrics {
+        &self.shared.cluster
     }
 
     /// An append was answered.

@@ -97,7 +97,10 @@ async fn a_suspended_endpoint_says_come_back() {
     answer.refused(503, "suspended");
     assert!(answer.retry_after() >= 1);
     let rejection = served.facts("orders").last_rejection.unwrap();
-    assert_eq!((rejection.code, rejection.message.as_str()), ("suspended", answer.refused(503, "suspended").as_str()));
+    assert_eq!(
+        (&*rejection.code, rejection.message.as_str()),
+        ("suspended", answer.refused(503, "suspended").as_str())
+    );
 }
 
 #[tokio::test]

@@ -1,0 +1,138 @@
+//! `grapnel run`: the operator of a cluster.
+
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
+
+use super::{
+    Usage,
+    data_plane::{DataPlaneArgs, label},
+};
+use crate::{
+    catalog::Options,
+    controller::connect::Connection,
+    rules::{duration, egress::EgressPolicy, limits},
+    runtime::{self, Cluster, DataPlane},
+    telemetry,
+};
+
+/// Run the operator: watch the cluster, receive and deliver webhooks
+///
+/// Follows WebhookEndpoint and WebhookSubscription objects and the Secrets and ConfigMaps that they refer to, serves what
+/// they declare, and writes their status. Reaches the cluster by --kubeconfig, KUBECONFIG, ~/.kube/config or, within a
+/// pod, its service account. Runs until SIGTERM or SIGINT.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Kubeconfig file
+    #[arg(long, env = "GRAPNEL_KUBECONFIG", value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+
+    /// Context of the kubeconfig [default: its current one]
+    #[arg(long, env = "GRAPNEL_CONTEXT", value_name = "NAME")]
+    context: Option<String>,
+
+    /// Domain of the cluster's DNS, for targets that are Services
+    #[arg(long, env = "GRAPNEL_CLUSTER_DOMAIN", value_name = "DOMAIN", default_value = "cluster.local", value_parser = domain)]
+    cluster_domain: String,
+
+    /// Namespace of the Lease by which replicas agree on who writes [default: that of the pod, or of the kubeconfig's
+    /// context]
+    #[arg(long, env = "GRAPNEL_LEASE_NAMESPACE", value_name = "NAMESPACE", value_parser = label)]
+    lease_namespace: Option<String>,
+
+    /// Name of the Lease
+    #[arg(long, env = "GRAPNEL_LEASE_NAME", value_name = "NAME", default_value = "grapnel", value_parser = domain)]
+    lease_name: String,
+
+    /// How long the Lease lasts when its holder dies, from 3s to 300s
+    #[arg(long, env = "GRAPNEL_LEASE_DURATION", value_name = "DURATION", default_value = "15s", value_parser = lease_duration)]
+    lease_duration: Duration,
+
+    /// Name of this replica, which no other may have [default: POD_NAME, or the host's name and a random suffix]
+    #[arg(long, env = "GRAPNEL_IDENTITY", value_name = "NAME")]
+    identity: Option<String>,
+
+    /// Address of health, metrics and the events API
+    #[arg(long, env = "GRAPNEL_ADMIN_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:9090")]
+    admin_listen: SocketAddr,
+
+    #[command(flatten)]
+    data_plane: DataPlaneArgs,
+}
+
+impl Args {
+    /// Runs until it is told to end.
+    ///
+    /// # Errors
+    /// When it cannot start, or when one of its parts fails.
+    pub async fn run(self) -> anyhow::Result<ExitCode> {
+        telemetry::tracing::start(self.data_plane.log_format.into())?;
+        if self.data_plane.watch_namespaces.len() > limits::WATCHED_NAMESPACES {
+            let most = limits::WATCHED_NAMESPACES;
+            return Err(Usage::error(format!(
+                "--watch-namespaces takes at most {most} namespaces; watch the whole cluster"
+            )));
+        }
+        let cluster = Cluster {
+            connection: Connection { kubeconfig: self.kubeconfig, context: self.context },
+            status_interval: self.data_plane.status_interval,
+            lease_namespace: self.lease_namespace,
+            lease_name: self.lease_name,
+            lease_duration: self.lease_duration,
+            identity: self.identity.unwrap_or_else(identity),
+        };
+        let compile = Options {
+            cluster_domain: self.cluster_domain,
+            service_accounts: true,
+            ..self.data_plane.compile(EgressPolicy::default())
+        };
+        let data_plane = DataPlane { await_sync: true, ..self.data_plane.data_plane(self.admin_listen, compile) };
+        runtime::operator(data_plane, cluster).await?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// The pod's name, or something that no other replica has.
+fn identity() -> String {
+    if let Ok(name) = std::env::var("POD_NAME")
+        && !name.is_empty()
+    {
+        return name;
+    }
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = host.trim();
+    format!("{}-{}", if host.is_empty() { "grapnel" } else { host }, uuid::Uuid::now_v7().simple())
+}
+
+/// Labels with dots between them.
+fn domain(text: &str) -> Result<String, String> {
+    let text = text.trim_matches('.');
+    if text.len() <= 253 && text.split('.').all(|part| label(part).is_ok()) {
+        Ok(text.into())
+    } else {
+        Err("a DNS name of lowercase letters, digits, - and . is wanted".into())
+    }
+}
+
+fn lease_duration(text: &str) -> Result<Duration, String> {
+    let given = duration::parse(text).map_err(|error| error.to_string())?;
+    if (limits::LEASE_DURATION_MIN..=limits::LEASE_DURATION_MAX).contains(&given) && given.subsec_nanos() == 0 {
+        Ok(given)
+    } else {
+        Err("whole seconds from 3s to 300s are wanted".into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_times_are_checked() {
+        assert!(label("shop-1").is_ok());
+        for wrong in ["", "-a", "a-", "A", "a.b", "a_b", &"a".repeat(64)] {
+            assert!(label(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(domain("cluster.local."), Ok("cluster.local".into()));
+        assert!(domain("a..b").is_err() && domain("").is_err());
+        assert!(lease_duration("2s").is_err() && lease_duration("3s").is_ok() && lease_duration("3500ms").is_err());
+    }
+}

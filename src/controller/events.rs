@@ -1,0 +1,225 @@
+//! Kubernetes Events: what `kubectl describe` shows below an object.
+//!
+//! They follow from what a status said before and says now. Events are a courtesy: they go through a bounded queue, one
+//! at a time and without trying again, and when there are too many the newest are dropped and counted.
+
+use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::Condition};
+use kube::{Client, Resource};
+use kube_runtime::events::{Event, EventType, Recorder, Reporter};
+use serde_json::Value;
+use tokio::{sync::mpsc, time};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    api::{ConditionType, ObjectKey, Reason, WebhookEndpoint, WebhookSubscription},
+    catalog::Kind,
+    rules::limits,
+    telemetry::metrics::Metrics,
+};
+
+/// The reporting controller of every Event.
+pub const CONTROLLER: &str = "grapnel.dev/grapnel";
+
+/// An Event with the object that it is about.
+pub struct Announcement {
+    event: Event,
+    about: ObjectReference,
+}
+
+/// Takes Events without waiting.
+#[derive(Clone)]
+pub struct Announcer {
+    queue: mpsc::Sender<Announcement>,
+    metrics: Metrics,
+}
+
+/// Publishes Events.
+pub struct Publisher {
+    queue: mpsc::Receiver<Announcement>,
+    recorder: Recorder,
+    metrics: Metrics,
+}
+
+/// A publisher and the way to it. `client` must not try again by itself; `instance` is this replica's name.
+pub fn channel(client: Client, instance: String, metrics: Metrics) -> (Announcer, Publisher) {
+    let (sender, queue) = mpsc::channel(limits::EVENTS_QUEUED);
+    let reporter = Reporter { controller: CONTROLLER.into(), instance: Some(instance) };
+    let recorder = Recorder::new(client, reporter);
+    (Announcer { queue: sender, metrics: metrics.clone() }, Publisher { queue, recorder, metrics })
+}
+
+impl Announcer {
+    /// Queues an Event, or drops it when too many wait.
+    pub fn announce(&self, announcement: Announcement) {
+        if self.queue.try_send(announcement).is_err() {
+            self.metrics.cluster().event("dropped");
+        }
+    }
+}
+
+impl Publisher {
+    /// Publishes what is announced until `shutdown`; what waits then is dropped.
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        loop {
+            let Announcement { event, about } = tokio::select! {
+                () = shutdown.cancelled() => return,
+                Some(announcement) = self.queue.recv() => announcement,
+                else => return shutdown.cancelled().await,
+            };
+            let published = time::timeout(limits::EVENT_TIMEOUT, self.recorder.publish(&event, &about));
+            let outcome = tokio::select! {
+                () = shutdown.cancelled() => return,
+                published = published => match published {
+                    Ok(Ok(())) => "ok",
+                    Ok(Err(error)) => {
+                        tracing::debug!(reason = event.reason, %error, "an Event was not published");
+                        "failed"
+                    }
+                    Err(_) => "timeout",
+                },
+            };
+            self.metrics.cluster().event(outcome);
+        }
+    }
+}
+
+/// The Events of a status that has changed.
+pub(super) fn changes(
+    kind: Kind,
+    key: &ObjectKey,
+    uid: Option<&str>,
+    before: Option<&Value>,
+    after: &Value,
+) -> impl Iterator<Item = Announcement> {
+    let was = conditions(before);
+    let is = conditions(Some(after));
+    let mut events: Vec<Event> = Vec::new();
+    for condition in &is {
+        let previous = was.iter().find(|other| other.type_ == condition.type_);
+        if let Some(event) = transition(previous, condition)
+            && !events.iter().any(|other| other.reason == event.reason)
+        {
+            events.push(event);
+        }
+    }
+    let dead = |status: Option<&Value>| status?.get("deadLettered")?.as_u64();
+    let (then, now) = (dead(before).unwrap_or_default(), dead(Some(after)).unwrap_or_default());
+    if now > then {
+        events.push(Event {
+            type_: EventType::Warning,
+            reason: "DeadLettered".into(),
+            note: Some(format!("{} more events were given up after their last attempt; {now} are kept", now - then)),
+            action: "Deliver".into(),
+            secondary: None,
+        });
+    }
+    let about = reference(kind, key, uid);
+    events.into_iter().map(move |event| Announcement { event, about: about.clone() })
+}
+
+/// The conditions of a status, those that can be read.
+fn conditions(status: Option<&Value>) -> Vec<Condition> {
+    let listed = status.and_then(|status| status.get("conditions")).and_then(Value::as_array);
+    listed.into_iter().flatten().filter_map(|condition| serde_json::from_value(condition.clone()).ok()).collect()
+}
+
+/// A condition that began not to hold, for a new reason or in a new generation, is a warning; `Ready` that began to hold
+/// is `Programmed`. `Stalled` and `Reconciling` repeat what the others say.
+fn transition(previous: Option<&Condition>, condition: &Condition) -> Option<Event> {
+    let is = |kind: ConditionType| condition.type_ == kind.as_str();
+    if is(ConditionType::Stalled) || is(ConditionType::Reconciling) {
+        return None;
+    }
+    let as_before = previous.is_some_and(|previous| {
+        previous.status == condition.status
+            && previous.reason == condition.reason
+            && (is(ConditionType::Delivering) || previous.observed_generation == condition.observed_generation)
+    });
+    let failing = condition.status == "False";
+    let programmed = condition.status == "True" && is(ConditionType::Ready);
+    if as_before || !(failing || programmed) {
+        return None;
+    }
+    let action = if is(ConditionType::Delivering) { "Deliver" } else { "Program" };
+    Some(Event {
+        type_: if failing { EventType::Warning } else { EventType::Normal },
+        reason: if failing { condition.reason.clone() } else { Reason::Programmed.as_str().into() },
+        note: Some(shortened(&condition.message)),
+        action: action.into(),
+        secondary: None,
+    })
+}
+
+/// A note has at most 1 kB (events.k8s.io/v1).
+fn shortened(message: &str) -> String {
+    let mut end = message.len().min(limits::EVENT_NOTE_BYTES);
+    while !message.is_char_boundary(end) {
+        end = end.saturating_sub(1);
+    }
+    message.get(..end).unwrap_or_default().to_owned()
+}
+
+fn reference(kind: Kind, key: &ObjectKey, uid: Option<&str>) -> ObjectReference {
+    let (api_version, kind) = match kind {
+        Kind::Endpoint => (WebhookEndpoint::api_version(&()), WebhookEndpoint::kind(&())),
+        Kind::Subscription => (WebhookSubscription::api_version(&()), WebhookSubscription::kind(&())),
+    };
+    ObjectReference {
+        api_version: Some(api_version.into_owned()),
+        kind: Some(kind.into_owned()),
+        namespace: Some(key.namespace.to_string()),
+        name: Some(key.name.to_string()),
+        uid: uid.map(str::to_owned),
+        ..ObjectReference::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn status(ready: &str, reason: &str, generation: i64) -> Value {
+        let condition = |kind: &str| {
+            json!({
+                "type": kind, "status": ready, "reason": reason, "message": "what to do",
+                "observedGeneration": generation, "lastTransitionTime": "2026-01-01T00:00:00Z",
+            })
+        };
+        json!({ "conditions": [condition("Accepted"), condition("Ready")] })
+    }
+
+    fn reasons(before: Option<&Value>, after: &Value) -> Vec<(bool, String)> {
+        let key = ObjectKey::new("shop", "orders");
+        changes(Kind::Endpoint, &key, Some("u"), before, after)
+            .map(|it| (matches!(it.event.type_, EventType::Warning), it.event.reason))
+            .collect()
+    }
+
+    #[test]
+    fn each_change_is_told_once() {
+        let good = status("True", "Programmed", 1);
+        let bad = status("False", "InvalidSpec", 2);
+        assert_eq!(reasons(None, &good), [(false, "Programmed".into())]);
+        assert_eq!(reasons(Some(&good), &good), []);
+        assert_eq!(reasons(Some(&good), &bad), [(true, "InvalidSpec".into())], "one for both conditions");
+        assert_eq!(reasons(Some(&bad), &bad), []);
+        assert_eq!(reasons(Some(&bad), &status("False", "InvalidSpec", 3)).len(), 1, "another spec that is wrong");
+        assert_eq!(reasons(Some(&bad), &good), [(false, "Programmed".into())]);
+    }
+
+    #[test]
+    fn dead_letters_are_told_when_they_grow() {
+        let with = |dead: u64| json!({ "deadLettered": dead });
+        assert_eq!(reasons(Some(&with(0)), &with(2)), [(true, "DeadLettered".into())]);
+        assert_eq!(reasons(Some(&with(2)), &with(2)), []);
+        assert_eq!(reasons(Some(&with(2)), &with(0)), []);
+    }
+
+    #[test]
+    fn long_notes_are_cut_between_characters() {
+        let note = shortened(&"é".repeat(2000));
+        assert!(note.len() <= limits::EVENT_NOTE_BYTES && note.chars().all(|c| c == 'é') && note.len() > 1000);
+    }
+}

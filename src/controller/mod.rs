@@ -1,0 +1,26 @@
+//! The Kubernetes side: watches the cluster into the catalog and writes back what became of the objects.
+//!
+//! [`watch`] turns watch streams into changes of the index and publishes configuration; [`status`] writes statuses and
+//! [`events`] Kubernetes Events, both only while this replica holds the [`lease`]. Nothing of the data plane waits for
+//! any of it: when the API server is gone, webhooks go on coming in and going out as they were last configured.
+
+pub mod connect;
+pub mod events;
+mod fetch;
+pub mod lease;
+pub mod sightings;
+pub mod status;
+mod streams;
+pub mod watch;
+
+use std::sync::Arc;
+
+use kube::core::ObjectMeta;
+
+use crate::api::ObjectKey;
+
+/// The key of an object that an API server has sent.
+fn key_of(metadata: &ObjectMeta) -> ObjectKey {
+    let part = |part: &Option<String>| Arc::<str>::from(part.as_deref().unwrap_or_default());
+    ObjectKey::new(part(&metadata.namespace), part(&metadata.name))
+}

@@ -1,0 +1,309 @@
+//! Writes statuses: only on the leader, only what has changed, by server-side apply with one field manager.
+//!
+//! A condition that changes is written at once, counters at most every `--status-interval`. A write that fails is due
+//! again at the next pass; nothing is queued, so nothing old is ever written.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures_util::{StreamExt, stream};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1;
+use kube::{
+    Api, Client,
+    api::{DynamicObject, Patch, PatchParams},
+    core::ApiResource,
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::{sync::watch, time};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    events::{self, Announcer},
+    lease::Leadership,
+    sightings::Sightings,
+};
+use crate::{
+    api::{Condition, ConditionStatus, ConditionType, ObjectKey, Reason, WebhookEndpoint, WebhookSubscription},
+    catalog::{EndpointReading, Facts, Kind, ObjectView, SubscriptionReading, observed::Outcome},
+    journal::Journal,
+    rules::{clock::Clock, limits},
+    telemetry::metrics::Metrics,
+};
+
+/// The field manager of every status, as in `metadata.managedFields`.
+pub const FIELD_MANAGER: &str = "grapnel";
+
+/// What statuses are made of and where they go.
+pub struct StatusWriter {
+    /// Must not try again by itself.
+    pub client: Client,
+    /// Every object as it is programmed.
+    pub objects: watch::Receiver<Arc<Vec<ObjectView>>>,
+    /// What the API server has.
+    pub sightings: Sightings,
+    /// Counts of deliveries.
+    pub journal: Arc<dyn Journal>,
+    /// Whether this replica may write.
+    pub leadership: Leadership,
+    /// Publishes Kubernetes Events of what changed.
+    pub announcer: Announcer,
+    /// Counters are written at most this often.
+    pub interval: Duration,
+    /// The time of transitions.
+    pub clock: Arc<dyn Clock>,
+    /// Counts writes.
+    pub metrics: Metrics,
+}
+
+/// What is known of one object's status.
+#[derive(Default)]
+struct Memo {
+    uid: Option<Arc<str>>,
+    /// What the status was last computed from.
+    made_of: Option<Material>,
+    /// Since when something that is referred to has been absent.
+    absent_since: Option<Instant>,
+    /// When counters are looked at again.
+    counters_due: Option<Instant>,
+}
+
+/// All that conditions are made of, and cheap to compare.
+#[derive(Clone, PartialEq)]
+struct Material {
+    generation: Option<i64>,
+    standing: Option<(Outcome, bool)>,
+    conditions: Vec<(ConditionType, ConditionStatus, Reason)>,
+    messages: u64,
+}
+
+/// A write that is due.
+struct Write {
+    kind: Kind,
+    key: ObjectKey,
+    uid: Option<Arc<str>>,
+    made_of: Material,
+    /// What the API server has as far as is known, and its conditions.
+    before: Option<Arc<str>>,
+    status: Value,
+    /// The same as JSON.
+    text: Arc<str>,
+}
+
+/// How a write ended.
+enum Written {
+    Yes,
+    /// The object is gone: there is nothing to write to.
+    Gone,
+    No,
+}
+
+impl StatusWriter {
+    /// Writes until `shutdown`; then once more, so that counters are right after a restart.
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        let mut memos = HashMap::new();
+        let mut leading = false;
+        let mut ticks = time::interval(limits::STATUS_PASS);
+        ticks.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => break,
+                _ = ticks.tick() => {}
+                () = self.leadership.changed() => {}
+                changed = self.objects.changed() => if changed.is_err() { break },
+            }
+            let held = self.leadership.held();
+            if held && !leading {
+                // Somebody else may have written since: what the API server shows counts.
+                memos.clear();
+                self.resume();
+            }
+            leading = held;
+            if held {
+                tokio::select! {
+                    () = self.pass(&mut memos, false) => {}
+                    // What is being written is written again below, or by the next leader.
+                    () = shutdown.cancelled() => break,
+                }
+            }
+        }
+        if self.leadership.held() && time::timeout(limits::SHUTDOWN_STATUS, self.pass(&mut memos, true)).await.is_err()
+        {
+            tracing::warn!("not every status could be written before the end");
+        }
+    }
+
+    /// Takes over the counters of whoever wrote before, where they are ahead.
+    fn resume(&self) {
+        for view in self.objects.borrow().iter() {
+            let Some(status) = self.sightings.get(view.kind, &view.key).and_then(|sighting| sighting.status) else {
+                continue;
+            };
+            match &view.facts {
+                Facts::Endpoint(facts) => {
+                    if let Ok(status) = serde_json::from_str(&status) {
+                        facts.resume(EndpointReading::of(&status));
+                    }
+                }
+                Facts::Subscription(facts) => {
+                    if let Ok(status) = serde_json::from_str(&status) {
+                        facts.resume(SubscriptionReading::of(&status));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Writes everything that is due.
+    async fn pass(&mut self, memos: &mut HashMap<(Kind, ObjectKey), Memo>, last: bool) {
+        let views = Arc::clone(&self.objects.borrow_and_update());
+        if memos.len() > views.len() {
+            let alive: std::collections::HashSet<_> = views.iter().map(|view| (view.kind, view.key.clone())).collect();
+            memos.retain(|object, _| alive.contains(object));
+        }
+        let this = &*self;
+        let due: Vec<Write> = views
+            .iter()
+            .filter_map(|view| this.due(view, memos.entry((view.kind, view.key.clone())).or_default(), last))
+            .collect();
+        let mut written = stream::iter(due)
+            .map(|write| async move {
+                let result = this.write(&write).await;
+                (write, result)
+            })
+            .buffer_unordered(limits::STATUS_WRITES_AT_ONCE);
+        while let Some((write, result)) = written.next().await {
+            let Some(memo) = memos.get_mut(&(write.kind, write.key.clone())) else { continue };
+            match result {
+                Written::Yes => {
+                    let Write { kind, key, uid, made_of, before, status, text } = write;
+                    let before = before.and_then(|before| serde_json::from_str(&before).ok());
+                    events::changes(kind, &key, uid.as_deref(), before.as_ref(), &status)
+                        .for_each(|event| this.announcer.announce(event));
+                    this.sightings.wrote(kind, &key, uid.as_deref(), text);
+                    memo.made_of = Some(made_of);
+                }
+                Written::Gone => memo.made_of = Some(write.made_of),
+                Written::No => memo.counters_due = None,
+            }
+        }
+    }
+
+    /// The write that an object needs now, if it needs one.
+    fn due(&self, view: &ObjectView, memo: &mut Memo, last: bool) -> Option<Write> {
+        if memo.uid != view.uid {
+            *memo = Memo { uid: view.uid.clone(), ..Memo::default() };
+        }
+        let now = Instant::now();
+        let counters = last || memo.counters_due.is_none_or(|due| due <= now);
+        let made_of = Material::of(view);
+        if !counters && memo.made_of.as_ref() == Some(&made_of) {
+            return None;
+        }
+        // Manifests that belong together come one after the other; what is absent for a moment is not worth a word.
+        if !last && made_of.lacks_something() && memo.made_of.as_ref() != Some(&made_of) {
+            let since = *memo.absent_since.get_or_insert(now);
+            if now.duration_since(since) < limits::STATUS_SETTLE {
+                return None;
+            }
+        } else {
+            memo.absent_since = None;
+        }
+        memo.counters_due = Some(now + self.interval);
+        // A status that somebody has meddled with is seen here too, and mended.
+        let sighting = self.sightings.get(view.kind, &view.key).filter(|sighting| sighting.uid == view.uid);
+        let before = sighting.and_then(|sighting| sighting.status);
+        let counts = match view.kind {
+            Kind::Endpoint => None,
+            Kind::Subscription => self.journal.progress(&view.key).map(Into::into),
+        };
+        let status = view.status(counts, self.clock.now(), &conditions(before.as_deref()));
+        let text = status.to_string();
+        if before.as_deref() == Some(&*text) {
+            memo.made_of = Some(made_of);
+            return None;
+        }
+        let (kind, key, uid) = (view.kind, view.key.clone(), view.uid.clone());
+        Some(Write { kind, key, uid, made_of, before, status, text: text.into() })
+    }
+
+    async fn write(&self, write: &Write) -> Written {
+        if !self.leadership.held() {
+            return Written::No;
+        }
+        let resource = match write.kind {
+            Kind::Endpoint => ApiResource::erase::<WebhookEndpoint>(&()),
+            Kind::Subscription => ApiResource::erase::<WebhookSubscription>(&()),
+        };
+        // The uid keeps a status from being written to a later object of the same name.
+        let patch = json!({
+            "apiVersion": resource.api_version,
+            "kind": resource.kind,
+            "metadata": { "name": write.key.name, "uid": write.uid },
+            "status": write.status,
+        });
+        let api = Api::<DynamicObject>::namespaced_with(self.client.clone(), &write.key.namespace, &resource);
+        let params = PatchParams::apply(FIELD_MANAGER).force();
+        let patch = Patch::Apply(patch);
+        let answer = api.patch_status(&write.key.name, &params, &patch);
+        let (outcome, written) = match time::timeout(self.leadership.write_timeout(), answer).await {
+            Ok(Ok(_)) => ("ok", Written::Yes),
+            Ok(Err(kube::Error::Api(status))) if status.is_not_found() => ("gone", Written::Gone),
+            Ok(Err(error)) => {
+                tracing::warn!(kind = write.kind.as_str(), object = %write.key, %error, "status not written; it is tried again");
+                ("failed", Written::No)
+            }
+            Err(_) => {
+                tracing::warn!(kind = write.kind.as_str(), object = %write.key, "status not written in time; it is tried again");
+                ("timeout", Written::No)
+            }
+        };
+        self.metrics.cluster().status_written(outcome);
+        written
+    }
+}
+
+impl Material {
+    fn of(view: &ObjectView) -> Self {
+        let standing = match &view.facts {
+            Facts::Endpoint(_) => None,
+            Facts::Subscription(facts) => Some(facts.standing()),
+        };
+        let plain = |condition: &Condition| (condition.kind, condition.status, condition.reason);
+        Self {
+            generation: view.generation,
+            standing,
+            conditions: view.conditions.iter().map(plain).collect(),
+            messages: messages(&view.conditions),
+        }
+    }
+
+    /// Whether something that the object refers to does not exist.
+    fn lacks_something(&self) -> bool {
+        let absent = [Reason::SecretNotFound, Reason::KeyNotFound, Reason::EndpointNotFound];
+        self.conditions.iter().any(|(_, status, reason)| *status == ConditionStatus::False && absent.contains(reason))
+    }
+}
+
+/// The conditions of a status.
+fn conditions(status: Option<&str>) -> Vec<v1::Condition> {
+    #[derive(Deserialize)]
+    struct Conditions {
+        #[serde(default)]
+        conditions: Vec<v1::Condition>,
+    }
+    status.and_then(|status| serde_json::from_str::<Conditions>(status).ok()).map_or_else(Vec::new, |it| it.conditions)
+}
+
+/// A digest of the messages; a collision delays a message until the counters are looked at.
+fn messages(conditions: &[Condition]) -> u64 {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    for condition in conditions {
+        condition.message.hash(&mut hasher);
+    }
+    hasher.finish()
+}

@@ -1,0 +1,151 @@
+//! Watch streams of everything that configuration is made of.
+
+use std::{collections::BTreeMap, fmt::Debug, sync::Arc};
+
+use futures_util::{
+    StreamExt,
+    stream::{BoxStream, SelectAll},
+};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
+use kube::{
+    Api, Client, Resource,
+    core::{DeserializeGuard, NamespaceResourceScope, PartialObjectMeta, error_boundary::InvalidObject},
+};
+use kube_runtime::{WatchStreamExt, watcher};
+use serde::de::DeserializeOwned;
+
+use super::key_of;
+use crate::{
+    api::{ObjectKey, WebhookEndpoint, WebhookSubscription},
+    catalog::Namespaces,
+};
+
+/// What is watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Watched {
+    Endpoints,
+    Subscriptions,
+    Secrets,
+    ConfigMaps,
+    Namespaces,
+}
+
+impl Watched {
+    /// The resource's name, also a metric label.
+    pub(super) fn resource(self) -> &'static str {
+        match self {
+            Self::Endpoints => "webhookendpoints",
+            Self::Subscriptions => "webhooksubscriptions",
+            Self::Secrets => "secrets",
+            Self::ConfigMaps => "configmaps",
+            Self::Namespaces => "namespaces",
+        }
+    }
+}
+
+/// Something that a stream has told.
+pub(super) struct Notice {
+    pub(super) watched: Watched,
+    /// Position of the stream; each lists and completes for itself.
+    pub(super) stream: usize,
+    pub(super) step: Step,
+}
+
+pub(super) enum Step {
+    /// A listing begins: what it does not name is gone.
+    Begin,
+    /// The listing is complete.
+    End,
+    /// An object is there or has changed.
+    There(ObjectKey, Seen),
+    /// An object is gone.
+    Gone(ObjectKey),
+    /// The stream has failed; it goes on by itself, after a while.
+    Failed(watcher::Error),
+}
+
+/// An object as its stream shows it.
+pub(super) enum Seen {
+    Endpoint(Box<Result<WebhookEndpoint, InvalidObject>>),
+    Subscription(Box<Result<WebhookSubscription, InvalidObject>>),
+    /// The version of a Secret or a ConfigMap.
+    Version(Option<String>),
+    Labels(BTreeMap<String, String>),
+}
+
+/// Everything that is watched.
+pub(super) struct Streams {
+    pub(super) notices: SelectAll<BoxStream<'static, Notice>>,
+    /// The namespace of each stream; `None` is all.
+    pub(super) scopes: Vec<Option<Arc<str>>>,
+}
+
+impl Streams {
+    pub(super) fn new(client: &Client, namespaces: &Namespaces) -> Self {
+        let mut streams = Self { notices: SelectAll::new(), scopes: Vec::new() };
+        let scopes: Vec<Option<&str>> = match namespaces {
+            Namespaces::All => vec![None],
+            Namespaces::Named(names) => names.iter().map(|name| Some(name.as_str())).collect(),
+        };
+        for scope in scopes {
+            streams.follow(scope, Watched::Endpoints, scoped(client, scope), endpoint);
+            streams.follow(scope, Watched::Subscriptions, scoped(client, scope), subscription);
+            streams.follow(scope, Watched::Secrets, scoped::<PartialObjectMeta<Secret>>(client, scope), version);
+            streams.follow(scope, Watched::ConfigMaps, scoped::<PartialObjectMeta<ConfigMap>>(client, scope), version);
+        }
+        streams.follow(None, Watched::Namespaces, Api::<PartialObjectMeta<Namespace>>::all(client.clone()), labels);
+        streams
+    }
+
+    fn follow<K>(&mut self, scope: Option<&str>, watched: Watched, api: Api<K>, seen: fn(K) -> Seen)
+    where
+        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
+    {
+        let stream = self.scopes.len();
+        self.scopes.push(scope.map(Arc::from));
+        let there = move |object: K| Step::There(key_of(object.meta()), seen(object));
+        let notices = watcher(api, watcher::Config::default()).default_backoff().map(move |event| {
+            let step = match event {
+                Ok(watcher::Event::Init) => Step::Begin,
+                Ok(watcher::Event::InitApply(object) | watcher::Event::Apply(object)) => there(object),
+                Ok(watcher::Event::InitDone) => Step::End,
+                Ok(watcher::Event::Delete(object)) => Step::Gone(key_of(object.meta())),
+                Err(error) => Step::Failed(error),
+            };
+            Notice { watched, stream, step }
+        });
+        self.notices.push(notices.boxed());
+    }
+}
+
+fn scoped<K>(client: &Client, scope: Option<&str>) -> Api<K>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+{
+    match scope {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
+}
+
+fn endpoint(guarded: DeserializeGuard<WebhookEndpoint>) -> Seen {
+    Seen::Endpoint(Box::new(guarded.0.map(|mut object| {
+        object.metadata.managed_fields = None;
+        object
+    })))
+}
+
+fn subscription(guarded: DeserializeGuard<WebhookSubscription>) -> Seen {
+    Seen::Subscription(Box::new(guarded.0.map(|mut object| {
+        object.metadata.managed_fields = None;
+        object
+    })))
+}
+
+fn version<K>(object: PartialObjectMeta<K>) -> Seen {
+    Seen::Version(object.metadata.resource_version)
+}
+
+fn labels(object: PartialObjectMeta<Namespace>) -> Seen {
+    Seen::Labels(object.metadata.labels.unwrap_or_default())
+}

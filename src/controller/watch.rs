@@ -1,0 +1,341 @@
+//! Watches the cluster and publishes configuration.
+//!
+//! Changes are gathered for a moment, so that a burst costs one snapshot; a snapshot that takes long to make is made
+//! less often. Nothing is published before everything has been listed once: what is absent then does not exist.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use futures_util::{FutureExt, StreamExt};
+use kube::{
+    Resource,
+    core::{ObjectMeta, error_boundary::InvalidObject},
+};
+use kube_runtime::watcher;
+use serde::Serialize;
+use tokio::{
+    sync::watch::Sender,
+    time::{self, Instant},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    connect::Clients,
+    fetch::Fetches,
+    sightings::{Sighting, Sightings},
+    streams::{Notice, Seen, Step, Streams, Watched},
+};
+use crate::{
+    api::{ObjectKey, Reason, WebhookEndpoint, WebhookSubscription},
+    catalog::{Age, Applied, Change, Index, Kind, Namespaces, Problem, Published, Reference, Unreadable},
+    rules::limits,
+    telemetry::metrics::Metrics,
+};
+
+/// The watches and the index that they fill.
+pub struct Watch {
+    streams: Streams,
+    /// By position of the stream.
+    listings: HashMap<usize, Listing>,
+    fetches: Fetches,
+    sightings: Sightings,
+    metrics: Metrics,
+    /// Travels to a thread where compiling holds nobody up, and back.
+    index: Option<Index>,
+    synced: bool,
+    /// When what has changed is published.
+    due: Option<Instant>,
+    /// Nothing is published earlier than this.
+    earliest: Instant,
+}
+
+/// How far one stream has come.
+#[derive(Default)]
+struct Listing {
+    complete: bool,
+    /// What exists, of the kinds whose every object counts.
+    known: HashSet<ObjectKey>,
+    /// What the listing under way has named so far.
+    listed: Option<HashSet<ObjectKey>>,
+}
+
+impl Watch {
+    /// Watches that begin when they run. `index` must be one whose references are fetched ([`Index::fetching`]).
+    pub fn new(
+        clients: &Clients,
+        namespaces: &Namespaces,
+        index: Index,
+        sightings: Sightings,
+        metrics: Metrics,
+    ) -> Self {
+        let streams = Streams::new(&clients.patient, namespaces);
+        Self {
+            listings: (0..streams.scopes.len()).map(|stream| (stream, Listing::default())).collect(),
+            streams,
+            fetches: Fetches::new(clients.patient.clone()),
+            sightings,
+            metrics,
+            index: Some(index),
+            synced: false,
+            due: None,
+            earliest: Instant::now(),
+        }
+    }
+
+    /// Publishes configuration until `shutdown`.
+    pub async fn run(mut self, published: Sender<Published>, shutdown: CancellationToken) {
+        loop {
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return,
+                Some(notice) = self.streams.notices.next() => {
+                    self.note(notice);
+                    // What has arrived already belongs to the same moment.
+                    for _ in 1..limits::NOTICES_AT_ONCE {
+                        match self.streams.notices.next().now_or_never() {
+                            Some(Some(notice)) => self.note(notice),
+                            _ => break,
+                        }
+                    }
+                    self.ask();
+                }
+                answer = self.fetches.next() => {
+                    if let Some(change) = answer {
+                        self.change(change);
+                    }
+                }
+                () = time::sleep_until(self.due.unwrap_or_else(Instant::now)), if self.due.is_some() => {
+                    self.publish(&published).await;
+                }
+            }
+            if self.index.is_none() {
+                // Nothing can be programmed any more; the supervisor ends the process when this task ends.
+                return;
+            }
+            self.complete();
+        }
+    }
+
+    fn note(&mut self, notice: Notice) {
+        let Notice { watched, stream, step } = notice;
+        match step {
+            Step::Begin => self.listing(stream).listed = Some(HashSet::new()),
+            Step::There(key, seen) => self.there(watched, stream, key, seen),
+            Step::Gone(key) => self.gone(watched, stream, key),
+            Step::End => self.end(watched, stream),
+            Step::Failed(error) => {
+                self.metrics.cluster().watch_failed(watched.resource());
+                let hint = hint(&error);
+                tracing::warn!(resource = watched.resource(), %error, hint, "a watch has failed; it is begun again");
+            }
+        }
+    }
+
+    fn listing(&mut self, stream: usize) -> &mut Listing {
+        self.listings.entry(stream).or_default()
+    }
+
+    fn there(&mut self, watched: Watched, stream: usize, key: ObjectKey, seen: Seen) {
+        let listing = self.listing(stream);
+        if let Some(listed) = &mut listing.listed {
+            listed.insert(key.clone());
+        }
+        if !matches!(watched, Watched::Secrets | Watched::ConfigMaps) {
+            listing.known.insert(key.clone());
+        }
+        match seen {
+            Seen::Endpoint(read) => match *read {
+                Ok(object) => self.endpoint(key, object),
+                Err(invalid) => self.unreadable(Kind::Endpoint, key, &invalid),
+            },
+            Seen::Subscription(read) => match *read {
+                Ok(object) => self.subscription(key, object),
+                Err(invalid) => self.unreadable(Kind::Subscription, key, &invalid),
+            },
+            Seen::Labels(labels) => self.change(Change::Namespace(key.name, Some(labels))),
+            Seen::Version(version) => {
+                let Some(reference) = reference(watched, key) else { return };
+                if self.index.as_ref().is_some_and(|index| index.refers_to(&reference)) {
+                    self.fetches.seen(reference, version.as_deref());
+                }
+            }
+        }
+    }
+
+    fn endpoint(&mut self, key: ObjectKey, object: WebhookEndpoint) {
+        if self.is_new(Kind::Endpoint, &key, &object.metadata, object.status.as_ref()) {
+            let applied = applied(key, object);
+            self.change(Change::Endpoint(Box::new(applied)));
+        }
+    }
+
+    fn subscription(&mut self, key: ObjectKey, object: WebhookSubscription) {
+        if self.is_new(Kind::Subscription, &key, &object.metadata, object.status.as_ref()) {
+            let applied = applied(key, object);
+            self.change(Change::Subscription(Box::new(applied)));
+        }
+    }
+
+    /// Notes a sighting; says whether more than the status or a label has changed.
+    fn is_new(&self, kind: Kind, key: &ObjectKey, metadata: &ObjectMeta, status: Option<&impl Serialize>) -> bool {
+        let status = status.and_then(|status| serde_json::to_string(status).ok()).map(Arc::from);
+        let sighting = Sighting { uid: uid(metadata), generation: metadata.generation, status };
+        let (uid, generation) = (sighting.uid.clone(), sighting.generation);
+        let before = self.sightings.note(kind, key, sighting);
+        before.is_none_or(|before| before.uid != uid || before.generation != generation || generation.is_none())
+    }
+
+    fn unreadable(&mut self, kind: Kind, key: ObjectKey, invalid: &InvalidObject) {
+        self.is_new(kind, &key, &invalid.metadata, None::<&()>);
+        let message = format!("the object cannot be read: {}; correct it and apply it again", invalid.error);
+        self.change(Change::Unreadable(Unreadable {
+            kind,
+            key,
+            source: None,
+            uid: uid(&invalid.metadata),
+            generation: invalid.metadata.generation,
+            problems: vec![Problem::new("", Reason::InvalidSpec, message)],
+        }));
+    }
+
+    fn gone(&mut self, watched: Watched, stream: usize, key: ObjectKey) {
+        let listing = self.listing(stream);
+        listing.known.remove(&key);
+        if let Some(listed) = &mut listing.listed {
+            listed.remove(&key);
+        }
+        match watched {
+            Watched::Endpoints => self.object_gone(Kind::Endpoint, key),
+            Watched::Subscriptions => self.object_gone(Kind::Subscription, key),
+            Watched::Namespaces => self.change(Change::Namespace(key.name, None)),
+            Watched::Secrets | Watched::ConfigMaps => {
+                let Some(reference) = reference(watched, key) else { return };
+                if self.index.as_ref().is_some_and(|index| index.refers_to(&reference)) {
+                    self.fetches.seen(reference, None);
+                }
+            }
+        }
+    }
+
+    fn object_gone(&mut self, kind: Kind, key: ObjectKey) {
+        self.sightings.forget(kind, &key);
+        self.change(Change::Gone(kind, key));
+    }
+
+    fn end(&mut self, watched: Watched, stream: usize) {
+        let listing = self.listing(stream);
+        listing.complete = true;
+        let Some(listed) = listing.listed.take() else { return };
+        let missing: Vec<_> = listing.known.difference(&listed).cloned().collect();
+        match watched {
+            Watched::Endpoints | Watched::Subscriptions | Watched::Namespaces => {
+                for key in missing {
+                    self.gone(watched, stream, key);
+                }
+            }
+            Watched::Secrets | Watched::ConfigMaps => {
+                let scope = self.streams.scopes.get(stream).cloned().flatten();
+                let listed = listed.into_iter().filter_map(|key| reference(watched, key)).collect();
+                self.fetches.missed(&listed, |reference| {
+                    concerns(reference, watched)
+                        && scope.as_ref().is_none_or(|scope| *scope == reference.key().namespace)
+                });
+            }
+        }
+    }
+
+    fn change(&mut self, change: Change) {
+        if let Some(index) = &mut self.index {
+            index.apply(change);
+        }
+        let soon = Instant::now() + limits::GATHER;
+        self.due.get_or_insert(soon.max(self.earliest));
+    }
+
+    /// Fetches what has come to be referred to, and drops what is not any more.
+    fn ask(&mut self) {
+        let Some(index) = &mut self.index else { return };
+        let wanted = index.wanted();
+        for reference in wanted {
+            self.fetches.ask(reference);
+        }
+    }
+
+    /// The first complete sync: everything is listed, and every value that is referred to has been asked for.
+    fn complete(&mut self) {
+        if !self.synced && self.fetches.idle() && self.listings.values().all(|listing| listing.complete) {
+            self.synced = true;
+            tracing::info!("the cluster's objects are read completely");
+            self.change(Change::Synced(true));
+        }
+    }
+
+    async fn publish(&mut self, published: &Sender<Published>) {
+        self.due = None;
+        if !self.synced {
+            return;
+        }
+        let Some(mut index) = self.index.take() else { return };
+        let began = Instant::now();
+        let compiled = tokio::task::spawn_blocking(move || {
+            let published = index.publish();
+            (index, published)
+        });
+        match compiled.await {
+            Ok((index, news)) => {
+                self.fetches.retain(|reference| index.refers_to(reference));
+                self.index = Some(index);
+                if let Some(news) = news {
+                    published.send_replace(news);
+                }
+            }
+            Err(error) => tracing::error!(%error, "compiling has failed"),
+        }
+        // A snapshot is made at most a quarter of the time.
+        let cost = began.elapsed();
+        self.earliest = Instant::now() + limits::PUBLISH_PAUSE.max(cost * 3);
+    }
+}
+
+fn reference(watched: Watched, key: ObjectKey) -> Option<Reference> {
+    match watched {
+        Watched::Secrets => Some(Reference::Secret(key)),
+        Watched::ConfigMaps => Some(Reference::ConfigMap(key)),
+        Watched::Endpoints | Watched::Subscriptions | Watched::Namespaces => None,
+    }
+}
+
+fn concerns(reference: &Reference, watched: Watched) -> bool {
+    match reference {
+        Reference::Secret(_) => watched == Watched::Secrets,
+        Reference::ConfigMap(_) => watched == Watched::ConfigMaps,
+    }
+}
+
+fn applied<T: Resource>(key: ObjectKey, object: T) -> Applied<T> {
+    // Within one second names decide, so that every replica comes to the same order.
+    let age = Age(object.meta().creation_timestamp.as_ref().map(|time| time.0), 0);
+    let uid = uid(object.meta());
+    Applied { key, object, source: None, age, uid }
+}
+
+/// What a person can do about a failed watch.
+fn hint(error: &watcher::Error) -> Option<&'static str> {
+    use watcher::Error::{InitialListFailed, WatchStartFailed};
+    let (InitialListFailed(kube::Error::Api(status)) | WatchStartFailed(kube::Error::Api(status))) = error else {
+        return None;
+    };
+    if status.is_not_found() {
+        Some("the CustomResourceDefinition is not installed: grapnel crd | kubectl apply -f -")
+    } else if status.is_forbidden() {
+        Some("the service account needs to list and watch it: look at the roles of the chart or of manifests/")
+    } else {
+        None
+    }
+}
+
+fn uid(metadata: &ObjectMeta) -> Option<Arc<str>> {
+    metadata.uid.as_deref().map(Arc::from)
+}

@@ -1,0 +1,73 @@
+//! Metrics of the Kubernetes side.
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::Registry,
+};
+
+/// Metrics of the Kubernetes side. Its labels are of fixed, small sets.
+pub struct ClusterMetrics {
+    leader: Gauge,
+    watch_failures: Family<ResourceLabels, Counter>,
+    status_writes: Family<OutcomeLabels, Counter>,
+    events: Family<OutcomeLabels, Counter>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResourceLabels {
+    resource: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabels {
+    outcome: &'static str,
+}
+
+impl ClusterMetrics {
+    pub(super) fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            leader: Gauge::default(),
+            watch_failures: Family::default(),
+            status_writes: Family::default(),
+            events: Family::default(),
+        };
+        registry.register("grapnel_leader", "1 while this replica writes statuses", metrics.leader.clone());
+        registry.register(
+            "grapnel_watch_failures",
+            "Watches of the API server that failed and were begun again",
+            metrics.watch_failures.clone(),
+        );
+        registry.register(
+            "grapnel_status_writes",
+            "Writes of statuses, by outcome (ok, gone, failed, timeout)",
+            metrics.status_writes.clone(),
+        );
+        registry.register(
+            "grapnel_kubernetes_events",
+            "Kubernetes Events, by outcome (ok, failed, timeout, dropped)",
+            metrics.events.clone(),
+        );
+        metrics
+    }
+
+    /// Whether this replica is the leader.
+    pub fn leader(&self, leader: bool) {
+        self.leader.set(leader.into());
+    }
+
+    /// A watch of a resource has failed.
+    pub fn watch_failed(&self, resource: &'static str) {
+        self.watch_failures.get_or_create(&ResourceLabels { resource }).inc();
+    }
+
+    /// A status was written, or not.
+    pub fn status_written(&self, outcome: &'static str) {
+        self.status_writes.get_or_create(&OutcomeLabels { outcome }).inc();
+    }
+
+    /// A Kubernetes Event was published, or not.
+    pub fn event(&self, outcome: &'static str) {
+        self.events.get_or_create(&OutcomeLabels { outcome }).inc();
+    }
+}
