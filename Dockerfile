@@ -29,7 +29,7 @@ LABEL org.opencontainers.image.title="grapnel" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="0.1.0"
 COPY --from=build --chown=0:0 /src/target/release/grapnel /usr/local/bin/grapnel
-COPY --from=build --chown=65532:65532 /root-of-image/ /
+COPY --from=build --chown=65532:65532 /root-of-image/data /data
 # Nothing but the journal is written, so the root may be read-only. Relative paths are below the volume.
 WORKDIR /data
 ENV GRAPNEL_DATA_DIR=/data/journal
