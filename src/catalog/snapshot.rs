@@ -17,6 +17,7 @@ use super::observed::{EndpointFacts, SubscriptionFacts};
 use crate::{
     api::{Format, ObjectKey, StartFrom},
     rules::{
+        egress::Reach,
         glob::GlobSet,
         headers::HeaderGlobs,
         identity::Sources,
@@ -225,6 +226,8 @@ pub struct Subscription {
 pub struct Target {
     /// Where to post.
     pub url: Url,
+    /// Whether it is named by a URL or as a Service of the subscription's namespace.
+    pub reach: Reach,
     /// Headers of the object and of Secrets, ready to send; those of Secrets are marked sensitive.
     pub headers: HeaderMap,
     /// Time for the whole exchange.

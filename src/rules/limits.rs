@@ -376,6 +376,9 @@ pub const NAME_CHARS: usize = 253;
 /// Longest namespace, as Kubernetes has it (RFC 1123 label).
 pub const NAMESPACE_CHARS: usize = 63;
 
+/// Longest value of a label, and longest key without its prefix, as Kubernetes has it.
+pub const LABEL_CHARS: usize = 63;
+
 // Telemetry.
 
 // Running.
