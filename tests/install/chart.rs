@@ -334,3 +334,22 @@ fn the_chart_is_of_this_version() {
     assert_eq!(chart["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(chart["appVersion"], env!("CARGO_PKG_VERSION"));
 }
+
+/// Blocks of values (```yaml values) in a Markdown text.
+fn blocks(text: &str) -> Vec<String> {
+    let parts = text.split("```yaml values\n").skip(1);
+    parts.map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn values_in_the_documentation_are_taken() {
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations.md")).unwrap();
+    let blocks = blocks(&text);
+    assert!(blocks.len() >= 3, "the search is broken");
+    for block in blocks {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), &block).unwrap();
+        let objects = render(&["--values", file.path().to_str().unwrap()]);
+        assert_eq!(pods::violations(the(&objects, "StatefulSet")), Vec::<String>::new(), "{block}");
+    }
+}
