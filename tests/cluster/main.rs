@@ -3,10 +3,18 @@
 //! nextest starts one API server for the run (`.config/nextest.toml`); every test has a namespace of its own on it. Tests
 //! in `own` have a control plane of their own, which they stop, or fill.
 
+mod callers;
+mod changes;
 #[allow(dead_code, reason = "shared: every test binary uses its part")]
 mod fixture;
 mod own;
 #[path = "../program/mod.rs"]
 #[allow(dead_code, reason = "shared: every test binary uses its part")]
 mod program;
+mod reasons;
+mod replicas;
+mod restarts;
+mod shop;
+mod statuses;
+mod tenants;
 mod walk;

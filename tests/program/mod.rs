@@ -138,6 +138,11 @@ impl Grapnel {
         }
     }
 
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// As a power cut does it.
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
