@@ -474,7 +474,8 @@ impl Index {
         let subscriptions = self.subscriptions.values().filter_map(|entry| entry.compiled.as_ref()).map(Arc::clone);
         let snapshot = Snapshot::new(endpoints, subscriptions)
             .with_unready(self.claims.places())
-            .with_known(self.subscriptions.keys().cloned());
+            .with_known(self.subscriptions.keys().cloned())
+            .with_uids(self.subscriptions.iter().filter_map(|(key, entry)| Some((key.clone(), entry.uid()?))));
         if self.synced { snapshot } else { snapshot.incomplete() }
     }
 

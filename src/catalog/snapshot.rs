@@ -38,6 +38,8 @@ pub struct Snapshot {
     subscriptions: HashMap<ObjectKey, Arc<Subscription>>,
     /// Every subscription object that exists, whether it compiles or not.
     known: HashSet<ObjectKey>,
+    /// `metadata.uid` of the subscription objects that have one.
+    uids: HashMap<ObjectKey, Arc<str>>,
     /// True once every source has been read completely at least once.
     synced: bool,
 }
@@ -65,7 +67,7 @@ impl Snapshot {
         let subscriptions: HashMap<_, _> =
             subscriptions.into_iter().map(|subscription| (subscription.key.clone(), subscription)).collect();
         let known = subscriptions.keys().cloned().collect();
-        Self { routes, endpoints, subscriptions, known, synced: true }
+        Self { routes, endpoints, subscriptions, known, uids: HashMap::new(), synced: true }
     }
 
     /// Adds paths whose endpoints exist but cannot be served; a served path stays as it is.
@@ -79,6 +81,13 @@ impl Snapshot {
     /// Adds subscription objects that exist but do not compile: their consumers stay.
     pub fn with_known(mut self, subscriptions: impl IntoIterator<Item = ObjectKey>) -> Self {
         self.known.extend(subscriptions);
+        self
+    }
+
+    /// Adds the uids of subscription objects, compiled or not: by them one that was deleted and created again is told from
+    /// one that has changed.
+    pub fn with_uids(mut self, subscriptions: impl IntoIterator<Item = (ObjectKey, Arc<str>)>) -> Self {
+        self.uids.extend(subscriptions);
         self
     }
 
@@ -121,6 +130,35 @@ impl Snapshot {
     /// Whether a subscription object of that name exists, compiled or not.
     pub fn knows(&self, key: &ObjectKey) -> bool {
         self.known.contains(key)
+    }
+}
+
+impl Snapshot {
+    /// What has to be live between `live` and this one; `None` when nothing has. If subscriptions were deleted and created
+    /// again in between, it is this one without them, so that the old ones end, with their places in the log, before the
+    /// new ones begin.
+    pub fn parting(&self, live: &Self) -> Option<Self> {
+        let again = |key: &ObjectKey| match (live.uids.get(key), self.uids.get(key)) {
+            (Some(before), Some(now)) => before != now,
+            _ => false,
+        };
+        if !self.uids.keys().any(again) {
+            return None;
+        }
+        let kept = self.subscriptions.iter().filter(|(key, _)| !again(key));
+        Some(Self {
+            routes: self.routes.clone(),
+            endpoints: self.endpoints.clone(),
+            subscriptions: kept.map(|(key, subscription)| (key.clone(), Arc::clone(subscription))).collect(),
+            known: self.known.iter().filter(|key| !again(key)).cloned().collect(),
+            uids: self
+                .uids
+                .iter()
+                .filter(|(key, _)| !again(key))
+                .map(|(key, uid)| (key.clone(), uid.clone()))
+                .collect(),
+            synced: self.synced,
+        })
     }
 }
 
