@@ -6,7 +6,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{ByteSize, GoDuration};
+use super::{ByteSize, GoDuration, KeyReference, LabelSelector, Verification};
 
 /// What an endpoint accepts and how it is verified, validated and kept.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
@@ -47,7 +47,7 @@ pub struct WebhookEndpointSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
 
-    /// How requests prove who sent them. Exactly one of provider, hmac, token and none.
+    /// How requests prove who sent them. Exactly one of provider, hmac, token, serviceAccount and none.
     pub verification: Verification,
 
     /// Where the event's type and id come from. Defaults to what the provider defines, otherwise to the headers
@@ -91,172 +91,40 @@ pub struct WebhookEndpointSpec {
     /// How long settled events stay for inspection and redelivery. Defaults to 168h.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retention: Option<GoDuration>,
+
+    /// Which namespaces may have WebhookSubscriptions that read this endpoint. Defaults to the endpoint's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowed_subscribers: Option<AllowedSubscribers>,
 }
 
-/// How requests prove who sent them.
-#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
+/// Which namespaces may subscribe, besides the endpoint's own, which always may.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Default)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("[has(self.provider), has(self.hmac), has(self.token), has(self.none)].filter(x, x).size() == 1")
-        .message("exactly one of provider, hmac, token and none must be set"),
-    validation = Rule::new("has(self.none) || (has(self.secretRefs) && self.secretRefs.size() > 0)")
-        .message("secretRefs must name at least one Secret key"),
-    validation = Rule::new("!has(self.none) || !has(self.secretRefs) || self.secretRefs.size() == 0")
-        .message("secretRefs cannot be used with none")
+    validation = Rule::new("has(self.namespaceSelector) == (has(self.from) && self.from == 'Selector')")
+        .message("namespaceSelector must be set exactly when from is Selector")
 )]
-pub struct Verification {
-    /// Keys of Secrets in the endpoint's namespace. Several are for rotation: a request that any of them verifies is
-    /// accepted. A changed Secret is used at once.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name", "key"]))]
-    pub secret_refs: Vec<KeyReference>,
-
-    /// A preset of a known sender.
+pub struct AllowedSubscribers {
+    /// Same (the endpoint's own namespace only), All (every namespace) or Selector (those that namespaceSelector
+    /// matches). Defaults to Same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub provider: Option<Provider>,
-
-    /// An HMAC of your own description.
+    pub from: Option<SubscribersFrom>,
+    /// Labels of the namespaces that may subscribe. An empty selector matches every namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hmac: Option<Hmac>,
-
-    /// A shared secret sent as it is in a header.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub token: Option<Token>,
-
-    /// No verification: anyone who can reach the URL is believed. Has to be written out as `none: {}`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub none: Option<NoVerification>,
+    pub namespace_selector: Option<LabelSelector>,
 }
 
-/// A key of a Secret or ConfigMap in the object's own namespace.
-#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[serde(rename_all = "camelCase")]
-pub struct KeyReference {
-    /// Name of the object.
-    #[schemars(length(min = 1, max = 253))]
-    pub name: String,
-    /// Key of its data.
-    #[schemars(length(min = 1, max = 253))]
-    pub key: String,
-}
-
-/// A preset of a known sender.
-#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct Provider {
-    /// Whose webhooks come in.
-    pub name: ProviderName,
-    /// How far the signed timestamp may be from now, for senders that sign one. Defaults to what the sender
-    /// recommends (Stripe, Slack and StandardWebhooks: 5m).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tolerance: Option<GoDuration>,
-}
-
-/// The senders whose signatures are known.
+/// Same (the endpoint's own namespace only), All (every namespace) or Selector (those that namespaceSelector matches).
+/// Defaults to Same.
 #[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ProviderName {
-    /// GitHub.
-    GitHub,
-    /// Stripe.
-    Stripe,
-    /// Slack.
-    Slack,
-    /// Any sender that follows the Standard Webhooks specification.
-    StandardWebhooks,
+pub enum SubscribersFrom {
+    /// The endpoint's own namespace only.
+    Same,
+    /// Every namespace.
+    All,
+    /// Namespaces whose labels match.
+    Selector,
 }
-
-impl ProviderName {
-    /// As written in the object; also its name in `rules::signature::provider`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::GitHub => "GitHub",
-            Self::Stripe => "Stripe",
-            Self::Slack => "Slack",
-            Self::StandardWebhooks => "StandardWebhooks",
-        }
-    }
-}
-
-/// A signature made with a hash-based message authentication code (RFC 2104).
-#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(
-    validation = Rule::new("!has(self.signedContent) || self.signedContent.contains('{body}')")
-        .message("signedContent must contain {body}"),
-    validation = Rule::new("!has(self.signedContent) || !self.signedContent.contains('{timestamp}') || has(self.timestampHeader)")
-        .message("signedContent uses {timestamp}, so timestampHeader must be set"),
-    validation = Rule::new("!has(self.signedContent) || !self.signedContent.contains('{id}') || has(self.idHeader)")
-        .message("signedContent uses {id}, so idHeader must be set"),
-    validation = Rule::new("!has(self.tolerance) || has(self.timestampHeader)")
-        .message("tolerance needs timestampHeader")
-)]
-pub struct Hmac {
-    /// Header that carries the signature.
-    #[schemars(length(min = 1, max = 128))]
-    pub header: String,
-    /// Hash function: SHA1, SHA256 or SHA512.
-    pub algorithm: Algorithm,
-    /// How the signature is written: Hex or Base64.
-    pub encoding: Encoding,
-    /// Text before the signature, such as `sha256=`. Defaults to none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 64))]
-    pub prefix: Option<String>,
-    /// What is signed, with the placeholders {body}, {timestamp} and {id}. Defaults to `{body}`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 256))]
-    pub signed_content: Option<String>,
-    /// Header that carries the time of signing, in seconds since 1970.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 128))]
-    pub timestamp_header: Option<String>,
-    /// Header that carries the id that is signed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 128))]
-    pub id_header: Option<String>,
-    /// How far the timestamp may be from now, either way. Defaults to 5m where the timestamp is signed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tolerance: Option<GoDuration>,
-}
-
-/// Hash functions for an HMAC.
-#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Algorithm {
-    /// SHA-1, for senders that offer nothing better.
-    SHA1,
-    /// SHA-256.
-    SHA256,
-    /// SHA-512.
-    SHA512,
-}
-
-/// How a signature is written.
-#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Encoding {
-    /// Hexadecimal, either case.
-    Hex,
-    /// Base64, standard alphabet.
-    Base64,
-}
-
-/// A shared secret sent as it is in a header.
-#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct Token {
-    /// Header that carries the token. Defaults to Authorization.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 128))]
-    pub header: Option<String>,
-    /// Word before the token, compared without regard to case. Defaults to Bearer in Authorization, to none in any
-    /// other header.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 64))]
-    pub scheme: Option<String>,
-}
-
-/// No verification.
-#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Default)]
-pub struct NoVerification {}
 
 /// Where the event's type and id come from.
 #[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Default)]

@@ -9,20 +9,26 @@ mod condition;
 mod endpoint;
 mod key;
 mod scalar;
+mod selector;
 mod subscription;
+mod verification;
 
 pub use condition::{Condition, ConditionStatus, ConditionType, Reason};
 pub use endpoint::{
-    Algorithm, Deduplication, Encoding, Event, EventSource, Hmac, KeyReference, Limits, NoVerification, Provider,
-    ProviderName, RateLimit, RateLimitScope, Rejection, Response, SchemaRule, Token, UnmatchedTypes, Verification,
-    WebhookEndpoint, WebhookEndpointSpec, WebhookEndpointStatus,
+    AllowedSubscribers, Deduplication, Event, EventSource, Limits, RateLimit, RateLimitScope, Rejection, Response,
+    SchemaRule, SubscribersFrom, UnmatchedTypes, WebhookEndpoint, WebhookEndpointSpec, WebhookEndpointStatus,
 };
 pub use key::ObjectKey;
 pub use scalar::{ByteSize, GoDuration};
+pub use selector::{LabelOperator, LabelRequirement, LabelSelector};
 pub use subscription::{
     DeadLetter, DeliveryFailure, DeliverySuccess, EndpointReference, Format, HeaderFromSecret, HeaderValue, Jitter,
-    OutboundRateLimit, Retry, Signing, SigningScheme, StartFrom, Target, WebhookSubscription, WebhookSubscriptionSpec,
-    WebhookSubscriptionStatus,
+    OutboundRateLimit, Retry, ServiceScheme, ServiceTarget, Signing, SigningScheme, StartFrom, Target,
+    WebhookSubscription, WebhookSubscriptionSpec, WebhookSubscriptionStatus,
+};
+pub use verification::{
+    Algorithm, Encoding, Hmac, KeyReference, NoVerification, Provider, ProviderName, ServiceAccountReference,
+    ServiceAccountVerification, Token, Verification,
 };
 
 /// The API group.

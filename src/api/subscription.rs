@@ -28,6 +28,7 @@ use super::{GoDuration, KeyReference};
     ),
     printcolumn(name = "Endpoint", type_ = "string", json_path = ".spec.endpointRef.name"),
     printcolumn(name = "Target", type_ = "string", json_path = ".spec.target.url"),
+    printcolumn(name = "Service", type_ = "string", json_path = ".spec.target.service.name", priority = 1),
     printcolumn(name = "Delivered", type_ = "integer", json_path = ".status.delivered"),
     printcolumn(name = "Pending", type_ = "integer", json_path = ".status.pending"),
     printcolumn(name = "Dead", type_ = "integer", json_path = ".status.deadLettered"),
@@ -98,23 +99,36 @@ pub struct WebhookSubscriptionSpec {
     pub suspend: Option<bool>,
 }
 
-/// A WebhookEndpoint of the same namespace.
+/// A WebhookEndpoint.
 #[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct EndpointReference {
     /// Its name.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
+    /// Its namespace. Defaults to the subscription's own; an endpoint of another namespace has to allow this one in
+    /// spec.allowedSubscribers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    pub namespace: Option<String>,
 }
 
-/// The receiver.
-#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
+/// The receiver. Exactly one of url and service.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Default)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.url) != has(self.service)").message("exactly one of url and service must be set")
+)]
 pub struct Target {
     /// URL to which deliveries are posted: http or https, without credentials. Addresses that the operator's egress
     /// rules forbid are refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2048), regex(pattern = "^https?://"))]
-    pub url: String,
+    pub url: Option<String>,
+    /// A Service of the subscription's own namespace to which deliveries are posted, by its name in the cluster's DNS. It
+    /// may have private addresses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<ServiceTarget>,
     /// Headers to send with every delivery.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
@@ -126,6 +140,37 @@ pub struct Target {
     /// Time for the whole exchange: connecting, TLS, headers and body. Defaults to 10s, at most 60s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<GoDuration>,
+}
+
+/// A Service of the subscription's own namespace.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceTarget {
+    /// Its name.
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    pub name: String,
+    /// Number of its port.
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: u16,
+    /// Path to post to, and a query if there is one. Defaults to `/`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024), regex(pattern = r"^/[^#\s]*$"))]
+    pub path: Option<String>,
+    /// How it is spoken to: http or https. The certificate for https has to be for the Service's name in the cluster's
+    /// DNS. Defaults to http.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheme: Option<ServiceScheme>,
+}
+
+/// How a Service is spoken to: http or https. The certificate for https has to be for the Service's name in the cluster's
+/// DNS. Defaults to http.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum ServiceScheme {
+    /// Unencrypted.
+    Http,
+    /// TLS.
+    Https,
 }
 
 /// A header with its value.

@@ -3,19 +3,23 @@
 mod endpoint;
 mod problem;
 mod reference;
+mod subscribers;
 mod subscription;
+mod target;
+mod verification;
 
 use url::Url;
 
 pub use endpoint::{Served, endpoint, path};
 pub use problem::{Problem, Problems};
 pub use reference::{References, Sources};
-pub use subscription::{Delivered, subscription};
+pub use subscribers::Subscribers;
+pub use subscription::{Delivered, Standing, endpoint_of, subscription};
 
 use crate::rules::egress::EgressPolicy;
 
 /// What the operator says and objects are compiled with.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Options {
     /// `--path-prefix`, with a slash at the front and none at the end; empty for `/`.
     pub path_prefix: String,
@@ -23,10 +27,22 @@ pub struct Options {
     pub public_url: Option<Url>,
     /// Which addresses may be called.
     pub egress: EgressPolicy,
-    /// `--cluster-domain`.
+    /// `--cluster-domain`: what stands after `svc.` in the DNS names of Services.
     pub cluster_domain: String,
-    /// Whether a cluster answers TokenReviews.
+    /// Whether there is a cluster that reviews the tokens of ServiceAccounts.
     pub service_accounts: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            path_prefix: String::new(),
+            public_url: None,
+            egress: EgressPolicy::default(),
+            cluster_domain: "cluster.local".into(),
+            service_accounts: false,
+        }
+    }
 }
 
 impl Options {

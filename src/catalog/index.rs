@@ -2,11 +2,20 @@
 //!
 //! Changes are noted by [`Index::apply`]; [`Index::publish`] compiles what they touched and gives a snapshot. A burst
 //! of changes costs one snapshot, and a change of one object compiles only what depends on it.
+//!
+//! Files bring the values of all Secrets and ConfigMaps. In a cluster they are fetched by whoever drives the index, and
+//! only those that objects refer to: see [`Index::fetching`].
 
+mod claims;
 mod entry;
+mod grants;
+mod references;
+#[cfg(test)]
+mod tests;
+mod views;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::Instant,
 };
@@ -15,17 +24,23 @@ use jiff::Timestamp;
 
 use super::{
     admission::Admission,
-    compile::{self, Delivered, Options, Problem, Problems, References, Served, Sources},
-    observed::{EndpointFacts, SubscriptionFacts},
+    compile::{self, Delivered, Options, Problem, Problems, References, Served, Standing, Subscribers},
+    observed::{EndpointFacts, EndpointReading, SubscriptionFacts, SubscriptionReading},
     snapshot::{Endpoint, Snapshot, Subscription},
-    status::{Facts, Kind, ObjectView},
+    status::{Kind, ObjectView},
 };
 use crate::{
-    api::{Condition, ConditionType, ObjectKey, Reason, WebhookEndpoint, WebhookSubscription},
+    api::{ObjectKey, Reason, WebhookEndpoint, WebhookSubscription},
     rules::secret::Secret,
     telemetry::metrics::Metrics,
 };
-use entry::Entry;
+pub use references::Reference;
+use {
+    claims::Claims,
+    entry::Entry,
+    grants::Grants,
+    references::{Dependent, Dependents, Referent, Refers, Values},
+};
 
 /// Data of a Secret.
 pub type SecretData = BTreeMap<String, Secret>;
@@ -43,11 +58,11 @@ pub enum Change {
     Unreadable(Unreadable),
     /// An object is gone.
     Gone(Kind, ObjectKey),
-    /// A Secret is there or has changed; `None` when it is gone.
+    /// A Secret is there or has changed; `None` when it is gone or is known not to exist.
     Secret(ObjectKey, Option<SecretData>),
-    /// A ConfigMap is there or has changed; `None` when it is gone.
+    /// A ConfigMap is there or has changed; `None` when it is gone or is known not to exist.
     ConfigMap(ObjectKey, Option<ConfigMapData>),
-    /// A namespace with its labels; `None` when it is gone.
+    /// A namespace is there with these labels, or they have changed; `None` when it is gone.
     Namespace(Arc<str>, Option<BTreeMap<String, String>>),
     /// Whether everything has been read completely.
     Synced(bool),
@@ -59,7 +74,7 @@ impl Change {
         Some(match self {
             Self::Endpoint(applied) => &applied.key.namespace,
             Self::Subscription(applied) => &applied.key.namespace,
-            Self::Unreadable(unreadable) => &unreadable.key.namespace,
+            Self::Unreadable(rejected) => &rejected.key.namespace,
             Self::Gone(_, key) | Self::Secret(key, _) | Self::ConfigMap(key, _) => &key.namespace,
             // A label of any namespace may let a subscription in.
             Self::Namespace(..) | Self::Synced(_) => return None,
@@ -67,33 +82,23 @@ impl Change {
     }
 }
 
-/// A value that objects refer to.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Reference {
-    /// Of a Secret.
-    Secret(ObjectKey),
-    /// Of a ConfigMap.
-    ConfigMap(ObjectKey),
-}
-impl Reference {
+/// An object with where and when it came.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Applied<T> {
     /// Its name.
-    pub fn key(&self) -> &ObjectKey {
-        match self {
-            Self::Secret(k) | Self::ConfigMap(k) => k,
-        }
-    }
-}
-impl std::fmt::Display for Reference {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Secret(k) => write!(f, "Secret {k}"),
-            Self::ConfigMap(k) => write!(f, "ConfigMap {k}"),
-        }
-    }
+    pub key: ObjectKey,
+    /// The object.
+    pub object: T,
+    /// `file:line`, where it was a file.
+    pub source: Option<String>,
+    /// Of two objects the one with the lesser age is older.
+    pub age: Age,
+    /// `metadata.uid`, where there is one: tells an object from one of the same name that was deleted before.
+    pub uid: Option<Arc<str>>,
 }
 
-/// An object that cannot be read.
-#[derive(Debug)]
+/// A version of an object that cannot be read.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Unreadable {
     /// Its kind.
     pub kind: Kind,
@@ -108,22 +113,8 @@ pub struct Unreadable {
     /// Why it cannot be read.
     pub problems: Vec<Problem>,
 }
-/// An object with where and when it came.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Applied<T> {
-    /// Its name.
-    pub key: ObjectKey,
-    /// The object.
-    pub object: T,
-    /// `file:line`, where it was a file.
-    pub source: Option<String>,
-    /// Of two objects the one with the lesser age is older.
-    pub age: Age,
-    /// `metadata.uid`, where there is one.
-    pub uid: Option<Arc<str>>,
-}
 
-/// Order of age: creation time, then a number in order of appearance.
+/// Order of age: creation time, then a number in order of appearance. Between equals the name decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Age(pub Option<Timestamp>, pub u64);
 
@@ -136,18 +127,8 @@ pub struct Published {
     pub objects: Arc<Vec<ObjectView>>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-enum Referent {
-    Endpoint(ObjectKey),
-    Secret(ObjectKey),
-    ConfigMap(ObjectKey),
-}
-
 type EndpointEntry = Entry<WebhookEndpoint, Endpoint, EndpointFacts>;
 type SubscriptionEntry = Entry<WebhookSubscription, Subscription, SubscriptionFacts>;
-
-/// Namespace and path.
-type Place = (Arc<str>, String);
 
 /// The objects as they are now.
 pub struct Index {
@@ -156,34 +137,16 @@ pub struct Index {
     endpoints: BTreeMap<ObjectKey, EndpointEntry>,
     subscriptions: BTreeMap<ObjectKey, SubscriptionEntry>,
     values: Values,
-    /// Who has to be compiled again when something changes.
-    dependents: HashMap<Referent, HashSet<(Kind, ObjectKey)>>,
-    /// Who wants which path: oldest first.
-    claims: HashMap<Place, BTreeSet<(Age, ObjectKey)>>,
-    dirty: BTreeSet<(Kind, ObjectKey)>,
-    given: HashSet<Reference>,
+    grants: Grants,
+    dependents: Dependents,
+    claims: Claims,
+    dirty: BTreeSet<Dependent>,
     changed: bool,
     synced: bool,
 }
 
-#[derive(Debug, Default)]
-struct Values {
-    secrets: HashMap<ObjectKey, SecretData>,
-    config_maps: HashMap<ObjectKey, ConfigMapData>,
-}
-
-impl Sources for Values {
-    fn secret(&self, key: &ObjectKey) -> Option<&SecretData> {
-        self.secrets.get(key)
-    }
-
-    fn config_map(&self, key: &ObjectKey) -> Option<&ConfigMapData> {
-        self.config_maps.get(key)
-    }
-}
-
 impl Index {
-    /// An index of nothing.
+    /// An index of nothing, which is told of every Secret and ConfigMap before or with the objects that refer to them.
     pub fn new(options: Options, metrics: Metrics) -> Self {
         Self {
             options,
@@ -191,79 +154,59 @@ impl Index {
             endpoints: BTreeMap::new(),
             subscriptions: BTreeMap::new(),
             values: Values::default(),
-            dependents: HashMap::new(),
-            claims: HashMap::new(),
+            grants: Grants::default(),
+            dependents: Dependents::default(),
+            claims: Claims::default(),
             dirty: BTreeSet::new(),
-            given: HashSet::new(),
             changed: false,
             synced: false,
         }
     }
 
-    /// Referenced values are fetched by whoever drives the index.
-    pub fn fetching(self) -> Self {
+    /// Referenced values are fetched by whoever drives the index: an object is not compiled before the values of all its
+    /// references have been told ([`Change::Secret`], [`Change::ConfigMap`]), be it that there are none; its earlier version
+    /// goes on meanwhile. Values that nobody refers to are not kept.
+    #[must_use]
+    pub fn fetching(mut self) -> Self {
+        self.values.fetching = true;
         self
     }
-    /// References whose values have not been asked for yet.
+
+    /// References that objects make and whose values have not been told. Each is given out once, and once more if nobody
+    /// referred to it in between.
     pub fn wanted(&mut self) -> Vec<Reference> {
-        let all: Vec<Reference> = self
-            .dependents
-            .keys()
-            .filter_map(|r| match r {
-                Referent::Secret(k) => Some(Reference::Secret(k.clone())),
-                Referent::ConfigMap(k) => Some(Reference::ConfigMap(k.clone())),
-                _ => None,
-            })
-            .collect();
-        all.into_iter().filter(|r| self.given.insert(r.clone())).collect()
+        self.values.take_wanted()
     }
-    /// Whether any object refers to it.
-    pub fn refers_to(&self, r: &Reference) -> bool {
-        self.dependents.contains_key(&match r {
-            Reference::Secret(k) => Referent::Secret(k.clone()),
-            Reference::ConfigMap(k) => Referent::ConfigMap(k.clone()),
-        })
+
+    /// Whether any object refers to this.
+    pub fn refers_to(&self, reference: &Reference) -> bool {
+        self.dependents.any(&Referent::Value(reference.clone()))
     }
+
     /// Notes a change. Cheap; nothing is compiled.
     pub fn apply(&mut self, change: Change) {
         match change {
             Change::Endpoint(applied) => self.apply_endpoint(*applied),
             Change::Subscription(applied) => self.apply_subscription(*applied),
-            Change::Unreadable(Unreadable { kind: Kind::Endpoint, key, source, problems, .. }) => {
-                self.changed |= self.endpoints.entry(key).or_default().reject(source, problems);
-            }
-            Change::Unreadable(Unreadable { key, source, problems, .. }) => {
-                self.changed |= self.subscriptions.entry(key).or_default().reject(source, problems);
-            }
-            Change::Namespace(..) => {}
-            Change::Gone(Kind::Endpoint, key) => {
-                if self.endpoints.contains_key(&key) {
-                    self.forget(Kind::Endpoint, &key);
-                    self.endpoints.remove(&key);
-                    self.touch(&Referent::Endpoint(key));
-                    self.changed = true;
-                }
-            }
-            Change::Gone(Kind::Subscription, key) => {
-                if self.subscriptions.contains_key(&key) {
-                    self.forget(Kind::Subscription, &key);
-                    self.subscriptions.remove(&key);
-                    self.changed = true;
-                }
-            }
+            Change::Unreadable(rejected) => self.reject(rejected),
+            Change::Gone(Kind::Endpoint, key) => self.remove_endpoint(&key),
+            Change::Gone(Kind::Subscription, key) => self.remove_subscription(&key),
             Change::Secret(key, data) => {
-                match data {
-                    Some(data) => self.values.secrets.insert(key.clone(), data),
-                    None => self.values.secrets.remove(&key),
-                };
-                self.touch(&Referent::Secret(key));
+                let reference = Reference::Secret(key);
+                if self.keeps(&reference) && self.values.tell_secret(reference.key(), data) {
+                    self.touch(&Referent::Value(reference));
+                }
             }
             Change::ConfigMap(key, data) => {
-                match data {
-                    Some(data) => self.values.config_maps.insert(key.clone(), data),
-                    None => self.values.config_maps.remove(&key),
-                };
-                self.touch(&Referent::ConfigMap(key));
+                let reference = Reference::ConfigMap(key);
+                if self.keeps(&reference) && self.values.tell_config_map(reference.key(), data) {
+                    self.touch(&Referent::Value(reference));
+                }
+            }
+            Change::Namespace(namespace, labels) => {
+                if self.grants.label(&namespace, labels) {
+                    self.touch_selected(namespace);
+                }
             }
             Change::Synced(synced) => {
                 self.changed |= self.synced != synced;
@@ -272,41 +215,153 @@ impl Index {
         }
     }
 
-    fn apply_endpoint(&mut self, applied: Applied<WebhookEndpoint>) {
+    /// Whether a value is worth keeping.
+    fn keeps(&self, reference: &Reference) -> bool {
+        !self.values.fetching || self.refers_to(reference)
+    }
+
+    fn apply_endpoint(&mut self, mut applied: Applied<WebhookEndpoint>) {
         let key = applied.key.clone();
-        self.forget(Kind::Endpoint, &key);
-        self.claim(applied.age, &key, compile::path(&key, &applied.object.spec));
-        for referent in entry::endpoint_references(&applied) {
-            self.dependents.entry(referent).or_default().insert((Kind::Endpoint, key.clone()));
-        }
         let known = self.endpoints.contains_key(&key);
         let entry = self.endpoints.entry(key.clone()).or_default();
-        if let Some(status) = &applied.object.status {
-            entry.facts.resume(super::observed::EndpointReading::of(status));
+        if entry.has(&applied, |object| object.metadata.generation) {
+            return;
         }
+        let path = |applied: &Applied<WebhookEndpoint>| Arc::from(compile::path(&applied.key, &applied.object.spec));
+        let after = applied.referents();
+        let place = (applied.age, path(&applied));
+        let allowed = Subscribers::of(&applied.object.spec);
+        let (before, left) = match &entry.applied {
+            Some(before) => (before.referents(), Some((before.age, path(before)))),
+            None => (BTreeSet::new(), None),
+        };
+        // Counters go on from it; nothing else needs it.
+        let status = applied.object.status.take();
         entry.accept(applied);
+        if let Some(earlier) = status {
+            entry.facts.resume(EndpointReading::of(&earlier));
+        }
+        self.refer(&(Kind::Endpoint, key.clone()), &before, after);
+        if left.as_ref() != Some(&place) {
+            if let Some((age, path)) = left {
+                self.claims.release(age, &key, path);
+            }
+            self.claims.claim(place.0, &key, place.1);
+        }
+        let news = self.grants.set(&key, allowed);
         if !known {
             self.touch(&Referent::Endpoint(key.clone()));
+        } else if news {
+            self.touch_foreign(&key);
         }
         self.dirty.insert((Kind::Endpoint, key));
     }
 
-    fn apply_subscription(&mut self, applied: Applied<WebhookSubscription>) {
+    fn apply_subscription(&mut self, mut applied: Applied<WebhookSubscription>) {
         let key = applied.key.clone();
-        self.forget(Kind::Subscription, &key);
-        for referent in entry::subscription_references(&applied) {
-            self.dependents.entry(referent).or_default().insert((Kind::Subscription, key.clone()));
-        }
         let entry = self.subscriptions.entry(key.clone()).or_default();
-        if let Some(status) = &applied.object.status {
-            entry.facts.resume(super::observed::SubscriptionReading::of(status));
+        if entry.has(&applied, |object| object.metadata.generation) {
+            return;
         }
+        let after = applied.referents();
+        let before = entry.applied.as_ref().map(Refers::referents).unwrap_or_default();
+        let status = applied.object.status.take();
         entry.accept(applied);
+        if let Some(earlier) = status {
+            entry.facts.resume(SubscriptionReading::of(&earlier));
+        }
+        self.refer(&(Kind::Subscription, key.clone()), &before, after);
         self.dirty.insert((Kind::Subscription, key));
+    }
+
+    fn reject(&mut self, rejected: Unreadable) {
+        let (key, uid) = (rejected.key.clone(), rejected.uid.as_ref());
+        match rejected.kind {
+            Kind::Endpoint => {
+                if self.endpoints.get(&key).is_some_and(|entry| entry.is_of_another(uid)) {
+                    self.remove_endpoint(&key);
+                }
+                if !self.endpoints.contains_key(&key) {
+                    self.touch(&Referent::Endpoint(key.clone()));
+                }
+                self.changed |= self.endpoints.entry(key).or_default().reject(rejected);
+            }
+            Kind::Subscription => {
+                if self.subscriptions.get(&key).is_some_and(|entry| entry.is_of_another(uid)) {
+                    self.remove_subscription(&key);
+                }
+                self.changed |= self.subscriptions.entry(key).or_default().reject(rejected);
+            }
+        }
+    }
+
+    fn remove_endpoint(&mut self, key: &ObjectKey) {
+        let Some(entry) = self.endpoints.remove(key) else { return };
+        if let Some(applied) = &entry.applied {
+            self.refer(&(Kind::Endpoint, key.clone()), &applied.referents(), BTreeSet::new());
+            self.claims.release(applied.age, key, compile::path(key, &applied.object.spec).into());
+        }
+        self.grants.revoke(key);
+        self.touch(&Referent::Endpoint(key.clone()));
+        self.changed = true;
+    }
+
+    fn remove_subscription(&mut self, key: &ObjectKey) {
+        let Some(entry) = self.subscriptions.remove(key) else { return };
+        if let Some(applied) = &entry.applied {
+            self.refer(&(Kind::Subscription, key.clone()), &applied.referents(), BTreeSet::new());
+        }
+        self.changed = true;
+    }
+
+    /// Notes what an object refers to now and what it referred to before.
+    fn refer(&mut self, dependent: &Dependent, before: &BTreeSet<Referent>, after: BTreeSet<Referent>) {
+        for referent in before.difference(&after) {
+            if self.dependents.remove(referent, dependent)
+                && let Referent::Value(reference) = referent
+            {
+                self.values.forget(reference);
+            }
+        }
+        for referent in after {
+            let reference = match &referent {
+                Referent::Value(reference) if !before.contains(&referent) => Some(reference.clone()),
+                _ => None,
+            };
+            if self.dependents.add(referent, dependent.clone())
+                && let Some(reference) = reference
+            {
+                self.values.want(&reference);
+            }
+        }
+    }
+
+    /// Marks everything that depends on `referent`.
+    fn touch(&mut self, referent: &Referent) {
+        self.dirty.extend(self.dependents.of(referent).cloned());
+    }
+
+    /// Marks the subscriptions of other namespaces that read an endpoint.
+    fn touch_foreign(&mut self, endpoint: &ObjectKey) {
+        let referent = Referent::Endpoint(endpoint.clone());
+        let readers = self.dependents.of(&referent).filter(|(_, reader)| reader.namespace != endpoint.namespace);
+        self.dirty.extend(readers.cloned());
+    }
+
+    /// Marks the subscriptions of a namespace for which its labels decide.
+    fn touch_selected(&mut self, namespace: Arc<str>) {
+        let (subscriptions, grants) = (&self.subscriptions, &self.grants);
+        let referent = Referent::Namespace(namespace);
+        let selected = self.dependents.of(&referent).filter(|(_, key)| {
+            let applied = subscriptions.get(key).and_then(|entry| entry.applied.as_ref());
+            applied.is_some_and(|applied| grants.by_labels(&compile::endpoint_of(key, &applied.object.spec)))
+        });
+        self.dirty.extend(selected.cloned());
     }
 
     /// Compiles what changed and what depends on it. `None` when nothing changed since the last time.
     pub fn publish(&mut self) -> Option<Published> {
+        self.dirty.extend(self.claims.moved().into_iter().map(|key| (Kind::Endpoint, key)));
         for (kind, key) in std::mem::take(&mut self.dirty) {
             self.changed = true;
             let start = Instant::now();
@@ -314,8 +369,10 @@ impl Index {
                 Kind::Endpoint => self.compile_endpoint(&key),
                 Kind::Subscription => self.compile_subscription(&key),
             };
-            let outcome = if good { "programmed" } else { "refused" };
-            self.metrics.reconciled(kind.as_str(), outcome, start.elapsed());
+            if let Some(good) = good {
+                let outcome = if good { "programmed" } else { "refused" };
+                self.metrics.reconciled(kind.as_str(), outcome, start.elapsed());
+            }
         }
         std::mem::take(&mut self.changed)
             .then(|| Published { snapshot: Arc::new(self.snapshot()), objects: Arc::new(self.objects()) })
@@ -323,28 +380,36 @@ impl Index {
 
     /// Every problem of every object.
     pub fn problems(&self) -> impl Iterator<Item = (Kind, &ObjectKey, &Problem)> {
-        let endpoints = self.endpoints.iter().flat_map(|(key, entry)| {
-            entry.current_problems().iter().map(move |problem| (Kind::Endpoint, key, problem))
-        });
-        let subscriptions = self.subscriptions.iter().flat_map(|(key, entry)| {
-            entry.current_problems().iter().map(move |problem| (Kind::Subscription, key, problem))
-        });
+        let endpoints = self
+            .endpoints
+            .iter()
+            .flat_map(|(key, entry)| entry.problems().iter().map(move |problem| (Kind::Endpoint, key, problem)));
+        let subscriptions = self
+            .subscriptions
+            .iter()
+            .flat_map(|(key, entry)| entry.problems().iter().map(move |problem| (Kind::Subscription, key, problem)));
         endpoints.chain(subscriptions)
     }
 
-    fn compile_endpoint(&mut self, key: &ObjectKey) -> bool {
-        let Some(entry) = self.endpoints.get_mut(key) else { return true };
-        let Some(applied) = &entry.applied else { return false };
+    /// Says whether it compiled without a problem; `None` when it was not compiled.
+    fn compile_endpoint(&mut self, key: &ObjectKey) -> Option<bool> {
+        let entry = self.endpoints.get_mut(key)?;
+        let applied = entry.applied.as_ref()?;
+        let unknown = applied.values().find(|reference| !self.values.know(reference));
+        if let Some(reference) = unknown {
+            entry.wait(reference, None);
+            return None;
+        }
+        let spec = &applied.object.spec;
         let mut problems = Problems::default();
-        problems.extend(broken_rules(Admission::endpoint(), &applied.object));
-        let path = compile::path(key, &applied.object.spec);
-        if let Some(winner) = self.claims.get(&(Arc::clone(&key.namespace), path)).and_then(BTreeSet::first)
-            && winner.1 != *key
+        problems.extend(broken_rules(Admission::endpoint(), spec));
+        if let Some(owner) = self.claims.owner(&key.namespace, &compile::path(key, spec))
+            && owner != key
         {
             problems.add(
-                if applied.object.spec.path.is_some() { "/spec/path" } else { "/metadata/name" },
+                if spec.path.is_some() { "/spec/path" } else { "/metadata/name" },
                 Reason::PathConflict,
-                format_args!("the older WebhookEndpoint {} has this path; choose another", winner.1.name),
+                format_args!("the older WebhookEndpoint {} has this path; choose another", owner.name),
             );
         }
         let served = Served {
@@ -353,38 +418,47 @@ impl Index {
             previous: entry.compiled.as_deref(),
         };
         let references = References::new(&self.values, &key.namespace);
-        let compiled = compile::endpoint(key, &applied.object.spec, &references, served, &mut problems);
-        let problems = problems.into_vec();
+        let compiled = compile::endpoint(key, spec, &references, &self.options, served, &mut problems);
+        let (problems, own) = (problems.into_vec(), views::of_endpoint(spec));
         let good = problems.is_empty();
-        entry.compiled(compiled, problems);
-        good
+        let generation = applied.object.metadata.generation;
+        entry.compiled(compiled, generation, problems, own);
+        Some(good)
     }
 
-    fn compile_subscription(&mut self, key: &ObjectKey) -> bool {
-        let Some(entry) = self.subscriptions.get_mut(key) else { return true };
-        let Some(applied) = &entry.applied else { return false };
+    /// Says whether it compiled without a problem; `None` when it was not compiled.
+    fn compile_subscription(&mut self, key: &ObjectKey) -> Option<bool> {
+        let entry = self.subscriptions.get_mut(key)?;
+        let applied = entry.applied.as_ref()?;
+        let spec = &applied.object.spec;
+        let endpoint = compile::endpoint_of(key, spec);
+        let exists = self.endpoints.contains_key(&endpoint);
+        let standing = if endpoint.namespace == key.namespace {
+            if exists { Standing::Open } else { Standing::Absent }
+        } else if exists && self.grants.allow(&endpoint, &key.namespace) {
+            Standing::Open
+        } else {
+            Standing::Closed
+        };
+        let unknown = applied.values().find(|reference| !self.values.know(reference));
+        if let Some(reference) = unknown {
+            entry.wait(reference, standing.problem(key, &endpoint));
+            return None;
+        }
         let mut problems = Problems::default();
-        problems.extend(broken_rules(Admission::subscription(), &applied.object));
+        problems.extend(broken_rules(Admission::subscription(), spec));
         let delivered = Delivered {
             facts: Arc::clone(&entry.facts),
             metrics: self.metrics.subscription(&key.namespace, &key.name),
             previous: entry.compiled.as_deref(),
         };
         let references = References::new(&self.values, &key.namespace);
-        let endpoints = &self.endpoints;
-        let compiled = compile::subscription(
-            key,
-            &applied.object.spec,
-            &references,
-            &self.options,
-            |endpoint| endpoints.contains_key(endpoint),
-            delivered,
-            &mut problems,
-        );
-        let problems = problems.into_vec();
+        let compiled = compile::subscription(key, spec, &references, &self.options, standing, delivered, &mut problems);
+        let (problems, own) = (problems.into_vec(), views::of_subscription(spec));
         let good = problems.is_empty();
-        entry.compiled(compiled, problems);
-        good
+        let generation = applied.object.metadata.generation;
+        entry.compiled(compiled, generation, problems, own);
+        Some(good)
     }
 
     fn snapshot(&self) -> Snapshot {
@@ -392,127 +466,35 @@ impl Index {
             .endpoints
             .values()
             .filter_map(|entry| entry.compiled.as_ref())
-            .filter(|endpoint| self.owns(&endpoint.key, &endpoint.path))
+            // Nobody wants the path, or this is the oldest that does.
+            .filter(|endpoint| {
+                let owner = self.claims.owner(&endpoint.key.namespace, &endpoint.path);
+                owner.is_none_or(|owner| *owner == endpoint.key)
+            })
             .map(Arc::clone);
         let subscriptions = self.subscriptions.values().filter_map(|entry| entry.compiled.as_ref()).map(Arc::clone);
-        let unready = self.claims.keys().map(|(namespace, path)| (&**namespace, path.as_str()));
+        let unread = self.endpoints.iter().filter(|(_, entry)| entry.applied.is_none());
         let snapshot = Snapshot::new(endpoints, subscriptions)
-            .with_unready(unready)
-            .with_known(self.subscriptions.keys().cloned());
+            .with_unready(self.claims.places())
+            .with_known(self.subscriptions.keys().cloned())
+            .with_unread(unread.map(|(key, _)| Arc::clone(&key.namespace)))
+            .with_uids(self.subscriptions.iter().filter_map(|(key, entry)| Some((key.clone(), entry.uid()?))));
         if self.synced { snapshot } else { snapshot.incomplete() }
     }
 
-    fn objects(&self) -> Vec<ObjectView> {
-        let endpoints = self.endpoints.iter().map(|(key, entry)| {
-            let mut conditions = entry.conditions();
-            let object = entry.applied.as_ref().map(|applied| &applied.object);
-            if let Some(object) = object {
-                conditions.push(match object.spec.verification.none {
-                    Some(_) => Condition::fails(
-                        ConditionType::Verified,
-                        Reason::Unauthenticated,
-                        "verification is none: anyone who can reach the URL is believed",
-                    ),
-                    None => {
-                        Condition::holds(ConditionType::Verified, Reason::Authenticated, "every request is verified")
-                    }
-                });
-            }
-            let path = object.map(|object| compile::path(key, &object.spec));
-            ObjectView {
-                kind: Kind::Endpoint,
-                key: key.clone(),
-                uid: entry.applied.as_ref().and_then(|a| a.uid.clone()),
-                generation: object.and_then(|object| object.metadata.generation),
-                source: entry.source(),
-                endpoint_ref: None,
-                url: path.as_ref().and_then(|path| self.options.url(&key.namespace, path)),
-                path: path.map(|path| self.options.path(&key.namespace, &path)),
-                conditions,
-                facts: Facts::Endpoint(Arc::clone(&entry.facts)),
-            }
-        });
-        let subscriptions = self.subscriptions.iter().map(|(key, entry)| {
-            let mut conditions = entry.conditions();
-            let object = entry.applied.as_ref().map(|applied| &applied.object);
-            if object.is_some_and(|object| object.spec.suspend.unwrap_or(false)) {
-                conditions.push(Condition::fails(
-                    ConditionType::Delivering,
-                    Reason::Suspended,
-                    "parked by spec.suspend: nothing is sent, nothing is lost",
-                ));
-            }
-            ObjectView {
-                kind: Kind::Subscription,
-                key: key.clone(),
-                uid: entry.applied.as_ref().and_then(|a| a.uid.clone()),
-                generation: object.and_then(|object| object.metadata.generation),
-                source: entry.source(),
-                endpoint_ref: object
-                    .map(|object| ObjectKey::new(Arc::clone(&key.namespace), object.spec.endpoint_ref.name.as_str())),
-                path: None,
-                url: None,
-                conditions,
-                facts: Facts::Subscription(Arc::clone(&entry.facts)),
-            }
-        });
+    fn objects(&mut self) -> Vec<ObjectView> {
+        let options = &self.options;
+        let endpoints = self.endpoints.iter_mut().map(|(key, entry)| views::endpoint(key, entry, options));
+        let subscriptions = self.subscriptions.iter_mut().map(|(key, entry)| views::subscription(key, entry));
         endpoints.chain(subscriptions).collect()
-    }
-
-    /// Whether the path is this endpoint's: nobody wants it, or it is the oldest that does.
-    fn owns(&self, key: &ObjectKey, path: &str) -> bool {
-        let claims = self.claims.get(&(Arc::clone(&key.namespace), path.to_owned()));
-        claims.and_then(BTreeSet::first).is_none_or(|(_, owner)| owner == key)
-    }
-
-    fn claim(&mut self, age: Age, key: &ObjectKey, path: String) {
-        let claims = self.claims.entry((Arc::clone(&key.namespace), path)).or_default();
-        self.dirty.extend(claims.iter().map(|(_, other)| (Kind::Endpoint, other.clone())));
-        claims.insert((age, key.clone()));
-    }
-
-    /// Takes back what an object claims and refers to, before it changes or goes.
-    fn forget(&mut self, kind: Kind, key: &ObjectKey) {
-        let dependent = (kind, key.clone());
-        let referents: Vec<Referent> = match kind {
-            Kind::Endpoint => {
-                let Some(applied) = self.endpoints.get(key).and_then(|entry| entry.applied.as_ref()) else { return };
-                let place = (Arc::clone(&key.namespace), compile::path(key, &applied.object.spec));
-                if let Some(claims) = self.claims.get_mut(&place) {
-                    claims.remove(&(applied.age, key.clone()));
-                    self.dirty.extend(claims.iter().map(|(_, other)| (Kind::Endpoint, other.clone())));
-                    if claims.is_empty() {
-                        self.claims.remove(&place);
-                    }
-                }
-                entry::endpoint_references(applied).collect()
-            }
-            Kind::Subscription => {
-                let Some(applied) = self.subscriptions.get(key).and_then(|entry| entry.applied.as_ref()) else {
-                    return;
-                };
-                entry::subscription_references(applied).collect()
-            }
-        };
-        for referent in referents {
-            if let Some(dependents) = self.dependents.get_mut(&referent) {
-                dependents.remove(&dependent);
-                if dependents.is_empty() {
-                    self.dependents.remove(&referent);
-                }
-            }
-        }
-    }
-
-    /// Marks everything that depends on `referent`.
-    fn touch(&mut self, referent: &Referent) {
-        if let Some(dependents) = self.dependents.get(referent) {
-            self.dirty.extend(dependents.iter().cloned());
-        }
     }
 }
 
 /// Violations of the CEL rules that an API server without CEL has let in.
-fn broken_rules<T: serde::Serialize>(admission: &Admission, object: &T) -> Vec<Problem> {
-    serde_json::to_value(object).map_or_else(|_| Vec::new(), |object| admission.rules(&object))
+fn broken_rules(admission: &Admission, spec: &impl serde::Serialize) -> Vec<Problem> {
+    match serde_json::to_value(spec) {
+        Ok(spec) => admission.rules(&serde_json::json!({ "spec": spec })),
+        // Types of our own always serialise.
+        Err(_) => Vec::new(),
+    }
 }

@@ -65,19 +65,19 @@ pub struct ObjectView {
     /// Its name.
     pub key: ObjectKey,
     /// `metadata.uid`, where there is one.
-    pub uid: Option<std::sync::Arc<str>>,
-    /// `metadata.generation`, where there is one.
+    pub uid: Option<Arc<str>>,
+    /// `metadata.generation` of the version that the conditions speak of, where there is one.
     pub generation: Option<i64>,
     /// Where it was defined, `file:line`, where it was a file.
-    pub source: Option<String>,
+    pub source: Option<Arc<str>>,
     /// The endpoint that a subscription reads.
     pub endpoint_ref: Option<ObjectKey>,
     /// The path at which an endpoint is served.
-    pub path: Option<String>,
+    pub path: Option<Arc<str>>,
     /// The URL to give to the sender.
-    pub url: Option<String>,
+    pub url: Option<Arc<str>>,
     /// What the compiler found.
-    pub conditions: Vec<Condition>,
+    pub conditions: Arc<[Condition]>,
     /// What the data plane saw.
     pub facts: Facts,
 }
@@ -86,7 +86,7 @@ impl ObjectView {
     /// The object's conditions as they are now.
     pub fn conditions(&self) -> Vec<Condition> {
         match &self.facts {
-            Facts::Endpoint(_) => self.conditions.clone(),
+            Facts::Endpoint(_) => self.conditions.to_vec(),
             Facts::Subscription(facts) => subscription_conditions(&self.conditions, &facts.read()),
         }
     }
@@ -102,8 +102,8 @@ impl ObjectView {
                 serde_json::to_value(WebhookEndpointStatus {
                     observed_generation: self.generation,
                     conditions,
-                    path: self.path.clone(),
-                    url: self.url.clone(),
+                    path: self.path.as_deref().map(str::to_owned),
+                    url: self.url.as_deref().map(str::to_owned),
                     received: Some(facts.received),
                     rejected: Some(facts.rejected),
                     duplicates: Some(facts.duplicates),

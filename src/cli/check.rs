@@ -4,6 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use ipnet::IpNet;
 
+use super::data_plane::domain;
 use crate::{
     catalog::{Index, Options},
     files::{Source, Watch},
@@ -29,6 +30,10 @@ pub struct Args {
     /// Let targets be on this machine, as standalone does
     #[arg(long)]
     allow_loopback: bool,
+
+    /// What stands after `svc.` in the DNS names of the cluster's Services
+    #[arg(long, env = "GRAPNEL_CLUSTER_DOMAIN", value_name = "DOMAIN", default_value = "cluster.local", value_parser = domain)]
+    cluster_domain: String,
 }
 
 impl Args {
@@ -39,7 +44,12 @@ impl Args {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let egress =
             if self.allow_loopback { EgressPolicy::default().allowing_loopback() } else { EgressPolicy::default() };
-        let options = Options { egress: egress.allowing(self.egress_allow), ..Options::default() };
+        let options = Options {
+            egress: egress.allowing(self.egress_allow),
+            cluster_domain: self.cluster_domain,
+            service_accounts: true,
+            ..Options::default()
+        };
         let mut watch = Watch::new(Source::new(self.filename), Index::new(options, Metrics::new()));
         let (_, reports) = watch.look()?;
         for report in &reports {

@@ -9,7 +9,13 @@ use url::Url;
 use crate::{
     catalog::{Namespaces, Options},
     ingress::tls::TlsFiles,
-    rules::{duration, egress::EgressPolicy, limits, quantity},
+    rules::{
+        duration,
+        egress::EgressPolicy,
+        limits,
+        name::{is_domain, is_label},
+        quantity,
+    },
     runtime::DataPlane,
     telemetry::tracing::LogFormat,
 };
@@ -137,11 +143,24 @@ fn public_url(text: &str) -> Result<Url, String> {
 }
 
 /// A DNS label (RFC 1123), as names of namespaces are.
+///
+/// # Errors
+/// When it is none.
 pub(super) fn label(text: &str) -> Result<String, String> {
-    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    let good =
-        (1..=63).contains(&text.len()) && text.bytes().all(inner) && !text.starts_with('-') && !text.ends_with('-');
-    if good { Ok(text.into()) } else { Err("at most 63 lowercase letters, digits and - are wanted".into()) }
+    if is_label(text) { Ok(text.into()) } else { Err("at most 63 lowercase letters, digits and - are wanted".into()) }
+}
+
+/// Labels with dots between them. One at the end, as in fully qualified names, is left out.
+///
+/// # Errors
+/// When it is no such name.
+pub(super) fn domain(text: &str) -> Result<String, String> {
+    let text = text.trim_matches('.');
+    if is_domain(text) {
+        Ok(text.into())
+    } else {
+        Err("a DNS name of lowercase letters, digits, - and . is wanted".into())
+    }
 }
 
 fn interval(text: &str) -> Result<Duration, String> {

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use super::{
     Usage,
-    data_plane::{DataPlaneArgs, label},
+    data_plane::{DataPlaneArgs, domain, label},
 };
 use crate::{
     catalog::Options,
@@ -100,16 +100,6 @@ fn identity() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let host = host.trim();
     format!("{}-{}", if host.is_empty() { "grapnel" } else { host }, uuid::Uuid::now_v7().simple())
-}
-
-/// Labels with dots between them.
-fn domain(text: &str) -> Result<String, String> {
-    let text = text.trim_matches('.');
-    if text.len() <= 253 && text.split('.').all(|part| label(part).is_ok()) {
-        Ok(text.into())
-    } else {
-        Err("a DNS name of lowercase letters, digits, - and . is wanted".into())
-    }
 }
 
 fn lease_duration(text: &str) -> Result<Duration, String> {

@@ -3,7 +3,8 @@
 //! One exchange is bounded in time (connecting, TLS, headers and body together) and in what is read of the answer.
 //! Redirects are not followed, proxies are not taken from the environment, and no address is connected to that the
 //! egress policy forbids: addresses written in URLs are checked before sending, those of names after every lookup,
-//! just before connecting, so that a name cannot pass the check and then be bound to another address.
+//! just before connecting, so that a name cannot pass the check and then be bound to another address. Services of the
+//! cluster have a policy of their own; connections are never shared between the two.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,22 +13,31 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use rustls::{ClientConfig, RootCertStore};
 use url::Url;
 
-use super::{failure::SendError, resolver::GuardedResolver};
-use crate::rules::{egress::EgressPolicy, limits};
+use super::{
+    failure::SendError,
+    resolver::{GuardedResolver, Names, SystemNames},
+};
+use crate::rules::{
+    egress::{EgressPolicy, Reach},
+    limits,
+};
 
 /// How to build a [`Client`].
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ClientOptions {
     /// Which addresses may be called.
     pub egress: EgressPolicy,
     /// `User-Agent` of requests that have none of their own.
     pub user_agent: String,
+    /// Who knows the addresses of names.
+    pub names: Arc<dyn Names>,
 }
 
 impl ClientOptions {
-    /// Options with the user agent of this build, `grapnel/<version>`.
+    /// Options with the user agent of this build, `grapnel/<version>`, and the system's resolver.
     pub fn new(egress: EgressPolicy) -> Self {
-        Self { egress, user_agent: concat!("grapnel/", env!("CARGO_PKG_VERSION")).to_owned() }
+        let user_agent = concat!("grapnel/", env!("CARGO_PKG_VERSION")).to_owned();
+        Self { egress, user_agent, names: Arc::new(SystemNames) }
     }
 }
 
@@ -50,6 +60,8 @@ pub enum ClientError {
 pub struct Outgoing {
     /// Where.
     pub url: Url,
+    /// How that was named, which says where it may be.
+    pub reach: Reach,
     /// Headers, complete but for those that framing adds.
     pub headers: HeaderMap,
     /// Body.
@@ -72,6 +84,13 @@ pub struct Response {
 /// The guarded HTTP client. Cheap to clone; clones share connections.
 #[derive(Clone)]
 pub struct Client {
+    urls: Guarded,
+    services: Guarded,
+}
+
+/// A pool of connections that were all made under one policy.
+#[derive(Clone)]
+struct Guarded {
     http: reqwest::Client,
     egress: Arc<EgressPolicy>,
 }
@@ -90,22 +109,13 @@ impl Client {
     /// # Errors
     /// When TLS or the HTTP client cannot be set up.
     pub fn with_roots(options: ClientOptions, roots: RootCertStore) -> Result<Self, ClientError> {
-        let egress = Arc::new(options.egress);
-        let http = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls(roots)?)
-            .user_agent(HeaderValue::from_str(&options.user_agent)?)
-            .redirect(reqwest::redirect::Policy::none())
-            .referer(false)
-            .no_proxy()
-            // Attempts are counted and timed by the subscription's policy, not behind its back.
-            .retry(reqwest::retry::never())
-            .dns_resolver(GuardedResolver::new(Arc::clone(&egress)))
-            .pool_idle_timeout(limits::POOL_IDLE)
-            .pool_max_idle_per_host(limits::POOL_IDLE_PER_HOST)
-            .http1_max_headers(limits::RESPONSE_HEADERS)
-            .http2_max_header_list_size(limits::RESPONSE_HEADER_BYTES)
-            .build()?;
-        Ok(Self { http, egress })
+        let (tls, user_agent) = (tls(roots)?, HeaderValue::from_str(&options.user_agent)?);
+        let services = Arc::new(options.egress.for_services());
+        let resolver = GuardedResolver::new(Arc::new(options.egress), options.names);
+        Ok(Self {
+            services: Guarded::new(tls.clone(), user_agent.clone(), resolver.under(services))?,
+            urls: Guarded::new(tls, user_agent, resolver)?,
+        })
     }
 
     /// Posts a request and reads what is kept of its answer.
@@ -113,13 +123,38 @@ impl Client {
     /// # Errors
     /// When no complete answer came in time, or the target may not be called.
     pub async fn post(&self, request: Outgoing) -> Result<Response, SendError> {
+        let guarded = match request.reach {
+            Reach::Url => &self.urls,
+            Reach::Service => &self.services,
+        };
         // A resolver is never asked for an address that is written in the URL.
-        self.egress.check_url(&request.url).map_err(|refusal| SendError::Forbidden(refusal.to_string()))?;
+        guarded.egress.check_url(&request.url).map_err(|refusal| SendError::Forbidden(refusal.to_string()))?;
         let timeout = request.timeout;
-        match tokio::time::timeout(timeout, self.exchange(request)).await {
+        match tokio::time::timeout(timeout, guarded.exchange(request)).await {
             Ok(answer) => answer,
             Err(_) => Err(SendError::Timeout(timeout)),
         }
+    }
+}
+
+impl Guarded {
+    fn new(tls: ClientConfig, user_agent: HeaderValue, resolver: GuardedResolver) -> Result<Self, reqwest::Error> {
+        let egress = resolver.policy();
+        let http = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            .user_agent(user_agent)
+            .redirect(reqwest::redirect::Policy::none())
+            .referer(false)
+            .no_proxy()
+            // Attempts are counted and timed by the subscription's policy, not behind its back.
+            .retry(reqwest::retry::never())
+            .dns_resolver(resolver)
+            .pool_idle_timeout(limits::POOL_IDLE)
+            .pool_max_idle_per_host(limits::POOL_IDLE_PER_HOST)
+            .http1_max_headers(limits::RESPONSE_HEADERS)
+            .http2_max_header_list_size(limits::RESPONSE_HEADER_BYTES)
+            .build()?;
+        Ok(Self { http, egress })
     }
 
     async fn exchange(&self, request: Outgoing) -> Result<Response, SendError> {

@@ -26,6 +26,7 @@ pub use self::{
     client::{Client, ClientError, ClientOptions},
     consumers::Consumers,
     failure::SendError,
+    resolver::Names,
 };
 use crate::{
     api::ObjectKey,

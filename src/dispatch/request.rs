@@ -64,7 +64,8 @@ pub fn build(
             headers.insert(name, value);
         }
     }
-    Ok(Outgoing { url: subscription.target.url.clone(), headers, body, timeout: subscription.target.timeout })
+    let target = &subscription.target;
+    Ok(Outgoing { url: target.url.clone(), reach: target.reach, headers, body, timeout: target.timeout })
 }
 
 /// The body, and the headers that say what it is.

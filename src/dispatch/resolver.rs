@@ -7,7 +7,10 @@ use std::{
     sync::Arc,
 };
 
-use futures_util::{FutureExt, TryFutureExt, future::Shared};
+use futures_util::{
+    FutureExt, TryFutureExt,
+    future::{BoxFuture, Shared},
+};
 use parking_lot::Mutex;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::{sync::oneshot, task::JoinSet};
@@ -24,13 +27,29 @@ pub(super) struct ForbiddenName {
 }
 
 type Answer = Result<Arc<[IpAddr]>, Arc<io::Error>>;
-type Lookup = Shared<futures_util::future::BoxFuture<'static, Answer>>;
+type Lookup = Shared<BoxFuture<'static, Answer>>;
 
-/// Asks the system, and lets through only what the policy allows. Lookups of one name at one time are one lookup: the
+/// Who knows the addresses of names.
+pub trait Names: Send + Sync + 'static {
+    /// The addresses of a name.
+    fn lookup<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>>;
+}
+
+/// The system's resolver.
+pub(super) struct SystemNames;
+
+impl Names for SystemNames {
+    fn lookup<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>> {
+        Box::pin(async move { Ok(tokio::net::lookup_host((name, 0)).await?.map(|address| address.ip()).collect()) })
+    }
+}
+
+/// Asks for addresses, and lets through only what the policy allows. Lookups of one name at one time are one lookup: the
 /// system's resolver blocks a thread until it gives up, and a name that hangs must not take a thread for each delivery.
 #[derive(Clone)]
 pub(super) struct GuardedResolver {
     egress: Arc<EgressPolicy>,
+    names: Arc<dyn Names>,
     lookups: Arc<Mutex<Lookups>>,
 }
 
@@ -42,8 +61,17 @@ struct Lookups {
 }
 
 impl GuardedResolver {
-    pub(super) fn new(egress: Arc<EgressPolicy>) -> Self {
-        Self { egress, lookups: Arc::default() }
+    pub(super) fn new(egress: Arc<EgressPolicy>, names: Arc<dyn Names>) -> Self {
+        Self { egress, names, lookups: Arc::default() }
+    }
+
+    /// The same lookups under another policy.
+    pub(super) fn under(&self, egress: Arc<EgressPolicy>) -> Self {
+        Self { egress, ..self.clone() }
+    }
+
+    pub(super) fn policy(&self) -> Arc<EgressPolicy> {
+        Arc::clone(&self.egress)
     }
 
     fn lookup(&self, name: &str) -> Lookup {
@@ -56,15 +84,15 @@ impl GuardedResolver {
         let lookup: Lookup =
             answered.unwrap_or_else(|_| Err(Arc::new(io::Error::other("the lookup was given up")))).boxed().shared();
         lookups.by_name.insert(name.into(), lookup.clone());
-        let (owner, name) = (Arc::downgrade(&self.lookups), Box::<str>::from(name));
+        let (owner, names, name) = (Arc::downgrade(&self.lookups), Arc::clone(&self.names), Box::<str>::from(name));
         // Its own task, so that it ends and leaves the table also when every delivery that waits for it is given up.
         lookups.tasks.spawn(async move {
-            let found = tokio::net::lookup_host((&*name, 0)).await;
+            let found = names.lookup(&name).await;
             if let Some(lookups) = owner.upgrade() {
                 lookups.lock().by_name.remove(&name);
             }
             // Nobody may be waiting any more.
-            let _ = answer.send(found.map(|found| found.map(|address| address.ip()).collect()).map_err(Arc::new));
+            let _ = answer.send(found.map(Arc::from).map_err(Arc::new));
         });
         lookup
     }
@@ -116,7 +144,7 @@ mod tests {
 
     #[tokio::test]
     async fn lookups_of_one_name_are_shared_and_leave_the_table() {
-        let resolver = GuardedResolver::new(Arc::new(EgressPolicy::default()));
+        let resolver = GuardedResolver::new(Arc::new(EgressPolicy::default()), Arc::new(SystemNames));
         let (first, second) = (resolver.lookup("localhost"), resolver.lookup("localhost"));
         assert!(first.ptr_eq(&second));
         let found = first.await.unwrap();

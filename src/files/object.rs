@@ -9,7 +9,7 @@ use super::Document;
 use crate::{
     api::{self, ObjectKey, Reason, WebhookEndpoint, WebhookSubscription},
     catalog::{Kind, Problem, admission::Admission},
-    rules::{limits, secret::Secret},
+    rules::{name, secret::Secret, selector},
 };
 
 /// An object that a document defines.
@@ -19,6 +19,8 @@ pub(super) enum Object {
     Subscription(Box<WebhookSubscription>),
     Secret(BTreeMap<String, Secret>),
     ConfigMap(BTreeMap<String, String>),
+    /// Labels of a namespace.
+    Namespace(BTreeMap<String, String>),
     /// An endpoint or subscription that the API would refuse.
     Refused(Kind, Vec<Problem>),
 }
@@ -31,6 +33,7 @@ impl Object {
             Self::Subscription(_) => Kind::Subscription.as_str(),
             Self::Secret(_) => "Secret",
             Self::ConfigMap(_) => "ConfigMap",
+            Self::Namespace(_) => "Namespace",
             Self::Refused(kind, _) => kind.as_str(),
         }
     }
@@ -41,7 +44,6 @@ impl Object {
 /// # Errors
 /// When it defines nothing that can be named, or a Secret or ConfigMap that cannot be read.
 pub(super) fn read(document: &Document) -> Result<(ObjectKey, Object), Vec<Problem>> {
-    let problem = |pointer: &str, message: String| vec![Problem::new(pointer, Reason::InvalidSpec, message)];
     let mut value = document.value();
     let Some(fields) = value.as_object_mut() else {
         return Err(problem("", "a Kubernetes object is a mapping with apiVersion, kind and metadata".into()));
@@ -51,11 +53,11 @@ pub(super) fn read(document: &Document) -> Result<(ObjectKey, Object), Vec<Probl
     let ours = format!("{}/{}", api::GROUP, api::VERSION);
     let expected = match kind.as_str() {
         "WebhookEndpoint" | "WebhookSubscription" => ours.as_str(),
-        "Secret" | "ConfigMap" => "v1",
+        "Secret" | "ConfigMap" | "Namespace" => "v1",
         "" => return Err(problem("", "the field kind is missing".into())),
         _ => {
             let message = format!(
-                "unknown kind `{kind}`; WebhookEndpoint, WebhookSubscription, Secret and ConfigMap are read here"
+                "unknown kind `{kind}`; WebhookEndpoint, WebhookSubscription, Secret, ConfigMap and Namespace are read here"
             );
             return Err(problem("/kind", message));
         }
@@ -63,7 +65,11 @@ pub(super) fn read(document: &Document) -> Result<(ObjectKey, Object), Vec<Probl
     if version != expected {
         return Err(problem("/apiVersion", format!("apiVersion of a {kind} is {expected}, not `{version}`")));
     }
-    let key = name(fields)?;
+    if kind == "Namespace" {
+        let (name, labels) = namespace(fields)?;
+        return Ok((ObjectKey::new("", name), Object::Namespace(labels)));
+    }
+    let key = key(fields)?;
     let object = match kind.as_str() {
         "Secret" => Object::Secret(secret(fields)?),
         "ConfigMap" => Object::ConfigMap(config_map(fields)?),
@@ -90,50 +96,79 @@ fn typed<T: serde::de::DeserializeOwned>(
 }
 
 /// The object's name; the namespace is `default` where none is given, and is written back into the object.
-fn name(fields: &mut Map<String, Value>) -> Result<ObjectKey, Vec<Problem>> {
-    let problem = |pointer: &str, message: String| vec![Problem::new(pointer, Reason::InvalidSpec, message)];
-    let Some(metadata) = fields.get_mut("metadata").and_then(Value::as_object_mut) else {
-        return Err(problem("", "the field metadata is missing".into()));
-    };
-    let name = match metadata.get("name") {
-        Some(Value::String(name)) => name.clone(),
-        Some(_) => return Err(problem("/metadata/name", "metadata.name is a string".into())),
-        None => return Err(problem("/metadata", "the field metadata.name is missing".into())),
-    };
+fn key(fields: &mut Map<String, Value>) -> Result<ObjectKey, Vec<Problem>> {
+    let metadata = metadata(fields)?;
+    let name = text(metadata, "name")?;
     let namespace = match metadata.get("namespace") {
-        Some(Value::String(namespace)) => namespace.clone(),
-        Some(_) => return Err(problem("/metadata/namespace", "metadata.namespace is a string".into())),
+        Some(_) => text(metadata, "namespace")?,
         None => {
             metadata.insert("namespace".into(), "default".into());
             "default".to_owned()
         }
     };
-    if !is_dns_name(&name, limits::NAME_CHARS, true) {
+    if !name::is_subdomain(&name) {
         let message = format!("`{name}` is not a name: small letters, digits, hyphens and dots are (RFC 1123)");
         return Err(problem("/metadata/name", message));
     }
-    if !is_dns_name(&namespace, limits::NAMESPACE_CHARS, false) {
-        let message = format!("`{namespace}` is not a namespace: small letters, digits and hyphens are (RFC 1123)");
-        return Err(problem("/metadata/namespace", message));
-    }
+    is_namespace(&namespace, "/metadata/namespace")?;
     Ok(ObjectKey::new(namespace, name))
 }
 
-/// A DNS label, or with `dots` a subdomain, as Kubernetes takes them from RFC 1123.
-fn is_dns_name(text: &str, max: usize, dots: bool) -> bool {
-    let label = |label: &str| {
-        !label.is_empty()
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-            && label.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
-    };
-    text.len() <= max && if dots { text.split('.').all(label) } else { label(text) }
+/// A namespace and its labels.
+fn namespace(fields: &mut Map<String, Value>) -> Result<(String, BTreeMap<String, String>), Vec<Problem>> {
+    let mut problems = unknown(fields, &["apiVersion", "kind", "metadata", "spec", "status"]);
+    let metadata = metadata(fields)?;
+    let name = text(metadata, "name")?;
+    is_namespace(&name, "/metadata/name")?;
+    let mut labels = BTreeMap::new();
+    for (key, value) in entries(metadata, "labels", "/metadata", &mut problems) {
+        match selector::check_key(key).and_then(|()| selector::check_value(value)) {
+            Ok(()) => {
+                labels.insert(key.clone(), value.to_owned());
+            }
+            Err(error) => problems.extend(problem(&format!("/metadata/labels/{}", escaped(key)), error.to_string())),
+        }
+    }
+    if problems.is_empty() { Ok((name, labels)) } else { Err(problems) }
+}
+
+fn metadata(fields: &mut Map<String, Value>) -> Result<&mut Map<String, Value>, Vec<Problem>> {
+    fields
+        .get_mut("metadata")
+        .and_then(Value::as_object_mut)
+        .ok_or_else(|| problem("", "the field metadata is missing".into()))
+}
+
+/// A string of the metadata that must be there.
+fn text(metadata: &Map<String, Value>, field: &str) -> Result<String, Vec<Problem>> {
+    match metadata.get(field) {
+        Some(Value::String(text)) => Ok(text.clone()),
+        Some(_) => Err(problem(&format!("/metadata/{field}"), format!("metadata.{field} is a string"))),
+        None => Err(problem("/metadata", format!("the field metadata.{field} is missing"))),
+    }
+}
+
+fn is_namespace(namespace: &str, pointer: &str) -> Result<(), Vec<Problem>> {
+    if name::is_label(namespace) {
+        return Ok(());
+    }
+    let message = format!("`{namespace}` is not a namespace: small letters, digits and hyphens are (RFC 1123)");
+    Err(problem(pointer, message))
+}
+
+fn problem(pointer: &str, message: String) -> Vec<Problem> {
+    vec![Problem::new(pointer, Reason::InvalidSpec, message)]
+}
+
+/// A key as part of a JSON Pointer (RFC 6901, 3).
+fn escaped(key: &str) -> String {
+    key.replace('~', "~0").replace('/', "~1")
 }
 
 fn secret(fields: &Map<String, Value>) -> Result<BTreeMap<String, Secret>, Vec<Problem>> {
     let mut data = BTreeMap::new();
     let mut problems = unknown(fields, &["apiVersion", "kind", "metadata", "type", "immutable", "data", "stringData"]);
-    for (key, value) in entries(fields, "data", &mut problems) {
+    for (key, value) in entries(fields, "data", "", &mut problems) {
         match STANDARD.decode(value.trim()) {
             Ok(bytes) => {
                 data.insert(key.clone(), Secret::from(bytes));
@@ -145,7 +180,7 @@ fn secret(fields: &Map<String, Value>) -> Result<BTreeMap<String, Secret>, Vec<P
             )),
         }
     }
-    for (key, value) in entries(fields, "stringData", &mut problems) {
+    for (key, value) in entries(fields, "stringData", "", &mut problems) {
         data.insert(key.clone(), Secret::from(value));
     }
     if problems.is_empty() { Ok(data) } else { Err(problems) }
@@ -153,28 +188,31 @@ fn secret(fields: &Map<String, Value>) -> Result<BTreeMap<String, Secret>, Vec<P
 
 fn config_map(fields: &Map<String, Value>) -> Result<BTreeMap<String, String>, Vec<Problem>> {
     let mut problems = unknown(fields, &["apiVersion", "kind", "metadata", "immutable", "data", "binaryData"]);
-    let data = entries(fields, "data", &mut problems).map(|(key, value)| (key.clone(), value.to_owned())).collect();
+    let data = entries(fields, "data", "", &mut problems).map(|(key, value)| (key.clone(), value.to_owned())).collect();
     if problems.is_empty() { Ok(data) } else { Err(problems) }
 }
 
-/// The string entries of a mapping. What is no string is a problem; its value is not shown.
+/// The string entries of the mapping `name` below `parent`. What is no string is a problem; its value is not shown.
 fn entries<'a>(
     fields: &'a Map<String, Value>,
     name: &str,
+    parent: &str,
     problems: &mut Vec<Problem>,
 ) -> impl Iterator<Item = (&'a String, &'a str)> + use<'a> {
     let map = match fields.get(name) {
         None | Some(Value::Null) => None,
         Some(Value::Object(map)) => Some(map),
         Some(_) => {
-            problems.push(Problem::new(format!("/{name}"), Reason::InvalidSpec, "is a mapping of keys to strings"));
+            let message = "is a mapping of keys to strings";
+            problems.push(Problem::new(format!("{parent}/{name}"), Reason::InvalidSpec, message));
             None
         }
     };
     for (key, value) in map.into_iter().flatten() {
         if !value.is_string() {
             let message = "is not a string; put it in quotes";
-            problems.push(Problem::new(format!("/{name}/{key}"), Reason::InvalidSpec, message));
+            let pointer = format!("{parent}/{name}/{}", escaped(key));
+            problems.push(Problem::new(pointer, Reason::InvalidSpec, message));
         }
     }
     map.into_iter().flatten().filter_map(|(key, value)| value.as_str().map(|value| (key, value)))

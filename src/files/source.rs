@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     api::{ObjectKey, Reason},
-    catalog::{Age, Applied, Change, Kind, Problem},
+    catalog::{Age, Applied, Change, Kind, Problem, Unreadable},
     rules::limits,
 };
 
@@ -57,8 +57,13 @@ impl fmt::Display for Report {
     }
 }
 
-/// Kind and name.
+/// Kind and name. The namespace of what is in none is empty.
 type Name = (&'static str, ObjectKey);
+
+/// `kind namespace/name`.
+fn called((kind, key): &Name) -> String {
+    if key.namespace.is_empty() { format!("{kind} {}", key.name) } else { format!("{kind} {key}") }
+}
 
 /// A set of files and directories.
 #[derive(Debug)]
@@ -199,7 +204,7 @@ impl Source {
                 if let Some(first) = defined.get(&name) {
                     let message = format!("defined already at {}; remove one of them", first.place);
                     let problem = Problem::new("/metadata/name", Reason::InvalidSpec, message);
-                    reports.push(report(&problem, Some(format!("{} {key}", object.kind()))));
+                    reports.push(report(&problem, Some(called(&name))));
                     continue;
                 }
                 let place = Place { file: file.clone(), line: document.line() };
@@ -227,6 +232,7 @@ impl Source {
             changes.push(match name.0 {
                 "Secret" => Change::Secret(key, None),
                 "ConfigMap" => Change::ConfigMap(key, None),
+                "Namespace" => Change::Namespace(key.name, None),
                 "WebhookEndpoint" => Change::Gone(Kind::Endpoint, key),
                 _ => Change::Gone(Kind::Subscription, key),
             });
@@ -257,13 +263,14 @@ impl Defined {
             }
             Object::Secret(data) => Change::Secret(key, Some(data.clone())),
             Object::ConfigMap(data) => Change::ConfigMap(key, Some(data.clone())),
-            Object::Refused(kind, problems) => Change::Unreadable(crate::catalog::Unreadable {
+            Object::Namespace(labels) => Change::Namespace(key.name, Some(labels.clone())),
+            Object::Refused(kind, problems) => Change::Unreadable(Unreadable {
                 kind: *kind,
                 key,
                 source,
-                problems: problems.clone(),
                 uid: None,
                 generation: None,
+                problems: problems.clone(),
             }),
         }
     }

@@ -10,17 +10,34 @@ use url::{Host, Url};
 pub struct EgressPolicy {
     allow: Vec<IpNet>,
     allow_loopback: bool,
+    /// Judges the addresses of Services rather than those of URLs.
+    services: bool,
+}
+
+/// How a target is named, and with it where it may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Reach {
+    /// By a URL.
+    #[default]
+    Url,
+    /// As a Service of the cluster: see [`EgressPolicy::for_services`].
+    Service,
 }
 
 /// An address that may not be called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{address} is a {class} address; deliveries go to public addresses and to those that --egress-allow names")]
+#[error("{address} is a {class} address; {allowed}")]
 pub struct Forbidden {
     /// The address.
     pub address: IpAddr,
     /// What it is: `loopback`, `private`, `link-local`, …
     pub class: &'static str,
+    /// Which addresses may be called, in words.
+    allowed: &'static str,
 }
+
+const FOR_URLS: &str = "deliveries go to public addresses and to those that --egress-allow names";
+const FOR_SERVICES: &str = "a Service has public, private or carrier-grade NAT addresses";
 
 /// A URL that may not be called.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -58,6 +75,14 @@ impl EgressPolicy {
         self
     }
 
+    /// The policy for Services of the cluster, which are named by its own DNS. Their addresses are private or carrier-grade
+    /// NAT ones as a rule, and may be. What is this machine's own business (loopback, link-local, unspecified), multicast
+    /// and cloud metadata may not, whatever this policy allows: whoever may create a Service chooses where its name leads.
+    #[must_use]
+    pub fn for_services(&self) -> Self {
+        Self { services: true, ..self.clone() }
+    }
+
     /// Whether an address may be called. An IPv6 address that stands for an IPv4 one (mapped, NAT64, 6to4) is judged
     /// as that.
     ///
@@ -71,11 +96,19 @@ impl EgressPolicy {
         };
         let meant = embedded.unwrap_or(address);
         let Some(class) = class(meant) else { return Ok(()) };
+        if self.services {
+            if IN_CLUSTERS.contains(&class) {
+                return Ok(());
+            }
+            if NEVER_A_SERVICE.contains(&class) {
+                return Err(Forbidden { address, class, allowed: FOR_SERVICES });
+            }
+        }
         let listed = self.allow.iter().any(|network| network.contains(&address) || network.contains(&meant));
         if listed || (self.allow_loopback && class == LOOPBACK) {
             return Ok(());
         }
-        Err(Forbidden { address, class })
+        Err(Forbidden { address, class, allowed: if self.services { FOR_SERVICES } else { FOR_URLS } })
     }
 
     /// Whether a URL may be called as far as can be said without resolving its name: `http` or `https`, no credentials
@@ -119,6 +152,12 @@ const MULTICAST: &str = "multicast";
 const UNSPECIFIED: &str = "unspecified";
 const RESERVED: &str = "reserved";
 const DOCUMENTATION: &str = "documentation";
+
+/// Classes of addresses that clusters give to Services and pods.
+const IN_CLUSTERS: &[&str] = &[PRIVATE, SHARED];
+
+/// Classes of addresses at which no Service is, although its name may say so.
+const NEVER_A_SERVICE: &[&str] = &[LOOPBACK, LINK_LOCAL, METADATA, MULTICAST, UNSPECIFIED];
 
 /// Networks that are not globally reachable by the IANA special-purpose registry (RFC 6890 and its updates), and
 /// addresses that clouds serve instance credentials at. The first that contains an address names its class.
@@ -276,6 +315,44 @@ mod tests {
             assert_eq!(policy.check_address(address.parse().unwrap()), Ok(()), "{address}");
         }
         assert!(policy.check_address("10.0.0.1".parse().unwrap()).is_err());
+    }
+
+    #[test]
+    fn services_may_be_where_clusters_are_and_nowhere_else() {
+        let open: Vec<IpNet> = vec!["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()];
+        let strict = EgressPolicy::default().for_services();
+        let loose = EgressPolicy::default().allowing_loopback().allowing(open).for_services();
+        for policy in [&strict, &loose] {
+            let check = |address: &str| policy.check_address(address.parse().unwrap());
+            for address in
+                ["10.96.0.1", "172.16.3.4", "192.168.0.1", "100.64.0.1", "fd00::1", "1.1.1.1", "2606:4700::1"]
+            {
+                assert_eq!(check(address), Ok(()), "{address}");
+            }
+            for address in [
+                "127.0.0.1",
+                "::1",
+                "::ffff:127.0.0.1",
+                "64:ff9b::127.0.0.1",
+                "169.254.169.254",
+                "169.254.1.1",
+                "fe80::1",
+                "100.100.100.200",
+                "168.63.129.16",
+                "192.0.0.192",
+                "fd00:ec2::254",
+                "224.0.0.1",
+                "ff02::1",
+                "0.0.0.0",
+                "0.1.2.3",
+                "::",
+            ] {
+                assert!(check(address).is_err(), "{address}");
+            }
+        }
+        // What is in neither list is judged as ever.
+        assert!(strict.check_address("198.18.0.1".parse().unwrap()).is_err());
+        assert_eq!(loose.check_address("198.18.0.1".parse().unwrap()), Ok(()));
     }
 
     fn url(policy: &EgressPolicy, url: &str) -> Result<(), ForbiddenUrl> {

@@ -169,7 +169,10 @@ impl Rule {
         }
         let bytes = serde_json::to_vec(schema).map_or(usize::MAX, |text| text.len());
         if bytes > SCHEMA_BYTES {
-            return Err(format!("it has {bytes} bytes, more than the {SCHEMA_BYTES} allowed"));
+            return Err(format!(
+                "it has {bytes} bytes as compact JSON, more than the {SCHEMA_BYTES} allowed; give each type a schema of its \
+                 own, or leave out titles, descriptions and examples"
+            ));
         }
         let Unfolded { recursive } = unfold::measure(schema)?;
         let validator = jsonschema::options()

@@ -4,6 +4,7 @@
 mod answers;
 mod lifecycle;
 mod requests;
+mod services;
 mod stage;
 mod throttle;
 mod tls;

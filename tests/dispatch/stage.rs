@@ -22,7 +22,7 @@ use grapnel::{
     },
     rules::{
         clock::ManualClock,
-        egress::EgressPolicy,
+        egress::{EgressPolicy, Reach},
         glob::GlobSet,
         headers::HeaderGlobs,
         identity::Identity,
@@ -149,7 +149,12 @@ pub(crate) fn subscription(name: &str, url: &Url, metrics: &Metrics) -> Subscrip
     Subscription {
         endpoint: endpoint(),
         event_types: GlobSet::default(),
-        target: Target { url: url.clone(), headers: HeaderMap::new(), timeout: Duration::from_secs(30) },
+        target: Target {
+            url: url.clone(),
+            reach: Reach::Url,
+            headers: HeaderMap::new(),
+            timeout: Duration::from_secs(30),
+        },
         format: Format::Original,
         forward_headers: HeaderGlobs::default(),
         signer: None,

@@ -8,7 +8,7 @@ use grapnel::{
         Client, ClientOptions, SendError,
         client::{Outgoing, Response},
     },
-    rules::egress::EgressPolicy,
+    rules::egress::{EgressPolicy, Reach},
 };
 use http::{HeaderMap, StatusCode, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -64,7 +64,9 @@ async fn post(roots: RootCertStore, host: &str, port: u16) -> Result<Response, S
     let client = Client::with_roots(ClientOptions::new(EgressPolicy::default().allowing_loopback()), roots).unwrap();
     let url = Url::parse(&format!("https://{host}:{port}/hook")).unwrap();
     let timeout = Duration::from_secs(30);
-    client.post(Outgoing { url, headers: HeaderMap::new(), body: Bytes::from_static(b"{}"), timeout }).await
+    client
+        .post(Outgoing { url, reach: Reach::Url, headers: HeaderMap::new(), body: Bytes::from_static(b"{}"), timeout })
+        .await
 }
 
 fn trusting(certificate: &CertificateDer<'static>) -> RootCertStore {

@@ -1,6 +1,6 @@
 //! `check`, `crd` and what is wrong on the command line.
 
-use crate::program::{Home, run};
+use crate::{home::Home, program::run};
 
 fn check(home: &Home) -> (Option<i32>, String) {
     let output = run(&["check", "-f", home.manifests().to_str().unwrap()]);
@@ -57,7 +57,7 @@ fn problems_have_their_file_line_reason_and_advice() {
         (
             "two verifications",
             endpoint("x", "  verification:\n    none: {}\n    token: {}\n"),
-            "spec.verification: exactly one of provider, hmac, token and none must be set",
+            "spec.verification: exactly one of provider, hmac, token, serviceAccount and none must be set",
         ),
         ("no verification", endpoint("x", "  path: y\n"), "spec: the field verification is missing"),
         (

@@ -3,11 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode};
 use ipnet::IpNet;
 use serde_json::Value;
 
-use super::{Problems, References};
+use super::{
+    Options, Problems, References, subscribers,
+    verification::{scheme, verifier},
+};
 use crate::{
     api::{self, EventSource, KeyReference, ObjectKey, Reason, UnmatchedTypes, WebhookEndpointSpec},
     catalog::{
@@ -21,10 +24,7 @@ use crate::{
         limits, quantity,
         ratelimit::Scope,
         schema::{SchemaSet, Unmatched},
-        signature::{
-            Algorithm, Content, Encoding, Handshake, HmacScheme, KeyForm, Provider, Scheme, Shape, TimestampSource,
-            TokenScheme, Verifier, provider,
-        },
+        signature::Handshake,
     },
     telemetry::metrics::EndpointMetrics,
 };
@@ -45,11 +45,12 @@ pub fn endpoint(
     key: &ObjectKey,
     spec: &WebhookEndpointSpec,
     references: &References<'_>,
+    options: &Options,
     served: Served<'_>,
     problems: &mut Problems,
 ) -> Option<Endpoint> {
     let path = path(key, spec);
-    let (scheme, provider) = scheme(&spec.verification, problems);
+    let (scheme, provider) = scheme(key, &spec.verification, options, problems);
     let verifier = scheme.and_then(|scheme| verifier(scheme, &spec.verification, references, problems));
     let event = spec.event.clone().unwrap_or_default();
     let kind_sources = IdentitySources {
@@ -82,6 +83,8 @@ pub fn endpoint(
     let allowed_sources = allowed_sources(spec, problems);
     let reply = reply(spec.response.as_ref(), problems);
     let retention = time(spec.retention.as_ref(), "/spec/retention", limits::DEFAULT_RETENTION, problems);
+    // The index asks again whom it lets in; here only what is wrong with it counts.
+    subscribers::read(spec, problems);
     if problems.refuse() {
         return None;
     }
@@ -111,109 +114,6 @@ pub fn path(key: &ObjectKey, spec: &WebhookEndpointSpec) -> String {
     spec.path.as_deref().unwrap_or(&key.name).trim_matches('/').to_owned()
 }
 
-/// The signature scheme and, for a preset, the provider.
-fn scheme(verification: &api::Verification, problems: &mut Problems) -> (Option<Scheme>, Option<&'static Provider>) {
-    if let Some(preset) = &verification.provider {
-        let Some(provider) = provider(preset.name.as_str()) else {
-            problems.add("/spec/verification/provider/name", Reason::InvalidSpec, "this provider is not known");
-            return (None, None);
-        };
-        let mut scheme = provider.scheme();
-        if let Some(tolerance) = &preset.tolerance {
-            let pointer = "/spec/verification/provider/tolerance";
-            let tolerance = problems.check(pointer, duration::parse(&tolerance.0));
-            match &mut scheme {
-                Scheme::Hmac(hmac) if hmac.timestamp.is_some() => hmac.tolerance = tolerance.or(hmac.tolerance),
-                _ => problems.add(
-                    pointer,
-                    Reason::InvalidSpec,
-                    format_args!("{} signs no timestamp, so there is nothing to tolerate; remove it", provider.name),
-                ),
-            }
-        }
-        return (Some(scheme), Some(provider));
-    }
-    let scheme = if let Some(hmac) = &verification.hmac {
-        hmac_scheme(hmac, problems).map(Scheme::Hmac)
-    } else if let Some(token) = &verification.token {
-        let name = token.header.as_deref().unwrap_or("Authorization");
-        header_name(name, "/spec/verification/token/header", problems).map(|header| {
-            let default = (header == header::AUTHORIZATION).then(|| "Bearer".to_owned());
-            let scheme = token.scheme.clone().or(default).filter(|scheme| !scheme.is_empty());
-            Scheme::Token(TokenScheme { header, scheme })
-        })
-    } else {
-        Some(Scheme::None)
-    };
-    (scheme, None)
-}
-
-fn hmac_scheme(hmac: &api::Hmac, problems: &mut Problems) -> Option<HmacScheme> {
-    let at = |field: &str| format!("/spec/verification/hmac/{field}");
-    let header = header_name(&hmac.header, &at("header"), problems);
-    let content =
-        problems.check(at("signedContent"), Content::parse(hmac.signed_content.as_deref().unwrap_or("{body}")));
-    let timestamp = hmac.timestamp_header.as_ref().map(|name| header_name(name, &at("timestampHeader"), problems));
-    let id_header = hmac.id_header.as_ref().map(|name| header_name(name, &at("idHeader"), problems));
-    let signed_time = content.as_ref().is_some_and(Content::uses_timestamp);
-    let tolerance = match &hmac.tolerance {
-        Some(tolerance) => problems.check(at("tolerance"), duration::parse(&tolerance.0)),
-        None => signed_time.then_some(limits::DEFAULT_TOLERANCE),
-    };
-    Some(HmacScheme {
-        header: header?,
-        algorithm: match hmac.algorithm {
-            api::Algorithm::SHA1 => Algorithm::Sha1,
-            api::Algorithm::SHA256 => Algorithm::Sha256,
-            api::Algorithm::SHA512 => Algorithm::Sha512,
-        },
-        encoding: match hmac.encoding {
-            api::Encoding::Hex => Encoding::Hex,
-            api::Encoding::Base64 => Encoding::Base64,
-        },
-        shape: Shape::Prefixed(hmac.prefix.clone().unwrap_or_default()),
-        content: content?,
-        timestamp: match timestamp {
-            Some(name) => Some(TimestampSource::Header(name?)),
-            None => None,
-        },
-        id_header: match id_header {
-            Some(name) => Some(name?),
-            None => None,
-        },
-        tolerance,
-        key_form: KeyForm::Raw,
-    })
-}
-
-/// Resolves the secrets and prepares the keys. Those that resolve are used; none at all is a problem that keeps the
-/// endpoint from being served.
-fn verifier(
-    scheme: Scheme,
-    verification: &api::Verification,
-    references: &References<'_>,
-    problems: &mut Problems,
-) -> Option<Verifier> {
-    let unsigned = matches!(scheme, Scheme::None);
-    let mut secrets = Vec::new();
-    for (number, reference) in verification.secret_refs.iter().enumerate() {
-        let pointer = format!("/spec/verification/secretRefs/{number}");
-        let Some(secret) = references.secret(reference, &pointer, problems) else { continue };
-        match Verifier::new(scheme.clone(), vec![secret.clone()]) {
-            Ok(_) => secrets.push(secret),
-            Err(error) => problems.add(
-                pointer,
-                Reason::InvalidSecret,
-                format_args!("key {} of Secret {}: {}", reference.key, reference.name, error.problem),
-            ),
-        }
-    }
-    if secrets.is_empty() && !unsigned {
-        return None;
-    }
-    problems.check("/spec/verification", Verifier::new(scheme, secrets))
-}
-
 fn source(source: Option<&EventSource>, pointer: &str, problems: &mut Problems) -> Option<Source> {
     let source = source?;
     if let Some(name) = &source.header {
@@ -240,7 +140,8 @@ fn schemas(spec: &WebhookEndpointSpec, references: &References<'_>, problems: &m
                 serde_json::from_str::<Value>(text)
                     .map_err(|error| {
                         let KeyReference { name, key } = reference;
-                        let message = format!("key {key} of ConfigMap {name} is not JSON: {error}");
+                        let message =
+                            format!("key {key} of ConfigMap {name} is not JSON: {error}; put one JSON Schema there");
                         problems.add(pointer, Reason::InvalidSchema, message);
                     })
                     .ok()

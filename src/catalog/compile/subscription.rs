@@ -2,22 +2,17 @@
 
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
-use http::{HeaderMap, HeaderValue, header};
-use url::Url;
-
 use super::{
-    Options, Problems, References,
-    endpoint::{bounded, globs, header_name, time},
+    Options, Problem, Problems, References,
+    endpoint::{globs, header_name, time},
+    target::target,
 };
 use crate::{
     api::{self, ObjectKey, Reason, WebhookSubscriptionSpec},
-    catalog::{
-        observed::SubscriptionFacts,
-        snapshot::{Subscription, Target},
-    },
+    catalog::{observed::SubscriptionFacts, snapshot::Subscription},
     rules::{
         glob::GlobSet,
-        headers::{HeaderGlobs, is_framing},
+        headers::HeaderGlobs,
         limits,
         ratelimit::{RateLimit, Scope},
         retry::{Jitter, RetryPolicy},
@@ -36,29 +31,68 @@ pub struct Delivered<'a> {
     pub previous: Option<&'a Subscription>,
 }
 
-/// Compiles a subscription. `endpoint_exists` answers whether an endpoint object of that name exists.
+/// How the endpoint that a subscription names stands to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It exists and may be read.
+    Open,
+    /// There is none of that name in the subscription's own namespace.
+    Absent,
+    /// It is in another namespace, and does not exist or does not allow this one: which of the two is not for the
+    /// subscription's namespace to know.
+    Closed,
+}
+
+/// The endpoint that a subscription names.
+pub fn endpoint_of(key: &ObjectKey, spec: &WebhookSubscriptionSpec) -> ObjectKey {
+    let reference = &spec.endpoint_ref;
+    let namespace = match &reference.namespace {
+        Some(namespace) if **namespace != *key.namespace => Arc::from(namespace.as_str()),
+        _ => Arc::clone(&key.namespace),
+    };
+    ObjectKey::new(namespace, reference.name.as_str())
+}
+
+impl Standing {
+    /// What is wrong with a reference to such an endpoint.
+    pub fn problem(self, key: &ObjectKey, endpoint: &ObjectKey) -> Option<Problem> {
+        let ObjectKey { namespace, name } = endpoint;
+        match self {
+            Self::Open => None,
+            Self::Absent => Some(Problem::new(
+                "/spec/endpointRef/name",
+                Reason::EndpointNotFound,
+                format!(
+                    "WebhookEndpoint {name} does not exist in namespace {namespace}; create it or correct the name"
+                ),
+            )),
+            Self::Closed => Some(Problem::new(
+                "/spec/endpointRef/namespace",
+                Reason::NotAllowed,
+                format!(
+                    "no WebhookEndpoint {name} in namespace {namespace} allows subscriptions of namespace {}; ask its \
+                     owner to allow it in spec.allowedSubscribers, or correct the reference",
+                    key.namespace
+                ),
+            )),
+        }
+    }
+}
+
+/// Compiles a subscription.
 pub fn subscription(
     key: &ObjectKey,
     spec: &WebhookSubscriptionSpec,
     references: &References<'_>,
     options: &Options,
-    endpoint_exists: impl FnOnce(&ObjectKey) -> bool,
+    standing: Standing,
     delivered: Delivered<'_>,
     problems: &mut Problems,
 ) -> Option<Subscription> {
-    let endpoint = ObjectKey::new(Arc::clone(&key.namespace), spec.endpoint_ref.name.as_str());
-    if !endpoint_exists(&endpoint) {
-        problems.add(
-            "/spec/endpointRef/name",
-            Reason::EndpointNotFound,
-            format_args!(
-                "WebhookEndpoint {} does not exist in namespace {}; create it or correct the name",
-                endpoint.name, endpoint.namespace
-            ),
-        );
-    }
+    let endpoint = endpoint_of(key, spec);
+    problems.extend(standing.problem(key, &endpoint));
     let event_types = GlobSet::new(globs(&spec.event_types, "/spec/eventTypes", problems));
-    let target = target(&spec.target, references, options, problems);
+    let target = target(key, &spec.target, references, options, problems);
     let forward_headers = problems.check("/spec/forwardHeaders", HeaderGlobs::parse(&spec.forward_headers));
     let signer = spec.signing.as_ref().map(|signing| signer(signing, references, problems));
     let retry = retry(spec.retry.as_ref(), problems);
@@ -96,79 +130,6 @@ pub fn subscription(
     })
 }
 
-fn target(
-    target: &api::Target,
-    references: &References<'_>,
-    options: &Options,
-    problems: &mut Problems,
-) -> Option<Target> {
-    let url = problems.check("/spec/target/url", Url::parse(&target.url));
-    if let Some(url) = &url
-        && let Err(forbidden) = options.egress.check_url(url)
-    {
-        problems.add("/spec/target/url", Reason::TargetForbidden, forbidden);
-    }
-    let mut headers = HeaderMap::new();
-    let mut complete = true;
-    for (number, entry) in target.headers.iter().enumerate() {
-        let pointer = format!("/spec/target/headers/{number}");
-        if let Some(name) = own_header(&entry.name, &format!("{pointer}/name"), &headers, problems)
-            && let Some(value) = problems.check(format!("{pointer}/value"), HeaderValue::from_str(&entry.value))
-        {
-            headers.append(name, value);
-        }
-    }
-    for (number, entry) in target.headers_from.iter().enumerate() {
-        let pointer = format!("/spec/target/headersFrom/{number}");
-        let name = own_header(&entry.name, &format!("{pointer}/name"), &headers, problems);
-        let pointer = format!("{pointer}/secretKeyRef");
-        let Some(secret) = references.secret(&entry.secret_key_ref, &pointer, problems) else {
-            complete = false;
-            continue;
-        };
-        // A Secret made from a file often ends with a newline that nobody meant.
-        match (name, HeaderValue::from_bytes(secret.expose().trim_ascii_end())) {
-            (Some(name), Ok(mut value)) => {
-                value.set_sensitive(true);
-                headers.append(name, value);
-            }
-            (_, Err(_)) => {
-                complete = false;
-                let api::KeyReference { name, key } = &entry.secret_key_ref;
-                problems.add(
-                    pointer,
-                    Reason::InvalidSecret,
-                    format_args!("key {key} of Secret {name} is not a header value: it holds control characters"),
-                );
-            }
-            (None, Ok(_)) => {}
-        }
-    }
-    let timeout = bounded(
-        time(target.timeout.as_ref(), "/spec/target/timeout", limits::DEFAULT_DELIVERY_TIMEOUT, problems),
-        "/spec/target/timeout",
-        limits::MAX_DELIVERY_TIMEOUT,
-        problems,
-    );
-    complete.then_some(Target { url: url?, headers, timeout: timeout? })
-}
-
-/// A header name that a target may set: not one of those that frame the request or that Grapnel itself sets.
-fn own_header(name: &str, pointer: &str, present: &HeaderMap, problems: &mut Problems) -> Option<header::HeaderName> {
-    let name = header_name(name, pointer, problems)?;
-    let own = name.as_str().starts_with("webhook-") || name == "grapnel-attempt" || name == "traceparent";
-    if own || is_framing(&name) {
-        let message = format!("header {name} is set by Grapnel itself; remove it");
-        problems.add(pointer, Reason::InvalidSpec, message);
-        return None;
-    }
-    if present.contains_key(&name) {
-        problems.add(pointer, Reason::InvalidSpec, format_args!("header {name} is set twice"));
-        return None;
-    }
-    Some(name)
-}
-
 /// Resolves the secrets and prepares the keys. A subscription that cannot sign with any of them is parked.
 fn signer(signing: &api::Signing, references: &References<'_>, problems: &mut Problems) -> Option<Signer> {
     let scheme = match signing.scheme {
@@ -188,7 +149,10 @@ fn signer(signing: &api::Signing, references: &References<'_>, problems: &mut Pr
             Err(error) => problems.add(
                 pointer,
                 Reason::InvalidSecret,
-                format_args!("key {} of Secret {}: {}", reference.key, reference.name, error.problem),
+                format_args!(
+                    "key {} of Secret {}: {}; correct the Secret",
+                    reference.key, reference.name, error.problem
+                ),
             ),
         }
     }

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Applied, Referent};
+use super::{Applied, Reference, Unreadable};
 use crate::{
-    api::{Condition, ConditionType, KeyReference, ObjectKey, Reason, WebhookEndpoint, WebhookSubscription},
+    api::{Condition, ConditionStatus, ConditionType, Reason},
     catalog::compile::Problem,
 };
 
@@ -12,62 +12,186 @@ use crate::{
 pub(super) struct Entry<O, C, F> {
     /// The last readable version.
     pub(super) applied: Option<Applied<O>>,
-    /// Why the newest version cannot be read, if it cannot, and where it is.
-    unreadable: Option<(Option<String>, Vec<Problem>)>,
+    /// The newest version, if it cannot be read.
+    unreadable: Option<Unreadable>,
     /// The version that is programmed: the newest, or the last good one.
     pub(super) compiled: Option<Arc<C>>,
-    /// What the compiler found in `applied`.
-    pub(super) problems: Vec<Problem>,
+    /// What the compiler has found; `None` before it has seen any version.
+    judgement: Option<Judgement>,
+    /// What has to be known before the newest version can be compiled.
+    waits_for: Option<Reference>,
     /// What the data plane sees; outlives recompilation.
     pub(super) facts: Arc<F>,
+    /// Conditions as they were given out last, while they hold.
+    conditions: Option<Arc<[Condition]>>,
+}
+
+/// What the compiler has found in a version.
+#[derive(Default)]
+struct Judgement {
+    generation: Option<i64>,
+    problems: Vec<Problem>,
+    /// Conditions that only this kind of object has.
+    own: Vec<Condition>,
+}
+
+/// What of an entry both kinds of views show.
+pub(super) struct Shown {
+    pub(super) uid: Option<Arc<str>>,
+    /// The generation that the conditions speak of.
+    pub(super) generation: Option<i64>,
+    pub(super) source: Option<Arc<str>>,
+    pub(super) conditions: Arc<[Condition]>,
 }
 
 impl<O, C, F: Default> Default for Entry<O, C, F> {
     fn default() -> Self {
-        Self { applied: None, unreadable: None, compiled: None, problems: Vec::new(), facts: Arc::default() }
+        Self {
+            applied: None,
+            unreadable: None,
+            compiled: None,
+            judgement: None,
+            waits_for: None,
+            facts: Arc::default(),
+            conditions: None,
+        }
+    }
+}
+
+impl<O, C, F: Default> Entry<O, C, F> {
+    /// Whether this version is the one that is there: same object, same generation.
+    pub(super) fn has(&self, version: &Applied<O>, generation: impl Fn(&O) -> Option<i64>) -> bool {
+        let Some(applied) = &self.applied else { return false };
+        self.unreadable.is_none()
+            && version.uid.is_some()
+            && version.uid == applied.uid
+            && generation(&version.object).is_some()
+            && generation(&version.object) == generation(&applied.object)
+    }
+
+    /// Takes a version. If it is of an object that was deleted and created again, nothing is left of the old one.
+    pub(super) fn accept(&mut self, applied: Applied<O>) {
+        if self.is_of_another(applied.uid.as_ref()) {
+            *self = Self::default();
+        }
+        self.applied = Some(applied);
+        self.unreadable = None;
+        self.conditions = None;
+    }
+
+    /// Notes a version that cannot be read; says whether that is news.
+    pub(super) fn reject(&mut self, rejected: Unreadable) -> bool {
+        if self.unreadable.as_ref() == Some(&rejected) {
+            return false;
+        }
+        self.unreadable = Some(rejected);
+        self.conditions = None;
+        true
+    }
+
+    /// Whether an object with this uid is another one than this was until now.
+    pub(super) fn is_of_another(&self, uid: Option<&Arc<str>>) -> bool {
+        matches!((self.uid(), uid), (Some(known), Some(uid)) if known != *uid)
     }
 }
 
 impl<O, C, F> Entry<O, C, F> {
-    pub(super) fn accept(&mut self, applied: Applied<O>) {
-        self.applied = Some(applied);
-        self.unreadable = None;
+    /// `metadata.uid` of the newest version, where there is one.
+    pub(super) fn uid(&self) -> Option<Arc<str>> {
+        let rejected = self.unreadable.as_ref().and_then(|rejected| rejected.uid.as_ref());
+        rejected.or(self.applied.as_ref().and_then(|applied| applied.uid.as_ref())).cloned()
     }
 
-    /// Notes a version that cannot be read; says whether that is news.
-    pub(super) fn reject(&mut self, source: Option<String>, problems: Vec<Problem>) -> bool {
-        let rejected = Some((source, problems));
-        let news = self.unreadable != rejected;
-        self.unreadable = rejected;
-        news
-    }
-
-    /// Takes what the compiler made. A spec that does not compile leaves the last good version in place, so that a
-    /// mistake loses nothing; missing Secrets do not, so that a revoked one is no longer believed.
-    pub(super) fn compiled(&mut self, compiled: Option<C>, problems: Vec<Problem>) {
+    /// Takes what the compiler made of the applied version, and conditions that only this kind of object has. A spec that
+    /// does not compile leaves the last good version in place, so that a mistake loses nothing. Missing Secrets do not,
+    /// so that a revoked one is no longer believed, and neither does what must not be.
+    pub(super) fn compiled(
+        &mut self,
+        compiled: Option<C>,
+        generation: Option<i64>,
+        problems: Vec<Problem>,
+        own: Vec<Condition>,
+    ) {
         let refused = problems.iter().any(|problem| problem.condition() == ConditionType::Accepted);
         if !refused {
             self.compiled = compiled.map(Arc::new);
+        } else if problems.iter().any(ends_at_once) {
+            self.compiled = None;
         }
-        self.problems = problems;
+        self.judgement = Some(Judgement { generation, problems, own });
+        self.waits_for = None;
+        self.conditions = None;
     }
 
-    /// Where the newest version is.
-    pub(super) fn source(&self) -> Option<String> {
-        match &self.unreadable {
-            Some((source, _)) => source.clone(),
-            None => self.applied.as_ref().and_then(|applied| applied.source.clone()),
+    /// The applied version cannot be compiled before this is known. The earlier one goes on, unless it must not.
+    pub(super) fn wait(&mut self, reference: Reference, forbidden: Option<Problem>) {
+        if let Some(problem) = forbidden.filter(ends_at_once) {
+            self.compiled = None;
+            if let Some(judgement) = &mut self.judgement {
+                judgement.problems = vec![problem];
+            }
         }
+        self.waits_for = Some(reference);
+        self.conditions = None;
     }
 
     /// What is wrong with the newest version.
-    pub(super) fn current_problems(&self) -> &[Problem] {
-        self.unreadable.as_ref().map_or(&self.problems, |(_, problems)| problems)
+    pub(super) fn problems(&self) -> &[Problem] {
+        match (&self.unreadable, &self.judgement) {
+            (Some(rejected), _) => &rejected.problems,
+            (None, Some(judgement)) => &judgement.problems,
+            (None, None) => &[],
+        }
     }
 
-    /// Accepted, SecretsResolved, Ready and, while a person has to act, Stalled.
-    pub(super) fn conditions(&self) -> Vec<Condition> {
-        let problems = self.current_problems();
+    /// What views show.
+    pub(super) fn shown(&mut self) -> Shown {
+        let conditions = match &self.conditions {
+            Some(conditions) => Arc::clone(conditions),
+            None => Arc::clone(self.conditions.insert(self.make_conditions().into())),
+        };
+        let applied = self.applied.as_ref();
+        match &self.unreadable {
+            Some(rejected) => Shown {
+                uid: self.uid(),
+                generation: rejected.generation,
+                source: rejected.source.as_deref().map(Arc::from),
+                conditions,
+            },
+            None => Shown {
+                uid: self.uid(),
+                generation: self.judgement.as_ref().and_then(|judgement| judgement.generation),
+                source: applied.and_then(|applied| applied.source.as_deref()).map(Arc::from),
+                conditions,
+            },
+        }
+    }
+
+    /// Accepted, SecretsResolved, Ready and what is the kind's own; while a person has to act Stalled, while something is
+    /// waited for Reconciling.
+    fn make_conditions(&self) -> Vec<Condition> {
+        let waits = match (&self.unreadable, &self.waits_for) {
+            (None, Some(reference)) => Some(format!("waits for the API server to answer for {reference}")),
+            _ => None,
+        };
+        let mut conditions = match (&waits, &self.judgement, &self.unreadable) {
+            (Some(message), None, _) => vec![Condition {
+                kind: ConditionType::Ready,
+                status: ConditionStatus::Unknown,
+                reason: Reason::Progressing,
+                message: message.clone(),
+            }],
+            _ => self.judged(),
+        };
+        if let Some(message) = waits {
+            conditions.retain(|condition| condition.kind != ConditionType::Stalled);
+            conditions.push(Condition::holds(ConditionType::Reconciling, Reason::Progressing, message));
+        }
+        conditions
+    }
+
+    fn judged(&self) -> Vec<Condition> {
+        let problems = self.problems();
         let of = |kind: ConditionType| {
             let mut of_kind = problems.iter().filter(|problem| problem.condition() == kind);
             of_kind.next().map(|first| (first.reason, message(first, of_kind.count())))
@@ -91,8 +215,17 @@ impl<O, C, F> Entry<O, C, F> {
         if let Some((reason, message)) = failing {
             conditions.push(Condition::holds(ConditionType::Stalled, *reason, message.clone()));
         }
+        if let Some(judgement) = &self.judgement {
+            conditions.extend(judgement.own.iter().cloned());
+        }
         conditions
     }
+}
+
+/// Whether this problem also ends what was programmed before it came: who is no longer allowed to subscribe gets nothing
+/// more, and a subscription whose target must not be called calls nobody.
+fn ends_at_once(problem: &Problem) -> bool {
+    matches!(problem.reason, Reason::NotAllowed | Reason::TargetForbidden)
 }
 
 fn message(first: &Problem, others: usize) -> String {
@@ -101,27 +234,4 @@ fn message(first: &Problem, others: usize) -> String {
         1 => format!("{first} (and one more problem)"),
         _ => format!("{first} (and {others} more problems)"),
     }
-}
-
-/// What an endpoint refers to.
-pub(super) fn endpoint_references(applied: &Applied<WebhookEndpoint>) -> impl Iterator<Item = Referent> {
-    let spec = &applied.object.spec;
-    let secrets = spec.verification.secret_refs.iter().map(|reference| Referent::Secret(own(&applied.key, reference)));
-    let config_maps = spec.schemas.iter().filter_map(|rule| rule.config_map_ref.as_ref());
-    secrets.chain(config_maps.map(|reference| Referent::ConfigMap(own(&applied.key, reference))))
-}
-
-/// What a subscription refers to.
-pub(super) fn subscription_references(applied: &Applied<WebhookSubscription>) -> impl Iterator<Item = Referent> {
-    let spec = &applied.object.spec;
-    let endpoint = ObjectKey::new(Arc::clone(&applied.key.namespace), spec.endpoint_ref.name.as_str());
-    let signing = spec.signing.iter().flat_map(|signing| &signing.secret_refs);
-    let headers = spec.target.headers_from.iter().map(|header| &header.secret_key_ref);
-    std::iter::once(Referent::Endpoint(endpoint))
-        .chain(signing.chain(headers).map(|reference| Referent::Secret(own(&applied.key, reference))))
-}
-
-/// A referenced object in the referring object's namespace.
-fn own(key: &ObjectKey, reference: &KeyReference) -> ObjectKey {
-    ObjectKey::new(Arc::clone(&key.namespace), reference.name.as_str())
 }

@@ -15,6 +15,7 @@ mod hmac;
 mod key;
 mod provider;
 mod request;
+mod service_account;
 mod signer;
 #[cfg(test)]
 mod tests;
@@ -23,7 +24,7 @@ mod token;
 use std::fmt;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use jiff::Timestamp;
 
 pub use self::{
@@ -33,6 +34,7 @@ pub use self::{
     key::{KeyError, KeyForm, KeyProblem},
     provider::{Place, Provider, names, provider},
     request::sign_request,
+    service_account::{Review, ServiceAccountScheme},
     signer::{Signer, SigningScheme},
     token::TokenScheme,
 };
@@ -46,6 +48,8 @@ pub enum Scheme {
     Hmac(HmacScheme),
     /// By a shared secret in a header.
     Token(TokenScheme),
+    /// By a token of its ServiceAccount, which the cluster reviews.
+    ServiceAccount(ServiceAccountScheme),
     /// Not at all.
     None,
 }
@@ -58,10 +62,11 @@ pub struct Verifier(Kind);
 enum Kind {
     Hmac(HmacVerifier),
     Token(TokenVerifier),
+    ServiceAccount(ServiceAccountScheme),
     None,
 }
 
-/// A body whose signature is right. Only [`Verifier::verify`] makes one.
+/// A body whose signature is right. Only [`Verifier::verify`] and [`Verifier::verify_reviewed`] make one.
 #[derive(Clone)]
 pub struct Verified {
     body: Bytes,
@@ -111,8 +116,8 @@ impl Refusal {
 }
 
 impl Verifier {
-    /// Prepares the keys of a scheme; any of several secrets may match (rotation). [`Scheme::None`] needs no secret
-    /// and ignores those given.
+    /// Prepares the keys of a scheme; any of several secrets may match (rotation). [`Scheme::None`] and
+    /// [`Scheme::ServiceAccount`] need no secret and ignore those given.
     ///
     /// # Errors
     ///
@@ -122,11 +127,13 @@ impl Verifier {
         Ok(Self(match scheme {
             Scheme::Hmac(scheme) => Kind::Hmac(HmacVerifier::new(scheme, &secrets)?),
             Scheme::Token(scheme) => Kind::Token(TokenVerifier::new(scheme, &secrets)?),
+            Scheme::ServiceAccount(scheme) => Kind::ServiceAccount(scheme),
             Scheme::None => Kind::None,
         }))
     }
 
-    /// Checks a request. On success nothing is allocated and the body is not copied.
+    /// Checks a request. On success nothing is allocated and the body is not copied. One that needs a review by the
+    /// cluster is refused here: see [`Self::verify_reviewed`].
     ///
     /// # Errors
     ///
@@ -135,8 +142,28 @@ impl Verifier {
         match &self.0 {
             Kind::Hmac(verifier) => verifier.verify(headers, &body, now)?,
             Kind::Token(verifier) => verifier.verify(headers)?,
+            Kind::ServiceAccount(_) => return Err(service_account::not_reviewed()),
             Kind::None => {}
         }
+        Ok(Verified { body })
+    }
+
+    /// The scheme, when it is one whose callers the cluster reviews before [`Self::verify_reviewed`].
+    pub fn service_account(&self) -> Option<&ServiceAccountScheme> {
+        match &self.0 {
+            Kind::ServiceAccount(scheme) => Some(scheme),
+            Kind::Hmac(_) | Kind::Token(_) | Kind::None => None,
+        }
+    }
+
+    /// Checks a request of [`Scheme::ServiceAccount`] by what the cluster says of its token. No other scheme is satisfied
+    /// by a review.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`] when the token was issued for no audience of the scheme, or to none of the accounts that may call.
+    pub fn verify_reviewed(&self, review: &Review, body: Bytes) -> Result<Verified, Refusal> {
+        self.service_account().ok_or_else(service_account::not_reviewed)?.verify(review)?;
         Ok(Verified { body })
     }
 
@@ -146,6 +173,7 @@ impl Verifier {
         match &self.0 {
             Kind::Hmac(verifier) => Some(&verifier.scheme().header),
             Kind::Token(verifier) => Some(verifier.header()),
+            Kind::ServiceAccount(_) => Some(&header::AUTHORIZATION),
             Kind::None => None,
         }
         .into_iter()

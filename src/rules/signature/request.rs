@@ -1,6 +1,6 @@
 //! Signing a request as its sender would: the inverse of verifying it.
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
@@ -49,6 +49,12 @@ pub fn sign_request(
             let mut value = header_value(&[word.as_bytes(), &token].concat())?;
             value.set_sensitive(true);
             Ok(vec![(&scheme.header, value)])
+        }),
+        // The secret is the token itself, which the cluster has issued.
+        Scheme::ServiceAccount(_) => KeyForm::Raw.key(secret).and_then(|token| {
+            let mut value = header_value(&[b"Bearer ", token.as_slice()].concat())?;
+            value.set_sensitive(true);
+            Ok(vec![(&header::AUTHORIZATION, value)])
         }),
     };
     let added: Vec<(&HeaderName, HeaderValue)> = added.map_err(|problem| problem.at(0))?;

@@ -480,7 +480,7 @@ proptest! {
                 [Some(scheme.header.clone()), timestamp, scheme.id_header.clone()]
             }
             Scheme::Token(scheme) => [Some(scheme.header.clone()), None, None],
-            Scheme::None => [None, None, None],
+            Scheme::ServiceAccount(_) | Scheme::None => [None, None, None],
         };
         for (name, value) in names.into_iter().zip(&values) {
             if let Some(name) = name {

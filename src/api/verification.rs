@@ -1,0 +1,203 @@
+//! `spec.verification`: how requests prove who sent them.
+
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::GoDuration;
+
+/// How requests prove who sent them.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("[has(self.provider), has(self.hmac), has(self.token), has(self.serviceAccount), has(self.none)].filter(x, x).size() == 1")
+        .message("exactly one of provider, hmac, token, serviceAccount and none must be set"),
+    validation = Rule::new("has(self.none) || has(self.serviceAccount) || (has(self.secretRefs) && self.secretRefs.size() > 0)")
+        .message("secretRefs must name at least one Secret key"),
+    validation = Rule::new("(!has(self.none) && !has(self.serviceAccount)) || !has(self.secretRefs) || self.secretRefs.size() == 0")
+        .message("secretRefs cannot be used with serviceAccount or none")
+)]
+pub struct Verification {
+    /// Keys of Secrets in the endpoint's namespace. Several are for rotation: a request that any of them verifies is
+    /// accepted. A changed Secret is used at once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name", "key"]))]
+    pub secret_refs: Vec<KeyReference>,
+
+    /// A preset of a known sender.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<Provider>,
+
+    /// An HMAC of your own description.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hmac: Option<Hmac>,
+
+    /// A shared secret sent as it is in a header.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<Token>,
+
+    /// Callers inside the cluster, known by the token of their ServiceAccount in `Authorization: Bearer`. Needs no
+    /// Secret, and an operator that runs in a cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_account: Option<ServiceAccountVerification>,
+
+    /// No verification: anyone who can reach the URL is believed. Has to be written out as `none: {}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub none: Option<NoVerification>,
+}
+
+/// A key of a Secret or ConfigMap in the object's own namespace.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[serde(rename_all = "camelCase")]
+pub struct KeyReference {
+    /// Name of the object.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Key of its data.
+    #[schemars(length(min = 1, max = 253))]
+    pub key: String,
+}
+
+/// A preset of a known sender.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Provider {
+    /// Whose webhooks come in.
+    pub name: ProviderName,
+    /// How far the signed timestamp may be from now, for senders that sign one. Defaults to what the sender
+    /// recommends (Stripe, Slack and StandardWebhooks: 5m).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tolerance: Option<GoDuration>,
+}
+
+/// The senders whose signatures are known.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProviderName {
+    /// GitHub.
+    GitHub,
+    /// Stripe.
+    Stripe,
+    /// Slack.
+    Slack,
+    /// Any sender that follows the Standard Webhooks specification.
+    StandardWebhooks,
+}
+
+impl ProviderName {
+    /// As written in the object; also its name in `rules::signature::provider`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::GitHub => "GitHub",
+            Self::Stripe => "Stripe",
+            Self::Slack => "Slack",
+            Self::StandardWebhooks => "StandardWebhooks",
+        }
+    }
+}
+
+/// A signature made with a hash-based message authentication code (RFC 2104).
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.signedContent) || self.signedContent.contains('{body}')")
+        .message("signedContent must contain {body}"),
+    validation = Rule::new("!has(self.signedContent) || !self.signedContent.contains('{timestamp}') || has(self.timestampHeader)")
+        .message("signedContent uses {timestamp}, so timestampHeader must be set"),
+    validation = Rule::new("!has(self.signedContent) || !self.signedContent.contains('{id}') || has(self.idHeader)")
+        .message("signedContent uses {id}, so idHeader must be set"),
+    validation = Rule::new("!has(self.tolerance) || has(self.timestampHeader)")
+        .message("tolerance needs timestampHeader")
+)]
+pub struct Hmac {
+    /// Header that carries the signature.
+    #[schemars(length(min = 1, max = 128))]
+    pub header: String,
+    /// Hash function: SHA1, SHA256 or SHA512.
+    pub algorithm: Algorithm,
+    /// How the signature is written: Hex or Base64.
+    pub encoding: Encoding,
+    /// Text before the signature, such as `sha256=`. Defaults to none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub prefix: Option<String>,
+    /// What is signed, with the placeholders {body}, {timestamp} and {id}. Defaults to `{body}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub signed_content: Option<String>,
+    /// Header that carries the time of signing, in seconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
+    pub timestamp_header: Option<String>,
+    /// Header that carries the id that is signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
+    pub id_header: Option<String>,
+    /// How far the timestamp may be from now, either way. Defaults to 5m where the timestamp is signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tolerance: Option<GoDuration>,
+}
+
+/// Hash functions for an HMAC.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Algorithm {
+    /// SHA-1, for senders that offer nothing better.
+    SHA1,
+    /// SHA-256.
+    SHA256,
+    /// SHA-512.
+    SHA512,
+}
+
+/// How a signature is written.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encoding {
+    /// Hexadecimal, either case.
+    Hex,
+    /// Base64, standard alphabet.
+    Base64,
+}
+
+/// A shared secret sent as it is in a header.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Token {
+    /// Header that carries the token. Defaults to Authorization.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
+    pub header: Option<String>,
+    /// Word before the token, compared without regard to case. Defaults to Bearer in Authorization, to none in any
+    /// other header.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub scheme: Option<String>,
+}
+
+/// Callers inside the cluster, known by the token of their ServiceAccount.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceAccountVerification {
+    /// Audiences; a token must have been issued for one of them. Name one that nothing else uses, such as
+    /// `grapnel.dev`, so that tokens meant for others, the API server's own among them, open nothing here.
+    #[schemars(length(min = 1, max = 8), inner(length(min = 1, max = 253)), extend("x-kubernetes-list-type" = "set"))]
+    pub audiences: Vec<String>,
+    /// ServiceAccounts that may call.
+    #[schemars(length(min = 1, max = 64))]
+    pub allowed: Vec<ServiceAccountReference>,
+}
+
+/// A ServiceAccount.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceAccountReference {
+    /// Its namespace. Defaults to the endpoint's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    pub namespace: Option<String>,
+    /// Its name.
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"))]
+    pub name: String,
+}
+
+/// No verification.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Default)]
+pub struct NoVerification {}

@@ -1,0 +1,76 @@
+//! `spec.allowedSubscribers`: which namespaces may read an endpoint.
+
+use std::collections::BTreeMap;
+
+use super::Problems;
+use crate::{
+    api::{LabelOperator, Reason, SubscribersFrom, WebhookEndpointSpec},
+    rules::selector::{Requirement, Selector},
+};
+
+/// Which namespaces may read an endpoint, besides its own.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Subscribers {
+    /// No other.
+    #[default]
+    Same,
+    /// Every one.
+    All,
+    /// Those with such labels.
+    Selected(Selector),
+}
+
+impl Subscribers {
+    /// Reads what an endpoint allows. What cannot be understood allows nobody.
+    pub fn of(spec: &WebhookEndpointSpec) -> Self {
+        read(spec, &mut Problems::default()).unwrap_or_default()
+    }
+
+    /// Whether a namespace other than the endpoint's own, with these labels, may read it.
+    pub fn allow(&self, labels: &BTreeMap<String, String>) -> bool {
+        match self {
+            Self::Same => false,
+            Self::All => true,
+            Self::Selected(selector) => selector.matches(labels),
+        }
+    }
+}
+
+/// Reads what an endpoint allows; `None` when it cannot be understood.
+pub(super) fn read(spec: &WebhookEndpointSpec, problems: &mut Problems) -> Option<Subscribers> {
+    const SELECTOR: &str = "/spec/allowedSubscribers/namespaceSelector";
+    let Some(allowed) = &spec.allowed_subscribers else { return Some(Subscribers::Same) };
+    match allowed.from.unwrap_or(SubscribersFrom::Same) {
+        SubscribersFrom::Same => return Some(Subscribers::Same),
+        SubscribersFrom::All => return Some(Subscribers::All),
+        SubscribersFrom::Selector => {}
+    }
+    let Some(given) = &allowed.namespace_selector else {
+        problems.add(SELECTOR, Reason::InvalidSpec, "must be set when from is Selector");
+        return None;
+    };
+    let mut selector = Selector::default();
+    let mut complete = true;
+    for (key, value) in &given.match_labels {
+        let pointer = format!("{SELECTOR}/matchLabels/{}", key.replace('~', "~0").replace('/', "~1"));
+        let required = selector.require(key, Requirement::In(vec![value.clone()]));
+        complete &= problems.check(pointer, required).is_some();
+    }
+    for (number, expression) in given.match_expressions.iter().enumerate() {
+        let pointer = format!("{SELECTOR}/matchExpressions/{number}");
+        let requirement = match expression.operator {
+            LabelOperator::In => Requirement::In(expression.values.clone()),
+            LabelOperator::NotIn => Requirement::NotIn(expression.values.clone()),
+            LabelOperator::Exists | LabelOperator::DoesNotExist if !expression.values.is_empty() => {
+                let message = "values belong to the operators In and NotIn; remove them";
+                problems.add(format!("{pointer}/values"), Reason::InvalidSpec, message);
+                complete = false;
+                continue;
+            }
+            LabelOperator::Exists => Requirement::Exists,
+            LabelOperator::DoesNotExist => Requirement::DoesNotExist,
+        };
+        complete &= problems.check(pointer, selector.require(&expression.key, requirement)).is_some();
+    }
+    complete.then_some(Subscribers::Selected(selector))
+}

@@ -1,0 +1,223 @@
+//! What objects refer to: who has to be compiled again when something changes, and which values are known.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    fmt,
+    sync::Arc,
+};
+
+use super::{Applied, ConfigMapData, SecretData};
+use crate::{
+    api::{KeyReference, ObjectKey, WebhookEndpoint, WebhookSubscription},
+    catalog::{
+        compile::{self, Sources},
+        status::Kind,
+    },
+};
+
+/// An object that holds values for others.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Reference {
+    /// A Secret.
+    Secret(ObjectKey),
+    /// A ConfigMap.
+    ConfigMap(ObjectKey),
+}
+
+impl Reference {
+    /// Its name.
+    pub fn key(&self) -> &ObjectKey {
+        match self {
+            Self::Secret(key) | Self::ConfigMap(key) => key,
+        }
+    }
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Secret(key) => write!(f, "Secret {key}"),
+            Self::ConfigMap(key) => write!(f, "ConfigMap {key}"),
+        }
+    }
+}
+
+/// Anything that an object can depend on.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Referent {
+    /// Whether an endpoint exists and whom it allows.
+    Endpoint(ObjectKey),
+    /// Labels of a namespace.
+    Namespace(Arc<str>),
+    /// A value.
+    Value(Reference),
+}
+
+/// An object that depends on something.
+pub(super) type Dependent = (Kind, ObjectKey);
+
+/// Who depends on what.
+#[derive(Debug, Default)]
+pub(super) struct Dependents(HashMap<Referent, BTreeSet<Dependent>>);
+
+impl Dependents {
+    /// Notes a dependency; says whether it is the first on that.
+    pub(super) fn add(&mut self, referent: Referent, dependent: Dependent) -> bool {
+        let dependents = self.0.entry(referent).or_default();
+        let first = dependents.is_empty();
+        dependents.insert(dependent);
+        first
+    }
+
+    /// Takes a dependency back; says whether it was the last on that.
+    pub(super) fn remove(&mut self, referent: &Referent, dependent: &Dependent) -> bool {
+        let Some(dependents) = self.0.get_mut(referent) else { return false };
+        dependents.remove(dependent);
+        let last = dependents.is_empty();
+        if last {
+            self.0.remove(referent);
+        }
+        last
+    }
+
+    /// Who depends on this.
+    pub(super) fn of(&self, referent: &Referent) -> impl Iterator<Item = &Dependent> {
+        self.0.get(referent).into_iter().flatten()
+    }
+
+    /// Whether anybody depends on this.
+    pub(super) fn any(&self, referent: &Referent) -> bool {
+        self.0.contains_key(referent)
+    }
+}
+
+/// What is known of Secrets and ConfigMaps.
+#[derive(Debug, Default)]
+pub(super) struct Values {
+    /// Whether values are told only of what is referred to, and what has not been told is not known.
+    pub(super) fetching: bool,
+    /// `None`: known to be absent.
+    secrets: HashMap<ObjectKey, Option<SecretData>>,
+    config_maps: HashMap<ObjectKey, Option<ConfigMapData>>,
+    wanted: BTreeSet<Reference>,
+}
+
+impl Values {
+    /// Whether it is known what a reference leads to, be it nothing.
+    pub(super) fn know(&self, reference: &Reference) -> bool {
+        !self.fetching
+            || match reference {
+                Reference::Secret(key) => self.secrets.contains_key(key),
+                Reference::ConfigMap(key) => self.config_maps.contains_key(key),
+            }
+    }
+
+    /// Somebody refers to this now, and nobody did before.
+    pub(super) fn want(&mut self, reference: &Reference) {
+        if !self.know(reference) {
+            self.wanted.insert(reference.clone());
+        }
+    }
+
+    /// Nobody refers to this any more.
+    pub(super) fn forget(&mut self, reference: &Reference) {
+        if self.fetching {
+            self.wanted.remove(reference);
+            match reference {
+                Reference::Secret(key) => drop(self.secrets.remove(key)),
+                Reference::ConfigMap(key) => drop(self.config_maps.remove(key)),
+            }
+        }
+    }
+
+    /// What is wanted and was not given out before.
+    pub(super) fn take_wanted(&mut self) -> Vec<Reference> {
+        std::mem::take(&mut self.wanted).into_iter().collect()
+    }
+
+    /// Notes what a Secret holds; says whether that is news.
+    pub(super) fn tell_secret(&mut self, key: &ObjectKey, data: Option<SecretData>) -> bool {
+        self.wanted.remove(&Reference::Secret(key.clone()));
+        tell(&mut self.secrets, self.fetching, key, data)
+    }
+
+    /// Notes what a ConfigMap holds; says whether that is news.
+    pub(super) fn tell_config_map(&mut self, key: &ObjectKey, data: Option<ConfigMapData>) -> bool {
+        self.wanted.remove(&Reference::ConfigMap(key.clone()));
+        tell(&mut self.config_maps, self.fetching, key, data)
+    }
+}
+
+fn tell<V: PartialEq>(
+    known: &mut HashMap<ObjectKey, Option<V>>,
+    keep_absence: bool,
+    key: &ObjectKey,
+    value: Option<V>,
+) -> bool {
+    if known.get(key) == Some(&value) {
+        return false;
+    }
+    if value.is_none() && !keep_absence {
+        return known.remove(key).is_some();
+    }
+    known.insert(key.clone(), value);
+    true
+}
+
+impl Sources for Values {
+    fn secret(&self, key: &ObjectKey) -> Option<&SecretData> {
+        self.secrets.get(key)?.as_ref()
+    }
+
+    fn config_map(&self, key: &ObjectKey) -> Option<&ConfigMapData> {
+        self.config_maps.get(key)?.as_ref()
+    }
+}
+
+/// An object that refers to others.
+pub(super) trait Refers {
+    /// What it depends on, each once.
+    fn referents(&self) -> BTreeSet<Referent>;
+
+    /// The values that it needs, in order of their names.
+    fn values(&self) -> impl Iterator<Item = Reference> {
+        self.referents().into_iter().filter_map(|referent| match referent {
+            Referent::Value(reference) => Some(reference),
+            Referent::Endpoint(_) | Referent::Namespace(_) => None,
+        })
+    }
+}
+
+impl Refers for Applied<WebhookEndpoint> {
+    fn referents(&self) -> BTreeSet<Referent> {
+        let spec = &self.object.spec;
+        let secrets = spec.verification.secret_refs.iter().map(|reference| secret(&self.key, reference));
+        let config_maps = spec.schemas.iter().filter_map(|rule| rule.config_map_ref.as_ref());
+        let config_maps = config_maps.map(|reference| Referent::Value(Reference::ConfigMap(own(&self.key, reference))));
+        secrets.chain(config_maps).collect()
+    }
+}
+
+impl Refers for Applied<WebhookSubscription> {
+    fn referents(&self) -> BTreeSet<Referent> {
+        let spec = &self.object.spec;
+        let endpoint = compile::endpoint_of(&self.key, spec);
+        let labels =
+            (endpoint.namespace != self.key.namespace).then(|| Referent::Namespace(Arc::clone(&self.key.namespace)));
+        let signing = spec.signing.iter().flat_map(|signing| &signing.secret_refs);
+        let headers = spec.target.headers_from.iter().map(|header| &header.secret_key_ref);
+        std::iter::once(Referent::Endpoint(endpoint))
+            .chain(labels)
+            .chain(signing.chain(headers).map(|reference| secret(&self.key, reference)))
+            .collect()
+    }
+}
+
+fn secret(key: &ObjectKey, reference: &KeyReference) -> Referent {
+    Referent::Value(Reference::Secret(own(key, reference)))
+}
+
+/// A referenced object in the referring object's namespace.
+fn own(key: &ObjectKey, reference: &KeyReference) -> ObjectKey {
+    ObjectKey::new(Arc::clone(&key.namespace), reference.name.as_str())
+}

@@ -1,0 +1,53 @@
+//! Paths that several endpoints want.
+
+use super::*;
+
+fn at_path(name: &str, path: &str, age: u64) -> Object {
+    Object::new("shop", name, json!({ "path": path, "verification": { "none": {} } })).age(age)
+}
+
+#[test]
+fn the_older_keeps_a_path_and_the_younger_has_it_when_the_older_goes() {
+    let mut stage = Stage::new();
+    let (old, young) = (key("shop", "old"), key("shop", "young"));
+    stage.tell([at_path("young", "in", 2).endpoint(), at_path("old", "/in/", 1).endpoint()]);
+    assert_eq!(stage.serves("shop/in"), Some(old.clone()));
+    assert_eq!(stage.endpoint(&old), Reason::Programmed);
+    let (_, reason, message) = stage.ready(Kind::Endpoint, &young);
+    assert_eq!(reason, Reason::PathConflict);
+    assert!(message.contains("the older WebhookEndpoint old has this path; choose another"), "{message}");
+
+    assert_eq!(stage.compiled_by([Change::Gone(Kind::Endpoint, old)]), 1);
+    assert_eq!(stage.serves("shop/in"), Some(young.clone()));
+    assert_eq!(stage.endpoint(&young), Reason::Programmed);
+}
+
+#[test]
+fn a_path_is_taken_over_when_its_owner_moves_away_and_given_back_to_an_older_one() {
+    let mut stage = Stage::new();
+    let (old, young) = (key("shop", "old"), key("shop", "young"));
+    stage.tell([at_path("old", "in", 1).endpoint(), at_path("young", "in", 2).endpoint()]);
+    stage.tell([at_path("old", "out", 1).generation(2).endpoint()]);
+    assert_eq!((stage.serves("shop/in"), stage.serves("shop/out")), (Some(young.clone()), Some(old.clone())));
+    stage.tell([at_path("old", "in", 1).generation(3).endpoint()]);
+    assert_eq!((stage.serves("shop/in"), stage.serves("shop/out")), (Some(old), None));
+    assert_eq!(stage.endpoint(&young), Reason::PathConflict);
+}
+
+#[test]
+fn a_name_conflicts_like_a_path_and_other_namespaces_do_not() {
+    let mut stage = Stage::new();
+    stage.tell([at_path("a", "b", 1).endpoint(), open("shop", "b").age(2).endpoint(), open("other", "b").endpoint()]);
+    assert_eq!(stage.serves("shop/b"), Some(key("shop", "a")));
+    assert_eq!(stage.serves("other/b"), Some(key("other", "b")));
+    let (_, reason, message) = stage.ready(Kind::Endpoint, &key("shop", "b"));
+    assert_eq!(reason, Reason::PathConflict);
+    assert!(message.starts_with("metadata.name: "), "{message}");
+}
+
+#[test]
+fn of_the_same_age_the_name_decides() {
+    let mut stage = Stage::new();
+    stage.tell([at_path("b", "in", 0).endpoint(), at_path("a", "in", 0).endpoint()]);
+    assert_eq!(stage.serves("shop/in"), Some(key("shop", "a")));
+}

@@ -1,0 +1,140 @@
+//! Values that are fetched, and objects that wait for them.
+
+use super::*;
+
+fn s(name: &str) -> Reference {
+    Reference::Secret(key("shop", name))
+}
+
+#[test]
+fn an_object_waits_for_its_values_and_is_compiled_when_they_come() {
+    let mut stage = Stage::fetching();
+    let lock = key("shop", "lock");
+    assert!(stage.tell([locked("shop", "lock", &["a", "b"]).endpoint()]));
+    assert_eq!(stage.index.wanted(), [s("a"), s("b")]);
+    assert_eq!(stage.index.wanted(), [], "each is given out once");
+    let waiting = "waits for the API server to answer for Secret shop/a";
+    assert_eq!(
+        stage.ready(Kind::Endpoint, &lock),
+        (ConditionStatus::Unknown, Reason::Progressing, waiting.into()),
+        "nothing is said of the spec before it was compiled"
+    );
+    let reconciling = stage.condition(Kind::Endpoint, &lock, ConditionType::Reconciling).unwrap();
+    assert_eq!((reconciling.status, reconciling.reason), (ConditionStatus::True, Reason::Progressing));
+    let view = stage.view(Kind::Endpoint, &lock);
+    assert_eq!((view.generation, view.conditions().len()), (None, 2));
+    assert!(stage.published.snapshot.route("shop/lock").is_some(), "its path answers that it is not ready");
+
+    assert_eq!(stage.compiled_by([secret("shop", "a", "1")]), 0);
+    assert_eq!(stage.ready(Kind::Endpoint, &lock).2, "waits for the API server to answer for Secret shop/b");
+    assert_eq!(stage.compiled_by([secret("shop", "b", "2")]), 1);
+    assert_eq!(stage.serves("shop/lock"), Some(lock.clone()));
+    assert_eq!(stage.view(Kind::Endpoint, &lock).generation, Some(1));
+    assert!(stage.condition(Kind::Endpoint, &lock, ConditionType::Reconciling).is_none());
+}
+
+#[test]
+fn the_earlier_version_goes_on_while_a_newer_one_waits() {
+    let mut stage = Stage::fetching();
+    let lock = key("shop", "lock");
+    stage.tell([locked("shop", "lock", &["a"]).endpoint(), secret("shop", "a", "1")]);
+    stage.index.wanted();
+    stage.tell([locked("shop", "lock", &["b"]).generation(2).endpoint()]);
+    assert_eq!(stage.serves("shop/lock"), Some(lock.clone()));
+    assert_eq!(stage.view(Kind::Endpoint, &lock).generation, Some(1), "the one that the conditions speak of");
+    assert_eq!(stage.endpoint(&lock), Reason::Programmed);
+    assert!(stage.condition(Kind::Endpoint, &lock, ConditionType::Reconciling).is_some());
+    assert_eq!(stage.index.wanted(), [s("b")]);
+    assert!(!stage.index.refers_to(&s("a")) && stage.index.refers_to(&s("b")));
+
+    stage.tell([no_secret("shop", "b")]);
+    assert_eq!(stage.endpoint(&lock), Reason::SecretNotFound);
+    assert_eq!(stage.view(Kind::Endpoint, &lock).generation, Some(2));
+    assert_eq!(stage.serves("shop/lock"), None, "what only the missing Secret verifies is not believed");
+    stage.tell([secret("shop", "b", "2")]);
+    assert_eq!(stage.endpoint(&lock), Reason::Programmed);
+}
+
+#[test]
+fn a_value_that_goes_and_one_that_is_rotated_count_at_once() {
+    let mut stage = Stage::fetching();
+    let lock = key("shop", "lock");
+    stage.tell([locked("shop", "lock", &["a"]).endpoint(), secret("shop", "a", "1")]);
+    let first = Arc::clone(stage.published.snapshot.endpoint(&lock).unwrap());
+    assert_eq!(stage.compiled_by([secret("shop", "a", "1")]), 0, "nothing new");
+    assert!(!stage.publish());
+    assert_eq!(stage.compiled_by([secret("shop", "a", "2")]), 1);
+    let second = Arc::clone(stage.published.snapshot.endpoint(&lock).unwrap());
+    assert!(!Arc::ptr_eq(&first, &second) && Arc::ptr_eq(&first.facts, &second.facts));
+    assert_eq!(stage.compiled_by([no_secret("shop", "a")]), 1);
+    assert_eq!((stage.endpoint(&lock), stage.serves("shop/lock")), (Reason::SecretNotFound, None));
+}
+
+#[test]
+fn values_that_nobody_refers_to_are_not_kept() {
+    let mut stage = Stage::fetching();
+    stage.tell([secret("shop", "a", "1")]);
+    stage.tell([locked("shop", "x", &["a"]).endpoint(), locked("shop", "y", &["a"]).endpoint()]);
+    assert_eq!(stage.index.wanted(), [s("a")], "what was told before anybody asked is not known");
+    stage.tell([secret("shop", "a", "1")]);
+    stage.tell([Change::Gone(Kind::Endpoint, key("shop", "x"))]);
+    assert!(stage.index.refers_to(&s("a")));
+    // An object that still refers to it does not ask again.
+    stage.tell([locked("shop", "y", &["a", "b"]).generation(2).endpoint()]);
+    assert_eq!(stage.index.wanted(), [s("b")]);
+    stage.tell([Change::Gone(Kind::Endpoint, key("shop", "y"))]);
+    assert!(!stage.index.refers_to(&s("a")) && !stage.index.refers_to(&s("b")));
+    // A late answer for something forgotten is forgotten too.
+    stage.tell([secret("shop", "b", "2")]);
+    stage.tell([locked("shop", "z", &["a", "b"]).endpoint()]);
+    assert_eq!(stage.index.wanted(), [s("a"), s("b")], "forgotten, so given out once more");
+    assert_eq!(stage.endpoint(&key("shop", "z")), Reason::Progressing);
+}
+
+#[test]
+fn config_maps_and_the_secrets_of_subscriptions_are_waited_for_too() {
+    let mut stage = Stage::fetching();
+    let endpoint = Object::new(
+        "shop",
+        "in",
+        json!({
+            "verification": { "none": {} },
+            "schemas": [{ "types": ["*"], "configMapRef": { "name": "schemas", "key": "k" } }],
+        }),
+    );
+    let subscription = Object::new(
+        "shop",
+        "out",
+        json!({
+            "endpointRef": { "name": "in" },
+            "target": {
+                "url": "https://receiver.example/",
+                "headersFrom": [{ "name": "x-key", "secretKeyRef": { "name": "h", "key": "k" } }],
+            },
+            "signing": { "scheme": "HmacSha256Hex", "secretRefs": [{ "name": "s", "key": "k" }] },
+        }),
+    );
+    stage.tell([endpoint.endpoint(), subscription.subscription()]);
+    let schemas = Reference::ConfigMap(key("shop", "schemas"));
+    assert_eq!(stage.index.wanted(), [s("h"), s("s"), schemas.clone()]);
+    assert_eq!(schemas.to_string(), "ConfigMap shop/schemas");
+    let data = BTreeMap::from([("k".to_owned(), "{}".to_owned())]);
+    stage.tell([
+        Change::ConfigMap(key("shop", "schemas"), Some(data)),
+        secret("shop", "h", "1"),
+        secret("shop", "s", "2"),
+    ]);
+    assert_eq!(stage.endpoint(&key("shop", "in")), Reason::Programmed);
+    assert_eq!(stage.subscription(&key("shop", "out")), Reason::Programmed);
+}
+
+#[test]
+fn without_fetching_what_was_not_told_does_not_exist() {
+    let mut stage = Stage::new();
+    let lock = key("shop", "lock");
+    stage.tell([locked("shop", "lock", &["a"]).endpoint()]);
+    assert_eq!((stage.endpoint(&lock), stage.index.wanted().len()), (Reason::SecretNotFound, 0));
+    stage.tell([secret("shop", "a", "1"), Change::Gone(Kind::Endpoint, lock.clone())]);
+    stage.tell([locked("shop", "lock", &["a"]).endpoint()]);
+    assert_eq!(stage.endpoint(&lock), Reason::Programmed, "what was told is kept for whoever comes to need it");
+}

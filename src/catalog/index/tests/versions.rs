@@ -1,0 +1,193 @@
+//! Versions of objects: good, bad, the same again, and of another object of the same name.
+
+use super::*;
+use crate::catalog::{observed::Rejection, status::Facts};
+
+fn broken(namespace: &str, name: &str) -> Object {
+    Object::new(namespace, name, json!({ "verification": { "none": {} }, "allowedSources": ["somewhere"] }))
+}
+
+fn unreadable(kind: Kind, key: &ObjectKey, uid: &str, generation: i64) -> Change {
+    Change::Unreadable(Unreadable {
+        kind,
+        key: key.clone(),
+        source: None,
+        uid: Some(uid.into()),
+        generation: Some(generation),
+        problems: vec![Problem::new("", Reason::InvalidSpec, "the object cannot be read")],
+    })
+}
+
+#[test]
+fn a_version_that_is_there_costs_nothing() {
+    let mut stage = Stage::new();
+    stage.tell([open("shop", "in").endpoint(), subscriber("shop", "out", "in").subscription()]);
+    assert!(!stage.tell([open("shop", "in").endpoint(), subscriber("shop", "out", "in").subscription()]));
+    assert_eq!(stage.compiled_by([open("shop", "in").generation(2).endpoint()]), 1);
+}
+
+#[test]
+fn a_mistake_keeps_the_last_good_version() {
+    let mut stage = Stage::new();
+    let place = key("shop", "in");
+    stage.tell([open("shop", "in").endpoint()]);
+    stage.tell([broken("shop", "in").generation(2).endpoint()]);
+    let (status, reason, message) = stage.ready(Kind::Endpoint, &place);
+    assert_eq!((status, reason), (ConditionStatus::False, Reason::InvalidSpec));
+    assert!(message.ends_with("; the last good version is still in use"), "{message}");
+    assert_eq!(stage.view(Kind::Endpoint, &place).generation, Some(2));
+    assert_eq!(stage.serves("shop/in"), Some(place));
+}
+
+#[test]
+fn a_target_that_must_not_be_called_ends_what_was_delivered() {
+    let mut stage = Stage::new();
+    let out = key("shop", "out");
+    stage.tell([open("shop", "in").endpoint(), subscriber("shop", "out", "in").subscription()]);
+    assert!(stage.delivers(&out));
+    let spec = json!({ "endpointRef": { "name": "in" }, "target": { "url": "http://169.254.169.254/" } });
+    stage.tell([Object::new("shop", "out", spec).generation(2).subscription()]);
+    assert_eq!((stage.subscription(&out), stage.delivers(&out)), (Reason::TargetForbidden, false));
+    assert!(stage.published.snapshot.knows(&out));
+}
+
+#[test]
+fn a_version_that_cannot_be_read_is_told_with_its_generation() {
+    let mut stage = Stage::new();
+    let place = key("shop", "in");
+    stage.tell([open("shop", "in").endpoint()]);
+    assert!(stage.tell([unreadable(Kind::Endpoint, &place, "uid-1", 2)]));
+    assert!(!stage.tell([unreadable(Kind::Endpoint, &place, "uid-1", 2)]));
+    assert_eq!(stage.endpoint(&place), Reason::InvalidSpec);
+    assert_eq!(stage.view(Kind::Endpoint, &place).generation, Some(2));
+    assert_eq!(stage.serves("shop/in"), Some(place.clone()), "the last good version goes on");
+    stage.tell([open("shop", "in").generation(3).endpoint()]);
+    assert_eq!(stage.endpoint(&place), Reason::Programmed);
+    // Of another object nothing goes on.
+    stage.tell([unreadable(Kind::Endpoint, &place, "uid-2", 1)]);
+    assert_eq!((stage.endpoint(&place), stage.serves("shop/in")), (Reason::InvalidSpec, None));
+}
+
+#[test]
+fn an_endpoint_that_cannot_be_read_exists() {
+    let mut stage = Stage::new();
+    let (place, out) = (key("shop", "in"), key("shop", "out"));
+    stage.tell([subscriber("shop", "out", "in").subscription()]);
+    assert_eq!(stage.subscription(&out), Reason::EndpointNotFound);
+    stage.tell([unreadable(Kind::Endpoint, &place, "uid-1", 1)]);
+    assert_eq!(stage.subscription(&out), Reason::Programmed);
+    stage.tell([Change::Gone(Kind::Endpoint, place)]);
+    assert_eq!(stage.subscription(&out), Reason::EndpointNotFound);
+    assert!(stage.delivers(&out), "what was accepted before is delivered");
+}
+
+#[test]
+fn an_object_that_was_deleted_and_created_again_begins_anew() {
+    let mut stage = Stage::new();
+    let (place, out) = (key("shop", "in"), key("shop", "out"));
+    stage.tell([open("shop", "in").endpoint(), subscriber("shop", "out", "in").subscription()]);
+    let received = |stage: &Stage| match &stage.view(Kind::Endpoint, &place).facts {
+        Facts::Endpoint(facts) => facts.read().received,
+        Facts::Subscription(_) => unreachable!(),
+    };
+    stage.published.snapshot.endpoint(&place).unwrap().facts.received(jiff::Timestamp::UNIX_EPOCH);
+    stage.tell([open("shop", "in").generation(2).endpoint()]);
+    assert_eq!(received(&stage), 1, "a new version goes on counting");
+    stage.tell([open("shop", "in").uid("uid-2").endpoint()]);
+    assert_eq!(received(&stage), 0);
+    assert_eq!(stage.view(Kind::Endpoint, &place).uid.as_deref(), Some("uid-2"));
+    // The same generation, and not even good: nothing of the old object is served.
+    stage.tell([broken("shop", "in").uid("uid-3").endpoint()]);
+    assert_eq!((stage.endpoint(&place), stage.serves("shop/in")), (Reason::InvalidSpec, None));
+
+    let facts = |stage: &Stage| Arc::clone(&stage.published.snapshot.subscription(&out).unwrap().facts);
+    let before = facts(&stage);
+    stage.tell([subscriber("shop", "out", "in").uid("uid-2").subscription()]);
+    assert!(!Arc::ptr_eq(&before, &facts(&stage)));
+}
+
+#[test]
+fn a_subscription_that_was_created_again_is_absent_in_between() {
+    let mut stage = Stage::new();
+    let (again, other) = (key("shop", "again"), key("shop", "other"));
+    stage.tell([
+        open("shop", "in").endpoint(),
+        subscriber("shop", "again", "in").subscription(),
+        subscriber("shop", "other", "in").subscription(),
+    ]);
+    let live = Arc::clone(&stage.published.snapshot);
+    stage.tell([subscriber("shop", "again", "in").generation(2).subscription()]);
+    assert!(stage.published.snapshot.parting(&live).is_none(), "a change is no deletion");
+    for change in [
+        subscriber("shop", "again", "nowhere").uid("uid-2").subscription(),
+        unreadable(Kind::Subscription, &again, "uid-3", 1),
+    ] {
+        // Gone and back before anything was published.
+        stage.tell([Change::Gone(Kind::Subscription, again.clone()), change]);
+        let parting = stage.published.snapshot.parting(&live).expect("something in between");
+        assert!(parting.subscription(&again).is_none() && !parting.knows(&again));
+        assert!(parting.subscription(&other).is_some() && parting.knows(&other) && parting.endpoints().count() == 1);
+        assert!(stage.published.snapshot.parting(&parting).is_none());
+        assert!(stage.published.snapshot.knows(&again));
+    }
+}
+
+#[test]
+fn messages_say_what_to_do() {
+    let mut stage = Stage::new();
+    let signed = |secret: &str| {
+        let spec = json!({
+            "verification": {
+                "provider": { "name": "StandardWebhooks" },
+                "secretRefs": [{ "name": secret, "key": "k" }],
+            },
+        });
+        Object::new("shop", secret, spec).endpoint()
+    };
+    let schema = |name: &str| {
+        let spec = json!({
+            "verification": { "none": {} },
+            "schemas": [{ "types": ["*"], "configMapRef": { "name": name, "key": "k" } }],
+        });
+        Object::new("shop", name, spec).endpoint()
+    };
+    let text =
+        |name: &str, text: String| Change::ConfigMap(key("shop", name), Some(BTreeMap::from([("k".to_owned(), text)])));
+    let megabyte = json!({ "description": "x".repeat(1 << 20) }).to_string();
+    stage.tell([
+        signed("whsec"),
+        secret("shop", "whsec", "whsec_not base64"),
+        schema("yaml"),
+        text("yaml", "type: object".into()),
+        schema("large"),
+        text("large", megabyte),
+        schema("missing"),
+        subscriber("shop", "lost", "nowhere").subscription(),
+    ]);
+    for (kind, name, reason, advice) in [
+        (Kind::Endpoint, "whsec", Reason::InvalidSecret, "key k of Secret whsec: it is not base64"),
+        (Kind::Endpoint, "yaml", Reason::InvalidSchema, "key k of ConfigMap yaml is not JSON"),
+        (Kind::Endpoint, "yaml", Reason::InvalidSchema, "put one JSON Schema there"),
+        (Kind::Endpoint, "large", Reason::InvalidSchema, "more than the 262144 allowed; give each type a schema"),
+        (Kind::Endpoint, "missing", Reason::SecretNotFound, "create it or correct the name"),
+        (Kind::Subscription, "lost", Reason::EndpointNotFound, "create it or correct the name"),
+    ] {
+        let (status, found, message) = stage.ready(kind, &key("shop", name));
+        assert_eq!((status, found), (ConditionStatus::False, reason), "{name}: {message}");
+        assert!(message.contains(advice), "{name}: {message}");
+        assert!(!message.contains("not base64\"") && message.len() < 1024, "{name}: {message}");
+    }
+}
+
+#[test]
+fn refused_requests_do_not_change_what_is_published() {
+    let mut stage = Stage::new();
+    stage.tell([open("shop", "in").endpoint()]);
+    let endpoint = Arc::clone(stage.published.snapshot.endpoint(&key("shop", "in")).unwrap());
+    endpoint.facts.rejected(Rejection {
+        time: jiff::Timestamp::UNIX_EPOCH,
+        code: "timeout".into(),
+        message: String::new(),
+    });
+    assert!(!stage.publish());
+}

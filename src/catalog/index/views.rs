@@ -1,0 +1,77 @@
+//! The objects as those see them who ask how they are.
+
+use std::{borrow::Cow, sync::Arc};
+
+use super::{EndpointEntry, SubscriptionEntry, entry::Shown};
+use crate::{
+    api::{Condition, ConditionType, ObjectKey, Reason, WebhookEndpointSpec, WebhookSubscriptionSpec},
+    catalog::{
+        compile::{self, Options},
+        status::{Facts, Kind, ObjectView},
+    },
+};
+
+/// The view of an endpoint.
+pub(super) fn endpoint(key: &ObjectKey, entry: &mut EndpointEntry, options: &Options) -> ObjectView {
+    let Shown { uid, generation, source, conditions } = entry.shown();
+    // Where it is served now; before that, where it will be.
+    let path = match (&entry.compiled, &entry.applied) {
+        (Some(compiled), _) => Some(Cow::Borrowed(&*compiled.path)),
+        (None, Some(applied)) => Some(Cow::Owned(compile::path(key, &applied.object.spec))),
+        (None, None) => None,
+    };
+    ObjectView {
+        kind: Kind::Endpoint,
+        key: key.clone(),
+        uid,
+        generation,
+        source,
+        endpoint_ref: None,
+        url: path.as_ref().and_then(|path| options.url(&key.namespace, path)).map(Arc::from),
+        path: path.map(|path| options.path(&key.namespace, &path).into()),
+        conditions,
+        facts: Facts::Endpoint(Arc::clone(&entry.facts)),
+    }
+}
+
+/// The view of a subscription.
+pub(super) fn subscription(key: &ObjectKey, entry: &mut SubscriptionEntry) -> ObjectView {
+    let Shown { uid, generation, source, conditions } = entry.shown();
+    ObjectView {
+        kind: Kind::Subscription,
+        key: key.clone(),
+        uid,
+        generation,
+        source,
+        endpoint_ref: entry.applied.as_ref().map(|applied| compile::endpoint_of(key, &applied.object.spec)),
+        path: None,
+        url: None,
+        conditions,
+        facts: Facts::Subscription(Arc::clone(&entry.facts)),
+    }
+}
+
+/// Conditions that only endpoints have.
+pub(super) fn of_endpoint(spec: &WebhookEndpointSpec) -> Vec<Condition> {
+    let verified = match spec.verification.none {
+        Some(_) => Condition::fails(
+            ConditionType::Verified,
+            Reason::Unauthenticated,
+            "verification is none: anyone who can reach the URL is believed",
+        ),
+        None => Condition::holds(ConditionType::Verified, Reason::Authenticated, "every request is verified"),
+    };
+    vec![verified]
+}
+
+/// Conditions that only subscriptions have, as far as their spec says.
+pub(super) fn of_subscription(spec: &WebhookSubscriptionSpec) -> Vec<Condition> {
+    let parked = spec.suspend.unwrap_or(false).then(|| {
+        Condition::fails(
+            ConditionType::Delivering,
+            Reason::Suspended,
+            "parked by spec.suspend: nothing is sent, nothing is lost",
+        )
+    });
+    parked.into_iter().collect()
+}

@@ -1,0 +1,47 @@
+//! Names as Kubernetes takes them from RFC 1123: small letters, digits and hyphens, with dots between labels.
+
+use super::limits::{NAME_CHARS, NAMESPACE_CHARS};
+
+/// Whether this is a DNS label, as namespaces and Services are named.
+pub fn is_label(text: &str) -> bool {
+    text.len() <= NAMESPACE_CHARS
+        && !text.is_empty()
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+}
+
+/// Whether this is a DNS subdomain, as most other objects are named. Its labels may be as long as the whole.
+pub fn is_subdomain(text: &str) -> bool {
+    let is_part = |part: &str| {
+        !part.is_empty()
+            && !part.starts_with('-')
+            && !part.ends_with('-')
+            && part.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+    };
+    text.len() <= NAME_CHARS && text.split('.').all(is_part)
+}
+
+/// Whether this can be the domain of a cluster: what stands after `svc.` in the names of its Services.
+pub fn is_domain(text: &str) -> bool {
+    text.len() <= NAME_CHARS && text.split('.').all(is_label)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_subdomains_and_domains() {
+        for label in ["a", "a-1", "0", &"x".repeat(63)] {
+            assert!(is_label(label) && is_subdomain(label) && is_domain(label), "{label}");
+        }
+        for none in ["", "-a", "a-", "A", "a_b", "a b", "ä", "a/b", "a@b"] {
+            assert!(!is_label(none) && !is_subdomain(none) && !is_domain(none), "{none}");
+        }
+        assert!(is_subdomain("a.b-c.d") && is_domain("cluster.local") && !is_label("a.b"));
+        assert!(!is_subdomain("a..b") && !is_subdomain(".a") && !is_domain("a."));
+        assert!(!is_label(&"x".repeat(64)) && is_subdomain(&"x".repeat(64)) && !is_domain(&"x".repeat(64)));
+        assert!(!is_subdomain(&"x".repeat(254)));
+    }
+}
