@@ -434,6 +434,19 @@ pub const ADMIN_LIST_MAX: usize = 1000;
 /// Events that the admin API reads from the journal in one step: their bodies are in memory together.
 pub const ADMIN_READ_BATCH: usize = 16;
 
+/// Most events that one request to the admin API queues once more, and as many as when nothing else is said.
+pub const ADMIN_REDELIVERY_MAX: usize = 1000;
+
+/// Most steps of [`REDELIVERY_SCAN`] rows that one request for a redelivery looks at.
+pub const ADMIN_REDELIVERY_STEPS: usize = 32;
+
+/// Most event ids in one request for a redelivery.
+pub const ADMIN_REDELIVERY_IDS: usize = 1000;
+
+/// Longest body of a request for a redelivery, in bytes: as many ids of [`EVENT_ID_BYTES`] fit, also where JSON has to
+/// escape some of it.
+pub const ADMIN_REDELIVERY_BODY_BYTES: usize = 1024 * 1024;
+
 /// Requests to the admin API that read the journal at once; further ones wait. With [`ADMIN_READ_BATCH`] this bounds the
 /// memory that lists take.
 pub const ADMIN_JOURNAL_READS: usize = 4;

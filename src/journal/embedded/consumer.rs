@@ -52,8 +52,6 @@ pub(super) struct State {
     pub(super) flights: HashMap<Sequence, Flight>,
     /// Flights of new events.
     first_flights: u64,
-    /// Flights that are first attempts at events queued once more.
-    again_flights: u64,
     /// No first attempt has been claimed from here on.
     next: Sequence,
     /// Claimed before, and given back unattempted.
@@ -81,7 +79,6 @@ impl Consumer {
             cursor,
             flights: HashMap::new(),
             first_flights: 0,
-            again_flights: 0,
             returned: BTreeSet::new(),
             due,
             released: false,
@@ -106,7 +103,7 @@ impl Consumer {
         let state = self.state.lock();
         let in_flight = state.flights.len() as u64;
         let new = state.cursor.new_events(self.endpoint.head()).saturating_sub(state.first_flights);
-        let again = state.cursor.queued.saturating_sub(state.again_flights);
+        let again = state.waiting_again();
         Progress {
             pending: new + again,
             in_flight,
@@ -189,13 +186,21 @@ impl State {
         self.cursor.retrying.saturating_sub(self.flights.len() as u64 - self.first_flights)
     }
 
+    /// Events queued once more that wait. Flights are few, see [`crate::rules::limits::CLAIM_AHEAD`].
+    fn waiting_again(&self) -> u64 {
+        if self.cursor.queued == 0 {
+            return 0;
+        }
+        let in_flight = self.flights.values().filter(|flight| flight.is_queued_again()).count() as u64;
+        self.cursor.queued.saturating_sub(in_flight)
+    }
+
     /// Takes due retries until `limit` are taken or the window holds no more.
     pub(super) fn take_due(&mut self, taken: &mut Vec<Taken>, limit: usize, now: Timestamp) {
         while taken.len() < limit {
             let Some(((due, sequence), attempt)) = self.due.take(now) else { return };
             let flight = Flight { attempt, due: Some(due) };
             self.flights.insert(sequence, flight);
-            self.again_flights += u64::from(flight.is_queued_again());
             taken.push(Taken { sequence, flight });
         }
     }
@@ -242,7 +247,6 @@ impl State {
         if flight.due.is_none() {
             self.first_flights -= 1;
         }
-        self.again_flights -= u64::from(flight.is_queued_again());
         Some(flight)
     }
 }
