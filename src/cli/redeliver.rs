@@ -20,23 +20,29 @@ use crate::{
     rules::limits::{ADMIN_REDELIVERY_IDS, ADMIN_REDELIVERY_MAX},
 };
 
-/// What to deliver again, to whom, how fast.
-///
-/// Dead letters, and events that were delivered and are still kept, are queued once more for this subscription alone.
-/// Their ids (and the header webhook-id) stay the same and their attempts begin anew, so a receiver that remembers ids can
-/// tell what it has had. Events that are still on their way are left alone, and count as skipped.
-///
-/// Repeating the command is safe for dead letters: what is queued is dead no longer. Events chosen by id or by time are
-/// delivered again each time.
-///
-/// It ends with 1 when an event named by --id is no longer kept, or never was.
-#[derive(Debug, clap::Args)]
-#[command(after_help = "\
+const AFTER_HELP: &str = "\
+Dead letters, and events that were delivered and are still kept, are queued once more for this
+subscription alone. Their ids (and the header webhook-id) stay the same and their attempts begin anew,
+so a receiver that remembers ids can tell what it has had. Events that are still on their way are left
+alone, and count as skipped. A suspended subscription gets them when it goes on.
+
+Repeating the command is safe for dead letters: what is queued is dead no longer. Events chosen by id
+or by time are delivered again each time.
+
+Exit codes: 0 done; 1 failed, or an event named by --id is no longer kept or never was; 2 wrong usage.
+
 Examples:
   grapnel redeliver shop/billing --dead-lettered --dry-run
   grapnel redeliver shop/billing --dead-lettered --rate 50/s
   grapnel redeliver billing --id evt_1 evt_2
-  grapnel redeliver billing --since 2026-01-31T12:00:00Z --until 2026-01-31T13:00:00Z")]
+  grapnel redeliver billing --since 2026-01-31T12:00:00Z --until 2026-01-31T13:00:00Z";
+
+/// What to deliver again, to whom, how fast.
+#[derive(Debug, clap::Args)]
+#[command(
+    override_usage = "grapnel redeliver [OPTIONS] <SUBSCRIPTION> <--dead-lettered | --id <ID>... | --since <TIME> [--until <TIME>]>",
+    after_help = AFTER_HELP
+)]
 #[group(skip)]
 #[command(group = clap::ArgGroup::new("which").required(true).multiple(true))]
 pub struct Args {
