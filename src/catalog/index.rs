@@ -220,7 +220,7 @@ impl Index {
         !self.values.fetching || self.refers_to(reference)
     }
 
-    fn apply_endpoint(&mut self, applied: Applied<WebhookEndpoint>) {
+    fn apply_endpoint(&mut self, mut applied: Applied<WebhookEndpoint>) {
         let key = applied.key.clone();
         let known = self.endpoints.contains_key(&key);
         let entry = self.endpoints.entry(key.clone()).or_default();
@@ -235,10 +235,11 @@ impl Index {
             Some(before) => (before.referents(), Some((before.age, path(before)))),
             None => (BTreeSet::new(), None),
         };
-        let status = applied.object.status.as_ref().map(EndpointReading::of);
+        // Counters go on from it; nothing else needs it.
+        let status = applied.object.status.take();
         entry.accept(applied);
         if let Some(earlier) = status {
-            entry.facts.resume(earlier);
+            entry.facts.resume(EndpointReading::of(&earlier));
         }
         self.refer(&(Kind::Endpoint, key.clone()), &before, after);
         if left.as_ref() != Some(&place) {
@@ -256,7 +257,7 @@ impl Index {
         self.dirty.insert((Kind::Endpoint, key));
     }
 
-    fn apply_subscription(&mut self, applied: Applied<WebhookSubscription>) {
+    fn apply_subscription(&mut self, mut applied: Applied<WebhookSubscription>) {
         let key = applied.key.clone();
         let entry = self.subscriptions.entry(key.clone()).or_default();
         if entry.has(&applied, |object| object.metadata.generation) {
@@ -264,10 +265,10 @@ impl Index {
         }
         let after = applied.referents();
         let before = entry.applied.as_ref().map(Refers::referents).unwrap_or_default();
-        let status = applied.object.status.as_ref().map(SubscriptionReading::of);
+        let status = applied.object.status.take();
         entry.accept(applied);
         if let Some(earlier) = status {
-            entry.facts.resume(earlier);
+            entry.facts.resume(SubscriptionReading::of(&earlier));
         }
         self.refer(&(Kind::Subscription, key.clone()), &before, after);
         self.dirty.insert((Kind::Subscription, key));
@@ -472,9 +473,11 @@ impl Index {
             })
             .map(Arc::clone);
         let subscriptions = self.subscriptions.values().filter_map(|entry| entry.compiled.as_ref()).map(Arc::clone);
+        let unread = self.endpoints.iter().filter(|(_, entry)| entry.applied.is_none());
         let snapshot = Snapshot::new(endpoints, subscriptions)
             .with_unready(self.claims.places())
             .with_known(self.subscriptions.keys().cloned())
+            .with_unread(unread.map(|(key, _)| Arc::clone(&key.namespace)))
             .with_uids(self.subscriptions.iter().filter_map(|(key, entry)| Some((key.clone(), entry.uid()?))));
         if self.synced { snapshot } else { snapshot.incomplete() }
     }

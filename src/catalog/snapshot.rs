@@ -40,6 +40,8 @@ pub struct Snapshot {
     known: HashSet<ObjectKey>,
     /// `metadata.uid` of the subscription objects that have one.
     uids: HashMap<ObjectKey, Arc<str>>,
+    /// Namespaces with an endpoint that has never been readable, so that nobody knows its path.
+    unread: HashSet<Arc<str>>,
     /// True once every source has been read completely at least once.
     synced: bool,
 }
@@ -67,7 +69,8 @@ impl Snapshot {
         let subscriptions: HashMap<_, _> =
             subscriptions.into_iter().map(|subscription| (subscription.key.clone(), subscription)).collect();
         let known = subscriptions.keys().cloned().collect();
-        Self { routes, endpoints, subscriptions, known, uids: HashMap::new(), synced: true }
+        let (uids, unread) = (HashMap::new(), HashSet::new());
+        Self { routes, endpoints, subscriptions, known, uids, unread, synced: true }
     }
 
     /// Adds paths whose endpoints exist but cannot be served; a served path stays as it is.
@@ -91,6 +94,12 @@ impl Snapshot {
         self
     }
 
+    /// Adds namespaces with an endpoint that has never been readable.
+    pub fn with_unread(mut self, namespaces: impl IntoIterator<Item = Arc<str>>) -> Self {
+        self.unread.extend(namespaces);
+        self
+    }
+
     /// Says that some source has not been read completely yet, so that what is absent may still come.
     pub fn incomplete(mut self) -> Self {
         self.synced = false;
@@ -105,6 +114,12 @@ impl Snapshot {
     /// What is at `namespace/path`.
     pub fn route(&self, path: &str) -> Option<&Route> {
         self.routes.get(path)
+    }
+
+    /// Whether an endpoint may be at `namespace/path` that is only not known: not everything has been read yet, or the
+    /// namespace has an endpoint that cannot be read.
+    pub fn may_have(&self, path: &str) -> bool {
+        !self.synced || path.split('/').next().is_some_and(|namespace| self.unread.contains(namespace))
     }
 
     /// A served endpoint by its name.
@@ -157,6 +172,7 @@ impl Snapshot {
                 .filter(|(key, _)| !again(key))
                 .map(|(key, uid)| (key.clone(), uid.clone()))
                 .collect(),
+            unread: self.unread.clone(),
             synced: self.synced,
         })
     }

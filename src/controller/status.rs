@@ -27,7 +27,7 @@ use super::{
     sightings::Sightings,
 };
 use crate::{
-    api::{Condition, ConditionStatus, ConditionType, ObjectKey, Reason, WebhookEndpoint, WebhookSubscription},
+    api::{Condition, ConditionStatus, ObjectKey, Reason, WebhookEndpoint, WebhookSubscription},
     catalog::{EndpointReading, Facts, Kind, ObjectView, SubscriptionReading, observed::Outcome},
     journal::Journal,
     rules::{clock::Clock, limits},
@@ -71,13 +71,12 @@ struct Memo {
     counters_due: Option<Instant>,
 }
 
-/// All that conditions are made of, and cheap to compare.
+/// All that conditions are made of, and cheap to compare: conditions that did not change are the same in memory.
 #[derive(Clone, PartialEq)]
 struct Material {
     generation: Option<i64>,
     standing: Option<(Outcome, bool)>,
-    conditions: Vec<(ConditionType, ConditionStatus, Reason)>,
-    messages: u64,
+    conditions: Arc<[Condition]>,
 }
 
 /// A write that is due.
@@ -272,19 +271,14 @@ impl Material {
             Facts::Endpoint(_) => None,
             Facts::Subscription(facts) => Some(facts.standing()),
         };
-        let plain = |condition: &Condition| (condition.kind, condition.status, condition.reason);
-        Self {
-            generation: view.generation,
-            standing,
-            conditions: view.conditions.iter().map(plain).collect(),
-            messages: messages(&view.conditions),
-        }
+        Self { generation: view.generation, standing, conditions: Arc::clone(&view.conditions) }
     }
 
     /// Whether something that the object refers to does not exist.
     fn lacks_something(&self) -> bool {
         let absent = [Reason::SecretNotFound, Reason::KeyNotFound, Reason::EndpointNotFound];
-        self.conditions.iter().any(|(_, status, reason)| *status == ConditionStatus::False && absent.contains(reason))
+        let mut conditions = self.conditions.iter();
+        conditions.any(|it| it.status == ConditionStatus::False && absent.contains(&it.reason))
     }
 }
 
@@ -296,14 +290,4 @@ fn conditions(status: Option<&str>) -> Vec<v1::Condition> {
         conditions: Vec<v1::Condition>,
     }
     status.and_then(|status| serde_json::from_str::<Conditions>(status).ok()).map_or_else(Vec::new, |it| it.conditions)
-}
-
-/// A digest of the messages; a collision delays a message until the counters are looked at.
-fn messages(conditions: &[Condition]) -> u64 {
-    use std::hash::{DefaultHasher, Hash, Hasher};
-    let mut hasher = DefaultHasher::new();
-    for condition in conditions {
-        condition.message.hash(&mut hasher);
-    }
-    hasher.finish()
 }

@@ -129,17 +129,18 @@ where
 }
 
 fn endpoint(guarded: DeserializeGuard<WebhookEndpoint>) -> Seen {
-    Seen::Endpoint(Box::new(guarded.0.map(|mut object| {
-        object.metadata.managed_fields = None;
-        object
-    })))
+    Seen::Endpoint(Box::new(guarded.0.map(lean)))
 }
 
 fn subscription(guarded: DeserializeGuard<WebhookSubscription>) -> Seen {
-    Seen::Subscription(Box::new(guarded.0.map(|mut object| {
-        object.metadata.managed_fields = None;
-        object
-    })))
+    Seen::Subscription(Box::new(guarded.0.map(lean)))
+}
+
+/// Without what is large and means nothing here.
+fn lean<K: Resource>(mut object: K) -> K {
+    let metadata = object.meta_mut();
+    (metadata.managed_fields, metadata.annotations, metadata.labels) = (None, None, None);
+    object
 }
 
 fn version<K>(object: PartialObjectMeta<K>) -> Seen {

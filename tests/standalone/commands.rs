@@ -1,6 +1,6 @@
 //! `check`, `crd` and what is wrong on the command line.
 
-use crate::program::{Home, run};
+use crate::{home::Home, program::run};
 
 fn check(home: &Home) -> (Option<i32>, String) {
     let output = run(&["check", "-f", home.manifests().to_str().unwrap()]);

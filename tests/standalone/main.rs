@@ -1,8 +1,10 @@
 //! The whole walk, as a user has it: the real program, real files, real HTTP.
 
 mod commands;
+mod home;
+#[path = "../program/mod.rs"]
+#[allow(dead_code, reason = "shared: every test binary uses its part")]
 mod program;
-mod receiver;
 mod reload;
 mod restart;
 mod tenancy;

@@ -6,8 +6,8 @@ use std::sync::{
 };
 
 use crate::{
-    program::{Grapnel, Home, client, hmac_hex},
-    receiver::Receiver,
+    home::Home,
+    program::{Grapnel, client, hmac_hex, receiver::Receiver},
     walk::ORDERS,
 };
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    program::{Home, hmac_hex},
-    receiver::Receiver,
+    home::Home,
+    program::{hmac_hex, receiver::Receiver},
     walk::{ORDERS, RECEIVER},
 };
 

@@ -1,6 +1,6 @@
 //! `check` on what concerns a cluster: other namespaces, Services, ServiceAccounts.
 
-use crate::program::{Home, run};
+use crate::{home::Home, program::run};
 
 fn check(text: &str, flags: &[&str]) -> (Option<i32>, String) {
     let home = Home::new();

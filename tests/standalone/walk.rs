@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::{
-    program::{Home, hmac_hex},
-    receiver::Receiver,
+    home::Home,
+    program::{hmac_hex, receiver::Receiver},
 };
 
 pub(crate) const GITHUB: &str = "quickstart-github-secret";

@@ -23,7 +23,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use crate::program::PATIENCE;
+use super::PATIENCE;
 
 /// One delivery as it arrived.
 #[derive(Debug)]

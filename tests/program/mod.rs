@@ -1,9 +1,10 @@
-//! The program as a child process, and its files.
+//! The program as a child process, and a receiver of what it delivers.
+
+pub(crate) mod receiver;
 
 use std::{
-    fs,
+    ffi::OsStr,
     io::{BufRead, BufReader},
-    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
     sync::{Arc, Mutex, Once},
     time::Duration,
@@ -12,64 +13,11 @@ use std::{
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::Value;
 use sha2::Sha256;
-use tempfile::TempDir;
 
 /// How long anything is waited for before a test fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Manifests and a data directory of a test's own.
-pub(crate) struct Home {
-    directory: TempDir,
-}
-
-impl Home {
-    pub(crate) fn new() -> Self {
-        let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        fs::create_dir(directory.path().join("manifests")).unwrap();
-        Self { directory }
-    }
-
-    /// The quickstart that is shipped, with its receiver somewhere else.
-    pub(crate) fn quickstart(receiver: &str) -> Self {
-        let home = Self::new();
-        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/quickstart");
-        for entry in fs::read_dir(shipped).unwrap() {
-            let path = entry.unwrap().path();
-            let text = fs::read_to_string(&path).unwrap().replace("http://127.0.0.1:9000", receiver);
-            home.write(path.file_name().unwrap().to_str().unwrap(), &text);
-        }
-        home
-    }
-
-    pub(crate) fn manifests(&self) -> PathBuf {
-        self.directory.path().join("manifests")
-    }
-
-    pub(crate) fn data(&self) -> PathBuf {
-        self.directory.path().join("data")
-    }
-
-    /// Writes a manifest as an editor does: whole, or not at all.
-    pub(crate) fn write(&self, name: &str, text: &str) {
-        let fresh = self.directory.path().join("fresh");
-        fs::write(&fresh, text).unwrap();
-        fs::rename(fresh, self.manifests().join(name)).unwrap();
-    }
-
-    pub(crate) fn read(&self, name: &str) -> String {
-        fs::read_to_string(self.manifests().join(name)).unwrap()
-    }
-
-    pub(crate) fn remove(&self, name: &str) {
-        fs::remove_file(self.manifests().join(name)).unwrap();
-    }
-
-    pub(crate) fn start(&self) -> Grapnel {
-        Grapnel::start(self)
-    }
-}
-
-/// `grapnel standalone`, on free ports.
+/// `grapnel standalone` or `grapnel run`, on free ports.
 pub(crate) struct Grapnel {
     child: Child,
     log: Arc<Mutex<Vec<String>>>,
@@ -79,13 +27,11 @@ pub(crate) struct Grapnel {
 }
 
 impl Grapnel {
-    fn start(home: &Home) -> Self {
+    /// Starts it with `arguments` and returns when it serves.
+    pub(crate) fn start<I: AsRef<OsStr>>(arguments: impl IntoIterator<Item = I>) -> Self {
         let mut child = command()
-            .args(["standalone", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
-            .arg("-f")
-            .arg(home.manifests())
-            .arg("--data-dir")
-            .arg(home.data())
+            .args(arguments)
+            .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
@@ -192,6 +138,11 @@ impl Grapnel {
         }
     }
 
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// As a power cut does it.
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
@@ -223,6 +174,9 @@ impl Grapnel {
 
 impl Drop for Grapnel {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("what grapnel said:\n{}", self.log());
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -231,7 +185,9 @@ impl Drop for Grapnel {
 /// The program, without what the environment would tell it.
 pub(crate) fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_grapnel"));
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("GRAPNEL_") || name == "RUST_LOG") {
+    for (name, _) in std::env::vars().filter(|(name, _)| {
+        name.starts_with("GRAPNEL_") || ["RUST_LOG", "KUBECONFIG", "POD_NAME"].contains(&name.as_str())
+    }) {
         command.env_remove(name);
     }
     command

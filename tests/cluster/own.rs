@@ -1,0 +1,5 @@
+//! Tests with a control plane of their own.
+
+mod many;
+mod outage;
+mod unreadable;

@@ -1,0 +1,110 @@
+//! Subscriptions to endpoints of other namespaces, and the walls between tenants.
+
+use crate::{fixture::Cluster, program::receiver::Receiver, shop};
+
+/// An endpoint with rules on who may subscribe.
+fn offered(rules: &str) -> String {
+    format!("{}  allowedSubscribers: {rules}\n", shop::endpoint("orders"))
+}
+
+fn subscription(namespace: &str, url: &str) -> String {
+    shop::subscription("abroad", "orders", url)
+        .replace("endpointRef: { name: orders }", &format!("endpointRef: {{ name: orders, namespace: {namespace} }}"))
+}
+
+#[tokio::test]
+async fn another_namespace_may_subscribe_only_where_the_endpoint_says_so() {
+    let receiver = Receiver::start().await;
+    let owner = Cluster::new().await;
+    let team = "team";
+    let other = owner.another(&[(team, "billing")]).await;
+    let grapnel = owner.operator().with(["--watch-namespaces", &other.namespace]).start().await;
+    for cluster in [&owner, &other] {
+        cluster.apply(&shop::secret(shop::ORDERS)).await;
+    }
+    owner.apply(&shop::endpoint("orders")).await;
+    other.apply(&subscription(&owner.namespace, &receiver.url)).await;
+    let refused = async || {
+        other.until_condition("WebhookSubscription", "abroad", "Accepted", "False", "NotAllowed").await;
+        other.until_condition("WebhookSubscription", "abroad", "Ready", "False", "NotAllowed").await
+    };
+    let message = refused().await;
+    assert!(message.contains("allowedSubscribers") && message.contains(&owner.namespace), "{message}");
+    owner.until_ready("WebhookEndpoint", "orders").await;
+    assert_eq!(shop::order(&grapnel, &owner, "orders", "private").await.0, 200);
+
+    owner.apply(&offered("{ from: All }")).await;
+    other.until_ready("WebhookSubscription", "abroad").await;
+    assert_eq!(shop::order(&grapnel, &owner, "orders", "shared").await.0, 200);
+    assert_eq!(receiver.next().await.header("webhook-id"), "shared", "what came before is not delivered");
+
+    owner.apply(&offered("{ from: Same }")).await;
+    refused().await;
+    owner.apply(&offered("{ from: Selector, namespaceSelector: { matchLabels: { team: shipping } } }")).await;
+    owner.until_ready("WebhookEndpoint", "orders").await;
+    refused().await;
+    assert_eq!(shop::order(&grapnel, &owner, "orders", "withheld").await.0, 200);
+    assert!(receiver.rest().await.is_empty(), "nothing crosses while it may not");
+    owner.apply(&offered("{ from: Selector, namespaceSelector: { matchLabels: { team: billing } } }")).await;
+    other.until_ready("WebhookSubscription", "abroad").await;
+    assert_eq!(shop::order(&grapnel, &owner, "orders", "selected").await.0, 200);
+    // Refusal parks a subscription: what came meanwhile is delivered too, once it may be.
+    let mut arrived = std::collections::BTreeSet::new();
+    while !arrived.contains("selected") {
+        arrived.insert(receiver.next().await.header("webhook-id").to_owned());
+    }
+    assert!(!arrived.contains("private") && !arrived.contains("shared"), "{arrived:?}");
+
+    // Labels decide, and they change.
+    other.label_namespace(team, Some("audit")).await;
+    refused().await;
+    other.label_namespace(team, Some("billing")).await;
+    other.until_ready("WebhookSubscription", "abroad").await;
+
+    owner.delete("WebhookEndpoint", "orders").await;
+    other.until_condition("WebhookSubscription", "abroad", "Ready", "False", "EndpointNotFound").await;
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_not_there_and_one_that_is_not_offered_look_different_only_to_their_owner() {
+    let owner = Cluster::new().await;
+    let other = owner.another(&[]).await;
+    let _grapnel = owner.operator().with(["--watch-namespaces", &other.namespace]).start().await;
+    other.apply(&shop::secret(shop::ORDERS)).await;
+    other.apply(&subscription(&owner.namespace, "https://receiver.example")).await;
+    other.until_condition("WebhookSubscription", "abroad", "Ready", "False", "EndpointNotFound").await;
+    // Secrets are looked for in the subscription's own namespace, never the endpoint's.
+    owner.apply("apiVersion: v1\nkind: Secret\nmetadata: { name: mine }\nstringData: { key: x }\n").await;
+    owner.apply(&offered("{ from: All }")).await;
+    owner.apply(&shop::secret(shop::ORDERS)).await;
+    let stolen = subscription(&owner.namespace, "https://receiver.example").replace("name: shop", "name: mine");
+    other.apply(&stolen).await;
+    let message = other.until_condition("WebhookSubscription", "abroad", "Ready", "False", "SecretNotFound").await;
+    assert!(message.contains(&format!("does not exist in namespace {}", other.namespace)), "{message}");
+}
+
+#[tokio::test]
+async fn two_namespaces_have_the_same_names_and_never_see_each_others_events() {
+    let (first_receiver, second_receiver) = (Receiver::start().await, Receiver::start().await);
+    let first = Cluster::new().await;
+    let second = first.another(&[]).await;
+    let grapnel = first.operator().with(["--watch-namespaces", &second.namespace]).start().await;
+    shop::open(&first, &first_receiver.url).await;
+    shop::open(&second, &second_receiver.url).await;
+    second.apply(&shop::secret("orders-secret-number-two")).await;
+    shop::ready(&first).await;
+    shop::ready(&second).await;
+    let with_wrong_secret = shop::order(&grapnel, &second, "orders", "x").await;
+    assert_eq!(with_wrong_secret.1["code"], "invalid_signature", "a secret of one namespace is none in the other");
+    assert_eq!(shop::order(&grapnel, &first, "orders", "same").await.0, 200);
+    let (status, answer) = shop::order_signed(&grapnel, &second, "orders", "same", "orders-secret-number-two").await;
+    assert_eq!((status, answer["duplicate"].as_bool()), (200, None), "an id is one endpoint's");
+    assert_eq!(first_receiver.next().await.header("webhook-id"), "same");
+    assert_eq!(second_receiver.next().await.header("webhook-id"), "same");
+    for cluster in [&first, &second] {
+        cluster
+            .until("WebhookSubscription", "fulfilment", "its delivery", |object| object["status"]["delivered"] == 1)
+            .await;
+    }
+    assert!(first_receiver.rest().await.is_empty() && second_receiver.rest().await.is_empty());
+}
