@@ -38,10 +38,10 @@ pub struct Snapshot {
     subscriptions: HashMap<ObjectKey, Arc<Subscription>>,
     /// Every subscription object that exists, whether it compiles or not.
     known: HashSet<ObjectKey>,
-    /// `metadata.uid` of the subscription objects that have one.
-    uids: HashMap<ObjectKey, Arc<str>>,
     /// Namespaces with an endpoint that has never been readable, so that nobody knows its path.
     unread: HashSet<Arc<str>>,
+    /// `metadata.uid` of the subscription objects that have one.
+    uids: HashMap<ObjectKey, Arc<str>>,
     /// True once every source has been read completely at least once.
     synced: bool,
 }
@@ -69,8 +69,7 @@ impl Snapshot {
         let subscriptions: HashMap<_, _> =
             subscriptions.into_iter().map(|subscription| (subscription.key.clone(), subscription)).collect();
         let known = subscriptions.keys().cloned().collect();
-        let (uids, unread) = (HashMap::new(), HashSet::new());
-        Self { routes, endpoints, subscriptions, known, uids, unread, synced: true }
+        Self { routes, endpoints, subscriptions, known, unread: HashSet::new(), uids: HashMap::new(), synced: true }
     }
 
     /// Adds paths whose endpoints exist but cannot be served; a served path stays as it is.
@@ -87,16 +86,16 @@ impl Snapshot {
         self
     }
 
+    /// Adds namespaces with an endpoint that has never been readable.
+    pub fn with_unread(mut self, namespaces: impl IntoIterator<Item = Arc<str>>) -> Self {
+        self.unread.extend(namespaces);
+        self
+    }
+
     /// Adds the uids of subscription objects, compiled or not: by them one that was deleted and created again is told from
     /// one that has changed.
     pub fn with_uids(mut self, subscriptions: impl IntoIterator<Item = (ObjectKey, Arc<str>)>) -> Self {
         self.uids.extend(subscriptions);
-        self
-    }
-
-    /// Adds namespaces with an endpoint that has never been readable.
-    pub fn with_unread(mut self, namespaces: impl IntoIterator<Item = Arc<str>>) -> Self {
-        self.unread.extend(namespaces);
         self
     }
 
