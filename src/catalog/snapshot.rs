@@ -171,6 +171,7 @@ impl Snapshot {
                 .filter(|(key, _)| !again(key))
                 .map(|(key, uid)| (key.clone(), uid.clone()))
                 .collect(),
+            unread: self.unread.clone(),
             synced: self.synced,
         })
     }
