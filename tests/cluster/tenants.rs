@@ -96,8 +96,9 @@ async fn two_namespaces_have_the_same_names_and_never_see_each_others_events() {
     let second = first.another(&[]).await;
     let grapnel = first.operator().with(["--watch-namespaces", &second.namespace]).start().await;
     shop::open(&first, &first_receiver.url).await;
-    shop::open(&second, &second_receiver.url).await;
     second.apply(&shop::secret("orders-secret-number-two")).await;
+    second.apply(&shop::endpoint("orders")).await;
+    second.apply(&shop::subscription("fulfilment", "orders", &second_receiver.url)).await;
     shop::ready(&first).await;
     shop::ready(&second).await;
     let with_wrong_secret = shop::order(&grapnel, &second, "orders", "x").await;
