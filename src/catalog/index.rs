@@ -477,7 +477,8 @@ impl Index {
         let snapshot = Snapshot::new(endpoints, subscriptions)
             .with_unready(self.claims.places())
             .with_known(self.subscriptions.keys().cloned())
-            .with_unread(unread.map(|(key, _)| Arc::clone(&key.namespace)));
+            .with_unread(unread.map(|(key, _)| Arc::clone(&key.namespace)))
+            .with_uids(self.subscriptions.iter().filter_map(|(key, entry)| Some((key.clone(), entry.uid()?))));
         if self.synced { snapshot } else { snapshot.incomplete() }
     }
 

@@ -40,6 +40,8 @@ pub struct Snapshot {
     known: HashSet<ObjectKey>,
     /// Namespaces with an endpoint that has never been readable, so that nobody knows its path.
     unread: HashSet<Arc<str>>,
+    /// `metadata.uid` of the subscription objects that have one.
+    uids: HashMap<ObjectKey, Arc<str>>,
     /// True once every source has been read completely at least once.
     synced: bool,
 }
@@ -67,7 +69,7 @@ impl Snapshot {
         let subscriptions: HashMap<_, _> =
             subscriptions.into_iter().map(|subscription| (subscription.key.clone(), subscription)).collect();
         let known = subscriptions.keys().cloned().collect();
-        Self { routes, endpoints, subscriptions, known, unread: HashSet::new(), synced: true }
+        Self { routes, endpoints, subscriptions, known, unread: HashSet::new(), uids: HashMap::new(), synced: true }
     }
 
     /// Adds paths whose endpoints exist but cannot be served; a served path stays as it is.
@@ -87,6 +89,13 @@ impl Snapshot {
     /// Adds namespaces with an endpoint that has never been readable.
     pub fn with_unread(mut self, namespaces: impl IntoIterator<Item = Arc<str>>) -> Self {
         self.unread.extend(namespaces);
+        self
+    }
+
+    /// Adds the uids of subscription objects, compiled or not: by them one that was deleted and created again is told from
+    /// one that has changed.
+    pub fn with_uids(mut self, subscriptions: impl IntoIterator<Item = (ObjectKey, Arc<str>)>) -> Self {
+        self.uids.extend(subscriptions);
         self
     }
 
@@ -135,6 +144,36 @@ impl Snapshot {
     /// Whether a subscription object of that name exists, compiled or not.
     pub fn knows(&self, key: &ObjectKey) -> bool {
         self.known.contains(key)
+    }
+}
+
+impl Snapshot {
+    /// What has to be live between `live` and this one; `None` when nothing has. If subscriptions were deleted and created
+    /// again in between, it is this one without them, so that the old ones end, with their places in the log, before the
+    /// new ones begin.
+    pub fn parting(&self, live: &Self) -> Option<Self> {
+        let again = |key: &ObjectKey| match (live.uids.get(key), self.uids.get(key)) {
+            (Some(before), Some(now)) => before != now,
+            _ => false,
+        };
+        if !self.uids.keys().any(again) {
+            return None;
+        }
+        let kept = self.subscriptions.iter().filter(|(key, _)| !again(key));
+        Some(Self {
+            routes: self.routes.clone(),
+            endpoints: self.endpoints.clone(),
+            subscriptions: kept.map(|(key, subscription)| (key.clone(), Arc::clone(subscription))).collect(),
+            known: self.known.iter().filter(|key| !again(key)).cloned().collect(),
+            uids: self
+                .uids
+                .iter()
+                .filter(|(key, _)| !again(key))
+                .map(|(key, uid)| (key.clone(), uid.clone()))
+                .collect(),
+            unread: self.unread.clone(),
+            synced: self.synced,
+        })
     }
 }
 

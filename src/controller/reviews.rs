@@ -66,6 +66,7 @@ impl Reviews {
             no_entries: limits::CALLERS_REFUSED,
             no_for: limits::CALLER_REFUSED_FOR,
             at_once: limits::CALLER_REVIEWS_AT_ONCE,
+            waiting: limits::REVIEWS_WAITING,
         };
         let admin = Bounds {
             yes_entries: limits::ADMIN_USERS,
@@ -73,6 +74,7 @@ impl Reviews {
             no_entries: limits::ADMIN_USERS,
             no_for: limits::ADMIN_DENIED_FOR,
             at_once: limits::ADMIN_REVIEWS_AT_ONCE,
+            waiting: limits::REVIEWS_WAITING,
         };
         Arc::new(Self {
             client,

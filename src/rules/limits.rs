@@ -448,6 +448,10 @@ pub const REVIEWS_PER_SECOND: u32 = 100;
 /// Reviews of one sort at once after a quiet time, for when many callers begin together.
 pub const REVIEW_BURST: u32 = 200;
 
+/// Most reviews of one sort under way or waiting; whoever asks for one more is told at once to come back. As many more than
+/// the API server is asked in [`REVIEW_TIMEOUT`] would wait in vain.
+pub const REVIEWS_WAITING: usize = 1024;
+
 /// Least time between two log lines about reviews that fail.
 pub const REVIEW_LOG_INTERVAL: Duration = Duration::from_secs(10);
 

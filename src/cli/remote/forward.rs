@@ -258,7 +258,7 @@ mod tests {
         assert_eq!(shown(r#"{"token":"abc"}"#).await.unwrap(), "abc");
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("token");
-        std::fs::write(&file, "from-a-file\n").unwrap();
+        std::fs::write(&file, "from-a-file").unwrap();
         assert_eq!(shown(&json!({ "tokenFile": file }).to_string()).await.unwrap(), "from-a-file");
         let answer =
             r#"{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{"token":"run"}}"#;

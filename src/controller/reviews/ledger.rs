@@ -42,6 +42,8 @@ pub(super) enum Trouble {
     Answer,
     #[error("no answer in time: the API server is slow, or too much is asked at once")]
     Timeout,
+    #[error("too much is asked at once")]
+    Busy,
 }
 
 impl Trouble {
@@ -52,6 +54,7 @@ impl Trouble {
             Self::Refused(_) => "refused",
             Self::Answer => "answer",
             Self::Timeout => "timeout",
+            Self::Busy => "busy",
         }
     }
 }
@@ -72,6 +75,8 @@ pub(super) struct Bounds {
     pub(super) no_for: Duration,
     /// Most calls under way.
     pub(super) at_once: usize,
+    /// Most calls under way or waiting for their turn; a further one is not begun.
+    pub(super) waiting: usize,
 }
 
 /// Answers to questions of one sort.
@@ -141,6 +146,11 @@ impl<T: Clone + Send + Sync + 'static> Ledger<T> {
             }
             match book.under_way.get(&key).and_then(|(_, call)| call.upgrade()) {
                 Some(shared) => shared,
+                None if book.under_way.len() >= self.bounds.waiting => {
+                    drop(book);
+                    self.complain(&Trouble::Busy);
+                    return Err(Trouble::Busy);
+                }
                 None => {
                     book.calls += 1;
                     let number = book.calls;
@@ -304,6 +314,7 @@ mod tests {
         no_entries: 3,
         no_for: Duration::from_secs(10),
         at_once: 2,
+        waiting: 5,
     };
 
     fn key(number: u8) -> Key {
@@ -434,6 +445,7 @@ mod tests {
             assert!(futures_util::poll!(one).is_pending());
         }
         assert_eq!(calls.load(Relaxed), BOUNDS.at_once);
+        assert_eq!(put(&ledger, 9, Ok(Some(1)), None).await, Err(Trouble::Busy), "so many wait already");
         for answer in futures_util::future::join_all(waiting).await {
             assert_eq!(answer, Err(Trouble::Timeout));
         }
