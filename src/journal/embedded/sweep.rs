@@ -90,7 +90,7 @@ impl Reclaim {
 
 /// Decides one step. `cutoff` is the newest receipt that has outlived its retention; `None` takes
 /// settled events of any age.
-fn plan(
+pub(super) fn plan(
     store: &Store,
     endpoint: &Arc<Endpoint>,
     from: Sequence,

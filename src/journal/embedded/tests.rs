@@ -79,6 +79,53 @@ async fn ask<T>(committer: &mut Committer, task: impl FnOnce(Answer<T>) -> Task)
     answered.await.unwrap()
 }
 
+/// Events 1 and 2, claimed for the one consumer there is.
+async fn two_in_flight(committer: &mut Committer) -> Arc<Consumer> {
+    let engine = committer.engine.clone();
+    let (out, endpoint) = (ObjectKey::new("shop", "out"), engine.endpoint(&ObjectKey::new("shop", "in")));
+    let attach =
+        |answer| Task::Attach(membership::Attach { consumer: out.clone(), endpoint, start: Start::Now, answer });
+    ask(committer, attach).await.unwrap();
+    append(committer, "a").await.unwrap();
+    append(committer, "b").await.unwrap();
+    let consumer = engine.consumers.read().get(&out).unwrap().clone();
+    let claimed = claim::claim(&engine, &consumer, 10, Timestamp::UNIX_EPOCH).await.unwrap();
+    assert_eq!(claimed.deliveries.len(), 2);
+    consumer
+}
+
+fn requeue(consumer: &Arc<Consumer>, sequences: Vec<Sequence>, epoch: u64) -> impl FnOnce(Answer<Option<u64>>) -> Task {
+    let consumer = consumer.clone();
+    move |answer| Task::Requeue(redeliver::Requeue::new(consumer, epoch, sequences, Timestamp::UNIX_EPOCH, answer))
+}
+
+/// What a sweep has planned to remove is not removed once it is queued again, and what a redelivery has chosen is not
+/// queued once it has been removed: whichever comes second decides anew.
+#[tokio::test]
+async fn sweeps_and_redeliveries_know_of_each_other() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = EmbeddedOptions { directory: directory.path().to_owned(), max_bytes: 0 };
+    let engine = Arc::new(Engine::open(&options).unwrap());
+    let mut committer = Committer::new(engine.clone());
+    let consumer = two_in_flight(&mut committer).await;
+    let endpoint = consumer.endpoint.clone();
+    let ends = [1, 2].map(|sequence| (sequence, End::Settled(Settlement::Delivered))).into();
+    let settle = |answer| Task::Settle(Settle { consumer: consumer.clone(), ends, gap: None, answer });
+    ask(&mut committer, settle).await.unwrap();
+
+    let epoch = || endpoint.epoch.load(Ordering::Acquire);
+    let plan = || engine.read(|store| sweep::plan(store, &endpoint, 1, None, Timestamp::UNIX_EPOCH)).unwrap();
+    let remove = |plan| move |answer| Task::Remove(sweep::Remove { plan, answer });
+    let (planned, chosen) = (plan(), epoch());
+    assert_eq!(ask(&mut committer, requeue(&consumer, vec![1], chosen)).await.unwrap(), Some(1));
+    assert_eq!(ask(&mut committer, remove(planned)).await.unwrap(), None);
+    let (planned, chosen) = (plan(), epoch());
+    assert_eq!(ask(&mut committer, remove(planned)).await.unwrap(), Some(1), "what is not queued goes");
+    assert_eq!(ask(&mut committer, requeue(&consumer, vec![2], chosen)).await.unwrap(), None);
+    assert_eq!(consumer.progress(), Progress { pending: 1, delivered: 2, ..Default::default() });
+    assert_eq!(claim::claim(&engine, &consumer, 10, Timestamp::UNIX_EPOCH).await.unwrap().deliveries.len(), 1);
+}
+
 /// A redelivery whose write failed, but reached the disk all the same: what it queued is delivered, and counted, once the
 /// files have been opened again, and not only after the next start.
 #[tokio::test]
@@ -87,22 +134,10 @@ async fn what_a_failed_redelivery_wrote_is_known() {
     let options = EmbeddedOptions { directory: directory.path().to_owned(), max_bytes: 0 };
     let engine = Arc::new(Engine::open(&options).unwrap());
     let mut committer = Committer::new(engine.clone());
-    let (out, endpoint) = (ObjectKey::new("shop", "out"), engine.endpoint(&ObjectKey::new("shop", "in")));
-    let attach = |answer| {
-        Task::Attach(membership::Attach {
-            consumer: out.clone(),
-            endpoint: endpoint.clone(),
-            start: Start::Now,
-            answer,
-        })
-    };
-    ask(&mut committer, attach).await.unwrap();
-    append(&mut committer, "a").await.unwrap();
-    append(&mut committer, "b").await.unwrap();
-    let consumer = engine.consumers.read().get(&out).unwrap().clone();
+    let consumer = two_in_flight(&mut committer).await;
+    let endpoint = consumer.endpoint.clone();
     let now = Timestamp::UNIX_EPOCH;
     let claim = || claim::claim(&engine, &consumer, 10, now);
-    assert_eq!(claim().await.unwrap().deliveries.len(), 2);
     let failure = Failure { time: now, reason: "status".into(), status: None, message: "".into() };
     let ends = vec![
         (1, End::Settled(Settlement::Dead { failure: failure.clone() })),
@@ -113,10 +148,7 @@ async fn what_a_failed_redelivery_wrote_is_known() {
 
     let before = consumer.state().cursor.clone();
     let epoch = endpoint.epoch.load(Ordering::Acquire);
-    let requeue = |sequences, epoch| {
-        let consumer = consumer.clone();
-        move |answer| Task::Requeue(redeliver::Requeue::new(consumer, epoch, sequences, now, answer))
-    };
+    let requeue = |sequences, epoch| requeue(&consumer, sequences, epoch);
     assert_eq!(ask(&mut committer, requeue(vec![2], epoch)).await.unwrap(), Some(1));
     // As memory would be if that had been answered with an error.
     {
