@@ -22,12 +22,13 @@ use tokio::sync::Semaphore;
 
 use crate::stage::{Receiver, Stage, eventually, status, subscription};
 
-/// Pauses after three failures in a row: 30 s, 60 s, then 90 s.
+/// Pauses after three failures in a row: 30 ms, 60 ms, then 90 ms. The clock stands still, so these are as good as hours; and a
+/// worker that waits for milliseconds looks at it often.
 fn policy() -> BreakerPolicy {
     BreakerPolicy {
         failures: NonZeroU32::new(3).unwrap(),
-        cooldown: Duration::from_secs(30),
-        max_cooldown: Duration::from_secs(90),
+        cooldown: Duration::from_millis(30),
+        max_cooldown: Duration::from_millis(90),
     }
 }
 
@@ -50,7 +51,8 @@ fn fragile(receiver: &Receiver, stage: &Stage) -> Subscription {
     fragile.breaker = policy();
     fragile.max_in_flight = 1.try_into().unwrap();
     fragile.retry.max_attempts = 100;
-    fragile.retry.max_delay = Duration::from_secs(1);
+    fragile.retry.initial = Duration::from_millis(1);
+    fragile.retry.max_delay = Duration::from_millis(1);
     fragile
 }
 
@@ -91,31 +93,31 @@ async fn opens_probes_one_at_a_time_doubles_closes_and_drains() {
     assert!(stage.circuit_open());
     assert_eq!(receiver.rest().len(), 3);
     let opened = facts.read().circuit.unwrap();
-    assert_eq!((opened.since, opened.next_probe), (stage.now(), stage.now() + Duration::from_secs(30)));
+    assert_eq!((opened.since, opened.next_probe), (stage.now(), stage.now() + Duration::from_millis(30)));
     // Retries are due long before the pause is over, and new events wait: nobody calls.
-    stage.clock.advance(Duration::from_secs(29));
+    stage.clock.advance(Duration::from_millis(29));
     stage.append("evt_20", "t").await;
     stage.worker_has_looked().await;
     assert!(receiver.rest().is_empty());
     assert_eq!((stage.attempts().await, stage.progress("fragile").pending), (3, 18));
     // One probe a pause, an attempt of the oldest that is due; the pause doubles up to the longest.
     for (probe, (wait, next)) in [(1, 60), (60, 90), (90, 90)].into_iter().enumerate() {
-        stage.clock.advance(Duration::from_secs(wait - 1));
+        stage.clock.advance(Duration::from_millis(wait - 1));
         stage.worker_has_looked().await;
         assert_eq!(receiver.rest().len(), 0, "probe {probe}");
-        stage.clock.advance(Duration::from_secs(1));
+        stage.clock.advance(Duration::from_millis(1));
         let request = receiver.next().await;
         assert_eq!(request.header("webhook-id"), format!("evt_{probe}"), "the one that has been due for longest");
         assert_eq!(request.header("grapnel-attempt"), "2");
         stage.until_open(&facts, 4 + u32::try_from(probe).unwrap()).await;
         let circuit = facts.read().circuit.unwrap();
-        assert_eq!((circuit.since, circuit.next_probe), (opened.since, stage.now() + Duration::from_secs(next)));
+        assert_eq!((circuit.since, circuit.next_probe), (opened.since, stage.now() + Duration::from_millis(next)));
         assert_eq!(stage.attempts().await, 4 + u32::try_from(probe).unwrap(), "a probe is an attempt");
     }
     assert!(receiver.rest().is_empty());
     // A success closes it, and everything drains without a further pause.
     mood.store(200, Ordering::SeqCst);
-    stage.clock.advance(Duration::from_secs(90));
+    stage.clock.advance(Duration::from_millis(90));
     stage.until("fragile", "drained", |progress| progress.delivered == 21).await;
     assert_eq!(receiver.rest().len(), 21);
     assert_eq!((facts.read().circuit, stage.circuit_open()), (None, false));
@@ -125,7 +127,7 @@ async fn opens_probes_one_at_a_time_doubles_closes_and_drains() {
         stage.append(&format!("evt_{number}"), "t").await;
     }
     stage.until_open(&facts, 3).await;
-    assert_eq!(facts.read().circuit.unwrap().next_probe, stage.now() + Duration::from_secs(30));
+    assert_eq!(facts.read().circuit.unwrap().next_probe, stage.now() + Duration::from_millis(30));
     stage.stop().await;
 }
 
@@ -150,10 +152,11 @@ async fn a_probe_that_takes_long_is_the_only_one() {
         }
     })
     .await;
-    let mut fragile = fragile(&receiver, &stage);
-    fragile.max_in_flight = 3.try_into().unwrap();
-    let facts = fragile.facts.clone();
-    stage.publish([fragile]).await;
+    let well = Receiver::statuses(&[200]).await;
+    let narrow = fragile(&receiver, &stage);
+    let facts = narrow.facts.clone();
+    let other = subscription("other", &well.url, &stage.metrics);
+    stage.publish([narrow, other]).await;
     for number in 0..20 {
         stage.append(&format!("evt_{number}"), "t").await;
     }
@@ -161,12 +164,18 @@ async fn a_probe_that_takes_long_is_the_only_one() {
         receiver.next().await;
     }
     stage.until_open(&facts, 3).await;
+    // From now on there is room for more than one.
+    let mut wide = fragile(&receiver, &stage);
+    wide.facts = facts.clone();
+    wide.max_in_flight = 3.try_into().unwrap();
+    let other = subscription("other", &well.url, &stage.metrics);
+    stage.publish([wide, other]).await;
     for failures in 4..7 {
-        stage.clock.advance(Duration::from_secs(90));
+        stage.clock.advance(Duration::from_millis(90));
         receiver.next().await;
-        stage.clock.advance(Duration::from_secs(900));
+        stage.clock.advance(Duration::from_millis(900));
         stage.append(&format!("late_{failures}"), "t").await;
-        stage.worker_has_looked().await;
+        stage.until("other", "all delivered", |progress| progress.pending + progress.in_flight == 0).await;
         assert_eq!(stage.progress("fragile").in_flight, 1);
         gate.add_permits(1);
         stage.until_open(&facts, failures).await;
@@ -193,7 +202,7 @@ async fn a_probe_finds_its_event_among_types_that_are_not_delivered() {
     for number in 1..200 {
         stage.append(&format!("evt_{number}"), "wanted").await;
     }
-    stage.clock.advance(Duration::from_secs(30));
+    stage.clock.advance(Duration::from_millis(30));
     stage.until("fragile", "drained", |progress| progress.delivered == 200 && progress.pending == 0).await;
     assert_eq!(receiver.rest().len(), 200);
     stage.stop().await;
@@ -301,7 +310,7 @@ async fn an_open_circuit_survives_a_change_and_a_changed_target_is_probed_at_onc
     let mut parked = version(&receiver, &stage);
     parked.suspended = true;
     stage.publish([parked]).await;
-    stage.clock.advance(Duration::from_secs(3600));
+    stage.clock.advance(Duration::from_millis(3600));
     assert_eq!(stage.progress("fragile").pending, 7);
     let again = version(&receiver, &stage);
     stage.publish([again]).await;
@@ -311,8 +320,8 @@ async fn an_open_circuit_survives_a_change_and_a_changed_target_is_probed_at_onc
     let target = version(&mended, &stage);
     stage.publish([target]).await;
     assert_eq!(mended.next().await.header("grapnel-attempt"), "2");
-    // The first retries have waited for hours; the probe's own is due in a second.
-    stage.clock.advance(Duration::from_secs(1));
+    // The first retries have waited for hours; the probe's own is due in a millisecond.
+    stage.clock.advance(Duration::from_millis(1));
     stage.until("fragile", "drained", |progress| progress.delivered == 10).await;
     assert_eq!(facts.read().circuit, None);
     stage.stop().await;
@@ -322,7 +331,9 @@ async fn an_open_circuit_survives_a_change_and_a_changed_target_is_probed_at_onc
 async fn the_condition_says_since_when_why_and_when_it_is_probed() {
     let mut stage = Stage::new().await;
     let (receiver, mood) = moody(502).await;
-    let fragile = fragile(&receiver, &stage);
+    let mut fragile = fragile(&receiver, &stage);
+    fragile.breaker.cooldown = Duration::from_secs(30);
+    fragile.breaker.max_cooldown = Duration::from_secs(90);
     let facts = fragile.facts.clone();
     stage.publish([fragile]).await;
     for number in 0..5 {

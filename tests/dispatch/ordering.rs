@@ -15,6 +15,8 @@ fn ordered(receiver: &Receiver, stage: &Stage) -> Subscription {
     let mut ordered = subscription("ordered", &receiver.url, &stage.metrics);
     ordered.ordering = Ordering::Ordered;
     ordered.max_in_flight = 1.try_into().unwrap();
+    // The clock stands still; a worker that waits for milliseconds looks at it often.
+    ordered.retry.initial = Duration::from_millis(1);
     ordered
 }
 
@@ -32,7 +34,7 @@ impl Stage {
         eventually("everything has ended", async || {
             let progress = self.progress("ordered");
             if progress.retrying > 0 && progress.in_flight == 0 {
-                self.clock.advance(Duration::from_secs(1));
+                self.clock.advance(Duration::from_millis(1));
             }
             ended(progress)
         })
@@ -53,10 +55,10 @@ async fn an_event_that_fails_holds_up_those_behind_it() {
     stage.worker_has_looked().await;
     assert!(receiver.rest().is_empty());
     assert_eq!(stage.progress("ordered").pending, 18);
-    stage.clock.advance(Duration::from_secs(1));
+    stage.clock.advance(Duration::from_millis(1));
     assert_eq!(id(&receiver.next().await), "evt_1");
     stage.until("ordered", "waiting for the retry", |progress| progress.retrying == 1 && progress.in_flight == 0).await;
-    stage.clock.advance(Duration::from_secs(2));
+    stage.clock.advance(Duration::from_millis(2));
     for number in 1..20 {
         assert_eq!(id(&receiver.next().await), format!("evt_{number}"));
     }
@@ -92,9 +94,10 @@ async fn the_order_holds_under_failures_restarts_and_the_breaker() {
     let lenient = |stage: &Stage| {
         let mut lenient = ordered(&receiver, stage);
         lenient.retry.max_attempts = 100;
-        lenient.retry.max_delay = Duration::from_secs(3);
+        lenient.retry.max_delay = Duration::from_millis(3);
         lenient.breaker.failures = NonZeroU32::new(4).unwrap();
-        lenient.breaker.cooldown = Duration::from_secs(5);
+        lenient.breaker.cooldown = Duration::from_millis(5);
+        lenient.breaker.max_cooldown = Duration::from_millis(20);
         lenient
     };
     let subscription = lenient(&stage);
@@ -146,13 +149,14 @@ async fn an_order_can_be_asked_for_later() {
     // Five have failed, in whatever order, and their retries are due in whatever order.
     let mut before = subscription("ordered", &receiver.url, &stage.metrics);
     before.max_in_flight = 5.try_into().unwrap();
+    before.retry.initial = Duration::from_millis(1);
     stage.publish([before]).await;
     append(&stage, 0..5).await;
     stage.until("ordered", "failed", |progress| progress.retrying == 5).await;
     assert_eq!(receiver.rest().len(), 5);
     stage.publish([ordered(&receiver, &stage)]).await;
     append(&stage, 5..10).await;
-    stage.clock.advance(Duration::from_secs(1));
+    stage.clock.advance(Duration::from_millis(1));
     for number in 0..10 {
         assert_eq!(id(&receiver.next().await), format!("evt_{number}"));
     }
