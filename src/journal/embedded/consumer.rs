@@ -154,10 +154,14 @@ impl State {
     pub(super) fn take_due(&mut self, taken: &mut Vec<Taken>, limit: usize, now: Timestamp) {
         while taken.len() < limit {
             let Some(((due, sequence), attempt)) = self.due.take(now) else { return };
-            let flight = Flight { attempt, due: Some(due) };
-            self.flights.insert(sequence, flight);
-            taken.push(Taken { sequence, flight });
+            self.begin_retry(taken, (due, sequence), attempt);
         }
+    }
+
+    fn begin_retry(&mut self, taken: &mut Vec<Taken>, (due, sequence): DueKey, attempt: u32) {
+        let flight = Flight { attempt, due: Some(due) };
+        self.flights.insert(sequence, flight);
+        taken.push(Taken { sequence, flight });
     }
 
     /// Takes new events up to `head` until `limit` are taken or none is left.
@@ -210,9 +214,7 @@ impl State {
                 return Some(*due);
             }
             self.due.remove(&(*due, *sequence));
-            let flight = Flight { attempt: *attempt, due: Some(*due) };
-            self.flights.insert(*sequence, flight);
-            taken.push(Taken { sequence: *sequence, flight });
+            self.begin_retry(taken, (*due, *sequence), *attempt);
         }
         self.take_new(taken, limit, head);
         None
