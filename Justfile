@@ -32,14 +32,28 @@ deny:
 generate:
     cargo run --quiet -- crd --output crds
     cargo run --quiet --example api_reference > docs/api.md
+    ./scripts/render
 
 # Fail when a generated file is not up to date
 generate-check: generate
-    git diff --exit-code -- crds docs/api.md
+    git diff --exit-code -- crds docs/api.md charts manifests
 
 # Build what is shipped
 release:
     cargo build --release --locked
+
+# Helm, as the project uses it (3.6 from npm when there is none on PATH)
+helm *ARGS:
+    ./scripts/helm {{ARGS}}
+
+# What the chart renders; ARGS go to `helm template`, such as `--set tls.enabled=true,tls.secretName=hooks`
+chart *ARGS:
+    ./scripts/helm lint --strict charts/grapnel {{ARGS}}
+    ./scripts/helm template grapnel charts/grapnel --namespace grapnel-system {{ARGS}}
+
+# The image; needs Docker or what understands its command line
+image TAG="grapnel:0.1.0":
+    docker build -t {{TAG}} .
 
 # Send real webhooks through the quickstart from the outside: send, receive, kill, start again
 smoke: release

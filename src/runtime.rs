@@ -21,12 +21,13 @@ use crate::{
         self,
         connect::Connection,
         lease::{Candidate, LeaseOptions},
+        reviews::Reviews,
         sightings::Sightings,
         status::StatusWriter,
     },
     dispatch::{Client, ClientOptions, Consumers, Dispatcher},
     files,
-    ingress::{self, Ingress, IngressOptions, tls, tls::TlsFiles},
+    ingress::{self, Callers, Ingress, IngressOptions, tls, tls::TlsFiles},
     journal::{
         Journal,
         embedded::{EmbeddedJournal, EmbeddedOptions},
@@ -94,7 +95,7 @@ pub async fn standalone(options: DataPlane, paths: Vec<PathBuf>) -> anyhow::Resu
         tracing::info!(kind, count, "defined");
     }
     let (candidate, candidates) = watch::channel(first);
-    let Plane { mut supervisor, .. } = start(options, metrics, candidates).await?;
+    let Plane { mut supervisor, .. } = start(options, metrics, candidates, None).await?;
     let stop = supervisor.stage("configuration");
     supervisor.spawn("files", async move {
         files::watch(watch, candidate, stop).await;
@@ -116,7 +117,9 @@ pub async fn operator(options: DataPlane, cluster: Cluster) -> anyhow::Result<()
         controller::watch::Watch::new(&clients, &options.namespaces, index, sightings.clone(), metrics.clone());
     // Nothing is known before the first complete sync: requests are answered with 503 until then.
     let (candidate, candidates) = watch::channel(Published::default());
-    let Plane { mut supervisor, objects, journal, clock } = start(options, metrics.clone(), candidates).await?;
+    let reviews = Reviews::new(clients.prompt.clone(), Arc::new(SystemClock));
+    let Plane { mut supervisor, objects, journal, clock } =
+        start(options, metrics.clone(), candidates, Some(reviews)).await?;
 
     let stop = supervisor.stage("statuses");
     let (announcer, publisher) =
@@ -180,6 +183,7 @@ async fn start(
     options: DataPlane,
     metrics: Metrics,
     mut candidates: watch::Receiver<Published>,
+    reviews: Option<Arc<Reviews>>,
 ) -> anyhow::Result<Plane> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let health = Health::new();
@@ -227,6 +231,7 @@ async fn start(
     let ingress = Ingress {
         snapshot: snapshots.clone(),
         journal: Arc::clone(&journal),
+        callers: reviews.clone().map(|reviews| reviews as Arc<dyn Callers>),
         clock: Arc::clone(&clock),
         metrics: metrics.clone(),
         options: IngressOptions {
@@ -264,9 +269,10 @@ async fn start(
         clock,
         health,
         options: AdminOptions {
-            access: match options.admin_token_file {
-                Some(file) => Access::TokenFile(file),
-                None => Access::LoopbackOnly,
+            access: match (options.admin_token_file, reviews) {
+                (Some(file), _) => Access::TokenFile(file),
+                (None, Some(reviews)) => Access::Cluster(reviews),
+                (None, None) => Access::LoopbackOnly,
             },
         },
     };

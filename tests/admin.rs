@@ -1,5 +1,8 @@
 //! The admin server over HTTP and through the command line, with a real journal and a real catalog.
 
+#[path = "admin/cluster.rs"]
+mod cluster;
+
 use std::{net::SocketAddr, path::Path, process::Stdio, sync::Arc, time::Duration};
 
 use bytes::Bytes;
@@ -395,7 +398,7 @@ async fn bad_requests_get_clear_answers() {
         (format!("{EVENTS}?after=x"), 400, "invalid_parameter", "sequence"),
         (format!("{EVENTS}/x?limit=1"), 400, "invalid_parameter", "limit"),
         (format!("{DELIVERIES}?state=dead"), 400, "invalid_parameter", "deadLettered"),
-        ("/api/v1/objects?kind=x".into(), 400, "invalid_parameter", "none"),
+        ("/api/v1/objects?kind=x".into(), 400, "invalid_parameter", "namespace"),
         ("/api/v1/namespaces/shop/endpoints/billing/events".into(), 404, "not_found", "shop/billing"),
         ("/api/v1/namespaces/other/endpoints/orders/events".into(), 404, "not_found", "other/orders"),
         ("/api/v1/namespaces/shop/subscriptions/orders/deliveries".into(), 404, "not_found", "shop/orders"),

@@ -1,15 +1,15 @@
 //! Who may use the API.
 
 use std::{
-    io,
+    fmt, io,
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use axum::{
-    extract::{Request, State},
-    http::{HeaderMap, Uri, header, uri::Authority},
+    extract::{RawPathParams, Request, State},
+    http::{HeaderMap, Uri, header, uri},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -18,11 +18,15 @@ use subtle::ConstantTimeEq;
 use tokio::io::AsyncReadExt;
 use zeroize::Zeroizing;
 
-use super::{Shared, answer::Problem};
+use super::{
+    Shared,
+    answer::Problem,
+    authority::{self, Asks, Authority},
+};
 use crate::rules::limits::ADMIN_TOKEN_BYTES;
 
 /// Who may use the API.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub enum Access {
     /// Programs on this machine. The `Host` must be a loopback name or address too: otherwise a web page could point a
     /// name of its own at 127.0.0.1 and read events through the visitor's browser (DNS rebinding).
@@ -30,27 +34,50 @@ pub enum Access {
     /// Whoever shows the bearer token that is in this file (RFC 6750). The file is read for every request, so a new
     /// token holds at once. White space around the token does not count.
     TokenFile(PathBuf),
+    /// Whoever shows a bearer token whose holder may do in the cluster what the request asks for.
+    Cluster(Arc<dyn Authority>),
+}
+
+impl fmt::Debug for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::LoopbackOnly => f.write_str("LoopbackOnly"),
+            Self::TokenFile(path) => f.debug_tuple("TokenFile").field(path).finish(),
+            Self::Cluster(_) => f.write_str("Cluster"),
+        }
+    }
 }
 
 /// The other end of the connection.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Peer(pub(super) SocketAddr);
 
-/// Lets a request pass, or answers why not.
-pub(super) async fn guard(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
-    let peer = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
-    match shared.admin.options.access.admit(peer, request.uri(), request.headers()).await {
-        Ok(()) => next.run(request).await,
-        Err(problem) => problem.into_response(),
+/// What stands before a path: who lets in, and what a request to it asks for.
+#[derive(Clone)]
+pub(super) struct Guard {
+    shared: Arc<Shared>,
+    asks: Asks,
+}
+
+impl Guard {
+    pub(super) fn new(shared: &Arc<Shared>, asks: Asks) -> Self {
+        Self { shared: Arc::clone(shared), asks }
     }
 }
 
-impl Access {
-    async fn admit(&self, peer: Option<IpAddr>, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
-        match self {
-            Self::LoopbackOnly => loopback_only(peer, uri, headers),
-            Self::TokenFile(path) => with_token(path, headers).await,
-        }
+/// Lets a request pass, or answers why not. That comes before anything is looked up, so that an answer tells nobody what
+/// exists who may not see it.
+pub(super) async fn guard(State(guard): State<Guard>, params: RawPathParams, request: Request, next: Next) -> Response {
+    let peer = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
+    let (uri, headers) = (request.uri(), request.headers());
+    let admitted = match &guard.shared.admin.options.access {
+        Access::LoopbackOnly => loopback_only(peer, uri, headers),
+        Access::TokenFile(path) => with_token(path, headers).await,
+        Access::Cluster(authority) => authority::admit(&**authority, headers, || (guard.asks)(&params, uri)).await,
+    };
+    match admitted {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
     }
 }
 
@@ -61,7 +88,7 @@ fn loopback_only(peer: Option<IpAddr>, uri: &Uri, headers: &HeaderMap) -> Result
         ));
     }
     // The target of an absolute-form request stands before Host (RFC 9112, section 3.2.2); both must be right.
-    let hosts = headers.get_all(header::HOST).iter().map(|host| Authority::try_from(host.as_bytes()).ok());
+    let hosts = headers.get_all(header::HOST).iter().map(|host| uri::Authority::try_from(host.as_bytes()).ok());
     let mut authorities = hosts.chain(uri.authority().cloned().map(Some)).peekable();
     if authorities.peek().is_some() && authorities.all(|authority| authority.is_some_and(|it| is_loopback(it.host()))) {
         return Ok(());
@@ -94,7 +121,7 @@ async fn with_token(path: &Path, headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 /// The one bearer token of a request; the scheme's name is not case-sensitive (RFC 9110, section 11.1).
-fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+pub(super) fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let value = values.next()?.as_bytes();
     if values.next().is_some() {

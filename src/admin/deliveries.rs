@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
-    extract::{Path, State},
+    extract::{Path, RawPathParams, State},
     http::Uri,
     response::Response,
 };
@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize, de::value::StrDeserializer};
 use super::{
     Shared,
     answer::{self, Page, Problem},
+    authority::{self, Ask, Resource, Verb},
     events::cut,
     query::Query,
 };
@@ -66,6 +67,11 @@ impl LastFailure {
     fn of(failure: Failure) -> Self {
         Self { time: failure.time, reason: failure.reason, status_code: failure.status, message: failure.message }
     }
+}
+
+/// What it takes to see deliveries of a subscription.
+pub(super) fn asks(params: &RawPathParams, _: &Uri) -> Result<Vec<Ask>, Problem> {
+    authority::one(Verb::Get, Resource::Deliveries, params)
 }
 
 /// `GET /api/v1/namespaces/{namespace}/subscriptions/{name}/deliveries`

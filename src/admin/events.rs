@@ -3,7 +3,7 @@
 use std::{net::IpAddr, sync::Arc};
 
 use axum::{
-    extract::{Path, State},
+    extract::{Path, RawPathParams, State},
     http::Uri,
     response::Response,
 };
@@ -15,6 +15,7 @@ use serde_json::value::RawValue;
 use super::{
     Shared,
     answer::{self, Page, Problem},
+    authority::{self, Ask, Resource, Verb},
     query::Query,
 };
 use crate::{
@@ -105,6 +106,11 @@ fn is_json(content_type: Option<&str>) -> bool {
     let Some(content_type) = content_type else { return true };
     let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     matches!(essence.as_str(), "application/json" | "text/json") || essence.ends_with("+json")
+}
+
+/// What it takes to see events of an endpoint.
+pub(super) fn asks(params: &RawPathParams, _: &Uri) -> Result<Vec<Ask>, Problem> {
+    authority::one(Verb::Get, Resource::Events, params)
 }
 
 /// `GET /api/v1/namespaces/{namespace}/endpoints/{name}/events`

@@ -2,10 +2,12 @@
 //! over objects, events and deliveries.
 //!
 //! `/healthz`, `/readyz` and `/metrics` are for probes and scrapers and ask for nothing; everything
-//! under `/api/` goes through [`access`] first, because payloads are there.
+//! under `/api/` goes through [`access`] first, because payloads are there. In a cluster that is up to the cluster's own
+//! rules: see [`authority`].
 
 pub mod access;
 mod answer;
+pub mod authority;
 mod deliveries;
 mod events;
 pub mod health;
@@ -24,7 +26,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 pub use access::Access;
+pub use authority::Authority;
 pub use health::{Health, Part};
+
+use access::Guard;
 
 use crate::{
     catalog::{Snapshot, status::ObjectView},
@@ -97,12 +102,21 @@ pub async fn serve(admin: Admin, listener: TcpListener, shutdown: CancellationTo
 
 fn router(admin: Admin) -> Router {
     let shared = Arc::new(Shared { admin, reads: Semaphore::new(ADMIN_JOURNAL_READS) });
+    let guard = |asks| middleware::from_fn_with_state(Guard::new(&shared, asks), access::guard);
     let api = Router::new()
-        .route("/api/v1/objects", get(objects::list))
-        .route("/api/v1/namespaces/{namespace}/endpoints/{name}/events", get(events::list))
-        .route("/api/v1/namespaces/{namespace}/endpoints/{name}/events/{id}", get(events::show))
-        .route("/api/v1/namespaces/{namespace}/subscriptions/{name}/deliveries", get(deliveries::list))
-        .route_layer(middleware::from_fn_with_state(Arc::clone(&shared), access::guard));
+        .route("/api/v1/objects", get(objects::list).route_layer(guard(objects::asks)))
+        .route(
+            "/api/v1/namespaces/{namespace}/endpoints/{name}/events",
+            get(events::list).route_layer(guard(events::asks)),
+        )
+        .route(
+            "/api/v1/namespaces/{namespace}/endpoints/{name}/events/{id}",
+            get(events::show).route_layer(guard(events::asks)),
+        )
+        .route(
+            "/api/v1/namespaces/{namespace}/subscriptions/{name}/deliveries",
+            get(deliveries::list).route_layer(guard(deliveries::asks)),
+        );
     Router::new()
         .route("/healthz", get(health::live))
         .route("/readyz", get(health::ready))

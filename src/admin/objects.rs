@@ -2,12 +2,17 @@
 
 use std::sync::Arc;
 
-use axum::{extract::State, http::Uri, response::Response};
+use axum::{
+    extract::{RawPathParams, State},
+    http::Uri,
+    response::Response,
+};
 use serde::Serialize;
 
 use super::{
     Shared,
     answer::{self, Page, Problem},
+    authority::{self, Ask},
     query::Query,
 };
 use crate::{
@@ -34,12 +39,22 @@ struct Item<'a> {
     status: serde_json::Value,
 }
 
+/// Parameters of the query.
+pub(super) const PARAMETERS: &[&str] = &["namespace"];
+
+/// What it takes to see objects with their statuses.
+pub(super) fn asks(_: &RawPathParams, uri: &Uri) -> Result<Vec<Ask>, Problem> {
+    authority::objects(uri)
+}
+
 /// `GET /api/v1/objects`
 pub(super) async fn list(State(shared): State<Arc<Shared>>, uri: Uri) -> Result<Response, Problem> {
-    Query::parse(&uri, &[])?;
+    let query = Query::parse(&uri, PARAMETERS)?;
+    let namespace = query.get("namespace");
     let now = shared.admin.clock.now();
     let views = Arc::clone(&shared.admin.objects.borrow());
-    let items = views.iter().map(|view| item(&shared, view, now)).collect();
+    let wanted = views.iter().filter(|view| namespace.is_none_or(|namespace| *view.key.namespace == *namespace));
+    let items = wanted.map(|view| item(&shared, view, now)).collect();
     Ok(answer::ok(&Page { items, next: None }))
 }
 

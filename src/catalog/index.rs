@@ -473,9 +473,12 @@ impl Index {
             })
             .map(Arc::clone);
         let subscriptions = self.subscriptions.values().filter_map(|entry| entry.compiled.as_ref()).map(Arc::clone);
+        let unread = self.endpoints.iter().filter(|(_, entry)| entry.applied.is_none());
         let snapshot = Snapshot::new(endpoints, subscriptions)
             .with_unready(self.claims.places())
-            .with_known(self.subscriptions.keys().cloned());
+            .with_known(self.subscriptions.keys().cloned())
+            .with_unread(unread.map(|(key, _)| Arc::clone(&key.namespace)))
+            .with_uids(self.subscriptions.iter().filter_map(|(key, entry)| Some((key.clone(), entry.uid()?))));
         if self.synced { snapshot } else { snapshot.incomplete() }
     }
 

@@ -39,6 +39,10 @@ pub struct Snapshot {
     subscriptions: HashMap<ObjectKey, Arc<Subscription>>,
     /// Every subscription object that exists, whether it compiles or not.
     known: HashSet<ObjectKey>,
+    /// Namespaces with an endpoint that has never been readable, so that nobody knows its path.
+    unread: HashSet<Arc<str>>,
+    /// `metadata.uid` of the subscription objects that have one.
+    uids: HashMap<ObjectKey, Arc<str>>,
     /// True once every source has been read completely at least once.
     synced: bool,
 }
@@ -66,7 +70,7 @@ impl Snapshot {
         let subscriptions: HashMap<_, _> =
             subscriptions.into_iter().map(|subscription| (subscription.key.clone(), subscription)).collect();
         let known = subscriptions.keys().cloned().collect();
-        Self { routes, endpoints, subscriptions, known, synced: true }
+        Self { routes, endpoints, subscriptions, known, unread: HashSet::new(), uids: HashMap::new(), synced: true }
     }
 
     /// Adds paths whose endpoints exist but cannot be served; a served path stays as it is.
@@ -80,6 +84,19 @@ impl Snapshot {
     /// Adds subscription objects that exist but do not compile: their consumers stay.
     pub fn with_known(mut self, subscriptions: impl IntoIterator<Item = ObjectKey>) -> Self {
         self.known.extend(subscriptions);
+        self
+    }
+
+    /// Adds namespaces with an endpoint that has never been readable.
+    pub fn with_unread(mut self, namespaces: impl IntoIterator<Item = Arc<str>>) -> Self {
+        self.unread.extend(namespaces);
+        self
+    }
+
+    /// Adds the uids of subscription objects, compiled or not: by them one that was deleted and created again is told from
+    /// one that has changed.
+    pub fn with_uids(mut self, subscriptions: impl IntoIterator<Item = (ObjectKey, Arc<str>)>) -> Self {
+        self.uids.extend(subscriptions);
         self
     }
 
@@ -97,6 +114,12 @@ impl Snapshot {
     /// What is at `namespace/path`.
     pub fn route(&self, path: &str) -> Option<&Route> {
         self.routes.get(path)
+    }
+
+    /// Whether an endpoint may be at `namespace/path` that is only not known: not everything has been read yet, or the
+    /// namespace has an endpoint that cannot be read.
+    pub fn may_have(&self, path: &str) -> bool {
+        !self.synced || path.split('/').next().is_some_and(|namespace| self.unread.contains(namespace))
     }
 
     /// A served endpoint by its name.
@@ -122,6 +145,36 @@ impl Snapshot {
     /// Whether a subscription object of that name exists, compiled or not.
     pub fn knows(&self, key: &ObjectKey) -> bool {
         self.known.contains(key)
+    }
+}
+
+impl Snapshot {
+    /// What has to be live between `live` and this one; `None` when nothing has. If subscriptions were deleted and created
+    /// again in between, it is this one without them, so that the old ones end, with their places in the log, before the
+    /// new ones begin.
+    pub fn parting(&self, live: &Self) -> Option<Self> {
+        let again = |key: &ObjectKey| match (live.uids.get(key), self.uids.get(key)) {
+            (Some(before), Some(now)) => before != now,
+            _ => false,
+        };
+        if !self.uids.keys().any(again) {
+            return None;
+        }
+        let kept = self.subscriptions.iter().filter(|(key, _)| !again(key));
+        Some(Self {
+            routes: self.routes.clone(),
+            endpoints: self.endpoints.clone(),
+            subscriptions: kept.map(|(key, subscription)| (key.clone(), Arc::clone(subscription))).collect(),
+            known: self.known.iter().filter(|key| !again(key)).cloned().collect(),
+            uids: self
+                .uids
+                .iter()
+                .filter(|(key, _)| !again(key))
+                .map(|(key, uid)| (key.clone(), uid.clone()))
+                .collect(),
+            unread: self.unread.clone(),
+            synced: self.synced,
+        })
     }
 }
 

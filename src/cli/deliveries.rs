@@ -113,7 +113,8 @@ impl Args {
         let key = object(&namespace, &subscription);
         let state = state.and_then(|state| state.to_possible_value());
         let (after, limit) = (after.to_string(), limit.to_string());
-        let answer = Remote::new(&remote)?
+        let answer = Remote::new(&remote)
+            .await?
             .get(
                 &["namespaces", &key.namespace, "subscriptions", &key.name, "deliveries"],
                 &[("state", state.as_ref().map_or("", |state| state.get_name())), ("after", &after), ("limit", &limit)],

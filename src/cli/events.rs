@@ -148,7 +148,7 @@ impl Args {
 }
 
 async fn list(which: &Which, since: &str, after: u64, limit: u64) -> anyhow::Result<ExitCode> {
-    let remote = Remote::new(&which.place.remote)?;
+    let remote = Remote::new(&which.place.remote).await?;
     let endpoint = object(&which.place.namespace, &which.place.endpoint);
     let (after, limit) = (after.to_string(), limit.to_string());
     let query = [("type", &*which.kind), ("since", since), ("after", &after), ("limit", &limit)];
@@ -170,7 +170,7 @@ async fn list(which: &Which, since: &str, after: u64, limit: u64) -> anyhow::Res
 }
 
 async fn show(place: &Place, id: &str) -> anyhow::Result<ExitCode> {
-    let remote = Remote::new(&place.remote)?;
+    let remote = Remote::new(&place.remote).await?;
     let endpoint = object(&place.namespace, &place.endpoint);
     let [a, b, c, d, e] = events_of(&endpoint);
     let answer = remote.get(&[a, b, c, d, e, id], &[]).await?;
@@ -212,7 +212,7 @@ async fn tail(which: &Which, since: Option<String>, interval: Duration) -> anyho
     if interval.is_zero() {
         return Err(Usage::error("--interval must be longer than nothing"));
     }
-    let remote = Remote::new(&which.place.remote)?;
+    let remote = Remote::new(&which.place.remote).await?;
     let endpoint = object(&which.place.namespace, &which.place.endpoint);
     let path = events_of(&endpoint);
     let limit = ADMIN_LIST_MAX.to_string();

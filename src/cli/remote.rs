@@ -1,5 +1,7 @@
 //! Asking a running operator.
 
+mod forward;
+
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
@@ -8,8 +10,9 @@ use serde::{Deserialize, de::DeserializeOwned};
 use url::Url;
 use zeroize::Zeroizing;
 
+use self::forward::{Forward, Place, Token};
 use super::{Usage, http};
-use crate::{api::ObjectKey, rules::limits::CLI_ADMIN_ANSWER_BYTES};
+use crate::{api::ObjectKey, controller::connect::Connection, rules::limits::CLI_ADMIN_ANSWER_BYTES};
 
 /// Where the operator is and how to be let in.
 #[derive(Debug, Clone, clap::Args)]
@@ -21,6 +24,38 @@ pub(super) struct Args {
     /// File with the bearer token that the admin server asks for
     #[arg(long, value_name = "FILE", env = "GRAPNEL_TOKEN_FILE")]
     token_file: Option<PathBuf>,
+
+    /// Reach the operator in a cluster through the API server instead, by this kubeconfig or, without a FILE, by KUBECONFIG
+    /// or ~/.kube/config; shows the kubeconfig's token unless --token-file names another
+    #[arg(long, value_name = "FILE", num_args = 0..=1, env = "GRAPNEL_KUBECONFIG", conflicts_with = "admin_url")]
+    kubeconfig: Option<Option<PathBuf>>,
+
+    /// The same, by this context of the kubeconfig
+    #[arg(long, value_name = "NAME", env = "GRAPNEL_CONTEXT", conflicts_with = "admin_url")]
+    context: Option<String>,
+
+    /// Namespace in which the operator runs [default: grapnel-system]
+    #[arg(long, value_name = "NAMESPACE", env = "GRAPNEL_OPERATOR_NAMESPACE", conflicts_with = "admin_url")]
+    operator_namespace: Option<String>,
+
+    /// Labels of the operator's pods [default: app.kubernetes.io/name=grapnel]
+    #[arg(long, value_name = "SELECTOR", env = "GRAPNEL_OPERATOR_SELECTOR", conflicts_with = "admin_url")]
+    operator_selector: Option<String>,
+}
+
+impl Args {
+    /// The place in a cluster, if it is one.
+    fn place(&self) -> Option<Place> {
+        let given = self.kubeconfig.is_some()
+            || self.context.is_some()
+            || self.operator_namespace.is_some()
+            || self.operator_selector.is_some();
+        given.then(|| Place {
+            cluster: Connection { kubeconfig: self.kubeconfig.clone().flatten(), context: self.context.clone() },
+            namespace: self.operator_namespace.clone().unwrap_or_else(|| "grapnel-system".to_owned()),
+            selector: self.operator_selector.clone().unwrap_or_else(|| "app.kubernetes.io/name=grapnel".to_owned()),
+        })
+    }
 }
 
 /// Output for whom.
@@ -65,33 +100,83 @@ impl Answer {
 
 /// A connection to the operator.
 pub(super) struct Remote {
-    client: reqwest::Client,
+    way: Way,
     url: Url,
-    token: Option<Zeroizing<String>>,
+    credential: Credential,
+}
+
+/// How its admin server is reached.
+enum Way {
+    Direct(reqwest::Client),
+    Forward(Box<Forward>),
+}
+
+/// What is shown to it.
+enum Credential {
+    None,
+    Token(Zeroizing<String>),
+    Kubeconfig(Token),
 }
 
 impl Remote {
-    pub(super) fn new(args: &Args) -> anyhow::Result<Self> {
+    pub(super) async fn new(args: &Args) -> anyhow::Result<Self> {
+        let token = args.token_file.as_ref().map(|path| {
+            std::fs::read_to_string(path)
+                .map(|token| Zeroizing::new(token.trim().to_owned()))
+                .with_context(|| format!("cannot read the token file {}", path.display()))
+        });
+        let token = token.transpose()?;
+        if let Some(place) = args.place() {
+            let config = place.cluster.config().await?;
+            let credential = match token {
+                Some(token) => Credential::Token(token),
+                None => Credential::Kubeconfig(Token::of(&config)?),
+            };
+            let url = Url::parse("http://localhost")?;
+            return Ok(Self { way: Way::Forward(Box::new(Forward::new(place, config)?)), url, credential });
+        }
         if !matches!(args.admin_url.scheme(), "http" | "https") {
             return Err(Usage::error(format!(
                 "--admin-url must begin with http:// or https://, not {}",
                 args.admin_url
             )));
         }
-        let token = args.token_file.as_ref().map(|path| {
-            std::fs::read_to_string(path)
-                .map(|token| Zeroizing::new(token.trim().to_owned()))
-                .with_context(|| format!("cannot read the token file {}", path.display()))
-        });
-        let client = http::client(false)?;
-        Ok(Self { client, url: args.admin_url.clone(), token: token.transpose()? })
+        let credential = token.map_or(Credential::None, Credential::Token);
+        Ok(Self { way: Way::Direct(http::client(false)?), url: args.admin_url.clone(), credential })
     }
 
     /// Gets `/api/v1/{segments}?{query}`; empty values are left out.
     pub(super) async fn get(&self, segments: &[&str], query: &[(&str, &str)]) -> anyhow::Result<Answer> {
-        let mut request = self.client.get(self.address(segments, query)?);
-        if let Some(token) = &self.token {
-            request = request.bearer_auth(token.as_str());
+        let address = self.address(segments, query)?;
+        let shown;
+        let token = match &self.credential {
+            Credential::None => None,
+            Credential::Token(token) => Some(token.as_str()),
+            Credential::Kubeconfig(token) => {
+                shown = token.show().await?;
+                Some(shown.as_str())
+            }
+        };
+        let (status, bytes) = match &self.way {
+            Way::Direct(client) => self.get_directly(client, address, token).await?,
+            Way::Forward(forward) => {
+                let path = address.query().map_or(String::new(), |query| format!("?{query}"));
+                forward.get(&format!("{}{path}", address.path()), token).await?
+            }
+        };
+        let body = String::from_utf8(bytes).context("the operator's answer is not text")?;
+        if status == StatusCode::OK { Ok(Answer { body }) } else { Err(refused(status, &body)) }
+    }
+
+    async fn get_directly(
+        &self,
+        client: &reqwest::Client,
+        address: Url,
+        token: Option<&str>,
+    ) -> anyhow::Result<(StatusCode, Vec<u8>)> {
+        let mut request = client.get(address);
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
         }
         let response = request.send().await.map_err(reqwest::Error::without_url).with_context(|| {
             format!("cannot reach the operator at {}; is it running, and is --admin-url right?", self.url)
@@ -101,8 +186,7 @@ impl Remote {
         if !whole {
             bail!("the operator's answer is larger than {CLI_ADMIN_ANSWER_BYTES} bytes; ask for less with --limit");
         }
-        let body = String::from_utf8(bytes).context("the operator's answer is not text")?;
-        if status == StatusCode::OK { Ok(Answer { body }) } else { Err(refused(status, &body)) }
+        Ok((status, bytes))
     }
 
     fn address(&self, segments: &[&str], query: &[(&str, &str)]) -> anyhow::Result<Url> {
@@ -160,8 +244,11 @@ mod tests {
 
     #[test]
     fn names_are_escaped_into_the_path() {
-        let remote =
-            |url: &str| Remote { client: http::client(false).unwrap(), url: url.parse().unwrap(), token: None };
+        let remote = |url: &str| Remote {
+            way: Way::Direct(http::client(false).unwrap()),
+            url: url.parse().unwrap(),
+            credential: Credential::None,
+        };
         let url = remote("http://h:1").address(&["a", "b/c?d"], &[("type", "x&y"), ("after", "")]).unwrap();
         assert_eq!(url.as_str(), "http://h:1/api/v1/a/b%2Fc%3Fd?type=x%26y");
         let url = remote("http://h/behind/").address(&["objects"], &[("after", "")]).unwrap();

@@ -7,8 +7,8 @@ use crate::{rules::egress::EgressPolicy, runtime, telemetry};
 
 /// Receive and deliver webhooks without a cluster
 ///
-/// Reads WebhookEndpoint, WebhookSubscription, Secret and ConfigMap objects from YAML or JSON files and follows their
-/// changes. Runs until SIGTERM or SIGINT.
+/// Reads WebhookEndpoint, WebhookSubscription, Secret, ConfigMap and Namespace objects from YAML or JSON files and follows
+/// their changes. Runs until SIGTERM or SIGINT.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// File or directory of manifests (.yaml, .yml, .json); may be repeated

@@ -48,15 +48,23 @@ impl Connection {
     /// # Errors
     /// When no cluster is named, or what names it cannot be used.
     pub async fn clients(&self) -> Result<Clients, ConnectError> {
-        let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
-        let config = match (&self.kubeconfig, &self.context) {
-            (Some(file), _) => Config::from_custom_kubeconfig(Kubeconfig::read_from(file)?, &options).await?,
-            (None, Some(_)) => Config::from_kubeconfig(&options).await?,
-            (None, None) => Config::infer().await?,
-        };
+        let config = self.config().await?;
         let namespace = config.default_namespace.clone();
         let mut once = config.clone();
         once.default_retry = false;
         Ok(Clients { patient: Client::try_from(config)?, prompt: Client::try_from(once)?, namespace })
+    }
+
+    /// Reads what there is to know of the cluster.
+    ///
+    /// # Errors
+    /// When no cluster is named, or what names it cannot be used.
+    pub async fn config(&self) -> Result<Config, ConnectError> {
+        let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
+        Ok(match (&self.kubeconfig, &self.context) {
+            (Some(file), _) => Config::from_custom_kubeconfig(Kubeconfig::read_from(file)?, &options).await?,
+            (None, Some(_)) => Config::from_kubeconfig(&options).await?,
+            (None, None) => Config::infer().await?,
+        })
     }
 }

@@ -33,13 +33,13 @@ use crate::{
         identity::{MalformedPayload, Payload, identify},
         limits::{INLINE_BODY_BYTES, JOURNAL_LOG_INTERVAL},
         schema::Validated,
-        signature::HandshakeReply,
+        signature::{HandshakeReply, Review},
     },
 };
 
 /// What all requests share.
 pub(super) struct Shared {
-    ingress: Ingress,
+    pub(super) ingress: Ingress,
     /// The prefix without a slash at its end; empty for `/`.
     prefix: Box<str>,
     memory: Arc<Memory>,
@@ -57,13 +57,13 @@ pub(super) struct Caller {
 }
 
 /// A request whose body has not been read.
-struct Inbound {
-    endpoint: Arc<Endpoint>,
+pub(super) struct Inbound {
+    pub(super) endpoint: Arc<Endpoint>,
     method: Method,
-    headers: HeaderMap,
+    pub(super) headers: HeaderMap,
     remote: IpAddr,
     received: Timestamp,
-    deadline: Instant,
+    pub(super) deadline: Instant,
 }
 
 /// What verified bytes turned out to be.
@@ -180,7 +180,8 @@ impl Shared {
         body::admit(&inbound.headers, &body, limit)?;
         let body = body::receive(body, limit, inbound.deadline, &self.memory).await?;
         *unread = false;
-        let (inbound, judged) = judge(inbound, body.bytes.clone()).await?;
+        let review = self.review(&inbound).await?;
+        let (inbound, judged) = judge(inbound, review, body.bytes.clone()).await?;
         match judged {
             Judged::Handshake(reply) => Ok(Outcome::Handshake(reply)),
             Judged::Event(validated) => self.store(inbound, validated).await,
@@ -195,7 +196,7 @@ impl Shared {
             Some(Route::Ready(endpoint)) => Ok(Arc::clone(endpoint)),
             Some(Route::NotReady) => Err(Rejected::NotReady),
             // A sender must not be told that an endpoint is gone which has only not been read yet.
-            None if !snapshot.synced() => Err(Rejected::NotReady),
+            None if snapshot.may_have(below.unwrap_or_default()) => Err(Rejected::NotReady),
             None => Err(Rejected::NotFound),
         }
     }
@@ -292,22 +293,25 @@ fn allow_rate(endpoint: &Endpoint, address: IpAddr) -> Result<(), Rejected> {
 }
 
 /// Verifies, identifies and validates a body; a large one on a thread where that holds nobody up.
-async fn judge(inbound: Inbound, body: Bytes) -> Result<(Inbound, Judged), Rejected> {
+async fn judge(inbound: Inbound, review: Option<Review>, body: Bytes) -> Result<(Inbound, Judged), Rejected> {
     if body.len() <= INLINE_BODY_BYTES {
-        let judged = examine(&inbound, body)?;
+        let judged = examine(&inbound, review.as_ref(), body)?;
         return Ok((inbound, judged));
     }
     tokio::task::spawn_blocking(move || {
-        let judged = examine(&inbound, body)?;
+        let judged = examine(&inbound, review.as_ref(), body)?;
         Ok((inbound, judged))
     })
     .await
     .unwrap_or(Err(Rejected::Unavailable { kind: None }))
 }
 
-fn examine(inbound: &Inbound, body: Bytes) -> Result<Judged, Rejected> {
+fn examine(inbound: &Inbound, review: Option<&Review>, body: Bytes) -> Result<Judged, Rejected> {
     let Inbound { endpoint, headers, received, .. } = inbound;
-    let verified = endpoint.verifier.verify(headers, body, *received)?;
+    let verified = match review {
+        Some(review) => endpoint.verifier.verify_reviewed(review, body)?,
+        None => endpoint.verifier.verify(headers, body, *received)?,
+    };
     let payload = Payload::parse(content_type(headers)?, &verified)?;
     if let Some(reply) = endpoint.handshake.reply(&payload) {
         return Ok(Judged::Handshake(reply));

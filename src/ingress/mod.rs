@@ -8,6 +8,7 @@
 mod accept;
 mod address;
 mod body;
+mod callers;
 mod connection;
 mod headers;
 mod reject;
@@ -20,7 +21,10 @@ use std::{sync::Arc, time::Duration};
 use ipnet::IpNet;
 use tokio::sync::watch;
 
+pub use callers::{Callers, ReviewError};
 pub use server::serve;
+
+pub use crate::rules::signature::Review;
 
 use crate::{
     catalog::Snapshot,
@@ -35,6 +39,8 @@ pub struct Ingress {
     pub snapshot: watch::Receiver<Arc<Snapshot>>,
     /// Where events go.
     pub journal: Arc<dyn Journal>,
+    /// Who knows callers inside the cluster; without a cluster nobody does.
+    pub callers: Option<Arc<dyn Callers>>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// The process's metrics.

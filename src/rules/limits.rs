@@ -452,6 +452,62 @@ pub const ADMIN_READ_BATCH: usize = 16;
 /// memory that lists take.
 pub const ADMIN_JOURNAL_READS: usize = 4;
 
+// Reviews by the API server.
+
+/// Longest bearer token that is reviewed, in bytes. Those of ServiceAccounts have 1 to 2 KiB, those of an identity provider
+/// with many groups some more.
+pub const REVIEW_TOKEN_BYTES: usize = 16 * 1024;
+
+/// Time for one review, in which it also waits for its turn. Shorter than [`DEFAULT_REQUEST_TIMEOUT`], so that the caller
+/// hears why.
+pub const REVIEW_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long after its end a token is still asked about: API servers allow clocks to differ by a minute.
+pub const REVIEW_LEEWAY: Duration = Duration::from_secs(60);
+
+/// Reviews of one sort in a second, once [`REVIEW_BURST`] is used up; further ones wait. Ten thousand callers are reviewed
+/// anew in less than two minutes, and an API server hardly notices.
+pub const REVIEWS_PER_SECOND: u32 = 100;
+
+/// Reviews of one sort at once after a quiet time, for when many callers begin together.
+pub const REVIEW_BURST: u32 = 200;
+
+/// Most reviews of one sort under way or waiting; whoever asks for one more is told at once to come back. As many more than
+/// the API server is asked in [`REVIEW_TIMEOUT`] would wait in vain.
+pub const REVIEWS_WAITING: usize = 1024;
+
+/// Least time between two log lines about reviews that fail.
+pub const REVIEW_LOG_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Callers' tokens that are remembered as good, each for one set of audiences. Some 500 bytes each.
+pub const CALLERS_ACCEPTED: usize = 16 * 1024;
+
+/// How long a caller's token is believed without asking again: a ServiceAccount that is deleted is let in for so long.
+pub const CALLER_ACCEPTED_FOR: Duration = Duration::from_secs(60);
+
+/// Callers' tokens that are remembered as bad. Some 200 bytes each.
+pub const CALLERS_REFUSED: usize = 16 * 1024;
+
+/// How long a caller's token is refused without asking again.
+pub const CALLER_REFUSED_FOR: Duration = Duration::from_secs(10);
+
+/// Reviews of callers under way at once; further ones wait.
+pub const CALLER_REVIEWS_AT_ONCE: usize = 16;
+
+/// Users of the admin API who are remembered, and answers to what they may do. Some of them are in many groups: up to a few
+/// KiB each.
+pub const ADMIN_USERS: usize = 1024;
+
+/// How long a user of the admin API may do what was allowed without asking again.
+pub const ADMIN_ALLOWED_FOR: Duration = Duration::from_secs(30);
+
+/// How long a user of the admin API is refused without asking again: short, for somebody waits for the role they were
+/// just given.
+pub const ADMIN_DENIED_FOR: Duration = Duration::from_secs(3);
+
+/// Reviews for the admin API under way at once, of tokens and of access each; further ones wait.
+pub const ADMIN_REVIEWS_AT_ONCE: usize = 8;
+
 // Command line.
 
 /// Largest answer of the admin API that the command line reads, in bytes: an event of the largest body, in base64, and
@@ -463,6 +519,9 @@ pub const CLI_SEND_ANSWER_BYTES: usize = 64 * 1024;
 
 /// Time for one exchange of a command.
 pub const CLI_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long a command waits to hear why a forwarded connection has ended.
+pub const CLI_PORT_FORWARD_ERROR: Duration = Duration::from_secs(1);
 
 /// Largest body that `grapnel sink` takes, in bytes: that of the largest event, in an envelope.
 pub const SINK_BODY_BYTES: usize = 32 * 1024 * 1024;

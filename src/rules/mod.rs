@@ -12,6 +12,7 @@ pub mod glob;
 pub mod headers;
 pub mod identity;
 mod json;
+pub mod jwt;
 pub mod limits;
 pub mod name;
 pub mod payload;

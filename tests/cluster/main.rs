@@ -7,6 +7,7 @@ mod callers;
 mod changes;
 #[allow(dead_code, reason = "shared: every test binary uses its part")]
 mod fixture;
+mod forward;
 mod own;
 #[path = "../program/mod.rs"]
 #[allow(dead_code, reason = "shared: every test binary uses its part")]
@@ -14,6 +15,7 @@ mod program;
 mod reasons;
 mod replicas;
 mod restarts;
+mod reviews;
 mod shop;
 mod statuses;
 mod tenants;

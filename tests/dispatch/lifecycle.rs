@@ -230,3 +230,32 @@ async fn ten_thousand_events_leave_nothing_behind() {
     assert_eq!((progress.pending, progress.in_flight, progress.retrying, progress.dead), (0, 0, 0, 0));
     stage.stop().await;
 }
+
+#[tokio::test]
+async fn a_subscription_that_was_created_again_begins_anew_and_may_read_another_endpoint() {
+    let mut stage = Stage::new().await;
+    let mut receiver = Receiver::statuses(&[500, 200]).await;
+    let uid = |uid: &str| [(key("billing"), Arc::from(uid))];
+    let before = Snapshot::new([], [Arc::new(subscription("billing", &receiver.url, &stage.metrics))]);
+    let before = before.with_uids(uid("1"));
+    let mut again = subscription("billing", &receiver.url, &stage.metrics);
+    again.endpoint = ObjectKey::new("shop", "github");
+    let facts = again.facts.clone();
+    let after = Snapshot::new([], [Arc::new(again)]).with_uids(uid("2"));
+    let parting = after.parting(&before).expect("something in between");
+    stage.publish_snapshot(before).await;
+    stage.append("evt_1", "t").await;
+    receiver.next().await;
+    stage.delivery("billing", DeliveryState::Retrying).await;
+    stage.publish_snapshot(parting).await;
+    assert!(stage.journal.progress(&key("billing")).is_none());
+    stage.publish_snapshot(after).await;
+    assert_eq!(facts.read().refusal, None);
+    let mut elsewhere = arrival("evt_2", "t", b"{}", stage.now());
+    elsewhere.endpoint = ObjectKey::new("shop", "github");
+    stage.append_all([elsewhere]).await;
+    assert_eq!(receiver.next().await.header("webhook-id"), "evt_2");
+    let progress = stage.until("billing", "delivered", |progress| progress.delivered == 1).await;
+    assert_eq!((progress.retrying, progress.pending), (0, 0));
+    stage.stop().await;
+}

@@ -6,6 +6,7 @@ mod circuit;
 mod lifecycle;
 mod ordering;
 mod requests;
+mod services;
 mod stage;
 mod throttle;
 mod tls;

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use grapnel::{
     api::ObjectKey,
     catalog::{Deduplicate, Endpoint, EndpointFacts, Reply, Snapshot, observed::EndpointReading},
-    ingress::{self, Ingress, IngressError, IngressOptions},
+    ingress::{self, Callers, Ingress, IngressError, IngressOptions},
     journal::{
         EventQuery, Journal, StoredEvent,
         embedded::{EmbeddedJournal, EmbeddedOptions},
@@ -70,6 +70,7 @@ pub(crate) type Wrap = Box<dyn FnOnce(Arc<dyn Journal>) -> Arc<dyn Journal>>;
 pub(crate) struct Plan {
     pub(crate) endpoints: Vec<Endpoint>,
     pub(crate) options: IngressOptions,
+    pub(crate) callers: Option<Arc<dyn Callers>>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) tls: Option<Arc<rustls::ServerConfig>>,
     pub(crate) wrap: Wrap,
@@ -80,6 +81,7 @@ impl Plan {
         Self {
             endpoints: endpoints.into_iter().collect(),
             options: IngressOptions::default(),
+            callers: None,
             clock: Arc::new(SystemClock),
             tls: None,
             wrap: Box::new(|journal| journal),
@@ -102,6 +104,7 @@ impl Plan {
         let ingress = Ingress {
             snapshot: receiver,
             journal: (self.wrap)(Arc::clone(&journal)),
+            callers: self.callers,
             clock: self.clock,
             metrics: metrics.clone(),
             options: self.options,

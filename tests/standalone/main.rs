@@ -7,4 +7,5 @@ mod home;
 mod program;
 mod reload;
 mod restart;
+mod tenancy;
 mod walk;

@@ -49,7 +49,11 @@ impl<'a> References<'a> {
             return None;
         };
         if value.expose().is_empty() {
-            problems.add(pointer, Reason::InvalidSecret, format_args!("key {key} of Secret {name} is empty"));
+            problems.add(
+                pointer,
+                Reason::InvalidSecret,
+                format_args!("key {key} of Secret {name} is empty; give it a value"),
+            );
             return None;
         }
         Some(value.clone())

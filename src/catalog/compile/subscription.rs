@@ -152,7 +152,10 @@ fn signer(signing: &api::Signing, references: &References<'_>, problems: &mut Pr
             Err(error) => problems.add(
                 pointer,
                 Reason::InvalidSecret,
-                format_args!("key {} of Secret {}: {}", reference.key, reference.name, error.problem),
+                format_args!(
+                    "key {} of Secret {}: {}; correct the Secret",
+                    reference.key, reference.name, error.problem
+                ),
             ),
         }
     }

@@ -138,7 +138,10 @@ pub(super) fn verifier(
             Err(error) => problems.add(
                 pointer,
                 Reason::InvalidSecret,
-                format_args!("key {} of Secret {}: {}", reference.key, reference.name, error.problem),
+                format_args!(
+                    "key {} of Secret {}: {}; correct the Secret",
+                    reference.key, reference.name, error.problem
+                ),
             ),
         }
     }

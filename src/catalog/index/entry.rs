@@ -91,13 +91,17 @@ impl<O, C, F: Default> Entry<O, C, F> {
 
     /// Whether an object with this uid is another one than this was until now.
     pub(super) fn is_of_another(&self, uid: Option<&Arc<str>>) -> bool {
-        let rejected = self.unreadable.as_ref().and_then(|rejected| rejected.uid.as_ref());
-        let known = rejected.or(self.applied.as_ref().and_then(|applied| applied.uid.as_ref()));
-        matches!((known, uid), (Some(known), Some(uid)) if known != uid)
+        matches!((self.uid(), uid), (Some(known), Some(uid)) if known != *uid)
     }
 }
 
 impl<O, C, F> Entry<O, C, F> {
+    /// `metadata.uid` of the newest version, where there is one.
+    pub(super) fn uid(&self) -> Option<Arc<str>> {
+        let rejected = self.unreadable.as_ref().and_then(|rejected| rejected.uid.as_ref());
+        rejected.or(self.applied.as_ref().and_then(|applied| applied.uid.as_ref())).cloned()
+    }
+
     /// Takes what the compiler made of the applied version, and conditions that only this kind of object has. A spec that
     /// does not compile leaves the last good version in place, so that a mistake loses nothing. Missing Secrets do not,
     /// so that a revoked one is no longer believed, and neither does what must not be.
@@ -149,13 +153,13 @@ impl<O, C, F> Entry<O, C, F> {
         let applied = self.applied.as_ref();
         match &self.unreadable {
             Some(rejected) => Shown {
-                uid: rejected.uid.clone().or_else(|| applied?.uid.clone()),
+                uid: self.uid(),
                 generation: rejected.generation,
                 source: rejected.source.as_deref().map(Arc::from),
                 conditions,
             },
             None => Shown {
-                uid: applied.and_then(|applied| applied.uid.clone()),
+                uid: self.uid(),
                 generation: self.judgement.as_ref().and_then(|judgement| judgement.generation),
                 source: applied.and_then(|applied| applied.source.as_deref()).map(Arc::from),
                 conditions,

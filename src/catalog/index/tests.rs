@@ -3,6 +3,7 @@
 mod claims;
 mod fetching;
 mod scale;
+mod targets;
 mod tenancy;
 mod versions;
 

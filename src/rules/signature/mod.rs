@@ -34,7 +34,7 @@ pub use self::{
     key::{KeyError, KeyForm, KeyProblem},
     provider::{Place, Provider, names, provider},
     request::sign_request,
-    service_account::ServiceAccountScheme,
+    service_account::{Review, ServiceAccountScheme},
     signer::{Signer, SigningScheme},
     token::TokenScheme,
 };
@@ -66,7 +66,7 @@ enum Kind {
     None,
 }
 
-/// A body whose signature is right. Only [`Verifier::verify`] makes one.
+/// A body whose signature is right. Only [`Verifier::verify`] and [`Verifier::verify_reviewed`] make one.
 #[derive(Clone)]
 pub struct Verified {
     body: Bytes,
@@ -156,14 +156,14 @@ impl Verifier {
         }
     }
 
-    /// Checks a request of [`Scheme::ServiceAccount`] whose token the cluster has reviewed: it was issued for one of the
-    /// scheme's audiences to the user `username`. No other scheme is satisfied by a review.
+    /// Checks a request of [`Scheme::ServiceAccount`] by what the cluster says of its token. No other scheme is satisfied
+    /// by a review.
     ///
     /// # Errors
     ///
-    /// [`Refusal`] when the user is none of the accounts that may call.
-    pub fn verify_reviewed(&self, username: &str, body: Bytes) -> Result<Verified, Refusal> {
-        self.service_account().ok_or_else(service_account::not_reviewed)?.verify(username)?;
+    /// [`Refusal`] when the token was issued for no audience of the scheme, or to none of the accounts that may call.
+    pub fn verify_reviewed(&self, review: &Review, body: Bytes) -> Result<Verified, Refusal> {
+        self.service_account().ok_or_else(service_account::not_reviewed)?.verify(review)?;
         Ok(Verified { body })
     }
 

@@ -3,7 +3,12 @@
 //! Whether a token is genuine only the cluster can say (TokenReview); which of the accounts it may belong to is said
 //! here.
 
-use super::Refusal;
+use std::sync::Arc;
+
+use http::{HeaderMap, header::AUTHORIZATION};
+
+use super::{Refusal, single, token::after};
+use crate::rules::jwt::is_bearer_token;
 
 /// What the API server puts before `<namespace>:<name>` in a ServiceAccount's user name
 /// (<https://kubernetes.io/docs/reference/access-authn-authz/authentication/#service-account-tokens>).
@@ -18,7 +23,39 @@ pub struct ServiceAccountScheme {
     pub allowed: Vec<(Box<str>, Box<str>)>,
 }
 
+/// What the cluster says of a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Review {
+    /// The user to whom it belongs, such as `system:serviceaccount:shop:billing`.
+    pub username: Arc<str>,
+    /// Those of the audiences asked about for which it was issued.
+    pub audiences: Arc<[Box<str>]>,
+}
+
 impl ServiceAccountScheme {
+    /// The token that a request shows, which is to be reviewed for the scheme's audiences. Its form is that of a bearer
+    /// token (RFC 6750, section 2.1), no more is known of it.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`] when there is none, or something else in its place.
+    pub fn token<'h>(&self, headers: &'h HeaderMap) -> Result<&'h str, Refusal> {
+        let value = match single(headers, &AUTHORIZATION, "caller's token") {
+            Err(Refusal::MissingSignature(_)) => {
+                return Err(Refusal::MissingSignature(
+                    "header authorization is missing; send `Authorization: Bearer <token>` with a token of your ServiceAccount".into(),
+                ));
+            }
+            value => value?,
+        };
+        after(value.as_bytes(), "Bearer")
+            .and_then(|token| std::str::from_utf8(token.trim_ascii_end()).ok())
+            .filter(|token| is_bearer_token(token))
+            .ok_or_else(|| {
+                Refusal::InvalidSignature("header authorization does not hold `Bearer` and one token after it".into())
+            })
+    }
+
     /// Whether the user of a reviewed token is one of the accounts. Any user that is not a ServiceAccount is not.
     pub fn allows(&self, username: &str) -> bool {
         let Some((namespace, name)) = username.strip_prefix(USER_PREFIX).and_then(|rest| rest.split_once(':')) else {
@@ -27,12 +64,21 @@ impl ServiceAccountScheme {
         self.allowed.iter().any(|(in_namespace, named)| **in_namespace == *namespace && **named == *name)
     }
 
-    /// Lets a caller in whose token the cluster has reviewed for these audiences.
-    pub(super) fn verify(&self, username: &str) -> Result<(), Refusal> {
-        if self.allows(username) {
-            return Ok(());
+    /// Lets a caller in whose token the cluster has reviewed.
+    pub(super) fn verify(&self, review: &Review) -> Result<(), Refusal> {
+        if !review.audiences.iter().any(|audience| self.audiences.contains(audience)) {
+            return Err(Refusal::InvalidSignature(
+                "the token was not issued for an audience of this endpoint; ask for one of spec.verification.serviceAccount.audiences"
+                    .into(),
+            ));
         }
-        Err(Refusal::InvalidSignature("the token belongs to none of the ServiceAccounts that may call here".into()))
+        if !self.allows(&review.username) {
+            return Err(Refusal::InvalidSignature(
+                "the token belongs to none of the ServiceAccounts that may call here; add yours to spec.verification.serviceAccount.allowed"
+                    .into(),
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -50,6 +96,11 @@ mod tests {
             audiences: vec!["grapnel".into()],
             allowed: vec![("shop".into(), "billing".into()), ("ops".into(), "cron".into())],
         }
+    }
+
+    fn review(account: &str, audiences: &[&str]) -> Review {
+        let audiences = audiences.iter().map(|&audience| audience.into()).collect();
+        Review { username: format!("system:serviceaccount:{account}").into(), audiences }
     }
 
     #[test]
@@ -87,14 +138,45 @@ mod tests {
         assert!(verify(&headers).is_err());
         assert_eq!(verifier.credential_headers().collect::<Vec<_>>(), [&header::AUTHORIZATION]);
         let body = Bytes::from_static(b"{}");
-        assert!(verifier.verify_reviewed("system:serviceaccount:shop:billing", body.clone()).is_ok());
-        assert!(verifier.verify_reviewed("system:serviceaccount:shop:other", body).is_err());
+        let verify = |review: &Review| verifier.verify_reviewed(review, body.clone());
+        assert!(verify(&review("shop:billing", &["x", "grapnel"])).is_ok());
+        assert!(verify(&review("shop:other", &["grapnel"])).is_err());
+        assert!(verify(&review("shop:billing", &["x"])).is_err(), "it was issued for somebody else");
+        assert!(verify(&review("shop:billing", &[])).is_err());
     }
 
     #[test]
     fn a_review_lets_nobody_past_another_scheme() {
         let token = TokenScheme { header: header::AUTHORIZATION, scheme: None };
         let verifier = Verifier::new(Scheme::Token(token), vec![Secret::from("hunter2")]).unwrap();
-        assert!(verifier.verify_reviewed("system:serviceaccount:shop:billing", Bytes::new()).is_err());
+        assert!(verifier.verify_reviewed(&review("shop:billing", &["grapnel"]), Bytes::new()).is_err());
+    }
+
+    #[test]
+    fn the_token_is_in_one_header_of_one_scheme() {
+        let token = |values: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(header::AUTHORIZATION, header::HeaderValue::from_static(value));
+            }
+            scheme().token(&headers).map(str::to_owned)
+        };
+        assert_eq!(token(&["Bearer a.b.c"]).unwrap(), "a.b.c");
+        assert_eq!(token(&["bearer  a.b.c "]).unwrap(), "a.b.c");
+        assert_eq!(token(&[]).unwrap_err().code(), "missing_signature");
+        for wrong in [
+            &["Bearer a", "Bearer b"][..],
+            &[""],
+            &["Bearer"],
+            &["Bearer "],
+            &["Basic YTpi"],
+            &["Bearera"],
+            &["Bearer a b"],
+            &["Bearer a,b"],
+        ] {
+            let refusal = token(wrong).unwrap_err();
+            assert_eq!(refusal.code(), "invalid_signature", "{wrong:?}");
+            assert!(!refusal.to_string().contains("YTpi"));
+        }
     }
 }

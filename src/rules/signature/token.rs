@@ -63,7 +63,7 @@ impl TokenVerifier {
 }
 
 /// What follows the scheme and at least one space.
-fn after<'a>(value: &'a [u8], scheme: &str) -> Option<&'a [u8]> {
+pub(super) fn after<'a>(value: &'a [u8], scheme: &str) -> Option<&'a [u8]> {
     let (word, rest) = value.split_at_checked(scheme.len())?;
     let token = rest.trim_ascii_start();
     (word.eq_ignore_ascii_case(scheme.as_bytes()) && rest.starts_with(b" ") && !token.is_empty()).then_some(token)

@@ -107,6 +107,32 @@ fn an_object_that_was_deleted_and_created_again_begins_anew() {
 }
 
 #[test]
+fn a_subscription_that_was_created_again_is_absent_in_between() {
+    let mut stage = Stage::new();
+    let (again, other) = (key("shop", "again"), key("shop", "other"));
+    stage.tell([
+        open("shop", "in").endpoint(),
+        subscriber("shop", "again", "in").subscription(),
+        subscriber("shop", "other", "in").subscription(),
+    ]);
+    let live = Arc::clone(&stage.published.snapshot);
+    stage.tell([subscriber("shop", "again", "in").generation(2).subscription()]);
+    assert!(stage.published.snapshot.parting(&live).is_none(), "a change is no deletion");
+    for change in [
+        subscriber("shop", "again", "nowhere").uid("uid-2").subscription(),
+        unreadable(Kind::Subscription, &again, "uid-3", 1),
+    ] {
+        // Gone and back before anything was published.
+        stage.tell([Change::Gone(Kind::Subscription, again.clone()), change]);
+        let parting = stage.published.snapshot.parting(&live).expect("something in between");
+        assert!(parting.subscription(&again).is_none() && !parting.knows(&again));
+        assert!(parting.subscription(&other).is_some() && parting.knows(&other) && parting.endpoints().count() == 1);
+        assert!(stage.published.snapshot.parting(&parting).is_none());
+        assert!(stage.published.snapshot.knows(&again));
+    }
+}
+
+#[test]
 fn messages_say_what_to_do() {
     let mut stage = Stage::new();
     let signed = |secret: &str| {

@@ -1,0 +1,85 @@
+{{- /* The alerts, as a list. `{{"{{"}}` is for Prometheus, not for Helm. */}}
+{{- define "grapnel.alerts" -}}
+- alert: GrapnelDown
+  severity: critical
+  for: 5m
+  expr: absent(up{ {{- .job -}} ,namespace="{{ .namespace }}"} == 1)
+  summary: Grapnel is down, or its metrics cannot be read
+  description: Senders get no answer while it is down, and try again when they are good ones. Look at the pod {{ .name }}-0 in {{ .namespace }} and its log.
+- alert: GrapnelNoLeader
+  severity: warning
+  for: 5m
+  expr: sum(grapnel_leader{ {{- .job -}} ,namespace="{{ .namespace }}"}) < 1
+  summary: No replica of Grapnel holds the Lease
+  description: Webhooks are taken and delivered, but no status and no Event is written. Look for "Lease" in the log, and whether the operator may get and update the Lease {{ .name }} in {{ .namespace }}.
+- alert: GrapnelJournalUnavailable
+  severity: critical
+  for: 5m
+  expr: sum by (namespace, endpoint) (rate(webhook_failed_total{ {{- .job -}} ,error="unavailable"}[5m])) > 0
+  summary: Webhooks are refused because they cannot be stored
+  description: {{ `'The endpoint {{ $labels.namespace }}/{{ $labels.endpoint }} answers 503. The journal is full, broken or too slow: look at grapnel_journal_bytes, the volume and the log.'` }}
+- alert: GrapnelJournalSlow
+  severity: warning
+  for: 15m
+  expr: histogram_quantile(0.99, sum by (le) (rate(grapnel_journal_append_seconds_bucket{ {{- .job -}} ,namespace="{{ .namespace }}"}[5m]))) > 1
+  summary: Storing an event takes more than a second
+  description: {{ `'One event in a hundred takes {{ $value | humanizeDuration }} to be durable; senders hang up after 3 to 10 seconds. The volume is too slow for fsync, or busy.'` }}
+- alert: GrapnelVolumeFilling
+  severity: warning
+  for: 15m
+  expr: kubelet_volume_stats_available_bytes{namespace="{{ .namespace }}",persistentvolumeclaim="{{ .claim }}"} / kubelet_volume_stats_capacity_bytes{namespace="{{ .namespace }}",persistentvolumeclaim="{{ .claim }}"} < 0.1
+  summary: The journal's volume is nearly full
+  description: Less than a tenth of {{ .claim }} is free. Enlarge it, or lower config.journalMaxBytes or the retention of endpoints.
+- alert: GrapnelWatchFailing
+  severity: warning
+  for: 15m
+  expr: sum by (resource) (increase(grapnel_watch_failures_total{ {{- .job -}} ,namespace="{{ .namespace }}"}[15m])) > 5
+  summary: Grapnel cannot watch the cluster
+  description: {{ `'The watch of {{ $labels.resource }} fails again and again: changes are not seen, and the last configuration stays. Look at the log and at the RBAC.'` }}
+- alert: GrapnelStatusWritesFailing
+  severity: warning
+  for: 15m
+  expr: sum(rate(grapnel_status_writes_total{ {{- .job -}} ,namespace="{{ .namespace }}",outcome=~"failed|timeout"}[10m])) > 0
+  summary: Statuses cannot be written
+  description: What kubectl shows of webhooks is old. Look at the log and at the RBAC.
+- alert: GrapnelDeadLetters
+  severity: warning
+  for: 0m
+  expr: >-
+    sum by (namespace, subscription) (webhook_dead_letters{ {{- .job -}} })
+    - (sum by (namespace, subscription) (webhook_dead_letters{ {{- .job -}} } offset 30m)
+    or sum by (namespace, subscription) (webhook_dead_letters{ {{- .job -}} }) * 0) > 0
+  summary: Events were given up
+  description: {{ `'{{ $value }} more dead letters of {{ $labels.namespace }}/{{ $labels.subscription }} within half an hour. See them with "grapnel deliveries list --state deadLettered", mend the receiver, redeliver.'` }}
+- alert: GrapnelDeliveriesFailing
+  severity: warning
+  for: 15m
+  expr: >-
+    sum by (namespace, subscription) (rate(webhook_delivery_attempts_total{ {{- .job -}} ,outcome!="delivered"}[5m]))
+    / sum by (namespace, subscription) (rate(webhook_delivery_attempts_total{ {{- .job -}} }[5m])) > 0.5
+  summary: A receiver fails
+  description: {{ `'{{ $value | humanizePercentage }} of the deliveries of {{ $labels.namespace }}/{{ $labels.subscription }} fail. Its condition Delivering says why.'` }}
+- alert: GrapnelDeliveriesStuck
+  severity: warning
+  for: 30m
+  expr: >-
+    sum by (namespace, subscription) (webhook_deliveries_pending{ {{- .job -}} }) > 0
+    unless sum by (namespace, subscription) (increase(webhook_delivery_attempts_total{ {{- .job -}} ,outcome="delivered"}[30m])) > 0
+  summary: Events wait and none is delivered
+  description: {{ `'{{ $value }} events of {{ $labels.namespace }}/{{ $labels.subscription }} wait, and none has been delivered for half an hour. The receiver fails, or the subscription is suspended.'` }}
+- alert: GrapnelBacklog
+  severity: warning
+  for: 15m
+  expr: sum by (namespace, subscription) (webhook_deliveries_pending{ {{- .job -}} }) > {{ int .backlog }}
+  summary: A receiver is slower than what comes in
+  description: {{ `'{{ $value }} events of {{ $labels.namespace }}/{{ $labels.subscription }} wait. Raise maxInFlight, or make the receiver faster.'` }}
+- alert: GrapnelSendersRefused
+  severity: warning
+  for: 15m
+  expr: >-
+    sum by (namespace, endpoint) (rate(webhook_failed_total{ {{- .job -}} ,error=~"invalid_signature|missing_signature|stale_timestamp|schema_violation|unknown_event_type|malformed_payload"}[10m])) > 0
+    unless sum by (namespace, endpoint) (rate(webhook_failed_total{ {{- .job -}} ,error=~"invalid_signature|missing_signature|stale_timestamp|schema_violation|unknown_event_type|malformed_payload"}[10m]))
+    <= sum by (namespace, endpoint) (rate(webhook_received_total{ {{- .job -}} }[10m]))
+  summary: Most webhooks of an endpoint are refused
+  description: {{ `'{{ $labels.namespace }}/{{ $labels.endpoint }} refuses more than it accepts. lastRejection in its status says why: a rotated secret, perhaps, or a changed payload.'` }}
+{{- end -}}

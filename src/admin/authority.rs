@@ -1,0 +1,225 @@
+//! Who may see what in a cluster: the cluster's own rules, asked about subresources of Grapnel's kinds.
+
+use std::{fmt, sync::Arc};
+
+use axum::{
+    extract::RawPathParams,
+    http::{HeaderMap, Uri},
+};
+use futures_util::future::BoxFuture;
+
+use super::{access::bearer, answer::Problem, query::Query};
+
+/// The API group of what is asked about.
+pub const GROUP: &str = "grapnel.dev";
+
+/// Who says what the holder of a token may do.
+pub trait Authority: Send + Sync + 'static {
+    /// Whether the holder of a token may do something.
+    ///
+    /// # Errors
+    /// [`Denied`]; none of it holds a part of the token.
+    fn allow<'a>(&'a self, token: &'a str, ask: &'a Ask) -> BoxFuture<'a, Result<(), Denied>>;
+}
+
+/// Why somebody may not.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// The token belongs to nobody.
+    #[error("the cluster does not accept this bearer token")]
+    NotAuthenticated,
+    /// It belongs to this user, to whom no role gives it.
+    #[error("user {user:?} may not")]
+    Forbidden {
+        /// Whose token it is.
+        user: Arc<str>,
+    },
+    /// Nobody can say now.
+    #[error("the API server cannot be asked now")]
+    Unavailable,
+}
+
+/// What somebody wants to do.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Ask {
+    /// How.
+    pub verb: Verb,
+    /// With what.
+    pub resource: Resource,
+    /// Where; everywhere if it is `None`.
+    pub namespace: Option<Box<str>>,
+    /// Which one; every one if it is `None`.
+    pub name: Option<Box<str>>,
+}
+
+/// What can be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Verb {
+    /// See one.
+    Get,
+    /// See all.
+    List,
+    /// Change one: deliver again.
+    Update,
+}
+
+impl Verb {
+    /// As a rule of a role names it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "get",
+            Self::List => "list",
+            Self::Update => "update",
+        }
+    }
+}
+
+/// With what something can be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Resource {
+    /// WebhookEndpoint objects.
+    Endpoints,
+    /// What an endpoint has accepted, payloads and all.
+    Events,
+    /// WebhookSubscription objects.
+    Subscriptions,
+    /// What a subscription has delivered, or not.
+    Deliveries,
+}
+
+impl Resource {
+    /// The plural of the kind.
+    pub fn plural(self) -> &'static str {
+        match self {
+            Self::Endpoints | Self::Events => "webhookendpoints",
+            Self::Subscriptions | Self::Deliveries => "webhooksubscriptions",
+        }
+    }
+
+    /// The part of an object, unless it is the object itself.
+    pub fn subresource(self) -> Option<&'static str> {
+        match self {
+            Self::Endpoints | Self::Subscriptions => None,
+            Self::Events => Some("events"),
+            Self::Deliveries => Some("deliveries"),
+        }
+    }
+}
+
+impl fmt::Display for Resource {
+    /// As a rule of a role names it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.plural())?;
+        self.subresource().map_or(Ok(()), |part| write!(f, "/{part}"))
+    }
+}
+
+impl fmt::Display for Ask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.verb.as_str(), self.resource)?;
+        if let Some(name) = &self.name {
+            write!(f, " {name:?}")?;
+        }
+        match &self.namespace {
+            Some(namespace) => write!(f, " in namespace {namespace:?}"),
+            None => f.write_str(" in all namespaces"),
+        }
+    }
+}
+
+/// What a request asks for, by the parameters of its path and its query. All of it must be allowed.
+pub(super) type Asks = fn(&RawPathParams, &Uri) -> Result<Vec<Ask>, Problem>;
+
+/// The object that a path `…/namespaces/{namespace}/…/{name}/…` names.
+pub(super) fn one(verb: Verb, resource: Resource, params: &RawPathParams) -> Result<Vec<Ask>, Problem> {
+    let param = |wanted: &str| {
+        let value = params.iter().find(|(name, value)| *name == wanted && !value.is_empty());
+        // An empty one would mean all of them.
+        value
+            .map(|(_, value)| Some(Box::from(value)))
+            .ok_or_else(|| Problem::not_found(format!("the {wanted} is empty")))
+    };
+    Ok(vec![Ask { verb, resource, namespace: param("namespace")?, name: param("name")? }])
+}
+
+/// Objects of both kinds, of one namespace if the query says so.
+pub(super) fn objects(uri: &Uri) -> Result<Vec<Ask>, Problem> {
+    let namespace: Option<Box<str>> = Query::parse(uri, super::objects::PARAMETERS)?.get("namespace").map(Box::from);
+    let list = |resource| Ask { verb: Verb::List, resource, namespace: namespace.clone(), name: None };
+    Ok([Resource::Endpoints, Resource::Subscriptions].map(list).into())
+}
+
+/// Lets a request pass whose token may do all that it asks for.
+pub(super) async fn admit(
+    authority: &dyn Authority,
+    headers: &HeaderMap,
+    asks: impl FnOnce() -> Result<Vec<Ask>, Problem>,
+) -> Result<(), Problem> {
+    let token = bearer(headers).and_then(|token| std::str::from_utf8(token).ok()).filter(|token| !token.is_empty());
+    let Some(token) = token else {
+        return Err(Problem::unauthorized(
+            "the admin API needs the header Authorization: Bearer <token>, with a token that the cluster's API server accepts; kubectl create token gives one",
+        ));
+    };
+    let asks = asks()?;
+    let mut missing: Option<(Arc<str>, Vec<String>)> = None;
+    for ask in &asks {
+        match authority.allow(token, ask).await {
+            Ok(()) => {}
+            Err(Denied::NotAuthenticated) => {
+                return Err(Problem::unauthorized(
+                    "the cluster does not accept this bearer token; show an unexpired one that was issued for its API server, as kubectl create token does",
+                ));
+            }
+            Err(Denied::Unavailable) => {
+                return Err(Problem::unavailable(
+                    "the cluster's API server cannot be asked whether you may; try again later",
+                ));
+            }
+            Err(Denied::Forbidden { user }) => {
+                missing.get_or_insert_with(|| (user, Vec::new())).1.push(ask.to_string());
+            }
+        }
+    }
+    let Some((user, missing)) = missing else { return Ok(()) };
+    let hint = if asks.iter().any(|ask| ask.namespace.is_none()) { "; or ask with ?namespace= for one" } else { "" };
+    Err(Problem::forbidden(format!(
+        "user {user:?} may not {}; a role with that verb on that resource of the API group {GROUP} would allow it{hint}",
+        missing.join(" and "),
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ask_is_named_as_roles_name_it() {
+        let ask = |verb, resource, namespace: Option<&str>, name: Option<&str>| {
+            Ask { verb, resource, namespace: namespace.map(Box::from), name: name.map(Box::from) }.to_string()
+        };
+        assert_eq!(
+            ask(Verb::Get, Resource::Events, Some("shop"), Some("orders")),
+            r#"get webhookendpoints/events "orders" in namespace "shop""#
+        );
+        assert_eq!(ask(Verb::List, Resource::Subscriptions, None, None), "list webhooksubscriptions in all namespaces");
+        assert_eq!(
+            ask(Verb::Update, Resource::Deliveries, Some("shop"), Some("x")),
+            r#"update webhooksubscriptions/deliveries "x" in namespace "shop""#
+        );
+    }
+
+    #[test]
+    fn objects_are_of_all_namespaces_or_of_one() {
+        let asks = objects(&Uri::from_static("/api/v1/objects")).unwrap();
+        assert!(asks.iter().all(|ask| ask.verb == Verb::List && ask.namespace.is_none() && ask.name.is_none()));
+        assert_eq!(
+            asks.iter().map(|ask| ask.resource).collect::<Vec<_>>(),
+            [Resource::Endpoints, Resource::Subscriptions]
+        );
+        let asks = objects(&Uri::from_static("/api/v1/objects?namespace=shop")).unwrap();
+        assert!(asks.iter().all(|ask| ask.namespace.as_deref() == Some("shop")));
+        assert!(objects(&Uri::from_static("/api/v1/objects?namespace=")).is_err());
+        assert!(objects(&Uri::from_static("/api/v1/objects?namespace=a&namespace=b")).is_err());
+    }
+}

@@ -1,0 +1,279 @@
+//! Reaching the operator of a cluster: its pod is found, and its admin port is reached through the API server, as
+//! `kubectl port-forward` does, but without a port on this machine that others could use.
+
+use std::pin::Pin;
+
+use anyhow::{Context, bail};
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    Api, Client, Config,
+    api::ListParams,
+    client::{Body, ConfigExt},
+    config::AuthInfo,
+};
+use tokio::{sync::Mutex, task::JoinSet, time::timeout};
+use tower::{BoxError, Layer, Service, ServiceExt, util::BoxService};
+use zeroize::Zeroizing;
+
+use crate::{
+    controller::connect,
+    rules::limits::{CLI_ADMIN_ANSWER_BYTES, CLI_PORT_FORWARD_ERROR, CLI_TIMEOUT},
+};
+
+/// Name of the port at which the operator's pod serves the admin API.
+const PORT_NAME: &str = "admin";
+
+/// Its number where no port has the name.
+const PORT: u16 = 9090;
+
+/// Where the operator runs and how its cluster is reached.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    /// How its API server is reached.
+    pub(super) cluster: connect::Connection,
+    /// Namespace of the operator.
+    pub(super) namespace: String,
+    /// Labels of its pods.
+    pub(super) selector: String,
+}
+
+/// A way to the operator.
+pub(super) struct Forward {
+    pods: Api<Pod>,
+    place: Place,
+    connection: Mutex<Option<Connection>>,
+}
+
+/// An HTTP connection through the API server.
+struct Connection {
+    sender: http1::SendRequest<Empty<Bytes>>,
+    /// What the kubelet says when it cannot go on.
+    error: Pin<Box<dyn Future<Output = Option<String>> + Send>>,
+    /// Drives the connection for as long as it is wanted.
+    _driver: JoinSet<()>,
+}
+
+/// Shows the token of a kubeconfig, and renews it where the kubeconfig says how.
+pub(super) struct Token(Mutex<BoxService<Request<Body>, Response<()>, BoxError>>);
+
+impl Token {
+    /// The token of a kubeconfig's user.
+    ///
+    /// # Errors
+    /// When the user has none, with what to do about it.
+    pub(super) fn of(config: &Config) -> anyhow::Result<Self> {
+        let Some(layer) = config.auth_layer().context("the kubeconfig's credentials cannot be used")? else {
+            bail!("{}", tokenless(&config.auth_info));
+        };
+        // The client's own layer adds the header to a request that goes nowhere.
+        let mirror = tower::service_fn(|request: Request<Body>| async move {
+            let mut response = Response::new(());
+            *response.headers_mut() = request.headers().clone();
+            Ok::<_, BoxError>(response)
+        });
+        Ok(Self(Mutex::new(BoxService::new(layer.layer(mirror)))))
+    }
+
+    /// The token as it is now.
+    pub(super) async fn show(&self) -> anyhow::Result<Zeroizing<String>> {
+        let mut service = self.0.lock().await;
+        let shown = async { service.ready().await?.call(Request::new(Body::empty())).await };
+        let shown =
+            shown.await.map_err(|error| anyhow::anyhow!(error)).context("the kubeconfig's token cannot be had")?;
+        let header = shown.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        match header.and_then(|header| header.strip_prefix("Bearer ")) {
+            Some(token) => Ok(Zeroizing::new(token.trim().to_owned())),
+            None => bail!("{}", ask_for_token("user name and password")),
+        }
+    }
+}
+
+fn tokenless(user: &AuthInfo) -> String {
+    if user.client_certificate.is_some() || user.client_certificate_data.is_some() || user.exec.is_some() {
+        ask_for_token("client certificate")
+    } else {
+        ask_for_token("nothing at all")
+    }
+}
+
+fn ask_for_token(by: &str) -> String {
+    format!(
+        "the kubeconfig's user authenticates by {by}, which the API server sees and the operator behind it does not; it needs a token: kubectl create token SERVICEACCOUNT --namespace NAMESPACE > FILE, then --token-file FILE"
+    )
+}
+
+impl Forward {
+    /// A way to the operator; nothing is connected yet.
+    pub(super) fn new(place: Place, mut config: Config) -> anyhow::Result<Self> {
+        // Whoever waits at a terminal wants to know.
+        config.default_retry = false;
+        let client = Client::try_from(config).context("the client of the API server cannot be set up")?;
+        Ok(Self { pods: Api::namespaced(client, &place.namespace), place, connection: Mutex::new(None) })
+    }
+
+    /// Gets a path; status and body.
+    pub(super) async fn get(&self, path: &str, token: Option<&str>) -> anyhow::Result<(StatusCode, Vec<u8>)> {
+        let uri: Uri = path.parse().context("the path is none")?;
+        let exchange = async {
+            let mut kept = self.connection.lock().await;
+            // The operator closes connections that are idle for a while.
+            if let Some(mut connection) = kept.take().filter(|connection| !connection.sender.is_closed())
+                && let Ok(answer) = connection.get(uri.clone(), token).await
+            {
+                *kept = Some(connection);
+                return Ok(answer);
+            }
+            let mut connection = self.connect().await?;
+            let answer = connection.get(uri, token).await;
+            if let Ok(answer) = answer {
+                *kept = Some(connection);
+                return Ok(answer);
+            }
+            let said = timeout(CLI_PORT_FORWARD_ERROR, connection.error).await.ok().flatten();
+            answer.with_context(|| match said {
+                Some(said) => format!("the operator's pod cannot be reached: {}", said.trim()),
+                None => "the connection to the operator's pod broke off".to_owned(),
+            })
+        };
+        timeout(CLI_TIMEOUT, exchange).await.context("the operator did not answer in time")?
+    }
+
+    async fn connect(&self) -> anyhow::Result<Connection> {
+        let (pod, port) = self.find().await?;
+        let mut forwarder = self.pods.portforward(&pod, &[port]).await.with_context(|| {
+            format!(
+                "cannot forward to port {port} of pod {pod} in namespace {}; the roles that this needs are get and create on pods/portforward there",
+                self.place.namespace
+            )
+        })?;
+        let stream = forwarder.take_stream(port).context("the port has no stream")?;
+        let error = forwarder.take_error(port).context("the port has no channel for errors")?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        let mut driver = JoinSet::new();
+        driver.spawn(async move {
+            // Whoever waits for an answer hears of it.
+            let _ = connection.await;
+        });
+        Ok(Connection { sender, error: Box::pin(error), _driver: driver })
+    }
+
+    /// A pod of the operator that is ready, and its port.
+    async fn find(&self) -> anyhow::Result<(String, u16)> {
+        let Place { namespace, selector, .. } = &self.place;
+        let list = self.pods.list(&ListParams::default().labels(selector)).await.with_context(|| {
+            format!(
+                "cannot look for the operator among the pods of namespace {namespace}; the role that this needs is list on pods there"
+            )
+        })?;
+        let mut ready: Vec<&Pod> = list.items.iter().filter(|pod| is_ready(pod)).collect();
+        ready.sort_by_key(|pod| pod.metadata.name.as_deref());
+        let found = ready.first().and_then(|pod| Some((pod.metadata.name.clone()?, port_of(pod))));
+        found.with_context(|| {
+            let seen: Vec<&str> = list.items.iter().filter_map(|pod| pod.metadata.name.as_deref()).collect();
+            match &*seen {
+                [] => format!(
+                    "there is no pod labelled {selector} in namespace {namespace}; is the operator installed elsewhere (--operator-namespace, --operator-selector)?"
+                ),
+                seen => format!("no pod of the operator is ready in namespace {namespace}: {}", seen.join(", ")),
+            }
+        })
+    }
+}
+
+impl Connection {
+    async fn get(&mut self, uri: Uri, token: Option<&str>) -> anyhow::Result<(StatusCode, Vec<u8>)> {
+        let mut request = Request::get(uri).header(header::HOST, "localhost");
+        if let Some(token) = token {
+            let mut value = header::HeaderValue::try_from(format!("Bearer {token}"))
+                .context("the token has characters that no header can carry")?;
+            value.set_sensitive(true);
+            request = request.header(header::AUTHORIZATION, value);
+        }
+        self.sender.ready().await?;
+        let response = self.sender.send_request(request.body(Empty::new())?).await?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), CLI_ADMIN_ANSWER_BYTES).collect().await.map_err(|error| {
+            anyhow::anyhow!("the operator's answer broke off or is larger than {CLI_ADMIN_ANSWER_BYTES} bytes; ask for less with --limit ({error})")
+        })?;
+        Ok((status, body.to_bytes().to_vec()))
+    }
+}
+
+fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    pod.metadata.deletion_timestamp.is_none()
+        && conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+fn port_of(pod: &Pod) -> u16 {
+    let containers = pod.spec.as_ref().map(|spec| spec.containers.as_slice()).unwrap_or_default();
+    let mut ports = containers.iter().flat_map(|container| container.ports.as_deref().unwrap_or_default());
+    let named = ports.find(|port| port.name.as_deref() == Some(PORT_NAME));
+    named.and_then(|port| u16::try_from(port.container_port).ok()).unwrap_or(PORT)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn pod(value: serde_json::Value) -> Pod {
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn the_port_is_the_one_that_is_named() {
+        let with =
+            |ports| pod(json!({ "spec": { "containers": [{ "name": "sidecar" }, { "name": "x", "ports": ports }] } }));
+        assert_eq!(port_of(&with(json!([{ "containerPort": 80 }, { "name": "admin", "containerPort": 9191 }]))), 9191);
+        assert_eq!(port_of(&with(json!([{ "name": "http", "containerPort": 80 }]))), PORT);
+        assert_eq!(port_of(&pod(json!({}))), PORT);
+    }
+
+    #[test]
+    fn a_pod_that_goes_is_not_ready() {
+        let ready = json!({ "conditions": [{ "type": "Ready", "status": "True" }] });
+        assert!(is_ready(&pod(json!({ "status": ready }))));
+        let going = json!({ "deletionTimestamp": "2026-01-31T12:00:00Z" });
+        assert!(!is_ready(&pod(json!({ "metadata": going, "status": ready }))));
+        assert!(!is_ready(&pod(json!({ "status": { "conditions": [{ "type": "Ready", "status": "False" }] } }))));
+        assert!(!is_ready(&pod(json!({}))));
+    }
+
+    fn config(user: &str) -> Config {
+        let mut config = Config::new(Uri::from_static("https://127.0.0.1:1"));
+        config.auth_info = serde_json::from_str(user).unwrap();
+        config
+    }
+
+    #[tokio::test]
+    async fn the_token_is_that_of_the_kubeconfig() {
+        let shown = async |user: &str| Token::of(&config(user))?.show().await.map(|token| token.to_string());
+        assert_eq!(shown(r#"{"token":"abc"}"#).await.unwrap(), "abc");
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("token");
+        std::fs::write(&file, "from-a-file").unwrap();
+        assert_eq!(shown(&json!({ "tokenFile": file }).to_string()).await.unwrap(), "from-a-file");
+        let answer =
+            r#"{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{"token":"run"}}"#;
+        let exec = json!({ "exec": {
+            "apiVersion": "client.authentication.k8s.io/v1", "command": "echo", "args": [answer],
+            "interactiveMode": "Never",
+        } });
+        assert_eq!(shown(&exec.to_string()).await.unwrap(), "run");
+        for (user, word) in [
+            (r#"{"client-certificate-data":"eA==","client-key-data":"eA=="}"#, "client certificate"),
+            (r#"{"username":"a","password":"b"}"#, "password"),
+            ("{}", "nothing"),
+        ] {
+            let error = shown(user).await.unwrap_err().to_string();
+            assert!(error.contains(word) && error.contains("kubectl create token"), "{error}");
+        }
+    }
+}

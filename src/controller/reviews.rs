@@ -1,0 +1,270 @@
+//! Who somebody is and what they may do, asked of the API server: TokenReview and SubjectAccessReview.
+//!
+//! Answers are remembered for a short while, by the digest of the question: no token is kept. What cannot be a good token
+//! is refused without asking, and what is asked is bounded, so that nobody can make the API server busy by making up
+//! tokens. Callers of endpoints and those of the admin API are asked about apart: a flood at one does not hold up the
+//! other.
+
+mod ledger;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use futures_util::{FutureExt, future::BoxFuture};
+use http::{Request, header::CONTENT_TYPE};
+use jiff::Timestamp;
+use k8s_openapi::api::{
+    authentication::v1::{TokenReview, TokenReviewSpec, UserInfo},
+    authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec},
+};
+use kube::Client;
+use serde::{Serialize, de::DeserializeOwned};
+use sha2::{Digest, Sha256};
+use zeroize::{Zeroize, Zeroizing};
+
+use self::ledger::{Bounds, Key, Ledger, Trouble};
+use crate::{
+    admin::authority::{Ask, Authority, Denied, GROUP},
+    ingress::{Callers, Review, ReviewError},
+    rules::{
+        clock::Clock,
+        jwt::{Claims, is_bearer_token},
+        limits,
+    },
+};
+
+const TOKEN_REVIEWS: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
+const ACCESS_REVIEWS: &str = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
+
+/// Asks the API server who somebody is and what they may do.
+pub struct Reviews {
+    client: Client,
+    clock: Arc<dyn Clock>,
+    /// Tokens shown to endpoints.
+    callers: Arc<Ledger<Review>>,
+    /// Tokens shown to the admin API.
+    users: Arc<Ledger<Arc<User>>>,
+    /// What those users may do.
+    access: Arc<Ledger<()>>,
+}
+
+/// Whose token it is, as SubjectAccessReview wants to know it.
+#[derive(Debug)]
+struct User {
+    name: Arc<str>,
+    uid: Option<String>,
+    groups: Option<Vec<String>>,
+    extra: Option<BTreeMap<String, Vec<String>>>,
+}
+
+impl Reviews {
+    /// Reviews by one API server. The client should not try again by itself: every question has a time limit, and whoever
+    /// asks is told to come back.
+    pub fn new(client: Client, clock: Arc<dyn Clock>) -> Arc<Self> {
+        let callers = Bounds {
+            yes_entries: limits::CALLERS_ACCEPTED,
+            yes_for: limits::CALLER_ACCEPTED_FOR,
+            no_entries: limits::CALLERS_REFUSED,
+            no_for: limits::CALLER_REFUSED_FOR,
+            at_once: limits::CALLER_REVIEWS_AT_ONCE,
+            waiting: limits::REVIEWS_WAITING,
+        };
+        let admin = Bounds {
+            yes_entries: limits::ADMIN_USERS,
+            yes_for: limits::ADMIN_ALLOWED_FOR,
+            no_entries: limits::ADMIN_USERS,
+            no_for: limits::ADMIN_DENIED_FOR,
+            at_once: limits::ADMIN_REVIEWS_AT_ONCE,
+            waiting: limits::REVIEWS_WAITING,
+        };
+        Arc::new(Self {
+            client,
+            callers: Ledger::new(callers, Arc::clone(&clock)),
+            users: Ledger::new(admin, Arc::clone(&clock)),
+            access: Ledger::new(admin, Arc::clone(&clock)),
+            clock,
+        })
+    }
+
+    /// Whether a token that says that it ends then is over. The API server's clock need not be ours, and it lets a token
+    /// live for a while longer itself, so what is over only just is asked about.
+    fn is_over(&self, expires: Option<Timestamp>) -> bool {
+        let over = expires.and_then(|expires| expires.checked_add(limits::REVIEW_LEEWAY).ok());
+        over.is_some_and(|over| over <= self.clock.now())
+    }
+
+    async fn caller(&self, token: &str, audiences: &[Box<str>]) -> Result<Review, ReviewError> {
+        if token.len() > limits::REVIEW_TOKEN_BYTES {
+            return Err(ReviewError::Malformed);
+        }
+        let key = key("caller", token, audiences.iter().map(|audience| &**audience));
+        if let Some(known) = self.callers.known(&key) {
+            return known.ok_or(ReviewError::Refused);
+        }
+        let claims = Claims::unverified(token).ok_or(ReviewError::Malformed)?;
+        if self.is_over(claims.expires) {
+            return Err(ReviewError::Expired);
+        }
+        if !claims.may_be_for(audiences) {
+            return Err(ReviewError::Audience);
+        }
+        let call = || {
+            let client = self.client.clone();
+            let shown = Shown::new(token, audiences);
+            let audiences: Vec<Box<str>> = audiences.to_vec();
+            async move {
+                let Some((user, granted)) = shown.review(&client).await? else { return Ok(None) };
+                // An API server whose authenticator knows nothing of audiences names none; then it is not for us.
+                let granted: Vec<Box<str>> =
+                    audiences.into_iter().filter(|own| granted.iter().any(|it| **own == *it)).collect();
+                let username = user.username.unwrap_or_default();
+                let good = !username.is_empty() && !granted.is_empty();
+                Ok(good.then(|| Review { username: username.into(), audiences: granted.into() }))
+            }
+        };
+        match self.callers.answer(key, claims.expires, call).await {
+            Ok(review) => review.ok_or(ReviewError::Refused),
+            Err(_) => Err(ReviewError::Unavailable),
+        }
+    }
+
+    async fn user(&self, token: &str) -> Result<Arc<User>, Denied> {
+        if token.len() > limits::REVIEW_TOKEN_BYTES || !is_bearer_token(token) {
+            return Err(Denied::NotAuthenticated);
+        }
+        let key = key("user", token, []);
+        let expires = Claims::unverified(token).and_then(|claims| claims.expires);
+        if self.is_over(expires) {
+            return Err(Denied::NotAuthenticated);
+        }
+        let call = || {
+            let client = self.client.clone();
+            let shown = Shown::new(token, &[]);
+            async move {
+                let Some((user, _)) = shown.review(&client).await? else { return Ok(None) };
+                let UserInfo { username, uid, groups, extra } = user;
+                let name = username.filter(|name| !name.is_empty());
+                Ok(name.map(|name| Arc::new(User { name: name.into(), uid, groups, extra })))
+            }
+        };
+        match self.users.answer(key, expires, call).await {
+            Ok(user) => user.ok_or(Denied::NotAuthenticated),
+            Err(_) => Err(Denied::Unavailable),
+        }
+    }
+
+    async fn admit(&self, token: &str, ask: &Ask) -> Result<(), Denied> {
+        let user = self.user(token).await?;
+        let parts = [
+            Some(ask.verb.as_str()),
+            Some(ask.resource.plural()),
+            ask.resource.subresource(),
+            ask.namespace.as_deref(),
+            ask.name.as_deref(),
+        ];
+        let key = key("access", token, parts.into_iter().map(Option::unwrap_or_default));
+        let call = || {
+            let client = self.client.clone();
+            let review = access_review(&user, ask);
+            async move {
+                let answer: SubjectAccessReview = create(&client, ACCESS_REVIEWS, &review).await?;
+                let status = answer.status.ok_or(Trouble::Answer)?;
+                Ok((status.allowed && status.denied != Some(true)).then_some(()))
+            }
+        };
+        match self.access.answer(key, None, call).await {
+            Ok(Some(())) => Ok(()),
+            Ok(None) => Err(Denied::Forbidden { user: Arc::clone(&user.name) }),
+            Err(_) => Err(Denied::Unavailable),
+        }
+    }
+}
+
+impl Callers for Reviews {
+    fn review<'a>(&'a self, token: &'a str, audiences: &'a [Box<str>]) -> BoxFuture<'a, Result<Review, ReviewError>> {
+        self.caller(token, audiences).boxed()
+    }
+}
+
+impl Authority for Reviews {
+    fn allow<'a>(&'a self, token: &'a str, ask: &'a Ask) -> BoxFuture<'a, Result<(), Denied>> {
+        self.admit(token, ask).boxed()
+    }
+}
+
+/// What a question is known by. Every part is preceded by its length, so that no two questions look the same.
+fn key<'a>(sort: &'a str, token: &'a str, parts: impl IntoIterator<Item = &'a str>) -> Key {
+    let mut digest = Sha256::new();
+    for part in [sort, token].into_iter().chain(parts) {
+        digest.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+        digest.update(part);
+    }
+    digest.finalize().into()
+}
+
+fn access_review(user: &User, ask: &Ask) -> SubjectAccessReview {
+    let attributes = ResourceAttributes {
+        group: Some(GROUP.to_owned()),
+        resource: Some(ask.resource.plural().to_owned()),
+        subresource: ask.resource.subresource().map(str::to_owned),
+        verb: Some(ask.verb.as_str().to_owned()),
+        namespace: ask.namespace.as_deref().map(str::to_owned),
+        name: ask.name.as_deref().map(str::to_owned),
+        ..ResourceAttributes::default()
+    };
+    SubjectAccessReview {
+        spec: SubjectAccessReviewSpec {
+            resource_attributes: Some(attributes),
+            user: Some(user.name.to_string()),
+            uid: user.uid.clone(),
+            groups: user.groups.clone(),
+            extra: user.extra.clone(),
+            ..SubjectAccessReviewSpec::default()
+        },
+        ..SubjectAccessReview::default()
+    }
+}
+
+/// A review that holds a token, which is wiped with it.
+struct Shown(TokenReview);
+
+impl Drop for Shown {
+    fn drop(&mut self) {
+        self.0.spec.token.zeroize();
+    }
+}
+
+impl Shown {
+    /// A review of a token for these audiences; for the API server's own if there are none.
+    fn new(token: &str, audiences: &[Box<str>]) -> Self {
+        let audiences =
+            (!audiences.is_empty()).then(|| audiences.iter().map(|audience| audience.to_string()).collect());
+        let spec = TokenReviewSpec { token: Some(token.to_owned()), audiences };
+        Self(TokenReview { spec, ..TokenReview::default() })
+    }
+
+    /// Whose it is and for which audiences, or `None` if it is no good.
+    async fn review(&self, client: &Client) -> Result<Option<(UserInfo, Vec<String>)>, Trouble> {
+        // The answer repeats the token.
+        let mut answer = Self(create(client, TOKEN_REVIEWS, &self.0).await?);
+        let status = answer.0.status.take().ok_or(Trouble::Answer)?;
+        if status.authenticated != Some(true) {
+            return Ok(None);
+        }
+        Ok(Some((status.user.unwrap_or_default(), status.audiences.unwrap_or_default())))
+    }
+}
+
+/// Posts an object and reads what comes back. Not by `kube::Api`, which logs an answer that it cannot read, and with it
+/// the token in it.
+async fn create<T: Serialize + DeserializeOwned>(client: &Client, path: &str, object: &T) -> Result<T, Trouble> {
+    let body = serde_json::to_vec(object).map_err(|_| Trouble::Answer)?;
+    let request = Request::post(path).header(CONTENT_TYPE, "application/json").body(body);
+    let request = request.map_err(|_| Trouble::Answer)?;
+    let answer = client.request_text(request).await.map_err(|error| match error {
+        // Its message may quote what was sent.
+        kube::Error::Api(status) if status.code == 403 => Trouble::Forbidden,
+        kube::Error::Api(status) => Trouble::Refused(status.code),
+        error => Trouble::Unreachable(error.to_string().into()),
+    })?;
+    serde_json::from_str(&Zeroizing::new(answer)).map_err(|_| Trouble::Answer)
+}

@@ -1,0 +1,471 @@
+//! Answers that cost a call: remembered for a while, and asked for once however many wait.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, Shared, WeakShared},
+};
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, sleep, timeout},
+};
+
+use crate::rules::{
+    clock::Clock,
+    limits::{REVIEW_BURST, REVIEW_LOG_INTERVAL, REVIEW_TIMEOUT, REVIEWS_PER_SECOND},
+    ratelimit::{RateLimit, Scope},
+};
+
+/// What a question is known by: a digest, so that no token is kept.
+pub(super) type Key = [u8; 32];
+
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Trouble {
+    #[error("the API server cannot be reached: {0}")]
+    Unreachable(Arc<str>),
+    #[error("the API server does not let grapnel create tokenreviews and subjectaccessreviews; bind its ClusterRole")]
+    Forbidden,
+    #[error("the API server answers with status {0}")]
+    Refused(u16),
+    #[error("the API server's answer cannot be read")]
+    Answer,
+    #[error("no answer in time: the API server is slow, or too much is asked at once")]
+    Timeout,
+    #[error("too much is asked at once")]
+    Busy,
+}
+
+impl Trouble {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Unreachable(_) => "unreachable",
+            Self::Forbidden => "forbidden",
+            Self::Refused(_) => "refused",
+            Self::Answer => "answer",
+            Self::Timeout => "timeout",
+            Self::Busy => "busy",
+        }
+    }
+}
+
+/// An answer: yes with what it says, or no.
+pub(super) type Answer<T> = Result<Option<T>, Trouble>;
+
+/// How much is kept and asked.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    /// Most answers of yes that are kept; beyond it the one that ends first is forgotten.
+    pub(super) yes_entries: usize,
+    /// How long a yes holds.
+    pub(super) yes_for: Duration,
+    /// Most answers of no that are kept.
+    pub(super) no_entries: usize,
+    /// How long a no holds.
+    pub(super) no_for: Duration,
+    /// Most calls under way.
+    pub(super) at_once: usize,
+    /// Most calls under way or waiting for their turn; a further one is not begun.
+    pub(super) waiting: usize,
+}
+
+/// Answers to questions of one sort.
+pub(super) struct Ledger<T> {
+    book: Mutex<Book<T>>,
+    bounds: Bounds,
+    slots: Semaphore,
+    /// Whoever makes up tokens must not make the API server busy.
+    pace: Option<RateLimit>,
+    clock: Arc<dyn Clock>,
+    started: Instant,
+    /// Milliseconds since `started` from which on trouble may be logged again.
+    log_again: AtomicU64,
+}
+
+struct Book<T> {
+    yes: Memory<T>,
+    // Apart, so that made-up tokens cannot drive out good ones.
+    no: Memory<()>,
+    under_way: HashMap<Key, (u64, WeakShared<Call<T>>)>,
+    calls: u64,
+}
+
+type Call<T> = BoxFuture<'static, Answer<T>>;
+
+impl<T: Clone + Send + Sync + 'static> Ledger<T> {
+    pub(super) fn new(bounds: Bounds, clock: Arc<dyn Clock>) -> Arc<Self> {
+        let book = Book {
+            yes: Memory::new(bounds.yes_entries),
+            no: Memory::new(bounds.no_entries),
+            under_way: HashMap::new(),
+            calls: 0,
+        };
+        Arc::new(Self {
+            book: Mutex::new(book),
+            bounds,
+            slots: Semaphore::new(bounds.at_once),
+            pace: pace().ok(),
+            clock,
+            started: Instant::now(),
+            log_again: AtomicU64::new(0),
+        })
+    }
+
+    /// What is remembered of a question.
+    pub(super) fn known(&self, key: &Key) -> Option<Option<T>> {
+        let now = self.clock.now();
+        self.book.lock().known(key, now)
+    }
+
+    /// The answer to a question: remembered, being waited for already, or asked for by `call`. A yes holds until
+    /// `expires` at most. When all who wait have gone, so has the call.
+    pub(super) async fn answer<F>(
+        self: &Arc<Self>,
+        key: Key,
+        expires: Option<Timestamp>,
+        call: impl FnOnce() -> F,
+    ) -> Answer<T>
+    where
+        F: Future<Output = Answer<T>> + Send + 'static,
+    {
+        let shared = {
+            let now = self.clock.now();
+            let mut book = self.book.lock();
+            if let Some(known) = book.known(&key, now) {
+                return Ok(known);
+            }
+            match book.under_way.get(&key).and_then(|(_, call)| call.upgrade()) {
+                Some(shared) => shared,
+                None if book.under_way.len() >= self.bounds.waiting => {
+                    drop(book);
+                    self.complain(&Trouble::Busy);
+                    return Err(Trouble::Busy);
+                }
+                None => {
+                    book.calls += 1;
+                    let number = book.calls;
+                    let shared = self.begin(key, number, expires, call());
+                    if let Some(weak) = shared.downgrade() {
+                        book.under_way.insert(key, (number, weak));
+                    }
+                    shared
+                }
+            }
+        };
+        shared.await
+    }
+
+    /// A call that many may wait for.
+    fn begin(
+        self: &Arc<Self>,
+        key: Key,
+        number: u64,
+        expires: Option<Timestamp>,
+        call: impl Future<Output = Answer<T>> + Send + 'static,
+    ) -> Shared<Call<T>> {
+        let under_way = UnderWay { ledger: Arc::clone(self), key, number };
+        async move {
+            let ledger = &under_way.ledger;
+            let answer = timeout(REVIEW_TIMEOUT, ledger.in_turn(call)).await.unwrap_or(Err(Trouble::Timeout));
+            match &answer {
+                Ok(answer) => ledger.remember(key, answer.as_ref(), expires),
+                Err(trouble) => ledger.complain(trouble),
+            }
+            answer
+        }
+        .boxed()
+        .shared()
+    }
+
+    async fn in_turn(&self, call: impl Future<Output = Answer<T>>) -> Answer<T> {
+        // It is never closed.
+        let _slot = self.slots.acquire().await.map_err(|_| Trouble::Timeout)?;
+        while let Some(Err(wait)) = self.pace.as_ref().map(RateLimit::try_acquire) {
+            sleep(wait).await;
+        }
+        call.await
+    }
+
+    fn remember(&self, key: Key, answer: Option<&T>, expires: Option<Timestamp>) {
+        let now = self.clock.now();
+        let after = |time: Duration| now.checked_add(time).unwrap_or(Timestamp::MAX);
+        let mut book = self.book.lock();
+        match answer {
+            Some(value) => {
+                let until = after(self.bounds.yes_for).min(expires.unwrap_or(Timestamp::MAX));
+                book.yes.put(key, now, until, value.clone());
+            }
+            None => book.no.put(key, now, after(self.bounds.no_for), ()),
+        }
+    }
+
+    /// Says in the log what is wrong, once in a while.
+    fn complain(&self, trouble: &Trouble) {
+        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let next = now.saturating_add(u64::try_from(REVIEW_LOG_INTERVAL.as_millis()).unwrap_or(u64::MAX));
+        if self.log_again.fetch_update(Relaxed, Relaxed, |again| (now >= again).then_some(next)).is_ok() {
+            tracing::warn!(kind = trouble.kind(), error = %trouble, "callers cannot be reviewed");
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn sizes(&self) -> (usize, usize, usize) {
+        let book = self.book.lock();
+        (book.yes.answers.len(), book.no.answers.len(), book.under_way.len())
+    }
+}
+
+fn pace() -> Result<RateLimit, crate::rules::ratelimit::RateLimitError> {
+    RateLimit::new(REVIEWS_PER_SECOND, Duration::from_secs(1), Some(REVIEW_BURST), Scope::Endpoint)
+}
+
+impl<T: Clone> Book<T> {
+    fn known(&mut self, key: &Key, now: Timestamp) -> Option<Option<T>> {
+        if let Some(value) = self.yes.get(key, now) {
+            return Some(Some(value.clone()));
+        }
+        self.no.get(key, now).map(|()| None)
+    }
+}
+
+/// Takes a call off the list when it has ended or been given up.
+struct UnderWay<T: Clone + Send + Sync + 'static> {
+    ledger: Arc<Ledger<T>>,
+    key: Key,
+    number: u64,
+}
+
+impl<T: Clone + Send + Sync + 'static> Drop for UnderWay<T> {
+    fn drop(&mut self) {
+        let mut book = self.ledger.book.lock();
+        // Another one may have begun since.
+        if book.under_way.get(&self.key).is_some_and(|(number, _)| *number == self.number) {
+            book.under_way.remove(&self.key);
+        }
+    }
+}
+
+/// Answers with an end; at most so many.
+struct Memory<T> {
+    most: usize,
+    answers: HashMap<Key, Remembered<T>>,
+    by_end: BTreeSet<(Timestamp, Key)>,
+}
+
+struct Remembered<T> {
+    // A clock that is set back must not make an answer hold for longer.
+    since: Timestamp,
+    until: Timestamp,
+    value: T,
+}
+
+impl<T> Memory<T> {
+    fn new(most: usize) -> Self {
+        Self { most, answers: HashMap::new(), by_end: BTreeSet::new() }
+    }
+
+    fn get(&self, key: &Key, now: Timestamp) -> Option<&T> {
+        let found = self.answers.get(key)?;
+        (found.since <= now && now < found.until).then_some(&found.value)
+    }
+
+    fn put(&mut self, key: Key, now: Timestamp, until: Timestamp, value: T) {
+        if let Some(old) = self.answers.remove(&key) {
+            self.by_end.remove(&(old.until, key));
+        }
+        if until <= now {
+            return;
+        }
+        while let Some((end, first)) = self.by_end.first().copied() {
+            if now < end && self.answers.len() < self.most {
+                break;
+            }
+            self.by_end.pop_first();
+            self.answers.remove(&first);
+        }
+        self.by_end.insert((until, key));
+        self.answers.insert(key, Remembered { since: now, until, value });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use proptest::prelude::*;
+    use tokio::sync::Notify;
+
+    use super::*;
+    use crate::rules::clock::ManualClock;
+
+    const BOUNDS: Bounds = Bounds {
+        yes_entries: 4,
+        yes_for: Duration::from_secs(60),
+        no_entries: 3,
+        no_for: Duration::from_secs(10),
+        at_once: 2,
+        waiting: 5,
+    };
+
+    fn key(number: u8) -> Key {
+        [number; 32]
+    }
+
+    fn ledger() -> (Arc<Ledger<u32>>, Arc<ManualClock>) {
+        let clock = Arc::new(ManualClock::new(Timestamp::from_second(1000).unwrap()));
+        (Ledger::new(BOUNDS, clock.clone()), clock)
+    }
+
+    async fn put(ledger: &Arc<Ledger<u32>>, number: u8, answer: Answer<u32>, expires: Option<i64>) -> Answer<u32> {
+        let expires = expires.map(|second| Timestamp::from_second(second).unwrap());
+        ledger.answer(key(number), expires, || async move { answer }).await
+    }
+
+    #[test]
+    fn the_pace_makes_sense() {
+        assert!(pace().is_ok());
+    }
+
+    #[tokio::test]
+    async fn an_answer_holds_for_its_time() {
+        let (ledger, clock) = ledger();
+        assert_eq!(put(&ledger, 1, Ok(Some(7)), None).await, Ok(Some(7)));
+        assert_eq!(put(&ledger, 2, Ok(None), None).await, Ok(None));
+        assert_eq!(put(&ledger, 1, Ok(Some(8)), None).await, Ok(Some(7)), "it is not asked again");
+        assert_eq!(ledger.known(&key(2)), Some(None));
+        assert_eq!(ledger.known(&key(3)), None);
+        clock.advance(BOUNDS.no_for);
+        assert_eq!((ledger.known(&key(1)), ledger.known(&key(2))), (Some(Some(7)), None));
+        clock.advance(BOUNDS.yes_for - BOUNDS.no_for);
+        assert_eq!(put(&ledger, 1, Ok(Some(8)), None).await, Ok(Some(8)), "it is asked again");
+        clock.set(Timestamp::from_second(10).unwrap());
+        assert_eq!(ledger.known(&key(1)), None, "a clock that is set back makes nothing hold for longer");
+    }
+
+    #[tokio::test]
+    async fn a_yes_does_not_outlive_its_token() {
+        let (ledger, clock) = ledger();
+        put(&ledger, 1, Ok(Some(7)), Some(1005)).await.unwrap();
+        clock.advance(Duration::from_secs(4));
+        assert_eq!(ledger.known(&key(1)), Some(Some(7)));
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(ledger.known(&key(1)), None);
+        assert_eq!(put(&ledger, 2, Ok(Some(7)), Some(1000)).await, Ok(Some(7)));
+        assert_eq!(ledger.known(&key(2)), None, "what is over already is not kept");
+    }
+
+    #[tokio::test]
+    async fn trouble_is_not_remembered() {
+        let (ledger, _) = ledger();
+        assert_eq!(put(&ledger, 1, Err(Trouble::Refused(500)), None).await, Err(Trouble::Refused(500)));
+        assert_eq!(put(&ledger, 1, Ok(Some(1)), None).await, Ok(Some(1)));
+    }
+
+    #[tokio::test]
+    async fn no_drives_out_no_yes() {
+        let (ledger, _) = ledger();
+        for number in 0..4 {
+            put(&ledger, number, Ok(Some(1)), None).await.unwrap();
+        }
+        for number in 10..200 {
+            put(&ledger, number, Ok(None), None).await.unwrap();
+        }
+        assert_eq!(ledger.sizes(), (4, 3, 0));
+        assert!((0..4).all(|number| ledger.known(&key(number)) == Some(Some(1))));
+        put(&ledger, 5, Ok(Some(1)), None).await.unwrap();
+        assert_eq!(ledger.sizes(), (4, 3, 0));
+        assert!(ledger.known(&key(5)).is_some(), "the newest is kept");
+    }
+
+    #[tokio::test]
+    async fn equal_questions_are_asked_once() {
+        let (ledger, _) = ledger();
+        let (calls, go) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
+        let ask = || {
+            let (ledger, calls, go) = (ledger.clone(), calls.clone(), go.clone());
+            async move {
+                let call = || async move {
+                    calls.fetch_add(1, Relaxed);
+                    go.notified().await;
+                    Ok(Some(7))
+                };
+                ledger.answer(key(1), None, call).await
+            }
+        };
+        let mut waiting: Vec<_> = (0..50).map(|_| Box::pin(ask())).collect();
+        for one in &mut waiting {
+            assert!(futures_util::poll!(one).is_pending());
+        }
+        assert_eq!((calls.load(Relaxed), ledger.sizes().2), (1, 1));
+        // The first one, who began it, goes; the others still get their answer.
+        drop(waiting.remove(0));
+        go.notify_one();
+        for one in waiting {
+            assert_eq!(one.await, Ok(Some(7)));
+        }
+        assert_eq!((calls.load(Relaxed), ledger.sizes()), (1, (1, 0, 0)));
+    }
+
+    #[tokio::test]
+    async fn when_all_have_gone_so_has_the_call() {
+        let (ledger, _) = ledger();
+        let mut waiting = Box::pin(ledger.answer(key(1), None, std::future::pending));
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+        drop(waiting);
+        assert_eq!(ledger.sizes(), (0, 0, 0));
+        assert_eq!(put(&ledger, 1, Ok(Some(1)), None).await, Ok(Some(1)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_so_many_calls_are_under_way_and_none_for_ever() {
+        let (ledger, _) = ledger();
+        let calls = Arc::new(AtomicUsize::new(0));
+        let mut waiting = Vec::new();
+        for number in 0..5 {
+            let (ledger, calls) = (ledger.clone(), calls.clone());
+            waiting.push(Box::pin(async move {
+                let call = || async move {
+                    calls.fetch_add(1, Relaxed);
+                    std::future::pending().await
+                };
+                ledger.answer(key(number), None, call).await
+            }));
+        }
+        for one in &mut waiting {
+            assert!(futures_util::poll!(one).is_pending());
+        }
+        assert_eq!(calls.load(Relaxed), BOUNDS.at_once);
+        assert_eq!(put(&ledger, 9, Ok(Some(1)), None).await, Err(Trouble::Busy), "so many wait already");
+        for answer in futures_util::future::join_all(waiting).await {
+            assert_eq!(answer, Err(Trouble::Timeout));
+        }
+        assert_eq!(ledger.sizes(), (0, 0, 0));
+    }
+
+    proptest! {
+        #[test]
+        fn the_memory_keeps_its_bound_and_its_index(puts in prop::collection::vec((0..12_u8, 0..30_i64, 0..40_i64), 0..80)) {
+            let mut memory = Memory::new(5);
+            let mut now = 0;
+            for (number, step, holds) in puts {
+                now += step;
+                let at = |second| Timestamp::from_second(second).unwrap();
+                memory.put(key(number), at(now), at(now + holds), number);
+                prop_assert!(memory.answers.len() <= 5);
+                prop_assert_eq!(memory.answers.len(), memory.by_end.len());
+                prop_assert!(memory.by_end.iter().all(|(end, key)| memory.answers.get(key).is_some_and(|found| found.until == *end)));
+                prop_assert_eq!(memory.get(&key(number), at(now)).copied(), (holds > 0).then_some(number));
+            }
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Callers inside the cluster: what the walk needs to know of them, and nothing of how it is found out.
+
+use futures_util::future::BoxFuture;
+use tokio::time::timeout_at;
+
+use super::{
+    accept::{Inbound, Shared},
+    reject::Rejected,
+};
+use crate::rules::signature::{Refusal, Review};
+
+/// Who says to whom a token belongs.
+pub trait Callers: Send + Sync + 'static {
+    /// To whom a token belongs and for which of `audiences` it was issued, which is at least one. A token that was
+    /// reviewed a moment ago costs no call.
+    ///
+    /// # Errors
+    /// [`ReviewError`]; none of it holds a part of the token.
+    fn review<'a>(&'a self, token: &'a str, audiences: &'a [Box<str>]) -> BoxFuture<'a, Result<Review, ReviewError>>;
+}
+
+/// Why a token has no review.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ReviewError {
+    /// It cannot be a token that a cluster issues to a ServiceAccount.
+    #[error("the bearer token is not one that a cluster issues to a ServiceAccount; send such a one")]
+    Malformed,
+    /// It says of itself that it is over.
+    #[error(
+        "the bearer token has expired; read it from its file again, where the cluster renews it, or ask for another"
+    )]
+    Expired,
+    /// It says of itself that it was issued for others.
+    #[error(
+        "the bearer token was issued for another audience; ask for one of spec.verification.serviceAccount.audiences"
+    )]
+    Audience,
+    /// The cluster does not know it.
+    #[error(
+        "the cluster does not accept the bearer token for an audience of this endpoint; send an unexpired one that was issued for one of spec.verification.serviceAccount.audiences to a ServiceAccount that exists"
+    )]
+    Refused,
+    /// Nobody can say now.
+    #[error(
+        "the bearer token cannot be reviewed now, because the cluster's API server does not answer; send again later"
+    )]
+    Unavailable,
+}
+
+impl From<ReviewError> for Rejected {
+    fn from(error: ReviewError) -> Self {
+        match error {
+            ReviewError::Unavailable => Self::Unreviewed,
+            refused => Self::Unverified(Refusal::InvalidSignature(refused.to_string())),
+        }
+    }
+}
+
+impl Shared {
+    /// What the cluster says of the caller, for an endpoint that lets in by that.
+    pub(super) async fn review(&self, inbound: &Inbound) -> Result<Option<Review>, Rejected> {
+        let Some(scheme) = inbound.endpoint.verifier.service_account() else { return Ok(None) };
+        let token = scheme.token(&inbound.headers)?;
+        let Some(callers) = &self.ingress.callers else { return Err(Rejected::Unreviewed) };
+        match timeout_at(inbound.deadline, callers.review(token, &scheme.audiences)).await {
+            Ok(review) => Ok(Some(review?)),
+            Err(_) => Err(Rejected::Unreviewed),
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Access by what the cluster allows, here told by a table.
+
+use std::sync::{Arc, Mutex};
+
+use futures_util::{FutureExt, future::BoxFuture};
+use grapnel::admin::{
+    Access, Authority,
+    authority::{Ask, Denied},
+};
+use reqwest::{Response, StatusCode};
+use serde_json::Value;
+
+use super::{DELIVERIES, EVENTS, Server, arrival, now, start};
+
+/// The token `developer` may do what the table says; `down` finds no API server. What is asked is kept.
+#[derive(Default)]
+struct Table {
+    allowed: Vec<&'static str>,
+    asked: Mutex<Vec<String>>,
+}
+
+impl Authority for Table {
+    fn allow<'a>(&'a self, token: &'a str, ask: &'a Ask) -> BoxFuture<'a, Result<(), Denied>> {
+        let asked = ask.to_string();
+        self.asked.lock().unwrap().push(asked.clone());
+        let answer = match token {
+            "developer" if self.allowed.contains(&&*asked) => Ok(()),
+            "developer" => Err(Denied::Forbidden { user: "dana".into() }),
+            "down" => Err(Denied::Unavailable),
+            _ => Err(Denied::NotAuthenticated),
+        };
+        async move { answer }.boxed()
+    }
+}
+
+async fn serving(allowed: &[&'static str]) -> (Server, Arc<Table>) {
+    let table = Arc::new(Table { allowed: allowed.to_vec(), asked: Mutex::default() });
+    let server = start(Access::Cluster(table.clone())).await;
+    server.append(vec![arrival("e1", "t", now(), None, b"{}")]).await;
+    (server, table)
+}
+
+async fn ask(server: &Server, path: &str, token: &str) -> Response {
+    // Not by a loopback name: in a cluster the name is the pod's, or whatever leads to it.
+    let request = server.client.get(format!("http://{}{path}", server.address)).header("host", "elsewhere");
+    let request = if token.is_empty() { request } else { request.bearer_auth(token) };
+    request.send().await.unwrap()
+}
+
+/// The sentence of a refusal.
+async fn refused(server: &Server, path: &str, token: &str, status: StatusCode) -> String {
+    let response = ask(server, path, token).await;
+    assert_eq!(response.status(), status, "{path}");
+    let body: Value = response.json().await.unwrap();
+    body["error"].as_str().unwrap().to_owned()
+}
+
+const GET_EVENTS: &str = r#"get webhookendpoints/events "orders" in namespace "shop""#;
+const GET_DELIVERIES: &str = r#"get webhooksubscriptions/deliveries "billing" in namespace "shop""#;
+
+#[tokio::test]
+async fn every_path_asks_for_its_own_verb_and_resource() {
+    let all = [
+        GET_EVENTS,
+        GET_DELIVERIES,
+        "list webhookendpoints in all namespaces",
+        "list webhooksubscriptions in all namespaces",
+        r#"list webhookendpoints in namespace "shop""#,
+        r#"list webhooksubscriptions in namespace "shop""#,
+    ];
+    let (server, table) = serving(&all).await;
+    for (path, asked) in [
+        (EVENTS, &all[..1]),
+        (&format!("{EVENTS}/e1"), &all[..1]),
+        (&format!("{EVENTS}?limit=1"), &all[..1]),
+        (DELIVERIES, &all[1..2]),
+        ("/api/v1/objects", &all[2..4]),
+        ("/api/v1/objects?namespace=shop", &all[4..]),
+    ] {
+        assert_eq!(ask(&server, path, "developer").await.status(), StatusCode::OK, "{path}");
+        assert_eq!(*std::mem::take(&mut *table.asked.lock().unwrap()), *asked, "{path}");
+    }
+    server.end().await;
+}
+
+#[tokio::test]
+async fn without_a_good_token_nobody_gets_in() {
+    let (server, table) = serving(&[GET_EVENTS]).await;
+    for path in [EVENTS, DELIVERIES, "/api/v1/objects", "/api/v1/objects?namespace=shop", "/api/v1/objects?x=y"] {
+        let response = ask(&server, path, "").await;
+        assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{path}");
+        assert_eq!(response.headers()["www-authenticate"], "Bearer");
+    }
+    assert!(table.asked.lock().unwrap().is_empty(), "nobody is asked about no token");
+    let sentence = refused(&server, EVENTS, "stolen", StatusCode::UNAUTHORIZED).await;
+    assert!(!sentence.contains("stolen") && sentence.contains("kubectl create token"), "{sentence}");
+    let twice = server.client.get(format!("http://{}{EVENTS}", server.address));
+    let twice = twice.bearer_auth("developer").header("authorization", "Bearer other").send().await.unwrap();
+    assert_eq!(twice.status(), StatusCode::UNAUTHORIZED);
+    for open in ["/healthz", "/readyz", "/metrics"] {
+        assert_eq!(ask(&server, open, "").await.status(), StatusCode::OK, "{open}");
+    }
+    server.end().await;
+}
+
+#[tokio::test]
+async fn a_refusal_says_what_is_missing_and_nothing_of_what_exists() {
+    let (server, _) = serving(&[]).await;
+    let sentence = refused(&server, EVENTS, "developer", StatusCode::FORBIDDEN).await;
+    assert!(sentence.contains("dana") && sentence.contains(GET_EVENTS), "{sentence}");
+    let absent = refused(&server, &EVENTS.replace("orders", "absent"), "developer", StatusCode::FORBIDDEN).await;
+    assert_eq!(absent, sentence.replace("orders", "absent"));
+    let event = refused(&server, &format!("{EVENTS}/no-such-event"), "developer", StatusCode::FORBIDDEN).await;
+    assert_eq!(event, sentence);
+    let sentence = refused(&server, DELIVERIES, "developer", StatusCode::FORBIDDEN).await;
+    assert!(sentence.contains(GET_DELIVERIES), "{sentence}");
+    let sentence = refused(&server, "/api/v1/objects", "developer", StatusCode::FORBIDDEN).await;
+    for part in ["list webhookendpoints in all namespaces", "list webhooksubscriptions in all", "?namespace="] {
+        assert!(sentence.contains(part), "{sentence}");
+    }
+    server.end().await;
+}
+
+#[tokio::test]
+async fn what_is_allowed_in_one_place_is_not_in_another() {
+    let (server, _) = serving(&[GET_EVENTS, r#"list webhookendpoints in namespace "shop""#]).await;
+    assert_eq!(ask(&server, EVENTS, "developer").await.status(), StatusCode::OK);
+    for path in [
+        EVENTS.replace("shop", "other"),
+        EVENTS.replace("orders", "locked"),
+        EVENTS.replace("/shop/", "/shop%2F/"),
+        EVENTS.replace("orders", "%2A"),
+        DELIVERIES.to_owned(),
+        "/api/v1/objects?namespace=other".to_owned(),
+    ] {
+        assert_eq!(ask(&server, &path, "developer").await.status(), StatusCode::FORBIDDEN, "{path}");
+    }
+    let sentence = refused(&server, "/api/v1/objects?namespace=shop", "developer", StatusCode::FORBIDDEN).await;
+    assert!(!sentence.contains("webhookendpoints") && sentence.contains("webhooksubscriptions"), "{sentence}");
+    server.end().await;
+}
+
+#[tokio::test]
+async fn objects_of_one_namespace_are_that_and_no_more() {
+    let server = start(Access::LoopbackOnly).await;
+    let count = async |path: &str| server.json(path, StatusCode::OK).await["items"].as_array().unwrap().len();
+    assert_eq!(count("/api/v1/objects?namespace=shop").await, 4);
+    assert_eq!(count("/api/v1/objects?namespace=sho").await, 0);
+    let refusal = server.json("/api/v1/objects?namespace=", StatusCode::BAD_REQUEST).await;
+    assert_eq!(refusal["code"], "invalid_parameter");
+    server.end().await;
+}
+
+#[tokio::test]
+async fn without_an_api_server_it_says_so() {
+    let (server, _) = serving(&[GET_EVENTS]).await;
+    let sentence = refused(&server, EVENTS, "down", StatusCode::SERVICE_UNAVAILABLE).await;
+    assert!(sentence.contains("API server"), "{sentence}");
+    server.end().await;
+}
+
+#[tokio::test]
+async fn a_url_and_a_cluster_cannot_both_be_meant() {
+    let list = |more: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_grapnel"));
+        command.args(["events", "list", "orders"]).args(more);
+        for variable in ["ADMIN_URL", "KUBECONFIG", "CONTEXT", "OPERATOR_NAMESPACE", "OPERATOR_SELECTOR"] {
+            command.env_remove(format!("GRAPNEL_{variable}"));
+        }
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let url = ["--admin-url", "http://127.0.0.1:9090"];
+    for cluster in [
+        &["--kubeconfig"][..],
+        &["--kubeconfig", "file"],
+        &["--context", "c"],
+        &["--operator-namespace", "n"],
+        &["--operator-selector", "a=b"],
+    ] {
+        let (code, stderr) = list(&[&url, cluster].concat());
+        assert!(code == Some(2) && stderr.contains("--admin-url") && stderr.contains(cluster[0]), "{stderr}");
+    }
+    let (code, stderr) = list(&["--kubeconfig", "/nowhere/config"]);
+    assert!(code == Some(1) && stderr.contains("/nowhere/config"), "{stderr}");
+}

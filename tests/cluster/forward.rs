@@ -1,0 +1,162 @@
+//! The command line reaches the operator through the API server. The kubelet at the end of the way is this test's own.
+
+mod kubelet;
+
+use std::{path::Path, process::Stdio};
+
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::{
+    Api,
+    api::{Patch, PatchParams, PostParams},
+};
+use serde_json::json;
+use tokio::io::{AsyncBufReadExt, BufReader};
+
+use self::kubelet::Kubelet;
+use crate::{
+    fixture::{Cluster, PATIENCE},
+    program::{Grapnel, command},
+};
+
+const ENDPOINT: &str = "apiVersion: grapnel.dev/v1alpha1\nkind: WebhookEndpoint\nmetadata: { name: orders }\n\
+                        spec: { verification: { none: {} } }\n";
+
+/// A command with the operator of this namespace.
+fn grapnel(cluster: &Cluster, kubeconfig: &Path, arguments: &[&str]) -> tokio::process::Command {
+    let mut command = tokio::process::Command::from(command());
+    command.args(arguments).args(["--namespace", &cluster.namespace, "--operator-namespace", &cluster.namespace]);
+    command.arg("--kubeconfig").arg(kubeconfig).kill_on_drop(true);
+    command
+}
+
+/// Exit code, standard output and standard error.
+async fn run(cluster: &Cluster, kubeconfig: &Path, arguments: &[&str]) -> (i32, String, String) {
+    let output = grapnel(cluster, kubeconfig, arguments).output();
+    let output = tokio::time::timeout(PATIENCE, output).await.expect("the command does not end").unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+/// A node with a kubelet at this port, and a pod there whose port is the operator's.
+async fn place(cluster: &Cluster, kubelet: u16, admin: u16) {
+    let nodes: Api<Node> = Api::all(cluster.client.clone());
+    let node = json!({
+        "apiVersion": "v1", "kind": "Node", "metadata": { "name": cluster.namespace },
+        "status": {
+            "addresses": [{ "type": "InternalIP", "address": "127.0.0.1" }],
+            "daemonEndpoints": { "kubeletEndpoint": { "Port": kubelet } },
+        },
+    });
+    nodes.create(&PostParams::default(), &serde_json::from_value(node).unwrap()).await.unwrap();
+    let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": { "name": "grapnel-0", "labels": { "app.kubernetes.io/name": "grapnel" } },
+        "spec": {
+            "nodeName": cluster.namespace,
+            "containers": [{
+                "name": "grapnel", "image": "grapnel",
+                "ports": [{ "name": "http", "containerPort": 8080 }, { "name": "admin", "containerPort": admin }],
+            }],
+        },
+    });
+    pods.create(&PostParams::default(), &serde_json::from_value(pod).unwrap()).await.unwrap();
+}
+
+async fn ready(cluster: &Cluster, ready: &str) {
+    let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    let status = json!({ "status": { "phase": "Running", "conditions": [{ "type": "Ready", "status": ready }] } });
+    pods.patch_status("grapnel-0", &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
+}
+
+fn port(url: &str) -> u16 {
+    url.rsplit_once(':').unwrap().1.parse().unwrap()
+}
+
+async fn post(operator: &Grapnel, cluster: &Cluster, id: &str) {
+    let body = format!(r#"{{"id":"{id}","type":"order.created"}}"#);
+    let (status, answer) = operator.post(&format!("/{}/orders", cluster.namespace), &[], body).await;
+    assert_eq!(status, 200, "{answer}");
+}
+
+#[tokio::test]
+async fn events_are_shown_by_way_of_the_api_server() {
+    let cluster = Cluster::new().await;
+    let operator = cluster.operator().start().await;
+    cluster.apply(ENDPOINT).await;
+    cluster.until_ready("WebhookEndpoint", "orders").await;
+    post(&operator, &cluster, "first").await;
+    let kubeconfig = &*cluster.kubeconfig;
+    let list = ["events", "list", "orders"];
+
+    let (code, _, stderr) = run(&cluster, kubeconfig, &list).await;
+    assert!(code == 1 && stderr.contains("there is no pod labelled app.kubernetes.io/name=grapnel"), "{stderr}");
+    let kubelet = Kubelet::start().await;
+    place(&cluster, kubelet.port, port(&operator.admin)).await;
+    ready(&cluster, "False").await;
+    let (code, _, stderr) = run(&cluster, kubeconfig, &list).await;
+    assert!(code == 1 && stderr.contains("ready") && stderr.contains("grapnel-0"), "{stderr}");
+    ready(&cluster, "True").await;
+
+    let (code, stdout, stderr) = run(&cluster, kubeconfig, &list).await;
+    assert!(code == 0 && stdout.contains("first"), "{stdout}{stderr}");
+    let (code, stdout, stderr) = run(&cluster, kubeconfig, &["events", "show", "orders", "first"]).await;
+    assert!(code == 0 && stdout.contains("order.created"), "{stdout}{stderr}");
+    let (code, _, stderr) = run(&cluster, kubeconfig, &["deliveries", "list", "nowhere"]).await;
+    assert!(code == 1 && stderr.contains("there is no WebhookSubscription"), "{stderr}");
+
+    // Another token than the kubeconfig's.
+    let file = holding("no-such-token");
+    let (code, _, stderr) =
+        run(&cluster, kubeconfig, &[&list[..], &["--token-file", file.path().to_str().unwrap()]].concat()).await;
+    assert!(code == 1 && stderr.contains("does not accept this bearer token"), "{stderr}");
+
+    // Many requests go over one connection, and a new one is made when it has ended.
+    let before = kubelet.connections();
+    let mut tail = grapnel(&cluster, kubeconfig, &["events", "tail", "orders", "--interval", "20ms", "--since", "1h"]);
+    let mut tail = tail.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(tail.stdout.take().unwrap()).lines();
+    let mut next = async || {
+        let line = tokio::time::timeout(PATIENCE, lines.next_line()).await.expect("no line comes").unwrap();
+        line.expect("tail ended")
+    };
+    assert!(next().await.contains("first"));
+    post(&operator, &cluster, "second").await;
+    assert!(next().await.contains("second"));
+    assert_eq!(kubelet.connections(), before + 1);
+    kubelet.cut();
+    post(&operator, &cluster, "third").await;
+    assert!(next().await.contains("third"));
+    assert_eq!(kubelet.connections(), before + 2);
+    tail.kill().await.unwrap();
+
+    // Nothing listens there any more.
+    drop(operator);
+    let (code, _, stderr) = run(&cluster, kubeconfig, &list).await;
+    assert!(code == 1 && stderr.contains("the operator's pod cannot be reached: nothing listens"), "{stderr}");
+}
+
+fn holding(token: &str) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), token).unwrap();
+    file
+}
+
+#[tokio::test]
+async fn without_a_token_it_says_how_to_get_one() {
+    let cluster = Cluster::new().await;
+    let text = std::fs::read_to_string(&cluster.kubeconfig).unwrap();
+    let user = text.find("user: { token:").unwrap();
+    let certificate = rcgen::generate_simple_self_signed(["client".to_owned()]).unwrap();
+    let encode = |pem: String| base64::Engine::encode(&base64::engine::general_purpose::STANDARD, pem);
+    let text = format!(
+        "{}user: {{ client-certificate-data: {}, client-key-data: {} }} }}]\n",
+        &text[..user],
+        encode(certificate.cert.pem()),
+        encode(certificate.signing_key.serialize_pem())
+    );
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), text).unwrap();
+    let (code, _, stderr) = run(&cluster, file.path(), &["events", "list", "orders"]).await;
+    assert!(code == 1 && stderr.contains("client certificate") && stderr.contains("kubectl create token"), "{stderr}");
+}

@@ -1,0 +1,355 @@
+//! The chart as Helm renders it.
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use grapnel::rules::limits;
+use serde_json::Value;
+
+use crate::pods;
+
+/// A set of values: what it is for, and what is given to Helm.
+pub(crate) struct Values {
+    pub(crate) name: &'static str,
+    pub(crate) arguments: &'static [&'static str],
+}
+
+/// What a test server can take, and what needs CRDs of others.
+pub(crate) const SETS: &[Values] = &[
+    Values { name: "defaults", arguments: &[] },
+    Values {
+        name: "namespaced",
+        arguments: &["--set", "rbac.scope=Namespaced", "--set", "watchNamespaces={shop,billing}"],
+    },
+    Values { name: "no persistence", arguments: &["--set", "persistence.enabled=false"] },
+    Values { name: "a claim that exists", arguments: &["--set", "persistence.existingClaim=journal"] },
+    Values {
+        name: "ingress",
+        arguments: &[
+            "--set",
+            "ingress.enabled=true,ingress.className=nginx,ingress.hosts={hooks.example.com}",
+            "--set",
+            "ingress.tls[0].secretName=hooks,ingress.tls[0].hosts={hooks.example.com},config.pathPrefix=/hooks",
+        ],
+    },
+    Values {
+        name: "tls by itself",
+        arguments: &[
+            "--set",
+            "tls.enabled=true,tls.secretName=hooks,service.type=LoadBalancer,service.externalTrafficPolicy=Local",
+        ],
+    },
+    Values {
+        name: "names of its own",
+        arguments: &[
+            "--set",
+            "fullnameOverride=hooks,nameOverride=webhooks,commonLabels.team=platform,serviceAccount.name=hooks-operator",
+        ],
+    },
+    Values {
+        name: "rights by hand",
+        arguments: &["--set", "rbac.create=false,serviceAccount.create=false,crds.install=false"],
+    },
+    Values { name: "everything on", arguments: &["--values", "tests/install/everything.yaml"] },
+];
+
+/// Runs Helm in the repository.
+pub(crate) fn helm(arguments: &[&str]) -> Output {
+    Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/helm"))
+        .args(arguments)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap()
+}
+
+/// What a command printed; it must have succeeded.
+pub(crate) fn printed(output: Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The objects that the chart renders with these arguments, for the namespace `grapnel-system`.
+pub(crate) fn render(arguments: &[&str]) -> Vec<Value> {
+    objects(&render_text("grapnel-system", arguments))
+}
+
+pub(crate) fn render_text(namespace: &str, arguments: &[&str]) -> String {
+    let fixed = ["template", "grapnel", "charts/grapnel", "--namespace", namespace];
+    printed(helm(&[&fixed, arguments].concat()))
+}
+
+/// The objects of a YAML text, of which some documents may be empty.
+pub(crate) fn objects(text: &str) -> Vec<Value> {
+    let documents = text.split("\n---").map(|document| document.trim_start_matches("---"));
+    let objects = documents
+        .map(|document| serde_yaml::from_str::<Value>(document).unwrap_or_else(|error| panic!("{error}:\n{document}")));
+    objects.filter(|object| !object.is_null()).collect()
+}
+
+/// The one object of a kind.
+pub(crate) fn the<'a>(objects: &'a [Value], kind: &str) -> &'a Value {
+    let mut found = objects.iter().filter(|object| object["kind"] == kind);
+    let first = found.next().unwrap_or_else(|| panic!("there is no {kind}"));
+    assert!(found.next().is_none(), "there are several {kind}");
+    first
+}
+
+/// Why Helm refuses these values.
+fn refusal(arguments: &[&str]) -> String {
+    let output = helm(&[&["template", "grapnel", "charts/grapnel"], arguments].concat());
+    assert!(!output.status.success(), "{arguments:?} is accepted");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+fn chart(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/grapnel").join(file)
+}
+
+fn strings(list: &Value) -> Vec<&str> {
+    list.as_array().into_iter().flatten().map(|item| item.as_str().unwrap()).collect()
+}
+
+#[test]
+fn helm_finds_nothing_to_complain_about() {
+    for set in SETS {
+        printed(helm(&[&["lint", "--strict", "charts/grapnel"], set.arguments].concat()));
+    }
+}
+
+#[test]
+fn every_set_of_values_gives_whole_objects() {
+    for set in SETS {
+        let objects = render(set.arguments);
+        for object in &objects {
+            let what = format!("{}: {} {}", set.name, object["kind"], object["metadata"]["name"]);
+            assert!(object["apiVersion"].is_string() && object["metadata"]["name"].is_string(), "{what}");
+            let labels = &object["metadata"]["labels"];
+            for label in ["name", "instance", "version", "managed-by", "component", "part-of"] {
+                assert!(labels[format!("app.kubernetes.io/{label}")].is_string(), "{what} has no label {label}");
+            }
+            if set.name == "names of its own" {
+                assert_eq!(labels["team"], "platform", "{what}");
+            }
+        }
+        // Nothing is rendered twice under one name.
+        let mut names: Vec<_> = objects
+            .iter()
+            .map(|it| format!("{} {} {}", it["kind"], it["metadata"]["namespace"], it["metadata"]["name"]))
+            .collect();
+        names.sort();
+        let all = names.len();
+        names.dedup();
+        assert_eq!(all, names.len(), "{}", set.name);
+    }
+}
+
+#[test]
+fn selectors_find_the_pods() {
+    for set in SETS {
+        let objects = render(set.arguments);
+        let labels = &the(&objects, "StatefulSet")["spec"]["template"]["metadata"]["labels"];
+        for object in &objects {
+            let selector = match object["kind"].as_str().unwrap() {
+                "Service" => &object["spec"]["selector"],
+                "StatefulSet" | "PodDisruptionBudget" => &object["spec"]["selector"]["matchLabels"],
+                "NetworkPolicy" => &object["spec"]["podSelector"]["matchLabels"],
+                _ => continue,
+            };
+            let selector = selector.as_object().unwrap();
+            assert!(!selector.is_empty());
+            for (label, value) in selector {
+                assert_eq!(&labels[label], value, "{}: {}", set.name, object["kind"]);
+            }
+        }
+    }
+}
+
+#[test]
+fn no_pod_has_more_than_the_restricted_standard_allows() {
+    for set in SETS {
+        for object in render(set.arguments) {
+            assert_eq!(pods::violations(&object), Vec::<String>::new(), "{}", set.name);
+        }
+    }
+}
+
+#[test]
+fn roles_name_what_they_allow() {
+    for set in SETS {
+        for object in render(set.arguments) {
+            if !object["kind"].as_str().unwrap().ends_with("Role") {
+                continue;
+            }
+            for rule in object["rules"].as_array().unwrap() {
+                for list in ["apiGroups", "resources", "verbs"] {
+                    let items = strings(&rule[list]);
+                    assert!(!items.is_empty(), "{rule}");
+                    assert!(items.iter().all(|item| !item.contains('*')), "{}: a wildcard in {rule}", set.name);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_namespaced_operator_has_no_rights_elsewhere() {
+    let objects = render(SETS[1].arguments);
+    let operator: Vec<_> = objects
+        .iter()
+        .filter(|it| it["kind"] == "ClusterRoleBinding")
+        .map(|it| it["roleRef"]["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(operator.len(), 1);
+    let role = objects.iter().find(|it| it["kind"] == "ClusterRole" && it["metadata"]["name"] == operator[0]).unwrap();
+    let resources: Vec<_> =
+        role["rules"].as_array().unwrap().iter().flat_map(|rule| strings(&rule["resources"])).collect();
+    assert_eq!(resources, ["namespaces", "tokenreviews", "subjectaccessreviews"]);
+    for namespace in ["shop", "billing"] {
+        for kind in ["Role", "RoleBinding"] {
+            let found =
+                objects.iter().filter(|it| it["kind"] == kind && it["metadata"]["namespace"] == namespace).count();
+            assert_eq!(found, 1, "{kind} in {namespace}");
+        }
+    }
+    let arguments = &the(&objects, "StatefulSet")["spec"]["template"]["spec"]["containers"][0]["args"];
+    assert!(strings(arguments).contains(&"--watch-namespaces=shop,billing"));
+}
+
+#[test]
+fn only_webhooks_are_behind_the_public_service() {
+    let objects = render(&[]);
+    let services: Vec<_> = objects.iter().filter(|it| it["kind"] == "Service").collect();
+    let ports: Vec<_> = services
+        .iter()
+        .map(|it| (it["metadata"]["name"].as_str().unwrap(), it["spec"]["ports"][0]["port"].as_u64().unwrap()))
+        .collect();
+    assert_eq!(ports, [("grapnel", 80), ("grapnel-admin", 9090)]);
+    assert_eq!(services[0]["spec"]["ports"].as_array().unwrap().len(), 1);
+    let tls = render(&["--set", "tls.enabled=true,tls.secretName=hooks"]);
+    let service = tls.iter().find(|it| it["kind"] == "Service" && it["metadata"]["name"] == "grapnel").unwrap();
+    assert_eq!(service["spec"]["ports"][0]["port"], 443);
+}
+
+#[test]
+fn the_kubelet_waits_for_the_longest_shutdown() {
+    let source = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/src/runtime.rs")).unwrap();
+    let stages: BTreeSet<_> =
+        source.split("supervisor.stage(").skip(1).map(|rest| rest.split(')').next().unwrap()).collect();
+    assert!(stages.len() >= 5, "{stages:?}: the search is broken");
+    let longest = limits::SHUTDOWN_STAGE * u32::try_from(stages.len()).unwrap() + limits::SHUTDOWN_JOURNAL;
+    let objects = render(&[]);
+    let grace = the(&objects, "StatefulSet")["spec"]["template"]["spec"]["terminationGracePeriodSeconds"].as_u64();
+    assert!(grace.unwrap() >= longest.as_secs(), "{stages:?} take {longest:?}");
+}
+
+#[test]
+fn the_journal_is_bounded_by_its_volume() {
+    let bound = |arguments: &[&str]| {
+        let objects = render(arguments);
+        let arguments = &the(&objects, "StatefulSet")["spec"]["template"]["spec"]["containers"][0]["args"];
+        let found =
+            strings(arguments).into_iter().find_map(|it| it.strip_prefix("--journal-max-bytes=").map(str::to_owned));
+        found.map(|it| (grapnel::rules::quantity::parse(&it).unwrap(), it))
+    };
+    assert_eq!(bound(&[]).unwrap(), (6 << 30, "6144Mi".into()));
+    assert_eq!(bound(&["--set", "persistence.size=2Ti"]).unwrap().1, "1228Gi");
+    assert_eq!(bound(&["--set", "persistence.size=512Mi"]).unwrap().1, "314572Ki");
+    assert_eq!(bound(&["--set", "config.journalMaxBytes=3Gi"]).unwrap().0, 3 << 30);
+    assert_eq!(bound(&["--set-string", "config.journalMaxBytes=0"]).unwrap().0, 0);
+    assert_eq!(bound(&["--set", "persistence.existingClaim=journal"]), None);
+}
+
+#[test]
+fn a_disruption_budget_is_of_the_version_that_the_server_has() {
+    let version = |more: &[&str]| {
+        let objects = render(&[&["--set", "podDisruptionBudget.enabled=true"], more].concat());
+        the(&objects, "PodDisruptionBudget")["apiVersion"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(version(&["--kube-version", "1.20.2"]), "policy/v1beta1");
+    assert_eq!(version(&["--kube-version", "1.21.0"]), "policy/v1");
+    assert_eq!(version(&["--kube-version", "1.33.4-gke.1"]), "policy/v1");
+}
+
+#[test]
+fn wrong_values_are_refused_with_what_is_wrong() {
+    for (value, says) in [
+        ("replicas=2", "every replica would have a journal"),
+        ("replicas=many", "replicas: Invalid type. Expected: integer"),
+        ("replica=1", "Additional property replica is not allowed"),
+        ("config.publicURL=https://a", "config: Additional property publicURL is not allowed"),
+        ("config.publicUrl=hooks.example.com", "config.publicUrl: Does not match pattern"),
+        ("config.pathPrefix=hooks", "config.pathPrefix: Does not match pattern"),
+        ("config.egressAllow={10.0.0.0}", "config.egressAllow.0: Does not match pattern"),
+        ("config.leaseDuration=2s", "config.leaseDuration: Does not match pattern"),
+        ("rbac.scope=Namespace", "rbac.scope must be one of the following: \"Cluster\", \"Namespaced\""),
+        ("rbac.scope=Namespaced", "name the namespaces to watch"),
+        ("watchNamespaces={shop}", "Set rbac.scope to Namespaced"),
+        ("tls.enabled=true", "name a Secret of type kubernetes.io/tls"),
+        ("ingress.enabled=true", "name the host"),
+        ("httpRoute.enabled=true", "name the Gateway"),
+        ("persistence.size=10", "persistence.size: Invalid type. Expected: string"),
+        ("persistence.size=ten", "persistence.size: Does not match pattern"),
+        ("persistence.accessModes={ReadWriteMany}", "persistence.accessModes.0 must be one of the following"),
+        ("service.port=0", "service.port: Must be greater than or equal to 1"),
+        ("image.digest=latest", "image.digest: Does not match pattern"),
+        ("prometheusRule.disabled={Down}", "prometheusRule.disabled.0: Does not match pattern"),
+    ] {
+        let refused = refusal(&["--set", value]);
+        assert!(refused.contains(says), "{value}: {refused}");
+    }
+}
+
+/// Paths of all objects in the values, and of those that the schema describes field by field.
+#[test]
+fn the_schema_knows_every_value_and_no_other() {
+    let values: Value = serde_yaml::from_str(&std::fs::read_to_string(chart("values.yaml")).unwrap()).unwrap();
+    let schema: Value = serde_json::from_str(&std::fs::read_to_string(chart("values.schema.json")).unwrap()).unwrap();
+    let mut differences = Vec::new();
+    compare("", &values, &schema, &mut differences);
+    assert_eq!(differences, Vec::<String>::new());
+}
+
+fn compare(path: &str, values: &Value, schema: &Value, differences: &mut Vec<String>) {
+    let Some(properties) = schema["properties"].as_object() else { return };
+    assert_eq!(schema["additionalProperties"], false, "{path} is not strict");
+    for (name, value) in values.as_object().unwrap() {
+        match properties.get(name) {
+            Some(schema) => compare(&format!("{path}.{name}"), value, schema, differences),
+            None => differences.push(format!("{path}.{name} is not in the schema")),
+        }
+    }
+    // What a parent chart hands down, and what a probe or `resources` may have but does not by default.
+    let optional = ["global", "initialDelaySeconds", "successThreshold", "claims"];
+    let missing =
+        properties.keys().filter(|name| values.get(name.as_str()).is_none() && !optional.contains(&name.as_str()));
+    differences.extend(missing.map(|name| format!("{path}.{name} is not in values.yaml")));
+}
+
+#[test]
+fn the_chart_is_of_this_version() {
+    let chart: Value = serde_yaml::from_str(&std::fs::read_to_string(chart("Chart.yaml")).unwrap()).unwrap();
+    assert_eq!(chart["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(chart["appVersion"], env!("CARGO_PKG_VERSION"));
+}
+
+/// Blocks of values (```yaml values) in a Markdown text.
+fn blocks(text: &str) -> Vec<String> {
+    let parts = text.split("```yaml values\n").skip(1);
+    parts.map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn values_in_the_documentation_are_taken() {
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations.md")).unwrap();
+    let blocks = blocks(&text);
+    assert!(blocks.len() >= 3, "the search is broken");
+    for block in blocks {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), &block).unwrap();
+        let objects = render(&["--values", file.path().to_str().unwrap()]);
+        assert_eq!(pods::violations(the(&objects, "StatefulSet")), Vec::<String>::new(), "{block}");
+    }
+}
