@@ -62,23 +62,29 @@ async fn another_namespace_may_subscribe_only_where_the_endpoint_says_so() {
     other.until_ready("WebhookSubscription", "abroad").await;
 
     owner.delete("WebhookEndpoint", "orders").await;
-    other.until_condition("WebhookSubscription", "abroad", "Ready", "False", "EndpointNotFound").await;
+    refused().await;
 }
 
 #[tokio::test]
-async fn an_endpoint_that_is_not_there_and_one_that_is_not_offered_look_different_only_to_their_owner() {
+async fn a_tenant_learns_nothing_of_what_is_not_offered() {
     let owner = Cluster::new().await;
     let other = owner.another(&[]).await;
     let _grapnel = owner.operator().with(["--watch-namespaces", &other.namespace]).start().await;
-    other.apply(&shop::secret(shop::ORDERS)).await;
-    other.apply(&subscription(&owner.namespace, "https://receiver.example")).await;
-    other.until_condition("WebhookSubscription", "abroad", "Ready", "False", "EndpointNotFound").await;
-    // Secrets are looked for in the subscription's own namespace, never the endpoint's.
-    owner.apply("apiVersion: v1\nkind: Secret\nmetadata: { name: mine }\nstringData: { key: x }\n").await;
-    owner.apply(&offered("{ from: All }")).await;
     owner.apply(&shop::secret(shop::ORDERS)).await;
-    let stolen = subscription(&owner.namespace, "https://receiver.example").replace("name: shop", "name: mine");
-    other.apply(&stolen).await;
+    other.apply(&shop::secret(shop::ORDERS)).await;
+    owner.apply(&shop::endpoint("orders")).await;
+    owner.until_ready("WebhookEndpoint", "orders").await;
+    let abroad = subscription(&owner.namespace, "https://receiver.example");
+    other.apply(&abroad).await;
+    other.apply(&abroad.replace("name: orders", "name: absent").replace("name: abroad", "name: guess")).await;
+    let private = other.until_condition("WebhookSubscription", "abroad", "Ready", "False", "NotAllowed").await;
+    let absent = other.until_condition("WebhookSubscription", "guess", "Ready", "False", "NotAllowed").await;
+    assert_eq!(private, absent.replace("absent", "orders"), "there or not, it looks the same");
+
+    // Secrets are looked for in the subscription's own namespace, never in the endpoint's.
+    owner.apply("apiVersion: v1\nkind: Secret\nmetadata: { name: mine }\nstringData: { signing: x }\n").await;
+    owner.apply(&offered("{ from: All }")).await;
+    other.apply(&abroad.replace("name: shop", "name: mine")).await;
     let message = other.until_condition("WebhookSubscription", "abroad", "Ready", "False", "SecretNotFound").await;
     assert!(message.contains(&format!("does not exist in namespace {}", other.namespace)), "{message}");
 }
@@ -90,8 +96,9 @@ async fn two_namespaces_have_the_same_names_and_never_see_each_others_events() {
     let second = first.another(&[]).await;
     let grapnel = first.operator().with(["--watch-namespaces", &second.namespace]).start().await;
     shop::open(&first, &first_receiver.url).await;
-    shop::open(&second, &second_receiver.url).await;
     second.apply(&shop::secret("orders-secret-number-two")).await;
+    second.apply(&shop::endpoint("orders")).await;
+    second.apply(&shop::subscription("fulfilment", "orders", &second_receiver.url)).await;
     shop::ready(&first).await;
     shop::ready(&second).await;
     let with_wrong_secret = shop::order(&grapnel, &second, "orders", "x").await;

@@ -281,23 +281,25 @@ pub(crate) async fn prove(shop: &Cluster, audit_log: &Path, arguments: &[&str]) 
     let user = format!("system:serviceaccount:{}:{account}", home.namespace);
     let rights = rights(&rendered, &account, &home.namespace);
     assert!(rights.len() >= 15, "the bindings give too little: {rights:#?}");
-    // The log is written after the answer.
-    let unused = tokio::time::timeout(PATIENCE, async {
-        loop {
-            let calls = calls(audit_log, &user);
-            let unused: Vec<_> = rights.iter().filter(|right| !calls.iter().any(|call| right.covers(call))).collect();
-            if unused.is_empty() {
-                return;
-            }
+    let verdict = |calls: &[Call]| {
+        let unused: Vec<_> =
+            rights.iter().filter(|right| !calls.iter().any(|call| right.covers(call))).cloned().collect();
+        let refused: Vec<_> = calls.iter().filter(|call| call.refused).map(|call| call.line.clone()).collect();
+        (unused, refused)
+    };
+    // The log is written after the answer, so the last calls may still come.
+    let _ = tokio::time::timeout(PATIENCE, async {
+        while !verdict(&calls(audit_log, &user)).0.is_empty() {
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
-    });
-    let timely = unused.await;
+    })
+    .await;
     let calls = calls(audit_log, &user);
-    let refused: Vec<_> = calls.iter().filter(|call| call.refused).map(|call| &call.line).collect();
-    assert!(refused.is_empty(), "calls that were refused, so a right is missing: {refused:#?}");
-    let unused: Vec<_> = rights.iter().filter(|right| !calls.iter().any(|call| right.covers(call))).collect();
-    assert!(timely.is_ok() && unused.is_empty(), "rights that no call used: {unused:#?}");
+    let (unused, refused) = verdict(&calls);
+    assert!(
+        unused.is_empty() && refused.is_empty(),
+        "rights that no call used: {unused:#?}\ncalls that were refused, so a right is missing: {refused:#?}"
+    );
     // Nothing was allowed by roles of others, such as those that everybody has.
     let foreign: BTreeSet<_> = calls
         .iter()
