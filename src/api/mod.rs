@@ -6,6 +6,7 @@
 #![allow(clippy::duplicated_attributes)]
 
 mod condition;
+mod delivery;
 mod endpoint;
 mod key;
 mod scalar;
@@ -14,6 +15,7 @@ mod subscription;
 mod verification;
 
 pub use condition::{Condition, ConditionStatus, ConditionType, Reason};
+pub use delivery::{CircuitBreaker, Ordering};
 pub use endpoint::{
     AllowedSubscribers, Deduplication, Event, EventSource, Limits, RateLimit, RateLimitScope, Rejection, Response,
     SchemaRule, SubscribersFrom, UnmatchedTypes, WebhookEndpoint, WebhookEndpointSpec, WebhookEndpointStatus,

@@ -5,7 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{GoDuration, KeyReference};
+use super::{CircuitBreaker, GoDuration, KeyReference, Ordering};
 
 /// Which events go where, and how they are signed and retried.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
@@ -44,7 +44,11 @@ use super::{GoDuration, KeyReference};
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("self.endpointRef == oldSelf.endpointRef")
-        .message("endpointRef cannot be changed; delete the subscription and create a new one")
+        .message("endpointRef cannot be changed; delete the subscription and create a new one"),
+    validation = Rule::new(
+        "!has(self.ordering) || self.ordering != 'Ordered' || !has(self.maxInFlight) || self.maxInFlight == 1"
+    )
+        .message("with ordering Ordered one delivery is under way at a time: leave maxInFlight out or set it to 1")
 )]
 pub struct WebhookSubscriptionSpec {
     /// The endpoint whose events are delivered. Cannot be changed: events not yet delivered would be lost.
@@ -77,7 +81,16 @@ pub struct WebhookSubscriptionSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
 
-    /// How many deliveries may be under way at once. Defaults to 16.
+    /// When deliveries pause because the receiver fails, and how it is found out that it is back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub circuit_breaker: Option<CircuitBreaker>,
+
+    /// Unordered, or Ordered: one delivery at a time, strictly in the order in which events were accepted. An event that
+    /// fails holds up those behind it until it is delivered or given up. Defaults to Unordered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ordering: Option<Ordering>,
+
+    /// How many deliveries may be under way at once. Defaults to 16; with ordering Ordered it is 1 and cannot be more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 256))]
     pub max_in_flight: Option<u32>,

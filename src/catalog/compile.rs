@@ -1,5 +1,6 @@
 //! One object and what it refers to, compiled into what the data plane runs on, or into problems.
 
+mod delivery;
 mod endpoint;
 mod problem;
 mod reference;

@@ -11,6 +11,8 @@ use std::{
 use jiff::Timestamp;
 use parking_lot::Mutex;
 
+use crate::rules::breaker::OpenCircuit;
+
 /// What happened at an endpoint: since the process started, and before that as far as the object's status tells.
 #[derive(Debug, Default)]
 pub struct EndpointFacts {
@@ -122,6 +124,19 @@ pub struct SubscriptionReading {
     pub last_failure: Option<Failed>,
     /// Why the journal does not read for this subscription, if it does not.
     pub refusal: Option<String>,
+    /// The circuit to the receiver, while it is open.
+    pub circuit: Option<OpenCircuit>,
+}
+
+/// All of a [`SubscriptionReading`] that decides over conditions, and cheap to compare.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// How the last attempt ended.
+    pub outcome: Outcome,
+    /// The journal reads for this subscription.
+    pub attached: bool,
+    /// Since when the circuit is open.
+    pub circuit: Option<Timestamp>,
 }
 
 /// A successful delivery.
@@ -181,10 +196,19 @@ impl SubscriptionFacts {
         }
     }
 
-    /// How the last attempt ended, and whether the journal reads for this subscription: all that conditions come from.
-    pub fn standing(&self) -> (Outcome, bool) {
+    /// What conditions come from.
+    pub fn standing(&self) -> Standing {
         let last = self.last.lock();
-        (last.outcome, last.refusal.is_none())
+        Standing {
+            outcome: last.outcome,
+            attached: last.refusal.is_none(),
+            circuit: last.circuit.map(|circuit| circuit.since),
+        }
+    }
+
+    /// The circuit to the receiver is open, or is not (`None`).
+    pub fn circuit(&self, circuit: Option<OpenCircuit>) {
+        self.last.lock().circuit = circuit;
     }
 
     /// The journal reads for this subscription (`None`), or does not, and why.

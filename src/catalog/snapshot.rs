@@ -15,8 +15,9 @@ use url::Url;
 
 use super::observed::{EndpointFacts, SubscriptionFacts};
 use crate::{
-    api::{Format, ObjectKey, StartFrom},
+    api::{Format, ObjectKey, Ordering, StartFrom},
     rules::{
+        breaker::BreakerPolicy,
         egress::Reach,
         glob::GlobSet,
         headers::HeaderGlobs,
@@ -259,7 +260,11 @@ pub struct Subscription {
     pub signer: Option<Signer>,
     /// When to try again.
     pub retry: RetryPolicy,
-    /// Deliveries under way at once.
+    /// When deliveries to the receiver pause.
+    pub breaker: BreakerPolicy,
+    /// Whether events are delivered strictly one after another.
+    pub ordering: Ordering,
+    /// Deliveries under way at once; 1 when they are ordered.
     pub max_in_flight: NonZeroUsize,
     /// Rate of deliveries.
     pub rate_limit: Option<Arc<RateLimit>>,
@@ -276,6 +281,7 @@ pub struct Subscription {
 }
 
 /// A receiver.
+#[derive(PartialEq)]
 pub struct Target {
     /// Where to post.
     pub url: Url,

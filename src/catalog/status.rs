@@ -9,9 +9,12 @@ use serde_json::Value;
 use super::observed::{
     self, Delivered, EndpointFacts, EndpointReading, Failed, Outcome, SubscriptionFacts, SubscriptionReading,
 };
-use crate::api::{
-    Condition, ConditionStatus, ConditionType, DeliveryFailure, DeliverySuccess, ObjectKey, Reason, Rejection,
-    WebhookEndpointStatus, WebhookSubscriptionStatus,
+use crate::{
+    api::{
+        Condition, ConditionStatus, ConditionType, DeliveryFailure, DeliverySuccess, ObjectKey, Reason, Rejection,
+        WebhookEndpointStatus, WebhookSubscriptionStatus,
+    },
+    rules::breaker::OpenCircuit,
 };
 
 /// The two kinds.
@@ -173,7 +176,7 @@ impl SubscriptionReading {
         Self {
             outcome: if gone {
                 Outcome::Gone
-            } else if failing(Reason::TargetFailing) {
+            } else if failing(Reason::TargetFailing) || failing(Reason::CircuitOpen) {
                 Outcome::Failing
             } else if status.last_delivery.is_some() {
                 Outcome::Succeeding
@@ -196,6 +199,8 @@ impl SubscriptionReading {
                 gone,
             }),
             refusal: None,
+            // Whether the receiver is still down is for the first attempts to find out.
+            circuit: None,
         }
     }
 }
@@ -215,23 +220,34 @@ fn subscription_conditions(compiled: &[Condition], facts: &SubscriptionReading) 
         .any(|condition| condition.kind == ConditionType::Delivering && condition.status == ConditionStatus::False);
     if !suspended {
         conditions.retain(|condition| condition.kind != ConditionType::Delivering);
-        let failure = || facts.last_failure.as_ref().map_or_else(String::new, |failed| failed.message.to_string());
-        conditions.push(match facts.outcome {
-            Outcome::None => Condition::holds(ConditionType::Delivering, Reason::Succeeding, "no delivery was due yet"),
-            Outcome::Succeeding => {
-                Condition::holds(ConditionType::Delivering, Reason::Succeeding, "the last delivery succeeded")
-            }
-            Outcome::Failing => Condition::fails(
-                ConditionType::Delivering,
-                Reason::TargetFailing,
-                format!("the last delivery failed, look at the receiver: {}", failure()),
-            ),
-            Outcome::Gone => Condition::fails(
-                ConditionType::Delivering,
-                Reason::TargetGone,
-                "the receiver answers that it is gone for good; correct the target or delete the subscription",
-            ),
-        });
+        conditions.push(delivering(facts));
     }
     conditions
+}
+
+/// How deliveries go.
+fn delivering(facts: &SubscriptionReading) -> Condition {
+    const KIND: ConditionType = ConditionType::Delivering;
+    let failure = facts.last_failure.as_ref().map_or("", |failed| &*failed.message);
+    if let Some(OpenCircuit { since, failures, next_probe }) = facts.circuit {
+        let message = format!(
+            "deliveries pause since {since:.0} after {failures} failures in a row; look at the receiver, the last failure \
+             was: {failure}. It is probed with the first delivery that is due after {next_probe:.0}"
+        );
+        return Condition::fails(KIND, Reason::CircuitOpen, message);
+    }
+    match facts.outcome {
+        Outcome::None => Condition::holds(KIND, Reason::Succeeding, "no delivery was due yet"),
+        Outcome::Succeeding => Condition::holds(KIND, Reason::Succeeding, "the last delivery succeeded"),
+        Outcome::Failing => Condition::fails(
+            KIND,
+            Reason::TargetFailing,
+            format!("the last delivery failed, look at the receiver: {failure}"),
+        ),
+        Outcome::Gone => Condition::fails(
+            KIND,
+            Reason::TargetGone,
+            "the receiver answers that it is gone for good; correct the target or delete the subscription",
+        ),
+    }
 }

@@ -20,6 +20,9 @@ use crate::{
 /// The reporting controller of every Event.
 pub const CONTROLLER: &str = "grapnel.dev/grapnel";
 
+/// Reason of the Event of a receiver that answers again after deliveries had paused.
+const CIRCUIT_CLOSED: &str = "CircuitClosed";
+
 /// An Event with the object that it is about.
 pub struct Announcement {
     event: Event,
@@ -124,7 +127,7 @@ fn conditions(status: Option<&Value>) -> Vec<Condition> {
 }
 
 /// A condition that began not to hold, for a new reason or in a new generation, is a warning; `Ready` that began to hold
-/// is `Programmed`. `Stalled` and `Reconciling` repeat what the others say.
+/// is `Programmed`, and deliveries that go on after a pause are `CircuitClosed`. `Stalled` and `Reconciling` repeat what the others say.
 fn transition(previous: Option<&Condition>, condition: &Condition) -> Option<Event> {
     let is = |kind: ConditionType| condition.type_ == kind.as_str();
     if is(ConditionType::Stalled) || is(ConditionType::Reconciling) {
@@ -136,14 +139,22 @@ fn transition(previous: Option<&Condition>, condition: &Condition) -> Option<Eve
             && (is(ConditionType::Delivering) || previous.observed_generation == condition.observed_generation)
     });
     let failing = condition.status == "False";
-    let programmed = condition.status == "True" && is(ConditionType::Ready);
-    if as_before || !(failing || programmed) {
+    let holds = condition.status == "True";
+    let programmed = holds && is(ConditionType::Ready);
+    let paused = previous.is_some_and(|previous| previous.reason == Reason::CircuitOpen.as_str());
+    let closed = holds && is(ConditionType::Delivering) && paused;
+    if as_before || !(failing || programmed || closed) {
         return None;
     }
+    let reason = match condition {
+        _ if closed => CIRCUIT_CLOSED,
+        _ if programmed => Reason::Programmed.as_str(),
+        failing => &failing.reason,
+    };
     let action = if is(ConditionType::Delivering) { "Deliver" } else { "Program" };
     Some(Event {
         type_: if failing { EventType::Warning } else { EventType::Normal },
-        reason: if failing { condition.reason.clone() } else { Reason::Programmed.as_str().into() },
+        reason: reason.into(),
         note: Some(shortened(&condition.message)),
         action: action.into(),
         secondary: None,
@@ -207,6 +218,24 @@ mod tests {
         assert_eq!(reasons(Some(&bad), &bad), []);
         assert_eq!(reasons(Some(&bad), &status("False", "InvalidSpec", 3)).len(), 1, "another spec that is wrong");
         assert_eq!(reasons(Some(&bad), &good), [(false, "Programmed".into())]);
+    }
+
+    #[test]
+    fn a_circuit_is_told_when_it_opens_and_when_it_closes() {
+        let delivering = |status: &str, reason: &str| {
+            json!({ "conditions": [{
+                "type": "Delivering", "status": status, "reason": reason, "message": "what to do",
+                "observedGeneration": 1, "lastTransitionTime": "2026-01-01T00:00:00Z",
+            }] })
+        };
+        let open = delivering("False", "CircuitOpen");
+        let failing = delivering("False", "TargetFailing");
+        let well = delivering("True", "Succeeding");
+        assert_eq!(reasons(Some(&failing), &open), [(true, "CircuitOpen".into())]);
+        assert_eq!(reasons(Some(&open), &open), []);
+        assert_eq!(reasons(Some(&open), &well), [(false, "CircuitClosed".into())]);
+        assert_eq!(reasons(Some(&open), &failing), [(true, "TargetFailing".into())]);
+        assert_eq!(reasons(Some(&failing), &well), [], "it had not opened");
     }
 
     #[test]

@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     api::{Condition, ConditionStatus, ObjectKey, Reason, WebhookEndpoint, WebhookSubscription},
-    catalog::{EndpointReading, Facts, Kind, ObjectView, SubscriptionReading, observed::Outcome},
+    catalog::{EndpointReading, Facts, Kind, ObjectView, SubscriptionReading, observed::Standing},
     journal::Journal,
     rules::{clock::Clock, limits},
     telemetry::metrics::Metrics,
@@ -75,7 +75,7 @@ struct Memo {
 #[derive(Clone, PartialEq)]
 struct Material {
     generation: Option<i64>,
-    standing: Option<(Outcome, bool)>,
+    standing: Option<Standing>,
     conditions: Arc<[Condition]>,
 }
 

@@ -22,6 +22,14 @@ use crate::{
     rules::clock::Clock,
 };
 
+/// The end of an attempt.
+pub(super) struct Ended {
+    pub(super) sequence: Sequence,
+    pub(super) settlement: Settlement,
+    /// Whether it counts against the receiver, and when it ended.
+    pub(super) failed: Option<Timestamp>,
+}
+
 /// What every worker needs.
 pub(super) struct Context {
     pub(super) journal: Arc<dyn Journal>,
@@ -31,11 +39,7 @@ pub(super) struct Context {
 
 /// Sends a claimed event and says how it ended: to the journal by what is returned, to everybody else by facts,
 /// metrics and one log line.
-pub(super) async fn attempt(
-    context: Arc<Context>,
-    subscription: Arc<Subscription>,
-    delivery: Delivery,
-) -> (Sequence, Settlement) {
+pub(super) async fn attempt(context: Arc<Context>, subscription: Arc<Subscription>, delivery: Delivery) -> Ended {
     let entropy = Entropy::new();
     let started = Instant::now();
     let answer = match request::build(&subscription, &delivery, context.clock.now(), entropy.trace) {
@@ -46,7 +50,8 @@ pub(super) async fn attempt(
     let now = context.clock.now();
     let outcome = classify(&subscription.retry, delivery.attempt, &answer, now, entropy.spread);
     observe(&subscription, &delivery, &answer, &outcome, now, took);
-    (delivery.event.sequence, outcome.settlement)
+    let failed = outcome.counts_as_failure().then_some(now);
+    Ended { sequence: delivery.event.sequence, settlement: outcome.settlement, failed }
 }
 
 fn observe(

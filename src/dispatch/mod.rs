@@ -1,9 +1,11 @@
 //! Consumer loops: the walk of a delivery.
 //!
 //! Every subscription has a worker of its own, so that a slow or dead receiver delays nobody else:
-//! claim → filter by type → rate permit → build and sign → send (guarded) → classify → settle → observe.
+//! claim → filter by type → breaker and rate permit → build and sign → send (guarded) → classify → settle → observe.
 
 mod attempt;
+mod backoff;
+mod circuit;
 pub mod client;
 pub mod consumers;
 mod envelope;

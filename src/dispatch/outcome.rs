@@ -40,6 +40,11 @@ impl Outcome {
         }
     }
 
+    /// Whether it counts against the receiver: see [`crate::rules::breaker`].
+    pub fn counts_as_failure(&self) -> bool {
+        self.failure().is_some() && !self.gone
+    }
+
     /// What went wrong, if something did.
     pub fn failure(&self) -> Option<&Failure> {
         match &self.settlement {
@@ -188,7 +193,7 @@ mod tests {
         for status in [200, 201, 202, 204, 299] {
             let outcome = classify_now(3, &answered(status, None, b"never mind"));
             assert_eq!(outcome.settlement, Settlement::Delivered);
-            assert_eq!(outcome.label, "delivered");
+            assert_eq!((outcome.label, outcome.counts_as_failure()), ("delivered", false));
         }
     }
 
@@ -198,7 +203,7 @@ mod tests {
         assert_eq!(delay(&classify_now(1, &answer)), Some(Duration::from_secs(1)));
         assert_eq!(delay(&classify_now(2, &answer)), Some(Duration::from_secs(2)));
         let last = classify_now(3, &answer);
-        assert!(matches!(last.settlement, Settlement::Dead { .. }) && !last.gone);
+        assert!(matches!(last.settlement, Settlement::Dead { .. }) && !last.gone && last.counts_as_failure());
         let failure = last.failure().unwrap();
         assert_eq!((&*failure.reason, failure.status, failure.time), ("status", Some(500), now()));
         assert_eq!(&*failure.message, "the target answered 500 Internal Server Error");
@@ -217,6 +222,7 @@ mod tests {
     fn gone_ends_at_once() {
         let outcome = classify_now(1, &answered(410, Some("5"), b""));
         assert!(matches!(outcome.settlement, Settlement::Dead { .. }) && outcome.gone);
+        assert!(!outcome.counts_as_failure(), "the receiver works, and has had its last word on this event");
     }
 
     #[test]

@@ -4,9 +4,13 @@
 //! and those that ended are settled together. What is claimed is under way, about to be begun ([`limits::CLAIM_AHEAD`],
 //! or [`limits::CLAIM_SCAN`] after a search), or ended and waiting to be settled ([`limits::UNSETTLED`], beyond which
 //! nothing new is begun): memory stays flat however many events wait.
+//!
+//! While the circuit to the receiver is open, nothing is claimed but its probe, an ordinary attempt of the delivery that
+//! is due first. With `ordering: Ordered` each event is claimed when the one before it is settled. In both cases one event
+//! is claimed at a time.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::{HashMap, VecDeque},
     future::{Future, pending},
     sync::Arc,
     time::Duration,
@@ -20,12 +24,19 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::attempt::{Context, attempt};
+use super::{
+    attempt::{Context, Ended, attempt},
+    backoff::{Backoff, complain, settle},
+    circuit::Circuit,
+};
 use crate::{
-    api::ObjectKey,
+    api::Ordering,
     catalog::Subscription,
-    journal::{Claimed, Delivery, Journal, JournalError, Sequence, Settlement},
-    rules::limits,
+    journal::{Claimed, Delivery, JournalError, Sequence, Settlement},
+    rules::{
+        breaker::{Gate, Permit},
+        limits,
+    },
 };
 
 /// Delivers the events of one subscription until its configuration's sender is dropped.
@@ -38,15 +49,17 @@ pub(super) struct Worker {
     /// Claimed and to be sent, in order.
     waiting: VecDeque<Delivery>,
     /// Under way.
-    sending: JoinSet<(Sequence, Settlement)>,
-    /// The sequences of those under way.
-    in_flight: HashSet<Sequence>,
+    sending: JoinSet<Ended>,
+    /// The sequences of those under way, with what the circuit let them through with.
+    in_flight: HashMap<Sequence, Permit>,
     /// Ended, to be settled.
     ended: Vec<(Sequence, Settlement)>,
     /// Whether a claim may find something.
     more: bool,
     /// Whether the last claim found only events of types that are not delivered.
     scanning: bool,
+    /// Pauses deliveries to a receiver that keeps failing.
+    circuit: Circuit,
     /// When the next retry falls due.
     next_due: Option<Timestamp>,
     /// When to look whether it has.
@@ -67,10 +80,11 @@ impl Worker {
             context,
             config,
             parked: is_parked(&subscription),
+            circuit: Circuit::new(Arc::clone(&subscription)),
             subscription,
             waiting: VecDeque::new(),
             sending: JoinSet::new(),
-            in_flight: HashSet::new(),
+            in_flight: HashMap::new(),
             ended: Vec::new(),
             more: true,
             scanning: false,
@@ -98,9 +112,13 @@ impl Worker {
                 settling = Some(Box::pin(settle(journal, key, std::mem::take(&mut self.ended))));
             }
             if claiming.is_none()
-                && let Some(limit) = self.claim_limit()
+                && let Some(limit) = self.claim_limit(settling.is_none())
             {
-                claiming = Some(journal.claim(key, limit, context.clock.now()));
+                let now = context.clock.now();
+                claiming = Some(match self.subscription.ordering {
+                    Ordering::Unordered => journal.claim(key, limit, now),
+                    Ordering::Ordered => journal.claim_in_order(key, limit, now),
+                });
             }
             if !self.more && !self.parked && ready.is_none() {
                 ready = Some(journal.ready(key));
@@ -153,20 +171,26 @@ impl Worker {
         self.rate_pause = None;
         let most = self.subscription.max_in_flight.get();
         while self.sending.len() < most && self.ended.len() < limits::UNSETTLED && !self.waiting.is_empty() {
+            let clock = self.context.clock.now();
+            if let Gate::Shut(_) = self.circuit.gate(clock) {
+                return;
+            }
             if let Some(rate) = &self.subscription.rate_limit
                 && let Err(wait) = rate.try_acquire()
             {
                 self.rate_pause = Some(now + wait.clamp(Duration::from_millis(1), limits::DUE_CHECK));
                 return;
             }
+            let Some(permit) = self.circuit.acquire(clock) else { return };
             let Some(delivery) = self.waiting.pop_front() else { return };
-            self.in_flight.insert(delivery.event.sequence);
+            self.in_flight.insert(delivery.event.sequence, permit);
             self.sending.spawn(attempt(Arc::clone(&self.context), Arc::clone(&self.subscription), delivery));
         }
     }
 
     /// How many to claim now, if any. Some are claimed ahead, so that a permit that falls free finds its event in memory.
-    fn claim_limit(&mut self) -> Option<usize> {
+    /// `settled` says that nothing is being settled.
+    fn claim_limit(&mut self, settled: bool) -> Option<usize> {
         if self.claim_pause.is_some_and(|pause| Instant::now() < pause) {
             return None;
         }
@@ -174,13 +198,24 @@ impl Worker {
         if self.parked || !self.more || self.ended.len() >= limits::UNSETTLED {
             return None;
         }
+        let scan = if self.scanning { limits::CLAIM_SCAN } else { 1 };
+        if self.is_ordered() {
+            let nothing_held = settled && self.ended.is_empty() && self.sending.is_empty() && self.waiting.is_empty();
+            let open = !matches!(self.circuit.gate(self.context.clock.now()), Gate::Shut(_));
+            return (nothing_held && open).then_some(scan);
+        }
+        match self.circuit.gate(self.context.clock.now()) {
+            Gate::Flow => {}
+            Gate::Probe => return self.waiting.is_empty().then_some(scan),
+            Gate::Shut(_) => return None,
+        }
         let most = self.subscription.max_in_flight.get();
         let ahead = most.min(limits::CLAIM_AHEAD);
         if self.waiting.len() > ahead / 2 {
             return None;
         }
         let room = (most + ahead).saturating_sub(self.waiting.len() + self.sending.len());
-        let limit = if self.scanning { room.max(limits::CLAIM_SCAN) } else { room };
+        let limit = if self.scanning { room.max(scan) } else { room };
         (limit > 0).then_some(limit)
     }
 
@@ -202,11 +237,26 @@ impl Worker {
         let before = self.waiting.len();
         self.waiting.extend(claimed.deliveries);
         if self.parked {
-            self.release_waiting();
+            self.release_waiting(0);
         } else {
             self.skip(before);
             self.scanning = self.more && self.waiting.len() == before;
+            self.hold_back();
         }
+    }
+
+    /// Gives back what is not to be sent now: all but one while a probe or the order asks for it, all while the circuit is
+    /// open.
+    fn hold_back(&mut self) {
+        match self.circuit.gate(self.context.clock.now()) {
+            Gate::Flow if !self.is_ordered() => {}
+            Gate::Flow | Gate::Probe => self.release_waiting(1),
+            Gate::Shut(_) => self.release_waiting(0),
+        }
+    }
+
+    fn is_ordered(&self) -> bool {
+        self.subscription.ordering == Ordering::Ordered
     }
 
     /// Settles those of the waiting, from the given place on, whose type is not delivered.
@@ -224,17 +274,19 @@ impl Worker {
         }
     }
 
-    fn release_waiting(&mut self) {
-        let waiting = self.waiting.drain(..);
-        self.ended.extend(waiting.map(|delivery| (delivery.event.sequence, Settlement::Released)));
+    /// Gives back all of the waiting but the first `kept`.
+    fn release_waiting(&mut self, kept: usize) {
+        let waiting = self.waiting.split_off(kept.min(self.waiting.len()));
         // What was given back is found again.
-        self.more = true;
+        self.more |= !waiting.is_empty();
+        self.ended.extend(waiting.into_iter().map(|delivery| (delivery.event.sequence, Settlement::Released)));
     }
 
     /// Takes a new configuration, or begins to end when there is none any more.
     fn reconfigure(&mut self, exists: bool) {
         if exists {
             self.subscription = Arc::clone(&self.config.borrow_and_update());
+            self.circuit.reconfigure(&self.subscription, self.context.clock.now());
             self.parked = is_parked(&self.subscription);
         } else {
             self.parked = true;
@@ -242,19 +294,26 @@ impl Worker {
         }
         self.rate_pause = None;
         self.more = true;
-        if self.parked {
-            self.release_waiting();
+        // What was claimed before may not be what an order begins with.
+        if self.parked || self.is_ordered() {
+            self.release_waiting(0);
         } else {
             self.skip(0);
         }
     }
 
     /// Books the end of an attempt.
-    fn book(&mut self, ended: Result<(Sequence, Settlement), JoinError>) {
+    fn book(&mut self, ended: Result<Ended, JoinError>) {
         match ended {
-            // What was given back at the deadline is not settled twice.
-            Ok((sequence, settlement)) if self.in_flight.remove(&sequence) => self.ended.push((sequence, settlement)),
-            Ok(_) => {}
+            Ok(Ended { sequence, settlement, failed }) => {
+                // What was given back at the deadline is not settled twice.
+                let Some(permit) = self.in_flight.remove(&sequence) else { return };
+                self.ended.push((sequence, settlement));
+                self.circuit.ended(permit, failed);
+                if failed.is_some() {
+                    self.hold_back();
+                }
+            }
             Err(error) => {
                 // A panic is a defect that the supervisor has to see; being aborted is not.
                 if let Ok(panic) = error.try_into_panic() {
@@ -279,7 +338,7 @@ impl Worker {
     }
 
     /// When there is something to do although nothing happens.
-    fn wake(&self) -> Option<Instant> {
+    fn wake(&mut self) -> Option<Instant> {
         if let Some(deadline) = self.deadline {
             return Some(if self.in_flight.is_empty() { deadline + limits::SHUTDOWN_SETTLE } else { deadline });
         }
@@ -288,7 +347,11 @@ impl Worker {
         }
         let rate = self.rate_pause.filter(|_| !self.waiting.is_empty());
         let due = self.next_due.map(|_| self.due_check);
-        [rate, due, self.claim_pause].into_iter().flatten().min()
+        let probe = match self.circuit.gate(self.context.clock.now()) {
+            Gate::Shut(Some(until)) => Some(self.next_check(until)),
+            _ => None,
+        };
+        [rate, due, probe, self.claim_pause].into_iter().flatten().min()
     }
 
     /// Does what the time has come for. True when it is time to give up.
@@ -297,7 +360,10 @@ impl Worker {
         if let Some(deadline) = self.deadline {
             if now >= deadline {
                 self.sending.abort_all();
-                self.ended.extend(self.in_flight.drain().map(|sequence| (sequence, Settlement::Released)));
+                for (sequence, permit) in self.in_flight.drain() {
+                    self.circuit.released(permit);
+                    self.ended.push((sequence, Settlement::Released));
+                }
             }
             return now >= deadline + limits::SHUTDOWN_SETTLE;
         }
@@ -326,66 +392,5 @@ async fn maybe<F: Future + Unpin>(slot: &mut Option<F>) -> F::Output {
     match slot {
         Some(future) => future.await,
         None => pending().await,
-    }
-}
-
-/// Settles, however often the journal fails, and says when the earliest of the retries among it falls due.
-async fn settle(journal: &dyn Journal, key: &ObjectKey, ended: Vec<(Sequence, Settlement)>) -> Option<Timestamp> {
-    let due = ended.iter().filter_map(|(_, settlement)| match settlement {
-        Settlement::Retry { due, .. } => Some(*due),
-        _ => None,
-    });
-    let due = due.min();
-    let mut backoff = Backoff::default();
-    loop {
-        match journal.settle(key, ended.clone()).await {
-            Ok(()) => return due,
-            // The subscription was deleted, and with it everything that could be said about its events.
-            Err(JournalError::UnknownConsumer(_)) => return None,
-            Err(error) => {
-                let closed = matches!(error, JournalError::Closed);
-                complain(key, "settle", &error, backoff.is_reset());
-                if closed {
-                    // Invariant 4: it is claimable again after a restart.
-                    return None;
-                }
-                tokio::time::sleep(backoff.next()).await;
-            }
-        }
-    }
-}
-
-/// Only the first of failures in a row is worth a line.
-fn complain(key: &ObjectKey, action: &'static str, error: &JournalError, loud: bool) {
-    let kind = error.kind();
-    if loud {
-        tracing::warn!(namespace = %key.namespace, subscription = %key.name, action, kind, %error, "the journal failed");
-    } else {
-        tracing::debug!(namespace = %key.namespace, subscription = %key.name, action, kind, %error, "the journal failed");
-    }
-}
-
-/// Pauses after failures of the journal.
-#[derive(Default)]
-struct Backoff {
-    last: Option<Duration>,
-}
-
-impl Backoff {
-    fn is_reset(&self) -> bool {
-        self.last.is_none()
-    }
-
-    fn reset(&mut self) {
-        self.last = None;
-    }
-
-    fn next(&mut self) -> Duration {
-        let next = match self.last {
-            None => limits::JOURNAL_PAUSE,
-            Some(last) => last.saturating_mul(2).min(limits::JOURNAL_PAUSE_MAX),
-        };
-        self.last = Some(next);
-        next
     }
 }

@@ -352,10 +352,23 @@ pub trait Journal: Send + Sync + 'static {
     /// Claims at most `limit` deliveries due at `now`.
     fn claim<'a>(&'a self, consumer: &'a ObjectKey, limit: usize, now: Timestamp) -> BoxFuture<'a, Result<Claimed>>;
 
+    /// Claims in order: at most `limit` deliveries ascending by sequence, beginning with the lowest
+    /// that is neither settled nor dead, and none beyond the first that is not due at `now`. Claims
+    /// nothing while anything is in flight, so whoever settles everything before claiming again
+    /// attempts events strictly by sequence, also across restarts. `next_due` is the due time of the
+    /// delivery at which the claim stopped.
+    fn claim_in_order<'a>(
+        &'a self,
+        consumer: &'a ObjectKey,
+        limit: usize,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<Claimed>>;
+
     /// Waits until a claim may find something that it did not find before: resolves after an
     /// append to the consumer's endpoint, a release, a redelivery, or a detach, and at once while new events wait
     /// to be claimed or the consumer is not attached. Due retries do not wake it, see
-    /// [`Claimed::next_due`]. An append between a claim and this call is never missed.
+    /// [`Claimed::next_due`]. An append between a claim and this call is never missed. New events do
+    /// not count while they wait behind a delivery that held up the last claim in order.
     fn ready<'a>(&'a self, consumer: &'a ObjectKey) -> BoxFuture<'a, ()>;
 
     /// Ends attempts. Sequences that are not in flight are ignored (already settled). After an error

@@ -1,6 +1,9 @@
 //! Every bound in Grapnel, with its default and the reason for it.
 
-use std::{num::NonZeroUsize, time::Duration};
+use std::{
+    num::{NonZeroU32, NonZeroUsize},
+    time::Duration,
+};
 
 // Requests.
 
@@ -136,6 +139,24 @@ pub const DEFAULT_MULTIPLIER: f64 = 2.0;
 
 /// Longest delay between attempts when nothing else is said.
 pub const DEFAULT_MAX_DELAY: Duration = Duration::from_secs(6 * 3600);
+
+/// Failures in a row after which deliveries pause when nothing else is said.
+pub const DEFAULT_BREAKER_FAILURES: NonZeroU32 = match NonZeroU32::new(10) {
+    Some(count) => count,
+    None => NonZeroU32::MIN,
+};
+
+/// Most failures in a row that `circuitBreaker.failures` may wait for.
+pub const MAX_BREAKER_FAILURES: u32 = 1000;
+
+/// First pause of deliveries to a failing receiver when nothing else is said.
+pub const DEFAULT_BREAKER_COOLDOWN: Duration = Duration::from_secs(30);
+
+/// Longest pause of deliveries to a failing receiver when nothing else is said.
+pub const DEFAULT_BREAKER_MAX_COOLDOWN: Duration = Duration::from_secs(600);
+
+/// Longest pause that `circuitBreaker` may ask for: a receiver that is back is found within a day.
+pub const MAX_BREAKER_COOLDOWN: Duration = Duration::from_secs(24 * 3600);
 
 /// Longest message kept of a failed delivery, in bytes.
 pub const FAILURE_MESSAGE_BYTES: usize = 1024;
@@ -306,6 +327,9 @@ pub const JOURNAL_TASK_QUEUE: usize = 4096;
 /// Bytes of recently appended events kept, over all endpoints, so that consumers that are not
 /// behind read nothing from disk.
 pub const RECENT_EVENTS_BYTES: usize = 4 << 20;
+
+/// Most deliveries that are claimed in order at once.
+pub const ORDERED_CLAIM: usize = 512;
 
 /// Due retries of a consumer kept in memory (up to twice as many for a moment); the others are on
 /// disk, in order of due time.

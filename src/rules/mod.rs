@@ -1,9 +1,10 @@
 //! Pure rules: no I/O, no async, no Kubernetes, no HTTP server.
 //!
 //! An event walks through them in this order: [`ratelimit`], [`signature`] (the only way to a `Verified` body),
-//! [`payload`], [`identity`], [`schema`] (the only way to a `Validated` event); a delivery through [`retry`],
-//! [`headers`], [`egress`] and, again, [`signature`].
+//! [`payload`], [`identity`], [`schema`] (the only way to a `Validated` event); a delivery through [`breaker`],
+//! [`headers`], [`egress`], [`signature`] again, and [`retry`].
 
+pub mod breaker;
 pub mod clock;
 pub mod duration;
 pub mod egress;

@@ -213,6 +213,7 @@ mod tests {
         subscription.attempted("delivered", Duration::from_millis(8));
         subscription.delivered(Duration::from_millis(9));
         subscription.counts(Counts { pending: 3, retrying: 2, dead: 1 });
+        subscription.circuit(true);
         metrics.appended(Duration::from_millis(1));
         metrics.journal_bytes(7);
         metrics.reconciled("WebhookEndpoint", "programmed", Duration::from_millis(1));
@@ -229,6 +230,7 @@ mod tests {
             r#"webhook_deliveries_pending{namespace="shop",subscription="billing"} 3"#,
             r#"webhook_deliveries_retrying{namespace="shop",subscription="billing"} 2"#,
             r#"webhook_dead_letters{namespace="shop",subscription="billing"} 1"#,
+            r#"webhook_circuit_open{namespace="shop",subscription="billing"} 1"#,
             "grapnel_journal_append_seconds_count 1",
             "grapnel_journal_bytes 7",
             r#"grapnel_reconcile_total{kind="WebhookEndpoint",outcome="programmed"} 1"#,

@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // How a test fails.
 
 mod answers;
+mod circuit;
 mod lifecycle;
+mod ordering;
 mod requests;
 mod services;
 mod stage;

@@ -13,7 +13,7 @@ use std::{
 use axum::{Router, body::Body, response::Response};
 use bytes::Bytes;
 use grapnel::{
-    api::{Format, ObjectKey, StartFrom},
+    api::{Format, ObjectKey, Ordering as EventOrder, StartFrom},
     catalog::{Snapshot, Subscription, SubscriptionFacts, Target},
     dispatch::{Client, ClientOptions, Consumers, DispatchError, Dispatcher},
     journal::{
@@ -21,7 +21,8 @@ use grapnel::{
         embedded::{EmbeddedJournal, EmbeddedOptions},
     },
     rules::{
-        clock::ManualClock,
+        breaker::BreakerPolicy,
+        clock::{Clock, ManualClock},
         egress::{EgressPolicy, Reach},
         glob::GlobSet,
         headers::HeaderGlobs,
@@ -166,6 +167,8 @@ pub(crate) fn subscription(name: &str, url: &Url, metrics: &Metrics) -> Subscrip
             jitter: Jitter::None,
             stop_on: vec![410],
         },
+        breaker: BreakerPolicy::default(),
+        ordering: EventOrder::Unordered,
         max_in_flight: NonZeroUsize::new(16).unwrap(),
         rate_limit: None,
         dead_letter_retention: Duration::from_secs(3600),
@@ -203,9 +206,23 @@ pub(crate) fn start() -> Timestamp {
     "2026-03-01T12:00:00Z".parse().unwrap()
 }
 
+/// Shows what another one does, and counts how often it is looked at.
+struct Watched {
+    clock: Arc<ManualClock>,
+    looks: Arc<AtomicUsize>,
+}
+
+impl Clock for Watched {
+    fn now(&self) -> Timestamp {
+        self.looks.fetch_add(1, Ordering::SeqCst);
+        self.clock.now()
+    }
+}
+
 pub(crate) struct Stage {
     pub(crate) journal: Arc<EmbeddedJournal>,
     pub(crate) clock: Arc<ManualClock>,
+    looks: Arc<AtomicUsize>,
     pub(crate) metrics: Metrics,
     consumers: Consumers,
     snapshot: watch::Sender<Arc<Snapshot>>,
@@ -231,10 +248,12 @@ impl Stage {
         let (snapshot, live) = watch::channel(Arc::new(Snapshot::default()));
         let client = Client::new(ClientOptions::new(egress)).unwrap();
         let shutdown = CancellationToken::new();
-        let dispatcher = Dispatcher { snapshot: live, journal: journal.clone(), clock: clock.clone(), client };
+        let looks = Arc::new(AtomicUsize::new(0));
+        let watched = Arc::new(Watched { clock: clock.clone(), looks: looks.clone() });
+        let dispatcher = Dispatcher { snapshot: live, journal: journal.clone(), clock: watched, client };
         let running = tokio::spawn(dispatcher.run(shutdown.clone()));
         let consumers = Consumers::new(journal.clone());
-        Self { journal, clock, metrics: Metrics::new(), consumers, snapshot, shutdown, running, directory }
+        Self { journal, clock, looks, metrics: Metrics::new(), consumers, snapshot, shutdown, running, directory }
     }
 
     /// Makes these subscriptions live.
@@ -256,7 +275,6 @@ impl Stage {
     }
 
     pub(crate) fn now(&self) -> Timestamp {
-        use grapnel::rules::clock::Clock;
         self.clock.now()
     }
 
@@ -267,6 +285,12 @@ impl Stage {
     pub(crate) async fn until(&self, name: &str, what: &str, holds: impl Fn(Progress) -> bool) -> Progress {
         eventually(what, async || holds(self.progress(name))).await;
         self.progress(name)
+    }
+
+    /// Waits until a worker that waits for its time has looked at the clock again and decided what to do.
+    pub(crate) async fn worker_has_looked(&self) {
+        let before = self.looks.load(Ordering::SeqCst);
+        eventually("the worker has looked", async || self.looks.load(Ordering::SeqCst) >= before + 6).await;
     }
 
     /// Every delivery in a state.

@@ -60,6 +60,14 @@ impl Journal for Troubled {
     fn claim<'a>(&'a self, consumer: &'a ObjectKey, limit: usize, now: Timestamp) -> BoxFuture<'a, Result<Claimed>> {
         self.journal.claim(consumer, limit, now)
     }
+    fn claim_in_order<'a>(
+        &'a self,
+        consumer: &'a ObjectKey,
+        limit: usize,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<Claimed>> {
+        self.journal.claim_in_order(consumer, limit, now)
+    }
     fn ready<'a>(&'a self, consumer: &'a ObjectKey) -> BoxFuture<'a, ()> {
         self.journal.ready(consumer)
     }

@@ -58,6 +58,8 @@ contract!(suite:
     released_events_come_again,
     retries_come_when_due,
     many_retries_come_in_order,
+    claims_in_order_go_by_sequence,
+    what_is_held_up_does_not_wake,
     dead_letters_stay_listed,
     closing_keeps_settlements,
     sweeping_spares_what_is_not_settled,

@@ -35,6 +35,7 @@ pub(crate) enum Op {
     Attach(usize, usize, bool),
     Detach(usize),
     Claim(usize, usize),
+    ClaimInOrder(usize, usize),
     Settle(usize, Vec<(Index, End)>),
     Advance(i64),
     Sweep([i64; ENDPOINTS], [i64; CONSUMERS]),
@@ -66,6 +67,7 @@ pub(crate) fn ops() -> impl Strategy<Value = Vec<Op>> {
         2 => (0..CONSUMERS, 0..ENDPOINTS, any::<bool>()).prop_map(|(c, e, now)| Op::Attach(c, e, now)),
         1 => (0..CONSUMERS).prop_map(Op::Detach),
         6 => (0..CONSUMERS, 0usize..6).prop_map(|(c, limit)| Op::Claim(c, limit)),
+        4 => (0..CONSUMERS, 1usize..6).prop_map(|(c, limit)| Op::ClaimInOrder(c, limit)),
         6 => (0..CONSUMERS, prop::collection::vec((any::<Index>(), end), 1..6)).prop_map(|(c, e)| Op::Settle(c, e)),
         3 => (0i64..60).prop_map(Op::Advance),
         2 => ([0i64..150, 0i64..150], [0i64..100, 0i64..100, 0i64..100]).prop_map(|(e, c)| Op::Sweep(e, c)),
@@ -178,21 +180,29 @@ impl Model {
                 journal.detach(&consumer(number)).await.unwrap();
                 self.readers.remove(&number);
             }
-            Op::Claim(number, limit) => {
-                let outcome = journal.claim(&consumer(number), limit, at(self.now)).await;
-                let now = self.now;
+            Op::Claim(number, limit) | Op::ClaimInOrder(number, limit) => {
+                let in_order = matches!(op, Op::ClaimInOrder(..));
+                let (consumer, now) = (consumer(number), self.now);
+                let outcome = match in_order {
+                    true => journal.claim_in_order(&consumer, limit, at(now)).await,
+                    false => journal.claim(&consumer, limit, at(now)).await,
+                };
                 let Some(reader) = self.readers.get_mut(&number) else {
                     assert!(matches!(outcome, Err(JournalError::UnknownConsumer(_))), "{what}");
                     return;
                 };
                 let claimed = outcome.unwrap();
                 let got: Vec<_> = claimed.deliveries.iter().map(|d| (d.event.sequence, d.attempt)).collect();
-                assert_eq!(got, reader.claim(limit, now), "{what}");
+                let (expected, next_due) = match in_order {
+                    true => reader.claim_in_order(limit, now),
+                    false => (reader.claim(limit, now), reader.next_due()),
+                };
+                assert_eq!(got, expected, "{what}");
                 for delivery in &claimed.deliveries {
                     let id = &self.logs[reader.endpoint].events[&delivery.event.sequence].0;
                     assert_eq!(&*delivery.event.id, id, "{what}");
                 }
-                assert_eq!(claimed.next_due, reader.next_due().map(at), "{what}");
+                assert_eq!(claimed.next_due, next_due.map(at), "{what}");
             }
             Op::Settle(number, ends) => self.settle(journal, number, ends, what).await,
             Op::Advance(seconds) => self.now += seconds,
@@ -344,6 +354,29 @@ impl Reader {
             self.states.insert(*sequence, State::InFlight(*attempt, *due));
         }
         ready.into_iter().map(|(_, _, sequence, attempt, _)| (sequence, attempt)).collect()
+    }
+
+    fn claim_in_order(&mut self, limit: usize, now: i64) -> (Vec<(u64, u32)>, Option<i64>) {
+        let mut claimed = Vec::new();
+        if self.states.values().any(|state| matches!(state, State::InFlight(..))) {
+            return (claimed, None);
+        }
+        for (sequence, state) in &mut self.states {
+            let (attempt, due) = match *state {
+                State::Pending => (1, None),
+                State::Retrying(attempt, due) => (attempt, Some(due)),
+                _ => continue,
+            };
+            if claimed.len() == limit {
+                break;
+            }
+            if due.is_some_and(|due| due > now) {
+                return (claimed, due);
+            }
+            *state = State::InFlight(attempt, due);
+            claimed.push((*sequence, attempt));
+        }
+        (claimed, None)
     }
 
     fn next_due(&self) -> Option<i64> {

@@ -253,6 +253,76 @@ pub(crate) async fn many_retries_come_in_order(engine: &dyn Engine) {
     assert_eq!(progress(&journal), Progress { in_flight: MANY - 1000, delivered: 1000, ..Default::default() });
 }
 
+async fn claim_in_order(journal: &Arc<dyn Journal>, limit: usize, second: i64) -> (Vec<(u64, u32)>, Option<i64>) {
+    let claimed = journal.claim_in_order(&key("out"), limit, at(second)).await.unwrap();
+    let deliveries = claimed.deliveries.iter().map(|d| (d.event.sequence, d.attempt)).collect();
+    (deliveries, claimed.next_due.map(|due| due.as_second() - at(0).as_second()))
+}
+
+/// Claims in order go by sequence whatever is due first, stop at what is not due, and wait for what is in flight; also
+/// across restarts and past dead letters.
+pub(crate) async fn claims_in_order_go_by_sequence(engine: &dyn Engine) {
+    let journal = attached(engine, Start::Now).await;
+    append(&journal, &["a", "b", "c", "d", "e", "f"], 0).await;
+    assert_eq!(claim_in_order(&journal, 4, 0).await, (vec![(1, 1), (2, 1), (3, 1), (4, 1)], None));
+    assert_eq!(claim_in_order(&journal, ALL, 0).await, (vec![], None), "four are in flight");
+    let ends = vec![(1, dead(0)), (2, retry(30)), (3, retry(10)), (4, Settlement::Released)];
+    journal.settle(&key("out"), ends).await.unwrap();
+    assert_eq!(claim_in_order(&journal, ALL, 29).await, (vec![], Some(30)), "the third is due, but not its turn");
+    drop(journal);
+    let journal = engine.open();
+    assert_eq!(claim_in_order(&journal, ALL, 29).await, (vec![], Some(30)));
+    assert_eq!(claim_in_order(&journal, 1, 30).await, (vec![(2, 2)], None));
+    assert_eq!(claim_in_order(&journal, 1, 30).await, (vec![], None));
+    settle(&journal, 2, Settlement::Delivered).await;
+    assert_eq!(claim_in_order(&journal, 2, 30).await, (vec![(3, 2), (4, 1)], None));
+    settle(&journal, 3, retry(40)).await;
+    assert_eq!(claim_in_order(&journal, ALL, 40).await, (vec![], None), "the fourth is in flight");
+    settle(&journal, 4, retry(50)).await;
+    assert_eq!(claim_in_order(&journal, ALL, 40).await, (vec![(3, 3)], Some(50)));
+    settle(&journal, 3, dead(40)).await;
+    drop(journal);
+    let journal = engine.open();
+    assert_eq!(claim_in_order(&journal, ALL, 50).await, (vec![(4, 2), (5, 1), (6, 1)], None));
+    let all = vec![(4, Settlement::Delivered), (5, Settlement::Skipped), (6, Settlement::Delivered)];
+    journal.settle(&key("out"), all).await.unwrap();
+    assert_eq!(claim_in_order(&journal, ALL, 99).await, (vec![], None));
+    assert_eq!(progress(&journal), Progress { dead: 2, delivered: 3, ..Default::default() });
+    // Any claim takes what an ordered one left, and the other way round.
+    append(&journal, &["g", "h", "i"], 50).await;
+    assert_eq!(claim(&journal, ALL, 50).await, [(7, 1), (8, 1), (9, 1)]);
+    let ends = vec![(7, retry(90)), (8, retry(70)), (9, retry(60))];
+    journal.settle(&key("out"), ends).await.unwrap();
+    assert_eq!(claim_in_order(&journal, 2, 90).await, (vec![(7, 2), (8, 2)], None));
+    let ends = vec![(7, Settlement::Released), (8, Settlement::Released)];
+    journal.settle(&key("out"), ends).await.unwrap();
+    assert_eq!(claim(&journal, ALL, 90).await, [(9, 2), (8, 2), (7, 2)]);
+}
+
+/// New events do not make a consumer ready while one before them holds them up; what is settled does.
+pub(crate) async fn what_is_held_up_does_not_wake(engine: &dyn Engine) {
+    let journal = attached(engine, Start::Now).await;
+    append(&journal, &["a", "b"], 0).await;
+    assert_eq!(claim_in_order(&journal, 1, 0).await.0, [(1, 1)]);
+    assert_eq!(claim_in_order(&journal, 1, 0).await.0, []);
+    let (out, held_up) = (key("out"), "it was ready");
+    let mut ready = journal.ready(&out);
+    assert!(futures_util::poll!(&mut ready).is_pending(), "{held_up}: in flight");
+    settle(&journal, 1, retry(10)).await;
+    ready.await;
+    assert_eq!(claim_in_order(&journal, 1, 0).await, (vec![], Some(10)));
+    let mut ready = journal.ready(&out);
+    append(&journal, &["c"], 0).await;
+    assert!(futures_util::poll!(&mut ready).is_pending(), "{held_up}: not due");
+    assert_eq!(claim_in_order(&journal, 1, 10).await.0, [(1, 2)]);
+    settle(&journal, 1, Settlement::Released).await;
+    ready.await;
+    // A claim that is not in order is not held up.
+    assert_eq!(claim_in_order(&journal, 1, 0).await, (vec![], Some(10)));
+    assert_eq!(claim(&journal, 1, 0).await, [(2, 1)]);
+    journal.ready(&out).await;
+}
+
 /// Invariants 5 and 7: dead letters stay for their retention, and so do their events.
 pub(crate) async fn dead_letters_stay_listed(engine: &dyn Engine) {
     let journal = attached(engine, Start::Now).await;

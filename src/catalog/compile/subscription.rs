@@ -1,9 +1,9 @@
 //! `WebhookSubscription` to [`Subscription`].
 
-use std::{num::NonZeroUsize, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use super::{
-    Options, Problem, Problems, References,
+    Options, Problem, Problems, References, delivery,
     endpoint::{globs, header_name, time},
     target::target,
 };
@@ -104,10 +104,11 @@ pub fn subscription(
     let retention = spec.dead_letter.as_ref().and_then(|dead_letter| dead_letter.retention.as_ref());
     let dead_letter_retention =
         time(retention, "/spec/deadLetter/retention", limits::DEFAULT_DEAD_LETTER_RETENTION, problems);
+    let breaker = delivery::breaker(spec.circuit_breaker.as_ref(), problems);
+    let max_in_flight = delivery::in_flight(spec, problems);
     if problems.refuse() {
         return None;
     }
-    let max_in_flight = spec.max_in_flight.and_then(|count| usize::try_from(count).ok());
     Some(Subscription {
         key: key.clone(),
         endpoint,
@@ -120,7 +121,9 @@ pub fn subscription(
             None => None,
         },
         retry: retry?,
-        max_in_flight: max_in_flight.and_then(NonZeroUsize::new).unwrap_or(limits::DEFAULT_IN_FLIGHT),
+        breaker: breaker?,
+        ordering: spec.ordering.unwrap_or(api::Ordering::Unordered),
+        max_in_flight,
         rate_limit,
         dead_letter_retention: dead_letter_retention?,
         start_from: spec.start_from.unwrap_or(api::StartFrom::Now),

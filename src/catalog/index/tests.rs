@@ -2,6 +2,7 @@
 
 mod claims;
 mod fetching;
+mod pacing;
 mod scale;
 mod targets;
 mod tenancy;

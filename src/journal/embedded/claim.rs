@@ -22,9 +22,9 @@ use crate::{
 };
 
 /// What has been taken goes back when the claim fails or its future is dropped.
-struct TakenGuard<'a> {
-    consumer: &'a Consumer,
-    taken: Vec<Taken>,
+pub(super) struct TakenGuard<'a> {
+    pub(super) consumer: &'a Consumer,
+    pub(super) taken: Vec<Taken>,
 }
 
 impl Drop for TakenGuard<'_> {
@@ -112,7 +112,7 @@ async fn refill(engine: &Arc<Engine>, consumer: &Arc<Consumer>) -> Result<bool> 
 }
 
 /// Turns what has been taken into deliveries: from memory if it is recent, from disk otherwise.
-async fn load(
+pub(super) async fn load(
     engine: &Arc<Engine>,
     consumer: &Arc<Consumer>,
     guard: &mut TakenGuard<'_>,

@@ -59,6 +59,8 @@ pub(super) struct State {
     pub(super) due: DueWindow,
     /// A retry has been given back, or an event been queued once more, since the last claim.
     released: bool,
+    /// The last claim was in order and stopped at what is not due or in flight: new events have to wait.
+    held_up: bool,
     /// A redelivery failed, but may be on disk.
     pub(super) doubtful: bool,
     pub(super) detached: bool,
@@ -82,6 +84,7 @@ impl Consumer {
             returned: BTreeSet::new(),
             due,
             released: false,
+            held_up: false,
             doubtful: false,
             detached: false,
         };
@@ -173,12 +176,14 @@ impl Consumer {
 
 impl State {
     fn is_ready(&self, head: Sequence) -> bool {
-        self.detached || self.released || !self.returned.is_empty() || self.cursor.next_new(self.next) <= head
+        let new = || !self.returned.is_empty() || self.cursor.next_new(self.next) <= head;
+        self.detached || self.released || (!self.held_up && new())
     }
 
     /// A claim begins.
     pub(super) fn begin_claim(&mut self) {
         self.released = false;
+        self.held_up = false;
     }
 
     /// Retries, and events queued once more, that wait on disk or in the window.
@@ -199,17 +204,25 @@ impl State {
     pub(super) fn take_due(&mut self, taken: &mut Vec<Taken>, limit: usize, now: Timestamp) {
         while taken.len() < limit {
             let Some(((due, sequence), attempt)) = self.due.take(now) else { return };
-            let flight = Flight { attempt, due: Some(due) };
-            self.flights.insert(sequence, flight);
-            taken.push(Taken { sequence, flight });
+            self.begin_retry(taken, (due, sequence), attempt);
         }
     }
 
-    /// Takes new events until `limit` are taken or none is left.
+    fn begin_retry(&mut self, taken: &mut Vec<Taken>, (due, sequence): DueKey, attempt: u32) {
+        let flight = Flight { attempt, due: Some(due) };
+        self.flights.insert(sequence, flight);
+        taken.push(Taken { sequence, flight });
+    }
+
+    /// Takes new events up to `head` until `limit` are taken or none is left.
     pub(super) fn take_new(&mut self, taken: &mut Vec<Taken>, limit: usize, head: Sequence) {
         while taken.len() < limit {
-            let sequence = match self.returned.pop_first() {
-                Some(sequence) => sequence,
+            let sequence = match self.returned.first().copied() {
+                Some(sequence) if sequence > head => return,
+                Some(sequence) => {
+                    self.returned.remove(&sequence);
+                    sequence
+                }
                 None => {
                     let next = self.cursor.next_new(self.next);
                     if next > head {
@@ -226,9 +239,46 @@ impl State {
         }
     }
 
+    /// Takes retries and new events ascending by sequence until `limit` are taken, none is left, or one is not due,
+    /// whose due time is returned. Takes nothing while anything is in flight. `retries` are the lowest that wait,
+    /// ascending; all of them if there are fewer than `limit`.
+    pub(super) fn take_in_order(
+        &mut self,
+        taken: &mut Vec<Taken>,
+        limit: usize,
+        head: Sequence,
+        retries: &[(DueKey, u32)],
+        now: Timestamp,
+    ) -> Option<Timestamp> {
+        if !self.flights.is_empty() {
+            self.held_up = true;
+            return None;
+        }
+        for ((due, sequence), attempt) in retries {
+            self.take_new(taken, limit, head.min(sequence.saturating_sub(1)));
+            if taken.len() >= limit {
+                return None;
+            }
+            if *due > now {
+                self.held_up = true;
+                return Some(*due);
+            }
+            self.due.remove(&(*due, *sequence));
+            self.begin_retry(taken, (*due, *sequence), *attempt);
+        }
+        self.take_new(taken, limit, head);
+        None
+    }
+
+    /// Something has been settled: what is held up may go on. True if something was.
+    pub(super) fn go_on(&mut self) -> bool {
+        std::mem::take(&mut self.held_up)
+    }
+
     /// Ends a flight whose event is to be attempted again under the same number.
     pub(super) fn release(&mut self, sequence: Sequence) -> bool {
         let Some(flight) = self.land(sequence) else { return false };
+        self.held_up = false;
         match flight.due {
             Some(due) => {
                 self.due.insert((due, sequence), flight.attempt);

@@ -17,6 +17,10 @@ pub(super) struct DueWindow {
     /// Rows beyond the horizon that were written while a scan for the next part was under way: the
     /// scan may or may not have seen them.
     beside: Option<BTreeMap<DueKey, u32>>,
+    /// No retry that waits, here or on disk, has a lower sequence.
+    lowest: Sequence,
+    /// How many have been inserted: tells whether a search on disk may have missed one.
+    inserted: u64,
 }
 
 /// How far the window reaches.
@@ -39,6 +43,8 @@ impl DueWindow {
 
     /// A retry has been written, or given back.
     pub(super) fn insert(&mut self, key: DueKey, attempt: u32) {
+        self.lowest = self.lowest.min(key.1);
+        self.inserted += 1;
         let inside = match self.horizon {
             Horizon::Nothing => false,
             Horizon::UpTo(last) => key <= last,
@@ -56,6 +62,25 @@ impl DueWindow {
     pub(super) fn take(&mut self, now: Timestamp) -> Option<(DueKey, u32)> {
         let first = self.near.first_entry()?;
         (first.key().0 <= now).then(|| first.remove_entry())
+    }
+
+    /// Takes this one, if it is in the window; what lies beyond the horizon is only on disk.
+    pub(super) fn remove(&mut self, key: &DueKey) {
+        self.near.remove(key);
+    }
+
+    /// Where a search on disk for the lowest sequence begins, and what to end it with.
+    pub(super) fn begin_search(&self) -> (Sequence, u64) {
+        (self.lowest, self.inserted)
+    }
+
+    /// The search found `lowest` to be the lowest sequence. False when it may have missed another one.
+    pub(super) fn end_search(&mut self, begun: u64, lowest: Option<Sequence>) -> bool {
+        if self.inserted != begun {
+            return false;
+        }
+        self.lowest = lowest.unwrap_or(self.lowest);
+        true
     }
 
     /// When the earliest one is due.

@@ -13,6 +13,7 @@ mod endpoint;
 mod inbox;
 mod membership;
 mod open;
+mod ordered;
 mod read;
 mod redeliver;
 mod settle;
@@ -242,6 +243,19 @@ impl Journal for EmbeddedJournal {
         async move {
             let consumer = self.consumer(consumer)?;
             claim::claim(&self.engine, &consumer, limit, now).await
+        }
+        .boxed()
+    }
+
+    fn claim_in_order<'a>(
+        &'a self,
+        consumer: &'a ObjectKey,
+        limit: usize,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<Claimed>> {
+        async move {
+            let consumer = self.consumer(consumer)?;
+            ordered::claim(&self.engine, &consumer, limit, now).await
         }
         .boxed()
     }

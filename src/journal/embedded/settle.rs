@@ -198,8 +198,9 @@ impl Plan {
         for (due, attempt) in self.due {
             state.due.insert(due, attempt);
         }
+        let goes_on = state.go_on();
         drop(state);
-        if !released.is_empty() {
+        if goes_on || !released.is_empty() {
             self.consumer.notify.notify_waiters();
         }
     }

@@ -33,6 +33,7 @@ pub(super) struct Families {
     pending: Family<Labels, Gauge>,
     retrying: Family<Labels, Gauge>,
     dead: Family<Labels, Gauge>,
+    circuit: Family<Labels, Gauge>,
     owners: Owners<SubscriptionMetrics>,
 }
 
@@ -45,6 +46,7 @@ impl Families {
             pending: Family::default(),
             retrying: Family::default(),
             dead: Family::default(),
+            circuit: Family::default(),
             owners: Owners::default(),
         };
         registry.register("webhook_delivery_attempts", "Delivery attempts, by outcome", families.attempts.clone());
@@ -71,6 +73,11 @@ impl Families {
             families.retrying.clone(),
         );
         registry.register("webhook_dead_letters", "Events given up and kept", families.dead.clone());
+        registry.register(
+            "webhook_circuit_open",
+            "1 while deliveries pause after failures in a row, and until the receiver is found to be back",
+            families.circuit.clone(),
+        );
         families
     }
 }
@@ -96,6 +103,7 @@ pub struct SubscriptionMetrics {
     pending: Gauge,
     retrying: Gauge,
     dead: Gauge,
+    circuit: Gauge,
 }
 
 impl SubscriptionMetrics {
@@ -112,6 +120,7 @@ impl SubscriptionMetrics {
             pending: families.pending.get_or_create_owned(&labels),
             retrying: families.retrying.get_or_create_owned(&labels),
             dead: families.dead.get_or_create_owned(&labels),
+            circuit: families.circuit.get_or_create_owned(&labels),
             attempts: RwLock::default(),
             families,
             labels,
@@ -142,6 +151,11 @@ impl SubscriptionMetrics {
         self.dead.set(i64::try_from(counts.dead).unwrap_or(i64::MAX));
     }
 
+    /// Whether the circuit to the receiver is open.
+    pub fn circuit(&self, open: bool) {
+        self.circuit.set(i64::from(open));
+    }
+
     fn outcome_labels(&self, outcome: &'static str) -> OutcomeLabels {
         OutcomeLabels {
             namespace: Arc::clone(&self.labels.namespace),
@@ -163,6 +177,7 @@ impl Drop for SubscriptionMetrics {
             self.families.pending.remove(&self.labels);
             self.families.retrying.remove(&self.labels);
             self.families.dead.remove(&self.labels);
+            self.families.circuit.remove(&self.labels);
         });
     }
 }

@@ -1,0 +1,57 @@
+//! How deliveries follow each other: the circuit breaker, and one after another or several at once.
+
+use std::num::{NonZeroU32, NonZeroUsize};
+
+use super::{
+    Problems,
+    endpoint::{bounded, time},
+};
+use crate::{
+    api::{self, Ordering, Reason, WebhookSubscriptionSpec},
+    rules::{breaker::BreakerPolicy, duration, limits},
+};
+
+/// Compiles `circuitBreaker`. A default gives way to the other pause that is set: who asks for pauses of at most 10s does
+/// not have to say that the first is no longer.
+pub(super) fn breaker(breaker: Option<&api::CircuitBreaker>, problems: &mut Problems) -> Option<BreakerPolicy> {
+    let breaker = breaker.cloned().unwrap_or_default();
+    let failures = breaker.failures.unwrap_or(limits::DEFAULT_BREAKER_FAILURES.get());
+    let failures = NonZeroU32::new(failures).filter(|count| count.get() <= limits::MAX_BREAKER_FAILURES);
+    if failures.is_none() {
+        let message = format!("must be between 1 and {}", limits::MAX_BREAKER_FAILURES);
+        problems.add("/spec/circuitBreaker/failures", Reason::InvalidSpec, message);
+    }
+    let mut pause = |text: Option<&api::GoDuration>, pointer, default| {
+        bounded(time(text, pointer, default, problems), pointer, limits::MAX_BREAKER_COOLDOWN, problems)
+    };
+    let cooldown = pause(breaker.cooldown.as_ref(), "/spec/circuitBreaker/cooldown", limits::DEFAULT_BREAKER_COOLDOWN)?;
+    let max_cooldown =
+        pause(breaker.max_cooldown.as_ref(), "/spec/circuitBreaker/maxCooldown", limits::DEFAULT_BREAKER_MAX_COOLDOWN)?;
+    if breaker.cooldown.is_some() && breaker.max_cooldown.is_some() && cooldown > max_cooldown {
+        let message = format!(
+            "{} is shorter than circuitBreaker.cooldown, {}; raise it or lower the other",
+            duration::format(max_cooldown),
+            duration::format(cooldown)
+        );
+        problems.add("/spec/circuitBreaker/maxCooldown", Reason::InvalidSpec, message);
+        return None;
+    }
+    let cooldown = if breaker.cooldown.is_none() { cooldown.min(max_cooldown) } else { cooldown };
+    Some(BreakerPolicy { failures: failures?, cooldown, max_cooldown: max_cooldown.max(cooldown) })
+}
+
+/// How many deliveries may be under way at once.
+pub(super) fn in_flight(spec: &WebhookSubscriptionSpec, problems: &mut Problems) -> NonZeroUsize {
+    let asked = spec.max_in_flight.and_then(|count| usize::try_from(count).ok()).and_then(NonZeroUsize::new);
+    if spec.ordering != Some(Ordering::Ordered) {
+        return asked.unwrap_or(limits::DEFAULT_IN_FLIGHT);
+    }
+    if asked.is_some_and(|count| count > NonZeroUsize::MIN) {
+        problems.add(
+            "/spec/maxInFlight",
+            Reason::InvalidSpec,
+            "with ordering Ordered one delivery is under way at a time: leave maxInFlight out or set it to 1",
+        );
+    }
+    NonZeroUsize::MIN
+}

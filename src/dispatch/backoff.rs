@@ -1,0 +1,76 @@
+//! What a worker does while the journal fails.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::{
+    api::ObjectKey,
+    journal::{Journal, JournalError, Sequence, Settlement},
+    rules::limits,
+};
+
+/// Settles, however often the journal fails, and says when the earliest of the retries among it falls due.
+pub(super) async fn settle(
+    journal: &dyn Journal,
+    key: &ObjectKey,
+    ended: Vec<(Sequence, Settlement)>,
+) -> Option<Timestamp> {
+    let due = ended.iter().filter_map(|(_, settlement)| match settlement {
+        Settlement::Retry { due, .. } => Some(*due),
+        _ => None,
+    });
+    let due = due.min();
+    let mut backoff = Backoff::default();
+    loop {
+        match journal.settle(key, ended.clone()).await {
+            Ok(()) => return due,
+            // The subscription was deleted, and with it everything that could be said about its events.
+            Err(JournalError::UnknownConsumer(_)) => return None,
+            Err(error) => {
+                let closed = matches!(error, JournalError::Closed);
+                complain(key, "settle", &error, backoff.is_reset());
+                if closed {
+                    // Invariant 4: it is claimable again after a restart.
+                    return None;
+                }
+                tokio::time::sleep(backoff.next()).await;
+            }
+        }
+    }
+}
+
+/// Only the first of failures in a row is worth a line.
+pub(super) fn complain(key: &ObjectKey, action: &'static str, error: &JournalError, loud: bool) {
+    let kind = error.kind();
+    if loud {
+        tracing::warn!(namespace = %key.namespace, subscription = %key.name, action, kind, %error, "the journal failed");
+    } else {
+        tracing::debug!(namespace = %key.namespace, subscription = %key.name, action, kind, %error, "the journal failed");
+    }
+}
+
+/// Pauses after failures of the journal.
+#[derive(Default)]
+pub(super) struct Backoff {
+    last: Option<Duration>,
+}
+
+impl Backoff {
+    pub(super) fn is_reset(&self) -> bool {
+        self.last.is_none()
+    }
+
+    pub(super) fn reset(&mut self) {
+        self.last = None;
+    }
+
+    pub(super) fn next(&mut self) -> Duration {
+        let next = match self.last {
+            None => limits::JOURNAL_PAUSE,
+            Some(last) => last.saturating_mul(2).min(limits::JOURNAL_PAUSE_MAX),
+        };
+        self.last = Some(next);
+        next
+    }
+}
