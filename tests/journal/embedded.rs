@@ -60,6 +60,7 @@ contract!(
     many_retries_come_in_order,
     claims_in_order_go_by_sequence,
     what_is_held_up_does_not_wake,
+    claims_in_order_pass_what_has_been_removed,
     dead_letters_stay_listed,
     closing_keeps_settlements,
     sweeping_spares_what_is_not_settled,
