@@ -2,6 +2,8 @@
 
 #[path = "admin/cluster.rs"]
 mod cluster;
+#[path = "admin/redeliver.rs"]
+mod redeliver;
 
 use std::{net::SocketAddr, path::Path, process::Stdio, sync::Arc, time::Duration};
 

@@ -9,5 +9,6 @@ mod journal {
     pub(crate) mod arrivals;
     pub(crate) mod embedded;
     pub(crate) mod model;
+    pub(crate) mod redelivery;
     pub(crate) mod suite;
 }

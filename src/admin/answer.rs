@@ -47,6 +47,21 @@ impl Problem {
         Self::new(StatusCode::FORBIDDEN, "forbidden", sentence)
     }
 
+    /// Not in the state that it is in.
+    pub(super) fn conflict(sentence: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "conflict", sentence)
+    }
+
+    /// A body that is too long.
+    pub(super) fn too_large(sentence: impl Into<String>) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", sentence)
+    }
+
+    /// A body of another type.
+    pub(super) fn unsupported_media_type(sentence: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", sentence)
+    }
+
     /// Not now.
     pub(super) fn unavailable(sentence: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", sentence)

@@ -13,12 +13,16 @@ mod events;
 pub mod health;
 mod objects;
 mod query;
+mod redeliver;
 mod scrape;
 mod server;
 
 use std::{path::PathBuf, sync::Arc};
 
-use axum::{Router, middleware, routing::get};
+use axum::{
+    Router, middleware,
+    routing::{get, post},
+};
 use tokio::{
     net::TcpListener,
     sync::{Semaphore, watch},
@@ -116,6 +120,10 @@ fn router(admin: Admin) -> Router {
         .route(
             "/api/v1/namespaces/{namespace}/subscriptions/{name}/deliveries",
             get(deliveries::list).route_layer(guard(deliveries::asks)),
+        )
+        .route(
+            "/api/v1/namespaces/{namespace}/subscriptions/{name}/redeliver",
+            post(redeliver::order).route_layer(guard(redeliver::asks)),
         );
     Router::new()
         .route("/healthz", get(health::live))

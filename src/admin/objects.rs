@@ -32,6 +32,9 @@ struct Item<'a> {
     source: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     endpoint: Option<&'a str>,
+    /// Only where it is another namespace than the subscription's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    endpoint_namespace: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     path: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -70,6 +73,11 @@ fn item<'a>(shared: &Shared, view: &'a ObjectView, now: jiff::Timestamp) -> Item
         generation: view.generation,
         source: view.source.as_deref(),
         endpoint: view.endpoint_ref.as_ref().map(|key| &*key.name),
+        endpoint_namespace: view
+            .endpoint_ref
+            .as_ref()
+            .map(|key| &*key.namespace)
+            .filter(|namespace| *namespace != &*view.key.namespace),
         path: view.path.as_deref(),
         url: view.url.as_deref(),
         status: view.status(counts, now, &[]),

@@ -66,18 +66,22 @@ impl Query {
 
     /// From which moment: a timestamp, or a duration that is so long ago.
     pub(super) fn since(&self, now: Timestamp) -> Result<Option<Timestamp>, Problem> {
-        let Some(text) = self.get("since") else { return Ok(None) };
-        if let Ok(time) = text.parse::<Timestamp>() {
-            return Ok(Some(time));
-        }
-        if let Ok(ago) = duration::parse(text) {
-            // Longer ago than time itself is everything.
-            return Ok(Some(now.checked_sub(ago).unwrap_or(Timestamp::MIN)));
-        }
-        Err(Problem::parameter(format!(
-            "since must be a time such as 2026-01-31T12:00:00Z (a + in it is written %2B) or how long ago, such as 90m, not {text:?}"
-        )))
+        self.get("since").map(|text| time("since", text, now)).transpose()
     }
+}
+
+/// A moment: a timestamp, or a duration that is so long ago.
+pub(super) fn time(name: &str, text: &str, now: Timestamp) -> Result<Timestamp, Problem> {
+    if let Ok(time) = text.parse::<Timestamp>() {
+        return Ok(time);
+    }
+    if let Ok(ago) = duration::parse(text) {
+        // Longer ago than time itself is everything.
+        return Ok(now.checked_sub(ago).unwrap_or(Timestamp::MIN));
+    }
+    Err(Problem::parameter(format!(
+        "{name} must be a time such as 2026-01-31T12:00:00Z (in a query a + in it is written %2B) or how long ago, such as 90m, not {text:?}"
+    )))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod deliveries;
 mod events;
 mod http;
 mod print;
+mod redeliver;
 mod remote;
 mod run;
 mod scheme;
@@ -48,6 +49,8 @@ pub enum Command {
     Events(events::Args),
     /// List the deliveries of a subscription and where they stand
     Deliveries(deliveries::Args),
+    /// Deliver events again: dead letters, chosen events, or those of a span of time
+    Redeliver(Box<redeliver::Args>),
     /// Sign and send an event as a provider would
     Send(Box<send::Args>),
     /// Run a receiver to try things with: it verifies, prints, and can fail on purpose
@@ -67,6 +70,7 @@ impl Command {
             Self::Crd(args) => args.run(),
             Self::Events(args) => args.run().await,
             Self::Deliveries(args) => args.run().await,
+            Self::Redeliver(args) => args.run().await,
             Self::Send(args) => args.run().await,
             Self::Sink(args) => args.run().await,
         }

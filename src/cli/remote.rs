@@ -5,14 +5,18 @@ mod forward;
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
-use reqwest::StatusCode;
-use serde::{Deserialize, de::DeserializeOwned};
+use bytes::Bytes;
+use reqwest::{StatusCode, header::CONTENT_TYPE};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use url::Url;
 use zeroize::Zeroizing;
 
 use self::forward::{Forward, Place, Token};
 use super::{Usage, http};
 use crate::{api::ObjectKey, controller::connect::Connection, rules::limits::CLI_ADMIN_ANSWER_BYTES};
+
+/// The type of what is posted.
+const JSON: &str = "application/json";
 
 /// Where the operator is and how to be let in.
 #[derive(Debug, Clone, clap::Args)]
@@ -147,7 +151,16 @@ impl Remote {
 
     /// Gets `/api/v1/{segments}?{query}`; empty values are left out.
     pub(super) async fn get(&self, segments: &[&str], query: &[(&str, &str)]) -> anyhow::Result<Answer> {
-        let address = self.address(segments, query)?;
+        self.ask(self.address(segments, query)?, None).await
+    }
+
+    /// Posts JSON to `/api/v1/{segments}`. Never twice: what the answer would have told is not known after an error.
+    pub(super) async fn post(&self, segments: &[&str], body: &impl Serialize) -> anyhow::Result<Answer> {
+        self.ask(self.address(segments, &[])?, Some(serde_json::to_vec(body)?.into())).await
+    }
+
+    /// Gets, or posts where there is something to post.
+    async fn ask(&self, address: Url, body: Option<Bytes>) -> anyhow::Result<Answer> {
         let shown;
         let token = match &self.credential {
             Credential::None => None,
@@ -158,23 +171,27 @@ impl Remote {
             }
         };
         let (status, bytes) = match &self.way {
-            Way::Direct(client) => self.get_directly(client, address, token).await?,
+            Way::Direct(client) => self.ask_directly(client, address, token, body).await?,
             Way::Forward(forward) => {
                 let path = address.query().map_or(String::new(), |query| format!("?{query}"));
-                forward.get(&format!("{}{path}", address.path()), token).await?
+                forward.ask(&format!("{}{path}", address.path()), token, body).await?
             }
         };
         let body = String::from_utf8(bytes).context("the operator's answer is not text")?;
         if status == StatusCode::OK { Ok(Answer { body }) } else { Err(refused(status, &body)) }
     }
 
-    async fn get_directly(
+    async fn ask_directly(
         &self,
         client: &reqwest::Client,
         address: Url,
         token: Option<&str>,
+        body: Option<Bytes>,
     ) -> anyhow::Result<(StatusCode, Vec<u8>)> {
-        let mut request = client.get(address);
+        let mut request = match body {
+            None => client.get(address),
+            Some(body) => client.post(address).header(CONTENT_TYPE, JSON).body(body),
+        };
         if let Some(token) = token {
             request = request.bearer_auth(token);
         }

@@ -17,15 +17,18 @@
 //!    is in flight until settled or until the process ends, and is then claimable again with the
 //!    same attempt number. No event is ever in flight twice for one consumer.
 //! 5. `Retry` makes an event claimable again at its due time, never before, with the next attempt
-//!    number; due times survive a restart. `Dead` events are never claimed, and stay listed until
-//!    their retention has passed.
+//!    number; due times survive a restart. `Dead` events are never claimed, unless they are queued
+//!    once more, and stay listed until their retention has passed.
 //! 6. [`Journal::settle`] may be lazily durable: a crash may bring an event again, never lose one.
 //! 7. [`Journal::sweep`] never removes an event that any attached consumer has not settled, nor a
 //!    dead one before its own retention has passed.
 //! 8. Nothing is removed because it is unknown: a consumer goes by [`Journal::detach`] alone.
+//! 9. What [`Journal::redeliver`] has counted as queued is on stable storage, is no longer settled
+//!    nor dead, and is claimable at once with attempt 1, for that consumer alone.
 
 pub mod embedded;
 pub mod record;
+mod redelivery;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -33,6 +36,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 
+pub use self::redelivery::{InvalidPosition, Position, Redelivered, Selection, Step};
 use crate::{api::ObjectKey, catalog::DeliveryCounts, rules::schema::Validated};
 
 /// Position of an event in its endpoint's log; the first is 1.
@@ -108,10 +112,10 @@ pub struct Delivery {
 /// What [`Journal::claim`] found.
 #[derive(Debug, Clone, Default)]
 pub struct Claimed {
-    /// Due deliveries, at most as many as asked for: due retries first (earliest due first), then
-    /// new events by sequence.
+    /// Due deliveries, at most as many as asked for: due retries and events queued once more first
+    /// (earliest due first, then by sequence), then new events by sequence.
     pub deliveries: Vec<Delivery>,
-    /// When the next retry falls due, if nothing else makes the consumer ready before.
+    /// When the next retry falls due (or an event queued once more did), if nothing else makes the consumer ready before.
     pub next_due: Option<Timestamp>,
 }
 
@@ -155,7 +159,7 @@ pub enum Settlement {
 /// Counts of one consumer; cheap to read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// Stored, not yet attempted, not in flight.
+    /// Stored and not yet attempted, or queued once more and not attempted since; not in flight.
     pub pending: u64,
     /// Claimed now.
     pub in_flight: u64,
@@ -163,7 +167,8 @@ pub struct Progress {
     pub retrying: u64,
     /// In the dead letter.
     pub dead: u64,
-    /// Delivered since the consumer was attached first; survives restarts (lazily durable).
+    /// Deliveries since the consumer was attached first, those of events queued once more included;
+    /// survives restarts (lazily durable).
     pub delivered: u64,
 }
 
@@ -178,7 +183,7 @@ impl From<Progress> for DeliveryCounts {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum DeliveryState {
-    /// Not yet attempted.
+    /// Not yet attempted, or not since it was queued once more.
     Pending,
     /// Being attempted.
     InFlight,
@@ -360,7 +365,7 @@ pub trait Journal: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<Claimed>>;
 
     /// Waits until a claim may find something that it did not find before: resolves after an
-    /// append to the consumer's endpoint, a release, or a detach, and at once while new events wait
+    /// append to the consumer's endpoint, a release, a redelivery, or a detach, and at once while new events wait
     /// to be claimed or the consumer is not attached. Due retries do not wake it, see
     /// [`Claimed::next_due`]. An append between a claim and this call is never missed. New events do
     /// not count while they wait behind a delivery that held up the last claim in order.
@@ -373,6 +378,24 @@ pub trait Journal: Send + Sync + 'static {
         consumer: &'a ObjectKey,
         settlements: Vec<(Sequence, Settlement)>,
     ) -> BoxFuture<'a, Result<()>>;
+
+    /// Queues events once more that were delivered (or skipped) or are dead: one step of at most
+    /// [`REDELIVERY_STEP`](crate::rules::limits::REDELIVERY_STEP) events, to be repeated with
+    /// [`Redelivered::next`] until that is `None`. Their ids stay the same, their attempts start anew.
+    /// Each event is looked at once, so that one that dies again meanwhile does not come round again.
+    ///
+    /// After an error the step may have been done or not; repeating it queues nothing that is
+    /// still waiting from the first time.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError::UnknownConsumer`], and whatever writing fails with.
+    fn redeliver<'a>(
+        &'a self,
+        consumer: &'a ObjectKey,
+        selection: &'a Selection,
+        step: Step,
+    ) -> BoxFuture<'a, Result<Redelivered>>;
 
     /// Counts of one consumer, from memory.
     fn progress(&self, consumer: &ObjectKey) -> Option<Progress>;

@@ -34,6 +34,9 @@
 //!   was attached. Consumer numbers are not used twice.
 //! - `X`: retrying (`attempt` is the next one) or dead (`attempt` is how many were made, `due` is the
 //!   time of death). `D` orders the retrying ones by due time, `K` the dead ones by time of death.
+//!   A retrying one whose next attempt is 1 was settled or dead and has been queued once more, at
+//!   `due`; its failure says nothing. Builds that knew no redelivery wrote no such rows, but claim and
+//!   settle them as any retry, so that they need no format of their own.
 //! - `S`: an index row that outlives its event, because the window in which its id is a duplicate is
 //!   longer than the retention of the event.
 
@@ -55,6 +58,9 @@ use super::{Arrival, Failure, Sequence, StoredEvent};
 
 /// Newest version of the directory that this build reads and writes.
 pub const FORMAT_VERSION: u32 = 1;
+
+/// The attempt of a row `X` or `D` whose event was queued once more; a retry's is greater.
+pub const QUEUED_ATTEMPT: u32 = 1;
 
 const HAS_CONTENT_TYPE: u8 = 1;
 const HAS_V4: u8 = 2;
@@ -214,6 +220,14 @@ pub fn decode_event(sequence: Sequence, row: Bytes) -> Result<StoredEvent> {
         headers.push((get_text(&mut row, WHAT)?, get_bytes(&mut row, WHAT)?));
     }
     Ok(StoredEvent { sequence, id, kind, received, content_type, remote, headers, body: row })
+}
+
+/// When the event of this row was received.
+pub fn decode_received(row: Bytes) -> Result<Timestamp> {
+    const WHAT: &str = "event";
+    let mut row = open_row(row, WHAT)?;
+    get_u8(&mut row, WHAT)?;
+    get_time(&mut row, WHAT)
 }
 
 impl IndexRow {

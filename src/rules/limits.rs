@@ -361,6 +361,16 @@ pub const SWEEP_STEP: usize = 256;
 /// for young too. Events lie in order of commit, which is only nearly the order of receipt.
 pub const SWEEP_LOOKAHEAD: usize = 1024;
 
+/// Most events that one step of a redelivery queues, in one batch of the journal's writer.
+pub const REDELIVERY_STEP: usize = 256;
+
+/// Most rows that one step of a redelivery looks at.
+pub const REDELIVERY_SCAN: usize = 2048;
+
+/// How far an event may lie out of the order of receipt in the log for a redelivery of a span of time to find it.
+/// Events are stored within seconds of their receipt; more than that comes from a clock that is set back.
+pub const REDELIVERY_SKEW: Duration = Duration::from_secs(3600);
+
 /// Most events or deliveries one listing returns.
 pub const LIST_LIMIT: usize = 1000;
 
@@ -447,6 +457,19 @@ pub const ADMIN_LIST_MAX: usize = 1000;
 
 /// Events that the admin API reads from the journal in one step: their bodies are in memory together.
 pub const ADMIN_READ_BATCH: usize = 16;
+
+/// Most events that one request to the admin API queues once more, and as many as when nothing else is said.
+pub const ADMIN_REDELIVERY_MAX: usize = 1000;
+
+/// Most steps of [`REDELIVERY_SCAN`] rows that one request for a redelivery looks at.
+pub const ADMIN_REDELIVERY_STEPS: usize = 32;
+
+/// Most event ids in one request for a redelivery.
+pub const ADMIN_REDELIVERY_IDS: usize = 1000;
+
+/// Longest body of a request for a redelivery, in bytes: as many ids of [`EVENT_ID_BYTES`] fit, also where JSON has to
+/// escape some of it.
+pub const ADMIN_REDELIVERY_BODY_BYTES: usize = 1024 * 1024;
 
 /// Requests to the admin API that read the journal at once; further ones wait. With [`ADMIN_READ_BATCH`] this bounds the
 /// memory that lists take.

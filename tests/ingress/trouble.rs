@@ -7,8 +7,8 @@ use grapnel::{
     api::ObjectKey,
     catalog::Endpoint,
     journal::{
-        Appended, Arrival, Claimed, DeliveryQuery, DeliveryRecord, EventQuery, Journal, JournalError, Progress, Result,
-        Retention, Sequence, Settlement, Start, StoredEvent, Swept, Usage,
+        Appended, Arrival, Claimed, DeliveryQuery, DeliveryRecord, EventQuery, Journal, JournalError, Progress,
+        Redelivered, Result, Retention, Selection, Sequence, Settlement, Start, Step, StoredEvent, Swept, Usage,
     },
 };
 use jiff::Timestamp;
@@ -73,6 +73,14 @@ impl Journal for Troubled {
     }
     fn settle<'a>(&'a self, consumer: &'a ObjectKey, ends: Vec<(Sequence, Settlement)>) -> BoxFuture<'a, Result<()>> {
         self.journal.settle(consumer, ends)
+    }
+    fn redeliver<'a>(
+        &'a self,
+        consumer: &'a ObjectKey,
+        selection: &'a Selection,
+        step: Step,
+    ) -> BoxFuture<'a, Result<Redelivered>> {
+        self.journal.redeliver(consumer, selection, step)
     }
     fn progress(&self, consumer: &ObjectKey) -> Option<Progress> {
         self.journal.progress(consumer)

@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use bytes::Bytes;
 use grapnel::journal::{
-    Appended, EventQuery, Journal, JournalError, Progress, Retention, Settlement, Start,
+    Appended, EventQuery, Journal, JournalError, Progress, Redelivered, Retention, Selection, Settlement, Start, Step,
     embedded::{EmbeddedJournal, EmbeddedOptions},
 };
 use proptest::prelude::*;
@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::{
     arrivals::{arrival, at, key, retry, validated},
-    model,
+    model, redelivery,
     suite::{self, Engine},
 };
 
@@ -37,17 +37,17 @@ fn open(directory: &Path, max_bytes: u64) -> Result<EmbeddedJournal, JournalErro
 }
 
 macro_rules! contract {
-    ($($name:ident),* $(,)?) => {
+    ($suite:ident: $($name:ident),* $(,)?) => {
         $(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $name() {
-                suite::$name(&Embedded::new()).await;
+                $suite::$name(&Embedded::new()).await;
             }
         )*
     };
 }
 
-contract!(
+contract!(suite:
     acknowledged_events_survive,
     sequences_are_not_reused,
     one_of_many_equal_arrivals_is_stored,
@@ -70,6 +70,19 @@ contract!(
     readiness_is_not_missed,
     listings_show_every_state,
     batches_span_endpoints,
+);
+
+contract!(redelivery:
+    dead_letters_come_again,
+    ids_say_what_became_of_them,
+    nothing_from_before_the_start,
+    a_span_of_receipts_comes_again,
+    steps_go_through_everything_once,
+    queued_events_survive,
+    queued_events_come_in_order,
+    queued_events_pin_their_events,
+    sweeping_takes_nothing_that_is_queued,
+    redelivery_needs_a_consumer,
 );
 
 proptest! {
@@ -103,6 +116,41 @@ async fn newer_formats_are_refused() {
     assert!(matches!(open(directory.path(), 0), Err(JournalError::Corrupt(_))));
     std::fs::remove_file(&format).unwrap();
     assert!(matches!(open(directory.path(), 0), Err(JournalError::Corrupt(_))));
+}
+
+/// A journal of format 1, written before there was redelivery. It went through these: an event swept; two consumers
+/// attached, `out` at the newest event and `other` at the oldest; six events appended and five of them claimed for
+/// `out`, of which one was delivered, one died, one waits for a retry and one was skipped. Zeros that end the log file
+/// and directories without files are left out.
+#[tokio::test]
+async fn journals_from_before_redelivery_open() {
+    let directory = crashed_copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/journal/format-1"));
+    for keyspace in 0..4 {
+        std::fs::create_dir_all(directory.path().join(format!("log/keyspaces/{keyspace}/tables"))).unwrap();
+        std::fs::create_dir_all(directory.path().join(format!("log/keyspaces/{keyspace}/blobs"))).unwrap();
+    }
+    let journal = open(directory.path(), 0).unwrap();
+    let expected = Progress { pending: 2, in_flight: 0, retrying: 1, dead: 1, delivered: 1 };
+    assert_eq!(journal.progress(&key("out")).unwrap(), expected);
+    assert_eq!(journal.progress(&key("other")).unwrap(), Progress { pending: 6, ..Default::default() });
+    let duplicate = journal.append(vec![arrival(&key("in"), "swept", 3)]).await.unwrap();
+    assert_eq!(duplicate, [Appended::Duplicate(1)]);
+    // What died and what went well then is delivered again now.
+    let everything = Selection::Received { since: None, until: None };
+    let step = Step { from: None, limit: 100, dry_run: false, now: at(10) };
+    let done = journal.redeliver(&key("out"), &everything, step).await.unwrap();
+    assert_eq!(done, Redelivered { queued: 3, skipped: 3, ..Default::default() });
+    drop(journal);
+    let journal = open(directory.path(), 0).unwrap();
+    let expected = Progress { pending: 5, in_flight: 0, retrying: 1, dead: 0, delivered: 1 };
+    assert_eq!(journal.progress(&key("out")).unwrap(), expected);
+    let claimed = journal.claim(&key("out"), 10, at(50)).await.unwrap();
+    let got = claimed.deliveries.iter().map(|d| (&*d.event.id, d.attempt)).collect::<Vec<_>>();
+    let expected = [("delivered", 1), ("dead", 1), ("skipped", 1), ("retrying", 2), ("in flight", 1), ("pending", 1)];
+    assert_eq!(got, expected);
+    assert_eq!(claimed.deliveries[0].event.headers, arrival(&key("in"), "delivered", 2).headers);
+    // The version of the directory stays, so that the build before opens it again.
+    assert_eq!(std::fs::read_to_string(directory.path().join("FORMAT")).unwrap(), "grapnel-journal 1\n");
 }
 
 /// The process ended while the directory was being made.

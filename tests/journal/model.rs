@@ -9,8 +9,8 @@ use std::{
 use grapnel::{
     api::ObjectKey,
     journal::{
-        Appended, DeliveryQuery, DeliveryState, EventQuery, Journal, JournalError, Progress, Retention, Settlement,
-        Start, Swept,
+        Appended, DeliveryQuery, DeliveryState, EventQuery, Journal, JournalError, Progress, Redelivered, Retention,
+        Selection, Settlement, Start, Step, Swept,
     },
 };
 use proptest::{prelude::*, sample::Index};
@@ -36,8 +36,18 @@ pub(crate) enum Op {
     Settle(usize, Vec<(Index, End)>),
     Advance(i64),
     Sweep([i64; ENDPOINTS], [i64; CONSUMERS]),
+    /// In steps of that many, or a dry run.
+    Redeliver(usize, Pick, usize, bool),
     /// With a close before, or without.
     Reopen(bool),
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Pick {
+    DeadLettered,
+    Events(Vec<u8>),
+    /// So long ago.
+    Received(Option<i64>, Option<i64>),
 }
 
 #[derive(Debug, Clone)]
@@ -57,6 +67,12 @@ pub(crate) fn ops() -> impl Strategy<Value = Vec<Op>> {
         3 => (0i64..40).prop_map(End::Retry),
         2 => Just(End::Dead),
     ];
+    let side = || prop::option::weighted(0.7, 0i64..150);
+    let pick = prop_oneof![
+        2 => Just(Pick::DeadLettered),
+        2 => prop::collection::vec(0u8..45, 0..8).prop_map(Pick::Events),
+        3 => (side(), side()).prop_map(|(since, until)| Pick::Received(since, until)),
+    ];
     let op = prop_oneof![
         6 => prop::collection::vec((0..ENDPOINTS, 0u8..40, prop::bool::weighted(0.9)), 1..6).prop_map(Op::Append),
         2 => (0..CONSUMERS, 0..ENDPOINTS, any::<bool>()).prop_map(|(c, e, now)| Op::Attach(c, e, now)),
@@ -66,6 +82,7 @@ pub(crate) fn ops() -> impl Strategy<Value = Vec<Op>> {
         6 => (0..CONSUMERS, prop::collection::vec((any::<Index>(), end), 1..6)).prop_map(|(c, e)| Op::Settle(c, e)),
         3 => (0i64..60).prop_map(Op::Advance),
         2 => ([0i64..150, 0i64..150], [0i64..100, 0i64..100, 0i64..100]).prop_map(|(e, c)| Op::Sweep(e, c)),
+        3 => (0..CONSUMERS, pick, 1usize..6, prop::bool::weighted(0.2)).prop_map(|(c, p, n, d)| Op::Redeliver(c, p, n, d)),
         1 => any::<bool>().prop_map(Op::Reopen),
     ];
     // Something to work with, then anything.
@@ -80,6 +97,8 @@ pub(crate) fn ops() -> impl Strategy<Value = Vec<Op>> {
 struct Log {
     head: u64,
     events: BTreeMap<u64, (String, i64)>,
+    /// When those that are kept no longer were received.
+    removed: BTreeMap<u64, i64>,
     /// Sequence, received, known until.
     ids: HashMap<String, (u64, i64, i64)>,
 }
@@ -95,6 +114,8 @@ enum State {
 
 struct Reader {
     endpoint: usize,
+    /// Its first event is the one after.
+    start: u64,
     states: BTreeMap<u64, State>,
     delivered: u64,
 }
@@ -160,8 +181,9 @@ impl Model {
                     None => {
                         outcome.unwrap();
                         let kept = self.logs[to].events.keys().filter(|_| !now);
-                        let states = kept.map(|sequence| (*sequence, State::Pending)).collect();
-                        self.readers.insert(number, Reader { endpoint: to, states, delivered: 0 });
+                        let states: BTreeMap<_, _> = kept.map(|sequence| (*sequence, State::Pending)).collect();
+                        let start = states.keys().next().map_or(self.logs[to].head, |first| first - 1);
+                        self.readers.insert(number, Reader { endpoint: to, start, states, delivered: 0 });
                     }
                 }
             }
@@ -203,6 +225,9 @@ impl Model {
                 };
                 let swept = journal.sweep(retention, at(self.now)).await.unwrap();
                 assert_eq!(swept, self.sweep(events, letters), "{what}");
+            }
+            Op::Redeliver(number, pick, limit, dry_run) => {
+                self.redeliver(journal, number, &pick, limit, dry_run, what).await;
             }
             Op::Reopen(_) => unreachable!(),
         }
@@ -265,6 +290,102 @@ impl Model {
         journal.settle(&consumer(number), settlements).await.expect(what);
     }
 
+    async fn redeliver(
+        &mut self,
+        journal: &Arc<dyn Journal>,
+        number: usize,
+        pick: &Pick,
+        limit: usize,
+        dry_run: bool,
+        what: &str,
+    ) {
+        let ago = |seconds: &Option<i64>| seconds.map(|seconds| self.now - seconds);
+        let id = |id: &u8| format!("event-{id}");
+        let selection = match pick {
+            Pick::DeadLettered => Selection::DeadLettered,
+            Pick::Events(ids) => Selection::Events(ids.iter().map(|n| id(n).into()).collect()),
+            Pick::Received(since, until) => {
+                Selection::Received { since: ago(since).map(at), until: ago(until).map(at) }
+            }
+        };
+        let mut step = Step { from: None, limit, dry_run, now: at(self.now) };
+        let mut total = Redelivered::default();
+        let outcome = loop {
+            let done = match journal.redeliver(&consumer(number), &selection, step).await {
+                Ok(done) => done,
+                Err(error) => break Err(error),
+            };
+            assert!(done.queued <= limit as u64, "{what}");
+            total.queued += done.queued;
+            total.skipped += done.skipped;
+            total.gone += done.gone;
+            total.gone_ids.extend(done.gone_ids);
+            total.gone_before = total.gone_before.or(done.gone_before);
+            match done.next {
+                Some(next) => step.from = Some(next),
+                None => break Ok(()),
+            }
+        };
+        let Some(reader) = self.readers.get_mut(&number) else {
+            assert!(matches!(outcome, Err(JournalError::UnknownConsumer(_))), "{what}");
+            return;
+        };
+        outcome.unwrap();
+        let log = &self.logs[reader.endpoint];
+        let now = self.now;
+        let ago = |seconds: &Option<i64>| seconds.map(|seconds| now - seconds);
+        let mut gone_ids: Vec<Box<str>> = Vec::new();
+        let (mut selected, mut skipped): (Vec<u64>, u64) = (Vec::new(), 0);
+        match pick {
+            Pick::DeadLettered => {
+                let dead = reader.states.iter().filter(|(_, state)| matches!(state, State::Dead(..)));
+                selected.extend(dead.map(|(sequence, _)| *sequence));
+            }
+            Pick::Events(ids) => {
+                for id in ids.iter().map(id) {
+                    match log.ids.get(&id).map(|known| known.0).filter(|sequence| log.events.contains_key(sequence)) {
+                        Some(sequence) if sequence > reader.start => selected.push(sequence),
+                        Some(_) => skipped += 1,
+                        None => gone_ids.push(id.into()),
+                    }
+                }
+            }
+            Pick::Received(since, until) => {
+                let (since, until) = (ago(since), ago(until));
+                let holds = |received: i64| since.is_none_or(|s| received >= s) && until.is_none_or(|u| received < u);
+                let of = log.events.range(reader.start + 1..);
+                selected.extend(of.filter(|(_, (_, received))| holds(*received)).map(|(sequence, _)| *sequence));
+                // Not all of what is gone can be known, but nothing else is called gone.
+                let of = log.removed.range(reader.start + 1..);
+                let gone = of.filter(|(_, received)| holds(**received)).count() as u64;
+                assert!(total.gone <= gone, "{what}: {total:?} of {gone}");
+                assert!(total.gone == gone || until.is_some() || total.gone_before.is_some(), "{what}: {total:?}");
+            }
+        }
+        let mut queued = 0;
+        let mut seen = Vec::new();
+        for sequence in selected {
+            match reader.states.get(&sequence) {
+                // A dry run queues nothing, so that an id that is given again in another step counts again.
+                Some(State::Settled | State::Dead(..)) if !seen.contains(&sequence) => {
+                    queued += 1;
+                    seen.push(sequence);
+                }
+                _ => skipped += 1,
+            }
+        }
+        if dry_run {
+            assert_eq!(total.queued + total.skipped, queued + skipped, "{what}");
+            assert!(total.queued >= queued, "{what}");
+        } else {
+            assert_eq!((total.queued, total.skipped), (queued, skipped), "{what}");
+            reader.states.extend(seen.into_iter().map(|sequence| (sequence, State::Retrying(1, now))));
+        }
+        if matches!(pick, Pick::Events(_)) {
+            assert_eq!((total.gone, total.gone_ids), (gone_ids.len() as u64, gone_ids), "{what}");
+        }
+    }
+
     fn sweep(&mut self, events: [i64; ENDPOINTS], letters: [i64; CONSUMERS]) -> Swept {
         let mut swept = Swept::default();
         for (number, reader) in &mut self.readers {
@@ -282,7 +403,9 @@ impl Model {
             let gone = log.events.iter().filter(|(s, (_, received))| old(*received) && settled(s));
             let gone: Vec<u64> = gone.map(|(sequence, _)| *sequence).collect();
             for sequence in gone {
-                log.events.remove(&sequence);
+                if let Some((_, received)) = log.events.remove(&sequence) {
+                    log.removed.insert(sequence, received);
+                }
                 swept.events += 1;
                 for reader in self.readers.values_mut().filter(|reader| reader.endpoint == number) {
                     reader.states.remove(&sequence);
@@ -374,6 +497,7 @@ impl Reader {
             match state {
                 State::Pending => progress.pending += 1,
                 State::InFlight(..) => progress.in_flight += 1,
+                State::Retrying(1, _) => progress.pending += 1,
                 State::Retrying(..) => progress.retrying += 1,
                 State::Dead(..) => progress.dead += 1,
                 State::Settled => {}
@@ -386,6 +510,7 @@ impl Reader {
         let listed = self.states.iter().map(|(sequence, state)| match state {
             State::Pending => (*sequence, DeliveryState::Pending, 0),
             State::InFlight(attempt, _) => (*sequence, DeliveryState::InFlight, attempt - 1),
+            State::Retrying(1, _) => (*sequence, DeliveryState::Pending, 0),
             State::Retrying(attempt, _) => (*sequence, DeliveryState::Retrying, attempt - 1),
             State::Dead(attempts, _) => (*sequence, DeliveryState::DeadLettered, *attempts),
             State::Settled => (*sequence, DeliveryState::Settled, 0),

@@ -16,39 +16,42 @@ pub(crate) trait Engine {
     fn open(&self) -> Arc<dyn Journal>;
 }
 
-const ALL: usize = 1000;
+pub(crate) const ALL: usize = 1000;
 
-async fn append(journal: &Arc<dyn Journal>, ids: &[&str], second: i64) -> Vec<Appended> {
+pub(crate) async fn append(journal: &Arc<dyn Journal>, ids: &[&str], second: i64) -> Vec<Appended> {
     let endpoint = key("in");
     journal.append(ids.iter().map(|id| arrival(&endpoint, id, second)).collect()).await.unwrap()
 }
 
-async fn claim(journal: &Arc<dyn Journal>, limit: usize, second: i64) -> Vec<(u64, u32)> {
+pub(crate) async fn claim(journal: &Arc<dyn Journal>, limit: usize, second: i64) -> Vec<(u64, u32)> {
     let claimed = journal.claim(&key("out"), limit, at(second)).await.unwrap();
     claimed.deliveries.iter().map(|d| (d.event.sequence, d.attempt)).collect()
 }
 
-async fn settle(journal: &Arc<dyn Journal>, sequence: u64, settlement: Settlement) {
+pub(crate) async fn settle(journal: &Arc<dyn Journal>, sequence: u64, settlement: Settlement) {
     journal.settle(&key("out"), vec![(sequence, settlement)]).await.unwrap();
 }
 
-fn progress(journal: &Arc<dyn Journal>) -> Progress {
+pub(crate) fn progress(journal: &Arc<dyn Journal>) -> Progress {
     journal.progress(&key("out")).unwrap()
 }
 
-async fn attached(engine: &dyn Engine, start: Start) -> Arc<dyn Journal> {
+pub(crate) async fn attached(engine: &dyn Engine, start: Start) -> Arc<dyn Journal> {
     let journal = engine.open();
     journal.attach(&key("out"), &key("in"), start).await.unwrap();
     journal
 }
 
-async fn deliveries(journal: &Arc<dyn Journal>, state: Option<DeliveryState>) -> Vec<(u64, DeliveryState, u32)> {
+pub(crate) async fn deliveries(
+    journal: &Arc<dyn Journal>,
+    state: Option<DeliveryState>,
+) -> Vec<(u64, DeliveryState, u32)> {
     let query = DeliveryQuery { state, after: 0, limit: ALL };
     let found = journal.deliveries(&key("out"), query).await.unwrap();
     found.iter().map(|d| (d.event.sequence, d.state, d.attempts)).collect()
 }
 
-fn keep(endpoint: u64, letters: u64) -> Retention {
+pub(crate) fn keep(endpoint: u64, letters: u64) -> Retention {
     Retention {
         endpoints: vec![(key("in"), Duration::from_secs(endpoint))],
         consumers: vec![(key("out"), Duration::from_secs(letters))],

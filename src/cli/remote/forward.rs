@@ -6,7 +6,7 @@ use std::pin::Pin;
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, Uri, header};
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::Pod;
@@ -20,6 +20,7 @@ use tokio::{sync::Mutex, task::JoinSet, time::timeout};
 use tower::{BoxError, Layer, Service, ServiceExt, util::BoxService};
 use zeroize::Zeroizing;
 
+use super::JSON;
 use crate::{
     controller::connect,
     rules::limits::{CLI_ADMIN_ANSWER_BYTES, CLI_PORT_FORWARD_ERROR, CLI_TIMEOUT},
@@ -51,7 +52,7 @@ pub(super) struct Forward {
 
 /// An HTTP connection through the API server.
 struct Connection {
-    sender: http1::SendRequest<Empty<Bytes>>,
+    sender: http1::SendRequest<Full<Bytes>>,
     /// What the kubelet says when it cannot go on.
     error: Pin<Box<dyn Future<Output = Option<String>> + Send>>,
     /// Drives the connection for as long as it is wanted.
@@ -116,20 +117,30 @@ impl Forward {
         Ok(Self { pods: Api::namespaced(client, &place.namespace), place, connection: Mutex::new(None) })
     }
 
-    /// Gets a path; status and body.
-    pub(super) async fn get(&self, path: &str, token: Option<&str>) -> anyhow::Result<(StatusCode, Vec<u8>)> {
+    /// Gets a path, or posts a body to it; status and answer.
+    pub(super) async fn ask(
+        &self,
+        path: &str,
+        token: Option<&str>,
+        body: Option<Bytes>,
+    ) -> anyhow::Result<(StatusCode, Vec<u8>)> {
         let uri: Uri = path.parse().context("the path is none")?;
         let exchange = async {
             let mut kept = self.connection.lock().await;
             // The operator closes connections that are idle for a while.
-            if let Some(mut connection) = kept.take().filter(|connection| !connection.sender.is_closed())
-                && let Ok(answer) = connection.get(uri.clone(), token).await
-            {
-                *kept = Some(connection);
-                return Ok(answer);
+            if let Some(mut connection) = kept.take().filter(|connection| !connection.sender.is_closed()) {
+                match connection.ask(uri.clone(), token, body.clone()).await {
+                    Ok(answer) => {
+                        *kept = Some(connection);
+                        return Ok(answer);
+                    }
+                    // What was posted may have arrived.
+                    Err(error) if body.is_some() => return Err(error),
+                    Err(_) => {}
+                }
             }
             let mut connection = self.connect().await?;
-            let answer = connection.get(uri, token).await;
+            let answer = connection.ask(uri, token, body).await;
             if let Ok(answer) = answer {
                 *kept = Some(connection);
                 return Ok(answer);
@@ -186,8 +197,17 @@ impl Forward {
 }
 
 impl Connection {
-    async fn get(&mut self, uri: Uri, token: Option<&str>) -> anyhow::Result<(StatusCode, Vec<u8>)> {
-        let mut request = Request::get(uri).header(header::HOST, "localhost");
+    async fn ask(
+        &mut self,
+        uri: Uri,
+        token: Option<&str>,
+        body: Option<Bytes>,
+    ) -> anyhow::Result<(StatusCode, Vec<u8>)> {
+        let request = match body {
+            None => Request::get(uri),
+            Some(_) => Request::post(uri).header(header::CONTENT_TYPE, JSON),
+        };
+        let mut request = request.header(header::HOST, "localhost");
         if let Some(token) = token {
             let mut value = header::HeaderValue::try_from(format!("Bearer {token}"))
                 .context("the token has characters that no header can carry")?;
@@ -195,7 +215,7 @@ impl Connection {
             request = request.header(header::AUTHORIZATION, value);
         }
         self.sender.ready().await?;
-        let response = self.sender.send_request(request.body(Empty::new())?).await?;
+        let response = self.sender.send_request(request.body(Full::new(body.unwrap_or_default()))?).await?;
         let status = response.status();
         let body = Limited::new(response.into_body(), CLI_ADMIN_ANSWER_BYTES).collect().await.map_err(|error| {
             anyhow::anyhow!("the operator's answer broke off or is larger than {CLI_ADMIN_ANSWER_BYTES} bytes; ask for less with --limit ({error})")

@@ -28,6 +28,7 @@ use super::{
     endpoint::{Endpoint, Recency},
     inbox::Round,
     membership::{Attach, Detach},
+    redeliver::Requeue,
     settle::Settle,
     store::Store,
     sweep::{Bury, Forget, Reclaim, Remove},
@@ -69,6 +70,7 @@ pub(super) enum Task {
     Remove(Remove),
     Bury(Bury),
     Forget(Forget),
+    Requeue(Requeue),
     /// Removes rows of `state` that mean nothing any more.
     Erase(Vec<Bytes>, Answer<()>),
     Close(Answer<()>),
@@ -155,6 +157,7 @@ impl Committer {
                 }
                 Task::Bury(bury) => self.bury(bury),
                 Task::Forget(forget) => self.forget(forget),
+                Task::Requeue(requeue) => self.requeue(requeue),
                 Task::Erase(keys, answer) => {
                     let _ = answer.send(self.erase(keys));
                 }

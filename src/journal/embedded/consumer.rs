@@ -1,7 +1,7 @@
 //! A consumer in memory: its cursor, what is in flight, and who waits for it.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     api::ObjectKey,
-    journal::{Progress, Sequence},
+    journal::{Progress, Sequence, record::QUEUED_ATTEMPT},
 };
 
 /// One subscription's consumer.
@@ -35,25 +35,34 @@ pub(super) struct Consumer {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Flight {
     pub(super) attempt: u32,
-    /// Its place in the due-time order, if this is not the first attempt.
+    /// Its place in the due-time order, if this is a retry or the event was queued once more.
     pub(super) due: Option<Timestamp>,
+}
+
+impl Flight {
+    /// The first attempt at an event that was queued once more.
+    pub(super) fn is_queued_again(&self) -> bool {
+        self.due.is_some() && self.attempt == QUEUED_ATTEMPT
+    }
 }
 
 /// What changes; held only for moments, never across a read or a write of the disk.
 pub(super) struct State {
     pub(super) cursor: Cursor,
     pub(super) flights: HashMap<Sequence, Flight>,
-    /// Flights that are first attempts.
+    /// Flights of new events.
     first_flights: u64,
     /// No first attempt has been claimed from here on.
     next: Sequence,
     /// Claimed before, and given back unattempted.
     returned: BTreeSet<Sequence>,
     pub(super) due: DueWindow,
-    /// A retry has been given back since the last claim.
+    /// A retry has been given back, or an event been queued once more, since the last claim.
     released: bool,
     /// The last claim was in order and stopped at what is not due or in flight: new events have to wait.
     held_up: bool,
+    /// A redelivery failed, but may be on disk.
+    pub(super) doubtful: bool,
     pub(super) detached: bool,
 }
 
@@ -76,6 +85,7 @@ impl Consumer {
             due,
             released: false,
             held_up: false,
+            doubtful: false,
             detached: false,
         };
         Self {
@@ -95,17 +105,19 @@ impl Consumer {
     pub(super) fn progress(&self) -> Progress {
         let state = self.state.lock();
         let in_flight = state.flights.len() as u64;
+        let new = state.cursor.new_events(self.endpoint.head()).saturating_sub(state.first_flights);
+        let again = state.waiting_again();
         Progress {
-            pending: state.cursor.new_events(self.endpoint.head()).saturating_sub(state.first_flights),
+            pending: new + again,
             in_flight,
-            retrying: state.cursor.retrying.saturating_sub(in_flight - state.first_flights),
+            retrying: state.waiting_retries().saturating_sub(again),
             dead: state.cursor.dead,
             delivered: state.cursor.delivered,
         }
     }
 
-    /// Resolves once a claim would find a new event, a retry has been given back, or the consumer
-    /// is gone.
+    /// Resolves once a claim would find a new event, a retry has been given back, an event has been
+    /// queued once more, or the consumer is gone.
     pub(super) async fn ready(&self) {
         loop {
             let notified = self.notify.notified();
@@ -117,6 +129,35 @@ impl Consumer {
             }
             notified.await;
         }
+    }
+
+    /// Events have been queued once more; `cursor` says so already.
+    pub(super) fn queued_again(&self, cursor: Cursor, due: Timestamp, sequences: &HashSet<Sequence>) {
+        let mut state = self.state.lock();
+        state.cursor = cursor;
+        for sequence in sequences {
+            state.due.insert((due, *sequence), QUEUED_ATTEMPT);
+        }
+        state.released = true;
+        drop(state);
+        self.notify.notify_waiters();
+    }
+
+    /// What the rows on disk say, with the events queued once more, some of which memory may not know.
+    pub(super) fn recounted(&self, dead: u64, retrying: u64, queued: &[DueKey]) {
+        let mut state = self.state.lock();
+        state.doubtful = false;
+        state.cursor.dead = dead;
+        state.cursor.retrying = retrying;
+        state.cursor.queued = queued.len() as u64;
+        for (due, sequence) in queued {
+            if !state.flights.contains_key(sequence) {
+                state.due.insert((*due, *sequence), QUEUED_ATTEMPT);
+            }
+        }
+        state.released = true;
+        drop(state);
+        self.notify.notify_waiters();
     }
 
     /// Gives flights back that never reached the worker.
@@ -145,9 +186,18 @@ impl State {
         self.held_up = false;
     }
 
-    /// Retries that wait on disk or in the window.
+    /// Retries, and events queued once more, that wait on disk or in the window.
     pub(super) fn waiting_retries(&self) -> u64 {
         self.cursor.retrying.saturating_sub(self.flights.len() as u64 - self.first_flights)
+    }
+
+    /// Events queued once more that wait. Flights are few, see [`crate::rules::limits::CLAIM_AHEAD`].
+    fn waiting_again(&self) -> u64 {
+        if self.cursor.queued == 0 {
+            return 0;
+        }
+        let in_flight = self.flights.values().filter(|flight| flight.is_queued_again()).count() as u64;
+        self.cursor.queued.saturating_sub(in_flight)
     }
 
     /// Takes due retries until `limit` are taken or the window holds no more.

@@ -15,6 +15,8 @@ pub(super) struct Cursor {
     above: u64,
     pub(super) delivered: u64,
     pub(super) retrying: u64,
+    /// How many of the retrying ones are queued once more, for a first attempt: known from their rows.
+    pub(super) queued: u64,
     pub(super) dead: u64,
     /// Sequences above the floor, in no range, that had been swept before the consumer came.
     pub(super) missing: u64,
@@ -23,7 +25,17 @@ pub(super) struct Cursor {
 impl Cursor {
     /// A new consumer's, whose first event is the one after `start`.
     pub(super) fn new(start: Sequence, missing: u64) -> Self {
-        Self { start, floor: start, ranges: Vec::new(), above: 0, delivered: 0, retrying: 0, dead: 0, missing }
+        Self {
+            start,
+            floor: start,
+            ranges: Vec::new(),
+            above: 0,
+            delivered: 0,
+            retrying: 0,
+            queued: 0,
+            dead: 0,
+            missing,
+        }
     }
 
     pub(super) fn from_row(row: &ConsumerRow) -> Self {

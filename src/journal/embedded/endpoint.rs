@@ -24,8 +24,8 @@ pub(super) struct Endpoint {
     pub(super) number: u32,
     /// Newest durable sequence.
     head: AtomicU64,
-    /// Changes with every consumer that is attached and with every removal: what a sweep decided
-    /// before no longer holds.
+    /// Changes with every consumer that is attached, with every removal and when settled events are
+    /// queued once more: what a sweep or a redelivery decided before no longer holds.
     pub(super) epoch: AtomicU64,
     /// What is on disk; changed by the committer only.
     pub(super) row: Mutex<EndpointRow>,

@@ -15,6 +15,7 @@ mod membership;
 mod open;
 mod ordered;
 mod read;
+mod redeliver;
 mod settle;
 mod store;
 mod sweep;
@@ -46,8 +47,8 @@ use self::{
     store::{Directory, Store},
 };
 use super::{
-    Appended, Arrival, Claimed, DeliveryQuery, DeliveryRecord, EventQuery, Journal, JournalError, Progress, Result,
-    Retention, Sequence, Settlement, Start, StoredEvent, Swept, Usage, record,
+    Appended, Arrival, Claimed, DeliveryQuery, DeliveryRecord, EventQuery, Journal, JournalError, Progress,
+    Redelivered, Result, Retention, Selection, Sequence, Settlement, Start, Step, StoredEvent, Swept, Usage, record,
 };
 use crate::api::ObjectKey;
 
@@ -81,6 +82,7 @@ struct Engine {
     max_bytes: u64,
     closing: AtomicBool,
     sweeping: tokio::sync::Mutex<()>,
+    redelivering: tokio::sync::Mutex<()>,
 }
 
 impl EmbeddedJournal {
@@ -276,6 +278,19 @@ impl Journal for EmbeddedJournal {
             let consumer = self.consumer(consumer)?;
             let ends = settlements.into_iter().map(|(sequence, end)| (sequence, End::Settled(end))).collect();
             self.engine.ask(|answer| Task::Settle(Settle { consumer, ends, gap: None, answer })).await
+        }
+        .boxed()
+    }
+
+    fn redeliver<'a>(
+        &'a self,
+        consumer: &'a ObjectKey,
+        selection: &'a Selection,
+        step: Step,
+    ) -> BoxFuture<'a, Result<Redelivered>> {
+        async move {
+            let consumer = self.consumer(consumer)?;
+            redeliver::redeliver(&self.engine, &consumer, selection, step).await
         }
         .boxed()
     }

@@ -18,6 +18,7 @@ use super::{
     cursor::Cursor,
     endpoint::{Endpoint, Endpoints},
     inbox::Inbox,
+    redeliver::{count_queued, recount},
     store::{Directory, Store, from_fjall},
 };
 use crate::{
@@ -49,8 +50,11 @@ impl Engine {
                 JournalError::Corrupt(format!("consumer {}/{} reads an unknown endpoint", row.namespace, row.name))
             })?;
             let name = ObjectKey::new(&*row.namespace, &*row.name);
-            let consumer = Consumer::new(name.clone(), number, endpoint.clone(), Cursor::from_row(&row));
-            let consumer = Arc::new(consumer);
+            let mut cursor = Cursor::from_row(&row);
+            if cursor.retrying > 0 {
+                cursor.queued = count_queued(&store, number)?;
+            }
+            let consumer = Arc::new(Consumer::new(name.clone(), number, endpoint.clone(), cursor));
             endpoint.consumers.write().push(consumer.clone());
             consumers.insert(name, consumer);
             numbers.push(number);
@@ -68,12 +72,13 @@ impl Engine {
             max_bytes: options.max_bytes,
             closing: AtomicBool::new(false),
             sweeping: tokio::sync::Mutex::default(),
+            redelivering: tokio::sync::Mutex::default(),
         })
     }
 
     /// Opens the files again, from the committer. Consumers stay as they are in memory: their flights
     /// are under way, and memory never runs ahead of the disk. What was answered with an error may be
-    /// on disk all the same, so the ends of the logs are read again.
+    /// on disk all the same, so the ends of the logs are read again, and what a redelivery queued.
     pub(super) fn reopen(&self) -> Result<()> {
         let mut slot = self.store.write();
         *slot = None;
@@ -83,6 +88,9 @@ impl Engine {
         // Proves that writing works again before anybody relies on it.
         store.sync()?;
         let rows = endpoint_rows(&store)?;
+        for consumer in self.consumers.read().values().filter(|consumer| consumer.state().doubtful) {
+            recount(&store, consumer)?;
+        }
         *slot = Some(store);
         drop(slot);
         let mut live_bytes = 0;

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     journal::{
         DeliveryQuery, DeliveryRecord, DeliveryState, EventQuery, Result, Sequence, StoredEvent,
-        record::{self, ExceptionRow, ExceptionState, IndexRow, key},
+        record::{self, ExceptionRow, ExceptionState, IndexRow, QUEUED_ATTEMPT, key},
     },
     rules::limits::LIST_LIMIT,
 };
@@ -102,10 +102,17 @@ pub(super) fn deliveries(
             }
         }
         Some(DeliveryState::Pending | DeliveryState::Settled) | None => {
+            // What has been attempted is pending only if it has been queued once more.
+            let again = snapshot.cursor.queued > 0;
             for row in store.events.range(key::event(endpoint.number, first)..=key::event(endpoint.number, head)) {
                 let sequence = key::event_sequence(&row.key().map_err(from_fjall)?)?;
                 let attempted = snapshot.cursor.contains(sequence);
-                if query.state.is_some_and(|state| (state == DeliveryState::Settled) != attempted) {
+                let wanted = match query.state {
+                    Some(DeliveryState::Settled) => attempted,
+                    Some(DeliveryState::Pending) => again || !attempted,
+                    _ => true,
+                };
+                if !wanted {
                     continue;
                 }
                 let row = if attempted { exception(store, consumer.number, sequence)? } else { None };
@@ -132,6 +139,7 @@ impl Snapshot {
         let (state, attempts) = match (flight, &exception) {
             (Some(flight), _) => (DeliveryState::InFlight, flight.attempt - 1),
             (None, Some(row)) => match row.state {
+                ExceptionState::Retrying if row.attempt == QUEUED_ATTEMPT => (DeliveryState::Pending, 0),
                 ExceptionState::Retrying => (DeliveryState::Retrying, row.attempt.saturating_sub(1)),
                 ExceptionState::Dead => (DeliveryState::DeadLettered, row.attempt),
             },
@@ -144,7 +152,8 @@ impl Snapshot {
         // Settled events may be swept in the meantime.
         let Some(event) = load(store, &self.consumer.endpoint, sequence)? else { return Ok(()) };
         let due = exception.as_ref().filter(|_| state == DeliveryState::Retrying).map(|row| row.due);
-        let failure = exception.map(|row| row.failure);
+        let failure = exception.filter(|row| row.attempt != QUEUED_ATTEMPT || row.state == ExceptionState::Dead);
+        let failure = failure.map(|row| row.failure);
         found.push(DeliveryRecord { event: Arc::new(event), state, attempts, due, failure });
         Ok(())
     }

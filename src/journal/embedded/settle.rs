@@ -149,6 +149,9 @@ impl Plan {
                     batch.remove(&store.state, key::timed(key::DUE, number, due, sequence));
                 }
                 self.cursor.retrying = self.cursor.retrying.saturating_sub(1);
+                if flight.is_queued_again() {
+                    self.cursor.queued = self.cursor.queued.saturating_sub(1);
+                }
             }
         }
         let (state, attempt, time, failure) = match end {

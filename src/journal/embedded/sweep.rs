@@ -1,9 +1,9 @@
 //! Removing what its retention has passed, or what must make room.
 //!
 //! What to remove is decided step by step away from the committer, from the cursors in memory and
-//! the exceptions on disk. "Settled" is for ever, unless a consumer is attached in between: then,
-//! and when somebody else removed events, the endpoint's epoch has changed, and the committer drops
-//! the step. It is decided again.
+//! the exceptions on disk. "Settled" is for ever, unless a consumer is attached or an event is queued
+//! once more in between: then, and when somebody else removed events, the endpoint's epoch has changed,
+//! and the committer drops the step. It is decided again.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -211,7 +211,8 @@ impl Committer {
             let mut batch = store.batch(2 * bury.dead.len() + 1);
             for (time, sequence) in &bury.dead {
                 let dead = exception(store, consumer.number, *sequence)?;
-                if dead.is_some_and(|row| row.state == ExceptionState::Dead) {
+                // It may have been queued once more since, and even have died anew.
+                if dead.is_some_and(|row| row.state == ExceptionState::Dead && row.due == *time) {
                     batch.remove(&store.state, key::exception(consumer.number, *sequence));
                     buried += 1;
                 }

@@ -3,7 +3,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::*;
-use crate::{journal::validated, rules::limits::JOURNAL_HEAL_INTERVAL};
+use crate::{
+    journal::{Failure, validated},
+    rules::limits::JOURNAL_HEAL_INTERVAL,
+};
 
 fn incoming(engine: &Engine, id: &str) -> Incoming {
     let endpoint = engine.endpoint(&ObjectKey::new("shop", "in"));
@@ -63,4 +66,73 @@ async fn a_failed_write_is_never_passed_over() {
     // A disk that is full says so to every caller.
     committer.fail_since(std::time::Instant::now(), &full());
     assert!(matches!(append(&mut committer, "d").await, Err(JournalError::Full(_))));
+}
+
+/// Has the committer do one task.
+async fn ask<T>(committer: &mut Committer, task: impl FnOnce(Answer<T>) -> Task) -> Result<T> {
+    let (answer, answered) = oneshot::channel();
+    let engine = committer.engine.clone();
+    engine.inbox.task(task(answer)).await?;
+    let mut round = inbox::Round::default();
+    engine.inbox.take(&mut round);
+    committer.round(&mut round);
+    answered.await.unwrap()
+}
+
+/// A redelivery whose write failed, but reached the disk all the same: what it queued is delivered, and counted, once the
+/// files have been opened again, and not only after the next start.
+#[tokio::test]
+async fn what_a_failed_redelivery_wrote_is_known() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = EmbeddedOptions { directory: directory.path().to_owned(), max_bytes: 0 };
+    let engine = Arc::new(Engine::open(&options).unwrap());
+    let mut committer = Committer::new(engine.clone());
+    let (out, endpoint) = (ObjectKey::new("shop", "out"), engine.endpoint(&ObjectKey::new("shop", "in")));
+    let attach = |answer| {
+        Task::Attach(membership::Attach {
+            consumer: out.clone(),
+            endpoint: endpoint.clone(),
+            start: Start::Now,
+            answer,
+        })
+    };
+    ask(&mut committer, attach).await.unwrap();
+    append(&mut committer, "a").await.unwrap();
+    append(&mut committer, "b").await.unwrap();
+    let consumer = engine.consumers.read().get(&out).unwrap().clone();
+    let now = Timestamp::UNIX_EPOCH;
+    let claim = || claim::claim(&engine, &consumer, 10, now);
+    assert_eq!(claim().await.unwrap().deliveries.len(), 2);
+    let failure = Failure { time: now, reason: "status".into(), status: None, message: "".into() };
+    let ends = vec![
+        (1, End::Settled(Settlement::Dead { failure: failure.clone() })),
+        (2, End::Settled(Settlement::Dead { failure })),
+    ];
+    let settle = |answer| Task::Settle(Settle { consumer: consumer.clone(), ends, gap: None, answer });
+    ask(&mut committer, settle).await.unwrap();
+
+    let before = consumer.state().cursor.clone();
+    let epoch = endpoint.epoch.load(Ordering::Acquire);
+    let requeue = |sequences, epoch| {
+        let consumer = consumer.clone();
+        move |answer| Task::Requeue(redeliver::Requeue::new(consumer, epoch, sequences, now, answer))
+    };
+    assert_eq!(ask(&mut committer, requeue(vec![2], epoch)).await.unwrap(), Some(1));
+    // As memory would be if that had been answered with an error.
+    {
+        let mut state = consumer.state();
+        state.cursor = before;
+        state.due.take(now).unwrap();
+        state.doubtful = true;
+    }
+    committer.fail_since(std::time::Instant::now() - JOURNAL_HEAL_INTERVAL, &JournalError::Full("full".into()));
+    // Chosen before: what has been queued since may have changed everything.
+    assert_eq!(ask(&mut committer, requeue(vec![1], epoch)).await.unwrap(), None);
+    assert_eq!(consumer.progress(), Progress { pending: 1, dead: 1, ..Default::default() });
+    let epoch = endpoint.epoch.load(Ordering::Acquire);
+    assert_eq!(ask(&mut committer, requeue(vec![1, 2], epoch)).await.unwrap(), Some(1));
+    let claimed = claim().await.unwrap();
+    let claimed: Vec<_> = claimed.deliveries.iter().map(|d| (d.event.sequence, d.attempt)).collect();
+    assert_eq!(claimed, [(1, 1), (2, 1)]);
+    assert_eq!(consumer.progress(), Progress { in_flight: 2, ..Default::default() });
 }

@@ -1,0 +1,190 @@
+//! Delivering again, a bounded part a request.
+
+use std::sync::Arc;
+
+use axum::{
+    body::{Body, to_bytes},
+    extract::{Path, RawPathParams, State},
+    http::{HeaderMap, Uri, header},
+    response::Response,
+};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Shared,
+    answer::{self, Problem},
+    authority::{self, Ask, Resource, Verb},
+    query::{self, Query},
+};
+use crate::{
+    api::ObjectKey,
+    journal::{JournalError, Position, Redelivered, Selection, Step},
+    rules::limits::{
+        ADMIN_REDELIVERY_BODY_BYTES, ADMIN_REDELIVERY_IDS, ADMIN_REDELIVERY_MAX, ADMIN_REDELIVERY_STEPS,
+        REDELIVERY_STEP,
+    },
+};
+
+/// What a caller sends: one selection, and how.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+struct Order {
+    dead_lettered: Option<bool>,
+    event_ids: Option<Vec<Box<str>>>,
+    since: Option<String>,
+    until: Option<String>,
+    dry_run: bool,
+    limit: Option<usize>,
+    r#continue: Option<String>,
+}
+
+/// What was done of it.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Done {
+    dry_run: bool,
+    queued: u64,
+    skipped: u64,
+    gone: u64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    gone_ids: Vec<Box<str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gone_before: Option<Timestamp>,
+    /// The span as it was understood, for the requests that go on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<Timestamp>,
+    #[serde(rename = "continue", skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+}
+
+/// What it takes to have a subscription's events delivered again.
+pub(super) fn asks(params: &RawPathParams, _: &Uri) -> Result<Vec<Ask>, Problem> {
+    authority::one(Verb::Update, Resource::Deliveries, params)
+}
+
+/// `POST /api/v1/namespaces/{namespace}/subscriptions/{name}/redeliver`
+pub(super) async fn order(
+    State(shared): State<Arc<Shared>>,
+    Path((namespace, name)): Path<(String, String)>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    Query::parse(&uri, &[])?;
+    // A page in a browser may post any other type to this machine without being asked (the CORS protocol's safelist).
+    if !is_json(&headers) {
+        return Err(Problem::unsupported_media_type(
+            "the body must be JSON, with the header Content-Type: application/json",
+        ));
+    }
+    let body = to_bytes(body, ADMIN_REDELIVERY_BODY_BYTES).await.map_err(|_| {
+        Problem::too_large(format!("the body is longer than {ADMIN_REDELIVERY_BODY_BYTES} bytes, or broke off"))
+    })?;
+    let order: Order =
+        serde_json::from_slice(&body).map_err(|error| Problem::parameter(format!("the body: {error}")))?;
+    let now = shared.admin.clock.now();
+    let selection = order.selection(now)?;
+    let (limit, from) = (order.limit()?, order.from()?);
+    let subscription = ObjectKey::new(namespace, name);
+    shared.subscription_exists(&subscription)?;
+    let _turn = shared.turn().await?;
+    let mut done = Done { dry_run: order.dry_run, ..Done::default() };
+    if let Selection::Received { since, until } = &selection {
+        (done.since, done.until) = (*since, *until);
+    }
+    let mut step = Step { from, limit: 0, dry_run: order.dry_run, now };
+    for _ in 0..ADMIN_REDELIVERY_STEPS {
+        step.limit = REDELIVERY_STEP.min(limit - usize::try_from(done.queued).unwrap_or(limit));
+        let outcome = shared.admin.journal.redeliver(&subscription, &selection, step).await;
+        step.from = done.add(outcome.map_err(|error| refused(error, &subscription))?);
+        if step.from.is_none() || done.queued >= limit as u64 {
+            break;
+        }
+    }
+    done.next = step.from.map(|next| next.to_string());
+    if !done.dry_run {
+        tracing::info!(
+            namespace = %subscription.namespace,
+            subscription = %subscription.name,
+            queued = done.queued,
+            skipped = done.skipped,
+            gone = done.gone,
+            "events are delivered again by order"
+        );
+    }
+    Ok(answer::ok(&done))
+}
+
+impl Order {
+    fn selection(&self, now: Timestamp) -> Result<Selection, Problem> {
+        const ONE: &str = "exactly one of deadLettered, eventIds, and since and until (one of them or both)";
+        let span = self.since.is_some() || self.until.is_some();
+        match (self.dead_lettered, &self.event_ids, span) {
+            (Some(true), None, false) => Ok(Selection::DeadLettered),
+            (Some(false), ..) => Err(Problem::parameter("deadLettered can only be true; leave it out otherwise")),
+            (None, Some(ids), false) if (1..=ADMIN_REDELIVERY_IDS).contains(&ids.len()) => {
+                Ok(Selection::Events(ids.clone()))
+            }
+            (None, Some(_), false) => {
+                Err(Problem::parameter(format!("eventIds must name from 1 to {ADMIN_REDELIVERY_IDS} events")))
+            }
+            (None, None, true) => {
+                let time =
+                    |name, text: &Option<String>| text.as_deref().map(|text| query::time(name, text, now)).transpose();
+                let (since, until) = (time("since", &self.since)?, time("until", &self.until)?);
+                if let (Some(since), Some(until)) = (since, until)
+                    && since >= until
+                {
+                    return Err(Problem::parameter(format!("since ({since}) must be before until ({until})")));
+                }
+                Ok(Selection::Received { since, until })
+            }
+            (None, None, false) => Err(Problem::parameter(format!("the body must say which events: {ONE}"))),
+            _ => Err(Problem::parameter(format!("the body must say {ONE}"))),
+        }
+    }
+
+    fn limit(&self) -> Result<usize, Problem> {
+        let limit = self.limit.unwrap_or(ADMIN_REDELIVERY_MAX);
+        if (1..=ADMIN_REDELIVERY_MAX).contains(&limit) {
+            Ok(limit)
+        } else {
+            Err(Problem::parameter(format!("limit must be a number from 1 to {ADMIN_REDELIVERY_MAX}, not {limit}")))
+        }
+    }
+
+    fn from(&self) -> Result<Option<Position>, Problem> {
+        let position = self.r#continue.as_deref().map(str::parse).transpose();
+        position.map_err(|_| Problem::parameter("continue must be that of the answer before, to the same selection"))
+    }
+}
+
+impl Done {
+    /// Adds what a step did; where the next one begins, if there is one.
+    fn add(&mut self, step: Redelivered) -> Option<Position> {
+        let Redelivered { queued, skipped, gone, gone_ids, gone_before, next } = step;
+        self.queued += queued;
+        self.skipped += skipped;
+        self.gone += gone;
+        self.gone_ids.extend(gone_ids);
+        self.gone_before = self.gone_before.or(gone_before);
+        next
+    }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    value.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
+}
+
+fn refused(error: JournalError, subscription: &ObjectKey) -> Problem {
+    match error {
+        JournalError::UnknownConsumer(_) => Problem::conflict(format!(
+            "WebhookSubscription {subscription} has been given no events yet; the conditions in its status say why"
+        )),
+        error => error.into(),
+    }
+}

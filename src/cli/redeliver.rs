@@ -1,0 +1,291 @@
+//! `grapnel redeliver`: events once more for one subscription.
+
+mod progress;
+mod rate;
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, sleep_until};
+
+use self::{progress::Progress, rate::Rate};
+use super::{
+    FAILED, Usage,
+    print::{self, clean},
+    remote::{self, Output, Remote, object},
+};
+use crate::{
+    api::ObjectKey,
+    rules::limits::{ADMIN_REDELIVERY_IDS, ADMIN_REDELIVERY_MAX},
+};
+
+const AFTER_HELP: &str = "\
+Dead letters, and events that were delivered and are still kept, are queued once more for this
+subscription alone. Their ids (and the header webhook-id) stay the same and their attempts begin anew,
+so a receiver that remembers ids can tell what it has had. Events that are still on their way are left
+alone, and count as skipped. A suspended subscription gets them when it goes on.
+
+Repeating the command is safe for dead letters: what is queued is dead no longer. Events chosen by id
+or by time are delivered again each time.
+
+Exit codes: 0 done; 1 failed, or an event named by --id is no longer kept or never was; 2 wrong usage.
+
+Examples:
+  grapnel redeliver shop/billing --dead-lettered --dry-run
+  grapnel redeliver shop/billing --dead-lettered --rate 50/s
+  grapnel redeliver billing --id evt_1 evt_2
+  grapnel redeliver billing --since 2026-01-31T12:00:00Z --until 2026-01-31T13:00:00Z";
+
+/// What to deliver again, to whom, how fast.
+#[derive(Debug, clap::Args)]
+#[command(
+    override_usage = "grapnel redeliver [OPTIONS] <SUBSCRIPTION> <--dead-lettered | --id <ID>... | --since <TIME> [--until <TIME>]>",
+    after_help = AFTER_HELP
+)]
+#[group(skip)]
+#[command(group = clap::ArgGroup::new("which").required(true).multiple(true))]
+pub struct Args {
+    /// The subscription: its name, or namespace/name
+    subscription: String,
+    /// The subscription's namespace
+    #[arg(short, long, env = "GRAPNEL_NAMESPACE", default_value = "default")]
+    namespace: String,
+    /// Everything in the dead letter
+    #[arg(long, group = "which", conflicts_with_all = ["id", "since", "until"])]
+    dead_lettered: bool,
+    /// The newest events of these ids
+    #[arg(long, value_name = "ID", num_args = 1.., group = "which", conflicts_with_all = ["since", "until", "from"])]
+    id: Vec<String>,
+    /// Events received then or later: a time (2026-01-31T12:00:00Z) or how long ago (90m)
+    #[arg(long, value_name = "TIME", group = "which")]
+    since: Option<String>,
+    /// Events received before then: a time or how long ago
+    #[arg(long, value_name = "TIME", group = "which")]
+    until: Option<String>,
+    /// Only say how many there are
+    #[arg(long)]
+    dry_run: bool,
+    /// Queue at most so many a second (50/s) or a minute (30/m), so that a receiver is not flooded and new events are
+    /// not held up for long. Without it they are queued as fast as they can be
+    #[arg(long, value_name = "N/s", value_parser = rate::parse)]
+    rate: Option<Rate>,
+    /// Go on where a command that failed says that it stopped
+    #[arg(long = "continue", value_name = "POSITION")]
+    from: Option<String>,
+    /// For people or for programs
+    #[arg(short, long, env = "GRAPNEL_OUTPUT", value_enum, default_value_t = Output::Table)]
+    output: Output,
+    #[command(flatten)]
+    remote: remote::Args,
+}
+
+/// What is asked for, in the admin API's words.
+#[derive(Debug, Clone, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Order<'a> {
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    dead_lettered: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event_ids: Option<&'a [String]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<String>,
+    dry_run: bool,
+    limit: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    r#continue: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Done {
+    queued: u64,
+    skipped: u64,
+    gone: u64,
+    #[serde(default)]
+    gone_ids: Vec<String>,
+    gone_before: Option<String>,
+    since: Option<String>,
+    until: Option<String>,
+    r#continue: Option<String>,
+}
+
+/// All answers together.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Total {
+    dry_run: bool,
+    queued: u64,
+    skipped: u64,
+    gone: u64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    gone_ids: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gone_before: Option<String>,
+}
+
+/// One run of the command.
+struct Run<'a> {
+    remote: Remote,
+    key: ObjectKey,
+    rate: Option<Rate>,
+    /// No request is sent before.
+    next: Instant,
+    total: Total,
+    progress: Progress,
+    output: Output,
+    args: &'a Args,
+}
+
+impl Args {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// When the operator cannot be asked or refuses.
+    pub async fn run(self) -> anyhow::Result<ExitCode> {
+        let mut run = Run {
+            remote: Remote::new(&self.remote).await?,
+            key: object(&self.namespace, &self.subscription),
+            rate: self.rate.filter(|_| !self.dry_run),
+            next: Instant::now(),
+            total: Total { dry_run: self.dry_run, ..Total::default() },
+            progress: Progress::new(self.output == Output::Table),
+            output: self.output,
+            args: &self,
+        };
+        let outcome = run.all().await;
+        run.progress.clear();
+        outcome?;
+        run.report()
+    }
+}
+
+impl Run<'_> {
+    async fn all(&mut self) -> anyhow::Result<()> {
+        let args = self.args;
+        let order = Order {
+            dead_lettered: args.dead_lettered,
+            since: args.since.clone(),
+            until: args.until.clone(),
+            dry_run: args.dry_run,
+            r#continue: args.from.clone(),
+            ..Order::default()
+        };
+        if args.id.is_empty() {
+            return self.one(order).await;
+        }
+        for ids in args.id.chunks(ADMIN_REDELIVERY_IDS) {
+            self.one(Order { event_ids: Some(ids), ..order.clone() }).await?;
+        }
+        Ok(())
+    }
+
+    /// One selection to its end.
+    async fn one(&mut self, mut order: Order<'_>) -> anyhow::Result<()> {
+        let mut first = true;
+        loop {
+            self.wait(&mut order).await;
+            let begun = Instant::now();
+            let done = self.ask(&order).await.map_err(|error| self.stopped(error, &order))?;
+            if let Some(rate) = self.rate {
+                self.next = begun + rate.time_for(done.queued);
+            }
+            order.r#continue = done.r#continue.clone();
+            // The operator's clock has said which moment was meant; it is the same one to the end.
+            order.since = done.since.clone().or(order.since);
+            order.until = done.until.clone().or(order.until);
+            self.total.add(done);
+            if order.r#continue.is_none() {
+                return Ok(());
+            }
+            if std::mem::take(&mut first) && self.progress.is_shown() && !order.dry_run {
+                // Without it there is no bar, and no harm done.
+                if let Ok(rest) = self.count(order.clone()).await {
+                    self.progress.of(self.total.queued + rest);
+                }
+            }
+            self.progress.show(self.total.queued);
+        }
+    }
+
+    /// How many are left to be queued.
+    async fn count(&mut self, mut order: Order<'_>) -> anyhow::Result<u64> {
+        order.dry_run = true;
+        order.limit = ADMIN_REDELIVERY_MAX;
+        let mut rest = 0;
+        loop {
+            let done = self.ask(&order).await?;
+            rest += done.queued;
+            if done.r#continue.is_none() {
+                return Ok(rest);
+            }
+            order.r#continue = done.r#continue;
+        }
+    }
+
+    /// Waits for its turn by the rate.
+    async fn wait(&mut self, order: &mut Order<'_>) {
+        order.limit = self.rate.map_or(ADMIN_REDELIVERY_MAX, |rate| rate.at_once(ADMIN_REDELIVERY_MAX));
+        if self.rate.is_some() && self.next > Instant::now() {
+            sleep_until(self.next).await;
+        }
+    }
+
+    async fn ask(&self, order: &Order<'_>) -> anyhow::Result<Done> {
+        let path = ["namespaces", &*self.key.namespace, "subscriptions", &*self.key.name, "redeliver"];
+        self.remote.post(&path, order).await?.read()
+    }
+
+    /// Says how far it came, when that is somewhere.
+    fn stopped(&self, error: anyhow::Error, order: &Order<'_>) -> anyhow::Error {
+        if error.is::<Usage>() || order.dry_run || self.total.queued == 0 {
+            return error;
+        }
+        let go_on = match (&order.r#continue, order.event_ids) {
+            (Some(position), None) => {
+                let time = |flag: &str, value: &Option<String>| {
+                    value.as_ref().map_or_else(String::new, |value| format!(" --{flag} {value}"))
+                };
+                let span = time("since", &order.since) + &time("until", &order.until);
+                let selection = if order.dead_lettered { " --dead-lettered" } else { &*span };
+                format!("; to go on, say{selection} --continue {position}")
+            }
+            _ => String::new(),
+        };
+        error.context(format!("it stopped after {} had been queued{go_on}", self.total.queued))
+    }
+
+    fn report(self) -> anyhow::Result<ExitCode> {
+        let total = &self.total;
+        if self.output == Output::Json {
+            print::line(&serde_json::to_string(total).context("the sums cannot be written as JSON")?)?;
+        } else {
+            print::line(&total.sentence())?;
+            for id in &total.gone_ids {
+                eprintln!("{} is no longer kept, or never was", clean(id));
+            }
+            if let Some(time) = &total.gone_before {
+                eprintln!("events received before {} are no longer kept", clean(time));
+            }
+        }
+        Ok(if total.gone_ids.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
+    }
+}
+
+impl Total {
+    fn add(&mut self, done: Done) {
+        self.queued += done.queued;
+        self.skipped += done.skipped;
+        self.gone += done.gone;
+        self.gone_ids.extend(done.gone_ids);
+        self.gone_before = self.gone_before.take().or(done.gone_before);
+    }
+
+    fn sentence(&self) -> String {
+        let Self { queued, skipped, gone, .. } = self;
+        let queued = if self.dry_run { format!("{queued} would be queued") } else { format!("{queued} queued") };
+        format!("{queued}, {skipped} skipped, {gone} gone")
+    }
+}
