@@ -83,6 +83,7 @@ contract!(redelivery:
     queued_events_pin_their_events,
     sweeping_takes_nothing_that_is_queued,
     redelivery_needs_a_consumer,
+    what_comes_again_comes_first_in_an_order,
 );
 
 proptest! {

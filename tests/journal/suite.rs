@@ -253,7 +253,11 @@ pub(crate) async fn many_retries_come_in_order(engine: &dyn Engine) {
     assert_eq!(progress(&journal), Progress { in_flight: MANY - 1000, delivered: 1000, ..Default::default() });
 }
 
-async fn claim_in_order(journal: &Arc<dyn Journal>, limit: usize, second: i64) -> (Vec<(u64, u32)>, Option<i64>) {
+pub(crate) async fn claim_in_order(
+    journal: &Arc<dyn Journal>,
+    limit: usize,
+    second: i64,
+) -> (Vec<(u64, u32)>, Option<i64>) {
     let claimed = journal.claim_in_order(&key("out"), limit, at(second)).await.unwrap();
     let deliveries = claimed.deliveries.iter().map(|d| (d.event.sequence, d.attempt)).collect();
     (deliveries, claimed.next_due.map(|due| due.as_second() - at(0).as_second()))

@@ -136,7 +136,10 @@ impl Consumer {
         let mut state = self.state.lock();
         state.cursor = cursor;
         for sequence in sequences {
-            state.due.insert((due, *sequence), QUEUED_ATTEMPT);
+            // Their rows are on disk for as long as the sync took: a claim may have found one there.
+            if !state.flights.contains_key(sequence) {
+                state.due.insert((due, *sequence), QUEUED_ATTEMPT);
+            }
         }
         state.released = true;
         drop(state);
