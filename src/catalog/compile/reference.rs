@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::Problems;
 use crate::{
     api::{KeyReference, ObjectKey, Reason},
-    rules::secret::Secret,
+    rules::{secret::Secret, signature::KeyError},
 };
 
 /// Where referenced values come from.
@@ -57,6 +57,33 @@ impl<'a> References<'a> {
             return None;
         }
         Some(value.clone())
+    }
+
+    /// Those of several Secret keys that resolve and that `check` takes for keys of their scheme; the others are problems.
+    pub(super) fn keys(
+        &self,
+        several: &[KeyReference],
+        pointer: &str,
+        problems: &mut Problems,
+        check: impl Fn(Secret) -> Result<(), KeyError>,
+    ) -> Vec<Secret> {
+        let mut secrets = Vec::new();
+        for (number, reference) in several.iter().enumerate() {
+            let pointer = format!("{pointer}/{number}");
+            let Some(secret) = self.secret(reference, &pointer, problems) else { continue };
+            match check(secret.clone()) {
+                Ok(()) => secrets.push(secret),
+                Err(error) => problems.add(
+                    pointer,
+                    Reason::InvalidSecret,
+                    format_args!(
+                        "key {} of Secret {}: {}; correct the Secret",
+                        reference.key, reference.name, error.problem
+                    ),
+                ),
+            }
+        }
+        secrets
     }
 
     /// The value of a ConfigMap key.

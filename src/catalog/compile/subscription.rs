@@ -143,22 +143,9 @@ fn signer(signing: &api::Signing, references: &References<'_>, problems: &mut Pr
             SigningScheme::HmacSha256Hex { header: header_name(name, "/spec/signing/header", problems)? }
         }
     };
-    let mut secrets = Vec::new();
-    for (number, reference) in signing.secret_refs.iter().enumerate() {
-        let pointer = format!("/spec/signing/secretRefs/{number}");
-        let Some(secret) = references.secret(reference, &pointer, problems) else { continue };
-        match Signer::new(scheme.clone(), vec![secret.clone()]) {
-            Ok(_) => secrets.push(secret),
-            Err(error) => problems.add(
-                pointer,
-                Reason::InvalidSecret,
-                format_args!(
-                    "key {} of Secret {}: {}; correct the Secret",
-                    reference.key, reference.name, error.problem
-                ),
-            ),
-        }
-    }
+    let secrets = references.keys(&signing.secret_refs, "/spec/signing/secretRefs", problems, |secret| {
+        Signer::new(scheme.clone(), vec![secret]).map(drop)
+    });
     if secrets.is_empty() {
         return None;
     }

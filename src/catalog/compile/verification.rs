@@ -129,22 +129,9 @@ pub(super) fn verifier(
     problems: &mut Problems,
 ) -> Option<Verifier> {
     let without_secret = matches!(scheme, Scheme::None | Scheme::ServiceAccount(_));
-    let mut secrets = Vec::new();
-    for (number, reference) in verification.secret_refs.iter().enumerate() {
-        let pointer = format!("/spec/verification/secretRefs/{number}");
-        let Some(secret) = references.secret(reference, &pointer, problems) else { continue };
-        match Verifier::new(scheme.clone(), vec![secret.clone()]) {
-            Ok(_) => secrets.push(secret),
-            Err(error) => problems.add(
-                pointer,
-                Reason::InvalidSecret,
-                format_args!(
-                    "key {} of Secret {}: {}; correct the Secret",
-                    reference.key, reference.name, error.problem
-                ),
-            ),
-        }
-    }
+    let secrets = references.keys(&verification.secret_refs, "/spec/verification/secretRefs", problems, |secret| {
+        Verifier::new(scheme.clone(), vec![secret]).map(drop)
+    });
     if secrets.is_empty() && !without_secret {
         return None;
     }
