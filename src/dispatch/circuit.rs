@@ -30,7 +30,7 @@ impl Circuit {
     /// have been mended, and is probed at once.
     pub(super) fn reconfigure(&mut self, subscription: &Arc<Subscription>, now: Timestamp) {
         if *self.breaker.policy() != subscription.breaker {
-            self.breaker = Breaker::new(subscription.breaker);
+            self.breaker.renew(subscription.breaker);
         } else if self.subscription.target != subscription.target {
             self.breaker.hurry(now);
         }

@@ -56,6 +56,8 @@ pub(super) struct Worker {
     ended: Vec<(Sequence, Settlement)>,
     /// Whether a claim may find something.
     more: bool,
+    /// Whether the last claim was in order.
+    in_order: bool,
     /// Whether the last claim found only events of types that are not delivered.
     scanning: bool,
     /// Pauses deliveries to a receiver that keeps failing.
@@ -87,6 +89,7 @@ impl Worker {
             in_flight: HashMap::new(),
             ended: Vec::new(),
             more: true,
+            in_order: false,
             scanning: false,
             next_due: None,
             due_check: Instant::now(),
@@ -115,9 +118,10 @@ impl Worker {
                 && let Some(limit) = self.claim_limit(settling.is_none())
             {
                 let now = context.clock.now();
-                claiming = Some(match self.subscription.ordering {
-                    Ordering::Unordered => journal.claim(key, limit, now),
-                    Ordering::Ordered => journal.claim_in_order(key, limit, now),
+                self.in_order = self.is_ordered();
+                claiming = Some(match self.in_order {
+                    true => journal.claim_in_order(key, limit, now),
+                    false => journal.claim(key, limit, now),
                 });
             }
             if !self.more && !self.parked && ready.is_none() {
@@ -236,7 +240,8 @@ impl Worker {
         self.expect_due(claimed.next_due);
         let before = self.waiting.len();
         self.waiting.extend(claimed.deliveries);
-        if self.parked {
+        // A claim that began before an order was asked for is of no use to it.
+        if self.parked || (self.is_ordered() && !self.in_order) {
             self.release_waiting(0);
         } else {
             self.skip(before);

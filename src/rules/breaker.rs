@@ -109,6 +109,12 @@ impl Breaker {
         &self.policy
     }
 
+    /// Closes the circuit and goes on with other settings; what is under way counts for nothing, unless it succeeds.
+    pub fn renew(&mut self, policy: BreakerPolicy) {
+        self.policy = policy;
+        self.enter(State::Closed { failures: 0 });
+    }
+
     /// What may be begun at `now`. A clock that was set back does not make a pause longer than it is.
     pub fn gate(&mut self, now: Timestamp) -> Gate {
         match &mut self.state {
@@ -345,6 +351,19 @@ mod tests {
         assert_eq!(breaker.gate(at(62)), Gate::Shut(None));
         breaker.failed(probe, at(63));
         assert_eq!(breaker.gate(at(63)), Gate::Shut(Some(at(93))));
+    }
+
+    #[test]
+    fn other_settings_close_it_and_forget_what_was_under_way() {
+        let mut breaker = Breaker::new(policy(1, 30, 300));
+        let late = breaker.acquire(at(0)).unwrap();
+        fail(&mut breaker, 0);
+        breaker.renew(policy(1, 10, 10));
+        assert_eq!((breaker.gate(at(0)), breaker.circuit()), (Gate::Flow, None));
+        breaker.failed(late, at(1));
+        assert_eq!(breaker.circuit(), None);
+        fail(&mut breaker, 2);
+        assert_eq!(breaker.gate(at(2)), Gate::Shut(Some(at(12))));
     }
 
     #[derive(Debug, Clone, Copy)]

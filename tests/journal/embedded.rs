@@ -60,6 +60,7 @@ contract!(suite:
     many_retries_come_in_order,
     claims_in_order_go_by_sequence,
     what_is_held_up_does_not_wake,
+    claims_in_order_pass_what_has_been_removed,
     dead_letters_stay_listed,
     closing_keeps_settlements,
     sweeping_spares_what_is_not_settled,
@@ -83,6 +84,7 @@ contract!(redelivery:
     queued_events_pin_their_events,
     sweeping_takes_nothing_that_is_queued,
     redelivery_needs_a_consumer,
+    what_comes_again_comes_first_in_an_order,
 );
 
 proptest! {

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::{
     arrivals::{at, dead, key, retry},
-    suite::{ALL, Engine, append, attached, claim, deliveries, keep, progress, settle},
+    suite::{ALL, Engine, append, attached, claim, claim_in_order, deliveries, keep, progress, settle},
 };
 
 fn step(second: i64) -> Step {
@@ -77,6 +77,21 @@ pub(crate) async fn dead_letters_come_again(engine: &dyn Engine) {
     assert!(claim(&journal, ALL, 19).await.is_empty());
     assert_eq!(claim(&journal, ALL, 20).await, [(1, 2)]);
     assert_eq!(journal.progress(&key("other")).unwrap(), Progress { pending: 4, ..Default::default() });
+}
+
+/// What is delivered again is not held up by what is not due, and goes by its sequence among claims in order.
+pub(crate) async fn what_comes_again_comes_first_in_an_order(engine: &dyn Engine) {
+    let journal = attached(engine, Start::Now).await;
+    append(&journal, &["a", "b", "c"], 0).await;
+    assert_eq!(claim_in_order(&journal, 2, 0).await, (vec![(1, 1), (2, 1)], None));
+    settle(&journal, 1, dead(0)).await;
+    settle(&journal, 2, retry(50)).await;
+    assert_eq!(claim_in_order(&journal, ALL, 1).await, (vec![], Some(50)));
+    assert_eq!(redeliver(&journal, &Selection::DeadLettered, step(2)).await, queued(1, 0));
+    journal.ready(&key("out")).await;
+    assert_eq!(claim_in_order(&journal, ALL, 2).await, (vec![(1, 1)], Some(50)));
+    settle(&journal, 1, Settlement::Delivered).await;
+    assert_eq!(claim_in_order(&journal, ALL, 50).await, (vec![(2, 2), (3, 1)], None));
 }
 
 /// What is on its way is left alone, what was never there or is gone is named.

@@ -253,7 +253,11 @@ pub(crate) async fn many_retries_come_in_order(engine: &dyn Engine) {
     assert_eq!(progress(&journal), Progress { in_flight: MANY - 1000, delivered: 1000, ..Default::default() });
 }
 
-async fn claim_in_order(journal: &Arc<dyn Journal>, limit: usize, second: i64) -> (Vec<(u64, u32)>, Option<i64>) {
+pub(crate) async fn claim_in_order(
+    journal: &Arc<dyn Journal>,
+    limit: usize,
+    second: i64,
+) -> (Vec<(u64, u32)>, Option<i64>) {
     let claimed = journal.claim_in_order(&key("out"), limit, at(second)).await.unwrap();
     let deliveries = claimed.deliveries.iter().map(|d| (d.event.sequence, d.attempt)).collect();
     (deliveries, claimed.next_due.map(|due| due.as_second() - at(0).as_second()))
@@ -297,6 +301,23 @@ pub(crate) async fn claims_in_order_go_by_sequence(engine: &dyn Engine) {
     let ends = vec![(7, Settlement::Released), (8, Settlement::Released)];
     journal.settle(&key("out"), ends).await.unwrap();
     assert_eq!(claim(&journal, ALL, 90).await, [(9, 2), (8, 2), (7, 2)]);
+}
+
+/// Events that were removed before the consumer came are no reason to claim less.
+pub(crate) async fn claims_in_order_pass_what_has_been_removed(engine: &dyn Engine) {
+    let journal = engine.open();
+    journal.attach(&key("early"), &key("in"), Start::Now).await.unwrap();
+    append(&journal, &["a", "b", "c", "d", "e", "f", "g"], 0).await;
+    journal.claim(&key("early"), ALL, at(0)).await.unwrap();
+    let ends = [2, 3, 5].into_iter().map(|sequence| (sequence, Settlement::Delivered)).collect();
+    journal.settle(&key("early"), ends).await.unwrap();
+    assert_eq!(journal.sweep(keep(0, 0), at(1)).await.unwrap().events, 3);
+    journal.attach(&key("out"), &key("in"), Start::Earliest).await.unwrap();
+    assert_eq!(claim_in_order(&journal, 3, 1).await, (vec![(1, 1), (4, 1), (6, 1)], None));
+    let ends = vec![(1, retry(5)), (4, retry(3)), (6, Settlement::Delivered)];
+    journal.settle(&key("out"), ends).await.unwrap();
+    assert_eq!(claim_in_order(&journal, ALL, 4).await, (vec![], Some(5)));
+    assert_eq!(claim_in_order(&journal, ALL, 5).await, (vec![(1, 2), (4, 2), (7, 1)], None));
 }
 
 /// New events do not make a consumer ready while one before them holds them up; what is settled does.

@@ -136,7 +136,10 @@ impl Consumer {
         let mut state = self.state.lock();
         state.cursor = cursor;
         for sequence in sequences {
-            state.due.insert((due, *sequence), QUEUED_ATTEMPT);
+            // Their rows are on disk for as long as the sync took: a claim may have found one there.
+            if !state.flights.contains_key(sequence) {
+                state.due.insert((due, *sequence), QUEUED_ATTEMPT);
+            }
         }
         state.released = true;
         drop(state);
@@ -239,9 +242,15 @@ impl State {
         }
     }
 
+    /// Whether a claim in order has to wait for what is in flight, which is more than the `held` that it has taken itself.
+    pub(super) fn is_held_up(&mut self, held: usize) -> bool {
+        self.held_up |= self.flights.len() != held;
+        self.held_up
+    }
+
     /// Takes retries and new events ascending by sequence until `limit` are taken, none is left, or one is not due,
-    /// whose due time is returned. Takes nothing while anything is in flight. `retries` are the lowest that wait,
-    /// ascending; all of them if there are fewer than `limit`.
+    /// whose due time is returned. `retries` are the lowest that wait, ascending; all of them if there are fewer than
+    /// `limit`.
     pub(super) fn take_in_order(
         &mut self,
         taken: &mut Vec<Taken>,
@@ -250,10 +259,6 @@ impl State {
         retries: &[(DueKey, u32)],
         now: Timestamp,
     ) -> Option<Timestamp> {
-        if !self.flights.is_empty() {
-            self.held_up = true;
-            return None;
-        }
         for ((due, sequence), attempt) in retries {
             self.take_new(taken, limit, head.min(sequence.saturating_sub(1)));
             if taken.len() >= limit {

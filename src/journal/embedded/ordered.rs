@@ -32,32 +32,62 @@ pub(super) async fn claim(
     consumer.state().begin_claim();
     let mut claimed = Claimed::default();
     // More than one turn only when what was taken turns out not to exist any more.
-    while limit > 0 && claimed.deliveries.is_empty() {
-        let retries = lowest_retries(engine, consumer, limit).await?;
-        let mut guard = TakenGuard { consumer, taken: Vec::new() };
-        let head = consumer.endpoint.head();
-        claimed.next_due = consumer.state().take_in_order(&mut guard.taken, limit, head, &retries, now);
-        if guard.taken.is_empty() {
-            break;
+    while claimed.deliveries.len() < limit && claimed.next_due.is_none() {
+        match turn(engine, consumer, limit, now, &mut claimed).await {
+            Ok(true) => {}
+            Ok(false) => break,
+            // What has been claimed is in flight already and has to be handed over.
+            Err(_) if !claimed.deliveries.is_empty() => break,
+            Err(error) => return Err(error),
         }
-        load(engine, consumer, &mut guard, &mut claimed.deliveries).await?;
     }
     Ok(claimed)
 }
 
-/// The retries of the lowest sequences, ascending: `limit`, or all there are. None while something is in flight, because
-/// then nothing is taken.
-async fn lowest_retries(engine: &Arc<Engine>, consumer: &Arc<Consumer>, limit: usize) -> Result<Vec<(DueKey, u32)>> {
+/// Claims more, up to `limit`, and says whether there was anything.
+async fn turn(
+    engine: &Arc<Engine>,
+    consumer: &Arc<Consumer>,
+    limit: usize,
+    now: Timestamp,
+    claimed: &mut Claimed,
+) -> Result<bool> {
+    let held = claimed.deliveries.len();
+    let retries = lowest_retries(engine, consumer, limit, held).await?;
+    let head = consumer.endpoint.head();
+    let mut guard = TakenGuard { consumer, taken: Vec::new() };
+    {
+        let mut state = consumer.state();
+        if state.is_held_up(held) {
+            return Ok(false);
+        }
+        claimed.next_due = state.take_in_order(&mut guard.taken, limit - held, head, &retries, now);
+    }
+    if guard.taken.is_empty() {
+        return Ok(false);
+    }
+    load(engine, consumer, &mut guard, &mut claimed.deliveries).await?;
+    Ok(true)
+}
+
+/// The retries of the lowest sequences that wait, ascending: as many as `limit` allows beside `held`, which this claim
+/// has taken already, or all there are.
+async fn lowest_retries(
+    engine: &Arc<Engine>,
+    consumer: &Arc<Consumer>,
+    limit: usize,
+    held: usize,
+) -> Result<Vec<(DueKey, u32)>> {
     loop {
         let (from, begun) = {
             let state = consumer.state();
-            if !state.flights.is_empty() || state.waiting_retries() == 0 {
+            if state.flights.len() != held || state.waiting_retries() == 0 {
                 return Ok(Vec::new());
             }
             state.due.begin_search()
         };
         let number = consumer.number;
-        let found = engine
+        let mut found = engine
             .blocking(move |store| {
                 let mut found = Vec::with_capacity(limit);
                 // Dead letters lie in between; they are passed once, because the next search begins at what this one finds.
@@ -75,7 +105,9 @@ async fn lowest_retries(engine: &Arc<Engine>, consumer: &Arc<Consumer>, limit: u
             })
             .await?;
         let lowest = found.first().map(|((_, sequence), _)| *sequence);
-        if consumer.state().due.end_search(begun, lowest) {
+        let mut state = consumer.state();
+        if state.due.end_search(begun, lowest) {
+            found.retain(|((_, sequence), _)| !state.flights.contains_key(sequence));
             return Ok(found);
         }
     }
