@@ -80,7 +80,6 @@ contract!(redelivery:
     steps_go_through_everything_once,
     queued_events_survive,
     queued_events_come_in_order,
-    queued_events_keep_the_order,
     queued_events_pin_their_events,
     sweeping_takes_nothing_that_is_queued,
     redelivery_needs_a_consumer,

@@ -270,27 +270,6 @@ pub(crate) async fn queued_events_come_in_order(engine: &dyn Engine) {
     assert_eq!(claim(&journal, ALL, 30).await, [(2, 2), (1, 1), (3, 1), (4, 2), (5, 1)]);
 }
 
-/// Claimed in order, the lowest sequence comes first, and what is new behind it.
-pub(crate) async fn queued_events_keep_the_order(engine: &dyn Engine) {
-    let journal = attached(engine, Start::Now).await;
-    append(&journal, &["a", "b", "c", "d"], 0).await;
-    claim(&journal, 3, 0).await;
-    settle(&journal, 1, Settlement::Delivered).await;
-    settle(&journal, 2, retry(50)).await;
-    settle(&journal, 3, dead(1)).await;
-    let in_order = async |second| {
-        let claimed = journal.claim_in_order(&key("out"), ALL, at(second)).await.unwrap();
-        claimed.deliveries.iter().map(|d| (d.event.sequence, d.attempt)).collect::<Vec<_>>()
-    };
-    // Nothing passes the one that waits, until there is one before it.
-    assert!(in_order(10).await.is_empty());
-    assert_eq!(redeliver(&journal, &ids(&["c", "a"]), step(20)).await, queued(2, 0));
-    journal.ready(&key("out")).await;
-    assert_eq!(in_order(20).await, [(1, 1)]);
-    settle(&journal, 1, Settlement::Delivered).await;
-    assert_eq!(in_order(50).await, [(2, 2), (3, 1), (4, 1)]);
-}
-
 /// A consumer that nobody claims for, as that of a suspended subscription, keeps what is queued for it.
 pub(crate) async fn queued_events_pin_their_events(engine: &dyn Engine) {
     let journal = attached(engine, Start::Now).await;
