@@ -21,6 +21,9 @@ use crate::{
 const ENDPOINT: &str = "apiVersion: grapnel.dev/v1alpha1\nkind: WebhookEndpoint\nmetadata: { name: orders }\n\
                         spec: { verification: { none: {} } }\n";
 
+const SUBSCRIPTION: &str = "apiVersion: grapnel.dev/v1alpha1\nkind: WebhookSubscription\nmetadata: { name: billing }\n\
+                            spec: { endpointRef: { name: orders }, suspend: true, target: { url: 'https://billing.example/' } }\n";
+
 /// A command with the operator of this namespace.
 fn grapnel(cluster: &Cluster, kubeconfig: &Path, arguments: &[&str]) -> tokio::process::Command {
     let mut command = tokio::process::Command::from(command());
@@ -84,7 +87,9 @@ async fn events_are_shown_by_way_of_the_api_server() {
     let cluster = Cluster::new().await;
     let operator = cluster.operator().start().await;
     cluster.apply(ENDPOINT).await;
+    cluster.apply(SUBSCRIPTION).await;
     cluster.until_ready("WebhookEndpoint", "orders").await;
+    cluster.until_ready("WebhookSubscription", "billing").await;
     post(&operator, &cluster, "first").await;
     let kubeconfig = &*cluster.kubeconfig;
     let list = ["events", "list", "orders"];
@@ -104,6 +109,8 @@ async fn events_are_shown_by_way_of_the_api_server() {
     assert!(code == 0 && stdout.contains("order.created"), "{stdout}{stderr}");
     let (code, _, stderr) = run(&cluster, kubeconfig, &["deliveries", "list", "nowhere"]).await;
     assert!(code == 1 && stderr.contains("there is no WebhookSubscription"), "{stderr}");
+    let (code, stdout, stderr) = run(&cluster, kubeconfig, &["redeliver", "billing", "--id", "first"]).await;
+    assert!(code == 0 && stdout == "0 queued, 1 skipped, 0 gone\n", "{stdout}{stderr}");
 
     // Another token than the kubeconfig's.
     let file = holding("no-such-token");
