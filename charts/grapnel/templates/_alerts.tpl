@@ -59,6 +59,12 @@
     / sum by (namespace, subscription) (rate(webhook_delivery_attempts_total{ {{- .job -}} }[5m])) > 0.5
   summary: A receiver fails
   description: {{ `'{{ $value | humanizePercentage }} of the deliveries of {{ $labels.namespace }}/{{ $labels.subscription }} fail. Its condition Delivering says why.'` }}
+- alert: GrapnelCircuitOpen
+  severity: warning
+  for: 15m
+  expr: max by (namespace, subscription) (webhook_circuit_open{ {{- .job -}} }) > 0
+  summary: Deliveries to a receiver are paused
+  description: {{ `'{{ $labels.namespace }}/{{ $labels.subscription }} has failed so often in a row that only a probe is sent now and then. Nothing is lost. Its condition Delivering says why.'` }}
 - alert: GrapnelDeliveriesStuck
   severity: warning
   for: 30m

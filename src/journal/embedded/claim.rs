@@ -45,6 +45,24 @@ pub(super) async fn claim(
     let _turn = consumer.claiming.lock().await;
     consumer.state().begin_claim();
     let mut claimed = Claimed::default();
+    match fill(engine, consumer, limit, now, &mut claimed).await {
+        Ok(()) => Ok(claimed),
+        Err(error) if claimed.deliveries.is_empty() => Err(error),
+        Err(_) => {
+            // What is in hand is delivered; the next claim, at once, hears of the trouble if it lasts.
+            claimed.next_due = Some(now);
+            Ok(claimed)
+        }
+    }
+}
+
+async fn fill(
+    engine: &Arc<Engine>,
+    consumer: &Arc<Consumer>,
+    limit: usize,
+    now: Timestamp,
+    claimed: &mut Claimed,
+) -> Result<()> {
     // More than one turn only when what was taken turns out not to exist any more.
     while claimed.deliveries.len() < limit {
         let room = limit - claimed.deliveries.len();
@@ -64,7 +82,7 @@ pub(super) async fn claim(
     // Known exactly, also when the window was just used up.
     refill(engine, consumer).await?;
     claimed.next_due = consumer.state().due.next_due();
-    Ok(claimed)
+    Ok(())
 }
 
 /// Reads the next part of the due-time order when the window is used up; false if there is none.
