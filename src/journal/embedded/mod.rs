@@ -127,11 +127,16 @@ impl Engine {
     fn read<T>(&self, read: impl FnOnce(&Store) -> Result<T>) -> Result<T> {
         match &*self.store.read() {
             Some(store) => read(store),
-            None if self.directory.lock().is_some() => {
+            None if !self.is_closing() && self.directory.lock().is_some() => {
                 Err(JournalError::Io("its files could not be opened again after a failed write".into(), None))
             }
             None => Err(JournalError::Closed),
         }
+    }
+
+    /// Nothing new is begun any more.
+    fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
     }
 
     /// The same on a thread that may block.
@@ -175,7 +180,7 @@ impl Engine {
 impl Journal for EmbeddedJournal {
     fn append(&self, events: Vec<Arrival>) -> BoxFuture<'_, Result<Vec<Appended>>> {
         async move {
-            if self.engine.closing.load(Ordering::Acquire) {
+            if self.engine.is_closing() {
                 return Err(JournalError::Closed);
             }
             if events.is_empty() {

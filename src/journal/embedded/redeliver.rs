@@ -70,6 +70,9 @@ pub(super) async fn redeliver(
 ) -> Result<Redelivered> {
     // One step at a time, so that however many ask, each round of the committer has one more sync at most.
     let _turn = engine.redelivering.lock().await;
+    if engine.is_closing() {
+        return Err(JournalError::Closed);
+    }
     loop {
         let (of, selection) = (consumer.clone(), part(selection, step.from));
         let (epoch, chosen, queued) = engine
