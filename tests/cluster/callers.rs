@@ -1,7 +1,9 @@
 //! Who calls: applications of the cluster at endpoints, and people and programs at the admin API.
 
+use std::time::Duration;
+
 use k8s_openapi::api::{
-    authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec},
+    authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec, TokenReview, TokenReviewSpec},
     core::v1::ServiceAccount,
 };
 use kube::{
@@ -12,7 +14,7 @@ use serde_json::Value;
 
 use crate::{
     fixture::Cluster,
-    program::{Grapnel, client, receiver::Receiver},
+    program::{Grapnel, PATIENCE, client, receiver::Receiver},
     shop,
 };
 
@@ -31,6 +33,19 @@ async fn token(cluster: &Cluster, account: &str, audiences: &[&str]) -> String {
     };
     let granted = api.create_token_request(account, &PostParams::default(), &request).await.unwrap();
     granted.status.unwrap().token
+}
+
+/// Waits until the API server itself refuses a token: it hears of deleted accounts a moment later.
+async fn until_refused(cluster: &Cluster, token: &str) {
+    let spec = TokenReviewSpec { audiences: Some(vec![AUDIENCE.into()]), token: Some(token.into()) };
+    let review = TokenReview { spec, ..TokenReview::default() };
+    let api: Api<TokenReview> = Api::all(cluster.client.clone());
+    let refused = tokio::time::timeout(PATIENCE, async {
+        while api.create(&PostParams::default(), &review).await.unwrap().status.unwrap().authenticated == Some(true) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    });
+    refused.await.expect("the API server takes the token for good");
 }
 
 async fn account(cluster: &Cluster, name: &str) {
@@ -118,6 +133,7 @@ async fn the_token_of_a_deleted_service_account_is_of_no_use() {
     let token = token(&cluster, "publisher", &[AUDIENCE]).await;
     let accounts: Api<ServiceAccount> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
     accounts.delete("publisher", &DeleteParams::default()).await.unwrap();
+    until_refused(&cluster, &token).await;
     let path = format!("/{}/internal", cluster.namespace);
     let (status, answer) = grapnel.post(&path, &[("authorization", &format!("Bearer {token}"))], r#"{"id":"x"}"#).await;
     assert_eq!((status, answer["code"].as_str()), (401, Some("invalid_signature")), "{answer}");
