@@ -16,19 +16,19 @@ pub struct Connection {
     pub context: Option<String>,
 }
 
-/// Why there is no client.
+/// Why there is no client. The errors of `kube` tell their own causes, so they are not given as sources once more.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
     /// A kubeconfig cannot be used.
     #[error("the kubeconfig cannot be used: {0}")]
-    Kubeconfig(#[from] kube::config::KubeconfigError),
+    Kubeconfig(Box<kube::config::KubeconfigError>),
     /// Neither a kubeconfig nor a pod's service account was found.
     #[error("no cluster: there is neither a kubeconfig (--kubeconfig) nor a service account of a pod: {0}")]
-    NotFound(#[from] kube::config::InferConfigError),
+    NotFound(Box<kube::config::InferConfigError>),
     /// The client cannot be set up.
     #[error("the client of the API server cannot be set up: {0}")]
-    Client(#[from] kube::Error),
+    Client(Box<kube::Error>),
 }
 
 /// Clients of one API server.
@@ -52,7 +52,8 @@ impl Connection {
         let namespace = config.default_namespace.clone();
         let mut once = config.clone();
         once.default_retry = false;
-        Ok(Clients { patient: Client::try_from(config)?, prompt: Client::try_from(once)?, namespace })
+        let client = |config: Config| Client::try_from(config).map_err(|error| ConnectError::Client(Box::new(error)));
+        Ok(Clients { patient: client(config)?, prompt: client(once)?, namespace })
     }
 
     /// Reads what there is to know of the cluster.
@@ -61,10 +62,14 @@ impl Connection {
     /// When no cluster is named, or what names it cannot be used.
     pub async fn config(&self) -> Result<Config, ConnectError> {
         let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
-        Ok(match (&self.kubeconfig, &self.context) {
-            (Some(file), _) => Config::from_custom_kubeconfig(Kubeconfig::read_from(file)?, &options).await?,
-            (None, Some(_)) => Config::from_kubeconfig(&options).await?,
-            (None, None) => Config::infer().await?,
-        })
+        let read = match (&self.kubeconfig, &self.context) {
+            (Some(file), _) => match Kubeconfig::read_from(file) {
+                Ok(kubeconfig) => Config::from_custom_kubeconfig(kubeconfig, &options).await,
+                Err(error) => Err(error),
+            },
+            (None, Some(_)) => Config::from_kubeconfig(&options).await,
+            (None, None) => return Config::infer().await.map_err(|error| ConnectError::NotFound(error.into())),
+        };
+        read.map_err(|error| ConnectError::Kubeconfig(error.into()))
     }
 }
