@@ -1,10 +1,10 @@
 //! One after another, strictly by sequence.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use grapnel::{
     api::Ordering,
-    catalog::Subscription,
+    catalog::{Snapshot, Subscription},
     journal::{DeliveryState, Progress},
     rules::glob::{Glob, GlobSet},
 };
@@ -150,11 +150,15 @@ async fn an_order_can_be_asked_for_later() {
     let mut before = subscription("ordered", &receiver.url, &stage.metrics);
     before.max_in_flight = 5.try_into().unwrap();
     before.retry.initial = Duration::from_millis(1);
-    stage.publish([before]).await;
+    let before = Arc::new(before);
+    let unordered = Arc::downgrade(&before);
+    stage.publish_snapshot(Snapshot::new([], [before])).await;
     append(&stage, 0..5).await;
     stage.until("ordered", "failed", |progress| progress.retrying == 5).await;
     assert_eq!(receiver.rest().len(), 5);
     stage.publish([ordered(&receiver, &stage)]).await;
+    // Only then does the worker hold on to the order.
+    eventually("the worker lets go of what it was", async || unordered.strong_count() == 0).await;
     append(&stage, 5..10).await;
     stage.clock.advance(Duration::from_millis(1));
     for number in 0..10 {
