@@ -121,7 +121,7 @@ pub(super) fn changes(
 }
 
 /// The conditions of a status, those that can be read.
-fn conditions(status: Option<&Value>) -> Vec<Condition> {
+pub(super) fn conditions(status: Option<&Value>) -> Vec<Condition> {
     let listed = status.and_then(|status| status.get("conditions")).and_then(Value::as_array);
     listed.into_iter().flatten().filter_map(|condition| serde_json::from_value(condition.clone()).ok()).collect()
 }

@@ -10,13 +10,11 @@ use std::{
 };
 
 use futures_util::{StreamExt, stream};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1;
 use kube::{
     Api, Client,
     api::{DynamicObject, Patch, PatchParams},
     core::ApiResource,
 };
-use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::{sync::watch, time};
 use tokio_util::sync::CancellationToken;
@@ -85,8 +83,8 @@ struct Write {
     key: ObjectKey,
     uid: Option<Arc<str>>,
     made_of: Material,
-    /// What the API server has as far as is known, and its conditions.
-    before: Option<Arc<str>>,
+    /// What the API server has as far as is known.
+    before: Option<Value>,
     status: Value,
     /// The same as JSON.
     text: Arc<str>,
@@ -179,7 +177,6 @@ impl StatusWriter {
             match result {
                 Written::Yes => {
                     let Write { kind, key, uid, made_of, before, status, text } = write;
-                    let before = before.and_then(|before| serde_json::from_str(&before).ok());
                     events::changes(kind, &key, uid.as_deref(), before.as_ref(), &status)
                         .for_each(|event| this.announcer.announce(event));
                     this.sightings.wrote(kind, &key, uid.as_deref(), text);
@@ -214,14 +211,15 @@ impl StatusWriter {
         memo.counters_due = Some(now + self.interval);
         // A status that somebody has meddled with is seen here too, and mended.
         let sighting = self.sightings.get(view.kind, &view.key).filter(|sighting| sighting.uid == view.uid);
-        let before = sighting.and_then(|sighting| sighting.status);
+        let text_before = sighting.and_then(|sighting| sighting.status);
+        let before: Option<Value> = text_before.as_deref().and_then(|text| serde_json::from_str(text).ok());
         let counts = match view.kind {
             Kind::Endpoint => None,
             Kind::Subscription => self.journal.progress(&view.key).map(Into::into),
         };
-        let status = view.status(counts, self.clock.now(), &conditions(before.as_deref()));
+        let status = view.status(counts, self.clock.now(), &events::conditions(before.as_ref()));
         let text = status.to_string();
-        if before.as_deref() == Some(&*text) {
+        if text_before.as_deref() == Some(&*text) {
             memo.made_of = Some(made_of);
             return None;
         }
@@ -280,14 +278,4 @@ impl Material {
         let mut conditions = self.conditions.iter();
         conditions.any(|it| it.status == ConditionStatus::False && absent.contains(&it.reason))
     }
-}
-
-/// The conditions of a status.
-fn conditions(status: Option<&str>) -> Vec<v1::Condition> {
-    #[derive(Deserialize)]
-    struct Conditions {
-        #[serde(default)]
-        conditions: Vec<v1::Condition>,
-    }
-    status.and_then(|status| serde_json::from_str::<Conditions>(status).ok()).map_or_else(Vec::new, |it| it.conditions)
 }
