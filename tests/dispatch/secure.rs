@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -25,6 +26,9 @@ use tokio::{
     sync::{mpsc, watch},
 };
 use tokio_rustls::TlsAcceptor;
+
+/// Longest that a request is waited for; only a test that fails waits as long.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A certificate authority that nobody knows of.
 pub(crate) struct Authority {
@@ -156,7 +160,7 @@ impl Secure {
     }
 
     pub(crate) async fn next(&mut self) -> Asked {
-        tokio::time::timeout(crate::stage::PATIENCE, self.asked.recv()).await.expect("no request came").unwrap()
+        tokio::time::timeout(PATIENCE, self.asked.recv()).await.expect("no request came").unwrap()
     }
 
     /// Everything that has come and was not looked at.

@@ -45,7 +45,7 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 /// Longest that any test waits for anything; only a test that fails waits as long.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Waits until something is so.
 pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
