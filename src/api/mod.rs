@@ -12,6 +12,7 @@ mod key;
 mod scalar;
 mod selector;
 mod subscription;
+mod target;
 mod verification;
 
 pub use condition::{Condition, ConditionStatus, ConditionType, Reason};
@@ -24,9 +25,12 @@ pub use key::ObjectKey;
 pub use scalar::{ByteSize, GoDuration};
 pub use selector::{LabelOperator, LabelRequirement, LabelSelector};
 pub use subscription::{
-    DeadLetter, DeliveryFailure, DeliverySuccess, EndpointReference, Format, HeaderFromSecret, HeaderValue, Jitter,
-    OutboundRateLimit, Retry, ServiceScheme, ServiceTarget, Signing, SigningScheme, StartFrom, Target,
-    WebhookSubscription, WebhookSubscriptionSpec, WebhookSubscriptionStatus,
+    DeadLetter, DeliveryFailure, DeliverySuccess, EndpointReference, Format, Jitter, OutboundRateLimit, Retry, Signing,
+    SigningScheme, StartFrom, WebhookSubscription, WebhookSubscriptionSpec, WebhookSubscriptionStatus,
+};
+pub use target::{
+    BasicAuth, BearerAuth, CertificateSource, ClientAuthentication, ClientCredentials, HeaderFromSecret, HeaderValue,
+    SecretReference, ServiceScheme, ServiceTarget, Target, TargetAuth, TargetTls, UrlSource,
 };
 pub use verification::{
     Algorithm, Encoding, Hmac, KeyReference, NoVerification, Provider, ProviderName, ServiceAccountReference,

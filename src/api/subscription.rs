@@ -5,7 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{CircuitBreaker, GoDuration, KeyReference, Ordering};
+use super::{CircuitBreaker, GoDuration, KeyReference, Ordering, Target};
 
 /// Which events go where, and how they are signed and retried.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
@@ -124,89 +124,6 @@ pub struct EndpointReference {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     pub namespace: Option<String>,
-}
-
-/// The receiver. Exactly one of url and service.
-#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Default)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(
-    validation = Rule::new("has(self.url) != has(self.service)").message("exactly one of url and service must be set")
-)]
-pub struct Target {
-    /// URL to which deliveries are posted: http or https, without credentials. Addresses that the operator's egress
-    /// rules forbid are refused.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 2048), regex(pattern = "^https?://"))]
-    pub url: Option<String>,
-    /// A Service of the subscription's own namespace to which deliveries are posted, by its name in the cluster's DNS. It
-    /// may have private addresses.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub service: Option<ServiceTarget>,
-    /// Headers to send with every delivery.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
-    pub headers: Vec<HeaderValue>,
-    /// Headers whose values come from Secrets in the subscription's namespace.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
-    pub headers_from: Vec<HeaderFromSecret>,
-    /// Time for the whole exchange: connecting, TLS, headers and body. Defaults to 10s, at most 60s.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub timeout: Option<GoDuration>,
-}
-
-/// A Service of the subscription's own namespace.
-#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct ServiceTarget {
-    /// Its name.
-    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
-    pub name: String,
-    /// Number of its port.
-    #[schemars(range(min = 1, max = 65535))]
-    pub port: u16,
-    /// Path to post to, and a query if there is one. Defaults to `/`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 1024), regex(pattern = r"^/[^#\s]*$"))]
-    pub path: Option<String>,
-    /// How it is spoken to: http or https. The certificate for https has to be for the Service's name in the cluster's
-    /// DNS. Defaults to http.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scheme: Option<ServiceScheme>,
-}
-
-/// How a Service is spoken to: http or https. The certificate for https has to be for the Service's name in the cluster's
-/// DNS. Defaults to http.
-#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-pub enum ServiceScheme {
-    /// Unencrypted.
-    Http,
-    /// TLS.
-    Https,
-}
-
-/// A header with its value.
-#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct HeaderValue {
-    /// Name of the header.
-    #[schemars(length(min = 1, max = 128))]
-    pub name: String,
-    /// Its value.
-    #[schemars(length(max = 4096))]
-    pub value: String,
-}
-
-/// A header whose value comes from a Secret.
-#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct HeaderFromSecret {
-    /// Name of the header.
-    #[schemars(length(min = 1, max = 128))]
-    pub name: String,
-    /// Key of a Secret in the subscription's namespace.
-    pub secret_key_ref: KeyReference,
 }
 
 /// Form of the delivered body: Original (the bytes as received, with their Content-Type) or Envelope (a JSON object of id,

@@ -1,5 +1,6 @@
 //! One object and what it refers to, compiled into what the data plane runs on, or into problems.
 
+mod auth;
 mod delivery;
 mod endpoint;
 mod problem;
@@ -7,6 +8,7 @@ mod reference;
 mod subscribers;
 mod subscription;
 mod target;
+mod tls;
 mod verification;
 
 use url::Url;

@@ -12,10 +12,12 @@ pub mod namespaces;
 pub mod observed;
 pub mod snapshot;
 pub mod status;
+pub mod target;
 
 pub use compile::{Options, Problem};
 pub use index::{Age, Applied, Change, Index, Published, Reference, Unreadable};
 pub use namespaces::Namespaces;
 pub use observed::{EndpointFacts, EndpointReading, SubscriptionFacts, SubscriptionReading};
-pub use snapshot::{Deduplicate, Endpoint, Reply, Route, Snapshot, Subscription, Target};
+pub use snapshot::{Deduplicate, Endpoint, Reply, Route, Snapshot, Subscription};
 pub use status::{DeliveryCounts, Facts, Kind, ObjectView};
+pub use target::{OAuthClient, Target, TlsIdentity};

@@ -9,16 +9,17 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderValue, StatusCode};
 use ipnet::IpNet;
-use url::Url;
 
-use super::observed::{EndpointFacts, SubscriptionFacts};
+use super::{
+    observed::{EndpointFacts, SubscriptionFacts},
+    target::Target,
+};
 use crate::{
     api::{Format, ObjectKey, Ordering, StartFrom},
     rules::{
         breaker::BreakerPolicy,
-        egress::Reach,
         glob::GlobSet,
         headers::HeaderGlobs,
         identity::Sources,
@@ -278,19 +279,6 @@ pub struct Subscription {
     pub facts: Arc<SubscriptionFacts>,
     /// The subscription's series.
     pub metrics: Arc<SubscriptionMetrics>,
-}
-
-/// A receiver.
-#[derive(PartialEq)]
-pub struct Target {
-    /// Where to post.
-    pub url: Url,
-    /// Whether it is named by a URL or as a Service of the subscription's namespace.
-    pub reach: Reach,
-    /// Headers of the object and of Secrets, ready to send; those of Secrets are marked sensitive.
-    pub headers: HeaderMap,
-    /// Time for the whole exchange.
-    pub timeout: Duration,
 }
 
 impl fmt::Debug for Subscription {

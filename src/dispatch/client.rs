@@ -6,20 +6,38 @@
 //! just before connecting, so that a name cannot pass the check and then be bound to another address. Services of the
 //! cluster have a policy of their own; connections are never shared between the two.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, fmt, sync::Arc, time::Duration};
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use rustls::{ClientConfig, RootCertStore};
-use url::Url;
-
-use super::{
-    failure::SendError,
-    resolver::{GuardedResolver, Names, SystemNames},
+use futures_util::FutureExt;
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper_util::{
+    client::legacy,
+    rt::{TokioExecutor, TokioTimer},
 };
-use crate::rules::{
-    egress::{EgressPolicy, Reach},
-    limits,
+use rustls::{ClientConfig, RootCertStore};
+use tokio::time::Instant;
+use url::Url;
+use zeroize::Zeroizing;
+
+pub(crate) use super::connect::platform_roots;
+use super::{
+    connect::{self, Connector, connector},
+    failure::SendError,
+    kept::Kept,
+    resolver::{GuardedResolver, Names, SystemNames},
+    token::{self, Token, TokenError, Tokens},
+};
+use crate::{
+    catalog::{OAuthClient, Snapshot, TlsIdentity},
+    rules::{
+        clock::{Clock, SystemClock},
+        egress::{EgressPolicy, Reach},
+        limits,
+    },
 };
 
 /// How to build a [`Client`].
@@ -31,13 +49,15 @@ pub struct ClientOptions {
     pub user_agent: String,
     /// Who knows the addresses of names.
     pub names: Arc<dyn Names>,
+    /// What time it is: tokens expire.
+    pub clock: Arc<dyn Clock>,
 }
 
 impl ClientOptions {
-    /// Options with the user agent of this build, `grapnel/<version>`, and the system's resolver.
+    /// Options with the user agent of this build, `grapnel/<version>`, the system's resolver and its clock.
     pub fn new(egress: EgressPolicy) -> Self {
         let user_agent = concat!("grapnel/", env!("CARGO_PKG_VERSION")).to_owned();
-        Self { egress, user_agent, names: Arc::new(SystemNames) }
+        Self { egress, user_agent, names: Arc::new(SystemNames), clock: Arc::new(SystemClock) }
     }
 }
 
@@ -50,24 +70,34 @@ pub enum ClientError {
     /// The user agent is not a header value.
     #[error("the user agent is not a header value: {0}")]
     UserAgent(#[from] header::InvalidHeaderValue),
-    /// The HTTP client refuses its settings.
-    #[error("cannot set up the HTTP client: {0}")]
-    Http(#[from] reqwest::Error),
 }
 
 /// A request to post.
-#[derive(Debug)]
+#[derive(Clone)]
 pub struct Outgoing {
     /// Where.
     pub url: Url,
-    /// How that was named, which says where it may be.
+    /// Whether the URL is a secret: then neither errors nor what is kept of the answer hold any of it.
+    pub secret_url: bool,
+    /// How the target was named, which says where it may be.
     pub reach: Reach,
-    /// Headers, complete but for those that framing adds.
+    /// Headers, complete but for those that framing adds and those that `oauth` gives.
     pub headers: HeaderMap,
     /// Body.
     pub body: Bytes,
-    /// Time for the whole exchange.
+    /// Who gives the token for `Authorization`.
+    pub oauth: Option<Arc<OAuthClient>>,
+    /// How TLS is spoken, if otherwise than by default.
+    pub tls: Option<Arc<TlsIdentity>>,
+    /// Time for the whole exchange, fetching a token included.
     pub timeout: Duration,
+}
+
+impl fmt::Debug for Outgoing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let url = if self.secret_url { "***" } else { self.url.as_str() };
+        f.debug_struct("Outgoing").field("url", &url).field("headers", &self.headers).finish_non_exhaustive()
+    }
 }
 
 /// What is kept of an answer.
@@ -81,9 +111,30 @@ pub struct Response {
     pub body_start: Bytes,
 }
 
-/// The guarded HTTP client. Cheap to clone; clones share connections.
+/// The guarded HTTP client. Cheap to clone; clones share connections and tokens.
 #[derive(Clone)]
-pub struct Client {
+pub struct Client(Arc<Shared>);
+
+struct Shared {
+    setup: Setup,
+    plain: Pools,
+    /// Those of each TLS identity, which share no connections.
+    identified: Kept<Pools>,
+    tokens: Kept<Arc<Tokens>>,
+    clock: Arc<dyn Clock>,
+}
+
+/// What every pool of connections is made with.
+struct Setup {
+    roots: Arc<RootCertStore>,
+    user_agent: HeaderValue,
+    urls: GuardedResolver,
+    services: GuardedResolver,
+}
+
+/// Pools of connections that speak TLS alike: a policy for URLs, and one for Services.
+#[derive(Clone)]
+struct Pools {
     urls: Guarded,
     services: Guarded,
 }
@@ -91,100 +142,253 @@ pub struct Client {
 /// A pool of connections that were all made under one policy.
 #[derive(Clone)]
 struct Guarded {
-    http: reqwest::Client,
+    http: legacy::Client<Connector, Full<Bytes>>,
     egress: Arc<EgressPolicy>,
+    user_agent: HeaderValue,
 }
 
 impl Client {
     /// A client with its own pool of connections.
     ///
     /// # Errors
-    /// When TLS or the HTTP client cannot be set up.
+    /// When TLS cannot be set up or the user agent is no header value.
     pub fn new(options: ClientOptions) -> Result<Self, ClientError> {
         Self::with_roots(options, platform_roots())
     }
 
-    /// A client that trusts the given certificates only.
+    /// A client that trusts the given certificates only, where a target does not say otherwise.
     ///
     /// # Errors
-    /// When TLS or the HTTP client cannot be set up.
+    /// When TLS cannot be set up or the user agent is no header value.
     pub fn with_roots(options: ClientOptions, roots: RootCertStore) -> Result<Self, ClientError> {
-        let (tls, user_agent) = (tls(roots)?, HeaderValue::from_str(&options.user_agent)?);
         let services = Arc::new(options.egress.for_services());
-        let resolver = GuardedResolver::new(Arc::new(options.egress), options.names);
-        Ok(Self {
-            services: Guarded::new(tls.clone(), user_agent.clone(), resolver.under(services))?,
-            urls: Guarded::new(tls, user_agent, resolver)?,
-        })
+        let urls = GuardedResolver::new(Arc::new(options.egress), options.names);
+        let setup = Setup {
+            roots: Arc::new(roots),
+            user_agent: HeaderValue::from_str(&options.user_agent)?,
+            services: urls.under(services),
+            urls,
+        };
+        Ok(Self(Arc::new(Shared {
+            plain: setup.pools(&TlsIdentity::default())?,
+            setup,
+            identified: Kept::new(limits::TLS_IDENTITIES),
+            tokens: Kept::new(limits::OAUTH_CLIENTS),
+            clock: options.clock,
+        })))
     }
 
     /// Posts a request and reads what is kept of its answer.
     ///
     /// # Errors
-    /// When no complete answer came in time, or the target may not be called.
+    /// When no complete answer came in time, there is no token, or the target may not be called.
     pub async fn post(&self, request: Outgoing) -> Result<Response, SendError> {
-        let guarded = match request.reach {
-            Reach::Url => &self.urls,
-            Reach::Service => &self.services,
+        let (timeout, deadline) = (request.timeout, Instant::now() + request.timeout);
+        let pools = self.pools(request.tls.as_deref())?;
+        let guarded = pools.of(request.reach);
+        guarded.check(&request.url, request.secret_url)?;
+        let in_time =
+            |answer: Result<Result<Response, SendError>, _>| answer.unwrap_or(Err(SendError::Timeout(timeout)));
+        let Some(client) = request.oauth.clone() else {
+            return in_time(tokio::time::timeout_at(deadline, guarded.exchange(request)).await);
         };
-        // A resolver is never asked for an address that is written in the URL.
-        guarded.egress.check_url(&request.url).map_err(|refusal| SendError::Forbidden(refusal.to_string()))?;
-        let timeout = request.timeout;
-        match tokio::time::timeout(timeout, guarded.exchange(request)).await {
-            Ok(answer) => answer,
-            Err(_) => Err(SendError::Timeout(timeout)),
+        let tokens = self.0.tokens.get(client.fingerprint(), || Ok::<_, SendError>(Arc::default()))?;
+        let token = self.token(&tokens, &client, deadline).await?;
+        let answer = in_time(tokio::time::timeout_at(deadline, guarded.exchange(request.authorized(&token))).await)?;
+        if answer.status != StatusCode::UNAUTHORIZED || !tokens.refused(&token, self.0.clock.now()) {
+            return Ok(answer);
+        }
+        // It may have been revoked. What was refused had no effect, so it can be sent again at once.
+        let token = self.token(&tokens, &client, deadline).await?;
+        in_time(tokio::time::timeout_at(deadline, guarded.exchange(request.authorized(&token))).await)
+    }
+
+    /// Drops connections and tokens that no subscription needs any more.
+    pub fn retain(&self, live: &Snapshot) {
+        let Shared { identified, tokens, .. } = &*self.0;
+        if identified.is_empty() && tokens.is_empty() {
+            return;
+        }
+        let targets = || live.subscriptions().map(|subscription| &subscription.target);
+        let clients: Vec<_> = targets().filter_map(|target| target.oauth.as_ref()).collect();
+        tokens.retain(&clients.iter().map(|client| client.fingerprint()).collect());
+        let of_clients = clients.iter().filter_map(|client| client.tls.as_ref());
+        let identities = targets().filter_map(|target| target.tls.as_ref()).chain(of_clients);
+        identified.retain(&identities.map(|identity| identity.fingerprint()).collect::<HashSet<_>>());
+    }
+
+    fn pools(&self, identity: Option<&TlsIdentity>) -> Result<Pools, SendError> {
+        let Some(identity) = identity else { return Ok(self.0.plain.clone()) };
+        let made = self.0.identified.get(identity.fingerprint(), || self.0.setup.pools(identity));
+        made.map_err(|error| SendError::Tls(error.to_string()))
+    }
+
+    async fn token(&self, tokens: &Tokens, client: &Arc<OAuthClient>, until: Instant) -> Result<Arc<Token>, SendError> {
+        let fetch = || self.clone().fetch(Arc::clone(client)).boxed();
+        let started = Instant::now();
+        match tokio::time::timeout_at(until, tokens.get(self.0.clock.now(), fetch)).await {
+            Ok(token) => token.map_err(SendError::Auth),
+            Err(_) => Err(SendError::Auth(TokenError::Timeout(until.duration_since(started)))),
         }
     }
+
+    /// Asks the token endpoint (RFC 6749, 4.4.2).
+    async fn fetch(self, client: Arc<OAuthClient>) -> Result<Arc<Token>, TokenError> {
+        let unreachable = |error: SendError| TokenError::Unreachable(error.to_string());
+        let pools = self.pools(client.tls.as_deref()).map_err(unreachable)?;
+        pools.urls.check(&client.token_url, false).map_err(unreachable)?;
+        let asked = self.0.clock.now();
+        let request = question(&client);
+        let exchange = async {
+            let answer = pools.urls.send(client.token_url.as_str(), request, false).await?;
+            let status = answer.status();
+            Ok((status, read(answer, limits::TOKEN_ANSWER_BYTES, limits::TOKEN_ANSWER_BYTES, false).await?))
+        };
+        match tokio::time::timeout(limits::TOKEN_TIMEOUT, exchange).await {
+            Ok(answer) => {
+                let (status, body) = answer.map_err(unreachable)?;
+                token::read(status, &body, asked).map(Arc::new)
+            }
+            Err(_) => Err(TokenError::Timeout(limits::TOKEN_TIMEOUT)),
+        }
+    }
+}
+
+impl Outgoing {
+    fn authorized(&self, token: &Token) -> Self {
+        let mut authorized = self.clone();
+        authorized.headers.insert(header::AUTHORIZATION, token.header.clone());
+        authorized
+    }
+}
+
+impl Setup {
+    fn pools(&self, identity: &TlsIdentity) -> Result<Pools, rustls::Error> {
+        let tls = Arc::new(connect::tls(&self.roots, identity)?);
+        let guarded = |resolver: &GuardedResolver| Guarded {
+            egress: resolver.policy(),
+            http: pool(connector(resolver.clone(), Arc::clone(&tls), identity)),
+            user_agent: self.user_agent.clone(),
+        };
+        Ok(Pools { urls: guarded(&self.urls), services: guarded(&self.services) })
+    }
+}
+
+impl Pools {
+    fn of(&self, reach: Reach) -> &Guarded {
+        match reach {
+            Reach::Url => &self.urls,
+            Reach::Service => &self.services,
+        }
+    }
+}
+
+fn pool(connector: Connector) -> legacy::Client<Connector, Full<Bytes>> {
+    legacy::Client::builder(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(limits::POOL_IDLE)
+        .pool_max_idle_per_host(limits::POOL_IDLE_PER_HOST)
+        .http1_max_headers(limits::RESPONSE_HEADERS)
+        .http2_max_header_list_size(limits::RESPONSE_HEADER_BYTES)
+        .build(connector)
 }
 
 impl Guarded {
-    fn new(tls: ClientConfig, user_agent: HeaderValue, resolver: GuardedResolver) -> Result<Self, reqwest::Error> {
-        let egress = resolver.policy();
-        let http = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
-            .user_agent(user_agent)
-            .redirect(reqwest::redirect::Policy::none())
-            .referer(false)
-            .no_proxy()
-            // Attempts are counted and timed by the subscription's policy, not behind its back.
-            .retry(reqwest::retry::never())
-            .dns_resolver(resolver)
-            .pool_idle_timeout(limits::POOL_IDLE)
-            .pool_max_idle_per_host(limits::POOL_IDLE_PER_HOST)
-            .http1_max_headers(limits::RESPONSE_HEADERS)
-            .http2_max_header_list_size(limits::RESPONSE_HEADER_BYTES)
-            .build()?;
-        Ok(Self { http, egress })
+    /// A resolver is never asked for an address that is written in the URL, so that is looked at here.
+    fn check(&self, url: &Url, secret: bool) -> Result<(), SendError> {
+        self.egress.check_url(url).map_err(|refusal| match secret {
+            true => SendError::forbidden_secret(),
+            false => SendError::Forbidden(refusal.to_string()),
+        })
     }
 
     async fn exchange(&self, request: Outgoing) -> Result<Response, SendError> {
-        let mut posted = reqwest::Request::new(Method::POST, request.url);
-        *posted.headers_mut() = request.headers;
-        if request.body.is_empty() {
-            // Not added by itself to a request without content; some servers insist on it (RFC 9110, 8.6).
-            posted.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(0));
-        }
-        *posted.body_mut() = Some(request.body.into());
-        let mut answer = self.http.execute(posted).await.map_err(SendError::from_http)?;
+        let Outgoing { url, secret_url, headers, body, .. } = request;
+        let mut posted = Request::new(Full::new(body));
+        *posted.headers_mut() = headers;
+        let answer = self.send(url.as_str(), posted, secret_url).await?;
         let status = answer.status();
         let retry_after =
             answer.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let body_start = read_start(&mut answer).await?;
+        // Receivers like to repeat the path in what they say of it.
+        let kept = if secret_url { 0 } else { limits::FAILURE_MESSAGE_BYTES };
+        let body_start = read(answer, kept, limits::RESPONSE_BYTES, secret_url).await?;
         Ok(Response { status, retry_after, body_start })
+    }
+
+    /// Posts a request without following where the answer points to.
+    async fn send(
+        &self,
+        url: &str,
+        mut request: Request<Full<Bytes>>,
+        secret_url: bool,
+    ) -> Result<http::Response<Incoming>, SendError> {
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() =
+            Uri::try_from(url).map_err(|_| SendError::Io("the URL cannot be written into a request".into()))?;
+        let empty = http_body::Body::size_hint(request.body()).exact() == Some(0);
+        let headers = request.headers_mut();
+        headers.entry(header::USER_AGENT).or_insert_with(|| self.user_agent.clone());
+        headers.entry(header::ACCEPT).or_insert(HeaderValue::from_static("*/*"));
+        if empty {
+            // Not added by itself to a request without content; some servers insist on it (RFC 9110, 8.6).
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(0));
+        }
+        self.http.request(request).await.map_err(|error| SendError::of(&error, error.is_connect(), secret_url))
     }
 }
 
-/// Reads a body to its end, so that the connection can be used again, but no further than the bound; keeps its start.
-async fn read_start(answer: &mut reqwest::Response) -> Result<Bytes, SendError> {
+/// The request for a token. In `Authorization` the id and the secret are written as in a form (RFC 6749, 2.3.1).
+fn question(client: &OAuthClient) -> Request<Full<Bytes>> {
+    let text = |secret: &[u8]| Zeroizing::new(String::from_utf8_lossy(secret).into_owned());
+    let (id, secret) = (text(client.id.expose()), text(client.secret.expose()));
+    let encoded = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+    let mut form = form_urlencoded::Serializer::new(String::new());
+    form.append_pair("grant_type", "client_credentials");
+    if !client.scope.is_empty() {
+        form.append_pair("scope", &client.scope);
+    }
+    if let Some(audience) = &client.audience {
+        form.append_pair("audience", audience);
+    }
+    if client.in_body {
+        form.append_pair("client_id", &id).append_pair("client_secret", &secret);
+    }
+    let mut request = Request::new(Full::new(Bytes::from(form.finish())));
+    let headers = request.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+    headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+    if !client.in_body {
+        let pair = Zeroizing::new(format!("{}:{}", encoded(&id), encoded(&secret)));
+        let value = Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())));
+        if let Ok(mut value) = HeaderValue::from_str(&value) {
+            value.set_sensitive(true);
+            headers.insert(header::AUTHORIZATION, value);
+        }
+    }
+    request
+}
+
+/// Reads a body to its end, so that the connection can be used again, but no further than `most`; keeps its start.
+async fn read(
+    answer: http::Response<Incoming>,
+    kept: usize,
+    most: usize,
+    secret_url: bool,
+) -> Result<Bytes, SendError> {
+    let mut body = answer.into_body();
     let mut start = BytesMut::new();
     let mut read = 0usize;
-    while let Some(chunk) = answer.chunk().await.map_err(SendError::from_http)? {
-        let room = limits::FAILURE_MESSAGE_BYTES.saturating_sub(start.len());
-        if let Some(kept) = chunk.get(..room.min(chunk.len())) {
-            start.extend_from_slice(kept);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| SendError::of(&error, false, secret_url))?;
+        let Some(chunk) = frame.data_ref() else { continue };
+        let room = kept.saturating_sub(start.len());
+        if let Some(part) = chunk.get(..room.min(chunk.len())) {
+            start.extend_from_slice(part);
         }
         read = read.saturating_add(chunk.len());
-        if read >= limits::RESPONSE_BYTES {
+        if read >= most {
             break;
         }
     }
@@ -193,29 +397,5 @@ async fn read_start(answer: &mut reqwest::Response) -> Result<Bytes, SendError> 
 
 /// TLS with HTTP/2 where it is offered, trusting the given certificates.
 pub(crate) fn tls(roots: RootCertStore) -> Result<ClientConfig, rustls::Error> {
-    // Named here because a process-wide default may not be installed, or be another provider.
-    let mut tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(tls)
-}
-
-/// The platform's certificates; those of Mozilla where an image has none.
-pub(crate) fn platform_roots() -> RootCertStore {
-    let mut roots = RootCertStore::empty();
-    let found = rustls_native_certs::load_native_certs();
-    let (_, refused) = roots.add_parsable_certificates(found.certs);
-    for error in &found.errors {
-        tracing::debug!(%error, "platform certificates could not all be read");
-    }
-    if refused > 0 {
-        tracing::debug!(refused, "some platform certificates do not parse");
-    }
-    if roots.is_empty() {
-        tracing::debug!("the platform has no certificates, using Mozilla's");
-        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    }
-    roots
+    connect::tls(&Arc::new(roots), &TlsIdentity::default())
 }

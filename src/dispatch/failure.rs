@@ -2,7 +2,9 @@
 
 use std::{error::Error, io, time::Duration};
 
-use super::resolver::ForbiddenName;
+use rustls::CertificateError;
+
+use super::{resolver::LookupError, token::TokenError};
 
 /// Why an exchange failed. The sentences hold neither the URL nor anything that was sent.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +27,9 @@ pub enum SendError {
     /// The connection broke, or what came is not HTTP.
     #[error("the exchange broke off: {0}")]
     Io(String),
+    /// There is no token to authorize with.
+    #[error("{0}")]
+    Auth(#[source] TokenError),
 }
 
 impl SendError {
@@ -37,29 +42,35 @@ impl SendError {
             Self::Tls(_) => "tls",
             Self::Forbidden(_) => "forbidden",
             Self::Io(_) => "io",
+            Self::Auth(_) => "auth_failed",
         }
     }
 
-    /// Sorts an error of the HTTP client by what caused it.
-    pub(super) fn from_http(error: reqwest::Error) -> Self {
-        // The outermost error names the URL, whose query may be secret.
-        let error = error.without_url();
-        let mut tls = false;
+    /// A target whose URL is a secret may not be called.
+    pub(super) fn forbidden_secret() -> Self {
+        Self::Forbidden("the target's URL leads to an address that the egress rules forbid".into())
+    }
+
+    /// Sorts an error of the HTTP client by what caused it; `connecting` says that there was no connection yet. Where the
+    /// URL is a secret, so is its host.
+    pub(super) fn of(error: &(dyn Error + 'static), connecting: bool, secret_url: bool) -> Self {
+        let mut tls = None;
         let mut timed_out = false;
-        let mut innermost = error.to_string();
-        for cause in Causes(Some(&error)).skip(1) {
-            if let Some(refusal) = cause.downcast_ref::<ForbiddenName>() {
-                return Self::Forbidden(refusal.to_string());
+        let mut innermost = String::new();
+        for cause in Causes(Some(error)) {
+            match cause.downcast_ref::<LookupError>() {
+                Some(LookupError::Forbidden(_)) if secret_url => return Self::forbidden_secret(),
+                Some(LookupError::Forbidden(refusal)) => return Self::Forbidden(refusal.to_string()),
+                Some(LookupError::Failed(error)) => return Self::Dns(error.to_string()),
+                None => {}
             }
-            tls |= cause.is::<rustls::Error>();
+            tls = tls.or(cause.downcast_ref::<rustls::Error>());
             timed_out |= cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut);
             innermost = cause.to_string();
         }
-        if error.is_dns() {
-            Self::Dns(innermost)
-        } else if tls {
-            Self::Tls(innermost)
-        } else if error.is_connect() {
+        if let Some(error) = tls {
+            Self::Tls(describe(error, secret_url))
+        } else if connecting {
             // Also when the system itself gave up waiting: that is an unreachable host, not a slow receiver.
             Self::Connect(innermost)
         } else if timed_out {
@@ -67,6 +78,16 @@ impl SendError {
         } else {
             Self::Io(innermost)
         }
+    }
+}
+
+fn describe(error: &rustls::Error, secret_url: bool) -> String {
+    use CertificateError::{NotValidForName, NotValidForNameContext};
+    match error {
+        rustls::Error::InvalidCertificate(NotValidForName | NotValidForNameContext { .. }) if secret_url => {
+            "invalid peer certificate: it is for another name".into()
+        }
+        error => error.to_string(),
     }
 }
 

@@ -7,12 +7,15 @@ mod attempt;
 mod backoff;
 mod circuit;
 pub mod client;
+mod connect;
 pub mod consumers;
 mod envelope;
 mod failure;
+mod kept;
 pub mod outcome;
 pub mod request;
 mod resolver;
+mod token;
 mod worker;
 
 use std::{collections::HashMap, sync::Arc};
@@ -29,6 +32,7 @@ pub use self::{
     consumers::Consumers,
     failure::SendError,
     resolver::Names,
+    token::TokenError,
 };
 use crate::{
     api::ObjectKey,
@@ -85,6 +89,7 @@ impl Dispatcher {
                     published = changed.is_ok();
                     live = Arc::clone(&snapshot.borrow_and_update());
                     workers.align(&live);
+                    workers.context.client.retain(&live);
                 }
                 Some(ended) = workers.tasks.join_next_with_id() => {
                     if let Err(error) = workers.ended(ended, &live) {

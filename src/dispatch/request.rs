@@ -65,7 +65,16 @@ pub fn build(
         }
     }
     let target = &subscription.target;
-    Ok(Outgoing { url: target.url.clone(), reach: target.reach, headers, body, timeout: target.timeout })
+    Ok(Outgoing {
+        url: target.url.clone(),
+        secret_url: target.secret_url,
+        reach: target.reach,
+        headers,
+        body,
+        oauth: target.oauth.clone(),
+        tls: target.tls.clone(),
+        timeout: target.timeout,
+    })
 }
 
 /// The body, and the headers that say what it is.

@@ -5,15 +5,17 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     sync::Arc,
+    task::{Context, Poll},
 };
 
 use futures_util::{
     FutureExt, TryFutureExt,
     future::{BoxFuture, Shared},
 };
+use hyper_util::client::legacy::connect::dns::Name;
 use parking_lot::Mutex;
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::{sync::oneshot, task::JoinSet};
+use tower::Service;
 
 use crate::rules::egress::{EgressPolicy, Forbidden};
 
@@ -24,6 +26,17 @@ pub(super) struct ForbiddenName {
     name: String,
     /// Of one of its addresses.
     refusal: Forbidden,
+}
+
+/// Why there is no address to connect to.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LookupError {
+    /// The policy allows none.
+    #[error(transparent)]
+    Forbidden(#[from] ForbiddenName),
+    /// The name does not resolve.
+    #[error("{0}")]
+    Failed(Arc<io::Error>),
 }
 
 type Answer = Result<Arc<[IpAddr]>, Arc<io::Error>>;
@@ -98,19 +111,27 @@ impl GuardedResolver {
     }
 }
 
-impl Resolve for GuardedResolver {
-    fn resolve(&self, name: Name) -> Resolving {
+impl Service<Name> for GuardedResolver {
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = LookupError;
+    type Future = BoxFuture<'static, Result<Self::Response, LookupError>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), LookupError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
         let lookup = self.lookup(name.as_str());
         let egress = Arc::clone(&self.egress);
         Box::pin(async move {
-            let found = lookup.await?;
-            Ok(allowed(&egress, name.as_str(), &found)?)
+            let found = lookup.await.map_err(LookupError::Failed)?;
+            Ok(allowed(&egress, name.as_str(), &found)?.into_iter())
         })
     }
 }
 
 /// The addresses that may be called.
-fn allowed(egress: &EgressPolicy, name: &str, found: &[IpAddr]) -> Result<Addrs, ForbiddenName> {
+fn allowed(egress: &EgressPolicy, name: &str, found: &[IpAddr]) -> Result<Vec<SocketAddr>, ForbiddenName> {
     let mut refusal = None;
     let mut addresses = Vec::with_capacity(found.len());
     for &address in found {
@@ -121,7 +142,7 @@ fn allowed(egress: &EgressPolicy, name: &str, found: &[IpAddr]) -> Result<Addrs,
     }
     match refusal {
         Some(refusal) if addresses.is_empty() => Err(ForbiddenName { name: name.to_owned(), refusal }),
-        _ => Ok(Box::new(addresses.into_iter())),
+        _ => Ok(addresses),
     }
 }
 
@@ -134,12 +155,12 @@ mod tests {
         let policy = EgressPolicy::default();
         let public: IpAddr = "93.184.216.34".parse().unwrap();
         let private: IpAddr = "10.0.0.7".parse().unwrap();
-        let kept: Vec<_> = allowed(&policy, "mixed.test", &[private, public]).ok().unwrap().collect();
+        let kept = allowed(&policy, "mixed.test", &[private, public]).unwrap();
         assert_eq!(kept, [SocketAddr::new(public, 0)]);
-        let refusal = allowed(&policy, "inside.test", &[private]).err().unwrap().to_string();
+        let refusal = allowed(&policy, "inside.test", &[private]).unwrap_err().to_string();
         assert!(refusal.starts_with("inside.test resolves to a forbidden address"), "{refusal}");
         assert!(refusal.contains("10.0.0.7"), "{refusal}");
-        assert_eq!(allowed(&policy, "none.test", &[]).ok().unwrap().count(), 0);
+        assert!(allowed(&policy, "none.test", &[]).unwrap().is_empty());
     }
 
     #[tokio::test]

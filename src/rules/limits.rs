@@ -122,6 +122,9 @@ pub const DEFAULT_DELIVERY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest time that `target.timeout` may give a delivery.
 pub const MAX_DELIVERY_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Longest URL of a target, in bytes: what `target.url` allows holds for one from a Secret too.
+pub const TARGET_URL_BYTES: usize = 2048;
+
 /// Concurrent deliveries of a subscription when nothing else is said.
 pub const DEFAULT_IN_FLIGHT: NonZeroUsize = match NonZeroUsize::new(16) {
     Some(count) => count,
@@ -176,6 +179,41 @@ pub const POOL_IDLE: Duration = Duration::from_secs(45);
 
 /// Most unused connections kept to one receiver: as many as one subscription may use at once.
 pub const POOL_IDLE_PER_HOST: usize = 256;
+
+/// Time between the probes by which a connection to a receiver that says nothing is found dead, and before the first.
+pub const TARGET_KEEPALIVE: Duration = Duration::from_secs(15);
+
+/// Probes without an answer after which a connection to a receiver is dead.
+pub const TARGET_KEEPALIVE_PROBES: u32 = 3;
+
+/// Most TLS identities of targets that connections are kept for; beyond it those of the one unused longest are closed.
+pub const TLS_IDENTITIES: usize = 1024;
+
+/// Most clients of authorization servers whose tokens are kept; beyond it that of the one unused longest is forgotten.
+pub const OAUTH_CLIENTS: usize = 4096;
+
+/// Time for fetching a token; a shorter `target.timeout` ends it earlier.
+pub const TOKEN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Largest answer of a token endpoint, in bytes.
+pub const TOKEN_ANSWER_BYTES: usize = 64 * 1024;
+
+/// Longest access token, in bytes: those that are JWTs with many groups have some KiB, and many servers take no longer
+/// header.
+pub const TOKEN_BYTES: usize = 16 * 1024;
+
+/// How long before its end a token is renewed; those that live for less than ten times as long, after nine tenths of their
+/// life.
+pub const TOKEN_RENEW_EARLY: Duration = Duration::from_secs(60);
+
+/// How long a token is used whose server does not say (RFC 6749, 5.1 only recommends it).
+pub const TOKEN_LIFETIME_DEFAULT: Duration = Duration::from_secs(300);
+
+/// Longest time for which a token is used.
+pub const TOKEN_LIFETIME_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// Least time between two tokens that are dropped because the receiver answers 401.
+pub const TOKEN_DROP_PAUSE: Duration = Duration::from_secs(10);
 
 /// Most events that a subscription claims ahead of those under way.
 pub const CLAIM_AHEAD: usize = 32;

@@ -3,10 +3,13 @@
 
 mod answers;
 mod circuit;
+mod identities;
 mod lifecycle;
 mod ordering;
 mod requests;
+mod secure;
 mod services;
 mod stage;
 mod throttle;
 mod tls;
+mod tokens;

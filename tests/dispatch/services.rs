@@ -43,7 +43,18 @@ async fn post(client: &Client, reach: Reach, host: &str, port: u16) -> Result<Re
     let url = Url::parse(&format!("http://{host}:{port}/hook")).unwrap();
     // Where nobody is, an answer is not waited for.
     let timeout = if port == NOBODY { Duration::from_millis(50) } else { Duration::from_secs(30) };
-    client.post(Outgoing { url, reach, headers: HeaderMap::new(), body: Bytes::from_static(b"{}"), timeout }).await
+    client
+        .post(Outgoing {
+            url,
+            secret_url: false,
+            oauth: None,
+            tls: None,
+            reach,
+            headers: HeaderMap::new(),
+            body: Bytes::from_static(b"{}"),
+            timeout,
+        })
+        .await
 }
 
 /// Port 9, discard (RFC 863): nobody listens there.

@@ -152,8 +152,11 @@ pub(crate) fn subscription(name: &str, url: &Url, metrics: &Metrics) -> Subscrip
         event_types: GlobSet::default(),
         target: Target {
             url: url.clone(),
+            secret_url: false,
             reach: Reach::Url,
             headers: HeaderMap::new(),
+            oauth: None,
+            tls: None,
             timeout: Duration::from_secs(30),
         },
         format: Format::Original,

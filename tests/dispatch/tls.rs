@@ -65,7 +65,16 @@ async fn post(roots: RootCertStore, host: &str, port: u16) -> Result<Response, S
     let url = Url::parse(&format!("https://{host}:{port}/hook")).unwrap();
     let timeout = Duration::from_secs(30);
     client
-        .post(Outgoing { url, reach: Reach::Url, headers: HeaderMap::new(), body: Bytes::from_static(b"{}"), timeout })
+        .post(Outgoing {
+            url,
+            secret_url: false,
+            oauth: None,
+            tls: None,
+            reach: Reach::Url,
+            headers: HeaderMap::new(),
+            body: Bytes::from_static(b"{}"),
+            timeout,
+        })
         .await
 }
 

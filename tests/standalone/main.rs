@@ -8,5 +8,9 @@ mod program;
 mod redeliver;
 mod reload;
 mod restart;
+#[path = "../dispatch/secure.rs"]
+#[allow(dead_code, reason = "shared: every test binary uses its part")]
+mod secure;
+mod targets;
 mod tenancy;
 mod walk;

@@ -82,6 +82,11 @@ impl Problems {
         self.found.iter().any(|problem| problem.condition() == ConditionType::Accepted)
     }
 
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.found.len()
+    }
+
     /// All of them.
     pub fn into_vec(self) -> Vec<Problem> {
         self.found

@@ -30,6 +30,21 @@ impl<'a> References<'a> {
 
     /// The value of a Secret key; an empty one counts as invalid.
     pub fn secret(&self, reference: &KeyReference, pointer: &str, problems: &mut Problems) -> Option<Secret> {
+        let value = self.secret_or_empty(reference, pointer, problems)?;
+        if value.expose().is_empty() {
+            let KeyReference { name, key } = reference;
+            problems.add(
+                pointer,
+                Reason::InvalidSecret,
+                format_args!("key {key} of Secret {name} is empty; give it a value"),
+            );
+            return None;
+        }
+        Some(value)
+    }
+
+    /// The value of a Secret key, which may be empty.
+    pub fn secret_or_empty(&self, reference: &KeyReference, pointer: &str, problems: &mut Problems) -> Option<Secret> {
         let KeyReference { name, key } = reference;
         let namespace = self.namespace;
         let Some(data) = self.sources.secret(&ObjectKey::new(namespace, name.as_str())) else {
@@ -48,14 +63,6 @@ impl<'a> References<'a> {
             );
             return None;
         };
-        if value.expose().is_empty() {
-            problems.add(
-                pointer,
-                Reason::InvalidSecret,
-                format_args!("key {key} of Secret {name} is empty; give it a value"),
-            );
-            return None;
-        }
         Some(value.clone())
     }
 

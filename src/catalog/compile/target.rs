@@ -5,13 +5,27 @@ use url::Url;
 
 use super::{
     Options, Problems, References,
+    auth::{self, Credentials},
     endpoint::{bounded, header_name, time},
+    tls,
 };
 use crate::{
-    api::{self, ObjectKey, Reason},
-    catalog::snapshot::Target,
-    rules::{egress::Reach, headers::is_framing, limits, name::is_label},
+    api::{self, KeyReference, ObjectKey, Reason},
+    catalog::target::Target,
+    rules::{
+        egress::{ForbiddenUrl, Reach},
+        headers::is_framing,
+        limits,
+        name::is_label,
+    },
 };
+
+/// Where a receiver is.
+struct Place {
+    url: Url,
+    secret: bool,
+    reach: Reach,
+}
 
 /// Compiles `spec.target`.
 pub(super) fn target(
@@ -21,11 +35,16 @@ pub(super) fn target(
     options: &Options,
     problems: &mut Problems,
 ) -> Option<Target> {
-    let place = match (&target.url, &target.service) {
-        (Some(url), None) => by_url(url, options, problems),
-        (None, Some(service)) => by_service(key, service, options, problems),
+    let place = match (&target.url, &target.url_from, &target.service) {
+        (Some(url), None, None) => checked_url(url, "/spec/target/url", options, problems).map(|url| Place {
+            url,
+            secret: false,
+            reach: Reach::Url,
+        }),
+        (None, Some(source), None) => by_secret(&source.secret_key_ref, references, options, problems),
+        (None, None, Some(service)) => by_service(key, service, options, problems),
         _ => {
-            problems.add("/spec/target", Reason::InvalidSpec, "exactly one of url and service must be set");
+            problems.add("/spec/target", Reason::InvalidSpec, "exactly one of url, urlFrom and service must be set");
             None
         }
     };
@@ -71,18 +90,74 @@ pub(super) fn target(
         limits::MAX_DELIVERY_TIMEOUT,
         problems,
     );
-    let (url, reach) = place?;
-    complete.then_some(Target { url, reach, headers, timeout: timeout? })
+    let mut oauth = None;
+    if let Some(auth) = &target.auth {
+        if headers.contains_key(header::AUTHORIZATION) {
+            let message = "auth sets the header Authorization; remove it from headers and headersFrom, or remove auth";
+            problems.add("/spec/target/auth", Reason::InvalidSpec, message);
+        }
+        match auth::credentials(auth, references, options, problems) {
+            Some(Credentials::Fixed(value)) => drop(headers.insert(header::AUTHORIZATION, value)),
+            Some(Credentials::OAuth(client)) => oauth = Some(client),
+            None => complete = false,
+        }
+    }
+    let tls = target.tls.as_ref().map(|tls| tls::identity(tls, "/spec/target/tls", references, problems));
+    let Place { url, secret: secret_url, reach } = place?;
+    if tls.is_some() && url.scheme() != "https" {
+        let message = "tls needs a target that is called over https";
+        problems.add("/spec/target/tls", Reason::InvalidSpec, message);
+    }
+    let tls = match tls {
+        Some(identity) => Some(identity?),
+        None => None,
+    };
+    complete.then_some(Target { url, secret_url, reach, headers, oauth, tls, timeout: timeout? })
 }
 
-fn by_url(text: &str, options: &Options, problems: &mut Problems) -> Option<(Url, Reach)> {
-    const PLACE: &str = "/spec/target/url";
-    let url = problems.check(PLACE, Url::parse(text))?;
+/// A URL that may be called as far as can be said now.
+pub(super) fn checked_url(text: &str, pointer: &str, options: &Options, problems: &mut Problems) -> Option<Url> {
+    let url = problems.check(pointer, Url::parse(text))?;
     if let Err(forbidden) = options.egress.check_url(&url) {
-        problems.add(PLACE, Reason::TargetForbidden, forbidden);
+        problems.add(pointer, Reason::TargetForbidden, forbidden);
         return None;
     }
-    Some((url, Reach::Url))
+    Some(url)
+}
+
+/// The URL in a Secret; no message says anything of it but what is wrong with it.
+fn by_secret(
+    reference: &KeyReference,
+    references: &References<'_>,
+    options: &Options,
+    problems: &mut Problems,
+) -> Option<Place> {
+    const PLACE: &str = "/spec/target/urlFrom/secretKeyRef";
+    let KeyReference { name, key } = reference;
+    let secret = references.secret(reference, PLACE, problems)?;
+    let text = std::str::from_utf8(secret.expose().trim_ascii()).ok();
+    let parsed = text.filter(|text| text.len() <= limits::TARGET_URL_BYTES).and_then(|text| Url::parse(text).ok());
+    let Some(url) = parsed else {
+        let message = format!(
+            "key {key} of Secret {name} is not a URL of at most {} bytes; correct the Secret",
+            limits::TARGET_URL_BYTES
+        );
+        problems.add(PLACE, Reason::InvalidSecret, message);
+        return None;
+    };
+    let Err(forbidden) = options.egress.check_url(&url) else {
+        return Some(Place { url, secret: true, reach: Reach::Url });
+    };
+    let (reason, wrong) = match forbidden {
+        ForbiddenUrl::Scheme(_) => (Reason::InvalidSecret, "is neither http nor https"),
+        ForbiddenUrl::Credentials => {
+            (Reason::InvalidSecret, "holds a user name or a password; put them into a Secret for target.auth")
+        }
+        ForbiddenUrl::NoHost => (Reason::InvalidSecret, "has no host"),
+        _ => (Reason::TargetForbidden, "leads to an address that the operator's egress rules forbid (--egress-allow)"),
+    };
+    problems.add(PLACE, reason, format_args!("the URL in key {key} of Secret {name} {wrong}"));
+    None
 }
 
 /// The URL of a Service by its name in the cluster's DNS
@@ -93,7 +168,7 @@ fn by_service(
     service: &api::ServiceTarget,
     options: &Options,
     problems: &mut Problems,
-) -> Option<(Url, Reach)> {
+) -> Option<Place> {
     const PLACE: &str = "/spec/target/service";
     let api::ServiceTarget { name, port, .. } = service;
     let path = service.path.as_deref().unwrap_or("/");
@@ -121,7 +196,7 @@ fn by_service(
         problems.add(PLACE, Reason::TargetForbidden, forbidden);
         return None;
     }
-    Some((url, Reach::Service))
+    Some(Place { url, secret: false, reach: Reach::Service })
 }
 
 /// A header name that a target may set: not one of those that frame the request or that Grapnel itself sets.

@@ -8,7 +8,7 @@ use std::{
 
 use super::{Applied, ConfigMapData, SecretData};
 use crate::{
-    api::{KeyReference, ObjectKey, WebhookEndpoint, WebhookSubscription},
+    api::{KeyReference, ObjectKey, Target, WebhookEndpoint, WebhookSubscription},
     catalog::{
         compile::{self, Sources},
         status::Kind,
@@ -205,12 +205,37 @@ impl Refers for Applied<WebhookSubscription> {
         let labels =
             (endpoint.namespace != self.key.namespace).then(|| Referent::Namespace(Arc::clone(&self.key.namespace)));
         let signing = spec.signing.iter().flat_map(|signing| &signing.secret_refs);
-        let headers = spec.target.headers_from.iter().map(|header| &header.secret_key_ref);
         std::iter::once(Referent::Endpoint(endpoint))
             .chain(labels)
-            .chain(signing.chain(headers).map(|reference| secret(&self.key, reference)))
+            .chain(signing.map(|reference| secret(&self.key, reference)))
+            .chain(of_target(&self.key, &spec.target))
             .collect()
     }
+}
+
+/// What a target refers to.
+fn of_target(key: &ObjectKey, target: &Target) -> impl Iterator<Item = Referent> {
+    let headers = target.headers_from.iter().map(|header| header.secret_key_ref.name.as_str());
+    let url = target.url_from.iter().map(|source| source.secret_key_ref.name.as_str());
+    let auth = target.auth.iter().flat_map(|auth| {
+        let basic = auth.basic.iter().map(|basic| basic.secret_ref.name.as_str());
+        let bearer = auth.bearer.iter().map(|bearer| bearer.secret_key_ref.name.as_str());
+        let oauth = auth.oauth2_client_credentials.iter();
+        let oauth =
+            oauth.flat_map(|client| [client.client_id_ref.name.as_str(), client.client_secret_ref.name.as_str()]);
+        basic.chain(bearer).chain(oauth)
+    });
+    let clients = target.auth.iter().flat_map(|auth| &auth.oauth2_client_credentials);
+    let tls = || target.tls.iter().chain(clients.clone().flat_map(|client| &client.tls));
+    let authorities = || tls().filter_map(|tls| tls.ca_ref.as_ref());
+    let maps = authorities().filter_map(|source| source.config_map_ref.as_ref()).map(|map| map.name.as_str());
+    let authorities = authorities().filter_map(|source| source.secret_key_ref.as_ref()).map(|key| key.name.as_str());
+    let shown = tls().filter_map(|tls| tls.client_cert_ref.as_ref()).map(|secret| secret.name.as_str());
+    let object = |name: &str| ObjectKey::new(Arc::clone(&key.namespace), name);
+    let secrets = headers.chain(url).chain(auth).chain(authorities).chain(shown);
+    let secrets: Vec<_> = secrets.map(|name| Referent::Value(Reference::Secret(object(name)))).collect();
+    let maps: Vec<_> = maps.map(|name| Referent::Value(Reference::ConfigMap(object(name)))).collect();
+    secrets.into_iter().chain(maps)
 }
 
 fn secret(key: &ObjectKey, reference: &KeyReference) -> Referent {

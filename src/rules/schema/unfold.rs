@@ -32,6 +32,8 @@ pub(super) fn measure(schema: &Value) -> Result<Unfolded, String> {
     Ok(Unfolded { recursive: walk.recursive })
 }
 
+const DEFINITIONS: [&str; 2] = ["$defs", "definitions"];
+
 const REFERENCES: [&str; 3] = ["$ref", "$dynamicRef", "$recursiveRef"];
 
 struct Walk<'a> {
@@ -88,6 +90,12 @@ impl<'a> Walk<'a> {
         }
         let (children, map): (Vec<&'a Value>, Option<&'a Map<String, Value>>) = match value {
             Value::Array(elements) => (elements.iter().collect(), None),
+            // Definitions are no part of what is applied but by the references to them. Only at the root is it certain that
+            // these are definitions, and not properties of such a name.
+            Value::Object(map) if depth == 0 => (
+                map.iter().filter(|(key, _)| !DEFINITIONS.contains(&key.as_str())).map(|(_, child)| child).collect(),
+                Some(map),
+            ),
             Value::Object(map) => (map.values().collect(), Some(map)),
             _ => return Ok((0, 0)),
         };
@@ -197,6 +205,29 @@ mod tests {
         });
         let anchored = json!({ "$ref": "#d0", "$defs": by_anchor.collect::<Vec<_>>() });
         assert!(measure(&anchored).unwrap_err().contains("visits more than"));
+    }
+
+    /// Published schemas define much that one event does not use: GitHub's pull requests weigh 20 thousand, and their
+    /// definitions, each counted for itself, more than the bound.
+    #[test]
+    fn definitions_weigh_only_where_they_are_referred_to() {
+        for definitions in ["$defs", "definitions"] {
+            let doubled = chain(15, |next| {
+                let next = next.replace("$defs", definitions);
+                json!({ "allOf": [{ "$ref": next }, { "$ref": next }] })
+            });
+            let mut apart = json!({ "type": "object" });
+            apart[definitions] = doubled["$defs"].clone();
+            assert!(measure(&apart).is_ok());
+            let mut used = apart.clone();
+            used["$ref"] = format!("#/{definitions}/d0").into();
+            assert!(measure(&used).unwrap_err().contains("visits more than"));
+            // A property of that name is a property.
+            let mut property = json!({ "properties": {} });
+            property["properties"][definitions] = json!({ "$ref": format!("#/{definitions}/d0") });
+            property[definitions] = doubled["$defs"].clone();
+            assert!(measure(&property).unwrap_err().contains("visits more than"));
+        }
     }
 
     #[test]

@@ -65,7 +65,7 @@ fn exactly_one_of_url_and_service_is_a_target() {
         stage.tell([open("shop", "in").endpoint(), Object::new("shop", "out", spec).subscription()]);
         let (_, reason, message) = stage.ready(Kind::Subscription, &key("shop", "out"));
         assert_eq!(reason, Reason::InvalidSpec);
-        assert!(message.contains("spec.target: exactly one of url and service must be set"), "{message}");
+        assert!(message.contains("spec.target: exactly one of url, urlFrom and service must be set"), "{message}");
     }
 }
 

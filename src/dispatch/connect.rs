@@ -1,0 +1,64 @@
+//! Connections: guarded names, TCP, and TLS as an identity says.
+
+use std::sync::Arc;
+
+use hyper_rustls::{FixedServerNameResolver, HttpsConnector};
+use hyper_util::client::legacy::connect::HttpConnector;
+use rustls::{ClientConfig, RootCertStore, client::ResolvesClientCert, sign::SingleCertAndKey};
+
+use super::resolver::GuardedResolver;
+use crate::{catalog::TlsIdentity, rules::limits};
+
+/// Makes connections to what a URL names.
+pub(super) type Connector = HttpsConnector<HttpConnector<GuardedResolver>>;
+
+/// A connector that speaks TLS as `config` and `identity` say.
+pub(super) fn connector(resolver: GuardedResolver, config: Arc<ClientConfig>, identity: &TlsIdentity) -> Connector {
+    let mut tcp = HttpConnector::new_with_resolver(resolver);
+    // Both schemes come through here.
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    tcp.set_keepalive(Some(limits::TARGET_KEEPALIVE));
+    tcp.set_keepalive_interval(Some(limits::TARGET_KEEPALIVE));
+    tcp.set_keepalive_retries(Some(limits::TARGET_KEEPALIVE_PROBES));
+    match identity.server_name() {
+        None => HttpsConnector::from((tcp, config)),
+        Some(name) => HttpsConnector::new(tcp, config, false, Arc::new(FixedServerNameResolver::new(name.clone()))),
+    }
+}
+
+/// TLS with HTTP/2 where it is offered, as an identity says; `platform` is trusted where it does not say whom to trust.
+pub(super) fn tls(platform: &Arc<RootCertStore>, identity: &TlsIdentity) -> Result<ClientConfig, rustls::Error> {
+    let roots = identity.roots().unwrap_or(platform);
+    // Named here because a process-wide default may not be installed, or be another provider.
+    let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(Arc::clone(roots));
+    let mut config = match identity.shown() {
+        None => builder.with_no_client_auth(),
+        Some(pair) => {
+            let pair: Arc<dyn ResolvesClientCert> = Arc::new(SingleCertAndKey::from(Arc::clone(pair)));
+            builder.with_client_cert_resolver(pair)
+        }
+    };
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+/// The platform's certificates; those of Mozilla where an image has none.
+pub(crate) fn platform_roots() -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    let found = rustls_native_certs::load_native_certs();
+    let (_, refused) = roots.add_parsable_certificates(found.certs);
+    for error in &found.errors {
+        tracing::debug!(%error, "platform certificates could not all be read");
+    }
+    if refused > 0 {
+        tracing::debug!(refused, "some platform certificates do not parse");
+    }
+    if roots.is_empty() {
+        tracing::debug!("the platform has no certificates, using Mozilla's");
+        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    }
+    roots
+}

@@ -1,0 +1,319 @@
+//! Access tokens of authorization servers: one for all that ask as the same client, fetched once, renewed in time.
+//!
+//! A token is used until shortly before it expires; then one delivery fetches the next while the others wait for it. A
+//! renewal that fails does no harm while the old token holds. A receiver that answers 401 to a token has it dropped, but
+//! not twice in [`limits::TOKEN_DROP_PAUSE`]: a receiver that refuses every token must not make this a load on the
+//! authorization server.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, Shared, WeakShared},
+};
+use http::{HeaderValue, StatusCode};
+use jiff::{SignedDuration, Timestamp};
+use parking_lot::Mutex;
+use serde::Deserialize;
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use crate::rules::limits;
+
+/// Why there is no token. The sentences hold nothing that was sent, and of what was answered only what the standard
+/// names.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// The token endpoint was not reached, or broke off.
+    #[error("the token endpoint cannot be asked: {0}")]
+    Unreachable(String),
+    /// It took too long.
+    #[error("the token endpoint did not answer within {0:?}")]
+    Timeout(Duration),
+    /// It refused.
+    #[error("the token endpoint answered {}{}", .0.as_u16(), .1.map(|code| format!(", {code}")).unwrap_or_default())]
+    Refused(StatusCode, Option<&'static str>),
+    /// What it answered is no token.
+    #[error("the answer of the token endpoint {0} (RFC 6749, 5.1)")]
+    Malformed(&'static str),
+}
+
+/// An access token.
+pub(super) struct Token {
+    /// The value of `Authorization`.
+    pub(super) header: HeaderValue,
+    /// When the next one is fetched.
+    renew: Timestamp,
+    /// Until when it holds.
+    expires: Timestamp,
+}
+
+type Answer = Result<Arc<Token>, TokenError>;
+type Fetch = Shared<BoxFuture<'static, Answer>>;
+
+/// The tokens of one client.
+#[derive(Default)]
+pub(super) struct Tokens(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    token: Option<Arc<Token>>,
+    /// The fetch that is under way, as long as somebody waits for it.
+    fetching: Option<WeakShared<BoxFuture<'static, Answer>>>,
+    /// When a token was dropped last.
+    dropped: Option<Timestamp>,
+}
+
+impl Tokens {
+    /// A token that holds at `now`, fetched if there is none.
+    ///
+    /// # Errors
+    /// When none could be fetched and none is left that holds.
+    pub(super) async fn get(&self, now: Timestamp, fetch: impl FnOnce() -> BoxFuture<'static, Answer>) -> Answer {
+        let (left, fetching) = {
+            let mut state = self.0.lock();
+            let left = state.token.clone().filter(|token| now < token.expires);
+            if let Some(token) = left.as_ref().filter(|token| now < token.renew) {
+                return Ok(Arc::clone(token));
+            }
+            let fetching = state.fetching.as_ref().and_then(WeakShared::upgrade).unwrap_or_else(|| fetch().shared());
+            state.fetching = fetching.downgrade();
+            (left, fetching)
+        };
+        let answer = fetching.clone().await;
+        let mut state = self.0.lock();
+        let current = state.fetching.as_ref().and_then(WeakShared::upgrade);
+        // Only the first of those who waited for it finds it here.
+        if current.is_some_and(|current| Fetch::ptr_eq(&current, &fetching)) {
+            state.fetching = None;
+            if let Ok(token) = &answer {
+                state.token = Some(Arc::clone(token));
+            }
+        }
+        match (answer, left) {
+            (Err(_), Some(left)) => Ok(left),
+            (answer, _) => answer,
+        }
+    }
+
+    /// The receiver answered 401 to a token. Says whether it is worth asking for another one.
+    pub(super) fn refused(&self, token: &Arc<Token>, now: Timestamp) -> bool {
+        let mut state = self.0.lock();
+        if state.token.as_ref().is_some_and(|current| !Arc::ptr_eq(current, token)) {
+            // Another delivery has seen to it.
+            return true;
+        }
+        let pause = SignedDuration::try_from(limits::TOKEN_DROP_PAUSE).unwrap_or(SignedDuration::MAX);
+        if state.dropped.is_some_and(|dropped| now.duration_since(dropped).abs() < pause) {
+            return false;
+        }
+        state.token = None;
+        state.dropped = Some(now);
+        true
+    }
+}
+
+/// A token as RFC 6749, 5.1 has it.
+#[derive(Deserialize)]
+struct Granted {
+    access_token: Option<String>,
+    token_type: Option<String>,
+    /// Seconds. Some servers write it as a string.
+    expires_in: Option<Value>,
+    error: Option<String>,
+}
+
+/// Reads the answer of a token endpoint that was asked at `now`.
+pub(super) fn read(status: StatusCode, body: &Bytes, now: Timestamp) -> Result<Token, TokenError> {
+    let granted: Option<Granted> = serde_json::from_slice(body).ok();
+    let code = granted.as_ref().and_then(|granted| known(granted.error.as_deref()?));
+    if !status.is_success() {
+        return Err(TokenError::Refused(status, code));
+    }
+    let granted = granted.ok_or(TokenError::Malformed("is not a JSON object"))?;
+    if granted.error.is_some() {
+        return Err(TokenError::Refused(status, code));
+    }
+    let token = granted.access_token.map(Zeroizing::new).ok_or(TokenError::Malformed("holds no access_token"))?;
+    let bearer = granted.token_type.as_deref().is_some_and(|kind| kind.eq_ignore_ascii_case("bearer"));
+    if !bearer {
+        return Err(TokenError::Malformed("holds no token_type Bearer"));
+    }
+    if token.is_empty() || token.len() > limits::TOKEN_BYTES || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(TokenError::Malformed("holds an access_token that is empty, too long or no header value"));
+    }
+    let text = Zeroizing::new(format!("Bearer {}", *token));
+    let mut header = HeaderValue::from_str(&text)
+        .map_err(|_| TokenError::Malformed("holds an access_token that is no header value"))?;
+    header.set_sensitive(true);
+    let lifetime = match granted.expires_in {
+        None | Some(Value::Null) => limits::TOKEN_LIFETIME_DEFAULT,
+        Some(Value::Number(seconds)) => lifetime(seconds.as_f64()),
+        Some(Value::String(seconds)) => lifetime(seconds.trim().parse().ok()),
+        Some(_) => return Err(TokenError::Malformed("holds an expires_in that is no number")),
+    };
+    let after = |time: Duration| {
+        let time = SignedDuration::try_from(time).unwrap_or(SignedDuration::MAX);
+        now.checked_add(time).unwrap_or(Timestamp::MAX)
+    };
+    let early = (lifetime / 10).min(limits::TOKEN_RENEW_EARLY);
+    Ok(Token { header, renew: after(lifetime.saturating_sub(early)), expires: after(lifetime) })
+}
+
+/// A lifetime in seconds, within bounds; what is negative or no number holds for one delivery.
+fn lifetime(seconds: Option<f64>) -> Duration {
+    let seconds = seconds.filter(|seconds| *seconds > 0.0).unwrap_or(0.0);
+    Duration::try_from_secs_f64(seconds).unwrap_or(limits::TOKEN_LIFETIME_MAX).min(limits::TOKEN_LIFETIME_MAX)
+}
+
+/// The error codes of RFC 6749, 5.2 and RFC 8707, 2. Others are not repeated: nobody knows what is in them.
+fn known(code: &str) -> Option<&'static str> {
+    const CODES: [&str; 7] = [
+        "invalid_request",
+        "invalid_client",
+        "invalid_grant",
+        "unauthorized_client",
+        "unsupported_grant_type",
+        "invalid_scope",
+        "invalid_target",
+    ];
+    CODES.into_iter().find(|known| *known == code)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + seconds).unwrap()
+    }
+
+    fn granted(body: &str) -> Result<Token, TokenError> {
+        read(StatusCode::OK, &Bytes::copy_from_slice(body.as_bytes()), at(0))
+    }
+
+    fn token(name: &str, lifetime: u32, now: Timestamp) -> Token {
+        let body = format!(r#"{{"access_token":"{name}","token_type":"Bearer","expires_in":{lifetime}}}"#);
+        read(StatusCode::OK, &Bytes::from(body), now).unwrap()
+    }
+
+    #[test]
+    fn a_token_is_renewed_before_it_expires() {
+        for (expires_in, renew, expires) in [
+            ("3600", 3540, 3600),
+            ("300", 270, 300),
+            ("\"3600\"", 3540, 3600),
+            ("null", 270, 300),
+            ("0", 0, 0),
+            ("-5", 0, 0),
+            ("\"soon\"", 0, 0),
+            ("1e300", 86_340, 86_400),
+        ] {
+            let body = format!(r#"{{"access_token":"t","token_type":"bearer","expires_in":{expires_in}}}"#);
+            let token = granted(&body).unwrap();
+            assert_eq!((token.renew, token.expires), (at(renew), at(expires)), "{expires_in}");
+            assert_eq!(token.header, "Bearer t");
+            assert!(token.header.is_sensitive());
+        }
+    }
+
+    #[test]
+    fn what_is_no_token_is_an_error_that_repeats_nothing() {
+        let long = "t".repeat(limits::TOKEN_BYTES + 1);
+        for body in [
+            "",
+            "hunter2",
+            "[]",
+            "{}",
+            r#"{"access_token":"hunter2"}"#,
+            r#"{"access_token":"hunter2","token_type":"mac"}"#,
+            r#"{"access_token":"","token_type":"Bearer"}"#,
+            r#"{"access_token":"hun ter2","token_type":"Bearer"}"#,
+            r#"{"access_token":"hunter2\n","token_type":"Bearer"}"#,
+            r#"{"access_token":"hunter2","token_type":"Bearer","expires_in":{}}"#,
+            &format!(r#"{{"access_token":"{long}","token_type":"Bearer"}}"#),
+        ] {
+            let error = granted(body).err().unwrap();
+            assert!(matches!(error, TokenError::Malformed(_)), "{body}: {error}");
+            assert!(!error.to_string().contains("hunter2"), "{error}");
+        }
+        let refused = |status, body: &'static str| {
+            let status = StatusCode::from_u16(status).unwrap();
+            read(status, &Bytes::from_static(body.as_bytes()), at(0)).err().unwrap().to_string()
+        };
+        let told = "the token endpoint answered 401, invalid_client";
+        assert_eq!(refused(401, r#"{"error":"invalid_client","error_description":"hunter2"}"#), told);
+        assert_eq!(refused(400, r#"{"error":"hunter2"}"#), "the token endpoint answered 400");
+        assert_eq!(refused(503, "hunter2"), "the token endpoint answered 503");
+        assert_eq!(refused(200, r#"{"error":"invalid_scope"}"#), "the token endpoint answered 200, invalid_scope");
+    }
+
+    fn gives(token: Token) -> BoxFuture<'static, Answer> {
+        std::future::ready(Ok(Arc::new(token))).boxed()
+    }
+
+    fn fails() -> BoxFuture<'static, Answer> {
+        std::future::ready(Err(TokenError::Malformed("is broken"))).boxed()
+    }
+
+    #[tokio::test]
+    async fn many_who_ask_at_once_fetch_once() {
+        let (tokens, fetches) = (Tokens::default(), AtomicUsize::new(0));
+        let (answer, answered) = oneshot::channel();
+        let answered = Mutex::new(Some(answered));
+        let ask = || {
+            tokens.get(at(0), || {
+                fetches.fetch_add(1, Ordering::SeqCst);
+                let answered = answered.lock().take().unwrap();
+                async move { Ok(Arc::new(answered.await.unwrap())) }.boxed()
+            })
+        };
+        let asked = futures_util::future::join_all((0..50).map(|_| ask()));
+        let answering = async {
+            // Polled after all of them have asked.
+            assert!(answer.send(token("one", 3600, at(0))).is_ok());
+        };
+        let (answers, ()) = tokio::join!(asked, answering);
+        assert!(answers.into_iter().all(|answer| answer.ok().unwrap().header == "Bearer one"));
+        assert_eq!(fetches.load(Ordering::SeqCst), 1);
+        // It is there for who comes later.
+        assert!(tokens.get(at(3539), || unreachable!()).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_fetch_that_nobody_waits_for_any_more_is_given_up() {
+        let tokens = Tokens::default();
+        let never = || std::future::pending().boxed();
+        assert!(tokens.get(at(0), never).now_or_never().is_none());
+        let answer = tokens.get(at(0), || gives(token("two", 3600, at(0)))).await;
+        assert_eq!(answer.ok().unwrap().header, "Bearer two");
+    }
+
+    #[tokio::test]
+    async fn a_renewal_that_fails_leaves_the_token_that_holds() {
+        let tokens = Tokens::default();
+        tokens.get(at(0), || gives(token("old", 100, at(0)))).await.ok().unwrap();
+        assert_eq!(tokens.get(at(95), fails).await.ok().unwrap().header, "Bearer old");
+        assert!(tokens.get(at(100), fails).await.is_err());
+        assert_eq!(tokens.get(at(101), || gives(token("new", 100, at(101)))).await.ok().unwrap().header, "Bearer new");
+    }
+
+    #[tokio::test]
+    async fn a_refused_token_is_dropped_but_not_again_and_again() {
+        let tokens = Tokens::default();
+        let first = tokens.get(at(0), || gives(token("first", 3600, at(0)))).await.ok().unwrap();
+        assert!(tokens.refused(&first, at(1)));
+        let second = tokens.get(at(1), || gives(token("second", 3600, at(1)))).await.ok().unwrap();
+        assert_eq!(second.header, "Bearer second");
+        assert!(tokens.refused(&first, at(1)), "whoever still had the first takes the second");
+        assert!(!tokens.refused(&second, at(2)));
+        assert_eq!(tokens.get(at(2), fails).await.ok().unwrap().header, "Bearer second");
+        assert!(tokens.refused(&second, at(11)));
+        assert!(tokens.get(at(11), fails).await.is_err());
+    }
+}

@@ -1,0 +1,165 @@
+//! Whom to trust over TLS, what to show and what to ask for.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use grapnel::{
+    catalog::{Snapshot, TlsIdentity},
+    dispatch::{
+        Client, ClientOptions, SendError,
+        client::{Outgoing, Response},
+    },
+    rules::egress::{EgressPolicy, Reach},
+};
+use http::{HeaderMap, StatusCode, Version};
+use url::Url;
+
+use crate::{
+    secure::{Authority, Secure, fine},
+    stage::{Stage, subscription},
+};
+
+pub(crate) fn client() -> Client {
+    Client::new(ClientOptions::new(EgressPolicy::default().allowing_loopback())).unwrap()
+}
+
+pub(crate) fn outgoing(url: Url, tls: Option<TlsIdentity>) -> Outgoing {
+    Outgoing {
+        url,
+        secret_url: false,
+        reach: Reach::Url,
+        headers: HeaderMap::new(),
+        body: Bytes::from_static(b"{}"),
+        oauth: None,
+        tls: tls.map(Arc::new),
+        timeout: Duration::from_secs(30),
+    }
+}
+
+async fn post(client: &Client, url: Url, tls: TlsIdentity) -> Result<Response, SendError> {
+    client.post(outgoing(url, Some(tls))).await
+}
+
+#[tokio::test]
+async fn a_private_authority_is_trusted_where_it_is_named_and_nowhere_else() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let mut receiver = Secure::start(&authority.issue("localhost"), None, fine).await;
+    let (client, url) = (client(), receiver.url("localhost"));
+    let answer = post(&client, url.clone(), authority.trusted()).await.unwrap();
+    assert_eq!(answer.status, StatusCode::OK);
+    let asked = receiver.next().await;
+    assert_eq!((asked.version, asked.server_name.as_deref(), asked.shown), (Version::HTTP_2, Some("localhost"), 0));
+    // Also after a connection has been made that may be used again.
+    for identity in [None, Some(other.trusted()), Some(TlsIdentity::default().calling("localhost").unwrap())] {
+        let refused = client.post(outgoing(url.clone(), identity)).await.unwrap_err();
+        assert_eq!(refused.reason(), "tls", "{refused}");
+    }
+    assert!(receiver.rest().is_empty(), "nothing was sent");
+}
+
+#[tokio::test]
+async fn a_certificate_is_shown_to_who_asks_for_one() {
+    let (servers, clients) = (Authority::new(), Authority::new());
+    let mut receiver = Secure::start(&servers.issue("localhost"), Some(&clients), fine).await;
+    let (client, url) = (client(), receiver.url("localhost"));
+    let showing = |authority: &Authority| {
+        let pair = authority.issue("grapnel");
+        servers.trusted().showing(pair.chain.as_bytes(), pair.key.as_bytes()).unwrap()
+    };
+    let answer = post(&client, url.clone(), showing(&clients)).await.unwrap();
+    assert_eq!(answer.status, StatusCode::OK);
+    assert_eq!(receiver.next().await.shown, 1);
+    // Without one, or with one of another authority, the connection ends.
+    for identity in [servers.trusted(), showing(&servers)] {
+        let refused = post(&client, url.clone(), identity).await.unwrap_err();
+        assert!(["tls", "io"].contains(&refused.reason()), "{}: {refused}", refused.reason());
+    }
+    assert!(receiver.rest().is_empty());
+}
+
+#[tokio::test]
+async fn the_name_that_is_said_is_asked_for_and_wanted_and_the_host_stays() {
+    let authority = Authority::new();
+    let mut receiver = Secure::start(&authority.issue("inside.example"), None, fine).await;
+    let client = client();
+    let named = authority.trusted().calling("inside.example").unwrap();
+    for host in ["127.0.0.1", "localhost"] {
+        post(&client, receiver.url(host), named.clone()).await.unwrap();
+        let asked = receiver.next().await;
+        assert_eq!(asked.server_name.as_deref(), Some("inside.example"));
+        assert_eq!(asked.request.uri().host(), Some(host), "the receiver is spoken to as it was named");
+    }
+    for identity in [authority.trusted(), authority.trusted().calling("other.example").unwrap()] {
+        let refused = post(&client, receiver.url("localhost"), identity).await.unwrap_err();
+        assert_eq!(refused.reason(), "tls", "{refused}");
+    }
+    // The address is judged as ever, whatever name is asked for.
+    let guarded = Client::new(ClientOptions::new(EgressPolicy::default())).unwrap();
+    let refused = post(&guarded, receiver.url("127.0.0.1"), named).await.unwrap_err();
+    assert_eq!(refused.reason(), "forbidden", "{refused}");
+    assert!(receiver.rest().is_empty());
+}
+
+#[tokio::test]
+async fn connections_are_shared_by_equal_identities_and_end_when_no_subscription_has_them() {
+    let authority = Authority::new();
+    let mut receiver = Secure::start(&authority.issue("localhost"), None, fine).await;
+    let (client, url) = (client(), receiver.url("localhost"));
+    for _ in 0..5 {
+        post(&client, url.clone(), authority.trusted()).await.unwrap();
+    }
+    assert_eq!(receiver.connections.load(Ordering::SeqCst), 1);
+    let stage = Stage::new().await;
+    let mut billing = subscription("billing", &url, &stage.metrics);
+    billing.target.tls = Some(Arc::new(authority.trusted()));
+    client.retain(&Snapshot::new([], [Arc::new(billing)]));
+    post(&client, url.clone(), authority.trusted()).await.unwrap();
+    assert_eq!(receiver.connections.load(Ordering::SeqCst), 1);
+    client.retain(&Snapshot::default());
+    receiver.open.wait_for(|open| *open == 0).await.unwrap();
+    post(&client, url, authority.trusted()).await.unwrap();
+    assert_eq!(receiver.connections.load(Ordering::SeqCst), 2);
+    stage.stop().await;
+}
+
+/// The host too: whoever reads the status must not learn where events go.
+#[tokio::test]
+async fn what_goes_wrong_with_a_secret_url_tells_nothing_of_it() {
+    let authority = Authority::new();
+    let receiver = Secure::start(&authority.issue("inside.example"), None, |request| {
+        http::Response::builder().status(404).body(format!("Cannot POST {}", request.uri())).unwrap()
+    })
+    .await;
+    let port = receiver.address.port();
+    let guarded = Client::new(ClientOptions::new(EgressPolicy::default())).unwrap();
+    let named = authority.trusted().calling("inside.example").unwrap();
+    let mut reasons = Vec::new();
+    for (client, url, tls) in [
+        (client(), format!("https://hush.localhost:{port}/hush"), authority.trusted()),
+        (client(), format!("https://localhost:{port}/hush?hush"), authority.trusted()),
+        (client(), "https://hush.invalid/hush".to_owned(), authority.trusted()),
+        (client(), "http://127.0.0.1:1/hush".to_owned(), authority.trusted()),
+        (guarded.clone(), "http://10.7.3.1/hush".to_owned(), authority.trusted()),
+        (guarded, "http://hush.localhost/hush".to_owned(), authority.trusted()),
+        (client(), format!("https://127.0.0.1:{port}/hush"), named),
+    ] {
+        let request = Outgoing { secret_url: true, ..outgoing(Url::parse(&url).unwrap(), Some(tls)) };
+        let shown = format!("{request:?}");
+        let told = match client.post(request).await {
+            Ok(answer) => format!("{} {answer:?}", answer.status),
+            Err(error) => format!("{} {error} {error:?}", error.reason()),
+        };
+        for text in [&shown, &told] {
+            for secret in ["hush", "localhost", "10.7.3.1", "127.0.0.1", &port.to_string()] {
+                assert!(!text.contains(secret), "{url}: {text}");
+            }
+        }
+        reasons.push(told.split(' ').next().unwrap().to_owned());
+    }
+    // `hush.localhost` resolves where the system's resolver knows RFC 6761.
+    assert!(["dns", "tls"].contains(&reasons[0].as_str()), "{reasons:?}");
+    assert_eq!(reasons[1..], ["tls", "dns", "connect", "forbidden", "forbidden", "404"]);
+}
