@@ -29,8 +29,8 @@ pub use subscription::{
     WebhookSubscription, WebhookSubscriptionSpec, WebhookSubscriptionStatus,
 };
 pub use verification::{
-    Algorithm, Encoding, Hmac, KeyReference, NoVerification, Provider, ProviderName, ServiceAccountReference,
-    ServiceAccountVerification, Token, Verification,
+    Algorithm, Basic, Encoding, Hmac, KeyReference, NoVerification, Provider, ProviderName, SecretReference,
+    ServiceAccountReference, ServiceAccountVerification, Token, Verification,
 };
 
 /// The API group.
