@@ -237,6 +237,8 @@ async fn start(
         options: IngressOptions {
             path_prefix: options.compile.path_prefix.clone(),
             trusted_proxies: options.trusted_proxies.clone(),
+            public_url: options.compile.public_url.clone(),
+            tls: server.is_some(),
             max_connections: options.max_connections,
             ..IngressOptions::default()
         },

@@ -33,8 +33,8 @@ pub use target::{
     SecretReference, ServiceScheme, ServiceTarget, Target, TargetAuth, TargetTls, UrlSource,
 };
 pub use verification::{
-    Algorithm, Encoding, Hmac, KeyReference, NoVerification, Provider, ProviderName, ServiceAccountReference,
-    ServiceAccountVerification, Token, Verification,
+    Algorithm, Basic, Encoding, Hmac, KeyReference, NoVerification, Provider, ProviderName, SecretReference,
+    ServiceAccountReference, ServiceAccountVerification, Token, Verification,
 };
 
 /// The API group.

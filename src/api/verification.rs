@@ -10,12 +10,12 @@ use super::GoDuration;
 #[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("[has(self.provider), has(self.hmac), has(self.token), has(self.serviceAccount), has(self.none)].filter(x, x).size() == 1")
-        .message("exactly one of provider, hmac, token, serviceAccount and none must be set"),
-    validation = Rule::new("has(self.none) || has(self.serviceAccount) || (has(self.secretRefs) && self.secretRefs.size() > 0)")
+    validation = Rule::new("[has(self.provider), has(self.hmac), has(self.token), has(self.basic), has(self.serviceAccount), has(self.none)].filter(x, x).size() == 1")
+        .message("exactly one of provider, hmac, token, basic, serviceAccount and none must be set"),
+    validation = Rule::new("has(self.none) || has(self.serviceAccount) || has(self.basic) || (has(self.provider) && self.provider.name in ['DockerHub']) || (has(self.secretRefs) && self.secretRefs.size() > 0)")
         .message("secretRefs must name at least one Secret key"),
-    validation = Rule::new("(!has(self.none) && !has(self.serviceAccount)) || !has(self.secretRefs) || self.secretRefs.size() == 0")
-        .message("secretRefs cannot be used with serviceAccount or none")
+    validation = Rule::new("!(has(self.none) || has(self.serviceAccount) || has(self.basic) || (has(self.provider) && self.provider.name in ['DockerHub'])) || !has(self.secretRefs) || self.secretRefs.size() == 0")
+        .message("secretRefs cannot be used with basic, serviceAccount, none and providers without a secret")
 )]
 pub struct Verification {
     /// Keys of Secrets in the endpoint's namespace. Several are for rotation: a request that any of them verifies is
@@ -36,6 +36,10 @@ pub struct Verification {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<Token>,
 
+    /// A username and a password in `Authorization: Basic` (RFC 7617).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub basic: Option<Basic>,
+
     /// Callers inside the cluster, known by the token of their ServiceAccount in `Authorization: Bearer`. Needs no
     /// Secret, and an operator that runs in a cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -44,6 +48,14 @@ pub struct Verification {
     /// No verification: anyone who can reach the URL is believed. Has to be written out as `none: {}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub none: Option<NoVerification>,
+}
+
+impl Verification {
+    /// The names of the Secrets that it refers to; some may be there more than once.
+    pub fn secrets(&self) -> impl Iterator<Item = &str> {
+        let basic = self.basic.iter().flat_map(|basic| &basic.secret_refs).map(|reference| reference.name.as_str());
+        self.secret_refs.iter().map(|reference| reference.name.as_str()).chain(basic)
+    }
 }
 
 /// A key of a Secret or ConfigMap in the object's own namespace.
@@ -65,7 +77,7 @@ pub struct Provider {
     /// Whose webhooks come in.
     pub name: ProviderName,
     /// How far the signed timestamp may be from now, for senders that sign one. Defaults to what the sender
-    /// recommends (Stripe, Slack and StandardWebhooks: 5m).
+    /// recommends: 1m for Linear, 24h for SendGrid, 5m for all others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tolerance: Option<GoDuration>,
 }
@@ -75,12 +87,44 @@ pub struct Provider {
 pub enum ProviderName {
     /// GitHub.
     GitHub,
+    /// GitLab, by its secret token.
+    GitLab,
+    /// GitLab, by its signing token (`whsec_…`).
+    GitLabSigned,
+    /// Bitbucket Cloud and Data Center.
+    Bitbucket,
     /// Stripe.
     Stripe,
     /// Slack.
     Slack,
-    /// Any sender that follows the Standard Webhooks specification.
+    /// Shopify.
+    Shopify,
+    /// Twilio. It signs the URL that it calls, so the operator must know it: by `--public-url`, or by a trusted proxy.
+    Twilio,
+    /// Any sender that follows the Standard Webhooks specification, with secrets (`whsec_…`) or public keys (`whpk_…`).
     StandardWebhooks,
+    /// Svix and whoever sends through it.
+    Svix,
+    /// Linear.
+    Linear,
+    /// PagerDuty, webhooks of version 3.
+    PagerDuty,
+    /// Sentry.
+    Sentry,
+    /// Zoom.
+    Zoom,
+    /// Discord, interactions and events; its secret is the application's public key.
+    Discord,
+    /// SendGrid's Event Webhook; its secret is the verification key.
+    SendGrid,
+    /// X, formerly Twitter.
+    X,
+    /// Harbor, by its auth header.
+    Harbor,
+    /// Sonatype Nexus Repository.
+    Nexus,
+    /// Docker Hub. It proves nothing, so only a path that nobody guesses and `allowedSources` help.
+    DockerHub,
 }
 
 impl ProviderName {
@@ -88,9 +132,25 @@ impl ProviderName {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::GitHub => "GitHub",
+            Self::GitLab => "GitLab",
+            Self::GitLabSigned => "GitLabSigned",
+            Self::Bitbucket => "Bitbucket",
             Self::Stripe => "Stripe",
             Self::Slack => "Slack",
+            Self::Shopify => "Shopify",
+            Self::Twilio => "Twilio",
             Self::StandardWebhooks => "StandardWebhooks",
+            Self::Svix => "Svix",
+            Self::Linear => "Linear",
+            Self::PagerDuty => "PagerDuty",
+            Self::Sentry => "Sentry",
+            Self::Zoom => "Zoom",
+            Self::Discord => "Discord",
+            Self::SendGrid => "SendGrid",
+            Self::X => "X",
+            Self::Harbor => "Harbor",
+            Self::Nexus => "Nexus",
+            Self::DockerHub => "DockerHub",
         }
     }
 }
@@ -170,6 +230,32 @@ pub struct Token {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub scheme: Option<String>,
+}
+
+/// A username and a password.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Basic {
+    /// Secrets of type `kubernetes.io/basic-auth` in the endpoint's namespace, with the keys `username` and `password`.
+    /// Several are for rotation: a request with any of the pairs is accepted.
+    #[schemars(length(min = 1, max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub secret_refs: Vec<SecretReference>,
+}
+
+/// A Secret in the object's own namespace.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretReference {
+    /// Name of the Secret.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+impl SecretReference {
+    /// One of its keys.
+    pub fn key(&self, key: &str) -> KeyReference {
+        KeyReference { name: self.name.clone(), key: key.into() }
+    }
 }
 
 /// Callers inside the cluster, known by the token of their ServiceAccount.

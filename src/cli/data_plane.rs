@@ -44,7 +44,7 @@ pub(super) struct DataPlaneArgs {
     #[arg(long, env = "GRAPNEL_PATH_PREFIX", value_name = "PATH", default_value = "/", value_parser = prefix)]
     pub(super) path_prefix: Prefix,
 
-    /// URL under which senders reach this, for status.url
+    /// URL under which senders reach this, for status.url and for senders that sign the URL (Twilio)
     #[arg(long, env = "GRAPNEL_PUBLIC_URL", value_name = "URL", value_parser = public_url)]
     pub(super) public_url: Option<Url>,
 
@@ -61,7 +61,7 @@ pub(super) struct DataPlaneArgs {
     #[arg(long, env = "GRAPNEL_EGRESS_ALLOW", value_name = "CIDR", value_delimiter = ',')]
     pub(super) egress_allow: Vec<IpNet>,
 
-    /// Proxies whose X-Forwarded-For is believed; may be repeated
+    /// Proxies whose X-Forwarded-For, -Proto and -Host are believed; may be repeated
     #[arg(long, env = "GRAPNEL_TRUSTED_PROXIES", value_name = "CIDR", value_delimiter = ',')]
     pub(super) trusted_proxies: Vec<IpNet>,
 

@@ -2,20 +2,17 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use jiff::Timestamp;
-use uuid::Uuid;
+use url::Url;
 
 use super::Usage;
 use crate::rules::{
     limits::DEFAULT_TOLERANCE,
     secret::Secret,
     signature::{
-        Algorithm, Content, Encoding, HmacScheme, KeyForm, Place as ProviderPlace, Provider, Scheme, Shape, Signer,
-        SigningScheme, TimestampSource, TokenScheme, Verifier, names, provider, sign_request,
+        Algorithm, Content, Encoding, Handshake, KeyForm, Place as ProviderPlace, Provider, Scheme, Shape,
+        SignatureScheme, TimestampSource, TokenScheme, names, provider, sign_request_to,
     },
 };
-
-const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
-const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
 
 /// A scheme that has a name.
 #[derive(Debug, Clone, Copy)]
@@ -26,6 +23,8 @@ pub(super) enum Named {
     Hmac(Algorithm, Encoding),
     /// The secret itself in a header.
     Token,
+    /// A username and a password.
+    Basic,
     /// Standard Webhooks, asymmetric.
     Ed25519,
     /// Nothing.
@@ -80,7 +79,6 @@ pub(super) enum Place {
 pub(super) enum Signing {
     Nothing,
     Scheme(Box<Scheme>, Secret),
-    Ed25519(Box<Signer>),
 }
 
 /// Reads a name; case, `-` and `_` do not matter.
@@ -97,12 +95,13 @@ pub(super) fn parse(text: &str) -> Result<Named, String> {
         "hmacsha512hex" => Named::Hmac(Algorithm::Sha512, Encoding::Hex),
         "hmacsha512base64" => Named::Hmac(Algorithm::Sha512, Encoding::Base64),
         "token" => Named::Token,
+        "basic" => Named::Basic,
         "ed25519" => Named::Ed25519,
         "none" => Named::None,
         _ => {
             let known: Vec<_> = names().map(str::to_lowercase).collect();
             return Err(format!(
-                "known are {}, hmac-sha1-hex, hmac-sha256-hex, hmac-sha512-hex (or -base64), token, ed25519 and none",
+                "known are {}, hmac-sha1-hex, hmac-sha256-hex, hmac-sha512-hex (or -base64), token, basic, ed25519 and none",
                 known.join(", ")
             ));
         }
@@ -115,16 +114,47 @@ fn simplified(name: &str) -> String {
 }
 
 impl Named {
-    /// The operator's own description of it. Ed25519 is signed but not received by the operator.
+    /// The operator's own description of it.
     pub(super) fn scheme(self, options: &Options) -> Scheme {
         match self {
             Self::Provider(row) => row.scheme(),
-            Self::Hmac(algorithm, encoding) => Scheme::Hmac(options.hmac(algorithm, encoding)),
+            Self::Hmac(algorithm, encoding) => Scheme::Signature(options.hmac(algorithm, encoding)),
             Self::Token => Scheme::Token(TokenScheme {
                 header: options.token_header.clone(),
                 scheme: Some(options.token_scheme.clone()).filter(|word| !word.is_empty()),
             }),
-            Self::Ed25519 | Self::None => Scheme::None,
+            Self::Basic => Scheme::Basic,
+            Self::Ed25519 => match provider("StandardWebhooks").map(Provider::scheme) {
+                Some(Scheme::Signature(scheme)) => Scheme::Signature(SignatureScheme {
+                    algorithm: Algorithm::Ed25519,
+                    key_form: KeyForm::PublicKey,
+                    ..scheme
+                }),
+                _ => Scheme::None,
+            },
+            Self::None => Scheme::None,
+        }
+    }
+
+    /// What a sender of that name asks before it sends.
+    pub(super) fn handshake(self) -> Handshake {
+        match self {
+            Self::Provider(row) => row.handshake,
+            Self::Hmac(..) | Self::Token | Self::Basic | Self::None => Handshake::CloudEvents,
+            Self::Ed25519 => Handshake::None,
+        }
+    }
+
+    /// Where in the body the time of signing is, in milliseconds since 1970, if it is there.
+    pub(super) fn time_in_body(self) -> Option<&'static str> {
+        match self {
+            Self::Provider(row) => match row.scheme() {
+                Scheme::Signature(SignatureScheme { timestamp: Some(TimestampSource::Milliseconds(at)), .. }) => {
+                    Some(at)
+                }
+                _ => None,
+            },
+            _ => None,
         }
     }
 
@@ -133,36 +163,36 @@ impl Named {
     /// # Errors
     /// When there is no secret and one is needed, or it is not one for this scheme.
     pub(super) fn signing(self, options: &Options, secret: Option<Secret>) -> anyhow::Result<Signing> {
-        let useless = |error| Usage(format!("the secret cannot be used: {error}"));
         let scheme = self.scheme(options);
-        if let Self::None = self {
+        if !scheme.needs_secrets() {
             return Ok(Signing::Nothing);
         }
         let Some(secret) = secret else {
             return Err(Usage::error("signing needs a secret: --secret-file, --secret-env or --secret"));
         };
-        if let Self::Ed25519 = self {
-            let signer = Signer::new(SigningScheme::Ed25519, vec![secret]).map_err(useless)?;
-            return Ok(Signing::Ed25519(Box::new(signer)));
-        }
-        // A verifier finds whatever contradicts itself before anything is sent.
-        Verifier::new(scheme.clone(), vec![secret.clone()]).map_err(useless)?;
-        Ok(Signing::Scheme(Box::new(scheme), secret))
+        let signing = Signing::Scheme(Box::new(scheme), secret);
+        // Whatever contradicts itself is found before anything is sent.
+        let mut nowhere = Url::parse("http://localhost/")?;
+        signing.sign(&mut nowhere, &mut HeaderMap::new(), b"", Timestamp::UNIX_EPOCH)?;
+        Ok(signing)
     }
 
     /// Where the type and the id of an event go.
     pub(super) fn places(self) -> (Place, Place) {
-        let first = |places: &'static [ProviderPlace]| match places.first() {
+        let first = |places: &'static [ProviderPlace], otherwise| match places.first() {
             Some(ProviderPlace::Header(name)) => {
                 HeaderName::try_from(*name).map_or(Place::Nowhere, |name| Place::Header { name, pointer: None })
             }
             Some(ProviderPlace::Pointer(pointer)) => Place::Body(pointer),
-            None => Place::Nowhere,
+            // Where the operator looks when nothing else is said.
+            None => Place::Body(otherwise),
         };
         match self {
-            Self::Provider(row) => (first(row.kinds), first(row.ids)),
-            Self::Ed25519 => (Place::Body("/type"), Place::Header { name: WEBHOOK_ID, pointer: None }),
-            Self::Hmac(..) | Self::Token | Self::None => (
+            Self::Provider(row) => (first(row.kinds, "/type"), first(row.ids, "/id")),
+            Self::Ed25519 => {
+                (Place::Body("/type"), Place::Header { name: HeaderName::from_static("webhook-id"), pointer: None })
+            }
+            Self::Hmac(..) | Self::Token | Self::Basic | Self::None => (
                 Place::Header { name: HeaderName::from_static("ce-type"), pointer: Some("/type") },
                 Place::Header { name: HeaderName::from_static("ce-id"), pointer: Some("/id") },
             ),
@@ -173,7 +203,7 @@ impl Named {
     /// protocol binding 1.0, 3.1).
     pub(super) fn constant_headers(self) -> HeaderMap {
         let mut headers = HeaderMap::new();
-        if let Self::Hmac(..) | Self::Token | Self::None = self {
+        if let Self::Hmac(..) | Self::Token | Self::Basic | Self::None = self {
             headers.insert("ce-specversion", HeaderValue::from_static("1.0"));
             headers.insert("ce-source", HeaderValue::from_static("grapnel-send"));
         }
@@ -182,15 +212,16 @@ impl Named {
 }
 
 impl Options {
-    fn hmac(&self, algorithm: Algorithm, encoding: Encoding) -> HmacScheme {
-        HmacScheme {
+    fn hmac(&self, algorithm: Algorithm, encoding: Encoding) -> SignatureScheme {
+        SignatureScheme {
             header: self.hmac_header.clone(),
             algorithm,
             encoding,
-            shape: Shape::Prefixed(self.hmac_prefix.clone()),
+            shape: Shape::Prefixed(self.hmac_prefix.clone().into()),
             content: self.hmac_content.clone(),
             timestamp: self.hmac_timestamp_header.clone().map(TimestampSource::Header),
             id_header: self.hmac_id_header.clone(),
+            alternative: None,
             tolerance: self.hmac_timestamp_header.as_ref().map(|_| DEFAULT_TOLERANCE),
             key_form: KeyForm::Raw,
         }
@@ -203,26 +234,22 @@ impl Options {
 }
 
 impl Signing {
-    /// Adds the headers that sign.
+    /// Adds the headers that sign, and to the URL what the scheme wants there.
     ///
     /// # Errors
     /// When the secret cannot be used with this event.
-    pub(super) fn sign(&self, headers: &mut HeaderMap, body: &[u8], now: Timestamp) -> anyhow::Result<()> {
+    pub(super) fn sign(
+        &self,
+        url: &mut Url,
+        headers: &mut HeaderMap,
+        body: &[u8],
+        now: Timestamp,
+    ) -> anyhow::Result<()> {
         match self {
-            Self::Nothing => {}
-            Self::Scheme(scheme, secret) => sign_request(scheme, secret, headers, body, now)
-                .map_err(|error| Usage(format!("the secret cannot be used: {error}")))?,
-            Self::Ed25519(signer) => {
-                let id = match headers.get(&WEBHOOK_ID).and_then(|id| id.to_str().ok()) {
-                    Some(id) => id.to_owned(),
-                    None => Uuid::now_v7().to_string(),
-                };
-                headers.insert(WEBHOOK_TIMESTAMP, now.as_second().into());
-                headers.extend(signer.sign(&id, now.as_second(), body));
-                headers.insert(WEBHOOK_ID, HeaderValue::from_str(&id)?);
-            }
+            Self::Nothing => Ok(()),
+            Self::Scheme(scheme, secret) => Ok(sign_request_to(scheme, secret, url, headers, body, now)
+                .map_err(|error| Usage(format!("the secret cannot be used: {error}")))?),
         }
-        Ok(())
     }
 }
 

@@ -36,14 +36,18 @@ The status and the answer are printed, one line for each event. The exit code is
 Examples:
   grapnel send URL --provider github --secret-file secret.txt --type push --data push.json
   grapnel send URL --provider hmac-sha256-hex --hmac-header X-Signature --secret-env KEY
-  grapnel send URL --provider stripe --secret-file secret.txt --timestamp -1h")]
+  grapnel send URL --provider stripe --secret-file secret.txt --timestamp -1h
+  grapnel send URL --provider discord --secret-file private-key.pem
+
+Where receivers know a public key (discord, sendgrid, ed25519), the secret is the private one: a PKCS #8 PEM as \
+`openssl genpkey` writes it. That of basic is username:password.")]
 pub struct Args {
     /// Where to send it
     #[arg(value_parser = target)]
     url: Url,
 
-    /// As whom to sign: a provider (github, stripe, slack, standard-webhooks, …), or by a plain scheme:
-    /// hmac-{sha1,sha256,sha512}-{hex,base64}, token, ed25519 or none
+    /// As whom to sign: any provider that a WebhookEndpoint can name (github, stripe, twilio, …), or by a plain scheme:
+    /// hmac-{sha1,sha256,sha512}-{hex,base64}, token, basic, ed25519 or none
     #[arg(long, value_name = "NAME", env = "GRAPNEL_SEND_PROVIDER", value_parser = scheme::parse)]
     provider: Named,
 
@@ -86,6 +90,7 @@ pub struct Args {
 
 /// An event ready to go.
 struct Event {
+    url: Url,
     id: Option<String>,
     headers: HeaderMap,
     body: Bytes,
@@ -104,9 +109,9 @@ impl Args {
         let client = super::http::client(!is_local(&self.url))?;
         let mut refused = 0_u32;
         for _ in 0..self.count {
-            let mut event = self.event(data.as_deref())?;
             let now = self.timestamp.map_or_else(Timestamp::now, time::Moment::resolve);
-            signing.sign(&mut event.headers, &event.body, now)?;
+            let mut event = self.event(data.as_deref(), now)?;
+            signing.sign(&mut event.url, &mut event.headers, &event.body, now)?;
             for (name, value) in &self.headers {
                 event.headers.insert(name, value.clone());
             }
@@ -121,7 +126,7 @@ impl Args {
     }
 
     /// An event with its id and type in their places, not yet signed.
-    fn event(&self, data: Option<&[u8]>) -> anyhow::Result<Event> {
+    fn event(&self, data: Option<&[u8]>, now: Timestamp) -> anyhow::Result<Event> {
         let mut json = match data {
             None => Some(payload::sample()),
             Some(bytes) => serde_json::from_slice(bytes).ok(),
@@ -137,6 +142,12 @@ impl Args {
         let mut changed = data.is_none();
         place("--type", kind_place, kind, || DEFAULT_TYPE.into(), &mut headers, &mut json, &mut changed)?;
         let id = place("--id", id_place, id, fresh, &mut headers, &mut json, &mut changed)?;
+        // Some sign the time in the body; it stays as it was written unless another is asked for.
+        if let (Some(pointer), Some(json)) = (self.provider.time_in_body(), &mut json)
+            && (self.timestamp.is_some() || payload::get(json, pointer).is_none())
+        {
+            changed |= payload::put(json, pointer, now.as_millisecond().into());
+        }
         if let (Some(name), Some(id)) = (self.options.id_header(), &id) {
             headers.insert(name, HeaderValue::from_str(id)?);
         }
@@ -147,13 +158,13 @@ impl Args {
             (Some(json), _) if changed => serde_json::to_vec(&json)?.into(),
             (_, data) => Bytes::copy_from_slice(data.unwrap_or_default()),
         };
-        Ok(Event { id, headers, body })
+        Ok(Event { url: self.url.clone(), id, headers, body })
     }
 
     /// Sends one event and prints what came back; true when it was taken.
     async fn exchange(&self, client: &reqwest::Client, event: Event, secret: Option<&Secret>) -> anyhow::Result<bool> {
         let response = client
-            .post(self.url.clone())
+            .post(event.url)
             .headers(event.headers)
             .body(event.body)
             .send()

@@ -8,8 +8,9 @@ use std::{net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 use anyhow::Context;
 use axum::{
     Router,
+    body::Body,
     extract::{DefaultBodyLimit, State},
-    http::{HeaderMap, Method, StatusCode, header},
+    http::{HeaderMap, Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
@@ -26,7 +27,7 @@ use super::{
     scheme::Place,
     secret,
 };
-use crate::rules::{duration, limits::SINK_BODY_BYTES};
+use crate::rules::{duration, limits::SINK_BODY_BYTES, signature::HandshakeReply};
 
 /// What to do with deliveries.
 #[derive(Debug, clap::Args)]
@@ -37,6 +38,7 @@ right, and its size. Without a secret nothing is verified. A wrong signature is 
 Examples:
   grapnel sink --listen 127.0.0.1:9000
   grapnel sink --secret-file secret.txt --scheme standard-webhooks --fail 2
+  grapnel sink --secret-file secret.txt --provider twilio --public-url https://hooks.example.com
   grapnel sink --status 503 --retry-after 30")]
 pub struct Args {
     /// Address to listen on; port 0 takes any free one
@@ -100,13 +102,22 @@ impl Args {
     }
 }
 
-async fn receive(State(sink): State<Arc<Sink>>, method: Method, headers: HeaderMap, body: Bytes) -> Response {
+async fn receive(State(sink): State<Arc<Sink>>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
     if method != Method::POST {
+        if let Some(reply) = sink.check.question(&method, &uri, &headers) {
+            let _ = print::line(&clean(&format!("{:.3} {} handshake", Timestamp::now(), reply.status.as_u16())));
+            return handshake(reply);
+        }
         return (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "POST")], "a webhook is a POST\n").into_response();
     }
     let now = Timestamp::now();
     let (kind, id) = identity(&sink.places, &headers, &body);
-    let wrong = sink.check.verify(&headers, &body, now);
+    let checked = sink.check.verify(&uri, &headers, &body, now);
+    let asked = match &checked {
+        Some(Ok(verified)) => sink.check.handshake(text(&headers, "content-type").as_deref(), verified),
+        _ => None,
+    };
+    let wrong = checked.map(|checked| checked.map(drop));
     let failure = sink.failing.status(id.as_deref().unwrap_or_default());
     let status = match (failure, &wrong) {
         (Some(status), _) => status,
@@ -132,7 +143,14 @@ async fn receive(State(sink): State<Arc<Sink>>, method: Method, headers: HeaderM
         let _ = print::line(&print::clean_lines(&String::from_utf8_lossy(&body)));
     }
     tokio::time::sleep(sink.delay).await;
-    answer(&sink, status, wrong)
+    match asked {
+        Some(reply) if status.is_success() => handshake(reply),
+        _ => answer(&sink, status, wrong),
+    }
+}
+
+fn handshake(reply: HandshakeReply) -> Response {
+    (reply.status, reply.headers, Body::from(reply.body)).into_response()
 }
 
 fn answer(sink: &Sink, status: StatusCode, wrong: Option<Result<(), String>>) -> Response {

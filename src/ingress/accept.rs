@@ -14,7 +14,7 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode, header::CONTENT_TYPE};
+use http::{HeaderMap, Method, StatusCode, Uri, header::CONTENT_TYPE};
 use http_body::Body as _;
 use jiff::Timestamp;
 use tokio::time::{Instant, timeout_at};
@@ -23,7 +23,7 @@ use super::{
     Ingress, IngressError, address,
     body::{self, Memory},
     connection::Activity,
-    headers,
+    handshake, headers,
     reject::{JSON, Rejected},
 };
 use crate::{
@@ -33,7 +33,7 @@ use crate::{
         identity::{MalformedPayload, Payload, identify},
         limits::{INLINE_BODY_BYTES, JOURNAL_LOG_INTERVAL},
         schema::Validated,
-        signature::{HandshakeReply, Review},
+        signature::{Evidence, HandshakeReply},
     },
 };
 
@@ -59,8 +59,10 @@ pub(super) struct Caller {
 /// A request whose body has not been read.
 pub(super) struct Inbound {
     pub(super) endpoint: Arc<Endpoint>,
-    method: Method,
+    pub(super) method: Method,
+    pub(super) uri: Uri,
     pub(super) headers: HeaderMap,
+    pub(super) peer: IpAddr,
     remote: IpAddr,
     received: Timestamp,
     pub(super) deadline: Instant,
@@ -107,7 +109,9 @@ pub(super) async fn accept(State(caller): State<Caller>, request: Request) -> Re
         received: shared.ingress.clock.now(),
         deadline: started.checked_add(endpoint.timeout).unwrap_or(started),
         method: head.method,
+        uri: head.uri,
         headers: head.headers,
+        peer,
         endpoint: Arc::clone(&endpoint),
     };
     let remote = inbound.remote;
@@ -138,10 +142,7 @@ pub(super) async fn accept(State(caller): State<Caller>, request: Request) -> Re
         }
         Ok(Outcome::Handshake(reply)) => {
             tracing::info!(namespace, endpoint = name, %remote, took_ms, "handshake answered");
-            let mut response = Response::new(Body::from(reply.body));
-            *response.status_mut() = reply.status;
-            response.headers_mut().insert(CONTENT_TYPE, reply.content_type);
-            response
+            handshake::answer(reply)
         }
         Err(rejected) => {
             let code = rejected.code();
@@ -172,16 +173,19 @@ impl Shared {
     /// The steps, cheapest refusal first; nothing is parsed before it is verified. `unread` becomes false once the body
     /// has been read to its end.
     async fn walk(&self, inbound: Inbound, body: Body, unread: &mut bool) -> Result<Outcome, Rejected> {
-        allow_method(&inbound.method)?;
+        let question = handshake::question(&inbound)?;
         allow_endpoint(&inbound.endpoint)?;
         allow_source(&inbound.endpoint, inbound.remote)?;
         allow_rate(&inbound.endpoint, inbound.remote)?;
+        if let Some(reply) = question {
+            return Ok(Outcome::Handshake(reply));
+        }
         let limit = inbound.endpoint.body_bytes;
         body::admit(&inbound.headers, &body, limit)?;
         let body = body::receive(body, limit, inbound.deadline, &self.memory).await?;
         *unread = false;
-        let review = self.review(&inbound).await?;
-        let (inbound, judged) = judge(inbound, review, body.bytes.clone()).await?;
+        let evidence = self.evidence(&inbound).await?;
+        let (inbound, judged) = judge(inbound, evidence, body.bytes.clone()).await?;
         match judged {
             Judged::Handshake(reply) => Ok(Outcome::Handshake(reply)),
             Judged::Event(validated) => self.store(inbound, validated).await,
@@ -270,10 +274,6 @@ impl Drop for Unheard<'_> {
     }
 }
 
-fn allow_method(method: &Method) -> Result<(), Rejected> {
-    if *method == Method::POST { Ok(()) } else { Err(Rejected::MethodNotAllowed) }
-}
-
 fn allow_endpoint(endpoint: &Endpoint) -> Result<(), Rejected> {
     if endpoint.suspended { Err(Rejected::Suspended) } else { Ok(()) }
 }
@@ -293,28 +293,28 @@ fn allow_rate(endpoint: &Endpoint, address: IpAddr) -> Result<(), Rejected> {
 }
 
 /// Verifies, identifies and validates a body; a large one on a thread where that holds nobody up.
-async fn judge(inbound: Inbound, review: Option<Review>, body: Bytes) -> Result<(Inbound, Judged), Rejected> {
+async fn judge(inbound: Inbound, evidence: Evidence, body: Bytes) -> Result<(Inbound, Judged), Rejected> {
     if body.len() <= INLINE_BODY_BYTES {
-        let judged = examine(&inbound, review.as_ref(), body)?;
+        let judged = examine(&inbound, &evidence, body)?;
         return Ok((inbound, judged));
     }
     tokio::task::spawn_blocking(move || {
-        let judged = examine(&inbound, review.as_ref(), body)?;
+        let judged = examine(&inbound, &evidence, body)?;
         Ok((inbound, judged))
     })
     .await
     .unwrap_or(Err(Rejected::Unavailable { kind: None }))
 }
 
-fn examine(inbound: &Inbound, review: Option<&Review>, body: Bytes) -> Result<Judged, Rejected> {
+fn examine(inbound: &Inbound, evidence: &Evidence, body: Bytes) -> Result<Judged, Rejected> {
     let Inbound { endpoint, headers, received, .. } = inbound;
-    let verified = match review {
-        Some(review) => endpoint.verifier.verify_reviewed(review, body)?,
-        None => endpoint.verifier.verify(headers, body, *received)?,
-    };
+    let verified = endpoint.verifier.verify_with(evidence, headers, body, *received)?;
     let payload = Payload::parse(content_type(headers)?, &verified)?;
-    if let Some(reply) = endpoint.handshake.reply(&payload) {
+    if let Some(reply) = endpoint.handshake.reply(&payload, &verified, &endpoint.verifier) {
         return Ok(Judged::Handshake(reply));
+    }
+    if !endpoint.handshake.is_event(&payload, &verified) {
+        return Err(MalformedPayload { sentence: "an event of this sender is a JSON object".into() }.into());
     }
     let identity = identify(&endpoint.kind_sources, &endpoint.id_sources, headers, &payload, verified.body())?;
     let kind = identity.kind.clone();

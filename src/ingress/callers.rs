@@ -1,12 +1,8 @@
 //! Callers inside the cluster: what the walk needs to know of them, and nothing of how it is found out.
 
 use futures_util::future::BoxFuture;
-use tokio::time::timeout_at;
 
-use super::{
-    accept::{Inbound, Shared},
-    reject::Rejected,
-};
+use super::reject::Rejected;
 use crate::rules::signature::{Refusal, Review};
 
 /// Who says to whom a token belongs.
@@ -52,19 +48,6 @@ impl From<ReviewError> for Rejected {
         match error {
             ReviewError::Unavailable => Self::Unreviewed,
             refused => Self::Unverified(Refusal::InvalidSignature(refused.to_string())),
-        }
-    }
-}
-
-impl Shared {
-    /// What the cluster says of the caller, for an endpoint that lets in by that.
-    pub(super) async fn review(&self, inbound: &Inbound) -> Result<Option<Review>, Rejected> {
-        let Some(scheme) = inbound.endpoint.verifier.service_account() else { return Ok(None) };
-        let token = scheme.token(&inbound.headers)?;
-        let Some(callers) = &self.ingress.callers else { return Err(Rejected::Unreviewed) };
-        match timeout_at(inbound.deadline, callers.review(token, &scheme.audiences)).await {
-            Ok(review) => Ok(Some(review?)),
-            Err(_) => Err(Rejected::Unreviewed),
         }
     }
 }

@@ -10,6 +10,8 @@ mod address;
 mod body;
 mod callers;
 mod connection;
+mod evidence;
+mod handshake;
 mod headers;
 mod reject;
 mod server;
@@ -20,6 +22,7 @@ use std::{sync::Arc, time::Duration};
 
 use ipnet::IpNet;
 use tokio::sync::watch;
+use url::Url;
 
 pub use callers::{Callers, ReviewError};
 pub use server::serve;
@@ -56,6 +59,10 @@ pub struct IngressOptions {
     pub path_prefix: String,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// `--public-url`, under which senders call this server, for those that sign the URL.
+    pub public_url: Option<Url>,
+    /// Whether TLS is spoken, and the URL hence `https`, where neither that nor a proxy says so.
+    pub tls: bool,
     /// Most connections open at once.
     pub max_connections: usize,
     /// Time for a TLS handshake and for the head of a request, see [`limits::HEAD_TIMEOUT`].
@@ -73,6 +80,8 @@ impl Default for IngressOptions {
         Self {
             path_prefix: "/".to_owned(),
             trusted_proxies: Vec::new(),
+            public_url: None,
+            tls: false,
             max_connections: limits::MAX_CONNECTIONS,
             head_timeout: limits::HEAD_TIMEOUT,
             idle_timeout: limits::IDLE_TIMEOUT,

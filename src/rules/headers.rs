@@ -130,7 +130,7 @@ impl HeaderGlobs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rules::signature::{Scheme, names, provider};
+    use crate::rules::signature::{PROVIDERS, Scheme, Verifier, tests::keys};
 
     fn matches(entries: &[&str], name: &'static str) -> bool {
         HeaderGlobs::parse(entries).unwrap().matches(&HeaderName::from_static(name))
@@ -165,12 +165,16 @@ mod tests {
             assert!(!matches(&["*"], name), "{name}");
             assert!(matches(&["*", name], name), "{name} named exactly");
         }
-        for name in names() {
-            if let Scheme::Hmac(scheme) = provider(name).unwrap().scheme() {
-                assert!(is_sensitive(&scheme.header), "{name}");
-                if let Some(plain) = scheme.id_header {
-                    assert!(!is_sensitive(&plain), "{name}");
-                }
+        for provider in PROVIDERS {
+            let (name, scheme) = (provider.name, provider.scheme());
+            let verifier = Verifier::new(scheme.clone(), vec![keys(&scheme).public]).unwrap();
+            for header in verifier.credential_headers() {
+                assert!(is_sensitive(header), "{name}: {header}");
+            }
+            if let Scheme::Signature(scheme) = scheme
+                && let Some(plain) = scheme.id_header
+            {
+                assert!(!is_sensitive(&plain), "{name}");
             }
         }
         assert!(matches(&["*"], "webhook-id") && matches(&["*"], "x-slack-request-timestamp"));

@@ -37,6 +37,10 @@ pub const SIGNATURE_HEADER_BYTES: usize = 4096;
 /// Most signatures that are tried of one header. Senders list one for each secret while they rotate, so two or three.
 pub const SIGNATURES_PER_HEADER: usize = 16;
 
+/// Most signatures by a public key that are tried of one header: each costs as much as thousands of hashes, for every key
+/// of the endpoint.
+pub const PUBLIC_KEY_SIGNATURES_PER_HEADER: usize = 4;
+
 /// Longest timestamp that is read, in decimal digits; what is larger than 64 bits counts as the largest.
 pub const TIMESTAMP_DIGITS: usize = 20;
 
@@ -55,6 +59,12 @@ pub const WHSEC_MAX_BYTES: usize = 128;
 
 /// Longest `signedContent` template, in bytes.
 pub const SIGNED_CONTENT_BYTES: usize = 256;
+
+/// Longest challenge that is answered with its HMAC, in bytes. X's are some 60.
+pub const CHALLENGE_BYTES: usize = 256;
+
+/// Longest origin of a CloudEvents sender that asks whether it may send, in bytes: a DNS name.
+pub const ORIGIN_BYTES: usize = 253;
 
 /// How far a signed timestamp may be from now when nothing else is said: what Stripe, Slack and the Standard Webhooks
 /// libraries use.

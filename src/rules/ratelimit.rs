@@ -87,6 +87,12 @@ impl RateLimit {
 }
 
 impl<C: Clock + Clone> RateLimit<C> {
+    /// How many requests are let in a minute in the long run.
+    pub fn per_minute(&self) -> u64 {
+        let interval = self.limit.quota.replenish_interval().as_nanos().max(1);
+        u64::try_from(Duration::from_secs(60).as_nanos() / interval).unwrap_or(u64::MAX)
+    }
+
     fn with_clock(
         requests: u32,
         per: Duration,

@@ -10,7 +10,8 @@ use grapnel::{
         headers::HeaderGlobs,
         secret::Secret,
         signature::{
-            Algorithm, Content, Encoding, HmacScheme, KeyForm, Scheme, Shape, Signer, SigningScheme, Verifier, provider,
+            Algorithm, Content, Encoding, KeyForm, Scheme, Shape, SignatureScheme, Signer, SigningScheme, Verifier,
+            provider,
         },
     },
 };
@@ -72,14 +73,15 @@ async fn hexadecimal_signatures_verify() {
     let scheme = SigningScheme::HmacSha256Hex { header: header.clone() };
     let signer = Signer::new(scheme, vec![Secret::from("hush")]);
     let request = delivered(|billing| billing.signer = Some(signer.unwrap()), EVENT).await;
-    let scheme = Scheme::Hmac(HmacScheme {
+    let scheme = Scheme::Signature(SignatureScheme {
         header,
         algorithm: Algorithm::Sha256,
         encoding: Encoding::Hex,
-        shape: Shape::Prefixed(String::new()),
+        shape: Shape::Prefixed("".into()),
         content: Content::parse("{body}").unwrap(),
         timestamp: None,
         id_header: None,
+        alternative: None,
         tolerance: None,
         key_form: KeyForm::Raw,
     });

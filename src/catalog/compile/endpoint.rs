@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{
     Options, Problems, References, subscribers,
-    verification::{scheme, verifier},
+    verification::{handshake, scheme, verifier},
 };
 use crate::{
     api::{self, EventSource, KeyReference, ObjectKey, Reason, UnmatchedTypes, WebhookEndpointSpec},
@@ -24,7 +24,6 @@ use crate::{
         limits, quantity,
         ratelimit::Scope,
         schema::{SchemaSet, Unmatched},
-        signature::Handshake,
     },
     telemetry::metrics::EndpointMetrics,
 };
@@ -93,7 +92,7 @@ pub fn endpoint(
         path: path.into(),
         suspended: spec.suspend.unwrap_or(false),
         verifier: verifier?,
-        handshake: provider.map_or(Handshake::None, |provider| provider.handshake),
+        handshake: handshake(provider),
         kind_sources,
         id_sources,
         schemas: schemas?,

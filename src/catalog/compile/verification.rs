@@ -7,9 +7,10 @@ use crate::{
     api::{self, ObjectKey, Reason, Verification},
     rules::{
         duration, limits,
+        secret::Secret,
         signature::{
-            Algorithm, Content, Encoding, HmacScheme, KeyForm, Provider, Scheme, ServiceAccountScheme, Shape,
-            TimestampSource, TokenScheme, Verifier, provider,
+            Algorithm, Content, Encoding, Handshake, KeyForm, Provider, Scheme, ServiceAccountScheme, Shape,
+            SignatureScheme, TimestampSource, TokenScheme, Verifier, credentials, provider,
         },
     },
 };
@@ -31,7 +32,9 @@ pub(super) fn scheme(
             let pointer = "/spec/verification/provider/tolerance";
             let tolerance = problems.check(pointer, duration::parse(&tolerance.0));
             match &mut scheme {
-                Scheme::Hmac(hmac) if hmac.timestamp.is_some() => hmac.tolerance = tolerance.or(hmac.tolerance),
+                Scheme::Signature(signature) if signature.timestamp.is_some() => {
+                    signature.tolerance = tolerance.or(signature.tolerance);
+                }
                 _ => problems.add(
                     pointer,
                     Reason::InvalidSpec,
@@ -42,7 +45,7 @@ pub(super) fn scheme(
         return (Some(scheme), Some(provider));
     }
     let scheme = if let Some(hmac) = &verification.hmac {
-        hmac_scheme(hmac, problems).map(Scheme::Hmac)
+        hmac_scheme(hmac, problems).map(Scheme::Signature)
     } else if let Some(token) = &verification.token {
         let name = token.header.as_deref().unwrap_or("Authorization");
         header_name(name, "/spec/verification/token/header", problems).map(|header| {
@@ -50,6 +53,8 @@ pub(super) fn scheme(
             let scheme = token.scheme.clone().or(default).filter(|scheme| !scheme.is_empty());
             Scheme::Token(TokenScheme { header, scheme })
         })
+    } else if verification.basic.is_some() {
+        Some(Scheme::Basic)
     } else if let Some(accounts) = &verification.service_account {
         service_account(key, accounts, options, problems).map(Scheme::ServiceAccount)
     } else {
@@ -82,7 +87,7 @@ fn service_account(
     })
 }
 
-fn hmac_scheme(hmac: &api::Hmac, problems: &mut Problems) -> Option<HmacScheme> {
+fn hmac_scheme(hmac: &api::Hmac, problems: &mut Problems) -> Option<SignatureScheme> {
     let at = |field: &str| format!("/spec/verification/hmac/{field}");
     let header = header_name(&hmac.header, &at("header"), problems);
     let content =
@@ -94,7 +99,7 @@ fn hmac_scheme(hmac: &api::Hmac, problems: &mut Problems) -> Option<HmacScheme> 
         Some(tolerance) => problems.check(at("tolerance"), duration::parse(&tolerance.0)),
         None => signed_time.then_some(limits::DEFAULT_TOLERANCE),
     };
-    Some(HmacScheme {
+    Some(SignatureScheme {
         header: header?,
         algorithm: match hmac.algorithm {
             api::Algorithm::SHA1 => Algorithm::Sha1,
@@ -105,7 +110,7 @@ fn hmac_scheme(hmac: &api::Hmac, problems: &mut Problems) -> Option<HmacScheme> 
             api::Encoding::Hex => Encoding::Hex,
             api::Encoding::Base64 => Encoding::Base64,
         },
-        shape: Shape::Prefixed(hmac.prefix.clone().unwrap_or_default()),
+        shape: Shape::Prefixed(hmac.prefix.clone().unwrap_or_default().into()),
         content: content?,
         timestamp: match timestamp {
             Some(name) => Some(TimestampSource::Header(name?)),
@@ -115,6 +120,7 @@ fn hmac_scheme(hmac: &api::Hmac, problems: &mut Problems) -> Option<HmacScheme> 
             Some(name) => Some(name?),
             None => None,
         },
+        alternative: None,
         tolerance,
         key_form: KeyForm::Raw,
     })
@@ -128,12 +134,39 @@ pub(super) fn verifier(
     references: &References<'_>,
     problems: &mut Problems,
 ) -> Option<Verifier> {
-    let without_secret = matches!(scheme, Scheme::None | Scheme::ServiceAccount(_));
-    let secrets = references.keys(&verification.secret_refs, "/spec/verification/secretRefs", problems, |secret| {
-        Verifier::new(scheme.clone(), vec![secret]).map(drop)
-    });
-    if secrets.is_empty() && !without_secret {
+    let check = |secret| Verifier::new(scheme.clone(), vec![secret]).map(drop);
+    let secrets = match &verification.basic {
+        Some(basic) => pairs(basic, references, problems),
+        None => references.keys(&verification.secret_refs, "/spec/verification/secretRefs", problems, check),
+    };
+    if secrets.is_empty() && scheme.needs_secrets() {
         return None;
     }
     problems.check("/spec/verification", Verifier::new(scheme, secrets))
+}
+
+/// The pairs of username and password that resolve.
+fn pairs(basic: &api::Basic, references: &References<'_>, problems: &mut Problems) -> Vec<Secret> {
+    let mut pairs = Vec::new();
+    for (number, reference) in basic.secret_refs.iter().enumerate() {
+        let pointer = format!("/spec/verification/basic/secretRefs/{number}");
+        let mut value = |key| references.secret(&reference.key(key), &pointer, problems);
+        // Both are asked for, so that both are missed at once.
+        let (username, password) = (value("username"), value("password"));
+        let (Some(username), Some(password)) = (username, password) else { continue };
+        match credentials(&username, &password) {
+            Ok(pair) => pairs.push(pair),
+            Err(problem) => problems.add(
+                pointer,
+                Reason::InvalidSecret,
+                format_args!("Secret {}: {problem}; correct the Secret", reference.name),
+            ),
+        }
+    }
+    pairs
+}
+
+/// What the sender asks before it sends: a preset says so, and anybody else may be a sender of CloudEvents.
+pub(super) fn handshake(provider: Option<&Provider>) -> Handshake {
+    provider.map_or(Handshake::CloudEvents, |provider| provider.handshake)
 }

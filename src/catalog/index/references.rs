@@ -191,7 +191,10 @@ pub(super) trait Refers {
 impl Refers for Applied<WebhookEndpoint> {
     fn referents(&self) -> BTreeSet<Referent> {
         let spec = &self.object.spec;
-        let secrets = spec.verification.secret_refs.iter().map(|reference| secret(&self.key, reference));
+        let secrets = spec
+            .verification
+            .secrets()
+            .map(|name| Referent::Value(Reference::Secret(ObjectKey::new(Arc::clone(&self.key.namespace), name))));
         let config_maps = spec.schemas.iter().filter_map(|rule| rule.config_map_ref.as_ref());
         let config_maps = config_maps.map(|reference| Referent::Value(Reference::ConfigMap(own(&self.key, reference))));
         secrets.chain(config_maps).collect()

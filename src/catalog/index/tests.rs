@@ -7,6 +7,7 @@ mod pacing;
 mod scale;
 mod targets;
 mod tenancy;
+mod verification;
 mod versions;
 
 use std::{collections::BTreeMap, sync::Arc};

@@ -4,7 +4,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use super::{EndpointEntry, SubscriptionEntry, entry::Shown};
 use crate::{
-    api::{Condition, ConditionType, ObjectKey, Reason, WebhookEndpointSpec, WebhookSubscriptionSpec},
+    api::{Condition, ConditionType, ObjectKey, ProviderName, Reason, WebhookEndpointSpec, WebhookSubscriptionSpec},
     catalog::{
         compile::{self, Options},
         status::{Facts, Kind, ObjectView},
@@ -53,13 +53,16 @@ pub(super) fn subscription(key: &ObjectKey, entry: &mut SubscriptionEntry) -> Ob
 
 /// Conditions that only endpoints have.
 pub(super) fn of_endpoint(spec: &WebhookEndpointSpec) -> Vec<Condition> {
-    let verified = match spec.verification.none {
-        Some(_) => Condition::fails(
-            ConditionType::Verified,
-            Reason::Unauthenticated,
-            "verification is none: anyone who can reach the URL is believed",
+    let verification = &spec.verification;
+    let unauthenticated = |message| Condition::fails(ConditionType::Verified, Reason::Unauthenticated, message);
+    let verified = match &verification.provider {
+        _ if verification.none.is_some() => {
+            unauthenticated("verification is none: anyone who can reach the URL is believed")
+        }
+        Some(provider) if provider.name == ProviderName::DockerHub => unauthenticated(
+            "Docker Hub proves nothing: anyone who can reach the URL is believed; choose a spec.path that nobody can guess, and set spec.allowedSources",
         ),
-        None => Condition::holds(ConditionType::Verified, Reason::Authenticated, "every request is verified"),
+        _ => Condition::holds(ConditionType::Verified, Reason::Authenticated, "every request is verified"),
     };
     vec![verified]
 }

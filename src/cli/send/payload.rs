@@ -50,6 +50,11 @@ pub(super) fn get(payload: &Value, pointer: &str) -> Option<String> {
 
 /// Puts a string at a JSON pointer, making the objects on the way. False when something else is in the way.
 pub(super) fn set(payload: &mut Value, pointer: &str, text: &str) -> bool {
+    put(payload, pointer, Value::String(text.to_owned()))
+}
+
+/// Puts a value at a JSON pointer, in the same way.
+pub(super) fn put(payload: &mut Value, pointer: &str, value: Value) -> bool {
     let mut place = payload;
     for token in pointer.split('/').skip(1) {
         let token = token.replace("~1", "/").replace("~0", "~");
@@ -59,7 +64,7 @@ pub(super) fn set(payload: &mut Value, pointer: &str, text: &str) -> bool {
     match place {
         Value::Array(_) => return false,
         Value::Object(object) if !object.is_empty() => return false,
-        place => *place = Value::String(text.to_owned()),
+        place => *place = value,
     }
     true
 }

@@ -1,32 +1,34 @@
 //! Whether a delivery is signed as it should be.
 
-use std::time::Duration;
-
-use axum::http::HeaderMap;
-use base64::{Engine, engine::general_purpose::STANDARD};
+use axum::http::{HeaderMap, Method, Uri, header::HOST};
 use bytes::Bytes;
-use ed25519_dalek::{Signature, VerifyingKey};
 use jiff::Timestamp;
+use url::Url;
 
 use crate::{
     cli::{
         Usage,
         scheme::{self, Named, Place},
     },
-    rules::{secret::Secret, signature::Verifier},
+    rules::{
+        payload::Payload,
+        secret::Secret,
+        signature::{CalledUrl, Evidence, Handshake, HandshakeReply, Needs, Verified, Verifier},
+    },
 };
-
-/// Standard Webhooks: messages of another time are not to be trusted.
-const TOLERANCE: Duration = Duration::from_secs(300);
 
 /// How deliveries are signed.
 #[derive(Debug, clap::Args)]
 #[group(skip)]
 pub(super) struct Args {
-    /// How deliveries are signed: standard-webhooks, hmac-sha256-hex, ed25519 (the secret is the public key, whpk_…), or
-    /// any scheme that `grapnel send --provider` takes
-    #[arg(long, value_name = "SCHEME", env = "GRAPNEL_SINK_SCHEME", default_value = "standard-webhooks", value_parser = scheme::parse)]
+    /// How deliveries are signed: standard-webhooks, hmac-sha256-hex, or anything else that `grapnel send --provider`
+    /// takes. Where the sender has a private key (discord, sendgrid, ed25519), the secret is the public one
+    #[arg(long, visible_alias = "provider", value_name = "SCHEME", env = "GRAPNEL_SINK_SCHEME", default_value = "standard-webhooks", value_parser = scheme::parse)]
     scheme: Named,
+
+    /// URL under which the sender calls this, for those that sign it (twilio) [default: as it was asked]
+    #[arg(long, value_name = "URL")]
+    public_url: Option<Url>,
 
     // Last: the heading of these flags holds for all that follow.
     #[command(flatten)]
@@ -34,13 +36,11 @@ pub(super) struct Args {
 }
 
 /// Verifies deliveries.
-pub(super) enum Check {
-    /// There is no secret.
-    None,
-    /// By a scheme of the operator's own.
-    Scheme(Box<Verifier>),
-    /// Standard Webhooks, asymmetric.
-    Ed25519(Box<VerifyingKey>),
+pub(super) struct Check {
+    /// `None` when there is no secret.
+    verifier: Option<Verifier>,
+    handshake: Handshake,
+    public_url: Option<CalledUrl>,
 }
 
 impl Args {
@@ -50,59 +50,63 @@ impl Args {
     }
 
     pub(super) fn check(&self, secret: Option<Secret>) -> anyhow::Result<Check> {
-        let Some(secret) = secret else { return Ok(Check::None) };
-        if let Named::Ed25519 = self.scheme {
-            return Ok(Check::Ed25519(Box::new(public_key(secret.expose())?)));
-        }
-        let scheme = self.scheme.scheme(&self.options);
-        let verifier =
-            Verifier::new(scheme, vec![secret]).map_err(|error| Usage(format!("the secret is of no use: {error}")))?;
-        Ok(Check::Scheme(Box::new(verifier)))
+        let verifier = match secret {
+            None => None,
+            Some(secret) => Some(
+                Verifier::new(self.scheme.scheme(&self.options), vec![secret])
+                    .map_err(|error| Usage(format!("the secret is of no use: {error}")))?,
+            ),
+        };
+        Ok(Check {
+            verifier,
+            handshake: self.scheme.handshake(),
+            public_url: self.public_url.as_ref().and_then(CalledUrl::of),
+        })
     }
 }
 
 impl Check {
-    /// `None` when nothing is checked; otherwise whether it is right, or what is wrong.
-    pub(super) fn verify(&self, headers: &HeaderMap, body: &Bytes, now: Timestamp) -> Option<Result<(), String>> {
-        match self {
-            Self::None => None,
-            Self::Scheme(verifier) => {
-                Some(verifier.verify(headers, body.clone(), now).map(drop).map_err(|refusal| refusal.to_string()))
+    /// `None` when nothing is checked; otherwise what is right, or what is wrong.
+    pub(super) fn verify(
+        &self,
+        uri: &Uri,
+        headers: &HeaderMap,
+        body: &Bytes,
+        now: Timestamp,
+    ) -> Option<Result<Verified, String>> {
+        let verifier = self.verifier.as_ref()?;
+        let evidence = match verifier.needs() {
+            Needs::Url => Evidence::Url(self.called(uri, headers)),
+            _ => Evidence::Nothing,
+        };
+        Some(verifier.verify_with(&evidence, headers, body.clone(), now).map_err(|refusal| refusal.to_string()))
+    }
+
+    fn called(&self, uri: &Uri, headers: &HeaderMap) -> CalledUrl {
+        let target = uri.path_and_query().map_or("/", |target| target.as_str());
+        match &self.public_url {
+            Some(base) => {
+                CalledUrl { target: format!("{}{target}", base.target.trim_end_matches('/')), ..base.clone() }
             }
-            Self::Ed25519(key) => Some(ed25519(key, headers, body, now)),
+            None => {
+                let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+                CalledUrl { secure: false, authority: host.to_owned(), target: target.to_owned() }
+            }
         }
     }
-}
 
-fn public_key(text: &[u8]) -> anyhow::Result<VerifyingKey> {
-    std::str::from_utf8(text)
-        .ok()
-        .and_then(|text| STANDARD.decode(text.strip_prefix("whpk_").unwrap_or(text)).ok())
-        .and_then(|bytes| <[u8; 32]>::try_from(bytes).ok())
-        .and_then(|bytes| VerifyingKey::from_bytes(&bytes).ok())
-        .ok_or_else(|| Usage::error("the secret for ed25519 must be a public key: whpk_ and 32 bytes in base64"))
-}
+    /// The answer to what is asked by another method than POST.
+    pub(super) fn question(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Option<HandshakeReply> {
+        match *method {
+            Method::GET => self.handshake.crc(uri.query(), self.verifier.as_ref()?),
+            Method::OPTIONS => self.handshake.permission(headers, None),
+            _ => None,
+        }
+    }
 
-/// The asymmetric signature of Standard Webhooks: `v1a,` and ed25519 over `id.timestamp.body`.
-fn ed25519(key: &VerifyingKey, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Result<(), String> {
-    let header = |name: &str| {
-        headers.get(name).and_then(|value| value.to_str().ok()).ok_or_else(|| format!("the header {name} is missing"))
-    };
-    let (id, timestamp, signatures) =
-        (header("webhook-id")?, header("webhook-timestamp")?, header("webhook-signature")?);
-    let seconds: i64 = timestamp.parse().map_err(|_| "webhook-timestamp is not in seconds since 1970".to_owned())?;
-    let mut signed = format!("{id}.{timestamp}.").into_bytes();
-    signed.extend_from_slice(body);
-    let right = signatures
-        .split(' ')
-        .filter_map(|signature| STANDARD.decode(signature.strip_prefix("v1a,")?).ok())
-        .filter_map(|bytes| Signature::from_slice(&bytes).ok())
-        .any(|signature| key.verify_strict(&signed, &signature).is_ok());
-    if !right {
-        return Err("webhook-signature holds no v1a signature of this id, timestamp and body by this key".into());
+    /// The answer, if a delivery is a handshake.
+    pub(super) fn handshake(&self, content_type: Option<&str>, verified: &Verified) -> Option<HandshakeReply> {
+        let payload = Payload::parse(content_type, verified).ok()?;
+        self.handshake.reply(&payload, verified, self.verifier.as_ref()?)
     }
-    if now.as_second().abs_diff(seconds) > TOLERANCE.as_secs() {
-        return Err(format!("webhook-timestamp is more than {} s from now", TOLERANCE.as_secs()));
-    }
-    Ok(())
 }

@@ -1,92 +1,100 @@
 //! The signatures in a header.
 
-use super::{
-    hmac::{Encoding, Shape},
-    key::BASE64,
-};
-use crate::rules::limits::{SIGNATURE_HEADER_BYTES, SIGNATURES_PER_HEADER};
 use base64::Engine;
 
-/// Bytes of the longest signature, that of SHA-512.
-const MAX_WIDTH: usize = 64;
+use super::{
+    key::BASE64,
+    public_key::Curve,
+    signed::{Encoding, Shape},
+};
+use crate::rules::limits::{PUBLIC_KEY_SIGNATURES_PER_HEADER, SIGNATURE_HEADER_BYTES, SIGNATURES_PER_HEADER};
 
-/// Room for the base64 decoder, which rounds up.
-const SCRATCH: usize = 72;
+/// Bytes of the longest signature, one by ECDSA on P-256 in DER; that of SHA-512 has 64.
+const MAX_WIDTH: usize = 72;
+
+/// Which signatures are looked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted {
+    /// Bytes of the shortest.
+    shortest: usize,
+    /// Bytes of the longest.
+    longest: usize,
+    /// Most of them in one header.
+    most: usize,
+    /// Whether they are of public keys.
+    public: bool,
+}
+
+impl Wanted {
+    /// HMACs of so many bytes.
+    pub(super) fn mac(width: usize) -> Self {
+        Self { shortest: width, longest: width, most: SIGNATURES_PER_HEADER, public: false }
+    }
+
+    /// Signatures by public keys on a curve.
+    pub(super) fn public(curve: Curve) -> Self {
+        let (shortest, longest) = curve.widths();
+        Self { shortest, longest, most: PUBLIC_KEY_SIGNATURES_PER_HEADER, public: true }
+    }
+}
 
 /// Decoded signatures, kept on the stack.
 pub(super) struct Candidates {
-    slots: [[u8; MAX_WIDTH]; SIGNATURES_PER_HEADER],
+    slots: [([u8; MAX_WIDTH], usize); SIGNATURES_PER_HEADER],
     count: usize,
-    width: usize,
-}
-
-/// What a signature header holds.
-pub(super) struct Parsed<'a> {
-    pub(super) candidates: Candidates,
-    /// The timestamp, where the shape has one in this header.
-    pub(super) timestamp: Option<&'a [u8]>,
+    wanted: Wanted,
 }
 
 impl Candidates {
+    fn new(wanted: Wanted) -> Self {
+        Self { slots: [([0; MAX_WIDTH], 0); SIGNATURES_PER_HEADER], count: 0, wanted }
+    }
+
     /// The decoded signatures, all of the width asked for.
     pub(super) fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        self.slots.iter().take(self.count).filter_map(|slot| slot.get(..self.width))
+        self.slots.iter().take(self.count).filter_map(|(slot, width)| slot.get(..*width))
     }
 
     /// Decodes one; what is not a signature of the right width is left out, as it cannot match.
     fn push(&mut self, text: &[u8], encoding: Encoding) -> Result<(), &'static str> {
-        let Some(slot) = self.slots.get_mut(self.count) else { return Err("holds too many signatures") };
-        let Some(slot) = slot.get_mut(..self.width) else { return Ok(()) };
-        let decoded = match encoding {
-            Encoding::Hex => hex::decode_to_slice(text, slot).is_ok(),
-            Encoding::Base64 => {
-                let mut scratch = [0; SCRATCH];
-                match BASE64.decode_slice(text, &mut scratch) {
-                    Ok(length) if length == self.width => {
-                        slot.iter_mut().zip(scratch).for_each(|(to, from)| *to = from);
-                        true
-                    }
-                    _ => false,
-                }
-            }
+        let Some((slot, width)) = self.slots.get_mut(..self.wanted.most).and_then(|slots| slots.get_mut(self.count))
+        else {
+            return Err("holds too many signatures");
         };
-        self.count += usize::from(decoded);
+        let decoded = match encoding {
+            Encoding::Hex => {
+                let half = text.len() / 2;
+                slot.get_mut(..half).and_then(|slot| hex::decode_to_slice(text, slot).ok()).map(|()| half)
+            }
+            Encoding::Base64 => BASE64.decode_slice(text, slot).ok(),
+        };
+        if let Some(length) = decoded.filter(|length| (self.wanted.shortest..=self.wanted.longest).contains(length)) {
+            *width = length;
+            self.count += 1;
+        }
         Ok(())
     }
 }
 
 impl Shape {
-    /// Takes a header apart; signatures have `width` bytes. The error says what is wrong with the header.
-    pub(super) fn parse<'a>(
-        &self,
-        header: &'a [u8],
-        encoding: Encoding,
-        width: usize,
-    ) -> Result<Parsed<'a>, &'static str> {
-        if header.len() > SIGNATURE_HEADER_BYTES {
-            return Err("is too long");
-        }
-        let slots = [[0; MAX_WIDTH]; SIGNATURES_PER_HEADER];
-        let mut candidates = Candidates { slots, count: 0, width };
-        let mut timestamp = None;
+    /// The signatures in a header. The error says what is wrong with the header.
+    pub(super) fn parse(&self, header: &[u8], encoding: Encoding, wanted: Wanted) -> Result<Candidates, &'static str> {
+        bounded(header)?;
+        let mut candidates = Candidates::new(wanted);
         match self {
             Self::Prefixed(prefix) => {
                 let text = header.strip_prefix(prefix.as_bytes()).ok_or("lacks the prefix of a signature")?;
                 candidates.push(text, encoding)?;
             }
-            Self::Pairs { signature, timestamp: timestamp_key } => {
-                for pair in header.split(|byte| *byte == b',') {
-                    let Some((key, value)) = split_once(pair.trim_ascii(), b'=') else { continue };
+            Self::Pairs { signature, .. } => {
+                for (key, value) in pairs(header) {
                     if key == signature.as_bytes() {
                         candidates.push(value, encoding)?;
-                    } else if timestamp_key.as_ref().is_some_and(|wanted| key == wanted.as_bytes())
-                        && timestamp.replace(value).is_some()
-                    {
-                        return Err("holds more than one timestamp");
                     }
                 }
             }
-            Self::List { version } => {
+            Self::List { version, public_version } => {
+                let version = if wanted.public { public_version } else { version };
                 for entry in header.split(|byte| *byte == b' ') {
                     if let Some((found, value)) = split_once(entry, b',')
                         && found == version.as_bytes()
@@ -99,8 +107,39 @@ impl Shape {
         if candidates.count == 0 {
             return Err("holds no well-formed signature");
         }
-        Ok(Parsed { candidates, timestamp })
+        Ok(candidates)
     }
+
+    /// The timestamp in a signature header, where the shape has one there.
+    pub(super) fn timestamp<'a>(&self, header: &'a [u8]) -> Result<Option<&'a [u8]>, &'static str> {
+        let Self::Pairs { timestamp: Some(wanted), .. } = self else { return Ok(None) };
+        bounded(header)?;
+        let mut timestamps = pairs(header).filter(|(key, _)| *key == wanted.as_bytes()).map(|(_, value)| value);
+        match (timestamps.next(), timestamps.next()) {
+            (_, Some(_)) => Err("holds more than one timestamp"),
+            (timestamp, None) => Ok(timestamp),
+        }
+    }
+
+    /// A header with one signature.
+    pub(super) fn compose(&self, signature: &str, timestamp: &str, public: bool) -> String {
+        match self {
+            Self::Prefixed(prefix) => format!("{prefix}{signature}"),
+            Self::Pairs { signature: key, timestamp: None } => format!("{key}={signature}"),
+            Self::Pairs { signature: key, timestamp: Some(time) } => format!("{time}={timestamp},{key}={signature}"),
+            Self::List { public_version, .. } if public => format!("{public_version},{signature}"),
+            Self::List { version, .. } => format!("{version},{signature}"),
+        }
+    }
+}
+
+fn bounded(header: &[u8]) -> Result<(), &'static str> {
+    if header.len() > SIGNATURE_HEADER_BYTES { Err("is too long") } else { Ok(()) }
+}
+
+/// Comma-separated `key=value`.
+fn pairs(header: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    header.split(|byte| *byte == b',').filter_map(|pair| split_once(pair.trim_ascii(), b'='))
 }
 
 fn split_once(text: &[u8], separator: u8) -> Option<(&[u8], &[u8])> {
@@ -116,9 +155,9 @@ mod tests {
     use super::*;
 
     fn parse(shape: &Shape, header: &str, encoding: Encoding) -> Result<(Vec<Vec<u8>>, Option<String>), &'static str> {
-        let parsed = shape.parse(header.as_bytes(), encoding, 2)?;
-        let timestamp = parsed.timestamp.map(|text| String::from_utf8(text.to_vec()).unwrap());
-        Ok((parsed.candidates.iter().map(<[u8]>::to_vec).collect(), timestamp))
+        let timestamp = shape.timestamp(header.as_bytes())?.map(|text| String::from_utf8(text.to_vec()).unwrap());
+        let candidates = shape.parse(header.as_bytes(), encoding, Wanted::mac(2))?;
+        Ok((candidates.iter().map(<[u8]>::to_vec).collect(), timestamp))
     }
 
     #[test]
@@ -128,7 +167,7 @@ mod tests {
         for header in ["abcd", "SHA256=abcd", "sha256=", "sha256=abc", "sha256=abcdef", "sha256=zzzz", "sha256= abcd"] {
             assert!(parse(&shape, header, Encoding::Hex).is_err(), "{header}");
         }
-        let bare = Shape::Prefixed(String::new());
+        let bare = Shape::Prefixed("".into());
         assert_eq!(parse(&bare, "q80=", Encoding::Base64), Ok((vec![vec![0xab, 0xcd]], None)));
         assert_eq!(parse(&bare, "q80", Encoding::Base64), Ok((vec![vec![0xab, 0xcd]], None)));
         for header in ["q80==", "q80=,q80=", "q8", "q81=", "q83N", "-_8="] {
@@ -149,7 +188,7 @@ mod tests {
 
     #[test]
     fn a_list() {
-        let shape = Shape::List { version: "v1".into() };
+        let shape = Shape::List { version: "v1".into(), public_version: "v1a".into() };
         assert_eq!(parse(&shape, "v1a,AAAA v1,q80= v2,q80= v1,AAE=", Encoding::Base64).unwrap().0.len(), 2);
         for header in ["q80=", "v1q80=", "v1a,q80=", "v1,", " ", ","] {
             assert!(parse(&shape, header, Encoding::Base64).is_err(), "{header}");
@@ -158,7 +197,7 @@ mod tests {
 
     #[test]
     fn too_much_is_refused() {
-        let shape = Shape::List { version: "v1".into() };
+        let shape = Shape::List { version: "v1".into(), public_version: "v1a".into() };
         let full = vec!["v1,q80="; SIGNATURES_PER_HEADER].join(" ");
         assert_eq!(parse(&shape, &full, Encoding::Base64).unwrap().0.len(), SIGNATURES_PER_HEADER);
         assert!(parse(&shape, &format!("{full} v1,q80="), Encoding::Base64).is_err());
@@ -167,18 +206,39 @@ mod tests {
 
     #[test]
     fn the_widest_signature_fits() {
-        let shape = Shape::Prefixed(String::new());
+        let shape = Shape::Prefixed("".into());
         let signature = BASE64.encode([9; 64]);
-        let parsed = shape.parse(signature.as_bytes(), Encoding::Base64, 64).unwrap();
-        assert_eq!(parsed.candidates.iter().collect::<Vec<_>>(), [&[9; 64]]);
+        let parsed = shape.parse(signature.as_bytes(), Encoding::Base64, Wanted::mac(64)).unwrap();
+        assert_eq!(parsed.iter().collect::<Vec<_>>(), [&[9; 64]]);
+        let signature = BASE64.encode([9; 72]);
+        let wanted = Wanted::public(Curve::P256);
+        let parsed = shape.parse(signature.as_bytes(), Encoding::Base64, wanted).unwrap();
+        assert_eq!(parsed.iter().collect::<Vec<_>>(), [&[9; 72]]);
+        for wrong in [BASE64.encode([9; 73]), BASE64.encode([9; 7]), BASE64.encode([9; 300])] {
+            assert!(shape.parse(wrong.as_bytes(), Encoding::Base64, wanted).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn fewer_signatures_by_public_keys_are_tried() {
+        let shape = Shape::List { version: "v1".into(), public_version: "v1a".into() };
+        let entry = format!("v1a,{}", BASE64.encode([9; 64]));
+        let list = |count| vec![entry.as_str(); count].join(" ");
+        let parse = |text: String| {
+            shape.parse(text.as_bytes(), Encoding::Base64, Wanted::public(Curve::Ed25519)).map(|found| found.count)
+        };
+        let most = PUBLIC_KEY_SIGNATURES_PER_HEADER;
+        assert_eq!(parse(list(most)), Ok(most));
+        assert!(parse(list(most + 1)).is_err());
+        assert!(parse(list(1).replace("v1a", "v1")).is_err());
     }
 
     fn shapes() -> impl Strategy<Value = Shape> {
         prop_oneof![
-            "[a-z=]{0,4}".prop_map(Shape::Prefixed),
+            "[a-z=]{0,4}".prop_map(|prefix| Shape::Prefixed(prefix.into())),
             Just(Shape::Pairs { signature: "v1".into(), timestamp: Some("t".into()) }),
             Just(Shape::Pairs { signature: "v1".into(), timestamp: None }),
-            Just(Shape::List { version: "v1".into() }),
+            Just(Shape::List { version: "v1".into(), public_version: "v1a".into() }),
         ]
     }
 
@@ -194,9 +254,11 @@ mod tests {
             width in prop_oneof![Just(20usize), Just(32), Just(64)],
         ) {
             let encoding = if base64 { Encoding::Base64 } else { Encoding::Hex };
-            if let Ok(parsed) = shape.parse(&header, encoding, width) {
-                prop_assert!((1..=SIGNATURES_PER_HEADER).contains(&parsed.candidates.iter().count()));
-                prop_assert!(parsed.candidates.iter().all(|candidate| candidate.len() == width));
+            let _ = shape.timestamp(&header);
+            let _ = shape.parse(&header, encoding, Wanted::public(Curve::P256));
+            if let Ok(parsed) = shape.parse(&header, encoding, Wanted::mac(width)) {
+                prop_assert!((1..=SIGNATURES_PER_HEADER).contains(&parsed.iter().count()));
+                prop_assert!(parsed.iter().all(|candidate| candidate.len() == width));
             }
         }
     }

@@ -7,7 +7,7 @@ use crate::rules::limits::SIGNED_CONTENT_BYTES;
 /// A template such as `{timestamp}.{body}`. It holds `{body}` exactly once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Content {
-    parts: Vec<Part>,
+    parts: Cow<'static, [Part]>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +36,49 @@ pub enum ContentError {
     /// Longer than [`SIGNED_CONTENT_BYTES`].
     #[error("the template has {0} bytes, more than the {SIGNED_CONTENT_BYTES} allowed")]
     TooLong(usize),
+}
+
+/// What is signed, handed out piece by piece, so that bodies are not copied.
+pub(super) trait Message {
+    /// Calls `update` with one piece after the other.
+    fn feed(&self, update: impl FnMut(&[u8]));
+
+    /// The pieces together, for algorithms that want their message at once.
+    fn joined(&self) -> Vec<u8> {
+        let mut length = 0;
+        self.feed(|bytes| length += bytes.len());
+        let mut message = Vec::with_capacity(length);
+        self.feed(|bytes| message.extend_from_slice(bytes));
+        message
+    }
+}
+
+impl<const N: usize> Message for [&[u8]; N] {
+    fn feed(&self, mut update: impl FnMut(&[u8])) {
+        for piece in self {
+            update(piece);
+        }
+    }
+}
+
+/// A template whose placeholders have values.
+pub(super) struct Filled<'a> {
+    pub(super) content: &'a Content,
+    pub(super) fields: Fields<'a>,
+}
+
+impl Message for Filled<'_> {
+    fn feed(&self, mut update: impl FnMut(&[u8])) {
+        let Fields { timestamp, id, body } = self.fields;
+        for part in &*self.content.parts {
+            update(match part {
+                Part::Literal(text) => text.as_bytes(),
+                Part::Timestamp => timestamp,
+                Part::Id => id,
+                Part::Body => body,
+            });
+        }
+    }
 }
 
 /// The values of the placeholders.
@@ -84,12 +127,12 @@ impl Content {
         if parts.iter().filter(|part| **part == Part::Body).count() != 1 {
             return Err(ContentError::Body(template.into()));
         }
-        Ok(Self { parts })
+        Ok(Self { parts: parts.into() })
     }
 
     /// A template of parts that are known to hold the body once.
-    pub(super) fn of(parts: impl Into<Vec<Part>>) -> Self {
-        Self { parts: parts.into() }
+    pub(super) const fn of(parts: &'static [Part]) -> Self {
+        Self { parts: Cow::Borrowed(parts) }
     }
 
     /// Whether the time of signing is signed.
@@ -102,16 +145,9 @@ impl Content {
         self.parts.contains(&Part::Id)
     }
 
-    /// Hands out the signed bytes piece by piece, so that the body is not copied.
-    pub(super) fn feed(&self, fields: Fields<'_>, mut update: impl FnMut(&[u8])) {
-        for part in &self.parts {
-            update(match part {
-                Part::Literal(text) => text.as_bytes(),
-                Part::Timestamp => fields.timestamp,
-                Part::Id => fields.id,
-                Part::Body => fields.body,
-            });
-        }
+    /// The template with values in its places.
+    pub(super) fn filled<'a>(&'a self, fields: Fields<'a>) -> Filled<'a> {
+        Filled { content: self, fields }
     }
 }
 
@@ -124,7 +160,7 @@ mod tests {
     fn filled(template: &str) -> String {
         let mut text = Vec::new();
         let fields = Fields { timestamp: b"TS", id: b"ID", body: b"BODY" };
-        Content::parse(template).unwrap().feed(fields, |bytes| text.extend_from_slice(bytes));
+        Content::parse(template).unwrap().filled(fields).feed(|bytes| text.extend_from_slice(bytes));
         String::from_utf8(text).unwrap()
     }
 

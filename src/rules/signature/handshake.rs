@@ -1,9 +1,11 @@
 //! What some senders ask before they send events.
 
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode, header::CONTENT_TYPE};
+use serde_json::json;
 
-use crate::rules::{json::Found, payload::Payload, pointer::JsonPointer};
+use super::{Verified, Verifier};
+use crate::rules::{json::Found, limits::CHALLENGE_BYTES, payload::Payload, pointer::JsonPointer};
 
 /// A provider's handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -14,6 +16,20 @@ pub enum Handshake {
     /// Slack sends `{"type":"url_verification","challenge":"…"}`, signed like everything else, and wants the challenge
     /// back: <https://docs.slack.dev/reference/events/url_verification>.
     SlackUrlVerification,
+    /// Zoom sends the event `endpoint.url_validation`, signed like everything else, and wants `payload.plainToken` back
+    /// with its HMAC-SHA256: <https://developers.zoom.us/docs/api/webhooks/#validate-your-webhook-endpoint>.
+    ZoomUrlValidation,
+    /// Discord sends a PING, signed like everything else: `{"type":1}` of interactions wants `{"type":1}` back
+    /// (<https://docs.discord.com/developers/interactions/receiving-and-responding>), `{"type":0}` of webhook events an
+    /// empty 204 (<https://docs.discord.com/developers/events/webhook-events>).
+    DiscordPing,
+    /// X sends `GET ?crc_token=…` and wants the HMAC-SHA256 of the token back
+    /// (<https://docs.x.com/x-api/webhooks/quickstart>). Nothing of it is signed: whoever asks is told what a body of
+    /// the token's text would be signed with. So only what cannot be an event of X is answered, and only what X could
+    /// have sent is an event: see [`Self::crc`] and [`Self::is_event`].
+    XCrc,
+    /// CloudEvents senders ask with `OPTIONS` whether they may send: see [`Self::permission`].
+    CloudEvents,
 }
 
 /// The answer to a handshake.
@@ -21,29 +37,82 @@ pub enum Handshake {
 pub struct HandshakeReply {
     /// Its status.
     pub status: StatusCode,
-    /// Its `Content-Type`.
-    pub content_type: HeaderValue,
+    /// Its headers.
+    pub headers: HeaderMap,
     /// Its body.
     pub body: Bytes,
 }
 
+impl HandshakeReply {
+    fn ok(content_type: &'static str, body: impl Into<Bytes>) -> Self {
+        let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(content_type))]);
+        Self { status: StatusCode::OK, headers, body: body.into() }
+    }
+
+    fn json(value: &serde_json::Value) -> Self {
+        Self::ok("application/json", value.to_string())
+    }
+
+    /// One without a body.
+    pub(super) fn empty(status: StatusCode, headers: HeaderMap) -> Self {
+        Self { status, headers, body: Bytes::new() }
+    }
+}
+
 impl Handshake {
-    /// The answer, if a verified payload is a handshake and not an event.
-    pub fn reply(&self, payload: &Payload) -> Option<HandshakeReply> {
+    /// The answer, if a verified payload is a handshake and not an event. `verifier` is the one that verified it.
+    pub fn reply(&self, payload: &Payload, verified: &Verified, verifier: &Verifier) -> Option<HandshakeReply> {
+        // Forms are made of their users' fields, such as those of Slack's slash commands.
+        let Payload::Json(_) = payload else { return None };
         match self {
-            Self::None => None,
+            Self::None | Self::XCrc | Self::CloudEvents => None,
             Self::SlackUrlVerification => {
-                // Forms are slash commands, whose fields are their users' to choose.
-                let Payload::Json(_) = payload else { return None };
                 if text(payload, "/type")? != "url_verification" {
                     return None;
                 }
-                Some(HandshakeReply {
-                    status: StatusCode::OK,
-                    content_type: HeaderValue::from_static("text/plain; charset=utf-8"),
-                    body: text(payload, "/challenge")?.into(),
-                })
+                Some(HandshakeReply::ok("text/plain; charset=utf-8", text(payload, "/challenge")?))
             }
+            Self::ZoomUrlValidation => {
+                if text(payload, "/event")? != "endpoint.url_validation" {
+                    return None;
+                }
+                let plain = text(payload, "/payload/plainToken")?;
+                let tag = verifier.tag(verified.key, plain.as_bytes())?;
+                Some(HandshakeReply::json(&json!({ "plainToken": plain, "encryptedToken": hex::encode(tag) })))
+            }
+            Self::DiscordPing => match text(payload, "/type")?.as_str() {
+                // An event of a webhook has `event`, and every other interaction another type.
+                "0" if text(payload, "/event/type").is_none() => {
+                    Some(HandshakeReply::empty(StatusCode::NO_CONTENT, HeaderMap::new()))
+                }
+                "1" if text(payload, "/event/type").is_none() => Some(HandshakeReply::json(&json!({ "type": 1 }))),
+                _ => None,
+            },
+        }
+    }
+
+    /// The answer to X's challenge in the query of a `GET`, by the first of the secrets. `None` when there is no
+    /// challenge there: one token of at most [`CHALLENGE_BYTES`] letters, digits and `-_.~+/=`.
+    pub fn crc(&self, query: Option<&str>, verifier: &Verifier) -> Option<HandshakeReply> {
+        let Self::XCrc = self else { return None };
+        let mut tokens = form_urlencoded::parse(query?.as_bytes()).filter(|(name, _)| name == "crc_token");
+        let (Some((_, token)), None) = (tokens.next(), tokens.next()) else { return None };
+        // In a query a plus may stand for a space; tokens have none.
+        let token = token.replace(' ', "+");
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~+/=".contains(&byte);
+        if token.is_empty() || token.len() > CHALLENGE_BYTES || !token.bytes().all(plain) {
+            return None;
+        }
+        let tag = verifier.tag(0, token.as_bytes())?;
+        let tag = super::Encoding::Base64.encode(&tag);
+        Some(HandshakeReply::json(&json!({ "response_token": format!("sha256={tag}") })))
+    }
+
+    /// Whether a verified body can be an event. That of X is a JSON object, which no token of [`Self::crc`] is.
+    pub fn is_event(&self, payload: &Payload, verified: &Verified) -> bool {
+        match self {
+            Self::XCrc => matches!(payload, Payload::Json(_)) && verified.body().trim_ascii_start().starts_with(b"{"),
+            _ => true,
         }
     }
 }
@@ -58,26 +127,35 @@ fn text(payload: &Payload, pointer: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rules::payload::tests::verified;
+    use crate::rules::{
+        payload::tests::verified,
+        signature::{Scheme, provider},
+    };
 
-    fn reply(content_type: &str, body: &'static str) -> Option<HandshakeReply> {
-        let payload = Payload::parse(Some(content_type), &verified(body)).unwrap();
-        assert_eq!(Handshake::None.reply(&payload), None);
-        Handshake::SlackUrlVerification.reply(&payload)
+    fn verifier(name: &str, secret: &str) -> Verifier {
+        Verifier::new(provider(name).unwrap().scheme(), vec![secret.into()]).unwrap()
+    }
+
+    fn asked(handshake: Handshake, content_type: &str, body: &'static str) -> Option<HandshakeReply> {
+        let verified = verified(body);
+        let payload = Payload::parse(Some(content_type), &verified).unwrap();
+        let verifier = verifier("Zoom", "123456");
+        assert_eq!(Handshake::None.reply(&payload, &verified, &verifier), None);
+        handshake.reply(&payload, &verified, &verifier)
     }
 
     #[test]
     fn slack_gets_its_challenge_back() {
         // The body of https://docs.slack.dev/reference/events/url_verification.
         let body = r#"{"token":"Jhj5dZrVaK7ZwHHjRyZWjbDl","challenge":"3eZbrw1aBm2rZgRNFdxV2595E9CY3gmdALWMmHkvFXO7tYXAYM8P","type":"url_verification"}"#;
-        let reply = reply("application/json", body).unwrap();
+        let reply = asked(Handshake::SlackUrlVerification, "application/json", body).unwrap();
         assert_eq!(reply.status, StatusCode::OK);
-        assert_eq!(reply.content_type, "text/plain; charset=utf-8");
+        assert_eq!(reply.headers[CONTENT_TYPE], "text/plain; charset=utf-8");
         assert_eq!(reply.body, "3eZbrw1aBm2rZgRNFdxV2595E9CY3gmdALWMmHkvFXO7tYXAYM8P");
     }
 
     #[test]
-    fn everything_else_is_an_event() {
+    fn everything_else_of_slack_is_an_event() {
         for body in [
             r#"{"type":"event_callback","challenge":"x"}"#,
             r#"{"type":"url_verification"}"#,
@@ -85,9 +163,82 @@ mod tests {
             r#"{"event":{"type":"url_verification"},"challenge":"x"}"#,
             "[]",
         ] {
-            assert_eq!(reply("application/json", body), None, "{body}");
+            assert_eq!(asked(Handshake::SlackUrlVerification, "application/json", body), None, "{body}");
         }
-        assert_eq!(reply("application/x-www-form-urlencoded", "type=url_verification&challenge=x"), None);
-        assert_eq!(reply("text/plain", r#"{"type":"url_verification","challenge":"x"}"#), None);
+        let form = "type=url_verification&challenge=x";
+        assert_eq!(asked(Handshake::SlackUrlVerification, "application/x-www-form-urlencoded", form), None);
+        let plain = r#"{"type":"url_verification","challenge":"x"}"#;
+        assert_eq!(asked(Handshake::SlackUrlVerification, "text/plain", plain), None);
+    }
+
+    #[test]
+    fn zoom_gets_its_token_signed() {
+        let body = r#"{"payload":{"plainToken":"qgg8vlvZRS6UYooatFL8Aw"},"event_ts":1654503849680,"event":"endpoint.url_validation"}"#;
+        let reply = asked(Handshake::ZoomUrlValidation, "application/json", body).unwrap();
+        assert_eq!(reply.status, StatusCode::OK);
+        // By `printf qgg8vlvZRS6UYooatFL8Aw | openssl dgst -sha256 -hmac 123456`.
+        let expected = r#"{"plainToken":"qgg8vlvZRS6UYooatFL8Aw","encryptedToken":"1e67187e50a5ca19fc8a70ada83b125475cd48311008c2c13c0b183b0245bf02"}"#;
+        assert_eq!(reply.body, expected);
+        for event in [
+            r#"{"event":"meeting.started","payload":{"plainToken":"x"}}"#,
+            r#"{"event":"endpoint.url_validation","payload":{}}"#,
+            r#"{"event":"endpoint.url_validation","plainToken":"x"}"#,
+            r#"{"event":"endpoint.url_validation","payload":{"plainToken":7.5}}"#,
+        ] {
+            assert_eq!(asked(Handshake::ZoomUrlValidation, "application/json", event), None, "{event}");
+        }
+    }
+
+    #[test]
+    fn discord_has_two_pings() {
+        let ping = |body| asked(Handshake::DiscordPing, "application/json", body);
+        assert_eq!(ping(r#"{"type":1,"id":"7"}"#).unwrap().body, r#"{"type":1}"#);
+        let reply = ping(r#"{"version":1,"application_id":"1","type":0}"#).unwrap();
+        assert_eq!(reply, HandshakeReply::empty(StatusCode::NO_CONTENT, HeaderMap::new()));
+        for event in [
+            r#"{"type":2,"data":{}}"#,
+            r#"{"version":1,"type":1,"event":{"type":"APPLICATION_AUTHORIZED"}}"#,
+            "{}",
+            "[1]",
+        ] {
+            assert_eq!(ping(event), None, "{event}");
+        }
+    }
+
+    #[test]
+    fn x_gets_its_challenge_signed() {
+        let verifier = verifier("X", "consumer-secret");
+        let crc = |query: &str| Handshake::XCrc.crc(Some(query), &verifier);
+        let reply = crc("crc_token=9b4507b3-9040-4669-9ca3-6b94edb50553&nonce=z").unwrap();
+        // By `printf 9b4507b3-… | openssl dgst -sha256 -hmac consumer-secret -binary | base64`.
+        assert_eq!(reply.body, r#"{"response_token":"sha256=NhN+8FRk3FiSPXyqxXmpVRtiLiWoawvOgUBuXwGUTL4="}"#);
+        assert_eq!(reply.headers[CONTENT_TYPE], "application/json");
+        let long = format!("crc_token={}", "a".repeat(CHALLENGE_BYTES + 1));
+        for wrong in
+            ["", "crc_token=", "token=a", "crc_token=a&crc_token=b", "crc_token=%7B%7D", "crc_token=%22", &long]
+        {
+            assert_eq!(crc(wrong), None, "{wrong:.40}");
+        }
+        assert_eq!(Handshake::XCrc.crc(None, &verifier), None);
+        assert_eq!(Handshake::None.crc(Some("crc_token=a"), &verifier), None);
+        let open = Verifier::new(Scheme::None, vec![]).unwrap();
+        assert_eq!(Handshake::XCrc.crc(Some("crc_token=a"), &open), None, "nothing to sign with");
+    }
+
+    #[test]
+    fn what_a_challenge_could_be_signed_for_is_no_event() {
+        for (content_type, body, expected) in [
+            ("application/json", r#" {"for_user_id":"1"}"#, true),
+            ("application/json", "123", false),
+            ("application/json", "null", false),
+            ("application/json", "[1]", false),
+            ("text/plain", "abc", false),
+            ("application/x-www-form-urlencoded", "a=b", false),
+        ] {
+            let verified = verified(body);
+            let payload = Payload::parse(Some(content_type), &verified).unwrap();
+            assert_eq!(Handshake::XCrc.is_event(&payload, &verified), expected, "{body}");
+            assert!(Handshake::DiscordPing.is_event(&payload, &verified));
+        }
     }
 }

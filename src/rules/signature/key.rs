@@ -19,14 +19,21 @@ pub(super) const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
+/// What a Standard Webhooks public key begins with.
+pub(super) const PUBLIC_PREFIX: &str = "whpk_";
+
 /// How a secret is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyForm {
     /// Its bytes are the key. One line ending after a single line of text is left out.
     Raw,
     /// Standard Webhooks: `whsec_` and base64, or the base64 alone. The decoded key must have
-    /// [`WHSEC_MIN_BYTES`] to [`WHSEC_MAX_BYTES`]; the specification asks senders for 24 to 64.
+    /// [`WHSEC_MIN_BYTES`] to [`WHSEC_MAX_BYTES`]; the specification asks senders for 24 to 64. A secret that begins with
+    /// `whpk_` is an Ed25519 public key instead, for signatures of the version `v1a`.
     WhsecBase64,
+    /// The sender's public key, for algorithms that have one: hexadecimal, base64 of its bytes or of its
+    /// SubjectPublicKeyInfo (RFC 5280, 4.1.2.7), or that as PEM.
+    PublicKey,
 }
 
 /// A secret that cannot be used.
@@ -74,9 +81,21 @@ pub enum KeyProblem {
     },
     /// Not an Ed25519 private key.
     #[error(
-        "it is not an Ed25519 private key: `whsk_` and the base64 of a 32-byte seed or of a 64-byte key pair, or a PKCS #8 PEM"
+        "it is not an Ed25519 private key: `whsk_` and the base64 of a 32-byte seed or of a 64-byte key pair, the seed in hexadecimal, or a PKCS #8 PEM"
     )]
     NotEd25519,
+    /// Not an Ed25519 public key.
+    #[error("it is not an Ed25519 public key: 32 bytes in hexadecimal, `whpk_` and their base64, or a PEM")]
+    NotEd25519Public,
+    /// Not a public key on the curve P-256.
+    #[error("it is not a public key on the curve P-256: the base64 that the sender shows, or a PEM")]
+    NotP256Public,
+    /// Not a private key on the curve P-256.
+    #[error("it is not a private key on the curve P-256: a PKCS #8 PEM, as `openssl genpkey` writes it")]
+    NotP256,
+    /// Username or password are not of a form that can be sent.
+    #[error("the username is empty or has a colon in it, which separates it from the password (RFC 7617, 2)")]
+    Username,
     /// There are no secrets.
     #[error("at least one secret is needed")]
     NoSecrets,
@@ -121,12 +140,12 @@ impl KeyForm {
     /// The key of a secret.
     pub(super) fn key(self, secret: &Secret) -> Result<Zeroizing<Vec<u8>>, KeyProblem> {
         match self {
-            Self::Raw => {
+            Self::Raw | Self::PublicKey => {
                 let key = secret.without_line_ending();
                 if key.is_empty() { Err(KeyProblem::Empty) } else { Ok(Zeroizing::new(key.to_vec())) }
             }
             Self::WhsecBase64 => {
-                for other in ["whsk_", "whpk_"] {
+                for other in ["whsk_", PUBLIC_PREFIX] {
                     if secret.expose().starts_with(other.as_bytes()) {
                         return Err(KeyProblem::WrongKind { found: other, wanted: "whsec_" });
                     }
@@ -146,6 +165,11 @@ impl KeyForm {
 /// `openssl genpkey -algorithm ed25519` does.
 pub(super) fn ed25519(secret: &Secret) -> Result<SigningKey, KeyProblem> {
     let bytes = secret.expose();
+    // As senders of hexadecimal public keys, such as Discord, would write it.
+    let mut seed = Zeroizing::new([0; 32]);
+    if hex::decode_to_slice(bytes.trim_ascii(), &mut *seed).is_ok() {
+        return Ok(SigningKey::from_bytes(&seed));
+    }
     if bytes.starts_with(b"-----BEGIN") {
         let pem = std::str::from_utf8(bytes).map_err(|_| KeyProblem::NotEd25519)?;
         return SigningKey::from_pkcs8_pem(pem.trim()).map_err(|_| KeyProblem::NotEd25519);
@@ -163,7 +187,7 @@ pub(super) fn ed25519(secret: &Secret) -> Result<SigningKey, KeyProblem> {
     SigningKey::from_keypair_bytes(&pair).map_err(|_| KeyProblem::NotEd25519)
 }
 
-fn decode(secret: &Secret, prefix: &'static str) -> Result<Zeroizing<Vec<u8>>, KeyProblem> {
+pub(super) fn decode(secret: &Secret, prefix: &'static str) -> Result<Zeroizing<Vec<u8>>, KeyProblem> {
     let text = secret.expose().trim_ascii();
     let text = text.strip_prefix(prefix.as_bytes()).unwrap_or(text);
     if text.is_empty() {

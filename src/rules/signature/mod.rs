@@ -8,17 +8,23 @@
 //! only then whether the timestamp is recent. So nobody without a secret learns anything about the clock or the
 //! tolerance.
 
+mod basic;
+mod called;
 mod candidates;
 mod content;
 mod handshake;
-mod hmac;
 mod key;
+mod mac;
+mod permission;
 mod provider;
+mod public_key;
 mod request;
 mod service_account;
+mod signed;
 mod signer;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
+mod timestamp;
 mod token;
 
 use std::fmt;
@@ -27,31 +33,49 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use jiff::Timestamp;
 
+use self::{basic::BasicVerifier, called::UrlVerifier, signed::SignatureVerifier, token::TokenVerifier};
 pub use self::{
+    basic::credentials,
+    called::{CalledUrl, UrlScheme},
     content::{Content, ContentError},
     handshake::{Handshake, HandshakeReply},
-    hmac::{Algorithm, Encoding, HmacScheme, Shape, TimestampSource},
     key::{KeyError, KeyForm, KeyProblem},
-    provider::{Place, Provider, names, provider},
-    request::sign_request,
+    provider::{PROVIDERS, Place, Provider, names, provider},
+    request::{sign_request, sign_request_to},
     service_account::{Review, ServiceAccountScheme},
+    signed::{Algorithm, Encoding, HeaderNames, Shape, SignatureScheme},
     signer::{Signer, SigningScheme},
+    timestamp::TimestampSource,
     token::TokenScheme,
 };
-use self::{hmac::HmacVerifier, token::TokenVerifier};
 use super::secret::Secret;
 
 /// How a sender proves who it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "most are the largest, and there is one an endpoint")]
 pub enum Scheme {
-    /// By an HMAC over the body.
-    Hmac(HmacScheme),
+    /// By a signature over the body.
+    Signature(SignatureScheme),
+    /// By a signature over the URL and the fields of a form.
+    Url(UrlScheme),
     /// By a shared secret in a header.
     Token(TokenScheme),
+    /// By a username and a password (RFC 7617). Every secret is both, with a colon between them; see [`credentials`].
+    Basic,
     /// By a token of its ServiceAccount, which the cluster reviews.
     ServiceAccount(ServiceAccountScheme),
     /// Not at all.
     None,
+}
+
+impl Scheme {
+    /// Whether it has secrets.
+    pub fn needs_secrets(&self) -> bool {
+        match self {
+            Self::Signature(_) | Self::Url(_) | Self::Token(_) | Self::Basic => true,
+            Self::ServiceAccount(_) | Self::None => false,
+        }
+    }
 }
 
 /// A scheme with its keys prepared.
@@ -59,17 +83,44 @@ pub enum Scheme {
 pub struct Verifier(Kind);
 
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "most are the largest, and there is one an endpoint")]
 enum Kind {
-    Hmac(HmacVerifier),
+    Signature(SignatureVerifier),
+    Url(UrlVerifier),
     Token(TokenVerifier),
+    Basic(BasicVerifier),
     ServiceAccount(ServiceAccountScheme),
     None,
 }
 
-/// A body whose signature is right. Only [`Verifier::verify`] and [`Verifier::verify_reviewed`] make one.
+/// What a scheme wants to know besides headers and body.
+#[derive(Debug, Clone, Copy)]
+pub enum Needs<'a> {
+    /// Nothing.
+    Nothing,
+    /// The URL that the sender called.
+    Url,
+    /// What the cluster says of the caller's token.
+    Review(&'a ServiceAccountScheme),
+}
+
+/// What is known of a request besides its headers and its body.
+#[derive(Debug, Clone)]
+pub enum Evidence {
+    /// Nothing.
+    Nothing,
+    /// The URL that the sender called.
+    Url(CalledUrl),
+    /// What the cluster says of the caller's token.
+    Review(Review),
+}
+
+/// A body whose signature is right. Only [`Verifier::verify`] and its like make one.
 #[derive(Clone)]
 pub struct Verified {
     body: Bytes,
+    /// Which of the secrets signed it, from 0; 0 where that makes no difference.
+    key: usize,
 }
 
 impl Verified {
@@ -116,8 +167,8 @@ impl Refusal {
 }
 
 impl Verifier {
-    /// Prepares the keys of a scheme; any of several secrets may match (rotation). [`Scheme::None`] and
-    /// [`Scheme::ServiceAccount`] need no secret and ignore those given.
+    /// Prepares the keys of a scheme; any of several secrets may match (rotation). Schemes without
+    /// [secrets](Scheme::needs_secrets) ignore those given.
     ///
     /// # Errors
     ///
@@ -125,58 +176,90 @@ impl Verifier {
     /// [`SECRETS`](super::limits::SECRETS), or when the scheme contradicts itself.
     pub fn new(scheme: Scheme, secrets: Vec<Secret>) -> Result<Self, KeyError> {
         Ok(Self(match scheme {
-            Scheme::Hmac(scheme) => Kind::Hmac(HmacVerifier::new(scheme, &secrets)?),
+            Scheme::Signature(scheme) => Kind::Signature(SignatureVerifier::new(scheme, &secrets)?),
+            Scheme::Url(scheme) => Kind::Url(UrlVerifier::new(scheme, &secrets)?),
             Scheme::Token(scheme) => Kind::Token(TokenVerifier::new(scheme, &secrets)?),
+            Scheme::Basic => Kind::Basic(BasicVerifier::new(&secrets)?),
             Scheme::ServiceAccount(scheme) => Kind::ServiceAccount(scheme),
             Scheme::None => Kind::None,
         }))
     }
 
-    /// Checks a request. On success nothing is allocated and the body is not copied. One that needs a review by the
-    /// cluster is refused here: see [`Self::verify_reviewed`].
+    /// What has to be known of a request besides its headers and its body before it can be let in.
+    pub fn needs(&self) -> Needs<'_> {
+        match &self.0 {
+            Kind::Url(_) => Needs::Url,
+            Kind::ServiceAccount(scheme) => Needs::Review(scheme),
+            Kind::Signature(_) | Kind::Token(_) | Kind::Basic(_) | Kind::None => Needs::Nothing,
+        }
+    }
+
+    /// Checks a request of which nothing is known besides. See [`Self::verify_with`].
     ///
     /// # Errors
     ///
     /// [`Refusal`], see the [module](self) for the order of judgement.
     pub fn verify(&self, headers: &HeaderMap, body: Bytes, now: Timestamp) -> Result<Verified, Refusal> {
-        match &self.0 {
-            Kind::Hmac(verifier) => verifier.verify(headers, &body, now)?,
-            Kind::Token(verifier) => verifier.verify(headers)?,
-            Kind::ServiceAccount(_) => return Err(service_account::not_reviewed()),
-            Kind::None => {}
-        }
-        Ok(Verified { body })
+        self.verify_with(&Evidence::Nothing, headers, body, now)
     }
 
-    /// The scheme, when it is one whose callers the cluster reviews before [`Self::verify_reviewed`].
-    pub fn service_account(&self) -> Option<&ServiceAccountScheme> {
-        match &self.0 {
-            Kind::ServiceAccount(scheme) => Some(scheme),
-            Kind::Hmac(_) | Kind::Token(_) | Kind::None => None,
-        }
-    }
-
-    /// Checks a request of [`Scheme::ServiceAccount`] by what the cluster says of its token. No other scheme is satisfied
-    /// by a review.
+    /// Checks a request. On success the body is not copied, and by an HMAC over it nothing is allocated. Without the
+    /// evidence that the scheme [needs](Self::needs) nobody is let in, and no other evidence helps.
     ///
     /// # Errors
     ///
-    /// [`Refusal`] when the token was issued for no audience of the scheme, or to none of the accounts that may call.
-    pub fn verify_reviewed(&self, review: &Review, body: Bytes) -> Result<Verified, Refusal> {
-        self.service_account().ok_or_else(service_account::not_reviewed)?.verify(review)?;
-        Ok(Verified { body })
+    /// [`Refusal`], see the [module](self) for the order of judgement.
+    pub fn verify_with(
+        &self,
+        evidence: &Evidence,
+        headers: &HeaderMap,
+        body: Bytes,
+        now: Timestamp,
+    ) -> Result<Verified, Refusal> {
+        let key = match (&self.0, evidence) {
+            (Kind::Signature(verifier), _) => return verifier.verify(headers, body, now),
+            (Kind::Url(verifier), Evidence::Url(url)) => verifier.verify(url, headers, &body)?,
+            (Kind::Url(_), _) => return Err(called::unknown()),
+            (Kind::Token(verifier), _) => verifier.verify(headers).map(|()| 0)?,
+            (Kind::Basic(verifier), _) => verifier.verify(headers).map(|()| 0)?,
+            (Kind::ServiceAccount(scheme), Evidence::Review(review)) => scheme.verify(review).map(|()| 0)?,
+            (Kind::ServiceAccount(_), _) => return Err(service_account::not_reviewed()),
+            (Kind::None, _) => 0,
+        };
+        Ok(Verified { body, key })
+    }
+
+    /// The scheme, when it is one whose callers the cluster reviews.
+    pub fn service_account(&self) -> Option<&ServiceAccountScheme> {
+        match self.needs() {
+            Needs::Review(scheme) => Some(scheme),
+            Needs::Nothing | Needs::Url => None,
+        }
+    }
+
+    /// What one of the secrets makes of a text by its HMAC, for the answer to a handshake; `None` where there is no such
+    /// secret, or it makes no HMACs.
+    fn tag(&self, key: usize, text: &[u8]) -> Option<Vec<u8>> {
+        match &self.0 {
+            Kind::Signature(verifier) => verifier.macs()?.tag(key, &[text]),
+            _ => None,
+        }
     }
 
     /// The headers that carry a signature or a token, which are never stored. Those that carry the timestamp and the
     /// id are no credentials.
     pub fn credential_headers(&self) -> impl Iterator<Item = &HeaderName> {
-        match &self.0 {
-            Kind::Hmac(verifier) => Some(&verifier.scheme().header),
-            Kind::Token(verifier) => Some(verifier.header()),
-            Kind::ServiceAccount(_) => Some(&header::AUTHORIZATION),
-            Kind::None => None,
-        }
-        .into_iter()
+        let (first, second) = match &self.0 {
+            Kind::Signature(verifier) => {
+                let scheme = verifier.scheme();
+                (Some(&scheme.header), scheme.alternative.as_ref().map(|names| &names.signature))
+            }
+            Kind::Url(verifier) => (Some(verifier.header()), None),
+            Kind::Token(verifier) => (Some(verifier.header()), None),
+            Kind::Basic(_) | Kind::ServiceAccount(_) => (Some(&header::AUTHORIZATION), None),
+            Kind::None => (None, None),
+        };
+        first.into_iter().chain(second)
     }
 }
 
@@ -189,7 +272,7 @@ fn single<'a>(headers: &'a HeaderMap, name: &HeaderName, what: &str) -> Result<&
     if values.next().is_some() {
         return Err(Refusal::InvalidSignature(format!("header {name} with the {what} is there more than once")));
     }
-    if value.is_empty() {
+    if value.as_bytes().trim_ascii().is_empty() {
         return Err(Refusal::InvalidSignature(format!("header {name} with the {what} is empty")));
     }
     Ok(value)

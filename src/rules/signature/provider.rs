@@ -1,11 +1,17 @@
-//! The senders that are known by name: one table, a row a sender.
+//! The senders that are known by name.
+
+mod table;
+
+use std::time::Duration;
 
 use http::HeaderName;
 
+pub use self::table::PROVIDERS;
 use super::{
-    Algorithm, Content, Encoding, Handshake, HmacScheme, KeyForm, Scheme, Shape, TimestampSource, content::Part,
+    Algorithm, Content, Encoding, Handshake, HeaderNames, KeyForm, Scheme, Shape, SignatureScheme, TimestampSource,
+    TokenScheme, UrlScheme, content::Part,
 };
-use crate::rules::{identity::Source, limits::DEFAULT_TOLERANCE, pointer::JsonPointer};
+use crate::rules::{identity::Source, pointer::JsonPointer};
 
 /// A sender.
 #[derive(Debug)]
@@ -16,11 +22,13 @@ pub struct Provider {
     pub docs: &'static str,
     /// Where the type of its events is, in order.
     pub kinds: &'static [Place],
-    /// Where the id of its events is, in order.
+    /// Where the id of its events is, in order. It must be another for every event, and the same when an event is sent
+    /// again.
     pub ids: &'static [Place],
     /// What it asks before it sends events.
     pub handshake: Handshake,
-    scheme: fn() -> Scheme,
+    /// How it proves that it is who it is.
+    pub(super) proof: Proof,
 }
 
 /// A place in a request.
@@ -30,6 +38,51 @@ pub enum Place {
     Header(&'static str),
     /// A JSON pointer into the body.
     Pointer(&'static str),
+}
+
+/// How a sender proves that it is who it is.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Proof {
+    /// By a signature in a header.
+    Signature(Signed),
+    /// By a signature over the URL, in this header.
+    Url(&'static str),
+    /// By the secret itself, in this header.
+    Token(&'static str),
+    /// Not at all.
+    None,
+}
+
+/// A row of a signature; the same as [`SignatureScheme`], but constant.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Signed {
+    pub(super) header: &'static str,
+    pub(super) algorithm: Algorithm,
+    pub(super) encoding: Encoding,
+    pub(super) shape: Form,
+    pub(super) content: &'static [Part],
+    pub(super) timestamp: Option<Time>,
+    pub(super) id: Option<&'static str>,
+    /// Signature, timestamp and id.
+    pub(super) alternative: Option<[&'static str; 3]>,
+    pub(super) tolerance: Option<Duration>,
+    pub(super) key_form: KeyForm,
+}
+
+/// A constant [`Shape`].
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Form {
+    Prefix(&'static str),
+    Pairs { signature: &'static str, timestamp: Option<&'static str> },
+    StandardWebhooks,
+}
+
+/// A constant [`TimestampSource`].
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Time {
+    Header(&'static str),
+    InSignature,
+    Milliseconds(&'static str),
 }
 
 impl Place {
@@ -45,104 +98,45 @@ impl Place {
 impl Provider {
     /// How it signs, with the tolerance that it recommends.
     pub fn scheme(&self) -> Scheme {
-        (self.scheme)()
+        match &self.proof {
+            Proof::Signature(row) => Scheme::Signature(row.scheme()),
+            Proof::Url(header) => Scheme::Url(UrlScheme { header: HeaderName::from_static(header) }),
+            Proof::Token(header) => {
+                Scheme::Token(TokenScheme { header: HeaderName::from_static(header), scheme: None })
+            }
+            Proof::None => Scheme::None,
+        }
     }
 }
 
-static PROVIDERS: &[Provider] = &[
-    Provider {
-        name: "GitHub",
-        docs: "https://docs.github.com/en/webhooks/using-webhooks/validating-webhook-deliveries",
-        kinds: &[Place::Header("x-github-event")],
-        ids: &[Place::Header("x-github-delivery")],
-        handshake: Handshake::None,
-        scheme: || {
-            Scheme::Hmac(HmacScheme {
-                header: HeaderName::from_static("x-hub-signature-256"),
-                algorithm: Algorithm::Sha256,
-                encoding: Encoding::Hex,
-                shape: Shape::Prefixed("sha256=".into()),
-                content: Content::of([Part::Body]),
-                timestamp: None,
-                id_header: None,
-                tolerance: None,
-                key_form: KeyForm::Raw,
-            })
-        },
-    },
-    Provider {
-        name: "Stripe",
-        docs: "https://docs.stripe.com/webhooks#verify-manually",
-        kinds: &[Place::Pointer("/type")],
-        ids: &[Place::Pointer("/id")],
-        handshake: Handshake::None,
-        scheme: || {
-            Scheme::Hmac(HmacScheme {
-                header: HeaderName::from_static("stripe-signature"),
-                algorithm: Algorithm::Sha256,
-                encoding: Encoding::Hex,
-                // `v0` is a made-up signature of test events; accepting it would be a downgrade.
-                shape: Shape::Pairs { signature: "v1".into(), timestamp: Some("t".into()) },
-                content: Content::of([Part::Timestamp, Part::Literal(".".into()), Part::Body]),
-                timestamp: Some(TimestampSource::InSignature),
-                id_header: None,
-                tolerance: Some(DEFAULT_TOLERANCE),
-                // `whsec_` is a part of the key, and nothing is decoded.
-                key_form: KeyForm::Raw,
-            })
-        },
-    },
-    Provider {
-        name: "Slack",
-        docs: "https://docs.slack.dev/authentication/verifying-requests-from-slack",
-        kinds: &[Place::Pointer("/event/type"), Place::Pointer("/type")],
-        ids: &[Place::Pointer("/event_id")],
-        handshake: Handshake::SlackUrlVerification,
-        scheme: || {
-            Scheme::Hmac(HmacScheme {
-                header: HeaderName::from_static("x-slack-signature"),
-                algorithm: Algorithm::Sha256,
-                encoding: Encoding::Hex,
-                shape: Shape::Prefixed("v0=".into()),
-                content: Content::of([
-                    Part::Literal("v0:".into()),
-                    Part::Timestamp,
-                    Part::Literal(":".into()),
-                    Part::Body,
-                ]),
-                timestamp: Some(TimestampSource::Header(HeaderName::from_static("x-slack-request-timestamp"))),
-                id_header: None,
-                tolerance: Some(DEFAULT_TOLERANCE),
-                key_form: KeyForm::Raw,
-            })
-        },
-    },
-    Provider {
-        name: "StandardWebhooks",
-        docs: "https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md",
-        kinds: &[Place::Pointer("/type")],
-        ids: &[Place::Header("webhook-id")],
-        handshake: Handshake::None,
-        scheme: || {
-            Scheme::Hmac(HmacScheme {
-                header: HeaderName::from_static("webhook-signature"),
-                algorithm: Algorithm::Sha256,
-                encoding: Encoding::Base64,
-                shape: Shape::List { version: "v1".into() },
-                content: standard_webhooks(),
-                timestamp: Some(TimestampSource::Header(HeaderName::from_static("webhook-timestamp"))),
-                id_header: Some(HeaderName::from_static("webhook-id")),
-                tolerance: Some(DEFAULT_TOLERANCE),
-                key_form: KeyForm::WhsecBase64,
-            })
-        },
-    },
-];
-
-/// What Standard Webhooks signs, with either kind of key.
-pub(super) fn standard_webhooks() -> Content {
-    let dot = || Part::Literal(".".into());
-    Content::of([Part::Id, dot(), Part::Timestamp, dot(), Part::Body])
+impl Signed {
+    fn scheme(&self) -> SignatureScheme {
+        SignatureScheme {
+            header: HeaderName::from_static(self.header),
+            algorithm: self.algorithm,
+            encoding: self.encoding,
+            shape: match self.shape {
+                Form::Prefix(prefix) => Shape::Prefixed(prefix.into()),
+                Form::Pairs { signature, timestamp } => {
+                    Shape::Pairs { signature: signature.into(), timestamp: timestamp.map(Into::into) }
+                }
+                Form::StandardWebhooks => Shape::List { version: "v1".into(), public_version: "v1a".into() },
+            },
+            content: Content::of(self.content),
+            timestamp: self.timestamp.map(|time| match time {
+                Time::Header(name) => TimestampSource::Header(HeaderName::from_static(name)),
+                Time::InSignature => TimestampSource::InSignature,
+                Time::Milliseconds(pointer) => TimestampSource::Milliseconds(pointer),
+            }),
+            id_header: self.id.map(HeaderName::from_static),
+            alternative: self.alternative.map(|names| {
+                let [signature, timestamp, id] = names.map(HeaderName::from_static);
+                HeaderNames { signature, timestamp, id }
+            }),
+            tolerance: self.tolerance,
+            key_form: self.key_form,
+        }
+    }
 }
 
 /// The sender of that name, written as in a `WebhookEndpoint`.
@@ -155,28 +149,36 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     PROVIDERS.iter().map(|provider| provider.name)
 }
 
+/// What Standard Webhooks signs, with either kind of key.
+pub(super) fn standard_webhooks() -> Content {
+    Content::of(table::STANDARD_WEBHOOKS)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rules::{secret::Secret, signature::Verifier};
+    use crate::rules::signature::{Verifier, tests::keys};
 
     #[test]
     fn every_row_is_sound() {
-        assert_eq!(names().collect::<Vec<_>>(), ["GitHub", "Stripe", "Slack", "StandardWebhooks"]);
-        for name in names() {
-            let provider = provider(name).unwrap();
+        let mut seen = Vec::new();
+        for provider in PROVIDERS {
+            let name = provider.name;
+            assert!(!seen.contains(&name), "{name} is there twice");
+            seen.push(name);
             assert!(provider.docs.starts_with("https://"), "{name}");
             for place in provider.kinds.iter().chain(provider.ids) {
                 assert!(place.source().is_some(), "{name}: {place:?}");
             }
-            // Long enough for every form of key, and base64.
-            let verifier = Verifier::new(provider.scheme(), vec![Secret::from("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")]);
+            let verifier = Verifier::new(provider.scheme(), vec![keys(&provider.scheme()).public]);
             assert!(verifier.is_ok(), "{name}: {verifier:?}");
         }
+        assert_eq!(seen.len(), 20, "{seen:?}");
     }
 
     #[test]
     fn names_are_exact() {
+        assert!(provider("GitHub").is_some());
         assert!(provider("github").is_none() && provider("").is_none());
     }
 }

@@ -138,7 +138,10 @@ mod tests {
         assert!(verify(&headers).is_err());
         assert_eq!(verifier.credential_headers().collect::<Vec<_>>(), [&header::AUTHORIZATION]);
         let body = Bytes::from_static(b"{}");
-        let verify = |review: &Review| verifier.verify_reviewed(review, body.clone());
+        let verify = |review: &Review| {
+            let evidence = Evidence::Review(review.clone());
+            verifier.verify_with(&evidence, &headers, body.clone(), Timestamp::UNIX_EPOCH)
+        };
         assert!(verify(&review("shop:billing", &["x", "grapnel"])).is_ok());
         assert!(verify(&review("shop:other", &["grapnel"])).is_err());
         assert!(verify(&review("shop:billing", &["x"])).is_err(), "it was issued for somebody else");
@@ -149,7 +152,10 @@ mod tests {
     fn a_review_lets_nobody_past_another_scheme() {
         let token = TokenScheme { header: header::AUTHORIZATION, scheme: None };
         let verifier = Verifier::new(Scheme::Token(token), vec![Secret::from("hunter2")]).unwrap();
-        assert!(verifier.verify_reviewed(&review("shop:billing", &["grapnel"]), Bytes::new()).is_err());
+        let evidence = Evidence::Review(review("shop:billing", &["grapnel"]));
+        let verify =
+            |headers: &HeaderMap| verifier.verify_with(&evidence, headers, Bytes::new(), Timestamp::UNIX_EPOCH);
+        assert!(verify(&HeaderMap::new()).is_err());
     }
 
     #[test]

@@ -6,10 +6,10 @@ use ed25519_dalek::{Signer as _, SigningKey};
 use http::{HeaderName, HeaderValue};
 
 use super::{
-    Algorithm, Content, Encoding, KeyError, KeyForm,
-    content::{Fields, Part},
-    hmac::Keys,
+    Content, Encoding, KeyError, KeyForm,
+    content::{Fields, Message as _, Part},
     key,
+    mac::{Hash, Keys},
     provider::standard_webhooks,
 };
 use crate::rules::secret::Secret;
@@ -58,13 +58,13 @@ impl Signer {
     ///
     /// [`KeyError`] when a secret is not a key of the scheme, or when there are none or too many.
     pub fn new(scheme: SigningScheme, secrets: Vec<Secret>) -> Result<Self, KeyError> {
-        let hmac = |form: KeyForm| Keys::new(Algorithm::Sha256, &key::each(&secrets, |secret| form.key(secret))?);
+        let hmac = |form: KeyForm| Keys::new(Hash::Sha256, &key::each(&secrets, |secret| form.key(secret))?);
         Ok(Self(match scheme {
             SigningScheme::StandardWebhooks => {
                 Kind::StandardWebhooks { keys: hmac(KeyForm::WhsecBase64)?, content: standard_webhooks() }
             }
             SigningScheme::HmacSha256Hex { header } => {
-                Kind::HmacSha256Hex { keys: hmac(KeyForm::Raw)?, content: Content::of([Part::Body]), header }
+                Kind::HmacSha256Hex { keys: hmac(KeyForm::Raw)?, content: Content::of(&[Part::Body]), header }
             }
             SigningScheme::Ed25519 => {
                 Kind::Ed25519 { keys: key::each(&secrets, key::ed25519)?, content: standard_webhooks() }
@@ -81,15 +81,14 @@ impl Signer {
         let fields = Fields { timestamp: timestamp.as_bytes(), id: id.as_bytes(), body };
         let (header, value) = match &self.0 {
             Kind::StandardWebhooks { keys, content } => {
-                let tags = keys.tags(content, fields);
+                let tags = keys.tags(&content.filled(fields));
                 (&SIGNATURE, versioned("v1", tags.iter().map(Vec::as_slice)))
             }
             Kind::HmacSha256Hex { keys, content, header } => {
-                (header, keys.tags(content, fields).iter().map(hex::encode).collect::<Vec<_>>().join(","))
+                (header, keys.tags(&content.filled(fields)).iter().map(hex::encode).collect::<Vec<_>>().join(","))
             }
             Kind::Ed25519 { keys, content } => {
-                let mut message = Vec::with_capacity(id.len() + timestamp.len() + body.len() + 2);
-                content.feed(fields, |bytes| message.extend_from_slice(bytes));
+                let message = content.filled(fields).joined();
                 let signatures: Vec<_> = keys.iter().map(|key| key.sign(&message).to_bytes()).collect();
                 (&SIGNATURE, versioned("v1a", signatures.iter().map(<[u8; 64]>::as_slice)))
             }

@@ -9,6 +9,54 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod presets;
+
+/// Keys of one scheme: what the sender signs with, what the receiver knows, and another pair.
+pub(crate) struct Keys {
+    pub(crate) private: Secret,
+    pub(crate) public: Secret,
+    pub(crate) other_private: Secret,
+    pub(crate) other_public: Secret,
+}
+
+/// Made for these tests by `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256`.
+const P256: [(&str, &str); 2] = [
+    (
+        "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgmzkGxHt3G33X9G8u\nESk995SOL3lVhIFfNp9RodDMNDChRANCAAQfacKLsfyiutqRnPAZamqzrSTkRAcS\nPpeTPwDOxD3fiL5QpkPO7Vt9QDSveEVvxUkNy0gbWH4UpvORYn5FqMyB\n-----END PRIVATE KEY-----\n",
+        "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEH2nCi7H8orrakZzwGWpqs60k5EQHEj6Xkz8AzsQ934i+UKZDzu1bfUA0r3hFb8VJDctIG1h+FKbzkWJ+RajMgQ==",
+    ),
+    (
+        "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg99B+OfBbH0toxiTC\nn8sFuGAj6Yu2c989YrU6wL3In5yhRANCAAQ3k64fmikQNNBRhAke9TkUd1o+nNI9\naA5vXeHhEPDbufL2ggMgprk5/PR5MJH9oK2ti8xp7uHH4RUYVpQia5qb\n-----END PRIVATE KEY-----\n",
+        "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEN5OuH5opEDTQUYQJHvU5FHdaPpzSPWgOb13h4RDw27ny9oIDIKa5Ofz0eTCR/aCtrYvMae7hx+EVGFaUImuamw==",
+    ),
+];
+
+/// Keys that fit a scheme.
+pub(crate) fn keys(scheme: &Scheme) -> Keys {
+    let shared = |one: &str, other: &str| [(one.to_owned(), one.to_owned()), (other.to_owned(), other.to_owned())];
+    let pairs = match scheme {
+        Scheme::Signature(SignatureScheme { algorithm: Algorithm::Ed25519, .. }) => [7, 8].map(|byte| {
+            let key = ed25519_dalek::SigningKey::from_bytes(&[byte; 32]);
+            (hex::encode([byte; 32]), hex::encode(key.verifying_key().as_bytes()))
+        }),
+        Scheme::Signature(SignatureScheme { algorithm: Algorithm::EcdsaP256, .. }) => {
+            P256.map(|(private, public)| (private.to_owned(), public.to_owned()))
+        }
+        Scheme::Signature(SignatureScheme { key_form: KeyForm::WhsecBase64, .. }) => {
+            shared(STANDARD_SECRET, "whsec_AAAAAAAAAAAAAAAAAAAAAAAA")
+        }
+        Scheme::Basic => shared("user:password", "user:another"),
+        _ => shared("It's a Secret to Everybody", "another secret"),
+    };
+    let [(private, public), (other_private, other_public)] = pairs;
+    Keys {
+        private: private.into(),
+        public: public.into(),
+        other_private: other_private.into(),
+        other_public: other_public.into(),
+    }
+}
+
 const SLACK_SECRET: &str = "8f742231b10e8888abcd99yyyzzz85a5";
 const SLACK_TIME: &str = "1531420618";
 const SLACK_BODY: &str = "token=xyzz0WbapA4vBCDEFasx0q6G&team_id=T1DC2JH3J&team_domain=testteamnow&channel_id=G8PSS9T3V&channel_name=foobar&user_id=U2CERLKJA&user_name=roadrunner&command=%2Fwebhook-collect&text=&response_url=https%3A%2F%2Fhooks.slack.com%2Fcommands%2FT1DC2JH3J%2F397700885554%2F96rGlfmibIGlgcZRskXaIFfN&trigger_id=398738663015.47445629121.803a0bc887a14d10d2c447fce8b6703c";
@@ -115,11 +163,11 @@ fn slack_example() {
 #[test]
 fn rightly_signed_times_out_of_all_proportion_are_stale() {
     let scheme = provider("Slack").unwrap().scheme();
-    let Scheme::Hmac(hmac) = &scheme else { panic!("Slack signs with an HMAC") };
+    let Scheme::Signature(hmac) = &scheme else { panic!("Slack signs with an HMAC") };
     let verifier = verifier("Slack", &[SLACK_SECRET]);
     for time in ["0", "18446744073709551615", "99999999999999999999", "9223372036854775808"] {
         let fields = content::Fields { timestamp: time.as_bytes(), id: b"", body: b"x" };
-        let signature = format!("v0={}", hmac.sign(&Secret::from(SLACK_SECRET), fields).unwrap());
+        let signature = hmac.sign(&Secret::from(SLACK_SECRET), fields, time).unwrap();
         let pairs = [("X-Slack-Request-Timestamp", time), ("X-Slack-Signature", signature.as_str())];
         for now in [Timestamp::MIN, at(1_531_420_618), Timestamp::MAX] {
             assert_eq!(code(&verifier, &pairs, "x", now), "stale_timestamp", "{time} at {now}");
@@ -194,6 +242,77 @@ fn the_signer_makes_the_asymmetric_example() {
     let made = signer.sign(STANDARD_ID, STANDARD_TIME, STANDARD_BODY.as_bytes());
     let expected = "v1a,hnO3f9T8Ytu9HwrXslvumlUpqtNVqkhqw/enGzPCXe5BdqzCInXqYXFymVJaA7AZdpXwVLPo3mNl8EM+m7TBAg==";
     assert_eq!(made, [(HeaderName::from_static("webhook-signature"), HeaderValue::from_static(expected))]);
+}
+
+/// The same vector the other way round; its key pair is the second half of the `whsk_` key there.
+#[test]
+fn standard_webhooks_asymmetric_example() {
+    let public = "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4=";
+    let time = STANDARD_TIME.to_string();
+    let signature = "v1a,hnO3f9T8Ytu9HwrXslvumlUpqtNVqkhqw/enGzPCXe5BdqzCInXqYXFymVJaA7AZdpXwVLPo3mNl8EM+m7TBAg==";
+    let judge = |secrets: &[&str], signature: &str, body: &str| {
+        let pairs = [("webhook-id", STANDARD_ID), ("webhook-timestamp", &time), ("webhook-signature", signature)];
+        code(&verifier("StandardWebhooks", secrets), &pairs, body, at(STANDARD_TIME))
+    };
+    let both = [STANDARD_SECRET, public];
+    assert_eq!(judge(&[public], signature, STANDARD_BODY), "ok");
+    // While a sender moves from one to the other.
+    assert_eq!(judge(&both, signature, STANDARD_BODY), "ok");
+    assert_eq!(judge(&both, STANDARD_SIGNATURE, STANDARD_BODY), "ok");
+    assert_eq!(judge(&both, &format!("{STANDARD_SIGNATURE} {signature}"), STANDARD_BODY), "ok");
+    assert_eq!(judge(&[STANDARD_SECRET], signature, STANDARD_BODY), "invalid_signature");
+    assert_eq!(judge(&[public], STANDARD_SIGNATURE, STANDARD_BODY), "invalid_signature");
+    assert_eq!(judge(&[public], &signature.replace("v1a", "v1"), STANDARD_BODY), "invalid_signature");
+    assert_eq!(judge(&both, &signature.replace("v1a", "v1"), STANDARD_BODY), "invalid_signature");
+    assert_eq!(judge(&both, signature, "{}"), "invalid_signature");
+    assert_eq!(judge(&[public], &vec![signature; 10_000].join(" "), STANDARD_BODY), "invalid_signature");
+}
+
+/// `test_verify_valid_signature` and its neighbours in sendgrid-python's `test/unit/test_eventwebhook.py`.
+#[test]
+fn sendgrid_example() {
+    let key = "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE83T4O/n84iotIvIW4mdBgQ/7dAfSmpqIM8kF9mN1flpVKS3GRqe62gw+2fNNRaINXvVpiglSI8eNEc6wEA3F+g==";
+    let other = "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEqTxd43gyp8IOEto2LdIfjRQrIbsd4SXZkLW6jDutdhXSJCWHw8REntlo7aNDthvj+y7GjUuFDb/R1NGe1OPzpA==";
+    let signature = "MEUCIGHQVtGj+Y3LkG9fLcxf3qfI10QysgDWmMOVmxG0u6ZUAiEAyBiXDWzM+uOe5W0JuG+luQAbPIqHh89M15TluLtEZtM=";
+    let foreign = "MEUCIQCtIHJeH93Y+qpYeWrySphQgpNGNr/U+UyUlBkU6n7RAwIgJTz2C+8a8xonZGi6BpSzoQsbVRamr2nlxFDWYNH3j/0=";
+    // Its trailing line ending counts.
+    let body = concat!(
+        r#"[{"email":"hello@world.com","event":"dropped","reason":"Bounced Address","#,
+        r#""sg_event_id":"ZHJvcC0xMDk5NDkxOS1MUnpYbF9OSFN0T0doUTRrb2ZTbV9BLTA","#,
+        r#""sg_message_id":"LRzXl_NHStOGhQ4kofSm_A.filterdrecv-p3mdw1-756b745b58-kmzbl-18-5F5FC76C-9.0","#,
+        r#""smtp-id":"<LRzXl_NHStOGhQ4kofSm_A@ismtpd0039p1iad1.sendgrid.net>","timestamp":1600112492}]"#,
+        "\r\n"
+    );
+    let judge = |key: &str, signature: &str, timestamp: &str, body: &str| {
+        let pairs = [
+            ("X-Twilio-Email-Event-Webhook-Signature", signature),
+            ("X-Twilio-Email-Event-Webhook-Timestamp", timestamp),
+        ];
+        code(&verifier("SendGrid", &[key]), &pairs, body, at(1_600_112_502))
+    };
+    assert_eq!(judge(key, signature, "1600112502", body), "ok");
+    assert_eq!(judge(other, signature, "1600112502", body), "invalid_signature");
+    assert_eq!(judge(key, foreign, "1600112502", body), "invalid_signature");
+    assert_eq!(judge(key, signature, "timestamp", body), "invalid_signature");
+    assert_eq!(judge(key, signature, "1600112503", body), "invalid_signature");
+    assert_eq!(judge(key, signature, "1600112502", "payload"), "invalid_signature");
+    assert_eq!(judge(key, signature, "1600112502", body.trim_end()), "invalid_signature");
+}
+
+#[test]
+fn svix_has_two_names_for_each_header() {
+    let svix = verifier("Svix", &[STANDARD_SECRET]);
+    let time = STANDARD_TIME.to_string();
+    let named = |names: [&str; 3]| {
+        let [id, timestamp, signature] = names;
+        let pairs = [(id, STANDARD_ID), (timestamp, time.as_str()), (signature, STANDARD_SIGNATURE)];
+        code(&svix, &pairs, STANDARD_BODY, at(STANDARD_TIME))
+    };
+    assert_eq!(named(["svix-id", "svix-timestamp", "svix-signature"]), "ok");
+    assert_eq!(named(["webhook-id", "webhook-timestamp", "webhook-signature"]), "ok");
+    assert_eq!(named(["webhook-id", "svix-timestamp", "svix-signature"]), "missing_signature", "they are not mixed");
+    assert_eq!(named(["svix-id", "svix-timestamp", "webhook-signature"]), "missing_signature");
+    assert_eq!(svix.credential_headers().count(), 2);
 }
 
 #[test]
@@ -325,12 +444,12 @@ fn nothing_secret_is_printed() {
 
 #[test]
 fn schemes_that_contradict_themselves_are_refused() {
-    let hmac = |change: fn(&mut HmacScheme)| {
-        let Scheme::Hmac(mut scheme) = provider("GitHub").unwrap().scheme() else {
+    let hmac = |change: fn(&mut SignatureScheme)| {
+        let Scheme::Signature(mut scheme) = provider("GitHub").unwrap().scheme() else {
             panic!("GitHub signs with an HMAC")
         };
         change(&mut scheme);
-        Verifier::new(Scheme::Hmac(scheme), vec!["x".into()]).map_err(|error| error.problem)
+        Verifier::new(Scheme::Signature(scheme), vec!["x".into()]).map_err(|error| error.problem)
     };
     assert!(hmac(|_| {}).is_ok());
     for wrong in [
@@ -338,6 +457,10 @@ fn schemes_that_contradict_themselves_are_refused() {
         hmac(|scheme| scheme.content = Content::parse("{id}{body}").unwrap()),
         hmac(|scheme| scheme.timestamp = Some(TimestampSource::InSignature)),
         hmac(|scheme| scheme.tolerance = Some(Duration::from_secs(1))),
+        hmac(|scheme| {
+            scheme.content = Content::parse("{timestamp}{body}").unwrap();
+            scheme.timestamp = Some(TimestampSource::Milliseconds("/t"));
+        }),
     ] {
         assert!(matches!(wrong, Err(KeyProblem::Scheme(_))), "{wrong:?}");
     }
@@ -346,12 +469,18 @@ fn schemes_that_contradict_themselves_are_refused() {
 }
 
 fn schemes() -> impl Strategy<Value = Scheme> {
-    let preset =
-        proptest::sample::select(names().collect::<Vec<_>>()).prop_map(|name| provider(name).unwrap().scheme());
+    // Those whose secrets may be any; `presets` has tests for all.
+    let any_secret = PROVIDERS.iter().map(Provider::scheme).filter(|scheme| match scheme {
+        Scheme::Signature(scheme) => {
+            scheme.key_form != KeyForm::PublicKey && !matches!(scheme.timestamp, Some(TimestampSource::Milliseconds(_)))
+        }
+        _ => false,
+    });
+    let preset = proptest::sample::select(any_secret.collect::<Vec<_>>());
     let shape = prop_oneof![
-        "[a-z0-9]{0,5}=?".prop_map(Shape::Prefixed),
+        "[a-z0-9]{0,5}=?".prop_map(|prefix| Shape::Prefixed(prefix.into())),
         Just(Shape::Pairs { signature: "v1".into(), timestamp: Some("t".into()) }),
-        Just(Shape::List { version: "v1".into() }),
+        Just(Shape::List { version: "v1".into(), public_version: "v1a".into() }),
     ];
     let algorithm = prop_oneof![Just(Algorithm::Sha1), Just(Algorithm::Sha256), Just(Algorithm::Sha512)];
     let content =
@@ -359,7 +488,7 @@ fn schemes() -> impl Strategy<Value = Scheme> {
     let free = (shape, algorithm, any::<bool>(), content).prop_map(|(shape, algorithm, base64, content)| {
         let in_signature = matches!(shape, Shape::Pairs { .. });
         let content = Content::parse(content).unwrap();
-        Scheme::Hmac(HmacScheme {
+        Scheme::Signature(SignatureScheme {
             header: HeaderName::from_static("x-signature"),
             algorithm,
             encoding: if base64 { Encoding::Base64 } else { Encoding::Hex },
@@ -371,6 +500,7 @@ fn schemes() -> impl Strategy<Value = Scheme> {
             }),
             id_header: content.uses_id().then(|| HeaderName::from_static("x-id")),
             content,
+            alternative: None,
             tolerance: Some(Duration::from_secs(60)),
             key_form: KeyForm::Raw,
         })
@@ -397,7 +527,7 @@ proptest! {
         id in proptest::option::of("[!-~]{1,20}"),
     ) {
         let mut headers = HeaderMap::new();
-        if let (Scheme::Hmac(HmacScheme { id_header: Some(name), .. }), Some(id)) = (&scheme, &id) {
+        if let (Scheme::Signature(SignatureScheme { id_header: Some(name), .. }), Some(id)) = (&scheme, &id) {
             headers.insert(name.clone(), id.parse().unwrap());
         }
         let secret = Secret::from(secret);
@@ -411,7 +541,7 @@ proptest! {
         if secret != Secret::from(other.as_str()) {
             prop_assert_eq!(verify(vec![other.into()], &headers, &body, now).unwrap_err(), "invalid_signature");
         }
-        if let Scheme::Hmac(HmacScheme { tolerance: Some(_), .. }) = scheme {
+        if let Scheme::Signature(SignatureScheme { tolerance: Some(_), .. }) = scheme {
             prop_assert_eq!(verify(vec![secret.clone()], &headers, &body, now + 301).unwrap_err(), "stale_timestamp");
         }
         let mut again = headers.clone();
@@ -432,7 +562,7 @@ proptest! {
         let mut headers = HeaderMap::new();
         sign_request(&scheme, &secret, &mut headers, &body, now).unwrap();
         let verifier = Verifier::new(scheme.clone(), vec![secret]).unwrap();
-        let Scheme::Hmac(scheme) = &scheme else { return Ok(()) };
+        let Scheme::Signature(scheme) = &scheme else { return Ok(()) };
 
         let mut torn = body.clone();
         torn[place.index(body.len())] ^= 1 << bit;
@@ -472,7 +602,7 @@ proptest! {
         let verifier = Verifier::new(scheme.clone(), vec![secret.into()]).unwrap();
         let mut headers = HeaderMap::new();
         let names = match &scheme {
-            Scheme::Hmac(scheme) => {
+            Scheme::Signature(scheme) => {
                 let timestamp = match &scheme.timestamp {
                     Some(TimestampSource::Header(name)) => Some(name.clone()),
                     _ => None,
@@ -480,7 +610,7 @@ proptest! {
                 [Some(scheme.header.clone()), timestamp, scheme.id_header.clone()]
             }
             Scheme::Token(scheme) => [Some(scheme.header.clone()), None, None],
-            Scheme::ServiceAccount(_) | Scheme::None => [None, None, None],
+            _ => [None, None, None],
         };
         for (name, value) in names.into_iter().zip(&values) {
             if let Some(name) = name {

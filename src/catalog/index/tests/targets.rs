@@ -121,12 +121,17 @@ fn service_accounts_need_a_cluster() {
 fn one_way_to_verify_is_enough() {
     let accounts = json!({ "audiences": ["a"], "allowed": [{ "name": "b" }] });
     for (verification, expected) in [
-        (json!({ "none": {}, "serviceAccount": accounts }), "exactly one of provider, hmac, token, serviceAccount"),
-        (json!({}), "exactly one of provider, hmac, token, serviceAccount and none must be set"),
+        (json!({ "none": {}, "serviceAccount": accounts }), "exactly one of provider, hmac, token, basic"),
+        (json!({}), "exactly one of provider, hmac, token, basic"),
         (json!({ "token": {} }), "secretRefs must name at least one Secret key"),
+        (json!({ "provider": { "name": "Zoom" } }), "secretRefs must name at least one Secret key"),
+        (
+            json!({ "provider": { "name": "DockerHub" }, "secretRefs": [{ "name": "s", "key": "k" }] }),
+            "secretRefs cannot be used with",
+        ),
         (
             json!({ "serviceAccount": accounts, "secretRefs": [{ "name": "s", "key": "k" }] }),
-            "secretRefs cannot be used with serviceAccount or none",
+            "secretRefs cannot be used with",
         ),
     ] {
         let mut stage = Stage::new();

@@ -1,0 +1,108 @@
+//! What a verifier needs to know of a request besides its headers and its body.
+
+use std::net::IpAddr;
+
+use http::{HeaderMap, HeaderName, Uri, header::HOST};
+use tokio::time::timeout_at;
+use url::Url;
+
+use super::{
+    accept::{Inbound, Shared},
+    address,
+    reject::Rejected,
+};
+use crate::rules::signature::{CalledUrl, Evidence, Needs};
+
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+impl Shared {
+    /// What the endpoint's scheme needs to know, and nothing more.
+    pub(super) async fn evidence(&self, inbound: &Inbound) -> Result<Evidence, Rejected> {
+        match inbound.endpoint.verifier.needs() {
+            Needs::Nothing => Ok(Evidence::Nothing),
+            Needs::Url => Ok(Evidence::Url(self.called(inbound.peer, &inbound.headers, &inbound.uri))),
+            Needs::Review(scheme) => {
+                let token = scheme.token(&inbound.headers)?;
+                let Some(callers) = &self.ingress.callers else { return Err(Rejected::Unreviewed) };
+                match timeout_at(inbound.deadline, callers.review(token, &scheme.audiences)).await {
+                    Ok(review) => Ok(Evidence::Review(review?)),
+                    Err(_) => Err(Rejected::Unreviewed),
+                }
+            }
+        }
+    }
+
+    fn called(&self, peer: IpAddr, headers: &HeaderMap, uri: &Uri) -> CalledUrl {
+        let options = &self.ingress.options;
+        let from_proxy = address::is_in(peer.to_canonical(), &options.trusted_proxies);
+        called(options.public_url.as_ref(), options.tls, from_proxy, headers, uri)
+    }
+}
+
+/// The URL that a sender called: below the public URL, if that is known; otherwise as a trusted proxy says; otherwise as
+/// this server was asked.
+fn called(public: Option<&Url>, tls: bool, from_proxy: bool, headers: &HeaderMap, uri: &Uri) -> CalledUrl {
+    let target = uri.path_and_query().map_or("/", |target| target.as_str());
+    if let Some(base) = public.and_then(CalledUrl::of) {
+        return CalledUrl { target: format!("{}{target}", base.target.trim_end_matches('/')), ..base };
+    }
+    // Each proxy writes behind what it was told: the last entry is that of the one that is trusted.
+    let said = |name: &HeaderName| {
+        let line = headers.get_all(name).iter().next_back().filter(|_| from_proxy)?.to_str().ok()?;
+        line.rsplit(',').map(str::trim).find(|entry| !entry.is_empty()).map(str::to_owned)
+    };
+    let host = || headers.get(HOST).and_then(|host| host.to_str().ok()).map(str::to_owned);
+    let asked = || uri.authority().map(|authority| authority.as_str().to_owned());
+    CalledUrl {
+        secure: said(&X_FORWARDED_PROTO).map_or(tls, |scheme| scheme.eq_ignore_ascii_case("https")),
+        authority: said(&X_FORWARDED_HOST).or_else(asked).or_else(host).unwrap_or_default(),
+        target: target.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(public: Option<&str>, tls: bool, from_proxy: bool, lines: &[(&str, &str)], uri: &str) -> String {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
+        }
+        let public = public.map(|url| url.parse().unwrap());
+        let CalledUrl { secure, authority, target } =
+            called(public.as_ref(), tls, from_proxy, &headers, &uri.parse().unwrap());
+        format!("{}://{authority}{target}", if secure { "https" } else { "http" })
+    }
+
+    const FORWARDED: &[(&str, &str)] =
+        &[("host", "inside:8080"), ("x-forwarded-proto", "https"), ("x-forwarded-host", "hooks.example.com")];
+
+    #[test]
+    fn the_public_url_comes_first() {
+        let of = |public| of(Some(public), false, true, FORWARDED, "/shop/sms?a=%27b'");
+        assert_eq!(of("https://public.example.com"), "https://public.example.com/shop/sms?a=%27b'");
+        assert_eq!(of("https://public.example.com:8443/"), "https://public.example.com:8443/shop/sms?a=%27b'");
+        assert_eq!(of("http://a.example.com/hooks/"), "http://a.example.com/hooks/shop/sms?a=%27b'");
+    }
+
+    #[test]
+    fn only_trusted_proxies_are_believed() {
+        assert_eq!(of(None, false, true, FORWARDED, "/a"), "https://hooks.example.com/a");
+        assert_eq!(of(None, false, false, FORWARDED, "/a"), "http://inside:8080/a");
+        assert_eq!(of(None, true, false, FORWARDED, "/a"), "https://inside:8080/a");
+        let appended =
+            [("x-forwarded-host", "evil.example.com, hooks.example.com"), ("x-forwarded-proto", "http,https")];
+        assert_eq!(of(None, false, true, &appended, "/a"), "https://hooks.example.com/a");
+        let lines = [("x-forwarded-host", "evil.example.com"), ("x-forwarded-host", "hooks.example.com")];
+        assert_eq!(of(None, false, true, &lines, "/a"), "http://hooks.example.com/a");
+    }
+
+    #[test]
+    fn without_either_it_is_what_was_asked() {
+        assert_eq!(of(None, false, true, &[("host", "a:80")], "/a?"), "http://a:80/a?");
+        assert_eq!(of(None, true, false, &[], "https://b.example.com/a"), "https://b.example.com/a");
+        assert_eq!(of(None, false, false, &[], "/a"), "http:///a", "nobody signs that");
+    }
+}

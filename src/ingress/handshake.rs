@@ -1,0 +1,38 @@
+//! Questions that are no events: asked before anything is sent, with a method of their own.
+
+use axum::{body::Body, response::Response};
+use http::Method;
+
+use super::{accept::Inbound, reject::Rejected};
+use crate::rules::{
+    identity::MalformedPayload,
+    signature::{Handshake, HandshakeReply},
+};
+
+/// What a request asks, if its method is one that the endpoint knows: `None` is an event.
+pub(super) fn question(inbound: &Inbound) -> Result<Option<HandshakeReply>, Rejected> {
+    let endpoint = &inbound.endpoint;
+    match (&inbound.method, endpoint.handshake) {
+        (&Method::POST, _) => Ok(None),
+        (&Method::GET, Handshake::XCrc) => match endpoint.handshake.crc(inbound.uri.query(), &endpoint.verifier) {
+            Some(reply) => Ok(Some(reply)),
+            None => Err(Rejected::Malformed(MalformedPayload {
+                sentence: "the query holds no crc_token to answer; events are sent with POST".into(),
+            })),
+        },
+        (&Method::OPTIONS, Handshake::CloudEvents) => {
+            let per_minute = endpoint.rate_limit.as_ref().map(|limit| limit.per_minute());
+            let permission = endpoint.handshake.permission(&inbound.headers, per_minute);
+            permission.map(Some).ok_or(Rejected::MethodNotAllowed)
+        }
+        _ => Err(Rejected::MethodNotAllowed),
+    }
+}
+
+/// The answer to a handshake.
+pub(super) fn answer(reply: HandshakeReply) -> Response {
+    let mut response = Response::new(Body::from(reply.body));
+    *response.status_mut() = reply.status;
+    response.headers_mut().extend(reply.headers);
+    response
+}

@@ -1,0 +1,283 @@
+//! What every sender of the table accepts and refuses, whatever it is: driven by the table alone.
+
+use bytes::Bytes;
+use url::Url;
+
+use super::*;
+
+const NOW: i64 = 1_700_000_000;
+
+/// A request as its sender makes it.
+#[derive(Clone)]
+struct Request {
+    url: Url,
+    headers: HeaderMap,
+    body: Vec<u8>,
+}
+
+/// Senders that prove something.
+fn provers() -> impl Iterator<Item = (&'static str, Scheme)> {
+    PROVIDERS.iter().map(|provider| (provider.name, provider.scheme())).filter(|(_, scheme)| *scheme != Scheme::None)
+}
+
+/// Whether the body takes part in the proof.
+fn covers_body(scheme: &Scheme) -> bool {
+    matches!(scheme, Scheme::Signature(_) | Scheme::Url(_))
+}
+
+fn tolerance(scheme: &Scheme) -> Option<i64> {
+    match scheme {
+        Scheme::Signature(scheme) => scheme.tolerance.map(|tolerance| tolerance.as_secs().try_into().unwrap()),
+        _ => None,
+    }
+}
+
+fn signed(scheme: &Scheme, private: &Secret) -> Request {
+    let mut url: Url = "https://hooks.example.com/shop/orders?a=b".parse().unwrap();
+    let body = format!(r#"{{"type":"t","webhookTimestamp":{}}}"#, NOW * 1000).into_bytes();
+    let mut headers = HeaderMap::new();
+    sign_request_to(scheme, private, &mut url, &mut headers, &body, at(NOW)).unwrap();
+    Request { url, headers, body }
+}
+
+fn judge_at(verifier: &Verifier, request: &Request, now: i64) -> &'static str {
+    let evidence = match verifier.needs() {
+        Needs::Url => Evidence::Url(CalledUrl::of(&request.url).unwrap()),
+        _ => Evidence::Nothing,
+    };
+    let body = Bytes::from(request.body.clone());
+    verifier.verify_with(&evidence, &request.headers, body, at(now)).map_or_else(|refusal| refusal.code(), |_| "ok")
+}
+
+fn judge(verifier: &Verifier, request: &Request) -> &'static str {
+    judge_at(verifier, request, NOW)
+}
+
+fn verifier(scheme: &Scheme, secrets: Vec<Secret>) -> Verifier {
+    Verifier::new(scheme.clone(), secrets).unwrap()
+}
+
+/// Every text that differs from one in one bit and can be in a header.
+fn flipped(value: &HeaderValue) -> impl Iterator<Item = HeaderValue> {
+    let bytes = value.as_bytes().to_vec();
+    (0..bytes.len() * 8).filter_map(move |bit| {
+        let mut torn = bytes.clone();
+        torn[bit / 8] ^= 1 << (bit % 8);
+        // Hexadecimal of either case is the same signature.
+        let same = torn.eq_ignore_ascii_case(&bytes) && hex::decode(&torn[torn.len() - 2..]).is_ok();
+        HeaderValue::from_bytes(&torn).ok().filter(|_| !same)
+    })
+}
+
+#[test]
+fn what_is_signed_is_accepted_and_secrets_rotate() {
+    for (name, scheme) in provers() {
+        let keys = keys(&scheme);
+        let request = signed(&scheme, &keys.private);
+        assert_eq!(judge(&verifier(&scheme, vec![keys.public.clone()]), &request), "ok", "{name}");
+        let both = verifier(&scheme, vec![keys.other_public.clone(), keys.public.clone()]);
+        assert_eq!(judge(&both, &request), "ok", "{name}");
+        assert_eq!(judge(&both, &signed(&scheme, &keys.other_private)), "ok", "{name}");
+        let other = verifier(&scheme, vec![keys.other_public]);
+        assert_eq!(judge(&other, &request), "invalid_signature", "{name}");
+    }
+}
+
+#[test]
+fn a_flipped_bit_of_the_body_is_refused() {
+    for (name, scheme) in provers().filter(|(_, scheme)| covers_body(scheme)) {
+        let keys = keys(&scheme);
+        let verifier = verifier(&scheme, vec![keys.public]);
+        let request = signed(&scheme, &keys.private);
+        for bit in 0..request.body.len() * 8 {
+            let mut torn = request.clone();
+            torn.body[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(judge(&verifier, &torn), "invalid_signature", "{name}, bit {bit}");
+        }
+        for body in [&request.body[1..], b"", &[&request.body[..], b"\n"].concat()] {
+            let torn = Request { body: body.to_vec(), ..request.clone() };
+            assert_eq!(judge(&verifier, &torn), "invalid_signature", "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_flipped_bit_of_any_signed_header_is_refused() {
+    for (name, scheme) in provers() {
+        let keys = keys(&scheme);
+        let verifier = verifier(&scheme, vec![keys.public]);
+        let request = signed(&scheme, &keys.private);
+        assert!(!request.headers.is_empty(), "{name}");
+        for (header, value) in &request.headers {
+            for torn in flipped(value) {
+                let mut request = request.clone();
+                let shown = format!("{name}: {header}: {torn:?}");
+                request.headers.insert(header, torn);
+                assert_eq!(judge(&verifier, &request), "invalid_signature", "{shown}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_flipped_bit_of_the_key_is_refused() {
+    for (name, scheme) in provers() {
+        let keys = keys(&scheme);
+        let request = signed(&scheme, &keys.private);
+        let public = keys.public.expose();
+        for bit in 0..public.len() * 8 {
+            let mut torn = public.to_vec();
+            torn[bit / 8] ^= 1 << (bit % 8);
+            let same = torn.eq_ignore_ascii_case(public) && hex::decode(public).is_ok();
+            let unread = matches!(&scheme, Scheme::Signature(scheme) if scheme.key_form == KeyForm::WhsecBase64)
+                && bit / 8 < "whsec_".len();
+            // What is no key any more is refused when the endpoint is read.
+            if let Ok(verifier) = Verifier::new(scheme.clone(), vec![torn.into()])
+                && !same
+                && !unread
+            {
+                assert_eq!(judge(&verifier, &request), "invalid_signature", "{name}, bit {bit}");
+            }
+        }
+    }
+}
+
+#[test]
+fn headers_must_be_there_once_and_hold_something() {
+    for (name, scheme) in provers() {
+        let keys = keys(&scheme);
+        let verifier = verifier(&scheme, vec![keys.public]);
+        let request = signed(&scheme, &keys.private);
+        for (header, value) in &request.headers {
+            let mut torn = request.clone();
+            torn.headers.remove(header);
+            assert_eq!(judge(&verifier, &torn), "missing_signature", "{name} without {header}");
+            for empty in ["", " "] {
+                torn.headers.insert(header, HeaderValue::from_static(empty));
+                assert_eq!(judge(&verifier, &torn), "invalid_signature", "{name} with an empty {header}");
+            }
+            let mut torn = request.clone();
+            torn.headers.append(header, value.clone());
+            assert_eq!(judge(&verifier, &torn), "invalid_signature", "{name} with {header} twice");
+        }
+        let mut bare = request.clone();
+        bare.headers.clear();
+        assert_eq!(judge(&verifier, &bare), "missing_signature", "{name}");
+    }
+}
+
+#[test]
+fn ten_thousand_signatures_in_one_header_are_refused() {
+    for (name, scheme) in provers() {
+        let keys = keys(&scheme);
+        let verifier = verifier(&scheme, vec![keys.public]);
+        let request = signed(&scheme, &keys.private);
+        for header in verifier.credential_headers().filter(|header| request.headers.contains_key(*header)) {
+            let value = request.headers[header].to_str().unwrap();
+            for separator in [" ", ",", ", ", ""] {
+                let mut torn = request.clone();
+                torn.headers.insert(header, vec![value; 10_000].join(separator).parse().unwrap());
+                assert_eq!(judge(&verifier, &torn), "invalid_signature", "{name}, {separator:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn another_time_is_stale() {
+    let mut with_time = 0;
+    for (name, scheme) in provers() {
+        let keys = keys(&scheme);
+        let verifier = verifier(&scheme, vec![keys.public]);
+        let request = signed(&scheme, &keys.private);
+        let Some(tolerance) = tolerance(&scheme) else {
+            assert_eq!(judge_at(&verifier, &request, NOW + 1_000_000), "ok", "{name} signs no time");
+            continue;
+        };
+        with_time += 1;
+        for now in [NOW - tolerance, NOW + tolerance] {
+            assert_eq!(judge_at(&verifier, &request, now), "ok", "{name}");
+        }
+        for now in [NOW - tolerance - 1, NOW + tolerance + 1, 0, 200_000_000_000] {
+            assert_eq!(judge_at(&verifier, &request, now), "stale_timestamp", "{name}");
+        }
+        // Nobody learns about the clock without the secret.
+        let forged = signed(&scheme, &keys.other_private);
+        assert_eq!(judge_at(&verifier, &forged, NOW + tolerance + 1), "invalid_signature", "{name}");
+    }
+    assert!(with_time >= 9, "only {with_time} senders sign a time");
+}
+
+/// Senders that sign in the same way, under names that the other understands.
+const ALIKE: &[(&str, &str)] = &[
+    ("StandardWebhooks", "GitLabSigned"),
+    ("GitLabSigned", "StandardWebhooks"),
+    // Svix understands the headers of Standard Webhooks, but not the other way round.
+    ("StandardWebhooks", "Svix"),
+    ("GitLabSigned", "Svix"),
+];
+
+#[test]
+fn the_signature_of_another_sender_is_refused() {
+    for (from, sender) in provers() {
+        let sender_keys = keys(&sender);
+        let request = signed(&sender, &sender_keys.private);
+        for (to, receiver) in provers().filter(|(to, _)| *to != from && !ALIKE.contains(&(from, to))) {
+            // The same secret where both have one of the same form.
+            let verifier = verifier(&receiver, vec![keys(&receiver).public]);
+            assert_ne!(judge(&verifier, &request), "ok", "{from} to {to}");
+            // Its proof under the names of the other.
+            let mut moved = request.clone();
+            let own = signed(&receiver, &keys(&receiver).private);
+            for name in own.headers.keys() {
+                let proof = request.headers.values().max_by_key(|value| value.len()).unwrap();
+                moved.headers.insert(name, proof.clone());
+            }
+            if !is_alike(&sender, &receiver) {
+                assert_ne!(judge(&verifier, &moved), "ok", "{from} as {to}");
+            }
+        }
+    }
+}
+
+/// Whether two differ in nothing but the names of their headers, so that one's proof under the other's name is right.
+fn is_alike(one: &Scheme, other: &Scheme) -> bool {
+    match (one, other) {
+        (Scheme::Signature(one), Scheme::Signature(other)) => {
+            (one.algorithm, one.encoding, &one.shape, &one.content)
+                == (other.algorithm, other.encoding, &other.shape, &other.content)
+        }
+        (Scheme::Token(_), Scheme::Token(_)) => true,
+        _ => false,
+    }
+}
+
+#[test]
+fn other_evidence_does_not_help() {
+    let review = Review { username: "system:serviceaccount:a:b".into(), audiences: Vec::new().into() };
+    for (name, scheme) in provers() {
+        let keys = keys(&scheme);
+        let verifier = verifier(&scheme, vec![keys.public]);
+        let verdict = verifier.verify_with(&Evidence::Review(review.clone()), &HeaderMap::new(), Bytes::new(), at(NOW));
+        assert!(verdict.is_err(), "{name}");
+        if let Scheme::Url(_) = scheme {
+            let request = signed(&scheme, &keys.private);
+            assert!(verifier.verify(&request.headers, request.body.into(), at(NOW)).is_err(), "{name} without its URL");
+        }
+    }
+}
+
+#[test]
+fn nothing_secret_is_printed() {
+    for (name, scheme) in provers() {
+        let keys = keys(&scheme);
+        let verifier = verifier(&scheme, vec![keys.public.clone()]);
+        let request = signed(&scheme, &keys.other_private);
+        let refusal = verifier.verify(&request.headers, request.body.into(), at(NOW)).unwrap_err();
+        let printed = format!("{verifier:?} {refusal} {refusal:?}");
+        assert!(!printed.contains(std::str::from_utf8(keys.public.expose()).unwrap()), "{name}: {printed}");
+        for value in request.headers.values() {
+            assert!(!printed.contains(value.to_str().unwrap()), "{name}: {printed}");
+        }
+    }
+}

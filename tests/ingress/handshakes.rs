@@ -1,0 +1,152 @@
+//! What senders ask before they send, each answered where it applies and nowhere else.
+
+use std::time::Duration;
+
+use grapnel::{
+    catalog::Endpoint,
+    ingress::IngressOptions,
+    rules::{
+        ratelimit::{RateLimit, Scope},
+        signature::{Handshake, PROVIDERS, provider},
+    },
+};
+
+use super::{
+    client::{Answer, Post, Wire},
+    fixture::{Served, endpoint, open_door},
+    presets::{all, direct, preset, signed},
+};
+
+const JSON: &str = "application/json";
+
+async fn ask(served: &Served, name: &str, body: &str) -> Answer {
+    signed(name, direct(name), JSON, body).send(served.address).await
+}
+
+#[tokio::test]
+async fn signed_questions_are_answered_and_not_stored() {
+    let served = all(IngressOptions::default()).await;
+    let slack = ask(&served, "Slack", r#"{"type":"url_verification","challenge":"3eZbrw1aBm2r"}"#).await;
+    assert_eq!((slack.status, slack.text()), (200, "3eZbrw1aBm2r"));
+
+    let zoom = ask(&served, "Zoom", r#"{"event":"endpoint.url_validation","payload":{"plainToken":"abc"}}"#).await;
+    // By `printf abc | openssl dgst -sha256 -hmac whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw`.
+    let tag = "d47fe614eb91cb62f2ba68dd91a7ff1dcb612409f71d66fabfc6886cd5b9366b";
+    assert_eq!(zoom.json(), serde_json::json!({ "plainToken": "abc", "encryptedToken": tag }));
+
+    let interaction = ask(&served, "Discord", r#"{"type":1}"#).await;
+    assert_eq!((interaction.status, interaction.text()), (200, r#"{"type":1}"#));
+    let event = ask(&served, "Discord", r#"{"version":1,"application_id":"1","type":0}"#).await;
+    assert_eq!((event.status, event.body.len()), (204, 0));
+    assert!(!event.headers.contains_key("content-type"));
+
+    for name in ["slack", "zoom", "discord"] {
+        assert!(served.stored(name).await.is_empty(), "{name}");
+        assert_eq!(served.facts(name).received, 0, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn unsigned_questions_are_refused() {
+    let served = all(IngressOptions::default()).await;
+    for (name, body) in [
+        ("Slack", r#"{"type":"url_verification","challenge":"x"}"#),
+        ("Zoom", r#"{"event":"endpoint.url_validation","payload":{"plainToken":"abc"}}"#),
+        ("Discord", r#"{"type":1}"#),
+        ("Discord", r#"{"type":0}"#),
+    ] {
+        let mut post = signed(name, direct(name), JSON, "{}");
+        post.body = body.into();
+        let answer = post.send(served.address).await;
+        answer.refused(401, "invalid_signature");
+        assert!(!answer.text().contains("abc"));
+    }
+}
+
+#[tokio::test]
+async fn the_same_questions_of_others_are_events() {
+    let served = all(IngressOptions::default()).await;
+    for (name, body) in [
+        ("GitHub", r#"{"type":"url_verification","challenge":"x"}"#),
+        ("Slack", r#"{"event":"endpoint.url_validation","payload":{"plainToken":"abc"}}"#),
+        ("Zoom", r#"{"type":1}"#),
+        // A field of the question is missing.
+        ("Slack", r#"{"type":"url_verification"}"#),
+        ("Zoom", r#"{"event":"endpoint.url_validation","payload":{}}"#),
+        ("Discord", r#"{"id":"1"}"#),
+    ] {
+        ask(&served, name, body).await.accepted();
+    }
+}
+
+#[tokio::test]
+async fn the_challenge_of_x_is_signed_where_x_sends() {
+    let served = all(IngressOptions::default()).await;
+    let get = |name: &str, query: &str| Post::to(&format!("/shop/{}{query}", name.to_lowercase()), "").method("GET");
+    let answer = get("X", "?crc_token=abc&nonce=1").send(served.address).await;
+    // By `printf abc | openssl dgst -sha256 -hmac whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw -binary | base64`.
+    assert_eq!(
+        answer.json(),
+        serde_json::json!({ "response_token": "sha256=1H/mFOuRy2Lyumjdkaf/HcthJAn3HWb6v8aIbNW5Nms=" })
+    );
+    for query in ["", "?", "?crc_token=", "?crc=abc", "?crc_token=%7B%7D", "?crc_token=a&crc_token=b"] {
+        get("X", query).send(served.address).await.refused(400, "malformed_payload");
+    }
+    for provider in PROVIDERS.iter().filter(|provider| provider.name != "X") {
+        let answer = get(provider.name, "?crc_token=abc").send(served.address).await;
+        answer.refused(405, "method_not_allowed");
+        assert_eq!(answer.headers["allow"], "POST", "{}", provider.name);
+    }
+    assert!(served.stored("x").await.is_empty());
+}
+
+/// Whoever gets a challenge signed has the signature of a body, and that must not be taken for an event.
+#[tokio::test]
+async fn a_signed_challenge_is_no_event() {
+    let served = all(IngressOptions::default()).await;
+    let answer = Post::to("/shop/x?crc_token=123", "").method("GET").send(served.address).await;
+    let signature = answer.json()["response_token"].as_str().unwrap().to_owned();
+    for content_type in [JSON, "text/plain", "application/x-www-form-urlencoded"] {
+        let post = Post::to("/shop/x", "123").header("X-Twitter-Webhooks-Signature", signature.as_str());
+        post.header("Content-Type", content_type).send(served.address).await.refused(400, "malformed_payload");
+    }
+    assert!(served.stored("x").await.is_empty());
+}
+
+#[tokio::test]
+async fn cloudevents_senders_ask_for_permission_where_no_preset_is() {
+    let limited = RateLimit::new(2, Duration::from_secs(1), None, Scope::Endpoint).unwrap();
+    let generic = |name| Endpoint { verifier: open_door(), handshake: Handshake::CloudEvents, ..endpoint(name) };
+    let served = Served::with([
+        generic("open"),
+        Endpoint { rate_limit: Some(limited.into()), ..generic("limited") },
+        Endpoint { suspended: true, ..generic("suspended") },
+        Endpoint { allowed_sources: ["192.0.2.0/24".parse().unwrap()].into(), ..generic("fenced") },
+        preset(provider("GitHub").unwrap(), "github"),
+        preset(provider("X").unwrap(), "x"),
+    ])
+    .await;
+    let options = |name: &str| {
+        Post::to(&format!("/shop/{name}"), "").method("OPTIONS").header("WebHook-Request-Origin", "emitter.example.com")
+    };
+    let answer = options("open").header("WebHook-Request-Rate", "120").send(served.address).await;
+    assert_eq!((answer.status, answer.body.len()), (200, 0));
+    assert_eq!(answer.headers["webhook-allowed-origin"], "emitter.example.com");
+    assert_eq!(answer.headers["webhook-allowed-rate"], "*");
+    assert_eq!(answer.headers["allow"], "POST");
+    let answer = options("limited").header("WebHook-Request-Rate", "1200").send(served.address).await;
+    assert_eq!(answer.headers["webhook-allowed-rate"], "120");
+
+    for name in ["github", "x"] {
+        options(name).send(served.address).await.refused(405, "method_not_allowed");
+    }
+    let bare = Post::to("/shop/open", "").method("OPTIONS");
+    bare.send(served.address).await.refused(405, "method_not_allowed");
+    Post::to("/shop/open", "").method("GET").send(served.address).await.refused(405, "method_not_allowed");
+    options("suspended").send(served.address).await.refused(503, "suspended");
+    options("fenced").send(served.address).await.refused(403, "source_not_allowed");
+    // A question does not use up the connection.
+    let mut wire = Wire::open(served.address).await;
+    assert_eq!(wire.exchange(&options("open").bytes()).await.status, 200);
+    assert_eq!(wire.exchange(&Post::to("/shop/open", "{}").bytes()).await.status, 200);
+}

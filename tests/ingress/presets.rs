@@ -1,0 +1,245 @@
+//! Every sender of the table, over the wire: signed as it would, taken in, and its proof not kept.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use grapnel::{
+    catalog::Endpoint,
+    ingress::IngressOptions,
+    rules::{
+        clock::ManualClock,
+        identity::{Sources, id_defaults, kind_defaults},
+        secret::Secret,
+        signature::{PROVIDERS, Provider, Scheme, Verifier, provider, sign_request_to},
+    },
+};
+use http::{HeaderMap, header::CONTENT_TYPE};
+use jiff::Timestamp;
+use url::Url;
+
+use super::{
+    client::Post,
+    fixture::{Plan, Served, endpoint},
+};
+
+const NOW: i64 = 1_700_000_000;
+
+/// Keys of the three forms that there are, made for these tests: what the sender signs with, and what the receiver knows.
+pub(crate) fn keys(name: &str) -> (Secret, Secret) {
+    let (private, public) = match name {
+        // The seed is 32 bytes of 7.
+        "Discord" => (
+            "0707070707070707070707070707070707070707070707070707070707070707",
+            "ea4a6c63e29c520abef5507b132ec5f9954776aebebe7b92421eea691446d22c",
+        ),
+        "SendGrid" => (
+            "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgmzkGxHt3G33X9G8u\nESk995SOL3lVhIFfNp9RodDMNDChRANCAAQfacKLsfyiutqRnPAZamqzrSTkRAcS\nPpeTPwDOxD3fiL5QpkPO7Vt9QDSveEVvxUkNy0gbWH4UpvORYn5FqMyB\n-----END PRIVATE KEY-----\n",
+            "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEH2nCi7H8orrakZzwGWpqs60k5EQHEj6Xkz8AzsQ934i+UKZDzu1bfUA0r3hFb8VJDctIG1h+FKbzkWJ+RajMgQ==",
+        ),
+        _ => ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
+    };
+    (private.into(), public.into())
+}
+
+/// An endpoint for a sender of the table, as the compiler makes it.
+pub(crate) fn preset(provider: &'static Provider, name: &str) -> Endpoint {
+    let secrets = if provider.scheme().needs_secrets() { vec![keys(provider.name).1] } else { Vec::new() };
+    Endpoint {
+        verifier: Verifier::new(provider.scheme(), secrets).unwrap(),
+        handshake: provider.handshake,
+        kind_sources: Sources { explicit: None, defaults: kind_defaults(Some(provider)) },
+        id_sources: Sources { explicit: None, defaults: id_defaults(Some(provider)) },
+        ..endpoint(name)
+    }
+}
+
+/// Endpoints named after all senders, in lower case, at a time that stands still.
+pub(crate) async fn all(options: IngressOptions) -> Served {
+    let mut plan = Plan::of(PROVIDERS.iter().map(|provider| preset(provider, &provider.name.to_lowercase())));
+    plan.clock = Arc::new(ManualClock::new(Timestamp::from_second(NOW).unwrap()));
+    plan.options = options;
+    plan.serve().await
+}
+
+/// A request to an endpoint, signed as a sender would that calls `url`.
+pub(crate) fn signed(name: &str, mut url: Url, content_type: &str, body: &str) -> Post {
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, content_type.parse().unwrap());
+    let scheme = provider(name).unwrap().scheme();
+    let now = Timestamp::from_second(NOW).unwrap();
+    sign_request_to(&scheme, &keys(name).0, &mut url, &mut headers, body.as_bytes(), now).unwrap();
+    let target = match url.query() {
+        Some(query) => format!("{}?{query}", url.path()),
+        None => url.path().to_owned(),
+    };
+    let mut post = Post::to(&target, body);
+    for (name, value) in &headers {
+        post = post.header(name.as_str(), value.to_str().unwrap());
+    }
+    post
+}
+
+/// The URL of an endpoint, as its sender calls it when nothing stands between.
+pub(crate) fn direct(name: &str) -> Url {
+    // `Post` writes this host.
+    format!("http://test/shop/{}", name.to_lowercase()).parse().unwrap()
+}
+
+#[tokio::test]
+async fn every_sender_is_let_in_and_its_proof_is_not_kept() {
+    let served = all(IngressOptions::default()).await;
+    let body = format!(r#"{{"id":"e1","type":"t","webhookTimestamp":{}}}"#, NOW * 1000);
+    for provider in PROVIDERS {
+        let name = provider.name;
+        let post = signed(name, direct(name), "application/json", &body);
+        post.send(served.address).await.accepted();
+        let stored = served.stored(&name.to_lowercase()).await;
+        assert_eq!(stored.len(), 1, "{name}");
+        let verifier = &preset(provider, name).verifier;
+        for (header, _) in &stored[0].headers {
+            assert!(verifier.credential_headers().all(|secret| secret.as_str() != &**header), "{name}: {header}");
+        }
+        // The same again is a duplicate, however its id is found.
+        let again = post.send(served.address).await;
+        assert_eq!((again.status, again.json()["duplicate"].as_bool()), (200, Some(true)), "{name}");
+        if !provider.scheme().needs_secrets() {
+            continue;
+        }
+        let mut torn = post.clone();
+        torn.body = body.replace("e1", "e2").into_bytes();
+        if !matches!(provider.scheme(), Scheme::Token(_)) {
+            torn.send(served.address).await.refused(401, "invalid_signature");
+        }
+        Post::to(&format!("/shop/{}", name.to_lowercase()), body.as_str())
+            .send(served.address)
+            .await
+            .refused(401, "missing_signature");
+    }
+}
+
+#[tokio::test]
+async fn types_and_ids_are_where_senders_put_them() {
+    let served = all(IngressOptions::default()).await;
+    let json = "application/json";
+    let dated = format!(r#"{{"webhookTimestamp":{}}}"#, NOW * 1000);
+    for (name, headers, body, kind, id) in [
+        ("GitLab", &[("X-Gitlab-Event", "Push Hook"), ("Idempotency-Key", "k1")][..], "{}", "Push Hook", "k1"),
+        ("GitLabSigned", &[("X-Gitlab-Event", "Push Hook")], "{}", "Push Hook", ""),
+        ("Bitbucket", &[("X-Event-Key", "repo:push"), ("X-Request-UUID", "u1")], "{}", "repo:push", "u1"),
+        (
+            "Shopify",
+            &[("X-Shopify-Topic", "orders/create"), ("X-Shopify-Webhook-Id", "w1")],
+            "{}",
+            "orders/create",
+            "w1",
+        ),
+        ("Linear", &[("Linear-Event", "Issue"), ("Linear-Delivery", "d1")], dated.as_str(), "Issue", "d1"),
+        (
+            "PagerDuty",
+            &[],
+            r#"{"event":{"id":"5ac","event_type":"incident.priority_updated"}}"#,
+            "incident.priority_updated",
+            "5ac",
+        ),
+        ("Sentry", &[("Sentry-Hook-Resource", "issue"), ("Request-ID", "r1")], "{}", "issue", "r1"),
+        ("Zoom", &[], r#"{"event":"meeting.started","event_ts":1}"#, "meeting.started", ""),
+        ("Discord", &[], r#"{"type":2,"id":"846462639134605312"}"#, "2", "846462639134605312"),
+        ("Discord", &[], r#"{"type":1,"event":{"type":"ENTITLEMENT_CREATE"}}"#, "ENTITLEMENT_CREATE", ""),
+        ("SendGrid", &[], r#"[{"event":"dropped","sg_event_id":"a"}]"#, "unknown", ""),
+        ("X", &[], r#"{"for_user_id":"1","tweet_create_events":[]}"#, "unknown", ""),
+        ("Harbor", &[], r#"{"type":"PUSH_ARTIFACT","occur_at":1}"#, "PUSH_ARTIFACT", ""),
+        (
+            "Nexus",
+            &[("X-Nexus-Webhook-Id", "rm:repository:component"), ("X-Nexus-Webhook-Delivery", "n1")],
+            "{}",
+            "rm:repository:component",
+            "n1",
+        ),
+        ("Twilio", &[("I-Twilio-Idempotency-Token", "i1")], r#"{"CallStatus":"ringing"}"#, "ringing", "i1"),
+    ] {
+        let mut post = signed(name, direct(name), json, body);
+        for (header, value) in headers {
+            post = post.header(header, *value);
+        }
+        let given = post.send(served.address).await.accepted();
+        if !id.is_empty() {
+            assert_eq!(given, id, "{name}");
+        }
+        let stored = served.stored(&name.to_lowercase()).await;
+        let event = stored.iter().find(|event| *event.id == *given).unwrap();
+        assert_eq!(&*event.kind, kind, "{name}");
+    }
+}
+
+const FORM: &str = "CallSid=CA1234567890ABCDE&Digits=1234&From=%2B14158675309&To=%2B18005551212&Caller=%2B14158675309";
+const A_FORM: &str = "application/x-www-form-urlencoded";
+
+/// Sends a form as Twilio does that calls `called`.
+async fn twilio(address: SocketAddr, called: &str, headers: &[(&str, &str)]) -> u16 {
+    let mut post = signed("Twilio", called.parse().unwrap(), A_FORM, FORM);
+    post.line = "POST /shop/twilio?foo=1&bar=2 HTTP/1.1".into();
+    for (name, value) in headers {
+        post = post.header(name, *value);
+    }
+    post.send(address).await.status
+}
+
+#[tokio::test]
+async fn the_url_that_is_signed_is_the_public_one() {
+    let public = "https://hooks.example.com/in/";
+    let served = all(IngressOptions { public_url: Some(public.parse().unwrap()), ..IngressOptions::default() }).await;
+    let right = "https://hooks.example.com/in/shop/twilio?foo=1&bar=2";
+    assert_eq!(twilio(served.address, right, &[]).await, 200);
+    for wrong in [
+        "http://test/shop/twilio?foo=1&bar=2",
+        "http://hooks.example.com/in/shop/twilio?foo=1&bar=2",
+        "https://hooks.example.com/shop/twilio?foo=1&bar=2",
+        "https://hooks.example.com/in/shop/twilio?foo=1",
+        "https://hooks.example.com/in/shop/other?foo=1&bar=2",
+    ] {
+        assert_eq!(twilio(served.address, wrong, &[]).await, 401, "{wrong}");
+    }
+    // Nobody else says what the URL is, once it is known.
+    let forwarded = [("X-Forwarded-Host", "test"), ("X-Forwarded-Proto", "http")];
+    assert_eq!(twilio(served.address, right, &forwarded).await, 200);
+}
+
+#[tokio::test]
+async fn without_it_a_trusted_proxy_says_what_it_is() {
+    let forwarded = [("X-Forwarded-Proto", "https"), ("X-Forwarded-Host", "hooks.example.com")];
+    let behind = "https://hooks.example.com/shop/twilio?foo=1&bar=2";
+    let direct = "http://test/shop/twilio?foo=1&bar=2";
+    let trusting =
+        all(IngressOptions { trusted_proxies: vec!["127.0.0.0/8".parse().unwrap()], ..IngressOptions::default() })
+            .await;
+    assert_eq!(twilio(trusting.address, behind, &forwarded).await, 200);
+    assert_eq!(twilio(trusting.address, direct, &forwarded).await, 401);
+    let wary = all(IngressOptions::default()).await;
+    assert_eq!(twilio(wary.address, behind, &forwarded).await, 401);
+    assert_eq!(twilio(wary.address, direct, &forwarded).await, 200);
+}
+
+#[tokio::test]
+async fn a_json_body_is_covered_by_its_digest_in_the_query() {
+    let served = all(IngressOptions::default()).await;
+    let right = signed("Twilio", direct("Twilio"), "application/json", r#"{"id":"1"}"#);
+    assert!(right.line.contains("bodySHA256="), "{}", right.line);
+    right.send(served.address).await.accepted();
+    let mut torn = right.clone();
+    torn.body = br#"{"id":"2"}"#.to_vec();
+    torn.send(served.address).await.refused(401, "invalid_signature");
+    let mut without = right;
+    without.line = "POST /shop/twilio HTTP/1.1".into();
+    without.send(served.address).await.refused(401, "invalid_signature");
+}
+
+#[tokio::test]
+async fn username_and_password_are_asked_for() {
+    let basic = Verifier::new(Scheme::Basic, vec!["Aladdin:open sesame".into()]).unwrap();
+    let served = Served::with([Endpoint { verifier: basic, ..endpoint("orders") }]).await;
+    let post = |pair: &str| Post::to("/shop/orders", r#"{"id":"1"}"#).header("Authorization", pair);
+    post("Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==").send(served.address).await.accepted();
+    post("Basic QWxhZGRpbjpvcGVu").send(served.address).await.refused(401, "invalid_signature");
+    Post::to("/shop/orders", "{}").send(served.address).await.refused(401, "missing_signature");
+    let stored = served.stored("orders").await;
+    assert!(stored[0].headers.iter().all(|(name, _)| &**name != "authorization"), "{:?}", stored[0].headers);
+}
