@@ -388,12 +388,15 @@ pub const RECLAIM_BYTES: u64 = 1 << 20;
 /// as what is kept.
 pub const COMPACT_BYTES: u64 = 16 << 20;
 
-/// Rounds of one compaction; each moves a part of what is kept out of files that are mostly garbage.
-pub const COMPACT_ROUNDS: u32 = 4;
+/// Most rounds of one compaction. Each moves what is kept out of a quarter of the files that are mostly garbage.
+pub const COMPACT_ROUNDS: u32 = 16;
 
-/// Most bytes of keys and small events that are compacted in one go, because nothing else may be while that lasts. Beyond
-/// it there is only the compaction that writing brings about.
-pub const COMPACT_TABLE_BYTES: u64 = 1 << 30;
+/// Bytes that a round must have given back for another one to be worth it.
+pub const COMPACT_GAIN: u64 = 1 << 20;
+
+/// Most bytes of keys and small events that are compacted in one go, because nothing else may be while that lasts: keys of
+/// some five million events. Beyond it there is only the compaction that writing brings about.
+pub const COMPACT_TABLE_BYTES: u64 = 256 << 20;
 
 /// How long a compaction waits for the write buffers before it is left to the next sweep.
 pub const COMPACT_FLUSH: Duration = Duration::from_secs(10);

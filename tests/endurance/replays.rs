@@ -109,7 +109,7 @@ async fn a_scheme_without_a_timestamp_has_the_window() {
     // The id is what counts: another body under it, rightly signed, is not delivered either.
     assert_eq!(Signed::plainly("once", "b").send(&grapnel).await, duplicate());
     let stored = grapnel.api("/api/v1/namespaces/default/endpoints/orders/events/once").await;
-    assert_eq!(stored["body"]["more"], "a", "{stored}");
+    assert_eq!(stored["payload"]["more"], "a", "{stored}");
     stored_and_delivered(&receiver, &grapnel, &["once"]).await;
 }
 

@@ -122,7 +122,7 @@ fn cause(error: &reqwest::Error) -> String {
 async fn restart(rounds: usize, end: impl AsyncFn(Grapnel)) -> (Vec<String>, BTreeSet<String>) {
     let receiver = Receiver::start().await;
     let home =
-        Home::new(&orders(&receiver.url, "", "  retry: { initialDelay: 50ms, maxDelay: 200ms, maxAttempts: 500 }"));
+        Home::new(&orders(&receiver.url, "", "  retry: { initialDelay: 50ms, maxDelay: 200ms, maxAttempts: 100 }"));
     let mut grapnel = home.start();
     let (senders, mut tasks) = Senders::start(&home.address);
     for round in 0..rounds {

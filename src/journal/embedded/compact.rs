@@ -29,7 +29,9 @@ use super::{
 };
 use crate::{
     journal::Result,
-    rules::limits::{COMPACT_BYTES, COMPACT_FLUSH, COMPACT_ROUNDS, COMPACT_TABLE_BYTES, EVENT_WRITE_BUFFER_BYTES},
+    rules::limits::{
+        COMPACT_BYTES, COMPACT_FLUSH, COMPACT_GAIN, COMPACT_ROUNDS, COMPACT_TABLE_BYTES, EVENT_WRITE_BUFFER_BYTES,
+    },
 };
 
 /// A key of `state` that no row has.
@@ -94,8 +96,13 @@ pub(super) async fn tidy(engine: &Arc<Engine>) -> Result<()> {
         }
         sleep(LOOK).await;
     }
-    for _ in 0..COMPACT_ROUNDS {
-        if engine.is_closing() || !engine.blocking(Store::compact).await? {
+    for round in 0..COMPACT_ROUNDS {
+        if engine.is_closing() {
+            break;
+        }
+        let worth = engine.blocking(Store::compact).await?;
+        // The first one only finds out which files are mostly garbage.
+        if round > 0 && !worth {
             break;
         }
     }
@@ -123,7 +130,7 @@ impl Store {
         [&self.events, &self.index, &self.state].iter().all(|keyspace| keyspace.sealed_memtable_count() == 0)
     }
 
-    /// One round; false when there is nothing more to gain.
+    /// One round; false when another one is not worth it.
     fn compact(&self) -> Result<bool> {
         let tables = self.events.path().join("tables");
         let bytes = size(&tables).map_err(|error| from_io(tables.display().to_string(), error))?;
@@ -132,7 +139,7 @@ impl Store {
         }
         let before = self.events.disk_space();
         self.events.major_compact().map_err(from_fjall)?;
-        Ok(self.events.disk_space() < before)
+        Ok(before.saturating_sub(self.events.disk_space()) >= COMPACT_GAIN)
     }
 }
 
