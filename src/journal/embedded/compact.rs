@@ -63,14 +63,19 @@ impl Garbage {
         self.removed.fetch_add(bytes, Ordering::AcqRel);
     }
 
+    /// Whether less than a write buffer has come in since the last sweep, with `live` bytes of events kept.
+    fn is_calm(&self, live: u64) -> bool {
+        let appended = live + self.removed.load(Ordering::Acquire);
+        appended.saturating_sub(self.seen.lock().appended) < EVENT_WRITE_BUFFER_BYTES
+    }
+
     /// Whether to compact now, with `live` bytes of events kept on `disk` bytes.
     fn is_due(&self, live: u64, disk: u64) -> bool {
+        let calm = self.is_calm(live);
         let removed = self.removed.load(Ordering::Acquire);
         let much = COMPACT_BYTES.max(live / 4);
         let mut seen = self.seen.lock();
-        let appended = live + removed;
-        let calm = appended.saturating_sub(seen.appended) < EVENT_WRITE_BUFFER_BYTES;
-        seen.appended = appended;
+        seen.appended = live + removed;
         // What the last compaction had to leave would be left again.
         let anew = seen.compacted.is_none_or(|compacted| removed - compacted >= much);
         if !(calm && anew && disk.saturating_sub(live) >= much) {
@@ -97,7 +102,7 @@ pub(super) async fn tidy(engine: &Arc<Engine>) -> Result<()> {
         sleep(LOOK).await;
     }
     for round in 0..COMPACT_ROUNDS {
-        if engine.is_closing() {
+        if engine.is_closing() || !engine.garbage.is_calm(engine.live_bytes.load(Ordering::Acquire)) {
             break;
         }
         let worth = engine.blocking(Store::compact).await?;
@@ -118,8 +123,8 @@ pub(super) async fn tidy(engine: &Arc<Engine>) -> Result<()> {
 impl Store {
     /// Begins to write all write buffers to files of their own.
     fn write_out(&self) -> Result<()> {
-        // `state` comes last: every removal writes a row of it, so that its buffer is never empty here, and `fjall` takes
-        // what was removed before this for compactable.
+        // `state` comes last: every removal writes a row of it, so that its buffer is not empty after one, and with it
+        // `fjall` takes what was removed before for compactable.
         for keyspace in [&self.events, &self.index, &self.state] {
             keyspace.rotate_memtable().map_err(from_fjall)?;
         }
