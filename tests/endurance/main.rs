@@ -12,6 +12,7 @@ mod program;
 mod replays;
 mod restarts;
 mod retention;
+mod sweeps;
 
 /// A size: what the environment says, or what fits into every run.
 fn size(variable: &str, usual: usize) -> usize {
