@@ -23,6 +23,7 @@ use grapnel::{
     },
     rules::{
         identity::{Identity, Payload},
+        limits::{RECLAIM_STEPS, SWEEP_STEP},
         schema::SchemaSet,
         signature::{Scheme, Verifier},
     },
@@ -272,4 +273,37 @@ async fn at_the_bound_the_directory_does_not_grow() {
     assert!(most < bound + (64 << 20), "{most} bytes");
     let left = journal.events(&key("in"), EventQuery { limit: 1, ..Default::default() }).await.unwrap();
     assert_eq!(left[0].sequence, 1, "the dead letter");
+}
+
+/// What can go is found behind more pinned events than one append looks at, also when others are settled all the time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn room_is_found_behind_many_dead_letters() {
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let bound = 4 << 20;
+    let journal = open(directory.path(), bound);
+    journal.attach(&key("out"), &key("in"), Start::Earliest).await.unwrap();
+    let pinned = RECLAIM_STEPS * SWEEP_STEP + 1000;
+    let small = |number: usize| {
+        let mut arrival = arrival(number, 0);
+        let verified = Verifier::new(Scheme::None, Vec::new()).unwrap();
+        let verified = verified.verify(&HeaderMap::new(), Bytes::from_static(b"x"), at(0)).unwrap();
+        let identity = arrival.validated.identity().clone();
+        arrival.validated = SchemaSet::default().validate(verified, &Payload::Opaque, identity).unwrap();
+        arrival
+    };
+    for first in (0..pinned).step_by(500) {
+        journal.append((first..first + 500).map(small).collect()).await.unwrap();
+    }
+    let failure = Failure { time: at(1), reason: "status".into(), status: None, message: "no".into() };
+    settle(&journal, "out", |_| Settlement::Dead { failure: failure.clone() }).await;
+    let mut tries = 0;
+    for first in (100_000..100_000 + 3 * bound as usize / BODY).step_by(20) {
+        while journal.append((first..first + 20).map(|number| arrival(number, 0)).collect()).await.is_err() {
+            tries += 1;
+            assert!(tries < 20, "no room although settled events are there");
+        }
+        settle(&journal, "out", |_| Settlement::Delivered).await;
+    }
+    let dead = journal.progress(&key("out")).unwrap().dead;
+    assert!(dead >= pinned as u64, "{dead} are still there");
 }
