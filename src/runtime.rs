@@ -2,7 +2,8 @@
 //!
 //! Configuration flows down: source → candidate → consumers aligned in the journal → live → ingress, dispatch, admin. It
 //! is aligned before it is live, so that the first event of a new endpoint is not missed by a subscription that came
-//! with it. Shutdown goes the way of an event: requests end first, then deliveries, then the journal.
+//! with it. At shutdown deliveries end first, then requests, then the journal: what comes in while a slow receiver is
+//! waited for is safe, and delivered after the next start.
 
 mod align;
 mod supervise;
@@ -214,6 +215,12 @@ async fn start(
     }
 
     // Stages end in the order in which they are named.
+    let stop = supervisor.stage("deliveries");
+    let client = Client::new(ClientOptions::new(options.compile.egress.clone()))?;
+    let dispatcher =
+        Dispatcher { snapshot: snapshots.clone(), journal: Arc::clone(&journal), clock: Arc::clone(&clock), client };
+    supervisor.spawn("dispatch", async move { Ok(dispatcher.run(stop).await?) });
+
     let stop = supervisor.stage("requests");
     let server = match &options.tls {
         Some(files) => {
@@ -244,12 +251,6 @@ async fn start(
         },
     };
     supervisor.spawn("ingress", async move { Ok(ingress::serve(ingress, ingress_listener, server, stop).await?) });
-
-    let stop = supervisor.stage("deliveries");
-    let client = Client::new(ClientOptions::new(options.compile.egress.clone()))?;
-    let dispatcher =
-        Dispatcher { snapshot: snapshots.clone(), journal: Arc::clone(&journal), clock: Arc::clone(&clock), client };
-    supervisor.spawn("dispatch", async move { Ok(dispatcher.run(stop).await?) });
 
     let stop = supervisor.stage("maintenance");
     let sweep = sweep::run(snapshots.clone(), Arc::clone(&journal), Arc::clone(&clock), stop.clone());

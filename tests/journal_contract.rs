@@ -11,4 +11,5 @@ mod journal {
     pub(crate) mod model;
     pub(crate) mod redelivery;
     pub(crate) mod suite;
+    pub(crate) mod upgrade;
 }

@@ -426,6 +426,29 @@ pub const LIST_LIMIT: usize = 1000;
 /// again.
 pub const JOURNAL_HEAL_INTERVAL: Duration = Duration::from_secs(1);
 
+/// What an append to a full journal frees at least when it has to make room, as a part of the bound: one in so many.
+pub const RECLAIM_SHARE: u64 = 1024;
+
+/// Most bytes that an append frees beyond those it needs; the appends of that time wait for the removal.
+pub const RECLAIM_BYTES: u64 = 1 << 20;
+
+/// Bytes of removed events on the disk from which on they are given back. With it goes that there is a quarter as much
+/// as what is kept.
+pub const COMPACT_BYTES: u64 = 16 << 20;
+
+/// Most rounds of one compaction. Each moves what is kept out of a quarter of the files that are mostly garbage.
+pub const COMPACT_ROUNDS: u32 = 16;
+
+/// Bytes that a round must have given back for another one to be worth it.
+pub const COMPACT_GAIN: u64 = 1 << 20;
+
+/// Most bytes of keys and small events that are compacted in one go, because nothing else may be while that lasts: keys of
+/// some five million events. Beyond it there is only the compaction that writing brings about.
+pub const COMPACT_TABLE_BYTES: u64 = 256 << 20;
+
+/// How long a compaction waits for the write buffers before it is left to the next sweep.
+pub const COMPACT_FLUSH: Duration = Duration::from_secs(10);
+
 /// Steps in which one append to a full journal looks for settled events that can go early, before
 /// it is refused; the next append looks on from there.
 pub const RECLAIM_STEPS: usize = 64;

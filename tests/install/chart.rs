@@ -245,6 +245,19 @@ fn the_kubelet_waits_for_the_longest_shutdown() {
     assert!(grace.unwrap() >= longest.as_secs(), "{stages:?} take {longest:?}");
 }
 
+/// One process at a time has the journal: a Deployment would start the new pod beside the old one.
+#[test]
+fn the_old_pod_ends_before_the_new_one_begins() {
+    let objects = render(&[]);
+    assert!(objects.iter().all(|object| object["kind"] != "Deployment"));
+    let spec = &the(&objects, "StatefulSet")["spec"];
+    assert_eq!(spec["replicas"], 1);
+    assert!(spec["updateStrategy"].is_null(), "the default replaces a pod after it has ended: {spec}");
+    assert_eq!(strings(&spec["volumeClaimTemplates"][0]["spec"]["accessModes"]), ["ReadWriteOnce"]);
+    // Nobody could take over in a pause, and the program takes webhooks for as long as it waits for anything.
+    assert!(spec["template"]["spec"]["containers"][0]["lifecycle"].is_null());
+}
+
 #[test]
 fn the_journal_is_bounded_by_its_volume() {
     let bound = |arguments: &[&str]| {

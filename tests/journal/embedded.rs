@@ -32,7 +32,7 @@ impl Engine for Embedded {
     }
 }
 
-fn open(directory: &Path, max_bytes: u64) -> Result<EmbeddedJournal, JournalError> {
+pub(crate) fn open(directory: &Path, max_bytes: u64) -> Result<EmbeddedJournal, JournalError> {
     EmbeddedJournal::open(EmbeddedOptions { directory: directory.to_owned(), max_bytes })
 }
 
@@ -164,7 +164,7 @@ async fn a_half_made_directory_is_made_again() {
 }
 
 /// Copies the files as they are: what a crash of the process would leave.
-fn crashed_copy(of: &Path) -> TempDir {
+pub(crate) fn crashed_copy(of: &Path) -> TempDir {
     fn copy(from: &Path, to: &Path) {
         std::fs::create_dir_all(to).unwrap();
         for entry in std::fs::read_dir(from).unwrap() {

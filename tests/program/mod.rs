@@ -29,9 +29,14 @@ pub(crate) struct Grapnel {
 impl Grapnel {
     /// Starts it with `arguments` and returns when it serves.
     pub(crate) fn start<I: AsRef<OsStr>>(arguments: impl IntoIterator<Item = I>) -> Self {
+        Self::start_at("127.0.0.1:0", arguments)
+    }
+
+    /// The same, with webhooks coming in at `listen`.
+    pub(crate) fn start_at<I: AsRef<OsStr>>(listen: &str, arguments: impl IntoIterator<Item = I>) -> Self {
         let mut child = command()
             .args(arguments)
-            .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
+            .args(["--listen", listen, "--admin-listen", "127.0.0.1:0"])
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();

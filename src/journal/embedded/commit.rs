@@ -38,7 +38,7 @@ use crate::{
         Appended, JournalError, Result, Sequence,
         record::{EndpointRow, IndexRow, key},
     },
-    rules::limits::JOURNAL_HEAL_INTERVAL,
+    rules::limits::{JOURNAL_HEAL_INTERVAL, RECLAIM_BYTES, RECLAIM_SHARE},
 };
 
 /// Bytes an event takes besides its row and the id in the index: its key and its index row.
@@ -262,7 +262,8 @@ impl Committer {
         let over = used().saturating_sub(max);
         if over > 0 {
             let now = events.iter().map(|event| event.received).max().unwrap_or_default();
-            self.reclaim_settled(over, now)?;
+            // Some more than this append needs, so that not every one has to look for what can go.
+            self.reclaim_settled(over + (max / RECLAIM_SHARE).min(RECLAIM_BYTES), now)?;
         }
         let used = self.engine.live_bytes.load(Ordering::Acquire) + staged.bytes;
         if used + wanted > max {

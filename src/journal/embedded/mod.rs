@@ -6,6 +6,7 @@
 
 mod claim;
 mod commit;
+mod compact;
 mod consumer;
 mod cursor;
 mod due;
@@ -40,6 +41,7 @@ use tokio::sync::oneshot;
 
 use self::{
     commit::{Answer, Append, Committer, Incoming, Task},
+    compact::Garbage,
     consumer::Consumer,
     endpoint::{Endpoint, Endpoints},
     inbox::Inbox,
@@ -80,6 +82,7 @@ struct Engine {
     /// Bytes of the events kept.
     live_bytes: AtomicU64,
     max_bytes: u64,
+    garbage: Garbage,
     closing: AtomicBool,
     sweeping: tokio::sync::Mutex<()>,
     redelivering: tokio::sync::Mutex<()>,

@@ -14,6 +14,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::{
     EmbeddedOptions, Engine,
+    compact::Garbage,
     consumer::Consumer,
     cursor::Cursor,
     endpoint::{Endpoint, Endpoints},
@@ -70,6 +71,7 @@ impl Engine {
             next_consumer: AtomicU32::new(next_consumer),
             live_bytes: AtomicU64::new(live_bytes),
             max_bytes: options.max_bytes,
+            garbage: Garbage::default(),
             closing: AtomicBool::new(false),
             sweeping: tokio::sync::Mutex::default(),
             redelivering: tokio::sync::Mutex::default(),

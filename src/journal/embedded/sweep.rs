@@ -17,6 +17,7 @@ use jiff::Timestamp;
 use super::{
     Engine,
     commit::{Answer, Committer, Task, event_cost},
+    compact,
     consumer::Consumer,
     endpoint::Endpoint,
     settle::exception,
@@ -75,10 +76,19 @@ pub(super) struct Forget {
 /// Where the search for settled events that can go early stands.
 #[derive(Default)]
 pub(super) struct Reclaim {
-    /// Per endpoint, where to look on.
-    positions: HashMap<u32, Sequence>,
+    /// Per endpoint.
+    searched: HashMap<u32, Searched>,
     /// Something may have become removable behind those positions.
     settled: bool,
+}
+
+/// How far an endpoint has been searched.
+#[derive(Clone, Copy)]
+struct Searched {
+    /// Where to look on.
+    next: Sequence,
+    /// Nothing that can go from there on was received before; `None` if that is not known.
+    not_before: Option<Timestamp>,
 }
 
 impl Reclaim {
@@ -88,13 +98,22 @@ impl Reclaim {
     }
 }
 
-/// Decides one step. `cutoff` is the newest receipt that has outlived its retention; `None` takes
-/// settled events of any age.
+/// What a step is to remove.
+#[derive(Clone, Copy)]
+pub(super) enum Wanted {
+    /// Settled events received until then.
+    Until(Timestamp),
+    /// Settled events of any age, the first ones that together have so many bytes. No more rows are read than these:
+    /// bodies may be large.
+    Bytes(u64),
+}
+
+/// Decides one step.
 pub(super) fn plan(
     store: &Store,
     endpoint: &Arc<Endpoint>,
     from: Sequence,
-    cutoff: Option<Timestamp>,
+    wanted: Wanted,
     now: Timestamp,
 ) -> Result<RemovalPlan> {
     let epoch = endpoint.epoch.load(Ordering::Acquire);
@@ -142,14 +161,15 @@ pub(super) fn plan(
     if settled.is_empty() {
         return Ok(plan);
     }
+    let mut bytes = 0;
     let range = key::event(endpoint.number, first)..=key::event(endpoint.number, last);
     for row in store.events.range(range) {
-        let wanted = |key: &fjall::UserKey| key::event_sequence(key).is_ok_and(|s| settled.contains(&s));
-        let (key, Some(row)) = row.into_inner_if(wanted).map_err(from_fjall)? else { continue };
+        let is_settled = |key: &fjall::UserKey| key::event_sequence(key).is_ok_and(|s| settled.contains(&s));
+        let (key, Some(row)) = row.into_inner_if(is_settled).map_err(from_fjall)? else { continue };
         let row = Bytes::from(row);
         let (sequence, len) = (key::event_sequence(&key)?, row.len());
         let event = record::decode_event(sequence, row)?;
-        if cutoff.is_some_and(|cutoff| event.received > cutoff) {
+        if matches!(wanted, Wanted::Until(cutoff) if event.received > cutoff) {
             plan.young += 1;
             plan.first_kept = plan.first_kept.min(sequence);
             continue;
@@ -157,6 +177,12 @@ pub(super) fn plan(
         let index_key = key::index(endpoint.number, &event.id);
         let cost = event_cost(len, index_key.len());
         plan.removals.push(Removal { sequence, received: event.received, index_key, cost });
+        bytes += cost;
+        if matches!(wanted, Wanted::Bytes(wanted) if bytes >= wanted) {
+            plan.next = Some(sequence + 1);
+            plan.first_kept = plan.first_kept.min(sequence + 1);
+            break;
+        }
     }
     Ok(plan)
 }
@@ -197,6 +223,7 @@ impl Committer {
         endpoint.epoch.fetch_add(1, Ordering::AcqRel);
         let live = &self.engine.live_bytes;
         live.store(live.load(Ordering::Acquire).saturating_sub(bytes), Ordering::Release);
+        self.engine.garbage.removed(bytes);
         Ok(Some(plan.removals.len() as u64))
     }
 
@@ -245,67 +272,74 @@ impl Committer {
         let _ = forget.answer.send(outcome);
     }
 
-    /// Removes settled events of any age, oldest first, until that many bytes are free, nothing is
-    /// left to remove, or so much has been looked at that others must have their turn.
+    /// Removes settled events of any age until that many bytes are free, nothing is left to remove, or so much has been
+    /// looked at that others must have their turn. The oldest go first, but for those that were settled behind what has
+    /// been searched already: they come when the search has reached the end and begins anew.
     pub(super) fn reclaim_settled(&mut self, wanted: u64, now: Timestamp) -> Result<()> {
         let endpoints: Vec<_> = self.engine.endpoints.read().all();
-        if std::mem::take(&mut self.reclaim.settled) {
-            self.reclaim.positions.clear();
-        }
-        let mut plans: HashMap<u32, RemovalPlan> = HashMap::new();
         let mut freed = 0;
         for _ in 0..RECLAIM_STEPS {
-            for endpoint in &endpoints {
-                if plans.contains_key(&endpoint.number) {
+            let Some(plan) = self.oldest_removable(&endpoints, wanted.saturating_sub(freed), now)? else {
+                let unfinished = |endpoint: &Arc<Endpoint>| {
+                    self.reclaim.searched.get(&endpoint.number).is_some_and(|searched| searched.next <= endpoint.head())
+                };
+                if endpoints.iter().any(unfinished) {
                     continue;
                 }
-                let from = *self.reclaim.positions.entry(endpoint.number).or_insert_with(|| endpoint.row.lock().oldest);
-                if from > endpoint.head() {
-                    continue;
-                }
-                let plan = self.engine.read(|store| plan(store, endpoint, from, None, now))?;
-                self.reclaim.positions.insert(endpoint.number, plan.next.unwrap_or(endpoint.head() + 1));
-                if !plan.removals.is_empty() {
-                    plans.insert(endpoint.number, plan);
-                }
-            }
-            let oldest = plans.values().min_by_key(|plan| plan.removals.first().map(|removal| removal.received));
-            let Some(mut plan) = oldest.map(|plan| plan.endpoint.number).and_then(|n| plans.remove(&n)) else {
-                let more = |e: &Arc<Endpoint>| self.reclaim.positions.get(&e.number).is_some_and(|p| *p <= e.head());
-                if endpoints.iter().any(more) {
+                if std::mem::take(&mut self.reclaim.settled) {
+                    self.reclaim.searched.clear();
                     continue;
                 }
                 return Ok(());
             };
-            if let Some(left) = plan.stop_after(wanted.saturating_sub(freed)) {
-                self.reclaim.positions.insert(plan.endpoint.number, left);
-            }
             freed += plan.removals.iter().map(|removal| removal.cost).sum::<u64>();
-            self.remove(&plan)?;
+            if self.remove(&plan)?.is_some() {
+                let next = plan.next.unwrap_or(plan.endpoint.head() + 1);
+                let not_before = plan.removals.last().map(|removal| removal.received);
+                self.reclaim.searched.insert(plan.endpoint.number, Searched { next, not_before });
+            }
             if freed >= wanted {
-                // What had been planned further is looked at again another time.
-                for plan in plans.into_values() {
-                    self.reclaim.positions.insert(plan.endpoint.number, plan.from);
-                }
                 return Ok(());
             }
         }
         Ok(())
     }
-}
 
-impl RemovalPlan {
-    /// Leaves out what is not needed to free that many bytes; returns the first one left out.
-    fn stop_after(&mut self, wanted: u64) -> Option<Sequence> {
-        let mut freed = 0;
-        let enough = self.removals.iter().position(|removal| {
-            freed += removal.cost;
-            freed >= wanted
-        })?;
-        let left = self.removals.get(enough + 1)?.sequence;
-        self.first_kept = self.first_kept.min(left);
-        self.removals.truncate(enough + 1);
-        Some(left)
+    /// Looks one step further in every endpoint whose next removable event may be the oldest of all.
+    fn oldest_removable(
+        &mut self,
+        endpoints: &[Arc<Endpoint>],
+        wanted: u64,
+        now: Timestamp,
+    ) -> Result<Option<RemovalPlan>> {
+        let mut candidates = Vec::with_capacity(endpoints.len());
+        for endpoint in endpoints {
+            let begin = || Searched { next: endpoint.row.lock().oldest, not_before: None };
+            let searched = *self.reclaim.searched.entry(endpoint.number).or_insert_with(begin);
+            if searched.next <= endpoint.head() {
+                candidates.push((searched.not_before, searched.next, endpoint));
+            }
+        }
+        // Those of which nothing is known come first, the others by the time that they may begin with.
+        candidates.sort_unstable_by_key(|(not_before, ..)| *not_before);
+        let mut oldest: Option<(Timestamp, RemovalPlan)> = None;
+        for (not_before, next, endpoint) in candidates {
+            if let (Some(not_before), Some((received, _))) = (not_before, &oldest)
+                && not_before >= *received
+            {
+                break;
+            }
+            let plan = self.engine.read(|store| plan(store, endpoint, next, Wanted::Bytes(wanted), now))?;
+            let first = plan.removals.first().map(|removal| removal.received);
+            let next = if first.is_some() { plan.from } else { plan.next.unwrap_or(endpoint.head() + 1) };
+            self.reclaim.searched.insert(endpoint.number, Searched { next, not_before: first });
+            if let Some(first) = first
+                && oldest.as_ref().is_none_or(|(received, _)| first < *received)
+            {
+                oldest = Some((first, plan));
+            }
+        }
+        Ok(oldest.map(|(_, plan)| plan))
     }
 }
 
@@ -326,6 +360,7 @@ pub(super) async fn sweep(engine: &Arc<Engine>, retention: Retention, now: Times
         swept.events += sweep_events(engine, &endpoint, before(now, kept), now).await?;
     }
     sweep_stubs(engine, now).await?;
+    compact::tidy(engine).await?;
     Ok(swept)
 }
 
@@ -339,7 +374,7 @@ async fn sweep_events(
     let (mut events, mut young) = (0, 0);
     loop {
         let of = endpoint.clone();
-        let plan = engine.blocking(move |store| plan(store, &of, from, Some(cutoff), now)).await?;
+        let plan = engine.blocking(move |store| plan(store, &of, from, Wanted::Until(cutoff), now)).await?;
         young = if plan.removals.is_empty() { young + plan.young } else { 0 };
         let next = plan.next;
         let advances = plan.from <= endpoint.row.lock().oldest && plan.first_kept > endpoint.row.lock().oldest;

@@ -114,7 +114,11 @@ async fn sweeps_and_redeliveries_know_of_each_other() {
     ask(&mut committer, settle).await.unwrap();
 
     let epoch = || endpoint.epoch.load(Ordering::Acquire);
-    let plan = || engine.read(|store| sweep::plan(store, &endpoint, 1, None, Timestamp::UNIX_EPOCH)).unwrap();
+    let plan = || {
+        engine
+            .read(|store| sweep::plan(store, &endpoint, 1, sweep::Wanted::Bytes(u64::MAX), Timestamp::UNIX_EPOCH))
+            .unwrap()
+    };
     let remove = |plan| move |answer| Task::Remove(sweep::Remove { plan, answer });
     let (planned, chosen) = (plan(), epoch());
     assert_eq!(ask(&mut committer, requeue(&consumer, vec![1], chosen)).await.unwrap(), Some(1));
