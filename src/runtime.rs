@@ -32,7 +32,10 @@ use crate::{
         Journal,
         embedded::{EmbeddedJournal, EmbeddedOptions},
     },
-    rules::clock::{Clock, SystemClock},
+    rules::{
+        clock::{Clock, SystemClock},
+        egress_proxy::EgressProxy,
+    },
     telemetry::metrics::Metrics,
 };
 use supervise::Supervisor;
@@ -54,6 +57,8 @@ pub struct DataPlane {
     pub compile: Options,
     /// The namespaces whose objects count.
     pub namespaces: Namespaces,
+    /// The way to public addresses.
+    pub egress_proxy: Option<EgressProxy>,
     /// Proxies whose X-Forwarded-For is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Connections served at once.
@@ -244,7 +249,10 @@ async fn start(
     supervisor.spawn("ingress", async move { Ok(ingress::serve(ingress, ingress_listener, server, stop).await?) });
 
     let stop = supervisor.stage("deliveries");
-    let client = Client::new(ClientOptions::new(options.compile.egress.clone()))?;
+    let client = Client::new(ClientOptions {
+        proxy: options.egress_proxy.clone(),
+        ..ClientOptions::new(options.compile.egress.clone())
+    })?;
     let dispatcher =
         Dispatcher { snapshot: snapshots.clone(), journal: Arc::clone(&journal), clock: Arc::clone(&clock), client };
     supervisor.spawn("dispatch", async move { Ok(dispatcher.run(stop).await?) });

@@ -12,6 +12,7 @@ use crate::{
     rules::{
         duration,
         egress::EgressPolicy,
+        egress_proxy::EgressProxy,
         limits,
         name::{is_domain, is_label},
         quantity,
@@ -57,9 +58,15 @@ pub(super) struct DataPlaneArgs {
     #[arg(long, env = "GRAPNEL_STATUS_INTERVAL", value_name = "DURATION", default_value = "10s", value_parser = interval)]
     pub(super) status_interval: Duration,
 
-    /// Networks that deliveries may call although they are not public, such as 10.1.0.0/16; may be repeated
+    /// Networks that deliveries may call although they are not public, such as 10.1.0.0/16; may be repeated. Cloud metadata
+    /// is opened only by a network that holds nothing else, such as 169.254.169.254/32
     #[arg(long, env = "GRAPNEL_EGRESS_ALLOW", value_name = "CIDR", value_delimiter = ',')]
     pub(super) egress_allow: Vec<IpNet>,
+
+    /// HTTP proxy through which deliveries reach public addresses: http://[USER:PASSWORD@]HOST[:PORT]. Names are resolved and
+    /// checked here, and the proxy is asked for a tunnel (CONNECT) to the address. HTTPS_PROXY and the like do not count
+    #[arg(long, env = "GRAPNEL_EGRESS_PROXY", value_name = "URL", hide_env_values = true, value_parser = EgressProxy::parse)]
+    pub(super) egress_proxy: Option<EgressProxy>,
 
     /// Proxies whose X-Forwarded-For is believed; may be repeated
     #[arg(long, env = "GRAPNEL_TRUSTED_PROXIES", value_name = "CIDR", value_delimiter = ',')]
@@ -191,6 +198,7 @@ impl DataPlaneArgs {
             journal_max_bytes: self.journal_max_bytes.unwrap_or(0),
             trusted_proxies: self.trusted_proxies,
             max_connections: self.max_connections,
+            egress_proxy: self.egress_proxy,
             tls: self.tls_cert_file.zip(self.tls_key_file).map(|(cert, key)| TlsFiles::new(cert, key)),
             await_sync: false,
         }

@@ -4,7 +4,8 @@
 //! Redirects are not followed, proxies are not taken from the environment, and no address is connected to that the
 //! egress policy forbids: addresses written in URLs are checked before sending, those of names after every lookup,
 //! just before connecting, so that a name cannot pass the check and then be bound to another address. Services of the
-//! cluster have a policy of their own; connections are never shared between the two.
+//! cluster have a policy of their own; connections are never shared between the two. Where there is a proxy, it gets
+//! addresses that have passed, not names: see [`tunnel`](super::tunnel).
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,9 +17,11 @@ use url::Url;
 use super::{
     failure::SendError,
     resolver::{GuardedResolver, Names, SystemNames},
+    tunnel::Tunnelled,
 };
 use crate::rules::{
     egress::{EgressPolicy, Reach},
+    egress_proxy::EgressProxy,
     limits,
 };
 
@@ -31,13 +34,15 @@ pub struct ClientOptions {
     pub user_agent: String,
     /// Who knows the addresses of names.
     pub names: Arc<dyn Names>,
+    /// The way to public addresses that URLs name. Services and what else is not public are called directly.
+    pub proxy: Option<EgressProxy>,
 }
 
 impl ClientOptions {
     /// Options with the user agent of this build, `grapnel/<version>`, and the system's resolver.
     pub fn new(egress: EgressPolicy) -> Self {
         let user_agent = concat!("grapnel/", env!("CARGO_PKG_VERSION")).to_owned();
-        Self { egress, user_agent, names: Arc::new(SystemNames) }
+        Self { egress, user_agent, names: Arc::new(SystemNames), proxy: None }
     }
 }
 
@@ -91,8 +96,15 @@ pub struct Client {
 /// A pool of connections that were all made under one policy.
 #[derive(Clone)]
 struct Guarded {
-    http: reqwest::Client,
+    transport: Transport,
     egress: Arc<EgressPolicy>,
+}
+
+/// How connections are made.
+#[derive(Clone)]
+enum Transport {
+    Direct(reqwest::Client),
+    Tunnelled(Tunnelled),
 }
 
 impl Client {
@@ -114,7 +126,10 @@ impl Client {
         let resolver = GuardedResolver::new(Arc::new(options.egress), options.names);
         Ok(Self {
             services: Guarded::new(tls.clone(), user_agent.clone(), resolver.under(services))?,
-            urls: Guarded::new(tls, user_agent, resolver)?,
+            urls: match options.proxy {
+                Some(proxy) => Guarded::through(proxy, tls, user_agent, resolver),
+                None => Guarded::new(tls, user_agent, resolver)?,
+            },
         })
     }
 
@@ -154,7 +169,12 @@ impl Guarded {
             .http1_max_headers(limits::RESPONSE_HEADERS)
             .http2_max_header_list_size(limits::RESPONSE_HEADER_BYTES)
             .build()?;
-        Ok(Self { http, egress })
+        Ok(Self { transport: Transport::Direct(http), egress })
+    }
+
+    fn through(proxy: EgressProxy, tls: ClientConfig, user_agent: HeaderValue, resolver: GuardedResolver) -> Self {
+        let egress = resolver.policy();
+        Self { transport: Transport::Tunnelled(Tunnelled::new(proxy, tls, user_agent, resolver)), egress }
     }
 
     async fn exchange(&self, request: Outgoing) -> Result<Response, SendError> {
@@ -165,7 +185,10 @@ impl Guarded {
             posted.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(0));
         }
         *posted.body_mut() = Some(request.body.into());
-        let mut answer = self.http.execute(posted).await.map_err(SendError::from_http)?;
+        let mut answer = match &self.transport {
+            Transport::Direct(http) => http.execute(posted).await.map_err(SendError::from_http)?,
+            Transport::Tunnelled(http) => http.execute(posted).await?,
+        };
         let status = answer.status();
         let retry_after =
             answer.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned);

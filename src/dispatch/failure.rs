@@ -5,7 +5,7 @@ use std::{error::Error, io, time::Duration};
 use super::resolver::ForbiddenName;
 
 /// Why an exchange failed. The sentences hold neither the URL nor anything that was sent.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum SendError {
     /// The whole exchange did not end in time.
     #[error("no complete answer within {0:?}")]
@@ -44,10 +44,27 @@ impl SendError {
     pub(super) fn from_http(error: reqwest::Error) -> Self {
         // The outermost error names the URL, whose query may be secret.
         let error = error.without_url();
+        let place = match (error.is_dns(), error.is_connect()) {
+            (true, _) => Place::Name,
+            (_, true) => Place::Connection,
+            _ => Place::Exchange,
+        };
+        Self::from_causes(&error, place)
+    }
+
+    /// The same for the client of connections through a proxy, whose connector says itself what it failed at.
+    pub(super) fn from_tunnelled(error: &hyper_util::client::legacy::Error) -> Self {
+        Self::from_causes(error, if error.is_connect() { Place::Connection } else { Place::Exchange })
+    }
+
+    fn from_causes(error: &(dyn Error + 'static), place: Place) -> Self {
         let mut tls = false;
         let mut timed_out = false;
         let mut innermost = error.to_string();
-        for cause in Causes(Some(&error)).skip(1) {
+        for cause in Causes(Some(error)).skip(1) {
+            if let Some(known) = cause.downcast_ref::<Self>() {
+                return known.clone();
+            }
             if let Some(refusal) = cause.downcast_ref::<ForbiddenName>() {
                 return Self::Forbidden(refusal.to_string());
             }
@@ -55,19 +72,23 @@ impl SendError {
             timed_out |= cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut);
             innermost = cause.to_string();
         }
-        if error.is_dns() {
-            Self::Dns(innermost)
-        } else if tls {
-            Self::Tls(innermost)
-        } else if error.is_connect() {
+        match place {
+            Place::Name => Self::Dns(innermost),
+            _ if tls => Self::Tls(innermost),
             // Also when the system itself gave up waiting: that is an unreachable host, not a slow receiver.
-            Self::Connect(innermost)
-        } else if timed_out {
-            Self::Io(format!("the connection timed out: {innermost}"))
-        } else {
-            Self::Io(innermost)
+            Place::Connection => Self::Connect(innermost),
+            Place::Exchange if timed_out => Self::Io(format!("the connection timed out: {innermost}")),
+            Place::Exchange => Self::Io(innermost),
         }
     }
+}
+
+/// How far an exchange had come.
+#[derive(Clone, Copy)]
+enum Place {
+    Name,
+    Connection,
+    Exchange,
 }
 
 /// An error and what caused it, outermost first. An [`io::Error`] that wraps another error does not name it as its

@@ -13,6 +13,7 @@ mod failure;
 pub mod outcome;
 pub mod request;
 mod resolver;
+mod tunnel;
 mod worker;
 
 use std::{collections::HashMap, sync::Arc};

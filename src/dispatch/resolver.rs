@@ -98,30 +98,43 @@ impl GuardedResolver {
     }
 }
 
+impl GuardedResolver {
+    /// The addresses of a name, whatever they are: of what the operator itself names, such as a proxy.
+    pub(super) async fn addresses(&self, name: &str) -> Answer {
+        self.lookup(name).await
+    }
+
+    /// Those that may be called of what was found for a name.
+    pub(super) fn allowed(&self, name: &str, found: &[IpAddr]) -> Result<Vec<IpAddr>, ForbiddenName> {
+        allowed(&self.egress, name, found)
+    }
+}
+
 impl Resolve for GuardedResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let lookup = self.lookup(name.as_str());
         let egress = Arc::clone(&self.egress);
         Box::pin(async move {
             let found = lookup.await?;
-            Ok(allowed(&egress, name.as_str(), &found)?)
+            let addresses = allowed(&egress, name.as_str(), &found)?;
+            Ok(Box::new(addresses.into_iter().map(|address| SocketAddr::new(address, 0))) as Addrs)
         })
     }
 }
 
 /// The addresses that may be called.
-fn allowed(egress: &EgressPolicy, name: &str, found: &[IpAddr]) -> Result<Addrs, ForbiddenName> {
+fn allowed(egress: &EgressPolicy, name: &str, found: &[IpAddr]) -> Result<Vec<IpAddr>, ForbiddenName> {
     let mut refusal = None;
     let mut addresses = Vec::with_capacity(found.len());
     for &address in found {
         match egress.check_address(address) {
-            Ok(()) => addresses.push(SocketAddr::new(address, 0)),
+            Ok(()) => addresses.push(address),
             Err(forbidden) => refusal = Some(forbidden),
         }
     }
     match refusal {
         Some(refusal) if addresses.is_empty() => Err(ForbiddenName { name: name.to_owned(), refusal }),
-        _ => Ok(Box::new(addresses.into_iter())),
+        _ => Ok(addresses),
     }
 }
 
@@ -134,12 +147,12 @@ mod tests {
         let policy = EgressPolicy::default();
         let public: IpAddr = "93.184.216.34".parse().unwrap();
         let private: IpAddr = "10.0.0.7".parse().unwrap();
-        let kept: Vec<_> = allowed(&policy, "mixed.test", &[private, public]).ok().unwrap().collect();
-        assert_eq!(kept, [SocketAddr::new(public, 0)]);
-        let refusal = allowed(&policy, "inside.test", &[private]).err().unwrap().to_string();
+        let kept = allowed(&policy, "mixed.test", &[private, public]).unwrap();
+        assert_eq!(kept, [public]);
+        let refusal = allowed(&policy, "inside.test", &[private]).unwrap_err().to_string();
         assert!(refusal.starts_with("inside.test resolves to a forbidden address"), "{refusal}");
         assert!(refusal.contains("10.0.0.7"), "{refusal}");
-        assert_eq!(allowed(&policy, "none.test", &[]).ok().unwrap().count(), 0);
+        assert_eq!(allowed(&policy, "none.test", &[]).unwrap().len(), 0);
     }
 
     #[tokio::test]

@@ -177,6 +177,12 @@ pub const POOL_IDLE: Duration = Duration::from_secs(45);
 /// Most unused connections kept to one receiver: as many as one subscription may use at once.
 pub const POOL_IDLE_PER_HOST: usize = 256;
 
+/// Most addresses of one name that are tried one after another through a proxy.
+pub const PROXIED_ADDRESSES: usize = 4;
+
+/// Longest answer of a proxy that is asked for a tunnel, in bytes.
+pub const PROXY_ANSWER_BYTES: usize = 8 * 1024;
+
 /// Most events that a subscription claims ahead of those under way.
 pub const CLAIM_AHEAD: usize = 32;
 

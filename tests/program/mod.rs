@@ -29,8 +29,17 @@ pub(crate) struct Grapnel {
 impl Grapnel {
     /// Starts it with `arguments` and returns when it serves.
     pub(crate) fn start<I: AsRef<OsStr>>(arguments: impl IntoIterator<Item = I>) -> Self {
+        Self::start_in(&[], arguments)
+    }
+
+    /// The same with an environment.
+    pub(crate) fn start_in<I: AsRef<OsStr>>(
+        environment: &[(&str, &str)],
+        arguments: impl IntoIterator<Item = I>,
+    ) -> Self {
         let mut child = command()
             .args(arguments)
+            .envs(environment.iter().copied())
             .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
             .stderr(Stdio::piped())
             .spawn()
