@@ -7,7 +7,7 @@
 //! cluster have a policy of their own; connections are never shared between the two. Where there is a proxy, it gets
 //! addresses that have passed, not names: see [`tunnel`](super::tunnel).
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -15,6 +15,7 @@ use rustls::{ClientConfig, RootCertStore};
 use url::Url;
 
 use super::{
+    echo,
     failure::SendError,
     resolver::{GuardedResolver, Names, SystemNames},
     tunnel::Tunnelled,
@@ -61,7 +62,6 @@ pub enum ClientError {
 }
 
 /// A request to post.
-#[derive(Debug)]
 pub struct Outgoing {
     /// Where.
     pub url: Url,
@@ -75,6 +75,17 @@ pub struct Outgoing {
     pub timeout: Duration,
 }
 
+impl fmt::Debug for Outgoing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Neither what was signed nor how, and of the URL only what a name server gets to know too.
+        f.debug_struct("Outgoing")
+            .field("host", &self.url.host_str())
+            .field("headers", &self.headers.keys())
+            .field("bytes", &self.body.len())
+            .finish_non_exhaustive()
+    }
+}
+
 /// What is kept of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Response {
@@ -82,7 +93,7 @@ pub struct Response {
     pub status: StatusCode,
     /// `Retry-After`, if it is text.
     pub retry_after: Option<String>,
-    /// The first [`limits::FAILURE_MESSAGE_BYTES`] of the body, as sent.
+    /// The first [`limits::FAILURE_MESSAGE_BYTES`] of the body, as sent but for the request's secrets.
     pub body_start: Bytes,
 }
 
@@ -179,6 +190,7 @@ impl Guarded {
 
     async fn exchange(&self, request: Outgoing) -> Result<Response, SendError> {
         let mut posted = reqwest::Request::new(Method::POST, request.url);
+        let secrets: Vec<_> = request.headers.values().filter(|value| value.is_sensitive()).cloned().collect();
         *posted.headers_mut() = request.headers;
         if request.body.is_empty() {
             // Not added by itself to a request without content; some servers insist on it (RFC 9110, 8.6).
@@ -192,7 +204,7 @@ impl Guarded {
         let status = answer.status();
         let retry_after =
             answer.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let body_start = read_start(&mut answer).await?;
+        let body_start = echo::redact(read_start(&mut answer).await?, &secrets);
         Ok(Response { status, retry_after, body_start })
     }
 }

@@ -8,6 +8,8 @@ use percent_encoding::percent_decode_str;
 use url::{Host, Url};
 use zeroize::Zeroizing;
 
+use super::secret::header_value;
+
 /// An HTTP proxy that opens tunnels (`CONNECT`, RFC 9110, 9.3.6).
 #[derive(Clone, PartialEq, Eq)]
 pub struct EgressProxy {
@@ -80,11 +82,9 @@ fn basic(user: &str, password: &str) -> Result<HeaderValue, NoProxy> {
     }
     pair.push(b':');
     pair.extend(percent_decode_str(password));
-    let mut header = Zeroizing::new(String::from("Basic "));
-    header.push_str(&Zeroizing::new(STANDARD.encode(&*pair)));
-    let mut value = HeaderValue::from_str(&header).map_err(|_| NoProxy("its credentials are no header value"))?;
-    value.set_sensitive(true);
-    Ok(value)
+    let encoded = Zeroizing::new(STANDARD.encode(&*pair));
+    let header = Zeroizing::new([b"Basic ", encoded.as_bytes()].concat());
+    header_value(header).map_err(|_| NoProxy("its credentials are no header value"))
 }
 
 impl fmt::Debug for EgressProxy {

@@ -8,6 +8,6 @@ mod home;
 #[allow(dead_code, reason = "shared: every test binary uses its part")]
 mod program;
 mod proxy;
-mod redirects;
 mod rebinding;
+mod redirects;
 mod world;

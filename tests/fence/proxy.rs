@@ -177,7 +177,9 @@ async fn checked_addresses() {
     let one = |path: &str| requests.iter().find(|request| request.path == path).unwrap();
     assert_eq!(one("/plain").host, "receiver.example:8080", "the receiver is told its own name");
     assert_eq!((one("/opened").to.to_string(), one("/here").to.to_string()), ("172.16.0.7".into(), "127.0.0.1".into()));
-    assert!(receiver.connections().iter().all(|to| !["10.0.0.7", "169.254.169.254"].contains(&to.to_string().as_str())));
+    assert!(
+        receiver.connections().iter().all(|to| !["10.0.0.7", "169.254.169.254"].contains(&to.to_string().as_str()))
+    );
     let secured = secure.requests();
     assert_eq!(secured.iter().map(|request| request.path.as_str()).collect::<Vec<_>>()[..1], ["/secure"]);
     assert!(secured.iter().all(|request| request.path == "/secure"), "{secured:?}");

@@ -28,8 +28,16 @@ pub(crate) const PUBLIC: &str = "93.184.216.34";
 /// The same in IPv6.
 pub(crate) const PUBLIC_V6: &str = "2606:2800:220:1::34";
 /// Where nobody must be called.
-pub(crate) const FORBIDDEN: &[&str] =
-    &["10.0.0.7", "172.16.0.7", "192.168.0.7", "100.64.0.7", "169.254.169.254", "169.254.0.7", "fd00::7", "fd00:ec2::254"];
+pub(crate) const FORBIDDEN: &[&str] = &[
+    "10.0.0.7",
+    "172.16.0.7",
+    "192.168.0.7",
+    "100.64.0.7",
+    "169.254.169.254",
+    "169.254.0.7",
+    "fd00::7",
+    "fd00:ec2::254",
+];
 
 /// Runs the test `name` of this binary in a network of its own.
 pub(crate) fn inside(name: &str) {
@@ -43,7 +51,8 @@ pub(crate) fn inside(name: &str) {
         script += &format!("ip address add {address}/{length} dev lo\n");
     }
     script += &format!("mount --bind '{}' /etc/resolv.conf\n", resolv.display());
-    script += &format!("if [ -e /etc/nsswitch.conf ]; then mount --bind '{}' /etc/nsswitch.conf; fi\n", nsswitch.display());
+    script +=
+        &format!("if [ -e /etc/nsswitch.conf ]; then mount --bind '{}' /etc/nsswitch.conf; fi\n", nsswitch.display());
     script += "exec \"$@\"\n";
 
     let mut command = Command::new("unshare");

@@ -2,6 +2,7 @@
 
 use http::{HeaderMap, HeaderValue, header};
 use url::Url;
+use zeroize::Zeroizing;
 
 use super::{
     Options, Problems, References,
@@ -10,7 +11,7 @@ use super::{
 use crate::{
     api::{self, ObjectKey, Reason},
     catalog::snapshot::Target,
-    rules::{egress::Reach, headers::is_framing, limits, name::is_label},
+    rules::{egress::Reach, headers::is_framing, limits, name::is_label, secret::header_value},
 };
 
 /// Compiles `spec.target`.
@@ -48,9 +49,8 @@ pub(super) fn target(
             continue;
         };
         // A Secret made from a file often ends with a newline that nobody meant.
-        match (name, HeaderValue::from_bytes(secret.expose().trim_ascii_end())) {
-            (Some(name), Ok(mut value)) => {
-                value.set_sensitive(true);
+        match (name, header_value(Zeroizing::new(secret.expose().trim_ascii_end().to_vec()))) {
+            (Some(name), Ok(value)) => {
                 headers.append(name, value);
             }
             (_, Err(_)) => {
