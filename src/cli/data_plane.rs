@@ -6,13 +6,14 @@ use clap::{Args, ValueEnum};
 use ipnet::IpNet;
 use url::Url;
 
+use super::Usage;
 use crate::{
     catalog::{Namespaces, Options},
     ingress::tls::TlsFiles,
     rules::{
         duration,
         egress::EgressPolicy,
-        egress_proxy::EgressProxy,
+        egress_proxy::{EgressProxy, NoProxy},
         limits,
         name::{is_domain, is_label},
         quantity,
@@ -65,8 +66,8 @@ pub(super) struct DataPlaneArgs {
 
     /// HTTP proxy through which deliveries reach public addresses: http://[USER:PASSWORD@]HOST[:PORT]. Names are resolved and
     /// checked here, and the proxy is asked for a tunnel (CONNECT) to the address. HTTPS_PROXY and the like do not count
-    #[arg(long, env = "GRAPNEL_EGRESS_PROXY", value_name = "URL", hide_env_values = true, value_parser = EgressProxy::parse)]
-    pub(super) egress_proxy: Option<EgressProxy>,
+    #[arg(long, env = "GRAPNEL_EGRESS_PROXY", value_name = "URL", hide_env_values = true, value_parser = proxy)]
+    pub(super) egress_proxy: Option<Proxy>,
 
     /// Proxies whose X-Forwarded-For is believed; may be repeated
     #[arg(long, env = "GRAPNEL_TRUSTED_PROXIES", value_name = "CIDR", value_delimiter = ',')]
@@ -140,6 +141,14 @@ pub(super) fn prefix(text: &str) -> Result<Prefix, String> {
     }
 }
 
+/// A proxy as it is given. It is refused later than other values: clap would show what it refuses, password and all.
+#[derive(Debug, Clone)]
+pub(super) struct Proxy(Result<EgressProxy, NoProxy>);
+
+fn proxy(text: &str) -> Result<Proxy, std::convert::Infallible> {
+    Ok(Proxy(EgressProxy::parse(text)))
+}
+
 fn public_url(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|error| error.to_string())?;
     if matches!(url.scheme(), "http" | "https") && url.query().is_none() && url.fragment().is_none() {
@@ -187,8 +196,12 @@ impl DataPlaneArgs {
     }
 
     /// The data plane that they describe.
-    pub(super) fn data_plane(self, admin_listen: SocketAddr, compile: Options) -> DataPlane {
-        DataPlane {
+    ///
+    /// # Errors
+    /// When the proxy is none.
+    pub(super) fn data_plane(self, admin_listen: SocketAddr, compile: Options) -> anyhow::Result<DataPlane> {
+        let proxy = self.egress_proxy.map(|Proxy(given)| given).transpose();
+        Ok(DataPlane {
             compile,
             namespaces: Namespaces::of(self.watch_namespaces),
             listen: self.listen,
@@ -198,9 +211,9 @@ impl DataPlaneArgs {
             journal_max_bytes: self.journal_max_bytes.unwrap_or(0),
             trusted_proxies: self.trusted_proxies,
             max_connections: self.max_connections,
-            egress_proxy: self.egress_proxy,
+            egress_proxy: proxy.map_err(|error| Usage::error(format!("--egress-proxy: {error}")))?,
             tls: self.tls_cert_file.zip(self.tls_key_file).map(|(cert, key)| TlsFiles::new(cert, key)),
             await_sync: false,
-        }
+        })
     }
 }

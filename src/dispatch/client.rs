@@ -204,7 +204,10 @@ impl Guarded {
         let status = answer.status();
         let retry_after =
             answer.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let body_start = echo::redact(read_start(&mut answer).await?, &secrets);
+        let mut body_start = read_start(&mut answer).await?;
+        if !status.is_success() {
+            body_start = echo::redact(body_start, &secrets);
+        }
         Ok(Response { status, retry_after, body_start })
     }
 }

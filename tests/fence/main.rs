@@ -10,4 +10,5 @@ mod program;
 mod proxy;
 mod rebinding;
 mod redirects;
+mod secrets;
 mod world;
