@@ -18,10 +18,10 @@ use crate::{
     shop,
 };
 
-const AUDIENCE: &str = "https://grapnel.example";
+pub(crate) const AUDIENCE: &str = "https://grapnel.example";
 
 /// A fresh token of a ServiceAccount, for audiences, or for the API server if there are none.
-async fn token(cluster: &Cluster, account: &str, audiences: &[&str]) -> String {
+pub(crate) async fn token(cluster: &Cluster, account: &str, audiences: &[&str]) -> String {
     let api: Api<ServiceAccount> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
     let request = TokenRequest {
         spec: TokenRequestSpec {
@@ -48,11 +48,11 @@ async fn until_refused(cluster: &Cluster, token: &str) {
     refused.await.expect("the API server takes the token for good");
 }
 
-async fn account(cluster: &Cluster, name: &str) {
+pub(crate) async fn account(cluster: &Cluster, name: &str) {
     cluster.apply(&format!("apiVersion: v1\nkind: ServiceAccount\nmetadata: {{ name: {name} }}\n")).await;
 }
 
-fn internal(allowed: &str) -> String {
+pub(crate) fn internal(allowed: &str) -> String {
     format!(
         "apiVersion: grapnel.dev/v1alpha1
 kind: WebhookEndpoint
@@ -140,7 +140,7 @@ async fn the_token_of_a_deleted_service_account_is_of_no_use() {
 }
 
 /// Asks the admin API as the holder of a token; status and text.
-async fn ask(grapnel: &Grapnel, path: &str, token: Option<&str>) -> (u16, String) {
+pub(crate) async fn ask(grapnel: &Grapnel, path: &str, token: Option<&str>) -> (u16, String) {
     let mut request = client().get(format!("{}{path}", grapnel.admin));
     if let Some(token) = token {
         request = request.bearer_auth(token);
