@@ -130,7 +130,9 @@ pub(super) struct Prefix(String);
 pub(super) fn prefix(text: &str) -> Result<Prefix, String> {
     let trimmed = text.trim_matches('/');
     let plain = |segment: &str| {
-        !segment.is_empty() && segment.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte))
+        // Clients and proxies take `.` and `..` for the way to somewhere else.
+        segment.bytes().any(|byte| byte != b'.')
+            && segment.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte))
     };
     if trimmed.is_empty() {
         Ok(Prefix(String::new()))

@@ -11,4 +11,5 @@ mod proxy;
 mod rebinding;
 mod redirects;
 mod secrets;
+mod tenancy;
 mod world;
