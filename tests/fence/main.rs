@@ -12,4 +12,5 @@ mod rebinding;
 mod redirects;
 mod secrets;
 mod tenancy;
+mod urls;
 mod world;
