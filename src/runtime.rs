@@ -49,6 +49,8 @@ pub struct DataPlane {
     pub admin_listen: SocketAddr,
     /// File with the admin API's bearer token.
     pub admin_token_file: Option<PathBuf>,
+    /// Whether metrics are only for those who may use the events API, or may read metrics in a cluster.
+    pub guarded_metrics: bool,
     /// Where the journal is.
     pub data_dir: PathBuf,
     /// Bound on the journal in bytes; 0 is none.
@@ -277,6 +279,7 @@ async fn start(
         clock,
         health,
         options: AdminOptions {
+            guarded_metrics: options.guarded_metrics,
             access: match (options.admin_token_file, reviews) {
                 (Some(file), _) => Access::TokenFile(file),
                 (None, Some(reviews)) => Access::Cluster(reviews),

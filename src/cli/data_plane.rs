@@ -89,6 +89,11 @@ pub(super) struct DataPlaneArgs {
     #[arg(long, env = "GRAPNEL_ADMIN_TOKEN_FILE", value_name = "FILE")]
     pub(super) admin_token_file: Option<PathBuf>,
 
+    /// Who may read metrics, which name the objects of all namespaces: whoever reaches the admin port, or only who shows a
+    /// token as for the events API (in a cluster its holder needs the verb get on the path /metrics)
+    #[arg(long, env = "GRAPNEL_METRICS_ACCESS", value_name = "ACCESS", value_enum, default_value = "open")]
+    pub(super) metrics_access: MetricsAccess,
+
     /// How log lines are written
     #[arg(long, env = "GRAPNEL_LOG_FORMAT", value_name = "FORMAT", value_enum, default_value = "text")]
     pub(super) log_format: Log,
@@ -99,6 +104,15 @@ pub(super) struct DataPlaneArgs {
 pub(super) enum JournalEngine {
     /// On this machine's disk, in --data-dir
     Embedded,
+}
+
+/// Who may read metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum MetricsAccess {
+    /// Whoever reaches the admin port
+    Open,
+    /// Whoever is let in
+    Authorized,
 }
 
 /// Log formats.
@@ -209,6 +223,7 @@ impl DataPlaneArgs {
             listen: self.listen,
             admin_listen,
             admin_token_file: self.admin_token_file,
+            guarded_metrics: self.metrics_access == MetricsAccess::Authorized,
             data_dir: self.data_dir,
             journal_max_bytes: self.journal_max_bytes.unwrap_or(0),
             trusted_proxies: self.trusted_proxies,
