@@ -33,7 +33,10 @@ use crate::{
         Journal,
         embedded::{EmbeddedJournal, EmbeddedOptions},
     },
-    rules::clock::{Clock, SystemClock},
+    rules::{
+        clock::{Clock, SystemClock},
+        egress_proxy::EgressProxy,
+    },
     telemetry::metrics::Metrics,
 };
 use supervise::Supervisor;
@@ -47,6 +50,8 @@ pub struct DataPlane {
     pub admin_listen: SocketAddr,
     /// File with the admin API's bearer token.
     pub admin_token_file: Option<PathBuf>,
+    /// Whether metrics are only for those who may use the events API, or may read metrics in a cluster.
+    pub guarded_metrics: bool,
     /// Where the journal is.
     pub data_dir: PathBuf,
     /// Bound on the journal in bytes; 0 is none.
@@ -55,6 +60,8 @@ pub struct DataPlane {
     pub compile: Options,
     /// The namespaces whose objects count.
     pub namespaces: Namespaces,
+    /// The way to public addresses.
+    pub egress_proxy: Option<EgressProxy>,
     /// Proxies whose X-Forwarded-For is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Connections served at once.
@@ -216,7 +223,10 @@ async fn start(
 
     // Stages end in the order in which they are named.
     let stop = supervisor.stage("deliveries");
-    let client = Client::new(ClientOptions::new(options.compile.egress.clone()))?;
+    let client = Client::new(ClientOptions {
+        proxy: options.egress_proxy.clone(),
+        ..ClientOptions::new(options.compile.egress.clone())
+    })?;
     let dispatcher =
         Dispatcher { snapshot: snapshots.clone(), journal: Arc::clone(&journal), clock: Arc::clone(&clock), client };
     supervisor.spawn("dispatch", async move { Ok(dispatcher.run(stop).await?) });
@@ -272,6 +282,7 @@ async fn start(
         clock,
         health,
         options: AdminOptions {
+            guarded_metrics: options.guarded_metrics,
             access: match (options.admin_token_file, reviews) {
                 (Some(file), _) => Access::TokenFile(file),
                 (None, Some(reviews)) => Access::Cluster(reviews),

@@ -65,9 +65,13 @@ fn client() -> Client {
 }
 
 async fn start(access: Access) -> Server {
+    start_with(AdminOptions { access, guarded_metrics: false }).await
+}
+
+async fn start_with(options: AdminOptions) -> Server {
     let directory = tempfile::tempdir().unwrap();
-    let options = EmbeddedOptions { directory: directory.path().join("journal"), max_bytes: 0 };
-    let journal = Arc::new(EmbeddedJournal::open(options).unwrap());
+    let embedded = EmbeddedOptions { directory: directory.path().join("journal"), max_bytes: 0 };
+    let journal = Arc::new(EmbeddedJournal::open(embedded).unwrap());
     let metrics = Metrics::new();
     let mut index = Index::new(Options::default(), metrics.clone());
     for change in changes() {
@@ -84,7 +88,7 @@ async fn start(access: Access) -> Server {
         metrics,
         clock: Arc::new(ManualClock::new(now())) as Arc<dyn Clock>,
         health: health.clone(),
-        options: AdminOptions { access },
+        options,
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

@@ -85,21 +85,24 @@ pub enum Resource {
     Subscriptions,
     /// What a subscription has delivered, or not.
     Deliveries,
+    /// `/metrics`, which is no object: a path, as roles name it under `nonResourceURLs`.
+    Metrics,
 }
 
 impl Resource {
-    /// The plural of the kind.
+    /// The plural of the kind, or the path.
     pub fn plural(self) -> &'static str {
         match self {
             Self::Endpoints | Self::Events => "webhookendpoints",
             Self::Subscriptions | Self::Deliveries => "webhooksubscriptions",
+            Self::Metrics => "/metrics",
         }
     }
 
     /// The part of an object, unless it is the object itself.
     pub fn subresource(self) -> Option<&'static str> {
         match self {
-            Self::Endpoints | Self::Subscriptions => None,
+            Self::Endpoints | Self::Subscriptions | Self::Metrics => None,
             Self::Events => Some("events"),
             Self::Deliveries => Some("deliveries"),
         }
@@ -117,6 +120,9 @@ impl fmt::Display for Resource {
 impl fmt::Display for Ask {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.verb.as_str(), self.resource)?;
+        if self.resource == Resource::Metrics {
+            return Ok(());
+        }
         if let Some(name) = &self.name {
             write!(f, " {name:?}")?;
         }
@@ -182,6 +188,12 @@ pub(super) async fn admit(
         }
     }
     let Some((user, missing)) = missing else { return Ok(()) };
+    if asks.iter().any(|ask| ask.resource == Resource::Metrics) {
+        return Err(Problem::forbidden(format!(
+            "user {user:?} may not {}; a ClusterRole with that verb on that path under nonResourceURLs would allow it",
+            missing.join(" and "),
+        )));
+    }
     let hint = if asks.iter().any(|ask| ask.namespace.is_none()) { "; or ask with ?namespace= for one" } else { "" };
     Err(Problem::forbidden(format!(
         "user {user:?} may not {}; a role with that verb on that resource of the API group {GROUP} would allow it{hint}",

@@ -1,7 +1,7 @@
 //! The operator's own HTTP server: whether it lives, whether it is ready, its metrics, and a JSON API
 //! over objects, events and deliveries.
 //!
-//! `/healthz`, `/readyz` and `/metrics` are for probes and scrapers and ask for nothing; everything
+//! `/healthz` and `/readyz` are for probes and ask for nothing, nor does `/metrics` if nothing else is said; everything
 //! under `/api/` goes through [`access`] first, because payloads are there. In a cluster that is up to the cluster's own
 //! rules: see [`authority`].
 
@@ -47,6 +47,8 @@ use crate::{
 pub struct AdminOptions {
     /// Who may use the API.
     pub access: Access,
+    /// Whether metrics are for them alone too. They name the objects of all namespaces, and say how much each of them gets.
+    pub guarded_metrics: bool,
 }
 
 /// Everything that the server shows.
@@ -107,6 +109,8 @@ pub async fn serve(admin: Admin, listener: TcpListener, shutdown: CancellationTo
 fn router(admin: Admin) -> Router {
     let shared = Arc::new(Shared { admin, reads: Semaphore::new(ADMIN_JOURNAL_READS) });
     let guard = |asks| middleware::from_fn_with_state(Guard::new(&shared, asks), access::guard);
+    let metrics = get(scrape::metrics);
+    let metrics = if shared.admin.options.guarded_metrics { metrics.route_layer(guard(scrape::asks)) } else { metrics };
     let api = Router::new()
         .route("/api/v1/objects", get(objects::list).route_layer(guard(objects::asks)))
         .route(
@@ -128,7 +132,7 @@ fn router(admin: Admin) -> Router {
     Router::new()
         .route("/healthz", get(health::live))
         .route("/readyz", get(health::ready))
-        .route("/metrics", get(scrape::metrics))
+        .route("/metrics", metrics)
         .merge(api)
         .fallback(answer::no_such_path)
         .method_not_allowed_fallback(answer::wrong_method)

@@ -3,16 +3,25 @@
 use std::sync::Arc;
 
 use axum::{
-    extract::State,
-    http::header,
+    extract::{RawPathParams, State},
+    http::{Uri, header},
     response::{IntoResponse, Response},
 };
 
-use super::Shared;
+use super::{
+    Shared,
+    answer::Problem,
+    authority::{Ask, Resource, Verb},
+};
 use crate::telemetry::metrics::Counts;
 
 /// What `Metrics::encode` writes.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// What a scraper must be allowed where metrics are guarded.
+pub(super) fn asks(_: &RawPathParams, _: &Uri) -> Result<Vec<Ask>, Problem> {
+    Ok(vec![Ask { verb: Verb::Get, resource: Resource::Metrics, namespace: None, name: None }])
+}
 
 /// `GET /metrics`
 pub(super) async fn metrics(State(shared): State<Arc<Shared>>) -> Response {

@@ -36,11 +36,14 @@ use super::{ByteSize, GoDuration, KeyReference, LabelSelector, Verification};
 )]
 #[serde(rename_all = "camelCase")]
 pub struct WebhookEndpointSpec {
-    /// URL path below the namespace, one or more segments of letters, digits and `-._~`. The endpoint is served at
+    /// URL path below the namespace, one or more segments of letters, digits and `-._~`, none of dots alone. The endpoint is served at
     /// `{prefix}/{namespace}/{path}`. Defaults to metadata.name. Of two endpoints of a namespace with one path the
     /// older keeps it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 512), regex(pattern = r"^/?[A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*$"))]
+    #[schemars(
+        length(max = 512),
+        regex(pattern = r"^/?\.*[A-Za-z0-9_~-][A-Za-z0-9._~-]*(/\.*[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*$")
+    )]
     pub path: Option<String>,
 
     /// Refuse every request with 503 and Retry-After, so that senders try again later. Defaults to false.

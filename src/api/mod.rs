@@ -30,7 +30,7 @@ pub use subscription::{
 };
 pub use target::{
     BasicAuth, BearerAuth, CertificateSource, ClientAuthentication, ClientCredentials, HeaderFromSecret, HeaderValue,
-    SecretReference, ServiceScheme, ServiceTarget, Target, TargetAuth, TargetTls, UrlSource,
+    ServiceScheme, ServiceTarget, Target, TargetAuth, TargetTls, UrlSource,
 };
 pub use verification::{
     Algorithm, Basic, Encoding, Hmac, KeyReference, NoVerification, Provider, ProviderName, SecretReference,

@@ -4,7 +4,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{GoDuration, KeyReference};
+use super::{GoDuration, KeyReference, SecretReference};
 
 /// The receiver. Exactly one of url, urlFrom and service.
 #[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Default)]
@@ -107,15 +107,6 @@ pub struct HeaderFromSecret {
 pub struct UrlSource {
     /// Key of a Secret in the subscription's namespace that holds the URL: http or https, without credentials.
     pub secret_key_ref: KeyReference,
-}
-
-/// A Secret of the subscription's own namespace.
-#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
-#[serde(rename_all = "camelCase")]
-pub struct SecretReference {
-    /// Its name.
-    #[schemars(length(min = 1, max = 253))]
-    pub name: String,
 }
 
 /// How the operator proves to a receiver who it is. Exactly one of basic, bearer and oauth2ClientCredentials.

@@ -6,12 +6,14 @@ use clap::{Args, ValueEnum};
 use ipnet::IpNet;
 use url::Url;
 
+use super::Usage;
 use crate::{
     catalog::{Namespaces, Options},
     ingress::tls::TlsFiles,
     rules::{
         duration,
         egress::EgressPolicy,
+        egress_proxy::{EgressProxy, NoProxy},
         limits,
         name::{is_domain, is_label},
         quantity,
@@ -57,9 +59,15 @@ pub(super) struct DataPlaneArgs {
     #[arg(long, env = "GRAPNEL_STATUS_INTERVAL", value_name = "DURATION", default_value = "10s", value_parser = interval)]
     pub(super) status_interval: Duration,
 
-    /// Networks that deliveries may call although they are not public, such as 10.1.0.0/16; may be repeated
+    /// Networks that deliveries may call although they are not public, such as 10.1.0.0/16; may be repeated. Cloud metadata
+    /// is opened only by a network that holds nothing else, such as 169.254.169.254/32
     #[arg(long, env = "GRAPNEL_EGRESS_ALLOW", value_name = "CIDR", value_delimiter = ',')]
     pub(super) egress_allow: Vec<IpNet>,
+
+    /// HTTP proxy through which deliveries reach public addresses: http://[USER:PASSWORD@]HOST[:PORT]. Names are resolved and
+    /// checked here, and the proxy is asked for a tunnel (CONNECT) to the address. HTTPS_PROXY and the like do not count
+    #[arg(long, env = "GRAPNEL_EGRESS_PROXY", value_name = "URL", hide_env_values = true, value_parser = proxy)]
+    pub(super) egress_proxy: Option<Proxy>,
 
     /// Proxies whose X-Forwarded-For, -Proto and -Host are believed; may be repeated
     #[arg(long, env = "GRAPNEL_TRUSTED_PROXIES", value_name = "CIDR", value_delimiter = ',')]
@@ -81,6 +89,11 @@ pub(super) struct DataPlaneArgs {
     #[arg(long, env = "GRAPNEL_ADMIN_TOKEN_FILE", value_name = "FILE")]
     pub(super) admin_token_file: Option<PathBuf>,
 
+    /// Who may read metrics, which name the objects of all namespaces: whoever reaches the admin port, or only who shows a
+    /// token as for the events API (in a cluster its holder needs the verb get on the path /metrics)
+    #[arg(long, env = "GRAPNEL_METRICS_ACCESS", value_name = "ACCESS", value_enum, default_value = "open")]
+    pub(super) metrics_access: MetricsAccess,
+
     /// How log lines are written
     #[arg(long, env = "GRAPNEL_LOG_FORMAT", value_name = "FORMAT", value_enum, default_value = "text")]
     pub(super) log_format: Log,
@@ -91,6 +104,15 @@ pub(super) struct DataPlaneArgs {
 pub(super) enum JournalEngine {
     /// On this machine's disk, in --data-dir
     Embedded,
+}
+
+/// Who may read metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum MetricsAccess {
+    /// Whoever reaches the admin port
+    Open,
+    /// Whoever is let in
+    Authorized,
 }
 
 /// Log formats.
@@ -122,7 +144,9 @@ pub(super) struct Prefix(String);
 pub(super) fn prefix(text: &str) -> Result<Prefix, String> {
     let trimmed = text.trim_matches('/');
     let plain = |segment: &str| {
-        !segment.is_empty() && segment.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte))
+        // Clients and proxies take `.` and `..` for the way to somewhere else.
+        segment.bytes().any(|byte| byte != b'.')
+            && segment.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte))
     };
     if trimmed.is_empty() {
         Ok(Prefix(String::new()))
@@ -131,6 +155,14 @@ pub(super) fn prefix(text: &str) -> Result<Prefix, String> {
     } else {
         Err("a path is made of letters, digits and -._~ between slashes".into())
     }
+}
+
+/// A proxy as it is given. It is refused later than other values: clap would show what it refuses, password and all.
+#[derive(Debug, Clone)]
+pub(super) struct Proxy(Result<EgressProxy, NoProxy>);
+
+fn proxy(text: &str) -> Result<Proxy, std::convert::Infallible> {
+    Ok(Proxy(EgressProxy::parse(text)))
 }
 
 fn public_url(text: &str) -> Result<Url, String> {
@@ -180,19 +212,25 @@ impl DataPlaneArgs {
     }
 
     /// The data plane that they describe.
-    pub(super) fn data_plane(self, admin_listen: SocketAddr, compile: Options) -> DataPlane {
-        DataPlane {
+    ///
+    /// # Errors
+    /// When the proxy is none.
+    pub(super) fn data_plane(self, admin_listen: SocketAddr, compile: Options) -> anyhow::Result<DataPlane> {
+        let proxy = self.egress_proxy.map(|Proxy(given)| given).transpose();
+        Ok(DataPlane {
             compile,
             namespaces: Namespaces::of(self.watch_namespaces),
             listen: self.listen,
             admin_listen,
             admin_token_file: self.admin_token_file,
+            guarded_metrics: self.metrics_access == MetricsAccess::Authorized,
             data_dir: self.data_dir,
             journal_max_bytes: self.journal_max_bytes.unwrap_or(0),
             trusted_proxies: self.trusted_proxies,
             max_connections: self.max_connections,
+            egress_proxy: proxy.map_err(|error| Usage::error(format!("--egress-proxy: {error}")))?,
             tls: self.tls_cert_file.zip(self.tls_key_file).map(|(cert, key)| TlsFiles::new(cert, key)),
             await_sync: false,
-        }
+        })
     }
 }

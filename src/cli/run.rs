@@ -84,7 +84,7 @@ impl Args {
             service_accounts: true,
             ..self.data_plane.compile(EgressPolicy::default())
         };
-        let data_plane = DataPlane { await_sync: true, ..self.data_plane.data_plane(self.admin_listen, compile) };
+        let data_plane = DataPlane { await_sync: true, ..self.data_plane.data_plane(self.admin_listen, compile)? };
         runtime::operator(data_plane, cluster).await?;
         Ok(ExitCode::SUCCESS)
     }

@@ -31,7 +31,7 @@ impl Args {
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         telemetry::tracing::start(self.data_plane.log_format.into())?;
         let compile = self.data_plane.compile(EgressPolicy::default().allowing_loopback());
-        runtime::standalone(self.data_plane.data_plane(self.admin_listen, compile), self.filename).await?;
+        runtime::standalone(self.data_plane.data_plane(self.admin_listen, compile)?, self.filename).await?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -61,6 +61,10 @@ impl Connection {
     /// # Errors
     /// When no cluster is named, or what names it cannot be used.
     pub async fn config(&self) -> Result<Config, ConnectError> {
+        self.read().await.map(without_the_environments_proxy)
+    }
+
+    async fn read(&self) -> Result<Config, ConnectError> {
         let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
         let read = match (&self.kubeconfig, &self.context) {
             (Some(file), _) => match Kubeconfig::read_from(file) {
@@ -72,4 +76,17 @@ impl Connection {
         };
         read.map_err(|error| ConnectError::Kubeconfig(error.into()))
     }
+}
+
+/// A proxy that the environment names is not used, here as elsewhere. `kube` takes it where the kubeconfig names none, and
+/// would then refuse to work, since it speaks to no proxies in this build.
+fn without_the_environments_proxy(mut config: Config) -> Config {
+    let from_environment = ["HTTPS_PROXY", "https_proxy"].into_iter().any(|name| {
+        let given = std::env::var(name).ok().and_then(|given| given.parse().ok());
+        given.is_some() && given == config.proxy_url
+    });
+    if from_environment {
+        config.proxy_url = None;
+    }
+    config
 }

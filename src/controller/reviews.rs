@@ -14,7 +14,7 @@ use http::{Request, header::CONTENT_TYPE};
 use jiff::Timestamp;
 use k8s_openapi::api::{
     authentication::v1::{TokenReview, TokenReviewSpec, UserInfo},
-    authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec},
+    authorization::v1::{NonResourceAttributes, ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec},
 };
 use kube::Client;
 use serde::{Serialize, de::DeserializeOwned};
@@ -23,7 +23,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use self::ledger::{Bounds, Key, Ledger, Trouble};
 use crate::{
-    admin::authority::{Ask, Authority, Denied, GROUP},
+    admin::authority::{Ask, Authority, Denied, GROUP, Resource},
     ingress::{Callers, Review, ReviewError},
     rules::{
         clock::Clock,
@@ -202,18 +202,22 @@ fn key<'a>(sort: &'a str, token: &'a str, parts: impl IntoIterator<Item = &'a st
 }
 
 fn access_review(user: &User, ask: &Ask) -> SubjectAccessReview {
-    let attributes = ResourceAttributes {
+    let (verb, what) = (Some(ask.verb.as_str().to_owned()), Some(ask.resource.plural().to_owned()));
+    let path = ask.resource == Resource::Metrics;
+    let non_resource_attributes = path.then(|| NonResourceAttributes { path: what.clone(), verb: verb.clone() });
+    let resource_attributes = (!path).then(|| ResourceAttributes {
         group: Some(GROUP.to_owned()),
-        resource: Some(ask.resource.plural().to_owned()),
+        resource: what,
         subresource: ask.resource.subresource().map(str::to_owned),
-        verb: Some(ask.verb.as_str().to_owned()),
+        verb,
         namespace: ask.namespace.as_deref().map(str::to_owned),
         name: ask.name.as_deref().map(str::to_owned),
         ..ResourceAttributes::default()
-    };
+    });
     SubjectAccessReview {
         spec: SubjectAccessReviewSpec {
-            resource_attributes: Some(attributes),
+            resource_attributes,
+            non_resource_attributes,
             user: Some(user.name.to_string()),
             uid: user.uid.clone(),
             groups: user.groups.clone(),

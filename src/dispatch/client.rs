@@ -4,7 +4,8 @@
 //! Redirects are not followed, proxies are not taken from the environment, and no address is connected to that the
 //! egress policy forbids: addresses written in URLs are checked before sending, those of names after every lookup,
 //! just before connecting, so that a name cannot pass the check and then be bound to another address. Services of the
-//! cluster have a policy of their own; connections are never shared between the two.
+//! cluster have a policy of their own; connections are never shared between the two. Where there is a proxy, it gets
+//! addresses that have passed, not names: see [`tunnel`](super::tunnel).
 
 use std::{collections::HashSet, fmt, sync::Arc, time::Duration};
 
@@ -26,6 +27,7 @@ use zeroize::Zeroizing;
 pub(crate) use super::connect::platform_roots;
 use super::{
     connect::{self, Connector, connector},
+    echo,
     failure::SendError,
     kept::Kept,
     resolver::{GuardedResolver, Names, SystemNames},
@@ -36,6 +38,7 @@ use crate::{
     rules::{
         clock::{Clock, SystemClock},
         egress::{EgressPolicy, Reach},
+        egress_proxy::EgressProxy,
         limits,
     },
 };
@@ -51,13 +54,15 @@ pub struct ClientOptions {
     pub names: Arc<dyn Names>,
     /// What time it is: tokens expire.
     pub clock: Arc<dyn Clock>,
+    /// The way to public addresses that URLs name. Services and what else is not public are called directly.
+    pub proxy: Option<EgressProxy>,
 }
 
 impl ClientOptions {
     /// Options with the user agent of this build, `grapnel/<version>`, the system's resolver and its clock.
     pub fn new(egress: EgressPolicy) -> Self {
         let user_agent = concat!("grapnel/", env!("CARGO_PKG_VERSION")).to_owned();
-        Self { egress, user_agent, names: Arc::new(SystemNames), clock: Arc::new(SystemClock) }
+        Self { egress, user_agent, names: Arc::new(SystemNames), clock: Arc::new(SystemClock), proxy: None }
     }
 }
 
@@ -95,8 +100,13 @@ pub struct Outgoing {
 
 impl fmt::Debug for Outgoing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let url = if self.secret_url { "***" } else { self.url.as_str() };
-        f.debug_struct("Outgoing").field("url", &url).field("headers", &self.headers).finish_non_exhaustive()
+        // Neither what was signed nor how, and of the URL only what a name server gets to know too.
+        let host = if self.secret_url { Some("***") } else { self.url.host_str() };
+        f.debug_struct("Outgoing")
+            .field("host", &host)
+            .field("headers", &self.headers.keys())
+            .field("bytes", &self.body.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -130,6 +140,7 @@ struct Setup {
     user_agent: HeaderValue,
     urls: GuardedResolver,
     services: GuardedResolver,
+    proxy: Option<Arc<EgressProxy>>,
 }
 
 /// Pools of connections that speak TLS alike: a policy for URLs, and one for Services.
@@ -168,6 +179,7 @@ impl Client {
             user_agent: HeaderValue::from_str(&options.user_agent)?,
             services: urls.under(services),
             urls,
+            proxy: options.proxy.map(Arc::new),
         };
         Ok(Self(Arc::new(Shared {
             plain: setup.pools(&TlsIdentity::default())?,
@@ -265,12 +277,12 @@ impl Outgoing {
 impl Setup {
     fn pools(&self, identity: &TlsIdentity) -> Result<Pools, rustls::Error> {
         let tls = Arc::new(connect::tls(&self.roots, identity)?);
-        let guarded = |resolver: &GuardedResolver| Guarded {
+        let guarded = |resolver: &GuardedResolver, proxy: Option<&Arc<EgressProxy>>| Guarded {
             egress: resolver.policy(),
-            http: pool(connector(resolver.clone(), Arc::clone(&tls), identity)),
+            http: pool(connector(resolver.clone(), proxy, Arc::clone(&tls), identity)),
             user_agent: self.user_agent.clone(),
         };
-        Ok(Pools { urls: guarded(&self.urls), services: guarded(&self.services) })
+        Ok(Pools { urls: guarded(&self.urls, self.proxy.as_ref()), services: guarded(&self.services, None) })
     }
 }
 
@@ -305,6 +317,7 @@ impl Guarded {
 
     async fn exchange(&self, request: Outgoing) -> Result<Response, SendError> {
         let Outgoing { url, secret_url, headers, body, .. } = request;
+        let secrets: Vec<_> = headers.values().filter(|value| value.is_sensitive()).cloned().collect();
         let mut posted = Request::new(Full::new(body));
         *posted.headers_mut() = headers;
         let answer = self.send(url.as_str(), posted, secret_url).await?;
@@ -313,7 +326,10 @@ impl Guarded {
             answer.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned);
         // Receivers like to repeat the path in what they say of it.
         let kept = if secret_url { 0 } else { limits::FAILURE_MESSAGE_BYTES };
-        let body_start = read(answer, kept, limits::RESPONSE_BYTES, secret_url).await?;
+        let mut body_start = read(answer, kept, limits::RESPONSE_BYTES, secret_url).await?;
+        if !status.is_success() {
+            body_start = echo::redact(body_start, &secrets);
+        }
         Ok(Response { status, retry_after, body_start })
     }
 

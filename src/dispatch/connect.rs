@@ -1,19 +1,75 @@
 //! Connections: guarded names, TCP, and TLS as an identity says.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+};
 
+use futures_util::{TryFutureExt, future::BoxFuture};
+use http::Uri;
 use hyper_rustls::{FixedServerNameResolver, HttpsConnector};
-use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::{client::legacy::connect::HttpConnector, rt::TokioIo};
 use rustls::{ClientConfig, RootCertStore, client::ResolvesClientCert, sign::SingleCertAndKey};
+use tokio::net::TcpStream;
+use tower::{BoxError, Service};
 
-use super::resolver::GuardedResolver;
-use crate::{catalog::TlsIdentity, rules::limits};
+use super::{resolver::GuardedResolver, tunnel::Tunnel};
+use crate::{
+    catalog::TlsIdentity,
+    rules::{egress_proxy::EgressProxy, limits},
+};
 
 /// Makes connections to what a URL names.
-pub(super) type Connector = HttpsConnector<HttpConnector<GuardedResolver>>;
+pub(super) type Connector = HttpsConnector<Way>;
 
-/// A connector that speaks TLS as `config` and `identity` say.
-pub(super) fn connector(resolver: GuardedResolver, config: Arc<ClientConfig>, identity: &TlsIdentity) -> Connector {
+/// How a TCP connection to a target comes about.
+#[derive(Clone)]
+pub(super) enum Way {
+    Direct(HttpConnector<GuardedResolver>),
+    Tunnel(Arc<Tunnel>),
+}
+
+impl Service<Uri> for Way {
+    type Response = TokioIo<TcpStream>;
+    type Error = BoxError;
+    type Future = BoxFuture<'static, Result<Self::Response, BoxError>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        match self {
+            Self::Direct(tcp) => tcp.poll_ready(cx).map_err(Into::into),
+            Self::Tunnel(_) => Poll::Ready(Ok(())),
+        }
+    }
+
+    fn call(&mut self, target: Uri) -> Self::Future {
+        match self {
+            Self::Direct(tcp) => Box::pin(tcp.call(target).map_err(Into::into)),
+            Self::Tunnel(tunnel) => {
+                let tunnel = Arc::clone(tunnel);
+                Box::pin(async move { Ok(TokioIo::new(tunnel.connect(&target).await?)) })
+            }
+        }
+    }
+}
+
+/// A connector that speaks TLS as `config` and `identity` say, through the proxy if there is one.
+pub(super) fn connector(
+    resolver: GuardedResolver,
+    proxy: Option<&Arc<EgressProxy>>,
+    config: Arc<ClientConfig>,
+    identity: &TlsIdentity,
+) -> Connector {
+    let way = match proxy {
+        Some(proxy) => Way::Tunnel(Arc::new(Tunnel::new(Arc::clone(proxy), resolver))),
+        None => Way::Direct(direct(resolver)),
+    };
+    match identity.server_name() {
+        None => HttpsConnector::from((way, config)),
+        Some(name) => HttpsConnector::new(way, config, false, Arc::new(FixedServerNameResolver::new(name.clone()))),
+    }
+}
+
+fn direct(resolver: GuardedResolver) -> HttpConnector<GuardedResolver> {
     let mut tcp = HttpConnector::new_with_resolver(resolver);
     // Both schemes come through here.
     tcp.enforce_http(false);
@@ -21,10 +77,7 @@ pub(super) fn connector(resolver: GuardedResolver, config: Arc<ClientConfig>, id
     tcp.set_keepalive(Some(limits::TARGET_KEEPALIVE));
     tcp.set_keepalive_interval(Some(limits::TARGET_KEEPALIVE));
     tcp.set_keepalive_retries(Some(limits::TARGET_KEEPALIVE_PROBES));
-    match identity.server_name() {
-        None => HttpsConnector::from((tcp, config)),
-        Some(name) => HttpsConnector::new(tcp, config, false, Arc::new(FixedServerNameResolver::new(name.clone()))),
-    }
+    tcp
 }
 
 /// TLS with HTTP/2 where it is offered, as an identity says; `platform` is trusted where it does not say whom to trust.

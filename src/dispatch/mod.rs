@@ -9,6 +9,7 @@ mod circuit;
 pub mod client;
 mod connect;
 pub mod consumers;
+mod echo;
 mod envelope;
 mod failure;
 mod kept;
@@ -16,6 +17,7 @@ pub mod outcome;
 pub mod request;
 mod resolver;
 mod token;
+mod tunnel;
 mod worker;
 
 use std::{collections::HashMap, sync::Arc};

@@ -60,7 +60,9 @@ pub fn build(
     headers.insert(WEBHOOK_TIMESTAMP, HeaderValue::from(seconds));
     headers.insert(ATTEMPT, HeaderValue::from(delivery.attempt));
     if let Some(signer) = &subscription.signer {
-        for (name, value) in signer.sign(&id, seconds, &body) {
+        for (name, mut value) in signer.sign(&id, seconds, &body) {
+            // Good for some minutes at a receiver that knows no better, so it is not to be shown either.
+            value.set_sensitive(true);
             headers.insert(name, value);
         }
     }

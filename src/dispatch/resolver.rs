@@ -111,8 +111,20 @@ impl GuardedResolver {
     }
 }
 
+impl GuardedResolver {
+    /// The addresses of a name, whatever they are: of what the operator itself names, such as a proxy.
+    pub(super) async fn addresses(&self, name: &str) -> Answer {
+        self.lookup(name).await
+    }
+
+    /// Those that may be called of what was found for a name.
+    pub(super) fn allowed(&self, name: &str, found: &[IpAddr]) -> Result<Vec<IpAddr>, ForbiddenName> {
+        allowed(&self.egress, name, found)
+    }
+}
+
 impl Service<Name> for GuardedResolver {
-    type Response = std::vec::IntoIter<SocketAddr>;
+    type Response = std::iter::Map<std::vec::IntoIter<IpAddr>, fn(IpAddr) -> SocketAddr>;
     type Error = LookupError;
     type Future = BoxFuture<'static, Result<Self::Response, LookupError>>;
 
@@ -125,18 +137,24 @@ impl Service<Name> for GuardedResolver {
         let egress = Arc::clone(&self.egress);
         Box::pin(async move {
             let found = lookup.await.map_err(LookupError::Failed)?;
-            Ok(allowed(&egress, name.as_str(), &found)?.into_iter())
+            let addresses = allowed(&egress, name.as_str(), &found)?;
+            Ok(addresses.into_iter().map(without_port as fn(_) -> _))
         })
     }
 }
 
+/// An address whose port the connector fills in.
+fn without_port(address: IpAddr) -> SocketAddr {
+    SocketAddr::new(address, 0)
+}
+
 /// The addresses that may be called.
-fn allowed(egress: &EgressPolicy, name: &str, found: &[IpAddr]) -> Result<Vec<SocketAddr>, ForbiddenName> {
+fn allowed(egress: &EgressPolicy, name: &str, found: &[IpAddr]) -> Result<Vec<IpAddr>, ForbiddenName> {
     let mut refusal = None;
     let mut addresses = Vec::with_capacity(found.len());
     for &address in found {
         match egress.check_address(address) {
-            Ok(()) => addresses.push(SocketAddr::new(address, 0)),
+            Ok(()) => addresses.push(address),
             Err(forbidden) => refusal = Some(forbidden),
         }
     }
@@ -156,7 +174,7 @@ mod tests {
         let public: IpAddr = "93.184.216.34".parse().unwrap();
         let private: IpAddr = "10.0.0.7".parse().unwrap();
         let kept = allowed(&policy, "mixed.test", &[private, public]).unwrap();
-        assert_eq!(kept, [SocketAddr::new(public, 0)]);
+        assert_eq!(kept, [public]);
         let refusal = allowed(&policy, "inside.test", &[private]).unwrap_err().to_string();
         assert!(refusal.starts_with("inside.test resolves to a forbidden address"), "{refusal}");
         assert!(refusal.contains("10.0.0.7"), "{refusal}");

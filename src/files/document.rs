@@ -8,8 +8,9 @@ use serde::{
 };
 use serde_json::{Map, Number, Value};
 use serde_yaml::{Spanned, options};
+use zeroize::Zeroize;
 
-use crate::rules::limits;
+use crate::rules::{limits, secret::Wiped};
 
 /// One document: a value in which every node knows the line it is on.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,9 +36,33 @@ struct Node {
 
 #[derive(Debug, Clone, PartialEq)]
 enum Tree {
-    Scalar(Value),
+    Scalar(Scalar),
     List(Vec<Node>),
     Map(Vec<Entry>),
+}
+
+/// A value without others in it. Documents define Secrets too, so it is not printed, and overwritten when it is dropped.
+#[derive(Clone, PartialEq)]
+struct Scalar(Value);
+
+impl fmt::Debug for Scalar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl Drop for Scalar {
+    fn drop(&mut self) {
+        if let Value::String(text) = &mut self.0 {
+            text.zeroize();
+        }
+    }
+}
+
+impl From<Value> for Tree {
+    fn from(value: Value) -> Self {
+        Self::Scalar(Scalar(value))
+    }
 }
 
 /// A key with the line it is on, and its value.
@@ -96,16 +121,15 @@ impl Document {
     }
 
     /// The document as JSON.
-    pub fn value(&self) -> Value {
-        self.root.value()
+    pub fn value(&self) -> Wiped {
+        Wiped(self.root.value())
     }
 
     /// The objects in it: the items of a `List`, otherwise the document itself.
     pub fn into_objects(self) -> Vec<Self> {
         let Tree::Map(entries) = &self.root.tree else { return vec![self] };
-        let is_list = entries
-            .iter()
-            .any(|entry| entry.key == "kind" && entry.value.tree == Tree::Scalar(Value::String("List".into())));
+        let is_list =
+            entries.iter().any(|entry| entry.key == "kind" && entry.value.tree == Tree::from(Value::from("List")));
         if !is_list {
             return vec![self];
         }
@@ -120,7 +144,7 @@ impl Document {
 impl Node {
     fn value(&self) -> Value {
         match &self.tree {
-            Tree::Scalar(value) => value.clone(),
+            Tree::Scalar(scalar) => scalar.0.clone(),
             Tree::List(items) => Value::Array(items.iter().map(Self::value).collect()),
             Tree::Map(entries) => Value::Object(
                 entries.iter().map(|entry| (entry.key.clone(), entry.value.value())).collect::<Map<_, _>>(),
@@ -152,37 +176,37 @@ impl<'de> Visitor<'de> for TreeVisitor {
     }
 
     fn visit_bool<E>(self, value: bool) -> Result<Tree, E> {
-        Ok(Tree::Scalar(Value::Bool(value)))
+        Ok(Value::Bool(value).into())
     }
 
     fn visit_i64<E>(self, value: i64) -> Result<Tree, E> {
-        Ok(Tree::Scalar(Value::Number(value.into())))
+        Ok(Value::Number(value.into()).into())
     }
 
     fn visit_u64<E>(self, value: u64) -> Result<Tree, E> {
-        Ok(Tree::Scalar(Value::Number(value.into())))
+        Ok(Value::Number(value.into()).into())
     }
 
     fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Tree, E> {
         Number::from_f64(value)
-            .map(|number| Tree::Scalar(Value::Number(number)))
+            .map(|number| Value::Number(number).into())
             .ok_or_else(|| E::custom("a number that is not finite has no meaning here"))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Tree, E> {
-        Ok(Tree::Scalar(Value::String(value.into())))
+        Ok(Value::String(value.into()).into())
     }
 
     fn visit_string<E>(self, value: String) -> Result<Tree, E> {
-        Ok(Tree::Scalar(Value::String(value)))
+        Ok(Value::String(value).into())
     }
 
     fn visit_unit<E>(self) -> Result<Tree, E> {
-        Ok(Tree::Scalar(Value::Null))
+        Ok(Value::Null.into())
     }
 
     fn visit_none<E>(self) -> Result<Tree, E> {
-        Ok(Tree::Scalar(Value::Null))
+        Ok(Value::Null.into())
     }
 
     fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Tree, D::Error> {
@@ -217,12 +241,12 @@ mod tests {
         let text = "# a comment\na: 1\nb:\n  - x\n  - c: true\n    d: [1, 2.5, null]\n---\n{\"json\": \"too\"}\n";
         let documents = Document::parse(text).unwrap();
         assert_eq!(documents.len(), 2);
-        assert_eq!(documents[0].value(), json!({ "a": 1, "b": ["x", { "c": true, "d": [1, 2.5, null] }] }));
+        assert_eq!(documents[0].value().0, json!({ "a": 1, "b": ["x", { "c": true, "d": [1, 2.5, null] }] }));
         assert_eq!(documents[0].line_of("/a"), 2);
         assert_eq!(documents[0].line_of("/b/1/c"), 5);
         assert_eq!(documents[0].line_of("/b/1/d/0"), 6);
         assert_eq!(documents[0].line_of("/b/1/absent/deeper"), 5, "the deepest node that exists");
-        assert_eq!(documents[1].value(), json!({ "json": "too" }));
+        assert_eq!(documents[1].value().0, json!({ "json": "too" }));
         assert_eq!(documents[1].line(), 8);
     }
 

@@ -45,6 +45,7 @@ impl Object {
 /// When it defines nothing that can be named, or a Secret or ConfigMap that cannot be read.
 pub(super) fn read(document: &Document) -> Result<(ObjectKey, Object), Vec<Problem>> {
     let mut value = document.value();
+    let value = &mut value.0;
     let Some(fields) = value.as_object_mut() else {
         return Err(problem("", "a Kubernetes object is a mapping with apiVersion, kind and metadata".into()));
     };
@@ -73,8 +74,8 @@ pub(super) fn read(document: &Document) -> Result<(ObjectKey, Object), Vec<Probl
     let object = match kind.as_str() {
         "Secret" => Object::Secret(secret(fields)?),
         "ConfigMap" => Object::ConfigMap(config_map(fields)?),
-        "WebhookEndpoint" => typed(Admission::endpoint(), &value, Kind::Endpoint, Object::Endpoint),
-        _ => typed(Admission::subscription(), &value, Kind::Subscription, Object::Subscription),
+        "WebhookEndpoint" => typed(Admission::endpoint(), value, Kind::Endpoint, Object::Endpoint),
+        _ => typed(Admission::subscription(), value, Kind::Subscription, Object::Subscription),
     };
     Ok((key, object))
 }

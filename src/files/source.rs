@@ -6,6 +6,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
 use super::{
     Document, FilesError,
     object::{self, Object},
@@ -91,7 +94,8 @@ struct File {
 struct Stamp {
     modified: Option<std::time::SystemTime>,
     bytes: u64,
-    text: String,
+    /// SHA-256: the text itself may hold Secrets.
+    digest: [u8; 32],
 }
 
 #[derive(Debug, Clone)]
@@ -280,8 +284,8 @@ impl File {
     fn refresh(&mut self, path: &Path) {
         match Stamp::read(path, self.stamp.as_ref()) {
             Ok(None) => {}
-            Ok(Some(stamp)) => {
-                match Document::parse(&stamp.text) {
+            Ok(Some((stamp, text))) => {
+                match Document::parse(&text) {
                     Ok(documents) => {
                         self.documents = documents.into_iter().flat_map(Document::into_objects).collect();
                         self.good = true;
@@ -300,14 +304,14 @@ impl File {
 }
 
 impl Stamp {
-    /// The file's newest version, unless it is the known one.
-    fn read(path: &Path, known: Option<&Self>) -> io::Result<Option<Self>> {
+    /// The file's newest version and its text, unless it is the known one.
+    fn read(path: &Path, known: Option<&Self>) -> io::Result<Option<(Self, Zeroizing<String>)>> {
         let metadata = fs::metadata(path)?;
         if metadata.len() > limits::MANIFEST_BYTES {
             return Err(io::Error::other(format!("it is larger than {} bytes", limits::MANIFEST_BYTES)));
         }
         let modified = metadata.modified().ok();
-        // A file written twice within the clock's grain has one time; so text decides while it is young.
+        // A file written twice within the clock's grain has one time; so its text decides while it is young.
         let young = modified.and_then(|time| time.elapsed().ok()).is_none_or(|age| age.as_secs() < 2);
         if let Some(known) = known
             && !young
@@ -316,11 +320,12 @@ impl Stamp {
         {
             return Ok(None);
         }
-        let text = fs::read_to_string(path)?;
-        if known.is_some_and(|known| known.text == text) {
+        let text = Zeroizing::new(fs::read_to_string(path)?);
+        let digest = Sha256::digest(text.as_bytes()).into();
+        if known.is_some_and(|known| known.digest == digest) {
             return Ok(None);
         }
-        Ok(Some(Self { modified, bytes: metadata.len(), text }))
+        Ok(Some((Self { modified, bytes: metadata.len(), digest }, text)))
     }
 }
 

@@ -30,7 +30,7 @@ pub mod embedded;
 pub mod record;
 mod redelivery;
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -71,7 +71,7 @@ pub enum Appended {
 }
 
 /// An event as it lies in the journal.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct StoredEvent {
     /// Its place in the endpoint's log.
     pub sequence: Sequence,
@@ -89,6 +89,18 @@ pub struct StoredEvent {
     pub headers: Vec<(Box<str>, Bytes)>,
     /// The raw body.
     pub body: Bytes,
+}
+
+impl fmt::Debug for StoredEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoredEvent")
+            .field("sequence", &self.sequence)
+            .field("id", &self.id)
+            .field("kind", &self.kind)
+            .field("received", &self.received)
+            .field("bytes", &self.body.len())
+            .finish_non_exhaustive()
+    }
 }
 
 /// Where a new consumer begins.

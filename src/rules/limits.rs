@@ -225,6 +225,12 @@ pub const TOKEN_LIFETIME_MAX: Duration = Duration::from_secs(24 * 3600);
 /// Least time between two tokens that are dropped because the receiver answers 401.
 pub const TOKEN_DROP_PAUSE: Duration = Duration::from_secs(10);
 
+/// Most addresses of one name that are tried one after another through a proxy.
+pub const PROXIED_ADDRESSES: usize = 4;
+
+/// Longest answer of a proxy that is asked for a tunnel, in bytes.
+pub const PROXY_ANSWER_BYTES: usize = 8 * 1024;
+
 /// Most events that a subscription claims ahead of those under way.
 pub const CLAIM_AHEAD: usize = 32;
 

@@ -1,6 +1,6 @@
 //! What a body is.
 
-use std::sync::OnceLock;
+use std::{fmt, sync::OnceLock};
 
 use bytes::Bytes;
 use serde_json::{Map, Value};
@@ -13,7 +13,7 @@ use super::{
 };
 
 /// A verified body, by its content type.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub enum Payload {
     /// JSON, known to be well-formed.
     Json(JsonText),
@@ -23,8 +23,18 @@ pub enum Payload {
     Opaque,
 }
 
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Json(_) => "Json",
+            Self::Form(_) => "Form",
+            Self::Opaque => "Opaque",
+        })
+    }
+}
+
 /// A well-formed JSON text, read into a [`Value`] when somebody asks for it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct JsonText {
     text: Bytes,
     value: OnceLock<Value>,

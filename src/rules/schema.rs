@@ -2,7 +2,7 @@
 
 mod unfold;
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 use bytes::Bytes;
 use jsonschema::{PatternOptions, Retrieve, Uri, Validator, error::ValidationErrorKind};
@@ -18,10 +18,16 @@ use super::{
 };
 
 /// An event that has passed verification and validation. Only [`SchemaSet::validate`] makes one.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Validated {
     identity: Identity,
     body: Bytes,
+}
+
+impl fmt::Debug for Validated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Validated").field("identity", &self.identity).field("bytes", &self.body.len()).finish()
+    }
 }
 
 impl Validated {

@@ -2,8 +2,11 @@
 
 use std::fmt;
 
+use bytes::Bytes;
+use http::{HeaderValue, header::InvalidHeaderValue};
+use serde_json::Value;
 use subtle::ConstantTimeEq;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 /// A secret value: overwritten when dropped, `***` when printed for debugging, and neither displayable nor
 /// serialisable.
@@ -25,6 +28,41 @@ impl Secret {
             Ok(text) if !text.chars().any(char::is_control) => line,
             _ => bytes,
         }
+    }
+}
+
+/// A header value that is a secret: marked sensitive, so that it is not printed, and overwritten when the last copy of it
+/// is dropped. Copies share its bytes.
+///
+/// # Errors
+/// When it holds bytes that no header may.
+pub fn header_value(bytes: Zeroizing<Vec<u8>>) -> Result<HeaderValue, InvalidHeaderValue> {
+    let mut value = HeaderValue::from_maybe_shared(Bytes::from_owner(bytes))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// JSON that may hold secrets: the strings in it are overwritten when it is dropped, and it prints as `***`.
+pub struct Wiped(pub Value);
+
+impl fmt::Debug for Wiped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl Drop for Wiped {
+    fn drop(&mut self) {
+        // The parser bounds how deep it goes.
+        fn wipe(value: &mut Value) {
+            match value {
+                Value::String(text) => text.zeroize(),
+                Value::Array(items) => items.iter_mut().for_each(wipe),
+                Value::Object(entries) => entries.values_mut().for_each(wipe),
+                Value::Null | Value::Bool(_) | Value::Number(_) => {}
+            }
+        }
+        wipe(&mut self.0);
     }
 }
 
@@ -68,6 +106,17 @@ mod tests {
     fn debug_shows_nothing() {
         assert_eq!(format!("{:?}", Secret::from("hunter2")), "***");
         assert_eq!(format!("{:?}", vec![Secret::from("hunter2")]), "[***]");
+    }
+
+    #[test]
+    fn header_values_are_sensitive_and_share_their_bytes() {
+        let value = header_value(Zeroizing::new(b"hunter2".to_vec())).unwrap();
+        assert_eq!((value.as_bytes(), format!("{value:?}").as_str()), (&b"hunter2"[..], "Sensitive"));
+        let copy = value.clone();
+        assert!(copy.is_sensitive());
+        assert_eq!(copy.as_bytes().as_ptr(), value.as_bytes().as_ptr(), "one place to overwrite");
+        assert!(header_value(Zeroizing::new(b"two\nlines".to_vec())).is_err());
+        assert_eq!(format!("{:?}", Wiped(serde_json::json!({ "a": ["hunter2"] }))), "***");
     }
 
     #[test]

@@ -4,13 +4,13 @@ use std::sync::{Arc, Mutex};
 
 use futures_util::{FutureExt, future::BoxFuture};
 use grapnel::admin::{
-    Access, Authority,
+    Access, AdminOptions, Authority,
     authority::{Ask, Denied},
 };
 use reqwest::{Response, StatusCode};
 use serde_json::Value;
 
-use super::{DELIVERIES, EVENTS, Server, arrival, now, start};
+use super::{DELIVERIES, EVENTS, Server, arrival, now, start, start_with};
 
 /// The token `developer` may do what the table says; `down` finds no API server. What is asked is kept.
 #[derive(Default)]
@@ -183,4 +183,33 @@ async fn a_url_and_a_cluster_cannot_both_be_meant() {
     }
     let (code, stderr) = list(&["--kubeconfig", "/nowhere/config"]);
     assert!(code == Some(1) && stderr.contains("/nowhere/config"), "{stderr}");
+}
+
+#[tokio::test]
+async fn metrics_can_be_guarded_like_the_rest() {
+    let table = Arc::new(Table { allowed: vec!["get /metrics"], asked: Mutex::default() });
+    let guarded = |access| start_with(AdminOptions { access, guarded_metrics: true });
+    let server = guarded(Access::Cluster(table.clone())).await;
+    assert_eq!(ask(&server, "/metrics", "").await.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(ask(&server, "/metrics", "stolen").await.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(ask(&server, "/metrics", "down").await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    let response = ask(&server, "/metrics", "developer").await;
+    assert_eq!(response.status(), StatusCode::OK);
+    assert!(response.text().await.unwrap().contains("webhook_"));
+    assert!(table.asked.lock().unwrap().iter().all(|asked| asked == "get /metrics"));
+    for open in ["/healthz", "/readyz"] {
+        assert_eq!(ask(&server, open, "").await.status(), StatusCode::OK, "{open} is for probes");
+    }
+    server.end().await;
+
+    let server = guarded(Access::Cluster(Arc::new(Table::default()))).await;
+    let sentence = refused(&server, "/metrics", "developer", StatusCode::FORBIDDEN).await;
+    assert!(sentence.contains("may not get /metrics") && sentence.contains("nonResourceURLs"), "{sentence}");
+    server.end().await;
+
+    let server = guarded(Access::LoopbackOnly).await;
+    assert_eq!(ask(&server, "/metrics", "").await.status(), StatusCode::FORBIDDEN, "another name than a loopback one");
+    let own = server.client.get(format!("http://{}/metrics", server.address)).send().await.unwrap();
+    assert_eq!(own.status(), StatusCode::OK);
+    server.end().await;
 }

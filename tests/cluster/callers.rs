@@ -5,10 +5,11 @@ use std::time::Duration;
 use k8s_openapi::api::{
     authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec, TokenReview, TokenReviewSpec},
     core::v1::ServiceAccount,
+    rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, RoleRef, Subject},
 };
 use kube::{
     Api,
-    api::{DeleteParams, PostParams},
+    api::{DeleteParams, ObjectMeta, PostParams},
 };
 use serde_json::Value;
 
@@ -18,10 +19,10 @@ use crate::{
     shop,
 };
 
-const AUDIENCE: &str = "https://grapnel.example";
+pub(crate) const AUDIENCE: &str = "https://grapnel.example";
 
 /// A fresh token of a ServiceAccount, for audiences, or for the API server if there are none.
-async fn token(cluster: &Cluster, account: &str, audiences: &[&str]) -> String {
+pub(crate) async fn token(cluster: &Cluster, account: &str, audiences: &[&str]) -> String {
     let api: Api<ServiceAccount> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
     let request = TokenRequest {
         spec: TokenRequestSpec {
@@ -48,11 +49,11 @@ async fn until_refused(cluster: &Cluster, token: &str) {
     refused.await.expect("the API server takes the token for good");
 }
 
-async fn account(cluster: &Cluster, name: &str) {
+pub(crate) async fn account(cluster: &Cluster, name: &str) {
     cluster.apply(&format!("apiVersion: v1\nkind: ServiceAccount\nmetadata: {{ name: {name} }}\n")).await;
 }
 
-fn internal(allowed: &str) -> String {
+pub(crate) fn internal(allowed: &str) -> String {
     format!(
         "apiVersion: grapnel.dev/v1alpha1
 kind: WebhookEndpoint
@@ -140,7 +141,7 @@ async fn the_token_of_a_deleted_service_account_is_of_no_use() {
 }
 
 /// Asks the admin API as the holder of a token; status and text.
-async fn ask(grapnel: &Grapnel, path: &str, token: Option<&str>) -> (u16, String) {
+pub(crate) async fn ask(grapnel: &Grapnel, path: &str, token: Option<&str>) -> (u16, String) {
     let mut request = client().get(format!("{}{path}", grapnel.admin));
     if let Some(token) = token {
         request = request.bearer_auth(token);
@@ -214,4 +215,44 @@ subjects: [{{ kind: ServiceAccount, name: {name} }}]
     for open in ["/healthz", "/readyz", "/metrics"] {
         assert_eq!(ask(&grapnel, open, None).await.0, 200, "{open} is for probes and Prometheus");
     }
+}
+
+#[tokio::test]
+async fn metrics_can_be_for_those_alone_whom_a_role_lets_read_them() {
+    let cluster = Cluster::new().await;
+    let grapnel = cluster.operator().with(["--metrics-access", "authorized"]).start().await;
+    for name in ["prometheus", "tenant"] {
+        account(&cluster, name).await;
+    }
+    let name = format!("metrics-{}", cluster.namespace);
+    let metadata = ObjectMeta { name: Some(name.clone()), ..ObjectMeta::default() };
+    let rule = PolicyRule {
+        non_resource_urls: Some(vec!["/metrics".into()]),
+        verbs: vec!["get".into()],
+        ..PolicyRule::default()
+    };
+    let role = ClusterRole { metadata: metadata.clone(), rules: Some(vec![rule]), ..ClusterRole::default() };
+    let subject = Subject {
+        kind: "ServiceAccount".into(),
+        name: "prometheus".into(),
+        namespace: Some(cluster.namespace.clone()),
+        ..Subject::default()
+    };
+    let role_ref = RoleRef { api_group: "rbac.authorization.k8s.io".into(), kind: "ClusterRole".into(), name };
+    let binding = ClusterRoleBinding { metadata, role_ref, subjects: Some(vec![subject]) };
+    Api::all(cluster.client.clone()).create(&PostParams::default(), &role).await.unwrap();
+    Api::all(cluster.client.clone()).create(&PostParams::default(), &binding).await.unwrap();
+    let (prometheus, tenant) = (token(&cluster, "prometheus", &[]).await, token(&cluster, "tenant", &[]).await);
+    // The API server hears of a role a moment after it is there.
+    grapnel
+        .eventually("Prometheus's metrics", async || {
+            let (status, text) = ask(&grapnel, "/metrics", Some(&prometheus)).await;
+            (status == 200 && text.contains("grapnel_build_info")).then_some(())
+        })
+        .await;
+    let (status, text) = ask(&grapnel, "/metrics", Some(&tenant)).await;
+    assert_eq!(status, 403, "{text}");
+    assert!(text.contains("may not get /metrics") && !text.contains("webhook_"), "{text}");
+    assert_eq!(ask(&grapnel, "/metrics", None).await.0, 401);
+    assert_eq!(ask(&grapnel, "/readyz", None).await.0, 200, "probes need no token");
 }

@@ -16,6 +16,7 @@ mod reasons;
 mod replicas;
 mod restarts;
 mod reviews;
+mod secrets;
 mod shop;
 mod statuses;
 mod tenants;

@@ -69,7 +69,7 @@ async fn another_namespace_may_subscribe_only_where_the_endpoint_says_so() {
 async fn a_tenant_learns_nothing_of_what_is_not_offered() {
     let owner = Cluster::new().await;
     let other = owner.another(&[]).await;
-    let _grapnel = owner.operator().with(["--watch-namespaces", &other.namespace]).start().await;
+    let grapnel = owner.operator().with(["--watch-namespaces", &other.namespace]).start().await;
     owner.apply(&shop::secret(shop::ORDERS)).await;
     other.apply(&shop::secret(shop::ORDERS)).await;
     owner.apply(&shop::endpoint("orders")).await;
@@ -80,6 +80,33 @@ async fn a_tenant_learns_nothing_of_what_is_not_offered() {
     let private = other.until_condition("WebhookSubscription", "abroad", "Ready", "False", "NotAllowed").await;
     let absent = other.until_condition("WebhookSubscription", "guess", "Ready", "False", "NotAllowed").await;
     assert_eq!(private, absent.replace("absent", "orders"), "there or not, it looks the same");
+
+    // Nor do Events tell more, and the owner does not hear of who tried.
+    let told = async |name: &str| {
+        let mut told: Vec<String> = other
+            .list("Event")
+            .await
+            .iter()
+            .filter(|event| event["regarding"]["name"] == name)
+            .map(|event| format!("{} {} {}", event["type"], event["reason"], event["note"]))
+            .collect();
+        told.sort();
+        told
+    };
+    let (about_private, about_absent) = grapnel
+        .eventually("the Events", async || {
+            let (private, absent) = (told("abroad").await, told("guess").await);
+            (!private.is_empty() && private.len() == absent.len()).then_some((private, absent))
+        })
+        .await;
+    let absent: Vec<String> = about_absent.iter().map(|event| event.replace("absent", "orders")).collect();
+    assert_eq!(about_private, absent);
+    let owned = serde_json::to_string(&(owner.list("Event").await, owner.list("WebhookEndpoint").await)).unwrap();
+    assert!(!owned.contains(&other.namespace) && !owned.contains("abroad"), "{owned}");
+    // Metrics have the tenant's own objects under the tenant's own name, and none of those that it only asks for.
+    let (_, metrics) = grapnel.admin("/metrics").await;
+    let foreign = format!("namespace=\"{}\",endpoint=", other.namespace);
+    assert!(!metrics.contains(&foreign), "{metrics}");
 
     // Secrets are looked for in the subscription's own namespace, never in the endpoint's.
     owner.apply("apiVersion: v1\nkind: Secret\nmetadata: { name: mine }\nstringData: { signing: x }\n").await;

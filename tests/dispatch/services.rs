@@ -57,8 +57,8 @@ async fn post(client: &Client, reach: Reach, host: &str, port: u16) -> Result<Re
         .await
 }
 
-/// Port 9, discard (RFC 863): nobody listens there.
-const NOBODY: u16 = 9;
+/// Nobody listens there: a port that IANA has given to a protocol that is long gone.
+const NOBODY: u16 = 2;
 
 fn address(text: &str) -> IpAddr {
     text.parse().unwrap()

@@ -1,10 +1,11 @@
 //! The program as a child process, and a receiver of what it delivers.
 
+pub(crate) mod leaks;
 pub(crate) mod receiver;
 
 use std::{
     ffi::OsStr,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Lines},
     process::{Child, Command, ExitStatus, Output, Stdio},
     sync::{Arc, Mutex, Once},
     time::Duration,
@@ -29,18 +30,37 @@ pub(crate) struct Grapnel {
 impl Grapnel {
     /// Starts it with `arguments` and returns when it serves.
     pub(crate) fn start<I: AsRef<OsStr>>(arguments: impl IntoIterator<Item = I>) -> Self {
-        Self::start_at("127.0.0.1:0", arguments)
+        Self::start_with(&[], "127.0.0.1:0", arguments)
     }
 
     /// The same, with webhooks coming in at `listen`.
     pub(crate) fn start_at<I: AsRef<OsStr>>(listen: &str, arguments: impl IntoIterator<Item = I>) -> Self {
+        Self::start_with(&[], listen, arguments)
+    }
+
+    /// The same with an environment.
+    pub(crate) fn start_in<I: AsRef<OsStr>>(
+        environment: &[(&str, &str)],
+        arguments: impl IntoIterator<Item = I>,
+    ) -> Self {
+        Self::start_with(environment, "127.0.0.1:0", arguments)
+    }
+
+    fn start_with<I: AsRef<OsStr>>(
+        environment: &[(&str, &str)],
+        listen: &str,
+        arguments: impl IntoIterator<Item = I>,
+    ) -> Self {
         let mut child = command()
             .args(arguments)
+            .envs(environment.iter().copied())
             .args(["--listen", listen, "--admin-listen", "127.0.0.1:0"])
+            .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
+        follow(BufReader::new(child.stdout.take().unwrap()).lines(), &log);
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let mut address = |what: &str| loop {
             let Some(line) = lines.next() else {
@@ -49,20 +69,18 @@ impl Grapnel {
             let line = line.unwrap();
             log.lock().unwrap().push(line.clone());
             if let Some((_, rest)) = line.split_once(what) {
-                return rest.split_once("url=").unwrap().1.split_whitespace().next().unwrap().to_owned();
+                // As text or as JSON.
+                let url = &rest[rest.find("http").unwrap()..];
+                return url.split([' ', '"']).next().unwrap().to_owned();
             }
         };
         let webhooks = address("serving webhooks");
         let admin = address("serving health");
-        let rest = Arc::clone(&log);
-        std::thread::spawn(move || {
-            for line in lines.map_while(Result::ok) {
-                rest.lock().unwrap().push(line);
-            }
-        });
+        follow(lines, &log);
         Self { child, log, webhooks, admin, client: client() }
     }
 
+    /// What it has printed and logged.
     pub(crate) fn log(&self) -> String {
         self.log.lock().unwrap().join("\n")
     }
@@ -185,6 +203,16 @@ impl Drop for Grapnel {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Keeps what is said.
+fn follow(lines: Lines<impl BufRead + Send + 'static>, log: &Arc<Mutex<Vec<String>>>) {
+    let log = Arc::clone(log);
+    std::thread::spawn(move || {
+        for line in lines.map_while(Result::ok) {
+            log.lock().unwrap().push(line);
+        }
+    });
 }
 
 /// The program, without what the environment would tell it.

@@ -98,3 +98,18 @@ async fn receive(
     let _ = sender.send(arrived);
     StatusCode::from_u16(status).unwrap()
 }
+
+/// A receiver that refuses everything, and shows what it got; its URL.
+pub(crate) async fn echoing() -> String {
+    async fn refuse(headers: HeaderMap) -> (StatusCode, String) {
+        let mut shown: Vec<String> =
+            headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
+        // Only the beginning of an answer is kept: what matters comes first.
+        shown.sort_by_key(|line| !["signature", "key", "authorization"].iter().any(|word| line.contains(word)));
+        (StatusCode::FORBIDDEN, format!("what is this?\n{}", shown.join("\n")))
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(refuse)).await.unwrap() });
+    url
+}

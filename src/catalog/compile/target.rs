@@ -2,6 +2,7 @@
 
 use http::{HeaderMap, HeaderValue, header};
 use url::Url;
+use zeroize::Zeroizing;
 
 use super::{
     Options, Problems, References,
@@ -17,6 +18,7 @@ use crate::{
         headers::is_framing,
         limits,
         name::is_label,
+        secret::header_value,
     },
 };
 
@@ -67,9 +69,8 @@ pub(super) fn target(
             continue;
         };
         // A Secret made from a file often ends with a newline that nobody meant.
-        match (name, HeaderValue::from_bytes(secret.expose().trim_ascii_end())) {
-            (Some(name), Ok(mut value)) => {
-                value.set_sensitive(true);
+        match (name, header_value(Zeroizing::new(secret.expose().trim_ascii_end().to_vec()))) {
+            (Some(name), Ok(value)) => {
                 headers.append(name, value);
             }
             (_, Err(_)) => {

@@ -1,0 +1,138 @@
+//! Connections through a proxy.
+//!
+//! A proxy that is asked for a name resolves it itself, and whatever was checked before would not count. So names are
+//! resolved and checked here, and the proxy is asked for a tunnel (`CONNECT`, RFC 9110, 9.3.6) to an address that has
+//! passed, for `http` as for `https`; TLS, with the certificate's name and all, goes through it end to end. Only public
+//! addresses go to the proxy: what is allowed besides, such as loopback, is something else from where the proxy stands.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use http::Uri;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+use tower::BoxError;
+use url::Host;
+
+use super::resolver::{GuardedResolver, LookupError};
+use crate::rules::{egress, egress_proxy::EgressProxy, limits};
+
+/// The way to targets where a proxy is in between.
+pub(super) struct Tunnel {
+    proxy: Arc<EgressProxy>,
+    resolver: GuardedResolver,
+}
+
+/// Why the proxy gave no connection. The sentences hold nothing of the target, whose address may be secret.
+#[derive(Debug, thiserror::Error)]
+#[error("the egress proxy {0}")]
+struct NoTunnel(String);
+
+impl Tunnel {
+    pub(super) fn new(proxy: Arc<EgressProxy>, resolver: GuardedResolver) -> Self {
+        Self { proxy, resolver }
+    }
+
+    /// A connection to what a URL names.
+    pub(super) async fn connect(&self, target: &Uri) -> Result<TcpStream, BoxError> {
+        let secure = target.scheme() == Some(&http::uri::Scheme::HTTPS);
+        let port = target.port_u16().unwrap_or(if secure { 443 } else { 80 });
+        let host = target.host().unwrap_or_default();
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        self.reach(host, port).await
+    }
+
+    /// A connection to a host, at the first of its addresses where one comes about.
+    async fn reach(&self, host: &str, port: u16) -> Result<TcpStream, BoxError> {
+        let found = match host.parse::<IpAddr>() {
+            Ok(address) => Arc::from([address]),
+            Err(_) => self.resolver.addresses(host).await.map_err(LookupError::Failed)?,
+        };
+        let allowed = self.resolver.allowed(host, &found).map_err(LookupError::Forbidden)?;
+        let mut failed = BoxError::from("the name has no addresses");
+        for address in allowed.into_iter().take(limits::PROXIED_ADDRESSES) {
+            let target = SocketAddr::new(address, port);
+            let tried = if egress::is_public(address) {
+                self.tunnel(target).await.map_err(BoxError::from)
+            } else {
+                dial(target).await.map_err(BoxError::from)
+            };
+            match tried {
+                Ok(connection) => return Ok(connection),
+                Err(error) => failed = error,
+            }
+        }
+        Err(failed)
+    }
+
+    /// A tunnel to an address.
+    async fn tunnel(&self, target: SocketAddr) -> Result<TcpStream, NoTunnel> {
+        let refused = |why: &dyn std::fmt::Display| NoTunnel(why.to_string());
+        let mut connection =
+            self.proxy().await.map_err(|error| refused(&format_args!("cannot be reached: {error}")))?;
+        let mut request =
+            zeroize::Zeroizing::new(format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n").into_bytes());
+        if let Some(authorization) = self.proxy.authorization() {
+            request.extend_from_slice(b"Proxy-Authorization: ");
+            request.extend_from_slice(authorization.as_bytes());
+            request.extend_from_slice(b"\r\n");
+        }
+        request.extend_from_slice(b"\r\n");
+        connection.write_all(&request).await.map_err(|error| refused(&format_args!("hung up: {error}")))?;
+        match answer(&mut connection).await {
+            Ok(200..=299) => Ok(connection),
+            Ok(407) => Err(refused(&"asks for other credentials than it was given (407)")),
+            Ok(status) => Err(refused(&format_args!("opens no tunnel to the target: it answers {status}"))),
+            Err(error) => Err(refused(&format_args!("opens no tunnel to the target: {error}"))),
+        }
+    }
+
+    /// A connection to the proxy itself. It may be anywhere: the operator's owner names it.
+    async fn proxy(&self) -> io::Result<TcpStream> {
+        let addresses = match self.proxy.host() {
+            Host::Ipv4(address) => Arc::from([IpAddr::V4(address)]),
+            Host::Ipv6(address) => Arc::from([IpAddr::V6(address)]),
+            Host::Domain(name) => {
+                self.resolver.addresses(name).await.map_err(|error| io::Error::new(error.kind(), error.to_string()))?
+            }
+        };
+        let mut failed = io::Error::new(io::ErrorKind::NotFound, "its name has no address");
+        for &address in addresses.iter().take(limits::PROXIED_ADDRESSES) {
+            match dial(SocketAddr::new(address, self.proxy.port())).await {
+                Ok(connection) => return Ok(connection),
+                Err(error) => failed = error,
+            }
+        }
+        Err(failed)
+    }
+}
+
+async fn dial(address: SocketAddr) -> io::Result<TcpStream> {
+    let connection = TcpStream::connect(address).await?;
+    connection.set_nodelay(true)?;
+    Ok(connection)
+}
+
+/// The status of the proxy's answer, read up to the end of its headers and no further: what follows is the target's.
+async fn answer(connection: &mut TcpStream) -> io::Result<u16> {
+    let malformed = || io::Error::new(io::ErrorKind::InvalidData, "its answer is not HTTP/1");
+    let mut head = Vec::with_capacity(256);
+    while !head.ends_with(b"\r\n\r\n") {
+        if head.len() >= limits::PROXY_ANSWER_BYTES {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "its answer has no end"));
+        }
+        // Once a connection, and a few hundred bytes that are there already.
+        head.push(connection.read_u8().await?);
+    }
+    let line = head.split(|&byte| byte == b'\r').next().and_then(|line| std::str::from_utf8(line).ok());
+    let mut words = line.ok_or_else(malformed)?.split(' ');
+    match (words.next(), words.next().map(str::parse)) {
+        (Some("HTTP/1.1" | "HTTP/1.0"), Some(Ok(status))) => Ok(status),
+        _ => Err(malformed()),
+    }
+}

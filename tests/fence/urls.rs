@@ -1,0 +1,147 @@
+//! Targets that are refused before anything is sent, as `grapnel check` says it, and the operator with it.
+
+use crate::{home::Home, program::run};
+
+/// What is said of targets with these URLs, one line for each.
+fn said(urls: &[&str], flags: &[&str]) -> Vec<String> {
+    let home = Home::new();
+    let mut text = String::from(
+        "apiVersion: grapnel.dev/v1alpha1\nkind: WebhookEndpoint\nmetadata: { name: in }\nspec: { verification: { none: {} } }\n",
+    );
+    for (number, url) in urls.iter().enumerate() {
+        text += &format!(
+            "---\napiVersion: grapnel.dev/v1alpha1\nkind: WebhookSubscription\nmetadata: {{ name: out-{number} }}\nspec:\n  endpointRef: {{ name: in }}\n  target: {{ url: {} }}\n",
+            serde_json::to_string(url).unwrap()
+        );
+    }
+    home.write("all.yaml", &text);
+    let output = run(&[&["check", "-f", home.manifests().to_str().unwrap()], flags].concat());
+    let said = String::from_utf8(output.stdout).unwrap();
+    urls.iter()
+        .enumerate()
+        .map(|(number, _)| {
+            let name = format!("default/out-{number}: ");
+            said.lines().find(|line| line.contains(&name)).unwrap_or_default().to_owned()
+        })
+        .collect()
+}
+
+/// Another way to write an address that may not be called is no way to call it.
+#[test]
+fn every_form_of_a_host_is_known_for_what_it_is() {
+    let cases = [
+        // Decimal, octal, hexadecimal, mixed, and with parts left out, as `inet_aton` reads them.
+        ("http://2130706433/", "loopback"),
+        ("http://017700000001/", "loopback"),
+        ("http://0x7f000001/", "loopback"),
+        ("http://0x7f.1/", "loopback"),
+        ("http://127.1/", "loopback"),
+        ("http://127.0.0.1./", "loopback"),
+        ("http://0xa9.0xfe.0xa9.0xfe/", "cloud metadata"),
+        ("http://2852039166/", "cloud metadata"),
+        ("http://0251.0376.0251.0376/latest", "cloud metadata"),
+        ("http://169.254.43518/", "cloud metadata"),
+        ("http://0/", "unspecified"),
+        ("http://0.0.0.0:8080/", "unspecified"),
+        ("http://10.1/", "private"),
+        ("http://0xac100001/", "private"),
+        ("http://100.64.1/", "carrier-grade NAT"),
+        ("http://224.1/", "multicast"),
+        // Other digits and dots, and percent-encoding, which the URL standard maps to these.
+        ("http://\u{ff11}\u{ff12}\u{ff17}.0.0.1/", "loopback"),
+        ("http://\u{2460}\u{2461}\u{2466}.0.0.1/", "loopback"),
+        ("http://127\u{3002}0\u{ff0e}0\u{ff61}1/", "loopback"),
+        ("http://%31%32%37.0.0.1/", "loopback"),
+        ("http://1\u{ad}27.0.0.1/", "loopback"),
+        // IPv6, and IPv4 in it.
+        ("http://[::1]/", "loopback"),
+        ("http://[0:0:0:0:0:0:0:1]/", "loopback"),
+        ("http://[::]/", "unspecified"),
+        ("http://[fd00::1]/", "private"),
+        ("http://[fe80::1]/", "link-local"),
+        ("http://[ff02::1]/", "multicast"),
+        ("http://[fd00:ec2::254]/", "cloud metadata"),
+        ("http://[::ffff:127.0.0.1]/", "loopback"),
+        ("http://[::ffff:a9fe:a9fe]/", "cloud metadata"),
+        ("http://[::7f00:1]/", "loopback"),
+        ("http://[2002:a00:1::]/", "private"),
+        ("http://[2001:0:7f00:1::]/", "Teredo"),
+        ("http://[64:ff9b::10.0.0.1]/", "private"),
+        ("http://[64:ff9b::a9fe:a9fe]/", "cloud metadata"),
+        ("http://[64:ff9b:1::a00:1]/", "local NAT64"),
+        ("http://localhost/", "this machine"),
+        ("http://LOCALHOST.:80/", "this machine"),
+        ("http://a.b.localhost/", "this machine"),
+        ("http://loc\u{ad}alhost/", "this machine"),
+        // Not HTTP.
+        ("file:///etc/passwd", "another scheme"),
+        ("FILE:/etc/passwd", "another scheme"),
+        ("gopher://receiver.example/", "another scheme"),
+        ("ftp://receiver.example/", "another scheme"),
+        ("unix:/var/run/docker.sock", "another scheme"),
+        ("data:,x", "another scheme"),
+        ("javascript:alert(1)", "another scheme"),
+        // What browsers take for another host than people.
+        ("http://receiver.example@127.0.0.1/", "user name or a password"),
+        ("http://127.0.0.1@receiver.example/", "user name or a password"),
+        ("http://:@receiver.example:80@10.0.0.1/", "user name or a password"),
+        ("http:\\\\10.0.0.1\\", "private"),
+        ("http:10.0.0.1", "private"),
+        ("\thttp://10.0.0.1\n/", "private"),
+        ("http://10.0.0.1#@receiver.example/", "private"),
+        ("http://10.0.0.1?@receiver.example/", "private"),
+        // Ports of other protocols, and no port.
+        ("https://receiver.example:25/", "port 25 is not one of HTTP"),
+        ("http://receiver.example:22/", "port 22 is not one of HTTP"),
+        ("http://receiver.example:0/", "port 0 is not one of HTTP"),
+    ];
+    let urls: Vec<&str> = cases.iter().map(|(url, _)| *url).collect();
+    for ((url, expected), line) in cases.iter().zip(said(&urls, &[])) {
+        // The schema refuses what does not begin like a URL of HTTP, before anybody asks what its host is.
+        let by_schema = !url.starts_with("http://") && !url.starts_with("https://");
+        let wanted =
+            if by_schema { ("InvalidSpec", "does not match ^https?://") } else { ("TargetForbidden", *expected) };
+        assert!(line.contains(wanted.0) && line.contains(wanted.1), "{url}: expected `{wanted:?}`, got `{line}`");
+    }
+}
+
+#[test]
+fn what_is_no_url_is_refused() {
+    let urls = [
+        "http://[fe80::1%25eth0]/",
+        "http://[::1/",
+        "http://1.2.3.4.5/",
+        "http://256.0.0.1/",
+        "http://0x100000000/",
+        "http://08.1.1.1/",
+        "http://receiver.example:65536/",
+        "http://receiver.example:-1/",
+        "http://rec eiver.example/",
+        "http://rec\u{0}eiver.example/",
+        "//receiver.example/",
+        "receiver.example",
+        "http://",
+        "http://%00/",
+    ];
+    for (url, line) in urls.iter().zip(said(&urls, &[])) {
+        assert!(line.contains("InvalidSpec") || line.contains("TargetForbidden"), "{url}: `{line}`");
+    }
+}
+
+#[test]
+fn passwords_in_urls_are_not_repeated() {
+    let urls = ["https://user:hunter2-hunter2@receiver.example/", "https://hunter2-hunter2@127.0.0.1/"];
+    for line in said(&urls, &[]) {
+        assert!(line.contains("TargetForbidden") && !line.contains("hunter2"), "{line}");
+    }
+}
+
+#[test]
+fn networks_are_opened_by_name_and_metadata_by_its_own_only() {
+    let urls = ["http://10.1.2.3/", "http://[::ffff:10.1.2.3]/", "http://10.2.0.1/", "http://169.254.169.254/"];
+    let open = |flags: &[&str]| said(&urls, flags).iter().map(String::is_empty).collect::<Vec<_>>();
+    assert_eq!(open(&[]), [false; 4]);
+    assert_eq!(open(&["--egress-allow", "10.1.0.0/16"]), [true, true, false, false]);
+    assert_eq!(open(&["--egress-allow", "0.0.0.0/0,169.254.0.0/16"]), [true, true, true, false]);
+    assert_eq!(open(&["--egress-allow", "169.254.169.254/32"]), [false, false, false, true]);
+}
