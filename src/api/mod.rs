@@ -25,8 +25,8 @@ pub use scalar::{ByteSize, GoDuration};
 pub use selector::{LabelOperator, LabelRequirement, LabelSelector};
 pub use subscription::{
     DeadLetter, DeliveryFailure, DeliverySuccess, EndpointReference, Format, HeaderFromSecret, HeaderValue, Jitter,
-    OutboundRateLimit, Retry, ServiceScheme, ServiceTarget, Signing, SigningScheme, StartFrom, Target,
-    WebhookSubscription, WebhookSubscriptionSpec, WebhookSubscriptionStatus,
+    OutboundRateLimit, OwnEndpointReference, Retry, ServiceScheme, ServiceTarget, Signing, SigningScheme, StartFrom,
+    Target, WebhookSubscription, WebhookSubscriptionSpec, WebhookSubscriptionStatus,
 };
 pub use verification::{
     Algorithm, Encoding, Hmac, KeyReference, NoVerification, Provider, ProviderName, ServiceAccountReference,

@@ -8,6 +8,7 @@ mod backoff;
 mod circuit;
 pub mod client;
 pub mod consumers;
+mod dead_letter;
 mod envelope;
 mod failure;
 pub mod outcome;

@@ -201,6 +201,15 @@ pub const SHUTDOWN_DELIVERIES: Duration = Duration::from_secs(10);
 /// Time after [`SHUTDOWN_DELIVERIES`] for the journal to take what ended; what it has not taken then is delivered again.
 pub const SHUTDOWN_SETTLE: Duration = Duration::from_secs(5);
 
+/// Most endpoints that a dead letter comes through, one after another.
+pub const DEAD_LETTER_HOPS: usize = 8;
+
+/// How long a dead letter that was passed on is remembered, so that it is not passed on twice.
+pub const DEAD_LETTER_WINDOW: Duration = DEFAULT_WINDOW;
+
+/// When an event that is to be passed on is tried again because the journal did not take it.
+pub const DEAD_LETTER_PAUSE: Duration = Duration::from_secs(60);
+
 /// Most consumers attached to the journal at once.
 pub const ATTACH_AT_ONCE: usize = 64;
 

@@ -172,6 +172,7 @@ pub(crate) fn subscription(name: &str, url: &Url, metrics: &Metrics) -> Subscrip
         max_in_flight: NonZeroUsize::new(16).unwrap(),
         rate_limit: None,
         dead_letter_retention: Duration::from_secs(3600),
+        dead_letter_endpoint: None,
         start_from: StartFrom::Now,
         suspended: false,
         facts: Arc::new(SubscriptionFacts::default()),

@@ -206,7 +206,9 @@ impl Refers for Applied<WebhookSubscription> {
             (endpoint.namespace != self.key.namespace).then(|| Referent::Namespace(Arc::clone(&self.key.namespace)));
         let signing = spec.signing.iter().flat_map(|signing| &signing.secret_refs);
         let headers = spec.target.headers_from.iter().map(|header| &header.secret_key_ref);
+        let letters = compile::dead_letter_endpoint_of(&self.key, spec).map(Referent::Endpoint);
         std::iter::once(Referent::Endpoint(endpoint))
+            .chain(letters)
             .chain(labels)
             .chain(signing.chain(headers).map(|reference| secret(&self.key, reference)))
             .collect()
