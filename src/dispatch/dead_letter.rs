@@ -66,8 +66,8 @@ pub(super) async fn pass_on(
         Ok(_) => Some(Passed::On),
         Err(error) => {
             let message = format!(
-                "{}; not given up yet, because the journal did not take its dead letter for endpoint {}: {error}",
-                failure.message, to.name
+                "not given up yet, because its dead letter for endpoint {} was not stored ({error}): {}",
+                to.name, failure.message
             );
             let failure = Failure { message: bounded(&message).into(), ..failure.clone() };
             let pause = SignedDuration::try_from(limits::DEAD_LETTER_PAUSE).unwrap_or(SignedDuration::MAX);

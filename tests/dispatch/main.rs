@@ -3,6 +3,7 @@
 
 mod answers;
 mod circuit;
+mod dead_letters;
 mod lifecycle;
 mod ordering;
 mod requests;
