@@ -4,6 +4,7 @@
 mod answers;
 mod circuit;
 mod dead_letters;
+mod faults;
 mod lifecycle;
 mod ordering;
 mod requests;
