@@ -212,8 +212,8 @@ async fn circles_end_and_lose_nothing() {
         stage.until(name, "given up", |progress| progress.dead == 1).await;
     }
     assert!(stage.passed_on("three", "circle") && stage.passed_on("back", "circle"));
-    for number in 0..3 {
-        assert_eq!(stage.events_of(&at(number)).await.len(), 1, "{}", names[number]);
+    for (number, name) in names.iter().enumerate() {
+        assert_eq!(stage.events_of(&at(number)).await.len(), 1, "{name}");
     }
     let last = stage.events_of(&at(2)).await.remove(0);
     let said = |name: &str| {

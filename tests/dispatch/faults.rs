@@ -107,6 +107,18 @@ async fn reset_after(mut connection: TcpStream, bytes: &[u8]) -> io::Result<()> 
     connection.set_zero_linger()
 }
 
+/// Ends the connection.
+async fn close(connection: TcpStream) -> io::Result<()> {
+    drop(connection);
+    Ok(())
+}
+
+/// Holds the connection, and does nothing with it.
+async fn hold(connection: TcpStream) -> io::Result<()> {
+    std::future::pending::<()>().await;
+    close(connection).await
+}
+
 /// Reads a request and answers byte by byte, each so long after the other.
 async fn trickle(mut connection: TcpStream, bytes: &[u8], pause: Duration) -> io::Result<()> {
     read(&mut connection).await?;
@@ -169,7 +181,7 @@ async fn fails_and_recovers(cases: &[(&str, Fault, Said)]) {
 #[tokio::test]
 async fn connections_that_end_too_early() {
     fails_and_recovers(&[
-        ("closed at once", |connection| async move { Ok(drop(connection)) }.boxed(), ("io", None, "broke off")),
+        ("closed at once", |connection| close(connection).boxed(), ("io", None, "broke off")),
         ("reset at once", |connection| async move { connection.set_zero_linger() }.boxed(), ("io", None, "broke off")),
         ("closed after the request", |connection| answer(connection, b"").boxed(), ("io", None, "broke off")),
         ("reset after the request", |connection| reset_after(connection, b"").boxed(), ("io", None, "broke off")),
@@ -212,17 +224,13 @@ async fn connections_that_end_too_early() {
 #[tokio::test]
 async fn silence_and_slowness_run_into_the_timeout() {
     fails_and_recovers(&[
-        (
-            "takes nothing, says nothing",
-            |connection| async move { Ok(drop((std::future::pending::<()>().await, connection))) }.boxed(),
-            ("timeout", None, "400ms"),
-        ),
+        ("takes nothing, says nothing", |connection| hold(connection).boxed(), ("timeout", None, "400ms")),
         (
             "takes the request, says nothing",
             |mut connection| {
                 async move {
                     read(&mut connection).await?;
-                    Ok(drop((std::future::pending::<()>().await, connection)))
+                    hold(connection).await
                 }
                 .boxed()
             },
@@ -254,7 +262,7 @@ async fn silence_and_slowness_run_into_the_timeout() {
                 async move {
                     read(&mut connection).await?;
                     connection.write_all(b"HTTP/1.1 500 Oops\r\ncontent-length: 9\r\n\r\n").await?;
-                    Ok(drop((std::future::pending::<()>().await, connection)))
+                    hold(connection).await
                 }
                 .boxed()
             },

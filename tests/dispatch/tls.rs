@@ -151,7 +151,7 @@ async fn broken_tls_ends_in_a_failure_with_its_reason() {
                 "says nothing" => std::future::pending().await,
                 "closes" => drop(connection.read(&mut hello).await.unwrap()),
                 "alerts" => {
-                    connection.read(&mut hello).await.unwrap();
+                    let _ = connection.read(&mut hello).await.unwrap();
                     // Fatal, handshake_failure.
                     connection.write_all(b"\x15\x03\x03\x00\x02\x02\x28").await.unwrap();
                     let _ = connection.read(&mut hello).await;
