@@ -95,7 +95,8 @@ pub struct WebhookSubscriptionSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ordering: Option<Ordering>,
 
-    /// How many deliveries may be under way at once. Defaults to 16; with ordering Ordered it is 1 and cannot be more.
+    /// How many deliveries may be under way at once. Defaults to 16; with ordering Ordered it is 1 and cannot be more. Of
+    /// large events fewer are: no further one is taken up while the bodies of those at hand have 16 MiB or more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 256))]
     pub max_in_flight: Option<u32>,

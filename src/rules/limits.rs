@@ -183,6 +183,14 @@ pub const CLAIM_AHEAD: usize = 32;
 /// Most events that a subscription claims at once while it is looking for types that it delivers.
 pub const CLAIM_SCAN: usize = 128;
 
+/// Most bytes of events that one claim loads; the first is loaded however large it is.
+pub const CLAIM_BYTES: usize = 4 << 20;
+
+/// Bytes of bodies that a subscription holds, under way and claimed ahead, beyond which it claims nothing more: sixteen of
+/// [`DEFAULT_BODY_BYTES`]. So it holds at most this, one claim more, and one body of [`MAX_BODY_BYTES`], however many
+/// deliveries it may have under way and however long its receiver keeps them waiting.
+pub const HELD_BYTES: usize = 16 << 20;
+
 /// Most ended attempts of a subscription that wait to be settled; while there are as many, none is begun.
 pub const UNSETTLED: usize = 256;
 
