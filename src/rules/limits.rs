@@ -177,6 +177,13 @@ pub const POOL_IDLE: Duration = Duration::from_secs(45);
 /// Most unused connections kept to one receiver: as many as one subscription may use at once.
 pub const POOL_IDLE_PER_HOST: usize = 256;
 
+/// Time between HTTP/2 pings on a connection to a receiver, also on an unused one. A connection whose other end is stuck
+/// looks alive to everybody else, and every delivery would be given to it.
+pub const RECEIVER_PING_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Time in which a receiver has to answer an HTTP/2 ping; then its connection is given up.
+pub const RECEIVER_PING_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Most events that a subscription claims ahead of those under way.
 pub const CLAIM_AHEAD: usize = 32;
 

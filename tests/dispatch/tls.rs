@@ -99,6 +99,11 @@ async fn unknown_issuers_and_other_names_are_refused() {
 
 /// TLS for localhost with a certificate that is valid between these years.
 fn valid(from: i32, until: i32) -> (CertificateDer<'static>, TlsAcceptor) {
+    let (certificate, config) = certified(from, until);
+    (certificate, TlsAcceptor::from(Arc::new(config)))
+}
+
+fn certified(from: i32, until: i32) -> (CertificateDer<'static>, ServerConfig) {
     let key = rcgen::KeyPair::generate().unwrap();
     let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
     params.not_before = rcgen::date_time_ymd(from, 1, 1);
@@ -110,7 +115,7 @@ fn valid(from: i32, until: i32) -> (CertificateDer<'static>, TlsAcceptor) {
         .with_no_client_auth()
         .with_single_cert(vec![certificate.clone()], PrivateKeyDer::try_from(key.serialize_der()).unwrap())
         .unwrap();
-    (certificate, TlsAcceptor::from(Arc::new(config)))
+    (certificate, config)
 }
 
 #[tokio::test]
@@ -179,6 +184,53 @@ async fn broken_tls_ends_in_a_failure_with_its_reason() {
             Outgoing { url, reach: Reach::Url, headers: HeaderMap::new(), body: Bytes::from_static(b"{}"), timeout };
         let failed = client.post(request).await.unwrap_err();
         assert_eq!(failed.reason(), reason, "{fault}: {failed}");
+        server.abort();
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_has_gone_silent_is_given_up_for_a_new_one() {
+    for protocol in [&b"h2"[..], b"http/1.1"] {
+        let (certificate, mut config) = certified(2001, 4001);
+        config.alpn_protocols = vec![protocol.to_vec()];
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let silence = Arc::new(tokio::sync::Notify::new());
+        let server = tokio::spawn({
+            let silence = silence.clone();
+            async move {
+                for number in 0.. {
+                    let (connection, _) = listener.accept().await.unwrap();
+                    let (acceptor, silence) = (acceptor.clone(), silence.clone());
+                    tokio::spawn(async move {
+                        let secured = acceptor.accept(connection).await.unwrap();
+                        let service = hyper::service::service_fn(|_| async {
+                            Ok::<_, std::convert::Infallible>(http::Response::new(String::new()))
+                        });
+                        let server = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+                        let mut serving = std::pin::pin!(server.serve_connection(TokioIo::new(secured), service));
+                        tokio::select! {
+                            _ = &mut serving => {}
+                            // The first one is held open, and not looked at any more: as a process that is stuck.
+                            () = silence.notified(), if number == 0 => std::future::pending().await,
+                        }
+                    });
+                }
+            }
+        });
+        let client =
+            Client::with_roots(ClientOptions::new(EgressPolicy::default().allowing_loopback()), trusting(&certificate))
+                .unwrap();
+        let post = async |timeout: Duration| {
+            let url = Url::parse(&format!("https://localhost:{port}/hook")).unwrap();
+            let body = Bytes::from_static(b"{}");
+            client.post(Outgoing { url, reach: Reach::Url, headers: HeaderMap::new(), body, timeout }).await
+        };
+        post(Duration::from_secs(30)).await.unwrap();
+        silence.notify_one();
+        crate::stage::eventually("another connection is made", async || post(Duration::from_millis(500)).await.is_ok())
+            .await;
         server.abort();
     }
 }
