@@ -7,7 +7,10 @@
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 
-use super::outcome::{Outcome, bounded};
+use super::{
+    outcome::{Outcome, bounded},
+    request::header_id,
+};
 use crate::{
     api::ObjectKey,
     catalog::Subscription,
@@ -94,7 +97,7 @@ fn arrival(
         value.and_then(|value| std::str::from_utf8(value).ok())
     };
     let trail = letter::trail(earlier(letter::TRAIL), &from, &to.to_string())?;
-    let first_id = earlier(letter::ID).map_or_else(|| letter::header_text(&event.id), str::to_owned);
+    let first_id = earlier(letter::ID).map_or_else(|| header_id(&event.id), str::to_owned);
     let first_received = earlier(letter::RECEIVED).map_or_else(|| event.received.to_string(), str::to_owned);
     let subscription = subscription.key.to_string();
     let id = letter::id(&subscription, &from, event.sequence, &event.id);

@@ -136,7 +136,7 @@ fn trace(event: &StoredEvent, entropy: [u8; 24], headers: &mut HeaderMap) {
 
 /// The event's id as it is sent and signed: bytes that a header cannot carry faithfully (blanks at its ends are cut,
 /// and non-ASCII is read in different ways) are percent-encoded.
-fn header_id(id: &str) -> String {
+pub(super) fn header_id(id: &str) -> String {
     let mut safe = String::with_capacity(id.len());
     for byte in id.bytes() {
         if byte.is_ascii_graphic() {

@@ -12,7 +12,7 @@ use super::limits::DEAD_LETTER_HOPS;
 /// What every header begins with that says something of a dead letter.
 pub const HEADER_PREFIX: &str = "grapnel-dead-letter-";
 
-/// The id of the event as it first came in.
+/// The id of the event as it first came in, written as in `webhook-id`.
 pub const ID: &str = "grapnel-dead-letter-id";
 /// When it first came in (RFC 3339).
 pub const RECEIVED: &str = "grapnel-dead-letter-received";

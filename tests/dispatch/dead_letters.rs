@@ -50,20 +50,20 @@ async fn a_dead_letter_is_the_event_as_it_came_with_why_it_was_given_up() {
     stage.publish([billing, rest]).await;
     let received = stage.now();
     let body = b"\xff\x00 not even text";
-    let mut event = arrival("evt_1", "invoice.paid", body, received);
+    let mut event = arrival("evt é", "invoice.paid", body, received);
     event.content_type = Some("application/octet-stream".into());
     event.headers = vec![("x-other".into(), Bytes::from_static(b"not for everyone"))];
     stage.clock.advance(Duration::from_secs(5));
     stage.append_all([event]).await;
 
     let request = fallback.next().await;
-    let id = dead_letter::id("shop/billing", "shop/stripe", 1, "evt_1");
+    let id = dead_letter::id("shop/billing", "shop/stripe", 1, "evt é");
     assert_eq!(&request.body[..], body);
     for (name, value) in [
         ("webhook-id", &*id),
         ("content-type", "application/octet-stream"),
         ("grapnel-attempt", "1"),
-        ("grapnel-dead-letter-id", "evt_1"),
+        ("grapnel-dead-letter-id", "evt%20%C3%A9"),
         ("grapnel-dead-letter-received", "2026-03-01T12:00:00Z"),
         ("grapnel-dead-letter-trail", "shop/stripe"),
         ("grapnel-dead-letter-subscription", "shop/billing"),
@@ -81,7 +81,7 @@ async fn a_dead_letter_is_the_event_as_it_came_with_why_it_was_given_up() {
     assert!(stored.headers.iter().any(|(name, _)| &**name == "x-other"));
     // It is in the dead letter as well, from where it can be delivered again.
     let dead = stage.delivery("billing", DeliveryState::DeadLettered).await;
-    assert_eq!((&*dead.event.id, dead.attempts), ("evt_1", 1));
+    assert_eq!((&*dead.event.id, dead.attempts), ("evt é", 1));
     assert!(stage.passed_on("billing", "stored"));
     stage.until("fallback", "delivered", |progress| progress.delivered == 1).await;
     stage.stop().await;
