@@ -25,8 +25,9 @@ pub use key::ObjectKey;
 pub use scalar::{ByteSize, GoDuration};
 pub use selector::{LabelOperator, LabelRequirement, LabelSelector};
 pub use subscription::{
-    DeadLetter, DeliveryFailure, DeliverySuccess, EndpointReference, Format, Jitter, OutboundRateLimit, Retry, Signing,
-    SigningScheme, StartFrom, WebhookSubscription, WebhookSubscriptionSpec, WebhookSubscriptionStatus,
+    DeadLetter, DeliveryFailure, DeliverySuccess, EndpointReference, Format, Jitter, OutboundRateLimit,
+    OwnEndpointReference, Retry, Signing, SigningScheme, StartFrom, WebhookSubscription, WebhookSubscriptionSpec,
+    WebhookSubscriptionStatus,
 };
 pub use target::{
     BasicAuth, BearerAuth, CertificateSource, ClientAuthentication, ClientCredentials, HeaderFromSecret, HeaderValue,

@@ -48,7 +48,12 @@ use super::{CircuitBreaker, GoDuration, KeyReference, Ordering, Target};
     validation = Rule::new(
         "!has(self.ordering) || self.ordering != 'Ordered' || !has(self.maxInFlight) || self.maxInFlight == 1"
     )
-        .message("with ordering Ordered one delivery is under way at a time: leave maxInFlight out or set it to 1")
+        .message("with ordering Ordered one delivery is under way at a time: leave maxInFlight out or set it to 1"),
+    validation = Rule::new(
+        "!has(self.deadLetter) || !has(self.deadLetter.endpointRef) || has(self.endpointRef.__namespace__) || \
+         self.deadLetter.endpointRef.name != self.endpointRef.name"
+    )
+        .message("deadLetter.endpointRef cannot be the endpoint that the subscription reads; name another endpoint")
 )]
 pub struct WebhookSubscriptionSpec {
     /// The endpoint whose events are delivered. Cannot be changed: events not yet delivered would be lost.
@@ -90,7 +95,8 @@ pub struct WebhookSubscriptionSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ordering: Option<Ordering>,
 
-    /// How many deliveries may be under way at once. Defaults to 16; with ordering Ordered it is 1 and cannot be more.
+    /// How many deliveries may be under way at once. Defaults to 16; with ordering Ordered it is 1 and cannot be more. Of
+    /// large events fewer are: no further one is taken up while the bodies of those at hand have 16 MiB or more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 256))]
     pub max_in_flight: Option<u32>,
@@ -233,6 +239,20 @@ pub struct DeadLetter {
     /// How long they are kept. Defaults to 720h.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retention: Option<GoDuration>,
+    /// An endpoint of the subscription's own namespace that gets an event for each of them: the event as it came, with
+    /// headers `grapnel-dead-letter-*` that say why it was given up. Subscriptions of that endpoint deliver it elsewhere.
+    /// Cannot be the endpoint that the subscription reads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint_ref: Option<OwnEndpointReference>,
+}
+
+/// A WebhookEndpoint of the subscription's own namespace.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct OwnEndpointReference {
+    /// Its name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
 }
 
 /// Where a new subscription begins: Now (events from here on) or Earliest (everything still kept). Defaults to Now.

@@ -17,7 +17,7 @@ pub use endpoint::{Served, endpoint, path};
 pub use problem::{Problem, Problems};
 pub use reference::{References, Sources};
 pub use subscribers::Subscribers;
-pub use subscription::{Delivered, Standing, endpoint_of, subscription};
+pub use subscription::{Delivered, Standing, dead_letter_endpoint_of, dead_letter_problem, endpoint_of, subscription};
 
 use crate::rules::egress::EgressPolicy;
 

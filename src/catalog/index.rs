@@ -447,6 +447,9 @@ impl Index {
         }
         let mut problems = Problems::default();
         problems.extend(broken_rules(Admission::subscription(), spec));
+        let letters = compile::dead_letter_endpoint_of(key, spec);
+        let letters_exist = letters.is_some_and(|letters| self.endpoints.contains_key(&letters));
+        problems.extend(compile::dead_letter_problem(key, spec, letters_exist));
         let delivered = Delivered {
             facts: Arc::clone(&entry.facts),
             metrics: self.metrics.subscription(&key.namespace, &key.name),

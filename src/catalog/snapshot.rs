@@ -271,6 +271,8 @@ pub struct Subscription {
     pub rate_limit: Option<Arc<RateLimit>>,
     /// How long dead letters stay.
     pub dead_letter_retention: Duration,
+    /// The endpoint that gets an event for each dead letter.
+    pub dead_letter_endpoint: Option<ObjectKey>,
     /// Where a new consumer begins.
     pub start_from: StartFrom,
     /// Parked: nothing is sent.

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use super::{
     client::{Client, Response},
+    dead_letter::{self, Passed},
     failure::SendError,
     outcome::{Outcome, classify},
     request,
@@ -48,8 +49,9 @@ pub(super) async fn attempt(context: Arc<Context>, subscription: Arc<Subscriptio
     };
     let took = started.elapsed();
     let now = context.clock.now();
-    let outcome = classify(&subscription.retry, delivery.attempt, &answer, now, entropy.spread);
-    observe(&subscription, &delivery, &answer, &outcome, now, took);
+    let mut outcome = classify(&subscription.retry, delivery.attempt, &answer, now, entropy.spread);
+    let passed = dead_letter::pass_on(&*context.journal, &subscription, &delivery, &mut outcome, now).await;
+    observe(&subscription, &delivery, &answer, &outcome, passed, now, took);
     let failed = outcome.counts_as_failure().then_some(now);
     Ended { sequence: delivery.event.sequence, settlement: outcome.settlement, failed }
 }
@@ -59,6 +61,7 @@ fn observe(
     delivery: &Delivery,
     answer: &Result<Response, SendError>,
     outcome: &Outcome,
+    passed: Option<Passed>,
     now: Timestamp,
     took: Duration,
 ) {
@@ -82,6 +85,9 @@ fn observe(
         subscription.facts.delivered(Delivered { time: now, event_id: event.id.clone(), status, duration_ms });
         return;
     };
+    if let Some(passed) = passed {
+        subscription.metrics.passed_on(passed.label());
+    }
     let next_attempt = outcome.next_attempt();
     tracing::info!(
         namespace = %subscription.key.namespace,
@@ -94,6 +100,7 @@ fn observe(
         took_ms = duration_ms,
         next_attempt = next_attempt.map(tracing::field::display),
         dead_lettered = next_attempt.is_none(),
+        passed_on = passed.map(Passed::label),
         "delivery failed"
     );
     subscription.facts.failed(Failed {

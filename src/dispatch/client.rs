@@ -303,6 +303,9 @@ fn pool(connector: Connector) -> legacy::Client<Connector, Full<Bytes>> {
         .pool_max_idle_per_host(limits::POOL_IDLE_PER_HOST)
         .http1_max_headers(limits::RESPONSE_HEADERS)
         .http2_max_header_list_size(limits::RESPONSE_HEADER_BYTES)
+        .http2_keep_alive_interval(limits::RECEIVER_PING_INTERVAL)
+        .http2_keep_alive_timeout(limits::RECEIVER_PING_TIMEOUT)
+        .http2_keep_alive_while_idle(true)
         .build(connector)
 }
 

@@ -9,6 +9,7 @@ mod circuit;
 pub mod client;
 mod connect;
 pub mod consumers;
+mod dead_letter;
 mod echo;
 mod envelope;
 mod failure;

@@ -141,7 +141,7 @@ fn printable(bytes: &[u8]) -> String {
 }
 
 /// Cut to the bound, between characters.
-fn bounded(message: &str) -> &str {
+pub(super) fn bounded(message: &str) -> &str {
     // A character has at most four bytes, so one of the last four places is between two.
     let end = (0..=limits::FAILURE_MESSAGE_BYTES).rev().find(|&end| message.is_char_boundary(end)).unwrap_or_default();
     if message.len() <= limits::FAILURE_MESSAGE_BYTES { message } else { message.get(..end).unwrap_or_default() }

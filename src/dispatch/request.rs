@@ -11,7 +11,7 @@ use crate::{
     api::Format,
     catalog::Subscription,
     journal::{Delivery, StoredEvent},
-    rules::{headers::is_framing, trace::Traceparent},
+    rules::{dead_letter, headers::is_framing, trace::Traceparent},
 };
 
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
@@ -105,7 +105,8 @@ fn body(format: Format, event: &StoredEvent, headers: &mut HeaderMap) -> serde_j
 
 /// Passes on what the subscription asks for. The description of the body is not among it: the body may be another one.
 fn forward(subscription: &Subscription, event: &StoredEvent, headers: &mut HeaderMap) {
-    if subscription.forward_headers.is_empty() {
+    let letter = event.headers.iter().any(|(name, _)| dead_letter::is_header(name));
+    if subscription.forward_headers.is_empty() && !letter {
         return;
     }
     for (name, value) in &event.headers {
@@ -113,7 +114,9 @@ fn forward(subscription: &Subscription, event: &StoredEvent, headers: &mut Heade
             continue;
         };
         let describes_body = name == header::CONTENT_TYPE || name == header::CONTENT_ENCODING;
-        if subscription.forward_headers.matches(&name) && !is_reserved(&name) && !describes_body {
+        // What is said of a dead letter is of every receiver's interest.
+        let wanted = subscription.forward_headers.matches(&name) || dead_letter::is_header(name.as_str());
+        if wanted && !is_reserved(&name) && !describes_body {
             headers.append(name, value);
         }
     }
@@ -144,7 +147,7 @@ fn trace(event: &StoredEvent, entropy: [u8; 24], headers: &mut HeaderMap) {
 
 /// The event's id as it is sent and signed: bytes that a header cannot carry faithfully (blanks at its ends are cut,
 /// and non-ASCII is read in different ways) are percent-encoded.
-fn header_id(id: &str) -> String {
+pub(super) fn header_id(id: &str) -> String {
     let mut safe = String::with_capacity(id.len());
     for byte in id.bytes() {
         if byte.is_ascii_graphic() {

@@ -101,6 +101,11 @@ impl GuardedResolver {
         // Its own task, so that it ends and leaves the table also when every delivery that waits for it is given up.
         lookups.tasks.spawn(async move {
             let found = names.lookup(&name).await;
+            // Nothing to connect to is not a network that cannot be reached.
+            let found = found.and_then(|found| match found.is_empty() {
+                true => Err(io::Error::new(io::ErrorKind::NotFound, "the name has no addresses")),
+                false => Ok(found),
+            });
             if let Some(lookups) = owner.upgrade() {
                 lookups.lock().by_name.remove(&name);
             }

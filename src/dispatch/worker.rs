@@ -3,7 +3,8 @@
 //! Claiming, sending and settling go on at the same time: while some deliveries are under way, the next are claimed
 //! and those that ended are settled together. What is claimed is under way, about to be begun ([`limits::CLAIM_AHEAD`],
 //! or [`limits::CLAIM_SCAN`] after a search), or ended and waiting to be settled ([`limits::UNSETTLED`], beyond which
-//! nothing new is begun): memory stays flat however many events wait.
+//! nothing new is begun), and of large events no more than [`limits::HELD_BYTES`]: memory stays flat however many events
+//! wait.
 //!
 //! While the circuit to the receiver is open, nothing is claimed but its probe, an ordinary attempt of the delivery that
 //! is due first. With `ordering: Ordered` each event is claimed when the one before it is settled. In both cases one event
@@ -39,6 +40,14 @@ use crate::{
     },
 };
 
+/// A delivery under way.
+struct InFlight {
+    /// What the circuit let it through with.
+    permit: Permit,
+    /// Of its body.
+    bytes: usize,
+}
+
 /// Delivers the events of one subscription until its configuration's sender is dropped.
 pub(super) struct Worker {
     context: Arc<Context>,
@@ -50,8 +59,8 @@ pub(super) struct Worker {
     waiting: VecDeque<Delivery>,
     /// Under way.
     sending: JoinSet<Ended>,
-    /// The sequences of those under way, with what the circuit let them through with.
-    in_flight: HashMap<Sequence, Permit>,
+    /// Those under way.
+    in_flight: HashMap<Sequence, InFlight>,
     /// Ended, to be settled.
     ended: Vec<(Sequence, Settlement)>,
     /// Whether a claim may find something.
@@ -187,7 +196,8 @@ impl Worker {
             }
             let Some(permit) = self.circuit.acquire(clock) else { return };
             let Some(delivery) = self.waiting.pop_front() else { return };
-            self.in_flight.insert(delivery.event.sequence, permit);
+            let in_flight = InFlight { permit, bytes: delivery.event.body.len() };
+            self.in_flight.insert(delivery.event.sequence, in_flight);
             self.sending.spawn(attempt(Arc::clone(&self.context), Arc::clone(&self.subscription), delivery));
         }
     }
@@ -215,12 +225,19 @@ impl Worker {
         }
         let most = self.subscription.max_in_flight.get();
         let ahead = most.min(limits::CLAIM_AHEAD);
-        if self.waiting.len() > ahead / 2 {
+        if self.waiting.len() > ahead / 2 || self.held_bytes() >= limits::HELD_BYTES {
             return None;
         }
         let room = (most + ahead).saturating_sub(self.waiting.len() + self.sending.len());
         let limit = if self.scanning { room.max(scan) } else { room };
         (limit > 0).then_some(limit)
+    }
+
+    /// Bytes of the bodies under way and claimed ahead.
+    fn held_bytes(&self) -> usize {
+        let waiting = self.waiting.iter().map(|delivery| delivery.event.body.len());
+        let in_flight = self.in_flight.values().map(|in_flight| in_flight.bytes);
+        waiting.chain(in_flight).sum()
     }
 
     /// Takes what was claimed.
@@ -312,7 +329,7 @@ impl Worker {
         match ended {
             Ok(Ended { sequence, settlement, failed }) => {
                 // What was given back at the deadline is not settled twice.
-                let Some(permit) = self.in_flight.remove(&sequence) else { return };
+                let Some(InFlight { permit, .. }) = self.in_flight.remove(&sequence) else { return };
                 self.ended.push((sequence, settlement));
                 self.circuit.ended(permit, failed);
                 if failed.is_some() {
@@ -365,8 +382,8 @@ impl Worker {
         if let Some(deadline) = self.deadline {
             if now >= deadline {
                 self.sending.abort_all();
-                for (sequence, permit) in self.in_flight.drain() {
-                    self.circuit.released(permit);
+                for (sequence, in_flight) in self.in_flight.drain() {
+                    self.circuit.released(in_flight.permit);
                     self.ended.push((sequence, Settlement::Released));
                 }
             }

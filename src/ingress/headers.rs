@@ -4,17 +4,20 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, header::CONNECTION};
 
 use crate::rules::{
+    dead_letter,
     headers::{is_credential, is_framing},
     limits::{STORED_HEADER_BYTES, STORED_HEADERS},
     signature::Verifier,
 };
 
-/// The headers of a request that are stored: none that lets its reader speak for the sender, none of the connection.
+/// The headers of a request that are stored: none that lets its reader speak for the sender, none of the connection, and
+/// none that only Grapnel writes.
 /// At most [`STORED_HEADERS`] and [`STORED_HEADER_BYTES`]; what does not fit is left out.
 pub(super) fn stored(headers: &HeaderMap, verifier: &Verifier) -> Vec<(Box<str>, Bytes)> {
     let wanted = |name: &HeaderName| {
         !is_framing(name)
             && !is_credential(name)
+            && !dead_letter::is_header(name.as_str())
             && !verifier.credential_headers().any(|credential| credential == name)
             && !is_named_by_connection(headers, name)
     };

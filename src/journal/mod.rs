@@ -124,7 +124,8 @@ pub struct Delivery {
 /// What [`Journal::claim`] found.
 #[derive(Debug, Clone, Default)]
 pub struct Claimed {
-    /// Due deliveries, at most as many as asked for: due retries and events queued once more first
+    /// Due deliveries, at most as many as asked for, and fewer where they are large
+    /// ([`CLAIM_BYTES`](crate::rules::limits::CLAIM_BYTES)): due retries and events queued once more first
     /// (earliest due first, then by sequence), then new events by sequence.
     pub deliveries: Vec<Delivery>,
     /// When the next retry falls due (or an event queued once more did), if nothing else makes the consumer ready before.

@@ -231,11 +231,26 @@ pub const PROXIED_ADDRESSES: usize = 4;
 /// Longest answer of a proxy that is asked for a tunnel, in bytes.
 pub const PROXY_ANSWER_BYTES: usize = 8 * 1024;
 
+/// Time between HTTP/2 pings on a connection to a receiver, also on an unused one. A connection whose other end is stuck
+/// looks alive to everybody else, and every delivery would be given to it.
+pub const RECEIVER_PING_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Time in which a receiver has to answer an HTTP/2 ping; then its connection is given up.
+pub const RECEIVER_PING_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Most events that a subscription claims ahead of those under way.
 pub const CLAIM_AHEAD: usize = 32;
 
 /// Most events that a subscription claims at once while it is looking for types that it delivers.
 pub const CLAIM_SCAN: usize = 128;
+
+/// Most bytes of events that one claim loads; the first is loaded however large it is.
+pub const CLAIM_BYTES: usize = 4 << 20;
+
+/// Bytes of bodies that a subscription holds, under way and claimed ahead, beyond which it claims nothing more: sixteen of
+/// [`DEFAULT_BODY_BYTES`]. So it holds at most this, one claim more, and one body of [`MAX_BODY_BYTES`], however many
+/// deliveries it may have under way and however long its receiver keeps them waiting.
+pub const HELD_BYTES: usize = 16 << 20;
 
 /// Most ended attempts of a subscription that wait to be settled; while there are as many, none is begun.
 pub const UNSETTLED: usize = 256;
@@ -254,6 +269,15 @@ pub const SHUTDOWN_DELIVERIES: Duration = Duration::from_secs(10);
 
 /// Time after [`SHUTDOWN_DELIVERIES`] for the journal to take what ended; what it has not taken then is delivered again.
 pub const SHUTDOWN_SETTLE: Duration = Duration::from_secs(5);
+
+/// Most endpoints that a dead letter comes through, one after another.
+pub const DEAD_LETTER_HOPS: usize = 8;
+
+/// How long a dead letter that was passed on is remembered, so that it is not passed on twice.
+pub const DEAD_LETTER_WINDOW: Duration = DEFAULT_WINDOW;
+
+/// When an event that is to be passed on is tried again because the journal did not take it.
+pub const DEAD_LETTER_PAUSE: Duration = Duration::from_secs(60);
 
 /// Most consumers attached to the journal at once.
 pub const ATTACH_AT_ONCE: usize = 64;

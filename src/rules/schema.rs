@@ -17,7 +17,7 @@ use super::{
     signature::Verified,
 };
 
-/// An event that has passed verification and validation. Only [`SchemaSet::validate`] makes one.
+/// An event that has passed verification and validation. Only [`SchemaSet::validate`] makes one of what comes in.
 #[derive(Clone)]
 pub struct Validated {
     identity: Identity,
@@ -31,6 +31,11 @@ impl fmt::Debug for Validated {
 }
 
 impl Validated {
+    /// An event that was let in before and is in the journal: it goes on to another endpoint under another id.
+    pub fn again(identity: Identity, body: Bytes) -> Self {
+        Self { identity, body }
+    }
+
     /// Its parts.
     pub fn into_parts(self) -> (Identity, Bytes) {
         (self.identity, self.body)

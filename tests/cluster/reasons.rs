@@ -196,6 +196,12 @@ async fn subscriptions_say_what_is_wrong_and_what_to_do() {
                 "EndpointNotFound",
                 "WebhookEndpoint elsewhere does not exist in namespace",
             ),
+            case(
+                to("letters", "https://receiver.example/") + "  deadLetter: { endpointRef: { name: elsewhere } }\n",
+                "Accepted",
+                "EndpointNotFound",
+                "spec.deadLetter.endpointRef.name: WebhookEndpoint elsewhere does not exist in namespace",
+            ),
             case(to("metadata", "http://169.254.169.254/latest"), "Accepted", "TargetForbidden", "spec.target.url: "),
             case(to("inside", "http://10.0.0.1/"), "Accepted", "TargetForbidden", "spec.target.url: "),
             case(
@@ -221,6 +227,15 @@ async fn subscriptions_say_what_is_wrong_and_what_to_do() {
         ],
     )
     .await;
+    // A server that knows CEL says so itself.
+    let own = to("own", "https://receiver.example/") + "  deadLetter: { endpointRef: { name: x } }\n";
+    match cluster.try_apply(&documents(&own).remove(0)).await {
+        Ok(_) => {
+            let message = cluster.until_condition("WebhookSubscription", "own", "Ready", "False", "InvalidSpec").await;
+            assert!(message.contains("name another endpoint"), "{message}");
+        }
+        Err(error) => assert!(error.to_string().contains("name another endpoint"), "{error}"),
+    }
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use grapnel::{
     api::{ObjectKey, StartFrom},
     catalog::Snapshot,
     dispatch::Consumers,
-    journal::{DeliveryState, Journal, JournalError},
+    journal::{DeliveryState, Journal, JournalError, Retention},
     rules::clock::Clock,
 };
 use tokio::sync::Semaphore;
@@ -257,5 +257,116 @@ async fn a_subscription_that_was_created_again_begins_anew_and_may_read_another_
     assert_eq!(receiver.next().await.header("webhook-id"), "evt_2");
     let progress = stage.until("billing", "delivered", |progress| progress.delivered == 1).await;
     assert_eq!((progress.retrying, progress.pending), (0, 0));
+    stage.stop().await;
+}
+
+/// Sweeps as if everything settled were old.
+async fn sweep(stage: &Stage) -> u64 {
+    let retention =
+        Retention { endpoints: vec![(endpoint(), Duration::ZERO)], consumers: vec![(key("billing"), Duration::ZERO)] };
+    stage.journal.sweep(retention, stage.now() + Duration::from_secs(1)).await.unwrap().events
+}
+
+#[tokio::test]
+async fn a_subscription_that_is_parked_from_the_beginning_has_what_came_since_then() {
+    let mut stage = Stage::new().await;
+    let mut receiver = Receiver::statuses(&[200]).await;
+    stage.append("before", "t").await;
+    let url = receiver.url.clone();
+    let parked = |stage: &Stage| {
+        let mut parked = subscription("billing", &url, &stage.metrics);
+        parked.suspended = true;
+        parked
+    };
+    stage.publish([parked(&stage)]).await;
+    stage.append_all((0..50).map(|number| arrival(&format!("evt_{number}"), "t", b"{}", stage.now()))).await;
+    // Neither a restart nor retention takes anything from it.
+    let mut stage = stage.reopen().await;
+    stage.publish([parked(&stage)]).await;
+    assert_eq!(sweep(&stage).await, 1, "the one before it");
+    assert_eq!(stage.progress("billing").pending, 50);
+    stage.publish([subscription("billing", &receiver.url, &stage.metrics)]).await;
+    stage.until("billing", "delivered", |progress| progress.delivered == 50).await;
+    assert!(receiver.rest().iter().all(|request| request.header("webhook-id").starts_with("evt_")));
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn retries_that_fall_due_while_it_is_parked_wait_and_burn_no_attempt() {
+    let mut stage = Stage::new().await;
+    let mut receiver = Receiver::statuses(&[500, 200]).await;
+    stage.publish([subscription("billing", &receiver.url, &stage.metrics)]).await;
+    stage.append("evt_1", "t").await;
+    receiver.next().await;
+    stage.delivery("billing", DeliveryState::Retrying).await;
+    let mut parked = subscription("billing", &receiver.url, &stage.metrics);
+    parked.suspended = true;
+    stage.publish([parked]).await;
+    stage.clock.advance(Duration::from_secs(100 * 24 * 3600));
+    assert_eq!(sweep(&stage).await, 0);
+    // An event for another one goes its way, so the process is not simply at rest.
+    let mut well = Receiver::statuses(&[200]).await;
+    let mut parked = subscription("billing", &receiver.url, &stage.metrics);
+    parked.suspended = true;
+    stage.publish([parked, subscription("other", &well.url, &stage.metrics)]).await;
+    stage.append("evt_2", "t").await;
+    well.next().await;
+    assert!(receiver.rest().is_empty());
+    let retrying = stage.delivery("billing", DeliveryState::Retrying).await;
+    assert_eq!((&*retrying.event.id, retrying.attempts), ("evt_1", 1));
+    stage.publish([subscription("billing", &receiver.url, &stage.metrics)]).await;
+    let mut attempts: Vec<_> = [receiver.next().await, receiver.next().await]
+        .iter()
+        .map(|request| format!("{} {}", request.header("webhook-id"), request.header("grapnel-attempt")))
+        .collect();
+    attempts.sort();
+    assert_eq!(attempts, ["evt_1 2", "evt_2 1"]);
+    stage.until("billing", "delivered", |progress| progress.delivered == 2).await;
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn where_a_subscription_begins_is_decided_once() {
+    let mut stage = Stage::new().await;
+    let mut receiver = Receiver::statuses(&[200]).await;
+    for id in ["old", "kept"] {
+        stage.append(id, "t").await;
+    }
+    let url = receiver.url.clone();
+    let beginning = |name: &str, start: StartFrom, stage: &Stage| {
+        let mut subscription = subscription(name, &url, &stage.metrics);
+        subscription.start_from = start;
+        subscription
+    };
+    stage.publish([beginning("now", StartFrom::Now, &stage)]).await;
+    stage.append("evt_1", "t").await;
+    assert_eq!(receiver.next().await.header("webhook-id"), "evt_1");
+    stage.until("now", "delivered", |progress| progress.delivered == 1).await;
+    // Asked for later, in this process or the next one, the beginning is not replayed.
+    stage.publish([beginning("now", StartFrom::Earliest, &stage)]).await;
+    stage.append("evt_2", "t").await;
+    assert_eq!(receiver.next().await.header("webhook-id"), "evt_2");
+    let mut stage = stage.reopen().await;
+    stage.publish([beginning("now", StartFrom::Earliest, &stage)]).await;
+    stage.append("evt_3", "t").await;
+    assert_eq!(receiver.next().await.header("webhook-id"), "evt_3");
+    stage.until("now", "delivered", |progress| progress.delivered == 3).await;
+    assert!(receiver.rest().is_empty());
+    // One that is new begins with the oldest that is still kept, and does not start anew after a restart.
+    stage.publish([beginning("now", StartFrom::Now, &stage), beginning("all", StartFrom::Earliest, &stage)]).await;
+    stage.until("all", "delivered", |progress| progress.delivered == 5).await;
+    let mut stage = stage.reopen().await;
+    receiver.rest();
+    stage.publish([beginning("all", StartFrom::Earliest, &stage)]).await;
+    stage.append("evt_4", "t").await;
+    assert_eq!(receiver.next().await.header("webhook-id"), "evt_4");
+    assert!(receiver.rest().is_empty());
+    stage.until("all", "delivered", |progress| progress.delivered == 6).await;
+    assert_eq!(sweep(&stage).await, 6, "nothing pins what has been delivered to all");
+    stage.append("evt_5", "t").await;
+    stage
+        .publish([beginning("all", StartFrom::Earliest, &stage), beginning("late", StartFrom::Earliest, &stage)])
+        .await;
+    stage.until("late", "delivered", |progress| progress.delivered == 1).await;
     stage.stop().await;
 }

@@ -3,9 +3,14 @@
 
 mod answers;
 mod circuit;
+mod dead_letters;
+mod faults;
+mod h2;
 mod identities;
 mod lifecycle;
+mod names;
 mod ordering;
+mod outages;
 mod requests;
 mod secure;
 mod services;

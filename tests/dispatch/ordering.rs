@@ -167,3 +167,37 @@ async fn an_order_can_be_asked_for_later() {
     stage.until("ordered", "delivered", |progress| progress.delivered == 10).await;
     stage.stop().await;
 }
+
+#[tokio::test]
+async fn parking_and_going_on_keeps_the_order_and_skips_nothing() {
+    let mut stage = Stage::new().await;
+    let mut receiver = Receiver::new(async |number| status(if number % 3 == 1 { 503 } else { 200 })).await;
+    let url = receiver.url.clone();
+    let version = |suspended: bool, stage: &Stage| {
+        let mut version = subscription("ordered", &url, &stage.metrics);
+        version.ordering = Ordering::Ordered;
+        version.max_in_flight = 1.try_into().unwrap();
+        version.retry.initial = Duration::from_millis(1);
+        version.retry.max_attempts = 100;
+        version.suspended = suspended;
+        version
+    };
+    stage.publish([version(false, &stage)]).await;
+    append(&stage, 0..60).await;
+    for parked in 1..=5u64 {
+        stage.run_down(|progress| progress.delivered >= parked * 10).await;
+        stage.publish([version(true, &stage)]).await;
+        let rests = stage.until("ordered", "at rest", |progress| progress.in_flight == 0).await;
+        assert!(rests.delivered < 60);
+        if parked == 3 {
+            stage = stage.reopen().await;
+        }
+        stage.publish([version(false, &stage)]).await;
+    }
+    stage.run_down(|progress| progress.delivered == 60).await;
+    let requests = receiver.rest();
+    let numbers: Vec<usize> = requests.iter().map(|it| id(it).strip_prefix("evt_").unwrap().parse().unwrap()).collect();
+    assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] || pair[1] == pair[0] + 1), "{numbers:?}");
+    assert_eq!((numbers.first(), numbers.last()), (Some(&0), Some(&59)));
+    stage.stop().await;
+}

@@ -175,6 +175,7 @@ pub(crate) fn subscription(name: &str, url: &Url, metrics: &Metrics) -> Subscrip
         max_in_flight: NonZeroUsize::new(16).unwrap(),
         rate_limit: None,
         dead_letter_retention: Duration::from_secs(3600),
+        dead_letter_endpoint: None,
         start_from: StartFrom::Now,
         suspended: false,
         facts: Arc::new(SubscriptionFacts::default()),
@@ -241,15 +242,25 @@ impl Stage {
     }
 
     pub(crate) async fn with(egress: EgressPolicy) -> Self {
-        let directory = Arc::new(tempfile::tempdir().unwrap());
-        Self::in_directory(directory, egress, Arc::new(ManualClock::new(start()))).await
+        Self::with_options(ClientOptions::new(egress), 0).await
     }
 
-    async fn in_directory(directory: Arc<TempDir>, egress: EgressPolicy, clock: Arc<ManualClock>) -> Self {
-        let options = EmbeddedOptions { directory: directory.path().join("journal"), max_bytes: 0 };
+    /// With a journal of so many bytes, 0 for any number.
+    pub(crate) async fn with_options(client: ClientOptions, max_bytes: u64) -> Self {
+        let directory = Arc::new(tempfile::tempdir().unwrap());
+        Self::in_directory(directory, client, max_bytes, Arc::new(ManualClock::new(start()))).await
+    }
+
+    async fn in_directory(
+        directory: Arc<TempDir>,
+        client: ClientOptions,
+        max_bytes: u64,
+        clock: Arc<ManualClock>,
+    ) -> Self {
+        let options = EmbeddedOptions { directory: directory.path().join("journal"), max_bytes };
         let journal = Arc::new(EmbeddedJournal::open(options).unwrap());
         let (snapshot, live) = watch::channel(Arc::new(Snapshot::default()));
-        let client = Client::new(ClientOptions::new(egress)).unwrap();
+        let client = Client::new(client).unwrap();
         let shutdown = CancellationToken::new();
         let looks = Arc::new(AtomicUsize::new(0));
         let watched = Arc::new(Watched { clock: clock.clone(), looks: looks.clone() });
@@ -323,7 +334,7 @@ impl Stage {
         journal.close().await.unwrap();
         drop(journal);
         let egress = EgressPolicy::default().allowing(vec!["127.0.0.0/8".parse().unwrap()]);
-        Self::in_directory(directory, egress, clock).await
+        Self::in_directory(directory, ClientOptions::new(egress), 0, clock).await
     }
 
     /// Attaches a consumer that has no subscription.

@@ -8,9 +8,16 @@ use std::{
     time::Duration,
 };
 
-use grapnel::rules::ratelimit::{RateLimit, Scope};
+use grapnel::{
+    journal::{Journal, Settlement},
+    rules::{
+        limits,
+        ratelimit::{RateLimit, Scope},
+    },
+};
+use tokio::sync::Semaphore;
 
-use crate::stage::{Receiver, Stage, status, subscription};
+use crate::stage::{Receiver, Stage, arrival, key, status, subscription};
 
 #[tokio::test]
 async fn no_more_than_allowed_are_under_way() {
@@ -105,5 +112,85 @@ async fn a_rate_lets_through_as_time_passes() {
     stage.until("limited", "delivered", |progress| progress.delivered == 21).await;
     // A lower bound holds however slow the machine is.
     assert!(begun.elapsed() >= Duration::from_millis(200), "twenty permits take a fifth of a second");
+    stage.stop().await;
+}
+
+/// So many events of 1 MiB.
+async fn append_large(stage: &Stage, count: usize) {
+    let body = vec![b'x'; 1 << 20];
+    for number in 0..count {
+        stage.append_all([arrival(&format!("large_{number}"), "t", &body, stage.now())]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_claim_of_large_events_is_cut_off_and_leaves_the_rest_for_the_next() {
+    let stage = Stage::new().await;
+    stage.attach("all").await;
+    stage.attach("ordered").await;
+    append_large(&stage, 12).await;
+    for name in ["all", "ordered"] {
+        let (key, mut sequences) = (key(name), Vec::new());
+        while sequences.len() < 12 {
+            let claimed = match name {
+                "all" => stage.journal.claim(&key, 100, stage.now()).await.unwrap(),
+                _ => stage.journal.claim_in_order(&key, 100, stage.now()).await.unwrap(),
+            };
+            let bytes: usize = claimed.deliveries.iter().map(|delivery| delivery.event.body.len()).sum();
+            assert!((1..=limits::CLAIM_BYTES).contains(&bytes), "{bytes}");
+            let claimed: Vec<_> = claimed.deliveries.iter().map(|delivery| delivery.event.sequence).collect();
+            assert_eq!(stage.journal.progress(&key).unwrap().in_flight, claimed.len() as u64);
+            let settlements = claimed.iter().map(|sequence| (*sequence, Settlement::Delivered)).collect();
+            stage.journal.settle(&key, settlements).await.unwrap();
+            sequences.extend(claimed);
+        }
+        assert_eq!(sequences, (1..=12).collect::<Vec<_>>(), "{name}: each once, and in order");
+    }
+    // One that is larger than that is claimed all the same, alone.
+    let body = vec![b'x'; limits::CLAIM_BYTES + 1];
+    stage.append_all(["a", "b"].map(|id| arrival(id, "t", &body, stage.now()))).await;
+    for _ in 0..2 {
+        let claimed = stage.journal.claim(&key("all"), 100, stage.now()).await.unwrap();
+        assert_eq!(claimed.deliveries.len(), 1);
+    }
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn a_receiver_that_hangs_holds_only_so_many_bytes_in_memory() {
+    let mut stage = Stage::new().await;
+    let gate = Arc::new(Semaphore::new(0));
+    let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let mut hanging = Receiver::new({
+        let (gate, now, most) = (gate.clone(), now.clone(), most.clone());
+        move |_| {
+            let (gate, now, most) = (gate.clone(), now.clone(), most.clone());
+            async move {
+                most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                gate.acquire().await.unwrap().forget();
+                now.fetch_sub(1, Ordering::SeqCst);
+                status(200)
+            }
+        }
+    })
+    .await;
+    let mut well = Receiver::statuses(&[200]).await;
+    let mut wide = subscription("wide", &hanging.url, &stage.metrics);
+    wide.max_in_flight = 256.try_into().unwrap();
+    stage.publish([wide, subscription("well", &well.url, &stage.metrics)]).await;
+    append_large(&stage, 48).await;
+    stage.until("well", "all delivered", |progress| progress.delivered == 48).await;
+    let held = limits::HELD_BYTES >> 20;
+    for _ in 0..held {
+        hanging.next().await;
+    }
+    let bound = held + (limits::CLAIM_BYTES >> 20);
+    // As permits come, so do further ones, and never more at once.
+    for delivered in 1..=48 {
+        gate.add_permits(1);
+        stage.until("wide", "one more", |progress| progress.delivered == delivered).await;
+    }
+    assert!(most.load(Ordering::SeqCst) <= bound, "{most:?}");
+    assert_eq!(well.rest().len(), 48);
     stage.stop().await;
 }

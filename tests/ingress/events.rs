@@ -72,6 +72,8 @@ async fn credentials_and_headers_of_the_connection_are_not_stored() {
         .header("X-Hop", "1")
         .header("Keep-Alive", "timeout=5")
         .header("TE", "trailers")
+        // Only Grapnel says that something is a dead letter.
+        .header("Grapnel-Dead-Letter-Trail", "shop/orders")
         .header("X-Kept", "1");
     post.send(served.address).await.accepted();
     let stored = served.stored("orders").await;

@@ -53,6 +53,28 @@ pub fn endpoint_of(key: &ObjectKey, spec: &WebhookSubscriptionSpec) -> ObjectKey
     ObjectKey::new(namespace, reference.name.as_str())
 }
 
+/// The endpoint that gets a subscription's dead letters: one of its own namespace.
+pub fn dead_letter_endpoint_of(key: &ObjectKey, spec: &WebhookSubscriptionSpec) -> Option<ObjectKey> {
+    let reference = spec.dead_letter.as_ref()?.endpoint_ref.as_ref()?;
+    Some(ObjectKey::new(Arc::clone(&key.namespace), reference.name.as_str()))
+}
+
+/// What is wrong with the endpoint that is to get a subscription's dead letters. `exists` says whether it does.
+pub fn dead_letter_problem(key: &ObjectKey, spec: &WebhookSubscriptionSpec, exists: bool) -> Option<Problem> {
+    const POINTER: &str = "/spec/deadLetter/endpointRef/name";
+    let ObjectKey { namespace, name } = &dead_letter_endpoint_of(key, spec)?;
+    let read = endpoint_of(key, spec);
+    if read.namespace == *namespace && read.name == *name {
+        let message = format!("WebhookEndpoint {name} is the one that the subscription reads; name another endpoint");
+        return Some(Problem::new(POINTER, Reason::InvalidSpec, message));
+    }
+    (!exists).then(|| {
+        let message =
+            format!("WebhookEndpoint {name} does not exist in namespace {namespace}; create it or correct the name");
+        Problem::new(POINTER, Reason::EndpointNotFound, message)
+    })
+}
+
 impl Standing {
     /// What is wrong with a reference to such an endpoint.
     pub fn problem(self, key: &ObjectKey, endpoint: &ObjectKey) -> Option<Problem> {
@@ -126,6 +148,7 @@ pub fn subscription(
         max_in_flight,
         rate_limit,
         dead_letter_retention: dead_letter_retention?,
+        dead_letter_endpoint: dead_letter_endpoint_of(key, spec),
         start_from: spec.start_from.unwrap_or(api::StartFrom::Now),
         suspended: spec.suspend.unwrap_or(false),
         facts: delivered.facts,

@@ -208,7 +208,9 @@ impl Refers for Applied<WebhookSubscription> {
         let labels =
             (endpoint.namespace != self.key.namespace).then(|| Referent::Namespace(Arc::clone(&self.key.namespace)));
         let signing = spec.signing.iter().flat_map(|signing| &signing.secret_refs);
+        let letters = compile::dead_letter_endpoint_of(&self.key, spec).map(Referent::Endpoint);
         std::iter::once(Referent::Endpoint(endpoint))
+            .chain(letters)
             .chain(labels)
             .chain(signing.map(|reference| secret(&self.key, reference)))
             .chain(of_target(&self.key, &spec.target))

@@ -1,6 +1,6 @@
 //! Taking deliveries.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -18,7 +18,7 @@ use crate::{
         Claimed, Delivery, Result, Sequence,
         record::{self, decode_u32, key},
     },
-    rules::limits::DUE_WINDOW,
+    rules::limits::{CLAIM_BYTES, DUE_WINDOW},
 };
 
 /// What has been taken goes back when the claim fails or its future is dropped.
@@ -77,7 +77,9 @@ async fn fill(
         if guard.taken.is_empty() {
             break;
         }
-        load(engine, consumer, &mut guard, &mut claimed.deliveries).await?;
+        if load(engine, consumer, &mut guard, &mut claimed.deliveries).await? == Load::Full {
+            break;
+        }
     }
     // Known exactly, also when the window was just used up.
     refill(engine, consumer).await?;
@@ -129,42 +131,43 @@ async fn refill(engine: &Arc<Engine>, consumer: &Arc<Consumer>) -> Result<bool> 
     }
 }
 
-/// Turns what has been taken into deliveries: from memory if it is recent, from disk otherwise.
+/// Whether everything that was taken has been loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Load {
+    All,
+    /// There was no room for the rest within [`CLAIM_BYTES`]; it is still taken.
+    Full,
+}
+
+/// Turns what has been taken into deliveries, in order and while there is room: from memory if it is recent, from disk
+/// otherwise.
 pub(super) async fn load(
     engine: &Arc<Engine>,
     consumer: &Arc<Consumer>,
     guard: &mut TakenGuard<'_>,
     deliveries: &mut Vec<Delivery>,
-) -> Result<()> {
+) -> Result<Load> {
     let endpoint = &consumer.endpoint;
     // Memory may still hold what had been swept before this consumer came.
     let from_memory = consumer.state().cursor.missing == 0;
-    let mut rows: HashMap<Sequence, Bytes> = HashMap::with_capacity(guard.taken.len());
-    let mut behind = Vec::new();
-    for taken in &guard.taken {
-        match endpoint.recent(taken.sequence).filter(|_| from_memory) {
-            Some(row) => drop(rows.insert(taken.sequence, row)),
-            None => behind.push(taken.sequence),
-        }
-    }
-    if !behind.is_empty() {
+    let recent = |taken: &Taken| (taken.sequence, endpoint.recent(taken.sequence).filter(|_| from_memory));
+    let wanted: Vec<_> = guard.taken.iter().map(recent).collect();
+    let held: Vec<usize> = deliveries.iter().map(|delivery| delivery.event.body.len()).collect();
+    let rows = if wanted.iter().all(|(_, row)| row.is_some()) {
+        within_room(&held, wanted, |_| Ok(None))?
+    } else {
         let number = endpoint.number;
-        let read = engine
-            .blocking(move |store| {
-                let read = behind
-                    .into_iter()
-                    .map(|sequence| Ok((sequence, Store::get(&store.events, key::event(number, sequence))?)));
-                read.collect::<Result<Vec<_>>>()
-            })
-            .await?;
-        rows.extend(read.into_iter().filter_map(|(sequence, row)| Some((sequence, row?))));
-    }
+        let from_disk = move |store: &Store| {
+            within_room(&held, wanted, |sequence| Store::get(&store.events, key::event(number, sequence)))
+        };
+        engine.blocking(from_disk).await?
+    };
     let mut gone = Vec::new();
-    let mut found = Vec::with_capacity(guard.taken.len());
-    for taken in &guard.taken {
-        match rows.remove(&taken.sequence) {
+    let mut found = Vec::with_capacity(rows.len());
+    for (taken, row) in guard.taken.iter().zip(&rows) {
+        match row {
             Some(row) => {
-                let event = Arc::new(record::decode_event(taken.sequence, row)?);
+                let event = Arc::new(record::decode_event(taken.sequence, row.clone())?);
                 found.push(Delivery { event, attempt: taken.flight.attempt });
             }
             None => gone.push(*taken),
@@ -173,9 +176,33 @@ pub(super) async fn load(
     if !gone.is_empty() {
         skip(engine, consumer, &gone).await?;
     }
-    guard.taken.clear();
+    guard.taken.drain(..rows.len());
     deliveries.extend(found);
-    Ok(())
+    Ok(if guard.taken.is_empty() { Load::All } else { Load::Full })
+}
+
+/// The rows of the first of these, `None` for those that `read` does not find: as many as fit beside what is `held`, and
+/// at least one if nothing is.
+fn within_room(
+    held: &[usize],
+    wanted: Vec<(Sequence, Option<Bytes>)>,
+    read: impl Fn(Sequence) -> Result<Option<Bytes>>,
+) -> Result<Vec<Option<Bytes>>> {
+    let (mut bytes, mut any) = (held.iter().sum::<usize>(), !held.is_empty());
+    let mut rows = Vec::with_capacity(wanted.len());
+    for (sequence, row) in wanted {
+        let row = match row {
+            Some(row) => Some(row),
+            None => read(sequence)?,
+        };
+        bytes += row.as_ref().map_or(0, Bytes::len);
+        if any && bytes > CLAIM_BYTES {
+            break;
+        }
+        any |= row.is_some();
+        rows.push(row);
+    }
+    Ok(rows)
 }
 
 /// Settles what had been removed before the consumer came, and all that is missing right after it.

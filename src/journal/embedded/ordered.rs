@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::{
     Engine,
-    claim::{TakenGuard, load},
+    claim::{Load, TakenGuard, load},
     consumer::Consumer,
     due::DueKey,
     store::from_fjall,
@@ -44,7 +44,7 @@ pub(super) async fn claim(
     Ok(claimed)
 }
 
-/// Claims more, up to `limit`, and says whether there was anything.
+/// Claims more, up to `limit`, and says whether there may be more still.
 async fn turn(
     engine: &Arc<Engine>,
     consumer: &Arc<Consumer>,
@@ -66,8 +66,7 @@ async fn turn(
     if guard.taken.is_empty() {
         return Ok(false);
     }
-    load(engine, consumer, &mut guard, &mut claimed.deliveries).await?;
-    Ok(true)
+    Ok(load(engine, consumer, &mut guard, &mut claimed.deliveries).await? == Load::All)
 }
 
 /// The retries of the lowest sequences that wait, ascending: as many as `limit` allows beside `held`, which this claim

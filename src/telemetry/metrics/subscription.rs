@@ -34,6 +34,7 @@ pub(super) struct Families {
     retrying: Family<Labels, Gauge>,
     dead: Family<Labels, Gauge>,
     circuit: Family<Labels, Gauge>,
+    passed_on: Family<OutcomeLabels, Counter>,
     owners: Owners<SubscriptionMetrics>,
 }
 
@@ -47,6 +48,7 @@ impl Families {
             retrying: Family::default(),
             dead: Family::default(),
             circuit: Family::default(),
+            passed_on: Family::default(),
             owners: Owners::default(),
         };
         registry.register("webhook_delivery_attempts", "Delivery attempts, by outcome", families.attempts.clone());
@@ -78,6 +80,11 @@ impl Families {
             "1 while deliveries pause after failures in a row, and until the receiver is found to be back",
             families.circuit.clone(),
         );
+        registry.register(
+            "webhook_dead_letters_passed_on",
+            "Events given up that were to go to deadLetter.endpointRef, by what became of them",
+            families.passed_on.clone(),
+        );
         families
     }
 }
@@ -98,6 +105,7 @@ pub struct SubscriptionMetrics {
     families: Families,
     labels: Labels,
     attempts: RwLock<HashMap<&'static str, Counter>>,
+    passed_on: RwLock<HashMap<&'static str, Counter>>,
     duration: Histogram,
     lag: Histogram,
     pending: Gauge,
@@ -122,6 +130,7 @@ impl SubscriptionMetrics {
             dead: families.dead.get_or_create_owned(&labels),
             circuit: families.circuit.get_or_create_owned(&labels),
             attempts: RwLock::default(),
+            passed_on: RwLock::default(),
             families,
             labels,
         }
@@ -130,13 +139,27 @@ impl SubscriptionMetrics {
     /// An attempt ended. `outcome` is `delivered` or one of the fixed reasons of failure.
     pub fn attempted(&self, outcome: &'static str, time: Duration) {
         self.duration.observe(time.as_secs_f64());
-        if let Some(counter) = self.attempts.read().get(outcome) {
+        self.count(&self.families.attempts, &self.attempts, outcome);
+    }
+
+    /// An event was given up that was to go to another endpoint. `outcome` is one of a fixed set of words.
+    pub fn passed_on(&self, outcome: &'static str) {
+        self.count(&self.families.passed_on, &self.passed_on, outcome);
+    }
+
+    fn count(
+        &self,
+        family: &Family<OutcomeLabels, Counter>,
+        known: &RwLock<HashMap<&'static str, Counter>>,
+        outcome: &'static str,
+    ) {
+        if let Some(counter) = known.read().get(outcome) {
             counter.inc();
             return;
         }
-        let counter = self.families.attempts.get_or_create_owned(&self.outcome_labels(outcome));
+        let counter = family.get_or_create_owned(&self.outcome_labels(outcome));
         counter.inc();
-        self.attempts.write().insert(outcome, counter);
+        known.write().insert(outcome, counter);
     }
 
     /// An event was delivered so long after its receipt.
@@ -171,6 +194,9 @@ impl Drop for SubscriptionMetrics {
         self.families.owners.retire(&owner, self, || {
             for outcome in self.attempts.read().keys() {
                 self.families.attempts.remove(&self.outcome_labels(outcome));
+            }
+            for outcome in self.passed_on.read().keys() {
+                self.families.passed_on.remove(&self.outcome_labels(outcome));
             }
             self.families.duration.remove(&self.labels);
             self.families.lag.remove(&self.labels);

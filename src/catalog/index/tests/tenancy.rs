@@ -75,6 +75,64 @@ fn permission_is_taken_away_also_while_a_newer_version_waits() {
 }
 
 #[test]
+fn dead_letters_go_to_another_endpoint_of_the_own_namespace() {
+    let mut stage = Stage::new();
+    let out = key("shop", "out");
+    let with = |endpoint: &str, generation: i64| {
+        let spec = json!({
+            "endpointRef": { "name": "in" },
+            "target": { "url": "https://receiver.example/" },
+            "deadLetter": { "endpointRef": { "name": endpoint } },
+        });
+        Object::new("shop", "out", spec).generation(generation).subscription()
+    };
+    stage.tell([open("shop", "in").endpoint(), open("team", "letters").endpoint(), with("letters", 1)]);
+    let (_, reason, message) = stage.ready(Kind::Subscription, &out);
+    assert_eq!(reason, Reason::EndpointNotFound, "that of another namespace is not it");
+    assert!(message.contains("spec.deadLetter.endpointRef.name: WebhookEndpoint letters does not exist"), "{message}");
+    assert!(!stage.delivers(&out));
+
+    assert_eq!(stage.compiled_by([open("shop", "letters").endpoint()]), 2, "the endpoint and who refers to it");
+    assert_eq!((stage.subscription(&out), stage.delivers(&out)), (Reason::Programmed, true));
+    let snapshot = Arc::clone(&stage.published.snapshot);
+    assert_eq!(snapshot.subscription(&out).unwrap().dead_letter_endpoint, Some(key("shop", "letters")));
+
+    stage.tell([Change::Gone(Kind::Endpoint, key("shop", "letters"))]);
+    assert_eq!((stage.subscription(&out), stage.delivers(&out)), (Reason::EndpointNotFound, true));
+    assert!(stage.ready(Kind::Subscription, &out).2.contains("the last good version is still in use"));
+
+    stage.tell([with("in", 2)]);
+    let (_, reason, message) = stage.ready(Kind::Subscription, &out);
+    assert_eq!(reason, Reason::InvalidSpec);
+    assert!(message.contains("name another endpoint"), "{message}");
+}
+
+#[test]
+fn an_endpoint_does_not_get_the_dead_letters_of_what_it_took_in_however_that_is_written() {
+    for reference in [json!({ "name": "in" }), json!({ "name": "in", "namespace": "shop" })] {
+        let mut stage = Stage::new();
+        let spec = json!({
+            "endpointRef": reference,
+            "target": { "url": "https://receiver.example/" },
+            "deadLetter": { "endpointRef": { "name": "in" } },
+        });
+        stage.tell([open("shop", "in").endpoint(), Object::new("shop", "out", spec).subscription()]);
+        assert_eq!(stage.subscription(&key("shop", "out")), Reason::InvalidSpec);
+    }
+    // One of the same name in another namespace is another one.
+    let mut stage = Stage::new();
+    let spec = json!({
+        "endpointRef": { "name": "in", "namespace": "shop" },
+        "target": { "url": "https://receiver.example/" },
+        "deadLetter": { "endpointRef": { "name": "in" } },
+    });
+    let shared = shared("shop", "in", json!({ "from": "All" }));
+    let out = Object::new("team", "out", spec);
+    stage.tell([shared.endpoint(), open("team", "in").endpoint(), out.subscription()]);
+    assert_eq!(stage.subscription(&key("team", "out")), Reason::Programmed);
+}
+
+#[test]
 fn the_own_namespace_is_always_allowed() {
     let mut stage = Stage::new();
     let endpoint = shared("shop", "in", selector(json!({ "matchLabels": { "team": "other" } })));

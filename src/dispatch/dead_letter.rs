@@ -1,0 +1,126 @@
+//! Passes on what is given up: `deadLetter.endpointRef`.
+//!
+//! A dead letter is appended to its endpoint's log, durably, before the journal is told that the event is given up. Whatever
+//! happens in between, the event is attempted again, and its dead letter, under the same id, is recognised. While the journal
+//! does not take it, the event is not given up: it is tried again after [`limits::DEAD_LETTER_PAUSE`].
+
+use bytes::Bytes;
+use jiff::{SignedDuration, Timestamp};
+
+use super::{
+    outcome::{Outcome, bounded},
+    request::header_id,
+};
+use crate::{
+    api::ObjectKey,
+    catalog::Subscription,
+    journal::{Appended, Arrival, Delivery, Failure, Journal, Settlement},
+    rules::{
+        dead_letter::{self as letter, End},
+        identity::Identity,
+        limits,
+        schema::Validated,
+    },
+};
+
+/// What became of an event that was given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Passed {
+    /// It is in the log of that endpoint.
+    On,
+    /// It was there already.
+    Before,
+    /// It goes no further.
+    Ended(End),
+    /// The journal did not take it.
+    NotYet,
+}
+
+impl Passed {
+    /// The label of metrics and the field of logs.
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Self::On => "stored",
+            Self::Before => "duplicate",
+            Self::Ended(End::Circle) => "circle",
+            Self::Ended(End::Far) => "too_far",
+            Self::NotYet => "not_stored",
+        }
+    }
+}
+
+/// Passes the event on if `outcome` gives it up and its subscription says to whom. If that fails, `outcome` gives it up no
+/// longer. `None` when there is nothing to pass on.
+pub(super) async fn pass_on(
+    journal: &dyn Journal,
+    subscription: &Subscription,
+    delivery: &Delivery,
+    outcome: &mut Outcome,
+    now: Timestamp,
+) -> Option<Passed> {
+    let to = subscription.dead_letter_endpoint.as_ref()?;
+    let Settlement::Dead { failure } = &outcome.settlement else { return None };
+    let arrival = match arrival(subscription, to, delivery, failure, now) {
+        Ok(arrival) => arrival,
+        Err(end) => return Some(Passed::Ended(end)),
+    };
+    match journal.append(vec![arrival]).await {
+        Ok(appended) if matches!(appended.first(), Some(Appended::Duplicate(_))) => Some(Passed::Before),
+        Ok(_) => Some(Passed::On),
+        Err(error) => {
+            let message = format!(
+                "not given up yet, because its dead letter for endpoint {} was not stored ({error}): {}",
+                to.name, failure.message
+            );
+            let failure = Failure { message: bounded(&message).into(), ..failure.clone() };
+            let pause = SignedDuration::try_from(limits::DEAD_LETTER_PAUSE).unwrap_or(SignedDuration::MAX);
+            let due = now.checked_add(pause).unwrap_or(Timestamp::MAX);
+            outcome.settlement = Settlement::Retry { due, failure };
+            Some(Passed::NotYet)
+        }
+    }
+}
+
+/// The event as it goes on to endpoint `to`.
+fn arrival(
+    subscription: &Subscription,
+    to: &ObjectKey,
+    delivery: &Delivery,
+    failure: &Failure,
+    now: Timestamp,
+) -> Result<Arrival, End> {
+    let event = &*delivery.event;
+    let from = subscription.endpoint.to_string();
+    // Those of an earlier dead letter: this event may be one.
+    let earlier = |wanted: &str| {
+        let value = event.headers.iter().find(|(name, _)| **name == *wanted).map(|(_, value)| value);
+        value.and_then(|value| std::str::from_utf8(value).ok())
+    };
+    let trail = letter::trail(earlier(letter::TRAIL), &from, &to.to_string())?;
+    let first_id = earlier(letter::ID).map_or_else(|| header_id(&event.id), str::to_owned);
+    let first_received = earlier(letter::RECEIVED).map_or_else(|| event.received.to_string(), str::to_owned);
+    let subscription = subscription.key.to_string();
+    let id = letter::id(&subscription, &from, event.sequence, &event.id);
+    let mut said = vec![
+        (letter::ID, first_id),
+        (letter::RECEIVED, first_received),
+        (letter::TRAIL, trail),
+        (letter::SUBSCRIPTION, subscription),
+        (letter::TIME, failure.time.to_string()),
+        (letter::ATTEMPTS, delivery.attempt.to_string()),
+        (letter::REASON, failure.reason.to_string()),
+        (letter::MESSAGE, letter::header_text(&failure.message)),
+    ];
+    said.extend(failure.status.map(|status| (letter::STATUS, status.to_string())));
+    let came = event.headers.iter().filter(|(name, _)| !letter::is_header(name)).cloned();
+    let said = said.into_iter().map(|(name, value)| (Box::from(name), Bytes::from(value)));
+    Ok(Arrival {
+        endpoint: to.clone(),
+        validated: Validated::again(Identity { id: id.into(), kind: event.kind.clone() }, event.body.clone()),
+        received: now,
+        content_type: event.content_type.clone(),
+        remote: event.remote,
+        headers: said.chain(came).collect(),
+        window: Some(limits::DEAD_LETTER_WINDOW),
+    })
+}

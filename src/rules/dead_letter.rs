@@ -1,0 +1,145 @@
+//! Dead letters that go on to another endpoint: who they are there, and how far they go.
+//!
+//! A dead letter is the event as it came (type, body, content type, headers) under an id of its own, with headers that say
+//! why it was given up. Only Grapnel writes headers of that prefix: those of senders are never stored.
+
+use std::fmt::Write;
+
+use sha2::{Digest, Sha256};
+
+use super::limits::DEAD_LETTER_HOPS;
+
+/// What every header begins with that says something of a dead letter.
+pub const HEADER_PREFIX: &str = "grapnel-dead-letter-";
+
+/// The id of the event as it first came in, written as in `webhook-id`.
+pub const ID: &str = "grapnel-dead-letter-id";
+/// When it first came in (RFC 3339).
+pub const RECEIVED: &str = "grapnel-dead-letter-received";
+/// The endpoints through which it came, `namespace/name`, the first one first.
+pub const TRAIL: &str = "grapnel-dead-letter-trail";
+/// The subscription that gave it up, `namespace/name`.
+pub const SUBSCRIPTION: &str = "grapnel-dead-letter-subscription";
+/// When it was given up (RFC 3339).
+pub const TIME: &str = "grapnel-dead-letter-time";
+/// After how many attempts.
+pub const ATTEMPTS: &str = "grapnel-dead-letter-attempts";
+/// Why, in one word.
+pub const REASON: &str = "grapnel-dead-letter-reason";
+/// The status of the last answer, if there was one.
+pub const STATUS: &str = "grapnel-dead-letter-status";
+/// What a person needs to know.
+pub const MESSAGE: &str = "grapnel-dead-letter-message";
+
+/// Whether a header, by its lower-case name, says something of a dead letter.
+pub fn is_header(name: &str) -> bool {
+    name.starts_with(HEADER_PREFIX)
+}
+
+/// What a dead letter is known by: always the same for one event and one subscription, so that it is recognised when it is
+/// passed on again. Names are `namespace/name`; `sequence` is the event's place in the endpoint's log.
+pub fn id(subscription: &str, endpoint: &str, sequence: u64, event: &str) -> String {
+    let mut digest = Sha256::new();
+    for part in [subscription, endpoint, event] {
+        // With its length, so that no two lists of parts read the same.
+        digest.update((part.len() as u64).to_be_bytes());
+        digest.update(part);
+    }
+    digest.update(sequence.to_be_bytes());
+    let digest: [u8; 32] = digest.finalize().into();
+    let mut id = String::from("dead-letter-");
+    for byte in digest.iter().take(16) {
+        // Writing to a String cannot fail.
+        let _ = write!(id, "{byte:02x}");
+    }
+    id
+}
+
+/// Why a dead letter goes no further.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum End {
+    /// It has been in that endpoint before.
+    #[error("it has come through that endpoint already")]
+    Circle,
+    /// It has come through [`DEAD_LETTER_HOPS`] endpoints.
+    #[error("it has come through {DEAD_LETTER_HOPS} endpoints already")]
+    Far,
+}
+
+/// The trail of an event that leaves endpoint `from` for endpoint `to`, as a header value. `trail` is the one it came with.
+///
+/// # Errors
+/// When it must not go there: every way ends, however subscriptions refer to each other's endpoints.
+pub fn trail(trail: Option<&str>, from: &str, to: &str) -> Result<String, End> {
+    let mut stations: Vec<&str> = trail.map(|trail| trail.split(", ").collect()).unwrap_or_default();
+    stations.push(from);
+    if stations.contains(&to) {
+        return Err(End::Circle);
+    }
+    if stations.len() > DEAD_LETTER_HOPS {
+        return Err(End::Far);
+    }
+    Ok(stations.join(", "))
+}
+
+/// A text as a header value: visible ASCII and blanks stay, anything else becomes `?`.
+pub fn header_text(text: &str) -> String {
+    text.chars().map(|character| if matches!(character, ' '..='~') { character } else { '?' }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn an_id_is_the_same_for_the_same_and_another_for_others() {
+        let ids = [
+            id("a/b", "c/d", 1, "evt"),
+            id("a/b", "c/d", 2, "evt"),
+            id("a/b", "c/d", 1, "evt2"),
+            id("a/b", "c/d/", 1, "evt"),
+            id("a/bc", "/d", 1, "evt"),
+            id("c/d", "a/b", 1, "evt"),
+        ];
+        assert_eq!(ids[0], id("a/b", "c/d", 1, "evt"));
+        for (number, id) in ids.iter().enumerate() {
+            assert!(!ids[..number].contains(id));
+            assert_eq!(id.len(), "dead-letter-".len() + 32);
+        }
+    }
+
+    #[test]
+    fn a_way_ends_where_it_has_been() {
+        assert_eq!(trail(None, "shop/in", "shop/in"), Err(End::Circle));
+        let first = trail(None, "shop/in", "shop/letters").unwrap();
+        assert_eq!(first, "shop/in");
+        assert_eq!(trail(Some(&first), "shop/letters", "shop/in"), Err(End::Circle));
+        assert_eq!(trail(Some(&first), "shop/letters", "shop/last").unwrap(), "shop/in, shop/letters");
+    }
+
+    #[test]
+    fn text_of_a_header_is_ascii() {
+        assert_eq!(header_text("no\tway: \u{fffd}é!"), "no?way: ??!");
+    }
+
+    proptest! {
+        #[test]
+        fn every_way_ends(steps in proptest::collection::vec(0u8..20, 1..60)) {
+            let name = |step: &u8| format!("shop/e{step}");
+            let (mut here, mut way, mut hops) = (name(&steps[0]), None, 0);
+            for step in &steps[1..] {
+                match trail(way.as_deref(), &here, &name(step)) {
+                    Ok(longer) => {
+                        hops += 1;
+                        prop_assert!(!longer.split(", ").any(|station| station == name(step)));
+                        (here, way) = (name(step), Some(longer));
+                    }
+                    Err(_) => break,
+                }
+            }
+            prop_assert!(hops <= DEAD_LETTER_HOPS);
+        }
+    }
+}
