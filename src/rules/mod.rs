@@ -8,6 +8,7 @@ pub mod breaker;
 pub mod clock;
 pub mod duration;
 pub mod egress;
+pub mod expression;
 pub mod glob;
 pub mod headers;
 pub mod identity;
