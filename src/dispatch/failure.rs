@@ -3,6 +3,7 @@
 use std::{error::Error, io, time::Duration};
 
 use super::resolver::ForbiddenName;
+use crate::rules::expression::ExpressionError;
 
 /// Why an exchange failed. The sentences hold neither the URL nor anything that was sent.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +26,12 @@ pub enum SendError {
     /// The connection broke, or what came is not HTTP.
     #[error("the exchange broke off: {0}")]
     Io(String),
+    /// Nobody can say whether the event is to be sent.
+    #[error("filter, {0}")]
+    Filter(#[source] ExpressionError),
+    /// What is to be sent cannot be made.
+    #[error("transform, {0}")]
+    Transform(#[source] ExpressionError),
 }
 
 impl SendError {
@@ -37,7 +44,14 @@ impl SendError {
             Self::Tls(_) => "tls",
             Self::Forbidden(_) => "forbidden",
             Self::Io(_) => "io",
+            Self::Filter(_) => "filter_failed",
+            Self::Transform(_) => "transform_failed",
         }
+    }
+
+    /// Whether the subscription itself is at fault: nothing was sent, so it says nothing of the receiver.
+    pub fn is_own(&self) -> bool {
+        matches!(self, Self::Filter(_) | Self::Transform(_))
     }
 
     /// Sorts an error of the HTTP client by what caused it.

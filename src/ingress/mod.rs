@@ -9,6 +9,7 @@ mod accept;
 mod address;
 mod body;
 mod callers;
+mod cloudevents;
 mod connection;
 mod headers;
 mod reject;

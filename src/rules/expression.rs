@@ -31,6 +31,7 @@ use self::{
     syntax::{Given, Node},
     value::{Kind, Text, Value},
 };
+use super::cloudevents::{self, CloudEvent};
 
 /// Which names an expression may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -164,7 +165,7 @@ pub struct Inputs<'a> {
     /// `event`.
     pub event: Option<Event<'a>>,
     /// `headers`: lower-case names, each once, with its values joined by a comma and a space (RFC 9110, 5.3).
-    pub headers: Vec<(&'a str, Cow<'a, str>)>,
+    pub headers: Vec<(Cow<'a, str>, Cow<'a, str>)>,
     /// `payload`.
     pub payload: Payload<'a>,
     /// `claims`: a JSON object.
@@ -172,21 +173,35 @@ pub struct Inputs<'a> {
 }
 
 impl<'a> Inputs<'a> {
-    /// Headers as expressions see them; bytes that are not UTF-8 are replaced.
-    pub fn headers(headers: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Vec<(&'a str, Cow<'a, str>)> {
-        let mut joined: Vec<(&str, Cow<'_, str>)> = Vec::new();
+    /// Headers as expressions see them: attributes of CloudEvents are decoded, and bytes that are not UTF-8 replaced.
+    pub fn headers(headers: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Vec<(Cow<'a, str>, Cow<'a, str>)> {
+        let mut joined: Vec<(Cow<'_, str>, Cow<'_, str>)> = Vec::new();
         for (name, value) in headers {
-            let value = String::from_utf8_lossy(value);
+            let attribute = name.starts_with("ce-");
+            let value = if attribute { cloudevents::decode(value) } else { String::from_utf8_lossy(value) };
             match joined.iter_mut().find(|(known, _)| *known == name) {
                 Some((_, values)) => {
                     let values = values.to_mut();
                     values.push_str(", ");
                     values.push_str(&value);
                 }
-                None => joined.push((name, value)),
+                None => joined.push((Cow::Borrowed(name), value)),
             }
         }
         joined
+    }
+}
+
+impl<'a> Inputs<'a> {
+    /// Adds the attributes of a CloudEvent whose body they are in, by the names that they have as headers: so expressions
+    /// are the same whichever way an event came.
+    pub fn add_attributes(&mut self, event: &CloudEvent<'_>) {
+        let attributes = event.attributes().map(|(name, value)| {
+            (Cow::Owned(format!("ce-{}", name.to_ascii_lowercase())), Cow::Owned(value.into_owned()))
+        });
+        let attributes: Vec<(Cow<'a, str>, Cow<'a, str>)> = attributes.collect();
+        self.headers.retain(|(known, _)| !attributes.iter().any(|(name, _)| name == known));
+        self.headers.extend(attributes);
     }
 }
 

@@ -6,6 +6,8 @@
 
 pub mod breaker;
 pub mod clock;
+pub mod cloudevents;
+pub mod content;
 pub mod duration;
 pub mod egress;
 pub mod expression;

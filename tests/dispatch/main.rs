@@ -3,6 +3,7 @@
 
 mod answers;
 mod circuit;
+mod expressions;
 mod lifecycle;
 mod ordering;
 mod requests;

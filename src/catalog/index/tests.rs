@@ -1,6 +1,7 @@
 //! What the index publishes.
 
 mod claims;
+mod expressions;
 mod fetching;
 mod pacing;
 mod scale;

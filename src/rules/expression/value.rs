@@ -145,7 +145,7 @@ impl<'a> List<'a> {
 pub(super) enum Map<'a> {
     Json(&'a serde_json::Map<String, serde_json::Value>),
     /// Names and values of headers; every name once.
-    Headers(&'a [(&'a str, Cow<'a, str>)]),
+    Headers(&'a [(Cow<'a, str>, Cow<'a, str>)]),
     Event(&'a Event<'a>),
     /// Of a map literal: every key once.
     Shared(Rc<[(Value<'a>, Value<'a>)]>),
@@ -198,7 +198,7 @@ impl<'a> Map<'a> {
         let text = |name: &'a str| Value::Text(Text::Borrowed(name));
         match self {
             Self::Json(entries) => entries.keys().map(|name| text(name)).collect(),
-            Self::Headers(headers) => headers.iter().map(|(name, _)| text(name)).collect(),
+            Self::Headers(headers) => headers.iter().map(|(name, _)| text(&**name)).collect(),
             Self::Event(_) => Event::FIELDS.iter().map(|(name, _)| text(name)).collect(),
             Self::Shared(entries) => entries.iter().map(|(key, _)| key.clone()).collect(),
         }
