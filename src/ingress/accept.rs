@@ -14,7 +14,7 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode, header::CONTENT_TYPE};
+use http::{HeaderMap, Method, header::CONTENT_TYPE};
 use http_body::Body as _;
 use jiff::Timestamp;
 use tokio::time::{Instant, timeout_at};
@@ -23,9 +23,10 @@ use super::{
     Ingress, IngressError, address,
     body::{self, Memory},
     cloudevents,
+    confirm::{Stored, batch_confirmation, confirm, confirmation},
     connection::Activity,
     headers,
-    reject::{JSON, Rejected},
+    reject::Rejected,
 };
 use crate::{
     catalog::{Endpoint, Route, observed::Rejection},
@@ -81,14 +82,6 @@ enum Outcome {
     Handshake(HandshakeReply),
     Event(Stored),
     Batch(Vec<Stored>),
-}
-
-/// An event that is safe.
-struct Stored {
-    id: Box<str>,
-    kind: Box<str>,
-    duplicate: bool,
-    bytes: usize,
 }
 
 impl Caller {
@@ -354,11 +347,14 @@ fn examine(inbound: &Inbound, review: Option<&Review>, body: Bytes) -> Result<Ju
     if CloudEvent::is_batch(content_type) {
         return cloudevents::all(endpoint, headers, &verified).map(Judged::Batch);
     }
-    let payload = Payload::parse(content_type, &verified)?;
+    // Only a CloudEvent can be all headers.
+    let payload = match cloudevents::in_headers(headers)? {
+        true if verified.body().is_empty() => Payload::nothing(),
+        _ => Payload::parse(content_type, &verified)?,
+    };
     if let Some(reply) = endpoint.handshake.reply(&payload) {
         return Ok(Judged::Handshake(reply));
     }
-    cloudevents::check_headers(headers)?;
     let identity = identify(&endpoint.kind_sources, &endpoint.id_sources, headers, &payload, verified.body())?;
     let kind = identity.kind.clone();
     endpoint
@@ -391,60 +387,5 @@ fn arrival(
         remote: Some(inbound.remote),
         headers,
         window: inbound.endpoint.deduplication.map(|deduplicate| deduplicate.window),
-    }
-}
-
-/// The answer to events that are safe, `body` if the endpoint has none of its own.
-fn confirm(endpoint: &Endpoint, body: impl FnOnce() -> Vec<u8>) -> Response {
-    let reply = &endpoint.reply;
-    let mut response = match &reply.body {
-        Some((body, content_type)) => {
-            let mut response = Response::new(Body::from(body.clone()));
-            response.headers_mut().insert(CONTENT_TYPE, content_type.clone());
-            response
-        }
-        None if reply.status == StatusCode::NO_CONTENT => Response::new(Body::empty()),
-        None => {
-            let mut response = Response::new(Body::from(body()));
-            response.headers_mut().insert(CONTENT_TYPE, JSON);
-            response
-        }
-    };
-    *response.status_mut() = reply.status;
-    response
-}
-
-fn confirmation(id: &str, duplicate: bool) -> Vec<u8> {
-    let mut body = Vec::with_capacity(64 + id.len());
-    body.extend_from_slice(br#"{"success":true,"id":"#);
-    // Writing a string to a vector cannot fail.
-    let _ = serde_json::to_writer(&mut body, id);
-    body.extend_from_slice(if duplicate { br#","duplicate":true}"# } else { b"}" });
-    body
-}
-
-/// `{"success":true,"ids":[…]}`, with the duplicates among them if there are any.
-fn batch_confirmation(events: &[Stored]) -> Vec<u8> {
-    let ids: Vec<&str> = events.iter().map(|event| &*event.id).collect();
-    let duplicates: Vec<&str> = events.iter().filter(|event| event.duplicate).map(|event| &*event.id).collect();
-    let mut body = br#"{"success":true,"ids":"#.to_vec();
-    // Writing strings to a vector cannot fail.
-    let _ = serde_json::to_writer(&mut body, &ids);
-    if !duplicates.is_empty() {
-        body.extend_from_slice(br#","duplicates":"#);
-        let _ = serde_json::to_writer(&mut body, &duplicates);
-    }
-    body.push(b'}');
-    body
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_confirmation_is_json_whatever_the_id() {
-        assert_eq!(confirmation("evt_1", false), br#"{"success":true,"id":"evt_1"}"#);
-        assert_eq!(confirmation("a\"b", true), br#"{"success":true,"id":"a\"b","duplicate":true}"#);
     }
 }

@@ -10,6 +10,7 @@ mod address;
 mod body;
 mod callers;
 mod cloudevents;
+mod confirm;
 mod connection;
 mod headers;
 mod reject;

@@ -74,11 +74,20 @@ impl<'a> Content<'a> {
 impl<'a> Data<'a> {
     /// A body by its content type.
     pub fn of(content_type: Option<&str>, body: &'a [u8]) -> Self {
-        if matches!(Kind::of(content_type), Kind::Json)
-            && let Ok(json) = serde_json::from_slice::<&RawValue>(body)
-        {
+        if !matches!(Kind::of(content_type), Kind::Json) {
+            return Self::plain(body);
+        }
+        // JSON is never empty: there is none, as in a CloudEvent of headers alone.
+        if body.is_empty() {
+            return Self::Nothing;
+        }
+        if let Ok(json) = serde_json::from_slice::<&RawValue>(body) {
             return Self::Json(Cow::Borrowed(json));
         }
+        Self::plain(body)
+    }
+
+    fn plain(body: &'a [u8]) -> Self {
         match std::str::from_utf8(body) {
             Ok(text) => Self::Text(Cow::Borrowed(text)),
             Err(_) => Self::Bytes(Cow::Borrowed(body)),

@@ -81,13 +81,18 @@ impl Payload {
         }
     }
 
+    /// What an event without a body carries: null.
+    pub fn nothing() -> Self {
+        Self::Json(JsonText::of(Value::Null))
+    }
+
     /// What an event carries, where that is not its body.
     pub fn of(content: &Content<'_>) -> Self {
         if let Some(fields) = content.form() {
             return Self::Form(fields);
         }
         match &content.data {
-            Data::Nothing => Self::Json(JsonText::of(Value::Null)),
+            Data::Nothing => Self::nothing(),
             Data::Json(json) => match serde_json::from_str(json.get()) {
                 Ok(value) => Self::Json(JsonText::of(value)),
                 Err(_) => Self::Opaque,

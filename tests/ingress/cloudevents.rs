@@ -50,6 +50,9 @@ async fn one_in_the_headers_is_decoded() {
     };
     assert_eq!(binary("1.0").header("ce-id", "%C3%A9vt").send(served.address).await.accepted(), "évt");
     assert_eq!(&*served.stored("orders").await[0].kind, "order paid");
+    let empty = Post::signed("/shop/orders", "").header("ce-specversion", "1.0").header("ce-source", "/s");
+    let empty = empty.header("ce-type", "t").header("ce-id", "empty");
+    assert_eq!(empty.send(served.address).await.accepted(), "empty", "all of it is headers");
     let refused = binary("1.0").send(served.address).await.refused(400, "malformed_payload");
     assert_eq!(refused, "this is no CloudEvent: it has no id");
     let refused = binary("0.3").header("ce-id", "2").send(served.address).await.refused(400, "malformed_payload");
@@ -73,6 +76,10 @@ async fn every_event_of_a_batch_is_one() {
     }
     let facts = served.facts("orders");
     assert_eq!((facts.received, facts.duplicates), (2, 1));
+    let many: Vec<_> = (0..1000).map(|number| event(&format!("many-{number}"), &json!(number))).collect();
+    let answer = post(BATCH, &json!(many)).send(served.address).await;
+    assert_eq!(answer.json()["ids"].as_array().map(Vec::len), Some(1000));
+    assert_eq!(served.facts("orders").received, 1002);
     let answer = post(BATCH, &json!([])).send(served.address).await;
     assert_eq!((answer.status, answer.text()), (200, r#"{"success":true,"ids":[]}"#));
 }

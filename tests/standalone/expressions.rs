@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     home::Home,
-    program::{Grapnel, hmac_hex, receiver::Receiver},
+    program::{Grapnel, command, hmac_hex, receiver::Receiver},
 };
 
 /// Manifests of the page, with every target at the receiver, below the host's name.
@@ -129,6 +129,18 @@ async fn the_examples_do_what_the_page_says() {
         page["payload"]["timestamp"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
     }
     assert!(arrived.is_empty(), "{arrived:?}");
+}
+
+#[test]
+fn check_names_the_line_of_an_expression() {
+    let home = examples("http://127.0.0.1:1");
+    home.write("1.yaml", &home.read("1.yaml").replace("payload.data.object.amount", "paylod.data.object.amount"));
+    let output = command().args(["check", "--allow-loopback", "-f"]).arg(home.manifests()).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let line = 1 + home.read("1.yaml").lines().position(|line| line.contains("filter:")).unwrap();
+    assert!(text.contains(&format!("1.yaml:{line}:")), "{text}");
+    assert!(text.contains("spec.filter: line 1, column 1: there is no variable `paylod`"), "{text}");
 }
 
 #[tokio::test]

@@ -320,6 +320,18 @@ fn payloads_that_are_no_json_are_text_or_bytes() {
 }
 
 #[test]
+fn claims_are_a_map() {
+    let claims = json!({ "sub": "repo:acme/shop:ref:refs/heads/main", "aud": ["grapnel"], "n": 1 });
+    let test = |source| {
+        let expression = Expression::compile(source, Scope::Claims, Gives::Bool).unwrap();
+        expression.test(&Inputs { claims: Some(&claims), ..Inputs::default() })
+    };
+    assert_eq!(test("claims.sub.startsWith('repo:acme/') && 'grapnel' in claims.aud"), Ok(true));
+    assert_eq!(test("has(claims.email) && claims.email_verified"), Ok(false));
+    assert!(test("claims.email_verified").is_err());
+}
+
+#[test]
 fn expressions_are_bounded() {
     let compile = |source: String| Expression::compile(&source, Scope::Delivery, Gives::Json);
     assert!(compile("1".repeat(EXPRESSION_BYTES + 1)).unwrap_err().message.contains("bytes"));

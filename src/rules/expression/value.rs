@@ -198,7 +198,7 @@ impl<'a> Map<'a> {
         let text = |name: &'a str| Value::Text(Text::Borrowed(name));
         match self {
             Self::Json(entries) => entries.keys().map(|name| text(name)).collect(),
-            Self::Headers(headers) => headers.iter().map(|(name, _)| text(&**name)).collect(),
+            Self::Headers(headers) => headers.iter().map(|(name, _)| text(name)).collect(),
             Self::Event(_) => Event::FIELDS.iter().map(|(name, _)| text(name)).collect(),
             Self::Shared(entries) => entries.iter().map(|(key, _)| key.clone()).collect(),
         }
