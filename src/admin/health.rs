@@ -95,7 +95,12 @@ pub(super) async fn live(State(shared): State<Arc<Shared>>) -> (StatusCode, Stri
 }
 
 pub(super) async fn ready(State(shared): State<Arc<Shared>>) -> (StatusCode, String) {
-    answer(shared.admin.health.readiness())
+    let readiness = shared.admin.health.readiness();
+    // Its own word: the journal finds out by itself when it is over, whether or not anybody sends.
+    answer(match shared.admin.journal.trouble() {
+        None => readiness,
+        Some(trouble) => Err(format!("{}journal: {trouble}\n", readiness.err().unwrap_or_default())),
+    })
 }
 
 fn answer(found: Result<(), String>) -> (StatusCode, String) {

@@ -27,5 +27,6 @@ pub(super) async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
         });
     }
     admin.metrics.journal_bytes(admin.journal.usage().bytes);
+    admin.metrics.journal_up(admin.journal.trouble().is_none());
     ([(header::CONTENT_TYPE, OPENMETRICS)], admin.metrics.encode()).into_response()
 }

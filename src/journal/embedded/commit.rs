@@ -8,15 +8,12 @@
 //! One writer also makes the rest simple: no id can be looked up by two at once, sequences are
 //! handed out in order of commit, and what is in memory changes only after the write succeeded.
 //!
-//! After a failed write or sync `fjall` accepts no further write until it is opened again, because
-//! nobody can tell which pages reached the disk. The batch at hand is answered with the error, and
-//! so is every later one, until opening the files again succeeds; that is tried at most once in
-//! [`JOURNAL_HEAL_INTERVAL`], when something waits to be written.
+//! What happens when that fails, and when there is no room, is in [`trouble`](super::trouble).
 
 use std::{
     collections::HashMap,
     sync::{Arc, atomic::Ordering},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -32,13 +29,11 @@ use super::{
     settle::Settle,
     store::Store,
     sweep::{Bury, Forget, Reclaim, Remove},
+    trouble::{CrashOnly, Trouble, again},
 };
-use crate::{
-    journal::{
-        Appended, JournalError, Result, Sequence,
-        record::{EndpointRow, IndexRow, key},
-    },
-    rules::limits::JOURNAL_HEAL_INTERVAL,
+use crate::journal::{
+    Appended, Result, Sequence,
+    record::{EndpointRow, IndexRow, key},
 };
 
 /// Bytes an event takes besides its row and the id in the index: its key and its index row.
@@ -81,15 +76,8 @@ pub(super) struct Committer {
     pub(super) engine: Arc<Engine>,
     recency: Recency,
     pub(super) reclaim: Reclaim,
-    broken: Option<Broken>,
+    pub(super) trouble: Trouble,
     staged: Staged,
-}
-
-/// Why nothing can be written, and since when.
-struct Broken {
-    reason: String,
-    full: bool,
-    tried: Instant,
 }
 
 /// What a round will have written once its batch is committed.
@@ -113,17 +101,18 @@ impl Committer {
             engine,
             recency: Recency::default(),
             reclaim: Reclaim::default(),
-            broken: None,
+            trouble: Trouble::default(),
             staged: Staged::default(),
         }
     }
 
     /// Works until the inbox is closed, then closes the files.
     pub(super) fn run(mut self) {
+        let _crash_only = CrashOnly;
         let engine = self.engine.clone();
         let mut round = Round::default();
         while !round.last {
-            engine.inbox.take(&mut round);
+            engine.inbox.take(&mut round, self.trouble.look_again());
             self.round(&mut round);
         }
         engine.shut();
@@ -131,11 +120,12 @@ impl Committer {
 
     /// Does and answers all that was taken, and empties the round.
     pub(super) fn round(&mut self, round: &mut Round) {
-        self.heal();
+        self.ease();
         self.tasks(round);
         self.appends(round);
         round.tasks.clear();
         round.appends.clear();
+        self.report();
     }
 
     fn tasks(&mut self, round: &mut Round) {
@@ -186,9 +176,9 @@ impl Committer {
         if round.appends.is_empty() {
             return;
         }
-        if let Some(broken) = &self.broken {
+        if let Err(error) = self.can_append() {
             for (append, _) in round.appends.drain(..) {
-                let _ = append.answer.send(Err(broken.error()));
+                let _ = append.answer.send(Err(again(&error)));
             }
             return;
         }
@@ -197,7 +187,7 @@ impl Committer {
             // The answer moves; the permit stays until the round is over.
             let answer = std::mem::replace(&mut append.answer, oneshot::channel().0);
             let events = std::mem::take(&mut append.events);
-            if let Err(error) = self.make_room(&events, &staged) {
+            if let Err(error) = self.make_room(&events, staged.bytes) {
                 let _ = answer.send(Err(error));
                 continue;
             }
@@ -228,6 +218,7 @@ impl Committer {
         match outcome {
             Ok(()) => {
                 self.engine.live_bytes.fetch_add(staged.bytes, Ordering::AcqRel);
+                self.trouble.stored(staged.bytes);
                 for (endpoint, sequence, row) in staged.events.drain(..) {
                     if !endpoint.consumers.read().is_empty() {
                         self.recency.push(&endpoint, sequence, row);
@@ -249,88 +240,6 @@ impl Committer {
         }
         staged.clear();
         self.staged = staged;
-    }
-
-    /// Full, unless the events fit, if need be after settled ones went early.
-    fn make_room(&mut self, events: &[Incoming], staged: &Staged) -> Result<()> {
-        let max = self.engine.max_bytes;
-        if max == 0 {
-            return Ok(());
-        }
-        let wanted: u64 = events.iter().map(|e| event_cost(e.row.len(), e.index_key.len())).sum();
-        let used = || self.engine.live_bytes.load(Ordering::Acquire) + staged.bytes + wanted;
-        let over = used().saturating_sub(max);
-        if over > 0 {
-            let now = events.iter().map(|event| event.received).max().unwrap_or_default();
-            self.reclaim_settled(over, now)?;
-        }
-        let used = self.engine.live_bytes.load(Ordering::Acquire) + staged.bytes;
-        if used + wanted > max {
-            return Err(JournalError::Full(format!("{used} of {max} bytes are events that are not settled yet")));
-        }
-        Ok(())
-    }
-
-    /// Writes, unless an earlier write failed; a failure is remembered.
-    pub(super) fn write<T>(&mut self, write: impl FnOnce(&Store) -> Result<T>) -> Result<T> {
-        if let Some(broken) = &self.broken {
-            return Err(broken.error());
-        }
-        let outcome = self.engine.read(write);
-        if let Err(error @ (JournalError::Io(..) | JournalError::Full(_))) = &outcome {
-            tracing::error!(%error, "the journal refuses writes until its files can be opened again");
-            self.fail_since(Instant::now(), error);
-        }
-        outcome
-    }
-
-    /// From now on writes are refused.
-    pub(super) fn fail_since(&mut self, tried: Instant, error: &JournalError) {
-        let reason = match error {
-            JournalError::Io(why, _) | JournalError::Full(why) => why.clone(),
-            other => other.to_string(),
-        };
-        self.broken = Some(Broken { reason, full: matches!(error, JournalError::Full(_)), tried });
-    }
-
-    /// Opens the files again after a failed write.
-    fn heal(&mut self) {
-        let Some(broken) = &mut self.broken else { return };
-        if broken.tried.elapsed() < JOURNAL_HEAL_INTERVAL {
-            return;
-        }
-        broken.tried = Instant::now();
-        match self.engine.reopen() {
-            Ok(()) => {
-                tracing::info!("the journal takes writes again");
-                self.broken = None;
-            }
-            Err(error) => {
-                tracing::error!(%error, "the journal cannot be opened again");
-                self.fail_since(Instant::now(), &error);
-            }
-        }
-    }
-}
-
-impl Broken {
-    fn error(&self) -> JournalError {
-        if self.full {
-            JournalError::Full(self.reason.clone())
-        } else {
-            JournalError::Io(format!("writing failed before ({}) and is tried again soon", self.reason), None)
-        }
-    }
-}
-
-/// An error for each of several callers.
-pub(super) fn again(error: &JournalError) -> JournalError {
-    match error {
-        JournalError::Full(why) => JournalError::Full(why.clone()),
-        JournalError::Corrupt(why) => JournalError::Corrupt(why.clone()),
-        JournalError::Closed => JournalError::Closed,
-        JournalError::Io(why, _) => JournalError::Io(why.clone(), None),
-        other => JournalError::Io(other.to_string(), None),
     }
 }
 

@@ -22,6 +22,7 @@ mod sweep;
 mod tail;
 #[cfg(test)]
 mod tests;
+mod trouble;
 
 use std::{
     collections::HashMap,
@@ -81,6 +82,8 @@ struct Engine {
     live_bytes: AtomicU64,
     max_bytes: u64,
     closing: AtomicBool,
+    /// Why appends are refused; written by the committer.
+    trouble: Mutex<Option<JournalError>>,
     sweeping: tokio::sync::Mutex<()>,
     redelivering: tokio::sync::Mutex<()>,
 }
@@ -339,6 +342,10 @@ impl Journal for EmbeddedJournal {
 
     fn usage(&self) -> Usage {
         Usage { bytes: self.engine.live_bytes.load(Ordering::Acquire), max_bytes: self.engine.max_bytes }
+    }
+
+    fn trouble(&self) -> Option<JournalError> {
+        self.engine.trouble.lock().as_ref().map(trouble::again)
     }
 
     fn close(&self) -> BoxFuture<'_, Result<()>> {
