@@ -224,11 +224,11 @@ static int at(uint64_t call, const char *path) {
     if (__atomic_fetch_sub(&control->times, 1, __ATOMIC_SEQ_CST) <= 0) return -1;
     __atomic_fetch_add(&control->acted, 1, __ATOMIC_SEQ_CST);
     switch (control->action) {
-    case KILL: die();
-    case POWER_CUT: lose_power(); die();
+    case KILL: die(); break;
+    case POWER_CUT: lose_power(); die(); break;
     case FAIL: errno = (int)control->error; return 0;
-    default: return (int)control->action;
     }
+    return (int)control->action;
 }
 
 static void enter(void) {

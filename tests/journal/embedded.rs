@@ -240,6 +240,31 @@ async fn a_full_journal_makes_room_or_refuses() {
     assert_eq!(journal.usage().bytes, usage.bytes);
 }
 
+/// Appends that share a batch, some of which make room: what the journal counts is what it counts after the next start.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn room_made_within_a_batch_is_counted() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = Arc::new(open(directory.path(), 60_000).unwrap());
+    for round in 0..20 {
+        let appends = (0..20).map(|n| {
+            let mut arrival = arrival(&key("in"), &format!("{round}-{n}"), 0);
+            arrival.validated = validated(&format!("{round}-{n}"), "big", Bytes::from(vec![b'x'; 1000]));
+            let journal = journal.clone();
+            tokio::spawn(async move { journal.append(vec![arrival]).await.unwrap() })
+        });
+        for append in appends.collect::<Vec<_>>() {
+            append.await.unwrap();
+        }
+    }
+    let (usage, events) = (journal.usage(), EventQuery { limit: 1000, ..Default::default() });
+    let kept = journal.events(&key("in"), events.clone()).await.unwrap();
+    assert!(kept.len() > 40 && usage.bytes <= usage.max_bytes, "{} events, {usage:?}", kept.len());
+    drop(Arc::into_inner(journal));
+    let journal = open(directory.path(), 60_000).unwrap();
+    assert_eq!(journal.usage(), usage);
+    assert_eq!(journal.events(&key("in"), events).await.unwrap(), kept);
+}
+
 /// Usage follows what is kept, also over a restart.
 #[tokio::test]
 async fn usage_returns_to_nothing() {

@@ -29,8 +29,17 @@ pub(crate) struct Grapnel {
 impl Grapnel {
     /// Starts it with `arguments` and returns when it serves.
     pub(crate) fn start<I: AsRef<OsStr>>(arguments: impl IntoIterator<Item = I>) -> Self {
-        let mut child = command()
-            .args(arguments)
+        let mut command = command();
+        command.args(arguments);
+        match Self::try_start(command) {
+            Ok(grapnel) => grapnel,
+            Err(log) => panic!("it ended before it served:\n{log}"),
+        }
+    }
+
+    /// Starts it by a command and returns when it serves, or what it said when it ended before.
+    pub(crate) fn try_start(mut command: Command) -> Result<Self, String> {
+        let mut child = command
             .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
             .stderr(Stdio::piped())
             .spawn()
@@ -39,23 +48,27 @@ impl Grapnel {
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let mut address = |what: &str| loop {
             let Some(line) = lines.next() else {
-                panic!("it ended before it served:\n{}", log.lock().unwrap().join("\n"));
+                let ended = child.wait().unwrap();
+                return Err(format!("{}\n{ended}", log.lock().unwrap().join("\n")));
             };
             let line = line.unwrap();
             log.lock().unwrap().push(line.clone());
             if let Some((_, rest)) = line.split_once(what) {
-                return rest.split_once("url=").unwrap().1.split_whitespace().next().unwrap().to_owned();
+                return Ok(rest.split_once("url=").unwrap().1.split_whitespace().next().unwrap().to_owned());
             }
         };
-        let webhooks = address("serving webhooks");
-        let admin = address("serving health");
+        let webhooks = address("serving webhooks")?;
+        let admin = address("serving health")?;
         let rest = Arc::clone(&log);
         std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
+                if std::env::var_os("DBG").is_some() {
+                    eprintln!("{line}");
+                }
                 rest.lock().unwrap().push(line);
             }
         });
-        Self { child, log, webhooks, admin, client: client() }
+        Ok(Self { child, log, webhooks, admin, client: client() })
     }
 
     pub(crate) fn log(&self) -> String {

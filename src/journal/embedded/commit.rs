@@ -83,11 +83,29 @@ pub(super) struct Committer {
 /// What a round will have written once its batch is committed.
 #[derive(Default)]
 struct Staged {
-    rows: HashMap<u32, (Arc<Endpoint>, EndpointRow)>,
+    added: HashMap<u32, Added>,
     ids: HashMap<Bytes, IndexRow>,
     events: Vec<(Arc<Endpoint>, Sequence, Bytes)>,
     answers: Vec<(Answer<Vec<Appended>>, Vec<Appended>)>,
     bytes: u64,
+}
+
+/// What a round adds to one endpoint. Its row is made of that when the batch is, because until then settled events may
+/// go early to make room, which changes the row too.
+struct Added {
+    endpoint: Arc<Endpoint>,
+    events: u64,
+    bytes: u64,
+}
+
+impl Added {
+    fn row(&self) -> EndpointRow {
+        let mut row = self.endpoint.row.lock().clone();
+        row.head += self.events;
+        row.count += self.events;
+        row.bytes += self.bytes;
+        row
+    }
 }
 
 /// What an event of that size counts for in the journal's usage.
@@ -202,15 +220,15 @@ impl Committer {
             Ok(())
         } else {
             self.write(|store| {
-                let mut batch = store.batch(2 * staged.events.len() + staged.rows.len());
+                let mut batch = store.batch(2 * staged.events.len() + staged.added.len());
                 for (endpoint, sequence, row) in &staged.events {
                     batch.insert(&store.events, key::event(endpoint.number, *sequence), row.clone());
                 }
                 for (id, row) in staged.ids.drain() {
                     batch.insert(&store.index, id, row.encode());
                 }
-                for (endpoint, row) in staged.rows.values() {
-                    batch.insert(&store.state, key::numbered(key::ENDPOINTS, endpoint.number), row.encode());
+                for (number, added) in &staged.added {
+                    batch.insert(&store.state, key::numbered(key::ENDPOINTS, *number), added.row().encode());
                 }
                 store.commit_durably(batch)
             })
@@ -224,8 +242,8 @@ impl Committer {
                         self.recency.push(&endpoint, sequence, row);
                     }
                 }
-                for (_, (endpoint, row)) in staged.rows.drain() {
-                    endpoint.publish(row);
+                for (_, added) in staged.added.drain() {
+                    added.endpoint.publish(added.row());
                 }
                 for (answer, appended) in staged.answers.drain(..) {
                     let _ = answer.send(Ok(appended));
@@ -265,16 +283,16 @@ impl Staged {
                 appended.push(Appended::Duplicate(known.sequence));
                 continue;
             }
-            let (_, row) = self
-                .rows
-                .entry(event.endpoint.number)
-                .or_insert_with(|| (event.endpoint.clone(), event.endpoint.row.lock().clone()));
+            let added = self.added.entry(event.endpoint.number).or_insert_with(|| Added {
+                endpoint: event.endpoint.clone(),
+                events: 0,
+                bytes: 0,
+            });
             let cost = event_cost(event.row.len(), event.index_key.len());
-            row.head += 1;
-            row.count += 1;
-            row.bytes += cost;
+            added.events += 1;
+            added.bytes += cost;
             self.bytes += cost;
-            let sequence = row.head;
+            let sequence = event.endpoint.head() + added.events;
             let keep_until = event.window.map_or(event.received, |window| after(event.received, window));
             self.ids.insert(event.index_key, IndexRow { sequence, received: event.received, keep_until });
             self.events.push((event.endpoint, sequence, event.row));
@@ -284,7 +302,7 @@ impl Staged {
     }
 
     fn clear(&mut self) {
-        self.rows.clear();
+        self.added.clear();
         self.ids.clear();
         self.events.clear();
         self.answers.clear();
