@@ -383,7 +383,7 @@ pub const JOURNAL_HEAL_INTERVAL: Duration = Duration::from_secs(1);
 pub const JOURNAL_RESERVE_BYTES: u64 = 64 << 20;
 
 /// On a small volume appends leave this fraction (one in so many parts) free instead, if it is less.
-pub const JOURNAL_RESERVE_SHARE: u64 = 8;
+pub const JOURNAL_RESERVE_SHARE: u64 = 4;
 
 /// Bytes of events after which the journal asks its volume again how much is free, if no second has passed before.
 pub const JOURNAL_SPACE_STEP: u64 = 16 << 20;

@@ -134,8 +134,8 @@ async fn dies_at(site: &Site, traffic: &Traffic, fault: Fault) -> bool {
             let goal = traffic.accepted() + EVENTS * 3 / 4;
             traffic.more(EVENTS);
             traffic.to(&grapnel);
-            let over = async || (site.shim.acted() > 0 || traffic.accepted() >= goal).then_some(());
-            grapnel.eventually("the fault or the end of the load", over).await;
+            let over = || site.shim.acted() > 0 || traffic.accepted() >= goal;
+            traffic.until("the fault or the end of the load", &grapnel, over).await;
             traffic.pause();
             traffic.enough();
             // Whether it is dead by now or not.

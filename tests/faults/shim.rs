@@ -139,11 +139,6 @@ impl Shim {
         self.get(9)
     }
 
-    /// Matching calls since it was set.
-    pub(crate) fn seen(&self) -> u64 {
-        self.get(8)
-    }
-
     fn put(&self, at: u64, value: u64) {
         self.file.write_all_at(&value.to_ne_bytes(), at * 8).unwrap();
     }

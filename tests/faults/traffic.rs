@@ -16,9 +16,9 @@ use axum::{
     routing::post,
 };
 use serde_json::Value;
-use tokio::{net::TcpListener, sync::watch, task::JoinSet};
+use tokio::{net::TcpListener, sync::watch, task::JoinSet, time::Instant};
 
-use crate::program::{self, Grapnel};
+use crate::program::{self, Grapnel, PATIENCE};
 
 pub(crate) const SUBSCRIPTIONS: [&str; 3] = ["all", "fussy", "orderly"];
 
@@ -124,14 +124,34 @@ impl Traffic {
         self.sent.lock().unwrap().refusals.clone()
     }
 
+    /// Waits for something for as long as events come and go.
+    pub(crate) async fn until(&self, what: &str, grapnel: &Grapnel, over: impl Fn() -> bool) {
+        let mut seen = self.progress();
+        let mut deadline = Instant::now() + PATIENCE;
+        while !over() {
+            let now = self.progress();
+            if now != seen {
+                seen = now;
+                deadline = Instant::now() + PATIENCE;
+            }
+            assert!(Instant::now() < deadline, "{what} did not happen; the log says\n{}", grapnel.log());
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    /// Events accepted, and deliveries.
+    fn progress(&self) -> (u64, u64) {
+        let deliveries = self.received.lock().unwrap().taken.values().flat_map(BTreeMap::values).sum();
+        (self.accepted(), deliveries)
+    }
+
     /// Everything that was begun has been accepted.
     pub(crate) async fn all_accepted(&self, grapnel: &Grapnel) {
-        grapnel
-            .eventually("the acceptance of every event", async || {
-                let sent = self.sent.lock().unwrap();
-                (sent.next >= *self.goal.borrow() && sent.accepted.len() as u64 == sent.next).then_some(())
-            })
-            .await;
+        let all = || {
+            let sent = self.sent.lock().unwrap();
+            sent.next >= *self.goal.borrow() && sent.accepted.len() as u64 == sent.next
+        };
+        self.until("the acceptance of every event", grapnel, all).await;
     }
 
     /// Everything that was answered 2xx is delivered or dead-lettered, whole and under its own id. Answers with the
@@ -152,24 +172,27 @@ impl Traffic {
             let dead = dead_letters(grapnel).await;
             accepted.iter().copied().filter(|n| is_hopeless(*n) && !dead.contains(n)).collect()
         };
-        let mut before: Vec<u64> = Vec::new();
-        let mut still = 0;
         for subscription in SUBSCRIPTIONS {
-            // As long as there is progress there is patience.
+            let mut seen = self.progress();
+            let mut deadline = Instant::now() + PATIENCE;
             loop {
                 let missing = missing(subscription).await;
                 if missing.is_empty() {
                     break;
                 }
-                still = if missing == before { still + 1 } else { 0 };
+                // As long as there is progress there is patience.
+                let now = self.progress();
+                if now != seen {
+                    seen = now;
+                    deadline = Instant::now() + PATIENCE;
+                }
                 assert!(
-                    still < 600,
+                    Instant::now() < deadline,
                     "{} of {} accepted events are lost to {subscription}: {missing:?}\n{}",
                     missing.len(),
                     accepted.len(),
                     grapnel.log()
                 );
-                before = missing;
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }

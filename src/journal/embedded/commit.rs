@@ -250,7 +250,7 @@ impl Committer {
                 }
             }
             Err(error) => {
-                tracing::error!(%error, events = staged.events.len(), "events were not stored");
+                tracing::error!(error = %again(&error), events = staged.events.len(), "events were not stored");
                 for (answer, _) in staged.answers.drain(..) {
                     let _ = answer.send(Err(again(&error)));
                 }

@@ -68,7 +68,8 @@ impl Trouble {
     /// Events of that many bytes have been stored.
     pub(super) fn stored(&mut self, bytes: u64) {
         self.refused = None;
-        self.space.left = self.space.left.saturating_sub(bytes);
+        // Written to the log now, and to a table later.
+        self.space.left = self.space.left.saturating_sub(2 * bytes);
     }
 
     /// Why appends are refused now.
@@ -131,7 +132,8 @@ impl Committer {
         }
         let outcome = self.engine.read(write);
         if let Err(error @ (JournalError::Io(..) | JournalError::Full(_))) = &outcome {
-            tracing::error!(%error, "the journal refuses writes until its files can be opened again");
+            let why = again(error);
+            tracing::error!(error = %why, "the journal refuses writes until its files can be opened again");
             self.fail_since(Instant::now(), error);
         }
         outcome
@@ -139,12 +141,8 @@ impl Committer {
 
     /// From now on writes are refused.
     pub(super) fn fail_since(&mut self, tried: Instant, error: &JournalError) {
-        let reason = match error {
-            JournalError::Io(why, source) => match source {
-                Some(source) => format!("{why}: {source}"),
-                None => why.clone(),
-            },
-            JournalError::Full(why) => why.clone(),
+        let reason = match again(error) {
+            JournalError::Io(why, _) | JournalError::Full(why) => why,
             other => other.to_string(),
         };
         let full = matches!(error, JournalError::Full(_));
@@ -180,9 +178,9 @@ impl Committer {
                 self.trouble.broken = None;
             }
             Err(error) => {
-                let said = error.to_string();
+                let said = again(&error).to_string();
                 if said != broken.said {
-                    tracing::error!(%error, "the journal cannot be opened again; that is tried every second");
+                    tracing::error!(error = said, "the journal cannot be opened again; that is tried every second");
                     broken.said = said;
                 }
             }
@@ -251,13 +249,14 @@ impl Drop for CrashOnly {
     }
 }
 
-/// An error for each of several callers.
+/// An error for each of several callers, its cause in words.
 pub(super) fn again(error: &JournalError) -> JournalError {
     match error {
         JournalError::Full(why) => JournalError::Full(why.clone()),
         JournalError::Corrupt(why) => JournalError::Corrupt(why.clone()),
         JournalError::Closed => JournalError::Closed,
-        JournalError::Io(why, _) => JournalError::Io(why.clone(), None),
+        JournalError::Io(why, Some(cause)) => JournalError::Io(format!("{why}: {cause}"), None),
+        JournalError::Io(why, None) => JournalError::Io(why.clone(), None),
         other => JournalError::Io(other.to_string(), None),
     }
 }
