@@ -94,7 +94,7 @@ const PLACES: [Place; 7] = [
 /// compactions and log rotations. The journal is bounded, so that settled events go early all the time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_at_chosen_calls() {
-    let points = size("FAULTS_POINTS", 28);
+    let points = size("FAULTS_POINTS", 14);
     let traffic = Traffic::start(64 << 10).await;
     let site = Site::new(&traffic.receiver).with(&bounded(points, 64 << 10));
     let mut hits = [0; PLACES.len()];
@@ -118,7 +118,7 @@ async fn killed_at_chosen_calls() {
 }
 
 /// At most so many events are sent between two faults.
-const EVENTS: u64 = 400;
+const EVENTS: u64 = 240;
 
 /// A bound on the journal that leaves room for the dead letters, which stay, and for little else.
 fn bounded(rounds: u64, padding: u64) -> [String; 2] {
@@ -154,7 +154,7 @@ fn end(grapnel: Grapnel) {
 /// The process dies at each call of its very first start, one after another: the next start works.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_at_every_call_of_the_first_start() {
-    let step = size("FAULTS_FIRST_STEP", 5);
+    let step = size("FAULTS_FIRST_STEP", 14);
     let traffic = Traffic::start(10).await;
     let site = Site::new(&traffic.receiver);
     let mut skip = random(step);
@@ -182,13 +182,13 @@ async fn killed_at_every_call_of_the_first_start() {
 /// The power goes: what was not synced is gone, or half of it. What was answered 2xx is there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_acknowledged_is_lost_with_the_power() {
-    let cuts = size("FAULTS_POWER_CUTS", 24);
-    let traffic = Traffic::start(20 << 10).await;
-    let site = Site::new(&traffic.receiver).with(&bounded(cuts, 20 << 10)).with_power_cuts();
+    let cuts = size("FAULTS_POWER_CUTS", 9);
+    let traffic = Traffic::start(64 << 10).await;
+    let site = Site::new(&traffic.receiver).with(&bounded(cuts, 64 << 10)).with_power_cuts();
     let mut hits = 0;
     for cut in 0..cuts {
         let (files, depth) =
-            [(Files::Logs, 200), (Files::Others, 600), (Files::Any, 400)][usize::try_from(cut % 3).unwrap()];
+            [(Files::Logs, 1500), (Files::Others, 600), (Files::Any, 1500)][usize::try_from(cut % 3).unwrap()];
         let action = Action::PowerCut { seed: random(1 << 32) };
         let fault = Fault::once(calls::CHANGES, files, action, random(depth));
         hits += u64::from(dies_at(&site, &traffic, fault).await);

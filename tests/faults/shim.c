@@ -147,11 +147,12 @@ static void synced(const char *path) {
         free(undo->old);
         free(undo);
     }
-    /* Syncing a directory keeps the names in it. */
+    /* Syncing a directory keeps the names in it. So does syncing a new file, on ext4, XFS and Btrfs. */
     size_t len = strlen(path);
     for (struct made **at = &made; *at;) {
         struct made *one = *at;
-        if (strncmp(one->path, path, len) || one->path[len] != '/' || strchr(one->path + len + 1, '/')) {
+        int is_within = !strncmp(one->path, path, len) && one->path[len] == '/' && !strchr(one->path + len + 1, '/');
+        if (!is_within && strcmp(one->path, path)) {
             at = &one->before;
             continue;
         }

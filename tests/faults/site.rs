@@ -26,11 +26,19 @@ pub(crate) struct Site {
 
 impl Site {
     /// One endpoint with three subscriptions at `receiver`: `all` takes everything; `fussy` fails and gives some up;
-    /// `orderly` goes by sequence.
+    /// `orderly` goes by sequence. Settled events go as soon as somebody looks.
     pub(crate) fn new(receiver: &str) -> Self {
         let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         // The shim compares paths as the kernel tells them.
         let path = directory.path().canonicalize().unwrap();
+        let shim = Shim::new(&path);
+        let site = Self { data: path.join("data"), directory, arguments: Vec::new(), shim, undo: false };
+        site.deliver_to(receiver);
+        site
+    }
+
+    /// Deliveries go there from now on.
+    pub(crate) fn deliver_to(&self, receiver: &str) {
         let subscription = |name: &str, more: &str| {
             format!(
                 r#"---
@@ -40,8 +48,8 @@ metadata: {{ name: {name} }}
 spec:
   endpointRef: {{ name: in }}
   startFrom: Earliest
-  retry: {{ maxAttempts: 100, initialDelay: 10ms, maxDelay: 100ms, jitter: None }}
-  circuitBreaker: {{ failures: 1000 }}
+  retry: {{ maxAttempts: 100, initialDelay: 10ms, maxDelay: 1s, jitter: None }}
+  circuitBreaker: {{ failures: 1000, cooldown: 1s, maxCooldown: 1s }}
   target: {{ url: "{receiver}/{name}", timeout: 10s }}
 {more}"#
             )
@@ -55,14 +63,15 @@ spec:
   path: in
   verification: {{ none: {{}} }}
   event: {{ type: {{ value: thing }}, id: {{ pointer: /id }} }}
+  retention: 1s
 {}{}{}"#,
             subscription("all", &in_flight),
             subscription("fussy", &in_flight),
             subscription("orderly", "  ordering: Ordered\n"),
         );
-        fs::write(path.join("objects.yaml"), manifest).unwrap();
-        let shim = Shim::new(&path);
-        Self { data: path.join("data"), directory, arguments: Vec::new(), shim, undo: false }
+        let fresh = self.directory.path().join("fresh");
+        fs::write(&fresh, manifest).unwrap();
+        fs::rename(fresh, self.directory.path().join("objects.yaml")).unwrap();
     }
 
     /// The data directory somewhere else.

@@ -159,8 +159,24 @@ async fn journals_from_before_redelivery_open() {
 async fn a_half_made_directory_is_made_again() {
     let directory = tempfile::tempdir().unwrap();
     drop(open(directory.path(), 0).unwrap());
-    std::fs::remove_file(directory.path().join("log/version")).unwrap();
-    open(directory.path(), 0).unwrap();
+    let version = directory.path().join("log/version");
+    for left in [None, Some(&b""[..]), Some(b"FJ"), Some(&[0; 4])] {
+        std::fs::remove_file(&version).unwrap();
+        if let Some(left) = left {
+            std::fs::write(&version, left).unwrap();
+        }
+        drop(open(directory.path(), 0).unwrap());
+    }
+    // But not over what has been acknowledged.
+    let journal = open(directory.path(), 0).unwrap();
+    journal.append(vec![arrival(&key("in"), "a", 0)]).await.unwrap();
+    drop(journal);
+    let whole = std::fs::read(&version).unwrap();
+    std::fs::remove_file(&version).unwrap();
+    assert!(matches!(open(directory.path(), 0), Err(JournalError::Corrupt(_))));
+    std::fs::write(&version, whole).unwrap();
+    let journal = open(directory.path(), 0).unwrap();
+    assert!(journal.event(&key("in"), "a").await.unwrap().is_some());
 }
 
 /// Copies the files as they are: what a crash of the process would leave.

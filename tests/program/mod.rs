@@ -62,9 +62,6 @@ impl Grapnel {
         let rest = Arc::clone(&log);
         std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
-                if std::env::var_os("DBG").is_some() {
-                    eprintln!("{line}");
-                }
                 rest.lock().unwrap().push(line);
             }
         });

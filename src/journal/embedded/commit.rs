@@ -236,7 +236,9 @@ impl Committer {
         match outcome {
             Ok(()) => {
                 self.engine.live_bytes.fetch_add(staged.bytes, Ordering::AcqRel);
-                self.trouble.stored(staged.bytes);
+                if !staged.events.is_empty() {
+                    self.trouble.stored(staged.bytes);
+                }
                 for (endpoint, sequence, row) in staged.events.drain(..) {
                     if !endpoint.consumers.read().is_empty() {
                         self.recency.push(&endpoint, sequence, row);

@@ -132,10 +132,15 @@ impl Directory {
     /// Opens the database, with everything that was acknowledged.
     pub(super) fn open_store(&self) -> Result<Store> {
         let log = self.log();
-        // `fjall` writes this file, synced, last: without it, or with nothing in it, the process ended
+        // `fjall` writes this file, synced, last: without it, or with less in it, the process ended
         // while the database was made for the first time, nothing has been acknowledged, and `fjall`
         // would trip over the rest.
-        if is_there(&log)? && is_half_made(&log.join("version"))? {
+        let version = log.join("version");
+        if is_there(&log)? && is_half_made(&version)? {
+            if !tail::is_empty(&log)? {
+                let version = version.display();
+                return Err(JournalError::Corrupt(format!("{version} is missing or broken beside a log with events")));
+            }
             fs::remove_dir_all(&log).map_err(|e| unusable(&log, e))?;
         }
         tail::mend(&log)?;
@@ -214,10 +219,11 @@ fn is_there(path: &Path) -> Result<bool> {
     path.try_exists().map_err(|e| unusable(path, e))
 }
 
-/// The file is not there, or empty. A file that cannot be looked at is an error, and nothing is concluded from it.
+/// The file is not there, or not what `fjall` writes: `FJL` and a number. A file that cannot be read is an error, and
+/// nothing is concluded from it.
 fn is_half_made(path: &Path) -> Result<bool> {
-    match fs::metadata(path) {
-        Ok(found) => Ok(found.len() == 0),
+    match fs::read(path) {
+        Ok(found) => Ok(found.len() < 4 || !found.starts_with(b"FJL")),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
         Err(error) => Err(unusable(path, error)),
     }

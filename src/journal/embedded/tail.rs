@@ -76,6 +76,16 @@ pub(super) fn mend(log: &Path) -> Result<()> {
     Ok(())
 }
 
+/// No log file holds a whole batch.
+pub(super) fn is_empty(log: &Path) -> Result<bool> {
+    for (_, file) in files(log).map_err(|e| from_io(log.display().to_string(), e))? {
+        if whole_bytes(&file)? > 0 {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// The log files, the newest last.
 fn files(log: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     let mut files = Vec::new();
