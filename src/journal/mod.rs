@@ -425,6 +425,12 @@ pub trait Journal: Send + Sync + 'static {
         None
     }
 
+    /// How long the write under way has taken so far; from memory. `None` while nothing is written, and from an engine that
+    /// does not know.
+    fn stalled(&self) -> Option<Duration> {
+        None
+    }
+
     /// Flushes everything settled so far; appends after this answer [`JournalError::Closed`].
     fn close(&self) -> BoxFuture<'_, Result<()>>;
 }

@@ -378,6 +378,12 @@ pub const LIST_LIMIT: usize = 1000;
 /// files again, and a full volume may have room.
 pub const JOURNAL_HEAL_INTERVAL: Duration = Duration::from_secs(1);
 
+/// A write of the journal that takes longer makes the process not ready: senders hang up after 3 to 10 seconds.
+pub const JOURNAL_STALLED: Duration = Duration::from_secs(5);
+
+/// A write of the journal that takes longer makes the process not live, so that it is started anew.
+pub const JOURNAL_STUCK: Duration = Duration::from_secs(300);
+
 /// What appends leave free on the journal's volume, in bytes, so that settlements, retention and compaction go on and can
 /// make room.
 pub const JOURNAL_RESERVE_BYTES: u64 = 64 << 20;

@@ -151,16 +151,21 @@ fn end(grapnel: Grapnel) {
     grapnel.kill();
 }
 
-/// The process dies at each call of its very first start, one after another: the next start works.
+/// The process, or the power, dies at each call of the very first start, one after another: the next start works.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_at_every_call_of_the_first_start() {
     let step = size("FAULTS_FIRST_STEP", 14);
     let traffic = Traffic::start(10).await;
-    let site = Site::new(&traffic.receiver);
+    let site = Site::new(&traffic.receiver).with_power_cuts();
     let mut skip = random(step);
     loop {
         site.erase();
-        let fault = Fault::once(calls::CHANGES, Files::Any, Action::Tear, skip);
+        let action = match random(3) {
+            0 => Action::Kill,
+            1 => Action::Tear,
+            _ => Action::PowerCut { seed: random(1 << 32) },
+        };
+        let fault = Fault::once(calls::CHANGES, Files::Any, action, skip);
         site.shim.set(fault);
         let started = site.try_start();
         let died = site.shim.acted() > 0;

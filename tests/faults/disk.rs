@@ -93,6 +93,33 @@ async fn failing_syncs_of_the_log_alone() {
     while_it_fails(Fault::always(calls::SYNC, Files::Logs, Action::Fail(EIO)), "io", "Input/output error").await;
 }
 
+/// A disk that does not answer: senders get their 503 all the same, and nobody is told that it is well.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sync_that_does_not_return() {
+    let traffic = Traffic::start(1000).await;
+    let site = Site::new(&traffic.receiver);
+    let grapnel = under_load(&site, &traffic).await;
+    site.shim.set(Fault::always(calls::SYNC, Files::Logs, Action::Hang));
+    let not_ready = async || {
+        let (status, text) = grapnel.admin("/readyz").await;
+        (status == 503).then_some(text)
+    };
+    let readiness = grapnel.eventually("that it is not ready", not_ready).await;
+    assert!(readiness.starts_with("journal: a write has been under way for"), "{readiness}");
+    assert_eq!(grapnel.metric("grapnel_journal_up ").await, 0.0);
+    assert_eq!(grapnel.admin("/healthz").await.0, 200);
+    let before = traffic.accepted();
+    let refused = async || traffic.refusals().contains_key("503 unavailable").then_some(());
+    grapnel.eventually("the refusal of events", refused).await;
+    assert_eq!(traffic.accepted(), before, "a false 2xx");
+    assert!(grapnel.metric(r#"grapnel_journal_failures_total{reason="timeout"} "#).await >= 1.0);
+    traffic.enough();
+    site.shim.clear();
+    grapnel.eventually("that it is ready", async || (grapnel.admin("/readyz").await.0 == 200).then_some(())).await;
+    traffic.all_accepted(&grapnel).await;
+    traffic.assert_nothing_lost(&grapnel).await;
+}
+
 /// Full in the middle of a write.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_disk_that_fills_up() {

@@ -21,7 +21,7 @@
 #include <unistd.h>
 
 enum { WRITE = 1, SYNC = 2, CREATE = 4, RENAME = 8, UNLINK = 16, TRUNCATE = 32, OPEN = 64 };
-enum { NOTHING, FAIL, KILL, KILL_AFTER, TEAR, POWER_CUT };
+enum { NOTHING, FAIL, KILL, KILL_AFTER, TEAR, POWER_CUT, HANG };
 enum { ANY, LOGS, OTHERS };
 
 struct control {
@@ -228,6 +228,9 @@ static int at(uint64_t call, const char *path) {
     case KILL: die(); break;
     case POWER_CUT: lose_power(); die(); break;
     case FAIL: errno = (int)control->error; return 0;
+    case HANG:
+        while (__atomic_load_n(&control->action, __ATOMIC_SEQ_CST) == HANG) usleep(1000);
+        return -1;
     }
     return (int)control->action;
 }

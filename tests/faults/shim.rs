@@ -38,6 +38,8 @@ pub(crate) enum Files {
 pub(crate) enum Action {
     /// It fails with that errno.
     Fail(u64),
+    /// It does not return before something else is set.
+    Hang,
     /// SIGKILL instead of it.
     Kill,
     /// SIGKILL after it has been done.
@@ -107,6 +109,7 @@ impl Shim {
         self.put(2, 0);
         let (action, error, seed) = match fault.action {
             Action::Fail(error) => (1, error, 0),
+            Action::Hang => (6, 0, 0),
             Action::Kill => (2, 0, 0),
             Action::KillAfter => (3, 0, 0),
             Action::Tear => (4, 0, 0),

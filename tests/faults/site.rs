@@ -64,6 +64,7 @@ spec:
   verification: {{ none: {{}} }}
   event: {{ type: {{ value: thing }}, id: {{ pointer: /id }} }}
   retention: 1s
+  limits: {{ timeout: 6s }}
 {}{}{}"#,
             subscription("all", &in_flight),
             subscription("fussy", &in_flight),

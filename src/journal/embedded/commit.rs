@@ -13,7 +13,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, atomic::Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -131,7 +131,9 @@ impl Committer {
         let mut round = Round::default();
         while !round.last {
             engine.inbox.take(&mut round, self.trouble.look_again());
+            *engine.busy.lock() = Some(Instant::now());
             self.round(&mut round);
+            *engine.busy.lock() = None;
         }
         engine.shut();
     }

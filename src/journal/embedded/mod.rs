@@ -32,6 +32,7 @@ use std::{
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     thread::JoinHandle,
+    time::{Duration, Instant},
 };
 
 use futures_util::{FutureExt, future::BoxFuture};
@@ -84,6 +85,8 @@ struct Engine {
     closing: AtomicBool,
     /// Why appends are refused; written by the committer.
     trouble: Mutex<Option<JournalError>>,
+    /// Since when the committer has been busy with what it took last.
+    busy: Mutex<Option<Instant>>,
     sweeping: tokio::sync::Mutex<()>,
     redelivering: tokio::sync::Mutex<()>,
 }
@@ -346,6 +349,10 @@ impl Journal for EmbeddedJournal {
 
     fn trouble(&self) -> Option<JournalError> {
         self.engine.trouble.lock().as_ref().map(trouble::again)
+    }
+
+    fn stalled(&self) -> Option<Duration> {
+        self.engine.busy.lock().map(|since| since.elapsed())
     }
 
     fn close(&self) -> BoxFuture<'_, Result<()>> {

@@ -72,6 +72,7 @@ impl Engine {
             max_bytes: options.max_bytes,
             closing: AtomicBool::new(false),
             trouble: Mutex::new(None),
+            busy: Mutex::new(None),
             sweeping: tokio::sync::Mutex::default(),
             redelivering: tokio::sync::Mutex::default(),
         })
