@@ -165,7 +165,7 @@ impl Traffic {
             };
             let hopeless = subscription == "fussy";
             let missing: Vec<u64> =
-                accepted.iter().copied().filter(|n| !taken.contains(n) && !(hopeless && is_hopeless(*n))).collect();
+                accepted.iter().copied().filter(|n| !(taken.contains(n) || hopeless && is_hopeless(*n))).collect();
             if !missing.is_empty() || !hopeless {
                 return missing;
             }
