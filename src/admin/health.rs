@@ -1,11 +1,12 @@
 //! Whether the process lives and is ready: each part reports for itself.
 
-use std::{collections::BTreeMap, fmt::Write, sync::Arc};
+use std::{collections::BTreeMap, fmt::Write, sync::Arc, time::Duration};
 
 use axum::{extract::State, http::StatusCode};
 use parking_lot::Mutex;
 
 use super::Shared;
+use crate::rules::limits::{JOURNAL_STALLED, JOURNAL_STUCK};
 
 /// What all parts report. Cheap to clone; clones are the same.
 #[derive(Debug, Clone, Default)]
@@ -91,11 +92,27 @@ impl Part {
 }
 
 pub(super) async fn live(State(shared): State<Arc<Shared>>) -> (StatusCode, String) {
-    answer(shared.admin.health.liveness())
+    let liveness = shared.admin.health.liveness();
+    answer(match stalled(&shared, JOURNAL_STUCK) {
+        None => liveness,
+        Some(line) => Err(format!("{}{line}", liveness.err().unwrap_or_default())),
+    })
 }
 
 pub(super) async fn ready(State(shared): State<Arc<Shared>>) -> (StatusCode, String) {
-    answer(shared.admin.health.readiness())
+    let readiness = shared.admin.health.readiness();
+    // The journal's own word: it finds out by itself when the trouble is over, whether or not anybody sends.
+    let trouble = shared.admin.journal.trouble().map(|trouble| format!("journal: {trouble}\n"));
+    answer(match trouble.or_else(|| stalled(&shared, JOURNAL_STALLED)) {
+        None => readiness,
+        Some(line) => Err(format!("{}{line}", readiness.err().unwrap_or_default())),
+    })
+}
+
+/// A line, if one write of the journal has taken longer than `most`.
+fn stalled(shared: &Shared, most: Duration) -> Option<String> {
+    let time = shared.admin.journal.stalled().filter(|time| *time > most)?;
+    Some(format!("journal: a write has been under way for {} s; the disk does not answer\n", time.as_secs()))
 }
 
 fn answer(found: Result<(), String>) -> (StatusCode, String) {

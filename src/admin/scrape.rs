@@ -13,7 +13,7 @@ use super::{
     answer::Problem,
     authority::{Ask, Resource, Verb},
 };
-use crate::telemetry::metrics::Counts;
+use crate::{rules::limits::JOURNAL_STALLED, telemetry::metrics::Counts};
 
 /// What `Metrics::encode` writes.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -36,5 +36,7 @@ pub(super) async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
         });
     }
     admin.metrics.journal_bytes(admin.journal.usage().bytes);
+    let stalled = admin.journal.stalled().is_some_and(|time| time > JOURNAL_STALLED);
+    admin.metrics.journal_up(admin.journal.trouble().is_none() && !stalled);
     ([(header::CONTENT_TYPE, OPENMETRICS)], admin.metrics.encode()).into_response()
 }

@@ -273,6 +273,7 @@ impl Shared {
         reason: &'static str,
         error: &dyn std::fmt::Display,
     ) -> Rejected {
+        self.ingress.metrics.journal_failed(reason);
         let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let next = now.saturating_add(u64::try_from(JOURNAL_LOG_INTERVAL.as_millis()).unwrap_or(u64::MAX));
         let due = |again: u64| (now >= again).then_some(next);

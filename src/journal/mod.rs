@@ -432,6 +432,18 @@ pub trait Journal: Send + Sync + 'static {
     /// How full it is.
     fn usage(&self) -> Usage;
 
+    /// Why appends are refused at present, and have been since the last that was not; from memory. It goes away by
+    /// itself when the cause does, also when nobody appends. `None` from an engine that does not know beforehand.
+    fn trouble(&self) -> Option<JournalError> {
+        None
+    }
+
+    /// How long the write under way has taken so far; from memory. `None` while nothing is written, and from an engine that
+    /// does not know.
+    fn stalled(&self) -> Option<Duration> {
+        None
+    }
+
     /// Flushes everything settled so far; appends after this answer [`JournalError::Closed`].
     fn close(&self) -> BoxFuture<'_, Result<()>>;
 }

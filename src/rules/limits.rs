@@ -481,8 +481,8 @@ pub const REDELIVERY_SKEW: Duration = Duration::from_secs(3600);
 /// Most events or deliveries one listing returns.
 pub const LIST_LIMIT: usize = 1000;
 
-/// How long the journal refuses appends after a failed write before it tries to open its files
-/// again.
+/// How often the journal looks whether what keeps it from taking events has gone: after a failed write it tries to open its
+/// files again, and a full volume may have room.
 pub const JOURNAL_HEAL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What an append to a full journal frees at least when it has to make room, as a part of the bound: one in so many.
@@ -507,6 +507,26 @@ pub const COMPACT_TABLE_BYTES: u64 = 256 << 20;
 
 /// How long a compaction waits for the write buffers before it is left to the next sweep.
 pub const COMPACT_FLUSH: Duration = Duration::from_secs(10);
+
+/// A write of the journal that takes longer makes the process not ready: senders hang up after 3 to 10 seconds.
+pub const JOURNAL_STALLED: Duration = Duration::from_secs(5);
+
+/// A write of the journal that takes longer makes the process not live, so that it is started anew.
+pub const JOURNAL_STUCK: Duration = Duration::from_secs(300);
+
+/// What appends leave free on the journal's volume, in bytes, so that settlements, retention and compaction go on and can
+/// make room.
+pub const JOURNAL_RESERVE_BYTES: u64 = 64 << 20;
+
+/// On a small volume appends leave this fraction (one in so many parts) free instead, if it is less.
+pub const JOURNAL_RESERVE_SHARE: u64 = 4;
+
+/// Bytes of events after which the journal asks its volume again how much is free, if no second has passed before.
+pub const JOURNAL_SPACE_STEP: u64 = 16 << 20;
+
+/// Size of the file by which the journal finds out whether a disk that failed takes writes again: as large as an event is by
+/// default at most.
+pub const JOURNAL_PROBE_BYTES: usize = 1 << 20;
 
 /// Steps in which one append to a full journal looks for settled events that can go early, before
 /// it is refused; the next append looks on from there.

@@ -39,6 +39,8 @@ struct Shared {
     cluster: ClusterMetrics,
     append_seconds: Histogram,
     journal_bytes: Gauge,
+    journal_up: Gauge,
+    journal_failures: Family<FailureLabels, Counter>,
     reconciles: Family<ReconcileLabels, Counter>,
     reconcile_seconds: Histogram,
 }
@@ -47,6 +49,11 @@ struct Shared {
 struct ReconcileLabels {
     kind: &'static str,
     outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FailureLabels {
+    reason: &'static str,
 }
 
 /// Times from half a millisecond to ten seconds.
@@ -74,6 +81,8 @@ impl Metrics {
         let cluster = ClusterMetrics::register(&mut registry);
         let append_seconds = seconds();
         let journal_bytes = Gauge::default();
+        let journal_up = Gauge::default();
+        let journal_failures = Family::default();
         let reconciles = Family::default();
         let reconcile_seconds = seconds();
         registry.register_with_unit(
@@ -87,6 +96,16 @@ impl Metrics {
             "Bytes of the events that the journal keeps",
             Unit::Bytes,
             journal_bytes.clone(),
+        );
+        registry.register(
+            "grapnel_journal_up",
+            "Whether the journal takes events (1) or refuses them (0)",
+            journal_up.clone(),
+        );
+        registry.register(
+            "grapnel_journal_failures",
+            "Events not confirmed by the journal, by reason (full, io, timeout, corrupt, closed)",
+            journal_failures.clone(),
         );
         registry.register(
             "grapnel_reconcile",
@@ -107,6 +126,8 @@ impl Metrics {
             cluster,
             append_seconds,
             journal_bytes,
+            journal_up,
+            journal_failures,
             reconciles,
             reconcile_seconds,
         };
@@ -136,6 +157,16 @@ impl Metrics {
     /// Size of the journal.
     pub fn journal_bytes(&self, bytes: u64) {
         self.shared.journal_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    /// Whether the journal takes events.
+    pub fn journal_up(&self, up: bool) {
+        self.shared.journal_up.set(i64::from(up));
+    }
+
+    /// An event was not confirmed by the journal; `reason` is one of a small, fixed set.
+    pub fn journal_failed(&self, reason: &'static str) {
+        self.shared.journal_failures.get_or_create(&FailureLabels { reason }).inc();
     }
 
     /// An object was compiled.
@@ -216,6 +247,8 @@ mod tests {
         subscription.circuit(true);
         metrics.appended(Duration::from_millis(1));
         metrics.journal_bytes(7);
+        metrics.journal_up(true);
+        metrics.journal_failed("full");
         metrics.reconciled("WebhookEndpoint", "programmed", Duration::from_millis(1));
         let text = metrics.encode();
         for line in [
@@ -233,6 +266,8 @@ mod tests {
             r#"webhook_circuit_open{namespace="shop",subscription="billing"} 1"#,
             "grapnel_journal_append_seconds_count 1",
             "grapnel_journal_bytes 7",
+            "grapnel_journal_up 1",
+            r#"grapnel_journal_failures_total{reason="full"} 1"#,
             r#"grapnel_reconcile_total{kind="WebhookEndpoint",outcome="programmed"} 1"#,
             "grapnel_reconcile_seconds_count 1",
             "grapnel_build_info{version=",

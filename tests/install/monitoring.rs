@@ -35,6 +35,7 @@ fn series() -> String {
     subscription.attempted("delivered", Duration::ZERO);
     subscription.counts(Counts { pending: 1, retrying: 1, dead: 1 });
     metrics.appended(Duration::ZERO);
+    metrics.journal_up(true);
     metrics.cluster().watch_failed("secrets");
     metrics.cluster().status_written("ok");
     metrics.encode()

@@ -159,8 +159,24 @@ async fn journals_from_before_redelivery_open() {
 async fn a_half_made_directory_is_made_again() {
     let directory = tempfile::tempdir().unwrap();
     drop(open(directory.path(), 0).unwrap());
-    std::fs::remove_file(directory.path().join("log/version")).unwrap();
-    open(directory.path(), 0).unwrap();
+    let version = directory.path().join("log/version");
+    for left in [None, Some(&b""[..]), Some(b"FJ"), Some(&[0; 4])] {
+        std::fs::remove_file(&version).unwrap();
+        if let Some(left) = left {
+            std::fs::write(&version, left).unwrap();
+        }
+        drop(open(directory.path(), 0).unwrap());
+    }
+    // But not over what has been acknowledged.
+    let journal = open(directory.path(), 0).unwrap();
+    journal.append(vec![arrival(&key("in"), "a", 0)]).await.unwrap();
+    drop(journal);
+    let whole = std::fs::read(&version).unwrap();
+    std::fs::remove_file(&version).unwrap();
+    assert!(matches!(open(directory.path(), 0), Err(JournalError::Corrupt(_))));
+    std::fs::write(&version, whole).unwrap();
+    let journal = open(directory.path(), 0).unwrap();
+    assert!(journal.event(&key("in"), "a").await.unwrap().is_some());
 }
 
 /// Copies the files as they are: what a crash of the process would leave.
@@ -238,6 +254,31 @@ async fn a_full_journal_makes_room_or_refuses() {
     let journal = open(directory.path(), 0).unwrap();
     assert_eq!(journal.append(vec![event(3)]).await.unwrap(), [Appended::Duplicate(4)]);
     assert_eq!(journal.usage().bytes, usage.bytes);
+}
+
+/// Appends that share a batch, some of which make room: what the journal counts is what it counts after the next start.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn room_made_within_a_batch_is_counted() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = Arc::new(open(directory.path(), 60_000).unwrap());
+    for round in 0..20 {
+        let appends = (0..20).map(|n| {
+            let mut arrival = arrival(&key("in"), &format!("{round}-{n}"), 0);
+            arrival.validated = validated(&format!("{round}-{n}"), "big", Bytes::from(vec![b'x'; 1000]));
+            let journal = journal.clone();
+            tokio::spawn(async move { journal.append(vec![arrival]).await.unwrap() })
+        });
+        for append in appends.collect::<Vec<_>>() {
+            append.await.unwrap();
+        }
+    }
+    let (usage, events) = (journal.usage(), EventQuery { limit: 1000, ..Default::default() });
+    let kept = journal.events(&key("in"), events.clone()).await.unwrap();
+    assert!(kept.len() > 40 && usage.bytes <= usage.max_bytes, "{} events, {usage:?}", kept.len());
+    drop(Arc::into_inner(journal));
+    let journal = open(directory.path(), 60_000).unwrap();
+    assert_eq!(journal.usage(), usage);
+    assert_eq!(journal.events(&key("in"), events).await.unwrap(), kept);
 }
 
 /// Usage follows what is kept, also over a restart.

@@ -51,9 +51,21 @@ impl Grapnel {
         listen: &str,
         arguments: impl IntoIterator<Item = I>,
     ) -> Self {
-        let mut child = command()
-            .args(arguments)
-            .envs(environment.iter().copied())
+        let mut command = command();
+        command.args(arguments).envs(environment.iter().copied());
+        match Self::try_start_at(listen, command) {
+            Ok(grapnel) => grapnel,
+            Err(log) => panic!("it ended before it served:\n{log}"),
+        }
+    }
+
+    /// Starts it by a command and returns when it serves, or what it said when it ended before.
+    pub(crate) fn try_start(command: Command) -> Result<Self, String> {
+        Self::try_start_at("127.0.0.1:0", command)
+    }
+
+    fn try_start_at(listen: &str, mut command: Command) -> Result<Self, String> {
+        let mut child = command
             .args(["--listen", listen, "--admin-listen", "127.0.0.1:0"])
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -64,20 +76,21 @@ impl Grapnel {
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let mut address = |what: &str| loop {
             let Some(line) = lines.next() else {
-                panic!("it ended before it served:\n{}", log.lock().unwrap().join("\n"));
+                let ended = child.wait().unwrap();
+                return Err(format!("{}\n{ended}", log.lock().unwrap().join("\n")));
             };
             let line = line.unwrap();
             log.lock().unwrap().push(line.clone());
             if let Some((_, rest)) = line.split_once(what) {
                 // As text or as JSON.
                 let url = &rest[rest.find("http").unwrap()..];
-                return url.split([' ', '"']).next().unwrap().to_owned();
+                return Ok(url.split([' ', '"']).next().unwrap().to_owned());
             }
         };
-        let webhooks = address("serving webhooks");
-        let admin = address("serving health");
+        let webhooks = address("serving webhooks")?;
+        let admin = address("serving health")?;
         follow(lines, &log);
-        Self { child, log, webhooks, admin, client: client() }
+        Ok(Self { child, log, webhooks, admin, client: client() })
     }
 
     /// What it has printed and logged.

@@ -18,6 +18,12 @@
   expr: sum by (namespace, endpoint) (rate(webhook_failed_total{ {{- .job -}} ,error="unavailable"}[5m])) > 0
   summary: Webhooks are refused because they cannot be stored
   description: {{ `'The endpoint {{ $labels.namespace }}/{{ $labels.endpoint }} answers 503. The journal is full, broken or too slow: look at grapnel_journal_bytes, the volume and the log.'` }}
+- alert: GrapnelJournalRefuses
+  severity: critical
+  for: 1m
+  expr: min(grapnel_journal_up{ {{- .job -}} ,namespace="{{ .namespace }}"}) < 1
+  summary: The journal takes no events
+  description: The volume is full, fails or does not answer, or config.journalMaxBytes is reached with events that are not delivered. The pod {{ .name }}-0 in {{ .namespace }} is not ready meanwhile; /readyz and its log say why. It goes on by itself when that is mended.
 - alert: GrapnelJournalSlow
   severity: warning
   for: 15m

@@ -173,7 +173,8 @@ impl Forward {
         Ok(Connection { sender, error: Box::pin(error), _driver: driver })
     }
 
-    /// A pod of the operator that is ready, and its port.
+    /// A pod of the operator, and its port: one that is ready if there is one, otherwise one that runs. With a full volume
+    /// the operator is not ready, and that is when somebody wants to look.
     async fn find(&self) -> anyhow::Result<(String, u16)> {
         let Place { namespace, selector, .. } = &self.place;
         let list = self.pods.list(&ListParams::default().labels(selector)).await.with_context(|| {
@@ -181,16 +182,16 @@ impl Forward {
                 "cannot look for the operator among the pods of namespace {namespace}; the role that this needs is list on pods there"
             )
         })?;
-        let mut ready: Vec<&Pod> = list.items.iter().filter(|pod| is_ready(pod)).collect();
-        ready.sort_by_key(|pod| pod.metadata.name.as_deref());
-        let found = ready.first().and_then(|pod| Some((pod.metadata.name.clone()?, port_of(pod))));
+        let mut running: Vec<&Pod> = list.items.iter().filter(|pod| is_running(pod)).collect();
+        running.sort_by_key(|pod| (!is_ready(pod), pod.metadata.name.as_deref()));
+        let found = running.first().and_then(|pod| Some((pod.metadata.name.clone()?, port_of(pod))));
         found.with_context(|| {
             let seen: Vec<&str> = list.items.iter().filter_map(|pod| pod.metadata.name.as_deref()).collect();
             match &*seen {
                 [] => format!(
                     "there is no pod labelled {selector} in namespace {namespace}; is the operator installed elsewhere (--operator-namespace, --operator-selector)?"
                 ),
-                seen => format!("no pod of the operator is ready in namespace {namespace}: {}", seen.join(", ")),
+                seen => format!("no pod of the operator runs in namespace {namespace}: {}", seen.join(", ")),
             }
         })
     }
@@ -226,8 +227,13 @@ impl Connection {
 
 fn is_ready(pod: &Pod) -> bool {
     let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-    pod.metadata.deletion_timestamp.is_none()
-        && conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+    conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+/// Not on its way out, and with a container that has started.
+fn is_running(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    pod.metadata.deletion_timestamp.is_none() && (is_ready(pod) || phase == Some("Running"))
 }
 
 fn port_of(pod: &Pod) -> u16 {
@@ -257,13 +263,17 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_that_goes_is_not_ready() {
+    fn a_pod_that_goes_is_not_asked() {
         let ready = json!({ "conditions": [{ "type": "Ready", "status": "True" }] });
-        assert!(is_ready(&pod(json!({ "status": ready }))));
+        let unready = json!({ "phase": "Running", "conditions": [{ "type": "Ready", "status": "False" }] });
         let going = json!({ "deletionTimestamp": "2026-01-31T12:00:00Z" });
-        assert!(!is_ready(&pod(json!({ "metadata": going, "status": ready }))));
-        assert!(!is_ready(&pod(json!({ "status": { "conditions": [{ "type": "Ready", "status": "False" }] } }))));
-        assert!(!is_ready(&pod(json!({}))));
+        for status in [&ready, &unready] {
+            assert!(is_running(&pod(json!({ "status": status }))));
+            assert!(!is_running(&pod(json!({ "metadata": going, "status": status }))));
+        }
+        assert!(is_ready(&pod(json!({ "status": ready }))) && !is_ready(&pod(json!({ "status": unready }))));
+        assert!(!is_running(&pod(json!({ "status": { "phase": "Pending" } }))));
+        assert!(!is_running(&pod(json!({}))));
     }
 
     fn config(user: &str) -> Config {

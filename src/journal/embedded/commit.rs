@@ -8,10 +8,7 @@
 //! One writer also makes the rest simple: no id can be looked up by two at once, sequences are
 //! handed out in order of commit, and what is in memory changes only after the write succeeded.
 //!
-//! After a failed write or sync `fjall` accepts no further write until it is opened again, because
-//! nobody can tell which pages reached the disk. The batch at hand is answered with the error, and
-//! so is every later one, until opening the files again succeeds; that is tried at most once in
-//! [`JOURNAL_HEAL_INTERVAL`], when something waits to be written.
+//! What happens when that fails, and when there is no room, is in [`trouble`](super::trouble).
 
 use std::{
     collections::HashMap,
@@ -32,13 +29,11 @@ use super::{
     settle::Settle,
     store::Store,
     sweep::{Bury, Forget, Reclaim, Remove},
+    trouble::{CrashOnly, Trouble, again},
 };
-use crate::{
-    journal::{
-        Appended, JournalError, Result, Sequence,
-        record::{EndpointRow, IndexRow, key},
-    },
-    rules::limits::{JOURNAL_HEAL_INTERVAL, RECLAIM_BYTES, RECLAIM_SHARE},
+use crate::journal::{
+    Appended, Result, Sequence,
+    record::{EndpointRow, IndexRow, key},
 };
 
 /// Bytes an event takes besides its row and the id in the index: its key and its index row.
@@ -81,25 +76,36 @@ pub(super) struct Committer {
     pub(super) engine: Arc<Engine>,
     recency: Recency,
     pub(super) reclaim: Reclaim,
-    broken: Option<Broken>,
+    pub(super) trouble: Trouble,
     staged: Staged,
-}
-
-/// Why nothing can be written, and since when.
-struct Broken {
-    reason: String,
-    full: bool,
-    tried: Instant,
 }
 
 /// What a round will have written once its batch is committed.
 #[derive(Default)]
 struct Staged {
-    rows: HashMap<u32, (Arc<Endpoint>, EndpointRow)>,
+    added: HashMap<u32, Added>,
     ids: HashMap<Bytes, IndexRow>,
     events: Vec<(Arc<Endpoint>, Sequence, Bytes)>,
     answers: Vec<(Answer<Vec<Appended>>, Vec<Appended>)>,
     bytes: u64,
+}
+
+/// What a round adds to one endpoint. Its row is made of that when the batch is, because until then settled events may
+/// go early to make room, which changes the row too.
+struct Added {
+    endpoint: Arc<Endpoint>,
+    events: u64,
+    bytes: u64,
+}
+
+impl Added {
+    fn row(&self) -> EndpointRow {
+        let mut row = self.endpoint.row.lock().clone();
+        row.head += self.events;
+        row.count += self.events;
+        row.bytes += self.bytes;
+        row
+    }
 }
 
 /// What an event of that size counts for in the journal's usage.
@@ -113,29 +119,33 @@ impl Committer {
             engine,
             recency: Recency::default(),
             reclaim: Reclaim::default(),
-            broken: None,
+            trouble: Trouble::default(),
             staged: Staged::default(),
         }
     }
 
     /// Works until the inbox is closed, then closes the files.
     pub(super) fn run(mut self) {
+        let _crash_only = CrashOnly;
         let engine = self.engine.clone();
         let mut round = Round::default();
         while !round.last {
-            engine.inbox.take(&mut round);
+            engine.inbox.take(&mut round, self.trouble.look_again());
+            *engine.busy.lock() = Some(Instant::now());
             self.round(&mut round);
+            *engine.busy.lock() = None;
         }
         engine.shut();
     }
 
     /// Does and answers all that was taken, and empties the round.
     pub(super) fn round(&mut self, round: &mut Round) {
-        self.heal();
+        self.ease();
         self.tasks(round);
         self.appends(round);
         round.tasks.clear();
         round.appends.clear();
+        self.report();
     }
 
     fn tasks(&mut self, round: &mut Round) {
@@ -186,9 +196,9 @@ impl Committer {
         if round.appends.is_empty() {
             return;
         }
-        if let Some(broken) = &self.broken {
+        if let Err(error) = self.can_append() {
             for (append, _) in round.appends.drain(..) {
-                let _ = append.answer.send(Err(broken.error()));
+                let _ = append.answer.send(Err(again(&error)));
             }
             return;
         }
@@ -197,7 +207,7 @@ impl Committer {
             // The answer moves; the permit stays until the round is over.
             let answer = std::mem::replace(&mut append.answer, oneshot::channel().0);
             let events = std::mem::take(&mut append.events);
-            if let Err(error) = self.make_room(&events, &staged) {
+            if let Err(error) = self.make_room(&events, staged.bytes) {
                 let _ = answer.send(Err(error));
                 continue;
             }
@@ -212,15 +222,15 @@ impl Committer {
             Ok(())
         } else {
             self.write(|store| {
-                let mut batch = store.batch(2 * staged.events.len() + staged.rows.len());
+                let mut batch = store.batch(2 * staged.events.len() + staged.added.len());
                 for (endpoint, sequence, row) in &staged.events {
                     batch.insert(&store.events, key::event(endpoint.number, *sequence), row.clone());
                 }
                 for (id, row) in staged.ids.drain() {
                     batch.insert(&store.index, id, row.encode());
                 }
-                for (endpoint, row) in staged.rows.values() {
-                    batch.insert(&store.state, key::numbered(key::ENDPOINTS, endpoint.number), row.encode());
+                for (number, added) in &staged.added {
+                    batch.insert(&store.state, key::numbered(key::ENDPOINTS, *number), added.row().encode());
                 }
                 store.commit_durably(batch)
             })
@@ -228,20 +238,23 @@ impl Committer {
         match outcome {
             Ok(()) => {
                 self.engine.live_bytes.fetch_add(staged.bytes, Ordering::AcqRel);
+                if !staged.events.is_empty() {
+                    self.trouble.stored(staged.bytes);
+                }
                 for (endpoint, sequence, row) in staged.events.drain(..) {
                     if !endpoint.consumers.read().is_empty() {
                         self.recency.push(&endpoint, sequence, row);
                     }
                 }
-                for (_, (endpoint, row)) in staged.rows.drain() {
-                    endpoint.publish(row);
+                for (_, added) in staged.added.drain() {
+                    added.endpoint.publish(added.row());
                 }
                 for (answer, appended) in staged.answers.drain(..) {
                     let _ = answer.send(Ok(appended));
                 }
             }
             Err(error) => {
-                tracing::error!(%error, events = staged.events.len(), "events were not stored");
+                tracing::error!(error = %again(&error), events = staged.events.len(), "events were not stored");
                 for (answer, _) in staged.answers.drain(..) {
                     let _ = answer.send(Err(again(&error)));
                 }
@@ -249,89 +262,6 @@ impl Committer {
         }
         staged.clear();
         self.staged = staged;
-    }
-
-    /// Full, unless the events fit, if need be after settled ones went early.
-    fn make_room(&mut self, events: &[Incoming], staged: &Staged) -> Result<()> {
-        let max = self.engine.max_bytes;
-        if max == 0 {
-            return Ok(());
-        }
-        let wanted: u64 = events.iter().map(|e| event_cost(e.row.len(), e.index_key.len())).sum();
-        let used = || self.engine.live_bytes.load(Ordering::Acquire) + staged.bytes + wanted;
-        let over = used().saturating_sub(max);
-        if over > 0 {
-            let now = events.iter().map(|event| event.received).max().unwrap_or_default();
-            // Some more than this append needs, so that not every one has to look for what can go.
-            self.reclaim_settled(over + (max / RECLAIM_SHARE).min(RECLAIM_BYTES), now)?;
-        }
-        let used = self.engine.live_bytes.load(Ordering::Acquire) + staged.bytes;
-        if used + wanted > max {
-            return Err(JournalError::Full(format!("{used} of {max} bytes are events that are not settled yet")));
-        }
-        Ok(())
-    }
-
-    /// Writes, unless an earlier write failed; a failure is remembered.
-    pub(super) fn write<T>(&mut self, write: impl FnOnce(&Store) -> Result<T>) -> Result<T> {
-        if let Some(broken) = &self.broken {
-            return Err(broken.error());
-        }
-        let outcome = self.engine.read(write);
-        if let Err(error @ (JournalError::Io(..) | JournalError::Full(_))) = &outcome {
-            tracing::error!(%error, "the journal refuses writes until its files can be opened again");
-            self.fail_since(Instant::now(), error);
-        }
-        outcome
-    }
-
-    /// From now on writes are refused.
-    pub(super) fn fail_since(&mut self, tried: Instant, error: &JournalError) {
-        let reason = match error {
-            JournalError::Io(why, _) | JournalError::Full(why) => why.clone(),
-            other => other.to_string(),
-        };
-        self.broken = Some(Broken { reason, full: matches!(error, JournalError::Full(_)), tried });
-    }
-
-    /// Opens the files again after a failed write.
-    fn heal(&mut self) {
-        let Some(broken) = &mut self.broken else { return };
-        if broken.tried.elapsed() < JOURNAL_HEAL_INTERVAL {
-            return;
-        }
-        broken.tried = Instant::now();
-        match self.engine.reopen() {
-            Ok(()) => {
-                tracing::info!("the journal takes writes again");
-                self.broken = None;
-            }
-            Err(error) => {
-                tracing::error!(%error, "the journal cannot be opened again");
-                self.fail_since(Instant::now(), &error);
-            }
-        }
-    }
-}
-
-impl Broken {
-    fn error(&self) -> JournalError {
-        if self.full {
-            JournalError::Full(self.reason.clone())
-        } else {
-            JournalError::Io(format!("writing failed before ({}) and is tried again soon", self.reason), None)
-        }
-    }
-}
-
-/// An error for each of several callers.
-pub(super) fn again(error: &JournalError) -> JournalError {
-    match error {
-        JournalError::Full(why) => JournalError::Full(why.clone()),
-        JournalError::Corrupt(why) => JournalError::Corrupt(why.clone()),
-        JournalError::Closed => JournalError::Closed,
-        JournalError::Io(why, _) => JournalError::Io(why.clone(), None),
-        other => JournalError::Io(other.to_string(), None),
     }
 }
 
@@ -357,16 +287,16 @@ impl Staged {
                 appended.push(Appended::Duplicate(known.sequence));
                 continue;
             }
-            let (_, row) = self
-                .rows
-                .entry(event.endpoint.number)
-                .or_insert_with(|| (event.endpoint.clone(), event.endpoint.row.lock().clone()));
+            let added = self.added.entry(event.endpoint.number).or_insert_with(|| Added {
+                endpoint: event.endpoint.clone(),
+                events: 0,
+                bytes: 0,
+            });
             let cost = event_cost(event.row.len(), event.index_key.len());
-            row.head += 1;
-            row.count += 1;
-            row.bytes += cost;
+            added.events += 1;
+            added.bytes += cost;
             self.bytes += cost;
-            let sequence = row.head;
+            let sequence = event.endpoint.head() + added.events;
             let keep_until = event.window.map_or(event.received, |window| after(event.received, window));
             self.ids.insert(event.index_key, IndexRow { sequence, received: event.received, keep_until });
             self.events.push((event.endpoint, sequence, event.row));
@@ -376,7 +306,7 @@ impl Staged {
     }
 
     fn clear(&mut self) {
-        self.rows.clear();
+        self.added.clear();
         self.ids.clear();
         self.events.clear();
         self.answers.clear();

@@ -4,7 +4,7 @@
 //! the latter, which need no sync: however many appends wait, a settlement waits for the one sync
 //! that is under way and no more.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -80,13 +80,21 @@ impl Inbox {
         Ok(())
     }
 
-    /// Takes everything that waits into `round`, which must be empty; sleeps while nothing does.
-    pub(super) fn take(&self, round: &mut Round) {
+    /// Takes everything that waits into `round`, which must be empty; sleeps while nothing does, at most for `patience`.
+    pub(super) fn take(&self, round: &mut Round, patience: Option<Duration>) {
         let mut waiting = self.waiting.lock();
         while waiting.appends.is_empty() && waiting.tasks.is_empty() && !waiting.closed {
             waiting.asleep = true;
-            self.arrived.wait(&mut waiting);
+            match patience {
+                None => self.arrived.wait(&mut waiting),
+                Some(patience) => {
+                    if self.arrived.wait_for(&mut waiting, patience).timed_out() {
+                        break;
+                    }
+                }
+            }
         }
+        waiting.asleep = false;
         std::mem::swap(&mut waiting.appends, &mut round.appends);
         std::mem::swap(&mut waiting.tasks, &mut round.tasks);
         round.last = waiting.closed;

@@ -23,6 +23,7 @@ mod sweep;
 mod tail;
 #[cfg(test)]
 mod tests;
+mod trouble;
 
 use std::{
     collections::HashMap,
@@ -32,6 +33,7 @@ use std::{
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     thread::JoinHandle,
+    time::{Duration, Instant},
 };
 
 use futures_util::{FutureExt, future::BoxFuture};
@@ -84,6 +86,10 @@ struct Engine {
     max_bytes: u64,
     garbage: Garbage,
     closing: AtomicBool,
+    /// Why appends are refused; written by the committer.
+    trouble: Mutex<Option<JournalError>>,
+    /// Since when the committer has been busy with what it took last.
+    busy: Mutex<Option<Instant>>,
     sweeping: tokio::sync::Mutex<()>,
     redelivering: tokio::sync::Mutex<()>,
 }
@@ -342,6 +348,14 @@ impl Journal for EmbeddedJournal {
 
     fn usage(&self) -> Usage {
         Usage { bytes: self.engine.live_bytes.load(Ordering::Acquire), max_bytes: self.engine.max_bytes }
+    }
+
+    fn trouble(&self) -> Option<JournalError> {
+        self.engine.trouble.lock().as_ref().map(trouble::again)
+    }
+
+    fn stalled(&self) -> Option<Duration> {
+        self.engine.busy.lock().map(|since| since.elapsed())
     }
 
     fn close(&self) -> BoxFuture<'_, Result<()>> {

@@ -20,7 +20,7 @@ use super::{
     endpoint::{Endpoint, Endpoints},
     inbox::Inbox,
     redeliver::{count_queued, recount},
-    store::{Directory, Store, from_fjall},
+    store::{Directory, Store, Volume, from_fjall},
 };
 use crate::{
     api::ObjectKey,
@@ -73,9 +73,21 @@ impl Engine {
             max_bytes: options.max_bytes,
             garbage: Garbage::default(),
             closing: AtomicBool::new(false),
+            trouble: Mutex::new(None),
+            busy: Mutex::new(None),
             sweeping: tokio::sync::Mutex::default(),
             redelivering: tokio::sync::Mutex::default(),
         })
+    }
+
+    /// Whether a file can be written and synced beside the log.
+    pub(super) fn probe(&self) -> Result<()> {
+        self.directory.lock().as_ref().ok_or(JournalError::Closed)?.probe()
+    }
+
+    /// What the volume says of its size.
+    pub(super) fn volume(&self) -> Result<Volume> {
+        self.directory.lock().as_ref().ok_or(JournalError::Closed)?.volume()
     }
 
     /// Opens the files again, from the committer. Consumers stay as they are in memory: their flights
@@ -100,6 +112,8 @@ impl Engine {
             live_bytes += row.bytes;
             let known = self.endpoints.read().numbered(number).cloned();
             if let Some(endpoint) = known {
+                // A removal that failed may be on disk all the same: what was planned with it is planned again.
+                endpoint.epoch.fetch_add(1, std::sync::atomic::Ordering::AcqRel);
                 endpoint.publish(row);
             }
         }

@@ -9,11 +9,12 @@ use fjall::OwnedWriteBatch;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
-    commit::{Answer, Committer, again},
+    commit::{Answer, Committer},
     consumer::{Consumer, Flight},
     cursor::Cursor,
     due::DueKey,
     store::Store,
+    trouble::again,
 };
 use crate::journal::{
     JournalError, Result, Sequence, Settlement,

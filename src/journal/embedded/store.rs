@@ -20,7 +20,7 @@ use crate::{
     },
     rules::limits::{
         EVENT_WRITE_BUFFER_BYTES, INDEX_WRITE_BUFFER_BYTES, JOURNAL_CACHE_BYTES, JOURNAL_LOG_BYTES, JOURNAL_OPEN_FILES,
-        STATE_WRITE_BUFFER_BYTES,
+        JOURNAL_PROBE_BYTES, STATE_WRITE_BUFFER_BYTES,
     },
 };
 
@@ -35,6 +35,13 @@ pub(super) struct Directory {
     path: PathBuf,
     /// The lock goes with the file.
     _lock: File,
+}
+
+/// The volume that a journal lies on, in bytes.
+pub(super) struct Volume {
+    /// What this process may still write.
+    pub(super) free: u64,
+    pub(super) size: u64,
 }
 
 /// The open database.
@@ -78,7 +85,7 @@ impl Directory {
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                if self.log().exists() {
+                if is_there(&self.log())? {
                     return Err(JournalError::Corrupt(format!("{} is missing beside a log", path.display())));
                 }
                 // Renamed into place, so that it is there whole or not at all.
@@ -96,6 +103,28 @@ impl Directory {
         }
     }
 
+    /// Writes, syncs and removes a file, as large as an event may be, so that opening the log again is not tried in vain
+    /// on a full or failing disk.
+    pub(super) fn probe(&self) -> Result<()> {
+        let path = self.path.join("PROBE");
+        let write = || -> io::Result<()> {
+            let mut file = File::create(&path)?;
+            file.write_all(&vec![0; JOURNAL_PROBE_BYTES])?;
+            file.sync_all()
+        };
+        let written = write();
+        let removed = fs::remove_file(&path);
+        written.and(removed).map_err(|e| unusable(&path, e))
+    }
+
+    pub(super) fn volume(&self) -> Result<Volume> {
+        let stat = rustix::fs::statvfs(&self.path).map_err(|e| unusable(&self.path, e.into()))?;
+        Ok(Volume {
+            free: stat.f_bavail.saturating_mul(stat.f_frsize),
+            size: stat.f_blocks.saturating_mul(stat.f_frsize),
+        })
+    }
+
     fn log(&self) -> PathBuf {
         self.path.join("log")
     }
@@ -103,10 +132,15 @@ impl Directory {
     /// Opens the database, with everything that was acknowledged.
     pub(super) fn open_store(&self) -> Result<Store> {
         let log = self.log();
-        // `fjall` writes this file, synced, last: without it the process ended while the database
-        // was made for the first time, nothing has been acknowledged, and `fjall` would trip over
-        // the rest.
-        if log.exists() && !log.join("version").exists() {
+        // `fjall` writes this file, synced, last: without it, or with less in it, the process ended
+        // while the database was made for the first time, nothing has been acknowledged, and `fjall`
+        // would trip over the rest.
+        let version = log.join("version");
+        if is_there(&log)? && is_half_made(&version)? {
+            if !tail::is_empty(&log)? {
+                let version = version.display();
+                return Err(JournalError::Corrupt(format!("{version} is missing or broken beside a log with events")));
+            }
             fs::remove_dir_all(&log).map_err(|e| unusable(&log, e))?;
         }
         tail::mend(&log)?;
@@ -178,6 +212,20 @@ impl Store {
 
     pub(super) fn get(keyspace: &Keyspace, key: impl AsRef<[u8]>) -> Result<Option<Bytes>> {
         Ok(keyspace.get(key).map_err(from_fjall)?.map(Bytes::from))
+    }
+}
+
+fn is_there(path: &Path) -> Result<bool> {
+    path.try_exists().map_err(|e| unusable(path, e))
+}
+
+/// The file is not there, or not what `fjall` writes: `FJL` and a number. A file that cannot be read is an error, and
+/// nothing is concluded from it.
+fn is_half_made(path: &Path) -> Result<bool> {
+    match fs::read(path) {
+        Ok(found) => Ok(found.len() < 4 || !found.starts_with(b"FJL")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(unusable(path, error)),
     }
 }
 

@@ -57,34 +57,50 @@ enum Batch {
 }
 
 /// Cuts the newest log file in `log` behind its last whole batch and syncs what is left. Nothing
-/// happens when there is no log yet.
+/// happens when there is no log yet. A newest file with no batch in it was made just before the end,
+/// so that the last write may have gone to the one before.
 ///
 /// # Errors
 ///
 /// [`JournalError::Corrupt`] when acknowledged batches are broken; [`JournalError::Io`] or
 /// [`JournalError::Full`] when the files cannot be read or written.
 pub(super) fn mend(log: &Path) -> Result<()> {
-    let Some(newest) = newest(log).map_err(|e| from_io(log.display().to_string(), e))? else { return Ok(()) };
-    let failed = |error| from_io(newest.display().to_string(), error);
-    let whole = whole_bytes(&newest)?;
-    rewrite(&newest, whole).map_err(failed)
+    let files = files(log).map_err(|e| from_io(log.display().to_string(), e))?;
+    for (_, file) in files.iter().rev() {
+        let whole = whole_bytes(file)?;
+        rewrite(file, whole).map_err(|error| from_io(file.display().to_string(), error))?;
+        if whole > 0 {
+            break;
+        }
+    }
+    Ok(())
 }
 
-fn newest(log: &Path) -> io::Result<Option<PathBuf>> {
+/// No log file holds a whole batch.
+pub(super) fn is_empty(log: &Path) -> Result<bool> {
+    for (_, file) in files(log).map_err(|e| from_io(log.display().to_string(), e))? {
+        if whole_bytes(&file)? > 0 {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// The log files, the newest last.
+fn files(log: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+    let mut files = Vec::new();
     let entries = match fs::read_dir(log) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(files),
         entries => entries?,
     };
-    let mut newest: Option<(u64, PathBuf)> = None;
     for entry in entries {
         let path = entry?.path();
         let number = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".jnl"));
-        let Some(number) = number.and_then(|number| number.parse().ok()) else { continue };
-        if newest.as_ref().is_none_or(|(other, _)| number > *other) {
-            newest = Some((number, path));
-        }
+        let Some(number) = number.and_then(|number| number.parse::<u64>().ok()) else { continue };
+        files.push((number, path));
     }
-    Ok(newest.map(|(_, path)| path))
+    files.sort_unstable();
+    Ok(files)
 }
 
 fn rewrite(path: &Path, whole: u64) -> io::Result<()> {

@@ -34,7 +34,7 @@ async fn append(committer: &mut Committer, id: &str) -> Result<Vec<Appended>> {
     let engine = committer.engine.clone();
     engine.inbox.append(Append { events: vec![incoming(&engine, id)], answer }, 1).await?;
     let mut round = inbox::Round::default();
-    engine.inbox.take(&mut round);
+    engine.inbox.take(&mut round, None);
     committer.round(&mut round);
     answered.await.unwrap()
 }
@@ -74,7 +74,7 @@ async fn ask<T>(committer: &mut Committer, task: impl FnOnce(Answer<T>) -> Task)
     let engine = committer.engine.clone();
     engine.inbox.task(task(answer)).await?;
     let mut round = inbox::Round::default();
-    engine.inbox.take(&mut round);
+    engine.inbox.take(&mut round, None);
     committer.round(&mut round);
     answered.await.unwrap()
 }
