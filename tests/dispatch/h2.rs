@@ -9,13 +9,9 @@ use futures_util::{
     stream,
 };
 use grapnel::{
-    dispatch::{
-        Client, ClientOptions,
-        client::{Outgoing, Response},
-    },
-    rules::egress::{EgressPolicy, Reach},
+    dispatch::{Client, ClientOptions, client::Response},
+    rules::egress::EgressPolicy,
 };
-use http::HeaderMap;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::{RootCertStore, ServerConfig, pki_types::PrivateKeyDer};
 use tokio::{
@@ -23,7 +19,8 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
-use url::Url;
+
+use crate::tls::to_localhost;
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
@@ -115,9 +112,7 @@ async fn post(fault: Fault, timeout: Duration) -> Result<Response, grapnel::disp
     let mut roots = RootCertStore::empty();
     roots.add(certificate).unwrap();
     let client = Client::with_roots(ClientOptions::new(EgressPolicy::default().allowing_loopback()), roots).unwrap();
-    let url = Url::parse(&format!("https://localhost:{port}/hook")).unwrap();
-    let body = Bytes::from(vec![b'x'; 256 * 1024]);
-    let answer = client.post(Outgoing { url, reach: Reach::Url, headers: HeaderMap::new(), body, timeout }).await;
+    let answer = client.post(to_localhost(port, Bytes::from(vec![b'x'; 256 * 1024]), timeout)).await;
     server.abort();
     answer
 }
