@@ -9,9 +9,13 @@ use futures_util::{
     stream,
 };
 use grapnel::{
-    dispatch::{Client, ClientOptions, client::Response},
-    rules::egress::EgressPolicy,
+    dispatch::{
+        Client, ClientOptions,
+        client::{Outgoing, Response},
+    },
+    rules::egress::{EgressPolicy, Reach},
 };
+use http::HeaderMap;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::{RootCertStore, ServerConfig, pki_types::PrivateKeyDer};
 use tokio::{
@@ -19,8 +23,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
-
-use crate::tls::to_localhost;
+use url::Url;
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
@@ -112,7 +115,9 @@ async fn post(fault: Fault, timeout: Duration) -> Result<Response, grapnel::disp
     let mut roots = RootCertStore::empty();
     roots.add(certificate).unwrap();
     let client = Client::with_roots(ClientOptions::new(EgressPolicy::default().allowing_loopback()), roots).unwrap();
-    let answer = client.post(to_localhost(port, Bytes::from(vec![b'x'; 256 * 1024]), timeout)).await;
+    let url = Url::parse(&format!("https://localhost:{port}/hook")).unwrap();
+    let body = Bytes::from(vec![b'x'; 256 * 1024]);
+    let answer = client.post(Outgoing { url, reach: Reach::Url, headers: HeaderMap::new(), body, timeout }).await;
     server.abort();
     answer
 }

@@ -97,12 +97,6 @@ async fn unknown_issuers_and_other_names_are_refused() {
     assert!(receiver.versions.try_recv().is_err(), "nothing was sent");
 }
 
-/// What is posted to the receiver by the name of localhost.
-pub(crate) fn to_localhost(port: u16, body: Bytes, timeout: Duration) -> Outgoing {
-    let url = Url::parse(&format!("https://localhost:{port}/hook")).unwrap();
-    Outgoing { url, reach: Reach::Url, headers: HeaderMap::new(), body, timeout }
-}
-
 /// TLS for localhost with a certificate that is valid between these years.
 fn valid(from: i32, until: i32) -> (CertificateDer<'static>, TlsAcceptor) {
     let (certificate, config) = certified(from, until);
@@ -184,8 +178,11 @@ async fn broken_tls_ends_in_a_failure_with_its_reason() {
         let client =
             Client::with_roots(ClientOptions::new(EgressPolicy::default().allowing_loopback()), trusting(&certificate))
                 .unwrap();
+        let url = Url::parse(&format!("https://localhost:{port}/hook")).unwrap();
         let timeout = Duration::from_millis(if reason == "timeout" { 300 } else { 30_000 });
-        let failed = client.post(to_localhost(port, Bytes::from_static(b"{}"), timeout)).await.unwrap_err();
+        let request =
+            Outgoing { url, reach: Reach::Url, headers: HeaderMap::new(), body: Bytes::from_static(b"{}"), timeout };
+        let failed = client.post(request).await.unwrap_err();
         assert_eq!(failed.reason(), reason, "{fault}: {failed}");
         server.abort();
     }
@@ -225,7 +222,11 @@ async fn a_connection_that_has_gone_silent_is_given_up_for_a_new_one() {
         let client =
             Client::with_roots(ClientOptions::new(EgressPolicy::default().allowing_loopback()), trusting(&certificate))
                 .unwrap();
-        let post = async |timeout| client.post(to_localhost(port, Bytes::from_static(b"{}"), timeout)).await;
+        let post = async |timeout: Duration| {
+            let url = Url::parse(&format!("https://localhost:{port}/hook")).unwrap();
+            let body = Bytes::from_static(b"{}");
+            client.post(Outgoing { url, reach: Reach::Url, headers: HeaderMap::new(), body, timeout }).await
+        };
         post(Duration::from_secs(30)).await.unwrap();
         silence.notify_one();
         crate::stage::eventually("another connection is made", async || post(Duration::from_millis(500)).await.is_ok())
