@@ -49,11 +49,23 @@ pub(super) async fn attempt(context: Arc<Context>, subscription: Arc<Subscriptio
         Ok(request) => context.client.post(request).await,
         Err(error) => Err(error),
     };
-    let took = started.elapsed();
+    conclude(&context, &subscription, &delivery, &answer, entropy.spread, started.elapsed()).await
+}
+
+/// Sorts the end of an attempt that took so long, passes on what is given up, and tells everybody but the journal. `spread`
+/// is from 0 to 1.
+async fn conclude(
+    context: &Context,
+    subscription: &Subscription,
+    delivery: &Delivery,
+    answer: &Result<Response, SendError>,
+    spread: f64,
+    took: Duration,
+) -> Ended {
     let now = context.clock.now();
-    let mut outcome = classify(&subscription.retry, delivery.attempt, &answer, now, entropy.spread);
-    let passed = dead_letter::pass_on(&*context.journal, &subscription, &delivery, &mut outcome, now).await;
-    observe(&subscription, &delivery, &answer, &outcome, passed, now, took);
+    let mut outcome = classify(&subscription.retry, delivery.attempt, answer, now, spread);
+    let passed = dead_letter::pass_on(&*context.journal, subscription, delivery, &mut outcome, now).await;
+    observe(subscription, delivery, answer, &outcome, passed, now, took);
     let failed = outcome.counts_as_failure().then_some(now);
     Ended { sequence: delivery.event.sequence, settlement: outcome.settlement, failed, asked: outcome.asked }
 }
