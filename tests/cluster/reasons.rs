@@ -175,6 +175,8 @@ async fn subscriptions_say_what_is_wrong_and_what_to_do() {
     let to = |name: &str, url: &str| {
         subscription(name, &format!("  endpointRef: {{ name: x }}\n  target: {{ url: '{url}' }}\n"))
     };
+    let target =
+        |name: &str, target: &str| subscription(name, &format!("  endpointRef: {{ name: x }}\n  target: {target}\n"));
     let signed = |name: &str, secret: &str, key: &str| {
         format!(
             "{}  signing: {{ scheme: StandardWebhooks, secretRefs: [{{ name: {secret}, key: {key} }}] }}\n",
@@ -223,6 +225,37 @@ async fn subscriptions_say_what_is_wrong_and_what_to_do() {
                 "SecretsResolved",
                 "InvalidSecret",
                 "key lines of Secret keys is not a header value",
+            ),
+            case(
+                target("secret-url", "{ urlFrom: { secretKeyRef: { name: keys, key: bad } } }"),
+                "SecretsResolved",
+                "InvalidSecret",
+                "spec.target.urlFrom.secretKeyRef: key bad of Secret keys is not a URL",
+            ),
+            case(
+                target("basic", "{ url: 'https://a.example/', auth: { basic: { secretRef: { name: keys } } } }"),
+                "SecretsResolved",
+                "KeyNotFound",
+                "spec.target.auth.basic.secretRef: Secret keys has no key username",
+            ),
+            case(
+                target(
+                    "oauth",
+                    "{ url: 'https://a.example/', auth: { oauth2ClientCredentials: { tokenUrl: 'https://10.0.0.1/', \
+                     clientIdRef: { name: keys, key: bad }, clientSecretRef: { name: keys, key: bad } } } }",
+                ),
+                "Accepted",
+                "TargetForbidden",
+                "spec.target.auth.oauth2ClientCredentials.tokenUrl: ",
+            ),
+            case(
+                target(
+                    "private-ca",
+                    "{ url: 'https://a.example/', tls: { caRef: { configMapRef: { name: absent, key: ca.crt } } } }",
+                ),
+                "SecretsResolved",
+                "SecretNotFound",
+                "spec.target.tls.caRef.configMapRef: ConfigMap absent does not exist",
             ),
         ],
     )

@@ -98,14 +98,22 @@ function schemas() {
   });
 }
 
+let ajv;
+
+// The judge of an event's payloads.
+function judge(event) {
+  if (ajv === undefined) {
+    const { default: Ajv } = require("ajv");
+    ajv = new Ajv({ strict: false, validateSchema: false, inlineRefs: false, code: { optimize: false } });
+    require("ajv-formats").default(ajv);
+    ajv.addSchema(require("@octokit/webhooks-schemas/schema.json"), "github");
+  }
+  return ajv.getSchema(`github#/definitions/${named(event)}`);
+}
+
 // The published examples of an event, each followed by `mutations` bodies made of it, with the judgement of ajv.
 function examples({ event, mutations, seed }) {
-  const { default: Ajv } = require("ajv");
-  const { default: formats } = require("ajv-formats");
-  const ajv = new Ajv({ strict: false, allErrors: false });
-  formats(ajv);
-  ajv.addSchema(require("@octokit/webhooks-schemas/schema.json"), "github");
-  const valid = ajv.getSchema(`github#/definitions/${named(event)}`);
+  const valid = judge(event);
   const random = generator(seed);
   const bodies = [];
   for (const example of published().find(({ name }) => name === event).examples) {
