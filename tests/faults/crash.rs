@@ -9,7 +9,7 @@ use std::{
 use crate::{
     program::Grapnel,
     random,
-    shim::{Action, Fault, Files, calls},
+    shim::{Action, EIO, Fault, Files, calls},
     site::{IN_FLIGHT, Site},
     size,
     traffic::{HOPELESS, Traffic},
@@ -72,7 +72,7 @@ struct Place {
 
 const PLACES: [Place; 7] = [
     Place { name: "commit and settle: the write", calls: calls::WRITE, files: Files::Logs, depth: 150 },
-    Place { name: "commit: the sync", calls: calls::SYNC, files: Files::Logs, depth: 60 },
+    Place { name: "commit: the sync", calls: calls::SYNC, files: Files::Logs, depth: 20 },
     Place {
         name: "log rotation and recovery",
         calls: calls::CREATE | calls::UNLINK | calls::TRUNCATE,
@@ -154,7 +154,7 @@ fn end(grapnel: Grapnel) {
 /// The process, or the power, dies at each call of the very first start, one after another: the next start works.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_at_every_call_of_the_first_start() {
-    let step = size("FAULTS_FIRST_STEP", 14);
+    let step = size("FAULTS_FIRST_STEP", 20);
     let traffic = Traffic::start(10).await;
     let site = Site::new(&traffic.receiver).with_power_cuts();
     let mut skip = random(step);
@@ -193,7 +193,7 @@ async fn nothing_acknowledged_is_lost_with_the_power() {
     let mut hits = 0;
     for cut in 0..cuts {
         let (files, depth) =
-            [(Files::Logs, 1500), (Files::Others, 600), (Files::Any, 1500)][usize::try_from(cut % 3).unwrap()];
+            [(Files::Logs, 400), (Files::Others, 400), (Files::Any, 1200)][usize::try_from(cut % 3).unwrap()];
         let action = Action::PowerCut { seed: random(1 << 32) };
         let fault = Fault::once(calls::CHANGES, files, action, random(depth));
         hits += u64::from(dies_at(&site, &traffic, fault).await);
@@ -204,5 +204,37 @@ async fn nothing_acknowledged_is_lost_with_the_power() {
     traffic.all_accepted(&grapnel).await;
     let duplicates = traffic.assert_nothing_lost(&grapnel).await;
     eprintln!("{hits} power cuts, {} events accepted, none lost; duplicates {duplicates:?}", traffic.accepted());
-    assert!(hits > cuts / 3, "only {hits} of {cuts}");
+    assert!(hits > cuts / 9, "only {hits} of {cuts}");
+}
+
+/// A sync fails, and for the kernel the pages are clean from then on: no later sync writes them. Then the power goes. What
+/// was confirmed in between does not rest on them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failed_sync_and_then_the_power() {
+    let cuts = size("FAULTS_POWER_CUTS", 9).div_ceil(3);
+    let traffic = Traffic::start(1000).await;
+    let site = Site::new(&traffic.receiver).with_power_cuts();
+    for _ in 0..cuts {
+        let grapnel = site.start();
+        traffic.to(&grapnel);
+        traffic.more(100_000);
+        let before = traffic.accepted();
+        traffic.until("the load", &grapnel, || traffic.accepted() > before + 20).await;
+        site.shim.set(Fault::once(calls::SYNC, Files::Logs, Action::Fail(EIO), random(20)));
+        traffic.until("the failure", &grapnel, || site.shim.acted() > 0).await;
+        let before = traffic.accepted();
+        traffic.until("going on", &grapnel, || traffic.accepted() > before + 20).await;
+        let action = Action::PowerCut { seed: random(1 << 32) };
+        site.shim.set(Fault::once(calls::CHANGES, Files::Logs, action, random(100)));
+        traffic.until("the power cut", &grapnel, || site.shim.acted() > 0).await;
+        traffic.pause();
+        end(grapnel);
+        traffic.enough();
+        site.shim.clear();
+    }
+    let grapnel = site.start();
+    traffic.to(&grapnel);
+    traffic.all_accepted(&grapnel).await;
+    let duplicates = traffic.assert_nothing_lost(&grapnel).await;
+    eprintln!("{cuts} failed syncs, {} events accepted, none lost; duplicates {duplicates:?}", traffic.accepted());
 }

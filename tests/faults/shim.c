@@ -98,6 +98,8 @@ static int is_log(const char *path) {
     return len > 4 && !strcmp(path + len - 4, ".jnl");
 }
 
+#define PAGE 4096
+
 /* What was written and not synced yet, so that a power cut can take it away. */
 
 struct undo {
@@ -106,6 +108,7 @@ struct undo {
     off_t offset;   /* of `len` old bytes; past the old end they are zeros */
     size_t len;
     off_t old_size; /* size before */
+    int doomed;     /* a sync has failed: the pages count as clean, and no later sync brings them to the disk */
     unsigned char *old;
 };
 
@@ -117,7 +120,40 @@ struct made {
 static struct undo *undone;
 static struct made *made;
 
+static struct undo *part(const struct undo *of, off_t from, off_t to) {
+    struct undo *undo = malloc(sizeof *undo);
+    *undo = *of;
+    undo->path = strdup(of->path);
+    undo->offset = from;
+    undo->len = to - from;
+    undo->old = malloc(undo->len);
+    memcpy(undo->old, of->old + (from - of->offset), undo->len);
+    return undo;
+}
+
+/* Whole pages are written again, and are as good as new. */
+static void redeem(const char *path, off_t from, off_t to) {
+    from = from / PAGE * PAGE;
+    to = (to + PAGE - 1) / PAGE * PAGE;
+    for (struct undo *undo = undone; undo; undo = undo->before) {
+        off_t end = undo->offset + undo->len;
+        if (!undo->doomed || strcmp(undo->path, path) || from >= end || to <= undo->offset) continue;
+        if (to < end) {
+            struct undo *rest = part(undo, to, end);
+            rest->before = undo->before;
+            undo->before = rest;
+        }
+        undo->len = from > undo->offset ? from - undo->offset : 0;
+    }
+}
+
+static void doom(const char *path) {
+    for (struct undo *undo = undone; undo; undo = undo->before)
+        if (!strcmp(undo->path, path)) undo->doomed = 1;
+}
+
 static void remember(int fd, const char *path, off_t offset, size_t len) {
+    redeem(path, offset, offset + len);
     struct stat stat;
     if (fstat(fd, &stat) || !S_ISREG(stat.st_mode)) return;
     struct undo *undo = calloc(1, sizeof *undo);
@@ -138,7 +174,7 @@ static void remember(int fd, const char *path, off_t offset, size_t len) {
 static void synced(const char *path) {
     for (struct undo **at = &undone; *at;) {
         struct undo *undo = *at;
-        if (strcmp(undo->path, path)) {
+        if (undo->doomed || strcmp(undo->path, path)) {
             at = &undo->before;
             continue;
         }
@@ -185,8 +221,6 @@ static int is_lost(const char *path, uint64_t page) {
     return control->seed % 2 == 0 || chance(path, page) % 2;
 }
 
-#define PAGE 4096
-
 static void lose_power(void) {
     for (struct undo *undo = undone; undo; undo = undo->before) {
         int fd = real_open(undo->path, O_WRONLY | O_CLOEXEC);
@@ -200,7 +234,7 @@ static void lose_power(void) {
             at = end;
         }
         struct stat stat;
-        if (is_lost(undo->path, UINT64_MAX) && !fstat(fd, &stat) && stat.st_size != undo->old_size &&
+        if (!undo->doomed && is_lost(undo->path, UINT64_MAX) && !fstat(fd, &stat) && stat.st_size != undo->old_size &&
             real_ftruncate(fd, undo->old_size))
             perror("faults: ftruncate");
         close(fd);
@@ -325,6 +359,8 @@ static int guarded_sync(int fd, int (*sync)(int)) {
         done = sync(fd);
         if (!done && undo_kept) synced(path);
         if (what == KILL_AFTER || what == TEAR) die();
+    } else if (undo_kept) {
+        doom(path);
     }
     int error = errno;
     leave();
