@@ -115,7 +115,7 @@ struct Guarded {
 #[derive(Clone)]
 enum Transport {
     Direct(reqwest::Client),
-    Tunnelled(Tunnelled),
+    Tunnelled(Arc<Tunnelled>),
 }
 
 impl Client {
@@ -185,7 +185,7 @@ impl Guarded {
 
     fn through(proxy: EgressProxy, tls: ClientConfig, user_agent: HeaderValue, resolver: GuardedResolver) -> Self {
         let egress = resolver.policy();
-        Self { transport: Transport::Tunnelled(Tunnelled::new(proxy, tls, user_agent, resolver)), egress }
+        Self { transport: Transport::Tunnelled(Arc::new(Tunnelled::new(proxy, tls, user_agent, resolver))), egress }
     }
 
     async fn exchange(&self, request: Outgoing) -> Result<Response, SendError> {

@@ -36,7 +36,6 @@ use super::{failure::SendError, resolver::GuardedResolver};
 use crate::rules::{egress, egress_proxy::EgressProxy, limits};
 
 /// An HTTP client all of whose connections to public addresses go through one proxy.
-#[derive(Clone)]
 pub(super) struct Tunnelled {
     http: legacy::Client<Connector, reqwest::Body>,
     user_agent: HeaderValue,
