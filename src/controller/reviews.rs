@@ -222,7 +222,6 @@ fn access_review(user: &User, ask: &Ask) -> SubjectAccessReview {
             uid: user.uid.clone(),
             groups: user.groups.clone(),
             extra: user.extra.clone(),
-            ..SubjectAccessReviewSpec::default()
         },
         ..SubjectAccessReview::default()
     }

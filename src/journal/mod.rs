@@ -43,7 +43,7 @@ use crate::{api::ObjectKey, catalog::DeliveryCounts, rules::schema::Validated};
 pub type Sequence = u64;
 
 /// An event on its way in.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Arrival {
     /// The endpoint that accepted it.
     pub endpoint: ObjectKey,
@@ -89,6 +89,16 @@ pub struct StoredEvent {
     pub headers: Vec<(Box<str>, Bytes)>,
     /// The raw body.
     pub body: Bytes,
+}
+
+impl fmt::Debug for Arrival {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Arrival")
+            .field("endpoint", &self.endpoint)
+            .field("validated", &self.validated)
+            .field("received", &self.received)
+            .finish_non_exhaustive()
+    }
 }
 
 impl fmt::Debug for StoredEvent {
