@@ -123,6 +123,7 @@ pub(super) fn observe(
         message: failure.message.clone(),
         next_attempt,
         gone: outcome.gone,
+        own: !outcome.asked,
     });
 }
 
