@@ -48,10 +48,22 @@ pub(super) async fn attempt(context: Arc<Context>, subscription: Arc<Subscriptio
         Ok(request) => context.client.post(request).await,
         Err(error) => Err(error),
     };
-    let took = started.elapsed();
+    conclude(&context, &subscription, &delivery, &answer, started.elapsed(), entropy.spread).await
+}
+
+/// Says how an attempt ended; the filter's are concluded here too, so that nothing that is true of one end is not of the
+/// other. `spread` is from 0 to 1.
+pub(super) async fn conclude(
+    context: &Context,
+    subscription: &Subscription,
+    delivery: &Delivery,
+    answer: &Result<Response, SendError>,
+    took: Duration,
+    spread: f64,
+) -> Ended {
     let now = context.clock.now();
-    let outcome = classify(&subscription.retry, delivery.attempt, &answer, now, entropy.spread);
-    observe(&subscription, &delivery, &answer, &outcome, now, took);
+    let outcome = classify(&subscription.retry, delivery.attempt, answer, now, spread);
+    observe(subscription, delivery, answer, &outcome, now, took);
     let failed = outcome.counts_as_failure().then_some(now);
     Ended { sequence: delivery.event.sequence, settlement: outcome.settlement, failed, asked: outcome.asked }
 }
@@ -73,7 +85,7 @@ async fn build(
 }
 
 /// Tells everybody but the journal how an attempt ended.
-pub(super) fn observe(
+fn observe(
     subscription: &Subscription,
     delivery: &Delivery,
     answer: &Result<Response, SendError>,
