@@ -83,6 +83,8 @@ pub enum Reason {
     InvalidSecret,
     /// The last delivery failed.
     TargetFailing,
+    /// `filter` or `transform` failed on the last event.
+    ExpressionFailing,
     /// Too many failures in a row; the subscription pauses and probes.
     CircuitOpen,
     /// The receiver answered that it is gone for good.
@@ -114,6 +116,7 @@ impl Reason {
             Self::KeyNotFound => "KeyNotFound",
             Self::InvalidSecret => "InvalidSecret",
             Self::TargetFailing => "TargetFailing",
+            Self::ExpressionFailing => "ExpressionFailing",
             Self::CircuitOpen => "CircuitOpen",
             Self::TargetGone => "TargetGone",
             Self::Suspended => "Suspended",

@@ -111,6 +111,8 @@ pub enum Outcome {
     Failing,
     /// The receiver said that it is gone for good.
     Gone,
+    /// The subscription's own filter or transformation failed on the last event.
+    Unprepared,
 }
 
 /// A reading of [`SubscriptionFacts`].
@@ -169,6 +171,8 @@ pub struct Failed {
     pub next_attempt: Option<Timestamp>,
     /// The receiver said that it is gone for good.
     pub gone: bool,
+    /// The subscription's own filter or transformation failed; the receiver was not asked.
+    pub own: bool,
 }
 
 impl SubscriptionFacts {
@@ -182,7 +186,11 @@ impl SubscriptionFacts {
     /// An attempt failed.
     pub fn failed(&self, failed: Failed) {
         let mut last = self.last.lock();
-        last.outcome = if failed.gone { Outcome::Gone } else { Outcome::Failing };
+        last.outcome = match &failed {
+            Failed { gone: true, .. } => Outcome::Gone,
+            Failed { own: true, .. } => Outcome::Unprepared,
+            _ => Outcome::Failing,
+        };
         last.last_failure = Some(failed);
     }
 

@@ -172,10 +172,12 @@ impl SubscriptionReading {
     pub fn of(status: &WebhookSubscriptionStatus) -> Self {
         let delivering = status.conditions.iter().find(|it| it.type_ == ConditionType::Delivering.as_str());
         let failing = |reason: Reason| delivering.is_some_and(|condition| condition.reason == reason.as_str());
-        let gone = failing(Reason::TargetGone);
+        let (gone, own) = (failing(Reason::TargetGone), failing(Reason::ExpressionFailing));
         Self {
             outcome: if gone {
                 Outcome::Gone
+            } else if own {
+                Outcome::Unprepared
             } else if failing(Reason::TargetFailing) || failing(Reason::CircuitOpen) {
                 Outcome::Failing
             } else if status.last_delivery.is_some() {
@@ -197,6 +199,7 @@ impl SubscriptionReading {
                 message: failure.message.as_str().into(),
                 next_attempt: failure.next_attempt_time.as_ref().map(|time| time.0),
                 gone,
+                own,
             }),
             refusal: None,
             // Whether the receiver is still down is for the first attempts to find out.
@@ -243,6 +246,13 @@ fn delivering(facts: &SubscriptionReading) -> Condition {
             KIND,
             Reason::TargetFailing,
             format!("the last delivery failed, look at the receiver: {failure}"),
+        ),
+        Outcome::Unprepared => Condition::fails(
+            KIND,
+            Reason::ExpressionFailing,
+            format!(
+                "an expression failed on the last event, which is tried again and then given up; correct spec.{failure}"
+            ),
         ),
         Outcome::Gone => Condition::fails(
             KIND,

@@ -49,18 +49,18 @@ pub(super) async fn attempt(context: Arc<Context>, subscription: Arc<Subscriptio
         Ok(request) => context.client.post(request).await,
         Err(error) => Err(error),
     };
-    conclude(&context, &subscription, &delivery, &answer, entropy.spread, started.elapsed()).await
+    conclude(&context, &subscription, &delivery, &answer, started.elapsed(), entropy.spread).await
 }
 
-/// Sorts the end of an attempt that took so long, passes on what is given up, and tells everybody but the journal. `spread`
-/// is from 0 to 1.
-async fn conclude(
+/// Says how an attempt ended, and passes on what is given up; the filter's are concluded here too, so that nothing that is true of one end is not of the
+/// other. `spread` is from 0 to 1.
+pub(super) async fn conclude(
     context: &Context,
     subscription: &Subscription,
     delivery: &Delivery,
     answer: &Result<Response, SendError>,
-    spread: f64,
     took: Duration,
+    spread: f64,
 ) -> Ended {
     let now = context.clock.now();
     let mut outcome = classify(&subscription.retry, delivery.attempt, answer, now, spread);
@@ -87,7 +87,7 @@ async fn build(
 }
 
 /// Tells everybody but the journal how an attempt ended.
-pub(super) fn observe(
+fn observe(
     subscription: &Subscription,
     delivery: &Delivery,
     answer: &Result<Response, SendError>,
@@ -142,6 +142,7 @@ pub(super) fn observe(
         message: failure.message.clone(),
         next_attempt,
         gone: outcome.gone,
+        own: !outcome.asked,
     });
 }
 

@@ -4,10 +4,8 @@
 use std::{sync::Arc, time::Instant};
 
 use super::{
-    attempt::{Context, Entropy, observe},
-    dead_letter,
+    attempt::{Context, Ended, Entropy, conclude},
     failure::SendError,
-    outcome::classify,
     view,
 };
 use crate::{
@@ -54,7 +52,14 @@ pub(super) async fn claim(
             match wanted(&subscription, &delivery).await {
                 Ok(true) => kept.push(delivery),
                 Ok(false) => ended.push((delivery.event.sequence, Settlement::Skipped)),
-                Err(error) => ended.push(failed(context, &subscription, &delivery, error, began).await),
+                // It is not dropped: that nobody can say whether it is wanted is a failed attempt.
+                Err(error) => {
+                    let (answer, took) = (Err(SendError::Filter(error)), began.elapsed());
+                    let spread = Entropy::new().spread;
+                    let Ended { sequence, settlement, .. } =
+                        conclude(context, &subscription, &delivery, &answer, took, spread).await;
+                    ended.push((sequence, settlement));
+                }
             }
         }
         claimed.deliveries = kept;
@@ -74,20 +79,4 @@ async fn wanted(subscription: &Arc<Subscription>, delivery: &Delivery) -> Result
         let message = "it could not be evaluated".into();
         Err(ExpressionError { line: 1, column: 1, message })
     })
-}
-
-/// An event of which the filter cannot say whether it is wanted is not dropped: it is a failed attempt.
-async fn failed(
-    context: &Context,
-    subscription: &Subscription,
-    delivery: &Delivery,
-    error: ExpressionError,
-    began: Instant,
-) -> (Sequence, Settlement) {
-    let now = context.clock.now();
-    let answer = Err(SendError::Filter(error));
-    let mut outcome = classify(&subscription.retry, delivery.attempt, &answer, now, Entropy::new().spread);
-    let passed = dead_letter::pass_on(&*context.journal, subscription, delivery, &mut outcome, now).await;
-    observe(subscription, delivery, &answer, &outcome, passed, now, began.elapsed());
-    (delivery.event.sequence, outcome.settlement)
 }

@@ -339,22 +339,20 @@ fn examine(inbound: &Inbound, evidence: &Evidence, body: Bytes) -> Result<Judged
     let Inbound { endpoint, headers, received, .. } = inbound;
     let verified = endpoint.verifier.verify_with(evidence, headers, body, *received)?;
     let content_type = content_type(headers)?;
-    if CloudEvent::is_structured(content_type) {
-        return cloudevents::one(endpoint, headers, verified).map(Judged::Event);
-    }
-    if CloudEvent::is_batch(content_type) {
-        return cloudevents::all(endpoint, headers, &verified).map(Judged::Batch);
-    }
-    // Only a CloudEvent can be all headers.
-    let payload = match cloudevents::in_headers(headers)? {
-        true if verified.body().is_empty() => Payload::nothing(),
-        _ => Payload::parse(content_type, &verified)?,
-    };
+    let (structured, batch) = (CloudEvent::is_structured(content_type), CloudEvent::is_batch(content_type));
+    let headers_alone = !structured && !batch && cloudevents::in_headers(headers)? && verified.body().is_empty();
+    let payload = if headers_alone { Payload::nothing() } else { Payload::parse(content_type, &verified)? };
     if let Some(reply) = endpoint.handshake.reply(&payload, &verified, &endpoint.verifier) {
         return Ok(Judged::Handshake(reply));
     }
     if !endpoint.handshake.is_event(&payload, &verified) {
         return Err(MalformedPayload { sentence: "an event of this sender is a JSON object".into() }.into());
+    }
+    if structured {
+        return cloudevents::one(endpoint, headers, &payload, verified).map(Judged::Event);
+    }
+    if batch {
+        return cloudevents::all(endpoint, headers, &verified).map(Judged::Batch);
     }
     let identity = identify(&endpoint.kind_sources, &endpoint.id_sources, headers, &payload, verified.body())?;
     let kind = identity.kind.clone();

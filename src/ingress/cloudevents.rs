@@ -27,15 +27,17 @@ pub(super) fn in_headers(headers: &HeaderMap) -> Result<bool, MalformedPayload> 
 }
 
 /// Identifies and validates the event that a body is. Schemas are for its data.
-pub(super) fn one(endpoint: &Endpoint, headers: &HeaderMap, verified: Verified) -> Result<Validated, Rejected> {
-    let body = Payload::parse(Some(STRUCTURED), &verified)?;
-    validate(endpoint, headers, &body, verified, "/data")
+pub(super) fn one(
+    endpoint: &Endpoint,
+    headers: &HeaderMap,
+    body: &Payload,
+    verified: Verified,
+) -> Result<Validated, Rejected> {
+    validate(endpoint, headers, body, verified, "/data")
 }
 
-/// Identifies and validates every event of a batch: all of them, or none is let in.
+/// Identifies and validates every event of a batch that is known to be JSON: all of them, or none is let in.
 pub(super) fn all(endpoint: &Endpoint, headers: &HeaderMap, verified: &Verified) -> Result<Vec<Validated>, Rejected> {
-    // The whole is checked once as every JSON is; its parts are then known to be well-formed.
-    Payload::parse(Some(STRUCTURED), verified)?;
     let mut events = Vec::new();
     for (number, event) in batch(verified.body())?.into_iter().enumerate() {
         let part = verified.part(event.get()).ok_or(Rejected::Unavailable { kind: None })?;

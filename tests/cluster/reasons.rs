@@ -92,6 +92,12 @@ data: { broken: 'type: object', nonsense: '{\"type\":\"nonsense\"}' }
             ),
             case(schema("schema", "schema: { type: nonsense }"), "Accepted", "InvalidSchema", "spec.schemas[0]"),
             case(
+                endpoint("expression", "  verification: { none: {} }\n  event: { type: { expression: evnt.kind } }"),
+                "Accepted",
+                "InvalidExpression",
+                "spec.event.type.expression: line 1, column 1: there is no variable `evnt`",
+            ),
+            case(
                 schema("remote", "schema: { $ref: 'http://schemas.invalid/a.json' }"),
                 "Accepted",
                 "InvalidSchema",
@@ -191,6 +197,12 @@ async fn subscriptions_say_what_is_wrong_and_what_to_do() {
                 "Accepted",
                 "InvalidSpec",
                 "spec.retry.initialDelay: ",
+            ),
+            case(
+                to("unfit", "https://receiver.example/") + "  filter: |\n    true &&\n    event.type\n",
+                "Accepted",
+                "InvalidExpression",
+                "spec.filter: line 2, column 1: `&&` needs a bool, and this is a string",
             ),
             case(
                 to("lost", "https://receiver.example/").replace("name: x", "name: elsewhere"),

@@ -164,6 +164,9 @@ async fn what_goes_wrong_is_seen_and_mended() {
         "filter, line 1, column 14: there is no key `amount`; has(…) asks whether there is one"
     );
     assert_eq!(failure["eventId"], "evt_1");
+    let (status, reason, message) = grapnel.condition("WebhookSubscription", "large-payments", "Delivering").await;
+    assert_eq!((&*status, &*reason), ("False", "ExpressionFailing"));
+    assert!(message.contains("correct spec.filter, line 1, column 14: there is no key"), "{message}");
     assert!(!grapnel.log().contains("200000"), "no value of the event is logged");
 
     home.write("1.yaml", &stripe_manifest.replace("payload.data.amount", "payload.data.object.amont >"));

@@ -173,7 +173,7 @@ fn condition(node: &Node, what: &str, variables: &mut Vec<Type>) -> Result<(), F
     if found.may_be(&[Kind::Bool]) {
         return Ok(());
     }
-    Err(Flaw::new(node.at, format!("{what} needs a bool, and this is a {}", found.name())))
+    Err(Flaw::new(node.start(), format!("{what} needs a bool, and this is a {}", found.name())))
 }
 
 fn field_type(node: &Node, from: Type, field: &str) -> Result<Type, Flaw> {

@@ -135,7 +135,10 @@ impl<'a> Machine<'a> {
     fn condition(&mut self, node: &'a Node) -> Result<bool> {
         match self.value(node)? {
             Value::Bool(flag) => Ok(flag),
-            other => Err(Fault::new(node.at, format!("a bool is needed here, and this is a {}", other.kind().name()))),
+            other => {
+                let message = format!("a bool is needed here, and this is a {}", other.kind().name());
+                Err(Fault::new(node.start(), message))
+            }
         }
     }
 

@@ -358,6 +358,19 @@ fn expressions_are_bounded() {
         let expression = compile(chain).unwrap();
         assert!(expression.json(&inputs(&document()), 100).is_ok());
     }
+    // As deep as it may be, each level by its most costly part: it has to fit onto the stack of a thread.
+    let most = EXPRESSION_DEPTH - 4;
+    for (level, inner, close, levels) in [
+        ("[payload].map(x, true, ", "payload", ")", most),
+        ("[1].all(x, true || ", "true", ")", most / 2),
+        ("(true ? ", "payload", " : false)", most),
+        ("{1: ", "payload", "}", most),
+        ("optional.of(", "payload", ").value()", most / 2),
+    ] {
+        let expression = compile(level.repeat(levels) + inner + &close.repeat(levels)).unwrap();
+        let nested = expression.json(&inputs(&document()), TRANSFORM_BYTES);
+        assert!(nested.is_ok(), "{level}: {nested:?}");
+    }
     let near = "[".repeat(EXPRESSION_DEPTH - 1) + &"]".repeat(EXPRESSION_DEPTH - 1);
     assert_eq!(compile(near.clone()).unwrap().json(&inputs(&document()), 1000).unwrap(), near.into_bytes());
 }
