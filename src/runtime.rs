@@ -5,6 +5,7 @@
 //! with it. Shutdown goes the way of an event: requests end first, then deliveries, then the journal.
 
 mod align;
+mod keys;
 mod supervise;
 mod sweep;
 
@@ -25,9 +26,9 @@ use crate::{
         sightings::Sightings,
         status::StatusWriter,
     },
-    dispatch::{Client, ClientOptions, Consumers, Dispatcher},
+    dispatch::{Client, ClientOptions, Consumers, Dispatcher, Fetcher},
     files,
-    ingress::{self, Callers, Ingress, IngressOptions, tls, tls::TlsFiles},
+    ingress::{self, Callers, Ingress, IngressOptions, RemoteKeys, tls, tls::TlsFiles},
     journal::{
         Journal,
         embedded::{EmbeddedJournal, EmbeddedOptions},
@@ -228,10 +229,13 @@ async fn start(
         None => None,
     };
     let scheme = if server.is_some() { "https" } else { "http" };
+    let fetcher = Fetcher::new(ClientOptions::new(options.compile.egress.clone()))?;
+    let keys: Arc<dyn RemoteKeys> = keys::Keys::new(fetcher, Arc::clone(&clock))?;
     let ingress = Ingress {
         snapshot: snapshots.clone(),
         journal: Arc::clone(&journal),
         callers: reviews.clone().map(|reviews| reviews as Arc<dyn Callers>),
+        keys: Some(keys),
         clock: Arc::clone(&clock),
         metrics: metrics.clone(),
         options: IngressOptions {

@@ -29,7 +29,7 @@ pub use subscription::{
     WebhookSubscription, WebhookSubscriptionSpec, WebhookSubscriptionStatus,
 };
 pub use verification::{
-    Algorithm, Basic, Encoding, Hmac, KeyReference, NoVerification, Provider, ProviderName, SecretReference,
+    Algorithm, Basic, Encoding, Hmac, Jwt, KeyReference, NoVerification, Provider, ProviderName, SecretReference,
     ServiceAccountReference, ServiceAccountVerification, Token, Verification,
 };
 

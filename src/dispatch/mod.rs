@@ -10,6 +10,7 @@ pub mod client;
 pub mod consumers;
 mod envelope;
 mod failure;
+mod fetch;
 pub mod outcome;
 pub mod request;
 mod resolver;
@@ -28,6 +29,7 @@ pub use self::{
     client::{Client, ClientError, ClientOptions},
     consumers::Consumers,
     failure::SendError,
+    fetch::{FetchError, Fetcher},
     resolver::Names,
 };
 use crate::{

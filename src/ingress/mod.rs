@@ -25,6 +25,7 @@ use tokio::sync::watch;
 use url::Url;
 
 pub use callers::{Callers, ReviewError};
+pub use evidence::{KeysUnavailable, RemoteKeys};
 pub use server::serve;
 
 pub use crate::rules::signature::Review;
@@ -44,6 +45,8 @@ pub struct Ingress {
     pub journal: Arc<dyn Journal>,
     /// Who knows callers inside the cluster; without a cluster nobody does.
     pub callers: Option<Arc<dyn Callers>>,
+    /// Who knows public keys of senders that are fetched.
+    pub keys: Option<Arc<dyn RemoteKeys>>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// The process's metrics.
