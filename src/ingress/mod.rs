@@ -3,7 +3,7 @@
 //! `server` takes connections and bounds them, [`accept`](self) is the walk of one request, `reject` is every way in
 //! which it can end early. The path of an endpoint is `{prefix}/{namespace}/{path}`, compared byte by byte: nothing is
 //! percent-decoded (paths consist of characters that need no encoding), a slash at the end is another path and hence
-//! not found, and the query is ignored.
+//! not found, and the query is no part of it.
 
 mod accept;
 mod address;

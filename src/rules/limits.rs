@@ -586,15 +586,18 @@ pub const KEYS_PAUSE: Duration = Duration::from_secs(30);
 /// How long after a failure a set is not fetched that there is nothing of yet: short, for senders wait.
 pub const KEYS_RETRY: Duration = Duration::from_secs(5);
 
-/// Fetches in a second, once [`KEYS_BURST`] is used up, for sets that endpoints name and as many for those that requests
-/// do.
-pub const KEYS_PER_SECOND: u32 = 5;
+/// Fetches in a second, once [`KEYS_BURST`] is used up, of sets that endpoints name: enough for all of [`KEY_SETS`] in
+/// [`KEYS_PAUSE`].
+pub const KEYS_PER_SECOND: u32 = 40;
+
+/// Fetches in a second, once [`KEYS_BURST`] is used up, of certificates, which requests name that nobody has verified.
+pub const CERTIFICATES_PER_SECOND: u32 = 5;
 
 /// Fetches at once after a quiet time.
 pub const KEYS_BURST: u32 = 50;
 
-/// Fetches under way at once; further ones wait.
-pub const KEYS_AT_ONCE: usize = 16;
+/// Fetches under way at once, of sets and of certificates each; further ones wait.
+pub const KEYS_AT_ONCE: usize = 64;
 
 // Command line.
 

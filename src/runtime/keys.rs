@@ -97,7 +97,13 @@ enum Verdict {
 
 impl<D: Documents> Keys<D> {
     pub(super) fn new(documents: D, clock: Arc<dyn Clock>) -> Result<Arc<Self>, RateLimitError> {
-        Ok(Arc::new(Self { documents, clock, sets: Mutex::default(), configured: Lane::new()?, named: Lane::new()? }))
+        Ok(Arc::new(Self {
+            documents,
+            clock,
+            sets: Mutex::default(),
+            configured: Lane::new(limits::KEYS_PER_SECOND)?,
+            named: Lane::new(limits::CERTIFICATES_PER_SECOND)?,
+        }))
     }
 
     async fn find(&self, wanted: &KeysWanted) -> Result<Arc<KeySet>, KeysUnavailable> {
@@ -185,9 +191,9 @@ impl<D: Documents> Keys<D> {
 }
 
 impl Lane {
-    fn new() -> Result<Self, RateLimitError> {
+    fn new(per_second: u32) -> Result<Self, RateLimitError> {
         let second = Duration::from_secs(1);
-        let pace = RateLimit::new(limits::KEYS_PER_SECOND, second, Some(limits::KEYS_BURST), Scope::Endpoint)?;
+        let pace = RateLimit::new(per_second, second, Some(limits::KEYS_BURST), Scope::Endpoint)?;
         Ok(Self { pace, slots: Semaphore::new(limits::KEYS_AT_ONCE) })
     }
 }
