@@ -3,6 +3,7 @@
 
 mod answers;
 mod circuit;
+mod fetching;
 mod lifecycle;
 mod ordering;
 mod requests;

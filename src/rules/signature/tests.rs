@@ -162,6 +162,16 @@ fn github_example() {
     assert_eq!(code(&verifier, &twice, "Hello, World!", now), "invalid_signature");
 }
 
+/// <https://support.atlassian.com/bitbucket-cloud/docs/manage-webhooks/#Examples>
+#[test]
+fn bitbucket_example() {
+    let verifier = verifier("Bitbucket", &["It's a Secret to Everybody"]);
+    let signature = "sha256=a4771c39fbe90f317c7824e83ddef3caae9cb3d976c214ace1f2937e133263c9";
+    assert_eq!(code(&verifier, &[("X-Hub-Signature", signature)], "Hello World!", at(0)), "ok");
+    assert_eq!(code(&verifier, &[("X-Hub-Signature", signature)], "Hello, World!", at(0)), "invalid_signature");
+    assert_eq!(code(&verifier, &[("X-Hub-Signature-256", signature)], "Hello World!", at(0)), "missing_signature");
+}
+
 /// <https://docs.slack.dev/authentication/verifying-requests-from-slack>
 #[test]
 fn slack_example() {
