@@ -6,6 +6,7 @@
 
 pub mod breaker;
 pub mod clock;
+pub mod crc32;
 pub mod dead_letter;
 pub mod duration;
 pub mod egress;

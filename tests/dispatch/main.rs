@@ -5,6 +5,7 @@ mod answers;
 mod circuit;
 mod dead_letters;
 mod faults;
+mod fetching;
 mod h2;
 mod identities;
 mod lifecycle;
