@@ -65,5 +65,9 @@ smoke: release
 bench *ARGS:
     cargo bench --bench walk -- {{ARGS}}
 
+# Measure appends while retention runs, and what the disk gets back
+bench-retention *ARGS:
+    cargo bench --bench retention -- {{ARGS}}
+
 # All that CI runs
 ci: test fmt-check lint deny generate-check release smoke

@@ -141,12 +141,14 @@ pub struct Event {
     pub id: Option<EventSource>,
 }
 
-/// A place in the request. Exactly one of header, pointer and value.
+/// A place in the request. Exactly one of header, pointer, value and expression.
 #[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Default)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("[has(self.header), has(self.pointer), has(self.value)].filter(x, x).size() == 1")
-        .message("exactly one of header, pointer and value must be set")
+    validation = Rule::new(
+        "[has(self.header), has(self.pointer), has(self.value), has(self.expression)].filter(x, x).size() == 1"
+    )
+        .message("exactly one of header, pointer, value and expression must be set")
 )]
 pub struct EventSource {
     /// Name of a request header.
@@ -161,6 +163,11 @@ pub struct EventSource {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
     pub value: Option<String>,
+    /// A CEL expression over headers (lower-case names) and payload that gives a string, an integer or a bool, such as
+    /// `payload.object_kind + '.' + payload.action`. A request for which it fails is answered with 400.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 16384))]
+    pub expression: Option<String>,
 }
 
 /// A JSON Schema for events of some types.

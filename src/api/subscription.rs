@@ -64,11 +64,25 @@ pub struct WebhookSubscriptionSpec {
     #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "set"))]
     pub event_types: Vec<String>,
 
+    /// A CEL expression over event (id, type, time, endpoint, namespace), headers (lower-case names) and payload that gives
+    /// a bool, such as `payload.repository.full_name == 'acme/shop'`. Only events for which it is true are delivered; one
+    /// for which it fails is a failed attempt (reason filter_failed), tried again and given up as retry says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 16384))]
+    pub filter: Option<String>,
+
+    /// A CEL expression over the same that gives the JSON to deliver instead of the payload, such as
+    /// `{'text': payload.pusher.name + ' pushed'}`. Where it fails, the attempt has failed (reason transform_failed).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 16384))]
+    pub transform: Option<String>,
+
     /// The receiver.
     pub target: Target,
 
-    /// Form of the delivered body: Original (the bytes as received, with their Content-Type) or Envelope (a JSON
-    /// object of id, type, timestamp and data). Defaults to Original.
+    /// Form of the delivered body: Original (the bytes as received, with their Content-Type), Envelope (a JSON object of
+    /// id, type, timestamp and data), CloudEventsBinary (the data, with attributes as headers) or CloudEventsStructured (a
+    /// JSON object of attributes and data). Defaults to Original.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<Format>,
 
@@ -132,14 +146,19 @@ pub struct EndpointReference {
     pub namespace: Option<String>,
 }
 
-/// Form of the delivered body: Original (the bytes as received, with their Content-Type) or Envelope (a JSON object of id,
-/// type, timestamp and data). Defaults to Original.
+/// Form of the delivered body: Original (the bytes as received, with their Content-Type), Envelope (a JSON object of id,
+/// type, timestamp and data), CloudEventsBinary (the data, with attributes as headers) or CloudEventsStructured (a JSON
+/// object of attributes and data). Defaults to Original.
 #[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// The bytes as received.
     Original,
     /// A JSON object of id, type, timestamp and data.
     Envelope,
+    /// CloudEvents 1.0 over HTTP in binary mode.
+    CloudEventsBinary,
+    /// CloudEvents 1.0 over HTTP in structured mode, as JSON.
+    CloudEventsStructured,
 }
 
 /// How deliveries are signed.

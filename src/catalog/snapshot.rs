@@ -20,6 +20,7 @@ use crate::{
     api::{Format, ObjectKey, Ordering, StartFrom},
     rules::{
         breaker::BreakerPolicy,
+        expression::Expression,
         glob::GlobSet,
         headers::HeaderGlobs,
         identity::Sources,
@@ -251,6 +252,10 @@ pub struct Subscription {
     pub endpoint: ObjectKey,
     /// Types to deliver; empty delivers all.
     pub event_types: GlobSet,
+    /// Whether an event is delivered.
+    pub filter: Option<Arc<Expression>>,
+    /// What is delivered of it; `None` delivers all.
+    pub transform: Option<Arc<Expression>>,
     /// The receiver.
     pub target: Target,
     /// Form of the body.

@@ -8,7 +8,7 @@ use std::{
 use jiff::Timestamp;
 
 use super::{
-    client::{Client, Response},
+    client::{Client, Outgoing, Response},
     dead_letter::{self, Passed},
     failure::SendError,
     outcome::{Outcome, classify},
@@ -20,7 +20,7 @@ use crate::{
         observed::{Delivered, Failed},
     },
     journal::{Delivery, Journal, Sequence, Settlement},
-    rules::clock::Clock,
+    rules::{clock::Clock, limits},
 };
 
 /// The end of an attempt.
@@ -29,6 +29,8 @@ pub(super) struct Ended {
     pub(super) settlement: Settlement,
     /// Whether it counts against the receiver, and when it ended.
     pub(super) failed: Option<Timestamp>,
+    /// Whether the receiver was asked at all.
+    pub(super) asked: bool,
 }
 
 /// What every worker needs.
@@ -43,9 +45,9 @@ pub(super) struct Context {
 pub(super) async fn attempt(context: Arc<Context>, subscription: Arc<Subscription>, delivery: Delivery) -> Ended {
     let entropy = Entropy::new();
     let started = Instant::now();
-    let answer = match request::build(&subscription, &delivery, context.clock.now(), entropy.trace) {
+    let answer = match build(&subscription, &delivery, context.clock.now(), entropy.trace).await {
         Ok(request) => context.client.post(request).await,
-        Err(error) => Err(SendError::Io(format!("the envelope cannot be written: {error}"))),
+        Err(error) => Err(error),
     };
     let took = started.elapsed();
     let now = context.clock.now();
@@ -53,10 +55,27 @@ pub(super) async fn attempt(context: Arc<Context>, subscription: Arc<Subscriptio
     let passed = dead_letter::pass_on(&*context.journal, &subscription, &delivery, &mut outcome, now).await;
     observe(&subscription, &delivery, &answer, &outcome, passed, now, took);
     let failed = outcome.counts_as_failure().then_some(now);
-    Ended { sequence: delivery.event.sequence, settlement: outcome.settlement, failed }
+    Ended { sequence: delivery.event.sequence, settlement: outcome.settlement, failed, asked: outcome.asked }
 }
 
-fn observe(
+/// Builds the request; a large body is transformed where that holds nobody up.
+async fn build(
+    subscription: &Arc<Subscription>,
+    delivery: &Delivery,
+    now: Timestamp,
+    trace: [u8; 24],
+) -> Result<Outgoing, SendError> {
+    if subscription.transform.is_none() || delivery.event.body.len() <= limits::INLINE_BODY_BYTES {
+        return request::build(subscription, delivery, now, trace);
+    }
+    let (subscription, delivery) = (Arc::clone(subscription), delivery.clone());
+    tokio::task::spawn_blocking(move || request::build(&subscription, &delivery, now, trace))
+        .await
+        .unwrap_or_else(|_| Err(SendError::Io("the request could not be built".into())))
+}
+
+/// Tells everybody but the journal how an attempt ended.
+pub(super) fn observe(
     subscription: &Subscription,
     delivery: &Delivery,
     answer: &Result<Response, SendError>,
@@ -115,14 +134,14 @@ fn observe(
 }
 
 /// Randomness of one attempt.
-struct Entropy {
+pub(super) struct Entropy {
     trace: [u8; 24],
     /// From 0 to 1.
-    spread: f64,
+    pub(super) spread: f64,
 }
 
 impl Entropy {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut trace = [0; 24];
         let mut spread = [0; 4];
         // Without randomness the trace is invalid, which receivers ignore, and the delay is not spread: no reason not to

@@ -1,81 +1,63 @@
 //! The body of format `Envelope`.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use bytes::Bytes;
 use serde::{Serialize, Serializer, ser::SerializeMap};
-use serde_json::{Value, value::RawValue};
 
 use crate::{
     journal::StoredEvent,
-    rules::payload::{Kind, form},
+    rules::content::{Content, Data},
 };
 
-/// `{"id", "type", "timestamp", "data"}`: `timestamp` is when the event was received (RFC 3339); `data` is the body
-/// itself where it is JSON, an object of the fields where it is a form (repeated fields are arrays), and a string where
-/// it is other text. Bodies that are not UTF-8 are in `dataBase64` instead (as CloudEvents does it in `data_base64`).
-struct Envelope<'a>(&'a StoredEvent);
+/// `{"id", "type", "timestamp", "data"}`: `timestamp` is when the event was received (RFC 3339); `data` is what the event
+/// carries: JSON as it came, an object of the fields where it is a form (repeated fields are arrays), and a string where
+/// it is other text. What is not UTF-8 is in `dataBase64` instead (as CloudEvents does it in `data_base64`).
+struct Envelope<'a> {
+    event: &'a StoredEvent,
+    content: &'a Content<'a>,
+}
 
 impl Serialize for Envelope<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let event = self.0;
+        let Self { event, content } = self;
         let mut map = serializer.serialize_map(Some(4))?;
         map.serialize_entry("id", &event.id)?;
         map.serialize_entry("type", &event.kind)?;
         map.serialize_entry("timestamp", &format_args!("{}", event.received))?;
-        match Data::of(event) {
-            Data::Json(raw) => map.serialize_entry("data", raw)?,
-            Data::Form(fields) => map.serialize_entry("data", &fields)?,
+        if let Some(fields) = content.form() {
+            map.serialize_entry("data", &fields)?;
+            return map.end();
+        }
+        match &content.data {
+            Data::Nothing => map.serialize_entry("data", &())?,
+            Data::Json(json) => map.serialize_entry("data", json)?,
             Data::Text(text) => map.serialize_entry("data", text)?,
-            Data::Binary(bytes) => map.serialize_entry("dataBase64", &STANDARD.encode(bytes))?,
+            Data::Bytes(bytes) => map.serialize_entry("dataBase64", &STANDARD.encode(bytes))?,
         }
         map.end()
     }
 }
 
-enum Data<'a> {
-    Json(&'a RawValue),
-    Form(Value),
-    Text(&'a str),
-    Binary(&'a [u8]),
-}
-
-impl<'a> Data<'a> {
-    fn of(event: &'a StoredEvent) -> Self {
-        match Kind::of(event.content_type.as_deref()) {
-            // Checked but not taken apart: numbers, key order and duplicate keys stay as they came.
-            Kind::Json => {
-                if let Ok(raw) = serde_json::from_slice(&event.body) {
-                    return Self::Json(raw);
-                }
-            }
-            Kind::Form => {
-                if let Ok(fields) = form(&event.body) {
-                    return Self::Form(fields);
-                }
-            }
-            Kind::Opaque => {}
-        }
-        match std::str::from_utf8(&event.body) {
-            Ok(text) => Self::Text(text),
-            Err(_) => Self::Binary(&event.body),
-        }
-    }
-}
-
-/// Wraps an event.
+/// Wraps what an event carries.
 ///
 /// # Errors
 /// None in practice: everything in an envelope can be written as JSON.
-pub(super) fn wrap(event: &StoredEvent) -> serde_json::Result<Bytes> {
+pub(super) fn wrap(event: &StoredEvent, content: &Content<'_>) -> serde_json::Result<Vec<u8>> {
     // Room for the body and the other members, so that the buffer is allocated once.
     let mut wrapped = Vec::with_capacity(event.body.len() + event.id.len() + event.kind.len() + 96);
-    serde_json::to_writer(&mut wrapped, &Envelope(event))?;
-    Ok(wrapped.into())
+    serde_json::to_writer(&mut wrapped, &Envelope { event, content })?;
+    Ok(wrapped)
 }
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use serde_json::value::RawValue;
+
     use super::*;
+
+    fn wrap(event: &StoredEvent) -> serde_json::Result<Vec<u8>> {
+        super::wrap(event, &Content::of(event.content_type.as_deref(), &event.body))
+    }
 
     fn event(content_type: Option<&str>, body: &'static [u8]) -> StoredEvent {
         StoredEvent {
@@ -91,7 +73,7 @@ mod tests {
     }
 
     fn wrapped(content_type: Option<&str>, body: &'static [u8]) -> String {
-        String::from_utf8(wrap(&event(content_type, body)).unwrap().to_vec()).unwrap()
+        String::from_utf8(wrap(&event(content_type, body)).unwrap()).unwrap()
     }
 
     const START: &str = r#"{"id":"evt_1","type":"invoice.paid","timestamp":"2026-03-01T12:00:00.25Z","#;

@@ -5,6 +5,7 @@ use std::{error::Error, io, time::Duration};
 use rustls::CertificateError;
 
 use super::{resolver::LookupError, token::TokenError};
+use crate::rules::expression::ExpressionError;
 
 /// Why an exchange failed. The sentences hold neither the URL nor anything that was sent.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +31,12 @@ pub enum SendError {
     /// There is no token to authorize with.
     #[error("{0}")]
     Auth(#[source] TokenError),
+    /// Nobody can say whether the event is to be sent.
+    #[error("filter, {0}")]
+    Filter(#[source] ExpressionError),
+    /// What is to be sent cannot be made.
+    #[error("transform, {0}")]
+    Transform(#[source] ExpressionError),
 }
 
 impl SendError {
@@ -43,7 +50,14 @@ impl SendError {
             Self::Forbidden(_) => "forbidden",
             Self::Io(_) => "io",
             Self::Auth(_) => "auth_failed",
+            Self::Filter(_) => "filter_failed",
+            Self::Transform(_) => "transform_failed",
         }
+    }
+
+    /// Whether the subscription itself is at fault: nothing was sent, so it says nothing of the receiver.
+    pub fn is_own(&self) -> bool {
+        matches!(self, Self::Filter(_) | Self::Transform(_))
     }
 
     /// A target whose URL is a secret may not be called.

@@ -1,7 +1,7 @@
 //! Consumer loops: the walk of a delivery.
 //!
 //! Every subscription has a worker of its own, so that a slow or dead receiver delays nobody else:
-//! claim → filter by type → breaker and rate permit → build and sign → send (guarded) → classify → settle → observe.
+//! claim → filter by type and expression → breaker and rate permit → transform, build and sign → send (guarded) → classify → settle → observe.
 
 mod attempt;
 mod backoff;
@@ -17,8 +17,10 @@ mod kept;
 pub mod outcome;
 pub mod request;
 mod resolver;
+mod sift;
 mod token;
 mod tunnel;
+mod view;
 mod worker;
 
 use std::{collections::HashMap, sync::Arc};

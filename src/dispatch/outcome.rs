@@ -27,6 +27,8 @@ pub struct Outcome {
     pub status: Option<StatusCode>,
     /// The receiver said that it is gone for good.
     pub gone: bool,
+    /// The receiver was asked.
+    pub asked: bool,
     /// What the journal is told.
     pub settlement: Settlement,
 }
@@ -42,7 +44,7 @@ impl Outcome {
 
     /// Whether it counts against the receiver: see [`crate::rules::breaker`].
     pub fn counts_as_failure(&self) -> bool {
-        self.failure().is_some() && !self.gone
+        self.failure().is_some() && !self.gone && self.asked
     }
 
     /// What went wrong, if something did.
@@ -72,6 +74,7 @@ pub fn classify(
                 label: DELIVERED,
                 status: Some(response.status),
                 gone: false,
+                asked: true,
                 settlement: Settlement::Delivered,
             };
         }
@@ -94,7 +97,8 @@ pub fn classify(
             Settlement::Retry { due: now.checked_add(delay).unwrap_or(Timestamp::MAX), failure }
         }
     };
-    Outcome { label, status, gone, settlement }
+    let asked = !answer.as_ref().is_err_and(SendError::is_own);
+    Outcome { label, status, gone, asked, settlement }
 }
 
 /// How long the receiver asked to be left alone.
@@ -155,7 +159,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::rules::retry::Jitter;
+    use crate::rules::{expression::ExpressionError, retry::Jitter};
 
     fn policy() -> RetryPolicy {
         RetryPolicy {
@@ -186,6 +190,10 @@ mod tests {
 
     fn classify_now(attempt: u32, answer: &Result<Response, SendError>) -> Outcome {
         classify(&policy(), attempt, answer, now(), 0.5)
+    }
+
+    fn no_key() -> ExpressionError {
+        ExpressionError { line: 1, column: 9, message: "there is no key `a`".into() }
     }
 
     #[test]
@@ -255,8 +263,12 @@ mod tests {
             (SendError::Tls("unknown issuer".into()), "tls"),
             (SendError::Forbidden("10.0.0.1 is private".into()), "forbidden"),
             (SendError::Io("reset".into()), "io"),
+            (SendError::Filter(no_key()), "filter_failed"),
+            (SendError::Transform(no_key()), "transform_failed"),
         ] {
+            let own = error.is_own();
             let outcome = classify_now(1, &Err(error));
+            assert_eq!(outcome.counts_as_failure(), !own, "{reason}");
             assert_eq!(outcome.label, reason);
             assert_eq!(&*outcome.failure().unwrap().reason, reason);
             assert_eq!(delay(&outcome), Some(Duration::from_secs(1)));

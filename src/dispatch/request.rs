@@ -6,12 +6,12 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use jiff::Timestamp;
 
-use super::{client::Outgoing, envelope};
+use super::{client::Outgoing, envelope, failure::SendError, view};
 use crate::{
     api::Format,
     catalog::Subscription,
     journal::{Delivery, StoredEvent},
-    rules::{dead_letter, headers::is_framing, trace::Traceparent},
+    rules::{cloudevents::STRUCTURED, dead_letter, headers::is_framing, limits, trace::Traceparent},
 };
 
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
@@ -34,16 +34,16 @@ fn is_reserved(name: &HeaderName) -> bool {
 /// target, and those that every delivery has.
 ///
 /// # Errors
-/// None in practice: an envelope can always be written.
+/// [`SendError::Transform`] when the event cannot be transformed.
 pub fn build(
     subscription: &Subscription,
     delivery: &Delivery,
     now: Timestamp,
     entropy: [u8; 24],
-) -> serde_json::Result<Outgoing> {
+) -> Result<Outgoing, SendError> {
     let event = &*delivery.event;
     let mut headers = HeaderMap::with_capacity(16);
-    let body = body(subscription.format, event, &mut headers)?;
+    let body = body(subscription, event, &mut headers)?;
     forward(subscription, event, &mut headers);
     for name in subscription.target.headers.keys().filter(|name| !is_reserved(name)) {
         headers.remove(name);
@@ -80,26 +80,60 @@ pub fn build(
 }
 
 /// The body, and the headers that say what it is.
-fn body(format: Format, event: &StoredEvent, headers: &mut HeaderMap) -> serde_json::Result<Bytes> {
-    match format {
-        Format::Original => {
-            if let Some(content_type) = event.content_type.as_deref()
-                && let Ok(value) = HeaderValue::from_str(content_type)
-            {
-                headers.insert(header::CONTENT_TYPE, value);
-            }
-            // The bytes are as they came, so they are compressed if they came so.
-            if let Some((_, encoding)) = event.headers.iter().find(|(name, _)| &**name == "content-encoding")
-                && let Ok(value) = HeaderValue::from_bytes(encoding)
-            {
-                headers.insert(header::CONTENT_ENCODING, value);
-            }
+fn body(subscription: &Subscription, event: &StoredEvent, headers: &mut HeaderMap) -> Result<Bytes, SendError> {
+    const JSON: HeaderValue = HeaderValue::from_static("application/json");
+    let endpoint = &subscription.endpoint;
+    let made = match &subscription.transform {
+        None => None,
+        Some(transform) => {
+            let inputs = view::inputs(transform, event, endpoint);
+            Some(transform.json(&inputs, limits::TRANSFORM_BYTES).map(Bytes::from).map_err(SendError::Transform)?)
+        }
+    };
+    let written = |result: serde_json::Result<Vec<u8>>| {
+        result.map(Bytes::from).map_err(|error| SendError::Io(format!("the body cannot be written: {error}")))
+    };
+    match (subscription.format, made) {
+        (Format::Original, None) => {
+            describe(event, headers);
             Ok(event.body.clone())
         }
-        Format::Envelope => {
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-            envelope::wrap(event)
+        (Format::Original, Some(made)) => {
+            headers.insert(header::CONTENT_TYPE, JSON);
+            Ok(made)
         }
+        (Format::Envelope, made) => {
+            headers.insert(header::CONTENT_TYPE, JSON);
+            written(envelope::wrap(event, &view::content(event, made.as_deref())))
+        }
+        (Format::CloudEventsStructured, made) => {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(STRUCTURED));
+            written(view::cloud_event(event, endpoint, made.as_deref()).to_structured())
+        }
+        (Format::CloudEventsBinary, made) => {
+            let cloud_event = view::cloud_event(event, endpoint, made.as_deref());
+            cloud_event.to_headers(headers);
+            // A body that is the event's own is not copied.
+            Ok(match cloud_event.body() {
+                body if *body == *event.body => event.body.clone(),
+                body => Bytes::from(body.into_owned()),
+            })
+        }
+    }
+}
+
+/// The headers that describe the body as it came.
+fn describe(event: &StoredEvent, headers: &mut HeaderMap) {
+    if let Some(content_type) = event.content_type.as_deref()
+        && let Ok(value) = HeaderValue::from_str(content_type)
+    {
+        headers.insert(header::CONTENT_TYPE, value);
+    }
+    // The bytes are as they came, so they are compressed if they came so.
+    if let Some((_, encoding)) = event.headers.iter().find(|(name, _)| &**name == "content-encoding")
+        && let Ok(value) = HeaderValue::from_bytes(encoding)
+    {
+        headers.insert(header::CONTENT_ENCODING, value);
     }
 }
 
@@ -109,14 +143,17 @@ fn forward(subscription: &Subscription, event: &StoredEvent, headers: &mut Heade
     if subscription.forward_headers.is_empty() && !letter {
         return;
     }
+    // The event's own attributes are written by its format.
+    let attributes = matches!(subscription.format, Format::CloudEventsBinary | Format::CloudEventsStructured);
     for (name, value) in &event.headers {
         let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_bytes(value)) else {
             continue;
         };
         let describes_body = name == header::CONTENT_TYPE || name == header::CONTENT_ENCODING;
+        let ours = attributes && name.as_str().starts_with("ce-");
         // What is said of a dead letter is of every receiver's interest.
         let wanted = subscription.forward_headers.matches(&name) || dead_letter::is_header(name.as_str());
-        if wanted && !is_reserved(&name) && !describes_body {
+        if wanted && !is_reserved(&name) && !describes_body && !ours {
             headers.append(name, value);
         }
     }

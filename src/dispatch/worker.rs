@@ -29,11 +29,12 @@ use super::{
     attempt::{Context, Ended, attempt},
     backoff::{Backoff, complain, settle},
     circuit::Circuit,
+    sift::{Sifted, claim},
 };
 use crate::{
     api::Ordering,
     catalog::Subscription,
-    journal::{Claimed, Delivery, JournalError, Sequence, Settlement},
+    journal::{Delivery, JournalError, Sequence, Settlement},
     rules::{
         breaker::{Gate, Permit},
         limits,
@@ -115,7 +116,7 @@ impl Worker {
         let key = self.subscription.key.clone();
         let key = &key;
         // A claim is never dropped: what it has claimed would stay in flight.
-        let mut claiming: Option<BoxFuture<'_, Result<Claimed, JournalError>>> = None;
+        let mut claiming: Option<BoxFuture<'_, Result<Sifted, JournalError>>> = None;
         let mut settling: Option<BoxFuture<'_, Option<Timestamp>>> = None;
         let mut ready: Option<BoxFuture<'_, ()>> = None;
         loop {
@@ -126,12 +127,9 @@ impl Worker {
             if claiming.is_none()
                 && let Some(limit) = self.claim_limit(settling.is_none())
             {
-                let now = context.clock.now();
                 self.in_order = self.is_ordered();
-                claiming = Some(match self.in_order {
-                    true => journal.claim_in_order(key, limit, now),
-                    false => journal.claim(key, limit, now),
-                });
+                let subscription = Arc::clone(&self.subscription);
+                claiming = Some(Box::pin(claim(&context, subscription, limit, self.in_order)));
             }
             if !self.more && !self.parked && ready.is_none() {
                 ready = Some(journal.ready(key));
@@ -241,9 +239,9 @@ impl Worker {
     }
 
     /// Takes what was claimed.
-    fn take(&mut self, claimed: Result<Claimed, JournalError>) {
-        let claimed = match claimed {
-            Ok(claimed) => claimed,
+    fn take(&mut self, sifted: Result<Sifted, JournalError>) {
+        let Sifted { claimed, ended, by } = match sifted {
+            Ok(sifted) => sifted,
             Err(error) => {
                 let first = self.claim_backoff.is_reset();
                 self.claim_pause = Some(Instant::now() + self.claim_backoff.next());
@@ -253,12 +251,15 @@ impl Worker {
         };
         self.claim_backoff.reset();
         // Less than was asked for may be a matter of bytes; nothing at all is the end.
-        self.more = !claimed.deliveries.is_empty();
+        self.more = !claimed.deliveries.is_empty() || !ended.is_empty();
+        self.ended.extend(ended);
         self.expect_due(claimed.next_due);
         let before = self.waiting.len();
         self.waiting.extend(claimed.deliveries);
+        // What another filter let through has to be looked at again.
+        let stale = self.subscription.filter.is_some() && !Arc::ptr_eq(&by, &self.subscription);
         // A claim that began before an order was asked for is of no use to it.
-        if self.parked || (self.is_ordered() && !self.in_order) {
+        if self.parked || stale || (self.is_ordered() && !self.in_order) {
             self.release_waiting(0);
         } else {
             self.skip(before);
@@ -316,8 +317,8 @@ impl Worker {
         }
         self.rate_pause = None;
         self.more = true;
-        // What was claimed before may not be what an order begins with.
-        if self.parked || self.is_ordered() {
+        // What was claimed before may not be what an order begins with, nor what the filter lets through.
+        if self.parked || self.is_ordered() || self.subscription.filter.is_some() {
             self.release_waiting(0);
         } else {
             self.skip(0);
@@ -327,11 +328,15 @@ impl Worker {
     /// Books the end of an attempt.
     fn book(&mut self, ended: Result<Ended, JoinError>) {
         match ended {
-            Ok(Ended { sequence, settlement, failed }) => {
+            Ok(Ended { sequence, settlement, failed, asked }) => {
                 // What was given back at the deadline is not settled twice.
                 let Some(InFlight { permit, .. }) = self.in_flight.remove(&sequence) else { return };
                 self.ended.push((sequence, settlement));
-                self.circuit.ended(permit, failed);
+                if asked {
+                    self.circuit.ended(permit, failed);
+                } else {
+                    self.circuit.released(permit);
+                }
                 if failed.is_some() {
                     self.hold_back();
                 }

@@ -14,7 +14,7 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode, Uri, header::CONTENT_TYPE};
+use http::{HeaderMap, Method, Uri, header::CONTENT_TYPE};
 use http_body::Body as _;
 use jiff::Timestamp;
 use tokio::time::{Instant, timeout_at};
@@ -22,14 +22,17 @@ use tokio::time::{Instant, timeout_at};
 use super::{
     Ingress, IngressError, address,
     body::{self, Memory},
+    cloudevents,
+    confirm::{Stored, batch_confirmation, confirm, confirmation},
     connection::Activity,
     handshake, headers,
-    reject::{JSON, Rejected},
+    reject::Rejected,
 };
 use crate::{
     catalog::{Endpoint, Route, observed::Rejection},
     journal::{Appended, Arrival, JournalError},
     rules::{
+        cloudevents::{CloudEvent, STRUCTURED},
         identity::{MalformedPayload, Payload, identify},
         limits::{INLINE_BODY_BYTES, JOURNAL_LOG_INTERVAL},
         schema::Validated,
@@ -72,12 +75,15 @@ pub(super) struct Inbound {
 enum Judged {
     Handshake(HandshakeReply),
     Event(Validated),
+    /// The events of a batch; there may be none.
+    Batch(Vec<Validated>),
 }
 
 /// The end of a walk without refusal.
 enum Outcome {
     Handshake(HandshakeReply),
-    Event { id: Box<str>, kind: Box<str>, duplicate: bool, bytes: usize },
+    Event(Stored),
+    Batch(Vec<Stored>),
 }
 
 impl Caller {
@@ -125,20 +131,27 @@ pub(super) async fn accept(State(caller): State<Caller>, request: Request) -> Re
     let (namespace, name) = (&*endpoint.key.namespace, &*endpoint.key.name);
     let time = started.elapsed();
     let took_ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let announce = |Stored { id, kind, duplicate, bytes }: &Stored| {
+        if *duplicate {
+            endpoint.facts.duplicate();
+            endpoint.metrics.duplicate(kind, time);
+        } else {
+            endpoint.facts.received(received);
+            endpoint.metrics.accepted(kind, time);
+        }
+        tracing::info!(
+            namespace, endpoint = name, %id, "type" = %kind, duplicate, bytes, %remote, took_ms,
+            "event accepted"
+        );
+    };
     match outcome {
-        Ok(Outcome::Event { id, kind, duplicate, bytes }) => {
-            if duplicate {
-                endpoint.facts.duplicate();
-                endpoint.metrics.duplicate(&kind, time);
-            } else {
-                endpoint.facts.received(received);
-                endpoint.metrics.accepted(&kind, time);
-            }
-            tracing::info!(
-                namespace, endpoint = name, %id, "type" = %kind, duplicate, bytes, %remote, took_ms,
-                "event accepted"
-            );
-            confirm(&endpoint, &id, duplicate)
+        Ok(Outcome::Event(event)) => {
+            announce(&event);
+            confirm(&endpoint, || confirmation(&event.id, event.duplicate))
+        }
+        Ok(Outcome::Batch(events)) => {
+            events.iter().for_each(announce);
+            confirm(&endpoint, || batch_confirmation(&events))
         }
         Ok(Outcome::Handshake(reply)) => {
             tracing::info!(namespace, endpoint = name, %remote, took_ms, "handshake answered");
@@ -188,7 +201,20 @@ impl Shared {
         let (inbound, judged) = judge(inbound, evidence, body.bytes.clone()).await?;
         match judged {
             Judged::Handshake(reply) => Ok(Outcome::Handshake(reply)),
-            Judged::Event(validated) => self.store(inbound, validated).await,
+            Judged::Event(validated) => {
+                let headers = headers::stored(&inbound.headers, &inbound.endpoint.verifier);
+                let content_type = content_type(&inbound.headers).ok().flatten().map(Box::from);
+                let stored = self.store(&inbound, vec![arrival(&inbound, validated, content_type, headers)]).await?;
+                let event = stored.into_iter().next().ok_or(Rejected::Unavailable { kind: None })?;
+                Ok(Outcome::Event(event))
+            }
+            Judged::Batch(events) if events.is_empty() => Ok(Outcome::Batch(Vec::new())),
+            Judged::Batch(events) => {
+                let headers = headers::stored(&inbound.headers, &inbound.endpoint.verifier);
+                let arrive = |event| arrival(&inbound, event, Some(STRUCTURED.into()), cloudevents::stored(&headers));
+                let arrivals = events.into_iter().map(arrive).collect();
+                self.store(&inbound, arrivals).await.map(Outcome::Batch)
+            }
         }
     }
 
@@ -205,36 +231,38 @@ impl Shared {
         }
     }
 
-    /// Makes the event durable. When the journal takes too long this gives up waiting, not the event: it may still be
-    /// stored, and is then a duplicate when it is sent again.
-    async fn store(&self, inbound: Inbound, validated: Validated) -> Result<Outcome, Rejected> {
+    /// Makes events durable, all or none; there is at least one. When the journal takes too long this gives up waiting, not
+    /// the events: they may still be stored, and are then duplicates when they are sent again.
+    async fn store(&self, inbound: &Inbound, arrivals: Vec<Arrival>) -> Result<Vec<Stored>, Rejected> {
         let endpoint = &inbound.endpoint;
-        let (id, kind) = (validated.identity().id.clone(), validated.identity().kind.clone());
-        let bytes = validated.body().len();
-        let arrival = Arrival {
-            endpoint: endpoint.key.clone(),
-            validated,
-            received: inbound.received,
-            content_type: content_type(&inbound.headers).ok().flatten().map(Box::from),
-            remote: Some(inbound.remote),
-            headers: headers::stored(&inbound.headers, &endpoint.verifier),
-            window: endpoint.deduplication.map(|deduplicate| deduplicate.window),
+        let of = |Arrival { validated, .. }: &Arrival| {
+            let identity = validated.identity();
+            Stored {
+                id: identity.id.clone(),
+                kind: identity.kind.clone(),
+                duplicate: false,
+                bytes: validated.body().len(),
+            }
         };
+        let mut stored: Vec<_> = arrivals.iter().map(of).collect();
+        let (id, kind) = stored.first().map(|event| (event.id.clone(), event.kind.clone())).unwrap_or_default();
         let began = Instant::now();
         let unheard = Unheard { endpoint, id: &id };
-        let answer = timeout_at(inbound.deadline, self.ingress.journal.append(vec![arrival])).await;
+        let answer = timeout_at(inbound.deadline, self.ingress.journal.append(arrivals)).await;
         std::mem::forget(unheard);
         self.ingress.metrics.appended(began.elapsed());
-        let duplicate = match answer.as_ref().map(|answer| answer.as_deref()) {
-            Ok(Ok([Appended::Stored(_)])) => false,
-            Ok(Ok([Appended::Duplicate(_)])) => true,
+        let answers = match answer.as_ref().map(|answer| answer.as_deref()) {
+            Ok(Ok(answers)) if answers.len() == stored.len() => answers,
             Ok(Ok(_)) => return Err(self.unavailable(kind, endpoint, "answers", &"not one answer for one event")),
             Ok(Err(error)) => return Err(self.unavailable(kind, endpoint, JournalError::kind(error), error)),
             Err(_) => {
                 return Err(self.unavailable(kind, endpoint, "timeout", &"no answer within the endpoint's timeout"));
             }
         };
-        Ok(Outcome::Event { id, kind, duplicate, bytes })
+        for (event, answer) in stored.iter_mut().zip(answers) {
+            event.duplicate = matches!(answer, Appended::Duplicate(_));
+        }
+        Ok(stored)
     }
 
     /// The caller learns no details; the log does, once in a while.
@@ -309,7 +337,18 @@ async fn judge(inbound: Inbound, evidence: Evidence, body: Bytes) -> Result<(Inb
 fn examine(inbound: &Inbound, evidence: &Evidence, body: Bytes) -> Result<Judged, Rejected> {
     let Inbound { endpoint, headers, received, .. } = inbound;
     let verified = endpoint.verifier.verify_with(evidence, headers, body, *received)?;
-    let payload = Payload::parse(content_type(headers)?, &verified)?;
+    let content_type = content_type(headers)?;
+    if CloudEvent::is_structured(content_type) {
+        return cloudevents::one(endpoint, headers, verified).map(Judged::Event);
+    }
+    if CloudEvent::is_batch(content_type) {
+        return cloudevents::all(endpoint, headers, &verified).map(Judged::Batch);
+    }
+    // Only a CloudEvent can be all headers.
+    let payload = match cloudevents::in_headers(headers)? {
+        true if verified.body().is_empty() => Payload::nothing(),
+        _ => Payload::parse(content_type, &verified)?,
+    };
     if let Some(reply) = endpoint.handshake.reply(&payload, &verified, &endpoint.verifier) {
         return Ok(Judged::Handshake(reply));
     }
@@ -334,42 +373,19 @@ fn content_type(headers: &HeaderMap) -> Result<Option<&str>, MalformedPayload> {
         .transpose()
 }
 
-/// The answer to an event that is safe.
-fn confirm(endpoint: &Endpoint, id: &str, duplicate: bool) -> Response {
-    let reply = &endpoint.reply;
-    let mut response = match &reply.body {
-        Some((body, content_type)) => {
-            let mut response = Response::new(Body::from(body.clone()));
-            response.headers_mut().insert(CONTENT_TYPE, content_type.clone());
-            response
-        }
-        None if reply.status == StatusCode::NO_CONTENT => Response::new(Body::empty()),
-        None => {
-            let mut response = Response::new(Body::from(confirmation(id, duplicate)));
-            response.headers_mut().insert(CONTENT_TYPE, JSON);
-            response
-        }
-    };
-    *response.status_mut() = reply.status;
-    response
-}
-
-fn confirmation(id: &str, duplicate: bool) -> Vec<u8> {
-    let mut body = Vec::with_capacity(64 + id.len());
-    body.extend_from_slice(br#"{"success":true,"id":"#);
-    // Writing a string to a vector cannot fail.
-    let _ = serde_json::to_writer(&mut body, id);
-    body.extend_from_slice(if duplicate { br#","duplicate":true}"# } else { b"}" });
-    body
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_confirmation_is_json_whatever_the_id() {
-        assert_eq!(confirmation("evt_1", false), br#"{"success":true,"id":"evt_1"}"#);
-        assert_eq!(confirmation("a\"b", true), br#"{"success":true,"id":"a\"b","duplicate":true}"#);
+fn arrival(
+    inbound: &Inbound,
+    validated: Validated,
+    content_type: Option<Box<str>>,
+    headers: Vec<(Box<str>, Bytes)>,
+) -> Arrival {
+    Arrival {
+        endpoint: inbound.endpoint.key.clone(),
+        validated,
+        received: inbound.received,
+        content_type,
+        remote: Some(inbound.remote),
+        headers,
+        window: inbound.endpoint.deduplication.map(|deduplicate| deduplicate.window),
     }
 }

@@ -9,6 +9,8 @@ mod accept;
 mod address;
 mod body;
 mod callers;
+mod cloudevents;
+mod confirm;
 mod connection;
 mod evidence;
 mod handshake;

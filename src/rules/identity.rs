@@ -1,9 +1,15 @@
 //! Who an event is: its type and its id.
 
+use std::{borrow::Cow, sync::Arc};
+
 use http::{HeaderMap, HeaderName};
 use sha2::{Digest, Sha256};
 
 use super::{
+    cloudevents::{self, CloudEvent},
+    content::Content,
+    expression::{self, Expression, Inputs},
+    headers::is_credential,
     json::Found,
     limits::{EVENT_ID_BYTES, EVENT_TYPE_BYTES},
     signature::{Place, Provider},
@@ -34,6 +40,8 @@ pub enum Source {
     Pointer(JsonPointer),
     /// The same for every event.
     Value(String),
+    /// What an expression gives: a string that is not empty, an integer or a boolean.
+    Expression(Arc<Expression>),
 }
 
 /// Where one value comes from.
@@ -85,12 +93,64 @@ pub fn identify(
     payload: &Payload,
     body: &[u8],
 ) -> Result<Identity, MalformedPayload> {
-    let kind = KIND.find(kind, headers, payload)?.unwrap_or_else(|| UNKNOWN_TYPE.into());
-    let id = match ID.find(id, headers, payload)? {
+    let request = Request { headers, payload, body, event: None };
+    let kind = KIND.find(kind, &request)?.unwrap_or_else(|| UNKNOWN_TYPE.into());
+    let id = match ID.find(id, &request)? {
         Some(id) => id,
         None => digest(body),
     };
     Ok(Identity { id, kind })
+}
+
+/// Finds type and id of a CloudEvent whose attributes are in the body: they are the event's own unless the endpoint names
+/// other sources. Pointers lead into the body, expressions see its data.
+///
+/// # Errors
+///
+/// As [`identify`].
+pub fn identify_event(
+    kind: &Sources,
+    id: &Sources,
+    headers: &HeaderMap,
+    payload: &Payload,
+    event: &CloudEvent<'_>,
+) -> Result<Identity, MalformedPayload> {
+    let request = Request { headers, payload, body: b"", event: Some(event) };
+    let own = |value: &Value, sources: &Sources, own: &str| match &sources.explicit {
+        Some(_) => value.find(sources, &request).map(|found| found.unwrap_or_else(|| own.into())),
+        None => value.usable(own, || "the CloudEvent's".into()),
+    };
+    Ok(Identity { id: own(&ID, id, &event.id)?, kind: own(&KIND, kind, &event.kind)? })
+}
+
+/// What sources look into.
+struct Request<'a> {
+    headers: &'a HeaderMap,
+    payload: &'a Payload,
+    body: &'a [u8],
+    /// The CloudEvent that the body is.
+    event: Option<&'a CloudEvent<'a>>,
+}
+
+impl<'a> Request<'a> {
+    fn inputs(&self, expression: &Expression) -> Inputs<'a> {
+        let mut inputs = Inputs::default();
+        if expression.uses_headers() {
+            let visible = self.headers.iter().filter(|(name, _)| !is_credential(name));
+            inputs.headers = Inputs::headers(visible.map(|(name, value)| (name.as_str(), value.as_bytes())));
+            if let Some(event) = self.event {
+                inputs.add_attributes(event);
+            }
+        }
+        if expression.uses_payload() {
+            inputs.payload = match (self.event, self.payload.value()) {
+                (Some(event), _) => event.content.clone().payload(),
+                (None, Some(value)) => expression::Payload::Json(Cow::Borrowed(value)),
+                (None, None) => Content::of(Some("application/octet-stream"), self.body).payload(),
+            };
+        }
+        inputs
+    }
 }
 
 fn digest(body: &[u8]) -> Box<str> {
@@ -108,20 +168,15 @@ const KIND: Value = Value { name: "event.type", max: EVENT_TYPE_BYTES };
 const ID: Value = Value { name: "event.id", max: EVENT_ID_BYTES };
 
 impl Value {
-    fn find(
-        &self,
-        sources: &Sources,
-        headers: &HeaderMap,
-        payload: &Payload,
-    ) -> Result<Option<Box<str>>, MalformedPayload> {
+    fn find(&self, sources: &Sources, request: &Request<'_>) -> Result<Option<Box<str>>, MalformedPayload> {
         if let Some(explicit) = &sources.explicit {
-            return match self.look(explicit, headers, payload)? {
+            return match self.look(explicit, request)? {
                 Ok(value) => Ok(Some(value)),
                 Err(why) => Err(self.malformed(&why)),
             };
         }
         for source in &sources.defaults {
-            if let Ok(value) = self.look(source, headers, payload)? {
+            if let Ok(value) = self.look(source, request)? {
                 return Ok(Some(value));
             }
         }
@@ -130,22 +185,27 @@ impl Value {
 
     /// The value, or why there is none. The outer error is that of a value which cannot be used and must not be
     /// passed over either: another source would give the event an identity its sender did not mean.
-    fn look(
-        &self,
-        source: &Source,
-        headers: &HeaderMap,
-        payload: &Payload,
-    ) -> Result<Result<Box<str>, String>, MalformedPayload> {
+    fn look(&self, source: &Source, request: &Request<'_>) -> Result<Result<Box<str>, String>, MalformedPayload> {
         match source {
             Source::Value(value) if value.is_empty() => Ok(Err("its fixed value is empty".into())),
             Source::Value(value) => self.usable(value, || "its value".into()).map(Ok),
-            Source::Header(name) => match headers.get(name).map(|value| std::str::from_utf8(value.as_bytes())) {
-                None => Ok(Err(format!("header {name} is missing"))),
-                Some(Ok("")) => Ok(Err(format!("header {name} is empty"))),
-                Some(Ok(value)) => self.usable(value, || format!("header {name}")).map(Ok),
-                Some(Err(_)) => Err(self.malformed(&format!("header {name} is not UTF-8"))),
+            Source::Expression(expression) => match expression.text(&request.inputs(expression)) {
+                Err(error) => Ok(Err(format!("its expression fails: {error}"))),
+                Ok(value) if value.is_empty() => Ok(Err("its expression gives an empty string".into())),
+                Ok(value) => self.usable(&value, || "what its expression gives".into()).map(Ok),
             },
-            Source::Pointer(pointer) => match payload.find(pointer) {
+            Source::Header(name) => {
+                match request.headers.get(name).map(|value| std::str::from_utf8(value.as_bytes())) {
+                    None => Ok(Err(format!("header {name} is missing"))),
+                    Some(Ok("")) => Ok(Err(format!("header {name} is empty"))),
+                    Some(Ok(value)) if name.as_str().starts_with("ce-") => {
+                        self.usable(&cloudevents::decode(value.as_bytes()), || format!("header {name}")).map(Ok)
+                    }
+                    Some(Ok(value)) => self.usable(value, || format!("header {name}")).map(Ok),
+                    Some(Err(_)) => Err(self.malformed(&format!("header {name} is not UTF-8"))),
+                }
+            }
+            Source::Pointer(pointer) => match request.payload.find(pointer) {
                 None => Ok(Err(format!("it is to come from {pointer}, but the body is neither JSON nor a form"))),
                 Some(Found::Nothing) => Ok(Err(format!("the body has no {pointer}"))),
                 Some(Found::Unusable) => {

@@ -143,6 +143,35 @@ pub const VIOLATIONS: usize = 10;
 /// Longest message or path of one violation, in bytes.
 pub const VIOLATION_BYTES: usize = 256;
 
+// Expressions.
+
+/// Longest expression, in bytes. A transformation that fills a page has some 3 KiB.
+pub const EXPRESSION_BYTES: usize = 16 * 1024;
+
+/// Deepest nesting of an expression. Chains of `+`, `&&` and `||` are one level, however long they are.
+pub const EXPRESSION_DEPTH: usize = 100;
+
+/// Most steps of one evaluation: each part of the expression is one every time that it is evaluated, and so are 16 bytes of
+/// text that are copied, compared or searched. It bounds time (some ten milliseconds) and memory (some ten MiB).
+pub const EXPRESSION_STEPS: u64 = 500_000;
+
+/// Largest compiled regular expression of an expression, in bytes.
+pub const EXPRESSION_PATTERN_BYTES: usize = 256 * 1024;
+
+/// Steps that each byte of a regular expression costs which has to be compiled while an expression is evaluated.
+pub const EXPRESSION_PATTERN_STEPS: usize = 200;
+
+/// Largest JSON that `transform` may make, in bytes.
+pub const TRANSFORM_BYTES: usize = 4 << 20;
+
+// CloudEvents.
+
+/// Most events of one batch of CloudEvents.
+pub const CLOUDEVENTS_BATCH: usize = 1000;
+
+/// Most extension attributes of one CloudEvent that are passed on; the specification asks for few.
+pub const CLOUDEVENTS_EXTENSIONS: usize = 64;
+
 // Deliveries.
 
 /// Time for a whole delivery when nothing else is said.

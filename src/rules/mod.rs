@@ -6,11 +6,14 @@
 
 pub mod breaker;
 pub mod clock;
+pub mod cloudevents;
+pub mod content;
 pub mod crc32;
 pub mod dead_letter;
 pub mod duration;
 pub mod egress;
 pub mod egress_proxy;
+pub mod expression;
 pub mod glob;
 pub mod headers;
 pub mod identity;

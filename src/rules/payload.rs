@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use super::{
+    content::{Content, Data},
     json::{self, Found},
     limits::FORM_FIELDS,
     pointer::JsonPointer,
@@ -41,6 +42,11 @@ pub struct JsonText {
 }
 
 impl JsonText {
+    /// A value that is no text of its own.
+    fn of(value: Value) -> Self {
+        Self { text: Bytes::new(), value: OnceLock::from(value) }
+    }
+
     fn value(&self) -> &Value {
         // The text has been checked by the same parser, so the default is never needed.
         self.value.get_or_init(|| serde_json::from_slice(&self.text).unwrap_or_default())
@@ -82,6 +88,26 @@ impl Payload {
             },
             Kind::Form => form(body).map(Self::Form),
             Kind::Opaque => Ok(Self::Opaque),
+        }
+    }
+
+    /// What an event without a body carries: null.
+    pub fn nothing() -> Self {
+        Self::Json(JsonText::of(Value::Null))
+    }
+
+    /// What an event carries, where that is not its body.
+    pub fn of(content: &Content<'_>) -> Self {
+        if let Some(fields) = content.form() {
+            return Self::Form(fields);
+        }
+        match &content.data {
+            Data::Nothing => Self::nothing(),
+            Data::Json(json) => match serde_json::from_str(json.get()) {
+                Ok(value) => Self::Json(JsonText::of(value)),
+                Err(_) => Self::Opaque,
+            },
+            Data::Text(_) | Data::Bytes(_) => Self::Opaque,
         }
     }
 

@@ -4,6 +4,7 @@
 mod answers;
 mod circuit;
 mod dead_letters;
+mod expressions;
 mod faults;
 mod fetching;
 mod h2;

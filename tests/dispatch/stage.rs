@@ -159,6 +159,8 @@ pub(crate) fn subscription(name: &str, url: &Url, metrics: &Metrics) -> Subscrip
             tls: None,
             timeout: Duration::from_secs(30),
         },
+        filter: None,
+        transform: None,
         format: Format::Original,
         forward_headers: HeaderGlobs::default(),
         signer: None,

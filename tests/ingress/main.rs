@@ -5,6 +5,7 @@
 mod answers;
 mod callers;
 mod client;
+mod cloudevents;
 mod connections;
 mod events;
 mod fixture;

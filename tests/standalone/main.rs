@@ -1,6 +1,7 @@
 //! The whole walk, as a user has it: the real program, real files, real HTTP.
 
 mod commands;
+mod expressions;
 mod home;
 #[path = "../program/mod.rs"]
 #[allow(dead_code, reason = "shared: every test binary uses its part")]

@@ -19,6 +19,7 @@ use crate::{
     },
     rules::{
         duration,
+        expression::{Gives, Scope as Names},
         glob::Glob,
         identity::{JsonPointer, Source, Sources as IdentitySources, id_defaults, kind_defaults},
         limits, quantity,
@@ -119,6 +120,9 @@ fn source(source: Option<&EventSource>, pointer: &str, problems: &mut Problems) 
         header_name(name, &format!("{pointer}/header"), problems).map(Source::Header)
     } else if let Some(text) = &source.pointer {
         problems.check(format!("{pointer}/pointer"), JsonPointer::parse(text)).map(Source::Pointer)
+    } else if let Some(text) = &source.expression {
+        let pointer = format!("{pointer}/expression");
+        problems.expression(&pointer, text, Names::Request, Gives::Text).map(Source::Expression)
     } else {
         source.value.clone().map(Source::Value)
     }

@@ -1,8 +1,11 @@
 //! What is wrong with an object, where, and what to do.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
-use crate::api::{ConditionType, Reason};
+use crate::{
+    api::{ConditionType, Reason},
+    rules::expression::{Expression, Gives, Scope},
+};
 
 /// One thing wrong with an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,6 +78,14 @@ impl Problems {
     /// The value, or the error as `InvalidSpec` at that place.
     pub fn check<T, E: fmt::Display>(&mut self, pointer: impl Into<String>, result: Result<T, E>) -> Option<T> {
         result.map_err(|error| self.add(pointer, Reason::InvalidSpec, error)).ok()
+    }
+
+    /// The compiled expression, or what is wrong with it at that place.
+    pub fn expression(&mut self, pointer: &str, source: &str, scope: Scope, gives: Gives) -> Option<Arc<Expression>> {
+        Expression::compile(source, scope, gives)
+            .map(Arc::new)
+            .map_err(|error| self.add(pointer, Reason::InvalidExpression, error))
+            .ok()
     }
 
     /// Whether any of them is about the spec itself rather than about what it refers to.

@@ -11,6 +11,7 @@ use crate::{
     api::{self, ObjectKey, Reason, WebhookSubscriptionSpec},
     catalog::{observed::SubscriptionFacts, snapshot::Subscription},
     rules::{
+        expression::{Gives, Scope as Names},
         glob::GlobSet,
         headers::HeaderGlobs,
         limits,
@@ -114,6 +115,11 @@ pub fn subscription(
     let endpoint = endpoint_of(key, spec);
     problems.extend(standing.problem(key, &endpoint));
     let event_types = GlobSet::new(globs(&spec.event_types, "/spec/eventTypes", problems));
+    let mut expression = |source: &Option<String>, pointer, gives| {
+        source.as_ref().map(|source| problems.expression(pointer, source, Names::Delivery, gives))
+    };
+    let filter = expression(&spec.filter, "/spec/filter", Gives::Bool);
+    let transform = expression(&spec.transform, "/spec/transform", Gives::Json);
     let target = target(key, &spec.target, references, options, problems);
     let forward_headers = problems.check("/spec/forwardHeaders", HeaderGlobs::parse(&spec.forward_headers));
     let signer = spec.signing.as_ref().map(|signing| signer(signing, references, problems));
@@ -135,6 +141,14 @@ pub fn subscription(
         key: key.clone(),
         endpoint,
         event_types,
+        filter: match filter {
+            Some(filter) => Some(filter?),
+            None => None,
+        },
+        transform: match transform {
+            Some(transform) => Some(transform?),
+            None => None,
+        },
         target: target?,
         format: spec.format.unwrap_or(api::Format::Original),
         forward_headers: forward_headers?,

@@ -2,6 +2,7 @@
 
 mod claims;
 mod credentials;
+mod expressions;
 mod fetching;
 mod pacing;
 mod scale;

@@ -159,6 +159,13 @@ impl Verified {
     pub fn into_body(self) -> Bytes {
         self.body
     }
+
+    /// A piece of the body, which is verified as the whole is; `None` when it is a piece of something else.
+    pub fn part(&self, piece: &str) -> Option<Self> {
+        let begin = (piece.as_ptr() as usize).checked_sub(self.body.as_ptr() as usize)?;
+        let end = begin.checked_add(piece.len())?;
+        (end <= self.body.len()).then(|| Self { body: self.body.slice(begin..end), key: self.key })
+    }
 }
 
 impl fmt::Debug for Verified {

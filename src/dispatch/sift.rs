@@ -1,0 +1,93 @@
+//! Claims that leave out what the subscription's filter does not want, before anything is spent on it: neither the rate
+//! limit nor the circuit breaker sees such an event.
+
+use std::{sync::Arc, time::Instant};
+
+use super::{
+    attempt::{Context, Entropy, observe},
+    dead_letter,
+    failure::SendError,
+    outcome::classify,
+    view,
+};
+use crate::{
+    catalog::Subscription,
+    journal::{Claimed, Delivery, JournalError, Sequence, Settlement},
+    rules::{expression::ExpressionError, limits},
+};
+
+/// What was claimed.
+pub(super) struct Sifted {
+    /// What is to be delivered, as far as the filter is concerned.
+    pub(super) claimed: Claimed,
+    /// What is not, or of which nobody can say.
+    pub(super) ended: Vec<(Sequence, Settlement)>,
+    /// Whose filter that was.
+    pub(super) by: Arc<Subscription>,
+}
+
+/// Claims at most `limit` deliveries, in order or not, and looks at them with the filter if there is one. Must not be
+/// dropped before it ends: what it has claimed would stay in flight.
+pub(super) async fn claim(
+    context: &Context,
+    subscription: Arc<Subscription>,
+    limit: usize,
+    in_order: bool,
+) -> Result<Sifted, JournalError> {
+    let (journal, now) = (&context.journal, context.clock.now());
+    let mut claimed = match in_order {
+        true => journal.claim_in_order(&subscription.key, limit, now).await?,
+        false => journal.claim(&subscription.key, limit, now).await?,
+    };
+    let mut ended = Vec::new();
+    if subscription.filter.is_some() {
+        let mut kept = Vec::with_capacity(claimed.deliveries.len());
+        for delivery in claimed.deliveries {
+            // Nothing is to hold up the other tasks of this thread for longer than one evaluation takes.
+            tokio::task::yield_now().await;
+            // What is not delivered because of its type is settled by the worker.
+            if !subscription.event_types.admits(&delivery.event.kind) {
+                kept.push(delivery);
+                continue;
+            }
+            let began = Instant::now();
+            match wanted(&subscription, &delivery).await {
+                Ok(true) => kept.push(delivery),
+                Ok(false) => ended.push((delivery.event.sequence, Settlement::Skipped)),
+                Err(error) => ended.push(failed(context, &subscription, &delivery, error, began).await),
+            }
+        }
+        claimed.deliveries = kept;
+    }
+    Ok(Sifted { claimed, ended, by: subscription })
+}
+
+/// What the filter says; of a large body where that holds nobody up.
+async fn wanted(subscription: &Arc<Subscription>, delivery: &Delivery) -> Result<bool, ExpressionError> {
+    let Some(filter) = &subscription.filter else { return Ok(true) };
+    if !filter.uses_payload() || delivery.event.body.len() <= limits::INLINE_BODY_BYTES {
+        return filter.test(&view::inputs(filter, &delivery.event, &subscription.endpoint));
+    }
+    let (filter, event, endpoint) = (Arc::clone(filter), Arc::clone(&delivery.event), subscription.endpoint.clone());
+    let test = tokio::task::spawn_blocking(move || filter.test(&view::inputs(&filter, &event, &endpoint)));
+    test.await.unwrap_or_else(|_| {
+        let message = "it could not be evaluated".into();
+        Err(ExpressionError { line: 1, column: 1, message })
+    })
+}
+
+/// An event of which the filter cannot say whether it is wanted is not dropped: it is a failed attempt.
+async fn failed(
+    context: &Context,
+    subscription: &Subscription,
+    delivery: &Delivery,
+    error: ExpressionError,
+    began: Instant,
+) -> (Sequence, Settlement) {
+    let now = context.clock.now();
+    let answer = Err(SendError::Filter(error));
+    let mut outcome = classify(&subscription.retry, delivery.attempt, &answer, now, Entropy::new().spread);
+    let passed = dead_letter::pass_on(&*context.journal, subscription, delivery, &mut outcome, now).await;
+    observe(subscription, delivery, &answer, &outcome, passed, now, began.elapsed());
+    (delivery.event.sequence, outcome.settlement)
+}

@@ -1,0 +1,78 @@
+//! A stored event as expressions see it, and as the CloudEvent that it is or becomes.
+
+use std::borrow::Cow;
+
+use crate::{
+    api::ObjectKey,
+    journal::StoredEvent,
+    rules::{
+        cloudevents::{Attribute, CloudEvent},
+        content::{Content, Data},
+        expression::{Event, Expression, Inputs},
+    },
+};
+
+/// What an expression is given of an event of an endpoint; nothing is read that it does not use.
+pub(super) fn inputs<'a>(expression: &Expression, event: &'a StoredEvent, endpoint: &'a ObjectKey) -> Inputs<'a> {
+    let mut inputs = Inputs {
+        event: Some(Event {
+            id: &event.id,
+            kind: &event.kind,
+            time: event.received,
+            endpoint: &endpoint.name,
+            namespace: &endpoint.namespace,
+        }),
+        ..Inputs::default()
+    };
+    if expression.uses_headers() {
+        inputs.headers = Inputs::headers(event.headers.iter().map(|(name, value)| (&**name, &**value)));
+        if CloudEvent::is_structured(event.content_type.as_deref())
+            && let Ok(cloud_event) = CloudEvent::structured(&event.body)
+        {
+            inputs.add_attributes(&cloud_event);
+        }
+    }
+    if expression.uses_payload() {
+        inputs.payload = content(event, None).payload();
+    }
+    inputs
+}
+
+/// What an event carries, or the JSON that was made of it.
+pub(super) fn content<'a>(event: &'a StoredEvent, made: Option<&'a [u8]>) -> Content<'a> {
+    const JSON: &str = "application/json";
+    match made {
+        Some(made) => Content { content_type: Some(Cow::Borrowed(JSON)), data: Data::of(Some(JSON), made) },
+        None => Content::of(event.content_type.as_deref(), &event.body),
+    }
+}
+
+/// The CloudEvent that came, with all its attributes, or one that is made of another event: its `source` is
+/// `/{namespace}/{endpoint}`, its `time` that of receipt.
+pub(super) fn cloud_event<'a>(event: &'a StoredEvent, endpoint: &ObjectKey, made: Option<&'a [u8]>) -> CloudEvent<'a> {
+    let content_type = event.content_type.as_deref();
+    let headers = || event.headers.iter().map(|(name, value)| (&**name, &**value));
+    let came = if CloudEvent::is_structured(content_type) {
+        CloudEvent::structured(&event.body).ok()
+    } else if CloudEvent::is_binary(headers().map(|(name, _)| name)) {
+        CloudEvent::binary(headers(), content_type, &event.body).ok()
+    } else {
+        None
+    };
+    let mut cloud_event = came.unwrap_or_else(|| CloudEvent {
+        id: Cow::Borrowed(&event.id),
+        source: Cow::Owned(format!("/{}/{}", endpoint.namespace, endpoint.name)),
+        kind: Cow::Borrowed(&event.kind),
+        others: vec![(Cow::Borrowed("time"), Attribute::Text(Cow::Owned(event.received.to_string())))],
+        content: match event.body.is_empty() {
+            true => Content { content_type: None, data: Data::Nothing },
+            false => content(event, None),
+        },
+    });
+    if made.is_some() {
+        cloud_event.content = content(event, made);
+        // It described what is no longer there.
+        cloud_event.others.retain(|(name, _)| name != "dataschema");
+    }
+    cloud_event
+}

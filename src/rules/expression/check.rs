@@ -1,0 +1,281 @@
+//! Types as far as they are known before there is an event: what is certain to fail is refused when an object is
+//! compiled. The payload's types are not known, so whatever comes from it fits everywhere.
+
+use super::{
+    Event, Flaw,
+    syntax::{Arithmetic, Comparison, Given, Literal, Loop, Node, What},
+    value::Kind,
+};
+
+/// What is known of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Type {
+    /// Nothing.
+    Any,
+    Of(Kind),
+    /// The map of headers: its values are strings.
+    Headers,
+    /// The event: its fields are known.
+    Event,
+}
+
+impl Type {
+    fn of(kind: Option<Kind>) -> Self {
+        kind.map_or(Self::Any, Self::Of)
+    }
+
+    pub(super) fn kind(self) -> Option<Kind> {
+        match self {
+            Self::Any => None,
+            Self::Of(kind) => Some(kind),
+            Self::Headers | Self::Event => Some(Kind::Map),
+        }
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        self.kind().map_or("any", Kind::name)
+    }
+
+    /// Whether it can be of one of these kinds.
+    pub(super) fn may_be(self, kinds: &[Kind]) -> bool {
+        self.kind().is_none_or(|kind| kinds.contains(&kind))
+    }
+}
+
+const NUMBERS: &[Kind] = &[Kind::Int, Kind::UInt, Kind::Double];
+
+/// What a tree gives. `variables` are the types of the variables of the macros around it.
+pub(super) fn infer(node: &Node, variables: &mut Vec<Type>) -> Result<Type, Flaw> {
+    match &node.what {
+        What::Literal(literal) => Ok(Type::Of(kind(literal))),
+        What::Given(Given::Event) => Ok(Type::Event),
+        What::Given(Given::Headers) => Ok(Type::Headers),
+        What::Given(Given::Claims) => Ok(Type::Of(Kind::Map)),
+        What::Given(Given::Payload) => Ok(Type::Any),
+        What::Local(place) => Ok(variables.get(*place).copied().unwrap_or(Type::Any)),
+        What::Select { from, field, optional } => {
+            let from = infer(from, variables)?;
+            let of = field_type(node, from, field)?;
+            Ok(if *optional || from == Type::Of(Kind::Optional) { Type::Of(Kind::Optional) } else { of })
+        }
+        What::Has { from, field } => {
+            let from = infer(from, variables)?;
+            field_type(node, from, field).map(|_| Type::Of(Kind::Bool))
+        }
+        What::Index { from, index, optional } => index_type(node, from, index, *optional, variables),
+        What::List(elements) => {
+            for element in elements {
+                infer(element, variables)?;
+            }
+            Ok(Type::Of(Kind::List))
+        }
+        What::Map(entries) => {
+            for (key, value) in entries {
+                let found = infer(key, variables)?;
+                if !found.may_be(&[Kind::Text, Kind::Int, Kind::UInt, Kind::Bool]) {
+                    let message = format!("a {} cannot be the key of a map; strings are", found.name());
+                    return Err(Flaw::new(key.at, message));
+                }
+                infer(value, variables)?;
+            }
+            Ok(Type::Of(Kind::Map))
+        }
+        What::Not(inner) => condition(inner, "`!`", variables).map(|()| Type::Of(Kind::Bool)),
+        What::Negate(inner) => {
+            let found = infer(inner, variables)?;
+            if !found.may_be(&[Kind::Int, Kind::Double, Kind::Duration]) {
+                return Err(Flaw::new(node.at, format!("a {} has no negative", found.name())));
+            }
+            Ok(found)
+        }
+        What::All(parts) | What::Any(parts) => {
+            let sign = if matches!(node.what, What::All(_)) { "`&&`" } else { "`||`" };
+            for part in parts {
+                condition(part, sign, variables)?;
+            }
+            Ok(Type::Of(Kind::Bool))
+        }
+        What::Choice { condition: decides, yes, no } => {
+            condition(decides, "`?`", variables)?;
+            let (yes, no) = (infer(yes, variables)?, infer(no, variables)?);
+            Ok(if yes == no { yes } else { Type::Any })
+        }
+        What::Arithmetic(first, rest) => {
+            let mut left = infer(first, variables)?;
+            for (operator, at, right) in rest {
+                left = arithmetic(*operator, *at, left, infer(right, variables)?)?;
+            }
+            Ok(left)
+        }
+        What::Compare(comparison, left, right) => {
+            let (left, right) = (infer(left, variables)?, infer(right, variables)?);
+            compare(*comparison, node.at, left, right)?;
+            Ok(Type::Of(Kind::Bool))
+        }
+        What::Call { function, arguments, .. } => {
+            let mut found = Vec::with_capacity(arguments.len());
+            for argument in arguments {
+                found.push(infer(argument, variables)?);
+            }
+            let fits = |takes: &[Option<Kind>]| {
+                takes.iter().zip(&found).all(|(takes, found)| takes.is_none_or(|kind| found.may_be(&[kind])))
+            };
+            let mut gives = function.overloads(arguments.len()).filter(|overload| fits(overload.takes));
+            let Some(first) = gives.next() else {
+                let names: Vec<_> = found.iter().map(|found| found.name()).collect();
+                let message = format!("`{}` cannot be called with {}", function.name(), names.join(", "));
+                return Err(Flaw::new(node.at, message));
+            };
+            let same = gives.all(|overload| overload.gives == first.gives);
+            Ok(if same { Type::of(first.gives) } else { Type::Any })
+        }
+        What::Loop { of, range, only, body } => {
+            let found = infer(range, variables)?;
+            let variable = match found {
+                Type::Any | Type::Of(Kind::List | Kind::Map) => Type::Any,
+                Type::Headers | Type::Event => Type::Of(Kind::Text),
+                Type::Of(_) => {
+                    let message = format!("a {} has no elements to look at; lists and maps have", found.name());
+                    return Err(Flaw::new(node.at, message));
+                }
+            };
+            variables.push(variable);
+            if let Some(only) = only {
+                condition(only, "map's condition", variables)?;
+            }
+            match of {
+                Loop::Map => infer(body, variables).map(|_| ())?,
+                Loop::All | Loop::Exists | Loop::ExistsOne | Loop::Filter => {
+                    condition(body, "the macro's condition", variables)?;
+                }
+            }
+            variables.pop();
+            Ok(Type::Of(if matches!(of, Loop::Map | Loop::Filter) { Kind::List } else { Kind::Bool }))
+        }
+    }
+}
+
+fn kind(literal: &Literal) -> Kind {
+    match literal {
+        Literal::Null => Kind::Null,
+        Literal::Bool(_) => Kind::Bool,
+        Literal::Int(_) => Kind::Int,
+        Literal::UInt(_) => Kind::UInt,
+        Literal::Double(_) => Kind::Double,
+        Literal::Text(_) => Kind::Text,
+        Literal::Bytes(_) => Kind::Bytes,
+        Literal::Type(_) => Kind::Type,
+    }
+}
+
+fn condition(node: &Node, what: &str, variables: &mut Vec<Type>) -> Result<(), Flaw> {
+    let found = infer(node, variables)?;
+    if found.may_be(&[Kind::Bool]) {
+        return Ok(());
+    }
+    Err(Flaw::new(node.at, format!("{what} needs a bool, and this is a {}", found.name())))
+}
+
+fn field_type(node: &Node, from: Type, field: &str) -> Result<Type, Flaw> {
+    match from {
+        Type::Any | Type::Of(Kind::Map | Kind::Optional) => Ok(Type::Any),
+        Type::Headers => Ok(Type::Of(Kind::Text)),
+        Type::Event => match Event::FIELDS.iter().find(|(name, _)| *name == field) {
+            Some((_, kind)) => Ok(Type::Of(*kind)),
+            None => {
+                let known: Vec<_> = Event::FIELDS.iter().map(|(name, _)| *name).collect();
+                Err(Flaw::new(node.at, format!("event has no field `{field}`; it has {}", known.join(", "))))
+            }
+        },
+        Type::Of(kind) => {
+            Err(Flaw::new(node.at, format!("a {} has no field `{field}`; only maps have fields", kind.name())))
+        }
+    }
+}
+
+fn index_type(node: &Node, from: &Node, index: &Node, optional: bool, variables: &mut Vec<Type>) -> Result<Type, Flaw> {
+    let (found, key) = (infer(from, variables)?, infer(index, variables)?);
+    let allowed: &[Kind] = match found {
+        Type::Any | Type::Of(Kind::Optional) => &[Kind::Int, Kind::UInt, Kind::Double, Kind::Text, Kind::Bool],
+        Type::Of(Kind::List) => NUMBERS,
+        Type::Of(Kind::Map) => &[Kind::Int, Kind::UInt, Kind::Text, Kind::Bool],
+        Type::Headers | Type::Event => &[Kind::Text],
+        Type::Of(_) => return Err(Flaw::new(node.at, format!("a {} has no elements", found.name()))),
+    };
+    if !key.may_be(allowed) {
+        return Err(Flaw::new(index.at, format!("a {} has no element at a {}", found.name(), key.name())));
+    }
+    Ok(match found {
+        _ if optional || found == Type::Of(Kind::Optional) => Type::Of(Kind::Optional),
+        Type::Headers => Type::Of(Kind::Text),
+        _ => Type::Any,
+    })
+}
+
+fn arithmetic(operator: Arithmetic, at: usize, left: Type, right: Type) -> Result<Type, Flaw> {
+    use Arithmetic::{Add, Divide, Multiply, Remainder, Subtract};
+    use Kind::{Bytes, Double, Duration, Int, List, Text, Timestamp, UInt};
+    let rows: &[(Kind, Kind, Kind)] = match operator {
+        Add => &[
+            (Int, Int, Int),
+            (UInt, UInt, UInt),
+            (Double, Double, Double),
+            (Text, Text, Text),
+            (Bytes, Bytes, Bytes),
+            (List, List, List),
+            (Timestamp, Duration, Timestamp),
+            (Duration, Timestamp, Timestamp),
+            (Duration, Duration, Duration),
+        ],
+        Subtract => &[
+            (Int, Int, Int),
+            (UInt, UInt, UInt),
+            (Double, Double, Double),
+            (Timestamp, Timestamp, Duration),
+            (Timestamp, Duration, Timestamp),
+            (Duration, Duration, Duration),
+        ],
+        Multiply | Divide => &[(Int, Int, Int), (UInt, UInt, UInt), (Double, Double, Double)],
+        Remainder => &[(Int, Int, Int), (UInt, UInt, UInt)],
+    };
+    let mut fitting = rows.iter().filter(|(a, b, _)| left.may_be(&[*a]) && right.may_be(&[*b])).map(|(_, _, c)| *c);
+    let Some(first) = fitting.next() else {
+        let (sign, left, right) = (operator.sign(), left.name(), right.name());
+        let advice = if operator == Add && (left == "string" || right == "string") {
+            "; string(…) makes a string of it"
+        } else if NUMBERS.iter().any(|kind| kind.name() == left) && NUMBERS.iter().any(|kind| kind.name() == right) {
+            "; double(…), int(…) and uint(…) convert"
+        } else {
+            ""
+        };
+        return Err(Flaw::new(at, format!("`{sign}` does not go with {left} and {right}{advice}")));
+    };
+    Ok(if fitting.all(|kind| kind == first) { Type::Of(first) } else { Type::Any })
+}
+
+fn compare(comparison: Comparison, at: usize, left: Type, right: Type) -> Result<(), Flaw> {
+    let (Some(a), Some(b)) = (left.kind(), right.kind()) else {
+        return match (comparison, right.kind()) {
+            (Comparison::In, Some(kind)) if !matches!(kind, Kind::List | Kind::Map) => {
+                Err(Flaw::new(at, format!("`in` looks into lists and maps, and this is a {}", right.name())))
+            }
+            _ => Ok(()),
+        };
+    };
+    let numbers = NUMBERS.contains(&a) && NUMBERS.contains(&b);
+    let fits = match comparison {
+        Comparison::Equal | Comparison::Unequal => a == b || numbers || a == Kind::Null || b == Kind::Null,
+        Comparison::In => {
+            b == Kind::List || (b == Kind::Map && left.may_be(&[Kind::Text, Kind::Int, Kind::UInt, Kind::Bool]))
+        }
+        Comparison::Less | Comparison::AtMost | Comparison::Greater | Comparison::AtLeast => {
+            use Kind::{Bool, Bytes, Duration, Text, Timestamp};
+            numbers || (a == b && matches!(a, Bool | Bytes | Duration | Text | Timestamp))
+        }
+    };
+    if fits {
+        return Ok(());
+    }
+    let (sign, left, right) = (comparison.sign(), left.name(), right.name());
+    Err(Flaw::new(at, format!("`{sign}` does not go with {left} and {right}")))
+}

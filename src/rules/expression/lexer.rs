@@ -1,0 +1,258 @@
+//! The text of an expression as tokens (CEL language definition, "Syntax").
+
+use super::Flaw;
+
+/// A token.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Token {
+    /// A name; keywords and reserved words too.
+    Name(Box<str>),
+    /// A whole number without its sign, at most 2^63.
+    Int(u64),
+    UInt(u64),
+    Double(f64),
+    Text(Box<str>),
+    Bytes(Box<[u8]>),
+    /// An operator or a bracket.
+    Sign(&'static str),
+    End,
+}
+
+/// Longer signs before their own beginnings.
+const SIGNS: &[&str] = &[
+    "&&", "||", "==", "!=", "<=", ">=", ".?", "[?", "+", "-", "*", "/", "%", "<", ">", "!", "?", ":", ".", ",", "(",
+    ")", "[", "]", "{", "}",
+];
+
+/// Splits a text into tokens, each with the byte at which it begins. The last is [`Token::End`].
+pub(super) fn tokens(source: &str) -> Result<Vec<(usize, Token)>, Flaw> {
+    let mut lexer = Lexer { source, at: 0 };
+    let mut tokens = Vec::new();
+    loop {
+        lexer.skip_blanks();
+        let at = lexer.at;
+        let token = lexer.token()?;
+        let end = token == Token::End;
+        tokens.push((at, token));
+        if end {
+            return Ok(tokens);
+        }
+    }
+}
+
+struct Lexer<'s> {
+    source: &'s str,
+    at: usize,
+}
+
+impl<'s> Lexer<'s> {
+    fn rest(&self) -> &'s str {
+        self.source.get(self.at..).unwrap_or_default()
+    }
+
+    fn peek(&self) -> Option<char> {
+        self.rest().chars().next()
+    }
+
+    fn bump(&mut self) -> Option<char> {
+        let next = self.peek()?;
+        self.at += next.len_utf8();
+        Some(next)
+    }
+
+    fn eat(&mut self, text: &str) -> bool {
+        let there = self.rest().starts_with(text);
+        if there {
+            self.at += text.len();
+        }
+        there
+    }
+
+    /// Takes characters while they fit.
+    fn take(&mut self, fits: impl Fn(char) -> bool) -> &'s str {
+        let rest = self.rest();
+        let length = rest.find(|next| !fits(next)).unwrap_or(rest.len());
+        self.at += length;
+        rest.get(..length).unwrap_or_default()
+    }
+
+    fn skip_blanks(&mut self) {
+        loop {
+            self.take(|next| matches!(next, ' ' | '\t' | '\n' | '\r' | '\u{c}'));
+            if !self.rest().starts_with("//") {
+                return;
+            }
+            self.take(|next| next != '\n');
+        }
+    }
+
+    fn token(&mut self) -> Result<Token, Flaw> {
+        let start = self.at;
+        let Some(first) = self.peek() else { return Ok(Token::End) };
+        let after_point = self.rest().strip_prefix('.').and_then(|rest| rest.chars().next());
+        if first.is_ascii_digit() || after_point.is_some_and(|next| next.is_ascii_digit()) {
+            return self.number();
+        }
+        if let Some((raw, bytes)) = self.opens_string() {
+            return self.string(start, raw, bytes);
+        }
+        if first == '_' || first.is_ascii_alphabetic() {
+            return Ok(Token::Name(self.take(|next| next == '_' || next.is_ascii_alphanumeric()).into()));
+        }
+        match SIGNS.iter().find(|sign| self.rest().starts_with(**sign)) {
+            Some(sign) => {
+                self.at += sign.len();
+                Ok(Token::Sign(sign))
+            }
+            None if first == '=' => Err(Flaw::new(start, "`=` is no operator; equality is written `==`")),
+            None if first == '&' || first == '|' => {
+                Err(Flaw::new(start, format!("`{first}` is no operator; write `{first}{first}`")))
+            }
+            None => Err(Flaw::new(start, format!("`{}` cannot stand here", first.escape_default()))),
+        }
+    }
+
+    fn number(&mut self) -> Result<Token, Flaw> {
+        let start = self.at;
+        let too_large = || Flaw::new(start, "this number is too large; integers have 64 bits");
+        if self.eat("0x") || self.eat("0X") {
+            let digits = self.take(|next| next.is_ascii_hexdigit());
+            let value = u64::from_str_radix(digits, 16).map_err(|_| match digits {
+                "" => Flaw::new(start, "hexadecimal digits must follow 0x"),
+                _ => too_large(),
+            })?;
+            return self.whole(start, value);
+        }
+        self.take(|next| next.is_ascii_digit());
+        let mut double = false;
+        let point = self.rest().strip_prefix('.').and_then(|rest| rest.chars().next());
+        if point.is_some_and(|next| next.is_ascii_digit()) {
+            double = true;
+            self.bump();
+            self.take(|next| next.is_ascii_digit());
+        }
+        if matches!(self.peek(), Some('e' | 'E')) {
+            double = true;
+            self.bump();
+            if matches!(self.peek(), Some('+' | '-')) {
+                self.bump();
+            }
+            if self.take(|next| next.is_ascii_digit()).is_empty() {
+                return Err(Flaw::new(start, "digits must follow the exponent's e"));
+            }
+        }
+        let text = self.source.get(start..self.at).unwrap_or_default();
+        if double {
+            self.ends_number(start)?;
+            return text.parse().map(Token::Double).map_err(|_| too_large());
+        }
+        let value = text.parse::<u64>().map_err(|_| too_large())?;
+        self.whole(start, value)
+    }
+
+    fn whole(&mut self, start: usize, value: u64) -> Result<Token, Flaw> {
+        if self.eat("u") || self.eat("U") {
+            self.ends_number(start)?;
+            return Ok(Token::UInt(value));
+        }
+        self.ends_number(start)?;
+        if value > 1 << 63 {
+            return Err(Flaw::new(start, "this number is too large; integers have 64 bits"));
+        }
+        Ok(Token::Int(value))
+    }
+
+    fn ends_number(&self, start: usize) -> Result<(), Flaw> {
+        match self.peek() {
+            Some(next) if next == '_' || next.is_ascii_alphanumeric() => {
+                Err(Flaw::new(start, "this number is followed by a letter; names begin with a letter or `_`"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes the prefix of a string and says whether it is raw and whether it is of bytes.
+    fn opens_string(&mut self) -> Option<(bool, bool)> {
+        let rest = self.rest();
+        let prefix = rest.find(|next| !matches!(next, 'r' | 'R' | 'b' | 'B'))?;
+        let (letters, quoted) = rest.split_at_checked(prefix)?;
+        if letters.len() > 2 || !quoted.starts_with(['"', '\'']) {
+            return None;
+        }
+        let (raw, bytes) = (letters.contains(['r', 'R']), letters.contains(['b', 'B']));
+        if letters.len() == 2 && !(raw && bytes) {
+            return None;
+        }
+        self.at += prefix;
+        Some((raw, bytes))
+    }
+
+    fn string(&mut self, start: usize, raw: bool, bytes: bool) -> Result<Token, Flaw> {
+        let close = ["\"\"\"", "'''", "\"", "'"].into_iter().find(|quote| self.eat(quote)).unwrap_or("\"");
+        let mut value = Vec::new();
+        while !self.eat(close) {
+            let at = self.at;
+            match self.bump() {
+                None => return Err(Flaw::new(start, format!("this string does not end; it is closed by {close}"))),
+                Some('\n' | '\r') if close.len() == 1 => {
+                    return Err(Flaw::new(start, "a string over several lines is written in three quotes"));
+                }
+                Some('\\') if !raw => self.escape(at, bytes, &mut value)?,
+                // In a raw string a quote after a backslash does not end it.
+                Some('\\') => {
+                    value.push(b'\\');
+                    if close.len() == 1 && self.rest().starts_with(close) {
+                        value.extend(self.bump().map(|quote| quote as u8));
+                    }
+                }
+                Some(next) => value.extend_from_slice(next.encode_utf8(&mut [0; 4]).as_bytes()),
+            }
+        }
+        if bytes {
+            return Ok(Token::Bytes(value.into()));
+        }
+        // Only escapes of bytes literals make anything but UTF-8.
+        let text = String::from_utf8(value).map_err(|_| Flaw::new(start, "this string is not UTF-8"))?;
+        Ok(Token::Text(text.into()))
+    }
+
+    fn escape(&mut self, at: usize, bytes: bool, value: &mut Vec<u8>) -> Result<(), Flaw> {
+        let wrong = || {
+            Flaw::new(
+                at,
+                r"this escape is not known; \\ is a backslash, \n a new line, \u00e9 a character, and r'…' has none",
+            )
+        };
+        let plain = |byte: u8, value: &mut Vec<u8>| {
+            value.push(byte);
+            Ok(())
+        };
+        let (digits, radix, first) = match self.bump().ok_or_else(wrong)? {
+            'a' => return plain(7, value),
+            'b' => return plain(8, value),
+            't' => return plain(b'\t', value),
+            'n' => return plain(b'\n', value),
+            'v' => return plain(11, value),
+            'f' => return plain(12, value),
+            'r' => return plain(b'\r', value),
+            same @ ('\\' | '?' | '"' | '\'' | '`') => return plain(same as u8, value),
+            'x' | 'X' => (2, 16, None),
+            'u' if !bytes => (4, 16, None),
+            'U' if !bytes => (8, 16, None),
+            octal @ '0'..='3' => (2, 8, octal.to_digit(8)),
+            _ => return Err(wrong()),
+        };
+        let mut code = first.unwrap_or_default();
+        for _ in 0..digits {
+            let digit = self.bump().and_then(|next| next.to_digit(radix)).ok_or_else(wrong)?;
+            code = code.checked_mul(radix).and_then(|code| code.checked_add(digit)).ok_or_else(wrong)?;
+        }
+        if bytes {
+            value.push(u8::try_from(code).map_err(|_| wrong())?);
+        } else {
+            let character = char::from_u32(code).ok_or_else(wrong)?;
+            value.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,163 @@
+//! An expression as a tree. Names are resolved: to what the expression is given, to the variable of a macro around it,
+//! to a type, or to a function.
+
+use regex::Regex;
+
+use super::{functions::Function, value::Kind};
+
+/// A part of an expression.
+#[derive(Debug)]
+pub(super) struct Node {
+    /// The byte of the source at which it is reported.
+    pub(super) at: usize,
+    pub(super) what: What,
+    /// Levels of the tree below and including this one.
+    pub(super) depth: usize,
+}
+
+#[derive(Debug)]
+pub(super) enum What {
+    Literal(Literal),
+    Given(Given),
+    /// The variable of a macro, by its place among those of the macros around it, outermost first.
+    Local(usize),
+    /// `from.field`, or `from.?field`.
+    Select {
+        from: Box<Node>,
+        field: Box<str>,
+        optional: bool,
+    },
+    /// `has(from.field)`.
+    Has {
+        from: Box<Node>,
+        field: Box<str>,
+    },
+    /// `from[index]`, or `from[?index]`.
+    Index {
+        from: Box<Node>,
+        index: Box<Node>,
+        optional: bool,
+    },
+    List(Vec<Node>),
+    Map(Vec<(Node, Node)>),
+    Not(Box<Node>),
+    Negate(Box<Node>),
+    /// `a && b && c`.
+    All(Vec<Node>),
+    /// `a || b || c`.
+    Any(Vec<Node>),
+    /// `condition ? yes : no`.
+    Choice {
+        condition: Box<Node>,
+        yes: Box<Node>,
+        no: Box<Node>,
+    },
+    /// `a + b - c`: operators of one rank, from left to right.
+    Arithmetic(Box<Node>, Vec<(Arithmetic, usize, Node)>),
+    Compare(Comparison, Box<Node>, Box<Node>),
+    /// A function; the receiver, if there is one, is the first argument. A pattern that is a literal is compiled once.
+    Call {
+        function: Function,
+        arguments: Vec<Node>,
+        pattern: Option<Box<Regex>>,
+    },
+    /// A macro over a list or the keys of a map: `range.map(x, body)`, `range.map(x, only, body)`.
+    Loop {
+        of: Loop,
+        range: Box<Node>,
+        only: Option<Box<Node>>,
+        body: Box<Node>,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Literal {
+    Null,
+    Bool(bool),
+    Int(i64),
+    UInt(u64),
+    Double(f64),
+    Text(Box<str>),
+    Bytes(Box<[u8]>),
+    Type(Kind),
+}
+
+/// What an expression may be given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Given {
+    Event,
+    Headers,
+    Payload,
+    Claims,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Arithmetic {
+    Add,
+    Subtract,
+    Multiply,
+    Divide,
+    Remainder,
+}
+
+impl Arithmetic {
+    pub(super) fn sign(self) -> &'static str {
+        match self {
+            Self::Add => "+",
+            Self::Subtract => "-",
+            Self::Multiply => "*",
+            Self::Divide => "/",
+            Self::Remainder => "%",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Comparison {
+    Equal,
+    Unequal,
+    Less,
+    AtMost,
+    Greater,
+    AtLeast,
+    In,
+}
+
+impl Comparison {
+    pub(super) fn sign(self) -> &'static str {
+        match self {
+            Self::Equal => "==",
+            Self::Unequal => "!=",
+            Self::Less => "<",
+            Self::AtMost => "<=",
+            Self::Greater => ">",
+            Self::AtLeast => ">=",
+            Self::In => "in",
+        }
+    }
+}
+
+/// The macros of the standard that walk over something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Loop {
+    All,
+    Exists,
+    ExistsOne,
+    Filter,
+    Map,
+}
+
+impl Node {
+    /// The byte at which it begins: operators are reported where they stand, behind their first part.
+    pub(super) fn start(&self) -> usize {
+        match &self.what {
+            What::Select { from, .. } | What::Index { from, .. } => from.start(),
+            What::All(parts) | What::Any(parts) => parts.first().map_or(self.at, Self::start),
+            What::Choice { condition, .. } => condition.start(),
+            What::Arithmetic(first, _) | What::Compare(_, first, _) => first.start(),
+            What::Loop { range, .. } => range.start(),
+            What::Call { arguments, .. } => arguments.first().map_or(self.at, |first| self.at.min(first.start())),
+            _ => self.at,
+        }
+    }
+}

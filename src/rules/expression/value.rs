@@ -1,0 +1,379 @@
+//! Values while an expression is evaluated: cheap to clone, borrowed from the event and from the expression where they
+//! can be.
+
+use std::{borrow::Cow, cmp::Ordering, ops::Deref, rc::Rc};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use jiff::{SignedDuration, Timestamp};
+use serde::{Serialize, Serializer, ser};
+
+use super::{Event, syntax::Literal};
+
+/// Sorts of values, as `type(x)` names them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Null,
+    Bool,
+    Int,
+    UInt,
+    Double,
+    Text,
+    Bytes,
+    Timestamp,
+    Duration,
+    List,
+    Map,
+    Type,
+    Optional,
+}
+
+impl Kind {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Null => "null_type",
+            Self::Bool => "bool",
+            Self::Int => "int",
+            Self::UInt => "uint",
+            Self::Double => "double",
+            Self::Text => "string",
+            Self::Bytes => "bytes",
+            Self::Timestamp => "timestamp",
+            Self::Duration => "duration",
+            Self::List => "list",
+            Self::Map => "map",
+            Self::Type => "type",
+            Self::Optional => "optional",
+        }
+    }
+
+    /// The sort that an expression names without calling it.
+    pub(super) fn named(name: &str) -> Option<Self> {
+        const NAMED: [Kind; 10] = [
+            Kind::Null,
+            Kind::Bool,
+            Kind::Int,
+            Kind::UInt,
+            Kind::Double,
+            Kind::Text,
+            Kind::Bytes,
+            Kind::List,
+            Kind::Map,
+            Kind::Type,
+        ];
+        NAMED.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Value<'a> {
+    Null,
+    Bool(bool),
+    Int(i64),
+    UInt(u64),
+    Double(f64),
+    Text(Text<'a>),
+    Bytes(Blob<'a>),
+    Timestamp(Timestamp),
+    Duration(SignedDuration),
+    List(List<'a>),
+    Map(Map<'a>),
+    Type(Kind),
+    Optional(Option<Rc<Value<'a>>>),
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Text<'a> {
+    Borrowed(&'a str),
+    Shared(Rc<str>),
+}
+
+impl Deref for Text<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        match self {
+            Self::Borrowed(text) => text,
+            Self::Shared(text) => text,
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Blob<'a> {
+    Borrowed(&'a [u8]),
+    Shared(Rc<[u8]>),
+}
+
+impl Deref for Blob<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Borrowed(bytes) => bytes,
+            Self::Shared(bytes) => bytes,
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum List<'a> {
+    Json(&'a [serde_json::Value]),
+    Shared(Rc<[Value<'a>]>),
+}
+
+impl<'a> List<'a> {
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Json(elements) => elements.len(),
+            Self::Shared(elements) => elements.len(),
+        }
+    }
+
+    pub(super) fn get(&self, index: usize) -> Option<Value<'a>> {
+        match self {
+            Self::Json(elements) => elements.get(index).map(Value::json),
+            Self::Shared(elements) => elements.get(index).cloned(),
+        }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = Value<'a>> + '_ {
+        (0..self.len()).filter_map(|index| self.get(index))
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Map<'a> {
+    Json(&'a serde_json::Map<String, serde_json::Value>),
+    /// Names and values of headers; every name once.
+    Headers(&'a [(Cow<'a, str>, Cow<'a, str>)]),
+    Event(&'a Event<'a>),
+    /// Of a map literal: every key once.
+    Shared(Rc<[(Value<'a>, Value<'a>)]>),
+}
+
+impl<'a> Map<'a> {
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Json(entries) => entries.len(),
+            Self::Headers(headers) => headers.len(),
+            Self::Event(_) => Event::FIELDS.len(),
+            Self::Shared(entries) => entries.len(),
+        }
+    }
+
+    /// How many entries a search looks at.
+    pub(super) fn breadth(&self) -> usize {
+        match self {
+            Self::Json(_) | Self::Event(_) => 1,
+            Self::Headers(_) | Self::Shared(_) => self.len(),
+        }
+    }
+
+    pub(super) fn field(&self, name: &str) -> Option<Value<'a>> {
+        match self {
+            Self::Json(entries) => entries.get(name).map(Value::json),
+            Self::Headers(headers) => {
+                let (_, value) = headers.iter().find(|(known, _)| *known == name)?;
+                Some(Value::Text(Text::Borrowed(value)))
+            }
+            Self::Event(event) => event.field(name),
+            Self::Shared(entries) => {
+                let holds = |key: &Value<'_>| matches!(key, Value::Text(key) if **key == *name);
+                entries.iter().find(|(key, _)| holds(key)).map(|(_, value)| value.clone())
+            }
+        }
+    }
+
+    pub(super) fn get(&self, key: &Value<'a>) -> Option<Value<'a>> {
+        match (key, self) {
+            (Value::Text(name), _) => self.field(name),
+            (_, Self::Shared(entries)) => {
+                entries.iter().find(|(known, _)| known.same_key(key)).map(|(_, value)| value.clone())
+            }
+            _ => None,
+        }
+    }
+
+    pub(super) fn keys(&self) -> Vec<Value<'a>> {
+        let text = |name: &'a str| Value::Text(Text::Borrowed(name));
+        match self {
+            Self::Json(entries) => entries.keys().map(|name| text(name)).collect(),
+            Self::Headers(headers) => headers.iter().map(|(name, _)| text(name)).collect(),
+            Self::Event(_) => Event::FIELDS.iter().map(|(name, _)| text(name)).collect(),
+            Self::Shared(entries) => entries.iter().map(|(key, _)| key.clone()).collect(),
+        }
+    }
+}
+
+impl<'a> Value<'a> {
+    pub(super) fn json(value: &'a serde_json::Value) -> Self {
+        use serde_json::Value as Json;
+        match value {
+            Json::Null => Self::Null,
+            Json::Bool(flag) => Self::Bool(*flag),
+            Json::Number(number) => match (number.as_i64(), number.as_u64()) {
+                (Some(number), _) => Self::Int(number),
+                (None, Some(number)) => Self::UInt(number),
+                (None, None) => Self::Double(number.as_f64().unwrap_or(f64::NAN)),
+            },
+            Json::String(text) => Self::Text(Text::Borrowed(text)),
+            Json::Array(elements) => Self::List(List::Json(elements)),
+            Json::Object(entries) => Self::Map(Map::Json(entries)),
+        }
+    }
+
+    pub(super) fn literal(literal: &'a Literal) -> Self {
+        match literal {
+            Literal::Null => Self::Null,
+            Literal::Bool(flag) => Self::Bool(*flag),
+            Literal::Int(number) => Self::Int(*number),
+            Literal::UInt(number) => Self::UInt(*number),
+            Literal::Double(number) => Self::Double(*number),
+            Literal::Text(text) => Self::Text(Text::Borrowed(text)),
+            Literal::Bytes(bytes) => Self::Bytes(Blob::Borrowed(bytes)),
+            Literal::Type(kind) => Self::Type(*kind),
+        }
+    }
+
+    pub(super) fn text(text: impl Into<Rc<str>>) -> Self {
+        Self::Text(Text::Shared(text.into()))
+    }
+
+    pub(super) fn list(elements: Vec<Self>) -> Self {
+        Self::List(List::Shared(elements.into()))
+    }
+
+    pub(super) fn kind(&self) -> Kind {
+        match self {
+            Self::Null => Kind::Null,
+            Self::Bool(_) => Kind::Bool,
+            Self::Int(_) => Kind::Int,
+            Self::UInt(_) => Kind::UInt,
+            Self::Double(_) => Kind::Double,
+            Self::Text(_) => Kind::Text,
+            Self::Bytes(_) => Kind::Bytes,
+            Self::Timestamp(_) => Kind::Timestamp,
+            Self::Duration(_) => Kind::Duration,
+            Self::List(_) => Kind::List,
+            Self::Map(_) => Kind::Map,
+            Self::Type(_) => Kind::Type,
+            Self::Optional(_) => Kind::Optional,
+        }
+    }
+
+    /// Whether it may be the key of a map.
+    pub(super) fn is_key(&self) -> bool {
+        matches!(self, Self::Bool(_) | Self::Int(_) | Self::UInt(_) | Self::Text(_))
+    }
+
+    pub(super) fn same_key(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Text(a), Self::Text(b)) => **a == **b,
+            (Self::Bool(a), Self::Bool(b)) => a == b,
+            _ => self.compare(other) == Some(Ordering::Equal),
+        }
+    }
+
+    /// The order of two scalars; numbers of different sorts compare by their value. `None` when they have none.
+    pub(super) fn compare(&self, other: &Self) -> Option<Ordering> {
+        match (self, other) {
+            (Self::Bool(a), Self::Bool(b)) => Some(a.cmp(b)),
+            (Self::Int(a), Self::Int(b)) => Some(a.cmp(b)),
+            (Self::UInt(a), Self::UInt(b)) => Some(a.cmp(b)),
+            (Self::Double(a), Self::Double(b)) => a.partial_cmp(b),
+            (Self::Text(a), Self::Text(b)) => Some((**a).cmp(&**b)),
+            (Self::Bytes(a), Self::Bytes(b)) => Some((**a).cmp(&**b)),
+            (Self::Timestamp(a), Self::Timestamp(b)) => Some(a.cmp(b)),
+            (Self::Duration(a), Self::Duration(b)) => Some(a.cmp(b)),
+            (Self::Double(double), whole) => Some(against(*double, whole.whole()?)?.reverse()),
+            (whole, Self::Double(double)) => against(*double, whole.whole()?),
+            (a, b) => Some(a.whole()?.cmp(&b.whole()?)),
+        }
+    }
+
+    fn whole(&self) -> Option<i128> {
+        match self {
+            Self::Int(number) => Some(i128::from(*number)),
+            Self::UInt(number) => Some(i128::from(*number)),
+            _ => None,
+        }
+    }
+}
+
+/// The order of a whole number of at most 64 bits against a double, without rounding either.
+#[allow(clippy::cast_possible_truncation)]
+fn against(double: f64, whole: i128) -> Option<Ordering> {
+    if double.is_nan() {
+        return None;
+    }
+    // Beyond this every whole number is smaller, or greater, than the double.
+    const BOUND: f64 = 3.0e19;
+    let floor = double.clamp(-BOUND, BOUND).floor();
+    Some(whole.cmp(&(floor as i128)).then(if double > floor { Ordering::Less } else { Ordering::Equal }))
+}
+
+/// As the JSON mapping of Protocol Buffers writes values, which is CEL's own: bytes in base64, times as in RFC 3339,
+/// durations in seconds, keys as strings. An optional value is what it holds, or null. Numbers that are none have no JSON.
+impl Serialize for Value<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Null | Self::Optional(None) => serializer.serialize_unit(),
+            Self::Bool(flag) => serializer.serialize_bool(*flag),
+            Self::Int(number) => serializer.serialize_i64(*number),
+            Self::UInt(number) => serializer.serialize_u64(*number),
+            Self::Double(number) if number.is_finite() => serializer.serialize_f64(*number),
+            Self::Double(_) => {
+                Err(ser::Error::custom("it holds a number that is infinite or none, which JSON has not"))
+            }
+            Self::Text(text) => serializer.serialize_str(text),
+            Self::Bytes(bytes) => serializer.serialize_str(&STANDARD.encode(&**bytes)),
+            Self::Timestamp(time) => serializer.collect_str(time),
+            Self::Duration(duration) => serializer.collect_str(&Seconds(*duration)),
+            Self::List(List::Json(elements)) => elements.serialize(serializer),
+            Self::List(List::Shared(elements)) => serializer.collect_seq(elements.iter()),
+            Self::Map(Map::Json(entries)) => entries.serialize(serializer),
+            Self::Map(Map::Headers(headers)) => {
+                serializer.collect_map(headers.iter().map(|(name, value)| (name, value)))
+            }
+            Self::Map(map @ Map::Event(_)) => {
+                let entries = Event::FIELDS.iter().filter_map(|(name, _)| Some((*name, map.field(name)?)));
+                serializer.collect_map(entries)
+            }
+            Self::Map(Map::Shared(entries)) => {
+                serializer.collect_map(entries.iter().map(|(key, value)| (Key(key), value)))
+            }
+            Self::Type(kind) => serializer.serialize_str(kind.name()),
+            Self::Optional(Some(value)) => value.serialize(serializer),
+        }
+    }
+}
+
+/// The key of a map, as a string.
+struct Key<'v, 'a>(&'v Value<'a>);
+
+impl Serialize for Key<'_, '_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Value::Text(text) => serializer.serialize_str(text),
+            Value::Int(number) => serializer.collect_str(number),
+            Value::UInt(number) => serializer.collect_str(number),
+            Value::Bool(flag) => serializer.collect_str(flag),
+            // No map literal takes another key.
+            _ => Err(ser::Error::custom("it holds a key that is no string")),
+        }
+    }
+}
+
+/// A duration as `string(…)` and JSON write it: seconds, with as many decimals as needed.
+pub(super) struct Seconds(pub(super) SignedDuration);
+
+impl std::fmt::Display for Seconds {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let nanos = self.0.as_nanos();
+        let (sign, nanos) = (if nanos < 0 { "-" } else { "" }, nanos.unsigned_abs());
+        let decimals = format!("{:09}", nanos % 1_000_000_000);
+        let decimals = decimals.trim_end_matches('0');
+        let point = if decimals.is_empty() { "" } else { "." };
+        write!(f, "{sign}{}{point}{decimals}s", nanos / 1_000_000_000)
+    }
+}

@@ -1,0 +1,170 @@
+//! CloudEvents, however they come.
+
+use grapnel::rules::{
+    expression::{Expression, Gives, Scope},
+    glob::Glob,
+    identity::Source,
+    pointer::JsonPointer,
+    schema::{SchemaSet, Unmatched},
+};
+use serde_json::{Value, json};
+
+use super::{
+    client::Post,
+    fixture::{Served, endpoint},
+};
+
+const STRUCTURED: &str = "application/cloudevents+json";
+const BATCH: &str = "application/cloudevents-batch+json";
+
+fn event(id: &str, data: &Value) -> Value {
+    json!({ "specversion": "1.0", "id": id, "source": "/s", "type": "order.paid", "tenant": "acme", "data": data })
+}
+
+fn post(content_type: &str, body: &Value) -> Post {
+    Post::signed("/shop/orders", body.to_string()).header("Content-Type", content_type)
+}
+
+#[tokio::test]
+async fn one_in_the_body_is_stored_as_it_came() {
+    let served = Served::one().await;
+    let event = event("évt 1", &json!({ "type": "other", "id": 7 }));
+    let answer = post("application/cloudevents+json; charset=utf-8", &event).send(served.address).await;
+    assert_eq!(answer.accepted(), "évt 1");
+    let stored = served.stored("orders").await;
+    assert_eq!((&*stored[0].id, &*stored[0].kind), ("évt 1", "order.paid"));
+    assert_eq!(stored[0].body, event.to_string());
+    let again = post(STRUCTURED, &event).send(served.address).await;
+    assert_eq!(again.json()["duplicate"], true);
+}
+
+#[tokio::test]
+async fn one_in_the_headers_is_decoded() {
+    let served = Served::one().await;
+    let binary = |version: &str| {
+        Post::signed("/shop/orders", r#"{"id":"body","type":"body"}"#)
+            .header("Content-Type", "application/json")
+            .header("ce-specversion", version)
+            .header("ce-source", "/s")
+            .header("ce-type", "order%20paid")
+    };
+    assert_eq!(binary("1.0").header("ce-id", "%C3%A9vt").send(served.address).await.accepted(), "évt");
+    assert_eq!(&*served.stored("orders").await[0].kind, "order paid");
+    let empty = Post::signed("/shop/orders", "").header("ce-specversion", "1.0").header("ce-source", "/s");
+    let empty = empty.header("ce-type", "t").header("ce-id", "empty");
+    assert_eq!(empty.send(served.address).await.accepted(), "empty", "all of it is headers");
+    let refused = binary("1.0").send(served.address).await.refused(400, "malformed_payload");
+    assert_eq!(refused, "this is no CloudEvent: it has no id");
+    let refused = binary("0.3").header("ce-id", "2").send(served.address).await.refused(400, "malformed_payload");
+    assert!(refused.contains("its specversion is not 1.0"), "{refused}");
+}
+
+#[tokio::test]
+async fn every_event_of_a_batch_is_one() {
+    let served = Served::one().await;
+    let batch = json!([event("1", &json!({ "a": 1 })), event("2", &json!(null)), event("1", &json!({ "a": 2 }))]);
+    let answer = post(BATCH, &batch).header("X-Kept", "1").send(served.address).await;
+    assert_eq!((answer.status, answer.text()), (200, r#"{"success":true,"ids":["1","2","1"],"duplicates":["1"]}"#));
+    let stored = served.stored("orders").await;
+    assert_eq!(stored.len(), 2);
+    for (stored, sent) in stored.iter().zip(batch.as_array().unwrap()) {
+        assert_eq!(stored.body, sent.to_string());
+        assert_eq!(stored.content_type.as_deref(), Some(STRUCTURED));
+        let header =
+            |wanted: &str| stored.headers.iter().find(|(name, _)| &**name == wanted).map(|(_, value)| &**value);
+        assert_eq!((header("content-type"), header("x-kept")), (Some(STRUCTURED.as_bytes()), Some(&b"1"[..])));
+    }
+    let facts = served.facts("orders");
+    assert_eq!((facts.received, facts.duplicates), (2, 1));
+    let many: Vec<_> = (0..1000).map(|number| event(&format!("many-{number}"), &json!(number))).collect();
+    let answer = post(BATCH, &json!(many)).send(served.address).await;
+    assert_eq!(answer.json()["ids"].as_array().map(Vec::len), Some(1000));
+    assert_eq!(served.facts("orders").received, 1002);
+    let answer = post(BATCH, &json!([])).send(served.address).await;
+    assert_eq!((answer.status, answer.text()), (200, r#"{"success":true,"ids":[]}"#));
+}
+
+#[tokio::test]
+async fn a_batch_is_taken_as_a_whole_or_not_at_all() {
+    let mut strict = endpoint("orders");
+    let schema = json!({ "type": "object", "required": ["amount"] });
+    strict.schemas = SchemaSet::compile(vec![(vec![Glob::parse("*").unwrap()], schema)], Unmatched::Accept).unwrap();
+    let served = Served::with([strict]).await;
+    let good = event("1", &json!({ "amount": 1 }));
+
+    let answer = post(BATCH, &json!([good, event("2", &json!({}))])).send(served.address).await;
+    answer.refused(422, "schema_violation");
+    assert_eq!(answer.json()["violations"][0]["path"], "/1/data");
+    let sentence =
+        post(BATCH, &json!([good, { "id": "2" }])).send(served.address).await.refused(400, "malformed_payload");
+    assert_eq!(sentence, "event 2 of the batch: this is no CloudEvent: it has no specversion; 1.0 is read here");
+    post(BATCH, &json!({})).send(served.address).await.refused(400, "malformed_payload");
+    let too_many: Vec<_> = (0..1001).map(|number| event(&number.to_string(), &json!({ "amount": 1 }))).collect();
+    post(BATCH, &json!(too_many)).send(served.address).await.refused(400, "malformed_payload");
+    let forged = Post::to("/shop/orders", json!([good]).to_string())
+        .header("Content-Type", BATCH)
+        .header("X-Hub-Signature-256", format!("sha256={}", "0".repeat(64)));
+    forged.send(served.address).await.refused(401, "invalid_signature");
+    assert!(served.stored("orders").await.is_empty());
+
+    // Schemas are for the data, in whichever form it is.
+    let answer = post(STRUCTURED, &event("3", &json!({}))).send(served.address).await;
+    answer.refused(422, "schema_violation");
+    assert_eq!(answer.json()["violations"][0]["path"], "/data");
+    let mut base64 = event("4", &Value::Null);
+    base64.as_object_mut().unwrap().remove("data");
+    base64["datacontenttype"] = json!("application/json");
+    base64["data_base64"] = json!("eyJhbW91bnQiOjF9");
+    post(STRUCTURED, &base64).send(served.address).await.accepted();
+    post(STRUCTURED, &good).send(served.address).await.accepted();
+}
+
+#[tokio::test]
+async fn sources_that_the_endpoint_names_come_first() {
+    let mut named = endpoint("orders");
+    let expression = Expression::compile(
+        "headers['ce-tenant'] + '/' + payload.region + (has(payload.test) ? '/test' : '')",
+        Scope::Request,
+        Gives::Text,
+    );
+    named.kind_sources.explicit = Some(Source::Expression(expression.unwrap().into()));
+    named.id_sources.explicit = Some(Source::Pointer(JsonPointer::parse("/data/order").unwrap()));
+    let served = Served::with([named]).await;
+    let answer = post(STRUCTURED, &event("1", &json!({ "order": 17, "region": "eu" }))).send(served.address).await;
+    assert_eq!(answer.accepted(), "17");
+    let batch = json!([event("1", &json!({ "order": 18, "region": "us", "test": true }))]);
+    assert_eq!(post(BATCH, &batch).send(served.address).await.json()["ids"], json!(["18"]));
+    let kinds: Vec<_> = served.stored("orders").await.into_iter().map(|event| event.kind).collect();
+    assert_eq!(kinds, ["acme/eu".into(), "acme/us/test".into()] as [Box<str>; 2]);
+    let refused = post(STRUCTURED, &event("1", &json!({ "order": 1 }))).send(served.address).await;
+    let sentence = refused.refused(400, "malformed_payload");
+    assert!(
+        sentence.contains("event.type: its expression fails: line 1, column 38: there is no key `region`"),
+        "{sentence}"
+    );
+}
+
+#[tokio::test]
+async fn expressions_say_who_any_request_is() {
+    let mut named = endpoint("orders");
+    let text = |source| {
+        let expression = Expression::compile(source, Scope::Request, Gives::Text).unwrap();
+        Some(Source::Expression(expression.into()))
+    };
+    named.kind_sources.explicit = text("type(payload) == map ? payload.object_kind + '.' + payload.action : 'text'");
+    named.id_sources.explicit =
+        text("has(headers.authorization) ? 'leaked' : headers['x-request-id'] + string(size(payload))");
+    let served = Served::with([named]).await;
+    let send = async |content_type: &str, body: &str| {
+        let post = Post::signed("/shop/orders", body).header("Content-Type", content_type);
+        post.header("X-Request-Id", "r-").header("Authorization", "Bearer x").send(served.address).await
+    };
+    let json = send("application/json", r#"{"object_kind":"merge_request","action":"open"}"#).await;
+    assert_eq!(json.accepted(), "r-2");
+    assert_eq!(send("application/x-www-form-urlencoded", "object_kind=a&action=b&c=d").await.accepted(), "r-3");
+    assert_eq!(send("text/plain", "four").await.accepted(), "r-4");
+    let kinds: Vec<_> = served.stored("orders").await.into_iter().map(|event| event.kind).collect();
+    assert_eq!(kinds, ["merge_request.open".into(), "a.b".into(), "text".into()] as [Box<str>; 3]);
+    let refused = send("application/json", "{}").await;
+    refused.refused(400, "malformed_payload");
+}
