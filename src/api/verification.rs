@@ -307,6 +307,11 @@ pub struct Jwt {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2048))]
     pub jwks_uri: Option<String>,
+    /// A CEL expression over claims, those of the token, that gives a bool, such as
+    /// `claims.repository == 'acme/shop'`. Only tokens for which it is true let in; one for which it fails does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 16384))]
+    pub claims: Option<String>,
 }
 
 /// Callers inside the cluster, known by the token of their ServiceAccount.

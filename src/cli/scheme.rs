@@ -145,6 +145,7 @@ impl Named {
                 audiences: Vec::new(),
                 keys: KeySource::Issuer(options.issuer.as_str().into()),
                 emails: Vec::new(),
+                claims: None,
             })),
             Self::Hmac(algorithm, encoding) => Scheme::Signature(options.hmac(algorithm, encoding)),
             Self::Token => Scheme::Token(TokenScheme {

@@ -7,7 +7,9 @@ use super::{Options, Problems, References, endpoint::header_name};
 use crate::{
     api::{self, ObjectKey, Reason, Verification},
     rules::{
-        duration, limits,
+        duration,
+        expression::{Gives, Scope},
+        limits,
         secret::Secret,
         signature::{
             Algorithm, Content, Encoding, Handshake, JwtScheme, KeyForm, KeySource, Provider, Scheme,
@@ -110,12 +112,18 @@ fn jwt(jwt: &api::Jwt, options: &Options, problems: &mut Problems) -> Option<Jwt
         problems.add(at("audiences"), Reason::InvalidSpec, "must name at least one audience");
         return None;
     }
+    let claims = match &jwt.claims {
+        // An endpoint without its rule would let in whom it is there to refuse.
+        Some(source) => Some(problems.expression(&at("claims"), source, Scope::Claims, Gives::Bool)?),
+        None => None,
+    };
     issuer?;
     Some(JwtScheme {
         issuers: vec![jwt.issuer.as_str().into()],
         audiences: jwt.audiences.iter().map(|audience| audience.as_str().into()).collect(),
         keys: keys?,
         emails: Vec::new(),
+        claims,
     })
 }
 

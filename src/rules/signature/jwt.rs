@@ -3,6 +3,8 @@
 //! Such a token says who calls and for whom it was issued; the body is not covered by it. What is sent with a token that
 //! somebody has got hold of is believed until it expires.
 
+use std::sync::Arc;
+
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{HeaderMap, header::AUTHORIZATION};
 use jiff::Timestamp;
@@ -17,6 +19,7 @@ use super::{
     token::after,
 };
 use crate::rules::{
+    expression::{Expression, Inputs},
     jwt::{is_bearer_token, moment, object},
     limits::{JWT_BYTES, JWT_LEEWAY, JWT_LIFETIME},
     secret::Secret,
@@ -33,6 +36,8 @@ pub struct JwtScheme {
     pub keys: KeySource,
     /// Whose tokens are believed: a verified `email` must be one of them. Empty believes everybody's.
     pub emails: Vec<Box<str>>,
+    /// What else must be true of a token: an expression over its claims.
+    pub claims: Option<Arc<Expression>>,
 }
 
 #[derive(Deserialize)]
@@ -72,7 +77,8 @@ impl JwtScheme {
         }
         let claims: Map<String, Value> =
             object(token.payload).ok_or_else(|| invalid("the bearer token's claims are no JSON object"))?;
-        self.allows(&claims, now)
+        self.allows(&claims, now)?;
+        self.grants(claims)
     }
 
     /// Whether claims that are signed are those of somebody who may call.
@@ -112,6 +118,17 @@ impl JwtScheme {
             }
         }
         Ok(())
+    }
+
+    /// Whether the endpoint's own rule is satisfied. One that fails is not.
+    fn grants(&self, claims: Map<String, Value>) -> Result<(), Refusal> {
+        let Some(rule) = &self.claims else { return Ok(()) };
+        let claims = Value::Object(claims);
+        match rule.test(&Inputs { claims: Some(&claims), ..Inputs::default() }) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(invalid("the claims of the bearer token are not those that may call here")),
+            Err(_) => Err(invalid("the endpoint's rule for claims cannot be applied to those of the bearer token")),
+        }
     }
 
     /// A token of the first issuer for the first audience, and of the first of those who may call. The secret is such a

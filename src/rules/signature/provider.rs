@@ -115,6 +115,7 @@ impl Provider {
                 audiences: Vec::new(),
                 keys: KeySource::Jwks((*keys).into()),
                 emails: Vec::new(),
+                claims: None,
             }),
             Proof::Certificate { tolerance } => {
                 Scheme::Certificate(CertificateScheme { webhook_id: "".into(), tolerance: *tolerance })

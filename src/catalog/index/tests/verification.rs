@@ -105,6 +105,15 @@ fn what_only_the_endpoint_can_say_must_be_said() {
         assert_eq!((status, reason), (ConditionStatus::False, Reason::InvalidSpec), "{verification}: {message}");
         assert!(message.contains(expected), "{verification}: {message}");
     }
+    for (rule, expected) in [("claims.sub ==", "claims"), ("payload.a == 1", "claims"), ("claims.sub + 'x'", "bool")] {
+        let mut stage = Stage::new();
+        let mut verification = jwt("https://issuer.example", None);
+        verification["jwt"]["claims"] = json!(rule);
+        stage.tell([Object::new("shop", "in", json!({ "verification": verification })).endpoint()]);
+        let (status, reason, message) = stage.ready(Kind::Endpoint, &key("shop", "in"));
+        assert_eq!((status, reason), (ConditionStatus::False, Reason::InvalidExpression), "{rule}: {message}");
+        assert!(message.contains(expected) && stage.serves("shop/in").is_none(), "{rule}: {message}");
+    }
     // Keys come from where deliveries may go, and from nowhere else.
     for uri in
         ["https://10.0.0.1/keys", "https://169.254.169.254/keys", "https://[::1]/keys", "http://localhost:1/keys"]

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::rules::expression::{Expression, Gives, Scope};
 
 const NOW: i64 = 1_700_000_000;
 
@@ -14,6 +15,7 @@ fn scheme() -> JwtScheme {
         audiences: vec!["grapnel".into(), "other".into()],
         keys: KeySource::Issuer("https://issuer.example".into()),
         emails: Vec::new(),
+        claims: None,
     }
 }
 
@@ -127,6 +129,26 @@ fn whose_it_is_counts_where_that_is_said() {
         assert_eq!(says(email.clone(), verified.clone()), "invalid_signature", "{email} {verified}");
     }
     assert_eq!(judge(&google, RSA[0].1, &format!("Bearer {}", token(&good_header(), &claims()))), "invalid_signature");
+}
+
+#[test]
+fn the_endpoints_own_rule_must_be_true() {
+    let says = |rule: &str| {
+        let rule = Expression::compile(rule, Scope::Claims, Gives::Bool).unwrap();
+        let scheme = JwtScheme { claims: Some(std::sync::Arc::new(rule)), ..scheme() };
+        judge(&scheme, RSA[0].1, &format!("Bearer {}", token(&good_header(), &claims())))
+    };
+    assert_eq!(says("claims.sub == 'somebody'"), "ok");
+    assert_eq!(says("claims.aud == 'grapnel' && claims.exp > 0"), "ok");
+    for wrong in ["claims.sub == 'else'", "false", "claims.nothing == 'x'", "has(claims.email)"] {
+        assert_eq!(says(wrong), "invalid_signature", "{wrong}");
+    }
+    // It is asked only of a token that is genuine, and does not replace any other check.
+    let rule = Expression::compile("true", Scope::Claims, Gives::Bool).unwrap();
+    let scheme = JwtScheme { claims: Some(std::sync::Arc::new(rule)), ..scheme() };
+    assert_eq!(judge(&scheme, RSA[1].1, &format!("Bearer {}", token(&good_header(), &claims()))), "invalid_signature");
+    let late = token(&good_header(), &with("exp", json!(0)));
+    assert_eq!(judge(&scheme, RSA[0].1, &format!("Bearer {late}")), "stale_timestamp");
 }
 
 #[test]
