@@ -6,6 +6,7 @@
 //! waited for is safe, and delivered after the next start.
 
 mod align;
+mod keys;
 mod supervise;
 mod sweep;
 
@@ -28,7 +29,7 @@ use crate::{
     },
     dispatch::{Client, ClientOptions, Consumers, Dispatcher},
     files,
-    ingress::{self, Callers, Ingress, IngressOptions, tls, tls::TlsFiles},
+    ingress::{self, Callers, Ingress, IngressOptions, RemoteKeys, tls, tls::TlsFiles},
     journal::{
         Journal,
         embedded::{EmbeddedJournal, EmbeddedOptions},
@@ -227,6 +228,7 @@ async fn start(
         proxy: options.egress_proxy.clone(),
         ..ClientOptions::new(options.compile.egress.clone())
     })?;
+    let documents = client.clone();
     let dispatcher =
         Dispatcher { snapshot: snapshots.clone(), journal: Arc::clone(&journal), clock: Arc::clone(&clock), client };
     supervisor.spawn("dispatch", async move { Ok(dispatcher.run(stop).await?) });
@@ -245,10 +247,12 @@ async fn start(
         None => None,
     };
     let scheme = if server.is_some() { "https" } else { "http" };
+    let keys: Arc<dyn RemoteKeys> = keys::Keys::new(documents, Arc::clone(&clock))?;
     let ingress = Ingress {
         snapshot: snapshots.clone(),
         journal: Arc::clone(&journal),
         callers: reviews.clone().map(|reviews| reviews as Arc<dyn Callers>),
+        keys: Some(keys),
         clock: Arc::clone(&clock),
         metrics: metrics.clone(),
         options: IngressOptions {

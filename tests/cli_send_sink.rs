@@ -152,7 +152,9 @@ fn every_scheme_meets_its_own() {
         ("hmac-sha1-hex", &[], plain, plain),
         ("token", &[], plain, plain),
         ("token", &["--token-header", "X-Gitlab-Token", "--token-scheme", ""], plain, plain),
+        ("basic", &[], "user:pass word", "user:pass word"),
         ("ed25519", &[], seed, public),
+        ("standardwebhooks", &[], seed, public),
     ] {
         let mut sink = Sink::start(&[&["--scheme", scheme, "--secret", receive], options].concat());
         let event = ["--provider", scheme, "--secret", send, "--id", "id-1", "--type", "a.b"];
@@ -165,6 +167,80 @@ fn every_scheme_meets_its_own() {
     let sink = Sink::start(&["--scheme", "ed25519", "--secret", public]);
     let other = "whsk_Q0NDQ0NDQ0NDQ0NDQ0NDQ0NDQ0NDQ0NDQ0NDQ0NDQ0M=";
     assert_eq!(code(&sink.send(&["--provider", "ed25519", "--secret", other])), 1);
+}
+
+/// What a sender signs with, and what a receiver knows.
+fn keys(name: &str) -> (&'static str, &'static str) {
+    match name {
+        // The seed of RFC 8032, 7.1, test 1, and its public key.
+        "Discord" => (
+            "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60",
+            "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a",
+        ),
+        "SendGrid" => (
+            "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgmzkGxHt3G33X9G8u\nESk995SOL3lVhIFfNp9RodDMNDChRANCAAQfacKLsfyiutqRnPAZamqzrSTkRAcS\nPpeTPwDOxD3fiL5QpkPO7Vt9QDSveEVvxUkNy0gbWH4UpvORYn5FqMyB\n-----END PRIVATE KEY-----\n",
+            "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEH2nCi7H8orrakZzwGWpqs60k5EQHEj6Xkz8AzsQ934i+UKZDzu1bfUA0r3hFb8VJDctIG1h+FKbzkWJ+RajMgQ==",
+        ),
+        "Google" => (
+            include_str!("../src/rules/signature/tests/data/rsa-1.pem"),
+            include_str!("../src/rules/signature/tests/data/rsa-1.jwks.json"),
+        ),
+        "PayPal" => (
+            include_str!("../src/rules/signature/tests/data/rsa-1.pem"),
+            include_str!("../src/rules/signature/tests/data/rsa-1.crt"),
+        ),
+        _ => (SECRET, SECRET),
+    }
+}
+
+#[test]
+fn every_provider_meets_its_own_and_no_other() {
+    let options: &[&str] = &["--audience", "mine", "--email", "a@example.com", "--webhook-id", "WH1"];
+    for name in grapnel::rules::signature::names().filter(|name| *name != "DockerHub") {
+        let (private, public) = keys(name);
+        let mut sink = Sink::start(&[&["--provider", name, "--secret", public], options].concat());
+        let event = ["--provider", name, "--secret", private, "--id", "id-1", "--type", "a.b"];
+        let output = sink.send(&[&event, options].concat());
+        assert_eq!(code(&output), 0, "{name}: {}{}", stdout(&output), stderr(&output));
+        let line = sink.line();
+        assert!(line.contains(" 200 id=id-1 type=a.b ") && line.contains("verified=yes"), "{name}: {line}");
+        // Another's proof, in the body of the same shape.
+        let other = if name == "GitHub" { "shopify" } else { "github" };
+        assert_eq!(code(&sink.send(&["--provider", other, "--secret", SECRET])), 1, "{name}");
+        assert!(sink.line().contains("verified=no ("), "{name}");
+    }
+    let google = ["--provider", "google", "--secret", keys("Google").1];
+    let sink = Sink::start(&[&google[..], &["--audience", "another"]].concat());
+    let google = ["--provider", "google", "--secret", keys("Google").0];
+    assert_eq!(code(&sink.send(&[&google[..], options].concat())), 1, "for another audience");
+}
+
+#[test]
+fn a_form_is_signed_as_a_form_and_the_public_url_counts() {
+    let directory = tempfile::tempdir().unwrap();
+    let form = file(&directory, "form", "From=%2B14158675309&Body=hi&CallStatus=ringing");
+    let form = ["--data", form.to_str().unwrap(), "--content-type", "application/x-www-form-urlencoded"];
+    let twilio = ["--provider", "twilio", "--secret", "token"];
+    let mut sink = Sink::start(&twilio);
+    assert_eq!(code(&sink.send(&[&twilio[..], &form].concat())), 0, "{}", sink.line());
+    let sink = Sink::start(&[&twilio[..], &["--public-url", "https://hooks.example.com/in"]].concat());
+    assert_eq!(code(&sink.send(&[&twilio[..], &form].concat())), 1, "it is called by another name");
+}
+
+#[test]
+fn the_sink_answers_handshakes() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = |text: &str| file(&directory, "question", text).to_str().unwrap().to_owned();
+    for (name, secret, question, answer) in [
+        ("slack", ("s", "s"), r#"{"type":"url_verification","challenge":"3eZbrw1a"}"#, "3eZbrw1a"),
+        ("zoom", ("s", "s"), r#"{"event":"endpoint.url_validation","payload":{"plainToken":"abc"}}"#, "encryptedToken"),
+        ("discord", keys("Discord"), r#"{"type":1}"#, r#"{"type":1}"#),
+    ] {
+        let sink = Sink::start(&["--provider", name, "--secret", secret.1]);
+        let output = sink.send(&["--provider", name, "--secret", secret.0, "--data", &data(question)]);
+        assert_eq!(code(&output), 0, "{name}: {}", stderr(&output));
+        assert!(stdout(&output).contains(answer), "{name}: {}", stdout(&output));
+    }
 }
 
 #[test]

@@ -69,3 +69,16 @@ fn links_inside_the_repository_lead_somewhere() {
     }
     assert!(seen > 0, "no link was found; the search is broken");
 }
+
+#[test]
+fn every_sender_has_a_row_and_an_example() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/providers.md");
+    let text = fs::read_to_string(path).unwrap();
+    let blocks = blocks(&text);
+    for name in grapnel::rules::signature::names() {
+        assert!(text.contains(&format!("\n| `{name}` |")), "{name} has no row in the table");
+        let line = format!("      name: {name}");
+        let examples = blocks.iter().filter(|block| block.lines().any(|other| other == line)).count();
+        assert_eq!(examples, 1, "{name} has {examples} examples");
+    }
+}

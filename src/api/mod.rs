@@ -34,7 +34,7 @@ pub use target::{
     ServiceScheme, ServiceTarget, Target, TargetAuth, TargetTls, UrlSource,
 };
 pub use verification::{
-    Algorithm, Basic, Encoding, Hmac, KeyReference, NoVerification, Provider, ProviderName, SecretReference,
+    Algorithm, Basic, Encoding, Hmac, Jwt, KeyReference, NoVerification, Provider, ProviderName, SecretReference,
     ServiceAccountReference, ServiceAccountVerification, Token, Verification,
 };
 

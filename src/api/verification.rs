@@ -10,12 +10,12 @@ use super::GoDuration;
 #[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("[has(self.provider), has(self.hmac), has(self.token), has(self.basic), has(self.serviceAccount), has(self.none)].filter(x, x).size() == 1")
-        .message("exactly one of provider, hmac, token, basic, serviceAccount and none must be set"),
-    validation = Rule::new("has(self.none) || has(self.serviceAccount) || has(self.basic) || (has(self.provider) && self.provider.name in ['DockerHub']) || (has(self.secretRefs) && self.secretRefs.size() > 0)")
+    validation = Rule::new("[has(self.provider), has(self.hmac), has(self.token), has(self.basic), has(self.jwt), has(self.serviceAccount), has(self.none)].filter(x, x).size() == 1")
+        .message("exactly one of provider, hmac, token, basic, jwt, serviceAccount and none must be set"),
+    validation = Rule::new("has(self.none) || has(self.serviceAccount) || has(self.basic) || has(self.jwt) || (has(self.provider) && self.provider.name in ['DockerHub', 'Google', 'PayPal']) || (has(self.secretRefs) && self.secretRefs.size() > 0)")
         .message("secretRefs must name at least one Secret key"),
-    validation = Rule::new("!(has(self.none) || has(self.serviceAccount) || has(self.basic) || (has(self.provider) && self.provider.name in ['DockerHub'])) || !has(self.secretRefs) || self.secretRefs.size() == 0")
-        .message("secretRefs cannot be used with basic, serviceAccount, none and providers without a secret")
+    validation = Rule::new("!(has(self.none) || has(self.serviceAccount) || has(self.basic) || has(self.jwt) || (has(self.provider) && self.provider.name in ['DockerHub', 'Google', 'PayPal'])) || !has(self.secretRefs) || self.secretRefs.size() == 0")
+        .message("secretRefs cannot be used with basic, jwt, serviceAccount, none and the providers DockerHub, Google and PayPal")
 )]
 pub struct Verification {
     /// Keys of Secrets in the endpoint's namespace. Several are for rotation: a request that any of them verifies is
@@ -39,6 +39,12 @@ pub struct Verification {
     /// A username and a password in `Authorization: Basic` (RFC 7617).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub basic: Option<Basic>,
+
+    /// A signed token (JSON Web Token, RFC 7519) of an issuer, such as an OpenID provider, in `Authorization: Bearer`.
+    /// The body is not covered by it. Needs no Secret: the issuer's public keys are fetched, and fetched again when they
+    /// change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jwt: Option<Jwt>,
 
     /// Callers inside the cluster, known by the token of their ServiceAccount in `Authorization: Bearer`. Needs no
     /// Secret, and an operator that runs in a cluster.
@@ -71,15 +77,36 @@ pub struct KeyReference {
 }
 
 /// A preset of a known sender.
-#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("self.name == 'Google' ? (has(self.audiences) && has(self.emails)) : (!has(self.audiences) && !has(self.emails))")
+        .message("audiences and emails must both be set for Google, and for nobody else"),
+    validation = Rule::new("(self.name == 'PayPal') == has(self.webhookId)")
+        .message("webhookId must be set for PayPal, and for nobody else")
+)]
 pub struct Provider {
     /// Whose webhooks come in.
     pub name: ProviderName,
     /// How far the signed timestamp may be from now, for senders that sign one. Defaults to what the sender
-    /// recommends: 1m for Linear, 24h for SendGrid, 5m for all others.
+    /// recommends: 1m for Linear, 24h for SendGrid, 96h for PayPal, 5m for all others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tolerance: Option<GoDuration>,
+    /// Google only: audiences; a token must have been issued for one of them. It is that of the push subscription, by
+    /// default the URL that it calls.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 8), inner(length(min = 1, max = 253)), extend("x-kubernetes-list-type" = "set"))]
+    pub audiences: Option<Vec<String>>,
+    /// Google only: email addresses of the service accounts that may call. Everybody at Google can get a token for any
+    /// audience, so this is what keeps others out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64), inner(length(min = 3, max = 253)), extend("x-kubernetes-list-type" = "set"))]
+    pub emails: Option<Vec<String>>,
+    /// PayPal only: the id of the webhook, as PayPal shows it where the webhook was made. It is signed, so that the
+    /// events of others open nothing here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 50), regex(pattern = "^[a-zA-Z0-9]+$"))]
+    pub webhook_id: Option<String>,
 }
 
 /// The senders whose signatures are known.
@@ -125,6 +152,10 @@ pub enum ProviderName {
     Nexus,
     /// Docker Hub. It proves nothing, so only a path that nobody guesses and `allowedSources` help.
     DockerHub,
+    /// Google: Pub/Sub push, Cloud Scheduler, Cloud Tasks and whatever else calls with an OpenID Connect token.
+    Google,
+    /// PayPal.
+    PayPal,
 }
 
 impl ProviderName {
@@ -151,6 +182,8 @@ impl ProviderName {
             Self::Harbor => "Harbor",
             Self::Nexus => "Nexus",
             Self::DockerHub => "DockerHub",
+            Self::Google => "Google",
+            Self::PayPal => "PayPal",
         }
     }
 }
@@ -256,6 +289,29 @@ impl SecretReference {
     pub fn key(&self, key: &str) -> KeyReference {
         KeyReference { name: self.name.clone(), key: key.into() }
     }
+}
+
+/// Signed tokens of an issuer.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Jwt {
+    /// Who must have issued a token, exactly as it says in `iss`: an https URL.
+    #[schemars(length(min = 1, max = 512))]
+    pub issuer: String,
+    /// Audiences; a token must have been issued for one of them. Name one that nothing else uses: a token for it opens
+    /// nothing else then, and no other token opens this.
+    #[schemars(length(min = 1, max = 8), inner(length(min = 1, max = 253)), extend("x-kubernetes-list-type" = "set"))]
+    pub audiences: Vec<String>,
+    /// URL of the issuer's JSON Web Key Set. Defaults to the `jwks_uri` in its `/.well-known/openid-configuration`. The
+    /// rules for deliveries hold for it too: a private address needs `--egress-allow`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 2048))]
+    pub jwks_uri: Option<String>,
+    /// A CEL expression over claims, those of the token, that gives a bool, such as
+    /// `claims.repository == 'acme/shop'`. Only tokens for which it is true let in; one for which it fails does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 16384))]
+    pub claims: Option<String>,
 }
 
 /// Callers inside the cluster, known by the token of their ServiceAccount.

@@ -9,8 +9,8 @@ use crate::rules::{
     limits::DEFAULT_TOLERANCE,
     secret::Secret,
     signature::{
-        Algorithm, Content, Encoding, Handshake, KeyForm, Place as ProviderPlace, Provider, Scheme, Shape,
-        SignatureScheme, TimestampSource, TokenScheme, names, provider, sign_request_to,
+        Algorithm, Content, Encoding, Handshake, JwtScheme, KeyForm, KeySource, Place as ProviderPlace, Provider,
+        Scheme, Shape, SignatureScheme, TimestampSource, TokenScheme, names, provider, sign_request_to,
     },
 };
 
@@ -25,11 +25,16 @@ pub(super) enum Named {
     Token,
     /// A username and a password.
     Basic,
+    /// A signed token.
+    Jwt,
     /// Standard Webhooks, asymmetric.
     Ed25519,
     /// Nothing.
     None,
 }
+
+/// Heading of further details.
+const SIGNED: &str = "Details of jwt, google and paypal";
 
 /// Details of the plain schemes.
 #[derive(Debug, Clone, clap::Args)]
@@ -62,6 +67,22 @@ pub(super) struct Options {
     /// Word before the token; empty for none
     #[arg(long, value_name = "WORD", default_value = "Bearer")]
     token_scheme: String,
+
+    /// Issuer of the token
+    #[arg(long, value_name = "URL", default_value = "https://issuer.example", help_heading = SIGNED)]
+    issuer: String,
+
+    /// Audience of the token
+    #[arg(long, value_name = "TEXT", default_value = "grapnel", help_heading = SIGNED)]
+    audience: String,
+
+    /// Email address to whom the token was issued
+    #[arg(long, value_name = "ADDRESS", help_heading = SIGNED)]
+    email: Option<String>,
+
+    /// Id of the webhook at PayPal
+    #[arg(long, value_name = "ID", default_value = "WEBHOOK", help_heading = SIGNED)]
+    webhook_id: String,
 }
 
 /// Where a value of the event goes.
@@ -96,12 +117,13 @@ pub(super) fn parse(text: &str) -> Result<Named, String> {
         "hmacsha512base64" => Named::Hmac(Algorithm::Sha512, Encoding::Base64),
         "token" => Named::Token,
         "basic" => Named::Basic,
+        "jwt" => Named::Jwt,
         "ed25519" => Named::Ed25519,
         "none" => Named::None,
         _ => {
             let known: Vec<_> = names().map(str::to_lowercase).collect();
             return Err(format!(
-                "known are {}, hmac-sha1-hex, hmac-sha256-hex, hmac-sha512-hex (or -base64), token, basic, ed25519 and none",
+                "known are {}, hmac-sha1-hex, hmac-sha256-hex, hmac-sha512-hex (or -base64), token, basic, jwt, ed25519 and none",
                 known.join(", ")
             ));
         }
@@ -117,7 +139,14 @@ impl Named {
     /// The operator's own description of it.
     pub(super) fn scheme(self, options: &Options) -> Scheme {
         match self {
-            Self::Provider(row) => row.scheme(),
+            Self::Provider(row) => options.complete(row.scheme()),
+            Self::Jwt => options.complete(Scheme::Jwt(JwtScheme {
+                issuers: vec![options.issuer.as_str().into()],
+                audiences: Vec::new(),
+                keys: KeySource::Issuer(options.issuer.as_str().into()),
+                emails: Vec::new(),
+                claims: None,
+            })),
             Self::Hmac(algorithm, encoding) => Scheme::Signature(options.hmac(algorithm, encoding)),
             Self::Token => Scheme::Token(TokenScheme {
                 header: options.token_header.clone(),
@@ -140,7 +169,7 @@ impl Named {
     pub(super) fn handshake(self) -> Handshake {
         match self {
             Self::Provider(row) => row.handshake,
-            Self::Hmac(..) | Self::Token | Self::Basic | Self::None => Handshake::CloudEvents,
+            Self::Hmac(..) | Self::Token | Self::Basic | Self::Jwt | Self::None => Handshake::CloudEvents,
             Self::Ed25519 => Handshake::None,
         }
     }
@@ -164,7 +193,7 @@ impl Named {
     /// When there is no secret and one is needed, or it is not one for this scheme.
     pub(super) fn signing(self, options: &Options, secret: Option<Secret>) -> anyhow::Result<Signing> {
         let scheme = self.scheme(options);
-        if !scheme.needs_secrets() {
+        if scheme == Scheme::None {
             return Ok(Signing::Nothing);
         }
         let Some(secret) = secret else {
@@ -192,7 +221,7 @@ impl Named {
             Self::Ed25519 => {
                 (Place::Body("/type"), Place::Header { name: HeaderName::from_static("webhook-id"), pointer: None })
             }
-            Self::Hmac(..) | Self::Token | Self::Basic | Self::None => (
+            Self::Hmac(..) | Self::Token | Self::Basic | Self::Jwt | Self::None => (
                 Place::Header { name: HeaderName::from_static("ce-type"), pointer: Some("/type") },
                 Place::Header { name: HeaderName::from_static("ce-id"), pointer: Some("/id") },
             ),
@@ -203,7 +232,7 @@ impl Named {
     /// protocol binding 1.0, 3.1).
     pub(super) fn constant_headers(self) -> HeaderMap {
         let mut headers = HeaderMap::new();
-        if let Self::Hmac(..) | Self::Token | Self::Basic | Self::None = self {
+        if let Self::Hmac(..) | Self::Token | Self::Basic | Self::Jwt | Self::None = self {
             headers.insert("ce-specversion", HeaderValue::from_static("1.0"));
             headers.insert("ce-source", HeaderValue::from_static("grapnel-send"));
         }
@@ -225,6 +254,19 @@ impl Options {
             tolerance: self.hmac_timestamp_header.as_ref().map(|_| DEFAULT_TOLERANCE),
             key_form: KeyForm::Raw,
         }
+    }
+
+    /// Adds to a provider's scheme what only a receiver knows.
+    fn complete(&self, mut scheme: Scheme) -> Scheme {
+        match &mut scheme {
+            Scheme::Jwt(jwt) => {
+                jwt.audiences = vec![self.audience.as_str().into()];
+                jwt.emails = self.email.iter().map(|email| email.as_str().into()).collect();
+            }
+            Scheme::Certificate(certificate) => certificate.webhook_id = self.webhook_id.as_str().into(),
+            _ => {}
+        }
+        scheme
     }
 
     /// A header that has to hold the id besides the place where it is.

@@ -39,15 +39,15 @@ Examples:
   grapnel send URL --provider stripe --secret-file secret.txt --timestamp -1h
   grapnel send URL --provider discord --secret-file private-key.pem
 
-Where receivers know a public key (discord, sendgrid, ed25519), the secret is the private one: a PKCS #8 PEM as \
-`openssl genpkey` writes it. That of basic is username:password.")]
+Where receivers know a public key (discord, sendgrid, google, paypal, jwt, ed25519), the secret is the private one: a \
+PKCS #8 PEM as `openssl genpkey` writes it. That of basic is username:password.")]
 pub struct Args {
     /// Where to send it
     #[arg(value_parser = target)]
     url: Url,
 
     /// As whom to sign: any provider that a WebhookEndpoint can name (github, stripe, twilio, …), or by a plain scheme:
-    /// hmac-{sha1,sha256,sha512}-{hex,base64}, token, basic, ed25519 or none
+    /// hmac-{sha1,sha256,sha512}-{hex,base64}, token, basic, jwt, ed25519 or none
     #[arg(long, value_name = "NAME", env = "GRAPNEL_SEND_PROVIDER", value_parser = scheme::parse)]
     provider: Named,
 

@@ -7,6 +7,8 @@
 //! cluster have a policy of their own; connections are never shared between the two. Where there is a proxy, it gets
 //! addresses that have passed, not names: see [`tunnel`](super::tunnel).
 
+mod fetch;
+
 use std::{collections::HashSet, fmt, sync::Arc, time::Duration};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -24,6 +26,7 @@ use tokio::time::Instant;
 use url::Url;
 use zeroize::Zeroizing;
 
+pub use self::fetch::FetchError;
 pub(crate) use super::connect::platform_roots;
 use super::{
     connect::{self, Connector, connector},

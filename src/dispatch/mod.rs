@@ -33,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::{attempt::Context, worker::Worker};
 pub use self::{
-    client::{Client, ClientError, ClientOptions},
+    client::{Client, ClientError, ClientOptions, FetchError},
     consumers::Consumers,
     failure::SendError,
     resolver::Names,

@@ -1,7 +1,8 @@
 //! What a verifier needs to know of a request besides its headers and its body.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
+use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, Uri, header::HOST};
 use tokio::time::timeout_at;
 use url::Url;
@@ -11,10 +12,25 @@ use super::{
     address,
     reject::Rejected,
 };
-use crate::rules::signature::{CalledUrl, Evidence, Needs};
+use crate::rules::signature::{CalledUrl, Evidence, KeySet, KeysWanted, Needs};
 
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+/// Who knows the public keys of senders that are not in a Secret.
+pub trait RemoteKeys: Send + Sync + 'static {
+    /// The keys that a request asks for. Nothing of the request is verified by then, so how often anything is fetched is
+    /// bounded; keys that were fetched a while ago cost no call.
+    ///
+    /// # Errors
+    /// [`KeysUnavailable`] when they are not known and cannot be fetched now.
+    fn keys<'a>(&'a self, wanted: &'a KeysWanted) -> BoxFuture<'a, Result<Arc<KeySet>, KeysUnavailable>>;
+}
+
+/// Keys cannot be had now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the keys cannot be fetched now")]
+pub struct KeysUnavailable;
 
 impl Shared {
     /// What the endpoint's scheme needs to know, and nothing more.
@@ -22,6 +38,15 @@ impl Shared {
         match inbound.endpoint.verifier.needs() {
             Needs::Nothing => Ok(Evidence::Nothing),
             Needs::Url => Ok(Evidence::Url(self.called(inbound.peer, &inbound.headers, &inbound.uri))),
+            Needs::Keys => {
+                let wanted = inbound.endpoint.verifier.keys_for(&inbound.headers)?;
+                let Some(keys) = &self.ingress.keys else { return Err(Rejected::Keyless) };
+                match timeout_at(inbound.deadline, keys.keys(&wanted)).await {
+                    Ok(Ok(keys)) => Ok(Evidence::Keys(keys)),
+                    // Why is said where they are fetched; the caller has nothing to do with it.
+                    Ok(Err(KeysUnavailable)) | Err(_) => Err(Rejected::Keyless),
+                }
+            }
             Needs::Review(scheme) => {
                 let token = scheme.token(&inbound.headers)?;
                 let Some(callers) = &self.ingress.callers else { return Err(Rejected::Unreviewed) };

@@ -3,7 +3,7 @@
 //! `server` takes connections and bounds them, [`accept`](self) is the walk of one request, `reject` is every way in
 //! which it can end early. The path of an endpoint is `{prefix}/{namespace}/{path}`, compared byte by byte: nothing is
 //! percent-decoded (paths consist of characters that need no encoding), a slash at the end is another path and hence
-//! not found, and the query is ignored.
+//! not found, and the query is no part of it.
 
 mod accept;
 mod address;
@@ -27,6 +27,7 @@ use tokio::sync::watch;
 use url::Url;
 
 pub use callers::{Callers, ReviewError};
+pub use evidence::{KeysUnavailable, RemoteKeys};
 pub use server::serve;
 
 pub use crate::rules::signature::Review;
@@ -46,6 +47,8 @@ pub struct Ingress {
     pub journal: Arc<dyn Journal>,
     /// Who knows callers inside the cluster; without a cluster nobody does.
     pub callers: Option<Arc<dyn Callers>>,
+    /// Who knows public keys of senders that are fetched.
+    pub keys: Option<Arc<dyn RemoteKeys>>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// The process's metrics.

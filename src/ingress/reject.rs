@@ -47,6 +47,8 @@ pub(super) enum Rejected {
     Unverified(Refusal),
     /// Nobody can say at the moment whose token it is.
     Unreviewed,
+    /// The sender's public keys cannot be fetched at the moment.
+    Keyless,
     /// Cannot be understood.
     Malformed(MalformedPayload),
     /// Not what the schema says; `kind` is the event's type.
@@ -83,7 +85,7 @@ impl Rejected {
             Self::UnsupportedEncoding => "unsupported_media_type",
             Self::Slow => "timeout",
             Self::Interrupted | Self::Malformed(_) => "malformed_payload",
-            Self::Busy | Self::Unreviewed | Self::Unavailable { .. } => "unavailable",
+            Self::Busy | Self::Unreviewed | Self::Keyless | Self::Unavailable { .. } => "unavailable",
             Self::Unverified(refusal) => refusal.code(),
             Self::Invalid { violation, .. } => violation.code(),
         }
@@ -93,9 +95,12 @@ impl Rejected {
         match self {
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::NotReady | Self::Suspended | Self::Busy | Self::Unreviewed | Self::Unavailable { .. } => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::NotReady
+            | Self::Suspended
+            | Self::Busy
+            | Self::Unreviewed
+            | Self::Keyless
+            | Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::SourceNotAllowed { .. } => StatusCode::FORBIDDEN,
             Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
@@ -136,6 +141,7 @@ impl Rejected {
             Self::Unreviewed => Cow::Borrowed(
                 "the caller's token cannot be reviewed now, because the cluster's API server does not answer; send again later",
             ),
+            Self::Keyless => Cow::Borrowed("the sender's public keys cannot be fetched now; send again later"),
             Self::Malformed(malformed) => Cow::Owned(malformed.to_string()),
             Self::Invalid { violation, .. } => Cow::Owned(violation.to_string()),
             // The event may have become durable all the same, so this must not say that it has not.
@@ -165,7 +171,9 @@ impl Rejected {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Suspended => Some(RETRY_AFTER_SUSPENDED),
-            Self::NotReady | Self::Busy | Self::Unreviewed | Self::Unavailable { .. } => Some(RETRY_AFTER_UNAVAILABLE),
+            Self::NotReady | Self::Busy | Self::Unreviewed | Self::Keyless | Self::Unavailable { .. } => {
+                Some(RETRY_AFTER_UNAVAILABLE)
+            }
             Self::RateLimited { retry_after } => Some(*retry_after),
             _ => None,
         }

@@ -65,7 +65,7 @@ impl Claims {
 }
 
 /// A JSON object in base64url. Serde alone would take an array for a struct, too.
-fn object<T: DeserializeOwned>(part: &str) -> Option<T> {
+pub(super) fn object<T: DeserializeOwned>(part: &str) -> Option<T> {
     let bytes = URL_SAFE_NO_PAD.decode(part).ok()?;
     bytes.trim_ascii_start().starts_with(b"{").then(|| serde_json::from_slice(&bytes).ok())?
 }
@@ -77,7 +77,7 @@ pub fn is_bearer_token(token: &str) -> bool {
 }
 
 /// A NumericDate (RFC 7519, 2): seconds since 1970, perhaps with a fraction. What is beyond all time is at its end.
-fn moment(seconds: f64) -> Timestamp {
+pub(super) fn moment(seconds: f64) -> Timestamp {
     // A cast from a float saturates, and makes 0 of what is not a number: long ago.
     #[allow(clippy::cast_possible_truncation)]
     let whole = seconds as i64;

@@ -60,6 +60,25 @@ pub const WHSEC_MAX_BYTES: usize = 128;
 /// Longest `signedContent` template, in bytes.
 pub const SIGNED_CONTENT_BYTES: usize = 256;
 
+/// Most keys in a JSON Web Key Set; providers have two to ten.
+pub const REMOTE_KEYS: usize = 64;
+
+/// Most keys that are tried of a set when a token does not name one.
+pub const REMOTE_KEY_TRIALS: usize = 8;
+
+/// Longest signed token that is looked at, in bytes.
+pub const JWT_BYTES: usize = 16 * 1024;
+
+/// How far an issuer's clock may differ from ours.
+pub const JWT_LEEWAY: Duration = Duration::from_secs(60);
+
+/// How long a token is good that `grapnel send` makes.
+pub const JWT_LIFETIME: Duration = Duration::from_secs(300);
+
+/// How far a PayPal transmission may be from now when nothing else is said: it goes on sending for three days, and does
+/// not say whether it signs anew each time.
+pub const PAYPAL_TOLERANCE: Duration = Duration::from_secs(96 * 3600);
+
 /// Longest challenge that is answered with its HMAC, in bytes. X's are some 60.
 pub const CHALLENGE_BYTES: usize = 256;
 
@@ -680,6 +699,45 @@ pub const ADMIN_DENIED_FOR: Duration = Duration::from_secs(3);
 
 /// Reviews for the admin API under way at once, of tokens and of access each; further ones wait.
 pub const ADMIN_REVIEWS_AT_ONCE: usize = 8;
+
+// Public keys of senders.
+
+/// Largest document with keys, or with what an issuer says of itself, in bytes; they have 1 to 20 KiB.
+pub const KEYS_BYTES: usize = 256 * 1024;
+
+/// Time for fetching one document. Two of them fit into [`DEFAULT_REQUEST_TIMEOUT`].
+pub const KEYS_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// Sets of keys that are remembered.
+pub const KEY_SETS: usize = 1024;
+
+/// How long a set of keys is used before it is fetched again: a key that its issuer withdraws is believed for so long.
+pub const KEYS_FRESH: Duration = Duration::from_secs(10 * 60);
+
+/// How long a certificate is used before it is fetched again.
+pub const CERTIFICATE_FRESH: Duration = Duration::from_secs(24 * 3600);
+
+/// How long keys are used that cannot be fetched again.
+pub const KEYS_STALE: Duration = Duration::from_secs(48 * 3600);
+
+/// Least time between two fetches of a set, when tokens name keys that are not in it or it cannot be fetched again.
+pub const KEYS_PAUSE: Duration = Duration::from_secs(30);
+
+/// How long after a failure a set is not fetched that there is nothing of yet: short, for senders wait.
+pub const KEYS_RETRY: Duration = Duration::from_secs(5);
+
+/// Fetches in a second, once [`KEYS_BURST`] is used up, of sets that endpoints name: enough for all of [`KEY_SETS`] in
+/// [`KEYS_PAUSE`].
+pub const KEYS_PER_SECOND: u32 = 40;
+
+/// Fetches in a second, once [`KEYS_BURST`] is used up, of certificates, which requests name that nobody has verified.
+pub const CERTIFICATES_PER_SECOND: u32 = 5;
+
+/// Fetches at once after a quiet time.
+pub const KEYS_BURST: u32 = 50;
+
+/// Fetches under way at once, of sets and of certificates each; further ones wait.
+pub const KEYS_AT_ONCE: usize = 64;
 
 // Command line.
 

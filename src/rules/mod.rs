@@ -8,6 +8,7 @@ pub mod breaker;
 pub mod clock;
 pub mod cloudevents;
 pub mod content;
+pub mod crc32;
 pub mod dead_letter;
 pub mod duration;
 pub mod egress;

@@ -6,6 +6,7 @@ mod circuit;
 mod dead_letters;
 mod expressions;
 mod faults;
+mod fetching;
 mod h2;
 mod identities;
 mod lifecycle;

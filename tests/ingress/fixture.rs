@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use grapnel::{
     api::ObjectKey,
     catalog::{Deduplicate, Endpoint, EndpointFacts, Reply, Snapshot, observed::EndpointReading},
-    ingress::{self, Callers, Ingress, IngressError, IngressOptions},
+    ingress::{self, Callers, Ingress, IngressError, IngressOptions, RemoteKeys},
     journal::{
         EventQuery, Journal, StoredEvent,
         embedded::{EmbeddedJournal, EmbeddedOptions},
@@ -71,6 +71,7 @@ pub(crate) struct Plan {
     pub(crate) endpoints: Vec<Endpoint>,
     pub(crate) options: IngressOptions,
     pub(crate) callers: Option<Arc<dyn Callers>>,
+    pub(crate) keys: Option<Arc<dyn RemoteKeys>>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) tls: Option<Arc<rustls::ServerConfig>>,
     pub(crate) wrap: Wrap,
@@ -82,6 +83,7 @@ impl Plan {
             endpoints: endpoints.into_iter().collect(),
             options: IngressOptions::default(),
             callers: None,
+            keys: None,
             clock: Arc::new(SystemClock),
             tls: None,
             wrap: Box::new(|journal| journal),
@@ -105,6 +107,7 @@ impl Plan {
             snapshot: receiver,
             journal: (self.wrap)(Arc::clone(&journal)),
             callers: self.callers,
+            keys: self.keys,
             clock: self.clock,
             metrics: metrics.clone(),
             options: self.options,

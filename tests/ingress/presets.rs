@@ -1,15 +1,22 @@
 //! Every sender of the table, over the wire: signed as it would, taken in, and its proof not kept.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+    },
+};
 
+use futures_util::{FutureExt, future::BoxFuture};
 use grapnel::{
     catalog::Endpoint,
-    ingress::IngressOptions,
+    ingress::{IngressOptions, KeysUnavailable, RemoteKeys},
     rules::{
         clock::ManualClock,
         identity::{Sources, id_defaults, kind_defaults},
         secret::Secret,
-        signature::{PROVIDERS, Provider, Scheme, Verifier, provider, sign_request_to},
+        signature::{KeySet, KeySource, KeysWanted, PROVIDERS, Provider, Scheme, Verifier, provider, sign_request_to},
     },
 };
 use http::{HeaderMap, header::CONTENT_TYPE};
@@ -35,16 +42,57 @@ pub(crate) fn keys(name: &str) -> (Secret, Secret) {
             "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgmzkGxHt3G33X9G8u\nESk995SOL3lVhIFfNp9RodDMNDChRANCAAQfacKLsfyiutqRnPAZamqzrSTkRAcS\nPpeTPwDOxD3fiL5QpkPO7Vt9QDSveEVvxUkNy0gbWH4UpvORYn5FqMyB\n-----END PRIVATE KEY-----\n",
             "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEH2nCi7H8orrakZzwGWpqs60k5EQHEj6Xkz8AzsQ934i+UKZDzu1bfUA0r3hFb8VJDctIG1h+FKbzkWJ+RajMgQ==",
         ),
+        "Google" => (
+            include_str!("../../src/rules/signature/tests/data/rsa-1.pem"),
+            include_str!("../../src/rules/signature/tests/data/rsa-1.jwks.json"),
+        ),
+        "PayPal" => (
+            include_str!("../../src/rules/signature/tests/data/rsa-1.pem"),
+            include_str!("../../src/rules/signature/tests/data/rsa-1.crt"),
+        ),
         _ => ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
     };
     (private.into(), public.into())
+}
+
+/// How a sender proves who it is, with what the endpoint has to say.
+fn scheme(name: &str) -> Scheme {
+    let mut scheme = provider(name).unwrap().scheme();
+    match &mut scheme {
+        Scheme::Jwt(jwt) => {
+            jwt.audiences = vec!["https://hooks.example.com/in".into()];
+            jwt.emails = vec!["push@project.iam.gserviceaccount.com".into()];
+        }
+        Scheme::Certificate(certificate) => certificate.webhook_id = "9XL90610J3647323C".into(),
+        _ => {}
+    }
+    scheme
+}
+
+/// The keys of Google and of PayPal, without the way there; counts how often it is asked.
+#[derive(Default)]
+pub(crate) struct Shelf {
+    pub(crate) asked: AtomicUsize,
+    pub(crate) empty: AtomicBool,
+}
+
+impl RemoteKeys for Shelf {
+    fn keys<'a>(&'a self, wanted: &'a KeysWanted) -> BoxFuture<'a, Result<Arc<KeySet>, KeysUnavailable>> {
+        self.asked.fetch_add(1, SeqCst);
+        let keys = match &wanted.source {
+            _ if self.empty.load(SeqCst) => Err(KeysUnavailable),
+            KeySource::Certificate(_) => Ok(KeySet::certificate(keys("PayPal").1.expose()).unwrap().into()),
+            KeySource::Jwks(_) | KeySource::Issuer(_) => Ok(KeySet::jwks(keys("Google").1.expose()).unwrap().into()),
+        };
+        async move { keys }.boxed()
+    }
 }
 
 /// An endpoint for a sender of the table, as the compiler makes it.
 pub(crate) fn preset(provider: &'static Provider, name: &str) -> Endpoint {
     let secrets = if provider.scheme().needs_secrets() { vec![keys(provider.name).1] } else { Vec::new() };
     Endpoint {
-        verifier: Verifier::new(provider.scheme(), secrets).unwrap(),
+        verifier: Verifier::new(scheme(provider.name), secrets).unwrap(),
         handshake: provider.handshake,
         kind_sources: Sources { explicit: None, defaults: kind_defaults(Some(provider)) },
         id_sources: Sources { explicit: None, defaults: id_defaults(Some(provider)) },
@@ -54,9 +102,14 @@ pub(crate) fn preset(provider: &'static Provider, name: &str) -> Endpoint {
 
 /// Endpoints named after all senders, in lower case, at a time that stands still.
 pub(crate) async fn all(options: IngressOptions) -> Served {
+    with_keys(options, Arc::default()).await
+}
+
+async fn with_keys(options: IngressOptions, keys: Arc<Shelf>) -> Served {
     let mut plan = Plan::of(PROVIDERS.iter().map(|provider| preset(provider, &provider.name.to_lowercase())));
     plan.clock = Arc::new(ManualClock::new(Timestamp::from_second(NOW).unwrap()));
     plan.options = options;
+    plan.keys = Some(keys);
     plan.serve().await
 }
 
@@ -64,7 +117,7 @@ pub(crate) async fn all(options: IngressOptions) -> Served {
 pub(crate) fn signed(name: &str, mut url: Url, content_type: &str, body: &str) -> Post {
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, content_type.parse().unwrap());
-    let scheme = provider(name).unwrap().scheme();
+    let scheme = scheme(name);
     let now = Timestamp::from_second(NOW).unwrap();
     sign_request_to(&scheme, &keys(name).0, &mut url, &mut headers, body.as_bytes(), now).unwrap();
     let target = match url.query() {
@@ -101,12 +154,12 @@ async fn every_sender_is_let_in_and_its_proof_is_not_kept() {
         // The same again is a duplicate, however its id is found.
         let again = post.send(served.address).await;
         assert_eq!((again.status, again.json()["duplicate"].as_bool()), (200, Some(true)), "{name}");
-        if !provider.scheme().needs_secrets() {
+        if name == "DockerHub" {
             continue;
         }
         let mut torn = post.clone();
         torn.body = body.replace("e1", "e2").into_bytes();
-        if !matches!(provider.scheme(), Scheme::Token(_)) {
+        if !matches!(provider.scheme(), Scheme::Token(_) | Scheme::Jwt(_)) {
             torn.send(served.address).await.refused(401, "invalid_signature");
         }
         Post::to(&format!("/shop/{}", name.to_lowercase()), body.as_str())
@@ -154,6 +207,14 @@ async fn types_and_ids_are_where_senders_put_them() {
             "rm:repository:component",
             "n1",
         ),
+        (
+            "Google",
+            &[],
+            r#"{"message":{"attributes":{"eventType":"OBJECT_FINALIZE"},"messageId":"7"}}"#,
+            "OBJECT_FINALIZE",
+            "7",
+        ),
+        ("PayPal", &[], r#"{"id":"WH-1","event_type":"PAYMENT.SALE.COMPLETED"}"#, "PAYMENT.SALE.COMPLETED", "WH-1"),
         ("Twilio", &[("I-Twilio-Idempotency-Token", "i1")], r#"{"CallStatus":"ringing"}"#, "ringing", "i1"),
     ] {
         let mut post = signed(name, direct(name), json, body);
@@ -242,4 +303,31 @@ async fn username_and_password_are_asked_for() {
     Post::to("/shop/orders", "{}").send(served.address).await.refused(401, "missing_signature");
     let stored = served.stored("orders").await;
     assert!(stored[0].headers.iter().all(|(name, _)| &**name != "authorization"), "{:?}", stored[0].headers);
+}
+
+#[tokio::test]
+async fn when_keys_cannot_be_had_the_sender_is_told_to_come_back() {
+    let shelf = Arc::new(Shelf::default());
+    let served = with_keys(IngressOptions::default(), Arc::clone(&shelf)).await;
+    for name in ["Google", "PayPal"] {
+        // What cannot be right is refused without asking anybody.
+        Post::to(&format!("/shop/{}", name.to_lowercase()), "{}")
+            .send(served.address)
+            .await
+            .refused(401, "missing_signature");
+    }
+    let garbled = Post::to("/shop/google", "{}").header("Authorization", "Bearer abc");
+    garbled.send(served.address).await.refused(401, "invalid_signature");
+    let mut elsewhere = signed("PayPal", direct("PayPal"), "application/json", "{}");
+    let place = elsewhere.headers.iter_mut().find(|(name, _)| name == "paypal-cert-url").unwrap();
+    place.1 = "https://evil.example/v1/notifications/certs/CERT-1".into();
+    elsewhere.send(served.address).await.refused(401, "invalid_signature");
+    assert_eq!(shelf.asked.load(SeqCst), 0);
+    shelf.empty.store(true, SeqCst);
+    for name in ["Google", "PayPal"] {
+        let answer = signed(name, direct(name), "application/json", "{}").send(served.address).await;
+        answer.refused(503, "unavailable");
+        assert!(answer.retry_after() > 0);
+    }
+    assert_eq!(shelf.asked.load(SeqCst), 2);
 }

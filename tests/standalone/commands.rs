@@ -57,7 +57,7 @@ fn problems_have_their_file_line_reason_and_advice() {
         (
             "two verifications",
             endpoint("x", "  verification:\n    none: {}\n    token: {}\n"),
-            "spec.verification: exactly one of provider, hmac, token, serviceAccount and none must be set",
+            "spec.verification: exactly one of provider, hmac, token, basic, jwt, serviceAccount and none must be set",
         ),
         ("no verification", endpoint("x", "  path: y\n"), "spec: the field verification is missing"),
         (

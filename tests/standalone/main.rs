@@ -6,6 +6,7 @@ mod home;
 #[path = "../program/mod.rs"]
 #[allow(dead_code, reason = "shared: every test binary uses its part")]
 mod program;
+mod providers;
 mod redeliver;
 mod reload;
 mod restart;

@@ -1,16 +1,20 @@
 //! `spec.verification` to a [`Verifier`].
 
 use http::header;
+use url::Url;
 
 use super::{Options, Problems, References, endpoint::header_name};
 use crate::{
     api::{self, ObjectKey, Reason, Verification},
     rules::{
-        duration, limits,
+        duration,
+        expression::{Gives, Scope},
+        limits,
         secret::Secret,
         signature::{
-            Algorithm, Content, Encoding, Handshake, KeyForm, Provider, Scheme, ServiceAccountScheme, Shape,
-            SignatureScheme, TimestampSource, TokenScheme, Verifier, credentials, provider,
+            Algorithm, Content, Encoding, Handshake, JwtScheme, KeyForm, KeySource, Provider, Scheme,
+            ServiceAccountScheme, Shape, SignatureScheme, TimestampSource, TokenScheme, Verifier, credentials,
+            provider,
         },
     },
 };
@@ -28,19 +32,12 @@ pub(super) fn scheme(
             return (None, None);
         };
         let mut scheme = provider.scheme();
-        if let Some(tolerance) = &preset.tolerance {
-            let pointer = "/spec/verification/provider/tolerance";
-            let tolerance = problems.check(pointer, duration::parse(&tolerance.0));
-            match &mut scheme {
-                Scheme::Signature(signature) if signature.timestamp.is_some() => {
-                    signature.tolerance = tolerance.or(signature.tolerance);
-                }
-                _ => problems.add(
-                    pointer,
-                    Reason::InvalidSpec,
-                    format_args!("{} signs no timestamp, so there is nothing to tolerate; remove it", provider.name),
-                ),
-            }
+        if let Some(text) = &preset.tolerance {
+            tolerate(provider, text, &mut scheme, problems);
+        }
+        if let Err(missing) = complete(preset, &mut scheme) {
+            problems.add("/spec/verification/provider", Reason::InvalidSpec, missing);
+            return (None, Some(provider));
         }
         return (Some(scheme), Some(provider));
     }
@@ -55,12 +52,108 @@ pub(super) fn scheme(
         })
     } else if verification.basic.is_some() {
         Some(Scheme::Basic)
+    } else if let Some(jwt) = &verification.jwt {
+        self::jwt(jwt, options, problems).map(Scheme::Jwt)
     } else if let Some(accounts) = &verification.service_account {
         service_account(key, accounts, options, problems).map(Scheme::ServiceAccount)
     } else {
         Some(Scheme::None)
     };
     (scheme, None)
+}
+
+fn tolerate(provider: &Provider, text: &api::GoDuration, scheme: &mut Scheme, problems: &mut Problems) {
+    let pointer = "/spec/verification/provider/tolerance";
+    let tolerance = problems.check(pointer, duration::parse(&text.0));
+    match scheme {
+        Scheme::Signature(signature) if signature.timestamp.is_some() => {
+            signature.tolerance = tolerance.or(signature.tolerance);
+        }
+        Scheme::Certificate(certificate) => certificate.tolerance = tolerance.unwrap_or(certificate.tolerance),
+        _ => problems.add(
+            pointer,
+            Reason::InvalidSpec,
+            format_args!("{} signs no timestamp, so there is nothing to tolerate; remove it", provider.name),
+        ),
+    }
+}
+
+/// Adds to a preset what only the endpoint can say. The API server has the same rules, older ones have not.
+fn complete(preset: &api::Provider, scheme: &mut Scheme) -> Result<(), &'static str> {
+    let texts = |list: &Option<Vec<String>>| {
+        let list: Vec<Box<str>> = list.iter().flatten().map(|text| text.as_str().into()).collect();
+        Some(list).filter(|list| !list.is_empty())
+    };
+    match (scheme, texts(&preset.audiences), texts(&preset.emails), &preset.webhook_id) {
+        (Scheme::Jwt(jwt), Some(audiences), Some(emails), None) => {
+            jwt.audiences = audiences;
+            jwt.emails = emails;
+            Ok(())
+        }
+        (Scheme::Jwt(_), ..) => Err("audiences and emails must both be set for Google, and nothing else"),
+        (Scheme::Certificate(certificate), None, None, Some(id)) if !id.is_empty() => {
+            certificate.webhook_id = id.as_str().into();
+            Ok(())
+        }
+        (Scheme::Certificate(_), ..) => Err("webhookId must be set for PayPal, and nothing else"),
+        (_, None, None, None) => Ok(()),
+        _ => Err("audiences and emails are for Google, and webhookId for PayPal; remove them"),
+    }
+}
+
+fn jwt(jwt: &api::Jwt, options: &Options, problems: &mut Problems) -> Option<JwtScheme> {
+    let at = |field: &str| format!("/spec/verification/jwt/{field}");
+    let issuer = keys_url(&jwt.issuer, &at("issuer"), options, problems);
+    let keys = match &jwt.jwks_uri {
+        Some(text) => keys_url(text, &at("jwksUri"), options, problems).map(|()| KeySource::Jwks(text.as_str().into())),
+        None => issuer.map(|()| KeySource::Issuer(jwt.issuer.as_str().into())),
+    };
+    if jwt.audiences.is_empty() {
+        problems.add(at("audiences"), Reason::InvalidSpec, "must name at least one audience");
+        return None;
+    }
+    let claims = match &jwt.claims {
+        // An endpoint without its rule would let in whom it is there to refuse.
+        Some(source) => Some(problems.expression(&at("claims"), source, Scope::Claims, Gives::Bool)?),
+        None => None,
+    };
+    issuer?;
+    Some(JwtScheme {
+        issuers: vec![jwt.issuer.as_str().into()],
+        audiences: jwt.audiences.iter().map(|audience| audience.as_str().into()).collect(),
+        keys: keys?,
+        emails: Vec::new(),
+        claims,
+    })
+}
+
+/// Whether keys may be fetched below a URL. Whoever could change what comes from there could let themselves in, so it is
+/// https, except on this machine.
+fn keys_url(text: &str, pointer: &str, options: &Options, problems: &mut Problems) -> Option<()> {
+    let url = problems.check(pointer, Url::parse(text))?;
+    let here = match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    };
+    if url.scheme() != "https" && !(here && url.scheme() == "http") {
+        problems.add(
+            pointer,
+            Reason::InvalidSpec,
+            "must be an https URL: the keys that let callers in come from there",
+        );
+        return None;
+    }
+    if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
+        problems.add(pointer, Reason::InvalidSpec, "must have neither a username nor a fragment");
+        return None;
+    }
+    if let Err(forbidden) = options.egress.check_url(&url) {
+        problems.add(pointer, Reason::TargetForbidden, forbidden);
+        return None;
+    }
+    Some(())
 }
 
 fn service_account(

@@ -36,7 +36,7 @@ impl Data {
 
 /// What is sent when nothing is given.
 pub(super) fn sample() -> Value {
-    json!({ "message": "sent by grapnel send" })
+    json!({ "note": "sent by grapnel send" })
 }
 
 /// The string or number at a JSON pointer (RFC 6901).

@@ -1,5 +1,7 @@
 //! Whether a delivery is signed as it should be.
 
+use std::sync::Arc;
+
 use axum::http::{HeaderMap, Method, Uri, header::HOST};
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -13,7 +15,7 @@ use crate::{
     rules::{
         payload::Payload,
         secret::Secret,
-        signature::{CalledUrl, Evidence, Handshake, HandshakeReply, Needs, Verified, Verifier},
+        signature::{CalledUrl, Evidence, Handshake, HandshakeReply, KeySet, Needs, Scheme, Verified, Verifier},
     },
 };
 
@@ -22,7 +24,8 @@ use crate::{
 #[group(skip)]
 pub(super) struct Args {
     /// How deliveries are signed: standard-webhooks, hmac-sha256-hex, or anything else that `grapnel send --provider`
-    /// takes. Where the sender has a private key (discord, sendgrid, ed25519), the secret is the public one
+    /// takes. Where the sender has a private key (discord, sendgrid, ed25519), the secret is the public one; for google and
+    /// jwt it is a JSON Web Key Set, for paypal a certificate
     #[arg(long, visible_alias = "provider", value_name = "SCHEME", env = "GRAPNEL_SINK_SCHEME", default_value = "standard-webhooks", value_parser = scheme::parse)]
     scheme: Named,
 
@@ -39,6 +42,7 @@ pub(super) struct Args {
 pub(super) struct Check {
     /// `None` when there is no secret.
     verifier: Option<Verifier>,
+    keys: Option<Arc<KeySet>>,
     handshake: Handshake,
     public_url: Option<CalledUrl>,
 }
@@ -50,15 +54,23 @@ impl Args {
     }
 
     pub(super) fn check(&self, secret: Option<Secret>) -> anyhow::Result<Check> {
-        let verifier = match secret {
-            None => None,
-            Some(secret) => Some(
-                Verifier::new(self.scheme.scheme(&self.options), vec![secret])
-                    .map_err(|error| Usage(format!("the secret is of no use: {error}")))?,
-            ),
-        };
+        let useless = |error: &dyn std::fmt::Display| Usage(format!("the secret is of no use: {error}"));
+        let (mut verifier, mut keys) = (None, None);
+        if let Some(secret) = secret {
+            let scheme = self.scheme.scheme(&self.options);
+            keys = match &scheme {
+                Scheme::Jwt(_) => Some(KeySet::jwks(secret.expose())),
+                Scheme::Certificate(_) => Some(KeySet::certificate(secret.expose())),
+                _ => None,
+            }
+            .transpose()
+            .map_err(|error| useless(&error))?
+            .map(Arc::new);
+            verifier = Some(Verifier::new(scheme, vec![secret]).map_err(|error| useless(&error))?);
+        }
         Ok(Check {
             verifier,
+            keys,
             handshake: self.scheme.handshake(),
             public_url: self.public_url.as_ref().and_then(CalledUrl::of),
         })
@@ -77,7 +89,12 @@ impl Check {
         let verifier = self.verifier.as_ref()?;
         let evidence = match verifier.needs() {
             Needs::Url => Evidence::Url(self.called(uri, headers)),
-            _ => Evidence::Nothing,
+            Needs::Keys => match (verifier.keys_for(headers), &self.keys) {
+                (Err(refusal), _) => return Some(Err(refusal.to_string())),
+                (Ok(_), Some(keys)) => Evidence::Keys(Arc::clone(keys)),
+                (Ok(_), None) => Evidence::Nothing,
+            },
+            Needs::Nothing | Needs::Review(_) => Evidence::Nothing,
         };
         Some(verifier.verify_with(&evidence, headers, body.clone(), now).map_err(|refusal| refusal.to_string()))
     }

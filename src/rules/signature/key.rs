@@ -93,6 +93,11 @@ pub enum KeyProblem {
     /// Not a private key on the curve P-256.
     #[error("it is not a private key on the curve P-256: a PKCS #8 PEM, as `openssl genpkey` writes it")]
     NotP256,
+    /// Not a private key that signs tokens or requests.
+    #[error(
+        "it is not a private key for this: an RSA (or, for tokens, P-256 or Ed25519) key as a PKCS #8 PEM, as `openssl genpkey` writes it"
+    )]
+    NotSigning,
     /// Username or password are not of a form that can be sent.
     #[error("the username is empty or has a colon in it, which separates it from the password (RFC 7617, 2)")]
     Username,

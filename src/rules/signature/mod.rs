@@ -11,13 +11,17 @@
 mod basic;
 mod called;
 mod candidates;
+mod certificate;
 mod content;
 mod handshake;
+mod jwt;
 mod key;
 mod mac;
 mod permission;
+mod private_key;
 mod provider;
 mod public_key;
+mod remote;
 mod request;
 mod service_account;
 mod signed;
@@ -27,7 +31,7 @@ pub(crate) mod tests;
 mod timestamp;
 mod token;
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -37,10 +41,13 @@ use self::{basic::BasicVerifier, called::UrlVerifier, signed::SignatureVerifier,
 pub use self::{
     basic::credentials,
     called::{CalledUrl, UrlScheme},
+    certificate::CertificateScheme,
     content::{Content, ContentError},
     handshake::{Handshake, HandshakeReply},
+    jwt::JwtScheme,
     key::{KeyError, KeyForm, KeyProblem},
     provider::{PROVIDERS, Place, Provider, names, provider},
+    remote::{KeySet, KeySetError, KeySource},
     request::{sign_request, sign_request_to},
     service_account::{Review, ServiceAccountScheme},
     signed::{Algorithm, Encoding, HeaderNames, Shape, SignatureScheme},
@@ -62,6 +69,10 @@ pub enum Scheme {
     Token(TokenScheme),
     /// By a username and a password (RFC 7617). Every secret is both, with a colon between them; see [`credentials`].
     Basic,
+    /// By a signed bearer token of an issuer.
+    Jwt(JwtScheme),
+    /// By a signature of a certificate that the request names.
+    Certificate(CertificateScheme),
     /// By a token of its ServiceAccount, which the cluster reviews.
     ServiceAccount(ServiceAccountScheme),
     /// Not at all.
@@ -73,7 +84,7 @@ impl Scheme {
     pub fn needs_secrets(&self) -> bool {
         match self {
             Self::Signature(_) | Self::Url(_) | Self::Token(_) | Self::Basic => true,
-            Self::ServiceAccount(_) | Self::None => false,
+            Self::Jwt(_) | Self::Certificate(_) | Self::ServiceAccount(_) | Self::None => false,
         }
     }
 }
@@ -89,6 +100,8 @@ enum Kind {
     Url(UrlVerifier),
     Token(TokenVerifier),
     Basic(BasicVerifier),
+    Jwt(JwtScheme),
+    Certificate(CertificateScheme),
     ServiceAccount(ServiceAccountScheme),
     None,
 }
@@ -100,8 +113,19 @@ pub enum Needs<'a> {
     Nothing,
     /// The URL that the sender called.
     Url,
+    /// The sender's public keys: see [`Verifier::keys_for`].
+    Keys,
     /// What the cluster says of the caller's token.
     Review(&'a ServiceAccountScheme),
+}
+
+/// Which keys a request asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeysWanted {
+    /// Where they are.
+    pub source: KeySource,
+    /// The id of the key that it needs, if it says so: one that is not there may be new.
+    pub id: Option<String>,
 }
 
 /// What is known of a request besides its headers and its body.
@@ -111,6 +135,8 @@ pub enum Evidence {
     Nothing,
     /// The URL that the sender called.
     Url(CalledUrl),
+    /// The sender's public keys.
+    Keys(Arc<KeySet>),
     /// What the cluster says of the caller's token.
     Review(Review),
 }
@@ -187,6 +213,8 @@ impl Verifier {
             Scheme::Url(scheme) => Kind::Url(UrlVerifier::new(scheme, &secrets)?),
             Scheme::Token(scheme) => Kind::Token(TokenVerifier::new(scheme, &secrets)?),
             Scheme::Basic => Kind::Basic(BasicVerifier::new(&secrets)?),
+            Scheme::Jwt(scheme) => Kind::Jwt(scheme),
+            Scheme::Certificate(scheme) => Kind::Certificate(scheme),
             Scheme::ServiceAccount(scheme) => Kind::ServiceAccount(scheme),
             Scheme::None => Kind::None,
         }))
@@ -196,8 +224,23 @@ impl Verifier {
     pub fn needs(&self) -> Needs<'_> {
         match &self.0 {
             Kind::Url(_) => Needs::Url,
+            Kind::Jwt(_) | Kind::Certificate(_) => Needs::Keys,
             Kind::ServiceAccount(scheme) => Needs::Review(scheme),
             Kind::Signature(_) | Kind::Token(_) | Kind::Basic(_) | Kind::None => Needs::Nothing,
+        }
+    }
+
+    /// The keys that have to be known to judge a request, for a scheme that [needs](Self::needs) some. Nothing of the
+    /// request is believed by then: whoever fetches the keys must bound how often.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`] when it asks for none, or for some that are not the sender's.
+    pub fn keys_for(&self, headers: &HeaderMap) -> Result<KeysWanted, Refusal> {
+        match &self.0 {
+            Kind::Jwt(scheme) => Ok(KeysWanted { source: scheme.keys.clone(), id: JwtScheme::key_id(headers)? }),
+            Kind::Certificate(_) => Ok(KeysWanted { source: CertificateScheme::source(headers)?, id: None }),
+            _ => Err(keys_unknown()),
         }
     }
 
@@ -229,6 +272,11 @@ impl Verifier {
             (Kind::Url(_), _) => return Err(called::unknown()),
             (Kind::Token(verifier), _) => verifier.verify(headers).map(|()| 0)?,
             (Kind::Basic(verifier), _) => verifier.verify(headers).map(|()| 0)?,
+            (Kind::Jwt(scheme), Evidence::Keys(keys)) => scheme.verify(keys, headers, now).map(|()| 0)?,
+            (Kind::Certificate(scheme), Evidence::Keys(keys)) => {
+                scheme.verify(keys, headers, &body, now).map(|()| 0)?
+            }
+            (Kind::Jwt(_) | Kind::Certificate(_), _) => return Err(keys_unknown()),
             (Kind::ServiceAccount(scheme), Evidence::Review(review)) => scheme.verify(review).map(|()| 0)?,
             (Kind::ServiceAccount(_), _) => return Err(service_account::not_reviewed()),
             (Kind::None, _) => 0,
@@ -240,7 +288,7 @@ impl Verifier {
     pub fn service_account(&self) -> Option<&ServiceAccountScheme> {
         match self.needs() {
             Needs::Review(scheme) => Some(scheme),
-            Needs::Nothing | Needs::Url => None,
+            Needs::Nothing | Needs::Url | Needs::Keys => None,
         }
     }
 
@@ -263,11 +311,16 @@ impl Verifier {
             }
             Kind::Url(verifier) => (Some(verifier.header()), None),
             Kind::Token(verifier) => (Some(verifier.header()), None),
-            Kind::Basic(_) | Kind::ServiceAccount(_) => (Some(&header::AUTHORIZATION), None),
+            Kind::Basic(_) | Kind::Jwt(_) | Kind::ServiceAccount(_) => (Some(&header::AUTHORIZATION), None),
+            Kind::Certificate(_) => (Some(&certificate::SIGNATURE), None),
             Kind::None => (None, None),
         };
         first.into_iter().chain(second)
     }
+}
+
+fn keys_unknown() -> Refusal {
+    Refusal::InvalidSignature("the sender's public keys are not known".into())
 }
 
 /// The value of a header that must be there once and not be empty.

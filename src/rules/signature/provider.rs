@@ -8,8 +8,8 @@ use http::HeaderName;
 
 pub use self::table::PROVIDERS;
 use super::{
-    Algorithm, Content, Encoding, Handshake, HeaderNames, KeyForm, Scheme, Shape, SignatureScheme, TimestampSource,
-    TokenScheme, UrlScheme, content::Part,
+    Algorithm, CertificateScheme, Content, Encoding, Handshake, HeaderNames, JwtScheme, KeyForm, KeySource, Scheme,
+    Shape, SignatureScheme, TimestampSource, TokenScheme, UrlScheme, content::Part,
 };
 use crate::rules::{identity::Source, pointer::JsonPointer};
 
@@ -49,6 +49,11 @@ pub(super) enum Proof {
     Url(&'static str),
     /// By the secret itself, in this header.
     Token(&'static str),
+    /// By a bearer token of one of these issuers, whose keys are at this URL. For whom it must be issued, and to whom, says
+    /// the endpoint.
+    Jwt { issuers: &'static [&'static str], keys: &'static str },
+    /// By a signature of a certificate that the request names. For which webhook, says the endpoint.
+    Certificate { tolerance: Duration },
     /// Not at all.
     None,
 }
@@ -96,13 +101,24 @@ impl Place {
 }
 
 impl Provider {
-    /// How it signs, with the tolerance that it recommends.
+    /// How it signs, with the tolerance that it recommends. What the endpoint has to say is left empty, which lets nobody
+    /// in.
     pub fn scheme(&self) -> Scheme {
         match &self.proof {
             Proof::Signature(row) => Scheme::Signature(row.scheme()),
             Proof::Url(header) => Scheme::Url(UrlScheme { header: HeaderName::from_static(header) }),
             Proof::Token(header) => {
                 Scheme::Token(TokenScheme { header: HeaderName::from_static(header), scheme: None })
+            }
+            Proof::Jwt { issuers, keys } => Scheme::Jwt(JwtScheme {
+                issuers: issuers.iter().map(|&issuer| issuer.into()).collect(),
+                audiences: Vec::new(),
+                keys: KeySource::Jwks((*keys).into()),
+                emails: Vec::new(),
+                claims: None,
+            }),
+            Proof::Certificate { tolerance } => {
+                Scheme::Certificate(CertificateScheme { webhook_id: "".into(), tolerance: *tolerance })
             }
             Proof::None => Scheme::None,
         }
@@ -173,7 +189,7 @@ mod tests {
             let verifier = Verifier::new(provider.scheme(), vec![keys(&provider.scheme()).public]);
             assert!(verifier.is_ok(), "{name}: {verifier:?}");
         }
-        assert_eq!(seen.len(), 20, "{seen:?}");
+        assert_eq!(seen.len(), 22, "{seen:?}");
     }
 
     #[test]

@@ -61,6 +61,11 @@ fn sign(
             let signature = scheme.sign(secret, url, headers, body)?;
             headers.insert(&scheme.header, header_value(signature.as_bytes())?);
         }
+        Scheme::Jwt(scheme) => {
+            let token = scheme.sign(secret, now)?;
+            headers.insert(header::AUTHORIZATION, sensitive(format!("Bearer {token}").as_bytes())?);
+        }
+        Scheme::Certificate(scheme) => scheme.sign(secret, headers, body, now)?,
         Scheme::Token(scheme) => {
             let token = KeyForm::Raw.key(secret)?;
             let word = scheme.scheme.as_ref().map(|word| format!("{word} ")).unwrap_or_default();
@@ -108,13 +113,13 @@ fn signature(
     Ok(())
 }
 
-fn made_up(timestamp: &str, body: &[u8]) -> Vec<u8> {
+pub(super) fn made_up(timestamp: &str, body: &[u8]) -> Vec<u8> {
     let digest = Sha256::new().chain_update(timestamp).chain_update(b".").chain_update(body).finalize();
     let half = digest.split_at_checked(16).map_or(&*digest, |(half, _)| half);
     format!("msg_{}", hex::encode(half)).into_bytes()
 }
 
-fn header_value(bytes: &[u8]) -> Result<HeaderValue, KeyProblem> {
+pub(super) fn header_value(bytes: &[u8]) -> Result<HeaderValue, KeyProblem> {
     HeaderValue::from_bytes(bytes)
         .map_err(|_| KeyProblem::Scheme("it has control characters, which no header can carry"))
 }

@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use super::*;
 
 mod presets;
+mod tokens;
 
 /// Keys of one scheme: what the sender signs with, what the receiver knows, and another pair.
 pub(crate) struct Keys {
@@ -31,6 +32,33 @@ const P256: [(&str, &str); 2] = [
     ),
 ];
 
+/// Private key, key set and certificate.
+const RSA: [(&str, &str, &str); 2] = [
+    (
+        include_str!("tests/data/rsa-1.pem"),
+        include_str!("tests/data/rsa-1.jwks.json"),
+        include_str!("tests/data/rsa-1.crt"),
+    ),
+    (
+        include_str!("tests/data/rsa-2.pem"),
+        include_str!("tests/data/rsa-2.jwks.json"),
+        include_str!("tests/data/rsa-2.crt"),
+    ),
+];
+
+/// A scheme of the table with what the endpoint has to say.
+pub(crate) fn complete(mut scheme: Scheme) -> Scheme {
+    match &mut scheme {
+        Scheme::Jwt(scheme) => {
+            scheme.audiences = vec!["https://hooks.example.com/in".into()];
+            scheme.emails = vec!["push@project.iam.gserviceaccount.com".into()];
+        }
+        Scheme::Certificate(scheme) => scheme.webhook_id = "9XL90610J3647323C".into(),
+        _ => {}
+    }
+    scheme
+}
+
 /// Keys that fit a scheme.
 pub(crate) fn keys(scheme: &Scheme) -> Keys {
     let shared = |one: &str, other: &str| [(one.to_owned(), one.to_owned()), (other.to_owned(), other.to_owned())];
@@ -44,6 +72,10 @@ pub(crate) fn keys(scheme: &Scheme) -> Keys {
         }
         Scheme::Signature(SignatureScheme { key_form: KeyForm::WhsecBase64, .. }) => {
             shared(STANDARD_SECRET, "whsec_AAAAAAAAAAAAAAAAAAAAAAAA")
+        }
+        Scheme::Jwt(_) => [(RSA[0].0.to_owned(), RSA[0].1.to_owned()), (RSA[1].0.to_owned(), RSA[1].1.to_owned())],
+        Scheme::Certificate(_) => {
+            [(RSA[0].0.to_owned(), RSA[0].2.to_owned()), (RSA[1].0.to_owned(), RSA[1].2.to_owned())]
         }
         Scheme::Basic => shared("user:password", "user:another"),
         _ => shared("It's a Secret to Everybody", "another secret"),
@@ -128,6 +160,16 @@ fn github_example() {
     assert_eq!(code(&verifier, &[("X-Hub-Signature", signature)], "Hello, World!", now), "missing_signature");
     let twice = [("X-Hub-Signature-256", signature), ("X-Hub-Signature-256", signature)];
     assert_eq!(code(&verifier, &twice, "Hello, World!", now), "invalid_signature");
+}
+
+/// <https://support.atlassian.com/bitbucket-cloud/docs/manage-webhooks/#Examples>
+#[test]
+fn bitbucket_example() {
+    let verifier = verifier("Bitbucket", &["It's a Secret to Everybody"]);
+    let signature = "sha256=a4771c39fbe90f317c7824e83ddef3caae9cb3d976c214ace1f2937e133263c9";
+    assert_eq!(code(&verifier, &[("X-Hub-Signature", signature)], "Hello World!", at(0)), "ok");
+    assert_eq!(code(&verifier, &[("X-Hub-Signature", signature)], "Hello, World!", at(0)), "invalid_signature");
+    assert_eq!(code(&verifier, &[("X-Hub-Signature-256", signature)], "Hello World!", at(0)), "missing_signature");
 }
 
 /// <https://docs.slack.dev/authentication/verifying-requests-from-slack>

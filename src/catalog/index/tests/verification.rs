@@ -48,6 +48,14 @@ fn every_provider_can_be_named_and_one_without_proof_says_so() {
         if provider.scheme().needs_secrets() {
             spec["verification"]["secretRefs"] = json!([{ "name": "s", "key": "k" }]);
         }
+        match name {
+            "Google" => {
+                spec["verification"]["provider"]["audiences"] = json!(["https://hooks.example.com/in"]);
+                spec["verification"]["provider"]["emails"] = json!(["push@project.iam.gserviceaccount.com"]);
+            }
+            "PayPal" => spec["verification"]["provider"]["webhookId"] = json!("9XL90610J3647323C"),
+            _ => {}
+        }
         let mut stage = Stage::new();
         let keys = signature::tests::keys(&provider.scheme());
         let text = std::str::from_utf8(keys.public.expose()).unwrap();
@@ -57,4 +65,71 @@ fn every_provider_can_be_named_and_one_without_proof_says_so() {
         let verified = stage.condition(Kind::Endpoint, &key("shop", "in"), ConditionType::Verified).unwrap();
         assert_eq!(verified.status == ConditionStatus::True, name != "DockerHub", "{name}: {}", verified.message);
     }
+}
+
+#[test]
+fn what_only_the_endpoint_can_say_must_be_said() {
+    let google = |rest: Value| {
+        let mut provider = json!({ "name": "Google" });
+        provider.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
+        json!({ "provider": provider })
+    };
+    let jwt = |issuer: &str, uri: Option<&str>| json!({ "jwt": { "issuer": issuer, "audiences": ["grapnel"], "jwksUri": uri } });
+    for (verification, expected) in [
+        (google(json!({})), "audiences and emails must both be set for Google"),
+        (google(json!({ "audiences": ["a"] })), "audiences and emails must both be set for Google"),
+        (google(json!({ "audiences": [], "emails": [] })), "must both be set for Google"),
+        (json!({ "provider": { "name": "PayPal" } }), "webhookId must be set for PayPal"),
+        (json!({ "provider": { "name": "PayPal", "webhookId": "" } }), "webhookId"),
+        (
+            json!({ "provider": { "name": "GitHub", "webhookId": "1" }, "secretRefs": [{ "name": "s", "key": "k" }] }),
+            "webhookId must be set for PayPal",
+        ),
+        (
+            json!({ "provider": { "name": "GitHub", "tolerance": "1m" }, "secretRefs": [{ "name": "s", "key": "k" }] }),
+            "signs no timestamp",
+        ),
+        (jwt("http://issuer.example", None), "https"),
+        (jwt("issuer.example", None), "issuer"),
+        (jwt("https://user@issuer.example", None), "username"),
+        (jwt("https://issuer.example", Some("http://issuer.example/keys")), "https"),
+        (jwt("https://issuer.example", Some("ftp://issuer.example/keys")), "https"),
+        (json!({ "jwt": { "issuer": "https://issuer.example", "audiences": [] } }), "audience"),
+    ] {
+        let mut stage = Stage::new();
+        stage.tell([
+            secret("shop", "s", "1"),
+            Object::new("shop", "in", json!({ "verification": verification })).endpoint(),
+        ]);
+        let (status, reason, message) = stage.ready(Kind::Endpoint, &key("shop", "in"));
+        assert_eq!((status, reason), (ConditionStatus::False, Reason::InvalidSpec), "{verification}: {message}");
+        assert!(message.contains(expected), "{verification}: {message}");
+    }
+    for (rule, expected) in [("claims.sub ==", "claims"), ("payload.a == 1", "claims"), ("claims.sub + 'x'", "bool")] {
+        let mut stage = Stage::new();
+        let mut verification = jwt("https://issuer.example", None);
+        verification["jwt"]["claims"] = json!(rule);
+        stage.tell([Object::new("shop", "in", json!({ "verification": verification })).endpoint()]);
+        let (status, reason, message) = stage.ready(Kind::Endpoint, &key("shop", "in"));
+        assert_eq!((status, reason), (ConditionStatus::False, Reason::InvalidExpression), "{rule}: {message}");
+        assert!(message.contains(expected) && stage.serves("shop/in").is_none(), "{rule}: {message}");
+    }
+    // Keys come from where deliveries may go, and from nowhere else.
+    for uri in
+        ["https://10.0.0.1/keys", "https://169.254.169.254/keys", "https://[::1]/keys", "http://localhost:1/keys"]
+    {
+        let mut stage = Stage::new();
+        let verification = jwt("https://issuer.example", Some(uri));
+        stage.tell([Object::new("shop", "in", json!({ "verification": verification })).endpoint()]);
+        let (status, reason, message) = stage.ready(Kind::Endpoint, &key("shop", "in"));
+        assert_eq!((status, reason), (ConditionStatus::False, Reason::TargetForbidden), "{uri}: {message}");
+    }
+    let mut stage = Stage::new();
+    let verification = jwt("https://issuer.example", None);
+    stage.tell([Object::new("shop", "in", json!({ "verification": verification })).endpoint()]);
+    assert_eq!(stage.ready(Kind::Endpoint, &key("shop", "in")).0, ConditionStatus::True);
+    assert_eq!(
+        stage.condition(Kind::Endpoint, &key("shop", "in"), ConditionType::Verified).unwrap().status,
+        ConditionStatus::True
+    );
 }

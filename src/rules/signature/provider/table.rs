@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Form, Handshake, Part, Place, Proof, Provider, Signed, Time};
 use crate::rules::{
-    limits::{DEFAULT_TOLERANCE, DEFAULT_WINDOW},
+    limits::{DEFAULT_TOLERANCE, DEFAULT_WINDOW, PAYPAL_TOLERANCE},
     signature::{Algorithm, Encoding, KeyForm},
 };
 
@@ -280,6 +280,25 @@ pub static PROVIDERS: &[Provider] = &[
         ids: &[],
         handshake: Handshake::None,
         proof: Proof::None,
+    },
+    Provider {
+        name: "Google",
+        docs: "https://cloud.google.com/pubsub/docs/authenticate-push-subscriptions",
+        kinds: &[Place::Pointer("/message/attributes/eventType")],
+        ids: &[Place::Pointer("/message/messageId")],
+        handshake: Handshake::None,
+        proof: Proof::Jwt {
+            issuers: &["https://accounts.google.com", "accounts.google.com"],
+            keys: "https://www.googleapis.com/oauth2/v3/certs",
+        },
+    },
+    Provider {
+        name: "PayPal",
+        docs: "https://developer.paypal.com/api/rest/webhooks/rest/",
+        kinds: &[Place::Pointer("/event_type")],
+        ids: &[Place::Pointer("/id")],
+        handshake: Handshake::None,
+        proof: Proof::Certificate { tolerance: PAYPAL_TOLERANCE },
     },
 ];
 

@@ -1,0 +1,148 @@
+//! Senders by name, through the real program: signed by `grapnel send`, as the documentation sets them up.
+
+use std::{
+    fs,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+};
+
+use axum::{Router, http::StatusCode, routing::get};
+use grapnel::rules::signature::names;
+
+use crate::{
+    home::Home,
+    program::{Grapnel, run},
+};
+
+const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/rules/signature/tests/data");
+
+/// The private keys whose public ones are in the documentation.
+fn private(name: &str) -> Option<&'static str> {
+    match name {
+        "Discord" => Some("0707070707070707070707070707070707070707070707070707070707070707"),
+        "SendGrid" => Some(
+            "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgmzkGxHt3G33X9G8u\nESk995SOL3lVhIFfNp9RodDMNDChRANCAAQfacKLsfyiutqRnPAZamqzrSTkRAcS\nPpeTPwDOxD3fiL5QpkPO7Vt9QDSveEVvxUkNy0gbWH4UpvORYn5FqMyB\n-----END PRIVATE KEY-----\n",
+        ),
+        _ => None,
+    }
+}
+
+/// Sends an event to an endpoint of the namespace `default`; whether it was taken, and what was said.
+fn send(grapnel: &Grapnel, endpoint: &str, arguments: &[&str]) -> (bool, String) {
+    let url = format!("{}/default/{endpoint}", grapnel.webhooks);
+    let output = run(&[&["send", &url], arguments].concat());
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8_lossy(&said).into_owned())
+}
+
+#[tokio::test]
+async fn every_sender_of_the_documentation_is_let_in() {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/providers.md")).unwrap();
+    let blocks: Vec<_> = text.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    let home = Home::new();
+    for (number, block) in blocks.iter().enumerate() {
+        home.write(&format!("{number:02}.yaml"), block);
+    }
+    let secrets = blocks.last().unwrap();
+    let value = |key: &str| {
+        let line = secrets.lines().find_map(|line| line.strip_prefix(&format!("  {key}: ")));
+        line.unwrap_or_else(|| panic!("no Secret has the key {key}"))
+    };
+    let grapnel = home.start();
+    let mut sent = 0;
+    // The keys of Google and PayPal are theirs.
+    for name in names().filter(|name| !["DockerHub", "Google", "PayPal"].contains(name)) {
+        let line = format!("      name: {name}");
+        let block = blocks.iter().find(|block| block.lines().any(|other| other == line)).unwrap();
+        let endpoint = block.lines().find_map(|line| line.strip_prefix("  name: ")).unwrap();
+        let secret = private(name).unwrap_or_else(|| value(endpoint));
+        let (taken, said) = send(&grapnel, endpoint, &["--provider", name, "--secret", secret]);
+        assert!(taken, "{name}: {said}");
+        // Of the same form, but not the one.
+        let wrong = match name {
+            "Discord" => "08".repeat(32),
+            "SendGrid" => continue,
+            _ => "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA".to_owned(),
+        };
+        let (taken, said) = send(&grapnel, endpoint, &["--provider", name, "--secret", &wrong]);
+        assert!(!taken && said.contains("invalid_signature"), "{name}: {said}");
+        sent += 1;
+    }
+    assert!(sent >= 17, "only {sent} were tried");
+    let login = "legacy:a-long-random-string";
+    assert!(send(&grapnel, "legacy", &["--provider", "basic", "--secret", login]).0);
+    assert!(!send(&grapnel, "legacy", &["--provider", "basic", "--secret", "legacy:another"]).0);
+    let (verified, reason, message) = grapnel.condition("WebhookEndpoint", "dockerhub", "Verified").await;
+    assert_eq!((verified.as_str(), reason.as_str()), ("False", "Unauthenticated"), "{message}");
+}
+
+/// An issuer on this machine; counts how often its keys are asked for.
+async fn issuer() -> (String, Arc<AtomicUsize>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let description = serde_json::json!({ "issuer": url, "jwks_uri": format!("{url}/keys") }).to_string();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let keys = move || {
+        count.fetch_add(1, SeqCst);
+        async { fs::read_to_string(format!("{DATA}/rsa-1.jwks.json")).unwrap() }
+    };
+    let router = Router::new()
+        .route("/.well-known/openid-configuration", get(async || description))
+        .route("/keys", get(keys))
+        .route("/moved", get(async || (StatusCode::FOUND, [("location", "/keys")], "")));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (url, asked)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_of_an_issuer_open_what_they_were_issued_for() {
+    let (issuer, asked) = issuer().await;
+    let home = Home::new();
+    let endpoint = |name: &str, rest: &str| {
+        let text = format!(
+            "apiVersion: grapnel.dev/v1alpha1\nkind: WebhookEndpoint\nmetadata:\n  name: {name}\nspec:\n  verification:\n    \
+             jwt:\n      issuer: {issuer}\n      audiences: [mine]\n{rest}"
+        );
+        home.write(&format!("{name}.yaml"), &text);
+    };
+    endpoint("found", "");
+    endpoint("named", &format!("      jwksUri: {issuer}/keys\n"));
+    endpoint("moved", &format!("      jwksUri: {issuer}/moved\n"));
+    let grapnel = home.start();
+    let key = |number: u8| format!("{DATA}/rsa-{number}.pem");
+    let jwt = |endpoint: &str, key: &str, audience: &str, issuer: &str| {
+        let arguments = [
+            "--provider",
+            "jwt",
+            "--secret-file",
+            key,
+            "--audience",
+            audience,
+            "--issuer",
+            issuer,
+            "--timestamp",
+            "-1s",
+        ];
+        tokio::task::block_in_place(|| send(&grapnel, endpoint, &arguments))
+    };
+    for name in ["found", "named", "found"] {
+        let (taken, said) = jwt(name, &key(1), "mine", &issuer);
+        assert!(taken, "{name}: {said}");
+    }
+    for (key, audience, from) in [
+        (key(2), "mine", issuer.as_str()),
+        (key(1), "another", issuer.as_str()),
+        (key(1), "mine", "https://another.example"),
+    ] {
+        let (taken, said) = jwt("found", &key, audience, from);
+        assert!(!taken && said.contains("invalid_signature"), "{said}");
+    }
+    assert_eq!(asked.load(SeqCst), 2, "one fetch for each of the two sets");
+    let (taken, said) = jwt("moved", &key(1), "mine", &issuer);
+    assert!(!taken && said.contains("503") && said.contains("unavailable"), "redirects are not followed: {said}");
+    assert!(grapnel.log().contains("public keys cannot be fetched"), "{}", grapnel.log());
+}
