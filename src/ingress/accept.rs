@@ -22,7 +22,7 @@ use tokio::time::{Instant, timeout_at};
 use super::{
     Ingress, IngressError, address,
     body::{self, Memory},
-    connection::Activity,
+    connection::{Activity, Underway},
     headers,
     reject::{JSON, Rejected},
 };
@@ -89,7 +89,7 @@ pub(super) async fn accept(State(caller): State<Caller>, request: Request) -> Re
     let Caller { shared, activity, peer } = caller;
     let started = Instant::now();
     let version = request.version();
-    let _underway = activity.request(version);
+    let underway = activity.request(version);
     let (head, body) = request.into_parts();
 
     let endpoint = match shared.route(head.uri.path()) {
@@ -112,9 +112,11 @@ pub(super) async fn accept(State(caller): State<Caller>, request: Request) -> Re
     };
     let remote = inbound.remote;
     let received = inbound.received;
-    let mut unread = !body.is_end_stream();
-    let outcome = shared.walk(inbound, body, &mut unread).await;
-    if unread {
+    if body.is_end_stream() {
+        underway.has_been_read();
+    }
+    let outcome = shared.walk(inbound, body, &underway).await;
+    if underway.is_unread() {
         activity.leave_unread();
     }
 
@@ -169,9 +171,9 @@ impl Shared {
         Ok(Self { ingress, prefix, memory, started: Instant::now(), log_again: AtomicU64::new(0) })
     }
 
-    /// The steps, cheapest refusal first; nothing is parsed before it is verified. `unread` becomes false once the body
-    /// has been read to its end.
-    async fn walk(&self, inbound: Inbound, body: Body, unread: &mut bool) -> Result<Outcome, Rejected> {
+    /// The steps, cheapest refusal first; nothing is parsed before it is verified. `underway` learns when the body has
+    /// been read to its end.
+    async fn walk(&self, inbound: Inbound, body: Body, underway: &Underway) -> Result<Outcome, Rejected> {
         allow_method(&inbound.method)?;
         allow_endpoint(&inbound.endpoint)?;
         allow_source(&inbound.endpoint, inbound.remote)?;
@@ -179,7 +181,7 @@ impl Shared {
         let limit = inbound.endpoint.body_bytes;
         body::admit(&inbound.headers, &body, limit)?;
         let body = body::receive(body, limit, inbound.deadline, &self.memory).await?;
-        *unread = false;
+        underway.has_been_read();
         let review = self.review(&inbound).await?;
         let (inbound, judged) = judge(inbound, review, body.bytes.clone()).await?;
         match judged {

@@ -10,6 +10,7 @@ mod address;
 mod body;
 mod callers;
 mod connection;
+mod crowd;
 mod headers;
 mod reject;
 mod server;
@@ -56,7 +57,7 @@ pub struct IngressOptions {
     pub path_prefix: String,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
-    /// Most connections open at once.
+    /// Most connections open at once, see [`limits::MAX_CONNECTIONS`].
     pub max_connections: usize,
     /// Time for a TLS handshake and for the head of a request, see [`limits::HEAD_TIMEOUT`].
     pub head_timeout: Duration,

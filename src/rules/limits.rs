@@ -222,9 +222,26 @@ pub const TYPE_LABEL_CHARS: usize = 64;
 
 // Ingress: connections.
 
-/// Most client connections open at once; further ones wait in the kernel's queue. Each costs a socket and up to
-/// [`CONNECTION_BUFFER_BYTES`].
+/// Most client connections open at once. A further one takes the place of one that has waited for its client for
+/// [`CROWD_PATIENCE`]; when there is none, it waits, and those after it wait in the kernel's queue. Each costs a socket and
+/// up to [`CONNECTION_BUFFER_BYTES`].
 pub const MAX_CONNECTIONS: usize = 4096;
+
+/// How long a connection may wait for its client when others need its place. Whoever has something to send has sent it by
+/// then, over any network but the worst.
+pub const CROWD_PATIENCE: Duration = Duration::from_secs(1);
+
+/// When all places are taken, one in so many connections is asked to go at once.
+pub const CROWD_SHARE: usize = 16;
+
+/// How often connections are looked over while one waits for a place.
+pub const CROWD_CHECK: Duration = Duration::from_millis(100);
+
+/// How long a connection that was asked to make room may take to end in order.
+pub const CROWD_GRACE: Duration = Duration::from_millis(200);
+
+/// Least time between two log lines about a lack of room.
+pub const CROWD_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Read buffer of a connection in bytes, and with it the largest head of an HTTP/1.1 request.
 pub const CONNECTION_BUFFER_BYTES: usize = 64 * 1024;
