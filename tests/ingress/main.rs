@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod answers;
+mod attack;
+mod attack_crowd;
+mod attack_h2;
 mod callers;
 mod client;
 mod connections;
