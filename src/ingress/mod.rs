@@ -6,7 +6,7 @@
 //! not found, and the query is ignored.
 
 mod accept;
-mod address;
+pub mod address;
 mod body;
 mod callers;
 mod connection;
