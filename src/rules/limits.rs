@@ -108,6 +108,14 @@ pub const SCHEMA_WEIGHT: u64 = 50_000;
 /// Largest compiled regular expression of a schema, in bytes.
 pub const SCHEMA_PATTERN_BYTES: usize = 1 << 20;
 
+/// All compiled regular expressions of one schema together, in bytes: where there are more than eight, each may have its
+/// part of this.
+pub const SCHEMA_PATTERNS_BYTES: usize = 8 << 20;
+
+/// Most steps of checking one event against one schema; a step takes some nanoseconds, so that no event keeps a thread
+/// busy for much more than a tenth of a second.
+pub const SCHEMA_STEPS: u64 = 10_000_000;
+
 /// Most violations that are reported of one event.
 pub const VIOLATIONS: usize = 10;
 
