@@ -116,6 +116,11 @@ impl Activity {
         first
     }
 
+    /// Whether it has been asked to make room, and has not decided to stay.
+    pub(super) fn has_been_asked_to_go(&self) -> bool {
+        self.asked_to_go.load(Relaxed)
+    }
+
     /// Comes back when somebody has asked the connection to go.
     pub(super) async fn is_asked_to_go(&self) {
         self.go.notified().await;

@@ -76,6 +76,7 @@ impl Crowd {
         let mut waiting: Vec<(Duration, &Arc<Activity>)> = members
             .activities
             .values()
+            .filter(|activity| !activity.has_been_asked_to_go())
             .filter_map(|activity| Some((activity.waits_for_client(now)?, activity)))
             .filter(|(waited, _)| *waited >= CROWD_PATIENCE)
             .collect();
@@ -119,8 +120,7 @@ mod tests {
     use super::*;
 
     fn asked(place: &Place) -> bool {
-        // Only the first to ask is told so.
-        !place.activity().ask_to_go()
+        place.activity().has_been_asked_to_go()
     }
 
     async fn places(crowd: &Arc<Crowd>, count: usize) -> Vec<Place> {
@@ -142,6 +142,8 @@ mod tests {
         crowd.make_room(Instant::now());
         assert_eq!(here.iter().map(asked).collect::<Vec<_>>(), [false, true, false]);
         assert!(crowd.places.try_acquire().is_err(), "asked, but not yet gone");
+        crowd.make_room(Instant::now());
+        assert_eq!(here.iter().map(asked).collect::<Vec<_>>(), [false, true, true], "and then the next");
         here.remove(1);
         drop(crowd.place().await.unwrap());
         assert_eq!(crowd.members.lock().activities.len(), 2);

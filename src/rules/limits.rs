@@ -235,6 +235,9 @@ pub const TYPE_LABEL_CHARS: usize = 64;
 /// up to [`CONNECTION_BUFFER_BYTES`].
 pub const MAX_CONNECTIONS: usize = 4096;
 
+/// Files that connections from outside leave to the journal, to deliveries and to the admin server.
+pub const OPEN_FILES_RESERVED: usize = 512;
+
 /// How long a connection may wait for its client when others need its place. Whoever has something to send has sent it by
 /// then, over any network but the worst.
 pub const CROWD_PATIENCE: Duration = Duration::from_secs(1);
@@ -246,7 +249,7 @@ pub const CROWD_SHARE: usize = 16;
 pub const CROWD_CHECK: Duration = Duration::from_millis(100);
 
 /// How long a connection that was asked to make room may take to end in order.
-pub const CROWD_GRACE: Duration = Duration::from_millis(200);
+pub const CROWD_GRACE: Duration = Duration::from_millis(100);
 
 /// Least time between two log lines about a lack of room.
 pub const CROWD_LOG_INTERVAL: Duration = Duration::from_secs(60);

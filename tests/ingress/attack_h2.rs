@@ -87,6 +87,25 @@ fn streams(count: u32) -> impl Iterator<Item = u32> {
     (0..count).map(|number| 2 * number + 1)
 }
 
+/// Requests that are reset as soon as they are made.
+pub(crate) fn rapid_reset(count: u32) -> Vec<u8> {
+    streams(count).flat_map(|stream| [request(stream, "/shop/orders", false), reset(stream)].concat()).collect()
+}
+
+/// Pings that want an answer each.
+pub(crate) fn pings(count: usize) -> Vec<u8> {
+    frame(PING, 0, 0, &[7; 8]).repeat(count)
+}
+
+/// A head that goes on and on.
+pub(crate) fn endless_head() -> Vec<u8> {
+    let mut bytes = frame(HEADERS, END_STREAM, 1, &fields("/shop/orders"));
+    for number in 0..500 {
+        bytes.extend(frame(CONTINUATION, 0, 1, &field("x", format!("{number:0100}").as_bytes())));
+    }
+    bytes
+}
+
 /// What the server has sent.
 #[derive(Debug)]
 struct Frame {
@@ -167,11 +186,7 @@ async fn an_honest_request_is_answered() {
 #[tokio::test]
 async fn requests_that_are_reset_at_once_end_the_connection() {
     let served = Served::one().await;
-    let mut bytes = opening();
-    for stream in streams(10_000) {
-        bytes.extend(request(stream, "/shop/orders", false));
-        bytes.extend(reset(stream));
-    }
+    let bytes = [opening(), rapid_reset(10_000)].concat();
     let frames = until_the_end(&served, bytes).await;
     assert!(frames.iter().any(|frame| frame.kind == GOAWAY && frame.code() != 0), "{} frames", frames.len());
     still_works(&served).await;

@@ -6,12 +6,16 @@ mod answers;
 mod attack;
 mod attack_crowd;
 mod attack_h2;
+mod attack_load;
 mod callers;
 mod client;
 mod connections;
 mod events;
 mod fixture;
 mod payloads;
+#[path = "../program/mod.rs"]
+#[allow(dead_code, reason = "shared: every test binary uses its part")]
+mod program;
 mod signatures;
 mod tls;
 mod trouble;
