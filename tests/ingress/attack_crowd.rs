@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use grapnel::catalog::Endpoint;
 use tokio::{io::AsyncWriteExt, net::TcpStream, task::JoinSet};
 
 use super::{
     attack_h2,
     client::{Post, Wire},
-    fixture::{Plan, Served, endpoint},
+    fixture::{Plan, endpoint},
+    tls,
     trouble::troubled,
 };
 
@@ -15,16 +17,20 @@ fn event(id: &str) -> Post {
     Post::signed("/shop/orders", format!(r#"{{"id":"{id}"}}"#))
 }
 
-async fn narrow(connections: usize) -> Served {
-    let mut plan = Plan::of([endpoint("orders")]);
+/// With few places, and without any other reason to end a connection while a test lasts.
+fn narrow(connections: usize) -> Plan {
+    const LONG: Duration = Duration::from_secs(3600);
+    let mut plan = Plan::of([Endpoint { timeout: LONG, ..endpoint("orders") }]);
     plan.options.max_connections = connections;
-    plan.serve().await
+    plan.options.head_timeout = LONG;
+    plan.options.idle_timeout = LONG;
+    plan
 }
 
 /// Every connection that the server allows is taken by somebody who keeps it for as long as the server lets him; a
-/// request that is sent whole is answered all the same, and sooner than any of their times is over.
+/// request that is sent whole is answered all the same.
 async fn get_past(hold: impl AsyncFn(&mut Wire)) {
-    let served = narrow(4).await;
+    let served = narrow(4).serve().await;
     let mut holders = Vec::new();
     for _ in 0..4 {
         let mut wire = Wire::open(served.address).await;
@@ -76,10 +82,29 @@ async fn http2_without_requests_or_with_slow_ones_keeps_nobody_out() {
     .await;
 }
 
+#[tokio::test]
+async fn tls_handshakes_that_do_not_go_on_keep_nobody_out() {
+    let directory = tempfile::tempdir().unwrap();
+    let certificate = tls::write(directory.path());
+    let mut plan = narrow(4);
+    plan.tls = Some(tls::files(directory.path()).load().unwrap());
+    let served = plan.serve().await;
+    let mut holders = Vec::new();
+    for _ in 0..4 {
+        let mut wire = Wire::open(served.address).await;
+        // The beginning of a ClientHello.
+        wire.send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03").await;
+        holders.push(wire);
+    }
+    let stream = tls::connect(&served, &certificate, &["http/1.1"]).await.unwrap();
+    assert_eq!(Wire::over(stream).exchange(&event("through").bytes()).await.accepted(), "through");
+    drop(holders);
+}
+
 /// A byte now and then makes no difference.
 #[tokio::test]
 async fn dripping_connections_keep_nobody_out() {
-    let served = narrow(4).await;
+    let served = narrow(4).serve().await;
     let mut drips = JoinSet::new();
     for beginning in ["POST /shop/orders HTTP/1.1\r\nX: ", "POST /shop/orders HTTP/1.1\r\nContent-Length: 9000\r\n\r\n"]
     {
@@ -101,7 +126,7 @@ async fn dripping_connections_keep_nobody_out() {
 /// Nobody is asked to go while nobody needs the place.
 #[tokio::test]
 async fn with_room_for_all_nobody_goes() {
-    let served = narrow(2).await;
+    let served = narrow(2).serve().await;
     let mut idle = Wire::open(served.address).await;
     idle.exchange(&event("1").bytes()).await.accepted();
     let mut other = Wire::open(served.address).await;
@@ -115,9 +140,7 @@ async fn with_room_for_all_nobody_goes() {
 /// A request that has been read is answered, however long that takes and whoever waits.
 #[tokio::test]
 async fn who_is_being_answered_stays() {
-    let mut plan = Plan::of([endpoint("orders")]);
-    plan.options.max_connections = 1;
-    let (served, troubled) = troubled(plan).await;
+    let (served, troubled) = troubled(narrow(1)).await;
     let mut busy = Wire::open(served.address).await;
     busy.send(&event("busy").bytes()).await;
     troubled.has_arrived().await;
