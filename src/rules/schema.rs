@@ -185,11 +185,10 @@ impl Rule {
                  own, or leave out titles, descriptions and examples"
             ));
         }
-        let Unfolded { recursive, effort, patterns } = unfold::measure(schema)?;
-        let pattern_bytes = SCHEMA_PATTERN_BYTES.min(SCHEMA_PATTERNS_BYTES / patterns.max(1));
+        let Unfolded { recursive, effort, pattern_bytes } = unfold::measure(schema)?;
         let validator = jsonschema::options()
             .with_retriever(NoRetrieval)
-            .with_pattern_options(PatternOptions::regex().size_limit(pattern_bytes).dfa_size_limit(pattern_bytes))
+            .with_pattern_options(PatternOptions::regex().size_limit(pattern_bytes).dfa_size_limit(SCHEMA_PATTERN_BYTES))
             .build(schema)
             .map_err(|error| {
                 let message = match error.kind() {

@@ -14,8 +14,8 @@ use crate::rules::limits::SCHEMA_STEPS;
 #[derive(Debug)]
 pub(super) struct Effort {
     parts: Vec<Part>,
-    /// Steps of all parts together for one value, references followed.
-    total: u64,
+    /// Steps of each part and all below it for one value, or one byte of it, references followed.
+    sums: Vec<u64>,
 }
 
 /// A subschema, by the index of its parts.
@@ -23,10 +23,12 @@ pub(super) struct Effort {
 struct Part {
     /// Steps for the value itself.
     own: u64,
-    /// Patterns that a string is searched with.
+    /// Steps for each byte of a string.
     patterns: u64,
-    /// Patterns that the names of members are searched with.
+    /// Steps for each byte of a member's name.
     name_patterns: u64,
+    /// What is applied to the names of members.
+    names: Vec<usize>,
     /// What is applied to the same value.
     here: Vec<usize>,
     /// To the member of a name.
@@ -41,8 +43,17 @@ struct Part {
     remembered: bool,
 }
 
-/// Steps that stand for one pattern over so many bytes.
-const BYTES_PER_STEP: u64 = 32;
+/// A compiled pattern of so many bytes may take one step for each byte of the text: its states are what is looked at, if
+/// the worst comes to the worst.
+const PATTERN_BYTES_PER_STEP: u64 = 128;
+
+/// A pattern up to this is one step for each byte of the text.
+pub(super) const SMALL_PATTERN: usize = 1024;
+
+/// Steps that a pattern takes for each byte of the text.
+fn steps_per_byte(size: usize) -> u64 {
+    if size <= SMALL_PATTERN { 1 } else { u64::try_from(size).unwrap_or(u64::MAX) / PATTERN_BYTES_PER_STEP }
+}
 
 /// Steps for one value against a schema that is not in the document; that of schemas has some hundred keywords.
 const OUTSIDE: u64 = 100;
@@ -51,12 +62,13 @@ const OUTSIDE: u64 = 100;
 pub(super) type References<'a, 'r> = &'r mut dyn FnMut(&'a Map<String, Value>, *const Value) -> Vec<&'a Value>;
 
 impl Effort {
-    /// Of a schema whose depth and weight have been measured.
-    pub(super) fn of<'a>(schema: &'a Value, references: References<'a, '_>) -> Self {
-        let mut build = Build { parts: Vec::new(), known: HashMap::new(), outside: None, references };
+    /// Of a schema whose depth and weight have been measured, with the sizes of its patterns when they are compiled.
+    pub(super) fn of<'a>(schema: &'a Value, sizes: &HashMap<&'a str, usize>, references: References<'a, '_>) -> Self {
+        let mut build = Build { sizes, parts: Vec::new(), known: HashMap::new(), outside: None, references };
         build.part(schema);
-        let mut effort = Self { parts: build.parts, total: 0 };
-        effort.total = effort.sum(0, &mut vec![None; effort.parts.len()]);
+        let mut effort = Self { parts: build.parts, sums: Vec::new() };
+        let mut sums = vec![None; effort.parts.len()];
+        effort.sums = (0..effort.parts.len()).map(|index| effort.sum(index, &mut sums)).collect();
         effort
     }
 
@@ -67,7 +79,7 @@ impl Effort {
             return *sum;
         }
         *known = Some(0);
-        let below = [&part.here, &part.members, &part.placed, &part.elements].into_iter().flatten();
+        let below = [&part.here, &part.members, &part.names, &part.placed, &part.elements].into_iter().flatten();
         let sum = below
             .chain(part.named.values())
             .fold(part.own + part.patterns + part.name_patterns, |sum, next| sum.saturating_add(self.sum(*next, sums)));
@@ -79,9 +91,10 @@ impl Effort {
 
     /// Whether a value that was read from `bytes` bytes is checked in at most [`SCHEMA_STEPS`].
     pub(super) fn fits(&self, value: &Value, bytes: usize) -> bool {
-        // A value has at least two bytes, itself and what parts it from the next.
-        let values = u64::try_from(bytes).unwrap_or(u64::MAX) / 2 + 1;
-        values.saturating_mul(self.total) <= SCHEMA_STEPS || self.count(value).is_some()
+        // Neither values nor the bytes of strings are more than the bytes that were read.
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX).saturating_add(1);
+        let total = self.sums.first().copied().unwrap_or_default();
+        bytes.saturating_mul(total) <= SCHEMA_STEPS || self.count(value).is_some()
     }
 
     /// The steps, if there are not too many.
@@ -96,15 +109,17 @@ impl Effort {
                 continue;
             }
             let searched = |text: &str, patterns: u64| {
-                patterns.saturating_mul(1 + u64::try_from(text.len()).unwrap_or(u64::MAX) / BYTES_PER_STEP)
+                patterns.saturating_mul(u64::try_from(text.len()).unwrap_or(u64::MAX).saturating_add(1))
             };
             steps = steps.saturating_add(part.own);
             open.extend(part.here.iter().map(|next| (*next, value)));
             match value {
                 Value::String(text) => steps = steps.saturating_add(searched(text, part.patterns)),
                 Value::Object(map) => {
+                    let names = part.names.iter().filter_map(|next| self.sums.get(*next));
+                    let name_patterns = names.fold(part.name_patterns, |sum, more| sum.saturating_add(*more));
                     for (name, member) in map {
-                        steps = steps.saturating_add(searched(name, part.name_patterns));
+                        steps = steps.saturating_add(searched(name, name_patterns));
                         open.extend(part.named.get(name).map(|next| (*next, member)));
                         open.extend(part.members.iter().map(|next| (*next, member)));
                         if steps > SCHEMA_STEPS {
@@ -133,6 +148,7 @@ impl Effort {
 }
 
 struct Build<'a, 'r> {
+    sizes: &'r HashMap<&'a str, usize>,
     parts: Vec<Part>,
     known: HashMap<*const Value, usize>,
     outside: Option<usize>,
@@ -191,10 +207,16 @@ impl<'a> Build<'a, '_> {
         })
     }
 
+    fn pattern(&self, pattern: &str) -> u64 {
+        // What has no size is no pattern, and then there is no such schema.
+        self.sizes.get(pattern).map_or(1, |size| steps_per_byte(*size))
+    }
+
     fn keyword(&mut self, part: &mut Part, keyword: &str, value: &'a Value) {
         part.own += 1;
         match (keyword, value) {
-            ("pattern" | "format" | "contentEncoding" | "contentMediaType", _) => part.patterns += 1,
+            ("pattern", Value::String(pattern)) => part.patterns += self.pattern(pattern),
+            ("format" | "contentEncoding" | "contentMediaType", _) => part.patterns += 1,
             ("enum", Value::Array(entries)) if entries.iter().all(Value::is_string) => {}
             ("enum" | "const", value) => part.own += size(value),
             ("properties", Value::Object(map)) => {
@@ -205,13 +227,10 @@ impl<'a> Build<'a, '_> {
                 }
             }
             ("patternProperties", Value::Object(map)) => {
-                part.name_patterns += map.len() as u64;
+                part.name_patterns += map.keys().map(|pattern| self.pattern(pattern)).sum::<u64>();
                 part.members.extend(map.values().map(|schema| self.part(schema)));
             }
-            ("propertyNames", schema) => {
-                // A name is a value of its own, but there is none to walk to.
-                part.name_patterns += size(schema) + 1;
-            }
+            ("propertyNames", schema) => part.names.push(self.part(schema)),
             ("additionalProperties" | "unevaluatedProperties", schema) => part.members.push(self.part(schema)),
             ("prefixItems", Value::Array(schemas)) | ("items", Value::Array(schemas)) => {
                 part.placed.extend(schemas.iter().map(|schema| self.part(schema)));

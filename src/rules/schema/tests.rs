@@ -212,6 +212,12 @@ fn large_values_against_large_schemas_are_not_tried() {
     assert!(is_too_much(json!({ "items": { "allOf": vec![json!({ "$ref": meta }); 1000] } }), &ones));
     let searches: Vec<_> = (0..1000).map(|number| json!({ "pattern": format!("a.*b{number}") })).collect();
     assert!(is_too_much(json!({ "allOf": searches }), &format!("\"{}\"", "a".repeat(500_000))));
+    let slow = "[ax]{0,400}([ax]{0,400}x){0,20}[0-9][0-9]";
+    assert!(is_too_much(json!({ "pattern": slow }), &format!("\"{}\"", "xa".repeat(10_000))));
+    assert!(is_too_much(
+        json!({ "propertyNames": { "pattern": slow } }),
+        &format!("{{\"{}\":1}}", "xa".repeat(10_000))
+    ));
     // A circle that doubles at each level is no more than what the validator does of it.
     let twice = json!([{ "properties": { "a": { "$ref": "#" } } }, { "properties": { "a": { "$ref": "#" } } }]);
     let deep = format!("{}1{}", r#"{"a":"#.repeat(120), "}".repeat(120));
@@ -223,6 +229,10 @@ fn large_values_against_ordinary_schemas_are_checked() {
     let names: Map<_, _> = (0..5000).map(|n| (format!("p{n}"), json!({ "type": "integer", "minimum": 0 }))).collect();
     let body = format!("{{{}\"x\":1}}", (0..20_000).map(|number| format!("\"p{number}\":1,")).collect::<String>());
     assert_eq!(violations(&set(json!({ "properties": names })).unwrap(), &body), []);
+    let text = set(json!({ "pattern": "^[A-Za-z0-9+/=]*$" })).unwrap();
+    assert_eq!(violations(&text, &format!("\"{}\"", "QUJD".repeat(1_000_000))), []);
+    let names = set(json!({ "items": { "pattern": "^[\\w.-]{1,64}$" } })).unwrap();
+    assert_eq!(violations(&names, &format!("[{}\"a\"]", "\"some.body-1234567890\",".repeat(5000))), []);
     let rows = json!({ "items": { "type": "object", "properties": { "a": { "type": "integer" } } } });
     assert_eq!(violations(&set(rows).unwrap(), &format!("[{}{{}}]", r#"{"a":1},"#.repeat(100_000))), []);
 }

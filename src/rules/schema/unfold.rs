@@ -6,11 +6,12 @@
 
 use std::collections::{HashMap, HashSet};
 
-use serde_json::{Map, Value};
+use jsonschema::PatternOptions;
+use serde_json::{Map, Value, json};
 use url::Url;
 
-use super::effort::Effort;
-use crate::rules::limits::{SCHEMA_REACH, SCHEMA_WEIGHT};
+use super::effort::{Effort, SMALL_PATTERN};
+use crate::rules::limits::{SCHEMA_PATTERN_BYTES, SCHEMA_PATTERNS_BYTES, SCHEMA_REACH, SCHEMA_WEIGHT};
 
 /// What was found out about a schema.
 #[derive(Debug)]
@@ -20,8 +21,8 @@ pub(super) struct Unfolded {
     pub(super) recursive: bool,
     /// How much work values make.
     pub(super) effort: Effort,
-    /// Its regular expressions, those met twice counted once.
-    pub(super) patterns: usize,
+    /// Most bytes that each of its regular expressions may have when it is compiled.
+    pub(super) pattern_bytes: usize,
 }
 
 /// Follows every reference within a schema.
@@ -37,11 +38,24 @@ pub(super) fn measure(schema: &Value) -> Result<Unfolded, String> {
     let recursive = walk.recursive;
     let mut patterns = HashSet::new();
     collect_patterns(schema, &mut patterns);
-    Ok(Unfolded {
-        recursive,
-        effort: Effort::of(schema, &mut |map, here| walk.references(map, here)),
-        patterns: patterns.len(),
-    })
+    let pattern_bytes = SCHEMA_PATTERN_BYTES.min(SCHEMA_PATTERNS_BYTES / patterns.len().max(1));
+    let sizes = patterns.into_iter().map(|pattern| (pattern, size(pattern, pattern_bytes))).collect();
+    let effort = Effort::of(schema, &sizes, &mut |map, here| walk.references(map, here));
+    Ok(Unfolded { recursive, effort, pattern_bytes })
+}
+
+/// How large a pattern is when it is compiled, to a factor of two and at most `most`; the compiler of patterns knows a limit,
+/// but tells no size.
+fn size(pattern: &str, most: usize) -> usize {
+    let schema = json!({ "pattern": pattern });
+    let compiles = |limit: &usize| {
+        let options = PatternOptions::regex().size_limit(*limit);
+        jsonschema::options().with_pattern_options(options).build(&schema).is_ok()
+    };
+    std::iter::successors(Some(SMALL_PATTERN), |limit| limit.checked_mul(2))
+        .take_while(|limit| *limit < most)
+        .find(compiles)
+        .unwrap_or(most)
 }
 
 fn collect_patterns<'a>(value: &'a Value, patterns: &mut HashSet<&'a str>) {
@@ -188,8 +202,6 @@ fn percent_decoded(text: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     /// `count` definitions, each of which uses the next one as `link` says.
