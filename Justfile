@@ -28,6 +28,10 @@ lint:
 deny:
     ./scripts/deny
 
+# Fuzz one reader of outside bytes for a minute (fuzz/targets.rs); needs nightly Rust and cargo-fuzz
+fuzz TARGET *ARGS:
+    cargo +nightly fuzz run -s none {{TARGET}} -- -max_total_time=60 {{ARGS}}
+
 # Write the generated files
 generate:
     # Built together with an example, dependencies have the features that tests have: nothing is compiled twice.

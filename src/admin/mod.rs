@@ -32,6 +32,10 @@ use tokio_util::sync::CancellationToken;
 pub use access::Access;
 pub use authority::Authority;
 pub use health::{Health, Part};
+#[doc(hidden)]
+pub use query::understands_query;
+#[doc(hidden)]
+pub use redeliver::understands_order;
 
 use access::Guard;
 

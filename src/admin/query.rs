@@ -84,6 +84,13 @@ pub(super) fn time(name: &str, text: &str, now: Timestamp) -> Result<Timestamp, 
     )))
 }
 
+/// Whether the query of a list would be taken at `now`. For those who try what it takes without a server.
+#[doc(hidden)]
+pub fn understands_query(uri: &Uri, now: Timestamp) -> bool {
+    Query::parse(uri, &["type", "since", "state", "limit", "after"])
+        .is_ok_and(|query| query.limit().is_ok() && query.after().is_ok() && query.since(now).is_ok())
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;

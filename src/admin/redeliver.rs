@@ -118,6 +118,13 @@ pub(super) async fn order(
     Ok(answer::ok(&done))
 }
 
+/// Whether a body would be taken for an order at `now`. For those who try what it takes without a server.
+#[doc(hidden)]
+pub fn understands_order(body: &[u8], now: Timestamp) -> bool {
+    let Ok(order) = serde_json::from_slice::<Order>(body) else { return false };
+    order.selection(now).is_ok() && order.limit().is_ok() && order.from().is_ok()
+}
+
 impl Order {
     fn selection(&self, now: Timestamp) -> Result<Selection, Problem> {
         const ONE: &str = "exactly one of deadLettered, eventIds, and since and until (one of them or both)";

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use ipnet::IpNet;
 use url::Url;
 
-use super::Usage;
+use super::{Usage, open_files};
 use crate::{
     catalog::{Namespaces, Options},
     ingress::tls::TlsFiles,
@@ -73,7 +73,7 @@ pub(super) struct DataPlaneArgs {
     #[arg(long, env = "GRAPNEL_TRUSTED_PROXIES", value_name = "CIDR", value_delimiter = ',')]
     pub(super) trusted_proxies: Vec<IpNet>,
 
-    /// Connections served at once; further ones wait
+    /// Connections served at once; a further one takes the place of one that waits for its client, or waits
     #[arg(long, env = "GRAPNEL_MAX_CONNECTIONS", value_name = "N", default_value_t = limits::MAX_CONNECTIONS)]
     pub(super) max_connections: usize,
 
@@ -227,7 +227,7 @@ impl DataPlaneArgs {
             data_dir: self.data_dir,
             journal_max_bytes: self.journal_max_bytes.unwrap_or(0),
             trusted_proxies: self.trusted_proxies,
-            max_connections: self.max_connections,
+            max_connections: open_files::connections(self.max_connections),
             egress_proxy: proxy.map_err(|error| Usage::error(format!("--egress-proxy: {error}")))?,
             tls: self.tls_cert_file.zip(self.tls_key_file).map(|(cert, key)| TlsFiles::new(cert, key)),
             await_sync: false,

@@ -6,6 +6,7 @@ mod data_plane;
 mod deliveries;
 mod events;
 mod http;
+mod open_files;
 mod print;
 mod redeliver;
 mod remote;

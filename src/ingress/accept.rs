@@ -24,7 +24,7 @@ use super::{
     body::{self, Memory},
     cloudevents,
     confirm::{Stored, batch_confirmation, confirm, confirmation},
-    connection::Activity,
+    connection::{Activity, Underway},
     handshake, headers,
     reject::Rejected,
 };
@@ -97,7 +97,7 @@ pub(super) async fn accept(State(caller): State<Caller>, request: Request) -> Re
     let Caller { shared, activity, peer } = caller;
     let started = Instant::now();
     let version = request.version();
-    let _underway = activity.request(version);
+    let underway = activity.request(version);
     let (head, body) = request.into_parts();
 
     let endpoint = match shared.route(head.uri.path()) {
@@ -122,9 +122,11 @@ pub(super) async fn accept(State(caller): State<Caller>, request: Request) -> Re
     };
     let remote = inbound.remote;
     let received = inbound.received;
-    let mut unread = !body.is_end_stream();
-    let outcome = shared.walk(inbound, body, &mut unread).await;
-    if unread {
+    if body.is_end_stream() {
+        underway.has_been_read();
+    }
+    let outcome = shared.walk(inbound, body, &underway).await;
+    if underway.is_unread() {
         activity.leave_unread();
     }
 
@@ -183,9 +185,9 @@ impl Shared {
         Ok(Self { ingress, prefix, memory, started: Instant::now(), log_again: AtomicU64::new(0) })
     }
 
-    /// The steps, cheapest refusal first; nothing is parsed before it is verified. `unread` becomes false once the body
-    /// has been read to its end.
-    async fn walk(&self, inbound: Inbound, body: Body, unread: &mut bool) -> Result<Outcome, Rejected> {
+    /// The steps, cheapest refusal first; nothing is parsed before it is verified. `underway` learns when the body has
+    /// been read to its end.
+    async fn walk(&self, inbound: Inbound, body: Body, underway: &Underway) -> Result<Outcome, Rejected> {
         let question = handshake::question(&inbound)?;
         allow_endpoint(&inbound.endpoint)?;
         allow_source(&inbound.endpoint, inbound.remote)?;
@@ -196,7 +198,7 @@ impl Shared {
         let limit = inbound.endpoint.body_bytes;
         body::admit(&inbound.headers, &body, limit)?;
         let body = body::receive(body, limit, inbound.deadline, &self.memory).await?;
-        *unread = false;
+        underway.has_been_read();
         let evidence = self.evidence(&inbound).await?;
         let (inbound, judged) = judge(inbound, evidence, body.bytes.clone()).await?;
         match judged {

@@ -7,7 +7,10 @@ use std::sync::{
 
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, header::CONTENT_ENCODING};
+use http::{
+    HeaderMap,
+    header::{CONTENT_ENCODING, TRANSFER_ENCODING},
+};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout_at};
@@ -75,6 +78,14 @@ pub(super) fn admit(headers: &HeaderMap, body: &Body, limit: usize) -> Result<()
         if !identity.is_empty() && !identity.eq_ignore_ascii_case(b"identity") {
             return Err(Rejected::UnsupportedEncoding);
         }
+    }
+    // A transfer coding besides `chunked` compresses, too (RFC 9112 section 7), and parties that read a list of codings
+    // differently differ about where the body ends.
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    if codings.next().is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
+        || codings.next().is_some()
+    {
+        return Err(Rejected::UnsupportedEncoding);
     }
     if usize::try_from(body.size_hint().lower()).map_or(true, |declared| declared > limit) {
         return Err(Rejected::BodyTooLarge { limit });
@@ -179,6 +190,13 @@ mod tests {
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static("Identity"));
         assert!(admit(&headers, &Body::empty(), 5).is_ok());
         headers.append(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        assert!(matches!(admit(&headers, &Body::empty(), 5), Err(Rejected::UnsupportedEncoding)));
+        headers.clear();
+        headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("Chunked"));
+        assert!(admit(&headers, &Body::empty(), 5).is_ok());
+        headers.append(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        assert!(matches!(admit(&headers, &Body::empty(), 5), Err(Rejected::UnsupportedEncoding)));
+        headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("gzip, chunked"));
         assert!(matches!(admit(&headers, &Body::empty(), 5), Err(Rejected::UnsupportedEncoding)));
     }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use http::Version;
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 
 /// Kept by the connection's stream and by its requests, read by whoever drives the connection.
 ///
@@ -22,6 +22,12 @@ pub(super) struct Activity {
     head_since: AtomicU64,
     multiplexed: AtomicBool,
     unread: AtomicBool,
+    /// The last time at which the client did something whole: it connected, or sent a head, or was answered.
+    moved: AtomicU64,
+    /// Requests under way whose body has been read.
+    answering: AtomicUsize,
+    asked_to_go: AtomicBool,
+    go: Notify,
 }
 
 /// What to do with a connection.
@@ -46,6 +52,10 @@ impl Activity {
             head_since: AtomicU64::new(0),
             multiplexed: AtomicBool::new(false),
             unread: AtomicBool::new(false),
+            moved: AtomicU64::new(1),
+            answering: AtomicUsize::new(0),
+            asked_to_go: AtomicBool::new(false),
+            go: Notify::new(),
         })
     }
 
@@ -64,12 +74,13 @@ impl Activity {
     /// The head of a request is complete. The request is under way until the guard is dropped.
     pub(super) fn request(self: &Arc<Self>, version: Version) -> Underway {
         self.requests.fetch_add(1, Relaxed);
+        self.moved.store(self.since_opened(Instant::now()), Relaxed);
         self.head_since.store(0, Relaxed);
         self.unread.store(false, Relaxed);
         if version == Version::HTTP_2 {
             self.multiplexed.store(true, Relaxed);
         }
-        Underway(Arc::clone(self))
+        Underway { activity: Arc::clone(self), read: AtomicBool::new(false) }
     }
 
     /// The last request was answered before its body was read.
@@ -83,8 +94,41 @@ impl Activity {
     }
 
     fn end_request(&self, now: Instant) {
-        self.quiet_since.store(self.since_opened(now), Relaxed);
+        let now = self.since_opened(now);
+        self.quiet_since.store(now, Relaxed);
+        self.moved.store(now, Relaxed);
         self.requests.fetch_sub(1, Relaxed);
+    }
+
+    /// How long all there is to do has been the client's turn; `None` while a request is being answered. Bytes that
+    /// complete nothing do not count, or a byte a second would be as good as a request.
+    pub(super) fn waits_for_client(&self, now: Instant) -> Option<Duration> {
+        let waited = || self.since_opened(now).saturating_sub(self.moved.load(Relaxed));
+        (self.answering.load(Relaxed) == 0).then(waited).map(Duration::from_millis)
+    }
+
+    /// Asks the connection to make room for another. Whether it had not been asked before.
+    pub(super) fn ask_to_go(&self) -> bool {
+        let first = !self.asked_to_go.swap(true, Relaxed);
+        if first {
+            self.go.notify_one();
+        }
+        first
+    }
+
+    /// Whether it has been asked to make room, and has not decided to stay.
+    pub(super) fn has_been_asked_to_go(&self) -> bool {
+        self.asked_to_go.load(Relaxed)
+    }
+
+    /// Comes back when somebody has asked the connection to go.
+    pub(super) async fn is_asked_to_go(&self) {
+        self.go.notified().await;
+    }
+
+    /// Stays after all: in the meantime a request has come.
+    pub(super) fn stay(&self) {
+        self.asked_to_go.store(false, Relaxed);
     }
 
     /// How long to be patient, seen from `now`.
@@ -104,11 +148,31 @@ impl Activity {
 
 /// A request under way.
 #[derive(Debug)]
-pub(super) struct Underway(Arc<Activity>);
+pub(super) struct Underway {
+    activity: Arc<Activity>,
+    read: AtomicBool,
+}
+
+impl Underway {
+    /// Its body has been read to its end, so that it is our turn.
+    pub(super) fn has_been_read(&self) {
+        if !self.read.swap(true, Relaxed) {
+            self.activity.answering.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Whether something of its body may be on its way.
+    pub(super) fn is_unread(&self) -> bool {
+        !self.read.load(Relaxed)
+    }
+}
 
 impl Drop for Underway {
     fn drop(&mut self) {
-        self.0.end_request(Instant::now());
+        if self.read.load(Relaxed) {
+            self.activity.answering.fetch_sub(1, Relaxed);
+        }
+        self.activity.end_request(Instant::now());
     }
 }
 
@@ -163,6 +227,28 @@ mod tests {
         assert_eq!(patience(&activity, 1075), Patience::Idle);
         activity.read(|| at(&activity, 1075));
         assert_eq!(patience(&activity, 1075), until(&activity, 1085), "a head has begun");
+    }
+
+    #[test]
+    fn whose_turn_it_is() {
+        let activity = Activity::new();
+        let waits = |seconds: u64| activity.waits_for_client(at(&activity, seconds)).map(|waited| waited.as_secs());
+        activity.read(|| at(&activity, 3));
+        assert_eq!(waits(4), Some(4), "part of a head is nothing");
+        let (one, other) = (activity.request(Version::HTTP_2), activity.request(Version::HTTP_2));
+        activity.moved.store(activity.since_opened(at(&activity, 5)), Relaxed);
+        assert_eq!(waits(7), Some(2), "for the bodies");
+        one.has_been_read();
+        one.has_been_read();
+        assert_eq!((waits(8), one.is_unread(), other.is_unread()), (None, false, true));
+        std::mem::forget(other);
+        activity.answering.fetch_sub(1, Relaxed);
+        std::mem::forget(one);
+        activity.end_request(at(&activity, 9));
+        assert_eq!(waits(11), Some(2), "since the last answer");
+        assert!(activity.ask_to_go() && !activity.ask_to_go());
+        activity.stay();
+        assert!(activity.ask_to_go());
     }
 
     #[test]

@@ -6,12 +6,13 @@
 //! not found, and the query is no part of it.
 
 mod accept;
-mod address;
+pub mod address;
 mod body;
 mod callers;
 mod cloudevents;
 mod confirm;
 mod connection;
+mod crowd;
 mod evidence;
 mod handshake;
 mod headers;
@@ -68,7 +69,7 @@ pub struct IngressOptions {
     pub public_url: Option<Url>,
     /// Whether TLS is spoken, and the URL hence `https`, where neither that nor a proxy says so.
     pub tls: bool,
-    /// Most connections open at once.
+    /// Most connections open at once, see [`limits::MAX_CONNECTIONS`].
     pub max_connections: usize,
     /// Time for a TLS handshake and for the head of a request, see [`limits::HEAD_TIMEOUT`].
     pub head_timeout: Duration,

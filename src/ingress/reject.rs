@@ -35,7 +35,7 @@ pub(super) enum Rejected {
     RateLimited { retry_after: Duration },
     /// More than `spec.limits.bodyBytes`.
     BodyTooLarge { limit: usize },
-    /// A compressed body.
+    /// A compressed body, or one in a list of transfer codings.
     UnsupportedEncoding,
     /// The body did not come within `spec.limits.timeout`.
     Slow,
@@ -131,9 +131,9 @@ impl Rejected {
             Self::BodyTooLarge { limit } => {
                 Cow::Owned(format!("the body is larger than the {limit} bytes that this endpoint takes"))
             }
-            Self::UnsupportedEncoding => {
-                Cow::Borrowed("a body with a Content-Encoding cannot be verified and validated; send it uncompressed")
-            }
+            Self::UnsupportedEncoding => Cow::Borrowed(
+                "a body with a Content-Encoding, or a Transfer-Encoding other than chunked, cannot be verified and validated; send it uncompressed",
+            ),
             Self::Slow => Cow::Borrowed("the body did not arrive in time"),
             Self::Interrupted => Cow::Borrowed("the body could not be read to its end"),
             Self::Busy => Cow::Borrowed("too many large requests are under way; send again later"),

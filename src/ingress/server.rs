@@ -12,7 +12,6 @@ use rustls::ServerConfig;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
     time::{Instant, sleep, timeout},
 };
 use tokio_rustls::TlsAcceptor;
@@ -22,6 +21,7 @@ use super::{
     Ingress, IngressError,
     accept::{Caller, Shared, accept},
     connection::{Activity, Patience},
+    crowd::Crowd,
     stream::Stream,
 };
 use crate::rules::limits;
@@ -51,21 +51,20 @@ pub async fn serve(
         head_timeout: options.head_timeout,
         idle_timeout: options.idle_timeout,
     });
-    let slots = Arc::new(Semaphore::new(options.max_connections.min(Semaphore::MAX_PERMITS)));
+    let crowd = Crowd::new(options.max_connections);
     let connections = TaskTracker::new();
     let end = CancellationToken::new();
 
     let accepting = async {
         loop {
-            // Without a free slot nothing is accepted; clients wait in the kernel's queue. Never closed, so never an error.
-            let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
             match listener.accept().await {
                 Ok((socket, peer)) => {
+                    // While this one waits for a place, the others wait in the kernel's queue.
+                    let Some(place) = crowd.place().await else { return };
                     let (server, stop, end) = (Arc::clone(&server), shutdown.child_token(), end.child_token());
                     connections.spawn(async move {
-                        let _slot = slot;
                         tokio::select! {
-                            () = server.converse(socket, peer, stop) => {}
+                            () = server.converse(socket, peer, place.activity(), stop) => {}
                             () = end.cancelled() => {}
                         }
                     });
@@ -131,19 +130,22 @@ struct Server {
 
 impl Server {
     /// One connection, from the handshake to its end.
-    async fn converse(&self, socket: TcpStream, peer: SocketAddr, stop: CancellationToken) {
+    async fn converse(&self, socket: TcpStream, peer: SocketAddr, activity: &Arc<Activity>, stop: CancellationToken) {
         if let Err(error) = socket.set_nodelay(true) {
             tracing::debug!(%peer, %error, "connection lost");
             return;
         }
-        let activity = Activity::new();
-        let stream = Stream::new(socket, Arc::clone(&activity));
+        let stream = Stream::new(socket, Arc::clone(activity));
         let Some(tls) = &self.tls else {
             return self.requests(stream, peer, activity, stop).await;
         };
         let handshake = tokio::select! {
             handshake = timeout(self.head_timeout, tls.accept(stream)) => handshake,
             () = stop.cancelled() => return,
+            () = activity.is_asked_to_go() => {
+                tracing::debug!(%peer, "TLS handshake ended to make room");
+                return;
+            }
         };
         match handshake {
             Ok(Ok(stream)) => self.requests(stream, peer, activity, stop).await,
@@ -153,17 +155,19 @@ impl Server {
     }
 
     /// The requests of one connection.
-    async fn requests<S>(&self, stream: S, peer: SocketAddr, activity: Arc<Activity>, stop: CancellationToken)
+    async fn requests<S>(&self, stream: S, peer: SocketAddr, activity: &Arc<Activity>, stop: CancellationToken)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let caller = Caller::new(Arc::clone(&self.shared), Arc::clone(&activity), peer.ip());
+        let caller = Caller::new(Arc::clone(&self.shared), Arc::clone(activity), peer.ip());
         let service = TowerToHyperService::new(accept.with_state(caller));
         let mut connection = pin!(self.http.serve_connection(TokioIo::new(stream), service));
         let mut stopped = pin!(stop.cancelled());
         let mut look = pin!(sleep(self.head_timeout));
         // Asked to end after the requests under way.
         let mut ending = false;
+        // And not to wait for those that have not been read.
+        let mut leaving = false;
         loop {
             tokio::select! {
                 end = connection.as_mut() => {
@@ -177,9 +181,23 @@ impl Server {
                     ending = true;
                     look.set(sleep(limits::CLOSE_TIMEOUT));
                 }
+                () = activity.is_asked_to_go(), if !leaving => {
+                    if activity.waits_for_client(Instant::now()).is_none() {
+                        activity.stay();
+                        continue;
+                    }
+                    connection.as_mut().graceful_shutdown();
+                    (ending, leaving) = (true, true);
+                    look.set(sleep(limits::CROWD_GRACE));
+                }
                 () = &mut look => {
                     let now = Instant::now();
+                    if leaving && activity.waits_for_client(now).is_some() {
+                        tracing::debug!(%peer, "connection closed to make room");
+                        return;
+                    }
                     let again = match activity.patience(now, self.head_timeout, self.idle_timeout) {
+                        Patience::Busy if leaving => limits::CROWD_GRACE,
                         Patience::Busy => self.head_timeout.min(limits::CLOSE_TIMEOUT),
                         // In the meantime the head of another request may begin.
                         Patience::Until(until) if !ending => {

@@ -137,6 +137,14 @@ pub const SCHEMA_WEIGHT: u64 = 50_000;
 /// Largest compiled regular expression of a schema, in bytes.
 pub const SCHEMA_PATTERN_BYTES: usize = 1 << 20;
 
+/// All compiled regular expressions of one schema together, in bytes: where there are more than eight, each may have its
+/// part of this.
+pub const SCHEMA_PATTERNS_BYTES: usize = 8 << 20;
+
+/// Most steps of checking one event against one schema; a step takes some nanoseconds, so that no event keeps a thread
+/// busy for much more than a tenth of a second.
+pub const SCHEMA_STEPS: u64 = 10_000_000;
+
 /// Most violations that are reported of one event.
 pub const VIOLATIONS: usize = 10;
 
@@ -348,9 +356,29 @@ pub const TYPE_LABEL_CHARS: usize = 64;
 
 // Ingress: connections.
 
-/// Most client connections open at once; further ones wait in the kernel's queue. Each costs a socket and up to
-/// [`CONNECTION_BUFFER_BYTES`].
+/// Most client connections open at once. A further one takes the place of one that has waited for its client for
+/// [`CROWD_PATIENCE`]; when there is none, it waits, and those after it wait in the kernel's queue. Each costs a socket and
+/// up to [`CONNECTION_BUFFER_BYTES`].
 pub const MAX_CONNECTIONS: usize = 4096;
+
+/// Files that connections from outside leave to the journal, to deliveries and to the admin server.
+pub const OPEN_FILES_RESERVED: usize = 512;
+
+/// How long a connection may wait for its client when others need its place. Whoever has something to send has sent it by
+/// then, over any network but the worst.
+pub const CROWD_PATIENCE: Duration = Duration::from_secs(1);
+
+/// When all places are taken, one in so many connections is asked to go at once.
+pub const CROWD_SHARE: usize = 16;
+
+/// How often connections are looked over while one waits for a place.
+pub const CROWD_CHECK: Duration = Duration::from_millis(100);
+
+/// How long a connection that was asked to make room may take to end in order.
+pub const CROWD_GRACE: Duration = Duration::from_millis(100);
+
+/// Least time between two log lines about a lack of room.
+pub const CROWD_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Read buffer of a connection in bytes, and with it the largest head of an HTTP/1.1 request.
 pub const CONNECTION_BUFFER_BYTES: usize = 64 * 1024;

@@ -1,5 +1,6 @@
 //! Validation by JSON Schema.
 
+mod effort;
 mod unfold;
 
 use std::fmt::{self, Write};
@@ -8,11 +9,13 @@ use bytes::Bytes;
 use jsonschema::{PatternOptions, Retrieve, Uri, Validator, error::ValidationErrorKind};
 use serde_json::Value;
 
-use self::unfold::Unfolded;
+use self::{effort::Effort, unfold::Unfolded};
 use super::{
     glob::{Glob, GlobSet},
     identity::Identity,
-    limits::{SCHEMA_BYTES, SCHEMA_DEPTH, SCHEMA_PATTERN_BYTES, SCHEMAS, VIOLATION_BYTES, VIOLATIONS},
+    limits::{
+        SCHEMA_BYTES, SCHEMA_DEPTH, SCHEMA_PATTERN_BYTES, SCHEMA_PATTERNS_BYTES, SCHEMAS, VIOLATION_BYTES, VIOLATIONS,
+    },
     payload::Payload,
     signature::Verified,
 };
@@ -52,6 +55,10 @@ impl Validated {
     }
 }
 
+/// What is said of an event that would take [`SCHEMA_STEPS`](super::limits::SCHEMA_STEPS) and more to check.
+const TOO_MUCH: &str = "checking a payload of this size against the schema of its type takes too many steps; send less in one \
+                        event, or let fewer subschemas apply to the same value";
+
 /// What to do with an event whose type no schema is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Unmatched {
@@ -75,6 +82,7 @@ struct Rule {
     validator: Validator,
     /// See [`Unfolded`].
     recursive: bool,
+    effort: Effort,
 }
 
 /// A schema that cannot be used.
@@ -158,6 +166,9 @@ impl SchemaSet {
                 let message = "a schema is for this type, but the body is neither JSON nor a form";
                 return Err(Violation::Schema(vec![(String::new(), message.into())]));
             };
+            if !rule.effort.fits(value, verified.body().len()) {
+                return Err(Violation::Schema(vec![(String::new(), TOO_MUCH.into())]));
+            }
             if !rule.validator.is_valid(value) {
                 rule.explain(value, &mut violations);
             }
@@ -185,16 +196,19 @@ impl Rule {
                  own, or leave out titles, descriptions and examples"
             ));
         }
-        let Unfolded { recursive } = unfold::measure(schema)?;
+        let Unfolded { recursive, effort, pattern_bytes } = unfold::measure(schema)?;
         let validator = jsonschema::options()
             .with_retriever(NoRetrieval)
-            .with_pattern_options(PatternOptions::regex().size_limit(SCHEMA_PATTERN_BYTES))
+            .with_pattern_options(PatternOptions::regex().size_limit(pattern_bytes).dfa_size_limit(SCHEMA_PATTERN_BYTES))
             .build(schema)
             .map_err(|error| {
                 let message = match error.kind() {
                     ValidationErrorKind::Format { format } if format == "regex" => {
-                        "this pattern is too large or is not a regular expression (look-around and back-references are none)"
-                            .into()
+                        format!(
+                            "this pattern is not a regular expression (look-around and back-references are none), or is \
+                             larger than {pattern_bytes} bytes when it is compiled: {SCHEMA_PATTERN_BYTES}, or less where \
+                             many patterns share {SCHEMA_PATTERNS_BYTES}"
+                        )
                     }
                     _ => bounded(&error.to_string(), 4 * VIOLATION_BYTES),
                 };
@@ -203,7 +217,7 @@ impl Rule {
                     path => format!("{}: {message}", bounded(path, VIOLATION_BYTES)),
                 }
             })?;
-        Ok(Self { types, validator, recursive })
+        Ok(Self { types, validator, recursive, effort })
     }
 
     /// Says where a value does not match, while there is room.

@@ -17,7 +17,7 @@ use grapnel::{
         schema::SchemaSet,
         secret::{Secret, Wiped, header_value},
         signature::{
-            Algorithm, Content, Encoding, HmacScheme, KeyForm, Scheme, Shape, Signer, SigningScheme, TokenScheme,
+            Algorithm, Content, Encoding, KeyForm, Scheme, Shape, SignatureScheme, Signer, SigningScheme, TokenScheme,
             Verifier, names, provider,
         },
     },
@@ -47,14 +47,15 @@ fn nothing_that_holds_a_secret_or_a_payload_prints_it() {
     let mut headers = HeaderMap::new();
     headers.insert("authorization", header.clone());
 
-    let hmac = Scheme::Hmac(HmacScheme {
+    let hmac = Scheme::Signature(SignatureScheme {
         header: HeaderName::from_static("x-signature"),
         algorithm: Algorithm::Sha512,
         encoding: Encoding::Hex,
-        shape: Shape::Prefixed(String::new()),
+        shape: Shape::Prefixed("".into()),
         content: Content::parse("{body}").unwrap(),
         timestamp: None,
         id_header: None,
+        alternative: None,
         tolerance: None,
         key_form: KeyForm::Raw,
     });
@@ -109,6 +110,9 @@ fn nothing_that_holds_a_secret_or_a_payload_prints_it() {
         headers: headers.clone(),
         body: body.clone(),
         timeout: Duration::from_secs(1),
+        secret_url: false,
+        tls: None,
+        oauth: None,
     };
     let document = Document::parse(&format!("kind: Secret\nstringData:\n  a: {SECRET}\n  b: [{SECRET}]\n")).unwrap();
     let proxy = EgressProxy::parse(&format!("http://{SECRET}:{SECRET}@proxy.example")).unwrap();

@@ -180,22 +180,6 @@ async fn a_client_may_ask_before_it_sends() {
     wire.exchange(&too_large).await.refused(413, "body_too_large");
 }
 
-#[tokio::test]
-async fn connections_beyond_the_bound_wait() {
-    let mut plan = Plan::of([endpoint("orders")]);
-    plan.options.max_connections = 1;
-    let served = plan.serve().await;
-    let mut first = Wire::open(served.address).await;
-    first.exchange(&event("1").bytes()).await.accepted();
-    let mut second = Wire::open(served.address).await;
-    second.send(&event("3").bytes()).await;
-    first.exchange(&event("2").bytes()).await.accepted();
-    drop(first);
-    second.answer().await.accepted();
-    let ids: Vec<_> = served.stored("orders").await.into_iter().map(|event| event.id).collect();
-    assert_eq!(ids, ["1", "2", "3"].map(Box::from));
-}
-
 fn h2c() -> reqwest::Client {
     // The client wants a TLS provider even where it speaks none.
     let _ = rustls::crypto::ring::default_provider().install_default();

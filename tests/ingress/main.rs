@@ -3,6 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod answers;
+mod attack;
+mod attack_crowd;
+mod attack_h2;
+mod attack_load;
 mod callers;
 mod client;
 mod cloudevents;
@@ -12,6 +16,9 @@ mod fixture;
 mod handshakes;
 mod payloads;
 mod presets;
+#[path = "../program/mod.rs"]
+#[allow(dead_code, reason = "shared: every test binary uses its part")]
+mod program;
 mod signatures;
 mod tls;
 mod trouble;

@@ -17,18 +17,18 @@ use super::{
 };
 
 /// Writes a new certificate for `localhost` and its key.
-fn write(directory: &Path) -> CertificateDer<'static> {
+pub(crate) fn write(directory: &Path) -> CertificateDer<'static> {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     std::fs::write(directory.join("tls.crt"), made.cert.pem()).unwrap();
     std::fs::write(directory.join("tls.key"), made.signing_key.serialize_pem()).unwrap();
     made.cert.der().clone()
 }
 
-fn files(directory: &Path) -> TlsFiles {
+pub(crate) fn files(directory: &Path) -> TlsFiles {
     TlsFiles::new(directory.join("tls.crt"), directory.join("tls.key"))
 }
 
-async fn connect(
+pub(crate) async fn connect(
     served: &Served,
     trusted: &CertificateDer<'static>,
     protocols: &[&str],

@@ -21,7 +21,7 @@ use super::{
 };
 
 /// A real journal whose appends can be made to fail, or to wait.
-struct Troubled {
+pub(crate) struct Troubled {
     journal: Arc<dyn Journal>,
     fault: Mutex<Option<fn() -> JournalError>>,
     /// One permit lets one append through.
@@ -109,7 +109,7 @@ impl Journal for Troubled {
     }
 }
 
-async fn troubled(mut plan: Plan) -> (Served, Arc<Troubled>) {
+pub(crate) async fn troubled(mut plan: Plan) -> (Served, Arc<Troubled>) {
     let slot = Arc::new(Mutex::new(None));
     let filled = Arc::clone(&slot);
     plan.wrap = Box::new(move |journal| {
@@ -124,8 +124,13 @@ async fn troubled(mut plan: Plan) -> (Served, Arc<Troubled>) {
 }
 
 impl Troubled {
-    async fn has_arrived(&self) {
+    pub(crate) async fn has_arrived(&self) {
         self.arrived.acquire().await.unwrap().forget();
+    }
+
+    /// Lets so many appends through.
+    pub(crate) fn permit(&self, appends: usize) {
+        self.gate.add_permits(appends);
     }
 }
 

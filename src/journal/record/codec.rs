@@ -81,7 +81,16 @@ pub(super) fn put_time(row: &mut impl BufMut, time: Timestamp) {
 pub(super) fn get_time(row: &mut Bytes, what: &'static str) -> Result<Timestamp> {
     let seconds = row.try_get_i64_le().map_err(|_| RecordError::Short(what))?;
     let nanoseconds = row.try_get_i32_le().map_err(|_| RecordError::Short(what))?;
-    Timestamp::new(seconds, nanoseconds).map_err(|_| RecordError::Field(what, "time"))
+    time(seconds, nanoseconds, what)
+}
+
+/// A time as it is written here: of all pairs that mean it, the one whose parts have the same sign. Any other was not
+/// written by us, and a key of it would not be found by the time that it means.
+fn time(seconds: i64, nanoseconds: i32, what: &'static str) -> Result<Timestamp> {
+    Timestamp::new(seconds, nanoseconds)
+        .ok()
+        .filter(|time| time.as_second() == seconds && time.subsec_nanosecond() == nanoseconds)
+        .ok_or(RecordError::Field(what, "time"))
 }
 
 // Seconds and nanoseconds have the same sign, so that the order of the pairs is the order in time.
@@ -93,5 +102,5 @@ pub(super) fn put_time_key(key: &mut impl BufMut, time: Timestamp) {
 pub(super) fn get_time_key(key: &mut impl Buf, what: &'static str) -> Result<Timestamp> {
     let seconds = key.try_get_i64().map_err(|_| RecordError::Short(what))? ^ i64::MIN;
     let nanoseconds = key.try_get_i32().map_err(|_| RecordError::Short(what))? ^ i32::MIN;
-    Timestamp::new(seconds, nanoseconds).map_err(|_| RecordError::Field(what, "time"))
+    time(seconds, nanoseconds, what)
 }

@@ -1,4 +1,4 @@
-use serde_json::json;
+use serde_json::{Map, json};
 
 use super::*;
 use crate::rules::payload::tests::verified;
@@ -186,4 +186,70 @@ fn the_deepest_schema_over_the_deepest_body_fits_the_stack() {
     let thread = std::thread::Builder::new().stack_size(2 << 20);
     let places = thread.spawn(move || violations(&schemas, &deep)).unwrap().join().unwrap();
     assert_eq!(places, []);
+}
+
+fn is_too_much(schema: Value, body: &str) -> bool {
+    let places = violations(&set(schema).unwrap(), body);
+    places.iter().any(|(path, message)| path.is_empty() && message.contains("too many steps"))
+}
+
+#[test]
+fn large_values_against_large_schemas_are_not_tried() {
+    let ones = format!("[{}1]", "1,".repeat(100_000));
+    let objects = format!("[{}1]", r#"{"a":1},"#.repeat(20_000));
+    let members = format!("{{{}\"x\":1}}", (0..20_000).map(|number| format!("\"k{number}\":1,")).collect::<String>());
+    let several = |count: usize| (0..count).map(|number| json!({ "maximum": number + 1000 })).collect::<Vec<_>>();
+    assert!(is_too_much(json!({ "items": { "allOf": several(10_000) } }), &ones));
+    assert!(is_too_much(
+        json!({ "items": { "$ref": "#/$defs/a" }, "$defs": { "a": { "anyOf": several(10_000) } } }),
+        &ones
+    ));
+    let entries: Vec<_> = (0..10_000).map(|number| json!({ "b": number })).collect();
+    assert!(is_too_much(json!({ "items": { "enum": entries } }), &objects));
+    let patterns: Map<_, _> = (0..1000).map(|number| (format!("a{number}$"), json!(true))).collect();
+    assert!(is_too_much(json!({ "patternProperties": patterns }), &members));
+    let meta = "https://json-schema.org/draft/2020-12/schema";
+    assert!(is_too_much(json!({ "items": { "allOf": vec![json!({ "$ref": meta }); 1000] } }), &ones));
+    let searches: Vec<_> = (0..1000).map(|number| json!({ "pattern": format!("a.*b{number}") })).collect();
+    assert!(is_too_much(json!({ "allOf": searches }), &format!("\"{}\"", "a".repeat(500_000))));
+    let slow = "[ax]{0,400}([ax]{0,400}x){0,20}[0-9][0-9]";
+    assert!(is_too_much(json!({ "pattern": slow }), &format!("\"{}\"", "xa".repeat(10_000))));
+    assert!(is_too_much(
+        json!({ "propertyNames": { "pattern": slow } }),
+        &format!("{{\"{}\":1}}", "xa".repeat(10_000))
+    ));
+    // A circle that doubles at each level is no more than what the validator does of it.
+    let twice = json!([{ "properties": { "a": { "$ref": "#" } } }, { "properties": { "a": { "$ref": "#" } } }]);
+    let deep = format!("{}1{}", r#"{"a":"#.repeat(120), "}".repeat(120));
+    assert!(!is_too_much(json!({ "allOf": twice, "enum": several(5000) }), &deep));
+}
+
+#[test]
+fn large_values_against_ordinary_schemas_are_checked() {
+    let names: Map<_, _> = (0..5000).map(|n| (format!("p{n}"), json!({ "type": "integer", "minimum": 0 }))).collect();
+    let body = format!("{{{}\"x\":1}}", (0..20_000).map(|number| format!("\"p{number}\":1,")).collect::<String>());
+    assert_eq!(violations(&set(json!({ "properties": names })).unwrap(), &body), []);
+    let text = set(json!({ "pattern": "^[A-Za-z0-9+/=]*$" })).unwrap();
+    assert_eq!(violations(&text, &format!("\"{}\"", "QUJD".repeat(1_000_000))), []);
+    let names = set(json!({ "items": { "pattern": "^[\\w.-]{1,64}$" } })).unwrap();
+    assert_eq!(violations(&names, &format!("[{}\"a\"]", "\"some.body-1234567890\",".repeat(5000))), []);
+    let rows = json!({ "items": { "type": "object", "properties": { "a": { "type": "integer" } } } });
+    assert_eq!(violations(&set(rows).unwrap(), &format!("[{}{{}}]", r#"{"a":1},"#.repeat(100_000))), []);
+}
+
+#[test]
+fn patterns_have_one_bound_together() {
+    let several = |count: usize, pattern: &str| {
+        let schemas: Map<_, _> = (0..count)
+            .map(|number| (format!("p{number}"), json!({ "pattern": format!("{pattern}{number}") })))
+            .collect();
+        set(json!({ "properties": schemas }))
+    };
+    assert!(several(1, "^\\pL{10}").is_ok());
+    assert!(several(1000, "^[a-z0-9-]{1,20}").is_ok());
+    let error = several(1000, "^\\pL{10}").unwrap_err();
+    assert!(error.message.contains("pattern: this pattern") && error.message.contains("larger"), "{error}");
+    // The same one many times is compiled once.
+    let same = (0..1000).map(|number| (format!("p{number}"), json!({ "pattern": "^\\pL{10}" }))).collect::<Map<_, _>>();
+    assert!(set(json!({ "properties": same })).is_ok());
 }

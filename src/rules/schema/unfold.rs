@@ -4,19 +4,25 @@
 //! next one twice, are 2⁶⁰ subschemas. The validator remembers results only for references that go in circles, so
 //! such a schema would keep a thread busy for ever. It is measured here before it is compiled.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use serde_json::{Map, Value};
+use jsonschema::PatternOptions;
+use serde_json::{Map, Value, json};
 use url::Url;
 
-use crate::rules::limits::{SCHEMA_REACH, SCHEMA_WEIGHT};
+use super::effort::{Effort, SMALL_PATTERN};
+use crate::rules::limits::{SCHEMA_PATTERN_BYTES, SCHEMA_PATTERNS_BYTES, SCHEMA_REACH, SCHEMA_WEIGHT};
 
 /// What was found out about a schema.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct Unfolded {
     /// Some reference goes in a circle. Whether a value is valid is still found quickly, but not where it is not: for
     /// that the validator follows every way through the circle.
     pub(super) recursive: bool,
+    /// How much work values make.
+    pub(super) effort: Effort,
+    /// Most bytes that each of its regular expressions may have when it is compiled.
+    pub(super) pattern_bytes: usize,
 }
 
 /// Follows every reference within a schema.
@@ -29,7 +35,41 @@ pub(super) fn measure(schema: &Value) -> Result<Unfolded, String> {
     walk.targets.insert(base.to_string(), schema);
     walk.collect(schema, &base);
     walk.weigh(schema, 0)?;
-    Ok(Unfolded { recursive: walk.recursive })
+    let recursive = walk.recursive;
+    let mut patterns = HashSet::new();
+    collect_patterns(schema, &mut patterns);
+    let pattern_bytes = SCHEMA_PATTERN_BYTES.min(SCHEMA_PATTERNS_BYTES / patterns.len().max(1));
+    let sizes = patterns.into_iter().map(|pattern| (pattern, size(pattern, pattern_bytes))).collect();
+    let effort = Effort::of(schema, &sizes, &mut |map, here| walk.references(map, here));
+    Ok(Unfolded { recursive, effort, pattern_bytes })
+}
+
+/// How large a pattern is when it is compiled, to a factor of two and at most `most`; the compiler of patterns knows a limit,
+/// but tells no size.
+fn size(pattern: &str, most: usize) -> usize {
+    let schema = json!({ "pattern": pattern });
+    let compiles = |limit: &usize| {
+        let options = PatternOptions::regex().size_limit(*limit);
+        jsonschema::options().with_pattern_options(options).build(&schema).is_ok()
+    };
+    std::iter::successors(Some(SMALL_PATTERN), |limit| limit.checked_mul(2))
+        .take_while(|limit| *limit < most)
+        .find(compiles)
+        .unwrap_or(most)
+}
+
+fn collect_patterns<'a>(value: &'a Value, patterns: &mut HashSet<&'a str>) {
+    match value {
+        Value::Array(elements) => elements.iter().for_each(|element| collect_patterns(element, patterns)),
+        Value::Object(map) => {
+            patterns.extend(map.get("pattern").and_then(Value::as_str));
+            if let Some(Value::Object(by_name)) = map.get("patternProperties") {
+                patterns.extend(by_name.keys().map(String::as_str));
+            }
+            map.values().for_each(|child| collect_patterns(child, patterns));
+        }
+        _ => {}
+    }
 }
 
 const DEFINITIONS: [&str; 2] = ["$defs", "definitions"];
@@ -170,8 +210,6 @@ fn percent_decoded(text: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     /// `count` definitions, each of which uses the next one as `link` says.
@@ -242,16 +280,17 @@ mod tests {
 
     #[test]
     fn ordinary_schemas_pass() {
+        let measure = |schema: &Value| measure(schema).map(|unfolded| unfolded.recursive);
         let single = chain(20, |next| json!({ "properties": { "a": { "$ref": next } } }));
-        assert_eq!(measure(&single), Ok(Unfolded { recursive: false }));
+        assert_eq!(measure(&single), Ok(false));
         let tree = json!({ "properties": { "left": { "$ref": "#" }, "right": { "$ref": "#" } } });
-        assert_eq!(measure(&tree), Ok(Unfolded { recursive: true }));
+        assert_eq!(measure(&tree), Ok(true));
         let apart = json!({ "$ref": "#/$defs/a~1b", "$defs": { "a/b": { "$ref": "#/$defs/missing" } } });
-        assert_eq!(measure(&apart), Ok(Unfolded { recursive: false }));
+        assert_eq!(measure(&apart), Ok(false));
         let escaped = json!({ "$ref": "#/$defs/a%20b", "$defs": { "a b": { "$ref": "#/$defs/a%20b" } } });
-        assert_eq!(measure(&escaped), Ok(Unfolded { recursive: true }));
+        assert_eq!(measure(&escaped), Ok(true));
         let dynamic = json!({ "$dynamicRef": "#node" });
-        assert_eq!(measure(&dynamic), Ok(Unfolded { recursive: true }));
-        assert_eq!(measure(&json!(true)), Ok(Unfolded { recursive: false }));
+        assert_eq!(measure(&dynamic), Ok(true));
+        assert_eq!(measure(&json!(true)), Ok(false));
     }
 }

@@ -1,0 +1,470 @@
+//! Everything that reads bytes from outside, as functions that can be given any bytes.
+//!
+//! Each of them panics when what it reads breaks a promise: of a bound, of agreement with another reader, or simply that
+//! nothing panics. The fuzzer (`cargo fuzz`) looks for such bytes; `tests/corpus.rs` gives them the bytes of `corpus/`,
+//! where what was once found stays.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use grapnel::{
+    admin,
+    api::{ObjectKey, WebhookEndpoint, WebhookSubscription},
+    catalog::{
+        EndpointFacts, Options, SubscriptionFacts,
+        admission::Admission,
+        compile::{self, Delivered, Problems, References, Served, Sources as References_, Standing},
+    },
+    dispatch::{
+        client::Response,
+        outcome::{self, classify},
+    },
+    files::Document,
+    ingress::address,
+    journal::{
+        Position,
+        record::{self, ConsumerRow, EndpointRow, ExceptionRow, IndexRow, key},
+    },
+    rules::{
+        duration,
+        egress::EgressPolicy,
+        glob::{Glob, GlobSet},
+        headers::HeaderGlobs,
+        identity::{Payload, Sources, id_defaults, identify, kind_defaults},
+        jwt::{self, Claims},
+        limits,
+        pointer::JsonPointer,
+        quantity,
+        retry::{Jitter, RetryPolicy, retry_after},
+        schema::{SchemaSet, Unmatched, Violation},
+        secret::Secret,
+        selector,
+        signature::{Content, Scheme, Signer, SigningScheme, Verified, Verifier, names, provider},
+        trace::Traceparent,
+    },
+    telemetry::metrics::Metrics,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
+use jiff::Timestamp;
+use serde_json::Value;
+
+/// A name, which is that of the target and of its corpus, and what is done with the bytes.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All of them.
+pub const TARGETS: &[Target] = &[
+    ("answer", answer),
+    ("content", content),
+    ("cursor", cursor),
+    ("duration", duration),
+    ("egress", egress),
+    ("forwarded", forwarded),
+    ("glob", glob),
+    ("jwt", jwt),
+    ("manifest", manifest),
+    ("order", order),
+    ("payload", payload),
+    ("pointer", pointer),
+    ("quantity", quantity),
+    ("query", query),
+    ("record", record),
+    ("retry_after", retry_after_header),
+    ("schema", schema),
+    ("secret", secret),
+    ("selector", selector),
+    ("signature", signature),
+    ("trace", trace),
+    ("yaml", yaml),
+];
+
+/// A secret that nobody guesses.
+const SECRET: &str = "whsec_Z3JhcG5lbC1mdXp6LXNlY3JldC10aGF0LW5vYm9keS1ndWVzc2Vz";
+
+fn now() -> Timestamp {
+    Timestamp::from_second(1_760_000_000).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+fn text(data: &[u8]) -> Option<&str> {
+    std::str::from_utf8(data).ok()
+}
+
+/// What stands before the first empty line, and what after it.
+fn halves(data: &[u8]) -> (&[u8], &[u8]) {
+    match data.windows(2).position(|two| two == b"\n\n") {
+        Some(at) => (&data[..at], &data[at + 2..]),
+        None => (data, &[]),
+    }
+}
+
+/// Headers, one a line; what is none is left out.
+fn headers(lines: &[u8]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for line in lines.split(|byte| *byte == b'\n').take(limits::MAX_HEADERS) {
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
+        let value = line[colon + 1..].trim_ascii();
+        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(&line[..colon]), HeaderValue::from_bytes(value)) {
+            headers.append(name, value);
+        }
+    }
+    headers
+}
+
+fn verified(body: &[u8]) -> Verified {
+    let open = Verifier::new(Scheme::None, Vec::new()).expect("needs no secret");
+    open.verify(&HeaderMap::new(), Bytes::copy_from_slice(body), now()).expect("lets everybody in")
+}
+
+/// What a receiver answers: a status, a `Retry-After` in the first line, a body.
+pub fn answer(data: &[u8]) {
+    let Some((status, rest)) = data.split_first_chunk::<2>() else { return };
+    let Ok(status) = StatusCode::from_u16(u16::from_be_bytes(*status) % 900 + 100) else { return };
+    let line = rest.iter().position(|byte| *byte == b'\n').unwrap_or(rest.len());
+    let (first, body) = rest.split_at(line);
+    let body = &body[..body.len().min(limits::FAILURE_MESSAGE_BYTES)];
+    let answer =
+        Response { status, retry_after: text(first).map(str::to_owned), body_start: Bytes::copy_from_slice(body) };
+    let policy = RetryPolicy {
+        max_attempts: 5,
+        initial: Duration::from_secs(5),
+        multiplier: 2.0,
+        max_delay: Duration::from_secs(3600),
+        jitter: Jitter::Equal,
+        stop_on: vec![410],
+    };
+    for attempt in [1, 5] {
+        let outcome = classify(&policy, attempt, &Ok(answer.clone()), now(), 0.5);
+        assert_eq!(outcome.label == outcome::DELIVERED, status.is_success());
+        if let Some(failure) = outcome.failure() {
+            assert!(failure.message.len() <= limits::FAILURE_MESSAGE_BYTES);
+            assert!(!failure.message.chars().any(char::is_control), "{:?}", failure.message);
+        }
+        if let Some(due) = outcome.next_attempt() {
+            assert!(due > now() && due <= now() + policy.max_delay, "{due}");
+        }
+    }
+}
+
+/// A `signedContent` template.
+pub fn content(data: &[u8]) {
+    let Some(template) = text(data) else { return };
+    if Content::parse(template).is_ok() {
+        assert!(template.len() <= limits::SIGNED_CONTENT_BYTES);
+    }
+}
+
+/// Where a list, or a redelivery, goes on.
+pub fn cursor(data: &[u8]) {
+    let Some(cursor) = text(data) else { return };
+    if let Ok(position) = cursor.parse::<Position>() {
+        assert_eq!(position.to_string().parse::<Position>().ok(), Some(position));
+    }
+}
+
+/// A duration as Go writes it.
+pub fn duration(data: &[u8]) {
+    let Some(duration) = text(data) else { return };
+    if let Ok(time) = duration::parse(duration) {
+        assert!(time <= limits::MAX_DURATION && duration.len() <= limits::SCALAR_BYTES);
+    }
+}
+
+/// The URL of a target.
+pub fn egress(data: &[u8]) {
+    let Some(url) = text(data).and_then(|text| url::Url::parse(text).ok()) else { return };
+    if EgressPolicy::default().check_url(&url).is_ok() {
+        assert!(matches!(url.scheme(), "http" | "https") && url.username().is_empty() && url.password().is_none());
+        if let Some(url::Host::Ipv4(address)) = url.host() {
+            assert!(EgressPolicy::default().check_address(IpAddr::V4(address)).is_ok(), "{address}");
+            assert!(!address.is_loopback() && !address.is_private() && !address.is_link_local(), "{address}");
+        }
+    }
+}
+
+/// `X-Forwarded-For`, by a proxy that is trusted.
+pub fn forwarded(data: &[u8]) {
+    let headers = headers(data);
+    let proxy = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
+    let trusted = ["10.0.0.0/8".parse().expect("a network"), "2001:db8::/32".parse().expect("a network")];
+    let stranger = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+    assert_eq!(address::client(stranger, &headers, &trusted), stranger, "a stranger says nothing");
+    assert_eq!(address::client(proxy, &headers, &[]), proxy);
+    let client = address::client(proxy, &headers, &trusted);
+    assert_eq!(client, client.to_canonical());
+}
+
+/// A glob in the first line, a text in the others.
+pub fn glob(data: &[u8]) {
+    let Some((pattern, text)) = text(data).map(|text| text.split_once('\n').unwrap_or((text, ""))) else { return };
+    let Ok(glob) = Glob::parse(pattern) else { return };
+    assert!(pattern.len() <= limits::GLOB_BYTES);
+    let matches = glob.matches(text);
+    if glob.is_literal() {
+        assert!(glob.matches(pattern) && matches == (text == pattern));
+    }
+    assert_eq!(GlobSet::new(vec![glob]).matches(text), matches);
+}
+
+/// A token whose signature nobody has looked at.
+pub fn jwt(data: &[u8]) {
+    let Some(token) = text(data) else { return };
+    if let Some(claims) = Claims::unverified(token) {
+        claims.may_be_for(&["grapnel".into()]);
+        assert!(jwt::is_bearer_token(token), "what is a JWT can be sent as a bearer token");
+    }
+}
+
+struct One(BTreeMap<String, Secret>, BTreeMap<String, String>);
+
+impl References_ for One {
+    fn secret(&self, key: &ObjectKey) -> Option<&BTreeMap<String, Secret>> {
+        (&*key.name == "s").then_some(&self.0)
+    }
+    fn config_map(&self, key: &ObjectKey) -> Option<&BTreeMap<String, String>> {
+        (&*key.name == "c").then_some(&self.1)
+    }
+}
+
+/// Objects as a user writes them, compiled.
+pub fn manifest(data: &[u8]) {
+    let Some(documents) = text(data).and_then(|text| Document::parse(text).ok()) else { return };
+    let sources = One(
+        BTreeMap::from([("k".into(), Secret::from(SECRET))]),
+        BTreeMap::from([("k".into(), r#"{"type":"object"}"#.into())]),
+    );
+    let key = ObjectKey::new("default", "fuzz");
+    let references = References::new(&sources, "default");
+    for document in documents.into_iter().flat_map(Document::into_objects) {
+        let value = &document.value().0;
+        let mut problems = Problems::default();
+        let (compiled, admitted);
+        if let Ok(object) = serde_json::from_value::<WebhookEndpoint>(value.clone()) {
+            let metrics = Metrics::new().endpoint(&key.namespace, &key.name);
+            let served = Served { facts: Arc::new(EndpointFacts::default()), metrics, previous: None };
+            let endpoint =
+                compile::endpoint(&key, &object.spec, &references, &Options::default(), served, &mut problems);
+            (compiled, admitted) = (endpoint.is_some(), Admission::endpoint().check(value));
+        } else if let Ok(object) = serde_json::from_value::<WebhookSubscription>(value.clone()) {
+            let metrics = Metrics::new().subscription(&key.namespace, &key.name);
+            let delivered = Delivered { facts: Arc::new(SubscriptionFacts::default()), metrics, previous: None };
+            let subscription = compile::subscription(
+                &key,
+                &object.spec,
+                &references,
+                &Options::default(),
+                Standing::Open,
+                delivered,
+                &mut problems,
+            );
+            (compiled, admitted) = (subscription.is_some(), Admission::subscription().check(value));
+        } else {
+            continue;
+        }
+        let mut problems = problems.into_vec();
+        problems.extend(admitted);
+        assert!(compiled || !problems.is_empty(), "refused without a problem: {value}");
+        for problem in problems {
+            assert!(!problem.message.contains("Z3JhcG5lbC1mdXp6"), "a secret in a problem");
+        }
+    }
+}
+
+/// The body of a redelivery.
+pub fn order(data: &[u8]) {
+    admin::understands_order(data, now());
+}
+
+/// A content type in the first line, headers up to an empty line, a body.
+pub fn payload(data: &[u8]) {
+    let (head, body) = halves(data);
+    let line = head.iter().position(|byte| *byte == b'\n').unwrap_or(head.len());
+    let (content_type, lines) = (text(&head[..line]), &head[line..]);
+    let body = verified(body);
+    let Ok(payload) = Payload::parse(content_type, &body) else { return };
+    let headers = headers(lines);
+    let find = || {
+        std::iter::once(None).chain(names().map(provider)).map(|provider| {
+            let sources = |defaults| Sources { explicit: None, defaults };
+            let (kinds, ids) = (sources(kind_defaults(provider)), sources(id_defaults(provider)));
+            identify(&kinds, &ids, &headers, &payload, body.body())
+        })
+    };
+    let before: Vec<_> = find().collect();
+    if let Payload::Json(_) = payload {
+        let value: Value = serde_json::from_slice(body.body()).expect("what is taken for JSON is JSON");
+        assert_eq!(payload.value(), Some(&value));
+    }
+    let after: Vec<_> = find().collect();
+    assert_eq!(before, after, "the text and its tree say the same");
+    for identity in before.into_iter().flatten() {
+        assert!((1..=limits::EVENT_ID_BYTES).contains(&identity.id.len()));
+        assert!((1..=limits::EVENT_TYPE_BYTES).contains(&identity.kind.len()));
+        assert!(!identity.id.chars().chain(identity.kind.chars()).any(char::is_control));
+    }
+}
+
+/// A JSON pointer.
+pub fn pointer(data: &[u8]) {
+    let Some(source) = text(data) else { return };
+    if let Ok(pointer) = JsonPointer::parse(source) {
+        assert_eq!(pointer.as_str(), source);
+        assert!(source.len() <= limits::POINTER_BYTES);
+    }
+}
+
+/// A quantity as Kubernetes writes it.
+pub fn quantity(data: &[u8]) {
+    let Some(source) = text(data) else { return };
+    if quantity::parse(source).is_ok() {
+        assert!(source.len() <= limits::SCALAR_BYTES);
+    }
+}
+
+/// The query of the admin API.
+pub fn query(data: &[u8]) {
+    let Some(uri) = text(data).and_then(|query| format!("/x?{query}").parse::<Uri>().ok()) else { return };
+    admin::understands_query(&uri, now());
+}
+
+/// Rows of the journal: the first byte says of which kind.
+pub fn record(data: &[u8]) {
+    let Some((kind, row)) = data.split_first() else { return };
+    let row = Bytes::copy_from_slice(row);
+    match kind % 9 {
+        0 => {
+            let received = record::decode_received(row.clone());
+            if let Ok(event) = record::decode_event(7, row) {
+                assert_eq!(received.ok(), Some(event.received));
+            }
+        }
+        1 => {
+            if let Ok(decoded) = IndexRow::decode(row.clone()) {
+                assert_eq!(decoded.encode().as_slice(), &*row);
+            }
+        }
+        2 => again(EndpointRow::decode(row), |decoded| EndpointRow::decode(decoded.encode())),
+        3 => again(ConsumerRow::decode(row), |decoded| ConsumerRow::decode(decoded.encode())),
+        4 => again(ExceptionRow::decode(row), |decoded| ExceptionRow::decode(decoded.encode())),
+        5 => {
+            let _ = record::decode_u32(row.clone());
+            let _ = record::decode_u64(row);
+        }
+        6 => {
+            let _ = key::event_sequence(&row);
+            let _ = key::number(&row);
+        }
+        7 => {
+            let _ = key::exception_sequence(&row);
+            let _ = key::timed_parts(&row);
+        }
+        _ => {
+            let _ = key::stub_parts(&row);
+        }
+    }
+}
+
+/// What was decoded is what is decoded from its own encoding.
+fn again<T: PartialEq + std::fmt::Debug, E: std::fmt::Debug>(
+    decoded: Result<T, E>,
+    encode_and_decode: impl Fn(&T) -> Result<T, E>,
+) {
+    if let Ok(decoded) = decoded {
+        assert_eq!(encode_and_decode(&decoded).expect("an encoding of ours"), decoded);
+    }
+}
+
+/// `Retry-After`.
+pub fn retry_after_header(data: &[u8]) {
+    if let Some(value) = text(data) {
+        let _ = retry_after(value, now());
+    }
+}
+
+/// A schema up to an empty line, and a body.
+pub fn schema(data: &[u8]) {
+    let (schema, body) = halves(data);
+    let Ok(schema) = serde_json::from_slice::<Value>(schema) else { return };
+    let glob = Glob::parse("*").expect("a glob");
+    let Ok(set) = SchemaSet::compile(vec![(vec![glob], schema)], Unmatched::Accept) else { return };
+    let body = verified(body);
+    let Ok(payload) = Payload::parse(Some("application/json"), &body) else { return };
+    let none = Sources::default();
+    let Ok(identity) = identify(&none, &none, &HeaderMap::new(), &payload, body.body()) else { return };
+    if let Err(Violation::Schema(places)) = set.validate(body, &payload, identity) {
+        assert!((1..=limits::VIOLATIONS).contains(&places.len()));
+        assert!(places.iter().all(|(path, message)| path.len().max(message.len()) <= limits::VIOLATION_BYTES));
+    }
+}
+
+/// What a Secret holds, as a key of every scheme.
+pub fn secret(data: &[u8]) {
+    let secret = || Secret::from(data.to_vec());
+    let shown = |error: String| {
+        if let Some(text) = text(data).filter(|text| text.len() >= 16) {
+            assert!(!error.contains(text), "a secret in an error");
+        }
+    };
+    for provider in names().filter_map(provider) {
+        if let Err(error) = Verifier::new(provider.scheme(), vec![secret()]) {
+            shown(error.to_string());
+        }
+    }
+    for scheme in [SigningScheme::StandardWebhooks, SigningScheme::Ed25519] {
+        match Signer::new(scheme, vec![secret()]) {
+            Ok(signer) => assert!(!signer.sign("id", 1, b"{}").is_empty()),
+            Err(error) => shown(error.to_string()),
+        }
+    }
+}
+
+/// Label keys and values, and names of headers that are passed on.
+pub fn selector(data: &[u8]) {
+    let Some(text) = text(data) else { return };
+    let _ = selector::check_key(text);
+    let _ = selector::check_value(text);
+    if let Ok(globs) = HeaderGlobs::parse(&text.lines().collect::<Vec<_>>()) {
+        globs.matches(&HeaderName::from_static("authorization"));
+    }
+}
+
+/// Headers up to an empty line and a body, against every sender that is known. Nobody here knows the secret.
+pub fn signature(data: &[u8]) {
+    let (lines, body) = halves(data);
+    let headers = headers(lines);
+    for provider in names().filter_map(provider) {
+        let scheme = provider.scheme();
+        let open = scheme == Scheme::None;
+        let Ok(verifier) = Verifier::new(scheme, vec![Secret::from(SECRET)]) else { continue };
+        let judged = verifier.verify(&headers, Bytes::copy_from_slice(body), now());
+        assert!(judged.is_err() || open, "{} let it in", provider.name);
+    }
+}
+
+/// `traceparent`.
+pub fn trace(data: &[u8]) {
+    let Some(value) = text(data) else { return };
+    if let Some(parent) = Traceparent::parse(value) {
+        assert_eq!(Traceparent::parse(&parent.to_string()), Some(parent));
+    }
+}
+
+/// YAML that knows its lines.
+pub fn yaml(data: &[u8]) {
+    let Some(text) = text(data) else { return };
+    match Document::parse(text) {
+        Ok(documents) => {
+            for document in documents.into_iter().flat_map(Document::into_objects) {
+                let lines = text.lines().count().max(1) as u64 + 1;
+                for pointer in ["", "/metadata/name", "/spec/0/a~1b", "/items/1"] {
+                    assert!(document.line_of(pointer) <= lines, "{pointer}");
+                }
+                document.value();
+            }
+        }
+        Err(error) => assert!(error.message.chars().count() <= limits::PROBLEM_CHARS),
+    }
+}

@@ -1,0 +1,44 @@
+//! How many files the process may have open, sockets included.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::rules::limits::OPEN_FILES_RESERVED;
+
+/// Raises the limit as far as the system allows, and says how many of the `wanted` connections fit below it. Beyond the
+/// limit not only connections would fail but also the journal's files, and with them every event.
+pub(super) fn connections(wanted: usize) -> usize {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    let limit = if raised.is_ok() { maximum } else { current };
+    let fit = fitting(wanted, limit);
+    if fit < wanted {
+        tracing::warn!(
+            open_files = limit,
+            wanted,
+            connections = fit,
+            "fewer connections are served than --max-connections says, because the process may not open so many files; \
+             raise its limit (ulimit -n) or lower --max-connections"
+        );
+    }
+    fit
+}
+
+/// At least one, so that there is somebody who can see what is wrong.
+fn fitting(wanted: usize, limit: Option<u64>) -> usize {
+    let room = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    wanted.min(room.saturating_sub(OPEN_FILES_RESERVED).max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_files_to_others() {
+        assert_eq!(fitting(4096, None), 4096);
+        assert_eq!(fitting(4096, Some(1 << 20)), 4096);
+        assert_eq!(fitting(4096, Some(1024)), 1024 - OPEN_FILES_RESERVED);
+        assert_eq!(fitting(4096, Some(10)), 1);
+        assert_eq!(fitting(16, Some(1024)), 16);
+    }
+}

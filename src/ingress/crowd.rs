@@ -1,0 +1,193 @@
+//! The connections that are open, and which of them make room for a new one.
+//!
+//! A bound on connections alone would let anybody who opens that many, and then sends nothing or very slowly, keep
+//! everybody else out. So when all places are taken, those connections end that have waited longest for their client:
+//! for its next request, for the rest of a head, of a TLS handshake or of a body. Whoever sends a request and sends it
+//! whole is never among them, and neither is a request that has been read: it is answered whatever comes.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, timeout},
+};
+
+use super::connection::Activity;
+use crate::rules::limits::{CROWD_CHECK, CROWD_LOG_INTERVAL, CROWD_PATIENCE, CROWD_SHARE};
+
+/// All connections of a server.
+#[derive(Debug)]
+pub(super) struct Crowd {
+    places: Arc<Semaphore>,
+    max: usize,
+    members: Mutex<Members>,
+}
+
+#[derive(Debug, Default)]
+struct Members {
+    activities: HashMap<u64, Arc<Activity>>,
+    next: u64,
+    /// Before then, nothing is logged about a lack of room.
+    log_again: Option<Instant>,
+}
+
+/// A connection's place, given back when dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    crowd: Arc<Crowd>,
+    number: u64,
+    activity: Arc<Activity>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Crowd {
+    pub(super) fn new(max: usize) -> Arc<Self> {
+        let max = max.min(Semaphore::MAX_PERMITS);
+        Arc::new(Self { places: Arc::new(Semaphore::new(max)), max, members: Mutex::default() })
+    }
+
+    /// A place for a connection that has been accepted. Waits when there is none and nobody can be asked to go, because
+    /// all requests are being answered or have only just begun. `None` never comes, the semaphore being never closed.
+    pub(super) async fn place(self: &Arc<Self>) -> Option<Place> {
+        loop {
+            if let Ok(permit) = Arc::clone(&self.places).try_acquire_owned() {
+                return Some(self.enter(permit));
+            }
+            self.make_room(Instant::now());
+            if let Ok(permit) = timeout(CROWD_CHECK, Arc::clone(&self.places).acquire_owned()).await {
+                return Some(self.enter(permit.ok()?));
+            }
+        }
+    }
+
+    fn enter(self: &Arc<Self>, permit: OwnedSemaphorePermit) -> Place {
+        let activity = Activity::new();
+        let mut members = self.members.lock();
+        let number = members.next;
+        members.next += 1;
+        members.activities.insert(number, Arc::clone(&activity));
+        Place { crowd: Arc::clone(self), number, activity, _permit: permit }
+    }
+
+    /// Asks those to go that have waited longest, several at once so that the search is seldom.
+    fn make_room(&self, now: Instant) {
+        let mut members = self.members.lock();
+        let mut waiting: Vec<(Duration, &Arc<Activity>)> = members
+            .activities
+            .values()
+            .filter(|activity| !activity.has_been_asked_to_go())
+            .filter_map(|activity| Some((activity.waits_for_client(now)?, activity)))
+            .filter(|(waited, _)| *waited >= CROWD_PATIENCE)
+            .collect();
+        let many = (self.max / CROWD_SHARE).max(1);
+        if waiting.len() > many {
+            waiting.select_nth_unstable_by(many, |(one, _), (other, _)| other.cmp(one));
+            waiting.truncate(many);
+        }
+        let mut asked = 0;
+        for (_, activity) in waiting {
+            asked += usize::from(activity.ask_to_go());
+        }
+        if asked > 0 && members.log_again.is_none_or(|again| now >= again) {
+            members.log_again = Some(now + CROWD_LOG_INTERVAL);
+            tracing::warn!(
+                max = self.max,
+                closing = asked,
+                "all connections are taken; those that have waited longest for their clients are closed"
+            );
+        }
+    }
+}
+
+impl Place {
+    /// What is known about the connection.
+    pub(super) fn activity(&self) -> &Arc<Activity> {
+        &self.activity
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.crowd.members.lock().activities.remove(&self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Version;
+
+    use super::*;
+
+    fn asked(place: &Place) -> bool {
+        place.activity().has_been_asked_to_go()
+    }
+
+    async fn places(crowd: &Arc<Crowd>, count: usize) -> Vec<Place> {
+        let mut places = Vec::new();
+        for _ in 0..count {
+            places.push(crowd.place().await.unwrap());
+            tokio::time::advance(Duration::from_millis(1)).await;
+        }
+        places
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_waited_longest_goes_first() {
+        let crowd = Crowd::new(3);
+        let mut here = places(&crowd, 3).await;
+        tokio::time::advance(CROWD_PATIENCE).await;
+        // The first has been active since.
+        drop(here[0].activity().request(Version::HTTP_11));
+        crowd.make_room(Instant::now());
+        assert_eq!(here.iter().map(asked).collect::<Vec<_>>(), [false, true, false]);
+        assert!(crowd.places.try_acquire().is_err(), "asked, but not yet gone");
+        crowd.make_room(Instant::now());
+        assert_eq!(here.iter().map(asked).collect::<Vec<_>>(), [false, true, true], "and then the next");
+        here.remove(1);
+        drop(crowd.place().await.unwrap());
+        assert_eq!(crowd.members.lock().activities.len(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_goes_who_has_only_come_or_is_being_answered() {
+        let crowd = Crowd::new(2);
+        let here = places(&crowd, 2).await;
+        crowd.make_room(Instant::now());
+        let underway = here[0].activity().request(Version::HTTP_11);
+        underway.has_been_read();
+        tokio::time::advance(Duration::from_secs(3600)).await;
+        let late = here[1].activity().request(Version::HTTP_11);
+        crowd.make_room(Instant::now());
+        assert!(!asked(&here[0]) && !asked(&here[1]));
+        drop((underway, late));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_go_at_once_where_there_are_many() {
+        let crowd = Crowd::new(10 * CROWD_SHARE);
+        let here = places(&crowd, 10 * CROWD_SHARE).await;
+        tokio::time::advance(CROWD_PATIENCE).await;
+        crowd.make_room(Instant::now());
+        let gone: Vec<_> = here.iter().map(asked).collect();
+        assert!(gone[..10].iter().all(|gone| *gone), "the first ten");
+        assert!(!gone[10..].iter().any(|gone| *gone), "and no others");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_place_is_waited_for() {
+        let crowd = Crowd::new(1);
+        let only = crowd.place().await.unwrap();
+        let underway = only.activity().request(Version::HTTP_11);
+        underway.has_been_read();
+        let next = tokio::spawn({
+            let crowd = Arc::clone(&crowd);
+            async move { crowd.place().await.is_some() }
+        });
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert!(!next.is_finished());
+        drop(underway);
+        drop(only);
+        assert!(next.await.unwrap());
+    }
+}
