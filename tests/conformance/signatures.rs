@@ -32,6 +32,8 @@ const ROWS: &[Row] = &[
     row(Language::Python, "slack_sdk", "Slack", "slack", "8f742231b10e8888abcd99yyyzzz85a5"),
     row(Language::Python, "svix", "StandardWebhooks", "standard-webhooks", WHSEC),
     row(Language::JavaScript, "svix", "StandardWebhooks", "standard-webhooks", WHSEC),
+    row(Language::Python, "svix_own", "Svix", "svix", WHSEC),
+    row(Language::JavaScript, "svix_own", "Svix", "svix", WHSEC),
     row(Language::Python, "standardwebhooks", "StandardWebhooks", "standard-webhooks", WHSEC),
     row(Language::JavaScript, "standardwebhooks", "StandardWebhooks", "standard-webhooks", WHSEC),
 ];

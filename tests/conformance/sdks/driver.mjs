@@ -6,17 +6,17 @@ import process from "node:process";
 
 const require = createRequire(`${process.cwd()}/`);
 
-// svix and standardwebhooks have the same interface.
-function webhook(module) {
+// svix and standardwebhooks have the same interface; Svix itself sends headers of its own name.
+function webhook(module, name = "webhook") {
   const make = (secret) => new (require(module).Webhook)(secret);
   return {
     sign({ secret, id, body }) {
       const now = new Date();
       const signature = make(secret).sign(id, now, body);
       return {
-        "webhook-id": id,
-        "webhook-timestamp": String(Math.floor(now.getTime() / 1000)),
-        "webhook-signature": signature,
+        [`${name}-id`]: id,
+        [`${name}-timestamp`]: String(Math.floor(now.getTime() / 1000)),
+        [`${name}-signature`]: signature,
       };
     },
     verify: ({ secret, headers, body }) => void make(secret).verify(body, headers),
@@ -45,6 +45,7 @@ const sdks = {
     },
   },
   svix: webhook("svix"),
+  svix_own: webhook("svix", "svix"),
   standardwebhooks: webhook("standardwebhooks"),
   cloudevents: {
     make({ mode, attributes, data }) {

@@ -34,10 +34,11 @@ class Slack:
 
 
 class Webhook:
-    """svix and standardwebhooks have the same interface."""
+    """svix and standardwebhooks have the same interface; Svix itself sends headers of its own name."""
 
-    def __init__(self, module):
+    def __init__(self, module, name="webhook"):
         self.module = module
+        self.name = name
 
     def webhook(self, q):
         return __import__(f"{self.module}.webhooks", fromlist=["Webhook"]).Webhook(q["secret"])
@@ -46,9 +47,9 @@ class Webhook:
         # The libraries take a time without a zone for one in UTC.
         now = datetime.now(timezone.utc)
         return {
-            "webhook-id": q["id"],
-            "webhook-timestamp": str(int(now.timestamp())),
-            "webhook-signature": self.webhook(q).sign(q["id"], now, q["body"]),
+            f"{self.name}-id": q["id"],
+            f"{self.name}-timestamp": str(int(now.timestamp())),
+            f"{self.name}-signature": self.webhook(q).sign(q["id"], now, q["body"]),
         }
 
     def verify(self, q):
@@ -78,6 +79,7 @@ SDKS = {
     "stripe": Stripe(),
     "slack_sdk": Slack(),
     "svix": Webhook("svix"),
+    "svix_own": Webhook("svix", "svix"),
     "standardwebhooks": Webhook("standardwebhooks"),
     "cloudevents": CloudEvents(),
 }
