@@ -66,9 +66,9 @@ async fn place(cluster: &Cluster, kubelet: u16, admin: u16) {
     pods.create(&PostParams::default(), &serde_json::from_value(pod).unwrap()).await.unwrap();
 }
 
-async fn ready(cluster: &Cluster, ready: &str) {
+async fn set(cluster: &Cluster, phase: &str, ready: &str) {
     let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
-    let status = json!({ "status": { "phase": "Running", "conditions": [{ "type": "Ready", "status": ready }] } });
+    let status = json!({ "status": { "phase": phase, "conditions": [{ "type": "Ready", "status": ready }] } });
     pods.patch_status("grapnel-0", &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
 }
 
@@ -98,10 +98,14 @@ async fn events_are_shown_by_way_of_the_api_server() {
     assert!(code == 1 && stderr.contains("there is no pod labelled app.kubernetes.io/name=grapnel"), "{stderr}");
     let kubelet = Kubelet::start().await;
     place(&cluster, kubelet.port, port(&operator.admin)).await;
-    ready(&cluster, "False").await;
+    set(&cluster, "Pending", "False").await;
     let (code, _, stderr) = run(&cluster, kubeconfig, &list).await;
-    assert!(code == 1 && stderr.contains("ready") && stderr.contains("grapnel-0"), "{stderr}");
-    ready(&cluster, "True").await;
+    assert!(code == 1 && stderr.contains("no pod of the operator runs") && stderr.contains("grapnel-0"), "{stderr}");
+    // Not ready, as with a full volume.
+    set(&cluster, "Running", "False").await;
+    let (code, stdout, stderr) = run(&cluster, kubeconfig, &list).await;
+    assert!(code == 0 && stdout.contains("first"), "{stdout}{stderr}");
+    set(&cluster, "Running", "True").await;
 
     let (code, stdout, stderr) = run(&cluster, kubeconfig, &list).await;
     assert!(code == 0 && stdout.contains("first"), "{stdout}{stderr}");

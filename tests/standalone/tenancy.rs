@@ -129,9 +129,9 @@ fn services_are_targets() {
         ("service: { name: billing, port: 80, namespace: x }", "unknown field `namespace`"),
         (
             "url: 'https://receiver.example/', service: { name: billing, port: 80 }",
-            "spec.target: exactly one of url and service must be set",
+            "spec.target: exactly one of url, urlFrom and service must be set",
         ),
-        ("timeout: 1s", "spec.target: exactly one of url and service must be set"),
+        ("timeout: 1s", "spec.target: exactly one of url, urlFrom and service must be set"),
     ] {
         let (code, output) = check(&to(bad), &[]);
         assert_eq!(code, Some(1), "{bad}: {output}");
