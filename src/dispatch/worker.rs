@@ -120,25 +120,30 @@ impl Worker {
         let mut settling: Option<BoxFuture<'_, Option<Timestamp>>> = None;
         let mut ready: Option<BoxFuture<'_, ()>> = None;
         loop {
-            self.begin();
+            // One look at the clock for all that is decided before the sleep: if the pause of the circuit ended between two
+            // of them, neither would begin the probe and nothing would wake the worker for it.
+            let clock = self.context.clock.now();
+            self.begin(clock);
             if settling.is_none() && !self.ended.is_empty() {
                 settling = Some(Box::pin(settle(journal, key, std::mem::take(&mut self.ended))));
             }
             if claiming.is_none()
-                && let Some(limit) = self.claim_limit(settling.is_none())
+                && let Some(limit) = self.claim_limit(settling.is_none(), clock)
             {
                 self.in_order = self.is_ordered();
+                // What is learned while it is under way counts for the next one: it may have looked before.
+                self.more = false;
                 let subscription = Arc::clone(&self.subscription);
                 claiming = Some(Box::pin(claim(&context, subscription, limit, self.in_order)));
             }
-            if !self.more && !self.parked && ready.is_none() {
+            if !self.more && !self.parked && claiming.is_none() && ready.is_none() {
                 ready = Some(journal.ready(key));
             }
             let ending = self.deadline.is_some();
             if ending && self.sending.is_empty() && self.ended.is_empty() && claiming.is_none() && settling.is_none() {
                 return;
             }
-            let wake = self.wake();
+            let wake = self.wake(clock);
             tokio::select! {
                 changed = self.config.changed(), if !ending => self.reconfigure(changed.is_ok()),
                 Some(ended) = self.sending.join_next() => {
@@ -173,8 +178,8 @@ impl Worker {
         }
     }
 
-    /// Begins attempts while there are permits.
-    fn begin(&mut self) {
+    /// Begins attempts while there are permits. `clock` is what time it is.
+    fn begin(&mut self, clock: Timestamp) {
         let now = Instant::now();
         if self.parked || self.rate_pause.is_some_and(|pause| now < pause) {
             return;
@@ -182,7 +187,6 @@ impl Worker {
         self.rate_pause = None;
         let most = self.subscription.max_in_flight.get();
         while self.sending.len() < most && self.ended.len() < limits::UNSETTLED && !self.waiting.is_empty() {
-            let clock = self.context.clock.now();
             if let Gate::Shut(_) = self.circuit.gate(clock) {
                 return;
             }
@@ -202,7 +206,7 @@ impl Worker {
 
     /// How many to claim now, if any. Some are claimed ahead, so that a permit that falls free finds its event in memory.
     /// `settled` says that nothing is being settled.
-    fn claim_limit(&mut self, settled: bool) -> Option<usize> {
+    fn claim_limit(&mut self, settled: bool, clock: Timestamp) -> Option<usize> {
         if self.claim_pause.is_some_and(|pause| Instant::now() < pause) {
             return None;
         }
@@ -213,10 +217,10 @@ impl Worker {
         let scan = if self.scanning { limits::CLAIM_SCAN } else { 1 };
         if self.is_ordered() {
             let nothing_held = settled && self.ended.is_empty() && self.sending.is_empty() && self.waiting.is_empty();
-            let open = !matches!(self.circuit.gate(self.context.clock.now()), Gate::Shut(_));
+            let open = !matches!(self.circuit.gate(clock), Gate::Shut(_));
             return (nothing_held && open).then_some(scan);
         }
-        match self.circuit.gate(self.context.clock.now()) {
+        match self.circuit.gate(clock) {
             Gate::Flow => {}
             Gate::Probe => return self.waiting.is_empty().then_some(scan),
             Gate::Shut(_) => return None,
@@ -245,13 +249,15 @@ impl Worker {
             Err(error) => {
                 let first = self.claim_backoff.is_reset();
                 self.claim_pause = Some(Instant::now() + self.claim_backoff.next());
+                self.more = true;
                 complain(&self.subscription.key, "claim", &error, first && self.deadline.is_none());
                 return;
             }
         };
         self.claim_backoff.reset();
         // Less than was asked for may be a matter of bytes; nothing at all is the end.
-        self.more = !claimed.deliveries.is_empty() || !ended.is_empty();
+        let found = !claimed.deliveries.is_empty() || !ended.is_empty();
+        self.more |= found;
         self.ended.extend(ended);
         self.expect_due(claimed.next_due);
         let before = self.waiting.len();
@@ -263,7 +269,7 @@ impl Worker {
             self.release_waiting(0);
         } else {
             self.skip(before);
-            self.scanning = self.more && self.waiting.len() == before;
+            self.scanning = found && self.waiting.len() == before;
             self.hold_back();
         }
     }
@@ -365,7 +371,7 @@ impl Worker {
     }
 
     /// When there is something to do although nothing happens.
-    fn wake(&mut self) -> Option<Instant> {
+    fn wake(&mut self, clock: Timestamp) -> Option<Instant> {
         if let Some(deadline) = self.deadline {
             return Some(if self.in_flight.is_empty() { deadline + limits::SHUTDOWN_SETTLE } else { deadline });
         }
@@ -374,7 +380,7 @@ impl Worker {
         }
         let rate = self.rate_pause.filter(|_| !self.waiting.is_empty());
         let due = self.next_due.map(|_| self.due_check);
-        let probe = match self.circuit.gate(self.context.clock.now()) {
+        let probe = match self.circuit.gate(clock) {
             Gate::Shut(Some(until)) => Some(self.next_check(until)),
             _ => None,
         };

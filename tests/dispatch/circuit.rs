@@ -10,7 +10,7 @@ use std::{
 };
 
 use grapnel::{
-    api::ObjectKey,
+    api::{ObjectKey, Ordering as EventOrder},
     catalog::{Subscription, SubscriptionFacts},
     journal::DeliveryState,
     rules::{
@@ -76,6 +76,26 @@ impl Stage {
     /// How many attempts have been made of events that are not settled.
     async fn attempts(&self) -> u32 {
         self.deliveries("fragile", DeliveryState::Retrying).await.iter().map(|delivery| delivery.attempts).sum()
+    }
+}
+
+/// Whatever the moment at which a pause ends: also between two looks at the clock of a worker that decides what to do.
+#[tokio::test]
+async fn the_end_of_a_pause_is_never_missed() {
+    for ordering in [EventOrder::Unordered, EventOrder::Ordered] {
+        for step in [900, 2500] {
+            let mut stage = Stage::new().await;
+            let receiver = Receiver::new(|number| async move { status(if number < 60 { 503 } else { 200 }) }).await;
+            let mut fragile = fragile(&receiver, &stage);
+            fragile.ordering = ordering;
+            fragile.breaker.cooldown = Duration::from_millis(3);
+            fragile.breaker.max_cooldown = Duration::from_millis(3);
+            stage.publish([fragile]).await;
+            stage.pass_at_every_look(step);
+            stage.append("evt_1", "t").await;
+            stage.append("evt_2", "t").await;
+            stage.until("fragile", "both are delivered", |progress| progress.delivered == 2).await;
+        }
     }
 }
 

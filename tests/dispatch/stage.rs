@@ -5,7 +5,7 @@ use std::{
     num::NonZeroUsize,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -212,15 +212,20 @@ pub(crate) fn start() -> Timestamp {
     "2026-03-01T12:00:00Z".parse().unwrap()
 }
 
-/// Shows what another one does, and counts how often it is looked at.
+/// Shows what another one does, and counts how often it is looked at. Goes on by up to `step`
+/// microseconds at every look, now more and now less.
 struct Watched {
     clock: Arc<ManualClock>,
     looks: Arc<AtomicUsize>,
+    step: Arc<AtomicU64>,
 }
 
 impl Clock for Watched {
     fn now(&self) -> Timestamp {
-        self.looks.fetch_add(1, Ordering::SeqCst);
+        let look = self.looks.fetch_add(1, Ordering::SeqCst) as u64;
+        // A multiplier without a short period.
+        let part = look.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 54;
+        self.clock.advance(Duration::from_micros(self.step.load(Ordering::SeqCst) * part / 1024));
         self.clock.now()
     }
 }
@@ -229,6 +234,7 @@ pub(crate) struct Stage {
     pub(crate) journal: Arc<EmbeddedJournal>,
     pub(crate) clock: Arc<ManualClock>,
     looks: Arc<AtomicUsize>,
+    step: Arc<AtomicU64>,
     pub(crate) metrics: Metrics,
     consumers: Consumers,
     snapshot: watch::Sender<Arc<Snapshot>>,
@@ -265,11 +271,12 @@ impl Stage {
         let client = Client::new(client).unwrap();
         let shutdown = CancellationToken::new();
         let looks = Arc::new(AtomicUsize::new(0));
-        let watched = Arc::new(Watched { clock: clock.clone(), looks: looks.clone() });
+        let step = Arc::new(AtomicU64::new(0));
+        let watched = Arc::new(Watched { clock: clock.clone(), looks: looks.clone(), step: step.clone() });
         let dispatcher = Dispatcher { snapshot: live, journal: journal.clone(), clock: watched, client };
         let running = tokio::spawn(dispatcher.run(shutdown.clone()));
         let consumers = Consumers::new(journal.clone());
-        Self { journal, clock, looks, metrics: Metrics::new(), consumers, snapshot, shutdown, running, directory }
+        Self { journal, clock, looks, step, metrics: Metrics::new(), consumers, snapshot, shutdown, running, directory }
     }
 
     /// Makes these subscriptions live.
@@ -301,6 +308,11 @@ impl Stage {
     pub(crate) async fn until(&self, name: &str, what: &str, holds: impl Fn(Progress) -> bool) -> Progress {
         eventually(what, async || holds(self.progress(name))).await;
         self.progress(name)
+    }
+
+    /// From now on up to so many microseconds pass between any two looks at the clock.
+    pub(crate) fn pass_at_every_look(&self, microseconds: u64) {
+        self.step.store(microseconds, Ordering::SeqCst);
     }
 
     /// Waits until a worker that waits for its time has looked at the clock again and decided what to do.
