@@ -404,7 +404,9 @@ pub fn schema(data: &[u8]) {
 pub fn secret(data: &[u8]) {
     let secret = || Secret::from(data.to_vec());
     let shown = |error: String| {
-        if let Some(text) = text(data).filter(|text| text.len() >= 16) {
+        // The error's own words, which a secret may be made of, have few digits.
+        let digits = data.iter().filter(|byte| byte.is_ascii_digit()).count();
+        if let Some(text) = text(data).filter(|_| digits >= 6) {
             assert!(!error.contains(text), "a secret in an error");
         }
     };
@@ -458,7 +460,8 @@ pub fn yaml(data: &[u8]) {
     match Document::parse(text) {
         Ok(documents) => {
             for document in documents.into_iter().flat_map(Document::into_objects) {
-                let lines = text.lines().count().max(1) as u64 + 1;
+                // A carriage return alone ends a line of YAML, too (1.2.2, 5.4).
+                let lines = text.chars().filter(|c| matches!(c, '\n' | '\r')).count() as u64 + 2;
                 for pointer in ["", "/metadata/name", "/spec/0/a~1b", "/items/1"] {
                     assert!(document.line_of(pointer) <= lines, "{pointer}");
                 }
