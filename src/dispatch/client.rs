@@ -309,6 +309,8 @@ fn pool(connector: Connector) -> legacy::Client<Connector, Full<Bytes>> {
         .http2_keep_alive_interval(limits::RECEIVER_PING_INTERVAL)
         .http2_keep_alive_timeout(limits::RECEIVER_PING_TIMEOUT)
         .http2_keep_alive_while_idle(true)
+        // Attempts are counted and timed by the subscription's policy, not behind its back.
+        .retry_canceled_requests(false)
         .build(connector)
 }
 

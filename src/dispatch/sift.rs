@@ -40,7 +40,12 @@ pub(super) async fn claim(
     let mut ended = Vec::new();
     if subscription.filter.is_some() {
         let mut kept = Vec::with_capacity(claimed.deliveries.len());
+        let mut held_up = false;
         for delivery in claimed.deliveries {
+            if held_up {
+                ended.push((delivery.event.sequence, Settlement::Released));
+                continue;
+            }
             // Nothing is to hold up the other tasks of this thread for longer than one evaluation takes.
             tokio::task::yield_now().await;
             // What is not delivered because of its type is settled by the worker.
@@ -50,7 +55,10 @@ pub(super) async fn claim(
             }
             let began = Instant::now();
             match wanted(&subscription, &delivery).await {
-                Ok(true) => kept.push(delivery),
+                Ok(true) => {
+                    kept.push(delivery);
+                    held_up = in_order;
+                }
                 Ok(false) => ended.push((delivery.event.sequence, Settlement::Skipped)),
                 // It is not dropped: that nobody can say whether it is wanted is a failed attempt.
                 Err(error) => {
@@ -58,6 +66,8 @@ pub(super) async fn claim(
                     let spread = Entropy::new().spread;
                     let Ended { sequence, settlement, .. } =
                         conclude(context, &subscription, &delivery, &answer, took, spread).await;
+                    // An order waits for what is tried again.
+                    held_up = in_order && matches!(settlement, Settlement::Retry { .. });
                     ended.push((sequence, settlement));
                 }
             }

@@ -571,6 +571,10 @@ pub const JOURNAL_RESERVE_SHARE: u64 = 4;
 /// Bytes of events after which the journal asks its volume again how much is free, if no second has passed before.
 pub const JOURNAL_SPACE_STEP: u64 = 16 << 20;
 
+/// Events of more bytes that do not fit under `--journal-max-bytes` are refused one by one, without the journal counting as
+/// full for others.
+pub const JOURNAL_ORDINARY_BYTES: u64 = 64 << 10;
+
 /// Size of the file by which the journal finds out whether a disk that failed takes writes again: as large as an event is by
 /// default at most.
 pub const JOURNAL_PROBE_BYTES: usize = 1 << 20;

@@ -16,7 +16,7 @@ use grapnel::{
 };
 use serde_json::{Value, json};
 
-use crate::stage::{Received, Receiver, Stage, arrival, start, subscription};
+use crate::stage::{Received, Receiver, Stage, arrival, eventually, start, subscription};
 
 fn filter(source: &str) -> Option<Arc<Expression>> {
     Some(Arc::new(Expression::compile(source, Scope::Delivery, Gives::Bool).unwrap()))
@@ -133,6 +133,34 @@ async fn an_order_is_kept_among_what_is_wanted() {
     stage.clock.advance(Duration::from_secs(1));
     stage.until("even", "all are delivered", |progress| progress.delivered == 5).await;
     assert_eq!(ids(&receiver.rest()), ["0", "2", "4", "6", "8"]);
+}
+
+#[tokio::test]
+async fn an_order_waits_for_what_the_filter_fails_on() {
+    let mut stage = Stage::new().await;
+    let mut receiver = Receiver::statuses(&[200]).await;
+    let mut even = subscription("even", &receiver.url, &stage.metrics);
+    even.filter = filter("payload.amount % 2 == 0");
+    even.ordering = Ordering::Ordered;
+    even.max_in_flight = 1.try_into().unwrap();
+    stage.publish([even]).await;
+    // One that is not wanted, so that the next are looked through together; then one that the filter fails on.
+    let amounts = [json!(1), json!("many"), json!(4), json!("many more"), json!(6)];
+    let arrivals = amounts.iter().enumerate().map(|(number, value)| amount(&number.to_string(), value));
+    stage.append_all(arrivals).await;
+    for (dead, id) in [(1, "2"), (2, "4")] {
+        for attempt in [1, 2] {
+            eventually("it has been tried", async || {
+                let retrying = stage.deliveries("even", DeliveryState::Retrying).await;
+                retrying.iter().any(|delivery| delivery.attempts == attempt)
+            })
+            .await;
+            assert!(receiver.rest().is_empty(), "nothing is sent before it is given up");
+            stage.clock.advance(Duration::from_secs(2));
+        }
+        stage.until("even", "it is given up", |progress| progress.dead == dead).await;
+        assert_eq!(receiver.next().await.header("webhook-id"), id);
+    }
 }
 
 #[tokio::test]

@@ -26,8 +26,8 @@ use super::{
 use crate::{
     journal::{JournalError, Result},
     rules::limits::{
-        JOURNAL_HEAL_INTERVAL, JOURNAL_RESERVE_BYTES, JOURNAL_RESERVE_SHARE, JOURNAL_SPACE_STEP, RECLAIM_BYTES,
-        RECLAIM_SHARE,
+        JOURNAL_HEAL_INTERVAL, JOURNAL_ORDINARY_BYTES, JOURNAL_RESERVE_BYTES, JOURNAL_RESERVE_SHARE,
+        JOURNAL_SPACE_STEP, RECLAIM_BYTES, RECLAIM_SHARE,
     },
 };
 
@@ -109,9 +109,9 @@ impl Committer {
         let wanted = events.iter().map(|e| event_cost(e.row.len(), e.index_key.len())).sum();
         let received = events.iter().map(|event| event.received).max().unwrap_or_default();
         let outcome = self.make_room_for(wanted, received, staged);
-        // What can never fit says nothing about others.
+        // A large event that does not fit says nothing about others.
         if let Err(JournalError::Full(_)) = &outcome
-            && wanted <= self.engine.max_bytes
+            && wanted <= JOURNAL_ORDINARY_BYTES.min(self.engine.max_bytes)
             && self.trouble.refused.is_none_or(|(smallest, _)| wanted < smallest)
         {
             self.trouble.refused = Some((wanted, received));
