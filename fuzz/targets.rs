@@ -288,7 +288,7 @@ pub fn payload(data: &[u8]) {
     let headers = headers(lines);
     let find = || {
         std::iter::once(None).chain(names().map(provider)).map(|provider| {
-            let sources = |defaults| Sources { explicit: None, defaults };
+            let sources = |defaults| Sources { explicit: None, defaults, hidden: Vec::new() };
             let (kinds, ids) = (sources(kind_defaults(provider)), sources(id_defaults(provider)));
             identify(&kinds, &ids, &headers, &payload, body.body())
         })

@@ -44,7 +44,11 @@ impl Tunnel {
         let port = target.port_u16().unwrap_or(if secure { 443 } else { 80 });
         let host = target.host().unwrap_or_default();
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        self.reach(host, port).await
+        // A delivery has its own time; this is for a connection that goes on being made when nobody waits for it any more.
+        match tokio::time::timeout(limits::MAX_DELIVERY_TIMEOUT, self.reach(host, port)).await {
+            Ok(reached) => reached,
+            Err(_) => Err(NoTunnel("does not answer".into()).into()),
+        }
     }
 
     /// A connection to a host, at the first of its addresses where one comes about.

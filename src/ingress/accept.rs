@@ -188,11 +188,11 @@ impl Shared {
     /// The steps, cheapest refusal first; nothing is parsed before it is verified. `underway` learns when the body has
     /// been read to its end.
     async fn walk(&self, inbound: Inbound, body: Body, underway: &Underway) -> Result<Outcome, Rejected> {
-        let question = handshake::question(&inbound)?;
+        handshake::allow_method(&inbound)?;
         allow_endpoint(&inbound.endpoint)?;
         allow_source(&inbound.endpoint, inbound.remote)?;
         allow_rate(&inbound.endpoint, inbound.remote)?;
-        if let Some(reply) = question {
+        if let Some(reply) = handshake::question(&inbound)? {
             return Ok(Outcome::Handshake(reply));
         }
         let limit = inbound.endpoint.body_bytes;

@@ -9,11 +9,18 @@ use crate::rules::{
     signature::{Handshake, HandshakeReply},
 };
 
-/// What a request asks, if its method is one that the endpoint knows: `None` is an event.
+/// Whether the method is one that the endpoint knows.
+pub(super) fn allow_method(inbound: &Inbound) -> Result<(), Rejected> {
+    match (&inbound.method, inbound.endpoint.handshake) {
+        (&Method::POST, _) | (&Method::GET, Handshake::XCrc) | (&Method::OPTIONS, Handshake::CloudEvents) => Ok(()),
+        _ => Err(Rejected::MethodNotAllowed),
+    }
+}
+
+/// The answer to what a request asks by its method: `None` is an event.
 pub(super) fn question(inbound: &Inbound) -> Result<Option<HandshakeReply>, Rejected> {
     let endpoint = &inbound.endpoint;
     match (&inbound.method, endpoint.handshake) {
-        (&Method::POST, _) => Ok(None),
         (&Method::GET, Handshake::XCrc) => match endpoint.handshake.crc(inbound.uri.query(), &endpoint.verifier) {
             Some(reply) => Ok(Some(reply)),
             None => Err(Rejected::Malformed(MalformedPayload {
@@ -25,7 +32,7 @@ pub(super) fn question(inbound: &Inbound) -> Result<Option<HandshakeReply>, Reje
             let permission = endpoint.handshake.permission(&inbound.headers, per_minute);
             permission.map(Some).ok_or(Rejected::MethodNotAllowed)
         }
-        _ => Err(Rejected::MethodNotAllowed),
+        _ => Ok(None),
     }
 }
 

@@ -51,6 +51,8 @@ pub struct Sources {
     pub explicit: Option<Source>,
     /// Where to look when the endpoint names none, in order.
     pub defaults: Vec<Source>,
+    /// Headers that expressions do not see besides those that are always credentials: the endpoint's own.
+    pub hidden: Vec<HeaderName>,
 }
 
 /// Where the type comes from when the endpoint does not say: the provider's places, then the CloudEvents header
@@ -133,10 +135,10 @@ struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    fn inputs(&self, expression: &Expression) -> Inputs<'a> {
+    fn inputs(&self, expression: &Expression, hidden: &[HeaderName]) -> Inputs<'a> {
         let mut inputs = Inputs::default();
         if expression.uses_headers() {
-            let visible = self.headers.iter().filter(|(name, _)| !is_credential(name));
+            let visible = self.headers.iter().filter(|(name, _)| !is_credential(name) && !hidden.contains(name));
             inputs.headers = Inputs::headers(visible.map(|(name, value)| (name.as_str(), value.as_bytes())));
             if let Some(event) = self.event {
                 inputs.add_attributes(event);
@@ -170,13 +172,13 @@ const ID: Value = Value { name: "event.id", max: EVENT_ID_BYTES };
 impl Value {
     fn find(&self, sources: &Sources, request: &Request<'_>) -> Result<Option<Box<str>>, MalformedPayload> {
         if let Some(explicit) = &sources.explicit {
-            return match self.look(explicit, request)? {
+            return match self.look(explicit, &sources.hidden, request)? {
                 Ok(value) => Ok(Some(value)),
                 Err(why) => Err(self.malformed(&why)),
             };
         }
         for source in &sources.defaults {
-            if let Ok(value) = self.look(source, request)? {
+            if let Ok(value) = self.look(source, &sources.hidden, request)? {
                 return Ok(Some(value));
             }
         }
@@ -185,11 +187,16 @@ impl Value {
 
     /// The value, or why there is none. The outer error is that of a value which cannot be used and must not be
     /// passed over either: another source would give the event an identity its sender did not mean.
-    fn look(&self, source: &Source, request: &Request<'_>) -> Result<Result<Box<str>, String>, MalformedPayload> {
+    fn look(
+        &self,
+        source: &Source,
+        hidden: &[HeaderName],
+        request: &Request<'_>,
+    ) -> Result<Result<Box<str>, String>, MalformedPayload> {
         match source {
             Source::Value(value) if value.is_empty() => Ok(Err("its fixed value is empty".into())),
             Source::Value(value) => self.usable(value, || "its value".into()).map(Ok),
-            Source::Expression(expression) => match expression.text(&request.inputs(expression)) {
+            Source::Expression(expression) => match expression.text(&request.inputs(expression, hidden)) {
                 Err(error) => Ok(Err(format!("its expression fails: {error}"))),
                 Ok(value) if value.is_empty() => Ok(Err("its expression gives an empty string".into())),
                 Ok(value) => self.usable(&value, || "what its expression gives".into()).map(Ok),
@@ -249,14 +256,17 @@ mod tests {
     }
 
     fn named(kind: Source, id: Source) -> (Sources, Sources) {
-        (Sources { explicit: Some(kind), defaults: vec![] }, Sources { explicit: Some(id), defaults: vec![] })
+        (
+            Sources { explicit: Some(kind), defaults: vec![], hidden: vec![] },
+            Sources { explicit: Some(id), defaults: vec![], hidden: vec![] },
+        )
     }
 
     fn of(provider: Option<&str>, headers: &[(&'static str, &'static str)], body: &'static str) -> (String, String) {
         let provider = provider.map(|name| signature::provider(name).unwrap());
         let (kind, id) = (
-            Sources { explicit: None, defaults: kind_defaults(provider) },
-            Sources { explicit: None, defaults: id_defaults(provider) },
+            Sources { explicit: None, defaults: kind_defaults(provider), hidden: vec![] },
+            Sources { explicit: None, defaults: id_defaults(provider), hidden: vec![] },
         );
         let (headers, payload, body) = request(headers, body);
         let identity = identify(&kind, &id, &headers, &payload, body).unwrap();
@@ -326,10 +336,24 @@ mod tests {
     }
 
     #[test]
+    fn expressions_see_no_credentials() {
+        let headers = [("authorization", "Bearer x"), ("x-gitlab-token", "secret"), ("x-shop", "7")];
+        let (headers, payload, body) = request(&headers, "{}");
+        let id = |hidden: Vec<HeaderName>| {
+            let source = "(['authorization', 'x-gitlab-token', 'x-shop'].filter(h, h in headers)).join('+')";
+            let source = Expression::compile(source, expression::Scope::Request, expression::Gives::Text).unwrap();
+            let id = Sources { explicit: Some(Source::Expression(Arc::new(source))), defaults: vec![], hidden };
+            identify(&Sources::default(), &id, &headers, &payload, body).unwrap().id
+        };
+        assert_eq!(&*id(vec![]), "x-gitlab-token+x-shop");
+        assert_eq!(&*id(vec![HeaderName::from_static("x-gitlab-token")]), "x-shop");
+    }
+
+    #[test]
     fn unfit_values_are_not_passed_over() {
         let (kind, id) = (
-            Sources { explicit: None, defaults: kind_defaults(None) },
-            Sources { explicit: None, defaults: id_defaults(None) },
+            Sources { explicit: None, defaults: kind_defaults(None), hidden: vec![] },
+            Sources { explicit: None, defaults: id_defaults(None), hidden: vec![] },
         );
         for (body, sentence) in [
             (format!(r#"{{"id":"{}"}}"#, "x".repeat(257)), "event.id: /id of the body has 257 bytes"),
@@ -372,8 +396,8 @@ mod tests {
             let Ok(payload) = Payload::parse(content_type.as_deref(), &verified(body.clone())) else { return Ok(()) };
             let mut headers = HeaderMap::new();
             headers.insert("ce-id", HeaderValue::from_bytes(&header).unwrap());
-            let kind = Sources { explicit: None, defaults: kind_defaults(None) };
-            let id = Sources { explicit: None, defaults: id_defaults(None) };
+            let kind = Sources { explicit: None, defaults: kind_defaults(None), hidden: vec![] };
+            let id = Sources { explicit: None, defaults: id_defaults(None), hidden: vec![] };
             if let Ok(identity) = identify(&kind, &id, &headers, &payload, &body) {
                 prop_assert!((1..=EVENT_ID_BYTES).contains(&identity.id.len()));
                 prop_assert!((1..=EVENT_TYPE_BYTES).contains(&identity.kind.len()));

@@ -154,7 +154,11 @@ async fn equal_bytes_without_an_id_are_a_duplicate() {
 #[tokio::test]
 async fn a_source_that_the_endpoint_names_must_be_there() {
     let mut named = endpoint("orders");
-    named.id_sources = Sources { explicit: Some(Source::Header(HeaderName::from_static("x-event"))), defaults: vec![] };
+    named.id_sources = Sources {
+        explicit: Some(Source::Header(HeaderName::from_static("x-event"))),
+        defaults: vec![],
+        hidden: vec![],
+    };
     let served = Served::with([named]).await;
     let post = Post::signed("/shop/orders", r#"{"id":"body"}"#);
     let sentence = post.send(served.address).await.refused(400, "malformed_payload");

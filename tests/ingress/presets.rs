@@ -94,8 +94,8 @@ pub(crate) fn preset(provider: &'static Provider, name: &str) -> Endpoint {
     Endpoint {
         verifier: Verifier::new(scheme(provider.name), secrets).unwrap(),
         handshake: provider.handshake,
-        kind_sources: Sources { explicit: None, defaults: kind_defaults(Some(provider)) },
-        id_sources: Sources { explicit: None, defaults: id_defaults(Some(provider)) },
+        kind_sources: Sources { explicit: None, defaults: kind_defaults(Some(provider)), hidden: vec![] },
+        id_sources: Sources { explicit: None, defaults: id_defaults(Some(provider)), hidden: vec![] },
         ..endpoint(name)
     }
 }

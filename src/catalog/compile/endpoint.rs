@@ -53,13 +53,16 @@ pub fn endpoint(
     let (scheme, provider) = scheme(key, &spec.verification, options, problems);
     let verifier = scheme.and_then(|scheme| verifier(scheme, &spec.verification, references, problems));
     let event = spec.event.clone().unwrap_or_default();
+    let own_credentials = || verifier.iter().flat_map(|verifier| verifier.credential_headers()).cloned().collect();
     let kind_sources = IdentitySources {
         explicit: source(event.kind.as_ref(), "/spec/event/type", problems),
         defaults: kind_defaults(provider),
+        hidden: own_credentials(),
     };
     let id_sources = IdentitySources {
         explicit: source(event.id.as_ref(), "/spec/event/id", problems),
         defaults: id_defaults(provider),
+        hidden: own_credentials(),
     };
     let schemas = schemas(spec, references, problems);
     let deduplication = deduplication(spec, problems);

@@ -137,7 +137,7 @@ impl Directory {
         // would trip over the rest.
         let version = log.join("version");
         if is_there(&log)? && is_half_made(&version)? {
-            if !tail::is_empty(&log)? {
+            if !tail::is_empty(&log)? || has_tables(&log)? {
                 let version = version.display();
                 return Err(JournalError::Corrupt(format!("{version} is missing or broken beside a log with events")));
             }
@@ -227,6 +227,21 @@ fn is_half_made(path: &Path) -> Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
         Err(error) => Err(unusable(path, error)),
     }
+}
+
+/// Whether rows have been moved out of the log. The library's own keyspace, the first, has a table from the beginning.
+fn has_tables(log: &Path) -> Result<bool> {
+    let entries = |path: &Path| match fs::read_dir(path) {
+        Ok(entries) => entries.collect::<io::Result<Vec<_>>>().map_err(|e| unusable(path, e)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(unusable(path, error)),
+    };
+    for keyspace in entries(&log.join("keyspaces"))?.iter().filter(|entry| entry.file_name() != "0") {
+        if !entries(&keyspace.path().join("tables"))?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn unusable(path: &Path, error: io::Error) -> JournalError {
