@@ -219,8 +219,8 @@ async fn dead_letters(grapnel: &Grapnel) -> BTreeSet<u64> {
         for item in page["items"].as_array().unwrap() {
             dead.insert(number(item["eventId"].as_str().unwrap()).unwrap());
         }
-        match page["next"].as_u64() {
-            Some(next) => after = next,
+        match page["continue"].as_str() {
+            Some(next) => after = next.parse().unwrap(),
             None => return dead,
         }
     }
