@@ -194,6 +194,10 @@ fn sentence(error: &jsonschema::ValidationError<'_>) -> String {
                 format!("{} is not a duration such as 250ms, 10s or 1h30m", error.instance())
             }
             crate::rules::quantity::PATTERN => format!("{} is not a quantity such as 512Ki or 1Mi", error.instance()),
+            // A URL may have a password in it.
+            _ if error.instance().as_str().is_some_and(|text| text.contains('@')) => {
+                format!("the value does not match {pattern}")
+            }
             _ => format!("{} does not match {pattern}", error.instance()),
         },
         Kind::Required { property } => {

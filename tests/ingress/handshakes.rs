@@ -106,11 +106,17 @@ async fn a_signed_challenge_is_no_event() {
     let served = all(IngressOptions::default()).await;
     let answer = Post::to("/shop/x?crc_token=123", "").method("GET").send(served.address).await;
     let signature = answer.json()["response_token"].as_str().unwrap().to_owned();
-    for content_type in [JSON, "text/plain", "application/x-www-form-urlencoded"] {
+    let cloudevents = ["application/cloudevents+json", "application/cloudevents-batch+json"];
+    for content_type in [JSON, "text/plain", "application/x-www-form-urlencoded"].into_iter().chain(cloudevents) {
         let post = Post::to("/shop/x", "123").header("X-Twitter-Webhooks-Signature", signature.as_str());
         post.header("Content-Type", content_type).send(served.address).await.refused(400, "malformed_payload");
     }
     assert!(served.stored("x").await.is_empty());
+    // Nothing that could be an event, or several, is signed at all.
+    for token in ["%5B%7B%7D%5D", "%7B%22id%22%3A1%7D", "[1]"] {
+        let path = format!("/shop/x?crc_token={token}");
+        Post::to(&path, "").method("GET").send(served.address).await.refused(400, "malformed_payload");
+    }
 }
 
 #[tokio::test]

@@ -141,6 +141,16 @@ fn services_are_targets() {
 }
 
 #[test]
+fn a_password_in_a_url_is_not_repeated() {
+    for url in ["https://user:hunter2@receiver.example/", "HTTPS://user:hunter2@receiver.example/", "user:hunter2@x"] {
+        let target = format!("  endpointRef: {{ name: in }}\n  target: {{ url: '{url}' }}\n");
+        let (code, output) = check(&(endpoint("") + &subscription("shop", &target)), &[]);
+        assert!(code == Some(1) && output.contains("spec.target.url"), "{output}");
+        assert!(!output.contains("hunter2"), "{output}");
+    }
+}
+
+#[test]
 fn service_accounts_are_checked() {
     let by = |accounts: &str| endpoint("").replace("none: {}", &format!("serviceAccount: {{ {accounts} }}"));
     let (code, output) = check(&by("audiences: [grapnel.dev], allowed: [{ name: a }, { namespace: x, name: b }]"), &[]);
