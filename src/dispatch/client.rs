@@ -43,6 +43,7 @@ use crate::{
         egress::{EgressPolicy, Reach},
         egress_proxy::EgressProxy,
         limits,
+        secret::header_value,
     },
 };
 
@@ -385,9 +386,8 @@ fn question(client: &OAuthClient) -> Request<Full<Bytes>> {
     headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
     if !client.in_body {
         let pair = Zeroizing::new(format!("{}:{}", encoded(&id), encoded(&secret)));
-        let value = Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())));
-        if let Ok(mut value) = HeaderValue::from_str(&value) {
-            value.set_sensitive(true);
+        let value = Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())).into_bytes());
+        if let Ok(value) = header_value(value) {
             headers.insert(header::AUTHORIZATION, value);
         }
     }

@@ -19,7 +19,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use crate::rules::limits;
+use crate::rules::{limits, secret::header_value};
 
 /// Why there is no token. The sentences hold nothing that was sent, and of what was answered only what the standard
 /// names.
@@ -143,10 +143,8 @@ pub(super) fn read(status: StatusCode, body: &Bytes, now: Timestamp) -> Result<T
     if token.is_empty() || token.len() > limits::TOKEN_BYTES || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(TokenError::Malformed("holds an access_token that is empty, too long or no header value"));
     }
-    let text = Zeroizing::new(format!("Bearer {}", *token));
-    let mut header = HeaderValue::from_str(&text)
+    let header = header_value(Zeroizing::new(format!("Bearer {}", *token).into_bytes()))
         .map_err(|_| TokenError::Malformed("holds an access_token that is no header value"))?;
-    header.set_sensitive(true);
     let lifetime = match granted.expires_in {
         None | Some(Value::Null) => limits::TOKEN_LIFETIME_DEFAULT,
         Some(Value::Number(seconds)) => lifetime(seconds.as_f64()),

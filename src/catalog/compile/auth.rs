@@ -10,7 +10,7 @@ use super::{Options, Problems, References, target, tls};
 use crate::{
     api::{self, KeyReference, Reason},
     catalog::target::OAuthClient,
-    rules::secret::Secret,
+    rules::secret::{Secret, header_value},
 };
 
 const PLACE: &str = "/spec/target/auth";
@@ -139,8 +139,5 @@ fn line(secret: &Secret) -> &[u8] {
 }
 
 fn header(scheme: &str, credentials: &[u8]) -> Option<HeaderValue> {
-    let text = Zeroizing::new([scheme.as_bytes(), b" ", credentials].concat());
-    let mut value = HeaderValue::from_bytes(&text).ok()?;
-    value.set_sensitive(true);
-    Some(value)
+    header_value(Zeroizing::new([scheme.as_bytes(), b" ", credentials].concat())).ok()
 }
