@@ -740,8 +740,16 @@ pub const KEYS_BYTES: usize = 256 * 1024;
 /// Time for fetching one document. Two of them fit into [`DEFAULT_REQUEST_TIMEOUT`].
 pub const KEYS_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// Sets of keys that are remembered.
+/// Longest time that a request waits for keys while usable ones are known, counted from the beginning of the fetch: so an
+/// issuer that hangs holds up the requests of one second, and not those of the whole time that a fetch may take.
+pub const KEYS_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Sets of keys that are remembered of those that endpoints name.
 pub const KEY_SETS: usize = 1024;
+
+/// Certificates that are remembered. Requests name them that nobody has verified, so that they have no part in
+/// [`KEY_SETS`]; PayPal has a handful.
+pub const CERTIFICATES: usize = 256;
 
 /// How long a set of keys is used before it is fetched again: a key that its issuer withdraws is believed for so long.
 pub const KEYS_FRESH: Duration = Duration::from_secs(10 * 60);
@@ -768,8 +776,17 @@ pub const CERTIFICATES_PER_SECOND: u32 = 5;
 /// Fetches at once after a quiet time.
 pub const KEYS_BURST: u32 = 50;
 
-/// Fetches under way at once, of sets and of certificates each; further ones wait.
+/// Documents fetched at once, for sets and for certificates each; further ones wait.
 pub const KEYS_AT_ONCE: usize = 64;
+
+/// Documents fetched at once from one host, of [`KEYS_AT_ONCE`]: a host that hangs leaves the others their share.
+pub const KEYS_AT_ONCE_PER_HOST: usize = 8;
+
+/// Longest time that a fetch waits for its turn at a document; then it has failed. As long as those before it may take.
+pub const KEYS_SLOT_WAIT: Duration = KEYS_TIMEOUT;
+
+/// Least time between two log lines that say that too many sets are asked for to fetch them all.
+pub const KEYS_LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 // Command line.
 

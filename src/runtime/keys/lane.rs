@@ -1,0 +1,282 @@
+//! Sets of keys of one sort: what is known of each, and how much is fetched of all of them together.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use tokio::{
+    sync::{AcquireError, OwnedSemaphorePermit, Semaphore, SemaphorePermit, watch},
+    time::{Instant, timeout, timeout_at},
+};
+
+use crate::rules::{
+    clock::Clock,
+    limits,
+    ratelimit::{RateLimit, RateLimitError, Scope},
+    signature::{KeySet, KeySource, KeysWanted},
+};
+
+/// Sets of one sort.
+pub(super) struct Lane {
+    sets: Mutex<HashMap<KeySource, Known>>,
+    /// How many of them are remembered.
+    most: usize,
+    pace: RateLimit,
+    slots: Semaphore,
+    /// Slots of each host that something is fetched from or waits for.
+    hosts: Mutex<HashMap<Box<str>, Arc<Semaphore>>>,
+}
+
+/// One set of keys.
+#[derive(Default)]
+struct Known {
+    keys: Option<Arc<KeySet>>,
+    /// When the keys were fetched.
+    fetched: Option<Timestamp>,
+    /// When the last attempt ended, well or not.
+    tried: Option<Timestamp>,
+    used: Option<Timestamp>,
+    /// The fetch under way.
+    flight: Option<Watched>,
+}
+
+/// A fetch under way, as those see it who wait for it.
+#[derive(Clone)]
+struct Watched {
+    landing: watch::Receiver<Option<Arc<KeySet>>>,
+    /// Whoever has usable keys waits no longer.
+    until: Instant,
+}
+
+/// What there is for a request.
+pub(super) enum Found {
+    Keys(Arc<KeySet>),
+    Wait(Wait),
+    /// Nothing, and it was tried a moment ago.
+    Nothing,
+    /// Nothing, and too much is fetched for others to look for it.
+    Busy,
+}
+
+/// Waits for a fetch that somebody else makes.
+pub(super) struct Wait {
+    watched: Watched,
+    /// What is used when it takes long or fails.
+    old: Option<Arc<KeySet>>,
+}
+
+/// A fetch. However it ends, also when it is dropped halfway, it is written down that it was tried.
+pub(super) struct Flight {
+    lane: Arc<Lane>,
+    source: KeySource,
+    clock: Arc<dyn Clock>,
+    landing: watch::Sender<Option<Arc<KeySet>>>,
+    keys: Option<Arc<KeySet>>,
+}
+
+/// Leave to fetch one document.
+pub(super) struct Slot<'a> {
+    _host: OwnedSemaphorePermit,
+    _lane: SemaphorePermit<'a>,
+}
+
+impl Lane {
+    /// A lane that remembers at most `most` sets and fetches `per_second`.
+    pub(super) fn new(most: usize, per_second: u32) -> Result<Arc<Self>, RateLimitError> {
+        let second = Duration::from_secs(1);
+        Ok(Arc::new(Self {
+            sets: Mutex::default(),
+            most,
+            pace: RateLimit::new(per_second, second, Some(limits::KEYS_BURST), Scope::Endpoint)?,
+            slots: Semaphore::new(limits::KEYS_AT_ONCE),
+            hosts: Mutex::default(),
+        }))
+    }
+
+    /// What there is for a request; and the fetch, if one has to be begun. Until that is dropped, it is the only one of its
+    /// set.
+    pub(super) fn look(self: &Arc<Self>, wanted: &KeysWanted, clock: &Arc<dyn Clock>) -> (Found, Option<Flight>) {
+        let now = clock.now();
+        let source = &wanted.source;
+        let mut sets = self.sets.lock();
+        let old = match sets.get_mut(source) {
+            Some(known) => {
+                known.used = Some(now);
+                match known.verdict(wanted, now) {
+                    Verdict::Have(keys) => return (Found::Keys(keys), None),
+                    Verdict::Fail => return (Found::Nothing, None),
+                    Verdict::Fetch => {}
+                }
+                let old = known.usable(now);
+                if let Some(watched) = known.flight.clone() {
+                    return (Found::Wait(Wait { watched, old }), None);
+                }
+                old
+            }
+            None => None,
+        };
+        // Before anything is forgotten for it.
+        if self.pace.check(None).is_err() || !self.has_room(&mut sets, source) {
+            return (old.map_or(Found::Busy, Found::Keys), None);
+        }
+        let (landing, landed) = watch::channel(None);
+        let watched = Watched { landing: landed, until: Instant::now() + limits::KEYS_PATIENCE };
+        let known = sets.entry(source.clone()).or_default();
+        known.used = Some(now);
+        known.flight = Some(watched.clone());
+        let flight =
+            Flight { lane: Arc::clone(self), source: source.clone(), clock: Arc::clone(clock), landing, keys: None };
+        (Found::Wait(Wait { watched, old }), Some(flight))
+    }
+
+    /// Whether there is room for a set. What was used longest ago is forgotten for it, first of what has no keys; but
+    /// nothing that is being fetched.
+    fn has_room(&self, sets: &mut HashMap<KeySource, Known>, source: &KeySource) -> bool {
+        if sets.len() < self.most || sets.contains_key(source) {
+            return true;
+        }
+        let idle = sets.iter().filter(|(_, known)| known.flight.is_none());
+        let oldest = idle.min_by_key(|(_, known)| (known.keys.is_some(), known.used)).map(|(source, _)| source.clone());
+        oldest.and_then(|oldest| sets.remove(&oldest)).is_some()
+    }
+
+    /// Leave to fetch a document from a host; nothing when there is none in time. Whoever waits for a host holds nothing
+    /// that others wait for.
+    pub(super) async fn slot(&self, host: &str) -> Option<Slot<'_>> {
+        let host = {
+            let mut hosts = self.hosts.lock();
+            if !hosts.contains_key(host) {
+                hosts.retain(|_, slots| Arc::strong_count(slots) > 1);
+            }
+            let slots =
+                hosts.entry(host.into()).or_insert_with(|| Semaphore::new(limits::KEYS_AT_ONCE_PER_HOST).into());
+            Arc::clone(slots)
+        };
+        let turn = async {
+            let host = host.acquire_owned().await?;
+            Ok::<_, AcquireError>(Slot { _host: host, _lane: self.slots.acquire().await? })
+        };
+        timeout(limits::KEYS_SLOT_WAIT, turn).await.ok()?.ok()
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.sets.lock().len()
+    }
+}
+
+impl Wait {
+    /// The keys that were fetched, or those that were known before.
+    pub(super) async fn keys(self) -> Option<Arc<KeySet>> {
+        let Watched { mut landing, until } = self.watched;
+        let landed = async { landing.wait_for(Option::is_some).await.ok().and_then(|keys| keys.clone()) };
+        match self.old {
+            Some(old) => timeout_at(until, landed).await.ok().flatten().or(Some(old)),
+            None => landed.await,
+        }
+    }
+}
+
+impl Flight {
+    pub(super) fn source(&self) -> &KeySource {
+        &self.source
+    }
+
+    /// Ends the fetch with what it found.
+    pub(super) fn land(mut self, keys: KeySet) {
+        self.keys = Some(Arc::new(keys));
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        let now = self.clock.now();
+        let keys = self.keys.take();
+        if let Some(known) = self.lane.sets.lock().get_mut(&self.source) {
+            known.tried = Some(now);
+            known.flight = None;
+            if let Some(keys) = &keys {
+                known.keys = Some(Arc::clone(keys));
+                known.fetched = Some(now);
+            }
+        }
+        self.landing.send_replace(keys);
+    }
+}
+
+/// What to do about a set.
+enum Verdict {
+    Have(Arc<KeySet>),
+    Fetch,
+    Fail,
+}
+
+impl Known {
+    fn verdict(&self, wanted: &KeysWanted, now: Timestamp) -> Verdict {
+        let fresh = match wanted.source {
+            KeySource::Jwks(_) | KeySource::Issuer(_) => limits::KEYS_FRESH,
+            // What is at a certificate's URL does not change.
+            KeySource::Certificate(_) => limits::CERTIFICATE_FRESH,
+        };
+        let within = |time: Option<Timestamp>, age: Duration| {
+            // A clock that was set back makes nothing young.
+            time.and_then(|time| now.duration_since(time).unsigned_abs().checked_sub(age)).is_none() && time.is_some()
+        };
+        let has_key = |keys: &KeySet| wanted.id.as_deref().is_none_or(|id| keys.has(id));
+        match &self.keys {
+            Some(keys) if within(self.fetched, fresh) && has_key(keys) => Verdict::Have(Arc::clone(keys)),
+            // A token that names a key which was not there a moment ago is made up, or a moment too early.
+            Some(keys) if within(self.tried, limits::KEYS_PAUSE) => match self.usable(now) {
+                Some(_) => Verdict::Have(Arc::clone(keys)),
+                None => Verdict::Fail,
+            },
+            None if within(self.tried, limits::KEYS_RETRY) => Verdict::Fail,
+            Some(_) | None => Verdict::Fetch,
+        }
+    }
+
+    /// The keys, also when they should have been fetched again but could not be.
+    fn usable(&self, now: Timestamp) -> Option<Arc<KeySet>> {
+        let fetched = self.fetched?;
+        let age = now.duration_since(fetched).unsigned_abs();
+        if age <= limits::KEYS_STALE { self.keys.clone() } else { None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::clock::ManualClock;
+
+    const SET: &[u8] =
+        br#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"a","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+
+    fn wanted(number: usize) -> KeysWanted {
+        KeysWanted { source: KeySource::Jwks(format!("https://issuer.example/{number}").into()), id: None }
+    }
+
+    #[test]
+    fn what_is_fetched_is_not_forgotten_and_what_has_keys_last() {
+        let manual = Arc::new(ManualClock::new(Timestamp::from_second(1_700_000_000).unwrap()));
+        let clock: Arc<dyn Clock> = manual.clone();
+        let lane = Lane::new(3, 1000).unwrap();
+        let begin = |number| {
+            manual.advance(Duration::from_millis(1));
+            lane.look(&wanted(number), &clock).1
+        };
+        let known = |number| lane.sets.lock().contains_key(&wanted(number).source);
+        begin(0).unwrap().land(KeySet::jwks(SET).unwrap());
+        let first = begin(1).unwrap();
+        begin(2).unwrap();
+        let third = begin(3).unwrap();
+        assert!(known(0) && known(1) && !known(2) && known(3), "the only one without keys that is not being fetched");
+        let fourth = begin(4).unwrap();
+        assert!(!known(0) && known(1) && known(3) && known(4));
+        assert!(begin(5).is_none(), "all are being fetched");
+        assert!(matches!(lane.look(&wanted(5), &clock).0, Found::Busy));
+        assert_eq!(lane.len(), 3);
+        drop((first, third, fourth));
+        assert!(begin(5).is_some());
+        assert!(!known(1) && known(3) && known(4) && known(5));
+    }
+}
