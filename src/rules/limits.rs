@@ -160,13 +160,16 @@ pub const EXPRESSION_BYTES: usize = 16 * 1024;
 pub const EXPRESSION_DEPTH: usize = 100;
 
 /// Most steps of one evaluation: each part of the expression is one every time that it is evaluated, and so are 16 bytes of
-/// text that are copied, compared or searched. It bounds time (some ten milliseconds) and memory (some ten MiB).
+/// text that are copied, compared or searched; a regular expression takes one for each byte of the text, or one
+/// each 128 bytes that it has when it is compiled, if those are more than 1024. It bounds time (some ten milliseconds, some
+/// tens where regular expressions of the worst sort search) and memory (some ten MiB).
 pub const EXPRESSION_STEPS: u64 = 500_000;
 
 /// Largest compiled regular expression of an expression, in bytes.
 pub const EXPRESSION_PATTERN_BYTES: usize = 256 * 1024;
 
-/// Steps that each byte of a regular expression costs which has to be compiled while an expression is evaluated.
+/// Steps that each byte of a regular expression costs every time that it is read while an expression is evaluated: some
+/// times, until the size is found that it fits into, which is paid for as well.
 pub const EXPRESSION_PATTERN_STEPS: usize = 200;
 
 /// Largest JSON that `transform` may make, in bytes.

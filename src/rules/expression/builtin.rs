@@ -7,15 +7,14 @@ use base64::{
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig, general_purpose::STANDARD},
 };
 use jiff::{SignedDuration, Timestamp, civil::Weekday, tz::Offset};
-use regex::Regex;
 
 use super::{
     evaluate::{Fault, Machine, Result},
     functions::{Function, TimePart},
-    parser,
+    pattern::{Pattern, UNREADABLE},
     value::{Blob, List, Seconds, Text, Value},
 };
-use crate::rules::{duration, limits::EXPRESSION_PATTERN_STEPS};
+use crate::rules::duration;
 
 /// Reads base64 with its padding or without.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
@@ -28,7 +27,7 @@ pub(super) fn call<'a>(
     machine: &mut Machine<'a>,
     function: Function,
     at: usize,
-    pattern: Option<&Regex>,
+    pattern: Option<&Pattern>,
     arguments: &[Value<'a>],
 ) -> Result<Value<'a>> {
     let wrong = |message: &'static str| Fault::new(at, message);
@@ -154,18 +153,18 @@ fn whole<'a>(number: usize) -> Value<'a> {
     Value::Int(i64::try_from(number).unwrap_or(i64::MAX))
 }
 
-/// A regular expression takes time in proportion to the product of its own length and the text's.
-fn matches(machine: &mut Machine<'_>, at: usize, text: &str, source: &str, compiled: Option<&Regex>) -> Result<bool> {
-    machine.pay_bytes(text.len().saturating_mul(1 + source.len() / 4), at)?;
+/// Searches with a pattern, which is compiled first where it is not a literal.
+fn matches(machine: &mut Machine<'_>, at: usize, text: &str, source: &str, compiled: Option<&Pattern>) -> Result<bool> {
     let own;
     let pattern = match compiled {
         Some(pattern) => pattern,
         None => {
-            machine.pay(EXPRESSION_PATTERN_STEPS.saturating_mul(1 + source.len()), at)?;
-            own = parser::pattern(source).map_err(|message| Fault::new(at, message))?;
+            let read = Pattern::compile(source, |steps| machine.pay(steps, at))?;
+            own = read.ok_or_else(|| Fault::new(at, UNREADABLE))?;
             &own
         }
     };
+    machine.pay(pattern.steps(text.len()), at)?;
     Ok(pattern.is_match(text))
 }
 

@@ -406,6 +406,43 @@ fn evaluations_are_bounded() {
     }
 }
 
+/// Whether an expression over a payload of its own ends within the steps allowed.
+fn fits(source: &str, payload: &Json) -> bool {
+    let expression = Expression::compile(source, Scope::Delivery, Gives::Json).unwrap();
+    match expression.json(&inputs(payload), TRANSFORM_BYTES) {
+        Ok(_) => true,
+        Err(error) => {
+            assert!(error.message.contains("steps allowed"), "{source:.60}: {error}");
+            false
+        }
+    }
+}
+
+#[test]
+fn patterns_are_paid_for_by_their_compiled_size() {
+    let slow = "[ax]{0,400}([ax]{0,40}x){0,9}[0-9][0-9]";
+    let payload = json!({
+        "text": "xa".repeat(10_000),
+        "short": "xa".repeat(50),
+        "slow": slow,
+        "message": "fix: the cart is empty after a reload, closes #1234\n".repeat(100),
+        "patterns": vec!["^release/.*$"; 30],
+        "large": vec!["[ax]{0,400}"; 30],
+    });
+    assert!(!fits(&format!("payload.text.matches('{slow}')"), &payload));
+    assert!(!fits("payload.text.matches(payload.slow)", &payload));
+    assert!(fits(&format!("payload.short.matches('{slow}')"), &payload));
+    assert!(fits("payload.short.matches(payload.slow)", &payload));
+    assert!(fits(
+        "payload.message.matches('(?i)(close[sd]?|fix(es|ed)?) #[0-9]+$') && payload.message.contains('#')",
+        &payload
+    ));
+    assert!(fits(r"payload.message.matches(r'closes #\d+')", &payload));
+    // So is compiling them.
+    assert!(fits("payload.patterns.exists(pattern, 'release/1'.matches(pattern))", &payload));
+    assert!(!fits("payload.large.all(pattern, 'x'.matches(pattern))", &payload));
+}
+
 /// Values of the other implementation as JSON, where both agree on what that is.
 fn other(value: &cel::Value) -> Option<Json> {
     use cel::Value as Other;
