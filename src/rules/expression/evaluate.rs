@@ -6,7 +6,7 @@ use std::{borrow::Cow, rc::Rc};
 use super::{
     Inputs, Payload, builtin, operators,
     syntax::{Given, Loop, Node, What},
-    value::{Blob, List, Map, Text, Value},
+    value::{BYTES_PER_STEP, Blob, List, Map, Text, Value},
 };
 use crate::rules::limits::EXPRESSION_STEPS;
 
@@ -60,7 +60,7 @@ impl<'a> Machine<'a> {
 
     /// Pays for looking at, or copying, so many bytes.
     pub(super) fn pay_bytes(&mut self, bytes: usize, at: usize) -> Result<()> {
-        self.pay(bytes / 16, at)
+        self.pay(bytes / BYTES_PER_STEP, at)
     }
 
     pub(super) fn value(&mut self, node: &'a Node) -> Result<Value<'a>> {
@@ -184,7 +184,7 @@ impl<'a> Machine<'a> {
 
     fn field(&mut self, at: usize, value: &Value<'a>, field: &str) -> Result<Option<Value<'a>>> {
         let Value::Map(map) = value else { return Ok(None) };
-        self.pay(map.breadth(), at)?;
+        self.pay(map.search(field.len()), at)?;
         Ok(map.field(field))
     }
 
@@ -207,7 +207,7 @@ impl<'a> Machine<'a> {
     fn element(&mut self, at: usize, value: &Value<'a>, key: &Value<'a>) -> Result<Option<Value<'a>>> {
         match value {
             Value::Map(map) => {
-                self.pay(map.breadth(), at)?;
+                self.pay(map.search_key(key), at)?;
                 Ok(map.get(key))
             }
             Value::List(list) => {
@@ -235,6 +235,7 @@ impl<'a> Machine<'a> {
                 return Err(Fault::new(key_node.at, message));
             }
             self.pay(map.len() / 4, key_node.at)?;
+            self.pay_bytes(map.len().saturating_mul(key.length()), key_node.at)?;
             if map.iter().any(|(known, _)| known.same_key(&key)) {
                 return Err(Fault::new(key_node.at, "the map has this key already"));
             }
