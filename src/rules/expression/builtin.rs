@@ -7,15 +7,14 @@ use base64::{
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig, general_purpose::STANDARD},
 };
 use jiff::{SignedDuration, Timestamp, civil::Weekday, tz::Offset};
-use regex::Regex;
 
 use super::{
     evaluate::{Fault, Machine, Result},
     functions::{Function, TimePart},
-    parser,
+    pattern::{Pattern, UNREADABLE},
     value::{Blob, List, Seconds, Text, Value},
 };
-use crate::rules::{duration, limits::EXPRESSION_PATTERN_STEPS};
+use crate::rules::duration;
 
 /// Reads base64 with its padding or without.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
@@ -28,7 +27,7 @@ pub(super) fn call<'a>(
     machine: &mut Machine<'a>,
     function: Function,
     at: usize,
-    pattern: Option<&Regex>,
+    pattern: Option<&Pattern>,
     arguments: &[Value<'a>],
 ) -> Result<Value<'a>> {
     let wrong = |message: &'static str| Fault::new(at, message);
@@ -51,16 +50,16 @@ pub(super) fn call<'a>(
             Value::Bool(text.ends_with(&**part))
         }
         (Function::Contains, [Value::Text(text), Value::Text(part)]) => {
-            machine.pay_bytes(text.len(), at)?;
+            machine.pay_bytes(text.len().saturating_add(part.len()), at)?;
             Value::Bool(text.contains(&**part))
         }
         (Function::Matches, [Value::Text(text), Value::Text(source)]) => {
             matches(machine, at, text, source, pattern).map(Value::Bool)?
         }
         (Function::ToText, [value]) => to_text(machine, at, value)?,
-        (Function::ToInt, [value]) => to_int(at, value)?,
-        (Function::ToUInt, [value]) => to_uint(at, value)?,
-        (Function::ToDouble, [value]) => to_double(at, value)?,
+        (Function::ToInt, [value]) => to_int(machine, at, value)?,
+        (Function::ToUInt, [value]) => to_uint(machine, at, value)?,
+        (Function::ToDouble, [value]) => to_double(machine, at, value)?,
         (Function::ToBool, [Value::Bool(flag)]) => Value::Bool(*flag),
         (Function::ToBool, [Value::Text(text)]) => match &**text {
             "true" | "True" | "TRUE" | "t" | "1" => Value::Bool(true),
@@ -79,16 +78,20 @@ pub(super) fn call<'a>(
             Value::Timestamp(time.map_err(|_| wrong("this is no time between the years -9999 and 9999"))?)
         }
         (Function::ToTimestamp, [Value::Text(text)]) => {
+            machine.pay_bytes(text.len(), at)?;
             let time = text.parse();
             Value::Timestamp(time.map_err(|_| wrong("timestamp() reads RFC 3339, as in 2026-03-01T12:00:00Z"))?)
         }
         (Function::ToDuration, [value @ Value::Duration(_)]) => value.clone(),
-        (Function::ToDuration, [Value::Text(text)]) => Value::Duration(
-            signed_duration(text).ok_or_else(|| wrong("duration() reads durations such as 10s, 1h30m or -250ms"))?,
-        ),
+        (Function::ToDuration, [Value::Text(text)]) => {
+            machine.pay_bytes(text.len(), at)?;
+            let span = signed_duration(text);
+            Value::Duration(span.ok_or_else(|| wrong("duration() reads durations such as 10s, 1h30m or -250ms"))?)
+        }
         (Function::Part(part), [Value::Duration(duration)]) => Value::Int(duration_part(part, *duration)),
         (Function::Part(part), [Value::Timestamp(time)]) => Value::Int(time_part(part, *time, Offset::UTC)),
         (Function::Part(part), [Value::Timestamp(time), Value::Text(zone)]) => {
+            machine.pay_bytes(zone.len(), at)?;
             let offset = offset(zone).ok_or_else(|| wrong("time zones are UTC and offsets such as +02:00"))?;
             Value::Int(time_part(part, *time, offset))
         }
@@ -107,7 +110,8 @@ pub(super) fn call<'a>(
         (Function::Replace, [Value::Text(text), Value::Text(old), Value::Text(new)]) => {
             // Paid for before it is made: a short text can become a long one.
             let times = if old.is_empty() { text.len() + 1 } else { text.len() / old.len() };
-            machine.pay_bytes(text.len().saturating_add(times.saturating_mul(new.len())), at)?;
+            let made = times.saturating_mul(new.len());
+            machine.pay_bytes(text.len().saturating_add(old.len()).saturating_add(made), at)?;
             Value::text(text.replace(&**old, new))
         }
         (Function::Split, [Value::Text(text), Value::Text(separator)]) => split(machine, at, text, separator)?,
@@ -118,11 +122,11 @@ pub(super) fn call<'a>(
             substring(machine, at, text, *from, Some(*to))?
         }
         (Function::IndexOf, [Value::Text(text), Value::Text(part)]) => {
-            machine.pay_bytes(text.len(), at)?;
+            machine.pay_bytes(text.len().saturating_add(part.len()), at)?;
             place(text, text.find(&**part))
         }
         (Function::LastIndexOf, [Value::Text(text), Value::Text(part)]) => {
-            machine.pay_bytes(text.len(), at)?;
+            machine.pay_bytes(text.len().saturating_add(part.len()), at)?;
             place(text, text.rfind(&**part))
         }
         (Function::Encode, [Value::Bytes(bytes)]) => {
@@ -154,18 +158,18 @@ fn whole<'a>(number: usize) -> Value<'a> {
     Value::Int(i64::try_from(number).unwrap_or(i64::MAX))
 }
 
-/// A regular expression takes time in proportion to the product of its own length and the text's.
-fn matches(machine: &mut Machine<'_>, at: usize, text: &str, source: &str, compiled: Option<&Regex>) -> Result<bool> {
-    machine.pay_bytes(text.len().saturating_mul(1 + source.len() / 4), at)?;
+/// Searches with a pattern, which is compiled first where it is not a literal.
+fn matches(machine: &mut Machine<'_>, at: usize, text: &str, source: &str, compiled: Option<&Pattern>) -> Result<bool> {
     let own;
     let pattern = match compiled {
         Some(pattern) => pattern,
         None => {
-            machine.pay(EXPRESSION_PATTERN_STEPS.saturating_mul(1 + source.len()), at)?;
-            own = parser::pattern(source).map_err(|message| Fault::new(at, message))?;
+            let read = Pattern::compile(source, |steps| machine.pay(steps, at))?;
+            own = read.ok_or_else(|| Fault::new(at, UNREADABLE))?;
             &own
         }
     };
+    machine.pay(pattern.steps(text.len()), at)?;
     Ok(pattern.is_match(text))
 }
 
@@ -174,7 +178,12 @@ fn to_text<'a>(machine: &mut Machine<'a>, at: usize, value: &Value<'a>) -> Resul
         Value::Text(_) => value.clone(),
         Value::Int(number) => Value::text(number.to_string()),
         Value::UInt(number) => Value::text(number.to_string()),
-        Value::Double(number) => Value::text(number.to_string()),
+        Value::Double(number) => {
+            // It may have more than three hundred digits.
+            let text = number.to_string();
+            machine.pay_bytes(text.len(), at)?;
+            Value::text(text)
+        }
         Value::Bool(flag) => Value::text(flag.to_string()),
         Value::Timestamp(time) => Value::text(time.to_string()),
         Value::Duration(duration) => Value::text(Seconds(*duration).to_string()),
@@ -191,27 +200,33 @@ fn not_converted(at: usize, value: &Value<'_>, to: &str) -> Fault {
     Fault::new(at, format!("a {} does not become a {to}", value.kind().name()))
 }
 
-fn to_int<'a>(at: usize, value: &Value<'a>) -> Result<Value<'a>> {
+fn to_int<'a>(machine: &mut Machine<'a>, at: usize, value: &Value<'a>) -> Result<Value<'a>> {
     let number = match value {
         Value::Int(number) => Some(*number),
         Value::UInt(number) => i64::try_from(*number).ok(),
         Value::Double(number) => truncated(*number, -9_223_372_036_854_775_808.0, 9_223_372_036_854_775_808.0)
             .and_then(|number| i64::try_from(number).ok()),
-        Value::Text(text) => text.parse().ok(),
+        Value::Text(text) => {
+            machine.pay_bytes(text.len(), at)?;
+            text.parse().ok()
+        }
         Value::Timestamp(time) => Some(time.as_second()),
         other => return Err(not_converted(at, other, "int")),
     };
     number.map(Value::Int).ok_or_else(|| Fault::new(at, "this is no integer of 64 bits"))
 }
 
-fn to_uint<'a>(at: usize, value: &Value<'a>) -> Result<Value<'a>> {
+fn to_uint<'a>(machine: &mut Machine<'a>, at: usize, value: &Value<'a>) -> Result<Value<'a>> {
     let number = match value {
         Value::UInt(number) => Some(*number),
         Value::Int(number) => u64::try_from(*number).ok(),
         Value::Double(number) => {
             truncated(*number, 0.0, 18_446_744_073_709_551_616.0).and_then(|number| u64::try_from(number).ok())
         }
-        Value::Text(text) => text.parse().ok(),
+        Value::Text(text) => {
+            machine.pay_bytes(text.len(), at)?;
+            text.parse().ok()
+        }
         other => return Err(not_converted(at, other, "uint")),
     };
     number.map(Value::UInt).ok_or_else(|| Fault::new(at, "this is no unsigned integer of 64 bits"))
@@ -224,12 +239,15 @@ fn truncated(number: f64, least: f64, end: f64) -> Option<i128> {
 }
 
 #[allow(clippy::cast_precision_loss)]
-fn to_double<'a>(at: usize, value: &Value<'a>) -> Result<Value<'a>> {
+fn to_double<'a>(machine: &mut Machine<'a>, at: usize, value: &Value<'a>) -> Result<Value<'a>> {
     Ok(Value::Double(match value {
         Value::Double(number) => *number,
         Value::Int(number) => *number as f64,
         Value::UInt(number) => *number as f64,
-        Value::Text(text) => text.parse().map_err(|_| Fault::new(at, "this is no number"))?,
+        Value::Text(text) => {
+            machine.pay_bytes(text.len(), at)?;
+            text.parse().map_err(|_| Fault::new(at, "this is no number"))?
+        }
         other => return Err(not_converted(at, other, "double")),
     }))
 }
@@ -287,7 +305,7 @@ fn offset(zone: &str) -> Option<Offset> {
 
 fn split<'a>(machine: &mut Machine<'a>, at: usize, text: &Text<'a>, separator: &str) -> Result<Value<'a>> {
     let mut parts: Vec<Value<'a>> = Vec::new();
-    machine.pay_bytes(text.len(), at)?;
+    machine.pay_bytes(text.len().saturating_add(separator.len()), at)?;
     // Without a separator it is split into its characters.
     let pieces: Box<dyn Iterator<Item = &str>> = if separator.is_empty() {
         Box::new(text.split("").filter(|piece| !piece.is_empty()))

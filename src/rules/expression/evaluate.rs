@@ -6,7 +6,7 @@ use std::{borrow::Cow, rc::Rc};
 use super::{
     Inputs, Payload, builtin, operators,
     syntax::{Given, Loop, Node, What},
-    value::{Blob, List, Map, Text, Value},
+    value::{BYTES_PER_STEP, Blob, List, Map, Text, Value},
 };
 use crate::rules::limits::EXPRESSION_STEPS;
 
@@ -39,8 +39,13 @@ pub(super) struct Machine<'a> {
 }
 
 impl<'a> Machine<'a> {
-    pub(super) fn new(inputs: &'a Inputs<'a>) -> Self {
-        Self { inputs, locals: Vec::new(), steps: EXPRESSION_STEPS }
+    pub(super) fn new(inputs: &'a Inputs<'a>, steps: u64) -> Self {
+        Self { inputs, locals: Vec::new(), steps }
+    }
+
+    /// Steps left.
+    pub(super) fn left(&self) -> u64 {
+        self.steps
     }
 
     /// Pays for something that takes about as long as so many steps.
@@ -52,7 +57,7 @@ impl<'a> Machine<'a> {
             }
             None => {
                 self.steps = 0;
-                let message = format!("it takes more than the {EXPRESSION_STEPS} steps allowed with this event");
+                let message = too_many_steps();
                 Err(Fault { at, message: message.into(), spent: true })
             }
         }
@@ -60,7 +65,7 @@ impl<'a> Machine<'a> {
 
     /// Pays for looking at, or copying, so many bytes.
     pub(super) fn pay_bytes(&mut self, bytes: usize, at: usize) -> Result<()> {
-        self.pay(bytes / 16, at)
+        self.pay(bytes / BYTES_PER_STEP, at)
     }
 
     pub(super) fn value(&mut self, node: &'a Node) -> Result<Value<'a>> {
@@ -184,7 +189,7 @@ impl<'a> Machine<'a> {
 
     fn field(&mut self, at: usize, value: &Value<'a>, field: &str) -> Result<Option<Value<'a>>> {
         let Value::Map(map) = value else { return Ok(None) };
-        self.pay(map.breadth(), at)?;
+        self.pay(map.search(field.len()), at)?;
         Ok(map.field(field))
     }
 
@@ -207,7 +212,7 @@ impl<'a> Machine<'a> {
     fn element(&mut self, at: usize, value: &Value<'a>, key: &Value<'a>) -> Result<Option<Value<'a>>> {
         match value {
             Value::Map(map) => {
-                self.pay(map.breadth(), at)?;
+                self.pay(map.search_key(key), at)?;
                 Ok(map.get(key))
             }
             Value::List(list) => {
@@ -235,6 +240,7 @@ impl<'a> Machine<'a> {
                 return Err(Fault::new(key_node.at, message));
             }
             self.pay(map.len() / 4, key_node.at)?;
+            self.pay_bytes(map.len().saturating_mul(key.length()), key_node.at)?;
             if map.iter().any(|(known, _)| known.same_key(&key)) {
                 return Err(Fault::new(key_node.at, "the map has this key already"));
             }
@@ -305,6 +311,11 @@ impl<'a> Machine<'a> {
             self.condition(body).map(|flag| Some(Value::Bool(flag)))
         }
     }
+}
+
+/// What is said when there are no steps left.
+pub(super) fn too_many_steps() -> String {
+    format!("it takes more than the {EXPRESSION_STEPS} steps allowed with one event, or with all events of a batch")
 }
 
 /// The place that a double names, if it is whole.

@@ -115,12 +115,7 @@ fn is_number(value: &Value<'_>) -> bool {
 }
 
 fn pay_for_pair(machine: &mut Machine<'_>, at: usize, left: &Value<'_>, right: &Value<'_>) -> Result<()> {
-    let bytes = match (left, right) {
-        (Value::Text(a), Value::Text(b)) => a.len().min(b.len()),
-        (Value::Bytes(a), Value::Bytes(b)) => a.len().min(b.len()),
-        _ => 0,
-    };
-    machine.pay_bytes(bytes, at)
+    machine.pay_bytes(left.length().min(right.length()), at)
 }
 
 /// Equality; values of different sorts are unequal, numbers are compared by value.
@@ -158,7 +153,7 @@ fn equal_maps<'a>(machine: &mut Machine<'a>, at: usize, left: &Map<'a>, right: &
     }
     machine.pay(left.len(), at)?;
     for key in left.keys() {
-        machine.pay(left.breadth() + right.breadth(), at)?;
+        machine.pay(left.search_key(&key).saturating_add(right.search_key(&key)), at)?;
         let (Some(a), Some(b)) = (left.get(&key), right.get(&key)) else { return Ok(false) };
         if !equal(machine, at, &a, &b)? {
             return Ok(false);
@@ -178,7 +173,7 @@ fn contains<'a>(machine: &mut Machine<'a>, at: usize, needle: &Value<'a>, range:
             Ok(false)
         }
         Value::Map(map) => {
-            machine.pay(map.breadth(), at)?;
+            machine.pay(map.search_key(needle), at)?;
             Ok(map.get(needle).is_some())
         }
         other => {

@@ -2,14 +2,12 @@
 
 mod operand;
 
-use regex::{Regex, RegexBuilder};
-
 use super::{
     Flaw, Scope,
     lexer::{Token, tokens},
     syntax::{Arithmetic, Comparison, Literal, Node, What},
 };
-use crate::rules::limits::{EXPRESSION_BYTES, EXPRESSION_DEPTH, EXPRESSION_PATTERN_BYTES};
+use crate::rules::limits::{EXPRESSION_BYTES, EXPRESSION_DEPTH};
 
 /// What an expression uses of what it is given.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -31,17 +29,6 @@ pub(super) fn parse(source: &str, scope: Scope) -> Result<(Node, Uses), Flaw> {
         Token::End => Ok((node, parser.uses)),
         other => Err(Flaw::new(parser.at(), format!("{} cannot stand here", describe(other)))),
     }
-}
-
-/// A regular expression of bounded size (RE2 syntax, run in linear time).
-pub(super) fn pattern(text: &str) -> Result<Regex, &'static str> {
-    RegexBuilder::new(text)
-        .size_limit(EXPRESSION_PATTERN_BYTES)
-        .dfa_size_limit(EXPRESSION_PATTERN_BYTES)
-        .build()
-        .map_err(
-            |_| "this is not a regular expression of RE2, or it is too large; look-around and back-references are none",
-        )
 }
 
 struct Parser {

@@ -1,9 +1,7 @@
 //! An expression as a tree. Names are resolved: to what the expression is given, to the variable of a macro around it,
 //! to a type, or to a function.
 
-use regex::Regex;
-
-use super::{functions::Function, value::Kind};
+use super::{functions::Function, pattern::Pattern, value::Kind};
 
 /// A part of an expression.
 #[derive(Debug)]
@@ -59,7 +57,7 @@ pub(super) enum What {
     Call {
         function: Function,
         arguments: Vec<Node>,
-        pattern: Option<Box<Regex>>,
+        pattern: Option<Box<Pattern>>,
     },
     /// A macro over a list or the keys of a map: `range.map(x, body)`, `range.map(x, only, body)`.
     Loop {

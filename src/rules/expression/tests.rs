@@ -406,6 +406,104 @@ fn evaluations_are_bounded() {
     }
 }
 
+/// Whether an expression over a payload of its own ends within the steps allowed.
+fn fits(source: &str, payload: &Json) -> bool {
+    let expression = Expression::compile(source, Scope::Delivery, Gives::Json).unwrap();
+    match expression.json(&inputs(payload), TRANSFORM_BYTES) {
+        Ok(_) => true,
+        Err(error) => {
+            assert!(error.message.contains("steps allowed"), "{source:.60}: {error}");
+            false
+        }
+    }
+}
+
+#[test]
+fn patterns_are_paid_for_by_their_compiled_size() {
+    let slow = "[ax]{0,400}([ax]{0,40}x){0,9}[0-9][0-9]";
+    let payload = json!({
+        "text": "xa".repeat(10_000),
+        "short": "xa".repeat(50),
+        "slow": slow,
+        "message": "fix: the cart is empty after a reload, closes #1234\n".repeat(100),
+        "patterns": vec!["^release/.*$"; 30],
+        "large": vec!["[ax]{0,400}"; 30],
+    });
+    assert!(!fits(&format!("payload.text.matches('{slow}')"), &payload));
+    assert!(!fits("payload.text.matches(payload.slow)", &payload));
+    assert!(fits(&format!("payload.short.matches('{slow}')"), &payload));
+    assert!(fits("payload.short.matches(payload.slow)", &payload));
+    assert!(fits(
+        "payload.message.matches('(?i)(close[sd]?|fix(es|ed)?) #[0-9]+$') && payload.message.contains('#')",
+        &payload
+    ));
+    assert!(fits(r"payload.message.matches(r'closes #\d+')", &payload));
+    // So is compiling them.
+    assert!(fits("payload.patterns.exists(pattern, 'release/1'.matches(pattern))", &payload));
+    assert!(!fits("payload.large.all(pattern, 'x'.matches(pattern))", &payload));
+}
+
+/// Every part costs a step, which buys some hundred rounds of each; what they look at is 64 KiB, which buys few.
+#[test]
+fn long_texts_are_paid_for_wherever_they_are_looked_at() {
+    let long = "7".repeat(64 * 1024);
+    let payload = |text: &str| {
+        json!({
+            "text": text,
+            "number": format!("0.{text}"),
+            "map": { text: 1 },
+            "other": { text: 1 },
+            "rounds": vec![0; 1000],
+            "time": "2026-03-01T12:34:56Z",
+        })
+    };
+    for body in [
+        "double(payload.number) > 0.0",
+        "(int(payload.text) == 0 || true)",
+        "(uint(payload.text) == 0u || true)",
+        "(duration(payload.text) == duration('1s') || true)",
+        "(timestamp(payload.text) == timestamp(payload.time) || true)",
+        "(timestamp(payload.time).getHours(payload.text) == 0 || true)",
+        "payload.map[payload.text] == 1",
+        "payload.map[?payload.text].hasValue()",
+        "payload.text in payload.map",
+        "!(payload.text in headers)",
+        "payload.map == payload.other",
+        "{payload.text: 1}[payload.text] == 1",
+        "payload.text == payload.text",
+        "payload.text <= payload.text",
+        "payload.text in [payload.text]",
+        "[payload.text] == [payload.text]",
+        "{payload.text: 1, payload.text + '1': 2}.size() == 2",
+        "!'x'.contains(payload.text)",
+        "'x'.indexOf(payload.text) == -1",
+        "'x'.lastIndexOf(payload.text) == -1",
+        "'x'.replace(payload.text, '') == 'x'",
+        "'x'.split(payload.text).size() == 1",
+        "payload.text.startsWith(payload.text)",
+        "payload.text.endsWith(payload.text)",
+        "payload.text.size() > 0",
+        "payload.text.substring(0, 1) == '7'",
+        "payload.text.trim() != ''",
+        "payload.text.lowerAscii() != ''",
+        "payload.text + payload.text != ''",
+        "[payload.text, payload.text].join() != ''",
+        "string(bytes(payload.text)) != ''",
+        "bytes(payload.text) == bytes(payload.text)",
+        "base64.encode(bytes(payload.text)) != ''",
+    ] {
+        let source = format!("payload.rounds.all(round, {body})");
+        assert!(!fits(&source, &payload(&long)), "{body}");
+        assert!(fits(&source, &payload("7")), "{body}");
+    }
+    let name = "a".repeat(8 * 1024);
+    let many = json!({ "rounds": vec![0; 2000], "map": { &name: 1 } });
+    assert!(!fits(&format!("payload.rounds.all(round, payload.map.{name} == 1)"), &many));
+    assert!(!fits(&format!("payload.rounds.all(round, has(payload.map.{name}))"), &many));
+    let digits = json!({ "rounds": vec![0; 50_000], "huge": 1e308 });
+    assert!(!fits("payload.rounds.all(round, string(payload.huge) != '')", &digits));
+}
+
 /// Values of the other implementation as JSON, where both agree on what that is.
 fn other(value: &cel::Value) -> Option<Json> {
     use cel::Value as Other;

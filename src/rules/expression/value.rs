@@ -9,6 +9,9 @@ use serde::{Serialize, Serializer, ser};
 
 use super::{Event, syntax::Literal};
 
+/// So many bytes that are looked at, or copied, are one step.
+pub(super) const BYTES_PER_STEP: usize = 16;
+
 /// Sorts of values, as `type(x)` names them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -162,11 +165,21 @@ impl<'a> Map<'a> {
     }
 
     /// How many entries a search looks at.
-    pub(super) fn breadth(&self) -> usize {
+    fn breadth(&self) -> usize {
         match self {
             Self::Json(_) | Self::Event(_) => 1,
             Self::Headers(_) | Self::Shared(_) => self.len(),
         }
+    }
+
+    /// Steps of a search for a name of so many bytes, which is hashed, or compared with those of the same length.
+    pub(super) fn search(&self, bytes: usize) -> usize {
+        self.breadth().saturating_mul(1 + bytes / BYTES_PER_STEP)
+    }
+
+    /// Steps of a search for a key.
+    pub(super) fn search_key(&self, key: &Value<'_>) -> usize {
+        self.search(key.length())
     }
 
     pub(super) fn field(&self, name: &str) -> Option<Value<'a>> {
@@ -258,6 +271,15 @@ impl<'a> Value<'a> {
             Self::Map(_) => Kind::Map,
             Self::Type(_) => Kind::Type,
             Self::Optional(_) => Kind::Optional,
+        }
+    }
+
+    /// Bytes that comparing it with another value may look at.
+    pub(super) fn length(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Bytes(bytes) => bytes.len(),
+            _ => 0,
         }
     }
 

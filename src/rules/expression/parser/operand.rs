@@ -5,10 +5,11 @@ use super::{
         Flaw,
         functions::{Function, Style},
         lexer::Token,
+        pattern::{self, Pattern},
         syntax::{Given, Literal, Loop, Node, What},
         value::Kind,
     },
-    Parser, describe, pattern,
+    Parser, describe,
 };
 
 /// Words that cannot be variables (CEL language definition).
@@ -138,7 +139,9 @@ impl Parser {
         let function = Function::find(name, style, arguments.len()).map_err(|message| Flaw::new(at, message))?;
         let compiled = match (function, arguments.get(1)) {
             (Function::Matches, Some(Node { at, what: What::Literal(Literal::Text(text)), .. })) => {
-                Some(Box::new(pattern(text).map_err(|message| Flaw::new(*at, message))?))
+                let free = |_| Ok::<_, Flaw>(());
+                let pattern = Pattern::compile(text, free)?.ok_or_else(|| Flaw::new(*at, pattern::UNREADABLE))?;
+                Some(Box::new(pattern))
             }
             _ => None,
         };
