@@ -323,9 +323,9 @@ fn allow_rate(endpoint: &Endpoint, address: IpAddr) -> Result<(), Rejected> {
     limit.check(Some(address)).map_err(|retry_after| Rejected::RateLimited { retry_after })
 }
 
-/// Verifies, identifies and validates a body; a large one on a thread where that holds nobody up.
+/// Verifies, identifies and validates a body; a large one or a batch on a thread where that holds nobody up.
 async fn judge(inbound: Inbound, evidence: Evidence, body: Bytes) -> Result<(Inbound, Judged), Rejected> {
-    if body.len() <= INLINE_BODY_BYTES {
+    if is_quick(&inbound.headers, &body) {
         let judged = examine(&inbound, &evidence, body)?;
         return Ok((inbound, judged));
     }
@@ -335,6 +335,11 @@ async fn judge(inbound: Inbound, evidence: Evidence, body: Bytes) -> Result<(Inb
     })
     .await
     .unwrap_or(Err(Rejected::Unavailable { kind: None }))
+}
+
+/// Whether a body is judged on the thread that received it. The events of a batch are many, however short they are.
+fn is_quick(headers: &HeaderMap, body: &[u8]) -> bool {
+    body.len() <= INLINE_BODY_BYTES && !cloudevents::is_batch(headers)
 }
 
 fn examine(inbound: &Inbound, evidence: &Evidence, body: Bytes) -> Result<Judged, Rejected> {
@@ -388,5 +393,24 @@ fn arrival(
         remote: Some(inbound.remote),
         headers,
         window: inbound.endpoint.deduplication.map(|deduplicate| deduplicate.window),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn batches_and_large_bodies_hold_nobody_up() {
+        let of = |content_type| HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(content_type))]);
+        for single in ["application/json", STRUCTURED] {
+            assert!(is_quick(&of(single), b"[]"), "{single}");
+            assert!(!is_quick(&of(single), &vec![b' '; INLINE_BODY_BYTES + 1]), "{single}");
+        }
+        assert!(is_quick(&HeaderMap::new(), b"{}"));
+        assert!(!is_quick(&of("application/cloudevents-batch+json"), b"[]"));
+        assert!(!is_quick(&of("Application/CloudEvents-Batch+JSON; charset=utf-8"), b"[]"));
     }
 }

@@ -3,12 +3,14 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, header::CONTENT_TYPE};
 
-use super::reject::Rejected;
+use super::{headers, reject::Rejected};
 use crate::{
     catalog::Endpoint,
     rules::{
+        allowance::Allowance,
         cloudevents::{CloudEvent, STRUCTURED, batch},
         identity::{MalformedPayload, Payload, identify_event},
+        limits::BATCH_HEADER_BYTES,
         schema::{Validated, Violation},
         signature::Verified,
     },
@@ -33,19 +35,29 @@ pub(super) fn one(
     body: &Payload,
     verified: Verified,
 ) -> Result<Validated, Rejected> {
-    validate(endpoint, headers, body, verified, "/data")
+    validate(endpoint, headers, body, verified, "/data", &mut Allowance::default())
 }
 
-/// Identifies and validates every event of a batch that is known to be JSON: all of them, or none is let in.
+/// Whether the body is a batch.
+pub(super) fn is_batch(headers: &HeaderMap) -> bool {
+    CloudEvent::is_batch(headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()))
+}
+
+/// Identifies and validates every event of a batch that is known to be JSON: all of them, or none is let in. Together they
+/// take no more steps than one event may.
 pub(super) fn all(endpoint: &Endpoint, headers: &HeaderMap, verified: &Verified) -> Result<Vec<Validated>, Rejected> {
-    let mut events = Vec::new();
-    for (number, event) in batch(verified.body())?.into_iter().enumerate() {
+    let sent = batch(verified.body())?;
+    let of_each = header_bytes(&stored(&headers::stored(headers, &endpoint.verifier)));
+    allow_headers(sent.len(), of_each)?;
+    let mut allowance = Allowance::default();
+    let mut events = Vec::with_capacity(sent.len());
+    for (number, event) in sent.into_iter().enumerate() {
         let part = verified.part(event.get()).ok_or(Rejected::Unavailable { kind: None })?;
         let of_batch = |malformed: MalformedPayload| MalformedPayload {
             sentence: format!("event {} of the batch: {malformed}", number + 1),
         };
         let body = Payload::parse(Some(STRUCTURED), &part).map_err(of_batch)?;
-        let validated = validate(endpoint, headers, &body, part, &format!("/{number}/data"));
+        let validated = validate(endpoint, headers, &body, part, &format!("/{number}/data"), &mut allowance);
         events.push(validated.map_err(|rejected| match rejected {
             Rejected::Malformed(malformed) => Rejected::Malformed(of_batch(malformed)),
             other => other,
@@ -60,14 +72,15 @@ fn validate(
     body: &Payload,
     verified: Verified,
     place: &str,
+    allowance: &mut Allowance,
 ) -> Result<Validated, Rejected> {
     let text = verified.body().clone();
     let event = CloudEvent::structured(&text)?;
-    let identity = identify_event(&endpoint.kind_sources, &endpoint.id_sources, headers, body, &event)?;
+    let identity = identify_event(&endpoint.kind_sources, &endpoint.id_sources, headers, body, &event, allowance)?;
     let kind = identity.kind.clone();
     // Data is taken apart only for a schema.
     let data = if endpoint.schemas.needs_payload(&kind) { Payload::of(&event.content) } else { Payload::Opaque };
-    endpoint.schemas.validate(verified, &data, identity).map_err(|violation| {
+    endpoint.schemas.validate_within(verified, &data, identity, allowance).map_err(|violation| {
         let violation = match violation {
             Violation::Schema(places) => {
                 Violation::Schema(places.into_iter().map(|(path, why)| (format!("{place}{path}"), why)).collect())
@@ -76,6 +89,23 @@ fn validate(
         };
         Rejected::Invalid { kind, violation }
     })
+}
+
+/// Bytes of names and values.
+fn header_bytes(headers: &[(Box<str>, Bytes)]) -> usize {
+    headers.iter().map(|(name, value)| name.len() + value.len()).sum()
+}
+
+/// Refuses a batch with whose events too many headers would be stored.
+fn allow_headers(events: usize, of_each: usize) -> Result<(), MalformedPayload> {
+    if events.saturating_mul(of_each) <= BATCH_HEADER_BYTES {
+        return Ok(());
+    }
+    let sentence = format!(
+        "each of the {events} events of the batch would be stored with the {of_each} bytes of the request's headers, together \
+         more than the {BATCH_HEADER_BYTES} bytes allowed; send fewer events in one batch, or fewer headers"
+    );
+    Err(MalformedPayload { sentence })
 }
 
 /// The stored headers of an event of a batch: its content type is not the batch's.
@@ -88,4 +118,19 @@ pub(super) fn stored(headers: &[(Box<str>, Bytes)]) -> Vec<(Box<str>, Bytes)> {
             (name.clone(), value)
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stored_headers_of_a_batch_are_bounded_together() {
+        assert!(allow_headers(1000, BATCH_HEADER_BYTES / 1000).is_ok());
+        assert!(allow_headers(1, BATCH_HEADER_BYTES).is_ok());
+        assert!(allow_headers(0, usize::MAX).is_ok());
+        assert!(allow_headers(2, usize::MAX).is_err());
+        let error = allow_headers(1000, BATCH_HEADER_BYTES / 1000 + 1).unwrap_err();
+        assert!(error.sentence.contains("1000 events") && error.sentence.contains("4195 bytes"), "{error}");
+    }
 }

@@ -30,9 +30,12 @@ use self::{
     evaluate::{Fault, Machine},
     parser::Uses,
     syntax::{Given, Node},
-    value::{Kind, Text, Value},
+    value::{BYTES_PER_STEP, Kind, Text, Value},
 };
-use super::cloudevents::{self, CloudEvent};
+use super::{
+    allowance::Allowance,
+    cloudevents::{self, CloudEvent},
+};
 
 /// Which names an expression may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -173,6 +176,9 @@ pub struct Inputs<'a> {
     pub claims: Option<&'a serde_json::Value>,
 }
 
+/// So many names of headers that are compared are one step.
+const COMPARED_PER_STEP: usize = 16;
+
 impl<'a> Inputs<'a> {
     /// Headers as expressions see them: attributes of CloudEvents are decoded, and bytes that are not UTF-8 replaced.
     pub fn headers(headers: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Vec<(Cow<'a, str>, Cow<'a, str>)> {
@@ -201,8 +207,16 @@ impl<'a> Inputs<'a> {
             (Cow::Owned(format!("ce-{}", name.to_ascii_lowercase())), Cow::Owned(value.into_owned()))
         });
         let attributes: Vec<(Cow<'a, str>, Cow<'a, str>)> = attributes.collect();
-        self.headers.retain(|(known, _)| !attributes.iter().any(|(name, _)| name == known));
+        let is_set = |known: &str| known.starts_with("ce-") && attributes.iter().any(|(name, _)| name == known);
+        self.headers.retain(|(known, _)| !is_set(known));
         self.headers.extend(attributes);
+    }
+
+    /// What making the headers took, in steps of an evaluation: each is looked for among those before it.
+    fn steps(&self) -> u64 {
+        let bytes: usize = self.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let count = self.headers.len();
+        (count * (1 + count / COMPARED_PER_STEP) + bytes / BYTES_PER_STEP) as u64
     }
 }
 
@@ -264,7 +278,20 @@ impl Expression {
     ///
     /// When it fails, takes too long, or gives anything else.
     pub fn text(&self, inputs: &Inputs<'_>) -> Result<String, ExpressionError> {
-        match self.evaluate(inputs)? {
+        self.text_within(inputs, &mut Allowance::default())
+    }
+
+    /// As [`Expression::text`], with what is left of the steps of a request.
+    ///
+    /// # Errors
+    ///
+    /// As [`Expression::text`].
+    pub fn text_within(&self, inputs: &Inputs<'_>, allowance: &mut Allowance) -> Result<String, ExpressionError> {
+        let steps = &mut allowance.expression;
+        *steps = steps
+            .checked_sub(inputs.steps())
+            .ok_or_else(|| locate(&self.source, self.root.start(), evaluate::too_many_steps()))?;
+        match self.evaluate_within(inputs, steps)? {
             Value::Text(text) => Ok(text.to_string()),
             Value::Int(number) => Ok(number.to_string()),
             Value::UInt(number) => Ok(number.to_string()),
@@ -294,9 +321,14 @@ impl Expression {
     }
 
     fn evaluate<'a>(&'a self, inputs: &'a Inputs<'a>) -> Result<Value<'a>, ExpressionError> {
-        Machine::new(inputs)
-            .value(&self.root)
-            .map_err(|Fault { at, message, .. }| locate(&self.source, at, message.into_owned()))
+        self.evaluate_within(inputs, &mut Allowance::default().expression)
+    }
+
+    fn evaluate_within<'a>(&'a self, inputs: &'a Inputs<'a>, steps: &mut u64) -> Result<Value<'a>, ExpressionError> {
+        let mut machine = Machine::new(inputs, *steps);
+        let value = machine.value(&self.root);
+        *steps = machine.left();
+        value.map_err(|Fault { at, message, .. }| locate(&self.source, at, message.into_owned()))
     }
 
     fn unfit(&self, value: &Value<'_>, wanted: &str) -> ExpressionError {

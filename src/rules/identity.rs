@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderName};
 use sha2::{Digest, Sha256};
 
 use super::{
+    allowance::Allowance,
     cloudevents::{self, CloudEvent},
     content::Content,
     expression::{self, Expression, Inputs},
@@ -94,8 +95,9 @@ pub fn identify(
     body: &[u8],
 ) -> Result<Identity, MalformedPayload> {
     let request = Request { headers, payload, body, event: None };
-    let kind = KIND.find(kind, &request)?.unwrap_or_else(|| UNKNOWN_TYPE.into());
-    let id = match ID.find(id, &request)? {
+    let mut allowance = Allowance::default();
+    let kind = KIND.find(kind, &request, &mut allowance)?.unwrap_or_else(|| UNKNOWN_TYPE.into());
+    let id = match ID.find(id, &request, &mut allowance)? {
         Some(id) => id,
         None => digest(body),
     };
@@ -103,7 +105,8 @@ pub fn identify(
 }
 
 /// Finds type and id of a CloudEvent whose attributes are in the body: they are the event's own unless the endpoint names
-/// other sources. Pointers lead into the body, expressions see its data.
+/// other sources. Pointers lead into the body, expressions see its data and take their steps from the request's
+/// `allowance`.
 ///
 /// # Errors
 ///
@@ -114,10 +117,11 @@ pub fn identify_event(
     headers: &HeaderMap,
     payload: &Payload,
     event: &CloudEvent<'_>,
+    allowance: &mut Allowance,
 ) -> Result<Identity, MalformedPayload> {
     let request = Request { headers, payload, body: b"", event: Some(event) };
-    let own = |value: &Value, sources: &Sources, own: &str| match &sources.explicit {
-        Some(_) => value.find(sources, &request).map(|found| found.unwrap_or_else(|| own.into())),
+    let mut own = |value: &Value, sources: &Sources, own: &str| match &sources.explicit {
+        Some(_) => value.find(sources, &request, allowance).map(|found| found.unwrap_or_else(|| own.into())),
         None => value.usable(own, || "the CloudEvent's".into()),
     };
     Ok(Identity { id: own(&ID, id, &event.id)?, kind: own(&KIND, kind, &event.kind)? })
@@ -168,15 +172,20 @@ const KIND: Value = Value { name: "event.type", max: EVENT_TYPE_BYTES };
 const ID: Value = Value { name: "event.id", max: EVENT_ID_BYTES };
 
 impl Value {
-    fn find(&self, sources: &Sources, request: &Request<'_>) -> Result<Option<Box<str>>, MalformedPayload> {
+    fn find(
+        &self,
+        sources: &Sources,
+        request: &Request<'_>,
+        allowance: &mut Allowance,
+    ) -> Result<Option<Box<str>>, MalformedPayload> {
         if let Some(explicit) = &sources.explicit {
-            return match self.look(explicit, request)? {
+            return match self.look(explicit, request, allowance)? {
                 Ok(value) => Ok(Some(value)),
                 Err(why) => Err(self.malformed(&why)),
             };
         }
         for source in &sources.defaults {
-            if let Ok(value) = self.look(source, request)? {
+            if let Ok(value) = self.look(source, request, allowance)? {
                 return Ok(Some(value));
             }
         }
@@ -185,11 +194,16 @@ impl Value {
 
     /// The value, or why there is none. The outer error is that of a value which cannot be used and must not be
     /// passed over either: another source would give the event an identity its sender did not mean.
-    fn look(&self, source: &Source, request: &Request<'_>) -> Result<Result<Box<str>, String>, MalformedPayload> {
+    fn look(
+        &self,
+        source: &Source,
+        request: &Request<'_>,
+        allowance: &mut Allowance,
+    ) -> Result<Result<Box<str>, String>, MalformedPayload> {
         match source {
             Source::Value(value) if value.is_empty() => Ok(Err("its fixed value is empty".into())),
             Source::Value(value) => self.usable(value, || "its value".into()).map(Ok),
-            Source::Expression(expression) => match expression.text(&request.inputs(expression)) {
+            Source::Expression(expression) => match expression.text_within(&request.inputs(expression), allowance) {
                 Err(error) => Ok(Err(format!("its expression fails: {error}"))),
                 Ok(value) if value.is_empty() => Ok(Err("its expression gives an empty string".into())),
                 Ok(value) => self.usable(&value, || "what its expression gives".into()).map(Ok),

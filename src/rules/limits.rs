@@ -141,8 +141,8 @@ pub const SCHEMA_PATTERN_BYTES: usize = 1 << 20;
 /// part of this.
 pub const SCHEMA_PATTERNS_BYTES: usize = 8 << 20;
 
-/// Most steps of checking one event against one schema; a step takes some nanoseconds, so that no event keeps a thread
-/// busy for much more than a tenth of a second.
+/// Most steps of checking one request against the schemas of its event, or of all events of a batch; a step takes some
+/// nanoseconds, so that no request keeps a thread busy for much more than a tenth of a second.
 pub const SCHEMA_STEPS: u64 = 10_000_000;
 
 /// Most violations that are reported of one event.
@@ -159,7 +159,7 @@ pub const EXPRESSION_BYTES: usize = 16 * 1024;
 /// Deepest nesting of an expression. Chains of `+`, `&&` and `||` are one level, however long they are.
 pub const EXPRESSION_DEPTH: usize = 100;
 
-/// Most steps of one evaluation: each part of the expression is one every time that it is evaluated, and so are 16 bytes of
+/// Most steps of one evaluation, or of all those that say who the events of one request are: each part of the expression is one every time that it is evaluated, and so are 16 bytes of
 /// text that are copied, compared or searched; a regular expression takes one for each byte of the text or, if it has more
 /// than 1024 bytes when it is compiled, one for each 128 of them. It bounds time (some ten milliseconds, some tens where
 /// regular expressions of the worst sort search) and memory (some ten MiB).
@@ -179,6 +179,10 @@ pub const TRANSFORM_BYTES: usize = 4 << 20;
 
 /// Most events of one batch of CloudEvents.
 pub const CLOUDEVENTS_BATCH: usize = 1000;
+
+/// Most bytes of headers that are stored with the events of one batch together: each has those of the request. It is half
+/// of [`APPEND_QUEUE_BYTES`], and 4 KiB for each of a thousand events.
+pub const BATCH_HEADER_BYTES: usize = 4 << 20;
 
 /// Most extension attributes of one CloudEvent that are passed on; the specification asks for few.
 pub const CLOUDEVENTS_EXTENSIONS: usize = 64;

@@ -4,6 +4,7 @@
 //! [`payload`], [`identity`], [`schema`] (the only way to a `Validated` event); a delivery through [`breaker`],
 //! [`headers`], [`egress`], [`signature`] again, and [`retry`].
 
+pub mod allowance;
 pub mod breaker;
 pub mod clock;
 pub mod cloudevents;

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use self::{effort::Effort, unfold::Unfolded};
 use super::{
+    allowance::Allowance,
     glob::{Glob, GlobSet},
     identity::Identity,
     limits::{
@@ -55,9 +56,10 @@ impl Validated {
     }
 }
 
-/// What is said of an event that would take [`SCHEMA_STEPS`](super::limits::SCHEMA_STEPS) and more to check.
+/// What is said of an event for which less is left than it would take to check, of
+/// [`SCHEMA_STEPS`](super::limits::SCHEMA_STEPS).
 const TOO_MUCH: &str = "checking a payload of this size against the schema of its type takes too many steps; send less in one \
-                        event, or let fewer subschemas apply to the same value";
+                        event or batch, or let fewer subschemas apply to the same value";
 
 /// What to do with an event whose type no schema is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -156,6 +158,21 @@ impl SchemaSet {
     ///
     /// [`Violation`] says what does not match, or that no schema is for the type.
     pub fn validate(&self, verified: Verified, payload: &Payload, identity: Identity) -> Result<Validated, Violation> {
+        self.validate_within(verified, payload, identity, &mut Allowance::default())
+    }
+
+    /// As [`SchemaSet::validate`], with what is left of the steps of a request.
+    ///
+    /// # Errors
+    ///
+    /// As [`SchemaSet::validate`].
+    pub fn validate_within(
+        &self,
+        verified: Verified,
+        payload: &Payload,
+        identity: Identity,
+        allowance: &mut Allowance,
+    ) -> Result<Validated, Violation> {
         let mut schemas = self.rules.iter().filter(|rule| rule.types.matches(&identity.kind)).peekable();
         if schemas.peek().is_none() && self.unmatched == Unmatched::Reject {
             return Err(Violation::UnknownType(identity.kind.into()));
@@ -166,9 +183,11 @@ impl SchemaSet {
                 let message = "a schema is for this type, but the body is neither JSON nor a form";
                 return Err(Violation::Schema(vec![(String::new(), message.into())]));
             };
-            if !rule.effort.fits(value, verified.body().len()) {
+            let left = rule.effort.count(value, allowance.schema).and_then(|steps| allowance.schema.checked_sub(steps));
+            let Some(left) = left else {
                 return Err(Violation::Schema(vec![(String::new(), TOO_MUCH.into())]));
-            }
+            };
+            allowance.schema = left;
             if !rule.validator.is_valid(value) {
                 rule.explain(value, &mut violations);
             }

@@ -168,3 +168,62 @@ async fn expressions_say_who_any_request_is() {
     let refused = send("application/json", "{}").await;
     refused.refused(400, "malformed_payload");
 }
+
+#[tokio::test]
+async fn a_batch_takes_no_more_steps_than_one_event_may() {
+    let rows = json!({ "rows": vec![0; 100] });
+    let mut named = endpoint("named");
+    let slow = "payload.rows.all(a, payload.rows.all(b, true)) ? 'all' : 'some'";
+    named.kind_sources.explicit =
+        Some(Source::Expression(Expression::compile(slow, Scope::Request, Gives::Text).unwrap().into()));
+    let mut strict = endpoint("strict");
+    let schema = json!({ "properties": { "text": { "pattern": "[ax]{0,400}([ax]{0,40}x){0,9}[0-9][0-9]" } } });
+    strict.schemas = SchemaSet::compile(vec![(vec![Glob::parse("*").unwrap()], schema)], Unmatched::Accept).unwrap();
+    let mut seen = endpoint("seen");
+    let headers = "headers['ce-tenant']";
+    seen.kind_sources.explicit =
+        Some(Source::Expression(Expression::compile(headers, Scope::Request, Gives::Text).unwrap().into()));
+    let served = Served::with([named, strict, seen]).await;
+    let send_with = async |name: &str, more: usize, events: usize, data: &Value| {
+        let events: Vec<_> = (0..events).map(|number| event(&format!("{events}-{number}"), data)).collect();
+        let mut post = Post::signed(&format!("/shop/{name}"), json!(events).to_string()).header("Content-Type", BATCH);
+        for number in 0..more {
+            post = post.header(&format!("X-{number}"), "1");
+        }
+        post.send(served.address).await
+    };
+    let send = async |name: &str, events: usize, data: &Value| send_with(name, 0, events, data).await;
+
+    assert_eq!(send("named", 2, &rows).await.status, 200);
+    let sentence = send("named", 100, &rows).await.refused(400, "malformed_payload");
+    assert!(sentence.contains("of the batch: event.type: its expression fails"), "{sentence}");
+    assert!(sentence.contains("more than the 500000 steps allowed"), "{sentence}");
+
+    let text = json!({ "text": "xa".repeat(250) + "11" });
+    assert_eq!(send("strict", 2, &text).await.status, 200);
+    let answer = send("strict", 200, &text).await;
+    answer.refused(422, "schema_violation");
+    let why = answer.json()["violations"][0]["message"].to_string();
+    assert!(why.contains("too many steps"), "{why}");
+
+    // Headers are made ready for the expressions of each event.
+    assert_eq!(send_with("seen", 85, 10, &json!(1)).await.status, 200);
+    let sentence = send_with("seen", 85, 1000, &json!(1)).await.refused(400, "malformed_payload");
+    assert!(sentence.contains("steps allowed"), "{sentence}");
+    assert_eq!(send("seen", 1000, &json!(1)).await.status, 200);
+
+    assert!(served.stored("named").await.len() == 2 && served.stored("strict").await.len() == 2);
+}
+
+#[tokio::test]
+async fn headers_are_not_stored_a_thousand_times() {
+    let served = Served::one().await;
+    let send = async |events: usize| {
+        let events: Vec<_> = (0..events).map(|number| event(&number.to_string(), &json!(number))).collect();
+        post(BATCH, &json!(events)).header("X-Long", "x".repeat(12_000)).send(served.address).await
+    };
+    assert_eq!(send(2).await.status, 200);
+    let sentence = send(400).await.refused(400, "malformed_payload");
+    assert!(sentence.contains("each of the 400 events") && sentence.contains("send fewer events"), "{sentence}");
+    assert_eq!(served.stored("orders").await.len(), 2);
+}

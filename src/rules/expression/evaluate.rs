@@ -39,8 +39,13 @@ pub(super) struct Machine<'a> {
 }
 
 impl<'a> Machine<'a> {
-    pub(super) fn new(inputs: &'a Inputs<'a>) -> Self {
-        Self { inputs, locals: Vec::new(), steps: EXPRESSION_STEPS }
+    pub(super) fn new(inputs: &'a Inputs<'a>, steps: u64) -> Self {
+        Self { inputs, locals: Vec::new(), steps }
+    }
+
+    /// Steps left.
+    pub(super) fn left(&self) -> u64 {
+        self.steps
     }
 
     /// Pays for something that takes about as long as so many steps.
@@ -52,7 +57,7 @@ impl<'a> Machine<'a> {
             }
             None => {
                 self.steps = 0;
-                let message = format!("it takes more than the {EXPRESSION_STEPS} steps allowed with this event");
+                let message = too_many_steps();
                 Err(Fault { at, message: message.into(), spent: true })
             }
         }
@@ -306,6 +311,11 @@ impl<'a> Machine<'a> {
             self.condition(body).map(|flag| Some(Value::Bool(flag)))
         }
     }
+}
+
+/// What is said when there are no steps left.
+pub(super) fn too_many_steps() -> String {
+    format!("it takes more than the {EXPRESSION_STEPS} steps allowed with one event, or with all events of a batch")
 }
 
 /// The place that a double names, if it is whole.

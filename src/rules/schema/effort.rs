@@ -8,8 +8,6 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value};
 
-use crate::rules::limits::SCHEMA_STEPS;
-
 /// A schema as far as it decides that.
 #[derive(Debug)]
 pub(super) struct Effort {
@@ -89,16 +87,8 @@ impl Effort {
         sum
     }
 
-    /// Whether a value that was read from `bytes` bytes is checked in at most [`SCHEMA_STEPS`].
-    pub(super) fn fits(&self, value: &Value, bytes: usize) -> bool {
-        // Neither values nor the bytes of strings are more than the bytes that were read.
-        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX).saturating_add(1);
-        let total = self.sums.first().copied().unwrap_or_default();
-        bytes.saturating_mul(total) <= SCHEMA_STEPS || self.count(value).is_some()
-    }
-
-    /// The steps, if there are not too many.
-    fn count(&self, value: &Value) -> Option<u64> {
+    /// The steps of checking a value, if there are not more than `most`.
+    pub(super) fn count(&self, value: &Value, most: u64) -> Option<u64> {
         let mut steps = 0u64;
         let mut remembered = HashSet::new();
         let mut open = vec![(0, value)];
@@ -122,7 +112,7 @@ impl Effort {
                         steps = steps.saturating_add(searched(name, name_patterns));
                         open.extend(part.named.get(name).map(|next| (*next, member)));
                         open.extend(part.members.iter().map(|next| (*next, member)));
-                        if steps > SCHEMA_STEPS {
+                        if steps > most {
                             return None;
                         }
                     }
@@ -132,14 +122,14 @@ impl Effort {
                     for element in elements {
                         open.extend(part.elements.iter().map(|next| (*next, element)));
                         // Each of these is a step at least; there is no need to hold them all to know.
-                        if open.len() as u64 > SCHEMA_STEPS {
+                        if open.len() as u64 > most {
                             return None;
                         }
                     }
                 }
                 _ => {}
             }
-            if steps > SCHEMA_STEPS {
+            if steps > most {
                 return None;
             }
         }
