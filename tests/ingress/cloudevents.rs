@@ -220,7 +220,7 @@ async fn headers_are_not_stored_a_thousand_times() {
     let served = Served::one().await;
     let send = async |events: usize| {
         let events: Vec<_> = (0..events).map(|number| event(&number.to_string(), &json!(number))).collect();
-        post(BATCH, &json!(events)).header("X-Long", &"x".repeat(12_000)).send(served.address).await
+        post(BATCH, &json!(events)).header("X-Long", "x".repeat(12_000)).send(served.address).await
     };
     assert_eq!(send(2).await.status, 200);
     let sentence = send(400).await.refused(400, "malformed_payload");
