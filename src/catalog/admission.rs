@@ -103,7 +103,7 @@ impl Admission {
         for name in fields.keys() {
             if !matches!(name.as_str(), "apiVersion" | "kind" | "metadata" | "spec" | "status") {
                 problems.push(unknown(
-                    &format!("/{name}"),
+                    &format!("/{}", name.replace('~', "~0").replace('/', "~1")),
                     name,
                     ["apiVersion", "kind", "metadata", "spec"].into_iter(),
                 ));
@@ -142,6 +142,13 @@ fn walk(value: &Value, schema: &Value, pointer: &str, problems: &mut Vec<Problem
 }
 
 fn unknown<'a>(pointer: &str, name: &str, known: impl Iterator<Item = &'a str> + Clone) -> Problem {
+    // `url:https://…` without a blank is a name, and the place would repeat it.
+    if name.contains('@') {
+        let known = known.collect::<Vec<_>>().join(", ");
+        let parent = pointer.rsplit_once('/').map_or("", |(parent, _)| parent);
+        let message = format!("unknown field with an @ in its name; known here: {known}");
+        return Problem::new(parent, Reason::InvalidSpec, message);
+    }
     let near = known.clone().find(|candidate| {
         candidate.eq_ignore_ascii_case(name)
             || candidate.to_ascii_lowercase().contains(&name.to_ascii_lowercase())
@@ -190,20 +197,31 @@ fn sentence(error: &jsonschema::ValidationError<'_>) -> String {
 
     match error.kind() {
         Kind::Pattern { pattern } => match pattern.as_str() {
-            crate::rules::duration::PATTERN => {
+            crate::rules::duration::PATTERN if !may_hold_credentials(error.instance()) => {
                 format!("{} is not a duration such as 250ms, 10s or 1h30m", error.instance())
             }
-            crate::rules::quantity::PATTERN => format!("{} is not a quantity such as 512Ki or 1Mi", error.instance()),
-            // A URL may have a password in it.
-            _ if error.instance().as_str().is_some_and(|text| text.contains('@')) => {
-                format!("the value does not match {pattern}")
+            crate::rules::quantity::PATTERN if !may_hold_credentials(error.instance()) => {
+                format!("{} is not a quantity such as 512Ki or 1Mi", error.instance())
             }
+            _ if may_hold_credentials(error.instance()) => format!("the value does not match {pattern}"),
             _ => format!("{} does not match {pattern}", error.instance()),
         },
         Kind::Required { property } => {
             format!("the field {} is missing", property.as_str().unwrap_or_default())
         }
+        _ if may_hold_credentials(error.instance()) => error.masked_with("the value").to_string(),
         _ => error.to_string(),
+    }
+}
+
+/// Whether a value may be, or hold, a URL with a username and a password, which no message repeats. What cannot be parsed
+/// cannot be searched for them either, so everything before an `@` is taken for some.
+fn may_hold_credentials(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('@'),
+        Value::Array(items) => items.iter().any(may_hold_credentials),
+        Value::Object(fields) => fields.iter().any(|(name, value)| name.contains('@') || may_hold_credentials(value)),
+        _ => false,
     }
 }
 

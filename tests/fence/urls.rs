@@ -136,6 +136,62 @@ fn passwords_in_urls_are_not_repeated() {
     }
 }
 
+/// Wherever a URL may stand, however wrong it is, and where none may.
+#[test]
+fn no_message_repeats_what_is_before_an_at() {
+    const WRONG: &[&str] = &[
+        "HTTPS://hunter1-name:hunter2-hunter2@receiver.example/",
+        "ftp://hunter1-name:hunter2-hunter2@receiver.example/",
+        "hunter1-name:hunter2-hunter2@receiver.example/",
+        "//hunter1-name:hunter2-hunter2@receiver.example/",
+        "https:\\\\hunter1-name:hunter2-hunter2@receiver.example/",
+        "http://hunter1-name:hunter2-hunter2@receiver.example:99999/",
+        "https://hunter1-name:hunter2/hunter2@receiver.example/",
+        "https://hunter1-name:hunter2?hunter2@[::1/",
+    ];
+    let long = format!("https://hunter1-name:hunter2-hunter2@receiver.example/{}", "a".repeat(3000));
+    for url in WRONG.iter().copied().chain([long.as_str()]) {
+        let url = serde_json::to_string(url).unwrap();
+        let target = |fields: &str| {
+            format!("kind: WebhookSubscription\nspec: {{ endpointRef: {{ name: in }}, target: {fields} }}\n")
+        };
+        let verification =
+            |fields: &str| format!("kind: WebhookEndpoint\nspec: {{ verification: {{ jwt: {fields} }} }}\n");
+        let client = "clientIdRef: { name: a, key: b }, clientSecretRef: { name: a, key: b }";
+        for object in [
+            target(&format!("{{ url: {url} }}")),
+            target(&url),
+            target(&format!("[{url}]")),
+            target(&format!("{{ url: [{url}] }}")),
+            target(&format!("{{ url: {{ {url}: 1 }} }}")),
+            target(&format!("{{ {url}: 1 }}")),
+            target(&format!("{{ urlFrom: {url} }}")),
+            target(&format!("{{ urlFrom: {{ secretKeyRef: {url} }} }}")),
+            target(&format!("{{ url: 'https://a.example', timeout: {url} }}")),
+            target(&format!(
+                "{{ url: 'https://a.example', auth: {{ oauth2ClientCredentials: {{ tokenUrl: {url}, {client} }} }} }}"
+            )),
+            target(&format!("{{ url: 'https://a.example', auth: {{ oauth2ClientCredentials: {url} }} }}")),
+            verification(&format!("{{ issuer: 'https://a.example', audiences: [a], jwksUri: {url} }}")),
+            verification(&format!("{{ issuer: {url}, audiences: [a] }}")),
+            verification(&format!("{{ issuer: 'https://a.example', audiences: {url} }}")),
+            format!("kind: WebhookEndpoint\nspec: {url}\n"),
+            format!("kind: WebhookEndpoint\n{url}: 1\nspec: {{ verification: {{ none: {{}} }} }}\n"),
+        ] {
+            // A key of YAML in one line has at most 1024 characters (YAML 1.2, 7.4.2).
+            if object.len() > 1024 && object.contains("\": 1") {
+                continue;
+            }
+            let home = Home::new();
+            home.write("all.yaml", &format!("apiVersion: grapnel.dev/v1alpha1\nmetadata: {{ name: a }}\n{object}"));
+            let output = run(&["check", "-f", home.manifests().to_str().unwrap()]);
+            let said = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap()).concat();
+            assert_eq!(output.status.code(), Some(1), "{object}: {said}");
+            assert!(!said.contains("hunter1") && !said.contains("hunter2"), "{object}: {said}");
+        }
+    }
+}
+
 #[test]
 fn networks_are_opened_by_name_and_metadata_by_its_own_only() {
     let urls = ["http://10.1.2.3/", "http://[::ffff:10.1.2.3]/", "http://10.2.0.1/", "http://169.254.169.254/"];

@@ -119,11 +119,15 @@ pub(super) fn target(
 /// A URL that may be called as far as can be said now.
 pub(super) fn checked_url(text: &str, pointer: &str, options: &Options, problems: &mut Problems) -> Option<Url> {
     let url = problems.check(pointer, Url::parse(text))?;
-    if let Err(forbidden) = options.egress.check_url(&url) {
-        problems.add(pointer, Reason::TargetForbidden, forbidden);
-        return None;
+    match options.egress.check_url(&url) {
+        Ok(()) => return Some(url),
+        // Without its slashes, `user:password@host` has the user for its scheme.
+        Err(ForbiddenUrl::Scheme(_)) if text.contains('@') => {
+            problems.add(pointer, Reason::TargetForbidden, "the scheme is not http or https");
+        }
+        Err(forbidden) => problems.add(pointer, Reason::TargetForbidden, forbidden),
     }
-    Some(url)
+    None
 }
 
 /// The URL in a Secret; no message says anything of it but what is wrong with it.
