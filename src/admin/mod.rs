@@ -16,6 +16,7 @@ mod query;
 mod redeliver;
 mod scrape;
 mod server;
+mod stream;
 
 use std::{path::PathBuf, sync::Arc};
 

@@ -17,7 +17,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
-use super::{access::Peer, answer::Problem};
+use super::{access::Peer, answer::Problem, stream::Stream};
 use crate::rules::limits::{
     ADMIN_CONNECTIONS, ADMIN_DRAIN, ADMIN_HEAD_BYTES, ADMIN_HEAD_TIMEOUT, ADMIN_REQUEST_TIMEOUT,
 };
@@ -67,7 +67,7 @@ async fn connection(router: Router, stream: TcpStream, peer: Peer, shutdown: Can
         .timer(TokioTimer::new())
         .header_read_timeout(ADMIN_HEAD_TIMEOUT)
         .max_buf_size(ADMIN_HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Stream::new(stream)), service);
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

@@ -651,6 +651,9 @@ pub const ADMIN_HEAD_BYTES: usize = 32 * 1024;
 /// Time in which the admin server answers a request, or says that it cannot.
 pub const ADMIN_REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long a client of the admin server may take nothing of its answer before its connection ends.
+pub const ADMIN_WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// How long the admin server waits for requests under way when it ends.
 pub const ADMIN_DRAIN: Duration = Duration::from_secs(5);
 
