@@ -31,8 +31,10 @@ use grapnel::{
         record::{self, ConsumerRow, EndpointRow, ExceptionRow, IndexRow, key},
     },
     rules::{
-        duration,
+        cloudevents::{self, CloudEvent},
+        content, duration,
         egress::EgressPolicy,
+        expression::{Event, Expression, Gives, Inputs, Scope},
         glob::{Glob, GlobSet},
         headers::HeaderGlobs,
         identity::{Payload, Sources, id_defaults, identify, kind_defaults},
@@ -44,7 +46,10 @@ use grapnel::{
         schema::{SchemaSet, Unmatched, Violation},
         secret::Secret,
         selector,
-        signature::{Content, Scheme, Signer, SigningScheme, Verified, Verifier, names, provider},
+        signature::{
+            Content, Evidence, JwtScheme, KeySet, KeySource, Scheme, Signer, SigningScheme, Verified, Verifier, names,
+            provider,
+        },
         trace::Traceparent,
     },
     telemetry::metrics::Metrics,
@@ -59,13 +64,16 @@ pub type Target = (&'static str, fn(&[u8]));
 /// All of them.
 pub const TARGETS: &[Target] = &[
     ("answer", answer),
+    ("cloudevents", cloudevents),
     ("content", content),
     ("cursor", cursor),
     ("duration", duration),
     ("egress", egress),
+    ("expression", expression),
     ("forwarded", forwarded),
     ("glob", glob),
     ("jwt", jwt),
+    ("keys", keys),
     ("manifest", manifest),
     ("order", order),
     ("payload", payload),
@@ -149,6 +157,47 @@ pub fn answer(data: &[u8]) {
     }
 }
 
+/// A content type in the first line, headers up to an empty line, a body: an event in headers, in the body, or a batch.
+pub fn cloudevents(data: &[u8]) {
+    let (head, body) = halves(data);
+    let line = head.iter().position(|byte| *byte == b'\n').unwrap_or(head.len());
+    let (content_type, headers) = (text(&head[..line]), headers(&head[line..]));
+    cloudevents::decode(body);
+    let attributes = |event: &CloudEvent<'_>| -> Vec<(String, String)> {
+        event.attributes().map(|(name, value)| (name.to_ascii_lowercase(), value.into_owned())).collect()
+    };
+    let lines = |headers: &HeaderMap| -> Vec<(String, Vec<u8>)> {
+        headers.iter().map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec())).collect()
+    };
+    fn pairs(lines: &[(String, Vec<u8>)]) -> impl Iterator<Item = (&str, &[u8])> {
+        lines.iter().map(|(name, value)| (name.as_str(), value.as_slice()))
+    }
+    let came = lines(&headers);
+    if let Ok(event) = CloudEvent::binary(pairs(&came), content_type, body) {
+        let mut written = HeaderMap::new();
+        event.to_headers(&mut written);
+        let written = lines(&written);
+        let again = CloudEvent::binary(pairs(&written), content_type, body).expect("headers of ours");
+        let (mut before, mut after) = (attributes(&event), attributes(&again));
+        before.sort();
+        after.sort();
+        assert_eq!(before, after);
+        assert!(event.others.len() <= limits::CLOUDEVENTS_EXTENSIONS);
+    }
+    if let Ok(event) = CloudEvent::structured(body) {
+        let written = event.to_structured().expect("every event can be written");
+        let again = CloudEvent::structured(&written).expect("an event of ours");
+        assert_eq!(attributes(&event), attributes(&again));
+        assert_eq!(event.body(), again.body());
+    }
+    if let Ok(events) = cloudevents::batch(body) {
+        assert!(events.len() <= limits::CLOUDEVENTS_BATCH);
+        for event in events {
+            let _ = CloudEvent::structured(event.get().as_bytes());
+        }
+    }
+}
+
 /// A `signedContent` template.
 pub fn content(data: &[u8]) {
     let Some(template) = text(data) else { return };
@@ -185,6 +234,38 @@ pub fn egress(data: &[u8]) {
     }
 }
 
+/// An expression up to an empty line, and the payload that it is given.
+pub fn expression(data: &[u8]) {
+    const MOST: usize = 4096;
+    let (source, body) = halves(data);
+    let Some(source) = text(source) else { return };
+    let headers: [(&str, &[u8]); 2] = [("x-kind", b"a"), ("ce-id", b"%C3%A9")];
+    let claims = serde_json::json!({ "email": "a@example.com", "groups": ["a"], "exp": 1 });
+    let inputs = Inputs {
+        event: Some(Event { id: "e", kind: "order.paid", time: now(), endpoint: "orders", namespace: "shop" }),
+        headers: Inputs::headers(headers),
+        payload: content::Content::of(Some("application/json"), body).payload(),
+        claims: Some(&claims),
+    };
+    for scope in [Scope::Delivery, Scope::Request, Scope::Claims] {
+        for gives in [Gives::Bool, Gives::Text, Gives::Json] {
+            let Ok(compiled) = Expression::compile(source, scope, gives) else { continue };
+            assert!(source.len() <= limits::EXPRESSION_BYTES);
+            assert_eq!(compiled.source(), source);
+            match gives {
+                Gives::Bool => drop(compiled.test(&inputs)),
+                Gives::Text => drop(compiled.text(&inputs)),
+                Gives::Json => {
+                    if let Ok(json) = compiled.json(&inputs, MOST) {
+                        assert!(json.len() <= MOST);
+                        serde_json::from_slice::<Value>(&json).expect("it is JSON");
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// `X-Forwarded-For`, by a proxy that is trusted.
 pub fn forwarded(data: &[u8]) {
     let headers = headers(data);
@@ -215,6 +296,29 @@ pub fn jwt(data: &[u8]) {
     if let Some(claims) = Claims::unverified(token) {
         claims.may_be_for(&["grapnel".into()]);
         assert!(jwt::is_bearer_token(token), "what is a JWT can be sent as a bearer token");
+    }
+}
+
+/// A token up to an empty line, and a set of keys: the token is judged by these, and by keys that nobody here has.
+pub fn keys(data: &[u8]) {
+    const OURS: &[u8] = include_bytes!("../src/rules/signature/tests/data/rsa-1.jwks.json");
+    let (token, set) = halves(data);
+    let _ = KeySet::certificate(set);
+    let mut headers = HeaderMap::new();
+    let Ok(value) = HeaderValue::from_bytes(&[b"Bearer ", token].concat()) else { return };
+    headers.insert(http::header::AUTHORIZATION, value);
+    let scheme = JwtScheme {
+        issuers: vec!["https://id.example".into()],
+        audiences: vec!["grapnel".into()],
+        keys: KeySource::Issuer("https://id.example".into()),
+        emails: Vec::new(),
+        claims: None,
+    };
+    let verifier = Verifier::new(Scheme::Jwt(scheme), Vec::new()).expect("needs no secret");
+    let judge = |set: KeySet| verifier.verify_with(&Evidence::Keys(set.into()), &headers, Bytes::new(), now());
+    assert!(judge(KeySet::jwks(OURS).expect("a set")).is_err(), "let in without a key");
+    if let Ok(set) = KeySet::jwks(set) {
+        let _ = judge(set);
     }
 }
 
