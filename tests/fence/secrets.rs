@@ -75,6 +75,12 @@ const INBOUND: &[Inbound] = &[
         secret: "hmac-\\\"quoted\\\"-Wz7",
         send: &["hmac-sha512-base64", "--hmac-header", "X-Signature"],
     },
+    Inbound {
+        name: "gitlab",
+        verification: "provider: { name: GitLab }",
+        secret: "gitlab-token-Nb7Ew3Rk",
+        send: &["git-lab"],
+    },
     Inbound { name: "token", verification: "token: {}", secret: "token-Kd83hSx0qP", send: &["token"] },
     Inbound {
         name: "key",
@@ -102,6 +108,9 @@ const OUTBOUND: &[(&str, &str, &str)] = &[
         "HEADERS: [{ name: Authorization, secretKeyRef: { name: all, key: header } }]",
         "Bearer delivery-J5kq2Lz8",
     ),
+    ("bearer", "TARGET auth: { bearer: { secretKeyRef: { name: all, key: bearer } } }", "bearer-of-deliveries-Uj6Gt1"),
+    // The Secret of that name holds it as a password.
+    ("basic", "TARGET auth: { basic: { secretRef: { name: basic } } }", "password-of-deliveries-Ik9Po4"),
     (
         "header-plain",
         "HEADERS: [{ name: X-Key, secretKeyRef: { name: all, key: header-plain } }]",
@@ -137,9 +146,10 @@ fn endpoint(name: &str, verification: &str) -> String {
 }
 
 fn subscription(name: &str, uses: &str, url: &str) -> String {
-    let (headers, rest) = match uses.strip_prefix("HEADERS") {
-        Some(headers) => (format!(", headersFrom{headers}"), ""),
-        None => (String::new(), uses),
+    let (headers, rest) = match (uses.strip_prefix("HEADERS"), uses.strip_prefix("TARGET ")) {
+        (Some(headers), _) => (format!(", headersFrom{headers}"), ""),
+        (None, Some(fields)) => (format!(", {fields}"), ""),
+        (None, None) => (String::new(), uses),
     };
     format!(
         "---\napiVersion: grapnel.dev/v1alpha1\nkind: WebhookSubscription\nmetadata: {{ name: {name} }}\nspec:\n  endpointRef: {{ name: hmac }}\n  target: {{ url: '{url}/{name}'{headers} }}\n  retry: {{ maxAttempts: 2, initialDelay: 1s, jitter: None }}\n  {rest}\n"
@@ -152,6 +162,11 @@ fn manifests(url: &str) -> String {
     let others = OUTBOUND.iter().chain(USELESS).map(|(name, _, secret)| (*name, *secret));
     for (name, secret) in inbound.chain(others) {
         text += &format!("  {name}: \"{secret}\"\n");
+    }
+    for (name, uses, secret) in OUTBOUND.iter().filter(|(_, uses, _)| uses.contains("basic:")) {
+        let data = format!("{{ username: grapnel, password: {secret} }}");
+        text += &format!("---\napiVersion: v1\nkind: Secret\nmetadata: {{ name: {name} }}\nstringData: {data}\n");
+        assert!(uses.contains(name));
     }
     for kind in INBOUND {
         text += &endpoint(kind.name, kind.verification);
