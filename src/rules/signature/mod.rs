@@ -284,14 +284,6 @@ impl Verifier {
         Ok(Verified { body, key })
     }
 
-    /// The scheme, when it is one whose callers the cluster reviews.
-    pub fn service_account(&self) -> Option<&ServiceAccountScheme> {
-        match self.needs() {
-            Needs::Review(scheme) => Some(scheme),
-            Needs::Nothing | Needs::Url | Needs::Keys => None,
-        }
-    }
-
     /// What one of the secrets makes of a text by its HMAC, for the answer to a handshake; `None` where there is no such
     /// secret, or it makes no HMACs.
     fn tag(&self, key: usize, text: &[u8]) -> Option<Vec<u8>> {

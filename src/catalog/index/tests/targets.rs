@@ -1,7 +1,10 @@
 //! Targets and who verifies, as they are compiled.
 
 use super::*;
-use crate::rules::{egress::Reach, signature::ServiceAccountScheme};
+use crate::rules::{
+    egress::Reach,
+    signature::{Needs, ServiceAccountScheme},
+};
 
 fn to_service(service: Value) -> Object {
     Object::new("shop", "out", json!({ "endpointRef": { "name": "in" }, "target": { "service": service } }))
@@ -101,7 +104,8 @@ fn service_accounts_are_of_the_own_namespace_unless_said() {
         audiences: vec!["grapnel.dev".into()],
         allowed: vec![("shop".into(), "billing".into()), ("ops".into(), "cron".into())],
     };
-    assert_eq!(compiled.verifier.service_account(), Some(&expected));
+    let Needs::Review(scheme) = compiled.verifier.needs() else { panic!("{:?}", compiled.verifier.needs()) };
+    assert_eq!(scheme, &expected);
     let verified = stage.condition(Kind::Endpoint, &key("shop", "in"), ConditionType::Verified).unwrap();
     assert_eq!(verified.status, ConditionStatus::True);
 }
