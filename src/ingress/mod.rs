@@ -20,6 +20,7 @@ mod reject;
 mod server;
 mod stream;
 pub mod tls;
+mod trace;
 
 use std::{sync::Arc, time::Duration};
 
@@ -37,7 +38,7 @@ use crate::{
     catalog::Snapshot,
     journal::Journal,
     rules::{clock::Clock, limits},
-    telemetry::metrics::Metrics,
+    telemetry::{metrics::Metrics, spans::Spans},
 };
 
 /// What the server works with.
@@ -54,6 +55,8 @@ pub struct Ingress {
     pub clock: Arc<dyn Clock>,
     /// The process's metrics.
     pub metrics: Metrics,
+    /// Where the spans of receipts are begun.
+    pub spans: Spans,
     /// How it serves.
     pub options: IngressOptions,
 }
