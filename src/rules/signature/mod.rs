@@ -64,7 +64,6 @@ use super::secret::Secret;
 
 /// How a sender proves who it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "most are the largest, and there is one an endpoint")]
 pub enum Scheme {
     /// By a signature over the body.
     Signature(SignatureScheme),
