@@ -152,6 +152,9 @@ fn every_scheme_meets_its_own() {
         ("hmac-sha1-hex", &[], plain, plain),
         ("token", &[], plain, plain),
         ("token", &["--token-header", "X-Gitlab-Token", "--token-scheme", ""], plain, plain),
+        // As its secret says: signed, or the secret itself.
+        ("gitlab", &[], SECRET, SECRET),
+        ("gitlab", &[], plain, plain),
         ("basic", &[], "user:pass word", "user:pass word"),
         ("ed25519", &[], seed, public),
         ("standardwebhooks", &[], seed, public),
@@ -165,6 +168,8 @@ fn every_scheme_meets_its_own() {
         assert!(line.contains("verified=yes"), "{scheme} {options:?}: {line}");
     }
     let sink = Sink::start(&["--scheme", "ed25519", "--secret", public]);
+    let gitlab = Sink::start(&["--scheme", "gitlab", "--secret", SECRET]);
+    assert_eq!(code(&gitlab.send(&["--provider", "gitlab", "--secret", plain])), 1);
     let other = "whsk_Q0NDQ0NDQ0NDQ0NDQ0NDQ0NDQ0NDQ0NDQ0NDQ0NDQ0M=";
     assert_eq!(code(&sink.send(&["--provider", "ed25519", "--secret", other])), 1);
 }

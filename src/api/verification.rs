@@ -115,10 +115,8 @@ pub struct Provider {
 pub enum ProviderName {
     /// GitHub.
     GitHub,
-    /// GitLab, by its secret token.
+    /// GitLab, by its signing token (`whsec_…`) or by its secret token (any other secret).
     GitLab,
-    /// GitLab, by its signing token (`whsec_…`).
-    GitLabSigned,
     /// Bitbucket Cloud and Data Center.
     Bitbucket,
     /// Stripe.
@@ -165,7 +163,6 @@ impl ProviderName {
         match self {
             Self::GitHub => "GitHub",
             Self::GitLab => "GitLab",
-            Self::GitLabSigned => "GitLabSigned",
             Self::Bitbucket => "Bitbucket",
             Self::Stripe => "Stripe",
             Self::Slack => "Slack",

@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use super::compile::Problem;
 use crate::{
     api::{Reason, WebhookEndpoint, WebhookSubscription},
-    rules::limits,
+    rules::{limits, meant::meant},
 };
 
 /// The checks of one kind.
@@ -69,13 +69,16 @@ impl Admission {
 
     /// Everything wrong with an object, at most [`limits::PROBLEMS_PER_OBJECT`] problems.
     pub fn check(&self, object: &Value) -> Vec<Problem> {
-        let mut problems = Vec::new();
-        self.unknown_fields(object, &mut problems);
+        let Unknown { mut problems, misplaced } = self.unknown_fields(object);
         match &self.fields {
-            Ok(fields) => problems.extend(fields.iter_errors(object).map(|error| {
-                let message = sentence(&error);
-                Problem::new(error.instance_path().as_str(), Reason::InvalidSpec, message)
-            })),
+            Ok(fields) => {
+                let errors = fields.iter_errors(object).filter(|error| !is_for_lack_of(error, &misplaced));
+                problems.extend(
+                    errors.map(|error| {
+                        Problem::new(error.instance_path().as_str(), Reason::InvalidSpec, sentence(&error))
+                    }),
+                );
+            }
             Err(error) => problems.push(Problem::new("", Reason::InvalidSpec, error.clone())),
         }
         // Rules speak of fields whose types are right.
@@ -98,11 +101,12 @@ impl Admission {
         }
     }
 
-    fn unknown_fields(&self, object: &Value, problems: &mut Vec<Problem>) {
-        let Some(fields) = object.as_object() else { return };
+    fn unknown_fields(&self, object: &Value) -> Unknown {
+        let mut found = Unknown::default();
+        let Some(fields) = object.as_object() else { return found };
         for name in fields.keys() {
             if !matches!(name.as_str(), "apiVersion" | "kind" | "metadata" | "spec" | "status") {
-                problems.push(unknown(
+                found.problems.push(unknown(
                     &format!("/{}", name.replace('~', "~0").replace('/', "~1")),
                     name,
                     ["apiVersion", "kind", "metadata", "spec"].into_iter(),
@@ -110,40 +114,82 @@ impl Admission {
             }
         }
         if let (Some(spec), Some(schema)) = (fields.get("spec"), self.schema.pointer("/properties/spec")) {
-            walk(spec, schema, "/spec", problems);
+            found.walk(spec, schema, "/spec");
+        }
+        found
+    }
+}
+
+/// Fields that the schema does not know.
+#[derive(Default)]
+struct Unknown {
+    problems: Vec<Problem>,
+    /// Objects whose fields all belong one level deeper.
+    misplaced: Vec<String>,
+}
+
+impl Unknown {
+    /// Reports the fields of `value` that `schema` does not know.
+    fn walk(&mut self, value: &Value, schema: &Value, pointer: &str) {
+        if schema.get("x-kubernetes-preserve-unknown-fields").is_some() {
+            return;
+        }
+        match value {
+            Value::Object(fields) => {
+                // Maps have names of the author's choosing; `none: {}` has no fields at all.
+                if schema.get("additionalProperties").is_some() {
+                    return;
+                }
+                let none = Map::new();
+                let known = schema.get("properties").and_then(Value::as_object).unwrap_or(&none);
+                if let Some(problem) = misplaced(fields, known, pointer) {
+                    self.problems.push(problem);
+                    self.misplaced.push(pointer.into());
+                    return;
+                }
+                for (name, value) in fields {
+                    let pointer = format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"));
+                    match known.get(name) {
+                        Some(schema) => self.walk(value, schema, &pointer),
+                        None => self.problems.push(unknown(&pointer, name, known.keys().map(String::as_str))),
+                    }
+                }
+            }
+            Value::Array(items) => {
+                let Some(schema) = schema.get("items") else { return };
+                for (number, item) in items.iter().enumerate() {
+                    self.walk(item, schema, &format!("{pointer}/{number}"));
+                }
+            }
+            _ => {}
         }
     }
 }
 
-/// Reports the fields of `value` that `schema` does not know.
-fn walk(value: &Value, schema: &Value, pointer: &str, problems: &mut Vec<Problem>) {
-    if schema.get("x-kubernetes-preserve-unknown-fields").is_some() {
-        return;
+/// The one problem of an object of whose fields none is known, but all are one level deeper: `caRef: {name, key}`.
+fn misplaced(fields: &Map<String, Value>, known: &Map<String, Value>, pointer: &str) -> Option<Problem> {
+    if fields.is_empty() || fields.keys().any(|name| known.contains_key(name)) {
+        return None;
     }
-    match value {
-        Value::Object(fields) => {
-            // Maps have names of the author's choosing; `none: {}` has no fields at all.
-            if schema.get("additionalProperties").is_some() {
-                return;
-            }
-            let none = Map::new();
-            let known = schema.get("properties").and_then(Value::as_object).unwrap_or(&none);
-            for (name, value) in fields {
-                let pointer = format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"));
-                match known.get(name) {
-                    Some(schema) => walk(value, schema, &pointer, problems),
-                    None => problems.push(unknown(&pointer, name, known.keys().map(String::as_str))),
-                }
-            }
-        }
-        Value::Array(items) => {
-            let Some(schema) = schema.get("items") else { return };
-            for (number, item) in items.iter().enumerate() {
-                walk(item, schema, &format!("{pointer}/{number}"), problems);
-            }
-        }
-        _ => {}
-    }
+    let knows_all = |schema: &Value| {
+        let known = schema.get("properties").and_then(Value::as_object);
+        known.is_some_and(|known| fields.keys().all(|name| known.contains_key(name)))
+    };
+    // The items of a list have no name.
+    let own = pointer.rsplit('/').next().filter(|own| own.parse::<usize>().is_err());
+    let path = |name: &String| own.map_or_else(|| name.clone(), |own| format!("{own}.{name}"));
+    let deeper: Vec<_> = known.iter().filter(|(_, schema)| knows_all(schema)).map(|(name, _)| path(name)).collect();
+    let names = fields.keys().map(String::as_str).collect::<Vec<_>>().join(" and ");
+    (!deeper.is_empty()).then(|| {
+        let message = format!("{names} must be one level deeper: write {}", deeper.join(" or "));
+        Problem::new(pointer, Reason::InvalidSpec, message)
+    })
+}
+
+/// Whether what lacks in an object is one of its fields that are one level too high.
+fn is_for_lack_of(error: &jsonschema::ValidationError<'_>, misplaced: &[String]) -> bool {
+    matches!(error.kind(), jsonschema::error::ValidationErrorKind::Required { .. })
+        && misplaced.iter().any(|pointer| pointer == error.instance_path().as_str())
 }
 
 fn unknown<'a>(pointer: &str, name: &str, known: impl Iterator<Item = &'a str> + Clone) -> Problem {
@@ -154,12 +200,7 @@ fn unknown<'a>(pointer: &str, name: &str, known: impl Iterator<Item = &'a str> +
         let message = format!("unknown field with an @ in its name; known here: {known}");
         return Problem::new(parent, Reason::InvalidSpec, message);
     }
-    let near = known.clone().find(|candidate| {
-        candidate.eq_ignore_ascii_case(name)
-            || candidate.to_ascii_lowercase().contains(&name.to_ascii_lowercase())
-            || name.to_ascii_lowercase().contains(&candidate.to_ascii_lowercase())
-    });
-    let message = match near {
+    let message = match meant(name, known.clone()) {
         Some(near) => format!("unknown field `{name}`; did you mean `{near}`?"),
         None if known.clone().next().is_none() => format!("unknown field `{name}`; there is nothing to set here"),
         None => format!("unknown field `{name}`; known here: {}", known.collect::<Vec<_>>().join(", ")),
@@ -215,8 +256,18 @@ fn sentence(error: &jsonschema::ValidationError<'_>) -> String {
         Kind::Required { property } => {
             format!("the field {} is missing", property.as_str().unwrap_or_default())
         }
+        Kind::Enum { options } if !may_hold_credentials(error.instance()) => choice(error.instance(), options),
         _ if may_hold_credentials(error.instance()) => error.masked_with("the value").to_string(),
         _ => error.to_string(),
+    }
+}
+
+/// A value that is none of those that there are.
+fn choice(value: &Value, options: &Value) -> String {
+    let known = options.as_array().into_iter().flatten().filter_map(Value::as_str);
+    match value.as_str().and_then(|name| meant(name, known.clone())) {
+        Some(near) => format!("{value} is not known; did you mean {near}?"),
+        None => format!("{value} is not known; known here: {}", known.collect::<Vec<_>>().join(", ")),
     }
 }
 

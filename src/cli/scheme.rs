@@ -7,6 +7,7 @@ use url::Url;
 use super::Usage;
 use crate::rules::{
     limits::DEFAULT_TOLERANCE,
+    meant::meant,
     secret::Secret,
     signature::{
         Algorithm, Content, Encoding, Handshake, JwtScheme, KeyForm, KeySource, Place as ProviderPlace, Provider,
@@ -102,6 +103,21 @@ pub(super) enum Signing {
     Scheme(Box<Scheme>, Secret),
 }
 
+/// The names besides those of providers.
+const PLAIN: [&str; 11] = [
+    "hmac-sha1-hex",
+    "hmac-sha1-base64",
+    "hmac-sha256-hex",
+    "hmac-sha256-base64",
+    "hmac-sha512-hex",
+    "hmac-sha512-base64",
+    "token",
+    "basic",
+    "jwt",
+    "ed25519",
+    "none",
+];
+
 /// Reads a name; case, `-` and `_` do not matter.
 pub(super) fn parse(text: &str) -> Result<Named, String> {
     let plain = simplified(text);
@@ -121,11 +137,10 @@ pub(super) fn parse(text: &str) -> Result<Named, String> {
         "ed25519" => Named::Ed25519,
         "none" => Named::None,
         _ => {
-            let known: Vec<_> = names().map(str::to_lowercase).collect();
-            return Err(format!(
-                "known are {}, hmac-sha1-hex, hmac-sha256-hex, hmac-sha512-hex (or -base64), token, basic, jwt, ed25519 and none",
-                known.join(", ")
-            ));
+            let near = meant(text, names().chain(PLAIN));
+            let near = near.map(|near| format!("did you mean {near}? ")).unwrap_or_default();
+            let known = names().chain(PLAIN).collect::<Vec<_>>().join(", ");
+            return Err(format!("{near}Known are {known}"));
         }
     };
     Ok(named)
@@ -308,7 +323,26 @@ mod tests {
             assert!(matches!(parse(name), Ok(Named::Provider(row)) if row.name == "StandardWebhooks"), "{name}");
         }
         assert!(matches!(parse("HMAC-SHA512-base64"), Ok(Named::Hmac(Algorithm::Sha512, Encoding::Base64))));
-        assert!(parse("gitbuh").unwrap_err().contains("github"));
+        for name in names().chain(PLAIN) {
+            for spelling in [name.to_owned(), name.to_lowercase(), kebab(name)] {
+                assert!(parse(&spelling).is_ok(), "{spelling}");
+            }
+        }
+        let error = parse("gitbuh").unwrap_err();
+        assert!(error.starts_with("did you mean GitHub? Known are GitHub, GitLab,"), "{error}");
+        assert!(parse("somebody").unwrap_err().starts_with("Known are GitHub, "));
+    }
+
+    /// `StandardWebhooks` as `standard-webhooks`.
+    fn kebab(name: &str) -> String {
+        let mut text = String::new();
+        for letter in name.chars() {
+            if letter.is_uppercase() && !text.is_empty() {
+                text.push('-');
+            }
+            text.extend(letter.to_lowercase());
+        }
+        text
     }
 
     #[test]

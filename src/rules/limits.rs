@@ -609,6 +609,9 @@ pub const FILES_INTERVAL: Duration = Duration::from_millis(500);
 /// Most problems reported of one object; the rest show when these are mended.
 pub const PROBLEMS_PER_OBJECT: usize = 20;
 
+/// Longest unknown name for which a known one is looked for that was meant, in letters and digits.
+pub const MEANT_CHARS: usize = 64;
+
 /// Longest message of a YAML error, in characters.
 pub const PROBLEM_CHARS: usize = 500;
 

@@ -21,6 +21,7 @@ pub mod identity;
 mod json;
 pub mod jwt;
 pub mod limits;
+pub mod meant;
 pub mod name;
 pub mod payload;
 pub mod pointer;

@@ -12,3 +12,4 @@ mod home;
 mod program;
 mod sdk;
 mod signatures;
+mod twilio;

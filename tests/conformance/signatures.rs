@@ -19,8 +19,31 @@ struct Row {
     provider: &'static str,
     /// `grapnel send --provider`.
     sender: &'static str,
+    /// What the sender signs with.
     secret: &'static str,
+    /// What the receiver knows, if it is another.
+    public: Option<&'static str>,
+    /// A secret of the same form.
+    other: Option<&'static str>,
 }
+
+impl Row {
+    fn public(&self) -> &'static str {
+        self.public.unwrap_or(self.secret)
+    }
+
+    fn other(&self) -> String {
+        let almost = || format!("{}abcd", &self.secret[..self.secret.len() - 4]);
+        self.other.map_or_else(almost, str::to_owned)
+    }
+}
+
+/// Made for these tests by `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256`: a key pair, and another key.
+const P256: [&str; 3] = [
+    "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgmzkGxHt3G33X9G8u\nESk995SOL3lVhIFfNp9RodDMNDChRANCAAQfacKLsfyiutqRnPAZamqzrSTkRAcS\nPpeTPwDOxD3fiL5QpkPO7Vt9QDSveEVvxUkNy0gbWH4UpvORYn5FqMyB\n-----END PRIVATE KEY-----\n",
+    "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEH2nCi7H8orrakZzwGWpqs60k5EQHEj6Xkz8AzsQ934i+UKZDzu1bfUA0r3hFb8VJDctIG1h+FKbzkWJ+RajMgQ==",
+    "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg99B+OfBbH0toxiTC\nn8sFuGAj6Yu2c989YrU6wL3In5yhRANCAAQ3k64fmikQNNBRhAke9TkUd1o+nNI9\naA5vXeHhEPDbufL2ggMgprk5/PR5MJH9oK2ti8xp7uHH4RUYVpQia5qb\n-----END PRIVATE KEY-----\n",
+];
 
 const WHSEC: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
@@ -36,6 +59,13 @@ const ROWS: &[Row] = &[
     row(Language::JavaScript, "svix_own", "Svix", "svix", WHSEC),
     row(Language::Python, "standardwebhooks", "StandardWebhooks", "standard-webhooks", WHSEC),
     row(Language::JavaScript, "standardwebhooks", "StandardWebhooks", "standard-webhooks", WHSEC),
+    // GitLab has no SDK; its signing tokens are those of Standard Webhooks.
+    row(Language::Python, "standardwebhooks_gitlab", "GitLab", "gitlab", WHSEC),
+    Row {
+        public: Some(P256[1]),
+        other: Some(P256[2]),
+        ..row(Language::Python, "sendgrid", "SendGrid", "sendgrid", P256[0])
+    },
 ];
 
 const fn row(
@@ -45,7 +75,7 @@ const fn row(
     sender: &'static str,
     secret: &'static str,
 ) -> Row {
-    Row { language, sdk, provider, sender, secret }
+    Row { language, sdk, provider, sender, secret, public: None, other: None }
 }
 
 fn rows(language: Language) -> impl Iterator<Item = &'static Row> {
@@ -55,9 +85,10 @@ fn rows(language: Language) -> impl Iterator<Item = &'static Row> {
 /// An endpoint for each row: `/default/{sdk}`.
 fn endpoints(language: Language) -> String {
     let mut text = String::new();
-    for Row { sdk, provider, secret, .. } in rows(language) {
+    for row in rows(language) {
+        let Row { sdk, provider, .. } = row;
         let name = sdk.replace('_', "-");
-        let secret = json!(secret);
+        let secret = json!(row.public());
         write!(
             text,
             "---\napiVersion: v1\nkind: Secret\nmetadata: {{name: {name}}}\nstringData: {{key: {secret}}}\n\
@@ -98,7 +129,7 @@ async fn signed_by_sdks(language: Language) {
             assert_eq!((status, &answer["id"]), (200, &json!(id)), "{language:?} {sdk}: {answer}");
             let (status, answer) = grapnel.post(&path, &headers, body.replace("some.thing", "some.other")).await;
             assert_eq!((status, &answer["code"]), (401, &json!("invalid_signature")), "{language:?} {sdk}");
-            let other = sdks.sign(sdk, &format!("{}abcd", &secret[..secret.len() - 4]), &id, &body);
+            let other = sdks.sign(sdk, &row.other(), &id, &body);
             let headers: Vec<_> = other.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
             let (status, answer) = grapnel.post(&path, &headers, body).await;
             assert_eq!((status, &answer["code"]), (401, &json!("invalid_signature")), "{language:?} {sdk}");
@@ -120,7 +151,8 @@ async fn signed_by_send(language: Language) {
     let receiver = Receiver::start().await;
     let home = Home::new();
     let mut sdks = Sdks::start(language);
-    for Row { sdk, sender, secret, .. } in rows(language) {
+    for row in rows(language) {
+        let Row { sdk, sender, secret, .. } = row;
         home.write("secret", secret);
         let secret_file = home.manifests().join("secret");
         let url = receiver.url.clone();
@@ -131,8 +163,9 @@ async fn signed_by_send(language: Language) {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let arrived = receiver.next().await;
         let (headers, body) = (headers(&arrived.headers), std::str::from_utf8(&arrived.body).unwrap());
-        assert_eq!(sdks.refuses(sdk, secret, &headers, body), None, "{language:?} {sdk}: {headers} {body}");
-        assert!(sdks.refuses(sdk, secret, &headers, &body.replacen('e', "é", 1)).is_some(), "{language:?} {sdk}");
+        let public = row.public();
+        assert_eq!(sdks.refuses(sdk, public, &headers, body), None, "{language:?} {sdk}: {headers} {body}");
+        assert!(sdks.refuses(sdk, public, &headers, &body.replacen('e', "é", 1)).is_some(), "{language:?} {sdk}");
     }
 }
 

@@ -81,6 +81,12 @@ const INBOUND: &[Inbound] = &[
         secret: "gitlab-token-Nb7Ew3Rk",
         send: &["git-lab"],
     },
+    Inbound {
+        name: "gitlab-signed",
+        verification: "provider: { name: GitLab }",
+        secret: "whsec_c2lnbmluZyB0b2tlbiBvZiBnaXRsYWIsIDMyIGJ5dGVz",
+        send: &["gitlab"],
+    },
     Inbound { name: "token", verification: "token: {}", secret: "token-Kd83hSx0qP", send: &["token"] },
     Inbound {
         name: "key",

@@ -175,8 +175,7 @@ async fn types_and_ids_are_where_senders_put_them() {
     let json = "application/json";
     let dated = format!(r#"{{"webhookTimestamp":{}}}"#, NOW * 1000);
     for (name, headers, body, kind, id) in [
-        ("GitLab", &[("X-Gitlab-Event", "Push Hook"), ("Idempotency-Key", "k1")][..], "{}", "Push Hook", "k1"),
-        ("GitLabSigned", &[("X-Gitlab-Event", "Push Hook")], "{}", "Push Hook", ""),
+        ("GitLab", &[("X-Gitlab-Event", "Push Hook")][..], "{}", "Push Hook", ""),
         ("Bitbucket", &[("X-Event-Key", "repo:push"), ("X-Request-UUID", "u1")], "{}", "repo:push", "u1"),
         (
             "Shopify",
@@ -228,6 +227,73 @@ async fn types_and_ids_are_where_senders_put_them() {
         let stored = served.stored(&name.to_lowercase()).await;
         let event = stored.iter().find(|event| *event.id == *given).unwrap();
         assert_eq!(&*event.kind, kind, "{name}");
+    }
+}
+
+/// GitLab sends what is set of signing token and secret token, and an endpoint may know both.
+#[tokio::test]
+async fn a_signature_counts_before_a_token_and_neither_is_kept() {
+    let scheme = provider("GitLab").unwrap().scheme();
+    let (signing, token, other) = (keys("GitLab").0, Secret::from("a-secret-token"), Secret::from("another-token"));
+    let knows = |name: &str, secrets: &[&Secret]| Endpoint {
+        verifier: Verifier::new(scheme.clone(), secrets.iter().copied().cloned().collect()).unwrap(),
+        ..preset(provider("GitLab").unwrap(), name)
+    };
+    let endpoints =
+        [knows("signed", &[&signing]), knows("shown", &[&token]), knows("moving", &[&token, &signing, &other])];
+    let mut plan = Plan::of(endpoints);
+    plan.clock = Arc::new(ManualClock::new(Timestamp::from_second(NOW).unwrap()));
+    let served = plan.serve().await;
+    let post = |name: &str, id: &str, secrets: &[&Secret]| {
+        let mut headers = HeaderMap::new();
+        headers.insert("webhook-id", id.parse().unwrap());
+        for secret in secrets {
+            sign_request_to(
+                &scheme,
+                secret,
+                &mut direct(name),
+                &mut headers,
+                b"{}",
+                Timestamp::from_second(NOW).unwrap(),
+            )
+            .unwrap();
+        }
+        let post = Post::to(&format!("/shop/{name}"), "{}").header("X-Gitlab-Event", "Push Hook");
+        headers.iter().fold(post, |post, (name, value)| post.header(name.as_str(), value.to_str().unwrap()))
+    };
+    for (name, secrets) in [
+        ("signed", &[&signing][..]),
+        ("signed", &[&signing, &token]),
+        ("shown", &[&token]),
+        ("shown", &[&signing, &token]),
+        ("moving", &[&token]),
+        ("moving", &[&other]),
+        ("moving", &[&signing]),
+        ("moving", &[&signing, &token]),
+    ] {
+        let id = format!("{name}-{}", secrets.len());
+        let given = post(name, &id, secrets).send(served.address).await;
+        assert_eq!((given.status, given.json()["id"].as_str()), (200, Some(id.as_str())), "{name}");
+    }
+    for (name, secrets, code) in [
+        ("signed", &[&token][..], "missing_signature"),
+        ("shown", &[&signing], "missing_signature"),
+        ("shown", &[&other], "invalid_signature"),
+        ("moving", &[], "missing_signature"),
+    ] {
+        post(name, "x", secrets).send(served.address).await.refused(401, code);
+    }
+    // A wrong signature is not made up for by the right token.
+    let mut torn = post("moving", "x", &[&signing, &token]);
+    torn.body = b"[]".to_vec();
+    torn.send(served.address).await.refused(401, "invalid_signature");
+    for name in ["signed", "shown", "moving"] {
+        for event in served.stored(name).await {
+            assert_eq!(&*event.kind, "Push Hook");
+            let kept = |wanted: &str| event.headers.iter().any(|(header, _)| &**header == wanted);
+            assert!(!kept("x-gitlab-token") && !kept("webhook-signature"), "{name}: {:?}", event.headers);
+            assert!(kept("webhook-id"), "{name}");
+        }
     }
 }
 

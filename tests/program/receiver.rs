@@ -30,6 +30,8 @@ use super::PATIENCE;
 pub(crate) struct Arrived {
     pub(crate) at: Instant,
     pub(crate) path: String,
+    /// The path with the query.
+    pub(crate) target: String,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
     /// What it was answered with.
@@ -94,7 +96,8 @@ async fn receive(
     body: Bytes,
 ) -> StatusCode {
     let status = status.load(Ordering::SeqCst);
-    let arrived = Arrived { at: Instant::now(), path: uri.path().into(), headers, body, status };
+    let (path, target) = (uri.path().into(), uri.to_string());
+    let arrived = Arrived { at: Instant::now(), path, target, headers, body, status };
     let _ = sender.send(arrived);
     StatusCode::from_u16(status).unwrap()
 }

@@ -104,7 +104,26 @@ fn problems_have_their_file_line_reason_and_advice() {
                 "x",
                 "  verification:\n    provider: { name: Nobody }\n    secretRefs: [{ name: absent, key: k }]\n",
             ),
-            "spec.verification.provider.name: ",
+            "spec.verification.provider.name: \"Nobody\" is not known; known here: GitHub, GitLab, Bitbucket, ",
+        ),
+        (
+            "a provider in another spelling",
+            endpoint(
+                "x",
+                "  verification:\n    provider: { name: github }\n    secretRefs: [{ name: absent, key: k }]\n",
+            ),
+            "case.yaml:7: InvalidSpec: WebhookEndpoint default/x: spec.verification.provider.name: \"github\" is not known; did you mean GitHub?\n",
+        ),
+        (
+            "a key that is no key",
+            format!(
+                "{}---\napiVersion: v1\nkind: Secret\nmetadata: {{ name: k }}\nstringData: {{ k: 'not base64' }}\n",
+                endpoint(
+                    "x",
+                    "  verification:\n    provider: { name: SendGrid }\n    secretRefs: [{ name: k, key: k }]\n",
+                )
+            ),
+            "key k of Secret k: it is not a public key on the curve P-256: the base64 that the sender shows, or a PEM; correct",
         ),
         (
             "two objects of one name",
@@ -167,6 +186,16 @@ fn subscriptions_have_problems_too() {
             ),
             "InvalidSecret: WebhookSubscription default/s: spec.signing.secretRefs[0]: ",
         ),
+        (
+            "what belongs one level deeper",
+            good.replace("' }", "', tls: { caRef: { name: a, key: b } } }"),
+            "case.yaml:13: InvalidSpec: WebhookSubscription default/s: spec.target.tls.caRef: name and key must be one level deeper: write caRef.configMapRef or caRef.secretKeyRef\n",
+        ),
+        (
+            "the same where the deeper one is required",
+            good.replace("' }", "', auth: { bearer: { name: a, key: b } } }"),
+            "spec.target.auth.bearer: name and key must be one level deeper: write bearer.secretKeyRef\n",
+        ),
         ("a timeout too long", good.replace("' }", "', timeout: 5m }"), "spec.target.timeout: 5m is longer than 1m"),
         ("no attempts", format!("{good}  retry: {{ maxAttempts: 0 }}\n"), "spec.retry.maxAttempts"),
     ];
@@ -176,6 +205,7 @@ fn subscriptions_have_problems_too() {
         let (code, output) = check(&home);
         assert_eq!(code, Some(1), "{what}: {output}");
         assert!(output.contains(expected), "{what}: expected `{expected}` in\n{output}");
+        assert_eq!(output.matches("InvalidSpec").count().max(1), 1, "{what}: once is enough:\n{output}");
         assert!(!output.contains("not base64\"") && !output.contains("user:pass"), "no secret is shown: {output}");
     }
     let home = Home::new();

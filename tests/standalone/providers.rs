@@ -72,6 +72,12 @@ async fn every_sender_of_the_documentation_is_let_in() {
         sent += 1;
     }
     assert!(sent >= 17, "only {sent} were tried");
+    for secret in [value("gitlab"), value("gitlab-token")] {
+        let (taken, said) = send(&grapnel, "gitlab-moving", &["--provider", "GitLab", "--secret", secret]);
+        assert!(taken, "{said}");
+    }
+    let (taken, said) = send(&grapnel, "gitlab", &["--provider", "GitLab", "--secret", value("gitlab-token")]);
+    assert!(!taken && said.contains("missing_signature"), "{said}");
     let login = "legacy:a-long-random-string";
     assert!(send(&grapnel, "legacy", &["--provider", "basic", "--secret", login]).0);
     assert!(!send(&grapnel, "legacy", &["--provider", "basic", "--secret", "legacy:another"]).0);

@@ -69,6 +69,9 @@ fn tolerate(provider: &Provider, text: &api::GoDuration, scheme: &mut Scheme, pr
         Scheme::Signature(signature) if signature.timestamp.is_some() => {
             signature.tolerance = tolerance.or(signature.tolerance);
         }
+        Scheme::SignatureOrToken(scheme) => {
+            scheme.signature.tolerance = tolerance.or(scheme.signature.tolerance);
+        }
         Scheme::Certificate(certificate) => certificate.tolerance = tolerance.unwrap_or(certificate.tolerance),
         _ => problems.add(
             pointer,

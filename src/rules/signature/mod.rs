@@ -13,6 +13,7 @@ mod called;
 mod candidates;
 mod certificate;
 mod content;
+mod either;
 mod handshake;
 mod jwt;
 mod key;
@@ -37,12 +38,16 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use jiff::Timestamp;
 
-use self::{basic::BasicVerifier, called::UrlVerifier, signed::SignatureVerifier, token::TokenVerifier};
+use self::{
+    basic::BasicVerifier, called::UrlVerifier, either::SignatureOrTokenVerifier, signed::SignatureVerifier,
+    token::TokenVerifier,
+};
 pub use self::{
     basic::credentials,
     called::{CalledUrl, UrlScheme},
     certificate::CertificateScheme,
     content::{Content, ContentError},
+    either::SignatureOrTokenScheme,
     handshake::{Handshake, HandshakeReply},
     jwt::JwtScheme,
     key::{KeyError, KeyForm, KeyProblem},
@@ -59,7 +64,6 @@ use super::secret::Secret;
 
 /// How a sender proves who it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "most are the largest, and there is one an endpoint")]
 pub enum Scheme {
     /// By a signature over the body.
     Signature(SignatureScheme),
@@ -67,6 +71,8 @@ pub enum Scheme {
     Url(UrlScheme),
     /// By a shared secret in a header.
     Token(TokenScheme),
+    /// By a signature over the body or by a shared secret in a header, as the secret says.
+    SignatureOrToken(SignatureOrTokenScheme),
     /// By a username and a password (RFC 7617). Every secret is both, with a colon between them; see [`credentials`].
     Basic,
     /// By a signed bearer token of an issuer.
@@ -83,7 +89,7 @@ impl Scheme {
     /// Whether it has secrets.
     pub fn needs_secrets(&self) -> bool {
         match self {
-            Self::Signature(_) | Self::Url(_) | Self::Token(_) | Self::Basic => true,
+            Self::Signature(_) | Self::Url(_) | Self::Token(_) | Self::SignatureOrToken(_) | Self::Basic => true,
             Self::Jwt(_) | Self::Certificate(_) | Self::ServiceAccount(_) | Self::None => false,
         }
     }
@@ -99,6 +105,7 @@ enum Kind {
     Signature(SignatureVerifier),
     Url(UrlVerifier),
     Token(TokenVerifier),
+    SignatureOrToken(SignatureOrTokenVerifier),
     Basic(BasicVerifier),
     Jwt(JwtScheme),
     Certificate(CertificateScheme),
@@ -212,6 +219,9 @@ impl Verifier {
             Scheme::Signature(scheme) => Kind::Signature(SignatureVerifier::new(scheme, &secrets)?),
             Scheme::Url(scheme) => Kind::Url(UrlVerifier::new(scheme, &secrets)?),
             Scheme::Token(scheme) => Kind::Token(TokenVerifier::new(scheme, &secrets)?),
+            Scheme::SignatureOrToken(scheme) => {
+                Kind::SignatureOrToken(SignatureOrTokenVerifier::new(scheme, &secrets)?)
+            }
             Scheme::Basic => Kind::Basic(BasicVerifier::new(&secrets)?),
             Scheme::Jwt(scheme) => Kind::Jwt(scheme),
             Scheme::Certificate(scheme) => Kind::Certificate(scheme),
@@ -226,7 +236,9 @@ impl Verifier {
             Kind::Url(_) => Needs::Url,
             Kind::Jwt(_) | Kind::Certificate(_) => Needs::Keys,
             Kind::ServiceAccount(scheme) => Needs::Review(scheme),
-            Kind::Signature(_) | Kind::Token(_) | Kind::Basic(_) | Kind::None => Needs::Nothing,
+            Kind::Signature(_) | Kind::Token(_) | Kind::SignatureOrToken(_) | Kind::Basic(_) | Kind::None => {
+                Needs::Nothing
+            }
         }
     }
 
@@ -268,6 +280,7 @@ impl Verifier {
     ) -> Result<Verified, Refusal> {
         let key = match (&self.0, evidence) {
             (Kind::Signature(verifier), _) => return verifier.verify(headers, body, now),
+            (Kind::SignatureOrToken(verifier), _) => return verifier.verify(headers, body, now),
             (Kind::Url(verifier), Evidence::Url(url)) => verifier.verify(url, headers, &body)?,
             (Kind::Url(_), _) => return Err(called::unknown()),
             (Kind::Token(verifier), _) => verifier.verify(headers).map(|()| 0)?,
@@ -303,6 +316,10 @@ impl Verifier {
             }
             Kind::Url(verifier) => (Some(verifier.header()), None),
             Kind::Token(verifier) => (Some(verifier.header()), None),
+            Kind::SignatureOrToken(verifier) => {
+                let [signature, token] = verifier.headers();
+                (Some(signature), Some(token))
+            }
             Kind::Basic(_) | Kind::Jwt(_) | Kind::ServiceAccount(_) => (Some(&header::AUTHORIZATION), None),
             Kind::Certificate(_) => (Some(&certificate::SIGNATURE), None),
             Kind::None => (None, None),

@@ -9,7 +9,7 @@ use http::HeaderName;
 pub use self::table::PROVIDERS;
 use super::{
     Algorithm, CertificateScheme, Content, Encoding, Handshake, HeaderNames, JwtScheme, KeyForm, KeySource, Scheme,
-    Shape, SignatureScheme, TimestampSource, TokenScheme, UrlScheme, content::Part,
+    Shape, SignatureOrTokenScheme, SignatureScheme, TimestampSource, TokenScheme, UrlScheme, content::Part,
 };
 use crate::rules::{identity::Source, pointer::JsonPointer};
 
@@ -49,6 +49,8 @@ pub(super) enum Proof {
     Url(&'static str),
     /// By the secret itself, in this header.
     Token(&'static str),
+    /// By a signature in a header, or by the secret itself in this one, as the secret says.
+    SignatureOrToken(Signed, &'static str),
     /// By a bearer token of one of these issuers, whose keys are at this URL. For whom it must be issued, and to whom, says
     /// the endpoint.
     Jwt { issuers: &'static [&'static str], keys: &'static str },
@@ -107,8 +109,9 @@ impl Provider {
         match &self.proof {
             Proof::Signature(row) => Scheme::Signature(row.scheme()),
             Proof::Url(header) => Scheme::Url(UrlScheme { header: HeaderName::from_static(header) }),
-            Proof::Token(header) => {
-                Scheme::Token(TokenScheme { header: HeaderName::from_static(header), scheme: None })
+            Proof::Token(header) => Scheme::Token(bare(header)),
+            Proof::SignatureOrToken(row, header) => {
+                Scheme::SignatureOrToken(SignatureOrTokenScheme { signature: row.scheme(), token: bare(header) })
             }
             Proof::Jwt { issuers, keys } => Scheme::Jwt(JwtScheme {
                 issuers: issuers.iter().map(|&issuer| issuer.into()).collect(),
@@ -123,6 +126,11 @@ impl Provider {
             Proof::None => Scheme::None,
         }
     }
+}
+
+/// The secret itself in a header.
+fn bare(header: &'static str) -> TokenScheme {
+    TokenScheme { header: HeaderName::from_static(header), scheme: None }
 }
 
 impl Signed {
@@ -189,7 +197,7 @@ mod tests {
             let verifier = Verifier::new(provider.scheme(), vec![keys(&provider.scheme()).public]);
             assert!(verifier.is_ok(), "{name}: {verifier:?}");
         }
-        assert_eq!(seen.len(), 22, "{seen:?}");
+        assert_eq!(seen.len(), 21, "{seen:?}");
     }
 
     #[test]

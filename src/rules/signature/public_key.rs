@@ -111,7 +111,9 @@ fn ed25519_public(secret: &Secret) -> Result<VerifyingKey, KeyProblem> {
     } else {
         let mut key = [0; 32];
         if hex::decode_to_slice(bytes, &mut key).is_err() {
-            key = decode(secret, PUBLIC_PREFIX)?.as_slice().try_into().map_err(|_| KeyProblem::NotEd25519Public)?;
+            let bytes = decode(secret, PUBLIC_PREFIX)
+                .map_err(|problem| problem.or_other_than_base64(KeyProblem::NotEd25519Public))?;
+            key = bytes.as_slice().try_into().map_err(|_| KeyProblem::NotEd25519Public)?;
         }
         VerifyingKey::from_bytes(&key).map_err(|_| KeyProblem::NotEd25519Public)?
     };
@@ -124,7 +126,7 @@ fn p256_public(secret: &Secret) -> Result<[u8; POINT], KeyProblem> {
     let info = if bytes.starts_with(b"-----BEGIN") {
         SubjectPublicKeyInfoDer::from_pem_slice(bytes).map_err(|_| KeyProblem::NotP256Public)?.to_vec()
     } else {
-        BASE64.decode(bytes).map_err(|_| KeyProblem::NotBase64 { prefix: "" })?
+        BASE64.decode(bytes).map_err(|_| KeyProblem::NotP256Public)?
     };
     let info = Zeroizing::new(info);
     let point = info.strip_prefix(&P256_INFO).unwrap_or_default();
@@ -157,8 +159,9 @@ mod tests {
         let pem = format!("-----BEGIN PUBLIC KEY-----\n{}\n{}\n-----END PUBLIC KEY-----\n", &P256[..64], &P256[64..]);
         assert!(Curve::P256.key(&pem.into()).is_ok());
         let off_the_curve = P256.replace("F+g==", "F+w==");
-        for wrong in ["", "!", "AAAA", &P256[..120], &off_the_curve, "-----BEGIN PUBLIC KEY-----\nAAAA"] {
-            assert!(Curve::P256.key(&wrong.into()).is_err(), "{wrong}");
+        assert!(matches!(Curve::P256.key(&"".into()), Err(KeyProblem::Empty)));
+        for wrong in ["!", "AAAA", &P256[..120], &off_the_curve, "-----BEGIN PUBLIC KEY-----\nAAAA"] {
+            assert!(matches!(Curve::P256.key(&wrong.into()), Err(KeyProblem::NotP256Public)), "{wrong}");
         }
     }
 
@@ -181,6 +184,7 @@ mod tests {
         // The point of order 1: `R = identity, s = 0` would be a signature of everything.
         let weak = format!("01{}", "00".repeat(31));
         assert!(matches!(read(weak), Err(KeyProblem::NotEd25519Public)));
+        assert_eq!(read("not!".into()), Err(KeyProblem::NotEd25519Public));
         assert!(read("00".repeat(31)).is_err());
     }
 }

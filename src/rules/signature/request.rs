@@ -7,7 +7,8 @@ use sha2::{Digest, Sha256};
 use url::Url;
 
 use super::{
-    KeyError, KeyForm, KeyProblem, Scheme, SignatureScheme, TimestampSource, basic, content::Fields, key::BASE64,
+    KeyError, KeyForm, KeyProblem, Scheme, SignatureOrTokenScheme, SignatureScheme, TimestampSource, TokenScheme,
+    basic, content::Fields, key::BASE64,
 };
 use crate::rules::secret::Secret;
 
@@ -66,11 +67,11 @@ fn sign(
             headers.insert(header::AUTHORIZATION, sensitive(format!("Bearer {token}").as_bytes())?);
         }
         Scheme::Certificate(scheme) => scheme.sign(secret, headers, body, now)?,
-        Scheme::Token(scheme) => {
-            let token = KeyForm::Raw.key(secret)?;
-            let word = scheme.scheme.as_ref().map(|word| format!("{word} ")).unwrap_or_default();
-            headers.insert(&scheme.header, sensitive(&[word.as_bytes(), &token].concat())?);
+        Scheme::Token(scheme) => token(scheme, secret, headers)?,
+        Scheme::SignatureOrToken(scheme) if SignatureOrTokenScheme::signs(secret) => {
+            signature(&scheme.signature, secret, headers, body, now)?;
         }
+        Scheme::SignatureOrToken(scheme) => token(&scheme.token, secret, headers)?,
         Scheme::Basic => {
             let pair = BASE64.encode(basic::pair(secret)?);
             headers.insert(header::AUTHORIZATION, sensitive(format!("Basic {pair}").as_bytes())?);
@@ -81,6 +82,13 @@ fn sign(
             headers.insert(header::AUTHORIZATION, sensitive(&[b"Bearer ", token.as_slice()].concat())?);
         }
     }
+    Ok(())
+}
+
+fn token(scheme: &TokenScheme, secret: &Secret, headers: &mut HeaderMap) -> Result<(), KeyProblem> {
+    let token = KeyForm::Raw.key(secret)?;
+    let word = scheme.scheme.as_ref().map(|word| format!("{word} ")).unwrap_or_default();
+    headers.insert(&scheme.header, sensitive(&[word.as_bytes(), &token].concat())?);
     Ok(())
 }
 

@@ -9,6 +9,7 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod either;
 mod presets;
 mod tokens;
 
@@ -70,7 +71,7 @@ pub(crate) fn keys(scheme: &Scheme) -> Keys {
         Scheme::Signature(SignatureScheme { algorithm: Algorithm::EcdsaP256, .. }) => {
             P256.map(|(private, public)| (private.to_owned(), public.to_owned()))
         }
-        Scheme::Signature(SignatureScheme { key_form: KeyForm::WhsecBase64, .. }) => {
+        Scheme::Signature(SignatureScheme { key_form: KeyForm::WhsecBase64, .. }) | Scheme::SignatureOrToken(_) => {
             shared(STANDARD_SECRET, "whsec_AAAAAAAAAAAAAAAAAAAAAAAA")
         }
         Scheme::Jwt(_) => [(RSA[0].0.to_owned(), RSA[0].1.to_owned()), (RSA[1].0.to_owned(), RSA[1].1.to_owned())],

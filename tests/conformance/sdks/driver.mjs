@@ -48,14 +48,22 @@ const sdks = {
   svix_own: webhook("svix", "svix"),
   standardwebhooks: webhook("standardwebhooks"),
   cloudevents: {
+    // Bodies are in base64; so is data that is no text, in an object of its own.
     make({ mode, attributes, data }) {
       const { CloudEvent, HTTP } = require("cloudevents");
-      return HTTP[mode](new CloudEvent({ ...attributes, data }));
+      const bytes = data?.base64 === undefined ? data : new Uint8Array(Buffer.from(data.base64, "base64"));
+      const { headers, body } = HTTP[mode](new CloudEvent({ ...attributes, data: bytes ?? undefined }));
+      return { headers, body: Buffer.from(body ?? "").toString("base64") };
     },
     read({ headers, body }) {
       const { HTTP } = require("cloudevents");
-      const { data, ...attributes } = HTTP.toEvent({ headers, body }).toJSON();
-      return { attributes, data };
+      const bytes = Buffer.from(body, "base64");
+      // As a web framework gives it: what is text as text, and nothing as such.
+      const isText = /json|^text\//.test(headers["content-type"] ?? "");
+      const given = bytes.length === 0 ? undefined : isText ? bytes.toString() : bytes;
+      const { data, data_base64, ...attributes } = HTTP.toEvent({ headers, body: given }).toJSON();
+      const binary = data_base64 ?? (Buffer.isBuffer(data) ? data.toString("base64") : undefined);
+      return { attributes, data: binary === undefined ? (data ?? null) : { base64: binary } };
     },
   },
   github: { schemas, examples },

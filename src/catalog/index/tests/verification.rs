@@ -149,3 +149,35 @@ fn what_only_the_endpoint_can_say_must_be_said() {
         ConditionStatus::True
     );
 }
+
+#[test]
+fn gitlab_takes_secrets_of_both_kinds_and_a_tolerance() {
+    const SIGNING: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    let spec = json!({ "verification": {
+        "provider": { "name": "GitLab", "tolerance": "1m" },
+        "secretRefs": [{ "name": "signing", "key": "k" }, { "name": "token", "key": "k" }],
+    } });
+    let mut stage = Stage::new();
+    let token = secret("shop", "token", "plain");
+    stage.tell([secret("shop", "signing", SIGNING), token, Object::new("shop", "in", spec).endpoint()]);
+    let (status, _, message) = resolved(&stage);
+    assert_eq!(status, ConditionStatus::True, "{message}");
+    let compiled = Arc::clone(stage.published.snapshot.endpoint(&key("shop", "in")).unwrap());
+    let scheme = signature::provider("GitLab").unwrap().scheme();
+    let judge = |secret: &str, seconds: i64| {
+        let mut headers = http::HeaderMap::new();
+        let at = |second| jiff::Timestamp::from_second(second).unwrap();
+        signature::sign_request(&scheme, &secret.into(), &mut headers, b"{}", at(1_700_000_000)).unwrap();
+        let verified = compiled.verifier.verify(&headers, "{}".into(), at(1_700_000_000 + seconds));
+        verified.map_or_else(|refusal| refusal.code(), |_| "ok")
+    };
+    assert_eq!((judge(SIGNING, 60), judge(SIGNING, 61)), ("ok", "stale_timestamp"));
+    assert_eq!((judge("plain", 1000), judge("another", 0)), ("ok", "invalid_signature"));
+    // A signing token that is spoilt is said, and is no token.
+    stage.tell([secret("shop", "signing", "whsec_not base64")]);
+    let (status, reason, message) = resolved(&stage);
+    assert_eq!((status, reason), (ConditionStatus::False, Reason::InvalidSecret), "{message}");
+    assert!(stage.serves("shop/in").is_some());
+    stage.tell([no_secret("shop", "token")]);
+    assert_eq!(stage.serves("shop/in"), None, "nothing is left that anybody could prove");
+}

@@ -54,20 +54,13 @@ pub static PROVIDERS: &[Provider] = &[
     },
     Provider {
         name: "GitLab",
-        docs: "https://docs.gitlab.com/user/project/integrations/webhooks/#delivery-headers",
-        kinds: &[Place::Header("x-gitlab-event")],
-        // The event's UUID is the same for all events that one of them has led to.
-        ids: &[Place::Header("idempotency-key"), Place::Header("x-gitlab-event-uuid")],
-        handshake: Handshake::None,
-        proof: Proof::Token("x-gitlab-token"),
-    },
-    Provider {
-        name: "GitLabSigned",
         docs: "https://docs.gitlab.com/user/project/integrations/webhooks/",
         kinds: &[Place::Header("x-gitlab-event")],
-        ids: &[Place::Header("webhook-id")],
+        // The event's UUID is the same for all events that one of them has led to.
+        ids: &[Place::Header("webhook-id"), Place::Header("idempotency-key"), Place::Header("x-gitlab-event-uuid")],
         handshake: Handshake::None,
-        proof: Proof::Signature(STANDARD),
+        // Its signing tokens are those of Standard Webhooks, and it keeps sending its secret token beside them.
+        proof: Proof::SignatureOrToken(STANDARD, "x-gitlab-token"),
     },
     Provider {
         name: "Bitbucket",
