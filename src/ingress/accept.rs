@@ -24,12 +24,12 @@ use super::{
     body::{self, Memory},
     cloudevents,
     confirm::{Stored, batch_confirmation, confirm, confirmation},
-    connection::{Activity, Underway},
     handshake, headers,
     reject::Rejected,
 };
 use crate::{
     catalog::{Endpoint, Route, observed::Rejection},
+    connections::{Activity, Underway},
     journal::{Appended, Arrival, JournalError},
     rules::{
         cloudevents::{CloudEvent, STRUCTURED},
