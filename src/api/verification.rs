@@ -12,14 +12,15 @@ use super::GoDuration;
 #[x_kube(
     validation = Rule::new("[has(self.provider), has(self.hmac), has(self.token), has(self.basic), has(self.jwt), has(self.serviceAccount), has(self.none)].filter(x, x).size() == 1")
         .message("exactly one of provider, hmac, token, basic, jwt, serviceAccount and none must be set"),
-    validation = Rule::new("has(self.none) || has(self.serviceAccount) || has(self.basic) || has(self.jwt) || (has(self.provider) && self.provider.name in ['DockerHub', 'Google', 'PayPal']) || (has(self.secretRefs) && self.secretRefs.size() > 0)")
+    validation = Rule::new("has(self.none) || has(self.serviceAccount) || has(self.jwt) || (has(self.provider) && self.provider.name in ['DockerHub', 'Google', 'PayPal']) || (has(self.secretRefs) && self.secretRefs.size() > 0)")
         .message("secretRefs must name at least one Secret key"),
-    validation = Rule::new("!(has(self.none) || has(self.serviceAccount) || has(self.basic) || has(self.jwt) || (has(self.provider) && self.provider.name in ['DockerHub', 'Google', 'PayPal'])) || !has(self.secretRefs) || self.secretRefs.size() == 0")
-        .message("secretRefs cannot be used with basic, jwt, serviceAccount, none and the providers DockerHub, Google and PayPal")
+    validation = Rule::new("!(has(self.none) || has(self.serviceAccount) || has(self.jwt) || (has(self.provider) && self.provider.name in ['DockerHub', 'Google', 'PayPal'])) || !has(self.secretRefs) || self.secretRefs.size() == 0")
+        .message("secretRefs cannot be used with jwt, serviceAccount, none and the providers DockerHub, Google and PayPal")
 )]
 pub struct Verification {
     /// Keys of Secrets in the endpoint's namespace. Several are for rotation: a request that any of them verifies is
-    /// accepted. A changed Secret is used at once.
+    /// accepted. A changed Secret is used at once. With basic the key is that of the password, and the username is under
+    /// `username` in the same Secret.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name", "key"]))]
     pub secret_refs: Vec<KeyReference>,
@@ -36,7 +37,8 @@ pub struct Verification {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<Token>,
 
-    /// A username and a password in `Authorization: Basic` (RFC 7617).
+    /// A username and a password in `Authorization: Basic` (RFC 7617). Each of secretRefs names a Secret such as those of
+    /// type `kubernetes.io/basic-auth`: its key `username`, and the key of the password, which is `password` in those.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub basic: Option<Basic>,
 
@@ -59,8 +61,7 @@ pub struct Verification {
 impl Verification {
     /// The names of the Secrets that it refers to; some may be there more than once.
     pub fn secrets(&self) -> impl Iterator<Item = &str> {
-        let basic = self.basic.iter().flat_map(|basic| &basic.secret_refs).map(|reference| reference.name.as_str());
-        self.secret_refs.iter().map(|reference| reference.name.as_str()).chain(basic)
+        self.secret_refs.iter().map(|reference| reference.name.as_str())
     }
 }
 
@@ -265,15 +266,9 @@ pub struct Token {
     pub scheme: Option<String>,
 }
 
-/// A username and a password.
+/// A username and a password, which secretRefs name. It has nothing to set.
 #[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct Basic {
-    /// Secrets of type `kubernetes.io/basic-auth` in the endpoint's namespace, with the keys `username` and `password`.
-    /// Several are for rotation: a request with any of the pairs is accepted.
-    #[schemars(length(min = 1, max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
-    pub secret_refs: Vec<SecretReference>,
-}
+pub struct Basic {}
 
 /// A Secret in the object's own namespace.
 #[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

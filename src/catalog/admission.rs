@@ -122,7 +122,12 @@ fn walk(value: &Value, schema: &Value, pointer: &str, problems: &mut Vec<Problem
     }
     match value {
         Value::Object(fields) => {
-            let Some(known) = schema.get("properties").and_then(Value::as_object) else { return };
+            // Maps have names of the author's choosing; `none: {}` has no fields at all.
+            if schema.get("additionalProperties").is_some() {
+                return;
+            }
+            let none = Map::new();
+            let known = schema.get("properties").and_then(Value::as_object).unwrap_or(&none);
             for (name, value) in fields {
                 let pointer = format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"));
                 match known.get(name) {
@@ -156,6 +161,7 @@ fn unknown<'a>(pointer: &str, name: &str, known: impl Iterator<Item = &'a str> +
     });
     let message = match near {
         Some(near) => format!("unknown field `{name}`; did you mean `{near}`?"),
+        None if known.clone().next().is_none() => format!("unknown field `{name}`; there is nothing to set here"),
         None => format!("unknown field `{name}`; known here: {}", known.collect::<Vec<_>>().join(", ")),
     };
     Problem::new(pointer, Reason::InvalidSpec, message)

@@ -21,12 +21,12 @@ use crate::{
 };
 
 const AFTER_HELP: &str = "\
-Dead letters, and events that were delivered and are still kept, are queued once more for this
-subscription alone. Their ids (and the header webhook-id) stay the same and their attempts begin anew,
-so a receiver that remembers ids can tell what it has had. Events that are still on their way are left
+Dead letters, and events that were delivered and are still kept, are queued once more for this \
+subscription alone. Their ids (and the header webhook-id) stay the same and their attempts begin anew, \
+so a receiver that remembers ids can tell what it has had. Events that are still on their way are left \
 alone, and count as skipped. A suspended subscription gets them when it goes on.
 
-Repeating the command is safe for dead letters: what is queued is dead no longer. Events chosen by id
+Repeating the command is safe for dead letters: what is queued is dead no longer. Events chosen by id \
 or by time are delivered again each time.
 
 Exit codes: 0 done; 1 failed, or an event named by --id is no longer kept or never was; 2 wrong usage.

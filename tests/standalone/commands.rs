@@ -40,6 +40,11 @@ fn problems_have_their_file_line_reason_and_advice() {
             "case.yaml:7: InvalidSpec: WebhookEndpoint default/x: spec.pathh: unknown field `pathh`; did you mean `path`?",
         ),
         (
+            "a field of what has none",
+            endpoint("x", "  verification:\n    none: { audit: true }\n"),
+            "case.yaml:7: InvalidSpec: WebhookEndpoint default/x: spec.verification.none.audit: unknown field `audit`; there is nothing",
+        ),
+        (
             "a field of the wrong type",
             endpoint("x", &format!("{NONE}  suspend: maybe\n")),
             "case.yaml:7: InvalidSpec: WebhookEndpoint default/x: spec.suspend: ",

@@ -65,9 +65,12 @@ pub struct Problems {
 }
 
 impl Problems {
-    /// Notes a problem.
+    /// Notes a problem, once: a Secret that is not there is missed by everything that was to be taken from it.
     pub fn add(&mut self, pointer: impl Into<String>, reason: Reason, message: impl fmt::Display) {
-        self.found.push(Problem::new(pointer, reason, message.to_string()));
+        let problem = Problem::new(pointer, reason, message.to_string());
+        if !self.found.contains(&problem) {
+            self.found.push(problem);
+        }
     }
 
     /// Notes problems that somebody else has found.

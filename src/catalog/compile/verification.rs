@@ -229,7 +229,7 @@ pub(super) fn verifier(
 ) -> Option<Verifier> {
     let check = |secret| Verifier::new(scheme.clone(), vec![secret]).map(drop);
     let secrets = match &verification.basic {
-        Some(basic) => pairs(basic, references, problems),
+        Some(_) => pairs(&verification.secret_refs, references, problems),
         None => references.keys(&verification.secret_refs, "/spec/verification/secretRefs", problems, check),
     };
     if secrets.is_empty() && scheme.needs_secrets() {
@@ -239,20 +239,27 @@ pub(super) fn verifier(
 }
 
 /// The pairs of username and password that resolve.
-fn pairs(basic: &api::Basic, references: &References<'_>, problems: &mut Problems) -> Vec<Secret> {
+fn pairs(secret_refs: &[api::KeyReference], references: &References<'_>, problems: &mut Problems) -> Vec<Secret> {
     let mut pairs = Vec::new();
-    for (number, reference) in basic.secret_refs.iter().enumerate() {
-        let pointer = format!("/spec/verification/basic/secretRefs/{number}");
-        let mut value = |key| references.secret(&reference.key(key), &pointer, problems);
+    for (number, reference) in secret_refs.iter().enumerate() {
+        let name = &reference.name;
+        let pointer = format!("/spec/verification/secretRefs/{number}");
+        let username = api::KeyReference { name: name.clone(), key: "username".into() };
+        if reference.key == username.key {
+            let message = "key must be that of the password; the username is found under `username` by itself";
+            problems.add(format!("{pointer}/key"), Reason::InvalidSpec, message);
+            continue;
+        }
+        let mut value = |reference| references.secret(reference, &pointer, problems);
         // Both are asked for, so that both are missed at once.
-        let (username, password) = (value("username"), value("password"));
+        let (username, password) = (value(&username), value(reference));
         let (Some(username), Some(password)) = (username, password) else { continue };
         match credentials(&username, &password) {
             Ok(pair) => pairs.push(pair),
             Err(problem) => problems.add(
                 pointer,
                 Reason::InvalidSecret,
-                format_args!("Secret {}: {problem}; correct the Secret", reference.name),
+                format_args!("Secret {name}: {problem}; correct the Secret"),
             ),
         }
     }

@@ -128,6 +128,7 @@ fn one_way_to_verify_is_enough() {
         (json!({ "none": {}, "serviceAccount": accounts }), "exactly one of provider, hmac, token, basic"),
         (json!({}), "exactly one of provider, hmac, token, basic"),
         (json!({ "token": {} }), "secretRefs must name at least one Secret key"),
+        (json!({ "basic": {} }), "secretRefs must name at least one Secret key"),
         (json!({ "provider": { "name": "Zoom" } }), "secretRefs must name at least one Secret key"),
         (
             json!({ "provider": { "name": "DockerHub" }, "secretRefs": [{ "name": "s", "key": "k" }] }),

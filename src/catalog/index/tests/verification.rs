@@ -16,7 +16,8 @@ fn resolved(stage: &Stage) -> (ConditionStatus, Reason, String) {
 
 #[test]
 fn a_pair_of_username_and_password_comes_from_one_secret() {
-    let spec = json!({ "verification": { "basic": { "secretRefs": [{ "name": "one" }, { "name": "two" }] } } });
+    let refs = json!([{ "name": "one", "key": "password" }, { "name": "two", "key": "password" }]);
+    let spec = json!({ "verification": { "basic": {}, "secretRefs": refs } });
     let whole = |name: &str, username: &str, password: &str| {
         secret_with("shop", name, &[("username", username), ("password", password)])
     };
@@ -24,6 +25,7 @@ fn a_pair_of_username_and_password_comes_from_one_secret() {
     stage.tell([Object::new("shop", "in", spec).endpoint()]);
     let (status, reason, message) = resolved(&stage);
     assert_eq!((status, reason), (ConditionStatus::False, Reason::SecretNotFound), "{message}");
+    assert_eq!(message.matches("Secret one does not exist").count(), 1, "{message}");
     assert_eq!(stage.serves("shop/in"), None);
     stage.tell([secret_with("shop", "one", &[("username", "a")])]);
     let (status, reason, message) = resolved(&stage);
@@ -38,6 +40,20 @@ fn a_pair_of_username_and_password_comes_from_one_secret() {
     stage.tell([whole("two", "c", "d")]);
     let (status, _, message) = resolved(&stage);
     assert_eq!(status, ConditionStatus::True, "{message}");
+}
+
+#[test]
+fn the_username_is_no_password() {
+    let spec = json!({ "verification": { "basic": {}, "secretRefs": [{ "name": "one", "key": "username" }] } });
+    let mut stage = Stage::new();
+    stage.tell([
+        secret_with("shop", "one", &[("username", "a"), ("password", "b")]),
+        Object::new("shop", "in", spec).endpoint(),
+    ]);
+    let (status, reason, message) = stage.ready(Kind::Endpoint, &key("shop", "in"));
+    assert_eq!((status, reason), (ConditionStatus::False, Reason::InvalidSpec), "{message}");
+    assert!(message.contains("that of the password"), "{message}");
+    assert_eq!(stage.serves("shop/in"), None);
 }
 
 #[test]
