@@ -13,6 +13,10 @@ mod proxy;
 mod rebinding;
 mod redirects;
 mod secrets;
+#[path = "../dispatch/secure.rs"]
+#[allow(dead_code, reason = "shared: every test binary uses its part")]
+mod secure;
+mod targets;
 mod tenancy;
 mod urls;
 mod world;
