@@ -5,6 +5,7 @@ mod debug;
 #[path = "../standalone/home.rs"]
 #[allow(dead_code, reason = "shared: every test binary uses its part")]
 mod home;
+mod hosts;
 mod memory;
 #[path = "../program/mod.rs"]
 #[allow(dead_code, reason = "shared: every test binary uses its part")]
