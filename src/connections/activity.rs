@@ -256,6 +256,16 @@ mod tests {
         assert!(activity.ask_to_go());
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn whoever_takes_an_answer_keeps_nobody_waiting() {
+        let activity = Activity::new();
+        drop(activity.request(Version::HTTP_11));
+        tokio::time::advance(Duration::from_secs(5)).await;
+        assert_eq!(activity.waits_for_client(Instant::now()), Some(Duration::from_secs(5)));
+        activity.takes();
+        assert_eq!(activity.waits_for_client(Instant::now()), Some(Duration::ZERO));
+    }
+
     #[test]
     fn pings_do_not_begin_a_head() {
         let activity = Activity::new();
