@@ -6,6 +6,7 @@
 //! waited for is safe, and delivered after the next start.
 
 mod align;
+mod collector;
 mod keys;
 mod supervise;
 mod sweep;
@@ -14,8 +15,9 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use ipnet::IpNet;
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{net::TcpListener, runtime::Handle, sync::watch};
 
+use self::{collector::Collector, supervise::Supervisor};
 use crate::{
     admin::{self, Access, Admin, AdminOptions, Health},
     catalog::{Index, Namespaces, ObjectView, Options, Published},
@@ -37,10 +39,13 @@ use crate::{
     rules::{
         clock::{Clock, SystemClock},
         egress_proxy::EgressProxy,
+        limits,
     },
-    telemetry::metrics::Metrics,
+    telemetry::{
+        metrics::Metrics,
+        spans::{self, Export, Spans},
+    },
 };
-use supervise::Supervisor;
 
 /// What every way of running has in common.
 #[derive(Debug, Clone)]
@@ -200,6 +205,7 @@ async fn start(
     let journal = open_journal(&options).await?;
     let ingress_listener = bind(options.listen, "--listen").await?;
     let admin_listener = bind(options.admin_listen, "--admin-listen").await?;
+    let (spans, export) = traces();
     let (webhooks, administration) = (ingress_listener.local_addr()?, admin_listener.local_addr()?);
 
     let mut consumers = Consumers::new(Arc::clone(&journal));
@@ -229,8 +235,13 @@ async fn start(
         ..ClientOptions::new(options.compile.egress.clone())
     })?;
     let documents = client.clone();
-    let dispatcher =
-        Dispatcher { snapshot: snapshots.clone(), journal: Arc::clone(&journal), clock: Arc::clone(&clock), client };
+    let dispatcher = Dispatcher {
+        snapshot: snapshots.clone(),
+        journal: Arc::clone(&journal),
+        clock: Arc::clone(&clock),
+        client,
+        spans: spans.clone(),
+    };
     supervisor.spawn("dispatch", async move { Ok(dispatcher.run(stop).await?) });
 
     let stop = supervisor.stage("requests");
@@ -255,6 +266,7 @@ async fn start(
         keys: Some(keys),
         clock: Arc::clone(&clock),
         metrics: metrics.clone(),
+        spans,
         options: IngressOptions {
             path_prefix: options.compile.path_prefix.clone(),
             trusted_proxies: options.trusted_proxies.clone(),
@@ -296,9 +308,34 @@ async fn start(
     };
     supervisor.spawn("admin", async move { Ok(admin::serve(admin, admin_listener, stop).await?) });
 
+    if let Some(export) = export {
+        let stop = supervisor.stage("traces");
+        supervisor.spawn("traces", async move {
+            stop.cancelled().await;
+            Ok(tokio::task::spawn_blocking(|| export.end(limits::SHUTDOWN_TRACES)).await?)
+        });
+    }
+
     tracing::info!(url = %format_args!("{scheme}://{webhooks}"), "serving webhooks");
     tracing::info!(url = %format_args!("http://{administration}"), "serving health, metrics and the events API");
     Ok(plane)
+}
+
+/// Where spans are begun, and where they go, if the environment names a collector. What is wrong with that stops nobody
+/// from serving webhooks.
+fn traces() -> (Spans, Option<Export>) {
+    let set_up = Collector::new(Handle::current()).and_then(|collector| Ok(spans::from_environment(collector)?));
+    match set_up {
+        Ok(Some((spans, export))) => {
+            tracing::info!("traces are exported");
+            (spans, Some(export))
+        }
+        Ok(None) => (Spans::default(), None),
+        Err(error) => {
+            tracing::warn!(error = format!("{error:#}"), "traces are not exported");
+            (Spans::default(), None)
+        }
+    }
 }
 
 async fn open_journal(options: &DataPlane) -> anyhow::Result<Arc<dyn Journal>> {

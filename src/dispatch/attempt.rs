@@ -20,7 +20,8 @@ use crate::{
         observed::{Delivered, Failed},
     },
     journal::{Delivery, Journal, Sequence, Settlement},
-    rules::{clock::Clock, limits},
+    rules::{clock::Clock, limits, trace::Traceparent},
+    telemetry::spans::{self, Span, Spans},
 };
 
 /// The end of an attempt.
@@ -38,6 +39,7 @@ pub(super) struct Context {
     pub(super) journal: Arc<dyn Journal>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) client: Client,
+    pub(super) spans: Spans,
 }
 
 /// Sends a claimed event and says how it ended: to the journal by what is returned, to everybody else by facts,
@@ -45,11 +47,33 @@ pub(super) struct Context {
 pub(super) async fn attempt(context: Arc<Context>, subscription: Arc<Subscription>, delivery: Delivery) -> Ended {
     let entropy = Entropy::new();
     let started = Instant::now();
-    let answer = match build(&subscription, &delivery, context.clock.now(), entropy.trace).await {
+    let parent = request::parent(&delivery.event);
+    let span = context.spans.attempt(parent, traced(&subscription, &delivery));
+    let own = span.as_ref().and_then(Span::traceparent).unwrap_or_else(|| match parent {
+        Some(parent) => parent.child(entropy.trace.first_chunk().copied().unwrap_or_default()),
+        None => Traceparent::fresh(entropy.trace),
+    });
+    let answer = match build(&subscription, &delivery, context.clock.now(), own).await {
         Ok(request) => context.client.post(request).await,
         Err(error) => Err(error),
     };
-    conclude(&context, &subscription, &delivery, &answer, started.elapsed(), entropy.spread).await
+    let ended = conclude(&context, &subscription, &delivery, &answer, started.elapsed(), entropy.spread).await;
+    if let Some(span) = span {
+        let status = answer.as_ref().ok().map(|answer| answer.status.as_u16());
+        span.end(status, ended.settlement.failure().map(|failure| &*failure.reason));
+    }
+    ended
+}
+
+fn traced<'a>(subscription: &'a Subscription, delivery: &'a Delivery) -> spans::Attempt<'a> {
+    spans::Attempt {
+        namespace: &subscription.key.namespace,
+        subscription: &subscription.key.name,
+        endpoint: &subscription.endpoint.name,
+        id: &delivery.event.id,
+        kind: &delivery.event.kind,
+        number: delivery.attempt,
+    }
 }
 
 /// Says how an attempt ended, and passes on what is given up; the filter's are concluded here too, so that nothing that is true of one end is not of the
@@ -75,13 +99,13 @@ async fn build(
     subscription: &Arc<Subscription>,
     delivery: &Delivery,
     now: Timestamp,
-    trace: [u8; 24],
+    own: Traceparent,
 ) -> Result<Outgoing, SendError> {
     if subscription.transform.is_none() || delivery.event.body.len() <= limits::INLINE_BODY_BYTES {
-        return request::build(subscription, delivery, now, trace);
+        return request::build(subscription, delivery, now, own);
     }
     let (subscription, delivery) = (Arc::clone(subscription), delivery.clone());
-    tokio::task::spawn_blocking(move || request::build(&subscription, &delivery, now, trace))
+    tokio::task::spawn_blocking(move || request::build(&subscription, &delivery, now, own))
         .await
         .unwrap_or_else(|_| Err(SendError::Io("the request could not be built".into())))
 }

@@ -44,6 +44,7 @@ use crate::{
     catalog::{Snapshot, Subscription},
     journal::Journal,
     rules::clock::Clock,
+    telemetry::spans::Spans,
 };
 
 /// Why delivering ended.
@@ -67,6 +68,8 @@ pub struct Dispatcher {
     pub clock: Arc<dyn Clock>,
     /// How they are sent.
     pub client: Client,
+    /// Where the spans of attempts are begun.
+    pub spans: Spans,
 }
 
 impl Dispatcher {
@@ -76,9 +79,9 @@ impl Dispatcher {
     /// # Errors
     /// When a worker ends on its own, which is a defect.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), DispatchError> {
-        let Self { mut snapshot, journal, clock, client } = self;
+        let Self { mut snapshot, journal, clock, client, spans } = self;
         let mut workers = Workers {
-            context: Arc::new(Context { journal, clock, client }),
+            context: Arc::new(Context { journal, clock, client, spans }),
             handles: HashMap::new(),
             names: HashMap::new(),
             tasks: JoinSet::new(),

@@ -49,10 +49,7 @@ impl Outcome {
 
     /// What went wrong, if something did.
     pub fn failure(&self) -> Option<&Failure> {
-        match &self.settlement {
-            Settlement::Retry { failure, .. } | Settlement::Dead { failure } => Some(failure),
-            _ => None,
-        }
+        self.settlement.failure()
     }
 }
 

@@ -28,7 +28,7 @@ fn is_reserved(name: &HeaderName) -> bool {
     is_framing(name) || OURS.contains(name)
 }
 
-/// What one attempt posts. `entropy` gives it its span, so that every attempt is told from the others in traces.
+/// What one attempt posts. `own` is its span, by which every attempt is told from the others in traces.
 ///
 /// From weakest to strongest: the event's `Content-Type` and `Content-Encoding`, forwarded headers, headers of the
 /// target, and those that every delivery has.
@@ -39,7 +39,7 @@ pub fn build(
     subscription: &Subscription,
     delivery: &Delivery,
     now: Timestamp,
-    entropy: [u8; 24],
+    own: Traceparent,
 ) -> Result<Outgoing, SendError> {
     let event = &*delivery.event;
     let mut headers = HeaderMap::with_capacity(16);
@@ -51,7 +51,7 @@ pub fn build(
             headers.append(name, value.clone());
         }
     }
-    trace(event, entropy, &mut headers);
+    trace(event, own, &mut headers);
     let id = header_id(&event.id);
     let seconds = now.as_second();
     if let Ok(value) = HeaderValue::from_str(&id) {
@@ -159,27 +159,28 @@ fn forward(subscription: &Subscription, event: &StoredEvent, headers: &mut Heade
     }
 }
 
-/// Continues the trace of the event's receipt (W3C Trace Context), or begins one.
-fn trace(event: &StoredEvent, entropy: [u8; 24], headers: &mut HeaderMap) {
-    let stored = |wanted: &HeaderName| {
-        let mut values = event.headers.iter().filter(|(name, _)| **name == *wanted.as_str()).map(|(_, value)| value);
-        // Several values are no valid traceparent.
-        values.next().filter(|_| values.next().is_none())
-    };
-    let parent = stored(&TRACEPARENT).and_then(|value| std::str::from_utf8(value).ok()).and_then(Traceparent::parse);
+/// The span with which the event was stored: that of its receipt, or of its sender.
+pub fn parent(event: &StoredEvent) -> Option<Traceparent> {
+    Traceparent::single(stored(event, &TRACEPARENT))
+}
+
+/// Goes on with the trace of the event's receipt (W3C Trace Context); `own` is the span of this attempt.
+fn trace(event: &StoredEvent, own: Traceparent, headers: &mut HeaderMap) {
     headers.remove(TRACESTATE);
-    let own = match parent {
-        Some(parent) => {
-            if let Some(state) = stored(&TRACESTATE).and_then(|value| HeaderValue::from_bytes(value).ok()) {
-                headers.insert(TRACESTATE, state);
-            }
-            parent.child(entropy.first_chunk().copied().unwrap_or_default())
-        }
-        None => Traceparent::fresh(entropy),
-    };
+    if parent(event).is_some()
+        && let Some(state) = stored(event, &TRACESTATE).next()
+        && let Ok(value) = HeaderValue::from_bytes(state)
+    {
+        headers.insert(TRACESTATE, value);
+    }
     if let Ok(value) = HeaderValue::from_str(&own.to_string()) {
         headers.insert(TRACEPARENT, value);
     }
+}
+
+fn stored<'a>(event: &'a StoredEvent, wanted: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
+    let values = event.headers.iter().filter(move |(name, _)| **name == *wanted.as_str());
+    values.map(|(_, value)| &value[..])
 }
 
 /// The event's id as it is sent and signed: bytes that a header cannot carry faithfully (blanks at its ends are cut,

@@ -26,6 +26,7 @@ use super::{
     confirm::{Stored, batch_confirmation, confirm, confirmation},
     handshake, headers,
     reject::Rejected,
+    trace,
 };
 use crate::{
     catalog::{Endpoint, Route, observed::Rejection},
@@ -67,7 +68,7 @@ pub(super) struct Inbound {
     pub(super) headers: HeaderMap,
     pub(super) peer: IpAddr,
     remote: IpAddr,
-    received: Timestamp,
+    pub(super) received: Timestamp,
     pub(super) deadline: Instant,
 }
 
@@ -235,7 +236,15 @@ impl Shared {
 
     /// Makes events durable, all or none; there is at least one. When the journal takes too long this gives up waiting, not
     /// the events: they may still be stored, and are then duplicates when they are sent again.
-    async fn store(&self, inbound: &Inbound, arrivals: Vec<Arrival>) -> Result<Vec<Stored>, Rejected> {
+    async fn store(&self, inbound: &Inbound, mut arrivals: Vec<Arrival>) -> Result<Vec<Stored>, Rejected> {
+        let endpoint = &inbound.endpoint;
+        let span = trace::begin(&self.ingress.spans, inbound, &mut arrivals);
+        let stored = self.append(inbound, arrivals).await;
+        trace::end(span, endpoint, &stored);
+        stored
+    }
+
+    async fn append(&self, inbound: &Inbound, arrivals: Vec<Arrival>) -> Result<Vec<Stored>, Rejected> {
         let endpoint = &inbound.endpoint;
         let of = |Arrival { validated, .. }: &Arrival| {
             let identity = validated.identity();

@@ -18,6 +18,7 @@ mod reject;
 mod server;
 mod stream;
 pub mod tls;
+mod trace;
 
 use std::{sync::Arc, time::Duration};
 
@@ -35,7 +36,7 @@ use crate::{
     catalog::Snapshot,
     journal::Journal,
     rules::{clock::Clock, limits},
-    telemetry::metrics::Metrics,
+    telemetry::{metrics::Metrics, spans::Spans},
 };
 
 /// What the server works with.
@@ -52,6 +53,8 @@ pub struct Ingress {
     pub clock: Arc<dyn Clock>,
     /// The process's metrics.
     pub metrics: Metrics,
+    /// Where the spans of receipts are begun.
+    pub spans: Spans,
     /// How it serves.
     pub options: IngressOptions,
 }

@@ -179,6 +179,16 @@ pub enum Settlement {
     },
 }
 
+impl Settlement {
+    /// What went wrong, if something did.
+    pub fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::Retry { failure, .. } | Self::Dead { failure } => Some(failure),
+            Self::Delivered | Self::Skipped | Self::Released => None,
+        }
+    }
+}
+
 /// Counts of one consumer; cheap to read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Progress {

@@ -637,6 +637,17 @@ pub const SHUTDOWN_STAGE: Duration = Duration::from_secs(20);
 /// Longest time that the journal may take to close.
 pub const SHUTDOWN_JOURNAL: Duration = Duration::from_secs(30);
 
+// Traces.
+
+/// Longest exchange with the collector of traces.
+pub const TRACE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Bytes read of what the collector answers.
+pub const TRACE_ANSWER_BYTES: usize = 64 * 1024;
+
+/// How long the last spans may take at shutdown.
+pub const SHUTDOWN_TRACES: Duration = Duration::from_secs(5);
+
 // Admin server.
 
 /// Connections to the admin server at once. A further one takes the place of one that has waited for its client for

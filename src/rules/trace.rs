@@ -29,6 +29,18 @@ impl Traceparent {
         (known && trace != [0; 16] && span != [0; 8]).then_some(Self { trace, span, flags })
     }
 
+    /// Reads the header of a request, of which there is one at most: several are no valid `traceparent`.
+    pub fn single<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Option<Self> {
+        let value = values.next().filter(|_| values.next().is_none())?;
+        Self::parse(std::str::from_utf8(value).ok()?)
+    }
+
+    /// The span with these identifiers; `None` when one of them is all zero, which identifies nothing.
+    pub fn of(trace: [u8; 16], span: [u8; 8], sampled: bool) -> Option<Self> {
+        let flags = if sampled { SAMPLED } else { 0 };
+        (trace != [0; 16] && span != [0; 8]).then_some(Self { trace, span, flags })
+    }
+
     /// The first span of a new trace, recorded.
     pub fn fresh(entropy: [u8; 24]) -> Self {
         let mut trace = [0; 16];
@@ -44,6 +56,21 @@ impl Traceparent {
     pub fn child(&self, entropy: [u8; 8]) -> Self {
         // Flags of later versions are not ours to pass on (3.2.2.5).
         Self { span: nonzero(entropy), flags: self.flags & SAMPLED, ..*self }
+    }
+
+    /// The identifier of the trace.
+    pub fn trace(&self) -> [u8; 16] {
+        self.trace
+    }
+
+    /// The identifier of the span.
+    pub fn span(&self) -> [u8; 8] {
+        self.span
+    }
+
+    /// Whether the caller may have recorded it.
+    pub fn is_sampled(&self) -> bool {
+        self.flags & SAMPLED != 0
     }
 
     /// The identifier of the trace, in hexadecimal.

@@ -1,4 +1,5 @@
-//! What Grapnel tells about itself: metrics and logs.
+//! What Grapnel tells about itself: metrics, logs and traces.
 
 pub mod metrics;
+pub mod spans;
 pub mod tracing;

@@ -32,7 +32,7 @@ use grapnel::{
         schema::{SchemaSet, Unmatched},
         signature::{Scheme, Verifier},
     },
-    telemetry::metrics::Metrics,
+    telemetry::{metrics::Metrics, spans::Spans},
 };
 use http::{HeaderMap, StatusCode, request::Parts};
 use jiff::Timestamp;
@@ -278,7 +278,8 @@ impl Stage {
         let looks = Arc::new(AtomicUsize::new(0));
         let leap = Arc::default();
         let watched = Arc::new(Watched { clock: clock.clone(), looks: looks.clone(), leap: Arc::clone(&leap) });
-        let dispatcher = Dispatcher { snapshot: live, journal: journal.clone(), clock: watched, client };
+        let dispatcher =
+            Dispatcher { snapshot: live, journal: journal.clone(), clock: watched, client, spans: Spans::default() };
         let running = tokio::spawn(dispatcher.run(shutdown.clone()));
         let consumers = Consumers::new(journal.clone());
         Self { journal, clock, looks, leap, metrics: Metrics::new(), consumers, snapshot, shutdown, running, directory }

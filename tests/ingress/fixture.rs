@@ -17,7 +17,7 @@ use grapnel::{
         secret::Secret,
         signature::{Handshake, Scheme, Verifier, provider},
     },
-    telemetry::metrics::Metrics,
+    telemetry::{metrics::Metrics, spans::Spans},
 };
 use http::StatusCode;
 use tempfile::TempDir;
@@ -110,6 +110,7 @@ impl Plan {
             keys: self.keys,
             clock: self.clock,
             metrics: metrics.clone(),
+            spans: Spans::default(),
             options: self.options,
         };
         let server = tokio::spawn(ingress::serve(ingress, listener, self.tls, shutdown.clone()));

@@ -233,7 +233,8 @@ fn follow(lines: Lines<impl BufRead + Send + 'static>, log: &Arc<Mutex<Vec<Strin
 pub(crate) fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_grapnel"));
     for (name, _) in std::env::vars().filter(|(name, _)| {
-        name.starts_with("GRAPNEL_") || ["RUST_LOG", "KUBECONFIG", "POD_NAME"].contains(&name.as_str())
+        ["GRAPNEL_", "OTEL_"].iter().any(|prefix| name.starts_with(prefix))
+            || ["RUST_LOG", "KUBECONFIG", "POD_NAME"].contains(&name.as_str())
     }) {
         command.env_remove(name);
     }

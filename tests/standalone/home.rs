@@ -58,13 +58,14 @@ impl Home {
     }
 
     pub(crate) fn start(&self) -> Grapnel {
+        self.start_in(&[])
+    }
+
+    /// The same with an environment.
+    pub(crate) fn start_in(&self, environment: &[(&str, &str)]) -> Grapnel {
         let (manifests, data) = (self.manifests(), self.data());
-        Grapnel::start([
-            OsStr::new("standalone"),
-            "-f".as_ref(),
-            manifests.as_ref(),
-            "--data-dir".as_ref(),
-            data.as_ref(),
-        ])
+        let arguments =
+            [OsStr::new("standalone"), "-f".as_ref(), manifests.as_ref(), "--data-dir".as_ref(), data.as_ref()];
+        Grapnel::start_in(environment, arguments)
     }
 }

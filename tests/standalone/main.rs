@@ -15,4 +15,5 @@ mod restart;
 mod secure;
 mod targets;
 mod tenancy;
+mod traces;
 mod walk;

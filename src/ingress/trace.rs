@@ -1,0 +1,45 @@
+//! The span of a receipt, which the events are stored with.
+
+use bytes::Bytes;
+
+use super::{accept::Inbound, confirm::Stored, reject::Rejected};
+use crate::{
+    catalog::Endpoint,
+    journal::Arrival,
+    rules::{limits::STORED_HEADERS, trace::Traceparent},
+    telemetry::spans::{Span, Spans},
+};
+
+const TRACEPARENT: &str = "traceparent";
+
+/// Begins the span where there are any, as a child of the sender's, and hands it on with the events: they are stored with
+/// its `traceparent` instead of the sender's. `tracestate` stays as it came.
+pub(super) fn begin(spans: &Spans, inbound: &Inbound, arrivals: &mut [Arrival]) -> Option<Span> {
+    if !spans.are_on() {
+        return None;
+    }
+    let parent = Traceparent::single(inbound.headers.get_all(TRACEPARENT).iter().map(|value| value.as_bytes()));
+    let key = &inbound.endpoint.key;
+    let span = spans.receipt(parent, &key.namespace, &key.name, inbound.received)?;
+    let own = Bytes::from(span.traceparent()?.to_string());
+    for arrival in arrivals {
+        arrival.headers.retain(|(name, _)| **name != *TRACEPARENT && (parent.is_some() || **name != *"tracestate"));
+        arrival.headers.truncate(STORED_HEADERS.saturating_sub(1));
+        arrival.headers.push((TRACEPARENT.into(), own.clone()));
+    }
+    Some(span)
+}
+
+/// Ends it with what the caller is told.
+pub(super) fn end(span: Option<Span>, endpoint: &Endpoint, outcome: &Result<Vec<Stored>, Rejected>) {
+    let Some(mut span) = span else { return };
+    match outcome {
+        Ok(events) => {
+            for Stored { id, kind, duplicate, .. } in events {
+                span.event(id, kind, *duplicate);
+            }
+            span.end(Some(endpoint.reply.status.as_u16()), None);
+        }
+        Err(rejected) => span.end(Some(rejected.status().as_u16()), Some(rejected.code())),
+    }
+}
