@@ -15,8 +15,8 @@
 //! Configuration flows the other way: [`controller`] (in a cluster) or [`files`] (standalone) reads objects, [`catalog`]
 //! compiles them into an immutable snapshot, and [`runtime`] makes it live under the servers while they run.
 //!
-//! Modules import only downwards in this order: [`cli`], [`runtime`], [`controller`] and [`files`], [`admin`], [`ingress`], [`dispatch`],
-//! [`journal`], [`catalog`], [`api`], [`rules`] and [`telemetry`].
+//! Modules import only downwards in this order: [`cli`], [`runtime`], [`controller`] and [`files`], [`admin`], [`ingress`],
+//! `connections` (of both servers), [`dispatch`], [`journal`], [`catalog`], [`api`], [`rules`] and [`telemetry`].
 
 #![warn(missing_docs)]
 // Input from outside must never end the process: a refusal has a name and an answer.
@@ -26,6 +26,7 @@ pub mod admin;
 pub mod api;
 pub mod catalog;
 pub mod cli;
+mod connections;
 pub mod controller;
 pub mod dispatch;
 pub mod files;

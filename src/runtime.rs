@@ -258,7 +258,7 @@ async fn start(
         None => None,
     };
     let scheme = if server.is_some() { "https" } else { "http" };
-    let keys: Arc<dyn RemoteKeys> = keys::Keys::new(documents, Arc::clone(&clock))?;
+    let keys: Arc<dyn RemoteKeys> = keys::Keys::new(documents, Arc::clone(&clock));
     let ingress = Ingress {
         snapshot: snapshots.clone(),
         journal: Arc::clone(&journal),

@@ -2,6 +2,8 @@
 
 #[path = "admin/cluster.rs"]
 mod cluster;
+#[path = "admin/crowd.rs"]
+mod crowd;
 #[path = "admin/redeliver.rs"]
 mod redeliver;
 
@@ -22,7 +24,6 @@ use grapnel::{
     rules::{
         clock::{Clock, ManualClock},
         identity::Identity,
-        limits::ADMIN_CONNECTIONS,
         payload::Payload,
         schema::{SchemaSet, Unmatched},
         signature::{Scheme, Verifier},
@@ -499,63 +500,6 @@ async fn an_idle_connection_does_not_hold_up_the_end() {
     assert_eq!(&answer, b"HTTP/1.1 200 OK");
     server.end().await;
     idle.read_to_end(&mut Vec::new()).await.expect("the server closes it in good order");
-}
-
-/// Longer than every time that the server gives a client. The clock stands still while anybody has something to do, so
-/// nothing of it passes for real.
-const FOR_EVER: Duration = Duration::from_secs(3600);
-
-/// Every way to hold a connection without a word, as often as there are connections.
-#[tokio::test]
-async fn silent_clients_do_not_keep_others_out() {
-    let server = start(Access::LoopbackOnly).await;
-    let mut silent = Vec::new();
-    for number in 0..ADMIN_CONNECTIONS {
-        let mut stream = TcpStream::connect(server.address).await.unwrap();
-        let said: &[u8] = match number % 4 {
-            0 => b"",
-            1 => b"GET /healthz HTTP/1.1\r\nHost: loc",
-            2 => b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n",
-            _ => {
-                b"POST /api/v1/namespaces/shop/subscriptions/billing/redeliver HTTP/1.1\r\nHost: localhost\r\n\
-                  Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
-            }
-        };
-        stream.write_all(said).await.unwrap();
-        if number % 4 == 2 {
-            let mut answer = [0; 15];
-            stream.read_exact(&mut answer).await.unwrap();
-            assert_eq!(&answer, b"HTTP/1.1 200 OK");
-        }
-        silent.push(stream);
-    }
-    let mut other = TcpStream::connect(server.address).await.unwrap();
-    other.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
-    let mut answer = [0; 15];
-    tokio::time::pause();
-    tokio::time::timeout(FOR_EVER, other.read_exact(&mut answer)).await.expect("a place gets free").unwrap();
-    assert_eq!(&answer, b"HTTP/1.1 200 OK");
-    // All of them get free.
-    for (number, stream) in silent.iter_mut().enumerate() {
-        let end = tokio::time::timeout(FOR_EVER, stream.read_to_end(&mut Vec::new())).await;
-        assert!(end.is_ok(), "connection {number} stays");
-    }
-    tokio::time::resume();
-    server.end().await;
-}
-
-#[tokio::test]
-async fn whoever_reads_no_answer_is_let_go() {
-    let server = start(Access::LoopbackOnly).await;
-    let mut stream = TcpStream::connect(server.address).await.unwrap();
-    let asking = async {
-        // The server takes requests only as long as it can write answers.
-        while stream.write_all(&b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(100)).await.is_ok() {}
-    };
-    tokio::time::pause();
-    tokio::time::timeout(FOR_EVER, asking).await.expect("the connection ends");
-    tokio::time::resume();
-    server.end().await;
 }
 
 #[tokio::test]

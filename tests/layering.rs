@@ -13,6 +13,7 @@ const LAYERS: &[&[&str]] = &[
     &["controller", "files"],
     &["admin"],
     &["ingress"],
+    &["connections"],
     &["dispatch"],
     &["journal"],
     &["catalog"],

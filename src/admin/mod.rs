@@ -17,6 +17,7 @@ mod redeliver;
 mod scrape;
 mod server;
 mod stream;
+mod turn;
 
 use std::{path::PathBuf, sync::Arc};
 

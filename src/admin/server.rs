@@ -1,6 +1,6 @@
 //! Connections: bounded in number, in time and in the size of a request's head.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -11,15 +11,18 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
-    time::timeout,
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
-use super::{access::Peer, answer::Problem, stream::Stream};
-use crate::rules::limits::{
-    ADMIN_CONNECTIONS, ADMIN_DRAIN, ADMIN_HEAD_BYTES, ADMIN_HEAD_TIMEOUT, ADMIN_REQUEST_TIMEOUT,
+use super::{access::Peer, answer::Problem, stream::Stream, turn::Told};
+use crate::{
+    connections::{Activity, Crowd},
+    rules::limits::{
+        ADMIN_CONNECTIONS, ADMIN_DRAIN, ADMIN_HEAD_BYTES, ADMIN_HEAD_TIMEOUT, ADMIN_REQUEST_TIMEOUT, CROWD_GRACE,
+        CROWD_PATIENCE,
+    },
 };
 
 /// Pause after a failed accept: most often the process is out of file descriptors, and trying at once fails again.
@@ -27,32 +30,30 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves connections until `shutdown`, then waits for those that are under way, but not for long.
 pub(super) async fn run(router: Router, listener: TcpListener, shutdown: CancellationToken) {
-    let slots = Arc::new(Semaphore::new(ADMIN_CONNECTIONS));
+    let crowd = Crowd::new("admin", ADMIN_CONNECTIONS);
     let connections = TaskTracker::new();
-    loop {
-        let accepted = async {
-            let slot = Arc::clone(&slots).acquire_owned().await.ok()?;
+    let accepting = async {
+        loop {
             match listener.accept().await {
-                Ok((stream, peer)) => Some((stream, Peer(peer), slot)),
+                Ok((socket, peer)) => {
+                    // While this one waits for a place, the others wait in the kernel's queue.
+                    let Some(place) = crowd.place().await else { return };
+                    let (router, shutdown) = (router.clone(), shutdown.clone());
+                    connections.spawn(async move {
+                        converse(router, socket, Peer(peer), place.activity(), shutdown).await;
+                    });
+                }
                 Err(error) => {
                     tracing::warn!(%error, "the admin server cannot accept a connection");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                    None
+                    sleep(ACCEPT_PAUSE).await;
                 }
             }
-        };
-        tokio::select! {
-            biased;
-            () = shutdown.cancelled() => break,
-            accepted = accepted => {
-                let Some((stream, peer, slot)) = accepted else { continue };
-                let (router, shutdown) = (router.clone(), shutdown.clone());
-                connections.spawn(async move {
-                    connection(router, stream, peer, shutdown).await;
-                    drop(slot);
-                });
-            }
         }
+    };
+    tokio::select! {
+        biased;
+        () = shutdown.cancelled() => {}
+        () = accepting => {}
     }
     drop(listener);
     connections.close();
@@ -61,22 +62,50 @@ pub(super) async fn run(router: Router, listener: TcpListener, shutdown: Cancell
     }
 }
 
-async fn connection(router: Router, stream: TcpStream, peer: Peer, shutdown: CancellationToken) {
-    let service = service_fn(move |request: Request<Incoming>| answer(router.clone(), peer, request));
+/// One connection, to its end.
+async fn converse(
+    router: Router,
+    socket: TcpStream,
+    peer: Peer,
+    activity: &Arc<Activity>,
+    shutdown: CancellationToken,
+) {
+    let service = service_fn(|request| answer(router.clone(), peer, activity, request));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(ADMIN_HEAD_TIMEOUT)
         .max_buf_size(ADMIN_HEAD_BYTES)
-        .serve_connection(TokioIo::new(Stream::new(stream)), service);
-    tokio::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = shutdown.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            // Whoever does not read its answer must not hold up the end.
-            match timeout(ADMIN_DRAIN, connection).await {
-                Ok(ended) => ended,
-                Err(_) => return,
+        .serve_connection(TokioIo::new(Stream::new(socket, Arc::clone(activity))), service);
+    let mut connection = pin!(connection);
+    let mut look = pin!(sleep(CROWD_GRACE));
+    let mut leaving = false;
+    let waits_for = || activity.waits_for_client(Instant::now());
+    let ended = loop {
+        tokio::select! {
+            ended = connection.as_mut() => break ended,
+            () = shutdown.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                // Whoever does not read its answer must not hold up the end.
+                match timeout(ADMIN_DRAIN, connection).await {
+                    Ok(ended) => break ended,
+                    Err(_) => return,
+                }
+            }
+            () = activity.is_asked_to_go(), if !leaving => {
+                if waits_for().is_none_or(|waited| waited < CROWD_PATIENCE) {
+                    activity.stay();
+                    continue;
+                }
+                connection.as_mut().graceful_shutdown();
+                leaving = true;
+                look.set(sleep(CROWD_GRACE));
+            }
+            () = &mut look, if leaving => {
+                if waits_for().is_some_and(|waited| waited >= CROWD_GRACE) {
+                    tracing::debug!(peer = %peer.0, "an admin connection is closed to make room");
+                    return;
+                }
+                look.set(sleep(CROWD_GRACE));
             }
         }
     };
@@ -85,8 +114,15 @@ async fn connection(router: Router, stream: TcpStream, peer: Peer, shutdown: Can
     }
 }
 
-async fn answer(router: Router, peer: Peer, mut request: Request<Incoming>) -> Result<Response, Infallible> {
+async fn answer(
+    router: Router,
+    peer: Peer,
+    activity: &Arc<Activity>,
+    mut request: Request<Incoming>,
+) -> Result<Response, Infallible> {
+    let underway = Arc::new(activity.request(request.version()));
     request.extensions_mut().insert(peer);
+    let request = request.map(|body| Told::new(body, Arc::clone(&underway)));
     let answered = timeout(ADMIN_REQUEST_TIMEOUT, router.oneshot(request)).await;
     Ok(answered.unwrap_or_else(|_| Ok(Problem::timeout().into_response())).unwrap_or_else(|never| match never {}))
 }

@@ -3,6 +3,7 @@
 use std::{
     io::{self, ErrorKind, IoSlice},
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -12,24 +13,26 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-use crate::rules::limits::ADMIN_WRITE_TIMEOUT;
+use crate::{connections::Activity, rules::limits::ADMIN_WRITE_TIMEOUT};
 
 /// Fails once nothing of an answer could be written for [`ADMIN_WRITE_TIMEOUT`]: hyper has no such bound, and a client
 /// that asks and never reads would keep its place for ever.
 pub(super) struct Stream {
     inner: TcpStream,
+    activity: Arc<Activity>,
     /// Runs while the client takes nothing.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl Stream {
-    pub(super) fn new(inner: TcpStream) -> Self {
-        Self { inner, stalled: None }
+    pub(super) fn new(inner: TcpStream, activity: Arc<Activity>) -> Self {
+        Self { inner, activity, stalled: None }
     }
 
     fn watch(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if written.is_ready() {
             self.stalled = None;
+            self.activity.takes();
             return written;
         }
         let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(ADMIN_WRITE_TIMEOUT)));

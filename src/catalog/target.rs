@@ -4,13 +4,14 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use http::HeaderMap;
 use rustls::{
-    RootCertStore,
+    InconsistentKeys, RootCertStore,
     crypto::ring,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem, pem::PemObject},
     sign::CertifiedKey,
 };
 use sha2::{Digest, Sha256};
 use url::Url;
+use zeroize::Zeroizing;
 
 use crate::rules::{egress::Reach, secret::Secret};
 
@@ -153,8 +154,14 @@ impl TlsIdentity {
     /// When there is no certificate or no key in them, or they are not of one pair.
     pub fn showing(mut self, chain: &[u8], key: &[u8]) -> Result<Self, TlsProblem> {
         let certificates = certificates(chain)?;
-        let secret = PrivateKeyDer::from_pem_slice(key).map_err(TlsProblem::Key)?;
-        let pair = CertifiedKey::from_der(certificates, secret, &ring::default_provider()).map_err(TlsProblem::Pair)?;
+        let secret = Zeroizing::new(PrivateKeyDer::from_pem_slice(key).map_err(TlsProblem::Key)?);
+        let signing = ring::sign::any_supported_type(&secret).map_err(TlsProblem::Pair)?;
+        let pair = CertifiedKey::new(certificates, signing);
+        match pair.keys_match() {
+            // Of a kind whose public half cannot be told, as rustls itself has it.
+            Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => {}
+            Err(error) => return Err(TlsProblem::Pair(error)),
+        }
         self.shown = Some(Arc::new(pair));
         self.note("shown", &[chain, key]);
         Ok(self)

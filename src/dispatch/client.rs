@@ -327,7 +327,7 @@ impl Guarded {
     async fn exchange(&self, request: Outgoing) -> Result<Response, SendError> {
         let Outgoing { url, secret_url, headers, body, .. } = request;
         let secrets: Vec<_> = headers.values().filter(|value| value.is_sensitive()).cloned().collect();
-        let mut posted = Request::new(Full::new(body));
+        let mut posted = Request::new(Full::new(body.clone()));
         *posted.headers_mut() = headers;
         let answer = self.send(url.as_str(), posted, secret_url).await?;
         let status = answer.status();
@@ -337,7 +337,7 @@ impl Guarded {
         let kept = if secret_url { 0 } else { limits::FAILURE_MESSAGE_BYTES };
         let mut body_start = read(answer, kept, limits::RESPONSE_BYTES, secret_url).await?;
         if !status.is_success() {
-            body_start = echo::redact(body_start, &secrets);
+            body_start = echo::redact(body_start, &secrets, &body);
         }
         Ok(Response { status, retry_after, body_start })
     }

@@ -1,10 +1,13 @@
 //! Answers that repeat what they were sent.
 //!
 //! The start of a failed answer becomes a message that people read in statuses. Receivers that say what they did not like
-//! about a request sometimes show it, headers and all, and with it what a Secret put there.
+//! about a request sometimes show it, headers and all, and with it what a Secret put there, and the payload, which is for
+//! those alone who may read events.
 
 use bytes::Bytes;
 use http::HeaderValue;
+
+use crate::rules::limits::FAILURE_MESSAGE_BYTES;
 
 /// What stands in the place of a secret.
 const MASK: &[u8] = b"***";
@@ -13,9 +16,24 @@ const MASK: &[u8] = b"***";
 /// kept, or a credential without the scheme before it. Shorter ones are in every text.
 const SHORTEST: usize = 4;
 
-/// The start of an answer without the values of these headers, in part or whole.
-pub(super) fn redact(start: Bytes, secrets: &[HeaderValue]) -> Bytes {
+/// Shortest payload that is looked for, in bytes. What is shorter says little, and is in many texts by chance.
+const SHORTEST_PAYLOAD: usize = 16;
+
+/// The start of an answer without the values of these headers, in part or whole, and without the payload as it was sent or
+/// as a string in JSON. Parts of a payload that a receiver quotes are left: nobody could say what was wrong with it.
+pub(super) fn redact(start: Bytes, secrets: &[HeaderValue], payload: &[u8]) -> Bytes {
     let mut start = start;
+    if payload.len() >= SHORTEST_PAYLOAD && !start.is_empty() {
+        // An answer that holds more of it ends with it.
+        let payload = payload.get(..FAILURE_MESSAGE_BYTES).unwrap_or(payload);
+        let quoted = serde_json::to_string(&String::from_utf8_lossy(payload)).unwrap_or_default();
+        let quoted = quoted.trim_start_matches('"').strip_suffix('"').unwrap_or_default();
+        for wanted in [payload, quoted.as_bytes()] {
+            if let Some(redacted) = without(&start, wanted) {
+                start = redacted.into();
+            }
+        }
+    }
     for secret in secrets {
         let whole = secret.as_bytes();
         // `Bearer x`: receivers tend to show x alone.
@@ -61,7 +79,25 @@ mod tests {
 
     fn redacted(text: &str, secrets: &[&str]) -> String {
         let secrets: Vec<_> = secrets.iter().map(|secret| HeaderValue::from_str(secret).unwrap()).collect();
-        String::from_utf8(redact(Bytes::copy_from_slice(text.as_bytes()), &secrets).to_vec()).unwrap()
+        String::from_utf8(redact(Bytes::copy_from_slice(text.as_bytes()), &secrets, b"").to_vec()).unwrap()
+    }
+
+    #[test]
+    fn payloads_are_masked_as_a_whole() {
+        let payload = r#"{"name":"A. Person","card":"4242"}"#;
+        let quoted = serde_json::json!({ "data": payload, "status": 400 }).to_string();
+        for (text, left) in [
+            (format!("got {payload}, wanted more"), "got ***, wanted more"),
+            (quoted, r#"{"data":"***","status":400}"#),
+            (format!("cut off: {}", &payload[..20]), "cut off: ***"),
+            ("A. Person is unknown".into(), "A. Person is unknown"),
+        ] {
+            assert_eq!(redact(Bytes::from(text.clone()), &[], payload.as_bytes()), left, "{text}");
+        }
+        assert_eq!(redact(Bytes::from_static(b"not {}"), &[], b"{}"), "not {}");
+        let long = format!("[{}]", "1234567,".repeat(1000));
+        let cut = format!("what is {}", &long[..1016]);
+        assert_eq!(redact(Bytes::from(cut), &[], long.as_bytes()), "what is ***");
     }
 
     #[test]

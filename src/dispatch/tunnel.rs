@@ -12,6 +12,7 @@ use std::{
 };
 
 use http::Uri;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -116,9 +117,15 @@ impl Tunnel {
     }
 }
 
+/// A TCP connection with the options of those that need no proxy.
 async fn dial(address: SocketAddr) -> io::Result<TcpStream> {
     let connection = TcpStream::connect(address).await?;
     connection.set_nodelay(true)?;
+    let keepalive = TcpKeepalive::new()
+        .with_time(limits::TARGET_KEEPALIVE)
+        .with_interval(limits::TARGET_KEEPALIVE)
+        .with_retries(limits::TARGET_KEEPALIVE_PROBES);
+    SockRef::from(&connection).set_tcp_keepalive(&keepalive)?;
     Ok(connection)
 }
 
@@ -138,5 +145,21 @@ async fn answer(connection: &mut TcpStream) -> io::Result<u16> {
     match (words.next(), words.next().map(str::parse)) {
         (Some("HTTP/1.1" | "HTTP/1.0"), Some(Ok(status))) => Ok(status),
         _ => Err(malformed()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_dead_proxy_is_found_out_as_a_dead_receiver_is() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let connection = dial(listener.local_addr().unwrap()).await.unwrap();
+        let socket = SockRef::from(&connection);
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), limits::TARGET_KEEPALIVE);
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), limits::TARGET_KEEPALIVE);
+        assert_eq!(socket.tcp_keepalive_retries().unwrap(), limits::TARGET_KEEPALIVE_PROBES);
     }
 }

@@ -24,13 +24,13 @@ use super::{
     body::{self, Memory},
     cloudevents,
     confirm::{Stored, batch_confirmation, confirm, confirmation},
-    connection::{Activity, Underway},
     handshake, headers,
     reject::Rejected,
     trace,
 };
 use crate::{
     catalog::{Endpoint, Route, observed::Rejection},
+    connections::{Activity, Underway},
     journal::{Appended, Arrival, JournalError},
     rules::{
         cloudevents::{CloudEvent, STRUCTURED},

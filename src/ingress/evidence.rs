@@ -19,12 +19,16 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 
 /// Who knows the public keys of senders that are not in a Secret.
 pub trait RemoteKeys: Send + Sync + 'static {
-    /// The keys that a request asks for. Nothing of the request is verified by then, so how often anything is fetched is
+    /// The keys that a request to an endpoint in `namespace` asks for. Nothing of the request is verified by then, so how often anything is fetched is
     /// bounded; keys that were fetched a while ago cost no call.
     ///
     /// # Errors
     /// [`KeysUnavailable`] when they are not known and cannot be fetched now.
-    fn keys<'a>(&'a self, wanted: &'a KeysWanted) -> BoxFuture<'a, Result<Arc<KeySet>, KeysUnavailable>>;
+    fn keys<'a>(
+        &'a self,
+        wanted: &'a KeysWanted,
+        namespace: &'a str,
+    ) -> BoxFuture<'a, Result<Arc<KeySet>, KeysUnavailable>>;
 }
 
 /// Keys cannot be had now.
@@ -41,7 +45,7 @@ impl Shared {
             Needs::Keys => {
                 let wanted = inbound.endpoint.verifier.keys_for(&inbound.headers)?;
                 let Some(keys) = &self.ingress.keys else { return Err(Rejected::Keyless) };
-                match timeout_at(inbound.deadline, keys.keys(&wanted)).await {
+                match timeout_at(inbound.deadline, keys.keys(&wanted, &inbound.endpoint.key.namespace)).await {
                     Ok(Ok(keys)) => Ok(Evidence::Keys(keys)),
                     // Why is said where they are fetched; the caller has nothing to do with it.
                     Ok(Err(KeysUnavailable)) | Err(_) => Err(Rejected::Keyless),

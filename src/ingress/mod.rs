@@ -11,8 +11,6 @@ mod body;
 mod callers;
 mod cloudevents;
 mod confirm;
-mod connection;
-mod crowd;
 mod evidence;
 mod handshake;
 mod headers;

@@ -20,11 +20,12 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     Ingress, IngressError,
     accept::{Caller, Shared, accept},
-    connection::{Activity, Patience},
-    crowd::Crowd,
     stream::Stream,
 };
-use crate::rules::limits;
+use crate::{
+    connections::{Activity, Crowd, Patience},
+    rules::limits,
+};
 
 /// Serves until `shutdown`, then lets requests under way end, for at most
 /// [`shutdown_timeout`](super::IngressOptions::shutdown_timeout), and returns.
@@ -51,7 +52,7 @@ pub async fn serve(
         head_timeout: options.head_timeout,
         idle_timeout: options.idle_timeout,
     });
-    let crowd = Crowd::new(options.max_connections);
+    let crowd = Crowd::new("ingress", options.max_connections);
     let connections = TaskTracker::new();
     let end = CancellationToken::new();
 

@@ -17,8 +17,10 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-use super::connection::Activity;
-use crate::rules::limits::{LINGER_BYTES, LINGER_TIMEOUT};
+use crate::{
+    connections::Activity,
+    rules::limits::{LINGER_BYTES, LINGER_TIMEOUT},
+};
 
 /// Bytes thrown away at once.
 const SCRATCH: usize = 8 * 1024;

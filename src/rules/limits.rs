@@ -653,7 +653,8 @@ pub const SHUTDOWN_TRACES: Duration = Duration::from_secs(5);
 
 // Admin server.
 
-/// Connections to the admin server at once; further ones wait to be accepted.
+/// Connections to the admin server at once. A further one takes the place of one that has waited for its client for
+/// [`CROWD_PATIENCE`]; when there is none, it waits, and those after it wait in the kernel's queue.
 pub const ADMIN_CONNECTIONS: usize = 256;
 
 /// Time in which the admin server must have read a request's head; also how long an idle connection is kept.
@@ -797,13 +798,13 @@ pub const KEYS_PER_SECOND: u32 = 40;
 /// Fetches in a second, once [`KEYS_BURST`] is used up, of certificates, which requests name that nobody has verified.
 pub const CERTIFICATES_PER_SECOND: u32 = 5;
 
-/// Fetches at once after a quiet time.
-pub const KEYS_BURST: u32 = 50;
+/// Fetches at once after a quiet time. One namespace alone gets half of it.
+pub const KEYS_BURST: u32 = 100;
 
-/// Documents fetched at once, for sets and for certificates each; further ones wait.
+/// Fetches under way at once, of sets and of certificates each. One namespace alone gets half of it.
 pub const KEYS_AT_ONCE: usize = 64;
 
-/// Documents fetched at once from one host, of [`KEYS_AT_ONCE`]: a host that hangs leaves the others their share.
+/// Documents fetched at once from one host, by [`KEYS_AT_ONCE`] fetches: a host that hangs leaves the others their share.
 pub const KEYS_AT_ONCE_PER_HOST: usize = 8;
 
 /// Longest time that a fetch waits for its turn at a document; then it has failed. As long as those before it may take.

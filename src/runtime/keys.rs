@@ -2,9 +2,10 @@
 //! when a token names one that is not among them.
 //!
 //! Whoever asks has proved nothing yet, so everything is bounded: what is remembered, how often one set is fetched, and
-//! how many are fetched in all and from one host. What fails is not tried again at once. However many ask for one set, it
+//! how many are fetched in all, for one namespace and from one host. What fails is not tried again at once. However many ask for one set, it
 //! is fetched once. A fetch is nobody's who asks: it goes on when they hang up, and what comes of it is written down.
 
+mod fair;
 mod lane;
 
 use std::sync::{
@@ -26,7 +27,6 @@ use crate::{
     rules::{
         clock::Clock,
         limits,
-        ratelimit::RateLimitError,
         signature::{KeySet, KeySetError, KeySource, KeysWanted},
     },
 };
@@ -75,23 +75,23 @@ pub(super) struct Keys<D> {
 }
 
 impl<D: Documents> Keys<D> {
-    pub(super) fn new(documents: D, clock: Arc<dyn Clock>) -> Result<Arc<Self>, RateLimitError> {
-        Ok(Arc::new(Self {
+    pub(super) fn new(documents: D, clock: Arc<dyn Clock>) -> Arc<Self> {
+        Arc::new(Self {
             documents: Arc::new(documents),
             clock,
-            configured: Lane::new(limits::KEY_SETS, limits::KEYS_PER_SECOND)?,
-            named: Lane::new(limits::CERTIFICATES, limits::CERTIFICATES_PER_SECOND)?,
+            configured: Lane::new(limits::KEY_SETS, limits::KEYS_PER_SECOND),
+            named: Lane::new(limits::CERTIFICATES, limits::CERTIFICATES_PER_SECOND),
             fetches: Mutex::default(),
             log_again: AtomicI64::new(i64::MIN),
-        }))
+        })
     }
 
-    async fn find(&self, wanted: &KeysWanted) -> Result<Arc<KeySet>, KeysUnavailable> {
+    async fn find(&self, wanted: &KeysWanted, namespace: &str) -> Result<Arc<KeySet>, KeysUnavailable> {
         let lane = match wanted.source {
             KeySource::Jwks(_) | KeySource::Issuer(_) => &self.configured,
             KeySource::Certificate(_) => &self.named,
         };
-        let (found, flight) = lane.look(wanted, &self.clock);
+        let (found, flight) = lane.look(wanted, namespace, &self.clock);
         if let Some(flight) = flight {
             self.begin(Fetch { documents: Arc::clone(&self.documents), lane: Arc::clone(lane) }, flight);
         }
@@ -187,8 +187,12 @@ fn complain(source: &KeySource, trouble: &Trouble) {
 }
 
 impl<D: Documents> RemoteKeys for Keys<D> {
-    fn keys<'a>(&'a self, wanted: &'a KeysWanted) -> BoxFuture<'a, Result<Arc<KeySet>, KeysUnavailable>> {
-        self.find(wanted).boxed()
+    fn keys<'a>(
+        &'a self,
+        wanted: &'a KeysWanted,
+        namespace: &'a str,
+    ) -> BoxFuture<'a, Result<Arc<KeySet>, KeysUnavailable>> {
+        self.find(wanted, namespace).boxed()
     }
 }
 

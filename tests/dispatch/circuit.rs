@@ -79,22 +79,31 @@ impl Stage {
     }
 }
 
-/// Whatever the moment at which a pause ends: also between two looks at the clock of a worker that decides what to do.
+/// Whatever the moment at which a pause ends: also between any two looks at the clock of a worker that decides what to do,
+/// of an event that has long been due.
 #[tokio::test]
 async fn the_end_of_a_pause_is_never_missed() {
     for ordering in [EventOrder::Unordered, EventOrder::Ordered] {
-        for step in [900, 2500] {
-            let mut stage = Stage::new().await;
-            let receiver = Receiver::new(|number| async move { status(if number < 60 { 503 } else { 200 }) }).await;
-            let mut fragile = fragile(&receiver, &stage);
-            fragile.ordering = ordering;
-            fragile.breaker.cooldown = Duration::from_millis(3);
-            fragile.breaker.max_cooldown = Duration::from_millis(3);
-            stage.publish([fragile]).await;
-            stage.pass_at_every_look(step);
-            stage.append("evt_1", "t").await;
-            stage.append("evt_2", "t").await;
-            stage.until("fragile", "both are delivered", |progress| progress.delivered == 2).await;
+        let mut stage = Stage::new().await;
+        let (receiver, mood) = moody(503).await;
+        let mut fragile = fragile(&receiver, &stage);
+        fragile.ordering = ordering;
+        fragile.breaker.failures = NonZeroU32::MIN;
+        fragile.breaker.cooldown = Duration::from_millis(3);
+        let facts = fragile.facts.clone();
+        stage.publish([fragile]).await;
+        // A worker whose circuit is open looks at most three or four times before it sleeps again.
+        for nth in 1..=12 {
+            mood.store(503, Ordering::SeqCst);
+            stage.append(&format!("evt_{nth}"), "t").await;
+            stage.until_open(&facts, 1).await;
+            mood.store(200, Ordering::SeqCst);
+            // Its retry becomes due, and the worker knows.
+            stage.clock.advance(Duration::from_millis(1));
+            stage.worker_has_looked().await;
+            stage.pass_at_look(nth, Duration::from_millis(2));
+            let what = format!("{ordering:?}: the probe, when the pause ends at look {nth}");
+            stage.until("fragile", &what, |progress| progress.delivered == nth as u64).await;
         }
     }
 }

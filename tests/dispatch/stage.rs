@@ -4,8 +4,8 @@ use std::{
     future::Future,
     num::NonZeroUsize,
     sync::{
-        Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -212,20 +212,25 @@ pub(crate) fn start() -> Timestamp {
     "2026-03-01T12:00:00Z".parse().unwrap()
 }
 
-/// Shows what another one does, and counts how often it is looked at. Goes on by up to `step`
-/// microseconds at every look, now more and now less.
+/// Shows what another one does, and counts how often it is looked at.
 struct Watched {
     clock: Arc<ManualClock>,
     looks: Arc<AtomicUsize>,
-    step: Arc<AtomicU64>,
+    leap: Arc<Mutex<Option<Leap>>>,
+}
+
+/// The clock is set forward when it is looked at for the nth time.
+struct Leap {
+    look: usize,
+    by: Duration,
 }
 
 impl Clock for Watched {
     fn now(&self) -> Timestamp {
-        let look = self.looks.fetch_add(1, Ordering::SeqCst) as u64;
-        // A multiplier without a short period.
-        let part = look.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 54;
-        self.clock.advance(Duration::from_micros(self.step.load(Ordering::SeqCst) * part / 1024));
+        let look = self.looks.fetch_add(1, Ordering::SeqCst) + 1;
+        if let Some(leap) = self.leap.lock().unwrap().take_if(|leap| leap.look <= look) {
+            self.clock.advance(leap.by);
+        }
         self.clock.now()
     }
 }
@@ -234,7 +239,7 @@ pub(crate) struct Stage {
     pub(crate) journal: Arc<EmbeddedJournal>,
     pub(crate) clock: Arc<ManualClock>,
     looks: Arc<AtomicUsize>,
-    step: Arc<AtomicU64>,
+    leap: Arc<Mutex<Option<Leap>>>,
     pub(crate) metrics: Metrics,
     consumers: Consumers,
     snapshot: watch::Sender<Arc<Snapshot>>,
@@ -271,13 +276,13 @@ impl Stage {
         let client = Client::new(client).unwrap();
         let shutdown = CancellationToken::new();
         let looks = Arc::new(AtomicUsize::new(0));
-        let step = Arc::new(AtomicU64::new(0));
-        let watched = Arc::new(Watched { clock: clock.clone(), looks: looks.clone(), step: step.clone() });
+        let leap = Arc::default();
+        let watched = Arc::new(Watched { clock: clock.clone(), looks: looks.clone(), leap: Arc::clone(&leap) });
         let dispatcher =
             Dispatcher { snapshot: live, journal: journal.clone(), clock: watched, client, spans: Spans::default() };
         let running = tokio::spawn(dispatcher.run(shutdown.clone()));
         let consumers = Consumers::new(journal.clone());
-        Self { journal, clock, looks, step, metrics: Metrics::new(), consumers, snapshot, shutdown, running, directory }
+        Self { journal, clock, looks, leap, metrics: Metrics::new(), consumers, snapshot, shutdown, running, directory }
     }
 
     /// Makes these subscriptions live.
@@ -311,9 +316,10 @@ impl Stage {
         self.progress(name)
     }
 
-    /// From now on up to so many microseconds pass between any two looks at the clock.
-    pub(crate) fn pass_at_every_look(&self, microseconds: u64) {
-        self.step.store(microseconds, Ordering::SeqCst);
+    /// So much time passes right before the nth look at the clock from now on.
+    pub(crate) fn pass_at_look(&self, nth: usize, by: Duration) {
+        let look = self.looks.load(Ordering::SeqCst) + nth;
+        *self.leap.lock().unwrap() = Some(Leap { look, by });
     }
 
     /// Waits until a worker that waits for its time has looked at the clock again and decided what to do.

@@ -1,9 +1,9 @@
 //! The disk is full, fails, is read-only, or holds what it should not.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use crate::{
-    program::{Grapnel, receiver::Receiver},
+    program::{Grapnel, namespace, receiver::Receiver},
     shim::{Action, EIO, ENOSPC, Fault, Files, calls},
     site::Site,
     traffic::Traffic,
@@ -277,41 +277,30 @@ fn listing(directory: &Path) -> Vec<(String, u64, u32)> {
     found
 }
 
-/// A volume of its own, as small as 64 MiB.
-struct Volume {
-    path: std::path::PathBuf,
-}
-
-impl Volume {
-    /// `None` where nothing may be mounted.
-    fn mount(path: &Path) -> Option<Self> {
-        fs::create_dir_all(path).unwrap();
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=64m", "grapnel-test"]).arg(path).output();
-        mounted.is_ok_and(|output| output.status.success()).then(|| Self { path: path.to_owned() })
-    }
-}
-
-impl Drop for Volume {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.path).output();
-    }
-}
-
 /// A small volume fills up with events for a receiver that is away; they are refused while deliveries still have room. When
 /// the volume has room again they are taken, with no start in between.
+#[test]
+fn a_small_volume() {
+    let volume = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let script = format!(
+        "mount -t tmpfs -o size=64m grapnel-test '{path}'\nexport {VOLUME}='{path}'",
+        path = volume.path().canonicalize().unwrap().display()
+    );
+    namespace::inside("disk::a_small_volume_that_is_mounted", &["--mount"], &script, "`mount`");
+}
+
+/// Where the volume is, for the inner test.
+const VOLUME: &str = "FAULTS_VOLUME";
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_small_volume() {
+#[ignore = "a_small_volume runs it, where the volume is mounted"]
+async fn a_small_volume_that_is_mounted() {
+    namespace::assert_inside();
+    let volume = std::path::PathBuf::from(std::env::var_os(VOLUME).unwrap());
     let traffic = Traffic::start(64 << 10).await;
-    let mount = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let mount_path = mount.path().canonicalize().unwrap();
-    let Some(volume) = Volume::mount(&mount_path) else {
-        // The same from below: `a_disk_that_fills_up` proves it in any case.
-        eprintln!("nothing may be mounted here; a_disk_that_fills_up stands for it");
-        return;
-    };
-    let site = Site::new(&traffic.receiver).with_data(&volume.path.join("data"));
+    let site = Site::new(&traffic.receiver).with_data(&volume.join("data"));
     // Somebody else takes most of the room.
-    let ballast = volume.path.join("ballast");
+    let ballast = volume.join("ballast");
     fs::write(&ballast, vec![1; 32 << 20]).unwrap();
     let grapnel = under_load(&site, &traffic).await;
     is_in_trouble(&grapnel, &traffic, "full", "MiB are left on its volume").await;

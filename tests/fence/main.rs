@@ -5,6 +5,7 @@ mod debug;
 #[path = "../standalone/home.rs"]
 #[allow(dead_code, reason = "shared: every test binary uses its part")]
 mod home;
+mod hosts;
 mod memory;
 #[path = "../program/mod.rs"]
 #[allow(dead_code, reason = "shared: every test binary uses its part")]
@@ -13,6 +14,10 @@ mod proxy;
 mod rebinding;
 mod redirects;
 mod secrets;
+#[path = "../dispatch/secure.rs"]
+#[allow(dead_code, reason = "shared: every test binary uses its part")]
+mod secure;
+mod targets;
 mod tenancy;
 mod urls;
 mod world;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use axum::{
     Router,
     extract::State,
-    http::{HeaderMap, StatusCode},
+    http::{HeaderMap, StatusCode, Uri},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use tokio::net::TcpListener;
@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 use crate::{
     home::Home,
     program::{Grapnel, command, hmac_hex, leaks::Secrets, run},
+    targets::{Targets, parts},
 };
 
 #[test]
@@ -40,6 +41,8 @@ struct Inbound {
     name: &'static str,
     verification: &'static str,
     secret: &'static str,
+    /// What the endpoint knows instead, where only the sender has a secret.
+    public: Option<&'static str>,
     /// How `grapnel send` calls it, with its flags.
     send: &'static [&'static str],
 }
@@ -49,50 +52,82 @@ const INBOUND: &[Inbound] = &[
         name: "github",
         verification: "provider: { name: GitHub }",
         secret: "github-Aq3xVt9z",
+        public: None,
         send: &["github"],
     },
     Inbound {
         name: "stripe",
         verification: "provider: { name: Stripe }",
         secret: "whsec_stripe8Zq2Lm",
+        public: None,
         send: &["stripe"],
     },
     Inbound {
         name: "slack",
         verification: "provider: { name: Slack }",
         secret: "slack-8f742231b10e",
+        public: None,
         send: &["slack"],
     },
     Inbound {
         name: "standard",
         verification: "provider: { name: StandardWebhooks }",
         secret: "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+        public: None,
         send: &["standard-webhooks"],
     },
     Inbound {
         name: "hmac",
         verification: "hmac: { header: X-Signature, algorithm: SHA512, encoding: Base64 }",
         secret: "hmac-\\\"quoted\\\"-Wz7",
+        public: None,
         send: &["hmac-sha512-base64", "--hmac-header", "X-Signature"],
     },
     Inbound {
         name: "gitlab",
         verification: "provider: { name: GitLab }",
         secret: "gitlab-token-Nb7Ew3Rk",
+        public: None,
         send: &["git-lab"],
     },
     Inbound {
         name: "gitlab-signed",
         verification: "provider: { name: GitLab }",
         secret: "whsec_c2lnbmluZyB0b2tlbiBvZiBnaXRsYWIsIDMyIGJ5dGVz",
+        public: None,
         send: &["gitlab"],
     },
-    Inbound { name: "token", verification: "token: {}", secret: "token-Kd83hSx0qP", send: &["token"] },
+    Inbound { name: "token", verification: "token: {}", secret: "token-Kd83hSx0qP", public: None, send: &["token"] },
     Inbound {
         name: "key",
         verification: "token: { header: X-Api-Key, scheme: '' }",
         secret: "api-key-Xc8Vb1Nm",
+        public: None,
         send: &["token", "--token-header", "X-Api-Key", "--token-scheme", ""],
+    },
+    // With the user name of the Secret that holds them all.
+    Inbound {
+        name: "basic-in",
+        verification: "basic: {}",
+        secret: "password-of-callers-Sd5Fg8",
+        public: None,
+        send: &["basic"],
+    },
+    Inbound {
+        name: "discord",
+        verification: "provider: { name: Discord }",
+        secret: "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60",
+        public: Some("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"),
+        send: &["discord"],
+    },
+    Inbound {
+        name: "sendgrid",
+        verification: "provider: { name: SendGrid }",
+        secret: "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgmzkGxHt3G33X9G8u\nESk995SOL3lVhIFfNp9RodDMNDChRANCAAQfacKLsfyiutqRnPAZamqzrSTkRAcS\nPpeTPwDOxD3fiL5QpkPO7Vt9QDSveEVvxUkNy0gbWH4UpvORYn5FqMyB\n-----END PRIVATE KEY-----\n",
+        public: Some(
+            "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEH2nCi7H8orrakZzwGWpqs60k5EQHEj6Xkz8AzsQ934i+UKZDzu1bfUA0r3hFb8VJDctIG1h+FKbzkWJ+RajMgQ==",
+        ),
+        send: &["send-grid"],
     },
 ];
 
@@ -163,8 +198,9 @@ fn subscription(name: &str, uses: &str, url: &str) -> String {
 }
 
 fn manifests(url: &str) -> String {
-    let mut text = String::from("apiVersion: v1\nkind: Secret\nmetadata: { name: all }\nstringData:\n");
-    let inbound = INBOUND.iter().map(|kind| (kind.name, kind.secret));
+    let mut text =
+        String::from("apiVersion: v1\nkind: Secret\nmetadata: { name: all }\nstringData:\n  username: grapnel\n");
+    let inbound = INBOUND.iter().map(|kind| (kind.name, kind.public.unwrap_or(kind.secret)));
     let others = OUTBOUND.iter().chain(USELESS).map(|(name, _, secret)| (*name, *secret));
     for (name, secret) in inbound.chain(others) {
         text += &format!("  {name}: \"{secret}\"\n");
@@ -192,7 +228,7 @@ type Signatures = Arc<Mutex<Vec<String>>>;
 
 /// A receiver that refuses everything, and says of it all that it knows.
 async fn echo() -> (String, Signatures) {
-    async fn refuse(State(signatures): State<Signatures>, headers: HeaderMap) -> (StatusCode, String) {
+    async fn refuse(State(signatures): State<Signatures>, uri: Uri, headers: HeaderMap) -> (StatusCode, String) {
         for name in ["webhook-signature", "x-webhook-signature"] {
             let values = headers.get(name).and_then(|value| value.to_str().ok());
             signatures.lock().unwrap().extend(values.map(str::to_owned));
@@ -202,7 +238,7 @@ async fn echo() -> (String, Signatures) {
         shown.sort_by_key(|line| {
             !line.contains("signature") && !line.contains("key") && !line.contains("authorization")
         });
-        (StatusCode::FORBIDDEN, format!("what is this?\n{}", shown.join("\n")))
+        (StatusCode::FORBIDDEN, format!("what is this?\n{uri}\n{}", shown.join("\n")))
     }
     let signatures = Signatures::default();
     let app = Router::new().fallback(refuse).with_state(Arc::clone(&signatures));
@@ -215,7 +251,10 @@ async fn echo() -> (String, Signatures) {
 fn secrets() -> Secrets {
     let mut secrets = Secrets::default();
     for kind in INBOUND {
-        secrets.add(kind.name, plain(kind.secret));
+        match kind.secret.starts_with("-----") {
+            true => parts(kind.secret).iter().for_each(|part| secrets.add(kind.name, part)),
+            false => secrets.add(kind.name, plain(kind.secret)),
+        }
     }
     for (name, _, secret) in OUTBOUND.iter().chain(USELESS) {
         secrets.add(name, plain(secret));
@@ -234,7 +273,8 @@ async fn bad_requests(grapnel: &Grapnel) -> String {
     let body = format!(r#"{{"id":"e","type":"t","x":"{PAYLOAD}"}}"#);
     for kind in INBOUND {
         let path = format!("/default/{}", kind.name);
-        let secret = plain(kind.secret);
+        // Of several lines, which no header holds.
+        let secret = plain(kind.secret).replace('\n', " ");
         // What senders do by mistake: the secret itself where its signature should be, in another scheme, for another
         // endpoint, with something before or after it.
         let header =
@@ -247,6 +287,7 @@ async fn bad_requests(grapnel: &Grapnel) -> String {
             format!("v1,{secret}"),
             format!("Bearer {secret}x"),
             format!("Basic {}", STANDARD.encode(format!("user:{secret}"))),
+            format!("Basic {}", STANDARD.encode(format!("grapnel:{secret}x"))),
         ] {
             let mut headers: Vec<(&str, &str)> = header.iter().map(|name| (*name, value.as_str())).collect();
             headers.extend([("authorization", value.as_str()), ("cookie", "a=session-cookie-Lp2")]);
@@ -281,6 +322,8 @@ async fn everything(format: &str) {
     let (url, signatures) = echo().await;
     let home = Home::new();
     home.write("all.yaml", &manifests(&url));
+    let mut targets = Targets::start(&url).await;
+    home.write("targets.yaml", &targets.manifests);
     let token = home.data().with_file_name("admin-token");
     std::fs::write(&token, ADMIN).unwrap();
     let proxy = format!("http://grapnel:{PROXY}@127.0.0.1:9");
@@ -312,7 +355,7 @@ async fn everything(format: &str) {
         let data = format!(r#"{{"id":"sent","type":"t","event_id":"sent","x":"{PAYLOAD}"}}"#);
         let file = home.data().with_file_name("payload.json");
         std::fs::write(&file, data).unwrap();
-        let secret = plain(kind.secret);
+        let secret = if kind.name == "basic-in" { format!("grapnel:{}", kind.secret) } else { plain(kind.secret) };
         let mut arguments = vec!["send", &url, "--data", file.to_str().unwrap(), "--provider"];
         arguments.extend(kind.send);
         arguments.extend(["--secret-env", "SECRET", "--header", "Cookie: a=session-cookie-Lp2"]);
@@ -321,12 +364,13 @@ async fn everything(format: &str) {
         assert!(output.status.success(), "{}: {said}", kind.name);
     }
     // Deliveries of what came to `hmac`: each is refused twice by the echo, and then dead.
-    for (name, ..) in OUTBOUND {
+    let delivering = || OUTBOUND.iter().map(|(name, ..)| (*name, true)).chain(targets.failing.iter().copied());
+    for (name, _) in delivering() {
         grapnel
             .eventually(&format!("the dead letter of {name}"), async || {
                 let objects: serde_json::Value = serde_json::from_str(&ask("/api/v1/objects", ADMIN).await).unwrap();
                 let items = objects["items"].as_array().unwrap();
-                let object = items.iter().find(|object| object["name"] == *name).unwrap();
+                let object = items.iter().find(|object| object["name"] == name).unwrap();
                 (object["status"]["deadLettered"] == 1).then_some(())
             })
             .await;
@@ -368,10 +412,10 @@ async fn everything(format: &str) {
         places.push((base.clone(), events));
         places.push((format!("{base}/sent"), ask(&format!("{base}/sent"), ADMIN).await));
     }
-    for (name, ..) in OUTBOUND {
+    for (name, shown) in delivering() {
         let base = format!("/api/v1/namespaces/default/subscriptions/{name}/deliveries");
         let deliveries = ask(&base, ADMIN).await;
-        assert!(deliveries.contains("what is this?"), "{deliveries}");
+        assert_eq!(deliveries.contains("what is this?"), shown, "{name}: {deliveries}");
         places.push((base, deliveries));
     }
     // Stop it, so that its log is whole.
@@ -385,6 +429,9 @@ async fn everything(format: &str) {
     assert!(signatures.len() >= 6, "{signatures:?}");
     for signature in signatures {
         secrets.add("signature of a delivery", signature.rsplit(',').next().unwrap());
+    }
+    for (name, secret) in [targets.sent(), std::mem::take(&mut targets.secrets)].concat() {
+        secrets.add(name, secret);
     }
     // Neither the secrets of objects nor those that requests showed are kept with the events.
     let mut directories = vec![home.data()];

@@ -1,14 +1,9 @@
 //! A small internet: a network of the test's own in which public, private and metadata addresses are all at hand, with a
 //! DNS server that the test commands. The addresses are real, to the kernel and to the program; only nobody else is there.
-//!
-//! A test that needs it is two: the outer one makes the namespaces and runs the inner one in them. That takes root, or
-//! user namespaces for everybody, as Debian has them.
 
 use std::{
     collections::HashMap,
     net::{IpAddr, Ipv4Addr},
-    os::unix::fs::MetadataExt,
-    process::Command,
     sync::{Arc, Mutex},
 };
 
@@ -20,8 +15,8 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-/// What says that the inner test runs where it should.
-const INSIDE: &str = "GRAPNEL_TEST_INSIDE";
+use crate::program::namespace;
+pub(crate) use crate::program::namespace::assert_inside;
 
 /// Where public receivers are.
 pub(crate) const PUBLIC: &str = "93.184.216.34";
@@ -45,7 +40,7 @@ pub(crate) fn inside(name: &str) {
     let (resolv, nsswitch) = (directory.path().join("resolv.conf"), directory.path().join("nsswitch.conf"));
     std::fs::write(&resolv, "nameserver 127.0.0.1\noptions timeout:1 attempts:5\n").unwrap();
     std::fs::write(&nsswitch, "hosts: files dns\n").unwrap();
-    let mut script = String::from("set -e\nip link set lo up\n");
+    let mut script = String::from("ip link set lo up\n");
     for address in [PUBLIC, PUBLIC_V6].iter().chain(FORBIDDEN) {
         let length = if address.contains(':') { 128 } else { 32 };
         script += &format!("ip address add {address}/{length} dev lo\n");
@@ -53,30 +48,7 @@ pub(crate) fn inside(name: &str) {
     script += &format!("mount --bind '{}' /etc/resolv.conf\n", resolv.display());
     script +=
         &format!("if [ -e /etc/nsswitch.conf ]; then mount --bind '{}' /etc/nsswitch.conf; fi\n", nsswitch.display());
-    script += "exec \"$@\"\n";
-
-    let mut command = Command::new("unshare");
-    if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
-        command.arg("--map-root-user");
-    }
-    let output = command
-        .args(["--net", "--mount", "sh", "-c", &script, "sh"])
-        .arg(std::env::current_exe().unwrap())
-        .args([name, "--exact", "--ignored", "--nocapture"])
-        .env(INSIDE, "yes")
-        .output()
-        .expect("unshare is needed (Debian: apt-get install util-linux)");
-    let said = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
-    assert!(
-        output.status.success() && said.contains("1 passed"),
-        "{name} failed in its own network. It takes `ip` (Debian: apt-get install iproute2) and the right to make network \
-         and mount namespaces (root, or kernel.unprivileged_userns_clone=1). It said:\n{said}"
-    );
-}
-
-/// Fails where [`inside`] has not been.
-pub(crate) fn assert_inside() {
-    assert!(std::env::var_os(INSIDE).is_some(), "the test beside this one runs it, in a network of its own");
+    namespace::inside(name, &["--net", "--mount"], &script, "`ip` (Debian: apt-get install iproute2)");
 }
 
 /// What a name resolves to: one list after another, and from the start again.

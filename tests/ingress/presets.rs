@@ -77,7 +77,7 @@ pub(crate) struct Shelf {
 }
 
 impl RemoteKeys for Shelf {
-    fn keys<'a>(&'a self, wanted: &'a KeysWanted) -> BoxFuture<'a, Result<Arc<KeySet>, KeysUnavailable>> {
+    fn keys<'a>(&'a self, wanted: &'a KeysWanted, _: &'a str) -> BoxFuture<'a, Result<Arc<KeySet>, KeysUnavailable>> {
         self.asked.fetch_add(1, SeqCst);
         let keys = match &wanted.source {
             _ if self.empty.load(SeqCst) => Err(KeysUnavailable),

@@ -1,6 +1,7 @@
 //! The program as a child process, and a receiver of what it delivers.
 
 pub(crate) mod leaks;
+pub(crate) mod namespace;
 pub(crate) mod receiver;
 
 use std::{

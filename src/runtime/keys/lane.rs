@@ -5,14 +5,14 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::{
-    sync::{AcquireError, OwnedSemaphorePermit, Semaphore, SemaphorePermit, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
     time::{Instant, timeout, timeout_at},
 };
 
+use super::fair::Fair;
 use crate::rules::{
     clock::Clock,
     limits,
-    ratelimit::{RateLimit, RateLimitError, Scope},
     signature::{KeySet, KeySource, KeysWanted},
 };
 
@@ -21,8 +21,8 @@ pub(super) struct Lane {
     sets: Mutex<HashMap<KeySource, Known>>,
     /// How many of them are remembered.
     most: usize,
-    pace: RateLimit,
-    slots: Semaphore,
+    /// Who may begin a fetch.
+    fair: Mutex<Fair>,
     /// Slots of each host that something is fetched from or waits for.
     hosts: Mutex<HashMap<Box<str>, Arc<Semaphore>>>,
 }
@@ -69,33 +69,33 @@ pub(super) struct Wait {
 pub(super) struct Flight {
     lane: Arc<Lane>,
     source: KeySource,
+    /// Whose endpoint it was begun for.
+    namespace: Box<str>,
     clock: Arc<dyn Clock>,
     landing: watch::Sender<Option<Arc<KeySet>>>,
     keys: Option<Arc<KeySet>>,
 }
 
 /// Leave to fetch one document.
-pub(super) struct Slot<'a> {
+pub(super) struct Slot {
     _host: OwnedSemaphorePermit,
-    _lane: SemaphorePermit<'a>,
 }
 
 impl Lane {
     /// A lane that remembers at most `most` sets and fetches `per_second`.
-    pub(super) fn new(most: usize, per_second: u32) -> Result<Arc<Self>, RateLimitError> {
-        let second = Duration::from_secs(1);
-        Ok(Arc::new(Self {
-            sets: Mutex::default(),
-            most,
-            pace: RateLimit::new(per_second, second, Some(limits::KEYS_BURST), Scope::Endpoint)?,
-            slots: Semaphore::new(limits::KEYS_AT_ONCE),
-            hosts: Mutex::default(),
-        }))
+    pub(super) fn new(most: usize, per_second: u32) -> Arc<Self> {
+        let fair = Mutex::new(Fair::new(per_second));
+        Arc::new(Self { sets: Mutex::default(), most, fair, hosts: Mutex::default() })
     }
 
-    /// What there is for a request; and the fetch, if one has to be begun. Until that is dropped, it is the only one of its
+    /// What there is for a request to an endpoint in `namespace`; and the fetch, if one has to be begun. Until that is dropped, it is the only one of its
     /// set.
-    pub(super) fn look(self: &Arc<Self>, wanted: &KeysWanted, clock: &Arc<dyn Clock>) -> (Found, Option<Flight>) {
+    pub(super) fn look(
+        self: &Arc<Self>,
+        wanted: &KeysWanted,
+        namespace: &str,
+        clock: &Arc<dyn Clock>,
+    ) -> (Found, Option<Flight>) {
         let now = clock.now();
         let source = &wanted.source;
         let mut sets = self.sets.lock();
@@ -116,16 +116,27 @@ impl Lane {
             None => None,
         };
         // Before anything is forgotten for it.
-        if self.pace.check(None).is_err() || !self.has_room(&mut sets, source) {
-            return (old.map_or(Found::Busy, Found::Keys), None);
+        let busy = old.clone().map_or(Found::Busy, Found::Keys);
+        if !self.fair.lock().begin(namespace, Instant::now()) {
+            return (busy, None);
+        }
+        if !self.has_room(&mut sets, source) {
+            self.fair.lock().end(namespace);
+            return (busy, None);
         }
         let (landing, landed) = watch::channel(None);
         let watched = Watched { landing: landed, until: Instant::now() + limits::KEYS_PATIENCE };
         let known = sets.entry(source.clone()).or_default();
         known.used = Some(now);
         known.flight = Some(watched.clone());
-        let flight =
-            Flight { lane: Arc::clone(self), source: source.clone(), clock: Arc::clone(clock), landing, keys: None };
+        let flight = Flight {
+            lane: Arc::clone(self),
+            source: source.clone(),
+            namespace: namespace.into(),
+            clock: Arc::clone(clock),
+            landing,
+            keys: None,
+        };
         (Found::Wait(Wait { watched, old }), Some(flight))
     }
 
@@ -140,9 +151,8 @@ impl Lane {
         oldest.and_then(|oldest| sets.remove(&oldest)).is_some()
     }
 
-    /// Leave to fetch a document from a host; nothing when there is none in time. Whoever waits for a host holds nothing
-    /// that others wait for.
-    pub(super) async fn slot(&self, host: &str) -> Option<Slot<'_>> {
+    /// Leave to fetch a document from a host; nothing when there is none in time.
+    pub(super) async fn slot(&self, host: &str) -> Option<Slot> {
         let host = {
             let mut hosts = self.hosts.lock();
             if !hosts.contains_key(host) {
@@ -152,11 +162,8 @@ impl Lane {
                 hosts.entry(host.into()).or_insert_with(|| Semaphore::new(limits::KEYS_AT_ONCE_PER_HOST).into());
             Arc::clone(slots)
         };
-        let turn = async {
-            let host = host.acquire_owned().await?;
-            Ok::<_, AcquireError>(Slot { _host: host, _lane: self.slots.acquire().await? })
-        };
-        timeout(limits::KEYS_SLOT_WAIT, turn).await.ok()?.ok()
+        let turn = timeout(limits::KEYS_SLOT_WAIT, host.acquire_owned()).await.ok()?.ok()?;
+        Some(Slot { _host: turn })
     }
 
     #[cfg(test)]
@@ -200,6 +207,7 @@ impl Drop for Flight {
                 known.fetched = Some(now);
             }
         }
+        self.lane.fair.lock().end(&self.namespace);
         self.landing.send_replace(keys);
     }
 }
@@ -259,10 +267,10 @@ mod tests {
     fn what_is_fetched_is_not_forgotten_and_what_has_keys_last() {
         let manual = Arc::new(ManualClock::new(Timestamp::from_second(1_700_000_000).unwrap()));
         let clock: Arc<dyn Clock> = manual.clone();
-        let lane = Lane::new(3, 1000).unwrap();
+        let lane = Lane::new(3, 1000);
         let begin = |number| {
             manual.advance(Duration::from_millis(1));
-            lane.look(&wanted(number), &clock).1
+            lane.look(&wanted(number), "shop", &clock).1
         };
         let known = |number| lane.sets.lock().contains_key(&wanted(number).source);
         begin(0).unwrap().land(KeySet::jwks(SET).unwrap());
@@ -273,7 +281,7 @@ mod tests {
         let fourth = begin(4).unwrap();
         assert!(!known(0) && known(1) && known(3) && known(4));
         assert!(begin(5).is_none(), "all are being fetched");
-        assert!(matches!(lane.look(&wanted(5), &clock).0, Found::Busy));
+        assert!(matches!(lane.look(&wanted(5), "shop", &clock).0, Found::Busy));
         assert_eq!(lane.len(), 3);
         drop((first, third, fourth));
         assert!(begin(5).is_some());

@@ -13,12 +13,14 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::connection::Activity;
+use super::activity::Activity;
 use crate::rules::limits::{CROWD_CHECK, CROWD_LOG_INTERVAL, CROWD_PATIENCE, CROWD_SHARE};
 
 /// All connections of a server.
 #[derive(Debug)]
-pub(super) struct Crowd {
+pub(crate) struct Crowd {
+    /// Whose connections they are, for the log.
+    server: &'static str,
     places: Arc<Semaphore>,
     max: usize,
     members: Mutex<Members>,
@@ -34,7 +36,7 @@ struct Members {
 
 /// A connection's place, given back when dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(crate) struct Place {
     crowd: Arc<Crowd>,
     number: u64,
     activity: Arc<Activity>,
@@ -42,14 +44,15 @@ pub(super) struct Place {
 }
 
 impl Crowd {
-    pub(super) fn new(max: usize) -> Arc<Self> {
+    /// Room for `max` connections of a server.
+    pub(crate) fn new(server: &'static str, max: usize) -> Arc<Self> {
         let max = max.min(Semaphore::MAX_PERMITS);
-        Arc::new(Self { places: Arc::new(Semaphore::new(max)), max, members: Mutex::default() })
+        Arc::new(Self { server, places: Arc::new(Semaphore::new(max)), max, members: Mutex::default() })
     }
 
     /// A place for a connection that has been accepted. Waits when there is none and nobody can be asked to go, because
     /// all requests are being answered or have only just begun. `None` never comes, the semaphore being never closed.
-    pub(super) async fn place(self: &Arc<Self>) -> Option<Place> {
+    pub(crate) async fn place(self: &Arc<Self>) -> Option<Place> {
         loop {
             if let Ok(permit) = Arc::clone(&self.places).try_acquire_owned() {
                 return Some(self.enter(permit));
@@ -92,6 +95,7 @@ impl Crowd {
         if asked > 0 && members.log_again.is_none_or(|again| now >= again) {
             members.log_again = Some(now + CROWD_LOG_INTERVAL);
             tracing::warn!(
+                server = self.server,
                 max = self.max,
                 closing = asked,
                 "all connections are taken; those that have waited longest for their clients are closed"
@@ -102,7 +106,7 @@ impl Crowd {
 
 impl Place {
     /// What is known about the connection.
-    pub(super) fn activity(&self) -> &Arc<Activity> {
+    pub(crate) fn activity(&self) -> &Arc<Activity> {
         &self.activity
     }
 }
@@ -134,7 +138,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_has_waited_longest_goes_first() {
-        let crowd = Crowd::new(3);
+        let crowd = Crowd::new("test", 3);
         let mut here = places(&crowd, 3).await;
         tokio::time::advance(CROWD_PATIENCE).await;
         // The first has been active since.
@@ -151,7 +155,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn nobody_goes_who_has_only_come_or_is_being_answered() {
-        let crowd = Crowd::new(2);
+        let crowd = Crowd::new("test", 2);
         let here = places(&crowd, 2).await;
         crowd.make_room(Instant::now());
         let underway = here[0].activity().request(Version::HTTP_11);
@@ -165,7 +169,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn many_go_at_once_where_there_are_many() {
-        let crowd = Crowd::new(10 * CROWD_SHARE);
+        let crowd = Crowd::new("test", 10 * CROWD_SHARE);
         let here = places(&crowd, 10 * CROWD_SHARE).await;
         tokio::time::advance(CROWD_PATIENCE).await;
         crowd.make_room(Instant::now());
@@ -176,7 +180,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_place_is_waited_for() {
-        let crowd = Crowd::new(1);
+        let crowd = Crowd::new("test", 1);
         let only = crowd.place().await.unwrap();
         let underway = only.activity().request(Version::HTTP_11);
         underway.has_been_read();

@@ -15,7 +15,7 @@ use tokio::{sync::Notify, time::Instant};
 ///
 /// Times are milliseconds since `opened`, plus one, so that 0 says that there is none.
 #[derive(Debug)]
-pub(super) struct Activity {
+pub(crate) struct Activity {
     opened: Instant,
     requests: AtomicUsize,
     quiet_since: AtomicU64,
@@ -32,7 +32,7 @@ pub(super) struct Activity {
 
 /// What to do with a connection.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Patience {
+pub(crate) enum Patience {
     /// A request is under way; it has its own time.
     Busy,
     /// Fine until then.
@@ -44,7 +44,7 @@ pub(super) enum Patience {
 }
 
 impl Activity {
-    pub(super) fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             opened: Instant::now(),
             requests: AtomicUsize::new(0),
@@ -65,14 +65,14 @@ impl Activity {
 
     /// Bytes came in. While no request is under way they begin the head of one, except on a multiplexed connection,
     /// where they may be an answer to a ping.
-    pub(super) fn read(&self, now: impl FnOnce() -> Instant) {
+    pub(crate) fn read(&self, now: impl FnOnce() -> Instant) {
         if self.requests.load(Relaxed) == 0 && !self.multiplexed.load(Relaxed) && self.head_since.load(Relaxed) == 0 {
             self.head_since.store(self.since_opened(now()), Relaxed);
         }
     }
 
     /// The head of a request is complete. The request is under way until the guard is dropped.
-    pub(super) fn request(self: &Arc<Self>, version: Version) -> Underway {
+    pub(crate) fn request(self: &Arc<Self>, version: Version) -> Underway {
         self.requests.fetch_add(1, Relaxed);
         self.moved.store(self.since_opened(Instant::now()), Relaxed);
         self.head_since.store(0, Relaxed);
@@ -83,13 +83,18 @@ impl Activity {
         Underway { activity: Arc::clone(self), read: AtomicBool::new(false) }
     }
 
+    /// The client has taken something of an answer. Only a server with answers that take their time has to tell.
+    pub(crate) fn takes(&self) {
+        self.moved.store(self.since_opened(Instant::now()), Relaxed);
+    }
+
     /// The last request was answered before its body was read.
-    pub(super) fn leave_unread(&self) {
+    pub(crate) fn leave_unread(&self) {
         self.unread.store(true, Relaxed);
     }
 
     /// Whether the client may still be sending something that nobody reads: a body, or a head that was refused.
-    pub(super) fn left_unread(&self) -> bool {
+    pub(crate) fn left_unread(&self) -> bool {
         self.unread.load(Relaxed) || self.head_since.load(Relaxed) > 0
     }
 
@@ -102,13 +107,13 @@ impl Activity {
 
     /// How long all there is to do has been the client's turn; `None` while a request is being answered. Bytes that
     /// complete nothing do not count, or a byte a second would be as good as a request.
-    pub(super) fn waits_for_client(&self, now: Instant) -> Option<Duration> {
+    pub(crate) fn waits_for_client(&self, now: Instant) -> Option<Duration> {
         let waited = || self.since_opened(now).saturating_sub(self.moved.load(Relaxed));
         (self.answering.load(Relaxed) == 0).then(waited).map(Duration::from_millis)
     }
 
     /// Asks the connection to make room for another. Whether it had not been asked before.
-    pub(super) fn ask_to_go(&self) -> bool {
+    pub(crate) fn ask_to_go(&self) -> bool {
         let first = !self.asked_to_go.swap(true, Relaxed);
         if first {
             self.go.notify_one();
@@ -117,22 +122,22 @@ impl Activity {
     }
 
     /// Whether it has been asked to make room, and has not decided to stay.
-    pub(super) fn has_been_asked_to_go(&self) -> bool {
+    pub(crate) fn has_been_asked_to_go(&self) -> bool {
         self.asked_to_go.load(Relaxed)
     }
 
     /// Comes back when somebody has asked the connection to go.
-    pub(super) async fn is_asked_to_go(&self) {
+    pub(crate) async fn is_asked_to_go(&self) {
         self.go.notified().await;
     }
 
     /// Stays after all: in the meantime a request has come.
-    pub(super) fn stay(&self) {
+    pub(crate) fn stay(&self) {
         self.asked_to_go.store(false, Relaxed);
     }
 
     /// How long to be patient, seen from `now`.
-    pub(super) fn patience(&self, now: Instant, head_timeout: Duration, idle_timeout: Duration) -> Patience {
+    pub(crate) fn patience(&self, now: Instant, head_timeout: Duration, idle_timeout: Duration) -> Patience {
         if self.requests.load(Relaxed) > 0 {
             return Patience::Busy;
         }
@@ -148,21 +153,21 @@ impl Activity {
 
 /// A request under way.
 #[derive(Debug)]
-pub(super) struct Underway {
+pub(crate) struct Underway {
     activity: Arc<Activity>,
     read: AtomicBool,
 }
 
 impl Underway {
     /// Its body has been read to its end, so that it is our turn.
-    pub(super) fn has_been_read(&self) {
+    pub(crate) fn has_been_read(&self) {
         if !self.read.swap(true, Relaxed) {
             self.activity.answering.fetch_add(1, Relaxed);
         }
     }
 
     /// Whether something of its body may be on its way.
-    pub(super) fn is_unread(&self) -> bool {
+    pub(crate) fn is_unread(&self) -> bool {
         !self.read.load(Relaxed)
     }
 }
@@ -249,6 +254,16 @@ mod tests {
         assert!(activity.ask_to_go() && !activity.ask_to_go());
         activity.stay();
         assert!(activity.ask_to_go());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_takes_an_answer_keeps_nobody_waiting() {
+        let activity = Activity::new();
+        drop(activity.request(Version::HTTP_11));
+        tokio::time::advance(Duration::from_secs(5)).await;
+        assert_eq!(activity.waits_for_client(Instant::now()), Some(Duration::from_secs(5)));
+        activity.takes();
+        assert_eq!(activity.waits_for_client(Instant::now()), Some(Duration::ZERO));
     }
 
     #[test]

@@ -1,0 +1,56 @@
+//! Whose turn it is while a request is under way: the client's until its body has come in, then ours.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use axum::body::{Bytes, HttpBody};
+use http_body::{Frame, SizeHint};
+use hyper::body::Incoming;
+
+use crate::connections::Underway;
+
+/// The body of a request, which tells when there is no more of it to wait for.
+pub(super) struct Told {
+    inner: Incoming,
+    underway: Arc<Underway>,
+}
+
+impl Told {
+    pub(super) fn new(inner: Incoming, underway: Arc<Underway>) -> Self {
+        if inner.is_end_stream() {
+            underway.has_been_read();
+        }
+        Self { inner, underway }
+    }
+}
+
+impl HttpBody for Told {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
+        if frame.is_none() || self.inner.is_end_stream() {
+            self.underway.has_been_read();
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+impl Drop for Told {
+    /// Nobody wants the rest.
+    fn drop(&mut self) {
+        self.underway.has_been_read();
+    }
+}

@@ -1,0 +1,8 @@
+//! The connections of a server: what is known of each, and which of them make room when all places are taken. The public
+//! server and the admin server have the same trouble with clients that stay and say nothing.
+
+mod activity;
+mod crowd;
+
+pub(crate) use activity::{Activity, Patience, Underway};
+pub(crate) use crowd::Crowd;
