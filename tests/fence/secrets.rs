@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use axum::{
     Router,
+    body::Bytes,
     extract::State,
     http::{HeaderMap, StatusCode, Uri},
 };
@@ -178,6 +179,7 @@ const USELESS: &[(&str, &str, &str)] = &[
 
 const PAYLOAD: &str = "payload-marker-Yt7Rw2";
 const ADMIN: &str = "admin-token-Mv4Xs9";
+const COLLECTOR: &str = "collector-token-Ew5Rt2";
 const PROXY: &str = "proxy-password-Hg6Df3";
 
 fn endpoint(name: &str, verification: &str) -> String {
@@ -248,6 +250,27 @@ async fn echo() -> (String, Signatures) {
     (url, signatures)
 }
 
+/// What is sent to a collector of traces, whose answers repeat the credentials that it was shown.
+async fn collector() -> (String, Arc<Mutex<Vec<u8>>>) {
+    async fn take(
+        State(collected): State<Arc<Mutex<Vec<u8>>>>,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> (StatusCode, String) {
+        assert_eq!(headers["authorization"], format!("Bearer {COLLECTOR}"));
+        let mut collected = collected.lock().unwrap();
+        let first = collected.is_empty();
+        collected.extend_from_slice(&body);
+        if first { (StatusCode::UNAUTHORIZED, format!("{headers:?}")) } else { (StatusCode::OK, String::new()) }
+    }
+    let collected = Arc::<Mutex<Vec<u8>>>::default();
+    let app = Router::new().fallback(take).with_state(Arc::clone(&collected));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+    (url, collected)
+}
+
 fn secrets() -> Secrets {
     let mut secrets = Secrets::default();
     for kind in INBOUND {
@@ -262,6 +285,7 @@ fn secrets() -> Secrets {
     secrets.add("delivery token without its scheme", "delivery-J5kq2Lz8");
     secrets.add("admin token", ADMIN);
     secrets.add("proxy's password", PROXY);
+    secrets.add("collector's token", COLLECTOR);
     secrets.add("cookie", "session-cookie-Lp2");
     secrets.add("caller's password", "callers-password-Zx9");
     secrets
@@ -327,7 +351,16 @@ async fn everything(format: &str) {
     let token = home.data().with_file_name("admin-token");
     std::fs::write(&token, ADMIN).unwrap();
     let proxy = format!("http://grapnel:{PROXY}@127.0.0.1:9");
-    let environment = [("RUST_LOG", "trace"), ("RUST_BACKTRACE", "full"), ("GRAPNEL_EGRESS_PROXY", proxy.as_str())];
+    let (collector, collected) = collector().await;
+    let shown = format!("authorization=Bearer%20{COLLECTOR}");
+    let environment = [
+        ("RUST_LOG", "trace"),
+        ("RUST_BACKTRACE", "full"),
+        ("GRAPNEL_EGRESS_PROXY", proxy.as_str()),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.as_str()),
+        ("OTEL_EXPORTER_OTLP_HEADERS", shown.as_str()),
+        ("OTEL_BSP_SCHEDULE_DELAY", "100"),
+    ];
     let (manifest_dir, data) = (home.manifests(), home.data());
     let grapnel = Grapnel::start_in(
         &environment,
@@ -424,6 +457,10 @@ async fn everything(format: &str) {
     assert!(status.success(), "{log}");
     assert!(log.contains("TRACE"), "the log is not as detailed as it should be");
     places.push(("log".into(), log));
+    // Spans as protobuf, in which texts are as they are.
+    let spans = String::from_utf8_lossy(&collected.lock().unwrap()).into_owned();
+    assert!(spans.contains("deliver default/everything"), "no spans came");
+    places.push(("spans".into(), spans));
 
     let signatures = signatures.lock().unwrap().clone();
     assert!(signatures.len() >= 6, "{signatures:?}");
