@@ -609,6 +609,9 @@ pub const FILES_INTERVAL: Duration = Duration::from_millis(500);
 /// Most problems reported of one object; the rest show when these are mended.
 pub const PROBLEMS_PER_OBJECT: usize = 20;
 
+/// Longest value that a problem repeats, in bytes as JSON; of a longer one only the place is said.
+pub const QUOTED_VALUE_BYTES: usize = 256;
+
 /// Longest message of a YAML error, in characters.
 pub const PROBLEM_CHARS: usize = 500;
 
