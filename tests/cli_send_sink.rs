@@ -371,6 +371,7 @@ fn usage_errors_end_with_two_and_say_why() {
             "{nonce}",
         ),
         (&["sink", "--listen", "nowhere"], "nowhere"),
+        (&["sink", "--public-url", "ftp://hooks.example.com"], "http or https"),
         (&["sink", "--fail", "1", "--fail-first", "1"], "--fail-first"),
         (&["sink", "--scheme", "ed25519", "--secret", "short"], "whpk_"),
         (&["events", "list", "e", "--limit", "0"], "limit"),

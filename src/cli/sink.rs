@@ -27,7 +27,11 @@ use super::{
     scheme::Place,
     secret,
 };
-use crate::rules::{duration, limits::SINK_BODY_BYTES, signature::{HandshakeReply, Refusal}};
+use crate::rules::{
+    duration,
+    limits::SINK_BODY_BYTES,
+    signature::{HandshakeReply, Refusal},
+};
 
 /// What to do with deliveries.
 #[derive(Debug, clap::Args)]

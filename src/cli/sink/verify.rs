@@ -10,12 +10,15 @@ use url::Url;
 use crate::{
     cli::{
         Usage,
+        data_plane::public_url,
         scheme::{self, Named, Place},
     },
     rules::{
         payload::Payload,
         secret::Secret,
-        signature::{CalledUrl, Evidence, Handshake, HandshakeReply, KeySet, Needs, Refusal, Scheme, Verified, Verifier},
+        signature::{
+            CalledUrl, Evidence, Handshake, HandshakeReply, KeySet, Needs, Refusal, Scheme, Verified, Verifier,
+        },
     },
 };
 
@@ -30,7 +33,7 @@ pub(super) struct Args {
     scheme: Named,
 
     /// URL under which the sender calls this, for those that sign it (twilio) [default: as it was asked]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = public_url)]
     public_url: Option<Url>,
 
     // Last: the heading of these flags holds for all that follow.
