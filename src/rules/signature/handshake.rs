@@ -200,9 +200,8 @@ mod tests {
         // By `printf qgg8vlvZRS6UYooatFL8Aw | openssl dgst -sha256 -hmac 123456`.
         let expected = r#"{"plainToken":"qgg8vlvZRS6UYooatFL8Aw","encryptedToken":"1e67187e50a5ca19fc8a70ada83b125475cd48311008c2c13c0b183b0245bf02"}"#;
         assert_eq!(reply.body, expected);
-        for event in [r#"{"event":"meeting.started","payload":{"plainToken":"x"}}"#] {
-            assert_eq!(asked(Handshake::ZoomUrlValidation, "application/json", event), None, "{event}");
-        }
+        let event = r#"{"event":"meeting.started","payload":{"plainToken":"x"}}"#;
+        assert_eq!(asked(Handshake::ZoomUrlValidation, "application/json", event), None);
     }
 
     #[test]
