@@ -124,8 +124,11 @@ fn another_time_is_stale() {
     for timestamp in ["-10m", "+10m", "1614265330", "2021-02-25T15:02:10Z"] {
         let output = sink.send(&["--provider", "standard-webhooks", "--secret", SECRET, "--timestamp", timestamp]);
         assert_eq!(code(&output), 1, "{timestamp}");
+        assert!(stdout(&output).contains(r#""code":"stale_timestamp""#), "{timestamp}: {}", stdout(&output));
         assert!(sink.line().contains("verified=no"), "{timestamp}");
     }
+    let output = sink.send(&["--provider", "none"]);
+    assert!(stdout(&output).contains(r#""code":"missing_signature""#), "{}", stdout(&output));
     let output = sink.send(&["--provider", "standard-webhooks", "--secret", SECRET, "--timestamp", "-2m"]);
     assert_eq!(code(&output), 0);
 }
@@ -373,6 +376,7 @@ fn usage_errors_end_with_two_and_say_why() {
             "{nonce}",
         ),
         (&["sink", "--listen", "nowhere"], "nowhere"),
+        (&["sink", "--public-url", "ftp://hooks.example.com"], "http or https"),
         (&["sink", "--fail", "1", "--fail-first", "1"], "--fail-first"),
         (&["sink", "--scheme", "ed25519", "--secret", "short"], "whpk_"),
         (&["events", "list", "e", "--limit", "0"], "limit"),

@@ -50,7 +50,7 @@ pub struct WebhookEndpointSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
 
-    /// How requests prove who sent them. Exactly one of provider, hmac, token, serviceAccount and none.
+    /// How requests prove who sent them. Exactly one of provider, hmac, token, basic, jwt, serviceAccount and none.
     pub verification: Verification,
 
     /// Where the event's type and id come from. Defaults to what the provider defines, otherwise to the headers

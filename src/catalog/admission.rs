@@ -242,22 +242,23 @@ fn nullable(fields: &mut Map<String, Value>) {
 fn sentence(error: &jsonschema::ValidationError<'_>) -> String {
     use jsonschema::error::ValidationErrorKind as Kind;
 
+    let quoted = !may_hold_credentials(error.instance()) && is_short(error.instance());
     match error.kind() {
         Kind::Pattern { pattern } => match pattern.as_str() {
-            crate::rules::duration::PATTERN if !may_hold_credentials(error.instance()) => {
+            crate::rules::duration::PATTERN if quoted => {
                 format!("{} is not a duration such as 250ms, 10s or 1h30m", error.instance())
             }
-            crate::rules::quantity::PATTERN if !may_hold_credentials(error.instance()) => {
+            crate::rules::quantity::PATTERN if quoted => {
                 format!("{} is not a quantity such as 512Ki or 1Mi", error.instance())
             }
-            _ if may_hold_credentials(error.instance()) => format!("the value does not match {pattern}"),
+            _ if !quoted => format!("the value does not match {pattern}"),
             _ => format!("{} does not match {pattern}", error.instance()),
         },
+        Kind::Enum { options } if quoted => choice(error.instance(), options),
         Kind::Required { property } => {
             format!("the field {} is missing", property.as_str().unwrap_or_default())
         }
-        Kind::Enum { options } if !may_hold_credentials(error.instance()) => choice(error.instance(), options),
-        _ if may_hold_credentials(error.instance()) => error.masked_with("the value").to_string(),
+        _ if !quoted => error.masked_with("the value").to_string(),
         _ => error.to_string(),
     }
 }
@@ -268,6 +269,14 @@ fn choice(value: &Value, options: &Value) -> String {
     match value.as_str().and_then(|name| meant(name, known.clone())) {
         Some(near) => format!("{value} is not known; did you mean {near}?"),
         None => format!("{value} is not known; known here: {}", known.collect::<Vec<_>>().join(", ")),
+    }
+}
+
+/// Whether a value is short enough to be repeated in a message, and so in a status.
+fn is_short(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.len() <= limits::QUOTED_VALUE_BYTES,
+        _ => value.to_string().len() <= limits::QUOTED_VALUE_BYTES,
     }
 }
 

@@ -9,9 +9,32 @@ use std::{
 };
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1;
 use parking_lot::Mutex;
 
-use crate::rules::breaker::OpenCircuit;
+use crate::{api::Condition, rules::breaker::OpenCircuit};
+
+/// Since when an object's conditions are as they are: what was said last, for where no object keeps it. A status that
+/// changes while nobody looks has the time of the next look.
+#[derive(Debug, Default)]
+pub struct Since(Mutex<Vec<v1::Condition>>);
+
+impl Since {
+    /// The Kubernetes form of conditions. `previous` are those of the object itself, if it has any.
+    pub fn stamp(
+        &self,
+        conditions: &[Condition],
+        generation: Option<i64>,
+        now: Timestamp,
+        previous: &[v1::Condition],
+    ) -> Vec<v1::Condition> {
+        let mut said = self.0.lock();
+        let previous = if previous.is_empty() { &said } else { previous };
+        let stamped: Vec<_> = conditions.iter().map(|condition| condition.stamped(generation, now, previous)).collect();
+        said.clone_from(&stamped);
+        stamped
+    }
+}
 
 /// What happened at an endpoint: since the process started, and before that as far as the object's status tells.
 #[derive(Debug, Default)]
@@ -21,6 +44,8 @@ pub struct EndpointFacts {
     duplicates: AtomicU64,
     last_received: Mutex<Option<Timestamp>>,
     last_rejection: Mutex<Option<Rejection>>,
+    /// Since when its conditions are as they are.
+    pub since: Since,
 }
 
 /// A refused request.
@@ -97,6 +122,8 @@ impl EndpointFacts {
 #[derive(Debug, Default)]
 pub struct SubscriptionFacts {
     last: Mutex<SubscriptionReading>,
+    /// Since when its conditions are as they are.
+    pub since: Since,
 }
 
 /// How the last outcomes were.

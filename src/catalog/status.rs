@@ -95,10 +95,13 @@ impl ObjectView {
     }
 
     /// The object's status as it is now, in the shape of the CRD. `previous` are the conditions that the object has now,
-    /// whose times stand as long as their statuses do.
+    /// whose times stand as long as their statuses do. Where there are none, those that were said last count.
     pub fn status(&self, counts: Option<DeliveryCounts>, now: Timestamp, previous: &[v1::Condition]) -> Value {
-        let conditions =
-            self.conditions().iter().map(|condition| condition.stamped(self.generation, now, previous)).collect();
+        let since = match &self.facts {
+            Facts::Endpoint(facts) => &facts.since,
+            Facts::Subscription(facts) => &facts.since,
+        };
+        let conditions = since.stamp(&self.conditions(), self.generation, now, previous);
         let status = match &self.facts {
             Facts::Endpoint(facts) => {
                 let facts = facts.read();

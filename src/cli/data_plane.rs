@@ -165,7 +165,7 @@ fn proxy(text: &str) -> Result<Proxy, std::convert::Infallible> {
     Ok(Proxy(EgressProxy::parse(text)))
 }
 
-fn public_url(text: &str) -> Result<Url, String> {
+pub(super) fn public_url(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|error| error.to_string())?;
     if matches!(url.scheme(), "http" | "https") && url.query().is_none() && url.fragment().is_none() {
         Ok(url)

@@ -75,7 +75,7 @@ pub struct Args {
     #[arg(long, value_name = "TYPE", default_value = "application/json")]
     content_type: HeaderValue,
 
-    /// Send so many events, one after the other, each with an id of its own
+    /// Send so many events, one after the other, each with an id of its own unless --id gives one
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     count: u32,
 

@@ -27,7 +27,11 @@ use super::{
     scheme::Place,
     secret,
 };
-use crate::rules::{duration, limits::SINK_BODY_BYTES, signature::HandshakeReply};
+use crate::rules::{
+    duration,
+    limits::SINK_BODY_BYTES,
+    signature::{HandshakeReply, Refusal},
+};
 
 /// What to do with deliveries.
 #[derive(Debug, clap::Args)]
@@ -133,7 +137,7 @@ async fn receive(State(sink): State<Arc<Sink>>, method: Method, uri: Uri, header
         match &wrong {
             None => "unchecked".into(),
             Some(Ok(())) => "yes".into(),
-            Some(Err(sentence)) => format!("no ({sentence})"),
+            Some(Err(refusal)) => format!("no ({refusal})"),
         },
         body.len(),
     );
@@ -153,10 +157,10 @@ fn handshake(reply: HandshakeReply) -> Response {
     (reply.status, reply.headers, Body::from(reply.body)).into_response()
 }
 
-fn answer(sink: &Sink, status: StatusCode, wrong: Option<Result<(), String>>) -> Response {
+fn answer(sink: &Sink, status: StatusCode, wrong: Option<Result<(), Refusal>>) -> Response {
     let body = match wrong {
-        Some(Err(sentence)) if status == StatusCode::UNAUTHORIZED => {
-            json!({ "error": sentence, "code": "invalid_signature" })
+        Some(Err(refusal)) if status == StatusCode::UNAUTHORIZED => {
+            json!({ "error": refusal.to_string(), "code": refusal.code() })
         }
         _ if status.is_success() => json!({ "success": true }),
         _ => json!({ "error": "failing on purpose", "code": "on_purpose" }),

@@ -9,11 +9,15 @@ use crate::rules::{
     signature::{Handshake, HandshakeReply},
 };
 
+const ONLY_POST: Rejected = Rejected::MethodNotAllowed { allow: "POST" };
+
 /// Whether the method is one that the endpoint knows.
 pub(super) fn allow_method(inbound: &Inbound) -> Result<(), Rejected> {
     match (&inbound.method, inbound.endpoint.handshake) {
         (&Method::POST, _) | (&Method::GET, Handshake::XCrc) | (&Method::OPTIONS, Handshake::CloudEvents) => Ok(()),
-        _ => Err(Rejected::MethodNotAllowed),
+        (_, Handshake::XCrc) => Err(Rejected::MethodNotAllowed { allow: "GET, POST" }),
+        // The permission that OPTIONS asks for is to POST (CloudEvents HTTP webhooks 1.0.2, section 4.2).
+        _ => Err(ONLY_POST),
     }
 }
 
@@ -30,7 +34,7 @@ pub(super) fn question(inbound: &Inbound) -> Result<Option<HandshakeReply>, Reje
         (&Method::OPTIONS, Handshake::CloudEvents) => {
             let per_minute = endpoint.rate_limit.as_ref().map(|limit| limit.per_minute());
             let permission = endpoint.handshake.permission(&inbound.headers, per_minute);
-            permission.map(Some).ok_or(Rejected::MethodNotAllowed)
+            permission.map(Some).ok_or(ONLY_POST)
         }
         _ => Ok(None),
     }

@@ -25,8 +25,8 @@ pub(super) enum Rejected {
     NotFound,
     /// Something is, or may soon be, but not yet.
     NotReady,
-    /// Not a POST.
-    MethodNotAllowed,
+    /// Not a POST, nor what else the endpoint's sender asks by.
+    MethodNotAllowed { allow: &'static str },
     /// `spec.suspend`.
     Suspended,
     /// Not in `spec.allowedSources`.
@@ -77,7 +77,7 @@ impl Rejected {
         match self {
             Self::NotFound => "not_found",
             Self::NotReady => "not_ready",
-            Self::MethodNotAllowed => "method_not_allowed",
+            Self::MethodNotAllowed { .. } => "method_not_allowed",
             Self::Suspended => "suspended",
             Self::SourceNotAllowed { .. } => "source_not_allowed",
             Self::RateLimited { .. } => "rate_limited",
@@ -95,7 +95,7 @@ impl Rejected {
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::NotFound => StatusCode::NOT_FOUND,
-            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotReady
             | Self::Suspended
             | Self::Busy
@@ -120,7 +120,7 @@ impl Rejected {
                 "no endpoint is served at this path; it is {prefix}/{namespace}/{path}, without a slash at its end",
             ),
             Self::NotReady => Cow::Borrowed("the endpoint is not ready; send again later"),
-            Self::MethodNotAllowed => Cow::Borrowed("events are sent with POST"),
+            Self::MethodNotAllowed { .. } => Cow::Borrowed("events are sent with POST"),
             Self::Suspended => Cow::Borrowed("the endpoint is suspended; send again later"),
             Self::SourceNotAllowed { address } => {
                 Cow::Owned(format!("{address} is not allowed to send to this endpoint"))
@@ -198,8 +198,8 @@ impl Rejected {
         *response.status_mut() = self.status();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, JSON);
-        if matches!(self, Self::MethodNotAllowed) {
-            headers.insert(ALLOW, HeaderValue::from_static("POST"));
+        if let Self::MethodNotAllowed { allow } = self {
+            headers.insert(ALLOW, HeaderValue::from_static(allow));
         }
         if let Some(after) = self.retry_after() {
             headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(after)));

@@ -612,6 +612,9 @@ pub const PROBLEMS_PER_OBJECT: usize = 20;
 /// Longest unknown name for which a known one is looked for that was meant, in letters and digits.
 pub const MEANT_CHARS: usize = 64;
 
+/// Longest value that a problem repeats, in bytes as JSON; of a longer one only the place is said.
+pub const QUOTED_VALUE_BYTES: usize = 256;
+
 /// Longest message of a YAML error, in characters.
 pub const PROBLEM_CHARS: usize = 500;
 

@@ -70,12 +70,23 @@ async fn the_same_questions_of_others_are_events() {
         ("GitHub", r#"{"type":"url_verification","challenge":"x"}"#),
         ("Slack", r#"{"event":"endpoint.url_validation","payload":{"plainToken":"abc"}}"#),
         ("Zoom", r#"{"type":1}"#),
-        // A field of the question is missing.
-        ("Slack", r#"{"type":"url_verification"}"#),
-        ("Zoom", r#"{"event":"endpoint.url_validation","payload":{}}"#),
         ("Discord", r#"{"id":"1"}"#),
     ] {
         ask(&served, name, body).await.accepted();
+    }
+}
+
+#[tokio::test]
+async fn questions_without_what_is_to_be_answered_are_malformed() {
+    let served = all(IngressOptions::default()).await;
+    for (name, body, place) in [
+        ("Slack", r#"{"type":"url_verification"}"#, "/challenge"),
+        ("Zoom", r#"{"event":"endpoint.url_validation","payload":{}}"#, "/payload/plainToken"),
+    ] {
+        let answer = ask(&served, name, body).await;
+        answer.refused(400, "malformed_payload");
+        assert!(answer.text().contains(place), "{}", answer.text());
+        assert!(served.stored(&name.to_lowercase()).await.is_empty(), "{name}");
     }
 }
 
@@ -92,6 +103,9 @@ async fn the_challenge_of_x_is_signed_where_x_sends() {
     for query in ["", "?", "?crc_token=", "?crc=abc", "?crc_token=%7B%7D", "?crc_token=a&crc_token=b"] {
         get("X", query).send(served.address).await.refused(400, "malformed_payload");
     }
+    let answer = Post::to("/shop/x", "").method("PUT").send(served.address).await;
+    answer.refused(405, "method_not_allowed");
+    assert_eq!(answer.headers["allow"], "GET, POST");
     for provider in PROVIDERS.iter().filter(|provider| provider.name != "X") {
         let answer = get(provider.name, "?crc_token=abc").send(served.address).await;
         answer.refused(405, "method_not_allowed");

@@ -198,6 +198,16 @@ fn subscriptions_have_problems_too() {
         ),
         ("a timeout too long", good.replace("' }", "', timeout: 5m }"), "spec.target.timeout: 5m is longer than 1m"),
         ("no attempts", format!("{good}  retry: {{ maxAttempts: 0 }}\n"), "spec.retry.maxAttempts"),
+        (
+            "a format of no kind",
+            format!("{good}  format: original\n"),
+            "\"original\" is not known; did you mean Original?",
+        ),
+        (
+            "a filter that fills books",
+            format!("{good}  filter: \"{}true\"\n", "true || ".repeat(3000)),
+            "spec.filter: the value is longer than 16384 characters",
+        ),
     ];
     for (what, rest, expected) in cases {
         let home = Home::new();

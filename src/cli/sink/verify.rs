@@ -10,12 +10,15 @@ use url::Url;
 use crate::{
     cli::{
         Usage,
+        data_plane::public_url,
         scheme::{self, Named, Place},
     },
     rules::{
         payload::Payload,
         secret::Secret,
-        signature::{CalledUrl, Evidence, Handshake, HandshakeReply, KeySet, Needs, Scheme, Verified, Verifier},
+        signature::{
+            CalledUrl, Evidence, Handshake, HandshakeReply, KeySet, Needs, Refusal, Scheme, Verified, Verifier,
+        },
     },
 };
 
@@ -30,7 +33,7 @@ pub(super) struct Args {
     scheme: Named,
 
     /// URL under which the sender calls this, for those that sign it (twilio) [default: as it was asked]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = public_url)]
     public_url: Option<Url>,
 
     // Last: the heading of these flags holds for all that follow.
@@ -85,18 +88,18 @@ impl Check {
         headers: &HeaderMap,
         body: &Bytes,
         now: Timestamp,
-    ) -> Option<Result<Verified, String>> {
+    ) -> Option<Result<Verified, Refusal>> {
         let verifier = self.verifier.as_ref()?;
         let evidence = match verifier.needs() {
             Needs::Url => Evidence::Url(self.called(uri, headers)),
             Needs::Keys => match (verifier.keys_for(headers), &self.keys) {
-                (Err(refusal), _) => return Some(Err(refusal.to_string())),
+                (Err(refusal), _) => return Some(Err(refusal)),
                 (Ok(_), Some(keys)) => Evidence::Keys(Arc::clone(keys)),
                 (Ok(_), None) => Evidence::Nothing,
             },
             Needs::Nothing | Needs::Review(_) => Evidence::Nothing,
         };
-        Some(verifier.verify_with(&evidence, headers, body.clone(), now).map_err(|refusal| refusal.to_string()))
+        Some(verifier.verify_with(&evidence, headers, body.clone(), now))
     }
 
     fn called(&self, uri: &Uri, headers: &HeaderMap) -> CalledUrl {
@@ -124,6 +127,6 @@ impl Check {
     /// The answer, if a delivery is a handshake.
     pub(super) fn handshake(&self, content_type: Option<&str>, verified: &Verified) -> Option<HandshakeReply> {
         let payload = Payload::parse(content_type, verified).ok()?;
-        self.handshake.reply(&payload, verified, self.verifier.as_ref()?)
+        self.handshake.reply(&payload, verified, self.verifier.as_ref()?).ok()?
     }
 }

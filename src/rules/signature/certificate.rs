@@ -49,12 +49,18 @@ pub struct CertificateScheme {
 }
 
 impl CertificateScheme {
-    /// Where the certificate is that a request names.
+    /// Where the certificate is that a request names. Nothing is fetched for a request that no certificate could help.
     ///
     /// # Errors
     ///
-    /// [`Refusal`] when it names none, or one that is not PayPal's.
+    /// [`Refusal`] when it names none, or one that is not PayPal's, or when anything else that is signed is missing or
+    /// malformed.
     pub(super) fn source(headers: &HeaderMap) -> Result<KeySource, Refusal> {
+        Transmission::read(headers)?;
+        Self::certificate(headers)
+    }
+
+    fn certificate(headers: &HeaderMap) -> Result<KeySource, Refusal> {
         let value = single(headers, &CERTIFICATE, "certificate's URL")?;
         let url = value.to_str().ok().filter(|text| text.len() <= SIGNATURE_HEADER_BYTES).and_then(|text| {
             let url = Url::parse(text).ok()?;
@@ -76,26 +82,10 @@ impl CertificateScheme {
         body: &[u8],
         now: Timestamp,
     ) -> Result<(), Refusal> {
-        let invalid = |sentence: String| Refusal::InvalidSignature(sentence);
-        let signature = single(headers, &SIGNATURE, "signature")?.as_bytes();
-        let id = single(headers, &ID, "id")?.as_bytes();
-        let time = single(headers, &TIME, "timestamp")?.as_bytes();
-        if single(headers, &ALGORITHM, "algorithm")?.as_bytes() != RSA_SHA256.as_bytes() {
-            return Err(invalid(format!("header {ALGORITHM} is not {RSA_SHA256}")));
-        }
-        if signature.len() > SIGNATURE_HEADER_BYTES {
-            return Err(invalid(format!("header {SIGNATURE} is too long")));
-        }
-        let signature = BASE64
-            .decode(signature)
-            .map_err(|_| invalid(format!("header {SIGNATURE} holds no well-formed signature")))?;
-        let moment: Timestamp = std::str::from_utf8(time).ok().and_then(|time| time.parse().ok()).ok_or_else(|| {
-            invalid(format!("the timestamp in header {TIME} is not a time such as 2026-01-31T12:00:00Z"))
-        })?;
+        let Transmission { signature, id, time, moment } = Transmission::read(headers)?;
         if !certificate.verifies_rsa_sha256(&self.message(id, time, body), &signature) {
-            return Err(invalid(format!(
-                "the signature in header {SIGNATURE} is not that of this body for this webhook"
-            )));
+            let sentence = format!("the signature in header {SIGNATURE} is not that of this body for this webhook");
+            return Err(Refusal::InvalidSignature(sentence));
         }
         recent(&format!("header {TIME}"), moment.as_nanosecond(), self.tolerance, now)
     }
@@ -130,15 +120,72 @@ impl CertificateScheme {
     }
 }
 
+/// What the headers of a request say, apart from the certificate.
+struct Transmission<'a> {
+    signature: Vec<u8>,
+    id: &'a [u8],
+    time: &'a [u8],
+    moment: Timestamp,
+}
+
+impl<'a> Transmission<'a> {
+    fn read(headers: &'a HeaderMap) -> Result<Self, Refusal> {
+        let invalid = |sentence: String| Refusal::InvalidSignature(sentence);
+        let signature = single(headers, &SIGNATURE, "signature")?.as_bytes();
+        let id = single(headers, &ID, "id")?.as_bytes();
+        let time = single(headers, &TIME, "timestamp")?.as_bytes();
+        if single(headers, &ALGORITHM, "algorithm")?.as_bytes() != RSA_SHA256.as_bytes() {
+            return Err(invalid(format!("header {ALGORITHM} is not {RSA_SHA256}")));
+        }
+        if signature.len() > SIGNATURE_HEADER_BYTES {
+            return Err(invalid(format!("header {SIGNATURE} is too long")));
+        }
+        let signature = BASE64
+            .decode(signature)
+            .map_err(|_| invalid(format!("header {SIGNATURE} holds no well-formed signature")))?;
+        let moment = std::str::from_utf8(time).ok().and_then(|time| time.parse().ok()).ok_or_else(|| {
+            invalid(format!("the timestamp in header {TIME} is not a time such as 2026-01-31T12:00:00Z"))
+        })?;
+        Ok(Self { signature, id, time, moment })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
+    fn nothing_is_fetched_for_what_no_certificate_could_help() {
+        let whole = HeaderMap::from_iter(
+            [
+                (SIGNATURE.clone(), "eHg="),
+                (ID, "1"),
+                (TIME, "2026-01-31T12:00:00Z"),
+                (ALGORITHM, RSA_SHA256),
+                (CERTIFICATE, SAMPLE_CERTIFICATE),
+            ]
+            .map(|(name, value)| (name, HeaderValue::from_static(value))),
+        );
+        assert!(CertificateScheme::source(&whole).is_ok());
+        for name in whole.keys() {
+            let mut lacking = whole.clone();
+            lacking.remove(name);
+            assert_eq!(CertificateScheme::source(&lacking).unwrap_err().code(), "missing_signature", "{name}");
+            for wrong in ["", "%%"].into_iter().filter(|wrong| *name != ID || wrong.is_empty()) {
+                let mut headers = whole.clone();
+                headers.insert(name, HeaderValue::from_static(wrong));
+                let refusal = CertificateScheme::source(&headers).unwrap_err();
+                assert_eq!(refusal.code(), "invalid_signature", "{name}: {wrong}");
+                assert!(refusal.to_string().contains(name.as_str()), "{refusal}");
+            }
+        }
+    }
+
+    #[test]
     fn only_certificates_of_paypals_are_asked_for() {
         let source = |text: &str| {
             let headers = HeaderMap::from_iter([(CERTIFICATE, text.parse().unwrap())]);
-            CertificateScheme::source(&headers)
+            CertificateScheme::certificate(&headers)
         };
         for right in [
             "https://api.paypal.com/v1/notifications/certs/CERT-360caa42-fca2a594-1d93a270",
@@ -167,6 +214,6 @@ mod tests {
         ] {
             assert_eq!(source(wrong).unwrap_err().code(), "invalid_signature", "{wrong}");
         }
-        assert_eq!(CertificateScheme::source(&HeaderMap::new()).unwrap_err().code(), "missing_signature");
+        assert_eq!(CertificateScheme::certificate(&HeaderMap::new()).unwrap_err().code(), "missing_signature");
     }
 }

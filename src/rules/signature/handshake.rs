@@ -5,7 +5,17 @@ use http::{HeaderMap, HeaderValue, StatusCode, header::CONTENT_TYPE};
 use serde_json::json;
 
 use super::{Verified, Verifier};
-use crate::rules::{json::Found, limits::CHALLENGE_BYTES, payload::Payload, pointer::JsonPointer};
+use crate::rules::{
+    json::Found,
+    limits::CHALLENGE_BYTES,
+    payload::{MalformedPayload, Payload},
+    pointer::JsonPointer,
+};
+
+/// What Slack calls its question.
+const URL_VERIFICATION: &str = "url_verification";
+/// What Zoom calls its question.
+const URL_VALIDATION: &str = "endpoint.url_validation";
 
 /// A provider's handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -60,35 +70,40 @@ impl HandshakeReply {
 }
 
 impl Handshake {
-    /// The answer, if a verified payload is a handshake and not an event. `verifier` is the one that verified it.
-    pub fn reply(&self, payload: &Payload, verified: &Verified, verifier: &Verifier) -> Option<HandshakeReply> {
+    /// The answer, if a verified payload is a handshake and not an event. `verifier` is the one that verified it. A
+    /// question that lacks what is to be answered is malformed: it is no event either.
+    pub fn reply(
+        &self,
+        payload: &Payload,
+        verified: &Verified,
+        verifier: &Verifier,
+    ) -> Result<Option<HandshakeReply>, MalformedPayload> {
         // Forms are made of their users' fields, such as those of Slack's slash commands.
-        let Payload::Json(_) = payload else { return None };
-        match self {
-            Self::None | Self::XCrc | Self::CloudEvents => None,
-            Self::SlackUrlVerification => {
-                if text(payload, "/type")? != "url_verification" {
-                    return None;
-                }
-                Some(HandshakeReply::ok("text/plain; charset=utf-8", text(payload, "/challenge")?))
+        let Payload::Json(_) = payload else { return Ok(None) };
+        let is = |pointer, wanted: &str| text(payload, pointer).is_some_and(|found| found == wanted);
+        let asked = |question: &str, pointer| {
+            let sentence =
+                || format!("a question of the kind {question} has a text at {pointer} to answer, this one has none");
+            text(payload, pointer).ok_or_else(|| MalformedPayload::new(sentence()))
+        };
+        Ok(match self {
+            Self::SlackUrlVerification if is("/type", URL_VERIFICATION) => {
+                let challenge = asked(URL_VERIFICATION, "/challenge")?;
+                Some(HandshakeReply::ok("text/plain; charset=utf-8", challenge))
             }
-            Self::ZoomUrlValidation => {
-                if text(payload, "/event")? != "endpoint.url_validation" {
-                    return None;
-                }
-                let plain = text(payload, "/payload/plainToken")?;
-                let tag = verifier.tag(verified.key, plain.as_bytes())?;
-                Some(HandshakeReply::json(&json!({ "plainToken": plain, "encryptedToken": hex::encode(tag) })))
+            Self::ZoomUrlValidation if is("/event", URL_VALIDATION) => {
+                let plain = asked(URL_VALIDATION, "/payload/plainToken")?;
+                let signed = |tag| json!({ "plainToken": plain, "encryptedToken": hex::encode(tag) });
+                verifier.tag(verified.key, plain.as_bytes()).map(|tag| HandshakeReply::json(&signed(tag)))
             }
-            Self::DiscordPing => match text(payload, "/type")?.as_str() {
-                // An event of a webhook has `event`, and every other interaction another type.
-                "0" if text(payload, "/event/type").is_none() => {
-                    Some(HandshakeReply::empty(StatusCode::NO_CONTENT, HeaderMap::new()))
-                }
-                "1" if text(payload, "/event/type").is_none() => Some(HandshakeReply::json(&json!({ "type": 1 }))),
-                _ => None,
-            },
-        }
+            // An event of a webhook has `event`, and every other interaction another type.
+            Self::DiscordPing if text(payload, "/event/type").is_some() => None,
+            Self::DiscordPing if is("/type", "0") => {
+                Some(HandshakeReply::empty(StatusCode::NO_CONTENT, HeaderMap::new()))
+            }
+            Self::DiscordPing if is("/type", "1") => Some(HandshakeReply::json(&json!({ "type": 1 }))),
+            _ => None,
+        })
     }
 
     /// The answer to X's challenge in the query of a `GET`, by the first of the secrets. `None` when there is no
@@ -137,10 +152,18 @@ mod tests {
     }
 
     fn asked(handshake: Handshake, content_type: &str, body: &'static str) -> Option<HandshakeReply> {
+        answered(handshake, content_type, body).unwrap()
+    }
+
+    fn answered(
+        handshake: Handshake,
+        content_type: &str,
+        body: &'static str,
+    ) -> Result<Option<HandshakeReply>, MalformedPayload> {
         let verified = verified(body);
         let payload = Payload::parse(Some(content_type), &verified).unwrap();
         let verifier = verifier("Zoom", "123456");
-        assert_eq!(Handshake::None.reply(&payload, &verified, &verifier), None);
+        assert_eq!(Handshake::None.reply(&payload, &verified, &verifier), Ok(None));
         handshake.reply(&payload, &verified, &verifier)
     }
 
@@ -158,8 +181,6 @@ mod tests {
     fn everything_else_of_slack_is_an_event() {
         for body in [
             r#"{"type":"event_callback","challenge":"x"}"#,
-            r#"{"type":"url_verification"}"#,
-            r#"{"type":"url_verification","challenge":{}}"#,
             r#"{"event":{"type":"url_verification"},"challenge":"x"}"#,
             "[]",
         ] {
@@ -179,13 +200,30 @@ mod tests {
         // By `printf qgg8vlvZRS6UYooatFL8Aw | openssl dgst -sha256 -hmac 123456`.
         let expected = r#"{"plainToken":"qgg8vlvZRS6UYooatFL8Aw","encryptedToken":"1e67187e50a5ca19fc8a70ada83b125475cd48311008c2c13c0b183b0245bf02"}"#;
         assert_eq!(reply.body, expected);
-        for event in [
-            r#"{"event":"meeting.started","payload":{"plainToken":"x"}}"#,
-            r#"{"event":"endpoint.url_validation","payload":{}}"#,
-            r#"{"event":"endpoint.url_validation","plainToken":"x"}"#,
-            r#"{"event":"endpoint.url_validation","payload":{"plainToken":7.5}}"#,
+        let event = r#"{"event":"meeting.started","payload":{"plainToken":"x"}}"#;
+        assert_eq!(asked(Handshake::ZoomUrlValidation, "application/json", event), None);
+    }
+
+    #[test]
+    fn a_question_without_its_field_is_neither_answered_nor_an_event() {
+        for (handshake, body, place) in [
+            (Handshake::SlackUrlVerification, r#"{"type":"url_verification"}"#, "/challenge"),
+            (Handshake::SlackUrlVerification, r#"{"type":"url_verification","challenge":{}}"#, "/challenge"),
+            (Handshake::SlackUrlVerification, r#"{"type":"url_verification","challenge":""}"#, "/challenge"),
+            (Handshake::ZoomUrlValidation, r#"{"event":"endpoint.url_validation"}"#, "/payload/plainToken"),
+            (
+                Handshake::ZoomUrlValidation,
+                r#"{"event":"endpoint.url_validation","payload":{}}"#,
+                "/payload/plainToken",
+            ),
+            (
+                Handshake::ZoomUrlValidation,
+                r#"{"event":"endpoint.url_validation","payload":{"plainToken":7.5}}"#,
+                "/payload/plainToken",
+            ),
         ] {
-            assert_eq!(asked(Handshake::ZoomUrlValidation, "application/json", event), None, "{event}");
+            let malformed = answered(handshake, "application/json", body).unwrap_err();
+            assert!(malformed.sentence.contains(place), "{malformed}");
         }
     }
 

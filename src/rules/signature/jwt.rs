@@ -127,7 +127,9 @@ impl JwtScheme {
         match rule.test(&Inputs { claims: Some(&claims), ..Inputs::default() }) {
             Ok(true) => Ok(()),
             Ok(false) => Err(invalid("the claims of the bearer token are not those that may call here")),
-            Err(_) => Err(invalid("the endpoint's rule for claims cannot be applied to those of the bearer token")),
+            Err(error) => Err(Refusal::InvalidSignature(format!(
+                "the endpoint's rule for claims cannot be applied to those of the bearer token: {error}"
+            ))),
         }
     }
 

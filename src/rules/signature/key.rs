@@ -61,7 +61,7 @@ pub enum KeyProblem {
     #[error("it has {0} bytes, more than the {SECRET_BYTES} allowed")]
     TooLong(usize),
     /// Not base64 where it must be.
-    #[error("it is not base64 in the standard alphabet (after an optional `{prefix}`)")]
+    #[error("it is not base64 in the standard alphabet{}", behind(prefix))]
     NotBase64 {
         /// The prefix that may stand before it.
         prefix: &'static str,
@@ -110,6 +110,10 @@ pub enum KeyProblem {
     /// The scheme contradicts itself.
     #[error("{0}")]
     Scheme(&'static str),
+}
+
+fn behind(prefix: &str) -> String {
+    if prefix.is_empty() { String::new() } else { format!(" (after an optional `{prefix}`)") }
 }
 
 impl KeyProblem {

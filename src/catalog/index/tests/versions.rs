@@ -82,6 +82,29 @@ fn an_endpoint_that_cannot_be_read_exists() {
 }
 
 #[test]
+fn a_condition_has_its_time_for_as_long_as_its_status() {
+    let mut stage = Stage::new();
+    let place = key("shop", "in");
+    let at = |second: i64| jiff::Timestamp::from_second(second).unwrap();
+    let times = |stage: &Stage, second: i64| {
+        let status = stage.view(Kind::Endpoint, &place).status(None, at(second), &[]);
+        let conditions = status["conditions"].as_array().unwrap().clone();
+        conditions.into_iter().map(|it| (it["type"].clone(), it["lastTransitionTime"].clone())).collect::<Vec<_>>()
+    };
+    let time = |times: &[(serde_json::Value, serde_json::Value)], kind: &str| {
+        times.iter().find(|(found, _)| found == kind).map(|(_, time)| time.as_str().unwrap().to_owned()).unwrap()
+    };
+    stage.tell([open("shop", "in").endpoint()]);
+    let first = times(&stage, 10);
+    assert_eq!(time(&first, "Ready"), at(10).to_string());
+    assert_eq!(times(&stage, 20), first);
+    stage.tell([broken("shop", "in").generation(2).endpoint()]);
+    let second = times(&stage, 30);
+    assert_eq!((time(&second, "Accepted"), time(&second, "Verified")), (at(30).to_string(), at(10).to_string()));
+    assert_eq!(times(&stage, 40), second);
+}
+
+#[test]
 fn an_object_that_was_deleted_and_created_again_begins_anew() {
     let mut stage = Stage::new();
     let (place, out) = (key("shop", "in"), key("shop", "out"));
