@@ -36,9 +36,9 @@ use super::{ByteSize, GoDuration, KeyReference, LabelSelector, Verification};
 )]
 #[serde(rename_all = "camelCase")]
 pub struct WebhookEndpointSpec {
-    /// URL path below the namespace, one or more segments of letters, digits and `-._~`, none of dots alone. The endpoint is served at
-    /// `{prefix}/{namespace}/{path}`. Defaults to metadata.name. Of two endpoints of a namespace with one path the
-    /// older keeps it.
+    /// URL path below the namespace, one or more segments of letters, digits and `-._~`, none of dots alone. The
+    /// endpoint is served at `{prefix}/{namespace}/{path}`. Defaults to metadata.name. Of two endpoints of a namespace
+    /// with one path the older keeps it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(max = 512),

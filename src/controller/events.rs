@@ -126,8 +126,9 @@ pub(super) fn conditions(status: Option<&Value>) -> Vec<Condition> {
     listed.into_iter().flatten().filter_map(|condition| serde_json::from_value(condition.clone()).ok()).collect()
 }
 
-/// A condition that began not to hold, for a new reason or in a new generation, is a warning; `Ready` that began to hold
-/// is `Programmed`, and deliveries that go on after a pause are `CircuitClosed`. `Stalled` and `Reconciling` repeat what the others say.
+/// A condition that began not to hold, for a new reason or in a new generation, is a warning; `Ready` that began to
+/// hold is `Programmed`, and deliveries that go on after a pause are `CircuitClosed`. `Stalled` and `Reconciling`
+/// repeat what the others say.
 fn transition(previous: Option<&Condition>, condition: &Condition) -> Option<Event> {
     let is = |kind: ConditionType| condition.type_ == kind.as_str();
     if is(ConditionType::Stalled) || is(ConditionType::Reconciling) {

@@ -76,8 +76,8 @@ fn traced<'a>(subscription: &'a Subscription, delivery: &'a Delivery) -> spans::
     }
 }
 
-/// Says how an attempt ended, and passes on what is given up; the filter's are concluded here too, so that nothing that is true of one end is not of the
-/// other. `spread` is from 0 to 1.
+/// Says how an attempt ended, and passes on what is given up; the filter's are concluded here too, so that nothing that
+/// is true of one end is not of the other. `spread` is from 0 to 1.
 pub(super) async fn conclude(
     context: &Context,
     subscription: &Subscription,

@@ -96,10 +96,13 @@ impl SendError {
 }
 
 fn describe(error: &rustls::Error, secret_url: bool) -> String {
-    use CertificateError::{NotValidForName, NotValidForNameContext};
+    use CertificateError::{NotValidForName, NotValidForNameContext, UnknownIssuer};
     match error {
         rustls::Error::InvalidCertificate(NotValidForName | NotValidForNameContext { .. }) if secret_url => {
             "invalid peer certificate: it is for another name".into()
+        }
+        rustls::Error::InvalidCertificate(UnknownIssuer) => {
+            format!("{error}; name the authority that issued it in tls.caRef")
         }
         error => error.to_string(),
     }

@@ -1,7 +1,8 @@
 //! Consumer loops: the walk of a delivery.
 //!
-//! Every subscription has a worker of its own, so that a slow or dead receiver delays nobody else:
-//! claim → filter by type and expression → breaker and rate permit → transform, build and sign → send (guarded) → classify → settle → observe.
+//! Every subscription has a worker of its own, so that a slow or dead receiver delays nobody else: claim → filter by
+//! type and expression → breaker and rate permit → transform, build and sign → send (guarded) → classify → settle →
+//! observe.
 
 mod attempt;
 mod backoff;

@@ -19,8 +19,8 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 
 /// Who knows the public keys of senders that are not in a Secret.
 pub trait RemoteKeys: Send + Sync + 'static {
-    /// The keys that a request to an endpoint in `namespace` asks for. Nothing of the request is verified by then, so how often anything is fetched is
-    /// bounded; keys that were fetched a while ago cost no call.
+    /// The keys that a request to an endpoint in `namespace` asks for. Nothing of the request is verified by then, so
+    /// how often anything is fetched is bounded; keys that were fetched a while ago cost no call.
     ///
     /// # Errors
     /// [`KeysUnavailable`] when they are not known and cannot be fetched now.

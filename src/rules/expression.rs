@@ -2,8 +2,8 @@
 //! own validation rules): which events a subscription wants, what is made of them, and who they are.
 //!
 //! An expression is compiled once, with the names and, as far as they are known, the types checked; evaluating it can
-//! neither loop for ever nor take more than a bounded time and memory, see [`EXPRESSION_STEPS`](super::limits::EXPRESSION_STEPS). It reads what it is given
-//! and nothing else.
+//! neither loop for ever nor take more than a bounded time and memory, see
+//! [`EXPRESSION_STEPS`](super::limits::EXPRESSION_STEPS). It reads what it is given and nothing else.
 //!
 //! The language is that of the definition without messages and enumerations, with optional values (`payload.?a.orValue(1)`)
 //! and the usual functions on strings. JSON numbers are `int` where they are whole and fit, `uint` above that, and
@@ -240,7 +240,7 @@ impl Expression {
                 Gives::Bool => "a bool",
                 _ => "a string, an integer or a bool",
             };
-            return Err(locate(source, root.start(), format!("it gives a {}, and {wanted} is needed", found.name())));
+            return Err(locate(source, root.start(), format!("it gives {}, and {wanted} is needed", found.a())));
         }
         Ok(Self { source: source.into(), scope, root, uses })
     }
@@ -332,7 +332,7 @@ impl Expression {
     }
 
     fn unfit(&self, value: &Value<'_>, wanted: &str) -> ExpressionError {
-        let message = format!("it gives a {}, and {wanted} is needed", value.kind().name());
+        let message = format!("it gives {}, and {wanted} is needed", value.kind().a());
         locate(&self.source, self.root.start(), message)
     }
 }

@@ -159,10 +159,11 @@ pub const EXPRESSION_BYTES: usize = 16 * 1024;
 /// Deepest nesting of an expression. Chains of `+`, `&&` and `||` are one level, however long they are.
 pub const EXPRESSION_DEPTH: usize = 100;
 
-/// Most steps of one evaluation, or of all those that say who the events of one request are: each part of the expression is one every time that it is evaluated, and so are 16 bytes of
-/// text that are copied, compared or searched; a regular expression takes one for each byte of the text or, if it has more
-/// than 1024 bytes when it is compiled, one for each 128 of them. It bounds time (some ten milliseconds, some tens where
-/// regular expressions of the worst sort search) and memory (some ten MiB).
+/// Most steps of one evaluation, or of all those that say who the events of one request are: each part of the
+/// expression is one every time that it is evaluated, and so are 16 bytes of text that are copied, compared or
+/// searched; a regular expression takes one for each byte of the text or, if it has more than 1024 bytes when it is
+/// compiled, one for each 128 of them. It bounds time (some ten milliseconds, some tens where regular expressions of
+/// the worst sort search) and memory (some ten MiB).
 pub const EXPRESSION_STEPS: u64 = 500_000;
 
 /// Largest compiled regular expression of an expression, in bytes.

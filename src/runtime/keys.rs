@@ -2,8 +2,9 @@
 //! when a token names one that is not among them.
 //!
 //! Whoever asks has proved nothing yet, so everything is bounded: what is remembered, how often one set is fetched, and
-//! how many are fetched in all, for one namespace and from one host. What fails is not tried again at once. However many ask for one set, it
-//! is fetched once. A fetch is nobody's who asks: it goes on when they hang up, and what comes of it is written down.
+//! how many are fetched in all, for one namespace and from one host. What fails is not tried again at once. However
+//! many ask for one set, it is fetched once. A fetch is nobody's who asks: it goes on when they hang up, and what comes
+//! of it is written down.
 
 mod fair;
 mod lane;

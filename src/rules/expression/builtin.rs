@@ -12,7 +12,7 @@ use super::{
     evaluate::{Fault, Machine, Result},
     functions::{Function, TimePart},
     pattern::{Pattern, UNREADABLE},
-    value::{Blob, List, Seconds, Text, Value},
+    value::{Blob, Kind, List, Seconds, Text, Value},
 };
 use crate::rules::duration;
 
@@ -192,12 +192,12 @@ fn to_text<'a>(machine: &mut Machine<'a>, at: usize, value: &Value<'a>) -> Resul
             let text = std::str::from_utf8(bytes);
             Value::text(text.map_err(|_| Fault::new(at, "these bytes are not UTF-8"))?)
         }
-        other => return Err(not_converted(at, other, "string")),
+        other => return Err(not_converted(at, other, Kind::Text)),
     })
 }
 
-fn not_converted(at: usize, value: &Value<'_>, to: &str) -> Fault {
-    Fault::new(at, format!("a {} does not become a {to}", value.kind().name()))
+fn not_converted(at: usize, value: &Value<'_>, to: Kind) -> Fault {
+    Fault::new(at, format!("{} does not become {}", value.kind().a(), to.a()))
 }
 
 fn to_int<'a>(machine: &mut Machine<'a>, at: usize, value: &Value<'a>) -> Result<Value<'a>> {
@@ -211,7 +211,7 @@ fn to_int<'a>(machine: &mut Machine<'a>, at: usize, value: &Value<'a>) -> Result
             text.parse().ok()
         }
         Value::Timestamp(time) => Some(time.as_second()),
-        other => return Err(not_converted(at, other, "int")),
+        other => return Err(not_converted(at, other, Kind::Int)),
     };
     number.map(Value::Int).ok_or_else(|| Fault::new(at, "this is no integer of 64 bits"))
 }
@@ -227,7 +227,7 @@ fn to_uint<'a>(machine: &mut Machine<'a>, at: usize, value: &Value<'a>) -> Resul
             machine.pay_bytes(text.len(), at)?;
             text.parse().ok()
         }
-        other => return Err(not_converted(at, other, "uint")),
+        other => return Err(not_converted(at, other, Kind::UInt)),
     };
     number.map(Value::UInt).ok_or_else(|| Fault::new(at, "this is no unsigned integer of 64 bits"))
 }
@@ -248,7 +248,7 @@ fn to_double<'a>(machine: &mut Machine<'a>, at: usize, value: &Value<'a>) -> Res
             machine.pay_bytes(text.len(), at)?;
             text.parse().map_err(|_| Fault::new(at, "this is no number"))?
         }
-        other => return Err(not_converted(at, other, "double")),
+        other => return Err(not_converted(at, other, Kind::Double)),
     }))
 }
 
@@ -323,7 +323,7 @@ fn join<'a>(machine: &mut Machine<'a>, at: usize, list: &List<'a>, separator: &s
     let mut joined = String::new();
     for (number, element) in list.iter().enumerate() {
         let Value::Text(text) = &element else {
-            let message = format!("join() joins strings, and one of these is a {}", element.kind().name());
+            let message = format!("join() joins strings, and one of these is {}", element.kind().a());
             return Err(Fault::new(at, message));
         };
         machine.pay(1, at)?;

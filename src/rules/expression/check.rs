@@ -36,6 +36,11 @@ impl Type {
         self.kind().map_or("any", Kind::name)
     }
 
+    /// Its name in a sentence.
+    pub(super) fn a(self) -> String {
+        self.kind().map_or_else(|| "a value".into(), Kind::a)
+    }
+
     /// Whether it can be of one of these kinds.
     pub(super) fn may_be(self, kinds: &[Kind]) -> bool {
         self.kind().is_none_or(|kind| kinds.contains(&kind))
@@ -73,7 +78,7 @@ pub(super) fn infer(node: &Node, variables: &mut Vec<Type>) -> Result<Type, Flaw
             for (key, value) in entries {
                 let found = infer(key, variables)?;
                 if !found.may_be(&[Kind::Text, Kind::Int, Kind::UInt, Kind::Bool]) {
-                    let message = format!("a {} cannot be the key of a map; strings are", found.name());
+                    let message = format!("{} cannot be the key of a map; strings are", found.a());
                     return Err(Flaw::new(key.at, message));
                 }
                 infer(value, variables)?;
@@ -84,7 +89,7 @@ pub(super) fn infer(node: &Node, variables: &mut Vec<Type>) -> Result<Type, Flaw
         What::Negate(inner) => {
             let found = infer(inner, variables)?;
             if !found.may_be(&[Kind::Int, Kind::Double, Kind::Duration]) {
-                return Err(Flaw::new(node.at, format!("a {} has no negative", found.name())));
+                return Err(Flaw::new(node.at, format!("{} has no negative", found.a())));
             }
             Ok(found)
         }
@@ -135,7 +140,7 @@ pub(super) fn infer(node: &Node, variables: &mut Vec<Type>) -> Result<Type, Flaw
                 Type::Any | Type::Of(Kind::List | Kind::Map) => Type::Any,
                 Type::Headers | Type::Event => Type::Of(Kind::Text),
                 Type::Of(_) => {
-                    let message = format!("a {} has no elements to look at; lists and maps have", found.name());
+                    let message = format!("{} has no elements to look at; lists and maps have", found.a());
                     return Err(Flaw::new(node.at, message));
                 }
             };
@@ -173,7 +178,7 @@ fn condition(node: &Node, what: &str, variables: &mut Vec<Type>) -> Result<(), F
     if found.may_be(&[Kind::Bool]) {
         return Ok(());
     }
-    Err(Flaw::new(node.start(), format!("{what} needs a bool, and this is a {}", found.name())))
+    Err(Flaw::new(node.start(), format!("{what} needs a bool, and this is {}", found.a())))
 }
 
 fn field_type(node: &Node, from: Type, field: &str) -> Result<Type, Flaw> {
@@ -188,7 +193,7 @@ fn field_type(node: &Node, from: Type, field: &str) -> Result<Type, Flaw> {
             }
         },
         Type::Of(kind) => {
-            Err(Flaw::new(node.at, format!("a {} has no field `{field}`; only maps have fields", kind.name())))
+            Err(Flaw::new(node.at, format!("{} has no field `{field}`; only maps have fields", kind.a())))
         }
     }
 }
@@ -200,10 +205,10 @@ fn index_type(node: &Node, from: &Node, index: &Node, optional: bool, variables:
         Type::Of(Kind::List) => NUMBERS,
         Type::Of(Kind::Map) => &[Kind::Int, Kind::UInt, Kind::Text, Kind::Bool],
         Type::Headers | Type::Event => &[Kind::Text],
-        Type::Of(_) => return Err(Flaw::new(node.at, format!("a {} has no elements", found.name()))),
+        Type::Of(_) => return Err(Flaw::new(node.at, format!("{} has no elements", found.a()))),
     };
     if !key.may_be(allowed) {
-        return Err(Flaw::new(index.at, format!("a {} has no element at a {}", found.name(), key.name())));
+        return Err(Flaw::new(index.at, format!("{} has no element at {}", found.a(), key.a())));
     }
     Ok(match found {
         _ if optional || found == Type::Of(Kind::Optional) => Type::Of(Kind::Optional),
@@ -257,7 +262,7 @@ fn compare(comparison: Comparison, at: usize, left: Type, right: Type) -> Result
     let (Some(a), Some(b)) = (left.kind(), right.kind()) else {
         return match (comparison, right.kind()) {
             (Comparison::In, Some(kind)) if !matches!(kind, Kind::List | Kind::Map) => {
-                Err(Flaw::new(at, format!("`in` looks into lists and maps, and this is a {}", right.name())))
+                Err(Flaw::new(at, format!("`in` looks into lists and maps, and this is {}", right.a())))
             }
             _ => Ok(()),
         };

@@ -141,7 +141,7 @@ impl<'a> Machine<'a> {
         match self.value(node)? {
             Value::Bool(flag) => Ok(flag),
             other => {
-                let message = format!("a bool is needed here, and this is a {}", other.kind().name());
+                let message = format!("a bool is needed here, and this is {}", other.kind().a());
                 Err(Fault::new(node.start(), message))
             }
         }
@@ -204,7 +204,7 @@ impl<'a> Machine<'a> {
                 (Value::Map(_), What::Literal(super::syntax::Literal::Text(name))) => no_key(at, name),
                 (Value::Map(_), _) => Fault::new(at, "there is no such key"),
                 (Value::List(_), _) => Fault::new(at, "the list has no such index"),
-                _ => Fault::new(at, format!("a {} has no elements", value.kind().name())),
+                _ => Fault::new(at, format!("{} has no elements", value.kind().a())),
             }),
         }
     }
@@ -222,7 +222,7 @@ impl<'a> Machine<'a> {
                     // A count that went through a division may be a double.
                     Value::Double(index) => whole_index(*index),
                     other => {
-                        return Err(Fault::new(at, format!("a list has no element at a {}", other.kind().name())));
+                        return Err(Fault::new(at, format!("a list has no element at {}", other.kind().a())));
                     }
                 };
                 Ok(place.and_then(|place| list.get(place)))
@@ -236,7 +236,7 @@ impl<'a> Machine<'a> {
         for (key_node, value) in entries {
             let key = self.value(key_node)?;
             if !key.is_key() {
-                let message = format!("a {} cannot be the key of a map", key.kind().name());
+                let message = format!("{} cannot be the key of a map", key.kind().a());
                 return Err(Fault::new(key_node.at, message));
             }
             self.pay(map.len() / 4, key_node.at)?;
@@ -265,7 +265,7 @@ impl<'a> Machine<'a> {
                 List::Shared(map.keys().into())
             }
             other => {
-                let message = format!("a {} has no elements to look at; lists and maps have", other.kind().name());
+                let message = format!("{} has no elements to look at; lists and maps have", other.kind().a());
                 return Err(Fault::new(at, message));
             }
         };
@@ -333,5 +333,5 @@ fn no_key(at: usize, name: &str) -> Fault {
 }
 
 fn no_fields(at: usize, field: &str, value: &Value<'_>) -> Fault {
-    Fault::new(at, format!("a {} has no field `{field}`; only maps have fields", value.kind().name()))
+    Fault::new(at, format!("{} has no field `{field}`; only maps have fields", value.kind().a()))
 }

@@ -13,7 +13,7 @@ pub(super) fn negate<'a>(value: &Value<'a>) -> std::result::Result<Value<'a>, St
         Value::Int(number) => number.checked_neg().map(Value::Int),
         Value::Double(number) => Some(Value::Double(-number)),
         Value::Duration(duration) => duration.checked_neg().map(Value::Duration),
-        other => return Err(format!("a {} has no negative", other.kind().name())),
+        other => return Err(format!("{} has no negative", other.kind().a())),
     };
     negated.ok_or_else(|| "the result does not fit into 64 bits".into())
 }
@@ -177,7 +177,7 @@ fn contains<'a>(machine: &mut Machine<'a>, at: usize, needle: &Value<'a>, range:
             Ok(map.get(needle).is_some())
         }
         other => {
-            let message = format!("`in` looks into lists and maps, and this is a {}", other.kind().name());
+            let message = format!("`in` looks into lists and maps, and this is {}", other.kind().a());
             Err(Fault::new(at, message))
         }
     }

@@ -194,7 +194,7 @@ fn mistakes_are_found_before_there_is_an_event() {
         ("!event.id", "`!` needs a bool"),
         ("event.type ? 1 : 2", "`?` needs a bool"),
         ("headers['a'] > 1", "`>` does not go with string and int"),
-        ("headers[1]", "has no element at a int"),
+        ("headers[1]", "has no element at an int"),
         ("event.type in 'abc'", "`in` does not go with string and string"),
         ("payload in 'abc'", "`in` looks into lists and maps"),
         ("event.type.exists(x, true)", "a string has no elements"),
@@ -243,7 +243,7 @@ fn scopes_and_results_are_checked() {
     assert!(compile("payload.a", Scope::Delivery, Gives::Bool).is_ok());
     assert_eq!(
         compile("1 + 1", Scope::Delivery, Gives::Bool).unwrap_err(),
-        "line 1, column 1: it gives a int, and a bool is needed"
+        "line 1, column 1: it gives an int, and a bool is needed"
     );
     assert!(compile("{'a': 1}", Scope::Request, Gives::Text).unwrap_err().contains("a string, an integer or a bool"));
     let uses = |source| {
@@ -271,7 +271,7 @@ fn failures_say_where_and_name_nothing_of_the_event() {
         ("payload.action.contains(payload.amount)", "`contains` cannot be called with string, int"),
         ("payload.action && true", "a bool is needed here, and this is a string"),
         ("payload.paid && payload.missing", "there is no key `missing`"),
-        ("payload.amount.exists(x, true)", "a int has no elements"),
+        ("payload.amount.exists(x, true)", "an int has no elements"),
         ("int(payload.action)", "this is no integer"),
         ("timestamp(payload.action)", "timestamp() reads RFC 3339"),
         ("event.time.getHours(payload.action)", "time zones are UTC and offsets"),
@@ -300,7 +300,7 @@ fn only_what_is_wanted_is_given() {
     let expression = |source, gives| Expression::compile(source, Scope::Delivery, gives).unwrap();
     assert_eq!(expression("payload.paid", Gives::Bool).test(&inputs), Ok(true));
     let error = expression("payload.amount", Gives::Bool).test(&inputs).unwrap_err();
-    assert_eq!(error.to_string(), "line 1, column 1: it gives a int, and a bool is needed");
+    assert_eq!(error.to_string(), "line 1, column 1: it gives an int, and a bool is needed");
     assert_eq!(expression("payload.amount", Gives::Text).text(&inputs).unwrap(), "12050");
     assert_eq!(expression("payload.action", Gives::Text).text(&inputs).unwrap(), "opened");
     assert!(expression("payload.lines", Gives::Text).text(&inputs).is_err());

@@ -31,6 +31,12 @@ pub(super) enum Kind {
 }
 
 impl Kind {
+    /// Its name in a sentence: `a string`.
+    pub(super) fn a(self) -> String {
+        let article = if self == Self::Int { "an" } else { "a" };
+        format!("{article} {}", self.name())
+    }
+
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Null => "null_type",

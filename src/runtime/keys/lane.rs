@@ -88,8 +88,8 @@ impl Lane {
         Arc::new(Self { sets: Mutex::default(), most, fair, hosts: Mutex::default() })
     }
 
-    /// What there is for a request to an endpoint in `namespace`; and the fetch, if one has to be begun. Until that is dropped, it is the only one of its
-    /// set.
+    /// What there is for a request to an endpoint in `namespace`; and the fetch, if one has to be begun. Until that is
+    /// dropped, it is the only one of its set.
     pub(super) fn look(
         self: &Arc<Self>,
         wanted: &KeysWanted,
