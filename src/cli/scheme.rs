@@ -1,6 +1,6 @@
 //! How an event is signed, by name: what `grapnel send` makes and `grapnel sink` checks.
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION};
 use jiff::Timestamp;
 use url::Url;
 
@@ -41,17 +41,17 @@ const SIGNED: &str = "Details of jwt, google and paypal";
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Details of hmac-… and token")]
 pub(super) struct Options {
-    /// Header with the signature
-    #[arg(long, value_name = "HEADER", default_value = "X-Webhook-Signature")]
-    hmac_header: HeaderName,
+    /// Header with the signature [default: X-Webhook-Signature]
+    #[arg(long, value_name = "HEADER")]
+    hmac_header: Option<HeaderName>,
 
     /// Text before the signature, such as sha256=
-    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
-    hmac_prefix: String,
+    #[arg(long, value_name = "TEXT")]
+    hmac_prefix: Option<String>,
 
-    /// What is signed, of {body}, {timestamp} and {id}
-    #[arg(long, value_name = "TEMPLATE", default_value = "{body}", value_parser = Content::parse)]
-    hmac_content: Content,
+    /// What is signed, of {body}, {timestamp} and {id} [default: {body}]
+    #[arg(long, value_name = "TEMPLATE", value_parser = Content::parse)]
+    hmac_content: Option<Content>,
 
     /// Header with the time of signing
     #[arg(long, value_name = "HEADER")]
@@ -61,29 +61,29 @@ pub(super) struct Options {
     #[arg(long, value_name = "HEADER")]
     hmac_id_header: Option<HeaderName>,
 
-    /// Header with the token
-    #[arg(long, value_name = "HEADER", default_value = "Authorization")]
-    token_header: HeaderName,
+    /// Header with the token [default: Authorization]
+    #[arg(long, value_name = "HEADER")]
+    token_header: Option<HeaderName>,
 
-    /// Word before the token; empty for none
-    #[arg(long, value_name = "WORD", default_value = "Bearer")]
-    token_scheme: String,
+    /// Word before the token; empty for none [default: Bearer]
+    #[arg(long, value_name = "WORD")]
+    token_scheme: Option<String>,
 
-    /// Issuer of the token
-    #[arg(long, value_name = "URL", default_value = "https://issuer.example", help_heading = SIGNED)]
-    issuer: String,
+    /// Issuer of the token of jwt [default: https://issuer.example]
+    #[arg(long, value_name = "URL", help_heading = SIGNED)]
+    issuer: Option<String>,
 
-    /// Audience of the token
-    #[arg(long, value_name = "TEXT", default_value = "grapnel", help_heading = SIGNED)]
-    audience: String,
+    /// Audience of the token [default: grapnel]
+    #[arg(long, value_name = "TEXT", help_heading = SIGNED)]
+    audience: Option<String>,
 
     /// Email address to whom the token was issued
     #[arg(long, value_name = "ADDRESS", help_heading = SIGNED)]
     email: Option<String>,
 
-    /// Id of the webhook at PayPal
-    #[arg(long, value_name = "ID", default_value = "WEBHOOK", help_heading = SIGNED)]
-    webhook_id: String,
+    /// Id of the webhook at PayPal [default: WEBHOOK]
+    #[arg(long, value_name = "ID", help_heading = SIGNED)]
+    webhook_id: Option<String>,
 }
 
 /// Where a value of the event goes.
@@ -155,17 +155,21 @@ impl Named {
     pub(super) fn scheme(self, options: &Options) -> Scheme {
         match self {
             Self::Provider(row) => options.complete(row.scheme()),
-            Self::Jwt => options.complete(Scheme::Jwt(JwtScheme {
-                issuers: vec![options.issuer.as_str().into()],
-                audiences: Vec::new(),
-                keys: KeySource::Issuer(options.issuer.as_str().into()),
-                emails: Vec::new(),
-                claims: None,
-            })),
+            Self::Jwt => {
+                let issuer = options.issuer.as_deref().unwrap_or("https://issuer.example");
+                options.complete(Scheme::Jwt(JwtScheme {
+                    issuers: vec![issuer.into()],
+                    audiences: Vec::new(),
+                    keys: KeySource::Issuer(issuer.into()),
+                    emails: Vec::new(),
+                    claims: None,
+                }))
+            }
             Self::Hmac(algorithm, encoding) => Scheme::Signature(options.hmac(algorithm, encoding)),
             Self::Token => Scheme::Token(TokenScheme {
-                header: options.token_header.clone(),
-                scheme: Some(options.token_scheme.clone()).filter(|word| !word.is_empty()),
+                header: options.token_header.clone().unwrap_or(AUTHORIZATION),
+                scheme: Some(options.token_scheme.as_deref().unwrap_or("Bearer").to_owned())
+                    .filter(|word| !word.is_empty()),
             }),
             Self::Basic => Scheme::Basic,
             Self::Ed25519 => match provider("StandardWebhooks").map(Provider::scheme) {
@@ -207,6 +211,7 @@ impl Named {
     /// # Errors
     /// When there is no secret and one is needed, or it is not one for this scheme.
     pub(super) fn signing(self, options: &Options, secret: Option<Secret>) -> anyhow::Result<Signing> {
+        options.check(self)?;
         let scheme = self.scheme(options);
         if scheme == Scheme::None {
             return Ok(Signing::Nothing);
@@ -256,13 +261,48 @@ impl Named {
 }
 
 impl Options {
+    /// Fails when an option is given that says nothing about this scheme.
+    ///
+    /// # Errors
+    /// [`Usage`], which names the option and whose it is.
+    pub(super) fn check(&self, named: Named) -> anyhow::Result<()> {
+        const HMAC: &str = "the hmac-… schemes";
+        const TOKENS: &str = "jwt and google";
+        let hmac = matches!(named, Named::Hmac(..));
+        let token = matches!(named, Named::Token);
+        let jwt = matches!(named, Named::Jwt);
+        let provider = match named {
+            Named::Provider(row) => Some(row.scheme()),
+            _ => None,
+        };
+        let issued = jwt || matches!(provider, Some(Scheme::Jwt(_)));
+        let certified = matches!(provider, Some(Scheme::Certificate(_)));
+        let options = [
+            ("--hmac-header", self.hmac_header.is_some(), hmac, HMAC),
+            ("--hmac-prefix", self.hmac_prefix.is_some(), hmac, HMAC),
+            ("--hmac-content", self.hmac_content.is_some(), hmac, HMAC),
+            ("--hmac-timestamp-header", self.hmac_timestamp_header.is_some(), hmac, HMAC),
+            ("--hmac-id-header", self.hmac_id_header.is_some(), hmac, HMAC),
+            ("--token-header", self.token_header.is_some(), token, "token"),
+            ("--token-scheme", self.token_scheme.is_some(), token, "token"),
+            ("--issuer", self.issuer.is_some(), jwt, "jwt"),
+            ("--audience", self.audience.is_some(), issued, TOKENS),
+            ("--email", self.email.is_some(), issued, TOKENS),
+            ("--webhook-id", self.webhook_id.is_some(), certified, "paypal"),
+        ];
+        match options.into_iter().find(|(_, given, applies, _)| *given && !applies) {
+            Some((option, .., whose)) => Err(Usage::error(format!("{option} is for {whose} alone; leave it out"))),
+            None => Ok(()),
+        }
+    }
+
     fn hmac(&self, algorithm: Algorithm, encoding: Encoding) -> SignatureScheme {
         SignatureScheme {
-            header: self.hmac_header.clone(),
+            header: self.hmac_header.clone().unwrap_or(HeaderName::from_static("x-webhook-signature")),
             algorithm,
             encoding,
-            shape: Shape::Prefixed(self.hmac_prefix.clone().into()),
-            content: self.hmac_content.clone(),
+            shape: Shape::Prefixed(self.hmac_prefix.clone().unwrap_or_default().into()),
+            content: self.hmac_content.clone().unwrap_or_else(Content::body),
             timestamp: self.hmac_timestamp_header.clone().map(TimestampSource::Header),
             id_header: self.hmac_id_header.clone(),
             alternative: None,
@@ -275,10 +315,12 @@ impl Options {
     fn complete(&self, mut scheme: Scheme) -> Scheme {
         match &mut scheme {
             Scheme::Jwt(jwt) => {
-                jwt.audiences = vec![self.audience.as_str().into()];
+                jwt.audiences = vec![self.audience.as_deref().unwrap_or("grapnel").into()];
                 jwt.emails = self.email.iter().map(|email| email.as_str().into()).collect();
             }
-            Scheme::Certificate(certificate) => certificate.webhook_id = self.webhook_id.as_str().into(),
+            Scheme::Certificate(certificate) => {
+                certificate.webhook_id = self.webhook_id.as_deref().unwrap_or("WEBHOOK").into();
+            }
             _ => {}
         }
         scheme

@@ -58,6 +58,7 @@ impl Args {
 
     pub(super) fn check(&self, secret: Option<Secret>) -> anyhow::Result<Check> {
         let useless = |error: &dyn std::fmt::Display| Usage(format!("the secret is of no use: {error}"));
+        self.options.check(self.scheme)?;
         let (mut verifier, mut keys) = (None, None);
         if let Some(secret) = secret {
             let scheme = self.scheme.scheme(&self.options);

@@ -90,6 +90,11 @@ pub(super) struct Fields<'a> {
 }
 
 impl Content {
+    /// The body alone.
+    pub fn body() -> Self {
+        Self::of(&[Part::Body])
+    }
+
     /// Reads a template of at most [`SIGNED_CONTENT_BYTES`].
     ///
     /// # Errors
