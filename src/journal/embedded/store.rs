@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use fjall::{
     CompressionType, Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, OwnedWriteBatch, PersistMode,
-    config::{BloomConstructionPolicy, CompressionPolicy, FilterPolicy, FilterPolicyEntry},
+    config::{BloomConstructionPolicy, CompressionPolicy, FilterPolicy, FilterPolicyEntry, PartitioningPolicy},
 };
 
 use super::tail;
@@ -155,37 +155,36 @@ impl Directory {
             .map_err(from_fjall)?;
         let events = db
             .keyspace("events", || {
-                KeyspaceCreateOptions::default()
-                    .max_memtable_size(EVENT_WRITE_BUFFER_BYTES)
-                    .data_block_compression_policy(CompressionPolicy::disabled())
-                    .expect_point_read_hits(true)
-                    .with_kv_separation(Some(
-                        KvSeparationOptions::default()
-                            .compression(CompressionType::None)
-                            .separation_threshold(SEPARATE_BYTES),
-                    ))
+                keyspace(EVENT_WRITE_BUFFER_BYTES).expect_point_read_hits(true).with_kv_separation(Some(
+                    KvSeparationOptions::default()
+                        .compression(CompressionType::None)
+                        .separation_threshold(SEPARATE_BYTES),
+                ))
             })
             .map_err(from_fjall)?;
         let index = db
             .keyspace("index", || {
-                KeyspaceCreateOptions::default()
-                    .max_memtable_size(INDEX_WRITE_BUFFER_BYTES)
-                    .data_block_compression_policy(CompressionPolicy::disabled())
+                keyspace(INDEX_WRITE_BUFFER_BYTES)
                     // Nearly every lookup is for an id that is not there: a filter on every level.
                     .filter_policy(FilterPolicy::all(FilterPolicyEntry::Bloom(BloomConstructionPolicy::BitsPerKey(
                         10.0,
                     ))))
             })
             .map_err(from_fjall)?;
-        let state = db
-            .keyspace("state", || {
-                KeyspaceCreateOptions::default()
-                    .max_memtable_size(STATE_WRITE_BUFFER_BYTES)
-                    .data_block_compression_policy(CompressionPolicy::disabled())
-            })
-            .map_err(from_fjall)?;
+        let state = db.keyspace("state", || keyspace(STATE_WRITE_BUFFER_BYTES)).map_err(from_fjall)?;
         Ok(Store { db, events, index, state })
     }
+}
+
+/// What all keyspaces have in common.
+fn keyspace(write_buffer_bytes: u64) -> KeyspaceCreateOptions {
+    KeyspaceCreateOptions::default()
+        .max_memtable_size(write_buffer_bytes)
+        .data_block_compression_policy(CompressionPolicy::disabled())
+        // In parts on every level, not only from the fourth on: the whole filter of a table of a million ids is larger than
+        // what the cache keeps of one thing, so that every lookup would read and check it from its first byte to its last.
+        .filter_block_partitioning_policy(PartitioningPolicy::all(true))
+        .index_block_partitioning_policy(PartitioningPolicy::all(true))
 }
 
 impl Store {
