@@ -95,6 +95,8 @@ async fn forward(stream: TlsStream<TcpStream>) {
     let Ok(pod) = TcpStream::connect(("127.0.0.1", port)).await else {
         let _ = to_client.send(message(1, b"nothing listens at the port")).await;
         let _ = to_client.close().await;
+        // A connection that ends with something unread is reset, and what was sent last may be lost with it.
+        while let Some(Ok(_)) = from_client.next().await {}
         return;
     };
     let (mut from_pod, mut to_pod) = pod.into_split();
