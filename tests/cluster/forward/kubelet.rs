@@ -93,9 +93,11 @@ async fn forward(stream: TlsStream<TcpStream>) {
         to_client.send(message(channel, &port.to_le_bytes())).await.unwrap();
     }
     let Ok(pod) = TcpStream::connect(("127.0.0.1", port)).await else {
+        // After the request, and read to the end: what a client sends into a connection that is closed fails, and its
+        // library, or the API server, then forgets what it was told before.
+        let _ = from_client.next().await;
         let _ = to_client.send(message(1, b"nothing listens at the port")).await;
         let _ = to_client.close().await;
-        // A connection that ends with something unread is reset, and what was sent last may be lost with it.
         while let Some(Ok(_)) = from_client.next().await {}
         return;
     };
