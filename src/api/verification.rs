@@ -276,13 +276,6 @@ pub struct SecretReference {
     pub name: String,
 }
 
-impl SecretReference {
-    /// One of its keys.
-    pub fn key(&self, key: &str) -> KeyReference {
-        KeyReference { name: self.name.clone(), key: key.into() }
-    }
-}
-
 /// Signed tokens of an issuer.
 #[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
 #[serde(rename_all = "camelCase")]

@@ -161,14 +161,16 @@ fn forward(subscription: &Subscription, event: &StoredEvent, headers: &mut Heade
 
 /// The span with which the event was stored: that of its receipt, or of its sender.
 pub fn parent(event: &StoredEvent) -> Option<Traceparent> {
-    Traceparent::single(stored(event, &TRACEPARENT))
+    Traceparent::single(stored(event, TRACEPARENT))
 }
 
 /// Goes on with the trace of the event's receipt (W3C Trace Context); `own` is the span of this attempt.
 fn trace(event: &StoredEvent, own: Traceparent, headers: &mut HeaderMap) {
     headers.remove(TRACESTATE);
+    let mut states = stored(event, TRACESTATE);
+    // A part of what came in several would be another state.
     if parent(event).is_some()
-        && let Some(state) = stored(event, &TRACESTATE).next()
+        && let (Some(state), None) = (states.next(), states.next())
         && let Ok(value) = HeaderValue::from_bytes(state)
     {
         headers.insert(TRACESTATE, value);
@@ -178,7 +180,7 @@ fn trace(event: &StoredEvent, own: Traceparent, headers: &mut HeaderMap) {
     }
 }
 
-fn stored<'a>(event: &'a StoredEvent, wanted: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
+fn stored(event: &StoredEvent, wanted: HeaderName) -> impl Iterator<Item = &[u8]> {
     let values = event.headers.iter().filter(move |(name, _)| **name == *wanted.as_str());
     values.map(|(_, value)| &value[..])
 }

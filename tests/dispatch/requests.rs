@@ -200,6 +200,13 @@ async fn traces_are_continued() {
     let request = delivered(|_| (), Event { headers, ..EVENT }).await;
     assert!(!request.header("traceparent").contains("00000000000000000000000000000000"));
     assert!(!request.headers().contains_key("tracestate"));
+    let headers = &[
+        ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+        ("tracestate", "vendor=1"),
+        ("tracestate", "other=2"),
+    ];
+    let request = delivered(|_| (), Event { headers, ..EVENT }).await;
+    assert!(!request.headers().contains_key("tracestate"), "half a state is none");
 }
 
 #[tokio::test]
