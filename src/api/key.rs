@@ -30,3 +30,38 @@ impl fmt::Debug for ObjectKey {
         fmt::Display::fmt(self, f)
     }
 }
+
+/// One life of an object: its name, and the `metadata.uid` that tells it from an earlier object of the same name.
+///
+/// Objects that come from files have the empty uid: there, a name is its own identity.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Incarnation {
+    /// `metadata.namespace` and `metadata.name`.
+    pub key: ObjectKey,
+    /// `metadata.uid`; empty for an object that comes from a file.
+    pub uid: Arc<str>,
+}
+
+impl Incarnation {
+    /// An incarnation of its two parts, taken as they are.
+    pub fn new(key: ObjectKey, uid: impl Into<Arc<str>>) -> Self {
+        Self { key, uid: uid.into() }
+    }
+
+    /// The incarnation of an object that comes from a file.
+    pub fn of_file(key: ObjectKey) -> Self {
+        Self { key, uid: Arc::from("") }
+    }
+}
+
+impl fmt::Display for Incarnation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.key, f)
+    }
+}
+
+impl fmt::Debug for Incarnation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}#{}", self.key, self.uid)
+    }
+}

@@ -21,7 +21,7 @@ pub use endpoint::{
     AllowedSubscribers, Deduplication, Event, EventSource, Limits, RateLimit, RateLimitScope, Rejection, Response,
     SchemaRule, SubscribersFrom, UnmatchedTypes, WebhookEndpoint, WebhookEndpointSpec, WebhookEndpointStatus,
 };
-pub use key::ObjectKey;
+pub use key::{Incarnation, ObjectKey};
 pub use scalar::{ByteSize, GoDuration};
 pub use selector::{LabelOperator, LabelRequirement, LabelSelector};
 pub use subscription::{

@@ -1,4 +1,4 @@
-//! What [`Journal::redeliver`](super::Journal::redeliver) is asked and answers.
+//! What [`Journal::redeliver`](super::Journal::redeliver) takes and returns.
 
 use std::{fmt, str::FromStr};
 
@@ -6,20 +6,19 @@ use jiff::Timestamp;
 
 use super::Sequence;
 
-/// Which events of a consumer to deliver again. Only those that it was given before count: events
-/// from before its start are not its own.
+/// Which events of a consumer to deliver again. Only events from its start on count: earlier ones are not its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Selection {
     /// Everything in its dead letter.
     DeadLettered,
-    /// The newest event of each of these ids, whether it was delivered or is dead.
+    /// Everything that waits for a retry.
+    Retrying,
+    /// The newest event of each of these ids.
     Events(Vec<Box<str>>),
-    /// Every event received at or after `since` and before `until`, whether it was delivered or is
-    /// dead. A side left out is open.
+    /// Every event received at or after `since` and before `until`. A side left out is open.
     ///
-    /// Events lie in nearly the order of their receipt: one that lies out of order by more than
-    /// [`REDELIVERY_SKEW`](crate::rules::limits::REDELIVERY_SKEW), because a clock was set back, may be
-    /// missed.
+    /// Events are kept in nearly the order of their receipt: one that is out of order by more than
+    /// [`REDELIVERY_SKEW`](crate::rules::limits::REDELIVERY_SKEW), because a clock was set back, may be missed.
     Received {
         /// Not before.
         since: Option<Timestamp>,
@@ -31,49 +30,51 @@ pub enum Selection {
 /// One bounded step of a redelivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Step {
-    /// Where the step before ended; `None` for the first one. With another selection it means nothing.
+    /// Where the step before ended; `None` for the first one. Only valid with the same selection.
     pub from: Option<Position>,
-    /// Most events to queue, from 1 to
-    /// [`REDELIVERY_STEP`](crate::rules::limits::REDELIVERY_STEP); what is beyond counts as that.
+    /// Most events to queue or to make due, from 1 to
+    /// [`REDELIVERY_STEP`](crate::rules::limits::REDELIVERY_STEP); more counts as that.
     pub limit: usize,
     /// Count only.
     pub dry_run: bool,
-    /// The present, from which on the events are due.
+    /// The present: when the events are due.
     pub now: Timestamp,
 }
 
 /// Where a step ended. `Display` and `FromStr` are each other's inverse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
-    /// The last sequence looked at, or how many ids were looked up.
-    pub(super) after: Sequence,
+    /// The last sequence that was looked at, or how many ids were looked up.
+    pub(crate) after: Sequence,
     /// The last sequence to look at: what is appended or dies later is not part of the redelivery.
-    pub(super) last: Sequence,
+    pub(crate) last: Sequence,
 }
 
 /// What a step did, or would do.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Redelivered {
-    /// Queued: due now, beginning anew with attempt 1.
+    /// Settled or dead, and queued: due now, beginning again with attempt 1.
     pub queued: u64,
-    /// Selected, but left as they are: not yet attempted, in flight, waiting for a retry, or from
-    /// before the consumer's start.
+    /// Retrying, and made due now, under the same attempt number.
+    pub hastened: u64,
+    /// Selected, but left as they are: not yet attempted, in flight, queued before, damaged, or from before the
+    /// consumer's start.
     pub skipped: u64,
-    /// Selected, but no longer kept. For [`Selection::Events`] these are also ids that never were.
-    /// For [`Selection::Received`] those that are missing between events of the span.
+    /// Selected, but no longer kept, as far as the engine can count them. For [`Selection::Events`] also ids that never
+    /// existed.
     pub gone: u64,
     /// The ids that `gone` counts, for [`Selection::Events`].
     pub gone_ids: Vec<Box<str>>,
-    /// For [`Selection::Received`]: right before this receipt there were events that are no longer
-    /// kept, some or all of which may have been received at or after `since`.
+    /// For [`Selection::Received`]: right before this receipt there were events that are no longer kept, some or all of
+    /// which may have been received at or after `since`.
     pub gone_before: Option<Timestamp>,
-    /// Where to go on; `None` when everything has been looked at.
+    /// Where to continue; `None` when everything has been looked at.
     pub next: Option<Position>,
 }
 
-/// Text that is no position.
+/// The text is not a position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a position that a redelivery has ended at")]
+#[error("not a position of an earlier step")]
 pub struct InvalidPosition;
 
 impl fmt::Display for Position {

@@ -1,0 +1,1 @@
+//! The naive engine: the whole journal in plain collections.

@@ -1,0 +1,104 @@
+//! The encoding of events and of the pieces that rows are made of, shared by the engines.
+//!
+//! Integers are little-endian, `len` is an unsigned LEB128 number, and text and bytes are `len` followed by that many
+//! bytes. `time` is 12 bytes: whole seconds since 1970 (i64) and nanoseconds (i32) of the same sign.
+//!
+//! An event is: version 1 (u8), flags (u8), received time, id text, type text, \[content type text\], \[address of 4 or 16
+//! bytes\], len and that many headers (name text, value bytes), and the body to the end. Flags: 1 content type present,
+//! 2 IPv4 address, 4 IPv6 address.
+
+pub(crate) mod codec;
+#[cfg(test)]
+mod tests;
+
+use std::net::IpAddr;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use self::codec::{ROW, get_array, get_bytes, get_len, get_text, get_time, get_u8, open_row, put_bytes, put_len, put_time};
+use super::{Arrival, Sequence, StoredEvent};
+
+const HAS_CONTENT_TYPE: u8 = 1;
+const HAS_V4: u8 = 2;
+const HAS_V6: u8 = 4;
+
+/// Why bytes cannot be decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    /// They end too early.
+    #[error("a {0} record ends too early")]
+    Short(&'static str),
+    /// The version of their layout is unknown.
+    #[error("a {0} record has the unknown layout {1}")]
+    Layout(&'static str, u8),
+    /// A field holds what it cannot hold.
+    #[error("a {0} record holds an impossible {1}")]
+    Field(&'static str, &'static str),
+}
+
+type Result<T, E = RecordError> = std::result::Result<T, E>;
+
+/// Encodes an event row: one allocation, one copy of the body.
+pub fn encode_event(arrival: &Arrival) -> Bytes {
+    let identity = arrival.validated.identity();
+    let body = arrival.validated.body();
+    let headers: usize = arrival.headers.iter().map(|(name, value)| name.len() + value.len() + 10).sum();
+    let text = identity.id.len() + identity.kind.len() + arrival.content_type.as_ref().map_or(0, |t| t.len());
+    let mut row = BytesMut::with_capacity(64 + text + headers + body.len());
+    let address = match arrival.remote {
+        None => 0,
+        Some(IpAddr::V4(_)) => HAS_V4,
+        Some(IpAddr::V6(_)) => HAS_V6,
+    };
+    row.put_u8(ROW);
+    row.put_u8(address | if arrival.content_type.is_some() { HAS_CONTENT_TYPE } else { 0 });
+    put_time(&mut row, arrival.received);
+    put_bytes(&mut row, identity.id.as_bytes());
+    put_bytes(&mut row, identity.kind.as_bytes());
+    if let Some(content_type) = &arrival.content_type {
+        put_bytes(&mut row, content_type.as_bytes());
+    }
+    match arrival.remote {
+        None => {}
+        Some(IpAddr::V4(address)) => row.put_slice(&address.octets()),
+        Some(IpAddr::V6(address)) => row.put_slice(&address.octets()),
+    }
+    put_len(&mut row, arrival.headers.len());
+    for (name, value) in &arrival.headers {
+        put_bytes(&mut row, name.as_bytes());
+        put_bytes(&mut row, value);
+    }
+    row.put_slice(body);
+    row.freeze()
+}
+
+/// Decodes an event row; headers and body are slices of it.
+pub fn decode_event(sequence: Sequence, row: Bytes) -> Result<StoredEvent> {
+    const WHAT: &str = "event";
+    let mut row = open_row(row, WHAT)?;
+    let flags = get_u8(&mut row, WHAT)?;
+    if flags & !(HAS_CONTENT_TYPE | HAS_V4 | HAS_V6) != 0 || flags & (HAS_V4 | HAS_V6) == HAS_V4 | HAS_V6 {
+        return Err(RecordError::Field(WHAT, "set of flags"));
+    }
+    let received = get_time(&mut row, WHAT)?;
+    let id = get_text(&mut row, WHAT)?;
+    let kind = get_text(&mut row, WHAT)?;
+    let content_type = if flags & HAS_CONTENT_TYPE != 0 { Some(get_text(&mut row, WHAT)?) } else { None };
+    let remote = if flags & HAS_V4 != 0 {
+        Some(IpAddr::from(get_array::<4>(&mut row, WHAT)?))
+    } else if flags & HAS_V6 != 0 {
+        Some(IpAddr::from(get_array::<16>(&mut row, WHAT)?))
+    } else {
+        None
+    };
+    let count = get_len(&mut row, WHAT)?;
+    // Each header takes at least two bytes: a count that cannot be true reserves no memory.
+    if count > row.len() / 2 {
+        return Err(RecordError::Short(WHAT));
+    }
+    let mut headers = Vec::with_capacity(count);
+    for _ in 0..count {
+        headers.push((get_text(&mut row, WHAT)?, get_bytes(&mut row, WHAT)?));
+    }
+    Ok(StoredEvent { sequence, id, kind, received, content_type, remote, headers, body: row })
+}
