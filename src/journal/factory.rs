@@ -4,7 +4,7 @@ use std::{fmt, path::PathBuf, str::FromStr, sync::Arc};
 
 use super::{
     Journal,
-    embedded::{self, EmbeddedOptions},
+    embedded::{self, EmbeddedJournal, EmbeddedOptions},
 };
 
 /// The engine that `--journal` names.
@@ -87,8 +87,10 @@ pub fn open(options: JournalOptions) -> Result<Arc<dyn Journal>, OpenError> {
     let JournalOptions { engine, directory, max_bytes, namespace_share, strict } = options;
     match engine {
         Engine::Embedded => {
-            let _options = EmbeddedOptions { directory: directory.clone(), max_bytes, namespace_share, strict };
-            Err(OpenError::Embedded { directory, source: embedded::OpenError::Unfinished })
+            let options = EmbeddedOptions { directory: directory.clone(), max_bytes, namespace_share, strict };
+            let journal =
+                EmbeddedJournal::open(options).map_err(|source| OpenError::Embedded { directory, source })?;
+            Ok(Arc::new(journal))
         }
     }
 }

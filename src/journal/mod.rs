@@ -54,6 +54,7 @@ pub mod embedded;
 mod error;
 mod event;
 pub mod factory;
+mod machine;
 pub mod memory;
 pub mod record;
 mod redelivery;

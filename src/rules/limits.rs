@@ -493,35 +493,8 @@ pub const RECENT_EVENTS_BYTES: usize = 4 << 20;
 /// Most deliveries that are claimed in order at once.
 pub const ORDERED_CLAIM: usize = 512;
 
-/// Due retries of a consumer kept in memory (up to twice as many for a moment); the others are on
-/// disk, in order of due time.
-pub const DUE_WINDOW: usize = 512;
-
-/// Write buffer of the event rows; a sealed one is written out while the next fills, so about twice
-/// as much is in memory under load.
-pub const EVENT_WRITE_BUFFER_BYTES: u64 = 8 << 20;
-
-/// Write buffer of the index of event ids.
-pub const INDEX_WRITE_BUFFER_BYTES: u64 = 4 << 20;
-
-/// Write buffer of cursors and exceptions.
-pub const STATE_WRITE_BUFFER_BYTES: u64 = 2 << 20;
-
-/// Cache of blocks read from disk: filters of the id index, mostly.
-pub const JOURNAL_CACHE_BYTES: u64 = 8 << 20;
-
-/// Bytes of write-ahead log kept before buffers are written out early; bounds the time of recovery.
-pub const JOURNAL_LOG_BYTES: u64 = 128 << 20;
-
-/// Files of the journal kept open.
-pub const JOURNAL_OPEN_FILES: usize = 256;
-
 /// Rows a sweep looks at, removes or forgets in one step, between which others have their turn.
 pub const SWEEP_STEP: usize = 256;
-
-/// Events younger than their retention that a sweep looks past before it takes the rest of the log
-/// for young too. Events lie in order of commit, which is only nearly the order of receipt.
-pub const SWEEP_LOOKAHEAD: usize = 1024;
 
 /// Most events that one step of a redelivery queues, in one batch of the journal's writer.
 pub const REDELIVERY_STEP: usize = 256;
@@ -546,23 +519,6 @@ pub const RECLAIM_SHARE: u64 = 1024;
 /// Most bytes that an append frees beyond those it needs; the appends of that time wait for the removal.
 pub const RECLAIM_BYTES: u64 = 1 << 20;
 
-/// Bytes of removed events on the disk from which on they are given back. With it goes that there is a quarter as much
-/// as what is kept.
-pub const COMPACT_BYTES: u64 = 16 << 20;
-
-/// Most rounds of one compaction. Each moves what is kept out of a quarter of the files that are mostly garbage.
-pub const COMPACT_ROUNDS: u32 = 16;
-
-/// Bytes that a round must have given back for another one to be worth it.
-pub const COMPACT_GAIN: u64 = 1 << 20;
-
-/// Most bytes of keys and small events that are compacted in one go, because nothing else may be while that lasts: keys of
-/// some five million events. Beyond it there is only the compaction that writing brings about.
-pub const COMPACT_TABLE_BYTES: u64 = 256 << 20;
-
-/// How long a compaction waits for the write buffers before it is left to the next sweep.
-pub const COMPACT_FLUSH: Duration = Duration::from_secs(10);
-
 /// A write of the journal that takes longer makes the process not ready: senders hang up after 3 to 10 seconds.
 pub const JOURNAL_STALLED: Duration = Duration::from_secs(5);
 
@@ -586,10 +542,6 @@ pub const JOURNAL_ORDINARY_BYTES: u64 = 64 << 10;
 /// Size of the file by which the journal finds out whether a disk that failed takes writes again: as large as an event is by
 /// default at most.
 pub const JOURNAL_PROBE_BYTES: usize = 1 << 20;
-
-/// Steps in which one append to a full journal looks for settled events that can go early, before
-/// it is refused; the next append looks on from there.
-pub const RECLAIM_STEPS: usize = 64;
 
 // Values.
 
@@ -899,3 +851,68 @@ pub const EVENT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Longest note of a Kubernetes Event, in bytes; the API server allows 1024.
 pub const EVENT_NOTE_BYTES: usize = 1024;
+
+/// Retries that one consumer may have. A consumer with as many attempts no new event before some are settled; each takes
+/// some 60 bytes of memory.
+pub const RETRIES_PER_CONSUMER: usize = 100_000;
+
+/// When a segment of the journal's log is full, unless `--journal-max-bytes` asks for smaller ones. A restart reads one.
+pub const SEGMENT_BYTES: u64 = 64 << 20;
+
+/// The smallest size of a full segment.
+pub const SEGMENT_BYTES_LEAST: u64 = 64 << 10;
+
+/// A bounded journal has at least so many segments.
+pub const SEGMENT_SHARE: u64 = 32;
+
+/// Events in a segment, whose index is in memory until it is full: 40 bytes each, and as many for their ids.
+pub const SEGMENT_EVENTS: usize = 1 << 17;
+
+/// Outcomes of deliveries in a segment, in memory until it is full: 16 bytes each.
+pub const SEGMENT_OUTCOMES: usize = 1 << 18;
+
+/// Full segments whose index is still in memory, before the writer waits for them to be written.
+pub const SEGMENTS_SEALING: usize = 2;
+
+/// How long the writer waits for the indexes of full segments.
+pub const SEAL_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Largest record of the log.
+pub const JOURNAL_RECORD_BYTES: u64 = 1 << 30;
+
+/// Bytes of the log between two marks within a write.
+pub const MARK_EVERY: u64 = 4 << 10;
+
+/// How far back a mark names what was written: with one mark every [`MARK_EVERY`] bytes, the loss of any page of 4 KiB
+/// leaves one that names the events in it.
+pub const MARK_REACH: u64 = 16 << 10;
+
+/// Bytes that are read at once when a segment is read from its beginning.
+pub const JOURNAL_SCAN_BYTES: usize = 1 << 20;
+
+/// Runs of ids that are merged into one.
+pub const ID_MERGE_RUNS: usize = 8;
+
+/// Most ids in a merged run, so that old ids can go: 32 bytes each on disk.
+pub const ID_RUN_IDS: u64 = 8 << 20;
+
+/// Bytes of filters of ids in memory: 12 bits an id. Filters beyond that are read from the disk, a block for each look.
+pub const ID_FILTER_BYTES: u64 = 32 << 20;
+
+/// Uids of earlier endpoints of one name that are told from a new one.
+pub const FORMER_UIDS: usize = 8;
+
+/// Garbage in the log from which on segments are rewritten. It must also be a quarter of what is kept.
+pub const COMPACT_BYTES: u64 = 16 << 20;
+
+/// Rows that one step of a list looks at.
+pub const LIST_SCAN: usize = 256;
+
+/// Bytes of events that one step of a list reads, beyond the first.
+pub const LIST_BYTES: usize = 4 << 20;
+
+/// Bytes of old segments that are read in search of damage every [`SCRUB_INTERVAL`].
+pub const SCRUB_BYTES: u64 = 4 << 20;
+
+/// See [`SCRUB_BYTES`]: 800 KB a second, 70 GB a day.
+pub const SCRUB_INTERVAL: Duration = Duration::from_secs(5);

@@ -38,13 +38,24 @@ pub enum RecordError {
 
 type Result<T, E = RecordError> = std::result::Result<T, E>;
 
-/// Encodes an event row: one allocation, one copy of the body.
+/// Encodes an event: one allocation, one copy of the body.
 pub fn encode_event(arrival: &Arrival) -> Bytes {
+    let mut row = BytesMut::with_capacity(event_len(arrival));
+    put_event(&mut row, arrival);
+    row.freeze()
+}
+
+/// How many bytes an encoded event takes at most.
+pub(crate) fn event_len(arrival: &Arrival) -> usize {
     let identity = arrival.validated.identity();
-    let body = arrival.validated.body();
     let headers: usize = arrival.headers.iter().map(|(name, value)| name.len() + value.len() + 10).sum();
-    let text = identity.id.len() + identity.kind.len() + arrival.content_type.as_ref().map_or(0, |t| t.len());
-    let mut row = BytesMut::with_capacity(64 + text + headers + body.len());
+    let text = identity.id.len() + identity.kind.len() + arrival.content_type.as_ref().map_or(0, |text| text.len());
+    64 + text + headers + arrival.validated.body().len()
+}
+
+/// Encodes an event behind what is there.
+pub(crate) fn put_event(row: &mut BytesMut, arrival: &Arrival) {
+    let identity = arrival.validated.identity();
     let address = match arrival.remote {
         None => 0,
         Some(IpAddr::V4(_)) => HAS_V4,
@@ -52,27 +63,26 @@ pub fn encode_event(arrival: &Arrival) -> Bytes {
     };
     row.put_u8(ROW);
     row.put_u8(address | if arrival.content_type.is_some() { HAS_CONTENT_TYPE } else { 0 });
-    put_time(&mut row, arrival.received);
-    put_bytes(&mut row, identity.id.as_bytes());
-    put_bytes(&mut row, identity.kind.as_bytes());
+    put_time(row, arrival.received);
+    put_bytes(row, identity.id.as_bytes());
+    put_bytes(row, identity.kind.as_bytes());
     if let Some(content_type) = &arrival.content_type {
-        put_bytes(&mut row, content_type.as_bytes());
+        put_bytes(row, content_type.as_bytes());
     }
     match arrival.remote {
         None => {}
         Some(IpAddr::V4(address)) => row.put_slice(&address.octets()),
         Some(IpAddr::V6(address)) => row.put_slice(&address.octets()),
     }
-    put_len(&mut row, arrival.headers.len());
+    put_len(row, arrival.headers.len());
     for (name, value) in &arrival.headers {
-        put_bytes(&mut row, name.as_bytes());
-        put_bytes(&mut row, value);
+        put_bytes(row, name.as_bytes());
+        put_bytes(row, value);
     }
-    row.put_slice(body);
-    row.freeze()
+    row.put_slice(arrival.validated.body());
 }
 
-/// Decodes an event row; headers and body are slices of it.
+/// Decodes an event; headers and body are slices of the row.
 pub fn decode_event(sequence: Sequence, row: Bytes) -> Result<StoredEvent> {
     const WHAT: &str = "event";
     let mut row = open_row(row, WHAT)?;

@@ -1,0 +1,194 @@
+//! Making room for events: in the share of their endpoint and namespace, and in the journal.
+//!
+//! Settled events go before their retention has passed, the oldest first; what is not settled stays. If that is not enough,
+//! the append is refused.
+
+use std::sync::Arc;
+
+use super::{append::Incoming, endpoint::Endpoint, keeper::Work, sweep, trouble::full, writer::Writer};
+use crate::{
+    journal::{JournalError, Result, ShareExhausted, ShareScope},
+    rules::limits::{JOURNAL_ORDINARY_BYTES, RECLAIM_BYTES, RECLAIM_SHARE},
+};
+
+impl Writer {
+    /// Makes sure that the events fit, if need be after settled ones went early.
+    pub(super) fn make_room(&mut self, new: &[&Incoming]) -> Result<()> {
+        if new.is_empty() {
+            return Ok(());
+        }
+        self.make_share_room(new)?;
+        let wanted = new.iter().map(|event| event.cost()).sum();
+        let outcome = self.make_journal_room(wanted);
+        // A large event that does not fit says nothing about others.
+        if outcome.is_err()
+            && wanted <= JOURNAL_ORDINARY_BYTES.min(self.engine.limits.max_bytes)
+            && self.trouble.refused.is_none_or(|smallest| wanted < smallest)
+        {
+            self.trouble.refused = Some(wanted);
+        }
+        outcome
+    }
+
+    fn make_share_room(&mut self, new: &[&Incoming]) -> Result<()> {
+        for (at, event) in new.iter().enumerate() {
+            let endpoint = &event.endpoint;
+            let first = |other: &&Incoming| other.endpoint.number == endpoint.number;
+            if new.iter().take(at).any(|other| first(&other)) {
+                continue;
+            }
+            if let Some(max_bytes) = event.max_bytes {
+                let wanted = new.iter().copied().filter(first).map(Incoming::cost).sum();
+                self.make_endpoint_room(endpoint, wanted, max_bytes)?;
+            }
+            if self.engine.limits.namespace_share > 0 {
+                let same = |other: &&&Incoming| other.endpoint.key.namespace == endpoint.key.namespace;
+                let wanted = new.iter().filter(same).map(|event| event.cost()).sum();
+                self.make_namespace_room(endpoint, wanted)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn make_endpoint_room(&mut self, endpoint: &Arc<Endpoint>, wanted: u64, max_bytes: u64) -> Result<()> {
+        let kept = |writer: &Self| endpoint.state.lock().bytes + writer.staged.bytes_of(endpoint.number);
+        let over = (kept(self) + wanted).saturating_sub(max_bytes);
+        if over > 0 {
+            self.reclaim(&[Arc::clone(endpoint)], over + slack(max_bytes))?;
+        }
+        let bytes = kept(self);
+        if bytes + wanted <= max_bytes {
+            return Ok(());
+        }
+        Err(exhausted(endpoint, ShareScope::Endpoint(endpoint.key.clone()), bytes, max_bytes))
+    }
+
+    fn make_namespace_room(&mut self, endpoint: &Arc<Endpoint>, wanted: u64) -> Result<()> {
+        let (namespace, max_bytes) = (&endpoint.key.namespace, self.engine.limits.namespace_share);
+        let kept = |writer: &Self| {
+            let stored = writer.engine.namespaces.lock().get(namespace).copied().unwrap_or_default();
+            stored + writer.staged.bytes_of_namespace(namespace)
+        };
+        let over = (kept(self) + wanted).saturating_sub(max_bytes);
+        if over > 0 {
+            let mut endpoints = self.engine.endpoints.read().all();
+            endpoints.retain(|other| other.key.namespace == *namespace);
+            self.reclaim(&endpoints, over + slack(max_bytes))?;
+        }
+        let bytes = kept(self);
+        if bytes + wanted <= max_bytes {
+            return Ok(());
+        }
+        Err(exhausted(endpoint, ShareScope::Namespace(namespace.to_string()), bytes, max_bytes))
+    }
+
+    /// Removes settled events of these endpoints, the oldest first, until so many bytes are free or none is left.
+    fn reclaim(&mut self, endpoints: &[Arc<Endpoint>], wanted: u64) -> Result<()> {
+        let settled = self.settled;
+        let mut searchable: Vec<_> = endpoints
+            .iter()
+            .filter(|endpoint| self.searched.get(&endpoint.number) != Some(&settled))
+            .cloned()
+            .collect();
+        if searchable.is_empty() {
+            return Ok(());
+        }
+        // What is staged counts once it is written.
+        self.flush().map_err(|error| error.clone_for_caller())?;
+        let mut freed = 0;
+        for segment in self.engine.segments.all() {
+            for endpoint in &searchable {
+                let plan = sweep::plan(&self.engine, endpoint, &segment, sweep::Wanted::Bytes(wanted - freed))?;
+                if let Some(removal) = plan {
+                    let bytes = removal.bytes();
+                    if self.remove(removal)?.is_some() {
+                        freed += bytes;
+                    }
+                }
+                if freed >= wanted {
+                    self.engine.keeper.send(Work::Tidy);
+                    return Ok(());
+                }
+            }
+        }
+        for endpoint in searchable.drain(..) {
+            self.searched.insert(endpoint.number, settled);
+        }
+        if freed > 0 {
+            self.engine.keeper.send(Work::Tidy);
+        }
+        Ok(())
+    }
+
+    /// Makes sure that the directory has room for so many bytes of events.
+    pub(super) fn make_journal_room(&mut self, wanted: u64) -> Result<()> {
+        let limits = self.engine.limits;
+        if limits.max_bytes == 0 {
+            return Ok(());
+        }
+        // Room for the next segment's head, and for rewriting one.
+        let max = limits.max_bytes.saturating_sub(2 * limits.segment_bytes);
+        let used = |writer: &Self| {
+            let (log, index) = writer.engine.disk();
+            let unwritten = writer.log.end() - writer.log.position();
+            log + index + unwritten + wanted + wanted / 8
+        };
+        if used(self) <= max {
+            return Ok(());
+        }
+        self.flush().map_err(|error| error.clone_for_caller())?;
+        let goal = max.saturating_sub(slack(limits.max_bytes));
+        self.reclaim_segments(|writer| used(writer) <= goal)?;
+        if used(self) <= max {
+            return Ok(());
+        }
+        // Little may be left in many segments.
+        self.engine.keeper.send(Work::Compact);
+        Err(full(&self.engine))
+    }
+
+    /// Removes settled events of any age, segment by segment, and deletes segments of which nothing is kept, until `enough`.
+    fn reclaim_segments(&mut self, enough: impl Fn(&Self) -> bool) -> Result<()> {
+        if self.searched.get(&0) == Some(&self.settled) {
+            return Ok(());
+        }
+        let settled = self.settled;
+        let mut rotated = false;
+        loop {
+            let segments = self.engine.segments.all();
+            let Some((active, full)) = segments.split_last() else { return Ok(()) };
+            for segment in full {
+                for part in segment.index(super::index::Index::parts) {
+                    let Some(endpoint) = self.engine.endpoints.read().numbered(part.endpoint).cloned() else { continue };
+                    if let Some(removal) = sweep::plan(&self.engine, &endpoint, segment, sweep::Wanted::Bytes(u64::MAX))? {
+                        self.remove(removal)?;
+                    }
+                }
+                if segment.live_events() == 0 {
+                    self.drop_segments(&[segment.name])?;
+                }
+                if enough(self) {
+                    return Ok(());
+                }
+            }
+            // What is settled in the segment that is written can go once another one is.
+            if rotated || active.live_events() == 0 {
+                self.searched.insert(0, settled);
+                return Ok(());
+            }
+            rotated = true;
+            self.rotate()?;
+        }
+    }
+}
+
+/// Some more than an append needs, so that not every one has to look for what can go.
+fn slack(max_bytes: u64) -> u64 {
+    (max_bytes / RECLAIM_SHARE).min(RECLAIM_BYTES)
+}
+
+fn exhausted(endpoint: &Endpoint, scope: ShareScope, bytes: u64, max_bytes: u64) -> JournalError {
+    let exhausted = ShareExhausted { scope, bytes, max_bytes };
+    endpoint.state.lock().exhausted = Some(exhausted.clone());
+    exhausted.into()
+}

@@ -1,0 +1,188 @@
+//! What may leave the log, and retention.
+//!
+//! What can go is decided away from the writer, from the cursors in memory and the positions in the index; no event is read.
+//! "Settled" is final unless a consumer is attached or an event is redelivered in between: then, and when something else
+//! removed events, the endpoint's epoch has changed, and the writer drops the plan. It is made again.
+
+use std::{collections::HashMap, sync::Arc};
+
+use jiff::Timestamp;
+
+use super::{
+    Engine,
+    consumer::Consumer,
+    endpoint::Endpoint,
+    keeper::Work,
+    segments::Segment,
+    tasks::{Removal, Task},
+};
+use crate::{
+    journal::{
+        Result, Retention, Sequence, Swept,
+        machine::{Micros, RangeSet},
+    },
+    rules::limits::{DEFAULT_DEAD_LETTER_RETENTION, DEFAULT_RETENTION, SWEEP_STEP},
+};
+
+/// What a plan is to remove.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Wanted {
+    /// Settled events received until then.
+    Until(Micros),
+    /// Settled events of any age, the first that together have so many bytes.
+    Bytes(u64),
+}
+
+/// What can go of an endpoint's events in one segment; `None` for nothing.
+pub(super) fn plan(
+    engine: &Engine,
+    endpoint: &Arc<Endpoint>,
+    segment: &Arc<Segment>,
+    wanted: Wanted,
+) -> Result<Option<Removal>> {
+    let Some(part) = segment.part(endpoint.number) else { return Ok(None) };
+    let epoch = endpoint.epoch();
+    let kept = endpoint.state.lock().removed.outside(part.first, part.last);
+    if kept.is_empty() {
+        return Ok(None);
+    }
+    let mut pinned = RangeSet::default();
+    for consumer in endpoint.consumers.read().iter() {
+        for range in consumer.state().pinned(part.first, part.last) {
+            pinned.insert(*range.start(), *range.end());
+        }
+    }
+    let free: Vec<_> = kept.iter().flat_map(|range| pinned.outside(*range.start(), *range.end())).collect();
+    let whole = free.len() == 1 && free.first() == Some(&(part.first..=part.last));
+    let enough = match wanted {
+        Wanted::Until(cutoff) => part.newest <= cutoff,
+        Wanted::Bytes(bytes) => part.bytes <= bytes,
+    };
+    let removal = |ranges, events, bytes| {
+        let freed = vec![(Arc::clone(segment), events, bytes)];
+        Some(Removal { endpoint: Arc::clone(endpoint), epoch, ranges, freed })
+    };
+    if whole && enough {
+        return Ok(removal(vec![(part.first, part.last)], part.count, part.bytes));
+    }
+    let (mut ranges, mut events, mut bytes): (Vec<(Sequence, Sequence)>, u64, u64) = (Vec::new(), 0, 0);
+    'free: for range in free {
+        let (mut from, last) = range.into_inner();
+        let mut next = from;
+        loop {
+            let positions = engine.positions(endpoint, next, last, SWEEP_STEP)?;
+            let Some((_, end)) = positions.last() else { break };
+            next = end.sequence + 1;
+            let more = positions.len() == SWEEP_STEP;
+            for (_, position) in positions {
+                match wanted {
+                    Wanted::Until(cutoff) if position.received > cutoff => {
+                        if events == 0 {
+                            // Events are kept in nearly the order of their receipt: the others are young too.
+                            return Ok(None);
+                        }
+                        from = position.sequence + 1;
+                        continue;
+                    }
+                    Wanted::Bytes(most) if bytes >= most => break 'free,
+                    _ => {}
+                }
+                // What has no event between this one and the last goes with it.
+                match ranges.last_mut() {
+                    Some((_, before)) if *before + 1 == from => *before = position.sequence,
+                    _ => ranges.push((from, position.sequence)),
+                }
+                from = position.sequence + 1;
+                events += 1;
+                bytes += u64::from(position.len);
+            }
+            if !more {
+                break;
+            }
+        }
+    }
+    Ok(if ranges.is_empty() { None } else { removal(ranges, events, bytes) })
+}
+
+/// One sweep over everything.
+pub(super) async fn sweep(engine: &Arc<Engine>, retention: Retention, now: Timestamp) -> Result<Swept> {
+    let _turn = engine.sweeping.lock().await;
+    let now = Micros::floor(now);
+    let mut swept = Swept::default();
+    let kept: HashMap<_, _> = retention.consumers.into_iter().collect();
+    let consumers: Vec<_> = engine.consumers.read().values().cloned().collect();
+    for consumer in consumers {
+        let kept = kept.get(&consumer.object.key).copied().unwrap_or(DEFAULT_DEAD_LETTER_RETENTION);
+        swept.dead_letters += purge(engine, &consumer, now.before(kept)).await?;
+    }
+    let kept: HashMap<_, _> = retention.endpoints.into_iter().map(|(object, kept)| (object.key, (object.uid, kept))).collect();
+    let mut endpoints = engine.endpoints.read().all();
+    // Several at once on a thread that may block; one after another, that is many changes of threads.
+    while !endpoints.is_empty() {
+        let mut step = Vec::with_capacity(SWEEP_STEP);
+        for endpoint in endpoints.drain(..endpoints.len().min(SWEEP_STEP)) {
+            let (known, uid) = {
+                let state = endpoint.state.lock();
+                (state.retention, Arc::clone(&state.uid))
+            };
+            let listed = kept.get(&endpoint.key).filter(|(of, _)| *of == uid).map(|(_, kept)| *kept);
+            if let Some(retention) = listed.filter(|listed| known != Some(*listed)) {
+                let endpoint = Arc::clone(&endpoint);
+                engine.ask(|answer| Task::Retention { endpoint, retention, answer }).await?;
+            }
+            if listed.is_none() && endpoint.is_forgettable(now) {
+                let endpoint = Arc::clone(&endpoint);
+                engine.inbox.offer(Task::Forget { endpoint, now });
+            }
+            let retention = listed.or(known).unwrap_or(DEFAULT_RETENTION);
+            step.push((endpoint, now.before(retention)));
+        }
+        swept.events += sweep_events(engine, step).await?;
+    }
+    engine.keeper.set_time(now);
+    engine.keeper.send(Work::Tidy);
+    Ok(swept)
+}
+
+async fn sweep_events(engine: &Arc<Engine>, mut left: Vec<(Arc<Endpoint>, Micros)>) -> Result<u64> {
+    let mut removed = 0;
+    while !left.is_empty() {
+        let step = std::mem::take(&mut left);
+        let plans = engine
+            .blocking(move |engine| {
+                let mut plans = Vec::new();
+                let segments = engine.segments.all();
+                for (endpoint, cutoff) in step {
+                    if endpoint.state.lock().count == 0 {
+                        continue;
+                    }
+                    for segment in &segments {
+                        if let Some(removal) = plan(engine, &endpoint, segment, Wanted::Until(cutoff))? {
+                            plans.push((removal, cutoff));
+                            break;
+                        }
+                    }
+                }
+                Ok(plans)
+            })
+            .await?;
+        for (removal, cutoff) in plans {
+            // There may be more in the next segment, or it has to be decided again.
+            left.push((Arc::clone(&removal.endpoint), cutoff));
+            removed += engine.ask(|answer| Task::Remove { removal, answer }).await?.unwrap_or(0);
+        }
+    }
+    Ok(removed)
+}
+
+async fn purge(engine: &Arc<Engine>, consumer: &Arc<Consumer>, cutoff: Micros) -> Result<u64> {
+    let mut purged = 0;
+    loop {
+        let dead = consumer.state().died_by(cutoff, SWEEP_STEP);
+        if dead.is_empty() || consumer.state().is_detached() {
+            return Ok(purged);
+        }
+        let consumer = Arc::clone(consumer);
+        purged += engine.ask(|answer| Task::Purge { consumer, dead, answer }).await?;
+    }
+}
