@@ -21,6 +21,7 @@ breaker probes after its cooldown.";
 /// Which subscription.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
+#[group(skip)]
 pub struct Args {
     /// The subscription: its name, or namespace/name
     subscription: String,

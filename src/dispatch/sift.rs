@@ -95,6 +95,12 @@ fn longest_delay(policy: &RetryPolicy) -> Duration {
     policy.max_delay.max(limits::DEAD_LETTER_PAUSE).saturating_add(limits::CLOCK_STEP)
 }
 
+/// Whether a retry that is due at `due` was scheduled by a clock that was ahead of `now`: then it is claimable at once.
+pub(super) fn is_ahead(due: Timestamp, now: Timestamp, policy: &RetryPolicy) -> bool {
+    let wait = Duration::try_from(due.duration_since(now)).unwrap_or_default();
+    wait > longest_delay(policy)
+}
+
 /// What the filter says; of a large body where that holds nobody up.
 async fn wanted(subscription: &Arc<Subscription>, event: &Arc<StoredEvent>) -> Result<bool, ExpressionError> {
     let Some(filter) = &subscription.filter else { return Ok(true) };

@@ -29,7 +29,7 @@ use super::{
     attempt::{Context, Ended, attempt},
     backoff::{Backoff, complain, settle},
     circuit::Circuit,
-    sift::{Sifted, claim, skip},
+    sift::{Sifted, claim, is_ahead, skip},
 };
 use crate::{
     api::Ordering,
@@ -412,7 +412,8 @@ impl Worker {
         if let Some(due) = self.next_due
             && now >= self.due_check
         {
-            if self.context.clock.now() >= due {
+            let clock = self.context.clock.now();
+            if clock >= due || is_ahead(due, clock, &self.subscription.retry) {
                 self.next_due = None;
                 self.more = true;
             } else {
