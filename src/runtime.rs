@@ -15,12 +15,16 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use ipnet::IpNet;
-use tokio::{net::TcpListener, runtime::Handle, sync::watch};
+use tokio::{
+    net::TcpListener,
+    runtime::Handle,
+    sync::{mpsc, watch},
+};
 
 use self::{collector::Collector, supervise::Supervisor};
 use crate::{
     admin::{self, Access, Admin, AdminOptions, Health},
-    catalog::{Index, Namespaces, ObjectView, Options, Published},
+    catalog::{Index, Namespaces, ObjectView, Options, Published, observed::AbandonedDeliveries},
     controller::{
         self,
         connect::Connection,
@@ -34,7 +38,7 @@ use crate::{
     ingress::{self, Callers, Ingress, IngressOptions, RemoteKeys, tls, tls::TlsFiles},
     journal::{
         Journal,
-        embedded::{EmbeddedJournal, EmbeddedOptions},
+        factory::{self, JournalOptions},
     },
     rules::{
         clock::{Clock, SystemClock},
@@ -58,10 +62,8 @@ pub struct DataPlane {
     pub admin_token_file: Option<PathBuf>,
     /// Whether metrics are only for those who may use the events API, or may read metrics in a cluster.
     pub guarded_metrics: bool,
-    /// Where the journal is.
-    pub data_dir: PathBuf,
-    /// Bound on the journal in bytes; 0 is none.
-    pub journal_max_bytes: u64,
+    /// The journal's engine and its bounds.
+    pub journal: JournalOptions,
     /// How objects are compiled.
     pub compile: Options,
     /// The namespaces whose objects count.
@@ -132,7 +134,7 @@ pub async fn operator(options: DataPlane, cluster: Cluster) -> anyhow::Result<()
     // Nothing is known before the first complete sync: requests are answered with 503 until then.
     let (candidate, candidates) = watch::channel(Published::default());
     let reviews = Reviews::new(clients.prompt.clone(), Arc::new(SystemClock));
-    let Plane { mut supervisor, objects, journal, clock } =
+    let Plane { mut supervisor, objects, journal, clock, abandoned } =
         start(options, metrics.clone(), candidates, Some(reviews)).await?;
 
     let stop = supervisor.stage("statuses");
@@ -151,7 +153,7 @@ pub async fn operator(options: DataPlane, cluster: Cluster) -> anyhow::Result<()
         sightings,
         journal,
         leadership,
-        announcer,
+        announcer: announcer.clone(),
         interval: cluster.status_interval,
         clock,
         metrics,
@@ -167,6 +169,13 @@ pub async fn operator(options: DataPlane, cluster: Cluster) -> anyhow::Result<()
         let stop = stop.clone();
         async move {
             candidate_leader.run(stop).await;
+            Ok(())
+        }
+    });
+    supervisor.spawn("abandoned", {
+        let (announcer, stop) = (announcer.clone(), stop.clone());
+        async move {
+            controller::events::announce_abandoned(announcer, abandoned, stop).await;
             Ok(())
         }
     });
@@ -190,6 +199,8 @@ struct Plane {
     objects: watch::Receiver<Arc<Vec<ObjectView>>>,
     journal: Arc<dyn Journal>,
     clock: Arc<dyn Clock>,
+    /// What deleted subscriptions have left behind.
+    abandoned: mpsc::Receiver<AbandonedDeliveries>,
 }
 
 /// Spawns the tasks of the data plane, in the stages in which they may end.
@@ -202,13 +213,14 @@ async fn start(
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let health = Health::new();
     let serving = health.part("configuration");
-    let journal = open_journal(&options).await?;
+    let journal = open_journal(options.journal.clone()).await?;
     let ingress_listener = bind(options.listen, "--listen").await?;
     let admin_listener = bind(options.admin_listen, "--admin-listen").await?;
     let (spans, export) = traces();
     let (webhooks, administration) = (ingress_listener.local_addr()?, admin_listener.local_addr()?);
 
-    let mut consumers = Consumers::new(Arc::clone(&journal));
+    let (reports, abandoned) = mpsc::channel(limits::EVENTS_QUEUED);
+    let mut consumers = Consumers::new(Arc::clone(&journal), metrics.clone()).reporting(reports);
     let first = candidates.borrow_and_update().clone();
     consumers.align(&first.snapshot).await.context("the journal's consumers cannot be aligned")?;
     let (live, snapshots) = watch::channel(Arc::clone(&first.snapshot));
@@ -219,6 +231,7 @@ async fn start(
         objects: objects.clone(),
         journal: Arc::clone(&journal),
         clock: Arc::clone(&clock),
+        abandoned,
     };
     let supervisor = &mut plane.supervisor;
     // A broken file does not keep the others from being served; a cluster is listed completely or not at all.
@@ -338,13 +351,9 @@ fn traces() -> (Spans, Option<Export>) {
     }
 }
 
-async fn open_journal(options: &DataPlane) -> anyhow::Result<Arc<dyn Journal>> {
-    let embedded = EmbeddedOptions { directory: options.data_dir.clone(), max_bytes: options.journal_max_bytes };
-    let directory = options.data_dir.display().to_string();
-    let journal = tokio::task::spawn_blocking(move || EmbeddedJournal::open(embedded))
-        .await?
-        .with_context(|| format!("the journal in {directory} cannot be opened"))?;
-    Ok(Arc::new(journal))
+/// Opens the journal where that may block.
+async fn open_journal(options: JournalOptions) -> anyhow::Result<Arc<dyn Journal>> {
+    Ok(tokio::task::spawn_blocking(move || factory::open(options)).await??)
 }
 
 async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {

@@ -6,7 +6,7 @@ use axum::{
 };
 use serde::Serialize;
 
-use crate::journal::JournalError;
+use crate::journal::{JournalError, Sequence};
 
 /// A request that is not answered as the caller hoped.
 #[derive(Debug)]
@@ -101,6 +101,24 @@ pub(super) struct Page<T> {
     pub(super) next: Option<String>,
 }
 
+impl<T> Page<T> {
+    /// A page of at most `limit` items, cut where there are more. `next` is where the list goes on after all of them.
+    pub(super) fn of(
+        mut items: Vec<T>,
+        limit: usize,
+        next: Option<Sequence>,
+        sequence: impl Fn(&T) -> Sequence,
+    ) -> Self {
+        let next = if items.len() > limit {
+            items.truncate(limit);
+            items.last().map(sequence)
+        } else {
+            next
+        };
+        Self { items, next: next.map(|next| next.to_string()) }
+    }
+}
+
 /// A good answer.
 pub(super) fn ok(body: &impl Serialize) -> Response {
     json(StatusCode::OK, body)
@@ -141,4 +159,20 @@ pub(super) async fn wrong_method(method: Method, uri: Uri) -> Problem {
         "method_not_allowed",
         format!("{} does not take {method}; the Allow header says what it takes", uri.path()),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_goes_on_after_its_last_item() {
+        let page = |items, limit, next| {
+            let Page { items, next } = Page::of(items, limit, next, |item| *item);
+            (items, next)
+        };
+        assert_eq!(page(vec![3, 5, 9], 2, Some(9)), (vec![3, 5], Some("5".into())));
+        assert_eq!(page(vec![3, 5], 2, None), (vec![3, 5], None));
+        assert_eq!(page(vec![], 2, Some(7)), (vec![], Some("7".into())), "a short step");
+    }
 }

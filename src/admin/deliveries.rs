@@ -1,6 +1,6 @@
 //! Deliveries of a subscription.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     extract::{Path, RawPathParams, State},
@@ -14,24 +14,41 @@ use super::{
     Shared,
     answer::{self, Page, Problem},
     authority::{self, Ask, Resource, Verb},
-    events::cut,
     query::Query,
+    read::Read,
 };
 use crate::{
     api::ObjectKey,
-    journal::{DeliveryQuery, DeliveryRecord, DeliveryState, Failure, JournalError, Sequence},
-    rules::limits::ADMIN_READ_BATCH,
+    journal::{
+        DeliveryPage, DeliveryQuery, DeliveryRecord, DeliveryState, EventEntry, Failure, JournalError, Outcome,
+        Sequence, SkipReason,
+    },
 };
 
+/// The event and where its delivery is. Of a damaged event only the sequence is known.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Item {
-    event_id: Box<str>,
-    r#type: Box<str>,
-    received_time: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event_id: Option<Box<str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    r#type: Option<Box<str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    received_time: Option<Timestamp>,
     sequence: Sequence,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    damaged: bool,
     state: DeliveryState,
+    outcome: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    skip_reason: Option<SkipReason>,
     attempts: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_attempt_time: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_status_code: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    duration_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     next_attempt_time: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -45,28 +62,54 @@ struct LastFailure {
     reason: Box<str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     status_code: Option<u16>,
+    duration_ms: u64,
     message: Box<str>,
 }
 
 impl Item {
     fn of(record: DeliveryRecord) -> Self {
+        let DeliveryRecord { event, state, outcome, attempts, due, last, failure } = record;
+        let sequence = event.sequence();
+        let event = match event {
+            EventEntry::Kept(event) => Some(event),
+            EventEntry::Damaged(_) => None,
+        };
+        let damaged = event.is_none();
+        let received_time = event.as_ref().map(|event| event.received);
+        let (event_id, kind) = event.map(|event| (event.id, event.kind)).unzip();
+        // What was skipped had no attempt, unless an earlier version of the subscription had made one.
+        let attempted = last.filter(|_| attempts > 0);
         Self {
-            event_id: record.event.id.clone(),
-            r#type: record.event.kind.clone(),
-            received_time: record.event.received,
-            sequence: record.event.sequence,
-            state: record.state,
-            attempts: record.attempts,
-            next_attempt_time: record.due,
-            last_failure: record.failure.map(LastFailure::of),
+            event_id,
+            r#type: kind,
+            received_time,
+            sequence,
+            damaged,
+            state,
+            outcome: outcome.as_str(),
+            skip_reason: match outcome {
+                Outcome::Skipped(reason) => Some(reason),
+                _ => None,
+            },
+            attempts,
+            last_attempt_time: attempted.map(|exchange| exchange.time),
+            last_status_code: attempted.and_then(|exchange| exchange.status),
+            duration_ms: attempted.map(|exchange| milliseconds(exchange.took)),
+            next_attempt_time: due,
+            last_failure: failure.map(LastFailure::of),
         }
     }
 }
 
 impl LastFailure {
     fn of(failure: Failure) -> Self {
-        Self { time: failure.time, reason: failure.reason, status_code: failure.status, message: failure.message }
+        let Failure { time, reason, status, took, message } = failure;
+        Self { time, reason, status_code: status, duration_ms: milliseconds(took), message }
     }
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// What it takes to see deliveries of a subscription.
@@ -84,27 +127,26 @@ pub(super) async fn list(
     let limit = query.limit()?;
     let mut wanted =
         DeliveryQuery { state: query.get("state").map(state).transpose()?, after: query.after()?, limit: 0 };
-    let subscription = ObjectKey::new(namespace, name);
-    shared.subscription_exists(&subscription)?;
-    let _turn = shared.turn().await?;
-    let mut items: Vec<Item> = Vec::new();
-    // In small steps, as in the list of events.
-    while items.len() <= limit {
-        wanted.limit = ADMIN_READ_BATCH.min(limit + 1 - items.len());
-        let records = match shared.admin.journal.deliveries(&subscription, wanted.clone()).await {
-            // An object that has never compiled has no deliveries.
-            Err(JournalError::UnknownConsumer(_)) => Vec::new(),
-            records => records?,
+    let subscription = shared.subscription(&ObjectKey::new(namespace, name))?;
+    let page = shared.read(async move |read: Read| {
+        let mut items: Vec<Item> = Vec::new();
+        // One more than asked for tells whether there is a next page.
+        let next = loop {
+            wanted.limit = limit + 1 - items.len();
+            let page = match read.journal.deliveries(&subscription, wanted.clone()).await {
+                // An object that has never compiled has no deliveries.
+                Err(JournalError::UnknownConsumer(_)) => DeliveryPage::default(),
+                page => page?,
+            };
+            items.extend(page.deliveries.into_iter().map(Item::of));
+            match page.next {
+                Some(next) if items.len() <= limit && !read.is_over() => wanted.after = next,
+                next => break next,
+            }
         };
-        let (found, last) = (records.len(), records.last().map(|record| record.event.sequence));
-        items.extend(records.into_iter().map(Item::of));
-        match last {
-            Some(last) if found == wanted.limit => wanted.after = last,
-            _ => break,
-        }
-    }
-    let next = cut(&mut items, limit, |item| item.sequence);
-    Ok(answer::ok(&Page { items, next }))
+        Ok(Page::of(items, limit, next, |item| item.sequence))
+    });
+    Ok(answer::ok(&page.await?))
 }
 
 fn state(text: &str) -> Result<DeliveryState, Problem> {

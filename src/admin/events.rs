@@ -17,16 +17,24 @@ use super::{
     answer::{self, Page, Problem},
     authority::{self, Ask, Resource, Verb},
     query::Query,
+    read::Read,
 };
 use crate::{
     api::ObjectKey,
-    journal::{EventQuery, Sequence, StoredEvent},
-    rules::limits::ADMIN_READ_BATCH,
+    journal::{EventEntry, EventQuery, EventSummary, Sequence, StoredEvent},
 };
+
+/// One line of a list of events.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(super) enum Item {
+    Kept(Summary),
+    Damaged(Damaged),
+}
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Summary {
+pub(super) struct Summary {
     id: Box<str>,
     r#type: Box<str>,
     received_time: Timestamp,
@@ -38,17 +46,33 @@ struct Summary {
     remote: Option<IpAddr>,
 }
 
-impl Summary {
-    fn of(event: &StoredEvent) -> Self {
-        Self {
-            id: event.id.clone(),
-            r#type: event.kind.clone(),
-            received_time: event.received,
-            sequence: event.sequence,
-            content_type: event.content_type.clone(),
-            bytes: event.body.len(),
-            remote: event.remote,
+/// An event that was acknowledged and whose record is damaged.
+#[derive(Serialize)]
+pub(super) struct Damaged {
+    sequence: Sequence,
+    damaged: bool,
+}
+
+impl Item {
+    fn of(entry: EventEntry) -> Self {
+        match entry {
+            EventEntry::Kept(event) => Self::Kept(Summary::of(event)),
+            EventEntry::Damaged(sequence) => Self::Damaged(Damaged { sequence, damaged: true }),
         }
+    }
+
+    fn sequence(&self) -> Sequence {
+        match self {
+            Self::Kept(event) => event.sequence,
+            Self::Damaged(event) => event.sequence,
+        }
+    }
+}
+
+impl Summary {
+    fn of(event: EventSummary) -> Self {
+        let EventSummary { sequence, id, kind, received, content_type, remote, bytes } = event;
+        Self { id, r#type: kind, received_time: received, sequence, content_type, bytes, remote }
     }
 }
 
@@ -127,23 +151,22 @@ pub(super) async fn list(
         after: query.after()?,
         limit: 0,
     };
-    let endpoint = ObjectKey::new(namespace, name);
-    shared.endpoint_exists(&endpoint)?;
-    let _turn = shared.turn().await?;
-    let mut items: Vec<Summary> = Vec::new();
-    // In small steps: the journal hands out whole events, and a thousand bodies would be a lot of memory. One more than
-    // asked for tells whether there is a next page.
-    while items.len() <= limit {
-        wanted.limit = ADMIN_READ_BATCH.min(limit + 1 - items.len());
-        let events = shared.admin.journal.events(&endpoint, wanted.clone()).await?;
-        items.extend(events.iter().map(Summary::of));
-        match events.last() {
-            Some(last) if events.len() == wanted.limit => wanted.after = last.sequence,
-            _ => break,
-        }
-    }
-    let next = cut(&mut items, limit, |item| item.sequence);
-    Ok(answer::ok(&Page { items, next }))
+    let endpoint = shared.endpoint(&ObjectKey::new(namespace, name))?;
+    let page = shared.read(async move |read: Read| {
+        let mut items: Vec<Item> = Vec::new();
+        // One more than asked for tells whether there is a next page.
+        let next = loop {
+            wanted.limit = limit + 1 - items.len();
+            let page = read.journal.events(&endpoint, wanted.clone()).await?;
+            items.extend(page.events.into_iter().map(Item::of));
+            match page.next {
+                Some(next) if items.len() <= limit && !read.is_over() => wanted.after = next,
+                next => break next,
+            }
+        };
+        Ok(Page::of(items, limit, next, Item::sequence))
+    });
+    Ok(answer::ok(&page.await?))
 }
 
 /// `GET /api/v1/namespaces/{namespace}/endpoints/{name}/events/{id}`
@@ -153,14 +176,16 @@ pub(super) async fn show(
     uri: Uri,
 ) -> Result<Response, Problem> {
     Query::parse(&uri, &[])?;
-    let endpoint = ObjectKey::new(namespace, name);
-    shared.endpoint_exists(&endpoint)?;
-    let _turn = shared.turn().await?;
-    let event = shared.admin.journal.event(&endpoint, &id).await?.ok_or_else(|| {
-        Problem::not_found(format!(
-            "endpoint {endpoint} has no event {id:?}; it may have been removed after its retention"
-        ))
-    })?;
+    let endpoint = shared.endpoint(&ObjectKey::new(namespace, name))?;
+    let found = shared.read(async move |read: Read| {
+        let event = read.journal.event(&endpoint, &id).await?;
+        event.ok_or_else(|| {
+            Problem::not_found(format!(
+                "endpoint {endpoint} has no event {id:?}; it may have been removed after its retention"
+            ))
+        })
+    });
+    let event = found.await?;
     let headers = event
         .headers
         .iter()
@@ -170,23 +195,7 @@ pub(super) async fn show(
                 .map_or_else(|_| HeaderValue::Bytes(STANDARD.encode(value)), HeaderValue::Text),
         })
         .collect();
-    Ok(answer::ok(&Full { summary: Summary::of(&event), headers, payload: Payload::of(&event) }))
-}
-
-/// Cuts what is more than was asked for; the sequence to go on after, if anything was cut.
-pub(super) fn cut<T>(items: &mut Vec<T>, limit: usize, sequence: impl Fn(&T) -> Sequence) -> Option<String> {
-    if items.len() <= limit {
-        return None;
-    }
-    items.truncate(limit);
-    items.last().map(|last| sequence(last).to_string())
-}
-
-impl Shared {
-    /// A turn at reading the journal.
-    pub(super) async fn turn(&self) -> Result<tokio::sync::SemaphorePermit<'_>, Problem> {
-        self.reads.acquire().await.map_err(|_| Problem::unavailable("the operator is shutting down"))
-    }
+    Ok(answer::ok(&Full { summary: Summary::of(event.summary()), headers, payload: Payload::of(&event) }))
 }
 
 #[cfg(test)]
@@ -226,13 +235,5 @@ mod tests {
         assert!(shown(None, deep).contains("payloadText"));
         let deep: &'static [u8] = format!("{}{}", "[".repeat(1000), "]".repeat(1000)).leak().as_bytes();
         assert!(shown(None, deep).contains("payloadText"));
-    }
-
-    #[test]
-    fn a_page_goes_on_after_its_last_item() {
-        let mut items = vec![3, 5, 9];
-        assert_eq!(cut(&mut items, 2, |item| *item), Some("5".into()));
-        assert_eq!(items, [3, 5]);
-        assert_eq!(cut(&mut items, 2, |item| *item), None);
     }
 }

@@ -13,6 +13,7 @@ mod events;
 pub mod health;
 mod objects;
 mod query;
+mod read;
 mod redeliver;
 mod scrape;
 mod server;
@@ -95,7 +96,7 @@ pub enum AdminError {
 struct Shared {
     admin: Admin,
     /// Lets only so many read the journal at once, whose events may be large.
-    reads: Semaphore,
+    reads: Arc<Semaphore>,
 }
 
 /// Serves until `shutdown`, then lets requests under way end for at most
@@ -113,7 +114,7 @@ pub async fn serve(admin: Admin, listener: TcpListener, shutdown: CancellationTo
 }
 
 fn router(admin: Admin) -> Router {
-    let shared = Arc::new(Shared { admin, reads: Semaphore::new(ADMIN_JOURNAL_READS) });
+    let shared = Arc::new(Shared { admin, reads: Arc::new(Semaphore::new(ADMIN_JOURNAL_READS)) });
     let guard = |asks| middleware::from_fn_with_state(Guard::new(&shared, asks), access::guard);
     let metrics = get(scrape::metrics);
     let metrics = if shared.admin.options.guarded_metrics { metrics.route_layer(guard(scrape::asks)) } else { metrics };
@@ -134,6 +135,10 @@ fn router(admin: Admin) -> Router {
         .route(
             "/api/v1/namespaces/{namespace}/subscriptions/{name}/redeliver",
             post(redeliver::order).route_layer(guard(redeliver::asks)),
+        )
+        .route(
+            "/api/v1/namespaces/{namespace}/subscriptions/{name}/resume",
+            post(redeliver::resume).route_layer(guard(redeliver::asks)),
         );
     Router::new()
         .route("/healthz", get(health::live))

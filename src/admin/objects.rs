@@ -16,8 +16,9 @@ use super::{
     query::Query,
 };
 use crate::{
-    api::ObjectKey,
-    catalog::status::{DeliveryCounts, Kind, ObjectView},
+    api::{Incarnation, ObjectKey},
+    catalog::status::{Kind, ObjectView},
+    journal,
 };
 
 #[derive(Serialize)]
@@ -62,10 +63,7 @@ pub(super) async fn list(State(shared): State<Arc<Shared>>, uri: Uri) -> Result<
 }
 
 fn item<'a>(shared: &Shared, view: &'a ObjectView, now: jiff::Timestamp) -> Item<'a> {
-    let counts = match view.kind {
-        Kind::Endpoint => None,
-        Kind::Subscription => shared.admin.journal.progress(&view.key).map(DeliveryCounts::from),
-    };
+    let reading = journal::reading(&*shared.admin.journal, view);
     Item {
         kind: view.kind.as_str(),
         namespace: &view.key.namespace,
@@ -80,24 +78,27 @@ fn item<'a>(shared: &Shared, view: &'a ObjectView, now: jiff::Timestamp) -> Item
             .filter(|namespace| *namespace != &*view.key.namespace),
         path: view.path.as_deref(),
         url: view.url.as_deref(),
-        status: view.status(counts, now, &[]),
+        status: view.status(&reading, now, &[]),
     }
 }
 
 impl Shared {
-    /// Fails when there is no endpoint of that name, compiled or not.
-    pub(super) fn endpoint_exists(&self, key: &ObjectKey) -> Result<(), Problem> {
-        let exists = self.admin.snapshot.borrow().endpoint(key).is_some() || self.has(Kind::Endpoint, key);
-        if exists { Ok(()) } else { Err(Problem::not_found(format!("there is no WebhookEndpoint {key}"))) }
+    /// The endpoint object of that name, compiled or not.
+    pub(super) fn endpoint(&self, key: &ObjectKey) -> Result<Incarnation, Problem> {
+        let served = self.admin.snapshot.borrow().endpoint(key).map(|endpoint| endpoint.incarnation());
+        let found = served.or_else(|| self.object(Kind::Endpoint, key));
+        found.ok_or_else(|| Problem::not_found(format!("there is no WebhookEndpoint {key}")))
     }
 
-    /// Fails when there is no subscription of that name, compiled or not.
-    pub(super) fn subscription_exists(&self, key: &ObjectKey) -> Result<(), Problem> {
-        let exists = self.admin.snapshot.borrow().knows(key) || self.has(Kind::Subscription, key);
-        if exists { Ok(()) } else { Err(Problem::not_found(format!("there is no WebhookSubscription {key}"))) }
+    /// The subscription object of that name, compiled or not.
+    pub(super) fn subscription(&self, key: &ObjectKey) -> Result<Incarnation, Problem> {
+        let known = self.admin.snapshot.borrow().known(key);
+        let found = known.or_else(|| self.object(Kind::Subscription, key));
+        found.ok_or_else(|| Problem::not_found(format!("there is no WebhookSubscription {key}")))
     }
 
-    fn has(&self, kind: Kind, key: &ObjectKey) -> bool {
-        self.admin.objects.borrow().iter().any(|view| view.kind == kind && view.key == *key)
+    fn object(&self, kind: Kind, key: &ObjectKey) -> Option<Incarnation> {
+        let objects = self.admin.objects.borrow();
+        objects.iter().find(|view| view.kind == kind && view.key == *key).map(ObjectView::incarnation)
     }
 }

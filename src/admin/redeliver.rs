@@ -16,9 +16,10 @@ use super::{
     answer::{self, Problem},
     authority::{self, Ask, Resource, Verb},
     query::{self, Query},
+    read::Read,
 };
 use crate::{
-    api::ObjectKey,
+    api::{Incarnation, ObjectKey},
     journal::{JournalError, Position, Redelivered, Selection, Step},
     rules::limits::{
         ADMIN_REDELIVERY_BODY_BYTES, ADMIN_REDELIVERY_IDS, ADMIN_REDELIVERY_MAX, ADMIN_REDELIVERY_STEPS,
@@ -31,6 +32,7 @@ use crate::{
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 struct Order {
     dead_lettered: Option<bool>,
+    retrying: Option<bool>,
     event_ids: Option<Vec<Box<str>>>,
     since: Option<String>,
     until: Option<String>,
@@ -45,6 +47,7 @@ struct Order {
 struct Done {
     dry_run: bool,
     queued: u64,
+    hastened: u64,
     skipped: u64,
     gone: u64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -88,34 +91,66 @@ pub(super) async fn order(
     let now = shared.admin.clock.now();
     let selection = order.selection(now)?;
     let (limit, from) = (order.limit()?, order.from()?);
-    let subscription = ObjectKey::new(namespace, name);
-    shared.subscription_exists(&subscription)?;
-    let _turn = shared.turn().await?;
-    let mut done = Done { dry_run: order.dry_run, ..Done::default() };
+    let subscription = shared.subscription(&ObjectKey::new(namespace, name))?;
+    let dry_run = order.dry_run;
+    let done = shared.read(move |read| redeliver(read, subscription, selection, Step { from, limit, dry_run, now }));
+    Ok(answer::ok(&done.await?))
+}
+
+/// `POST /api/v1/namespaces/{namespace}/subscriptions/{name}/resume`: makes every retrying event due now, and has the
+/// receiver probed if the circuit is open. The probe is made where the subscription is delivered: by this process, if it
+/// is the one.
+pub(super) async fn resume(
+    State(shared): State<Arc<Shared>>,
+    Path((namespace, name)): Path<(String, String)>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    Query::parse(&uri, &[])?;
+    // As above, for a page in a browser.
+    if !is_json(&headers) {
+        return Err(Problem::unsupported_media_type("the header Content-Type: application/json is required"));
+    }
+    let key = ObjectKey::new(namespace, name);
+    let subscription = shared.subscription(&key)?;
+    let now = shared.admin.clock.now();
+    let step = Step { from: None, limit: usize::MAX, dry_run: false, now };
+    let done = shared.read(move |read| redeliver(read, subscription, Selection::Retrying, step)).await?;
+    if let Some(subscription) = shared.admin.snapshot.borrow().subscription(&key) {
+        subscription.facts.request_probe();
+    }
+    Ok(answer::ok(&done))
+}
+
+/// Redelivers at most `whole.limit` events, in steps.
+async fn redeliver(read: Read, subscription: Incarnation, selection: Selection, whole: Step) -> Result<Done, Problem> {
+    let mut done = Done { dry_run: whole.dry_run, ..Done::default() };
     if let Selection::Received { since, until } = &selection {
         (done.since, done.until) = (*since, *until);
     }
-    let mut step = Step { from, limit: 0, dry_run: order.dry_run, now };
+    let mut step = whole;
     for _ in 0..ADMIN_REDELIVERY_STEPS {
-        step.limit = REDELIVERY_STEP.min(limit - usize::try_from(done.queued).unwrap_or(limit));
-        let outcome = shared.admin.journal.redeliver(&subscription, &selection, step).await;
+        let room = whole.limit.saturating_sub(usize::try_from(done.moved()).unwrap_or(usize::MAX));
+        step.limit = REDELIVERY_STEP.min(room);
+        let outcome = read.journal.redeliver(&subscription, &selection, step).await;
         step.from = done.add(outcome.map_err(|error| refused(error, &subscription))?);
-        if step.from.is_none() || done.queued >= limit as u64 {
+        if step.from.is_none() || done.moved() >= whole.limit as u64 || read.is_over() {
             break;
         }
     }
     done.next = step.from.map(|next| next.to_string());
     if !done.dry_run {
         tracing::info!(
-            namespace = %subscription.namespace,
-            subscription = %subscription.name,
+            namespace = %subscription.key.namespace,
+            subscription = %subscription.key.name,
             queued = done.queued,
+            hastened = done.hastened,
             skipped = done.skipped,
             gone = done.gone,
-            "events are delivered again by order"
+            "events are redelivered on request"
         );
     }
-    Ok(answer::ok(&done))
+    Ok(done)
 }
 
 /// Whether a body would be taken for an order at `now`. For those who try what it takes without a server.
@@ -127,8 +162,16 @@ pub fn understands_order(body: &[u8], now: Timestamp) -> bool {
 
 impl Order {
     fn selection(&self, now: Timestamp) -> Result<Selection, Problem> {
-        const ONE: &str = "exactly one of deadLettered, eventIds, and since and until (one of them or both)";
+        const ONE: &str = "exactly one of deadLettered, retrying, eventIds, and since and until (one of them or both)";
         let span = self.since.is_some() || self.until.is_some();
+        match self.retrying {
+            None => {}
+            Some(true) if self.dead_lettered.is_none() && self.event_ids.is_none() && !span => {
+                return Ok(Selection::Retrying);
+            }
+            Some(true) => return Err(Problem::parameter(format!("the body must say {ONE}"))),
+            Some(false) => return Err(Problem::parameter("retrying can only be true; leave it out otherwise")),
+        }
         match (self.dead_lettered, &self.event_ids, span) {
             (Some(true), None, false) => Ok(Selection::DeadLettered),
             (Some(false), ..) => Err(Problem::parameter("deadLettered can only be true; leave it out otherwise")),
@@ -170,10 +213,16 @@ impl Order {
 }
 
 impl Done {
+    /// Events that the limit counts.
+    fn moved(&self) -> u64 {
+        self.queued.saturating_add(self.hastened)
+    }
+
     /// Adds what a step did; where the next one begins, if there is one.
     fn add(&mut self, step: Redelivered) -> Option<Position> {
-        let Redelivered { queued, skipped, gone, gone_ids, gone_before, next } = step;
+        let Redelivered { queued, hastened, skipped, gone, gone_ids, gone_before, next } = step;
         self.queued += queued;
+        self.hastened += hastened;
         self.skipped += skipped;
         self.gone += gone;
         self.gone_ids.extend(gone_ids);
@@ -187,7 +236,7 @@ fn is_json(headers: &HeaderMap) -> bool {
     value.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
 }
 
-fn refused(error: JournalError, subscription: &ObjectKey) -> Problem {
+fn refused(error: JournalError, subscription: &Incarnation) -> Problem {
     match error {
         JournalError::UnknownConsumer(_) => Problem::conflict(format!(
             "WebhookSubscription {subscription} has been given no events yet; the conditions in its status say why"

@@ -9,11 +9,14 @@ use axum::{
 };
 
 use super::{
-    Shared,
+    Admin, Shared,
     answer::Problem,
     authority::{Ask, Resource, Verb},
 };
-use crate::{rules::limits::JOURNAL_STALLED, telemetry::metrics::Counts};
+use crate::{
+    rules::limits::JOURNAL_STALLED,
+    telemetry::metrics::{Counts, JournalMetrics},
+};
 
 /// What `Metrics::encode` writes.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -28,15 +31,39 @@ pub(super) async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
     let admin = &shared.admin;
     let snapshot = Arc::clone(&admin.snapshot.borrow());
     for subscription in snapshot.subscriptions() {
-        let progress = admin.journal.progress(&subscription.key).unwrap_or_default();
+        let progress = admin.journal.progress(&subscription.incarnation()).unwrap_or_default();
         subscription.metrics.counts(Counts {
             pending: progress.pending.saturating_add(progress.in_flight).saturating_add(progress.retrying),
             retrying: progress.retrying,
             dead: progress.dead,
         });
     }
-    admin.metrics.journal_bytes(admin.journal.usage().bytes);
-    let stalled = admin.journal.stalled().is_some_and(|time| time > JOURNAL_STALLED);
-    admin.metrics.journal_up(admin.journal.trouble().is_none() && !stalled);
+    for endpoint in snapshot.endpoints() {
+        endpoint.metrics.storage_exhausted(admin.journal.storage(&endpoint.incarnation()).exhausted.is_some());
+    }
+    admin.metrics.journal(&measure(admin));
     ([(header::CONTENT_TYPE, OPENMETRICS)], admin.metrics.encode()).into_response()
+}
+
+/// What the journal measures now; from memory.
+fn measure(admin: &Admin) -> JournalMetrics {
+    let journal = &*admin.journal;
+    let (usage, vitals) = (journal.usage(), journal.vitals());
+    let stalled = journal.stalled().is_some_and(|time| time > JOURNAL_STALLED);
+    let now = admin.clock.now();
+    JournalMetrics {
+        up: journal.trouble().is_none() && !stalled,
+        bytes: usage.bytes,
+        disk_bytes: usage.disk_bytes,
+        max_bytes: usage.max_bytes,
+        log_bytes: vitals.log_bytes,
+        index_bytes: vitals.index_bytes,
+        checkpoint_age: vitals.checkpoint.map(|time| now.duration_since(time).try_into().unwrap_or_default()),
+        since_checkpoint_bytes: vitals.since_checkpoint_bytes,
+        append_queue_bytes: vitals.append_queue_bytes,
+        task_queue: vitals.task_queue,
+        retrying: vitals.retrying,
+        damaged_records: vitals.damaged_records,
+        namespaces: journal.namespaces().into_iter().map(|usage| (usage.namespace.into(), usage.bytes)).collect(),
+    }
 }

@@ -15,6 +15,8 @@ pub enum ConditionType {
     SecretsResolved,
     /// Requests are verified; `False` on an endpoint with `verification.none`.
     Verified,
+    /// Events are stored; present only while they are refused because a share of the journal is exhausted. Endpoints only.
+    Storing,
     /// The last outcomes succeed. Subscriptions only.
     Delivering,
     /// Programmed into the data plane in this generation.
@@ -32,6 +34,7 @@ impl ConditionType {
             Self::Accepted => "Accepted",
             Self::SecretsResolved => "SecretsResolved",
             Self::Verified => "Verified",
+            Self::Storing => "Storing",
             Self::Delivering => "Delivering",
             Self::Ready => "Ready",
             Self::Reconciling => "Reconciling",
@@ -81,6 +84,8 @@ pub enum Reason {
     KeyNotFound,
     /// A value does not parse as the key it should be.
     InvalidSecret,
+    /// The endpoint, or its namespace, keeps as many bytes in the journal as it may.
+    ShareExhausted,
     /// The last delivery failed.
     TargetFailing,
     /// `filter` or `transform` failed on the last event.
@@ -115,6 +120,7 @@ impl Reason {
             Self::SecretNotFound => "SecretNotFound",
             Self::KeyNotFound => "KeyNotFound",
             Self::InvalidSecret => "InvalidSecret",
+            Self::ShareExhausted => "ShareExhausted",
             Self::TargetFailing => "TargetFailing",
             Self::ExpressionFailing => "ExpressionFailing",
             Self::CircuitOpen => "CircuitOpen",

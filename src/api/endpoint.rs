@@ -95,9 +95,25 @@ pub struct WebhookEndpointSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retention: Option<GoDuration>,
 
+    /// How much of the journal the endpoint's events may take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<Storage>,
+
     /// Which namespaces may have WebhookSubscriptions that read this endpoint. Defaults to the endpoint's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allowed_subscribers: Option<AllowedSubscribers>,
+}
+
+/// How much of the journal the endpoint's events may take.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Default)]
+#[serde(rename_all = "camelCase")]
+pub struct Storage {
+    /// Bytes that the endpoint's events may take, such as `2Gi`; at least 64Ki. When they are reached, settled events are
+    /// removed before their retention ends; when none is left, events are refused with 503 storage_exhausted until
+    /// subscriptions have settled some. Defaults to the share of the endpoint's namespace, which is bounded too
+    /// (--namespace-share).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_bytes: Option<ByteSize>,
 }
 
 /// Which namespaces may subscribe, besides the endpoint's own, which always may.

@@ -19,13 +19,13 @@ pub use condition::{Condition, ConditionStatus, ConditionType, Reason};
 pub use delivery::{CircuitBreaker, Ordering};
 pub use endpoint::{
     AllowedSubscribers, Deduplication, Event, EventSource, Limits, RateLimit, RateLimitScope, Rejection, Response,
-    SchemaRule, SubscribersFrom, UnmatchedTypes, WebhookEndpoint, WebhookEndpointSpec, WebhookEndpointStatus,
+    SchemaRule, Storage, SubscribersFrom, UnmatchedTypes, WebhookEndpoint, WebhookEndpointSpec, WebhookEndpointStatus,
 };
 pub use key::{Incarnation, ObjectKey};
 pub use scalar::{ByteSize, GoDuration};
 pub use selector::{LabelOperator, LabelRequirement, LabelSelector};
 pub use subscription::{
-    DeadLetter, DeliveryFailure, DeliverySuccess, EndpointReference, Format, Jitter, OutboundRateLimit,
+    DeadLetter, DeletionPolicy, DeliveryFailure, DeliverySuccess, EndpointReference, Format, Jitter, OutboundRateLimit,
     OwnEndpointReference, Retry, Signing, SigningScheme, StartFrom, WebhookSubscription, WebhookSubscriptionSpec,
     WebhookSubscriptionStatus,
 };

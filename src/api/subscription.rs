@@ -130,6 +130,22 @@ pub struct WebhookSubscriptionSpec {
     /// Park the subscription: nothing is sent, nothing is lost. Defaults to false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
+
+    /// What deletion does with events that are not settled yet: Drop (they are abandoned: the operator counts them, logs a
+    /// warning and publishes the Event DeliveriesAbandoned) or Drain (a finalizer holds the object until every event is
+    /// delivered, skipped or dead-lettered). Drain needs a cluster: a manifest file that is removed is gone at once.
+    /// Defaults to Drop.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion_policy: Option<DeletionPolicy>,
+}
+
+/// What deletion does with events that are not settled yet: Drop or Drain. Defaults to Drop.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeletionPolicy {
+    /// They are abandoned.
+    Drop,
+    /// The object stays until they are settled.
+    Drain,
 }
 
 /// A WebhookEndpoint.

@@ -13,7 +13,7 @@ mod verification;
 
 use url::Url;
 
-pub use endpoint::{Served, endpoint, path};
+pub use endpoint::{Served, endpoint, max_bytes, path};
 pub use problem::{Problem, Problems};
 pub use reference::{References, Sources};
 pub use subscribers::Subscribers;

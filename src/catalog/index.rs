@@ -26,11 +26,11 @@ use super::{
     admission::Admission,
     compile::{self, Delivered, Options, Problem, Problems, References, Served, Standing, Subscribers},
     observed::{EndpointFacts, EndpointReading, SubscriptionFacts, SubscriptionReading},
-    snapshot::{Endpoint, Snapshot, Subscription},
+    snapshot::{DeadLetterEndpoint, Endpoint, Snapshot, Subscription},
     status::{Kind, ObjectView},
 };
 use crate::{
-    api::{ObjectKey, Reason, WebhookEndpoint, WebhookSubscription},
+    api::{Incarnation, ObjectKey, Reason, WebhookEndpoint, WebhookSubscription},
     rules::secret::Secret,
     telemetry::metrics::Metrics,
 };
@@ -95,6 +95,13 @@ pub struct Applied<T> {
     pub age: Age,
     /// `metadata.uid`, where there is one: tells an object from one of the same name that was deleted before.
     pub uid: Option<Arc<str>>,
+}
+
+impl<T> Applied<T> {
+    /// `metadata.uid`; empty for an object from a file.
+    fn uid(&self) -> Arc<str> {
+        self.uid.clone().unwrap_or_default()
+    }
 }
 
 /// A version of an object that cannot be read.
@@ -231,6 +238,9 @@ impl Index {
         let after = applied.referents();
         let place = (applied.age, path(&applied));
         let allowed = Subscribers::of(&applied.object.spec);
+        let replaced = entry.is_of_another(applied.uid.as_ref());
+        let resized =
+            entry.applied.as_ref().is_some_and(|before| before.object.spec.storage != applied.object.spec.storage);
         let (before, left) = match &entry.applied {
             Some(before) => (before.referents(), Some((before.age, path(before)))),
             None => (BTreeSet::new(), None),
@@ -249,7 +259,7 @@ impl Index {
             self.claims.claim(place.0, &key, place.1);
         }
         let news = self.grants.set(&key, allowed);
-        if !known {
+        if !known || replaced || resized {
             self.touch(&Referent::Endpoint(key.clone()));
         } else if news {
             self.touch_foreign(&key);
@@ -413,6 +423,7 @@ impl Index {
             );
         }
         let served = Served {
+            uid: applied.uid(),
             facts: Arc::clone(&entry.facts),
             metrics: self.metrics.endpoint(&key.namespace, &key.name),
             previous: entry.compiled.as_deref(),
@@ -448,9 +459,15 @@ impl Index {
         let mut problems = Problems::default();
         problems.extend(broken_rules(Admission::subscription(), spec));
         let letters = compile::dead_letter_endpoint_of(key, spec);
-        let letters_exist = letters.is_some_and(|letters| self.endpoints.contains_key(&letters));
-        problems.extend(compile::dead_letter_problem(key, spec, letters_exist));
+        let letters = letters.and_then(|key| self.endpoints.get(&key).map(|entry| (key, entry)));
+        problems.extend(compile::dead_letter_problem(key, spec, letters.is_some()));
         let delivered = Delivered {
+            uid: applied.uid(),
+            endpoint_uid: self.endpoints.get(&endpoint).and_then(Entry::uid).unwrap_or_default(),
+            dead_letter_endpoint: letters.map(|(key, entry)| DeadLetterEndpoint {
+                endpoint: Incarnation::new(key, entry.uid().unwrap_or_default()),
+                max_bytes: entry.applied.as_ref().and_then(|applied| compile::max_bytes(&applied.object.spec)),
+            }),
             facts: Arc::clone(&entry.facts),
             metrics: self.metrics.subscription(&key.namespace, &key.name),
             previous: entry.compiled.as_deref(),
@@ -477,11 +494,11 @@ impl Index {
             .map(Arc::clone);
         let subscriptions = self.subscriptions.values().filter_map(|entry| entry.compiled.as_ref()).map(Arc::clone);
         let unread = self.endpoints.iter().filter(|(_, entry)| entry.applied.is_none());
+        let known = self.subscriptions.iter();
         let snapshot = Snapshot::new(endpoints, subscriptions)
             .with_unready(self.claims.places())
-            .with_known(self.subscriptions.keys().cloned())
-            .with_unread(unread.map(|(key, _)| Arc::clone(&key.namespace)))
-            .with_uids(self.subscriptions.iter().filter_map(|(key, entry)| Some((key.clone(), entry.uid()?))));
+            .with_known(known.map(|(key, entry)| Incarnation::new(key.clone(), entry.uid().unwrap_or_default())))
+            .with_unread(unread.map(|(key, _)| Arc::clone(&key.namespace)));
         if self.synced { snapshot } else { snapshot.incomplete() }
     }
 

@@ -11,8 +11,12 @@ use std::{
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1;
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
-use crate::{api::Condition, rules::breaker::OpenCircuit};
+use crate::{
+    api::{Condition, Incarnation},
+    rules::breaker::OpenCircuit,
+};
 
 /// Since when an object's conditions are as they are: what was said last, for where no object keeps it. A status that
 /// changes while nobody looks has the time of the next look.
@@ -34,6 +38,15 @@ impl Since {
         said.clone_from(&stamped);
         stamped
     }
+}
+
+/// A deleted subscription left events behind that it had neither delivered nor skipped nor dead-lettered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AbandonedDeliveries {
+    /// The deleted object.
+    pub subscription: Incarnation,
+    /// How many events.
+    pub events: u64,
 }
 
 /// What happened at an endpoint: since the process started, and before that as far as the object's status tells.
@@ -122,6 +135,8 @@ impl EndpointFacts {
 #[derive(Debug, Default)]
 pub struct SubscriptionFacts {
     last: Mutex<SubscriptionReading>,
+    /// Asks the circuit breaker to probe the receiver at once.
+    probe: Notify,
     /// Since when its conditions are as they are.
     pub since: Since,
 }
@@ -244,6 +259,16 @@ impl SubscriptionFacts {
     /// The circuit to the receiver is open, or is not (`None`).
     pub fn circuit(&self, circuit: Option<OpenCircuit>) {
         self.last.lock().circuit = circuit;
+    }
+
+    /// Asks the worker of this subscription to probe the receiver at once, if its circuit is open.
+    pub fn request_probe(&self) {
+        self.probe.notify_one();
+    }
+
+    /// Resolves once for each probe that was requested. For the worker of the subscription.
+    pub async fn probe_requested(&self) {
+        self.probe.notified().await;
     }
 
     /// The journal reads for this subscription (`None`), or does not, and why.

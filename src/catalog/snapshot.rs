@@ -17,7 +17,7 @@ use super::{
     target::Target,
 };
 use crate::{
-    api::{Format, ObjectKey, Ordering, StartFrom},
+    api::{Format, Incarnation, ObjectKey, Ordering, StartFrom},
     rules::{
         breaker::BreakerPolicy,
         expression::Expression,
@@ -39,12 +39,10 @@ pub struct Snapshot {
     routes: HashMap<Box<str>, Route>,
     endpoints: HashMap<ObjectKey, Arc<Endpoint>>,
     subscriptions: HashMap<ObjectKey, Arc<Subscription>>,
-    /// Every subscription object that exists, whether it compiles or not.
-    known: HashSet<ObjectKey>,
+    /// Every subscription object that exists, whether it compiles or not, with its uid (empty for one from a file).
+    known: HashMap<ObjectKey, Arc<str>>,
     /// Namespaces with an endpoint that has never been readable, so that nobody knows its path.
     unread: HashSet<Arc<str>>,
-    /// `metadata.uid` of the subscription objects that have one.
-    uids: HashMap<ObjectKey, Arc<str>>,
     /// True once every source has been read completely at least once.
     synced: bool,
 }
@@ -71,8 +69,8 @@ impl Snapshot {
             .collect();
         let subscriptions: HashMap<_, _> =
             subscriptions.into_iter().map(|subscription| (subscription.key.clone(), subscription)).collect();
-        let known = subscriptions.keys().cloned().collect();
-        Self { routes, endpoints, subscriptions, known, unread: HashSet::new(), uids: HashMap::new(), synced: true }
+        let known = subscriptions.values().map(|it| (it.key.clone(), Arc::clone(&it.uid))).collect();
+        Self { routes, endpoints, subscriptions, known, unread: HashSet::new(), synced: true }
     }
 
     /// Adds paths whose endpoints exist but cannot be served; a served path stays as it is.
@@ -84,21 +82,14 @@ impl Snapshot {
     }
 
     /// Adds subscription objects that exist but do not compile: their consumers stay.
-    pub fn with_known(mut self, subscriptions: impl IntoIterator<Item = ObjectKey>) -> Self {
-        self.known.extend(subscriptions);
+    pub fn with_known(mut self, subscriptions: impl IntoIterator<Item = Incarnation>) -> Self {
+        self.known.extend(subscriptions.into_iter().map(|Incarnation { key, uid }| (key, uid)));
         self
     }
 
     /// Adds namespaces with an endpoint that has never been readable.
     pub fn with_unread(mut self, namespaces: impl IntoIterator<Item = Arc<str>>) -> Self {
         self.unread.extend(namespaces);
-        self
-    }
-
-    /// Adds the uids of subscription objects, compiled or not: by them one that was deleted and created again is told from
-    /// one that has changed.
-    pub fn with_uids(mut self, subscriptions: impl IntoIterator<Item = (ObjectKey, Arc<str>)>) -> Self {
-        self.uids.extend(subscriptions);
         self
     }
 
@@ -144,39 +135,17 @@ impl Snapshot {
         self.subscriptions.values()
     }
 
-    /// Whether a subscription object of that name exists, compiled or not.
-    pub fn knows(&self, key: &ObjectKey) -> bool {
-        self.known.contains(key)
+    /// The subscription object of that name, compiled or not.
+    pub fn known(&self, key: &ObjectKey) -> Option<Incarnation> {
+        self.known.get(key).map(|uid| Incarnation::new(key.clone(), Arc::clone(uid)))
     }
-}
 
-impl Snapshot {
-    /// What has to be live between `live` and this one; `None` when nothing has. If subscriptions were deleted and created
-    /// again in between, it is this one without them, so that the old ones end, with their places in the log, before the
-    /// new ones begin.
-    pub fn parting(&self, live: &Self) -> Option<Self> {
-        let again = |key: &ObjectKey| match (live.uids.get(key), self.uids.get(key)) {
-            (Some(before), Some(now)) => before != now,
-            _ => false,
-        };
-        if !self.uids.keys().any(again) {
-            return None;
-        }
-        let kept = self.subscriptions.iter().filter(|(key, _)| !again(key));
-        Some(Self {
-            routes: self.routes.clone(),
-            endpoints: self.endpoints.clone(),
-            subscriptions: kept.map(|(key, subscription)| (key.clone(), Arc::clone(subscription))).collect(),
-            known: self.known.iter().filter(|key| !again(key)).cloned().collect(),
-            uids: self
-                .uids
-                .iter()
-                .filter(|(key, _)| !again(key))
-                .map(|(key, uid)| (key.clone(), uid.clone()))
-                .collect(),
-            unread: self.unread.clone(),
-            synced: self.synced,
-        })
+    /// Whether this incarnation of a subscription object exists, compiled or not.
+    ///
+    /// An incarnation without a uid exists while any object of its name does: it comes from a file, or from a journal that
+    /// an earlier version wrote without uids, and is replaced when the object of its name is attached.
+    pub fn knows(&self, subscription: &Incarnation) -> bool {
+        self.known.get(&subscription.key).is_some_and(|uid| subscription.uid.is_empty() || *uid == subscription.uid)
     }
 }
 
@@ -188,6 +157,8 @@ fn route_key(namespace: &str, path: &str) -> Box<str> {
 pub struct Endpoint {
     /// Its name.
     pub key: ObjectKey,
+    /// `metadata.uid`; empty for an object from a file.
+    pub uid: Arc<str>,
     /// URL path below the namespace, without slashes at the ends.
     pub path: Box<str>,
     /// Refuse with 503.
@@ -216,10 +187,19 @@ pub struct Endpoint {
     pub reply: Reply,
     /// How long settled events stay.
     pub retention: Duration,
+    /// Bytes that its events may take in the journal; `None` leaves it the share of its namespace.
+    pub max_bytes: Option<u64>,
     /// Facts for the object's status.
     pub facts: Arc<EndpointFacts>,
     /// The endpoint's series.
     pub metrics: Arc<EndpointMetrics>,
+}
+
+impl Endpoint {
+    /// The object that it was compiled from.
+    pub fn incarnation(&self) -> Incarnation {
+        Incarnation::new(self.key.clone(), Arc::clone(&self.uid))
+    }
 }
 
 /// De-duplication by event id.
@@ -248,8 +228,10 @@ impl fmt::Debug for Endpoint {
 pub struct Subscription {
     /// Its name.
     pub key: ObjectKey,
-    /// The endpoint it reads.
-    pub endpoint: ObjectKey,
+    /// `metadata.uid`; empty for an object from a file.
+    pub uid: Arc<str>,
+    /// The endpoint object that it reads, compiled or not.
+    pub endpoint: Incarnation,
     /// Types to deliver; empty delivers all.
     pub event_types: GlobSet,
     /// Whether an event is delivered.
@@ -277,7 +259,7 @@ pub struct Subscription {
     /// How long dead letters stay.
     pub dead_letter_retention: Duration,
     /// The endpoint that gets an event for each dead letter.
-    pub dead_letter_endpoint: Option<ObjectKey>,
+    pub dead_letter_endpoint: Option<DeadLetterEndpoint>,
     /// Where a new consumer begins.
     pub start_from: StartFrom,
     /// Parked: nothing is sent.
@@ -286,6 +268,22 @@ pub struct Subscription {
     pub facts: Arc<SubscriptionFacts>,
     /// The subscription's series.
     pub metrics: Arc<SubscriptionMetrics>,
+}
+
+/// The endpoint that gets an event for each dead letter of a subscription.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetterEndpoint {
+    /// The object, compiled or not.
+    pub endpoint: Incarnation,
+    /// Bytes that its events may take in the journal; `None` leaves it the share of its namespace.
+    pub max_bytes: Option<u64>,
+}
+
+impl Subscription {
+    /// The object that it was compiled from.
+    pub fn incarnation(&self) -> Incarnation {
+        Incarnation::new(self.key.clone(), Arc::clone(&self.uid))
+    }
 }
 
 impl fmt::Debug for Subscription {

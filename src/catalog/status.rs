@@ -11,8 +11,8 @@ use super::observed::{
 };
 use crate::{
     api::{
-        Condition, ConditionStatus, ConditionType, DeliveryFailure, DeliverySuccess, ObjectKey, Reason, Rejection,
-        WebhookEndpointStatus, WebhookSubscriptionStatus,
+        Condition, ConditionStatus, ConditionType, DeliveryFailure, DeliverySuccess, Incarnation, ObjectKey, Reason,
+        Rejection, WebhookEndpointStatus, WebhookSubscriptionStatus,
     },
     rules::breaker::OpenCircuit,
 };
@@ -60,6 +60,15 @@ pub struct DeliveryCounts {
     pub delivered: u64,
 }
 
+/// What the journal knows of an object.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct JournalReading {
+    /// Counts of a subscription's deliveries.
+    pub deliveries: Option<DeliveryCounts>,
+    /// Why an endpoint's events are refused: its share of the journal, or that of its namespace, is exhausted.
+    pub share_exhausted: Option<String>,
+}
+
 /// All that is known of one object.
 #[derive(Debug, Clone)]
 pub struct ObjectView {
@@ -86,22 +95,28 @@ pub struct ObjectView {
 }
 
 impl ObjectView {
+    /// The object that is shown.
+    pub fn incarnation(&self) -> Incarnation {
+        Incarnation::new(self.key.clone(), self.uid.clone().unwrap_or_default())
+    }
+
     /// The object's conditions as they are now.
-    pub fn conditions(&self) -> Vec<Condition> {
+    pub fn conditions(&self, journal: &JournalReading) -> Vec<Condition> {
         match &self.facts {
-            Facts::Endpoint(_) => self.conditions.to_vec(),
+            Facts::Endpoint(_) => endpoint_conditions(&self.conditions, journal),
             Facts::Subscription(facts) => subscription_conditions(&self.conditions, &facts.read()),
         }
     }
 
     /// The object's status as it is now, in the shape of the CRD. `previous` are the conditions that the object has now,
     /// whose times stand as long as their statuses do. Where there are none, those that were said last count.
-    pub fn status(&self, counts: Option<DeliveryCounts>, now: Timestamp, previous: &[v1::Condition]) -> Value {
+    pub fn status(&self, journal: &JournalReading, now: Timestamp, previous: &[v1::Condition]) -> Value {
+        let counts = journal.deliveries;
         let since = match &self.facts {
             Facts::Endpoint(facts) => &facts.since,
             Facts::Subscription(facts) => &facts.since,
         };
-        let conditions = since.stamp(&self.conditions(), self.generation, now, previous);
+        let conditions = since.stamp(&self.conditions(journal), self.generation, now, previous);
         let status = match &self.facts {
             Facts::Endpoint(facts) => {
                 let facts = facts.read();
@@ -209,6 +224,13 @@ impl SubscriptionReading {
             circuit: None,
         }
     }
+}
+
+/// Adds what only the journal knows. `Storing` is there only while it does not hold.
+fn endpoint_conditions(compiled: &[Condition], journal: &JournalReading) -> Vec<Condition> {
+    let exhausted = journal.share_exhausted.as_ref();
+    let storing = exhausted.map(|why| Condition::fails(ConditionType::Storing, Reason::ShareExhausted, why));
+    compiled.iter().cloned().chain(storing).collect()
 }
 
 /// Adds what only the data plane knows. A failing receiver does not unready a subscription.

@@ -10,6 +10,7 @@ use super::{Usage, open_files};
 use crate::{
     catalog::{Namespaces, Options},
     ingress::tls::TlsFiles,
+    journal::factory::{Engine, JournalOptions, UnknownEngine},
     rules::{
         duration,
         egress::EgressPolicy,
@@ -33,14 +34,24 @@ pub(super) struct DataPlaneArgs {
     #[arg(long, env = "GRAPNEL_DATA_DIR", value_name = "DIR", default_value = "grapnel-data")]
     pub(super) data_dir: PathBuf,
 
-    /// Where events are kept
-    #[arg(long, env = "GRAPNEL_JOURNAL", value_name = "ENGINE", value_enum, default_value = "embedded")]
+    /// Engine of the journal: embedded (a log in --data-dir, for one process)
+    #[arg(long, env = "GRAPNEL_JOURNAL", value_name = "ENGINE", hide_env_values = true, default_value = "embedded", value_parser = journal)]
     pub(super) journal: JournalEngine,
 
     /// Bound on the journal's size, such as 10Gi; settled events go early when it is reached, and when none are left
     /// webhooks are answered with 503 until there is room [default: no bound]
     #[arg(long, env = "GRAPNEL_JOURNAL_MAX_BYTES", value_name = "QUANTITY", value_parser = quantity::parse)]
     pub(super) journal_max_bytes: Option<u64>,
+
+    /// Bytes of the journal that the events of one namespace may take, such as 2Gi, so that one team cannot fill it for the
+    /// others; 0 for no bound [default: half of --journal-max-bytes]
+    #[arg(long, env = "GRAPNEL_NAMESPACE_SHARE", value_name = "QUANTITY", value_parser = quantity::parse)]
+    pub(super) namespace_share: Option<u64>,
+
+    /// Refuse to start with a damaged journal. By default damaged records are logged and counted
+    /// (grapnel_journal_damaged_records_total), and all other events are served
+    #[arg(long, env = "GRAPNEL_JOURNAL_STRICT")]
+    pub(super) journal_strict: bool,
 
     /// First part of every webhook's path
     #[arg(long, env = "GRAPNEL_PATH_PREFIX", value_name = "PATH", default_value = "/", value_parser = prefix)]
@@ -99,11 +110,13 @@ pub(super) struct DataPlaneArgs {
     pub(super) log_format: Log,
 }
 
-/// Journal engines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum JournalEngine {
-    /// On this machine's disk, in --data-dir
-    Embedded,
+/// An engine as it is given. It is refused later than other values: clap would show what it refuses, and a URL may hold a
+/// password.
+#[derive(Debug, Clone)]
+pub(super) struct JournalEngine(Result<Engine, UnknownEngine>);
+
+fn journal(text: &str) -> Result<JournalEngine, std::convert::Infallible> {
+    Ok(JournalEngine(text.parse()))
 }
 
 /// Who may read metrics.
@@ -214,9 +227,10 @@ impl DataPlaneArgs {
     /// The data plane that they describe.
     ///
     /// # Errors
-    /// When the proxy is none.
+    /// When the journal's engine or the proxy is invalid.
     pub(super) fn data_plane(self, admin_listen: SocketAddr, compile: Options) -> anyhow::Result<DataPlane> {
         let proxy = self.egress_proxy.map(|Proxy(given)| given).transpose();
+        let JournalEngine(engine) = self.journal;
         Ok(DataPlane {
             compile,
             namespaces: Namespaces::of(self.watch_namespaces),
@@ -224,8 +238,13 @@ impl DataPlaneArgs {
             admin_listen,
             admin_token_file: self.admin_token_file,
             guarded_metrics: self.metrics_access == MetricsAccess::Authorized,
-            data_dir: self.data_dir,
-            journal_max_bytes: self.journal_max_bytes.unwrap_or(0),
+            journal: JournalOptions {
+                engine: engine.map_err(|error| Usage::error(format!("--journal: {error}")))?,
+                directory: self.data_dir,
+                max_bytes: self.journal_max_bytes.unwrap_or(0),
+                namespace_share: self.namespace_share,
+                strict: self.journal_strict,
+            },
             trusted_proxies: self.trusted_proxies,
             max_connections: open_files::connections(self.max_connections),
             egress_proxy: proxy.map_err(|error| Usage::error(format!("--egress-proxy: {error}")))?,

@@ -2,12 +2,14 @@
 
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Subcommand, ValueEnum};
+use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
 use super::{
     print::{self, or_dash},
-    remote::{self, Output, Page, Remote, object},
+    remote::{self, Output, Remote, object},
 };
 use crate::rules::limits::ADMIN_LIST_MAX;
 
@@ -20,7 +22,7 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// List deliveries by the order of their events, with what went wrong
+    /// List deliveries in the order of their events: what became of each, and why the last attempt failed
     List {
         /// The subscription: its name, or namespace/name
         subscription: String,
@@ -63,43 +65,64 @@ enum State {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Delivery {
-    event_id: String,
-    r#type: String,
-    received_time: String,
-    sequence: u64,
+    event_id: Option<String>,
+    r#type: Option<String>,
+    received_time: Option<Timestamp>,
+    /// The event was acknowledged, and nothing but its sequence is known any more.
+    #[serde(default)]
+    damaged: bool,
     state: String,
+    outcome: String,
+    skip_reason: Option<String>,
     attempts: u32,
-    next_attempt_time: Option<String>,
+    last_status_code: Option<u16>,
+    next_attempt_time: Option<Timestamp>,
     last_failure: Option<Failure>,
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
 struct Failure {
     reason: String,
-    status_code: Option<u16>,
     message: String,
 }
 
+/// Titles of the table.
+const TITLES: [&str; 8] = ["OUTCOME", "ATTEMPTS", "STATUS", "AGE", "NEXT", "ID", "TYPE", "LAST-FAILURE"];
+
 impl Delivery {
-    fn row(&self) -> [String; 8] {
+    fn row(&self, now: Timestamp) -> [String; 8] {
         [
-            self.received_time.clone(),
-            self.sequence.to_string(),
-            self.r#type.clone(),
-            self.event_id.clone(),
-            self.state.clone(),
+            self.outcome(),
             self.attempts.to_string(),
-            or_dash(self.next_attempt_time.as_ref()),
-            or_dash(self.last_failure.as_ref().map(Failure::text)),
+            or_dash(self.last_status_code),
+            or_dash(self.received_time.map(|time| age(now.duration_since(time)))),
+            or_dash(self.next_attempt_time.map(|time| age(time.duration_since(now)))),
+            if self.damaged { "(damaged)".into() } else { or_dash(self.event_id.as_ref()) },
+            or_dash(self.r#type.as_ref()),
+            or_dash(self.last_failure.as_ref().map(|failure| format!("{}: {}", failure.reason, failure.message))),
         ]
+    }
+
+    fn outcome(&self) -> String {
+        match &self.skip_reason {
+            Some(reason) => format!("{} ({reason})", self.outcome),
+            None if self.state == IN_FLIGHT => "in flight".into(),
+            None => self.outcome.clone(),
+        }
     }
 }
 
-impl Failure {
-    fn text(&self) -> String {
-        let status = self.status_code.map_or_else(String::new, |status| format!(" {status}"));
-        format!("{}{status}: {}", self.reason, self.message)
+/// The name of a state in the admin API.
+const IN_FLIGHT: &str = "inFlight";
+
+/// A time as `kubectl get` shows ages, in its largest unit; what is over is `0s`.
+fn age(time: SignedDuration) -> String {
+    let seconds = time.as_secs().max(0);
+    match seconds {
+        0..120 => format!("{seconds}s"),
+        120..7200 => format!("{}m", seconds / 60),
+        7200..172_800 => format!("{}h", seconds / 3600),
+        _ => format!("{}d", seconds / 86_400),
     }
 }
 
@@ -112,28 +135,44 @@ impl Args {
         let Command::List { subscription, namespace, state, after, limit, output, remote } = self.command;
         let key = object(&namespace, &subscription);
         let state = state.and_then(|state| state.to_possible_value());
-        let (after, limit) = (after.to_string(), limit.to_string());
-        let answer = Remote::new(&remote)
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let page = Remote::new(&remote)
             .await?
-            .get(
+            .list(
                 &["namespaces", &key.namespace, "subscriptions", &key.name, "deliveries"],
-                &[("state", state.as_ref().map_or("", |state| state.get_name())), ("after", &after), ("limit", &limit)],
+                &[("state", state.as_ref().map_or("", |state| state.get_name()))],
+                after,
+                limit,
             )
             .await?;
         if output == Output::Json {
-            print::line(&answer.body)?;
+            print::line(&serde_json::to_string(&page).context("the list cannot be written as JSON")?)?;
             return Ok(ExitCode::SUCCESS);
         }
-        let page: Page<Delivery> = answer.read()?;
-        if page.items.is_empty() {
+        let deliveries: Vec<Delivery> = page.read()?;
+        let now = Timestamp::now();
+        if deliveries.is_empty() {
             eprintln!("no deliveries");
         } else {
-            let titles = ["RECEIVED", "SEQUENCE", "TYPE", "ID", "STATE", "ATTEMPTS", "NEXT", "LAST-FAILURE"];
-            print::table(titles, &page.items.iter().map(Delivery::row).collect::<Vec<_>>())?;
+            print::table(TITLES, &deliveries.iter().map(|delivery| delivery.row(now)).collect::<Vec<_>>())?;
         }
         if let Some(next) = page.r#continue {
             eprintln!("there are more: --after {next}");
         }
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_are_short() {
+        for (seconds, text) in
+            [(-5, "0s"), (0, "0s"), (119, "119s"), (120, "2m"), (7199, "119m"), (7200, "2h"), (200_000, "2d")]
+        {
+            assert_eq!(age(SignedDuration::from_secs(seconds)), text);
+        }
     }
 }

@@ -91,12 +91,15 @@ struct Which {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Event {
-    id: String,
-    r#type: String,
-    received_time: String,
+    id: Option<String>,
+    r#type: Option<String>,
+    received_time: Option<String>,
     sequence: u64,
+    /// The event was acknowledged, and nothing but its sequence is known any more.
+    #[serde(default)]
+    damaged: bool,
     content_type: Option<String>,
-    bytes: u64,
+    bytes: Option<u64>,
     remote: Option<String>,
 }
 
@@ -122,11 +125,11 @@ struct Header {
 impl Event {
     fn row(&self) -> [String; 7] {
         [
-            self.received_time.clone(),
+            or_dash(self.received_time.as_ref()),
             self.sequence.to_string(),
-            self.r#type.clone(),
-            self.id.clone(),
-            self.bytes.to_string(),
+            or_dash(self.r#type.as_ref()),
+            if self.damaged { "(damaged)".into() } else { or_dash(self.id.as_ref()) },
+            or_dash(self.bytes),
             or_dash(self.content_type.as_ref()),
             or_dash(self.remote.as_ref()),
         ]
@@ -150,18 +153,18 @@ impl Args {
 async fn list(which: &Which, since: &str, after: u64, limit: u64) -> anyhow::Result<ExitCode> {
     let remote = Remote::new(&which.place.remote).await?;
     let endpoint = object(&which.place.namespace, &which.place.endpoint);
-    let (after, limit) = (after.to_string(), limit.to_string());
-    let query = [("type", &*which.kind), ("since", since), ("after", &after), ("limit", &limit)];
-    let answer = remote.get(&events_of(&endpoint), &query).await?;
+    let query = [("type", &*which.kind), ("since", since)];
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let page = remote.list(&events_of(&endpoint), &query, after, limit).await?;
     if which.place.output == Output::Json {
-        print::line(&answer.body)?;
+        print::line(&serde_json::to_string(&page).context("the list cannot be written as JSON")?)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let page: Page<Event> = answer.read()?;
-    if page.items.is_empty() {
+    let events: Vec<Event> = page.read()?;
+    if events.is_empty() {
         eprintln!("no events");
     } else {
-        print::table(TITLES, &page.items.iter().map(Event::row).collect::<Vec<_>>())?;
+        print::table(TITLES, &events.iter().map(Event::row).collect::<Vec<_>>())?;
     }
     if let Some(next) = page.r#continue {
         eprintln!("there are more: --after {next}");
@@ -271,7 +274,7 @@ fn print_page(answer: &remote::Answer, which: &Which, after: &mut u64) -> anyhow
         let text = item.to_string();
         let event: Event = serde_json::from_value(item).context("the operator's answer is not what was expected")?;
         *after = event.sequence;
-        if !which.kind.is_empty() && which.kind != event.r#type {
+        if !which.kind.is_empty() && Some(&which.kind) != event.r#type.as_ref() {
             continue;
         }
         match which.place.output {
@@ -279,7 +282,10 @@ fn print_page(answer: &remote::Answer, which: &Which, after: &mut u64) -> anyhow
             Output::Table => print::line(&clean(&event.row().join("  ")))?,
         }
     }
-    Ok(page.r#continue.is_some())
+    let Some(next) = page.r#continue else { return Ok(false) };
+    // A page may end after events that are not of the type.
+    *after = (*after).max(next.parse().context("the operator's answer is not what was expected")?);
+    Ok(true)
 }
 
 /// The sequence of the newest event, 0 when there is none: found in a few steps of single reads, as reading through all
@@ -306,8 +312,8 @@ async fn newest(remote: &Remote, path: &[&str]) -> anyhow::Result<u64> {
 }
 
 async fn first_after(remote: &Remote, path: &[&str], after: u64) -> anyhow::Result<Option<u64>> {
-    let page: Page<Event> = remote.get(path, &[("after", &after.to_string()), ("limit", "1")]).await?.read()?;
-    Ok(page.items.first().map(|event| event.sequence))
+    let found: Vec<Event> = remote.list(path, &[], after, 1).await?.read()?;
+    Ok(found.first().map(|event| event.sequence))
 }
 
 fn events_of(endpoint: &ObjectKey) -> [&str; 5] {

@@ -10,6 +10,7 @@ mod open_files;
 mod print;
 mod redeliver;
 mod remote;
+mod resume;
 mod run;
 mod scheme;
 mod secret;
@@ -52,6 +53,8 @@ pub enum Command {
     Deliveries(deliveries::Args),
     /// Deliver events again: dead letters, chosen events, or those of a span of time
     Redeliver(Box<redeliver::Args>),
+    /// Retry now: make every event that waits for a retry due, and probe the receiver
+    Resume(Box<resume::Args>),
     /// Sign and send an event as a provider would
     Send(Box<send::Args>),
     /// Run a receiver to try things with: it verifies, prints, and can fail on purpose
@@ -72,6 +75,7 @@ impl Command {
             Self::Events(args) => args.run().await,
             Self::Deliveries(args) => args.run().await,
             Self::Redeliver(args) => args.run().await,
+            Self::Resume(args) => args.run().await,
             Self::Send(args) => args.run().await,
             Self::Sink(args) => args.run().await,
         }

@@ -1,4 +1,4 @@
-//! `grapnel redeliver`: events once more for one subscription.
+//! `grapnel redeliver`: delivers events of one subscription again.
 
 mod progress;
 mod rate;
@@ -21,12 +21,13 @@ use crate::{
 };
 
 const AFTER_HELP: &str = "\
-Dead letters, and events that were delivered and are still kept, are queued once more for this \
-subscription alone. Their ids (and the header webhook-id) stay the same and their attempts begin anew, \
-so a receiver that remembers ids can tell what it has had. Events that are still on their way are left \
-alone, and count as skipped. A suspended subscription gets them when it goes on.
+Dead letters, and events that were delivered and are still kept, are queued for this subscription \
+alone. Their ids (and the header webhook-id) stay the same and their attempts start again at 1, so a \
+receiver that remembers ids recognizes what it has received. Selected events that wait for a retry are \
+hastened: they are due now, and keep their attempts. Events that are pending or in flight are left as \
+they are, and count as skipped. A suspended subscription delivers them when it is no longer suspended.
 
-Repeating the command is safe for dead letters: what is queued is dead no longer. Events chosen by id \
+Repeating the command is safe for dead letters: what is queued is no longer dead. Events selected by id \
 or by time are delivered again each time.
 
 Exit codes: 0 done; 1 failed, or an event named by --id is no longer kept or never was; 2 wrong usage.
@@ -40,7 +41,7 @@ Examples:
 /// What to deliver again, to whom, how fast.
 #[derive(Debug, clap::Args)]
 #[command(
-    override_usage = "grapnel redeliver [OPTIONS] <SUBSCRIPTION> <--dead-lettered | --id <ID>... | --since <TIME> [--until <TIME>]>",
+    override_usage = "grapnel redeliver [OPTIONS] <SUBSCRIPTION> <--dead-lettered | --retrying | --id <ID>... | --since <TIME> [--until <TIME>]>",
     after_help = AFTER_HELP
 )]
 #[group(skip)]
@@ -54,6 +55,9 @@ pub struct Args {
     /// Everything in the dead letter
     #[arg(long, group = "which", conflicts_with_all = ["id", "since", "until"])]
     dead_lettered: bool,
+    /// Everything that waits for a retry: it is due now
+    #[arg(long, group = "which", conflicts_with_all = ["dead_lettered", "id", "since", "until"])]
+    retrying: bool,
     /// The newest events of these ids
     #[arg(long, value_name = "ID", num_args = 1.., group = "which", conflicts_with_all = ["since", "until", "from"])]
     id: Vec<String>,
@@ -86,6 +90,8 @@ pub struct Args {
 struct Order<'a> {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     dead_lettered: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    retrying: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     event_ids: Option<&'a [String]>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -100,8 +106,10 @@ struct Order<'a> {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Done {
+pub(super) struct Done {
     queued: u64,
+    #[serde(default)]
+    pub(super) hastened: u64,
     skipped: u64,
     gone: u64,
     #[serde(default)]
@@ -109,7 +117,7 @@ struct Done {
     gone_before: Option<String>,
     since: Option<String>,
     until: Option<String>,
-    r#continue: Option<String>,
+    pub(super) r#continue: Option<String>,
 }
 
 /// All answers together.
@@ -118,6 +126,7 @@ struct Done {
 struct Total {
     dry_run: bool,
     queued: u64,
+    hastened: u64,
     skipped: u64,
     gone: u64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -167,6 +176,7 @@ impl Run<'_> {
         let args = self.args;
         let order = Order {
             dead_lettered: args.dead_lettered,
+            retrying: args.retrying,
             since: args.since.clone(),
             until: args.until.clone(),
             dry_run: args.dry_run,
@@ -190,7 +200,7 @@ impl Run<'_> {
             let begun = Instant::now();
             let done = self.ask(&order).await.map_err(|error| self.stopped(error, &order))?;
             if let Some(rate) = self.rate {
-                self.next = begun + rate.time_for(done.queued);
+                self.next = begun + rate.time_for(done.moved());
             }
             order.r#continue = done.r#continue.clone();
             // The operator's clock has said which moment was meant; it is the same one to the end.
@@ -203,10 +213,10 @@ impl Run<'_> {
             if std::mem::take(&mut first) && self.progress.is_shown() && !order.dry_run {
                 // Without it there is no bar, and no harm done.
                 if let Ok(rest) = self.count(order.clone()).await {
-                    self.progress.of(self.total.queued + rest);
+                    self.progress.of(self.total.moved() + rest);
                 }
             }
-            self.progress.show(self.total.queued);
+            self.progress.show(self.total.moved());
         }
     }
 
@@ -217,7 +227,7 @@ impl Run<'_> {
         let mut rest = 0;
         loop {
             let done = self.ask(&order).await?;
-            rest += done.queued;
+            rest += done.moved();
             if done.r#continue.is_none() {
                 return Ok(rest);
             }
@@ -240,7 +250,7 @@ impl Run<'_> {
 
     /// Says how far it came, when that is somewhere.
     fn stopped(&self, error: anyhow::Error, order: &Order<'_>) -> anyhow::Error {
-        if error.is::<Usage>() || order.dry_run || self.total.queued == 0 {
+        if error.is::<Usage>() || order.dry_run || self.total.moved() == 0 {
             return error;
         }
         let go_on = match (&order.r#continue, order.event_ids) {
@@ -249,12 +259,16 @@ impl Run<'_> {
                     value.as_ref().map_or_else(String::new, |value| format!(" --{flag} {value}"))
                 };
                 let span = time("since", &order.since) + &time("until", &order.until);
-                let selection = if order.dead_lettered { " --dead-lettered" } else { &*span };
+                let selection = match order {
+                    Order { dead_lettered: true, .. } => " --dead-lettered",
+                    Order { retrying: true, .. } => " --retrying",
+                    _ => &*span,
+                };
                 format!("; to go on, say{selection} --continue {position}")
             }
             _ => String::new(),
         };
-        error.context(format!("it stopped after {} had been queued{go_on}", self.total.queued))
+        error.context(format!("it stopped after {} had been queued{go_on}", self.total.moved()))
     }
 
     fn report(self) -> anyhow::Result<ExitCode> {
@@ -274,9 +288,21 @@ impl Run<'_> {
     }
 }
 
+impl Done {
+    /// Events that the rate and the limit count.
+    fn moved(&self) -> u64 {
+        self.queued + self.hastened
+    }
+}
+
 impl Total {
+    fn moved(&self) -> u64 {
+        self.queued + self.hastened
+    }
+
     fn add(&mut self, done: Done) {
         self.queued += done.queued;
+        self.hastened += done.hastened;
         self.skipped += done.skipped;
         self.gone += done.gone;
         self.gone_ids.extend(done.gone_ids);
@@ -284,8 +310,8 @@ impl Total {
     }
 
     fn sentence(&self) -> String {
-        let Self { queued, skipped, gone, .. } = self;
-        let queued = if self.dry_run { format!("{queued} would be queued") } else { format!("{queued} queued") };
-        format!("{queued}, {skipped} skipped, {gone} gone")
+        let Self { queued, hastened, skipped, gone, .. } = self;
+        let would_be = if self.dry_run { "would be " } else { "" };
+        format!("{queued} {would_be}queued, {hastened} {would_be}hastened, {skipped} skipped, {gone} gone")
     }
 }

@@ -8,12 +8,15 @@ use anyhow::{Context, bail};
 use bytes::Bytes;
 use reqwest::{StatusCode, header::CONTENT_TYPE};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::value::RawValue;
 use url::Url;
 use zeroize::Zeroizing;
 
 use self::forward::{Forward, Place, Token};
 use super::{Usage, http};
 use crate::{api::ObjectKey, controller::connect::Connection, rules::limits::CLI_ADMIN_ANSWER_BYTES};
+
+const UNEXPECTED: &str = "the operator's answer is not what this version of grapnel expects";
 
 /// The type of what is posted.
 const JSON: &str = "application/json";
@@ -78,10 +81,21 @@ pub(super) fn object(namespace: &str, name: &str) -> ObjectKey {
 }
 
 /// A page of a list.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 pub(super) struct Page<T> {
     pub(super) items: Vec<T>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) r#continue: Option<String>,
+}
+
+/// An item of a list as the operator has written it.
+pub(super) type Item = Box<RawValue>;
+
+impl Page<Item> {
+    /// The items as this version of grapnel reads them.
+    pub(super) fn read<T: DeserializeOwned>(&self) -> anyhow::Result<Vec<T>> {
+        self.items.iter().map(|item| serde_json::from_str(item.get()).context(UNEXPECTED)).collect()
+    }
 }
 
 #[derive(Deserialize)]
@@ -98,7 +112,7 @@ pub(super) struct Answer {
 
 impl Answer {
     pub(super) fn read<T: DeserializeOwned>(&self) -> anyhow::Result<T> {
-        serde_json::from_str(&self.body).context("the operator's answer is not what this version of grapnel expects")
+        serde_json::from_str(&self.body).context(UNEXPECTED)
     }
 }
 
@@ -152,6 +166,30 @@ impl Remote {
     /// Gets `/api/v1/{segments}?{query}`; empty values are left out.
     pub(super) async fn get(&self, segments: &[&str], query: &[(&str, &str)]) -> anyhow::Result<Answer> {
         self.ask(self.address(segments, query)?, None).await
+    }
+
+    /// Lists at most `limit` items after the position `after`. The operator may answer with fewer than it was asked for
+    /// although more follow; it is asked again then.
+    pub(super) async fn list(
+        &self,
+        segments: &[&str],
+        query: &[(&str, &str)],
+        after: u64,
+        limit: usize,
+    ) -> anyhow::Result<Page<Item>> {
+        let mut all = Page { items: Vec::new(), r#continue: Some(after.to_string()) };
+        while let Some(after) = all.r#continue.take() {
+            let rest = limit.saturating_sub(all.items.len()).to_string();
+            let mut query = query.to_vec();
+            query.extend([("after", &*after), ("limit", &*rest)]);
+            let page: Page<Item> = self.get(segments, &query).await?.read()?;
+            all.items.extend(page.items);
+            all.r#continue = page.r#continue;
+            if all.items.len() >= limit {
+                break;
+            }
+        }
+        Ok(all)
     }
 
     /// Posts JSON to `/api/v1/{segments}`. Never twice: what the answer would have told is not known after an error.

@@ -11,8 +11,8 @@ use tokio::{sync::mpsc, time};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    api::{ConditionType, ObjectKey, Reason, WebhookEndpoint, WebhookSubscription},
-    catalog::Kind,
+    api::{ConditionType, Incarnation, ObjectKey, Reason, WebhookEndpoint, WebhookSubscription},
+    catalog::{Kind, observed::AbandonedDeliveries},
     rules::limits,
     telemetry::metrics::Metrics,
 };
@@ -22,6 +22,9 @@ pub const CONTROLLER: &str = "grapnel.dev/grapnel";
 
 /// Reason of the Event of a receiver that answers again after deliveries had paused.
 const CIRCUIT_CLOSED: &str = "CircuitClosed";
+
+/// Reason of the Event of a subscription that was deleted with events that it had not settled.
+const DELIVERIES_ABANDONED: &str = "DeliveriesAbandoned";
 
 /// An Event with the object that it is about.
 pub struct Announcement {
@@ -83,6 +86,40 @@ impl Publisher {
             };
             self.metrics.cluster().event(outcome);
         }
+    }
+}
+
+/// Announces what deleted subscriptions have left behind, until `shutdown`.
+pub async fn announce_abandoned(
+    announcer: Announcer,
+    mut abandoned: mpsc::Receiver<AbandonedDeliveries>,
+    shutdown: CancellationToken,
+) {
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            Some(deliveries) = abandoned.recv() => announcer.announce(abandonment(&deliveries)),
+            else => return shutdown.cancelled().await,
+        }
+    }
+}
+
+/// The Event of a subscription that was deleted with events left. The object is gone; its name and uid remain.
+fn abandonment(deliveries: &AbandonedDeliveries) -> Announcement {
+    let AbandonedDeliveries { subscription: Incarnation { key, uid }, events } = deliveries;
+    let uid = (!uid.is_empty()).then_some(&**uid);
+    Announcement {
+        event: Event {
+            type_: EventType::Warning,
+            reason: DELIVERIES_ABANDONED.into(),
+            note: Some(format!(
+                "the subscription was deleted with {events} events that it had not settled; they are not delivered. With \
+                 spec.deletionPolicy Drain a subscription is deleted when all of them are settled"
+            )),
+            action: "Delete".into(),
+            secondary: None,
+        },
+        about: reference(Kind::Subscription, key, uid),
     }
 }
 
@@ -237,6 +274,15 @@ mod tests {
         assert_eq!(reasons(Some(&open), &well), [(false, "CircuitClosed".into())]);
         assert_eq!(reasons(Some(&open), &failing), [(true, "TargetFailing".into())]);
         assert_eq!(reasons(Some(&failing), &well), [], "it had not opened");
+    }
+
+    #[test]
+    fn abandoned_deliveries_name_the_deleted_object() {
+        let subscription = Incarnation::new(ObjectKey::new("shop", "billing"), "u-1");
+        let Announcement { event, about } = abandonment(&AbandonedDeliveries { subscription, events: 3 });
+        assert_eq!((&*event.reason, event.note.unwrap().contains("3 events")), ("DeliveriesAbandoned", true));
+        assert_eq!((about.name.as_deref(), about.uid.as_deref()), (Some("billing"), Some("u-1")));
+        assert_eq!(about.kind.as_deref(), Some("WebhookSubscription"));
     }
 
     #[test]

@@ -26,8 +26,8 @@ use super::{
 };
 use crate::{
     api::{Condition, ConditionStatus, ObjectKey, Reason, WebhookEndpoint, WebhookSubscription},
-    catalog::{EndpointReading, Facts, Kind, ObjectView, SubscriptionReading, observed::Standing},
-    journal::Journal,
+    catalog::{EndpointReading, Facts, JournalReading, Kind, ObjectView, SubscriptionReading, observed::Standing},
+    journal::{self, Journal},
     rules::{clock::Clock, limits},
     telemetry::metrics::Metrics,
 };
@@ -74,6 +74,8 @@ struct Memo {
 struct Material {
     generation: Option<i64>,
     standing: Option<Standing>,
+    /// The endpoint's events are stored: no share is exhausted.
+    storing: bool,
     conditions: Arc<[Condition]>,
 }
 
@@ -195,7 +197,8 @@ impl StatusWriter {
         }
         let now = Instant::now();
         let counters = last || memo.counters_due.is_none_or(|due| due <= now);
-        let made_of = Material::of(view);
+        let reading = journal::reading(&*self.journal, view);
+        let made_of = Material::of(view, &reading);
         if !counters && memo.made_of.as_ref() == Some(&made_of) {
             return None;
         }
@@ -213,11 +216,7 @@ impl StatusWriter {
         let sighting = self.sightings.get(view.kind, &view.key).filter(|sighting| sighting.uid == view.uid);
         let text_before = sighting.and_then(|sighting| sighting.status);
         let before: Option<Value> = text_before.as_deref().and_then(|text| serde_json::from_str(text).ok());
-        let counts = match view.kind {
-            Kind::Endpoint => None,
-            Kind::Subscription => self.journal.progress(&view.key).map(Into::into),
-        };
-        let status = view.status(counts, self.clock.now(), &events::conditions(before.as_ref()));
+        let status = view.status(&reading, self.clock.now(), &events::conditions(before.as_ref()));
         let text = status.to_string();
         if text_before.as_deref() == Some(&*text) {
             memo.made_of = Some(made_of);
@@ -264,12 +263,13 @@ impl StatusWriter {
 }
 
 impl Material {
-    fn of(view: &ObjectView) -> Self {
+    fn of(view: &ObjectView, reading: &JournalReading) -> Self {
         let standing = match &view.facts {
             Facts::Endpoint(_) => None,
             Facts::Subscription(facts) => Some(facts.standing()),
         };
-        Self { generation: view.generation, standing, conditions: Arc::clone(&view.conditions) }
+        let storing = reading.share_exhausted.is_none();
+        Self { generation: view.generation, standing, storing, conditions: Arc::clone(&view.conditions) }
     }
 
     /// Whether something that the object refers to does not exist.

@@ -69,7 +69,7 @@ fn traced<'a>(subscription: &'a Subscription, delivery: &'a Delivery) -> spans::
     spans::Attempt {
         namespace: &subscription.key.namespace,
         subscription: &subscription.key.name,
-        endpoint: &subscription.endpoint.name,
+        endpoint: &subscription.endpoint.key.name,
         id: &delivery.event.id,
         kind: &delivery.event.kind,
         number: delivery.attempt,
@@ -87,7 +87,7 @@ pub(super) async fn conclude(
     spread: f64,
 ) -> Ended {
     let now = context.clock.now();
-    let mut outcome = classify(&subscription.retry, delivery.attempt, answer, now, spread);
+    let mut outcome = classify(&subscription.retry, delivery.attempt, answer, now, took, spread);
     let passed = dead_letter::pass_on(&*context.journal, subscription, delivery, &mut outcome, now).await;
     observe(subscription, delivery, answer, &outcome, passed, now, took);
     let failed = outcome.counts_as_failure().then_some(now);
@@ -130,7 +130,7 @@ fn observe(
         tracing::info!(
             namespace = %subscription.key.namespace,
             subscription = %subscription.key.name,
-            endpoint = %subscription.endpoint.name,
+            endpoint = %subscription.endpoint.key.name,
             id = %event.id,
             attempt = delivery.attempt,
             status,
@@ -147,7 +147,7 @@ fn observe(
     tracing::info!(
         namespace = %subscription.key.namespace,
         subscription = %subscription.key.name,
-        endpoint = %subscription.endpoint.name,
+        endpoint = %subscription.endpoint.key.name,
         id = %event.id,
         attempt = delivery.attempt,
         reason = %failure.reason,

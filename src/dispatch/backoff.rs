@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::{
-    api::ObjectKey,
+    api::{Incarnation, ObjectKey},
     journal::{Journal, JournalError, Sequence, Settlement},
     rules::limits,
 };
@@ -13,7 +13,7 @@ use crate::{
 /// Settles, however often the journal fails, and says when the earliest of the retries among it falls due.
 pub(super) async fn settle(
     journal: &dyn Journal,
-    key: &ObjectKey,
+    consumer: &Incarnation,
     ended: Vec<(Sequence, Settlement)>,
 ) -> Option<Timestamp> {
     let due = ended.iter().filter_map(|(_, settlement)| match settlement {
@@ -23,13 +23,14 @@ pub(super) async fn settle(
     let due = due.min();
     let mut backoff = Backoff::default();
     loop {
-        match journal.settle(key, ended.clone()).await {
+        match journal.settle(consumer, ended.clone()).await {
             Ok(()) => return due,
-            // The subscription was deleted, and with it everything that could be said about its events.
-            Err(JournalError::UnknownConsumer(_)) => return None,
+            // The subscription was deleted, and with it the state of its events; or another replica delivers them now, and
+            // attempts again what is not settled.
+            Err(JournalError::UnknownConsumer(_) | JournalError::Moved(_)) => return None,
             Err(error) => {
                 let closed = matches!(error, JournalError::Closed);
-                complain(key, "settle", &error, backoff.is_reset());
+                complain(&consumer.key, "settle", &error, backoff.is_reset());
                 if closed {
                     // Invariant 4: it is claimable again after a restart.
                     return None;

@@ -39,6 +39,13 @@ impl Circuit {
         self.publish();
     }
 
+    /// Ends the pause: the receiver is probed at `now`.
+    pub(super) fn probe_now(&mut self, now: Timestamp) {
+        self.breaker.hurry(now);
+        self.told = self.breaker.circuit();
+        self.publish();
+    }
+
     /// What may be begun at `now`.
     pub(super) fn gate(&mut self, now: Timestamp) -> Gate {
         self.breaker.gate(now)

@@ -6,54 +6,94 @@ use std::{
 };
 
 use futures_util::{StreamExt, stream};
+use tokio::sync::mpsc;
 
 use crate::{
-    api::{ObjectKey, StartFrom},
-    catalog::{Snapshot, Subscription},
-    journal::{Journal, JournalError, Start},
+    api::{Incarnation, ObjectKey, StartFrom},
+    catalog::{Snapshot, Subscription, observed::AbandonedDeliveries},
+    journal::{Attached, Detached, Journal, JournalError, Start},
     rules::limits,
+    telemetry::metrics::Metrics,
 };
 
 /// Attaches and detaches consumers. Has to run before a snapshot goes live, so that a subscription that starts from
 /// now misses nothing that a new endpoint takes in.
 pub struct Consumers {
     journal: Arc<dyn Journal>,
+    metrics: Metrics,
+    /// Receives what deleted subscriptions have left behind.
+    abandoned: Option<mpsc::Sender<AbandonedDeliveries>>,
     /// Every consumer in the journal; `None` until the journal has been asked.
-    present: Option<HashSet<ObjectKey>>,
-    /// Attached since the process started, with the endpoint that is read.
-    attached: HashMap<ObjectKey, ObjectKey>,
+    present: Option<HashSet<Incarnation>>,
+    /// Attached since the process started.
+    attached: HashMap<ObjectKey, Attachment>,
     /// Subscriptions whose last attachment was refused.
     refused: HashSet<ObjectKey>,
 }
 
+/// Which subscription object reads which endpoint object.
+#[derive(Debug, PartialEq, Eq)]
+struct Attachment {
+    /// Uid of the subscription.
+    uid: Arc<str>,
+    endpoint: Incarnation,
+}
+
+impl Attachment {
+    fn of(subscription: &Subscription) -> Self {
+        Self { uid: Arc::clone(&subscription.uid), endpoint: subscription.endpoint.clone() }
+    }
+}
+
 impl Consumers {
-    /// Knows nothing of the journal's consumers yet.
-    pub fn new(journal: Arc<dyn Journal>) -> Self {
-        Self { journal, present: None, attached: HashMap::new(), refused: HashSet::new() }
+    /// Knows nothing of the journal's consumers yet. Counts abandoned deliveries in `metrics`.
+    pub fn new(journal: Arc<dyn Journal>, metrics: Metrics) -> Self {
+        let (present, attached, refused) = (None, HashMap::new(), HashSet::new());
+        Self { journal, metrics, abandoned: None, present, attached, refused }
     }
 
-    /// Attaches every subscription of the snapshot, and, only if all sources have been read completely, detaches
-    /// consumers whose subscription does not exist any more. Does nothing for what has been done before.
+    /// Also sends abandoned deliveries to `reports`, without waiting: a report that does not fit is dropped.
+    #[must_use]
+    pub fn reporting(mut self, reports: mpsc::Sender<AbandonedDeliveries>) -> Self {
+        self.abandoned = Some(reports);
+        self
+    }
+
+    /// Attaches every subscription of the snapshot, again if its object or that of its endpoint was replaced by another one
+    /// of the same name, and, only if all sources have been read completely, detaches consumers whose subscription object
+    /// does not exist any more. Does nothing for what has been done before.
     ///
     /// # Errors
     /// The first error of the journal, after everything else has been tried; a further call tries again. A subscription
-    /// that wants another endpoint is no error: its facts say so, and it is parked until it is mended.
+    /// that names another endpoint than before is no error: its facts say so, and it is parked until it is corrected.
     pub async fn align(&mut self, snapshot: &Snapshot) -> Result<(), JournalError> {
+        let listed = self.list().await;
         let attached = self.attach(snapshot).await;
         let detached = if snapshot.synced() { self.detach(snapshot).await } else { Ok(()) };
-        attached.and(detached)
+        listed.and(attached).and(detached)
+    }
+
+    /// Asks the journal for its consumers, also those of earlier runs, whose objects may have been deleted while no process
+    /// ran.
+    async fn list(&mut self) -> Result<(), JournalError> {
+        if self.present.is_none() {
+            let consumers = self.journal.consumers().await?;
+            self.present = Some(consumers.into_iter().map(|attached| attached.consumer).collect());
+        }
+        Ok(())
     }
 
     async fn attach(&mut self, snapshot: &Snapshot) -> Result<(), JournalError> {
         let mut missing: Vec<Arc<Subscription>> = Vec::new();
         for subscription in snapshot.subscriptions() {
-            if self.attached.get(&subscription.key) != Some(&subscription.endpoint) {
+            if self.attached.get(&subscription.key) != Some(&Attachment::of(subscription)) {
                 missing.push(Arc::clone(subscription));
             } else if self.refused.remove(&subscription.key) {
                 subscription.facts.attached(None);
             }
         }
-        let journal = &self.journal;
+        let journal = Arc::clone(&self.journal);
+        let journal = &journal;
         // Several at once, so that they share syncs.
         let mut answers = stream::iter(missing)
             .map(|subscription| async move {
@@ -61,25 +101,17 @@ impl Consumers {
                     StartFrom::Now => Start::Now,
                     StartFrom::Earliest => Start::Earliest,
                 };
-                let answer = journal.attach(&subscription.key, &subscription.endpoint, start).await;
+                let answer = journal.attach(&subscription.incarnation(), &subscription.endpoint, start).await;
                 (subscription, answer)
             })
             .buffer_unordered(limits::ATTACH_AT_ONCE);
         let mut result = Ok(());
         while let Some((subscription, answer)) = answers.next().await {
-            let key = subscription.key.clone();
             match answer {
-                Ok(()) => {
-                    subscription.facts.attached(None);
-                    self.refused.remove(&key);
-                    self.attached.insert(key.clone(), subscription.endpoint.clone());
-                    if let Some(present) = &mut self.present {
-                        present.insert(key);
-                    }
-                }
+                Ok(attached) => self.book(&subscription, attached),
                 Err(refusal @ JournalError::EndpointChanged { .. }) => {
                     subscription.facts.attached(Some(refusal.to_string()));
-                    self.refused.insert(key);
+                    self.refused.insert(subscription.key.clone());
                 }
                 Err(error) => result = result.and(Err(error)),
             }
@@ -87,25 +119,67 @@ impl Consumers {
         result
     }
 
+    /// Notes that a subscription is attached.
+    fn book(&mut self, subscription: &Subscription, attached: Attached) {
+        subscription.facts.attached(None);
+        self.refused.remove(&subscription.key);
+        self.attached.insert(subscription.key.clone(), Attachment::of(subscription));
+        let consumer = subscription.incarnation();
+        let mut replaced = None;
+        if let Some(present) = &mut self.present {
+            replaced = present.iter().find(|other| other.key == consumer.key && other.uid != consumer.uid).cloned();
+            present.retain(|other| other.key != consumer.key);
+            present.insert(consumer);
+        }
+        if let Some(detached) = attached.replaced {
+            let replaced = replaced.unwrap_or_else(|| Incarnation::of_file(subscription.key.clone()));
+            self.report(&replaced, detached);
+        }
+    }
+
     async fn detach(&mut self, snapshot: &Snapshot) -> Result<(), JournalError> {
-        let present = match &mut self.present {
-            Some(present) => present,
-            // Also those of earlier runs, whose objects were deleted while no process ran.
-            none => none.insert(self.journal.consumers().await?.into_iter().map(|(consumer, _)| consumer).collect()),
-        };
-        let gone: Vec<ObjectKey> = present.iter().filter(|key| !snapshot.knows(key)).cloned().collect();
-        self.refused.retain(|key| snapshot.knows(key));
+        let present = self.present.iter().flatten();
+        let gone: Vec<Incarnation> = present.filter(|consumer| !snapshot.knows(consumer)).cloned().collect();
+        self.refused.retain(|key| snapshot.known(key).is_some());
         let mut result = Ok(());
-        for key in gone {
-            match self.journal.detach(&key).await {
-                Ok(()) => {
-                    present.remove(&key);
-                    self.attached.remove(&key);
+        for consumer in gone {
+            match self.journal.detach(&consumer).await {
+                Ok(detached) => {
+                    if let Some(present) = &mut self.present {
+                        present.remove(&consumer);
+                    }
+                    if self.attached.get(&consumer.key).is_some_and(|attached| attached.uid == consumer.uid) {
+                        self.attached.remove(&consumer.key);
+                    }
+                    let Incarnation { key, .. } = &consumer;
                     tracing::info!(namespace = %key.namespace, subscription = %key.name, "consumer detached");
+                    if let Some(detached) = detached {
+                        self.report(&consumer, detached);
+                    }
                 }
                 Err(error) => result = result.and(Err(error)),
             }
         }
         result
+    }
+
+    /// Reports what a deleted subscription has left behind.
+    fn report(&self, consumer: &Incarnation, detached: Detached) {
+        let Detached { abandoned } = detached;
+        if abandoned == 0 {
+            return;
+        }
+        let key = &consumer.key;
+        tracing::warn!(
+            namespace = %key.namespace,
+            subscription = %key.name,
+            abandoned,
+            "the subscription was deleted with events that it had not settled; they are not delivered"
+        );
+        self.metrics.abandoned(&key.namespace, &key.name, abandoned);
+        if let Some(reports) = &self.abandoned {
+            // The log and the metric have it already.
+            let _ = reports.try_send(AbandonedDeliveries { subscription: consumer.clone(), events: abandoned });
+        }
     }
 }

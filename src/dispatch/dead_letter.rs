@@ -12,8 +12,7 @@ use super::{
     request::header_id,
 };
 use crate::{
-    api::ObjectKey,
-    catalog::Subscription,
+    catalog::{DeadLetterEndpoint, Subscription},
     journal::{Appended, Arrival, Delivery, Failure, Journal, Settlement},
     rules::{
         dead_letter::{self as letter, End},
@@ -70,7 +69,7 @@ pub(super) async fn pass_on(
         Err(error) => {
             let message = format!(
                 "not given up yet, because its dead letter for endpoint {} was not stored ({error}): {}",
-                to.name, failure.message
+                to.endpoint.key.name, failure.message
             );
             let failure = Failure { message: bounded(&message).into(), ..failure.clone() };
             let pause = SignedDuration::try_from(limits::DEAD_LETTER_PAUSE).unwrap_or(SignedDuration::MAX);
@@ -84,19 +83,19 @@ pub(super) async fn pass_on(
 /// The event as it goes on to endpoint `to`.
 fn arrival(
     subscription: &Subscription,
-    to: &ObjectKey,
+    to: &DeadLetterEndpoint,
     delivery: &Delivery,
     failure: &Failure,
     now: Timestamp,
 ) -> Result<Arrival, End> {
     let event = &*delivery.event;
-    let from = subscription.endpoint.to_string();
+    let from = subscription.endpoint.key.to_string();
     // Those of an earlier dead letter: this event may be one.
     let earlier = |wanted: &str| {
         let value = event.headers.iter().find(|(name, _)| **name == *wanted).map(|(_, value)| value);
         value.and_then(|value| std::str::from_utf8(value).ok())
     };
-    let trail = letter::trail(earlier(letter::TRAIL), &from, &to.to_string())?;
+    let trail = letter::trail(earlier(letter::TRAIL), &from, &to.endpoint.key.to_string())?;
     let first_id = earlier(letter::ID).map_or_else(|| header_id(&event.id), str::to_owned);
     let first_received = earlier(letter::RECEIVED).map_or_else(|| event.received.to_string(), str::to_owned);
     let subscription = subscription.key.to_string();
@@ -115,12 +114,13 @@ fn arrival(
     let came = event.headers.iter().filter(|(name, _)| !letter::is_header(name)).cloned();
     let said = said.into_iter().map(|(name, value)| (Box::from(name), Bytes::from(value)));
     Ok(Arrival {
-        endpoint: to.clone(),
+        endpoint: to.endpoint.clone(),
         validated: Validated::again(Identity { id: id.into(), kind: event.kind.clone() }, event.body.clone()),
         received: now,
         content_type: event.content_type.clone(),
         remote: event.remote,
         headers: said.chain(came).collect(),
         window: Some(limits::DEAD_LETTER_WINDOW),
+        max_bytes: to.max_bytes,
     })
 }

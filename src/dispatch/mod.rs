@@ -43,7 +43,7 @@ pub use self::{
 use crate::{
     api::ObjectKey,
     catalog::{Snapshot, Subscription},
-    journal::Journal,
+    journal::{Journal, Tenure},
     rules::clock::Clock,
     telemetry::spans::Spans,
 };
@@ -74,14 +74,16 @@ pub struct Dispatcher {
 }
 
 impl Dispatcher {
-    /// Runs until `shutdown`; then ends within [`crate::rules::limits::SHUTDOWN_DELIVERIES`] and
+    /// Delivers the subscriptions whose endpoint the journal's [`Tenure`] gives to this process, until `shutdown`; then ends within [`crate::rules::limits::SHUTDOWN_DELIVERIES`] and
     /// [`crate::rules::limits::SHUTDOWN_SETTLE`]. Whatever ends it, deliveries under way are ended and settled first.
     ///
     /// # Errors
     /// When a worker ends on its own, which is a defect.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), DispatchError> {
         let Self { mut snapshot, journal, clock, client, spans } = self;
+        let mut tenure = journal.tenure();
         let mut workers = Workers {
+            tenure: tenure.borrow_and_update().clone(),
             context: Arc::new(Context { journal, clock, client, spans }),
             handles: HashMap::new(),
             names: HashMap::new(),
@@ -89,7 +91,7 @@ impl Dispatcher {
         };
         let mut live = Arc::clone(&snapshot.borrow_and_update());
         workers.align(&live);
-        let mut published = true;
+        let (mut published, mut moves) = (true, true);
         let result = loop {
             tokio::select! {
                 () = shutdown.cancelled() => break Ok(()),
@@ -99,6 +101,12 @@ impl Dispatcher {
                     live = Arc::clone(&snapshot.borrow_and_update());
                     workers.align(&live);
                     workers.context.client.retain(&live);
+                }
+                changed = tenure.changed(), if moves => {
+                    // An engine of one process never changes it.
+                    moves = changed.is_ok();
+                    workers.tenure = tenure.borrow_and_update().clone();
+                    workers.align(&live);
                 }
                 Some(ended) = workers.tasks.join_next_with_id() => {
                     if let Err(error) = workers.ended(ended, &live) {
@@ -113,6 +121,8 @@ impl Dispatcher {
 
 struct Workers {
     context: Arc<Context>,
+    /// Which endpoints this process delivers.
+    tenure: Tenure,
     handles: HashMap<ObjectKey, Handle>,
     names: HashMap<Id, ObjectKey>,
     tasks: JoinSet<()>,
@@ -120,7 +130,9 @@ struct Workers {
 
 /// How a worker is told what to do: by its configuration, or that there is none any more.
 struct Handle {
-    /// `None` while the worker finishes what is under way because its subscription is gone.
+    /// Uid of the subscription object: a worker does not outlive it.
+    uid: Arc<str>,
+    /// `None` while the worker finishes the attempts in flight because its subscription is gone.
     config: Option<watch::Sender<Arc<Subscription>>>,
 }
 
@@ -128,15 +140,19 @@ impl Workers {
     /// Starts, reconfigures and stops workers.
     fn align(&mut self, snapshot: &Snapshot) {
         for (key, handle) in &mut self.handles {
-            if snapshot.subscription(key).is_none() {
+            let goes_on = |it: &Arc<Subscription>| it.uid == handle.uid && self.tenure.serves(&it.endpoint.key);
+            if !snapshot.subscription(key).is_some_and(goes_on) {
                 handle.config = None;
             }
         }
         for subscription in snapshot.subscriptions() {
+            if !self.tenure.serves(&subscription.endpoint.key) {
+                continue;
+            }
             match self.handles.get(&subscription.key) {
                 // Back before its old worker has finished: started when that has ended, so that its bounds hold.
-                Some(Handle { config: None }) => {}
-                Some(Handle { config: Some(config) }) => {
+                Some(Handle { config: None, .. }) => {}
+                Some(Handle { config: Some(config), .. }) => {
                     config.send_if_modified(|current| {
                         let changed = !Arc::ptr_eq(current, subscription);
                         if changed {
@@ -155,7 +171,8 @@ impl Workers {
         let worker = Worker::new(Arc::clone(&self.context), changes);
         let task = self.tasks.spawn(worker.run());
         self.names.insert(task.id(), subscription.key.clone());
-        self.handles.insert(subscription.key.clone(), Handle { config: Some(config) });
+        let handle = Handle { uid: Arc::clone(&subscription.uid), config: Some(config) };
+        self.handles.insert(subscription.key.clone(), handle);
     }
 
     /// Books the end of a worker, and starts another if its subscription has come back meanwhile.
@@ -171,7 +188,9 @@ impl Workers {
             Ok(_) if unasked => return Err(DispatchError::Ended(key)),
             Ok(_) => {}
         }
-        if let Some(subscription) = live.subscription(&key) {
+        if let Some(subscription) = live.subscription(&key)
+            && self.tenure.serves(&subscription.endpoint.key)
+        {
             self.start(subscription);
         }
         Ok(())

@@ -1,11 +1,13 @@
 //! What an attempt's end means. Pure.
 
+use std::time::Duration;
+
 use http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{client::Response, failure::SendError};
 use crate::{
-    journal::{Failure, Settlement},
+    journal::{Exchange, Failure, Settlement},
     rules::{
         limits,
         retry::{RetryPolicy, retry_after},
@@ -53,7 +55,7 @@ impl Outcome {
     }
 }
 
-/// Sorts the end of attempt number `attempt` at `now`. `entropy` is from 0 to 1 and spreads the delay.
+/// Sorts the end of attempt number `attempt` at `now`, which took `took`. `entropy` is from 0 to 1 and spreads the delay.
 ///
 /// 2xx is a success. A status of the policy's `stop_on` ends the event at once. With 429 and 503 a `Retry-After` (RFC
 /// 9110 §10.2.3) lengthens the delay, up to the policy's longest. Everything else, redirects too, is tried again until
@@ -63,6 +65,7 @@ pub fn classify(
     attempt: u32,
     answer: &Result<Response, SendError>,
     now: Timestamp,
+    took: Duration,
     entropy: f64,
 ) -> Outcome {
     let (label, status, message) = match answer {
@@ -72,7 +75,7 @@ pub fn classify(
                 status: Some(response.status),
                 gone: false,
                 asked: true,
-                settlement: Settlement::Delivered,
+                settlement: Settlement::Delivered(Exchange { time: now, status: Some(response.status.as_u16()), took }),
             };
         }
         Ok(response) => (STATUS, Some(response.status), describe(response)),
@@ -82,6 +85,7 @@ pub fn classify(
         time: now,
         reason: label.into(),
         status: status.map(|status| status.as_u16()),
+        took,
         message: bounded(&message).into(),
     };
     let gone = status.is_some_and(|status| policy.stops_on(status.as_u16()));
@@ -99,7 +103,7 @@ pub fn classify(
 }
 
 /// How long the receiver asked to be left alone.
-fn asked_delay(answer: &Result<Response, SendError>, now: Timestamp) -> Option<std::time::Duration> {
+fn asked_delay(answer: &Result<Response, SendError>, now: Timestamp) -> Option<Duration> {
     let response = answer.as_ref().ok()?;
     match response.status {
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
@@ -150,13 +154,13 @@ pub(super) fn bounded(message: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use bytes::Bytes;
     use proptest::prelude::*;
 
     use super::*;
     use crate::rules::{expression::ExpressionError, retry::Jitter};
+
+    const TOOK: Duration = Duration::from_millis(42);
 
     fn policy() -> RetryPolicy {
         RetryPolicy {
@@ -186,7 +190,7 @@ mod tests {
     }
 
     fn classify_now(attempt: u32, answer: &Result<Response, SendError>) -> Outcome {
-        classify(&policy(), attempt, answer, now(), 0.5)
+        classify(&policy(), attempt, answer, now(), TOOK, 0.5)
     }
 
     fn no_key() -> ExpressionError {
@@ -197,7 +201,8 @@ mod tests {
     fn every_2xx_is_a_success() {
         for status in [200, 201, 202, 204, 299] {
             let outcome = classify_now(3, &answered(status, None, b"never mind"));
-            assert_eq!(outcome.settlement, Settlement::Delivered);
+            let exchange = Exchange { time: now(), status: Some(status), took: TOOK };
+            assert_eq!(outcome.settlement, Settlement::Delivered(exchange));
             assert_eq!((outcome.label, outcome.counts_as_failure()), ("delivered", false));
         }
     }
@@ -211,6 +216,7 @@ mod tests {
         assert!(matches!(last.settlement, Settlement::Dead { .. }) && !last.gone && last.counts_as_failure());
         let failure = last.failure().unwrap();
         assert_eq!((&*failure.reason, failure.status, failure.time), ("status", Some(500), now()));
+        assert_eq!(failure.took, TOOK);
         assert_eq!(&*failure.message, "the target answered 500 Internal Server Error");
     }
 
@@ -294,7 +300,7 @@ mod tests {
                 body_start: Bytes::from(body),
             });
             let spread = RetryPolicy { jitter: Jitter::Full, ..policy() };
-            let outcome = classify(&spread, attempt, &answer, now(), entropy);
+            let outcome = classify(&spread, attempt, &answer, now(), TOOK, entropy);
             if let Some(failure) = outcome.failure() {
                 prop_assert!(failure.message.len() <= limits::FAILURE_MESSAGE_BYTES);
                 prop_assert!(!failure.message.chars().any(char::is_control));

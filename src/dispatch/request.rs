@@ -82,7 +82,7 @@ pub fn build(
 /// The body, and the headers that say what it is.
 fn body(subscription: &Subscription, event: &StoredEvent, headers: &mut HeaderMap) -> Result<Bytes, SendError> {
     const JSON: HeaderValue = HeaderValue::from_static("application/json");
-    let endpoint = &subscription.endpoint;
+    let endpoint = &subscription.endpoint.key;
     let made = match &subscription.transform {
         None => None,
         Some(transform) => {

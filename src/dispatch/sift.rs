@@ -1,7 +1,12 @@
 //! Claims that leave out what the subscription's filter does not want, before anything is spent on it: neither the rate
 //! limit nor the circuit breaker sees such an event.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
 
 use super::{
     attempt::{Context, Ended, Entropy, conclude},
@@ -10,8 +15,8 @@ use super::{
 };
 use crate::{
     catalog::Subscription,
-    journal::{Claimed, Delivery, JournalError, Sequence, Settlement},
-    rules::{expression::ExpressionError, limits},
+    journal::{Claim, Claimed, JournalError, Sequence, Settlement, SkipReason, StoredEvent},
+    rules::{expression::ExpressionError, limits, retry::RetryPolicy},
 };
 
 /// What was claimed.
@@ -33,10 +38,8 @@ pub(super) async fn claim(
     in_order: bool,
 ) -> Result<Sifted, JournalError> {
     let (journal, now) = (&context.journal, context.clock.now());
-    let mut claimed = match in_order {
-        true => journal.claim_in_order(&subscription.key, limit, now).await?,
-        false => journal.claim(&subscription.key, limit, now).await?,
-    };
+    let claim = Claim { limit, now, in_order, longest_delay: longest_delay(&subscription.retry) };
+    let mut claimed = journal.claim(&subscription.incarnation(), claim).await?;
     let mut ended = Vec::new();
     if subscription.filter.is_some() {
         let mut kept = Vec::with_capacity(claimed.deliveries.len());
@@ -54,12 +57,15 @@ pub(super) async fn claim(
                 continue;
             }
             let began = Instant::now();
-            match wanted(&subscription, &delivery).await {
+            match wanted(&subscription, &delivery.event).await {
                 Ok(true) => {
                     kept.push(delivery);
                     held_up = in_order;
                 }
-                Ok(false) => ended.push((delivery.event.sequence, Settlement::Skipped)),
+                Ok(false) => {
+                    let skip = skip(&subscription, SkipReason::Filter, context.clock.now());
+                    ended.push((delivery.event.sequence, skip));
+                }
                 // It is not dropped: that nobody can say whether it is wanted is a failed attempt.
                 Err(error) => {
                     let (answer, took) = (Err(SendError::Filter(error)), began.elapsed());
@@ -77,13 +83,31 @@ pub(super) async fn claim(
     Ok(Sifted { claimed, ended, by: subscription })
 }
 
+/// Settles an event that the subscription does not deliver, and counts it.
+pub(super) fn skip(subscription: &Subscription, reason: SkipReason, time: Timestamp) -> Settlement {
+    subscription.metrics.skipped(reason.as_str());
+    Settlement::Skipped { reason, time }
+}
+
+/// The longest time from a failure to its next attempt, and what a clock may be set back meanwhile without the attempt
+/// being made early. `Retry-After` asks for no more than the policy's longest delay.
+fn longest_delay(policy: &RetryPolicy) -> Duration {
+    policy.max_delay.max(limits::DEAD_LETTER_PAUSE).saturating_add(limits::CLOCK_STEP)
+}
+
+/// Whether a retry that is due at `due` was scheduled by a clock that was ahead of `now`: then it is claimable at once.
+pub(super) fn is_ahead(due: Timestamp, now: Timestamp, policy: &RetryPolicy) -> bool {
+    let wait = Duration::try_from(due.duration_since(now)).unwrap_or_default();
+    wait > longest_delay(policy)
+}
+
 /// What the filter says; of a large body where that holds nobody up.
-async fn wanted(subscription: &Arc<Subscription>, delivery: &Delivery) -> Result<bool, ExpressionError> {
+async fn wanted(subscription: &Arc<Subscription>, event: &Arc<StoredEvent>) -> Result<bool, ExpressionError> {
     let Some(filter) = &subscription.filter else { return Ok(true) };
-    if !filter.uses_payload() || delivery.event.body.len() <= limits::INLINE_BODY_BYTES {
-        return filter.test(&view::inputs(filter, &delivery.event, &subscription.endpoint));
+    if !filter.uses_payload() || event.body.len() <= limits::INLINE_BODY_BYTES {
+        return filter.test(&view::inputs(filter, event, &subscription.endpoint.key));
     }
-    let (filter, event, endpoint) = (Arc::clone(filter), Arc::clone(&delivery.event), subscription.endpoint.clone());
+    let (filter, event, endpoint) = (Arc::clone(filter), Arc::clone(event), subscription.endpoint.key.clone());
     let test = tokio::task::spawn_blocking(move || filter.test(&view::inputs(&filter, &event, &endpoint)));
     test.await.unwrap_or_else(|_| {
         let message = "it could not be evaluated".into();

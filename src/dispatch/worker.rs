@@ -29,12 +29,12 @@ use super::{
     attempt::{Context, Ended, attempt},
     backoff::{Backoff, complain, settle},
     circuit::Circuit,
-    sift::{Sifted, claim},
+    sift::{Sifted, claim, is_ahead, skip},
 };
 use crate::{
     api::Ordering,
     catalog::Subscription,
-    journal::{Delivery, JournalError, Sequence, Settlement},
+    journal::{Delivery, JournalError, Sequence, Settlement, SkipReason},
     rules::{
         breaker::{Gate, Permit},
         limits,
@@ -113,8 +113,9 @@ impl Worker {
     pub(super) async fn run(mut self) {
         let context = Arc::clone(&self.context);
         let journal = &*context.journal;
-        let key = self.subscription.key.clone();
-        let key = &key;
+        let consumer = self.subscription.incarnation();
+        let (consumer, key) = (&consumer, &consumer.key);
+        let facts = Arc::clone(&self.subscription.facts);
         // A claim is never dropped: what it has claimed would stay in flight.
         let mut claiming: Option<BoxFuture<'_, Result<Sifted, JournalError>>> = None;
         let mut settling: Option<BoxFuture<'_, Option<Timestamp>>> = None;
@@ -125,7 +126,7 @@ impl Worker {
             let clock = self.context.clock.now();
             self.begin(clock);
             if settling.is_none() && !self.ended.is_empty() {
-                settling = Some(Box::pin(settle(journal, key, std::mem::take(&mut self.ended))));
+                settling = Some(Box::pin(settle(journal, consumer, std::mem::take(&mut self.ended))));
             }
             if claiming.is_none()
                 && let Some(limit) = self.claim_limit(settling.is_none(), clock)
@@ -137,7 +138,7 @@ impl Worker {
                 claiming = Some(Box::pin(claim(&context, subscription, limit, self.in_order)));
             }
             if !self.more && !self.parked && claiming.is_none() && ready.is_none() {
-                ready = Some(journal.ready(key));
+                ready = Some(journal.ready(consumer));
             }
             let ending = self.deadline.is_some();
             if ending && self.sending.is_empty() && self.ended.is_empty() && claiming.is_none() && settling.is_none() {
@@ -164,6 +165,7 @@ impl Worker {
                     ready = None;
                     self.more = true;
                 }
+                () = facts.probe_requested(), if !ending => self.probe(),
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {
                     if self.tick() {
                         tracing::warn!(
@@ -298,7 +300,8 @@ impl Worker {
             if self.subscription.event_types.admits(&delivery.event.kind) {
                 self.waiting.push_back(delivery);
             } else {
-                self.ended.push((delivery.event.sequence, Settlement::Skipped));
+                let skip = skip(&self.subscription, SkipReason::Type, self.context.clock.now());
+                self.ended.push((delivery.event.sequence, skip));
             }
         }
     }
@@ -309,6 +312,12 @@ impl Worker {
         // What was given back is found again.
         self.more |= !waiting.is_empty();
         self.ended.extend(waiting.into_iter().map(|delivery| (delivery.event.sequence, Settlement::Released)));
+    }
+
+    /// Probes the receiver at once if its circuit is open.
+    fn probe(&mut self) {
+        self.circuit.probe_now(self.context.clock.now());
+        self.more = true;
     }
 
     /// Takes a new configuration, or begins to end when there is none any more.
@@ -403,7 +412,8 @@ impl Worker {
         if let Some(due) = self.next_due
             && now >= self.due_check
         {
-            if self.context.clock.now() >= due {
+            let clock = self.context.clock.now();
+            if clock >= due || is_ahead(due, clock, &self.subscription.retry) {
                 self.next_due = None;
                 self.more = true;
             } else {

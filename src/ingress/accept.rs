@@ -265,7 +265,14 @@ impl Shared {
         let answers = match answer.as_ref().map(|answer| answer.as_deref()) {
             Ok(Ok(answers)) if answers.len() == stored.len() => answers,
             Ok(Ok(_)) => return Err(self.unavailable(kind, endpoint, "answers", &"not one answer for one event")),
-            Ok(Err(error)) => return Err(self.unavailable(kind, endpoint, JournalError::kind(error), error)),
+            Ok(Err(error)) => {
+                let rejected = self.unavailable(kind.clone(), endpoint, JournalError::kind(error), error);
+                return Err(match error {
+                    JournalError::ShareExhausted(_) => Rejected::StorageExhausted { kind },
+                    JournalError::TooLarge { max, .. } => Rejected::TooLargeToStore { kind, max: *max },
+                    _ => rejected,
+                });
+            }
             Err(_) => {
                 return Err(self.unavailable(kind, endpoint, "timeout", &"no answer within the endpoint's timeout"));
             }
@@ -395,13 +402,14 @@ fn arrival(
     headers: Vec<(Box<str>, Bytes)>,
 ) -> Arrival {
     Arrival {
-        endpoint: inbound.endpoint.key.clone(),
+        endpoint: inbound.endpoint.incarnation(),
         validated,
         received: inbound.received,
         content_type,
         remote: Some(inbound.remote),
         headers,
         window: inbound.endpoint.deduplication.map(|deduplicate| deduplicate.window),
+        max_bytes: inbound.endpoint.max_bytes,
     }
 }
 

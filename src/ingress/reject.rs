@@ -55,6 +55,10 @@ pub(super) enum Rejected {
     Invalid { kind: Box<str>, violation: Violation },
     /// The journal does not answer, or not in time, or says that it cannot. `kind` is the event's type, where known.
     Unavailable { kind: Option<Box<str>> },
+    /// The endpoint, or its namespace, keeps as many bytes in the journal as it may. `kind` is the event's type.
+    StorageExhausted { kind: Box<str> },
+    /// The journal cannot store an event of that size. `kind` is the event's type.
+    TooLargeToStore { kind: Box<str>, max: u64 },
 }
 
 #[derive(Serialize)]
@@ -81,11 +85,12 @@ impl Rejected {
             Self::Suspended => "suspended",
             Self::SourceNotAllowed { .. } => "source_not_allowed",
             Self::RateLimited { .. } => "rate_limited",
-            Self::BodyTooLarge { .. } => "body_too_large",
+            Self::BodyTooLarge { .. } | Self::TooLargeToStore { .. } => "body_too_large",
             Self::UnsupportedEncoding => "unsupported_media_type",
             Self::Slow => "timeout",
             Self::Interrupted | Self::Malformed(_) => "malformed_payload",
             Self::Busy | Self::Unreviewed | Self::Keyless | Self::Unavailable { .. } => "unavailable",
+            Self::StorageExhausted { .. } => "storage_exhausted",
             Self::Unverified(refusal) => refusal.code(),
             Self::Invalid { violation, .. } => violation.code(),
         }
@@ -101,10 +106,11 @@ impl Rejected {
             | Self::Busy
             | Self::Unreviewed
             | Self::Keyless
-            | Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            | Self::Unavailable { .. }
+            | Self::StorageExhausted { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::SourceNotAllowed { .. } => StatusCode::FORBIDDEN,
             Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyTooLarge { .. } | Self::TooLargeToStore { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Slow => StatusCode::REQUEST_TIMEOUT,
             Self::Interrupted | Self::Malformed(_) => StatusCode::BAD_REQUEST,
@@ -149,13 +155,21 @@ impl Rejected {
             Self::Unavailable { .. } => {
                 Cow::Borrowed("the event was not confirmed as stored; send it again later, with the same id")
             }
+            Self::StorageExhausted { .. } => Cow::Borrowed(
+                "the storage of this endpoint is exhausted by events that are not delivered yet; send the event again later",
+            ),
+            Self::TooLargeToStore { max, .. } => {
+                Cow::Owned(format!("the event is larger than the {max} bytes that can be stored"))
+            }
         }
     }
 
     /// The event's type, if it was known by then.
     pub(super) fn kind(&self) -> Option<&str> {
         match self {
-            Self::Invalid { kind, .. } => Some(kind),
+            Self::Invalid { kind, .. } | Self::StorageExhausted { kind } | Self::TooLargeToStore { kind, .. } => {
+                Some(kind)
+            }
             Self::Unavailable { kind } => kind.as_deref(),
             _ => None,
         }
@@ -172,9 +186,12 @@ impl Rejected {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Suspended => Some(RETRY_AFTER_SUSPENDED),
-            Self::NotReady | Self::Busy | Self::Unreviewed | Self::Keyless | Self::Unavailable { .. } => {
-                Some(RETRY_AFTER_UNAVAILABLE)
-            }
+            Self::NotReady
+            | Self::Busy
+            | Self::Unreviewed
+            | Self::Keyless
+            | Self::Unavailable { .. }
+            | Self::StorageExhausted { .. } => Some(RETRY_AFTER_UNAVAILABLE),
             Self::RateLimited { retry_after } => Some(*retry_after),
             _ => None,
         }

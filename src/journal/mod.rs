@@ -56,6 +56,7 @@ mod event;
 pub mod factory;
 mod machine;
 pub mod memory;
+mod reading;
 pub mod record;
 mod redelivery;
 mod tenure;
@@ -71,11 +72,12 @@ use tokio::sync::watch;
 
 pub use self::{
     delivery::{
-        Attached, AttachedConsumer, Claim, Claimed, Delivery, DeliveryPage, DeliveryQuery, DeliveryRecord, DeliveryState,
-        Detached, Exchange, Failure, Outcome, Progress, Settlement, SkipReason, Start,
+        Attached, AttachedConsumer, Claim, Claimed, Delivery, DeliveryPage, DeliveryQuery, DeliveryRecord,
+        DeliveryState, Detached, Exchange, Failure, Outcome, Progress, Settlement, SkipReason, Start,
     },
     error::{JournalError, Result, ShareExhausted, ShareScope},
     event::{Appended, Arrival, EventEntry, EventPage, EventQuery, EventSummary, StoredEvent},
+    reading::reading,
     redelivery::{InvalidPosition, Position, Redelivered, Selection, Step},
     tenure::Tenure,
     upkeep::{NamespaceUsage, Retention, Storage, Swept, Usage, Vitals},

@@ -14,6 +14,12 @@ pub const DEFAULT_BODY_BYTES: usize = 1 << 20;
 /// the largest ones, stops at 25 MB.
 pub const MAX_BODY_BYTES: usize = 32 << 20;
 
+/// Series of `webhook_deliveries_abandoned_total`: deleted subscriptions whose loss is still shown.
+pub const ABANDONED_SERIES: usize = 256;
+
+/// Least that `storage.maxBytes` may be.
+pub const STORAGE_MIN_BYTES: u64 = 64 << 10;
+
 /// Time for a whole request when nothing else is said. GitHub and Slack hang up after 10 and 3 seconds.
 pub const DEFAULT_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -343,6 +349,10 @@ pub const DEAD_LETTER_WINDOW: Duration = DEFAULT_WINDOW;
 /// When an event that is to be passed on is tried again because the journal did not take it.
 pub const DEAD_LETTER_PAUSE: Duration = Duration::from_secs(60);
 
+/// How far the clock may be set back without retries being attempted early: one that is due later than the policy's longest
+/// delay and this was scheduled by a clock that was ahead, and is attempted at once.
+pub const CLOCK_STEP: Duration = Duration::from_secs(10);
+
 /// Most consumers attached to the journal at once.
 pub const ATTACH_AT_ONCE: usize = 64;
 
@@ -637,8 +647,9 @@ pub const ADMIN_LIST_DEFAULT: usize = 100;
 /// Most items of a page of the admin API.
 pub const ADMIN_LIST_MAX: usize = 1000;
 
-/// Events that the admin API reads from the journal in one step: their bodies are in memory together.
-pub const ADMIN_READ_BATCH: usize = 16;
+/// Time after which a request to the admin API takes no further step of reading the journal, and answers with what it has
+/// found and where to continue.
+pub const ADMIN_READ_TIME: Duration = Duration::from_secs(2);
 
 /// Most events that one request to the admin API queues once more, and as many as when nothing else is said.
 pub const ADMIN_REDELIVERY_MAX: usize = 1000;
@@ -653,8 +664,8 @@ pub const ADMIN_REDELIVERY_IDS: usize = 1000;
 /// escape some of it.
 pub const ADMIN_REDELIVERY_BODY_BYTES: usize = 1024 * 1024;
 
-/// Requests to the admin API that read the journal at once; further ones wait. With [`ADMIN_READ_BATCH`] this bounds the
-/// memory that lists take.
+/// Requests to the admin API that read the journal at once; further ones wait, so that lists take
+/// neither all of the memory nor all of the disk.
 pub const ADMIN_JOURNAL_READS: usize = 4;
 
 // Reviews by the API server.

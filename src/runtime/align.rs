@@ -32,17 +32,14 @@ pub(super) async fn run(
         }
         let published = candidates.borrow_and_update().clone();
         let synced = published.snapshot.synced();
-        let parting = published.snapshot.parting(&live.borrow()).map(Arc::new);
-        for snapshot in parting.into_iter().chain([published.snapshot]) {
-            while let Err(error) = consumers.align(&snapshot).await {
-                tracing::warn!(kind = error.kind(), %error, "configuration waits for the journal");
-                tokio::select! {
-                    () = shutdown.cancelled() => return,
-                    () = time::sleep(limits::JOURNAL_RETRY) => {}
-                }
+        while let Err(error) = consumers.align(&published.snapshot).await {
+            tracing::warn!(kind = error.kind(), %error, "configuration waits for the journal");
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = time::sleep(limits::JOURNAL_RETRY) => {}
             }
-            live.send_replace(snapshot);
         }
+        live.send_replace(published.snapshot);
         views.send_replace(published.objects);
         if synced {
             serving.ready();

@@ -38,7 +38,7 @@ pub(super) async fn run(
 
 fn retention(snapshot: &Snapshot) -> Retention {
     Retention {
-        endpoints: snapshot.endpoints().map(|endpoint| (endpoint.key.clone(), endpoint.retention)).collect(),
+        endpoints: snapshot.endpoints().map(|endpoint| (endpoint.incarnation(), endpoint.retention)).collect(),
         consumers: snapshot
             .subscriptions()
             .map(|subscription| (subscription.key.clone(), subscription.dead_letter_retention))

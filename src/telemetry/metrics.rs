@@ -4,8 +4,10 @@
 //! object, so that the hot path neither builds label sets nor hashes them, and take their series
 //! away when they are dropped.
 
+mod abandoned;
 mod cluster;
 mod endpoint;
+mod journal;
 mod subscription;
 
 use std::{
@@ -18,12 +20,13 @@ use std::{
 use parking_lot::Mutex;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text},
-    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
+    metrics::{counter::Counter, family::Family, histogram::Histogram, info::Info},
     registry::{Registry, Unit},
 };
 
 pub use cluster::ClusterMetrics;
 pub use endpoint::EndpointMetrics;
+pub use journal::JournalMetrics;
 pub use subscription::{Counts, SubscriptionMetrics};
 
 /// Every metric of the process.
@@ -37,9 +40,9 @@ struct Shared {
     endpoint: endpoint::Families,
     subscription: subscription::Families,
     cluster: ClusterMetrics,
+    abandoned: abandoned::Abandoned,
+    journal: journal::Gauges,
     append_seconds: Histogram,
-    journal_bytes: Gauge,
-    journal_up: Gauge,
     journal_failures: Family<FailureLabels, Counter>,
     reconciles: Family<ReconcileLabels, Counter>,
     reconcile_seconds: Histogram,
@@ -80,8 +83,8 @@ impl Metrics {
         let subscription = subscription::Families::register(&mut registry);
         let cluster = ClusterMetrics::register(&mut registry);
         let append_seconds = seconds();
-        let journal_bytes = Gauge::default();
-        let journal_up = Gauge::default();
+        let abandoned = abandoned::Abandoned::register(&mut registry);
+        let journal = journal::Gauges::register(&mut registry);
         let journal_failures = Family::default();
         let reconciles = Family::default();
         let reconcile_seconds = seconds();
@@ -91,20 +94,9 @@ impl Metrics {
             Unit::Seconds,
             append_seconds.clone(),
         );
-        registry.register_with_unit(
-            "grapnel_journal",
-            "Bytes of the events that the journal keeps",
-            Unit::Bytes,
-            journal_bytes.clone(),
-        );
-        registry.register(
-            "grapnel_journal_up",
-            "Whether the journal takes events (1) or refuses them (0)",
-            journal_up.clone(),
-        );
         registry.register(
             "grapnel_journal_failures",
-            "Events not confirmed by the journal, by reason (full, io, timeout, corrupt, closed)",
+            "Events not confirmed by the journal, by reason (full, share_exhausted, too_large, unavailable, io, damaged, endpoint_replaced, timeout, closed)",
             journal_failures.clone(),
         );
         registry.register(
@@ -124,9 +116,9 @@ impl Metrics {
             endpoint,
             subscription,
             cluster,
+            abandoned,
+            journal,
             append_seconds,
-            journal_bytes,
-            journal_up,
             journal_failures,
             reconciles,
             reconcile_seconds,
@@ -154,14 +146,14 @@ impl Metrics {
         self.shared.append_seconds.observe(time.as_secs_f64());
     }
 
-    /// Size of the journal.
-    pub fn journal_bytes(&self, bytes: u64) {
-        self.shared.journal_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    /// What the journal measures at this moment.
+    pub fn journal(&self, reading: &JournalMetrics) {
+        self.shared.journal.set(reading);
     }
 
-    /// Whether the journal takes events.
-    pub fn journal_up(&self, up: bool) {
-        self.shared.journal_up.set(i64::from(up));
+    /// A subscription was deleted with so many events that it had not settled.
+    pub fn abandoned(&self, namespace: &Arc<str>, subscription: &Arc<str>, events: u64) {
+        self.shared.abandoned.add(namespace, subscription, events);
     }
 
     /// An event was not confirmed by the journal; `reason` is one of a small, fixed set.
@@ -246,8 +238,19 @@ mod tests {
         subscription.counts(Counts { pending: 3, retrying: 2, dead: 1 });
         subscription.circuit(true);
         metrics.appended(Duration::from_millis(1));
-        metrics.journal_bytes(7);
-        metrics.journal_up(true);
+        subscription.skipped("filter");
+        endpoint.storage_exhausted(true);
+        metrics.abandoned(&name("shop"), &name("former"), 4);
+        metrics.journal(&JournalMetrics {
+            up: true,
+            bytes: 7,
+            disk_bytes: 8,
+            max_bytes: 9,
+            checkpoint_age: Some(Duration::from_secs(3)),
+            damaged_records: 1,
+            namespaces: vec![("shop".into(), 7)],
+            ..JournalMetrics::default()
+        });
         metrics.journal_failed("full");
         metrics.reconciled("WebhookEndpoint", "programmed", Duration::from_millis(1));
         let text = metrics.encode();
@@ -264,8 +267,21 @@ mod tests {
             r#"webhook_deliveries_retrying{namespace="shop",subscription="billing"} 2"#,
             r#"webhook_dead_letters{namespace="shop",subscription="billing"} 1"#,
             r#"webhook_circuit_open{namespace="shop",subscription="billing"} 1"#,
+            r#"webhook_deliveries_skipped_total{namespace="shop",subscription="billing",reason="filter"} 1"#,
+            r#"webhook_deliveries_abandoned_total{namespace="shop",subscription="former"} 4"#,
+            r#"webhook_storage_exhausted{namespace="shop",endpoint="stripe"} 1"#,
             "grapnel_journal_append_seconds_count 1",
             "grapnel_journal_bytes 7",
+            "grapnel_journal_disk_bytes 8",
+            "grapnel_journal_max_bytes 9",
+            "grapnel_journal_log_bytes 0",
+            "grapnel_journal_index_bytes 0",
+            "grapnel_journal_checkpoint_age_seconds 3",
+            "grapnel_journal_append_queue_bytes 0",
+            "grapnel_journal_task_queue 0",
+            "grapnel_journal_retrying 0",
+            "grapnel_journal_damaged_records_total 1",
+            r#"grapnel_journal_namespace_bytes{namespace="shop"} 7"#,
             "grapnel_journal_up 1",
             r#"grapnel_journal_failures_total{reason="full"} 1"#,
             r#"grapnel_reconcile_total{kind="WebhookEndpoint",outcome="programmed"} 1"#,

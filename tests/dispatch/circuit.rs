@@ -381,7 +381,7 @@ async fn the_condition_says_since_when_why_and_when_it_is_probed() {
         facts: grapnel::catalog::Facts::Subscription(facts.clone()),
     };
     stage.until_open(&facts, 3).await;
-    let (open, conditions) = (facts.standing(), view.conditions());
+    let (open, conditions) = (facts.standing(), view.conditions(&grapnel::catalog::JournalReading::default()));
     let [delivering] = &conditions[..] else { panic!("{conditions:?}") };
     assert_eq!((delivering.status.as_str(), delivering.reason.as_str()), ("False", "CircuitOpen"));
     for part in ["2026-03-01T12:00:00Z", "3 failures in a row", "502 Bad Gateway", "after 2026-03-01T12:00:30Z"] {
@@ -392,7 +392,7 @@ async fn the_condition_says_since_when_why_and_when_it_is_probed() {
     stage.until("fragile", "drained", |progress| progress.delivered == 5).await;
     eventually("closed", async || facts.read().circuit.is_none()).await;
     assert_ne!(facts.standing(), open, "so that whoever writes the status notices");
-    let conditions = view.conditions();
+    let conditions = view.conditions(&grapnel::catalog::JournalReading::default());
     assert_eq!((conditions[0].status.as_str(), conditions[0].reason.as_str()), ("True", "Succeeding"));
     stage.stop().await;
 }

@@ -6,9 +6,10 @@ use bytes::Bytes;
 use grapnel::{
     api::{Format, Ordering},
     catalog::Subscription,
-    journal::{Arrival, DeliveryState},
+    journal::{Arrival, DeliveryState, Outcome, SkipReason},
     rules::{
         expression::{Expression, Gives, Scope},
+        glob::{Glob, GlobSet},
         headers::HeaderGlobs,
         limits::INLINE_BODY_BYTES,
         ratelimit::{RateLimit, Scope as RateScope},
@@ -16,7 +17,7 @@ use grapnel::{
 };
 use serde_json::{Value, json};
 
-use crate::stage::{Received, Receiver, Stage, arrival, eventually, start, subscription};
+use crate::stage::{Received, Receiver, Stage, arrival, event_id, eventually, start, subscription};
 
 fn filter(source: &str) -> Option<Arc<Expression>> {
     Some(Arc::new(Expression::compile(source, Scope::Delivery, Gives::Bool).unwrap()))
@@ -92,7 +93,7 @@ async fn a_filter_that_fails_is_a_failure_and_never_drops_an_event() {
         stage.worker_has_looked().await;
     }
     let dead = stage.delivery("strict", DeliveryState::DeadLettered).await;
-    assert_eq!((&*dead.event.id, dead.attempts), ("odd", 3));
+    assert_eq!((event_id(&dead), dead.attempts), ("odd", 3));
     let metrics = stage.metrics.encode();
     let series = r#"webhook_delivery_attempts_total{namespace="shop",subscription="strict",outcome="filter_failed"} 3"#;
     assert!(metrics.contains(series), "{series} is not in\n{metrics}");
@@ -323,4 +324,31 @@ async fn expressions_see_a_cloud_event_the_same_way_however_it_came() {
                 "data": { "payload": { "amount": 1 }, "tenant": "a é", "id": "1" } }),
         );
     }
+}
+
+#[tokio::test]
+async fn what_is_not_delivered_is_skipped_with_its_reason() {
+    let mut stage = Stage::new().await;
+    let receiver = Receiver::statuses(&[200]).await;
+    let mut billing = subscription("billing", &receiver.url, &stage.metrics);
+    billing.event_types = GlobSet::new(vec![Glob::parse("t").unwrap()]);
+    billing.filter = filter("event.id != 'evt_2'");
+    stage.publish([billing]).await;
+    for (id, kind) in [("evt_1", "t"), ("evt_2", "t"), ("evt_3", "other")] {
+        stage.append(id, kind).await;
+    }
+    let settled = async || stage.deliveries("billing", DeliveryState::Settled).await.len() == 3;
+    eventually("all settled", settled).await;
+    let outcomes: Vec<_> =
+        stage.deliveries("billing", DeliveryState::Settled).await.iter().map(|record| record.outcome).collect();
+    let skipped = Outcome::Skipped;
+    assert_eq!(outcomes, [Outcome::Delivered, skipped(SkipReason::Filter), skipped(SkipReason::Type)]);
+    let metrics = stage.metrics.encode();
+    for reason in ["filter", "type"] {
+        let series = format!(
+            r#"webhook_deliveries_skipped_total{{namespace="shop",subscription="billing",reason="{reason}"}} 1"#
+        );
+        assert!(metrics.contains(&series), "{series} is not in\n{metrics}");
+    }
+    stage.stop().await;
 }

@@ -9,6 +9,7 @@ mod faults;
 mod fetching;
 mod h2;
 mod identities;
+mod incarnations;
 mod lifecycle;
 mod names;
 mod ordering;

@@ -11,7 +11,7 @@ use url::Url;
 
 use crate::{
     faults::{answer, read},
-    stage::{Stage, key, subscription},
+    stage::{Stage, file, subscription},
 };
 
 #[tokio::test]
@@ -93,7 +93,7 @@ async fn down_for_longer_than_the_retries_is_a_dead_letter_that_is_delivered_on_
         ids
     });
     let step = Step { from: None, limit: 100, dry_run: false, now: stage.now() };
-    let queued = stage.journal.redeliver(&key("down"), &Selection::DeadLettered, step).await.unwrap();
+    let queued = stage.journal.redeliver(&file("down"), &Selection::DeadLettered, step).await.unwrap();
     assert_eq!(queued.queued, 3);
     assert_eq!(delivered.await.unwrap(), ["evt_0", "evt_1", "evt_2"]);
     let progress = stage.until("down", "delivered", |progress| progress.delivered == 3).await;

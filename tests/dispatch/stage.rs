@@ -3,6 +3,7 @@
 use std::{
     future::Future,
     num::NonZeroUsize,
+    path::Path,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -13,8 +14,8 @@ use std::{
 use axum::{Router, body::Body, response::Response};
 use bytes::Bytes;
 use grapnel::{
-    api::{Format, ObjectKey, Ordering as EventOrder, StartFrom},
-    catalog::{Snapshot, Subscription, SubscriptionFacts, Target},
+    api::{Format, Incarnation, ObjectKey, Ordering as EventOrder, StartFrom},
+    catalog::{Snapshot, Subscription, SubscriptionFacts, Target, observed::AbandonedDeliveries},
     dispatch::{Client, ClientOptions, Consumers, DispatchError, Dispatcher},
     journal::{
         Arrival, DeliveryQuery, DeliveryRecord, DeliveryState, Journal, Progress, Start,
@@ -136,8 +137,20 @@ pub(crate) fn status(status: u16) -> Response {
     Response::builder().status(StatusCode::from_u16(status).unwrap()).body(Body::empty()).unwrap()
 }
 
-pub(crate) fn endpoint() -> ObjectKey {
-    ObjectKey::new("shop", "stripe")
+/// The endpoint that all subscriptions read by default, from a file.
+pub(crate) fn endpoint() -> Incarnation {
+    file("stripe")
+}
+
+/// An object from a file.
+pub(crate) fn file(name: &str) -> Incarnation {
+    Incarnation::of_file(key(name))
+}
+
+/// Opens the journal in a directory; `max_bytes` is 0 for any number.
+pub(crate) fn open_journal(directory: &Path, max_bytes: u64) -> EmbeddedJournal {
+    let directory = directory.join("journal");
+    EmbeddedJournal::open(EmbeddedOptions { directory, max_bytes, namespace_share: Some(0), strict: false }).unwrap()
 }
 
 pub(crate) fn key(name: &str) -> ObjectKey {
@@ -148,6 +161,7 @@ pub(crate) fn key(name: &str) -> ObjectKey {
 pub(crate) fn subscription(name: &str, url: &Url, metrics: &Metrics) -> Subscription {
     let key = key(name);
     Subscription {
+        uid: Arc::from(""),
         endpoint: endpoint(),
         event_types: GlobSet::default(),
         target: Target {
@@ -186,6 +200,11 @@ pub(crate) fn subscription(name: &str, url: &Url, metrics: &Metrics) -> Subscrip
     }
 }
 
+/// The id of a delivery's event.
+pub(crate) fn event_id(delivery: &DeliveryRecord) -> &str {
+    &delivery.event.kept().expect("a readable event").id
+}
+
 /// An event to append.
 pub(crate) fn arrival(id: &str, kind: &str, body: &[u8], now: Timestamp) -> Arrival {
     let verified = Verifier::new(Scheme::None, Vec::new())
@@ -204,6 +223,7 @@ pub(crate) fn arrival(id: &str, kind: &str, body: &[u8], now: Timestamp) -> Arri
         remote: None,
         headers: Vec::new(),
         window: Some(Duration::from_secs(3600)),
+        max_bytes: None,
     }
 }
 
@@ -242,6 +262,8 @@ pub(crate) struct Stage {
     leap: Arc<Mutex<Option<Leap>>>,
     pub(crate) metrics: Metrics,
     consumers: Consumers,
+    /// What deleted subscriptions have left behind.
+    pub(crate) abandoned: mpsc::Receiver<AbandonedDeliveries>,
     snapshot: watch::Sender<Arc<Snapshot>>,
     shutdown: CancellationToken,
     running: JoinHandle<Result<(), DispatchError>>,
@@ -270,8 +292,8 @@ impl Stage {
         max_bytes: u64,
         clock: Arc<ManualClock>,
     ) -> Self {
-        let options = EmbeddedOptions { directory: directory.path().join("journal"), max_bytes };
-        let journal = Arc::new(EmbeddedJournal::open(options).unwrap());
+        let journal = Arc::new(open_journal(directory.path(), max_bytes));
+        let metrics = Metrics::new();
         let (snapshot, live) = watch::channel(Arc::new(Snapshot::default()));
         let client = Client::new(client).unwrap();
         let shutdown = CancellationToken::new();
@@ -281,8 +303,9 @@ impl Stage {
         let dispatcher =
             Dispatcher { snapshot: live, journal: journal.clone(), clock: watched, client, spans: Spans::default() };
         let running = tokio::spawn(dispatcher.run(shutdown.clone()));
-        let consumers = Consumers::new(journal.clone());
-        Self { journal, clock, looks, leap, metrics: Metrics::new(), consumers, snapshot, shutdown, running, directory }
+        let (reports, abandoned) = mpsc::channel(16);
+        let consumers = Consumers::new(journal.clone(), metrics.clone()).reporting(reports);
+        Self { journal, clock, looks, leap, metrics, consumers, abandoned, snapshot, shutdown, running, directory }
     }
 
     /// Makes these subscriptions live.
@@ -308,7 +331,7 @@ impl Stage {
     }
 
     pub(crate) fn progress(&self, name: &str) -> Progress {
-        self.journal.progress(&key(name)).unwrap()
+        self.journal.progress(&file(name)).unwrap()
     }
 
     pub(crate) async fn until(&self, name: &str, what: &str, holds: impl Fn(Progress) -> bool) -> Progress {
@@ -331,7 +354,9 @@ impl Stage {
     /// Every delivery in a state.
     pub(crate) async fn deliveries(&self, name: &str, state: DeliveryState) -> Vec<DeliveryRecord> {
         let query = DeliveryQuery { state: Some(state), after: 0, limit: 1000 };
-        self.journal.deliveries(&key(name), query).await.unwrap()
+        let page = self.journal.deliveries(&file(name), query).await.unwrap();
+        assert_eq!(page.next, None, "one step finds them all");
+        page.deliveries
     }
 
     /// The only delivery in a state, when there is one.
@@ -360,6 +385,6 @@ impl Stage {
 
     /// Attaches a consumer that has no subscription.
     pub(crate) async fn attach(&self, name: &str) {
-        self.journal.attach(&key(name), &endpoint(), Start::Now).await.unwrap();
+        self.journal.attach(&file(name), &endpoint(), Start::Now).await.unwrap();
     }
 }

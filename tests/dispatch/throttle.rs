@@ -9,7 +9,7 @@ use std::{
 };
 
 use grapnel::{
-    journal::{Journal, Settlement},
+    journal::{Claim, Exchange, Journal, Settlement},
     rules::{
         limits,
         ratelimit::{RateLimit, Scope},
@@ -17,7 +17,7 @@ use grapnel::{
 };
 use tokio::sync::Semaphore;
 
-use crate::stage::{Receiver, Stage, arrival, key, status, subscription};
+use crate::stage::{Receiver, Stage, arrival, file, status, subscription};
 
 #[tokio::test]
 async fn no_more_than_allowed_are_under_way() {
@@ -130,18 +130,17 @@ async fn a_claim_of_large_events_is_cut_off_and_leaves_the_rest_for_the_next() {
     stage.attach("ordered").await;
     append_large(&stage, 12).await;
     for name in ["all", "ordered"] {
-        let (key, mut sequences) = (key(name), Vec::new());
+        let (consumer, mut sequences) = (file(name), Vec::new());
         while sequences.len() < 12 {
-            let claimed = match name {
-                "all" => stage.journal.claim(&key, 100, stage.now()).await.unwrap(),
-                _ => stage.journal.claim_in_order(&key, 100, stage.now()).await.unwrap(),
-            };
+            let claim = Claim { in_order: name == "ordered", ..Claim::new(100, stage.now()) };
+            let claimed = stage.journal.claim(&consumer, claim).await.unwrap();
             let bytes: usize = claimed.deliveries.iter().map(|delivery| delivery.event.body.len()).sum();
             assert!((1..=limits::CLAIM_BYTES).contains(&bytes), "{bytes}");
             let claimed: Vec<_> = claimed.deliveries.iter().map(|delivery| delivery.event.sequence).collect();
-            assert_eq!(stage.journal.progress(&key).unwrap().in_flight, claimed.len() as u64);
-            let settlements = claimed.iter().map(|sequence| (*sequence, Settlement::Delivered)).collect();
-            stage.journal.settle(&key, settlements).await.unwrap();
+            assert_eq!(stage.journal.progress(&consumer).unwrap().in_flight, claimed.len() as u64);
+            let exchange = Exchange { time: stage.now(), status: Some(200), took: Duration::ZERO };
+            let settlements = claimed.iter().map(|sequence| (*sequence, Settlement::Delivered(exchange))).collect();
+            stage.journal.settle(&consumer, settlements).await.unwrap();
             sequences.extend(claimed);
         }
         assert_eq!(sequences, (1..=12).collect::<Vec<_>>(), "{name}: each once, and in order");
@@ -150,7 +149,7 @@ async fn a_claim_of_large_events_is_cut_off_and_leaves_the_rest_for_the_next() {
     let body = vec![b'x'; limits::CLAIM_BYTES + 1];
     stage.append_all(["a", "b"].map(|id| arrival(id, "t", &body, stage.now()))).await;
     for _ in 0..2 {
-        let claimed = stage.journal.claim(&key("all"), 100, stage.now()).await.unwrap();
+        let claimed = stage.journal.claim(&file("all"), Claim::new(100, stage.now())).await.unwrap();
         assert_eq!(claimed.deliveries.len(), 1);
     }
     stage.stop().await;

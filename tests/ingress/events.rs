@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use bytes::Bytes;
 use grapnel::{
-    api::ObjectKey,
+    api::{Incarnation, ObjectKey},
     catalog::{Endpoint, Reply},
     rules::{
         identity::{Source, Sources},
@@ -36,7 +36,8 @@ async fn an_event_is_stored_as_it_came_and_counted() {
     assert_eq!(answer.text(), r#"{"success":true,"id":"evt_1"}"#);
     assert_eq!(answer.headers["content-type"], "application/json");
 
-    let event = served.journal.event(&ObjectKey::new("shop", "orders"), "evt_1").await.unwrap().unwrap();
+    let event =
+        served.journal.event(&Incarnation::of_file(ObjectKey::new("shop", "orders")), "evt_1").await.unwrap().unwrap();
     assert_eq!((event.sequence, &*event.kind), (1, "order.paid"));
     assert_eq!(event.body.as_ref(), body.as_bytes());
     assert_eq!(event.content_type.as_deref(), Some("application/json; charset=utf-8"));

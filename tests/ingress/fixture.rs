@@ -1,9 +1,9 @@
 //! A server with endpoints made by hand, over a real journal in a directory of its own.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use grapnel::{
-    api::ObjectKey,
+    api::{Incarnation, ObjectKey},
     catalog::{Deduplicate, Endpoint, EndpointFacts, Reply, Snapshot, observed::EndpointReading},
     ingress::{self, Callers, Ingress, IngressError, IngressOptions, RemoteKeys},
     journal::{
@@ -42,6 +42,7 @@ pub(crate) fn open_door() -> Verifier {
 pub(crate) fn endpoint(name: &str) -> Endpoint {
     let key = ObjectKey::new("shop", name);
     Endpoint {
+        uid: Arc::from(""),
         path: name.into(),
         suspended: false,
         verifier: verifier("GitHub", &[SECRET]),
@@ -56,11 +57,18 @@ pub(crate) fn endpoint(name: &str) -> Endpoint {
         allowed_sources: Box::default(),
         reply: Reply { status: StatusCode::OK, body: None },
         retention: Duration::from_secs(3600),
+        max_bytes: None,
         facts: Arc::new(EndpointFacts::default()),
         // Replaced by `Served`, so that all series are of one registry.
         metrics: Metrics::new().endpoint(&key.namespace, &key.name),
         key,
     }
+}
+
+/// Opens a journal in a directory.
+fn open_journal(directory: &Path) -> EmbeddedJournal {
+    let directory = directory.join("journal");
+    EmbeddedJournal::open(EmbeddedOptions { directory, max_bytes: 0, namespace_share: None, strict: false }).unwrap()
 }
 
 /// Puts something in front of the journal.
@@ -92,8 +100,7 @@ impl Plan {
 
     pub(crate) async fn serve(self) -> Served {
         let directory = tempfile::tempdir().unwrap();
-        let options = EmbeddedOptions { directory: directory.path().join("journal"), max_bytes: 0 };
-        let journal: Arc<dyn Journal> = Arc::new(EmbeddedJournal::open(options).unwrap());
+        let journal: Arc<dyn Journal> = Arc::new(open_journal(directory.path()));
         let metrics = Metrics::new();
         let endpoints = self.endpoints.into_iter().map(|mut endpoint| {
             endpoint.metrics = metrics.endpoint(&endpoint.key.namespace, &endpoint.key.name);
@@ -141,8 +148,14 @@ impl Served {
 
     /// Everything that an endpoint has stored.
     pub(crate) async fn stored(&self, name: &str) -> Vec<StoredEvent> {
+        let endpoint = Incarnation::of_file(ObjectKey::new("shop", name));
         let query = EventQuery { limit: 1000, ..EventQuery::default() };
-        self.journal.events(&ObjectKey::new("shop", name), query).await.unwrap()
+        let mut stored = Vec::new();
+        for entry in self.journal.events(&endpoint, query).await.unwrap().events {
+            let event = entry.kept().expect("a readable event");
+            stored.push(self.journal.event(&endpoint, &event.id).await.unwrap().unwrap());
+        }
+        stored
     }
 
     /// The facts of an endpoint.

@@ -2,18 +2,24 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::{FutureExt, future::BoxFuture};
+use async_trait::async_trait;
+use futures_util::FutureExt;
 use grapnel::{
-    api::ObjectKey,
+    api::{Incarnation, ObjectKey},
     catalog::Endpoint,
     journal::{
-        Appended, Arrival, Claimed, DeliveryQuery, DeliveryRecord, EventQuery, Journal, JournalError, Progress,
-        Redelivered, Result, Retention, Selection, Sequence, Settlement, Start, Step, StoredEvent, Swept, Usage,
+        Appended, Arrival, Attached, AttachedConsumer, Claim, Claimed, DeliveryPage, DeliveryQuery, Detached,
+        EventPage, EventQuery, Journal, JournalError, NamespaceUsage, Progress, Redelivered, Result, Retention,
+        Selection, Sequence, Settlement, ShareExhausted, ShareScope, Start, Step, Storage, StoredEvent, Swept, Tenure,
+        Usage,
     },
 };
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use tokio::{net::TcpStream, sync::Semaphore};
+use tokio::{
+    net::TcpStream,
+    sync::{Semaphore, watch},
+};
 
 use super::{
     client::{Post, Wire},
@@ -30,82 +36,67 @@ pub(crate) struct Troubled {
     arrived: Semaphore,
 }
 
+#[async_trait]
 impl Journal for Troubled {
-    fn append(&self, events: Vec<Arrival>) -> BoxFuture<'_, Result<Vec<Appended>>> {
-        async move {
-            self.arrived.add_permits(1);
-            let fault = *self.fault.lock();
-            if let Some(fault) = fault {
-                return Err(fault());
-            }
-            self.gate.acquire().await.unwrap().forget();
-            self.journal.append(events).await
+    async fn append(&self, events: Vec<Arrival>) -> Result<Vec<Appended>> {
+        self.arrived.add_permits(1);
+        let fault = *self.fault.lock();
+        if let Some(fault) = fault {
+            return Err(fault());
         }
-        .boxed()
+        self.gate.acquire().await.unwrap().forget();
+        self.journal.append(events).await
     }
-    fn attach<'a>(
-        &'a self,
-        consumer: &'a ObjectKey,
-        endpoint: &'a ObjectKey,
-        start: Start,
-    ) -> BoxFuture<'a, Result<()>> {
-        self.journal.attach(consumer, endpoint, start)
+    async fn attach(&self, consumer: &Incarnation, endpoint: &Incarnation, start: Start) -> Result<Attached> {
+        self.journal.attach(consumer, endpoint, start).await
     }
-    fn detach<'a>(&'a self, consumer: &'a ObjectKey) -> BoxFuture<'a, Result<()>> {
-        self.journal.detach(consumer)
+    async fn detach(&self, consumer: &Incarnation) -> Result<Option<Detached>> {
+        self.journal.detach(consumer).await
     }
-    fn consumers(&self) -> BoxFuture<'_, Result<Vec<(ObjectKey, ObjectKey)>>> {
-        self.journal.consumers()
+    async fn consumers(&self) -> Result<Vec<AttachedConsumer>> {
+        self.journal.consumers().await
     }
-    fn claim<'a>(&'a self, consumer: &'a ObjectKey, limit: usize, now: Timestamp) -> BoxFuture<'a, Result<Claimed>> {
-        self.journal.claim(consumer, limit, now)
+    async fn claim(&self, consumer: &Incarnation, claim: Claim) -> Result<Claimed> {
+        self.journal.claim(consumer, claim).await
     }
-    fn claim_in_order<'a>(
-        &'a self,
-        consumer: &'a ObjectKey,
-        limit: usize,
-        now: Timestamp,
-    ) -> BoxFuture<'a, Result<Claimed>> {
-        self.journal.claim_in_order(consumer, limit, now)
+    async fn ready(&self, consumer: &Incarnation) {
+        self.journal.ready(consumer).await;
     }
-    fn ready<'a>(&'a self, consumer: &'a ObjectKey) -> BoxFuture<'a, ()> {
-        self.journal.ready(consumer)
+    async fn settle(&self, consumer: &Incarnation, ends: Vec<(Sequence, Settlement)>) -> Result<()> {
+        self.journal.settle(consumer, ends).await
     }
-    fn settle<'a>(&'a self, consumer: &'a ObjectKey, ends: Vec<(Sequence, Settlement)>) -> BoxFuture<'a, Result<()>> {
-        self.journal.settle(consumer, ends)
+    async fn redeliver(&self, consumer: &Incarnation, selection: &Selection, step: Step) -> Result<Redelivered> {
+        self.journal.redeliver(consumer, selection, step).await
     }
-    fn redeliver<'a>(
-        &'a self,
-        consumer: &'a ObjectKey,
-        selection: &'a Selection,
-        step: Step,
-    ) -> BoxFuture<'a, Result<Redelivered>> {
-        self.journal.redeliver(consumer, selection, step)
-    }
-    fn progress(&self, consumer: &ObjectKey) -> Option<Progress> {
+    fn progress(&self, consumer: &Incarnation) -> Option<Progress> {
         self.journal.progress(consumer)
     }
-    fn events<'a>(&'a self, endpoint: &'a ObjectKey, query: EventQuery) -> BoxFuture<'a, Result<Vec<StoredEvent>>> {
-        self.journal.events(endpoint, query)
+    async fn events(&self, endpoint: &Incarnation, query: EventQuery) -> Result<EventPage> {
+        self.journal.events(endpoint, query).await
     }
-    fn event<'a>(&'a self, endpoint: &'a ObjectKey, id: &'a str) -> BoxFuture<'a, Result<Option<StoredEvent>>> {
-        self.journal.event(endpoint, id)
+    async fn event(&self, endpoint: &Incarnation, id: &str) -> Result<Option<StoredEvent>> {
+        self.journal.event(endpoint, id).await
     }
-    fn deliveries<'a>(
-        &'a self,
-        consumer: &'a ObjectKey,
-        query: DeliveryQuery,
-    ) -> BoxFuture<'a, Result<Vec<DeliveryRecord>>> {
-        self.journal.deliveries(consumer, query)
+    async fn deliveries(&self, consumer: &Incarnation, query: DeliveryQuery) -> Result<DeliveryPage> {
+        self.journal.deliveries(consumer, query).await
     }
-    fn sweep(&self, retention: Retention, now: Timestamp) -> BoxFuture<'_, Result<Swept>> {
-        self.journal.sweep(retention, now)
+    async fn sweep(&self, retention: Retention, now: Timestamp) -> Result<Swept> {
+        self.journal.sweep(retention, now).await
+    }
+    fn tenure(&self) -> watch::Receiver<Tenure> {
+        self.journal.tenure()
     }
     fn usage(&self) -> Usage {
         self.journal.usage()
     }
-    fn close(&self) -> BoxFuture<'_, Result<()>> {
-        self.journal.close()
+    fn storage(&self, endpoint: &Incarnation) -> Storage {
+        self.journal.storage(endpoint)
+    }
+    fn namespaces(&self) -> Vec<NamespaceUsage> {
+        self.journal.namespaces()
+    }
+    async fn close(&self) -> Result<()> {
+        self.journal.close().await
     }
 }
 
@@ -138,10 +129,12 @@ impl Troubled {
 async fn a_failing_journal_is_unavailable_and_tells_no_details() {
     let (served, troubled) = troubled(Plan::of([endpoint("orders")])).await;
     let post = Post::signed("/shop/orders", r#"{"id":"evt_1","type":"t"}"#);
-    let faults: [fn() -> JournalError; 4] = [
+    let faults: [fn() -> JournalError; 6] = [
         || JournalError::Full("/var/lib/private".into()),
+        || JournalError::Unavailable("/var/lib/private".into()),
         || JournalError::Io("/var/lib/private".into(), Some("EIO".into())),
-        || JournalError::Corrupt("/var/lib/private".into()),
+        || JournalError::Damaged("/var/lib/private".into()),
+        || JournalError::EndpointReplaced(ObjectKey::new("shop", "orders")),
         || JournalError::Closed,
     ];
     for fault in faults {
@@ -152,11 +145,43 @@ async fn a_failing_journal_is_unavailable_and_tells_no_details() {
         assert!(!answer.text().contains("/var/lib/private"), "{}", answer.text());
         assert!(!sentence.contains("not stored"), "it may be: {sentence}");
     }
-    assert_eq!(served.facts("orders").rejected, 4);
+    assert_eq!(served.facts("orders").rejected, 6);
     assert_eq!(served.facts("orders").received, 0);
     *troubled.fault.lock() = None;
     troubled.gate.add_permits(1);
     post.send(served.address).await.accepted();
+}
+
+#[tokio::test]
+async fn an_exhausted_share_has_its_own_code_and_names_no_tenant() {
+    let (served, troubled) = troubled(Plan::of([endpoint("orders")])).await;
+    let post = Post::signed("/shop/orders", r#"{"id":"evt_1","type":"t"}"#);
+    *troubled.fault.lock() = Some(|| {
+        let scope = ShareScope::Namespace("shop".into());
+        ShareExhausted { scope, bytes: 12_345, max_bytes: 12_000 }.into()
+    });
+    let answer = post.send(served.address).await;
+    let sentence = answer.refused(503, "storage_exhausted");
+    assert!(answer.retry_after() >= 1 && !sentence.contains("12345"), "{sentence}");
+    *troubled.fault.lock() = None;
+    troubled.gate.add_permits(1);
+    post.send(served.address).await.accepted();
+    let metrics = served.metrics.encode();
+    for line in [
+        r#"webhook_failed_total{namespace="shop",endpoint="orders",type="other",error="storage_exhausted"} 1"#,
+        r#"grapnel_journal_failures_total{reason="share_exhausted"} 1"#,
+    ] {
+        assert!(metrics.contains(line), "{line} is not in\n{metrics}");
+    }
+}
+
+#[tokio::test]
+async fn an_event_that_the_journal_cannot_store_is_too_large() {
+    let (served, troubled) = troubled(Plan::of([endpoint("orders")])).await;
+    let post = Post::signed("/shop/orders", r#"{"id":"evt_1","type":"t"}"#);
+    *troubled.fault.lock() = Some(|| JournalError::TooLarge { bytes: 2_000_000, max: 1_000_000 });
+    let sentence = post.send(served.address).await.refused(413, "body_too_large");
+    assert_eq!(sentence, "the event is larger than the 1000000 bytes that can be stored");
 }
 
 #[tokio::test]

@@ -29,8 +29,10 @@ use crate::{
     telemetry::metrics::EndpointMetrics,
 };
 
-/// What an endpoint shares with its earlier versions.
+/// What an endpoint takes from its object and from its earlier versions.
 pub struct Served<'a> {
+    /// `metadata.uid`; empty for an object from a file.
+    pub uid: Arc<str>,
     /// Its facts.
     pub facts: Arc<EndpointFacts>,
     /// Its series.
@@ -85,6 +87,7 @@ pub fn endpoint(
     );
     let allowed_sources = allowed_sources(spec, problems);
     let reply = reply(spec.response.as_ref(), problems);
+    let max_bytes = storage(spec, problems);
     let retention = time(spec.retention.as_ref(), "/spec/retention", limits::DEFAULT_RETENTION, problems);
     // The index asks again whom it lets in; here only what is wrong with it counts.
     subscribers::read(spec, problems);
@@ -93,6 +96,7 @@ pub fn endpoint(
     }
     Some(Endpoint {
         key: key.clone(),
+        uid: served.uid,
         path: path.into(),
         suspended: spec.suspend.unwrap_or(false),
         verifier: verifier?,
@@ -107,6 +111,7 @@ pub fn endpoint(
         allowed_sources: allowed_sources.into(),
         reply: reply?,
         retention: retention?,
+        max_bytes,
         facts: served.facts,
         metrics: served.metrics,
     })
@@ -194,6 +199,24 @@ fn body_bytes(size: Option<&api::ByteSize>, problems: &mut Problems) -> Option<u
         return None;
     }
     Some(bytes)
+}
+
+/// Bytes that an endpoint's events may take in the journal: `spec.storage.maxBytes`.
+fn storage(spec: &WebhookEndpointSpec, problems: &mut Problems) -> Option<u64> {
+    let pointer = "/spec/storage/maxBytes";
+    let size = spec.storage.as_ref()?.max_bytes.as_ref()?;
+    let bytes = problems.check(pointer, quantity::parse(&size.0))?;
+    if bytes < limits::STORAGE_MIN_BYTES {
+        let message = format!("{} is less than {} bytes", size.0, limits::STORAGE_MIN_BYTES);
+        problems.add(pointer, Reason::InvalidSpec, message);
+        return None;
+    }
+    Some(bytes)
+}
+
+/// The same for whoever appends to the endpoint without having it compiled; `None` also for a size that is invalid.
+pub fn max_bytes(spec: &WebhookEndpointSpec) -> Option<u64> {
+    storage(spec, &mut Problems::default())
 }
 
 fn allowed_sources(spec: &WebhookEndpointSpec, problems: &mut Problems) -> Vec<IpNet> {

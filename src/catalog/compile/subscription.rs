@@ -8,8 +8,11 @@ use super::{
     target::target,
 };
 use crate::{
-    api::{self, ObjectKey, Reason, WebhookSubscriptionSpec},
-    catalog::{observed::SubscriptionFacts, snapshot::Subscription},
+    api::{self, Incarnation, ObjectKey, Reason, WebhookSubscriptionSpec},
+    catalog::{
+        observed::SubscriptionFacts,
+        snapshot::{DeadLetterEndpoint, Subscription},
+    },
     rules::{
         expression::{Gives, Scope as Names},
         glob::GlobSet,
@@ -22,8 +25,14 @@ use crate::{
     telemetry::metrics::SubscriptionMetrics,
 };
 
-/// What a subscription shares with its earlier versions.
+/// What a subscription takes from its object, from other objects and from its earlier versions.
 pub struct Delivered<'a> {
+    /// `metadata.uid`; empty for an object from a file.
+    pub uid: Arc<str>,
+    /// `metadata.uid` of the endpoint that it reads; empty for an object from a file and where there is none.
+    pub endpoint_uid: Arc<str>,
+    /// The endpoint that gets its dead letters.
+    pub dead_letter_endpoint: Option<DeadLetterEndpoint>,
     /// Its facts.
     pub facts: Arc<SubscriptionFacts>,
     /// Its series.
@@ -139,7 +148,8 @@ pub fn subscription(
     }
     Some(Subscription {
         key: key.clone(),
-        endpoint,
+        uid: delivered.uid,
+        endpoint: Incarnation::new(endpoint, delivered.endpoint_uid),
         event_types,
         filter: match filter {
             Some(filter) => Some(filter?),
@@ -162,7 +172,7 @@ pub fn subscription(
         max_in_flight,
         rate_limit,
         dead_letter_retention: dead_letter_retention?,
-        dead_letter_endpoint: dead_letter_endpoint_of(key, spec),
+        dead_letter_endpoint: delivered.dead_letter_endpoint,
         start_from: spec.start_from.unwrap_or(api::StartFrom::Now),
         suspended: spec.suspend.unwrap_or(false),
         facts: delivered.facts,

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     api::{Condition, ConditionStatus, ConditionType},
-    catalog::snapshot::Route,
+    catalog::{snapshot::Route, status::JournalReading},
 };
 
 /// An index and what it published last.
@@ -85,7 +85,7 @@ impl Stage {
     }
 
     fn condition(&self, kind: Kind, key: &ObjectKey, of: ConditionType) -> Option<Condition> {
-        self.view(kind, key).conditions().into_iter().find(|condition| condition.kind == of)
+        self.view(kind, key).conditions(&JournalReading::default()).into_iter().find(|condition| condition.kind == of)
     }
 
     /// `Ready`: its status, its reason and its message.
@@ -114,6 +114,11 @@ impl Stage {
     fn delivers(&self, key: &ObjectKey) -> bool {
         self.published.snapshot.subscription(key).is_some()
     }
+}
+
+/// The object of that name and uid.
+fn object(namespace: &str, name: &str, uid: &str) -> Incarnation {
+    Incarnation::new(key(namespace, name), uid)
 }
 
 fn key(namespace: &str, name: &str) -> ObjectKey {

@@ -15,7 +15,9 @@ use std::net::IpAddr;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use self::codec::{ROW, get_array, get_bytes, get_len, get_text, get_time, get_u8, open_row, put_bytes, put_len, put_time};
+use self::codec::{
+    ROW, get_array, get_bytes, get_len, get_text, get_time, get_u8, open_row, put_bytes, put_len, put_time,
+};
 use super::{Arrival, Sequence, StoredEvent};
 
 const HAS_CONTENT_TYPE: u8 = 1;

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use parking_lot::RwLock;
 use prometheus_client::{
     encoding::EncodeLabelSet,
-    metrics::{counter::Counter, family::Family, histogram::Histogram},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
 };
 
@@ -45,6 +45,7 @@ pub(super) struct Families {
     processed: Family<TypeLabels, Counter>,
     failed: Family<FailureLabels, Counter>,
     duplicates: Family<EndpointLabels, Counter>,
+    exhausted: Family<EndpointLabels, Gauge>,
     processing: Family<TypeLabels, Histogram, fn() -> Histogram>,
     owners: Owners<EndpointMetrics>,
 }
@@ -56,6 +57,7 @@ impl Families {
             processed: Family::default(),
             failed: Family::default(),
             duplicates: Family::default(),
+            exhausted: Family::default(),
             processing: Family::new_with_constructor(seconds),
             owners: Owners::default(),
         };
@@ -63,6 +65,11 @@ impl Families {
         registry.register("webhook_processed", "Events made durable and answered 2xx", families.processed.clone());
         registry.register("webhook_failed", "Requests refused, by code", families.failed.clone());
         registry.register("webhook_duplicates", "Events recognised as already accepted", families.duplicates.clone());
+        registry.register(
+            "webhook_storage_exhausted",
+            "1 while events are refused because the share of the endpoint or of its namespace is exhausted",
+            families.exhausted.clone(),
+        );
         registry.register_with_unit(
             "webhook_processing_time",
             "Time from receipt to the durable answer",
@@ -88,6 +95,7 @@ pub struct EndpointMetrics {
     types: RwLock<HashMap<Arc<str>, Arc<OfType>>>,
     failures: RwLock<HashMap<(Arc<str>, &'static str), Counter>>,
     duplicates: Counter,
+    exhausted: Gauge,
 }
 
 impl EndpointMetrics {
@@ -99,7 +107,14 @@ impl EndpointMetrics {
     fn new(families: Families, namespace: Arc<str>, endpoint: Arc<str>) -> Self {
         let labels = EndpointLabels { namespace: Arc::clone(&namespace), endpoint: Arc::clone(&endpoint) };
         let duplicates = families.duplicates.get_or_create_owned(&labels);
-        Self { families, namespace, endpoint, types: RwLock::default(), failures: RwLock::default(), duplicates }
+        let exhausted = families.exhausted.get_or_create_owned(&labels);
+        let (types, failures) = (RwLock::default(), RwLock::default());
+        Self { families, namespace, endpoint, types, failures, duplicates, exhausted }
+    }
+
+    /// Whether events are refused because a share of the journal is exhausted.
+    pub fn storage_exhausted(&self, exhausted: bool) {
+        self.exhausted.set(exhausted.into());
     }
 
     /// An event was stored: it came in, was processed, and took `time` from receipt to its durable answer.
@@ -193,6 +208,7 @@ impl Drop for EndpointMetrics {
             let labels =
                 EndpointLabels { namespace: Arc::clone(&self.namespace), endpoint: Arc::clone(&self.endpoint) };
             self.families.duplicates.remove(&labels);
+            self.families.exhausted.remove(&labels);
         });
     }
 }

@@ -24,6 +24,13 @@ struct OutcomeLabels {
     outcome: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabels {
+    namespace: Arc<str>,
+    subscription: Arc<str>,
+    reason: &'static str,
+}
+
 /// The families that subscriptions share.
 #[derive(Clone)]
 pub(super) struct Families {
@@ -35,6 +42,7 @@ pub(super) struct Families {
     dead: Family<Labels, Gauge>,
     circuit: Family<Labels, Gauge>,
     passed_on: Family<OutcomeLabels, Counter>,
+    skipped: Family<ReasonLabels, Counter>,
     owners: Owners<SubscriptionMetrics>,
 }
 
@@ -49,6 +57,7 @@ impl Families {
             dead: Family::default(),
             circuit: Family::default(),
             passed_on: Family::default(),
+            skipped: Family::default(),
             owners: Owners::default(),
         };
         registry.register("webhook_delivery_attempts", "Delivery attempts, by outcome", families.attempts.clone());
@@ -85,6 +94,11 @@ impl Families {
             "Events given up that were to go to deadLetter.endpointRef, by what became of them",
             families.passed_on.clone(),
         );
+        registry.register(
+            "webhook_deliveries_skipped",
+            "Events that a subscription does not deliver, by reason (filter or type)",
+            families.skipped.clone(),
+        );
         families
     }
 }
@@ -106,6 +120,7 @@ pub struct SubscriptionMetrics {
     labels: Labels,
     attempts: RwLock<HashMap<&'static str, Counter>>,
     passed_on: RwLock<HashMap<&'static str, Counter>>,
+    skipped: RwLock<HashMap<&'static str, Counter>>,
     duration: Histogram,
     lag: Histogram,
     pending: Gauge,
@@ -131,6 +146,7 @@ impl SubscriptionMetrics {
             circuit: families.circuit.get_or_create_owned(&labels),
             attempts: RwLock::default(),
             passed_on: RwLock::default(),
+            skipped: RwLock::default(),
             families,
             labels,
         }
@@ -139,27 +155,17 @@ impl SubscriptionMetrics {
     /// An attempt ended. `outcome` is `delivered` or one of the fixed reasons of failure.
     pub fn attempted(&self, outcome: &'static str, time: Duration) {
         self.duration.observe(time.as_secs_f64());
-        self.count(&self.families.attempts, &self.attempts, outcome);
+        count(&self.attempts, outcome, || self.families.attempts.get_or_create_owned(&self.outcome_labels(outcome)));
     }
 
     /// An event was given up that was to go to another endpoint. `outcome` is one of a fixed set of words.
     pub fn passed_on(&self, outcome: &'static str) {
-        self.count(&self.families.passed_on, &self.passed_on, outcome);
+        count(&self.passed_on, outcome, || self.families.passed_on.get_or_create_owned(&self.outcome_labels(outcome)));
     }
 
-    fn count(
-        &self,
-        family: &Family<OutcomeLabels, Counter>,
-        known: &RwLock<HashMap<&'static str, Counter>>,
-        outcome: &'static str,
-    ) {
-        if let Some(counter) = known.read().get(outcome) {
-            counter.inc();
-            return;
-        }
-        let counter = family.get_or_create_owned(&self.outcome_labels(outcome));
-        counter.inc();
-        known.write().insert(outcome, counter);
+    /// An event is not delivered. `reason` is one of a fixed set of words.
+    pub fn skipped(&self, reason: &'static str) {
+        count(&self.skipped, reason, || self.families.skipped.get_or_create_owned(&self.reason_labels(reason)));
     }
 
     /// An event was delivered so long after its receipt.
@@ -179,6 +185,14 @@ impl SubscriptionMetrics {
         self.circuit.set(i64::from(open));
     }
 
+    fn reason_labels(&self, reason: &'static str) -> ReasonLabels {
+        ReasonLabels {
+            namespace: Arc::clone(&self.labels.namespace),
+            subscription: Arc::clone(&self.labels.subscription),
+            reason,
+        }
+    }
+
     fn outcome_labels(&self, outcome: &'static str) -> OutcomeLabels {
         OutcomeLabels {
             namespace: Arc::clone(&self.labels.namespace),
@@ -186,6 +200,17 @@ impl SubscriptionMetrics {
             outcome,
         }
     }
+}
+
+/// Counts under a label of a fixed set, whose counter is kept.
+fn count(known: &RwLock<HashMap<&'static str, Counter>>, label: &'static str, create: impl FnOnce() -> Counter) {
+    if let Some(counter) = known.read().get(label) {
+        counter.inc();
+        return;
+    }
+    let counter = create();
+    counter.inc();
+    known.write().insert(label, counter);
 }
 
 impl Drop for SubscriptionMetrics {
@@ -197,6 +222,9 @@ impl Drop for SubscriptionMetrics {
             }
             for outcome in self.passed_on.read().keys() {
                 self.families.passed_on.remove(&self.outcome_labels(outcome));
+            }
+            for reason in self.skipped.read().keys() {
+                self.families.skipped.remove(&self.reason_labels(reason));
             }
             self.families.duration.remove(&self.labels);
             self.families.lag.remove(&self.labels);

@@ -22,7 +22,7 @@ fn an_object_waits_for_its_values_and_is_compiled_when_they_come() {
     let reconciling = stage.condition(Kind::Endpoint, &lock, ConditionType::Reconciling).unwrap();
     assert_eq!((reconciling.status, reconciling.reason), (ConditionStatus::True, Reason::Progressing));
     let view = stage.view(Kind::Endpoint, &lock);
-    assert_eq!((view.generation, view.conditions().len()), (None, 2));
+    assert_eq!((view.generation, view.conditions(&JournalReading::default()).len()), (None, 2));
     assert!(stage.published.snapshot.route("shop/lock").is_some(), "its path answers that it is not ready");
 
     assert_eq!(stage.compiled_by([secret("shop", "a", "1")]), 0);

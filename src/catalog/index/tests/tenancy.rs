@@ -36,7 +36,7 @@ fn permission_is_given_and_taken_away_at_once() {
 
     stage.tell([open("shop", "in").generation(3).endpoint()]);
     assert_eq!((stage.subscription(&out), stage.delivers(&out)), (Reason::NotAllowed, false));
-    assert!(stage.published.snapshot.knows(&out), "its consumer stays, so nothing is lost");
+    assert!(stage.published.snapshot.knows(&object("team", "out", "uid-1")), "its consumer stays, so nothing is lost");
     let message = stage.ready(Kind::Subscription, &out).2;
     assert!(!message.contains("last good version"), "{message}");
 
@@ -95,7 +95,12 @@ fn dead_letters_go_to_another_endpoint_of_the_own_namespace() {
     assert_eq!(stage.compiled_by([open("shop", "letters").endpoint()]), 2, "the endpoint and who refers to it");
     assert_eq!((stage.subscription(&out), stage.delivers(&out)), (Reason::Programmed, true));
     let snapshot = Arc::clone(&stage.published.snapshot);
-    assert_eq!(snapshot.subscription(&out).unwrap().dead_letter_endpoint, Some(key("shop", "letters")));
+    let letters = |max_bytes| DeadLetterEndpoint { endpoint: object("shop", "letters", "uid-1"), max_bytes };
+    assert_eq!(snapshot.subscription(&out).unwrap().dead_letter_endpoint, Some(letters(None)));
+    let spec = json!({ "verification": { "none": {} }, "storage": { "maxBytes": "1Mi" } });
+    assert_eq!(stage.compiled_by([Object::new("shop", "letters", spec).generation(2).endpoint()]), 2);
+    let snapshot = Arc::clone(&stage.published.snapshot);
+    assert_eq!(snapshot.subscription(&out).unwrap().dead_letter_endpoint, Some(letters(Some(1 << 20))));
 
     stage.tell([Change::Gone(Kind::Endpoint, key("shop", "letters"))]);
     assert_eq!((stage.subscription(&out), stage.delivers(&out)), (Reason::EndpointNotFound, true));

@@ -48,7 +48,7 @@ fn a_target_that_must_not_be_called_ends_what_was_delivered() {
     let spec = json!({ "endpointRef": { "name": "in" }, "target": { "url": "http://169.254.169.254/" } });
     stage.tell([Object::new("shop", "out", spec).generation(2).subscription()]);
     assert_eq!((stage.subscription(&out), stage.delivers(&out)), (Reason::TargetForbidden, false));
-    assert!(stage.published.snapshot.knows(&out));
+    assert!(stage.published.snapshot.knows(&object("shop", "out", "uid-1")));
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn a_condition_has_its_time_for_as_long_as_its_status() {
     let place = key("shop", "in");
     let at = |second: i64| jiff::Timestamp::from_second(second).unwrap();
     let times = |stage: &Stage, second: i64| {
-        let status = stage.view(Kind::Endpoint, &place).status(None, at(second), &[]);
+        let status = stage.view(Kind::Endpoint, &place).status(&JournalReading::default(), at(second), &[]);
         let conditions = status["conditions"].as_array().unwrap().clone();
         conditions.into_iter().map(|it| (it["type"].clone(), it["lastTransitionTime"].clone())).collect::<Vec<_>>()
     };
@@ -130,29 +130,77 @@ fn an_object_that_was_deleted_and_created_again_begins_anew() {
 }
 
 #[test]
-fn a_subscription_that_was_created_again_is_absent_in_between() {
+fn a_subscription_that_was_created_again_is_another_one() {
     let mut stage = Stage::new();
-    let (again, other) = (key("shop", "again"), key("shop", "other"));
-    stage.tell([
-        open("shop", "in").endpoint(),
-        subscriber("shop", "again", "in").subscription(),
-        subscriber("shop", "other", "in").subscription(),
-    ]);
-    let live = Arc::clone(&stage.published.snapshot);
+    let again = key("shop", "again");
+    stage.tell([open("shop", "in").endpoint(), subscriber("shop", "again", "in").subscription()]);
+    let first = object("shop", "again", "uid-1");
+    assert_eq!(stage.published.snapshot.subscription(&again).unwrap().incarnation(), first);
     stage.tell([subscriber("shop", "again", "in").generation(2).subscription()]);
-    assert!(stage.published.snapshot.parting(&live).is_none(), "a change is no deletion");
-    for change in [
-        subscriber("shop", "again", "nowhere").uid("uid-2").subscription(),
-        unreadable(Kind::Subscription, &again, "uid-3", 1),
+    assert!(stage.published.snapshot.knows(&first), "a change is no deletion");
+    for (change, uid) in [
+        (subscriber("shop", "again", "nowhere").uid("uid-2").subscription(), "uid-2"),
+        (unreadable(Kind::Subscription, &again, "uid-3", 1), "uid-3"),
     ] {
         // Gone and back before anything was published.
         stage.tell([Change::Gone(Kind::Subscription, again.clone()), change]);
-        let parting = stage.published.snapshot.parting(&live).expect("something in between");
-        assert!(parting.subscription(&again).is_none() && !parting.knows(&again));
-        assert!(parting.subscription(&other).is_some() && parting.knows(&other) && parting.endpoints().count() == 1);
-        assert!(stage.published.snapshot.parting(&parting).is_none());
-        assert!(stage.published.snapshot.knows(&again));
+        let snapshot = &stage.published.snapshot;
+        assert!(!snapshot.knows(&first) && snapshot.knows(&object("shop", "again", uid)), "{uid}");
+        assert_eq!(snapshot.known(&again), Some(object("shop", "again", uid)), "it exists, compiled or not");
+        assert!(snapshot.knows(&Incarnation::of_file(again.clone())), "what has no uid goes when another is attached");
     }
+    stage.tell([Change::Gone(Kind::Subscription, again.clone())]);
+    assert!(!stage.published.snapshot.knows(&Incarnation::of_file(again)));
+}
+
+#[test]
+fn a_subscription_names_the_endpoint_object_that_it_reads() {
+    let mut stage = Stage::new();
+    let (place, out) = (key("shop", "in"), key("shop", "out"));
+    let reads = |stage: &Stage| stage.published.snapshot.subscription(&out).unwrap().endpoint.clone();
+    stage.tell([open("shop", "in").endpoint(), subscriber("shop", "out", "in").subscription()]);
+    assert_eq!(reads(&stage), object("shop", "in", "uid-1"));
+    // Created again: seen as a change, after a deletion, and in a version that cannot be read.
+    assert_eq!(stage.compiled_by([open("shop", "in").uid("uid-2").endpoint()]), 2);
+    assert_eq!(reads(&stage), object("shop", "in", "uid-2"));
+    stage.tell([Change::Gone(Kind::Endpoint, place.clone()), open("shop", "in").uid("uid-3").endpoint()]);
+    assert_eq!(reads(&stage), object("shop", "in", "uid-3"));
+    stage.tell([unreadable(Kind::Endpoint, &place, "uid-4", 1)]);
+    assert_eq!(reads(&stage), object("shop", "in", "uid-4"));
+}
+
+#[test]
+fn an_endpoint_may_bound_its_storage() {
+    let mut stage = Stage::new();
+    let with = |max: &str, generation| {
+        let spec = json!({ "verification": { "none": {} }, "storage": { "maxBytes": max } });
+        Object::new("shop", "in", spec).generation(generation).endpoint()
+    };
+    let max_bytes = |stage: &Stage| stage.published.snapshot.endpoint(&key("shop", "in")).unwrap().max_bytes;
+    stage.tell([with("2Gi", 1)]);
+    assert_eq!(max_bytes(&stage), Some(2 << 30));
+    stage.tell([with("1Ki", 2)]);
+    let (_, reason, message) = stage.ready(Kind::Endpoint, &key("shop", "in"));
+    assert_eq!(reason, Reason::InvalidSpec);
+    assert!(message.contains("spec.storage.maxBytes: 1Ki is less than 65536 bytes"), "{message}");
+    assert_eq!(max_bytes(&stage), Some(2 << 30), "the last good version goes on");
+    stage.tell([open("shop", "in").generation(3).endpoint()]);
+    assert_eq!(max_bytes(&stage), None);
+}
+
+#[test]
+fn an_exhausted_share_is_a_condition_while_it_lasts() {
+    let mut stage = Stage::new();
+    stage.tell([open("shop", "in").endpoint()]);
+    let view = stage.view(Kind::Endpoint, &key("shop", "in"));
+    let storing = |share_exhausted: Option<String>| {
+        let reading = JournalReading { share_exhausted, ..JournalReading::default() };
+        view.conditions(&reading).into_iter().find(|condition| condition.kind == ConditionType::Storing)
+    };
+    assert_eq!(storing(None), None);
+    let condition = storing(Some("namespace shop keeps 9 of at most 8 bytes".into())).unwrap();
+    assert_eq!((condition.status, condition.reason), (ConditionStatus::False, Reason::ShareExhausted));
+    assert_eq!(condition.message, "namespace shop keeps 9 of at most 8 bytes");
 }
 
 #[test]
