@@ -265,10 +265,6 @@ impl Endpoints {
     pub(super) fn all(&self) -> Vec<Arc<Endpoint>> {
         self.by_number.values().cloned().collect()
     }
-
-    pub(super) fn len(&self) -> usize {
-        self.by_number.len()
-    }
 }
 
 /// The order in which recent events of all endpoints leave memory: together they keep at most [`RECENT_EVENTS_BYTES`].

@@ -1,18 +1,101 @@
 //! Finding events: by id, and by sequence.
 
-use std::{io, sync::Arc};
+use std::{collections::VecDeque, io, sync::Arc};
 
 use super::{
     Engine,
     endpoint::Endpoint,
     error::from_io,
+    frame::Frame,
     ids::{IdHash, KnownId},
     index::Position,
     keeper::Work,
+    segment::{Reader, SegmentName},
     segments::{Segment, decode_event},
     tasks::Task,
 };
 use crate::journal::{Result, Sequence, StoredEvent, machine::Micros};
+
+/// Positions that are looked up together.
+const POSITIONS: usize = 64;
+
+/// One event of several that are loaded.
+enum Loaded {
+    Event(Option<StoredEvent>),
+    NoRoom,
+}
+
+/// Events that are loaded one after another: the positions of neighbours are found together, and their file is opened once.
+struct Loading<'a> {
+    engine: &'a Arc<Engine>,
+    endpoint: &'a Arc<Endpoint>,
+    positions: VecDeque<(Arc<Segment>, Position)>,
+    source: Option<(SegmentName, Reader)>,
+    bytes: usize,
+}
+
+impl Loading<'_> {
+    fn event(&mut self, sequence: Sequence, last: Sequence, room: usize) -> Result<Loaded> {
+        let Some((segment, position)) = self.position(sequence, last)? else {
+            self.report(sequence, None);
+            return Ok(Loaded::Event(None));
+        };
+        let len = position.len as usize;
+        if self.bytes > 0 && self.bytes + len > room {
+            return Ok(Loaded::NoRoom);
+        }
+        self.bytes += len;
+        let io = |error: io::Error| from_io(segment.path().display(), error);
+        let record = match &self.source {
+            Some((name, reader)) if *name == segment.name => reader.record(position.offset.into(), Some(position.len)),
+            _ => match segment.reader() {
+                // The segment was rewritten or deleted meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    self.positions.clear();
+                    return match self.engine.positions(self.endpoint, sequence, sequence, 1)?.first() {
+                        Some((other, _)) if other.name != segment.name => self.event(sequence, last, usize::MAX),
+                        _ => Ok(Loaded::Event(None)),
+                    };
+                }
+                opened => {
+                    let (_, reader) = self.source.insert((segment.name, opened.map_err(io)?));
+                    reader.record(position.offset.into(), Some(position.len))
+                }
+            },
+        };
+        let record = record.map_err(io)?;
+        let mine = |frame: &Frame| frame.number == self.endpoint.number && frame.sequence == sequence;
+        let event = record.filter(|record| mine(&record.frame)).and_then(|record| decode_event(&record));
+        if event.is_none() {
+            self.report(sequence, Some((&segment, &position)));
+        }
+        Ok(Loaded::Event(event.map(|(event, _)| event)))
+    }
+
+    fn position(&mut self, sequence: Sequence, last: Sequence) -> Result<Option<(Arc<Segment>, Position)>> {
+        let is_ahead = self.positions.iter().any(|(_, position)| position.sequence == sequence);
+        if !is_ahead {
+            let last = last.min(sequence.saturating_add(POSITIONS as u64)).max(sequence);
+            self.positions = self.engine.positions(self.endpoint, sequence, last, POSITIONS)?.into();
+        }
+        while let Some((segment, position)) = self.positions.pop_front() {
+            if position.sequence == sequence {
+                return Ok(Some((segment, position)));
+            }
+            if position.sequence > sequence {
+                self.positions.push_front((segment, position));
+                break;
+            }
+        }
+        Ok(None)
+    }
+
+    fn report(&self, sequence: Sequence, place: Option<(&Segment, &Position)>) {
+        if !self.endpoint.state.lock().removed.contains(sequence) {
+            self.engine.report_damage(self.endpoint, sequence, place);
+        }
+    }
+}
 
 impl Engine {
     /// The newest event of an id. Files in which every window is over by `received` are passed over.
@@ -45,54 +128,21 @@ impl Engine {
     }
 
     /// Events of an endpoint by their sequences, ascending: as many as `room` bytes hold, at least one. `None` for an event
-    /// that cannot be read, which is then known to be damaged.
+    /// that cannot be read, which is known to be damaged from then on unless it was removed.
     pub(super) fn load(
         self: &Arc<Self>,
         endpoint: &Arc<Endpoint>,
         sequences: &[Sequence],
         room: usize,
     ) -> Result<Vec<(Sequence, Option<StoredEvent>)>> {
+        let mut loading = Loading { engine: self, endpoint, positions: VecDeque::new(), source: None, bytes: 0 };
         let mut loaded = Vec::with_capacity(sequences.len());
-        let mut bytes = 0;
-        let mut source: Option<(Arc<Segment>, super::segment::Reader)> = None;
-        let mut positions: Vec<(Arc<Segment>, Position)> = Vec::new();
-        let mut next = 0;
         for (at, sequence) in sequences.iter().enumerate() {
-            // Positions of neighbours are found together.
-            let known = positions.get(next..).and_then(|rest| rest.iter().position(|(_, p)| p.sequence == *sequence));
-            let found = match known {
-                Some(skipped) => positions.get(next + skipped).cloned(),
-                None => {
-                    let last = sequences.get(at..).and_then(|rest| rest.iter().take(64).max()).unwrap_or(sequence);
-                    let limit = 64.max((last - sequence).min(256) as usize);
-                    positions = self.positions(endpoint, *sequence, (*last).max(*sequence), limit)?;
-                    next = 0;
-                    positions.first().filter(|(_, p)| p.sequence == *sequence).cloned()
-                }
-            };
-            let event = match found {
-                None => None,
-                Some((segment, position)) => {
-                    next = positions.iter().position(|(_, p)| p.sequence == *sequence).map_or(0, |at| at + 1);
-                    if bytes > 0 && bytes + position.len as usize > room {
-                        break;
-                    }
-                    if source.as_ref().is_none_or(|(open, _)| open.name != segment.name) {
-                        let reader = segment.reader().map_err(|error| from_io(segment.path().display(), error))?;
-                        source = Some((Arc::clone(&segment), reader));
-                    }
-                    let Some((_, reader)) = &source else { break };
-                    let record = reader.record(position.offset.into(), Some(position.len));
-                    let record = record.map_err(|error| from_io(segment.path().display(), error))?;
-                    bytes += position.len as usize;
-                    let mine = |frame: &super::frame::Frame| frame.number == endpoint.number && frame.sequence == *sequence;
-                    record.filter(|record| mine(&record.frame)).and_then(|record| decode_event(&record)).map(|(event, _)| event)
-                }
-            };
-            if event.is_none() && !endpoint.state.lock().removed.contains(*sequence) {
-                self.report_damage(endpoint, *sequence, found.as_ref().map(|(segment, position)| (&**segment, position)));
+            let last = sequences.iter().skip(at).take(POSITIONS).max().copied().unwrap_or(*sequence);
+            match loading.event(*sequence, last, room)? {
+                Loaded::NoRoom => break,
+                Loaded::Event(event) => loaded.push((*sequence, event)),
             }
-            loaded.push((*sequence, event));
         }
         Ok(loaded)
     }

@@ -82,7 +82,7 @@ use super::{
     Appended, Arrival, Attached, AttachedConsumer, Claim, Claimed, DeliveryPage, DeliveryQuery, Detached, EventPage,
     EventQuery, Journal, JournalError, NamespaceUsage, Progress, Redelivered, Result, Retention, Selection, Sequence,
     Settlement, Start, Step, Storage, StoredEvent, Swept, Tenure, Usage, Vitals,
-    machine::{Ended, Micros},
+    machine::Micros,
 };
 use crate::api::{Incarnation, ObjectKey};
 

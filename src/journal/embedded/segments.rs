@@ -80,11 +80,7 @@ impl Segment {
         self.len.store(len, Ordering::Release);
     }
 
-    /// Bytes of its files.
-    pub(super) fn disk_bytes(&self) -> u64 {
-        self.len() + self.index_bytes()
-    }
-
+    /// Bytes of its index file.
     pub(super) fn index_bytes(&self) -> u64 {
         self.index_len.load(Ordering::Acquire)
     }
@@ -276,10 +272,6 @@ pub(super) struct Segments {
 }
 
 impl Segments {
-    pub(super) fn new(all: Vec<Arc<Segment>>) -> Self {
-        Self { all: RwLock::new(all) }
-    }
-
     pub(super) fn all(&self) -> Vec<Arc<Segment>> {
         self.all.read().clone()
     }

@@ -116,7 +116,7 @@ impl Writer {
             Task::Detach { consumer, answer } => self.detach(&consumer, answer),
             // What follows is rare, and looks at a state in which everything before is done.
             task => {
-                self.flush();
+                let _ = self.flush();
                 self.stage_rare(task);
             }
         }
@@ -184,7 +184,7 @@ impl Writer {
     /// Tasks that concern an object which another one in this round concerns too come after that is done.
     fn alone(&mut self, key: &crate::api::ObjectKey) {
         if !self.objects.insert(key.clone()) {
-            self.flush();
+            let _ = self.flush();
             self.objects.insert(key.clone());
         }
     }
@@ -349,7 +349,7 @@ impl Writer {
             });
             let _ = answer.send(done.map_err(JournalError::clone_for_caller));
         });
-        self.flush();
+        let _ = self.flush();
     }
 
     fn purge(&mut self, consumer: Arc<Consumer>, mut dead: Vec<Sequence>, answer: Answer<u64>) {

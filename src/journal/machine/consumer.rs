@@ -14,6 +14,9 @@ use crate::{
     rules::limits::RETRIES_PER_CONSUMER,
 };
 
+/// More ends than one call of `settle` has: below the bound by as many, a consumer may have been at it before the call.
+const BACKLOG_MARGIN: usize = 4096;
+
 /// How an attempt ended, as it is made durable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Ended {
@@ -205,7 +208,9 @@ impl ConsumerState {
 
     /// So many events wait for a retry that no new one is attempted before some of them have been settled.
     pub(crate) fn is_backlogged(&self) -> bool {
-        self.retries.len() >= RETRIES_PER_CONSUMER
+        // Each new event in flight may need a retry.
+        let first_flights = usize::try_from(self.first_flights).unwrap_or(usize::MAX);
+        self.retries.len().saturating_add(first_flights) >= RETRIES_PER_CONSUMER
     }
 
     /// Takes due retries until `limit` are taken or no more are due.
@@ -331,8 +336,9 @@ impl ConsumerState {
 
     /// Something has been settled: what was held up may continue. True if something was.
     pub(crate) fn unblock(&mut self) -> bool {
-        let backlogged = self.retries.len() + 1 >= RETRIES_PER_CONSUMER;
-        std::mem::take(&mut self.held_up) || backlogged
+        // A batch of ends may have brought it below the bound.
+        let was_backlogged = self.retries.len() + BACKLOG_MARGIN >= RETRIES_PER_CONSUMER;
+        std::mem::take(&mut self.held_up) || was_backlogged
     }
 
     fn land(&mut self, sequence: Sequence) -> Option<Flight> {

@@ -14,7 +14,7 @@ mod tests;
 mod time;
 
 pub(crate) use self::{
-    consumer::{ConsumerState, Durable, End, Ended, Flight, Taken, Upcoming},
+    consumer::{ConsumerState, Durable, End, Ended, Taken, Upcoming},
     ranges::RangeSet,
     retries::{QUEUED_ATTEMPT, Retry},
     time::Micros,

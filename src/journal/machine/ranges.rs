@@ -107,11 +107,6 @@ impl RangeSet {
         self.ranges.iter().map(|(first, last)| (*first, *last))
     }
 
-    /// Whether nothing is in the set.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.ranges.is_empty()
-    }
-
     fn range_of(&self, sequence: Sequence) -> Option<(Sequence, Sequence)> {
         let (first, last) = self.ranges.range(..=sequence).next_back()?;
         (*last >= sequence).then_some((*first, *last))

@@ -15,10 +15,6 @@ pub(crate) fn open_row(mut row: Bytes, what: &'static str) -> Result<Bytes> {
     }
 }
 
-pub(crate) fn close_row(row: &Bytes, what: &'static str) -> Result<()> {
-    if row.is_empty() { Ok(()) } else { Err(RecordError::Field(what, "length")) }
-}
-
 pub(crate) fn put_len(row: &mut impl BufMut, len: usize) {
     let mut rest = len as u64;
     while rest >= 0x80 {
@@ -61,10 +57,6 @@ pub(crate) fn get_text(row: &mut Bytes, what: &'static str) -> Result<Box<str>> 
 
 pub(crate) fn get_u8(row: &mut Bytes, what: &'static str) -> Result<u8> {
     row.try_get_u8().map_err(|_| RecordError::Short(what))
-}
-
-pub(crate) fn get_u64(row: &mut Bytes, what: &'static str) -> Result<u64> {
-    row.try_get_u64_le().map_err(|_| RecordError::Short(what))
 }
 
 pub(crate) fn get_array<const N: usize>(row: &mut Bytes, what: &'static str) -> Result<[u8; N]> {

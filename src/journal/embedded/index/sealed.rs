@@ -166,7 +166,7 @@ impl SealedIndex {
         let at = file.partition_point(consumers, 0, consumers.rows, |row| number(row, 0) < consumer.into())?;
         let mut range = None;
         file.visit(consumers, at, |_, row| {
-            let touches = number(row, 0) == consumer.into() && number(row, 3) <= last && number(row, 4) >= first;
+            let touches = number(row, 0) == u64::from(consumer) && number(row, 3) <= last && number(row, 4) >= first;
             range = touches.then(|| (number(row, 1), number(row, 1) + number(row, 2)));
             false
         })?;
