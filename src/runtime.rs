@@ -28,6 +28,7 @@ use crate::{
     controller::{
         self,
         connect::Connection,
+        drain::Drain,
         lease::{Candidate, LeaseOptions},
         reviews::Reviews,
         sightings::Sightings,
@@ -138,6 +139,7 @@ pub async fn operator(options: DataPlane, cluster: Cluster) -> anyhow::Result<()
         start(options, metrics.clone(), candidates, Some(reviews)).await?;
 
     let stop = supervisor.stage("statuses");
+    let draining = stop.clone();
     let (announcer, publisher) =
         controller::events::channel(clients.prompt.clone(), cluster.identity.clone(), metrics.clone());
     let lease = LeaseOptions {
@@ -147,6 +149,13 @@ pub async fn operator(options: DataPlane, cluster: Cluster) -> anyhow::Result<()
         duration: cluster.lease_duration,
     };
     let (candidate_leader, leadership) = Candidate::new(clients.prompt.clone(), lease, metrics.clone());
+    let drain = Drain {
+        client: clients.prompt.clone(),
+        objects: objects.clone(),
+        sightings: sightings.clone(),
+        journal: Arc::clone(&journal),
+        leadership: leadership.clone(),
+    };
     let writer = StatusWriter {
         client: clients.prompt.clone(),
         objects,
@@ -160,6 +169,11 @@ pub async fn operator(options: DataPlane, cluster: Cluster) -> anyhow::Result<()
     };
     supervisor.spawn("statuses", async move {
         writer.run(stop).await;
+        Ok(())
+    });
+
+    supervisor.spawn("drain", async move {
+        drain.run(draining).await;
         Ok(())
     });
 

@@ -12,13 +12,13 @@ use std::{net::SocketAddr, path::Path, process::Stdio, sync::Arc, time::Duration
 use bytes::Bytes;
 use grapnel::{
     admin::{self, Access, Admin, AdminError, AdminOptions, Health},
-    api::{ObjectKey, WebhookEndpoint, WebhookSubscription},
+    api::{Incarnation, ObjectKey, WebhookEndpoint, WebhookSubscription},
     catalog::{
-        Index, Options,
+        Index, Options, Snapshot, SubscriptionFacts,
         index::{Age, Applied, Change},
     },
     journal::{
-        Arrival, Failure, Journal, Settlement, Start,
+        Arrival, Claim, Exchange, Failure, Journal, Settlement, SkipReason, Start,
         embedded::{EmbeddedJournal, EmbeddedOptions},
     },
     rules::{
@@ -50,6 +50,7 @@ struct Server {
     client: Client,
     journal: Arc<EmbeddedJournal>,
     health: Health,
+    snapshot: watch::Receiver<Arc<Snapshot>>,
     shutdown: CancellationToken,
     task: JoinHandle<Result<(), AdminError>>,
     // Kept so that receivers go on.
@@ -72,8 +73,7 @@ async fn start(access: Access) -> Server {
 
 async fn start_with(options: AdminOptions) -> Server {
     let directory = tempfile::tempdir().unwrap();
-    let embedded = EmbeddedOptions { directory: directory.path().join("journal"), max_bytes: 0 };
-    let journal = Arc::new(EmbeddedJournal::open(embedded).unwrap());
+    let journal = Arc::new(open_journal(directory.path()));
     let metrics = Metrics::new();
     let mut index = Index::new(Options::default(), metrics.clone());
     for change in changes() {
@@ -84,7 +84,7 @@ async fn start_with(options: AdminOptions) -> Server {
     let (views, objects) = watch::channel(published.objects);
     let health = Health::new();
     let admin = Admin {
-        snapshot,
+        snapshot: snapshot.clone(),
         objects,
         journal: journal.clone(),
         metrics,
@@ -101,11 +101,17 @@ async fn start_with(options: AdminOptions) -> Server {
         client: client(),
         journal,
         health,
+        snapshot,
         shutdown,
         task,
         _senders: Box::new((snapshots, views, index)),
         _directory: directory,
     }
+}
+
+fn open_journal(directory: &Path) -> EmbeddedJournal {
+    let directory = directory.join("journal");
+    EmbeddedJournal::open(EmbeddedOptions { directory, max_bytes: 0, namespace_share: None, strict: false }).unwrap()
 }
 
 fn changes() -> Vec<Change> {
@@ -149,12 +155,12 @@ fn changes() -> Vec<Change> {
     ]
 }
 
-fn orders() -> ObjectKey {
-    ObjectKey::new("shop", "orders")
+fn orders() -> Incarnation {
+    Incarnation::of_file(ObjectKey::new("shop", "orders"))
 }
 
-fn billing() -> ObjectKey {
-    ObjectKey::new("shop", "billing")
+fn billing() -> Incarnation {
+    Incarnation::of_file(ObjectKey::new("shop", "billing"))
 }
 
 fn arrival(id: &str, kind: &str, received: Timestamp, content_type: Option<&str>, body: &[u8]) -> Arrival {
@@ -170,6 +176,7 @@ fn arrival(id: &str, kind: &str, received: Timestamp, content_type: Option<&str>
         remote: Some("192.0.2.7".parse().unwrap()),
         headers: vec![("x-note".into(), Bytes::from_static(b"hello")), ("x-bytes".into(), Bytes::from_static(b"\xff"))],
         window: None,
+        max_bytes: None,
     }
 }
 
@@ -183,6 +190,11 @@ impl Server {
         let (found, text) = (response.status(), response.text().await.unwrap());
         assert_eq!(found, status, "{path}: {text}");
         serde_json::from_str(&text).unwrap()
+    }
+
+    /// Facts of the subscription `billing`.
+    fn facts(&self) -> Arc<SubscriptionFacts> {
+        Arc::clone(&self.snapshot.borrow().subscription(&billing().key).unwrap().facts)
     }
 
     async fn append(&self, arrivals: Vec<Arrival>) {
@@ -239,9 +251,10 @@ async fn metrics_carry_what_the_journal_counts() {
     let server = start(Access::LoopbackOnly).await;
     server.journal.attach(&billing(), &orders(), Start::Now).await.unwrap();
     server.append((0..4).map(|n| arrival(&format!("e{n}"), "t", now(), None, b"{}")).collect()).await;
-    let claimed = server.journal.claim(&billing(), 3, now()).await.unwrap();
+    let claimed = server.journal.claim(&billing(), Claim::new(3, now())).await.unwrap();
     assert_eq!(claimed.deliveries.len(), 3);
-    let failure = Failure { time: now(), reason: "status".into(), status: Some(500), message: "no".into() };
+    let failure =
+        Failure { time: now(), reason: "status".into(), status: Some(500), took: Duration::ZERO, message: "no".into() };
     let settlements = vec![
         (1, Settlement::Retry { due: now() + Duration::from_secs(60), failure: failure.clone() }),
         (2, Settlement::Dead { failure }),
@@ -259,6 +272,15 @@ async fn metrics_carry_what_the_journal_counts() {
     }
     let bytes = server.journal.usage().bytes;
     assert!(bytes > 0 && text.contains(&format!("grapnel_journal_bytes {bytes}\n")), "{bytes}\n{text}");
+    for line in [
+        format!(r#"grapnel_journal_namespace_bytes{{namespace="shop"}} {bytes}"#),
+        "grapnel_journal_max_bytes 0".into(),
+        "grapnel_journal_retrying 1".into(),
+        "grapnel_journal_damaged_records_total 0".into(),
+        r#"webhook_storage_exhausted{namespace="shop",endpoint="orders"} 0"#.into(),
+    ] {
+        assert!(text.contains(&line), "{line} is not in\n{text}");
+    }
     assert!(text.ends_with("# EOF\n"));
     server.end().await;
 }
@@ -361,11 +383,17 @@ async fn an_event_is_shown_whole() {
 async fn with_deliveries(server: &Server) {
     server.journal.attach(&billing(), &orders(), Start::Now).await.unwrap();
     server.append((0..5).map(|n| arrival(&format!("e{n}"), "t", now(), None, b"{}")).collect()).await;
-    server.journal.claim(&billing(), 4, now()).await.unwrap();
-    let failure =
-        |status| Failure { time: now(), reason: "status".into(), status: Some(status), message: "out of order".into() };
+    server.journal.claim(&billing(), Claim::new(4, now())).await.unwrap();
+    let took = Duration::from_millis(42);
+    let failure = |status| Failure {
+        time: now(),
+        reason: "status".into(),
+        status: Some(status),
+        took,
+        message: "out of order".into(),
+    };
     let settlements = vec![
-        (1, Settlement::Delivered),
+        (1, Settlement::Delivered(Exchange { time: now(), status: Some(204), took })),
         (2, Settlement::Retry { due: now() + Duration::from_secs(60), failure: failure(500) }),
         (3, Settlement::Dead { failure: failure(410) }),
     ];
@@ -384,12 +412,33 @@ async fn deliveries_are_listed_by_state() {
         page["items"],
         json!([{
             "eventId": "e1", "type": "t", "receivedTime": NOW, "sequence": 2, "state": "retrying", "attempts": 1,
+            "outcome": "retrying", "lastAttemptTime": NOW, "lastStatusCode": 500, "durationMs": 42,
             "nextAttemptTime": "2026-01-31T12:01:00Z",
-            "lastFailure": { "time": NOW, "reason": "status", "statusCode": 500, "message": "out of order" },
+            "lastFailure": {
+                "time": NOW, "reason": "status", "statusCode": 500, "durationMs": 42, "message": "out of order",
+            },
+        }])
+    );
+    let page = server.json(&format!("{DELIVERIES}?limit=1"), StatusCode::OK).await;
+    assert_eq!(
+        page["items"],
+        json!([{
+            "eventId": "e0", "type": "t", "receivedTime": NOW, "sequence": 1, "state": "settled", "attempts": 1,
+            "outcome": "delivered", "lastAttemptTime": NOW, "lastStatusCode": 204, "durationMs": 42,
         }])
     );
     let page = server.json(&format!("{DELIVERIES}?limit=2&after=1"), StatusCode::OK).await;
     assert_eq!((page["items"][0]["sequence"].as_u64(), page["continue"].as_str()), (Some(2), Some("3")));
+    let skipped = Settlement::Skipped { reason: SkipReason::Filter, time: now() };
+    server.journal.settle(&billing(), vec![(4, skipped)]).await.unwrap();
+    let page = server.json(&format!("{DELIVERIES}?after=3&limit=1"), StatusCode::OK).await;
+    assert_eq!(
+        page["items"],
+        json!([{
+            "eventId": "e3", "type": "t", "receivedTime": NOW, "sequence": 4, "state": "settled", "attempts": 0,
+            "outcome": "skipped", "skipReason": "filter",
+        }])
+    );
     let lost = server.json("/api/v1/namespaces/shop/subscriptions/lost/deliveries", StatusCode::OK).await;
     assert_eq!(lost, json!({ "items": [] }), "what has never compiled has no deliveries");
     server.end().await;
@@ -526,7 +575,8 @@ async fn the_command_line_shows_events_and_deliveries() {
     let (code, stdout, _) = server.grapnel(&["deliveries", "list", "billing", "--state", "deadLettered"]).await;
     assert_eq!(code, 0);
     let lines: Vec<_> = stdout.lines().collect();
-    assert!(lines.len() == 2 && lines[1].contains("e2") && lines[1].ends_with("status 410: out of order"), "{stdout}");
+    assert!(lines.len() == 2 && lines[1].contains("e2") && lines[1].ends_with("status: out of order"), "{stdout}");
+    assert!(lines[0].starts_with("OUTCOME") && lines[1].starts_with("dead ") && lines[1].contains(" 410 "), "{stdout}");
 
     let (code, _, stderr) = server.grapnel(&["events", "list", "nothing"]).await;
     assert_eq!(code, 1);

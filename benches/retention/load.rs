@@ -11,9 +11,9 @@ use std::{
 
 use bytes::Bytes;
 use grapnel::{
-    api::ObjectKey,
+    api::{Incarnation, ObjectKey},
     journal::{
-        Appended, Arrival, Journal, Retention, Settlement, Start,
+        Appended, Arrival, Claim, Exchange, Journal, Retention, Settlement, Start,
         embedded::{EmbeddedJournal, EmbeddedOptions},
     },
     rules::{
@@ -61,12 +61,12 @@ impl Measured {
     }
 }
 
-fn endpoint() -> ObjectKey {
-    ObjectKey::new("bench", "in")
+fn endpoint() -> Incarnation {
+    Incarnation::of_file(ObjectKey::new("bench", "in"))
 }
 
-fn consumer() -> ObjectKey {
-    ObjectKey::new("bench", "out")
+fn consumer() -> Incarnation {
+    Incarnation::of_file(ObjectKey::new("bench", "out"))
 }
 
 fn arrival(number: usize, body: &Bytes) -> Arrival {
@@ -86,6 +86,7 @@ fn arrival(number: usize, body: &Bytes) -> Arrival {
         headers: vec![("user-agent".into(), Bytes::from_static(b"bench"))],
         // Shorter than the run, so that ids are forgotten too.
         window: Some(Duration::from_secs(5)),
+        max_bytes: None,
     }
 }
 
@@ -99,7 +100,9 @@ pub(crate) async fn run(options: &Options, removal: Removal) -> Measured {
         Removal::BySize => (options.events * options.body_bytes / 4) as u64,
         _ => 0,
     };
-    let journal = EmbeddedJournal::open(EmbeddedOptions { directory: directory.path().into(), max_bytes }).unwrap();
+    let embedded =
+        EmbeddedOptions { directory: directory.path().into(), max_bytes, namespace_share: Some(0), strict: false };
+    let journal = EmbeddedJournal::open(embedded).unwrap();
     let journal: Arc<dyn Journal> = Arc::new(journal);
     journal.attach(&consumer(), &endpoint(), Start::Earliest).await.unwrap();
 
@@ -168,13 +171,15 @@ async fn append_all(journal: &Arc<dyn Journal>, options: &Options) -> (Duration,
 async fn settle_all(journal: Arc<dyn Journal>, events: usize) {
     let mut settled = 0;
     while settled < events {
-        let ready = journal.claim(&consumer(), 256, Timestamp::now()).await.unwrap();
+        let ready = journal.claim(&consumer(), Claim::new(256, Timestamp::now())).await.unwrap();
         if ready.deliveries.is_empty() {
             journal.ready(&consumer()).await;
             continue;
         }
         settled += ready.deliveries.len();
-        let ends = ready.deliveries.iter().map(|delivery| (delivery.event.sequence, Settlement::Delivered)).collect();
+        let exchange = Exchange { time: Timestamp::now(), status: Some(200), took: Duration::ZERO };
+        let delivered = Settlement::Delivered(exchange);
+        let ends = ready.deliveries.iter().map(|delivery| (delivery.event.sequence, delivered.clone())).collect();
         journal.settle(&consumer(), ends).await.unwrap();
     }
 }

@@ -1,11 +1,13 @@
 //! The Kubernetes side: watches the cluster into the catalog and writes back what became of the objects.
 //!
 //! [`watch`] turns watch streams into changes of the index and publishes configuration; [`status`] writes statuses and
-//! [`events`] Kubernetes Events, both only while this replica holds the [`lease`]. Nothing of the data plane waits for
+//! [`events`] Kubernetes Events, and [`drain`] holds the deletion of subscriptions that ask for it, all of them only while
+//! this replica holds the [`lease`]. Nothing of the data plane waits for
 //! any of it: when the API server is gone, webhooks go on coming in and going out as they were last configured. Only
 //! callers who are known by their ServiceAccount, and users of the admin API, need its [`reviews`].
 
 pub mod connect;
+pub mod drain;
 pub mod events;
 mod fetch;
 pub mod lease;

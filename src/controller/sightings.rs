@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use jiff::Timestamp;
 use parking_lot::Mutex;
 
 use crate::{api::ObjectKey, catalog::Kind};
@@ -16,6 +17,29 @@ pub struct Sighting {
     /// `status` as JSON, whoever wrote it; `None` when there is none or it cannot be read. One string takes a fraction
     /// of the memory of the parsed form.
     pub status: Option<Arc<str>>,
+    /// Whether its deletion is to be held.
+    pub finalizer: Finalizer,
+}
+
+/// What decides over the finalizer of `spec.deletionPolicy: Drain`. Of subscriptions only.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Finalizer {
+    /// The spec asks for it.
+    pub wanted: bool,
+    /// The object has it.
+    pub held: bool,
+    /// `metadata.deletionTimestamp`.
+    pub deleted: Option<Timestamp>,
+}
+
+impl Finalizer {
+    /// Whether it may have to be put or removed. None is put while the object is being deleted.
+    fn is_unfinished(self) -> bool {
+        match self.held {
+            true => !self.wanted || self.deleted.is_some(),
+            false => self.wanted && self.deleted.is_none(),
+        }
+    }
 }
 
 /// Every object's last sighting. Cheap to clone; clones are the same. There are as many as objects.
@@ -44,8 +68,40 @@ impl Sightings {
         self.seen.lock().remove(&(kind, key.clone()));
     }
 
+    /// Subscriptions whose finalizer may have to be put or removed, with their uids.
+    pub fn unfinished(&self) -> Vec<(ObjectKey, Arc<str>, Finalizer)> {
+        let seen = self.seen.lock();
+        let unfinished = seen.iter().filter_map(|((_, key), sighting)| {
+            let uid = sighting.uid.clone()?;
+            sighting.finalizer.is_unfinished().then(|| (key.clone(), uid, sighting.finalizer))
+        });
+        unfinished.collect()
+    }
+
     /// The last sighting of an object.
     pub fn get(&self, kind: Kind, key: &ObjectKey) -> Option<Sighting> {
         self.seen.lock().get(&(kind, key.clone())).cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_finalizer_is_put_while_wanted_and_removed_when_it_is_not_or_the_object_goes() {
+        let deleted = Some(Timestamp::UNIX_EPOCH);
+        for (wanted, held, deleted, unfinished) in [
+            (false, false, None, false),
+            (true, false, None, true),
+            (true, true, None, false),
+            (false, true, None, true),
+            (true, true, deleted, true),
+            (false, true, deleted, true),
+            (true, false, deleted, false),
+        ] {
+            let finalizer = Finalizer { wanted, held, deleted };
+            assert_eq!(finalizer.is_unfinished(), unfinished, "{finalizer:?}");
+        }
     }
 }

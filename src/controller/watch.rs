@@ -23,12 +23,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     connect::Clients,
+    drain::FINALIZER,
     fetch::Fetches,
-    sightings::{Sighting, Sightings},
+    sightings::{Finalizer, Sighting, Sightings},
     streams::{Notice, Seen, Step, Streams, Watched},
 };
 use crate::{
-    api::{ObjectKey, Reason, WebhookEndpoint, WebhookSubscription},
+    api::{DeletionPolicy, ObjectKey, Reason, WebhookEndpoint, WebhookSubscription},
     catalog::{Age, Applied, Change, Index, Kind, Namespaces, Problem, Published, Reference, Unreadable},
     rules::limits,
     telemetry::metrics::Metrics,
@@ -165,30 +166,42 @@ impl Watch {
     }
 
     fn endpoint(&mut self, key: ObjectKey, object: WebhookEndpoint) {
-        if self.is_new(Kind::Endpoint, &key, &object.metadata, object.status.as_ref()) {
+        if self.is_new(Kind::Endpoint, &key, &object.metadata, object.status.as_ref(), Finalizer::default()) {
             let applied = applied(key, object);
             self.change(Change::Endpoint(Box::new(applied)));
         }
     }
 
     fn subscription(&mut self, key: ObjectKey, object: WebhookSubscription) {
-        if self.is_new(Kind::Subscription, &key, &object.metadata, object.status.as_ref()) {
+        let wanted = object.spec.deletion_policy == Some(DeletionPolicy::Drain);
+        let finalizer = Finalizer { wanted, ..finalizer(&object.metadata) };
+        if self.is_new(Kind::Subscription, &key, &object.metadata, object.status.as_ref(), finalizer) {
             let applied = applied(key, object);
             self.change(Change::Subscription(Box::new(applied)));
         }
     }
 
     /// Notes a sighting; says whether more than the status or a label has changed.
-    fn is_new(&self, kind: Kind, key: &ObjectKey, metadata: &ObjectMeta, status: Option<&impl Serialize>) -> bool {
+    fn is_new(
+        &self,
+        kind: Kind,
+        key: &ObjectKey,
+        metadata: &ObjectMeta,
+        status: Option<&impl Serialize>,
+        finalizer: Finalizer,
+    ) -> bool {
         let status = status.and_then(|status| serde_json::to_string(status).ok()).map(Arc::from);
-        let sighting = Sighting { uid: uid(metadata), generation: metadata.generation, status };
+        let sighting = Sighting { uid: uid(metadata), generation: metadata.generation, status, finalizer };
         let (uid, generation) = (sighting.uid.clone(), sighting.generation);
         let before = self.sightings.note(kind, key, sighting);
         before.is_none_or(|before| before.uid != uid || before.generation != generation || generation.is_none())
     }
 
     fn unreadable(&mut self, kind: Kind, key: ObjectKey, invalid: &InvalidObject) {
-        self.is_new(kind, &key, &invalid.metadata, None::<&()>);
+        // A spec that cannot be read changes nothing.
+        let finalizer = finalizer(&invalid.metadata);
+        let finalizer = Finalizer { wanted: finalizer.held, ..finalizer };
+        self.is_new(kind, &key, &invalid.metadata, None::<&()>, finalizer);
         let message = format!("the object cannot be read: {}; correct it and apply it again", invalid.error);
         self.change(Change::Unreadable(Unreadable {
             kind,
@@ -334,6 +347,12 @@ fn hint(error: &watcher::Error) -> Option<&'static str> {
     } else {
         None
     }
+}
+
+/// The finalizer as far as the metadata tells.
+fn finalizer(metadata: &ObjectMeta) -> Finalizer {
+    let held = metadata.finalizers.iter().flatten().any(|name| name == FINALIZER);
+    Finalizer { wanted: false, held, deleted: metadata.deletion_timestamp.as_ref().map(|time| time.0) }
 }
 
 fn uid(metadata: &ObjectMeta) -> Option<Arc<str>> {

@@ -839,6 +839,13 @@ pub const STATUS_INTERVAL: Duration = Duration::from_secs(10);
 /// Statuses that are written at once.
 pub const STATUS_WRITES_AT_ONCE: usize = 16;
 
+/// Time after which a finalizer that could not be written is tried again.
+pub const DRAIN_RETRY: Duration = Duration::from_secs(30);
+
+/// How far the API server's clock and that of the operator may be apart: an event that was received later than this after a
+/// subscription was deleted does not hold the deletion up.
+pub const DRAIN_SKEW: Duration = Duration::from_secs(10);
+
 /// Time for the last statuses at shutdown.
 pub const SHUTDOWN_STATUS: Duration = Duration::from_secs(5);
 

@@ -8,7 +8,7 @@ use grapnel::{
         Access, Authority,
         authority::{Ask, Denied},
     },
-    journal::{Failure, Journal, Progress, Settlement, Start},
+    journal::{Claim, Failure, Journal, Progress, Settlement, Start},
 };
 use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
@@ -39,9 +39,10 @@ impl Server {
     }
 
     async fn kill_claimed(&self, count: usize) {
-        let claimed = self.journal.claim(&billing(), count, now()).await.unwrap();
+        let claimed = self.journal.claim(&billing(), Claim::new(count, now())).await.unwrap();
         assert_eq!(claimed.deliveries.len(), count);
-        let failure = Failure { time: now(), reason: "status".into(), status: Some(410), message: "gone".into() };
+        let took = Duration::ZERO;
+        let failure = Failure { time: now(), reason: "status".into(), status: Some(410), took, message: "gone".into() };
         let dead = || Settlement::Dead { failure: failure.clone() };
         let ends = claimed.deliveries.iter().map(|delivery| (delivery.event.sequence, dead())).collect();
         self.journal.settle(&billing(), ends).await.unwrap();
@@ -53,26 +54,27 @@ impl Server {
 }
 
 #[tokio::test]
-async fn events_are_queued_once_more() {
+async fn events_are_queued_or_hastened() {
     let server = start(Access::LoopbackOnly).await;
     with_deliveries(&server).await;
     let found = server.order(json!({ "deadLettered": true, "dryRun": true })).await;
-    assert_eq!(found, json!({ "dryRun": true, "queued": 1, "skipped": 0, "gone": 0 }));
+    assert_eq!(found, json!({ "dryRun": true, "queued": 1, "hastened": 0, "skipped": 0, "gone": 0 }));
     assert_eq!(server.progress().dead, 1);
     let done = server.order(json!({ "deadLettered": true })).await;
-    assert_eq!(done, json!({ "dryRun": false, "queued": 1, "skipped": 0, "gone": 0 }));
+    assert_eq!(done, json!({ "dryRun": false, "queued": 1, "hastened": 0, "skipped": 0, "gone": 0 }));
     let done = server.order(json!({ "eventIds": ["e0", "e1", "e3", "e4", "nobody"] })).await;
-    let expected = json!({ "dryRun": false, "queued": 1, "skipped": 3, "gone": 1, "goneIds": ["nobody"] });
+    let expected =
+        json!({ "dryRun": false, "queued": 1, "hastened": 1, "skipped": 2, "gone": 1, "goneIds": ["nobody"] });
     assert_eq!(done, expected);
     let done = server.order(json!({ "since": "1h", "until": "2026-01-31T13:00:00Z" })).await;
     let expected = json!({
-        "dryRun": false, "queued": 0, "skipped": 5, "gone": 0,
+        "dryRun": false, "queued": 0, "hastened": 1, "skipped": 4, "gone": 0,
         "since": "2026-01-31T11:00:00Z", "until": "2026-01-31T13:00:00Z",
     });
     assert_eq!(done, expected);
-    let claimed = server.journal.claim(&billing(), 10, now()).await.unwrap();
+    let claimed = server.journal.claim(&billing(), Claim::new(10, now())).await.unwrap();
     let claimed: Vec<_> = claimed.deliveries.iter().map(|d| (&*d.event.id, d.attempt)).collect();
-    assert_eq!(claimed, [("e0", 1), ("e2", 1), ("e4", 1)]);
+    assert_eq!(claimed, [("e0", 1), ("e1", 2), ("e2", 1), ("e4", 1)]);
     server.end().await;
 }
 
@@ -113,6 +115,9 @@ async fn bad_orders_get_clear_answers() {
         (json!({ "deadLettered": true, "eventIds": ["e1"] }), "exactly one of"),
         (json!({ "eventIds": ["e1"], "until": "1h" }), "exactly one of"),
         (json!({ "deadLettered": false }), "only be true"),
+        (json!({ "retrying": true, "since": "1h" }), "exactly one of"),
+        (json!({ "retrying": true, "deadLettered": true }), "exactly one of"),
+        (json!({ "retrying": false }), "only be true"),
         (json!({ "deadLettered": 1 }), "line 1 column"),
         (json!({ "eventIds": [] }), "from 1 to 1000"),
         (json!({ "eventIds": many }), "from 1 to 1000"),
@@ -207,13 +212,15 @@ async fn the_command_line_orders_and_says_what_came_of_it() {
     let server = start(Access::LoopbackOnly).await;
     with_deliveries(&server).await;
     let (code, stdout, _) = server.grapnel(&["redeliver", "billing", "--dead-lettered", "--dry-run"]).await;
-    assert_eq!((code, &*stdout), (0, "1 would be queued, 0 skipped, 0 gone\n"));
+    assert_eq!((code, &*stdout), (0, "1 would be queued, 0 would be hastened, 0 skipped, 0 gone\n"));
     let (code, stdout, stderr) = server.grapnel(&["redeliver", "shop/billing", "--id", "e0", "e1", "e9"]).await;
-    assert_eq!((code, &*stdout), (1, "1 queued, 1 skipped, 1 gone\n"));
+    assert_eq!((code, &*stdout), (1, "1 queued, 1 hastened, 0 skipped, 1 gone\n"));
     assert_eq!(stderr, "e9 is no longer kept, or never was\n");
     let (code, stdout, _) = server.grapnel(&["redeliver", "billing", "--since", "1h", "-o", "json"]).await;
     let total: Value = serde_json::from_str(&stdout).unwrap();
-    assert_eq!((code, total), (0, json!({ "dryRun": false, "queued": 1, "skipped": 4, "gone": 0 })));
+    assert_eq!((code, total), (0, json!({ "dryRun": false, "queued": 1, "hastened": 1, "skipped": 3, "gone": 0 })));
+    let (code, stdout, _) = server.grapnel(&["redeliver", "billing", "--retrying"]).await;
+    assert_eq!((code, &*stdout), (0, "0 queued, 1 hastened, 0 skipped, 0 gone\n"));
 
     for (args, word) in [
         (&["redeliver", "billing"][..], "--dead-lettered"),
@@ -243,12 +250,41 @@ async fn the_command_line_goes_through_long_ones_by_parts() {
     let mut args = vec!["redeliver", "billing", "--id"];
     args.extend(ids.iter().map(String::as_str));
     let (code, stdout, _) = server.grapnel(&args).await;
-    assert_eq!((code, &*stdout), (0, "1500 queued, 0 skipped, 0 gone\n"));
+    assert_eq!((code, &*stdout), (0, "1500 queued, 0 hastened, 0 skipped, 0 gone\n"));
     let begun = tokio::time::Instant::now();
     // Three parts: 400, 400 and nothing, or what is left after the first second's worth.
     let (code, stdout, stderr) = server.grapnel(&["redeliver", "billing", "--dead-lettered", "--rate", "400/s"]).await;
-    assert_eq!((code, &*stdout, &*stderr), (0, "800 queued, 0 skipped, 0 gone\n", ""));
+    assert_eq!((code, &*stdout, &*stderr), (0, "800 queued, 0 hastened, 0 skipped, 0 gone\n", ""));
     assert!(begun.elapsed() >= Duration::from_secs(1), "the second part waits for the second second");
     assert_eq!(server.progress(), Progress { pending: 2300, ..Default::default() });
+    server.end().await;
+}
+
+#[tokio::test]
+async fn resuming_makes_every_retry_due_and_asks_for_a_probe() {
+    const RESUME: &str = "/api/v1/namespaces/shop/subscriptions/billing/resume";
+    let server = start(Access::LoopbackOnly).await;
+    with_deliveries(&server).await;
+    let due = async || {
+        let claim = Claim { longest_delay: Duration::MAX, ..Claim::new(10, now()) };
+        let claimed = server.journal.claim(&billing(), claim).await.unwrap();
+        claimed.deliveries.iter().map(|d| (d.event.id.to_string(), d.attempt)).collect::<Vec<_>>()
+    };
+    assert_eq!(due().await, [("e4".into(), 1)]);
+    let plain = server.client.post(format!("http://{}{RESUME}", server.address)).body("{}").send().await.unwrap();
+    assert_eq!(plain.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE, "nor may a page in a browser");
+    let done: Value = server.post(RESUME, &json!({})).await.json().await.unwrap();
+    assert_eq!(done, json!({ "dryRun": false, "queued": 0, "hastened": 1, "skipped": 0, "gone": 0 }));
+    let facts = server.facts();
+    let probe = facts.probe_requested();
+    tokio::time::timeout(Duration::from_secs(5), probe).await.expect("a probe was requested");
+    assert_eq!(due().await, [("e1".into(), 2)]);
+
+    let (code, stdout, _) = server.grapnel(&["resume", "billing"]).await;
+    assert_eq!((code, &*stdout), (0, "0 retried now; the receiver is probed at once\n"));
+    for (name, word) in [("nothing", "there is no WebhookSubscription"), ("lost", "conditions")] {
+        let (code, _, stderr) = server.grapnel(&["resume", name]).await;
+        assert!(code == 1 && stderr.contains(word), "{code} {stderr}");
+    }
     server.end().await;
 }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use axum::response::Response;
 use grapnel::{
     api::StartFrom,
-    catalog::Snapshot,
+    catalog::{Snapshot, Subscription},
     dispatch::Consumers,
     journal::{Claim, DeliveryState, Journal, JournalError, Retention},
     rules::clock::Clock,
@@ -161,17 +161,20 @@ async fn a_deleted_subscription_ends_and_its_consumer_goes() {
     let mut stage = Stage::new().await;
     let (mut receiver, gate) = gated().await;
     let mut other = Receiver::statuses(&[200]).await;
-    stage.publish([subscription("billing", &receiver.url, &stage.metrics)]).await;
+    let first = Subscription { uid: "1".into(), ..subscription("billing", &receiver.url, &stage.metrics) };
+    let again = Subscription { uid: "2".into(), ..subscription("billing", &other.url, &stage.metrics) };
+    let (gone, consumer) = (first.incarnation(), again.incarnation());
+    stage.publish([first]).await;
     stage.append("evt_1", "t").await;
     receiver.next().await;
     stage.publish([]).await;
-    assert!(stage.journal.progress(&file("billing")).is_none());
+    assert!(stage.journal.progress(&gone).is_none());
     gate.add_permits(1);
     // Created again, it begins anew, when its old worker has ended.
-    stage.publish([subscription("billing", &other.url, &stage.metrics)]).await;
+    stage.publish([again]).await;
     stage.append("evt_2", "t").await;
     assert_eq!(other.next().await.header("webhook-id"), "evt_2");
-    stage.until("billing", "delivered", |progress| progress.delivered == 1).await;
+    eventually("delivered", async || stage.journal.progress(&consumer).unwrap().delivered == 1).await;
     stage.stop().await;
 }
 

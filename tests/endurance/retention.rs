@@ -16,9 +16,10 @@ use std::{
 
 use bytes::Bytes;
 use grapnel::{
-    api::ObjectKey,
+    api::{Incarnation, ObjectKey},
     journal::{
-        Appended, Arrival, DeliveryQuery, DeliveryState, EventQuery, Failure, Journal, Retention, Settlement, Start,
+        Appended, Arrival, Claim, DeliveryQuery, DeliveryState, EventQuery, Exchange, Failure, Journal, Retention,
+        Settlement, SkipReason, Start,
         embedded::{EmbeddedJournal, EmbeddedOptions},
     },
     rules::{
@@ -43,8 +44,8 @@ const LEFT: u64 = 3 * (8 << 20);
 /// The journal's write-ahead log: its newest file, which is begun anew at this size at the latest.
 const LOG_FILE: u64 = 68 << 20;
 
-fn key(name: &str) -> ObjectKey {
-    ObjectKey::new("shop", name)
+fn key(name: &str) -> Incarnation {
+    Incarnation::of_file(ObjectKey::new("shop", name))
 }
 
 fn at(second: i64) -> Timestamp {
@@ -75,11 +76,22 @@ fn large(number: usize, second: i64, bytes: usize) -> Arrival {
         remote: None,
         headers: Vec::new(),
         window: Some(Duration::from_secs(60)),
+        max_bytes: None,
     }
 }
 
+fn delivered() -> Settlement {
+    Settlement::Delivered(Exchange { time: at(1), status: Some(200), took: Duration::ZERO })
+}
+
+fn failure(status: Option<u16>) -> Failure {
+    Failure { time: at(1), reason: "status".into(), status, took: Duration::ZERO, message: "no".into() }
+}
+
 fn open(directory: &Path, max_bytes: u64) -> Arc<dyn Journal> {
-    Arc::new(EmbeddedJournal::open(EmbeddedOptions { directory: directory.into(), max_bytes }).unwrap())
+    let directory = directory.into();
+    let options = EmbeddedOptions { directory, max_bytes, namespace_share: Some(0), strict: false };
+    Arc::new(EmbeddedJournal::open(options).unwrap())
 }
 
 async fn append(journal: &Arc<dyn Journal>, numbers: impl Iterator<Item = usize>, second: i64) {
@@ -90,7 +102,7 @@ async fn append(journal: &Arc<dyn Journal>, numbers: impl Iterator<Item = usize>
 /// Settles everything that is due, as `end` says.
 async fn settle(journal: &Arc<dyn Journal>, consumer: &str, end: impl Fn(u64) -> Settlement) {
     loop {
-        let claimed = journal.claim(&key(consumer), 500, at(0)).await.unwrap();
+        let claimed = journal.claim(&key(consumer), Claim::new(500, at(0))).await.unwrap();
         if claimed.deliveries.is_empty() {
             return;
         }
@@ -103,7 +115,7 @@ async fn settle(journal: &Arc<dyn Journal>, consumer: &str, end: impl Fn(u64) ->
 async fn sweep(journal: &Arc<dyn Journal>, second: i64) -> (u64, u64) {
     let retention = Retention {
         endpoints: vec![(key("in"), Duration::from_secs(3600))],
-        consumers: ["out", "other"].map(|name| (key(name), Duration::from_secs(86_400))).into(),
+        consumers: ["out", "other"].map(|name| (key(name).key, Duration::from_secs(86_400))).into(),
     };
     let swept = journal.sweep(retention, at(second)).await.unwrap();
     (swept.events, swept.dead_letters)
@@ -143,14 +155,14 @@ async fn what_retention_removes_the_disk_gets_back() {
     }
     // One in five hundred is pinned: it died, or it waits for a retry.
     let pins = |sequence: u64| sequence % 500 == 7;
-    let failure = || Failure { time: at(1), reason: "status".into(), status: Some(500), message: "no".into() };
+    let failure = || failure(Some(500));
     settle(&journal, "out", |sequence| match sequence {
         n if pins(n) && n % 1000 < 500 => Settlement::Dead { failure: failure() },
         n if pins(n) => Settlement::Retry { due: at(900_000), failure: failure() },
-        _ => Settlement::Delivered,
+        _ => delivered(),
     })
     .await;
-    settle(&journal, "other", |_| Settlement::Skipped).await;
+    settle(&journal, "other", |_| Settlement::Skipped { reason: SkipReason::Type, time: at(1) }).await;
     let pinned: BTreeSet<u64> = (1..=events as u64).filter(|n| pins(*n)).collect();
     let full = allocated(directory.path());
     assert!(full > (events * BODY) as u64);
@@ -172,18 +184,20 @@ async fn what_retention_removes_the_disk_gets_back() {
     loop {
         let after = left.last().copied().unwrap_or(0);
         let page = journal.events(&key("in"), EventQuery { after, limit: 100, ..Default::default() }).await.unwrap();
-        if page.is_empty() {
+        if page.events.is_empty() {
             break;
         }
-        for event in page {
-            let same = arrival(event.sequence as usize - 1, 0);
+        for entry in page.events {
+            let same = arrival(entry.sequence() as usize - 1, 0);
+            let id = &entry.kept().expect("a readable event").id;
+            let event = journal.event(&key("in"), id).await.unwrap().unwrap();
             assert_eq!((&event.body, &event.id), (same.validated.body(), &same.validated.identity().id));
             left.insert(event.sequence);
         }
     }
     assert_eq!(left, pinned);
     let letters = DeliveryQuery { state: Some(DeliveryState::DeadLettered), limit: 1000, ..Default::default() };
-    let letters = journal.deliveries(&key("out"), letters).await.unwrap().len();
+    let letters = journal.deliveries(&key("out"), letters).await.unwrap().deliveries.len();
     assert_eq!(letters, pinned.iter().filter(|n| **n % 1000 < 500).count().min(1000));
 
     // A day later the dead ones go too, and the others are still waiting for their retry.
@@ -219,13 +233,13 @@ async fn sweeping_under_load_takes_what_is_settled_and_nothing_else() {
             appends.spawn(async move { append(&to, first..first + BATCH, 0).await });
             if appends.len() >= 8 {
                 appends.join_next().await.unwrap().unwrap();
-                settle(&journal, "out", |_| Settlement::Delivered).await;
+                settle(&journal, "out", |_| delivered()).await;
             }
         }
         while let Some(appended) = appends.join_next().await {
             appended.unwrap();
         }
-        settle(&journal, "out", |_| Settlement::Delivered).await;
+        settle(&journal, "out", |_| delivered()).await;
     };
     load(0).await;
     // From here on there is one that settles nothing.
@@ -237,7 +251,7 @@ async fn sweeping_under_load_takes_what_is_settled_and_nothing_else() {
     let expected = (events as u64 + 1..=2 * events as u64).collect::<BTreeSet<_>>();
     let mut pinned = BTreeSet::new();
     loop {
-        let claimed = journal.claim(&key("other"), 500, at(0)).await.unwrap();
+        let claimed = journal.claim(&key("other"), Claim::new(500, at(0))).await.unwrap();
         if claimed.deliveries.is_empty() {
             break;
         }
@@ -245,7 +259,7 @@ async fn sweeping_under_load_takes_what_is_settled_and_nothing_else() {
     }
     assert_eq!(pinned, expected);
     // What was parked is settled at last, and goes.
-    let ends = pinned.into_iter().map(|sequence| (sequence, Settlement::Delivered)).collect();
+    let ends = pinned.into_iter().map(|sequence| (sequence, delivered())).collect();
     journal.settle(&key("other"), ends).await.unwrap();
     assert_eq!(sweep(&journal, 7200).await.0, events as u64);
     assert_eq!(journal.usage().bytes, 0);
@@ -262,14 +276,14 @@ async fn at_the_bound_the_directory_does_not_grow() {
     journal.attach(&key("out"), &key("in"), Start::Earliest).await.unwrap();
     // One that died is kept, however long it takes.
     append(&journal, 0..1, 0).await;
-    let failure = Failure { time: at(1), reason: "status".into(), status: None, message: "no".into() };
+    let failure = failure(None);
     settle(&journal, "out", |_| Settlement::Dead { failure: failure.clone() }).await;
     let events = size("GRAPNEL_RETAINED_EVENTS", 10_000) / BATCH * BATCH;
     let mut most = 0;
     for first in (1..events).step_by(BATCH) {
         let arrivals = (first..first + BATCH).map(|number| large(number, 0, 4 * BODY));
         journal.append(arrivals.collect()).await.unwrap();
-        settle(&journal, "out", |_| Settlement::Delivered).await;
+        settle(&journal, "out", |_| delivered()).await;
         assert!(journal.usage().bytes <= bound);
         most = most.max(allocated(&directory.path().join("log/keyspaces")));
     }
@@ -278,7 +292,7 @@ async fn at_the_bound_the_directory_does_not_grow() {
     // how much comes in.
     assert!(most < bound + 12 * EVENT_WRITE_BUFFER_BYTES, "{most} bytes");
     let left = journal.events(&key("in"), EventQuery { limit: 1, ..Default::default() }).await.unwrap();
-    assert_eq!(left[0].sequence, 1, "the dead letter");
+    assert_eq!(left.events[0].sequence(), 1, "the dead letter");
 }
 
 /// What can go is found behind more pinned events than one append looks at, also when others are settled all the time.
@@ -300,7 +314,7 @@ async fn room_is_found_behind_many_dead_letters() {
     for first in (0..pinned).step_by(500) {
         journal.append((first..first + 500).map(small).collect()).await.unwrap();
     }
-    let failure = Failure { time: at(1), reason: "status".into(), status: None, message: "no".into() };
+    let failure = failure(None);
     settle(&journal, "out", |_| Settlement::Dead { failure: failure.clone() }).await;
     let mut tries = 0;
     for first in (100_000..100_000 + 3 * bound as usize / BODY).step_by(20) {
@@ -308,7 +322,7 @@ async fn room_is_found_behind_many_dead_letters() {
             tries += 1;
             assert!(tries < 20, "no room although settled events are there");
         }
-        settle(&journal, "out", |_| Settlement::Delivered).await;
+        settle(&journal, "out", |_| delivered()).await;
     }
     let dead = journal.progress(&key("out")).unwrap().dead;
     assert!(dead >= pinned as u64, "{dead} are still there");

@@ -96,13 +96,14 @@ fn nothing_that_holds_a_secret_or_a_payload_prints_it() {
         body: body.clone(),
     };
     let arrival = Arrival {
-        endpoint: grapnel::api::ObjectKey::new("shop", "orders"),
+        endpoint: grapnel::api::Incarnation::of_file(grapnel::api::ObjectKey::new("shop", "orders")),
         validated: validated.clone(),
         received: Timestamp::UNIX_EPOCH,
         content_type: None,
         remote: None,
         headers: vec![("x".into(), Bytes::from(SECRET))],
         window: None,
+        max_bytes: None,
     };
     let outgoing = Outgoing {
         url: format!("https://receiver.example/{SECRET}?key={SECRET}").parse().unwrap(),
