@@ -12,7 +12,7 @@ mod journal {
     pub(crate) mod claims;
     pub(crate) mod consumers;
     pub(crate) mod contract;
-    // mod embedded;
+    pub(crate) mod embedded;
     pub(crate) mod endpoints;
     pub(crate) mod listings;
     pub(crate) mod memory;

@@ -73,7 +73,7 @@ pub struct ShareExhausted {
 }
 
 /// Who has a share of the journal.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ShareScope {
     /// All endpoints of a namespace together: `--namespace-share`.
     Namespace(String),

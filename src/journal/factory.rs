@@ -88,8 +88,7 @@ pub fn open(options: JournalOptions) -> Result<Arc<dyn Journal>, OpenError> {
     match engine {
         Engine::Embedded => {
             let options = EmbeddedOptions { directory: directory.clone(), max_bytes, namespace_share, strict };
-            let journal =
-                EmbeddedJournal::open(options).map_err(|source| OpenError::Embedded { directory, source })?;
+            let journal = EmbeddedJournal::open(options).map_err(|source| OpenError::Embedded { directory, source })?;
             Ok(Arc::new(journal))
         }
     }

@@ -547,7 +547,7 @@ pub const JOURNAL_SPACE_STEP: u64 = 16 << 20;
 
 /// Events of more bytes that do not fit under `--journal-max-bytes` are refused one by one, without the journal counting as
 /// full for others.
-pub const JOURNAL_ORDINARY_BYTES: u64 = 64 << 10;
+pub const JOURNAL_ORDINARY_BYTES: u64 = 128 << 10;
 
 /// Size of the file by which the journal finds out whether a disk that failed takes writes again: as large as an event is by
 /// default at most.

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::{
     Engine,
-    endpoint::Endpoint,
+    endpoint::{Endpoint, Kept},
     entry,
     frame::{Frame, Kind},
     ids::{IdHash, KnownId},
@@ -329,10 +329,8 @@ impl Writer {
             {
                 let mut state = endpoint.endpoint.state.lock();
                 state.appended += endpoint.events;
-                state.count += endpoint.events;
-                state.bytes += endpoint.bytes;
+                state.own.add(Kept { events: endpoint.events, bytes: endpoint.bytes });
                 state.ids_until = state.ids_until.max(endpoint.ids_until);
-                state.exhausted = None;
             }
             endpoint.endpoint.publish(endpoint.head);
         }

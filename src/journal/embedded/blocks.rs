@@ -149,8 +149,10 @@ impl BlockFile {
     pub(super) fn open(path: &Path, seed: Seed) -> io::Result<Self> {
         let mut opened = Self { file: File::open(path)?, seed, tag: [0; 4], sections: Vec::new() };
         let header = opened.block(0)?;
-        let word = |at: usize| header.get(at..).and_then(|rest| rest.first_chunk()).map(|word| u32::from_le_bytes(*word));
-        let long = |at: usize| header.get(at..).and_then(|rest| rest.first_chunk()).map(|long| u64::from_le_bytes(*long));
+        let word =
+            |at: usize| header.get(at..).and_then(|rest| rest.first_chunk()).map(|word| u32::from_le_bytes(*word));
+        let long =
+            |at: usize| header.get(at..).and_then(|rest| rest.first_chunk()).map(|long| u64::from_le_bytes(*long));
         if !header.starts_with(&MAGIC) || word(4) != Some(VERSION) {
             return Err(invalid("not an index file of this version"));
         }

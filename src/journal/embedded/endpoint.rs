@@ -12,7 +12,10 @@ use std::{
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
-use super::{consumer::Consumer, entry};
+use super::{
+    consumer::Consumer,
+    entry::{self, Former},
+};
 use crate::{
     api::{Incarnation, ObjectKey},
     journal::{
@@ -36,6 +39,33 @@ pub(super) struct Endpoint {
     recent: Mutex<VecDeque<(Sequence, Bytes)>>,
 }
 
+/// Kept events.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Kept {
+    pub(super) events: u64,
+    pub(super) bytes: u64,
+}
+
+impl Kept {
+    pub(super) fn add(&mut self, more: Self) {
+        self.events += more.events;
+        self.bytes += more.bytes;
+    }
+
+    pub(super) fn subtract(&mut self, less: Self) {
+        self.events = self.events.saturating_sub(less.events);
+        self.bytes = self.bytes.saturating_sub(less.bytes);
+    }
+}
+
+/// Events of one incarnation.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Span {
+    pub(super) first: Sequence,
+    pub(super) last: Sequence,
+    pub(super) retention: Option<Duration>,
+}
+
 /// What changes in an endpoint's log; only the writer changes it.
 #[derive(Debug)]
 pub(super) struct State {
@@ -43,14 +73,15 @@ pub(super) struct State {
     pub(super) incarnation: u32,
     /// First sequence of this incarnation.
     pub(super) begin: Sequence,
-    /// Uids of earlier incarnations, the newest last.
-    pub(super) former: VecDeque<Box<str>>,
+    /// Earlier incarnations, the newest last.
+    pub(super) former: VecDeque<Former>,
     /// Events ever taken in.
     pub(super) appended: u64,
-    /// Events kept, and their bytes.
-    pub(super) count: u64,
-    pub(super) bytes: u64,
-    /// The retention that the endpoint had last.
+    /// What is kept of this incarnation.
+    pub(super) own: Kept,
+    /// What is kept of earlier incarnations.
+    pub(super) earlier: Kept,
+    /// The retention that this incarnation had last.
     pub(super) retention: Option<Duration>,
     /// When the last window of its ids is over.
     pub(super) ids_until: Micros,
@@ -71,8 +102,8 @@ impl Endpoint {
             begin,
             former: VecDeque::new(),
             appended: 0,
-            count: 0,
-            bytes: 0,
+            own: Kept::default(),
+            earlier: Kept::default(),
             retention: None,
             ids_until: Micros(0),
             removed: RangeSet::up_to(begin.saturating_sub(1)),
@@ -109,8 +140,8 @@ impl Endpoint {
             begin: stored.begin,
             former: stored.former.into(),
             appended: stored.appended,
-            count: stored.count,
-            bytes: stored.bytes,
+            own: Kept::default(),
+            earlier: Kept::default(),
             retention: stored.retention,
             ids_until: stored.ids_until,
             removed: ranges(stored.removed),
@@ -130,8 +161,6 @@ impl Endpoint {
             begin: state.begin,
             head: self.head(),
             appended: state.appended,
-            count: state.count,
-            bytes: state.bytes,
             retention: state.retention,
             ids_until: state.ids_until,
             former: state.former.iter().cloned().collect(),
@@ -176,7 +205,7 @@ impl Endpoint {
         if *state.uid == *uid && state.incarnation > 0 {
             return Ok(Some(state.incarnation));
         }
-        if state.former.iter().any(|former| **former == *uid) {
+        if state.former.iter().any(|former| *former.uid == *uid) {
             return Err(JournalError::EndpointReplaced(self.key.clone()));
         }
         Ok(None)
@@ -190,7 +219,10 @@ impl Endpoint {
     /// Whether nothing of it is kept, remembered or read by a consumer.
     pub(super) fn is_forgettable(&self, now: Micros) -> bool {
         let state = self.state.lock();
-        state.count == 0 && state.appended > 0 && state.ids_until <= now && self.consumers.read().is_empty()
+        state.own.events + state.earlier.events == 0
+            && state.appended > 0
+            && state.ids_until <= now
+            && self.consumers.read().is_empty()
     }
 
     /// It is not in the table any more: whoever still holds it must look it up again.
@@ -208,10 +240,18 @@ impl Endpoint {
     pub(super) fn reincarnate(&self, uid: &Arc<str>, incarnation: u32, begin: Sequence) {
         let mut state = self.state.lock();
         let former = std::mem::replace(&mut state.uid, Arc::clone(uid));
-        state.former.push_back(Box::from(&*former));
-        if state.former.len() > FORMER_UIDS {
-            state.former.pop_front();
+        let former = Former { uid: Box::from(&*former), begin: state.begin, retention: state.retention.take() };
+        state.former.push_back(former);
+        if state.former.len() > FORMER_UIDS
+            && let Some(oldest) = state.former.pop_front()
+            && let Some(next) = state.former.front_mut()
+        {
+            // Its events stay as long as those of the next one.
+            next.begin = oldest.begin;
         }
+        let own = std::mem::take(&mut state.own);
+        state.earlier.add(own);
+        state.exhausted = None;
         state.incarnation = incarnation;
         state.begin = begin;
         let head = self.head();
@@ -219,6 +259,20 @@ impl Endpoint {
             state.removed.insert(head + 1, begin - 1);
             self.set_head(begin - 1);
         }
+    }
+
+    /// The events of each incarnation, the oldest first.
+    pub(super) fn spans(&self) -> Vec<Span> {
+        let head = self.head();
+        let state = self.state.lock();
+        let begins = state.former.iter().map(|former| (former.begin, former.retention));
+        let begins: Vec<_> = begins.chain([(state.begin, state.retention)]).collect();
+        let ends = begins.iter().skip(1).map(|(begin, _)| begin.saturating_sub(1)).chain([head]);
+        begins
+            .iter()
+            .zip(ends)
+            .map(|((first, retention), last)| Span { first: *first, last, retention: *retention })
+            .collect()
     }
 
     /// The first kept event after a position.

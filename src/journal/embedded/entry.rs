@@ -5,8 +5,8 @@
 //!
 //! | kind | payload |
 //! |---|---|
-//! | `Segment` | version u8, var first id, var last id that it covers, i64 time, var end of the segment before (0 if unknown) |
-//! | `EndpointState` | text namespace, text name, text uid, var incarnation, var begin, var head, var appended, var count, var bytes, var retention in seconds + 1 (0 for unknown), i64 time until which ids are known, texts of former uids, ranges removed, ranges damaged |
+//! | `Segment` | version u8, var last id that it covers, i64 time, var id and var end of the segment before (0 if unknown) |
+//! | `EndpointState` | text namespace, text name, text uid, var incarnation, var begin, var head, var appended, var retention in seconds + 1 (0 for unknown), i64 time until which ids are known, var count of former incarnations and that many (text uid, var begin, var retention as above), ranges removed, ranges damaged |
 //! | `ConsumerState` | text namespace, text name, text uid, var endpoint, [`Durable`] |
 //! | `StateEnd` | var endpoints, var consumers, var next endpoint, var next consumer, var retired head |
 //! | `Event` | var window in microseconds + 1 (0 for none), then an event as in [`record`](crate::journal::record) |
@@ -53,7 +53,8 @@ pub(super) struct SegmentHead {
     pub(super) last: u64,
     /// When it was begun.
     pub(super) time: Micros,
-    /// Where the segment before ends; what lies behind was never acknowledged. 0 if nothing is known.
+    /// The segment before, and where it ends: what lies behind that end was never acknowledged. 0 if nothing is known.
+    pub(super) previous: u64,
     pub(super) previous_end: u64,
 }
 
@@ -70,16 +71,22 @@ pub(super) struct EndpointState {
     pub(super) head: Sequence,
     /// Events ever taken in.
     pub(super) appended: u64,
-    /// Events kept.
-    pub(super) count: u64,
-    /// Bytes of the events kept.
-    pub(super) bytes: u64,
     pub(super) retention: Option<Duration>,
     /// When the last window of its ids is over.
     pub(super) ids_until: Micros,
-    pub(super) former: Vec<Box<str>>,
+    /// Earlier incarnations of which something may be kept or asked for.
+    pub(super) former: Vec<Former>,
     pub(super) removed: Vec<(Sequence, Sequence)>,
     pub(super) damaged: Vec<(Sequence, Sequence)>,
+}
+
+/// An earlier incarnation of an endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Former {
+    pub(super) uid: Box<str>,
+    /// Its first sequence; its last is before the next one's first.
+    pub(super) begin: Sequence,
+    pub(super) retention: Option<Duration>,
 }
 
 /// The durable state of a consumer.
@@ -226,6 +233,14 @@ fn get_sequences(row: &mut Bytes, what: &'static str) -> Result<Vec<Sequence>> {
     Ok(sequences)
 }
 
+fn put_retention(row: &mut impl BufMut, retention: Option<Duration>) {
+    put_var(row, retention.map_or(0, |retention| retention.as_secs().saturating_add(1)));
+}
+
+fn get_retention(row: &mut Bytes, what: &'static str) -> Result<Option<Duration>> {
+    Ok(get_var(row, what)?.checked_sub(1).map(Duration::from_secs))
+}
+
 fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
@@ -240,6 +255,7 @@ impl SegmentHead {
         row.put_u8(VERSION);
         put_var(&mut row, self.last);
         row.put_i64_le(self.time.0);
+        put_var(&mut row, self.previous);
         put_var(&mut row, self.previous_end);
         row.freeze()
     }
@@ -252,9 +268,9 @@ impl SegmentHead {
         }
         let last = get_var(&mut row, WHAT)?;
         let time = Micros(get_i64(&mut row, WHAT)?);
-        let previous_end = get_var(&mut row, WHAT)?;
+        let (previous, previous_end) = (get_var(&mut row, WHAT)?, get_var(&mut row, WHAT)?);
         close(&row, WHAT)?;
-        Ok(Self { last, time, previous_end })
+        Ok(Self { last, time, previous, previous_end })
     }
 }
 
@@ -263,14 +279,16 @@ impl EndpointState {
         let mut row = BytesMut::with_capacity(128);
         put_key(&mut row, &self.key, &self.uid);
         put_var(&mut row, self.incarnation.into());
-        for number in [self.begin, self.head, self.appended, self.count, self.bytes] {
+        for number in [self.begin, self.head, self.appended] {
             put_var(&mut row, number);
         }
-        put_var(&mut row, self.retention.map_or(0, |retention| retention.as_secs().saturating_add(1)));
+        put_retention(&mut row, self.retention);
         row.put_i64_le(self.ids_until.0);
         put_var(&mut row, self.former.len() as u64);
-        for uid in &self.former {
-            put_bytes(&mut row, uid.as_bytes());
+        for former in &self.former {
+            put_bytes(&mut row, former.uid.as_bytes());
+            put_var(&mut row, former.begin);
+            put_retention(&mut row, former.retention);
         }
         put_ranges(&mut row, &self.removed);
         put_ranges(&mut row, &self.damaged);
@@ -282,14 +300,18 @@ impl EndpointState {
         let (key, uid) = get_key(&mut row, WHAT)?;
         let incarnation = get_u32(&mut row, WHAT)?;
         let mut number = || get_var(&mut row, WHAT);
-        let (begin, head, appended, count, bytes) = (number()?, number()?, number()?, number()?, number()?);
-        let retention = number()?.checked_sub(1).map(Duration::from_secs);
+        let (begin, head, appended) = (number()?, number()?, number()?);
+        let retention = get_retention(&mut row, WHAT)?;
         let ids_until = Micros(get_i64(&mut row, WHAT)?);
         let former = get_count(&mut row, WHAT)?;
-        let former = (0..former).map(|_| get_text(&mut row, WHAT)).collect::<Result<_>>()?;
+        let get_former = |row: &mut Bytes| {
+            let (uid, begin) = (get_text(row, WHAT)?, get_var(row, WHAT)?);
+            Ok(Former { uid, begin, retention: get_retention(row, WHAT)? })
+        };
+        let former = (0..former).map(|_| get_former(&mut row)).collect::<Result<_>>()?;
         let (removed, damaged) = (get_ranges(&mut row, WHAT)?, get_ranges(&mut row, WHAT)?);
         close(&row, WHAT)?;
-        Ok(Self { key, uid, incarnation, begin, head, appended, count, bytes, retention, ids_until, former, removed, damaged })
+        Ok(Self { key, uid, incarnation, begin, head, appended, retention, ids_until, former, removed, damaged })
     }
 }
 
@@ -648,7 +670,7 @@ mod tests {
             prop_assert_eq!(decode_ends(encode_ends(&ends)).unwrap(), ends);
             let endpoint = EndpointState {
                 key: key.clone(), uid: uid.clone(), incarnation: n[0] as u32, begin: n[1], head: n[2], appended: n[3],
-                count: n[4], bytes: n[5], retention: retention.map(Duration::from_secs), ids_until: Micros(9), former: vec![uid.clone()],
+                retention: retention.map(Duration::from_secs), ids_until: Micros(9), former: vec![Former { uid: uid.clone(), begin: n[2], retention: None }],
                 removed, damaged,
             };
             prop_assert_eq!(EndpointState::decode(endpoint.encode()).unwrap(), endpoint);
@@ -667,7 +689,7 @@ mod tests {
             prop_assert_eq!(NewConsumer::decode(new.encode()).unwrap(), new);
             let mark = Mark { durable: n[0], heads: sequences.iter().map(|s| (*s as u32, *s)).collect() };
             prop_assert_eq!(Mark::decode(mark.encode()).unwrap(), mark);
-            let head = SegmentHead { last: n[0], time: Micros(n[1] as i64), previous_end: n[2] };
+            let head = SegmentHead { last: n[0], time: Micros(n[1] as i64), previous: n[3], previous_end: n[2] };
             prop_assert_eq!(SegmentHead::decode(head.encode()).unwrap(), head);
             prop_assert_eq!(decode_due(encode_due(Micros(5), &sequences)).unwrap(), (Micros(5), sequences.clone()));
             prop_assert_eq!(decode_sequences(encode_sequences(&sequences)).unwrap(), sequences);

@@ -17,10 +17,7 @@ use super::{
     error::{OpenError, from_io},
     segment::SegmentName,
 };
-use crate::{
-    journal::Result,
-    rules::limits::JOURNAL_PROBE_BYTES,
-};
+use crate::{journal::Result, rules::limits::JOURNAL_PROBE_BYTES};
 
 const FORMAT_NAME: &str = "grapnel-journal";
 
@@ -194,4 +191,3 @@ impl Layout {
 pub(super) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
-

@@ -15,8 +15,7 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
 use super::{
-    Engine,
-    entry,
+    Engine, entry,
     ids::{self, ActiveIds, Run, RunName},
     index::Index,
     rewrite,
@@ -270,7 +269,8 @@ pub(super) fn write_ids(engine: &Engine, segment: &Segment, ids: &ActiveIds) -> 
     let name = RunName { first: segment.name.id, last: segment.last };
     let sorted = ids.sorted();
     let (most, keep_until) = (sorted.len() as u64, ids.keep_until());
-    let run = Run::write(&engine.layout.index(), engine.layout.salt, name, sorted.into_iter().map(Ok), most, keep_until)?;
+    let run =
+        Run::write(&engine.layout.index(), engine.layout.salt, name, sorted.into_iter().map(Ok), most, keep_until)?;
     load(engine, run)
 }
 

@@ -169,7 +169,10 @@ impl Engine {
     fn mend_indexes(&self) {
         for segment in self.segments.all() {
             let readable = segment.index(|index| {
-                index.parts().iter().all(|part| index.positions(part.endpoint, part.first, part.last, usize::MAX).is_ok())
+                index
+                    .parts()
+                    .iter()
+                    .all(|part| index.positions(part.endpoint, part.first, part.last, usize::MAX).is_ok())
                     && index.outcomes(u32::MAX, 0, u64::MAX).is_ok()
             });
             if !readable {

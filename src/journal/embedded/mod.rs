@@ -65,7 +65,6 @@ use jiff::Timestamp;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{oneshot, watch};
 
-pub use self::{error::OpenError, files::FORMAT_VERSION};
 use self::{
     consumer::Consumer,
     endpoint::{Endpoint, Endpoints},
@@ -78,11 +77,11 @@ use self::{
     tasks::{Answer, Task},
     writer::Writer,
 };
+pub use self::{error::OpenError, files::FORMAT_VERSION};
 use super::{
     Appended, Arrival, Attached, AttachedConsumer, Claim, Claimed, DeliveryPage, DeliveryQuery, Detached, EventPage,
     EventQuery, Journal, JournalError, NamespaceUsage, Progress, Redelivered, Result, Retention, Selection, Sequence,
-    Settlement, Start, Step, Storage, StoredEvent, Swept, Tenure, Usage, Vitals,
-    machine::Micros,
+    Settlement, ShareExhausted, Start, Step, Storage, StoredEvent, Swept, Tenure, Usage, Vitals, machine::Micros,
 };
 use crate::api::{Incarnation, ObjectKey};
 
@@ -123,6 +122,8 @@ struct Engine {
     retired_head: AtomicU64,
     /// Bytes of the kept events by namespace.
     namespaces: Mutex<BTreeMap<Arc<str>, u64>>,
+    /// Namespaces whose share is exhausted.
+    exhausted: Mutex<BTreeMap<Arc<str>, ShareExhausted>>,
     closing: AtomicBool,
     /// Why appends are refused; set by the writer.
     trouble: Mutex<Option<JournalError>>,
@@ -167,14 +168,8 @@ impl EmbeddedJournal {
         let writer = Writer::new(Arc::clone(&engine), writer);
         let keeper = Keeper::new(Arc::clone(&engine));
         let threads = vec![
-            std::thread::Builder::new()
-                .name("journal-writer".into())
-                .spawn(move || writer.run())
-                .map_err(unusable)?,
-            std::thread::Builder::new()
-                .name("journal-keeper".into())
-                .spawn(move || keeper.run())
-                .map_err(unusable)?,
+            std::thread::Builder::new().name("journal-writer".into()).spawn(move || writer.run()).map_err(unusable)?,
+            std::thread::Builder::new().name("journal-keeper".into()).spawn(move || keeper.run()).map_err(unusable)?,
         ];
         Ok(Self { engine, threads: Mutex::new(threads), tenure: watch::Sender::new(Tenure::all()) })
     }
@@ -271,10 +266,14 @@ impl Journal for EmbeddedJournal {
     }
 
     async fn attach(&self, consumer: &Incarnation, endpoint: &Incarnation, start: Start) -> Result<Attached> {
+        // Refused before the endpoint is made known: what fails changes nothing.
+        let attached = self.engine.consumer(consumer).ok();
+        if let Some(other) = attached.as_ref().filter(|attached| attached.endpoint.key != endpoint.key) {
+            let endpoint = other.endpoint.key.clone();
+            return Err(JournalError::EndpointChanged { consumer: consumer.key.clone(), endpoint });
+        }
         let (known, incarnation) = self.engine.resolve(endpoint).await?;
-        if let Ok(attached) = self.engine.consumer(consumer)
-            && attached.endpoint.number == known.number
-        {
+        if attached.is_some_and(|attached| attached.endpoint.number == known.number) {
             return Ok(Attached::default());
         }
         let attach = tasks::Attach { consumer: consumer.clone(), endpoint: known, incarnation, start };
@@ -354,7 +353,10 @@ impl Journal for EmbeddedJournal {
     fn storage(&self, endpoint: &Incarnation) -> Storage {
         let Some((endpoint, _)) = self.engine.present_endpoint(endpoint) else { return Storage::default() };
         let state = endpoint.state.lock();
-        Storage { bytes: state.bytes, exhausted: state.exhausted.clone() }
+        let own = (state.own.bytes, state.exhausted.clone());
+        drop(state);
+        let exhausted = own.1.or_else(|| self.engine.exhausted.lock().get(&endpoint.key.namespace).cloned());
+        Storage { bytes: own.0, exhausted }
     }
 
     fn namespaces(&self) -> Vec<NamespaceUsage> {

@@ -23,7 +23,7 @@ use super::{
     EmbeddedOptions, Engine, Ids, Limits, OpenError,
     batch::OpenSegment,
     consumer::Consumer,
-    endpoint::{Endpoint, Endpoints},
+    endpoint::{Endpoint, Endpoints, Kept},
     entry::{self, ConsumerRow, EndpointState, Mark, NewConsumer, NewEndpoint, SegmentHead, StateEnd},
     files::{Directory, Layout},
     frame::Kind,
@@ -58,8 +58,8 @@ pub(super) fn open(options: &EmbeddedOptions) -> Result<(Engine, OpenSegment), O
     found.open_ids(&engine, &files).map_err(unusable)?;
     found.count(&engine).map_err(unusable)?;
     let last = files.last().map_or(0, |file| file.head.map_or(file.name.id, |head| head.last.max(file.name.id)));
-    let previous_end = engine.segments.all().last().map_or(0, |segment| segment.len());
-    let log = writer::begin(&engine, SegmentName { id: last + 1, generation: 0 }, previous_end).map_err(unusable)?;
+    let before = engine.segments.all().last().map(|segment| (segment.name.id, segment.len()));
+    let log = writer::begin(&engine, SegmentName { id: last + 1, generation: 0 }, before).map_err(unusable)?;
     engine.segments.push(Arc::clone(&log.segment));
     Ok((engine, log))
 }
@@ -85,6 +85,7 @@ fn empty(options: &EmbeddedOptions, directory: Directory) -> Engine {
         next_consumer: AtomicU32::new(1),
         retired_head: AtomicU64::new(0),
         namespaces: Mutex::new(BTreeMap::new()),
+        exhausted: Mutex::new(BTreeMap::new()),
         closing: AtomicBool::new(false),
         trouble: Mutex::new(None),
         busy: Mutex::new(None),
@@ -112,9 +113,11 @@ pub(super) fn log_files(layout: &Layout) -> io::Result<Vec<LogFile>> {
         let record = reader.record(0, None)?.filter(|record| record.frame.kind == Kind::Segment);
         let head = record.and_then(|record| SegmentHead::decode(record.payload).ok());
         if name.generation > 0 && !(head.is_some() && is_finished(&reader)?) {
-            let superseded = layout.list(&layout.log())?.iter().filter_map(|n| SegmentName::parse(n)).any(|other| {
-                other.id == name.id && other.generation < name.generation
-            });
+            let superseded = layout
+                .list(&layout.log())?
+                .iter()
+                .filter_map(|n| SegmentName::parse(n))
+                .any(|other| other.id == name.id && other.generation < name.generation);
             if superseded {
                 // What it was to replace is still there.
                 writer::remove_files(layout, name)?;
@@ -196,7 +199,8 @@ impl Recovery {
         }
         for (at, file) in files.iter().enumerate() {
             let next = files.get(at + 1);
-            let end = next.filter(|_| file.name.generation == 0).and_then(|next| next.head).map(|head| head.previous_end);
+            let before = |head: &SegmentHead| file.name.generation == 0 && head.previous == file.name.id;
+            let end = next.and_then(|next| next.head).filter(before).map(|head| head.previous_end);
             let segment = if from.is_some_and(|from| at >= from) {
                 self.apply(engine, file, end, next.is_none())?
             } else {
@@ -216,7 +220,7 @@ impl Recovery {
     fn index(&mut self, engine: &Engine, file: &LogFile, end: Option<u64>) -> io::Result<Option<Arc<Segment>>> {
         let (layout, name) = (&engine.layout, file.name);
         let len = length(layout, name, end)?;
-        let head = file.head.unwrap_or(SegmentHead { last: name.id, time: Micros(0), previous_end: 0 });
+        let head = file.head.unwrap_or(SegmentHead { last: name.id, time: Micros(0), previous: 0, previous_end: 0 });
         let opened = SealedIndex::open(layout.index_file(name), index_seed(layout.salt, name), len);
         if let Ok(sealed) = opened {
             return Ok(Some(Arc::new(Segment::new(layout, name, head, len, Index::Sealed(sealed)))));
@@ -264,14 +268,15 @@ impl Recovery {
                 state.removed.insert(gap.first, gap.last);
             }
         }
-        let finished = Scanned { damage: scanned.damage.iter().copied().filter(|d| d.from < durable).collect(), ..scanned };
+        let finished =
+            Scanned { damage: scanned.damage.iter().copied().filter(|d| d.from < durable).collect(), ..scanned };
         self.say(&reader, &finished, newest);
         let valid = finished.end;
         if valid < reader.len()? {
             // Whatever is left behind the end must not be taken for records later.
             fs::OpenOptions::new().write(true).open(reader.path())?.set_len(valid)?;
         }
-        let head = file.head.unwrap_or(SegmentHead { last: name.id, time: Micros(0), previous_end: 0 });
+        let head = file.head.unwrap_or(SegmentHead { last: name.id, time: Micros(0), previous: 0, previous_end: 0 });
         self.seal(engine, name, head, valid, finished)
     }
 
@@ -287,7 +292,8 @@ impl Recovery {
                 "the last write to the journal was not finished; nothing whole follows, and it is cut off"
             );
         }
-        let damaged = scanned.damage.first().map(|damage| damage.from).or((scanned.torn > 0 && !newest).then_some(scanned.end));
+        let damaged =
+            scanned.damage.first().map(|damage| damage.from).or((scanned.torn > 0 && !newest).then_some(scanned.end));
         if let Some(offset) = damaged {
             self.damaged_files += 1;
             self.first_damage.get_or_insert_with(|| format!("{file} at offset {offset}"));
@@ -312,7 +318,8 @@ impl Recovery {
     /// Opens the files of ids, and makes those that are missing.
     fn open_ids(&mut self, engine: &Engine, files: &[LogFile]) -> io::Result<()> {
         let layout = &engine.layout;
-        let names: Vec<RunName> = layout.list(&layout.index())?.iter().filter_map(|name| RunName::parse(name)).collect();
+        let names: Vec<RunName> =
+            layout.list(&layout.index())?.iter().filter_map(|name| RunName::parse(name)).collect();
         let mut runs = Vec::new();
         for name in &names {
             // Merged, but not deleted yet.
@@ -354,19 +361,21 @@ impl Recovery {
 
     /// Counts what is kept: by endpoint, by namespace and by segment.
     fn count(&self, engine: &Engine) -> io::Result<()> {
-        let mut kept: HashMap<u32, (u64, u64)> = HashMap::new();
+        let mut kept: HashMap<u32, Live> = HashMap::new();
         for segment in engine.segments.all() {
-            for (endpoint, events, bytes) in live(engine, &segment)? {
-                segment.add_live(events, bytes);
-                let sum = kept.entry(endpoint).or_default();
-                *sum = (sum.0 + events, sum.1 + bytes);
+            for live in live(engine, &segment)? {
+                segment.add_live(live.own.events + live.former.events, live.own.bytes + live.former.bytes);
+                let sum = kept.entry(live.endpoint).or_insert(Live { endpoint: live.endpoint, ..Live::default() });
+                sum.own.add(live.own);
+                sum.former.add(live.former);
             }
         }
         let mut namespaces = engine.namespaces.lock();
         for endpoint in engine.endpoints.read().all() {
-            let (events, bytes) = kept.get(&endpoint.number).copied().unwrap_or_default();
+            let live = kept.remove(&endpoint.number).unwrap_or_default();
             let mut state = endpoint.state.lock();
-            (state.count, state.bytes) = (events, bytes);
+            (state.own, state.earlier) = (live.own, live.former);
+            let bytes = live.own.bytes + live.former.bytes;
             if bytes > 0 {
                 *namespaces.entry(Arc::clone(&endpoint.key.namespace)).or_default() += bytes;
             }
@@ -375,28 +384,45 @@ impl Recovery {
     }
 }
 
-/// What is kept in a segment: endpoint, events, bytes.
-pub(super) fn live(engine: &Engine, segment: &Segment) -> io::Result<Vec<(u32, u64, u64)>> {
-    let mut live = Vec::new();
+/// What is kept of an endpoint's events in a segment.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Live {
+    pub(super) endpoint: u32,
+    /// Of the present incarnation.
+    pub(super) own: Kept,
+    /// Of earlier ones.
+    pub(super) former: Kept,
+}
+
+/// What is kept in a segment.
+pub(super) fn live(engine: &Engine, segment: &Segment) -> io::Result<Vec<Live>> {
+    let mut all = Vec::new();
     for part in segment.index(Index::parts) {
         let Some(endpoint) = engine.endpoints.read().numbered(part.endpoint).cloned() else { continue };
-        let kept = endpoint.state.lock().removed.outside(part.first, part.last);
-        if kept.first() == Some(&(part.first..=part.last)) {
-            live.push((part.endpoint, part.count, part.bytes));
+        let (begin, kept) = {
+            let state = endpoint.state.lock();
+            (state.begin, state.removed.outside(part.first, part.last))
+        };
+        let mut live = Live { endpoint: part.endpoint, ..Live::default() };
+        let side = |live: &mut Live, sequence: Sequence, kept: Kept| {
+            if sequence >= begin { live.own.add(kept) } else { live.former.add(kept) }
+        };
+        if kept.first() == Some(&(part.first..=part.last)) && (part.first >= begin || part.last < begin) {
+            side(&mut live, part.first, Kept { events: part.count, bytes: part.bytes });
+            all.push(live);
             continue;
         }
-        let (mut events, mut bytes) = (0, 0);
         for range in kept {
-            let positions =
-                segment.index(|index| index.positions(part.endpoint, *range.start(), *range.end(), usize::MAX))?;
-            events += positions.len() as u64;
-            bytes += positions.iter().map(|position| u64::from(position.len)).sum::<u64>();
+            let (first, last) = range.into_inner();
+            for position in segment.index(|index| index.positions(part.endpoint, first, last, usize::MAX))? {
+                side(&mut live, position.sequence, Kept { events: 1, bytes: position.len.into() });
+            }
         }
-        if events > 0 {
-            live.push((part.endpoint, events, bytes));
+        if live.own.events + live.former.events > 0 {
+            all.push(live);
         }
     }
-    Ok(live)
+    Ok(all)
 }
 
 /// How much of a log file counts.

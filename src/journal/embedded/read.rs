@@ -3,18 +3,11 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{
-    Engine,
-    consumer::Consumer,
-    endpoint::Endpoint,
-    entry,
-    error::from_io,
-    ids::IdHash,
-};
+use super::{Engine, consumer::Consumer, endpoint::Endpoint, entry, error::from_io, ids::IdHash};
 use crate::{
     journal::{
-        DeliveryPage, DeliveryQuery, DeliveryRecord, DeliveryState, EventEntry, EventPage, EventQuery, Exchange, Failure,
-        Outcome, Result, Sequence, StoredEvent,
+        DeliveryPage, DeliveryQuery, DeliveryRecord, DeliveryState, EventEntry, EventPage, EventQuery, Exchange,
+        Failure, Outcome, Result, Sequence, StoredEvent,
         machine::{End, Ended},
     },
     rules::limits::{LIST_BYTES, LIST_LIMIT, LIST_SCAN},
@@ -91,7 +84,11 @@ pub(super) fn find(engine: &Engine, endpoint: &Endpoint, id: &str) -> Result<Opt
 }
 
 /// One step of the deliveries of a consumer, ascending by sequence.
-pub(super) fn deliveries(engine: &Arc<Engine>, consumer: &Arc<Consumer>, query: &DeliveryQuery) -> Result<DeliveryPage> {
+pub(super) fn deliveries(
+    engine: &Arc<Engine>,
+    consumer: &Arc<Consumer>,
+    query: &DeliveryQuery,
+) -> Result<DeliveryPage> {
     let limit = query.limit.min(LIST_LIMIT);
     let mut page = DeliveryPage::default();
     let (start, head) = (consumer.state().start(), consumer.endpoint.head());
@@ -164,7 +161,9 @@ impl Ends {
             End::Retry { failure, .. } | End::Dead { failure } => {
                 Some(Exchange { time: failure.time, status: failure.status, took: failure.took })
             }
-            End::Skipped { time, .. } => Some(Exchange { time: time.timestamp(), status: None, took: Default::default() }),
+            End::Skipped { time, .. } => {
+                Some(Exchange { time: time.timestamp(), status: None, took: Default::default() })
+            }
             End::Gone => None,
         });
         let outcome = match (state, last.as_ref().map(|ended| &ended.end)) {
@@ -174,11 +173,15 @@ impl Ends {
             (DeliveryState::InFlight | DeliveryState::Pending, _) => Outcome::Pending,
             (DeliveryState::Settled, Some(End::Delivered(_))) => Outcome::Delivered,
             (DeliveryState::Settled, Some(End::Skipped { reason, .. })) => Outcome::Skipped(*reason),
+            // A dead letter whose retention has passed.
+            (DeliveryState::Settled, Some(End::Dead { .. })) => Outcome::Dead,
             (DeliveryState::Settled, _) => Outcome::Unknown,
         };
         // The machine forgets the attempts of what has ended; the log does not.
         let attempts = match (state, &last) {
-            (DeliveryState::Settled, Some(Ended { end: End::Skipped { .. }, attempt, .. })) => attempt.saturating_sub(1),
+            (DeliveryState::Settled, Some(Ended { end: End::Skipped { .. }, attempt, .. })) => {
+                attempt.saturating_sub(1)
+            }
             (DeliveryState::Settled | DeliveryState::DeadLettered, Some(ended)) => ended.attempt,
             _ => attempts,
         };
@@ -215,6 +218,10 @@ fn outcomes(engine: &Engine, consumer: &Consumer, sequences: &[Sequence]) -> Res
             let ends = decoded.iter().flat_map(|(_, ends)| ends).filter(|ended| ended.sequence == sequence);
             for ended in ends {
                 let known = found.entry(sequence).or_default();
+                if ended.attempt <= 1 {
+                    // The first one, or the first since the event was redelivered.
+                    known.failure = None;
+                }
                 if let End::Retry { failure, .. } | End::Dead { failure } = &ended.end {
                     known.failure = Some(failure.clone());
                 }

@@ -20,10 +20,7 @@ use super::{
     tasks::{Redeliver, Task},
 };
 use crate::{
-    journal::{
-        DeliveryState, JournalError, Position, Redelivered, Result, Selection, Sequence, Step,
-        machine::Micros,
-    },
+    journal::{DeliveryState, JournalError, Position, Redelivered, Result, Selection, Sequence, Step, machine::Micros},
     rules::limits::{REDELIVERY_SCAN, REDELIVERY_SKEW, REDELIVERY_STEP},
 };
 
@@ -170,7 +167,9 @@ fn first_after(
 ) -> Result<Option<(Sequence, Micros)>> {
     let mut after = after;
     loop {
-        let Some(sequence) = kept_after(endpoint, after, 1).first().copied().filter(|s| *s <= last) else { return Ok(None) };
+        let Some(sequence) = kept_after(endpoint, after, 1).first().copied().filter(|s| *s <= last) else {
+            return Ok(None);
+        };
         let found = engine.positions(endpoint, sequence, sequence, 1)?;
         if let Some((_, position)) = found.first() {
             return Ok(Some((sequence, position.received)));
@@ -182,13 +181,7 @@ fn first_after(
 
 /// The position after which events received at `target` or later begin, found in a few reads because events are kept in
 /// nearly that order.
-fn search(
-    engine: &Engine,
-    endpoint: &Endpoint,
-    after: Sequence,
-    last: Sequence,
-    target: Micros,
-) -> Result<Sequence> {
+fn search(engine: &Engine, endpoint: &Endpoint, after: Sequence, last: Sequence, target: Micros) -> Result<Sequence> {
     let (mut low, mut high) = (after.saturating_add(1), last.saturating_add(1));
     while low < high {
         let middle = low + (high - low) / 2;
@@ -295,4 +288,3 @@ impl Span {
         }
     }
 }
-

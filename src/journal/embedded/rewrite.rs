@@ -68,9 +68,10 @@ fn write(
 ) -> io::Result<Option<Arc<Segment>>> {
     let layout = &engine.layout;
     let file = OpenOptions::new().create(true).truncate(true).read(true).write(true).open(layout.log_file(name))?;
-    let head = SegmentHead { last, time: begun, previous_end: 0 };
+    let head = SegmentHead { last, time: begun, previous: 0, previous_end: 0 };
     let segment = Arc::new(Segment::new(layout, name, head, 0, Index::Active(ActiveIndex::default())));
-    let mut log = OpenSegment::new(Arc::clone(&segment), file, Place { salt: layout.salt, segment: name, offset: 0 }, 0);
+    let mut log =
+        OpenSegment::new(Arc::clone(&segment), file, Place { salt: layout.salt, segment: name, offset: 0 }, 0);
     log.record(Kind::Segment, 0, &head.encode());
     for source in group {
         if engine.is_closing() {

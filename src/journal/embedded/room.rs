@@ -5,9 +5,16 @@
 
 use std::sync::Arc;
 
-use super::{append::Incoming, endpoint::Endpoint, keeper::Work, sweep, trouble::full, writer::Writer};
+use super::{
+    append::Incoming,
+    endpoint::Endpoint,
+    keeper::Work,
+    sweep,
+    trouble::{RefusedShare, full},
+    writer::Writer,
+};
 use crate::{
-    journal::{JournalError, Result, ShareExhausted, ShareScope},
+    journal::{Result, ShareExhausted, ShareScope},
     rules::limits::{JOURNAL_ORDINARY_BYTES, RECLAIM_BYTES, RECLAIM_SHARE},
 };
 
@@ -51,16 +58,22 @@ impl Writer {
     }
 
     fn make_endpoint_room(&mut self, endpoint: &Arc<Endpoint>, wanted: u64, max_bytes: u64) -> Result<()> {
-        let kept = |writer: &Self| endpoint.state.lock().bytes + writer.staged.bytes_of(endpoint.number);
+        let kept = |writer: &Self| endpoint.state.lock().own.bytes + writer.staged.bytes_of(endpoint.number);
         let over = (kept(self) + wanted).saturating_sub(max_bytes);
         if over > 0 {
             self.reclaim(&[Arc::clone(endpoint)], over + slack(max_bytes))?;
         }
         let bytes = kept(self);
+        let scope = ShareScope::Endpoint(endpoint.key.clone());
         if bytes + wanted <= max_bytes {
+            endpoint.state.lock().exhausted = None;
+            self.trouble.shares.remove(&scope);
             return Ok(());
         }
-        Err(exhausted(endpoint, ShareScope::Endpoint(endpoint.key.clone()), bytes, max_bytes))
+        let exhausted = ShareExhausted { scope: scope.clone(), bytes, max_bytes };
+        endpoint.state.lock().exhausted = Some(exhausted.clone());
+        self.trouble.refuse_share(scope, endpoint, wanted, max_bytes);
+        Err(exhausted.into())
     }
 
     fn make_namespace_room(&mut self, endpoint: &Arc<Endpoint>, wanted: u64) -> Result<()> {
@@ -76,10 +89,27 @@ impl Writer {
             self.reclaim(&endpoints, over + slack(max_bytes))?;
         }
         let bytes = kept(self);
+        let scope = ShareScope::Namespace(namespace.to_string());
         if bytes + wanted <= max_bytes {
+            self.engine.exhausted.lock().remove(namespace);
+            self.trouble.shares.remove(&scope);
             return Ok(());
         }
-        Err(exhausted(endpoint, ShareScope::Namespace(namespace.to_string()), bytes, max_bytes))
+        let exhausted = ShareExhausted { scope: scope.clone(), bytes, max_bytes };
+        self.engine.exhausted.lock().insert(Arc::clone(namespace), exhausted.clone());
+        self.trouble.refuse_share(scope, endpoint, wanted, max_bytes);
+        Err(exhausted.into())
+    }
+
+    /// Looks whether the shares that are exhausted have room again for the smallest append that they refused.
+    pub(super) fn ease_shares(&mut self) {
+        for (scope, refused) in self.trouble.shares.clone() {
+            let RefusedShare { endpoint, wanted, max_bytes } = refused;
+            let _ = match scope {
+                ShareScope::Endpoint(_) => self.make_endpoint_room(&endpoint, wanted, max_bytes),
+                ShareScope::Namespace(_) => self.make_namespace_room(&endpoint, wanted),
+            };
+        }
     }
 
     /// Removes settled events of these endpoints, the oldest first, until so many bytes are free or none is left.
@@ -98,7 +128,7 @@ impl Writer {
         let mut freed = 0;
         for segment in self.engine.segments.all() {
             for endpoint in &searchable {
-                let plan = sweep::plan(&self.engine, endpoint, &segment, sweep::Wanted::Bytes(wanted - freed))?;
+                let plan = sweep::plan_any(&self.engine, endpoint, &segment, wanted - freed)?;
                 if let Some(removal) = plan {
                     let bytes = removal.bytes();
                     if self.remove(removal)?.is_some() {
@@ -159,8 +189,10 @@ impl Writer {
             let Some((active, full)) = segments.split_last() else { return Ok(()) };
             for segment in full {
                 for part in segment.index(super::index::Index::parts) {
-                    let Some(endpoint) = self.engine.endpoints.read().numbered(part.endpoint).cloned() else { continue };
-                    if let Some(removal) = sweep::plan(&self.engine, &endpoint, segment, sweep::Wanted::Bytes(u64::MAX))? {
+                    let Some(endpoint) = self.engine.endpoints.read().numbered(part.endpoint).cloned() else {
+                        continue;
+                    };
+                    while let Some(removal) = sweep::plan_any(&self.engine, &endpoint, segment, u64::MAX)? {
                         self.remove(removal)?;
                     }
                 }
@@ -185,10 +217,4 @@ impl Writer {
 /// Some more than an append needs, so that not every one has to look for what can go.
 fn slack(max_bytes: u64) -> u64 {
     (max_bytes / RECLAIM_SHARE).min(RECLAIM_BYTES)
-}
-
-fn exhausted(endpoint: &Endpoint, scope: ShareScope, bytes: u64, max_bytes: u64) -> JournalError {
-    let exhausted = ShareExhausted { scope, bytes, max_bytes };
-    endpoint.state.lock().exhausted = Some(exhausted.clone());
-    exhausted.into()
 }

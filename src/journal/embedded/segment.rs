@@ -34,10 +34,8 @@ impl SegmentName {
     /// The segment of a log file's name.
     pub(super) fn parse(file: &str) -> Option<Self> {
         let (id, generation) = file.strip_suffix(".jnl")?.split_once('-')?;
-        let name = Self {
-            id: u64::from_str_radix(id, 16).ok()?,
-            generation: u32::from_str_radix(generation, 16).ok()?,
-        };
+        let name =
+            Self { id: u64::from_str_radix(id, 16).ok()?, generation: u32::from_str_radix(generation, 16).ok()? };
         (name.log_file() == file).then_some(name)
     }
 }
@@ -69,9 +67,15 @@ impl Record {
 pub(super) enum Found {
     Record(Record),
     /// Between `from` and `to` is no whole record; at `to` one begins.
-    Damage { from: u64, to: u64 },
+    Damage {
+        from: u64,
+        to: u64,
+    },
     /// Nothing whole follows `at`; `rest` bytes behind it are not all zero, up to the last that is not.
-    End { at: u64, rest: u64 },
+    End {
+        at: u64,
+        rest: u64,
+    },
 }
 
 /// A log file to read.

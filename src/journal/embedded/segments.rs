@@ -43,13 +43,7 @@ pub(super) struct Segment {
 }
 
 impl Segment {
-    pub(super) fn new(
-        layout: &Layout,
-        name: SegmentName,
-        head: entry::SegmentHead,
-        len: u64,
-        index: Index,
-    ) -> Self {
+    pub(super) fn new(layout: &Layout, name: SegmentName, head: entry::SegmentHead, len: u64, index: Index) -> Self {
         let index_len = match &index {
             Index::Active(_) => 0,
             Index::Sealed(sealed) => sealed.len(),
@@ -193,11 +187,7 @@ impl Damage {
 }
 
 /// Reads a log file up to `end`, and builds its index. `visit` sees every whole record, with the damage before it.
-pub(super) fn scan(
-    reader: &Reader,
-    end: u64,
-    visit: &mut dyn FnMut(&Record, Option<Damage>),
-) -> io::Result<Scanned> {
+pub(super) fn scan(reader: &Reader, end: u64, visit: &mut dyn FnMut(&Record, Option<Damage>)) -> io::Result<Scanned> {
     let mut scanned = Scanned::default();
     let mut scan = Scan::new(reader, 0, end);
     let mut damage = None;

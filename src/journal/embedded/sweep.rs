@@ -4,14 +4,14 @@
 //! "Settled" is final unless a consumer is attached or an event is redelivered in between: then, and when something else
 //! removed events, the endpoint's epoch has changed, and the writer drops the plan. It is made again.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
 use super::{
     Engine,
     consumer::Consumer,
-    endpoint::Endpoint,
+    endpoint::{Endpoint, Span},
     keeper::Work,
     segments::Segment,
     tasks::{Removal, Task},
@@ -33,22 +33,27 @@ pub(super) enum Wanted {
     Bytes(u64),
 }
 
-/// What can go of an endpoint's events in one segment; `None` for nothing.
+/// What can go of the events of one incarnation of an endpoint in one segment; `None` for nothing.
 pub(super) fn plan(
     engine: &Engine,
     endpoint: &Arc<Endpoint>,
     segment: &Arc<Segment>,
+    span: Span,
     wanted: Wanted,
 ) -> Result<Option<Removal>> {
     let Some(part) = segment.part(endpoint.number) else { return Ok(None) };
     let epoch = endpoint.epoch();
-    let kept = endpoint.state.lock().removed.outside(part.first, part.last);
+    let (first, last) = (part.first.max(span.first), part.last.min(span.last));
+    if first > last || matches!(wanted, Wanted::Until(cutoff) if part.oldest > cutoff) {
+        return Ok(None);
+    }
+    let kept = endpoint.state.lock().removed.outside(first, last);
     if kept.is_empty() {
         return Ok(None);
     }
     let mut pinned = RangeSet::default();
     for consumer in endpoint.consumers.read().iter() {
-        for range in consumer.state().pinned(part.first, part.last) {
+        for range in consumer.state().pinned(first, last) {
             pinned.insert(*range.start(), *range.end());
         }
     }
@@ -77,10 +82,6 @@ pub(super) fn plan(
             for (_, position) in positions {
                 match wanted {
                     Wanted::Until(cutoff) if position.received > cutoff => {
-                        if events == 0 {
-                            // Events are kept in nearly the order of their receipt: the others are young too.
-                            return Ok(None);
-                        }
                         from = position.sequence + 1;
                         continue;
                     }
@@ -104,6 +105,21 @@ pub(super) fn plan(
     Ok(if ranges.is_empty() { None } else { removal(ranges, events, bytes) })
 }
 
+/// What can go of an endpoint's events in one segment, of the oldest incarnation that has such.
+pub(super) fn plan_any(
+    engine: &Engine,
+    endpoint: &Arc<Endpoint>,
+    segment: &Arc<Segment>,
+    bytes: u64,
+) -> Result<Option<Removal>> {
+    for span in endpoint.spans() {
+        if let Some(removal) = plan(engine, endpoint, segment, span, Wanted::Bytes(bytes))? {
+            return Ok(Some(removal));
+        }
+    }
+    Ok(None)
+}
+
 /// One sweep over everything.
 pub(super) async fn sweep(engine: &Arc<Engine>, retention: Retention, now: Timestamp) -> Result<Swept> {
     let _turn = engine.sweeping.lock().await;
@@ -115,33 +131,53 @@ pub(super) async fn sweep(engine: &Arc<Engine>, retention: Retention, now: Times
         let kept = kept.get(&consumer.object.key).copied().unwrap_or(DEFAULT_DEAD_LETTER_RETENTION);
         swept.dead_letters += purge(engine, &consumer, now.before(kept)).await?;
     }
-    let kept: HashMap<_, _> = retention.endpoints.into_iter().map(|(object, kept)| (object.key, (object.uid, kept))).collect();
+    let listed = retention.endpoints.into_iter().map(|(object, kept)| (object.key, (object.uid, kept)));
+    let kept: HashMap<_, _> = listed.collect();
     let mut endpoints = engine.endpoints.read().all();
     // Several at once on a thread that may block; one after another, that is many changes of threads.
     while !endpoints.is_empty() {
         let mut step = Vec::with_capacity(SWEEP_STEP);
         for endpoint in endpoints.drain(..endpoints.len().min(SWEEP_STEP)) {
-            let (known, uid) = {
-                let state = endpoint.state.lock();
-                (state.retention, Arc::clone(&state.uid))
-            };
-            let listed = kept.get(&endpoint.key).filter(|(of, _)| *of == uid).map(|(_, kept)| *kept);
-            if let Some(retention) = listed.filter(|listed| known != Some(*listed)) {
-                let endpoint = Arc::clone(&endpoint);
-                engine.ask(|answer| Task::Retention { endpoint, retention, answer }).await?;
-            }
-            if listed.is_none() && endpoint.is_forgettable(now) {
-                let endpoint = Arc::clone(&endpoint);
-                engine.inbox.offer(Task::Forget { endpoint, now });
-            }
-            let retention = listed.or(known).unwrap_or(DEFAULT_RETENTION);
-            step.push((endpoint, now.before(retention)));
+            let listed = kept.get(&endpoint.key);
+            apply_listed(engine, &endpoint, listed, now).await?;
+            step.push((endpoint, now));
         }
         swept.events += sweep_events(engine, step).await?;
     }
     engine.keeper.set_time(now);
     engine.keeper.send(Work::Tidy);
     Ok(swept)
+}
+
+/// What the configuration says of an endpoint: the uid and the retention of the object, or that there is none.
+async fn apply_listed(
+    engine: &Arc<Engine>,
+    endpoint: &Arc<Endpoint>,
+    listed: Option<&(Arc<str>, Duration)>,
+    now: Micros,
+) -> Result<()> {
+    let Some((uid, retention)) = listed else {
+        if endpoint.is_forgettable(now) {
+            engine.inbox.offer(Task::Forget { endpoint: Arc::clone(endpoint), now });
+        }
+        return Ok(());
+    };
+    let known = {
+        let mut state = endpoint.state.lock();
+        if *state.uid != **uid {
+            // A late request of an earlier object may have come after those of this one: it is not an earlier one.
+            for former in state.former.iter_mut().filter(|former| *former.uid == **uid) {
+                former.uid = "".into();
+            }
+            return Ok(());
+        }
+        state.retention
+    };
+    if known != Some(*retention) {
+        let (endpoint, retention) = (Arc::clone(endpoint), *retention);
+        engine.ask(|answer| Task::Retention { endpoint, retention, answer }).await?;
+    }
+    Ok(())
 }
 
 async fn sweep_events(engine: &Arc<Engine>, mut left: Vec<(Arc<Endpoint>, Micros)>) -> Result<u64> {
@@ -152,27 +188,43 @@ async fn sweep_events(engine: &Arc<Engine>, mut left: Vec<(Arc<Endpoint>, Micros
             .blocking(move |engine| {
                 let mut plans = Vec::new();
                 let segments = engine.segments.all();
-                for (endpoint, cutoff) in step {
-                    if endpoint.state.lock().count == 0 {
-                        continue;
-                    }
-                    for segment in &segments {
-                        if let Some(removal) = plan(engine, &endpoint, segment, Wanted::Until(cutoff))? {
-                            plans.push((removal, cutoff));
-                            break;
-                        }
+                for (endpoint, now) in step {
+                    let nothing = {
+                        let state = endpoint.state.lock();
+                        state.own.events + state.earlier.events == 0
+                    };
+                    if !nothing && let Some(removal) = plan_expired(engine, &endpoint, &segments, now)? {
+                        plans.push((removal, now));
                     }
                 }
                 Ok(plans)
             })
             .await?;
-        for (removal, cutoff) in plans {
+        for (removal, now) in plans {
             // There may be more in the next segment, or it has to be decided again.
-            left.push((Arc::clone(&removal.endpoint), cutoff));
+            left.push((Arc::clone(&removal.endpoint), now));
             removed += engine.ask(|answer| Task::Remove { removal, answer }).await?.unwrap_or(0);
         }
     }
     Ok(removed)
+}
+
+/// What can go of an endpoint's events because its retention has passed, in the first segment that has such.
+fn plan_expired(
+    engine: &Engine,
+    endpoint: &Arc<Endpoint>,
+    segments: &[Arc<Segment>],
+    now: Micros,
+) -> Result<Option<Removal>> {
+    for span in endpoint.spans() {
+        let cutoff = now.before(span.retention.unwrap_or(DEFAULT_RETENTION));
+        for segment in segments {
+            if let Some(removal) = plan(engine, endpoint, segment, span, Wanted::Until(cutoff))? {
+                return Ok(Some(removal));
+            }
+        }
+    }
+    Ok(None)
 }
 
 async fn purge(engine: &Arc<Engine>, consumer: &Arc<Consumer>, cutoff: Micros) -> Result<u64> {

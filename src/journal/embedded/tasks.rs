@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use super::{
     Engine,
     consumer::Consumer,
-    endpoint::Endpoint,
+    endpoint::{Endpoint, Kept},
     entry::{self, NewConsumer, NewEndpoint},
     frame::Kind,
     rewrite::Rewritten,
@@ -36,26 +36,65 @@ pub(super) type Effect = Box<dyn FnOnce(&Engine, Result<(), &JournalError>) + Se
 /// Everything that is not an append.
 pub(super) enum Task {
     /// Makes an incarnation of an endpoint known.
-    Endpoint { endpoint: Incarnation, answer: Answer<(Arc<Endpoint>, u32)> },
-    Attach { attach: Attach, answer: Answer<Attached> },
-    Detach { consumer: Incarnation, answer: Answer<Option<Detached>> },
+    Endpoint {
+        endpoint: Incarnation,
+        answer: Answer<(Arc<Endpoint>, u32)>,
+    },
+    Attach {
+        attach: Attach,
+        answer: Answer<Attached>,
+    },
+    Detach {
+        consumer: Incarnation,
+        answer: Answer<Option<Detached>>,
+    },
     Settle(Settle),
-    Redeliver { redeliver: Redeliver, answer: Answer<Option<(u64, u64)>> },
+    Redeliver {
+        redeliver: Redeliver,
+        answer: Answer<Option<(u64, u64)>>,
+    },
     /// Removes dead letters; answers how many.
-    Purge { consumer: Arc<Consumer>, dead: Vec<Sequence>, answer: Answer<u64> },
+    Purge {
+        consumer: Arc<Consumer>,
+        dead: Vec<Sequence>,
+        answer: Answer<u64>,
+    },
     /// Removes events; answers how many, `None` if that has to be decided again.
-    Remove { removal: Removal, answer: Answer<Option<u64>> },
-    Retention { endpoint: Arc<Endpoint>, retention: Duration, answer: Answer<()> },
+    Remove {
+        removal: Removal,
+        answer: Answer<Option<u64>>,
+    },
+    Retention {
+        endpoint: Arc<Endpoint>,
+        retention: Duration,
+        answer: Answer<()>,
+    },
     /// Forgets an endpoint whose object is gone, if nothing depends on it.
-    Forget { endpoint: Arc<Endpoint>, now: Micros },
+    Forget {
+        endpoint: Arc<Endpoint>,
+        now: Micros,
+    },
     /// Remembers that events are damaged.
-    Damaged { endpoint: Arc<Endpoint>, ranges: Vec<(Sequence, Sequence)> },
+    Damaged {
+        endpoint: Arc<Endpoint>,
+        ranges: Vec<(Sequence, Sequence)>,
+    },
     /// Adds outcomes whose records are about to be deleted.
-    Outcomes { consumer: u32, ends: Vec<Ended>, answer: Answer<()> },
+    Outcomes {
+        consumer: u32,
+        ends: Vec<Ended>,
+        answer: Answer<()>,
+    },
     /// Deletes segments of which nothing is kept; answers how many.
-    Drop { segments: Vec<SegmentName>, answer: Answer<usize> },
+    Drop {
+        segments: Vec<SegmentName>,
+        answer: Answer<usize>,
+    },
     /// Puts a rewritten segment in the place of others.
-    Replace { rewritten: Rewritten, answer: Answer<()> },
+    Replace {
+        rewritten: Rewritten,
+        answer: Answer<()>,
+    },
     Close(Answer<()>),
 }
 
@@ -391,8 +430,10 @@ impl Writer {
                 state.removed.insert(*first, *last);
                 state.damaged.remove(*first, *last);
             }
-            state.count = state.count.saturating_sub(events);
-            state.bytes = state.bytes.saturating_sub(bytes);
+            // A removal concerns one incarnation.
+            let own = removal.ranges.first().is_some_and(|(first, _)| *first >= state.begin);
+            let kept = if own { &mut state.own } else { &mut state.earlier };
+            kept.subtract(Kept { events, bytes });
         }
         for (segment, events, bytes) in &removal.freed {
             segment.remove_live(*events, *bytes);

@@ -11,11 +11,15 @@
 //! While any of these lasts, the writer looks again every [`JOURNAL_HEAL_INTERVAL`] by itself: a sender that is told that
 //! the journal takes nothing sends nothing either.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use super::{Engine, writer::Writer};
+use super::{Engine, endpoint::Endpoint, writer::Writer};
 use crate::{
-    journal::{JournalError, Result},
+    journal::{JournalError, Result, ShareScope},
     rules::limits::{JOURNAL_HEAL_INTERVAL, JOURNAL_RESERVE_BYTES, JOURNAL_RESERVE_SHARE, JOURNAL_SPACE_STEP},
 };
 
@@ -23,11 +27,21 @@ use crate::{
 #[derive(Default)]
 pub(super) struct Trouble {
     broken: Option<Broken>,
+    /// Shares that are exhausted.
+    pub(super) shares: BTreeMap<ShareScope, RefusedShare>,
     /// Bytes of the smallest append that was refused under `max_bytes` since one fitted.
     pub(super) refused: Option<u64>,
     space: Space,
     /// Something was reported that is not over.
     reported: bool,
+}
+
+/// The smallest append that an exhausted share refused.
+#[derive(Clone)]
+pub(super) struct RefusedShare {
+    pub(super) endpoint: Arc<Endpoint>,
+    pub(super) wanted: u64,
+    pub(super) max_bytes: u64,
 }
 
 /// Why nothing can be written, and since when.
@@ -52,7 +66,8 @@ struct Space {
 impl Trouble {
     /// How long to wait for work before looking whether the trouble is over.
     pub(super) fn look_again(&self) -> Option<Duration> {
-        let any = self.broken.is_some() || self.refused.is_some() || self.space.low.is_some();
+        let any =
+            self.broken.is_some() || self.refused.is_some() || self.space.low.is_some() || !self.shares.is_empty();
         any.then_some(JOURNAL_HEAL_INTERVAL)
     }
 
@@ -77,6 +92,15 @@ impl Trouble {
             return Some(JournalError::Full(format!("only {free} MiB are left on its volume; make room there")));
         }
         self.refused.is_some().then(|| full(engine))
+    }
+
+    /// A share refused an append.
+    pub(super) fn refuse_share(&mut self, scope: ShareScope, endpoint: &Arc<Endpoint>, wanted: u64, max_bytes: u64) {
+        let refused = RefusedShare { endpoint: Arc::clone(endpoint), wanted, max_bytes };
+        let known = self.shares.entry(scope).or_insert_with(|| refused.clone());
+        if wanted <= known.wanted || max_bytes != known.max_bytes {
+            *known = refused;
+        }
     }
 
     /// From now on writes are refused.
@@ -112,6 +136,7 @@ impl Writer {
         if self.trouble.space.low.is_some() {
             self.trouble.space.look(&self.engine);
         }
+        self.ease_shares();
         if let Some(wanted) = self.trouble.refused
             && self.make_journal_room(wanted).is_ok()
         {

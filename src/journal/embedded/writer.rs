@@ -218,7 +218,8 @@ impl Writer {
         }
         let before = Arc::clone(&self.log.segment);
         let name = SegmentName { id: before.last.max(before.name.id) + 1, generation: 0 };
-        self.log = begin(&engine, name, before.len()).map_err(|error| from_io(engine.layout.log_file(name).display(), error))?;
+        self.log = begin(&engine, name, Some((before.name.id, before.len())))
+            .map_err(|error| from_io(engine.layout.log_file(name).display(), error))?;
         engine.segments.push(Arc::clone(&self.log.segment));
         let mut ids = engine.ids.write();
         let full = std::mem::take(&mut ids.active);
@@ -258,10 +259,10 @@ impl Writer {
     pub(super) fn replace_segments(&mut self, rewritten: Rewritten) -> Result<()> {
         let Rewritten { segment, replaced } = rewritten;
         let live = open::live(&self.engine, &segment).map_err(|error| from_io(segment.path().display(), error))?;
-        for (number, events, bytes) in live {
-            segment.add_live(events, bytes);
+        for live in live {
+            segment.add_live(live.own.events + live.former.events, live.own.bytes + live.former.bytes);
             // What was to be removed from the old ones is in the new one now.
-            if let Some(endpoint) = self.engine.endpoints.read().numbered(number) {
+            if let Some(endpoint) = self.engine.endpoints.read().numbered(live.endpoint) {
                 endpoint.next_epoch();
             }
         }
@@ -287,13 +288,14 @@ fn next(number: &AtomicU32) -> u32 {
     number.fetch_add(1, Ordering::AcqRel)
 }
 
-/// Creates a segment with the whole state at its head, durably. `previous_end` is where the one before ends.
-pub(super) fn begin(engine: &Engine, name: SegmentName, previous_end: u64) -> io::Result<OpenSegment> {
+/// Creates a segment with the whole state at its head, durably. `before` is the segment before and where it ends.
+pub(super) fn begin(engine: &Engine, name: SegmentName, before: Option<(u64, u64)>) -> io::Result<OpenSegment> {
     let layout = &engine.layout;
     let path = layout.log_file(name);
     let file = OpenOptions::new().create(true).truncate(true).read(true).write(true).open(&path)?;
     let now = Micros::floor(Timestamp::now());
-    let head = SegmentHead { last: name.id, time: now, previous_end };
+    let (previous, previous_end) = before.unwrap_or_default();
+    let head = SegmentHead { last: name.id, time: now, previous, previous_end };
     let segment = Arc::new(Segment::new(layout, name, head, 0, Index::Active(ActiveIndex::default())));
     let place = Place { salt: layout.salt, segment: name, offset: 0 };
     let mut log = OpenSegment::new(segment, file, place, 0);

@@ -5,10 +5,7 @@ use std::{
     ops::RangeInclusive,
 };
 
-use super::{
-    Micros, QUEUED_ATTEMPT, RangeSet, Retry,
-    retries::Retries,
-};
+use super::{Micros, QUEUED_ATTEMPT, RangeSet, Retry, retries::Retries};
 use crate::{
     journal::{DeliveryState, Exchange, Failure, Progress, Sequence, SkipReason},
     rules::limits::RETRIES_PER_CONSUMER,
@@ -34,9 +31,17 @@ pub(crate) struct Ended {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum End {
     Delivered(Exchange),
-    Skipped { reason: SkipReason, time: Micros },
-    Retry { due: Micros, failure: Failure },
-    Dead { failure: Failure },
+    Skipped {
+        reason: SkipReason,
+        time: Micros,
+    },
+    Retry {
+        due: Micros,
+        failure: Failure,
+    },
+    Dead {
+        failure: Failure,
+    },
     /// The event is no longer kept.
     Gone,
 }
@@ -202,7 +207,7 @@ impl ConsumerState {
 
     /// Whether a claim would find something that waits in the log after `newest`, or that was released.
     pub(crate) fn is_ready(&self, newest: Sequence) -> bool {
-        let new = || !self.returned.is_empty() || self.next < newest;
+        let new = || !self.returned.is_empty() || self.attempted.next_outside(self.next + 1) <= newest;
         self.detached || self.released || (!self.held_up && !self.is_backlogged() && new())
     }
 
@@ -230,7 +235,22 @@ impl ConsumerState {
         last: Sequence,
         upcoming: &dyn Fn(Sequence) -> Option<Upcoming>,
     ) {
-        while taken.len() < limit && !self.is_backlogged() {
+        if !self.is_backlogged() {
+            let first_flights = usize::try_from(self.first_flights).unwrap_or(usize::MAX);
+            let room = RETRIES_PER_CONSUMER.saturating_sub(self.retries.len().saturating_add(first_flights));
+            let limit = limit.min(taken.len().saturating_add(room));
+            self.take_next(taken, limit, last, upcoming);
+        }
+    }
+
+    fn take_next(
+        &mut self,
+        taken: &mut Vec<Taken>,
+        limit: usize,
+        last: Sequence,
+        upcoming: &dyn Fn(Sequence) -> Option<Upcoming>,
+    ) {
+        while taken.len() < limit {
             let (first, sequence) = match self.returned.first_key_value() {
                 Some((sequence, _)) if *sequence > last => return,
                 Some((&sequence, &first)) => {
@@ -261,7 +281,7 @@ impl ConsumerState {
         self.held_up
     }
 
-    /// Takes retries and new events ascending by sequence until `limit` are taken, no more are left, or one is not due,
+    /// Takes retries and new events ascending by sequence, whatever the number of retries, until `limit` are taken, no more are left, or one is not due,
     /// whose due time is returned.
     pub(crate) fn take_in_order(
         &mut self,
@@ -275,11 +295,11 @@ impl ConsumerState {
         let mut from = 0;
         while taken.len() < limit {
             let Some((sequence, retry)) = self.retries.lowest(from) else {
-                self.take_new(taken, limit, newest, upcoming);
+                self.take_next(taken, limit, newest, upcoming);
                 return None;
             };
             from = sequence + 1;
-            self.take_new(taken, limit, newest.min(sequence.saturating_sub(1)), upcoming);
+            self.take_next(taken, limit, newest.min(sequence.saturating_sub(1)), upcoming);
             if taken.len() >= limit {
                 return None;
             }

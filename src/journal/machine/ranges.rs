@@ -71,7 +71,11 @@ impl RangeSet {
     }
 
     /// The parts of the set between `first` and `last`.
-    pub(crate) fn within(&self, first: Sequence, last: Sequence) -> impl Iterator<Item = RangeInclusive<Sequence>> + '_ {
+    pub(crate) fn within(
+        &self,
+        first: Sequence,
+        last: Sequence,
+    ) -> impl Iterator<Item = RangeInclusive<Sequence>> + '_ {
         let begin = self.range_of(first).map_or(first, |(f, _)| f);
         // `range` panics on a range that ends before it begins.
         let end = last.max(begin);

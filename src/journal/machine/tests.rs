@@ -26,7 +26,13 @@ fn take(state: &mut ConsumerState, limit: usize, now: i64, last: Sequence) -> Ve
 }
 
 fn failure() -> Failure {
-    Failure { time: Timestamp::UNIX_EPOCH, reason: "status".into(), status: None, took: Duration::ZERO, message: "".into() }
+    Failure {
+        time: Timestamp::UNIX_EPOCH,
+        reason: "status".into(),
+        status: None,
+        took: Duration::ZERO,
+        message: "".into(),
+    }
 }
 
 fn end(state: &mut ConsumerState, sequence: Sequence, end: End) {

@@ -19,7 +19,8 @@ pub(in crate::journal::embedded) fn next_merge(runs: &[Arc<Run>]) -> Option<std:
         let lowest = window.iter().map(|run| tier(run)).min().unwrap_or(0);
         let ids: u64 = window.iter().map(|run| run.ids()).sum();
         // A small run between larger ones is merged with them, or it would stay for ever.
-        let even = highest - lowest <= 1 || window.iter().filter(|run| tier(run) == highest).count() * 2 <= ID_MERGE_RUNS;
+        let even =
+            highest - lowest <= 1 || window.iter().filter(|run| tier(run) == highest).count() * 2 <= ID_MERGE_RUNS;
         if even && ids <= ID_RUN_IDS && best.is_none_or(|(tier, _)| highest < tier) {
             best = Some((highest, start));
         }
@@ -107,7 +108,8 @@ mod tests {
     #[test]
     fn every_id_is_found_before_and_after_a_merge() {
         let directory = tempfile::tempdir().unwrap();
-        let runs: Vec<_> = (1..=8).map(|segment| run(directory.path(), segment, 500 * segment..500 * segment + 700)).collect();
+        let runs: Vec<_> =
+            (1..=8).map(|segment| run(directory.path(), segment, 500 * segment..500 * segment + 700)).collect();
         assert_eq!(next_merge(&runs), Some(0..8));
         assert_eq!(next_merge(&runs[..7]), None);
         let mut merged = merge(directory.path(), 9, &runs).unwrap();

@@ -203,7 +203,8 @@ impl Run {
 }
 
 fn known(row: &[u8]) -> KnownId {
-    let word = |at: usize| row.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    let word =
+        |at: usize| row.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |bytes| u64::from_le_bytes(*bytes));
     KnownId { sequence: word(16), received: Micros(word(24) as i64) }
 }
 

@@ -59,6 +59,7 @@ impl ActiveIndex {
             last: positions.last()?.sequence,
             count: positions.len() as u64,
             bytes: positions.iter().map(|position| u64::from(position.len)).sum(),
+            oldest: positions.iter().map(|position| position.received).min().unwrap_or(Micros(i64::MIN)),
             newest: positions.iter().map(|position| position.received).max().unwrap_or(Micros::MAX),
         })
     }

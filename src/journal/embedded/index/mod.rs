@@ -8,8 +8,8 @@ mod sealed;
 
 use std::io;
 
-use super::frame::Kind;
 pub(super) use self::{active::ActiveIndex, sealed::SealedIndex};
+use super::frame::Kind;
 use crate::journal::{Sequence, machine::Micros};
 
 /// Where an event is in its segment.
@@ -31,7 +31,8 @@ pub(super) struct Part {
     pub(super) last: Sequence,
     pub(super) count: u64,
     pub(super) bytes: u64,
-    /// No event of the part was received later.
+    /// Every event of the part was received from `oldest` to `newest`.
+    pub(super) oldest: Micros,
     pub(super) newest: Micros,
 }
 

@@ -2,7 +2,7 @@
 //!
 //! | section | row |
 //! |---|---|
-//! | parts | endpoint u64, first u64, last u64, count u64, bytes u64, newest i64; ascending by endpoint |
+//! | parts | endpoint u64, first u64, last u64, count u64, bytes u64, oldest i64, newest i64; ascending by endpoint |
 //! | events | sequence u64, offset u32, len u32, received i64; in the order of the parts, ascending by sequence |
 //! | consumers | consumer u64, first row u64, rows u64, lowest sequence u64, highest sequence u64; ascending by consumer |
 //! | outcomes | sequence u64, offset u32, zero u32; in the order of the consumers, ascending by sequence and offset |
@@ -47,10 +47,11 @@ pub(super) fn write<'a>(
     outcomes: &[OutcomeRow],
 ) -> io::Result<u64> {
     let mut writer = BlockWriter::create(path, seed)?;
-    writer.section(48)?;
+    writer.section(56)?;
     for part in parts {
-        let numbers = [part.endpoint.into(), part.first, part.last, part.count, part.bytes, part.newest.0 as u64];
-        writer.row(&row::<48>(&numbers))?;
+        let (oldest, newest) = (part.oldest.0 as u64, part.newest.0 as u64);
+        let numbers = [part.endpoint.into(), part.first, part.last, part.count, part.bytes, oldest, newest];
+        writer.row(&row::<56>(&numbers))?;
     }
     writer.section(24)?;
     for event in events {
@@ -94,7 +95,8 @@ impl SealedIndex {
                 last: number(row, 2),
                 count: number(row, 3),
                 bytes: number(row, 4),
-                newest: Micros(number(row, 5) as i64),
+                oldest: Micros(number(row, 5) as i64),
+                newest: Micros(number(row, 6) as i64),
             };
             first_rows.push(next);
             next += part.count;
@@ -138,11 +140,8 @@ impl SealedIndex {
         // Sequences in a part have few gaps: the row is where it would be without any, or before.
         let guess = (*rows + first.saturating_sub(part.first)).min(end);
         let from = file.partition_point(section, *rows, guess, |row| number(row, 0) < first)?;
-        let from = if from == guess {
-            file.partition_point(section, guess, end, |row| number(row, 0) < first)?
-        } else {
-            from
-        };
+        let from =
+            if from == guess { file.partition_point(section, guess, end, |row| number(row, 0) < first)? } else { from };
         file.visit(section, from, |at, row| {
             let sequence = number(row, 0);
             if at >= end || sequence > last {
@@ -226,7 +225,9 @@ mod tests {
         let sealed = SealedIndex::open(path, seed, 4711).unwrap();
         assert_eq!(sealed.parts(), active.parts());
         for endpoint in 0..8 {
-            for (first, last, limit) in [(0, u64::MAX, 9999), (20, 90, 9999), (81, 82, 9999), (130, 140, 3), (200, 300, 9)] {
+            for (first, last, limit) in
+                [(0, u64::MAX, 9999), (20, 90, 9999), (81, 82, 9999), (130, 140, 3), (200, 300, 9)]
+            {
                 let found = sealed.positions(endpoint, first, last, limit).unwrap();
                 assert_eq!(found, active.positions(endpoint, first, last, limit), "{endpoint} {first} {last} {limit}");
                 let consumer = endpoint * 3;
