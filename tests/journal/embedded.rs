@@ -1,195 +1,78 @@
-//! The suite for the embedded engine, and what only it promises.
+//! The contract for the embedded engine, and what only it promises.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use grapnel::journal::{
-    Appended, EventQuery, Journal, JournalError, Progress, Redelivered, Retention, Selection, Settlement, Start, Step,
-    embedded::{EmbeddedJournal, EmbeddedOptions},
+    Appended, Arrival, Claim, EventEntry, EventQuery, Journal, JournalError, Progress, Retention, Selection, Start,
+    Step,
+    embedded::{EmbeddedJournal, EmbeddedOptions, OpenError},
 };
-use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::{
-    arrivals::{arrival, at, key, retry, validated},
-    model, redelivery,
-    suite::{self, Engine},
+    arrivals::{arrival, at, dead, delivered, file, retry, sized, validated},
+    session::{ALL, Bounds, Engine, eventually},
 };
 
-pub(crate) struct Embedded {
-    pub(crate) directory: TempDir,
+/// A journal in a directory of its own.
+struct Embedded {
+    directory: TempDir,
+    bounds: Bounds,
 }
 
 impl Embedded {
-    pub(crate) fn new() -> Self {
-        Self { directory: tempfile::tempdir().unwrap() }
+    fn new(bounds: Bounds) -> Self {
+        Self { directory: tempfile::tempdir().unwrap(), bounds }
     }
 }
 
 impl Engine for Embedded {
     fn open(&self) -> Arc<dyn Journal> {
-        Arc::new(open(self.directory.path(), 0).unwrap())
+        Arc::new(open_bounded(self.directory.path(), self.bounds).unwrap())
+    }
+
+    fn bounded(&self, bounds: Bounds) -> Box<dyn Engine> {
+        Box::new(Self::new(bounds))
     }
 }
 
-pub(crate) fn open(directory: &Path, max_bytes: u64) -> Result<EmbeddedJournal, JournalError> {
-    EmbeddedJournal::open(EmbeddedOptions { directory: directory.to_owned(), max_bytes })
+super::contract::journal_contract!(Embedded::new(Bounds::default()));
+
+fn open_bounded(directory: &Path, bounds: Bounds) -> Result<EmbeddedJournal, OpenError> {
+    let Bounds { max_bytes, namespace_share } = bounds;
+    EmbeddedJournal::open(EmbeddedOptions { directory: directory.into(), max_bytes, namespace_share, strict: false })
 }
 
-macro_rules! contract {
-    ($suite:ident: $($name:ident),* $(,)?) => {
-        $(
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() {
-                $suite::$name(&Embedded::new()).await;
-            }
-        )*
-    };
+fn open(directory: &Path) -> Result<EmbeddedJournal, OpenError> {
+    open_bounded(directory, Bounds::default())
 }
 
-contract!(suite:
-    acknowledged_events_survive,
-    sequences_are_not_reused,
-    one_of_many_equal_arrivals_is_stored,
-    duplicates_are_known_for_the_window,
-    duplicates_are_known_after_removal,
-    nothing_is_in_flight_twice,
-    unsettled_events_come_again,
-    released_events_come_again,
-    retries_come_when_due,
-    many_retries_come_in_order,
-    claims_in_order_go_by_sequence,
-    what_is_held_up_does_not_wake,
-    claims_in_order_pass_what_has_been_removed,
-    dead_letters_stay_listed,
-    closing_keeps_settlements,
-    sweeping_spares_what_is_not_settled,
-    large_holes_are_skipped,
-    consumers_stay_until_detached,
-    start_is_where_it_says,
-    readiness_is_not_missed,
-    listings_show_every_state,
-    batches_span_endpoints,
-);
-
-contract!(redelivery:
-    dead_letters_come_again,
-    ids_say_what_became_of_them,
-    nothing_from_before_the_start,
-    a_span_of_receipts_comes_again,
-    steps_go_through_everything_once,
-    queued_events_survive,
-    queued_events_come_in_order,
-    queued_events_pin_their_events,
-    sweeping_takes_nothing_that_is_queued,
-    redelivery_needs_a_consumer,
-    what_comes_again_comes_first_in_an_order,
-);
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
-    #[test]
-    fn agrees_with_the_model(ops in model::ops()) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(model::check(&Embedded::new(), ops));
-    }
+fn open_strictly(directory: &Path) -> Result<EmbeddedJournal, OpenError> {
+    let directory = directory.into();
+    EmbeddedJournal::open(EmbeddedOptions { directory, max_bytes: 0, namespace_share: None, strict: true })
 }
 
-#[tokio::test]
-async fn one_process_at_a_time() {
-    let directory = tempfile::tempdir().unwrap();
-    let journal = open(directory.path(), 0).unwrap();
-    assert!(matches!(open(directory.path(), 0), Err(JournalError::Locked(_))));
-    journal.close().await.unwrap();
-    drop(journal);
-    open(directory.path(), 0).unwrap();
+fn refusal(opened: Result<EmbeddedJournal, OpenError>) -> OpenError {
+    opened.map(drop).unwrap_err()
 }
 
-#[tokio::test]
-async fn newer_formats_are_refused() {
-    let directory = tempfile::tempdir().unwrap();
-    drop(open(directory.path(), 0).unwrap());
-    let format = directory.path().join("FORMAT");
-    assert_eq!(std::fs::read_to_string(&format).unwrap(), "grapnel-journal 1\n");
-    std::fs::write(&format, "grapnel-journal 2\n").unwrap();
-    assert!(matches!(open(directory.path(), 0), Err(JournalError::NewerFormat { found: 2, known: 1 })));
-    std::fs::write(&format, "something else\n").unwrap();
-    assert!(matches!(open(directory.path(), 0), Err(JournalError::Corrupt(_))));
-    std::fs::remove_file(&format).unwrap();
-    assert!(matches!(open(directory.path(), 0), Err(JournalError::Corrupt(_))));
-}
-
-/// A journal of format 1, written before there was redelivery. It went through these: an event swept; two consumers
-/// attached, `out` at the newest event and `other` at the oldest; six events appended and five of them claimed for
-/// `out`, of which one was delivered, one died, one waits for a retry and one was skipped. Zeros that end the log file
-/// and directories without files are left out.
-#[tokio::test]
-async fn journals_from_before_redelivery_open() {
-    let directory = crashed_copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/journal/format-1"));
-    for keyspace in 0..4 {
-        std::fs::create_dir_all(directory.path().join(format!("log/keyspaces/{keyspace}/tables"))).unwrap();
-        std::fs::create_dir_all(directory.path().join(format!("log/keyspaces/{keyspace}/blobs"))).unwrap();
-    }
-    let journal = open(directory.path(), 0).unwrap();
-    let expected = Progress { pending: 2, in_flight: 0, retrying: 1, dead: 1, delivered: 1 };
-    assert_eq!(journal.progress(&key("out")).unwrap(), expected);
-    assert_eq!(journal.progress(&key("other")).unwrap(), Progress { pending: 6, ..Default::default() });
-    let duplicate = journal.append(vec![arrival(&key("in"), "swept", 3)]).await.unwrap();
-    assert_eq!(duplicate, [Appended::Duplicate(1)]);
-    // What died and what went well then is delivered again now.
-    let everything = Selection::Received { since: None, until: None };
-    let step = Step { from: None, limit: 100, dry_run: false, now: at(10) };
-    let done = journal.redeliver(&key("out"), &everything, step).await.unwrap();
-    assert_eq!(done, Redelivered { queued: 3, skipped: 3, ..Default::default() });
-    drop(journal);
-    let journal = open(directory.path(), 0).unwrap();
-    let expected = Progress { pending: 5, in_flight: 0, retrying: 1, dead: 0, delivered: 1 };
-    assert_eq!(journal.progress(&key("out")).unwrap(), expected);
-    let claimed = journal.claim(&key("out"), 10, at(50)).await.unwrap();
-    let got = claimed.deliveries.iter().map(|d| (&*d.event.id, d.attempt)).collect::<Vec<_>>();
-    let expected = [("delivered", 1), ("dead", 1), ("skipped", 1), ("retrying", 2), ("in flight", 1), ("pending", 1)];
-    assert_eq!(got, expected);
-    assert_eq!(claimed.deliveries[0].event.headers, arrival(&key("in"), "delivered", 2).headers);
-    // The version of the directory stays, so that the build before opens it again.
-    assert_eq!(std::fs::read_to_string(directory.path().join("FORMAT")).unwrap(), "grapnel-journal 1\n");
-}
-
-/// The process ended while the directory was being made.
-#[tokio::test]
-async fn a_half_made_directory_is_made_again() {
-    let directory = tempfile::tempdir().unwrap();
-    drop(open(directory.path(), 0).unwrap());
-    let version = directory.path().join("log/version");
-    for left in [None, Some(&b""[..]), Some(b"FJ"), Some(&[0; 4])] {
-        std::fs::remove_file(&version).unwrap();
-        if let Some(left) = left {
-            std::fs::write(&version, left).unwrap();
-        }
-        drop(open(directory.path(), 0).unwrap());
-    }
-    // But not over what has been acknowledged.
-    let journal = open(directory.path(), 0).unwrap();
-    journal.append(vec![arrival(&key("in"), "a", 0)]).await.unwrap();
-    drop(journal);
-    let whole = std::fs::read(&version).unwrap();
-    std::fs::remove_file(&version).unwrap();
-    assert!(matches!(open(directory.path(), 0), Err(JournalError::Corrupt(_))));
-    std::fs::write(&version, whole).unwrap();
-    let journal = open(directory.path(), 0).unwrap();
-    assert!(journal.event(&key("in"), "a").await.unwrap().is_some());
-}
-
-/// Copies the files as they are: what a crash of the process would leave.
-pub(crate) fn crashed_copy(of: &Path) -> TempDir {
+/// Copies the files as they are: what the end of the process would leave.
+fn crashed_copy(of: &Path) -> TempDir {
     fn copy(from: &Path, to: &Path) {
-        std::fs::create_dir_all(to).unwrap();
-        for entry in std::fs::read_dir(from).unwrap() {
+        fs::create_dir_all(to).unwrap();
+        for entry in fs::read_dir(from).unwrap() {
             let entry = entry.unwrap();
             let to = to.join(entry.file_name());
             if entry.file_type().unwrap().is_dir() {
                 copy(&entry.path(), &to);
             } else {
-                std::fs::copy(entry.path(), &to).unwrap();
+                fs::copy(entry.path(), &to).unwrap();
             }
         }
     }
@@ -198,159 +81,303 @@ pub(crate) fn crashed_copy(of: &Path) -> TempDir {
     directory
 }
 
+/// Appends, and returns the sequences that the journal knows the events by.
+async fn append(journal: &EmbeddedJournal, arrivals: Vec<Arrival>) -> Vec<u64> {
+    let sequence = |appended| match appended {
+        Appended::Stored(sequence) | Appended::Duplicate(sequence) => sequence,
+    };
+    journal.append(arrivals).await.unwrap().into_iter().map(sequence).collect()
+}
+
+/// Everything that is listed of `shop/in`.
+async fn listed(journal: &EmbeddedJournal) -> Vec<EventEntry> {
+    let mut query = EventQuery { limit: ALL, ..Default::default() };
+    let mut all = Vec::new();
+    loop {
+        let page = journal.events(&file("in"), query.clone()).await.unwrap();
+        all.extend(page.events);
+        match page.next {
+            Some(next) => query.after = next,
+            None => return all,
+        }
+    }
+}
+
+fn all_of_in(seconds: u64) -> Retention {
+    Retention { endpoints: vec![(file("in"), Duration::from_secs(seconds))], ..Default::default() }
+}
+
+#[tokio::test]
+async fn one_process_at_a_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = open(directory.path()).unwrap();
+    assert!(matches!(refusal(open(directory.path())), OpenError::Locked));
+    journal.close().await.unwrap();
+    drop(journal);
+    open(directory.path()).unwrap();
+}
+
+/// Formats of other builds are refused with the reason and what to do, and nothing in the directory changes.
+#[tokio::test]
+async fn other_formats_are_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = open(directory.path()).unwrap();
+    append(&journal, vec![arrival(&file("in"), "a", 0)]).await;
+    drop(journal);
+    let format = directory.path().join("FORMAT");
+    let own = fs::read_to_string(&format).unwrap();
+    assert!(own.starts_with("grapnel-journal 2"), "{own}");
+
+    fs::write(&format, "grapnel-journal 3 and more\n").unwrap();
+    let refused = refusal(open(directory.path()));
+    assert!(matches!(refused, OpenError::NewerFormat { found: 3, known: 2 }), "{refused}");
+    assert!(refused.to_string().contains("run a newer Grapnel"), "{refused}");
+    fs::write(&format, "grapnel-journal 1\n").unwrap();
+    let refused = refusal(open(directory.path()));
+    assert!(matches!(refused, OpenError::OlderFormat { found: 1, known: 2 }), "{refused}");
+    assert!(refused.to_string().contains("format 1") && refused.to_string().contains("empty directory"), "{refused}");
+    assert_eq!(fs::read_to_string(&format).unwrap(), "grapnel-journal 1\n");
+    fs::write(&format, "something else\n").unwrap();
+    assert!(matches!(refusal(open(directory.path())), OpenError::NotAJournal(_)));
+    // A journal that holds events is not initialized again.
+    fs::remove_file(&format).unwrap();
+    assert!(matches!(refusal(open(directory.path())), OpenError::NotAJournal(_)));
+    fs::write(&format, own).unwrap();
+    assert!(open(directory.path()).unwrap().event(&file("in"), "a").await.unwrap().is_some());
+}
+
+/// The process ended while it initialized the directory.
+#[tokio::test]
+async fn a_half_made_directory_is_completed() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("LOCK"), "").unwrap();
+    fs::write(directory.path().join("FORMAT.new"), "grapnel-jour").unwrap();
+    fs::create_dir(directory.path().join("log")).unwrap();
+    let journal = open(directory.path()).unwrap();
+    append(&journal, vec![arrival(&file("in"), "a", 0)]).await;
+    drop(journal);
+    assert!(open(directory.path()).unwrap().event(&file("in"), "a").await.unwrap().is_some());
+}
+
 /// Invariants 1 and 6 for the end of the process alone: nothing that was answered is lost.
 #[tokio::test]
 async fn nothing_answered_is_lost_with_the_process() {
     let directory = tempfile::tempdir().unwrap();
-    let journal = open(directory.path(), 0).unwrap();
-    journal.attach(&key("out"), &key("in"), Start::Now).await.unwrap();
-    journal.append(["a", "b", "c"].iter().map(|id| arrival(&key("in"), id, 0)).collect()).await.unwrap();
-    journal.claim(&key("out"), 2, at(0)).await.unwrap();
-    journal.settle(&key("out"), vec![(1, Settlement::Delivered), (2, retry(9))]).await.unwrap();
+    let journal = open(directory.path()).unwrap();
+    let (out, endpoint) = (file("out"), file("in"));
+    journal.attach(&out, &endpoint, Start::Now).await.unwrap();
+    let ids = ["a", "b", "c", "d"];
+    let sequences = append(&journal, ids.iter().map(|id| arrival(&endpoint, id, 0)).collect()).await;
+    journal.claim(&out, Claim::new(3, at(0))).await.unwrap();
+    let ends = vec![(sequences[0], delivered(1)), (sequences[1], retry(9)), (sequences[2], dead(1))];
+    journal.settle(&out, ends).await.unwrap();
     let copy = crashed_copy(directory.path());
-    let again = open(copy.path(), 0).unwrap();
-    let expected = Progress { pending: 1, retrying: 1, delivered: 1, ..Default::default() };
-    assert_eq!(again.progress(&key("out")).unwrap(), expected);
-    assert_eq!(again.append(vec![arrival(&key("in"), "a", 1)]).await.unwrap(), [Appended::Duplicate(1)]);
+    let again = open(copy.path()).unwrap();
+    let expected = Progress { pending: 1, retrying: 1, dead: 1, delivered: 1, ..Default::default() };
+    assert_eq!(again.progress(&out).unwrap(), expected);
+    let duplicate = again.append(vec![arrival(&endpoint, "a", 1)]).await.unwrap();
+    assert_eq!(duplicate, [Appended::Duplicate(sequences[0])]);
+
+    let step = Step { from: None, limit: 9, dry_run: false, now: at(2) };
+    assert_eq!(journal.redeliver(&out, &Selection::DeadLettered, step).await.unwrap().queued, 1);
+    journal.attach(&file("late"), &endpoint, Start::Earliest).await.unwrap();
+    journal.sweep(all_of_in(1_000_000), at(2)).await.unwrap();
+    let copy = crashed_copy(directory.path());
+    let again = open(copy.path()).unwrap();
+    assert_eq!(again.progress(&out).unwrap(), Progress { pending: 2, dead: 0, ..expected });
+    assert_eq!(again.progress(&file("late")).unwrap(), Progress { pending: 4, ..Default::default() });
+    journal.detach(&out).await.unwrap();
+    let copy = crashed_copy(directory.path());
+    assert_eq!(open(copy.path()).unwrap().progress(&out), None);
 }
 
-/// Everything that `max_bytes` promises.
-#[tokio::test]
+const BODY: usize = 64 << 10;
+
+fn big(n: u64) -> Arrival {
+    sized(&file("in"), &format!("{n:06}"), BODY)
+}
+
+/// Everything that `max_bytes` promises. Space is freed in the background, so that an append may have to wait for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_journal_makes_room_or_refuses() {
+    const MAX_BYTES: u64 = 8 << 20;
+    let bounds = Bounds { max_bytes: MAX_BYTES, namespace_share: Some(4 * MAX_BYTES) };
     let directory = tempfile::tempdir().unwrap();
-    let journal = open(directory.path(), 100_000).unwrap();
-    journal.attach(&key("out"), &key("in"), Start::Now).await.unwrap();
-    let event = |n: u64| {
-        let id = format!("{n:04}");
-        let mut arrival = arrival(&key("in"), &id, 0);
-        arrival.validated = validated(&id, "big", Bytes::from(vec![b'x'; 1000]));
-        arrival
-    };
-    let mut stored = 0;
+    let journal = open_bounded(directory.path(), bounds).unwrap();
+    journal.attach(&file("out"), &file("in"), Start::Now).await.unwrap();
+    let mut sequences = Vec::new();
     let refused = loop {
-        match journal.append(vec![event(stored)]).await {
-            Ok(_) => stored += 1,
+        match journal.append(vec![big(sequences.len() as u64)]).await {
+            Ok(appended) => match appended[..] {
+                [Appended::Stored(sequence)] => sequences.push(sequence),
+                _ => panic!("{appended:?}"),
+            },
             Err(error) => break error,
         }
+        assert!(sequences.len() < 1000, "it has no bound");
     };
     assert!(matches!(refused, JournalError::Full(_)), "{refused}");
-    assert!((80..100).contains(&stored), "{stored}");
-    let usage = journal.usage();
-    assert!(usage.bytes <= usage.max_bytes && usage.max_bytes == 100_000, "{usage:?}");
+    assert!(sequences.len() * BODY > MAX_BYTES as usize / 4, "{}", sequences.len());
+    let within_bounds = || {
+        let usage = journal.usage();
+        assert!(usage.bytes <= MAX_BYTES && usage.disk_bytes <= MAX_BYTES, "{usage:?}");
+        assert_eq!(usage.max_bytes, MAX_BYTES);
+    };
+    within_bounds();
+    eventually("the trouble is reported", async || matches!(journal.trouble(), Some(JournalError::Full(_)))).await;
     // All or nothing.
-    assert!(journal.append(vec![event(0), event(1000)]).await.is_err());
-    // Settled ones go, the oldest first, and only as many as must.
-    let claimed = journal.claim(&key("out"), 10, at(0)).await.unwrap();
-    let settled = claimed.deliveries.iter().map(|d| (d.event.sequence, Settlement::Delivered)).collect();
-    journal.settle(&key("out"), settled).await.unwrap();
-    for more in 0..10 {
-        assert_eq!(journal.append(vec![event(stored + more)]).await.unwrap(), [Appended::Stored(stored + more + 1)]);
-        let left = journal.events(&key("in"), EventQuery { limit: 1000, ..Default::default() }).await.unwrap();
-        assert_eq!(left[0].sequence, more + 2);
+    let several = (1000..1010).map(big).collect();
+    assert!(journal.append(several).await.is_err());
+    assert_eq!(listed(&journal).await.len(), sequences.len());
+
+    // Settled ones go, the oldest first, and nothing that is not settled.
+    let half = sequences.len() / 2;
+    let mut claimed = Vec::new();
+    while claimed.len() < half {
+        let deliveries = journal.claim(&file("out"), Claim::new(half - claimed.len(), at(0))).await.unwrap().deliveries;
+        assert!(!deliveries.is_empty());
+        claimed.extend(deliveries.into_iter().map(|delivery| delivery.event.sequence));
     }
-    assert!(matches!(journal.append(vec![event(5000)]).await, Err(JournalError::Full(_))));
+    assert_eq!(claimed, sequences[..half]);
+    journal.settle(&file("out"), claimed.iter().map(|sequence| (*sequence, delivered(0))).collect()).await.unwrap();
+    eventually("the trouble ends", async || journal.trouble().is_none()).await;
+    for n in 2000..2005 {
+        eventually("there is room", async || journal.append(vec![big(n)]).await.is_ok()).await;
+        within_bounds();
+        let left: Vec<_> = listed(&journal).await.iter().map(EventEntry::sequence).collect();
+        let settled: Vec<_> = left.iter().filter(|sequence| claimed.contains(sequence)).copied().collect();
+        assert!(claimed.ends_with(&settled), "{settled:?} are left of {claimed:?}");
+        let unsettled = &left[settled.len()..][..sequences.len() - half];
+        assert_eq!(unsettled, &sequences[half..]);
+    }
     // What went early is still known by its id.
+    let bytes = journal.usage().bytes;
+    journal.close().await.unwrap();
     drop(journal);
-    let journal = open(directory.path(), 0).unwrap();
-    assert_eq!(journal.append(vec![event(3)]).await.unwrap(), [Appended::Duplicate(4)]);
-    assert_eq!(journal.usage().bytes, usage.bytes);
+    let journal = open(directory.path()).unwrap();
+    assert_eq!(journal.append(vec![big(0)]).await.unwrap(), [Appended::Duplicate(sequences[0])]);
+    assert_eq!(journal.usage().bytes, bytes);
 }
 
-/// Appends that share a batch, some of which make room: what the journal counts is what it counts after the next start.
+/// Appends that share a write, some of which make room: what the journal counts is what it counts after the next start.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn room_made_within_a_batch_is_counted() {
+    const MAX_BYTES: u64 = 8 << 20;
+    let bounds = Bounds { max_bytes: MAX_BYTES, namespace_share: Some(4 * MAX_BYTES) };
     let directory = tempfile::tempdir().unwrap();
-    let journal = Arc::new(open(directory.path(), 60_000).unwrap());
-    for round in 0..20 {
+    let journal = Arc::new(open_bounded(directory.path(), bounds).unwrap());
+    for round in 0..20u64 {
         let appends = (0..20).map(|n| {
-            let mut arrival = arrival(&key("in"), &format!("{round}-{n}"), 0);
-            arrival.validated = validated(&format!("{round}-{n}"), "big", Bytes::from(vec![b'x'; 1000]));
             let journal = journal.clone();
-            tokio::spawn(async move { journal.append(vec![arrival]).await.unwrap() })
+            let append = async move || journal.append(vec![big(20 * round + n)]).await.is_ok();
+            tokio::spawn(async move { eventually("there is room", append).await })
         });
         for append in appends.collect::<Vec<_>>() {
             append.await.unwrap();
         }
     }
-    let (usage, events) = (journal.usage(), EventQuery { limit: 1000, ..Default::default() });
-    let kept = journal.events(&key("in"), events.clone()).await.unwrap();
-    assert!(kept.len() > 40 && usage.bytes <= usage.max_bytes, "{} events, {usage:?}", kept.len());
-    drop(Arc::into_inner(journal));
-    let journal = open(directory.path(), 60_000).unwrap();
-    assert_eq!(journal.usage(), usage);
-    assert_eq!(journal.events(&key("in"), events).await.unwrap(), kept);
+    let (usage, storage) = (journal.usage(), journal.storage(&file("in")));
+    let kept = listed(&journal).await;
+    assert!(kept.len() > 20 && usage.disk_bytes <= MAX_BYTES, "{} events, {usage:?}", kept.len());
+    journal.close().await.unwrap();
+    drop(Arc::into_inner(journal).expect("no append is left"));
+    let journal = open_bounded(directory.path(), bounds).unwrap();
+    assert_eq!((journal.usage().bytes, journal.storage(&file("in"))), (usage.bytes, storage));
+    assert_eq!(listed(&journal).await, kept);
 }
 
 /// Usage follows what is kept, also over a restart.
 #[tokio::test]
 async fn usage_returns_to_nothing() {
     let directory = tempfile::tempdir().unwrap();
-    let journal = open(directory.path(), 0).unwrap();
-    journal.append((0..600).map(|n| arrival(&key("in"), &n.to_string(), 0)).collect()).await.unwrap();
+    let journal = open(directory.path()).unwrap();
+    append(&journal, (0..600).map(|n| arrival(&file("in"), &n.to_string(), 0)).collect()).await;
     let used = journal.usage().bytes;
     assert!(used > 600 * 50, "{used}");
     drop(journal);
-    let journal = open(directory.path(), 0).unwrap();
+    let journal = open(directory.path()).unwrap();
     assert_eq!(journal.usage().bytes, used);
-    let all = Retention { endpoints: vec![(key("in"), std::time::Duration::ZERO)], ..Default::default() };
-    assert_eq!(journal.sweep(all, at(1)).await.unwrap().events, 600);
+    assert_eq!(journal.sweep(all_of_in(0), at(1)).await.unwrap().events, 600);
     assert_eq!(journal.usage().bytes, 0);
+    drop(journal);
+    assert_eq!(open(directory.path()).unwrap().usage().bytes, 0);
 }
 
-/// The write-ahead log in use, and how many bytes of it are written.
-fn log_file(directory: &Path) -> (std::path::PathBuf, usize) {
-    let path = directory.join("log/0.jnl");
-    let bytes = std::fs::read(&path).unwrap();
-    let end = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
-    (path, end)
+/// The file of the log that is written last, and how many bytes of it are written.
+fn newest_log(directory: &Path) -> (PathBuf, usize) {
+    let files = fs::read_dir(directory.join("log")).unwrap().map(|entry| entry.unwrap().path());
+    let newest = files.filter(|path| path.extension().is_some_and(|ext| ext == "jnl")).max().expect("there is a log");
+    let bytes = fs::read(&newest).unwrap();
+    let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    (newest, end)
 }
 
-fn damage(directory: &Path, from: usize, to: usize) {
-    let (path, _) = log_file(directory);
-    let mut bytes = std::fs::read(&path).unwrap();
-    bytes[from..to].fill(0);
-    std::fs::write(&path, bytes).unwrap();
-}
-
-/// The machine died in mid-write: whichever part of the last batch is missing, it is gone as a whole,
-/// and all that was acknowledged is there.
+/// The machine died in mid-write: whichever part of the last write is missing, it is gone as a whole, and everything that
+/// was acknowledged is there.
 #[tokio::test]
 async fn a_torn_write_is_cut_off() {
     let directory = tempfile::tempdir().unwrap();
-    let journal = open(directory.path(), 0).unwrap();
-    journal.append(vec![arrival(&key("in"), "whole", 0)]).await.unwrap();
-    let (_, whole) = log_file(directory.path());
-    let mut torn = arrival(&key("in"), "torn", 0);
-    torn.validated = validated("torn", "big", Bytes::from(vec![b'x'; 2000]));
-    journal.append(vec![torn]).await.unwrap();
-    let (_, end) = log_file(directory.path());
-    for (from, to) in [(whole, end), (whole, whole + 1), (whole + 20, end), (whole + 200, whole + 300), (end - 1, end)]
-    {
+    let journal = open(directory.path()).unwrap();
+    let first = append(&journal, vec![arrival(&file("in"), "whole", 0)]).await[0];
+    let (_, whole) = newest_log(directory.path());
+    append(&journal, vec![sized(&file("in"), "torn", 2000)]).await;
+    let (_, end) = newest_log(directory.path());
+    let zeroed = [(whole, end), (whole, whole + 1), (whole + 20, end), (whole + 200, whole + 300), (end - 1, end)];
+    let cut = [whole, whole + 1, whole + 20, whole + 200, end - 1].map(|at| (at, usize::MAX));
+    for (from, to) in zeroed.into_iter().chain(cut) {
         let copy = crashed_copy(directory.path());
-        damage(copy.path(), from, to);
-        let journal = open(copy.path(), 0).unwrap();
-        assert!(journal.event(&key("in"), "whole").await.unwrap().is_some());
-        assert!(journal.event(&key("in"), "torn").await.unwrap().is_none(), "{from} to {to}");
+        let (path, _) = newest_log(copy.path());
+        let mut bytes = fs::read(&path).unwrap();
+        match to {
+            usize::MAX => bytes.truncate(from),
+            to => bytes[from..to].fill(0),
+        }
+        fs::write(&path, bytes).unwrap();
+        let journal = open(copy.path()).unwrap();
+        assert!(journal.event(&file("in"), "whole").await.unwrap().is_some());
+        assert!(journal.event(&file("in"), "torn").await.unwrap().is_none(), "{from} to {to}");
         // And it goes on from there.
-        assert_eq!(journal.append(vec![arrival(&key("in"), "next", 0)]).await.unwrap(), [Appended::Stored(2)]);
+        let next = append(&journal, vec![arrival(&file("in"), "next", 0)]).await[0];
+        assert!(next > first, "{next} after {first}");
         drop(journal);
-        let journal = open(copy.path(), 0).unwrap();
-        assert_eq!(journal.append(vec![arrival(&key("in"), "next", 0)]).await.unwrap(), [Appended::Duplicate(2)]);
+        let journal = open(copy.path()).unwrap();
+        let again = journal.append(vec![arrival(&file("in"), "next", 0)]).await.unwrap();
+        assert_eq!(again, [Appended::Duplicate(next)], "{from} to {to}");
     }
 }
 
-/// Damage to what was acknowledged is not taken for a torn write.
+/// Damage to what was acknowledged is not taken for a torn write: the event is reported, the others are served, and a
+/// journal that is opened strictly is refused.
 #[tokio::test]
-async fn damage_is_not_passed_over() {
+async fn damage_is_noticed() {
     let directory = tempfile::tempdir().unwrap();
-    let journal = open(directory.path(), 0).unwrap();
-    journal.append(vec![arrival(&key("in"), "a", 0)]).await.unwrap();
-    let (_, end) = log_file(directory.path());
-    for id in ["b", "c", "d"] {
-        journal.append(vec![arrival(&key("in"), id, 0)]).await.unwrap();
+    let journal = open(directory.path()).unwrap();
+    let mut sequences = Vec::new();
+    for id in ["a", "b", "c", "d"] {
+        let body = Bytes::from(format!("the body of event {id}"));
+        sequences.extend(
+            append(&journal, vec![Arrival { validated: validated(id, "t", body), ..arrival(&file("in"), id, 0) }])
+                .await,
+        );
     }
     drop(journal);
-    damage(directory.path(), end - 60, end - 40);
-    let refused = open(directory.path(), 0).map(drop).unwrap_err();
-    assert!(matches!(refused, JournalError::Corrupt(_)), "{refused}");
+    for (damaged, body) in [(0, "the body of event a"), (2, "the body of event c")] {
+        let copy = crashed_copy(directory.path());
+        let (path, _) = newest_log(copy.path());
+        let mut bytes = fs::read(&path).unwrap();
+        let at = bytes.windows(body.len()).position(|part| part == body.as_bytes()).expect("bodies are in the log");
+        bytes[at] ^= 1;
+        fs::write(&path, bytes).unwrap();
+        let refused = refusal(open_strictly(copy.path()));
+        assert!(matches!(refused, OpenError::Damaged { .. }), "{refused}");
+        let journal = open(copy.path()).unwrap();
+        let listed = listed(&journal).await;
+        assert_eq!(listed.iter().map(EventEntry::sequence).collect::<Vec<_>>(), sequences);
+        for (index, entry) in listed.iter().enumerate() {
+            assert_eq!(entry.kept().is_none(), index == damaged, "{entry:?}");
+        }
+        assert!(journal.vitals().damaged_records > 0);
+        let next = append(&journal, vec![arrival(&file("in"), "next", 0)]).await[0];
+        assert!(next > sequences[3]);
+    }
 }

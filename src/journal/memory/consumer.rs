@@ -61,6 +61,13 @@ pub(super) enum Stage {
     Skipped(SkipReason),
 }
 
+impl Stage {
+    /// Whether the event is attempted when it is due, not in its turn.
+    fn is_retry(self) -> bool {
+        matches!(self, Self::Queued { .. } | Self::Retrying { .. })
+    }
+}
+
 impl MemoryDelivery {
     fn new(stage: Stage) -> Self {
         Self { stage, in_flight: false, attempts: 0, last: None, failure: None }
@@ -109,6 +116,11 @@ impl MemoryDelivery {
         (!self.in_flight).then_some(if due > latest { claim.now } else { due })
     }
 
+    /// Whether it waits for a retry that is due later than `now`.
+    pub(super) fn is_due_later(&self, now: Timestamp) -> bool {
+        !self.in_flight && matches!(self.stage, Stage::Retrying { due } if due > now)
+    }
+
     fn is_new(&self) -> bool {
         self.stage == Stage::New && !self.in_flight
     }
@@ -149,8 +161,15 @@ impl MemoryConsumer {
         self.deliveries.values_mut().for_each(|delivery| delivery.in_flight = false);
     }
 
-    pub(super) fn is_ready(&self) -> bool {
-        self.released || (!self.held_up && self.deliveries.values().any(MemoryDelivery::is_new))
+    pub(super) fn is_ready(&self, max_retries: usize) -> bool {
+        let waits = self.held_up || self.is_backlogged(max_retries);
+        self.released || (!waits && self.deliveries.values().any(MemoryDelivery::is_new))
+    }
+
+    /// Whether it has as many retries as it may have.
+    fn is_backlogged(&self, max_retries: usize) -> bool {
+        let retries = self.deliveries.values().filter(|delivery| delivery.stage.is_retry()).count();
+        retries >= max_retries
     }
 
     pub(super) fn progress(&self) -> Progress {
@@ -187,17 +206,24 @@ impl MemoryConsumer {
         dropped
     }
 
-    pub(super) fn claim(&mut self, claim: &Claim, events: &BTreeMap<Sequence, KeptEvent>) -> Claimed {
+    pub(super) fn claim(
+        &mut self,
+        claim: &Claim,
+        events: &BTreeMap<Sequence, KeptEvent>,
+        max_retries: usize,
+    ) -> Claimed {
         self.released = false;
         self.held_up = false;
-        if claim.in_order { self.claim_in_order(claim, events) } else { self.claim_any(claim, events) }
+        if claim.in_order { self.claim_in_order(claim, events) } else { self.claim_any(claim, events, max_retries) }
     }
 
-    fn claim_any(&mut self, claim: &Claim, events: &BTreeMap<Sequence, KeptEvent>) -> Claimed {
+    fn claim_any(&mut self, claim: &Claim, events: &BTreeMap<Sequence, KeptEvent>, max_retries: usize) -> Claimed {
         let waiting = self.deliveries.iter().filter_map(|(sequence, d)| Some((d.due(claim)?, *sequence)));
         let mut due: Vec<_> = waiting.filter(|(due, _)| *due <= claim.now).collect();
         due.sort_unstable();
-        let new = self.deliveries.iter().filter(|(_, delivery)| delivery.is_new()).map(|(sequence, _)| *sequence);
+        let may_be_new = !self.is_backlogged(max_retries);
+        let new = self.deliveries.iter().filter(|(_, delivery)| may_be_new && delivery.is_new());
+        let new = new.map(|(sequence, _)| *sequence);
         let wanted: Vec<_> = due.into_iter().map(|(_, sequence)| sequence).chain(new).collect();
         let mut claimed = Claimed::default();
         for sequence in wanted {
@@ -265,10 +291,10 @@ impl MemoryConsumer {
         self.released = true;
     }
 
-    /// Makes a retry due now, unless it is due already.
+    /// Makes a retry due now.
     pub(super) fn hasten(&mut self, sequence: Sequence, now: Timestamp) {
-        if let Some(MemoryDelivery { stage: Stage::Retrying { due }, .. }) = self.deliveries.get_mut(&sequence) {
-            *due = now.min(*due);
+        if let Some(delivery) = self.deliveries.get_mut(&sequence) {
+            delivery.stage = Stage::Retrying { due: now };
             self.released = true;
         }
     }

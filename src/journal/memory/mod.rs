@@ -45,11 +45,21 @@ pub struct MemoryOptions {
     pub stride: u64,
     /// Most events that one step of a list looks at; at least 1.
     pub list_scan: usize,
+    /// Most events of one consumer that wait for another attempt, or are in flight in one. A consumer that has as many
+    /// claims new events in order only.
+    pub max_retries: usize,
 }
 
 impl Default for MemoryOptions {
     fn default() -> Self {
-        Self { max_bytes: 0, namespace_share: None, first_sequence: 1000, stride: 7, list_scan: LIST_LIMIT }
+        Self {
+            max_bytes: 0,
+            namespace_share: None,
+            first_sequence: 1000,
+            stride: 7,
+            list_scan: LIST_LIMIT,
+            max_retries: usize::MAX,
+        }
     }
 }
 
@@ -115,7 +125,7 @@ impl Journal for MemoryJournal {
     }
 
     async fn claim(&self, consumer: &Incarnation, claim: Claim) -> Result<Claimed> {
-        self.open_state()?.claim(consumer, &claim)
+        self.open_state()?.claim(&self.options, consumer, &claim)
     }
 
     async fn ready(&self, consumer: &Incarnation) {
@@ -124,8 +134,7 @@ impl Journal for MemoryJournal {
             tokio::pin!(changed);
             // Registered before the look, so that no change in between is missed.
             changed.as_mut().enable();
-            let is_ready = self.state.lock().consumer(consumer).map_or(true, |consumer| consumer.is_ready());
-            if is_ready {
+            if self.state.lock().is_ready(&self.options, consumer) {
                 return;
             }
             changed.await;

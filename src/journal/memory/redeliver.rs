@@ -33,20 +33,19 @@ impl MemoryState {
         let Chosen { sequences, mut counts } = choose(known, log, selection, step);
         let consumer = self.consumer_mut(consumer)?;
         for sequence in sequences {
-            match consumer.deliveries.get(&sequence).map(|delivery| delivery.state()) {
-                Some(DeliveryState::Settled | DeliveryState::DeadLettered) => {
-                    counts.queued += 1;
-                    if !step.dry_run {
-                        consumer.queue(sequence, step.now);
-                    }
+            let Some(delivery) = consumer.deliveries.get(&sequence) else { continue };
+            if matches!(delivery.state(), DeliveryState::Settled | DeliveryState::DeadLettered) {
+                counts.queued += 1;
+                if !step.dry_run {
+                    consumer.queue(sequence, step.now);
                 }
-                Some(DeliveryState::Retrying) => {
-                    counts.hastened += 1;
-                    if !step.dry_run {
-                        consumer.hasten(sequence, step.now);
-                    }
+            } else if delivery.is_due_later(step.now) {
+                counts.hastened += 1;
+                if !step.dry_run {
+                    consumer.hasten(sequence, step.now);
                 }
-                Some(DeliveryState::Pending | DeliveryState::InFlight) | None => counts.skipped += 1,
+            } else {
+                counts.skipped += 1;
             }
         }
         Ok(counts)
@@ -55,7 +54,8 @@ impl MemoryState {
 
 fn choose(consumer: &MemoryConsumer, log: &MemoryLog, selection: &Selection, step: Step) -> Chosen {
     let limit = step.limit.clamp(1, REDELIVERY_STEP);
-    let from = step.from.unwrap_or(Position { after: consumer.start, last: log.head });
+    let from = step.from.unwrap_or(Position { after: 0, last: log.head });
+    let from = Position { after: from.after.max(consumer.start), ..from };
     let deliveries = consumer.deliveries.iter();
     match selection {
         Selection::DeadLettered => {

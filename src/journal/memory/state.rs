@@ -225,11 +225,19 @@ impl MemoryState {
         self.logs.get(&consumer.endpoint)
     }
 
-    pub(super) fn claim(&mut self, consumer: &Incarnation, claim: &Claim) -> Result<Claimed> {
-        let Some(log) = self.logs.get(&self.consumer(consumer)?.endpoint).cloned() else {
-            return Ok(Claimed::default());
-        };
-        Ok(self.consumer_mut(consumer)?.claim(claim, &log.events))
+    /// Whether a wait for something to claim is over.
+    pub(super) fn is_ready(&self, options: &MemoryOptions, consumer: &Incarnation) -> bool {
+        match self.consumer(consumer) {
+            Ok(consumer) => consumer.is_ready(options.max_retries),
+            // There is nothing to wait for.
+            Err(_) => true,
+        }
+    }
+
+    pub(super) fn claim(&mut self, options: &MemoryOptions, consumer: &Incarnation, claim: &Claim) -> Result<Claimed> {
+        let consumer = attached(&mut self.consumers, consumer)?;
+        let Some(log) = self.logs.get(&consumer.endpoint) else { return Ok(Claimed::default()) };
+        Ok(consumer.claim(claim, &log.events, options.max_retries))
     }
 
     /// Retries that wait, of all consumers.

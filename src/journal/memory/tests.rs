@@ -1,12 +1,15 @@
 //! What only this engine promises; the contract is asked of it in `tests/journal/`.
 
+use std::time::Duration;
+
 use bytes::Bytes;
+use futures_util::FutureExt;
 use jiff::Timestamp;
 
 use super::*;
 use crate::{
     api::ObjectKey,
-    journal::{EventEntry, testing::validated},
+    journal::{EventEntry, Failure, testing::validated},
 };
 
 fn endpoint() -> Incarnation {
@@ -51,6 +54,27 @@ async fn claims_end_with_the_process() {
     let again = journal.reopen();
     assert_eq!(again.progress(&consumer()), Some(Progress { pending: 1, ..Progress::default() }));
     assert_eq!(again.claim(&consumer(), claim).await.unwrap().deliveries[0].attempt, 1);
+}
+
+#[tokio::test]
+async fn a_backlog_of_retries_holds_new_events_back() {
+    let journal = MemoryJournal::new(MemoryOptions { max_retries: 1, ..MemoryOptions::default() });
+    journal.attach(&consumer(), &endpoint(), Start::Now).await.unwrap();
+    journal.append(vec![arrival("a"), arrival("b")]).await.unwrap();
+    let claim = Claim::new(1, Timestamp::UNIX_EPOCH);
+    let claimed = journal.claim(&consumer(), claim).await.unwrap();
+    let failure = Failure {
+        time: Timestamp::UNIX_EPOCH,
+        reason: "status".into(),
+        status: None,
+        took: Duration::ZERO,
+        message: "".into(),
+    };
+    let retry = Settlement::Retry { due: Timestamp::MAX, failure };
+    journal.settle(&consumer(), vec![(claimed.deliveries[0].event.sequence, retry)]).await.unwrap();
+    assert!(journal.claim(&consumer(), claim).await.unwrap().deliveries.is_empty());
+    let consumer = consumer();
+    assert!(journal.ready(&consumer).now_or_never().is_none());
 }
 
 #[tokio::test]
