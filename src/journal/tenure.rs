@@ -4,11 +4,14 @@ use std::{fmt, sync::Arc};
 
 use crate::api::ObjectKey;
 
+/// Says whether an endpoint is served.
+type Serves = dyn Fn(&ObjectKey) -> bool + Send + Sync;
+
 /// Which endpoints' subscriptions this process delivers at present. Every process takes events in for every endpoint.
 #[derive(Clone, Default)]
 pub struct Tenure {
     /// `None` serves all.
-    serves: Option<Arc<dyn Fn(&ObjectKey) -> bool + Send + Sync>>,
+    serves: Option<Arc<Serves>>,
 }
 
 impl Tenure {

@@ -5,6 +5,7 @@
 
 mod callers;
 mod changes;
+mod drain;
 #[allow(dead_code, reason = "shared: every test binary uses its part")]
 mod fixture;
 mod forward;
