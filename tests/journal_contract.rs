@@ -12,6 +12,7 @@ mod journal {
     pub(crate) mod claims;
     pub(crate) mod consumers;
     pub(crate) mod contract;
+    pub(crate) mod damage;
     pub(crate) mod embedded;
     pub(crate) mod endpoints;
     pub(crate) mod listings;

@@ -49,7 +49,7 @@ fn open_bounded(directory: &Path, bounds: Bounds) -> Result<EmbeddedJournal, Ope
     EmbeddedJournal::open(EmbeddedOptions { directory: directory.into(), max_bytes, namespace_share, strict: false })
 }
 
-fn open(directory: &Path) -> Result<EmbeddedJournal, OpenError> {
+pub(crate) fn open(directory: &Path) -> Result<EmbeddedJournal, OpenError> {
     open_bounded(directory, Bounds::default())
 }
 
@@ -64,21 +64,23 @@ fn refusal(opened: Result<EmbeddedJournal, OpenError>) -> OpenError {
 
 /// Copies the files as they are: what the end of the process would leave.
 fn crashed_copy(of: &Path) -> TempDir {
-    fn copy(from: &Path, to: &Path) {
-        fs::create_dir_all(to).unwrap();
-        for entry in fs::read_dir(from).unwrap() {
-            let entry = entry.unwrap();
-            let to = to.join(entry.file_name());
-            if entry.file_type().unwrap().is_dir() {
-                copy(&entry.path(), &to);
-            } else {
-                fs::copy(entry.path(), &to).unwrap();
-            }
-        }
-    }
     let directory = tempfile::tempdir().unwrap();
     copy(of, directory.path());
     directory
+}
+
+/// Copies all files below a directory.
+pub(crate) fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            fs::copy(entry.path(), &to).unwrap();
+        }
+    }
 }
 
 /// Appends, and returns the sequences that the journal knows the events by.

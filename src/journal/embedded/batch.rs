@@ -39,6 +39,16 @@ pub(super) struct OpenSegment {
     recent: VecDeque<(u64, u32, Sequence)>,
     /// Records that are to be written.
     buffer: Vec<u8>,
+    copy: Option<Copy>,
+}
+
+/// The copy of what a segment says of endpoints and consumers: the loss of one of those records would cost more than
+/// itself, so they are in two files.
+struct Copy {
+    file: File,
+    place: Place,
+    position: u64,
+    buffer: Vec<u8>,
 }
 
 impl OpenSegment {
@@ -53,7 +63,14 @@ impl OpenSegment {
             marked: position,
             recent: VecDeque::new(),
             buffer: Vec::new(),
+            copy: None,
         }
+    }
+
+    /// Copies from now on what is said of endpoints and consumers to this file, which is empty.
+    pub(super) fn copy_to(&mut self, file: File) {
+        let place = Place { segment: self.place.segment.copy(), offset: 0, ..self.place };
+        self.copy = Some(Copy { file, place, position: 0, buffer: Vec::new() });
     }
 
     /// Where the next record goes, behind those that are to be written.
@@ -93,6 +110,17 @@ impl OpenSegment {
         self.push(Frame::of(kind, number, payload), payload)
     }
 
+    /// Adds a record of an endpoint or a consumer.
+    pub(super) fn identity(&mut self, kind: Kind, number: u32, payload: &[u8]) {
+        let frame = Frame::of(kind, number, payload);
+        self.push(frame, payload);
+        if let Some(copy) = &mut self.copy {
+            let offset = copy.position + copy.buffer.len() as u64;
+            copy.buffer.extend_from_slice(&frame.encode(copy.place.at(offset)));
+            copy.buffer.extend_from_slice(payload);
+        }
+    }
+
     /// Adds an event; where it begins.
     pub(super) fn event(&mut self, frame: Frame, payload: &[u8]) -> u64 {
         if self.end() - self.marked >= MARK_EVERY {
@@ -103,21 +131,44 @@ impl OpenSegment {
         offset
     }
 
+    /// Adds a mark that says that everything before it is durable, which it will be once it is, and the end.
+    pub(super) fn close(&mut self) {
+        let end = self.end();
+        let mark = entry::Mark { durable: end, heads: self.newest() };
+        // Also in the copy: if the last page is lost, it is known what was there.
+        self.identity(Kind::Mark, 0, &mark.encode());
+        self.record(Kind::End, 0, &[]);
+    }
+
     /// Adds a mark.
     pub(super) fn mark(&mut self) {
+        let end = self.end();
+        let mark = entry::Mark { durable: self.durable, heads: self.newest() };
+        self.record(Kind::Mark, 0, &mark.encode());
+        self.marked = end;
+    }
+
+    /// The newest sequence of every endpoint with an event in the last [`MARK_REACH`] bytes.
+    fn newest(&mut self) -> Vec<(u32, Sequence)> {
         let end = self.end();
         while self.recent.front().is_some_and(|(at, ..)| at + MARK_REACH < end) {
             self.recent.pop_front();
         }
         let newest: BTreeMap<_, _> = self.recent.iter().map(|(_, endpoint, sequence)| (*endpoint, *sequence)).collect();
-        let mark = entry::Mark { durable: self.durable, heads: newest.into_iter().collect() };
-        self.record(Kind::Mark, 0, &mark.encode());
-        self.marked = end;
+        newest.into_iter().collect()
     }
 
     /// Writes the records, and syncs the file if they have to be durable. After an error nothing more may be written to this
     /// segment: nobody knows what of it is on the disk.
     pub(super) fn write(&mut self, durable: bool) -> io::Result<()> {
+        if let Some(copy) = self.copy.as_mut().filter(|copy| !copy.buffer.is_empty()) {
+            copy.file.write_all_at(&copy.buffer, copy.position)?;
+            copy.position += copy.buffer.len() as u64;
+            copy.buffer.clear();
+            if durable {
+                copy.file.sync_data()?;
+            }
+        }
         self.file.write_all_at(&self.buffer, self.position)?;
         self.position = self.end();
         self.buffer.clear();
@@ -142,11 +193,14 @@ impl OpenSegment {
     /// Forgets the records that were to be written.
     pub(super) fn discard(&mut self) {
         self.buffer.clear();
+        if let Some(copy) = &mut self.copy {
+            copy.buffer.clear();
+        }
     }
 
     /// Forgets the records that were to be written, and cuts off what may have been written of them, as far as possible.
     pub(super) fn abandon(&mut self) {
-        self.buffer.clear();
+        self.discard();
         let _ = self.file.set_len(self.segment.len());
     }
 }

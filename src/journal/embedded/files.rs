@@ -3,7 +3,8 @@
 //! ```text
 //! FORMAT      one line: `grapnel-journal 2 <salt, 16 hex digits>`
 //! LOCK        held by the process that has the journal open
-//! log/        the segments of the log (*.jnl): the truth
+//! log/        the segments of the log (*.jnl): the truth; beside the newest, a copy of what it says of endpoints and
+//!             consumers (*.copy)
 //! index/      what is derived from them: an index for each segment (*.idx), ids (*.ids)
 //! ```
 
@@ -131,6 +132,10 @@ impl Layout {
 
     pub(super) fn log_file(&self, name: SegmentName) -> PathBuf {
         self.log().join(name.log_file())
+    }
+
+    pub(super) fn copy_file(&self, name: SegmentName) -> PathBuf {
+        self.log().join(name.copy_file())
     }
 
     pub(super) fn index_file(&self, name: SegmentName) -> PathBuf {

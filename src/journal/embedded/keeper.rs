@@ -260,6 +260,8 @@ fn seal(engine: &Engine, segment: &Arc<Segment>) -> io::Result<()> {
     }
     if engine.segments.all().iter().any(|other| other.name == segment.name) {
         segment.seal(&engine.layout)?;
+        // The head of the next one has a copy of its own.
+        let _ = std::fs::remove_file(engine.layout.copy_file(segment.name));
     }
     Ok(())
 }
@@ -271,13 +273,17 @@ pub(super) fn write_ids(engine: &Engine, segment: &Segment, ids: &ActiveIds) -> 
     let (most, keep_until) = (sorted.len() as u64, ids.keep_until());
     let run =
         Run::write(&engine.layout.index(), engine.layout.salt, name, sorted.into_iter().map(Ok), most, keep_until)?;
-    load(engine, run)
+    load(run, filter_bytes(engine))
 }
 
-/// Takes the filter of a run into memory, if there is room for it.
-pub(super) fn load(engine: &Engine, mut run: Run) -> io::Result<Arc<Run>> {
-    let loaded: u64 = engine.ids.read().runs.iter().map(|run| run.filter_bytes()).sum();
-    if loaded + run.filter_bytes() <= ID_FILTER_BYTES {
+/// Bytes of all filters.
+fn filter_bytes(engine: &Engine) -> u64 {
+    engine.ids.read().runs.iter().map(|run| run.filter_bytes()).sum()
+}
+
+/// Takes the filter of a run into memory, if there is room for it beside those of `others` bytes.
+pub(super) fn load(mut run: Run, others: u64) -> io::Result<Arc<Run>> {
+    if others + run.filter_bytes() <= ID_FILTER_BYTES {
         run.load_filter()?;
     }
     Ok(Arc::new(run))
@@ -288,7 +294,9 @@ fn merge_ids(engine: &Engine) -> io::Result<()> {
         let runs = engine.ids.read().runs.clone();
         let Some(range) = ids::next_merge(&runs) else { return Ok(()) };
         let Some(parts) = runs.get(range) else { return Ok(()) };
-        let merged = load(engine, ids::merge(&engine.layout.index(), engine.layout.salt, parts)?)?;
+        let replaced: u64 = parts.iter().map(|run| run.filter_bytes()).sum();
+        let others = filter_bytes(engine).saturating_sub(replaced);
+        let merged = load(ids::merge(&engine.layout.index(), engine.layout.salt, parts)?, others)?;
         {
             let mut ids = engine.ids.write();
             ids.runs.retain(|run| !parts.iter().any(|part| part.name == run.name));
@@ -332,7 +340,8 @@ fn rebuild_ids(engine: &Engine, name: RunName) -> io::Result<()> {
     let most = sorted.len() as u64;
     tracing::error!(file = %name, ids = most, "a file of ids was damaged and is made again from the events that are kept");
     let (directory, salt) = (engine.layout.index(), engine.layout.salt);
-    let run = load(engine, Run::write(&directory, salt, name, sorted.into_iter().map(Ok), most, found.keep_until())?)?;
+    let run = Run::write(&directory, salt, name, sorted.into_iter().map(Ok), most, found.keep_until())?;
+    let run = load(run, filter_bytes(engine))?;
     let mut ids = engine.ids.write();
     ids.runs.retain(|other| other.name != name);
     let at = ids.runs.partition_point(|run| run.name < name);
@@ -368,7 +377,7 @@ fn carry_over(engine: &Arc<Engine>, segment: &Arc<Segment>) -> Result<()> {
     let io = |error: io::Error| super::from_io(segment.path().display(), error);
     let consumers: Vec<_> = engine.consumers.read().values().cloned().collect();
     for consumer in consumers {
-        let rows = segment.index(|index| index.outcomes(consumer.number, 0, u64::MAX)).map_err(io)?;
+        let rows = engine.outcome_rows(segment, consumer.number, 0, u64::MAX)?;
         let kept = |sequence: u64| !consumer.endpoint.state.lock().removed.contains(sequence);
         let mut offsets: Vec<u32> = rows.iter().filter(|(s, _)| kept(*s)).map(|(_, offset)| *offset).collect();
         offsets.sort_unstable();

@@ -7,7 +7,7 @@ use super::{
     endpoint::Endpoint,
     error::from_io,
     frame::Frame,
-    ids::{IdHash, KnownId},
+    ids::{IdHash, KnownId, Run},
     index::Position,
     keeper::Work,
     segment::{Reader, SegmentName},
@@ -98,16 +98,28 @@ impl Loading<'_> {
 }
 
 impl Engine {
-    /// The newest event of an id. Files in which every window is over by `received` are passed over.
+    /// The newest event of an id. Files in which every window is over by `received` are passed over; a damaged one is waited
+    /// for while it is made again.
     pub(super) fn known_id(&self, id: &IdHash, received: Option<Micros>) -> Result<Option<KnownId>> {
+        let first = match self.look_up(id, received) {
+            Ok(known) => return Ok(known),
+            Err((run, error)) if error.kind() != io::ErrorKind::InvalidData => {
+                return Err(from_io(run.path().display(), error));
+            }
+            Err((run, _)) => run,
+        };
+        self.keeper.send(Work::RebuildIds(first.name));
+        self.keeper.wait_until(|| !self.ids.read().runs.iter().any(|run| Arc::ptr_eq(run, &first)));
+        self.look_up(id, received).map_err(|(run, error)| from_io(run.path().display(), error))
+    }
+
+    fn look_up(&self, id: &IdHash, received: Option<Micros>) -> Result<Option<KnownId>, (Arc<Run>, io::Error)> {
         let ids = self.ids.read();
         if let Some(known) = ids.active.get(id) {
             return Ok(Some(known));
         }
-        for (_, sealing) in ids.sealing.iter().rev() {
-            if let Some(known) = sealing.get(id) {
-                return Ok(Some(known));
-            }
+        if let Some(known) = ids.sealing.iter().rev().find_map(|(_, sealing)| sealing.get(id)) {
+            return Ok(Some(known));
         }
         for run in ids.runs.iter().rev() {
             if received.is_some_and(|received| run.keep_until <= received) {
@@ -115,13 +127,8 @@ impl Engine {
             }
             match run.get(id) {
                 Ok(None) => {}
-                Ok(Some(known)) => return Ok(Some(known)),
-                Err(error) => {
-                    if error.kind() == io::ErrorKind::InvalidData {
-                        self.keeper.send(Work::RebuildIds(run.name));
-                    }
-                    return Err(from_io(run.path().display(), error));
-                }
+                Ok(known) => return Ok(known),
+                Err(error) => return Err((Arc::clone(run), error)),
             }
         }
         Ok(None)
@@ -165,6 +172,25 @@ impl Engine {
         }
     }
 
+    /// Every outcome of a consumer's events between `first` and `last` in a segment: see
+    /// [`Index::outcomes`](super::index::Index::outcomes). An index that cannot be read is made again from the log.
+    pub(super) fn outcome_rows(
+        &self,
+        segment: &Segment,
+        consumer: u32,
+        first: Sequence,
+        last: Sequence,
+    ) -> Result<Vec<(Sequence, u32)>> {
+        let read = || segment.index(|index| index.outcomes(consumer, first, last));
+        match read() {
+            Err(error) if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::NotFound) => {
+                self.mend_indexes();
+                read().map_err(|error| from_io("the index", error))
+            }
+            other => other.map_err(|error| from_io("the index", error)),
+        }
+    }
+
     /// Makes every index that cannot be read again from its log.
     fn mend_indexes(&self) {
         for segment in self.segments.all() {
@@ -173,7 +199,7 @@ impl Engine {
                     .parts()
                     .iter()
                     .all(|part| index.positions(part.endpoint, part.first, part.last, usize::MAX).is_ok())
-                    && index.outcomes(u32::MAX, 0, u64::MAX).is_ok()
+                    && index.can_read_outcomes()
             });
             if !readable {
                 tracing::error!(segment = %segment.name, "an index is damaged; it is made again from the log");

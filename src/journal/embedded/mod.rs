@@ -40,6 +40,7 @@ mod lookup;
 mod open;
 mod read;
 mod redeliver;
+mod replay;
 mod rewrite;
 mod room;
 mod segment;

@@ -197,8 +197,7 @@ fn outcomes(engine: &Engine, consumer: &Consumer, sequences: &[Sequence]) -> Res
     let mut found: BTreeMap<Sequence, Ends> = BTreeMap::new();
     let (Some(first), Some(last)) = (sequences.first(), sequences.last()) else { return Ok(found) };
     for segment in engine.segments.all() {
-        let rows = segment.index(|index| index.outcomes(consumer.number, *first, *last));
-        let rows = rows.map_err(|error| from_io(segment.path().display(), error))?;
+        let rows = engine.outcome_rows(&segment, consumer.number, *first, *last)?;
         if rows.is_empty() {
             continue;
         }

@@ -31,6 +31,16 @@ impl SegmentName {
         format!("{self}.idx")
     }
 
+    /// The name of the copy of what the segment says of endpoints and consumers.
+    pub(super) fn copy_file(self) -> String {
+        format!("{self}.copy")
+    }
+
+    /// What the records of the copy are bound to, so that none is taken for one of the segment.
+    pub(super) fn copy(self) -> Self {
+        Self { generation: !self.generation, ..self }
+    }
+
     /// The segment of a log file's name.
     pub(super) fn parse(file: &str) -> Option<Self> {
         let (id, generation) = file.strip_suffix(".jnl")?.split_once('-')?;
@@ -71,7 +81,7 @@ pub(super) enum Found {
         from: u64,
         to: u64,
     },
-    /// Nothing whole follows `at`; `rest` bytes behind it are not all zero, up to the last that is not.
+    /// Nothing whole follows `at`, although the file has `rest` bytes more.
     End {
         at: u64,
         rest: u64,
@@ -171,14 +181,11 @@ impl<'a> Scan<'a> {
         if from >= self.end {
             return Ok(Found::End { at: from, rest: 0 });
         }
-        let (mut at, mut last_written) = (from, from);
+        let mut at = from;
         while at < self.end {
             let window = self.window(at)?;
             if window.is_empty() {
                 break;
-            }
-            if let Some(written) = window.iter().rposition(|byte| *byte != 0) {
-                last_written = last_written.max(at + written as u64 + 1);
             }
             for candidate in memchr::memmem::find_iter(&window, &MAGIC) {
                 let candidate = at + candidate as u64;
@@ -192,7 +199,7 @@ impl<'a> Scan<'a> {
             at += step as u64;
         }
         self.position = self.end;
-        Ok(Found::End { at: from, rest: last_written - from })
+        Ok(Found::End { at: from, rest: self.end - from })
     }
 
     fn record_at(&mut self, offset: u64) -> io::Result<Option<Record>> {

@@ -164,7 +164,7 @@ pub(super) struct Scanned {
     pub(super) end: u64,
     /// What is damaged, and whether it was durable when the last mark was written.
     pub(super) damage: Vec<Damage>,
-    /// Bytes that are not zero behind the last whole record.
+    /// Bytes of the file behind the last whole record.
     pub(super) torn: u64,
     /// How far the log was durable, as far as it says.
     pub(super) durable: u64,

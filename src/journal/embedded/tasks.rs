@@ -209,8 +209,7 @@ impl Writer {
                 let _ = answer.send(outcome);
             }
             Task::Close(answer) => {
-                self.log.mark();
-                self.log.record(Kind::End, 0, &[]);
+                self.log.close();
                 self.durable = true;
                 let outcome = self.flush();
                 self.engine.inbox.close();
@@ -281,7 +280,7 @@ impl Writer {
             None => (self.next_endpoint(), 1, self.engine.retired_head.load(Ordering::Acquire) + 1),
         };
         let new = NewEndpoint { endpoint: endpoint.clone(), incarnation, begin };
-        self.log.record(Kind::Endpoint, number, &new.encode());
+        self.log.identity(Kind::Endpoint, number, &new.encode());
         self.effect(move |engine, outcome| {
             let made = outcome.map(|()| apply_endpoint(engine, number, &new));
             let _ = answer.send(match made {
@@ -312,12 +311,12 @@ impl Writer {
             other => other,
         };
         if let Some(old) = &replaced {
-            self.log.record(Kind::Detach, old.number, &[]);
+            self.log.identity(Kind::Detach, old.number, &[]);
         }
         let number = self.next_consumer();
         let (start, appended_before) = begin(&endpoint, start);
         let new = NewConsumer { consumer, endpoint: endpoint.number, start, appended_before };
-        self.log.record(Kind::Attach, number, &new.encode());
+        self.log.identity(Kind::Attach, number, &new.encode());
         self.durable = true;
         self.effect(move |engine, outcome| {
             let attached = outcome.map(|()| {
@@ -335,7 +334,7 @@ impl Writer {
             let _ = answer.send(Ok(None));
             return;
         };
-        self.log.record(Kind::Detach, found.number, &[]);
+        self.log.identity(Kind::Detach, found.number, &[]);
         self.durable = true;
         self.settled += 1;
         self.effect(move |engine, outcome| {

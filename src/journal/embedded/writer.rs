@@ -281,6 +281,7 @@ pub(super) fn remove_files(layout: &Layout, name: SegmentName) -> io::Result<()>
         other => other,
     };
     gone(std::fs::remove_file(layout.log_file(name)))?;
+    gone(std::fs::remove_file(layout.copy_file(name)))?;
     gone(std::fs::remove_file(layout.index_file(name)))
 }
 
@@ -291,18 +292,19 @@ fn next(number: &AtomicU32) -> u32 {
 /// Creates a segment with the whole state at its head, durably. `before` is the segment before and where it ends.
 pub(super) fn begin(engine: &Engine, name: SegmentName, before: Option<(u64, u64)>) -> io::Result<OpenSegment> {
     let layout = &engine.layout;
-    let path = layout.log_file(name);
-    let file = OpenOptions::new().create(true).truncate(true).read(true).write(true).open(&path)?;
+    let create = |path| OpenOptions::new().create(true).truncate(true).read(true).write(true).open(path);
+    let file = create(layout.log_file(name))?;
     let now = Micros::floor(Timestamp::now());
     let (previous, previous_end) = before.unwrap_or_default();
     let head = SegmentHead { last: name.id, time: now, previous, previous_end };
     let segment = Arc::new(Segment::new(layout, name, head, 0, Index::Active(ActiveIndex::default())));
     let place = Place { salt: layout.salt, segment: name, offset: 0 };
     let mut log = OpenSegment::new(segment, file, place, 0);
-    log.record(Kind::Segment, 0, &head.encode());
+    log.copy_to(create(layout.copy_file(name))?);
+    log.identity(Kind::Segment, 0, &head.encode());
     let endpoints = engine.endpoints.read().all();
     for endpoint in &endpoints {
-        log.record(Kind::EndpointState, endpoint.number, &endpoint.stored().encode());
+        log.identity(Kind::EndpointState, endpoint.number, &endpoint.stored().encode());
     }
     let consumers: Vec<_> = engine.consumers.read().values().cloned().collect();
     for consumer in &consumers {
@@ -311,7 +313,7 @@ pub(super) fn begin(engine: &Engine, name: SegmentName, before: Option<(u64, u64
             endpoint: consumer.endpoint.number,
             state: consumer.state().durable(),
         };
-        log.record(Kind::ConsumerState, consumer.number, &row.encode());
+        log.identity(Kind::ConsumerState, consumer.number, &row.encode());
         if log.end() - log.position() > 4 << 20 {
             log.write(false)?;
         }
@@ -323,7 +325,7 @@ pub(super) fn begin(engine: &Engine, name: SegmentName, before: Option<(u64, u64
         next_consumer: engine.next_consumer.load(Ordering::Acquire),
         retired_head: engine.retired_head.load(Ordering::Acquire),
     };
-    log.record(Kind::StateEnd, 0, &end.encode());
+    log.identity(Kind::StateEnd, 0, &end.encode());
     log.write(true)?;
     log.end_of_head();
     layout.sync_log_directory()?;

@@ -31,7 +31,7 @@ const EVENT_OVERHEAD_BYTES: u64 = 64;
 pub(super) struct MemoryState {
     pub(super) logs: BTreeMap<ObjectKey, MemoryLog>,
     pub(super) consumers: BTreeMap<ObjectKey, MemoryConsumer>,
-    /// The retention that each endpoint was listed with last.
+    /// The retention that each endpoint was listed with last, since the journal has known it.
     retention: BTreeMap<Incarnation, Duration>,
     /// Not durable: appends that found no room, until one of the same scope does.
     pub(super) refusals: BTreeMap<RoomScope, Refusal>,
@@ -304,7 +304,9 @@ impl MemoryState {
             let kept = letters.get(key).copied().unwrap_or(DEFAULT_DEAD_LETTER_RETENTION);
             swept.dead_letters += consumer.drop_dead_letters(before(now, kept));
         }
-        self.retention.extend(retention.endpoints);
+        let logs = &self.logs;
+        let is_current = |endpoint: &Incarnation| logs.get(&endpoint.key).is_some_and(|log| log.is_current(endpoint));
+        self.retention.extend(retention.endpoints.into_iter().filter(|(endpoint, _)| is_current(endpoint)));
         let kept = |endpoint: &Incarnation| self.retention.get(endpoint).copied().unwrap_or(DEFAULT_RETENTION);
         let is_over = |kept_event: &KeptEvent| kept_event.event.received <= before(now, kept(&kept_event.endpoint));
         let gone: Vec<_> = self.settled_events().filter(|(_, kept)| is_over(kept)).map(|(at, _)| at).collect();

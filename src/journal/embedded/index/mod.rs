@@ -74,6 +74,14 @@ impl Index {
         }
     }
 
+    /// Whether every outcome can be read.
+    pub(super) fn can_read_outcomes(&self) -> bool {
+        match self {
+            Self::Active(_) => true,
+            Self::Sealed(sealed) => sealed.can_read_outcomes(),
+        }
+    }
+
     /// Every outcome of a consumer's events between `first` and `last`, ascending by sequence and then by age: the offset
     /// of the record that holds it.
     pub(super) fn outcomes(&self, consumer: u32, first: Sequence, last: Sequence) -> io::Result<Vec<(Sequence, u32)>> {

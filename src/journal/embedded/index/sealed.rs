@@ -184,6 +184,17 @@ impl SealedIndex {
         Ok(found)
     }
 
+    pub(super) fn can_read_outcomes(&self) -> bool {
+        let read = || {
+            let file = self.file()?;
+            for section in [file.section(CONSUMERS)?, file.section(OUTCOMES)?] {
+                file.visit(section, 0, |_, _| true)?;
+            }
+            io::Result::Ok(())
+        };
+        read().is_ok()
+    }
+
     fn file(&self) -> io::Result<BlockFile> {
         BlockFile::open(&self.path, self.seed)
     }
