@@ -18,6 +18,7 @@ mod requests;
 mod secure;
 mod services;
 mod stage;
+mod tenure;
 mod throttle;
 mod tls;
 mod tokens;

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use grapnel::telemetry::metrics::{Counts, Metrics};
+use grapnel::telemetry::metrics::{Counts, JournalMetrics, Metrics};
 use serde_json::Value;
 
 use crate::chart::{render, the};
@@ -35,7 +35,7 @@ fn series() -> String {
     subscription.attempted("delivered", Duration::ZERO);
     subscription.counts(Counts { pending: 1, retrying: 1, dead: 1 });
     metrics.appended(Duration::ZERO);
-    metrics.journal_up(true);
+    metrics.journal(&JournalMetrics { up: true, ..JournalMetrics::default() });
     metrics.cluster().watch_failed("secrets");
     metrics.cluster().status_written("ok");
     metrics.encode()

@@ -168,6 +168,7 @@ kind: WebhookSubscription
 metadata: { name: receiver }
 spec:
   endpointRef: { name: orders }
+  deletionPolicy: Drain
   target: { url: RECEIVER }
 ---
 apiVersion: v1
@@ -214,6 +215,10 @@ async fn scenario(shop: &Cluster, grapnel: &Grapnel) {
     receiver.next().await;
     shop.until("WebhookEndpoint", "orders", "one received", |it| it["status"]["received"] == 1).await;
     shop.until("WebhookSubscription", "receiver", "one delivered", |it| it["status"]["delivered"] == 1).await;
+
+    // The finalizer of its deletion policy.
+    let is_held = |it: &serde_json::Value| it["metadata"]["finalizers"] == serde_json::json!(["grapnel.dev/drain"]);
+    shop.until("WebhookSubscription", "receiver", "the finalizer", is_held).await;
 
     // A rotated secret.
     shop.apply(SECRET).await;
