@@ -343,6 +343,14 @@ pub const DEAD_LETTER_WINDOW: Duration = DEFAULT_WINDOW;
 /// When an event that is to be passed on is tried again because the journal did not take it.
 pub const DEAD_LETTER_PAUSE: Duration = Duration::from_secs(60);
 
+/// How much lower the priority of the threads of deliveries is than that of the process (setpriority(2)). The kernel gives a
+/// thread at +10 about a tenth of what it gives others while these want the CPU too.
+pub const DELIVERY_NICE: i32 = 10;
+
+/// Most threads of deliveries that block: in lookups of names, in reads from the journal, and in filters and transformations
+/// of large bodies.
+pub const DELIVERY_BLOCKING_THREADS: usize = 128;
+
 /// Most consumers attached to the journal at once.
 pub const ATTACH_AT_ONCE: usize = 64;
 
