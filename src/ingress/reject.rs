@@ -39,6 +39,8 @@ pub(super) enum Rejected {
     UnsupportedEncoding,
     /// The body did not come within `spec.limits.timeout`.
     Slow,
+    /// The body could not be verified and validated within `spec.limits.timeout`.
+    Late,
     /// The body ended early, or its framing is broken.
     Interrupted,
     /// All room for bodies is taken.
@@ -83,7 +85,7 @@ impl Rejected {
             Self::RateLimited { .. } => "rate_limited",
             Self::BodyTooLarge { .. } => "body_too_large",
             Self::UnsupportedEncoding => "unsupported_media_type",
-            Self::Slow => "timeout",
+            Self::Slow | Self::Late => "timeout",
             Self::Interrupted | Self::Malformed(_) => "malformed_payload",
             Self::Busy | Self::Unreviewed | Self::Keyless | Self::Unavailable { .. } => "unavailable",
             Self::Unverified(refusal) => refusal.code(),
@@ -106,7 +108,7 @@ impl Rejected {
             Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::Slow => StatusCode::REQUEST_TIMEOUT,
+            Self::Slow | Self::Late => StatusCode::REQUEST_TIMEOUT,
             Self::Interrupted | Self::Malformed(_) => StatusCode::BAD_REQUEST,
             Self::Unverified(_) => StatusCode::UNAUTHORIZED,
             Self::Invalid { .. } => StatusCode::UNPROCESSABLE_ENTITY,
@@ -136,6 +138,7 @@ impl Rejected {
                 "a body with a Content-Encoding, or a Transfer-Encoding other than chunked, cannot be verified and validated; send it uncompressed",
             ),
             Self::Slow => Cow::Borrowed("the body did not arrive in time"),
+            Self::Late => Cow::Borrowed("the event could not be checked in time; send it again later"),
             Self::Interrupted => Cow::Borrowed("the body could not be read to its end"),
             Self::Busy => Cow::Borrowed("too many large requests are under way; send again later"),
             Self::Unverified(refusal) => Cow::Owned(refusal.to_string()),

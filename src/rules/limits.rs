@@ -351,6 +351,19 @@ pub const DELIVERY_NICE: i32 = 10;
 /// of large bodies.
 pub const DELIVERY_BLOCKING_THREADS: usize = 128;
 
+/// Concurrent lookups of names, each of which may block a thread for as long as the system's resolver waits. Half of
+/// [`DELIVERY_BLOCKING_THREADS`], so that filters and the journal always find a thread.
+pub const DNS_LOOKUPS: usize = DELIVERY_BLOCKING_THREADS / 2;
+
+/// Those of [`DNS_LOOKUPS`] that only names may use that were answered within [`DNS_PROMPT`] the last time.
+pub const DNS_LOOKUPS_RESERVED: usize = DNS_LOOKUPS / 2;
+
+/// Time within which the lookup of a name that works is answered.
+pub const DNS_PROMPT: Duration = Duration::from_secs(1);
+
+/// Names that are remembered as answered promptly.
+pub const DNS_PROMPT_NAMES: usize = 16 * 1024;
+
 /// Most consumers attached to the journal at once.
 pub const ATTACH_AT_ONCE: usize = 64;
 
@@ -464,6 +477,10 @@ pub const BODY_MEMORY: usize = 256 * 1024 * 1024;
 /// Largest body in bytes that is verified and parsed on the thread that received it; a larger one would keep other
 /// requests of that thread waiting for milliseconds.
 pub const INLINE_BODY_BYTES: usize = 256 * 1024;
+
+/// Bodies larger than [`INLINE_BODY_BYTES`], and batches, that are verified and parsed at once, for each CPU. More would
+/// only take time from the requests of other senders; they wait, and their deadline counts on.
+pub const LARGE_BODIES_PER_CPU: usize = 2;
 
 /// Most headers stored with an event; further ones are left out.
 pub const STORED_HEADERS: usize = 64;
