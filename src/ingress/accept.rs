@@ -30,6 +30,7 @@ use super::{
     confirm::{Stored, batch_confirmation, confirm, confirmation},
     handshake, headers,
     reject::Rejected,
+    tenants::Tenants,
     trace,
 };
 use crate::{
@@ -51,6 +52,7 @@ pub(super) struct Shared {
     /// The prefix without a slash at its end; empty for `/`.
     prefix: Box<str>,
     memory: Arc<Memory>,
+    tenants: Tenants,
     /// Bounds the large bodies that are judged at once.
     judges: Arc<Semaphore>,
     started: Instant,
@@ -189,9 +191,10 @@ impl Shared {
         }
         let prefix = if prefix.is_empty() { Box::from("") } else { format!("/{prefix}").into_boxed_str() };
         let memory = Memory::new(ingress.options.body_memory);
+        let tenants = Tenants::new(ingress.options.max_connections);
         let cpus = thread::available_parallelism().map_or(1, usize::from);
         let judges = Arc::new(Semaphore::new(cpus.saturating_mul(LARGE_BODIES_PER_CPU)));
-        Ok(Self { ingress, prefix, memory, judges, started: Instant::now(), log_again: AtomicU64::new(0) })
+        Ok(Self { ingress, prefix, memory, tenants, judges, started: Instant::now(), log_again: AtomicU64::new(0) })
     }
 
     /// The steps, cheapest refusal first; nothing is parsed before it is verified. `underway` learns when the body has
@@ -206,8 +209,10 @@ impl Shared {
         }
         let limit = inbound.endpoint.body_bytes;
         body::admit(&inbound.headers, &body, limit)?;
-        let body = body::receive(body, limit, inbound.deadline, &self.memory).await?;
+        let namespace = Arc::clone(&inbound.endpoint.key.namespace);
+        let body = body::receive(body, limit, inbound.deadline, &namespace, &self.memory).await?;
         underway.has_been_read();
+        let _in_progress = self.tenants.begin(&namespace)?;
         let evidence = self.evidence(&inbound).await?;
         let (inbound, judged) = judge(&self.judges, inbound, evidence, body.bytes.clone()).await?;
         match judged {

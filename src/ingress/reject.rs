@@ -43,8 +43,10 @@ pub(super) enum Rejected {
     Late,
     /// The body ended early, or its framing is broken.
     Interrupted,
-    /// All room for bodies is taken.
+    /// All room for bodies is taken, or all that the namespace may take of it.
     Busy,
+    /// The namespace has as many requests in progress as it may have.
+    Crowded,
     /// Not signed as it must be.
     Unverified(Refusal),
     /// Nobody can say at the moment whose token it is.
@@ -87,7 +89,7 @@ impl Rejected {
             Self::UnsupportedEncoding => "unsupported_media_type",
             Self::Slow | Self::Late => "timeout",
             Self::Interrupted | Self::Malformed(_) => "malformed_payload",
-            Self::Busy | Self::Unreviewed | Self::Keyless | Self::Unavailable { .. } => "unavailable",
+            Self::Busy | Self::Crowded | Self::Unreviewed | Self::Keyless | Self::Unavailable { .. } => "unavailable",
             Self::Unverified(refusal) => refusal.code(),
             Self::Invalid { violation, .. } => violation.code(),
         }
@@ -101,6 +103,7 @@ impl Rejected {
             Self::NotReady
             | Self::Suspended
             | Self::Busy
+            | Self::Crowded
             | Self::Unreviewed
             | Self::Keyless
             | Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
@@ -141,6 +144,7 @@ impl Rejected {
             Self::Late => Cow::Borrowed("the event could not be checked in time; send it again later"),
             Self::Interrupted => Cow::Borrowed("the body could not be read to its end"),
             Self::Busy => Cow::Borrowed("too many large requests are under way; send again later"),
+            Self::Crowded => Cow::Borrowed("too many requests to this namespace are in progress; send again later"),
             Self::Unverified(refusal) => Cow::Owned(refusal.to_string()),
             Self::Unreviewed => Cow::Borrowed(
                 "the caller's token cannot be reviewed now, because the cluster's API server does not answer; send again later",
@@ -175,9 +179,12 @@ impl Rejected {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Suspended => Some(RETRY_AFTER_SUSPENDED),
-            Self::NotReady | Self::Busy | Self::Unreviewed | Self::Keyless | Self::Unavailable { .. } => {
-                Some(RETRY_AFTER_UNAVAILABLE)
-            }
+            Self::NotReady
+            | Self::Busy
+            | Self::Crowded
+            | Self::Unreviewed
+            | Self::Keyless
+            | Self::Unavailable { .. } => Some(RETRY_AFTER_UNAVAILABLE),
             Self::RateLimited { retry_after } => Some(*retry_after),
             _ => None,
         }

@@ -474,6 +474,16 @@ pub const BODY_FREE_BYTES: usize = 64 * 1024;
 /// there is no room is answered with 503.
 pub const BODY_MEMORY: usize = 256 * 1024 * 1024;
 
+/// The part of [`BODY_MEMORY`] that one namespace may take: one in so many, but at least one body of [`MAX_BODY_BYTES`].
+pub const BODY_NAMESPACE_SHARE: usize = 2;
+
+/// Requests of one namespace that may be in progress once they have been read, as a part of the connections: one in so
+/// many. Further ones are answered with 503.
+pub const NAMESPACE_SHARE: usize = 4;
+
+/// Requests that a namespace may have in progress at least, however few connections there may be.
+pub const NAMESPACE_REQUESTS_MIN: usize = 64;
+
 /// Largest body in bytes that is verified and parsed on the thread that received it; a larger one would keep other
 /// requests of that thread waiting for milliseconds.
 pub const INLINE_BODY_BYTES: usize = 256 * 1024;
