@@ -639,8 +639,14 @@ pub const SCALAR_BYTES: usize = 64;
 /// Largest manifest file in bytes. A file this size holds some ten thousand objects.
 pub const MANIFEST_BYTES: u64 = 16 << 20;
 
-/// How often the files are looked at.
+/// How often the files are looked at where the system does not tell when they change.
 pub const FILES_INTERVAL: Duration = Duration::from_millis(500);
+
+/// How often the files are looked at where the system does tell: it does not see all changes.
+pub const FILES_INTERVAL_NOTIFIED: Duration = Duration::from_secs(5);
+
+/// How long changes of files are gathered before they are read together.
+pub const FILES_GATHER: Duration = Duration::from_millis(10);
 
 /// Most problems reported of one object; the rest show when these are mended.
 pub const PROBLEMS_PER_OBJECT: usize = 20;

@@ -34,8 +34,10 @@ impl Background {
             .thread_name(name)
             .max_blocking_threads(limits::DELIVERY_BLOCKING_THREADS)
             .on_thread_start(move || {
-                // Linux keeps a priority for each thread; 0 is the calling one. Deliveries work without it too.
-                if let Err(error) = setpriority_process(None, priority) {
+                // Linux keeps a priority for each thread, and means the calling one here; elsewhere it is the process's.
+                if cfg!(target_os = "linux")
+                    && let Err(error) = setpriority_process(None, priority)
+                {
                     tracing::debug!(%error, "the priority of a thread cannot be lowered");
                 }
             })
