@@ -88,13 +88,16 @@ impl Attributes {
 }
 
 impl File {
-    /// Reads the file if it is not the version that is known. Returns whether anything is different.
+    /// Whether the file may be another version than the one that is known.
+    pub(super) fn may_differ(&self, metadata: &Metadata) -> bool {
+        let attributes = Attributes::of(metadata);
+        self.stamp.as_ref().is_none_or(|known| known.attributes != attributes) || attributes.is_young()
+    }
+
+    /// Reads the file. Returns whether anything is different.
     pub(super) fn refresh(&mut self, path: &Path, metadata: &Metadata) -> bool {
         let attributes = Attributes::of(metadata);
         let known = self.stamp.as_ref();
-        if known.is_some_and(|known| known.attributes == attributes) && !attributes.is_young() {
-            return false;
-        }
         match read(path, attributes.bytes) {
             Ok((text, digest)) => {
                 let same = known.is_some_and(|known| known.digest == digest);

@@ -8,6 +8,7 @@ use std::{
     fs::{self, Metadata},
     path::{Path, PathBuf},
     sync::Arc,
+    thread,
 };
 
 use super::{
@@ -25,6 +26,8 @@ use crate::{
 const INDEX_BITS: u32 = 20;
 /// Distance between files, so that a file that comes later finds a place between two others.
 const ORDER_STEP: u64 = 1 << 22;
+/// Files that are worth another thread to read them.
+const FILES_PER_THREAD: usize = 8;
 /// Where the first files are placed, so that there is room before and behind them.
 const ORDER_START: u64 = 1 << 42;
 
@@ -84,15 +87,13 @@ impl Source {
         let before = self.files.len();
         self.files.retain(|file, _| found.contains_key(&**file));
         let mut changed = self.unfinished || self.files.len() != before;
-        for (path, metadata) in &found {
+        for path in found.keys() {
             if !self.files.contains_key(&**path) {
                 self.files.insert(Arc::from(path.as_path()), File::default());
                 changed = true;
             }
-            if let Some(file) = self.files.get_mut(&**path) {
-                changed |= file.refresh(path, metadata);
-            }
         }
+        changed |= refresh(self.files.values_mut().zip(&found).collect());
         if !changed {
             return Ok(None);
         }
@@ -299,6 +300,25 @@ impl Source {
             }
         }
     }
+}
+
+/// Reads those of the files that changed. Returns whether there are any.
+fn refresh(mut files: Vec<(&mut File, (&PathBuf, &Metadata))>) -> bool {
+    files.retain(|(file, (_, metadata))| file.may_differ(metadata));
+    let read = |files: &mut [(&mut File, (&PathBuf, &Metadata))]| {
+        files.iter_mut().fold(false, |changed, (file, (path, metadata))| file.refresh(path, metadata) | changed)
+    };
+    let threads = thread::available_parallelism().map_or(1, usize::from).min(files.len() / FILES_PER_THREAD);
+    if threads < 2 {
+        return read(&mut files);
+    }
+    // At the start, when all are new.
+    let part = files.len().div_ceil(threads);
+    thread::scope(|scope| {
+        let readers: Vec<_> = files.chunks_mut(part).map(|files| scope.spawn(move || read(files))).collect();
+        // A reader that panicked is a defect, which the next look meets on its own thread.
+        readers.into_iter().fold(false, |changed, reader| reader.join().unwrap_or(true) | changed)
+    })
 }
 
 /// Places files evenly between two others. Returns whether there was room.
