@@ -1,147 +1,134 @@
-//! Compares Grapnel with the bare floor in one run, and prints a table.
+//! Measures Grapnel against two floors in one run, and prints tables. Nothing is judged.
 //!
-//! - ingest floor: an axum handler that only checks the HMAC of the body and answers;
-//! - ingest: the same requests through `grapnel standalone`: verified, de-duplicated, fsynced, answered;
-//! - delivery floor: a plain reqwest loop that posts the same bodies to the same receiver;
-//! - delivery: the same events from Grapnel's journal to that receiver, signed;
-//! - memory: resident size at idle and after every event.
+//! | scenario | what it measures |
+//! |---|---|
+//! | `ingest` | floor 1: a handler that only checks the HMAC; floor 2: the same, and a file with group commit; Grapnel |
+//! | `delivery` | a backlog of signed deliveries to one receiver, against a plain client loop |
+//! | `through` | ingest, storage and delivery at the same time; the time from request to arrival at a fixed rate |
+//! | `fanout` | ingest while `--subscriptions` subscriptions of one endpoint deliver |
+//! | `objects` | `--objects` endpoints and as many subscriptions: start, memory, idle CPU, time of a change |
+//! | `growth` | `--events` events (3,000,000 by default): rate, disk, restart after SIGKILL, SIGTERM |
 //!
-//! Servers run in processes of their own; the load comes from this one, over a bounded number of connections.
+//! All but `growth` run by default. Servers are processes of their own and share this machine with the load and the
+//! receiver, which come from this process. Grapnel is used by its command line only.
 //!
-//! `cargo bench --bench walk -- [--events N] [--connections N] [--in-flight N]`
+//! `cargo bench --bench walk -- [SCENARIO...] [--events N] [--connections N] [--in-flight N] [--subscriptions N]
+//! [--objects N] [--seconds N] [--rate N] [--program PATH] [--log FILTER]`
 
+#[path = "walk/delivery.rs"]
+mod delivery;
+#[path = "walk/fanout.rs"]
+mod fanout;
 #[path = "walk/floor.rs"]
 mod floor;
+#[path = "walk/growth.rs"]
+mod growth;
+#[path = "walk/ingest.rs"]
+mod ingest;
 #[path = "walk/load.rs"]
 mod load;
+#[path = "walk/manifest.rs"]
+mod manifest;
+#[path = "walk/objects.rs"]
+mod objects;
+#[path = "walk/payload.rs"]
+mod payload;
 #[path = "walk/process.rs"]
 mod process;
 #[path = "walk/receiver.rs"]
 mod receiver;
+#[path = "walk/report.rs"]
+mod report;
+#[path = "walk/through.rs"]
+mod through;
 
-use std::{fs, path::Path, sync::Arc, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
-use process::Server;
-
-/// The body's size: a usual webhook.
+/// The size of every body: a usual webhook.
 const BODY_BYTES: usize = 1536;
-/// The secret of both servers.
+/// The HMAC secret of all servers.
 const SECRET: &str = "bench-secret-of-a-decent-length";
-/// How long anything may take before the run gives up.
+/// How long a scenario waits for anything before the run ends with an error.
 const PATIENCE: Duration = Duration::from_secs(600);
+const SCENARIOS: [&str; 6] = ["ingest", "delivery", "through", "fanout", "objects", "growth"];
 
+/// What to measure, and how much of it.
 struct Options {
-    events: usize,
+    scenarios: Vec<String>,
+    /// Events of a closed loop; each scenario has its own default.
+    events: Option<usize>,
+    /// Client connections.
     connections: usize,
+    /// `maxInFlight` of subscriptions.
     in_flight: usize,
+    subscriptions: usize,
+    objects: usize,
+    /// Length of measurements that are bounded by time.
+    seconds: u64,
+    /// Requests a second where the rate is fixed.
+    rate: usize,
+    program: PathBuf,
+    /// `RUST_LOG` of Grapnel.
+    log: String,
+}
+
+impl Options {
+    fn parse(arguments: &[String]) -> Self {
+        let text = |name: &str| {
+            let at = arguments.iter().position(|argument| argument == name);
+            at.and_then(|at| arguments.get(at + 1))
+        };
+        let number = |name: &str| text(name).map(|text| text.parse::<usize>().unwrap());
+        let named = |scenario: &&&str| arguments.iter().any(|argument| argument == **scenario);
+        let mut scenarios: Vec<String> = SCENARIOS.iter().filter(named).map(|name| name.to_string()).collect();
+        if scenarios.is_empty() {
+            scenarios = SCENARIOS.iter().filter(|name| **name != "growth").map(|name| name.to_string()).collect();
+        }
+        Self {
+            scenarios,
+            events: number("--events"),
+            connections: number("--connections").unwrap_or(64),
+            in_flight: number("--in-flight").unwrap_or(64),
+            subscriptions: number("--subscriptions").unwrap_or(200),
+            objects: number("--objects").unwrap_or(10_000),
+            seconds: number("--seconds").unwrap_or(10) as u64,
+            rate: number("--rate").unwrap_or(2_000),
+            program: text("--program").map_or_else(|| env!("CARGO_BIN_EXE_grapnel").into(), PathBuf::from),
+            log: text("--log").cloned().unwrap_or_else(|| "warn,grapnel::runtime=info".into()),
+        }
+    }
+
+    /// The events of a closed loop.
+    fn events(&self) -> usize {
+        self.events.unwrap_or(100_000)
+    }
 }
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    if arguments.first().is_some_and(|first| first == "floor-server") {
-        return runtime.block_on(floor::serve());
+    if arguments.first().is_some_and(|first| first == floor::ARGUMENT) {
+        return runtime.block_on(floor::serve(arguments.get(1).map(PathBuf::from)));
     }
-    let number = |name: &str, default: usize| {
-        let at = arguments.iter().position(|argument| argument == name);
-        at.and_then(|at| arguments.get(at + 1)).map_or(default, |text| text.parse().unwrap())
-    };
-    let options = Options {
-        events: number("--events", 100_000),
-        connections: number("--connections", 64),
-        in_flight: number("--in-flight", 64),
-    };
     let _ = rustls::crypto::ring::default_provider().install_default();
-    runtime.block_on(run(options));
+    runtime.block_on(run(Options::parse(&arguments)));
 }
 
 async fn run(options: Options) {
-    let body = Arc::new(load::body());
     println!(
-        "{} events of {BODY_BYTES} bytes, {} connections, {} cores",
-        options.events,
+        "bodies of {BODY_BYTES} bytes, {} connections, {} cores, {}",
         options.connections,
-        std::thread::available_parallelism().map_or(0, usize::from)
+        std::thread::available_parallelism().map_or(0, usize::from),
+        options.program.display()
     );
-
-    let floor = Server::floor();
-    let ingest_floor = load::run(floor.address, &body, options.events, options.connections, "floor").await;
-    drop(floor);
-
-    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let receiver = receiver::Receiver::start().await;
-    let manifest = directory.path().join("bench.yaml");
-    write_manifest(&manifest, receiver.address, options.in_flight, true);
-    let grapnel = Server::grapnel(&manifest, &directory.path().join("data"));
-    let idle = grapnel.resident();
-    let ingest = load::run(grapnel.address, &body, options.events, options.connections, "grapnel").await;
-    let after_ingest = grapnel.resident();
-
-    let delivery_floor = receiver.plain_loop(&body, options.events, options.in_flight).await;
-    receiver.expect(options.events);
-    write_manifest(&manifest, receiver.address, options.in_flight, false);
-    let delivery = receiver.wait(PATIENCE).await;
-    let after_delivery = grapnel.resident();
-    drop(grapnel);
-
-    let rate = |events: usize, time: Duration| events as f64 / time.as_secs_f64();
-    let row = |name: &str, rate: f64, floor: f64, latency: Option<(Duration, Duration)>| {
-        let percent = rate / floor * 100.0;
-        let (p50, p99) = latency.map_or_else(
-            || ("-".into(), "-".into()),
-            |(p50, p99)| (format!("{:.2}", p50.as_secs_f64() * 1e3), format!("{:.2}", p99.as_secs_f64() * 1e3)),
-        );
-        println!("{name:<34} {rate:>10.0} {percent:>8.0} % {p50:>9} {p99:>9}");
-    };
-    println!("\n{:<34} {:>10} {:>10} {:>9} {:>9}", "", "events/s", "of floor", "p50 ms", "p99 ms");
-    let floor_rate = rate(options.events, ingest_floor.time);
-    row("ingest floor (axum, HMAC only)", floor_rate, floor_rate, Some(ingest_floor.latency()));
-    row("ingest (durable, de-duplicated)", rate(options.events, ingest.time), floor_rate, Some(ingest.latency()));
-    let floor_rate = rate(options.events, delivery_floor);
-    row("delivery floor (plain client loop)", floor_rate, floor_rate, None);
-    row("delivery (from the journal, signed)", rate(options.events, delivery), floor_rate, None);
-    println!(
-        "\nresident: {} MiB at idle, {} MiB after ingest, {} MiB after delivery",
-        idle >> 20,
-        after_ingest >> 20,
-        after_delivery >> 20
-    );
-}
-
-fn write_manifest(path: &Path, receiver: std::net::SocketAddr, in_flight: usize, suspend: bool) {
-    let text = format!(
-        r#"
-apiVersion: grapnel.dev/v1alpha1
-kind: WebhookEndpoint
-metadata: {{ name: bench }}
-spec:
-  verification:
-    hmac: {{ header: X-Webhook-Signature, algorithm: SHA256, encoding: Hex }}
-    secretRefs: [{{ name: bench, key: secret }}]
-  event:
-    id: {{ header: X-Event-Id }}
-    type: {{ value: bench }}
----
-apiVersion: grapnel.dev/v1alpha1
-kind: WebhookSubscription
-metadata: {{ name: bench }}
-spec:
-  endpointRef: {{ name: bench }}
-  target: {{ url: "http://{receiver}/" }}
-  signing:
-    scheme: StandardWebhooks
-    secretRefs: [{{ name: bench, key: signing }}]
-  maxInFlight: {in_flight}
-  suspend: {suspend}
----
-apiVersion: v1
-kind: Secret
-metadata: {{ name: bench }}
-stringData: {{ secret: {SECRET}, signing: whsec_YmVuY2gtc2lnbmluZy1rZXktb2YtMzItYnl0ZXMtISE= }}
-"#
-    );
-    // As an editor does it, so that nobody reads half a file.
-    let fresh = path.with_extension("new");
-    fs::write(&fresh, text).unwrap();
-    fs::rename(fresh, path).unwrap();
+    for scenario in &options.scenarios {
+        match scenario.as_str() {
+            "ingest" => ingest::run(&options).await,
+            "delivery" => delivery::run(&options).await,
+            "through" => through::run(&options).await,
+            "fanout" => fanout::run(&options).await,
+            "objects" => objects::run(&options).await,
+            _ => growth::run(&options).await,
+        }
+    }
 }

@@ -6,6 +6,7 @@
 //! waited for is safe, and delivered after the next start.
 
 mod align;
+mod background;
 mod collector;
 mod keys;
 mod supervise;
@@ -21,7 +22,7 @@ use tokio::{
     sync::{mpsc, watch},
 };
 
-use self::{collector::Collector, supervise::Supervisor};
+use self::{background::Background, collector::Collector, supervise::Supervisor};
 use crate::{
     admin::{self, Access, Admin, AdminOptions, Health},
     catalog::{Index, Namespaces, ObjectView, Options, Published, observed::AbandonedDeliveries},
@@ -257,19 +258,21 @@ async fn start(
 
     // Stages end in the order in which they are named.
     let stop = supervisor.stage("deliveries");
-    let client = Client::new(ClientOptions {
-        proxy: options.egress_proxy.clone(),
-        ..ClientOptions::new(options.compile.egress.clone())
-    })?;
-    let documents = client.clone();
+    let client = || {
+        let egress = ClientOptions::new(options.compile.egress.clone());
+        Client::new(ClientOptions { proxy: options.egress_proxy.clone(), ..egress })
+    };
+    // Requests wait for documents, so what fetches them shares neither threads nor connections with deliveries.
+    let documents = client()?;
     let dispatcher = Dispatcher {
         snapshot: snapshots.clone(),
         journal: Arc::clone(&journal),
         clock: Arc::clone(&clock),
-        client,
+        client: client()?,
         spans: spans.clone(),
     };
-    supervisor.spawn("dispatch", async move { Ok(dispatcher.run(stop).await?) });
+    let background = Background::start("delivery").context("cannot start the threads of deliveries")?;
+    supervisor.spawn_in(background, "dispatch", async move { Ok(dispatcher.run(stop).await?) });
 
     let stop = supervisor.stage("requests");
     let server = match &options.tls {

@@ -1,42 +1,59 @@
 //! Servers in processes of their own.
 
 use std::{
+    fs,
     io::{BufRead, BufReader},
     net::SocketAddr,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    time::{Duration, Instant},
 };
 
-/// A server that ends when this is dropped.
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::{Options, floor};
+
+/// A directory on the disk that is measured; removed when this is dropped.
+pub(crate) fn directory() -> tempfile::TempDir {
+    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
+}
+
+/// A server; killed when this is dropped.
 pub(crate) struct Server {
     child: Child,
     /// Where it takes webhooks.
     pub(crate) address: SocketAddr,
+    /// From its start until it served.
+    pub(crate) started_in: Duration,
 }
 
 impl Server {
-    /// The floor, served by this program.
-    pub(crate) fn floor() -> Self {
-        let mut child =
-            Command::new(std::env::current_exe().unwrap()).arg("floor-server").stdout(Stdio::piped()).spawn().unwrap();
+    /// A floor, served by this program; one that stores what it takes in `file`.
+    pub(crate) fn floor(file: Option<PathBuf>) -> Self {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.arg(floor::ARGUMENT).args(file);
+        let start = Instant::now();
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let address = first_address(BufReader::new(child.stdout.take().unwrap()), "http://");
-        Self { child, address }
+        Self { child, address, started_in: start.elapsed() }
     }
 
-    /// Grapnel with its defaults, quiet but for warnings and its addresses.
-    pub(crate) fn grapnel(manifest: &Path, data: &Path) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_grapnel"))
+    /// Grapnel with its defaults.
+    pub(crate) fn grapnel(options: &Options, manifests: &Path, data: &Path) -> Self {
+        let start = Instant::now();
+        let mut child = Command::new(&options.program)
             .args(["standalone", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "-f"])
-            .arg(manifest)
+            .arg(manifests)
             .arg("--data-dir")
             .arg(data)
-            .env("RUST_LOG", "warn,grapnel::runtime=info")
+            .env("RUST_LOG", &options.log)
             .env_remove("RUST_BACKTRACE")
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap());
         let address = first_address(&mut lines, "serving webhooks url=http://");
+        let started_in = start.elapsed();
         std::thread::spawn(move || {
             for line in lines.lines().map_while(Result::ok) {
                 if !line.contains("INFO") {
@@ -44,22 +61,52 @@ impl Server {
                 }
             }
         });
-        Self { child, address }
+        Self { child, address, started_in }
     }
 
     /// Resident memory in bytes.
     pub(crate) fn resident(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
         line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+    }
+
+    /// CPU time of all threads that there are.
+    pub(crate) fn cpu(&self) -> Duration {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        // A thread may end while it is looked at.
+        let times = threads.filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("schedstat")).ok());
+        Duration::from_nanos(times.map(|line| line.split(' ').next().unwrap().parse::<u64>().unwrap()).sum())
+    }
+
+    /// Ends it by SIGTERM and returns how long that took.
+    pub(crate) fn terminate(mut self) -> Duration {
+        let start = Instant::now();
+        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+        self.child.wait().unwrap();
+        start.elapsed()
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
+        // SIGKILL, unless it has ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Bytes that a directory takes on the disk.
+pub(crate) fn disk_bytes(path: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let entries = fs::read_dir(path).unwrap().map(Result::unwrap);
+    let sizes = entries.map(|entry| match entry.metadata() {
+        Ok(metadata) if metadata.is_dir() => disk_bytes(&entry.path()),
+        Ok(metadata) => metadata.blocks() * 512,
+        // Removed in the meantime.
+        Err(_) => 0,
+    });
+    sizes.sum()
 }
 
 fn first_address(lines: impl BufRead, before: &str) -> SocketAddr {
@@ -68,7 +115,9 @@ fn first_address(lines: impl BufRead, before: &str) -> SocketAddr {
         if let Some((_, rest)) = line.split_once(before) {
             return rest.split_whitespace().next().unwrap().parse().unwrap();
         }
-        eprintln!("{line}");
+        if !line.contains("INFO") {
+            eprintln!("{line}");
+        }
     }
-    panic!("the server ended before it said where it listens");
+    panic!("the server ended before it printed its address");
 }

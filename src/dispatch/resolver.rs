@@ -1,11 +1,12 @@
 //! Names to addresses, through the egress policy.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     io,
     net::{IpAddr, SocketAddr},
     sync::Arc,
     task::{Context, Poll},
+    time::Instant,
 };
 
 use futures_util::{
@@ -14,10 +15,16 @@ use futures_util::{
 };
 use hyper_util::client::legacy::connect::dns::Name;
 use parking_lot::Mutex;
-use tokio::{sync::oneshot, task::JoinSet};
+use tokio::{
+    sync::{Semaphore, SemaphorePermit, oneshot},
+    task::JoinSet,
+};
 use tower::Service;
 
-use crate::rules::egress::{EgressPolicy, Forbidden};
+use crate::rules::{
+    egress::{EgressPolicy, Forbidden},
+    limits,
+};
 
 /// A name all of whose addresses are forbidden.
 #[derive(Debug, thiserror::Error)]
@@ -59,23 +66,76 @@ impl Names for SystemNames {
 
 /// Asks for addresses, and lets through only what the policy allows. Lookups of one name at one time are one lookup: the
 /// system's resolver blocks a thread until it gives up, and a name that hangs must not take a thread for each delivery.
+///
+/// Names that hang must not take all threads either. So the number of lookups is bounded, well below the number of threads
+/// that may block, and a lookup beyond it waits; the delivery's timeout counts on. Only names that were answered promptly
+/// the last time may use the whole bound, so that receivers that work are reached while hundreds of others hang.
 #[derive(Clone)]
 pub(super) struct GuardedResolver {
     egress: Arc<EgressPolicy>,
     names: Arc<dyn Names>,
+    slots: Arc<Slots>,
     lookups: Arc<Mutex<Lookups>>,
 }
 
-/// Lookups under way. Each goes when it ends, so there are at most as many as threads that block in lookups.
+/// The bound on concurrent lookups.
+struct Slots {
+    all: Semaphore,
+    /// Those of names that are not known to be answered promptly need a permit of these as well.
+    unproven: Semaphore,
+}
+
+impl Slots {
+    fn new() -> Self {
+        Self {
+            all: Semaphore::new(limits::DNS_LOOKUPS),
+            unproven: Semaphore::new(limits::DNS_LOOKUPS - limits::DNS_LOOKUPS_RESERVED),
+        }
+    }
+
+    /// Waits for a place. `None` never comes, since the semaphores are never closed.
+    async fn acquire(&self, prompt: bool) -> Option<(SemaphorePermit<'_>, Option<SemaphorePermit<'_>>)> {
+        let unproven = match prompt {
+            true => None,
+            false => Some(self.unproven.acquire().await.ok()?),
+        };
+        Some((self.all.acquire().await.ok()?, unproven))
+    }
+}
+
+/// Lookups that run or wait for a place.
 #[derive(Default)]
 struct Lookups {
     by_name: HashMap<Box<str>, Lookup>,
     tasks: JoinSet<()>,
+    /// Names that were answered promptly the last time.
+    prompt: HashSet<Box<str>>,
+}
+
+impl Lookups {
+    /// Removes a lookup that no delivery waits for, and returns whether it did.
+    fn abandon(&mut self, name: &str) -> bool {
+        // The table holds one itself. Nobody can get another one from it in the meantime.
+        let abandoned = self.by_name.get(name).is_some_and(|lookup| lookup.strong_count() == Some(1));
+        if abandoned {
+            self.by_name.remove(name);
+        }
+        abandoned
+    }
+
+    fn ended(&mut self, name: Box<str>, prompt: bool) {
+        self.by_name.remove(&name);
+        if !prompt {
+            self.prompt.remove(&name);
+        } else if self.prompt.len() < limits::DNS_PROMPT_NAMES {
+            self.prompt.insert(name);
+        }
+    }
 }
 
 impl GuardedResolver {
     pub(super) fn new(egress: Arc<EgressPolicy>, names: Arc<dyn Names>) -> Self {
-        Self { egress, names, lookups: Arc::default() }
+        Self { egress, names, slots: Arc::new(Slots::new()), lookups: Arc::default() }
     }
 
     /// The same lookups under another policy.
@@ -97,17 +157,25 @@ impl GuardedResolver {
         let lookup: Lookup =
             answered.unwrap_or_else(|_| Err(Arc::new(io::Error::other("the lookup was given up")))).boxed().shared();
         lookups.by_name.insert(name.into(), lookup.clone());
+        let prompt = lookups.prompt.contains(name);
         let (owner, names, name) = (Arc::downgrade(&self.lookups), Arc::clone(&self.names), Box::<str>::from(name));
+        let slots = Arc::clone(&self.slots);
         // Its own task, so that it ends and leaves the table also when every delivery that waits for it is given up.
         lookups.tasks.spawn(async move {
+            let Some(_slot) = slots.acquire(prompt).await else { return };
+            if owner.upgrade().is_none_or(|lookups| lookups.lock().abandon(&name)) {
+                return;
+            }
+            let began = Instant::now();
             let found = names.lookup(&name).await;
+            let prompt = began.elapsed() < limits::DNS_PROMPT;
             // Nothing to connect to is not a network that cannot be reached.
             let found = found.and_then(|found| match found.is_empty() {
                 true => Err(io::Error::new(io::ErrorKind::NotFound, "the name has no addresses")),
                 false => Ok(found),
             });
             if let Some(lookups) = owner.upgrade() {
-                lookups.lock().by_name.remove(&name);
+                lookups.lock().ended(name, prompt);
             }
             // Nobody may be waiting any more.
             let _ = answer.send(found.map(Arc::from).map_err(Arc::new));
@@ -171,6 +239,8 @@ fn allowed(egress: &EgressPolicy, name: &str, found: &[IpAddr]) -> Result<Vec<Ip
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
     use super::*;
 
     #[test]
@@ -194,5 +264,61 @@ mod tests {
         let found = first.await.unwrap();
         assert!(found.iter().all(IpAddr::is_loopback) && !found.is_empty());
         assert!(resolver.lookups.lock().by_name.is_empty());
+    }
+
+    /// Names that begin with `hangs` hang until they are released; the others have an address.
+    #[derive(Default)]
+    struct Hanging {
+        asked: AtomicUsize,
+        released: tokio::sync::Notify,
+    }
+
+    impl Names for Hanging {
+        fn lookup<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>> {
+            self.asked.fetch_add(1, Relaxed);
+            Box::pin(async move {
+                if name.starts_with("hangs") {
+                    self.released.notified().await;
+                }
+                Ok(vec![IpAddr::from([192, 0, 2, 1])])
+            })
+        }
+    }
+
+    async fn settle() {
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn names_that_hang_leave_places_to_those_that_do_not() {
+        let names = Arc::new(Hanging::default());
+        let resolver = GuardedResolver::new(Arc::new(EgressPolicy::default()), names.clone());
+        resolver.lookup("works.test").await.unwrap();
+        let hanging: Vec<_> = (0..700).map(|number| resolver.lookup(&format!("hangs-{number}.test"))).collect();
+        settle().await;
+        let bound = limits::DNS_LOOKUPS - limits::DNS_LOOKUPS_RESERVED;
+        assert_eq!(names.asked.load(Relaxed), 1 + bound);
+        resolver.lookup("works.test").await.unwrap();
+        assert!(resolver.lookup("unknown.test").now_or_never().is_none(), "it waits behind those that hang");
+        assert_eq!(names.asked.load(Relaxed), 2 + bound);
+
+        // Nobody waits any more: those that hang end, and the others are not even asked.
+        drop(hanging);
+        names.released.notify_waiters();
+        settle().await;
+        assert_eq!(names.asked.load(Relaxed), 2 + bound);
+        assert!(resolver.lookups.lock().by_name.is_empty());
+        resolver.lookup("unknown.test").await.unwrap();
+    }
+
+    #[test]
+    fn a_name_that_has_become_slow_is_not_preferred() {
+        let mut lookups = Lookups::default();
+        lookups.ended("works.test".into(), true);
+        assert!(lookups.prompt.contains("works.test"));
+        lookups.ended("works.test".into(), false);
+        assert!(lookups.prompt.is_empty());
     }
 }

@@ -8,6 +8,7 @@ use serde::{
 };
 use serde_json::{Map, Number, Value};
 use serde_yaml::{Spanned, options};
+use sha2::{Digest as _, Sha256};
 use zeroize::Zeroize;
 
 use crate::rules::{limits, secret::Wiped};
@@ -16,6 +17,17 @@ use crate::rules::{limits, secret::Wiped};
 #[derive(Debug, Clone, PartialEq)]
 pub struct Document {
     root: Node,
+}
+
+/// SHA-256 of a document's values. Neither comments nor lines count.
+pub(super) type Digest = [u8; 32];
+
+/// The lines of a document's nodes without the nodes, which may hold Secrets and take a lot of memory.
+#[derive(Debug)]
+pub(super) struct Lines {
+    first: u32,
+    /// Hashes of JSON Pointers with their lines, sorted. Two pointers of one hash only make a report name another line.
+    by_pointer: Box<[(u32, u32)]>,
 }
 
 /// Why a file is not YAML.
@@ -120,6 +132,13 @@ impl Document {
         line
     }
 
+    /// Tells documents with different values apart.
+    pub(super) fn digest(&self) -> Digest {
+        let mut hasher = Sha256::new();
+        self.root.hash(&mut hasher);
+        hasher.finalize().into()
+    }
+
     /// The document as JSON.
     pub fn value(&self) -> Wiped {
         Wiped(self.root.value())
@@ -141,7 +160,99 @@ impl Document {
     }
 }
 
+impl Lines {
+    /// Those of a document.
+    pub(super) fn of(document: &Document) -> Self {
+        let mut lines = Vec::new();
+        document.root.lines(FNV_OFFSET, &mut lines);
+        lines.sort_unstable();
+        Self { first: short(document.line()), by_pointer: lines.into() }
+    }
+
+    /// The line on which the document begins.
+    pub(super) fn first(&self) -> u64 {
+        self.first.into()
+    }
+
+    /// See [`Document::line_of`].
+    pub(super) fn line_of(&self, pointer: &str) -> u64 {
+        let mut pointer = pointer;
+        loop {
+            let hash = fnv(FNV_OFFSET, pointer.as_bytes());
+            if let Ok(found) = self.by_pointer.binary_search_by_key(&hash, |(hash, _)| *hash)
+                && let Some((_, line)) = self.by_pointer.get(found)
+            {
+                return (*line).into();
+            }
+            match pointer.rsplit_once('/') {
+                Some((parent, _)) => pointer = parent,
+                None => return self.first(),
+            }
+        }
+    }
+}
+
+const FNV_OFFSET: u32 = 0x811c_9dc5;
+
+/// FNV-1a, goes on from `hash`.
+fn fnv(hash: u32, bytes: &[u8]) -> u32 {
+    bytes.iter().fold(hash, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
+}
+
+fn short(line: u64) -> u32 {
+    u32::try_from(line).unwrap_or(u32::MAX)
+}
+
 impl Node {
+    /// Collects the lines of everything below the node at the pointer with this hash.
+    fn lines(&self, pointer: u32, lines: &mut Vec<(u32, u32)>) {
+        match &self.tree {
+            Tree::Scalar(_) => {}
+            Tree::List(items) => {
+                for (number, item) in items.iter().enumerate() {
+                    let pointer = fnv(pointer, format!("/{number}").as_bytes());
+                    lines.push((pointer, short(item.line)));
+                    item.lines(pointer, lines);
+                }
+            }
+            Tree::Map(entries) => {
+                for entry in entries {
+                    let pointer = match entry.key.contains(['~', '/']) {
+                        false => fnv(fnv(pointer, b"/"), entry.key.as_bytes()),
+                        true => {
+                            fnv(pointer, format!("/{}", entry.key.replace('~', "~0").replace('/', "~1")).as_bytes())
+                        }
+                    };
+                    lines.push((pointer, short(entry.line)));
+                    entry.value.lines(pointer, lines);
+                }
+            }
+        }
+    }
+
+    fn hash(&self, hasher: &mut Sha256) {
+        let text = |hasher: &mut Sha256, tag: u8, text: &[u8]| {
+            hasher.update([tag]);
+            hasher.update((text.len() as u64).to_le_bytes());
+            hasher.update(text);
+        };
+        match &self.tree {
+            Tree::Scalar(Scalar(Value::String(string))) => text(hasher, b's', string.as_bytes()),
+            Tree::Scalar(Scalar(other)) => text(hasher, b'v', other.to_string().as_bytes()),
+            Tree::List(items) => {
+                text(hasher, b'l', &(items.len() as u64).to_le_bytes());
+                items.iter().for_each(|item| item.hash(hasher));
+            }
+            Tree::Map(entries) => {
+                text(hasher, b'm', &(entries.len() as u64).to_le_bytes());
+                for entry in entries {
+                    text(hasher, b'k', entry.key.as_bytes());
+                    entry.value.hash(hasher);
+                }
+            }
+        }
+    }
+
     fn value(&self) -> Value {
         match &self.tree {
             Tree::Scalar(scalar) => scalar.0.clone(),
@@ -248,6 +359,29 @@ mod tests {
         assert_eq!(documents[0].line_of("/b/1/absent/deeper"), 5, "the deepest node that exists");
         assert_eq!(documents[1].value().0, json!({ "json": "too" }));
         assert_eq!(documents[1].line(), 8);
+    }
+
+    #[test]
+    fn lines_are_known_without_the_document() {
+        let text = "a: 1\nb:\n  - x\n  - c/d~e: true\n    f: [1, 2]\n";
+        let document = Document::parse(text).unwrap().remove(0);
+        let lines = Lines::of(&document);
+        assert_eq!(lines.first(), 1);
+        let (deep, absent) = ("/b/1/c~1d~0e", ["/b/1/absent/deeper", "/b/7", "/absent", "", "/a/x"]);
+        for pointer in ["/a", "/b", "/b/0", "/b/1", deep, "/b/1/f", "/b/1/f/1"].into_iter().chain(absent) {
+            assert_eq!(lines.line_of(pointer), document.line_of(pointer), "{pointer}");
+        }
+        assert_eq!(lines.line_of(deep), 4);
+    }
+
+    #[test]
+    fn digests_tell_values_and_nothing_else_apart() {
+        let digest = |text| Document::parse(text).unwrap().remove(0).digest();
+        assert_eq!(digest("a: [1, x]"), digest("# why\na:\n  - 1\n  - \"x\"\n"));
+        for other in ["a: [1, y]", "a: [1x]", "a: ['1', x]", "a: {1: x}", "b: [1, x]", "a: [1, x]\nb: 1", "a: [[1, x]]"]
+        {
+            assert_ne!(digest("a: [1, x]"), digest(other), "{other}");
+        }
     }
 
     #[test]

@@ -4,12 +4,18 @@
 //! refuse. Both are reported with file and line.
 
 mod document;
+mod file;
+mod notify;
 mod object;
+mod report;
 mod source;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 pub use document::{Document, ParseError};
-pub use source::{Place, Report, Source};
+pub use report::{Place, Report};
+pub use source::{Scanned, Source};
 pub use watch::{Watch, watch};
 
 /// Why files cannot be read at all.

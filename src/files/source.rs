@@ -1,67 +1,35 @@
 //! The files as they are now, and what changed since the last look.
+//!
+//! A look costs one `stat` for each file. Only when a file has changed is it read, and of its documents only those are
+//! validated that are new. Then the objects of all files are compared with what has been handed on, by digest.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt, fs, io,
+    collections::{BTreeMap, HashMap, HashSet},
+    fs::{self, Metadata},
     path::{Path, PathBuf},
+    sync::Arc,
+    thread,
 };
 
-use sha2::{Digest, Sha256};
-use zeroize::Zeroizing;
-
 use super::{
-    Document, FilesError,
-    object::{self, Object},
+    FilesError, Place, Report,
+    document::Digest,
+    file::{File, Name},
+    object::Object,
 };
 use crate::{
     api::{ObjectKey, Reason},
     catalog::{Age, Applied, Change, Kind, Problem, Unreadable},
-    rules::limits,
 };
 
-/// Where something is written.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
-    /// The file.
-    pub file: PathBuf,
-    /// The line, from 1; 0 when it is the file as a whole.
-    pub line: u64,
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.line {
-            0 => write!(f, "{}", self.file.display()),
-            line => write!(f, "{}:{line}", self.file.display()),
-        }
-    }
-}
-
-/// A problem with its place.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Report {
-    /// Where.
-    pub place: Place,
-    /// `kind namespace/name`, when that is known.
-    pub object: Option<String>,
-    /// The reason of the condition.
-    pub reason: Reason,
-    /// What is wrong and what to do.
-    pub message: String,
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}: ", self.place, self.reason)?;
-        if let Some(object) = &self.object {
-            write!(f, "{object}: ")?;
-        }
-        f.write_str(&self.message)
-    }
-}
-
-/// Kind and name. The namespace of what is in none is empty.
-type Name = (&'static str, ObjectKey);
+/// Bits of an object's number that are its place in the file; the others are the file's.
+const INDEX_BITS: u32 = 20;
+/// Distance between files, so that a file that comes later finds a place between two others.
+const ORDER_STEP: u64 = 1 << 22;
+/// Files that are worth another thread to read them.
+const FILES_PER_THREAD: usize = 8;
+/// Where the first files are placed, so that there is room before and behind them.
+const ORDER_START: u64 = 1 << 42;
 
 /// `kind namespace/name`.
 fn called((kind, key): &Name) -> String {
@@ -72,81 +40,85 @@ fn called((kind, key): &Name) -> String {
 #[derive(Debug)]
 pub struct Source {
     paths: Vec<PathBuf>,
-    files: BTreeMap<PathBuf, File>,
-    /// What has been given out as changes.
-    applied: BTreeMap<Name, Defined>,
+    files: BTreeMap<Arc<Path>, File>,
+    /// What has been handed on as changes.
+    applied: HashMap<Name, Defined>,
+    /// Something is left to be handed on, even if no file changes.
+    unfinished: bool,
 }
 
-/// One file as it was read last.
-#[derive(Debug, Default)]
-struct File {
-    stamp: Option<Stamp>,
-    /// The documents of the last version that is YAML.
-    documents: Vec<Document>,
-    /// Whether there ever was such a version.
-    good: bool,
-    /// Why the newest version cannot be read.
-    broken: Option<(u64, String)>,
-}
-
-/// Tells one version of a file from another.
-#[derive(Debug, PartialEq, Eq)]
-struct Stamp {
-    modified: Option<std::time::SystemTime>,
-    bytes: u64,
-    /// SHA-256: the text itself may hold Secrets.
-    digest: [u8; 32],
-}
-
-#[derive(Debug, Clone)]
+/// What tells one version of an object from another, and where it is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Defined {
-    object: Object,
-    document: Document,
-    place: Place,
+    file: Arc<Path>,
+    index: usize,
+    line: u64,
+    /// Orders objects by appearance.
     number: u64,
+    digest: Digest,
+}
+
+/// What a look found.
+#[derive(Debug, Default)]
+pub struct Scanned {
+    /// What changed since the last look.
+    pub changes: Vec<Change>,
+    /// Everything wrong with the files themselves. Problems of objects are the index's to report.
+    pub reports: Vec<Report>,
 }
 
 impl Source {
     /// A source of these files and of the manifests directly in these directories.
     pub fn new(paths: Vec<PathBuf>) -> Self {
-        Self { paths, files: BTreeMap::new(), applied: BTreeMap::new() }
+        Self { paths, files: BTreeMap::new(), applied: HashMap::new(), unfinished: true }
     }
 
-    /// Reads what is there now and tells what changed since the last call, and everything wrong with the files
-    /// themselves. Problems of objects are the index's to tell.
+    /// The files and directories that it was made of.
+    pub fn paths(&self) -> &[PathBuf] {
+        &self.paths
+    }
+
+    /// Reads what is there now. `None` when no file changed since the last call.
     ///
     /// # Errors
     /// When a named path is not there.
-    pub fn scan(&mut self) -> Result<(Vec<Change>, Vec<Report>), FilesError> {
-        let names = self.list()?;
-        self.files.retain(|file, _| names.contains(file));
-        let mut reports = Vec::new();
-        let mut complete = true;
-        for file in &names {
-            let state = self.files.entry(file.clone()).or_default();
-            state.refresh(file);
-            if let Some((line, message)) = &state.broken {
-                complete &= state.good;
-                let kept = if state.good { "; the last good version is still in use" } else { "" };
-                reports.push(Report {
-                    place: Place { file: file.clone(), line: *line },
-                    object: None,
-                    reason: Reason::InvalidSpec,
-                    message: format!("{message}{kept}"),
-                });
+    pub fn scan(&mut self) -> Result<Option<Scanned>, FilesError> {
+        let found = self.list()?;
+        let before = self.files.len();
+        self.files.retain(|file, _| found.contains_key(&**file));
+        let mut changed = self.unfinished || self.files.len() != before;
+        for path in found.keys() {
+            if !self.files.contains_key(&**path) {
+                self.files.insert(Arc::from(path.as_path()), File::default());
+                changed = true;
             }
         }
+        changed |= refresh(self.files.values_mut().zip(&found).collect());
+        if !changed {
+            return Ok(None);
+        }
+        self.unfinished = false;
+        self.order();
+        let mut reports = Vec::new();
+        let complete = self.broken(&mut reports);
         let (mut defined, doubtful) = self.define(&mut reports);
         self.keep(&mut defined, &doubtful);
         let mut changes = self.changes(defined);
+        self.forget();
         changes.push(Change::Synced(complete));
-        Ok((changes, reports))
+        Ok(Some(Scanned { changes, reports }))
     }
 
     /// The place of a problem of an object that came from here.
     pub fn place(&self, kind: Kind, key: &ObjectKey, pointer: &str) -> Option<Place> {
-        let defined = self.applied.get(&(kind.as_str(), key.clone()))?;
-        Some(Place { file: defined.place.file.clone(), line: defined.document.line_of(pointer) })
+        let name = (kind.as_str(), key.clone());
+        let defined = self.applied.get(&name)?;
+        let entry = self.files.get(&*defined.file).and_then(|file| file.entries.get(defined.index));
+        let line = match entry.filter(|entry| entry.digest == defined.digest) {
+            Some(entry) => entry.lines.line_of(pointer),
+            None => defined.line,
+        };
+        Some(Place { file: defined.file.to_path_buf(), line })
     }
 
     /// How many objects are defined, by kind.
@@ -159,18 +131,22 @@ impl Source {
     }
 
     /// The files there are now, in order of name; those of a directory are its manifests, not its sub-directories'.
-    fn list(&self) -> Result<BTreeSet<PathBuf>, FilesError> {
-        let mut files = BTreeSet::new();
+    fn list(&self) -> Result<BTreeMap<PathBuf, Metadata>, FilesError> {
+        let mut files = BTreeMap::new();
         for path in &self.paths {
             let unreadable = |source| FilesError::Unreadable { path: path.display().to_string(), source };
-            if !fs::metadata(path).map_err(unreadable)?.is_dir() {
-                files.insert(path.clone());
+            let metadata = fs::metadata(path).map_err(unreadable)?;
+            if !metadata.is_dir() {
+                files.insert(path.clone(), metadata);
                 continue;
             }
             for entry in fs::read_dir(path).map_err(unreadable)? {
                 let file = entry.map_err(unreadable)?.path();
-                if is_manifest(&file) && file.is_file() {
-                    files.insert(file);
+                if is_manifest(&file)
+                    && let Ok(metadata) = fs::metadata(&file)
+                    && metadata.is_file()
+                {
+                    files.insert(file, metadata);
                 }
             }
         }
@@ -181,38 +157,84 @@ impl Source {
         Ok(files)
     }
 
+    /// Gives new files a place between those that are there, whose objects keep their numbers.
+    fn order(&mut self) {
+        let mut after = None;
+        let mut waiting: Vec<&mut File> = Vec::new();
+        let mut room = true;
+        for file in self.files.values_mut() {
+            if file.order == 0 {
+                waiting.push(file);
+                continue;
+            }
+            let extent = ORDER_STEP.saturating_mul(waiting.len() as u64 + 1);
+            room &= spread(&mut waiting, after.unwrap_or_else(|| file.order.saturating_sub(extent)), file.order);
+            after = Some(file.order);
+        }
+        let after = after.unwrap_or(ORDER_START);
+        let extent = ORDER_STEP.saturating_mul(waiting.len() as u64 + 1);
+        room &= spread(&mut waiting, after, after.saturating_add(extent));
+        if !room {
+            // Every object gets another number, and is compiled again.
+            for (file, number) in self.files.values_mut().zip(1..) {
+                file.order = ORDER_START + number * ORDER_STEP;
+            }
+        }
+    }
+
+    /// Reports files that cannot be read. Returns whether nothing is missing because of them.
+    fn broken(&self, reports: &mut Vec<Report>) -> bool {
+        let mut complete = true;
+        for (path, file) in &self.files {
+            let Some((line, message)) = &file.broken else { continue };
+            complete &= file.good;
+            let kept = if file.good { "; the last good version is still in use" } else { "" };
+            reports.push(Report {
+                place: Place { file: path.to_path_buf(), line: *line },
+                object: None,
+                reason: Reason::InvalidSpec,
+                message: format!("{message}{kept}"),
+            });
+        }
+        complete
+    }
+
     /// Every object that the files define now, and the files in which some document cannot be read. Of two objects of
     /// one name the first counts.
-    fn define(&self, reports: &mut Vec<Report>) -> (BTreeMap<Name, Defined>, BTreeSet<PathBuf>) {
-        let mut defined: BTreeMap<Name, Defined> = BTreeMap::new();
-        let mut doubtful = BTreeSet::new();
-        let mut number = 0;
-        for (file, state) in &self.files {
-            for document in &state.documents {
-                number += 1;
+    fn define(&self, reports: &mut Vec<Report>) -> (HashMap<Name, Defined>, HashSet<Arc<Path>>) {
+        let mut defined: HashMap<Name, Defined> = HashMap::with_capacity(self.applied.len());
+        let mut doubtful = HashSet::new();
+        for (path, file) in &self.files {
+            for (index, entry) in file.entries.iter().enumerate() {
                 let report = |problem: &Problem, object: Option<String>| Report {
-                    place: Place { file: file.clone(), line: document.line_of(&problem.pointer) },
+                    place: Place { file: path.to_path_buf(), line: entry.lines.line_of(&problem.pointer) },
                     object,
                     reason: problem.reason,
                     message: problem.to_string(),
                 };
-                let (key, object) = match object::read(document) {
-                    Ok(read) => read,
+                let name = match &entry.defines {
+                    Ok(name) => name,
                     Err(problems) => {
                         reports.extend(problems.iter().map(|problem| report(problem, None)));
-                        doubtful.insert(file.clone());
+                        doubtful.insert(Arc::clone(path));
                         continue;
                     }
                 };
-                let name = (object.kind(), key.clone());
-                if let Some(first) = defined.get(&name) {
-                    let message = format!("defined already at {}; remove one of them", first.place);
+                if let Some(first) = defined.get(name) {
+                    let first = Place { file: first.file.to_path_buf(), line: first.line };
+                    let message = format!("defined already at {first}; remove one of them");
                     let problem = Problem::new("/metadata/name", Reason::InvalidSpec, message);
-                    reports.push(report(&problem, Some(called(&name))));
+                    reports.push(report(&problem, Some(called(name))));
                     continue;
                 }
-                let place = Place { file: file.clone(), line: document.line() };
-                defined.insert(name, Defined { object, document: document.clone(), place, number });
+                let now = Defined {
+                    file: Arc::clone(path),
+                    index,
+                    line: entry.lines.first(),
+                    number: (file.order << INDEX_BITS) | index as u64,
+                    digest: entry.digest,
+                };
+                defined.insert(name.clone(), now);
             }
         }
         (defined, doubtful)
@@ -220,117 +242,127 @@ impl Source {
 
     /// Keeps what a file defined before and seems to define no longer, when it has a document that cannot be read: a slip
     /// of the pen in a name must not cost a subscription its events.
-    fn keep(&self, defined: &mut BTreeMap<Name, Defined>, doubtful: &BTreeSet<PathBuf>) {
+    fn keep(&self, defined: &mut HashMap<Name, Defined>, doubtful: &HashSet<Arc<Path>>) {
+        if doubtful.is_empty() {
+            return;
+        }
         for (name, before) in &self.applied {
-            if doubtful.contains(&before.place.file) && !defined.contains_key(name) {
+            if doubtful.contains(&before.file) && !defined.contains_key(name) {
                 defined.insert(name.clone(), before.clone());
             }
         }
     }
 
-    /// What has to be told to get from `applied` to `defined`.
-    fn changes(&mut self, defined: BTreeMap<Name, Defined>) -> Vec<Change> {
-        let mut changes = Vec::new();
-        for name in self.applied.keys().filter(|name| !defined.contains_key(*name)) {
-            let key = name.1.clone();
-            changes.push(match name.0 {
-                "Secret" => Change::Secret(key, None),
-                "ConfigMap" => Change::ConfigMap(key, None),
-                "Namespace" => Change::Namespace(key.name, None),
-                "WebhookEndpoint" => Change::Gone(Kind::Endpoint, key),
-                _ => Change::Gone(Kind::Subscription, key),
-            });
-        }
-        for (name, now) in &defined {
-            let same = self.applied.get(name).is_some_and(|before| {
-                before.object == now.object && before.number == now.number && before.place == now.place
-            });
-            if !same {
-                changes.push(now.change(name.1.clone()));
+    /// What leads from `applied` to `defined`, in order of name.
+    fn changes(&mut self, mut defined: HashMap<Name, Defined>) -> Vec<Change> {
+        let mut gone: Vec<_> = self.applied.keys().filter(|name| !defined.contains_key(*name)).cloned().collect();
+        let differs = |(name, now): &(&Name, &Defined)| self.applied.get(*name) != Some(*now);
+        let mut news: Vec<_> = defined.iter().filter(differs).map(|(name, now)| (name.clone(), now.clone())).collect();
+        gone.sort();
+        news.sort_by(|(one, _), (other, _)| one.cmp(other));
+        let mut changes: Vec<_> = gone.into_iter().map(removed).collect();
+        for (name, now) in news {
+            match self.object(&now) {
+                Some(object) => changes.push(now.change(name.1, object)),
+                None => {
+                    // The file is another one by now; the next look finds that.
+                    self.unfinished = true;
+                    match self.applied.get(&name) {
+                        Some(before) => defined.insert(name, before.clone()),
+                        None => defined.remove(&name),
+                    };
+                }
             }
         }
         self.applied = defined;
         changes
     }
+
+    /// The object that is defined there, from memory or from the file.
+    fn object(&mut self, defined: &Defined) -> Option<Object> {
+        let file = self.files.get_mut(&*defined.file)?;
+        if file.entries.get(defined.index)?.object.is_none() {
+            file.reload(&defined.file);
+        }
+        let entry = file.entries.get_mut(defined.index).filter(|entry| entry.digest == defined.digest)?;
+        entry.object.take()
+    }
+
+    /// Drops objects that have been handed on, now or before.
+    fn forget(&mut self) {
+        for (path, file) in self.files.iter_mut().filter(|(_, file)| file.fresh) {
+            file.fresh = false;
+            for (index, entry) in file.entries.iter_mut().enumerate() {
+                let applied = entry.defines.as_ref().ok().and_then(|name| self.applied.get(name));
+                if applied.is_some_and(|applied| applied.file == *path && applied.index == index) {
+                    entry.object = None;
+                }
+            }
+        }
+    }
+}
+
+/// Reads those of the files that changed. Returns whether there are any.
+fn refresh(mut files: Vec<(&mut File, (&PathBuf, &Metadata))>) -> bool {
+    files.retain(|(file, (_, metadata))| file.may_differ(metadata));
+    let read = |files: &mut [(&mut File, (&PathBuf, &Metadata))]| {
+        files.iter_mut().fold(false, |changed, (file, (path, metadata))| file.refresh(path, metadata) | changed)
+    };
+    let threads = thread::available_parallelism().map_or(1, usize::from).min(files.len() / FILES_PER_THREAD);
+    if threads < 2 {
+        return read(&mut files);
+    }
+    // At the start, when all are new.
+    let part = files.len().div_ceil(threads);
+    thread::scope(|scope| {
+        let readers: Vec<_> = files.chunks_mut(part).map(|files| scope.spawn(move || read(files))).collect();
+        // A reader that panicked is a defect, which the next look meets on its own thread.
+        readers.into_iter().fold(false, |changed, reader| reader.join().unwrap_or(true) | changed)
+    })
+}
+
+/// Places files evenly between two others. Returns whether there was room.
+fn spread(files: &mut Vec<&mut File>, after: u64, before: u64) -> bool {
+    let step = (before - after) / (files.len() as u64 + 1);
+    for (file, number) in files.drain(..).zip(1..) {
+        file.order = after + step * number;
+    }
+    step > 0
+}
+
+fn removed((kind, key): Name) -> Change {
+    match kind {
+        "Secret" => Change::Secret(key, None),
+        "ConfigMap" => Change::ConfigMap(key, None),
+        "Namespace" => Change::Namespace(key.name, None),
+        "WebhookEndpoint" => Change::Gone(Kind::Endpoint, key),
+        _ => Change::Gone(Kind::Subscription, key),
+    }
 }
 
 impl Defined {
-    fn change(&self, key: ObjectKey) -> Change {
-        let source = Some(self.place.to_string());
+    fn change(&self, key: ObjectKey, object: Object) -> Change {
+        let source = Some(Place { file: self.file.to_path_buf(), line: self.line }.to_string());
         let age = Age(None, self.number);
-        match &self.object {
+        match object {
             Object::Endpoint(object) => {
-                Change::Endpoint(Box::new(Applied { key, object: (**object).clone(), source, age, uid: None }))
+                Change::Endpoint(Box::new(Applied { key, object: *object, source, age, uid: None }))
             }
             Object::Subscription(object) => {
-                Change::Subscription(Box::new(Applied { key, object: (**object).clone(), source, age, uid: None }))
+                Change::Subscription(Box::new(Applied { key, object: *object, source, age, uid: None }))
             }
-            Object::Secret(data) => Change::Secret(key, Some(data.clone())),
-            Object::ConfigMap(data) => Change::ConfigMap(key, Some(data.clone())),
-            Object::Namespace(labels) => Change::Namespace(key.name, Some(labels.clone())),
-            Object::Refused(kind, problems) => Change::Unreadable(Unreadable {
-                kind: *kind,
-                key,
-                source,
-                uid: None,
-                generation: None,
-                problems: problems.clone(),
-            }),
-        }
-    }
-}
-
-impl File {
-    fn refresh(&mut self, path: &Path) {
-        match Stamp::read(path, self.stamp.as_ref()) {
-            Ok(None) => {}
-            Ok(Some((stamp, text))) => {
-                match Document::parse(&text) {
-                    Ok(documents) => {
-                        self.documents = documents.into_iter().flat_map(Document::into_objects).collect();
-                        self.good = true;
-                        self.broken = None;
-                    }
-                    Err(error) => self.broken = Some((error.line, error.message)),
-                }
-                self.stamp = Some(stamp);
-            }
-            Err(error) => {
-                self.broken = Some((0, format!("cannot be read: {error}")));
-                self.stamp = None;
+            Object::Secret(data) => Change::Secret(key, Some(data)),
+            Object::ConfigMap(data) => Change::ConfigMap(key, Some(data)),
+            Object::Namespace(labels) => Change::Namespace(key.name, Some(labels)),
+            Object::Refused(kind, problems) => {
+                Change::Unreadable(Unreadable { kind, key, source, uid: None, generation: None, problems })
             }
         }
-    }
-}
-
-impl Stamp {
-    /// The file's newest version and its text, unless it is the known one.
-    fn read(path: &Path, known: Option<&Self>) -> io::Result<Option<(Self, Zeroizing<String>)>> {
-        let metadata = fs::metadata(path)?;
-        if metadata.len() > limits::MANIFEST_BYTES {
-            return Err(io::Error::other(format!("it is larger than {} bytes", limits::MANIFEST_BYTES)));
-        }
-        let modified = metadata.modified().ok();
-        // A file written twice within the clock's grain has one time; so its text decides while it is young.
-        let young = modified.and_then(|time| time.elapsed().ok()).is_none_or(|age| age.as_secs() < 2);
-        if let Some(known) = known
-            && !young
-            && known.modified == modified
-            && known.bytes == metadata.len()
-        {
-            return Ok(None);
-        }
-        let text = Zeroizing::new(fs::read_to_string(path)?);
-        let digest = Sha256::digest(text.as_bytes()).into();
-        if known.is_some_and(|known| known.digest == digest) {
-            return Ok(None);
-        }
-        Ok(Some((Self { modified, bytes: metadata.len(), digest }, text)))
     }
 }
 
 /// Names that kubectl takes from a directory; hidden ones are those of mounted volumes.
-fn is_manifest(path: &Path) -> bool {
+pub(super) fn is_manifest(path: &Path) -> bool {
     let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
     !hidden && path.extension().is_some_and(|extension| ["yaml", "yml", "json"].iter().any(|known| extension == *known))
 }

@@ -1,11 +1,12 @@
-//! Looks at the files twice a second and publishes what changed.
+//! Looks at the files when the system says that they may have changed, and from time to time without that, and publishes
+//! what changed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use tokio::{sync::watch::Sender, time};
 use tokio_util::sync::CancellationToken;
 
-use super::{FilesError, Report, Source};
+use super::{FilesError, Report, Scanned, Source, notify::Notify};
 use crate::{
     api::ObjectKey,
     catalog::{Change, Index, Kind, Namespaces, Problem, Published},
@@ -17,7 +18,7 @@ pub struct Watch {
     source: Source,
     index: Index,
     namespaces: Namespaces,
-    /// What has been said already.
+    /// What is wrong, as it was logged last.
     reported: BTreeSet<Report>,
 }
 
@@ -47,16 +48,17 @@ impl Watch {
     /// # Errors
     /// When a named path is not there.
     pub fn look(&mut self) -> Result<(Option<Published>, Vec<Report>), FilesError> {
-        let (changes, mut reports) = self.source.scan()?;
+        let Some(Scanned { changes, reports }) = self.source.scan()? else {
+            return Ok((None, self.reported.iter().cloned().collect()));
+        };
         let counts = |change: &Change| change.namespace().is_none_or(|namespace| self.namespaces.contains(namespace));
         for change in changes.into_iter().filter(counts) {
             self.index.apply(change);
         }
         let published = self.index.publish();
-        reports.extend(self.problems());
-        reports.sort();
-        self.log(reports.iter().cloned().collect());
-        Ok((published, reports))
+        let reports: BTreeSet<_> = reports.into_iter().chain(self.problems()).collect();
+        self.log(reports);
+        Ok((published, self.reported.iter().cloned().collect()))
     }
 
     /// Problems of the objects, with their places.
@@ -86,14 +88,16 @@ impl Watch {
 
 /// Looks at the files until `shutdown`, and sends what changed.
 pub async fn watch(mut watch: Watch, published: Sender<Published>, shutdown: CancellationToken) {
-    let mut ticks = time::interval(limits::FILES_INTERVAL);
-    ticks.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
-    let mut last_error = None;
-    loop {
-        tokio::select! {
-            () = shutdown.cancelled() => return,
-            _ = ticks.tick() => {}
+    let mut notify = match Notify::new(watch.source.paths().to_vec()) {
+        Ok(notify) => Some(notify),
+        Err(error) => {
+            tracing::debug!(%error, "the system does not tell when files change");
+            None
         }
+    };
+    let mut last_error = None;
+    // The first look finds what changed before the system was asked to tell.
+    loop {
         // Reading files blocks; the watch travels to a thread where that is allowed, and back.
         let looked = tokio::task::spawn_blocking(move || {
             let looked = watch.look();
@@ -117,5 +121,33 @@ pub async fn watch(mut watch: Watch, published: Sender<Published>, shutdown: Can
             }
             last_error = error;
         }
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = changed(&mut notify, last_error.is_some()) => {}
+        }
+    }
+}
+
+/// Waits until the files may have changed, or it is time to look anyway.
+async fn changed(notify: &mut Option<Notify>, failing: bool) {
+    let interval = match notify {
+        // A path that was missing may have no directory that can be watched.
+        Some(_) if !failing => limits::FILES_INTERVAL_NOTIFIED,
+        _ => limits::FILES_INTERVAL,
+    };
+    let noticed = async {
+        match notify {
+            Some(notify) => notify.changed().await,
+            None => std::future::pending().await,
+        }
+    };
+    match time::timeout(interval, noticed).await {
+        // A burst of changes is one look.
+        Ok(Ok(())) => time::sleep(limits::FILES_GATHER).await,
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "the system does not tell when files change any more");
+            *notify = None;
+        }
+        Err(_) => {}
     }
 }

@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    thread,
 };
 
 use axum::{
@@ -17,7 +18,10 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Uri, header::CONTENT_TYPE};
 use http_body::Body as _;
 use jiff::Timestamp;
-use tokio::time::{Instant, timeout_at};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout_at},
+};
 
 use super::{
     Ingress, IngressError, address,
@@ -26,6 +30,7 @@ use super::{
     confirm::{Stored, batch_confirmation, confirm, confirmation},
     handshake, headers,
     reject::Rejected,
+    tenants::Tenants,
     trace,
 };
 use crate::{
@@ -35,7 +40,7 @@ use crate::{
     rules::{
         cloudevents::{CloudEvent, STRUCTURED},
         identity::{MalformedPayload, Payload, identify},
-        limits::{INLINE_BODY_BYTES, JOURNAL_LOG_INTERVAL},
+        limits::{INLINE_BODY_BYTES, JOURNAL_LOG_INTERVAL, LARGE_BODIES_PER_CPU},
         schema::Validated,
         signature::{Evidence, HandshakeReply},
     },
@@ -47,6 +52,9 @@ pub(super) struct Shared {
     /// The prefix without a slash at its end; empty for `/`.
     prefix: Box<str>,
     memory: Arc<Memory>,
+    tenants: Tenants,
+    /// Bounds the large bodies that are judged at once.
+    judges: Arc<Semaphore>,
     started: Instant,
     /// Milliseconds since `started` from which on the journal's trouble may be logged again.
     log_again: AtomicU64,
@@ -183,7 +191,10 @@ impl Shared {
         }
         let prefix = if prefix.is_empty() { Box::from("") } else { format!("/{prefix}").into_boxed_str() };
         let memory = Memory::new(ingress.options.body_memory);
-        Ok(Self { ingress, prefix, memory, started: Instant::now(), log_again: AtomicU64::new(0) })
+        let tenants = Tenants::new(ingress.options.max_connections);
+        let cpus = thread::available_parallelism().map_or(1, usize::from);
+        let judges = Arc::new(Semaphore::new(cpus.saturating_mul(LARGE_BODIES_PER_CPU)));
+        Ok(Self { ingress, prefix, memory, tenants, judges, started: Instant::now(), log_again: AtomicU64::new(0) })
     }
 
     /// The steps, cheapest refusal first; nothing is parsed before it is verified. `underway` learns when the body has
@@ -198,10 +209,12 @@ impl Shared {
         }
         let limit = inbound.endpoint.body_bytes;
         body::admit(&inbound.headers, &body, limit)?;
-        let body = body::receive(body, limit, inbound.deadline, &self.memory).await?;
+        let namespace = Arc::clone(&inbound.endpoint.key.namespace);
+        let body = body::receive(body, limit, inbound.deadline, &namespace, &self.memory).await?;
         underway.has_been_read();
+        let _in_progress = self.tenants.begin(&namespace)?;
         let evidence = self.evidence(&inbound).await?;
-        let (inbound, judged) = judge(inbound, evidence, body.bytes.clone()).await?;
+        let (inbound, judged) = judge(&self.judges, inbound, evidence, body.bytes.clone()).await?;
         match judged {
             Judged::Handshake(reply) => Ok(Outcome::Handshake(reply)),
             Judged::Event(validated) => {
@@ -339,18 +352,30 @@ fn allow_rate(endpoint: &Endpoint, address: IpAddr) -> Result<(), Rejected> {
     limit.check(Some(address)).map_err(|retry_after| Rejected::RateLimited { retry_after })
 }
 
-/// Verifies, identifies and validates a body; a large one or a batch on a thread where that holds nobody up.
-async fn judge(inbound: Inbound, evidence: Evidence, body: Bytes) -> Result<(Inbound, Judged), Rejected> {
+/// Verifies, identifies and validates a body; a large one or a batch on a thread where that holds nobody up, when its turn
+/// comes, and no longer than until the request's deadline.
+async fn judge(
+    judges: &Arc<Semaphore>,
+    inbound: Inbound,
+    evidence: Evidence,
+    body: Bytes,
+) -> Result<(Inbound, Judged), Rejected> {
     if is_quick(&inbound.headers, &body) {
         let judged = examine(&inbound, &evidence, body)?;
         return Ok((inbound, judged));
     }
-    tokio::task::spawn_blocking(move || {
-        let judged = examine(&inbound, &evidence, body)?;
-        Ok((inbound, judged))
-    })
-    .await
-    .unwrap_or(Err(Rejected::Unavailable { kind: None }))
+    let (deadline, judges) = (inbound.deadline, Arc::clone(judges));
+    let judged = async move {
+        let turn = judges.acquire_owned().await;
+        let thread = tokio::task::spawn_blocking(move || {
+            // Held until the work is done, also when the request has been answered before that.
+            let _turn = turn;
+            let judged = examine(&inbound, &evidence, body)?;
+            Ok((inbound, judged))
+        });
+        thread.await.unwrap_or(Err(Rejected::Unavailable { kind: None }))
+    };
+    timeout_at(deadline, judged).await.unwrap_or(Err(Rejected::Late))
 }
 
 /// Whether a body is judged on the thread that received it. The events of a batch are many, however short they are.

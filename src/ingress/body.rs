@@ -1,9 +1,6 @@
 //! Receiving a body: bounded in size, in time and in what all bodies together may take.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering::Relaxed},
-};
+use std::{collections::HashMap, sync::Arc};
 
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
@@ -13,24 +10,55 @@ use http::{
 };
 use http_body::Body as _;
 use http_body_util::BodyExt;
+use parking_lot::Mutex;
 use tokio::time::{Instant, timeout_at};
 
 use super::reject::Rejected;
-use crate::rules::limits::BODY_FREE_BYTES;
+use crate::rules::limits::{BODY_FREE_BYTES, BODY_NAMESPACE_SHARE, MAX_BODY_BYTES};
 
-/// Memory that all bodies share.
+/// Memory that all bodies share. One namespace gets a part of it, so that large bodies to its endpoints, however slow and
+/// not yet verified, leave room to others.
 #[derive(Debug)]
 pub(super) struct Memory {
-    free: AtomicUsize,
+    /// What one namespace may take.
+    part: usize,
+    usage: Mutex<Usage>,
+}
+
+#[derive(Debug)]
+struct Usage {
+    free: usize,
+    /// Taken by namespaces that have taken any.
+    taken: HashMap<Arc<str>, usize>,
 }
 
 impl Memory {
     pub(super) fn new(bytes: usize) -> Arc<Self> {
-        Arc::new(Self { free: AtomicUsize::new(bytes) })
+        let part = (bytes / BODY_NAMESPACE_SHARE).max(MAX_BODY_BYTES);
+        Arc::new(Self { part, usage: Mutex::new(Usage { free: bytes, taken: HashMap::new() }) })
     }
 
-    fn take(&self, bytes: usize) -> bool {
-        self.free.fetch_update(Relaxed, Relaxed, |free| free.checked_sub(bytes)).is_ok()
+    fn take(&self, namespace: &Arc<str>, bytes: usize) -> bool {
+        let mut usage = self.usage.lock();
+        let taken = usage.taken.get(namespace).copied().unwrap_or(0).saturating_add(bytes);
+        let Some(free) = usage.free.checked_sub(bytes) else { return false };
+        if taken > self.part {
+            return false;
+        }
+        usage.free = free;
+        usage.taken.insert(Arc::clone(namespace), taken);
+        true
+    }
+
+    fn give_back(&self, namespace: &Arc<str>, bytes: usize) {
+        let mut usage = self.usage.lock();
+        usage.free += bytes;
+        if let Some(taken) = usage.taken.get_mut(namespace) {
+            *taken = taken.saturating_sub(bytes);
+            if *taken == 0 {
+                usage.taken.remove(namespace);
+            }
+        }
     }
 }
 
@@ -38,6 +66,7 @@ impl Memory {
 #[derive(Debug)]
 struct Share {
     memory: Arc<Memory>,
+    namespace: Arc<str>,
     bytes: usize,
 }
 
@@ -46,7 +75,7 @@ impl Share {
     fn grow(&mut self, total: usize) -> Result<(), Rejected> {
         let more = total.saturating_sub(BODY_FREE_BYTES).saturating_sub(self.bytes);
         if more > 0 {
-            if !self.memory.take(more) {
+            if !self.memory.take(&self.namespace, more) {
                 return Err(Rejected::Busy);
             }
             self.bytes += more;
@@ -58,7 +87,7 @@ impl Share {
 impl Drop for Share {
     fn drop(&mut self) {
         if self.bytes > 0 {
-            self.memory.free.fetch_add(self.bytes, Relaxed);
+            self.memory.give_back(&self.namespace, self.bytes);
         }
     }
 }
@@ -93,19 +122,25 @@ pub(super) fn admit(headers: &HeaderMap, body: &Body, limit: usize) -> Result<()
     Ok(())
 }
 
-/// Reads a body of at most `limit` bytes until `deadline`.
+/// Reads a body of at most `limit` bytes, to an endpoint of `namespace`, until `deadline`.
 pub(super) async fn receive(
     body: Body,
     limit: usize,
     deadline: Instant,
+    namespace: &Arc<str>,
     memory: &Arc<Memory>,
 ) -> Result<Received, Rejected> {
-    timeout_at(deadline, collect(body, limit, memory)).await.unwrap_or(Err(Rejected::Slow))
+    timeout_at(deadline, collect(body, limit, namespace, memory)).await.unwrap_or(Err(Rejected::Slow))
 }
 
 /// A body that comes in one piece, as most do, is not copied.
-async fn collect(mut body: Body, limit: usize, memory: &Arc<Memory>) -> Result<Received, Rejected> {
-    let mut share = Share { memory: Arc::clone(memory), bytes: 0 };
+async fn collect(
+    mut body: Body,
+    limit: usize,
+    namespace: &Arc<str>,
+    memory: &Arc<Memory>,
+) -> Result<Received, Rejected> {
+    let mut share = Share { memory: Arc::clone(memory), namespace: Arc::clone(namespace), bytes: 0 };
     let mut first = Bytes::new();
     let mut gathered = BytesMut::new();
     while let Some(frame) = body.frame().await {
@@ -148,8 +183,12 @@ mod tests {
     }
 
     fn read(body: Body, limit: usize, memory: &Arc<Memory>) -> Result<Received, Rejected> {
+        read_of("shop", body, limit, memory)
+    }
+
+    fn read_of(namespace: &str, body: Body, limit: usize, memory: &Arc<Memory>) -> Result<Received, Rejected> {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(collect(body, limit, memory))
+        runtime.block_on(collect(body, limit, &namespace.into(), memory))
     }
 
     #[test]
@@ -179,7 +218,19 @@ mod tests {
         );
         drop(first);
         assert!(read(large(), usize::MAX, &memory).is_ok());
-        assert_eq!(memory.free.load(Relaxed), 10);
+        assert_eq!(memory.usage.lock().free, 10);
+        assert!(memory.usage.lock().taken.is_empty());
+    }
+
+    #[test]
+    fn one_namespace_does_not_get_all_memory() {
+        let memory = Memory::new(3 * MAX_BODY_BYTES);
+        let large = || pieces(vec![vec![0; MAX_BODY_BYTES]]);
+        let first = read_of("shop", large(), usize::MAX, &memory).unwrap();
+        assert!(matches!(read_of("shop", large(), usize::MAX, &memory), Err(Rejected::Busy)));
+        assert!(read_of("other", large(), usize::MAX, &memory).is_ok());
+        drop(first);
+        assert!(read_of("shop", large(), usize::MAX, &memory).is_ok());
     }
 
     #[test]

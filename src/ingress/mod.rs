@@ -17,6 +17,7 @@ mod headers;
 mod reject;
 mod server;
 mod stream;
+mod tenants;
 pub mod tls;
 mod trace;
 

@@ -39,10 +39,14 @@ pub(super) enum Rejected {
     UnsupportedEncoding,
     /// The body did not come within `spec.limits.timeout`.
     Slow,
+    /// The body could not be verified and validated within `spec.limits.timeout`.
+    Late,
     /// The body ended early, or its framing is broken.
     Interrupted,
-    /// All room for bodies is taken.
+    /// All room for bodies is taken, or all that the namespace may take of it.
     Busy,
+    /// The namespace has as many requests in progress as it may have.
+    Crowded,
     /// Not signed as it must be.
     Unverified(Refusal),
     /// Nobody can say at the moment whose token it is.
@@ -87,9 +91,9 @@ impl Rejected {
             Self::RateLimited { .. } => "rate_limited",
             Self::BodyTooLarge { .. } | Self::TooLargeToStore { .. } => "body_too_large",
             Self::UnsupportedEncoding => "unsupported_media_type",
-            Self::Slow => "timeout",
+            Self::Slow | Self::Late => "timeout",
             Self::Interrupted | Self::Malformed(_) => "malformed_payload",
-            Self::Busy | Self::Unreviewed | Self::Keyless | Self::Unavailable { .. } => "unavailable",
+            Self::Busy | Self::Crowded | Self::Unreviewed | Self::Keyless | Self::Unavailable { .. } => "unavailable",
             Self::StorageExhausted { .. } => "storage_exhausted",
             Self::Unverified(refusal) => refusal.code(),
             Self::Invalid { violation, .. } => violation.code(),
@@ -104,6 +108,7 @@ impl Rejected {
             Self::NotReady
             | Self::Suspended
             | Self::Busy
+            | Self::Crowded
             | Self::Unreviewed
             | Self::Keyless
             | Self::Unavailable { .. }
@@ -112,7 +117,7 @@ impl Rejected {
             Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::BodyTooLarge { .. } | Self::TooLargeToStore { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::Slow => StatusCode::REQUEST_TIMEOUT,
+            Self::Slow | Self::Late => StatusCode::REQUEST_TIMEOUT,
             Self::Interrupted | Self::Malformed(_) => StatusCode::BAD_REQUEST,
             Self::Unverified(_) => StatusCode::UNAUTHORIZED,
             Self::Invalid { .. } => StatusCode::UNPROCESSABLE_ENTITY,
@@ -142,8 +147,10 @@ impl Rejected {
                 "a body with a Content-Encoding, or a Transfer-Encoding other than chunked, cannot be verified and validated; send it uncompressed",
             ),
             Self::Slow => Cow::Borrowed("the body did not arrive in time"),
+            Self::Late => Cow::Borrowed("the event could not be checked in time; send it again later"),
             Self::Interrupted => Cow::Borrowed("the body could not be read to its end"),
             Self::Busy => Cow::Borrowed("too many large requests are under way; send again later"),
+            Self::Crowded => Cow::Borrowed("too many requests to this namespace are in progress; send again later"),
             Self::Unverified(refusal) => Cow::Owned(refusal.to_string()),
             Self::Unreviewed => Cow::Borrowed(
                 "the caller's token cannot be reviewed now, because the cluster's API server does not answer; send again later",
@@ -188,6 +195,7 @@ impl Rejected {
             Self::Suspended => Some(RETRY_AFTER_SUSPENDED),
             Self::NotReady
             | Self::Busy
+            | Self::Crowded
             | Self::Unreviewed
             | Self::Keyless
             | Self::Unavailable { .. }

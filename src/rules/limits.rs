@@ -353,6 +353,27 @@ pub const DEAD_LETTER_PAUSE: Duration = Duration::from_secs(60);
 /// delay and this was scheduled by a clock that was ahead, and is attempted at once.
 pub const CLOCK_STEP: Duration = Duration::from_secs(10);
 
+/// How much lower the priority of the threads of deliveries is than that of the process (setpriority(2)). The kernel gives a
+/// thread at +10 about a tenth of what it gives others while these want the CPU too.
+pub const DELIVERY_NICE: i32 = 10;
+
+/// Most threads of deliveries that block: in lookups of names, in reads from the journal, and in filters and transformations
+/// of large bodies.
+pub const DELIVERY_BLOCKING_THREADS: usize = 128;
+
+/// Concurrent lookups of names, each of which may block a thread for as long as the system's resolver waits. Half of
+/// [`DELIVERY_BLOCKING_THREADS`], so that filters and the journal always find a thread.
+pub const DNS_LOOKUPS: usize = DELIVERY_BLOCKING_THREADS / 2;
+
+/// Those of [`DNS_LOOKUPS`] that only names may use that were answered within [`DNS_PROMPT`] the last time.
+pub const DNS_LOOKUPS_RESERVED: usize = DNS_LOOKUPS / 2;
+
+/// Time within which the lookup of a name that works is answered.
+pub const DNS_PROMPT: Duration = Duration::from_secs(1);
+
+/// Names that are remembered as answered promptly.
+pub const DNS_PROMPT_NAMES: usize = 16 * 1024;
+
 /// Most consumers attached to the journal at once.
 pub const ATTACH_AT_ONCE: usize = 64;
 
@@ -463,9 +484,23 @@ pub const BODY_FREE_BYTES: usize = 64 * 1024;
 /// there is no room is answered with 503.
 pub const BODY_MEMORY: usize = 256 * 1024 * 1024;
 
+/// The part of [`BODY_MEMORY`] that one namespace may take: one in so many, but at least one body of [`MAX_BODY_BYTES`].
+pub const BODY_NAMESPACE_SHARE: usize = 2;
+
+/// Requests of one namespace that may be in progress once they have been read, as a part of the connections: one in so
+/// many. Further ones are answered with 503.
+pub const NAMESPACE_SHARE: usize = 4;
+
+/// Requests that a namespace may have in progress at least, however few connections there may be.
+pub const NAMESPACE_REQUESTS_MIN: usize = 64;
+
 /// Largest body in bytes that is verified and parsed on the thread that received it; a larger one would keep other
 /// requests of that thread waiting for milliseconds.
 pub const INLINE_BODY_BYTES: usize = 256 * 1024;
+
+/// Bodies larger than [`INLINE_BODY_BYTES`], and batches, that are verified and parsed at once, for each CPU. More would
+/// only take time from the requests of other senders; they wait, and their deadline counts on.
+pub const LARGE_BODIES_PER_CPU: usize = 2;
 
 /// Most headers stored with an event; further ones are left out.
 pub const STORED_HEADERS: usize = 64;
@@ -566,8 +601,14 @@ pub const SCALAR_BYTES: usize = 64;
 /// Largest manifest file in bytes. A file this size holds some ten thousand objects.
 pub const MANIFEST_BYTES: u64 = 16 << 20;
 
-/// How often the files are looked at.
+/// How often the files are looked at where the system does not tell when they change.
 pub const FILES_INTERVAL: Duration = Duration::from_millis(500);
+
+/// How often the files are looked at where the system does tell: it does not see all changes.
+pub const FILES_INTERVAL_NOTIFIED: Duration = Duration::from_secs(5);
+
+/// How long changes of files are gathered before they are read together.
+pub const FILES_GATHER: Duration = Duration::from_millis(10);
 
 /// Most problems reported of one object; the rest show when these are mended.
 pub const PROBLEMS_PER_OBJECT: usize = 20;

@@ -6,6 +6,7 @@ use anyhow::{anyhow, bail};
 use tokio::{task::JoinSet, time};
 use tokio_util::sync::CancellationToken;
 
+use super::background::Background;
 use crate::{
     journal::Journal,
     rules::{duration, limits},
@@ -14,6 +15,8 @@ use crate::{
 /// Runs tasks in stages. All run at once; at shutdown each stage is told to end, and awaited, before the next one.
 pub(super) struct Supervisor {
     stages: Vec<Stage>,
+    /// Dropped after everything else has ended.
+    backgrounds: Vec<Background>,
     journal: Arc<dyn Journal>,
 }
 
@@ -26,7 +29,7 @@ struct Stage {
 impl Supervisor {
     /// A supervisor that closes the journal after everything else has ended.
     pub(super) fn new(journal: Arc<dyn Journal>) -> Self {
-        Self { stages: Vec::new(), journal }
+        Self { stages: Vec::new(), backgrounds: Vec::new(), journal }
     }
 
     /// Begins the next stage; the token tells its tasks to end.
@@ -45,6 +48,19 @@ impl Supervisor {
         if let Some(stage) = self.stages.last_mut() {
             stage.tasks.spawn(async move { (name, task.await) });
         }
+    }
+
+    /// Spawns a task in the newest stage, on a runtime of its own that lasts as long as the supervisor.
+    pub(super) fn spawn_in(
+        &mut self,
+        background: Background,
+        name: &'static str,
+        task: impl Future<Output = anyhow::Result<()>> + Send + 'static,
+    ) {
+        if let (Some(stage), Some(handle)) = (self.stages.last_mut(), background.handle()) {
+            stage.tasks.spawn_on(async move { (name, task.await) }, handle);
+        }
+        self.backgrounds.push(background);
     }
 
     /// Runs until `signal`, or until a task ends unasked, which is an error: a process that lives on without one of its

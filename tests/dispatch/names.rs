@@ -133,3 +133,56 @@ async fn receivers_that_have_only_ipv6_are_reached_by_address_and_by_name() {
         stage.stop().await;
     }
 }
+
+/// Names that begin with `hangs` are never answered; the others are this machine's.
+struct Partly;
+
+impl Names for Partly {
+    fn lookup<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>> {
+        let hangs = name.starts_with("hangs");
+        async move {
+            if hangs {
+                std::future::pending::<()>().await;
+            }
+            Ok(vec![IpAddr::from([127, 0, 0, 1])])
+        }
+        .boxed()
+    }
+}
+
+#[tokio::test]
+async fn a_receiver_is_reached_while_the_names_of_hundreds_hang() {
+    let options = ClientOptions::new(EgressPolicy::default().allowing_loopback());
+    let mut stage = Stage::with_options(ClientOptions { names: Arc::new(Partly), ..options }, 0).await;
+    // It closes each connection, so that its name is looked up for each delivery.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((connection, _)) = listener.accept().await {
+            let _ = answer(connection, b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await;
+        }
+    });
+    let to = |stage: &Stage, name: &str, host: &str| {
+        subscription(name, &Url::parse(&format!("http://{host}:{port}/")).unwrap(), &stage.metrics)
+    };
+    let works = || to(&stage, "works", "works.example");
+    let (first, works) = (works(), works());
+    stage.publish([first]).await;
+    stage.append("evt_1", "t").await;
+    stage.until("works", "delivered", |progress| progress.delivered == 1).await;
+
+    let hanging: Vec<_> = (0..200)
+        .map(|number| {
+            let mut hangs = to(&stage, &format!("hangs-{number}"), &format!("hangs-{number}.example"));
+            hangs.target.timeout = TIMEOUT;
+            hangs
+        })
+        .collect();
+    stage.publish(hanging.into_iter().chain([works])).await;
+    stage.append("evt_2", "t").await;
+    // Its first attempt, not one after the others have been given up.
+    stage.until("works", "delivered", |progress| progress.delivered == 2).await;
+    let failure = stage.delivery("hangs-199", DeliveryState::Retrying).await.failure.unwrap();
+    assert_eq!(&*failure.reason, "timeout", "{}", failure.message);
+    stage.stop().await;
+}

@@ -24,7 +24,7 @@ use grapnel::{
     },
     rules::{
         identity::{Identity, Payload},
-        limits::{EVENT_WRITE_BUFFER_BYTES, RECLAIM_STEPS, SWEEP_STEP},
+        limits::{COMPACT_BYTES, SWEEP_STEP},
         schema::SchemaSet,
         signature::{Scheme, Verifier},
     },
@@ -39,10 +39,8 @@ use crate::size;
 const BODY: usize = 4096;
 /// Events of one append.
 const BATCH: usize = 100;
-/// A compaction leaves up to three files that are nearly empty, each as large as a write buffer (`age_cutoff` of `fjall`).
-const LEFT: u64 = 3 * (8 << 20);
-/// The journal's write-ahead log: its newest file, which is begun anew at this size at the latest.
-const LOG_FILE: u64 = 68 << 20;
+/// What may be left of removed events: less is not worth rewriting a segment.
+const LEFT: u64 = 2 * COMPACT_BYTES;
 
 fn key(name: &str) -> Incarnation {
     Incarnation::of_file(ObjectKey::new("shop", name))
@@ -132,6 +130,15 @@ fn allocated(path: &Path) -> u64 {
     sizes.sum()
 }
 
+async fn eventually(what: &str, done: impl AsyncFn() -> bool) {
+    let waiting = async {
+        while !done().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(20), waiting).await.is_ok(), "{what}: not within 20 seconds");
+}
+
 /// Waits for the directory to take at most so many bytes: files go a moment after the compaction that emptied them.
 async fn shrinks_to(directory: &Path, most: u64) {
     let shrunk = async {
@@ -171,10 +178,8 @@ async fn what_retention_removes_the_disk_gets_back() {
     assert_eq!(sweep(&journal, 3601).await.0, events as u64 - pinned.len() as u64);
     // Nothing has come in since: this one tidies up.
     assert_eq!(sweep(&journal, 3602).await, (0, 0));
-    let tables = directory.path().join("log/keyspaces");
     let kept = (pinned.len() * BODY) as u64;
-    shrinks_to(&tables, 2 * kept + LEFT + (4 << 20)).await;
-    shrinks_to(directory.path(), 2 * kept + LEFT + (4 << 20) + LOG_FILE).await;
+    shrinks_to(directory.path(), 2 * kept + LEFT).await;
     println!("{full} bytes for {events} events, {} for the {} left", allocated(directory.path()), pinned.len());
 
     // The pinned ones are whole, also for the next process, and nothing else is there.
@@ -264,7 +269,7 @@ async fn sweeping_under_load_takes_what_is_settled_and_nothing_else() {
     assert_eq!(sweep(&journal, 7200).await.0, events as u64);
     assert_eq!(journal.usage().bytes, 0);
     sweep(&journal, 7200).await;
-    shrinks_to(&directory.path().join("log/keyspaces"), 4 << 20).await;
+    shrinks_to(directory.path(), LEFT).await;
 }
 
 /// At its bound the journal takes as much in as goes out, and the directory stays within what the bound allows.
@@ -282,15 +287,17 @@ async fn at_the_bound_the_directory_does_not_grow() {
     let mut most = 0;
     for first in (1..events).step_by(BATCH) {
         let arrivals = (first..first + BATCH).map(|number| large(number, 0, 4 * BODY));
-        journal.append(arrivals.collect()).await.unwrap();
+        // A segment in which only the dead letter is kept is rewritten in the background.
+        let arrivals: Vec<_> = arrivals.collect();
+        eventually("there is room", async || journal.append(arrivals.clone()).await.is_ok()).await;
         settle(&journal, "out", |_| delivered()).await;
-        assert!(journal.usage().bytes <= bound);
-        most = most.max(allocated(&directory.path().join("log/keyspaces")));
+        let usage = journal.usage();
+        assert!(usage.bytes <= bound && usage.disk_bytes <= bound, "{usage:?}");
+        most = most.max(allocated(directory.path()));
     }
-    println!("{} bytes came in, the tables took {most} at most", 4 * events * BODY);
-    // Files of a write buffer each wait for the compaction that empties them, up to a dozen of them; it does not matter
-    // how much comes in.
-    assert!(most < bound + 12 * EVENT_WRITE_BUFFER_BYTES, "{most} bytes");
+    println!("{} bytes came in, the directory took {most} at most", 4 * events * BODY);
+    // Blocks are counted as a whole, and a file that replaces another is beside it for a moment.
+    assert!(most < bound + bound / 8, "{most} bytes");
     let left = journal.events(&key("in"), EventQuery { limit: 1, ..Default::default() }).await.unwrap();
     assert_eq!(left.events[0].sequence(), 1, "the dead letter");
 }
@@ -299,10 +306,10 @@ async fn at_the_bound_the_directory_does_not_grow() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn room_is_found_behind_many_dead_letters() {
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let bound = 4 << 20;
+    let bound = 16 << 20;
     let journal = open(directory.path(), bound);
     journal.attach(&key("out"), &key("in"), Start::Earliest).await.unwrap();
-    let pinned = RECLAIM_STEPS * SWEEP_STEP + 1000;
+    let pinned = 64 * SWEEP_STEP + 1000;
     let small = |number: usize| {
         let mut arrival = arrival(number, 0);
         let verified = Verifier::new(Scheme::None, Vec::new()).unwrap();
@@ -317,10 +324,11 @@ async fn room_is_found_behind_many_dead_letters() {
     let failure = failure(None);
     settle(&journal, "out", |_| Settlement::Dead { failure: failure.clone() }).await;
     let mut tries = 0;
-    for first in (100_000..100_000 + 3 * bound as usize / BODY).step_by(20) {
+    for first in (100_000..100_000 + 2 * bound as usize / BODY).step_by(20) {
         while journal.append((first..first + 20).map(|number| arrival(number, 0)).collect()).await.is_err() {
             tries += 1;
-            assert!(tries < 20, "no room although settled events are there");
+            assert!(tries < 500, "no room although settled events are there");
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
         settle(&journal, "out", |_| delivered()).await;
     }

@@ -1,12 +1,16 @@
 //! Callers known by their ServiceAccount; here a table says whose a token is.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering::SeqCst},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
 };
 
 use futures_util::{FutureExt, future::BoxFuture};
 use grapnel::{
+    api::ObjectKey,
     catalog::Endpoint,
     ingress::{Callers, Review, ReviewError},
     rules::signature::{Scheme, ServiceAccountScheme, Verifier},
@@ -129,4 +133,36 @@ async fn nobody_is_asked_about_what_is_refused_anyway() {
     let broken = Post::to("/shop/orders", "not json");
     broken.clone().header("Authorization", "Bearer cron").send(served.address).await.refused(401, "invalid_signature");
     broken.header("Authorization", "Bearer billing").send(served.address).await.refused(400, "malformed_payload");
+}
+
+#[tokio::test]
+async fn a_namespace_whose_requests_take_long_leaves_room_to_others() {
+    // What a namespace may have in progress at least.
+    const BOUND: usize = 64;
+    let elsewhere = Endpoint { key: ObjectKey::new("elsewhere", "orders"), ..endpoint("orders") };
+    let mut plan = Plan::of([inside("orders"), endpoint("signed"), elsewhere]);
+    let table = Arc::new(Table::default());
+    plan.callers = Some(table.clone());
+    plan.options.max_connections = 2 * BOUND;
+    let served = plan.serve().await;
+    let address = served.address;
+    let waiting: Vec<_> = (0..BOUND)
+        .map(|_| {
+            let slow = Post::to("/shop/orders", BODY).header("Authorization", "Bearer never");
+            tokio::spawn(async move { slow.send(address).await })
+        })
+        .collect();
+    while table.asked.load(SeqCst) < BOUND {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    for path in ["/shop/orders", "/shop/signed"] {
+        let answer = Post::signed(path, BODY).send(address).await;
+        let sentence = answer.refused(503, "unavailable");
+        assert!(sentence.contains("namespace") && answer.retry_after() > 0, "{sentence}");
+    }
+    let failed = r#"webhook_failed_total{namespace="shop",endpoint="signed""#;
+    let metrics = served.metrics.encode();
+    assert!(metrics.lines().any(|line| line.starts_with(failed) && line.contains("unavailable")), "{metrics}");
+    Post::signed("/elsewhere/orders", BODY).send(address).await.accepted();
+    drop(waiting);
 }

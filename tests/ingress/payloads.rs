@@ -263,3 +263,24 @@ async fn unknown_types_can_be_refused() {
     assert!(answer.json().get("violations").is_none());
     assert!(served.stored("orders").await.is_empty());
 }
+
+#[test]
+fn a_large_body_that_finds_no_thread_is_answered_in_time() {
+    // The only thread that may block is taken, as by lookups of names that hang.
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(2).max_blocking_threads(1).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let served = Served::with([Endpoint { timeout: Duration::from_millis(300), ..endpoint("orders") }]).await;
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        tokio::task::spawn_blocking(move || released.recv());
+        let large = async |id: &str| {
+            let body = format!(r#"{{"id":"{id}","fill":"{}"}}"#, "x".repeat(300 * 1024));
+            Post::signed("/shop/orders", body).send(served.address).await
+        };
+        let sentence = large("late").await.refused(408, "timeout");
+        assert!(sentence.contains("checked in time"), "{sentence}");
+        Post::signed("/shop/orders", r#"{"id":"small"}"#).send(served.address).await.accepted();
+        release.send(()).unwrap();
+        assert_eq!(large("after").await.accepted(), "after");
+    });
+}

@@ -402,10 +402,20 @@ fn carry_over(engine: &Arc<Engine>, segment: &Arc<Segment>) -> Result<()> {
 fn compact(engine: &Arc<Engine>, forced: bool) -> Result<()> {
     loop {
         let segments = engine.segments.all();
-        let Some((_, full)) = segments.split_last() else { return Ok(()) };
+        let Some((active, full)) = segments.split_last() else { return Ok(()) };
+        // Little may be left in the segment that is written, and nobody writes.
+        if active.len() - active.live_bytes().min(active.len()) >= COMPACT_BYTES
+            && 2 * active.live_bytes() < active.len()
+        {
+            ask(engine, Task::Rotate)?;
+            return seal(engine, active)
+                .map_err(|error| super::from_io("the index", error))
+                .and_then(|()| drop_empty(engine))
+                .and_then(|()| compact(engine, forced));
+        }
         let garbage: u64 = full.iter().map(|segment| segment.len().saturating_sub(segment.live_bytes())).sum();
         let live: u64 = full.iter().map(|segment| segment.live_bytes()).sum();
-        if !forced && garbage < COMPACT_BYTES.max(live / 4).max(2 * engine.limits.segment_bytes) {
+        if !forced && garbage < COMPACT_BYTES.max(live / 4) {
             return Ok(());
         }
         let Some(group) = rewrite::choose(full, engine.limits.segment_bytes) else { return Ok(()) };

@@ -85,6 +85,8 @@ pub(super) enum Task {
         ends: Vec<Ended>,
         answer: Answer<()>,
     },
+    /// Begins a new segment.
+    Rotate(Answer<()>),
     /// Deletes segments of which nothing is kept; answers how many.
     Drop {
         segments: Vec<SegmentName>,
@@ -199,6 +201,10 @@ impl Writer {
                     }
                     reply(answer, outcome);
                 });
+            }
+            Task::Rotate(answer) => {
+                let outcome = self.rotate();
+                let _ = answer.send(outcome);
             }
             Task::Drop { segments, answer } => {
                 let outcome = self.drop_segments(&segments);

@@ -1,0 +1,46 @@
+//! Ingest against both floors.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use crate::{
+    Options,
+    load::{Measured, Until, closed_loop},
+    manifest::{self, Subscriptions},
+    payload::Payloads,
+    process::{Server, directory},
+    report,
+};
+
+pub(crate) async fn run(options: &Options) {
+    let payloads = Arc::new(Payloads::new());
+    let directory = directory();
+    let load = async |address: SocketAddr| -> Measured {
+        closed_loop(address, &payloads, options.connections, Until::Events(options.events()), "ingest").await
+    };
+
+    let server = Server::floor(None);
+    let verifying = load(server.address).await;
+    drop(server);
+    let server = Server::floor(Some(directory.path().join("floor")));
+    let storing = load(server.address).await;
+    drop(server);
+
+    let manifest = directory.path().join("bench.yaml");
+    let nobody = SocketAddr::from(([127, 0, 0, 1], 9));
+    let none = Subscriptions { count: 0, receiver: nobody, in_flight: 1, suspended: true };
+    manifest::write(&manifest, &manifest::bench(&none));
+    let server = Server::grapnel(options, &manifest, &directory.path().join("data"));
+    let idle = server.resident();
+    let before = server.cpu();
+    let grapnel = load(server.address).await;
+    let cpu = server.cpu() - before;
+
+    report::head("ingest", &["of floor 1", "of floor 2"]);
+    let floors = [verifying.rate(), storing.rate()];
+    report::rate("floor 1: a handler that checks the HMAC", &verifying, &floors);
+    report::rate("floor 2: and a file with group commit", &storing, &floors);
+    report::rate("Grapnel: verified, stored, de-duplicated", &grapnel, &floors);
+    report::figure("CPU for each event", format!("{:.1} us", cpu.as_secs_f64() * 1e6 / grapnel.count() as f64));
+    report::figure("resident at idle", report::mebibytes(idle));
+    report::figure("resident after", report::mebibytes(server.resident()));
+}

@@ -1,0 +1,173 @@
+//! One file: what it defines, read again only when the file changes.
+//!
+//! Of a document only its digest, the lines of its nodes and the name of its object are kept. The object itself is handed
+//! on; when it is needed again, which is rare, the file is read again.
+
+use std::{
+    collections::HashMap,
+    fs::{self, Metadata},
+    io,
+    os::unix::fs::MetadataExt,
+    path::Path,
+    time::{Duration, SystemTime},
+};
+
+use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
+
+use super::{
+    Document,
+    document::{Digest, Lines},
+    object::{self, Object},
+};
+use crate::{api::ObjectKey, catalog::Problem, rules::limits};
+
+/// Kind and name. The namespace of what is in none is empty.
+pub(super) type Name = (&'static str, ObjectKey);
+
+/// A file younger than this may change without another modification time, because clocks of file systems are coarse.
+const YOUNG: Duration = Duration::from_secs(2);
+
+/// One file as it was read last.
+#[derive(Debug, Default)]
+pub(super) struct File {
+    stamp: Option<Stamp>,
+    /// Orders the objects of different files.
+    pub(super) order: u64,
+    /// The documents of the last version that is YAML.
+    pub(super) entries: Vec<Entry>,
+    /// Whether there ever was such a version.
+    pub(super) good: bool,
+    /// Why the newest version cannot be read: line and message.
+    pub(super) broken: Option<(u64, String)>,
+    /// Objects may be in memory that are not needed any more.
+    pub(super) fresh: bool,
+}
+
+/// A document of a file.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) digest: Digest,
+    pub(super) lines: Lines,
+    /// What it defines, or why it defines nothing.
+    pub(super) defines: Result<Name, Vec<Problem>>,
+    /// Until it is handed on.
+    pub(super) object: Option<Object>,
+}
+
+/// Tells one version of a file from another.
+#[derive(Debug, PartialEq, Eq)]
+struct Stamp {
+    attributes: Attributes,
+    /// SHA-256: the text itself may hold Secrets.
+    digest: [u8; 32],
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Attributes {
+    inode: u64,
+    bytes: u64,
+    modified: Option<SystemTime>,
+    /// Seconds and nanoseconds; nobody can set it.
+    changed: (i64, i64),
+}
+
+impl Attributes {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            inode: metadata.ino(),
+            bytes: metadata.len(),
+            modified: metadata.modified().ok(),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+
+    fn is_young(&self) -> bool {
+        self.modified.and_then(|time| time.elapsed().ok()).is_none_or(|age| age < YOUNG)
+    }
+}
+
+impl File {
+    /// Whether the file may be another version than the one that is known.
+    pub(super) fn may_differ(&self, metadata: &Metadata) -> bool {
+        let attributes = Attributes::of(metadata);
+        self.stamp.as_ref().is_none_or(|known| known.attributes != attributes) || attributes.is_young()
+    }
+
+    /// Reads the file. Returns whether anything is different.
+    pub(super) fn refresh(&mut self, path: &Path, metadata: &Metadata) -> bool {
+        let attributes = Attributes::of(metadata);
+        let known = self.stamp.as_ref();
+        match read(path, attributes.bytes) {
+            Ok((text, digest)) => {
+                let same = known.is_some_and(|known| known.digest == digest);
+                self.stamp = Some(Stamp { attributes, digest });
+                if !same {
+                    self.parse(&text, true);
+                }
+                !same
+            }
+            Err(error) => {
+                self.stamp = None;
+                self.break_off((0, format!("cannot be read: {error}")))
+            }
+        }
+    }
+
+    /// Reads the file again to have its objects in memory.
+    pub(super) fn reload(&mut self, path: &Path) {
+        // Whatever happens in between, the next look finds another version.
+        self.stamp = None;
+        match fs::metadata(path).and_then(|metadata| read(path, metadata.len())) {
+            Ok((text, _)) => self.parse(&text, false),
+            Err(error) => {
+                self.break_off((0, format!("cannot be read: {error}")));
+            }
+        }
+    }
+
+    fn break_off(&mut self, why: (u64, String)) -> bool {
+        let news = self.broken.as_ref() != Some(&why);
+        self.broken = Some(why);
+        news
+    }
+
+    /// Takes the documents of a text. With `reuse`, those that were there before are not validated again.
+    fn parse(&mut self, text: &str, reuse: bool) {
+        let documents = match Document::parse(text) {
+            Ok(documents) => documents,
+            Err(error) => {
+                self.broken = Some((error.line, error.message));
+                return;
+            }
+        };
+        let before = std::mem::take(&mut self.entries);
+        let before = before.into_iter().filter(|_| reuse);
+        let mut known: HashMap<Digest, Entry> = before.map(|entry| (entry.digest, entry)).collect();
+        for document in documents.into_iter().flat_map(Document::into_objects) {
+            let (digest, lines) = (document.digest(), Lines::of(&document));
+            self.entries.push(match known.remove(&digest) {
+                Some(entry) => Entry { lines, ..entry },
+                None => match object::read(&document) {
+                    Ok((key, object)) => {
+                        Entry { digest, lines, defines: Ok((object.kind(), key)), object: Some(object) }
+                    }
+                    Err(problems) => Entry { digest, lines, defines: Err(problems), object: None },
+                },
+            });
+        }
+        self.good = true;
+        self.broken = None;
+        self.fresh = true;
+    }
+}
+
+/// The text of a file and its digest.
+fn read(path: &Path, bytes: u64) -> io::Result<(Zeroizing<String>, [u8; 32])> {
+    if bytes > limits::MANIFEST_BYTES {
+        return Err(io::Error::other(format!("it is larger than {} bytes", limits::MANIFEST_BYTES)));
+    }
+    let text = Zeroizing::new(fs::read_to_string(path)?);
+    let digest = Sha256::digest(text.as_bytes()).into();
+    Ok((text, digest))
+}

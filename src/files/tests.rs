@@ -1,0 +1,141 @@
+//! Files that change: what is read, what is handed on, and what is reported.
+
+use std::{fs, path::Path};
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::catalog::{Change, Kind};
+
+fn endpoint(name: &str, extra: &str) -> String {
+    format!(
+        "---\napiVersion: grapnel.dev/v1alpha1\nkind: WebhookEndpoint\nmetadata: {{name: {name}}}\nspec:\n  \
+         verification: {{none: {{}}}}\n{extra}"
+    )
+}
+
+/// A directory and its source.
+struct Files {
+    directory: TempDir,
+    source: Source,
+}
+
+impl Files {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let source = Source::new(vec![directory.path().to_path_buf()]);
+        Self { directory, source }
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        // Renamed into place, so that it is another file.
+        let fresh = self.directory.path().join("fresh");
+        fs::write(&fresh, text).unwrap();
+        fs::rename(fresh, self.directory.path().join(name)).unwrap();
+    }
+
+    fn remove(&self, name: &str) {
+        fs::remove_file(self.directory.path().join(name)).unwrap();
+    }
+
+    /// The changes in short, without those that only say whether all is read; `None` if no file changed.
+    fn try_scan(&mut self) -> Option<(Vec<String>, Vec<String>)> {
+        let Scanned { changes, reports } = self.source.scan().unwrap()?;
+        let changes = changes.iter().filter_map(|change| match change {
+            Change::Endpoint(applied) => {
+                let source = applied.source.as_deref().and_then(|source| Path::new(source).file_name()).unwrap();
+                Some(format!("{} at {}", applied.key.name, source.display()))
+            }
+            Change::Gone(Kind::Endpoint, key) => Some(format!("{} gone", key.name)),
+            Change::Synced(_) => None,
+            other => Some(format!("{other:?}")),
+        });
+        Some((changes.collect(), reports.iter().map(ToString::to_string).collect()))
+    }
+
+    fn changes(&mut self) -> Vec<String> {
+        let (changes, reports) = self.try_scan().unwrap();
+        assert!(reports.is_empty(), "{reports:?}");
+        changes
+    }
+}
+
+#[test]
+fn what_does_not_change_is_not_handed_on_again() {
+    let mut files = Files::new();
+    files.write("b.yaml", &(endpoint("one", "") + &endpoint("two", "")));
+    files.write("d.yaml", &endpoint("three", ""));
+    assert_eq!(files.changes(), ["one at b.yaml:2", "three at d.yaml:2", "two at b.yaml:8"]);
+    assert!(files.try_scan().is_none(), "nothing was written");
+    files.write("d.yaml", &endpoint("three", ""));
+    assert!(files.try_scan().is_none(), "the same text");
+    files.write("d.yaml", &(endpoint("three", "") + "# a comment\n"));
+    assert_eq!(files.changes(), [""; 0]);
+    files.write("b.yaml", &(endpoint("one", "") + &endpoint("two", "  suspend: true\n")));
+    assert_eq!(files.changes(), ["two at b.yaml:8"]);
+    for (number, name) in ["c.yaml", "a.yaml", "e.yaml"].into_iter().enumerate() {
+        files.write(name, &endpoint(&format!("new-{number}"), ""));
+        assert_eq!(files.changes(), [format!("new-{number} at {name}:2")], "others keep their numbers");
+    }
+    files.remove("b.yaml");
+    assert_eq!(files.changes(), ["one gone", "two gone"]);
+}
+
+#[test]
+fn of_two_objects_of_one_name_the_first_counts_and_the_other_takes_its_place() {
+    let mut files = Files::new();
+    files.write("b.yaml", &endpoint("one", ""));
+    assert_eq!(files.changes(), ["one at b.yaml:2"]);
+    // It was handed on and is in no memory; when it counts again it is read again.
+    files.write("a.yaml", &endpoint("one", "  suspend: true\n"));
+    let (changes, reports) = files.try_scan().unwrap();
+    assert_eq!(changes, ["one at a.yaml:2"]);
+    assert!(reports[0].contains("b.yaml:4") && reports[0].contains("defined already at"), "{reports:?}");
+    files.remove("a.yaml");
+    assert_eq!(files.changes(), ["one at b.yaml:2"]);
+    files.write("c.yaml", &endpoint("one", "  suspend: true\n"));
+    let (changes, reports) = files.try_scan().unwrap();
+    assert!(changes.is_empty() && reports[0].contains("c.yaml:4"), "{reports:?}");
+    files.remove("b.yaml");
+    assert_eq!(files.changes(), ["one at c.yaml:2"]);
+}
+
+#[test]
+fn a_file_that_breaks_keeps_what_it_defined() {
+    let mut files = Files::new();
+    files.write("a.yaml", &(endpoint("one", "") + &endpoint("two", "")));
+    files.changes();
+    files.write("a.yaml", "kind: [");
+    let (changes, reports) = files.try_scan().unwrap();
+    assert!(changes.is_empty() && reports[0].contains("last good version"), "{reports:?}");
+    assert!(files.try_scan().is_none(), "said once");
+    files.write("a.yaml", &(endpoint("one", "") + &endpoint("two", "").replace("name: two", "nome: two")));
+    let (changes, reports) = files.try_scan().unwrap();
+    assert!(changes.is_empty() && reports[0].contains("metadata.name is missing"), "{reports:?}");
+    let place = files.source.place(Kind::Endpoint, &crate::api::ObjectKey::new("default", "one"), "/spec/verification");
+    assert_eq!(place.unwrap().line, 6);
+    files.write("a.yaml", &endpoint("one", ""));
+    assert_eq!(files.changes(), ["two gone"]);
+}
+
+#[test]
+fn many_files_before_and_between_others_find_their_places() {
+    let mut files = Files::new();
+    files.write("m.yaml", &endpoint("m", ""));
+    files.write("z.yaml", &endpoint("z", ""));
+    files.changes();
+    // Each directly behind the first one, so that the room between two files halves every time.
+    let mut renumbered = 0;
+    for number in (0..40).rev() {
+        files.write(&format!("m{number:02}.yaml"), &endpoint(&format!("m{number}"), ""));
+        let changes = files.changes();
+        let own = format!("m{number} at m{number:02}.yaml:2");
+        assert!(changes.contains(&own), "{changes:?}");
+        renumbered += usize::from(changes.len() > 1);
+    }
+    assert_eq!(renumbered, 1);
+    for number in (0..40).rev() {
+        files.write(&format!("a{number:02}.yaml"), &endpoint(&format!("a{number}"), ""));
+        assert_eq!(files.changes().len(), 1);
+    }
+}
