@@ -6,6 +6,7 @@ mod data_plane;
 mod deliveries;
 mod events;
 mod http;
+mod journal;
 mod open_files;
 mod print;
 mod redeliver;
@@ -55,6 +56,8 @@ pub enum Command {
     Redeliver(Box<redeliver::Args>),
     /// Retry now: make every event that waits for a retry due, and probe the receiver
     Resume(Box<resume::Args>),
+    /// Check or repair a journal that no process has open
+    Journal(journal::Args),
     /// Sign and send an event as a provider would
     Send(Box<send::Args>),
     /// Run a receiver to try things with: it verifies, prints, and can fail on purpose
@@ -76,6 +79,7 @@ impl Command {
             Self::Deliveries(args) => args.run().await,
             Self::Redeliver(args) => args.run().await,
             Self::Resume(args) => args.run().await,
+            Self::Journal(args) => args.run(),
             Self::Send(args) => args.run().await,
             Self::Sink(args) => args.run().await,
         }

@@ -312,6 +312,10 @@ impl Total {
     fn sentence(&self) -> String {
         let Self { queued, hastened, skipped, gone, .. } = self;
         let would_be = if self.dry_run { "would be " } else { "" };
-        format!("{queued} {would_be}queued, {hastened} {would_be}hastened, {skipped} skipped, {gone} gone")
+        let hastened = match hastened {
+            0 => String::new(),
+            hastened => format!("{hastened} {would_be}hastened, "),
+        };
+        format!("{queued} {would_be}queued, {hastened}{skipped} skipped, {gone} gone")
     }
 }

@@ -919,7 +919,7 @@ pub const RETRIES_PER_CONSUMER: usize = 100_000;
 pub const SEGMENT_BYTES: u64 = 64 << 20;
 
 /// The smallest size of a full segment.
-pub const SEGMENT_BYTES_LEAST: u64 = 64 << 10;
+pub const SEGMENT_BYTES_LEAST: u64 = 4 << 10;
 
 /// A bounded journal has at least so many segments.
 pub const SEGMENT_SHARE: u64 = 32;

@@ -36,7 +36,7 @@ async fn settled_events_make_room_and_unsettled_ones_do_not() {
         let pinning = format!("  suspend: {suspend}");
         orders(&receiver.url, "", &pinning)
     };
-    let home = Home::new(&manifest(false)).with(&["--journal-max-bytes", "1Mi"]);
+    let home = Home::new(&manifest(false)).with(&["--journal-max-bytes", "1Mi", "--namespace-share", "1Mi"]);
     let grapnel = home.start();
     // Several times the bound, while all is delivered: a sender that comes again is never refused for long.
     let events = size("GRAPNEL_RETAINED_EVENTS", 1000).max(3 * BOUND / BODY);

@@ -136,7 +136,7 @@ async fn a_disk_that_fills_up() {
     let site = Site::new(&traffic.receiver);
     let grapnel = under_load(&site, &traffic).await;
     site.shim.leave_room(100_000);
-    is_in_trouble(&grapnel, &traffic, "full", "no space left").await;
+    is_in_trouble(&grapnel, &traffic, "full", "No space left").await;
     takes_nothing(&grapnel, &traffic).await;
     traffic.enough();
     site.shim.clear();
@@ -149,10 +149,10 @@ async fn a_journal_at_its_bound() {
     let traffic = Traffic::start(1000).await;
     // Nobody listens on a port of a listener that is gone.
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let bound = ["--journal-max-bytes".to_owned(), "300000".to_owned()];
+    let bound = ["--journal-max-bytes=300000".to_owned(), "--namespace-share=300000".to_owned()];
     let site = Site::new(&format!("http://{nobody}")).with(&bound);
     let grapnel = under_load(&site, &traffic).await;
-    is_in_trouble(&grapnel, &traffic, "full", "are events that are not settled yet").await;
+    is_in_trouble(&grapnel, &traffic, "full", "no settled event is left to remove").await;
     traffic.enough();
     traffic.pause();
     site.deliver_to(&traffic.receiver);

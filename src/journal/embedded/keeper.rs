@@ -242,11 +242,32 @@ impl Keeper {
     }
 }
 
-/// Has the writer do something, and waits for its answer.
+/// Has the writer do something, and waits for its answer. The writer may itself wait for segments to be sealed.
 fn ask<T>(engine: &Engine, task: impl FnOnce(Answer<T>) -> Task) -> Result<T> {
-    let (answer, answered) = oneshot::channel();
+    let (answer, mut answered) = oneshot::channel();
     engine.inbox.keeper_task(task(answer))?;
-    answered.blocking_recv().map_err(|_| JournalError::Closed)?
+    loop {
+        match answered.try_recv() {
+            Ok(outcome) => return outcome,
+            Err(oneshot::error::TryRecvError::Closed) => return Err(JournalError::Closed),
+            Err(oneshot::error::TryRecvError::Empty) => {}
+        }
+        seal_waiting(engine).map_err(|error| super::from_io("the index", error))?;
+        let mut state = engine.keeper.state.lock();
+        engine.keeper.arrived.wait_for(&mut state, Duration::from_millis(2));
+    }
+}
+
+/// Seals segments that have become full meanwhile: the writer must not wait for long work.
+pub(super) fn seal_waiting(engine: &Engine) -> io::Result<()> {
+    loop {
+        let Some(segment) = engine.keeper.state.lock().seals.pop_front() else { return Ok(()) };
+        if let Err(error) = seal(engine, &segment) {
+            engine.keeper.state.lock().seals.push_front(segment);
+            return Err(error);
+        }
+        engine.keeper.done.notify_all();
+    }
 }
 
 /// The index and the ids of a full segment go into files.
@@ -404,14 +425,12 @@ fn compact(engine: &Arc<Engine>, forced: bool) -> Result<()> {
         let segments = engine.segments.all();
         let Some((active, full)) = segments.split_last() else { return Ok(()) };
         // Little may be left in the segment that is written, and nobody writes.
-        if active.len() - active.live_bytes().min(active.len()) >= COMPACT_BYTES
-            && 2 * active.live_bytes() < active.len()
-        {
+        let garbage = active.len().saturating_sub(active.live_bytes());
+        if garbage >= COMPACT_BYTES && garbage > active.live_bytes() {
             ask(engine, Task::Rotate)?;
-            return seal(engine, active)
-                .map_err(|error| super::from_io("the index", error))
-                .and_then(|()| drop_empty(engine))
-                .and_then(|()| compact(engine, forced));
+            seal_waiting(engine).map_err(|error| super::from_io("the index", error))?;
+            drop_empty(engine)?;
+            continue;
         }
         let garbage: u64 = full.iter().map(|segment| segment.len().saturating_sub(segment.live_bytes())).sum();
         let live: u64 = full.iter().map(|segment| segment.live_bytes()).sum();

@@ -6,7 +6,7 @@
 //! The log is a row of segments. One thread, the [writer], appends to the last one. It takes everything that waits, encodes
 //! it into one buffer, writes it with one call, syncs it once if anything in it has to be durable, and only then changes the
 //! state in memory and answers. Everything that changes the state is a record of the log, and the state is what its records
-//! say: recovery applies them again, see [replay](open).
+//! say: recovery applies them again, see [replay].
 //!
 //! When a segment is full, the writer begins the next one with the whole state at its head, so that nothing before that
 //! head is needed to know the state. A second thread, the [keeper], turns the index of the full segment into a file,
@@ -21,10 +21,12 @@
 //! | [writer], [append], [tasks] | from calls to records |
 //! | [claim], [read], [redeliver] | from records to answers |
 //! | [sweep], [room], [keeper], [rewrite] | what leaves the log |
+//! | [check] | looking at it offline |
 
 mod append;
 mod batch;
 mod blocks;
+mod check;
 mod claim;
 mod consumer;
 mod endpoint;
@@ -66,6 +68,11 @@ use jiff::Timestamp;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{oneshot, watch};
 
+pub use self::{
+    check::{Repaired, Report, SegmentReport, check, repair},
+    error::OpenError,
+    files::FORMAT_VERSION,
+};
 use self::{
     consumer::Consumer,
     endpoint::{Endpoint, Endpoints},
@@ -78,7 +85,6 @@ use self::{
     tasks::{Answer, Task},
     writer::Writer,
 };
-pub use self::{error::OpenError, files::FORMAT_VERSION};
 use super::{
     Appended, Arrival, Attached, AttachedConsumer, Claim, Claimed, DeliveryPage, DeliveryQuery, Detached, EventPage,
     EventQuery, Journal, JournalError, NamespaceUsage, Progress, Redelivered, Result, Retention, Selection, Sequence,
@@ -232,6 +238,13 @@ impl Engine {
         let (answer, answered) = oneshot::channel();
         self.inbox.task(task(answer)).await?;
         answered.await.map_err(|_| JournalError::Closed)?
+    }
+
+    /// The same from a thread that may block.
+    fn ask_blocking<T>(&self, task: impl FnOnce(Answer<T>) -> Task) -> Result<T> {
+        let (answer, answered) = oneshot::channel();
+        self.inbox.keeper_task(task(answer))?;
+        answered.blocking_recv().map_err(|_| JournalError::Closed)?
     }
 
     /// The endpoint and the number of its incarnation, which is made if it is new.

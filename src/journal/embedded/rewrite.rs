@@ -12,6 +12,7 @@ use super::{
     error::from_io,
     frame::{Kind, Place},
     index::{ActiveIndex, Index, Position},
+    keeper,
     segment::{Record, SegmentName},
     segments::{Segment, decode_event, scan},
 };
@@ -77,6 +78,7 @@ fn write(
         if engine.is_closing() {
             return Ok(None);
         }
+        keeper::seal_waiting(engine)?;
         let mut failed = None;
         scan(&source.reader()?, source.len(), &mut |record, _| {
             copy(engine, &segment, &mut log, record);

@@ -64,10 +64,14 @@ impl Writer {
             self.reclaim(&[Arc::clone(endpoint)], over + slack(max_bytes))?;
         }
         let bytes = kept(self);
+        if bytes + wanted <= max_bytes && self.trouble.shares.is_empty() {
+            return Ok(());
+        }
         let scope = ShareScope::Endpoint(endpoint.key.clone());
         if bytes + wanted <= max_bytes {
-            endpoint.state.lock().exhausted = None;
-            self.trouble.shares.remove(&scope);
+            if self.trouble.shares.remove(&scope).is_some() {
+                endpoint.state.lock().exhausted = None;
+            }
             return Ok(());
         }
         let exhausted = ShareExhausted { scope: scope.clone(), bytes, max_bytes };
@@ -89,10 +93,14 @@ impl Writer {
             self.reclaim(&endpoints, over + slack(max_bytes))?;
         }
         let bytes = kept(self);
+        if bytes + wanted <= max_bytes && self.trouble.shares.is_empty() {
+            return Ok(());
+        }
         let scope = ShareScope::Namespace(namespace.to_string());
         if bytes + wanted <= max_bytes {
-            self.engine.exhausted.lock().remove(namespace);
-            self.trouble.shares.remove(&scope);
+            if self.trouble.shares.remove(&scope).is_some() {
+                self.engine.exhausted.lock().remove(namespace);
+            }
             return Ok(());
         }
         let exhausted = ShareExhausted { scope: scope.clone(), bytes, max_bytes };
@@ -158,11 +166,20 @@ impl Writer {
         }
         // Room for the next segment's head, and for rewriting one.
         let max = limits.max_bytes.saturating_sub(2 * limits.segment_bytes);
+        // Counted once a round, and since then by what the round has added.
+        let (disk, at) = *self.disk.get_or_insert_with(|| {
+            let (log, index) = self.engine.disk();
+            (log + index, self.log.position())
+        });
+        if disk + self.log.end().saturating_sub(at) + wanted + wanted / 8 <= max {
+            return Ok(());
+        }
         let used = |writer: &Self| {
             let (log, index) = writer.engine.disk();
             let unwritten = writer.log.end() - writer.log.position();
             log + index + unwritten + wanted + wanted / 8
         };
+        self.disk = None;
         if used(self) <= max {
             return Ok(());
         }

@@ -191,7 +191,7 @@ async fn sweep_events(engine: &Arc<Engine>, mut left: Vec<(Arc<Endpoint>, Micros
                 for (endpoint, now) in step {
                     let nothing = {
                         let state = endpoint.state.lock();
-                        state.own.events + state.earlier.events == 0
+                        state.own.events + state.earlier.events == 0 && state.damaged.iter().len() == 0
                     };
                     if !nothing && let Some(removal) = plan_expired(engine, &endpoint, &segments, now)? {
                         plans.push((removal, now));
@@ -224,7 +224,28 @@ fn plan_expired(
             }
         }
     }
-    Ok(None)
+    Ok(plan_damaged(endpoint))
+}
+
+/// Damaged events that are older than every one that is kept: nobody knows when they were received.
+fn plan_damaged(endpoint: &Arc<Endpoint>) -> Option<Removal> {
+    let epoch = endpoint.epoch();
+    let head = endpoint.head();
+    let ranges: Vec<_> = {
+        let state = endpoint.state.lock();
+        let (_, last) = state.damaged.iter().last()?;
+        let kept = state.removed.outside(0, head).into_iter().flat_map(|range| {
+            let (first, last) = range.into_inner();
+            state.damaged.outside(first, last)
+        });
+        let oldest = kept.map(|range| *range.start()).min().unwrap_or(Sequence::MAX);
+        state.damaged.within(0, last.min(oldest.saturating_sub(1))).map(std::ops::RangeInclusive::into_inner).collect()
+    };
+    let (Some((first, _)), Some((_, last))) = (ranges.first(), ranges.last()) else { return None };
+    let consumers = endpoint.consumers.read();
+    let is_pinned = consumers.iter().any(|consumer| !consumer.state().pinned(*first, *last).is_empty());
+    drop(consumers);
+    (!is_pinned).then(|| Removal { endpoint: Arc::clone(endpoint), epoch, ranges, freed: Vec::new() })
 }
 
 async fn purge(engine: &Arc<Engine>, consumer: &Arc<Consumer>, cutoff: Micros) -> Result<u64> {

@@ -62,6 +62,8 @@ pub(super) struct Writer {
     pub(super) settled: u64,
     /// The count when settled events of an endpoint were looked for in vain last.
     pub(super) searched: HashMap<u32, u64>,
+    /// What the directory took when the round began, and where the log was then.
+    pub(super) disk: Option<(u64, u64)>,
     pub(super) recency: Recency,
     pub(super) trouble: Trouble,
 }
@@ -77,6 +79,7 @@ impl Writer {
             objects: HashSet::new(),
             settled: 1,
             searched: HashMap::new(),
+            disk: None,
             recency: Recency::default(),
             trouble: Trouble::default(),
         }
@@ -100,6 +103,7 @@ impl Writer {
 
     /// Does and answers all that was taken, and empties the round.
     pub(super) fn round(&mut self, round: &mut Round) {
+        self.disk = None;
         self.ease();
         if self.trouble.is_broken() {
             self.refuse(round);
@@ -220,6 +224,7 @@ impl Writer {
         let name = SegmentName { id: before.last.max(before.name.id) + 1, generation: 0 };
         self.log = begin(&engine, name, Some((before.name.id, before.len())))
             .map_err(|error| from_io(engine.layout.log_file(name).display(), error))?;
+        self.disk = None;
         engine.segments.push(Arc::clone(&self.log.segment));
         let mut ids = engine.ids.write();
         let full = std::mem::take(&mut ids.active);

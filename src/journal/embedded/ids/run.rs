@@ -157,6 +157,14 @@ impl Run {
         Ok(())
     }
 
+    /// Reads everything.
+    pub(in crate::journal::embedded) fn verify(&self) -> io::Result<()> {
+        for section in [ROWS, FENCES, FILTER] {
+            self.file.visit(self.file.section(section)?, 0, |_, _| true)?;
+        }
+        Ok(())
+    }
+
     /// How many ids it has.
     pub(in crate::journal::embedded) fn ids(&self) -> u64 {
         self.rows.rows

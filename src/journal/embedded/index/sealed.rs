@@ -195,6 +195,15 @@ impl SealedIndex {
         read().is_ok()
     }
 
+    /// Reads everything.
+    pub(in crate::journal::embedded) fn verify(&self) -> io::Result<()> {
+        let file = self.file()?;
+        for section in [PARTS, EVENTS, CONSUMERS, OUTCOMES] {
+            file.visit(file.section(section)?, 0, |_, _| true)?;
+        }
+        Ok(())
+    }
+
     fn file(&self) -> io::Result<BlockFile> {
         BlockFile::open(&self.path, self.seed)
     }

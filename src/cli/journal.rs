@@ -1,0 +1,102 @@
+//! `grapnel journal`: looking at a journal offline, and salvaging a damaged one.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::Context;
+use clap::Subcommand;
+
+use super::print;
+use crate::journal::embedded::{self, Report};
+
+/// Check or repair a journal that no process has open
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Read every record and say which are damaged; exits with 1 when any are
+    Check {
+        /// The journal's directory: what --data-dir names
+        directory: PathBuf,
+    },
+    /// Write damaged files anew without what is damaged, and say which events are lost
+    ///
+    /// Lost events stay listed as damaged, and their deliveries become dead letters. Make a copy of the directory first.
+    Repair {
+        /// The journal's directory: what --data-dir names
+        directory: PathBuf,
+    },
+}
+
+impl Args {
+    /// Does what is asked, and prints what was found.
+    ///
+    /// # Errors
+    /// When the directory is not a journal, is in use, or cannot be read or written.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        match self.command {
+            Action::Check { directory } => {
+                let report = embedded::check(&directory).with_context(|| cannot("checked", &directory))?;
+                show(&report)?;
+                Ok(if report.is_damaged() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+            }
+            Action::Repair { directory } => {
+                let repaired = embedded::repair(&directory).with_context(|| cannot("repaired", &directory))?;
+                for (endpoint, first, last) in &repaired.lost {
+                    let events =
+                        if first == last { format!("event {first}") } else { format!("events {first} to {last}") };
+                    print::line(&format!("lost: endpoint {endpoint}, {events}"))?;
+                }
+                print::line(&format!(
+                    "{} written anew; {} lost",
+                    count(repaired.rewritten as u64, "file"),
+                    count(repaired.lost.iter().map(|(_, first, last)| last - first + 1).sum(), "event"),
+                ))?;
+                Ok(ExitCode::SUCCESS)
+            }
+        }
+    }
+}
+
+fn cannot(what: &str, directory: &std::path::Path) -> String {
+    format!("the journal in {} cannot be {what}", directory.display())
+}
+
+fn show(report: &Report) -> anyhow::Result<()> {
+    let rows: Vec<_> = report
+        .segments
+        .iter()
+        .map(|segment| {
+            let damaged: u64 = segment.damage.iter().map(|(_, bytes)| bytes).sum();
+            [
+                segment.file.clone(),
+                segment.bytes.to_string(),
+                segment.records.to_string(),
+                segment.events.to_string(),
+                damaged.to_string(),
+                segment.unfinished.to_string(),
+            ]
+        })
+        .collect();
+    print::table(["FILE", "BYTES", "RECORDS", "EVENTS", "DAMAGED", "UNFINISHED"], &rows)?;
+    for segment in &report.segments {
+        for (offset, bytes) in &segment.damage {
+            print::line(&format!("damaged: {} at offset {offset}, {}", segment.file, count(*bytes, "byte")))?;
+        }
+    }
+    for file in &report.indexes {
+        print::line(&format!("index: {file} is damaged or missing; the next start makes it again"))?;
+    }
+    print::line(match report.is_damaged() {
+        true => "records are damaged: start as usual to serve what is whole, or run `grapnel journal repair`",
+        false => "ok: every record is whole",
+    })?;
+    Ok(())
+}
+
+fn count(number: u64, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
