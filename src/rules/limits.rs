@@ -918,6 +918,9 @@ pub const RETRIES_PER_CONSUMER: usize = 100_000;
 /// When a segment of the journal's log is full, unless `--journal-max-bytes` asks for smaller ones. A restart reads one.
 pub const SEGMENT_BYTES: u64 = 64 << 20;
 
+/// The largest size of a full segment, whose head may be large: positions in it have 32 bits, and a round comes on top.
+pub const SEGMENT_BYTES_MOST: u64 = 2 << 30;
+
 /// The smallest size of a full segment.
 pub const SEGMENT_BYTES_LEAST: u64 = 4 << 10;
 

@@ -202,16 +202,17 @@ impl Writer {
                     reply(answer, outcome);
                 });
             }
+            // Files go only while it is known what is on the disk.
             Task::Rotate(answer) => {
-                let outcome = self.rotate();
+                let outcome = self.can_write().and_then(|()| self.rotate());
                 let _ = answer.send(outcome);
             }
             Task::Drop { segments, answer } => {
-                let outcome = self.drop_segments(&segments);
+                let outcome = self.can_write().and_then(|()| self.drop_segments(&segments));
                 let _ = answer.send(outcome);
             }
             Task::Replace { rewritten, answer } => {
-                let outcome = self.replace_segments(rewritten);
+                let outcome = self.can_write().and_then(|()| self.replace_segments(rewritten));
                 let _ = answer.send(outcome);
             }
             Task::Close(answer) => {

@@ -115,6 +115,11 @@ impl Trouble {
 }
 
 impl Writer {
+    /// Whether anything can be written.
+    pub(super) fn can_write(&self) -> Result<()> {
+        self.trouble.broken.as_ref().map_or(Ok(()), |broken| Err(broken.error()))
+    }
+
     /// Refuses appends while nothing can be written or the volume is nearly full.
     pub(super) fn can_append(&mut self) -> Result<()> {
         if !self.trouble.is_broken() {

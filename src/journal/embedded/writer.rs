@@ -44,7 +44,7 @@ use super::{
 use crate::{
     api::ObjectKey,
     journal::{JournalError, Result, machine::Micros},
-    rules::limits::{SEGMENT_EVENTS, SEGMENT_OUTCOMES, SEGMENTS_SEALING},
+    rules::limits::{SEGMENT_BYTES_MOST, SEGMENT_EVENTS, SEGMENT_OUTCOMES, SEGMENTS_SEALING},
 };
 
 /// The writer's own state.
@@ -203,7 +203,7 @@ impl Writer {
             Index::Sealed(_) => (0, 0),
         });
         // The state at the head must not be most of a segment.
-        let full = self.engine.limits.segment_bytes.max(8 * self.log.head_bytes());
+        let full = self.engine.limits.segment_bytes.max((8 * self.log.head_bytes()).min(SEGMENT_BYTES_MOST));
         if self.log.position() < full && events < SEGMENT_EVENTS && outcomes < SEGMENT_OUTCOMES {
             return;
         }
