@@ -30,14 +30,14 @@ use super::{
     status::{Kind, ObjectView},
 };
 use crate::{
-    api::{ObjectKey, Reason, WebhookEndpoint, WebhookSubscription},
+    api::{ObjectKey, Reason, WebhookEndpoint, WebhookEndpointSpec, WebhookSubscription, WebhookSubscriptionSpec},
     rules::secret::Secret,
     telemetry::metrics::Metrics,
 };
 pub use references::Reference;
 use {
     claims::Claims,
-    entry::Entry,
+    entry::{Entry, Held},
     grants::Grants,
     references::{Dependent, Dependents, Referent, Refers, Values},
 };
@@ -127,15 +127,16 @@ pub struct Published {
     pub objects: Arc<Vec<ObjectView>>,
 }
 
-type EndpointEntry = Entry<WebhookEndpoint, Endpoint, EndpointFacts>;
-type SubscriptionEntry = Entry<WebhookSubscription, Subscription, SubscriptionFacts>;
+type EndpointEntry = Entry<WebhookEndpointSpec, Endpoint, EndpointFacts>;
+type SubscriptionEntry = Entry<WebhookSubscriptionSpec, Subscription, SubscriptionFacts>;
 
 /// The objects as they are now.
 pub struct Index {
     options: Options,
     metrics: Metrics,
-    endpoints: BTreeMap<ObjectKey, EndpointEntry>,
-    subscriptions: BTreeMap<ObjectKey, SubscriptionEntry>,
+    /// Boxed, because the nodes of the maps are half empty.
+    endpoints: BTreeMap<ObjectKey, Box<EndpointEntry>>,
+    subscriptions: BTreeMap<ObjectKey, Box<SubscriptionEntry>>,
     values: Values,
     grants: Grants,
     dependents: Dependents,
@@ -220,23 +221,23 @@ impl Index {
         !self.values.fetching || self.refers_to(reference)
     }
 
-    fn apply_endpoint(&mut self, mut applied: Applied<WebhookEndpoint>) {
+    fn apply_endpoint(&mut self, applied: Applied<WebhookEndpoint>) {
+        // Counters go on from the status; nothing else needs it.
+        let (applied, status) = Held::endpoint(applied);
         let key = applied.key.clone();
         let known = self.endpoints.contains_key(&key);
         let entry = self.endpoints.entry(key.clone()).or_default();
-        if entry.has(&applied, |object| object.metadata.generation) {
+        if entry.has(&applied) {
             return;
         }
-        let path = |applied: &Applied<WebhookEndpoint>| Arc::from(compile::path(&applied.key, &applied.object.spec));
+        let path = |applied: &Held<WebhookEndpointSpec>| Arc::from(compile::path(&applied.key, &applied.spec));
         let after = applied.referents();
         let place = (applied.age, path(&applied));
-        let allowed = Subscribers::of(&applied.object.spec);
+        let allowed = Subscribers::of(&applied.spec);
         let (before, left) = match &entry.applied {
             Some(before) => (before.referents(), Some((before.age, path(before)))),
             None => (BTreeSet::new(), None),
         };
-        // Counters go on from it; nothing else needs it.
-        let status = applied.object.status.take();
         entry.accept(applied);
         if let Some(earlier) = status {
             entry.facts.resume(EndpointReading::of(&earlier));
@@ -257,15 +258,15 @@ impl Index {
         self.dirty.insert((Kind::Endpoint, key));
     }
 
-    fn apply_subscription(&mut self, mut applied: Applied<WebhookSubscription>) {
+    fn apply_subscription(&mut self, applied: Applied<WebhookSubscription>) {
+        let (applied, status) = Held::subscription(applied);
         let key = applied.key.clone();
         let entry = self.subscriptions.entry(key.clone()).or_default();
-        if entry.has(&applied, |object| object.metadata.generation) {
+        if entry.has(&applied) {
             return;
         }
         let after = applied.referents();
         let before = entry.applied.as_ref().map(Refers::referents).unwrap_or_default();
-        let status = applied.object.status.take();
         entry.accept(applied);
         if let Some(earlier) = status {
             entry.facts.resume(SubscriptionReading::of(&earlier));
@@ -299,7 +300,7 @@ impl Index {
         let Some(entry) = self.endpoints.remove(key) else { return };
         if let Some(applied) = &entry.applied {
             self.refer(&(Kind::Endpoint, key.clone()), &applied.referents(), BTreeSet::new());
-            self.claims.release(applied.age, key, compile::path(key, &applied.object.spec).into());
+            self.claims.release(applied.age, key, compile::path(key, &applied.spec).into());
         }
         self.grants.revoke(key);
         self.touch(&Referent::Endpoint(key.clone()));
@@ -354,7 +355,7 @@ impl Index {
         let referent = Referent::Namespace(namespace);
         let selected = self.dependents.of(&referent).filter(|(_, key)| {
             let applied = subscriptions.get(key).and_then(|entry| entry.applied.as_ref());
-            applied.is_some_and(|applied| grants.by_labels(&compile::endpoint_of(key, &applied.object.spec)))
+            applied.is_some_and(|applied| grants.by_labels(&compile::endpoint_of(key, &applied.spec)))
         });
         self.dirty.extend(selected.cloned());
     }
@@ -400,7 +401,7 @@ impl Index {
             entry.wait(reference, None);
             return None;
         }
-        let spec = &applied.object.spec;
+        let spec = &applied.spec;
         let mut problems = Problems::default();
         problems.extend(broken_rules(Admission::endpoint(), spec));
         if let Some(owner) = self.claims.owner(&key.namespace, &compile::path(key, spec))
@@ -421,7 +422,7 @@ impl Index {
         let compiled = compile::endpoint(key, spec, &references, &self.options, served, &mut problems);
         let (problems, own) = (problems.into_vec(), views::of_endpoint(spec));
         let good = problems.is_empty();
-        let generation = applied.object.metadata.generation;
+        let generation = applied.generation;
         entry.compiled(compiled, generation, problems, own);
         Some(good)
     }
@@ -430,7 +431,7 @@ impl Index {
     fn compile_subscription(&mut self, key: &ObjectKey) -> Option<bool> {
         let entry = self.subscriptions.get_mut(key)?;
         let applied = entry.applied.as_ref()?;
-        let spec = &applied.object.spec;
+        let spec = &applied.spec;
         let endpoint = compile::endpoint_of(key, spec);
         let exists = self.endpoints.contains_key(&endpoint);
         let standing = if endpoint.namespace == key.namespace {
@@ -459,7 +460,7 @@ impl Index {
         let compiled = compile::subscription(key, spec, &references, &self.options, standing, delivered, &mut problems);
         let (problems, own) = (problems.into_vec(), views::of_subscription(spec));
         let good = problems.is_empty();
-        let generation = applied.object.metadata.generation;
+        let generation = applied.generation;
         entry.compiled(compiled, generation, problems, own);
         Some(good)
     }

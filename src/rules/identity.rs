@@ -1,8 +1,9 @@
 //! Who an event is: its type and its id.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use http::{HeaderMap, HeaderName};
+use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
 use super::{
@@ -51,23 +52,33 @@ pub struct Sources {
     /// The source that the endpoint names; a request without it is malformed.
     pub explicit: Option<Source>,
     /// Where to look when the endpoint names none, in order.
-    pub defaults: Vec<Source>,
+    pub defaults: Arc<[Source]>,
     /// Headers that expressions do not see besides those that are always credentials: the endpoint's own.
     pub hidden: Vec<HeaderName>,
 }
 
 /// Where the type comes from when the endpoint does not say: the provider's places, then the CloudEvents header
 /// (HTTP protocol binding 1.0, 3.1.3), then `/type` of the body.
-pub fn kind_defaults(provider: Option<&Provider>) -> Vec<Source> {
+pub fn kind_defaults(provider: Option<&Provider>) -> Arc<[Source]> {
+    static SHARED: Shared = Mutex::new(BTreeMap::new());
     let generic = [Place::Header("ce-type"), Place::Pointer("/type")];
-    sources(provider.map(|provider| provider.kinds), &generic)
+    shared(&SHARED, provider, || sources(provider.map(|provider| provider.kinds), &generic))
 }
 
 /// Where the id comes from when the endpoint does not say: the provider's places, then the headers of CloudEvents and
 /// of Standard Webhooks, then `/id` of the body.
-pub fn id_defaults(provider: Option<&Provider>) -> Vec<Source> {
+pub fn id_defaults(provider: Option<&Provider>) -> Arc<[Source]> {
+    static SHARED: Shared = Mutex::new(BTreeMap::new());
     let generic = [Place::Header("ce-id"), Place::Header("webhook-id"), Place::Pointer("/id")];
-    sources(provider.map(|provider| provider.ids), &generic)
+    shared(&SHARED, provider, || sources(provider.map(|provider| provider.ids), &generic))
+}
+
+/// Defaults by the name of the provider; thousands of endpoints have the same.
+type Shared = Mutex<BTreeMap<&'static str, Arc<[Source]>>>;
+
+fn shared(shared: &Shared, provider: Option<&Provider>, make: impl FnOnce() -> Vec<Source>) -> Arc<[Source]> {
+    let name = provider.map_or("", |provider| provider.name);
+    Arc::clone(shared.lock().entry(name).or_insert_with(|| make().into()))
 }
 
 fn sources(provider: Option<&[Place]>, generic: &[Place]) -> Vec<Source> {
@@ -186,7 +197,7 @@ impl Value {
                 Err(why) => Err(self.malformed(&why)),
             };
         }
-        for source in &sources.defaults {
+        for source in &*sources.defaults {
             if let Ok(value) = self.look(source, &sources.hidden, request, allowance)? {
                 return Ok(Some(value));
             }
@@ -269,8 +280,8 @@ mod tests {
 
     fn named(kind: Source, id: Source) -> (Sources, Sources) {
         (
-            Sources { explicit: Some(kind), defaults: vec![], hidden: vec![] },
-            Sources { explicit: Some(id), defaults: vec![], hidden: vec![] },
+            Sources { explicit: Some(kind), defaults: Arc::default(), hidden: vec![] },
+            Sources { explicit: Some(id), defaults: Arc::default(), hidden: vec![] },
         )
     }
 
@@ -354,7 +365,7 @@ mod tests {
         let id = |hidden: Vec<HeaderName>| {
             let source = "(['authorization', 'x-gitlab-token', 'x-shop'].filter(h, h in headers)).join('+')";
             let source = Expression::compile(source, expression::Scope::Request, expression::Gives::Text).unwrap();
-            let id = Sources { explicit: Some(Source::Expression(Arc::new(source))), defaults: vec![], hidden };
+            let id = Sources { explicit: Some(Source::Expression(Arc::new(source))), defaults: Arc::default(), hidden };
             identify(&Sources::default(), &id, &headers, &payload, body).unwrap().id
         };
         assert_eq!(&*id(vec![]), "x-gitlab-token+x-shop");

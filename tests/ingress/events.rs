@@ -156,7 +156,7 @@ async fn a_source_that_the_endpoint_names_must_be_there() {
     let mut named = endpoint("orders");
     named.id_sources = Sources {
         explicit: Some(Source::Header(HeaderName::from_static("x-event"))),
-        defaults: vec![],
+        defaults: [].into(),
         hidden: vec![],
     };
     let served = Served::with([named]).await;

@@ -2,16 +2,47 @@
 
 use std::sync::Arc;
 
-use super::{Applied, Reference, Unreadable};
+use super::{Age, Applied, Reference, Unreadable};
 use crate::{
-    api::{Condition, ConditionStatus, ConditionType, Reason},
-    catalog::compile::Problem,
+    api::{
+        Condition, ConditionStatus, ConditionType, ObjectKey, Reason, WebhookEndpoint, WebhookEndpointSpec,
+        WebhookEndpointStatus, WebhookSubscription, WebhookSubscriptionSpec, WebhookSubscriptionStatus,
+    },
+    catalog::{compile::Problem, status::ObjectView},
 };
 
-/// An object `O`, its compiled form `C` and its facts `F`.
-pub(super) struct Entry<O, C, F> {
+/// What is kept of an object: its spec `S`, and neither the rest of its metadata nor its status.
+pub(super) struct Held<S> {
+    pub(super) key: ObjectKey,
+    pub(super) spec: S,
+    pub(super) generation: Option<i64>,
+    source: Option<Arc<str>>,
+    pub(super) age: Age,
+    uid: Option<Arc<str>>,
+}
+
+impl Held<WebhookEndpointSpec> {
+    /// An endpoint, and the status that came with it.
+    pub(super) fn endpoint(applied: Applied<WebhookEndpoint>) -> (Self, Option<WebhookEndpointStatus>) {
+        let Applied { key, object, source, age, uid } = applied;
+        let (spec, generation) = (object.spec, object.metadata.generation);
+        (Self { key, spec, generation, source: source.map(Arc::from), age, uid }, object.status)
+    }
+}
+
+impl Held<WebhookSubscriptionSpec> {
+    /// A subscription, and the status that came with it.
+    pub(super) fn subscription(applied: Applied<WebhookSubscription>) -> (Self, Option<WebhookSubscriptionStatus>) {
+        let Applied { key, object, source, age, uid } = applied;
+        let (spec, generation) = (object.spec, object.metadata.generation);
+        (Self { key, spec, generation, source: source.map(Arc::from), age, uid }, object.status)
+    }
+}
+
+/// An object with the spec `S`, its compiled form `C` and its facts `F`.
+pub(super) struct Entry<S, C, F> {
     /// The last readable version.
-    pub(super) applied: Option<Applied<O>>,
+    pub(super) applied: Option<Held<S>>,
     /// The newest version, if it cannot be read.
     unreadable: Option<Unreadable>,
     /// The version that is programmed: the newest, or the last good one.
@@ -22,8 +53,8 @@ pub(super) struct Entry<O, C, F> {
     waits_for: Option<Reference>,
     /// What the data plane sees; outlives recompilation.
     pub(super) facts: Arc<F>,
-    /// Conditions as they were given out last, while they hold.
-    conditions: Option<Arc<[Condition]>>,
+    /// The view as it was given out last, while it holds.
+    pub(super) view: Option<ObjectView>,
 }
 
 /// What the compiler has found in a version.
@@ -44,7 +75,7 @@ pub(super) struct Shown {
     pub(super) conditions: Arc<[Condition]>,
 }
 
-impl<O, C, F: Default> Default for Entry<O, C, F> {
+impl<S, C, F: Default> Default for Entry<S, C, F> {
     fn default() -> Self {
         Self {
             applied: None,
@@ -53,30 +84,30 @@ impl<O, C, F: Default> Default for Entry<O, C, F> {
             judgement: None,
             waits_for: None,
             facts: Arc::default(),
-            conditions: None,
+            view: None,
         }
     }
 }
 
-impl<O, C, F: Default> Entry<O, C, F> {
+impl<S, C, F: Default> Entry<S, C, F> {
     /// Whether this version is the one that is there: same object, same generation.
-    pub(super) fn has(&self, version: &Applied<O>, generation: impl Fn(&O) -> Option<i64>) -> bool {
+    pub(super) fn has(&self, version: &Held<S>) -> bool {
         let Some(applied) = &self.applied else { return false };
         self.unreadable.is_none()
             && version.uid.is_some()
             && version.uid == applied.uid
-            && generation(&version.object).is_some()
-            && generation(&version.object) == generation(&applied.object)
+            && version.generation.is_some()
+            && version.generation == applied.generation
     }
 
     /// Takes a version. If it is of an object that was deleted and created again, nothing is left of the old one.
-    pub(super) fn accept(&mut self, applied: Applied<O>) {
+    pub(super) fn accept(&mut self, applied: Held<S>) {
         if self.is_of_another(applied.uid.as_ref()) {
             *self = Self::default();
         }
         self.applied = Some(applied);
         self.unreadable = None;
-        self.conditions = None;
+        self.view = None;
     }
 
     /// Notes a version that cannot be read; says whether that is news.
@@ -85,7 +116,7 @@ impl<O, C, F: Default> Entry<O, C, F> {
             return false;
         }
         self.unreadable = Some(rejected);
-        self.conditions = None;
+        self.view = None;
         true
     }
 
@@ -95,7 +126,7 @@ impl<O, C, F: Default> Entry<O, C, F> {
     }
 }
 
-impl<O, C, F> Entry<O, C, F> {
+impl<S, C, F> Entry<S, C, F> {
     /// `metadata.uid` of the newest version, where there is one.
     pub(super) fn uid(&self) -> Option<Arc<str>> {
         let rejected = self.unreadable.as_ref().and_then(|rejected| rejected.uid.as_ref());
@@ -120,7 +151,7 @@ impl<O, C, F> Entry<O, C, F> {
         }
         self.judgement = Some(Judgement { generation, problems, own });
         self.waits_for = None;
-        self.conditions = None;
+        self.view = None;
     }
 
     /// The applied version cannot be compiled before this is known. The earlier one goes on, unless it must not.
@@ -132,7 +163,7 @@ impl<O, C, F> Entry<O, C, F> {
             }
         }
         self.waits_for = Some(reference);
-        self.conditions = None;
+        self.view = None;
     }
 
     /// What is wrong with the newest version.
@@ -145,11 +176,8 @@ impl<O, C, F> Entry<O, C, F> {
     }
 
     /// What views show.
-    pub(super) fn shown(&mut self) -> Shown {
-        let conditions = match &self.conditions {
-            Some(conditions) => Arc::clone(conditions),
-            None => Arc::clone(self.conditions.insert(self.make_conditions().into())),
-        };
+    pub(super) fn shown(&self) -> Shown {
+        let conditions = self.make_conditions().into();
         let applied = self.applied.as_ref();
         match &self.unreadable {
             Some(rejected) => Shown {
@@ -161,7 +189,7 @@ impl<O, C, F> Entry<O, C, F> {
             None => Shown {
                 uid: self.uid(),
                 generation: self.judgement.as_ref().and_then(|judgement| judgement.generation),
-                source: applied.and_then(|applied| applied.source.as_deref()).map(Arc::from),
+                source: applied.and_then(|applied| applied.source.clone()),
                 conditions,
             },
         }

@@ -6,9 +6,9 @@ use std::{
     sync::Arc,
 };
 
-use super::{Applied, ConfigMapData, SecretData};
+use super::{ConfigMapData, SecretData, entry::Held};
 use crate::{
-    api::{KeyReference, ObjectKey, Target, WebhookEndpoint, WebhookSubscription},
+    api::{KeyReference, ObjectKey, Target, WebhookEndpointSpec, WebhookSubscriptionSpec},
     catalog::{
         compile::{self, Sources},
         status::Kind,
@@ -188,9 +188,9 @@ pub(super) trait Refers {
     }
 }
 
-impl Refers for Applied<WebhookEndpoint> {
+impl Refers for Held<WebhookEndpointSpec> {
     fn referents(&self) -> BTreeSet<Referent> {
-        let spec = &self.object.spec;
+        let spec = &self.spec;
         let secrets = spec
             .verification
             .secrets()
@@ -201,9 +201,9 @@ impl Refers for Applied<WebhookEndpoint> {
     }
 }
 
-impl Refers for Applied<WebhookSubscription> {
+impl Refers for Held<WebhookSubscriptionSpec> {
     fn referents(&self) -> BTreeSet<Referent> {
-        let spec = &self.object.spec;
+        let spec = &self.spec;
         let endpoint = compile::endpoint_of(&self.key, spec);
         let labels =
             (endpoint.namespace != self.key.namespace).then(|| Referent::Namespace(Arc::clone(&self.key.namespace)));

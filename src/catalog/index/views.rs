@@ -11,13 +11,21 @@ use crate::{
     },
 };
 
-/// The view of an endpoint.
+/// The view of an endpoint. That of one that has not changed is not made anew.
 pub(super) fn endpoint(key: &ObjectKey, entry: &mut EndpointEntry, options: &Options) -> ObjectView {
+    if let Some(view) = &entry.view {
+        return view.clone();
+    }
+    let view = of_endpoint_entry(key, entry, options);
+    entry.view.insert(view).clone()
+}
+
+fn of_endpoint_entry(key: &ObjectKey, entry: &EndpointEntry, options: &Options) -> ObjectView {
     let Shown { uid, generation, source, conditions } = entry.shown();
     // Where it is served now; before that, where it will be.
     let path = match (&entry.compiled, &entry.applied) {
         (Some(compiled), _) => Some(Cow::Borrowed(&*compiled.path)),
-        (None, Some(applied)) => Some(Cow::Owned(compile::path(key, &applied.object.spec))),
+        (None, Some(applied)) => Some(Cow::Owned(compile::path(key, &applied.spec))),
         (None, None) => None,
     };
     ObjectView {
@@ -34,8 +42,16 @@ pub(super) fn endpoint(key: &ObjectKey, entry: &mut EndpointEntry, options: &Opt
     }
 }
 
-/// The view of a subscription.
+/// The view of a subscription. That of one that has not changed is not made anew.
 pub(super) fn subscription(key: &ObjectKey, entry: &mut SubscriptionEntry) -> ObjectView {
+    if let Some(view) = &entry.view {
+        return view.clone();
+    }
+    let view = of_subscription_entry(key, entry);
+    entry.view.insert(view).clone()
+}
+
+fn of_subscription_entry(key: &ObjectKey, entry: &SubscriptionEntry) -> ObjectView {
     let Shown { uid, generation, source, conditions } = entry.shown();
     ObjectView {
         kind: Kind::Subscription,
@@ -43,7 +59,7 @@ pub(super) fn subscription(key: &ObjectKey, entry: &mut SubscriptionEntry) -> Ob
         uid,
         generation,
         source,
-        endpoint_ref: entry.applied.as_ref().map(|applied| compile::endpoint_of(key, &applied.object.spec)),
+        endpoint_ref: entry.applied.as_ref().map(|applied| compile::endpoint_of(key, &applied.spec)),
         path: None,
         url: None,
         conditions,
