@@ -11,10 +11,10 @@ use std::{
 };
 
 use super::{
-    FilesError, Place, Report,
+    Document, FilesError, Place, Report,
     document::Digest,
-    file::{File, Name},
-    object::Object,
+    file::{self, File, Name},
+    object::{self, Object},
 };
 use crate::{
     api::{ObjectKey, Reason},
@@ -25,6 +25,9 @@ use crate::{
 const INDEX_BITS: u32 = 20;
 /// Distance between files, so that a file that comes later finds a place between two others.
 const ORDER_STEP: u64 = 1 << 22;
+/// Files that are read to overwrite memory, and how much of the thread's stack is overwritten.
+const OVERWRITE_FILES: usize = 32;
+const OVERWRITE_STACK_BYTES: usize = 256 * 1024;
 /// Where the first files are placed, so that there is room before and behind them.
 const ORDER_START: u64 = 1 << 42;
 
@@ -84,14 +87,18 @@ impl Source {
         let before = self.files.len();
         self.files.retain(|file, _| found.contains_key(&**file));
         let mut changed = self.unfinished || self.files.len() != before;
-        for (path, metadata) in &found {
+        for path in found.keys() {
             if !self.files.contains_key(&**path) {
                 self.files.insert(Arc::from(path.as_path()), File::default());
                 changed = true;
             }
-            if let Some(file) = self.files.get_mut(&**path) {
-                changed |= file.refresh(path, metadata);
-            }
+        }
+        for (file, (path, metadata)) in self.files.values_mut().zip(&found) {
+            changed |= file.may_differ(metadata) && file.refresh(path, metadata);
+        }
+        let disguised: Vec<_> = self.files.values_mut().filter_map(|file| file.disguised.take()).collect();
+        if !disguised.is_empty() {
+            file::overwrite(&disguised);
         }
         if !changed {
             return Ok(None);
@@ -106,6 +113,20 @@ impl Source {
         self.forget();
         changes.push(Change::Synced(complete));
         Ok(Some(Scanned { changes, reports }))
+    }
+
+    /// Overwrites memory that was freed, and may hold what is left of Secrets: parsers and validators free their buffers as
+    /// they are, and take them again when they do the same work once more.
+    pub(super) fn overwrite(&self) {
+        let others = self.files.iter().filter(|(_, file)| !file.holds_secrets());
+        for (path, _) in others.take(OVERWRITE_FILES) {
+            let text = fs::metadata(path).and_then(|metadata| file::read(path, metadata.len()));
+            let documents = text.ok().and_then(|(text, _)| Document::parse(&text).ok());
+            for document in documents.into_iter().flatten().flat_map(Document::into_objects) {
+                drop(object::read(&document));
+            }
+        }
+        std::hint::black_box(&mut [0_u8; OVERWRITE_STACK_BYTES]);
     }
 
     /// The place of a problem of an object that came from here.
