@@ -28,6 +28,10 @@ pub(super) type Name = (&'static str, ObjectKey);
 /// A file younger than this may change without another modification time, because clocks of file systems are coarse.
 const YOUNG: Duration = Duration::from_secs(2);
 
+/// Bytes that are parsed to overwrite what the parser left, and how often one text is parsed for that at most.
+const OVERWRITE_BYTES: usize = 256 * 1024;
+const OVERWRITE_ROUNDS: usize = 100;
+
 /// One file as it was read last.
 #[derive(Debug, Default)]
 pub(super) struct File {
@@ -40,6 +44,8 @@ pub(super) struct File {
     pub(super) good: bool,
     /// Why the newest version cannot be read: line and message.
     pub(super) broken: Option<(u64, String)>,
+    /// What the text that was parsed is to be overwritten with, if it held Secrets.
+    pub(super) disguised: Option<String>,
     /// Objects may be in memory that are not needed any more.
     pub(super) fresh: bool,
 }
@@ -88,6 +94,11 @@ impl Attributes {
 }
 
 impl File {
+    /// Whether it defines a Secret.
+    pub(super) fn holds_secrets(&self) -> bool {
+        self.entries.iter().any(|entry| entry.defines.as_ref().is_ok_and(|(kind, _)| *kind == "Secret"))
+    }
+
     /// Whether the file may be another version than the one that is known.
     pub(super) fn may_differ(&self, metadata: &Metadata) -> bool {
         let attributes = Attributes::of(metadata);
@@ -141,6 +152,9 @@ impl File {
                 return;
             }
         };
+        if documents.iter().any(Document::may_hold_secrets) {
+            self.disguised = Some(disguise(text));
+        }
         let before = std::mem::take(&mut self.entries);
         let before = before.into_iter().filter(|_| reuse);
         let mut known: HashMap<Digest, Entry> = before.map(|entry| (entry.digest, entry)).collect();
@@ -162,8 +176,31 @@ impl File {
     }
 }
 
+/// A text of the same structure in which all letters and digits are others.
+fn disguise(text: &str) -> String {
+    let other = |letter: char| match letter {
+        'a'..='y' | 'A'..='Y' | '0'..='8' => char::from_u32(u32::from(letter) + 1).unwrap_or(letter),
+        'z' => 'a',
+        'Z' => 'A',
+        '9' => '0',
+        letter => letter,
+    };
+    text.chars().map(other).collect()
+}
+
+/// Overwrites what the parser left of texts with Secrets: it frees its buffers as they are. Parsing texts of the same
+/// structure takes the same buffers again, sooner or later, because allocators do not reuse the newest ones first.
+pub(super) fn overwrite(disguised: &[String]) {
+    let bytes: usize = disguised.iter().map(String::len).sum();
+    let rounds = OVERWRITE_BYTES.checked_div(bytes).unwrap_or_default().clamp(1, OVERWRITE_ROUNDS);
+    for text in (0..rounds).flat_map(|_| disguised) {
+        // Whether this is valid is of no importance.
+        let _ = Document::parse(text);
+    }
+}
+
 /// The text of a file and its digest.
-fn read(path: &Path, bytes: u64) -> io::Result<(Zeroizing<String>, [u8; 32])> {
+pub(super) fn read(path: &Path, bytes: u64) -> io::Result<(Zeroizing<String>, [u8; 32])> {
     if bytes > limits::MANIFEST_BYTES {
         return Err(io::Error::other(format!("it is larger than {} bytes", limits::MANIFEST_BYTES)));
     }
