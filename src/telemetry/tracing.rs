@@ -15,7 +15,7 @@ pub enum LogFormat {
 }
 
 /// What is logged when `RUST_LOG` does not say. The storage engine tells of its files at `info`.
-const DEFAULT_FILTER: &str = "info,fjall=warn,lsm_tree=warn";
+const DEFAULT_FILTER: &str = "info";
 
 /// Of these only warnings are logged, unless `RUST_LOG` names a module of theirs more exactly: they tell every host that
 /// is called, and that of a target may be a secret (`urlFrom`).

@@ -148,7 +148,7 @@ async fn a_crash_after_it_was_passed_on_passes_it_on_no_second_time() {
 #[tokio::test]
 async fn while_there_is_no_room_nothing_is_given_up() {
     let loopback = ClientOptions::new(EgressPolicy::default().allowing_loopback());
-    let mut stage = Stage::with_options(loopback, 64 * 1024).await;
+    let mut stage = Stage::with_options(loopback, 88 * 1024).await;
     let mut gone = Receiver::statuses(&[410]).await;
     let mut well = Receiver::statuses(&[200]).await;
     stage.attach("billing").await;

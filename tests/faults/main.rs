@@ -1,8 +1,8 @@
 //! Crashes and failing disks below the real program: what was answered 2xx is there afterwards.
 //!
 //! `shim.c` is put between the program and libc and makes its calls fail, tears them, or kills it at them; nothing in the
-//! product knows of it. The tests take their sizes from the environment: `FAULTS_KILLS`, `FAULTS_POINTS` and
-//! `FAULTS_POWER_CUTS` (see docs/reliability.md).
+//! product knows of it. The tests take their sizes from the environment: `FAULTS_KILLS`, `FAULTS_POINTS`,
+//! `FAULTS_POWER_CUTS` and `FAULTS_SLOW_EVENTS` (see docs/reliability.md).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // How a test fails.
 
 mod crash;
@@ -12,6 +12,7 @@ mod disk;
 mod program;
 mod shim;
 mod site;
+mod slow;
 mod traffic;
 
 /// The size of a test: from the environment, or what CI takes.

@@ -18,6 +18,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { WRITE = 1, SYNC = 2, CREATE = 4, RENAME = 8, UNLINK = 16, TRUNCATE = 32, OPEN = 64 };
@@ -41,6 +42,7 @@ static struct control *control;
 static char directory[PATH_MAX];
 static size_t directory_len;
 static int undo_kept;
+static uint64_t rate;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 static ssize_t (*real_write)(int, const void *, size_t);
@@ -66,6 +68,7 @@ __attribute__((constructor)) static void begin(void) {
     const char *path = getenv("FAULTS_DIRECTORY"), *file = getenv("FAULTS_CONTROL");
     if (!path || !file) return;
     undo_kept = getenv("FAULTS_UNDO") != NULL;
+    rate = getenv("FAULTS_RATE") ? strtoull(getenv("FAULTS_RATE"), NULL, 10) : 0;
     snprintf(directory, sizeof directory, "%s", path);
     int fd = real_open(file, O_RDWR);
     void *mapped = fd < 0 ? MAP_FAILED : mmap(NULL, sizeof *control, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -297,6 +300,22 @@ static ssize_t put_there(int fd, const void *bytes, size_t len, off_t offset) {
     return real_pwrite(fd, bytes, len, offset);
 }
 
+/* All writes share one disk, which takes FAULTS_RATE bytes a second. */
+static void wait_for(ssize_t bytes) {
+    static pthread_mutex_t disk = PTHREAD_MUTEX_INITIALIZER;
+    static struct timespec free_at;
+    struct timespec now, until;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    pthread_mutex_lock(&disk);
+    if (free_at.tv_sec < now.tv_sec || (free_at.tv_sec == now.tv_sec && free_at.tv_nsec < now.tv_nsec)) free_at = now;
+    uint64_t nanos = (uint64_t)free_at.tv_nsec + (uint64_t)bytes * 1000000000 / rate;
+    free_at.tv_sec += nanos / 1000000000;
+    free_at.tv_nsec = nanos % 1000000000;
+    until = free_at;
+    pthread_mutex_unlock(&disk);
+    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL) == EINTR) {}
+}
+
 static ssize_t guarded_write(int fd, const void *bytes, size_t len, off_t offset, put put) {
     char path[PATH_MAX];
     if (!path_of(fd, path)) return put(fd, bytes, len, offset);
@@ -324,6 +343,7 @@ static ssize_t guarded_write(int fd, const void *bytes, size_t len, off_t offset
 out:;
     int error = errno;
     leave();
+    if (rate && done > 0) wait_for(done);
     errno = error;
     return done;
 }

@@ -40,7 +40,7 @@ pub(super) fn events(
         };
         page.events.push(entry);
     }
-    let more = looked_at < last || kept_after(endpoint, last, 1).first().is_some();
+    let more = looked_at < last || !kept_after(endpoint, last, 1).is_empty();
     page.next = more.then_some(looked_at);
     Ok(page)
 }

@@ -41,7 +41,7 @@ impl Writer {
         for (at, event) in new.iter().enumerate() {
             let endpoint = &event.endpoint;
             let first = |other: &&Incoming| other.endpoint.number == endpoint.number;
-            if new.iter().take(at).any(|other| first(&other)) {
+            if new.iter().take(at).any(first) {
                 continue;
             }
             if let Some(max_bytes) = event.max_bytes {
