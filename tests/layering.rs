@@ -47,7 +47,6 @@ const NOT_PURE: &[&str] = &[
     "hyper",
     "kube::",
     "k8s_openapi",
-    "fjall",
     "async fn",
     ".await",
 ];

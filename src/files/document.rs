@@ -132,15 +132,6 @@ impl Document {
         line
     }
 
-    /// Whether it is a Secret, or a list that may hold some.
-    pub(super) fn may_hold_secrets(&self) -> bool {
-        let Tree::Map(entries) = &self.root.tree else { return false };
-        let is = |kind: &str| {
-            entries.iter().any(|entry| entry.key == "kind" && entry.value.tree == Tree::from(Value::from(kind)))
-        };
-        is("Secret") || is("List")
-    }
-
     /// Tells documents with different values apart.
     pub(super) fn digest(&self) -> Digest {
         let mut hasher = Sha256::new();

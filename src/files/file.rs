@@ -28,9 +28,8 @@ pub(super) type Name = (&'static str, ObjectKey);
 /// A file younger than this may change without another modification time, because clocks of file systems are coarse.
 const YOUNG: Duration = Duration::from_secs(2);
 
-/// Bytes that are parsed to overwrite what the parser left, and how often one text is parsed for that at most.
-const OVERWRITE_BYTES: usize = 256 * 1024;
-const OVERWRITE_ROUNDS: usize = 100;
+/// How much of the stack may hold what is left of Secrets.
+const STACK_BYTES: usize = 256 * 1024;
 
 /// One file as it was read last.
 #[derive(Debug, Default)]
@@ -44,8 +43,6 @@ pub(super) struct File {
     pub(super) good: bool,
     /// Why the newest version cannot be read: line and message.
     pub(super) broken: Option<(u64, String)>,
-    /// What the text that was parsed is to be overwritten with, if it held Secrets.
-    pub(super) disguised: Option<String>,
     /// Objects may be in memory that are not needed any more.
     pub(super) fresh: bool,
 }
@@ -94,11 +91,6 @@ impl Attributes {
 }
 
 impl File {
-    /// Whether it defines a Secret.
-    pub(super) fn holds_secrets(&self) -> bool {
-        self.entries.iter().any(|entry| entry.defines.as_ref().is_ok_and(|(kind, _)| *kind == "Secret"))
-    }
-
     /// Whether the file may be another version than the one that is known.
     pub(super) fn may_differ(&self, metadata: &Metadata) -> bool {
         let attributes = Attributes::of(metadata);
@@ -116,6 +108,8 @@ impl File {
                 if !same {
                     self.parse(&text, true);
                 }
+                drop(text);
+                overwrite_stack();
                 !same
             }
             Err(error) => {
@@ -130,7 +124,10 @@ impl File {
         // Whatever happens in between, the next look finds another version.
         self.stamp = None;
         match fs::metadata(path).and_then(|metadata| read(path, metadata.len())) {
-            Ok((text, _)) => self.parse(&text, false),
+            Ok((text, _)) => {
+                self.parse(&text, false);
+                overwrite_stack();
+            }
             Err(error) => {
                 self.break_off((0, format!("cannot be read: {error}")));
             }
@@ -152,9 +149,6 @@ impl File {
                 return;
             }
         };
-        if documents.iter().any(Document::may_hold_secrets) {
-            self.disguised = Some(disguise(text));
-        }
         let before = std::mem::take(&mut self.entries);
         let before = before.into_iter().filter(|_| reuse);
         let mut known: HashMap<Digest, Entry> = before.map(|entry| (entry.digest, entry)).collect();
@@ -176,31 +170,15 @@ impl File {
     }
 }
 
-/// A text of the same structure in which all letters and digits are others.
-fn disguise(text: &str) -> String {
-    let other = |letter: char| match letter {
-        'a'..='y' | 'A'..='Y' | '0'..='8' => char::from_u32(u32::from(letter) + 1).unwrap_or(letter),
-        'z' => 'a',
-        'Z' => 'A',
-        '9' => '0',
-        letter => letter,
-    };
-    text.chars().map(other).collect()
-}
-
-/// Overwrites what the parser left of texts with Secrets: it frees its buffers as they are. Parsing texts of the same
-/// structure takes the same buffers again, sooner or later, because allocators do not reuse the newest ones first.
-pub(super) fn overwrite(disguised: &[String]) {
-    let bytes: usize = disguised.iter().map(String::len).sum();
-    let rounds = OVERWRITE_BYTES.checked_div(bytes).unwrap_or_default().clamp(1, OVERWRITE_ROUNDS);
-    for text in (0..rounds).flat_map(|_| disguised) {
-        // Whether this is valid is of no importance.
-        let _ = Document::parse(text);
-    }
+/// Overwrites what the calls before have left on the stack of this thread: parsers and compilers keep parts of Secrets there.
+/// What they have on the heap is overwritten when it is freed.
+#[inline(never)]
+pub(super) fn overwrite_stack() {
+    std::hint::black_box(&mut [0_u8; STACK_BYTES]);
 }
 
 /// The text of a file and its digest.
-pub(super) fn read(path: &Path, bytes: u64) -> io::Result<(Zeroizing<String>, [u8; 32])> {
+fn read(path: &Path, bytes: u64) -> io::Result<(Zeroizing<String>, [u8; 32])> {
     if bytes > limits::MANIFEST_BYTES {
         return Err(io::Error::other(format!("it is larger than {} bytes", limits::MANIFEST_BYTES)));
     }

@@ -8,13 +8,14 @@ use std::{
     fs::{self, Metadata},
     path::{Path, PathBuf},
     sync::Arc,
+    thread,
 };
 
 use super::{
-    Document, FilesError, Place, Report,
+    FilesError, Place, Report,
     document::Digest,
-    file::{self, File, Name},
-    object::{self, Object},
+    file::{File, Name},
+    object::Object,
 };
 use crate::{
     api::{ObjectKey, Reason},
@@ -25,9 +26,8 @@ use crate::{
 const INDEX_BITS: u32 = 20;
 /// Distance between files, so that a file that comes later finds a place between two others.
 const ORDER_STEP: u64 = 1 << 22;
-/// Files that are read to overwrite memory, and how much of the thread's stack is overwritten.
-const OVERWRITE_FILES: usize = 32;
-const OVERWRITE_STACK_BYTES: usize = 256 * 1024;
+/// Files that are worth another thread to read them.
+const FILES_PER_THREAD: usize = 8;
 /// Where the first files are placed, so that there is room before and behind them.
 const ORDER_START: u64 = 1 << 42;
 
@@ -93,13 +93,7 @@ impl Source {
                 changed = true;
             }
         }
-        for (file, (path, metadata)) in self.files.values_mut().zip(&found) {
-            changed |= file.may_differ(metadata) && file.refresh(path, metadata);
-        }
-        let disguised: Vec<_> = self.files.values_mut().filter_map(|file| file.disguised.take()).collect();
-        if !disguised.is_empty() {
-            file::overwrite(&disguised);
-        }
+        changed |= refresh(self.files.values_mut().zip(&found).collect());
         if !changed {
             return Ok(None);
         }
@@ -113,20 +107,6 @@ impl Source {
         self.forget();
         changes.push(Change::Synced(complete));
         Ok(Some(Scanned { changes, reports }))
-    }
-
-    /// Overwrites memory that was freed, and may hold what is left of Secrets: parsers and validators free their buffers as
-    /// they are, and take them again when they do the same work once more.
-    pub(super) fn overwrite(&self) {
-        let others = self.files.iter().filter(|(_, file)| !file.holds_secrets());
-        for (path, _) in others.take(OVERWRITE_FILES) {
-            let text = fs::metadata(path).and_then(|metadata| file::read(path, metadata.len()));
-            let documents = text.ok().and_then(|(text, _)| Document::parse(&text).ok());
-            for document in documents.into_iter().flatten().flat_map(Document::into_objects) {
-                drop(object::read(&document));
-            }
-        }
-        std::hint::black_box(&mut [0_u8; OVERWRITE_STACK_BYTES]);
     }
 
     /// The place of a problem of an object that came from here.
@@ -320,6 +300,25 @@ impl Source {
             }
         }
     }
+}
+
+/// Reads those of the files that changed. Returns whether there are any.
+fn refresh(mut files: Vec<(&mut File, (&PathBuf, &Metadata))>) -> bool {
+    files.retain(|(file, (_, metadata))| file.may_differ(metadata));
+    let read = |files: &mut [(&mut File, (&PathBuf, &Metadata))]| {
+        files.iter_mut().fold(false, |changed, (file, (path, metadata))| file.refresh(path, metadata) | changed)
+    };
+    let threads = thread::available_parallelism().map_or(1, usize::from).min(files.len() / FILES_PER_THREAD);
+    if threads < 2 {
+        return read(&mut files);
+    }
+    // At the start, when all are new.
+    let part = files.len().div_ceil(threads);
+    thread::scope(|scope| {
+        let readers: Vec<_> = files.chunks_mut(part).map(|files| scope.spawn(move || read(files))).collect();
+        // A reader that panicked is a defect, which the next look meets on its own thread.
+        readers.into_iter().fold(false, |changed, reader| reader.join().unwrap_or(true) | changed)
+    })
 }
 
 /// Places files evenly between two others. Returns whether there was room.

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tokio::{sync::watch::Sender, time};
 use tokio_util::sync::CancellationToken;
 
-use super::{FilesError, Report, Scanned, Source, notify::Notify};
+use super::{FilesError, Report, Scanned, Source, file::overwrite_stack, notify::Notify};
 use crate::{
     api::ObjectKey,
     catalog::{Change, Index, Kind, Namespaces, Problem, Published},
@@ -18,8 +18,6 @@ pub struct Watch {
     source: Source,
     index: Index,
     namespaces: Namespaces,
-    /// Looks that are left to overwrite what a Secret that changed has left in memory.
-    overwrites: u32,
     /// What is wrong, as it was logged last.
     reported: BTreeSet<Report>,
 }
@@ -27,7 +25,7 @@ pub struct Watch {
 impl Watch {
     /// A watch that has not looked yet.
     pub fn new(source: Source, index: Index) -> Self {
-        Self { source, index, namespaces: Namespaces::All, overwrites: 0, reported: BTreeSet::new() }
+        Self { source, index, namespaces: Namespaces::All, reported: BTreeSet::new() }
     }
 
     /// A watch of objects in these namespaces that has looked once, and what it saw.
@@ -50,22 +48,15 @@ impl Watch {
     /// # Errors
     /// When a named path is not there.
     pub fn look(&mut self) -> Result<(Option<Published>, Vec<Report>), FilesError> {
-        let scanned = self.source.scan()?;
-        if self.overwrites > 0 {
-            self.overwrites -= 1;
-            self.source.overwrite();
-        }
-        let Some(Scanned { changes, reports }) = scanned else {
+        let Some(Scanned { changes, reports }) = self.source.scan()? else {
             return Ok((None, self.reported.iter().cloned().collect()));
         };
-        if changes.iter().any(|change| matches!(change, Change::Secret(..))) {
-            self.overwrites = limits::FILES_OVERWRITES;
-        }
         let counts = |change: &Change| change.namespace().is_none_or(|namespace| self.namespaces.contains(namespace));
         for change in changes.into_iter().filter(counts) {
             self.index.apply(change);
         }
         let published = self.index.publish();
+        overwrite_stack();
         let reports: BTreeSet<_> = reports.into_iter().chain(self.problems()).collect();
         self.log(reports);
         Ok((published, self.reported.iter().cloned().collect()))
@@ -133,16 +124,16 @@ pub async fn watch(mut watch: Watch, published: Sender<Published>, shutdown: Can
         }
         tokio::select! {
             () = shutdown.cancelled() => return,
-            () = changed(&mut notify, last_error.is_some() || watch.overwrites > 0) => {}
+            () = changed(&mut notify, last_error.is_some()) => {}
         }
     }
 }
 
 /// Waits until the files may have changed, or it is time to look anyway.
-async fn changed(notify: &mut Option<Notify>, soon: bool) {
+async fn changed(notify: &mut Option<Notify>, failing: bool) {
     let interval = match notify {
-        // A path that was missing may have no directory that can be watched, and memory is overwritten soon.
-        Some(_) if !soon => limits::FILES_INTERVAL_NOTIFIED,
+        // A path that was missing may have no directory that can be watched.
+        Some(_) if !failing => limits::FILES_INTERVAL_NOTIFIED,
         _ => limits::FILES_INTERVAL,
     };
     let noticed = async {

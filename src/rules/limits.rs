@@ -607,9 +607,6 @@ pub const FILES_INTERVAL: Duration = Duration::from_millis(500);
 /// How often the files are looked at where the system does tell: it does not see all changes.
 pub const FILES_INTERVAL_NOTIFIED: Duration = Duration::from_secs(5);
 
-/// Looks after the change of a Secret that overwrite what it has left in memory.
-pub const FILES_OVERWRITES: u32 = 16;
-
 /// How long changes of files are gathered before they are read together.
 pub const FILES_GATHER: Duration = Duration::from_millis(10);
 
