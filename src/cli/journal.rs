@@ -36,14 +36,21 @@ impl Args {
     ///
     /// # Errors
     /// When the directory is not a journal, is in use, or cannot be read or written.
-    pub fn run(self) -> anyhow::Result<ExitCode> {
-        match self.command {
-            Action::Check { directory } => {
+    pub async fn run(self) -> anyhow::Result<ExitCode> {
+        // Reading and writing a journal blocks.
+        tokio::task::spawn_blocking(|| self.command.run()).await?
+    }
+}
+
+impl Action {
+    fn run(self) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Check { directory } => {
                 let report = embedded::check(&directory).with_context(|| cannot("checked", &directory))?;
                 show(&report)?;
                 Ok(if report.is_damaged() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
             }
-            Action::Repair { directory } => {
+            Self::Repair { directory } => {
                 let repaired = embedded::repair(&directory).with_context(|| cannot("repaired", &directory))?;
                 for (endpoint, first, last) in &repaired.lost {
                     let events =

@@ -79,7 +79,7 @@ impl Command {
             Self::Deliveries(args) => args.run().await,
             Self::Redeliver(args) => args.run().await,
             Self::Resume(args) => args.run().await,
-            Self::Journal(args) => args.run(),
+            Self::Journal(args) => args.run().await,
             Self::Send(args) => args.run().await,
             Self::Sink(args) => args.run().await,
         }

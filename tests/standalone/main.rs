@@ -3,6 +3,7 @@
 mod commands;
 mod expressions;
 mod home;
+mod journal;
 #[path = "../program/mod.rs"]
 #[allow(dead_code, reason = "shared: every test binary uses its part")]
 mod program;

@@ -31,7 +31,7 @@ pub enum OpenError {
         known: u32,
     },
     /// It holds something else.
-    #[error("{} does not name a journal format; use an empty directory, or restore this file", .0.display())]
+    #[error("{} is missing or does not name a journal format; use an empty directory, or restore this file", .0.display())]
     NotAJournal(PathBuf),
     /// Records are damaged, and `--journal-strict` asks to refuse them.
     #[error(
