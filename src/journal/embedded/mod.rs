@@ -3,25 +3,25 @@
 //!
 //! # How it works
 //!
-//! The log is a row of segments. One thread, the [writer], appends to the last one. It takes everything that waits, encodes
+//! The log is a row of segments. One thread, the `writer`, appends to the last one. It takes everything that waits, encodes
 //! it into one buffer, writes it with one call, syncs it once if anything in it has to be durable, and only then changes the
 //! state in memory and answers. Everything that changes the state is a record of the log, and the state is what its records
-//! say: recovery applies them again, see [replay].
+//! say: recovery applies them again, see `replay`.
 //!
 //! When a segment is full, the writer begins the next one with the whole state at its head, so that nothing before that
-//! head is needed to know the state. A second thread, the [keeper], turns the index of the full segment into a file,
+//! head is needed to know the state. A second thread, the `keeper`, turns the index of the full segment into a file,
 //! merges files of ids, deletes segments of which no event is kept, rewrites those of which little is, and reads old ones
 //! to find damage.
 //!
 //! | file | content |
 //! |---|---|
-//! | [frame], [entry], [segment] | the records of the log, and reading them |
-//! | [blocks], [index], [ids] | the derived files |
-//! | [files], [open] | the directory; from files to memory |
-//! | [writer], [append], [tasks] | from calls to records |
-//! | [claim], [read], [redeliver] | from records to answers |
-//! | [sweep], [room], [keeper], [rewrite] | what leaves the log |
-//! | [check] | looking at it offline |
+//! | `frame`, `entry`, `segment` | the records of the log, and reading them |
+//! | `blocks`, `index`, `ids` | the derived files |
+//! | `files`, `open` | the directory; from files to memory |
+//! | `writer`, `append`, `tasks` | from calls to records |
+//! | `claim`, `read`, `redeliver` | from records to answers |
+//! | `sweep`, `room`, `keeper`, `rewrite` | what leaves the log |
+//! | `check` | looking at it offline |
 
 mod append;
 mod batch;
