@@ -1,13 +1,9 @@
 //! The index of the segment that is written.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    io,
-    path::Path,
-};
+use std::{collections::HashMap, io, path::Path};
 
 use super::{Part, Position, sealed};
-use crate::journal::{Sequence, embedded::blocks::Seed, machine::Micros};
+use crate::journal::{Sequence, embedded::blocks::Seed};
 
 /// An outcome in the segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,11 +13,19 @@ pub(super) struct OutcomeRow {
     pub(super) offset: u32,
 }
 
+/// The events of one endpoint.
+#[derive(Debug)]
+struct Events {
+    /// What the positions add up to, kept as they come: it is asked for far more often than an event is added.
+    part: Part,
+    /// Ascending by sequence, never empty.
+    positions: Vec<Position>,
+}
+
 /// The index of the segment that is written. About 40 bytes an event and 16 an outcome.
 #[derive(Debug, Default)]
 pub(in crate::journal::embedded) struct ActiveIndex {
-    /// Positions of each endpoint's events, ascending.
-    events: HashMap<u32, Vec<Position>>,
+    endpoints: HashMap<u32, Events>,
     outcomes: Vec<OutcomeRow>,
     count: usize,
 }
@@ -29,11 +33,19 @@ pub(in crate::journal::embedded) struct ActiveIndex {
 impl ActiveIndex {
     /// Adds an event, whose sequence is greater than that of every event of its endpoint before.
     pub(in crate::journal::embedded) fn event(&mut self, endpoint: u32, position: Position) {
-        let positions = self.events.entry(endpoint).or_default();
-        if positions.last().is_none_or(|last| last.sequence < position.sequence) {
-            positions.push(position);
-            self.count += 1;
+        let Position { sequence, len, received, .. } = position;
+        let events = self.endpoints.entry(endpoint).or_insert_with(|| Events::before(endpoint, position));
+        let part = &mut events.part;
+        if part.count > 0 && sequence <= part.last {
+            return;
         }
+        part.last = sequence;
+        part.count += 1;
+        part.bytes += u64::from(len);
+        part.oldest = part.oldest.min(received);
+        part.newest = part.newest.max(received);
+        events.positions.push(position);
+        self.count += 1;
     }
 
     /// Adds the outcome of an event, which is in the record at `offset`.
@@ -47,25 +59,17 @@ impl ActiveIndex {
     }
 
     pub(super) fn parts(&self) -> Vec<Part> {
-        let sorted: BTreeMap<_, _> = self.events.keys().map(|endpoint| (*endpoint, ())).collect();
-        sorted.into_keys().filter_map(|endpoint| self.part(endpoint)).collect()
+        let mut parts: Vec<_> = self.endpoints.values().map(|events| events.part).collect();
+        parts.sort_unstable_by_key(|part| part.endpoint);
+        parts
     }
 
     pub(super) fn part(&self, endpoint: u32) -> Option<Part> {
-        let positions = self.events.get(&endpoint)?;
-        Some(Part {
-            endpoint,
-            first: positions.first()?.sequence,
-            last: positions.last()?.sequence,
-            count: positions.len() as u64,
-            bytes: positions.iter().map(|position| u64::from(position.len)).sum(),
-            oldest: positions.iter().map(|position| position.received).min().unwrap_or(Micros(i64::MIN)),
-            newest: positions.iter().map(|position| position.received).max().unwrap_or(Micros::MAX),
-        })
+        self.endpoints.get(&endpoint).map(|events| events.part)
     }
 
     pub(super) fn positions(&self, endpoint: u32, first: Sequence, last: Sequence, limit: usize) -> Vec<Position> {
-        let Some(positions) = self.events.get(&endpoint) else { return Vec::new() };
+        let Some(Events { positions, .. }) = self.endpoints.get(&endpoint) else { return Vec::new() };
         let from = positions.partition_point(|position| position.sequence < first);
         let inside = positions.iter().skip(from).take_while(|position| position.sequence <= last);
         inside.take(limit).copied().collect()
@@ -83,7 +87,17 @@ impl ActiveIndex {
         let parts = self.parts();
         let mut outcomes = self.outcomes.clone();
         outcomes.sort_unstable();
-        let events = parts.iter().flat_map(|part| self.events.get(&part.endpoint)).flatten();
+        let events = parts.iter().flat_map(|part| self.endpoints.get(&part.endpoint)).flat_map(|events| &events.positions);
         sealed::write(path, seed, log_len, &parts, events, &outcomes)
+    }
+}
+
+impl Events {
+    /// Those of an endpoint whose first event is about to be added.
+    fn before(endpoint: u32, first: Position) -> Self {
+        let Position { sequence, received, .. } = first;
+        let part =
+            Part { endpoint, first: sequence, last: sequence, count: 0, bytes: 0, oldest: received, newest: received };
+        Self { part, positions: Vec::new() }
     }
 }

@@ -254,6 +254,17 @@ mod tests {
                 assert_eq!(sealed.outcomes(consumer, first, last).unwrap(), active.outcomes(consumer, first, last));
             }
             assert_eq!(sealed.part(endpoint), active.part(endpoint));
+            let all = active.positions(endpoint, 0, u64::MAX, usize::MAX);
+            let added_up = all.first().zip(all.last()).map(|(first, last)| Part {
+                endpoint,
+                first: first.sequence,
+                last: last.sequence,
+                count: all.len() as u64,
+                bytes: 100 * all.len() as u64,
+                oldest: all.iter().map(|position| position.received).min().unwrap(),
+                newest: all.iter().map(|position| position.received).max().unwrap(),
+            });
+            assert_eq!(active.part(endpoint), added_up);
         }
     }
 }
