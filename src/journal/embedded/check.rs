@@ -138,7 +138,7 @@ pub fn repair(directory: &Path) -> Result<Repaired, OpenError> {
     for name in damaged.filter_map(|segment| SegmentName::parse(&segment.file)) {
         repaired.rewritten += usize::from(write_anew(engine, name).map_err(unusable)?);
     }
-    for endpoint in engine.endpoints.read().all() {
+    for endpoint in engine.endpoints.read().iter() {
         let state = endpoint.state.lock();
         repaired.lost.extend(state.damaged.iter().map(|(first, last)| (endpoint.key.clone(), first, last)));
     }

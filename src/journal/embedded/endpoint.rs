@@ -1,7 +1,7 @@
 //! An endpoint's log in memory: where it ends, what is kept of it, who reads it, and its newest events.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -287,37 +287,6 @@ impl Endpoint {
         let first = recent.front()?.0;
         let at = usize::try_from(sequence.checked_sub(first)?).ok()?;
         recent.get(at).filter(|(at, _)| *at == sequence).map(|(_, row)| row.clone())
-    }
-}
-
-/// Every endpoint by name and by number.
-#[derive(Default)]
-pub(super) struct Endpoints {
-    by_key: HashMap<ObjectKey, Arc<Endpoint>>,
-    by_number: HashMap<u32, Arc<Endpoint>>,
-}
-
-impl Endpoints {
-    pub(super) fn get(&self, key: &ObjectKey) -> Option<&Arc<Endpoint>> {
-        self.by_key.get(key)
-    }
-
-    pub(super) fn numbered(&self, number: u32) -> Option<&Arc<Endpoint>> {
-        self.by_number.get(&number)
-    }
-
-    pub(super) fn insert(&mut self, endpoint: Arc<Endpoint>) {
-        self.by_number.insert(endpoint.number, Arc::clone(&endpoint));
-        self.by_key.insert(endpoint.key.clone(), endpoint);
-    }
-
-    pub(super) fn remove(&mut self, endpoint: &Endpoint) {
-        self.by_number.remove(&endpoint.number);
-        self.by_key.remove(&endpoint.key);
-    }
-
-    pub(super) fn all(&self) -> Vec<Arc<Endpoint>> {
-        self.by_number.values().cloned().collect()
     }
 }
 

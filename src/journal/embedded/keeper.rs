@@ -230,7 +230,7 @@ impl Keeper {
 
     fn damaged(&self, segment: &Arc<Segment>, from: u64, to: u64) -> io::Result<()> {
         for part in segment.index(Index::parts) {
-            let Some(endpoint) = self.engine.endpoints.read().numbered(part.endpoint).cloned() else { continue };
+            let Some(endpoint) = self.engine.endpoint_numbered(part.endpoint) else { continue };
             for position in segment.index(|index| index.positions(part.endpoint, part.first, part.last, usize::MAX))? {
                 let inside = (from..to).contains(&u64::from(position.offset));
                 if inside && !endpoint.state.lock().removed.contains(position.sequence) {
@@ -396,7 +396,7 @@ fn drop_empty(engine: &Arc<Engine>) -> Result<()> {
 /// Writes again what the segment says of events that are kept in earlier ones.
 fn carry_over(engine: &Arc<Engine>, segment: &Arc<Segment>) -> Result<()> {
     let io = |error: io::Error| super::from_io(segment.path().display(), error);
-    let consumers: Vec<_> = engine.consumers.read().values().cloned().collect();
+    let consumers = engine.consumers.read().all();
     for consumer in consumers {
         let rows = engine.outcome_rows(segment, consumer.number, 0, u64::MAX)?;
         let kept = |sequence: u64| !consumer.endpoint.state.lock().removed.contains(sequence);

@@ -42,6 +42,7 @@ mod lookup;
 mod open;
 mod read;
 mod redeliver;
+mod registry;
 mod replay;
 mod rewrite;
 mod room;
@@ -53,7 +54,7 @@ mod trouble;
 mod writer;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     path::PathBuf,
     sync::{
         Arc,
@@ -75,12 +76,13 @@ pub use self::{
 };
 use self::{
     consumer::Consumer,
-    endpoint::{Endpoint, Endpoints},
+    endpoint::Endpoint,
     error::from_io,
     files::{Directory, Layout},
     ids::{ActiveIds, Run},
     inbox::Inbox,
     keeper::Keeper,
+    registry::Registry,
     segments::Segments,
     tasks::{Answer, Task},
     writer::Writer,
@@ -121,8 +123,8 @@ struct Engine {
     ids: RwLock<Ids>,
     inbox: Inbox,
     keeper: keeper::Inbox,
-    endpoints: RwLock<Endpoints>,
-    consumers: RwLock<HashMap<ObjectKey, Arc<Consumer>>>,
+    endpoints: RwLock<Registry<Endpoint>>,
+    consumers: RwLock<Registry<Consumer>>,
     next_endpoint: AtomicU32,
     next_consumer: AtomicU32,
     /// No endpoint that was forgotten had a greater sequence.
@@ -208,6 +210,14 @@ impl Engine {
 
     fn endpoint(&self, key: &ObjectKey) -> Option<Arc<Endpoint>> {
         self.endpoints.read().get(key).cloned()
+    }
+
+    fn endpoint_numbered(&self, number: u32) -> Option<Arc<Endpoint>> {
+        self.endpoints.read().numbered(number).cloned()
+    }
+
+    fn consumer_numbered(&self, number: u32) -> Option<Arc<Consumer>> {
+        self.consumers.read().numbered(number).cloned()
     }
 
     /// The endpoint and where its log begins, if that incarnation is the present one.
@@ -305,7 +315,7 @@ impl Journal for EmbeddedJournal {
             consumer: consumer.object.clone(),
             endpoint: consumer.endpoint.key.clone(),
         };
-        let mut all: Vec<_> = consumers.values().map(attached).collect();
+        let mut all: Vec<_> = consumers.iter().map(attached).collect();
         all.sort_unstable();
         Ok(all)
     }
@@ -394,7 +404,7 @@ impl Journal for EmbeddedJournal {
             since_checkpoint_bytes: self.engine.segments.all().last().map_or(0, |segment| segment.len()),
             append_queue_bytes,
             task_queue,
-            retrying: consumers.values().map(|consumer| consumer.state().retries() as u64).sum(),
+            retrying: consumers.iter().map(|consumer| consumer.state().retries() as u64).sum(),
             damaged_records: self.engine.damaged_records.load(Ordering::Acquire),
         }
     }

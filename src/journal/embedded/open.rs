@@ -15,7 +15,7 @@ use parking_lot::{Mutex, RwLock};
 use super::{
     EmbeddedOptions, Engine, Ids, Limits, OpenError,
     batch::OpenSegment,
-    endpoint::{Endpoints, Kept},
+    endpoint::Kept,
     entry::SegmentHead,
     files::{Directory, Layout},
     frame::{FRAME, Kind},
@@ -68,8 +68,8 @@ fn empty(options: &EmbeddedOptions, directory: Directory) -> Engine {
         ids: RwLock::new(Ids::default()),
         inbox: Inbox::new(),
         keeper: keeper::Inbox::default(),
-        endpoints: RwLock::new(Endpoints::default()),
-        consumers: RwLock::new(HashMap::new()),
+        endpoints: RwLock::default(),
+        consumers: RwLock::default(),
         next_endpoint: AtomicU32::new(1),
         next_consumer: AtomicU32::new(1),
         retired_head: AtomicU64::new(0),
@@ -230,7 +230,7 @@ pub(super) struct Live {
 pub(super) fn live(engine: &Engine, segment: &Segment) -> io::Result<Vec<Live>> {
     let mut all = Vec::new();
     for part in segment.index(Index::parts) {
-        let Some(endpoint) = engine.endpoints.read().numbered(part.endpoint).cloned() else { continue };
+        let Some(endpoint) = engine.endpoint_numbered(part.endpoint) else { continue };
         let (begin, kept) = {
             let state = endpoint.state.lock();
             (state.begin, state.removed.outside(part.first, part.last))

@@ -144,7 +144,7 @@ impl Replayed {
         })?;
         let closing = copies.closing.take_if(|_| newest).unwrap_or_default();
         for (number, sequence) in closing.heads {
-            let Some(endpoint) = engine.endpoints.read().numbered(number).cloned() else { continue };
+            let Some(endpoint) = engine.endpoint_numbered(number) else { continue };
             let head = endpoint.head();
             if sequence > head {
                 endpoint.set_head(sequence);
@@ -333,7 +333,7 @@ impl Copies {
 
     /// An endpoint that the log speaks of, although the record that introduces it may be damaged.
     fn endpoint(&self, engine: &Engine, number: u32, incarnation: u32) -> Option<Arc<Endpoint>> {
-        let known = engine.endpoints.read().numbered(number).cloned();
+        let known = engine.endpoint_numbered(number);
         if known.as_ref().is_none_or(|known| known.present_incarnation() < incarnation)
             && let Some(new) = self.endpoints.get(&(number, incarnation))
         {
@@ -345,10 +345,9 @@ impl Copies {
 
     /// A consumer that the log speaks of, although the record that introduces it may be damaged.
     fn consumer(&self, engine: &Engine, number: u32) -> Option<Arc<Consumer>> {
-        let find = || engine.consumers.read().values().find(|consumer| consumer.number == number).cloned();
-        find().or_else(|| {
+        engine.consumer_numbered(number).or_else(|| {
             self.attach(engine, number);
-            find()
+            engine.consumer_numbered(number)
         })
     }
 
@@ -364,9 +363,8 @@ impl Copies {
 
     /// Attaches consumers whose record is damaged and of which the log says nothing else.
     fn attach_missing(&self, engine: &Engine) {
-        let attached: HashSet<u32> = engine.consumers.read().values().map(|consumer| consumer.number).collect();
-        for number in self.consumers.keys().filter(|number| !attached.contains(number)) {
-            self.attach(engine, *number);
+        for number in self.consumers.keys() {
+            self.consumer(engine, *number);
         }
     }
 }
@@ -377,7 +375,7 @@ fn take_state(engine: &Engine, state: State) {
         engine.endpoints.write().insert(Arc::new(Endpoint::restore(number, state)));
     }
     for (number, row) in consumers {
-        let Some(endpoint) = engine.endpoints.read().numbered(row.endpoint).cloned() else { continue };
+        let Some(endpoint) = engine.endpoint_numbered(row.endpoint) else { continue };
         insert_consumer(engine, Consumer::new(row.consumer, number, endpoint, ConsumerState::restore(row.state)));
     }
     engine.next_endpoint.store(end.next_endpoint, Ordering::Release);
@@ -394,7 +392,7 @@ fn apply(
 ) {
     let number = record.frame.number;
     let payload = record.payload.clone();
-    let endpoint = || engine.endpoints.read().numbered(number).cloned();
+    let endpoint = || engine.endpoint_numbered(number);
     let consumer = || copies.consumer(engine, number);
     match record.frame.kind {
         Kind::Event => {
@@ -415,7 +413,7 @@ fn apply(
         }
         Kind::Mark => {
             for (number, sequence) in Mark::decode(payload).unwrap_or_default().heads {
-                let Some(endpoint) = engine.endpoints.read().numbered(number).cloned() else { continue };
+                let Some(endpoint) = engine.endpoint_numbered(number) else { continue };
                 let head = endpoint.head();
                 if sequence > head {
                     endpoint.set_head(sequence);
@@ -431,8 +429,7 @@ fn apply(
         }
         Kind::Attach => {
             if let Ok(new) = NewConsumer::decode(payload) {
-                let found = engine.endpoints.read().numbered(new.endpoint).cloned();
-                if let Some(endpoint) = found {
+                if let Some(endpoint) = engine.endpoint_numbered(new.endpoint) {
                     apply_attach(engine, number, &new, &endpoint);
                 }
                 engine.next_consumer.fetch_max(number + 1, Ordering::AcqRel);

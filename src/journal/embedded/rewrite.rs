@@ -102,7 +102,7 @@ fn copy(engine: &Engine, segment: &Segment, log: &mut OpenSegment, record: &Reco
     let number = record.frame.number;
     match record.frame.kind {
         Kind::Event => {
-            let Some(endpoint) = engine.endpoints.read().numbered(number).cloned() else { return };
+            let Some(endpoint) = engine.endpoint_numbered(number) else { return };
             let sequence = record.frame.sequence;
             if endpoint.state.lock().removed.contains(sequence) {
                 return;
@@ -118,9 +118,7 @@ fn copy(engine: &Engine, segment: &Segment, log: &mut OpenSegment, record: &Reco
             segment.extend(|index| index.event(number, position));
         }
         Kind::Ended | Kind::Outcomes => {
-            let consumers = engine.consumers.read();
-            let Some(consumer) = consumers.values().find(|consumer| consumer.number == number).cloned() else { return };
-            drop(consumers);
+            let Some(consumer) = engine.consumer_numbered(number) else { return };
             let mut ends = entry::decode_ends(record.payload.clone()).unwrap_or_default();
             {
                 let state = consumer.endpoint.state.lock();

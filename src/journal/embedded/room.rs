@@ -206,9 +206,7 @@ impl Writer {
             let Some((active, full)) = segments.split_last() else { return Ok(()) };
             for segment in full {
                 for part in segment.index(super::index::Index::parts) {
-                    let Some(endpoint) = self.engine.endpoints.read().numbered(part.endpoint).cloned() else {
-                        continue;
-                    };
+                    let Some(endpoint) = self.engine.endpoint_numbered(part.endpoint) else { continue };
                     while let Some(removal) = sweep::plan_any(&self.engine, &endpoint, segment, u64::MAX)? {
                         self.remove(removal)?;
                     }

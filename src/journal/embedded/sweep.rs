@@ -126,7 +126,7 @@ pub(super) async fn sweep(engine: &Arc<Engine>, retention: Retention, now: Times
     let now = Micros::floor(now);
     let mut swept = Swept::default();
     let kept: HashMap<_, _> = retention.consumers.into_iter().collect();
-    let consumers: Vec<_> = engine.consumers.read().values().cloned().collect();
+    let consumers = engine.consumers.read().all();
     for consumer in consumers {
         let kept = kept.get(&consumer.object.key).copied().unwrap_or(DEFAULT_DEAD_LETTER_RETENTION);
         swept.dead_letters += purge(engine, &consumer, now.before(kept)).await?;

@@ -499,17 +499,13 @@ pub(super) fn insert_consumer(engine: &Engine, consumer: Consumer) {
     let endpoint = Arc::clone(&consumer.endpoint);
     endpoint.consumers.write().push(Arc::clone(&consumer));
     endpoint.next_epoch();
-    engine.consumers.write().insert(consumer.object.key.clone(), consumer);
+    engine.consumers.write().insert(consumer);
 }
 
 /// A consumer is detached, durably.
 pub(super) fn apply_detach(engine: &Engine, consumer: &Arc<Consumer>) -> Detached {
     let abandoned = consumer.undelivered();
-    let mut consumers = engine.consumers.write();
-    if consumers.get(&consumer.object.key).is_some_and(|other| other.number == consumer.number) {
-        consumers.remove(&consumer.object.key);
-    }
-    drop(consumers);
+    engine.consumers.write().remove(consumer);
     consumer.endpoint.consumers.write().retain(|other| other.number != consumer.number);
     consumer.state().detach();
     consumer.notify.notify_waiters();

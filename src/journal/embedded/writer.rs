@@ -267,7 +267,7 @@ impl Writer {
         for live in live {
             segment.add_live(live.own.events + live.former.events, live.own.bytes + live.former.bytes);
             // What was to be removed from the old ones is in the new one now.
-            if let Some(endpoint) = self.engine.endpoints.read().numbered(live.endpoint) {
+            if let Some(endpoint) = self.engine.endpoint_numbered(live.endpoint) {
                 endpoint.next_epoch();
             }
         }
@@ -311,7 +311,7 @@ pub(super) fn begin(engine: &Engine, name: SegmentName, before: Option<(u64, u64
     for endpoint in &endpoints {
         log.identity(Kind::EndpointState, endpoint.number, &endpoint.stored().encode());
     }
-    let consumers: Vec<_> = engine.consumers.read().values().cloned().collect();
+    let consumers = engine.consumers.read().all();
     for consumer in &consumers {
         let row = ConsumerRow {
             consumer: consumer.object.clone(),

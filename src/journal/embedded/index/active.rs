@@ -87,7 +87,8 @@ impl ActiveIndex {
         let parts = self.parts();
         let mut outcomes = self.outcomes.clone();
         outcomes.sort_unstable();
-        let events = parts.iter().flat_map(|part| self.endpoints.get(&part.endpoint)).flat_map(|events| &events.positions);
+        let events =
+            parts.iter().flat_map(|part| self.endpoints.get(&part.endpoint)).flat_map(|events| &events.positions);
         sealed::write(path, seed, log_len, &parts, events, &outcomes)
     }
 }
