@@ -99,29 +99,16 @@ async fn load(
     now: Timestamp,
     claimed: &mut Claimed,
 ) -> Result<bool> {
-    let mut bytes: usize = claimed.deliveries.iter().map(|delivery| delivery.event.body.len()).sum();
-    let mut complete = true;
     let mut lost = Vec::new();
-    while !guard.taken.is_empty() {
-        let (recent, older): (Vec<_>, bool) = recent(consumer, &guard.taken);
-        if older {
-            let missing: Vec<Sequence> = guard.taken.iter().skip(recent.len()).map(|taken| taken.sequence).collect();
-            take_over(guard, claimed, &mut bytes, recent, &mut lost, &mut complete);
-            if !complete {
-                break;
-            }
-            let (of, room) = (Arc::clone(&consumer.endpoint), CLAIM_BYTES.saturating_sub(bytes));
-            let loaded = engine.blocking(move |engine| engine.load(&of, &missing, room)).await?;
-            let whole = loaded.len() == guard.taken.len();
-            let loaded = loaded.into_iter().map(|(_, event)| event.map(Arc::new)).collect();
-            take_over(guard, claimed, &mut bytes, loaded, &mut lost, &mut complete);
-            complete &= whole;
-            break;
-        }
-        take_over(guard, claimed, &mut bytes, recent, &mut lost, &mut complete);
-        if !complete {
-            break;
-        }
+    let recent = recent(consumer, &guard.taken);
+    let mut complete = take_over(guard, claimed, recent, &mut lost);
+    if complete && !guard.taken.is_empty() {
+        let older: Vec<Sequence> = guard.taken.iter().map(|taken| taken.sequence).collect();
+        let (of, room) = (Arc::clone(&consumer.endpoint), CLAIM_BYTES.saturating_sub(claimed_bytes(claimed)));
+        let loaded = engine.blocking(move |engine| engine.load(&of, &older, room)).await?;
+        let whole = loaded.len() == guard.taken.len();
+        let loaded = loaded.into_iter().map(|(_, event)| event.map(Arc::new)).collect();
+        complete = take_over(guard, claimed, loaded, &mut lost) && whole;
     }
     if !lost.is_empty() {
         bury(engine, consumer, &lost, now).await?;
@@ -129,38 +116,33 @@ async fn load(
     Ok(complete)
 }
 
-/// The events at the front of what has been taken that are in memory, and whether one is not.
-fn recent(consumer: &Consumer, taken: &[Taken]) -> (Vec<Option<Arc<StoredEvent>>>, bool) {
-    let mut events = Vec::with_capacity(taken.len());
-    for taken in taken {
-        let row = consumer.endpoint.recent(taken.sequence);
-        match row.and_then(|row| record::decode_event(taken.sequence, row).ok()) {
-            Some(event) => events.push(Some(Arc::new(event))),
-            None => return (events, true),
-        }
-    }
-    (events, false)
+/// The events at the front of what has been taken, up to the first that is not in memory.
+fn recent(consumer: &Consumer, taken: &[Taken]) -> Vec<Option<Arc<StoredEvent>>> {
+    let event = |taken: &Taken| {
+        let row = consumer.endpoint.recent(taken.sequence)?;
+        record::decode_event(taken.sequence, row).ok().map(Arc::new)
+    };
+    taken.iter().map(event).take_while(Option::is_some).collect()
 }
 
-/// Moves events from what was taken to what is claimed, while there is room.
+/// Moves the events at the front of what was taken to what is claimed; those that are `None` are lost. False if there is no
+/// room for all of them.
 fn take_over(
     guard: &mut TakenGuard<'_>,
     claimed: &mut Claimed,
-    bytes: &mut usize,
     events: Vec<Option<Arc<StoredEvent>>>,
     lost: &mut Vec<Taken>,
-    complete: &mut bool,
-) {
+) -> bool {
+    let mut bytes = claimed_bytes(claimed);
+    let all = events.len();
     let mut moved = 0;
     for (event, taken) in events.into_iter().zip(&guard.taken) {
         match event {
             Some(event) => {
-                let more = *bytes + event.body.len();
-                if !claimed.deliveries.is_empty() && more > CLAIM_BYTES {
-                    *complete = false;
+                bytes += event.body.len();
+                if !claimed.deliveries.is_empty() && bytes > CLAIM_BYTES {
                     break;
                 }
-                *bytes = more;
                 claimed.deliveries.push(Delivery { event, attempt: taken.flight.attempt });
             }
             None => lost.push(*taken),
@@ -168,6 +150,11 @@ fn take_over(
         moved += 1;
     }
     guard.taken.drain(..moved);
+    moved == all
+}
+
+fn claimed_bytes(claimed: &Claimed) -> usize {
+    claimed.deliveries.iter().map(|delivery| delivery.event.body.len()).sum()
 }
 
 /// Events that cannot be read become dead letters with that reason.
