@@ -8,7 +8,6 @@ use tokio::sync::oneshot;
 use super::{
     Engine,
     endpoint::{Endpoint, Kept},
-    entry,
     frame::{Frame, Kind},
     ids::{IdHash, KnownId},
     index::Position,
@@ -17,7 +16,11 @@ use super::{
     writer::Writer,
 };
 use crate::{
-    journal::{Appended, Arrival, JournalError, Result, Sequence, machine::Micros, record},
+    journal::{
+        Appended, Arrival, JournalError, Result, Sequence,
+        machine::Micros,
+        record::{self, codec::put_var},
+    },
     rules::limits::JOURNAL_RECORD_BYTES,
 };
 
@@ -54,7 +57,7 @@ impl Incoming {
     fn new(endpoint: Arc<Endpoint>, incarnation: u32, arrival: &Arrival) -> Self {
         let mut payload = BytesMut::with_capacity(10 + record::event_len(arrival));
         let window = arrival.window.map_or(0, |window| u64::try_from(window.as_micros()).unwrap_or(u64::MAX - 1) + 1);
-        entry::put_var(&mut payload, window);
+        put_var(&mut payload, window);
         let row = payload.len();
         record::put_event(&mut payload, arrival);
         let payload = payload.freeze();
@@ -261,12 +264,7 @@ impl Writer {
         let received = event.received;
         self.staged.ids.insert(event.id, KnownId { sequence, received });
         self.staged.events.push(StagedEvent {
-            position: Position {
-                sequence,
-                offset: u32::try_from(offset).unwrap_or(u32::MAX),
-                len: u32::try_from(cost).unwrap_or(u32::MAX),
-                received,
-            },
+            position: Position::new(sequence, offset, cost, received),
             id: event.id,
             keep_until,
             row: event.payload.slice(event.row..),

@@ -6,15 +6,19 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    fs::File,
+    fs::{File, OpenOptions},
     io,
     os::unix::fs::FileExt,
+    path::Path,
     sync::Arc,
 };
 
 use super::{
-    entry,
+    entry::{self, SegmentHead},
+    files::Layout,
     frame::{Frame, Kind, Place},
+    index::{ActiveIndex, Index},
+    segment::SegmentName,
     segments::Segment,
 };
 use crate::{
@@ -52,25 +56,28 @@ struct Copy {
 }
 
 impl OpenSegment {
-    pub(super) fn new(segment: Arc<Segment>, file: File, place: Place, position: u64) -> Self {
-        Self {
-            segment,
-            file,
-            place,
-            position,
-            durable: position,
-            head: position,
-            marked: position,
+    /// Creates the file of a segment.
+    pub(super) fn create(layout: &Layout, name: SegmentName, head: SegmentHead) -> io::Result<Self> {
+        Ok(Self {
+            file: create(&layout.log_file(name))?,
+            segment: Arc::new(Segment::new(layout, name, head, 0, Index::Active(ActiveIndex::default()))),
+            place: Place { salt: layout.salt, segment: name, offset: 0 },
+            position: 0,
+            durable: 0,
+            head: 0,
+            marked: 0,
             recent: VecDeque::new(),
             buffer: Vec::new(),
             copy: None,
-        }
+        })
     }
 
-    /// Copies from now on what is said of endpoints and consumers to this file, which is empty.
-    pub(super) fn copy_to(&mut self, file: File) {
-        let place = Place { segment: self.place.segment.copy(), offset: 0, ..self.place };
-        self.copy = Some(Copy { file, place, position: 0, buffer: Vec::new() });
+    /// Creates a file beside the segment, and copies from now on what is said of endpoints and consumers to it.
+    pub(super) fn create_copy(&mut self, layout: &Layout) -> io::Result<()> {
+        let name = self.place.segment;
+        let place = Place { segment: name.copy(), offset: 0, ..self.place };
+        self.copy = Some(Copy { file: create(&layout.copy_file(name))?, place, position: 0, buffer: Vec::new() });
+        Ok(())
     }
 
     /// Where the next record goes, behind those that are to be written.
@@ -203,4 +210,8 @@ impl OpenSegment {
         self.discard();
         let _ = self.file.set_len(self.segment.len());
     }
+}
+
+fn create(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).truncate(true).read(true).write(true).open(path)
 }

@@ -14,8 +14,9 @@ use std::{
 use super::segment::read_at;
 
 /// Length of a block.
-pub(super) const BLOCK: usize = 4096;
-const DATA: usize = BLOCK - 4;
+const BLOCK: usize = 4096;
+/// Bytes of a block that hold rows.
+pub(super) const BLOCK_DATA: usize = BLOCK - 4;
 const MAGIC: [u8; 4] = *b"GRNI";
 const VERSION: u32 = 1;
 const HEADER: usize = 12 + 4 * 8;
@@ -48,7 +49,7 @@ pub(super) struct Section {
 
 impl Section {
     pub(super) fn rows_in_block(self) -> u64 {
-        (DATA / self.row.max(1)) as u64
+        (BLOCK_DATA / self.row.max(1)) as u64
     }
 
     pub(super) fn blocks(self) -> u64 {
@@ -82,7 +83,7 @@ impl BlockWriter {
 
     /// Adds a row to the section.
     pub(super) fn row(&mut self, row: &[u8]) -> io::Result<()> {
-        if self.block.len() + row.len() > DATA {
+        if self.block.len() + row.len() > BLOCK_DATA {
             self.flush_block()?;
         }
         self.block.extend_from_slice(row);
@@ -96,7 +97,7 @@ impl BlockWriter {
         if self.block.is_empty() {
             return Ok(());
         }
-        self.block.resize(DATA, 0);
+        self.block.resize(BLOCK_DATA, 0);
         let checksum = self.seed.checksum(self.blocks, &self.block);
         self.block.extend_from_slice(&checksum.to_le_bytes());
         self.file.write_all(&self.block)?;
@@ -121,7 +122,7 @@ impl BlockWriter {
                 header.extend_from_slice(&number.to_le_bytes());
             }
         }
-        header.resize(DATA, 0);
+        header.resize(BLOCK_DATA, 0);
         let checksum = self.seed.checksum(0, &header);
         header.extend_from_slice(&checksum.to_le_bytes());
         let file = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
@@ -164,7 +165,7 @@ impl BlockFile {
             let (Some(first_block), Some(rows), Some(row)) = (long(at), long(at + 8), long(at + 16)) else {
                 return Err(invalid("too many sections"));
             };
-            let row = usize::try_from(row).ok().filter(|row| (1..=DATA).contains(row));
+            let row = usize::try_from(row).ok().filter(|row| (1..=BLOCK_DATA).contains(row));
             let row = row.ok_or_else(|| invalid("impossible rows"))?;
             opened.sections.push(Section { first_block, rows, row });
         }
@@ -187,7 +188,7 @@ impl BlockFile {
         if read_at(&self.file, &mut block, number * BLOCK as u64)? < BLOCK {
             return Err(invalid("a block is missing"));
         }
-        let checksum = block.split_off(DATA);
+        let checksum = block.split_off(BLOCK_DATA);
         if checksum != self.seed.checksum(number, &block).to_le_bytes() {
             return Err(invalid("a block is damaged"));
         }
@@ -266,6 +267,11 @@ impl BlockFile {
         }
         Ok(low)
     }
+}
+
+/// A number of a row of numbers; zero if the row is too short, which the size of its section excludes.
+pub(super) fn number(row: &[u8], at: usize) -> u64 {
+    row.get(8 * at..).and_then(|rest| rest.first_chunk()).map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }
 
 pub(super) fn invalid(why: &'static str) -> io::Error {

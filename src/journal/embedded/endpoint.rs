@@ -93,6 +93,14 @@ pub(super) struct State {
     pub(super) exhausted: Option<ShareExhausted>,
 }
 
+impl State {
+    /// The events are gone, and with them what was known of damage to them.
+    pub(super) fn remove(&mut self, first: Sequence, last: Sequence) {
+        self.removed.insert(first, last);
+        self.damaged.remove(first, last);
+    }
+}
+
 impl Endpoint {
     /// A log without events, whose first sequence is `begin`.
     pub(super) fn new(endpoint: &Incarnation, number: u32, incarnation: u32, begin: Sequence) -> Self {

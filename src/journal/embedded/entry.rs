@@ -36,7 +36,7 @@ use crate::{
         machine::{Durable, End, Ended, Micros, Retry},
         record::{
             RecordError,
-            codec::{get_text, get_u8, put_bytes},
+            codec::{get_text, get_u8, get_var, put_bytes, put_var},
         },
     },
 };
@@ -130,30 +130,6 @@ pub(super) struct NewConsumer {
 pub(super) struct Mark {
     pub(super) durable: u64,
     pub(super) heads: Vec<(u32, Sequence)>,
-}
-
-pub(super) fn put_var(row: &mut impl BufMut, number: u64) {
-    let mut rest = number;
-    while rest >= 0x80 {
-        row.put_u8((rest as u8) | 0x80);
-        rest >>= 7;
-    }
-    row.put_u8(rest as u8);
-}
-
-pub(super) fn get_var(row: &mut Bytes, what: &'static str) -> Result<u64> {
-    let mut number = 0u64;
-    for shift in 0..10 {
-        let byte = get_u8(row, what)?;
-        if shift == 9 && byte > 1 {
-            break;
-        }
-        number |= u64::from(byte & 0x7f) << (7 * shift);
-        if byte & 0x80 == 0 {
-            return Ok(number);
-        }
-    }
-    Err(RecordError::Field(what, "number"))
 }
 
 fn put_zig(row: &mut impl BufMut, number: i64) {

@@ -43,9 +43,6 @@ pub enum OpenError {
         /// The first file, and where.
         first: String,
     },
-    /// No file of the log says which endpoints and consumers there are.
-    #[error("no file of its log has a whole head; run `grapnel journal repair`")]
-    NoState,
     /// A file or directory cannot be used.
     #[error("{} cannot be used: {source}", path.display())]
     Unusable {

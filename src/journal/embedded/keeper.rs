@@ -58,7 +58,6 @@ struct State {
     rebuilds: Vec<RunName>,
     now: Micros,
     closed: bool,
-    writer_ended: bool,
 }
 
 impl Inbox {
@@ -84,12 +83,6 @@ impl Inbox {
         self.state.lock().closed = true;
         self.arrived.notify_one();
         self.done.notify_all();
-    }
-
-    /// The writer takes no more tasks.
-    pub(super) fn ended(&self) {
-        self.state.lock().writer_ended = true;
-        self.arrived.notify_one();
     }
 
     /// Waits until the keeper has caught up, but not forever: on a failing disk it cannot.
@@ -298,7 +291,7 @@ pub(super) fn write_ids(engine: &Engine, segment: &Segment, ids: &ActiveIds) -> 
 }
 
 /// Bytes of all filters.
-fn filter_bytes(engine: &Engine) -> u64 {
+pub(super) fn filter_bytes(engine: &Engine) -> u64 {
     engine.ids.read().runs.iter().map(|run| run.filter_bytes()).sum()
 }
 
@@ -318,12 +311,7 @@ fn merge_ids(engine: &Engine) -> io::Result<()> {
         let replaced: u64 = parts.iter().map(|run| run.filter_bytes()).sum();
         let others = filter_bytes(engine).saturating_sub(replaced);
         let merged = load(ids::merge(&engine.layout.index(), engine.layout.salt, parts)?, others)?;
-        {
-            let mut ids = engine.ids.write();
-            ids.runs.retain(|run| !parts.iter().any(|part| part.name == run.name));
-            let at = ids.runs.partition_point(|run| run.name < merged.name);
-            ids.runs.insert(at, merged);
-        }
+        engine.ids.write().replace(|run| parts.iter().any(|part| part.name == run.name), merged);
         for part in parts {
             std::fs::remove_file(part.path())?;
         }
@@ -333,10 +321,7 @@ fn merge_ids(engine: &Engine) -> io::Result<()> {
 /// Deletes files of ids whose windows are over and whose events are gone.
 fn drop_ids(engine: &Engine, now: Micros) -> io::Result<()> {
     let segments = engine.segments.all();
-    let expired = |run: &Arc<Run>| {
-        run.keep_until <= now
-            && !segments.iter().any(|segment| segment.name.id <= run.name.last && segment.last >= run.name.first)
-    };
+    let expired = |run: &Arc<Run>| run.keep_until <= now && !segments.iter().any(|segment| run.name.touches(segment));
     let expired: Vec<_> = engine.ids.read().runs.iter().filter(|run| expired(run)).cloned().collect();
     for run in expired {
         engine.ids.write().runs.retain(|other| other.name != run.name);
@@ -349,7 +334,7 @@ fn drop_ids(engine: &Engine, now: Micros) -> io::Result<()> {
 fn rebuild_ids(engine: &Engine, name: RunName) -> io::Result<()> {
     let mut found = ActiveIds::default();
     for segment in engine.segments.all() {
-        if segment.last < name.first || segment.name.id > name.last {
+        if !name.touches(&segment) {
             continue;
         }
         let scanned = scan(&segment.reader()?, segment.len(), &mut |_, _| {})?;
@@ -363,10 +348,7 @@ fn rebuild_ids(engine: &Engine, name: RunName) -> io::Result<()> {
     let (directory, salt) = (engine.layout.index(), engine.layout.salt);
     let run = Run::write(&directory, salt, name, sorted.into_iter().map(Ok), most, found.keep_until())?;
     let run = load(run, filter_bytes(engine))?;
-    let mut ids = engine.ids.write();
-    ids.runs.retain(|other| other.name != name);
-    let at = ids.runs.partition_point(|run| run.name < name);
-    ids.runs.insert(at, run);
+    engine.ids.write().replace(|other| other.name == name, run);
     Ok(())
 }
 
@@ -425,14 +407,14 @@ fn compact(engine: &Arc<Engine>, forced: bool) -> Result<()> {
         let segments = engine.segments.all();
         let Some((active, full)) = segments.split_last() else { return Ok(()) };
         // Little may be left in the segment that is written, and nobody writes.
-        let garbage = active.len().saturating_sub(active.live_bytes());
+        let garbage = active.garbage_bytes();
         if garbage >= COMPACT_BYTES && garbage > active.live_bytes() {
             ask(engine, Task::Rotate)?;
             seal_waiting(engine).map_err(|error| super::from_io("the index", error))?;
             drop_empty(engine)?;
             continue;
         }
-        let garbage: u64 = full.iter().map(|segment| segment.len().saturating_sub(segment.live_bytes())).sum();
+        let garbage: u64 = full.iter().map(|segment| segment.garbage_bytes()).sum();
         let live: u64 = full.iter().map(|segment| segment.live_bytes()).sum();
         if !forced && garbage < COMPACT_BYTES.max(live / 4) {
             return Ok(());

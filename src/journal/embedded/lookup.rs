@@ -8,7 +8,7 @@ use super::{
     error::from_io,
     frame::Frame,
     ids::{IdHash, KnownId, Run},
-    index::Position,
+    index::{Index, Position},
     keeper::Work,
     segment::{Reader, SegmentName},
     segments::{Segment, decode_event},
@@ -162,14 +162,7 @@ impl Engine {
         last: Sequence,
         limit: usize,
     ) -> Result<Vec<(Arc<Segment>, Position)>> {
-        match self.segments.positions(endpoint.number, first, last, limit) {
-            Err(error) if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::NotFound) => {
-                self.mend_indexes();
-                let again = self.segments.positions(endpoint.number, first, last, limit);
-                again.map_err(|error| from_io("the index", error))
-            }
-            other => other.map_err(|error| from_io("the index", error)),
-        }
+        self.read_index(|| self.segments.positions(endpoint.number, first, last, limit))
     }
 
     /// Every outcome of a consumer's events between `first` and `last` in a segment: see
@@ -181,27 +174,24 @@ impl Engine {
         first: Sequence,
         last: Sequence,
     ) -> Result<Vec<(Sequence, u32)>> {
-        let read = || segment.index(|index| index.outcomes(consumer, first, last));
-        match read() {
+        self.read_index(|| segment.index(|index| index.outcomes(consumer, first, last)))
+    }
+
+    fn read_index<T>(&self, read: impl Fn() -> io::Result<T>) -> Result<T> {
+        let outcome = match read() {
             Err(error) if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::NotFound) => {
                 self.mend_indexes();
-                read().map_err(|error| from_io("the index", error))
+                read()
             }
-            other => other.map_err(|error| from_io("the index", error)),
-        }
+            other => other,
+        };
+        outcome.map_err(|error| from_io("the index", error))
     }
 
     /// Makes every index that cannot be read again from its log.
     fn mend_indexes(&self) {
         for segment in self.segments.all() {
-            let readable = segment.index(|index| {
-                index
-                    .parts()
-                    .iter()
-                    .all(|part| index.positions(part.endpoint, part.first, part.last, usize::MAX).is_ok())
-                    && index.can_read_outcomes()
-            });
-            if !readable {
+            if segment.index(Index::verify).is_err() {
                 tracing::error!(segment = %segment.name, "an index is damaged; it is made again from the log");
                 if let Err(error) = segment.reindex(&self.layout) {
                     tracing::error!(segment = %segment.name, %error, "the index cannot be made again");

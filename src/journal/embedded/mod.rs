@@ -163,6 +163,19 @@ struct Ids {
     runs: Vec<Arc<Run>>,
 }
 
+impl Ids {
+    /// Puts a run in the place of others.
+    fn replace(&mut self, is_replaced: impl Fn(&Run) -> bool, run: Arc<Run>) {
+        self.runs.retain(|other| !is_replaced(other));
+        self.insert(run);
+    }
+
+    fn insert(&mut self, run: Arc<Run>) {
+        let at = self.runs.partition_point(|other| other.name < run.name);
+        self.runs.insert(at, run);
+    }
+}
+
 impl EmbeddedJournal {
     /// Opens the journal with everything that was acknowledged. Blocks: for milliseconds, or a few seconds when much has to
     /// be recovered.

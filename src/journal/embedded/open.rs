@@ -28,7 +28,7 @@ use super::{
     writer,
 };
 use crate::{
-    journal::Sequence,
+    journal::{Sequence, machine::Micros},
     rules::limits::{SEGMENT_BYTES, SEGMENT_BYTES_LEAST, SEGMENT_SHARE},
 };
 
@@ -46,7 +46,7 @@ pub(super) fn open(options: &EmbeddedOptions) -> Result<(Engine, OpenSegment), O
     }
     open_ids(&engine, replayed.ids).map_err(unusable)?;
     count(&engine).map_err(unusable)?;
-    let last = files.last().map_or(0, |file| file.head.map_or(file.name.id, |head| head.last.max(file.name.id)));
+    let last = files.last().map_or(0, |file| file.head_or_default().last.max(file.name.id));
     let before = engine.segments.all().last().map(|segment| (segment.name.id, segment.len()));
     let log = writer::begin(&engine, SegmentName { id: last + 1, generation: 0 }, before).map_err(unusable)?;
     engine.segments.push(Arc::clone(&log.segment));
@@ -92,12 +92,19 @@ pub(super) struct LogFile {
     pub(super) head: Option<SegmentHead>,
 }
 
+impl LogFile {
+    /// What it says of itself, or what is known without that.
+    pub(super) fn head_or_default(&self) -> SegmentHead {
+        self.head.unwrap_or(SegmentHead { last: self.name.id, time: Micros(0), previous: 0, previous_end: 0 })
+    }
+}
+
 /// The files of the log, ascending: without those that were replaced, which are deleted, and those whose rewriting was not
 /// finished.
 pub(super) fn log_files(layout: &Layout) -> io::Result<Vec<LogFile>> {
     let mut files = Vec::new();
-    for name in layout.list(&layout.log())? {
-        let Some(name) = SegmentName::parse(&name) else { continue };
+    let names: Vec<_> = layout.list(&layout.log())?.iter().filter_map(|name| SegmentName::parse(name)).collect();
+    for name in names.iter().copied() {
         let reader = Reader::open(&layout.log_file(name), layout.salt, name)?;
         let head = match head_of(&reader)? {
             None if layout.copy_file(name).exists() => {
@@ -106,12 +113,8 @@ pub(super) fn log_files(layout: &Layout) -> io::Result<Vec<LogFile>> {
             head => head,
         };
         if name.generation > 0 && !(head.is_some() && is_finished(&reader)?) {
-            let superseded = layout
-                .list(&layout.log())?
-                .iter()
-                .filter_map(|n| SegmentName::parse(n))
-                .any(|other| other.id == name.id && other.generation < name.generation);
-            if superseded {
+            let is_beside = |other: &SegmentName| other.id == name.id && other.generation < name.generation;
+            if names.iter().any(is_beside) {
                 // What it was to replace is still there.
                 writer::remove_files(layout, name)?;
                 continue;
@@ -123,7 +126,7 @@ pub(super) fn log_files(layout: &Layout) -> io::Result<Vec<LogFile>> {
         .iter()
         .filter(|file| file.name.generation > 0)
         .flat_map(|by| {
-            let last = by.head.map_or(by.name.id, |head| head.last);
+            let last = by.head_or_default().last;
             let inside = move |file: &&LogFile| {
                 (by.name.id..=last).contains(&file.name.id) && file.name.generation < by.name.generation
             };
@@ -146,9 +149,7 @@ fn head_of(reader: &Reader) -> io::Result<Option<SegmentHead>> {
 
 /// Whether the last record of a rewritten segment is there.
 fn is_finished(reader: &Reader) -> io::Result<bool> {
-    let len = reader.len()?;
-    let end = len.checked_sub(FRAME as u64);
-    let Some(end) = end else { return Ok(false) };
+    let Some(end) = reader.len()?.checked_sub(FRAME as u64) else { return Ok(false) };
     Ok(reader.record(end, None)?.is_some_and(|record| record.frame.kind == Kind::End))
 }
 
@@ -156,7 +157,6 @@ fn is_finished(reader: &Reader) -> io::Result<bool> {
 fn open_ids(engine: &Engine, mut read: HashMap<u64, ActiveIds>) -> io::Result<()> {
     let layout = &engine.layout;
     let names: Vec<RunName> = layout.list(&layout.index())?.iter().filter_map(|name| RunName::parse(name)).collect();
-    let mut runs = Vec::new();
     for name in &names {
         // Merged, but not deleted yet.
         let path = layout.index().join(name.to_string());
@@ -164,31 +164,27 @@ fn open_ids(engine: &Engine, mut read: HashMap<u64, ActiveIds>) -> io::Result<()
             fs::remove_file(&path)?;
             continue;
         }
-        let others = runs.iter().map(|run: &Arc<Run>| run.filter_bytes()).sum();
-        match Run::open(path, layout.salt, *name).and_then(|run| keeper::load(run, others)) {
-            Ok(run) => runs.push(run),
+        match Run::open(path, layout.salt, *name).and_then(|run| keeper::load(run, keeper::filter_bytes(engine))) {
+            Ok(run) => engine.ids.write().insert(run),
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                 tracing::error!(file = %name, %error, "a file of ids is damaged; ids of events that are gone are forgotten");
             }
             Err(error) => return Err(error),
         }
     }
+    let runs = engine.ids.read().runs.clone();
     let known = |id: u64| runs.iter().any(|run| (run.name.first..=run.name.last).contains(&id));
     let missing: Vec<_> = engine.segments.all().into_iter().filter(|segment| !known(segment.name.id)).collect();
-    let mut made = Vec::new();
     for segment in missing {
         let ids = match read.remove(&segment.name.id) {
             Some(ids) => ids,
             None => scan(&segment.reader()?, segment.len(), &mut |_, _| {})?.ids,
         };
         if !ids.is_empty() {
-            made.push(keeper::write_ids(engine, &segment, &ids)?);
+            let run = keeper::write_ids(engine, &segment, &ids)?;
+            engine.ids.write().insert(run);
         }
     }
-    let mut loaded = runs;
-    loaded.extend(made);
-    loaded.sort_unstable_by_key(|run| run.name);
-    engine.ids.write().runs = loaded;
     Ok(())
 }
 

@@ -32,6 +32,7 @@ use super::{
 use crate::journal::{
     Sequence,
     machine::{ConsumerState, Micros},
+    record::codec::get_var,
 };
 
 /// What recovery has found.
@@ -111,7 +112,7 @@ impl Replayed {
     fn index(&mut self, engine: &Engine, file: &LogFile, end: Option<u64>) -> io::Result<Arc<Segment>> {
         let (layout, name) = (&engine.layout, file.name);
         let len = length(layout, name, end)?;
-        let head = file.head.unwrap_or(SegmentHead { last: name.id, time: Micros(0), previous: 0, previous_end: 0 });
+        let head = file.head_or_default();
         let opened = SealedIndex::open(layout.index_file(name), index_seed(layout.salt, name), len);
         if let Ok(sealed) = opened {
             return Ok(Arc::new(Segment::new(layout, name, head, len, Index::Sealed(sealed))));
@@ -177,8 +178,7 @@ impl Replayed {
             // Whatever is left behind the end must not be taken for records later.
             fs::OpenOptions::new().write(true).open(reader.path())?.set_len(valid)?;
         }
-        let head = file.head.unwrap_or(SegmentHead { last: name.id, time: Micros(0), previous: 0, previous_end: 0 });
-        self.seal(engine, name, head, valid, finished)
+        self.seal(engine, name, file.head_or_default(), valid, finished)
     }
 
     /// Says what is damaged.
@@ -473,8 +473,7 @@ fn apply(
                 let mut state = endpoint.state.lock();
                 for (first, last) in ranges {
                     if record.frame.kind == Kind::Removed {
-                        state.removed.insert(first, last);
-                        state.damaged.remove(first, last);
+                        state.remove(first, last);
                     } else {
                         state.damaged.insert(first, last);
                     }
@@ -483,7 +482,7 @@ fn apply(
         }
         Kind::Retention => {
             let mut payload = payload;
-            if let (Some(endpoint), Ok(seconds)) = (endpoint(), entry::get_var(&mut payload, "retention")) {
+            if let (Some(endpoint), Ok(seconds)) = (endpoint(), get_var(&mut payload, "retention")) {
                 endpoint.state.lock().retention = Some(std::time::Duration::from_secs(seconds));
             }
         }

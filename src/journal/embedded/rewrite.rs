@@ -3,15 +3,15 @@
 //! The new segment has the id of the first one it replaces, with the next generation, and says in its head which is the last.
 //! It is valid once its last record is `End`: until then, also at the next start, the old ones count.
 
-use std::{fs::OpenOptions, io, sync::Arc};
+use std::{io, sync::Arc};
 
 use super::{
     Engine,
     batch::OpenSegment,
     entry::{self, SegmentHead},
     error::from_io,
-    frame::{Kind, Place},
-    index::{ActiveIndex, Index, Position},
+    frame::Kind,
+    index::Position,
     keeper,
     segment::{Record, SegmentName},
     segments::{Segment, decode_event, scan},
@@ -68,11 +68,9 @@ fn write(
     begun: Micros,
 ) -> io::Result<Option<Arc<Segment>>> {
     let layout = &engine.layout;
-    let file = OpenOptions::new().create(true).truncate(true).read(true).write(true).open(layout.log_file(name))?;
     let head = SegmentHead { last, time: begun, previous: 0, previous_end: 0 };
-    let segment = Arc::new(Segment::new(layout, name, head, 0, Index::Active(ActiveIndex::default())));
-    let mut log =
-        OpenSegment::new(Arc::clone(&segment), file, Place { salt: layout.salt, segment: name, offset: 0 }, 0);
+    let mut log = OpenSegment::create(layout, name, head)?;
+    let segment = Arc::clone(&log.segment);
     log.record(Kind::Segment, 0, &head.encode());
     for source in group {
         if engine.is_closing() {
@@ -109,12 +107,7 @@ fn copy(engine: &Engine, segment: &Segment, log: &mut OpenSegment, record: &Reco
             }
             let Some((event, _)) = decode_event(record) else { return };
             let offset = log.push(record.frame, &record.payload);
-            let position = Position {
-                sequence,
-                offset: u32::try_from(offset).unwrap_or(u32::MAX),
-                len: u32::try_from(record.frame.total()).unwrap_or(u32::MAX),
-                received: Micros::floor(event.received),
-            };
+            let position = Position::new(sequence, offset, record.frame.total(), Micros::floor(event.received));
             segment.extend(|index| index.event(number, position));
         }
         Kind::Ended | Kind::Outcomes => {

@@ -20,7 +20,11 @@ use super::{
     index::{ActiveIndex, Index, Part, Position, SealedIndex, holds_outcomes},
     segment::{Found, Reader, Record, Scan, SegmentName},
 };
-use crate::journal::{Sequence, machine::Micros, record};
+use crate::journal::{
+    Sequence,
+    machine::Micros,
+    record::{self, codec::get_var},
+};
 
 /// One segment of the log.
 #[derive(Debug)]
@@ -85,6 +89,11 @@ impl Segment {
 
     pub(super) fn live_bytes(&self) -> u64 {
         self.live_bytes.load(Ordering::Acquire)
+    }
+
+    /// Bytes of the log file that hold nothing that is kept.
+    pub(super) fn garbage_bytes(&self) -> u64 {
+        self.len().saturating_sub(self.live_bytes())
     }
 
     /// Events of that many bytes are kept in it.
@@ -162,7 +171,7 @@ pub(super) struct Scanned {
     pub(super) ids: ActiveIds,
     /// Where the last whole record ends.
     pub(super) end: u64,
-    /// What is damaged, and whether it was durable when the last mark was written.
+    /// What is damaged.
     pub(super) damage: Vec<Damage>,
     /// Bytes of the file behind the last whole record.
     pub(super) torn: u64,
@@ -180,7 +189,7 @@ pub(super) struct Damage {
 }
 
 impl Damage {
-    /// What `end` says of events between others, in words.
+    /// Its length.
     pub(super) fn bytes(self) -> u64 {
         self.to - self.from
     }
@@ -219,9 +228,8 @@ impl Scanned {
             Kind::Event => {
                 if let Some((event, window)) = decode_event(record) {
                     let (number, received) = (record.frame.number, Micros::floor(event.received));
-                    let len = u32::try_from(record.frame.total()).unwrap_or(u32::MAX);
                     let sequence = record.frame.sequence;
-                    self.index.event(number, Position { sequence, offset, len, received });
+                    self.index.event(number, Position::new(sequence, record.offset, record.frame.total(), received));
                     let id = IdHash::of(number, record.frame.incarnation, &event.id);
                     let keep_until = window.map_or(received, |window| received.after(window));
                     self.ids.insert(id, KnownId { sequence, received }, keep_until);
@@ -246,7 +254,7 @@ impl Scanned {
 /// The event of a record, with its window.
 pub(super) fn decode_event(record: &Record) -> Option<(crate::journal::StoredEvent, Option<std::time::Duration>)> {
     let mut payload = record.payload.clone();
-    let window = entry::get_var(&mut payload, "event").ok()?;
+    let window = get_var(&mut payload, "event").ok()?;
     let window = window.checked_sub(1).map(std::time::Duration::from_micros);
     let event = record::decode_event(record.frame.sequence, payload).ok()?;
     Some((event, window))

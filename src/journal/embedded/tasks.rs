@@ -24,6 +24,7 @@ use crate::{
     journal::{
         Attached, Detached, JournalError, Result, Sequence, Start,
         machine::{ConsumerState, End, Ended, Micros},
+        record::codec::put_var,
     },
 };
 
@@ -173,7 +174,7 @@ impl Writer {
             }
             Task::Retention { endpoint, retention, answer } => {
                 let mut payload = Vec::with_capacity(10);
-                entry::put_var(&mut payload, retention.as_secs());
+                put_var(&mut payload, retention.as_secs());
                 self.log.record(Kind::Retention, endpoint.number, &payload);
                 self.effect(move |_, outcome| {
                     if outcome.is_ok() {
@@ -433,8 +434,7 @@ impl Writer {
         {
             let mut state = endpoint.state.lock();
             for (first, last) in &removal.ranges {
-                state.removed.insert(*first, *last);
-                state.damaged.remove(*first, *last);
+                state.remove(*first, *last);
             }
             // A removal concerns one incarnation.
             let own = removal.ranges.first().is_some_and(|(first, _)| *first >= state.begin);

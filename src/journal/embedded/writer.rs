@@ -11,7 +11,6 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    fs::OpenOptions,
     io,
     sync::{
         Arc,
@@ -30,14 +29,13 @@ use super::{
     entry::{ConsumerRow, SegmentHead, StateEnd},
     error::from_io,
     files::Layout,
-    frame::{Kind, Place},
+    frame::Kind,
     inbox::Round,
-    index::{ActiveIndex, Index},
+    index::Index,
     keeper::Work,
     open,
     rewrite::Rewritten,
     segment::SegmentName,
-    segments::Segment,
     tasks::Effect,
     trouble::{CrashOnly, Trouble},
 };
@@ -97,7 +95,6 @@ impl Writer {
             *engine.busy.lock() = None;
         }
         engine.keeper.close();
-        engine.keeper.ended();
         *engine.directory.lock() = None;
     }
 
@@ -297,15 +294,11 @@ fn next(number: &AtomicU32) -> u32 {
 /// Creates a segment with the whole state at its head, durably. `before` is the segment before and where it ends.
 pub(super) fn begin(engine: &Engine, name: SegmentName, before: Option<(u64, u64)>) -> io::Result<OpenSegment> {
     let layout = &engine.layout;
-    let create = |path| OpenOptions::new().create(true).truncate(true).read(true).write(true).open(path);
-    let file = create(layout.log_file(name))?;
     let now = Micros::floor(Timestamp::now());
     let (previous, previous_end) = before.unwrap_or_default();
     let head = SegmentHead { last: name.id, time: now, previous, previous_end };
-    let segment = Arc::new(Segment::new(layout, name, head, 0, Index::Active(ActiveIndex::default())));
-    let place = Place { salt: layout.salt, segment: name, offset: 0 };
-    let mut log = OpenSegment::new(segment, file, place, 0);
-    log.copy_to(create(layout.copy_file(name))?);
+    let mut log = OpenSegment::create(layout, name, head)?;
+    log.create_copy(layout)?;
     log.identity(Kind::Segment, 0, &head.encode());
     let endpoints = engine.endpoints.read().all();
     for endpoint in &endpoints {

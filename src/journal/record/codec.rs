@@ -15,13 +15,32 @@ pub(crate) fn open_row(mut row: Bytes, what: &'static str) -> Result<Bytes> {
     }
 }
 
-pub(crate) fn put_len(row: &mut impl BufMut, len: usize) {
-    let mut rest = len as u64;
+pub(crate) fn put_var(row: &mut impl BufMut, number: u64) {
+    let mut rest = number;
     while rest >= 0x80 {
         row.put_u8((rest as u8) | 0x80);
         rest >>= 7;
     }
     row.put_u8(rest as u8);
+}
+
+pub(crate) fn get_var(row: &mut Bytes, what: &'static str) -> Result<u64> {
+    let mut number = 0u64;
+    for shift in 0..10 {
+        let byte = get_u8(row, what)?;
+        if shift == 9 && byte > 1 {
+            break;
+        }
+        number |= u64::from(byte & 0x7f) << (7 * shift);
+        if byte & 0x80 == 0 {
+            return Ok(number);
+        }
+    }
+    Err(RecordError::Field(what, "number"))
+}
+
+pub(crate) fn put_len(row: &mut impl BufMut, len: usize) {
+    put_var(row, len as u64);
 }
 
 pub(crate) fn get_len(row: &mut Bytes, what: &'static str) -> Result<usize> {

@@ -14,7 +14,10 @@ use super::{
     filter::{self, FILTER_BLOCK},
 };
 use crate::journal::{
-    embedded::blocks::{BlockFile, BlockWriter, Section, Seed, invalid},
+    embedded::{
+        blocks::{BLOCK_DATA, BlockFile, BlockWriter, Section, Seed, invalid, number},
+        segments::Segment,
+    },
     machine::Micros,
 };
 
@@ -40,6 +43,11 @@ impl RunName {
     /// Whether everything of `other` is in this run.
     pub(in crate::journal::embedded) fn covers(self, other: Self) -> bool {
         self.first <= other.first && other.last <= self.last
+    }
+
+    /// Whether ids of the segment are in this run.
+    pub(in crate::journal::embedded) fn touches(self, segment: &Segment) -> bool {
+        segment.name.id <= self.last && self.first <= segment.last
     }
 
     fn seed(self, salt: u64) -> Seed {
@@ -88,7 +96,7 @@ impl Run {
         let filter_blocks = filter::blocks(most);
         let mut filter = vec![0; filter_blocks as usize * FILTER_BLOCK];
         let mut fences = Vec::new();
-        let each = (super::super::blocks::BLOCK - 4) / ROW;
+        let each = BLOCK_DATA / ROW;
         for (at, entry) in ids.enumerate() {
             let (id, known) = entry?;
             if at % each == 0 {
@@ -133,7 +141,7 @@ impl Run {
         }
         let mut fences = Vec::with_capacity(usize::try_from(section.rows).unwrap_or(0));
         file.visit(section, 0, |_, row| {
-            fences.push(row.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes)));
+            fences.push(number(row, 0));
             true
         })?;
         let len = file.len()?;
@@ -211,9 +219,7 @@ impl Run {
 }
 
 fn known(row: &[u8]) -> KnownId {
-    let word =
-        |at: usize| row.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |bytes| u64::from_le_bytes(*bytes));
-    KnownId { sequence: word(16), received: Micros(word(24) as i64) }
+    KnownId { sequence: number(row, 2), received: Micros(number(row, 3) as i64) }
 }
 
 /// All ids of a run.

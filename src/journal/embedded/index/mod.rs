@@ -22,6 +22,14 @@ pub(super) struct Position {
     pub(super) received: Micros,
 }
 
+impl Position {
+    /// Of a record at `offset` that has `len` bytes; a segment is far smaller than 4 GiB.
+    pub(super) fn new(sequence: Sequence, offset: u64, len: u64, received: Micros) -> Self {
+        let number = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+        Self { sequence, offset: number(offset), len: number(len), received }
+    }
+}
+
 /// The events of one endpoint in one segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Part {
@@ -74,11 +82,11 @@ impl Index {
         }
     }
 
-    /// Whether every outcome can be read.
-    pub(super) fn can_read_outcomes(&self) -> bool {
+    /// Reads everything.
+    pub(super) fn verify(&self) -> io::Result<()> {
         match self {
-            Self::Active(_) => true,
-            Self::Sealed(sealed) => sealed.can_read_outcomes(),
+            Self::Active(_) => Ok(()),
+            Self::Sealed(sealed) => sealed.verify(),
         }
     }
 

@@ -18,7 +18,7 @@ use std::{
 use super::{Part, Position, active::OutcomeRow};
 use crate::journal::{
     Sequence,
-    embedded::blocks::{BlockFile, BlockWriter, Seed, invalid},
+    embedded::blocks::{BlockFile, BlockWriter, Seed, invalid, number},
     machine::Micros,
 };
 
@@ -32,8 +32,8 @@ const OUTCOMES: usize = 3;
 pub(in crate::journal::embedded) struct SealedIndex {
     path: PathBuf,
     seed: Seed,
-    /// With the number of the part's first row in the section of events.
     parts: Vec<Part>,
+    /// The first row of each part in the section of events.
     first_rows: Vec<u64>,
     len: u64,
 }
@@ -184,17 +184,6 @@ impl SealedIndex {
         Ok(found)
     }
 
-    pub(super) fn can_read_outcomes(&self) -> bool {
-        let read = || {
-            let file = self.file()?;
-            for section in [file.section(CONSUMERS)?, file.section(OUTCOMES)?] {
-                file.visit(section, 0, |_, _| true)?;
-            }
-            io::Result::Ok(())
-        };
-        read().is_ok()
-    }
-
     /// Reads everything.
     pub(in crate::journal::embedded) fn verify(&self) -> io::Result<()> {
         let file = self.file()?;
@@ -215,11 +204,6 @@ fn row<const N: usize>(numbers: &[u64]) -> [u8; N] {
         bytes.copy_from_slice(&number.to_le_bytes());
     }
     row
-}
-
-/// A number of a row; zero if the row is too short, which its section's size excludes.
-fn number(row: &[u8], at: usize) -> u64 {
-    row.get(8 * at..).and_then(|rest| rest.first_chunk()).map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }
 
 #[cfg(test)]
