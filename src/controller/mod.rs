@@ -2,9 +2,10 @@
 //!
 //! [`watch`] turns watch streams into changes of the index and publishes configuration; [`status`] writes statuses and
 //! [`events`] Kubernetes Events, and [`drain`] holds the deletion of subscriptions that ask for it, all of them only while
-//! this replica holds the [`lease`]. Nothing of the data plane waits for
-//! any of it: when the API server is gone, webhooks go on coming in and going out as they were last configured. Only
-//! callers who are known by their ServiceAccount, and users of the admin API, need its [`reviews`].
+//! this replica holds the [`lease`]. Deliveries that a deletion abandoned are announced by the replica that had them,
+//! whether it holds the lease or not. Nothing of the data plane waits for any of it: when the API server is gone, webhooks
+//! go on coming in and going out as they were last configured. Only callers who are known by their ServiceAccount, and
+//! users of the admin API, need its [`reviews`].
 
 pub mod connect;
 pub mod drain;
