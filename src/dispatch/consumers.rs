@@ -23,8 +23,8 @@ pub struct Consumers {
     metrics: Metrics,
     /// Receives what deleted subscriptions have left behind.
     abandoned: Option<mpsc::Sender<AbandonedDeliveries>>,
-    /// Every consumer in the journal; `None` until the journal has been asked.
-    present: Option<HashSet<Incarnation>>,
+    /// Every consumer in the journal with its uid; `None` until the journal has been asked.
+    present: Option<HashMap<ObjectKey, Arc<str>>>,
     /// Attached since the process started.
     attached: HashMap<ObjectKey, Attachment>,
     /// Subscriptions whose last attachment was refused.
@@ -78,7 +78,8 @@ impl Consumers {
     async fn list(&mut self) -> Result<(), JournalError> {
         if self.present.is_none() {
             let consumers = self.journal.consumers().await?;
-            self.present = Some(consumers.into_iter().map(|attached| attached.consumer).collect());
+            let uids = consumers.into_iter().map(|attached| (attached.consumer.key, attached.consumer.uid));
+            self.present = Some(uids.collect());
         }
         Ok(())
     }
@@ -124,29 +125,29 @@ impl Consumers {
         subscription.facts.attached(None);
         self.refused.remove(&subscription.key);
         self.attached.insert(subscription.key.clone(), Attachment::of(subscription));
-        let consumer = subscription.incarnation();
-        let mut replaced = None;
-        if let Some(present) = &mut self.present {
-            replaced = present.iter().find(|other| other.key == consumer.key && other.uid != consumer.uid).cloned();
-            present.retain(|other| other.key != consumer.key);
-            present.insert(consumer);
-        }
+        let Incarnation { key, uid } = subscription.incarnation();
+        let present = self.present.as_mut();
+        let before = present.and_then(|present| present.insert(key.clone(), Arc::clone(&uid)));
         if let Some(detached) = attached.replaced {
-            let replaced = replaced.unwrap_or_else(|| Incarnation::of_file(subscription.key.clone()));
+            let replaced = match before.filter(|before| *before != uid) {
+                Some(before) => Incarnation::new(key, before),
+                None => Incarnation::of_file(key),
+            };
             self.report(&replaced, detached);
         }
     }
 
     async fn detach(&mut self, snapshot: &Snapshot) -> Result<(), JournalError> {
         let present = self.present.iter().flatten();
-        let gone: Vec<Incarnation> = present.filter(|consumer| !snapshot.knows(consumer)).cloned().collect();
+        let consumers = present.map(|(key, uid)| Incarnation::new(key.clone(), Arc::clone(uid)));
+        let gone: Vec<Incarnation> = consumers.filter(|consumer| !snapshot.knows(consumer)).collect();
         self.refused.retain(|key| snapshot.known(key).is_some());
         let mut result = Ok(());
         for consumer in gone {
             match self.journal.detach(&consumer).await {
                 Ok(detached) => {
                     if let Some(present) = &mut self.present {
-                        present.remove(&consumer);
+                        present.remove(&consumer.key);
                     }
                     if self.attached.get(&consumer.key).is_some_and(|attached| attached.uid == consumer.uid) {
                         self.attached.remove(&consumer.key);
