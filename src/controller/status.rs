@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     api::{Condition, ConditionStatus, ObjectKey, Reason, WebhookEndpoint, WebhookSubscription},
-    catalog::{EndpointReading, Facts, JournalReading, Kind, ObjectView, SubscriptionReading, observed::Standing},
+    catalog::{EndpointReading, Facts, Kind, ObjectView, SubscriptionReading, observed::Standing},
     journal::{self, Journal},
     rules::{clock::Clock, limits},
     telemetry::metrics::Metrics,
@@ -197,8 +197,7 @@ impl StatusWriter {
         }
         let now = Instant::now();
         let counters = last || memo.counters_due.is_none_or(|due| due <= now);
-        let reading = journal::reading(&*self.journal, view);
-        let made_of = Material::of(view, &reading);
+        let made_of = Material::of(view, self.is_storing(view));
         if !counters && memo.made_of.as_ref() == Some(&made_of) {
             return None;
         }
@@ -216,6 +215,7 @@ impl StatusWriter {
         let sighting = self.sightings.get(view.kind, &view.key).filter(|sighting| sighting.uid == view.uid);
         let text_before = sighting.and_then(|sighting| sighting.status);
         let before: Option<Value> = text_before.as_deref().and_then(|text| serde_json::from_str(text).ok());
+        let reading = journal::reading(&*self.journal, view);
         let status = view.status(&reading, self.clock.now(), &events::conditions(before.as_ref()));
         let text = status.to_string();
         if text_before.as_deref() == Some(&*text) {
@@ -224,6 +224,11 @@ impl StatusWriter {
         }
         let (kind, key, uid) = (view.kind, view.key.clone(), view.uid.clone());
         Some(Write { kind, key, uid, made_of, before, status, text: text.into() })
+    }
+
+    /// Whether no share stands in the way of the endpoint's events.
+    fn is_storing(&self, view: &ObjectView) -> bool {
+        view.kind != Kind::Endpoint || self.journal.storage(&view.incarnation()).exhausted.is_none()
     }
 
     async fn write(&self, write: &Write) -> Written {
@@ -263,12 +268,11 @@ impl StatusWriter {
 }
 
 impl Material {
-    fn of(view: &ObjectView, reading: &JournalReading) -> Self {
+    fn of(view: &ObjectView, storing: bool) -> Self {
         let standing = match &view.facts {
             Facts::Endpoint(_) => None,
             Facts::Subscription(facts) => Some(facts.standing()),
         };
-        let storing = reading.share_exhausted.is_none();
         Self { generation: view.generation, standing, storing, conditions: Arc::clone(&view.conditions) }
     }
 
