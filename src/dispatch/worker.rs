@@ -115,7 +115,6 @@ impl Worker {
         let journal = &*context.journal;
         let consumer = self.subscription.incarnation();
         let (consumer, key) = (&consumer, &consumer.key);
-        let facts = Arc::clone(&self.subscription.facts);
         // A claim is never dropped: what it has claimed would stay in flight.
         let mut claiming: Option<BoxFuture<'_, Result<Sifted, JournalError>>> = None;
         let mut settling: Option<BoxFuture<'_, Option<Timestamp>>> = None;
@@ -165,7 +164,7 @@ impl Worker {
                     ready = None;
                     self.more = true;
                 }
-                () = facts.probe_requested(), if !ending => self.probe(),
+                () = self.subscription.facts.probe_requested(), if !ending => self.probe(),
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {
                     if self.tick() {
                         tracing::warn!(
