@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize, de::value::StrDeserializer};
 
 use super::{
     Shared,
-    answer::{self, Page, Problem},
+    answer::{self, Problem},
     authority::{self, Ask, Resource, Verb},
     query::Query,
     read::Read,
@@ -125,26 +125,18 @@ pub(super) async fn list(
 ) -> Result<Response, Problem> {
     let query = Query::parse(&uri, &["state", "limit", "after"])?;
     let limit = query.limit()?;
-    let mut wanted =
-        DeliveryQuery { state: query.get("state").map(state).transpose()?, after: query.after()?, limit: 0 };
+    let (state, after) = (query.get("state").map(state).transpose()?, query.after()?);
     let subscription = shared.subscription(&ObjectKey::new(namespace, name))?;
     let page = shared.read(async move |read: Read| {
-        let mut items: Vec<Item> = Vec::new();
-        // One more than asked for tells whether there is a next page.
-        let next = loop {
-            wanted.limit = limit + 1 - items.len();
-            let page = match read.journal.deliveries(&subscription, wanted.clone()).await {
+        let step = async |after, limit| {
+            let page = match read.journal.deliveries(&subscription, DeliveryQuery { state, after, limit }).await {
                 // An object that has never compiled has no deliveries.
                 Err(JournalError::UnknownConsumer(_)) => DeliveryPage::default(),
                 page => page?,
             };
-            items.extend(page.deliveries.into_iter().map(Item::of));
-            match page.next {
-                Some(next) if items.len() <= limit && !read.is_over() => wanted.after = next,
-                next => break next,
-            }
+            Ok((page.deliveries.into_iter().map(Item::of).collect(), page.next))
         };
-        Ok(Page::of(items, limit, next, |item| item.sequence))
+        read.page(limit, after, step, |item| item.sequence).await
     });
     Ok(answer::ok(&page.await?))
 }

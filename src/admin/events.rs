@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 
 use super::{
     Shared,
-    answer::{self, Page, Problem},
+    answer::{self, Problem},
     authority::{self, Ask, Resource, Verb},
     query::Query,
     read::Read,
@@ -27,14 +27,14 @@ use crate::{
 /// One line of a list of events.
 #[derive(Serialize)]
 #[serde(untagged)]
-pub(super) enum Item {
+enum Item {
     Kept(Summary),
     Damaged(Damaged),
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Summary {
+struct Summary {
     id: Box<str>,
     r#type: Box<str>,
     received_time: Timestamp,
@@ -48,7 +48,7 @@ pub(super) struct Summary {
 
 /// An event that was acknowledged and whose record is damaged.
 #[derive(Serialize)]
-pub(super) struct Damaged {
+struct Damaged {
     sequence: Sequence,
     damaged: bool,
 }
@@ -145,26 +145,16 @@ pub(super) async fn list(
 ) -> Result<Response, Problem> {
     let query = Query::parse(&uri, &["type", "since", "limit", "after"])?;
     let limit = query.limit()?;
-    let mut wanted = EventQuery {
-        kind: query.get("type").map(str::to_owned),
-        since: query.since(shared.admin.clock.now())?,
-        after: query.after()?,
-        limit: 0,
-    };
+    let kind = query.get("type").map(str::to_owned);
+    let (since, after) = (query.since(shared.admin.clock.now())?, query.after()?);
     let endpoint = shared.endpoint(&ObjectKey::new(namespace, name))?;
     let page = shared.read(async move |read: Read| {
-        let mut items: Vec<Item> = Vec::new();
-        // One more than asked for tells whether there is a next page.
-        let next = loop {
-            wanted.limit = limit + 1 - items.len();
-            let page = read.journal.events(&endpoint, wanted.clone()).await?;
-            items.extend(page.events.into_iter().map(Item::of));
-            match page.next {
-                Some(next) if items.len() <= limit && !read.is_over() => wanted.after = next,
-                next => break next,
-            }
+        let step = async |after, limit| {
+            let query = EventQuery { kind: kind.clone(), since, after, limit };
+            let page = read.journal.events(&endpoint, query).await?;
+            Ok((page.events.into_iter().map(Item::of).collect(), page.next))
         };
-        Ok(Page::of(items, limit, next, Item::sequence))
+        read.page(limit, after, step, Item::sequence).await
     });
     Ok(answer::ok(&page.await?))
 }

@@ -1,28 +1,52 @@
 //! Reads of the journal: few at once, in bounded steps, and no longer than their request waits.
 
-use std::{
-    future::Future,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{future::Future, sync::Arc, time::Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Shared, answer::Problem};
-use crate::{journal::Journal, rules::limits::ADMIN_READ_TIME};
+use super::{
+    Shared,
+    answer::{Page, Problem},
+};
+use crate::{
+    journal::{Journal, Sequence},
+    rules::limits::ADMIN_READ_TIME,
+};
 
 /// What a read may use, and for how long.
 pub(super) struct Read {
     pub(super) journal: Arc<dyn Journal>,
     began: Instant,
-    time: Duration,
     cancelled: CancellationToken,
 }
 
 impl Read {
     /// Whether to take no further step: the time of one request is over, or its caller has gone.
     pub(super) fn is_over(&self) -> bool {
-        self.cancelled.is_cancelled() || self.began.elapsed() >= self.time
+        self.cancelled.is_cancelled() || self.began.elapsed() >= ADMIN_READ_TIME
+    }
+
+    /// Takes steps of a list, each with where it begins and how many items it may find, until there are more than `limit`
+    /// items, which tells whether there is a next page, or the list or the time is over.
+    pub(super) async fn page<T, F>(
+        &self,
+        limit: usize,
+        mut after: Sequence,
+        mut step: impl FnMut(Sequence, usize) -> F,
+        sequence: impl Fn(&T) -> Sequence,
+    ) -> Result<Page<T>, Problem>
+    where
+        F: Future<Output = Result<(Vec<T>, Option<Sequence>), Problem>>,
+    {
+        let mut items = Vec::new();
+        loop {
+            let (found, next) = step(after, limit + 1 - items.len()).await?;
+            items.extend(found);
+            match next {
+                Some(next) if items.len() <= limit && !self.is_over() => after = next,
+                next => return Ok(Page::of(items, limit, next, sequence)),
+            }
+        }
     }
 }
 
@@ -39,7 +63,7 @@ impl Shared {
         let cancelled = CancellationToken::new();
         let _cancel = cancelled.clone().drop_guard();
         let journal = Arc::clone(&self.admin.journal);
-        let work = work(Read { journal, began: Instant::now(), time: ADMIN_READ_TIME, cancelled });
+        let work = work(Read { journal, began: Instant::now(), cancelled });
         let task = tokio::spawn(async move {
             let result = work.await;
             drop(turn);
