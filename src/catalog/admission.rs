@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use super::compile::Problem;
 use crate::{
     api::{Reason, WebhookEndpoint, WebhookSubscription},
-    rules::{limits, meant::meant},
+    rules::{limits, meant::meant, pointer::escaped},
 };
 
 /// The checks of one kind.
@@ -107,7 +107,7 @@ impl Admission {
         for name in fields.keys() {
             if !matches!(name.as_str(), "apiVersion" | "kind" | "metadata" | "spec" | "status") {
                 found.problems.push(unknown(
-                    &format!("/{}", name.replace('~', "~0").replace('/', "~1")),
+                    &format!("/{}", escaped(name)),
                     name,
                     ["apiVersion", "kind", "metadata", "spec"].into_iter(),
                 ));
@@ -148,7 +148,7 @@ impl Unknown {
                     return;
                 }
                 for (name, value) in fields {
-                    let pointer = format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"));
+                    let pointer = format!("{pointer}/{}", escaped(name));
                     match known.get(name) {
                         Some(schema) => self.walk(value, schema, &pointer),
                         None => self.problems.push(unknown(&pointer, name, known.keys().map(String::as_str))),

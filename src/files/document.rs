@@ -11,7 +11,7 @@ use serde_yaml::{Spanned, options};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroize;
 
-use crate::rules::{limits, secret::Wiped};
+use crate::rules::{limits, pointer::escaped, secret::Wiped};
 
 /// One document: a value in which every node knows the line it is on.
 #[derive(Debug, Clone, PartialEq)]
@@ -217,12 +217,7 @@ impl Node {
             }
             Tree::Map(entries) => {
                 for entry in entries {
-                    let pointer = match entry.key.contains(['~', '/']) {
-                        false => fnv(fnv(pointer, b"/"), entry.key.as_bytes()),
-                        true => {
-                            fnv(pointer, format!("/{}", entry.key.replace('~', "~0").replace('/', "~1")).as_bytes())
-                        }
-                    };
+                    let pointer = fnv(fnv(pointer, b"/"), escaped(&entry.key).as_bytes());
                     lines.push((pointer, short(entry.line)));
                     entry.value.lines(pointer, lines);
                 }

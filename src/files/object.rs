@@ -9,7 +9,7 @@ use super::Document;
 use crate::{
     api::{self, ObjectKey, Reason, WebhookEndpoint, WebhookSubscription},
     catalog::{Kind, Problem, admission::Admission},
-    rules::{name, secret::Secret, selector},
+    rules::{name, pointer::escaped, secret::Secret, selector},
 };
 
 /// An object that a document defines.
@@ -159,11 +159,6 @@ fn is_namespace(namespace: &str, pointer: &str) -> Result<(), Vec<Problem>> {
 
 fn problem(pointer: &str, message: String) -> Vec<Problem> {
     vec![Problem::new(pointer, Reason::InvalidSpec, message)]
-}
-
-/// A key as part of a JSON Pointer (RFC 6901, 3).
-fn escaped(key: &str) -> String {
-    key.replace('~', "~0").replace('/', "~1")
 }
 
 fn secret(fields: &Map<String, Value>) -> Result<BTreeMap<String, Secret>, Vec<Problem>> {

@@ -1,6 +1,6 @@
 //! JSON pointers (RFC 6901).
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use super::limits::POINTER_BYTES;
 
@@ -58,6 +58,14 @@ impl JsonPointer {
     }
 }
 
+/// A name as a reference token (RFC 6901, 3).
+pub(crate) fn escaped(name: &str) -> Cow<'_, str> {
+    match name.contains(['~', '/']) {
+        true => name.replace('~', "~0").replace('/', "~1").into(),
+        false => name.into(),
+    }
+}
+
 fn unescape(token: &str) -> Option<Box<str>> {
     let escapes_something = |rest: &str| rest.starts_with(['0', '1']);
     if !token.split('~').skip(1).all(escapes_something) {
@@ -75,6 +83,14 @@ impl fmt::Display for JsonPointer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_token_is_read_as_the_name_that_was_escaped() {
+        for name in ["", "plain", "a/b", "m~n", "~1", "~/~0/"] {
+            assert_eq!(unescape(&escaped(name)).as_deref(), Some(name));
+        }
+        assert_eq!(escaped("~/a"), "~0~1a");
+    }
 
     #[test]
     fn tokens_are_unescaped_in_the_right_order() {

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use super::Problems;
 use crate::{
     api::{LabelOperator, Reason, SubscribersFrom, WebhookEndpointSpec},
-    rules::selector::{Requirement, Selector},
+    rules::{
+        pointer::escaped,
+        selector::{Requirement, Selector},
+    },
 };
 
 /// Which namespaces may read an endpoint, besides its own.
@@ -52,7 +55,7 @@ pub(super) fn read(spec: &WebhookEndpointSpec, problems: &mut Problems) -> Optio
     let mut selector = Selector::default();
     let mut complete = true;
     for (key, value) in &given.match_labels {
-        let pointer = format!("{SELECTOR}/matchLabels/{}", key.replace('~', "~0").replace('/', "~1"));
+        let pointer = format!("{SELECTOR}/matchLabels/{}", escaped(key));
         let required = selector.require(key, Requirement::In(vec![value.clone()]));
         complete &= problems.check(pointer, required).is_some();
     }
