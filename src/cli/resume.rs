@@ -43,14 +43,13 @@ impl Args {
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         let key = object(&self.namespace, &self.subscription);
         let remote = Remote::new(&self.remote).await?;
-        let subscription = ["namespaces", &*key.namespace, "subscriptions", &*key.name];
-        let [a, b, c, d] = subscription;
-        let mut done: Done = remote.post(&[a, b, c, d, "resume"], &json!({})).await?.read()?;
+        let path = |action: &'static str| ["namespaces", &*key.namespace, "subscriptions", &*key.name, action];
+        let mut done: Done = remote.post(&path("resume"), &json!({})).await?.read()?;
         let mut hastened = done.hastened;
         // One request makes a bounded number of events due.
         while let Some(position) = done.r#continue.take() {
             let rest = json!({ "retrying": true, "continue": position });
-            done = remote.post(&[a, b, c, d, "redeliver"], &rest).await?.read()?;
+            done = remote.post(&path("redeliver"), &rest).await?.read()?;
             hastened += done.hastened;
         }
         match self.output {

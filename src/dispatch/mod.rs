@@ -74,8 +74,9 @@ pub struct Dispatcher {
 }
 
 impl Dispatcher {
-    /// Delivers the subscriptions whose endpoint the journal's [`Tenure`] gives to this process, until `shutdown`; then ends within [`crate::rules::limits::SHUTDOWN_DELIVERIES`] and
-    /// [`crate::rules::limits::SHUTDOWN_SETTLE`]. Whatever ends it, deliveries under way are ended and settled first.
+    /// Delivers the subscriptions whose endpoint the journal's [`Tenure`] gives to this process, until `shutdown`; then
+    /// ends within [`crate::rules::limits::SHUTDOWN_DELIVERIES`] and [`crate::rules::limits::SHUTDOWN_SETTLE`]. Whatever
+    /// ends it, deliveries under way are ended and settled first.
     ///
     /// # Errors
     /// When a worker ends on its own, which is a defect.

@@ -524,11 +524,10 @@ pub const TLS_FILE_BYTES: u64 = 1024 * 1024;
 pub const TLS_POLL_INTERVAL: Duration = Duration::from_secs(1);
 // Journal
 
-/// Bytes of events that wait for the committer; further appends wait their turn. Together with the
-/// write buffers this bounds what unwritten events take in memory.
+/// Bytes of events that wait for the journal's writer; further appends wait their turn.
 pub const APPEND_QUEUE_BYTES: usize = 8 << 20;
 
-/// Settlements and other tasks (calls, not events) that wait for the committer.
+/// Settlements and other tasks (calls, not events) that wait for the journal's writer.
 pub const JOURNAL_TASK_QUEUE: usize = 4096;
 
 /// Bytes of recently appended events kept, over all endpoints, so that consumers that are not
@@ -570,8 +569,8 @@ pub const JOURNAL_STALLED: Duration = Duration::from_secs(5);
 /// A write of the journal that takes longer makes the process not live, so that it is started anew.
 pub const JOURNAL_STUCK: Duration = Duration::from_secs(300);
 
-/// What appends leave free on the journal's volume, in bytes, so that settlements, retention and compaction go on and can
-/// make room.
+/// What appends leave free on the journal's volume, in bytes, so that settlements, retention and the rewriting of segments go
+/// on and can make room.
 pub const JOURNAL_RESERVE_BYTES: u64 = 64 << 20;
 
 /// On a small volume appends leave this fraction (one in so many parts) free instead, if it is less.

@@ -14,7 +14,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// What is logged when `RUST_LOG` does not say. The storage engine tells of its files at `info`.
+/// What is logged when `RUST_LOG` does not say.
 const DEFAULT_FILTER: &str = "info";
 
 /// Of these only warnings are logged, unless `RUST_LOG` names a module of theirs more exactly: they tell every host that
