@@ -7,6 +7,8 @@ mod dead_letters;
 mod expressions;
 mod faults;
 mod fetching;
+#[path = "../journal/front.rs"]
+mod front;
 mod h2;
 mod identities;
 mod incarnations;

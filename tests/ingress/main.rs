@@ -13,6 +13,8 @@ mod cloudevents;
 mod connections;
 mod events;
 mod fixture;
+#[path = "../journal/front.rs"]
+mod front;
 mod handshakes;
 mod payloads;
 mod presets;

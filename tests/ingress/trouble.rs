@@ -5,25 +5,17 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use grapnel::{
-    api::{Incarnation, ObjectKey},
+    api::ObjectKey,
     catalog::Endpoint,
-    journal::{
-        Appended, Arrival, Attached, AttachedConsumer, Claim, Claimed, DeliveryPage, DeliveryQuery, Detached,
-        EventPage, EventQuery, Journal, JournalError, NamespaceUsage, Progress, Redelivered, Result, Retention,
-        Selection, Sequence, Settlement, ShareExhausted, ShareScope, Start, Step, Storage, StoredEvent, Swept, Tenure,
-        Usage,
-    },
+    journal::{Appended, Arrival, Journal, JournalError, Result, ShareExhausted, ShareScope},
 };
-use jiff::Timestamp;
 use parking_lot::Mutex;
-use tokio::{
-    net::TcpStream,
-    sync::{Semaphore, watch},
-};
+use tokio::{net::TcpStream, sync::Semaphore};
 
 use super::{
     client::{Post, Wire},
     fixture::{Plan, Served, endpoint},
+    front::{Front, Fronted},
 };
 
 /// A real journal whose appends can be made to fail, or to wait.
@@ -37,7 +29,11 @@ pub(crate) struct Troubled {
 }
 
 #[async_trait]
-impl Journal for Troubled {
+impl Front for Troubled {
+    fn journal(&self) -> &dyn Journal {
+        &*self.journal
+    }
+
     async fn append(&self, events: Vec<Arrival>) -> Result<Vec<Appended>> {
         self.arrived.add_permits(1);
         let fault = *self.fault.lock();
@@ -46,57 +42,6 @@ impl Journal for Troubled {
         }
         self.gate.acquire().await.unwrap().forget();
         self.journal.append(events).await
-    }
-    async fn attach(&self, consumer: &Incarnation, endpoint: &Incarnation, start: Start) -> Result<Attached> {
-        self.journal.attach(consumer, endpoint, start).await
-    }
-    async fn detach(&self, consumer: &Incarnation) -> Result<Option<Detached>> {
-        self.journal.detach(consumer).await
-    }
-    async fn consumers(&self) -> Result<Vec<AttachedConsumer>> {
-        self.journal.consumers().await
-    }
-    async fn claim(&self, consumer: &Incarnation, claim: Claim) -> Result<Claimed> {
-        self.journal.claim(consumer, claim).await
-    }
-    async fn ready(&self, consumer: &Incarnation) {
-        self.journal.ready(consumer).await;
-    }
-    async fn settle(&self, consumer: &Incarnation, ends: Vec<(Sequence, Settlement)>) -> Result<()> {
-        self.journal.settle(consumer, ends).await
-    }
-    async fn redeliver(&self, consumer: &Incarnation, selection: &Selection, step: Step) -> Result<Redelivered> {
-        self.journal.redeliver(consumer, selection, step).await
-    }
-    fn progress(&self, consumer: &Incarnation) -> Option<Progress> {
-        self.journal.progress(consumer)
-    }
-    async fn events(&self, endpoint: &Incarnation, query: EventQuery) -> Result<EventPage> {
-        self.journal.events(endpoint, query).await
-    }
-    async fn event(&self, endpoint: &Incarnation, id: &str) -> Result<Option<StoredEvent>> {
-        self.journal.event(endpoint, id).await
-    }
-    async fn deliveries(&self, consumer: &Incarnation, query: DeliveryQuery) -> Result<DeliveryPage> {
-        self.journal.deliveries(consumer, query).await
-    }
-    async fn sweep(&self, retention: Retention, now: Timestamp) -> Result<Swept> {
-        self.journal.sweep(retention, now).await
-    }
-    fn tenure(&self) -> watch::Receiver<Tenure> {
-        self.journal.tenure()
-    }
-    fn usage(&self) -> Usage {
-        self.journal.usage()
-    }
-    fn storage(&self, endpoint: &Incarnation) -> Storage {
-        self.journal.storage(endpoint)
-    }
-    fn namespaces(&self) -> Vec<NamespaceUsage> {
-        self.journal.namespaces()
-    }
-    async fn close(&self) -> Result<()> {
-        self.journal.close().await
     }
 }
 
@@ -107,7 +52,7 @@ pub(crate) async fn troubled(mut plan: Plan) -> (Served, Arc<Troubled>) {
         let gate = Semaphore::new(0);
         let troubled = Arc::new(Troubled { journal, fault: Mutex::new(None), gate, arrived: Semaphore::new(0) });
         *filled.lock() = Some(Arc::clone(&troubled));
-        troubled
+        Arc::new(Fronted(troubled))
     });
     let served = plan.serve().await;
     let troubled = slot.lock().take().unwrap();

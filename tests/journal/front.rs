@@ -1,0 +1,98 @@
+//! A journal in front of another one, for tests that change one of its answers.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use grapnel::{
+    api::Incarnation,
+    journal::{
+        Appended, Arrival, Attached, AttachedConsumer, Claim, Claimed, DeliveryPage, DeliveryQuery, Detached,
+        EventPage, EventQuery, Journal, JournalError, NamespaceUsage, Progress, Redelivered, Result, Retention,
+        Selection, Sequence, Settlement, Start, Step, Storage, StoredEvent, Swept, Tenure, Usage, Vitals,
+    },
+};
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+/// What a test answers itself; the rest is the journal's.
+#[async_trait]
+pub(crate) trait Front: Send + Sync + 'static {
+    fn journal(&self) -> &dyn Journal;
+
+    async fn append(&self, events: Vec<Arrival>) -> Result<Vec<Appended>> {
+        self.journal().append(events).await
+    }
+    fn tenure(&self) -> watch::Receiver<Tenure> {
+        self.journal().tenure()
+    }
+}
+
+/// The journal that a front makes of the one behind it.
+pub(crate) struct Fronted<F>(pub(crate) Arc<F>);
+
+#[async_trait]
+impl<F: Front> Journal for Fronted<F> {
+    async fn append(&self, events: Vec<Arrival>) -> Result<Vec<Appended>> {
+        self.0.append(events).await
+    }
+    async fn attach(&self, consumer: &Incarnation, endpoint: &Incarnation, start: Start) -> Result<Attached> {
+        self.0.journal().attach(consumer, endpoint, start).await
+    }
+    async fn detach(&self, consumer: &Incarnation) -> Result<Option<Detached>> {
+        self.0.journal().detach(consumer).await
+    }
+    async fn consumers(&self) -> Result<Vec<AttachedConsumer>> {
+        self.0.journal().consumers().await
+    }
+    async fn claim(&self, consumer: &Incarnation, claim: Claim) -> Result<Claimed> {
+        self.0.journal().claim(consumer, claim).await
+    }
+    async fn ready(&self, consumer: &Incarnation) {
+        self.0.journal().ready(consumer).await;
+    }
+    async fn settle(&self, consumer: &Incarnation, ends: Vec<(Sequence, Settlement)>) -> Result<()> {
+        self.0.journal().settle(consumer, ends).await
+    }
+    async fn redeliver(&self, consumer: &Incarnation, selection: &Selection, step: Step) -> Result<Redelivered> {
+        self.0.journal().redeliver(consumer, selection, step).await
+    }
+    fn progress(&self, consumer: &Incarnation) -> Option<Progress> {
+        self.0.journal().progress(consumer)
+    }
+    async fn events(&self, endpoint: &Incarnation, query: EventQuery) -> Result<EventPage> {
+        self.0.journal().events(endpoint, query).await
+    }
+    async fn event(&self, endpoint: &Incarnation, id: &str) -> Result<Option<StoredEvent>> {
+        self.0.journal().event(endpoint, id).await
+    }
+    async fn deliveries(&self, consumer: &Incarnation, query: DeliveryQuery) -> Result<DeliveryPage> {
+        self.0.journal().deliveries(consumer, query).await
+    }
+    async fn sweep(&self, retention: Retention, now: Timestamp) -> Result<Swept> {
+        self.0.journal().sweep(retention, now).await
+    }
+    fn tenure(&self) -> watch::Receiver<Tenure> {
+        self.0.tenure()
+    }
+    fn usage(&self) -> Usage {
+        self.0.journal().usage()
+    }
+    fn storage(&self, endpoint: &Incarnation) -> Storage {
+        self.0.journal().storage(endpoint)
+    }
+    fn namespaces(&self) -> Vec<NamespaceUsage> {
+        self.0.journal().namespaces()
+    }
+    fn vitals(&self) -> Vitals {
+        self.0.journal().vitals()
+    }
+    fn trouble(&self) -> Option<JournalError> {
+        self.0.journal().trouble()
+    }
+    fn stalled(&self) -> Option<Duration> {
+        self.0.journal().stalled()
+    }
+    async fn close(&self) -> Result<()> {
+        self.0.journal().close().await
+    }
+}
