@@ -24,8 +24,13 @@ impl Memory {
     }
 
     /// Its sequences have gaps, and the steps of its lists look at few events.
-    pub(crate) fn sparse() -> Self {
+    fn sparse() -> Self {
         Self::new(MemoryOptions { list_scan: 3, ..MemoryOptions::default() })
+    }
+
+    /// What other engines are compared with: it numbers like none of those that are tested, this one included.
+    pub(crate) fn model() -> Self {
+        Self::new(MemoryOptions { first_sequence: 5, stride: 3, list_scan: 4, ..MemoryOptions::default() })
     }
 
     /// Its sequences are 1, 2, 3 and so on.

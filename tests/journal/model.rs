@@ -132,7 +132,7 @@ pub(crate) fn agrees(engine: impl Fn() -> Box<dyn Engine>) {
 }
 
 async fn check(engine: &dyn Engine, ops: Vec<Op>) {
-    let naive = Memory::sparse();
+    let naive = Memory::model();
     let mut pair = Pair {
         engine: Session::open(engine),
         naive: Session::open(&naive),
