@@ -6,16 +6,14 @@ use crate::{
     shop,
 };
 
-/// An operator with an endpoint and a subscription of a policy, whose one event waits for its retry.
-async fn waiting(cluster: &Cluster, receiver: &Receiver, policy: &str) -> Grapnel {
+/// An operator with an endpoint and a subscription that drains, whose one event waits for its retry.
+async fn waiting(cluster: &Cluster, receiver: &Receiver) -> Grapnel {
     let grapnel = cluster.operator().start().await;
     cluster.apply(&shop::secret(shop::ORDERS)).await;
     cluster.apply(&shop::endpoint("orders")).await;
-    cluster.apply(&with_policy(receiver, policy)).await;
+    cluster.apply(&draining(receiver)).await;
     shop::ready(cluster).await;
-    if policy == "Drain" {
-        cluster.until("WebhookSubscription", "fulfilment", "the finalizer", is_held).await;
-    }
+    cluster.until("WebhookSubscription", "fulfilment", "the finalizer", is_held).await;
     receiver.answer(503);
     assert_eq!(shop::order(&grapnel, cluster, "orders", "first").await.0, 200);
     receiver.next().await;
@@ -23,11 +21,11 @@ async fn waiting(cluster: &Cluster, receiver: &Receiver, policy: &str) -> Grapne
     grapnel
 }
 
-fn with_policy(receiver: &Receiver, policy: &str) -> String {
+fn draining(receiver: &Receiver) -> String {
     let retry = "retry: { maxAttempts: 100, initialDelay: 1s, multiplier: 1, jitter: None }";
     let subscription = shop::subscription("fulfilment", "orders", &receiver.url);
     let (head, _) = subscription.split_once("  retry:").unwrap();
-    format!("{head}  {retry}\n  deletionPolicy: {policy}\n")
+    format!("{head}  {retry}\n  deletionPolicy: Drain\n")
 }
 
 fn is_held(object: &serde_json::Value) -> bool {
@@ -44,7 +42,7 @@ async fn is_gone(cluster: &Cluster, grapnel: &Grapnel) {
 async fn a_subscription_that_drains_is_deleted_when_its_events_are_settled() {
     let receiver = Receiver::start().await;
     let cluster = Cluster::new().await;
-    let grapnel = waiting(&cluster, &receiver, "Drain").await;
+    let grapnel = waiting(&cluster, &receiver).await;
     cluster.delete("WebhookSubscription", "fulfilment").await;
     // It is held and delivered on, attempt after attempt.
     for _ in 0..3 {
@@ -63,7 +61,7 @@ async fn a_subscription_that_drains_is_deleted_when_its_events_are_settled() {
 async fn another_policy_lets_it_go_and_what_is_abandoned_is_reported() {
     let receiver = Receiver::start().await;
     let cluster = Cluster::new().await;
-    let grapnel = waiting(&cluster, &receiver, "Drain").await;
+    let grapnel = waiting(&cluster, &receiver).await;
     cluster.delete("WebhookSubscription", "fulfilment").await;
     receiver.next().await;
     let patch = serde_json::json!({ "spec": { "deletionPolicy": "Drop" } });

@@ -114,7 +114,7 @@ async fn an_endpoint_that_was_created_again_is_read_from_its_first_event_and_the
     stage.append_all([event("evt_1", "2", &stage), event("evt_2", "2", &stage)]).await;
     stage.clock.advance(Duration::from_secs(1));
     eventually("all delivered", async || stage.journal.progress(&billing("s")).unwrap().delivered == 3).await;
-    let mut ids: Vec<_> = (0..4).map(|_| receiver.rest()).collect::<Vec<_>>().into_iter().flatten().collect();
+    let mut ids = receiver.rest();
     ids.sort_by_key(|request| request.header("webhook-id").to_owned());
     let ids: Vec<_> = ids.iter().map(|request| request.header("webhook-id")).collect();
     assert_eq!(ids, ["evt_1", "evt_1", "evt_1", "evt_2"]);

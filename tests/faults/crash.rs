@@ -74,24 +74,24 @@ const PLACES: [Place; 7] = [
     Place { name: "commit and settle: the write", calls: calls::WRITE, files: Files::Logs, depth: 150 },
     Place { name: "commit: the sync", calls: calls::SYNC, files: Files::Logs, depth: 20 },
     Place {
-        name: "log rotation and recovery",
+        name: "a new segment, rewriting and recovery",
         calls: calls::CREATE | calls::UNLINK | calls::TRUNCATE,
         files: Files::Logs,
         depth: 4,
     },
-    Place { name: "flush and compaction: the writes", calls: calls::WRITE, files: Files::Others, depth: 400 },
-    Place { name: "flush and compaction: new files", calls: calls::CREATE, files: Files::Others, depth: 12 },
+    Place { name: "index and ids: the writes", calls: calls::WRITE, files: Files::Others, depth: 400 },
+    Place { name: "index and ids: new files", calls: calls::CREATE, files: Files::Others, depth: 12 },
     Place {
-        name: "flush and compaction: syncs and renames",
+        name: "index and ids: syncs and renames",
         calls: calls::SYNC | calls::RENAME,
         files: Files::Others,
         depth: 24,
     },
-    Place { name: "compaction: what is removed", calls: calls::UNLINK, files: Files::Others, depth: 6 },
+    Place { name: "index and ids: what is removed", calls: calls::UNLINK, files: Files::Others, depth: 6 },
 ];
 
-/// SIGKILL before, in the middle of and after calls that change a file: inside commits, settlements, retention, flushes,
-/// compactions and log rotations. The journal is bounded, so that settled events go early all the time.
+/// SIGKILL before, in the middle of and after calls that change a file: inside commits, settlements, retention, new
+/// segments, their rewriting and their indexes. The journal is bounded, so that settled events go early all the time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_at_chosen_calls() {
     let points = size("FAULTS_POINTS", 14);

@@ -27,9 +27,9 @@ pub(crate) mod calls {
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Files {
     Any = 0,
-    /// The write-ahead log.
+    /// Segments of the log.
     Logs = 1,
-    /// Tables, blobs, versions, and what is Grapnel's own.
+    /// Copies of heads, indexes, ids, `FORMAT` and `LOCK`.
     Others = 2,
 }
 

@@ -22,12 +22,6 @@ const SENDERS: u64 = 64;
 /// Resident memory at most, with room for a build without optimisation.
 const RESIDENT: u64 = 192 << 20;
 
-fn resident(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
-}
-
 fn bytes_below(directory: &Path) -> u64 {
     let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap());
     entries
@@ -56,7 +50,7 @@ async fn a_slow_disk_costs_time_and_no_memory() {
     for _ in 0..SENDERS {
         let (next, url) = (std::sync::Arc::clone(&next), url.clone());
         senders.spawn(async move {
-            let client = reqwest::Client::new();
+            let client = crate::program::client();
             loop {
                 let number = next.fetch_add(1, Ordering::Relaxed);
                 if number >= events {
@@ -74,7 +68,7 @@ async fn a_slow_disk_costs_time_and_no_memory() {
     while !senders.is_empty() {
         tokio::select! {
             ended = senders.join_next() => if let Some(ended) = ended { ended.unwrap() },
-            () = tokio::time::sleep(Duration::from_millis(200)) => most = most.max(resident(grapnel.pid())),
+            () = tokio::time::sleep(Duration::from_millis(200)) => most = most.max(grapnel.memory("VmRSS")),
         }
     }
     let (took, payload, disk) = (began.elapsed(), events * BODY as u64, bytes_below(site.data()));

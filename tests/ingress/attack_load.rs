@@ -157,10 +157,9 @@ const KINDS: usize = 10;
 
 fn report(what: &str, times: &[Duration], program: &Grapnel) {
     let at = |part: f64| times[((times.len() - 1) as f64 * part) as usize];
-    let status = std::fs::read_to_string(format!("/proc/{}/status", program.pid())).unwrap();
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap().trim().to_owned();
+    let resident = program.memory("VmRSS") >> 10;
     println!(
-        "{what}: {} events, p50 {:?}, p99 {:?}, p99.9 {:?}, longest {:?}; resident {resident}",
+        "{what}: {} events, p50 {:?}, p99 {:?}, p99.9 {:?}, longest {:?}; resident {resident} kB",
         times.len(),
         at(0.5),
         at(0.99),

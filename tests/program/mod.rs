@@ -180,6 +180,13 @@ impl Grapnel {
         self.child.id()
     }
 
+    /// A line of `/proc/PID/status`, as `VmRSS`, in bytes.
+    pub(crate) fn memory(&self, line: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let found = status.lines().find_map(|text| text.strip_prefix(line)?.strip_prefix(':')).unwrap();
+        found.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() << 10
+    }
+
     /// As a power cut does it.
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();

@@ -1,6 +1,6 @@
 //! A dead receiver with a queue that grows beside one that is served.
 
-use std::{collections::HashSet, fs, sync::Arc};
+use std::{collections::HashSet, sync::Arc};
 
 use futures_util::{FutureExt, StreamExt, stream};
 use tokio::{net::TcpSocket, sync::Semaphore};
@@ -9,13 +9,6 @@ use crate::{home::Home, program::Grapnel, recorder::Recorder, size};
 
 /// Senders at once.
 const SENDERS: usize = 32;
-
-/// Resident memory of a process in bytes, now.
-fn resident(grapnel: &Grapnel) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", grapnel.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() * 1024
-}
 
 fn subscription(name: &str, url: &str, more: &str) -> String {
     format!(
@@ -88,7 +81,7 @@ async fn dead_receivers_with_long_queues_delay_nobody_and_fill_no_memory() {
     let first = events / 5;
     send(&grapnel, 0..first, bytes).await;
     grapnel.eventually("the first are delivered", async || (live.count() >= first).then_some(())).await;
-    let before = resident(&grapnel);
+    let before = grapnel.memory("VmRSS");
 
     // Every further event is delivered to the live one while the others have had none of theirs settled.
     let step = (events / 20).max(1);
@@ -97,7 +90,7 @@ async fn dead_receivers_with_long_queues_delay_nobody_and_fill_no_memory() {
         let until = (sent + step).min(events);
         send(&grapnel, sent..until, bytes).await;
         grapnel.eventually("what was just sent is delivered", async || (live.count() >= until).then_some(())).await;
-        most = most.max(resident(&grapnel));
+        most = most.max(grapnel.memory("VmRSS"));
         sent = until;
     }
     // One after another: each comes next, before anything that waits for the dead ones.

@@ -1,6 +1,6 @@
 //! `grapnel journal`: looking at a journal offline, and salvaging a damaged one.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, path::Path};
 
 use crate::{home::Home, program};
 
@@ -12,8 +12,7 @@ spec: { verification: { none: {} }, event: { type: { value: t } } }
 
 /// What the command says, and its exit code.
 fn journal(action: &str, directory: &Path) -> (i32, String) {
-    let mut command: Command = program::command();
-    let output = command.args(["journal", action]).arg(directory).output().unwrap();
+    let output = program::run(&["journal", action, directory.to_str().unwrap()]);
     let said = String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
     assert!(!said.contains("panicked"), "{said}");
     (output.status.code().unwrap(), said)

@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::{
     fixture::{Cluster, ControlPlane, Operator, condition, documents, kind},
-    program::{Grapnel, hmac_hex, receiver::Receiver},
+    program::{hmac_hex, receiver::Receiver},
     shop,
 };
 
@@ -29,13 +29,6 @@ fn each() -> usize {
 const NAMESPACES: usize = 10;
 /// A deadline that only something quadratic, or something that hangs, misses.
 const DEADLINE: Duration = Duration::from_secs(900);
-
-/// Lines of `/proc/PID/status`, in mebibytes.
-fn memory(grapnel: &Grapnel, line: &str) -> u64 {
-    let text = std::fs::read_to_string(format!("/proc/{}/status", grapnel.pid())).unwrap();
-    let found = text.lines().find_map(|text| text.strip_prefix(line)).unwrap();
-    found.trim_start_matches(':').trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap() / 1024
-}
 
 /// Watches a kind in every namespace until as many are ready.
 async fn ready(cluster: &Cluster, name: &str, count: usize) {
@@ -97,7 +90,7 @@ async fn thousands_of_endpoints_and_subscriptions_become_ready() {
         }
     });
     synced.await.expect("it is never ready");
-    println!("listed, compiled and live after {:.1?}, {} MiB", began.elapsed(), memory(&grapnel, "VmRSS"));
+    println!("listed, compiled and live after {:.1?}, {} MiB", began.elapsed(), grapnel.memory("VmRSS") >> 20);
 
     let last = each - 1;
     let send = async |id: &str| {
@@ -115,8 +108,8 @@ async fn thousands_of_endpoints_and_subscriptions_become_ready() {
     println!(
         "every status written after {:.1?}, {} MiB, {} MiB at most",
         began.elapsed(),
-        memory(&grapnel, "VmRSS"),
-        memory(&grapnel, "VmHWM")
+        grapnel.memory("VmRSS") >> 20,
+        grapnel.memory("VmHWM") >> 20
     );
 
     // One change among twenty thousand objects.
@@ -146,5 +139,5 @@ async fn thousands_of_endpoints_and_subscriptions_become_ready() {
         }
     });
     synced.await.expect("it is never ready again");
-    println!("after a kill ready again in {:.1?}, {} MiB", began.elapsed(), memory(&grapnel, "VmRSS"));
+    println!("after a kill ready again in {:.1?}, {} MiB", began.elapsed(), grapnel.memory("VmRSS") >> 20);
 }
