@@ -100,7 +100,7 @@ impl Options {
 
     /// The events of a closed loop.
     fn events(&self) -> usize {
-        self.events.unwrap_or(100_000)
+        self.events.unwrap_or(200_000)
     }
 }
 

@@ -11,20 +11,12 @@ use crate::{
     report,
 };
 
+/// The servers take turns, so that a machine that is slower for a while is slower for all of them.
+const TURNS: usize = 5;
+
 pub(crate) async fn run(options: &Options) {
     let payloads = Arc::new(Payloads::new());
     let directory = directory();
-    let load = async |address: SocketAddr| -> Measured {
-        closed_loop(address, &payloads, options.connections, Until::Events(options.events()), "ingest").await
-    };
-
-    let server = Server::floor(None);
-    let verifying = load(server.address).await;
-    drop(server);
-    let server = Server::floor(Some(directory.path().join("floor")));
-    let storing = load(server.address).await;
-    drop(server);
-
     let manifest = directory.path().join("bench.yaml");
     let nobody = SocketAddr::from(([127, 0, 0, 1], 9));
     let none = Subscriptions { count: 0, receiver: nobody, in_flight: 1, suspended: true };
@@ -32,7 +24,17 @@ pub(crate) async fn run(options: &Options) {
     let server = Server::grapnel(options, &manifest, &directory.path().join("data"));
     let idle = server.resident();
     let before = server.cpu();
-    let grapnel = load(server.address).await;
+    let servers = [Server::floor(None), Server::floor(Some(directory.path().join("floor"))), server];
+
+    let mut turns: [Vec<Measured>; 3] = Default::default();
+    for turn in 0..TURNS {
+        for (server, turns) in servers.iter().zip(&mut turns) {
+            let (events, name) = (Until::Events(options.events() / TURNS), format!("ingest-{turn}"));
+            turns.push(closed_loop(server.address, &payloads, options.connections, events, &name).await);
+        }
+    }
+    let [verifying, storing, grapnel] = turns.map(Measured::in_turns);
+    let [_, _, server] = servers;
     let cpu = server.cpu() - before;
 
     report::head("ingest", &["of floor 1", "of floor 2"]);

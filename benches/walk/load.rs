@@ -41,6 +41,18 @@ impl Measured {
         Self { time, ends, latencies }
     }
 
+    /// Runs that took turns with others, as one.
+    pub(crate) fn in_turns(runs: Vec<Self>) -> Self {
+        let (mut time, mut ends, mut latencies) = (Duration::ZERO, Vec::new(), Vec::new());
+        for run in runs {
+            ends.extend(run.ends.iter().map(|end| time + *end));
+            latencies.extend(run.latencies);
+            time += run.time;
+        }
+        latencies.sort_unstable();
+        Self { time, ends, latencies }
+    }
+
     /// Answered requests.
     pub(crate) fn count(&self) -> usize {
         self.ends.len()

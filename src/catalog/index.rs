@@ -490,10 +490,12 @@ impl Index {
             .map(Arc::clone);
         let subscriptions = self.subscriptions.values().filter_map(|entry| entry.compiled.as_ref()).map(Arc::clone);
         let unread = self.endpoints.iter().filter(|(_, entry)| entry.applied.is_none());
-        let known = self.subscriptions.iter();
+        // Those that compiled are known by themselves, unless the newest version is of another object.
+        let known = self.subscriptions.iter().map(|(key, entry)| (key, entry, entry.uid().unwrap_or_default()));
+        let known = known.filter(|(_, entry, uid)| entry.compiled.as_ref().is_none_or(|compiled| compiled.uid != *uid));
         let snapshot = Snapshot::new(endpoints, subscriptions)
             .with_unready(self.claims.places())
-            .with_known(known.map(|(key, entry)| Incarnation::new(key.clone(), entry.uid().unwrap_or_default())))
+            .with_known(known.map(|(key, _, uid)| Incarnation::new(key.clone(), uid)))
             .with_unread(unread.map(|(key, _)| Arc::clone(&key.namespace)));
         if self.synced { snapshot } else { snapshot.incomplete() }
     }

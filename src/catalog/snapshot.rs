@@ -75,8 +75,13 @@ impl Snapshot {
 
     /// Adds paths whose endpoints exist but cannot be served; a served path stays as it is.
     pub fn with_unready<'a>(mut self, paths: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let mut key = String::new();
         for (namespace, path) in paths {
-            self.routes.entry(route_key(namespace, path)).or_insert(Route::NotReady);
+            key.clear();
+            key.extend([namespace, "/", path]);
+            if !self.routes.contains_key(&*key) {
+                self.routes.insert(key.as_str().into(), Route::NotReady);
+            }
         }
         self
     }

@@ -37,8 +37,8 @@ pub struct Metrics {
 
 struct Shared {
     registry: Registry,
-    endpoint: endpoint::Families,
-    subscription: subscription::Families,
+    endpoint: Arc<endpoint::Families>,
+    subscription: Arc<subscription::Families>,
     cluster: ClusterMetrics,
     abandoned: abandoned::Abandoned,
     journal: journal::Gauges,
@@ -79,8 +79,8 @@ impl Metrics {
     /// A registry with every metric in it.
     pub fn new() -> Self {
         let mut registry = Registry::default();
-        let endpoint = endpoint::Families::register(&mut registry);
-        let subscription = subscription::Families::register(&mut registry);
+        let endpoint = Arc::new(endpoint::Families::register(&mut registry));
+        let subscription = Arc::new(subscription::Families::register(&mut registry));
         let cluster = ClusterMetrics::register(&mut registry);
         let append_seconds = seconds();
         let abandoned = abandoned::Abandoned::register(&mut registry);

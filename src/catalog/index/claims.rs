@@ -14,7 +14,8 @@ type Place = (Arc<str>, Arc<str>);
 /// Who wants which path.
 #[derive(Debug, Default)]
 pub(super) struct Claims {
-    places: HashMap<Place, Claimants>,
+    /// By namespace and path.
+    places: HashMap<Arc<str>, HashMap<Arc<str>, Claimants>>,
     /// Places whose claimants have changed since the last call of [`Self::moved`].
     touched: HashSet<Place>,
 }
@@ -30,20 +31,23 @@ struct Claimants {
 impl Claims {
     /// An endpoint wants a path.
     pub(super) fn claim(&mut self, age: Age, key: &ObjectKey, path: Arc<str>) {
-        let place = (Arc::clone(&key.namespace), path);
-        self.places.entry(place.clone()).or_default().by_age.insert((age, key.clone()));
-        self.touched.insert(place);
+        let namespace = self.places.entry(Arc::clone(&key.namespace)).or_default();
+        namespace.entry(Arc::clone(&path)).or_default().by_age.insert((age, key.clone()));
+        self.touched.insert((Arc::clone(&key.namespace), path));
     }
 
     /// An endpoint does not want a path any more.
     pub(super) fn release(&mut self, age: Age, key: &ObjectKey, path: Arc<str>) {
-        let place = (Arc::clone(&key.namespace), path);
-        let Some(claimants) = self.places.get_mut(&place) else { return };
+        let Some(namespace) = self.places.get_mut(&key.namespace) else { return };
+        let Some(claimants) = namespace.get_mut(&path) else { return };
         claimants.by_age.remove(&(age, key.clone()));
-        if claimants.by_age.is_empty() {
-            self.places.remove(&place);
-        } else {
-            self.touched.insert(place);
+        if !claimants.by_age.is_empty() {
+            self.touched.insert((Arc::clone(&key.namespace), path));
+            return;
+        }
+        namespace.remove(&path);
+        if namespace.is_empty() {
+            self.places.remove(&key.namespace);
         }
     }
 
@@ -51,8 +55,9 @@ impl Claims {
     /// is named once, so that a burst of claims to one path costs no more than their number.
     pub(super) fn moved(&mut self) -> Vec<ObjectKey> {
         let mut moved = Vec::new();
-        for place in self.touched.drain() {
-            let Some(claimants) = self.places.get_mut(&place) else { continue };
+        for (namespace, path) in self.touched.drain() {
+            let claimants = self.places.get_mut(&namespace).and_then(|namespace| namespace.get_mut(&path));
+            let Some(claimants) = claimants else { continue };
             let owner = claimants.by_age.first().map(|(_, key)| key);
             if owner != claimants.told.as_ref() {
                 claimants.told = owner.cloned();
@@ -63,13 +68,13 @@ impl Claims {
     }
 
     /// The oldest endpoint that wants a path.
-    pub(super) fn owner(&self, namespace: &Arc<str>, path: &str) -> Option<&ObjectKey> {
-        let claimants = self.places.get(&(Arc::clone(namespace), Arc::from(path)))?;
+    pub(super) fn owner(&self, namespace: &str, path: &str) -> Option<&ObjectKey> {
+        let claimants = self.places.get(namespace)?.get(path)?;
         claimants.by_age.first().map(|(_, key)| key)
     }
 
     /// Every namespace and path that somebody wants.
     pub(super) fn places(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.places.keys().map(|(namespace, path)| (&**namespace, &**path))
+        self.places.iter().flat_map(|(namespace, paths)| paths.keys().map(|path| (&**namespace, &**path)))
     }
 }

@@ -89,7 +89,7 @@ struct OfType {
 
 /// The series of one endpoint; they go when this is dropped.
 pub struct EndpointMetrics {
-    families: Families,
+    families: Arc<Families>,
     namespace: Arc<str>,
     endpoint: Arc<str>,
     types: RwLock<HashMap<Arc<str>, Arc<OfType>>>,
@@ -99,12 +99,12 @@ pub struct EndpointMetrics {
 }
 
 impl EndpointMetrics {
-    pub(super) fn obtain(families: &Families, namespace: &Arc<str>, endpoint: &Arc<str>) -> Arc<Self> {
+    pub(super) fn obtain(families: &Arc<Families>, namespace: &Arc<str>, endpoint: &Arc<str>) -> Arc<Self> {
         let owner = (Arc::clone(namespace), Arc::clone(endpoint));
-        families.owners.obtain(owner.clone(), || Self::new(families.clone(), owner.0, owner.1))
+        families.owners.obtain(owner.clone(), || Self::new(Arc::clone(families), owner.0, owner.1))
     }
 
-    fn new(families: Families, namespace: Arc<str>, endpoint: Arc<str>) -> Self {
+    fn new(families: Arc<Families>, namespace: Arc<str>, endpoint: Arc<str>) -> Self {
         let labels = EndpointLabels { namespace: Arc::clone(&namespace), endpoint: Arc::clone(&endpoint) };
         let duplicates = families.duplicates.get_or_create_owned(&labels);
         let exhausted = families.exhausted.get_or_create_owned(&labels);

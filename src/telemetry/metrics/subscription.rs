@@ -1,6 +1,10 @@
 //! Series of a subscription.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use parking_lot::RwLock;
 use prometheus_client::{
@@ -116,13 +120,14 @@ pub struct Counts {
 
 /// The series of one subscription; they go when this is dropped.
 pub struct SubscriptionMetrics {
-    families: Families,
+    families: Arc<Families>,
     labels: Labels,
     attempts: RwLock<HashMap<&'static str, Counter>>,
     passed_on: RwLock<HashMap<&'static str, Counter>>,
     skipped: RwLock<HashMap<&'static str, Counter>>,
-    duration: Histogram,
-    lag: Histogram,
+    /// Created by the first attempt: most of the memory of a subscription's series.
+    duration: OnceLock<Histogram>,
+    lag: OnceLock<Histogram>,
     pending: Gauge,
     retrying: Gauge,
     dead: Gauge,
@@ -130,16 +135,16 @@ pub struct SubscriptionMetrics {
 }
 
 impl SubscriptionMetrics {
-    pub(super) fn obtain(families: &Families, namespace: &Arc<str>, subscription: &Arc<str>) -> Arc<Self> {
+    pub(super) fn obtain(families: &Arc<Families>, namespace: &Arc<str>, subscription: &Arc<str>) -> Arc<Self> {
         let owner = (Arc::clone(namespace), Arc::clone(subscription));
-        families.owners.obtain(owner.clone(), || Self::new(families.clone(), owner.0, owner.1))
+        families.owners.obtain(owner.clone(), || Self::new(Arc::clone(families), owner.0, owner.1))
     }
 
-    fn new(families: Families, namespace: Arc<str>, subscription: Arc<str>) -> Self {
+    fn new(families: Arc<Families>, namespace: Arc<str>, subscription: Arc<str>) -> Self {
         let labels = Labels { namespace, subscription };
         Self {
-            duration: families.duration.get_or_create_owned(&labels),
-            lag: families.lag.get_or_create_owned(&labels),
+            duration: OnceLock::new(),
+            lag: OnceLock::new(),
             pending: families.pending.get_or_create_owned(&labels),
             retrying: families.retrying.get_or_create_owned(&labels),
             dead: families.dead.get_or_create_owned(&labels),
@@ -154,7 +159,8 @@ impl SubscriptionMetrics {
 
     /// An attempt ended. `outcome` is `delivered` or one of the fixed reasons of failure.
     pub fn attempted(&self, outcome: &'static str, time: Duration) {
-        self.duration.observe(time.as_secs_f64());
+        let duration = self.duration.get_or_init(|| self.families.duration.get_or_create_owned(&self.labels));
+        duration.observe(time.as_secs_f64());
         count(&self.attempts, outcome, || self.families.attempts.get_or_create_owned(&self.outcome_labels(outcome)));
     }
 
@@ -170,7 +176,8 @@ impl SubscriptionMetrics {
 
     /// An event was delivered so long after its receipt.
     pub fn delivered(&self, lag: Duration) {
-        self.lag.observe(lag.as_secs_f64());
+        let histogram = self.lag.get_or_init(|| self.families.lag.get_or_create_owned(&self.labels));
+        histogram.observe(lag.as_secs_f64());
     }
 
     /// How many events wait and where.
