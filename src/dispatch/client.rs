@@ -131,9 +131,9 @@ pub struct Client(Arc<Shared>);
 
 struct Shared {
     setup: Setup,
-    plain: Pools,
+    plain: Arc<Pools>,
     /// Those of each TLS identity, which share no connections.
-    identified: Kept<Pools>,
+    identified: Kept<Arc<Pools>>,
     tokens: Kept<Arc<Tokens>>,
     clock: Arc<dyn Clock>,
 }
@@ -148,14 +148,12 @@ struct Setup {
 }
 
 /// Pools of connections that speak TLS alike: a policy for URLs, and one for Services.
-#[derive(Clone)]
 struct Pools {
     urls: Guarded,
     services: Guarded,
 }
 
 /// A pool of connections that were all made under one policy.
-#[derive(Clone)]
 struct Guarded {
     http: legacy::Client<Connector, Full<Bytes>>,
     egress: Arc<EgressPolicy>,
@@ -203,20 +201,30 @@ impl Client {
         let pools = self.pools(request.tls.as_deref())?;
         let guarded = pools.of(request.reach);
         guarded.check(&request.url, request.secret_url)?;
-        let in_time =
-            |answer: Result<Result<Response, SendError>, _>| answer.unwrap_or(Err(SendError::Timeout(timeout)));
-        let Some(client) = request.oauth.clone() else {
-            return in_time(tokio::time::timeout_at(deadline, guarded.exchange(request)).await);
-        };
+        match request.oauth.clone() {
+            None => guarded.exchange_until(deadline, timeout, request).await,
+            // Boxed, so that a task that needs no token is not as large as one that does.
+            Some(oauth) => self.post_with_token(guarded, &oauth, request, deadline).boxed().await,
+        }
+    }
+
+    async fn post_with_token(
+        &self,
+        guarded: &Guarded,
+        client: &Arc<OAuthClient>,
+        request: Outgoing,
+        deadline: Instant,
+    ) -> Result<Response, SendError> {
+        let timeout = request.timeout;
         let tokens = self.0.tokens.get(client.fingerprint(), || Ok::<_, SendError>(Arc::default()))?;
-        let token = self.token(&tokens, &client, deadline).await?;
-        let answer = in_time(tokio::time::timeout_at(deadline, guarded.exchange(request.authorized(&token))).await)?;
+        let token = self.token(&tokens, client, deadline).await?;
+        let answer = guarded.exchange_until(deadline, timeout, request.authorized(&token)).await?;
         if answer.status != StatusCode::UNAUTHORIZED || !tokens.refused(&token, self.0.clock.now()) {
             return Ok(answer);
         }
         // It may have been revoked. What was refused had no effect, so it can be sent again at once.
-        let token = self.token(&tokens, &client, deadline).await?;
-        in_time(tokio::time::timeout_at(deadline, guarded.exchange(request.authorized(&token))).await)
+        let token = self.token(&tokens, client, deadline).await?;
+        guarded.exchange_until(deadline, timeout, request.authorized(&token)).await
     }
 
     /// Drops connections and tokens that no subscription needs any more.
@@ -233,8 +241,8 @@ impl Client {
         identified.retain(&identities.map(|identity| identity.fingerprint()).collect::<HashSet<_>>());
     }
 
-    fn pools(&self, identity: Option<&TlsIdentity>) -> Result<Pools, SendError> {
-        let Some(identity) = identity else { return Ok(self.0.plain.clone()) };
+    fn pools(&self, identity: Option<&TlsIdentity>) -> Result<Arc<Pools>, SendError> {
+        let Some(identity) = identity else { return Ok(Arc::clone(&self.0.plain)) };
         let made = self.0.identified.get(identity.fingerprint(), || self.0.setup.pools(identity));
         made.map_err(|error| SendError::Tls(error.to_string()))
     }
@@ -279,14 +287,15 @@ impl Outgoing {
 }
 
 impl Setup {
-    fn pools(&self, identity: &TlsIdentity) -> Result<Pools, rustls::Error> {
+    fn pools(&self, identity: &TlsIdentity) -> Result<Arc<Pools>, rustls::Error> {
         let tls = Arc::new(connect::tls(&self.roots, identity)?);
         let guarded = |resolver: &GuardedResolver, proxy: Option<&Arc<EgressProxy>>| Guarded {
             egress: resolver.policy(),
             http: pool(connector(resolver.clone(), proxy, Arc::clone(&tls), identity)),
             user_agent: self.user_agent.clone(),
         };
-        Ok(Pools { urls: guarded(&self.urls, self.proxy.as_ref()), services: guarded(&self.services, None) })
+        let (urls, services) = (guarded(&self.urls, self.proxy.as_ref()), guarded(&self.services, None));
+        Ok(Arc::new(Pools { urls, services }))
     }
 }
 
@@ -322,6 +331,16 @@ impl Guarded {
             true => SendError::forbidden_secret(),
             false => SendError::Forbidden(refusal.to_string()),
         })
+    }
+
+    async fn exchange_until(
+        &self,
+        deadline: Instant,
+        timeout: Duration,
+        request: Outgoing,
+    ) -> Result<Response, SendError> {
+        let answer = tokio::time::timeout_at(deadline, self.exchange(request)).await;
+        answer.unwrap_or(Err(SendError::Timeout(timeout)))
     }
 
     async fn exchange(&self, request: Outgoing) -> Result<Response, SendError> {
