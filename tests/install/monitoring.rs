@@ -34,6 +34,7 @@ fn series() -> String {
     let subscription = metrics.subscription(&name("n"), &name("s"));
     subscription.attempted("delivered", Duration::ZERO);
     subscription.counts(Counts { pending: 1, retrying: 1, dead: 1 });
+    metrics.abandoned(&name("n"), &name("s"), 1);
     metrics.appended(Duration::ZERO);
     metrics.journal(&JournalMetrics { up: true, ..JournalMetrics::default() });
     metrics.cluster().watch_failed("secrets");

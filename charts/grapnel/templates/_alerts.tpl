@@ -24,6 +24,17 @@
   expr: min(grapnel_journal_up{ {{- .job -}} ,namespace="{{ .namespace }}"}) < 1
   summary: The journal takes no events
   description: The volume is full, fails or does not answer, or config.journalMaxBytes is reached with events that are not delivered. The pod {{ .name }}-0 in {{ .namespace }} is not ready meanwhile; /readyz and its log say why. It goes on by itself when that is mended.
+- alert: GrapnelJournalDamaged
+  severity: critical
+  for: 0m
+  {{- /* Damage that a start finds is in the first sample, of which increase() sees nothing. */}}
+  expr: >-
+    sum(grapnel_journal_damaged_records_total{ {{- .job -}} ,namespace="{{ .namespace }}"})
+    - (sum(grapnel_journal_damaged_records_total{ {{- .job -}} ,namespace="{{ .namespace }}"} offset 1h)
+    or sum(grapnel_journal_damaged_records_total{ {{- .job -}} ,namespace="{{ .namespace }}"}) * 0) > 0
+    or sum(increase(grapnel_journal_damaged_records_total{ {{- .job -}} ,namespace="{{ .namespace }}"}[1h])) > 0
+  summary: Records of the journal are damaged
+  description: {{ `'{{ $value | humanize }} more damaged records within an hour: acknowledged events may be lost. All others are served. The log names file, endpoint and sequences. Ask the senders to send these events again, look at the disk, and stop the operator for "grapnel journal check".'` }}
 - alert: GrapnelJournalSlow
   severity: warning
   for: 15m
@@ -36,6 +47,12 @@
   expr: kubelet_volume_stats_available_bytes{namespace="{{ .namespace }}",persistentvolumeclaim="{{ .claim }}"} / kubelet_volume_stats_capacity_bytes{namespace="{{ .namespace }}",persistentvolumeclaim="{{ .claim }}"} < 0.1
   summary: The journal's volume is nearly full
   description: Less than a tenth of {{ .claim }} is free. Enlarge it, or lower config.journalMaxBytes or the retention of endpoints.
+- alert: GrapnelStorageExhausted
+  severity: critical
+  for: 5m
+  expr: max by (namespace, endpoint) (webhook_storage_exhausted{ {{- .job -}} }) == 1
+  summary: Webhooks of an endpoint are refused because its share of the journal is exhausted
+  description: {{ `'The endpoint {{ $labels.namespace }}/{{ $labels.endpoint }} answers 503: it or its namespace keeps as much as it may, and none of it is settled. Its condition Storing says which. Mend the receiver that events wait for and run "grapnel resume", redeliver dead letters, or raise spec.storage.maxBytes or config.namespaceShare.'` }}
 - alert: GrapnelWatchFailing
   severity: warning
   for: 15m
@@ -57,6 +74,17 @@
     or sum by (namespace, subscription) (webhook_dead_letters{ {{- .job -}} }) * 0) > 0
   summary: Events were given up
   description: {{ `'{{ $value }} more dead letters of {{ $labels.namespace }}/{{ $labels.subscription }} within half an hour. See them with "grapnel deliveries list --state deadLettered", mend the receiver, redeliver.'` }}
+- alert: GrapnelDeliveriesAbandoned
+  severity: warning
+  for: 0m
+  {{- /* The series begins with the deletion, so increase() sees nothing of it. */}}
+  expr: >-
+    sum by (namespace, subscription) (webhook_deliveries_abandoned_total{ {{- .job -}} })
+    - (sum by (namespace, subscription) (webhook_deliveries_abandoned_total{ {{- .job -}} } offset 1h)
+    or sum by (namespace, subscription) (webhook_deliveries_abandoned_total{ {{- .job -}} }) * 0) > 0
+    or sum by (namespace, subscription) (increase(webhook_deliveries_abandoned_total{ {{- .job -}} }[1h])) > 0
+  summary: A subscription was deleted with undelivered events
+  description: {{ `'{{ $value | humanize }} events of {{ $labels.namespace }}/{{ $labels.subscription }} are not delivered. They stay for the retention of the endpoint: until then a subscription with startFrom Earliest, and a filter for that time, delivers them. Set deletionPolicy Drain where that must not happen.'` }}
 - alert: GrapnelDeliveriesFailing
   severity: warning
   for: 15m
