@@ -243,7 +243,7 @@ pub fn expression(data: &[u8]) {
     let claims = serde_json::json!({ "email": "a@example.com", "groups": ["a"], "exp": 1 });
     let inputs = Inputs {
         event: Some(Event { id: "e", kind: "order.paid", time: now(), endpoint: "orders", namespace: "shop" }),
-        headers: Inputs::headers(headers),
+        headers: grapnel::rules::content::expression_headers(headers),
         payload: content::Content::of(Some("application/json"), body).payload(),
         claims: Some(&claims),
     };
@@ -400,7 +400,7 @@ pub fn payload(data: &[u8]) {
     let line = head.iter().position(|byte| *byte == b'\n').unwrap_or(head.len());
     let (content_type, lines) = (text(&head[..line]), &head[line..]);
     let body = verified(body);
-    let Ok(payload) = Payload::parse(content_type, &body) else { return };
+    let Ok(payload) = Payload::parse(content_type, body.body()) else { return };
     let headers = headers(lines);
     let find = || {
         std::iter::once(None).chain(names().map(provider)).map(|provider| {
@@ -478,7 +478,7 @@ pub fn schema(data: &[u8]) {
     let glob = Glob::parse("*").expect("a glob");
     let Ok(set) = SchemaSet::compile(vec![(vec![glob], schema)], Unmatched::Accept) else { return };
     let body = verified(body);
-    let Ok(payload) = Payload::parse(Some("application/json"), &body) else { return };
+    let Ok(payload) = Payload::parse(Some("application/json"), body.body()) else { return };
     let none = Sources::default();
     let Ok(identity) = identify(&none, &none, &HeaderMap::new(), &payload, body.body()) else { return };
     if let Err(Violation::Schema(places)) = set.validate(body, &payload, identity) {

@@ -7,7 +7,7 @@ use crate::{
     journal::StoredEvent,
     rules::{
         cloudevents::{Attribute, CloudEvent},
-        content::{Content, Data},
+        content::{Content, Data, add_attributes, expression_headers},
         expression::{Event, Expression, Inputs},
     },
 };
@@ -25,11 +25,11 @@ pub(super) fn inputs<'a>(expression: &Expression, event: &'a StoredEvent, endpoi
         ..Inputs::default()
     };
     if expression.uses_headers() {
-        inputs.headers = Inputs::headers(event.headers.iter().map(|(name, value)| (&**name, &**value)));
+        inputs.headers = expression_headers(event.headers.iter().map(|(name, value)| (&**name, &**value)));
         if CloudEvent::is_structured(event.content_type.as_deref())
             && let Ok(cloud_event) = CloudEvent::structured(&event.body)
         {
-            inputs.add_attributes(&cloud_event);
+            add_attributes(&mut inputs, &cloud_event);
         }
     }
     if expression.uses_payload() {

@@ -389,7 +389,7 @@ fn examine(inbound: &Inbound, evidence: &Evidence, body: Bytes) -> Result<Judged
     let content_type = content_type(headers)?;
     let (structured, batch) = (CloudEvent::is_structured(content_type), CloudEvent::is_batch(content_type));
     let headers_alone = !structured && !batch && cloudevents::in_headers(headers)? && verified.body().is_empty();
-    let payload = if headers_alone { Payload::nothing() } else { Payload::parse(content_type, &verified)? };
+    let payload = if headers_alone { Payload::nothing() } else { Payload::parse(content_type, verified.body())? };
     if let Some(reply) = endpoint.handshake.reply(&payload, &verified, &endpoint.verifier)? {
         return Ok(Judged::Handshake(reply));
     }

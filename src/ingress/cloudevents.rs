@@ -56,7 +56,7 @@ pub(super) fn all(endpoint: &Endpoint, headers: &HeaderMap, verified: &Verified)
         let of_batch = |malformed: MalformedPayload| MalformedPayload {
             sentence: format!("event {} of the batch: {malformed}", number + 1),
         };
-        let body = Payload::parse(Some(STRUCTURED), &part).map_err(of_batch)?;
+        let body = Payload::parse(Some(STRUCTURED), part.body()).map_err(of_batch)?;
         let validated = validate(endpoint, headers, &body, part, &format!("/{number}/data"), &mut allowance);
         events.push(validated.map_err(|rejected| match rejected {
             Rejected::Malformed(malformed) => Rejected::Malformed(of_batch(malformed)),

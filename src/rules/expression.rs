@@ -34,7 +34,6 @@ use self::{
 };
 use super::{
     allowance::Allowance,
-    cloudevents::{self, CloudEvent},
 };
 
 /// Which names an expression may use.
@@ -179,39 +178,7 @@ pub struct Inputs<'a> {
 /// So many names of headers that are compared are one step.
 const COMPARED_PER_STEP: usize = 16;
 
-impl<'a> Inputs<'a> {
-    /// Headers as expressions see them: attributes of CloudEvents are decoded, and bytes that are not UTF-8 replaced.
-    pub fn headers(headers: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Vec<(Cow<'a, str>, Cow<'a, str>)> {
-        let mut joined: Vec<(Cow<'_, str>, Cow<'_, str>)> = Vec::new();
-        for (name, value) in headers {
-            let attribute = name.starts_with("ce-");
-            let value = if attribute { cloudevents::decode(value) } else { String::from_utf8_lossy(value) };
-            match joined.iter_mut().find(|(known, _)| *known == name) {
-                Some((_, values)) => {
-                    let values = values.to_mut();
-                    values.push_str(", ");
-                    values.push_str(&value);
-                }
-                None => joined.push((Cow::Borrowed(name), value)),
-            }
-        }
-        joined
-    }
-}
-
-impl<'a> Inputs<'a> {
-    /// Adds the attributes of a CloudEvent whose body they are in, by the names that they have as headers: so expressions
-    /// are the same whichever way an event came.
-    pub fn add_attributes(&mut self, event: &CloudEvent<'_>) {
-        let attributes = event.attributes().map(|(name, value)| {
-            (Cow::Owned(format!("ce-{}", name.to_ascii_lowercase())), Cow::Owned(value.into_owned()))
-        });
-        let attributes: Vec<(Cow<'a, str>, Cow<'a, str>)> = attributes.collect();
-        let is_set = |known: &str| known.starts_with("ce-") && attributes.iter().any(|(name, _)| name == known);
-        self.headers.retain(|(known, _)| !is_set(known));
-        self.headers.extend(attributes);
-    }
-
+impl Inputs<'_> {
     /// What making the headers took, in steps of an evaluation: each is looked for among those before it.
     fn steps(&self) -> u64 {
         let bytes: usize = self.headers.iter().map(|(name, value)| name.len() + value.len()).sum();

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use super::{
     allowance::Allowance,
     cloudevents::{self, CloudEvent},
-    content::Content,
+    content::{self, Content},
     expression::{self, Expression, Inputs},
     headers::is_credential,
     json::Found,
@@ -81,9 +81,17 @@ fn shared(shared: &Shared, provider: Option<&Provider>, make: impl FnOnce() -> V
     Arc::clone(shared.lock().entry(name).or_insert_with(|| make().into()))
 }
 
+/// A place of the table as a source; `None` only if the table had a name that is not one.
+fn source(place: &Place) -> Option<Source> {
+    match place {
+        Place::Header(name) => name.parse().ok().map(Source::Header),
+        Place::Pointer(pointer) => JsonPointer::parse(pointer).ok().map(Source::Pointer),
+    }
+}
+
 fn sources(provider: Option<&[Place]>, generic: &[Place]) -> Vec<Source> {
     let mut sources: Vec<Source> = Vec::new();
-    for source in provider.unwrap_or_default().iter().chain(generic).filter_map(Place::source) {
+    for source in provider.unwrap_or_default().iter().chain(generic).filter_map(source) {
         if !sources.contains(&source) {
             sources.push(source);
         }
@@ -154,9 +162,9 @@ impl<'a> Request<'a> {
         let mut inputs = Inputs::default();
         if expression.uses_headers() {
             let visible = self.headers.iter().filter(|(name, _)| !is_credential(name) && !hidden.contains(name));
-            inputs.headers = Inputs::headers(visible.map(|(name, value)| (name.as_str(), value.as_bytes())));
+            inputs.headers = content::expression_headers(visible.map(|(name, value)| (name.as_str(), value.as_bytes())));
             if let Some(event) = self.event {
-                inputs.add_attributes(event);
+                content::add_attributes(&mut inputs, event);
             }
         }
         if expression.uses_payload() {
@@ -264,18 +272,28 @@ impl Value {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use http::HeaderValue;
     use proptest::prelude::*;
 
     use super::*;
-    use crate::rules::{payload::tests::verified, signature};
+    use crate::rules::signature;
 
     fn request(headers: &[(&'static str, &'static str)], body: &'static str) -> (HeaderMap, Payload, &'static [u8]) {
         let headers = headers
             .iter()
             .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
             .collect();
-        (headers, Payload::parse(None, &verified(body)).unwrap(), body.as_bytes())
+        (headers, Payload::parse(None, &Bytes::from(body)).unwrap(), body.as_bytes())
+    }
+
+    #[test]
+    fn every_place_of_the_table_is_a_source() {
+        for provider in signature::PROVIDERS {
+            for place in provider.kinds.iter().chain(provider.ids) {
+                assert!(source(place).is_some(), "{}: {place:?}", provider.name);
+            }
+        }
     }
 
     fn named(kind: Source, id: Source) -> (Sources, Sources) {
@@ -384,7 +402,7 @@ mod tests {
             (r#"{"id":"a\nb"}"#.into(), "event.id: /id of the body has control characters"),
             (r#"{"type":"a\u0000"}"#.into(), "event.type: /type of the body has control characters"),
         ] {
-            let payload = Payload::parse(None, &verified(body.clone())).unwrap();
+            let payload = Payload::parse(None, &Bytes::from(body.clone())).unwrap();
             let error = identify(&kind, &id, &HeaderMap::new(), &payload, body.as_bytes()).unwrap_err();
             assert!(error.sentence.contains(sentence), "{error}");
         }
@@ -393,13 +411,13 @@ mod tests {
         let (_, payload, body) = request(&[], "{}");
         assert!(identify(&kind, &id, &headers, &payload, body).unwrap_err().sentence.contains("not UTF-8"));
         let exactly = format!(r#"{{"id":"{}"}}"#, "x".repeat(256));
-        let payload = Payload::parse(None, &verified(exactly.clone())).unwrap();
+        let payload = Payload::parse(None, &Bytes::from(exactly.clone())).unwrap();
         assert!(identify(&kind, &id, &HeaderMap::new(), &payload, exactly.as_bytes()).is_ok());
     }
 
     #[test]
     fn opaque_bodies_have_headers_only() {
-        let payload = Payload::parse(Some("text/plain"), &verified("{}")).unwrap();
+        let payload = Payload::parse(Some("text/plain"), &Bytes::from("{}")).unwrap();
         let (kind, id) = named(Source::Value("t".into()), Source::Pointer(JsonPointer::parse("/id").unwrap()));
         let error = identify(&kind, &id, &HeaderMap::new(), &payload, b"{}").unwrap_err();
         assert_eq!(error.sentence, "event.id: it is to come from /id, but the body is neither JSON nor a form");
@@ -416,7 +434,7 @@ mod tests {
             header in proptest::collection::vec(prop_oneof![32u8..=126, 128u8..=255], 0..300),
             content_type in proptest::option::of("application/json|text/plain|application/x-www-form-urlencoded"),
         ) {
-            let Ok(payload) = Payload::parse(content_type.as_deref(), &verified(body.clone())) else { return Ok(()) };
+            let Ok(payload) = Payload::parse(content_type.as_deref(), &Bytes::from(body.clone())) else { return Ok(()) };
             let mut headers = HeaderMap::new();
             headers.insert("ce-id", HeaderValue::from_bytes(&header).unwrap());
             let kind = Sources { explicit: None, defaults: kind_defaults(None), hidden: vec![] };

@@ -127,7 +127,7 @@ impl Check {
 
     /// The answer, if a delivery is a handshake.
     pub(super) fn handshake(&self, content_type: Option<&str>, verified: &Verified) -> Option<HandshakeReply> {
-        let payload = Payload::parse(content_type, verified).ok()?;
+        let payload = Payload::parse(content_type, verified.body()).ok()?;
         self.handshake.reply(&payload, verified, self.verifier.as_ref()?).ok()?
     }
 }

@@ -142,10 +142,7 @@ fn text(payload: &Payload, pointer: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rules::{
-        payload::tests::verified,
-        signature::{Scheme, provider},
-    };
+    use crate::rules::signature::{Scheme, provider, tests::verified};
 
     fn verifier(name: &str, secret: &str) -> Verifier {
         Verifier::new(provider(name).unwrap().scheme(), vec![secret.into()]).unwrap()
@@ -161,7 +158,7 @@ mod tests {
         body: &'static str,
     ) -> Result<Option<HandshakeReply>, MalformedPayload> {
         let verified = verified(body);
-        let payload = Payload::parse(Some(content_type), &verified).unwrap();
+        let payload = Payload::parse(Some(content_type), verified.body()).unwrap();
         let verifier = verifier("Zoom", "123456");
         assert_eq!(Handshake::None.reply(&payload, &verified, &verifier), Ok(None));
         handshake.reply(&payload, &verified, &verifier)
@@ -274,7 +271,7 @@ mod tests {
             ("application/x-www-form-urlencoded", "a=b", false),
         ] {
             let verified = verified(body);
-            let payload = Payload::parse(Some(content_type), &verified).unwrap();
+            let payload = Payload::parse(Some(content_type), verified.body()).unwrap();
             assert_eq!(Handshake::XCrc.is_event(&payload, &verified), expected, "{body}");
             assert!(Handshake::DiscordPing.is_event(&payload, &verified));
         }

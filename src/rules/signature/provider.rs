@@ -11,7 +11,6 @@ use super::{
     Algorithm, CertificateScheme, Content, Encoding, Handshake, HeaderNames, JwtScheme, KeyForm, KeySource, Scheme,
     Shape, SignatureOrTokenScheme, SignatureScheme, TimestampSource, TokenScheme, UrlScheme, content::Part,
 };
-use crate::rules::{identity::Source, pointer::JsonPointer};
 
 /// A sender.
 #[derive(Debug)]
@@ -90,16 +89,6 @@ pub(super) enum Time {
     Header(&'static str),
     InSignature,
     Milliseconds(&'static str),
-}
-
-impl Place {
-    /// The same as a source; `None` only if the table had a name that is not one.
-    pub(in crate::rules) fn source(&self) -> Option<Source> {
-        match self {
-            Self::Header(name) => name.parse().ok().map(Source::Header),
-            Self::Pointer(pointer) => JsonPointer::parse(pointer).ok().map(Source::Pointer),
-        }
-    }
 }
 
 impl Provider {
@@ -191,9 +180,6 @@ mod tests {
             assert!(!seen.contains(&name), "{name} is there twice");
             seen.push(name);
             assert!(provider.docs.starts_with("https://"), "{name}");
-            for place in provider.kinds.iter().chain(provider.ids) {
-                assert!(place.source().is_some(), "{name}: {place:?}");
-            }
             let verifier = Verifier::new(provider.scheme(), vec![keys(&provider.scheme()).public]);
             assert!(verifier.is_ok(), "{name}: {verifier:?}");
         }

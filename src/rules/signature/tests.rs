@@ -8,10 +8,17 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::*;
+use crate::rules::headers::is_sensitive;
 
 mod either;
 mod presets;
 mod tokens;
+
+/// A body that needs no signature.
+pub(crate) fn verified(body: impl Into<Bytes>) -> Verified {
+    let open = Verifier::new(Scheme::None, Vec::new()).unwrap();
+    open.verify(&HeaderMap::new(), body.into(), Timestamp::UNIX_EPOCH).unwrap()
+}
 
 /// Keys of one scheme: what the sender signs with, what the receiver knows, and another pair.
 pub(crate) struct Keys {
@@ -662,5 +669,22 @@ proptest! {
         }
         let verdict = verifier.verify(&headers, Bytes::from_static(b"[]"), at(now));
         prop_assert!(verdict.is_err());
+    }
+}
+
+/// What proves the sender is not passed on to receivers by a wildcard; the id of an event is.
+#[test]
+fn wildcards_never_match_what_proves_the_sender() {
+    for provider in PROVIDERS {
+        let (name, scheme) = (provider.name, provider.scheme());
+        let verifier = Verifier::new(scheme.clone(), vec![keys(&scheme).public]).unwrap();
+        for header in verifier.credential_headers() {
+            assert!(is_sensitive(header), "{name}: {header}");
+        }
+        if let Scheme::Signature(scheme) = scheme
+            && let Some(plain) = scheme.id_header
+        {
+            assert!(!is_sensitive(&plain), "{name}");
+        }
     }
 }

@@ -54,7 +54,7 @@ pub(super) fn recent_in_body(
     now: Timestamp,
 ) -> Result<(), Refusal> {
     let text =
-        JsonPointer::parse(pointer).ok().and_then(|place| match Payload::parse(None, verified).ok()?.find(&place)? {
+        JsonPointer::parse(pointer).ok().and_then(|place| match Payload::parse(None, verified.body()).ok()?.find(&place)? {
             Found::Text(text) => Some(text.into_owned()),
             Found::Unusable | Found::Nothing => None,
         });
