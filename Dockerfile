@@ -7,10 +7,12 @@
 FROM rust:1.95.0-slim-bookworm AS build
 WORKDIR /src
 
-# Dependencies first, in a layer that stays until Cargo.toml or Cargo.lock change: they are built for an empty crate.
+# Dependencies first, in a layer that is kept until Cargo.toml, Cargo.lock or crates/ change: they are built for an empty
+# top crate.
 COPY Cargo.toml Cargo.lock ./
+COPY crates crates
 RUN mkdir -p src benches \
-    && echo 'fn main() {}' | tee src/main.rs > benches/walk.rs \
+    && echo 'fn main() {}' | tee src/main.rs benches/walk.rs > benches/retention.rs \
     && touch src/lib.rs \
     && cargo build --release --locked --bin grapnel
 

@@ -35,14 +35,15 @@ fuzz TARGET *ARGS:
 # Write the generated files
 generate:
     # Built together with an example, dependencies have the features that tests have: nothing is compiled twice.
-    cargo build --quiet --bin grapnel --example api_reference
+    cargo build --quiet --bin grapnel --examples
     "${CARGO_TARGET_DIR:-target}/debug/grapnel" crd --output crds
     "${CARGO_TARGET_DIR:-target}/debug/examples/api_reference" > docs/api.md
+    "${CARGO_TARGET_DIR:-target}/debug/examples/limits" > docs/limits.md
     ./scripts/render
 
 # Fail when a generated file is not up to date
 generate-check: generate
-    git diff --exit-code -- crds docs/api.md charts manifests
+    git diff --exit-code -- crds docs/api.md docs/limits.md charts manifests
 
 # Build what is shipped
 release:

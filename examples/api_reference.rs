@@ -63,7 +63,7 @@ fn kind(field: &Value) -> String {
     }
     match field["type"].as_str() {
         Some("array") => format!("list of {}", kind(&field["items"])),
-        Some("string") if field["pattern"] == grapnel::rules::duration::PATTERN => "duration".into(),
+        Some("string") if field["pattern"] == grapnel_values::duration::PATTERN => "duration".into(),
         Some("string") if field["format"] == "date-time" => "time".into(),
         Some(kind) => kind.into(),
         None => "any".into(),

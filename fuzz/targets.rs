@@ -24,32 +24,42 @@ use grapnel::{
         client::Response,
         outcome::{self, classify},
     },
-    files::Document,
-    ingress::address,
-    journal::{Arrival, Position, StoredEvent, record},
-    rules::{
-        cloudevents::{self, CloudEvent},
-        content, duration,
-        egress::EgressPolicy,
-        expression::{Event, Expression, Gives, Inputs, Scope},
-        glob::{Glob, GlobSet},
-        headers::HeaderGlobs,
-        identity::{Identity, Payload, Sources, id_defaults, identify, kind_defaults},
-        jwt::{self, Claims},
-        limits,
-        pointer::JsonPointer,
-        quantity,
-        retry::{Jitter, RetryPolicy, retry_after},
-        schema::{SchemaSet, Unmatched, Validated, Violation},
-        secret::Secret,
-        selector,
-        signature::{
-            Content, Evidence, JwtScheme, KeySet, KeySource, Scheme, Signer, SigningScheme, Verified, Verifier, names,
-            provider,
-        },
-        trace::Traceparent,
-    },
+    files::{Document, limits::PROBLEM_CHARS},
+    ingress::{address, limits::MAX_HEADERS},
+    journal::{Arrival, Position, StoredEvent, limits::FAILURE_MESSAGE_BYTES, record},
     telemetry::metrics::Metrics,
+};
+use grapnel_delivery::{
+    egress::EgressPolicy,
+    retry::{Jitter, RetryPolicy, retry_after},
+};
+use grapnel_event::{
+    identity::{Identity, Payload, Sources, id_defaults, identify, kind_defaults},
+    limits::{EVENT_ID_BYTES, EVENT_TYPE_BYTES, VIOLATION_BYTES, VIOLATIONS},
+    schema::{SchemaSet, Unmatched, Validated, Violation},
+};
+use grapnel_expression::{Event, Expression, Gives, Inputs, Scope, limits::EXPRESSION_BYTES};
+use grapnel_payload::{
+    cloudevents::{self, CloudEvent},
+    event_data,
+    headers::HeaderGlobs,
+    limits::{CLOUDEVENTS_BATCH, CLOUDEVENTS_EXTENSIONS},
+};
+use grapnel_signature::{
+    Content, Evidence, JwtScheme, KeySet, KeySource, Scheme, Signer, SigningScheme, Verified, Verifier,
+    jws::{self, Claims},
+    limits::SIGNED_CONTENT_BYTES,
+    names, provider,
+};
+use grapnel_values::{
+    duration,
+    glob::{Glob, GlobSet},
+    limits::{GLOB_BYTES, MAX_DURATION, POINTER_BYTES, SCALAR_BYTES},
+    pointer::JsonPointer,
+    quantity,
+    secret::Secret,
+    selector,
+    traceparent::Traceparent,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use jiff::Timestamp;
@@ -112,7 +122,7 @@ fn halves(data: &[u8]) -> (&[u8], &[u8]) {
 /// Headers, one a line; what is none is left out.
 fn headers(lines: &[u8]) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    for line in lines.split(|byte| *byte == b'\n').take(limits::MAX_HEADERS) {
+    for line in lines.split(|byte| *byte == b'\n').take(MAX_HEADERS) {
         let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
         let value = line[colon + 1..].trim_ascii();
         if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(&line[..colon]), HeaderValue::from_bytes(value)) {
@@ -133,7 +143,7 @@ pub fn answer(data: &[u8]) {
     let Ok(status) = StatusCode::from_u16(u16::from_be_bytes(*status) % 900 + 100) else { return };
     let line = rest.iter().position(|byte| *byte == b'\n').unwrap_or(rest.len());
     let (first, body) = rest.split_at(line);
-    let body = &body[..body.len().min(limits::FAILURE_MESSAGE_BYTES)];
+    let body = &body[..body.len().min(FAILURE_MESSAGE_BYTES)];
     let answer =
         Response { status, retry_after: text(first).map(str::to_owned), body_start: Bytes::copy_from_slice(body) };
     let policy = RetryPolicy {
@@ -148,7 +158,7 @@ pub fn answer(data: &[u8]) {
         let outcome = classify(&policy, attempt, &Ok(answer.clone()), now(), Duration::ZERO, 0.5);
         assert_eq!(outcome.label == outcome::DELIVERED, status.is_success());
         if let Some(failure) = outcome.failure() {
-            assert!(failure.message.len() <= limits::FAILURE_MESSAGE_BYTES);
+            assert!(failure.message.len() <= FAILURE_MESSAGE_BYTES);
             assert!(!failure.message.chars().any(char::is_control), "{:?}", failure.message);
         }
         if let Some(due) = outcome.next_attempt() {
@@ -182,7 +192,7 @@ pub fn cloudevents(data: &[u8]) {
         before.sort();
         after.sort();
         assert_eq!(before, after);
-        assert!(event.others.len() <= limits::CLOUDEVENTS_EXTENSIONS);
+        assert!(event.others.len() <= CLOUDEVENTS_EXTENSIONS);
     }
     if let Ok(event) = CloudEvent::structured(body) {
         let written = event.to_structured().expect("every event can be written");
@@ -191,7 +201,7 @@ pub fn cloudevents(data: &[u8]) {
         assert_eq!(event.body(), again.body());
     }
     if let Ok(events) = cloudevents::batch(body) {
-        assert!(events.len() <= limits::CLOUDEVENTS_BATCH);
+        assert!(events.len() <= CLOUDEVENTS_BATCH);
         for event in events {
             let _ = CloudEvent::structured(event.get().as_bytes());
         }
@@ -202,7 +212,7 @@ pub fn cloudevents(data: &[u8]) {
 pub fn content(data: &[u8]) {
     let Some(template) = text(data) else { return };
     if Content::parse(template).is_ok() {
-        assert!(template.len() <= limits::SIGNED_CONTENT_BYTES);
+        assert!(template.len() <= SIGNED_CONTENT_BYTES);
     }
 }
 
@@ -218,7 +228,7 @@ pub fn cursor(data: &[u8]) {
 pub fn duration(data: &[u8]) {
     let Some(duration) = text(data) else { return };
     if let Ok(time) = duration::parse(duration) {
-        assert!(time <= limits::MAX_DURATION && duration.len() <= limits::SCALAR_BYTES);
+        assert!(time <= MAX_DURATION && duration.len() <= SCALAR_BYTES);
     }
 }
 
@@ -243,14 +253,14 @@ pub fn expression(data: &[u8]) {
     let claims = serde_json::json!({ "email": "a@example.com", "groups": ["a"], "exp": 1 });
     let inputs = Inputs {
         event: Some(Event { id: "e", kind: "order.paid", time: now(), endpoint: "orders", namespace: "shop" }),
-        headers: grapnel::rules::content::expression_headers(headers),
-        payload: content::Content::of(Some("application/json"), body).payload(),
+        headers: grapnel_payload::event_data::expression_headers(headers),
+        payload: event_data::Content::of(Some("application/json"), body).payload(),
         claims: Some(&claims),
     };
     for scope in [Scope::Delivery, Scope::Request, Scope::Claims] {
         for gives in [Gives::Bool, Gives::Text, Gives::Json] {
             let Ok(compiled) = Expression::compile(source, scope, gives) else { continue };
-            assert!(source.len() <= limits::EXPRESSION_BYTES);
+            assert!(source.len() <= EXPRESSION_BYTES);
             assert_eq!(compiled.source(), source);
             match gives {
                 Gives::Bool => drop(compiled.test(&inputs)),
@@ -282,7 +292,7 @@ pub fn forwarded(data: &[u8]) {
 pub fn glob(data: &[u8]) {
     let Some((pattern, text)) = text(data).map(|text| text.split_once('\n').unwrap_or((text, ""))) else { return };
     let Ok(glob) = Glob::parse(pattern) else { return };
-    assert!(pattern.len() <= limits::GLOB_BYTES);
+    assert!(pattern.len() <= GLOB_BYTES);
     let matches = glob.matches(text);
     if glob.is_literal() {
         assert!(glob.matches(pattern) && matches == (text == pattern));
@@ -295,13 +305,13 @@ pub fn jwt(data: &[u8]) {
     let Some(token) = text(data) else { return };
     if let Some(claims) = Claims::unverified(token) {
         claims.may_be_for(&["grapnel".into()]);
-        assert!(jwt::is_bearer_token(token), "what is a JWT can be sent as a bearer token");
+        assert!(jws::is_bearer_token(token), "what is a JWT can be sent as a bearer token");
     }
 }
 
 /// A token up to an empty line, and a set of keys: the token is judged by these, and by keys that nobody here has.
 pub fn keys(data: &[u8]) {
-    const OURS: &[u8] = include_bytes!("../src/rules/signature/tests/data/rsa-1.jwks.json");
+    const OURS: &[u8] = include_bytes!("../crates/signature/src/tests/data/rsa-1.jwks.json");
     let (token, set) = halves(data);
     let _ = KeySet::certificate(set);
     let mut headers = HeaderMap::new();
@@ -417,8 +427,8 @@ pub fn payload(data: &[u8]) {
     let after: Vec<_> = find().collect();
     assert_eq!(before, after, "the text and its tree say the same");
     for identity in before.into_iter().flatten() {
-        assert!((1..=limits::EVENT_ID_BYTES).contains(&identity.id.len()));
-        assert!((1..=limits::EVENT_TYPE_BYTES).contains(&identity.kind.len()));
+        assert!((1..=EVENT_ID_BYTES).contains(&identity.id.len()));
+        assert!((1..=EVENT_TYPE_BYTES).contains(&identity.kind.len()));
         assert!(!identity.id.chars().chain(identity.kind.chars()).any(char::is_control));
     }
 }
@@ -428,7 +438,7 @@ pub fn pointer(data: &[u8]) {
     let Some(source) = text(data) else { return };
     if let Ok(pointer) = JsonPointer::parse(source) {
         assert_eq!(pointer.as_str(), source);
-        assert!(source.len() <= limits::POINTER_BYTES);
+        assert!(source.len() <= POINTER_BYTES);
     }
 }
 
@@ -436,7 +446,7 @@ pub fn pointer(data: &[u8]) {
 pub fn quantity(data: &[u8]) {
     let Some(source) = text(data) else { return };
     if quantity::parse(source).is_ok() {
-        assert!(source.len() <= limits::SCALAR_BYTES);
+        assert!(source.len() <= SCALAR_BYTES);
     }
 }
 
@@ -482,8 +492,8 @@ pub fn schema(data: &[u8]) {
     let none = Sources::default();
     let Ok(identity) = identify(&none, &none, &HeaderMap::new(), &payload, body.body()) else { return };
     if let Err(Violation::Schema(places)) = set.validate(body, &payload, identity) {
-        assert!((1..=limits::VIOLATIONS).contains(&places.len()));
-        assert!(places.iter().all(|(path, message)| path.len().max(message.len()) <= limits::VIOLATION_BYTES));
+        assert!((1..=VIOLATIONS).contains(&places.len()));
+        assert!(places.iter().all(|(path, message)| path.len().max(message.len()) <= VIOLATION_BYTES));
     }
 }
 
@@ -555,6 +565,6 @@ pub fn yaml(data: &[u8]) {
                 document.value();
             }
         }
-        Err(error) => assert!(error.message.chars().count() <= limits::PROBLEM_CHARS),
+        Err(error) => assert!(error.message.chars().count() <= PROBLEM_CHARS),
     }
 }

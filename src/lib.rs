@@ -1,22 +1,24 @@
 //! Grapnel, a webhook operator: teams declare what comes in ([`api::WebhookEndpoint`]) and what goes out
 //! ([`api::WebhookSubscription`]), and Grapnel verifies, validates, de-duplicates, keeps and delivers.
 //!
-//! # The walk of one event
+//! # The walk of an event
 //!
-//! 1. A request comes in at [`ingress`], which walks it through the checks of its endpoint, cheapest first. Nothing is
-//!    parsed before [`rules::signature`] has verified the raw bytes, and that gives a `Verified` body.
-//! 2. [`rules::identity`] says who the event is, [`rules::schema`] whether it is well-formed; only that gives a
-//!    `Validated` event, and only such a one is taken by the next.
-//! 3. [`journal`] recognises duplicates and makes the event durable. Now, not before, the sender gets its 2xx.
-//! 4. [`dispatch`] claims it for each subscription, builds and signs a request, sends it past the egress guard, and
-//!    settles: delivered, once more later, or dead.
-//! 5. What happened flows up through [`catalog::observed`] to the objects' status and to [`telemetry`].
+//! 1. [`ingress`] receives a request and checks it in the order of cost. Nothing is parsed before `grapnel_signature` has
+//!    verified the raw bytes, which gives a `Verified` body.
+//! 2. `grapnel_event` finds the event's id and type and validates it, which gives a `Validated` event, the only kind that
+//!    the journal accepts.
+//! 3. [`journal`] detects duplicates and makes the event durable. Only then does the sender get a 2xx.
+//! 4. [`dispatch`] claims the event for each subscription, builds and signs a request, sends it past the egress guard, and
+//!    settles it: delivered, retrying, or dead.
+//! 5. Outcomes go to the objects' status by [`catalog::observed`], and to [`telemetry`].
 //!
-//! Configuration flows the other way: [`controller`] (in a cluster) or [`files`] (standalone) reads objects, [`catalog`]
-//! compiles them into an immutable snapshot, and [`runtime`] makes it live under the servers while they run.
+//! Configuration goes the other way: [`controller`] (in a cluster) or [`files`] (standalone) reads objects, [`catalog`]
+//! compiles them into an immutable snapshot, and [`runtime`] puts it into effect while the servers run.
 //!
-//! Modules import only downwards in this order: [`cli`], [`runtime`], [`controller`] and [`files`], [`admin`], [`ingress`],
-//! `connections` (of both servers), [`dispatch`], [`journal`], [`catalog`], [`api`], [`rules`] and [`telemetry`].
+//! What needs no I/O is in crates of its own, each of which uses only those after it: `grapnel_delivery`, `grapnel_event`,
+//! `grapnel_signature`, `grapnel_payload`, `grapnel_expression`, `grapnel_values`. The modules of this crate use only those
+//! after them: [`cli`], [`runtime`], [`controller`] and [`files`], [`admin`], [`ingress`], `connections`, [`dispatch`],
+//! [`journal`], [`catalog`], [`api`] and [`telemetry`].
 
 #![warn(missing_docs)]
 // Input from outside must never end the process: a refusal has a name and an answer.
@@ -32,6 +34,8 @@ pub mod dispatch;
 pub mod files;
 pub mod ingress;
 pub mod journal;
-pub mod rules;
 pub mod runtime;
 pub mod telemetry;
+
+#[doc(hidden)]
+pub use connections::limits::BOUNDS as CONNECTION_BOUNDS;

@@ -9,12 +9,15 @@ mod align;
 mod background;
 mod collector;
 mod keys;
+pub mod limits;
 mod supervise;
 mod sweep;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context;
+use grapnel_delivery::egress_proxy::EgressProxy;
+use grapnel_values::clock::{Clock, SystemClock};
 use ipnet::IpNet;
 use tokio::{
     net::TcpListener,
@@ -31,21 +34,20 @@ use crate::{
         connect::Connection,
         drain::Drain,
         lease::{Candidate, LeaseOptions},
+        limits::EVENTS_QUEUED,
         reviews::Reviews,
         sightings::Sightings,
         status::StatusWriter,
     },
     dispatch::{Client, ClientOptions, Consumers, Dispatcher},
     files,
-    ingress::{self, Callers, Ingress, IngressOptions, RemoteKeys, tls, tls::TlsFiles},
+    ingress::{
+        self, Callers, Ingress, IngressOptions, RemoteKeys,
+        tls::{self, TlsFiles},
+    },
     journal::{
         Journal,
         factory::{self, JournalOptions},
-    },
-    rules::{
-        clock::{Clock, SystemClock},
-        egress_proxy::EgressProxy,
-        limits,
     },
     telemetry::{
         metrics::Metrics,
@@ -234,7 +236,7 @@ async fn start(
     let (spans, export) = traces();
     let (webhooks, administration) = (ingress_listener.local_addr()?, admin_listener.local_addr()?);
 
-    let (reports, abandoned) = mpsc::channel(limits::EVENTS_QUEUED);
+    let (reports, abandoned) = mpsc::channel(EVENTS_QUEUED);
     let mut consumers = Consumers::new(Arc::clone(&journal), metrics.clone()).reporting(reports);
     let first = candidates.borrow_and_update().clone();
     consumers.align(&first.snapshot).await.context("the journal's consumers cannot be aligned")?;

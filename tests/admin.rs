@@ -21,15 +21,15 @@ use grapnel::{
         Arrival, Claim, Exchange, Failure, Journal, Settlement, SkipReason, Start,
         embedded::{EmbeddedJournal, EmbeddedOptions},
     },
-    rules::{
-        clock::{Clock, ManualClock},
-        identity::Identity,
-        payload::Payload,
-        schema::{SchemaSet, Unmatched},
-        signature::{Scheme, Verifier},
-    },
     telemetry::metrics::Metrics,
 };
+use grapnel_event::{
+    identity::Identity,
+    schema::{SchemaSet, Unmatched},
+};
+use grapnel_payload::payload::Payload;
+use grapnel_signature::{Scheme, Verifier};
+use grapnel_values::clock::{Clock, ManualClock};
 use http::HeaderMap;
 use jiff::Timestamp;
 use reqwest::{Client, Response, StatusCode};

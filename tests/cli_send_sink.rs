@@ -190,12 +190,12 @@ fn keys(name: &str) -> (&'static str, &'static str) {
             "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEH2nCi7H8orrakZzwGWpqs60k5EQHEj6Xkz8AzsQ934i+UKZDzu1bfUA0r3hFb8VJDctIG1h+FKbzkWJ+RajMgQ==",
         ),
         "Google" => (
-            include_str!("../src/rules/signature/tests/data/rsa-1.pem"),
-            include_str!("../src/rules/signature/tests/data/rsa-1.jwks.json"),
+            include_str!("../crates/signature/src/tests/data/rsa-1.pem"),
+            include_str!("../crates/signature/src/tests/data/rsa-1.jwks.json"),
         ),
         "PayPal" => (
-            include_str!("../src/rules/signature/tests/data/rsa-1.pem"),
-            include_str!("../src/rules/signature/tests/data/rsa-1.crt"),
+            include_str!("../crates/signature/src/tests/data/rsa-1.pem"),
+            include_str!("../crates/signature/src/tests/data/rsa-1.crt"),
         ),
         _ => (SECRET, SECRET),
     }
@@ -204,7 +204,7 @@ fn keys(name: &str) -> (&'static str, &'static str) {
 #[test]
 fn every_provider_meets_its_own_and_no_other() {
     let google_options: &[&str] = &["--audience", "mine", "--email", "a@example.com"];
-    for name in grapnel::rules::signature::names().filter(|name| *name != "DockerHub") {
+    for name in grapnel_signature::names().filter(|name| *name != "DockerHub") {
         let (private, public) = keys(name);
         let options = match name {
             "Google" => google_options,

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, process::Command};
 
-use grapnel::rules::signature::{Provider, Scheme, names, provider};
+use grapnel_signature::{Provider, Scheme, names, provider};
 
 /// The YAML blocks of a Markdown text.
 fn blocks(text: &str) -> Vec<String> {

@@ -16,12 +16,12 @@ use grapnel::{
         Appended, Arrival, Claim, Exchange, Journal, Retention, Settlement, Start,
         embedded::{EmbeddedJournal, EmbeddedOptions},
     },
-    rules::{
-        identity::{Identity, Payload},
-        schema::{SchemaSet, Validated},
-        signature::{Scheme, Verifier},
-    },
 };
+use grapnel_event::{
+    identity::{Identity, Payload},
+    schema::{SchemaSet, Validated},
+};
+use grapnel_signature::{Scheme, Verifier};
 use http::HeaderMap;
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};

@@ -23,7 +23,7 @@ use super::{
     answer::Problem,
     authority::{self, Asks, Authority},
 };
-use crate::rules::limits::ADMIN_TOKEN_BYTES;
+use crate::admin::limits::ADMIN_TOKEN_BYTES;
 
 /// Who may use the API.
 #[derive(Clone)]

@@ -6,7 +6,7 @@ use axum::{extract::State, http::StatusCode};
 use parking_lot::Mutex;
 
 use super::Shared;
-use crate::rules::limits::{JOURNAL_STALLED, JOURNAL_STUCK};
+use crate::admin::limits::{JOURNAL_STALLED, JOURNAL_STUCK};
 
 /// What all parts report. Cheap to clone; clones are the same.
 #[derive(Debug, Clone, Default)]

@@ -11,6 +11,7 @@ pub mod authority;
 mod deliveries;
 mod events;
 pub mod health;
+pub mod limits;
 mod objects;
 mod query;
 mod read;
@@ -33,19 +34,19 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 pub use access::Access;
+#[doc(hidden)]
+use access::Guard;
 pub use authority::Authority;
+use grapnel_values::clock::Clock;
 pub use health::{Health, Part};
 #[doc(hidden)]
 pub use query::understands_query;
-#[doc(hidden)]
 pub use redeliver::understands_order;
 
-use access::Guard;
-
 use crate::{
+    admin::limits::ADMIN_JOURNAL_READS,
     catalog::{Snapshot, status::ObjectView},
     journal::Journal,
-    rules::{clock::Clock, limits::ADMIN_JOURNAL_READS},
     telemetry::metrics::Metrics,
 };
 
@@ -100,7 +101,7 @@ struct Shared {
 }
 
 /// Serves until `shutdown`, then lets requests under way end for at most
-/// [`ADMIN_DRAIN`](crate::rules::limits::ADMIN_DRAIN).
+/// [`ADMIN_DRAIN`](limits::ADMIN_DRAIN).
 ///
 /// # Errors
 /// When the token file cannot be used at the start, or the listener is broken. A token file that breaks later

@@ -1,15 +1,13 @@
 //! Query parameters: known ones, once each, with values that make sense.
 
 use axum::http::Uri;
+use grapnel_values::duration;
 use jiff::Timestamp;
 
 use super::answer::Problem;
 use crate::{
+    admin::limits::{ADMIN_LIST_DEFAULT, ADMIN_LIST_MAX},
     journal::Sequence,
-    rules::{
-        duration,
-        limits::{ADMIN_LIST_DEFAULT, ADMIN_LIST_MAX},
-    },
 };
 
 /// The parameters of one request.

@@ -9,8 +9,8 @@ use super::{
     answer::{Page, Problem},
 };
 use crate::{
+    admin::limits::ADMIN_READ_TIME,
     journal::{Journal, Sequence},
-    rules::limits::ADMIN_READ_TIME,
 };
 
 /// What a read may use, and for how long.

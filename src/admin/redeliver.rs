@@ -19,12 +19,9 @@ use super::{
     read::Read,
 };
 use crate::{
+    admin::limits::{ADMIN_REDELIVERY_BODY_BYTES, ADMIN_REDELIVERY_IDS, ADMIN_REDELIVERY_MAX, ADMIN_REDELIVERY_STEPS},
     api::{Incarnation, ObjectKey},
-    journal::{JournalError, Position, Redelivered, Selection, Step},
-    rules::limits::{
-        ADMIN_REDELIVERY_BODY_BYTES, ADMIN_REDELIVERY_IDS, ADMIN_REDELIVERY_MAX, ADMIN_REDELIVERY_STEPS,
-        REDELIVERY_STEP,
-    },
+    journal::{JournalError, Position, Redelivered, Selection, Step, limits::REDELIVERY_STEP},
 };
 
 /// What a caller sends: one selection, and how.

@@ -14,7 +14,7 @@ use super::{
     authority::{Ask, Resource, Verb},
 };
 use crate::{
-    rules::limits::JOURNAL_STALLED,
+    admin::limits::JOURNAL_STALLED,
     telemetry::metrics::{Counts, JournalMetrics},
 };
 

@@ -18,10 +18,10 @@ use tower::ServiceExt;
 
 use super::{access::Peer, answer::Problem, stream::Stream, turn::Told};
 use crate::{
-    connections::{Activity, Crowd},
-    rules::limits::{
-        ADMIN_CONNECTIONS, ADMIN_DRAIN, ADMIN_HEAD_BYTES, ADMIN_HEAD_TIMEOUT, ADMIN_REQUEST_TIMEOUT, CROWD_GRACE,
-        CROWD_PATIENCE,
+    admin::limits::{ADMIN_CONNECTIONS, ADMIN_DRAIN, ADMIN_HEAD_BYTES, ADMIN_HEAD_TIMEOUT, ADMIN_REQUEST_TIMEOUT},
+    connections::{
+        Activity, Crowd,
+        limits::{CROWD_GRACE, CROWD_PATIENCE},
     },
 };
 

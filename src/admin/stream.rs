@@ -13,7 +13,7 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-use crate::{connections::Activity, rules::limits::ADMIN_WRITE_TIMEOUT};
+use crate::{admin::limits::ADMIN_WRITE_TIMEOUT, connections::Activity};
 
 /// Fails once nothing of an answer could be written for [`ADMIN_WRITE_TIMEOUT`]: hyper has no such bound, and a client
 /// that asks and never reads would keep its place for ever.

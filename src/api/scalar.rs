@@ -2,10 +2,9 @@
 
 use std::borrow::Cow;
 
+use grapnel_values::{duration, quantity};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, de};
-
-use crate::rules::{duration, quantity};
 
 /// A duration as Go writes it: `250ms`, `10s`, `1h30m`, `72h`. Checked when the object is compiled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

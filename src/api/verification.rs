@@ -158,7 +158,7 @@ pub enum ProviderName {
 }
 
 impl ProviderName {
-    /// As written in the object; also its name in `rules::signature::provider`.
+    /// As written in the object; also its name in `grapnel_signature::provider`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::GitHub => "GitHub",

@@ -6,6 +6,7 @@
 
 use std::sync::LazyLock;
 
+use grapnel_values::{pointer::escaped, suggest::suggest};
 use jsonschema::Validator as SchemaValidator;
 use kube::{
     CustomResourceExt,
@@ -16,7 +17,7 @@ use serde_json::{Map, Value, json};
 use super::compile::Problem;
 use crate::{
     api::{Reason, WebhookEndpoint, WebhookSubscription},
-    rules::{limits, meant::meant, pointer::escaped},
+    catalog::limits,
 };
 
 /// The checks of one kind.
@@ -200,7 +201,7 @@ fn unknown<'a>(pointer: &str, name: &str, known: impl Iterator<Item = &'a str> +
         let message = format!("unknown field with an @ in its name; known here: {known}");
         return Problem::new(parent, Reason::InvalidSpec, message);
     }
-    let message = match meant(name, known.clone()) {
+    let message = match suggest(name, known.clone()) {
         Some(near) => format!("unknown field `{name}`; did you mean `{near}`?"),
         None if known.clone().next().is_none() => format!("unknown field `{name}`; there is nothing to set here"),
         None => format!("unknown field `{name}`; known here: {}", known.collect::<Vec<_>>().join(", ")),
@@ -245,10 +246,10 @@ fn sentence(error: &jsonschema::ValidationError<'_>) -> String {
     let quoted = !may_hold_credentials(error.instance()) && is_short(error.instance());
     match error.kind() {
         Kind::Pattern { pattern } => match pattern.as_str() {
-            crate::rules::duration::PATTERN if quoted => {
+            grapnel_values::duration::PATTERN if quoted => {
                 format!("{} is not a duration such as 250ms, 10s or 1h30m", error.instance())
             }
-            crate::rules::quantity::PATTERN if quoted => {
+            grapnel_values::quantity::PATTERN if quoted => {
                 format!("{} is not a quantity such as 512Ki or 1Mi", error.instance())
             }
             _ if !quoted => format!("the value does not match {pattern}"),
@@ -266,7 +267,7 @@ fn sentence(error: &jsonschema::ValidationError<'_>) -> String {
 /// A value that is none of those that there are.
 fn choice(value: &Value, options: &Value) -> String {
     let known = options.as_array().into_iter().flatten().filter_map(Value::as_str);
-    match value.as_str().and_then(|name| meant(name, known.clone())) {
+    match value.as_str().and_then(|name| suggest(name, known.clone())) {
         Some(near) => format!("{value} is not known; did you mean {near}?"),
         None => format!("{value} is not known; known here: {}", known.collect::<Vec<_>>().join(", ")),
     }

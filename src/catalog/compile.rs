@@ -11,15 +11,13 @@ mod target;
 mod tls;
 mod verification;
 
-use url::Url;
-
 pub use endpoint::{Served, endpoint, max_bytes, path};
+use grapnel_delivery::egress::EgressPolicy;
 pub use problem::{Problem, Problems};
 pub use reference::{References, Sources};
 pub use subscribers::Subscribers;
 pub use subscription::{Delivered, Standing, dead_letter_endpoint_of, dead_letter_problem, endpoint_of, subscription};
-
-use crate::rules::egress::EgressPolicy;
+use url::Url;
 
 /// What the operator says and objects are compiled with.
 #[derive(Debug, Clone)]

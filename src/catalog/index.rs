@@ -20,7 +20,13 @@ use std::{
     time::Instant,
 };
 
+use claims::Claims;
+use entry::{Entry, Held};
+use grants::Grants;
+use grapnel_values::secret::Secret;
 use jiff::Timestamp;
+pub use references::Reference;
+use references::{Dependent, Dependents, Referent, Refers, Values};
 
 use super::{
     admission::Admission,
@@ -34,15 +40,7 @@ use crate::{
         Incarnation, ObjectKey, Reason, WebhookEndpoint, WebhookEndpointSpec, WebhookSubscription,
         WebhookSubscriptionSpec,
     },
-    rules::secret::Secret,
     telemetry::metrics::Metrics,
-};
-pub use references::Reference;
-use {
-    claims::Claims,
-    entry::{Entry, Held},
-    grants::Grants,
-    references::{Dependent, Dependents, Referent, Refers, Values},
 };
 
 /// Data of a Secret.

@@ -8,6 +8,7 @@
 pub mod admission;
 pub mod compile;
 pub mod index;
+pub mod limits;
 pub mod namespaces;
 pub mod observed;
 pub mod snapshot;

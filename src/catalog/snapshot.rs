@@ -9,6 +9,12 @@ use std::{
 };
 
 use bytes::Bytes;
+use grapnel_delivery::{breaker::BreakerPolicy, rate_limit::RateLimit, retry::RetryPolicy};
+use grapnel_event::{identity::Sources, schema::SchemaSet};
+use grapnel_expression::Expression;
+use grapnel_payload::headers::HeaderGlobs;
+use grapnel_signature::{Handshake, Signer, Verifier};
+use grapnel_values::glob::GlobSet;
 use http::{HeaderValue, StatusCode};
 use ipnet::IpNet;
 
@@ -18,17 +24,6 @@ use super::{
 };
 use crate::{
     api::{Format, Incarnation, ObjectKey, Ordering, StartFrom},
-    rules::{
-        breaker::BreakerPolicy,
-        expression::Expression,
-        glob::GlobSet,
-        headers::HeaderGlobs,
-        identity::Sources,
-        ratelimit::RateLimit,
-        retry::RetryPolicy,
-        schema::SchemaSet,
-        signature::{Handshake, Signer, Verifier},
-    },
     telemetry::metrics::{EndpointMetrics, SubscriptionMetrics},
 };
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use grapnel_delivery::breaker::OpenCircuit;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{self, Time};
 use serde_json::Value;
@@ -9,12 +10,9 @@ use serde_json::Value;
 use super::observed::{
     self, Delivered, EndpointFacts, EndpointReading, Failed, Outcome, SubscriptionFacts, SubscriptionReading,
 };
-use crate::{
-    api::{
-        Condition, ConditionStatus, ConditionType, DeliveryFailure, DeliverySuccess, Incarnation, ObjectKey, Reason,
-        Rejection, WebhookEndpointStatus, WebhookSubscriptionStatus,
-    },
-    rules::breaker::OpenCircuit,
+use crate::api::{
+    Condition, ConditionStatus, ConditionType, DeliveryFailure, DeliverySuccess, Incarnation, ObjectKey, Reason,
+    Rejection, WebhookEndpointStatus, WebhookSubscriptionStatus,
 };
 
 /// The two kinds.

@@ -2,18 +2,21 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use grapnel_delivery::egress::Reach;
+use grapnel_values::secret::Secret;
 use http::HeaderMap;
 use rustls::{
     InconsistentKeys, RootCertStore,
     crypto::ring,
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem, pem::PemObject},
+    pki_types::{
+        CertificateDer, PrivateKeyDer, ServerName,
+        pem::{self, PemObject},
+    },
     sign::CertifiedKey,
 };
 use sha2::{Digest, Sha256};
 use url::Url;
 use zeroize::Zeroizing;
-
-use crate::rules::{egress::Reach, secret::Secret};
 
 /// A receiver.
 #[derive(PartialEq)]

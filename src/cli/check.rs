@@ -2,13 +2,13 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
+use grapnel_delivery::egress::EgressPolicy;
 use ipnet::IpNet;
 
 use super::data_plane::domain;
 use crate::{
     catalog::{Index, Options},
     files::{Source, Watch},
-    rules::egress::EgressPolicy,
     telemetry::metrics::Metrics,
 };
 

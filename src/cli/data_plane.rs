@@ -3,22 +3,23 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
+use grapnel_delivery::{
+    egress::EgressPolicy,
+    egress_proxy::{EgressProxy, NoProxy},
+};
+use grapnel_values::{
+    duration,
+    name::{is_domain, is_label},
+    quantity,
+};
 use ipnet::IpNet;
 use url::Url;
 
 use super::{Usage, open_files};
 use crate::{
     catalog::{Namespaces, Options},
-    ingress::tls::TlsFiles,
+    ingress::{limits::MAX_CONNECTIONS, tls::TlsFiles},
     journal::factory::{Engine, JournalOptions, UnknownEngine},
-    rules::{
-        duration,
-        egress::EgressPolicy,
-        egress_proxy::{EgressProxy, NoProxy},
-        limits,
-        name::{is_domain, is_label},
-        quantity,
-    },
     runtime::DataPlane,
     telemetry::tracing::LogFormat,
 };
@@ -85,7 +86,7 @@ pub(super) struct DataPlaneArgs {
     pub(super) trusted_proxies: Vec<IpNet>,
 
     /// Connections served at once; a further one takes the place of one that waits for its client, or waits
-    #[arg(long, env = "GRAPNEL_MAX_CONNECTIONS", value_name = "N", default_value_t = limits::MAX_CONNECTIONS)]
+    #[arg(long, env = "GRAPNEL_MAX_CONNECTIONS", value_name = "N", default_value_t = MAX_CONNECTIONS)]
     pub(super) max_connections: usize,
 
     /// PEM file with the certificate chain of the public server; read again when it changes

@@ -11,7 +11,7 @@ use super::{
     print::{self, or_dash},
     remote::{self, Output, Remote, object},
 };
-use crate::rules::limits::ADMIN_LIST_MAX;
+use crate::admin::limits::ADMIN_LIST_MAX;
 
 /// What to show.
 #[derive(Debug, clap::Args)]

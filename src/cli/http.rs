@@ -4,8 +4,8 @@ use anyhow::Context;
 use reqwest::redirect::Policy;
 
 use crate::{
+    cli::limits::CLI_TIMEOUT,
     dispatch::client::{platform_roots, tls},
-    rules::limits::CLI_TIMEOUT,
 };
 
 /// A client that trusts whom deliveries trust, does not follow redirects and does nothing twice. Through a proxy only

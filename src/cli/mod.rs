@@ -7,6 +7,7 @@ mod deliveries;
 mod events;
 mod http;
 mod journal;
+pub mod limits;
 mod open_files;
 mod print;
 mod redeliver;

@@ -2,7 +2,7 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::rules::limits::OPEN_FILES_RESERVED;
+use crate::cli::limits::OPEN_FILES_RESERVED;
 
 /// Raises the limit as far as the system allows, and says how many of the `wanted` connections fit below it. Beyond the
 /// limit not only connections would fail but also the journal's files, and with them every event.

@@ -16,8 +16,8 @@ use super::{
     remote::{self, Output, Remote, object},
 };
 use crate::{
+    admin::limits::{ADMIN_REDELIVERY_IDS, ADMIN_REDELIVERY_MAX},
     api::ObjectKey,
-    rules::limits::{ADMIN_REDELIVERY_IDS, ADMIN_REDELIVERY_MAX},
 };
 
 const AFTER_HELP: &str = "\

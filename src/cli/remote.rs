@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use self::forward::{Forward, Place, Token};
 use super::{Usage, http};
-use crate::{api::ObjectKey, controller::connect::Connection, rules::limits::CLI_ADMIN_ANSWER_BYTES};
+use crate::{api::ObjectKey, cli::limits::CLI_ADMIN_ANSWER_BYTES, controller::connect::Connection};
 
 const UNEXPECTED: &str = "the operator's answer is not what this version of grapnel expects";
 

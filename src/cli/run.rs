@@ -2,14 +2,17 @@
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
+use grapnel_delivery::egress::EgressPolicy;
+use grapnel_values::duration;
+
 use super::{
     Usage,
     data_plane::{DataPlaneArgs, domain, label},
 };
 use crate::{
     catalog::Options,
-    controller::connect::Connection,
-    rules::{duration, egress::EgressPolicy, limits},
+    cli::limits,
+    controller::{connect::Connection, limits::LEASE_DURATION_MIN},
     runtime::{self, Cluster, DataPlane},
     telemetry,
 };
@@ -104,7 +107,7 @@ fn identity() -> String {
 
 fn lease_duration(text: &str) -> Result<Duration, String> {
     let given = duration::parse(text).map_err(|error| error.to_string())?;
-    if (limits::LEASE_DURATION_MIN..=limits::LEASE_DURATION_MAX).contains(&given) && given.subsec_nanos() == 0 {
+    if (LEASE_DURATION_MIN..=limits::LEASE_DURATION_MAX).contains(&given) && given.subsec_nanos() == 0 {
         Ok(given)
     } else {
         Err("whole seconds from 3s to 300s are wanted".into())

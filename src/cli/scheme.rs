@@ -1,19 +1,15 @@
 //! How an event is signed, by name: what `grapnel send` makes and `grapnel sink` checks.
 
+use grapnel_signature::{
+    Algorithm, Content, Encoding, Handshake, JwtScheme, KeyForm, KeySource, Place as ProviderPlace, Provider, Scheme,
+    Shape, SignatureScheme, TimestampSource, TokenScheme, limits::DEFAULT_TOLERANCE, names, provider, sign_request_to,
+};
+use grapnel_values::{secret::Secret, suggest::suggest};
 use http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION};
 use jiff::Timestamp;
 use url::Url;
 
 use super::Usage;
-use crate::rules::{
-    limits::DEFAULT_TOLERANCE,
-    meant::meant,
-    secret::Secret,
-    signature::{
-        Algorithm, Content, Encoding, Handshake, JwtScheme, KeyForm, KeySource, Place as ProviderPlace, Provider,
-        Scheme, Shape, SignatureScheme, TimestampSource, TokenScheme, names, provider, sign_request_to,
-    },
-};
 
 /// A scheme that has a name.
 #[derive(Debug, Clone, Copy)]
@@ -137,7 +133,7 @@ pub(super) fn parse(text: &str) -> Result<Named, String> {
         "ed25519" => Named::Ed25519,
         "none" => Named::None,
         _ => {
-            let near = meant(text, names().chain(PLAIN));
+            let near = suggest(text, names().chain(PLAIN));
             let near = near.map(|near| format!("did you mean {near}? ")).unwrap_or_default();
             let known = names().chain(PLAIN).collect::<Vec<_>>().join(", ");
             return Err(format!("{near}Known are {known}"));

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
+use grapnel_values::secret::Secret;
 use zeroize::Zeroizing;
 
 use super::Usage;
-use crate::rules::secret::Secret;
 
 /// Where the secret comes from.
 #[derive(clap::Args)]

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use bytes::Bytes;
+use grapnel_values::secret::Secret;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use jiff::Timestamp;
 use serde_json::Value;
@@ -21,7 +22,7 @@ use super::{
     scheme::{self, Named, Place},
     secret,
 };
-use crate::rules::{limits::CLI_SEND_ANSWER_BYTES, secret::Secret};
+use crate::cli::limits::CLI_SEND_ANSWER_BYTES;
 
 /// Type of an event that is given none.
 const DEFAULT_TYPE: &str = "grapnel.test";

@@ -14,6 +14,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
+use grapnel_signature::{HandshakeReply, Refusal};
+use grapnel_values::duration;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::{
@@ -27,11 +29,7 @@ use super::{
     scheme::Place,
     secret,
 };
-use crate::rules::{
-    duration,
-    limits::SINK_BODY_BYTES,
-    signature::{HandshakeReply, Refusal},
-};
+use crate::cli::limits::SINK_BODY_BYTES;
 
 /// What to do with deliveries.
 #[derive(Debug, clap::Args)]

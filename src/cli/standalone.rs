@@ -2,8 +2,10 @@
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
+use grapnel_delivery::egress::EgressPolicy;
+
 use super::data_plane::DataPlaneArgs;
-use crate::{rules::egress::EgressPolicy, runtime, telemetry};
+use crate::{runtime, telemetry};
 
 /// Receive and deliver webhooks without a cluster
 ///

@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use super::activity::Activity;
-use crate::rules::limits::{CROWD_CHECK, CROWD_LOG_INTERVAL, CROWD_PATIENCE, CROWD_SHARE};
+use crate::connections::limits::{CROWD_CHECK, CROWD_LOG_INTERVAL, CROWD_PATIENCE, CROWD_SHARE};
 
 /// All connections of a server.
 #[derive(Debug)]

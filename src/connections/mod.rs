@@ -3,6 +3,7 @@
 
 mod activity;
 mod crowd;
+pub(crate) mod limits;
 
 pub(crate) use activity::{Activity, Patience, Underway};
 pub(crate) use crowd::Crowd;

@@ -27,8 +27,8 @@ use super::{
 use crate::{
     api::{Incarnation, ObjectKey, WebhookSubscription},
     catalog::{Kind, ObjectView},
+    controller::limits,
     journal::{DeliveryQuery, DeliveryState, EventEntry, Journal, JournalError},
-    rules::limits,
 };
 
 /// The finalizer, as in `metadata.finalizers`.

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     api::{ConditionType, Incarnation, ObjectKey, Reason, WebhookEndpoint, WebhookSubscription},
     catalog::{Kind, observed::AbandonedDeliveries},
-    rules::limits,
+    controller::limits,
     telemetry::metrics::Metrics,
 };
 

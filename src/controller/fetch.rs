@@ -7,6 +7,7 @@ use std::{
 };
 
 use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use grapnel_values::secret;
 use k8s_openapi::{
     ByteString,
     api::core::v1::{ConfigMap, Secret},
@@ -17,7 +18,7 @@ use tokio::time::{self, Instant};
 use crate::{
     api::ObjectKey,
     catalog::{Change, Reference},
-    rules::{limits, secret},
+    controller::limits,
 };
 
 /// Fetches of referenced values, at most [`limits::FETCHES_AT_ONCE`] at a time.

@@ -20,7 +20,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{rules::limits, telemetry::metrics::Metrics};
+use crate::{controller::limits, telemetry::metrics::Metrics};
 
 /// Which Lease, and as whom.
 #[derive(Debug, Clone, PartialEq, Eq)]

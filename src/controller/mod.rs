@@ -12,6 +12,7 @@ pub mod drain;
 pub mod events;
 mod fetch;
 pub mod lease;
+pub mod limits;
 pub mod reviews;
 pub mod sightings;
 pub mod status;

@@ -10,6 +10,8 @@ mod ledger;
 use std::{collections::BTreeMap, sync::Arc};
 
 use futures_util::{FutureExt, future::BoxFuture};
+use grapnel_signature::jws::{Claims, is_bearer_token};
+use grapnel_values::clock::Clock;
 use http::{Request, header::CONTENT_TYPE};
 use jiff::Timestamp;
 use k8s_openapi::api::{
@@ -24,12 +26,8 @@ use zeroize::{Zeroize, Zeroizing};
 use self::ledger::{Bounds, Key, Ledger, Trouble};
 use crate::{
     admin::authority::{Ask, Authority, Denied, GROUP, Resource},
+    controller::limits,
     ingress::{Callers, Review, ReviewError},
-    rules::{
-        clock::Clock,
-        jwt::{Claims, is_bearer_token},
-        limits,
-    },
 };
 
 const TOKEN_REVIEWS: &str = "/apis/authentication.k8s.io/v1/tokenreviews";

@@ -10,6 +10,7 @@ use std::{
 };
 
 use futures_util::{StreamExt, stream};
+use grapnel_values::clock::Clock;
 use kube::{
     Api, Client,
     api::{DynamicObject, Patch, PatchParams},
@@ -27,8 +28,8 @@ use super::{
 use crate::{
     api::{Condition, ConditionStatus, ObjectKey, Reason, WebhookEndpoint, WebhookSubscription},
     catalog::{EndpointReading, Facts, Kind, ObjectView, SubscriptionReading, observed::Standing},
+    controller::limits,
     journal::{self, Journal},
-    rules::{clock::Clock, limits},
     telemetry::metrics::Metrics,
 };
 

@@ -31,7 +31,7 @@ use super::{
 use crate::{
     api::{DeletionPolicy, ObjectKey, Reason, WebhookEndpoint, WebhookSubscription},
     catalog::{Age, Applied, Change, Index, Kind, Namespaces, Problem, Published, Reference, Unreadable},
-    rules::limits,
+    controller::limits,
     telemetry::metrics::Metrics,
 };
 

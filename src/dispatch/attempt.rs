@@ -5,6 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use grapnel_event::limits::INLINE_BODY_BYTES;
+use grapnel_values::{clock::Clock, traceparent::Traceparent};
 use jiff::Timestamp;
 
 use super::{
@@ -20,7 +22,6 @@ use crate::{
         observed::{Delivered, Failed},
     },
     journal::{Delivery, Journal, Sequence, Settlement},
-    rules::{clock::Clock, limits, trace::Traceparent},
     telemetry::spans::{self, Span, Spans},
 };
 
@@ -101,7 +102,7 @@ async fn build(
     now: Timestamp,
     own: Traceparent,
 ) -> Result<Outgoing, SendError> {
-    if subscription.transform.is_none() || delivery.event.body.len() <= limits::INLINE_BODY_BYTES {
+    if subscription.transform.is_none() || delivery.event.body.len() <= INLINE_BODY_BYTES {
         return request::build(subscription, delivery, now, own);
     }
     let (subscription, delivery) = (Arc::clone(subscription), delivery.clone());

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 
 use crate::{
     api::{Incarnation, ObjectKey},
+    dispatch::limits,
     journal::{Journal, JournalError, Sequence, Settlement},
-    rules::limits,
 };
 
 /// Settles, however often the journal fails, and says when the earliest of the retries among it falls due.

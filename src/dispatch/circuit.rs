@@ -2,12 +2,10 @@
 
 use std::sync::Arc;
 
+use grapnel_delivery::breaker::{Breaker, Gate, OpenCircuit, Permit};
 use jiff::Timestamp;
 
-use crate::{
-    catalog::Subscription,
-    rules::breaker::{Breaker, Gate, OpenCircuit, Permit},
-};
+use crate::catalog::Subscription;
 
 /// The breaker with the subscription that it stands for. It lives as long as the worker: after a restart of the process,
 /// and when a subscription has not been delivered for a while, the circuit is closed until the receiver fails again.

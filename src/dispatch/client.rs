@@ -14,6 +14,14 @@ use std::{collections::HashSet, fmt, sync::Arc, time::Duration};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
+use grapnel_delivery::{
+    egress::{EgressPolicy, Reach},
+    egress_proxy::EgressProxy,
+};
+use grapnel_values::{
+    clock::{Clock, SystemClock},
+    secret::header_value,
+};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -38,13 +46,8 @@ use super::{
 };
 use crate::{
     catalog::{OAuthClient, Snapshot, TlsIdentity},
-    rules::{
-        clock::{Clock, SystemClock},
-        egress::{EgressPolicy, Reach},
-        egress_proxy::EgressProxy,
-        limits,
-        secret::header_value,
-    },
+    dispatch::limits,
+    journal::limits::FAILURE_MESSAGE_BYTES,
 };
 
 /// How to build a [`Client`].
@@ -121,7 +124,7 @@ pub struct Response {
     pub status: StatusCode,
     /// `Retry-After`, if it is text.
     pub retry_after: Option<String>,
-    /// The first [`limits::FAILURE_MESSAGE_BYTES`] of the body, as sent.
+    /// The first [`FAILURE_MESSAGE_BYTES`] of the body, as sent.
     pub body_start: Bytes,
 }
 
@@ -353,7 +356,7 @@ impl Guarded {
         let retry_after =
             answer.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned);
         // Receivers like to repeat the path in what they say of it.
-        let kept = if secret_url { 0 } else { limits::FAILURE_MESSAGE_BYTES };
+        let kept = if secret_url { 0 } else { FAILURE_MESSAGE_BYTES };
         let mut body_start = read(answer, kept, limits::RESPONSE_BYTES, secret_url).await?;
         if !status.is_success() {
             body_start = echo::redact(body_start, &secrets, &body);

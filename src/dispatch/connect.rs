@@ -6,6 +6,7 @@ use std::{
 };
 
 use futures_util::{TryFutureExt, future::BoxFuture};
+use grapnel_delivery::egress_proxy::EgressProxy;
 use http::Uri;
 use hyper_rustls::{FixedServerNameResolver, HttpsConnector};
 use hyper_util::{client::legacy::connect::HttpConnector, rt::TokioIo};
@@ -14,10 +15,7 @@ use tokio::net::TcpStream;
 use tower::{BoxError, Service};
 
 use super::{resolver::GuardedResolver, tunnel::Tunnel};
-use crate::{
-    catalog::TlsIdentity,
-    rules::{egress_proxy::EgressProxy, limits},
-};
+use crate::{catalog::TlsIdentity, dispatch::limits};
 
 /// Makes connections to what a URL names.
 pub(super) type Connector = HttpsConnector<Way>;

@@ -11,8 +11,8 @@ use tokio::sync::mpsc;
 use crate::{
     api::{Incarnation, ObjectKey, StartFrom},
     catalog::{Snapshot, Subscription, observed::AbandonedDeliveries},
+    dispatch::limits,
     journal::{Attached, Detached, Journal, JournalError, Start},
-    rules::limits,
     telemetry::metrics::Metrics,
 };
 

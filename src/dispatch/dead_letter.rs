@@ -5,6 +5,7 @@
 //! does not take it, the event is not given up: it is tried again after [`limits::DEAD_LETTER_PAUSE`].
 
 use bytes::Bytes;
+use grapnel_event::{dead_letter as letter, dead_letter::End, identity::Identity, schema::Validated};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
@@ -13,13 +14,8 @@ use super::{
 };
 use crate::{
     catalog::{DeadLetterEndpoint, Subscription},
+    dispatch::limits,
     journal::{Appended, Arrival, Delivery, Failure, Journal, Settlement},
-    rules::{
-        dead_letter::{self as letter, End},
-        identity::Identity,
-        limits,
-        schema::Validated,
-    },
 };
 
 /// What became of an event that was given up.

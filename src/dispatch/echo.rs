@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use http::HeaderValue;
 
-use crate::rules::limits::FAILURE_MESSAGE_BYTES;
+use crate::journal::limits::FAILURE_MESSAGE_BYTES;
 
 /// What stands in the place of a secret.
 const MASK: &[u8] = b"***";

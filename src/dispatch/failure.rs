@@ -2,10 +2,10 @@
 
 use std::{error::Error, io, time::Duration};
 
+use grapnel_expression::ExpressionError;
 use rustls::CertificateError;
 
 use super::{resolver::LookupError, token::TokenError};
-use crate::rules::expression::ExpressionError;
 
 /// Why an exchange failed. The sentences hold neither the URL nor anything that was sent.
 #[derive(Debug, thiserror::Error)]

@@ -15,6 +15,7 @@ mod echo;
 mod envelope;
 mod failure;
 mod kept;
+pub mod limits;
 pub mod outcome;
 pub mod request;
 mod resolver;
@@ -26,6 +27,7 @@ mod worker;
 
 use std::{collections::HashMap, sync::Arc};
 
+use grapnel_values::clock::Clock;
 use tokio::{
     sync::watch,
     task::{Id, JoinError, JoinSet},
@@ -44,7 +46,6 @@ use crate::{
     api::ObjectKey,
     catalog::{Snapshot, Subscription},
     journal::{Journal, Tenure},
-    rules::clock::Clock,
     telemetry::spans::Spans,
 };
 
@@ -75,7 +76,7 @@ pub struct Dispatcher {
 
 impl Dispatcher {
     /// Delivers the subscriptions whose endpoint the journal's [`Tenure`] gives to this process, until `shutdown`; then
-    /// ends within [`crate::rules::limits::SHUTDOWN_DELIVERIES`] and [`crate::rules::limits::SHUTDOWN_SETTLE`]. Whatever
+    /// ends within [`limits::SHUTDOWN_DELIVERIES`] and [`limits::SHUTDOWN_SETTLE`]. Whatever
     /// ends it, deliveries under way are ended and settled first.
     ///
     /// # Errors

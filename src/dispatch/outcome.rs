@@ -2,17 +2,12 @@
 
 use std::time::Duration;
 
+use grapnel_delivery::retry::{RetryPolicy, retry_after};
 use http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{client::Response, failure::SendError};
-use crate::{
-    journal::{Exchange, Failure, Settlement},
-    rules::{
-        limits,
-        retry::{RetryPolicy, retry_after},
-    },
-};
+use crate::journal::{Exchange, Failure, Settlement, limits::FAILURE_MESSAGE_BYTES};
 
 /// Outcome label of an attempt that succeeded.
 pub const DELIVERED: &str = "delivered";
@@ -44,7 +39,7 @@ impl Outcome {
         }
     }
 
-    /// Whether it counts against the receiver: see [`crate::rules::breaker`].
+    /// Whether it counts against the receiver: see [`grapnel_delivery::breaker`].
     pub fn counts_as_failure(&self) -> bool {
         self.failure().is_some() && !self.gone && self.asked
     }
@@ -148,17 +143,18 @@ fn printable(bytes: &[u8]) -> String {
 /// Cut to the bound, between characters.
 pub(super) fn bounded(message: &str) -> &str {
     // A character has at most four bytes, so one of the last four places is between two.
-    let end = (0..=limits::FAILURE_MESSAGE_BYTES).rev().find(|&end| message.is_char_boundary(end)).unwrap_or_default();
-    if message.len() <= limits::FAILURE_MESSAGE_BYTES { message } else { message.get(..end).unwrap_or_default() }
+    let end = (0..=FAILURE_MESSAGE_BYTES).rev().find(|&end| message.is_char_boundary(end)).unwrap_or_default();
+    if message.len() <= FAILURE_MESSAGE_BYTES { message } else { message.get(..end).unwrap_or_default() }
 }
 
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use grapnel_delivery::retry::Jitter;
+    use grapnel_expression::ExpressionError;
     use proptest::prelude::*;
 
     use super::*;
-    use crate::rules::{expression::ExpressionError, retry::Jitter};
 
     const TOOK: Duration = Duration::from_millis(42);
 
@@ -302,7 +298,7 @@ mod tests {
             let spread = RetryPolicy { jitter: Jitter::Full, ..policy() };
             let outcome = classify(&spread, attempt, &answer, now(), TOOK, entropy);
             if let Some(failure) = outcome.failure() {
-                prop_assert!(failure.message.len() <= limits::FAILURE_MESSAGE_BYTES);
+                prop_assert!(failure.message.len() <= FAILURE_MESSAGE_BYTES);
                 prop_assert!(!failure.message.chars().any(char::is_control));
             }
             prop_assert!(delay(&outcome).is_none_or(|delay| delay <= Duration::from_secs(60)));

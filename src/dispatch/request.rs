@@ -3,6 +3,10 @@
 use std::fmt::Write;
 
 use bytes::Bytes;
+use grapnel_event::dead_letter;
+use grapnel_expression::limits::TRANSFORM_BYTES;
+use grapnel_payload::{cloudevents::STRUCTURED, headers::is_framing};
+use grapnel_values::traceparent::Traceparent;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use jiff::Timestamp;
 
@@ -11,7 +15,6 @@ use crate::{
     api::Format,
     catalog::Subscription,
     journal::{Delivery, StoredEvent},
-    rules::{cloudevents::STRUCTURED, dead_letter, headers::is_framing, limits, trace::Traceparent},
 };
 
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
@@ -87,7 +90,7 @@ fn body(subscription: &Subscription, event: &StoredEvent, headers: &mut HeaderMa
         None => None,
         Some(transform) => {
             let inputs = view::inputs(transform, event, endpoint);
-            Some(transform.json(&inputs, limits::TRANSFORM_BYTES).map(Bytes::from).map_err(SendError::Transform)?)
+            Some(transform.json(&inputs, TRANSFORM_BYTES).map(Bytes::from).map_err(SendError::Transform)?)
         }
     };
     let written = |result: serde_json::Result<Vec<u8>>| {

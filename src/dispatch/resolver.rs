@@ -13,6 +13,7 @@ use futures_util::{
     FutureExt, TryFutureExt,
     future::{BoxFuture, Shared},
 };
+use grapnel_delivery::egress::{EgressPolicy, Forbidden};
 use hyper_util::client::legacy::connect::dns::Name;
 use parking_lot::Mutex;
 use tokio::{
@@ -21,10 +22,7 @@ use tokio::{
 };
 use tower::Service;
 
-use crate::rules::{
-    egress::{EgressPolicy, Forbidden},
-    limits,
-};
+use crate::dispatch::limits;
 
 /// A name all of whose addresses are forbidden.
 #[derive(Debug, thiserror::Error)]

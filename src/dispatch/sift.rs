@@ -6,6 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use grapnel_delivery::retry::RetryPolicy;
+use grapnel_event::limits::INLINE_BODY_BYTES;
+use grapnel_expression::ExpressionError;
 use jiff::Timestamp;
 
 use super::{
@@ -15,8 +18,8 @@ use super::{
 };
 use crate::{
     catalog::Subscription,
+    dispatch::limits,
     journal::{Claim, Claimed, JournalError, Sequence, Settlement, SkipReason, StoredEvent},
-    rules::{expression::ExpressionError, limits, retry::RetryPolicy},
 };
 
 /// What was claimed.
@@ -104,7 +107,7 @@ pub(super) fn is_ahead(due: Timestamp, now: Timestamp, policy: &RetryPolicy) -> 
 /// What the filter says; of a large body where that holds nobody up.
 async fn wanted(subscription: &Arc<Subscription>, event: &Arc<StoredEvent>) -> Result<bool, ExpressionError> {
     let Some(filter) = &subscription.filter else { return Ok(true) };
-    if !filter.uses_payload() || event.body.len() <= limits::INLINE_BODY_BYTES {
+    if !filter.uses_payload() || event.body.len() <= INLINE_BODY_BYTES {
         return filter.test(&view::inputs(filter, event, &subscription.endpoint.key));
     }
     let (filter, event, endpoint) = (Arc::clone(filter), Arc::clone(event), subscription.endpoint.key.clone());

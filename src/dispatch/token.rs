@@ -12,6 +12,7 @@ use futures_util::{
     FutureExt,
     future::{BoxFuture, Shared, WeakShared},
 };
+use grapnel_values::secret::header_value;
 use http::{HeaderValue, StatusCode};
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
@@ -19,7 +20,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use crate::rules::{limits, secret::header_value};
+use crate::dispatch::limits;
 
 /// Why there is no token. The sentences hold nothing that was sent, and of what was answered only what the standard
 /// names.

@@ -11,6 +11,7 @@ use std::{
     sync::Arc,
 };
 
+use grapnel_delivery::{egress, egress_proxy::EgressProxy};
 use http::Uri;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
@@ -21,7 +22,7 @@ use tower::BoxError;
 use url::Host;
 
 use super::resolver::{GuardedResolver, LookupError};
-use crate::rules::{egress, egress_proxy::EgressProxy, limits};
+use crate::{catalog::limits::MAX_DELIVERY_TIMEOUT, dispatch::limits};
 
 /// The way to targets where a proxy is in between.
 pub(super) struct Tunnel {
@@ -46,7 +47,7 @@ impl Tunnel {
         let host = target.host().unwrap_or_default();
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         // A delivery has its own time; this is for a connection that goes on being made when nobody waits for it any more.
-        match tokio::time::timeout(limits::MAX_DELIVERY_TIMEOUT, self.reach(host, port)).await {
+        match tokio::time::timeout(MAX_DELIVERY_TIMEOUT, self.reach(host, port)).await {
             Ok(reached) => reached,
             Err(_) => Err(NoTunnel("does not answer".into()).into()),
         }

@@ -18,6 +18,7 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
+use grapnel_delivery::breaker::{Gate, Permit};
 use jiff::Timestamp;
 use tokio::{
     sync::watch,
@@ -34,11 +35,8 @@ use super::{
 use crate::{
     api::Ordering,
     catalog::Subscription,
+    dispatch::limits,
     journal::{Delivery, JournalError, Sequence, Settlement, SkipReason},
-    rules::{
-        breaker::{Gate, Permit},
-        limits,
-    },
 };
 
 /// A delivery under way.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use grapnel_values::{pointer::escaped, secret::Wiped};
 use serde::{
     Deserialize, Deserializer,
     de::{MapAccess, SeqAccess, Visitor},
@@ -11,7 +12,7 @@ use serde_yaml::{Spanned, options};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroize;
 
-use crate::rules::{limits, pointer::escaped, secret::Wiped};
+use crate::files::limits;
 
 /// One document: a value in which every node knows the line it is on.
 #[derive(Debug, Clone, PartialEq)]

@@ -20,7 +20,7 @@ use super::{
     document::{Digest, Lines},
     object::{self, Object},
 };
-use crate::{api::ObjectKey, catalog::Problem, rules::limits};
+use crate::{api::ObjectKey, catalog::Problem, files::limits};
 
 /// Kind and name. The namespace of what is in none is empty.
 pub(super) type Name = (&'static str, ObjectKey);

@@ -5,6 +5,7 @@
 
 mod document;
 mod file;
+pub mod limits;
 mod notify;
 mod object;
 mod report;

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use grapnel_values::{name, pointer::escaped, secret::Secret, selector};
 use serde_json::{Map, Value};
 
 use super::Document;
 use crate::{
     api::{self, ObjectKey, Reason, WebhookEndpoint, WebhookSubscription},
     catalog::{Kind, Problem, admission::Admission},
-    rules::{name, pointer::escaped, secret::Secret, selector},
 };
 
 /// An object that a document defines.

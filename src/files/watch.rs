@@ -10,7 +10,7 @@ use super::{FilesError, Report, Scanned, Source, file::overwrite_stack, notify::
 use crate::{
     api::ObjectKey,
     catalog::{Change, Index, Kind, Namespaces, Problem, Published},
-    rules::limits,
+    files::limits,
 };
 
 /// The files and the index that they fill.

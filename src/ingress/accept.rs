@@ -15,6 +15,13 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
+use grapnel_event::{
+    identity::{MalformedPayload, Payload, identify},
+    limits::INLINE_BODY_BYTES,
+    schema::Validated,
+};
+use grapnel_payload::cloudevents::{CloudEvent, STRUCTURED};
+use grapnel_signature::{Evidence, HandshakeReply};
 use http::{HeaderMap, Method, Uri, header::CONTENT_TYPE};
 use http_body::Body as _;
 use jiff::Timestamp;
@@ -36,14 +43,8 @@ use super::{
 use crate::{
     catalog::{Endpoint, Route, observed::Rejection},
     connections::{Activity, Underway},
+    ingress::limits::{JOURNAL_LOG_INTERVAL, LARGE_BODIES_PER_CPU},
     journal::{Appended, Arrival, JournalError},
-    rules::{
-        cloudevents::{CloudEvent, STRUCTURED},
-        identity::{MalformedPayload, Payload, identify},
-        limits::{INLINE_BODY_BYTES, JOURNAL_LOG_INTERVAL, LARGE_BODIES_PER_CPU},
-        schema::Validated,
-        signature::{Evidence, HandshakeReply},
-    },
 };
 
 /// What all requests share.

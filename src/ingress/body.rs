@@ -14,7 +14,10 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, timeout_at};
 
 use super::reject::Rejected;
-use crate::rules::limits::{BODY_FREE_BYTES, BODY_NAMESPACE_SHARE, MAX_BODY_BYTES};
+use crate::{
+    catalog::limits::MAX_BODY_BYTES,
+    ingress::limits::{BODY_FREE_BYTES, BODY_NAMESPACE_SHARE},
+};
 
 /// Memory that all bodies share. One namespace gets a part of it, so that large bodies to its endpoints, however slow and
 /// not yet verified, leave room to others.

@@ -1,9 +1,9 @@
 //! Callers inside the cluster: what the walk needs to know of them, and nothing of how it is found out.
 
 use futures_util::future::BoxFuture;
+use grapnel_signature::{Refusal, Review};
 
 use super::reject::Rejected;
-use crate::rules::signature::{Refusal, Review};
 
 /// Who says to whom a token belongs.
 pub trait Callers: Send + Sync + 'static {

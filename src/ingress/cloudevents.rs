@@ -1,20 +1,17 @@
 //! CloudEvents whose attributes are in the body: one, or a batch of them.
 
 use bytes::Bytes;
+use grapnel_event::{
+    identity::{MalformedPayload, Payload, identify_event},
+    schema::{Validated, Violation},
+};
+use grapnel_payload::cloudevents::{CloudEvent, STRUCTURED, batch};
+use grapnel_signature::Verified;
+use grapnel_values::cost_budget::CostBudget;
 use http::{HeaderMap, HeaderName, header::CONTENT_TYPE};
 
 use super::{headers, reject::Rejected};
-use crate::{
-    catalog::Endpoint,
-    rules::{
-        allowance::Allowance,
-        cloudevents::{CloudEvent, STRUCTURED, batch},
-        identity::{MalformedPayload, Payload, identify_event},
-        limits::BATCH_HEADER_BYTES,
-        schema::{Validated, Violation},
-        signature::Verified,
-    },
-};
+use crate::{catalog::Endpoint, ingress::limits::BATCH_HEADER_BYTES};
 
 /// Only an event has it.
 const SPEC_VERSION: HeaderName = HeaderName::from_static("ce-specversion");
@@ -35,7 +32,7 @@ pub(super) fn one(
     body: &Payload,
     verified: Verified,
 ) -> Result<Validated, Rejected> {
-    validate(endpoint, headers, body, verified, "/data", &mut Allowance::default())
+    validate(endpoint, headers, body, verified, "/data", &mut CostBudget::default())
 }
 
 /// Whether the body is a batch.
@@ -49,7 +46,7 @@ pub(super) fn all(endpoint: &Endpoint, headers: &HeaderMap, verified: &Verified)
     let sent = batch(verified.body())?;
     let of_each = header_bytes(&stored(&headers::stored(headers, &endpoint.verifier)));
     allow_headers(sent.len(), of_each)?;
-    let mut allowance = Allowance::default();
+    let mut budget = CostBudget::default();
     let mut events = Vec::with_capacity(sent.len());
     for (number, event) in sent.into_iter().enumerate() {
         let part = verified.part(event.get()).ok_or(Rejected::Unavailable { kind: None })?;
@@ -57,7 +54,7 @@ pub(super) fn all(endpoint: &Endpoint, headers: &HeaderMap, verified: &Verified)
             sentence: format!("event {} of the batch: {malformed}", number + 1),
         };
         let body = Payload::parse(Some(STRUCTURED), part.body()).map_err(of_batch)?;
-        let validated = validate(endpoint, headers, &body, part, &format!("/{number}/data"), &mut allowance);
+        let validated = validate(endpoint, headers, &body, part, &format!("/{number}/data"), &mut budget);
         events.push(validated.map_err(|rejected| match rejected {
             Rejected::Malformed(malformed) => Rejected::Malformed(of_batch(malformed)),
             other => other,
@@ -72,15 +69,15 @@ fn validate(
     body: &Payload,
     verified: Verified,
     place: &str,
-    allowance: &mut Allowance,
+    budget: &mut CostBudget,
 ) -> Result<Validated, Rejected> {
     let text = verified.body().clone();
     let event = CloudEvent::structured(&text)?;
-    let identity = identify_event(&endpoint.kind_sources, &endpoint.id_sources, headers, body, &event, allowance)?;
+    let identity = identify_event(&endpoint.kind_sources, &endpoint.id_sources, headers, body, &event, budget)?;
     let kind = identity.kind.clone();
     // Data is taken apart only for a schema.
     let data = if endpoint.schemas.needs_payload(&kind) { Payload::of(&event.content) } else { Payload::Opaque };
-    endpoint.schemas.validate_within(verified, &data, identity, allowance).map_err(|violation| {
+    endpoint.schemas.validate_within(verified, &data, identity, budget).map_err(|violation| {
         let violation = match violation {
             Violation::Schema(places) => {
                 Violation::Schema(places.into_iter().map(|(path, why)| (format!("{place}{path}"), why)).collect())

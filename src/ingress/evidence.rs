@@ -3,6 +3,7 @@
 use std::{net::IpAddr, sync::Arc};
 
 use futures_util::future::BoxFuture;
+use grapnel_signature::{CalledUrl, Evidence, KeySet, KeysWanted, Needs};
 use http::{HeaderMap, HeaderName, Uri, header::HOST};
 use tokio::time::timeout_at;
 use url::Url;
@@ -12,7 +13,6 @@ use super::{
     address,
     reject::Rejected,
 };
-use crate::rules::signature::{CalledUrl, Evidence, KeySet, KeysWanted, Needs};
 
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");

@@ -1,13 +1,11 @@
 //! Questions that are no events: asked before anything is sent, with a method of their own.
 
 use axum::{body::Body, response::Response};
+use grapnel_event::identity::MalformedPayload;
+use grapnel_signature::{Handshake, HandshakeReply};
 use http::Method;
 
 use super::{accept::Inbound, reject::Rejected};
-use crate::rules::{
-    identity::MalformedPayload,
-    signature::{Handshake, HandshakeReply},
-};
 
 const ONLY_POST: Rejected = Rejected::MethodNotAllowed { allow: "POST" };
 

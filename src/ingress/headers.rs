@@ -1,14 +1,12 @@
 //! Which headers are stored with an event.
 
 use bytes::{Bytes, BytesMut};
+use grapnel_event::dead_letter;
+use grapnel_payload::headers::{is_credential, is_framing};
+use grapnel_signature::Verifier;
 use http::{HeaderMap, HeaderName, header::CONNECTION};
 
-use crate::rules::{
-    dead_letter,
-    headers::{is_credential, is_framing},
-    limits::{STORED_HEADER_BYTES, STORED_HEADERS},
-    signature::Verifier,
-};
+use crate::ingress::limits::{STORED_HEADER_BYTES, STORED_HEADERS};
 
 /// The headers of a request that are stored: none that lets its reader speak for the sender, none of the connection, and
 /// none that only Grapnel writes.

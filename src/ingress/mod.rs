@@ -14,6 +14,7 @@ mod confirm;
 mod evidence;
 mod handshake;
 mod headers;
+pub mod limits;
 mod reject;
 mod server;
 mod stream;
@@ -23,20 +24,18 @@ mod trace;
 
 use std::{sync::Arc, time::Duration};
 
-use ipnet::IpNet;
-use tokio::sync::watch;
-use url::Url;
-
 pub use callers::{Callers, ReviewError};
 pub use evidence::{KeysUnavailable, RemoteKeys};
+pub use grapnel_signature::Review;
+use grapnel_values::clock::Clock;
+use ipnet::IpNet;
 pub use server::serve;
-
-pub use crate::rules::signature::Review;
+use tokio::sync::watch;
+use url::Url;
 
 use crate::{
     catalog::Snapshot,
     journal::Journal,
-    rules::{clock::Clock, limits},
     telemetry::{metrics::Metrics, spans::Spans},
 };
 

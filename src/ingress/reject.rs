@@ -3,18 +3,15 @@
 use std::{borrow::Cow, net::IpAddr, time::Duration};
 
 use axum::{body::Body, response::Response};
+use grapnel_event::{identity::MalformedPayload, limits::VIOLATIONS, schema::Violation};
+use grapnel_signature::Refusal;
 use http::{
     HeaderValue, StatusCode, Version,
     header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER},
 };
 use serde::Serialize;
 
-use crate::rules::{
-    identity::MalformedPayload,
-    limits::{RETRY_AFTER_SUSPENDED, RETRY_AFTER_UNAVAILABLE, VIOLATIONS},
-    schema::Violation,
-    signature::Refusal,
-};
+use crate::ingress::limits::{RETRY_AFTER_SUSPENDED, RETRY_AFTER_UNAVAILABLE};
 
 pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 

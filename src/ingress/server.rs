@@ -1,5 +1,6 @@
 //! Taking connections and bounding them.
 
+use crate::connections::limits::CROWD_GRACE;
 use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use axum::handler::Handler;
@@ -24,7 +25,7 @@ use super::{
 };
 use crate::{
     connections::{Activity, Crowd, Patience},
-    rules::limits,
+    ingress::limits,
 };
 
 /// Serves until `shutdown`, then lets requests under way end, for at most
@@ -189,7 +190,7 @@ impl Server {
                     }
                     connection.as_mut().graceful_shutdown();
                     (ending, leaving) = (true, true);
-                    look.set(sleep(limits::CROWD_GRACE));
+                    look.set(sleep(CROWD_GRACE));
                 }
                 () = &mut look => {
                     let now = Instant::now();
@@ -198,7 +199,7 @@ impl Server {
                         return;
                     }
                     let again = match activity.patience(now, self.head_timeout, self.idle_timeout) {
-                        Patience::Busy if leaving => limits::CROWD_GRACE,
+                        Patience::Busy if leaving => CROWD_GRACE,
                         Patience::Busy => self.head_timeout.min(limits::CLOSE_TIMEOUT),
                         // In the meantime the head of another request may begin.
                         Patience::Until(until) if !ending => {

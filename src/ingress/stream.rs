@@ -19,7 +19,7 @@ use tokio::{
 
 use crate::{
     connections::Activity,
-    rules::limits::{LINGER_BYTES, LINGER_TIMEOUT},
+    ingress::limits::{LINGER_BYTES, LINGER_TIMEOUT},
 };
 
 /// Bytes thrown away at once.

@@ -12,7 +12,7 @@ use std::{collections::HashMap, sync::Arc};
 use parking_lot::Mutex;
 
 use super::reject::Rejected;
-use crate::rules::limits::{NAMESPACE_REQUESTS_MIN, NAMESPACE_SHARE};
+use crate::ingress::limits::{NAMESPACE_REQUESTS_MIN, NAMESPACE_SHARE};
 
 /// The requests in progress of all namespaces.
 #[derive(Debug)]

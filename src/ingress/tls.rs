@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
-use crate::rules::limits::{TLS_FILE_BYTES, TLS_POLL_INTERVAL};
+use crate::ingress::limits::{TLS_FILE_BYTES, TLS_POLL_INTERVAL};
 
 /// A certificate chain and its key, as PEM files.
 #[derive(Debug, Clone)]

@@ -1,12 +1,13 @@
 //! The span of a receipt, which the events are stored with.
 
 use bytes::Bytes;
+use grapnel_values::traceparent::Traceparent;
 
 use super::{accept::Inbound, confirm::Stored, reject::Rejected};
 use crate::{
     catalog::Endpoint,
+    ingress::limits::STORED_HEADERS,
     journal::Arrival,
-    rules::{limits::STORED_HEADERS, trace::Traceparent},
     telemetry::spans::{Span, Spans},
 };
 

@@ -3,10 +3,11 @@
 use std::{fmt, net::IpAddr, time::Duration};
 
 use bytes::Bytes;
+use grapnel_event::schema::Validated;
 use jiff::Timestamp;
 
 use super::Sequence;
-use crate::{api::Incarnation, rules::schema::Validated};
+use crate::api::Incarnation;
 
 /// An event on its way in.
 #[derive(Clone)]

@@ -54,6 +54,7 @@ pub mod embedded;
 mod error;
 mod event;
 pub mod factory;
+pub mod limits;
 mod machine;
 pub mod memory;
 mod reading;
@@ -137,7 +138,7 @@ pub trait Journal: Send + Sync + 'static {
     async fn settle(&self, consumer: &Incarnation, settlements: Vec<(Sequence, Settlement)>) -> Result<()>;
 
     /// Queues settled and dead events once more, and makes retrying ones due now: one step of at most
-    /// [`REDELIVERY_STEP`](crate::rules::limits::REDELIVERY_STEP) events, to be repeated with [`Redelivered::next`] until
+    /// [`REDELIVERY_STEP`](limits::REDELIVERY_STEP) events, to be repeated with [`Redelivered::next`] until
     /// that is `None`. Ids stay the same; the attempts of what is queued start again at 1. Each event is looked at once,
     /// so that one that dies again meanwhile is not queued twice.
     ///

@@ -1,13 +1,12 @@
 //! What unit tests of the journal share.
 
 use bytes::Bytes;
-use jiff::Timestamp;
-
-use crate::rules::{
+use grapnel_event::{
     identity::{Identity, Payload},
     schema::{SchemaSet, Validated},
-    signature::{Scheme, Verifier},
 };
+use grapnel_signature::{Scheme, Verifier};
+use jiff::Timestamp;
 
 /// An event that went through the same checks as any other.
 pub(crate) fn validated(id: &str, kind: &str, body: Bytes) -> Validated {

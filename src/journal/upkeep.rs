@@ -11,10 +11,10 @@ use crate::api::{Incarnation, ObjectKey};
 #[derive(Debug, Clone, Default)]
 pub struct Retention {
     /// How long settled events of each endpoint stay. An endpoint that is not listed keeps the retention that it was
-    /// listed with last since the journal has known it, or [`DEFAULT_RETENTION`](crate::rules::limits::DEFAULT_RETENTION).
+    /// listed with last since the journal has known it, or [`DEFAULT_RETENTION`](crate::catalog::limits::DEFAULT_RETENTION).
     pub endpoints: Vec<(Incarnation, Duration)>,
     /// How long dead letters of each consumer stay. A consumer that is not listed keeps
-    /// [`DEFAULT_DEAD_LETTER_RETENTION`](crate::rules::limits::DEFAULT_DEAD_LETTER_RETENTION).
+    /// [`DEFAULT_DEAD_LETTER_RETENTION`](crate::catalog::limits::DEFAULT_DEAD_LETTER_RETENTION).
     pub consumers: Vec<(ObjectKey, Duration)>,
 }
 

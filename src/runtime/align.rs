@@ -9,7 +9,7 @@ use crate::{
     admin::Part,
     catalog::{ObjectView, Published, Snapshot},
     dispatch::Consumers,
-    rules::limits,
+    runtime::limits,
 };
 
 /// Follows `candidates` until `shutdown`. A journal that cannot take new consumers keeps the configuration that is live,

@@ -8,12 +8,13 @@
 //! A thread inherits the priority of the thread that spawns it. So nothing on this runtime may spawn a thread for another
 //! part of the process, through its `Handle::spawn_blocking` for example.
 
+use crate::dispatch::limits::DELIVERY_BLOCKING_THREADS;
 use std::io;
 
 use rustix::process::{getpriority_process, setpriority_process};
 use tokio::runtime::{Builder, Handle, Runtime};
 
-use crate::rules::limits;
+use crate::runtime::limits;
 
 /// The lowest priority there is (setpriority(2)).
 const LOWEST: i32 = 19;
@@ -32,7 +33,7 @@ impl Background {
         let runtime = Builder::new_multi_thread()
             .enable_all()
             .thread_name(name)
-            .max_blocking_threads(limits::DELIVERY_BLOCKING_THREADS)
+            .max_blocking_threads(DELIVERY_BLOCKING_THREADS)
             .on_thread_start(move || {
                 // Linux keeps a priority for each thread, and means the calling one here; elsewhere it is the process's.
                 if cfg!(target_os = "linux")

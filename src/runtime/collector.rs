@@ -11,7 +11,7 @@ use crate::{
         ClientError,
         client::{platform_roots, tls},
     },
-    rules::limits::{TRACE_ANSWER_BYTES, TRACE_TIMEOUT},
+    runtime::limits::{TRACE_ANSWER_BYTES, TRACE_TIMEOUT},
 };
 
 /// A client for the thread that exports, which is none of the runtime's. The operator has chosen the collector: it may be

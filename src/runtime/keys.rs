@@ -16,6 +16,8 @@ use std::sync::{
 
 use bytes::Bytes;
 use futures_util::{FutureExt, future::BoxFuture};
+use grapnel_signature::{KeySet, KeySetError, KeySource, KeysWanted};
+use grapnel_values::clock::Clock;
 use parking_lot::Mutex;
 use serde::Deserialize;
 use tokio::task::JoinSet;
@@ -25,11 +27,7 @@ use self::lane::{Flight, Found, Lane};
 use crate::{
     dispatch::{Client, FetchError},
     ingress::{KeysUnavailable, RemoteKeys},
-    rules::{
-        clock::Clock,
-        limits,
-        signature::{KeySet, KeySetError, KeySource, KeysWanted},
-    },
+    runtime::limits,
 };
 
 /// Where documents come from.

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use grapnel_values::clock::Clock;
 use tokio::{sync::watch, time};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     catalog::Snapshot,
     journal::{Journal, Retention},
-    rules::{clock::Clock, limits},
+    runtime::limits,
 };
 
 /// Sweeps every [`limits::SWEEP_INTERVAL`] until `shutdown`.

@@ -303,7 +303,7 @@ mod tests {
         endpoint.failed(Some("never.accepted"), "schema_violation");
         let text = metrics.encode();
         let series = text.lines().filter(|line| line.starts_with("webhook_received_total{")).count();
-        assert_eq!(series, crate::rules::limits::TYPE_LABELS + 1, "the bound and `other`");
+        assert_eq!(series, crate::telemetry::limits::TYPE_LABELS + 1, "the bound and `other`");
         assert!(
             text.contains(
                 r#"webhook_failed_total{namespace="n",endpoint="e",type="other",error="schema_violation"} 1"#

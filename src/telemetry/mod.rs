@@ -1,5 +1,6 @@
 //! What Grapnel tells about itself: metrics, logs and traces.
 
+pub mod limits;
 pub mod metrics;
 pub mod spans;
 pub mod tracing;

@@ -14,6 +14,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use grapnel_values::traceparent::Traceparent;
 use jiff::Timestamp;
 use opentelemetry::{
     Context, KeyValue, SpanId, TraceFlags, TraceId,
@@ -26,8 +27,6 @@ use opentelemetry_sdk::{
     error::{OTelSdkError, OTelSdkResult},
     trace::{BatchSpanProcessor, SdkTracer, SdkTracerProvider, SpanData},
 };
-
-use crate::rules::trace::Traceparent;
 
 /// Why there are no traces although the environment asks for them.
 #[derive(Debug, thiserror::Error)]

@@ -3,12 +3,10 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, future::BoxFuture};
-use grapnel::{
-    admin::{
-        Access, Authority,
-        authority::{Ask, Denied},
-    },
-    rules::limits::{ADMIN_CONNECTIONS, ADMIN_HEAD_TIMEOUT, ADMIN_WRITE_TIMEOUT},
+use grapnel::admin::{
+    Access, Authority,
+    authority::{Ask, Denied},
+    limits::{ADMIN_CONNECTIONS, ADMIN_HEAD_TIMEOUT, ADMIN_WRITE_TIMEOUT},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

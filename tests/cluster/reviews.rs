@@ -11,13 +11,13 @@ use grapnel::{
         Authority,
         authority::{Ask, Denied, Resource, Verb},
     },
-    controller::reviews::Reviews,
-    ingress::{Callers, ReviewError},
-    rules::{
-        clock::{Clock, ManualClock, SystemClock},
+    controller::{
         limits::{CALLER_ACCEPTED_FOR, CALLER_REFUSED_FOR, REVIEW_LEEWAY},
+        reviews::Reviews,
     },
+    ingress::{Callers, ReviewError},
 };
+use grapnel_values::clock::{Clock, ManualClock, SystemClock};
 use jiff::Timestamp;
 use k8s_openapi::api::{
     authentication::v1::{TokenRequest, TokenRequestSpec},

@@ -5,7 +5,8 @@ use std::{convert::Infallible, time::Duration};
 use axum::{body::Body, response::Response};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use grapnel::{catalog::observed, journal::DeliveryState, rules::egress::EgressPolicy};
+use grapnel::{catalog::observed, journal::DeliveryState};
+use grapnel_delivery::egress::EgressPolicy;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,

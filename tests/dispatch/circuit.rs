@@ -13,11 +13,9 @@ use grapnel::{
     api::{ObjectKey, Ordering as EventOrder},
     catalog::{Subscription, SubscriptionFacts},
     journal::DeliveryState,
-    rules::{
-        breaker::BreakerPolicy,
-        glob::{Glob, GlobSet},
-    },
 };
+use grapnel_delivery::breaker::BreakerPolicy;
+use grapnel_values::glob::{Glob, GlobSet};
 use tokio::sync::Semaphore;
 
 use crate::stage::{Receiver, Stage, eventually, status, subscription};

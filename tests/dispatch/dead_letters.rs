@@ -6,10 +6,14 @@ use bytes::Bytes;
 use grapnel::{
     api::{Incarnation, Ordering},
     catalog::{DeadLetterEndpoint, Subscription},
-    dispatch::ClientOptions,
+    dispatch::{
+        ClientOptions,
+        limits::{DEAD_LETTER_PAUSE, DEAD_LETTER_WINDOW},
+    },
     journal::{Appended, Arrival, DeliveryState, EventQuery, Journal, StoredEvent},
-    rules::{dead_letter, egress::EgressPolicy, identity::Identity, limits, schema::Validated},
 };
+use grapnel_delivery::egress::EgressPolicy;
+use grapnel_event::{dead_letter, identity::Identity, limits::DEAD_LETTER_HOPS, schema::Validated};
 use url::Url;
 
 use crate::stage::{Receiver, Stage, arrival, endpoint, event_id, eventually, file, subscription};
@@ -132,7 +136,7 @@ async fn a_crash_after_it_was_passed_on_passes_it_on_no_second_time() {
             Identity { id: dead_letter::id("shop/billing", "shop/stripe", 1, "evt_1").into(), kind: "t".into() },
             Bytes::from_static(br#"{"a":1}"#),
         ),
-        window: Some(limits::DEAD_LETTER_WINDOW),
+        window: Some(DEAD_LETTER_WINDOW),
         ..arrival("evt_1", "t", b"", stage.now())
     };
     assert_eq!(stage.journal.append(vec![before]).await.unwrap(), [Appended::Stored(1)]);
@@ -167,7 +171,7 @@ async fn while_there_is_no_room_nothing_is_given_up() {
     for attempt in 1..=2 {
         assert_eq!(gone.next().await.header("grapnel-attempt"), attempt.to_string());
         let retrying = stage.delivery("billing", DeliveryState::Retrying).await;
-        assert_eq!(retrying.due, Some(stage.now() + limits::DEAD_LETTER_PAUSE));
+        assert_eq!(retrying.due, Some(stage.now() + DEAD_LETTER_PAUSE));
         let failure = retrying.failure.unwrap();
         assert_eq!(failure.status, Some(410));
         for part in ["not given up yet", "endpoint letters", "the journal is full", "410 Gone"] {
@@ -176,7 +180,7 @@ async fn while_there_is_no_room_nothing_is_given_up() {
         assert!(facts.read().last_failure.unwrap().next_attempt.is_some());
         assert_eq!((stage.progress("billing").dead, stage.events_of(&letters()).await.len()), (0, 1));
         stage.until("billing", "settled", |progress| progress.in_flight == 0).await;
-        stage.clock.advance(limits::DEAD_LETTER_PAUSE);
+        stage.clock.advance(DEAD_LETTER_PAUSE);
     }
     assert!(stage.passed_on("billing", "not_stored"));
     // Somebody makes room: what the other one held is delivered.
@@ -185,12 +189,12 @@ async fn while_there_is_no_room_nothing_is_given_up() {
     stage.publish([passing("billing", &gone.url, &stage, &endpoint(), &letters()), holder]).await;
     well.next().await;
     stage.until("holder", "delivered", |progress| progress.delivered == 1).await;
-    stage.clock.advance(limits::DEAD_LETTER_PAUSE);
+    stage.clock.advance(DEAD_LETTER_PAUSE);
     stage
         .until("billing", "given up", |progress| {
             // An attempt may have come before the room was made.
             if progress.retrying == 1 && progress.in_flight == 0 {
-                stage.clock.advance(limits::DEAD_LETTER_PAUSE);
+                stage.clock.advance(DEAD_LETTER_PAUSE);
             }
             progress.dead == 1
         })
@@ -239,7 +243,7 @@ async fn a_long_way_ends_too() {
     let mut stage = Stage::new().await;
     let gone = Receiver::statuses(&[410]).await;
     let at = |number: usize| file(&format!("station-{number}"));
-    let stations = limits::DEAD_LETTER_HOPS + 3;
+    let stations = DEAD_LETTER_HOPS + 3;
     let way: Vec<_> = (0..stations)
         .map(|number| passing(&format!("from-{number}"), &gone.url, &stage, &at(number), &at(number + 1)))
         .collect();
@@ -247,11 +251,11 @@ async fn a_long_way_ends_too() {
     let mut event = arrival("evt_1", "t", b"{}", stage.now());
     event.endpoint = at(0);
     stage.append_all([event]).await;
-    let last = format!("from-{}", limits::DEAD_LETTER_HOPS);
+    let last = format!("from-{}", DEAD_LETTER_HOPS);
     stage.until(&last, "given up", |progress| progress.dead == 1).await;
     assert!(stage.passed_on(&last, "too_far"));
-    assert_eq!(stage.events_of(&at(limits::DEAD_LETTER_HOPS)).await.len(), 1);
-    assert!(stage.events_of(&at(limits::DEAD_LETTER_HOPS + 1)).await.is_empty());
+    assert_eq!(stage.events_of(&at(DEAD_LETTER_HOPS)).await.len(), 1);
+    assert!(stage.events_of(&at(DEAD_LETTER_HOPS + 1)).await.is_empty());
     stage.stop().await;
 }
 

@@ -7,14 +7,12 @@ use grapnel::{
     api::{Format, Ordering},
     catalog::Subscription,
     journal::{Arrival, DeliveryState, Outcome, SkipReason},
-    rules::{
-        expression::{Expression, Gives, Scope},
-        glob::{Glob, GlobSet},
-        headers::HeaderGlobs,
-        limits::INLINE_BODY_BYTES,
-        ratelimit::{RateLimit, Scope as RateScope},
-    },
 };
+use grapnel_delivery::rate_limit::{RateLimit, Scope as RateScope};
+use grapnel_event::limits::INLINE_BODY_BYTES;
+use grapnel_expression::{Expression, Gives, Scope};
+use grapnel_payload::headers::HeaderGlobs;
+use grapnel_values::glob::{Glob, GlobSet};
 use serde_json::{Value, json};
 
 use crate::stage::{Received, Receiver, Stage, arrival, event_id, eventually, start, subscription};

@@ -12,7 +12,7 @@ use std::{
 };
 
 use futures_util::future::{BoxFuture, FutureExt};
-use grapnel::{journal::DeliveryState, rules::limits};
+use grapnel::journal::{DeliveryState, limits::FAILURE_MESSAGE_BYTES};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -154,7 +154,7 @@ async fn fails_and_recovers(cases: &[(&str, Fault, Said)]) {
         let failure = retrying.failure.as_ref().unwrap();
         assert_eq!((&*failure.reason, failure.status), (*reason, *status), "{name}: {}", failure.message);
         assert!(failure.message.contains(part), "{name}: {}", failure.message);
-        assert!(failure.message.len() <= limits::FAILURE_MESSAGE_BYTES, "{name}");
+        assert!(failure.message.len() <= FAILURE_MESSAGE_BYTES, "{name}");
         assert_eq!((event_id(&retrying), retrying.attempts), ("evt_1", 1), "{name}");
         assert_eq!(faulty[number].met.load(Ordering::SeqCst), 1, "{name}: one attempt is one connection");
         faulty[number].mended.store(true, Ordering::SeqCst);

@@ -3,10 +3,8 @@
 use std::time::Duration;
 
 use axum::{Router, body::Body, http::StatusCode, routing::get};
-use grapnel::{
-    dispatch::{Client, ClientOptions, FetchError, SendError},
-    rules::egress::EgressPolicy,
-};
+use grapnel::dispatch::{Client, ClientOptions, FetchError, SendError};
+use grapnel_delivery::egress::EgressPolicy;
 use url::Url;
 
 const LIMIT: usize = 1000;

@@ -13,8 +13,9 @@ use grapnel::{
         Client, ClientOptions,
         client::{Outgoing, Response},
     },
-    rules::egress::{EgressPolicy, Reach},
+    journal::limits::FAILURE_MESSAGE_BYTES,
 };
+use grapnel_delivery::egress::{EgressPolicy, Reach};
 use http::HeaderMap;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::{RootCertStore, ServerConfig, pki_types::PrivateKeyDer};
@@ -216,7 +217,7 @@ async fn an_answer_is_an_answer_however_long_its_body_goes_on() {
     };
     let answer = post(endless, Duration::from_secs(30)).await.unwrap();
     assert_eq!(answer.status, 500);
-    assert!(answer.body_start.len() <= grapnel::rules::limits::FAILURE_MESSAGE_BYTES);
+    assert!(answer.body_start.len() <= FAILURE_MESSAGE_BYTES);
     // An answer before the whole body was taken is one as well.
     let early: Fault =
         |it| async move { frames(it, &[frame(HEADERS, END_HEADERS | END_STREAM, 1, OK)], b"").await }.boxed();

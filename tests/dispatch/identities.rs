@@ -12,8 +12,8 @@ use grapnel::{
         Client, ClientOptions, SendError,
         client::{Outgoing, Response},
     },
-    rules::egress::{EgressPolicy, Reach},
 };
+use grapnel_delivery::egress::{EgressPolicy, Reach};
 use http::{HeaderMap, StatusCode, Version};
 use url::Url;
 

@@ -8,8 +8,8 @@ use grapnel::{
     catalog::{Snapshot, Subscription},
     dispatch::Consumers,
     journal::{Claim, DeliveryState, Journal, JournalError, Retention},
-    rules::clock::Clock,
 };
+use grapnel_values::clock::Clock;
 use tokio::sync::Semaphore;
 
 use crate::stage::{Receiver, Stage, arrival, endpoint, event_id, eventually, file, key, start, status, subscription};

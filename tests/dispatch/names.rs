@@ -15,8 +15,8 @@ use futures_util::future::{BoxFuture, FutureExt};
 use grapnel::{
     dispatch::{ClientOptions, Names},
     journal::DeliveryState,
-    rules::egress::EgressPolicy,
 };
+use grapnel_delivery::egress::EgressPolicy;
 use tokio::net::TcpListener;
 use url::Url;
 

@@ -6,8 +6,8 @@ use grapnel::{
     api::Ordering,
     catalog::{Snapshot, Subscription},
     journal::{DeliveryState, Progress},
-    rules::glob::{Glob, GlobSet},
 };
+use grapnel_values::glob::{Glob, GlobSet};
 
 use crate::stage::{Received, Receiver, Stage, arrival, event_id, eventually, status, subscription};
 

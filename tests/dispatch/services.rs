@@ -11,13 +11,11 @@ use std::{
 use axum::Router;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use grapnel::{
-    dispatch::{
-        Client, ClientOptions, Names, SendError,
-        client::{Outgoing, Response},
-    },
-    rules::egress::{EgressPolicy, Reach},
+use grapnel::dispatch::{
+    Client, ClientOptions, Names, SendError,
+    client::{Outgoing, Response},
 };
+use grapnel_delivery::egress::{EgressPolicy, Reach};
 use http::{HeaderMap, StatusCode};
 use url::Url;
 

@@ -21,19 +21,22 @@ use grapnel::{
         Arrival, DeliveryQuery, DeliveryRecord, DeliveryState, Journal, Progress, Start,
         embedded::{EmbeddedJournal, EmbeddedOptions},
     },
-    rules::{
-        breaker::BreakerPolicy,
-        clock::{Clock, ManualClock},
-        egress::{EgressPolicy, Reach},
-        glob::GlobSet,
-        headers::HeaderGlobs,
-        identity::Identity,
-        payload::Payload,
-        retry::{Jitter, RetryPolicy},
-        schema::{SchemaSet, Unmatched},
-        signature::{Scheme, Verifier},
-    },
     telemetry::{metrics::Metrics, spans::Spans},
+};
+use grapnel_delivery::{
+    breaker::BreakerPolicy,
+    egress::{EgressPolicy, Reach},
+    retry::{Jitter, RetryPolicy},
+};
+use grapnel_event::{
+    identity::Identity,
+    schema::{SchemaSet, Unmatched},
+};
+use grapnel_payload::{headers::HeaderGlobs, payload::Payload};
+use grapnel_signature::{Scheme, Verifier};
+use grapnel_values::{
+    clock::{Clock, ManualClock},
+    glob::GlobSet,
 };
 use http::{HeaderMap, StatusCode, request::Parts};
 use jiff::Timestamp;

@@ -6,14 +6,17 @@ use grapnel::{
     catalog::Snapshot,
     dispatch::{Client, ClientOptions, Consumers, Dispatcher},
     journal::{Arrival, Journal, Tenure},
-    rules::{clock::ManualClock, egress::EgressPolicy},
     telemetry::{metrics::Metrics, spans::Spans},
 };
+use grapnel_delivery::egress::EgressPolicy;
+use grapnel_values::clock::ManualClock;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::front::{Front, Fronted};
-use crate::stage::{Receiver, arrival, endpoint, eventually, file, open_journal, start, subscription};
+use crate::{
+    front::{Front, Fronted},
+    stage::{Receiver, arrival, endpoint, eventually, file, open_journal, start, subscription},
+};
 
 /// A real journal whose tenure the test decides.
 struct Moving {

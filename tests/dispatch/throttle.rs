@@ -9,12 +9,10 @@ use std::{
 };
 
 use grapnel::{
-    journal::{Claim, Exchange, Journal, Settlement},
-    rules::{
-        limits,
-        ratelimit::{RateLimit, Scope},
-    },
+    dispatch::limits::HELD_BYTES,
+    journal::{Claim, Exchange, Journal, Settlement, limits::CLAIM_BYTES},
 };
+use grapnel_delivery::rate_limit::{RateLimit, Scope};
 use tokio::sync::Semaphore;
 
 use crate::stage::{Receiver, Stage, arrival, file, status, subscription};
@@ -135,7 +133,7 @@ async fn a_claim_of_large_events_is_cut_off_and_leaves_the_rest_for_the_next() {
             let claim = Claim { in_order: name == "ordered", ..Claim::new(100, stage.now()) };
             let claimed = stage.journal.claim(&consumer, claim).await.unwrap();
             let bytes: usize = claimed.deliveries.iter().map(|delivery| delivery.event.body.len()).sum();
-            assert!((1..=limits::CLAIM_BYTES).contains(&bytes), "{bytes}");
+            assert!((1..=CLAIM_BYTES).contains(&bytes), "{bytes}");
             let claimed: Vec<_> = claimed.deliveries.iter().map(|delivery| delivery.event.sequence).collect();
             assert_eq!(stage.journal.progress(&consumer).unwrap().in_flight, claimed.len() as u64);
             let exchange = Exchange { time: stage.now(), status: Some(200), took: Duration::ZERO };
@@ -146,7 +144,7 @@ async fn a_claim_of_large_events_is_cut_off_and_leaves_the_rest_for_the_next() {
         assert_eq!(sequences, (1..=12).collect::<Vec<_>>(), "{name}: each once, and in order");
     }
     // One that is larger than that is claimed all the same, alone.
-    let body = vec![b'x'; limits::CLAIM_BYTES + 1];
+    let body = vec![b'x'; CLAIM_BYTES + 1];
     stage.append_all(["a", "b"].map(|id| arrival(id, "t", &body, stage.now()))).await;
     for _ in 0..2 {
         let claimed = stage.journal.claim(&file("all"), Claim::new(100, stage.now())).await.unwrap();
@@ -179,11 +177,11 @@ async fn a_receiver_that_hangs_holds_only_so_many_bytes_in_memory() {
     stage.publish([wide, subscription("well", &well.url, &stage.metrics)]).await;
     append_large(&stage, 48).await;
     stage.until("well", "all delivered", |progress| progress.delivered == 48).await;
-    let held = limits::HELD_BYTES >> 20;
+    let held = HELD_BYTES >> 20;
     for _ in 0..held {
         hanging.next().await;
     }
-    let bound = held + (limits::CLAIM_BYTES >> 20);
+    let bound = held + (CLAIM_BYTES >> 20);
     // As permits come, so do further ones, and never more at once.
     for delivered in 1..=48 {
         gate.add_permits(1);

@@ -3,13 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use grapnel::{
-    dispatch::{
-        Client, ClientOptions, SendError,
-        client::{Outgoing, Response},
-    },
-    rules::egress::{EgressPolicy, Reach},
+use grapnel::dispatch::{
+    Client, ClientOptions, SendError,
+    client::{Outgoing, Response},
 };
+use grapnel_delivery::egress::{EgressPolicy, Reach};
 use http::{HeaderMap, StatusCode, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::{

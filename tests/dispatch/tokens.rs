@@ -14,8 +14,9 @@ use grapnel::{
     catalog::{OAuthClient, Subscription},
     dispatch::{Client, ClientOptions, SendError, client::Outgoing},
     journal::DeliveryState,
-    rules::{clock::ManualClock, egress::EgressPolicy, secret::Secret},
 };
+use grapnel_delivery::egress::EgressPolicy;
+use grapnel_values::{clock::ManualClock, secret::Secret};
 use http::{Request, Response, StatusCode};
 
 use crate::{

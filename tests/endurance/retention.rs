@@ -21,14 +21,14 @@ use grapnel::{
         Appended, Arrival, Claim, DeliveryQuery, DeliveryState, EventQuery, Exchange, Failure, Journal, Retention,
         Settlement, SkipReason, Start,
         embedded::{EmbeddedJournal, EmbeddedOptions},
-    },
-    rules::{
-        identity::{Identity, Payload},
         limits::{COMPACT_BYTES, SWEEP_STEP},
-        schema::SchemaSet,
-        signature::{Scheme, Verifier},
     },
 };
+use grapnel_event::{
+    identity::{Identity, Payload},
+    schema::SchemaSet,
+};
+use grapnel_signature::{Scheme, Verifier};
 use http::HeaderMap;
 use jiff::Timestamp;
 use tokio::task::JoinSet;

@@ -15,7 +15,7 @@ use crate::{
     traffic::{HOPELESS, Traffic},
 };
 
-/// Most ended attempts that wait to be settled (`limits::UNSETTLED`).
+/// Most ended attempts that wait to be settled (`UNSETTLED`).
 const UNSETTLED: u64 = 256;
 
 /// SIGKILL at random moments under load, and now and then while it starts.

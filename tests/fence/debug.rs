@@ -10,18 +10,17 @@ use grapnel::{
     dispatch::client::Outgoing,
     files::Document,
     journal::{Arrival, Delivery, StoredEvent},
-    rules::{
-        egress::Reach,
-        egress_proxy::EgressProxy,
-        identity::{Payload, identify},
-        schema::SchemaSet,
-        secret::{Secret, Wiped, header_value},
-        signature::{
-            Algorithm, Content, Encoding, KeyForm, Scheme, Shape, SignatureScheme, Signer, SigningScheme, TokenScheme,
-            Verifier, names, provider,
-        },
-    },
 };
+use grapnel_delivery::{egress::Reach, egress_proxy::EgressProxy};
+use grapnel_event::{
+    identity::{Payload, identify},
+    schema::SchemaSet,
+};
+use grapnel_signature::{
+    Algorithm, Content, Encoding, KeyForm, Scheme, Shape, SignatureScheme, Signer, SigningScheme, TokenScheme,
+    Verifier, names, provider,
+};
+use grapnel_values::secret::{Secret, Wiped, header_value};
 use http::{HeaderMap, HeaderName};
 use jiff::Timestamp;
 use zeroize::Zeroizing;

@@ -2,11 +2,8 @@
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use grapnel::{
-    catalog::Snapshot,
-    ingress::IngressOptions,
-    rules::ratelimit::{RateLimit, Scope},
-};
+use grapnel::{catalog::Snapshot, ingress::IngressOptions};
+use grapnel_delivery::rate_limit::{RateLimit, Scope};
 
 use super::{
     client::{Post, Wire},

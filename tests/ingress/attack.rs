@@ -2,16 +2,11 @@
 
 use std::time::Duration;
 
+use grapnel::catalog::Endpoint;
+use grapnel_event::schema::{SchemaSet, Unmatched};
+use grapnel_values::glob::Glob;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
-use grapnel::{
-    catalog::Endpoint,
-    rules::{
-        glob::Glob,
-        schema::{SchemaSet, Unmatched},
-    },
-};
 
 use super::{
     client::{Post, Wire},

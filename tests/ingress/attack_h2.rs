@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use grapnel::ingress::limits::H2_STREAMS;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{
     client::{Post, Wire},
     fixture::{Plan, Served, endpoint},
 };
-use grapnel::rules::limits;
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
@@ -212,7 +212,7 @@ async fn more_streams_than_allowed_are_refused() {
     let served = Served::one().await;
     let mut wire = Wire::open(served.address).await;
     let mut bytes = opening();
-    for stream in streams(limits::H2_STREAMS + 50) {
+    for stream in streams(H2_STREAMS + 50) {
         bytes.extend(request(stream, "/shop/orders", false));
     }
     wire.send(&bytes).await;
@@ -224,7 +224,7 @@ async fn more_streams_than_allowed_are_refused() {
             refused.push(frame.stream);
         }
     }
-    let beyond: Vec<_> = streams(limits::H2_STREAMS + 50).skip(limits::H2_STREAMS as usize).collect();
+    let beyond: Vec<_> = streams(H2_STREAMS + 50).skip(H2_STREAMS as usize).collect();
     assert_eq!(refused, beyond, "those beyond, and no others");
     still_works(&served).await;
 }

@@ -13,8 +13,8 @@ use grapnel::{
     api::ObjectKey,
     catalog::Endpoint,
     ingress::{Callers, Review, ReviewError},
-    rules::signature::{Scheme, ServiceAccountScheme, Verifier},
 };
+use grapnel_signature::{Scheme, ServiceAccountScheme, Verifier};
 
 use super::{
     client::{Answer, Post},

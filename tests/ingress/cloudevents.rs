@@ -1,12 +1,11 @@
 //! CloudEvents, however they come.
 
-use grapnel::rules::{
-    expression::{Expression, Gives, Scope},
-    glob::Glob,
+use grapnel_event::{
     identity::Source,
-    pointer::JsonPointer,
     schema::{SchemaSet, Unmatched},
 };
+use grapnel_expression::{Expression, Gives, Scope};
+use grapnel_values::{glob::Glob, pointer::JsonPointer};
 use serde_json::{Value, json};
 
 use super::{

@@ -6,11 +6,9 @@ use bytes::Bytes;
 use grapnel::{
     api::{Incarnation, ObjectKey},
     catalog::{Endpoint, Reply},
-    rules::{
-        identity::{Source, Sources},
-        signature::Handshake,
-    },
 };
+use grapnel_event::identity::{Source, Sources};
+use grapnel_signature::Handshake;
 use hmac::{Hmac, KeyInit, Mac};
 use http::{HeaderName, HeaderValue, StatusCode};
 use sha2::Sha256;

@@ -10,14 +10,16 @@ use grapnel::{
         EventQuery, Journal, StoredEvent,
         embedded::{EmbeddedJournal, EmbeddedOptions},
     },
-    rules::{
-        clock::{Clock, SystemClock},
-        identity::{Sources, id_defaults, kind_defaults},
-        schema::{SchemaSet, Unmatched},
-        secret::Secret,
-        signature::{Handshake, Scheme, Verifier, provider},
-    },
     telemetry::{metrics::Metrics, spans::Spans},
+};
+use grapnel_event::{
+    identity::{Sources, id_defaults, kind_defaults},
+    schema::{SchemaSet, Unmatched},
+};
+use grapnel_signature::{Handshake, Scheme, Verifier, provider};
+use grapnel_values::{
+    clock::{Clock, SystemClock},
+    secret::Secret,
 };
 use http::StatusCode;
 use tempfile::TempDir;

@@ -2,14 +2,9 @@
 
 use std::time::Duration;
 
-use grapnel::{
-    catalog::Endpoint,
-    ingress::IngressOptions,
-    rules::{
-        ratelimit::{RateLimit, Scope},
-        signature::{Handshake, PROVIDERS, provider},
-    },
-};
+use grapnel::{catalog::Endpoint, ingress::IngressOptions};
+use grapnel_delivery::rate_limit::{RateLimit, Scope};
+use grapnel_signature::{Handshake, PROVIDERS, provider};
 
 use super::{
     client::{Answer, Post, Wire},

@@ -12,13 +12,12 @@ use futures_util::{FutureExt, future::BoxFuture};
 use grapnel::{
     catalog::Endpoint,
     ingress::{IngressOptions, KeysUnavailable, RemoteKeys},
-    rules::{
-        clock::ManualClock,
-        identity::{Sources, id_defaults, kind_defaults},
-        secret::Secret,
-        signature::{KeySet, KeySource, KeysWanted, PROVIDERS, Provider, Scheme, Verifier, provider, sign_request_to},
-    },
 };
+use grapnel_event::identity::{Sources, id_defaults, kind_defaults};
+use grapnel_signature::{
+    KeySet, KeySource, KeysWanted, PROVIDERS, Provider, Scheme, Verifier, provider, sign_request_to,
+};
+use grapnel_values::{clock::ManualClock, secret::Secret};
 use http::{HeaderMap, header::CONTENT_TYPE};
 use jiff::Timestamp;
 use url::Url;
@@ -43,12 +42,12 @@ pub(crate) fn keys(name: &str) -> (Secret, Secret) {
             "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEH2nCi7H8orrakZzwGWpqs60k5EQHEj6Xkz8AzsQ934i+UKZDzu1bfUA0r3hFb8VJDctIG1h+FKbzkWJ+RajMgQ==",
         ),
         "Google" => (
-            include_str!("../../src/rules/signature/tests/data/rsa-1.pem"),
-            include_str!("../../src/rules/signature/tests/data/rsa-1.jwks.json"),
+            include_str!("../../crates/signature/src/tests/data/rsa-1.pem"),
+            include_str!("../../crates/signature/src/tests/data/rsa-1.jwks.json"),
         ),
         "PayPal" => (
-            include_str!("../../src/rules/signature/tests/data/rsa-1.pem"),
-            include_str!("../../src/rules/signature/tests/data/rsa-1.crt"),
+            include_str!("../../crates/signature/src/tests/data/rsa-1.pem"),
+            include_str!("../../crates/signature/src/tests/data/rsa-1.crt"),
         ),
         _ => ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
     };

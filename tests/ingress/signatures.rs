@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use grapnel::{catalog::Endpoint, rules::clock::ManualClock};
+use grapnel::catalog::Endpoint;
+use grapnel_values::clock::ManualClock;
 use hmac::{Hmac, KeyInit, Mac};
 use jiff::Timestamp;
 use sha2::Sha256;

@@ -6,7 +6,7 @@ use std::{
     process::{Command, Output},
 };
 
-use grapnel::rules::limits;
+use grapnel::runtime::limits::{SHUTDOWN_JOURNAL, SHUTDOWN_STAGE};
 use serde_json::Value;
 
 use crate::pods;
@@ -239,7 +239,7 @@ fn the_kubelet_waits_for_the_longest_shutdown() {
     let stages: BTreeSet<_> =
         source.split("supervisor.stage(").skip(1).map(|rest| rest.split(')').next().unwrap()).collect();
     assert!(stages.len() >= 5, "{stages:?}: the search is broken");
-    let longest = limits::SHUTDOWN_STAGE * u32::try_from(stages.len()).unwrap() + limits::SHUTDOWN_JOURNAL;
+    let longest = SHUTDOWN_STAGE * u32::try_from(stages.len()).unwrap() + SHUTDOWN_JOURNAL;
     let objects = render(&[]);
     let grace = the(&objects, "StatefulSet")["spec"]["template"]["spec"]["terminationGracePeriodSeconds"].as_u64();
     assert!(grace.unwrap() >= longest.as_secs(), "{stages:?} take {longest:?}");
@@ -265,7 +265,7 @@ fn the_journal_is_bounded_by_its_volume() {
         let arguments = &the(&objects, "StatefulSet")["spec"]["template"]["spec"]["containers"][0]["args"];
         let found =
             strings(arguments).into_iter().find_map(|it| it.strip_prefix("--journal-max-bytes=").map(str::to_owned));
-        found.map(|it| (grapnel::rules::quantity::parse(&it).unwrap(), it))
+        found.map(|it| (grapnel_values::quantity::parse(&it).unwrap(), it))
     };
     assert_eq!(bound(&[]).unwrap(), (6 << 30, "6144Mi".into()));
     assert_eq!(bound(&["--set", "persistence.size=2Ti"]).unwrap().1, "1228Gi");

@@ -6,12 +6,12 @@ use bytes::Bytes;
 use grapnel::{
     api::{Incarnation, ObjectKey},
     journal::{Arrival, Exchange, Failure, Settlement, SkipReason},
-    rules::{
-        identity::{Identity, Payload},
-        schema::{SchemaSet, Unmatched, Validated},
-        signature::{Scheme, Verifier},
-    },
 };
+use grapnel_event::{
+    identity::{Identity, Payload},
+    schema::{SchemaSet, Unmatched, Validated},
+};
+use grapnel_signature::{Scheme, Verifier};
 use http::HeaderMap;
 use jiff::Timestamp;
 

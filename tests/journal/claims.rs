@@ -3,10 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use futures_util::future::join_all;
-use grapnel::{
-    journal::{Claim, DeliveryState, Progress, Settlement, Start},
-    rules::limits::CLAIM_BYTES,
-};
+use grapnel::journal::{Claim, DeliveryState, Progress, Settlement, Start, limits::CLAIM_BYTES};
 
 use super::{
     arrivals::{at, dead, delivered, file, retry, sized, skipped},

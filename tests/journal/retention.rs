@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use grapnel::{
+    catalog::limits::{DEFAULT_DEAD_LETTER_RETENTION, DEFAULT_RETENTION},
     journal::{Claim, DeliveryQuery, DeliveryState, Outcome, Progress, Retention, Start, Swept},
-    rules::limits::{DEFAULT_DEAD_LETTER_RETENTION, DEFAULT_RETENTION},
 };
 
 use super::{

@@ -10,14 +10,14 @@ use std::{
 };
 
 use axum::{Router, http::StatusCode, routing::get};
-use grapnel::rules::signature::names;
+use grapnel_signature::names;
 
 use crate::{
     home::Home,
     program::{Grapnel, run},
 };
 
-const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/rules/signature/tests/data");
+const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/crates/signature/src/tests/data");
 
 /// The private keys whose public ones are in the documentation.
 fn private(name: &str) -> Option<&'static str> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use grapnel_values::secret::{Secret, header_value};
 use http::HeaderValue;
 use zeroize::Zeroizing;
 
@@ -10,7 +11,6 @@ use super::{Options, Problems, References, target, tls};
 use crate::{
     api::{self, KeyReference, Reason},
     catalog::target::OAuthClient,
-    rules::secret::{Secret, header_value},
 };
 
 const PLACE: &str = "/spec/target/auth";

@@ -2,20 +2,26 @@
 
 use std::num::{NonZeroU32, NonZeroUsize};
 
+use grapnel_delivery::{
+    breaker::BreakerPolicy,
+    limits::{DEFAULT_BREAKER_COOLDOWN, DEFAULT_BREAKER_FAILURES, DEFAULT_BREAKER_MAX_COOLDOWN},
+};
+use grapnel_values::duration;
+
 use super::{
     Problems,
     endpoint::{bounded, time},
 };
 use crate::{
     api::{self, Ordering, Reason, WebhookSubscriptionSpec},
-    rules::{breaker::BreakerPolicy, duration, limits},
+    catalog::limits,
 };
 
 /// Compiles `circuitBreaker`. A default gives way to the other pause that is set: who asks for pauses of at most 10s does
 /// not have to say that the first is no longer.
 pub(super) fn breaker(breaker: Option<&api::CircuitBreaker>, problems: &mut Problems) -> Option<BreakerPolicy> {
     let breaker = breaker.cloned().unwrap_or_default();
-    let failures = breaker.failures.unwrap_or(limits::DEFAULT_BREAKER_FAILURES.get());
+    let failures = breaker.failures.unwrap_or(DEFAULT_BREAKER_FAILURES.get());
     let failures = NonZeroU32::new(failures).filter(|count| count.get() <= limits::MAX_BREAKER_FAILURES);
     if failures.is_none() {
         let message = format!("must be between 1 and {}", limits::MAX_BREAKER_FAILURES);
@@ -24,9 +30,9 @@ pub(super) fn breaker(breaker: Option<&api::CircuitBreaker>, problems: &mut Prob
     let mut pause = |text: Option<&api::GoDuration>, pointer, default| {
         bounded(time(text, pointer, default, problems), pointer, limits::MAX_BREAKER_COOLDOWN, problems)
     };
-    let cooldown = pause(breaker.cooldown.as_ref(), "/spec/circuitBreaker/cooldown", limits::DEFAULT_BREAKER_COOLDOWN)?;
+    let cooldown = pause(breaker.cooldown.as_ref(), "/spec/circuitBreaker/cooldown", DEFAULT_BREAKER_COOLDOWN)?;
     let max_cooldown =
-        pause(breaker.max_cooldown.as_ref(), "/spec/circuitBreaker/maxCooldown", limits::DEFAULT_BREAKER_MAX_COOLDOWN)?;
+        pause(breaker.max_cooldown.as_ref(), "/spec/circuitBreaker/maxCooldown", DEFAULT_BREAKER_MAX_COOLDOWN)?;
     if breaker.cooldown.is_some() && breaker.max_cooldown.is_some() && cooldown > max_cooldown {
         let message = format!(
             "{} is shorter than circuitBreaker.cooldown, {}; raise it or lower the other",

@@ -3,6 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use grapnel_delivery::rate_limit::Scope;
+use grapnel_event::{
+    identity::{JsonPointer, Source, Sources as IdentitySources, id_defaults, kind_defaults},
+    schema::{SchemaSet, Unmatched},
+};
+use grapnel_expression::{Gives, Scope as Names};
+use grapnel_signature::limits::DEFAULT_WINDOW;
+use grapnel_values::{duration, glob::Glob, quantity};
 use http::{HeaderName, HeaderValue, StatusCode};
 use ipnet::IpNet;
 use serde_json::Value;
@@ -14,17 +22,9 @@ use super::{
 use crate::{
     api::{self, EventSource, KeyReference, ObjectKey, Reason, UnmatchedTypes, WebhookEndpointSpec},
     catalog::{
+        limits,
         observed::EndpointFacts,
         snapshot::{Deduplicate, Endpoint, Reply},
-    },
-    rules::{
-        duration,
-        expression::{Gives, Scope as Names},
-        glob::Glob,
-        identity::{JsonPointer, Source, Sources as IdentitySources, id_defaults, kind_defaults},
-        limits, quantity,
-        ratelimit::Scope,
-        schema::{SchemaSet, Unmatched},
     },
     telemetry::metrics::EndpointMetrics,
 };
@@ -184,7 +184,7 @@ fn schemas(spec: &WebhookEndpointSpec, references: &References<'_>, problems: &m
 
 fn deduplication(spec: &WebhookEndpointSpec, problems: &mut Problems) -> Option<Deduplicate> {
     let given = spec.deduplication.clone().unwrap_or_default();
-    let window = time(given.window.as_ref(), "/spec/deduplication/window", limits::DEFAULT_WINDOW, problems)?;
+    let window = time(given.window.as_ref(), "/spec/deduplication/window", DEFAULT_WINDOW, problems)?;
     (!given.disabled.unwrap_or(false)).then_some(Deduplicate { window })
 }
 

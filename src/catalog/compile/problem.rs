@@ -2,10 +2,9 @@
 
 use std::{fmt, sync::Arc};
 
-use crate::{
-    api::{ConditionType, Reason},
-    rules::expression::{Expression, Gives, Scope},
-};
+use grapnel_expression::{Expression, Gives, Scope};
+
+use crate::api::{ConditionType, Reason};
 
 /// One thing wrong with an object.
 #[derive(Debug, Clone, PartialEq, Eq)]

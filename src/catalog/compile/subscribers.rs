@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::Problems;
-use crate::{
-    api::{LabelOperator, Reason, SubscribersFrom, WebhookEndpointSpec},
-    rules::{
-        pointer::escaped,
-        selector::{Requirement, Selector},
-    },
+use grapnel_values::{
+    pointer::escaped,
+    selector::{Requirement, Selector},
 };
+
+use super::Problems;
+use crate::api::{LabelOperator, Reason, SubscribersFrom, WebhookEndpointSpec};
 
 /// Which namespaces may read an endpoint, besides its own.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -2,6 +2,16 @@
 
 use std::{sync::Arc, time::Duration};
 
+use grapnel_delivery::{
+    limits::{DEFAULT_ATTEMPTS, DEFAULT_INITIAL_DELAY, DEFAULT_MAX_DELAY, DEFAULT_MULTIPLIER},
+    rate_limit::{RateLimit, Scope},
+    retry::{Jitter, RetryPolicy},
+};
+use grapnel_expression::{Gives, Scope as Names};
+use grapnel_payload::headers::HeaderGlobs;
+use grapnel_signature::{Signer, SigningScheme};
+use grapnel_values::glob::GlobSet;
+
 use super::{
     Options, Problem, Problems, References, delivery,
     endpoint::{globs, header_name, time},
@@ -10,17 +20,9 @@ use super::{
 use crate::{
     api::{self, Incarnation, ObjectKey, Reason, WebhookSubscriptionSpec},
     catalog::{
+        limits,
         observed::SubscriptionFacts,
         snapshot::{DeadLetterEndpoint, Subscription},
-    },
-    rules::{
-        expression::{Gives, Scope as Names},
-        glob::GlobSet,
-        headers::HeaderGlobs,
-        limits,
-        ratelimit::{RateLimit, Scope},
-        retry::{Jitter, RetryPolicy},
-        signature::{Signer, SigningScheme},
     },
     telemetry::metrics::SubscriptionMetrics,
 };
@@ -201,14 +203,13 @@ fn signer(signing: &api::Signing, references: &References<'_>, problems: &mut Pr
 
 fn retry(retry: Option<&api::Retry>, problems: &mut Problems) -> Option<RetryPolicy> {
     let retry = retry.cloned().unwrap_or_default();
-    let initial =
-        time(retry.initial_delay.as_ref(), "/spec/retry/initialDelay", limits::DEFAULT_INITIAL_DELAY, problems);
-    let max_delay = time(retry.max_delay.as_ref(), "/spec/retry/maxDelay", limits::DEFAULT_MAX_DELAY, problems);
-    let multiplier = retry.multiplier.unwrap_or(limits::DEFAULT_MULTIPLIER);
+    let initial = time(retry.initial_delay.as_ref(), "/spec/retry/initialDelay", DEFAULT_INITIAL_DELAY, problems);
+    let max_delay = time(retry.max_delay.as_ref(), "/spec/retry/maxDelay", DEFAULT_MAX_DELAY, problems);
+    let multiplier = retry.multiplier.unwrap_or(DEFAULT_MULTIPLIER);
     if !(1.0..=10.0).contains(&multiplier) {
         problems.add("/spec/retry/multiplier", Reason::InvalidSpec, "must be between 1 and 10");
     }
-    let max_attempts = retry.max_attempts.unwrap_or(limits::DEFAULT_ATTEMPTS);
+    let max_attempts = retry.max_attempts.unwrap_or(DEFAULT_ATTEMPTS);
     if max_attempts == 0 {
         problems.add("/spec/retry/maxAttempts", Reason::InvalidSpec, "must be at least 1");
     }

@@ -1,5 +1,8 @@
 //! `spec.target` to a [`Target`].
 
+use grapnel_delivery::egress::{ForbiddenUrl, Reach};
+use grapnel_payload::headers::is_framing;
+use grapnel_values::{name::is_label, secret::header_value};
 use http::{HeaderMap, HeaderValue, header};
 use url::Url;
 use zeroize::Zeroizing;
@@ -12,14 +15,7 @@ use super::{
 };
 use crate::{
     api::{self, KeyReference, ObjectKey, Reason},
-    catalog::target::Target,
-    rules::{
-        egress::{ForbiddenUrl, Reach},
-        headers::is_framing,
-        limits,
-        name::is_label,
-        secret::header_value,
-    },
+    catalog::{limits, target::Target},
 };
 
 /// Where a receiver is.

@@ -1,23 +1,16 @@
 //! `spec.verification` to a [`Verifier`].
 
+use grapnel_expression::{Gives, Scope};
+use grapnel_signature::{
+    Algorithm, Content, Encoding, Handshake, JwtScheme, KeyForm, KeySource, Provider, Scheme, ServiceAccountScheme,
+    Shape, SignatureScheme, TimestampSource, TokenScheme, Verifier, credentials, limits::DEFAULT_TOLERANCE, provider,
+};
+use grapnel_values::{duration, secret::Secret};
 use http::header;
 use url::Url;
 
 use super::{Options, Problems, References, endpoint::header_name};
-use crate::{
-    api::{self, ObjectKey, Reason, Verification},
-    rules::{
-        duration,
-        expression::{Gives, Scope},
-        limits,
-        secret::Secret,
-        signature::{
-            Algorithm, Content, Encoding, Handshake, JwtScheme, KeyForm, KeySource, Provider, Scheme,
-            ServiceAccountScheme, Shape, SignatureScheme, TimestampSource, TokenScheme, Verifier, credentials,
-            provider,
-        },
-    },
-};
+use crate::api::{self, ObjectKey, Reason, Verification};
 
 /// The signature scheme and, for a preset, the provider.
 pub(super) fn scheme(
@@ -193,7 +186,7 @@ fn hmac_scheme(hmac: &api::Hmac, problems: &mut Problems) -> Option<SignatureSch
     let signed_time = content.as_ref().is_some_and(Content::uses_timestamp);
     let tolerance = match &hmac.tolerance {
         Some(tolerance) => problems.check(at("tolerance"), duration::parse(&tolerance.0)),
-        None => signed_time.then_some(limits::DEFAULT_TOLERANCE),
+        None => signed_time.then_some(DEFAULT_TOLERANCE),
     };
     Some(SignatureScheme {
         header: header?,

@@ -22,8 +22,8 @@ use zeroize::Zeroizing;
 
 use super::JSON;
 use crate::{
+    cli::limits::{CLI_ADMIN_ANSWER_BYTES, CLI_PORT_FORWARD_ERROR, CLI_TIMEOUT},
     controller::connect,
-    rules::limits::{CLI_ADMIN_ANSWER_BYTES, CLI_PORT_FORWARD_ERROR, CLI_TIMEOUT},
 };
 
 /// Name of the port at which the operator's pod serves the admin API.

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
+use grapnel_values::duration;
 use jiff::Timestamp;
-
-use crate::rules::duration;
 
 /// A time, as given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use std::{
 use axum::http::StatusCode;
 use parking_lot::Mutex;
 
-use crate::rules::limits::SINK_COUNTED_EVENTS;
+use crate::cli::limits::SINK_COUNTED_EVENTS;
 
 /// When to fail, and how.
 #[derive(Debug, clap::Args)]

@@ -4,22 +4,18 @@ use std::sync::Arc;
 
 use axum::http::{HeaderMap, Method, Uri, header::HOST};
 use bytes::Bytes;
+use grapnel_payload::payload::Payload;
+use grapnel_signature::{
+    CalledUrl, Evidence, Handshake, HandshakeReply, KeySet, Needs, Refusal, Scheme, Verified, Verifier,
+};
+use grapnel_values::secret::Secret;
 use jiff::Timestamp;
 use url::Url;
 
-use crate::{
-    cli::{
-        Usage,
-        data_plane::public_url,
-        scheme::{self, Named, Place},
-    },
-    rules::{
-        payload::Payload,
-        secret::Secret,
-        signature::{
-            CalledUrl, Evidence, Handshake, HandshakeReply, KeySet, Needs, Refusal, Scheme, Verified, Verifier,
-        },
-    },
+use crate::cli::{
+    Usage,
+    data_plane::public_url,
+    scheme::{self, Named, Place},
 };
 
 /// How deliveries are signed.

@@ -13,6 +13,8 @@ use futures_util::{
     FutureExt,
     future::{BoxFuture, Shared, WeakShared},
 };
+use grapnel_delivery::rate_limit::{RateLimit, Scope};
+use grapnel_values::clock::Clock;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::{
@@ -20,11 +22,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use crate::rules::{
-    clock::Clock,
-    limits::{REVIEW_BURST, REVIEW_LOG_INTERVAL, REVIEW_TIMEOUT, REVIEWS_PER_SECOND},
-    ratelimit::{RateLimit, Scope},
-};
+use crate::controller::limits::{REVIEW_BURST, REVIEW_LOG_INTERVAL, REVIEW_TIMEOUT, REVIEWS_PER_SECOND};
 
 /// What a question is known by: a digest, so that no token is kept.
 pub(super) type Key = [u8; 32];
@@ -225,7 +223,7 @@ impl<T: Clone + Send + Sync + 'static> Ledger<T> {
     }
 }
 
-fn pace() -> Result<RateLimit, crate::rules::ratelimit::RateLimitError> {
+fn pace() -> Result<RateLimit, grapnel_delivery::rate_limit::RateLimitError> {
     RateLimit::new(REVIEWS_PER_SECOND, Duration::from_secs(1), Some(REVIEW_BURST), Scope::Endpoint)
 }
 
@@ -302,11 +300,11 @@ impl<T> Memory<T> {
 mod tests {
     use std::sync::atomic::AtomicUsize;
 
+    use grapnel_values::clock::ManualClock;
     use proptest::prelude::*;
     use tokio::sync::Notify;
 
     use super::*;
-    use crate::rules::clock::ManualClock;
 
     const BOUNDS: Bounds = Bounds {
         yes_entries: 4,

@@ -15,13 +15,11 @@ use super::{
     tasks::Answer,
     writer::Writer,
 };
-use crate::{
-    journal::{
-        Appended, Arrival, JournalError, Result, Sequence,
-        machine::Micros,
-        record::{self, codec::put_var},
-    },
-    rules::limits::JOURNAL_RECORD_BYTES,
+use crate::journal::{
+    Appended, Arrival, JournalError, Result, Sequence,
+    limits::JOURNAL_RECORD_BYTES,
+    machine::Micros,
+    record::{self, codec::put_var},
 };
 
 /// Events to append, all or none.

@@ -21,9 +21,9 @@ use super::{
     segment::SegmentName,
     segments::Segment,
 };
-use crate::{
-    journal::Sequence,
-    rules::limits::{MARK_EVERY, MARK_REACH},
+use crate::journal::{
+    Sequence,
+    limits::{MARK_EVERY, MARK_REACH},
 };
 
 /// The segment that is written.

@@ -10,13 +10,11 @@ use super::{
     entry,
     tasks::{Settle, Task},
 };
-use crate::{
-    journal::{
-        Claim, Claimed, Delivery, Failure, JournalError, Result, Sequence, Settlement, StoredEvent,
-        machine::{End, Ended, Micros, Taken},
-        record,
-    },
-    rules::limits::{CLAIM_BYTES, ORDERED_CLAIM},
+use crate::journal::{
+    Claim, Claimed, Delivery, Failure, JournalError, Result, Sequence, Settlement, StoredEvent,
+    limits::{CLAIM_BYTES, ORDERED_CLAIM},
+    machine::{End, Ended, Micros, Taken},
+    record,
 };
 
 /// The reason of the dead letter of an event that cannot be read.

@@ -20,9 +20,9 @@ use crate::{
     api::{Incarnation, ObjectKey},
     journal::{
         JournalError, Result, Sequence, ShareExhausted,
+        limits::{FORMER_UIDS, RECENT_EVENTS_BYTES},
         machine::{Micros, RangeSet, Upcoming},
     },
-    rules::limits::{FORMER_UIDS, RECENT_EVENTS_BYTES},
 };
 
 /// One endpoint's log, over all incarnations of the endpoint.

@@ -18,7 +18,7 @@ use super::{
     error::{OpenError, from_io},
     segment::SegmentName,
 };
-use crate::{journal::Result, rules::limits::JOURNAL_PROBE_BYTES};
+use crate::journal::{Result, limits::JOURNAL_PROBE_BYTES};
 
 const FORMAT_NAME: &str = "grapnel-journal";
 

@@ -9,9 +9,9 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{append::Append, tasks::Task};
-use crate::{
-    journal::{JournalError, Result},
-    rules::limits::{APPEND_QUEUE_BYTES, JOURNAL_TASK_QUEUE},
+use crate::journal::{
+    JournalError, Result,
+    limits::{APPEND_QUEUE_BYTES, JOURNAL_TASK_QUEUE},
 };
 
 /// Bytes of the append queue that one permit stands for.

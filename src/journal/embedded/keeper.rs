@@ -23,11 +23,10 @@ use super::{
     segments::{Segment, scan},
     tasks::{Answer, Task},
 };
-use crate::{
-    journal::{JournalError, Result, machine::Micros},
-    rules::limits::{
-        COMPACT_BYTES, ID_FILTER_BYTES, JOURNAL_HEAL_INTERVAL, SCRUB_BYTES, SCRUB_INTERVAL, SEAL_PATIENCE,
-    },
+use crate::journal::{
+    JournalError, Result,
+    limits::{COMPACT_BYTES, ID_FILTER_BYTES, JOURNAL_HEAL_INTERVAL, SCRUB_BYTES, SCRUB_INTERVAL, SEAL_PATIENCE},
+    machine::Micros,
 };
 
 /// Something to do.

@@ -27,9 +27,10 @@ use super::{
     segments::{Segment, Segments, scan},
     writer,
 };
-use crate::{
-    journal::{Sequence, machine::Micros},
-    rules::limits::{SEGMENT_BYTES, SEGMENT_BYTES_LEAST, SEGMENT_SHARE},
+use crate::journal::{
+    Sequence,
+    limits::{SEGMENT_BYTES, SEGMENT_BYTES_LEAST, SEGMENT_SHARE},
+    machine::Micros,
 };
 
 /// Opens the journal in a directory, with everything that was acknowledged, and the segment to write.

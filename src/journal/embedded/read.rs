@@ -4,13 +4,11 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{Engine, consumer::Consumer, endpoint::Endpoint, entry, error::from_io, ids::IdHash};
-use crate::{
-    journal::{
-        DeliveryPage, DeliveryQuery, DeliveryRecord, DeliveryState, EventEntry, EventPage, EventQuery, Exchange,
-        Failure, Outcome, Result, Sequence, StoredEvent,
-        machine::{End, Ended},
-    },
-    rules::limits::{LIST_BYTES, LIST_LIMIT, LIST_SCAN},
+use crate::journal::{
+    DeliveryPage, DeliveryQuery, DeliveryRecord, DeliveryState, EventEntry, EventPage, EventQuery, Exchange, Failure,
+    Outcome, Result, Sequence, StoredEvent,
+    limits::{LIST_BYTES, LIST_LIMIT, LIST_SCAN},
+    machine::{End, Ended},
 };
 
 /// One step of the events of an endpoint, ascending.

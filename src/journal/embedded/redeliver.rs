@@ -19,9 +19,10 @@ use super::{
     read::{find, kept_after},
     tasks::{Redeliver, Task},
 };
-use crate::{
-    journal::{DeliveryState, JournalError, Position, Redelivered, Result, Selection, Sequence, Step, machine::Micros},
-    rules::limits::{REDELIVERY_SCAN, REDELIVERY_SKEW, REDELIVERY_STEP},
+use crate::journal::{
+    DeliveryState, JournalError, Position, Redelivered, Result, Selection, Sequence, Step,
+    limits::{REDELIVERY_SCAN, REDELIVERY_SKEW, REDELIVERY_STEP},
+    machine::Micros,
 };
 
 /// What a step selects.

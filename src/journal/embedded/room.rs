@@ -13,9 +13,9 @@ use super::{
     trouble::{RefusedShare, full},
     writer::Writer,
 };
-use crate::{
-    journal::{Result, ShareExhausted, ShareScope},
-    rules::limits::{JOURNAL_ORDINARY_BYTES, RECLAIM_BYTES, RECLAIM_SHARE},
+use crate::journal::{
+    Result, ShareExhausted, ShareScope,
+    limits::{JOURNAL_ORDINARY_BYTES, RECLAIM_BYTES, RECLAIM_SHARE},
 };
 
 impl Writer {

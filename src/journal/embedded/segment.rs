@@ -11,7 +11,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 
 use super::frame::{FRAME, Frame, MAGIC, Place};
-use crate::rules::limits::JOURNAL_SCAN_BYTES;
+use crate::journal::limits::JOURNAL_SCAN_BYTES;
 
 /// The name of a segment. Segments are ordered by id; of two with one id the greater generation replaces the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

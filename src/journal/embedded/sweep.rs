@@ -17,11 +17,12 @@ use super::{
     tasks::{Removal, Task},
 };
 use crate::{
+    catalog::limits::{DEFAULT_DEAD_LETTER_RETENTION, DEFAULT_RETENTION},
     journal::{
         Result, Retention, Sequence, Swept,
+        limits::SWEEP_STEP,
         machine::{Micros, RangeSet},
     },
-    rules::limits::{DEFAULT_DEAD_LETTER_RETENTION, DEFAULT_RETENTION, SWEEP_STEP},
 };
 
 /// What a plan is to remove.

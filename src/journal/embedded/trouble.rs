@@ -18,9 +18,9 @@ use std::{
 };
 
 use super::{Engine, endpoint::Endpoint, writer::Writer};
-use crate::{
-    journal::{JournalError, Result, ShareScope},
-    rules::limits::{JOURNAL_HEAL_INTERVAL, JOURNAL_RESERVE_BYTES, JOURNAL_RESERVE_SHARE, JOURNAL_SPACE_STEP},
+use crate::journal::{
+    JournalError, Result, ShareScope,
+    limits::{JOURNAL_HEAL_INTERVAL, JOURNAL_RESERVE_BYTES, JOURNAL_RESERVE_SHARE, JOURNAL_SPACE_STEP},
 };
 
 /// What stands in the way of writes.

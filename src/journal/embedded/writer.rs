@@ -41,8 +41,11 @@ use super::{
 };
 use crate::{
     api::ObjectKey,
-    journal::{JournalError, Result, machine::Micros},
-    rules::limits::{SEGMENT_BYTES_MOST, SEGMENT_EVENTS, SEGMENT_OUTCOMES, SEGMENTS_SEALING},
+    journal::{
+        JournalError, Result,
+        limits::{SEGMENT_BYTES_MOST, SEGMENT_EVENTS, SEGMENT_OUTCOMES, SEGMENTS_SEALING},
+        machine::Micros,
+    },
 };
 
 /// The writer's own state.

@@ -6,10 +6,7 @@ use std::{
 };
 
 use super::{Micros, QUEUED_ATTEMPT, RangeSet, Retry, retries::Retries};
-use crate::{
-    journal::{DeliveryState, Exchange, Failure, Progress, Sequence, SkipReason},
-    rules::limits::RETRIES_PER_CONSUMER,
-};
+use crate::journal::{DeliveryState, Exchange, Failure, Progress, Sequence, SkipReason, limits::RETRIES_PER_CONSUMER};
 
 /// More ends than one call of `settle` has: below the bound by as many, a consumer may have been at it before the call.
 const BACKLOG_MARGIN: usize = 4096;

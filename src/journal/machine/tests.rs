@@ -4,10 +4,7 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::*;
-use crate::{
-    journal::{DeliveryState, Exchange, Failure, Progress, Sequence},
-    rules::limits::RETRIES_PER_CONSUMER,
-};
+use crate::journal::{DeliveryState, Exchange, Failure, Progress, Sequence, limits::RETRIES_PER_CONSUMER};
 
 /// A log with gaps: events at multiples of three.
 fn upcoming(last: Sequence) -> impl Fn(Sequence) -> Option<Upcoming> {

@@ -9,9 +9,8 @@ use crate::{
     api::{Incarnation, ObjectKey},
     journal::{
         Claim, Claimed, Delivery, DeliveryRecord, DeliveryState, Detached, EventEntry, Exchange, Failure, Outcome,
-        Progress, Sequence, Settlement, SkipReason, StoredEvent,
+        Progress, Sequence, Settlement, SkipReason, StoredEvent, limits::CLAIM_BYTES,
     },
-    rules::limits::CLAIM_BYTES,
 };
 
 /// A consumer, and where each of its events is.

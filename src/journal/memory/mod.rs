@@ -30,7 +30,7 @@ use super::{
     EventQuery, Journal, JournalError, NamespaceUsage, Progress, Redelivered, Result, Retention, Selection, Sequence,
     Settlement, Start, Step, Storage, StoredEvent, Swept, Tenure, Usage, Vitals,
 };
-use crate::{api::Incarnation, rules::limits::LIST_LIMIT};
+use crate::{api::Incarnation, journal::limits::LIST_LIMIT};
 
 /// How a [`MemoryJournal`] is bounded, and how it numbers.
 #[derive(Debug, Clone)]

@@ -8,8 +8,7 @@ use super::{
 };
 use crate::{
     api::Incarnation,
-    journal::{DeliveryState, Position, Redelivered, Result, Selection, Sequence, Step},
-    rules::limits::REDELIVERY_STEP,
+    journal::{DeliveryState, Position, Redelivered, Result, Selection, Sequence, Step, limits::REDELIVERY_STEP},
 };
 
 /// What a step selects.

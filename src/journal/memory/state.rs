@@ -15,12 +15,12 @@ use super::{
 };
 use crate::{
     api::{Incarnation, ObjectKey},
+    catalog::limits::{DEFAULT_DEAD_LETTER_RETENTION, DEFAULT_RETENTION},
     journal::{
         Appended, Arrival, Attached, AttachedConsumer, Claim, Claimed, DeliveryPage, DeliveryQuery, Detached,
         EventEntry, EventPage, EventQuery, JournalError, Result, Retention, Sequence, Start, StoredEvent, Swept,
-        record::encode_event,
+        limits::LIST_LIMIT, record::encode_event,
     },
-    rules::limits::{DEFAULT_DEAD_LETTER_RETENTION, DEFAULT_RETENTION, LIST_LIMIT},
 };
 
 /// What an event counts for besides its record.

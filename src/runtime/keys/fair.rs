@@ -9,7 +9,7 @@ use std::{collections::HashMap, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::rules::limits;
+use crate::runtime::limits;
 
 /// A use that is smaller than this is forgotten.
 const NOTHING: f64 = 0.01;

@@ -2,6 +2,8 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use grapnel_signature::{KeySet, KeySource, KeysWanted};
+use grapnel_values::clock::Clock;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::{
@@ -10,11 +12,7 @@ use tokio::{
 };
 
 use super::fair::Fair;
-use crate::rules::{
-    clock::Clock,
-    limits,
-    signature::{KeySet, KeySource, KeysWanted},
-};
+use crate::runtime::limits;
 
 /// Sets of one sort.
 pub(super) struct Lane {
@@ -253,8 +251,9 @@ impl Known {
 
 #[cfg(test)]
 mod tests {
+    use grapnel_values::clock::ManualClock;
+
     use super::*;
-    use crate::rules::clock::ManualClock;
 
     const SET: &[u8] =
         br#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"a","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;

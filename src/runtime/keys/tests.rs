@@ -4,11 +4,11 @@ use std::{
     time::Duration,
 };
 
+use grapnel_values::clock::ManualClock;
 use jiff::Timestamp;
 use tokio::time::{Instant, timeout};
 
 use super::*;
-use crate::rules::clock::ManualClock;
 
 /// Documents by URL; counts how often each is asked for. What has no text fails.
 #[derive(Default)]

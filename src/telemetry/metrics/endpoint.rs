@@ -10,7 +10,7 @@ use prometheus_client::{
 };
 
 use super::{Owners, seconds};
-use crate::rules::limits::{TYPE_LABEL_CHARS, TYPE_LABELS};
+use crate::telemetry::limits::{TYPE_LABEL_CHARS, TYPE_LABELS};
 
 /// The label of types beyond the bound.
 const OTHER: &str = "other";

@@ -1,9 +1,9 @@
 //! URLs from Secrets, credentials and TLS of targets, as they are compiled.
 
+use grapnel_delivery::egress::Reach;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 
 use super::*;
-use crate::rules::egress::Reach;
 
 /// A value that is nowhere but in Secrets.
 const HUSH: &str = "hush-7f3a";

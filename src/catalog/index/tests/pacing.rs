@@ -34,7 +34,7 @@ fn pauses_have_defaults_that_give_way() {
         let breaker = compiled(json!({ "circuitBreaker": breaker })).breaker;
         (breaker.failures.get(), breaker.cooldown.as_secs(), breaker.max_cooldown.as_secs())
     };
-    assert_eq!(compiled(json!({})).breaker, crate::rules::breaker::BreakerPolicy::default());
+    assert_eq!(compiled(json!({})).breaker, grapnel_delivery::breaker::BreakerPolicy::default());
     assert_eq!(pauses(json!({})), (10, 30, 600));
     assert_eq!(pauses(json!({ "failures": 1, "cooldown": "1m", "maxCooldown": "1m" })), (1, 60, 60));
     assert_eq!(pauses(json!({ "maxCooldown": "10s" })), (10, 10, 10));

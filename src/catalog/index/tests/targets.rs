@@ -1,10 +1,9 @@
 //! Targets and who verifies, as they are compiled.
 
+use grapnel_delivery::egress::Reach;
+use grapnel_signature::{Needs, ServiceAccountScheme};
+
 use super::*;
-use crate::rules::{
-    egress::Reach,
-    signature::{Needs, ServiceAccountScheme},
-};
 
 fn to_service(service: Value) -> Object {
     Object::new("shop", "out", json!({ "endpointRef": { "name": "in" }, "target": { "service": service } }))

@@ -1,7 +1,8 @@
 //! How endpoints verify, as it is compiled.
 
+use grapnel_signature::{self, PROVIDERS};
+
 use super::*;
-use crate::rules::signature::{self, PROVIDERS};
 
 fn secret_with(namespace: &str, name: &str, values: &[(&str, &str)]) -> Change {
     let values = values.iter().map(|(key, value)| ((*key).to_owned(), Secret::from(*value)));
@@ -73,7 +74,7 @@ fn every_provider_can_be_named_and_one_without_proof_says_so() {
             _ => {}
         }
         let mut stage = Stage::new();
-        let keys = signature::tests::keys(&provider.scheme());
+        let keys = grapnel_signature::testing::keys(&provider.scheme());
         let text = std::str::from_utf8(keys.public.expose()).unwrap();
         stage.tell([secret_with("shop", "s", &[("k", text)]), Object::new("shop", "in", spec).endpoint()]);
         let (status, _, message) = stage.ready(Kind::Endpoint, &key("shop", "in"));
@@ -163,11 +164,11 @@ fn gitlab_takes_secrets_of_both_kinds_and_a_tolerance() {
     let (status, _, message) = resolved(&stage);
     assert_eq!(status, ConditionStatus::True, "{message}");
     let compiled = Arc::clone(stage.published.snapshot.endpoint(&key("shop", "in")).unwrap());
-    let scheme = signature::provider("GitLab").unwrap().scheme();
+    let scheme = grapnel_signature::provider("GitLab").unwrap().scheme();
     let judge = |secret: &str, seconds: i64| {
         let mut headers = http::HeaderMap::new();
         let at = |second| jiff::Timestamp::from_second(second).unwrap();
-        signature::sign_request(&scheme, &secret.into(), &mut headers, b"{}", at(1_700_000_000)).unwrap();
+        grapnel_signature::sign_request(&scheme, &secret.into(), &mut headers, b"{}", at(1_700_000_000)).unwrap();
         let verified = compiled.verifier.verify(&headers, "{}".into(), at(1_700_000_000 + seconds));
         verified.map_or_else(|refusal| refusal.code(), |_| "ok")
     };

@@ -3,9 +3,9 @@
 use std::{io, path::Path, sync::Arc};
 
 use super::{IdHash, KnownId, Run, RunName, run::RunIter};
-use crate::{
-    journal::machine::Micros,
-    rules::limits::{ID_MERGE_RUNS, ID_RUN_IDS},
+use crate::journal::{
+    limits::{ID_MERGE_RUNS, ID_RUN_IDS},
+    machine::Micros,
 };
 
 /// The runs to merge next: [`ID_MERGE_RUNS`] neighbours of about the same size, the smallest first. Runs grow to at most

@@ -1,0 +1,144 @@
+//! The proxy through which deliveries leave the operator's network.
+
+use std::fmt;
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use grapnel_values::secret::header_value;
+use http::HeaderValue;
+use percent_encoding::percent_decode_str;
+use url::{Host, Url};
+use zeroize::Zeroizing;
+
+/// An HTTP proxy that opens tunnels (`CONNECT`, RFC 9110, 9.3.6).
+#[derive(Clone, PartialEq, Eq)]
+pub struct EgressProxy {
+    host: Host<String>,
+    port: u16,
+    authorization: Option<HeaderValue>,
+}
+
+/// A text that names no proxy. Holds nothing of it, since it may have a password in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("an egress proxy is written http://[USER:PASSWORD@]HOST[:PORT], without a path; {0}")]
+pub struct NoProxy(&'static str);
+
+impl EgressProxy {
+    /// Reads `http://[user:password@]host[:port]`. The port is 3128 where none is given, as of most such proxies.
+    ///
+    /// # Errors
+    /// When it is something else, with what.
+    pub fn parse(text: &str) -> Result<Self, NoProxy> {
+        // A URL forgets port 80, which counts here.
+        let authority =
+            text.get(7..).filter(|_| text.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http://")));
+        let url = Url::parse(text).map_err(|_| NoProxy("this is no URL"))?;
+        let Some(authority) = authority else {
+            return Err(NoProxy("its scheme is not http, and proxies are not spoken to in another"));
+        };
+        if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
+            return Err(NoProxy("there is something after the host and port"));
+        }
+        let host = url.host().ok_or(NoProxy("there is no host"))?.to_owned();
+        let port = match url.port() {
+            Some(0) => return Err(NoProxy("there is no port 0")),
+            Some(port) => port,
+            None if authority.trim_end_matches('/').ends_with(":80") => 80,
+            None => 3128,
+        };
+        let authorization = match (url.username(), url.password()) {
+            ("", None) => None,
+            (user, password) => Some(basic(user, password.unwrap_or_default())?),
+        };
+        Ok(Self { host, port, authorization })
+    }
+
+    /// Its host.
+    pub fn host(&self) -> Host<&str> {
+        match &self.host {
+            Host::Domain(name) => Host::Domain(name),
+            Host::Ipv4(address) => Host::Ipv4(*address),
+            Host::Ipv6(address) => Host::Ipv6(*address),
+        }
+    }
+
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// `Proxy-Authorization`, where it asks for one; marked sensitive.
+    pub fn authorization(&self) -> Option<&HeaderValue> {
+        self.authorization.as_ref()
+    }
+}
+
+/// `Basic` credentials (RFC 7617) of what a URL holds percent-encoded.
+fn basic(user: &str, password: &str) -> Result<HeaderValue, NoProxy> {
+    let mut pair = Zeroizing::new(Vec::with_capacity(user.len().saturating_add(password.len()).saturating_add(1)));
+    pair.extend(percent_decode_str(user));
+    if pair.contains(&b':') {
+        return Err(NoProxy("its user name has a colon in it"));
+    }
+    pair.push(b':');
+    pair.extend(percent_decode_str(password));
+    let encoded = Zeroizing::new(STANDARD.encode(&*pair));
+    let header = Zeroizing::new([b"Basic ", encoded.as_bytes()].concat());
+    header_value(header).map_err(|_| NoProxy("its credentials are no header value"))
+}
+
+impl fmt::Debug for EgressProxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EgressProxy")
+            .field("host", &self.host)
+            .field("port", &self.port)
+            .field("authorization", &self.authorization.as_ref().map(|_| "***"))
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn proxies_are_named_by_host_and_port() {
+        for (text, host, port) in [
+            ("http://proxy.example", "proxy.example", 3128),
+            ("http://proxy.example/", "proxy.example", 3128),
+            ("http://proxy.example:80", "proxy.example", 80),
+            ("HTTP://proxy.example:80/", "proxy.example", 80),
+            ("http://10.0.0.1:8080", "10.0.0.1", 8080),
+            ("http://[fd00::80]", "[fd00::80]", 3128),
+            ("http://[fd00::1]:8080/", "[fd00::1]", 8080),
+        ] {
+            let proxy = EgressProxy::parse(text).unwrap();
+            assert_eq!((proxy.host().to_string().as_str(), proxy.port()), (host, port), "{text}");
+            assert_eq!(proxy.authorization(), None);
+        }
+        for (text, why) in [
+            ("proxy.example:3128", "scheme is not http"),
+            ("https://proxy.example", "scheme is not http"),
+            ("socks5://proxy.example", "scheme is not http"),
+            ("http://", "no URL"),
+            ("proxy", "no URL"),
+            ("http://proxy.example/path", "after the host"),
+            ("http://proxy.example?x", "after the host"),
+            ("http://proxy.example:0", "port 0"),
+            ("http://a%3ab:c@proxy.example", "colon"),
+        ] {
+            let refused = EgressProxy::parse(text).unwrap_err().to_string();
+            assert!(refused.contains(why), "{text}: {refused}");
+        }
+    }
+
+    #[test]
+    fn credentials_are_sent_and_not_shown() {
+        // RFC 7617, 2: the first example, here percent-encoded.
+        let proxy = EgressProxy::parse("http://Aladdin:open%20sesame@proxy.example").unwrap();
+        assert_eq!(proxy.authorization().unwrap(), "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
+        let shown = format!("{proxy:?}");
+        assert!(!shown.contains("QWxh") && !shown.contains("sesame") && !shown.contains("Aladdin"), "{shown}");
+        let refused = EgressProxy::parse("http://user:open-sesame@proxy.example/x").unwrap_err();
+        assert!(!format!("{refused} {refused:?}").contains("sesame"));
+    }
+}

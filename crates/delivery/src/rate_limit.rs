@@ -1,0 +1,286 @@
+//! How many requests in how much time.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    net::{IpAddr, Ipv6Addr},
+    num::NonZeroU32,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use governor::{
+    Quota, RateLimiter,
+    clock::{Clock, DefaultClock, Reference},
+    middleware::NoOpMiddleware,
+    state::{InMemoryState, NotKeyed},
+};
+use grapnel_values::duration;
+use parking_lot::RwLock;
+
+use super::limits::{RATE_LIMIT_PRUNE_INTERVAL, RATE_LIMIT_REFILL, RATE_LIMIT_SOURCES};
+
+/// Whom a limit counts together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Everybody.
+    Endpoint,
+    /// Each client address by itself; of IPv6 each /64, since that is what one client is given (RFC 6177, 2).
+    Source,
+}
+
+/// Why a limit cannot be made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RateLimitError {
+    /// No request would ever be let in.
+    #[error("requests and burst must be at least 1, and per longer than nothing")]
+    Zero,
+    /// More than one a nanosecond.
+    #[error("{0} requests in {per} is more than one a nanosecond; ask for less or leave the limit out", per = duration::format(*.1))]
+    TooFast(u32, Duration),
+    /// The burst would take years to come back.
+    #[error("a burst of {0} takes more than a year to come back at this rate; make it smaller")]
+    TooSlow(u32),
+}
+
+/// A limit with its state. The generic cell rate algorithm: `burst` requests at once, then one every `per / requests`.
+pub struct RateLimit<C: Clock = DefaultClock> {
+    limit: Limit,
+    clock: C,
+    start: C::Instant,
+    shared: Bucket<C>,
+    sources: RwLock<Sources<C>>,
+}
+
+type Bucket<C> = RateLimiter<NotKeyed, InMemoryState, C, NoOpMiddleware<<C as Clock>::Instant>>;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Limit {
+    quota: Quota,
+    scope: Scope,
+}
+
+struct Sources<C: Clock> {
+    buckets: HashMap<IpAddr, Source<C>>,
+    /// When a full table was last searched, in nanoseconds since the start.
+    pruned: u64,
+}
+
+struct Source<C: Clock> {
+    bucket: Bucket<C>,
+    /// When it was last used, in nanoseconds since the start.
+    used: AtomicU64,
+}
+
+impl RateLimit {
+    /// A limit of `requests` each `per`, and at most `burst` (default: `requests`) at once.
+    ///
+    /// # Errors
+    ///
+    /// [`RateLimitError`] when a number is zero or the rate makes no sense.
+    pub fn new(requests: u32, per: Duration, burst: Option<u32>, scope: Scope) -> Result<Self, RateLimitError> {
+        Self::with_clock(requests, per, burst, scope, DefaultClock::default())
+    }
+}
+
+impl<C: Clock + Clone> RateLimit<C> {
+    /// How many requests are let in a minute in the long run.
+    pub fn per_minute(&self) -> u64 {
+        let interval = self.limit.quota.replenish_interval().as_nanos().max(1);
+        u64::try_from(Duration::from_secs(60).as_nanos() / interval).unwrap_or(u64::MAX)
+    }
+
+    fn with_clock(
+        requests: u32,
+        per: Duration,
+        burst: Option<u32>,
+        scope: Scope,
+        clock: C,
+    ) -> Result<Self, RateLimitError> {
+        let (Some(count), Some(burst)) = (NonZeroU32::new(requests), NonZeroU32::new(burst.unwrap_or(requests))) else {
+            return Err(RateLimitError::Zero);
+        };
+        if per.is_zero() {
+            return Err(RateLimitError::Zero);
+        }
+        let interval = per / count.get();
+        if interval.saturating_mul(burst.get()) > RATE_LIMIT_REFILL {
+            return Err(RateLimitError::TooSlow(burst.get()));
+        }
+        let quota = Quota::with_period(interval).ok_or(RateLimitError::TooFast(requests, per))?.allow_burst(burst);
+        let limit = Limit { quota, scope };
+        let shared = bucket(quota, &clock);
+        let sources = RwLock::new(Sources { buckets: HashMap::new(), pruned: 0 });
+        Ok(Self { limit, start: clock.now(), clock, shared, sources })
+    }
+
+    /// Counts a request from `source`; a request whose source is not known counts with those of every other such.
+    ///
+    /// # Errors
+    ///
+    /// How long to wait until one would be let in.
+    pub fn check(&self, source: Option<IpAddr>) -> Result<(), Duration> {
+        match (self.limit.scope, source) {
+            (Scope::Source, Some(source)) => self.check_source(client(source)),
+            _ => self.take(&self.shared),
+        }
+    }
+
+    /// Counts one use of the limit, whoever's.
+    ///
+    /// # Errors
+    ///
+    /// How long to wait until one would be let in.
+    pub fn try_acquire(&self) -> Result<(), Duration> {
+        self.take(&self.shared)
+    }
+
+    /// Whether another limit allows the same, whatever its state.
+    pub fn is_same_limit(&self, other: &Self) -> bool {
+        self.limit == other.limit
+    }
+
+    fn check_source(&self, source: IpAddr) -> Result<(), Duration> {
+        let now = self.nanos();
+        if let Some(known) = self.sources.read().buckets.get(&source) {
+            known.used.store(now, Ordering::Relaxed);
+            return self.take(&known.bucket);
+        }
+        let mut sources = self.sources.write();
+        if sources.buckets.len() >= RATE_LIMIT_SOURCES && !sources.buckets.contains_key(&source) {
+            let prune_interval = nanos(RATE_LIMIT_PRUNE_INTERVAL);
+            if now.saturating_sub(sources.pruned) >= prune_interval || sources.pruned == 0 {
+                // A bucket that was not used for the time it needs to fill up is as good as a new one.
+                let full = nanos(self.limit.quota.burst_size_replenished_in());
+                sources.buckets.retain(|_, known| now.saturating_sub(known.used.load(Ordering::Relaxed)) < full);
+                sources.pruned = now.max(1);
+            }
+            if sources.buckets.len() >= RATE_LIMIT_SOURCES {
+                drop(sources);
+                return self.take(&self.shared);
+            }
+        }
+        let known = sources
+            .buckets
+            .entry(source)
+            .or_insert_with(|| Source { bucket: bucket(self.limit.quota, &self.clock), used: AtomicU64::new(now) });
+        self.take(&known.bucket)
+    }
+
+    fn take(&self, bucket: &Bucket<C>) -> Result<(), Duration> {
+        bucket.check().map_err(|until| until.wait_time_from(self.clock.now()))
+    }
+
+    fn nanos(&self) -> u64 {
+        self.clock.now().duration_since(self.start).as_u64()
+    }
+}
+
+fn bucket<C: Clock + Clone>(quota: Quota, clock: &C) -> Bucket<C> {
+    RateLimiter::direct_with_clock(quota, clock.clone())
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The address that a client is known by.
+fn client(source: IpAddr) -> IpAddr {
+    match source.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
+        v4 => v4,
+    }
+}
+
+impl<C: Clock> fmt::Debug for RateLimit<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RateLimit").field("limit", &self.limit).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use governor::clock::FakeRelativeClock;
+
+    use super::*;
+
+    fn limit(requests: u32, burst: Option<u32>, scope: Scope) -> (RateLimit<FakeRelativeClock>, FakeRelativeClock) {
+        let clock = FakeRelativeClock::default();
+        let limit = RateLimit::with_clock(requests, Duration::from_secs(1), burst, scope, clock.clone()).unwrap();
+        (limit, clock)
+    }
+
+    fn v4(number: u32) -> Option<IpAddr> {
+        Some(IpAddr::V4(number.into()))
+    }
+
+    #[test]
+    fn a_burst_then_a_rate() {
+        let (limit, clock) = limit(10, Some(3), Scope::Endpoint);
+        for source in [None, v4(1), v4(2)] {
+            assert_eq!(limit.check(source), Ok(()));
+        }
+        assert_eq!(limit.check(v4(3)), Err(Duration::from_millis(100)));
+        clock.advance(Duration::from_millis(100));
+        assert_eq!(limit.try_acquire(), Ok(()));
+        assert_eq!(limit.try_acquire(), Err(Duration::from_millis(100)));
+        clock.advance(Duration::from_secs(60));
+        assert_eq!((0..9).filter(|_| limit.try_acquire().is_ok()).count(), 3, "no more than the burst gathers");
+    }
+
+    #[test]
+    fn sources_have_buckets_of_their_own() {
+        let (limit, _) = limit(1, None, Scope::Source);
+        assert!(limit.check(v4(1)).is_ok() && limit.check(v4(2)).is_ok() && limit.check(None).is_ok());
+        assert!(limit.check(v4(1)).is_err() && limit.check(v4(2)).is_err() && limit.check(None).is_err());
+        let mapped: IpAddr = "::ffff:0.0.0.1".parse().unwrap();
+        assert!(limit.check(Some(mapped)).is_err(), "the same client, however it is written");
+        let v6 = |text: &str| Some(text.parse::<IpAddr>().unwrap());
+        assert!(limit.check(v6("2001:db8::1")).is_ok());
+        assert!(limit.check(v6("2001:db8::ffff:1")).is_err(), "the same /64");
+        assert!(limit.check(v6("2001:db8:0:1::1")).is_ok(), "another /64");
+    }
+
+    #[test]
+    fn the_table_of_sources_is_bounded() {
+        let (limit, clock) = limit(1, None, Scope::Source);
+        clock.advance(Duration::from_secs(1));
+        let sources = u32::try_from(RATE_LIMIT_SOURCES).unwrap();
+        for number in 0..sources {
+            assert!(limit.check(v4(number)).is_ok());
+        }
+        assert!(limit.check(v4(sources)).is_ok(), "the shared bucket");
+        assert!(limit.check(v4(sources + 1)).is_err(), "is one for all the rest");
+        assert!(limit.check(v4(0)).is_err(), "who has a bucket keeps it");
+        assert_eq!(limit.sources.read().buckets.len(), RATE_LIMIT_SOURCES);
+
+        clock.advance(Duration::from_secs(2));
+        assert!(limit.check(v4(0)).is_ok());
+        assert!(limit.check(v4(sources + 2)).is_ok());
+        assert!(limit.check(v4(sources + 3)).is_ok(), "full buckets made room");
+        assert_eq!(limit.sources.read().buckets.len(), 3);
+        assert!(limit.check(v4(0)).is_err(), "but not those in use");
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        let new = |requests, per, burst| RateLimit::new(requests, per, burst, Scope::Endpoint).map(drop);
+        let second = Duration::from_secs(1);
+        assert_eq!(new(0, second, None), Err(RateLimitError::Zero));
+        assert_eq!(new(1, Duration::ZERO, None), Err(RateLimitError::Zero));
+        assert_eq!(new(1, second, Some(0)), Err(RateLimitError::Zero));
+        assert!(matches!(new(2_000_000_000, second, None), Err(RateLimitError::TooFast(..))));
+        assert!(matches!(new(1, Duration::from_secs(86_400), Some(400)), Err(RateLimitError::TooSlow(400))));
+        assert_eq!(new(1, Duration::from_secs(3600), None), Ok(()));
+        assert_eq!(new(1_000_000, second, Some(1)), Ok(()));
+    }
+
+    #[test]
+    fn equal_limits_are_recognised() {
+        let new = |requests, scope| RateLimit::new(requests, Duration::from_secs(1), None, scope).unwrap();
+        assert!(new(5, Scope::Endpoint).is_same_limit(&new(5, Scope::Endpoint)));
+        assert!(!new(5, Scope::Endpoint).is_same_limit(&new(6, Scope::Endpoint)));
+        assert!(!new(5, Scope::Endpoint).is_same_limit(&new(5, Scope::Source)));
+    }
+}

@@ -1,0 +1,10 @@
+//! Who an event is and whether it is valid. [`schema`] is the only way from a `Verified` body to a `Validated` event.
+
+#![warn(missing_docs)]
+// Input from outside must never end the process: a refusal has a name and an answer.
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+pub mod dead_letter;
+pub mod identity;
+pub mod limits;
+pub mod schema;

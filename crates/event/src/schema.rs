@@ -1,0 +1,305 @@
+//! Validation by JSON Schema.
+
+mod cost;
+mod ref_expansion;
+
+use std::fmt::{self, Write};
+
+use bytes::Bytes;
+use grapnel_payload::payload::Payload;
+use grapnel_signature::Verified;
+use grapnel_values::{
+    cost_budget::CostBudget,
+    glob::{Glob, GlobSet},
+};
+use jsonschema::{PatternOptions, Retrieve, Uri, Validator, error::ValidationErrorKind};
+use serde_json::Value;
+
+use self::{cost::Cost, ref_expansion::ExpandedSchema};
+use super::{
+    identity::Identity,
+    limits::{
+        SCHEMA_BYTES, SCHEMA_DEPTH, SCHEMA_PATTERN_BYTES, SCHEMA_PATTERNS_BYTES, SCHEMAS, VIOLATION_BYTES, VIOLATIONS,
+    },
+};
+
+/// An event that has passed verification and validation. Only [`SchemaSet::validate`] makes one of what comes in.
+#[derive(Clone)]
+pub struct Validated {
+    identity: Identity,
+    body: Bytes,
+}
+
+impl fmt::Debug for Validated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Validated").field("identity", &self.identity).field("bytes", &self.body.len()).finish()
+    }
+}
+
+impl Validated {
+    /// An event that was let in before and is in the journal: it goes on to another endpoint under another id.
+    pub fn again(identity: Identity, body: Bytes) -> Self {
+        Self { identity, body }
+    }
+
+    /// Its parts.
+    pub fn into_parts(self) -> (Identity, Bytes) {
+        (self.identity, self.body)
+    }
+
+    /// Id and type.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// The raw body.
+    pub fn body(&self) -> &Bytes {
+        &self.body
+    }
+}
+
+/// What is said of an event for which less is left than it would take to check, of
+/// [`SCHEMA_STEPS`](SCHEMA_STEPS).
+const TOO_MUCH: &str = "checking a payload of this size against the schema of its type takes too many steps; send less in one \
+                        event or batch, or let fewer subschemas apply to the same value";
+
+/// What to do with an event whose type no schema is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Unmatched {
+    /// Let it in.
+    #[default]
+    Accept,
+    /// Refuse it.
+    Reject,
+}
+
+/// The schemas of an endpoint. An empty set lets everything in, or nothing: see [`Unmatched`].
+#[derive(Debug, Default)]
+pub struct SchemaSet {
+    rules: Vec<Rule>,
+    unmatched: Unmatched,
+}
+
+#[derive(Debug)]
+struct Rule {
+    types: GlobSet,
+    validator: Validator,
+    /// See [`ExpandedSchema`].
+    recursive: bool,
+    cost: Cost,
+}
+
+/// A schema that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("schema {number}: {message}", number = index + 1)]
+pub struct SchemaError {
+    /// Which of the schemas, from 0.
+    pub index: usize,
+    /// What is wrong with it and where.
+    pub message: String,
+}
+
+/// Why an event is not let in. Displayed, it holds nothing of the event.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Violation {
+    /// The payload does not match its schemas: the first [`VIOLATIONS`] places, as JSON pointer and message. Messages
+    /// and pointers have at most [`VIOLATION_BYTES`] and hold property names of the payload, but none of its values.
+    #[error("the payload does not match the schema of its type")]
+    Schema(Vec<(String, String)>),
+    /// No schema is for this type.
+    #[error("no schema is for events of this type, and unmatchedTypes is Reject")]
+    UnknownType(String),
+}
+
+impl Violation {
+    /// The code of the answer and of the metric.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Schema(_) => "schema_violation",
+            Self::UnknownType(_) => "unknown_event_type",
+        }
+    }
+}
+
+impl SchemaSet {
+    /// Compiles schemas, each for the types that its globs match. The draft is that of `$schema`, otherwise 2020-12. A
+    /// `$ref` out of the schema is never fetched, neither from the network nor from a file. Patterns are run by an
+    /// engine of linear time, so look-around and back-references are errors.
+    ///
+    /// # Errors
+    ///
+    /// [`SchemaError`] names the first schema that cannot be used, and why.
+    pub fn compile(schemas: Vec<(Vec<Glob>, Value)>, unmatched: Unmatched) -> Result<Self, SchemaError> {
+        if schemas.len() > SCHEMAS {
+            let message = format!("there are {} schemas, more than the {SCHEMAS} allowed", schemas.len());
+            return Err(SchemaError { index: SCHEMAS, message });
+        }
+        let rules = schemas
+            .into_iter()
+            .enumerate()
+            .map(|(index, (globs, schema))| {
+                Rule::compile(GlobSet::new(globs), &schema).map_err(|message| SchemaError { index, message })
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Self { rules, unmatched })
+    }
+
+    /// Whether there are no schemas.
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
+    /// Whether events of a type need their payload as a tree.
+    pub fn needs_payload(&self, kind: &str) -> bool {
+        self.rules.iter().any(|rule| rule.types.matches(kind))
+    }
+
+    /// Lets an event in if its payload matches every schema for its type.
+    ///
+    /// # Errors
+    ///
+    /// [`Violation`] says what does not match, or that no schema is for the type.
+    pub fn validate(&self, verified: Verified, payload: &Payload, identity: Identity) -> Result<Validated, Violation> {
+        self.validate_within(verified, payload, identity, &mut CostBudget::default())
+    }
+
+    /// As [`SchemaSet::validate`], with what is left of the steps of a request.
+    ///
+    /// # Errors
+    ///
+    /// As [`SchemaSet::validate`].
+    pub fn validate_within(
+        &self,
+        verified: Verified,
+        payload: &Payload,
+        identity: Identity,
+        budget: &mut CostBudget,
+    ) -> Result<Validated, Violation> {
+        let mut schemas = self.rules.iter().filter(|rule| rule.types.matches(&identity.kind)).peekable();
+        if schemas.peek().is_none() && self.unmatched == Unmatched::Reject {
+            return Err(Violation::UnknownType(identity.kind.into()));
+        }
+        let mut violations = Vec::new();
+        for rule in schemas {
+            let Some(value) = payload.value() else {
+                let message = "a schema is for this type, but the body is neither JSON nor a form";
+                return Err(Violation::Schema(vec![(String::new(), message.into())]));
+            };
+            let left = rule.cost.count(value, budget.schema).and_then(|steps| budget.schema.checked_sub(steps));
+            let Some(left) = left else {
+                return Err(Violation::Schema(vec![(String::new(), TOO_MUCH.into())]));
+            };
+            budget.schema = left;
+            if !rule.validator.is_valid(value) {
+                rule.explain(value, &mut violations);
+            }
+        }
+        if violations.is_empty() {
+            Ok(Validated { identity, body: verified.into_body() })
+        } else {
+            Err(Violation::Schema(violations))
+        }
+    }
+}
+
+impl Rule {
+    fn compile(types: GlobSet, schema: &Value) -> Result<Self, String> {
+        if !schema.is_object() && !schema.is_boolean() {
+            return Err("a schema is an object, true or false".into());
+        }
+        if depth(schema, SCHEMA_DEPTH).is_none() {
+            return Err(format!("it is nested more than {SCHEMA_DEPTH} deep"));
+        }
+        let bytes = serde_json::to_vec(schema).map_or(usize::MAX, |text| text.len());
+        if bytes > SCHEMA_BYTES {
+            return Err(format!(
+                "it has {bytes} bytes as compact JSON, more than the {SCHEMA_BYTES} allowed; give each type a schema of its \
+                 own, or leave out titles, descriptions and examples"
+            ));
+        }
+        let ExpandedSchema { recursive, cost, pattern_bytes } = ref_expansion::measure(schema)?;
+        let validator = jsonschema::options()
+            .with_retriever(NoRetrieval)
+            .with_pattern_options(PatternOptions::regex().size_limit(pattern_bytes).dfa_size_limit(SCHEMA_PATTERN_BYTES))
+            .build(schema)
+            .map_err(|error| {
+                let message = match error.kind() {
+                    ValidationErrorKind::Format { format } if format == "regex" => {
+                        format!(
+                            "this pattern is not a regular expression (look-around and back-references are none), or is \
+                             larger than {pattern_bytes} bytes when it is compiled: {SCHEMA_PATTERN_BYTES}, or less where \
+                             many patterns share {SCHEMA_PATTERNS_BYTES}"
+                        )
+                    }
+                    _ => bounded(&error.to_string(), 4 * VIOLATION_BYTES),
+                };
+                match error.instance_path().as_str() {
+                    "" => message,
+                    path => format!("{}: {message}", bounded(path, VIOLATION_BYTES)),
+                }
+            })?;
+        Ok(Self { types, validator, recursive, cost })
+    }
+
+    /// Says where a value does not match, while there is room.
+    fn explain(&self, value: &Value, violations: &mut Vec<(String, String)>) {
+        let room = VIOLATIONS.saturating_sub(violations.len());
+        if self.recursive {
+            let message = "value does not match; its schema is recursive, so the place is not searched for";
+            violations.extend([(String::new(), message.into())].into_iter().take(room));
+        } else {
+            violations.extend(self.validator.iter_errors(value).take(room).map(|error| describe(&error)));
+        }
+    }
+}
+
+/// Levels of `allowed` that the deepest value leaves; `None` when there are more.
+fn depth(value: &Value, allowed: usize) -> Option<usize> {
+    let deepest = |mut children: Box<dyn Iterator<Item = &Value> + '_>| {
+        let left = allowed.checked_sub(1)?;
+        children.try_fold(left, |least, child| Some(least.min(depth(child, left)?)))
+    };
+    match value {
+        Value::Array(elements) => deepest(Box::new(elements.iter())),
+        Value::Object(map) => deepest(Box::new(map.values())),
+        _ => Some(allowed),
+    }
+}
+
+/// Fetches nothing.
+struct NoRetrieval;
+
+impl Retrieve for NoRetrieval {
+    fn retrieve(&self, uri: &Uri<String>) -> Result<Value, Box<dyn std::error::Error + Send + Sync>> {
+        Err(format!("{uri} is another document, and those are never fetched; copy it below $defs").into())
+    }
+}
+
+fn describe(error: &jsonschema::ValidationError<'_>) -> (String, String) {
+    let message = match error.kind() {
+        // The crate's own message shows the property's name as if it were a value.
+        ValidationErrorKind::PropertyNames { .. } => "a property has a name that is not allowed".into(),
+        ValidationErrorKind::FromUtf8 { .. } => "value does not decode to UTF-8".into(),
+        _ => error.masked().to_string(),
+    };
+    (bounded(error.instance_path().as_str(), VIOLATION_BYTES), bounded(&message, VIOLATION_BYTES))
+}
+
+/// The beginning of a text.
+fn bounded(text: &str, max: usize) -> String {
+    if text.len() <= max {
+        return text.into();
+    }
+    let mut short = String::with_capacity(max);
+    for c in text.chars() {
+        if short.len() + c.len_utf8() + '…'.len_utf8() > max {
+            break;
+        }
+        short.push(c);
+    }
+    let _ = short.write_char('…');
+    short
+}
+
+#[cfg(test)]
+mod tests;

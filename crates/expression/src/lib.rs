@@ -1,0 +1,351 @@
+//! Expressions in CEL, the Common Expression Language (<https://github.com/google/cel-spec>, the language of Kubernetes'
+//! own validation rules): which events a subscription wants, what is made of them, and who they are.
+//!
+//! An expression is compiled once, with the names and, as far as they are known, the types checked; evaluating it can
+//! neither loop for ever nor take more than a bounded time and memory, see
+//! [`EXPRESSION_STEPS`](EXPRESSION_STEPS). It reads what it is given and nothing else.
+//!
+//! The language is that of the definition without messages and enumerations, with optional values (`payload.?a.orValue(1)`)
+//! and the usual functions on strings. JSON numbers are `int` where they are whole and fit, `uint` above that, and
+//! `double` otherwise. Keys of maps keep their order.
+
+#![warn(missing_docs)]
+// Input from outside must never end the process: a refusal has a name and an answer.
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+mod builtin;
+mod check;
+mod evaluate;
+mod functions;
+mod lexer;
+pub mod limits;
+mod operators;
+mod parser;
+mod pattern;
+mod syntax;
+#[cfg(test)]
+mod tests;
+mod value;
+
+use std::{borrow::Cow, fmt, io};
+
+use grapnel_values::cost_budget::CostBudget;
+use jiff::Timestamp;
+
+use crate::{
+    evaluate::{Fault, Machine},
+    parser::Uses,
+    syntax::{Given, Node},
+    value::{BYTES_PER_STEP, Kind, Text, Value},
+};
+
+/// Which names an expression may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// `event`, `headers` and `payload`: an event on its way to a receiver.
+    Delivery,
+    /// `headers` and `payload`: a request of which nobody has said yet what event it is.
+    Request,
+    /// `claims`: a verified JSON Web Token.
+    Claims,
+}
+
+impl Scope {
+    fn names(self) -> &'static [&'static str] {
+        match self {
+            Self::Delivery => &["event", "headers", "payload"],
+            Self::Request => &["headers", "payload"],
+            Self::Claims => &["claims"],
+        }
+    }
+
+    fn given(self, name: &str) -> Option<Given> {
+        self.names().contains(&name).then_some(match name {
+            "event" => Given::Event,
+            "headers" => Given::Headers,
+            "payload" => Given::Payload,
+            _ => Given::Claims,
+        })
+    }
+}
+
+/// What an expression has to give.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gives {
+    /// A bool, for [`Expression::test`].
+    Bool,
+    /// A string, an integer or a bool, for [`Expression::text`].
+    Text,
+    /// Anything that JSON can write, for [`Expression::json`].
+    Json,
+}
+
+/// An expression that can be evaluated.
+pub struct Expression {
+    source: Box<str>,
+    scope: Scope,
+    root: Node,
+    uses: Uses,
+}
+
+/// What is wrong with an expression, and where.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}, column {column}: {message}")]
+pub struct ExpressionError {
+    /// The line, from 1.
+    pub line: usize,
+    /// The character of the line, from 1.
+    pub column: usize,
+    /// What is wrong, in a sentence. That of an evaluation holds nothing of the event.
+    pub message: String,
+}
+
+/// Something wrong at a byte of the source.
+#[derive(Debug)]
+struct Flaw {
+    at: usize,
+    message: String,
+}
+
+impl Flaw {
+    fn new(at: usize, message: impl Into<String>) -> Self {
+        Self { at, message: message.into() }
+    }
+}
+
+/// `event`, as expressions see it.
+#[derive(Debug, Clone, Copy)]
+pub struct Event<'a> {
+    /// `event.id`.
+    pub id: &'a str,
+    /// `event.type`.
+    pub kind: &'a str,
+    /// `event.time`: when it was received.
+    pub time: Timestamp,
+    /// `event.endpoint`: the endpoint's name.
+    pub endpoint: &'a str,
+    /// `event.namespace`: the endpoint's namespace.
+    pub namespace: &'a str,
+}
+
+impl<'a> Event<'a> {
+    const FIELDS: &'static [(&'static str, Kind)] = &[
+        ("id", Kind::Text),
+        ("type", Kind::Text),
+        ("time", Kind::Timestamp),
+        ("endpoint", Kind::Text),
+        ("namespace", Kind::Text),
+    ];
+
+    fn field(&self, name: &str) -> Option<Value<'a>> {
+        let text = |text: &'a str| Some(Value::Text(Text::Borrowed(text)));
+        match name {
+            "id" => text(self.id),
+            "type" => text(self.kind),
+            "time" => Some(Value::Timestamp(self.time)),
+            "endpoint" => text(self.endpoint),
+            "namespace" => text(self.namespace),
+            _ => None,
+        }
+    }
+}
+
+/// `payload`, as expressions see it.
+#[derive(Debug, Clone, Default)]
+pub enum Payload<'a> {
+    /// `null`.
+    #[default]
+    Nothing,
+    /// JSON, or a form as an object of its fields.
+    Json(Cow<'a, serde_json::Value>),
+    /// Other text: a string.
+    Text(Cow<'a, str>),
+    /// Anything else: bytes.
+    Bytes(Cow<'a, [u8]>),
+}
+
+/// What an expression is given. What its [`Scope`] does not name may be left out, and what it does not use too: see
+/// [`Expression::uses_headers`] and [`Expression::uses_payload`].
+#[derive(Debug, Clone, Default)]
+pub struct Inputs<'a> {
+    /// `event`.
+    pub event: Option<Event<'a>>,
+    /// `headers`: lower-case names, each once, with its values joined by a comma and a space (RFC 9110, 5.3).
+    pub headers: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    /// `payload`.
+    pub payload: Payload<'a>,
+    /// `claims`: a JSON object.
+    pub claims: Option<&'a serde_json::Value>,
+}
+
+/// So many names of headers that are compared are one step.
+const COMPARED_PER_STEP: usize = 16;
+
+impl Inputs<'_> {
+    /// What making the headers took, in steps of an evaluation: each is looked for among those before it.
+    fn steps(&self) -> u64 {
+        let bytes: usize = self.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let count = self.headers.len();
+        (count * (1 + count / COMPARED_PER_STEP) + bytes / BYTES_PER_STEP) as u64
+    }
+}
+
+impl Expression {
+    /// Compiles an expression: its syntax, its names, and its types as far as they are known.
+    ///
+    /// # Errors
+    ///
+    /// [`ExpressionError`] says what is wrong and where.
+    pub fn compile(source: &str, scope: Scope, gives: Gives) -> Result<Self, ExpressionError> {
+        let located = |flaw: Flaw| locate(source, flaw.at, flaw.message);
+        let (root, uses) = parser::parse(source, scope).map_err(located)?;
+        let found = check::infer(&root, &mut Vec::new()).map_err(located)?;
+        let fits = match gives {
+            Gives::Bool => found.may_be(&[Kind::Bool]),
+            Gives::Text => found.may_be(&[Kind::Text, Kind::Int, Kind::UInt, Kind::Bool]),
+            Gives::Json => true,
+        };
+        if !fits {
+            let wanted = match gives {
+                Gives::Bool => "a bool",
+                _ => "a string, an integer or a bool",
+            };
+            return Err(locate(source, root.start(), format!("it gives {}, and {wanted} is needed", found.a())));
+        }
+        Ok(Self { source: source.into(), scope, root, uses })
+    }
+
+    /// As it was written.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// Whether [`Inputs::headers`] makes a difference.
+    pub fn uses_headers(&self) -> bool {
+        self.uses.headers
+    }
+
+    /// Whether [`Inputs::payload`] makes a difference.
+    pub fn uses_payload(&self) -> bool {
+        self.uses.payload
+    }
+
+    /// Evaluates a condition.
+    ///
+    /// # Errors
+    ///
+    /// When it fails, takes too long, or gives anything but a bool.
+    pub fn test(&self, inputs: &Inputs<'_>) -> Result<bool, ExpressionError> {
+        match self.evaluate(inputs)? {
+            Value::Bool(flag) => Ok(flag),
+            other => Err(self.unfit(&other, "a bool")),
+        }
+    }
+
+    /// Evaluates an expression of which a name is wanted: a string as it is, an integer or a bool as it is written.
+    ///
+    /// # Errors
+    ///
+    /// When it fails, takes too long, or gives anything else.
+    pub fn text(&self, inputs: &Inputs<'_>) -> Result<String, ExpressionError> {
+        self.text_within(inputs, &mut CostBudget::default())
+    }
+
+    /// As [`Expression::text`], with what is left of the steps of a request.
+    ///
+    /// # Errors
+    ///
+    /// As [`Expression::text`].
+    pub fn text_within(&self, inputs: &Inputs<'_>, budget: &mut CostBudget) -> Result<String, ExpressionError> {
+        let steps = &mut budget.expression;
+        *steps = steps
+            .checked_sub(inputs.steps())
+            .ok_or_else(|| locate(&self.source, self.root.start(), evaluate::too_many_steps()))?;
+        match self.evaluate_within(inputs, steps)? {
+            Value::Text(text) => Ok(text.to_string()),
+            Value::Int(number) => Ok(number.to_string()),
+            Value::UInt(number) => Ok(number.to_string()),
+            Value::Bool(flag) => Ok(flag.to_string()),
+            other => Err(self.unfit(&other, "a string, an integer or a bool")),
+        }
+    }
+
+    /// Evaluates an expression and writes what it gives as JSON of at most `max` bytes: bytes as base64, times as in
+    /// RFC 3339, durations in seconds with an `s`.
+    ///
+    /// # Errors
+    ///
+    /// When it fails, takes too long, or gives what JSON cannot write or what is longer.
+    pub fn json(&self, inputs: &Inputs<'_>, max: usize) -> Result<Vec<u8>, ExpressionError> {
+        let value = self.evaluate(inputs)?;
+        let mut written = Bounded { bytes: Vec::new(), max };
+        serde_json::to_writer(&mut written, &value).map_err(|error| {
+            let message = if error.is_io() {
+                format!("it gives more than the {max} bytes of JSON allowed")
+            } else {
+                "it gives a number that is infinite or none, which JSON cannot write".into()
+            };
+            locate(&self.source, self.root.start(), message)
+        })?;
+        Ok(written.bytes)
+    }
+
+    fn evaluate<'a>(&'a self, inputs: &'a Inputs<'a>) -> Result<Value<'a>, ExpressionError> {
+        self.evaluate_within(inputs, &mut CostBudget::default().expression)
+    }
+
+    fn evaluate_within<'a>(&'a self, inputs: &'a Inputs<'a>, steps: &mut u64) -> Result<Value<'a>, ExpressionError> {
+        let mut machine = Machine::new(inputs, *steps);
+        let value = machine.value(&self.root);
+        *steps = machine.left();
+        value.map_err(|Fault { at, message, .. }| locate(&self.source, at, message.into_owned()))
+    }
+
+    fn unfit(&self, value: &Value<'_>, wanted: &str) -> ExpressionError {
+        let message = format!("it gives {}, and {wanted} is needed", value.kind().a());
+        locate(&self.source, self.root.start(), message)
+    }
+}
+
+/// Expressions are the same when they are written the same and see the same.
+impl PartialEq for Expression {
+    fn eq(&self, other: &Self) -> bool {
+        self.source == other.source && self.scope == other.scope
+    }
+}
+
+impl Eq for Expression {}
+
+impl fmt::Debug for Expression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Expression").field(&self.source).finish()
+    }
+}
+
+/// Line and column of a byte.
+fn locate(source: &str, at: usize, message: String) -> ExpressionError {
+    let before = source.get(..at).unwrap_or(source);
+    let line = 1 + before.matches('\n').count();
+    let column = 1 + before.rsplit('\n').next().unwrap_or_default().chars().count();
+    ExpressionError { line, column, message }
+}
+
+/// Takes so many bytes and no more.
+struct Bounded {
+    bytes: Vec<u8>,
+    max: usize,
+}
+
+impl io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if bytes.len() > self.max.saturating_sub(self.bytes.len()) {
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

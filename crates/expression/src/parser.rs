@@ -1,0 +1,251 @@
+//! Tokens to a tree (CEL language definition, "Syntax" and "Macros").
+
+mod operand;
+
+use super::{
+    Flaw, Scope,
+    lexer::{Token, tokens},
+    syntax::{Arithmetic, Comparison, Literal, Node, What},
+};
+use crate::limits::{EXPRESSION_BYTES, EXPRESSION_DEPTH};
+
+/// What an expression uses of what it is given.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Uses {
+    pub(super) headers: bool,
+    pub(super) payload: bool,
+}
+
+/// Reads an expression of at most [`EXPRESSION_BYTES`] and [`EXPRESSION_DEPTH`].
+pub(super) fn parse(source: &str, scope: Scope) -> Result<(Node, Uses), Flaw> {
+    if source.len() > EXPRESSION_BYTES {
+        let length = source.len();
+        return Err(Flaw::new(0, format!("it has {length} bytes, more than the {EXPRESSION_BYTES} allowed")));
+    }
+    let tokens = tokens(source)?;
+    let mut parser = Parser { tokens, next: 0, scope, variables: Vec::new(), open: 0, uses: Uses::default() };
+    let node = parser.expression()?;
+    match parser.peek() {
+        Token::End => Ok((node, parser.uses)),
+        other => Err(Flaw::new(parser.at(), format!("{} cannot stand here", describe(other)))),
+    }
+}
+
+struct Parser {
+    tokens: Vec<(usize, Token)>,
+    next: usize,
+    scope: Scope,
+    /// Variables of the macros around, outermost first.
+    variables: Vec<Box<str>>,
+    /// Expressions under way.
+    open: usize,
+    uses: Uses,
+}
+
+fn describe(token: &Token) -> String {
+    match token {
+        Token::Name(name) => format!("`{name}`"),
+        Token::Int(number) => format!("`{number}`"),
+        Token::UInt(number) => format!("`{number}u`"),
+        Token::Double(number) => format!("`{number}`"),
+        Token::Text(_) | Token::Bytes(_) => "a string".into(),
+        Token::Sign(sign) => format!("`{sign}`"),
+        Token::End => "the end".into(),
+    }
+}
+
+impl Parser {
+    fn peek(&self) -> &Token {
+        self.peek_at(0)
+    }
+
+    fn peek_at(&self, ahead: usize) -> &Token {
+        self.tokens.get(self.next + ahead).map_or(&Token::End, |(_, token)| token)
+    }
+
+    fn at(&self) -> usize {
+        self.tokens.get(self.next).or(self.tokens.last()).map_or(0, |(at, _)| *at)
+    }
+
+    fn eat(&mut self, sign: &str) -> bool {
+        let there = matches!(self.peek(), Token::Sign(found) if *found == sign);
+        self.next += usize::from(there);
+        there
+    }
+
+    fn expect(&mut self, sign: &str) -> Result<(), Flaw> {
+        if self.eat(sign) {
+            return Ok(());
+        }
+        Err(Flaw::new(self.at(), format!("`{sign}` must stand here, not {}", describe(self.peek()))))
+    }
+
+    fn node(&self, at: usize, what: What) -> Result<Node, Flaw> {
+        let depth = 1 + what.deepest();
+        if depth > EXPRESSION_DEPTH {
+            return Err(Flaw::new(at, format!("it is nested more than {EXPRESSION_DEPTH} deep here")));
+        }
+        Ok(Node { at, what, depth })
+    }
+
+    fn expression(&mut self) -> Result<Node, Flaw> {
+        self.open += 1;
+        // Brackets that leave nothing in the tree are bounded too.
+        if self.open > EXPRESSION_DEPTH {
+            return Err(Flaw::new(self.at(), format!("it is nested more than {EXPRESSION_DEPTH} deep here")));
+        }
+        let condition = self.any()?;
+        let at = self.at();
+        let node = if self.eat("?") {
+            let yes = Box::new(self.any()?);
+            self.expect(":")?;
+            let no = Box::new(self.expression()?);
+            self.node(at, What::Choice { condition: Box::new(condition), yes, no })?
+        } else {
+            condition
+        };
+        self.open -= 1;
+        Ok(node)
+    }
+
+    fn any(&mut self) -> Result<Node, Flaw> {
+        self.chain("||", Self::all, What::Any)
+    }
+
+    fn all(&mut self) -> Result<Node, Flaw> {
+        self.chain("&&", Self::relation, What::All)
+    }
+
+    fn chain(
+        &mut self,
+        sign: &str,
+        part: fn(&mut Self) -> Result<Node, Flaw>,
+        make: fn(Vec<Node>) -> What,
+    ) -> Result<Node, Flaw> {
+        let first = part(self)?;
+        let at = self.at();
+        let mut parts = vec![first];
+        while self.eat(sign) {
+            parts.push(part(self)?);
+        }
+        match parts.pop() {
+            Some(only) if parts.is_empty() => Ok(only),
+            last => {
+                parts.extend(last);
+                self.node(at, make(parts))
+            }
+        }
+    }
+
+    fn relation(&mut self) -> Result<Node, Flaw> {
+        let mut left = self.sum()?;
+        loop {
+            let at = self.at();
+            let comparison = match self.peek() {
+                Token::Sign("==") => Comparison::Equal,
+                Token::Sign("!=") => Comparison::Unequal,
+                Token::Sign("<") => Comparison::Less,
+                Token::Sign("<=") => Comparison::AtMost,
+                Token::Sign(">") => Comparison::Greater,
+                Token::Sign(">=") => Comparison::AtLeast,
+                Token::Name(name) if &**name == "in" => Comparison::In,
+                _ => return Ok(left),
+            };
+            self.next += 1;
+            let right = self.sum()?;
+            left = self.node(at, What::Compare(comparison, Box::new(left), Box::new(right)))?;
+        }
+    }
+
+    fn sum(&mut self) -> Result<Node, Flaw> {
+        self.arithmetic(&[Arithmetic::Add, Arithmetic::Subtract], Self::product)
+    }
+
+    fn product(&mut self) -> Result<Node, Flaw> {
+        self.arithmetic(&[Arithmetic::Multiply, Arithmetic::Divide, Arithmetic::Remainder], Self::unary)
+    }
+
+    fn arithmetic(
+        &mut self,
+        operators: &[Arithmetic],
+        part: fn(&mut Self) -> Result<Node, Flaw>,
+    ) -> Result<Node, Flaw> {
+        let first = part(self)?;
+        let begin = self.at();
+        let mut rest = Vec::new();
+        loop {
+            let at = self.at();
+            let Some(operator) = operators.iter().find(|operator| self.eat(operator.sign())) else { break };
+            rest.push((*operator, at, part(self)?));
+        }
+        if rest.is_empty() { Ok(first) } else { self.node(begin, What::Arithmetic(Box::new(first), rest)) }
+    }
+
+    fn unary(&mut self) -> Result<Node, Flaw> {
+        let at = self.at();
+        let mut nots = 0;
+        while self.eat("!") {
+            nots += 1;
+        }
+        if nots > 0 {
+            let inner = self.member()?;
+            // An even number says nothing but that it is a boolean.
+            let node = self.node(at, What::Not(Box::new(inner)))?;
+            return if nots % 2 == 1 { Ok(node) } else { self.node(at, What::Not(Box::new(node))) };
+        }
+        let mut signs = 0;
+        while self.eat("-") {
+            signs += 1;
+        }
+        if signs == 0 {
+            return self.member();
+        }
+        // The least integer has no positive counterpart, so a sign belongs to the literal behind it.
+        let literal = match self.peek() {
+            Token::Int(number) => 0i64.checked_sub_unsigned(*number).map(Literal::Int),
+            Token::Double(number) => Some(Literal::Double(-number)),
+            _ => None,
+        };
+        let mut node = match literal {
+            Some(literal) => {
+                self.next += 1;
+                signs -= 1;
+                let node = self.node(at, What::Literal(literal))?;
+                self.member_of(node)?
+            }
+            None => self.member()?,
+        };
+        if signs > 0 {
+            node = self.node(at, What::Negate(Box::new(node)))?;
+            if signs % 2 == 0 {
+                node = self.node(at, What::Negate(Box::new(node)))?;
+            }
+        }
+        Ok(node)
+    }
+}
+
+impl What {
+    /// Levels of the deepest part.
+    fn deepest(&self) -> usize {
+        let of = |nodes: &[Node]| nodes.iter().map(|node| node.depth).max().unwrap_or_default();
+        match self {
+            Self::Literal(_) | Self::Given(_) | Self::Local(_) => 0,
+            Self::Select { from, .. } | Self::Has { from, .. } => from.depth,
+            Self::Index { from, index, .. } => from.depth.max(index.depth),
+            Self::List(nodes) | Self::All(nodes) | Self::Any(nodes) | Self::Call { arguments: nodes, .. } => of(nodes),
+            Self::Map(entries) => {
+                entries.iter().map(|(key, value)| key.depth.max(value.depth)).max().unwrap_or_default()
+            }
+            Self::Not(node) | Self::Negate(node) => node.depth,
+            Self::Choice { condition, yes, no } => condition.depth.max(yes.depth).max(no.depth),
+            Self::Arithmetic(first, rest) => {
+                rest.iter().map(|(_, _, node)| node.depth).max().unwrap_or_default().max(first.depth)
+            }
+            Self::Compare(_, left, right) => left.depth.max(right.depth),
+            Self::Loop { range, only, body, .. } => {
+                range.depth.max(body.depth).max(only.as_ref().map_or(0, |only| only.depth))
+            }
+        }
+    }
+}

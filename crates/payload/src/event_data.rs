@@ -1,0 +1,150 @@
+//! What an event carries, apart from who it is: the body, or the data of the CloudEvent that the body is.
+
+use std::borrow::Cow;
+
+use grapnel_expression as expression;
+use serde_json::{Value, value::RawValue};
+
+use super::{
+    cloudevents::{self, CloudEvent},
+    payload::Kind,
+};
+
+/// The data of an event.
+#[derive(Debug, Clone)]
+pub struct Content<'a> {
+    /// What sort of data it is, where that was said.
+    pub content_type: Option<Cow<'a, str>>,
+    /// The data itself.
+    pub data: Data<'a>,
+}
+
+/// Data in the form in which it came.
+#[derive(Debug, Clone)]
+pub enum Data<'a> {
+    /// A CloudEvent without data.
+    Nothing,
+    /// JSON, not taken apart: numbers, the order of keys and equal keys stay as they came.
+    Json(Cow<'a, RawValue>),
+    /// Other text.
+    Text(Cow<'a, str>),
+    /// Anything else.
+    Bytes(Cow<'a, [u8]>),
+}
+
+impl<'a> Content<'a> {
+    /// What a stored event carries. A body in the JSON format of CloudEvents carries its data.
+    pub fn of(content_type: Option<&'a str>, body: &'a [u8]) -> Self {
+        if CloudEvent::is_structured(content_type)
+            && let Ok(event) = CloudEvent::structured(body)
+        {
+            return event.content;
+        }
+        Self { content_type: content_type.map(Cow::Borrowed), data: Data::of(content_type, body) }
+    }
+
+    /// The fields, when it is an HTML form.
+    pub fn form(&self) -> Option<Value> {
+        let text: &[u8] = match &self.data {
+            Data::Text(text) => text.as_bytes(),
+            Data::Bytes(bytes) => bytes,
+            Data::Nothing | Data::Json(_) => return None,
+        };
+        match Kind::of(self.content_type.as_deref()) {
+            Kind::Form => super::payload::form(text).ok(),
+            Kind::Json | Kind::Opaque => None,
+        }
+    }
+
+    /// As expressions see it: JSON and forms as values, other text as a string, and anything else as bytes.
+    pub fn payload(self) -> expression::Payload<'a> {
+        use expression::Payload;
+        if let Some(fields) = self.form() {
+            return Payload::Json(Cow::Owned(fields));
+        }
+        match self.data {
+            Data::Nothing => Payload::Nothing,
+            Data::Json(text) => match serde_json::from_str(text.get()) {
+                Ok(value) => Payload::Json(Cow::Owned(value)),
+                // Only what was let in by an earlier version can be nested too deep for a value.
+                Err(_) => Payload::Text(Cow::Owned(text.get().to_owned())),
+            },
+            Data::Text(text) => Payload::Text(text),
+            Data::Bytes(bytes) => Payload::Bytes(bytes),
+        }
+    }
+}
+
+impl<'a> Data<'a> {
+    /// A body by its content type.
+    pub fn of(content_type: Option<&str>, body: &'a [u8]) -> Self {
+        if !matches!(Kind::of(content_type), Kind::Json) {
+            return Self::plain(body);
+        }
+        // JSON is never empty: there is none, as in a CloudEvent of headers alone.
+        if body.is_empty() {
+            return Self::Nothing;
+        }
+        if let Ok(json) = serde_json::from_slice::<&RawValue>(body) {
+            return Self::Json(Cow::Borrowed(json));
+        }
+        Self::plain(body)
+    }
+
+    fn plain(body: &'a [u8]) -> Self {
+        match std::str::from_utf8(body) {
+            Ok(text) => Self::Text(Cow::Borrowed(text)),
+            Err(_) => Self::Bytes(Cow::Borrowed(body)),
+        }
+    }
+}
+/// Headers as expressions see them: attributes of CloudEvents are decoded, and bytes that are not UTF-8 replaced.
+pub fn expression_headers<'a>(
+    headers: impl IntoIterator<Item = (&'a str, &'a [u8])>,
+) -> Vec<(Cow<'a, str>, Cow<'a, str>)> {
+    let mut joined: Vec<(Cow<'_, str>, Cow<'_, str>)> = Vec::new();
+    for (name, value) in headers {
+        let attribute = name.starts_with("ce-");
+        let value = if attribute { cloudevents::decode(value) } else { String::from_utf8_lossy(value) };
+        match joined.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, values)) => {
+                let values = values.to_mut();
+                values.push_str(", ");
+                values.push_str(&value);
+            }
+            None => joined.push((Cow::Borrowed(name), value)),
+        }
+    }
+    joined
+}
+
+/// Adds the attributes of a CloudEvent whose body they are in to the headers that expressions see, by the names that they
+/// have as headers: so expressions are the same whichever way an event came.
+pub fn add_attributes(inputs: &mut expression::Inputs<'_>, event: &CloudEvent<'_>) {
+    let attributes = event
+        .attributes()
+        .map(|(name, value)| (Cow::Owned(format!("ce-{}", name.to_ascii_lowercase())), Cow::Owned(value.into_owned())));
+    let attributes: Vec<(Cow<'static, str>, Cow<'static, str>)> = attributes.collect();
+    let is_set = |known: &str| known.starts_with("ce-") && attributes.iter().any(|(name, _)| name == known);
+    inputs.headers.retain(|(known, _)| !is_set(known));
+    inputs.headers.extend(attributes);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn expressions_see_each_header_once() {
+        let headers: [(&str, &[u8]); 5] = [
+            ("x-github-event", b"push"),
+            ("accept", b"a"),
+            ("x-odd", b"caf\xe9"),
+            ("ce-subject", b"a%20b"),
+            ("accept", b"b"),
+        ];
+        let expected =
+            [("x-github-event", "push"), ("accept", "a, b"), ("x-odd", "caf\u{fffd}"), ("ce-subject", "a b")];
+        assert_eq!(expression_headers(headers), expected.map(|(name, value)| (name.into(), value.into())));
+    }
+}

@@ -1,0 +1,220 @@
+//! Signatures by the key of a certificate that the request names, as PayPal makes them:
+//! <https://developer.paypal.com/api/rest/webhooks/rest/#verify-manually>.
+//!
+//! What is signed is `id|time|webhook id|CRC-32 of the body`. The checksum is no digest: whoever has seen one event can
+//! make another body with the same checksum, and send it with that event's signature for as long as its time is believed.
+//! That is the sender's own scheme, and no receiver can mend it.
+
+use std::time::Duration;
+
+use base64::Engine;
+use grapnel_values::secret::Secret;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use jiff::{Timestamp, Unit};
+use url::Url;
+
+use super::{
+    KeyProblem, Refusal,
+    jwks::{KeySet, KeySource},
+    key::BASE64,
+    private_key::PrivateKey,
+    request::{header_value, made_up},
+    single,
+    timestamp::recent,
+};
+use crate::limits::SIGNATURE_HEADER_BYTES;
+
+const ID: HeaderName = HeaderName::from_static("paypal-transmission-id");
+const TIME: HeaderName = HeaderName::from_static("paypal-transmission-time");
+pub(super) static SIGNATURE: HeaderName = HeaderName::from_static("paypal-transmission-sig");
+const CERTIFICATE: HeaderName = HeaderName::from_static("paypal-cert-url");
+const ALGORITHM: HeaderName = HeaderName::from_static("paypal-auth-algo");
+
+/// The only algorithm.
+const RSA_SHA256: &str = "SHA256withRSA";
+
+/// Where certificates are. Whoever could choose the host could choose the key.
+const HOSTS: &[&str] = &["api.paypal.com", "api-m.paypal.com", "api.sandbox.paypal.com", "api-m.sandbox.paypal.com"];
+const PATH: &str = "/v1/notifications/certs/";
+
+/// Where the certificate of a request is said to be that names no other.
+const SAMPLE_CERTIFICATE: &str = "https://api.sandbox.paypal.com/v1/notifications/certs/CERT-00000000";
+
+/// How PayPal signs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateScheme {
+    /// The id of the webhook that the events are for, which PayPal shows where the webhook was made.
+    pub webhook_id: Box<str>,
+    /// How far the time of transmission may be from now, either way.
+    pub tolerance: Duration,
+}
+
+impl CertificateScheme {
+    /// Where the certificate is that a request names. Nothing is fetched for a request that no certificate could help.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`] when it names none, or one that is not PayPal's, or when anything else that is signed is missing or
+    /// malformed.
+    pub(super) fn source(headers: &HeaderMap) -> Result<KeySource, Refusal> {
+        Transmission::read(headers)?;
+        Self::certificate(headers)
+    }
+
+    fn certificate(headers: &HeaderMap) -> Result<KeySource, Refusal> {
+        let value = single(headers, &CERTIFICATE, "certificate's URL")?;
+        let url = value.to_str().ok().filter(|text| text.len() <= SIGNATURE_HEADER_BYTES).and_then(|text| {
+            let url = Url::parse(text).ok()?;
+            let name = url.path().strip_prefix(PATH)?;
+            let plain = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+            let host = url.scheme() == "https" && url.port().is_none() && HOSTS.contains(&url.host_str()?);
+            let bare = url.username().is_empty() && url.password().is_none() && url.query().is_none();
+            (plain && host && bare && url.fragment().is_none()).then_some(url)
+        });
+        url.map(|url| KeySource::Certificate(url.as_str().into())).ok_or_else(|| {
+            Refusal::InvalidSignature(format!("header {CERTIFICATE} is not the URL of a certificate of PayPal's"))
+        })
+    }
+
+    pub(super) fn verify(
+        &self,
+        certificate: &KeySet,
+        headers: &HeaderMap,
+        body: &[u8],
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        let Transmission { signature, id, time, moment } = Transmission::read(headers)?;
+        if !certificate.verifies_rsa_sha256(&self.message(id, time, body), &signature) {
+            let sentence = format!("the signature in header {SIGNATURE} is not that of this body for this webhook");
+            return Err(Refusal::InvalidSignature(sentence));
+        }
+        recent(&format!("header {TIME}"), moment.as_nanosecond(), self.tolerance, now)
+    }
+
+    /// Adds the headers of a request. The secret is the certificate's RSA key, in PKCS #8 PEM. Where the certificate is
+    /// and the id stay as they are if they are there.
+    pub(super) fn sign(
+        &self,
+        secret: &Secret,
+        headers: &mut HeaderMap,
+        body: &[u8],
+        now: Timestamp,
+    ) -> Result<(), KeyProblem> {
+        let time = now.round(Unit::Second).unwrap_or(now).to_string();
+        let id = match headers.get(ID) {
+            Some(id) if !id.is_empty() => id.clone(),
+            _ => header_value(&made_up(&time, body))?,
+        };
+        let PrivateKey::Rsa(key) = PrivateKey::read(secret)? else { return Err(KeyProblem::NotSigning) };
+        let signature = PrivateKey::Rsa(key).sign(&self.message(id.as_bytes(), time.as_bytes(), body))?;
+        headers.insert(&SIGNATURE, header_value(BASE64.encode(signature).as_bytes())?);
+        headers.insert(ID, id);
+        headers.insert(TIME, header_value(time.as_bytes())?);
+        headers.insert(ALGORITHM, HeaderValue::from_static(RSA_SHA256));
+        headers.entry(CERTIFICATE).or_insert(HeaderValue::from_static(SAMPLE_CERTIFICATE));
+        Ok(())
+    }
+
+    /// What is signed.
+    fn message(&self, id: &[u8], time: &[u8], body: &[u8]) -> Vec<u8> {
+        [id, time, self.webhook_id.as_bytes(), crc32fast::hash(body).to_string().as_bytes()].join(&b'|')
+    }
+}
+
+/// What the headers of a request say, apart from the certificate.
+struct Transmission<'a> {
+    signature: Vec<u8>,
+    id: &'a [u8],
+    time: &'a [u8],
+    moment: Timestamp,
+}
+
+impl<'a> Transmission<'a> {
+    fn read(headers: &'a HeaderMap) -> Result<Self, Refusal> {
+        let invalid = |sentence: String| Refusal::InvalidSignature(sentence);
+        let signature = single(headers, &SIGNATURE, "signature")?.as_bytes();
+        let id = single(headers, &ID, "id")?.as_bytes();
+        let time = single(headers, &TIME, "timestamp")?.as_bytes();
+        if single(headers, &ALGORITHM, "algorithm")?.as_bytes() != RSA_SHA256.as_bytes() {
+            return Err(invalid(format!("header {ALGORITHM} is not {RSA_SHA256}")));
+        }
+        if signature.len() > SIGNATURE_HEADER_BYTES {
+            return Err(invalid(format!("header {SIGNATURE} is too long")));
+        }
+        let signature = BASE64
+            .decode(signature)
+            .map_err(|_| invalid(format!("header {SIGNATURE} holds no well-formed signature")))?;
+        let moment = std::str::from_utf8(time).ok().and_then(|time| time.parse().ok()).ok_or_else(|| {
+            invalid(format!("the timestamp in header {TIME} is not a time such as 2026-01-31T12:00:00Z"))
+        })?;
+        Ok(Self { signature, id, time, moment })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_fetched_for_what_no_certificate_could_help() {
+        let whole = HeaderMap::from_iter(
+            [
+                (SIGNATURE.clone(), "eHg="),
+                (ID, "1"),
+                (TIME, "2026-01-31T12:00:00Z"),
+                (ALGORITHM, RSA_SHA256),
+                (CERTIFICATE, SAMPLE_CERTIFICATE),
+            ]
+            .map(|(name, value)| (name, HeaderValue::from_static(value))),
+        );
+        assert!(CertificateScheme::source(&whole).is_ok());
+        for name in whole.keys() {
+            let mut lacking = whole.clone();
+            lacking.remove(name);
+            assert_eq!(CertificateScheme::source(&lacking).unwrap_err().code(), "missing_signature", "{name}");
+            for wrong in ["", "%%"].into_iter().filter(|wrong| *name != ID || wrong.is_empty()) {
+                let mut headers = whole.clone();
+                headers.insert(name, HeaderValue::from_static(wrong));
+                let refusal = CertificateScheme::source(&headers).unwrap_err();
+                assert_eq!(refusal.code(), "invalid_signature", "{name}: {wrong}");
+                assert!(refusal.to_string().contains(name.as_str()), "{refusal}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_certificates_of_paypals_are_asked_for() {
+        let source = |text: &str| {
+            let headers = HeaderMap::from_iter([(CERTIFICATE, text.parse().unwrap())]);
+            CertificateScheme::certificate(&headers)
+        };
+        for right in [
+            "https://api.paypal.com/v1/notifications/certs/CERT-360caa42-fca2a594-1d93a270",
+            "https://api.sandbox.paypal.com/v1/notifications/certs/CERT-360caa42-fca2a594-a5cafa77",
+            "https://API.paypal.com:443/v1/notifications/certs/CERT-1",
+        ] {
+            assert!(matches!(source(right), Ok(KeySource::Certificate(_))), "{right}");
+        }
+        for wrong in [
+            "",
+            "http://api.paypal.com/v1/notifications/certs/CERT-1",
+            "https://api.paypal.com.evil.example/v1/notifications/certs/CERT-1",
+            "https://evil.example/v1/notifications/certs/CERT-1",
+            "https://www.paypal.com/v1/notifications/certs/CERT-1",
+            "https://api.paypal.com@evil.example/v1/notifications/certs/CERT-1",
+            "https://a@api.paypal.com/v1/notifications/certs/CERT-1",
+            "https://api.paypal.com:8443/v1/notifications/certs/CERT-1",
+            "https://api.paypal.com/v1/notifications/certs/",
+            "https://api.paypal.com/v1/notifications/certs/../../oauth2/token",
+            "https://api.paypal.com/v1/notifications/certs/%2e%2e",
+            "https://api.paypal.com/v1/notifications/certs/CERT-1?a=b",
+            "https://api.paypal.com/v1/notifications/certs/CERT-1#a",
+            "https://api.paypal.com\\@evil.example/v1/notifications/certs/CERT-1",
+            "file:///etc/passwd",
+            "https://127.0.0.1/v1/notifications/certs/CERT-1",
+        ] {
+            assert_eq!(source(wrong).unwrap_err().code(), "invalid_signature", "{wrong}");
+        }
+        assert_eq!(CertificateScheme::certificate(&HeaderMap::new()).unwrap_err().code(), "missing_signature");
+    }
+}

@@ -1,0 +1,203 @@
+//! What is signed.
+
+use std::borrow::Cow;
+
+use crate::limits::SIGNED_CONTENT_BYTES;
+
+/// A template such as `{timestamp}.{body}`. It holds `{body}` exactly once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Content {
+    parts: Cow<'static, [Part]>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Part {
+    Literal(Cow<'static, str>),
+    Timestamp,
+    Id,
+    Body,
+}
+
+/// Why a text is not a template.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ContentError {
+    /// A placeholder that is none.
+    #[error("`{{{0}}}` is no placeholder; they are {{body}}, {{timestamp}} and {{id}}")]
+    Unknown(String),
+    /// A brace without its other one.
+    #[error(
+        "`{0}` has a brace without its counterpart; braces are for the placeholders {{body}}, {{timestamp}} and {{id}}"
+    )]
+    Brace(String),
+    /// `{body}` is not there, or more than once.
+    #[error("`{0}` must contain {{body}} exactly once: what does not cover the body does not protect it")]
+    Body(String),
+    /// Longer than [`SIGNED_CONTENT_BYTES`].
+    #[error("the template has {0} bytes, more than the {SIGNED_CONTENT_BYTES} allowed")]
+    TooLong(usize),
+}
+
+/// What is signed, handed out piece by piece, so that bodies are not copied.
+pub(super) trait Message {
+    /// Calls `update` with one piece after the other.
+    fn feed(&self, update: impl FnMut(&[u8]));
+
+    /// The pieces together, for algorithms that want their message at once.
+    fn joined(&self) -> Vec<u8> {
+        let mut length = 0;
+        self.feed(|bytes| length += bytes.len());
+        let mut message = Vec::with_capacity(length);
+        self.feed(|bytes| message.extend_from_slice(bytes));
+        message
+    }
+}
+
+impl<const N: usize> Message for [&[u8]; N] {
+    fn feed(&self, mut update: impl FnMut(&[u8])) {
+        for piece in self {
+            update(piece);
+        }
+    }
+}
+
+/// A template whose placeholders have values.
+pub(super) struct Filled<'a> {
+    pub(super) content: &'a Content,
+    pub(super) fields: Fields<'a>,
+}
+
+impl Message for Filled<'_> {
+    fn feed(&self, mut update: impl FnMut(&[u8])) {
+        let Fields { timestamp, id, body } = self.fields;
+        for part in &*self.content.parts {
+            update(match part {
+                Part::Literal(text) => text.as_bytes(),
+                Part::Timestamp => timestamp,
+                Part::Id => id,
+                Part::Body => body,
+            });
+        }
+    }
+}
+
+/// The values of the placeholders.
+#[derive(Clone, Copy)]
+pub(super) struct Fields<'a> {
+    pub(super) timestamp: &'a [u8],
+    pub(super) id: &'a [u8],
+    pub(super) body: &'a [u8],
+}
+
+impl Content {
+    /// The body alone.
+    pub fn body() -> Self {
+        Self::of(&[Part::Body])
+    }
+
+    /// Reads a template of at most [`SIGNED_CONTENT_BYTES`].
+    ///
+    /// # Errors
+    ///
+    /// [`ContentError`] says what is wrong.
+    pub fn parse(template: &str) -> Result<Self, ContentError> {
+        if template.len() > SIGNED_CONTENT_BYTES {
+            return Err(ContentError::TooLong(template.len()));
+        }
+        let brace = || ContentError::Brace(template.into());
+        let mut parts = Vec::new();
+        let mut rest = template;
+        while let Some((literal, after)) = rest.split_once('{') {
+            let (name, after) = after.split_once('}').ok_or_else(brace)?;
+            if literal.contains('}') || name.contains('{') {
+                return Err(brace());
+            }
+            if !literal.is_empty() {
+                parts.push(Part::Literal(literal.to_owned().into()));
+            }
+            parts.push(match name {
+                "timestamp" => Part::Timestamp,
+                "id" => Part::Id,
+                "body" => Part::Body,
+                other => return Err(ContentError::Unknown(other.into())),
+            });
+            rest = after;
+        }
+        if rest.contains('}') {
+            return Err(brace());
+        }
+        if !rest.is_empty() {
+            parts.push(Part::Literal(rest.to_owned().into()));
+        }
+        if parts.iter().filter(|part| **part == Part::Body).count() != 1 {
+            return Err(ContentError::Body(template.into()));
+        }
+        Ok(Self { parts: parts.into() })
+    }
+
+    /// A template of parts that are known to hold the body once.
+    pub(super) const fn of(parts: &'static [Part]) -> Self {
+        Self { parts: Cow::Borrowed(parts) }
+    }
+
+    /// Whether the time of signing is signed.
+    pub fn uses_timestamp(&self) -> bool {
+        self.parts.contains(&Part::Timestamp)
+    }
+
+    /// Whether the id is signed.
+    pub fn uses_id(&self) -> bool {
+        self.parts.contains(&Part::Id)
+    }
+
+    /// The template with values in its places.
+    pub(super) fn filled<'a>(&'a self, fields: Fields<'a>) -> Filled<'a> {
+        Filled { content: self, fields }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn filled(template: &str) -> String {
+        let mut text = Vec::new();
+        let fields = Fields { timestamp: b"TS", id: b"ID", body: b"BODY" };
+        Content::parse(template).unwrap().filled(fields).feed(|bytes| text.extend_from_slice(bytes));
+        String::from_utf8(text).unwrap()
+    }
+
+    #[test]
+    fn placeholders_are_filled() {
+        assert_eq!(filled("{body}"), "BODY");
+        assert_eq!(filled("v0:{timestamp}:{body}"), "v0:TS:BODY");
+        assert_eq!(filled("{id}.{timestamp}.{body}"), "ID.TS.BODY");
+        assert_eq!(filled("{body}{timestamp}{timestamp}!"), "BODYTSTS!");
+        assert!(Content::parse("{timestamp}{body}").unwrap().uses_timestamp());
+        assert!(!Content::parse("{id}{body}").unwrap().uses_timestamp());
+        assert!(Content::parse("{id}{body}").unwrap().uses_id());
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        assert_eq!(Content::parse("{url}{body}"), Err(ContentError::Unknown("url".into())));
+        let sentence = ContentError::Unknown("url".into()).to_string();
+        assert_eq!(sentence, "`{url}` is no placeholder; they are {body}, {timestamp} and {id}");
+        for template in ["{body", "body}", "{body}}", "{{body}}", "{body}{", "}{body}", "{a{body}"] {
+            assert!(matches!(Content::parse(template), Err(ContentError::Brace(_))), "{template}");
+        }
+        for template in ["", "{timestamp}", "{body}{body}", "body"] {
+            assert!(matches!(Content::parse(template), Err(ContentError::Body(_))), "{template}");
+        }
+        assert!(matches!(Content::parse(&"a".repeat(257)), Err(ContentError::TooLong(257))));
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_panics(template in "([{}a.]|\\{body\\}|\\{id\\}|\\PC){0,10}") {
+            let _ = Content::parse(&template);
+        }
+    }
+}

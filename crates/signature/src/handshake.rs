@@ -1,0 +1,279 @@
+//! What some senders ask before they send events.
+
+use bytes::Bytes;
+use grapnel_payload::{
+    json::Found,
+    payload::{MalformedPayload, Payload},
+};
+use grapnel_values::pointer::JsonPointer;
+use http::{HeaderMap, HeaderValue, StatusCode, header::CONTENT_TYPE};
+use serde_json::json;
+
+use super::{Verified, Verifier};
+use crate::limits::CHALLENGE_BYTES;
+
+/// What Slack calls its question.
+const URL_VERIFICATION: &str = "url_verification";
+/// What Zoom calls its question.
+const URL_VALIDATION: &str = "endpoint.url_validation";
+
+/// A provider's handshake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Handshake {
+    /// None.
+    #[default]
+    None,
+    /// Slack sends `{"type":"url_verification","challenge":"…"}`, signed like everything else, and wants the challenge
+    /// back: <https://docs.slack.dev/reference/events/url_verification>.
+    SlackUrlVerification,
+    /// Zoom sends the event `endpoint.url_validation`, signed like everything else, and wants `payload.plainToken` back
+    /// with its HMAC-SHA256: <https://developers.zoom.us/docs/api/webhooks/#validate-your-webhook-endpoint>.
+    ZoomUrlValidation,
+    /// Discord sends a PING, signed like everything else: `{"type":1}` of interactions wants `{"type":1}` back
+    /// (<https://docs.discord.com/developers/interactions/receiving-and-responding>), `{"type":0}` of webhook events an
+    /// empty 204 (<https://docs.discord.com/developers/events/webhook-events>).
+    DiscordPing,
+    /// X sends `GET ?crc_token=…` and wants the HMAC-SHA256 of the token back
+    /// (<https://docs.x.com/x-api/webhooks/quickstart>). Nothing of it is signed: whoever asks is told what a body of
+    /// the token's text would be signed with. So only what cannot be an event of X is answered, and only what X could
+    /// have sent is an event: see [`Self::crc`] and [`Self::is_event`].
+    XCrc,
+    /// CloudEvents senders ask with `OPTIONS` whether they may send: see [`Self::permission`].
+    CloudEvents,
+}
+
+/// The answer to a handshake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HandshakeReply {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: Bytes,
+}
+
+impl HandshakeReply {
+    fn ok(content_type: &'static str, body: impl Into<Bytes>) -> Self {
+        let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(content_type))]);
+        Self { status: StatusCode::OK, headers, body: body.into() }
+    }
+
+    fn json(value: &serde_json::Value) -> Self {
+        Self::ok("application/json", value.to_string())
+    }
+
+    /// One without a body.
+    pub(super) fn empty(status: StatusCode, headers: HeaderMap) -> Self {
+        Self { status, headers, body: Bytes::new() }
+    }
+}
+
+impl Handshake {
+    /// The answer, if a verified payload is a handshake and not an event. `verifier` is the one that verified it. A
+    /// question that lacks what is to be answered is malformed: it is no event either.
+    pub fn reply(
+        &self,
+        payload: &Payload,
+        verified: &Verified,
+        verifier: &Verifier,
+    ) -> Result<Option<HandshakeReply>, MalformedPayload> {
+        // Forms are made of their users' fields, such as those of Slack's slash commands.
+        let Payload::Json(_) = payload else { return Ok(None) };
+        let is = |pointer, wanted: &str| text(payload, pointer).is_some_and(|found| found == wanted);
+        let asked = |question: &str, pointer| {
+            let sentence =
+                || format!("a question of the kind {question} has a text at {pointer} to answer, this one has none");
+            text(payload, pointer).ok_or_else(|| MalformedPayload::new(sentence()))
+        };
+        Ok(match self {
+            Self::SlackUrlVerification if is("/type", URL_VERIFICATION) => {
+                let challenge = asked(URL_VERIFICATION, "/challenge")?;
+                Some(HandshakeReply::ok("text/plain; charset=utf-8", challenge))
+            }
+            Self::ZoomUrlValidation if is("/event", URL_VALIDATION) => {
+                let plain = asked(URL_VALIDATION, "/payload/plainToken")?;
+                let signed = |tag| json!({ "plainToken": plain, "encryptedToken": hex::encode(tag) });
+                verifier.tag(verified.key, plain.as_bytes()).map(|tag| HandshakeReply::json(&signed(tag)))
+            }
+            // An event of a webhook has `event`, and every other interaction another type.
+            Self::DiscordPing if text(payload, "/event/type").is_some() => None,
+            Self::DiscordPing if is("/type", "0") => {
+                Some(HandshakeReply::empty(StatusCode::NO_CONTENT, HeaderMap::new()))
+            }
+            Self::DiscordPing if is("/type", "1") => Some(HandshakeReply::json(&json!({ "type": 1 }))),
+            _ => None,
+        })
+    }
+
+    /// The answer to X's challenge in the query of a `GET`, by the first of the secrets. `None` when there is no
+    /// challenge there: one token of at most [`CHALLENGE_BYTES`] letters, digits and `-_.~+/=`.
+    pub fn crc(&self, query: Option<&str>, verifier: &Verifier) -> Option<HandshakeReply> {
+        let Self::XCrc = self else { return None };
+        let mut tokens = form_urlencoded::parse(query?.as_bytes()).filter(|(name, _)| name == "crc_token");
+        let (Some((_, token)), None) = (tokens.next(), tokens.next()) else { return None };
+        // In a query a plus may stand for a space; tokens have none.
+        let token = token.replace(' ', "+");
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~+/=".contains(&byte);
+        if token.is_empty() || token.len() > CHALLENGE_BYTES || !token.bytes().all(plain) {
+            return None;
+        }
+        let tag = verifier.tag(0, token.as_bytes())?;
+        let tag = super::Encoding::Base64.encode(&tag);
+        Some(HandshakeReply::json(&json!({ "response_token": format!("sha256={tag}") })))
+    }
+
+    /// Whether a verified body can be an event. That of X is a JSON object, which no token of [`Self::crc`] is.
+    pub fn is_event(&self, payload: &Payload, verified: &Verified) -> bool {
+        match self {
+            Self::XCrc => matches!(payload, Payload::Json(_)) && verified.body().trim_ascii_start().starts_with(b"{"),
+            _ => true,
+        }
+    }
+}
+
+fn text(payload: &Payload, pointer: &str) -> Option<String> {
+    match payload.find(&JsonPointer::parse(pointer).ok()?)? {
+        Found::Text(text) => Some(text.into_owned()),
+        Found::Unusable | Found::Nothing => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Scheme, provider, testing::verified};
+
+    fn verifier(name: &str, secret: &str) -> Verifier {
+        Verifier::new(provider(name).unwrap().scheme(), vec![secret.into()]).unwrap()
+    }
+
+    fn asked(handshake: Handshake, content_type: &str, body: &'static str) -> Option<HandshakeReply> {
+        answered(handshake, content_type, body).unwrap()
+    }
+
+    fn answered(
+        handshake: Handshake,
+        content_type: &str,
+        body: &'static str,
+    ) -> Result<Option<HandshakeReply>, MalformedPayload> {
+        let verified = verified(body);
+        let payload = Payload::parse(Some(content_type), verified.body()).unwrap();
+        let verifier = verifier("Zoom", "123456");
+        assert_eq!(Handshake::None.reply(&payload, &verified, &verifier), Ok(None));
+        handshake.reply(&payload, &verified, &verifier)
+    }
+
+    #[test]
+    fn slack_gets_its_challenge_back() {
+        // The body of https://docs.slack.dev/reference/events/url_verification.
+        let body = r#"{"token":"Jhj5dZrVaK7ZwHHjRyZWjbDl","challenge":"3eZbrw1aBm2rZgRNFdxV2595E9CY3gmdALWMmHkvFXO7tYXAYM8P","type":"url_verification"}"#;
+        let reply = asked(Handshake::SlackUrlVerification, "application/json", body).unwrap();
+        assert_eq!(reply.status, StatusCode::OK);
+        assert_eq!(reply.headers[CONTENT_TYPE], "text/plain; charset=utf-8");
+        assert_eq!(reply.body, "3eZbrw1aBm2rZgRNFdxV2595E9CY3gmdALWMmHkvFXO7tYXAYM8P");
+    }
+
+    #[test]
+    fn everything_else_of_slack_is_an_event() {
+        for body in [
+            r#"{"type":"event_callback","challenge":"x"}"#,
+            r#"{"event":{"type":"url_verification"},"challenge":"x"}"#,
+            "[]",
+        ] {
+            assert_eq!(asked(Handshake::SlackUrlVerification, "application/json", body), None, "{body}");
+        }
+        let form = "type=url_verification&challenge=x";
+        assert_eq!(asked(Handshake::SlackUrlVerification, "application/x-www-form-urlencoded", form), None);
+        let plain = r#"{"type":"url_verification","challenge":"x"}"#;
+        assert_eq!(asked(Handshake::SlackUrlVerification, "text/plain", plain), None);
+    }
+
+    #[test]
+    fn zoom_gets_its_token_signed() {
+        let body = r#"{"payload":{"plainToken":"qgg8vlvZRS6UYooatFL8Aw"},"event_ts":1654503849680,"event":"endpoint.url_validation"}"#;
+        let reply = asked(Handshake::ZoomUrlValidation, "application/json", body).unwrap();
+        assert_eq!(reply.status, StatusCode::OK);
+        // By `printf qgg8vlvZRS6UYooatFL8Aw | openssl dgst -sha256 -hmac 123456`.
+        let expected = r#"{"plainToken":"qgg8vlvZRS6UYooatFL8Aw","encryptedToken":"1e67187e50a5ca19fc8a70ada83b125475cd48311008c2c13c0b183b0245bf02"}"#;
+        assert_eq!(reply.body, expected);
+        let event = r#"{"event":"meeting.started","payload":{"plainToken":"x"}}"#;
+        assert_eq!(asked(Handshake::ZoomUrlValidation, "application/json", event), None);
+    }
+
+    #[test]
+    fn a_question_without_its_field_is_neither_answered_nor_an_event() {
+        for (handshake, body, place) in [
+            (Handshake::SlackUrlVerification, r#"{"type":"url_verification"}"#, "/challenge"),
+            (Handshake::SlackUrlVerification, r#"{"type":"url_verification","challenge":{}}"#, "/challenge"),
+            (Handshake::SlackUrlVerification, r#"{"type":"url_verification","challenge":""}"#, "/challenge"),
+            (Handshake::ZoomUrlValidation, r#"{"event":"endpoint.url_validation"}"#, "/payload/plainToken"),
+            (
+                Handshake::ZoomUrlValidation,
+                r#"{"event":"endpoint.url_validation","payload":{}}"#,
+                "/payload/plainToken",
+            ),
+            (
+                Handshake::ZoomUrlValidation,
+                r#"{"event":"endpoint.url_validation","payload":{"plainToken":7.5}}"#,
+                "/payload/plainToken",
+            ),
+        ] {
+            let malformed = answered(handshake, "application/json", body).unwrap_err();
+            assert!(malformed.sentence.contains(place), "{malformed}");
+        }
+    }
+
+    #[test]
+    fn discord_has_two_pings() {
+        let ping = |body| asked(Handshake::DiscordPing, "application/json", body);
+        assert_eq!(ping(r#"{"type":1,"id":"7"}"#).unwrap().body, r#"{"type":1}"#);
+        let reply = ping(r#"{"version":1,"application_id":"1","type":0}"#).unwrap();
+        assert_eq!(reply, HandshakeReply::empty(StatusCode::NO_CONTENT, HeaderMap::new()));
+        for event in [
+            r#"{"type":2,"data":{}}"#,
+            r#"{"version":1,"type":1,"event":{"type":"APPLICATION_AUTHORIZED"}}"#,
+            "{}",
+            "[1]",
+        ] {
+            assert_eq!(ping(event), None, "{event}");
+        }
+    }
+
+    #[test]
+    fn x_gets_its_challenge_signed() {
+        let verifier = verifier("X", "consumer-secret");
+        let crc = |query: &str| Handshake::XCrc.crc(Some(query), &verifier);
+        let reply = crc("crc_token=9b4507b3-9040-4669-9ca3-6b94edb50553&nonce=z").unwrap();
+        // By `printf 9b4507b3-… | openssl dgst -sha256 -hmac consumer-secret -binary | base64`.
+        assert_eq!(reply.body, r#"{"response_token":"sha256=NhN+8FRk3FiSPXyqxXmpVRtiLiWoawvOgUBuXwGUTL4="}"#);
+        assert_eq!(reply.headers[CONTENT_TYPE], "application/json");
+        let long = format!("crc_token={}", "a".repeat(CHALLENGE_BYTES + 1));
+        for wrong in
+            ["", "crc_token=", "token=a", "crc_token=a&crc_token=b", "crc_token=%7B%7D", "crc_token=%22", &long]
+        {
+            assert_eq!(crc(wrong), None, "{wrong:.40}");
+        }
+        assert_eq!(Handshake::XCrc.crc(None, &verifier), None);
+        assert_eq!(Handshake::None.crc(Some("crc_token=a"), &verifier), None);
+        let open = Verifier::new(Scheme::None, vec![]).unwrap();
+        assert_eq!(Handshake::XCrc.crc(Some("crc_token=a"), &open), None, "nothing to sign with");
+    }
+
+    #[test]
+    fn what_a_challenge_could_be_signed_for_is_no_event() {
+        for (content_type, body, expected) in [
+            ("application/json", r#" {"for_user_id":"1"}"#, true),
+            ("application/json", "123", false),
+            ("application/json", "null", false),
+            ("application/json", "[1]", false),
+            ("text/plain", "abc", false),
+            ("application/x-www-form-urlencoded", "a=b", false),
+        ] {
+            let verified = verified(body);
+            let payload = Payload::parse(Some(content_type), verified.body()).unwrap();
+            assert_eq!(Handshake::XCrc.is_event(&payload, &verified), expected, "{body}");
+            assert!(Handshake::DiscordPing.is_event(&payload, &verified));
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! Signatures in a header, over a content made of the body and what is signed with it: by HMAC or by a public key.
+
+use std::{borrow::Cow, fmt, time::Duration};
+
+use bytes::Bytes;
+use grapnel_values::secret::Secret;
+use http::{HeaderMap, HeaderName};
+use jiff::Timestamp;
+
+use super::{
+    Content, KeyError, KeyForm, KeyProblem, Refusal, TimestampSource, Verified,
+    content::{Fields, Message as _},
+    header_format::Wanted,
+    key::{self, BASE64, PUBLIC_PREFIX},
+    mac::{Hash, Keys},
+    public_key::{Curve, PublicKey},
+    single,
+    timestamp::{self, from_seconds, recent},
+};
+
+/// How a sender signs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignatureScheme {
+    /// Header that carries the signature.
+    pub header: HeaderName,
+    /// Algorithm.
+    pub algorithm: Algorithm,
+    /// How a signature is written.
+    pub encoding: Encoding,
+    /// How the header is put together.
+    pub shape: Shape,
+    /// What is signed.
+    pub content: Content,
+    /// Where the time of signing is.
+    pub timestamp: Option<TimestampSource>,
+    /// Header that carries the id, where that is signed.
+    pub id_header: Option<HeaderName>,
+    /// Other names of the same headers, looked for when a request lacks [`Self::header`].
+    pub alternative: Option<HeaderNames>,
+    /// How far the timestamp may be from now, either way; `None` does not look at it.
+    pub tolerance: Option<Duration>,
+    /// How secrets are written.
+    pub key_form: KeyForm,
+}
+
+/// The headers of a signature.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeaderNames {
+    /// The signature.
+    pub signature: HeaderName,
+    /// The time of signing.
+    pub timestamp: HeaderName,
+    /// The id.
+    pub id: HeaderName,
+}
+
+/// Algorithm of a signature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Algorithm {
+    /// HMAC with SHA-1. Broken for collisions, not for HMAC (RFC 6151, 2.3 argues the same for MD5).
+    Sha1,
+    /// HMAC with SHA-256.
+    Sha256,
+    /// HMAC with SHA-512.
+    Sha512,
+    /// Ed25519 (RFC 8032).
+    Ed25519,
+    /// ECDSA on the curve P-256 with SHA-256, its signatures in ASN.1 DER (RFC 3279, 2.2.3).
+    EcdsaP256,
+}
+
+/// How a signature is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encoding {
+    /// Hexadecimal, either case.
+    Hex,
+    /// Base64 in the standard alphabet, with or without padding.
+    Base64,
+}
+
+/// How a signature header is put together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Shape {
+    /// One signature after a literal prefix: `sha256=…`, `v0=…`, or no prefix at all.
+    Prefixed(Cow<'static, str>),
+    /// Comma-separated pairs `key=value`, as Stripe's `t=…,v1=…,v1=…`. Unknown keys are ignored.
+    Pairs {
+        /// Key of the signatures.
+        signature: Cow<'static, str>,
+        /// Key of the timestamp, where it is in this header.
+        timestamp: Option<Cow<'static, str>>,
+    },
+    /// Space-separated entries `version,signature`, as in Standard Webhooks. Unknown versions are ignored.
+    List {
+        /// Version of the signatures by HMAC.
+        version: Cow<'static, str>,
+        /// Version of the signatures by a public key.
+        public_version: Cow<'static, str>,
+    },
+}
+
+/// A scheme with its keys.
+pub(super) struct SignatureVerifier {
+    scheme: SignatureScheme,
+    macs: Option<(Hash, Keys)>,
+    publics: Vec<PublicKey>,
+}
+
+impl fmt::Debug for SignatureVerifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SignatureVerifier").field("scheme", &self.scheme).finish_non_exhaustive()
+    }
+}
+
+/// A key of either sort.
+enum Key {
+    Mac(zeroize::Zeroizing<Vec<u8>>),
+    Public(PublicKey),
+}
+
+/// The headers of one request.
+struct Named<'a> {
+    header: &'a HeaderName,
+    timestamp: Option<&'a HeaderName>,
+    id: Option<&'a HeaderName>,
+}
+
+impl SignatureVerifier {
+    pub(super) fn new(scheme: SignatureScheme, secrets: &[Secret]) -> Result<Self, KeyError> {
+        scheme.check().map_err(|problem| problem.at(0))?;
+        let (mut macs, mut publics) = (Vec::new(), Vec::new());
+        for key in key::each(secrets, |secret| scheme.key(secret))? {
+            match key {
+                Key::Mac(key) => macs.push(key),
+                Key::Public(key) => publics.push(key),
+            }
+        }
+        let macs = match scheme.algorithm.hash() {
+            Some(hash) if !macs.is_empty() => Some((hash, Keys::new(hash, &macs)?)),
+            _ => None,
+        };
+        Ok(Self { scheme, macs, publics })
+    }
+
+    pub(super) fn scheme(&self) -> &SignatureScheme {
+        &self.scheme
+    }
+
+    /// The keys by which HMACs are made.
+    pub(super) fn macs(&self) -> Option<&Keys> {
+        self.macs.as_ref().map(|(_, keys)| keys)
+    }
+
+    pub(super) fn verify(&self, headers: &HeaderMap, body: Bytes, now: Timestamp) -> Result<Verified, Refusal> {
+        let scheme = &self.scheme;
+        let Named { header, timestamp, id } = scheme.named(headers);
+        let signature = single(headers, header, "signature")?.as_bytes();
+        let time = match timestamp {
+            Some(name) => Some((name, single(headers, name, "timestamp")?.as_bytes())),
+            None => None,
+        };
+        let id = match id {
+            Some(name) => single(headers, name, "id")?.as_bytes(),
+            None => &[],
+        };
+        let malformed = |what: &str| Refusal::InvalidSignature(format!("header {header} {what}"));
+        let in_header = scheme.shape.timestamp(signature).map_err(malformed)?;
+        let time = match (&scheme.timestamp, in_header) {
+            (Some(TimestampSource::InSignature), None) => return Err(malformed("holds no timestamp")),
+            (Some(TimestampSource::InSignature), Some(text)) => Some((header, text)),
+            _ => time,
+        };
+        let seconds = match time {
+            Some((name, text)) => Some((
+                name,
+                timestamp::number(text).ok_or_else(|| {
+                    let sentence = format!("the timestamp in header {name} is not a number of seconds since 1970");
+                    Refusal::InvalidSignature(sentence)
+                })?,
+            )),
+            None => None,
+        };
+        let fields = Fields { timestamp: time.map_or(&[][..], |(_, text)| text), id, body: &body };
+        let key = self.matching(signature, fields).map_err(malformed)?;
+        let Some(key) = key else {
+            let sentence = format!("no signature in header {header} is that of this body made with any of the secrets");
+            return Err(Refusal::InvalidSignature(sentence));
+        };
+        let verified = Verified { body, key };
+        match (&scheme.timestamp, seconds, scheme.tolerance) {
+            (Some(TimestampSource::Milliseconds(pointer)), _, Some(tolerance)) => {
+                timestamp::recent_in_body(pointer, &verified, tolerance, now)?;
+            }
+            (_, Some((name, seconds)), Some(tolerance)) => {
+                recent(&format!("header {name}"), from_seconds(seconds), tolerance, now)?;
+            }
+            _ => {}
+        }
+        Ok(verified)
+    }
+
+    /// Which key made one of the signatures; public keys count as the first. An error when nothing in the header could
+    /// be compared with any key.
+    fn matching(&self, header: &[u8], fields: Fields<'_>) -> Result<Option<usize>, &'static str> {
+        let SignatureScheme { shape, encoding, content, .. } = &self.scheme;
+        let content = content.filled(fields);
+        let mut compared = Err("holds no well-formed signature");
+        if let Some((hash, keys)) = &self.macs {
+            match shape.parse(header, *encoding, Wanted::mac(hash.width())) {
+                Ok(candidates) => match keys.matching(&content, &candidates) {
+                    Some(key) => return Ok(Some(key)),
+                    None => compared = Ok(None),
+                },
+                Err(what) => compared = Err(what),
+            }
+        }
+        if let Some(first) = self.publics.first() {
+            match shape.parse(header, *encoding, Wanted::public(first.curve())) {
+                Ok(candidates) => {
+                    let message = content.joined();
+                    let verifies =
+                        |key: &PublicKey| candidates.iter().any(|signature| key.verifies(&message, signature));
+                    compared = Ok(self.publics.iter().any(verifies).then_some(0));
+                }
+                Err(what) => compared = compared.or(Err(what)),
+            }
+        }
+        compared
+    }
+}
+
+impl SignatureScheme {
+    /// The headers that a request uses.
+    fn named<'a>(&'a self, headers: &HeaderMap) -> Named<'a> {
+        match &self.alternative {
+            Some(other) if !headers.contains_key(&self.header) && headers.contains_key(&other.signature) => {
+                Named { header: &other.signature, timestamp: Some(&other.timestamp), id: Some(&other.id) }
+            }
+            _ => Named {
+                header: &self.header,
+                timestamp: match &self.timestamp {
+                    Some(TimestampSource::Header(name)) => Some(name),
+                    Some(TimestampSource::InSignature | TimestampSource::Milliseconds(_)) | None => None,
+                },
+                id: self.id_header.as_ref(),
+            },
+        }
+    }
+
+    /// The key of a secret.
+    fn key(&self, secret: &Secret) -> Result<Key, KeyProblem> {
+        match self.algorithm.curve() {
+            Some(curve) => curve.key(secret).map(Key::Public),
+            None if self.key_form == KeyForm::WhsecBase64 && secret.expose().starts_with(PUBLIC_PREFIX.as_bytes()) => {
+                Curve::Ed25519.key(secret).map(Key::Public)
+            }
+            None => self.key_form.key(secret).map(Key::Mac),
+        }
+    }
+
+    /// Finds contradictions, which would otherwise refuse every request or, worse, check less than was meant.
+    fn check(&self) -> Result<(), KeyProblem> {
+        let in_signature = self.timestamp == Some(TimestampSource::InSignature);
+        let in_body = matches!(self.timestamp, Some(TimestampSource::Milliseconds(_)));
+        let has_key = matches!(self.shape, Shape::Pairs { timestamp: Some(_), .. });
+        let problem = if self.content.uses_timestamp() && (self.timestamp.is_none() || in_body) {
+            "the signed content has {timestamp}, but no header is named to take it from"
+        } else if self.content.uses_id() && self.id_header.is_none() {
+            "the signed content has {id}, but no header is named to take it from"
+        } else if in_signature && !has_key {
+            "the timestamp is to be in the signature header, but nothing says under which key"
+        } else if self.tolerance.is_some() && self.timestamp.is_none() {
+            "there is a tolerance, but no timestamp to compare with it"
+        } else {
+            return Ok(());
+        };
+        Err(KeyProblem::Scheme(problem))
+    }
+
+    /// The signature that one secret makes, as it stands in the header. For a public-key algorithm, and for Standard
+    /// Webhooks when it begins with `whsk_`, the secret is the private key.
+    pub(super) fn sign(&self, secret: &Secret, fields: Fields<'_>, timestamp: &str) -> Result<String, KeyProblem> {
+        self.check()?;
+        let content = self.content.filled(fields);
+        let private = self.key_form == KeyForm::WhsecBase64 && secret.expose().starts_with(b"whsk_");
+        let (signature, public) = match (self.algorithm.curve(), self.algorithm.hash()) {
+            (Some(curve), _) => (curve.sign(secret, &content.joined())?, true),
+            _ if private => (Curve::Ed25519.sign(secret, &content.joined())?, true),
+            (None, Some(hash)) => {
+                let keys = Keys::new(hash, &[self.key_form.key(secret)?]).map_err(|error| error.problem)?;
+                (keys.tag(0, &content).unwrap_or_default(), false)
+            }
+            (None, None) => (Vec::new(), false),
+        };
+        Ok(self.shape.compose(&self.encoding.encode(&signature), timestamp, public))
+    }
+}
+
+impl Algorithm {
+    /// The hash function, if it is an HMAC.
+    fn hash(self) -> Option<Hash> {
+        match self {
+            Self::Sha1 => Some(Hash::Sha1),
+            Self::Sha256 => Some(Hash::Sha256),
+            Self::Sha512 => Some(Hash::Sha512),
+            Self::Ed25519 | Self::EcdsaP256 => None,
+        }
+    }
+
+    /// The curve, if it has public keys.
+    fn curve(self) -> Option<Curve> {
+        match self {
+            Self::Ed25519 => Some(Curve::Ed25519),
+            Self::EcdsaP256 => Some(Curve::P256),
+            Self::Sha1 | Self::Sha256 | Self::Sha512 => None,
+        }
+    }
+}
+
+impl Encoding {
+    pub(super) fn encode(self, bytes: &[u8]) -> String {
+        match self {
+            Self::Hex => hex::encode(bytes),
+            Self::Base64 => base64::Engine::encode(&BASE64, bytes),
+        }
+    }
+}

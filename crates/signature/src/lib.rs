@@ -1,0 +1,356 @@
+//! Signatures: made, and checked over the raw bytes in constant time.
+//!
+//! A [`Scheme`] says how a sender signs, as plain data; [`provider()`] is the table of the senders that are known by
+//! name. A [`Verifier`] is a scheme with its keys prepared, and the only way to a [`Verified`] body. The other way
+//! round, [`Signer`] signs deliveries and [`sign_request`] does what a sender of any scheme would do.
+//!
+//! A request is judged in this order: whether the headers are there, the form of the timestamp, the signature, and
+//! only then whether the timestamp is recent. So nobody without a secret learns anything about the clock or the
+//! tolerance.
+
+#![warn(missing_docs)]
+// Input from outside must never end the process: a refusal has a name and an answer.
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+mod abuse_protection;
+mod basic;
+mod certificate;
+mod content;
+mod handshake;
+mod header_format;
+mod header_signature;
+mod jwks;
+pub mod jws;
+mod jwt;
+mod key;
+pub mod limits;
+mod mac;
+mod private_key;
+mod provider;
+mod public_key;
+mod request;
+mod service_account;
+mod signature_or_token;
+mod signed_url;
+mod signer;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+#[cfg(test)]
+mod tests;
+mod timestamp;
+mod token;
+
+use std::{fmt, sync::Arc};
+
+use bytes::Bytes;
+use grapnel_values::secret::Secret;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use jiff::Timestamp;
+
+use crate::{
+    basic::BasicVerifier, header_signature::SignatureVerifier, signature_or_token::SignatureOrTokenVerifier,
+    signed_url::UrlVerifier, token::TokenVerifier,
+};
+pub use crate::{
+    basic::credentials,
+    certificate::CertificateScheme,
+    content::{Content, ContentError},
+    handshake::{Handshake, HandshakeReply},
+    header_signature::{Algorithm, Encoding, HeaderNames, Shape, SignatureScheme},
+    jwks::{KeySet, KeySetError, KeySource},
+    jwt::JwtScheme,
+    key::{KeyError, KeyForm, KeyProblem},
+    provider::{PROVIDERS, Place, Provider, names, provider},
+    request::{sign_request, sign_request_to},
+    service_account::{Review, ServiceAccountScheme},
+    signature_or_token::SignatureOrTokenScheme,
+    signed_url::{CalledUrl, UrlScheme},
+    signer::{Signer, SigningScheme},
+    timestamp::TimestampSource,
+    token::TokenScheme,
+};
+
+/// How a sender proves who it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scheme {
+    /// By a signature over the body.
+    Signature(SignatureScheme),
+    /// By a signature over the URL and the fields of a form.
+    Url(UrlScheme),
+    /// By a shared secret in a header.
+    Token(TokenScheme),
+    /// By a signature over the body or by a shared secret in a header, as the secret says.
+    SignatureOrToken(SignatureOrTokenScheme),
+    /// By a username and a password (RFC 7617). Every secret is both, with a colon between them; see [`credentials`].
+    Basic,
+    /// By a signed bearer token of an issuer.
+    Jwt(JwtScheme),
+    /// By a signature of a certificate that the request names.
+    Certificate(CertificateScheme),
+    /// By a token of its ServiceAccount, which the cluster reviews.
+    ServiceAccount(ServiceAccountScheme),
+    /// Not at all.
+    None,
+}
+
+impl Scheme {
+    /// Whether it has secrets.
+    pub fn needs_secrets(&self) -> bool {
+        match self {
+            Self::Signature(_) | Self::Url(_) | Self::Token(_) | Self::SignatureOrToken(_) | Self::Basic => true,
+            Self::Jwt(_) | Self::Certificate(_) | Self::ServiceAccount(_) | Self::None => false,
+        }
+    }
+}
+
+/// A scheme with its keys prepared.
+#[derive(Debug)]
+pub struct Verifier(Kind);
+
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "most are the largest, and there is one an endpoint")]
+enum Kind {
+    Signature(SignatureVerifier),
+    Url(UrlVerifier),
+    Token(TokenVerifier),
+    SignatureOrToken(SignatureOrTokenVerifier),
+    Basic(BasicVerifier),
+    Jwt(JwtScheme),
+    Certificate(CertificateScheme),
+    ServiceAccount(ServiceAccountScheme),
+    None,
+}
+
+/// What a scheme wants to know besides headers and body.
+#[derive(Debug, Clone, Copy)]
+pub enum Needs<'a> {
+    /// Nothing.
+    Nothing,
+    /// The URL that the sender called.
+    Url,
+    /// The sender's public keys: see [`Verifier::keys_for`].
+    Keys,
+    /// What the cluster says of the caller's token.
+    Review(&'a ServiceAccountScheme),
+}
+
+/// Which keys a request asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeysWanted {
+    /// Where they are.
+    pub source: KeySource,
+    /// The id of the key that it needs, if it says so: one that is not there may be new.
+    pub id: Option<String>,
+}
+
+/// What is known of a request besides its headers and its body.
+#[derive(Debug, Clone)]
+pub enum Evidence {
+    /// Nothing.
+    Nothing,
+    /// The URL that the sender called.
+    Url(CalledUrl),
+    /// The sender's public keys.
+    Keys(Arc<KeySet>),
+    /// What the cluster says of the caller's token.
+    Review(Review),
+}
+
+/// A body whose signature is right. Only [`Verifier::verify`] and its like make one.
+#[derive(Clone)]
+pub struct Verified {
+    body: Bytes,
+    /// Which of the secrets signed it, from 0; 0 where that makes no difference.
+    key: usize,
+}
+
+impl Verified {
+    /// The raw body.
+    pub fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// The raw body.
+    pub fn into_body(self) -> Bytes {
+        self.body
+    }
+
+    /// A piece of the body, which is verified as the whole is; `None` when it is a piece of something else.
+    pub fn part(&self, piece: &str) -> Option<Self> {
+        let begin = (piece.as_ptr() as usize).checked_sub(self.body.as_ptr() as usize)?;
+        let end = begin.checked_add(piece.len())?;
+        (end <= self.body.len()).then(|| Self { body: self.body.slice(begin..end), key: self.key })
+    }
+}
+
+impl fmt::Debug for Verified {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Verified").field("bytes", &self.body.len()).finish()
+    }
+}
+
+/// Why a request is not let in. The sentence names the header and what is wrong with it, and holds nothing of its value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// A header that the scheme needs is absent.
+    #[error("{0}")]
+    MissingSignature(String),
+    /// A header is empty or malformed, or no signature in it is right.
+    #[error("{0}")]
+    InvalidSignature(String),
+    /// The signature is right, but was made too long ago or too far ahead.
+    #[error("{0}")]
+    StaleTimestamp(String),
+}
+
+impl Refusal {
+    /// The code of the answer and of the metric.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::MissingSignature(_) => "missing_signature",
+            Self::InvalidSignature(_) => "invalid_signature",
+            Self::StaleTimestamp(_) => "stale_timestamp",
+        }
+    }
+}
+
+impl Verifier {
+    /// Prepares the keys of a scheme; any of several secrets may match (rotation). Schemes without
+    /// [secrets](Scheme::needs_secrets) ignore those given.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError`] when a secret is not a key of the scheme, when there are none or more than
+    /// [`SECRETS`](limits::SECRETS), or when the scheme contradicts itself.
+    pub fn new(scheme: Scheme, secrets: Vec<Secret>) -> Result<Self, KeyError> {
+        Ok(Self(match scheme {
+            Scheme::Signature(scheme) => Kind::Signature(SignatureVerifier::new(scheme, &secrets)?),
+            Scheme::Url(scheme) => Kind::Url(UrlVerifier::new(scheme, &secrets)?),
+            Scheme::Token(scheme) => Kind::Token(TokenVerifier::new(scheme, &secrets)?),
+            Scheme::SignatureOrToken(scheme) => {
+                Kind::SignatureOrToken(SignatureOrTokenVerifier::new(scheme, &secrets)?)
+            }
+            Scheme::Basic => Kind::Basic(BasicVerifier::new(&secrets)?),
+            Scheme::Jwt(scheme) => Kind::Jwt(scheme),
+            Scheme::Certificate(scheme) => Kind::Certificate(scheme),
+            Scheme::ServiceAccount(scheme) => Kind::ServiceAccount(scheme),
+            Scheme::None => Kind::None,
+        }))
+    }
+
+    /// What has to be known of a request besides its headers and its body before it can be let in.
+    pub fn needs(&self) -> Needs<'_> {
+        match &self.0 {
+            Kind::Url(_) => Needs::Url,
+            Kind::Jwt(_) | Kind::Certificate(_) => Needs::Keys,
+            Kind::ServiceAccount(scheme) => Needs::Review(scheme),
+            Kind::Signature(_) | Kind::Token(_) | Kind::SignatureOrToken(_) | Kind::Basic(_) | Kind::None => {
+                Needs::Nothing
+            }
+        }
+    }
+
+    /// The keys that have to be known to judge a request, for a scheme that [needs](Self::needs) some. Nothing of the
+    /// request is believed by then: whoever fetches the keys must bound how often.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`] when it asks for none, or for some that are not the sender's.
+    pub fn keys_for(&self, headers: &HeaderMap) -> Result<KeysWanted, Refusal> {
+        match &self.0 {
+            Kind::Jwt(scheme) => Ok(KeysWanted { source: scheme.keys.clone(), id: JwtScheme::key_id(headers)? }),
+            Kind::Certificate(_) => Ok(KeysWanted { source: CertificateScheme::source(headers)?, id: None }),
+            _ => Err(keys_unknown()),
+        }
+    }
+
+    /// Checks a request of which nothing is known besides. See [`Self::verify_with`].
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`], see the [module](self) for the order of judgement.
+    pub fn verify(&self, headers: &HeaderMap, body: Bytes, now: Timestamp) -> Result<Verified, Refusal> {
+        self.verify_with(&Evidence::Nothing, headers, body, now)
+    }
+
+    /// Checks a request. On success the body is not copied, and by an HMAC over it nothing is allocated. Without the
+    /// evidence that the scheme [needs](Self::needs) nobody is let in, and no other evidence helps.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`], see the [module](self) for the order of judgement.
+    pub fn verify_with(
+        &self,
+        evidence: &Evidence,
+        headers: &HeaderMap,
+        body: Bytes,
+        now: Timestamp,
+    ) -> Result<Verified, Refusal> {
+        let key = match (&self.0, evidence) {
+            (Kind::Signature(verifier), _) => return verifier.verify(headers, body, now),
+            (Kind::SignatureOrToken(verifier), _) => return verifier.verify(headers, body, now),
+            (Kind::Url(verifier), Evidence::Url(url)) => verifier.verify(url, headers, &body)?,
+            (Kind::Url(_), _) => return Err(signed_url::unknown()),
+            (Kind::Token(verifier), _) => verifier.verify(headers).map(|()| 0)?,
+            (Kind::Basic(verifier), _) => verifier.verify(headers).map(|()| 0)?,
+            (Kind::Jwt(scheme), Evidence::Keys(keys)) => scheme.verify(keys, headers, now).map(|()| 0)?,
+            (Kind::Certificate(scheme), Evidence::Keys(keys)) => {
+                scheme.verify(keys, headers, &body, now).map(|()| 0)?
+            }
+            (Kind::Jwt(_) | Kind::Certificate(_), _) => return Err(keys_unknown()),
+            (Kind::ServiceAccount(scheme), Evidence::Review(review)) => scheme.verify(review).map(|()| 0)?,
+            (Kind::ServiceAccount(_), _) => return Err(service_account::not_reviewed()),
+            (Kind::None, _) => 0,
+        };
+        Ok(Verified { body, key })
+    }
+
+    /// What one of the secrets makes of a text by its HMAC, for the answer to a handshake; `None` where there is no such
+    /// secret, or it makes no HMACs.
+    fn tag(&self, key: usize, text: &[u8]) -> Option<Vec<u8>> {
+        match &self.0 {
+            Kind::Signature(verifier) => verifier.macs()?.tag(key, &[text]),
+            _ => None,
+        }
+    }
+
+    /// The headers that carry a signature or a token, which are never stored. Those that carry the timestamp and the
+    /// id are no credentials.
+    pub fn credential_headers(&self) -> impl Iterator<Item = &HeaderName> {
+        let (first, second) = match &self.0 {
+            Kind::Signature(verifier) => {
+                let scheme = verifier.scheme();
+                (Some(&scheme.header), scheme.alternative.as_ref().map(|names| &names.signature))
+            }
+            Kind::Url(verifier) => (Some(verifier.header()), None),
+            Kind::Token(verifier) => (Some(verifier.header()), None),
+            Kind::SignatureOrToken(verifier) => {
+                let [signature, token] = verifier.headers();
+                (Some(signature), Some(token))
+            }
+            Kind::Basic(_) | Kind::Jwt(_) | Kind::ServiceAccount(_) => (Some(&header::AUTHORIZATION), None),
+            Kind::Certificate(_) => (Some(&certificate::SIGNATURE), None),
+            Kind::None => (None, None),
+        };
+        first.into_iter().chain(second)
+    }
+}
+
+fn keys_unknown() -> Refusal {
+    Refusal::InvalidSignature("the sender's public keys are not known".into())
+}
+
+/// The value of a header that must be there once and not be empty.
+fn single<'a>(headers: &'a HeaderMap, name: &HeaderName, what: &str) -> Result<&'a HeaderValue, Refusal> {
+    let mut values = headers.get_all(name).iter();
+    let Some(value) = values.next() else {
+        return Err(Refusal::MissingSignature(format!("header {name} with the {what} is missing")));
+    };
+    if values.next().is_some() {
+        return Err(Refusal::InvalidSignature(format!("header {name} with the {what} is there more than once")));
+    }
+    if value.as_bytes().trim_ascii().is_empty() {
+        return Err(Refusal::InvalidSignature(format!("header {name} with the {what} is empty")));
+    }
+    Ok(value)
+}

@@ -1,0 +1,189 @@
+//! Callers inside the cluster, known by their ServiceAccount.
+//!
+//! Whether a token is genuine only the cluster can say (TokenReview); which of the accounts it may belong to is said
+//! here.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, header::AUTHORIZATION};
+
+use super::{Refusal, single, token::after};
+use crate::jws::is_bearer_token;
+
+/// What the API server puts before `<namespace>:<name>` in a ServiceAccount's user name
+/// (<https://kubernetes.io/docs/reference/access-authn-authz/authentication/#service-account-tokens>).
+const USER_PREFIX: &str = "system:serviceaccount:";
+
+/// Which ServiceAccounts may call, and for whom their tokens must have been issued.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceAccountScheme {
+    /// Audiences; a token must have been issued for one of them.
+    pub audiences: Vec<Box<str>>,
+    /// Namespace and name of each account that may call.
+    pub allowed: Vec<(Box<str>, Box<str>)>,
+}
+
+/// What the cluster says of a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Review {
+    /// The user to whom it belongs, such as `system:serviceaccount:shop:billing`.
+    pub username: Arc<str>,
+    /// Those of the audiences asked about for which it was issued.
+    pub audiences: Arc<[Box<str>]>,
+}
+
+impl ServiceAccountScheme {
+    /// The token that a request shows, which is to be reviewed for the scheme's audiences. Its form is that of a bearer
+    /// token (RFC 6750, section 2.1), no more is known of it.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`] when there is none, or something else in its place.
+    pub fn token<'h>(&self, headers: &'h HeaderMap) -> Result<&'h str, Refusal> {
+        let value = match single(headers, &AUTHORIZATION, "caller's token") {
+            Err(Refusal::MissingSignature(_)) => {
+                return Err(Refusal::MissingSignature(
+                    "header authorization is missing; send `Authorization: Bearer <token>` with a token of your ServiceAccount".into(),
+                ));
+            }
+            value => value?,
+        };
+        after(value.as_bytes(), "Bearer")
+            .and_then(|token| std::str::from_utf8(token.trim_ascii_end()).ok())
+            .filter(|token| is_bearer_token(token))
+            .ok_or_else(|| {
+                Refusal::InvalidSignature("header authorization does not hold `Bearer` and one token after it".into())
+            })
+    }
+
+    /// Whether the user of a reviewed token is one of the accounts. Any user that is not a ServiceAccount is not.
+    pub fn allows(&self, username: &str) -> bool {
+        let Some((namespace, name)) = username.strip_prefix(USER_PREFIX).and_then(|rest| rest.split_once(':')) else {
+            return false;
+        };
+        self.allowed.iter().any(|(in_namespace, named)| **in_namespace == *namespace && **named == *name)
+    }
+
+    /// Lets a caller in whose token the cluster has reviewed.
+    pub(super) fn verify(&self, review: &Review) -> Result<(), Refusal> {
+        if !review.audiences.iter().any(|audience| self.audiences.contains(audience)) {
+            return Err(Refusal::InvalidSignature(
+                "the token was not issued for an audience of this endpoint; ask for one of spec.verification.serviceAccount.audiences"
+                    .into(),
+            ));
+        }
+        if !self.allows(&review.username) {
+            return Err(Refusal::InvalidSignature(
+                "the token belongs to none of the ServiceAccounts that may call here; add yours to spec.verification.serviceAccount.allowed"
+                    .into(),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// What a caller is told that nobody has reviewed.
+pub(super) fn not_reviewed() -> Refusal {
+    Refusal::InvalidSignature("the ServiceAccount of the caller has not been reviewed".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::*;
+
+    fn scheme() -> ServiceAccountScheme {
+        ServiceAccountScheme {
+            audiences: vec!["grapnel".into()],
+            allowed: vec![("shop".into(), "billing".into()), ("ops".into(), "cron".into())],
+        }
+    }
+
+    fn review(account: &str, audiences: &[&str]) -> Review {
+        let audiences = audiences.iter().map(|&audience| audience.into()).collect();
+        Review { username: format!("system:serviceaccount:{account}").into(), audiences }
+    }
+
+    #[test]
+    fn only_the_accounts_that_are_named_are_allowed() {
+        let scheme = scheme();
+        for good in ["system:serviceaccount:shop:billing", "system:serviceaccount:ops:cron"] {
+            assert!(scheme.allows(good), "{good}");
+        }
+        for bad in [
+            "",
+            "shop:billing",
+            "system:serviceaccount:",
+            "system:serviceaccount:shop",
+            "system:serviceaccount:shop:",
+            "system:serviceaccount:shop:cron",
+            "system:serviceaccount:shop:billing:",
+            "system:serviceaccount:shop:billing ",
+            "system:serviceaccount::shop:billing",
+            "system:serviceaccounts:shop:billing",
+            "x:system:serviceaccount:shop:billing",
+            "System:ServiceAccount:shop:billing",
+            "billing",
+        ] {
+            assert!(!scheme.allows(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn nobody_is_let_in_without_a_review() {
+        let verifier = Verifier::new(Scheme::ServiceAccount(scheme()), Vec::new()).unwrap();
+        let mut headers = HeaderMap::new();
+        let verify = |headers: &HeaderMap| verifier.verify(headers, Bytes::from_static(b"{}"), Timestamp::UNIX_EPOCH);
+        assert!(verify(&headers).is_err());
+        headers.insert(header::AUTHORIZATION, "Bearer system:serviceaccount:shop:billing".parse().unwrap());
+        assert!(verify(&headers).is_err());
+        assert_eq!(verifier.credential_headers().collect::<Vec<_>>(), [&header::AUTHORIZATION]);
+        let body = Bytes::from_static(b"{}");
+        let verify = |review: &Review| {
+            let evidence = Evidence::Review(review.clone());
+            verifier.verify_with(&evidence, &headers, body.clone(), Timestamp::UNIX_EPOCH)
+        };
+        assert!(verify(&review("shop:billing", &["x", "grapnel"])).is_ok());
+        assert!(verify(&review("shop:other", &["grapnel"])).is_err());
+        assert!(verify(&review("shop:billing", &["x"])).is_err(), "it was issued for somebody else");
+        assert!(verify(&review("shop:billing", &[])).is_err());
+    }
+
+    #[test]
+    fn a_review_lets_nobody_past_another_scheme() {
+        let token = TokenScheme { header: header::AUTHORIZATION, scheme: None };
+        let verifier = Verifier::new(Scheme::Token(token), vec![Secret::from("hunter2")]).unwrap();
+        let evidence = Evidence::Review(review("shop:billing", &["grapnel"]));
+        let verify =
+            |headers: &HeaderMap| verifier.verify_with(&evidence, headers, Bytes::new(), Timestamp::UNIX_EPOCH);
+        assert!(verify(&HeaderMap::new()).is_err());
+    }
+
+    #[test]
+    fn the_token_is_in_one_header_of_one_scheme() {
+        let token = |values: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(header::AUTHORIZATION, header::HeaderValue::from_static(value));
+            }
+            scheme().token(&headers).map(str::to_owned)
+        };
+        assert_eq!(token(&["Bearer a.b.c"]).unwrap(), "a.b.c");
+        assert_eq!(token(&["bearer  a.b.c "]).unwrap(), "a.b.c");
+        assert_eq!(token(&[]).unwrap_err().code(), "missing_signature");
+        for wrong in [
+            &["Bearer a", "Bearer b"][..],
+            &[""],
+            &["Bearer"],
+            &["Bearer "],
+            &["Basic YTpi"],
+            &["Bearera"],
+            &["Bearer a b"],
+            &["Bearer a,b"],
+        ] {
+            let refusal = token(wrong).unwrap_err();
+            assert_eq!(refusal.code(), "invalid_signature", "{wrong:?}");
+            assert!(!refusal.to_string().contains("YTpi"));
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! A signature or a shared secret: which of the two, says the secret.
+
+use std::{fmt, slice};
+
+use bytes::Bytes;
+use grapnel_values::secret::Secret;
+use http::{HeaderMap, HeaderName};
+use jiff::Timestamp;
+
+use super::{
+    KeyError, KeyProblem, Refusal, SignatureScheme, TokenScheme, Verified, header_signature::SignatureVerifier, key,
+    token::TokenVerifier,
+};
+
+/// What a secret that signs begins with.
+const SIGNING: &[u8] = b"whsec_";
+
+/// Two ways of one sender. A secret that begins with `whsec_` signs, any other is a token. Neither is ever taken for the
+/// other: a token that nobody has set opens nothing, and no signature is made with one that went over the wire.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignatureOrTokenScheme {
+    /// By a secret that signs.
+    pub signature: SignatureScheme,
+    /// By any other.
+    pub token: TokenScheme,
+}
+
+impl SignatureOrTokenScheme {
+    /// Whether a secret signs. What goes over the wire as a token cannot begin with blanks, so those count for nothing.
+    pub(super) fn signs(secret: &Secret) -> bool {
+        secret.expose().trim_ascii_start().starts_with(SIGNING)
+    }
+}
+
+/// Two ways with their keys.
+pub(super) struct SignatureOrTokenVerifier {
+    scheme: SignatureOrTokenScheme,
+    /// `None` without a secret that signs.
+    signature: Option<SignatureVerifier>,
+    /// `None` without any other secret.
+    token: Option<TokenVerifier>,
+}
+
+impl fmt::Debug for SignatureOrTokenVerifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SignatureOrTokenVerifier").field("scheme", &self.scheme).finish_non_exhaustive()
+    }
+}
+
+impl SignatureOrTokenVerifier {
+    pub(super) fn new(scheme: SignatureOrTokenScheme, secrets: &[Secret]) -> Result<Self, KeyError> {
+        // Bounds hold for both together.
+        let signs = key::each(secrets, |secret| Ok(SignatureOrTokenScheme::signs(secret)))?;
+        let (mut signing, mut tokens) = (Vec::new(), Vec::new());
+        for (index, (secret, signs)) in secrets.iter().zip(signs).enumerate() {
+            // One by one, so that an error names the secret by its place among all.
+            let secret = slice::from_ref(secret);
+            let checked = if signs {
+                signing.extend_from_slice(secret);
+                SignatureVerifier::new(scheme.signature.clone(), secret).map(drop)
+            } else {
+                tokens.extend_from_slice(secret);
+                TokenVerifier::new(scheme.token.clone(), secret).map(drop)
+            };
+            checked.map_err(|error| error.problem.at(index))?;
+        }
+        let signature = (!signing.is_empty()).then(|| SignatureVerifier::new(scheme.signature.clone(), &signing));
+        let token = (!tokens.is_empty()).then(|| TokenVerifier::new(scheme.token.clone(), &tokens));
+        Ok(Self { signature: signature.transpose()?, token: token.transpose()?, scheme })
+    }
+
+    /// The headers that carry a signature or a token, whichever of them is looked at: the sender may send both.
+    pub(super) fn headers(&self) -> [&HeaderName; 2] {
+        [&self.scheme.signature.header, &self.scheme.token.header]
+    }
+
+    /// Judges by the signature where there is one, so that a wrong one is not made up for by a token.
+    pub(super) fn verify(&self, headers: &HeaderMap, body: Bytes, now: Timestamp) -> Result<Verified, Refusal> {
+        let signed = headers.contains_key(&self.scheme.signature.header);
+        match (&self.signature, &self.token) {
+            (Some(signature), token) if signed || token.is_none() => signature.verify(headers, body, now),
+            (_, Some(token)) => token.verify(headers).map(|()| Verified { body, key: 0 }),
+            // A verifier has secrets of one kind at least.
+            (_, None) => Err(Refusal::InvalidSignature(KeyProblem::NoSecrets.to_string())),
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Signing what is delivered.
+
+use std::fmt;
+
+use ed25519_dalek::{Signer as _, SigningKey};
+use grapnel_values::secret::Secret;
+use http::{HeaderName, HeaderValue};
+
+use super::{
+    Content, Encoding, KeyError, KeyForm,
+    content::{Fields, Message as _, Part},
+    key,
+    mac::{Hash, Keys},
+    provider::standard_webhooks,
+};
+
+/// Header of a Standard Webhooks signature.
+const SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
+
+/// How deliveries are signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SigningScheme {
+    /// Standard Webhooks, symmetric: `webhook-signature: v1,<base64>` of `id.timestamp.body`.
+    StandardWebhooks,
+    /// The hexadecimal HMAC-SHA256 of the body alone, in a header of choice.
+    HmacSha256Hex {
+        /// That header.
+        header: HeaderName,
+    },
+    /// Standard Webhooks, asymmetric: `webhook-signature: v1a,<base64>` of `id.timestamp.body` (RFC 8032).
+    Ed25519,
+}
+
+/// A scheme with its keys.
+pub struct Signer(Kind);
+
+enum Kind {
+    StandardWebhooks { keys: Keys, content: Content },
+    HmacSha256Hex { keys: Keys, content: Content, header: HeaderName },
+    Ed25519 { keys: Vec<SigningKey>, content: Content },
+}
+
+impl fmt::Debug for Signer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match &self.0 {
+            Kind::StandardWebhooks { .. } => "StandardWebhooks",
+            Kind::HmacSha256Hex { .. } => "HmacSha256Hex",
+            Kind::Ed25519 { .. } => "Ed25519",
+        };
+        f.debug_tuple("Signer").field(&name).finish()
+    }
+}
+
+impl Signer {
+    /// Prepares the keys. Several secrets all sign, so that a receiver may know either while they rotate.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError`] when a secret is not a key of the scheme, or when there are none or too many.
+    pub fn new(scheme: SigningScheme, secrets: Vec<Secret>) -> Result<Self, KeyError> {
+        let hmac = |form: KeyForm| Keys::new(Hash::Sha256, &key::each(&secrets, |secret| form.key(secret))?);
+        Ok(Self(match scheme {
+            SigningScheme::StandardWebhooks => {
+                Kind::StandardWebhooks { keys: hmac(KeyForm::WhsecBase64)?, content: standard_webhooks() }
+            }
+            SigningScheme::HmacSha256Hex { header } => {
+                Kind::HmacSha256Hex { keys: hmac(KeyForm::Raw)?, content: Content::of(&[Part::Body]), header }
+            }
+            SigningScheme::Ed25519 => {
+                Kind::Ed25519 { keys: key::each(&secrets, key::ed25519)?, content: standard_webhooks() }
+            }
+        }))
+    }
+
+    /// The signature header of a delivery. `id` and `timestamp` (seconds since 1970) must be those of its `webhook-id`
+    /// and `webhook-timestamp` headers, which are not made here. Signatures of several secrets are separated by
+    /// spaces, as Standard Webhooks wants it, and by commas for `HmacSha256Hex`, which with one secret is plain
+    /// hexadecimal.
+    pub fn sign(&self, id: &str, timestamp: i64, body: &[u8]) -> Vec<(HeaderName, HeaderValue)> {
+        let timestamp = timestamp.to_string();
+        let fields = Fields { timestamp: timestamp.as_bytes(), id: id.as_bytes(), body };
+        let (header, value) = match &self.0 {
+            Kind::StandardWebhooks { keys, content } => {
+                let tags = keys.tags(&content.filled(fields));
+                (&SIGNATURE, versioned("v1", tags.iter().map(Vec::as_slice)))
+            }
+            Kind::HmacSha256Hex { keys, content, header } => {
+                (header, keys.tags(&content.filled(fields)).iter().map(hex::encode).collect::<Vec<_>>().join(","))
+            }
+            Kind::Ed25519 { keys, content } => {
+                let message = content.filled(fields).joined();
+                let signatures: Vec<_> = keys.iter().map(|key| key.sign(&message).to_bytes()).collect();
+                (&SIGNATURE, versioned("v1a", signatures.iter().map(<[u8; 64]>::as_slice)))
+            }
+        };
+        // Hexadecimal and base64 are always header values.
+        HeaderValue::try_from(value).map(|value| (header.clone(), value)).into_iter().collect()
+    }
+}
+
+fn versioned<'a>(version: &str, signatures: impl Iterator<Item = &'a [u8]>) -> String {
+    let entries: Vec<_> =
+        signatures.map(|signature| format!("{version},{}", Encoding::Base64.encode(signature))).collect();
+    entries.join(" ")
+}

@@ -1,0 +1,101 @@
+//! When a request was signed, and whether that is recent.
+
+use std::time::Duration;
+
+use grapnel_payload::{json::Found, payload::Payload};
+use grapnel_values::{duration, pointer::JsonPointer};
+use http::HeaderName;
+use jiff::Timestamp;
+
+use super::{Refusal, Verified};
+use crate::limits::TIMESTAMP_DIGITS;
+
+/// Where the time of signing is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TimestampSource {
+    /// In a header of its own: whole seconds since 1970 in decimal digits.
+    Header(HeaderName),
+    /// The same in the signature header, under the timestamp key of [`Shape::Pairs`](super::Shape::Pairs).
+    InSignature,
+    /// In the signed body, at a JSON pointer: whole milliseconds since 1970. It is read once the signature is right.
+    Milliseconds(&'static str),
+}
+
+/// Seconds since 1970. What does not fit into 64 bits counts as the largest: a moment no tolerance reaches. `None`
+/// when it is not a plain decimal number of at most [`TIMESTAMP_DIGITS`].
+pub(super) fn number(text: &[u8]) -> Option<u64> {
+    if text.is_empty() || text.len() > TIMESTAMP_DIGITS || !text.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let digit = |byte: &u8| u64::from(byte.saturating_sub(b'0'));
+    Some(text.iter().fold(0u64, |sum, byte| sum.saturating_mul(10).saturating_add(digit(byte))))
+}
+
+/// Whether a signed moment, in nanoseconds since 1970, is near enough. `place` says where it was.
+pub(super) fn recent(place: &str, nanoseconds: i128, tolerance: Duration, now: Timestamp) -> Result<(), Refusal> {
+    let now = now.as_nanosecond();
+    if nanoseconds.saturating_sub(now).unsigned_abs() <= tolerance.as_nanos() {
+        return Ok(());
+    }
+    let way = if nanoseconds < now { "too long ago" } else { "in the future" };
+    let tolerance = duration::format(tolerance);
+    let sentence = format!("the timestamp in {place} is {way}; it may be {tolerance} from now at most");
+    Err(Refusal::StaleTimestamp(sentence))
+}
+
+/// Seconds as nanoseconds.
+pub(super) fn from_seconds(seconds: u64) -> i128 {
+    i128::from(seconds).saturating_mul(1_000_000_000)
+}
+
+/// Checks a time in milliseconds in a body whose signature is right.
+pub(super) fn recent_in_body(
+    pointer: &'static str,
+    verified: &Verified,
+    tolerance: Duration,
+    now: Timestamp,
+) -> Result<(), Refusal> {
+    let text = JsonPointer::parse(pointer).ok().and_then(|place| {
+        match Payload::parse(None, verified.body()).ok()?.find(&place)? {
+            Found::Text(text) => Some(text.into_owned()),
+            Found::Unusable | Found::Nothing => None,
+        }
+    });
+    let milliseconds = text.and_then(|text| number(text.as_bytes())).ok_or_else(|| {
+        Refusal::InvalidSignature(format!("the body has no time of signing, in milliseconds since 1970, at {pointer}"))
+    })?;
+    recent(&format!("{pointer} of the body"), i128::from(milliseconds).saturating_mul(1_000_000), tolerance, now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timestamps_are_plain_decimal_numbers() {
+        assert_eq!(number(b"0"), Some(0));
+        assert_eq!(number(b"1614265330"), Some(1_614_265_330));
+        assert_eq!(number(b"0001614265330"), Some(1_614_265_330));
+        assert_eq!(number(b"18446744073709551615"), Some(u64::MAX));
+        assert_eq!(number(b"99999999999999999999"), Some(u64::MAX), "saturates");
+        let too_long = [b'1'; TIMESTAMP_DIGITS + 1];
+        for text in [&b""[..], b"-1", b"+1", b" 1", b"1 ", b"1.5", b"1e9", b"0x1", b"\xff", "١".as_bytes(), &too_long]
+        {
+            assert_eq!(number(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_edge_of_the_tolerance_is_within() {
+        let now = Timestamp::from_second(1000).unwrap();
+        let minute = Duration::from_secs(60);
+        let judge = |time: u64| recent("t", from_seconds(time), minute, now);
+        for time in [940, 1000, 1060] {
+            assert!(judge(time).is_ok(), "{time}");
+        }
+        for time in [0, 939, 1061, u64::MAX] {
+            assert!(matches!(judge(time), Err(Refusal::StaleTimestamp(_))), "{time}");
+        }
+        assert!(recent("t", 0, Duration::ZERO, Timestamp::UNIX_EPOCH).is_ok());
+    }
+}

@@ -1,0 +1,115 @@
+//! JSON pointers (RFC 6901).
+
+use std::{borrow::Cow, fmt};
+
+use super::limits::POINTER_BYTES;
+
+/// A place in a JSON document.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct JsonPointer {
+    source: Box<str>,
+    tokens: Box<[Box<str>]>,
+}
+
+/// Why a text is not a JSON pointer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PointerError {
+    /// It does not begin with a slash.
+    #[error("`{0}` is not a JSON pointer: it must be empty or begin with `/`, as in /event/type")]
+    NoSlash(String),
+    /// A `~` that escapes nothing.
+    #[error("`{0}` is not a JSON pointer: `~` must be followed by 0 or 1 (RFC 6901, 3)")]
+    Escape(String),
+    /// Longer than [`POINTER_BYTES`].
+    #[error("a JSON pointer has {0} bytes, more than the {POINTER_BYTES} allowed")]
+    TooLong(usize),
+}
+
+impl JsonPointer {
+    /// Reads a pointer of at most [`POINTER_BYTES`]; the empty one is the whole document.
+    ///
+    /// # Errors
+    ///
+    /// [`PointerError`] says what is wrong.
+    pub fn parse(source: &str) -> Result<Self, PointerError> {
+        if source.len() > POINTER_BYTES {
+            return Err(PointerError::TooLong(source.len()));
+        }
+        let tokens = match source.strip_prefix('/') {
+            None if source.is_empty() => Vec::new(),
+            None => return Err(PointerError::NoSlash(source.into())),
+            Some(rest) => rest
+                .split('/')
+                .map(|token| unescape(token).ok_or_else(|| PointerError::Escape(source.into())))
+                .collect::<Result<_, _>>()?,
+        };
+        Ok(Self { source: source.into(), tokens: tokens.into() })
+    }
+
+    /// The unescaped reference tokens.
+    pub fn tokens(&self) -> &[Box<str>] {
+        &self.tokens
+    }
+
+    /// As it was written.
+    pub fn as_str(&self) -> &str {
+        &self.source
+    }
+}
+
+/// A name as a reference token (RFC 6901, 3).
+pub fn escaped(name: &str) -> Cow<'_, str> {
+    match name.contains(['~', '/']) {
+        true => name.replace('~', "~0").replace('/', "~1").into(),
+        false => name.into(),
+    }
+}
+
+fn unescape(token: &str) -> Option<Box<str>> {
+    let escapes_something = |rest: &str| rest.starts_with(['0', '1']);
+    if !token.split('~').skip(1).all(escapes_something) {
+        return None;
+    }
+    Some(token.replace("~1", "/").replace("~0", "~").into())
+}
+
+impl fmt::Display for JsonPointer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.source)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_read_as_the_name_that_was_escaped() {
+        for name in ["", "plain", "a/b", "m~n", "~1", "~/~0/"] {
+            assert_eq!(unescape(&escaped(name)).as_deref(), Some(name));
+        }
+        assert_eq!(escaped("~/a"), "~0~1a");
+    }
+
+    #[test]
+    fn tokens_are_unescaped_in_the_right_order() {
+        let tokens = |source: &str| {
+            JsonPointer::parse(source).unwrap().tokens().iter().map(|token| token.to_string()).collect::<Vec<_>>()
+        };
+        assert!(tokens("").is_empty());
+        assert_eq!(tokens("/"), [""]);
+        assert_eq!(tokens("/event/type"), ["event", "type"]);
+        assert_eq!(tokens("/a~1b/m~0n/~01"), ["a/b", "m~n", "~1"]);
+    }
+
+    #[test]
+    fn what_is_no_pointer_is_refused() {
+        assert!(matches!(JsonPointer::parse("type"), Err(PointerError::NoSlash(_))));
+        assert!(matches!(JsonPointer::parse("#/type"), Err(PointerError::NoSlash(_))));
+        for text in ["/a~", "/~2", "/~~0"] {
+            assert!(matches!(JsonPointer::parse(text), Err(PointerError::Escape(_))), "{text}");
+        }
+        assert!(matches!(JsonPointer::parse(&"/".repeat(POINTER_BYTES + 1)), Err(PointerError::TooLong(_))));
+    }
+}

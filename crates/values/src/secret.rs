@@ -1,0 +1,144 @@
+//! Bytes that must not be seen.
+
+use std::fmt;
+
+use bytes::Bytes;
+use http::{HeaderValue, header::InvalidHeaderValue};
+use serde_json::Value;
+use subtle::ConstantTimeEq;
+use zeroize::{Zeroize, Zeroizing};
+
+/// A secret value: overwritten when dropped, `***` when printed for debugging, and neither displayable nor
+/// serialisable.
+#[derive(Clone)]
+pub struct Secret(Zeroizing<Vec<u8>>);
+
+impl Secret {
+    /// The bytes themselves.
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The bytes without one line ending after a line of text. Secrets made from files often end with a newline that
+    /// no sender knows of; binary keys and keys of several lines are left as they are.
+    pub fn without_line_ending(&self) -> &[u8] {
+        let bytes = self.expose();
+        let Some(line) = bytes.strip_suffix(b"\r\n").or_else(|| bytes.strip_suffix(b"\n")) else { return bytes };
+        match std::str::from_utf8(line) {
+            Ok(text) if !text.chars().any(char::is_control) => line,
+            _ => bytes,
+        }
+    }
+}
+
+/// A header value that is a secret: marked sensitive, so that it is not printed, and overwritten when the last copy of it
+/// is dropped. Copies share its bytes.
+///
+/// # Errors
+/// When it holds bytes that no header may.
+pub fn header_value(bytes: Zeroizing<Vec<u8>>) -> Result<HeaderValue, InvalidHeaderValue> {
+    let mut value = HeaderValue::from_maybe_shared(Bytes::from_owner(bytes))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// JSON that may hold secrets: the strings in it are overwritten when it is dropped, and it prints as `***`.
+pub struct Wiped(pub Value);
+
+impl fmt::Debug for Wiped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl Drop for Wiped {
+    fn drop(&mut self) {
+        // The parser bounds how deep it goes.
+        fn wipe(value: &mut Value) {
+            match value {
+                Value::String(text) => text.zeroize(),
+                Value::Array(items) => items.iter_mut().for_each(wipe),
+                Value::Object(entries) => entries.values_mut().for_each(wipe),
+                Value::Null | Value::Bool(_) | Value::Number(_) => {}
+            }
+        }
+        wipe(&mut self.0);
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.expose().ct_eq(other.expose()).into()
+    }
+}
+
+impl Eq for Secret {}
+
+impl From<Vec<u8>> for Secret {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self::from(text.into_bytes())
+    }
+}
+
+impl From<&str> for Secret {
+    fn from(text: &str) -> Self {
+        Self::from(text.as_bytes().to_vec())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_shows_nothing() {
+        assert_eq!(format!("{:?}", Secret::from("hunter2")), "***");
+        assert_eq!(format!("{:?}", vec![Secret::from("hunter2")]), "[***]");
+    }
+
+    #[test]
+    fn header_values_are_sensitive_and_share_their_bytes() {
+        let value = header_value(Zeroizing::new(b"hunter2".to_vec())).unwrap();
+        assert_eq!((value.as_bytes(), format!("{value:?}").as_str()), (&b"hunter2"[..], "Sensitive"));
+        let copy = value.clone();
+        assert!(copy.is_sensitive());
+        assert_eq!(copy.as_bytes().as_ptr(), value.as_bytes().as_ptr(), "one place to overwrite");
+        assert!(header_value(Zeroizing::new(b"two\nlines".to_vec())).is_err());
+        assert_eq!(format!("{:?}", Wiped(serde_json::json!({ "a": ["hunter2"] }))), "***");
+    }
+
+    #[test]
+    fn equality_is_that_of_the_bytes() {
+        assert_eq!(Secret::from("a"), Secret::from(vec![b'a']));
+        assert_ne!(Secret::from("a"), Secret::from("b"));
+        assert_ne!(Secret::from("a"), Secret::from("aa"));
+    }
+
+    #[test]
+    fn one_line_ending_goes_and_nothing_else() {
+        for (given, left) in [
+            (&b"key"[..], &b"key"[..]),
+            (b"key\n", b"key"),
+            (b"key\r\n", b"key"),
+            (b"key\n\n", b"key\n\n"),
+            (b"two\nlines\n", b"two\nlines\n"),
+            (b"\xff\x00\n", b"\xff\x00\n"),
+            (b"key ", b"key "),
+            (b"\n", b""),
+        ] {
+            assert_eq!(Secret::from(given.to_vec()).without_line_ending(), left, "{given:?}");
+        }
+    }
+}
