@@ -1,6 +1,6 @@
 //! Prints the API reference as Markdown, from the CRDs: `just generate` keeps docs/api.md up to date with it.
 
-use grapnel::api::{WebhookEndpoint, WebhookSubscription};
+use grapnel_api::{WebhookEndpoint, WebhookSubscription};
 use kube::CustomResourceExt;
 use serde_json::Value;
 

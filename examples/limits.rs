@@ -1,6 +1,6 @@
 //! Prints every bound as Markdown: `just generate` keeps docs/limits.md up to date with it.
 
-use grapnel::{admin, catalog, cli, controller, dispatch, files, ingress, journal, runtime, telemetry};
+use grapnel::{admin, catalog, cli, controller, dispatch, files, ingress, runtime, telemetry};
 use grapnel_values::bounds::Bound;
 
 /// Where the constants are, what they bound, and the constants.
@@ -12,7 +12,7 @@ const PARTS: &[(&str, &str, &[Bound])] = &[
     ("crates/expression", "Expressions", grapnel_expression::limits::BOUNDS),
     ("crates/event", "Event identity and schemas", grapnel_event::limits::BOUNDS),
     ("crates/delivery", "Retries, breakers and rates", grapnel_delivery::limits::BOUNDS),
-    ("src/journal", "Journal", journal::limits::BOUNDS),
+    ("crates/journal", "Journal", grapnel_journal::limits::BOUNDS),
     ("src/dispatch", "Deliveries", dispatch::limits::BOUNDS),
     ("src/catalog", "Objects: defaults and limits of their fields", catalog::limits::BOUNDS),
     ("src/controller", "Controller", controller::limits::BOUNDS),

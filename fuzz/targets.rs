@@ -14,7 +14,6 @@ use std::{
 use bytes::Bytes;
 use grapnel::{
     admin,
-    api::{Incarnation, ObjectKey, WebhookEndpoint, WebhookSubscription},
     catalog::{
         EndpointFacts, Options, SubscriptionFacts,
         admission::Admission,
@@ -26,9 +25,9 @@ use grapnel::{
     },
     files::{Document, limits::PROBLEM_CHARS},
     ingress::{address, limits::MAX_HEADERS},
-    journal::{Arrival, Position, StoredEvent, limits::FAILURE_MESSAGE_BYTES, record},
     telemetry::metrics::Metrics,
 };
+use grapnel_api::{Incarnation, ObjectKey, WebhookEndpoint, WebhookSubscription};
 use grapnel_delivery::{
     egress::EgressPolicy,
     retry::{Jitter, RetryPolicy, retry_after},
@@ -39,6 +38,7 @@ use grapnel_event::{
     schema::{SchemaSet, Unmatched, Validated, Violation},
 };
 use grapnel_expression::{Event, Expression, Gives, Inputs, Scope, limits::EXPRESSION_BYTES};
+use grapnel_journal::{Arrival, Position, StoredEvent, limits::FAILURE_MESSAGE_BYTES, record};
 use grapnel_payload::{
     cloudevents::{self, CloudEvent},
     event_data,

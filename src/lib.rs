@@ -1,5 +1,5 @@
-//! Grapnel, a webhook operator: teams declare what comes in ([`api::WebhookEndpoint`]) and what goes out
-//! ([`api::WebhookSubscription`]), and Grapnel verifies, validates, de-duplicates, keeps and delivers.
+//! Grapnel, a webhook operator: teams declare what comes in ([`grapnel_api::WebhookEndpoint`]) and what goes out
+//! ([`grapnel_api::WebhookSubscription`]), and Grapnel verifies, validates, de-duplicates, keeps and delivers.
 //!
 //! # The walk of an event
 //!
@@ -7,7 +7,7 @@
 //!    verified the raw bytes, which gives a `Verified` body.
 //! 2. `grapnel_event` finds the event's id and type and validates it, which gives a `Validated` event, the only kind that
 //!    the journal accepts.
-//! 3. [`journal`] detects duplicates and makes the event durable. Only then does the sender get a 2xx.
+//! 3. `grapnel_journal` detects duplicates and makes the event durable. Only then does the sender get a 2xx.
 //! 4. [`dispatch`] claims the event for each subscription, builds and signs a request, sends it past the egress guard, and
 //!    settles it: delivered, retrying, or dead.
 //! 5. Outcomes go to the objects' status by [`catalog::observed`], and to [`telemetry`].
@@ -15,17 +15,18 @@
 //! Configuration goes the other way: [`controller`] (in a cluster) or [`files`] (standalone) reads objects, [`catalog`]
 //! compiles them into an immutable snapshot, and [`runtime`] puts it into effect while the servers run.
 //!
-//! What needs no I/O is in crates of its own, each of which uses only those after it: `grapnel_delivery`, `grapnel_event`,
-//! `grapnel_signature`, `grapnel_payload`, `grapnel_expression`, `grapnel_values`. The modules of this crate use only those
-//! after them: [`cli`], [`runtime`], [`controller`] and [`files`], [`admin`], [`ingress`], `connections`, [`dispatch`],
-//! [`journal`], [`catalog`], [`api`] and [`telemetry`].
+//! # Layers
+//!
+//! The crates below `crates/` hold what does not depend on servers; each uses only those after it: `grapnel_journal`,
+//! `grapnel_event`, `grapnel_signature`, `grapnel_payload`, `grapnel_expression`; `grapnel_delivery` and `grapnel_api`;
+//! `grapnel_values`. The modules of this crate use only those after them: [`cli`], [`runtime`], [`controller`] and
+//! [`files`], [`admin`], [`ingress`], `connections`, [`dispatch`], [`catalog`] and [`telemetry`].
 
 #![warn(missing_docs)]
 // Input from outside must never end the process: a refusal has a name and an answer.
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 pub mod admin;
-pub mod api;
 pub mod catalog;
 pub mod cli;
 mod connections;
@@ -33,7 +34,6 @@ pub mod controller;
 pub mod dispatch;
 pub mod files;
 pub mod ingress;
-pub mod journal;
 pub mod runtime;
 pub mod telemetry;
 

@@ -17,6 +17,10 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use grapnel_delivery::egress_proxy::EgressProxy;
+use grapnel_journal::{
+    Journal,
+    factory::{self, JournalOptions},
+};
 use grapnel_values::clock::{Clock, SystemClock};
 use ipnet::IpNet;
 use tokio::{
@@ -44,10 +48,6 @@ use crate::{
     ingress::{
         self, Callers, Ingress, IngressOptions, RemoteKeys,
         tls::{self, TlsFiles},
-    },
-    journal::{
-        Journal,
-        factory::{self, JournalOptions},
     },
     telemetry::{
         metrics::Metrics,

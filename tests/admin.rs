@@ -12,20 +12,20 @@ use std::{net::SocketAddr, path::Path, process::Stdio, sync::Arc, time::Duration
 use bytes::Bytes;
 use grapnel::{
     admin::{self, Access, Admin, AdminError, AdminOptions, Health},
-    api::{Incarnation, ObjectKey, WebhookEndpoint, WebhookSubscription},
     catalog::{
         Index, Options, Snapshot, SubscriptionFacts,
         index::{Age, Applied, Change},
     },
-    journal::{
-        Arrival, Claim, Exchange, Failure, Journal, Settlement, SkipReason, Start,
-        embedded::{EmbeddedJournal, EmbeddedOptions},
-    },
     telemetry::metrics::Metrics,
 };
+use grapnel_api::{Incarnation, ObjectKey, WebhookEndpoint, WebhookSubscription};
 use grapnel_event::{
     identity::Identity,
     schema::{SchemaSet, Unmatched},
+};
+use grapnel_journal::{
+    Arrival, Claim, Exchange, Failure, Journal, Settlement, SkipReason, Start,
+    embedded::{EmbeddedJournal, EmbeddedOptions},
 };
 use grapnel_payload::payload::Payload;
 use grapnel_signature::{Scheme, Verifier};

@@ -1,4 +1,4 @@
-//! What [`grapnel::journal::Journal`] promises, asked of every engine.
+//! What [`grapnel_journal::Journal`] promises, asked of every engine.
 //!
 //! `journal/contract.rs` lists the parts of the contract; each engine has a file of its own that asks for all of them and
 //! for what only it promises.

@@ -10,16 +10,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use grapnel::{
-    api::{Incarnation, ObjectKey},
-    journal::{
-        Appended, Arrival, Claim, Exchange, Journal, Retention, Settlement, Start,
-        embedded::{EmbeddedJournal, EmbeddedOptions},
-    },
-};
+use grapnel_api::{Incarnation, ObjectKey};
 use grapnel_event::{
     identity::{Identity, Payload},
     schema::{SchemaSet, Validated},
+};
+use grapnel_journal::{
+    Appended, Arrival, Claim, Exchange, Journal, Retention, Settlement, Start,
+    embedded::{EmbeddedJournal, EmbeddedOptions},
 };
 use grapnel_signature::{Scheme, Verifier};
 use http::HeaderMap;

@@ -4,9 +4,8 @@ use axum::{
     http::{HeaderValue, Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
+use grapnel_journal::{JournalError, Sequence};
 use serde::Serialize;
-
-use crate::journal::{JournalError, Sequence};
 
 /// A request that is not answered as the caller hoped.
 #[derive(Debug)]

@@ -7,6 +7,11 @@ use axum::{
     http::Uri,
     response::Response,
 };
+use grapnel_api::ObjectKey;
+use grapnel_journal::{
+    DeliveryPage, DeliveryQuery, DeliveryRecord, DeliveryState, EventEntry, Failure, JournalError, Outcome, Sequence,
+    SkipReason,
+};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, de::value::StrDeserializer};
 
@@ -16,13 +21,6 @@ use super::{
     authority::{self, Ask, Resource, Verb},
     query::Query,
     read::Read,
-};
-use crate::{
-    api::ObjectKey,
-    journal::{
-        DeliveryPage, DeliveryQuery, DeliveryRecord, DeliveryState, EventEntry, Failure, JournalError, Outcome,
-        Sequence, SkipReason,
-    },
 };
 
 /// The event and where its delivery is. Of a damaged event only the sequence is known.

@@ -8,6 +8,8 @@ use axum::{
     response::Response,
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
+use grapnel_api::ObjectKey;
+use grapnel_journal::{EventEntry, EventQuery, EventSummary, Sequence, StoredEvent};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -18,10 +20,6 @@ use super::{
     authority::{self, Ask, Resource, Verb},
     query::Query,
     read::Read,
-};
-use crate::{
-    api::ObjectKey,
-    journal::{EventEntry, EventQuery, EventSummary, Sequence, StoredEvent},
 };
 
 /// One line of a list of events.

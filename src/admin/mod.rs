@@ -37,16 +37,16 @@ pub use access::Access;
 #[doc(hidden)]
 use access::Guard;
 pub use authority::Authority;
+#[doc(hidden)]
+use grapnel_journal::Journal;
 use grapnel_values::clock::Clock;
 pub use health::{Health, Part};
-#[doc(hidden)]
 pub use query::understands_query;
 pub use redeliver::understands_order;
 
 use crate::{
     admin::limits::ADMIN_JOURNAL_READS,
     catalog::{Snapshot, status::ObjectView},
-    journal::Journal,
     telemetry::metrics::Metrics,
 };
 

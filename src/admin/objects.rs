@@ -7,6 +7,7 @@ use axum::{
     http::Uri,
     response::Response,
 };
+use grapnel_api::{Incarnation, ObjectKey};
 use serde::Serialize;
 
 use super::{
@@ -15,11 +16,7 @@ use super::{
     authority::{self, Ask},
     query::Query,
 };
-use crate::{
-    api::{Incarnation, ObjectKey},
-    catalog::status::{Kind, ObjectView},
-    journal,
-};
+use crate::catalog::status::{JournalReading, Kind, ObjectView};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -63,7 +60,7 @@ pub(super) async fn list(State(shared): State<Arc<Shared>>, uri: Uri) -> Result<
 }
 
 fn item<'a>(shared: &Shared, view: &'a ObjectView, now: jiff::Timestamp) -> Item<'a> {
-    let reading = journal::reading(&*shared.admin.journal, view);
+    let reading = JournalReading::of(&*shared.admin.journal, view);
     Item {
         kind: view.kind.as_str(),
         namespace: &view.key.namespace,

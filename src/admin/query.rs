@@ -1,14 +1,12 @@
 //! Query parameters: known ones, once each, with values that make sense.
 
 use axum::http::Uri;
+use grapnel_journal::Sequence;
 use grapnel_values::duration;
 use jiff::Timestamp;
 
 use super::answer::Problem;
-use crate::{
-    admin::limits::{ADMIN_LIST_DEFAULT, ADMIN_LIST_MAX},
-    journal::Sequence,
-};
+use crate::admin::limits::{ADMIN_LIST_DEFAULT, ADMIN_LIST_MAX};
 
 /// The parameters of one request.
 #[derive(Debug)]

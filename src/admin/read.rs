@@ -2,16 +2,14 @@
 
 use std::{future::Future, sync::Arc, time::Instant};
 
+use grapnel_journal::{Journal, Sequence};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Shared,
     answer::{Page, Problem},
 };
-use crate::{
-    admin::limits::ADMIN_READ_TIME,
-    journal::{Journal, Sequence},
-};
+use crate::admin::limits::ADMIN_READ_TIME;
 
 /// What a read may use, and for how long.
 pub(super) struct Read {

@@ -8,6 +8,8 @@ use axum::{
     http::{HeaderMap, Uri, header},
     response::Response,
 };
+use grapnel_api::{Incarnation, ObjectKey};
+use grapnel_journal::{JournalError, Position, Redelivered, Selection, Step, limits::REDELIVERY_STEP};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -18,10 +20,8 @@ use super::{
     query::{self, Query},
     read::Read,
 };
-use crate::{
-    admin::limits::{ADMIN_REDELIVERY_BODY_BYTES, ADMIN_REDELIVERY_IDS, ADMIN_REDELIVERY_MAX, ADMIN_REDELIVERY_STEPS},
-    api::{Incarnation, ObjectKey},
-    journal::{JournalError, Position, Redelivered, Selection, Step, limits::REDELIVERY_STEP},
+use crate::admin::limits::{
+    ADMIN_REDELIVERY_BODY_BYTES, ADMIN_REDELIVERY_IDS, ADMIN_REDELIVERY_MAX, ADMIN_REDELIVERY_STEPS,
 };
 
 /// What a caller sends: one selection, and how.

@@ -6,6 +6,7 @@
 
 use std::sync::LazyLock;
 
+use grapnel_api::{Reason, WebhookEndpoint, WebhookSubscription};
 use grapnel_values::{pointer::escaped, suggest::suggest};
 use jsonschema::Validator as SchemaValidator;
 use kube::{
@@ -15,10 +16,7 @@ use kube::{
 use serde_json::{Map, Value, json};
 
 use super::compile::Problem;
-use crate::{
-    api::{Reason, WebhookEndpoint, WebhookSubscription},
-    catalog::limits,
-};
+use crate::catalog::limits;
 
 /// The checks of one kind.
 pub struct Admission {

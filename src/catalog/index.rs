@@ -23,6 +23,9 @@ use std::{
 use claims::Claims;
 use entry::{Entry, Held};
 use grants::Grants;
+use grapnel_api::{
+    Incarnation, ObjectKey, Reason, WebhookEndpoint, WebhookEndpointSpec, WebhookSubscription, WebhookSubscriptionSpec,
+};
 use grapnel_values::secret::Secret;
 use jiff::Timestamp;
 pub use references::Reference;
@@ -35,13 +38,7 @@ use super::{
     snapshot::{DeadLetterEndpoint, Endpoint, Snapshot, Subscription},
     status::{Kind, ObjectView},
 };
-use crate::{
-    api::{
-        Incarnation, ObjectKey, Reason, WebhookEndpoint, WebhookEndpointSpec, WebhookSubscription,
-        WebhookSubscriptionSpec,
-    },
-    telemetry::metrics::Metrics,
-};
+use crate::telemetry::metrics::Metrics;
 
 /// Data of a Secret.
 pub type SecretData = BTreeMap<String, Secret>;

@@ -41,12 +41,6 @@ grapnel_values::bounds! {
     /// Longest pause that `circuitBreaker` may ask for: a receiver that is back is found within a day.
     pub const MAX_BREAKER_COOLDOWN: Duration = Duration::from_secs(24 * 3600);
 
-    /// How long settled events stay when nothing else is said.
-    pub const DEFAULT_RETENTION: Duration = Duration::from_secs(168 * 3600);
-
-    /// How long dead letters stay when nothing else is said.
-    pub const DEFAULT_DEAD_LETTER_RETENTION: Duration = Duration::from_secs(720 * 3600);
-
     /// Most problems reported of one object; the rest show when these are mended.
     pub const PROBLEMS_PER_OBJECT: usize = 20;
 

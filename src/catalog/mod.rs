@@ -20,5 +20,5 @@ pub use index::{Age, Applied, Change, Index, Published, Reference, Unreadable};
 pub use namespaces::Namespaces;
 pub use observed::{EndpointFacts, EndpointReading, SubscriptionFacts, SubscriptionReading};
 pub use snapshot::{DeadLetterEndpoint, Deduplicate, Endpoint, Reply, Route, Snapshot, Subscription};
-pub use status::{DeliveryCounts, Facts, JournalReading, Kind, ObjectView};
+pub use status::{Facts, JournalReading, Kind, ObjectView};
 pub use target::{OAuthClient, Target, TlsIdentity};

@@ -8,13 +8,12 @@ use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 
+use grapnel_api::{Condition, Incarnation};
 use grapnel_delivery::breaker::OpenCircuit;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-
-use crate::api::{Condition, Incarnation};
 
 /// Since when an object's conditions are as they are: what was said last, for where no object keeps it. A status that
 /// changes while nobody looks has the time of the next look.

@@ -9,6 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use grapnel_api::{Format, Incarnation, ObjectKey, Ordering, StartFrom};
 use grapnel_delivery::{breaker::BreakerPolicy, rate_limit::RateLimit, retry::RetryPolicy};
 use grapnel_event::{identity::Sources, schema::SchemaSet};
 use grapnel_expression::Expression;
@@ -22,10 +23,7 @@ use super::{
     observed::{EndpointFacts, SubscriptionFacts},
     target::Target,
 };
-use crate::{
-    api::{Format, Incarnation, ObjectKey, Ordering, StartFrom},
-    telemetry::metrics::{EndpointMetrics, SubscriptionMetrics},
-};
+use crate::telemetry::metrics::{EndpointMetrics, SubscriptionMetrics};
 
 /// Everything that is served and delivered at one moment.
 #[derive(Debug, Default)]

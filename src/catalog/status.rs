@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
+use grapnel_api::{
+    Condition, ConditionStatus, ConditionType, DeliveryFailure, DeliverySuccess, Incarnation, ObjectKey, Reason,
+    Rejection, WebhookEndpointStatus, WebhookSubscriptionStatus,
+};
 use grapnel_delivery::breaker::OpenCircuit;
+use grapnel_journal::{Journal, Progress};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{self, Time};
 use serde_json::Value;
 
 use super::observed::{
     self, Delivered, EndpointFacts, EndpointReading, Failed, Outcome, SubscriptionFacts, SubscriptionReading,
-};
-use crate::api::{
-    Condition, ConditionStatus, ConditionType, DeliveryFailure, DeliverySuccess, Incarnation, ObjectKey, Reason,
-    Rejection, WebhookEndpointStatus, WebhookSubscriptionStatus,
 };
 
 /// The two kinds.
@@ -43,28 +44,27 @@ pub enum Facts {
     Subscription(Arc<SubscriptionFacts>),
 }
 
-/// Counts of a subscription's deliveries, which the journal keeps.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct DeliveryCounts {
-    /// Not yet attempted.
-    pub pending: u64,
-    /// Under way.
-    pub in_flight: u64,
-    /// Waiting for another attempt.
-    pub retrying: u64,
-    /// Given up and kept.
-    pub dead: u64,
-    /// Delivered.
-    pub delivered: u64,
-}
-
 /// What the journal knows of an object.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct JournalReading {
     /// Counts of a subscription's deliveries.
-    pub deliveries: Option<DeliveryCounts>,
+    pub deliveries: Option<Progress>,
     /// Why an endpoint's events are refused: its share of the journal, or that of its namespace, is exhausted.
     pub share_exhausted: Option<String>,
+}
+
+impl JournalReading {
+    /// Reads what `journal` knows of the object that `view` shows; from memory.
+    pub fn of(journal: &dyn Journal, view: &ObjectView) -> Self {
+        let object = view.incarnation();
+        match view.kind {
+            Kind::Endpoint => {
+                let exhausted = journal.storage(&object).exhausted;
+                Self { share_exhausted: exhausted.map(|share| share.to_string()), ..Self::default() }
+            }
+            Kind::Subscription => Self { deliveries: journal.progress(&object), ..Self::default() },
+        }
+    }
 }
 
 /// All that is known of one object.

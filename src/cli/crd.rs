@@ -3,10 +3,9 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Context;
+use grapnel_api::{WebhookEndpoint, WebhookSubscription};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
-
-use crate::api::{WebhookEndpoint, WebhookSubscription};
 
 /// Print the CustomResourceDefinitions as YAML
 #[derive(Debug, clap::Args)]

@@ -7,6 +7,7 @@ use grapnel_delivery::{
     egress::EgressPolicy,
     egress_proxy::{EgressProxy, NoProxy},
 };
+use grapnel_journal::factory::{Engine, JournalOptions, UnknownEngine};
 use grapnel_values::{
     duration,
     name::{is_domain, is_label},
@@ -19,7 +20,6 @@ use super::{Usage, open_files};
 use crate::{
     catalog::{Namespaces, Options},
     ingress::{limits::MAX_CONNECTIONS, tls::TlsFiles},
-    journal::factory::{Engine, JournalOptions, UnknownEngine},
     runtime::DataPlane,
     telemetry::tracing::LogFormat,
 };

@@ -5,6 +5,7 @@ use std::{process::ExitCode, time::Duration};
 use anyhow::Context;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use clap::Subcommand;
+use grapnel_api::ObjectKey;
 use grapnel_values::duration;
 use serde::Deserialize;
 use serde_json::Value;
@@ -14,7 +15,7 @@ use super::{
     print::{self, clean, or_dash},
     remote::{self, Output, Page, Remote, object},
 };
-use crate::{admin::limits::ADMIN_LIST_MAX, api::ObjectKey};
+use crate::admin::limits::ADMIN_LIST_MAX;
 
 /// Titles of the table, and the order of columns of a followed line.
 const TITLES: [&str; 7] = ["RECEIVED", "SEQUENCE", "TYPE", "ID", "BYTES", "CONTENT-TYPE", "REMOTE"];

@@ -4,9 +4,9 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Context;
 use clap::Subcommand;
+use grapnel_journal::embedded::{self, Report};
 
 use super::print;
-use crate::journal::embedded::{self, Report};
 
 /// Check or repair a journal that no process has open
 #[derive(Debug, clap::Args)]

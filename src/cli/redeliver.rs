@@ -6,6 +6,7 @@ mod rate;
 use std::process::ExitCode;
 
 use anyhow::Context;
+use grapnel_api::ObjectKey;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep_until};
 
@@ -15,10 +16,7 @@ use super::{
     print::{self, clean},
     remote::{self, Output, Remote, object},
 };
-use crate::{
-    admin::limits::{ADMIN_REDELIVERY_IDS, ADMIN_REDELIVERY_MAX},
-    api::ObjectKey,
-};
+use crate::admin::limits::{ADMIN_REDELIVERY_IDS, ADMIN_REDELIVERY_MAX};
 
 const AFTER_HELP: &str = "\
 Dead letters, and events that were delivered and are still kept, are queued for this subscription \

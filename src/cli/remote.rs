@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
+use grapnel_api::ObjectKey;
 use reqwest::{StatusCode, header::CONTENT_TYPE};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
@@ -14,7 +15,7 @@ use zeroize::Zeroizing;
 
 use self::forward::{Forward, Place, Token};
 use super::{Usage, http};
-use crate::{api::ObjectKey, cli::limits::CLI_ADMIN_ANSWER_BYTES, controller::connect::Connection};
+use crate::{cli::limits::CLI_ADMIN_ANSWER_BYTES, controller::connect::Connection};
 
 const UNEXPECTED: &str = "the operator's answer is not what this version of grapnel expects";
 

@@ -11,6 +11,8 @@
 
 use std::{collections::HashMap, sync::Arc, time::Instant};
 
+use grapnel_api::{Incarnation, ObjectKey, WebhookSubscription};
+use grapnel_journal::{DeliveryQuery, DeliveryState, EventEntry, Journal, JournalError};
 use jiff::Timestamp;
 use kube::{
     Api, Client, Resource,
@@ -25,10 +27,8 @@ use super::{
     sightings::{Finalizer, Sightings},
 };
 use crate::{
-    api::{Incarnation, ObjectKey, WebhookSubscription},
     catalog::{Kind, ObjectView},
     controller::limits,
-    journal::{DeliveryQuery, DeliveryState, EventEntry, Journal, JournalError},
 };
 
 /// The finalizer, as in `metadata.finalizers`.
@@ -190,13 +190,13 @@ mod tests {
     use std::time::Duration;
 
     use bytes::Bytes;
-
-    use super::*;
-    use crate::journal::{
+    use grapnel_journal::{
         Arrival, Claim, Exchange, Failure, Settlement, Start,
         memory::{MemoryJournal, MemoryOptions},
         testing::validated,
     };
+
+    use super::*;
 
     #[tokio::test]
     async fn only_what_was_received_before_the_deletion_holds_it() {

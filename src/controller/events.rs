@@ -3,6 +3,7 @@
 //! They follow from what a status said before and says now. Events are a courtesy: they go through a bounded queue, one
 //! at a time and without trying again, and when there are too many the newest are dropped and counted.
 
+use grapnel_api::{ConditionType, Incarnation, ObjectKey, Reason, WebhookEndpoint, WebhookSubscription};
 use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::Condition};
 use kube::{Client, Resource};
 use kube_runtime::events::{Event, EventType, Recorder, Reporter};
@@ -11,7 +12,6 @@ use tokio::{sync::mpsc, time};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    api::{ConditionType, Incarnation, ObjectKey, Reason, WebhookEndpoint, WebhookSubscription},
     catalog::{Kind, observed::AbandonedDeliveries},
     controller::limits,
     telemetry::metrics::Metrics,

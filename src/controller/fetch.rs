@@ -7,6 +7,7 @@ use std::{
 };
 
 use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use grapnel_api::ObjectKey;
 use grapnel_values::secret;
 use k8s_openapi::{
     ByteString,
@@ -16,7 +17,6 @@ use kube::{Api, Client};
 use tokio::time::{self, Instant};
 
 use crate::{
-    api::ObjectKey,
     catalog::{Change, Reference},
     controller::limits,
 };

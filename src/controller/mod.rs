@@ -21,9 +21,8 @@ pub mod watch;
 
 use std::sync::Arc;
 
+use grapnel_api::ObjectKey;
 use kube::core::ObjectMeta;
-
-use crate::api::ObjectKey;
 
 /// The key of an object that an API server has sent.
 fn key_of(metadata: &ObjectMeta) -> ObjectKey {

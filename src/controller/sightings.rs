@@ -2,10 +2,11 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use grapnel_api::ObjectKey;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 
-use crate::{api::ObjectKey, catalog::Kind};
+use crate::catalog::Kind;
 
 /// An object as the API server showed it last.
 #[derive(Debug, Clone, Default, PartialEq)]

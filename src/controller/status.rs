@@ -10,6 +10,8 @@ use std::{
 };
 
 use futures_util::{StreamExt, stream};
+use grapnel_api::{Condition, ConditionStatus, ObjectKey, Reason, WebhookEndpoint, WebhookSubscription};
+use grapnel_journal::Journal;
 use grapnel_values::clock::Clock;
 use kube::{
     Api, Client,
@@ -26,10 +28,8 @@ use super::{
     sightings::Sightings,
 };
 use crate::{
-    api::{Condition, ConditionStatus, ObjectKey, Reason, WebhookEndpoint, WebhookSubscription},
-    catalog::{EndpointReading, Facts, Kind, ObjectView, SubscriptionReading, observed::Standing},
+    catalog::{EndpointReading, Facts, JournalReading, Kind, ObjectView, SubscriptionReading, observed::Standing},
     controller::limits,
-    journal::{self, Journal},
     telemetry::metrics::Metrics,
 };
 
@@ -216,7 +216,7 @@ impl StatusWriter {
         let sighting = self.sightings.get(view.kind, &view.key).filter(|sighting| sighting.uid == view.uid);
         let text_before = sighting.and_then(|sighting| sighting.status);
         let before: Option<Value> = text_before.as_deref().and_then(|text| serde_json::from_str(text).ok());
-        let reading = journal::reading(&*self.journal, view);
+        let reading = JournalReading::of(&*self.journal, view);
         let status = view.status(&reading, self.clock.now(), &events::conditions(before.as_ref()));
         let text = status.to_string();
         if text_before.as_deref() == Some(&*text) {

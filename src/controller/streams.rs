@@ -6,6 +6,7 @@ use futures_util::{
     StreamExt,
     stream::{BoxStream, SelectAll},
 };
+use grapnel_api::{ObjectKey, WebhookEndpoint, WebhookSubscription};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use kube::{
     Api, Client, Resource,
@@ -15,10 +16,7 @@ use kube_runtime::{WatchStreamExt, watcher};
 use serde::de::DeserializeOwned;
 
 use super::key_of;
-use crate::{
-    api::{ObjectKey, WebhookEndpoint, WebhookSubscription},
-    catalog::Namespaces,
-};
+use crate::catalog::Namespaces;
 
 /// What is watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -9,6 +9,7 @@ use std::{
 };
 
 use futures_util::{FutureExt, StreamExt};
+use grapnel_api::{DeletionPolicy, ObjectKey, Reason, WebhookEndpoint, WebhookSubscription};
 use kube::{
     Resource,
     core::{ObjectMeta, error_boundary::InvalidObject},
@@ -29,7 +30,6 @@ use super::{
     streams::{Notice, Seen, Step, Streams, Watched},
 };
 use crate::{
-    api::{DeletionPolicy, ObjectKey, Reason, WebhookEndpoint, WebhookSubscription},
     catalog::{Age, Applied, Change, Index, Kind, Namespaces, Problem, Published, Reference, Unreadable},
     controller::limits,
     telemetry::metrics::Metrics,

@@ -6,6 +6,7 @@ use std::{
 };
 
 use grapnel_event::limits::INLINE_BODY_BYTES;
+use grapnel_journal::{Delivery, Journal, Sequence, Settlement};
 use grapnel_values::{clock::Clock, traceparent::Traceparent};
 use jiff::Timestamp;
 
@@ -21,7 +22,6 @@ use crate::{
         Subscription,
         observed::{Delivered, Failed},
     },
-    journal::{Delivery, Journal, Sequence, Settlement},
     telemetry::spans::{self, Span, Spans},
 };
 

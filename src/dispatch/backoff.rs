@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
+use grapnel_api::{Incarnation, ObjectKey};
+use grapnel_journal::{Journal, JournalError, Sequence, Settlement};
 use jiff::Timestamp;
 
-use crate::{
-    api::{Incarnation, ObjectKey},
-    dispatch::limits,
-    journal::{Journal, JournalError, Sequence, Settlement},
-};
+use crate::dispatch::limits;
 
 /// Settles, however often the journal fails, and says when the earliest of the retries among it falls due.
 pub(super) async fn settle(

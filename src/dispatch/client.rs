@@ -18,6 +18,7 @@ use grapnel_delivery::{
     egress::{EgressPolicy, Reach},
     egress_proxy::EgressProxy,
 };
+use grapnel_journal::limits::FAILURE_MESSAGE_BYTES;
 use grapnel_values::{
     clock::{Clock, SystemClock},
     secret::header_value,
@@ -47,7 +48,6 @@ use super::{
 use crate::{
     catalog::{OAuthClient, Snapshot, TlsIdentity},
     dispatch::limits,
-    journal::limits::FAILURE_MESSAGE_BYTES,
 };
 
 /// How to build a [`Client`].

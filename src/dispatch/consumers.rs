@@ -6,13 +6,13 @@ use std::{
 };
 
 use futures_util::{StreamExt, stream};
+use grapnel_api::{Incarnation, ObjectKey, StartFrom};
+use grapnel_journal::{Attached, Detached, Journal, JournalError, Start};
 use tokio::sync::mpsc;
 
 use crate::{
-    api::{Incarnation, ObjectKey, StartFrom},
     catalog::{Snapshot, Subscription, observed::AbandonedDeliveries},
     dispatch::limits,
-    journal::{Attached, Detached, Journal, JournalError, Start},
     telemetry::metrics::Metrics,
 };
 

@@ -6,6 +6,7 @@
 
 use bytes::Bytes;
 use grapnel_event::{dead_letter as letter, dead_letter::End, identity::Identity, schema::Validated};
+use grapnel_journal::{Appended, Arrival, Delivery, Failure, Journal, Settlement};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
@@ -15,7 +16,6 @@ use super::{
 use crate::{
     catalog::{DeadLetterEndpoint, Subscription},
     dispatch::limits,
-    journal::{Appended, Arrival, Delivery, Failure, Journal, Settlement},
 };
 
 /// What became of an event that was given up.

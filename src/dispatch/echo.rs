@@ -5,9 +5,8 @@
 //! those alone who may read events.
 
 use bytes::Bytes;
+use grapnel_journal::limits::FAILURE_MESSAGE_BYTES;
 use http::HeaderValue;
-
-use crate::journal::limits::FAILURE_MESSAGE_BYTES;
 
 /// What stands in the place of a secret.
 const MASK: &[u8] = b"***";

@@ -1,10 +1,9 @@
 //! The body of format `Envelope`.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use grapnel_journal::StoredEvent;
 use grapnel_payload::event_data::{Content, Data};
 use serde::{Serialize, Serializer, ser::SerializeMap};
-
-use crate::journal::StoredEvent;
 
 /// `{"id", "type", "timestamp", "data"}`: `timestamp` is when the event was received (RFC 3339); `data` is what the event
 /// carries: JSON as it came, an object of the fields where it is a form (repeated fields are arrays), and a string where

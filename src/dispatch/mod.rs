@@ -27,6 +27,8 @@ mod worker;
 
 use std::{collections::HashMap, sync::Arc};
 
+use grapnel_api::ObjectKey;
+use grapnel_journal::{Journal, Tenure};
 use grapnel_values::clock::Clock;
 use tokio::{
     sync::watch,
@@ -43,9 +45,7 @@ pub use self::{
     token::TokenError,
 };
 use crate::{
-    api::ObjectKey,
     catalog::{Snapshot, Subscription},
-    journal::{Journal, Tenure},
     telemetry::spans::Spans,
 };
 

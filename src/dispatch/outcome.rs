@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use grapnel_delivery::retry::{RetryPolicy, retry_after};
+use grapnel_journal::{Exchange, Failure, Settlement, limits::FAILURE_MESSAGE_BYTES};
 use http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{client::Response, failure::SendError};
-use crate::journal::{Exchange, Failure, Settlement, limits::FAILURE_MESSAGE_BYTES};
 
 /// Outcome label of an attempt that succeeded.
 pub const DELIVERED: &str = "delivered";

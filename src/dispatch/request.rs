@@ -3,19 +3,17 @@
 use std::fmt::Write;
 
 use bytes::Bytes;
+use grapnel_api::Format;
 use grapnel_event::dead_letter;
 use grapnel_expression::limits::TRANSFORM_BYTES;
+use grapnel_journal::{Delivery, StoredEvent};
 use grapnel_payload::{cloudevents::STRUCTURED, headers::is_framing};
 use grapnel_values::traceparent::Traceparent;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use jiff::Timestamp;
 
 use super::{client::Outgoing, envelope, failure::SendError, view};
-use crate::{
-    api::Format,
-    catalog::Subscription,
-    journal::{Delivery, StoredEvent},
-};
+use crate::catalog::Subscription;
 
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");

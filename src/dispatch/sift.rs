@@ -9,6 +9,7 @@ use std::{
 use grapnel_delivery::retry::RetryPolicy;
 use grapnel_event::limits::INLINE_BODY_BYTES;
 use grapnel_expression::ExpressionError;
+use grapnel_journal::{Claim, Claimed, JournalError, Sequence, Settlement, SkipReason, StoredEvent};
 use jiff::Timestamp;
 
 use super::{
@@ -16,11 +17,7 @@ use super::{
     failure::SendError,
     view,
 };
-use crate::{
-    catalog::Subscription,
-    dispatch::limits,
-    journal::{Claim, Claimed, JournalError, Sequence, Settlement, SkipReason, StoredEvent},
-};
+use crate::{catalog::Subscription, dispatch::limits};
 
 /// What was claimed.
 pub(super) struct Sifted {

@@ -2,13 +2,13 @@
 
 use std::borrow::Cow;
 
+use grapnel_api::ObjectKey;
 use grapnel_expression::{Event, Expression, Inputs};
+use grapnel_journal::StoredEvent;
 use grapnel_payload::{
     cloudevents::{Attribute, CloudEvent},
     event_data::{Content, Data, add_attributes, expression_headers},
 };
-
-use crate::{api::ObjectKey, journal::StoredEvent};
 
 /// What an expression is given of an event of an endpoint; nothing is read that it does not use.
 pub(super) fn inputs<'a>(expression: &Expression, event: &'a StoredEvent, endpoint: &'a ObjectKey) -> Inputs<'a> {

@@ -18,7 +18,9 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
+use grapnel_api::Ordering;
 use grapnel_delivery::breaker::{Gate, Permit};
+use grapnel_journal::{Delivery, JournalError, Sequence, Settlement, SkipReason};
 use jiff::Timestamp;
 use tokio::{
     sync::watch,
@@ -32,12 +34,7 @@ use super::{
     circuit::Circuit,
     sift::{Sifted, claim, is_ahead, skip},
 };
-use crate::{
-    api::Ordering,
-    catalog::Subscription,
-    dispatch::limits,
-    journal::{Delivery, JournalError, Sequence, Settlement, SkipReason},
-};
+use crate::{catalog::Subscription, dispatch::limits};
 
 /// A delivery under way.
 struct InFlight {

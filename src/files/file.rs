@@ -12,6 +12,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use grapnel_api::ObjectKey;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
@@ -20,7 +21,7 @@ use super::{
     document::{Digest, Lines},
     object::{self, Object},
 };
-use crate::{api::ObjectKey, catalog::Problem, files::limits};
+use crate::{catalog::Problem, files::limits};
 
 /// Kind and name. The namespace of what is in none is empty.
 pub(super) type Name = (&'static str, ObjectKey);

@@ -3,14 +3,12 @@
 use std::collections::BTreeMap;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use grapnel_api::{self, ObjectKey, Reason, WebhookEndpoint, WebhookSubscription};
 use grapnel_values::{name, pointer::escaped, secret::Secret, selector};
 use serde_json::{Map, Value};
 
 use super::Document;
-use crate::{
-    api::{self, ObjectKey, Reason, WebhookEndpoint, WebhookSubscription},
-    catalog::{Kind, Problem, admission::Admission},
-};
+use crate::catalog::{Kind, Problem, admission::Admission};
 
 /// An object that a document defines.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,7 +49,7 @@ pub(super) fn read(document: &Document) -> Result<(ObjectKey, Object), Vec<Probl
     };
     let text = |name: &str| fields.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     let (kind, version) = (text("kind"), text("apiVersion"));
-    let ours = format!("{}/{}", api::GROUP, api::VERSION);
+    let ours = format!("{}/{}", grapnel_api::GROUP, grapnel_api::VERSION);
     let expected = match kind.as_str() {
         "WebhookEndpoint" | "WebhookSubscription" => ours.as_str(),
         "Secret" | "ConfigMap" | "Namespace" => "v1",

@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf};
 
-use crate::api::Reason;
+use grapnel_api::Reason;
 
 /// Where something is written.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

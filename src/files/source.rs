@@ -11,16 +11,15 @@ use std::{
     thread,
 };
 
+use grapnel_api::{ObjectKey, Reason};
+
 use super::{
     FilesError, Place, Report,
     document::Digest,
     file::{File, Name},
     object::Object,
 };
-use crate::{
-    api::{ObjectKey, Reason},
-    catalog::{Age, Applied, Change, Kind, Problem, Unreadable},
-};
+use crate::catalog::{Age, Applied, Change, Kind, Problem, Unreadable};
 
 /// Bits of an object's number that are its place in the file; the others are the file's.
 const INDEX_BITS: u32 = 20;

@@ -112,7 +112,8 @@ fn a_file_that_breaks_keeps_what_it_defined() {
     files.write("a.yaml", &(endpoint("one", "") + &endpoint("two", "").replace("name: two", "nome: two")));
     let (changes, reports) = files.try_scan().unwrap();
     assert!(changes.is_empty() && reports[0].contains("metadata.name is missing"), "{reports:?}");
-    let place = files.source.place(Kind::Endpoint, &crate::api::ObjectKey::new("default", "one"), "/spec/verification");
+    let place =
+        files.source.place(Kind::Endpoint, &grapnel_api::ObjectKey::new("default", "one"), "/spec/verification");
     assert_eq!(place.unwrap().line, 6);
     files.write("a.yaml", &endpoint("one", ""));
     assert_eq!(files.changes(), ["two gone"]);

@@ -3,12 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use grapnel_api::ObjectKey;
 use tokio::{sync::watch::Sender, time};
 use tokio_util::sync::CancellationToken;
 
 use super::{FilesError, Report, Scanned, Source, file::overwrite_stack, notify::Notify};
 use crate::{
-    api::ObjectKey,
     catalog::{Change, Index, Kind, Namespaces, Problem, Published},
     files::limits,
 };

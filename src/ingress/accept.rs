@@ -20,6 +20,7 @@ use grapnel_event::{
     limits::INLINE_BODY_BYTES,
     schema::Validated,
 };
+use grapnel_journal::{Appended, Arrival, JournalError};
 use grapnel_payload::cloudevents::{CloudEvent, STRUCTURED};
 use grapnel_signature::{Evidence, HandshakeReply};
 use http::{HeaderMap, Method, Uri, header::CONTENT_TYPE};
@@ -44,7 +45,6 @@ use crate::{
     catalog::{Endpoint, Route, observed::Rejection},
     connections::{Activity, Underway},
     ingress::limits::{JOURNAL_LOG_INTERVAL, LARGE_BODIES_PER_CPU},
-    journal::{Appended, Arrival, JournalError},
 };
 
 /// What all requests share.

@@ -26,6 +26,7 @@ use std::{sync::Arc, time::Duration};
 
 pub use callers::{Callers, ReviewError};
 pub use evidence::{KeysUnavailable, RemoteKeys};
+use grapnel_journal::Journal;
 pub use grapnel_signature::Review;
 use grapnel_values::clock::Clock;
 use ipnet::IpNet;
@@ -35,7 +36,6 @@ use url::Url;
 
 use crate::{
     catalog::Snapshot,
-    journal::Journal,
     telemetry::{metrics::Metrics, spans::Spans},
 };
 

@@ -1,13 +1,13 @@
 //! The span of a receipt, which the events are stored with.
 
 use bytes::Bytes;
+use grapnel_journal::Arrival;
 use grapnel_values::traceparent::Traceparent;
 
 use super::{accept::Inbound, confirm::Stored, reject::Rejected};
 use crate::{
     catalog::Endpoint,
     ingress::limits::STORED_HEADERS,
-    journal::Arrival,
     telemetry::spans::{Span, Spans},
 };
 

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use anyhow::{anyhow, bail};
+use grapnel_journal::Journal;
 use grapnel_values::duration;
 use tokio::{task::JoinSet, time};
 use tokio_util::sync::CancellationToken;
 
 use super::background::Background;
-use crate::{journal::Journal, runtime::limits};
+use crate::runtime::limits;
 
 /// Runs tasks in stages. All run at once; at shutdown each stage is told to end, and awaited, before the next one.
 pub(super) struct Supervisor {

@@ -2,15 +2,12 @@
 
 use std::sync::Arc;
 
+use grapnel_journal::{Journal, Retention};
 use grapnel_values::clock::Clock;
 use tokio::{sync::watch, time};
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    catalog::Snapshot,
-    journal::{Journal, Retention},
-    runtime::limits,
-};
+use crate::{catalog::Snapshot, runtime::limits};
 
 /// Sweeps every [`limits::SWEEP_INTERVAL`] until `shutdown`.
 pub(super) async fn run(

@@ -3,13 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, future::BoxFuture};
-use grapnel::{
-    admin::{
-        Access, Authority,
-        authority::{Ask, Denied},
-    },
-    journal::{Claim, Failure, Journal, Progress, Settlement, Start},
+use grapnel::admin::{
+    Access, Authority,
+    authority::{Ask, Denied},
 };
+use grapnel_journal::{Claim, Failure, Journal, Progress, Settlement, Start};
 use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
 

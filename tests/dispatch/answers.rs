@@ -5,8 +5,9 @@ use std::{convert::Infallible, time::Duration};
 use axum::{body::Body, response::Response};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use grapnel::{catalog::observed, journal::DeliveryState};
+use grapnel::catalog::observed;
 use grapnel_delivery::egress::EgressPolicy;
+use grapnel_journal::DeliveryState;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,

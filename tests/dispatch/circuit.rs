@@ -9,12 +9,10 @@ use std::{
     time::Duration,
 };
 
-use grapnel::{
-    api::{ObjectKey, Ordering as EventOrder},
-    catalog::{Subscription, SubscriptionFacts},
-    journal::DeliveryState,
-};
+use grapnel::catalog::{Subscription, SubscriptionFacts};
+use grapnel_api::{ObjectKey, Ordering as EventOrder};
 use grapnel_delivery::breaker::BreakerPolicy;
+use grapnel_journal::DeliveryState;
 use grapnel_values::glob::{Glob, GlobSet};
 use tokio::sync::Semaphore;
 

@@ -4,16 +4,16 @@ use std::{collections::BTreeSet, time::Duration};
 
 use bytes::Bytes;
 use grapnel::{
-    api::{Incarnation, Ordering},
     catalog::{DeadLetterEndpoint, Subscription},
     dispatch::{
         ClientOptions,
         limits::{DEAD_LETTER_PAUSE, DEAD_LETTER_WINDOW},
     },
-    journal::{Appended, Arrival, DeliveryState, EventQuery, Journal, StoredEvent},
 };
+use grapnel_api::{Incarnation, Ordering};
 use grapnel_delivery::egress::EgressPolicy;
 use grapnel_event::{dead_letter, identity::Identity, limits::DEAD_LETTER_HOPS, schema::Validated};
+use grapnel_journal::{Appended, Arrival, DeliveryState, EventQuery, Journal, StoredEvent};
 use url::Url;
 
 use crate::stage::{Receiver, Stage, arrival, endpoint, event_id, eventually, file, subscription};
@@ -157,7 +157,7 @@ async fn while_there_is_no_room_nothing_is_given_up() {
     let mut well = Receiver::statuses(&[200]).await;
     stage.attach("billing").await;
     // Nearly all of the room is taken by an event that another subscription has not settled.
-    stage.journal.attach(&file("holder"), &letters(), grapnel::journal::Start::Now).await.unwrap();
+    stage.journal.attach(&file("holder"), &letters(), grapnel_journal::Start::Now).await.unwrap();
     let mut large = arrival("large", "t", &vec![b'x'; 40 * 1024], stage.now());
     large.endpoint = letters();
     stage.append_all([large, arrival("evt_1", "t", &vec![b'x'; 20 * 1024], stage.now())]).await;

@@ -3,14 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use grapnel::{
-    api::{Format, Ordering},
-    catalog::Subscription,
-    journal::{Arrival, DeliveryState, Outcome, SkipReason},
-};
+use grapnel::catalog::Subscription;
+use grapnel_api::{Format, Ordering};
 use grapnel_delivery::rate_limit::{RateLimit, Scope as RateScope};
 use grapnel_event::limits::INLINE_BODY_BYTES;
 use grapnel_expression::{Expression, Gives, Scope};
+use grapnel_journal::{Arrival, DeliveryState, Outcome, SkipReason};
 use grapnel_payload::headers::HeaderGlobs;
 use grapnel_values::glob::{Glob, GlobSet};
 use serde_json::{Value, json};

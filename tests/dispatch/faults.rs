@@ -12,7 +12,7 @@ use std::{
 };
 
 use futures_util::future::{BoxFuture, FutureExt};
-use grapnel::journal::{DeliveryState, limits::FAILURE_MESSAGE_BYTES};
+use grapnel_journal::{DeliveryState, limits::FAILURE_MESSAGE_BYTES};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},

@@ -8,14 +8,12 @@ use futures_util::{
     future::{BoxFuture, FutureExt},
     stream,
 };
-use grapnel::{
-    dispatch::{
-        Client, ClientOptions,
-        client::{Outgoing, Response},
-    },
-    journal::limits::FAILURE_MESSAGE_BYTES,
+use grapnel::dispatch::{
+    Client, ClientOptions,
+    client::{Outgoing, Response},
 };
 use grapnel_delivery::egress::{EgressPolicy, Reach};
+use grapnel_journal::limits::FAILURE_MESSAGE_BYTES;
 use http::HeaderMap;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::{RootCertStore, ServerConfig, pki_types::PrivateKeyDer};

@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use grapnel::{
-    api::Incarnation,
-    catalog::{Subscription, observed::AbandonedDeliveries},
-    journal::Journal,
-};
+use grapnel::catalog::{Subscription, observed::AbandonedDeliveries};
+use grapnel_api::Incarnation;
+use grapnel_journal::Journal;
 
 use crate::stage::{Receiver, Stage, arrival, endpoint, eventually, file, key, subscription};
 

@@ -4,11 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use axum::response::Response;
 use grapnel::{
-    api::StartFrom,
     catalog::{Snapshot, Subscription},
     dispatch::Consumers,
-    journal::{Claim, DeliveryState, Journal, JournalError, Retention},
 };
+use grapnel_api::StartFrom;
+use grapnel_journal::{Claim, DeliveryState, Journal, JournalError, Retention};
 use grapnel_values::clock::Clock;
 use tokio::sync::Semaphore;
 

@@ -12,11 +12,9 @@ use std::{
 };
 
 use futures_util::future::{BoxFuture, FutureExt};
-use grapnel::{
-    dispatch::{ClientOptions, Names},
-    journal::DeliveryState,
-};
+use grapnel::dispatch::{ClientOptions, Names};
 use grapnel_delivery::egress::EgressPolicy;
+use grapnel_journal::DeliveryState;
 use tokio::net::TcpListener;
 use url::Url;
 

@@ -2,11 +2,9 @@
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
-use grapnel::{
-    api::Ordering,
-    catalog::{Snapshot, Subscription},
-    journal::{DeliveryState, Progress},
-};
+use grapnel::catalog::{Snapshot, Subscription};
+use grapnel_api::Ordering;
+use grapnel_journal::{DeliveryState, Progress};
 use grapnel_values::glob::{Glob, GlobSet};
 
 use crate::stage::{Received, Receiver, Stage, arrival, event_id, eventually, status, subscription};

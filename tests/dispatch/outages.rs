@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use grapnel::journal::{DeliveryState, Journal, Selection, Step};
+use grapnel_journal::{DeliveryState, Journal, Selection, Step};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpSocket},

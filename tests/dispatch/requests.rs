@@ -3,7 +3,7 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use ed25519_dalek::{Signature, SigningKey, Verifier as _};
-use grapnel::api::Format;
+use grapnel_api::Format;
 use grapnel_payload::headers::HeaderGlobs;
 use grapnel_signature::{
     Algorithm, Content, Encoding, KeyForm, Scheme, Shape, SignatureScheme, Signer, SigningScheme, Verifier, provider,

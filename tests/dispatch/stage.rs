@@ -14,15 +14,11 @@ use std::{
 use axum::{Router, body::Body, response::Response};
 use bytes::Bytes;
 use grapnel::{
-    api::{Format, Incarnation, ObjectKey, Ordering as EventOrder, StartFrom},
     catalog::{Snapshot, Subscription, SubscriptionFacts, Target, observed::AbandonedDeliveries},
     dispatch::{Client, ClientOptions, Consumers, DispatchError, Dispatcher},
-    journal::{
-        Arrival, DeliveryQuery, DeliveryRecord, DeliveryState, Journal, Progress, Start,
-        embedded::{EmbeddedJournal, EmbeddedOptions},
-    },
     telemetry::{metrics::Metrics, spans::Spans},
 };
+use grapnel_api::{Format, Incarnation, ObjectKey, Ordering as EventOrder, StartFrom};
 use grapnel_delivery::{
     breaker::BreakerPolicy,
     egress::{EgressPolicy, Reach},
@@ -31,6 +27,10 @@ use grapnel_delivery::{
 use grapnel_event::{
     identity::Identity,
     schema::{SchemaSet, Unmatched},
+};
+use grapnel_journal::{
+    Arrival, DeliveryQuery, DeliveryRecord, DeliveryState, Journal, Progress, Start,
+    embedded::{EmbeddedJournal, EmbeddedOptions},
 };
 use grapnel_payload::{headers::HeaderGlobs, payload::Payload};
 use grapnel_signature::{Scheme, Verifier};

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use grapnel::{
     catalog::Snapshot,
     dispatch::{Client, ClientOptions, Consumers, Dispatcher},
-    journal::{Arrival, Journal, Tenure},
     telemetry::{metrics::Metrics, spans::Spans},
 };
 use grapnel_delivery::egress::EgressPolicy;
+use grapnel_journal::{Arrival, Journal, Tenure};
 use grapnel_values::clock::ManualClock;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;

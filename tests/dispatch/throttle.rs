@@ -8,11 +8,9 @@ use std::{
     time::Duration,
 };
 
-use grapnel::{
-    dispatch::limits::HELD_BYTES,
-    journal::{Claim, Exchange, Journal, Settlement, limits::CLAIM_BYTES},
-};
+use grapnel::dispatch::limits::HELD_BYTES;
 use grapnel_delivery::rate_limit::{RateLimit, Scope};
+use grapnel_journal::{Claim, Exchange, Journal, Settlement, limits::CLAIM_BYTES};
 use tokio::sync::Semaphore;
 
 use crate::stage::{Receiver, Stage, arrival, file, status, subscription};

@@ -13,9 +13,9 @@ use bytes::Bytes;
 use grapnel::{
     catalog::{OAuthClient, Subscription},
     dispatch::{Client, ClientOptions, SendError, client::Outgoing},
-    journal::DeliveryState,
 };
 use grapnel_delivery::egress::EgressPolicy;
+use grapnel_journal::DeliveryState;
 use grapnel_values::{clock::ManualClock, secret::Secret};
 use http::{Request, Response, StatusCode};
 

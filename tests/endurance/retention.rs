@@ -15,18 +15,16 @@ use std::{
 };
 
 use bytes::Bytes;
-use grapnel::{
-    api::{Incarnation, ObjectKey},
-    journal::{
-        Appended, Arrival, Claim, DeliveryQuery, DeliveryState, EventQuery, Exchange, Failure, Journal, Retention,
-        Settlement, SkipReason, Start,
-        embedded::{EmbeddedJournal, EmbeddedOptions},
-        limits::{COMPACT_BYTES, SWEEP_STEP},
-    },
-};
+use grapnel_api::{Incarnation, ObjectKey};
 use grapnel_event::{
     identity::{Identity, Payload},
     schema::SchemaSet,
+};
+use grapnel_journal::{
+    Appended, Arrival, Claim, DeliveryQuery, DeliveryState, EventQuery, Exchange, Failure, Journal, Retention,
+    Settlement, SkipReason, Start,
+    embedded::{EmbeddedJournal, EmbeddedOptions},
+    limits::{COMPACT_BYTES, SWEEP_STEP},
 };
 use grapnel_signature::{Scheme, Verifier};
 use http::HeaderMap;

@@ -4,18 +4,13 @@ use std::{fmt::Debug, time::Duration};
 
 use bytes::Bytes;
 use clap::Parser;
-use grapnel::{
-    admin::Access,
-    cli::Cli,
-    dispatch::client::Outgoing,
-    files::Document,
-    journal::{Arrival, Delivery, StoredEvent},
-};
+use grapnel::{admin::Access, cli::Cli, dispatch::client::Outgoing, files::Document};
 use grapnel_delivery::{egress::Reach, egress_proxy::EgressProxy};
 use grapnel_event::{
     identity::{Payload, identify},
     schema::SchemaSet,
 };
+use grapnel_journal::{Arrival, Delivery, StoredEvent};
 use grapnel_signature::{
     Algorithm, Content, Encoding, KeyForm, Scheme, Shape, SignatureScheme, Signer, SigningScheme, TokenScheme,
     Verifier, names, provider,
@@ -95,7 +90,7 @@ fn nothing_that_holds_a_secret_or_a_payload_prints_it() {
         body: body.clone(),
     };
     let arrival = Arrival {
-        endpoint: grapnel::api::Incarnation::of_file(grapnel::api::ObjectKey::new("shop", "orders")),
+        endpoint: grapnel_api::Incarnation::of_file(grapnel_api::ObjectKey::new("shop", "orders")),
         validated: validated.clone(),
         received: Timestamp::UNIX_EPOCH,
         content_type: None,

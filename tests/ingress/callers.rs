@@ -10,10 +10,10 @@ use std::{
 
 use futures_util::{FutureExt, future::BoxFuture};
 use grapnel::{
-    api::ObjectKey,
     catalog::Endpoint,
     ingress::{Callers, Review, ReviewError},
 };
+use grapnel_api::ObjectKey;
 use grapnel_signature::{Scheme, ServiceAccountScheme, Verifier};
 
 use super::{

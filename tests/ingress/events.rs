@@ -3,10 +3,8 @@
 use std::{collections::BTreeSet, net::IpAddr};
 
 use bytes::Bytes;
-use grapnel::{
-    api::{Incarnation, ObjectKey},
-    catalog::{Endpoint, Reply},
-};
+use grapnel::catalog::{Endpoint, Reply};
+use grapnel_api::{Incarnation, ObjectKey};
 use grapnel_event::identity::{Source, Sources};
 use grapnel_signature::Handshake;
 use hmac::{Hmac, KeyInit, Mac};

@@ -3,18 +3,18 @@
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use grapnel::{
-    api::{Incarnation, ObjectKey},
     catalog::{Deduplicate, Endpoint, EndpointFacts, Reply, Snapshot, observed::EndpointReading},
     ingress::{self, Callers, Ingress, IngressError, IngressOptions, RemoteKeys},
-    journal::{
-        EventQuery, Journal, StoredEvent,
-        embedded::{EmbeddedJournal, EmbeddedOptions},
-    },
     telemetry::{metrics::Metrics, spans::Spans},
 };
+use grapnel_api::{Incarnation, ObjectKey};
 use grapnel_event::{
     identity::{Sources, id_defaults, kind_defaults},
     schema::{SchemaSet, Unmatched},
+};
+use grapnel_journal::{
+    EventQuery, Journal, StoredEvent,
+    embedded::{EmbeddedJournal, EmbeddedOptions},
 };
 use grapnel_signature::{Handshake, Scheme, Verifier, provider};
 use grapnel_values::{

@@ -4,11 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
-use grapnel::{
-    api::ObjectKey,
-    catalog::Endpoint,
-    journal::{Appended, Arrival, Journal, JournalError, Result, ShareExhausted, ShareScope},
-};
+use grapnel::catalog::Endpoint;
+use grapnel_api::ObjectKey;
+use grapnel_journal::{Appended, Arrival, Journal, JournalError, Result, ShareExhausted, ShareScope};
 use parking_lot::Mutex;
 use tokio::{net::TcpStream, sync::Semaphore};
 

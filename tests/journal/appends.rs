@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use grapnel::journal::{Appended, Arrival, EventQuery, JournalError, Progress, Start};
+use grapnel_journal::{Appended, Arrival, EventQuery, JournalError, Progress, Start};
 
 use super::{
     arrivals::{arrival, at, delivered, file, validated},

@@ -3,14 +3,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use grapnel::{
-    api::{Incarnation, ObjectKey},
-    journal::{Arrival, Exchange, Failure, Settlement, SkipReason},
-};
+use grapnel_api::{Incarnation, ObjectKey};
 use grapnel_event::{
     identity::{Identity, Payload},
     schema::{SchemaSet, Unmatched, Validated},
 };
+use grapnel_journal::{Arrival, Exchange, Failure, Settlement, SkipReason};
 use grapnel_signature::{Scheme, Verifier};
 use http::HeaderMap;
 use jiff::Timestamp;

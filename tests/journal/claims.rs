@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use futures_util::future::join_all;
-use grapnel::journal::{Claim, DeliveryState, Progress, Settlement, Start, limits::CLAIM_BYTES};
+use grapnel_journal::{Claim, DeliveryState, Progress, Settlement, Start, limits::CLAIM_BYTES};
 
 use super::{
     arrivals::{at, dead, delivered, file, retry, sized, skipped},

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use grapnel::journal::{
+use grapnel_journal::{
     Attached, AttachedConsumer, Claim, DeliveryQuery, Detached, JournalError, Progress, Retention, Selection, Start,
     Step,
 };

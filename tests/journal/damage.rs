@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use grapnel::journal::{
+use grapnel_journal::{
     Appended, Arrival, Claim, DeliveryState, EventEntry, EventQuery, Journal, Sequence, Settlement, Start,
     embedded::EmbeddedJournal,
 };
@@ -134,7 +134,7 @@ async fn deliver(journal: &EmbeddedJournal, all: &Acknowledged, what: &str) {
         seen.extend(ends.iter().map(|(sequence, _)| *sequence));
         journal.settle(&out, ends).await.unwrap();
     }
-    let mut query = grapnel::journal::DeliveryQuery { limit: 1000, ..Default::default() };
+    let mut query = grapnel_journal::DeliveryQuery { limit: 1000, ..Default::default() };
     query.state = Some(DeliveryState::DeadLettered);
     let dead = journal.deliveries(&out, query).await.unwrap().deliveries;
     seen.extend(dead.iter().map(|delivery| delivery.event.sequence()));

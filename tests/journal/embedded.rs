@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use grapnel::journal::{
+use grapnel_journal::{
     Appended, Arrival, Claim, EventEntry, EventQuery, Journal, JournalError, Progress, Retention, Selection, Start,
     Step,
     embedded::{EmbeddedJournal, EmbeddedOptions, OpenError},

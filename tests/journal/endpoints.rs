@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use grapnel::{
-    api::Incarnation,
-    journal::{
-        Appended, Attached, Claim, DeliveryState, EventQuery, JournalError, Progress, Redelivered, Retention,
-        Selection, Start, Step, Storage,
-    },
+use grapnel_api::Incarnation;
+use grapnel_journal::{
+    Appended, Attached, Claim, DeliveryState, EventQuery, JournalError, Progress, Redelivered, Retention, Selection,
+    Start, Step, Storage,
 };
 
 use super::{

@@ -3,13 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use grapnel::{
-    api::Incarnation,
-    journal::{
-        Appended, Arrival, Attached, AttachedConsumer, Claim, Claimed, DeliveryPage, DeliveryQuery, Detached,
-        EventPage, EventQuery, Journal, JournalError, NamespaceUsage, Progress, Redelivered, Result, Retention,
-        Selection, Sequence, Settlement, Start, Step, Storage, StoredEvent, Swept, Tenure, Usage, Vitals,
-    },
+use grapnel_api::Incarnation;
+use grapnel_journal::{
+    Appended, Arrival, Attached, AttachedConsumer, Claim, Claimed, DeliveryPage, DeliveryQuery, Detached, EventPage,
+    EventQuery, Journal, JournalError, NamespaceUsage, Progress, Redelivered, Result, Retention, Selection, Sequence,
+    Settlement, Start, Step, Storage, StoredEvent, Swept, Tenure, Usage, Vitals,
 };
 use jiff::Timestamp;
 use tokio::sync::watch;

@@ -1,6 +1,6 @@
 //! Lists: what they hold, and their steps.
 
-use grapnel::journal::{Arrival, DeliveryQuery, DeliveryState, EventQuery, EventSummary, Start};
+use grapnel_journal::{Arrival, DeliveryQuery, DeliveryState, EventQuery, EventSummary, Start};
 
 use super::{
     arrivals::{arrival, at, dead, delivered, failure, file, retry, validated},

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use grapnel::journal::{
+use grapnel_journal::{
     Appended, EventQuery, Journal, JournalError, Start,
     memory::{MemoryJournal, MemoryOptions},
 };

@@ -2,12 +2,10 @@
 
 use std::{collections::BTreeSet, fmt::Debug, time::Duration};
 
-use grapnel::{
-    api::Incarnation,
-    journal::{
-        Arrival, Claim, DeliveryQuery, DeliveryState, EventQuery, JournalError, Redelivered, Retention, Selection,
-        Settlement, SkipReason, Start, Step,
-    },
+use grapnel_api::Incarnation;
+use grapnel_journal::{
+    Arrival, Claim, DeliveryQuery, DeliveryState, EventQuery, JournalError, Redelivered, Retention, Selection,
+    Settlement, SkipReason, Start, Step,
 };
 use proptest::{prelude::*, sample::Index, test_runner::TestRunner};
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use grapnel::journal::{
+use grapnel_journal::{
     DeliveryRecord, DeliveryState, Exchange, Failure, Outcome, Selection, Settlement, SkipReason, Start, Step,
 };
 
@@ -89,7 +89,7 @@ pub(crate) async fn every_outcome_is_known(engine: &dyn Engine) {
         assert_eq!(lasts, [moment(4), moment(5), failed(6), failed(19), Some(exchange(7, 202)), None, None]);
         let failures: Vec<_> = records.iter().map(|record| record.failure.clone()).collect();
         assert_eq!(failures, [None, None, Some(failure(6)), Some(failure(19)), None, None, None]);
-        let other = grapnel::journal::DeliveryQuery { limit: ALL, ..Default::default() };
+        let other = grapnel_journal::DeliveryQuery { limit: ALL, ..Default::default() };
         let other = session.try_records(&file("other"), other).await.unwrap();
         assert!(other.iter().all(|record| record.outcome == Outcome::Pending && record.attempts == 0));
         session.reopen();
@@ -172,7 +172,7 @@ pub(crate) async fn outcomes_stay_with_their_events(engine: &dyn Engine) {
         session.settle(ordinal, end).await;
     }
     // Dead letters stay, the others go but for the young one.
-    assert_eq!(session.sweep(keep(50, 100_000), 100).await, grapnel::journal::Swept { events: 400, dead_letters: 0 });
+    assert_eq!(session.sweep(keep(50, 100_000), 100).await, grapnel_journal::Swept { events: 400, dead_letters: 0 });
     session.reopen();
     let records = session.records(None).await;
     assert_eq!(records.len(), 201);

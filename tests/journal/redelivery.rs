@@ -1,6 +1,6 @@
 //! Redelivery: invariant 9.
 
-use grapnel::journal::{
+use grapnel_journal::{
     Claim, DeliveryState, JournalError, Progress, Redelivered, Selection, Settlement, Start, Step, Swept,
 };
 use jiff::Timestamp;

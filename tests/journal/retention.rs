@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use grapnel::{
-    catalog::limits::{DEFAULT_DEAD_LETTER_RETENTION, DEFAULT_RETENTION},
-    journal::{Claim, DeliveryQuery, DeliveryState, Outcome, Progress, Retention, Start, Swept},
+use grapnel_journal::{
+    Claim, DeliveryQuery, DeliveryState, Outcome, Progress, Retention, Start, Swept,
+    limits::{DEFAULT_DEAD_LETTER_RETENTION, DEFAULT_RETENTION},
 };
 
 use super::{

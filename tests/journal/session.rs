@@ -10,13 +10,11 @@ use std::{
     time::Duration,
 };
 
-use grapnel::{
-    api::{Incarnation, ObjectKey},
-    journal::{
-        Appended, Arrival, Attached, Claim, DeliveryQuery, DeliveryRecord, DeliveryState, EventEntry, EventQuery,
-        EventSummary, Journal, JournalError, Progress, Redelivered, Retention, Selection, Sequence, Settlement, Start,
-        Step, Swept,
-    },
+use grapnel_api::{Incarnation, ObjectKey};
+use grapnel_journal::{
+    Appended, Arrival, Attached, Claim, DeliveryQuery, DeliveryRecord, DeliveryState, EventEntry, EventQuery,
+    EventSummary, Journal, JournalError, Progress, Redelivered, Retention, Selection, Sequence, Settlement, Start,
+    Step, Swept,
 };
 use jiff::Timestamp;
 

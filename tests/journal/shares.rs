@@ -1,9 +1,7 @@
 //! Shares of endpoints and of namespaces: invariant 12.
 
-use grapnel::{
-    api::{Incarnation, ObjectKey},
-    journal::{Appended, Arrival, JournalError, NamespaceUsage, ShareExhausted, ShareScope, Start, Storage},
-};
+use grapnel_api::{Incarnation, ObjectKey};
+use grapnel_journal::{Appended, Arrival, JournalError, NamespaceUsage, ShareExhausted, ShareScope, Start, Storage};
 
 use super::{
     arrivals::{delivered, file, key, object, sized},

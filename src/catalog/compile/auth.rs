@@ -3,15 +3,13 @@
 use std::sync::Arc;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use grapnel_api::{self, KeyReference, Reason};
 use grapnel_values::secret::{Secret, header_value};
 use http::HeaderValue;
 use zeroize::Zeroizing;
 
 use super::{Options, Problems, References, target, tls};
-use crate::{
-    api::{self, KeyReference, Reason},
-    catalog::target::OAuthClient,
-};
+use crate::catalog::target::OAuthClient;
 
 const PLACE: &str = "/spec/target/auth";
 
@@ -25,7 +23,7 @@ pub(super) enum Credentials {
 
 /// Compiles `auth`. `None` when something is missing or wrong.
 pub(super) fn credentials(
-    auth: &api::TargetAuth,
+    auth: &grapnel_api::TargetAuth,
     references: &References<'_>,
     options: &Options,
     problems: &mut Problems,
@@ -44,7 +42,7 @@ pub(super) fn credentials(
 
 /// RFC 7617: neither holds control characters, the user name no colon. The password may be empty, as with services that
 /// take an API key for a user name.
-fn basic(auth: &api::BasicAuth, references: &References<'_>, problems: &mut Problems) -> Option<HeaderValue> {
+fn basic(auth: &grapnel_api::BasicAuth, references: &References<'_>, problems: &mut Problems) -> Option<HeaderValue> {
     let pointer = format!("{PLACE}/basic/secretRef");
     let name = &auth.secret_ref.name;
     let key = |key: &str| KeyReference { name: name.clone(), key: key.into() };
@@ -67,7 +65,7 @@ fn basic(auth: &api::BasicAuth, references: &References<'_>, problems: &mut Prob
 }
 
 /// RFC 6750, 2.1: a token is visible characters without blanks.
-fn bearer(auth: &api::BearerAuth, references: &References<'_>, problems: &mut Problems) -> Option<HeaderValue> {
+fn bearer(auth: &grapnel_api::BearerAuth, references: &References<'_>, problems: &mut Problems) -> Option<HeaderValue> {
     let pointer = format!("{PLACE}/bearer/secretKeyRef");
     let reference = &auth.secret_key_ref;
     let secret = references.secret(reference, &pointer, problems)?;
@@ -83,7 +81,7 @@ fn bearer(auth: &api::BearerAuth, references: &References<'_>, problems: &mut Pr
 }
 
 fn oauth(
-    client: &api::ClientCredentials,
+    client: &grapnel_api::ClientCredentials,
     references: &References<'_>,
     options: &Options,
     problems: &mut Problems,
@@ -125,7 +123,7 @@ fn oauth(
         token_url,
         id: id?,
         secret: password?,
-        in_body: client.method == Some(api::ClientAuthentication::ClientSecretPost),
+        in_body: client.method == Some(grapnel_api::ClientAuthentication::ClientSecretPost),
         scope: client.scopes.join(" "),
         audience: client.audience.clone(),
         tls,

@@ -2,6 +2,7 @@
 
 use std::num::{NonZeroU32, NonZeroUsize};
 
+use grapnel_api::{self, Ordering, Reason, WebhookSubscriptionSpec};
 use grapnel_delivery::{
     breaker::BreakerPolicy,
     limits::{DEFAULT_BREAKER_COOLDOWN, DEFAULT_BREAKER_FAILURES, DEFAULT_BREAKER_MAX_COOLDOWN},
@@ -12,14 +13,11 @@ use super::{
     Problems,
     endpoint::{bounded, time},
 };
-use crate::{
-    api::{self, Ordering, Reason, WebhookSubscriptionSpec},
-    catalog::limits,
-};
+use crate::catalog::limits;
 
 /// Compiles `circuitBreaker`. A default gives way to the other pause that is set: who asks for pauses of at most 10s does
 /// not have to say that the first is no longer.
-pub(super) fn breaker(breaker: Option<&api::CircuitBreaker>, problems: &mut Problems) -> Option<BreakerPolicy> {
+pub(super) fn breaker(breaker: Option<&grapnel_api::CircuitBreaker>, problems: &mut Problems) -> Option<BreakerPolicy> {
     let breaker = breaker.cloned().unwrap_or_default();
     let failures = breaker.failures.unwrap_or(DEFAULT_BREAKER_FAILURES.get());
     let failures = NonZeroU32::new(failures).filter(|count| count.get() <= limits::MAX_BREAKER_FAILURES);
@@ -27,7 +25,7 @@ pub(super) fn breaker(breaker: Option<&api::CircuitBreaker>, problems: &mut Prob
         let message = format!("must be between 1 and {}", limits::MAX_BREAKER_FAILURES);
         problems.add("/spec/circuitBreaker/failures", Reason::InvalidSpec, message);
     }
-    let mut pause = |text: Option<&api::GoDuration>, pointer, default| {
+    let mut pause = |text: Option<&grapnel_api::GoDuration>, pointer, default| {
         bounded(time(text, pointer, default, problems), pointer, limits::MAX_BREAKER_COOLDOWN, problems)
     };
     let cooldown = pause(breaker.cooldown.as_ref(), "/spec/circuitBreaker/cooldown", DEFAULT_BREAKER_COOLDOWN)?;

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use grapnel_api::{self, EventSource, KeyReference, ObjectKey, Reason, UnmatchedTypes, WebhookEndpointSpec};
 use grapnel_delivery::rate_limit::Scope;
 use grapnel_event::{
     identity::{JsonPointer, Source, Sources as IdentitySources, id_defaults, kind_defaults},
@@ -20,7 +21,6 @@ use super::{
     verification::{handshake, scheme, verifier},
 };
 use crate::{
-    api::{self, EventSource, KeyReference, ObjectKey, Reason, UnmatchedTypes, WebhookEndpointSpec},
     catalog::{
         limits,
         observed::EndpointFacts,
@@ -70,8 +70,8 @@ pub fn endpoint(
     let deduplication = deduplication(spec, problems);
     let rate_limit = spec.rate_limit.as_ref().and_then(|limit| {
         let scope = match limit.scope {
-            Some(api::RateLimitScope::Source) => Scope::Source,
-            Some(api::RateLimitScope::Endpoint) | None => Scope::Endpoint,
+            Some(grapnel_api::RateLimitScope::Source) => Scope::Source,
+            Some(grapnel_api::RateLimitScope::Endpoint) | None => Scope::Endpoint,
         };
         let per = time(limit.per.as_ref(), "/spec/rateLimit/per", Duration::from_secs(1), problems)?;
         let previous = served.previous.and_then(|previous| previous.rate_limit.as_ref());
@@ -88,7 +88,8 @@ pub fn endpoint(
     let allowed_sources = allowed_sources(spec, problems);
     let reply = reply(spec.response.as_ref(), problems);
     let max_bytes = storage(spec, problems);
-    let retention = time(spec.retention.as_ref(), "/spec/retention", limits::DEFAULT_RETENTION, problems);
+    let retention =
+        time(spec.retention.as_ref(), "/spec/retention", grapnel_journal::limits::DEFAULT_RETENTION, problems);
     // The index asks again whom it lets in; here only what is wrong with it counts.
     subscribers::read(spec, problems);
     if problems.refuse() {
@@ -188,7 +189,7 @@ fn deduplication(spec: &WebhookEndpointSpec, problems: &mut Problems) -> Option<
     (!given.disabled.unwrap_or(false)).then_some(Deduplicate { window })
 }
 
-fn body_bytes(size: Option<&api::ByteSize>, problems: &mut Problems) -> Option<usize> {
+fn body_bytes(size: Option<&grapnel_api::ByteSize>, problems: &mut Problems) -> Option<usize> {
     let pointer = "/spec/limits/bodyBytes";
     let Some(size) = size else { return Some(limits::DEFAULT_BODY_BYTES) };
     let bytes = problems.check(pointer, quantity::parse(&size.0))?;
@@ -235,7 +236,7 @@ fn allowed_sources(spec: &WebhookEndpointSpec, problems: &mut Problems) -> Vec<I
     allowed
 }
 
-fn reply(response: Option<&api::Response>, problems: &mut Problems) -> Option<Reply> {
+fn reply(response: Option<&grapnel_api::Response>, problems: &mut Problems) -> Option<Reply> {
     let Some(response) = response else { return Some(Reply { status: StatusCode::OK, body: None }) };
     let status = match response.status.unwrap_or(200) {
         number @ (200 | 201 | 202 | 204) => problems.check("/spec/response/status", StatusCode::from_u16(number))?,
@@ -285,7 +286,7 @@ pub(super) fn globs(texts: &[String], pointer: &str, problems: &mut Problems) ->
 
 /// A duration, or its default; zero is a problem, since every one of them bounds something.
 pub(super) fn time(
-    text: Option<&api::GoDuration>,
+    text: Option<&grapnel_api::GoDuration>,
     pointer: &str,
     default: Duration,
     problems: &mut Problems,

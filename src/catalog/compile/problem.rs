@@ -2,9 +2,8 @@
 
 use std::{fmt, sync::Arc};
 
+use grapnel_api::{ConditionType, Reason};
 use grapnel_expression::{Expression, Gives, Scope};
-
-use crate::api::{ConditionType, Reason};
 
 /// One thing wrong with an object.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use grapnel_api::{KeyReference, ObjectKey, Reason};
 use grapnel_signature::KeyError;
 use grapnel_values::secret::Secret;
 
 use super::Problems;
-use crate::api::{KeyReference, ObjectKey, Reason};
 
 /// Where referenced values come from.
 pub trait Sources {

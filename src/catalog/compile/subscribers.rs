@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use grapnel_api::{LabelOperator, Reason, SubscribersFrom, WebhookEndpointSpec};
 use grapnel_values::{
     pointer::escaped,
     selector::{Requirement, Selector},
 };
 
 use super::Problems;
-use crate::api::{LabelOperator, Reason, SubscribersFrom, WebhookEndpointSpec};
 
 /// Which namespaces may read an endpoint, besides its own.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use grapnel_api::{self, Incarnation, ObjectKey, Reason, WebhookSubscriptionSpec};
 use grapnel_delivery::{
     limits::{DEFAULT_ATTEMPTS, DEFAULT_INITIAL_DELAY, DEFAULT_MAX_DELAY, DEFAULT_MULTIPLIER},
     rate_limit::{RateLimit, Scope},
@@ -18,9 +19,7 @@ use super::{
     target::target,
 };
 use crate::{
-    api::{self, Incarnation, ObjectKey, Reason, WebhookSubscriptionSpec},
     catalog::{
-        limits,
         observed::SubscriptionFacts,
         snapshot::{DeadLetterEndpoint, Subscription},
     },
@@ -142,7 +141,7 @@ pub fn subscription(
     });
     let retention = spec.dead_letter.as_ref().and_then(|dead_letter| dead_letter.retention.as_ref());
     let dead_letter_retention =
-        time(retention, "/spec/deadLetter/retention", limits::DEFAULT_DEAD_LETTER_RETENTION, problems);
+        time(retention, "/spec/deadLetter/retention", grapnel_journal::limits::DEFAULT_DEAD_LETTER_RETENTION, problems);
     let breaker = delivery::breaker(spec.circuit_breaker.as_ref(), problems);
     let max_in_flight = delivery::in_flight(spec, problems);
     if problems.refuse() {
@@ -162,7 +161,7 @@ pub fn subscription(
             None => None,
         },
         target: target?,
-        format: spec.format.unwrap_or(api::Format::Original),
+        format: spec.format.unwrap_or(grapnel_api::Format::Original),
         forward_headers: forward_headers?,
         signer: match signer {
             Some(signer) => Some(signer?),
@@ -170,12 +169,12 @@ pub fn subscription(
         },
         retry: retry?,
         breaker: breaker?,
-        ordering: spec.ordering.unwrap_or(api::Ordering::Unordered),
+        ordering: spec.ordering.unwrap_or(grapnel_api::Ordering::Unordered),
         max_in_flight,
         rate_limit,
         dead_letter_retention: dead_letter_retention?,
         dead_letter_endpoint: delivered.dead_letter_endpoint,
-        start_from: spec.start_from.unwrap_or(api::StartFrom::Now),
+        start_from: spec.start_from.unwrap_or(grapnel_api::StartFrom::Now),
         suspended: spec.suspend.unwrap_or(false),
         facts: delivered.facts,
         metrics: delivered.metrics,
@@ -183,11 +182,11 @@ pub fn subscription(
 }
 
 /// Resolves the secrets and prepares the keys. A subscription that cannot sign with any of them is parked.
-fn signer(signing: &api::Signing, references: &References<'_>, problems: &mut Problems) -> Option<Signer> {
+fn signer(signing: &grapnel_api::Signing, references: &References<'_>, problems: &mut Problems) -> Option<Signer> {
     let scheme = match signing.scheme {
-        api::SigningScheme::StandardWebhooks => SigningScheme::StandardWebhooks,
-        api::SigningScheme::Ed25519 => SigningScheme::Ed25519,
-        api::SigningScheme::HmacSha256Hex => {
+        grapnel_api::SigningScheme::StandardWebhooks => SigningScheme::StandardWebhooks,
+        grapnel_api::SigningScheme::Ed25519 => SigningScheme::Ed25519,
+        grapnel_api::SigningScheme::HmacSha256Hex => {
             let name = signing.header.as_deref().unwrap_or("X-Webhook-Signature");
             SigningScheme::HmacSha256Hex { header: header_name(name, "/spec/signing/header", problems)? }
         }
@@ -201,7 +200,7 @@ fn signer(signing: &api::Signing, references: &References<'_>, problems: &mut Pr
     problems.check("/spec/signing", Signer::new(scheme, secrets))
 }
 
-fn retry(retry: Option<&api::Retry>, problems: &mut Problems) -> Option<RetryPolicy> {
+fn retry(retry: Option<&grapnel_api::Retry>, problems: &mut Problems) -> Option<RetryPolicy> {
     let retry = retry.cloned().unwrap_or_default();
     let initial = time(retry.initial_delay.as_ref(), "/spec/retry/initialDelay", DEFAULT_INITIAL_DELAY, problems);
     let max_delay = time(retry.max_delay.as_ref(), "/spec/retry/maxDelay", DEFAULT_MAX_DELAY, problems);
@@ -219,9 +218,9 @@ fn retry(retry: Option<&api::Retry>, problems: &mut Problems) -> Option<RetryPol
         multiplier,
         max_delay: max_delay?,
         jitter: match retry.jitter {
-            Some(api::Jitter::Full) => Jitter::Full,
-            Some(api::Jitter::Equal) | None => Jitter::Equal,
-            Some(api::Jitter::None) => Jitter::None,
+            Some(grapnel_api::Jitter::Full) => Jitter::Full,
+            Some(grapnel_api::Jitter::Equal) | None => Jitter::Equal,
+            Some(grapnel_api::Jitter::None) => Jitter::None,
         },
         stop_on: retry.stop_on.unwrap_or_else(|| vec![410]),
     })

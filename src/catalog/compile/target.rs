@@ -1,5 +1,6 @@
 //! `spec.target` to a [`Target`].
 
+use grapnel_api::{self, KeyReference, ObjectKey, Reason};
 use grapnel_delivery::egress::{ForbiddenUrl, Reach};
 use grapnel_payload::headers::is_framing;
 use grapnel_values::{name::is_label, secret::header_value};
@@ -13,10 +14,7 @@ use super::{
     endpoint::{bounded, header_name, time},
     tls,
 };
-use crate::{
-    api::{self, KeyReference, ObjectKey, Reason},
-    catalog::{limits, target::Target},
-};
+use crate::catalog::{limits, target::Target};
 
 /// Where a receiver is.
 struct Place {
@@ -28,7 +26,7 @@ struct Place {
 /// Compiles `spec.target`.
 pub(super) fn target(
     key: &ObjectKey,
-    target: &api::Target,
+    target: &grapnel_api::Target,
     references: &References<'_>,
     options: &Options,
     problems: &mut Problems,
@@ -71,7 +69,7 @@ pub(super) fn target(
             }
             (_, Err(_)) => {
                 complete = false;
-                let api::KeyReference { name, key } = &entry.secret_key_ref;
+                let grapnel_api::KeyReference { name, key } = &entry.secret_key_ref;
                 problems.add(
                     pointer,
                     Reason::InvalidSecret,
@@ -166,12 +164,12 @@ fn by_secret(
 /// namespace by construction: neither the name nor the path can lead out of their part of the URL.
 fn by_service(
     key: &ObjectKey,
-    service: &api::ServiceTarget,
+    service: &grapnel_api::ServiceTarget,
     options: &Options,
     problems: &mut Problems,
 ) -> Option<Place> {
     const PLACE: &str = "/spec/target/service";
-    let api::ServiceTarget { name, port, .. } = service;
+    let grapnel_api::ServiceTarget { name, port, .. } = service;
     let path = service.path.as_deref().unwrap_or("/");
     if !is_label(name) {
         let message =
@@ -188,8 +186,8 @@ fn by_service(
         return None;
     }
     let scheme = match service.scheme {
-        Some(api::ServiceScheme::Https) => "https",
-        Some(api::ServiceScheme::Http) | None => "http",
+        Some(grapnel_api::ServiceScheme::Https) => "https",
+        Some(grapnel_api::ServiceScheme::Http) | None => "http",
     };
     let host = format!("{name}.{}.svc.{}", key.namespace, options.cluster_domain);
     let url = problems.check(PLACE, Url::parse(&format!("{scheme}://{host}:{port}{path}")))?;

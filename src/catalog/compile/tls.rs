@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
+use grapnel_api::{KeyReference, Reason, SecretReference, TargetTls};
+
 use super::{Problems, References};
-use crate::{
-    api::{KeyReference, Reason, SecretReference, TargetTls},
-    catalog::target::{TlsIdentity, TlsProblem},
-};
+use crate::catalog::target::{TlsIdentity, TlsProblem};
 
 /// Compiles `tls` at `pointer`. `None` when something is missing or wrong.
 pub(super) fn identity(

@@ -1,5 +1,6 @@
 //! `spec.verification` to a [`Verifier`].
 
+use grapnel_api::{self, ObjectKey, Reason, Verification};
 use grapnel_expression::{Gives, Scope};
 use grapnel_signature::{
     Algorithm, Content, Encoding, Handshake, JwtScheme, KeyForm, KeySource, Provider, Scheme, ServiceAccountScheme,
@@ -10,7 +11,6 @@ use http::header;
 use url::Url;
 
 use super::{Options, Problems, References, endpoint::header_name};
-use crate::api::{self, ObjectKey, Reason, Verification};
 
 /// The signature scheme and, for a preset, the provider.
 pub(super) fn scheme(
@@ -55,7 +55,7 @@ pub(super) fn scheme(
     (scheme, None)
 }
 
-fn tolerate(provider: &Provider, text: &api::GoDuration, scheme: &mut Scheme, problems: &mut Problems) {
+fn tolerate(provider: &Provider, text: &grapnel_api::GoDuration, scheme: &mut Scheme, problems: &mut Problems) {
     let pointer = "/spec/verification/provider/tolerance";
     let tolerance = problems.check(pointer, duration::parse(&text.0));
     match scheme {
@@ -75,7 +75,7 @@ fn tolerate(provider: &Provider, text: &api::GoDuration, scheme: &mut Scheme, pr
 }
 
 /// Adds to a preset what only the endpoint can say. The API server has the same rules, older ones have not.
-fn complete(preset: &api::Provider, scheme: &mut Scheme) -> Result<(), &'static str> {
+fn complete(preset: &grapnel_api::Provider, scheme: &mut Scheme) -> Result<(), &'static str> {
     let texts = |list: &Option<Vec<String>>| {
         let list: Vec<Box<str>> = list.iter().flatten().map(|text| text.as_str().into()).collect();
         Some(list).filter(|list| !list.is_empty())
@@ -97,7 +97,7 @@ fn complete(preset: &api::Provider, scheme: &mut Scheme) -> Result<(), &'static 
     }
 }
 
-fn jwt(jwt: &api::Jwt, options: &Options, problems: &mut Problems) -> Option<JwtScheme> {
+fn jwt(jwt: &grapnel_api::Jwt, options: &Options, problems: &mut Problems) -> Option<JwtScheme> {
     let at = |field: &str| format!("/spec/verification/jwt/{field}");
     let issuer = keys_url(&jwt.issuer, &at("issuer"), options, problems);
     let keys = match &jwt.jwks_uri {
@@ -154,7 +154,7 @@ fn keys_url(text: &str, pointer: &str, options: &Options, problems: &mut Problem
 
 fn service_account(
     key: &ObjectKey,
-    accounts: &api::ServiceAccountVerification,
+    accounts: &grapnel_api::ServiceAccountVerification,
     options: &Options,
     problems: &mut Problems,
 ) -> Option<ServiceAccountScheme> {
@@ -176,7 +176,7 @@ fn service_account(
     })
 }
 
-fn hmac_scheme(hmac: &api::Hmac, problems: &mut Problems) -> Option<SignatureScheme> {
+fn hmac_scheme(hmac: &grapnel_api::Hmac, problems: &mut Problems) -> Option<SignatureScheme> {
     let at = |field: &str| format!("/spec/verification/hmac/{field}");
     let header = header_name(&hmac.header, &at("header"), problems);
     let content =
@@ -191,13 +191,13 @@ fn hmac_scheme(hmac: &api::Hmac, problems: &mut Problems) -> Option<SignatureSch
     Some(SignatureScheme {
         header: header?,
         algorithm: match hmac.algorithm {
-            api::Algorithm::SHA1 => Algorithm::Sha1,
-            api::Algorithm::SHA256 => Algorithm::Sha256,
-            api::Algorithm::SHA512 => Algorithm::Sha512,
+            grapnel_api::Algorithm::SHA1 => Algorithm::Sha1,
+            grapnel_api::Algorithm::SHA256 => Algorithm::Sha256,
+            grapnel_api::Algorithm::SHA512 => Algorithm::Sha512,
         },
         encoding: match hmac.encoding {
-            api::Encoding::Hex => Encoding::Hex,
-            api::Encoding::Base64 => Encoding::Base64,
+            grapnel_api::Encoding::Hex => Encoding::Hex,
+            grapnel_api::Encoding::Base64 => Encoding::Base64,
         },
         shape: Shape::Prefixed(hmac.prefix.clone().unwrap_or_default().into()),
         content: content?,
@@ -235,12 +235,16 @@ pub(super) fn verifier(
 }
 
 /// The pairs of username and password that resolve.
-fn pairs(secret_refs: &[api::KeyReference], references: &References<'_>, problems: &mut Problems) -> Vec<Secret> {
+fn pairs(
+    secret_refs: &[grapnel_api::KeyReference],
+    references: &References<'_>,
+    problems: &mut Problems,
+) -> Vec<Secret> {
     let mut pairs = Vec::new();
     for (number, reference) in secret_refs.iter().enumerate() {
         let name = &reference.name;
         let pointer = format!("/spec/verification/secretRefs/{number}");
-        let username = api::KeyReference { name: name.clone(), key: "username".into() };
+        let username = grapnel_api::KeyReference { name: name.clone(), key: "username".into() };
         if reference.key == username.key {
             let message = "key must be that of the password; the username is found under `username` by itself";
             problems.add(format!("{pointer}/key"), Reason::InvalidSpec, message);

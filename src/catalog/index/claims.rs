@@ -5,8 +5,9 @@ use std::{
     sync::Arc,
 };
 
+use grapnel_api::ObjectKey;
+
 use super::Age;
-use crate::api::ObjectKey;
 
 /// Namespace and path.
 type Place = (Arc<str>, Arc<str>);

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use super::{Age, Applied, Reference, Unreadable};
-use crate::{
-    api::{
-        Condition, ConditionStatus, ConditionType, ObjectKey, Reason, WebhookEndpoint, WebhookEndpointSpec,
-        WebhookEndpointStatus, WebhookSubscription, WebhookSubscriptionSpec, WebhookSubscriptionStatus,
-    },
-    catalog::{compile::Problem, status::ObjectView},
+use grapnel_api::{
+    Condition, ConditionStatus, ConditionType, ObjectKey, Reason, WebhookEndpoint, WebhookEndpointSpec,
+    WebhookEndpointStatus, WebhookSubscription, WebhookSubscriptionSpec, WebhookSubscriptionStatus,
 };
+
+use super::{Age, Applied, Reference, Unreadable};
+use crate::catalog::{compile::Problem, status::ObjectView};
 
 /// What is kept of an object: its spec `S`, and neither the rest of its metadata nor its status.
 pub(super) struct Held<S> {

@@ -5,7 +5,9 @@ use std::{
     sync::Arc,
 };
 
-use crate::{api::ObjectKey, catalog::compile::Subscribers};
+use grapnel_api::ObjectKey;
+
+use crate::catalog::compile::Subscribers;
 
 /// The label that Kubernetes gives every namespace (from 1.21 on).
 const NAME_LABEL: &str = "kubernetes.io/metadata.name";

@@ -6,13 +6,12 @@ use std::{
     sync::Arc,
 };
 
+use grapnel_api::{KeyReference, ObjectKey, Target, WebhookEndpointSpec, WebhookSubscriptionSpec};
+
 use super::{ConfigMapData, SecretData, entry::Held};
-use crate::{
-    api::{KeyReference, ObjectKey, Target, WebhookEndpointSpec, WebhookSubscriptionSpec},
-    catalog::{
-        compile::{self, Sources},
-        status::Kind,
-    },
+use crate::catalog::{
+    compile::{self, Sources},
+    status::Kind,
 };
 
 /// An object that holds values for others.

@@ -13,13 +13,11 @@ mod versions;
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use grapnel_api::{Condition, ConditionStatus, ConditionType};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{
-    api::{Condition, ConditionStatus, ConditionType},
-    catalog::{snapshot::Route, status::JournalReading},
-};
+use crate::catalog::{snapshot::Route, status::JournalReading};
 
 /// An index and what it published last.
 struct Stage {

@@ -2,13 +2,14 @@
 
 use std::{borrow::Cow, sync::Arc};
 
+use grapnel_api::{
+    Condition, ConditionType, ObjectKey, ProviderName, Reason, WebhookEndpointSpec, WebhookSubscriptionSpec,
+};
+
 use super::{EndpointEntry, SubscriptionEntry, entry::Shown};
-use crate::{
-    api::{Condition, ConditionType, ObjectKey, ProviderName, Reason, WebhookEndpointSpec, WebhookSubscriptionSpec},
-    catalog::{
-        compile::{self, Options},
-        status::{Facts, Kind, ObjectView},
-    },
+use crate::catalog::{
+    compile::{self, Options},
+    status::{Facts, Kind, ObjectView},
 };
 
 /// The view of an endpoint. That of one that has not changed is not made anew.

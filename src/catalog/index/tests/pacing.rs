@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use grapnel_api::Ordering;
+
 use super::*;
-use crate::api::Ordering;
 
 /// A subscription with more in its spec.
 fn with(more: Value) -> Object {

@@ -1,0 +1,47 @@
+//! The API `grapnel.dev/v1alpha1`: types only. What they mean is decided in `catalog::compile`.
+
+#![warn(missing_docs)]
+// Input from outside must never end the process: a refusal has a name and an answer.
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+// KubeSchema emits a private copy of each type, and with it its `pub`.
+#![allow(unreachable_pub)]
+// Every printcolumn has a name and a type of its own.
+#![allow(clippy::duplicated_attributes)]
+
+mod condition;
+mod delivery;
+mod endpoint;
+mod key;
+mod scalar;
+mod selector;
+mod subscription;
+mod target;
+mod verification;
+
+pub use condition::{Condition, ConditionStatus, ConditionType, Reason};
+pub use delivery::{CircuitBreaker, Ordering};
+pub use endpoint::{
+    AllowedSubscribers, Deduplication, Event, EventSource, Limits, RateLimit, RateLimitScope, Rejection, Response,
+    SchemaRule, Storage, SubscribersFrom, UnmatchedTypes, WebhookEndpoint, WebhookEndpointSpec, WebhookEndpointStatus,
+};
+pub use key::{Incarnation, ObjectKey};
+pub use scalar::{ByteSize, GoDuration};
+pub use selector::{LabelOperator, LabelRequirement, LabelSelector};
+pub use subscription::{
+    DeadLetter, DeletionPolicy, DeliveryFailure, DeliverySuccess, EndpointReference, Format, Jitter, OutboundRateLimit,
+    OwnEndpointReference, Retry, Signing, SigningScheme, StartFrom, WebhookSubscription, WebhookSubscriptionSpec,
+    WebhookSubscriptionStatus,
+};
+pub use target::{
+    BasicAuth, BearerAuth, CertificateSource, ClientAuthentication, ClientCredentials, HeaderFromSecret, HeaderValue,
+    ServiceScheme, ServiceTarget, Target, TargetAuth, TargetTls, UrlSource,
+};
+pub use verification::{
+    Algorithm, Basic, Encoding, Hmac, Jwt, KeyReference, NoVerification, Provider, ProviderName, SecretReference,
+    ServiceAccountReference, ServiceAccountVerification, Token, Verification,
+};
+
+/// The API group.
+pub const GROUP: &str = "grapnel.dev";
+/// The only version.
+pub const VERSION: &str = "v1alpha1";

@@ -1,0 +1,79 @@
+//! A consumer of the embedded engine: the machine's state, and who waits for it.
+
+use std::sync::Arc;
+
+use grapnel_api::Incarnation;
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::Notify;
+
+use super::endpoint::Endpoint;
+use crate::{Progress, Sequence, machine::ConsumerState};
+
+/// One subscription's consumer.
+pub(super) struct Consumer {
+    pub(super) object: Incarnation,
+    pub(super) number: u32,
+    pub(super) endpoint: Arc<Endpoint>,
+    state: Mutex<ConsumerState>,
+    /// Wakes [`Consumer::ready`].
+    pub(super) notify: Notify,
+    /// Held by a claim, across its reads from disk: claims of one consumer come one after another.
+    pub(super) claiming: tokio::sync::Mutex<()>,
+}
+
+impl Consumer {
+    pub(super) fn new(object: Incarnation, number: u32, endpoint: Arc<Endpoint>, state: ConsumerState) -> Self {
+        Self {
+            object,
+            number,
+            endpoint,
+            state: Mutex::new(state),
+            notify: Notify::new(),
+            claiming: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    /// The state; held only for moments, never across a read or a write of the disk. Whoever holds it may lock the state of
+    /// the endpoint, never the other way round.
+    pub(super) fn state(&self) -> MutexGuard<'_, ConsumerState> {
+        self.state.lock()
+    }
+
+    pub(super) fn progress(&self) -> Progress {
+        let appended = self.endpoint.state.lock().appended;
+        self.state.lock().progress(appended)
+    }
+
+    /// Events that would be abandoned if it was detached now.
+    pub(super) fn undelivered(&self) -> u64 {
+        let appended = self.endpoint.state.lock().appended;
+        self.state.lock().undelivered(appended)
+    }
+
+    /// Resolves once a claim would find something: see [`Journal::ready`](crate::Journal::ready).
+    pub(super) async fn ready(&self) {
+        loop {
+            let notified = self.notify.notified();
+            tokio::pin!(notified);
+            // Registered before the look, so that nothing is missed in between.
+            notified.as_mut().enable();
+            if self.state.lock().is_ready(self.endpoint.head()) {
+                return;
+            }
+            notified.await;
+        }
+    }
+
+    /// Gives back flights that never reached the worker.
+    pub(super) fn give_back(&self, sequences: impl IntoIterator<Item = Sequence>) {
+        let mut state = self.state.lock();
+        let mut any = false;
+        for sequence in sequences {
+            any |= state.release(sequence);
+        }
+        drop(state);
+        if any {
+            self.notify.notify_waiters();
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! An endpoint's log in memory: where it ends, what is kept of it, who reads it, and its newest events.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use grapnel_api::{Incarnation, ObjectKey};
+use parking_lot::{Mutex, RwLock};
+
+use super::{
+    consumer::Consumer,
+    entry::{self, Former},
+};
+use crate::{
+    JournalError, Result, Sequence, ShareExhausted,
+    limits::{FORMER_UIDS, RECENT_EVENTS_BYTES},
+    machine::{Micros, RangeSet, Upcoming},
+};
+
+/// One endpoint's log, over all incarnations of the endpoint.
+pub(super) struct Endpoint {
+    pub(super) key: ObjectKey,
+    pub(super) number: u32,
+    /// Newest durable sequence.
+    head: AtomicU64,
+    /// Changes with every consumer that is attached, with every removal and with every redelivery: what a sweep or a
+    /// redelivery decided before no longer holds.
+    epoch: AtomicU64,
+    pub(super) state: Mutex<State>,
+    pub(super) consumers: RwLock<Vec<Arc<Consumer>>>,
+    recent: Mutex<VecDeque<(Sequence, Bytes)>>,
+}
+
+/// Kept events.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Kept {
+    pub(super) events: u64,
+    pub(super) bytes: u64,
+}
+
+impl Kept {
+    pub(super) fn add(&mut self, more: Self) {
+        self.events += more.events;
+        self.bytes += more.bytes;
+    }
+
+    pub(super) fn subtract(&mut self, less: Self) {
+        self.events = self.events.saturating_sub(less.events);
+        self.bytes = self.bytes.saturating_sub(less.bytes);
+    }
+}
+
+/// Events of one incarnation.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Span {
+    pub(super) first: Sequence,
+    pub(super) last: Sequence,
+    pub(super) retention: Option<Duration>,
+}
+
+/// What changes in an endpoint's log; only the writer changes it.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) uid: Arc<str>,
+    pub(super) incarnation: u32,
+    /// First sequence of this incarnation.
+    pub(super) begin: Sequence,
+    /// Earlier incarnations, the newest last.
+    pub(super) former: VecDeque<Former>,
+    /// Events ever taken in.
+    pub(super) appended: u64,
+    /// What is kept of this incarnation.
+    pub(super) own: Kept,
+    /// What is kept of earlier incarnations.
+    pub(super) earlier: Kept,
+    /// The retention that this incarnation had last.
+    pub(super) retention: Option<Duration>,
+    /// When the last window of its ids is over.
+    pub(super) ids_until: Micros,
+    /// Sequences of which no event is kept.
+    pub(super) removed: RangeSet,
+    /// Sequences whose events cannot be read.
+    pub(super) damaged: RangeSet,
+    /// Why events are refused, if the share is exhausted.
+    pub(super) exhausted: Option<ShareExhausted>,
+}
+
+impl State {
+    /// The events are gone, and with them what was known of damage to them.
+    pub(super) fn remove(&mut self, first: Sequence, last: Sequence) {
+        self.removed.insert(first, last);
+        self.damaged.remove(first, last);
+    }
+}
+
+impl Endpoint {
+    /// A log without events, whose first sequence is `begin`.
+    pub(super) fn new(endpoint: &Incarnation, number: u32, incarnation: u32, begin: Sequence) -> Self {
+        let state = State {
+            uid: Arc::clone(&endpoint.uid),
+            incarnation,
+            begin,
+            former: VecDeque::new(),
+            appended: 0,
+            own: Kept::default(),
+            earlier: Kept::default(),
+            retention: None,
+            ids_until: Micros(0),
+            removed: RangeSet::up_to(begin.saturating_sub(1)),
+            damaged: RangeSet::default(),
+            exhausted: None,
+        };
+        Self::of(endpoint.key.clone(), number, begin.saturating_sub(1), state)
+    }
+
+    fn of(key: ObjectKey, number: u32, head: Sequence, state: State) -> Self {
+        Self {
+            key,
+            number,
+            head: AtomicU64::new(head),
+            epoch: AtomicU64::new(0),
+            state: Mutex::new(state),
+            consumers: RwLock::new(Vec::new()),
+            recent: Mutex::new(VecDeque::new()),
+        }
+    }
+
+    /// The log of which a segment's head says this.
+    pub(super) fn restore(number: u32, stored: entry::EndpointState) -> Self {
+        let ranges = |ranges: Vec<(Sequence, Sequence)>| {
+            let mut set = RangeSet::default();
+            for (first, last) in ranges {
+                set.insert(first, last);
+            }
+            set
+        };
+        let state = State {
+            uid: Arc::from(stored.uid),
+            incarnation: stored.incarnation,
+            begin: stored.begin,
+            former: stored.former.into(),
+            appended: stored.appended,
+            own: Kept::default(),
+            earlier: Kept::default(),
+            retention: stored.retention,
+            ids_until: stored.ids_until,
+            removed: ranges(stored.removed),
+            damaged: ranges(stored.damaged),
+            exhausted: None,
+        };
+        Self::of(stored.key, number, stored.head, state)
+    }
+
+    /// What a segment's head says of the log.
+    pub(super) fn stored(&self) -> entry::EndpointState {
+        let state = self.state.lock();
+        entry::EndpointState {
+            key: self.key.clone(),
+            uid: Box::from(&*state.uid),
+            incarnation: state.incarnation,
+            begin: state.begin,
+            head: self.head(),
+            appended: state.appended,
+            retention: state.retention,
+            ids_until: state.ids_until,
+            former: state.former.iter().cloned().collect(),
+            removed: state.removed.iter().collect(),
+            damaged: state.damaged.iter().collect(),
+        }
+    }
+
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    /// What was decided before no longer holds.
+    pub(super) fn next_epoch(&self) {
+        self.epoch.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(super) fn head(&self) -> Sequence {
+        self.head.load(Ordering::Acquire)
+    }
+
+    /// Sets the newest sequence without waking anybody: while the log is read.
+    pub(super) fn set_head(&self, head: Sequence) {
+        self.head.store(head, Ordering::Release);
+    }
+
+    /// Makes durable events visible, and wakes the consumers that wait for them.
+    pub(super) fn publish(&self, head: Sequence) {
+        self.set_head(head);
+        for consumer in self.consumers.read().iter() {
+            consumer.notify.notify_waiters();
+        }
+    }
+
+    /// The number of the incarnation with this uid.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError::EndpointReplaced`] for an earlier one. `Ok(None)` for one that is not known.
+    pub(super) fn incarnation_of(&self, uid: &str) -> Result<Option<u32>> {
+        let state = self.state.lock();
+        if *state.uid == *uid && state.incarnation > 0 {
+            return Ok(Some(state.incarnation));
+        }
+        if state.former.iter().any(|former| *former.uid == *uid) {
+            return Err(JournalError::EndpointReplaced(self.key.clone()));
+        }
+        Ok(None)
+    }
+
+    /// The number of the present incarnation.
+    pub(super) fn present_incarnation(&self) -> u32 {
+        self.state.lock().incarnation
+    }
+
+    /// Whether nothing of it is kept, remembered or read by a consumer.
+    pub(super) fn is_forgettable(&self, now: Micros) -> bool {
+        let state = self.state.lock();
+        state.own.events + state.earlier.events == 0
+            && state.appended > 0
+            && state.ids_until <= now
+            && self.consumers.read().is_empty()
+    }
+
+    /// It is not in the table any more: whoever still holds it must look it up again.
+    pub(super) fn forget(&self) {
+        self.state.lock().incarnation = 0;
+    }
+
+    /// Whether `uid` is the present incarnation, and where that begins.
+    pub(super) fn begin_of(&self, uid: &str) -> Option<Sequence> {
+        let state = self.state.lock();
+        (*state.uid == *uid).then_some(state.begin)
+    }
+
+    /// Another object has taken the name: its log begins behind what is there.
+    pub(super) fn reincarnate(&self, uid: &Arc<str>, incarnation: u32, begin: Sequence) {
+        let mut state = self.state.lock();
+        let former = std::mem::replace(&mut state.uid, Arc::clone(uid));
+        let former = Former { uid: Box::from(&*former), begin: state.begin, retention: state.retention.take() };
+        state.former.push_back(former);
+        if state.former.len() > FORMER_UIDS
+            && let Some(oldest) = state.former.pop_front()
+            && let Some(next) = state.former.front_mut()
+        {
+            // Its events stay as long as those of the next one.
+            next.begin = oldest.begin;
+        }
+        let own = std::mem::take(&mut state.own);
+        state.earlier.add(own);
+        state.exhausted = None;
+        state.incarnation = incarnation;
+        state.begin = begin;
+        let head = self.head();
+        if begin > head + 1 {
+            state.removed.insert(head + 1, begin - 1);
+            self.set_head(begin - 1);
+        }
+    }
+
+    /// The events of each incarnation, the oldest first.
+    pub(super) fn spans(&self) -> Vec<Span> {
+        let head = self.head();
+        let state = self.state.lock();
+        let begins = state.former.iter().map(|former| (former.begin, former.retention));
+        let begins: Vec<_> = begins.chain([(state.begin, state.retention)]).collect();
+        let ends = begins.iter().skip(1).map(|(begin, _)| begin.saturating_sub(1)).chain([head]);
+        begins
+            .iter()
+            .zip(ends)
+            .map(|((first, retention), last)| Span { first: *first, last, retention: *retention })
+            .collect()
+    }
+
+    /// The first kept event after a position.
+    pub(super) fn upcoming(&self, position: Sequence) -> Option<Upcoming> {
+        let sequence = self.state.lock().removed.next_outside(position + 1);
+        (sequence <= self.head()).then_some(Upcoming { first: position + 1, sequence })
+    }
+
+    /// The row of a recently appended event.
+    pub(super) fn recent(&self, sequence: Sequence) -> Option<Bytes> {
+        let recent = self.recent.lock();
+        let first = recent.front()?.0;
+        let at = usize::try_from(sequence.checked_sub(first)?).ok()?;
+        recent.get(at).filter(|(at, _)| *at == sequence).map(|(_, row)| row.clone())
+    }
+}
+
+/// The order in which recent events of all endpoints leave memory: together they keep at most [`RECENT_EVENTS_BYTES`].
+/// Used by the writer only.
+#[derive(Default)]
+pub(super) struct Recency {
+    order: VecDeque<(Arc<Endpoint>, usize)>,
+    bytes: usize,
+}
+
+impl Recency {
+    /// Keeps an event's row for consumers that are not behind.
+    pub(super) fn push(&mut self, endpoint: &Arc<Endpoint>, sequence: Sequence, row: Bytes) {
+        let bytes = row.len();
+        {
+            let mut recent = endpoint.recent.lock();
+            // Sequences in the ring have no gaps: what came before a gap is not found any more, and leaves in its turn.
+            if recent.back().is_some_and(|last| last.0 + 1 != sequence) {
+                recent.clear();
+            }
+            recent.push_back((sequence, row));
+        }
+        self.order.push_back((Arc::clone(endpoint), bytes));
+        self.bytes += bytes;
+        while self.bytes > RECENT_EVENTS_BYTES {
+            let Some((oldest, bytes)) = self.order.pop_front() else { return };
+            oldest.recent.lock().pop_front();
+            self.bytes -= bytes;
+        }
+    }
+}

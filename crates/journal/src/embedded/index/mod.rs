@@ -1,0 +1,106 @@
+//! Where the events of a segment are, and what became of events according to it.
+//!
+//! The index of the segment that is written is in memory ([`ActiveIndex`]); that of any other is a file of blocks
+//! ([`SealedIndex`]). Both are derived: an index file that is missing or damaged is made again from the log.
+
+mod active;
+mod sealed;
+
+use std::io;
+
+pub(super) use self::{active::ActiveIndex, sealed::SealedIndex};
+use super::frame::Kind;
+use crate::{Sequence, machine::Micros};
+
+/// Where an event is in its segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Position {
+    pub(super) sequence: Sequence,
+    pub(super) offset: u32,
+    /// Length of the record with its frame.
+    pub(super) len: u32,
+    pub(super) received: Micros,
+}
+
+impl Position {
+    /// Of a record at `offset` that has `len` bytes; a segment is far smaller than 4 GiB.
+    pub(super) fn new(sequence: Sequence, offset: u64, len: u64, received: Micros) -> Self {
+        let number = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+        Self { sequence, offset: number(offset), len: number(len), received }
+    }
+}
+
+/// The events of one endpoint in one segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Part {
+    /// Number of the endpoint.
+    pub(super) endpoint: u32,
+    pub(super) first: Sequence,
+    pub(super) last: Sequence,
+    pub(super) count: u64,
+    pub(super) bytes: u64,
+    /// Every event of the part was received from `oldest` to `newest`.
+    pub(super) oldest: Micros,
+    pub(super) newest: Micros,
+}
+
+/// The index of one segment.
+#[derive(Debug)]
+pub(super) enum Index {
+    Active(ActiveIndex),
+    Sealed(SealedIndex),
+}
+
+impl Index {
+    /// The parts, ascending by endpoint.
+    pub(super) fn parts(&self) -> Vec<Part> {
+        match self {
+            Self::Active(active) => active.parts(),
+            Self::Sealed(sealed) => sealed.parts().to_vec(),
+        }
+    }
+
+    /// The part of one endpoint.
+    pub(super) fn part(&self, endpoint: u32) -> Option<Part> {
+        match self {
+            Self::Active(active) => active.part(endpoint),
+            Self::Sealed(sealed) => sealed.part(endpoint),
+        }
+    }
+
+    /// Positions of an endpoint's events between `first` and `last`, ascending, at most `limit`.
+    pub(super) fn positions(
+        &self,
+        endpoint: u32,
+        first: Sequence,
+        last: Sequence,
+        limit: usize,
+    ) -> io::Result<Vec<Position>> {
+        match self {
+            Self::Active(active) => Ok(active.positions(endpoint, first, last, limit)),
+            Self::Sealed(sealed) => sealed.positions(endpoint, first, last, limit),
+        }
+    }
+
+    /// Reads everything.
+    pub(super) fn verify(&self) -> io::Result<()> {
+        match self {
+            Self::Active(_) => Ok(()),
+            Self::Sealed(sealed) => sealed.verify(),
+        }
+    }
+
+    /// Every outcome of a consumer's events between `first` and `last`, ascending by sequence and then by age: the offset
+    /// of the record that holds it.
+    pub(super) fn outcomes(&self, consumer: u32, first: Sequence, last: Sequence) -> io::Result<Vec<(Sequence, u32)>> {
+        match self {
+            Self::Active(active) => Ok(active.outcomes(consumer, first, last)),
+            Self::Sealed(sealed) => sealed.outcomes(consumer, first, last),
+        }
+    }
+}
+
+/// Whether records of that kind hold outcomes.
+pub(super) fn holds_outcomes(kind: Kind) -> bool {
+    matches!(kind, Kind::Ended | Kind::Outcomes)
+}

@@ -1,0 +1,255 @@
+//! The index of a segment that is complete: a file of blocks with four sections.
+//!
+//! | section | row |
+//! |---|---|
+//! | parts | endpoint u64, first u64, last u64, count u64, bytes u64, oldest i64, newest i64; ascending by endpoint |
+//! | events | sequence u64, offset u32, len u32, received i64; in the order of the parts, ascending by sequence |
+//! | consumers | consumer u64, first row u64, rows u64, lowest sequence u64, highest sequence u64; ascending by consumer |
+//! | outcomes | sequence u64, offset u32, zero u32; in the order of the consumers, ascending by sequence and offset |
+//!
+//! The parts are kept in memory, the rest is read where it is needed. The first number of the file's tag is the length of
+//! the log that it describes.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use super::{Part, Position, active::OutcomeRow};
+use crate::{
+    Sequence,
+    embedded::blocks::{BlockFile, BlockWriter, Seed, invalid, number},
+    machine::Micros,
+};
+
+const PARTS: usize = 0;
+const EVENTS: usize = 1;
+const CONSUMERS: usize = 2;
+const OUTCOMES: usize = 3;
+
+/// The index of a segment that is complete.
+#[derive(Debug)]
+pub(in crate::embedded) struct SealedIndex {
+    path: PathBuf,
+    seed: Seed,
+    parts: Vec<Part>,
+    /// The first row of each part in the section of events.
+    first_rows: Vec<u64>,
+    len: u64,
+}
+
+pub(super) fn write<'a>(
+    path: &Path,
+    seed: Seed,
+    log_len: u64,
+    parts: &[Part],
+    events: impl Iterator<Item = &'a Position>,
+    outcomes: &[OutcomeRow],
+) -> io::Result<u64> {
+    let mut writer = BlockWriter::create(path, seed)?;
+    writer.section(56)?;
+    for part in parts {
+        let (oldest, newest) = (part.oldest.0 as u64, part.newest.0 as u64);
+        let numbers = [part.endpoint.into(), part.first, part.last, part.count, part.bytes, oldest, newest];
+        writer.row(&row::<56>(&numbers))?;
+    }
+    writer.section(24)?;
+    for event in events {
+        let place = u64::from(event.offset) | u64::from(event.len) << 32;
+        writer.row(&row::<24>(&[event.sequence, place, event.received.0 as u64]))?;
+    }
+    writer.section(40)?;
+    let mut first = 0;
+    for consumer in outcomes.chunk_by(|a, b| a.consumer == b.consumer) {
+        let (Some(lowest), Some(highest)) = (consumer.first(), consumer.last()) else { continue };
+        let rows = consumer.len() as u64;
+        writer.row(&row::<40>(&[lowest.consumer.into(), first, rows, lowest.sequence, highest.sequence]))?;
+        first += rows;
+    }
+    writer.section(16)?;
+    for outcome in outcomes {
+        writer.row(&row::<16>(&[outcome.sequence, outcome.offset.into()]))?;
+    }
+    writer.finish([log_len, 0, 0, 0])
+}
+
+impl SealedIndex {
+    /// Opens the index of a log of that length.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::InvalidData`] if it is damaged or describes another log.
+    pub(in crate::embedded) fn open(path: PathBuf, seed: Seed, log_len: u64) -> io::Result<Self> {
+        let file = BlockFile::open(&path, seed)?;
+        if file.tag.first() != Some(&log_len) {
+            return Err(invalid("the index of a shorter or longer log"));
+        }
+        let section = file.section(PARTS)?;
+        let capacity = usize::try_from(section.rows).ok().filter(|rows| *rows <= 1 << 24);
+        let capacity = capacity.ok_or_else(|| invalid("too many parts"))?;
+        let (mut parts, mut first_rows, mut next) = (Vec::with_capacity(capacity), Vec::with_capacity(capacity), 0);
+        file.visit(section, 0, |_, row| {
+            let part = Part {
+                endpoint: number(row, 0) as u32,
+                first: number(row, 1),
+                last: number(row, 2),
+                count: number(row, 3),
+                bytes: number(row, 4),
+                oldest: Micros(number(row, 5) as i64),
+                newest: Micros(number(row, 6) as i64),
+            };
+            first_rows.push(next);
+            next += part.count;
+            parts.push(part);
+            true
+        })?;
+        let len = file.len()?;
+        Ok(Self { path, seed, parts, first_rows, len })
+    }
+
+    /// Length of the file in bytes.
+    pub(in crate::embedded) fn len(&self) -> u64 {
+        self.len
+    }
+
+    pub(super) fn parts(&self) -> &[Part] {
+        &self.parts
+    }
+
+    pub(super) fn part(&self, endpoint: u32) -> Option<Part> {
+        let at = self.parts.binary_search_by_key(&endpoint, |part| part.endpoint).ok()?;
+        self.parts.get(at).copied()
+    }
+
+    pub(super) fn positions(
+        &self,
+        endpoint: u32,
+        first: Sequence,
+        last: Sequence,
+        limit: usize,
+    ) -> io::Result<Vec<Position>> {
+        let mut found = Vec::new();
+        let Ok(at) = self.parts.binary_search_by_key(&endpoint, |part| part.endpoint) else { return Ok(found) };
+        let (Some(part), Some(rows)) = (self.parts.get(at), self.first_rows.get(at)) else { return Ok(found) };
+        if part.last < first || part.first > last || limit == 0 {
+            return Ok(found);
+        }
+        let file = self.file()?;
+        let section = file.section(EVENTS)?;
+        let end = rows + part.count;
+        // Sequences in a part have few gaps: the row is where it would be without any, or before.
+        let guess = (*rows + first.saturating_sub(part.first)).min(end);
+        let from = file.partition_point(section, *rows, guess, |row| number(row, 0) < first)?;
+        let from =
+            if from == guess { file.partition_point(section, guess, end, |row| number(row, 0) < first)? } else { from };
+        file.visit(section, from, |at, row| {
+            let sequence = number(row, 0);
+            if at >= end || sequence > last {
+                return false;
+            }
+            let place = number(row, 1);
+            found.push(Position {
+                sequence,
+                offset: place as u32,
+                len: (place >> 32) as u32,
+                received: Micros(number(row, 2) as i64),
+            });
+            found.len() < limit
+        })?;
+        Ok(found)
+    }
+
+    pub(super) fn outcomes(&self, consumer: u32, first: Sequence, last: Sequence) -> io::Result<Vec<(Sequence, u32)>> {
+        let file = self.file()?;
+        let consumers = file.section(CONSUMERS)?;
+        let at = file.partition_point(consumers, 0, consumers.rows, |row| number(row, 0) < consumer.into())?;
+        let mut range = None;
+        file.visit(consumers, at, |_, row| {
+            let touches = number(row, 0) == u64::from(consumer) && number(row, 3) <= last && number(row, 4) >= first;
+            range = touches.then(|| (number(row, 1), number(row, 1) + number(row, 2)));
+            false
+        })?;
+        let mut found = Vec::new();
+        let Some((rows, end)) = range else { return Ok(found) };
+        let section = file.section(OUTCOMES)?;
+        let from = file.partition_point(section, rows, end, |row| number(row, 0) < first)?;
+        file.visit(section, from, |at, row| {
+            let sequence = number(row, 0);
+            let inside = at < end && sequence <= last;
+            if inside {
+                found.push((sequence, number(row, 1) as u32));
+            }
+            inside
+        })?;
+        Ok(found)
+    }
+
+    /// Reads everything.
+    pub(in crate::embedded) fn verify(&self) -> io::Result<()> {
+        let file = self.file()?;
+        for section in [PARTS, EVENTS, CONSUMERS, OUTCOMES] {
+            file.visit(file.section(section)?, 0, |_, _| true)?;
+        }
+        Ok(())
+    }
+
+    fn file(&self) -> io::Result<BlockFile> {
+        BlockFile::open(&self.path, self.seed)
+    }
+}
+
+fn row<const N: usize>(numbers: &[u64]) -> [u8; N] {
+    let mut row = [0; N];
+    for (bytes, number) in row.chunks_exact_mut(8).zip(numbers) {
+        bytes.copy_from_slice(&number.to_le_bytes());
+    }
+    row
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::embedded::index::ActiveIndex;
+
+    #[test]
+    fn the_file_says_what_the_memory_said() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, seed) = (directory.path().join("idx"), Seed { salt: 1, number: 2 });
+        let mut active = ActiveIndex::default();
+        for n in 0..1000u64 {
+            let endpoint = (n % 7) as u32;
+            // With holes.
+            let sequence = 10 + n / 7 + u64::from(n > 500) * 50;
+            let received = Micros(n as i64);
+            active.event(endpoint, Position { sequence, offset: 100 * n as u32, len: 100, received });
+            active.outcome(endpoint * 3, sequence, 7 * n as u32);
+            active.outcome(endpoint * 3, sequence, 7 * n as u32 + 1);
+        }
+        active.write(&path, seed, 4711).unwrap();
+        assert!(SealedIndex::open(path.clone(), seed, 4712).is_err());
+        let sealed = SealedIndex::open(path, seed, 4711).unwrap();
+        assert_eq!(sealed.parts(), active.parts());
+        for endpoint in 0..8 {
+            for (first, last, limit) in
+                [(0, u64::MAX, 9999), (20, 90, 9999), (81, 82, 9999), (130, 140, 3), (200, 300, 9)]
+            {
+                let found = sealed.positions(endpoint, first, last, limit).unwrap();
+                assert_eq!(found, active.positions(endpoint, first, last, limit), "{endpoint} {first} {last} {limit}");
+                let consumer = endpoint * 3;
+                assert_eq!(sealed.outcomes(consumer, first, last).unwrap(), active.outcomes(consumer, first, last));
+            }
+            assert_eq!(sealed.part(endpoint), active.part(endpoint));
+            let all = active.positions(endpoint, 0, u64::MAX, usize::MAX);
+            let added_up = all.first().zip(all.last()).map(|(first, last)| Part {
+                endpoint,
+                first: first.sequence,
+                last: last.sequence,
+                count: all.len() as u64,
+                bytes: 100 * all.len() as u64,
+                oldest: all.iter().map(|position| position.received).min().unwrap(),
+                newest: all.iter().map(|position| position.received).max().unwrap(),
+            });
+            assert_eq!(active.part(endpoint), added_up);
+        }
+    }
+}

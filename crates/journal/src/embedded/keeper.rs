@@ -1,0 +1,428 @@
+//! The keeper: the thread that keeps the directory small and the memory bounded, away from the writer.
+//!
+//! It turns the indexes of full segments into files, merges files of ids, deletes segments of which nothing is kept,
+//! rewrites those of which little is, and reads old segments to find damage before somebody needs them. Whatever changes the
+//! log it asks the writer to do.
+
+use std::{
+    collections::VecDeque,
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::oneshot;
+
+use super::{
+    Engine, entry,
+    ids::{self, ActiveIds, Run, RunName},
+    index::Index,
+    rewrite,
+    segment::{Found, Scan, SegmentName},
+    segments::{Segment, scan},
+    tasks::{Answer, Task},
+};
+use crate::{
+    JournalError, Result,
+    limits::{COMPACT_BYTES, ID_FILTER_BYTES, JOURNAL_HEAL_INTERVAL, SCRUB_BYTES, SCRUB_INTERVAL, SEAL_PATIENCE},
+    machine::Micros,
+};
+
+/// Something to do.
+pub(super) enum Work {
+    /// A segment is full: its index and its ids go into files.
+    Seal(Arc<Segment>),
+    /// Delete and merge what can be, if it is worth it.
+    Tidy,
+    /// Rewrite whatever frees something: the journal is full.
+    Compact,
+    /// A file of ids is damaged.
+    RebuildIds(RunName),
+}
+
+/// What waits for the keeper.
+#[derive(Default)]
+pub(super) struct Inbox {
+    state: Mutex<State>,
+    arrived: Condvar,
+    done: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    seals: VecDeque<Arc<Segment>>,
+    tidy: bool,
+    compact: bool,
+    rebuilds: Vec<RunName>,
+    now: Micros,
+    closed: bool,
+}
+
+impl Inbox {
+    pub(super) fn send(&self, work: Work) {
+        let mut state = self.state.lock();
+        match work {
+            Work::Seal(segment) => state.seals.push_back(segment),
+            Work::Tidy => state.tidy = true,
+            Work::Compact => state.compact = true,
+            Work::RebuildIds(name) if !state.rebuilds.contains(&name) => state.rebuilds.push(name),
+            Work::RebuildIds(_) => {}
+        }
+        self.arrived.notify_one();
+    }
+
+    /// What time it is, for what expires.
+    pub(super) fn set_time(&self, now: Micros) {
+        self.state.lock().now = now;
+    }
+
+    /// Nothing more is begun.
+    pub(super) fn close(&self) {
+        self.state.lock().closed = true;
+        self.arrived.notify_one();
+        self.done.notify_all();
+    }
+
+    /// Waits until the keeper has caught up, but not forever: on a failing disk it cannot.
+    pub(super) fn wait_until(&self, caught_up: impl Fn() -> bool) {
+        let deadline = Instant::now() + SEAL_PATIENCE;
+        let mut state = self.state.lock();
+        while !caught_up() && !state.closed && Instant::now() < deadline {
+            self.done.wait_for(&mut state, Duration::from_millis(20));
+        }
+    }
+}
+
+/// The keeper's own state.
+pub(super) struct Keeper {
+    engine: Arc<Engine>,
+    /// Where the search for damage is.
+    scrubbed: (SegmentName, u64),
+    scrub_at: Instant,
+    /// The last failure that was reported.
+    said: String,
+}
+
+impl Keeper {
+    pub(super) fn new(engine: Arc<Engine>) -> Self {
+        Self {
+            engine,
+            scrubbed: (SegmentName { id: 0, generation: 0 }, 0),
+            scrub_at: Instant::now() + SCRUB_INTERVAL,
+            said: String::new(),
+        }
+    }
+
+    /// Works until the inbox is closed.
+    pub(super) fn run(mut self) {
+        let engine = Arc::clone(&self.engine);
+        loop {
+            let mut state = engine.keeper.state.lock();
+            let idle = |state: &State| {
+                state.seals.is_empty() && !state.tidy && !state.compact && state.rebuilds.is_empty() && !state.closed
+            };
+            while idle(&state) {
+                if engine.keeper.arrived.wait_until(&mut state, self.scrub_at).timed_out() {
+                    break;
+                }
+            }
+            if state.closed {
+                return;
+            }
+            let work = State {
+                seals: std::mem::take(&mut state.seals),
+                tidy: std::mem::take(&mut state.tidy),
+                compact: std::mem::take(&mut state.compact),
+                rebuilds: std::mem::take(&mut state.rebuilds),
+                now: state.now,
+                ..State::default()
+            };
+            drop(state);
+            match self.work(&work) {
+                Ok(()) => self.said.clear(),
+                Err(JournalError::Closed) => return,
+                Err(error) => {
+                    self.complain(&error);
+                    // What is not done yet is done later.
+                    let mut state = engine.keeper.state.lock();
+                    state.tidy |= work.tidy;
+                    engine.keeper.arrived.wait_for(&mut state, JOURNAL_HEAL_INTERVAL);
+                    let left = work.seals.into_iter().filter(|segment| !segment.is_sealed());
+                    let later = std::mem::take(&mut state.seals);
+                    state.seals = left.chain(later).collect();
+                }
+            }
+            engine.keeper.done.notify_all();
+            if Instant::now() >= self.scrub_at {
+                self.scrub_at = Instant::now() + SCRUB_INTERVAL;
+                if let Err(error) = self.scrub() {
+                    self.complain(&JournalError::Io(error.to_string(), None));
+                }
+            }
+        }
+    }
+
+    fn complain(&mut self, error: &JournalError) {
+        let said = error.to_string();
+        if said != self.said {
+            tracing::warn!(error = said, "the journal's upkeep failed; it is tried again");
+            self.said = said;
+        }
+    }
+
+    fn work(&mut self, work: &State) -> Result<()> {
+        let io = |error: io::Error| super::from_io("the index", error);
+        for segment in &work.seals {
+            seal(&self.engine, segment).map_err(io)?;
+            self.engine.keeper.done.notify_all();
+        }
+        for name in &work.rebuilds {
+            rebuild_ids(&self.engine, *name).map_err(io)?;
+        }
+        merge_ids(&self.engine).map_err(io)?;
+        if work.tidy || work.compact {
+            drop_empty(&self.engine)?;
+            drop_ids(&self.engine, work.now).map_err(io)?;
+            compact(&self.engine, work.compact)?;
+        }
+        Ok(())
+    }
+
+    /// Reads some of an old segment, and reports what is damaged.
+    fn scrub(&mut self) -> io::Result<()> {
+        let segments = self.engine.segments.all();
+        let Some((_, full)) = segments.split_last() else { return Ok(()) };
+        let (name, offset) = self.scrubbed;
+        let next = full.iter().find(|segment| segment.name >= name).or_else(|| full.first());
+        let Some(segment) = next.filter(|segment| segment.is_sealed()) else { return Ok(()) };
+        let from = if segment.name == name { offset } else { 0 };
+        let reader = segment.reader()?;
+        let mut found = Scan::new(&reader, from, segment.len());
+        let mut read = from;
+        while read < from + SCRUB_BYTES {
+            match found.next()? {
+                Found::Record(record) => read = record.end(),
+                Found::Damage { from, to } => {
+                    self.damaged(segment, from, to)?;
+                    read = to;
+                }
+                Found::End { at, rest } => {
+                    if at < segment.len() {
+                        self.damaged(segment, at, at + rest.max(1))?;
+                    }
+                    self.scrubbed = (SegmentName { id: segment.last + 1, generation: 0 }, 0);
+                    return Ok(());
+                }
+            }
+        }
+        self.scrubbed = (segment.name, read);
+        Ok(())
+    }
+
+    fn damaged(&self, segment: &Arc<Segment>, from: u64, to: u64) -> io::Result<()> {
+        for part in segment.index(Index::parts) {
+            let Some(endpoint) = self.engine.endpoint_numbered(part.endpoint) else { continue };
+            for position in segment.index(|index| index.positions(part.endpoint, part.first, part.last, usize::MAX))? {
+                let inside = (from..to).contains(&u64::from(position.offset));
+                if inside && !endpoint.state.lock().removed.contains(position.sequence) {
+                    self.engine.report_damage(&endpoint, position.sequence, Some((segment, &position)));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Has the writer do something, and waits for its answer. The writer may itself wait for segments to be sealed.
+fn ask<T>(engine: &Engine, task: impl FnOnce(Answer<T>) -> Task) -> Result<T> {
+    let (answer, mut answered) = oneshot::channel();
+    engine.inbox.keeper_task(task(answer))?;
+    loop {
+        match answered.try_recv() {
+            Ok(outcome) => return outcome,
+            Err(oneshot::error::TryRecvError::Closed) => return Err(JournalError::Closed),
+            Err(oneshot::error::TryRecvError::Empty) => {}
+        }
+        seal_waiting(engine).map_err(|error| super::from_io("the index", error))?;
+        let mut state = engine.keeper.state.lock();
+        engine.keeper.arrived.wait_for(&mut state, Duration::from_millis(2));
+    }
+}
+
+/// Seals segments that have become full meanwhile: the writer must not wait for long work.
+pub(super) fn seal_waiting(engine: &Engine) -> io::Result<()> {
+    loop {
+        let Some(segment) = engine.keeper.state.lock().seals.pop_front() else { return Ok(()) };
+        if let Err(error) = seal(engine, &segment) {
+            engine.keeper.state.lock().seals.push_front(segment);
+            return Err(error);
+        }
+        engine.keeper.done.notify_all();
+    }
+}
+
+/// The index and the ids of a full segment go into files.
+fn seal(engine: &Engine, segment: &Arc<Segment>) -> io::Result<()> {
+    let full = engine.ids.read().sealing.iter().find(|(id, _)| *id == segment.name.id).cloned();
+    if let Some((id, full)) = full {
+        let run = if full.is_empty() { None } else { Some(write_ids(engine, segment, &full)?) };
+        let mut ids = engine.ids.write();
+        ids.sealing.retain(|(other, _)| *other != id);
+        ids.runs.extend(run);
+    }
+    if engine.segments.all().iter().any(|other| other.name == segment.name) {
+        segment.seal(&engine.layout)?;
+        // The head of the next one has a copy of its own.
+        let _ = std::fs::remove_file(engine.layout.copy_file(segment.name));
+    }
+    Ok(())
+}
+
+/// Writes the ids of one segment.
+pub(super) fn write_ids(engine: &Engine, segment: &Segment, ids: &ActiveIds) -> io::Result<Arc<Run>> {
+    let name = RunName { first: segment.name.id, last: segment.last };
+    let sorted = ids.sorted();
+    let (most, keep_until) = (sorted.len() as u64, ids.keep_until());
+    let run =
+        Run::write(&engine.layout.index(), engine.layout.salt, name, sorted.into_iter().map(Ok), most, keep_until)?;
+    load(run, filter_bytes(engine))
+}
+
+/// Bytes of all filters.
+pub(super) fn filter_bytes(engine: &Engine) -> u64 {
+    engine.ids.read().runs.iter().map(|run| run.filter_bytes()).sum()
+}
+
+/// Takes the filter of a run into memory, if there is room for it beside those of `others` bytes.
+pub(super) fn load(mut run: Run, others: u64) -> io::Result<Arc<Run>> {
+    if others + run.filter_bytes() <= ID_FILTER_BYTES {
+        run.load_filter()?;
+    }
+    Ok(Arc::new(run))
+}
+
+fn merge_ids(engine: &Engine) -> io::Result<()> {
+    loop {
+        let runs = engine.ids.read().runs.clone();
+        let Some(range) = ids::next_merge(&runs) else { return Ok(()) };
+        let Some(parts) = runs.get(range) else { return Ok(()) };
+        let replaced: u64 = parts.iter().map(|run| run.filter_bytes()).sum();
+        let others = filter_bytes(engine).saturating_sub(replaced);
+        let merged = load(ids::merge(&engine.layout.index(), engine.layout.salt, parts)?, others)?;
+        engine.ids.write().replace(|run| parts.iter().any(|part| part.name == run.name), merged);
+        for part in parts {
+            std::fs::remove_file(part.path())?;
+        }
+    }
+}
+
+/// Deletes files of ids whose windows are over and whose events are gone.
+fn drop_ids(engine: &Engine, now: Micros) -> io::Result<()> {
+    let segments = engine.segments.all();
+    let expired = |run: &Arc<Run>| run.keep_until <= now && !segments.iter().any(|segment| run.name.touches(segment));
+    let expired: Vec<_> = engine.ids.read().runs.iter().filter(|run| expired(run)).cloned().collect();
+    for run in expired {
+        engine.ids.write().runs.retain(|other| other.name != run.name);
+        std::fs::remove_file(run.path())?;
+    }
+    Ok(())
+}
+
+/// Makes a file of ids again from the events that are still there.
+fn rebuild_ids(engine: &Engine, name: RunName) -> io::Result<()> {
+    let mut found = ActiveIds::default();
+    for segment in engine.segments.all() {
+        if !name.touches(&segment) {
+            continue;
+        }
+        let scanned = scan(&segment.reader()?, segment.len(), &mut |_, _| {})?;
+        for (id, known) in scanned.ids.sorted() {
+            found.insert(id, known, scanned.ids.keep_until());
+        }
+    }
+    let sorted = found.sorted();
+    let most = sorted.len() as u64;
+    tracing::error!(file = %name, ids = most, "a file of ids was damaged and is made again from the events that are kept");
+    let (directory, salt) = (engine.layout.index(), engine.layout.salt);
+    let run = Run::write(&directory, salt, name, sorted.into_iter().map(Ok), most, found.keep_until())?;
+    let run = load(run, filter_bytes(engine))?;
+    engine.ids.write().replace(|other| other.name == name, run);
+    Ok(())
+}
+
+/// Deletes segments of which nothing is kept.
+fn drop_empty(engine: &Arc<Engine>) -> Result<()> {
+    let segments = engine.segments.all();
+    let Some((_, full)) = segments.split_last() else { return Ok(()) };
+    let mut earlier = false;
+    let mut empty = Vec::new();
+    for segment in full {
+        if segment.live_events() > 0 {
+            earlier = true;
+            continue;
+        }
+        if earlier {
+            carry_over(engine, segment)?;
+        }
+        empty.push(segment.name);
+    }
+    if !empty.is_empty() {
+        let dropped = ask(engine, |answer| Task::Drop { segments: empty, answer })?;
+        tracing::debug!(segments = dropped, "segments were deleted");
+    }
+    Ok(())
+}
+
+/// Writes again what the segment says of events that are kept in earlier ones.
+fn carry_over(engine: &Arc<Engine>, segment: &Arc<Segment>) -> Result<()> {
+    let io = |error: io::Error| super::from_io(segment.path().display(), error);
+    let consumers = engine.consumers.read().all();
+    for consumer in consumers {
+        let rows = engine.outcome_rows(segment, consumer.number, 0, u64::MAX)?;
+        let kept = |sequence: u64| !consumer.endpoint.state.lock().removed.contains(sequence);
+        let mut offsets: Vec<u32> = rows.iter().filter(|(s, _)| kept(*s)).map(|(_, offset)| *offset).collect();
+        offsets.sort_unstable();
+        offsets.dedup();
+        if offsets.is_empty() {
+            continue;
+        }
+        let reader = segment.reader().map_err(io)?;
+        let mut ends = Vec::new();
+        for offset in offsets {
+            let Some(record) = reader.record(offset.into(), None).map_err(io)? else { continue };
+            let decoded = entry::decode_ends(record.payload).unwrap_or_default();
+            ends.extend(decoded.into_iter().filter(|ended| kept(ended.sequence)));
+        }
+        let consumer = consumer.number;
+        ask(engine, |answer| Task::Outcomes { consumer, ends, answer })?;
+    }
+    Ok(())
+}
+
+/// Rewrites segments of which little is kept, if that frees enough.
+fn compact(engine: &Arc<Engine>, forced: bool) -> Result<()> {
+    loop {
+        let segments = engine.segments.all();
+        let Some((active, full)) = segments.split_last() else { return Ok(()) };
+        // Little may be left in the segment that is written, and nobody writes.
+        let garbage = active.garbage_bytes();
+        if garbage >= COMPACT_BYTES && garbage > active.live_bytes() {
+            ask(engine, Task::Rotate)?;
+            seal_waiting(engine).map_err(|error| super::from_io("the index", error))?;
+            drop_empty(engine)?;
+            continue;
+        }
+        let garbage: u64 = full.iter().map(|segment| segment.garbage_bytes()).sum();
+        let live: u64 = full.iter().map(|segment| segment.live_bytes()).sum();
+        if !forced && garbage < COMPACT_BYTES.max(live / 4) {
+            return Ok(());
+        }
+        let Some(group) = rewrite::choose(full, engine.limits.segment_bytes) else { return Ok(()) };
+        if let Some(rewritten) = rewrite::rewrite(engine, &group)? {
+            ask(engine, |answer| Task::Replace { rewritten, answer })?;
+        } else {
+            return Ok(());
+        }
+    }
+}

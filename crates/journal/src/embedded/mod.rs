@@ -1,0 +1,441 @@
+//! The journal in a directory of this machine: an append-only log that is the single truth, and indexes that are derived
+//! from it. One process, no other service.
+//!
+//! # How it works
+//!
+//! The log is a row of segments. One thread, the `writer`, appends to the last one. It takes everything that waits, encodes
+//! it into one buffer, writes it with one call, syncs it once if anything in it has to be durable, and only then changes the
+//! state in memory and answers. Everything that changes the state is a record of the log, and the state is what its records
+//! say: recovery applies them again, see `replay`.
+//!
+//! When a segment is full, the writer begins the next one with the whole state at its head, so that nothing before that
+//! head is needed to know the state. A second thread, the `keeper`, turns the index of the full segment into a file,
+//! merges files of ids, deletes segments of which no event is kept, rewrites those of which little is, and reads old ones
+//! to find damage.
+//!
+//! | file | content |
+//! |---|---|
+//! | `frame`, `entry`, `segment` | the records of the log, and reading them |
+//! | `blocks`, `index`, `ids` | the derived files |
+//! | `files`, `open` | the directory; from files to memory |
+//! | `writer`, `append`, `tasks` | from calls to records |
+//! | `claim`, `read`, `redeliver` | from records to answers |
+//! | `sweep`, `room`, `keeper`, `rewrite` | what leaves the log |
+//! | `check` | looking at it offline |
+
+mod append;
+mod batch;
+mod blocks;
+mod check;
+mod claim;
+mod consumer;
+mod endpoint;
+mod entry;
+mod error;
+mod files;
+mod frame;
+mod ids;
+mod inbox;
+mod index;
+mod keeper;
+mod lookup;
+mod open;
+mod read;
+mod redeliver;
+mod registry;
+mod replay;
+mod rewrite;
+mod room;
+mod segment;
+mod segments;
+mod sweep;
+mod tasks;
+mod trouble;
+mod writer;
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use grapnel_api::{Incarnation, ObjectKey};
+use jiff::Timestamp;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{oneshot, watch};
+
+pub use self::{
+    check::{Repaired, Report, SegmentReport, check, repair},
+    error::OpenError,
+    files::FORMAT_VERSION,
+};
+use self::{
+    consumer::Consumer,
+    endpoint::Endpoint,
+    error::from_io,
+    files::{Directory, Layout},
+    ids::{ActiveIds, Run},
+    inbox::Inbox,
+    keeper::Keeper,
+    registry::Registry,
+    segments::Segments,
+    tasks::{Answer, Task},
+    writer::Writer,
+};
+use super::{
+    Appended, Arrival, Attached, AttachedConsumer, Claim, Claimed, DeliveryPage, DeliveryQuery, Detached, EventPage,
+    EventQuery, Journal, JournalError, NamespaceUsage, Progress, Redelivered, Result, Retention, Selection, Sequence,
+    Settlement, ShareExhausted, Start, Step, Storage, StoredEvent, Swept, Tenure, Usage, Vitals, machine::Micros,
+};
+
+/// Where and how large.
+#[derive(Debug, Clone)]
+pub struct EmbeddedOptions {
+    /// The journal's own directory; created if it does not exist.
+    pub directory: PathBuf,
+    /// Bound of what the directory takes, log and index together, in bytes; 0 for none.
+    pub max_bytes: u64,
+    /// Bytes that the events of one namespace may take; `None` for half of `max_bytes`.
+    pub namespace_share: Option<u64>,
+    /// Refuse damaged records instead of reporting them.
+    pub strict: bool,
+}
+
+/// The embedded engine. Dropping it writes what is queued and closes the files; [`Journal::close`] also syncs settlements.
+pub struct EmbeddedJournal {
+    engine: Arc<Engine>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    tenure: watch::Sender<Tenure>,
+}
+
+/// What the threads, the claims and the lists share.
+struct Engine {
+    directory: Mutex<Option<Directory>>,
+    layout: Layout,
+    limits: Limits,
+    segments: Segments,
+    ids: RwLock<Ids>,
+    inbox: Inbox,
+    keeper: keeper::Inbox,
+    endpoints: RwLock<Registry<Endpoint>>,
+    consumers: RwLock<Registry<Consumer>>,
+    next_endpoint: AtomicU32,
+    next_consumer: AtomicU32,
+    /// No endpoint that was forgotten had a greater sequence.
+    retired_head: AtomicU64,
+    /// Bytes of the kept events by namespace.
+    namespaces: Mutex<BTreeMap<Arc<str>, u64>>,
+    /// Namespaces whose share is exhausted.
+    exhausted: Mutex<BTreeMap<Arc<str>, ShareExhausted>>,
+    closing: AtomicBool,
+    /// Why appends are refused; set by the writer.
+    trouble: Mutex<Option<JournalError>>,
+    /// Since when the writer has been busy with what it took last.
+    busy: Mutex<Option<Instant>>,
+    damaged_records: AtomicU64,
+    /// When the state was written as a whole last, in microseconds.
+    checkpoint: AtomicU64,
+    sweeping: tokio::sync::Mutex<()>,
+    redelivering: tokio::sync::Mutex<()>,
+}
+
+/// Bounds of the engine, from its options.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    max_bytes: u64,
+    namespace_share: u64,
+    /// When a segment is full.
+    segment_bytes: u64,
+}
+
+/// Every id that is known, the newest last.
+#[derive(Debug, Default)]
+struct Ids {
+    active: ActiveIds,
+    /// Those of full segments whose files are not written yet.
+    sealing: Vec<(u64, Arc<ActiveIds>)>,
+    runs: Vec<Arc<Run>>,
+}
+
+impl Ids {
+    /// Puts a run in the place of others.
+    fn replace(&mut self, is_replaced: impl Fn(&Run) -> bool, run: Arc<Run>) {
+        self.runs.retain(|other| !is_replaced(other));
+        self.insert(run);
+    }
+
+    fn insert(&mut self, run: Arc<Run>) {
+        let at = self.runs.partition_point(|other| other.name < run.name);
+        self.runs.insert(at, run);
+    }
+}
+
+impl EmbeddedJournal {
+    /// Opens the journal with everything that was acknowledged. Blocks: for milliseconds, or a few seconds when much has to
+    /// be recovered.
+    ///
+    /// # Errors
+    ///
+    /// See [`OpenError`].
+    pub fn open(options: EmbeddedOptions) -> Result<Self, OpenError> {
+        let (engine, writer) = open::open(&options)?;
+        let engine = Arc::new(engine);
+        let unusable = |error| OpenError::Unusable { path: options.directory.clone(), source: error };
+        let writer = Writer::new(Arc::clone(&engine), writer);
+        let keeper = Keeper::new(Arc::clone(&engine));
+        let threads = vec![
+            std::thread::Builder::new().name("journal-writer".into()).spawn(move || writer.run()).map_err(unusable)?,
+            std::thread::Builder::new().name("journal-keeper".into()).spawn(move || keeper.run()).map_err(unusable)?,
+        ];
+        Ok(Self { engine, threads: Mutex::new(threads), tenure: watch::Sender::new(Tenure::all()) })
+    }
+}
+
+impl Drop for EmbeddedJournal {
+    fn drop(&mut self) {
+        self.engine.inbox.close();
+        self.engine.keeper.close();
+        for thread in self.threads.lock().drain(..) {
+            // A thread that panicked has said so already.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Engine {
+    /// Nothing new is begun any more.
+    fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    fn consumer(&self, object: &Incarnation) -> Result<Arc<Consumer>> {
+        let found = self.consumers.read().get(&object.key).cloned();
+        found
+            .filter(|consumer| consumer.object.uid == object.uid)
+            .ok_or_else(|| JournalError::UnknownConsumer(object.key.clone()))
+    }
+
+    fn endpoint(&self, key: &ObjectKey) -> Option<Arc<Endpoint>> {
+        self.endpoints.read().get(key).cloned()
+    }
+
+    fn endpoint_numbered(&self, number: u32) -> Option<Arc<Endpoint>> {
+        self.endpoints.read().numbered(number).cloned()
+    }
+
+    fn consumer_numbered(&self, number: u32) -> Option<Arc<Consumer>> {
+        self.consumers.read().numbered(number).cloned()
+    }
+
+    /// The endpoint and where its log begins, if that incarnation is the present one.
+    fn present_endpoint(&self, endpoint: &Incarnation) -> Option<(Arc<Endpoint>, Sequence)> {
+        let known = self.endpoint(&endpoint.key)?;
+        let begin = known.begin_of(&endpoint.uid)?;
+        Some((known, begin))
+    }
+
+    /// Runs `work` on a thread that may block.
+    async fn blocking<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Arc<Self>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let engine = Arc::clone(self);
+        let outcome = tokio::task::spawn_blocking(move || {
+            if engine.directory.lock().is_none() {
+                return Err(JournalError::Closed);
+            }
+            work(&engine)
+        })
+        .await;
+        outcome.map_err(|error| JournalError::Io("reading was interrupted".into(), Some(Box::new(error))))?
+    }
+
+    /// Has the writer do something and waits for its answer.
+    async fn ask<T>(&self, task: impl FnOnce(Answer<T>) -> Task) -> Result<T> {
+        let (answer, answered) = oneshot::channel();
+        self.inbox.task(task(answer)).await?;
+        answered.await.map_err(|_| JournalError::Closed)?
+    }
+
+    /// The same from a thread that may block.
+    fn ask_blocking<T>(&self, task: impl FnOnce(Answer<T>) -> Task) -> Result<T> {
+        let (answer, answered) = oneshot::channel();
+        self.inbox.keeper_task(task(answer))?;
+        answered.blocking_recv().map_err(|_| JournalError::Closed)?
+    }
+
+    /// The endpoint and the number of its incarnation, which is made if it is new.
+    async fn resolve(&self, endpoint: &Incarnation) -> Result<(Arc<Endpoint>, u32)> {
+        if let Some(known) = self.endpoint(&endpoint.key)
+            && let Some(incarnation) = known.incarnation_of(&endpoint.uid)?
+        {
+            return Ok((known, incarnation));
+        }
+        let endpoint = endpoint.clone();
+        self.ask(|answer| Task::Endpoint { endpoint, answer }).await
+    }
+
+    /// Bytes of the log and of the index.
+    fn disk(&self) -> (u64, u64) {
+        let segments = self.segments.all();
+        let log = segments.iter().map(|segment| segment.len()).sum();
+        let index: u64 = segments.iter().map(|segment| segment.index_bytes()).sum();
+        let runs: u64 = self.ids.read().runs.iter().map(|run| run.len).sum();
+        (log, index + runs)
+    }
+
+    /// Bytes of the kept events.
+    fn live_bytes(&self) -> u64 {
+        self.segments.all().iter().map(|segment| segment.live_bytes()).sum()
+    }
+}
+
+#[async_trait]
+impl Journal for EmbeddedJournal {
+    async fn append(&self, events: Vec<Arrival>) -> Result<Vec<Appended>> {
+        append::append(&self.engine, events).await
+    }
+
+    async fn attach(&self, consumer: &Incarnation, endpoint: &Incarnation, start: Start) -> Result<Attached> {
+        // Refused before the endpoint is made known: what fails changes nothing.
+        let attached = self.engine.consumer(consumer).ok();
+        if let Some(other) = attached.as_ref().filter(|attached| attached.endpoint.key != endpoint.key) {
+            let endpoint = other.endpoint.key.clone();
+            return Err(JournalError::EndpointChanged { consumer: consumer.key.clone(), endpoint });
+        }
+        let (known, incarnation) = self.engine.resolve(endpoint).await?;
+        if attached.is_some_and(|attached| attached.endpoint.number == known.number) {
+            return Ok(Attached::default());
+        }
+        let attach = tasks::Attach { consumer: consumer.clone(), endpoint: known, incarnation, start };
+        self.engine.ask(|answer| Task::Attach { attach, answer }).await
+    }
+
+    async fn detach(&self, consumer: &Incarnation) -> Result<Option<Detached>> {
+        let consumer = consumer.clone();
+        self.engine.ask(|answer| Task::Detach { consumer, answer }).await
+    }
+
+    async fn consumers(&self) -> Result<Vec<AttachedConsumer>> {
+        let consumers = self.engine.consumers.read();
+        let attached = |consumer: &Arc<Consumer>| AttachedConsumer {
+            consumer: consumer.object.clone(),
+            endpoint: consumer.endpoint.key.clone(),
+        };
+        let mut all: Vec<_> = consumers.iter().map(attached).collect();
+        all.sort_unstable();
+        Ok(all)
+    }
+
+    async fn claim(&self, consumer: &Incarnation, claim: Claim) -> Result<Claimed> {
+        let consumer = self.engine.consumer(consumer)?;
+        claim::claim(&self.engine, &consumer, claim).await
+    }
+
+    async fn ready(&self, consumer: &Incarnation) {
+        if let Ok(consumer) = self.engine.consumer(consumer) {
+            consumer.ready().await;
+        }
+    }
+
+    async fn settle(&self, consumer: &Incarnation, settlements: Vec<(Sequence, Settlement)>) -> Result<()> {
+        let consumer = self.engine.consumer(consumer)?;
+        claim::settle(&self.engine, &consumer, settlements).await
+    }
+
+    async fn redeliver(&self, consumer: &Incarnation, selection: &Selection, step: Step) -> Result<Redelivered> {
+        let consumer = self.engine.consumer(consumer)?;
+        redeliver::redeliver(&self.engine, &consumer, selection, step).await
+    }
+
+    fn progress(&self, consumer: &Incarnation) -> Option<Progress> {
+        self.engine.consumer(consumer).ok().map(|consumer| consumer.progress())
+    }
+
+    async fn events(&self, endpoint: &Incarnation, query: EventQuery) -> Result<EventPage> {
+        let Some((endpoint, begin)) = self.engine.present_endpoint(endpoint) else { return Ok(EventPage::default()) };
+        self.engine.blocking(move |engine| read::events(engine, &endpoint, begin, &query)).await
+    }
+
+    async fn event(&self, endpoint: &Incarnation, id: &str) -> Result<Option<StoredEvent>> {
+        let Some((endpoint, _)) = self.engine.present_endpoint(endpoint) else { return Ok(None) };
+        let id = id.to_owned();
+        self.engine.blocking(move |engine| read::event(engine, &endpoint, &id)).await
+    }
+
+    async fn deliveries(&self, consumer: &Incarnation, query: DeliveryQuery) -> Result<DeliveryPage> {
+        let consumer = self.engine.consumer(consumer)?;
+        self.engine.blocking(move |engine| read::deliveries(engine, &consumer, &query)).await
+    }
+
+    async fn sweep(&self, retention: Retention, now: Timestamp) -> Result<Swept> {
+        sweep::sweep(&self.engine, retention, now).await
+    }
+
+    fn tenure(&self) -> watch::Receiver<Tenure> {
+        self.tenure.subscribe()
+    }
+
+    fn usage(&self) -> Usage {
+        let (log, index) = self.engine.disk();
+        Usage { bytes: self.engine.live_bytes(), disk_bytes: log + index, max_bytes: self.engine.limits.max_bytes }
+    }
+
+    fn storage(&self, endpoint: &Incarnation) -> Storage {
+        let Some((endpoint, _)) = self.engine.present_endpoint(endpoint) else { return Storage::default() };
+        let state = endpoint.state.lock();
+        let own = (state.own.bytes, state.exhausted.clone());
+        drop(state);
+        let exhausted = own.1.or_else(|| self.engine.exhausted.lock().get(&endpoint.key.namespace).cloned());
+        Storage { bytes: own.0, exhausted }
+    }
+
+    fn namespaces(&self) -> Vec<NamespaceUsage> {
+        let max_bytes = self.engine.limits.namespace_share;
+        let namespaces = self.engine.namespaces.lock();
+        namespaces
+            .iter()
+            .map(|(namespace, bytes)| NamespaceUsage { namespace: namespace.to_string(), bytes: *bytes, max_bytes })
+            .collect()
+    }
+
+    fn vitals(&self) -> Vitals {
+        let (log_bytes, index_bytes) = self.engine.disk();
+        let (append_queue_bytes, task_queue) = self.engine.inbox.waiting();
+        let consumers = self.engine.consumers.read();
+        let checkpoint = Micros(self.engine.checkpoint.load(Ordering::Acquire) as i64);
+        Vitals {
+            log_bytes,
+            index_bytes,
+            checkpoint: Some(checkpoint.timestamp()),
+            since_checkpoint_bytes: self.engine.segments.all().last().map_or(0, |segment| segment.len()),
+            append_queue_bytes,
+            task_queue,
+            retrying: consumers.iter().map(|consumer| consumer.state().retries() as u64).sum(),
+            damaged_records: self.engine.damaged_records.load(Ordering::Acquire),
+        }
+    }
+
+    fn trouble(&self) -> Option<JournalError> {
+        self.engine.trouble.lock().as_ref().map(JournalError::clone_for_caller)
+    }
+
+    fn stalled(&self) -> Option<Duration> {
+        self.engine.busy.lock().map(|since| since.elapsed())
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.engine.closing.store(true, Ordering::Release);
+        match self.engine.ask(Task::Close).await {
+            // Closed before.
+            Err(JournalError::Closed) => Ok(()),
+            outcome => outcome,
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Rewriting segments of which little is kept into one that holds just that.
+//!
+//! The new segment has the id of the first one it replaces, with the next generation, and says in its head which is the last.
+//! It is valid once its last record is `End`: until then, also at the next start, the old ones count.
+
+use std::{io, sync::Arc};
+
+use super::{
+    Engine,
+    batch::OpenSegment,
+    entry::{self, SegmentHead},
+    error::from_io,
+    frame::Kind,
+    index::Position,
+    keeper,
+    segment::{Record, SegmentName},
+    segments::{Segment, decode_event, scan},
+};
+use crate::{Result, machine::Micros};
+
+/// A segment that replaces others.
+pub(super) struct Rewritten {
+    pub(super) segment: Arc<Segment>,
+    pub(super) replaced: Vec<Arc<Segment>>,
+}
+
+/// Neighbouring segments that together fit into one, and of which at most half is kept; the oldest first.
+pub(super) fn choose(full: &[Arc<Segment>], segment_bytes: u64) -> Option<Vec<Arc<Segment>>> {
+    let mut group: Vec<Arc<Segment>> = Vec::new();
+    let saves = |group: &[Arc<Segment>]| {
+        let (len, live) = group.iter().fold((0, 0), |(len, live), s| (len + s.len(), live + s.live_bytes()));
+        !group.is_empty() && live * 2 < len && len - live > segment_bytes / 4
+    };
+    for segment in full {
+        let sparse = segment.is_sealed() && segment.live_bytes() * 2 < segment.len();
+        let live: u64 = group.iter().map(|segment| segment.live_bytes()).sum();
+        if !sparse || live + segment.live_bytes() > segment_bytes {
+            if saves(&group) {
+                return Some(group);
+            }
+            group.clear();
+        }
+        if sparse {
+            group.push(Arc::clone(segment));
+        }
+    }
+    saves(&group).then_some(group)
+}
+
+/// Writes what is kept of the segments into one. `None` when there is nothing to write or the journal is closing.
+pub(super) fn rewrite(engine: &Arc<Engine>, group: &[Arc<Segment>]) -> Result<Option<Rewritten>> {
+    let (Some(first), Some(last)) = (group.first(), group.last()) else { return Ok(None) };
+    let name = SegmentName { id: first.name.id, generation: first.name.generation + 1 };
+    let path = engine.layout.log_file(name);
+    let written = write(engine, group, name, last.last, first.begun).map_err(|error| from_io(path.display(), error))?;
+    let Some(segment) = written else {
+        let _ = std::fs::remove_file(&path);
+        return Ok(None);
+    };
+    Ok(Some(Rewritten { segment, replaced: group.to_vec() }))
+}
+
+fn write(
+    engine: &Arc<Engine>,
+    group: &[Arc<Segment>],
+    name: SegmentName,
+    last: u64,
+    begun: Micros,
+) -> io::Result<Option<Arc<Segment>>> {
+    let layout = &engine.layout;
+    let head = SegmentHead { last, time: begun, previous: 0, previous_end: 0 };
+    let mut log = OpenSegment::create(layout, name, head)?;
+    let segment = Arc::clone(&log.segment);
+    log.record(Kind::Segment, 0, &head.encode());
+    for source in group {
+        if engine.is_closing() {
+            return Ok(None);
+        }
+        keeper::seal_waiting(engine)?;
+        let mut failed = None;
+        scan(&source.reader()?, source.len(), &mut |record, _| {
+            copy(engine, &segment, &mut log, record);
+            if failed.is_none() && log.end() - log.position() > 1 << 20 {
+                failed = log.write(false).err();
+            }
+        })?;
+        if let Some(error) = failed {
+            return Err(error);
+        }
+    }
+    log.record(Kind::End, 0, &[]);
+    log.write(true)?;
+    layout.sync_log_directory()?;
+    segment.seal(layout)?;
+    Ok(Some(segment))
+}
+
+/// Copies what is still kept of a record.
+fn copy(engine: &Engine, segment: &Segment, log: &mut OpenSegment, record: &Record) {
+    let number = record.frame.number;
+    match record.frame.kind {
+        Kind::Event => {
+            let Some(endpoint) = engine.endpoint_numbered(number) else { return };
+            let sequence = record.frame.sequence;
+            if endpoint.state.lock().removed.contains(sequence) {
+                return;
+            }
+            let Some((event, _)) = decode_event(record) else { return };
+            let offset = log.push(record.frame, &record.payload);
+            let position = Position::new(sequence, offset, record.frame.total(), Micros::floor(event.received));
+            segment.extend(|index| index.event(number, position));
+        }
+        Kind::Ended | Kind::Outcomes => {
+            let Some(consumer) = engine.consumer_numbered(number) else { return };
+            let mut ends = entry::decode_ends(record.payload.clone()).unwrap_or_default();
+            {
+                let state = consumer.endpoint.state.lock();
+                ends.retain(|ended| !state.removed.contains(ended.sequence));
+            }
+            if !ends.is_empty() {
+                let offset = log.record(Kind::Outcomes, number, &entry::encode_ends(&ends));
+                super::tasks::index_outcomes(segment, number, &ends, offset);
+            }
+        }
+        _ => {}
+    }
+}

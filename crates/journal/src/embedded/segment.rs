@@ -1,0 +1,239 @@
+//! The files of the log: their names, and reading their records.
+
+use std::{
+    fmt,
+    fs::File,
+    io,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+};
+
+use bytes::{Bytes, BytesMut};
+
+use super::frame::{FRAME, Frame, MAGIC, Place};
+use crate::limits::JOURNAL_SCAN_BYTES;
+
+/// The name of a segment. Segments are ordered by id; of two with one id the greater generation replaces the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct SegmentName {
+    pub(super) id: u64,
+    pub(super) generation: u32,
+}
+
+impl SegmentName {
+    /// The name of the log file.
+    pub(super) fn log_file(self) -> String {
+        format!("{self}.jnl")
+    }
+
+    /// The name of the index file.
+    pub(super) fn index_file(self) -> String {
+        format!("{self}.idx")
+    }
+
+    /// The name of the copy of what the segment says of endpoints and consumers.
+    pub(super) fn copy_file(self) -> String {
+        format!("{self}.copy")
+    }
+
+    /// What the records of the copy are bound to, so that none is taken for one of the segment.
+    pub(super) fn copy(self) -> Self {
+        Self { generation: !self.generation, ..self }
+    }
+
+    /// The segment of a log file's name.
+    pub(super) fn parse(file: &str) -> Option<Self> {
+        let (id, generation) = file.strip_suffix(".jnl")?.split_once('-')?;
+        let name =
+            Self { id: u64::from_str_radix(id, 16).ok()?, generation: u32::from_str_radix(generation, 16).ok()? };
+        (name.log_file() == file).then_some(name)
+    }
+}
+
+impl fmt::Display for SegmentName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}-{:04x}", self.id, self.generation)
+    }
+}
+
+/// A whole record.
+#[derive(Debug, Clone)]
+pub(super) struct Record {
+    /// Where it begins.
+    pub(super) offset: u64,
+    pub(super) frame: Frame,
+    pub(super) payload: Bytes,
+}
+
+impl Record {
+    /// Where it ends.
+    pub(super) fn end(&self) -> u64 {
+        self.offset + self.frame.total()
+    }
+}
+
+/// What a scan finds next.
+#[derive(Debug)]
+pub(super) enum Found {
+    Record(Record),
+    /// Between `from` and `to` is no whole record; at `to` one begins.
+    Damage {
+        from: u64,
+        to: u64,
+    },
+    /// Nothing whole follows `at`, although the file has `rest` bytes more.
+    End {
+        at: u64,
+        rest: u64,
+    },
+}
+
+/// A log file to read.
+#[derive(Debug)]
+pub(super) struct Reader {
+    file: File,
+    place: Place,
+    path: PathBuf,
+}
+
+impl Reader {
+    /// Opens a log file.
+    pub(super) fn open(path: &Path, salt: u64, segment: SegmentName) -> io::Result<Self> {
+        let file = File::open(path)?;
+        Ok(Self { file, place: Place { salt, segment, offset: 0 }, path: path.to_owned() })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn len(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    /// The record at `offset`; `None` if no whole one begins there. `expected` is its length with the frame, if known.
+    pub(super) fn record(&self, offset: u64, expected: Option<u32>) -> io::Result<Option<Record>> {
+        let first = usize::try_from(expected.unwrap_or(4096)).unwrap_or(4096).max(FRAME);
+        let mut bytes = self.read(offset, first)?;
+        let Some(frame) = Frame::decode(&bytes, self.place.at(offset)) else { return Ok(None) };
+        let Ok(total) = usize::try_from(frame.total()) else { return Ok(None) };
+        if bytes.len() < total && bytes.len() == first {
+            // Bounded by the file: a length beyond its end is not read.
+            if offset.saturating_add(frame.total()) > self.len()? {
+                return Ok(None);
+            }
+            bytes = self.read(offset, total)?;
+        }
+        if bytes.len() < total {
+            return Ok(None);
+        }
+        let payload = bytes.freeze().slice(FRAME..total);
+        if crc32fast::hash(&payload) != frame.checksum {
+            return Ok(None);
+        }
+        Ok(Some(Record { offset, frame, payload }))
+    }
+
+    fn read(&self, offset: u64, len: usize) -> io::Result<BytesMut> {
+        let mut bytes = BytesMut::zeroed(len);
+        let read = read_at(&self.file, &mut bytes, offset)?;
+        bytes.truncate(read);
+        Ok(bytes)
+    }
+}
+
+/// Reads until the buffer is full or the file ends.
+pub(super) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut filled = 0;
+    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, offset + filled as u64) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+/// Goes through all records of a log file up to `end`, and past what is damaged.
+pub(super) struct Scan<'a> {
+    reader: &'a Reader,
+    position: u64,
+    end: u64,
+    buffer: Bytes,
+    /// Where the buffer begins in the file.
+    buffered: u64,
+}
+
+impl<'a> Scan<'a> {
+    pub(super) fn new(reader: &'a Reader, from: u64, end: u64) -> Self {
+        Self { reader, position: from, end, buffer: Bytes::new(), buffered: from }
+    }
+
+    /// The next record, damage, or the end.
+    pub(super) fn next(&mut self) -> io::Result<Found> {
+        if let Some(record) = self.record_at(self.position)? {
+            self.position = record.end();
+            return Ok(Found::Record(record));
+        }
+        let from = self.position;
+        if from >= self.end {
+            return Ok(Found::End { at: from, rest: 0 });
+        }
+        let mut at = from;
+        while at < self.end {
+            let window = self.window(at)?;
+            if window.is_empty() {
+                break;
+            }
+            for candidate in memchr::memmem::find_iter(&window, &MAGIC) {
+                let candidate = at + candidate as u64;
+                if candidate > from && self.record_at(candidate)?.is_some() {
+                    self.position = candidate;
+                    return Ok(Found::Damage { from, to: candidate });
+                }
+            }
+            // The magic may lie across the edge of the window.
+            let step = window.len().saturating_sub(MAGIC.len() - 1).max(1);
+            at += step as u64;
+        }
+        self.position = self.end;
+        Ok(Found::End { at: from, rest: self.end - from })
+    }
+
+    fn record_at(&mut self, offset: u64) -> io::Result<Option<Record>> {
+        let window = self.window(offset)?;
+        let Some(frame) = Frame::decode(&window, self.reader.place.at(offset)) else { return Ok(None) };
+        if offset.saturating_add(frame.total()) > self.end {
+            return Ok(None);
+        }
+        let Ok(total) = usize::try_from(frame.total()) else { return Ok(None) };
+        if window.len() < total {
+            return self.reader.record(offset, Some(frame.len.saturating_add(FRAME as u32)));
+        }
+        let payload = window.slice(FRAME..total);
+        if crc32fast::hash(&payload) != frame.checksum {
+            return Ok(None);
+        }
+        Ok(Some(Record { offset, frame, payload }))
+    }
+
+    /// Bytes of the file from `offset` on: at least a frame's worth, unless the file ends.
+    fn window(&mut self, offset: u64) -> io::Result<Bytes> {
+        let inside = offset.checked_sub(self.buffered).and_then(|at| usize::try_from(at).ok());
+        if let Some(window) = inside.filter(|at| *at <= self.buffer.len()).map(|at| self.buffer.slice(at..))
+            && (window.len() >= JOURNAL_SCAN_BYTES / 8 || self.buffered + self.buffer.len() as u64 >= self.end)
+        {
+            return Ok(window);
+        }
+        let left = usize::try_from(self.end.saturating_sub(offset)).unwrap_or(usize::MAX);
+        self.buffer = self.reader.read(offset, JOURNAL_SCAN_BYTES.min(left))?.freeze();
+        self.buffered = offset;
+        if self.buffer.len() < JOURNAL_SCAN_BYTES.min(left) {
+            // The file is shorter than it was.
+            self.end = offset + self.buffer.len() as u64;
+        }
+        Ok(self.buffer.clone())
+    }
+}

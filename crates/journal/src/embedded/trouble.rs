@@ -1,0 +1,242 @@
+//! Write unavailability: causes, reporting, recovery.
+//!
+//! - A write or a sync failed. Nobody knows which pages reached the disk, and a later sync may pass without them. So nothing
+//!   more is written to that segment: the round is answered with the error, and so is everything later, until a new segment
+//!   can be begun, with the whole state at its head. The new head says where the segment before ends, so that what was not
+//!   acknowledged does not come back.
+//! - The volume is nearly full. Appends are refused while there is still room for what ends other waits: settlements and
+//!   retention continue, and can free the volume.
+//! - `max_bytes` is reached and nothing settled is left that could go early.
+//!
+//! While any of these lasts, the writer looks again every [`JOURNAL_HEAL_INTERVAL`] by itself: a sender that is told that
+//! the journal takes nothing sends nothing either.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{Engine, endpoint::Endpoint, writer::Writer};
+use crate::{
+    JournalError, Result, ShareScope,
+    limits::{JOURNAL_HEAL_INTERVAL, JOURNAL_RESERVE_BYTES, JOURNAL_RESERVE_SHARE, JOURNAL_SPACE_STEP},
+};
+
+/// What stands in the way of writes.
+#[derive(Default)]
+pub(super) struct Trouble {
+    broken: Option<Broken>,
+    /// Shares that are exhausted.
+    pub(super) shares: BTreeMap<ShareScope, RefusedShare>,
+    /// Bytes of the smallest append that was refused under `max_bytes` since one fitted.
+    pub(super) refused: Option<u64>,
+    space: Space,
+    /// Something was reported that is not over.
+    reported: bool,
+}
+
+/// The smallest append that an exhausted share refused.
+#[derive(Clone)]
+pub(super) struct RefusedShare {
+    pub(super) endpoint: Arc<Endpoint>,
+    pub(super) wanted: u64,
+    pub(super) max_bytes: u64,
+}
+
+/// Why nothing can be written, and since when.
+struct Broken {
+    reason: String,
+    full: bool,
+    tried: Instant,
+    /// What went wrong at the last attempt to begin a new segment.
+    said: String,
+}
+
+/// What is left on the volume, as far as is known.
+#[derive(Default)]
+struct Space {
+    looked: Option<Instant>,
+    /// Bytes that appends may take before the next look.
+    left: u64,
+    /// The volume is nearly full; this much was free.
+    low: Option<u64>,
+}
+
+impl Trouble {
+    /// How long to wait for work before looking whether the trouble is over.
+    pub(super) fn look_again(&self) -> Option<Duration> {
+        let any =
+            self.broken.is_some() || self.refused.is_some() || self.space.low.is_some() || !self.shares.is_empty();
+        any.then_some(JOURNAL_HEAL_INTERVAL)
+    }
+
+    /// Nothing can be written to the present segment.
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken.is_some()
+    }
+
+    /// Events of that many bytes have been stored.
+    pub(super) fn stored(&mut self, bytes: u64) {
+        self.refused = None;
+        self.space.left = self.space.left.saturating_sub(bytes + bytes / 8);
+    }
+
+    /// Why appends are refused now.
+    pub(super) fn error(&self, engine: &Engine) -> Option<JournalError> {
+        if let Some(broken) = &self.broken {
+            return Some(broken.error());
+        }
+        if let Some(free) = self.space.low {
+            let free = free >> 20;
+            return Some(JournalError::Full(format!("only {free} MiB are left on its volume; make room there")));
+        }
+        self.refused.is_some().then(|| full(engine))
+    }
+
+    /// A share refused an append.
+    pub(super) fn refuse_share(&mut self, scope: ShareScope, endpoint: &Arc<Endpoint>, wanted: u64, max_bytes: u64) {
+        let refused = RefusedShare { endpoint: Arc::clone(endpoint), wanted, max_bytes };
+        let known = self.shares.entry(scope).or_insert_with(|| refused.clone());
+        if wanted <= known.wanted || max_bytes != known.max_bytes {
+            *known = refused;
+        }
+    }
+
+    /// From now on writes are refused.
+    pub(super) fn break_off(&mut self, tried: Instant, error: &JournalError) {
+        let reason = match error.clone_for_caller() {
+            JournalError::Io(why, _) | JournalError::Full(why) => why,
+            other => other.to_string(),
+        };
+        let full = matches!(error, JournalError::Full(_));
+        self.broken = Some(Broken { reason, full, tried, said: String::new() });
+    }
+}
+
+impl Writer {
+    /// Whether anything can be written.
+    pub(super) fn can_write(&self) -> Result<()> {
+        self.trouble.broken.as_ref().map_or(Ok(()), |broken| Err(broken.error()))
+    }
+
+    /// Refuses appends while nothing can be written or the volume is nearly full.
+    pub(super) fn can_append(&mut self) -> Result<()> {
+        if !self.trouble.is_broken() {
+            self.trouble.space.look(&self.engine);
+        }
+        // `max_bytes` is another matter: a smaller event may fit.
+        match self.trouble.error(&self.engine) {
+            Some(error) if self.trouble.is_broken() || self.trouble.space.low.is_some() => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Looks whether what stands in the way is gone.
+    pub(super) fn ease(&mut self) {
+        self.heal();
+        if self.trouble.is_broken() {
+            return;
+        }
+        if self.trouble.space.low.is_some() {
+            self.trouble.space.look(&self.engine);
+        }
+        self.ease_shares();
+        if let Some(wanted) = self.trouble.refused
+            && self.make_journal_room(wanted).is_ok()
+        {
+            self.trouble.refused = None;
+        }
+    }
+
+    /// Begins a new segment after a failed write.
+    fn heal(&mut self) {
+        let Some(broken) = &mut self.trouble.broken else { return };
+        if broken.tried.elapsed() < JOURNAL_HEAL_INTERVAL {
+            return;
+        }
+        broken.tried = Instant::now();
+        match self.engine.layout.probe().and_then(|()| self.rotate()) {
+            Ok(()) => {
+                tracing::info!("the journal takes writes again");
+                self.trouble.broken = None;
+            }
+            Err(error) => {
+                let said = error.to_string();
+                if let Some(broken) = &mut self.trouble.broken
+                    && said != broken.said
+                {
+                    tracing::error!(error = said, "no new segment can be begun; that is tried every second");
+                    broken.said = said;
+                }
+            }
+        }
+    }
+
+    /// Publishes what stands in the way.
+    pub(super) fn report(&mut self) {
+        let error = self.trouble.error(&self.engine);
+        if error.is_none() && !self.trouble.reported {
+            return;
+        }
+        match (&error, self.trouble.reported) {
+            (Some(error), false) => tracing::warn!(kind = error.kind(), %error, "events are refused"),
+            (None, true) => tracing::info!("events are taken again"),
+            _ => {}
+        }
+        self.trouble.reported = error.is_some();
+        *self.engine.trouble.lock() = error;
+    }
+}
+
+impl Broken {
+    fn error(&self) -> JournalError {
+        if self.full {
+            JournalError::Full(self.reason.clone())
+        } else {
+            JournalError::Io(format!("a write failed ({}), and is tried again soon", self.reason), None)
+        }
+    }
+}
+
+impl Space {
+    /// Asks the volume, at most once in [`JOURNAL_HEAL_INTERVAL`] unless much has been written since.
+    fn look(&mut self, engine: &Engine) {
+        if self.left > 0 && self.looked.is_some_and(|looked| looked.elapsed() < JOURNAL_HEAL_INTERVAL) {
+            return;
+        }
+        self.looked = Some(Instant::now());
+        self.left = JOURNAL_SPACE_STEP;
+        // A volume that does not tell is found full by the write that fails.
+        let Ok(volume) = engine.layout.volume() else {
+            self.low = None;
+            return;
+        };
+        let reserve = JOURNAL_RESERVE_BYTES.min(volume.size / JOURNAL_RESERVE_SHARE);
+        self.left = self.left.min(volume.free.saturating_sub(reserve));
+        self.low = (self.left == 0).then_some(volume.free);
+    }
+}
+
+/// The journal takes as much as it may.
+pub(super) fn full(engine: &Engine) -> JournalError {
+    let ((log, index), max) = (engine.disk(), engine.limits.max_bytes);
+    JournalError::Full(format!(
+        "it takes {} of {max} bytes, and no settled event is left to remove; raise --journal-max-bytes, or fix the \
+         subscriptions that hold events",
+        log + index
+    ))
+}
+
+/// Held by the writer. Should it panic, memory and disk may differ, and nobody would answer any more: the process ends at
+/// once, and the next start takes everything from the disk, as after a crash.
+pub(super) struct CrashOnly;
+
+impl Drop for CrashOnly {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!("the journal's writer panicked; the process ends, so that it starts from what is on disk");
+            std::process::abort();
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! The writer: the one thread that writes the log.
+//!
+//! A round takes everything that waits, turns it into records, writes them with one call, and syncs once if anything in it
+//! has to be durable; while that runs the next round gathers. There is no timer: alone, an append pays for its own sync;
+//! under load, hundreds share one.
+//!
+//! One writer also makes the rest simple: no id can be looked up by two at once, sequences are given in order of commit, and
+//! memory changes only after the write succeeded.
+//!
+//! When a write or a sync fails, nobody knows what of it is on the disk: see [`trouble`](super::trouble).
+
+use std::{
+    collections::{HashMap, HashSet},
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Instant,
+};
+
+use grapnel_api::ObjectKey;
+use jiff::Timestamp;
+
+use super::{
+    Engine,
+    append::Staged,
+    batch::OpenSegment,
+    endpoint::Recency,
+    entry::{ConsumerRow, SegmentHead, StateEnd},
+    error::from_io,
+    files::Layout,
+    frame::Kind,
+    inbox::Round,
+    index::Index,
+    keeper::Work,
+    open,
+    rewrite::Rewritten,
+    segment::SegmentName,
+    tasks::Effect,
+    trouble::{CrashOnly, Trouble},
+};
+use crate::{
+    JournalError, Result,
+    limits::{SEGMENT_BYTES_MOST, SEGMENT_EVENTS, SEGMENT_OUTCOMES, SEGMENTS_SEALING},
+    machine::Micros,
+};
+
+/// The writer's own state.
+pub(super) struct Writer {
+    pub(super) engine: Arc<Engine>,
+    pub(super) log: OpenSegment,
+    /// What will be true once the records of the round are written.
+    effects: Vec<Effect>,
+    pub(super) staged: Staged,
+    /// Whether the round has to be synced.
+    pub(super) durable: bool,
+    /// Objects that membership tasks of the round concern.
+    pub(super) objects: HashSet<ObjectKey>,
+    /// Counts what may have made events removable: attempts that ended, consumers that went.
+    pub(super) settled: u64,
+    /// The count when settled events of an endpoint were looked for in vain last.
+    pub(super) searched: HashMap<u32, u64>,
+    /// What the directory took when the round began, and where the log was then.
+    pub(super) disk: Option<(u64, u64)>,
+    pub(super) recency: Recency,
+    pub(super) trouble: Trouble,
+}
+
+impl Writer {
+    pub(super) fn new(engine: Arc<Engine>, log: OpenSegment) -> Self {
+        Self {
+            engine,
+            log,
+            effects: Vec::new(),
+            staged: Staged::default(),
+            durable: false,
+            objects: HashSet::new(),
+            settled: 1,
+            searched: HashMap::new(),
+            disk: None,
+            recency: Recency::default(),
+            trouble: Trouble::default(),
+        }
+    }
+
+    /// Works until the inbox is closed, then lets go of the directory.
+    pub(super) fn run(mut self) {
+        let _crash_only = CrashOnly;
+        let engine = Arc::clone(&self.engine);
+        let mut round = Round::default();
+        while !round.last {
+            engine.inbox.take(&mut round, self.trouble.look_again());
+            *engine.busy.lock() = Some(Instant::now());
+            self.round(&mut round);
+            *engine.busy.lock() = None;
+        }
+        engine.keeper.close();
+        *engine.directory.lock() = None;
+    }
+
+    /// Does and answers all that was taken, and empties the round.
+    pub(super) fn round(&mut self, round: &mut Round) {
+        self.disk = None;
+        self.ease();
+        if self.trouble.is_broken() {
+            self.refuse(round);
+        } else {
+            self.rotate_if_full();
+            for (task, _permit) in round.tasks.drain(..) {
+                self.stage_task(task);
+            }
+            match self.can_append() {
+                Ok(()) => {
+                    if !round.appends.is_empty() {
+                        self.log.mark();
+                    }
+                    for (append, _) in round.appends.iter_mut() {
+                        // The events move; the permit stays until the round is over.
+                        self.stage_append(append.take());
+                    }
+                }
+                Err(error) => {
+                    for (append, _) in round.appends.drain(..) {
+                        let _ = append.answer.send(Err(error.clone_for_caller()));
+                    }
+                }
+            }
+            let _ = self.flush();
+        }
+        round.tasks.clear();
+        round.appends.clear();
+        self.report();
+    }
+
+    /// Nothing can be written: everybody is told.
+    fn refuse(&mut self, round: &mut Round) {
+        let Some(error) = self.trouble.error(&self.engine) else { return };
+        for (append, _) in round.appends.drain(..) {
+            let _ = append.answer.send(Err(error.clone_for_caller()));
+        }
+        for (task, _permit) in round.tasks.drain(..) {
+            self.stage_task(task);
+            self.fail(&error);
+            self.log.discard();
+        }
+    }
+
+    /// Has something done once the records of the round are written, or not.
+    pub(super) fn effect(&mut self, effect: impl FnOnce(&Engine, Result<(), &JournalError>) + Send + 'static) {
+        self.effects.push(Box::new(effect));
+    }
+
+    /// Writes the records of the round so far, and does what they say.
+    pub(super) fn flush(&mut self) -> Result<(), Arc<JournalError>> {
+        let durable = std::mem::take(&mut self.durable);
+        self.objects.clear();
+        let written = match self.trouble.error(&self.engine).filter(|_| self.trouble.is_broken()) {
+            Some(error) => Err(error),
+            None if self.log.is_empty() => Ok(()),
+            None => self.log.write(durable).map_err(|error| from_io(self.log.segment.path().display(), error)),
+        };
+        match written {
+            Ok(()) => {
+                for effect in self.effects.drain(..) {
+                    effect(&self.engine, Ok(()));
+                }
+                self.finish_appends(Ok(()));
+                Ok(())
+            }
+            Err(error) => {
+                if !self.trouble.is_broken() {
+                    tracing::error!(%error, "the journal refuses writes until it can begin a new segment");
+                    self.trouble.break_off(Instant::now(), &error);
+                }
+                self.log.abandon();
+                self.fail(&error);
+                Err(Arc::new(error))
+            }
+        }
+    }
+
+    fn fail(&mut self, error: &JournalError) {
+        for effect in self.effects.drain(..) {
+            effect(&self.engine, Err(error));
+        }
+        self.finish_appends(Err(error));
+    }
+
+    pub(super) fn next_endpoint(&self) -> u32 {
+        next(&self.engine.next_endpoint)
+    }
+
+    pub(super) fn next_consumer(&self) -> u32 {
+        next(&self.engine.next_consumer)
+    }
+
+    fn rotate_if_full(&mut self) {
+        let (events, outcomes) = self.log.segment.index(|index| match index {
+            Index::Active(active) => active.rows(),
+            Index::Sealed(_) => (0, 0),
+        });
+        // The state at the head must not be most of a segment.
+        let full = self.engine.limits.segment_bytes.max((8 * self.log.head_bytes()).min(SEGMENT_BYTES_MOST));
+        if self.log.position() < full && events < SEGMENT_EVENTS && outcomes < SEGMENT_OUTCOMES {
+            return;
+        }
+        if let Err(error) = self.rotate() {
+            tracing::error!(%error, "the journal refuses writes until it can begin a new segment");
+            self.trouble.break_off(Instant::now(), &error);
+        }
+    }
+
+    /// Begins a new segment. What was written to the one before and not acknowledged is not part of the log any more.
+    pub(super) fn rotate(&mut self) -> Result<()> {
+        let engine = Arc::clone(&self.engine);
+        let sync = |log: &mut OpenSegment| log.sync().map_err(|error| from_io(log.segment.path().display(), error));
+        if !self.trouble.is_broken() {
+            sync(&mut self.log)?;
+        }
+        let before = Arc::clone(&self.log.segment);
+        let name = SegmentName { id: before.last.max(before.name.id) + 1, generation: 0 };
+        self.log = begin(&engine, name, Some((before.name.id, before.len())))
+            .map_err(|error| from_io(engine.layout.log_file(name).display(), error))?;
+        self.disk = None;
+        engine.segments.push(Arc::clone(&self.log.segment));
+        let mut ids = engine.ids.write();
+        let full = std::mem::take(&mut ids.active);
+        ids.sealing.push((before.name.id, Arc::new(full)));
+        let sealing = ids.sealing.len();
+        drop(ids);
+        engine.keeper.send(Work::Seal(before));
+        if sealing > SEGMENTS_SEALING {
+            // Memory is bounded: the keeper comes first.
+            engine.keeper.wait_until(|| engine.ids.read().sealing.len() <= SEGMENTS_SEALING);
+        }
+        Ok(())
+    }
+
+    /// Deletes segments of which nothing is kept.
+    pub(super) fn drop_segments(&mut self, names: &[SegmentName]) -> Result<usize> {
+        // That nothing is kept of them must be durable before they go.
+        self.log.sync().map_err(|error| {
+            let error = from_io(self.log.segment.path().display(), error);
+            self.trouble.break_off(Instant::now(), &error);
+            error
+        })?;
+        let mut dropped = 0;
+        for segment in self.engine.segments.all() {
+            if !names.contains(&segment.name) || segment.live_events() > 0 || segment.name == self.log.segment.name {
+                continue;
+            }
+            self.engine.segments.remove(segment.name);
+            remove_files(&self.engine.layout, segment.name)
+                .map_err(|error| from_io(segment.path().display(), error))?;
+            dropped += 1;
+        }
+        Ok(dropped)
+    }
+
+    /// Puts a rewritten segment in the place of those that it replaces, and deletes them.
+    pub(super) fn replace_segments(&mut self, rewritten: Rewritten) -> Result<()> {
+        let Rewritten { segment, replaced } = rewritten;
+        let live = open::live(&self.engine, &segment).map_err(|error| from_io(segment.path().display(), error))?;
+        for live in live {
+            segment.add_live(live.own.events + live.former.events, live.own.bytes + live.former.bytes);
+            // What was to be removed from the old ones is in the new one now.
+            if let Some(endpoint) = self.engine.endpoint_numbered(live.endpoint) {
+                endpoint.next_epoch();
+            }
+        }
+        self.engine.segments.replace(&replaced, segment);
+        for old in replaced {
+            remove_files(&self.engine.layout, old.name).map_err(|error| from_io(old.path().display(), error))?;
+        }
+        Ok(())
+    }
+}
+
+/// Deletes the files of a segment.
+pub(super) fn remove_files(layout: &Layout, name: SegmentName) -> io::Result<()> {
+    let gone = |outcome: io::Result<()>| match outcome {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    };
+    gone(std::fs::remove_file(layout.log_file(name)))?;
+    gone(std::fs::remove_file(layout.copy_file(name)))?;
+    gone(std::fs::remove_file(layout.index_file(name)))
+}
+
+fn next(number: &AtomicU32) -> u32 {
+    number.fetch_add(1, Ordering::AcqRel)
+}
+
+/// Creates a segment with the whole state at its head, durably. `before` is the segment before and where it ends.
+pub(super) fn begin(engine: &Engine, name: SegmentName, before: Option<(u64, u64)>) -> io::Result<OpenSegment> {
+    let layout = &engine.layout;
+    let now = Micros::floor(Timestamp::now());
+    let (previous, previous_end) = before.unwrap_or_default();
+    let head = SegmentHead { last: name.id, time: now, previous, previous_end };
+    let mut log = OpenSegment::create(layout, name, head)?;
+    log.create_copy(layout)?;
+    log.identity(Kind::Segment, 0, &head.encode());
+    let endpoints = engine.endpoints.read().all();
+    for endpoint in &endpoints {
+        log.identity(Kind::EndpointState, endpoint.number, &endpoint.stored().encode());
+    }
+    let consumers = engine.consumers.read().all();
+    for consumer in &consumers {
+        let row = ConsumerRow {
+            consumer: consumer.object.clone(),
+            endpoint: consumer.endpoint.number,
+            state: consumer.state().durable(),
+        };
+        log.identity(Kind::ConsumerState, consumer.number, &row.encode());
+        if log.end() - log.position() > 4 << 20 {
+            log.write(false)?;
+        }
+    }
+    let end = StateEnd {
+        endpoints: endpoints.len() as u64,
+        consumers: consumers.len() as u64,
+        next_endpoint: engine.next_endpoint.load(Ordering::Acquire),
+        next_consumer: engine.next_consumer.load(Ordering::Acquire),
+        retired_head: engine.retired_head.load(Ordering::Acquire),
+    };
+    log.identity(Kind::StateEnd, 0, &end.encode());
+    log.write(true)?;
+    log.end_of_head();
+    layout.sync_log_directory()?;
+    engine.checkpoint.store(now.0 as u64, Ordering::Release);
+    Ok(log)
+}

@@ -1,0 +1,500 @@
+//! One consumer: its cursor, its exceptions, and what is in flight.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    ops::RangeInclusive,
+};
+
+use super::{Micros, QUEUED_ATTEMPT, RangeSet, Retry, retries::Retries};
+use crate::{DeliveryState, Exchange, Failure, Progress, Sequence, SkipReason, limits::RETRIES_PER_CONSUMER};
+
+/// More ends than one call of `settle` has: below the bound by as many, a consumer may have been at it before the call.
+const BACKLOG_MARGIN: usize = 4096;
+
+/// How an attempt ended, as it is made durable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Ended {
+    /// The event.
+    pub(crate) sequence: Sequence,
+    /// The first sequence that this end covers: between it and `sequence` the endpoint has no other event.
+    pub(crate) first: Sequence,
+    /// The number of the attempt.
+    pub(crate) attempt: u32,
+    /// How it ended.
+    pub(crate) end: End,
+}
+
+/// The end of an attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum End {
+    Delivered(Exchange),
+    Skipped {
+        reason: SkipReason,
+        time: Micros,
+    },
+    Retry {
+        due: Micros,
+        failure: Failure,
+    },
+    Dead {
+        failure: Failure,
+    },
+    /// The event is no longer kept.
+    Gone,
+}
+
+/// An attempt in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Flight {
+    pub(crate) attempt: u32,
+    /// The first sequence that it covers, see [`Ended::first`].
+    pub(crate) first: Sequence,
+    /// It comes from the retries, not from the log.
+    pub(crate) retry: bool,
+    /// Its end is being written.
+    settling: bool,
+}
+
+/// An event taken for delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Taken {
+    pub(crate) sequence: Sequence,
+    pub(crate) flight: Flight,
+}
+
+/// The next event of the endpoint's log after some position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Upcoming {
+    /// The position right after that one: nothing is kept between it and `sequence`.
+    pub(crate) first: Sequence,
+    pub(crate) sequence: Sequence,
+}
+
+/// The state of one consumer. Everything up to [`Flight`]s is durable; those are forgotten when the process ends.
+#[derive(Debug, Clone)]
+pub(crate) struct ConsumerState {
+    /// The consumer's first event is the one after this.
+    start: Sequence,
+    /// Attempted, or passed over: everything up to `start` is.
+    attempted: RangeSet,
+    /// Events after `start` that have been attempted.
+    attempts_begun: u64,
+    /// How many events the endpoint had taken in before the first one of this consumer.
+    appended_before: u64,
+    delivered: u64,
+    retries: Retries,
+    /// Dead letters with the time of death.
+    dead: BTreeMap<Sequence, Micros>,
+    /// No dead letter is older.
+    oldest_death: Micros,
+
+    flights: HashMap<Sequence, Flight>,
+    /// Flights of new events.
+    first_flights: u64,
+    /// New events have been taken up to here.
+    next: Sequence,
+    /// New events that were taken and given back: sequence to the first that they cover.
+    returned: BTreeMap<Sequence, Sequence>,
+    /// A retry was released or an event redelivered since the last claim.
+    released: bool,
+    /// The last claim was in order and stopped at what is not due or in flight: new events have to wait.
+    held_up: bool,
+    detached: bool,
+}
+
+impl ConsumerState {
+    /// A new consumer, whose first event is the one after `start`, of an endpoint that has taken in `appended_before` events
+    /// before that one.
+    pub(crate) fn new(start: Sequence, appended_before: u64) -> Self {
+        Self {
+            start,
+            attempted: RangeSet::up_to(start),
+            attempts_begun: 0,
+            appended_before,
+            delivered: 0,
+            retries: Retries::default(),
+            dead: BTreeMap::new(),
+            oldest_death: Micros::MAX,
+            flights: HashMap::new(),
+            first_flights: 0,
+            next: start,
+            returned: BTreeMap::new(),
+            released: false,
+            held_up: false,
+            detached: false,
+        }
+    }
+
+    /// The state that [`durable`](Self::durable) described.
+    pub(crate) fn restore(durable: Durable) -> Self {
+        let Durable { start, appended_before, attempts_begun, delivered, attempted, retries, dead } = durable;
+        let mut state = Self::new(start, appended_before);
+        state.attempts_begun = attempts_begun;
+        state.delivered = delivered;
+        for (first, last) in attempted {
+            state.attempted.insert(first, last);
+        }
+        for (sequence, retry) in retries {
+            state.retries.insert(sequence, retry);
+        }
+        for (sequence, time) in dead {
+            state.oldest_death = state.oldest_death.min(time);
+            state.dead.insert(sequence, time);
+        }
+        state
+    }
+
+    /// The durable part of the state.
+    pub(crate) fn durable(&self) -> Durable {
+        Durable {
+            start: self.start,
+            appended_before: self.appended_before,
+            attempts_begun: self.attempts_begun,
+            delivered: self.delivered,
+            attempted: self.attempted.iter().collect(),
+            retries: self.retries.iter().collect(),
+            dead: self.dead.iter().map(|(sequence, time)| (*sequence, *time)).collect(),
+        }
+    }
+
+    pub(crate) fn start(&self) -> Sequence {
+        self.start
+    }
+
+    pub(crate) fn is_detached(&self) -> bool {
+        self.detached
+    }
+
+    /// Nothing more is claimed or settled.
+    pub(crate) fn detach(&mut self) {
+        self.detached = true;
+    }
+
+    /// Counts, when the endpoint has taken in `appended` events in all.
+    pub(crate) fn progress(&self, appended: u64) -> Progress {
+        let known = self.appended_before + self.attempts_begun + self.first_flights;
+        let queued = self.retries.waiting_queued();
+        Progress {
+            pending: appended.saturating_sub(known) + queued,
+            in_flight: self.flights.len() as u64,
+            retrying: self.retries.waiting() - queued,
+            dead: self.dead.len() as u64,
+            delivered: self.delivered,
+        }
+    }
+
+    /// Events that would be abandoned if the consumer was detached now.
+    pub(crate) fn undelivered(&self, appended: u64) -> u64 {
+        let Progress { pending, in_flight, retrying, .. } = self.progress(appended);
+        pending + in_flight + retrying
+    }
+
+    /// How many retries are held in memory.
+    pub(crate) fn retries(&self) -> usize {
+        self.retries.len()
+    }
+
+    // Claims.
+
+    /// A claim begins.
+    pub(crate) fn begin_claim(&mut self) {
+        self.released = false;
+        self.held_up = false;
+    }
+
+    /// Whether a claim would find something that waits in the log after `newest`, or that was released.
+    pub(crate) fn is_ready(&self, newest: Sequence) -> bool {
+        let new = || !self.returned.is_empty() || self.attempted.next_outside(self.next + 1) <= newest;
+        self.detached || self.released || (!self.held_up && !self.is_backlogged() && new())
+    }
+
+    /// So many events wait for a retry that no new one is attempted before some of them have been settled.
+    pub(crate) fn is_backlogged(&self) -> bool {
+        // Each new event in flight may need a retry.
+        let first_flights = usize::try_from(self.first_flights).unwrap_or(usize::MAX);
+        self.retries.len().saturating_add(first_flights) >= RETRIES_PER_CONSUMER
+    }
+
+    /// Takes due retries until `limit` are taken or no more are due.
+    pub(crate) fn take_due(&mut self, taken: &mut Vec<Taken>, limit: usize, now: Micros, horizon: Micros) {
+        while taken.len() < limit {
+            let Some((sequence, retry)) = self.retries.take_due(now, horizon) else { return };
+            self.begin_retry(taken, sequence, retry);
+        }
+    }
+
+    /// Takes new events up to `last` until `limit` are taken or no more are left. `upcoming` finds the first event after a
+    /// position.
+    pub(crate) fn take_new(
+        &mut self,
+        taken: &mut Vec<Taken>,
+        limit: usize,
+        last: Sequence,
+        upcoming: &dyn Fn(Sequence) -> Option<Upcoming>,
+    ) {
+        if !self.is_backlogged() {
+            let first_flights = usize::try_from(self.first_flights).unwrap_or(usize::MAX);
+            let room = RETRIES_PER_CONSUMER.saturating_sub(self.retries.len().saturating_add(first_flights));
+            let limit = limit.min(taken.len().saturating_add(room));
+            self.take_next(taken, limit, last, upcoming);
+        }
+    }
+
+    fn take_next(
+        &mut self,
+        taken: &mut Vec<Taken>,
+        limit: usize,
+        last: Sequence,
+        upcoming: &dyn Fn(Sequence) -> Option<Upcoming>,
+    ) {
+        while taken.len() < limit {
+            let (first, sequence) = match self.returned.first_key_value() {
+                Some((sequence, _)) if *sequence > last => return,
+                Some((&sequence, &first)) => {
+                    self.returned.remove(&sequence);
+                    (first, sequence)
+                }
+                None => {
+                    // What lies behind was attempted in an earlier run.
+                    let position = self.attempted.next_outside(self.next + 1) - 1;
+                    let Some(next) = upcoming(position).filter(|next| next.sequence <= last) else { return };
+                    self.next = next.sequence;
+                    if self.attempted.contains(next.sequence) {
+                        continue;
+                    }
+                    (next.first, next.sequence)
+                }
+            };
+            let flight = Flight { attempt: 1, first, retry: false, settling: false };
+            self.flights.insert(sequence, flight);
+            self.first_flights += 1;
+            taken.push(Taken { sequence, flight });
+        }
+    }
+
+    /// Whether a claim in order has to wait: more is in flight than the `held` that it has taken itself.
+    pub(crate) fn waits_in_order(&mut self, held: usize) -> bool {
+        self.held_up |= self.flights.len() != held;
+        self.held_up
+    }
+
+    /// Takes retries and new events ascending by sequence, whatever the number of retries, until `limit` are taken, no more are left, or one is not due,
+    /// whose due time is returned.
+    pub(crate) fn take_in_order(
+        &mut self,
+        taken: &mut Vec<Taken>,
+        limit: usize,
+        now: Micros,
+        horizon: Micros,
+        newest: Sequence,
+        upcoming: &dyn Fn(Sequence) -> Option<Upcoming>,
+    ) -> Option<Micros> {
+        let mut from = 0;
+        while taken.len() < limit {
+            let Some((sequence, retry)) = self.retries.lowest(from) else {
+                self.take_next(taken, limit, newest, upcoming);
+                return None;
+            };
+            from = sequence + 1;
+            self.take_next(taken, limit, newest.min(sequence.saturating_sub(1)), upcoming);
+            if taken.len() >= limit {
+                return None;
+            }
+            if self.flights.contains_key(&sequence) {
+                continue;
+            }
+            if retry.due > now && retry.due <= horizon {
+                self.held_up = true;
+                return Some(retry.due);
+            }
+            if let Some(retry) = self.retries.take(sequence) {
+                self.begin_retry(taken, sequence, retry);
+            }
+        }
+        None
+    }
+
+    fn begin_retry(&mut self, taken: &mut Vec<Taken>, sequence: Sequence, retry: Retry) {
+        let flight = Flight { attempt: retry.attempt, first: sequence, retry: true, settling: false };
+        self.flights.insert(sequence, flight);
+        taken.push(Taken { sequence, flight });
+    }
+
+    pub(crate) fn next_due(&self) -> Option<Micros> {
+        self.retries.next_due()
+    }
+
+    /// Ends a flight whose event is to be attempted again under the same number. True if it was in flight.
+    pub(crate) fn release(&mut self, sequence: Sequence) -> bool {
+        let Some(flight) = self.land(sequence) else { return false };
+        self.held_up = false;
+        if flight.retry {
+            self.retries.release(sequence);
+            self.released = true;
+        } else {
+            self.returned.insert(sequence, flight.first);
+        }
+        true
+    }
+
+    /// The flight whose end is to be written, unless it has ended or its end is being written.
+    pub(crate) fn begin_settling(&mut self, sequence: Sequence) -> Option<Flight> {
+        let flight = self.flights.get_mut(&sequence).filter(|flight| !flight.settling)?;
+        flight.settling = true;
+        Some(*flight)
+    }
+
+    /// The end was not written.
+    pub(crate) fn abort_settling(&mut self, sequence: Sequence) {
+        if let Some(flight) = self.flights.get_mut(&sequence) {
+            flight.settling = false;
+        }
+    }
+
+    /// Something has been settled: what was held up may continue. True if something was.
+    pub(crate) fn unblock(&mut self) -> bool {
+        // A batch of ends may have brought it below the bound.
+        let was_backlogged = self.retries.len() + BACKLOG_MARGIN >= RETRIES_PER_CONSUMER;
+        std::mem::take(&mut self.held_up) || was_backlogged
+    }
+
+    fn land(&mut self, sequence: Sequence) -> Option<Flight> {
+        let flight = self.flights.remove(&sequence)?;
+        if !flight.retry {
+            self.first_flights -= 1;
+        }
+        Some(flight)
+    }
+
+    // Durable changes.
+
+    /// An attempt has ended, durably.
+    pub(crate) fn apply_ended(&mut self, ended: &Ended) {
+        let Ended { sequence, first, attempt, end } = ended;
+        self.land(*sequence);
+        if !self.attempted.contains(*sequence) {
+            self.attempts_begun += 1;
+        }
+        self.attempted.insert((*first).min(*sequence), *sequence);
+        self.retries.remove(*sequence);
+        match end {
+            End::Delivered(_) => self.delivered += 1,
+            End::Skipped { .. } | End::Gone => {}
+            End::Retry { due, .. } => {
+                self.retries.insert(*sequence, Retry { due: *due, attempt: attempt.saturating_add(1) });
+            }
+            End::Dead { failure } => {
+                let time = Micros::floor(failure.time);
+                self.oldest_death = self.oldest_death.min(time);
+                self.dead.insert(*sequence, time);
+            }
+        }
+    }
+
+    /// An event has been redelivered, durably.
+    pub(crate) fn apply_redelivered(&mut self, sequence: Sequence, due: Micros) {
+        self.dead.remove(&sequence);
+        self.retries.insert(sequence, Retry { due, attempt: QUEUED_ATTEMPT });
+        self.released = true;
+    }
+
+    /// A retry has been made due at `due`, durably.
+    pub(crate) fn apply_hastened(&mut self, sequence: Sequence, due: Micros) {
+        if let Some(retry) = self.retries.get(sequence)
+            && !self.flights.contains_key(&sequence)
+        {
+            self.retries.insert(sequence, Retry { due, ..retry });
+            self.released = true;
+        }
+    }
+
+    /// A dead letter has been removed, durably.
+    pub(crate) fn apply_purged(&mut self, sequence: Sequence) {
+        self.dead.remove(&sequence);
+    }
+
+    // What is known of an event.
+
+    /// Whether the event may be redelivered: it is settled or dead.
+    pub(crate) fn can_redeliver(&self, sequence: Sequence) -> bool {
+        sequence > self.start && self.attempted.contains(sequence) && self.retries.get(sequence).is_none()
+    }
+
+    /// Whether the event waits for a retry that may be made due now.
+    pub(crate) fn can_hasten(&self, sequence: Sequence, now: Micros) -> bool {
+        let due_later = |retry: Retry| retry.attempt != QUEUED_ATTEMPT && retry.due > now;
+        !self.flights.contains_key(&sequence) && self.retries.get(sequence).is_some_and(due_later)
+    }
+
+    /// Where the delivery is, with the number of attempts that have ended (0 for settled events) and the due time.
+    pub(crate) fn state_of(&self, sequence: Sequence) -> (DeliveryState, u32, Option<Micros>) {
+        if let Some(flight) = self.flights.get(&sequence) {
+            return (DeliveryState::InFlight, flight.attempt.saturating_sub(1), None);
+        }
+        if let Some(retry) = self.retries.get(sequence) {
+            return match retry.attempt {
+                QUEUED_ATTEMPT => (DeliveryState::Pending, 0, None),
+                attempt => (DeliveryState::Retrying, attempt - 1, Some(retry.due)),
+            };
+        }
+        if self.dead.contains_key(&sequence) {
+            return (DeliveryState::DeadLettered, 0, None);
+        }
+        match self.attempted.contains(sequence) {
+            true => (DeliveryState::Settled, 0, None),
+            false => (DeliveryState::Pending, 0, None),
+        }
+    }
+
+    /// Sequences in this state at or after `from`, ascending, at most `limit`; `None` for states that most events are in.
+    pub(crate) fn in_state(&self, state: DeliveryState, from: Sequence, limit: usize) -> Option<Vec<Sequence>> {
+        match state {
+            DeliveryState::DeadLettered => Some(self.dead.range(from..).take(limit).map(|(s, _)| *s).collect()),
+            DeliveryState::Retrying => {
+                let retrying = self.retries.within(from, Sequence::MAX);
+                let retrying = retrying.filter(|s| self.state_of(*s).0 == DeliveryState::Retrying);
+                Some(retrying.take(limit).collect())
+            }
+            DeliveryState::InFlight => {
+                let mut flights: Vec<_> = self.flights.keys().copied().filter(|s| *s >= from).collect();
+                flights.sort_unstable();
+                flights.truncate(limit);
+                Some(flights)
+            }
+            DeliveryState::Pending | DeliveryState::Settled => None,
+        }
+    }
+
+    /// Everything between `first` and `last` that must be kept for this consumer: not attempted, retrying or dead.
+    pub(crate) fn pinned(&self, first: Sequence, last: Sequence) -> Vec<RangeInclusive<Sequence>> {
+        let mut pinned = self.attempted.outside(first, last);
+        pinned.extend(self.retries.within(first, last).map(|sequence| sequence..=sequence));
+        pinned.extend(self.dead.range(first..=last.max(first)).map(|(sequence, _)| *sequence..=*sequence));
+        pinned
+    }
+
+    /// Dead letters that died at `cutoff` or before, at most `limit`.
+    pub(crate) fn died_by(&mut self, cutoff: Micros, limit: usize) -> Vec<Sequence> {
+        if self.dead.is_empty() || self.oldest_death > cutoff {
+            return Vec::new();
+        }
+        let found: Vec<_> =
+            self.dead.iter().filter(|(_, time)| **time <= cutoff).map(|(sequence, _)| *sequence).take(limit).collect();
+        if found.is_empty() {
+            self.oldest_death = self.dead.values().min().copied().unwrap_or(Micros::MAX);
+        }
+        found
+    }
+}
+
+/// The durable part of a [`ConsumerState`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Durable {
+    pub(crate) start: Sequence,
+    pub(crate) appended_before: u64,
+    pub(crate) attempts_begun: u64,
+    pub(crate) delivered: u64,
+    pub(crate) attempted: Vec<(Sequence, Sequence)>,
+    pub(crate) retries: Vec<(Sequence, Retry)>,
+    pub(crate) dead: Vec<(Sequence, Micros)>,
+}

@@ -1,0 +1,206 @@
+//! The naive engine: the whole journal in plain collections, under one lock.
+//!
+//! It is the model that the other engines are compared with, and the journal of tests that need no disk. It is written to
+//! be obviously correct: it scans, it copies, and it keeps what other engines derive. It keeps every invariant of the
+//! [contract](crate), with one stand-in: "durable" means that [`MemoryJournal::reopen`] keeps it.
+//!
+//! Its sequences have gaps and do not start at 1, and its lists can be cut into small steps, so that nothing that works
+//! with it depends on either.
+//!
+//! - `state`: the endpoints' logs, and which consumers there are.
+//! - `consumer`: one consumer: claims, settlements, counts.
+//! - `redeliver`: which events a redelivery selects.
+//! - `room`: bounds on what is kept.
+
+mod consumer;
+mod redeliver;
+mod room;
+mod state;
+#[cfg(test)]
+mod tests;
+
+use async_trait::async_trait;
+use grapnel_api::Incarnation;
+use jiff::Timestamp;
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::{Notify, watch};
+
+use self::state::MemoryState;
+use super::{
+    Appended, Arrival, Attached, AttachedConsumer, Claim, Claimed, DeliveryPage, DeliveryQuery, Detached, EventPage,
+    EventQuery, Journal, JournalError, NamespaceUsage, Progress, Redelivered, Result, Retention, Selection, Sequence,
+    Settlement, Start, Step, Storage, StoredEvent, Swept, Tenure, Usage, Vitals,
+};
+use crate::limits::LIST_LIMIT;
+
+/// How a [`MemoryJournal`] is bounded, and how it numbers.
+#[derive(Debug, Clone)]
+pub struct MemoryOptions {
+    /// Bytes that the kept events may take; 0 for no bound.
+    pub max_bytes: u64,
+    /// Bytes that the events of one namespace may take; `None` for half of `max_bytes`.
+    pub namespace_share: Option<u64>,
+    /// The sequence of an endpoint's first event; at least 1.
+    pub first_sequence: Sequence,
+    /// The distance from one sequence of an endpoint to the next; at least 1.
+    pub stride: u64,
+    /// Most events that one step of a list looks at; at least 1.
+    pub list_scan: usize,
+    /// Most events of one consumer that wait for another attempt, or are in flight in one. A consumer that has as many
+    /// claims new events in order only.
+    pub max_retries: usize,
+}
+
+impl Default for MemoryOptions {
+    fn default() -> Self {
+        Self {
+            max_bytes: 0,
+            namespace_share: None,
+            first_sequence: 1000,
+            stride: 7,
+            list_scan: LIST_LIMIT,
+            max_retries: usize::MAX,
+        }
+    }
+}
+
+/// A journal that lives as long as the process.
+pub struct MemoryJournal {
+    options: MemoryOptions,
+    state: Mutex<MemoryState>,
+    /// Wakes every [`Journal::ready`], each of which then looks for itself.
+    changed: Notify,
+    tenure: watch::Sender<Tenure>,
+}
+
+impl MemoryJournal {
+    /// An empty journal.
+    pub fn new(options: MemoryOptions) -> Self {
+        Self::with_state(options, MemoryState::default())
+    }
+
+    /// The journal as another process finds it when this one ends now: what is durable stays, and claims end. This one is
+    /// closed.
+    pub fn reopen(&self) -> Self {
+        let mut state = self.state.lock();
+        state.closed = true;
+        let durable = state.durable();
+        drop(state);
+        self.changed.notify_waiters();
+        Self::with_state(self.options.clone(), durable)
+    }
+
+    fn with_state(options: MemoryOptions, state: MemoryState) -> Self {
+        Self { options, state: Mutex::new(state), changed: Notify::new(), tenure: watch::Sender::new(Tenure::all()) }
+    }
+
+    /// The state, for a call that a closed journal refuses.
+    fn open_state(&self) -> Result<MutexGuard<'_, MemoryState>> {
+        let state = self.state.lock();
+        if state.closed { Err(JournalError::Closed) } else { Ok(state) }
+    }
+}
+
+#[async_trait]
+impl Journal for MemoryJournal {
+    async fn append(&self, events: Vec<Arrival>) -> Result<Vec<Appended>> {
+        let appended = self.open_state()?.append(&self.options, events);
+        self.changed.notify_waiters();
+        appended
+    }
+
+    async fn attach(&self, consumer: &Incarnation, endpoint: &Incarnation, start: Start) -> Result<Attached> {
+        let attached = self.open_state()?.attach(consumer, endpoint, start);
+        self.changed.notify_waiters();
+        attached
+    }
+
+    async fn detach(&self, consumer: &Incarnation) -> Result<Option<Detached>> {
+        let detached = self.open_state()?.detach(consumer);
+        self.changed.notify_waiters();
+        Ok(detached)
+    }
+
+    async fn consumers(&self) -> Result<Vec<AttachedConsumer>> {
+        Ok(self.state.lock().attached_consumers())
+    }
+
+    async fn claim(&self, consumer: &Incarnation, claim: Claim) -> Result<Claimed> {
+        self.open_state()?.claim(&self.options, consumer, &claim)
+    }
+
+    async fn ready(&self, consumer: &Incarnation) {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            // Registered before the look, so that no change in between is missed.
+            changed.as_mut().enable();
+            if self.state.lock().is_ready(&self.options, consumer) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    async fn settle(&self, consumer: &Incarnation, settlements: Vec<(Sequence, Settlement)>) -> Result<()> {
+        self.open_state()?.consumer_mut(consumer)?.settle(settlements);
+        self.changed.notify_waiters();
+        Ok(())
+    }
+
+    async fn redeliver(&self, consumer: &Incarnation, selection: &Selection, step: Step) -> Result<Redelivered> {
+        let redelivered = self.open_state()?.redeliver(consumer, selection, step);
+        self.changed.notify_waiters();
+        redelivered
+    }
+
+    fn progress(&self, consumer: &Incarnation) -> Option<Progress> {
+        self.state.lock().consumer(consumer).ok().map(|consumer| consumer.progress())
+    }
+
+    async fn events(&self, endpoint: &Incarnation, query: EventQuery) -> Result<EventPage> {
+        Ok(self.state.lock().events(endpoint, &query, self.options.list_scan))
+    }
+
+    async fn event(&self, endpoint: &Incarnation, id: &str) -> Result<Option<StoredEvent>> {
+        Ok(self.state.lock().event(endpoint, id))
+    }
+
+    async fn deliveries(&self, consumer: &Incarnation, query: DeliveryQuery) -> Result<DeliveryPage> {
+        self.state.lock().deliveries(consumer, &query, self.options.list_scan)
+    }
+
+    async fn sweep(&self, retention: Retention, now: Timestamp) -> Result<Swept> {
+        Ok(self.open_state()?.sweep(retention, now))
+    }
+
+    fn tenure(&self) -> watch::Receiver<Tenure> {
+        self.tenure.subscribe()
+    }
+
+    fn usage(&self) -> Usage {
+        let bytes = self.state.lock().kept_bytes();
+        Usage { bytes, disk_bytes: bytes, max_bytes: self.options.max_bytes }
+    }
+
+    fn storage(&self, endpoint: &Incarnation) -> Storage {
+        self.state.lock().storage(endpoint)
+    }
+
+    fn namespaces(&self) -> Vec<NamespaceUsage> {
+        self.state.lock().namespaces(&self.options)
+    }
+
+    fn vitals(&self) -> Vitals {
+        Vitals { retrying: self.state.lock().retrying(), ..Vitals::default() }
+    }
+
+    fn trouble(&self) -> Option<JournalError> {
+        self.state.lock().trouble()
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.state.lock().closed = true;
+        Ok(())
+    }
+}

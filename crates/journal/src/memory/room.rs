@@ -1,0 +1,172 @@
+//! Bounds on what is kept: the journal's, each namespace's, and each endpoint's.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use grapnel_api::{Incarnation, ObjectKey};
+
+use super::{
+    MemoryOptions,
+    state::{KeptEvent, MemoryState},
+};
+use crate::{JournalError, NamespaceUsage, Result, Sequence, ShareExhausted, ShareScope, Storage};
+
+/// Whose bytes are bounded.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum RoomScope {
+    /// The events of one endpoint; those of an earlier object of the same name count for its namespace alone.
+    Endpoint(Incarnation),
+    /// The events of a namespace.
+    Namespace(String),
+    /// Every event.
+    Journal,
+}
+
+/// What an append adds to one endpoint.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Needed {
+    bytes: u64,
+    /// The endpoint's share.
+    max_bytes: Option<u64>,
+}
+
+/// An append that found no room.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Refusal {
+    /// Bytes that it needed.
+    needed: u64,
+    max_bytes: u64,
+}
+
+impl Needed {
+    pub(super) fn add(&mut self, bytes: u64, max_bytes: Option<u64>) {
+        self.bytes += bytes;
+        self.max_bytes = max_bytes;
+    }
+}
+
+impl RoomScope {
+    fn holds(&self, kept: &KeptEvent) -> bool {
+        match self {
+            Self::Endpoint(endpoint) => kept.endpoint == *endpoint,
+            Self::Namespace(namespace) => *kept.endpoint.key.namespace == **namespace,
+            Self::Journal => true,
+        }
+    }
+
+    /// Why an append is refused that needs more than is left of `max_bytes`.
+    fn error(&self, bytes: u64, max_bytes: u64) -> JournalError {
+        let scope = match self {
+            Self::Endpoint(endpoint) => ShareScope::Endpoint(endpoint.key.clone()),
+            Self::Namespace(namespace) => ShareScope::Namespace(namespace.clone()),
+            Self::Journal => {
+                return JournalError::Full(format!(
+                    "it keeps {bytes} of at most {max_bytes} bytes, and none of its settled events is left to remove"
+                ));
+            }
+        };
+        ShareExhausted { scope, bytes, max_bytes }.into()
+    }
+}
+
+impl MemoryState {
+    /// Removes settled events, the oldest first, until every scope has room for what is needed. Removes nothing if one has
+    /// not.
+    pub(super) fn make_room(&mut self, options: &MemoryOptions, needed: &BTreeMap<Incarnation, Needed>) -> Result<()> {
+        let mut bounds: BTreeMap<RoomScope, Refusal> = BTreeMap::new();
+        for (endpoint, Needed { bytes, max_bytes }) in needed {
+            let scopes = [
+                (RoomScope::Endpoint(endpoint.clone()), max_bytes.unwrap_or(0)),
+                (RoomScope::Namespace(endpoint.key.namespace.as_ref().into()), namespace_share(options)),
+                (RoomScope::Journal, options.max_bytes),
+            ];
+            for (scope, max_bytes) in scopes {
+                bounds.entry(scope).or_insert(Refusal { needed: 0, max_bytes }).needed += bytes;
+            }
+        }
+        let mut removals = BTreeSet::new();
+        // Endpoints come first, the whole journal last.
+        for (scope, bound) in &bounds {
+            if let Err(error) = self.choose_removals(scope, *bound, &mut removals) {
+                self.refusals.insert(scope.clone(), *bound);
+                return Err(error);
+            }
+        }
+        for scope in bounds.keys() {
+            self.refusals.remove(scope);
+        }
+        for (endpoint, sequence) in removals {
+            self.remove(&endpoint, sequence);
+        }
+        Ok(())
+    }
+
+    /// Adds settled events of the scope to `removals`, the oldest first, until what is needed fits in `max_bytes`; 0 bounds
+    /// nothing.
+    fn choose_removals(
+        &self,
+        scope: &RoomScope,
+        Refusal { needed, max_bytes }: Refusal,
+        removals: &mut BTreeSet<(ObjectKey, Sequence)>,
+    ) -> Result<()> {
+        if max_bytes == 0 {
+            return Ok(());
+        }
+        let of_scope = self.kept_events().filter(|(at, kept)| scope.holds(kept) && !removals.contains(at));
+        let mut bytes: u64 = of_scope.map(|(_, kept)| kept.bytes).sum();
+        let settled = self.settled_events().filter(|(at, kept)| scope.holds(kept) && !removals.contains(at));
+        let mut settled: Vec<_> = settled.map(|(at, kept)| (kept.event.received, at, kept.bytes)).collect();
+        settled.sort_unstable();
+        for (_, at, freed) in settled {
+            if bytes + needed <= max_bytes {
+                break;
+            }
+            bytes -= freed;
+            removals.insert(at);
+        }
+        if bytes + needed <= max_bytes { Ok(()) } else { Err(scope.error(bytes, max_bytes)) }
+    }
+
+    /// Why the last append that was refused for want of room in `scope` would be refused now.
+    fn refused(&self, scope: &RoomScope) -> Option<JournalError> {
+        let refusal = self.refusals.get(scope)?;
+        self.choose_removals(scope, *refusal, &mut BTreeSet::new()).err()
+    }
+
+    /// Bytes of every kept event.
+    pub(super) fn kept_bytes(&self) -> u64 {
+        self.bytes_of(&RoomScope::Journal)
+    }
+
+    fn bytes_of(&self, scope: &RoomScope) -> u64 {
+        self.kept_events().filter(|(_, kept)| scope.holds(kept)).map(|(_, kept)| kept.bytes).sum()
+    }
+
+    pub(super) fn storage(&self, endpoint: &Incarnation) -> Storage {
+        let own = RoomScope::Endpoint(endpoint.clone());
+        let namespace = RoomScope::Namespace(endpoint.key.namespace.as_ref().into());
+        let exhausted = match self.refused(&own).or_else(|| self.refused(&namespace)) {
+            Some(JournalError::ShareExhausted(share)) => Some(share),
+            _ => None,
+        };
+        Storage { bytes: self.bytes_of(&own), exhausted }
+    }
+
+    pub(super) fn namespaces(&self, options: &MemoryOptions) -> Vec<NamespaceUsage> {
+        let names: BTreeSet<String> = self.logs.keys().map(|key| key.namespace.as_ref().into()).collect();
+        let usage = |namespace: String| NamespaceUsage {
+            bytes: self.bytes_of(&RoomScope::Namespace(namespace.clone())),
+            namespace,
+            max_bytes: namespace_share(options),
+        };
+        names.into_iter().map(usage).collect()
+    }
+
+    pub(super) fn trouble(&self) -> Option<JournalError> {
+        self.refused(&RoomScope::Journal)
+    }
+}
+
+/// Bytes that the events of one namespace may take; 0 for no bound.
+fn namespace_share(options: &MemoryOptions) -> u64 {
+    options.namespace_share.unwrap_or(options.max_bytes / 2)
+}
