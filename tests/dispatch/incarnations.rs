@@ -8,7 +8,7 @@ use grapnel::{
     journal::Journal,
 };
 
-use crate::stage::{Receiver, Stage, arrival, endpoint, eventually, file, key, subscription};
+use crate::stage::{Log, Receiver, Stage, arrival, endpoint, eventually, file, key, subscription};
 
 /// The subscription `billing` of a uid.
 fn of_uid(uid: &str, receiver: &Receiver, stage: &Stage) -> Subscription {
@@ -118,5 +118,22 @@ async fn an_endpoint_that_was_created_again_is_read_from_its_first_event_and_the
     ids.sort_by_key(|request| request.header("webhook-id").to_owned());
     let ids: Vec<_> = ids.iter().map(|request| request.header("webhook-id")).collect();
     assert_eq!(ids, ["evt_1", "evt_1", "evt_1", "evt_2"]);
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn a_claim_after_a_deletion_is_no_failure_of_the_journal() {
+    let log = Log::start();
+    let mut stage = Stage::new().await;
+    let mut receiver = Receiver::statuses(&[200]).await;
+    stage.publish([of_uid("1", &receiver, &stage)]).await;
+    stage.append("evt_1", "t").await;
+    receiver.next().await;
+    eventually("delivered", async || stage.journal.progress(&billing("1")).unwrap().delivered == 1).await;
+    // The consumer goes first; the worker learns of it afterwards.
+    stage.journal.detach(&billing("1")).await.unwrap();
+    eventually("it claims", async || !log.lines("unknown_consumer").is_empty()).await;
+    assert!(log.lines("unknown_consumer").iter().all(|line| line.contains("DEBUG")), "{:?}", log.lines("journal"));
+    stage.publish([]).await;
     stage.stop().await;
 }
