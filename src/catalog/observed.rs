@@ -47,6 +47,8 @@ pub struct AbandonedDeliveries {
     pub subscription: Incarnation,
     /// How many events.
     pub events: u64,
+    /// How many dead letters it had besides; they are no longer listed.
+    pub dead_letters: u64,
 }
 
 /// What happened at an endpoint: since the process started, and before that as far as the object's status tells.
