@@ -7,6 +7,7 @@ mod deliveries;
 mod events;
 mod http;
 mod journal;
+mod object;
 mod open_files;
 mod print;
 mod redeliver;

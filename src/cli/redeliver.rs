@@ -12,8 +12,9 @@ use tokio::time::{Instant, sleep_until};
 use self::{progress::Progress, rate::Rate};
 use super::{
     FAILED, Usage,
+    object::Namespace,
     print::{self, clean},
-    remote::{self, Output, Remote, object},
+    remote::{self, Output, Remote},
 };
 use crate::{
     api::ObjectKey,
@@ -49,9 +50,8 @@ Examples:
 pub struct Args {
     /// The subscription: its name, or namespace/name
     subscription: String,
-    /// The subscription's namespace
-    #[arg(short, long, env = "GRAPNEL_NAMESPACE", default_value = "default")]
-    namespace: String,
+    #[command(flatten)]
+    namespace: Namespace,
     /// Everything in the dead letter
     #[arg(long, group = "which", conflicts_with_all = ["id", "since", "until"])]
     dead_lettered: bool,
@@ -154,9 +154,10 @@ impl Args {
     /// # Errors
     /// When the operator cannot be asked or refuses.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
+        let key = self.namespace.object(&self.subscription)?;
         let mut run = Run {
             remote: Remote::new(&self.remote).await?,
-            key: object(&self.namespace, &self.subscription),
+            key,
             rate: self.rate.filter(|_| !self.dry_run),
             next: Instant::now(),
             total: Total { dry_run: self.dry_run, ..Total::default() },

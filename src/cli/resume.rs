@@ -5,9 +5,10 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::{
+    object::Namespace,
     print,
     redeliver::Done,
-    remote::{self, Output, Remote, object},
+    remote::{self, Output, Remote},
 };
 
 const AFTER_HELP: &str = "\
@@ -25,9 +26,8 @@ breaker probes after its cooldown.";
 pub struct Args {
     /// The subscription: its name, or namespace/name
     subscription: String,
-    /// The subscription's namespace
-    #[arg(short, long, env = "GRAPNEL_NAMESPACE", default_value = "default")]
-    namespace: String,
+    #[command(flatten)]
+    namespace: Namespace,
     /// For people or for programs
     #[arg(short, long, env = "GRAPNEL_OUTPUT", value_enum, default_value_t = Output::Table)]
     output: Output,
@@ -41,7 +41,7 @@ impl Args {
     /// # Errors
     /// When the operator cannot be asked or refuses.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
-        let key = object(&self.namespace, &self.subscription);
+        let key = self.namespace.object(&self.subscription)?;
         let remote = Remote::new(&self.remote).await?;
         let path = |action: &'static str| ["namespaces", &*key.namespace, "subscriptions", &*key.name, action];
         let mut done: Done = remote.post(&path("resume"), &json!({})).await?.read()?;
