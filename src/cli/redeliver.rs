@@ -110,7 +110,7 @@ pub(super) struct Done {
     queued: u64,
     #[serde(default)]
     pub(super) hastened: u64,
-    skipped: u64,
+    pub(super) skipped: u64,
     gone: u64,
     #[serde(default)]
     gone_ids: Vec<String>,
