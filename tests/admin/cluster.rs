@@ -108,6 +108,7 @@ async fn a_refusal_says_what_is_missing_and_nothing_of_what_exists() {
     let (server, _) = serving(&[]).await;
     let sentence = refused(&server, EVENTS, "developer", StatusCode::FORBIDDEN).await;
     assert!(sentence.contains("dana") && sentence.contains(GET_EVENTS), "{sentence}");
+    assert!(sentence.contains("as the chart's ClusterRole grapnel-events-view does"), "{sentence}");
     let absent = refused(&server, &EVENTS.replace("orders", "absent"), "developer", StatusCode::FORBIDDEN).await;
     assert_eq!(absent, sentence.replace("orders", "absent"));
     let event = refused(&server, &format!("{EVENTS}/no-such-event"), "developer", StatusCode::FORBIDDEN).await;
@@ -115,7 +116,9 @@ async fn a_refusal_says_what_is_missing_and_nothing_of_what_exists() {
     let sentence = refused(&server, DELIVERIES, "developer", StatusCode::FORBIDDEN).await;
     assert!(sentence.contains(GET_DELIVERIES), "{sentence}");
     let sentence = refused(&server, "/api/v1/objects", "developer", StatusCode::FORBIDDEN).await;
-    for part in ["list webhookendpoints in all namespaces", "list webhooksubscriptions in all", "?namespace="] {
+    for part in
+        ["list webhookendpoints in all namespaces", "list webhooksubscriptions in all", "grapnel-view", "?namespace="]
+    {
         assert!(sentence.contains(part), "{sentence}");
     }
     server.end().await;

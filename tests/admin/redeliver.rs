@@ -199,7 +199,13 @@ async fn it_takes_the_right_to_update_deliveries() {
     let refused = order(REDELIVER, "viewer").await.unwrap();
     assert_eq!(refused.status(), StatusCode::FORBIDDEN);
     let sentence = refused.text().await.unwrap();
-    assert!(sentence.contains("update webhooksubscriptions/deliveries"), "{sentence}");
+    for part in ["update webhooksubscriptions/deliveries", "the chart's ClusterRole grapnel-events-edit"] {
+        assert!(sentence.contains(part), "{sentence}");
+    }
+    let resume = REDELIVER.replace("/redeliver", "/resume");
+    let refused = order(&resume, "viewer").await.unwrap();
+    assert_eq!(refused.status(), StatusCode::FORBIDDEN);
+    assert!(refused.text().await.unwrap().contains("grapnel-events-edit"));
     // Nobody learns what there is who may not.
     let absent = REDELIVER.replace("billing", "absent");
     assert_eq!(order(&absent, "editor").await.unwrap().status(), StatusCode::FORBIDDEN);
