@@ -172,6 +172,8 @@ pub struct SubscriptionReading {
     pub refusal: Option<String>,
     /// The circuit to the receiver, while it is open.
     pub circuit: Option<OpenCircuit>,
+    /// The deletion of the subscription is held until its events are settled.
+    pub draining: bool,
 }
 
 /// All of a [`SubscriptionReading`] that decides over conditions, and cheap to compare.
@@ -183,6 +185,8 @@ pub struct Standing {
     pub attached: bool,
     /// Since when the circuit is open.
     pub circuit: Option<Timestamp>,
+    /// The deletion of the subscription is held until its events are settled.
+    pub draining: bool,
 }
 
 /// A successful delivery.
@@ -255,6 +259,7 @@ impl SubscriptionFacts {
             outcome: last.outcome,
             attached: last.refusal.is_none(),
             circuit: last.circuit.map(|circuit| circuit.since),
+            draining: last.draining,
         }
     }
 
@@ -276,6 +281,11 @@ impl SubscriptionFacts {
     /// The journal reads for this subscription (`None`), or does not, and why.
     pub fn attached(&self, refusal: Option<String>) {
         self.last.lock().refusal = refusal;
+    }
+
+    /// The deletion of the subscription is held until its events are settled, or no longer.
+    pub fn draining(&self, draining: bool) {
+        self.last.lock().draining = draining;
     }
 
     /// What is known now.
