@@ -133,6 +133,18 @@ impl fmt::Display for Ask {
     }
 }
 
+impl Ask {
+    /// The chart's ClusterRole that allows it, as a release named `grapnel` calls it; `None` for metrics.
+    fn chart_role(&self) -> Option<&'static str> {
+        match (self.resource, self.verb) {
+            (Resource::Endpoints | Resource::Subscriptions, _) => Some("grapnel-view"),
+            (Resource::Events | Resource::Deliveries, Verb::Update) => Some("grapnel-events-edit"),
+            (Resource::Events | Resource::Deliveries, _) => Some("grapnel-events-view"),
+            (Resource::Metrics, _) => None,
+        }
+    }
+}
+
 /// What a request asks for, by the parameters of its path and its query. All of it must be allowed.
 pub(super) type Asks = fn(&RawPathParams, &Uri) -> Result<Vec<Ask>, Problem>;
 
@@ -195,8 +207,10 @@ pub(super) async fn admit(
         )));
     }
     let hint = if asks.iter().any(|ask| ask.namespace.is_none()) { "; or ask with ?namespace= for one" } else { "" };
+    let role = asks.first().and_then(Ask::chart_role);
+    let role = role.map(|role| format!(", as the chart's ClusterRole {role} does")).unwrap_or_default();
     Err(Problem::forbidden(format!(
-        "user {user:?} may not {}; a role with that verb on that resource of the API group {GROUP} would allow it{hint}",
+        "user {user:?} may not {}; a role with that verb on that resource of the API group {GROUP} would allow it{role}{hint}",
         missing.join(" and "),
     )))
 }

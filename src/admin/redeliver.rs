@@ -60,6 +60,22 @@ struct Done {
     next: Option<String>,
 }
 
+/// What resuming did, and whether anything is sent now.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Resumed {
+    #[serde(flatten)]
+    done: Done,
+    /// Events that wait for a retry and are due now, whether this request has hastened them or not.
+    due: u64,
+    /// `None` while the subscription is not in use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    suspended: Option<bool>,
+    /// How the circuit was; `None` where this process does not deliver for the subscription.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    circuit: Option<&'static str>,
+}
+
 /// What it takes to have a subscription's events delivered again.
 pub(super) fn asks(params: &RawPathParams, _: &Uri) -> Result<Vec<Ask>, Problem> {
     authority::one(Verb::Update, Resource::Deliveries, params)
@@ -113,10 +129,15 @@ pub(super) async fn resume(
     let now = shared.admin.clock.now();
     let step = Step { from: None, limit: usize::MAX, dry_run: false, now };
     let done = shared.read(move |read| redeliver(read, subscription, Selection::Retrying, step)).await?;
+    let mut resumed = Resumed { due: done.hastened.saturating_add(done.skipped), done, suspended: None, circuit: None };
     if let Some(subscription) = shared.admin.snapshot.borrow().subscription(&key) {
+        let standing = subscription.facts.standing();
+        let delivers = standing.attached && shared.admin.journal.tenure().borrow().serves(&subscription.endpoint.key);
+        resumed.suspended = Some(subscription.suspended);
+        resumed.circuit = delivers.then_some(if standing.circuit.is_some() { "open" } else { "closed" });
         subscription.facts.request_probe();
     }
-    Ok(answer::ok(&done))
+    Ok(answer::ok(&resumed))
 }
 
 /// Redelivers at most `whole.limit` events, in steps.

@@ -44,6 +44,8 @@ pub struct AbandonedDeliveries {
     pub subscription: Incarnation,
     /// How many events.
     pub events: u64,
+    /// How many dead letters it had besides; they are no longer listed.
+    pub dead_letters: u64,
 }
 
 /// What happened at an endpoint: since the process started, and before that as far as the object's status tells.
@@ -167,6 +169,8 @@ pub struct SubscriptionReading {
     pub refusal: Option<String>,
     /// The circuit to the receiver, while it is open.
     pub circuit: Option<OpenCircuit>,
+    /// The deletion of the subscription is held until its events are settled.
+    pub draining: bool,
 }
 
 /// All of a [`SubscriptionReading`] that decides over conditions, and cheap to compare.
@@ -178,6 +182,8 @@ pub struct Standing {
     pub attached: bool,
     /// Since when the circuit is open.
     pub circuit: Option<Timestamp>,
+    /// The deletion of the subscription is held until its events are settled.
+    pub draining: bool,
 }
 
 /// A successful delivery.
@@ -250,6 +256,7 @@ impl SubscriptionFacts {
             outcome: last.outcome,
             attached: last.refusal.is_none(),
             circuit: last.circuit.map(|circuit| circuit.since),
+            draining: last.draining,
         }
     }
 
@@ -271,6 +278,11 @@ impl SubscriptionFacts {
     /// The journal reads for this subscription (`None`), or does not, and why.
     pub fn attached(&self, refusal: Option<String>) {
         self.last.lock().refusal = refusal;
+    }
+
+    /// The deletion of the subscription is held until its events are settled, or no longer.
+    pub fn draining(&self, draining: bool) {
+        self.last.lock().draining = draining;
     }
 
     /// What is known now.

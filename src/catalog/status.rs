@@ -88,6 +88,9 @@ pub struct ObjectView {
     pub url: Option<Arc<str>>,
     /// What the compiler found.
     pub conditions: Arc<[Condition]>,
+    /// No version of it is in use, and none will be before something changes: the newest one does not compile, and every
+    /// value that it refers to has been read.
+    pub unusable: bool,
     /// What the data plane saw.
     pub facts: Facts,
 }
@@ -102,7 +105,15 @@ impl ObjectView {
     pub fn conditions(&self, journal: &JournalReading) -> Vec<Condition> {
         match &self.facts {
             Facts::Endpoint(_) => endpoint_conditions(&self.conditions, journal),
-            Facts::Subscription(facts) => subscription_conditions(&self.conditions, &facts.read()),
+            Facts::Subscription(facts) => {
+                let mut conditions = subscription_conditions(&self.conditions, &facts.read());
+                if facts.standing().draining
+                    && let Some(counts) = journal.deliveries
+                {
+                    say_draining(&mut conditions, counts.pending + counts.in_flight + counts.retrying);
+                }
+                conditions
+            }
         }
     }
 
@@ -220,6 +231,7 @@ impl SubscriptionReading {
             refusal: None,
             // Whether the receiver is still down is for the first attempts to find out.
             circuit: None,
+            draining: false,
         }
     }
 }
@@ -249,6 +261,18 @@ fn subscription_conditions(compiled: &[Condition], facts: &SubscriptionReading) 
         conditions.push(delivering(facts));
     }
     conditions
+}
+
+/// Says how many events hold the deletion up. Why they are not delivered comes first.
+fn say_draining(conditions: &mut [Condition], left: u64) {
+    let Some(delivering) = conditions.iter_mut().find(|it| it.kind == ConditionType::Delivering) else { return };
+    let events = if left == 1 { "event" } else { "events" };
+    let message = format!("draining: {left} {events} left before deletion");
+    if delivering.status == ConditionStatus::False {
+        delivering.message = format!("{}; {message}", delivering.message);
+    } else {
+        *delivering = Condition::holds(ConditionType::Delivering, Reason::Draining, message);
+    }
 }
 
 /// How deliveries go.

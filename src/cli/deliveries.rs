@@ -8,8 +8,9 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
 use super::{
+    object::Namespace,
     print::{self, or_dash},
-    remote::{self, Output, Remote, object},
+    remote::{self, Output, Remote},
 };
 use crate::admin::limits::ADMIN_LIST_MAX;
 
@@ -26,9 +27,8 @@ enum Command {
     List {
         /// The subscription: its name, or namespace/name
         subscription: String,
-        /// The subscription's namespace
-        #[arg(short, long, env = "GRAPNEL_NAMESPACE", default_value = "default")]
-        namespace: String,
+        #[command(flatten)]
+        namespace: Namespace,
         /// Only deliveries in this state
         #[arg(long, value_enum)]
         state: Option<State>,
@@ -133,7 +133,7 @@ impl Args {
     /// When the operator cannot be asked or refuses.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         let Command::List { subscription, namespace, state, after, limit, output, remote } = self.command;
-        let key = object(&namespace, &subscription);
+        let key = namespace.object(&subscription)?;
         let state = state.and_then(|state| state.to_possible_value());
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let page = Remote::new(&remote)

@@ -12,8 +12,9 @@ use serde_json::Value;
 
 use super::{
     Usage,
+    object::Namespace,
     print::{self, clean, or_dash},
-    remote::{self, Output, Page, Remote, object},
+    remote::{self, Output, Page, Remote},
 };
 use crate::admin::limits::ADMIN_LIST_MAX;
 
@@ -68,14 +69,19 @@ enum Command {
 struct Place {
     /// The endpoint: its name, or namespace/name
     endpoint: String,
-    /// The endpoint's namespace
-    #[arg(short, long, env = "GRAPNEL_NAMESPACE", default_value = "default")]
-    namespace: String,
+    #[command(flatten)]
+    namespace: Namespace,
     /// For people or for programs
     #[arg(short, long, env = "GRAPNEL_OUTPUT", value_enum, default_value_t = Output::Table)]
     output: Output,
     #[command(flatten)]
     remote: remote::Args,
+}
+
+impl Place {
+    fn object(&self) -> anyhow::Result<ObjectKey> {
+        self.namespace.object(&self.endpoint)
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -150,8 +156,8 @@ impl Args {
 }
 
 async fn list(which: &Which, since: &str, after: u64, limit: u64) -> anyhow::Result<ExitCode> {
+    let endpoint = which.place.object()?;
     let remote = Remote::new(&which.place.remote).await?;
-    let endpoint = object(&which.place.namespace, &which.place.endpoint);
     let query = [("type", &*which.kind), ("since", since)];
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let page = remote.list(&events_of(&endpoint), &query, after, limit).await?;
@@ -172,8 +178,8 @@ async fn list(which: &Which, since: &str, after: u64, limit: u64) -> anyhow::Res
 }
 
 async fn show(place: &Place, id: &str) -> anyhow::Result<ExitCode> {
+    let endpoint = place.object()?;
     let remote = Remote::new(&place.remote).await?;
-    let endpoint = object(&place.namespace, &place.endpoint);
     let [a, b, c, d, e] = events_of(&endpoint);
     let answer = remote.get(&[a, b, c, d, e, id], &[]).await?;
     if place.output == Output::Json {
@@ -214,8 +220,8 @@ async fn tail(which: &Which, since: Option<String>, interval: Duration) -> anyho
     if interval.is_zero() {
         return Err(Usage::error("--interval must be longer than nothing"));
     }
+    let endpoint = which.place.object()?;
     let remote = Remote::new(&which.place.remote).await?;
-    let endpoint = object(&which.place.namespace, &which.place.endpoint);
     let path = events_of(&endpoint);
     let limit = ADMIN_LIST_MAX.to_string();
     // Asked before following, so that a wrong name or token ends the command.

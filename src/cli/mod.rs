@@ -8,6 +8,7 @@ mod events;
 mod http;
 mod journal;
 pub mod limits;
+mod object;
 mod open_files;
 mod print;
 mod redeliver;

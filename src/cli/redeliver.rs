@@ -13,8 +13,9 @@ use tokio::time::{Instant, sleep_until};
 use self::{progress::Progress, rate::Rate};
 use super::{
     FAILED, Usage,
+    object::Namespace,
     print::{self, clean},
-    remote::{self, Output, Remote, object},
+    remote::{self, Output, Remote},
 };
 use crate::admin::limits::{ADMIN_REDELIVERY_IDS, ADMIN_REDELIVERY_MAX};
 
@@ -47,9 +48,8 @@ Examples:
 pub struct Args {
     /// The subscription: its name, or namespace/name
     subscription: String,
-    /// The subscription's namespace
-    #[arg(short, long, env = "GRAPNEL_NAMESPACE", default_value = "default")]
-    namespace: String,
+    #[command(flatten)]
+    namespace: Namespace,
     /// Everything in the dead letter
     #[arg(long, group = "which", conflicts_with_all = ["id", "since", "until"])]
     dead_lettered: bool,
@@ -108,7 +108,7 @@ pub(super) struct Done {
     queued: u64,
     #[serde(default)]
     pub(super) hastened: u64,
-    skipped: u64,
+    pub(super) skipped: u64,
     gone: u64,
     #[serde(default)]
     gone_ids: Vec<String>,
@@ -152,9 +152,10 @@ impl Args {
     /// # Errors
     /// When the operator cannot be asked or refuses.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
+        let key = self.namespace.object(&self.subscription)?;
         let mut run = Run {
             remote: Remote::new(&self.remote).await?,
-            key: object(&self.namespace, &self.subscription),
+            key,
             rate: self.rate.filter(|_| !self.dry_run),
             next: Instant::now(),
             total: Total { dry_run: self.dry_run, ..Total::default() },

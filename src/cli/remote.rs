@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
-use grapnel_api::ObjectKey;
+use clap::{ArgMatches, FromArgMatches, error::ErrorKind, parser::ValueSource};
 use reqwest::{StatusCode, header::CONTENT_TYPE};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
@@ -23,11 +23,27 @@ const UNEXPECTED: &str = "the operator's answer is not what this version of grap
 const JSON: &str = "application/json";
 
 /// Where the operator is and how to be let in.
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Debug, Clone)]
 pub(super) struct Args {
+    operator: Operator,
+    token_file: Option<PathBuf>,
+}
+
+/// Where the operator is.
+#[derive(Debug, Clone)]
+enum Operator {
+    /// At a URL, as it was given.
+    Url(String),
+    /// In a cluster.
+    Cluster(Place),
+}
+
+#[derive(Debug, Clone, clap::Args)]
+#[group(skip)]
+struct Flags {
     /// The operator's admin server
     #[arg(long, value_name = "URL", env = "GRAPNEL_ADMIN_URL", default_value = "http://127.0.0.1:9090")]
-    admin_url: Url,
+    admin_url: String,
 
     /// File with the bearer token that the admin server asks for
     #[arg(long, value_name = "FILE", env = "GRAPNEL_TOKEN_FILE")]
@@ -35,34 +51,91 @@ pub(super) struct Args {
 
     /// Reach the operator in a cluster through the API server instead, by this kubeconfig or, without a FILE, by KUBECONFIG
     /// or ~/.kube/config; shows the kubeconfig's token unless --token-file names another
-    #[arg(long, value_name = "FILE", num_args = 0..=1, env = "GRAPNEL_KUBECONFIG", conflicts_with = "admin_url")]
+    #[arg(long, value_name = "FILE", num_args = 0..=1, env = "GRAPNEL_KUBECONFIG")]
     kubeconfig: Option<Option<PathBuf>>,
 
     /// The same, by this context of the kubeconfig
-    #[arg(long, value_name = "NAME", env = "GRAPNEL_CONTEXT", conflicts_with = "admin_url")]
+    #[arg(long, value_name = "NAME", env = "GRAPNEL_CONTEXT")]
     context: Option<String>,
 
     /// Namespace in which the operator runs [default: grapnel-system]
-    #[arg(long, value_name = "NAMESPACE", env = "GRAPNEL_OPERATOR_NAMESPACE", conflicts_with = "admin_url")]
+    #[arg(long, value_name = "NAMESPACE", env = "GRAPNEL_OPERATOR_NAMESPACE")]
     operator_namespace: Option<String>,
 
     /// Labels of the operator's pods [default: app.kubernetes.io/name=grapnel]
-    #[arg(long, value_name = "SELECTOR", env = "GRAPNEL_OPERATOR_SELECTOR", conflicts_with = "admin_url")]
+    #[arg(long, value_name = "SELECTOR", env = "GRAPNEL_OPERATOR_SELECTOR")]
     operator_selector: Option<String>,
 }
 
-impl Args {
-    /// The place in a cluster, if it is one.
-    fn place(&self) -> Option<Place> {
-        let given = self.kubeconfig.is_some()
-            || self.context.is_some()
-            || self.operator_namespace.is_some()
-            || self.operator_selector.is_some();
-        given.then(|| Place {
-            cluster: Connection { kubeconfig: self.kubeconfig.clone().flatten(), context: self.context.clone() },
-            namespace: self.operator_namespace.clone().unwrap_or_else(|| "grapnel-system".to_owned()),
-            selector: self.operator_selector.clone().unwrap_or_else(|| "app.kubernetes.io/name=grapnel".to_owned()),
-        })
+/// The flags that say that the operator is in a cluster; the environment has each of them as `GRAPNEL_…`.
+const IN_CLUSTER: [&str; 4] = ["kubeconfig", "context", "operator_namespace", "operator_selector"];
+
+impl clap::Args for Args {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        Flags::augment_args(command)
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Flags::augment_args_for_update(command)
+    }
+}
+
+impl FromArgMatches for Args {
+    /// What is typed wins over the environment. A URL and a cluster from the same source are a conflict.
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let flags = Flags::from_arg_matches(matches)?;
+        let is_from = |id: &str, source| matches.value_source(id) == Some(source);
+        let cluster_from = |source| IN_CLUSTER.into_iter().find(|id| is_from(id, source));
+        let mut in_cluster = false;
+        for (source, is_typed) in [(ValueSource::CommandLine, true), (ValueSource::EnvVariable, false)] {
+            match (is_from("admin_url", source), cluster_from(source)) {
+                (false, None) => continue,
+                (true, Some(flag)) => return Err(conflict(flag, is_typed)),
+                (_, flag) => in_cluster = flag.is_some(),
+            }
+            break;
+        }
+        let token_file = flags.token_file.clone();
+        let operator = if in_cluster { Operator::Cluster(flags.place()) } else { Operator::Url(flags.admin_url) };
+        Ok(Self { operator, token_file })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+/// The error of a URL and a flag that says that the operator is in a cluster.
+fn conflict(flag: &str, is_typed: bool) -> clap::Error {
+    let message = if is_typed {
+        format!("the argument '--admin-url' cannot be used with '--{}'", flag.replace('_', "-"))
+    } else {
+        let variable = flag.to_ascii_uppercase();
+        format!("GRAPNEL_ADMIN_URL and GRAPNEL_{variable} are both set; unset one of them")
+    };
+    clap::Error::raw(ErrorKind::ArgumentConflict, message)
+}
+
+impl Flags {
+    fn place(self) -> Place {
+        Place {
+            cluster: Connection { kubeconfig: self.kubeconfig.flatten(), context: self.context },
+            namespace: self.operator_namespace.unwrap_or_else(|| "grapnel-system".to_owned()),
+            selector: self.operator_selector.unwrap_or_else(|| "app.kubernetes.io/name=grapnel".to_owned()),
+        }
+    }
+}
+
+fn admin_url(text: &str) -> anyhow::Result<Url> {
+    match text.parse::<Url>() {
+        Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(url),
+        Err(error) if text.starts_with("http://") || text.starts_with("https://") => {
+            Err(Usage::error(format!("--admin-url cannot be {text}: {error}")))
+        }
+        _ => Err(Usage::error(format!(
+            "--admin-url must begin with http:// or https://, as in http://127.0.0.1:9090; it is {text}"
+        ))),
     }
 }
 
@@ -71,14 +144,6 @@ impl Args {
 pub(super) enum Output {
     Table,
     Json,
-}
-
-/// An object, in the namespace of `--namespace` unless written `namespace/name`.
-pub(super) fn object(namespace: &str, name: &str) -> ObjectKey {
-    match name.split_once('/') {
-        Some((namespace, name)) => ObjectKey::new(namespace, name),
-        None => ObjectKey::new(namespace, name),
-    }
 }
 
 /// A page of a list.
@@ -145,23 +210,23 @@ impl Remote {
                 .with_context(|| format!("cannot read the token file {}", path.display()))
         });
         let token = token.transpose()?;
-        if let Some(place) = args.place() {
-            let config = place.cluster.config().await?;
-            let credential = match token {
-                Some(token) => Credential::Token(token),
-                None => Credential::Kubeconfig(Token::of(&config)?),
-            };
-            let url = Url::parse("http://localhost")?;
-            return Ok(Self { way: Way::Forward(Box::new(Forward::new(place, config)?)), url, credential });
+        match &args.operator {
+            Operator::Cluster(place) => {
+                let config = place.cluster.config().await?;
+                let credential = match token {
+                    Some(token) => Credential::Token(token),
+                    None => Credential::Kubeconfig(Token::of(&config)?),
+                };
+                let url = Url::parse("http://localhost")?;
+                let forward = Forward::new(place.clone(), config)?;
+                Ok(Self { way: Way::Forward(Box::new(forward)), url, credential })
+            }
+            Operator::Url(url) => {
+                let url = admin_url(url)?;
+                let credential = token.map_or(Credential::None, Credential::Token);
+                Ok(Self { way: Way::Direct(http::client(false)?), url, credential })
+            }
         }
-        if !matches!(args.admin_url.scheme(), "http" | "https") {
-            return Err(Usage::error(format!(
-                "--admin-url must begin with http:// or https://, not {}",
-                args.admin_url
-            )));
-        }
-        let credential = token.map_or(Credential::None, Credential::Token);
-        Ok(Self { way: Way::Direct(http::client(false)?), url: args.admin_url.clone(), credential })
     }
 
     /// Gets `/api/v1/{segments}?{query}`; empty values are left out.
@@ -313,8 +378,18 @@ mod tests {
     }
 
     #[test]
-    fn a_name_may_carry_its_namespace() {
-        assert_eq!(object("default", "github"), ObjectKey::new("default", "github"));
-        assert_eq!(object("default", "shop/github"), ObjectKey::new("shop", "github"));
+    fn a_url_has_a_scheme() {
+        for url in ["http://127.0.0.1:9191", "https://operator.example/behind/"] {
+            assert!(admin_url(url).is_ok(), "{url}");
+        }
+        for url in ["127.0.0.1:9191", "localhost:9191", "operator", "ftp://operator", ""] {
+            let error = admin_url(url).unwrap_err();
+            assert!(
+                error.is::<Usage>() && error.to_string().contains("must begin with http:// or https://"),
+                "{error}"
+            );
+        }
+        let error = admin_url("http://host:port").unwrap_err();
+        assert!(error.is::<Usage>() && error.to_string().contains("invalid port"), "{error}");
     }
 }

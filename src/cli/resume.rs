@@ -2,12 +2,14 @@
 
 use std::process::ExitCode;
 
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{
+    object::Namespace,
     print,
     redeliver::Done,
-    remote::{self, Output, Remote, object},
+    remote::{self, Output, Remote},
 };
 
 const AFTER_HELP: &str = "\
@@ -25,14 +27,72 @@ breaker probes after its cooldown.";
 pub struct Args {
     /// The subscription: its name, or namespace/name
     subscription: String,
-    /// The subscription's namespace
-    #[arg(short, long, env = "GRAPNEL_NAMESPACE", default_value = "default")]
-    namespace: String,
+    #[command(flatten)]
+    namespace: Namespace,
     /// For people or for programs
     #[arg(short, long, env = "GRAPNEL_OUTPUT", value_enum, default_value_t = Output::Table)]
     output: Output,
     #[command(flatten)]
     remote: remote::Args,
+}
+
+/// The answer to the first request.
+#[derive(Debug, Deserialize)]
+struct Resumed {
+    #[serde(flatten)]
+    done: Done,
+    #[serde(flatten)]
+    state: State,
+}
+
+/// Whether anything is sent now, as far as the operator says.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct State {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    suspended: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    circuit: Option<String>,
+}
+
+/// All answers together.
+#[derive(Debug, Default, Serialize)]
+struct Total {
+    hastened: u64,
+    /// Events that wait for a retry and are due now, hastened or not.
+    due: u64,
+    #[serde(flatten)]
+    state: State,
+}
+
+impl Total {
+    fn add(&mut self, done: &Done) {
+        self.hastened += done.hastened;
+        self.due += done.hastened + done.skipped;
+    }
+
+    /// What happens now, for people.
+    fn sentence(&self) -> String {
+        let open = self.state.circuit.as_deref() == Some("open");
+        let due = match self.due {
+            0 if open => {
+                return "nothing waits for a retry; the circuit was open: the receiver is probed with the next event"
+                    .into();
+            }
+            0 => return "nothing waits for a retry".into(),
+            1 => "1 is due now".into(),
+            due => format!("{due} are due now"),
+        };
+        let then = match self.state.circuit.as_deref() {
+            _ if self.state.suspended == Some(true) => {
+                "; the subscription is suspended: nothing is sent until spec.suspend is false"
+            }
+            Some("open") => "; the circuit was open: the receiver is probed with one event",
+            Some("closed") if self.due == 1 => "; the circuit is closed: it is delivered now",
+            Some("closed") => "; the circuit is closed: they are delivered now",
+            _ => "",
+        };
+        format!("{due}{then}")
+    }
 }
 
 impl Args {
@@ -41,21 +101,46 @@ impl Args {
     /// # Errors
     /// When the operator cannot be asked or refuses.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
-        let key = object(&self.namespace, &self.subscription);
+        let key = self.namespace.object(&self.subscription)?;
         let remote = Remote::new(&self.remote).await?;
         let path = |action: &'static str| ["namespaces", &*key.namespace, "subscriptions", &*key.name, action];
-        let mut done: Done = remote.post(&path("resume"), &json!({})).await?.read()?;
-        let mut hastened = done.hastened;
+        let Resumed { mut done, state } = remote.post(&path("resume"), &json!({})).await?.read()?;
+        let mut total = Total { state, ..Total::default() };
+        total.add(&done);
         // One request makes a bounded number of events due.
         while let Some(position) = done.r#continue.take() {
             let rest = json!({ "retrying": true, "continue": position });
             done = remote.post(&path("redeliver"), &rest).await?.read()?;
-            hastened += done.hastened;
+            total.add(&done);
         }
         match self.output {
-            Output::Json => print::line(&json!({ "hastened": hastened }).to_string())?,
-            Output::Table => print::line(&format!("{hastened} retried now; the receiver is probed at once"))?,
+            Output::Json => print::line(&serde_json::to_string(&total)?)?,
+            Output::Table => print::line(&total.sentence())?,
         }
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sentence_says_what_happens_now() {
+        let sentence = |due, suspended, circuit: Option<&str>| {
+            let state = State { suspended: Some(suspended), circuit: circuit.map(str::to_owned) };
+            Total { hastened: 0, due, state }.sentence()
+        };
+        let open = Some("open");
+        assert_eq!(sentence(0, false, Some("closed")), "nothing waits for a retry");
+        assert!(sentence(0, false, open).ends_with("the receiver is probed with the next event"));
+        assert_eq!(sentence(1, false, Some("closed")), "1 is due now; the circuit is closed: it is delivered now");
+        assert_eq!(sentence(3, false, Some("closed")), "3 are due now; the circuit is closed: they are delivered now");
+        assert_eq!(
+            sentence(2, false, open),
+            "2 are due now; the circuit was open: the receiver is probed with one event"
+        );
+        assert!(sentence(2, true, open).ends_with("suspended: nothing is sent until spec.suspend is false"));
+        assert_eq!(sentence(2, false, None), "2 are due now", "delivered elsewhere");
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use kube::{
     Client, Config,
-    config::{KubeConfigOptions, Kubeconfig},
+    config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
 
 /// Where the API server is and who this is.
@@ -20,9 +20,17 @@ pub struct Connection {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
+    /// A kubeconfig cannot be read.
+    #[error("the kubeconfig {path} cannot be read: {reason}")]
+    Unreadable {
+        /// Where it is.
+        path: PathBuf,
+        /// What the system says.
+        reason: std::io::Error,
+    },
     /// A kubeconfig cannot be used.
     #[error("the kubeconfig cannot be used: {0}")]
-    Kubeconfig(Box<kube::config::KubeconfigError>),
+    Kubeconfig(Box<KubeconfigError>),
     /// Neither a kubeconfig nor a pod's service account was found.
     #[error("no cluster: there is neither a kubeconfig (--kubeconfig) nor a service account of a pod: {0}")]
     NotFound(Box<kube::config::InferConfigError>),
@@ -74,7 +82,10 @@ impl Connection {
             (None, Some(_)) => Config::from_kubeconfig(&options).await,
             (None, None) => return Config::infer().await.map_err(|error| ConnectError::NotFound(error.into())),
         };
-        read.map_err(|error| ConnectError::Kubeconfig(error.into()))
+        read.map_err(|error| match error {
+            KubeconfigError::ReadConfig(reason, path) => ConnectError::Unreadable { path, reason },
+            error => ConnectError::Kubeconfig(error.into()),
+        })
     }
 }
 

@@ -6,13 +6,22 @@
 //! object is compiled and delivered as any other, and still takes new events; those that were received after the deletion
 //! do not hold it up.
 //!
+//! An object that does not compile and has no earlier version in use, such as one whose endpoint or Secret was deleted with
+//! its namespace, delivers nothing. After [`limits::DRAIN_RETRY`] in that state, which leaves time to replace a Secret, its
+//! finalizer is removed, and its events are abandoned as with the policy `Drop`. An object that waits for the API server to
+//! answer for a reference is not in that state.
+//!
 //! Only the leader writes. The finalizer has a field manager of its own, so that statuses do not claim it. What fails is
 //! tried again after [`limits::DRAIN_RETRY`].
 
-use std::{collections::HashMap, sync::Arc, time::Instant};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Instant,
+};
 
 use grapnel_api::{Incarnation, ObjectKey, WebhookSubscription};
-use grapnel_journal::{DeliveryQuery, DeliveryState, EventEntry, Journal, JournalError};
+use grapnel_journal::{DeliveryQuery, DeliveryState, EventEntry, Journal, JournalError, Progress};
 use jiff::Timestamp;
 use kube::{
     Api, Client, Resource,
@@ -27,7 +36,7 @@ use super::{
     sightings::{Finalizer, Sightings},
 };
 use crate::{
-    catalog::{Kind, ObjectView},
+    catalog::{Facts, Kind, ObjectView},
     controller::limits,
 };
 
@@ -51,10 +60,40 @@ pub struct Drain {
     pub leadership: Leadership,
 }
 
+/// What the passes remember.
+#[derive(Default)]
+struct Memory {
+    /// Objects whose finalizer could not be written, and when that was tried.
+    failed: HashMap<ObjectKey, Instant>,
+    /// Drains that have begun, with the time since which the object can deliver nothing.
+    draining: HashMap<Incarnation, Option<Instant>>,
+}
+
+/// Why a drain ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// Every event is settled.
+    Settled,
+    /// Nothing can be delivered.
+    Unusable,
+    /// The policy is no longer `Drain`.
+    Unwanted,
+}
+
+impl End {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Settled => "its events are settled",
+            Self::Unusable => "nothing can be delivered: the object's conditions say why",
+            Self::Unwanted => "spec.deletionPolicy is no longer Drain",
+        }
+    }
+}
+
 impl Drain {
     /// Puts and removes finalizers until `shutdown`.
     pub async fn run(self, shutdown: CancellationToken) {
-        let mut failed: HashMap<ObjectKey, Instant> = HashMap::new();
+        let mut memory = Memory::default();
         let mut ticks = time::interval(limits::STATUS_PASS);
         ticks.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
         loop {
@@ -64,44 +103,82 @@ impl Drain {
             }
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                () = self.pass(&mut failed) => {}
+                () = self.pass(&mut memory) => {}
             }
         }
     }
 
     /// Does what is due for every subscription.
-    async fn pass(&self, failed: &mut HashMap<ObjectKey, Instant>) {
+    async fn pass(&self, memory: &mut Memory) {
         if !self.leadership.held() {
             return;
         }
-        failed.retain(|_, time| time.elapsed() < limits::DRAIN_RETRY);
-        for (key, uid, finalizer) in self.sightings.unfinished() {
+        memory.failed.retain(|_, time| time.elapsed() < limits::DRAIN_RETRY);
+        let unfinished = self.sightings.unfinished();
+        if !memory.draining.is_empty() {
+            let alive: HashSet<_> = unfinished.iter().map(|(key, uid, _)| (key, uid)).collect();
+            memory.draining.retain(|subscription, _| alive.contains(&(&subscription.key, &subscription.uid)));
+        }
+        for (key, uid, finalizer) in unfinished {
             if !self.leadership.held() {
                 return;
             }
-            if failed.contains_key(&key) {
+            if memory.failed.contains_key(&key) {
                 continue;
             }
             let subscription = Incarnation::new(key, uid);
-            let hold = match finalizer {
-                Finalizer { held: false, .. } => true,
+            let end = match finalizer {
+                Finalizer { held: false, .. } => None,
                 Finalizer { wanted: true, deleted: Some(deleted), .. } => {
-                    if !self.is_programmed(&subscription) || !is_drained(&*self.journal, &subscription, deleted).await {
-                        continue;
+                    match self.end(&subscription, deleted, &mut memory.draining).await {
+                        None => continue,
+                        end => end,
                     }
-                    false
                 }
-                Finalizer { .. } => false,
+                Finalizer { .. } => Some(End::Unwanted),
             };
-            if !self.write(&subscription, hold).await {
-                failed.insert(subscription.key, Instant::now());
+            // Looked up before the object, and with it the consumer, is gone.
+            let progress = self.journal.progress(&subscription).unwrap_or_default();
+            if !self.write(&subscription, end.is_none()).await {
+                memory.failed.insert(subscription.key, Instant::now());
+            } else if let Some(end) = end.filter(|_| finalizer.deleted.is_some()) {
+                memory.draining.remove(&subscription);
+                if let Some(view) = self.view(&subscription) {
+                    mark(&view, false);
+                }
+                log_end(&subscription.key, end, progress);
             }
         }
     }
 
-    fn is_programmed(&self, subscription: &Incarnation) -> bool {
+    /// Why the drain of a subscription that is being deleted ends now, if it does.
+    async fn end(
+        &self,
+        subscription: &Incarnation,
+        deleted: Timestamp,
+        draining: &mut HashMap<Incarnation, Option<Instant>>,
+    ) -> Option<End> {
+        let view = self.view(subscription)?;
+        if is_drained(&*self.journal, subscription, deleted).await {
+            return Some(End::Settled);
+        }
+        let unusable_since = draining.entry(subscription.clone()).or_insert_with(|| {
+            log_begin(&subscription.key, self.journal.progress(subscription).unwrap_or_default());
+            None
+        });
+        mark(&view, true);
+        if !view.unusable {
+            *unusable_since = None;
+            return None;
+        }
+        let since = unusable_since.get_or_insert_with(Instant::now);
+        (since.elapsed() >= limits::DRAIN_RETRY).then_some(End::Unusable)
+    }
+
+    /// The subscription as it is programmed: its consumer is attached.
+    fn view(&self, subscription: &Incarnation) -> Option<ObjectView> {
         let objects = self.objects.borrow();
-        objects.iter().any(|view| view.kind == Kind::Subscription && view.incarnation() == *subscription)
+        objects.iter().find(|view| view.kind == Kind::Subscription && view.incarnation() == *subscription).cloned()
     }
 
     /// Puts the finalizer on the object, or removes it; says whether that is done.
@@ -138,6 +215,33 @@ impl Drain {
         );
         false
     }
+}
+
+/// Notes for the status whether the subscription drains.
+fn mark(view: &ObjectView, draining: bool) {
+    if let Facts::Subscription(facts) = &view.facts {
+        facts.draining(draining);
+    }
+}
+
+fn log_begin(key: &ObjectKey, Progress { pending, in_flight, retrying, .. }: Progress) {
+    tracing::info!(
+        namespace = %key.namespace,
+        subscription = %key.name,
+        left = pending + in_flight + retrying,
+        "draining: the subscription is deleted when its events are settled"
+    );
+}
+
+fn log_end(key: &ObjectKey, end: End, Progress { pending, in_flight, retrying, dead, .. }: Progress) {
+    tracing::info!(
+        namespace = %key.namespace,
+        subscription = %key.name,
+        reason = end.as_str(),
+        left = pending + in_flight + retrying,
+        dead_letters = dead,
+        "the drain has ended: the subscription is deleted, and its dead letters with it"
+    );
 }
 
 /// Where an event can be that is not settled. One that is attempted while these are looked at goes from in flight to

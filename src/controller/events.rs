@@ -106,15 +106,20 @@ pub async fn announce_abandoned(
 
 /// The Event of a subscription that was deleted with events left. The object is gone; its name and uid remain.
 fn abandonment(deliveries: &AbandonedDeliveries) -> Announcement {
-    let AbandonedDeliveries { subscription: Incarnation { key, uid }, events } = deliveries;
+    let AbandonedDeliveries { subscription: Incarnation { key, uid }, events, dead_letters } = deliveries;
     let uid = (!uid.is_empty()).then_some(&**uid);
+    let unlisted = match dead_letters {
+        0 => String::new(),
+        1 => ", and its 1 dead letter is no longer listed".to_owned(),
+        _ => format!(", and its {dead_letters} dead letters are no longer listed"),
+    };
     Announcement {
         event: Event {
             type_: EventType::Warning,
             reason: DELIVERIES_ABANDONED.into(),
             note: Some(format!(
-                "the subscription was deleted with {events} events that it had not settled; they are not delivered. With \
-                 spec.deletionPolicy Drain a subscription is deleted when all of them are settled"
+                "the subscription was deleted with {events} events that it had not settled; they are not \
+                 delivered{unlisted}. With spec.deletionPolicy Drain a subscription is deleted when all of them are settled"
             )),
             action: "Delete".into(),
             secondary: None,
@@ -279,8 +284,19 @@ mod tests {
     #[test]
     fn abandoned_deliveries_name_the_deleted_object() {
         let subscription = Incarnation::new(ObjectKey::new("shop", "billing"), "u-1");
-        let Announcement { event, about } = abandonment(&AbandonedDeliveries { subscription, events: 3 });
-        assert_eq!((&*event.reason, event.note.unwrap().contains("3 events")), ("DeliveriesAbandoned", true));
+        let note = |dead_letters| {
+            let deliveries = AbandonedDeliveries { subscription: subscription.clone(), events: 3, dead_letters };
+            abandonment(&deliveries).event.note.unwrap()
+        };
+        assert!(note(0).contains("3 events") && !note(0).contains("dead letter"), "{}", note(0));
+        assert!(
+            note(2).contains("are not delivered, and its 2 dead letters are no longer listed. With"),
+            "{}",
+            note(2)
+        );
+        let deliveries = AbandonedDeliveries { subscription: subscription.clone(), events: 3, dead_letters: 0 };
+        let Announcement { event, about } = abandonment(&deliveries);
+        assert_eq!(&*event.reason, "DeliveriesAbandoned");
         assert_eq!((about.name.as_deref(), about.uid.as_deref()), (Some("billing"), Some("u-1")));
         assert_eq!(about.kind.as_deref(), Some("WebhookSubscription"));
     }

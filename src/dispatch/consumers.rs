@@ -166,21 +166,32 @@ impl Consumers {
 
     /// Reports what a deleted subscription has left behind.
     fn report(&self, consumer: &Incarnation, detached: Detached) {
-        let Detached { abandoned } = detached;
+        let Detached { abandoned, dead_letters } = detached;
+        let key = &consumer.key;
         if abandoned == 0 {
+            if dead_letters > 0 {
+                tracing::info!(
+                    namespace = %key.namespace,
+                    subscription = %key.name,
+                    dead_letters,
+                    "the subscription was deleted; its dead letters are no longer listed"
+                );
+            }
             return;
         }
-        let key = &consumer.key;
         tracing::warn!(
             namespace = %key.namespace,
             subscription = %key.name,
             abandoned,
-            "the subscription was deleted with events that it had not settled; they are not delivered"
+            dead_letters,
+            "the subscription was deleted with events that it had not settled; they are not delivered, and its dead \
+             letters are no longer listed"
         );
         self.metrics.abandoned(&key.namespace, &key.name, abandoned);
         if let Some(reports) = &self.abandoned {
             // The log and the metric have it already.
-            let _ = reports.try_send(AbandonedDeliveries { subscription: consumer.clone(), events: abandoned });
+            let subscription = consumer.clone();
+            let _ = reports.try_send(AbandonedDeliveries { subscription, events: abandoned, dead_letters });
         }
     }
 }

@@ -243,10 +243,12 @@ impl Worker {
         let Sifted { claimed, ended, by } = match sifted {
             Ok(sifted) => sifted,
             Err(error) => {
+                // A deletion detaches the consumer before it ends the worker.
+                let expected = self.deadline.is_some() || matches!(error, JournalError::UnknownConsumer(_));
                 let first = self.claim_backoff.is_reset();
                 self.claim_pause = Some(Instant::now() + self.claim_backoff.next());
                 self.more = true;
-                complain(&self.subscription.key, "claim", &error, first && self.deadline.is_none());
+                complain(&self.subscription.key, "claim", &error, first && !expected);
                 return;
             }
         };

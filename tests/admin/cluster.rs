@@ -108,6 +108,7 @@ async fn a_refusal_says_what_is_missing_and_nothing_of_what_exists() {
     let (server, _) = serving(&[]).await;
     let sentence = refused(&server, EVENTS, "developer", StatusCode::FORBIDDEN).await;
     assert!(sentence.contains("dana") && sentence.contains(GET_EVENTS), "{sentence}");
+    assert!(sentence.contains("as the chart's ClusterRole grapnel-events-view does"), "{sentence}");
     let absent = refused(&server, &EVENTS.replace("orders", "absent"), "developer", StatusCode::FORBIDDEN).await;
     assert_eq!(absent, sentence.replace("orders", "absent"));
     let event = refused(&server, &format!("{EVENTS}/no-such-event"), "developer", StatusCode::FORBIDDEN).await;
@@ -115,7 +116,9 @@ async fn a_refusal_says_what_is_missing_and_nothing_of_what_exists() {
     let sentence = refused(&server, DELIVERIES, "developer", StatusCode::FORBIDDEN).await;
     assert!(sentence.contains(GET_DELIVERIES), "{sentence}");
     let sentence = refused(&server, "/api/v1/objects", "developer", StatusCode::FORBIDDEN).await;
-    for part in ["list webhookendpoints in all namespaces", "list webhooksubscriptions in all", "?namespace="] {
+    for part in
+        ["list webhookendpoints in all namespaces", "list webhooksubscriptions in all", "grapnel-view", "?namespace="]
+    {
         assert!(sentence.contains(part), "{sentence}");
     }
     server.end().await;
@@ -161,15 +164,17 @@ async fn without_an_api_server_it_says_so() {
 
 #[tokio::test]
 async fn a_url_and_a_cluster_cannot_both_be_meant() {
-    let list = |more: &[&str]| {
+    let list_in = |environment: &[(&str, &str)], more: &[&str]| {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_grapnel"));
         command.args(["events", "list", "orders"]).args(more);
         for variable in ["ADMIN_URL", "KUBECONFIG", "CONTEXT", "OPERATOR_NAMESPACE", "OPERATOR_SELECTOR"] {
             command.env_remove(format!("GRAPNEL_{variable}"));
         }
+        command.envs(environment.iter().copied());
         let output = command.output().unwrap();
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
     };
+    let list = |more: &[&str]| list_in(&[], more);
     let url = ["--admin-url", "http://127.0.0.1:9090"];
     for cluster in [
         &["--kubeconfig"][..],
@@ -182,7 +187,35 @@ async fn a_url_and_a_cluster_cannot_both_be_meant() {
         assert!(code == Some(2) && stderr.contains("--admin-url") && stderr.contains(cluster[0]), "{stderr}");
     }
     let (code, stderr) = list(&["--kubeconfig", "/nowhere/config"]);
-    assert!(code == Some(1) && stderr.contains("/nowhere/config"), "{stderr}");
+    let reason = "the kubeconfig /nowhere/config cannot be read: No such file or directory (os error 2)";
+    assert_eq!((code, &*stderr), (Some(1), &*format!("error: {reason}\n")));
+
+    // What is typed wins over the environment, even over what makes no sense.
+    let (code, stderr) = list_in(&[("GRAPNEL_ADMIN_URL", "nonsense")], &["--kubeconfig", "/nowhere/config"]);
+    assert!(code == Some(1) && stderr.contains(reason), "{stderr}");
+    let closed = ["--admin-url", "http://127.0.0.1:1"];
+    let (code, stderr) = list_in(&[("GRAPNEL_KUBECONFIG", "/nowhere/config")], &closed);
+    assert!(code == Some(1) && stderr.contains("cannot reach the operator at http://127.0.0.1:1/"), "{stderr}");
+    let both = [("GRAPNEL_ADMIN_URL", "http://127.0.0.1:1"), ("GRAPNEL_OPERATOR_NAMESPACE", "n")];
+    let (code, stderr) = list_in(&both, &[]);
+    let named = both.iter().all(|(variable, _)| stderr.contains(variable));
+    assert!(code == Some(2) && named, "{stderr}");
+}
+
+#[test]
+fn what_cannot_be_meant_is_a_usage_error() {
+    for (args, part) in [
+        (&["resume", "a/b/c"][..], "NAMESPACE/NAME"),
+        (&["resume", "shop/billing", "-n", "other"], "--namespace says other"),
+        (&["redeliver", "shop/billing", "-n", "other", "--dead-lettered"], "--namespace says other"),
+        (&["deliveries", "list", "a/b/c"], "NAMESPACE/NAME"),
+        (&["events", "show", "a/b/c", "id"], "NAMESPACE/NAME"),
+        (&["resume", "billing", "--admin-url", "127.0.0.1:9191"], "must begin with http:// or https://"),
+    ] {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_grapnel")).args(args).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(2) && stderr.contains(part), "{args:?}: {stderr}");
+    }
 }
 
 #[tokio::test]

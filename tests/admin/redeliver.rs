@@ -7,6 +7,7 @@ use grapnel::admin::{
     Access, Authority,
     authority::{Ask, Denied},
 };
+use grapnel_delivery::breaker::OpenCircuit;
 use grapnel_journal::{Claim, Failure, Journal, Progress, Settlement, Start};
 use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
@@ -196,7 +197,13 @@ async fn it_takes_the_right_to_update_deliveries() {
     let refused = order(REDELIVER, "viewer").await.unwrap();
     assert_eq!(refused.status(), StatusCode::FORBIDDEN);
     let sentence = refused.text().await.unwrap();
-    assert!(sentence.contains("update webhooksubscriptions/deliveries"), "{sentence}");
+    for part in ["update webhooksubscriptions/deliveries", "the chart's ClusterRole grapnel-events-edit"] {
+        assert!(sentence.contains(part), "{sentence}");
+    }
+    let resume = REDELIVER.replace("/redeliver", "/resume");
+    let refused = order(&resume, "viewer").await.unwrap();
+    assert_eq!(refused.status(), StatusCode::FORBIDDEN);
+    assert!(refused.text().await.unwrap().contains("grapnel-events-edit"));
     // Nobody learns what there is who may not.
     let absent = REDELIVER.replace("billing", "absent");
     assert_eq!(order(&absent, "editor").await.unwrap().status(), StatusCode::FORBIDDEN);
@@ -272,14 +279,28 @@ async fn resuming_makes_every_retry_due_and_asks_for_a_probe() {
     let plain = server.client.post(format!("http://{}{RESUME}", server.address)).body("{}").send().await.unwrap();
     assert_eq!(plain.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE, "nor may a page in a browser");
     let done: Value = server.post(RESUME, &json!({})).await.json().await.unwrap();
-    assert_eq!(done, json!({ "dryRun": false, "queued": 0, "hastened": 1, "skipped": 0, "gone": 0 }));
+    let expected = json!({
+        "dryRun": false, "queued": 0, "hastened": 1, "skipped": 0, "gone": 0,
+        "due": 1, "suspended": false, "circuit": "closed",
+    });
+    assert_eq!(done, expected);
     let facts = server.facts();
     let probe = facts.probe_requested();
     tokio::time::timeout(Duration::from_secs(5), probe).await.expect("a probe was requested");
+    // One that is due already waits for the probe too.
+    let sentence = "1 is due now; the circuit was open: the receiver is probed with one event\n";
+    facts.circuit(Some(OpenCircuit { since: now(), failures: 5, next_probe: now() }));
+    let (code, stdout, _) = server.grapnel(&["resume", "billing"]).await;
+    assert_eq!((code, &*stdout), (0, sentence));
+    facts.circuit(None);
+    let (code, stdout, _) = server.grapnel(&["resume", "billing", "-o", "json"]).await;
+    let found: Value = serde_json::from_str(&stdout).unwrap();
+    let expected = json!({ "hastened": 0, "due": 1, "suspended": false, "circuit": "closed" });
+    assert_eq!((code, found), (0, expected));
     assert_eq!(due().await, [("e1".into(), 2)]);
 
     let (code, stdout, _) = server.grapnel(&["resume", "billing"]).await;
-    assert_eq!((code, &*stdout), (0, "0 retried now; the receiver is probed at once\n"));
+    assert_eq!((code, &*stdout), (0, "nothing waits for a retry\n"));
     for (name, word) in [("nothing", "there is no WebhookSubscription"), ("lost", "conditions")] {
         let (code, _, stderr) = server.grapnel(&["resume", name]).await;
         assert!(code == 1 && stderr.contains(word), "{code} {stderr}");

@@ -1,14 +1,20 @@
 //! `spec.deletionPolicy`: what deletion does with events that are not settled.
 
+use std::time::Duration;
+
 use crate::{
-    fixture::Cluster,
+    fixture::{Cluster, Operator, PATIENCE, condition},
     program::{Grapnel, receiver::Receiver},
     shop,
 };
 
 /// An operator with an endpoint and a subscription that drains, whose one event waits for its retry.
 async fn waiting(cluster: &Cluster, receiver: &Receiver) -> Grapnel {
-    let grapnel = cluster.operator().start().await;
+    waiting_at(&cluster.operator(), cluster, receiver).await
+}
+
+async fn waiting_at(operator: &Operator, cluster: &Cluster, receiver: &Receiver) -> Grapnel {
+    let grapnel = operator.start().await;
     cluster.apply(&shop::secret(shop::ORDERS)).await;
     cluster.apply(&shop::endpoint("orders")).await;
     cluster.apply(&draining(receiver)).await;
@@ -34,8 +40,13 @@ fn is_held(object: &serde_json::Value) -> bool {
 }
 
 async fn is_gone(cluster: &Cluster, grapnel: &Grapnel) {
-    let gone = async || cluster.api("WebhookSubscription").get_opt("fulfilment").await.unwrap().is_none().then_some(());
-    grapnel.eventually("the object is gone", gone).await;
+    let gone = async {
+        while cluster.api("WebhookSubscription").get_opt("fulfilment").await.unwrap().is_some() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let ended = tokio::time::timeout(PATIENCE, gone).await;
+    assert!(ended.is_ok(), "the object is not gone:\n{}", grapnel.log());
 }
 
 #[tokio::test]
@@ -50,8 +61,17 @@ async fn a_subscription_that_drains_is_deleted_when_its_events_are_settled() {
     }
     let held = cluster.get("WebhookSubscription", "fulfilment").await;
     assert!(is_held(&held) && !held["metadata"]["deletionTimestamp"].is_null());
+    let says = |object: &serde_json::Value| {
+        let (_, reason, message) = condition(object, "Delivering");
+        reason == "TargetFailing" && message.ends_with("; draining: 1 event left before deletion")
+    };
+    cluster.until("WebhookSubscription", "fulfilment", "that it drains", says).await;
     receiver.answer(200);
     is_gone(&cluster, &grapnel).await;
+    let log = grapnel.log();
+    for line in ["draining: the subscription is deleted when its events are settled", "the drain has ended"] {
+        assert!(log.contains(line), "{line} is not in {log}");
+    }
     while receiver.next().await.status != 200 {}
     let (_, metrics) = grapnel.admin("/metrics").await;
     assert!(!metrics.contains("webhook_deliveries_abandoned_total{"), "it went after its event had been delivered");
@@ -76,4 +96,41 @@ async fn another_policy_lets_it_go_and_what_is_abandoned_is_reported() {
             Some(())
         })
         .await;
+}
+
+#[tokio::test]
+async fn one_that_can_deliver_nothing_does_not_drain_for_ever() {
+    let receiver = Receiver::start().await;
+    let cluster = Cluster::new().await;
+    let operator = cluster.operator().with(["--lease-duration", "3s"]);
+    waiting_at(&operator, &cluster, &receiver).await.kill();
+    for (kind, name) in [("WebhookSubscription", "fulfilment"), ("WebhookEndpoint", "orders"), ("Secret", "shop")] {
+        cluster.delete(kind, name).await;
+    }
+    // No earlier version is in the memory of the next process.
+    let grapnel = operator.start().await;
+    is_gone(&cluster, &grapnel).await;
+    let series = format!(
+        r#"webhook_deliveries_abandoned_total{{namespace="{}",subscription="fulfilment"}} 1"#,
+        cluster.namespace
+    );
+    let counted = async || grapnel.admin("/metrics").await.1.contains(&series).then_some(());
+    grapnel.eventually("its event is counted as abandoned", counted).await;
+}
+
+#[tokio::test]
+async fn a_secret_that_comes_back_in_time_lets_the_drain_go_on() {
+    let receiver = Receiver::start().await;
+    let cluster = Cluster::new().await;
+    let grapnel = waiting(&cluster, &receiver).await;
+    cluster.delete("WebhookSubscription", "fulfilment").await;
+    cluster.delete("Secret", "shop").await;
+    let absent = |object: &serde_json::Value| condition(object, "SecretsResolved").0 == "False";
+    cluster.until("WebhookSubscription", "fulfilment", "the lack of its Secret", absent).await;
+    receiver.answer(200);
+    cluster.apply(&shop::secret(shop::ORDERS)).await;
+    while receiver.next().await.status != 200 {}
+    is_gone(&cluster, &grapnel).await;
+    let (_, metrics) = grapnel.admin("/metrics").await;
+    assert!(!metrics.contains("webhook_deliveries_abandoned_total{"), "it went after its event had been delivered");
 }

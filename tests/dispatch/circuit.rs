@@ -374,6 +374,7 @@ async fn the_condition_says_since_when_why_and_when_it_is_probed() {
         path: None,
         url: None,
         conditions: Arc::from([]),
+        unusable: false,
         facts: grapnel::catalog::Facts::Subscription(facts.clone()),
     };
     stage.until_open(&facts, 3).await;

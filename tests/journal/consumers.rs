@@ -59,7 +59,7 @@ pub(crate) async fn detaching_counts_what_is_abandoned(engine: &dyn Engine) {
     let mut session = Session::open(engine);
     session.append(&["before"], 0).await;
     session.attach(&file("out"), &file("in"), Start::Now).await.unwrap();
-    assert_eq!(session.journal().detach(&file("out")).await.unwrap(), Some(Detached { abandoned: 0 }));
+    assert_eq!(session.journal().detach(&file("out")).await.unwrap(), Some(Detached::default()));
     session.attach(&file("out"), &file("in"), Start::Now).await.unwrap();
     session.append(&["a", "b", "c", "d", "e", "f"], 0).await;
     session.reopen();
@@ -68,7 +68,7 @@ pub(crate) async fn detaching_counts_what_is_abandoned(engine: &dyn Engine) {
     session.settle_all(vec![(2, delivered(1)), (3, dead(1)), (4, retry(9)), (5, dead(1))]).await;
     let step = Step { from: None, limit: 9, dry_run: false, now: at(2) };
     assert_eq!(session.redeliver(&Selection::Events(vec!["d".into()]), step).await.queued, 1);
-    assert_eq!(session.journal().detach(&file("out")).await.unwrap(), Some(Detached { abandoned: 4 }));
+    assert_eq!(session.journal().detach(&file("out")).await.unwrap(), Some(Detached { abandoned: 4, dead_letters: 1 }));
     assert_eq!(session.journal().detach(&file("out")).await.unwrap(), None);
 }
 
@@ -89,7 +89,7 @@ pub(crate) async fn another_consumer_of_the_name_replaces_it(engine: &dyn Engine
     tokio::task::yield_now().await;
 
     let attached = session.attach(&second, &file("in"), Start::Earliest).await.unwrap();
-    assert_eq!(attached, Attached { replaced: Some(Detached { abandoned: 3 }) });
+    assert_eq!(attached, Attached { replaced: Some(Detached { abandoned: 3, dead_letters: 1 }) });
     waiter.await.unwrap();
     for _ in 0..2 {
         let attached = AttachedConsumer { consumer: second.clone(), endpoint: key("in") };
@@ -116,7 +116,7 @@ pub(crate) async fn another_consumer_of_the_name_replaces_it(engine: &dyn Engine
     let third = object("out", "third");
     session.append_to(&file("other"), &["x"], 0).await;
     let attached = session.attach(&third, &file("other"), Start::Now).await.unwrap();
-    assert_eq!(attached, Attached { replaced: Some(Detached { abandoned: 5 }) });
+    assert_eq!(attached, Attached { replaced: Some(Detached { abandoned: 5, dead_letters: 0 }) });
     assert_eq!(session.journal().progress(&third), Some(Progress::default()));
     // Nothing pins the events of the earlier ones.
     let all = Retention { endpoints: vec![(file("in"), Duration::ZERO)], ..Default::default() };
@@ -132,7 +132,7 @@ pub(crate) async fn a_new_consumer_begins_at_its_start(engine: &dyn Engine) {
     session.claim_as(&first, Claim::new(9, at(0))).await;
     session.try_settle(&first, vec![(1, dead(0)), (2, retry(5))]).await.unwrap();
     let attached = session.attach(&second, &file("in"), Start::Now).await.unwrap();
-    assert_eq!(attached, Attached { replaced: Some(Detached { abandoned: 1 }) });
+    assert_eq!(attached, Attached { replaced: Some(Detached { abandoned: 1, dead_letters: 1 }) });
     session.append(&["c"], 0).await;
     session.reopen();
     assert_eq!(session.journal().progress(&second), Some(Progress { pending: 1, ..Default::default() }));

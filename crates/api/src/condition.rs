@@ -96,6 +96,8 @@ pub enum Reason {
     TargetGone,
     /// Parked by `suspend`.
     Suspended,
+    /// Being deleted, when all events are settled (`deletionPolicy: Drain`).
+    Draining,
     /// Being worked on.
     Progressing,
 }
@@ -126,6 +128,7 @@ impl Reason {
             Self::CircuitOpen => "CircuitOpen",
             Self::TargetGone => "TargetGone",
             Self::Suspended => "Suspended",
+            Self::Draining => "Draining",
             Self::Progressing => "Progressing",
         }
     }

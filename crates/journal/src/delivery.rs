@@ -28,6 +28,16 @@ pub struct Attached {
 pub struct Detached {
     /// Events that it had neither delivered nor skipped nor dead-lettered.
     pub abandoned: u64,
+    /// Its dead letters, which are no longer listed.
+    pub dead_letters: u64,
+}
+
+impl From<Progress> for Detached {
+    /// What a consumer with these counts leaves behind.
+    fn from(progress: Progress) -> Self {
+        let Progress { pending, in_flight, retrying, dead, .. } = progress;
+        Self { abandoned: pending + in_flight + retrying, dead_letters: dead }
+    }
 }
 
 /// An attached consumer.

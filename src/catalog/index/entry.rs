@@ -79,6 +79,8 @@ pub(super) struct Shown {
     pub(super) generation: Option<i64>,
     pub(super) source: Option<Arc<str>>,
     pub(super) conditions: Arc<[Condition]>,
+    /// Nothing is in use, and nothing is waited for.
+    pub(super) unusable: bool,
 }
 
 impl<S, C, F: Default> Default for Entry<S, C, F> {
@@ -190,18 +192,22 @@ impl<S, C, F> Entry<S, C, F> {
     pub(super) fn shown(&self) -> Shown {
         let conditions = self.make_conditions().into();
         let applied = self.applied.as_ref();
+        let seen = self.judgement.is_some() || self.unreadable.is_some();
+        let unusable = self.compiled.is_none() && self.waits_for.is_none() && seen;
         match &self.unreadable {
             Some(rejected) => Shown {
                 uid: self.uid(),
                 generation: rejected.generation,
                 source: rejected.source.as_deref().map(Arc::from),
                 conditions,
+                unusable,
             },
             None => Shown {
                 uid: self.uid(),
                 generation: self.judgement.as_ref().and_then(|judgement| judgement.generation),
                 source: applied.and_then(|applied| applied.source.clone()),
                 conditions,
+                unusable,
             },
         }
     }

@@ -22,7 +22,7 @@ pub(super) fn endpoint(key: &ObjectKey, entry: &mut EndpointEntry, options: &Opt
 }
 
 fn of_endpoint_entry(key: &ObjectKey, entry: &EndpointEntry, options: &Options) -> ObjectView {
-    let Shown { uid, generation, source, conditions } = entry.shown();
+    let Shown { uid, generation, source, conditions, unusable } = entry.shown();
     // Where it is served now; before that, where it will be.
     let path = match (&entry.compiled, &entry.applied) {
         (Some(compiled), _) => Some(Cow::Borrowed(&*compiled.path)),
@@ -39,6 +39,7 @@ fn of_endpoint_entry(key: &ObjectKey, entry: &EndpointEntry, options: &Options) 
         url: path.as_ref().and_then(|path| options.url(&key.namespace, path)).map(Arc::from),
         path: path.map(|path| options.path(&key.namespace, &path).into()),
         conditions,
+        unusable,
         facts: Facts::Endpoint(Arc::clone(&entry.facts)),
     }
 }
@@ -53,7 +54,7 @@ pub(super) fn subscription(key: &ObjectKey, entry: &mut SubscriptionEntry) -> Ob
 }
 
 fn of_subscription_entry(key: &ObjectKey, entry: &SubscriptionEntry) -> ObjectView {
-    let Shown { uid, generation, source, conditions } = entry.shown();
+    let Shown { uid, generation, source, conditions, unusable } = entry.shown();
     ObjectView {
         kind: Kind::Subscription,
         key: key.clone(),
@@ -64,6 +65,7 @@ fn of_subscription_entry(key: &ObjectKey, entry: &SubscriptionEntry) -> ObjectVi
         path: None,
         url: None,
         conditions,
+        unusable,
         facts: Facts::Subscription(Arc::clone(&entry.facts)),
     }
 }

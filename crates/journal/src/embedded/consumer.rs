@@ -44,12 +44,6 @@ impl Consumer {
         self.state.lock().progress(appended)
     }
 
-    /// Events that would be abandoned if it was detached now.
-    pub(super) fn undelivered(&self) -> u64 {
-        let appended = self.endpoint.state.lock().appended;
-        self.state.lock().undelivered(appended)
-    }
-
     /// Resolves once a claim would find something: see [`Journal::ready`](crate::Journal::ready).
     pub(super) async fn ready(&self) {
         loop {

@@ -502,12 +502,12 @@ pub(super) fn insert_consumer(engine: &Engine, consumer: Consumer) {
 
 /// A consumer is detached, durably.
 pub(super) fn apply_detach(engine: &Engine, consumer: &Arc<Consumer>) -> Detached {
-    let abandoned = consumer.undelivered();
+    let detached = consumer.progress().into();
     engine.consumers.write().remove(consumer);
     consumer.endpoint.consumers.write().retain(|other| other.number != consumer.number);
     consumer.state().detach();
     consumer.notify.notify_waiters();
-    Detached { abandoned }
+    detached
 }
 
 /// Outcomes are in the record at `offset`.

@@ -183,12 +183,6 @@ impl ConsumerState {
         }
     }
 
-    /// Events that would be abandoned if the consumer was detached now.
-    pub(crate) fn undelivered(&self, appended: u64) -> u64 {
-        let Progress { pending, in_flight, retrying, .. } = self.progress(appended);
-        pending + in_flight + retrying
-    }
-
     /// How many retries are held in memory.
     pub(crate) fn retries(&self) -> usize {
         self.retries.len()

@@ -182,8 +182,7 @@ impl MemoryConsumer {
 
     /// What it leaves when it is detached.
     pub(super) fn detached(&self) -> Detached {
-        let Progress { pending, in_flight, retrying, .. } = self.progress();
-        Detached { abandoned: pending + in_flight + retrying }
+        self.progress().into()
     }
 
     /// Whether the event may be removed as far as this consumer goes.

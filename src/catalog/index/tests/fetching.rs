@@ -1,6 +1,7 @@
 //! Values that are fetched, and objects that wait for them.
 
 use super::*;
+use crate::catalog::status::Facts;
 
 fn s(name: &str) -> Reference {
     Reference::Secret(key("shop", name))
@@ -137,4 +138,49 @@ fn without_fetching_what_was_not_told_does_not_exist() {
     stage.tell([secret("shop", "a", "1"), Change::Gone(Kind::Endpoint, lock.clone())]);
     stage.tell([locked("shop", "lock", &["a"]).endpoint()]);
     assert_eq!(stage.endpoint(&lock), Reason::Programmed, "what was told is kept for whoever comes to need it");
+}
+
+#[test]
+fn only_what_does_not_compile_and_waits_for_nothing_is_unusable() {
+    let mut stage = Stage::fetching();
+    let lock = key("shop", "lock");
+    let unusable = |stage: &Stage| stage.view(Kind::Endpoint, &lock).unusable;
+    stage.tell([locked("shop", "lock", &["a"]).endpoint()]);
+    assert!(!unusable(&stage), "its Secret has not been read");
+    stage.tell([no_secret("shop", "a")]);
+    assert!(unusable(&stage), "its Secret is not there");
+    stage.tell([secret("shop", "a", "1")]);
+    assert!(!unusable(&stage));
+    let broken = json!({ "verification": { "none": {} }, "allowedSources": ["nowhere"] });
+    stage.tell([Object::new("shop", "lock", broken.clone()).generation(2).endpoint()]);
+    assert!(!unusable(&stage), "the last good version is in use");
+
+    let mut stage = Stage::fetching();
+    stage.tell([Object::new("shop", "lock", broken).endpoint()]);
+    assert!(unusable(&stage));
+}
+
+#[test]
+fn a_subscription_that_drains_says_how_many_events_are_left() {
+    let mut stage = Stage::new();
+    let target = json!({ "endpointRef": { "name": "orders" }, "target": { "url": "https://receiver.example/" } });
+    stage.tell([
+        Object::new("shop", "orders", json!({ "verification": { "none": {} } })).endpoint(),
+        Object::new("shop", "billing", target).subscription(),
+    ]);
+    let view = stage.view(Kind::Subscription, &key("shop", "billing"));
+    let Facts::Subscription(facts) = &view.facts else { panic!("facts of a subscription") };
+    let counts = grapnel_journal::Progress { pending: 1, retrying: 2, dead: 4, ..grapnel_journal::Progress::default() };
+    let journal = JournalReading { deliveries: Some(counts), ..JournalReading::default() };
+    let delivering = || {
+        let conditions = view.conditions(&journal).into_iter();
+        let found = conditions.filter(|condition| condition.kind == ConditionType::Delivering).collect::<Vec<_>>();
+        (found[0].status, found[0].reason, found[0].message.clone())
+    };
+    let before = facts.standing();
+    assert_eq!(delivering().1, Reason::Succeeding);
+    facts.draining(true);
+    assert_ne!(facts.standing(), before, "so that whoever writes the status notices");
+    let message = "draining: 3 events left before deletion";
+    assert_eq!(delivering(), (ConditionStatus::True, Reason::Draining, message.into()));
 }
