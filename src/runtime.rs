@@ -5,13 +5,13 @@
 //! with it. At shutdown deliveries end first, then requests, then the journal: what comes in while a slow receiver is
 //! waited for is safe, and delivered after the next start.
 
-mod align;
 mod background;
-mod collector;
 mod keys;
 pub mod limits;
+mod otlp_client;
+mod retention;
+mod rollout;
 mod supervise;
-mod sweep;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -29,7 +29,7 @@ use tokio::{
     sync::{mpsc, watch},
 };
 
-use self::{background::Background, collector::Collector, supervise::Supervisor};
+use self::{background::Background, otlp_client::Collector, supervise::Supervisor};
 use crate::{
     admin::{self, Access, Admin, AdminOptions, Health},
     catalog::{Index, Namespaces, ObjectView, Options, Published, observed::AbandonedDeliveries},
@@ -39,8 +39,8 @@ use crate::{
         drain::Drain,
         lease::{Candidate, LeaseOptions},
         limits::EVENTS_QUEUED,
+        observed_state::ObservedState,
         reviews::Reviews,
-        sightings::Sightings,
         status::StatusWriter,
     },
     dispatch::{Client, ClientOptions, Consumers, Dispatcher},
@@ -132,7 +132,7 @@ pub async fn operator(options: DataPlane, cluster: Cluster) -> anyhow::Result<()
     let clients = cluster.connection.clients().await?;
     let metrics = Metrics::new();
     let index = Index::new(options.compile.clone(), metrics.clone()).fetching();
-    let sightings = Sightings::default();
+    let sightings = ObservedState::default();
     let source =
         controller::watch::Watch::new(&clients, &options.namespaces, index, sightings.clone(), metrics.clone());
     // Nothing is known before the first complete sync: requests are answered with 503 until then.
@@ -311,13 +311,13 @@ async fn start(
     supervisor.spawn("ingress", async move { Ok(ingress::serve(ingress, ingress_listener, server, stop).await?) });
 
     let stop = supervisor.stage("maintenance");
-    let sweep = sweep::run(snapshots.clone(), Arc::clone(&journal), Arc::clone(&clock), stop.clone());
+    let sweep = retention::run(snapshots.clone(), Arc::clone(&journal), Arc::clone(&clock), stop.clone());
     supervisor.spawn("sweep", async move {
         sweep.await;
         Ok(())
     });
     supervisor.spawn("align", async move {
-        align::run(candidates, consumers, live, views, serving, stop).await;
+        rollout::run(candidates, consumers, live, views, serving, stop).await;
         Ok(())
     });
 

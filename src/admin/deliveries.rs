@@ -17,10 +17,10 @@ use serde::{Deserialize, Serialize, de::value::StrDeserializer};
 
 use super::{
     Shared,
-    answer::{self, Problem},
-    authority::{self, Ask, Resource, Verb},
+    authz::{self, Ask, Resource, Verb},
     query::Query,
     read::Read,
+    response::{self, Problem},
 };
 
 /// The event and where its delivery is. Of a damaged event only the sequence is known.
@@ -112,7 +112,7 @@ fn milliseconds(time: Duration) -> u64 {
 
 /// What it takes to see deliveries of a subscription.
 pub(super) fn asks(params: &RawPathParams, _: &Uri) -> Result<Vec<Ask>, Problem> {
-    authority::one(Verb::Get, Resource::Deliveries, params)
+    authz::one(Verb::Get, Resource::Deliveries, params)
 }
 
 /// `GET /api/v1/namespaces/{namespace}/subscriptions/{name}/deliveries`
@@ -136,7 +136,7 @@ pub(super) async fn list(
         };
         read.page(limit, after, step, |item| item.sequence).await
     });
-    Ok(answer::ok(&page.await?))
+    Ok(response::ok(&page.await?))
 }
 
 fn state(text: &str) -> Result<DeliveryState, Problem> {

@@ -16,10 +16,10 @@ use serde_json::value::RawValue;
 
 use super::{
     Shared,
-    answer::{self, Problem},
-    authority::{self, Ask, Resource, Verb},
+    authz::{self, Ask, Resource, Verb},
     query::Query,
     read::Read,
+    response::{self, Problem},
 };
 
 /// One line of a list of events.
@@ -132,7 +132,7 @@ fn is_json(content_type: Option<&str>) -> bool {
 
 /// What it takes to see events of an endpoint.
 pub(super) fn asks(params: &RawPathParams, _: &Uri) -> Result<Vec<Ask>, Problem> {
-    authority::one(Verb::Get, Resource::Events, params)
+    authz::one(Verb::Get, Resource::Events, params)
 }
 
 /// `GET /api/v1/namespaces/{namespace}/endpoints/{name}/events`
@@ -154,7 +154,7 @@ pub(super) async fn list(
         };
         read.page(limit, after, step, Item::sequence).await
     });
-    Ok(answer::ok(&page.await?))
+    Ok(response::ok(&page.await?))
 }
 
 /// `GET /api/v1/namespaces/{namespace}/endpoints/{name}/events/{id}`
@@ -183,7 +183,7 @@ pub(super) async fn show(
                 .map_or_else(|_| HeaderValue::Bytes(STANDARD.encode(value)), HeaderValue::Text),
         })
         .collect();
-    Ok(answer::ok(&Full { summary: Summary::of(event.summary()), headers, payload: Payload::of(&event) }))
+    Ok(response::ok(&Full { summary: Summary::of(event.summary()), headers, payload: Payload::of(&event) }))
 }
 
 #[cfg(test)]

@@ -5,21 +5,21 @@
 //! under `/api/` goes through [`access`] first, because payloads are there. In a cluster that is up to the cluster's own
 //! rules: see [`authority`].
 
-pub mod access;
-mod answer;
-pub mod authority;
+pub mod authn;
+pub mod authz;
 mod deliveries;
 mod events;
 pub mod health;
 pub mod limits;
+mod metrics;
 mod objects;
 mod query;
 mod read;
 mod redeliver;
-mod scrape;
+mod response;
 mod server;
 mod stream;
-mod turn;
+mod tracked_body;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -33,10 +33,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-pub use access::Access;
+pub use authn::Access;
 #[doc(hidden)]
-use access::Guard;
-pub use authority::Authority;
+use authn::Guard;
+pub use authz::Authority;
 #[doc(hidden)]
 use grapnel_journal::Journal;
 use grapnel_values::clock::Clock;
@@ -89,7 +89,7 @@ pub enum AdminError {
         /// Where it is.
         path: PathBuf,
         /// What is wrong.
-        reason: access::TokenFileError,
+        reason: authn::TokenFileError,
     },
 }
 
@@ -108,7 +108,7 @@ struct Shared {
 /// refuses callers until it is mended.
 pub async fn serve(admin: Admin, listener: TcpListener, shutdown: CancellationToken) -> Result<(), AdminError> {
     if let Access::TokenFile(path) = &admin.options.access {
-        access::read_token(path).await.map_err(|reason| AdminError::TokenFile { path: path.clone(), reason })?;
+        authn::read_token(path).await.map_err(|reason| AdminError::TokenFile { path: path.clone(), reason })?;
     }
     server::run(router(admin), listener, shutdown).await;
     Ok(())
@@ -116,9 +116,10 @@ pub async fn serve(admin: Admin, listener: TcpListener, shutdown: CancellationTo
 
 fn router(admin: Admin) -> Router {
     let shared = Arc::new(Shared { admin, reads: Arc::new(Semaphore::new(ADMIN_JOURNAL_READS)) });
-    let guard = |asks| middleware::from_fn_with_state(Guard::new(&shared, asks), access::guard);
-    let metrics = get(scrape::metrics);
-    let metrics = if shared.admin.options.guarded_metrics { metrics.route_layer(guard(scrape::asks)) } else { metrics };
+    let guard = |asks| middleware::from_fn_with_state(Guard::new(&shared, asks), authn::guard);
+    let metrics = get(metrics::metrics);
+    let metrics =
+        if shared.admin.options.guarded_metrics { metrics.route_layer(guard(metrics::asks)) } else { metrics };
     let api = Router::new()
         .route("/api/v1/objects", get(objects::list).route_layer(guard(objects::asks)))
         .route(
@@ -146,7 +147,7 @@ fn router(admin: Admin) -> Router {
         .route("/readyz", get(health::ready))
         .route("/metrics", metrics)
         .merge(api)
-        .fallback(answer::no_such_path)
-        .method_not_allowed_fallback(answer::wrong_method)
+        .fallback(response::no_such_path)
+        .method_not_allowed_fallback(response::wrong_method)
         .with_state(shared)
 }

@@ -12,9 +12,9 @@ use serde::Serialize;
 
 use super::{
     Shared,
-    answer::{self, Page, Problem},
-    authority::{self, Ask},
+    authz::{self, Ask},
     query::Query,
+    response::{self, Page, Problem},
 };
 use crate::catalog::status::{JournalReading, Kind, ObjectView};
 
@@ -45,7 +45,7 @@ pub(super) const PARAMETERS: &[&str] = &["namespace"];
 
 /// What it takes to see objects with their statuses.
 pub(super) fn asks(_: &RawPathParams, uri: &Uri) -> Result<Vec<Ask>, Problem> {
-    authority::objects(uri)
+    authz::objects(uri)
 }
 
 /// `GET /api/v1/objects`
@@ -56,7 +56,7 @@ pub(super) async fn list(State(shared): State<Arc<Shared>>, uri: Uri) -> Result<
     let views = Arc::clone(&shared.admin.objects.borrow());
     let wanted = views.iter().filter(|view| namespace.is_none_or(|namespace| *view.key.namespace == *namespace));
     let items = wanted.map(|view| item(&shared, view, now)).collect();
-    Ok(answer::ok(&Page { items, next: None }))
+    Ok(response::ok(&Page { items, next: None }))
 }
 
 fn item<'a>(shared: &Shared, view: &'a ObjectView, now: jiff::Timestamp) -> Item<'a> {

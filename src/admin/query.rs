@@ -5,7 +5,7 @@ use grapnel_journal::Sequence;
 use grapnel_values::duration;
 use jiff::Timestamp;
 
-use super::answer::Problem;
+use super::response::Problem;
 use crate::admin::limits::{ADMIN_LIST_DEFAULT, ADMIN_LIST_MAX};
 
 /// The parameters of one request.

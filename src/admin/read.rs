@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Shared,
-    answer::{Page, Problem},
+    response::{Page, Problem},
 };
 use crate::admin::limits::ADMIN_READ_TIME;
 

@@ -15,10 +15,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Shared,
-    answer::{self, Problem},
-    authority::{self, Ask, Resource, Verb},
+    authz::{self, Ask, Resource, Verb},
     query::{self, Query},
     read::Read,
+    response::{self, Problem},
 };
 use crate::admin::limits::{
     ADMIN_REDELIVERY_BODY_BYTES, ADMIN_REDELIVERY_IDS, ADMIN_REDELIVERY_MAX, ADMIN_REDELIVERY_STEPS,
@@ -78,7 +78,7 @@ struct Resumed {
 
 /// What it takes to have a subscription's events delivered again.
 pub(super) fn asks(params: &RawPathParams, _: &Uri) -> Result<Vec<Ask>, Problem> {
-    authority::one(Verb::Update, Resource::Deliveries, params)
+    authz::one(Verb::Update, Resource::Deliveries, params)
 }
 
 /// `POST /api/v1/namespaces/{namespace}/subscriptions/{name}/redeliver`
@@ -107,7 +107,7 @@ pub(super) async fn order(
     let subscription = shared.subscription(&ObjectKey::new(namespace, name))?;
     let dry_run = order.dry_run;
     let done = shared.read(move |read| redeliver(read, subscription, selection, Step { from, limit, dry_run, now }));
-    Ok(answer::ok(&done.await?))
+    Ok(response::ok(&done.await?))
 }
 
 /// `POST /api/v1/namespaces/{namespace}/subscriptions/{name}/resume`: makes every retrying event due now, and has the
@@ -137,7 +137,7 @@ pub(super) async fn resume(
         resumed.circuit = delivers.then_some(if standing.circuit.is_some() { "open" } else { "closed" });
         subscription.facts.request_probe();
     }
-    Ok(answer::ok(&resumed))
+    Ok(response::ok(&resumed))
 }
 
 /// Redelivers at most `whole.limit` events, in steps.

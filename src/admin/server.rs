@@ -16,11 +16,11 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
-use super::{access::Peer, answer::Problem, stream::Stream, turn::Told};
+use super::{authn::Peer, response::Problem, stream::Stream, tracked_body::Told};
 use crate::{
     admin::limits::{ADMIN_CONNECTIONS, ADMIN_DRAIN, ADMIN_HEAD_BYTES, ADMIN_HEAD_TIMEOUT, ADMIN_REQUEST_TIMEOUT},
     connections::{
-        Activity, Crowd,
+        Activity, ConnectionLimiter,
         limits::{CROWD_GRACE, CROWD_PATIENCE},
     },
 };
@@ -30,7 +30,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves connections until `shutdown`, then waits for those that are under way, but not for long.
 pub(super) async fn run(router: Router, listener: TcpListener, shutdown: CancellationToken) {
-    let crowd = Crowd::new("admin", ADMIN_CONNECTIONS);
+    let crowd = ConnectionLimiter::new("admin", ADMIN_CONNECTIONS);
     let connections = TaskTracker::new();
     let accepting = async {
         loop {

@@ -6,10 +6,10 @@
 //! Files bring the values of all Secrets and ConfigMaps. In a cluster they are fetched by whoever drives the index, and
 //! only those that objects refer to: see [`Index::fetching`].
 
-mod claims;
 mod entry;
-mod grants;
+mod path_ownership;
 mod references;
+mod subscriber_policy;
 #[cfg(test)]
 mod tests;
 mod views;
@@ -20,16 +20,16 @@ use std::{
     time::Instant,
 };
 
-use claims::Claims;
 use entry::{Entry, Held};
-use grants::Grants;
 use grapnel_api::{
     Incarnation, ObjectKey, Reason, WebhookEndpoint, WebhookEndpointSpec, WebhookSubscription, WebhookSubscriptionSpec,
 };
 use grapnel_values::secret::Secret;
 use jiff::Timestamp;
+use path_ownership::PathOwners;
 pub use references::Reference;
 use references::{Dependent, Dependents, Referent, Refers, Values};
+use subscriber_policy::SubscriberPolicies;
 
 use super::{
     admission::Admission,
@@ -136,9 +136,9 @@ pub struct Index {
     endpoints: BTreeMap<ObjectKey, Box<EndpointEntry>>,
     subscriptions: BTreeMap<ObjectKey, Box<SubscriptionEntry>>,
     values: Values,
-    grants: Grants,
+    grants: SubscriberPolicies,
     dependents: Dependents,
-    claims: Claims,
+    claims: PathOwners,
     dirty: BTreeSet<Dependent>,
     changed: bool,
     synced: bool,
@@ -153,9 +153,9 @@ impl Index {
             endpoints: BTreeMap::new(),
             subscriptions: BTreeMap::new(),
             values: Values::default(),
-            grants: Grants::default(),
+            grants: SubscriberPolicies::default(),
             dependents: Dependents::default(),
-            claims: Claims::default(),
+            claims: PathOwners::default(),
             dirty: BTreeSet::new(),
             changed: false,
             synced: false,
@@ -192,7 +192,7 @@ impl Index {
             Change::Gone(Kind::Subscription, key) => self.remove_subscription(&key),
             Change::Secret(key, data) => {
                 let reference = Reference::Secret(key);
-                if self.keeps(&reference) && self.values.tell_secret(reference.key(), data) {
+                if self.keeps(&reference) && self.values.set_secret(reference.key(), data) {
                     self.touch(&Referent::Value(reference));
                 }
             }
@@ -332,7 +332,7 @@ impl Index {
             if self.dependents.add(referent, dependent.clone())
                 && let Some(reference) = reference
             {
-                self.values.want(&reference);
+                self.values.request(&reference);
             }
         }
     }
@@ -396,7 +396,7 @@ impl Index {
     fn compile_endpoint(&mut self, key: &ObjectKey) -> Option<bool> {
         let entry = self.endpoints.get_mut(key)?;
         let applied = entry.applied.as_ref()?;
-        let unknown = applied.values().find(|reference| !self.values.know(reference));
+        let unknown = applied.values().find(|reference| !self.values.is_known(reference));
         if let Some(reference) = unknown {
             entry.wait(reference, None);
             return None;
@@ -442,7 +442,7 @@ impl Index {
         } else {
             Standing::Closed
         };
-        let unknown = applied.values().find(|reference| !self.values.know(reference));
+        let unknown = applied.values().find(|reference| !self.values.is_known(reference));
         if let Some(reference) = unknown {
             entry.wait(reference, standing.problem(key, &endpoint));
             return None;

@@ -175,7 +175,7 @@ pub struct SubscriptionReading {
 
 /// All of a [`SubscriptionReading`] that decides over conditions, and cheap to compare.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Standing {
+pub struct DeliveryHealth {
     /// How the last attempt ended.
     pub outcome: Outcome,
     /// The journal reads for this subscription.
@@ -250,9 +250,9 @@ impl SubscriptionFacts {
     }
 
     /// What conditions come from.
-    pub fn standing(&self) -> Standing {
+    pub fn standing(&self) -> DeliveryHealth {
         let last = self.last.lock();
-        Standing {
+        DeliveryHealth {
             outcome: last.outcome,
             attached: last.refusal.is_none(),
             circuit: last.circuit.map(|circuit| circuit.since),

@@ -72,7 +72,7 @@ impl Activity {
     }
 
     /// The head of a request is complete. The request is under way until the guard is dropped.
-    pub(crate) fn request(self: &Arc<Self>, version: Version) -> Underway {
+    pub(crate) fn request(self: &Arc<Self>, version: Version) -> RequestGuard {
         self.requests.fetch_add(1, Relaxed);
         self.moved.store(self.since_opened(Instant::now()), Relaxed);
         self.head_since.store(0, Relaxed);
@@ -80,7 +80,7 @@ impl Activity {
         if version == Version::HTTP_2 {
             self.multiplexed.store(true, Relaxed);
         }
-        Underway { activity: Arc::clone(self), read: AtomicBool::new(false) }
+        RequestGuard { activity: Arc::clone(self), read: AtomicBool::new(false) }
     }
 
     /// The client has taken something of an answer. Only a server with answers that take their time has to tell.
@@ -153,12 +153,12 @@ impl Activity {
 
 /// A request under way.
 #[derive(Debug)]
-pub(crate) struct Underway {
+pub(crate) struct RequestGuard {
     activity: Arc<Activity>,
     read: AtomicBool,
 }
 
-impl Underway {
+impl RequestGuard {
     /// Its body has been read to its end, so that it is our turn.
     pub(crate) fn has_been_read(&self) {
         if !self.read.swap(true, Relaxed) {
@@ -172,7 +172,7 @@ impl Underway {
     }
 }
 
-impl Drop for Underway {
+impl Drop for RequestGuard {
     fn drop(&mut self) {
         if self.read.load(Relaxed) {
             self.activity.answering.fetch_sub(1, Relaxed);

@@ -2,8 +2,8 @@
 //! server and the admin server have the same trouble with clients that stay and say nothing.
 
 mod activity;
-mod crowd;
+mod connection_limit;
 pub(crate) mod limits;
 
-pub(crate) use activity::{Activity, Patience, Underway};
-pub(crate) use crowd::Crowd;
+pub(crate) use activity::{Activity, Patience, RequestGuard};
+pub(crate) use connection_limit::ConnectionLimiter;

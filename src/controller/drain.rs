@@ -33,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     lease::Leadership,
-    sightings::{Finalizer, Sightings},
+    observed_state::{Finalizer, ObservedState},
 };
 use crate::{
     catalog::{Facts, Kind, ObjectView},
@@ -53,7 +53,7 @@ pub struct Drain {
     /// Every object as it is programmed: its consumer is attached.
     pub objects: watch::Receiver<Arc<Vec<ObjectView>>>,
     /// What the API server has.
-    pub sightings: Sightings,
+    pub sightings: ObservedState,
     /// What is settled.
     pub journal: Arc<dyn Journal>,
     /// Whether this replica may write.

@@ -10,11 +10,11 @@
 pub mod connect;
 pub mod drain;
 pub mod events;
-mod fetch;
 pub mod lease;
 pub mod limits;
+pub mod observed_state;
+mod reference_fetcher;
 pub mod reviews;
-pub mod sightings;
 pub mod status;
 mod streams;
 pub mod watch;

@@ -5,7 +5,7 @@
 //! tokens. Callers of endpoints and those of the admin API are asked about apart: a flood at one does not hold up the
 //! other.
 
-mod ledger;
+mod review_cache;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -23,9 +23,9 @@ use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 use zeroize::{Zeroize, Zeroizing};
 
-use self::ledger::{Bounds, Key, Ledger, Trouble};
+use self::review_cache::{Bounds, Key, ReviewCache, ReviewUnavailable};
 use crate::{
-    admin::authority::{Ask, Authority, Denied, GROUP, Resource},
+    admin::authz::{Ask, Authority, Denied, GROUP, Resource},
     controller::limits,
     ingress::{Callers, Review, ReviewError},
 };
@@ -38,11 +38,11 @@ pub struct Reviews {
     client: Client,
     clock: Arc<dyn Clock>,
     /// Tokens shown to endpoints.
-    callers: Arc<Ledger<Review>>,
+    callers: Arc<ReviewCache<Review>>,
     /// Tokens shown to the admin API.
-    users: Arc<Ledger<Arc<User>>>,
+    users: Arc<ReviewCache<Arc<User>>>,
     /// What those users may do.
-    access: Arc<Ledger<()>>,
+    access: Arc<ReviewCache<()>>,
 }
 
 /// Whose token it is, as SubjectAccessReview wants to know it.
@@ -76,9 +76,9 @@ impl Reviews {
         };
         Arc::new(Self {
             client,
-            callers: Ledger::new(callers, Arc::clone(&clock)),
-            users: Ledger::new(admin, Arc::clone(&clock)),
-            access: Ledger::new(admin, Arc::clone(&clock)),
+            callers: ReviewCache::new(callers, Arc::clone(&clock)),
+            users: ReviewCache::new(admin, Arc::clone(&clock)),
+            access: ReviewCache::new(admin, Arc::clone(&clock)),
             clock,
         })
     }
@@ -165,7 +165,7 @@ impl Reviews {
             let review = access_review(&user, ask);
             async move {
                 let answer: SubjectAccessReview = create(&client, ACCESS_REVIEWS, &review).await?;
-                let status = answer.status.ok_or(Trouble::Answer)?;
+                let status = answer.status.ok_or(ReviewUnavailable::Answer)?;
                 Ok((status.allowed && status.denied != Some(true)).then_some(()))
             }
         };
@@ -244,10 +244,10 @@ impl Shown {
     }
 
     /// Whose it is and for which audiences, or `None` if it is no good.
-    async fn review(&self, client: &Client) -> Result<Option<(UserInfo, Vec<String>)>, Trouble> {
+    async fn review(&self, client: &Client) -> Result<Option<(UserInfo, Vec<String>)>, ReviewUnavailable> {
         // The answer repeats the token.
         let mut answer = Self(create(client, TOKEN_REVIEWS, &self.0).await?);
-        let status = answer.0.status.take().ok_or(Trouble::Answer)?;
+        let status = answer.0.status.take().ok_or(ReviewUnavailable::Answer)?;
         if status.authenticated != Some(true) {
             return Ok(None);
         }
@@ -257,15 +257,19 @@ impl Shown {
 
 /// Posts an object and reads what comes back. Not by `kube::Api`, which logs an answer that it cannot read, and with it
 /// the token in it.
-async fn create<T: Serialize + DeserializeOwned>(client: &Client, path: &str, object: &T) -> Result<T, Trouble> {
-    let body = serde_json::to_vec(object).map_err(|_| Trouble::Answer)?;
+async fn create<T: Serialize + DeserializeOwned>(
+    client: &Client,
+    path: &str,
+    object: &T,
+) -> Result<T, ReviewUnavailable> {
+    let body = serde_json::to_vec(object).map_err(|_| ReviewUnavailable::Answer)?;
     let request = Request::post(path).header(CONTENT_TYPE, "application/json").body(body);
-    let request = request.map_err(|_| Trouble::Answer)?;
+    let request = request.map_err(|_| ReviewUnavailable::Answer)?;
     let answer = client.request_text(request).await.map_err(|error| match error {
         // Its message may quote what was sent.
-        kube::Error::Api(status) if status.code == 403 => Trouble::Forbidden,
-        kube::Error::Api(status) => Trouble::Refused(status.code),
-        error => Trouble::Unreachable(error.to_string().into()),
+        kube::Error::Api(status) if status.code == 403 => ReviewUnavailable::Forbidden,
+        kube::Error::Api(status) => ReviewUnavailable::Refused(status.code),
+        error => ReviewUnavailable::Unreachable(error.to_string().into()),
     })?;
-    serde_json::from_str(&Zeroizing::new(answer)).map_err(|_| Trouble::Answer)
+    serde_json::from_str(&Zeroizing::new(answer)).map_err(|_| ReviewUnavailable::Answer)
 }

@@ -25,10 +25,12 @@ use tokio_util::sync::CancellationToken;
 use super::{
     events::{self, Announcer},
     lease::Leadership,
-    sightings::Sightings,
+    observed_state::ObservedState,
 };
 use crate::{
-    catalog::{EndpointReading, Facts, JournalReading, Kind, ObjectView, SubscriptionReading, observed::Standing},
+    catalog::{
+        EndpointReading, Facts, JournalReading, Kind, ObjectView, SubscriptionReading, observed::DeliveryHealth,
+    },
     controller::limits,
     telemetry::metrics::Metrics,
 };
@@ -43,7 +45,7 @@ pub struct StatusWriter {
     /// Every object as it is programmed.
     pub objects: watch::Receiver<Arc<Vec<ObjectView>>>,
     /// What the API server has.
-    pub sightings: Sightings,
+    pub sightings: ObservedState,
     /// Counts of deliveries.
     pub journal: Arc<dyn Journal>,
     /// Whether this replica may write.
@@ -74,7 +76,7 @@ struct Memo {
 #[derive(Clone, PartialEq)]
 struct Material {
     generation: Option<i64>,
-    standing: Option<Standing>,
+    standing: Option<DeliveryHealth>,
     /// The endpoint's events are stored: no share is exhausted.
     storing: bool,
     conditions: Arc<[Condition]>,

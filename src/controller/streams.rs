@@ -20,7 +20,7 @@ use crate::catalog::Namespaces;
 
 /// What is watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Watched {
+pub(super) enum ResourceKind {
     Endpoints,
     Subscriptions,
     Secrets,
@@ -28,7 +28,7 @@ pub(super) enum Watched {
     Namespaces,
 }
 
-impl Watched {
+impl ResourceKind {
     /// The resource's name, also a metric label.
     pub(super) fn resource(self) -> &'static str {
         match self {
@@ -42,8 +42,8 @@ impl Watched {
 }
 
 /// Something that a stream has told.
-pub(super) struct Notice {
-    pub(super) watched: Watched,
+pub(super) struct WatchEvent {
+    pub(super) watched: ResourceKind,
     /// Position of the stream; each lists and completes for itself.
     pub(super) stream: usize,
     pub(super) step: Step,
@@ -55,7 +55,7 @@ pub(super) enum Step {
     /// The listing is complete.
     End,
     /// An object is there or has changed.
-    There(ObjectKey, Seen),
+    There(ObjectKey, Observed),
     /// An object is gone.
     Gone(ObjectKey),
     /// The stream has failed; it goes on by itself, after a while.
@@ -63,7 +63,7 @@ pub(super) enum Step {
 }
 
 /// An object as its stream shows it.
-pub(super) enum Seen {
+pub(super) enum Observed {
     Endpoint(Box<Result<WebhookEndpoint, InvalidObject>>),
     Subscription(Box<Result<WebhookSubscription, InvalidObject>>),
     /// The version of a Secret or a ConfigMap.
@@ -73,7 +73,7 @@ pub(super) enum Seen {
 
 /// Everything that is watched.
 pub(super) struct Streams {
-    pub(super) notices: SelectAll<BoxStream<'static, Notice>>,
+    pub(super) notices: SelectAll<BoxStream<'static, WatchEvent>>,
     /// The namespace of each stream; `None` is all.
     pub(super) scopes: Vec<Option<Arc<str>>>,
 }
@@ -86,16 +86,26 @@ impl Streams {
             Namespaces::Named(names) => names.iter().map(|name| Some(name.as_str())).collect(),
         };
         for scope in scopes {
-            streams.follow(scope, Watched::Endpoints, scoped(client, scope), endpoint);
-            streams.follow(scope, Watched::Subscriptions, scoped(client, scope), subscription);
-            streams.follow(scope, Watched::Secrets, scoped::<PartialObjectMeta<Secret>>(client, scope), version);
-            streams.follow(scope, Watched::ConfigMaps, scoped::<PartialObjectMeta<ConfigMap>>(client, scope), version);
+            streams.follow(scope, ResourceKind::Endpoints, scoped(client, scope), endpoint);
+            streams.follow(scope, ResourceKind::Subscriptions, scoped(client, scope), subscription);
+            streams.follow(scope, ResourceKind::Secrets, scoped::<PartialObjectMeta<Secret>>(client, scope), version);
+            streams.follow(
+                scope,
+                ResourceKind::ConfigMaps,
+                scoped::<PartialObjectMeta<ConfigMap>>(client, scope),
+                version,
+            );
         }
-        streams.follow(None, Watched::Namespaces, Api::<PartialObjectMeta<Namespace>>::all(client.clone()), labels);
+        streams.follow(
+            None,
+            ResourceKind::Namespaces,
+            Api::<PartialObjectMeta<Namespace>>::all(client.clone()),
+            labels,
+        );
         streams
     }
 
-    fn follow<K>(&mut self, scope: Option<&str>, watched: Watched, api: Api<K>, seen: fn(K) -> Seen)
+    fn follow<K>(&mut self, scope: Option<&str>, watched: ResourceKind, api: Api<K>, seen: fn(K) -> Observed)
     where
         K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
     {
@@ -110,7 +120,7 @@ impl Streams {
                 Ok(watcher::Event::Delete(object)) => Step::Gone(key_of(object.meta())),
                 Err(error) => Step::Failed(error),
             };
-            Notice { watched, stream, step }
+            WatchEvent { watched, stream, step }
         });
         self.notices.push(notices.boxed());
     }
@@ -126,12 +136,12 @@ where
     }
 }
 
-fn endpoint(guarded: DeserializeGuard<WebhookEndpoint>) -> Seen {
-    Seen::Endpoint(Box::new(guarded.0.map(lean)))
+fn endpoint(guarded: DeserializeGuard<WebhookEndpoint>) -> Observed {
+    Observed::Endpoint(Box::new(guarded.0.map(lean)))
 }
 
-fn subscription(guarded: DeserializeGuard<WebhookSubscription>) -> Seen {
-    Seen::Subscription(Box::new(guarded.0.map(lean)))
+fn subscription(guarded: DeserializeGuard<WebhookSubscription>) -> Observed {
+    Observed::Subscription(Box::new(guarded.0.map(lean)))
 }
 
 /// Without what is large and means nothing here.
@@ -141,10 +151,10 @@ fn lean<K: Resource>(mut object: K) -> K {
     object
 }
 
-fn version<K>(object: PartialObjectMeta<K>) -> Seen {
-    Seen::Version(object.metadata.resource_version)
+fn version<K>(object: PartialObjectMeta<K>) -> Observed {
+    Observed::Version(object.metadata.resource_version)
 }
 
-fn labels(object: PartialObjectMeta<Namespace>) -> Seen {
-    Seen::Labels(object.metadata.labels.unwrap_or_default())
+fn labels(object: PartialObjectMeta<Namespace>) -> Observed {
+    Observed::Labels(object.metadata.labels.unwrap_or_default())
 }

@@ -25,9 +25,9 @@ use tokio_util::sync::CancellationToken;
 use super::{
     connect::Clients,
     drain::FINALIZER,
-    fetch::Fetches,
-    sightings::{Finalizer, Sighting, Sightings},
-    streams::{Notice, Seen, Step, Streams, Watched},
+    observed_state::{Finalizer, ObservedState, Sighting},
+    reference_fetcher::Fetches,
+    streams::{Observed, ResourceKind, Step, Streams, WatchEvent},
 };
 use crate::{
     catalog::{Age, Applied, Change, Index, Kind, Namespaces, Problem, Published, Reference, Unreadable},
@@ -41,7 +41,7 @@ pub struct Watch {
     /// By position of the stream.
     listings: HashMap<usize, Listing>,
     fetches: Fetches,
-    sightings: Sightings,
+    sightings: ObservedState,
     metrics: Metrics,
     /// Travels to a thread where compiling holds nobody up, and back.
     index: Option<Index>,
@@ -68,7 +68,7 @@ impl Watch {
         clients: &Clients,
         namespaces: &Namespaces,
         index: Index,
-        sightings: Sightings,
+        sightings: ObservedState,
         metrics: Metrics,
     ) -> Self {
         let streams = Streams::new(&clients.patient, namespaces);
@@ -119,8 +119,8 @@ impl Watch {
         }
     }
 
-    fn note(&mut self, notice: Notice) {
-        let Notice { watched, stream, step } = notice;
+    fn note(&mut self, notice: WatchEvent) {
+        let WatchEvent { watched, stream, step } = notice;
         match step {
             Step::Begin => self.listing(stream).listed = Some(HashSet::new()),
             Step::There(key, seen) => self.there(watched, stream, key, seen),
@@ -138,25 +138,25 @@ impl Watch {
         self.listings.entry(stream).or_default()
     }
 
-    fn there(&mut self, watched: Watched, stream: usize, key: ObjectKey, seen: Seen) {
+    fn there(&mut self, watched: ResourceKind, stream: usize, key: ObjectKey, seen: Observed) {
         let listing = self.listing(stream);
         if let Some(listed) = &mut listing.listed {
             listed.insert(key.clone());
         }
-        if !matches!(watched, Watched::Secrets | Watched::ConfigMaps) {
+        if !matches!(watched, ResourceKind::Secrets | ResourceKind::ConfigMaps) {
             listing.known.insert(key.clone());
         }
         match seen {
-            Seen::Endpoint(read) => match *read {
+            Observed::Endpoint(read) => match *read {
                 Ok(object) => self.endpoint(key, object),
                 Err(invalid) => self.unreadable(Kind::Endpoint, key, &invalid),
             },
-            Seen::Subscription(read) => match *read {
+            Observed::Subscription(read) => match *read {
                 Ok(object) => self.subscription(key, object),
                 Err(invalid) => self.unreadable(Kind::Subscription, key, &invalid),
             },
-            Seen::Labels(labels) => self.change(Change::Namespace(key.name, Some(labels))),
-            Seen::Version(version) => {
+            Observed::Labels(labels) => self.change(Change::Namespace(key.name, Some(labels))),
+            Observed::Version(version) => {
                 let Some(reference) = reference(watched, key) else { return };
                 if self.index.as_ref().is_some_and(|index| index.refers_to(&reference)) {
                     self.fetches.seen(reference, version.as_deref());
@@ -166,7 +166,8 @@ impl Watch {
     }
 
     fn endpoint(&mut self, key: ObjectKey, object: WebhookEndpoint) {
-        if self.is_new(Kind::Endpoint, &key, &object.metadata, object.status.as_ref(), Finalizer::default()) {
+        if self.record_and_changed(Kind::Endpoint, &key, &object.metadata, object.status.as_ref(), Finalizer::default())
+        {
             let applied = applied(key, object);
             self.change(Change::Endpoint(Box::new(applied)));
         }
@@ -175,14 +176,14 @@ impl Watch {
     fn subscription(&mut self, key: ObjectKey, object: WebhookSubscription) {
         let wanted = object.spec.deletion_policy == Some(DeletionPolicy::Drain);
         let finalizer = Finalizer { wanted, ..finalizer(&object.metadata) };
-        if self.is_new(Kind::Subscription, &key, &object.metadata, object.status.as_ref(), finalizer) {
+        if self.record_and_changed(Kind::Subscription, &key, &object.metadata, object.status.as_ref(), finalizer) {
             let applied = applied(key, object);
             self.change(Change::Subscription(Box::new(applied)));
         }
     }
 
     /// Notes a sighting; says whether more than the status or a label has changed.
-    fn is_new(
+    fn record_and_changed(
         &self,
         kind: Kind,
         key: &ObjectKey,
@@ -201,7 +202,7 @@ impl Watch {
         // A spec that cannot be read changes nothing.
         let finalizer = finalizer(&invalid.metadata);
         let finalizer = Finalizer { wanted: finalizer.held, ..finalizer };
-        self.is_new(kind, &key, &invalid.metadata, None::<&()>, finalizer);
+        self.record_and_changed(kind, &key, &invalid.metadata, None::<&()>, finalizer);
         let message = format!("the object cannot be read: {}; correct it and apply it again", invalid.error);
         self.change(Change::Unreadable(Unreadable {
             kind,
@@ -213,17 +214,17 @@ impl Watch {
         }));
     }
 
-    fn gone(&mut self, watched: Watched, stream: usize, key: ObjectKey) {
+    fn gone(&mut self, watched: ResourceKind, stream: usize, key: ObjectKey) {
         let listing = self.listing(stream);
         listing.known.remove(&key);
         if let Some(listed) = &mut listing.listed {
             listed.remove(&key);
         }
         match watched {
-            Watched::Endpoints => self.object_gone(Kind::Endpoint, key),
-            Watched::Subscriptions => self.object_gone(Kind::Subscription, key),
-            Watched::Namespaces => self.change(Change::Namespace(key.name, None)),
-            Watched::Secrets | Watched::ConfigMaps => {
+            ResourceKind::Endpoints => self.object_gone(Kind::Endpoint, key),
+            ResourceKind::Subscriptions => self.object_gone(Kind::Subscription, key),
+            ResourceKind::Namespaces => self.change(Change::Namespace(key.name, None)),
+            ResourceKind::Secrets | ResourceKind::ConfigMaps => {
                 let Some(reference) = reference(watched, key) else { return };
                 if self.index.as_ref().is_some_and(|index| index.refers_to(&reference)) {
                     self.fetches.seen(reference, None);
@@ -237,18 +238,18 @@ impl Watch {
         self.change(Change::Gone(kind, key));
     }
 
-    fn end(&mut self, watched: Watched, stream: usize) {
+    fn end(&mut self, watched: ResourceKind, stream: usize) {
         let listing = self.listing(stream);
         listing.complete = true;
         let Some(listed) = listing.listed.take() else { return };
         let missing: Vec<_> = listing.known.difference(&listed).cloned().collect();
         match watched {
-            Watched::Endpoints | Watched::Subscriptions | Watched::Namespaces => {
+            ResourceKind::Endpoints | ResourceKind::Subscriptions | ResourceKind::Namespaces => {
                 for key in missing {
                     self.gone(watched, stream, key);
                 }
             }
-            Watched::Secrets | Watched::ConfigMaps => {
+            ResourceKind::Secrets | ResourceKind::ConfigMaps => {
                 let scope = self.streams.scopes.get(stream).cloned().flatten();
                 let listed = listed.into_iter().filter_map(|key| reference(watched, key)).collect();
                 self.fetches.missed(&listed, |reference| {
@@ -312,18 +313,18 @@ impl Watch {
     }
 }
 
-fn reference(watched: Watched, key: ObjectKey) -> Option<Reference> {
+fn reference(watched: ResourceKind, key: ObjectKey) -> Option<Reference> {
     match watched {
-        Watched::Secrets => Some(Reference::Secret(key)),
-        Watched::ConfigMaps => Some(Reference::ConfigMap(key)),
-        Watched::Endpoints | Watched::Subscriptions | Watched::Namespaces => None,
+        ResourceKind::Secrets => Some(Reference::Secret(key)),
+        ResourceKind::ConfigMaps => Some(Reference::ConfigMap(key)),
+        ResourceKind::Endpoints | ResourceKind::Subscriptions | ResourceKind::Namespaces => None,
     }
 }
 
-fn concerns(reference: &Reference, watched: Watched) -> bool {
+fn concerns(reference: &Reference, watched: ResourceKind) -> bool {
     match reference {
-        Reference::Secret(_) => watched == Watched::Secrets,
-        Reference::ConfigMap(_) => watched == Watched::ConfigMaps,
+        Reference::Secret(_) => watched == ResourceKind::Secrets,
+        Reference::ConfigMap(_) => watched == ResourceKind::ConfigMaps,
     }
 }
 

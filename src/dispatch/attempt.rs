@@ -12,10 +12,10 @@ use jiff::Timestamp;
 
 use super::{
     client::{Client, Outgoing, Response},
-    dead_letter::{self, Passed},
-    failure::SendError,
+    dead_letter::{self, Forwarded},
     outcome::{Outcome, classify},
     request,
+    send_error::SendError,
 };
 use crate::{
     catalog::{
@@ -117,7 +117,7 @@ fn observe(
     delivery: &Delivery,
     answer: &Result<Response, SendError>,
     outcome: &Outcome,
-    passed: Option<Passed>,
+    passed: Option<Forwarded>,
     now: Timestamp,
     took: Duration,
 ) {
@@ -156,7 +156,7 @@ fn observe(
         took_ms = duration_ms,
         next_attempt = next_attempt.map(tracing::field::display),
         dead_lettered = next_attempt.is_none(),
-        passed_on = passed.map(Passed::label),
+        passed_on = passed.map(Forwarded::label),
         "delivery failed"
     );
     subscription.facts.failed(Failed {

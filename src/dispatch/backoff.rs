@@ -28,7 +28,7 @@ pub(super) async fn settle(
             Err(JournalError::UnknownConsumer(_) | JournalError::Moved(_)) => return None,
             Err(error) => {
                 let closed = matches!(error, JournalError::Closed);
-                complain(&consumer.key, "settle", &error, backoff.is_reset());
+                warn_throttled(&consumer.key, "settle", &error, backoff.is_reset());
                 if closed {
                     // Invariant 4: it is claimable again after a restart.
                     return None;
@@ -40,7 +40,7 @@ pub(super) async fn settle(
 }
 
 /// Only the first of failures in a row is worth a line.
-pub(super) fn complain(key: &ObjectKey, action: &'static str, error: &JournalError, loud: bool) {
+pub(super) fn warn_throttled(key: &ObjectKey, action: &'static str, error: &JournalError, loud: bool) {
     let kind = error.kind();
     if loud {
         tracing::warn!(namespace = %key.namespace, subscription = %key.name, action, kind, %error, "the journal failed");

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use grapnel_delivery::breaker::{Breaker, Gate, OpenCircuit, Permit};
+use grapnel_delivery::breaker::{Breaker, CircuitState, OpenCircuit, Permit};
 use jiff::Timestamp;
 
 use crate::catalog::Subscription;
@@ -45,8 +45,8 @@ impl Circuit {
     }
 
     /// What may be begun at `now`.
-    pub(super) fn gate(&mut self, now: Timestamp) -> Gate {
-        self.breaker.gate(now)
+    pub(super) fn circuit_state(&mut self, now: Timestamp) -> CircuitState {
+        self.breaker.circuit_state(now)
     }
 
     /// Permission to begin an attempt at `now`.

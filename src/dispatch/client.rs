@@ -5,7 +5,7 @@
 //! egress policy forbids: addresses written in URLs are checked before sending, those of names after every lookup,
 //! just before connecting, so that a name cannot pass the check and then be bound to another address. Services of the
 //! cluster have a policy of their own; connections are never shared between the two. Where there is a proxy, it gets
-//! addresses that have passed, not names: see [`tunnel`](super::tunnel).
+//! addresses that have passed, not names: see [`tunnel`](super::proxy_connect).
 
 mod fetch;
 
@@ -39,10 +39,10 @@ pub use self::fetch::FetchError;
 pub(crate) use super::connect::platform_roots;
 use super::{
     connect::{self, Connector, connector},
-    echo,
-    failure::SendError,
-    kept::Kept,
+    lru::LruCache,
+    redact,
     resolver::{GuardedResolver, Names, SystemNames},
+    send_error::SendError,
     token::{self, Token, TokenError, Tokens},
 };
 use crate::{
@@ -136,8 +136,8 @@ struct Shared {
     setup: Setup,
     plain: Arc<Pools>,
     /// Those of each TLS identity, which share no connections.
-    identified: Kept<Arc<Pools>>,
-    tokens: Kept<Arc<Tokens>>,
+    identified: LruCache<Arc<Pools>>,
+    tokens: LruCache<Arc<Tokens>>,
     clock: Arc<dyn Clock>,
 }
 
@@ -189,8 +189,8 @@ impl Client {
         Ok(Self(Arc::new(Shared {
             plain: setup.pools(&TlsIdentity::default())?,
             setup,
-            identified: Kept::new(limits::TLS_IDENTITIES),
-            tokens: Kept::new(limits::OAUTH_CLIENTS),
+            identified: LruCache::new(limits::TLS_IDENTITIES),
+            tokens: LruCache::new(limits::OAUTH_CLIENTS),
             clock: options.clock,
         })))
     }
@@ -359,7 +359,7 @@ impl Guarded {
         let kept = if secret_url { 0 } else { FAILURE_MESSAGE_BYTES };
         let mut body_start = read(answer, kept, limits::RESPONSE_BYTES, secret_url).await?;
         if !status.is_success() {
-            body_start = echo::redact(body_start, &secrets, &body);
+            body_start = redact::redact(body_start, &secrets, &body);
         }
         Ok(Response { status, retry_after, body_start })
     }

@@ -14,7 +14,7 @@ use rustls::{ClientConfig, RootCertStore, client::ResolvesClientCert, sign::Sing
 use tokio::net::TcpStream;
 use tower::{BoxError, Service};
 
-use super::{resolver::GuardedResolver, tunnel::Tunnel};
+use super::{proxy_connect::Tunnel, resolver::GuardedResolver};
 use crate::{catalog::TlsIdentity, dispatch::limits};
 
 /// Makes connections to what a URL names.

@@ -20,7 +20,7 @@ use crate::{
 
 /// What became of an event that was given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Passed {
+pub(super) enum Forwarded {
     /// It is in the log of that endpoint.
     On,
     /// It was there already.
@@ -31,7 +31,7 @@ pub(super) enum Passed {
     NotYet,
 }
 
-impl Passed {
+impl Forwarded {
     /// The label of metrics and the field of logs.
     pub(super) fn label(self) -> &'static str {
         match self {
@@ -52,16 +52,16 @@ pub(super) async fn pass_on(
     delivery: &Delivery,
     outcome: &mut Outcome,
     now: Timestamp,
-) -> Option<Passed> {
+) -> Option<Forwarded> {
     let to = subscription.dead_letter_endpoint.as_ref()?;
     let Settlement::Dead { failure } = &outcome.settlement else { return None };
     let arrival = match arrival(subscription, to, delivery, failure, now) {
         Ok(arrival) => arrival,
-        Err(end) => return Some(Passed::Ended(end)),
+        Err(end) => return Some(Forwarded::Ended(end)),
     };
     match journal.append(vec![arrival]).await {
-        Ok(appended) if matches!(appended.first(), Some(Appended::Duplicate(_))) => Some(Passed::Before),
-        Ok(_) => Some(Passed::On),
+        Ok(appended) if matches!(appended.first(), Some(Appended::Duplicate(_))) => Some(Forwarded::Before),
+        Ok(_) => Some(Forwarded::On),
         Err(error) => {
             let message = format!(
                 "not given up yet, because its dead letter for endpoint {} was not stored ({error}): {}",
@@ -71,7 +71,7 @@ pub(super) async fn pass_on(
             let pause = SignedDuration::try_from(limits::DEAD_LETTER_PAUSE).unwrap_or(SignedDuration::MAX);
             let due = now.checked_add(pause).unwrap_or(Timestamp::MAX);
             outcome.settlement = Settlement::Retry { due, failure };
-            Some(Passed::NotYet)
+            Some(Forwarded::NotYet)
         }
     }
 }

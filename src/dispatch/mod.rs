@@ -11,18 +11,18 @@ pub mod client;
 mod connect;
 pub mod consumers;
 mod dead_letter;
-mod echo;
+mod decoded_event;
 mod envelope;
-mod failure;
-mod kept;
+mod filter;
 pub mod limits;
+mod lru;
 pub mod outcome;
+mod proxy_connect;
+mod redact;
 pub mod request;
 mod resolver;
-mod sift;
+mod send_error;
 mod token;
-mod tunnel;
-mod view;
 mod worker;
 
 use std::{collections::HashMap, sync::Arc};
@@ -40,8 +40,8 @@ use self::{attempt::Context, worker::Worker};
 pub use self::{
     client::{Client, ClientError, ClientOptions, FetchError},
     consumers::Consumers,
-    failure::SendError,
     resolver::Names,
+    send_error::SendError,
     token::TokenError,
 };
 use crate::{

@@ -7,7 +7,7 @@ use grapnel_journal::{Exchange, Failure, Settlement, limits::FAILURE_MESSAGE_BYT
 use http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
 
-use super::{client::Response, failure::SendError};
+use super::{client::Response, send_error::SendError};
 
 /// Outcome label of an attempt that succeeded.
 pub const DELIVERED: &str = "delivered";

@@ -12,7 +12,7 @@ use grapnel_values::traceparent::Traceparent;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use jiff::Timestamp;
 
-use super::{client::Outgoing, envelope, failure::SendError, view};
+use super::{client::Outgoing, decoded_event, envelope, send_error::SendError};
 use crate::catalog::Subscription;
 
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
@@ -87,7 +87,7 @@ fn body(subscription: &Subscription, event: &StoredEvent, headers: &mut HeaderMa
     let made = match &subscription.transform {
         None => None,
         Some(transform) => {
-            let inputs = view::inputs(transform, event, endpoint);
+            let inputs = decoded_event::inputs(transform, event, endpoint);
             Some(transform.json(&inputs, TRANSFORM_BYTES).map(Bytes::from).map_err(SendError::Transform)?)
         }
     };
@@ -105,14 +105,14 @@ fn body(subscription: &Subscription, event: &StoredEvent, headers: &mut HeaderMa
         }
         (Format::Envelope, made) => {
             headers.insert(header::CONTENT_TYPE, JSON);
-            written(envelope::wrap(event, &view::content(event, made.as_deref())))
+            written(envelope::wrap(event, &decoded_event::content(event, made.as_deref())))
         }
         (Format::CloudEventsStructured, made) => {
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(STRUCTURED));
-            written(view::cloud_event(event, endpoint, made.as_deref()).to_structured())
+            written(decoded_event::cloud_event(event, endpoint, made.as_deref()).to_structured())
         }
         (Format::CloudEventsBinary, made) => {
-            let cloud_event = view::cloud_event(event, endpoint, made.as_deref());
+            let cloud_event = decoded_event::cloud_event(event, endpoint, made.as_deref());
             cloud_event.to_headers(headers);
             // A body that is the event's own is not copied.
             Ok(match cloud_event.body() {

@@ -19,7 +19,7 @@ use std::{
 
 use futures_util::future::BoxFuture;
 use grapnel_api::Ordering;
-use grapnel_delivery::breaker::{Gate, Permit};
+use grapnel_delivery::breaker::{CircuitState, Permit};
 use grapnel_journal::{Delivery, JournalError, Sequence, Settlement, SkipReason};
 use jiff::Timestamp;
 use tokio::{
@@ -30,9 +30,9 @@ use tokio::{
 
 use super::{
     attempt::{Context, Ended, attempt},
-    backoff::{Backoff, complain, settle},
+    backoff::{Backoff, settle, warn_throttled},
     circuit::Circuit,
-    sift::{Sifted, claim, is_ahead, skip},
+    filter::{FilteredClaim, claim, is_ahead, skip},
 };
 use crate::{catalog::Subscription, dispatch::limits};
 
@@ -111,7 +111,7 @@ impl Worker {
         let consumer = self.subscription.incarnation();
         let (consumer, key) = (&consumer, &consumer.key);
         // A claim is never dropped: what it has claimed would stay in flight.
-        let mut claiming: Option<BoxFuture<'_, Result<Sifted, JournalError>>> = None;
+        let mut claiming: Option<BoxFuture<'_, Result<FilteredClaim, JournalError>>> = None;
         let mut settling: Option<BoxFuture<'_, Option<Timestamp>>> = None;
         let mut ready: Option<BoxFuture<'_, ()>> = None;
         loop {
@@ -183,7 +183,7 @@ impl Worker {
         self.rate_pause = None;
         let most = self.subscription.max_in_flight.get();
         while self.sending.len() < most && self.ended.len() < limits::UNSETTLED && !self.waiting.is_empty() {
-            if let Gate::Shut(_) = self.circuit.gate(clock) {
+            if let CircuitState::Open(_) = self.circuit.circuit_state(clock) {
                 return;
             }
             if let Some(rate) = &self.subscription.rate_limit
@@ -213,13 +213,13 @@ impl Worker {
         let scan = if self.scanning { limits::CLAIM_SCAN } else { 1 };
         if self.is_ordered() {
             let nothing_held = settled && self.ended.is_empty() && self.sending.is_empty() && self.waiting.is_empty();
-            let open = !matches!(self.circuit.gate(clock), Gate::Shut(_));
+            let open = !matches!(self.circuit.circuit_state(clock), CircuitState::Open(_));
             return (nothing_held && open).then_some(scan);
         }
-        match self.circuit.gate(clock) {
-            Gate::Flow => {}
-            Gate::Probe => return self.waiting.is_empty().then_some(scan),
-            Gate::Shut(_) => return None,
+        match self.circuit.circuit_state(clock) {
+            CircuitState::Closed => {}
+            CircuitState::HalfOpen => return self.waiting.is_empty().then_some(scan),
+            CircuitState::Open(_) => return None,
         }
         let most = self.subscription.max_in_flight.get();
         let ahead = most.min(limits::CLAIM_AHEAD);
@@ -239,8 +239,8 @@ impl Worker {
     }
 
     /// Takes what was claimed.
-    fn take(&mut self, sifted: Result<Sifted, JournalError>) {
-        let Sifted { claimed, ended, by } = match sifted {
+    fn take(&mut self, sifted: Result<FilteredClaim, JournalError>) {
+        let FilteredClaim { claimed, ended, by } = match sifted {
             Ok(sifted) => sifted,
             Err(error) => {
                 // A deletion detaches the consumer before it ends the worker.
@@ -248,7 +248,7 @@ impl Worker {
                 let first = self.claim_backoff.is_reset();
                 self.claim_pause = Some(Instant::now() + self.claim_backoff.next());
                 self.more = true;
-                complain(&self.subscription.key, "claim", &error, first && !expected);
+                warn_throttled(&self.subscription.key, "claim", &error, first && !expected);
                 return;
             }
         };
@@ -275,10 +275,10 @@ impl Worker {
     /// Gives back what is not to be sent now: all but one while a probe or the order asks for it, all while the circuit is
     /// open.
     fn hold_back(&mut self) {
-        match self.circuit.gate(self.context.clock.now()) {
-            Gate::Flow if !self.is_ordered() => {}
-            Gate::Flow | Gate::Probe => self.release_waiting(1),
-            Gate::Shut(_) => self.release_waiting(0),
+        match self.circuit.circuit_state(self.context.clock.now()) {
+            CircuitState::Closed if !self.is_ordered() => {}
+            CircuitState::Closed | CircuitState::HalfOpen => self.release_waiting(1),
+            CircuitState::Open(_) => self.release_waiting(0),
         }
     }
 
@@ -385,8 +385,8 @@ impl Worker {
         }
         let rate = self.rate_pause.filter(|_| !self.waiting.is_empty());
         let due = self.next_due.map(|_| self.due_check);
-        let probe = match self.circuit.gate(clock) {
-            Gate::Shut(Some(until)) => Some(self.next_check(until)),
+        let probe = match self.circuit.circuit_state(clock) {
+            CircuitState::Open(Some(until)) => Some(self.next_check(until)),
             _ => None,
         };
         [rate, due, probe, self.claim_pause].into_iter().flatten().min()

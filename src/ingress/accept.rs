@@ -22,7 +22,7 @@ use grapnel_event::{
 };
 use grapnel_journal::{Appended, Arrival, JournalError};
 use grapnel_payload::cloudevents::{CloudEvent, STRUCTURED};
-use grapnel_signature::{Evidence, HandshakeReply};
+use grapnel_signature::{HandshakeReply, VerificationContext};
 use http::{HeaderMap, Method, Uri, header::CONTENT_TYPE};
 use http_body::Body as _;
 use jiff::Timestamp;
@@ -34,16 +34,15 @@ use tokio::{
 use super::{
     Ingress, IngressError, address,
     body::{self, Memory},
-    cloudevents,
-    confirm::{Stored, batch_confirmation, confirm, confirmation},
-    handshake, headers,
+    cloudevents, handshake, headers,
     reject::Rejected,
+    response::{Stored, batch_confirmation, confirm, confirmation},
     tenants::Tenants,
     trace,
 };
 use crate::{
     catalog::{Endpoint, Route, observed::Rejection},
-    connections::{Activity, Underway},
+    connections::{Activity, RequestGuard},
     ingress::limits::{JOURNAL_LOG_INTERVAL, LARGE_BODIES_PER_CPU},
 };
 
@@ -82,7 +81,7 @@ pub(super) struct Inbound {
 }
 
 /// What verified bytes turned out to be.
-enum Judged {
+enum Verdict {
     Handshake(HandshakeReply),
     Event(Validated),
     /// The events of a batch; there may be none.
@@ -200,7 +199,7 @@ impl Shared {
 
     /// The steps, cheapest refusal first; nothing is parsed before it is verified. `underway` learns when the body has
     /// been read to its end.
-    async fn walk(&self, inbound: Inbound, body: Body, underway: &Underway) -> Result<Outcome, Rejected> {
+    async fn walk(&self, inbound: Inbound, body: Body, underway: &RequestGuard) -> Result<Outcome, Rejected> {
         handshake::allow_method(&inbound)?;
         allow_endpoint(&inbound.endpoint)?;
         allow_source(&inbound.endpoint, inbound.remote)?;
@@ -217,16 +216,16 @@ impl Shared {
         let evidence = self.evidence(&inbound).await?;
         let (inbound, judged) = judge(&self.judges, inbound, evidence, body.bytes.clone()).await?;
         match judged {
-            Judged::Handshake(reply) => Ok(Outcome::Handshake(reply)),
-            Judged::Event(validated) => {
+            Verdict::Handshake(reply) => Ok(Outcome::Handshake(reply)),
+            Verdict::Event(validated) => {
                 let headers = headers::stored(&inbound.headers, &inbound.endpoint.verifier);
                 let content_type = content_type(&inbound.headers).ok().flatten().map(Box::from);
                 let stored = self.store(&inbound, vec![arrival(&inbound, validated, content_type, headers)]).await?;
                 let event = stored.into_iter().next().ok_or(Rejected::Unavailable { kind: None })?;
                 Ok(Outcome::Event(event))
             }
-            Judged::Batch(events) if events.is_empty() => Ok(Outcome::Batch(Vec::new())),
-            Judged::Batch(events) => {
+            Verdict::Batch(events) if events.is_empty() => Ok(Outcome::Batch(Vec::new())),
+            Verdict::Batch(events) => {
                 let headers = headers::stored(&inbound.headers, &inbound.endpoint.verifier);
                 let arrive = |event| arrival(&inbound, event, Some(STRUCTURED.into()), cloudevents::stored(&headers));
                 let arrivals = events.into_iter().map(arrive).collect();
@@ -272,7 +271,7 @@ impl Shared {
         let mut stored: Vec<_> = arrivals.iter().map(of).collect();
         let (id, kind) = stored.first().map(|event| (event.id.clone(), event.kind.clone())).unwrap_or_default();
         let began = Instant::now();
-        let unheard = Unheard { endpoint, id: &id };
+        let unheard = LostConfirmationGuard { endpoint, id: &id };
         let answer = timeout_at(inbound.deadline, self.ingress.journal.append(arrivals)).await;
         std::mem::forget(unheard);
         self.ingress.metrics.appended(began.elapsed());
@@ -318,12 +317,12 @@ impl Shared {
 }
 
 /// Dropped only when a request ends while its event is being stored, because its client has gone or the server ends.
-struct Unheard<'a> {
+struct LostConfirmationGuard<'a> {
     endpoint: &'a Endpoint,
     id: &'a str,
 }
 
-impl Drop for Unheard<'_> {
+impl Drop for LostConfirmationGuard<'_> {
     fn drop(&mut self) {
         let (namespace, endpoint) = (&*self.endpoint.key.namespace, &*self.endpoint.key.name);
         tracing::info!(
@@ -358,9 +357,9 @@ fn allow_rate(endpoint: &Endpoint, address: IpAddr) -> Result<(), Rejected> {
 async fn judge(
     judges: &Arc<Semaphore>,
     inbound: Inbound,
-    evidence: Evidence,
+    evidence: VerificationContext,
     body: Bytes,
-) -> Result<(Inbound, Judged), Rejected> {
+) -> Result<(Inbound, Verdict), Rejected> {
     if is_quick(&inbound.headers, &body) {
         let judged = examine(&inbound, &evidence, body)?;
         return Ok((inbound, judged));
@@ -384,7 +383,7 @@ fn is_quick(headers: &HeaderMap, body: &[u8]) -> bool {
     body.len() <= INLINE_BODY_BYTES && !cloudevents::is_batch(headers)
 }
 
-fn examine(inbound: &Inbound, evidence: &Evidence, body: Bytes) -> Result<Judged, Rejected> {
+fn examine(inbound: &Inbound, evidence: &VerificationContext, body: Bytes) -> Result<Verdict, Rejected> {
     let Inbound { endpoint, headers, received, .. } = inbound;
     let verified = endpoint.verifier.verify_with(evidence, headers, body, *received)?;
     let content_type = content_type(headers)?;
@@ -392,23 +391,23 @@ fn examine(inbound: &Inbound, evidence: &Evidence, body: Bytes) -> Result<Judged
     let headers_alone = !structured && !batch && cloudevents::in_headers(headers)? && verified.body().is_empty();
     let payload = if headers_alone { Payload::nothing() } else { Payload::parse(content_type, verified.body())? };
     if let Some(reply) = endpoint.handshake.reply(&payload, &verified, &endpoint.verifier)? {
-        return Ok(Judged::Handshake(reply));
+        return Ok(Verdict::Handshake(reply));
     }
     if !endpoint.handshake.is_event(&payload, &verified) {
         return Err(MalformedPayload { sentence: "an event of this sender is a JSON object".into() }.into());
     }
     if structured {
-        return cloudevents::one(endpoint, headers, &payload, verified).map(Judged::Event);
+        return cloudevents::one(endpoint, headers, &payload, verified).map(Verdict::Event);
     }
     if batch {
-        return cloudevents::all(endpoint, headers, &verified).map(Judged::Batch);
+        return cloudevents::all(endpoint, headers, &verified).map(Verdict::Batch);
     }
     let identity = identify(&endpoint.kind_sources, &endpoint.id_sources, headers, &payload, verified.body())?;
     let kind = identity.kind.clone();
     endpoint
         .schemas
         .validate(verified, &payload, identity)
-        .map(Judged::Event)
+        .map(Verdict::Event)
         .map_err(|violation| Rejected::Invalid { kind, violation })
 }
 

@@ -8,31 +8,31 @@
 mod accept;
 pub mod address;
 mod body;
-mod callers;
 mod cloudevents;
-mod confirm;
-mod evidence;
 mod handshake;
 mod headers;
 pub mod limits;
 mod reject;
+mod response;
 mod server;
 mod stream;
 mod tenants;
 pub mod tls;
+mod token_review;
 mod trace;
+mod verification_context;
 
 use std::{sync::Arc, time::Duration};
 
-pub use callers::{Callers, ReviewError};
-pub use evidence::{KeysUnavailable, RemoteKeys};
 use grapnel_journal::Journal;
 pub use grapnel_signature::Review;
 use grapnel_values::clock::Clock;
 use ipnet::IpNet;
 pub use server::serve;
+pub use token_review::{Callers, ReviewError};
 use tokio::sync::watch;
 use url::Url;
+pub use verification_context::{KeysUnavailable, RemoteKeys};
 
 use crate::{
     catalog::Snapshot,

@@ -24,7 +24,7 @@ use super::{
     stream::Stream,
 };
 use crate::{
-    connections::{Activity, Crowd, Patience},
+    connections::{Activity, ConnectionLimiter, Patience},
     ingress::limits,
 };
 
@@ -53,7 +53,7 @@ pub async fn serve(
         head_timeout: options.head_timeout,
         idle_timeout: options.idle_timeout,
     });
-    let crowd = Crowd::new("ingress", options.max_connections);
+    let crowd = ConnectionLimiter::new("ingress", options.max_connections);
     let connections = TaskTracker::new();
     let end = CancellationToken::new();
 

@@ -6,8 +6,8 @@
 //! many ask for one set, it is fetched once. A fetch is nobody's who asks: it goes on when they hang up, and what comes
 //! of it is written down.
 
-mod fair;
-mod lane;
+mod fair_share;
+mod key_cache;
 
 use std::sync::{
     Arc,
@@ -23,7 +23,7 @@ use serde::Deserialize;
 use tokio::task::JoinSet;
 use url::Url;
 
-use self::lane::{Flight, Found, Lane};
+use self::key_cache::{Found, InFlightFetch, KeyCache};
 use crate::{
     dispatch::{Client, FetchError},
     ingress::{KeysUnavailable, RemoteKeys},
@@ -44,7 +44,7 @@ impl Documents for Client {
 
 /// Why a set of keys cannot be had.
 #[derive(Debug, thiserror::Error)]
-enum Trouble {
+enum KeyFetchError {
     #[error("{0}")]
     Fetch(#[from] FetchError),
     #[error("what is there is of no use: {0}")]
@@ -65,8 +65,8 @@ pub(super) struct Keys<D> {
     clock: Arc<dyn Clock>,
     /// Sets that endpoints name, and those that requests do, so that strangers can neither hold up the former nor drive
     /// them out.
-    configured: Arc<Lane>,
-    named: Arc<Lane>,
+    configured: Arc<KeyCache>,
+    named: Arc<KeyCache>,
     /// Fetches under way; they end with this. The pace of the lanes bounds them.
     fetches: Mutex<JoinSet<()>>,
     /// When it may be said again that too much is fetched, in milliseconds of Unix time.
@@ -78,8 +78,8 @@ impl<D: Documents> Keys<D> {
         Arc::new(Self {
             documents: Arc::new(documents),
             clock,
-            configured: Lane::new(limits::KEY_SETS, limits::KEYS_PER_SECOND),
-            named: Lane::new(limits::CERTIFICATES, limits::CERTIFICATES_PER_SECOND),
+            configured: KeyCache::new(limits::KEY_SETS, limits::KEYS_PER_SECOND),
+            named: KeyCache::new(limits::CERTIFICATES, limits::CERTIFICATES_PER_SECOND),
             fetches: Mutex::default(),
             log_again: AtomicI64::new(i64::MIN),
         })
@@ -105,13 +105,13 @@ impl<D: Documents> Keys<D> {
         }
     }
 
-    fn begin(&self, fetch: Fetch<D>, flight: Flight) {
+    fn begin(&self, fetch: Fetch<D>, flight: InFlightFetch) {
         let mut fetches = self.fetches.lock();
         while fetches.try_join_next().is_some() {}
         fetches.spawn(async move {
             match fetch.keys(flight.source()).await {
                 Ok(keys) => flight.land(keys),
-                Err(trouble) => complain(flight.source(), &trouble),
+                Err(trouble) => warn_throttled(flight.source(), &trouble),
             }
         });
     }
@@ -128,7 +128,7 @@ impl<D: Documents> Keys<D> {
             KeySource::Certificate(_) => false,
         };
         if aloud {
-            complain(source, &Trouble::Busy);
+            warn_throttled(source, &KeyFetchError::Busy);
         }
     }
 }
@@ -136,34 +136,34 @@ impl<D: Documents> Keys<D> {
 /// What a fetch needs.
 struct Fetch<D> {
     documents: Arc<D>,
-    lane: Arc<Lane>,
+    lane: Arc<KeyCache>,
 }
 
 impl<D: Documents> Fetch<D> {
-    async fn keys(&self, source: &KeySource) -> Result<KeySet, Trouble> {
+    async fn keys(&self, source: &KeySource) -> Result<KeySet, KeyFetchError> {
         match source {
             KeySource::Jwks(url) => Ok(KeySet::jwks(&self.document(url).await?)?),
             KeySource::Certificate(url) => Ok(KeySet::certificate(&self.document(url).await?)?),
             KeySource::Issuer(issuer) => {
                 let place = format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
                 let text = self.document(&place).await?;
-                let found: Discovery = serde_json::from_slice(&text).map_err(|_| Trouble::Discovery)?;
+                let found: Discovery = serde_json::from_slice(&text).map_err(|_| KeyFetchError::Discovery)?;
                 if found.issuer != **issuer {
-                    return Err(Trouble::Discovery);
+                    return Err(KeyFetchError::Discovery);
                 }
                 // As safe as the issuer itself, or safer.
                 if !found.jwks_uri.starts_with("https://") && issuer.starts_with("https://") {
-                    return Err(Trouble::Insecure);
+                    return Err(KeyFetchError::Insecure);
                 }
                 Ok(KeySet::jwks(&self.document(&found.jwks_uri).await?)?)
             }
         }
     }
 
-    async fn document(&self, url: &str) -> Result<Bytes, Trouble> {
-        let url = Url::parse(url).map_err(|_| Trouble::Url)?;
+    async fn document(&self, url: &str) -> Result<Bytes, KeyFetchError> {
+        let url = Url::parse(url).map_err(|_| KeyFetchError::Url)?;
         // One for each document, since an issuer's keys may be at another host than itself.
-        let _slot = self.lane.slot(url.host_str().unwrap_or_default()).await.ok_or(Trouble::Busy)?;
+        let _slot = self.lane.slot(url.host_str().unwrap_or_default()).await.ok_or(KeyFetchError::Busy)?;
         Ok(self.documents.document(url).await?)
     }
 }
@@ -175,7 +175,7 @@ struct Discovery {
     jwks_uri: String,
 }
 
-fn complain(source: &KeySource, trouble: &Trouble) {
+fn warn_throttled(source: &KeySource, trouble: &KeyFetchError) {
     match source {
         KeySource::Jwks(url) | KeySource::Issuer(url) => {
             tracing::warn!(%url, error = %trouble, "public keys cannot be fetched");

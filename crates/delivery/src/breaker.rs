@@ -46,13 +46,13 @@ impl Default for BreakerPolicy {
 
 /// What may be begun now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Gate {
+pub enum CircuitState {
     /// The circuit is closed: anything.
-    Flow,
+    Closed,
     /// The pause is over: one attempt.
-    Probe,
+    HalfOpen,
     /// Nothing before this moment; `None` while a probe is under way, because its end decides.
-    Shut(Option<Timestamp>),
+    Open(Option<Timestamp>),
 }
 
 /// An open circuit, for people.
@@ -116,23 +116,23 @@ impl Breaker {
     }
 
     /// What may be begun at `now`. A clock that was set back does not make a pause longer than it is.
-    pub fn gate(&mut self, now: Timestamp) -> Gate {
+    pub fn circuit_state(&mut self, now: Timestamp) -> CircuitState {
         match &mut self.state {
-            State::Closed { .. } => Gate::Flow,
-            State::HalfOpen(_) => Gate::Shut(None),
+            State::Closed { .. } => CircuitState::Closed,
+            State::HalfOpen(_) => CircuitState::Open(None),
             State::Open(pause) => {
                 pause.until = pause.until.min(later(now, pause.length));
-                if now < pause.until { Gate::Shut(Some(pause.until)) } else { Gate::Probe }
+                if now < pause.until { CircuitState::Open(Some(pause.until)) } else { CircuitState::HalfOpen }
             }
         }
     }
 
     /// Permission to begin an attempt at `now`, if [`Breaker::gate`] is not shut; of a probe there is one.
     pub fn acquire(&mut self, now: Timestamp) -> Option<Permit> {
-        match self.gate(now) {
-            Gate::Flow => {}
-            Gate::Shut(_) => return None,
-            Gate::Probe => {
+        match self.circuit_state(now) {
+            CircuitState::Closed => {}
+            CircuitState::Open(_) => return None,
+            CircuitState::HalfOpen => {
                 if let State::Open(pause) = self.state {
                     self.enter(State::HalfOpen(pause));
                 }
@@ -250,26 +250,30 @@ mod tests {
         let mut breaker = Breaker::new(policy(3, 30, 100));
         fail(&mut breaker, 0);
         fail(&mut breaker, 1);
-        assert_eq!((breaker.gate(at(1)), breaker.circuit()), (Gate::Flow, None));
+        assert_eq!((breaker.circuit_state(at(1)), breaker.circuit()), (CircuitState::Closed, None));
         fail(&mut breaker, 2);
         assert_eq!(breaker.circuit(), Some(OpenCircuit { since: at(2), failures: 3, next_probe: at(32) }));
         assert_eq!(breaker.acquire(at(31)), None);
-        assert_eq!(breaker.gate(at(32)), Gate::Probe);
+        assert_eq!(breaker.circuit_state(at(32)), CircuitState::HalfOpen);
         let probe = breaker.acquire(at(32)).unwrap();
-        assert_eq!((breaker.gate(at(999)), breaker.acquire(at(999))), (Gate::Shut(None), None), "one at a time");
+        assert_eq!(
+            (breaker.circuit_state(at(999)), breaker.acquire(at(999))),
+            (CircuitState::Open(None), None),
+            "one at a time"
+        );
         breaker.failed(probe, at(40));
         assert_eq!(breaker.circuit(), Some(OpenCircuit { since: at(2), failures: 4, next_probe: at(100) }));
         fail(&mut breaker, 100);
-        assert_eq!(breaker.gate(at(100)), Gate::Shut(Some(at(200))), "no longer than the longest");
+        assert_eq!(breaker.circuit_state(at(100)), CircuitState::Open(Some(at(200))), "no longer than the longest");
         fail(&mut breaker, 200);
         let probe = breaker.acquire(at(300)).unwrap();
         breaker.succeeded(probe);
-        assert_eq!((breaker.gate(at(300)), breaker.circuit()), (Gate::Flow, None));
+        assert_eq!((breaker.circuit_state(at(300)), breaker.circuit()), (CircuitState::Closed, None));
         fail(&mut breaker, 301);
         fail(&mut breaker, 301);
         assert_eq!(breaker.circuit(), None, "counted anew");
         fail(&mut breaker, 302);
-        assert_eq!(breaker.gate(at(302)), Gate::Shut(Some(at(332))), "as short as the first time");
+        assert_eq!(breaker.circuit_state(at(302)), CircuitState::Open(Some(at(332))), "as short as the first time");
     }
 
     #[test]
@@ -293,7 +297,7 @@ mod tests {
         assert_eq!(breaker.circuit().unwrap().next_probe, at(40));
         let probe = breaker.acquire(at(40)).unwrap();
         breaker.failed(permits[4], at(41));
-        assert_eq!(breaker.gate(at(41)), Gate::Shut(None), "the probe decides");
+        assert_eq!(breaker.circuit_state(at(41)), CircuitState::Open(None), "the probe decides");
         breaker.succeeded(probe);
         breaker.failed(permits[5], at(42));
         fail(&mut breaker, 43);
@@ -307,7 +311,7 @@ mod tests {
         fail(&mut breaker, 0);
         assert!(breaker.circuit().is_some());
         breaker.succeeded(late);
-        assert_eq!(breaker.gate(at(1)), Gate::Flow);
+        assert_eq!(breaker.circuit_state(at(1)), CircuitState::Closed);
     }
 
     #[test]
@@ -316,23 +320,23 @@ mod tests {
         fail(&mut breaker, 0);
         let probe = breaker.acquire(at(30)).unwrap();
         breaker.released(probe);
-        assert_eq!(breaker.gate(at(30)), Gate::Probe);
+        assert_eq!(breaker.circuit_state(at(30)), CircuitState::HalfOpen);
         let again = breaker.acquire(at(30)).unwrap();
         breaker.released(probe);
-        assert_eq!(breaker.gate(at(30)), Gate::Shut(None), "only by who holds it");
+        assert_eq!(breaker.circuit_state(at(30)), CircuitState::Open(None), "only by who holds it");
         breaker.failed(again, at(31));
-        assert_eq!(breaker.gate(at(31)), Gate::Shut(Some(at(91))));
+        assert_eq!(breaker.circuit_state(at(31)), CircuitState::Open(Some(at(91))));
     }
 
     #[test]
     fn a_clock_that_is_set_back_makes_no_pause_longer() {
         let mut breaker = Breaker::new(policy(1, 30, 300));
         fail(&mut breaker, 100_000);
-        assert_eq!(breaker.gate(at(50)), Gate::Shut(Some(at(80))));
-        assert_eq!(breaker.gate(at(80)), Gate::Probe);
+        assert_eq!(breaker.circuit_state(at(50)), CircuitState::Open(Some(at(80))));
+        assert_eq!(breaker.circuit_state(at(80)), CircuitState::HalfOpen);
         let mut breaker = Breaker::new(BreakerPolicy { cooldown: Duration::MAX, ..policy(1, 1, 1) });
         fail(&mut breaker, 0);
-        assert_eq!(breaker.gate(at(0)), Gate::Shut(Some(Timestamp::MAX)));
+        assert_eq!(breaker.circuit_state(at(0)), CircuitState::Open(Some(Timestamp::MAX)));
     }
 
     #[test]
@@ -341,16 +345,16 @@ mod tests {
         breaker.hurry(at(0));
         fail(&mut breaker, 0);
         fail(&mut breaker, 30);
-        assert_eq!(breaker.gate(at(30)), Gate::Shut(Some(at(90))));
+        assert_eq!(breaker.circuit_state(at(30)), CircuitState::Open(Some(at(90))));
         breaker.hurry(at(31));
-        assert_eq!(breaker.gate(at(31)), Gate::Probe);
+        assert_eq!(breaker.circuit_state(at(31)), CircuitState::HalfOpen);
         fail(&mut breaker, 31);
-        assert_eq!(breaker.gate(at(31)), Gate::Shut(Some(at(61))));
+        assert_eq!(breaker.circuit_state(at(31)), CircuitState::Open(Some(at(61))));
         let probe = breaker.acquire(at(61)).unwrap();
         breaker.hurry(at(62));
-        assert_eq!(breaker.gate(at(62)), Gate::Shut(None));
+        assert_eq!(breaker.circuit_state(at(62)), CircuitState::Open(None));
         breaker.failed(probe, at(63));
-        assert_eq!(breaker.gate(at(63)), Gate::Shut(Some(at(93))));
+        assert_eq!(breaker.circuit_state(at(63)), CircuitState::Open(Some(at(93))));
     }
 
     #[test]
@@ -359,11 +363,11 @@ mod tests {
         let late = breaker.acquire(at(0)).unwrap();
         fail(&mut breaker, 0);
         breaker.renew(policy(1, 10, 10));
-        assert_eq!((breaker.gate(at(0)), breaker.circuit()), (Gate::Flow, None));
+        assert_eq!((breaker.circuit_state(at(0)), breaker.circuit()), (CircuitState::Closed, None));
         breaker.failed(late, at(1));
         assert_eq!(breaker.circuit(), None);
         fail(&mut breaker, 2);
-        assert_eq!(breaker.gate(at(2)), Gate::Shut(Some(at(12))));
+        assert_eq!(breaker.circuit_state(at(2)), CircuitState::Open(Some(at(12))));
     }
 
     #[derive(Debug, Clone, Copy)]
@@ -418,7 +422,7 @@ mod tests {
                         let (permit, _) = under_way.swap_remove(index.index(under_way.len()));
                         breaker.succeeded(permit);
                         failed_in_a_row = 0;
-                        prop_assert_eq!(breaker.gate(at(now)), Gate::Flow);
+                        prop_assert_eq!(breaker.circuit_state(at(now)), CircuitState::Closed);
                         // A probe that a late success has overtaken is an attempt like others.
                         under_way.iter_mut().for_each(|(_, probe)| *probe = false);
                     }

@@ -123,7 +123,7 @@ enum Kind {
 
 /// What a scheme wants to know besides headers and body.
 #[derive(Debug, Clone, Copy)]
-pub enum Needs<'a> {
+pub enum RequiredContext<'a> {
     /// Nothing.
     Nothing,
     /// The URL that the sender called.
@@ -145,7 +145,7 @@ pub struct KeysWanted {
 
 /// What is known of a request besides its headers and its body.
 #[derive(Debug, Clone)]
-pub enum Evidence {
+pub enum VerificationContext {
     /// Nothing.
     Nothing,
     /// The URL that the sender called.
@@ -239,13 +239,13 @@ impl Verifier {
     }
 
     /// What has to be known of a request besides its headers and its body before it can be let in.
-    pub fn needs(&self) -> Needs<'_> {
+    pub fn needs(&self) -> RequiredContext<'_> {
         match &self.0 {
-            Kind::Url(_) => Needs::Url,
-            Kind::Jwt(_) | Kind::Certificate(_) => Needs::Keys,
-            Kind::ServiceAccount(scheme) => Needs::Review(scheme),
+            Kind::Url(_) => RequiredContext::Url,
+            Kind::Jwt(_) | Kind::Certificate(_) => RequiredContext::Keys,
+            Kind::ServiceAccount(scheme) => RequiredContext::Review(scheme),
             Kind::Signature(_) | Kind::Token(_) | Kind::SignatureOrToken(_) | Kind::Basic(_) | Kind::None => {
-                Needs::Nothing
+                RequiredContext::Nothing
             }
         }
     }
@@ -270,7 +270,7 @@ impl Verifier {
     ///
     /// [`Refusal`], see the [module](self) for the order of judgement.
     pub fn verify(&self, headers: &HeaderMap, body: Bytes, now: Timestamp) -> Result<Verified, Refusal> {
-        self.verify_with(&Evidence::Nothing, headers, body, now)
+        self.verify_with(&VerificationContext::Nothing, headers, body, now)
     }
 
     /// Checks a request. On success the body is not copied, and by an HMAC over it nothing is allocated. Without the
@@ -281,7 +281,7 @@ impl Verifier {
     /// [`Refusal`], see the [module](self) for the order of judgement.
     pub fn verify_with(
         &self,
-        evidence: &Evidence,
+        evidence: &VerificationContext,
         headers: &HeaderMap,
         body: Bytes,
         now: Timestamp,
@@ -289,16 +289,16 @@ impl Verifier {
         let key = match (&self.0, evidence) {
             (Kind::Signature(verifier), _) => return verifier.verify(headers, body, now),
             (Kind::SignatureOrToken(verifier), _) => return verifier.verify(headers, body, now),
-            (Kind::Url(verifier), Evidence::Url(url)) => verifier.verify(url, headers, &body)?,
+            (Kind::Url(verifier), VerificationContext::Url(url)) => verifier.verify(url, headers, &body)?,
             (Kind::Url(_), _) => return Err(signed_url::unknown()),
             (Kind::Token(verifier), _) => verifier.verify(headers).map(|()| 0)?,
             (Kind::Basic(verifier), _) => verifier.verify(headers).map(|()| 0)?,
-            (Kind::Jwt(scheme), Evidence::Keys(keys)) => scheme.verify(keys, headers, now).map(|()| 0)?,
-            (Kind::Certificate(scheme), Evidence::Keys(keys)) => {
+            (Kind::Jwt(scheme), VerificationContext::Keys(keys)) => scheme.verify(keys, headers, now).map(|()| 0)?,
+            (Kind::Certificate(scheme), VerificationContext::Keys(keys)) => {
                 scheme.verify(keys, headers, &body, now).map(|()| 0)?
             }
             (Kind::Jwt(_) | Kind::Certificate(_), _) => return Err(keys_unknown()),
-            (Kind::ServiceAccount(scheme), Evidence::Review(review)) => scheme.verify(review).map(|()| 0)?,
+            (Kind::ServiceAccount(scheme), VerificationContext::Review(review)) => scheme.verify(review).map(|()| 0)?,
             (Kind::ServiceAccount(_), _) => return Err(service_account::not_reviewed()),
             (Kind::None, _) => 0,
         };

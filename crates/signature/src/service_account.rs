@@ -140,7 +140,7 @@ mod tests {
         assert_eq!(verifier.credential_headers().collect::<Vec<_>>(), [&header::AUTHORIZATION]);
         let body = Bytes::from_static(b"{}");
         let verify = |review: &Review| {
-            let evidence = Evidence::Review(review.clone());
+            let evidence = VerificationContext::Review(review.clone());
             verifier.verify_with(&evidence, &headers, body.clone(), Timestamp::UNIX_EPOCH)
         };
         assert!(verify(&review("shop:billing", &["x", "grapnel"])).is_ok());
@@ -153,7 +153,7 @@ mod tests {
     fn a_review_lets_nobody_past_another_scheme() {
         let token = TokenScheme { header: header::AUTHORIZATION, scheme: None };
         let verifier = Verifier::new(Scheme::Token(token), vec![Secret::from("hunter2")]).unwrap();
-        let evidence = Evidence::Review(review("shop:billing", &["grapnel"]));
+        let evidence = VerificationContext::Review(review("shop:billing", &["grapnel"]));
         let verify =
             |headers: &HeaderMap| verifier.verify_with(&evidence, headers, Bytes::new(), Timestamp::UNIX_EPOCH);
         assert!(verify(&HeaderMap::new()).is_err());

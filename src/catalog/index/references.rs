@@ -103,7 +103,7 @@ pub(super) struct Values {
 
 impl Values {
     /// Whether it is known what a reference leads to, be it nothing.
-    pub(super) fn know(&self, reference: &Reference) -> bool {
+    pub(super) fn is_known(&self, reference: &Reference) -> bool {
         !self.fetching
             || match reference {
                 Reference::Secret(key) => self.secrets.contains_key(key),
@@ -112,8 +112,8 @@ impl Values {
     }
 
     /// Somebody refers to this now, and nobody did before.
-    pub(super) fn want(&mut self, reference: &Reference) {
-        if !self.know(reference) {
+    pub(super) fn request(&mut self, reference: &Reference) {
+        if !self.is_known(reference) {
             self.wanted.insert(reference.clone());
         }
     }
@@ -135,7 +135,7 @@ impl Values {
     }
 
     /// Notes what a Secret holds; says whether that is news.
-    pub(super) fn tell_secret(&mut self, key: &ObjectKey, data: Option<SecretData>) -> bool {
+    pub(super) fn set_secret(&mut self, key: &ObjectKey, data: Option<SecretData>) -> bool {
         self.wanted.remove(&Reference::Secret(key.clone()));
         tell(&mut self.secrets, self.fetching, key, data)
     }

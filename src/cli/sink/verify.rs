@@ -6,7 +6,8 @@ use axum::http::{HeaderMap, Method, Uri, header::HOST};
 use bytes::Bytes;
 use grapnel_payload::payload::Payload;
 use grapnel_signature::{
-    CalledUrl, Evidence, Handshake, HandshakeReply, KeySet, Needs, Refusal, Scheme, Verified, Verifier,
+    CalledUrl, Handshake, HandshakeReply, KeySet, Refusal, RequiredContext, Scheme, VerificationContext, Verified,
+    Verifier,
 };
 use grapnel_values::secret::Secret;
 use jiff::Timestamp;
@@ -88,13 +89,13 @@ impl Check {
     ) -> Option<Result<Verified, Refusal>> {
         let verifier = self.verifier.as_ref()?;
         let evidence = match verifier.needs() {
-            Needs::Url => Evidence::Url(self.called(uri, headers)),
-            Needs::Keys => match (verifier.keys_for(headers), &self.keys) {
+            RequiredContext::Url => VerificationContext::Url(self.called(uri, headers)),
+            RequiredContext::Keys => match (verifier.keys_for(headers), &self.keys) {
                 (Err(refusal), _) => return Some(Err(refusal)),
-                (Ok(_), Some(keys)) => Evidence::Keys(Arc::clone(keys)),
-                (Ok(_), None) => Evidence::Nothing,
+                (Ok(_), Some(keys)) => VerificationContext::Keys(Arc::clone(keys)),
+                (Ok(_), None) => VerificationContext::Nothing,
             },
-            Needs::Nothing | Needs::Review(_) => Evidence::Nothing,
+            RequiredContext::Nothing | RequiredContext::Review(_) => VerificationContext::Nothing,
         };
         Some(verifier.verify_with(&evidence, headers, body.clone(), now))
     }

@@ -143,7 +143,7 @@ impl Keeper {
                 Ok(()) => self.said.clear(),
                 Err(JournalError::Closed) => return,
                 Err(error) => {
-                    self.complain(&error);
+                    self.warn_throttled(&error);
                     // What is not done yet is done later.
                     let mut state = engine.keeper.state.lock();
                     state.tidy |= work.tidy;
@@ -157,13 +157,13 @@ impl Keeper {
             if Instant::now() >= self.scrub_at {
                 self.scrub_at = Instant::now() + SCRUB_INTERVAL;
                 if let Err(error) = self.scrub() {
-                    self.complain(&JournalError::Io(error.to_string(), None));
+                    self.warn_throttled(&JournalError::Io(error.to_string(), None));
                 }
             }
         }
     }
 
-    fn complain(&mut self, error: &JournalError) {
+    fn warn_throttled(&mut self, error: &JournalError) {
         let said = error.to_string();
         if said != self.said {
             tracing::warn!(error = said, "the journal's upkeep failed; it is tried again");

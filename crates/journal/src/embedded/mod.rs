@@ -50,8 +50,8 @@ mod segment;
 mod segments;
 mod sweep;
 mod tasks;
-mod trouble;
 mod writer;
+mod writer_health;
 
 use std::{
     collections::BTreeMap,

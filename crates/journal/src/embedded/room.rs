@@ -10,8 +10,8 @@ use super::{
     endpoint::Endpoint,
     keeper::Work,
     sweep,
-    trouble::{RefusedShare, full},
     writer::Writer,
+    writer_health::{RefusedShare, full},
 };
 use crate::{
     Result, ShareExhausted, ShareScope,

@@ -7,7 +7,7 @@
 //! One writer also makes the rest simple: no id can be looked up by two at once, sequences are given in order of commit, and
 //! memory changes only after the write succeeded.
 //!
-//! When a write or a sync fails, nobody knows what of it is on the disk: see [`trouble`](super::trouble).
+//! When a write or a sync fails, nobody knows what of it is on the disk: see [`trouble`](super::writer_health).
 
 use std::{
     collections::{HashMap, HashSet},
@@ -38,7 +38,7 @@ use super::{
     rewrite::Rewritten,
     segment::SegmentName,
     tasks::Effect,
-    trouble::{CrashOnly, Trouble},
+    writer_health::{CrashOnly, WriterHealth},
 };
 use crate::{
     JournalError, Result,
@@ -64,7 +64,7 @@ pub(super) struct Writer {
     /// What the directory took when the round began, and where the log was then.
     pub(super) disk: Option<(u64, u64)>,
     pub(super) recency: Recency,
-    pub(super) trouble: Trouble,
+    pub(super) trouble: WriterHealth,
 }
 
 impl Writer {
@@ -80,7 +80,7 @@ impl Writer {
             searched: HashMap::new(),
             disk: None,
             recency: Recency::default(),
-            trouble: Trouble::default(),
+            trouble: WriterHealth::default(),
         }
     }
 

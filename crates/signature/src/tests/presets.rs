@@ -73,14 +73,14 @@ struct Receiver {
 }
 
 impl Receiver {
-    fn evidence(&self, request: &Request) -> Result<Evidence, Refusal> {
+    fn evidence(&self, request: &Request) -> Result<VerificationContext, Refusal> {
         Ok(match self.verifier.needs() {
-            Needs::Url => Evidence::Url(CalledUrl::of(&request.url).unwrap()),
-            Needs::Keys => {
+            RequiredContext::Url => VerificationContext::Url(CalledUrl::of(&request.url).unwrap()),
+            RequiredContext::Keys => {
                 self.verifier.keys_for(&request.headers)?;
-                Evidence::Keys(self.keys.clone().unwrap())
+                VerificationContext::Keys(self.keys.clone().unwrap())
             }
-            Needs::Nothing | Needs::Review(_) => Evidence::Nothing,
+            RequiredContext::Nothing | RequiredContext::Review(_) => VerificationContext::Nothing,
         })
     }
 }
@@ -312,9 +312,14 @@ fn other_evidence_does_not_help() {
     let review = Review { username: "system:serviceaccount:a:b".into(), audiences: Vec::new().into() };
     for Prover { name, scheme, keys, .. } in provers() {
         let verifier = verifier(&scheme, vec![keys.public]).verifier;
-        let verdict = verifier.verify_with(&Evidence::Review(review.clone()), &HeaderMap::new(), Bytes::new(), at(NOW));
+        let verdict = verifier.verify_with(
+            &VerificationContext::Review(review.clone()),
+            &HeaderMap::new(),
+            Bytes::new(),
+            at(NOW),
+        );
         assert!(verdict.is_err(), "{name}");
-        if !matches!(verifier.needs(), Needs::Nothing) {
+        if !matches!(verifier.needs(), RequiredContext::Nothing) {
             let request = signed(&scheme, &keys.private);
             assert!(
                 verifier.verify(&request.headers, request.body.into(), at(NOW)).is_err(),
@@ -329,7 +334,7 @@ fn nothing_secret_is_printed() {
     for Prover { name, scheme, keys, .. } in provers() {
         let Receiver { verifier, keys: known } = verifier(&scheme, vec![keys.public.clone()]);
         let request = signed(&scheme, &keys.other_private);
-        let evidence = known.map_or(Evidence::Nothing, Evidence::Keys);
+        let evidence = known.map_or(VerificationContext::Nothing, VerificationContext::Keys);
         let body = Bytes::from(request.body.clone());
         let refusal = verifier.verify_with(&evidence, &request.headers, body, at(NOW)).unwrap_err();
         let printed = format!("{verifier:?} {refusal} {refusal:?} {evidence:?}");

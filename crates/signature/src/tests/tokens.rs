@@ -38,7 +38,7 @@ fn good_header() -> Value {
 fn judge(scheme: &JwtScheme, keys: &str, authorization: &str) -> &'static str {
     let verifier = Verifier::new(Scheme::Jwt(scheme.clone()), vec![]).unwrap();
     let headers = headers(&[("authorization", authorization)]);
-    let evidence = Evidence::Keys(KeySet::jwks(keys.as_bytes()).unwrap().into());
+    let evidence = VerificationContext::Keys(KeySet::jwks(keys.as_bytes()).unwrap().into());
     let verdict = verifier
         .keys_for(&headers)
         .and_then(|_| verifier.verify_with(&evidence, &headers, Bytes::from_static(b"{}"), at(NOW)));
@@ -193,7 +193,12 @@ fn a_preset_that_is_not_complete_lets_nobody_in() {
             _ => KeySet::certificate(keys.public.expose()).unwrap(),
         };
         let verifier = Verifier::new(preset, vec![]).unwrap();
-        let verdict = verifier.verify_with(&Evidence::Keys(known.into()), &headers, Bytes::from_static(b"{}"), at(NOW));
+        let verdict = verifier.verify_with(
+            &VerificationContext::Keys(known.into()),
+            &headers,
+            Bytes::from_static(b"{}"),
+            at(NOW),
+        );
         assert!(verdict.is_err(), "{name} without {empty}");
     }
 }

@@ -1,7 +1,7 @@
 //! Targets and who verifies, as they are compiled.
 
 use grapnel_delivery::egress::Reach;
-use grapnel_signature::{Needs, ServiceAccountScheme};
+use grapnel_signature::{RequiredContext, ServiceAccountScheme};
 
 use super::*;
 
@@ -103,7 +103,7 @@ fn service_accounts_are_of_the_own_namespace_unless_said() {
         audiences: vec!["grapnel.dev".into()],
         allowed: vec![("shop".into(), "billing".into()), ("ops".into(), "cron".into())],
     };
-    let Needs::Review(scheme) = compiled.verifier.needs() else { panic!("{:?}", compiled.verifier.needs()) };
+    let RequiredContext::Review(scheme) = compiled.verifier.needs() else { panic!("{:?}", compiled.verifier.needs()) };
     assert_eq!(scheme, &expected);
     let verified = stage.condition(Kind::Endpoint, &key("shop", "in"), ConditionType::Verified).unwrap();
     assert_eq!(verified.status, ConditionStatus::True);

@@ -29,7 +29,7 @@ pub(super) type Key = [u8; 32];
 
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Trouble {
+pub(super) enum ReviewUnavailable {
     #[error("the API server cannot be reached: {0}")]
     Unreachable(Arc<str>),
     #[error("the API server does not let grapnel create tokenreviews and subjectaccessreviews; bind its ClusterRole")]
@@ -44,7 +44,7 @@ pub(super) enum Trouble {
     Busy,
 }
 
-impl Trouble {
+impl ReviewUnavailable {
     fn kind(&self) -> &'static str {
         match self {
             Self::Unreachable(_) => "unreachable",
@@ -58,7 +58,7 @@ impl Trouble {
 }
 
 /// An answer: yes with what it says, or no.
-pub(super) type Answer<T> = Result<Option<T>, Trouble>;
+pub(super) type Answer<T> = Result<Option<T>, ReviewUnavailable>;
 
 /// How much is kept and asked.
 #[derive(Debug, Clone, Copy)]
@@ -78,8 +78,8 @@ pub(super) struct Bounds {
 }
 
 /// Answers to questions of one sort.
-pub(super) struct Ledger<T> {
-    book: Mutex<Book<T>>,
+pub(super) struct ReviewCache<T> {
+    book: Mutex<State<T>>,
     bounds: Bounds,
     slots: Semaphore,
     /// Whoever makes up tokens must not make the API server busy.
@@ -90,7 +90,7 @@ pub(super) struct Ledger<T> {
     log_again: AtomicU64,
 }
 
-struct Book<T> {
+struct State<T> {
     yes: Memory<T>,
     // Apart, so that made-up tokens cannot drive out good ones.
     no: Memory<()>,
@@ -100,9 +100,9 @@ struct Book<T> {
 
 type Call<T> = BoxFuture<'static, Answer<T>>;
 
-impl<T: Clone + Send + Sync + 'static> Ledger<T> {
+impl<T: Clone + Send + Sync + 'static> ReviewCache<T> {
     pub(super) fn new(bounds: Bounds, clock: Arc<dyn Clock>) -> Arc<Self> {
-        let book = Book {
+        let book = State {
             yes: Memory::new(bounds.yes_entries),
             no: Memory::new(bounds.no_entries),
             under_way: HashMap::new(),
@@ -146,8 +146,8 @@ impl<T: Clone + Send + Sync + 'static> Ledger<T> {
                 Some(shared) => shared,
                 None if book.under_way.len() >= self.bounds.waiting => {
                     drop(book);
-                    self.complain(&Trouble::Busy);
-                    return Err(Trouble::Busy);
+                    self.warn_throttled(&ReviewUnavailable::Busy);
+                    return Err(ReviewUnavailable::Busy);
                 }
                 None => {
                     book.calls += 1;
@@ -174,10 +174,10 @@ impl<T: Clone + Send + Sync + 'static> Ledger<T> {
         let under_way = UnderWay { ledger: Arc::clone(self), key, number };
         async move {
             let ledger = &under_way.ledger;
-            let answer = timeout(REVIEW_TIMEOUT, ledger.in_turn(call)).await.unwrap_or(Err(Trouble::Timeout));
+            let answer = timeout(REVIEW_TIMEOUT, ledger.in_turn(call)).await.unwrap_or(Err(ReviewUnavailable::Timeout));
             match &answer {
                 Ok(answer) => ledger.remember(key, answer.as_ref(), expires),
-                Err(trouble) => ledger.complain(trouble),
+                Err(trouble) => ledger.warn_throttled(trouble),
             }
             answer
         }
@@ -187,7 +187,7 @@ impl<T: Clone + Send + Sync + 'static> Ledger<T> {
 
     async fn in_turn(&self, call: impl Future<Output = Answer<T>>) -> Answer<T> {
         // It is never closed.
-        let _slot = self.slots.acquire().await.map_err(|_| Trouble::Timeout)?;
+        let _slot = self.slots.acquire().await.map_err(|_| ReviewUnavailable::Timeout)?;
         while let Some(Err(wait)) = self.pace.as_ref().map(RateLimit::try_acquire) {
             sleep(wait).await;
         }
@@ -208,7 +208,7 @@ impl<T: Clone + Send + Sync + 'static> Ledger<T> {
     }
 
     /// Says in the log what is wrong, once in a while.
-    fn complain(&self, trouble: &Trouble) {
+    fn warn_throttled(&self, trouble: &ReviewUnavailable) {
         let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let next = now.saturating_add(u64::try_from(REVIEW_LOG_INTERVAL.as_millis()).unwrap_or(u64::MAX));
         if self.log_again.fetch_update(Relaxed, Relaxed, |again| (now >= again).then_some(next)).is_ok() {
@@ -227,7 +227,7 @@ fn pace() -> Result<RateLimit, grapnel_delivery::rate_limit::RateLimitError> {
     RateLimit::new(REVIEWS_PER_SECOND, Duration::from_secs(1), Some(REVIEW_BURST), Scope::Endpoint)
 }
 
-impl<T: Clone> Book<T> {
+impl<T: Clone> State<T> {
     fn known(&mut self, key: &Key, now: Timestamp) -> Option<Option<T>> {
         if let Some(value) = self.yes.get(key, now) {
             return Some(Some(value.clone()));
@@ -238,7 +238,7 @@ impl<T: Clone> Book<T> {
 
 /// Takes a call off the list when it has ended or been given up.
 struct UnderWay<T: Clone + Send + Sync + 'static> {
-    ledger: Arc<Ledger<T>>,
+    ledger: Arc<ReviewCache<T>>,
     key: Key,
     number: u64,
 }
@@ -319,12 +319,12 @@ mod tests {
         [number; 32]
     }
 
-    fn ledger() -> (Arc<Ledger<u32>>, Arc<ManualClock>) {
+    fn ledger() -> (Arc<ReviewCache<u32>>, Arc<ManualClock>) {
         let clock = Arc::new(ManualClock::new(Timestamp::from_second(1000).unwrap()));
-        (Ledger::new(BOUNDS, clock.clone()), clock)
+        (ReviewCache::new(BOUNDS, clock.clone()), clock)
     }
 
-    async fn put(ledger: &Arc<Ledger<u32>>, number: u8, answer: Answer<u32>, expires: Option<i64>) -> Answer<u32> {
+    async fn put(ledger: &Arc<ReviewCache<u32>>, number: u8, answer: Answer<u32>, expires: Option<i64>) -> Answer<u32> {
         let expires = expires.map(|second| Timestamp::from_second(second).unwrap());
         ledger.answer(key(number), expires, || async move { answer }).await
     }
@@ -365,7 +365,10 @@ mod tests {
     #[tokio::test]
     async fn trouble_is_not_remembered() {
         let (ledger, _) = ledger();
-        assert_eq!(put(&ledger, 1, Err(Trouble::Refused(500)), None).await, Err(Trouble::Refused(500)));
+        assert_eq!(
+            put(&ledger, 1, Err(ReviewUnavailable::Refused(500)), None).await,
+            Err(ReviewUnavailable::Refused(500))
+        );
         assert_eq!(put(&ledger, 1, Ok(Some(1)), None).await, Ok(Some(1)));
     }
 
@@ -443,9 +446,9 @@ mod tests {
             assert!(futures_util::poll!(one).is_pending());
         }
         assert_eq!(calls.load(Relaxed), BOUNDS.at_once);
-        assert_eq!(put(&ledger, 9, Ok(Some(1)), None).await, Err(Trouble::Busy), "so many wait already");
+        assert_eq!(put(&ledger, 9, Ok(Some(1)), None).await, Err(ReviewUnavailable::Busy), "so many wait already");
         for answer in futures_util::future::join_all(waiting).await {
-            assert_eq!(answer, Err(Trouble::Timeout));
+            assert_eq!(answer, Err(ReviewUnavailable::Timeout));
         }
         assert_eq!(ledger.sizes(), (0, 0, 0));
     }

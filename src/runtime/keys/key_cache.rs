@@ -11,16 +11,16 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-use super::fair::Fair;
+use super::fair_share::FairShare;
 use crate::runtime::limits;
 
 /// Sets of one sort.
-pub(super) struct Lane {
+pub(super) struct KeyCache {
     sets: Mutex<HashMap<KeySource, Known>>,
     /// How many of them are remembered.
     most: usize,
     /// Who may begin a fetch.
-    fair: Mutex<Fair>,
+    fair: Mutex<FairShare>,
     /// Slots of each host that something is fetched from or waits for.
     hosts: Mutex<HashMap<Box<str>, Arc<Semaphore>>>,
 }
@@ -64,8 +64,8 @@ pub(super) struct Wait {
 }
 
 /// A fetch. However it ends, also when it is dropped halfway, it is written down that it was tried.
-pub(super) struct Flight {
-    lane: Arc<Lane>,
+pub(super) struct InFlightFetch {
+    lane: Arc<KeyCache>,
     source: KeySource,
     /// Whose endpoint it was begun for.
     namespace: Box<str>,
@@ -79,10 +79,10 @@ pub(super) struct Slot {
     _host: OwnedSemaphorePermit,
 }
 
-impl Lane {
+impl KeyCache {
     /// A lane that remembers at most `most` sets and fetches `per_second`.
     pub(super) fn new(most: usize, per_second: u32) -> Arc<Self> {
-        let fair = Mutex::new(Fair::new(per_second));
+        let fair = Mutex::new(FairShare::new(per_second));
         Arc::new(Self { sets: Mutex::default(), most, fair, hosts: Mutex::default() })
     }
 
@@ -93,7 +93,7 @@ impl Lane {
         wanted: &KeysWanted,
         namespace: &str,
         clock: &Arc<dyn Clock>,
-    ) -> (Found, Option<Flight>) {
+    ) -> (Found, Option<InFlightFetch>) {
         let now = clock.now();
         let source = &wanted.source;
         let mut sets = self.sets.lock();
@@ -127,7 +127,7 @@ impl Lane {
         let known = sets.entry(source.clone()).or_default();
         known.used = Some(now);
         known.flight = Some(watched.clone());
-        let flight = Flight {
+        let flight = InFlightFetch {
             lane: Arc::clone(self),
             source: source.clone(),
             namespace: namespace.into(),
@@ -182,7 +182,7 @@ impl Wait {
     }
 }
 
-impl Flight {
+impl InFlightFetch {
     pub(super) fn source(&self) -> &KeySource {
         &self.source
     }
@@ -193,7 +193,7 @@ impl Flight {
     }
 }
 
-impl Drop for Flight {
+impl Drop for InFlightFetch {
     fn drop(&mut self) {
         let now = self.clock.now();
         let keys = self.keys.take();
@@ -266,7 +266,7 @@ mod tests {
     fn what_is_fetched_is_not_forgotten_and_what_has_keys_last() {
         let manual = Arc::new(ManualClock::new(Timestamp::from_second(1_700_000_000).unwrap()));
         let clock: Arc<dyn Clock> = manual.clone();
-        let lane = Lane::new(3, 1000);
+        let lane = KeyCache::new(3, 1000);
         let begin = |number| {
             manual.advance(Duration::from_millis(1));
             lane.look(&wanted(number), "shop", &clock).1

@@ -8,7 +8,7 @@ use axum::{
 };
 use futures_util::future::BoxFuture;
 
-use super::{access::bearer, answer::Problem, query::Query};
+use super::{authn::bearer, query::Query, response::Problem};
 
 /// The API group of what is asked about.
 pub const GROUP: &str = "grapnel.dev";

@@ -25,7 +25,7 @@ use crate::{
 
 /// What stands in the way of writes.
 #[derive(Default)]
-pub(super) struct Trouble {
+pub(super) struct WriterHealth {
     broken: Option<Broken>,
     /// Shares that are exhausted.
     pub(super) shares: BTreeMap<ShareScope, RefusedShare>,
@@ -63,7 +63,7 @@ struct Space {
     low: Option<u64>,
 }
 
-impl Trouble {
+impl WriterHealth {
     /// How long to wait for work before looking whether the trouble is over.
     pub(super) fn look_again(&self) -> Option<Duration> {
         let any =

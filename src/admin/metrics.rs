@@ -10,8 +10,8 @@ use axum::{
 
 use super::{
     Admin, Shared,
-    answer::Problem,
-    authority::{Ask, Resource, Verb},
+    authz::{Ask, Resource, Verb},
+    response::Problem,
 };
 use crate::{
     admin::limits::JOURNAL_STALLED,

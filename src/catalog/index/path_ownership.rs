@@ -14,22 +14,22 @@ type Place = (Arc<str>, Arc<str>);
 
 /// Who wants which path.
 #[derive(Debug, Default)]
-pub(super) struct Claims {
+pub(super) struct PathOwners {
     /// By namespace and path.
-    places: HashMap<Arc<str>, HashMap<Arc<str>, Claimants>>,
+    places: HashMap<Arc<str>, HashMap<Arc<str>, Candidates>>,
     /// Places whose claimants have changed since the last call of [`Self::moved`].
     touched: HashSet<Place>,
 }
 
 #[derive(Debug, Default)]
-struct Claimants {
+struct Candidates {
     /// Oldest first.
     by_age: BTreeSet<(Age, ObjectKey)>,
     /// Who was the oldest when the others were told last.
     told: Option<ObjectKey>,
 }
 
-impl Claims {
+impl PathOwners {
     /// An endpoint wants a path.
     pub(super) fn claim(&mut self, age: Age, key: &ObjectKey, path: Arc<str>) {
         let namespace = self.places.entry(Arc::clone(&key.namespace)).or_default();

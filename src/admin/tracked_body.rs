@@ -10,16 +10,16 @@ use axum::body::{Bytes, HttpBody};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 
-use crate::connections::Underway;
+use crate::connections::RequestGuard;
 
 /// The body of a request, which tells when there is no more of it to wait for.
 pub(super) struct Told {
     inner: Incoming,
-    underway: Arc<Underway>,
+    underway: Arc<RequestGuard>,
 }
 
 impl Told {
-    pub(super) fn new(inner: Incoming, underway: Arc<Underway>) -> Self {
+    pub(super) fn new(inner: Incoming, underway: Arc<RequestGuard>) -> Self {
         if inner.is_end_stream() {
             underway.has_been_read();
         }

@@ -20,8 +20,8 @@ use zeroize::Zeroizing;
 
 use super::{
     Shared,
-    answer::Problem,
-    authority::{self, Asks, Authority},
+    authz::{self, Asks, Authority},
+    response::Problem,
 };
 use crate::admin::limits::ADMIN_TOKEN_BYTES;
 
@@ -73,7 +73,7 @@ pub(super) async fn guard(State(guard): State<Guard>, params: RawPathParams, req
     let admitted = match &guard.shared.admin.options.access {
         Access::LoopbackOnly => loopback_only(peer, uri, headers),
         Access::TokenFile(path) => with_token(path, headers).await,
-        Access::Cluster(authority) => authority::admit(&**authority, headers, || (guard.asks)(&params, uri)).await,
+        Access::Cluster(authority) => authz::admit(&**authority, headers, || (guard.asks)(&params, uri)).await,
     };
     match admitted {
         Ok(()) => next.run(request).await,

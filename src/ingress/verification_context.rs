@@ -3,7 +3,7 @@
 use std::{net::IpAddr, sync::Arc};
 
 use futures_util::future::BoxFuture;
-use grapnel_signature::{CalledUrl, Evidence, KeySet, KeysWanted, Needs};
+use grapnel_signature::{CalledUrl, KeySet, KeysWanted, RequiredContext, VerificationContext};
 use http::{HeaderMap, HeaderName, Uri, header::HOST};
 use tokio::time::timeout_at;
 use url::Url;
@@ -38,24 +38,26 @@ pub struct KeysUnavailable;
 
 impl Shared {
     /// What the endpoint's scheme needs to know, and nothing more.
-    pub(super) async fn evidence(&self, inbound: &Inbound) -> Result<Evidence, Rejected> {
+    pub(super) async fn evidence(&self, inbound: &Inbound) -> Result<VerificationContext, Rejected> {
         match inbound.endpoint.verifier.needs() {
-            Needs::Nothing => Ok(Evidence::Nothing),
-            Needs::Url => Ok(Evidence::Url(self.called(inbound.peer, &inbound.headers, &inbound.uri))),
-            Needs::Keys => {
+            RequiredContext::Nothing => Ok(VerificationContext::Nothing),
+            RequiredContext::Url => {
+                Ok(VerificationContext::Url(self.called(inbound.peer, &inbound.headers, &inbound.uri)))
+            }
+            RequiredContext::Keys => {
                 let wanted = inbound.endpoint.verifier.keys_for(&inbound.headers)?;
                 let Some(keys) = &self.ingress.keys else { return Err(Rejected::Keyless) };
                 match timeout_at(inbound.deadline, keys.keys(&wanted, &inbound.endpoint.key.namespace)).await {
-                    Ok(Ok(keys)) => Ok(Evidence::Keys(keys)),
+                    Ok(Ok(keys)) => Ok(VerificationContext::Keys(keys)),
                     // Why is said where they are fetched; the caller has nothing to do with it.
                     Ok(Err(KeysUnavailable)) | Err(_) => Err(Rejected::Keyless),
                 }
             }
-            Needs::Review(scheme) => {
+            RequiredContext::Review(scheme) => {
                 let token = scheme.token(&inbound.headers)?;
                 let Some(callers) = &self.ingress.callers else { return Err(Rejected::Unreviewed) };
                 match timeout_at(inbound.deadline, callers.review(token, &scheme.audiences)).await {
-                    Ok(review) => Ok(Evidence::Review(review?)),
+                    Ok(review) => Ok(VerificationContext::Review(review?)),
                     Err(_) => Err(Rejected::Unreviewed),
                 }
             }

@@ -16,7 +16,7 @@ const NOTHING: f64 = 0.01;
 
 /// Fetches of all namespaces.
 #[derive(Debug)]
-pub(super) struct Fair {
+pub(super) struct FairShare {
     /// Of the pace.
     tokens: f64,
     filled: Instant,
@@ -41,14 +41,14 @@ impl Use {
     }
 }
 
-impl Fair {
+impl FairShare {
     /// A pace of so many fetches in a second, and [`limits::KEYS_BURST`] at once.
     pub(super) fn new(per_second: u32) -> Self {
         let (tokens, per_second) = (f64::from(limits::KEYS_BURST), f64::from(per_second));
         Self { tokens, filled: Instant::now(), per_second, underway: 0, namespaces: HashMap::new() }
     }
 
-    /// Whether a namespace may begin a fetch. If so, it is under way until [`Fair::end`].
+    /// Whether a namespace may begin a fetch. If so, it is under way until [`FairShare::end`].
     pub(super) fn begin(&mut self, namespace: &str, now: Instant) -> bool {
         let passed = now.saturating_duration_since(std::mem::replace(&mut self.filled, now));
         let filled = self.tokens + passed.as_secs_f64() * self.per_second;
@@ -84,7 +84,7 @@ mod tests {
     const PACE: u32 = limits::KEYS_PER_SECOND;
 
     /// How many fetches that end at once each namespace begins while all try for so long, a hundred times a second.
-    fn begun(fair: &mut Fair, namespaces: &[&str], from: Instant, seconds: u64) -> Vec<u32> {
+    fn begun(fair: &mut FairShare, namespaces: &[&str], from: Instant, seconds: u64) -> Vec<u32> {
         let mut begun = vec![0; namespaces.len()];
         for tick in 0..seconds * 100 {
             for (namespace, begun) in namespaces.iter().zip(&mut begun) {
@@ -100,7 +100,7 @@ mod tests {
     #[test]
     fn one_alone_gets_the_whole_pace_and_then_two_the_half_each() {
         let start = Instant::now();
-        let mut fair = Fair::new(PACE);
+        let mut fair = FairShare::new(PACE);
         let alone = begun(&mut fair, &["a"], start, 100);
         assert!(alone[0] >= PACE * 100, "{alone:?}");
         assert!(alone[0] <= PACE * 100 + limits::KEYS_BURST, "{alone:?}");
@@ -111,7 +111,7 @@ mod tests {
     #[test]
     fn whoever_comes_late_finds_something_left() {
         let start = Instant::now();
-        let mut fair = Fair::new(PACE);
+        let mut fair = FairShare::new(PACE);
         let greedy = ["a", "b", "c"];
         begun(&mut fair, &greedy, start, 60);
         // The last moment at which they tried.
@@ -124,7 +124,7 @@ mod tests {
     fn fetches_that_do_not_end_leave_room_for_others() {
         let now = Instant::now();
         // The pace has no part in this.
-        let mut fair = Fair { tokens: 1e9, ..Fair::new(1_000_000_000) };
+        let mut fair = FairShare { tokens: 1e9, ..FairShare::new(1_000_000_000) };
         let mut hold = |namespace| {
             (0..1000)
                 .filter(|_| {
@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn nobody_is_remembered_for_long() {
         let start = Instant::now();
-        let mut fair = Fair::new(PACE);
+        let mut fair = FairShare::new(PACE);
         for second in 0..1000 {
             let (namespace, now) = (format!("namespace-{second}"), start + Duration::from_secs(second));
             assert!(fair.begin(&namespace, now));

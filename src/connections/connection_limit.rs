@@ -18,7 +18,7 @@ use crate::connections::limits::{CROWD_CHECK, CROWD_LOG_INTERVAL, CROWD_PATIENCE
 
 /// All connections of a server.
 #[derive(Debug)]
-pub(crate) struct Crowd {
+pub(crate) struct ConnectionLimiter {
     /// Whose connections they are, for the log.
     server: &'static str,
     places: Arc<Semaphore>,
@@ -36,14 +36,14 @@ struct Members {
 
 /// A connection's place, given back when dropped.
 #[derive(Debug)]
-pub(crate) struct Place {
-    crowd: Arc<Crowd>,
+pub(crate) struct ConnectionSlot {
+    crowd: Arc<ConnectionLimiter>,
     number: u64,
     activity: Arc<Activity>,
     _permit: OwnedSemaphorePermit,
 }
 
-impl Crowd {
+impl ConnectionLimiter {
     /// Room for `max` connections of a server.
     pub(crate) fn new(server: &'static str, max: usize) -> Arc<Self> {
         let max = max.min(Semaphore::MAX_PERMITS);
@@ -52,7 +52,7 @@ impl Crowd {
 
     /// A place for a connection that has been accepted. Waits when there is none and nobody can be asked to go, because
     /// all requests are being answered or have only just begun. `None` never comes, the semaphore being never closed.
-    pub(crate) async fn place(self: &Arc<Self>) -> Option<Place> {
+    pub(crate) async fn place(self: &Arc<Self>) -> Option<ConnectionSlot> {
         loop {
             if let Ok(permit) = Arc::clone(&self.places).try_acquire_owned() {
                 return Some(self.enter(permit));
@@ -64,13 +64,13 @@ impl Crowd {
         }
     }
 
-    fn enter(self: &Arc<Self>, permit: OwnedSemaphorePermit) -> Place {
+    fn enter(self: &Arc<Self>, permit: OwnedSemaphorePermit) -> ConnectionSlot {
         let activity = Activity::new();
         let mut members = self.members.lock();
         let number = members.next;
         members.next += 1;
         members.activities.insert(number, Arc::clone(&activity));
-        Place { crowd: Arc::clone(self), number, activity, _permit: permit }
+        ConnectionSlot { crowd: Arc::clone(self), number, activity, _permit: permit }
     }
 
     /// Asks those to go that have waited longest, several at once so that the search is seldom.
@@ -104,14 +104,14 @@ impl Crowd {
     }
 }
 
-impl Place {
+impl ConnectionSlot {
     /// What is known about the connection.
     pub(crate) fn activity(&self) -> &Arc<Activity> {
         &self.activity
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         self.crowd.members.lock().activities.remove(&self.number);
     }
@@ -123,11 +123,11 @@ mod tests {
 
     use super::*;
 
-    fn asked(place: &Place) -> bool {
+    fn asked(place: &ConnectionSlot) -> bool {
         place.activity().has_been_asked_to_go()
     }
 
-    async fn places(crowd: &Arc<Crowd>, count: usize) -> Vec<Place> {
+    async fn places(crowd: &Arc<ConnectionLimiter>, count: usize) -> Vec<ConnectionSlot> {
         let mut places = Vec::new();
         for _ in 0..count {
             places.push(crowd.place().await.unwrap());
@@ -138,7 +138,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_has_waited_longest_goes_first() {
-        let crowd = Crowd::new("test", 3);
+        let crowd = ConnectionLimiter::new("test", 3);
         let mut here = places(&crowd, 3).await;
         tokio::time::advance(CROWD_PATIENCE).await;
         // The first has been active since.
@@ -155,7 +155,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn nobody_goes_who_has_only_come_or_is_being_answered() {
-        let crowd = Crowd::new("test", 2);
+        let crowd = ConnectionLimiter::new("test", 2);
         let here = places(&crowd, 2).await;
         crowd.make_room(Instant::now());
         let underway = here[0].activity().request(Version::HTTP_11);
@@ -169,7 +169,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn many_go_at_once_where_there_are_many() {
-        let crowd = Crowd::new("test", 10 * CROWD_SHARE);
+        let crowd = ConnectionLimiter::new("test", 10 * CROWD_SHARE);
         let here = places(&crowd, 10 * CROWD_SHARE).await;
         tokio::time::advance(CROWD_PATIENCE).await;
         crowd.make_room(Instant::now());
@@ -180,7 +180,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_place_is_waited_for() {
-        let crowd = Crowd::new("test", 1);
+        let crowd = ConnectionLimiter::new("test", 1);
         let only = crowd.place().await.unwrap();
         let underway = only.activity().request(Version::HTTP_11);
         underway.has_been_read();

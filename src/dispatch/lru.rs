@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use crate::catalog::target::Fingerprint;
 
 /// Values by what they were made of: at most so many, of which the one unused longest makes room.
-pub(super) struct Kept<V> {
+pub(super) struct LruCache<V> {
     most: usize,
     entries: Mutex<Entries<V>>,
 }
@@ -23,7 +23,7 @@ struct Entry<V> {
     used: u64,
 }
 
-impl<V: Clone> Kept<V> {
+impl<V: Clone> LruCache<V> {
     /// Nothing, with room for `most`.
     pub(super) fn new(most: usize) -> Self {
         Self { most, entries: Mutex::new(Entries { by_fingerprint: HashMap::new(), uses: 0 }) }
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn one_is_made_for_equals_and_the_one_unused_longest_makes_room() {
-        let kept = Kept::new(2);
+        let kept = LruCache::new(2);
         let mut made = Vec::new();
         for name in ["a.test", "a.test", "b.test", "a.test", "c.test", "a.test", "b.test"] {
             let make = || {
@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn what_nobody_uses_goes_and_what_cannot_be_made_is_not_kept() {
-        let kept = Kept::new(8);
+        let kept = LruCache::new(8);
         assert!(kept.get(fingerprint("a.test"), || Err::<(), _>("no")).is_err());
         assert!(kept.is_empty());
         for name in ["a.test", "b.test"] {

@@ -14,13 +14,13 @@ use jiff::Timestamp;
 
 use super::{
     attempt::{Context, Ended, Entropy, conclude},
-    failure::SendError,
-    view,
+    decoded_event,
+    send_error::SendError,
 };
 use crate::{catalog::Subscription, dispatch::limits};
 
 /// What was claimed.
-pub(super) struct Sifted {
+pub(super) struct FilteredClaim {
     /// What is to be delivered, as far as the filter is concerned.
     pub(super) claimed: Claimed,
     /// What is not, or of which nobody can say.
@@ -36,7 +36,7 @@ pub(super) async fn claim(
     subscription: Arc<Subscription>,
     limit: usize,
     in_order: bool,
-) -> Result<Sifted, JournalError> {
+) -> Result<FilteredClaim, JournalError> {
     let (journal, now) = (&context.journal, context.clock.now());
     let claim = Claim { limit, now, in_order, longest_delay: longest_delay(&subscription.retry) };
     let mut claimed = journal.claim(&subscription.incarnation(), claim).await?;
@@ -80,7 +80,7 @@ pub(super) async fn claim(
         }
         claimed.deliveries = kept;
     }
-    Ok(Sifted { claimed, ended, by: subscription })
+    Ok(FilteredClaim { claimed, ended, by: subscription })
 }
 
 /// Settles an event that the subscription does not deliver, and counts it.
@@ -105,10 +105,10 @@ pub(super) fn is_ahead(due: Timestamp, now: Timestamp, policy: &RetryPolicy) -> 
 async fn wanted(subscription: &Arc<Subscription>, event: &Arc<StoredEvent>) -> Result<bool, ExpressionError> {
     let Some(filter) = &subscription.filter else { return Ok(true) };
     if !filter.uses_payload() || event.body.len() <= INLINE_BODY_BYTES {
-        return filter.test(&view::inputs(filter, event, &subscription.endpoint.key));
+        return filter.test(&decoded_event::inputs(filter, event, &subscription.endpoint.key));
     }
     let (filter, event, endpoint) = (Arc::clone(filter), Arc::clone(event), subscription.endpoint.key.clone());
-    let test = tokio::task::spawn_blocking(move || filter.test(&view::inputs(&filter, &event, &endpoint)));
+    let test = tokio::task::spawn_blocking(move || filter.test(&decoded_event::inputs(&filter, &event, &endpoint)));
     test.await.unwrap_or_else(|_| {
         let message = "it could not be evaluated".into();
         Err(ExpressionError { line: 1, column: 1, message })

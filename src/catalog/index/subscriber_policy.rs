@@ -14,14 +14,14 @@ const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
 /// What endpoints allow, and the labels of namespaces.
 #[derive(Debug, Default)]
-pub(super) struct Grants {
+pub(super) struct SubscriberPolicies {
     /// Endpoints that allow other namespaces than their own.
     endpoints: HashMap<ObjectKey, Subscribers>,
     /// With the implied label.
     namespaces: HashMap<Arc<str>, BTreeMap<String, String>>,
 }
 
-impl Grants {
+impl SubscriberPolicies {
     /// Notes what an endpoint allows; says whether that is news.
     pub(super) fn set(&mut self, endpoint: &ObjectKey, subscribers: Subscribers) -> bool {
         if subscribers == Subscribers::Same {

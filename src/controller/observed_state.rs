@@ -45,11 +45,11 @@ impl Finalizer {
 
 /// Every object's last sighting. Cheap to clone; clones are the same. There are as many as objects.
 #[derive(Debug, Clone, Default)]
-pub struct Sightings {
+pub struct ObservedState {
     seen: Arc<Mutex<HashMap<(Kind, ObjectKey), Sighting>>>,
 }
 
-impl Sightings {
+impl ObservedState {
     /// Notes a sighting and gives the one before.
     pub fn note(&self, kind: Kind, key: &ObjectKey, sighting: Sighting) -> Option<Sighting> {
         self.seen.lock().insert((kind, key.clone()), sighting)
