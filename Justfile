@@ -22,7 +22,11 @@ fmt-check:
 
 # Lint with warnings as errors
 lint:
-    cargo clippy --all-targets --locked -- -D warnings
+    cargo clippy --workspace --all-targets --locked -- -D warnings
+
+# Documentation of the crates, with warnings as errors
+doc:
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 
 # Licenses, sources and forbidden crates; advisories too where their database can be reached
 deny:

@@ -2,8 +2,8 @@
 //! over objects, events and deliveries.
 //!
 //! `/healthz` and `/readyz` are for probes and ask for nothing, nor does `/metrics` if nothing else is said; everything
-//! under `/api/` goes through [`access`] first, because payloads are there. In a cluster that is up to the cluster's own
-//! rules: see [`authority`].
+//! under `/api/` goes through [`authn`] first, because payloads are there. In a cluster that is up to the cluster's own
+//! rules: see [`authz`].
 
 pub mod authn;
 pub mod authz;
@@ -101,7 +101,7 @@ struct Shared {
 }
 
 /// Serves until `shutdown`, then lets requests under way end for at most
-/// [`ADMIN_DRAIN`](limits::ADMIN_DRAIN).
+/// [`ADMIN_DRAIN`](crate::admin::limits::ADMIN_DRAIN).
 ///
 /// # Errors
 /// When the token file cannot be used at the start, or the listener is broken. A token file that breaks later

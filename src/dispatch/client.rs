@@ -5,7 +5,7 @@
 //! egress policy forbids: addresses written in URLs are checked before sending, those of names after every lookup,
 //! just before connecting, so that a name cannot pass the check and then be bound to another address. Services of the
 //! cluster have a policy of their own; connections are never shared between the two. Where there is a proxy, it gets
-//! addresses that have passed, not names: see [`tunnel`](super::proxy_connect).
+//! addresses that have passed, not names: see `proxy_connect`.
 
 mod fetch;
 

@@ -127,7 +127,7 @@ impl Breaker {
         }
     }
 
-    /// Permission to begin an attempt at `now`, if [`Breaker::gate`] is not shut; of a probe there is one.
+    /// Permission to begin an attempt at `now`, if [`Breaker::circuit_state`] is not `Open`; a half-open circuit gives one.
     pub fn acquire(&mut self, now: Timestamp) -> Option<Permit> {
         match self.circuit_state(now) {
             CircuitState::Closed => {}

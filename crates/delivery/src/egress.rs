@@ -55,7 +55,7 @@ pub enum ForbiddenUrl {
     /// No host.
     #[error("the URL has no host")]
     NoHost,
-    /// A port that is another protocol's: see [`OTHER_PROTOCOLS`].
+    /// A port of another protocol: see `OTHER_PROTOCOLS`.
     #[error("port {0} is not one of HTTP: another protocol is spoken there")]
     Port(u16),
     /// `localhost` or a name below it (RFC 6761, 6.3).

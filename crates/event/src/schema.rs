@@ -59,7 +59,7 @@ impl Validated {
 }
 
 /// What is said of an event for which less is left than it would take to check, of
-/// [`SCHEMA_STEPS`](SCHEMA_STEPS).
+/// [`SCHEMA_STEPS`](grapnel_values::limits::SCHEMA_STEPS).
 const TOO_MUCH: &str = "checking a payload of this size against the schema of its type takes too many steps; send less in one \
                         event or batch, or let fewer subschemas apply to the same value";
 

@@ -3,7 +3,7 @@
 //!
 //! An expression is compiled once, with the names and, as far as they are known, the types checked; evaluating it can
 //! neither loop for ever nor take more than a bounded time and memory, see
-//! [`EXPRESSION_STEPS`](EXPRESSION_STEPS). It reads what it is given and nothing else.
+//! [`EXPRESSION_STEPS`](grapnel_values::limits::EXPRESSION_STEPS). It reads what it is given and nothing else.
 //!
 //! The language is that of the definition without messages and enumerations, with optional values (`payload.?a.orValue(1)`)
 //! and the usual functions on strings. JSON numbers are `int` where they are whole and fit, `uint` above that, and

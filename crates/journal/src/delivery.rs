@@ -89,7 +89,7 @@ pub struct Delivery {
 #[derive(Debug, Clone, Default)]
 pub struct Claimed {
     /// Due deliveries, at most as many as asked for, and fewer where they are large
-    /// ([`CLAIM_BYTES`](limits::CLAIM_BYTES)): due retries and redelivered events first (earliest due
+    /// ([`CLAIM_BYTES`](crate::limits::CLAIM_BYTES)): due retries and redelivered events first (earliest due
     /// first, then by sequence), then new events by sequence.
     pub deliveries: Vec<Delivery>,
     /// When the next retry is due, unless something makes the consumer ready before. In order: when the delivery is due
@@ -109,7 +109,7 @@ pub struct Failure {
     pub status: Option<u16>,
     /// How long the attempt took.
     pub took: Duration,
-    /// Details for a person, at most [`FAILURE_MESSAGE_BYTES`](limits::FAILURE_MESSAGE_BYTES).
+    /// Details for a person, at most [`FAILURE_MESSAGE_BYTES`](crate::limits::FAILURE_MESSAGE_BYTES).
     pub message: Box<str>,
 }
 

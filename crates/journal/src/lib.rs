@@ -140,7 +140,7 @@ pub trait Journal: Send + Sync + 'static {
     async fn settle(&self, consumer: &Incarnation, settlements: Vec<(Sequence, Settlement)>) -> Result<()>;
 
     /// Queues settled and dead events once more, and makes retrying ones due now: one step of at most
-    /// [`REDELIVERY_STEP`](limits::REDELIVERY_STEP) events, to be repeated with [`Redelivered::next`] until
+    /// [`REDELIVERY_STEP`](crate::limits::REDELIVERY_STEP) events, to be repeated with [`Redelivered::next`] until
     /// that is `None`. Ids stay the same; the attempts of what is queued start again at 1. Each event is looked at once,
     /// so that one that dies again meanwhile is not queued twice.
     ///

@@ -18,7 +18,7 @@ pub enum Selection {
     /// Every event received at or after `since` and before `until`. A side left out is open.
     ///
     /// Events are kept in nearly the order of their receipt: one that is out of order by more than
-    /// [`REDELIVERY_SKEW`](limits::REDELIVERY_SKEW), because a clock was set back, may be missed.
+    /// [`REDELIVERY_SKEW`](crate::limits::REDELIVERY_SKEW), because a clock was set back, may be missed.
     Received {
         /// Not before.
         since: Option<Timestamp>,
@@ -33,7 +33,7 @@ pub struct Step {
     /// Where the step before ended; `None` for the first one. Only valid with the same selection.
     pub from: Option<Position>,
     /// Most events to queue or to make due, from 1 to
-    /// [`REDELIVERY_STEP`](limits::REDELIVERY_STEP); more counts as that.
+    /// [`REDELIVERY_STEP`](crate::limits::REDELIVERY_STEP); more counts as that.
     pub limit: usize,
     /// Count only.
     pub dry_run: bool,

@@ -11,7 +11,7 @@ use serde::{
 };
 
 /// Checks that a text is one JSON value, exactly as reading it into a [`serde_json::Value`] would: UTF-8, escapes,
-/// range of numbers, nothing after it, nested at most [`JSON_DEPTH`](limits::JSON_DEPTH) deep.
+/// range of numbers, nothing after it, nested at most [`JSON_DEPTH`](crate::limits::JSON_DEPTH) deep.
 pub fn check(text: &[u8]) -> Result<(), serde_json::Error> {
     serde_json::from_slice::<Checked>(text).map(|Checked| ())
 }

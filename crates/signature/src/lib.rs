@@ -221,7 +221,7 @@ impl Verifier {
     /// # Errors
     ///
     /// [`KeyError`] when a secret is not a key of the scheme, when there are none or more than
-    /// [`SECRETS`](limits::SECRETS), or when the scheme contradicts itself.
+    /// [`SECRETS`](crate::limits::SECRETS), or when the scheme contradicts itself.
     pub fn new(scheme: Scheme, secrets: Vec<Secret>) -> Result<Self, KeyError> {
         Ok(Self(match scheme {
             Scheme::Signature(scheme) => Kind::Signature(SignatureVerifier::new(scheme, &secrets)?),

@@ -5,7 +5,7 @@
 //! over goes as a whole. Runs are derived from the log, and are made again from it when they are missing or damaged, for as
 //! long as the events are kept; an id whose event is gone is known by its run alone.
 //!
-//! Memory: 12 bits an id for the filter, up to [`ID_FILTER_BYTES`](limits::ID_FILTER_BYTES) over all runs
+//! Memory: 12 bits an id for the filter, up to [`ID_FILTER_BYTES`](crate::limits::ID_FILTER_BYTES) over all runs
 //! (filters beyond that are read block by block where they are needed), and 8 bytes for each block of rows.
 
 mod filter;
