@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use futures_util::{FutureExt, future::BoxFuture};
 use grapnel::admin::{
     Access, AdminOptions, Authority,
-    authority::{Ask, Denied},
+    authz::{Ask, Denied},
 };
 use reqwest::{Response, StatusCode};
 use serde_json::Value;

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use futures_util::{FutureExt, future::BoxFuture};
 use grapnel::admin::{
     Access, Authority,
-    authority::{Ask, Denied},
+    authz::{Ask, Denied},
     limits::{ADMIN_CONNECTIONS, ADMIN_HEAD_TIMEOUT, ADMIN_WRITE_TIMEOUT},
 };
 use tokio::{

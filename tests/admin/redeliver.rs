@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use futures_util::{FutureExt, future::BoxFuture};
 use grapnel::admin::{
     Access, Authority,
-    authority::{Ask, Denied},
+    authz::{Ask, Denied},
 };
 use grapnel_delivery::breaker::OpenCircuit;
 use grapnel_journal::{Claim, Failure, Journal, Progress, Settlement, Start};

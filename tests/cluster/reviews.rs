@@ -9,7 +9,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use grapnel::{
     admin::{
         Authority,
-        authority::{Ask, Denied, Resource, Verb},
+        authz::{Ask, Denied, Resource, Verb},
     },
     controller::{
         limits::{CALLER_ACCEPTED_FOR, CALLER_REFUSED_FOR, REVIEW_LEEWAY},
