@@ -46,7 +46,7 @@ use grapnel_payload::{
     limits::{CLOUDEVENTS_BATCH, CLOUDEVENTS_EXTENSIONS},
 };
 use grapnel_signature::{
-    Content, Evidence, JwtScheme, KeySet, KeySource, Scheme, Signer, SigningScheme, Verified, Verifier,
+    Content, JwtScheme, KeySet, KeySource, Scheme, Signer, SigningScheme, VerificationContext, Verified, Verifier,
     jws::{self, Claims},
     limits::SIGNED_CONTENT_BYTES,
     names, provider,
@@ -325,7 +325,8 @@ pub fn keys(data: &[u8]) {
         claims: None,
     };
     let verifier = Verifier::new(Scheme::Jwt(scheme), Vec::new()).expect("needs no secret");
-    let judge = |set: KeySet| verifier.verify_with(&Evidence::Keys(set.into()), &headers, Bytes::new(), now());
+    let judge =
+        |set: KeySet| verifier.verify_with(&VerificationContext::Keys(set.into()), &headers, Bytes::new(), now());
     assert!(judge(KeySet::jwks(OURS).expect("a set")).is_err(), "let in without a key");
     if let Ok(set) = KeySet::jwks(set) {
         let _ = judge(set);

@@ -79,7 +79,7 @@ const PLACES: [Place; 7] = [
         files: Files::Logs,
         depth: 4,
     },
-    Place { name: "index and ids: the writes", calls: calls::WRITE, files: Files::Others, depth: 400 },
+    Place { name: "index and ids: the writes", calls: calls::WRITE, files: Files::Others, depth: 24 },
     Place { name: "index and ids: new files", calls: calls::CREATE, files: Files::Others, depth: 12 },
     Place {
         name: "index and ids: syncs and renames",
@@ -115,6 +115,8 @@ async fn killed_at_chosen_calls() {
     }
     eprintln!("{points} points, {} events accepted, none lost; duplicates {duplicates:?}", traffic.accepted());
     assert!(hits[0] > 0 && hits[1] > 0 && hits[3] + hits[4] + hits[5] > 0, "{hits:?}");
+    // A place at which nothing ever dies is not tested.
+    assert!(points < 10 * PLACES.len() as u64 || hits.iter().all(|hits| *hits > 0), "{hits:?}");
 }
 
 /// At most so many events are sent between two faults.
