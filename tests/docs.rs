@@ -19,8 +19,10 @@ fn blocks(text: &str) -> Vec<String> {
 
 fn documents() -> Vec<std::path::PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut documents = vec![root.join("README.md")];
-    documents.extend(fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path()));
+    let mut documents = Vec::new();
+    for directory in ["", "docs", "docs/adr", "docs/dev"] {
+        documents.extend(fs::read_dir(root.join(directory)).unwrap().map(|entry| entry.unwrap().path()));
+    }
     documents.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
     documents
 }
