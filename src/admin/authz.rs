@@ -7,11 +7,9 @@ use axum::{
     http::{HeaderMap, Uri},
 };
 use futures_util::future::BoxFuture;
+use grapnel_api::GROUP;
 
 use super::{authn::bearer, query::Query, response::Problem};
-
-/// The API group of what is asked about.
-pub const GROUP: &str = "grapnel.dev";
 
 /// Who says what the holder of a token may do.
 pub trait Authority: Send + Sync + 'static {

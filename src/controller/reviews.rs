@@ -25,7 +25,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use self::review_cache::{Bounds, Key, ReviewCache, ReviewUnavailable};
 use crate::{
-    admin::authz::{Ask, Authority, Denied, GROUP, Resource},
+    admin::authz::{Ask, Authority, Denied, Resource},
     controller::limits,
     ingress::{Callers, Review, ReviewError},
 };
@@ -204,7 +204,7 @@ fn access_review(user: &User, ask: &Ask) -> SubjectAccessReview {
     let path = ask.resource == Resource::Metrics;
     let non_resource_attributes = path.then(|| NonResourceAttributes { path: what.clone(), verb: verb.clone() });
     let resource_attributes = (!path).then(|| ResourceAttributes {
-        group: Some(GROUP.to_owned()),
+        group: Some(grapnel_api::GROUP.to_owned()),
         resource: what,
         subresource: ask.resource.subresource().map(str::to_owned),
         verb,
