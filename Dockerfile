@@ -27,7 +27,7 @@ RUN touch src/main.rs src/lib.rs \
 
 FROM gcr.io/distroless/cc-debian12:nonroot
 LABEL org.opencontainers.image.title="grapnel" \
-      org.opencontainers.image.description="The webhook operator: verified, validated, de-duplicated, durable, delivered" \
+      org.opencontainers.image.description="A Kubernetes operator that receives, verifies, deduplicates, stores and delivers webhooks" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="0.1.0"
 COPY --from=build --chown=0:0 /src/target/release/grapnel /usr/local/bin/grapnel

@@ -459,7 +459,7 @@ async fn bad_requests_get_clear_answers() {
         ("/api/v1/namespaces/shop/endpoints/billing/events".into(), 404, "not_found", "shop/billing"),
         ("/api/v1/namespaces/other/endpoints/orders/events".into(), 404, "not_found", "other/orders"),
         ("/api/v1/namespaces/shop/subscriptions/orders/deliveries".into(), 404, "not_found", "shop/orders"),
-        ("/nowhere".into(), 404, "not_found", "/api/v1/objects"),
+        ("/nowhere".into(), 404, "not_found", "/api/v1"),
     ] {
         let error = server.json(&path, StatusCode::from_u16(status).unwrap()).await;
         assert_eq!(error["code"], code, "{path}");

@@ -382,9 +382,9 @@ fn usage_errors_end_with_two_and_say_why() {
         ),
         (
             &["send", "http://127.0.0.1:9", "--provider", "github", "--secret", "s", "--hmac-header", "X-Mine"],
-            "--hmac-header is for the hmac-… schemes alone",
+            "--hmac-header applies only to the hmac-… schemes",
         ),
-        (&["sink", "--provider", "google", "--webhook-id", "1"], "--webhook-id is for paypal alone"),
+        (&["sink", "--provider", "google", "--webhook-id", "1"], "--webhook-id applies only to paypal"),
         (&["sink", "--listen", "nowhere"], "nowhere"),
         (&["sink", "--public-url", "ftp://hooks.example.com"], "http or https"),
         (&["sink", "--fail", "1", "--fail-first", "1"], "--fail-first"),

@@ -84,7 +84,7 @@ pub(super) async fn guard(State(guard): State<Guard>, params: RawPathParams, req
 fn loopback_only(peer: Option<IpAddr>, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
     if !peer.is_some_and(|address| address.to_canonical().is_loopback()) {
         return Err(Problem::forbidden(
-            "the admin API answers only programs on the same machine; to reach it from elsewhere, give the operator a token file",
+            "the admin API accepts only clients on the same machine; to allow others, set --admin-token-file",
         ));
     }
     // The target of an absolute-form request stands before Host (RFC 9112, section 3.2.2); both must be right.
@@ -94,7 +94,8 @@ fn loopback_only(peer: Option<IpAddr>, uri: &Uri, headers: &HeaderMap) -> Result
         return Ok(());
     }
     Err(Problem::forbidden(
-        "the admin API answers only to the names localhost, 127.0.0.1 and [::1]; call it by one of them, or give the operator a token file",
+        "the admin API accepts only the host names localhost, 127.0.0.1 and [::1]; use one of them, or set \
+         --admin-token-file",
     ))
 }
 
@@ -109,8 +110,8 @@ async fn with_token(path: &Path, headers: &HeaderMap) -> Result<(), Problem> {
         return Err(Problem::unauthorized("the admin API needs the header Authorization: Bearer <token>"));
     };
     let expected = read_token(path).await.map_err(|error| {
-        tracing::warn!(path = %path.display(), %error, "the token file cannot be used; the admin API refuses everybody");
-        Problem::unavailable("the operator cannot read its token file; its log says why")
+        tracing::warn!(path = %path.display(), %error, "invalid token file; the admin API rejects all requests");
+        Problem::unavailable("the operator cannot read its token file; see its log")
     })?;
     // Digests have one length, so that neither the time nor the length of the comparison tells anything.
     if bool::from(Sha256::digest(shown).ct_eq(&Sha256::digest(&*expected))) {

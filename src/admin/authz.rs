@@ -33,7 +33,7 @@ pub enum Denied {
         user: Arc<str>,
     },
     /// Nobody can say now.
-    #[error("the API server cannot be asked now")]
+    #[error("the API server is unavailable")]
     Unavailable,
 }
 
@@ -174,7 +174,8 @@ pub(super) async fn admit(
     let token = bearer(headers).and_then(|token| std::str::from_utf8(token).ok()).filter(|token| !token.is_empty());
     let Some(token) = token else {
         return Err(Problem::unauthorized(
-            "the admin API needs the header Authorization: Bearer <token>, with a token that the cluster's API server accepts; kubectl create token gives one",
+            "the admin API needs the header Authorization: Bearer <token>, with a token for the cluster's API server; \
+             create one with kubectl create token",
         ));
     };
     let asks = asks()?;
@@ -184,12 +185,13 @@ pub(super) async fn admit(
             Ok(()) => {}
             Err(Denied::NotAuthenticated) => {
                 return Err(Problem::unauthorized(
-                    "the cluster does not accept this bearer token; show an unexpired one that was issued for its API server, as kubectl create token does",
+                    "the cluster does not accept this bearer token; send an unexpired token issued for its API server, \
+                     such as one from kubectl create token",
                 ));
             }
             Err(Denied::Unavailable) => {
                 return Err(Problem::unavailable(
-                    "the cluster's API server cannot be asked whether you may; try again later",
+                    "cannot authorize the request, because the API server is unavailable; retry later",
                 ));
             }
             Err(Denied::Forbidden { user }) => {
@@ -200,7 +202,7 @@ pub(super) async fn admit(
     let Some((user, missing)) = missing else { return Ok(()) };
     if asks.iter().any(|ask| ask.resource == Resource::Metrics) {
         return Err(Problem::forbidden(format!(
-            "user {user:?} may not {}; a ClusterRole with that verb on that path under nonResourceURLs would allow it",
+            "user {user:?} may not {}; grant that verb on that path under nonResourceURLs in a ClusterRole",
             missing.join(" and "),
         )));
     }
@@ -208,7 +210,7 @@ pub(super) async fn admit(
     let role = asks.first().and_then(Ask::chart_role);
     let role = role.map(|role| format!(", as the chart's ClusterRole {role} does")).unwrap_or_default();
     Err(Problem::forbidden(format!(
-        "user {user:?} may not {}; a role with that verb on that resource of the API group {GROUP} would allow it{role}{hint}",
+        "user {user:?} may not {}; grant that verb on that resource of the API group {GROUP} in a role{role}{hint}",
         missing.join(" and "),
     )))
 }

@@ -112,7 +112,7 @@ pub(super) async fn ready(State(shared): State<Arc<Shared>>) -> (StatusCode, Str
 /// A line, if one write of the journal has taken longer than `most`.
 fn stalled(shared: &Shared, most: Duration) -> Option<String> {
     let time = shared.admin.journal.stalled().filter(|time| *time > most)?;
-    Some(format!("journal: a write has been under way for {} s; the disk does not answer\n", time.as_secs()))
+    Some(format!("journal: a write has been in progress for {} s; the disk does not respond\n", time.as_secs()))
 }
 
 fn answer(found: Result<(), String>) -> (StatusCode, String) {

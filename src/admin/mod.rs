@@ -82,9 +82,7 @@ pub struct Admin {
 #[non_exhaustive]
 pub enum AdminError {
     /// The token file cannot be used.
-    #[error(
-        "the token file {path} cannot be used: {reason}; it must hold the bearer token that callers of the admin API show"
-    )]
+    #[error("the token file {path} cannot be used: {reason}; it must contain the bearer token for the admin API")]
     TokenFile {
         /// Where it is.
         path: PathBuf,

@@ -21,16 +21,16 @@ impl Query {
         for (name, value) in form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
             if !known.contains(&&*name) {
                 let takes = match known {
-                    [] => "this path takes none".to_owned(),
-                    known => format!("this path takes {}", known.join(", ")),
+                    [] => "this path has no parameters".to_owned(),
+                    known => format!("the parameters are {}", known.join(", ")),
                 };
                 return Err(Problem::parameter(format!("unknown query parameter {name:?}; {takes}")));
             }
             if value.is_empty() {
-                return Err(Problem::parameter(format!("{name} is empty; give it a value or leave it out")));
+                return Err(Problem::parameter(format!("{name} is empty; set a value or remove it")));
             }
             if pairs.iter().any(|(other, _)| **other == *name) {
-                return Err(Problem::parameter(format!("{name} is given more than once")));
+                return Err(Problem::parameter(format!("{name} occurs more than once")));
             }
             pairs.push((name.into_owned(), value.into_owned()));
         }
@@ -55,7 +55,7 @@ impl Query {
         let Some(text) = self.get("after") else { return Ok(0) };
         text.parse().map_err(|_| {
             Problem::parameter(format!(
-                "after must be a sequence number, such as the continue of the page before, not {text:?}"
+                "after must be a sequence, such as `continue` of the previous page, not {text:?}"
             ))
         })
     }
@@ -76,7 +76,8 @@ pub(super) fn time(name: &str, text: &str, now: Timestamp) -> Result<Timestamp, 
         return Ok(now.checked_sub(ago).unwrap_or(Timestamp::MIN));
     }
     Err(Problem::parameter(format!(
-        "{name} must be a time such as 2026-01-31T12:00:00Z (in a query a + in it is written %2B) or how long ago, such as 90m, not {text:?}"
+        "{name} must be a time such as 2026-01-31T12:00:00Z (in a query a + in it is written %2B) or a duration ago, \
+         such as 90m, not {text:?}"
     )))
 }
 

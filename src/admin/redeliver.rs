@@ -97,7 +97,7 @@ pub(super) async fn order(
         ));
     }
     let body = to_bytes(body, ADMIN_REDELIVERY_BODY_BYTES).await.map_err(|_| {
-        Problem::too_large(format!("the body is longer than {ADMIN_REDELIVERY_BODY_BYTES} bytes, or broke off"))
+        Problem::too_large(format!("the body is larger than {ADMIN_REDELIVERY_BODY_BYTES} bytes, or ended early"))
     })?;
     let order: Order =
         serde_json::from_slice(&body).map_err(|error| Problem::parameter(format!("the body: {error}")))?;
@@ -165,7 +165,7 @@ async fn redeliver(read: Read, subscription: Incarnation, selection: Selection, 
             hastened = done.hastened,
             skipped = done.skipped,
             gone = done.gone,
-            "events are redelivered on request"
+            "events queued for redelivery"
         );
     }
     Ok(done)
@@ -187,12 +187,12 @@ impl Order {
             Some(true) if self.dead_lettered.is_none() && self.event_ids.is_none() && !span => {
                 return Ok(Selection::Retrying);
             }
-            Some(true) => return Err(Problem::parameter(format!("the body must say {ONE}"))),
-            Some(false) => return Err(Problem::parameter("retrying can only be true; leave it out otherwise")),
+            Some(true) => return Err(Problem::parameter(format!("the body must have {ONE}"))),
+            Some(false) => return Err(Problem::parameter("retrying must be true or absent")),
         }
         match (self.dead_lettered, &self.event_ids, span) {
             (Some(true), None, false) => Ok(Selection::DeadLettered),
-            (Some(false), ..) => Err(Problem::parameter("deadLettered can only be true; leave it out otherwise")),
+            (Some(false), ..) => Err(Problem::parameter("deadLettered must be true or absent")),
             (None, Some(ids), false) if (1..=ADMIN_REDELIVERY_IDS).contains(&ids.len()) => {
                 Ok(Selection::Events(ids.clone()))
             }
@@ -210,8 +210,8 @@ impl Order {
                 }
                 Ok(Selection::Received { since, until })
             }
-            (None, None, false) => Err(Problem::parameter(format!("the body must say which events: {ONE}"))),
-            _ => Err(Problem::parameter(format!("the body must say {ONE}"))),
+            (None, None, false) => Err(Problem::parameter(format!("the body must select events: {ONE}"))),
+            _ => Err(Problem::parameter(format!("the body must have {ONE}"))),
         }
     }
 
@@ -226,7 +226,9 @@ impl Order {
 
     fn from(&self) -> Result<Option<Position>, Problem> {
         let position = self.r#continue.as_deref().map(str::parse).transpose();
-        position.map_err(|_| Problem::parameter("continue must be that of the answer before, to the same selection"))
+        position.map_err(|_| {
+            Problem::parameter("continue must be the value from the previous response, with the same selection")
+        })
     }
 }
 
@@ -257,7 +259,7 @@ fn is_json(headers: &HeaderMap) -> bool {
 fn refused(error: JournalError, subscription: &Incarnation) -> Problem {
     match error {
         JournalError::UnknownConsumer(_) => Problem::conflict(format!(
-            "WebhookSubscription {subscription} has been given no events yet; the conditions in its status say why"
+            "WebhookSubscription {subscription} has received no events yet; see the conditions in its status"
         )),
         error => error.into(),
     }

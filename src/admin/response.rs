@@ -68,13 +68,13 @@ impl Problem {
 
     /// The request took too long.
     pub(super) fn timeout() -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", "this took too long; ask for less, with a smaller limit")
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", "the request took too long; use a smaller limit")
     }
 }
 
 impl From<JournalError> for Problem {
     fn from(error: JournalError) -> Self {
-        tracing::warn!(kind = error.kind(), %error, "the journal did not answer the admin API");
+        tracing::warn!(kind = error.kind(), %error, "the journal did not respond to the admin API");
         match error {
             JournalError::Closed => Self::unavailable("the journal is closed: the operator is shutting down"),
             error => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string()),
@@ -146,7 +146,7 @@ fn json(status: StatusCode, body: &impl Serialize) -> Response {
 /// A path that does not exist.
 pub(super) async fn no_such_path(uri: Uri) -> Problem {
     Problem::not_found(format!(
-        "there is nothing at {}; there are /healthz, /readyz, /metrics and /api/v1/objects",
+        "no such path {}; paths are /healthz, /readyz, /metrics and those below /api/v1",
         uri.path()
     ))
 }
@@ -156,7 +156,7 @@ pub(super) async fn wrong_method(method: Method, uri: Uri) -> Problem {
     Problem::new(
         StatusCode::METHOD_NOT_ALLOWED,
         "method_not_allowed",
-        format!("{} does not take {method}; the Allow header says what it takes", uri.path()),
+        format!("{} does not support {method}; see the Allow header", uri.path()),
     )
 }
 

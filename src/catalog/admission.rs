@@ -201,7 +201,7 @@ fn unknown<'a>(pointer: &str, name: &str, known: impl Iterator<Item = &'a str> +
     }
     let message = match suggest(name, known.clone()) {
         Some(near) => format!("unknown field `{name}`; did you mean `{near}`?"),
-        None if known.clone().next().is_none() => format!("unknown field `{name}`; there is nothing to set here"),
+        None if known.clone().next().is_none() => format!("unknown field `{name}`; no field is allowed here"),
         None => format!("unknown field `{name}`; known here: {}", known.collect::<Vec<_>>().join(", ")),
     };
     Problem::new(pointer, Reason::InvalidSpec, message)

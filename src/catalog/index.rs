@@ -410,7 +410,7 @@ impl Index {
             problems.add(
                 if spec.path.is_some() { "/spec/path" } else { "/metadata/name" },
                 Reason::PathConflict,
-                format_args!("the older WebhookEndpoint {} has this path; choose another", owner.name),
+                format_args!("the path is in use by the older WebhookEndpoint {}; choose another path", owner.name),
             );
         }
         let served = Served {

@@ -76,13 +76,13 @@ pub struct Rejection {
 pub struct EndpointReading {
     /// Events accepted.
     pub received: u64,
-    /// Requests refused.
+    /// Requests rejected.
     pub rejected: u64,
-    /// Events recognised as already accepted.
+    /// Duplicate events.
     pub duplicates: u64,
     /// When the last event was accepted.
     pub last_received: Option<Timestamp>,
-    /// The last refused request.
+    /// The last rejected request.
     pub last_rejection: Option<Rejection>,
 }
 
@@ -191,11 +191,11 @@ pub struct DeliveryHealth {
 pub struct Delivered {
     /// When.
     pub time: Timestamp,
-    /// Which event.
+    /// Id of the event.
     pub event_id: Box<str>,
-    /// Status of the answer.
+    /// HTTP status of the response.
     pub status: u16,
-    /// Time of the exchange in milliseconds.
+    /// Duration of the attempt in milliseconds.
     pub duration_ms: u64,
 }
 
@@ -204,13 +204,13 @@ pub struct Delivered {
 pub struct Failed {
     /// When.
     pub time: Timestamp,
-    /// Which event.
+    /// Id of the event.
     pub event_id: Box<str>,
-    /// What kind of failure, in one word.
+    /// Reason of the failure, in one word.
     pub reason: Box<str>,
-    /// Status of the answer, if there was one.
+    /// HTTP status of the response, if there was one.
     pub status: Option<u16>,
-    /// What a person needs to know.
+    /// Description of the failure.
     pub message: Box<str>,
     /// When it will be tried again; `None` when it was given up.
     pub next_attempt: Option<Timestamp>,

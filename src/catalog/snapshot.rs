@@ -203,7 +203,7 @@ impl Endpoint {
 /// De-duplication by event id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deduplicate {
-    /// How long an id is remembered.
+    /// Time after an accepted event in which an event with the same id is a duplicate.
     pub window: Duration,
 }
 

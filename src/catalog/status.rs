@@ -49,7 +49,7 @@ pub enum Facts {
 pub struct JournalReading {
     /// Counts of a subscription's deliveries.
     pub deliveries: Option<Progress>,
-    /// Why an endpoint's events are refused: its share of the journal, or that of its namespace, is exhausted.
+    /// Why an endpoint's events are rejected: its share of the journal, or that of its namespace, is exhausted.
     pub share_exhausted: Option<String>,
 }
 
@@ -281,30 +281,31 @@ fn delivering(facts: &SubscriptionReading) -> Condition {
     let failure = facts.last_failure.as_ref().map_or("", |failed| &*failed.message);
     if let Some(OpenCircuit { since, failures, next_probe }) = facts.circuit {
         let message = format!(
-            "deliveries pause since {since:.0} after {failures} failures in a row; look at the receiver, the last failure \
-             was: {failure}. It is probed with the first delivery that is due after {next_probe:.0}"
+            "the circuit is open since {since:.0} after {failures} failures in a row; check the receiver. Last \
+             failure: {failure}. Next probe: the first delivery due after {next_probe:.0}"
         );
         return Condition::fails(KIND, Reason::CircuitOpen, message);
     }
     match facts.outcome {
-        Outcome::None => Condition::holds(KIND, Reason::Succeeding, "no delivery was due yet"),
+        Outcome::None => Condition::holds(KIND, Reason::Succeeding, "no delivery has been due yet"),
         Outcome::Succeeding => Condition::holds(KIND, Reason::Succeeding, "the last delivery succeeded"),
         Outcome::Failing => Condition::fails(
             KIND,
             Reason::TargetFailing,
-            format!("the last delivery failed, look at the receiver: {failure}"),
+            format!("the last attempt failed; check the receiver: {failure}"),
         ),
         Outcome::Unprepared => Condition::fails(
             KIND,
             Reason::ExpressionFailing,
             format!(
-                "an expression failed on the last event, which is tried again and then given up; correct spec.{failure}"
+                "an expression failed on the last event, which is retried and then dead-lettered; correct \
+                 spec.{failure}"
             ),
         ),
         Outcome::Gone => Condition::fails(
             KIND,
             Reason::TargetGone,
-            "the receiver answers that it is gone for good; correct the target or delete the subscription",
+            "the receiver responded with a status in spec.retry.stopOn; correct the target or delete the subscription",
         ),
     }
 }

@@ -33,7 +33,7 @@ pub struct Target {
     pub oauth: Option<Arc<OAuthClient>>,
     /// How TLS is spoken, if otherwise than by default.
     pub tls: Option<Arc<TlsIdentity>>,
-    /// Time for the whole exchange.
+    /// Timeout of one attempt.
     pub timeout: Duration,
 }
 
@@ -110,7 +110,7 @@ pub struct TlsIdentity {
 #[derive(Debug, thiserror::Error)]
 pub enum TlsProblem {
     /// Certificates that are no PEM.
-    #[error("is not whole PEM")]
+    #[error("is incomplete PEM")]
     Certificates(#[source] pem::Error),
     /// None at all.
     #[error("holds no certificate in PEM")]
@@ -127,7 +127,7 @@ pub enum TlsProblem {
     #[error("holds no private key in PEM (PKCS#8, PKCS#1 or SEC1)")]
     Key(#[source] pem::Error),
     /// A certificate and a key that are not of one pair.
-    #[error("its certificate and its key cannot be used together: {0}")]
+    #[error("cannot use the certificate with the key: {0}")]
     Pair(#[source] rustls::Error),
     /// Neither a DNS name nor an address.
     #[error("`{0}` is neither a DNS name nor an IP address")]

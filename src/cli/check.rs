@@ -12,7 +12,7 @@ use crate::{
     telemetry::metrics::Metrics,
 };
 
-/// Compile manifests offline and tell every problem with its file and line
+/// Compile manifests offline and report every problem with its file and line
 ///
 /// Finds what an API server and the operator would find: wrong and unknown fields, broken rules between fields, Secrets
 /// and ConfigMaps that are not among the files, schemas that do not compile, targets that must not be called. Exits
@@ -23,15 +23,15 @@ pub struct Args {
     #[arg(short, long = "filename", value_name = "FILE|DIR", required = true)]
     filename: Vec<PathBuf>,
 
-    /// Networks that deliveries may call although they are not public; may be repeated
+    /// Non-public networks that deliveries may call; may be repeated
     #[arg(long, env = "GRAPNEL_EGRESS_ALLOW", value_name = "CIDR", value_delimiter = ',')]
     egress_allow: Vec<IpNet>,
 
-    /// Let targets be on this machine, as standalone does
+    /// Allow loopback targets, as standalone does
     #[arg(long)]
     allow_loopback: bool,
 
-    /// What stands after `svc.` in the DNS names of the cluster's Services
+    /// Domain of the cluster's DNS, for targets that are Services
     #[arg(long, env = "GRAPNEL_CLUSTER_DOMAIN", value_name = "DOMAIN", default_value = "cluster.local", value_parser = domain)]
     cluster_domain: String,
 }

@@ -10,7 +10,7 @@ use kube::CustomResourceExt;
 /// Print the CustomResourceDefinitions as YAML
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Write one file a kind into this directory instead
+    /// Write one file for each kind to this directory instead of standard output
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
 }

@@ -27,69 +27,71 @@ use crate::{
 /// Flags of the data plane.
 #[derive(Debug, Args)]
 pub(super) struct DataPlaneArgs {
-    /// Address at which webhooks come in
+    /// Listen address for webhooks
     #[arg(long, env = "GRAPNEL_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
     pub(super) listen: SocketAddr,
 
-    /// Directory of the journal; it is made if it does not exist
+    /// Data directory, which holds the journal; created if it does not exist
     #[arg(long, env = "GRAPNEL_DATA_DIR", value_name = "DIR", default_value = "grapnel-data")]
     pub(super) data_dir: PathBuf,
 
-    /// Engine of the journal: embedded (a log in --data-dir, for one process)
+    /// Journal engine: embedded (a log in --data-dir, for a single process)
     #[arg(long, env = "GRAPNEL_JOURNAL", value_name = "ENGINE", hide_env_values = true, default_value = "embedded", value_parser = journal)]
     pub(super) journal: JournalEngine,
 
-    /// Bound on the journal's size, such as 10Gi; settled events go early when it is reached, and when none are left
-    /// webhooks are answered with 503 until there is room [default: no bound]
+    /// Largest size of the journal, such as 10Gi. At this size settled events are removed before their retention ends;
+    /// if none is left, webhooks get 503 until there is room [default: no bound]
     #[arg(long, env = "GRAPNEL_JOURNAL_MAX_BYTES", value_name = "QUANTITY", value_parser = quantity::parse)]
     pub(super) journal_max_bytes: Option<u64>,
 
-    /// Bytes of the journal that the events of one namespace may take, such as 2Gi, so that one team cannot fill it for the
-    /// others; 0 for no bound [default: half of --journal-max-bytes]
+    /// Bytes of the journal that the events of one namespace may use, such as 2Gi; 0 for no bound [default: half of
+    /// --journal-max-bytes]
     #[arg(long, env = "GRAPNEL_NAMESPACE_SHARE", value_name = "QUANTITY", value_parser = quantity::parse)]
     pub(super) namespace_share: Option<u64>,
 
-    /// Refuse to start with a damaged journal. By default damaged records are logged and counted
+    /// Fail the start if it finds damaged records. By default damaged records are logged and counted
     /// (grapnel_journal_damaged_records_total), and all other events are served
     #[arg(long, env = "GRAPNEL_JOURNAL_STRICT")]
     pub(super) journal_strict: bool,
 
-    /// First part of every webhook's path
+    /// Prefix of every webhook path
     #[arg(long, env = "GRAPNEL_PATH_PREFIX", value_name = "PATH", default_value = "/", value_parser = prefix)]
     pub(super) path_prefix: Prefix,
 
-    /// URL under which senders reach this, for status.url and for senders that sign the URL (Twilio)
+    /// Public URL of this server, for status.url and for providers that sign the URL (Twilio)
     #[arg(long, env = "GRAPNEL_PUBLIC_URL", value_name = "URL", value_parser = public_url)]
     pub(super) public_url: Option<Url>,
 
-    /// Namespaces whose objects count; may be repeated [default: all]
+    /// Namespaces to watch; may be repeated [default: all]
     #[arg(long, env = "GRAPNEL_WATCH_NAMESPACES", value_name = "NAMESPACE", value_delimiter = ',', value_parser = label)]
     pub(super) watch_namespaces: Vec<String>,
 
-    /// How often the counters in a status are written at most; changed conditions are written at once. Without a cluster
-    /// no status is written
+    /// Shortest interval between two writes of the counters in a status; changed conditions are written at once. Not
+    /// used without a cluster
     #[arg(long, env = "GRAPNEL_STATUS_INTERVAL", value_name = "DURATION", default_value = "10s", value_parser = interval)]
     pub(super) status_interval: Duration,
 
-    /// Networks that deliveries may call although they are not public, such as 10.1.0.0/16; may be repeated. Cloud metadata
-    /// is opened only by a network that holds nothing else, such as 169.254.169.254/32
+    /// Non-public networks that deliveries may call, such as 10.1.0.0/16; may be repeated. Cloud metadata addresses are
+    /// allowed only by a network that contains nothing else, such as 169.254.169.254/32
     #[arg(long, env = "GRAPNEL_EGRESS_ALLOW", value_name = "CIDR", value_delimiter = ',')]
     pub(super) egress_allow: Vec<IpNet>,
 
-    /// HTTP proxy through which deliveries reach public addresses: http://[USER:PASSWORD@]HOST[:PORT]. Names are resolved and
-    /// checked here, and the proxy is asked for a tunnel (CONNECT) to the address. HTTPS_PROXY and the like do not count
+    /// HTTP proxy through which deliveries reach public addresses: http://[USER:PASSWORD@]HOST[:PORT]. Grapnel resolves
+    /// and checks names itself, and asks the proxy for a tunnel (CONNECT) to the address. HTTPS_PROXY and similar
+    /// variables are ignored
     #[arg(long, env = "GRAPNEL_EGRESS_PROXY", value_name = "URL", hide_env_values = true, value_parser = proxy)]
     pub(super) egress_proxy: Option<Proxy>,
 
-    /// Proxies whose X-Forwarded-For, -Proto and -Host are believed; may be repeated
+    /// Proxies whose X-Forwarded-For, -Proto and -Host headers are trusted; may be repeated
     #[arg(long, env = "GRAPNEL_TRUSTED_PROXIES", value_name = "CIDR", value_delimiter = ',')]
     pub(super) trusted_proxies: Vec<IpNet>,
 
-    /// Connections served at once; a further one takes the place of one that waits for its client, or waits
+    /// Maximum number of open connections. At the maximum a new connection replaces one that waits for its client, or
+    /// waits
     #[arg(long, env = "GRAPNEL_MAX_CONNECTIONS", value_name = "N", default_value_t = MAX_CONNECTIONS)]
     pub(super) max_connections: usize,
 
-    /// PEM file with the certificate chain of the public server; read again when it changes
+    /// PEM file with the certificate chain for the webhook listener; reloaded when it changes
     #[arg(long, env = "GRAPNEL_TLS_CERT_FILE", value_name = "FILE", requires = "tls_key_file")]
     pub(super) tls_cert_file: Option<PathBuf>,
 
@@ -97,16 +99,16 @@ pub(super) struct DataPlaneArgs {
     #[arg(long, env = "GRAPNEL_TLS_KEY_FILE", value_name = "FILE", requires = "tls_cert_file")]
     pub(super) tls_key_file: Option<PathBuf>,
 
-    /// File with the bearer token that the events API asks for; without it only this machine may ask
+    /// File with the bearer token that the events API requires. Without it, `standalone` accepts local clients only,
+    /// and `run` asks the API server
     #[arg(long, env = "GRAPNEL_ADMIN_TOKEN_FILE", value_name = "FILE")]
     pub(super) admin_token_file: Option<PathBuf>,
 
-    /// Who may read metrics, which name the objects of all namespaces: whoever reaches the admin port, or only who shows a
-    /// token as for the events API (in a cluster its holder needs the verb get on the path /metrics)
+    /// Who may read metrics, which contain the names of objects of all namespaces
     #[arg(long, env = "GRAPNEL_METRICS_ACCESS", value_name = "ACCESS", value_enum, default_value = "open")]
     pub(super) metrics_access: MetricsAccess,
 
-    /// How log lines are written
+    /// Format of log lines
     #[arg(long, env = "GRAPNEL_LOG_FORMAT", value_name = "FORMAT", value_enum, default_value = "text")]
     pub(super) log_format: Log,
 }
@@ -123,9 +125,10 @@ fn journal(text: &str) -> Result<JournalEngine, std::convert::Infallible> {
 /// Who may read metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum MetricsAccess {
-    /// Whoever reaches the admin port
+    /// Anyone who can reach the admin port
     Open,
-    /// Whoever is let in
+    /// Clients with a token, as for the events API. In a cluster the token's user needs the verb get on the path
+    /// /metrics
     Authorized,
 }
 
@@ -134,7 +137,7 @@ pub(super) enum MetricsAccess {
 pub(super) enum Log {
     /// For people
     Text,
-    /// One JSON object a line
+    /// One JSON object for each line
     Json,
 }
 
@@ -167,7 +170,7 @@ pub(super) fn prefix(text: &str) -> Result<Prefix, String> {
     } else if trimmed.split('/').all(plain) {
         Ok(Prefix(format!("/{trimmed}")))
     } else {
-        Err("a path is made of letters, digits and -._~ between slashes".into())
+        Err("must consist of letters, digits and -._~ between slashes".into())
     }
 }
 
@@ -184,7 +187,7 @@ pub(super) fn public_url(text: &str) -> Result<Url, String> {
     if matches!(url.scheme(), "http" | "https") && url.query().is_none() && url.fragment().is_none() {
         Ok(url)
     } else {
-        Err("an http or https URL without query and fragment is wanted".into())
+        Err("must be an http or https URL without query and fragment".into())
     }
 }
 
@@ -193,7 +196,11 @@ pub(super) fn public_url(text: &str) -> Result<Url, String> {
 /// # Errors
 /// When it is none.
 pub(super) fn label(text: &str) -> Result<String, String> {
-    if is_label(text) { Ok(text.into()) } else { Err("at most 63 lowercase letters, digits and - are wanted".into()) }
+    if is_label(text) {
+        Ok(text.into())
+    } else {
+        Err("must have at most 63 lowercase letters, digits and hyphens (RFC 1123)".into())
+    }
 }
 
 /// Labels with dots between them. One at the end, as in fully qualified names, is left out.
@@ -205,13 +212,13 @@ pub(super) fn domain(text: &str) -> Result<String, String> {
     if is_domain(text) {
         Ok(text.into())
     } else {
-        Err("a DNS name of lowercase letters, digits, - and . is wanted".into())
+        Err("must be a DNS name of lowercase letters, digits, hyphens and dots".into())
     }
 }
 
 fn interval(text: &str) -> Result<Duration, String> {
     let interval = duration::parse(text).map_err(|error| error.to_string())?;
-    if interval < Duration::from_secs(1) { Err("at least 1s is wanted".into()) } else { Ok(interval) }
+    if interval < Duration::from_secs(1) { Err("must be at least 1s".into()) } else { Ok(interval) }
 }
 
 impl DataPlaneArgs {

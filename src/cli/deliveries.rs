@@ -23,7 +23,7 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// List deliveries in the order of their events: what became of each, and why the last attempt failed
+    /// List deliveries in the order of their events, with outcome and last failure
     List {
         /// The subscription: its name, or namespace/name
         subscription: String,
@@ -32,13 +32,13 @@ enum Command {
         /// Only deliveries in this state
         #[arg(long, value_enum)]
         state: Option<State>,
-        /// Only deliveries after this sequence, to go on where a list ended
+        /// Only deliveries after this sequence, to continue an earlier list
         #[arg(long, value_name = "SEQUENCE", default_value_t = 0, hide_default_value = true)]
         after: u64,
-        /// At most so many
+        /// Maximum number of rows
         #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=ADMIN_LIST_MAX as u64))]
         limit: u64,
-        /// For people or for programs
+        /// Output format: a table, or JSON
         #[arg(short, long, env = "GRAPNEL_OUTPUT", value_enum, default_value_t = Output::Table)]
         output: Output,
         #[command(flatten)]
@@ -54,11 +54,11 @@ enum State {
     Pending,
     /// Being attempted
     InFlight,
-    /// Failed, will be tried again
+    /// Failed; waits for a retry
     Retrying,
-    /// Given up and kept
+    /// Dead letter
     DeadLettered,
-    /// Delivered, or not for this subscription
+    /// Delivered or skipped
     Settled,
 }
 
@@ -157,7 +157,7 @@ impl Args {
             print::table(TITLES, &deliveries.iter().map(|delivery| delivery.row(now)).collect::<Vec<_>>())?;
         }
         if let Some(next) = page.r#continue {
-            eprintln!("there are more: --after {next}");
+            eprintln!("more rows: continue with --after {next}");
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -34,13 +34,13 @@ enum Command {
     List {
         #[command(flatten)]
         which: Which,
-        /// Only events received since then: a time (2026-01-31T12:00:00Z) or how long ago (90m)
+        /// Only events received since this time: a timestamp (2026-01-31T12:00:00Z) or a duration ago (90m)
         #[arg(long, value_name = "TIME", default_value = "", hide_default_value = true)]
         since: String,
-        /// Only events after this sequence, to go on where a list ended
+        /// Only events after this sequence, to continue an earlier list
         #[arg(long, value_name = "SEQUENCE", default_value_t = 0, hide_default_value = true)]
         after: u64,
-        /// At most so many
+        /// Maximum number of rows
         #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=ADMIN_LIST_MAX as u64))]
         limit: u64,
     },
@@ -55,11 +55,11 @@ enum Command {
     Tail {
         #[command(flatten)]
         which: Which,
-        /// Begin with events received since then: a time (2026-01-31T12:00:00Z) or how long ago (90m). Without it, with
-        /// the next event
+        /// Start with events received since this time: a timestamp (2026-01-31T12:00:00Z) or a duration ago (90m).
+        /// Without it, with the next event
         #[arg(long, value_name = "TIME")]
         since: Option<String>,
-        /// How often to look
+        /// Polling interval
         #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration::parse)]
         interval: Duration,
     },
@@ -71,7 +71,7 @@ struct Place {
     endpoint: String,
     #[command(flatten)]
     namespace: Namespace,
-    /// For people or for programs
+    /// Output format: a table, or JSON
     #[arg(short, long, env = "GRAPNEL_OUTPUT", value_enum, default_value_t = Output::Table)]
     output: Output,
     #[command(flatten)]
@@ -88,7 +88,7 @@ impl Place {
 struct Which {
     #[command(flatten)]
     place: Place,
-    /// Only events of exactly this type
+    /// Only events of this exact type
     #[arg(long = "type", value_name = "TYPE", default_value = "", hide_default_value = true)]
     kind: String,
 }
@@ -172,7 +172,7 @@ async fn list(which: &Which, since: &str, after: u64, limit: u64) -> anyhow::Res
         print::table(TITLES, &events.iter().map(Event::row).collect::<Vec<_>>())?;
     }
     if let Some(next) = page.r#continue {
-        eprintln!("there are more: --after {next}");
+        eprintln!("more rows: continue with --after {next}");
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -207,7 +207,7 @@ impl Full {
             return Ok(print::clean_lines(text));
         }
         if let Some(base64) = &self.payload_base64 {
-            let bytes = STANDARD.decode(base64).context("the operator's answer holds broken base64")?;
+            let bytes = STANDARD.decode(base64).context("the operator's response has invalid base64")?;
             return Ok(format!("({} bytes that are not text; -o json gives them in base64)", bytes.len()));
         }
         // A payload of `null` is read as none.
@@ -218,7 +218,7 @@ impl Full {
 
 async fn tail(which: &Which, since: Option<String>, interval: Duration) -> anyhow::Result<ExitCode> {
     if interval.is_zero() {
-        return Err(Usage::error("--interval must be longer than nothing"));
+        return Err(Usage::error("--interval must be greater than zero"));
     }
     let endpoint = which.place.object()?;
     let remote = Remote::new(&which.place.remote).await?;
@@ -263,7 +263,7 @@ async fn follow(
             Err(error) if error.is::<Usage>() => return Err(error),
             // The operator may be starting again.
             Err(error) if !complained => {
-                eprintln!("{error:#}; trying on");
+                eprintln!("{error:#}; retrying");
                 complained = true;
             }
             Err(_) => {}
@@ -277,7 +277,8 @@ fn print_page(answer: &remote::Answer, which: &Which, after: &mut u64) -> anyhow
     let page: Page<Value> = answer.read()?;
     for item in page.items {
         let text = item.to_string();
-        let event: Event = serde_json::from_value(item).context("the operator's answer is not what was expected")?;
+        let event: Event = serde_json::from_value(item)
+            .context("unexpected response from the operator; use the same version of grapnel as the operator")?;
         *after = event.sequence;
         if !which.kind.is_empty() && Some(&which.kind) != event.r#type.as_ref() {
             continue;
@@ -289,7 +290,10 @@ fn print_page(answer: &remote::Answer, which: &Which, after: &mut u64) -> anyhow
     }
     let Some(next) = page.r#continue else { return Ok(false) };
     // A page may end after events that are not of the type.
-    *after = (*after).max(next.parse().context("the operator's answer is not what was expected")?);
+    *after = (*after).max(
+        next.parse()
+            .context("unexpected response from the operator; use the same version of grapnel as the operator")?,
+    );
     Ok(true)
 }
 

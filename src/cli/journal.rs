@@ -8,7 +8,7 @@ use grapnel_journal::embedded::{self, Report};
 
 use super::print;
 
-/// Check or repair a journal that no process has open
+/// Check or repair a journal offline
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -17,16 +17,16 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Read every record and say which are damaged; exits with 1 when any are
+    /// Read every record and report the damaged ones; exit with 1 if there are any
     Check {
-        /// The journal's directory: what --data-dir names
+        /// The data directory (--data-dir)
         directory: PathBuf,
     },
-    /// Write damaged files anew without what is damaged, and say which events are lost
+    /// Rewrite damaged files without the damaged records, and list the lost events
     ///
-    /// Lost events stay listed as damaged, and their deliveries become dead letters. Make a copy of the directory first.
+    /// Lost events stay listed as damaged, and their deliveries become dead letters. Copy the directory first.
     Repair {
-        /// The journal's directory: what --data-dir names
+        /// The data directory (--data-dir)
         directory: PathBuf,
     },
 }
@@ -58,7 +58,7 @@ impl Action {
                     print::line(&format!("lost: endpoint {endpoint}, {events}"))?;
                 }
                 print::line(&format!(
-                    "{} written anew; {} lost",
+                    "{} rewritten; {} lost",
                     count(repaired.rewritten as u64, "file"),
                     count(repaired.lost.iter().map(|(_, first, last)| last - first + 1).sum(), "event"),
                 ))?;
@@ -95,10 +95,10 @@ fn show(report: &Report) -> anyhow::Result<()> {
         }
     }
     for file in &report.indexes {
-        print::line(&format!("index: {file} is damaged or missing; the next start makes it again"))?;
+        print::line(&format!("index: {file} is damaged or missing; the next start rebuilds it"))?;
     }
     print::line(match report.is_damaged() {
-        true => "records are damaged: start as usual to serve what is whole, or run `grapnel journal repair`",
+        true => "records are damaged: start as usual to serve all other events, or run `grapnel journal repair`",
         false => "ok: every record is whole",
     })?;
     Ok(())

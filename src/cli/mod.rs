@@ -42,27 +42,27 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run the operator: watch the cluster, receive and deliver webhooks
+    /// Run the operator: watch the objects of a cluster, receive and deliver webhooks
     Run(Box<run::Args>),
     /// Receive and deliver webhooks without a cluster
     Standalone(Box<standalone::Args>),
-    /// Compile manifests offline and tell every problem with its file and line
+    /// Compile manifests offline and report every problem with its file and line
     Check(check::Args),
     /// Print the CustomResourceDefinitions
     Crd(crd::Args),
     /// List, show or follow the events that an endpoint has accepted
     Events(events::Args),
-    /// List the deliveries of a subscription and where they stand
+    /// List the deliveries of a subscription and their outcomes
     Deliveries(deliveries::Args),
-    /// Deliver events again: dead letters, chosen events, or those of a span of time
+    /// Redeliver dead letters, events by id, or events of a time range
     Redeliver(Box<redeliver::Args>),
-    /// Retry now: make every event that waits for a retry due, and probe the receiver
+    /// Resume deliveries: make all retries of a subscription due now, and probe its receiver
     Resume(Box<resume::Args>),
-    /// Check or repair a journal that no process has open
+    /// Check or repair a journal offline
     Journal(journal::Args),
-    /// Sign and send an event as a provider would
+    /// Sign and send an event as a provider does
     Send(Box<send::Args>),
-    /// Run a receiver to try things with: it verifies, prints, and can fail on purpose
+    /// Run a test receiver: it verifies and prints deliveries, and can simulate failures
     Sink(Box<sink::Args>),
 }
 

@@ -16,8 +16,8 @@ pub(super) fn connections(wanted: usize) -> usize {
             open_files = limit,
             wanted,
             connections = fit,
-            "fewer connections are served than --max-connections says, because the process may not open so many files; \
-             raise its limit (ulimit -n) or lower --max-connections"
+            "the open-file limit allows fewer connections than --max-connections; raise the limit (ulimit -n) or lower \
+             --max-connections"
         );
     }
     fit

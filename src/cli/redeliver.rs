@@ -20,16 +20,15 @@ use super::{
 use crate::admin::limits::{ADMIN_REDELIVERY_IDS, ADMIN_REDELIVERY_MAX};
 
 const AFTER_HELP: &str = "\
-Dead letters, and events that were delivered and are still kept, are queued for this subscription \
-alone. Their ids (and the header webhook-id) stay the same and their attempts start again at 1, so a \
-receiver that remembers ids recognizes what it has received. Selected events that wait for a retry are \
-hastened: they are due now, and keep their attempts. Events that are pending or in flight are left as \
-they are, and count as skipped. A suspended subscription delivers them when it is no longer suspended.
+Queues dead letters, and delivered events that are still retained, for this subscription only. Event ids \
+(and the header webhook-id) stay the same and attempts start again at 1, so that a receiver can deduplicate. \
+Selected events that wait for a retry are hastened: they are due now, under the same attempt number. Events \
+that are pending or in flight are skipped. A suspended subscription delivers queued events after it is resumed.
 
-Repeating the command is safe for dead letters: what is queued is no longer dead. Events selected by id \
-or by time are delivered again each time.
+You can repeat the command for dead letters: each is queued once. Events selected by id or time are \
+delivered again each time.
 
-Exit codes: 0 done; 1 failed, or an event named by --id is no longer kept or never was; 2 wrong usage.
+Exit codes: 0 done; 1 failed, or an event named by --id was removed or never existed; 2 wrong usage.
 
 Examples:
   grapnel redeliver shop/billing --dead-lettered --dry-run
@@ -50,32 +49,32 @@ pub struct Args {
     subscription: String,
     #[command(flatten)]
     namespace: Namespace,
-    /// Everything in the dead letter
+    /// All dead letters
     #[arg(long, group = "which", conflicts_with_all = ["id", "since", "until"])]
     dead_lettered: bool,
-    /// Everything that waits for a retry: it is due now
+    /// All events that wait for a retry; they become due now
     #[arg(long, group = "which", conflicts_with_all = ["dead_lettered", "id", "since", "until"])]
     retrying: bool,
     /// The newest events of these ids
     #[arg(long, value_name = "ID", num_args = 1.., group = "which", conflicts_with_all = ["since", "until", "from"])]
     id: Vec<String>,
-    /// Events received then or later: a time (2026-01-31T12:00:00Z) or how long ago (90m)
+    /// Events received at or after this time: a timestamp (2026-01-31T12:00:00Z) or a duration ago (90m)
     #[arg(long, value_name = "TIME", group = "which")]
     since: Option<String>,
-    /// Events received before then: a time or how long ago
+    /// Events received before this time: a timestamp or a duration ago
     #[arg(long, value_name = "TIME", group = "which")]
     until: Option<String>,
-    /// Only say how many there are
+    /// Only print how many events there are
     #[arg(long)]
     dry_run: bool,
-    /// Queue at most so many a second (50/s) or a minute (30/m), so that a receiver is not flooded and new events are
-    /// not held up for long. Without it they are queued as fast as they can be
+    /// Queue at most this many events a second (50/s) or a minute (30/m), so that the receiver is not flooded and new
+    /// events do not wait long. No limit by default
     #[arg(long, value_name = "N/s", value_parser = rate::parse)]
     rate: Option<Rate>,
-    /// Go on where a command that failed says that it stopped
+    /// Continue after a failed command, from the position in its error message
     #[arg(long = "continue", value_name = "POSITION")]
     from: Option<String>,
-    /// For people or for programs
+    /// Output format: a table, or JSON
     #[arg(short, long, env = "GRAPNEL_OUTPUT", value_enum, default_value_t = Output::Table)]
     output: Output,
     #[command(flatten)]
@@ -263,24 +262,24 @@ impl Run<'_> {
                     Order { retrying: true, .. } => " --retrying",
                     _ => &*span,
                 };
-                format!("; to go on, say{selection} --continue {position}")
+                format!("; continue with{selection} --continue {position}")
             }
             _ => String::new(),
         };
-        error.context(format!("it stopped after {} had been queued{go_on}", self.total.moved()))
+        error.context(format!("stopped after {} events were queued{go_on}", self.total.moved()))
     }
 
     fn report(self) -> anyhow::Result<ExitCode> {
         let total = &self.total;
         if self.output == Output::Json {
-            print::line(&serde_json::to_string(total).context("the sums cannot be written as JSON")?)?;
+            print::line(&serde_json::to_string(total).context("cannot write the totals as JSON")?)?;
         } else {
             print::line(&total.sentence())?;
             for id in &total.gone_ids {
-                eprintln!("{} is no longer kept, or never was", clean(id));
+                eprintln!("{} was removed, or never existed", clean(id));
             }
             if let Some(time) = &total.gone_before {
-                eprintln!("events received before {} are no longer kept", clean(time));
+                eprintln!("events received before {} were removed by retention", clean(time));
             }
         }
         Ok(if total.gone_ids.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })

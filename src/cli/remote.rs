@@ -17,7 +17,7 @@ use self::forward::{Forward, Place, Token};
 use super::{Usage, http};
 use crate::{cli::limits::CLI_ADMIN_ANSWER_BYTES, controller::connect::Connection};
 
-const UNEXPECTED: &str = "the operator's answer is not what this version of grapnel expects";
+const UNEXPECTED: &str = "the operator's response does not match this version of grapnel; use the operator's version";
 
 /// The type of what is posted.
 const JSON: &str = "application/json";
@@ -45,16 +45,16 @@ struct Flags {
     #[arg(long, value_name = "URL", env = "GRAPNEL_ADMIN_URL", default_value = "http://127.0.0.1:9090")]
     admin_url: String,
 
-    /// File with the bearer token that the admin server asks for
+    /// File with the bearer token for the admin server
     #[arg(long, value_name = "FILE", env = "GRAPNEL_TOKEN_FILE")]
     token_file: Option<PathBuf>,
 
-    /// Reach the operator in a cluster through the API server instead, by this kubeconfig or, without a FILE, by KUBECONFIG
-    /// or ~/.kube/config; shows the kubeconfig's token unless --token-file names another
+    /// Reach the operator in a cluster through the API server, with this kubeconfig. Without FILE, uses KUBECONFIG or
+    /// ~/.kube/config. Sends the kubeconfig's token unless --token-file is set
     #[arg(long, value_name = "FILE", num_args = 0..=1, env = "GRAPNEL_KUBECONFIG")]
     kubeconfig: Option<Option<PathBuf>>,
 
-    /// The same, by this context of the kubeconfig
+    /// Context of the kubeconfig; implies --kubeconfig
     #[arg(long, value_name = "NAME", env = "GRAPNEL_CONTEXT")]
     context: Option<String>,
 
@@ -305,7 +305,7 @@ impl Remote {
         let status = response.status();
         let (bytes, whole) = read(response, CLI_ADMIN_ANSWER_BYTES).await?;
         if !whole {
-            bail!("the operator's answer is larger than {CLI_ADMIN_ANSWER_BYTES} bytes; ask for less with --limit");
+            bail!("the operator's response is larger than {CLI_ADMIN_ANSWER_BYTES} bytes; lower --limit");
         }
         Ok((status, bytes))
     }
@@ -313,12 +313,12 @@ impl Remote {
     fn address(&self, segments: &[&str], query: &[(&str, &str)]) -> anyhow::Result<Url> {
         let mut url = self.url.clone();
         let Ok(mut path) = url.path_segments_mut() else {
-            return Err(Usage::error(format!("--admin-url cannot be {}", self.url)));
+            return Err(Usage::error(format!("--admin-url is not valid: {}", self.url)));
         };
         path.pop_if_empty().extend(["api", "v1"]);
         for segment in segments {
             if matches!(*segment, "" | "." | "..") {
-                return Err(Usage::error(format!("{segment:?} is no name that the admin API can be asked for")));
+                return Err(Usage::error(format!("{segment:?} is not a valid object name")));
             }
             path.push(segment);
         }
@@ -334,11 +334,13 @@ fn refused(status: StatusCode, body: &str) -> anyhow::Error {
     match serde_json::from_str::<Refusal>(body) {
         Ok(refusal) if refusal.code == "invalid_parameter" => Usage::error(refusal.error),
         Ok(refusal) if status == StatusCode::UNAUTHORIZED => {
-            anyhow::anyhow!("{} (--token-file names the file that holds it)", refusal.error)
+            anyhow::anyhow!("{} (set the token with --token-file)", refusal.error)
         }
         Ok(refusal) => anyhow::anyhow!("{}", refusal.error),
         Err(_) => {
-            anyhow::anyhow!("the answer is {status}, and not from an operator's admin server; is --admin-url right?")
+            anyhow::anyhow!(
+                "the response has status {status} and is not from an admin server of Grapnel; check --admin-url"
+            )
         }
     }
 }
@@ -347,7 +349,7 @@ fn refused(status: StatusCode, body: &str) -> anyhow::Error {
 pub(super) async fn read(mut response: reqwest::Response, most: usize) -> anyhow::Result<(Vec<u8>, bool)> {
     let mut bytes = Vec::new();
     while let Some(chunk) =
-        response.chunk().await.map_err(reqwest::Error::without_url).context("the answer broke off")?
+        response.chunk().await.map_err(reqwest::Error::without_url).context("the response ended early")?
     {
         let room = most.saturating_sub(bytes.len());
         if chunk.len() > room {

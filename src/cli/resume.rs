@@ -13,11 +13,11 @@ use super::{
 };
 
 const AFTER_HELP: &str = "\
-Every event that waits for a retry is due now, under the same attempt number, and if deliveries pause \
-because the receiver kept failing (condition Delivering, reason CircuitOpen), the receiver is probed at \
-once. Dead letters stay: see grapnel redeliver --dead-lettered.
+Makes every event that waits for a retry due now, under the same attempt number. If the circuit is open \
+(condition Delivering, reason CircuitOpen), probes the receiver at once. Dead letters stay dead: see grapnel \
+redeliver --dead-lettered.
 
-Where several replicas deliver, only the one that is asked probes at once; on the others the circuit \
+With several replicas only the one that receives this request probes at once; on the others the circuit \
 breaker probes after its cooldown.";
 
 /// Which subscription.
@@ -29,7 +29,7 @@ pub struct Args {
     subscription: String,
     #[command(flatten)]
     namespace: Namespace,
-    /// For people or for programs
+    /// Output format: a table, or JSON
     #[arg(short, long, env = "GRAPNEL_OUTPUT", value_enum, default_value_t = Output::Table)]
     output: Output,
     #[command(flatten)]

@@ -17,7 +17,7 @@ use crate::{
     telemetry,
 };
 
-/// Run the operator: watch the cluster, receive and deliver webhooks
+/// Run the operator: watch the objects of a cluster, receive and deliver webhooks
 ///
 /// Follows WebhookEndpoint and WebhookSubscription objects and the Secrets and ConfigMaps that they refer to, serves what
 /// they declare, and writes their status. Reaches the cluster by --kubeconfig, KUBECONFIG, ~/.kube/config or, within a
@@ -36,8 +36,8 @@ pub struct Args {
     #[arg(long, env = "GRAPNEL_CLUSTER_DOMAIN", value_name = "DOMAIN", default_value = "cluster.local", value_parser = domain)]
     cluster_domain: String,
 
-    /// Namespace of the Lease by which replicas agree on who writes [default: that of the pod, or of the kubeconfig's
-    /// context]
+    /// Namespace of the Lease that selects the replica that writes statuses and Events [default: that of the pod, or of
+    /// the kubeconfig's context]
     #[arg(long, env = "GRAPNEL_LEASE_NAMESPACE", value_name = "NAMESPACE", value_parser = label)]
     lease_namespace: Option<String>,
 
@@ -45,15 +45,15 @@ pub struct Args {
     #[arg(long, env = "GRAPNEL_LEASE_NAME", value_name = "NAME", default_value = "grapnel", value_parser = domain)]
     lease_name: String,
 
-    /// How long the Lease lasts when its holder dies, from 3s to 300s
+    /// Duration of the Lease without renewal, from 3s to 300s
     #[arg(long, env = "GRAPNEL_LEASE_DURATION", value_name = "DURATION", default_value = "15s", value_parser = lease_duration)]
     lease_duration: Duration,
 
-    /// Name of this replica, which no other may have [default: POD_NAME, or the host's name and a random suffix]
+    /// Unique name of this replica [default: POD_NAME, or the host's name and a random suffix]
     #[arg(long, env = "GRAPNEL_IDENTITY", value_name = "NAME")]
     identity: Option<String>,
 
-    /// Address of health, metrics and the events API
+    /// Listen address for health, metrics and the events API
     #[arg(long, env = "GRAPNEL_ADMIN_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:9090")]
     admin_listen: SocketAddr,
 
@@ -110,7 +110,7 @@ fn lease_duration(text: &str) -> Result<Duration, String> {
     if (LEASE_DURATION_MIN..=limits::LEASE_DURATION_MAX).contains(&given) && given.subsec_nanos() == 0 {
         Ok(given)
     } else {
-        Err("whole seconds from 3s to 300s are wanted".into())
+        Err("must be whole seconds from 3s to 300s".into())
     }
 }
 

@@ -31,11 +31,11 @@ pub(super) enum Named {
 }
 
 /// Heading of further details.
-const SIGNED: &str = "Details of jwt, google and paypal";
+const SIGNED: &str = "Options for jwt, google and paypal";
 
 /// Details of the plain schemes.
 #[derive(Debug, Clone, clap::Args)]
-#[command(next_help_heading = "Details of hmac-… and token")]
+#[command(next_help_heading = "Options for hmac-… and token")]
 pub(super) struct Options {
     /// Header with the signature [default: X-Webhook-Signature]
     #[arg(long, value_name = "HEADER")]
@@ -73,7 +73,7 @@ pub(super) struct Options {
     #[arg(long, value_name = "TEXT", help_heading = SIGNED)]
     audience: Option<String>,
 
-    /// Email address to whom the token was issued
+    /// Email address in the token
     #[arg(long, value_name = "ADDRESS", help_heading = SIGNED)]
     email: Option<String>,
 
@@ -136,7 +136,7 @@ pub(super) fn parse(text: &str) -> Result<Named, String> {
             let near = suggest(text, names().chain(PLAIN));
             let near = near.map(|near| format!("did you mean {near}? ")).unwrap_or_default();
             let known = names().chain(PLAIN).collect::<Vec<_>>().join(", ");
-            return Err(format!("{near}Known are {known}"));
+            return Err(format!("{near}known values: {known}"));
         }
     };
     Ok(named)
@@ -213,7 +213,7 @@ impl Named {
             return Ok(Signing::Nothing);
         }
         let Some(secret) = secret else {
-            return Err(Usage::error("signing needs a secret: --secret-file, --secret-env or --secret"));
+            return Err(Usage::error("set a secret to sign with: --secret-file, --secret-env or --secret"));
         };
         let signing = Signing::Scheme(Box::new(scheme), secret);
         // Whatever contradicts itself is found before anything is sent.
@@ -287,7 +287,7 @@ impl Options {
             ("--webhook-id", self.webhook_id.is_some(), certified, "paypal"),
         ];
         match options.into_iter().find(|(_, given, applies, _)| *given && !applies) {
-            Some((option, .., whose)) => Err(Usage::error(format!("{option} is for {whose} alone; leave it out"))),
+            Some((option, .., whose)) => Err(Usage::error(format!("{option} applies only to {whose}; remove it"))),
             None => Ok(()),
         }
     }
@@ -343,7 +343,7 @@ impl Signing {
         match self {
             Self::Nothing => Ok(()),
             Self::Scheme(scheme, secret) => Ok(sign_request_to(scheme, secret, url, headers, body, now)
-                .map_err(|error| Usage(format!("the secret cannot be used: {error}")))?),
+                .map_err(|error| Usage(format!("invalid secret: {error}")))?),
         }
     }
 }
@@ -367,8 +367,8 @@ mod tests {
             }
         }
         let error = parse("gitbuh").unwrap_err();
-        assert!(error.starts_with("did you mean GitHub? Known are GitHub, GitLab,"), "{error}");
-        assert!(parse("somebody").unwrap_err().starts_with("Known are GitHub, "));
+        assert!(error.starts_with("did you mean GitHub? known values: GitHub, GitLab,"), "{error}");
+        assert!(parse("somebody").unwrap_err().starts_with("known values: GitHub, "));
     }
 
     /// `StandardWebhooks` as `standard-webhooks`.

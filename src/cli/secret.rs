@@ -16,7 +16,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "SECRET", allow_hyphen_values = true)]
     secret: Option<String>,
 
-    /// File with the secret; a line break at its end does not count
+    /// File with the secret; a trailing line break is ignored
     #[arg(long, value_name = "FILE")]
     secret_file: Option<PathBuf>,
 

@@ -32,7 +32,7 @@ const SECRET_TO_HIDE_BYTES: usize = 6;
 /// What to send, and where.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The status and the answer are printed, one line for each event. The exit code is 0 when every answer is 2xx.
+Prints one line for each event: the status and the body of the response. Exits with 0 if every response is 2xx.
 
 Examples:
   grapnel send URL --provider github --secret-file secret.txt --type push --data push.json
@@ -40,35 +40,36 @@ Examples:
   grapnel send URL --provider stripe --secret-file secret.txt --timestamp -1h
   grapnel send URL --provider discord --secret-file private-key.pem
 
-Where receivers know a public key (discord, sendgrid, google, paypal, jwt, ed25519), the secret is the private one: a \
-PKCS #8 PEM as `openssl genpkey` writes it. That of basic is username:password.")]
+If receivers verify with a public key (discord, sendgrid, google, paypal, jwt, ed25519), the secret is the private \
+key: a PKCS #8 PEM, as `openssl genpkey` writes it. For basic the secret is username:password.")]
 pub struct Args {
     /// Where to send it
     #[arg(value_parser = target)]
     url: Url,
 
-    /// As whom to sign: any provider that a WebhookEndpoint can name (github, stripe, twilio, …), or by a plain scheme:
-    /// hmac-{sha1,sha256,sha512}-{hex,base64}, token, basic, jwt, ed25519 or none
+    /// Provider to sign as (github, stripe, twilio, …), or a generic scheme: hmac-{sha1,sha256,sha512}-{hex,base64},
+    /// token, basic, jwt, ed25519 or none
     #[arg(long, value_name = "NAME", env = "GRAPNEL_SEND_PROVIDER", value_parser = scheme::parse)]
     provider: Named,
 
     #[command(flatten)]
     secret: secret::Args,
 
-    /// File with the body, - for standard input. It goes byte for byte, unless --type, --id or --count have to be
-    /// written into it. Without it a small JSON object is sent
+    /// File with the body, - for standard input. The body is sent unchanged unless --type, --id or --count must be
+    /// written into it. Default: a small JSON object
     #[arg(long, value_name = "FILE", value_parser = |text: &str| Ok::<_, std::convert::Infallible>(Data::from(text)))]
     data: Option<Data>,
 
-    /// Type of the event, put where the provider has it: in a header or in the body
+    /// Type of the event, in the provider's header or field of the body
     #[arg(long = "type", value_name = "TYPE")]
     kind: Option<String>,
 
-    /// Id of the event, put where the provider has it. A new one by default; give one to try duplicates
+    /// Id of the event, in the provider's field or header. Default: a new id for each event. Set one to test
+    /// deduplication
     #[arg(long)]
     id: Option<String>,
 
-    /// Further header; one that signing sets as well is replaced by this. May be repeated
+    /// Additional header; replaces a header of the same name that signing sets. May be repeated
     #[arg(long = "header", short = 'H', value_name = "NAME:VALUE", value_parser = header_pair)]
     headers: Vec<(HeaderName, HeaderValue)>,
 
@@ -76,11 +77,12 @@ pub struct Args {
     #[arg(long, value_name = "TYPE", default_value = "application/json")]
     content_type: HeaderValue,
 
-    /// Send so many events, one after the other, each with an id of its own unless --id gives one
+    /// Number of events to send, one after the other. Each has its own id unless --id is set
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     count: u32,
 
-    /// Sign with another time than now: seconds since 1970, 2026-01-31T12:00:00Z, -10m (ago) or +10m (ahead)
+    /// Time to sign with, instead of the current time: seconds since 1970, 2026-01-31T12:00:00Z, -10m (ago) or +10m
+    /// (ahead)
     #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = time::parse)]
     timestamp: Option<time::Moment>,
 
@@ -121,7 +123,7 @@ impl Args {
             }
         }
         if self.count > 1 {
-            eprintln!("{} sent, {refused} refused", self.count);
+            eprintln!("{} sent, {refused} rejected", self.count);
         }
         Ok(if refused == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
@@ -214,7 +216,7 @@ fn place(
     let said = |pointer: &str| payload.as_ref().and_then(|payload| payload::get(payload, pointer));
     match place {
         Place::Nowhere if asked.is_some() => {
-            Err(Usage::error(format!("this provider's events have no place for {flag}")))
+            Err(Usage::error(format!("{flag} is not supported for this provider: its events have no field for it")))
         }
         Place::Nowhere => Ok(None),
         Place::Header { name, pointer } => {
@@ -235,7 +237,7 @@ fn place(
             let put = payload.as_mut().is_some_and(|payload| payload::set(payload, pointer, &value));
             if !put {
                 return Err(Usage::error(format!(
-                    "{flag} goes into the body at {pointer}, but the data is no JSON object with room for it there"
+                    "{flag} goes into the body at {pointer}, but --data is not a JSON object in which it can be set"
                 )));
             }
             *changed = true;
@@ -255,8 +257,9 @@ fn target(text: &str) -> Result<Url, String> {
 
 fn header_pair(text: &str) -> Result<(HeaderName, HeaderValue), String> {
     let (name, value) = text.split_once(':').ok_or("write NAME:VALUE")?;
-    let name = name.trim().parse().map_err(|_| format!("{name:?} is no name of a header"))?;
-    let value = value.trim().parse().map_err(|_| "the value has characters that headers cannot hold".to_owned())?;
+    let name = name.trim().parse().map_err(|_| format!("{name:?} is not a valid header name"))?;
+    let value =
+        value.trim().parse().map_err(|_| "the value has characters that are not allowed in a header".to_owned())?;
     Ok((name, value))
 }
 

@@ -34,8 +34,8 @@ use crate::cli::limits::SINK_BODY_BYTES;
 /// What to do with deliveries.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Every delivery gives one line: when, the status of the answer, id, type, attempt, whether its signature is \
-right, and its size. Without a secret nothing is verified. A wrong signature is answered with 401.
+Prints one line for each delivery: time, response status, id, type, attempt, whether the signature is valid, \
+and size. Without a secret signatures are not verified. An invalid signature gets 401.
 
 Examples:
   grapnel sink --listen 127.0.0.1:9000
@@ -43,7 +43,7 @@ Examples:
   grapnel sink --secret-file secret.txt --provider twilio --public-url https://hooks.example.com
   grapnel sink --status 503 --retry-after 30")]
 pub struct Args {
-    /// Address to listen on; port 0 takes any free one
+    /// Listen address; port 0 selects a free port
     #[arg(long, value_name = "ADDRESS", env = "GRAPNEL_SINK_LISTEN", default_value = "127.0.0.1:9000")]
     listen: SocketAddr,
 
@@ -53,11 +53,11 @@ pub struct Args {
     #[command(flatten)]
     failing: failing::Args,
 
-    /// Wait so long before answering
+    /// Delay before each response
     #[arg(long, value_name = "DURATION", default_value = "0s", hide_default_value = true, value_parser = duration::parse)]
     delay: Duration,
 
-    /// Print bodies too
+    /// Also print bodies
     #[arg(short, long)]
     verbose: bool,
 
@@ -91,7 +91,7 @@ impl Args {
         let mut terminated = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
         let listener =
             TcpListener::bind(self.listen).await.with_context(|| format!("cannot listen on {}", self.listen))?;
-        let address = listener.local_addr().context("cannot tell the address")?;
+        let address = listener.local_addr().context("cannot determine the listen address")?;
         print::line(&format!("listening on http://{address}"))?;
         let router =
             Router::new().fallback(receive).layer(DefaultBodyLimit::max(SINK_BODY_BYTES)).with_state(Arc::new(sink));
@@ -110,7 +110,8 @@ async fn receive(State(sink): State<Arc<Sink>>, method: Method, uri: Uri, header
             let _ = print::line(&clean(&format!("{:.3} {} handshake", Timestamp::now(), reply.status.as_u16())));
             return handshake(reply);
         }
-        return (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "POST")], "a webhook is a POST\n").into_response();
+        return (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "POST")], "use POST to send a webhook\n")
+            .into_response();
     }
     let now = Timestamp::now();
     let (kind, id) = identity(&sink.places, &headers, &body);

@@ -29,10 +29,10 @@ pub enum ConnectError {
         reason: std::io::Error,
     },
     /// A kubeconfig cannot be used.
-    #[error("the kubeconfig cannot be used: {0}")]
+    #[error("invalid kubeconfig: {0}")]
     Kubeconfig(Box<KubeconfigError>),
     /// Neither a kubeconfig nor a pod's service account was found.
-    #[error("no cluster: there is neither a kubeconfig (--kubeconfig) nor a service account of a pod: {0}")]
+    #[error("no cluster: found neither a kubeconfig (--kubeconfig) nor a pod's ServiceAccount: {0}")]
     NotFound(Box<kube::config::InferConfigError>),
     /// The client cannot be set up.
     #[error("the client of the API server cannot be set up: {0}")]

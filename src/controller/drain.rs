@@ -209,7 +209,7 @@ impl Drain {
             subscription = %key.name,
             hold,
             error,
-            "the finalizer {FINALIZER} was not written, tried again in {} s; the service account needs the verb patch on \
+            "the finalizer {FINALIZER} was not written; retrying in {} s; the service account needs the verb patch on \
              webhooksubscriptions",
             limits::DRAIN_RETRY.as_secs()
         );

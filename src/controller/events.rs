@@ -118,8 +118,8 @@ fn abandonment(deliveries: &AbandonedDeliveries) -> Announcement {
             type_: EventType::Warning,
             reason: DELIVERIES_ABANDONED.into(),
             note: Some(format!(
-                "the subscription was deleted with {events} events that it had not settled; they are not \
-                 delivered{unlisted}. With spec.deletionPolicy Drain a subscription is deleted when all of them are settled"
+                "the subscription was deleted with {events} unsettled events, which will not be delivered{unlisted}. \
+                 With spec.deletionPolicy Drain the deletion waits until all events are settled"
             )),
             action: "Delete".into(),
             secondary: None,
@@ -153,7 +153,7 @@ pub(super) fn changes(
         events.push(Event {
             type_: EventType::Warning,
             reason: "DeadLettered".into(),
-            note: Some(format!("{} more events were given up after their last attempt; {now} are kept", now - then)),
+            note: Some(format!("{} more events were dead-lettered; there are {now} dead letters", now - then)),
             action: "Deliver".into(),
             secondary: None,
         });
@@ -288,9 +288,9 @@ mod tests {
             let deliveries = AbandonedDeliveries { subscription: subscription.clone(), events: 3, dead_letters };
             abandonment(&deliveries).event.note.unwrap()
         };
-        assert!(note(0).contains("3 events") && !note(0).contains("dead letter"), "{}", note(0));
+        assert!(note(0).contains("3 unsettled events") && !note(0).contains("dead letter"), "{}", note(0));
         assert!(
-            note(2).contains("are not delivered, and its 2 dead letters are no longer listed. With"),
+            note(2).contains("will not be delivered, and its 2 dead letters are no longer listed. With"),
             "{}",
             note(2)
         );

@@ -219,7 +219,7 @@ impl Candidate {
     fn give_up(&self) {
         if self.until.send_replace(None).is_some() {
             self.metrics.cluster().leader(false);
-            tracing::warn!(lease = %self.options.name, "no longer the leader: the Lease is somebody else's");
+            tracing::warn!(lease = %self.options.name, "no longer the leader: another replica holds the Lease");
         }
     }
 
@@ -255,9 +255,9 @@ impl Candidate {
         let params = PostParams::default();
         let released = self.api.replace(&self.options.name, &params, &lease);
         match time::timeout(limits::LEASE_RELEASE, released).await {
-            Ok(Ok(_)) => tracing::info!(lease = %self.options.name, "leadership given back"),
-            Ok(Err(error)) => tracing::debug!(%error, "the Lease was not given back and has to run out"),
-            Err(_) => tracing::debug!("the Lease was not given back in time and has to run out"),
+            Ok(Ok(_)) => tracing::info!(lease = %self.options.name, "leadership released"),
+            Ok(Err(error)) => tracing::debug!(%error, "the Lease was not released and must expire"),
+            Err(_) => tracing::debug!("the Lease was not released in time and must expire"),
         }
     }
 }

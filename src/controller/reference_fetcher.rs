@@ -127,7 +127,7 @@ impl Fetches {
                     return Some(fetched.change);
                 }
                 Err(error) => {
-                    tracing::warn!(%reference, %error, "a referenced value cannot be read; it is tried again");
+                    tracing::warn!(%reference, %error, "cannot read a referenced value; retrying");
                     if self.failed.is_empty() {
                         self.again = Instant::now() + self.pause;
                     }

@@ -257,11 +257,11 @@ impl StatusWriter {
             Ok(Ok(_)) => ("ok", Written::Yes),
             Ok(Err(kube::Error::Api(status))) if status.is_not_found() => ("gone", Written::Gone),
             Ok(Err(error)) => {
-                tracing::warn!(kind = write.kind.as_str(), object = %write.key, %error, "status not written; it is tried again");
+                tracing::warn!(kind = write.kind.as_str(), object = %write.key, %error, "status not written; retrying");
                 ("failed", Written::No)
             }
             Err(_) => {
-                tracing::warn!(kind = write.kind.as_str(), object = %write.key, "status not written in time; it is tried again");
+                tracing::warn!(kind = write.kind.as_str(), object = %write.key, "status not written in time; retrying");
                 ("timeout", Written::No)
             }
         };

@@ -129,7 +129,7 @@ impl Watch {
             Step::Failed(error) => {
                 self.metrics.cluster().watch_failed(watched.resource());
                 let hint = hint(&error);
-                tracing::warn!(resource = watched.resource(), %error, hint, "a watch has failed; it is begun again");
+                tracing::warn!(resource = watched.resource(), %error, hint, "watch failed; restarting it");
             }
         }
     }
@@ -281,7 +281,7 @@ impl Watch {
     fn complete(&mut self) {
         if !self.synced && self.fetches.idle() && self.listings.values().all(|listing| listing.complete) {
             self.synced = true;
-            tracing::info!("the cluster's objects are read completely");
+            tracing::info!("all objects of the cluster are listed");
             self.change(Change::Synced(true));
         }
     }

@@ -86,13 +86,13 @@ impl Circuit {
                 subscription = %key.name,
                 failures = circuit.failures,
                 next_probe = %circuit.next_probe,
-                "deliveries pause, the receiver keeps failing"
+                "circuit opened; deliveries pause"
             ),
             Some(_) => {}
             None => tracing::info!(
                 namespace = %key.namespace,
                 subscription = %key.name,
-                "deliveries go on, the receiver answers again"
+                "circuit closed; deliveries continue"
             ),
         }
     }

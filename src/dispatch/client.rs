@@ -101,7 +101,7 @@ pub struct Outgoing {
     pub oauth: Option<Arc<OAuthClient>>,
     /// How TLS is spoken, if otherwise than by default.
     pub tls: Option<Arc<TlsIdentity>>,
-    /// Time for the whole exchange, fetching a token included.
+    /// Timeout of one attempt, fetching a token included.
     pub timeout: Duration,
 }
 

@@ -184,8 +184,8 @@ impl Consumers {
             subscription = %key.name,
             abandoned,
             dead_letters,
-            "the subscription was deleted with events that it had not settled; they are not delivered, and its dead \
-             letters are no longer listed"
+            "the subscription was deleted with unsettled events, which will not be delivered; its dead letters are no \
+             longer listed"
         );
         self.metrics.abandoned(&key.namespace, &key.name, abandoned);
         if let Some(reports) = &self.abandoned {

@@ -64,7 +64,7 @@ pub(super) async fn pass_on(
         Ok(_) => Some(Forwarded::On),
         Err(error) => {
             let message = format!(
-                "not given up yet, because its dead letter for endpoint {} was not stored ({error}): {}",
+                "not dead-lettered yet, because endpoint {} could not store the dead letter ({error}): {}",
                 to.endpoint.key.name, failure.message
             );
             let failure = Failure { message: bounded(&message).into(), ..failure.clone() };

@@ -110,7 +110,7 @@ async fn wanted(subscription: &Arc<Subscription>, event: &Arc<StoredEvent>) -> R
     let (filter, event, endpoint) = (Arc::clone(filter), Arc::clone(event), subscription.endpoint.key.clone());
     let test = tokio::task::spawn_blocking(move || filter.test(&decoded_event::inputs(&filter, &event, &endpoint)));
     test.await.unwrap_or_else(|_| {
-        let message = "it could not be evaluated".into();
+        let message = "evaluation failed".into();
         Err(ExpressionError { line: 1, column: 1, message })
     })
 }

@@ -111,11 +111,11 @@ fn asked_delay(answer: &Result<Response, SendError>, now: Timestamp) -> Option<D
 fn describe(response: &Response) -> String {
     let status = response.status;
     let mut message = match status.canonical_reason() {
-        Some(reason) => format!("the target answered {} {reason}", status.as_u16()),
-        None => format!("the target answered {}", status.as_u16()),
+        Some(reason) => format!("the target responded with {} {reason}", status.as_u16()),
+        None => format!("the target responded with {}", status.as_u16()),
     };
     if status.is_redirection() {
-        message.push_str("; redirects are not followed, write the final address into the target");
+        message.push_str("; redirects are not followed; set the target to the final URL");
     }
     let body = printable(&response.body_start);
     if !body.is_empty() {
@@ -190,7 +190,7 @@ mod tests {
     }
 
     fn no_key() -> ExpressionError {
-        ExpressionError { line: 1, column: 9, message: "there is no key `a`".into() }
+        ExpressionError { line: 1, column: 9, message: "no such key `a`".into() }
     }
 
     #[test]
@@ -213,7 +213,7 @@ mod tests {
         let failure = last.failure().unwrap();
         assert_eq!((&*failure.reason, failure.status, failure.time), ("status", Some(500), now()));
         assert_eq!(failure.took, TOOK);
-        assert_eq!(&*failure.message, "the target answered 500 Internal Server Error");
+        assert_eq!(&*failure.message, "the target responded with 500 Internal Server Error");
     }
 
     #[test]
@@ -278,7 +278,7 @@ mod tests {
     fn messages_hold_no_control_characters() {
         let outcome = classify_now(1, &answered(500, None, b"\x1b[31mno\r\n\tway\x00\xff\xe2\x80\xae!  "));
         let message = &outcome.failure().unwrap().message;
-        assert_eq!(&**message, "the target answered 500 Internal Server Error: [31mno   way\u{fffd}!");
+        assert_eq!(&**message, "the target responded with 500 Internal Server Error: [31mno   way\u{fffd}!");
     }
 
     proptest! {

@@ -49,7 +49,7 @@ impl Tunnel {
         // A delivery has its own time; this is for a connection that goes on being made when nobody waits for it any more.
         match tokio::time::timeout(MAX_DELIVERY_TIMEOUT, self.reach(host, port)).await {
             Ok(reached) => reached,
-            Err(_) => Err(NoTunnel("does not answer".into()).into()),
+            Err(_) => Err(NoTunnel("does not respond".into()).into()),
         }
     }
 
@@ -60,7 +60,7 @@ impl Tunnel {
             Err(_) => self.resolver.addresses(host).await.map_err(LookupError::Failed)?,
         };
         let allowed = self.resolver.allowed(host, &found).map_err(LookupError::Forbidden)?;
-        let mut failed = BoxError::from("the name has no addresses");
+        let mut failed = BoxError::from("the name has no address");
         for address in allowed.into_iter().take(limits::PROXIED_ADDRESSES) {
             let target = SocketAddr::new(address, port);
             let tried = if egress::is_public(address) {
@@ -89,12 +89,15 @@ impl Tunnel {
             request.extend_from_slice(b"\r\n");
         }
         request.extend_from_slice(b"\r\n");
-        connection.write_all(&request).await.map_err(|error| refused(&format_args!("hung up: {error}")))?;
+        connection
+            .write_all(&request)
+            .await
+            .map_err(|error| refused(&format_args!("closed the connection: {error}")))?;
         match answer(&mut connection).await {
             Ok(200..=299) => Ok(connection),
-            Ok(407) => Err(refused(&"asks for other credentials than it was given (407)")),
-            Ok(status) => Err(refused(&format_args!("opens no tunnel to the target: it answers {status}"))),
-            Err(error) => Err(refused(&format_args!("opens no tunnel to the target: {error}"))),
+            Ok(407) => Err(refused(&"requires valid credentials (407); check --egress-proxy")),
+            Ok(status) => Err(refused(&format_args!("rejected the tunnel to the target with {status}"))),
+            Err(error) => Err(refused(&format_args!("did not open a tunnel to the target: {error}"))),
         }
     }
 
@@ -132,11 +135,11 @@ async fn dial(address: SocketAddr) -> io::Result<TcpStream> {
 
 /// The status of the proxy's answer, read up to the end of its headers and no further: what follows is the target's.
 async fn answer(connection: &mut TcpStream) -> io::Result<u16> {
-    let malformed = || io::Error::new(io::ErrorKind::InvalidData, "its answer is not HTTP/1");
+    let malformed = || io::Error::new(io::ErrorKind::InvalidData, "its response is not HTTP/1");
     let mut head = Vec::with_capacity(256);
     while !head.ends_with(b"\r\n\r\n") {
         if head.len() >= limits::PROXY_ANSWER_BYTES {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "its answer has no end"));
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "its response is too long"));
         }
         // Once a connection, and a few hundred bytes that are there already.
         head.push(connection.read_u8().await?);

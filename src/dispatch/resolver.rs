@@ -153,7 +153,7 @@ impl GuardedResolver {
         while lookups.tasks.try_join_next().is_some() {}
         let (answer, answered) = oneshot::channel::<Answer>();
         let lookup: Lookup =
-            answered.unwrap_or_else(|_| Err(Arc::new(io::Error::other("the lookup was given up")))).boxed().shared();
+            answered.unwrap_or_else(|_| Err(Arc::new(io::Error::other("the lookup was canceled")))).boxed().shared();
         lookups.by_name.insert(name.into(), lookup.clone());
         let prompt = lookups.prompt.contains(name);
         let (owner, names, name) = (Arc::downgrade(&self.lookups), Arc::clone(&self.names), Box::<str>::from(name));
@@ -169,7 +169,7 @@ impl GuardedResolver {
             let prompt = began.elapsed() < limits::DNS_PROMPT;
             // Nothing to connect to is not a network that cannot be reached.
             let found = found.and_then(|found| match found.is_empty() {
-                true => Err(io::Error::new(io::ErrorKind::NotFound, "the name has no addresses")),
+                true => Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address")),
                 false => Ok(found),
             });
             if let Some(lookups) = owner.upgrade() {

@@ -11,7 +11,7 @@ use super::{resolver::LookupError, token::TokenError};
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
     /// The whole exchange did not end in time.
-    #[error("no complete answer within {0:?}")]
+    #[error("no complete response within {0:?}")]
     Timeout(Duration),
     /// The name does not resolve.
     #[error("the target's name does not resolve: {0}")]
@@ -26,7 +26,7 @@ pub enum SendError {
     #[error("{0}")]
     Forbidden(String),
     /// The connection broke, or what came is not HTTP.
-    #[error("the exchange broke off: {0}")]
+    #[error("the exchange with the target failed: {0}")]
     Io(String),
     /// There is no token to authorize with.
     #[error("{0}")]
@@ -62,7 +62,7 @@ impl SendError {
 
     /// A target whose URL is a secret may not be called.
     pub(super) fn forbidden_secret() -> Self {
-        Self::Forbidden("the target's URL leads to an address that the egress rules forbid".into())
+        Self::Forbidden("the target's URL points to an address that the egress rules forbid".into())
     }
 
     /// Sorts an error of the HTTP client by what caused it; `connecting` says that there was no connection yet. Where the
@@ -99,10 +99,10 @@ fn describe(error: &rustls::Error, secret_url: bool) -> String {
     use CertificateError::{NotValidForName, NotValidForNameContext, UnknownIssuer};
     match error {
         rustls::Error::InvalidCertificate(NotValidForName | NotValidForNameContext { .. }) if secret_url => {
-            "invalid peer certificate: it is for another name".into()
+            "invalid certificate: it is for another name".into()
         }
         rustls::Error::InvalidCertificate(UnknownIssuer) => {
-            format!("{error}; name the authority that issued it in tls.caRef")
+            format!("{error}; set its issuer in tls.caRef")
         }
         error => error.to_string(),
     }

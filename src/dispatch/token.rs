@@ -27,16 +27,20 @@ use crate::dispatch::limits;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
     /// The token endpoint was not reached, or broke off.
-    #[error("the token endpoint cannot be asked: {0}")]
+    #[error("cannot reach the token endpoint: {0}")]
     Unreachable(String),
     /// It took too long.
-    #[error("the token endpoint did not answer within {0:?}")]
+    #[error("no response from the token endpoint within {0:?}")]
     Timeout(Duration),
     /// It refused.
-    #[error("the token endpoint answered {}{}", .0.as_u16(), .1.map(|code| format!(", {code}")).unwrap_or_default())]
+    #[error(
+        "the token endpoint responded with {}{}",
+        .0.as_u16(),
+        .1.map(|code| format!(", {code}")).unwrap_or_default()
+    )]
     Refused(StatusCode, Option<&'static str>),
     /// What it answered is no token.
-    #[error("the answer of the token endpoint {0} (RFC 6749, 5.1)")]
+    #[error("the response of the token endpoint {0} (RFC 6749, 5.1)")]
     Malformed(&'static str),
 }
 
@@ -142,15 +146,15 @@ pub(super) fn read(status: StatusCode, body: &Bytes, now: Timestamp) -> Result<T
         return Err(TokenError::Malformed("holds no token_type Bearer"));
     }
     if token.is_empty() || token.len() > limits::TOKEN_BYTES || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(TokenError::Malformed("holds an access_token that is empty, too long or no header value"));
+        return Err(TokenError::Malformed("has an access_token that is empty, too long or not a valid header value"));
     }
     let header = header_value(Zeroizing::new(format!("Bearer {}", *token).into_bytes()))
-        .map_err(|_| TokenError::Malformed("holds an access_token that is no header value"))?;
+        .map_err(|_| TokenError::Malformed("has an access_token that is not a valid header value"))?;
     let lifetime = match granted.expires_in {
         None | Some(Value::Null) => limits::TOKEN_LIFETIME_DEFAULT,
         Some(Value::Number(seconds)) => lifetime(seconds.as_f64()),
         Some(Value::String(seconds)) => lifetime(seconds.trim().parse().ok()),
-        Some(_) => return Err(TokenError::Malformed("holds an expires_in that is no number")),
+        Some(_) => return Err(TokenError::Malformed("has an expires_in that is not a number")),
     };
     let after = |time: Duration| {
         let time = SignedDuration::try_from(time).unwrap_or(SignedDuration::MAX);
@@ -245,11 +249,14 @@ mod tests {
             let status = StatusCode::from_u16(status).unwrap();
             read(status, &Bytes::from_static(body.as_bytes()), at(0)).err().unwrap().to_string()
         };
-        let told = "the token endpoint answered 401, invalid_client";
+        let told = "the token endpoint responded with 401, invalid_client";
         assert_eq!(refused(401, r#"{"error":"invalid_client","error_description":"hunter2"}"#), told);
-        assert_eq!(refused(400, r#"{"error":"hunter2"}"#), "the token endpoint answered 400");
-        assert_eq!(refused(503, "hunter2"), "the token endpoint answered 503");
-        assert_eq!(refused(200, r#"{"error":"invalid_scope"}"#), "the token endpoint answered 200, invalid_scope");
+        assert_eq!(refused(400, r#"{"error":"hunter2"}"#), "the token endpoint responded with 400");
+        assert_eq!(refused(503, "hunter2"), "the token endpoint responded with 503");
+        assert_eq!(
+            refused(200, r#"{"error":"invalid_scope"}"#),
+            "the token endpoint responded with 200, invalid_scope"
+        );
     }
 
     fn gives(token: Token) -> BoxFuture<'static, Answer> {

@@ -165,7 +165,7 @@ impl Worker {
                         tracing::warn!(
                             namespace = %key.namespace,
                             subscription = %key.name,
-                            "the journal did not take what ended in time; it will be delivered again"
+                            "attempts were not settled in time; their events will be delivered again"
                         );
                         return;
                     }

@@ -297,7 +297,7 @@ impl<'de> Visitor<'de> for TreeVisitor {
     fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Tree, E> {
         Number::from_f64(value)
             .map(|number| Value::Number(number).into())
-            .ok_or_else(|| E::custom("a number that is not finite has no meaning here"))
+            .ok_or_else(|| E::custom("the number must be finite"))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Tree, E> {

@@ -23,7 +23,7 @@ pub use watch::{Watch, watch};
 #[derive(Debug, thiserror::Error)]
 pub enum FilesError {
     /// A path that was named does not exist or cannot be listed.
-    #[error("cannot read {path}: {source}; -f takes files and directories that exist")]
+    #[error("cannot read {path}: {source}; -f must name an existing file or directory")]
     Unreadable {
         /// The path.
         path: String,
@@ -31,6 +31,6 @@ pub enum FilesError {
         source: std::io::Error,
     },
     /// There is nothing to read.
-    #[error("no manifest in {0}: files that end in .yaml, .yml or .json are read")]
+    #[error("no manifest in {0}; the file name must end in .yaml, .yml or .json")]
     Nothing(String),
 }

@@ -106,7 +106,8 @@ fn key(fields: &mut Map<String, Value>) -> Result<ObjectKey, Vec<Problem>> {
         }
     };
     if !name::is_subdomain(&name) {
-        let message = format!("`{name}` is not a name: small letters, digits, hyphens and dots are (RFC 1123)");
+        let message =
+            format!("`{name}` is not a valid name: use lowercase letters, digits, hyphens and dots (RFC 1123)");
         return Err(problem("/metadata/name", message));
     }
     is_namespace(&namespace, "/metadata/namespace")?;
@@ -151,7 +152,8 @@ fn is_namespace(namespace: &str, pointer: &str) -> Result<(), Vec<Problem>> {
     if name::is_label(namespace) {
         return Ok(());
     }
-    let message = format!("`{namespace}` is not a namespace: small letters, digits and hyphens are (RFC 1123)");
+    let message =
+        format!("`{namespace}` is not a valid namespace: use lowercase letters, digits and hyphens (RFC 1123)");
     Err(problem(pointer, message))
 }
 

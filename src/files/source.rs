@@ -187,7 +187,7 @@ impl Source {
         for (path, file) in &self.files {
             let Some((line, message)) = &file.broken else { continue };
             complete &= file.good;
-            let kept = if file.good { "; the last good version is still in use" } else { "" };
+            let kept = if file.good { "; the last valid version is still in use" } else { "" };
             reports.push(Report {
                 place: Place { file: path.to_path_buf(), line: *line },
                 object: None,
@@ -221,7 +221,7 @@ impl Source {
                 };
                 if let Some(first) = defined.get(name) {
                     let first = Place { file: first.file.to_path_buf(), line: first.line };
-                    let message = format!("defined already at {first}; remove one of them");
+                    let message = format!("already defined at {first}; remove one of the two");
                     let problem = Problem::new("/metadata/name", Reason::InvalidSpec, message);
                     reports.push(report(&problem, Some(called(name))));
                     continue;

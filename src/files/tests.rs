@@ -90,7 +90,7 @@ fn of_two_objects_of_one_name_the_first_counts_and_the_other_takes_its_place() {
     files.write("a.yaml", &endpoint("one", "  suspend: true\n"));
     let (changes, reports) = files.try_scan().unwrap();
     assert_eq!(changes, ["one at a.yaml:2"]);
-    assert!(reports[0].contains("b.yaml:4") && reports[0].contains("defined already at"), "{reports:?}");
+    assert!(reports[0].contains("b.yaml:4") && reports[0].contains("already defined at"), "{reports:?}");
     files.remove("a.yaml");
     assert_eq!(files.changes(), ["one at b.yaml:2"]);
     files.write("c.yaml", &endpoint("one", "  suspend: true\n"));
@@ -107,7 +107,7 @@ fn a_file_that_breaks_keeps_what_it_defined() {
     files.changes();
     files.write("a.yaml", "kind: [");
     let (changes, reports) = files.try_scan().unwrap();
-    assert!(changes.is_empty() && reports[0].contains("last good version"), "{reports:?}");
+    assert!(changes.is_empty() && reports[0].contains("last valid version"), "{reports:?}");
     assert!(files.try_scan().is_none(), "said once");
     files.write("a.yaml", &(endpoint("one", "") + &endpoint("two", "").replace("name: two", "nome: two")));
     let (changes, reports) = files.try_scan().unwrap();

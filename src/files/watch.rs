@@ -92,7 +92,7 @@ pub async fn watch(mut watch: Watch, published: Sender<Published>, shutdown: Can
     let mut notify = match Notify::new(watch.source.paths().to_vec()) {
         Ok(notify) => Some(notify),
         Err(error) => {
-            tracing::debug!(%error, "the system does not tell when files change");
+            tracing::debug!(%error, "the system does not report file changes; manifests are polled");
             None
         }
     };
@@ -146,7 +146,7 @@ async fn changed(notify: &mut Option<Notify>, failing: bool) {
         // A burst of changes is one look.
         Ok(Ok(())) => time::sleep(limits::FILES_GATHER).await,
         Ok(Err(error)) => {
-            tracing::debug!(%error, "the system does not tell when files change any more");
+            tracing::debug!(%error, "the system does not report file changes; manifests are polled");
             *notify = None;
         }
         Err(_) => {}

@@ -165,7 +165,7 @@ pub(super) async fn accept(State(caller): State<Caller>, request: Request) -> Re
             confirm(&endpoint, || batch_confirmation(&events))
         }
         Ok(Outcome::Handshake(reply)) => {
-            tracing::info!(namespace, endpoint = name, %remote, took_ms, "handshake answered");
+            tracing::info!(namespace, endpoint = name, %remote, took_ms, "handshake completed");
             handshake::answer(reply)
         }
         Err(rejected) => {
@@ -176,7 +176,7 @@ pub(super) async fn accept(State(caller): State<Caller>, request: Request) -> Re
                 code: code.into(),
                 message: rejected.sentence().into_owned(),
             });
-            tracing::info!(namespace, endpoint = name, code, %remote, took_ms, "request refused");
+            tracing::info!(namespace, endpoint = name, code, %remote, took_ms, "request rejected");
             rejected.answer(version)
         }
     }
@@ -394,7 +394,9 @@ fn examine(inbound: &Inbound, evidence: &VerificationContext, body: Bytes) -> Re
         return Ok(Verdict::Handshake(reply));
     }
     if !endpoint.handshake.is_event(&payload, &verified) {
-        return Err(MalformedPayload { sentence: "an event of this sender is a JSON object".into() }.into());
+        return Err(
+            MalformedPayload { sentence: "the body of this sender's events must be a JSON object".into() }.into()
+        );
     }
     if structured {
         return cloudevents::one(endpoint, headers, &payload, verified).map(Verdict::Event);

@@ -99,8 +99,8 @@ fn allow_headers(events: usize, of_each: usize) -> Result<(), MalformedPayload> 
         return Ok(());
     }
     let sentence = format!(
-        "each of the {events} events of the batch would be stored with the {of_each} bytes of the request's headers, together \
-         more than the {BATCH_HEADER_BYTES} bytes allowed; send fewer events in one batch, or fewer headers"
+        "the request's headers ({of_each} bytes) are stored with each of the {events} events and exceed \
+         {BATCH_HEADER_BYTES} bytes in all; send fewer events in one batch, or fewer headers"
     );
     Err(MalformedPayload { sentence })
 }

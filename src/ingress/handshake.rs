@@ -26,7 +26,7 @@ pub(super) fn question(inbound: &Inbound) -> Result<Option<HandshakeReply>, Reje
         (&Method::GET, Handshake::XCrc) => match endpoint.handshake.crc(inbound.uri.query(), &endpoint.verifier) {
             Some(reply) => Ok(Some(reply)),
             None => Err(Rejected::Malformed(MalformedPayload {
-                sentence: "the query holds no crc_token to answer; events are sent with POST".into(),
+                sentence: "the query has no valid crc_token; use POST to send events".into(),
             })),
         },
         (&Method::OPTIONS, Handshake::CloudEvents) => {

@@ -106,6 +106,6 @@ pub enum IngressError {
     #[error("path prefix {0:?} is not a path: write / or, for example, /hooks, of letters, digits and -._~/")]
     PathPrefix(String),
     /// Nobody could connect.
-    #[error("max_connections is 0, so that nobody could connect; use at least 1")]
+    #[error("--max-connections must be at least 1")]
     NoConnections,
 }

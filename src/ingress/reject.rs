@@ -125,43 +125,44 @@ impl Rejected {
     pub(super) fn sentence(&self) -> Cow<'static, str> {
         match self {
             Self::NotFound => Cow::Borrowed(
-                "no endpoint is served at this path; it is {prefix}/{namespace}/{path}, without a slash at its end",
+                "no endpoint at this path; a path has the form {prefix}/{namespace}/{path}, without a trailing slash",
             ),
-            Self::NotReady => Cow::Borrowed("the endpoint is not ready; send again later"),
-            Self::MethodNotAllowed { .. } => Cow::Borrowed("events are sent with POST"),
-            Self::Suspended => Cow::Borrowed("the endpoint is suspended; send again later"),
+            Self::NotReady => Cow::Borrowed("the endpoint is not ready; retry later"),
+            Self::MethodNotAllowed { .. } => Cow::Borrowed("use POST to send events"),
+            Self::Suspended => Cow::Borrowed("the endpoint is suspended; retry later"),
             Self::SourceNotAllowed { address } => {
                 Cow::Owned(format!("{address} is not allowed to send to this endpoint"))
             }
             Self::RateLimited { retry_after } => {
                 let seconds = whole_seconds(*retry_after);
-                Cow::Owned(format!("too many requests; send again in {seconds} s"))
+                Cow::Owned(format!("too many requests; retry in {seconds} s"))
             }
             Self::BodyTooLarge { limit } => {
-                Cow::Owned(format!("the body is larger than the {limit} bytes that this endpoint takes"))
+                Cow::Owned(format!("the body is larger than this endpoint's limit of {limit} bytes"))
             }
             Self::UnsupportedEncoding => Cow::Borrowed(
-                "a body with a Content-Encoding, or a Transfer-Encoding other than chunked, cannot be verified and validated; send it uncompressed",
+                "Content-Encoding, and Transfer-Encoding other than chunked, are not supported; send the body \
+                 uncompressed",
             ),
             Self::Slow => Cow::Borrowed("the body did not arrive in time"),
-            Self::Late => Cow::Borrowed("the event could not be checked in time; send it again later"),
-            Self::Interrupted => Cow::Borrowed("the body could not be read to its end"),
-            Self::Busy => Cow::Borrowed("too many large requests are under way; send again later"),
-            Self::Crowded => Cow::Borrowed("too many requests to this namespace are in progress; send again later"),
+            Self::Late => Cow::Borrowed("the event was not verified and validated in time; retry later"),
+            Self::Interrupted => Cow::Borrowed("the body ended early"),
+            Self::Busy => Cow::Borrowed("too many large requests are in progress; retry later"),
+            Self::Crowded => Cow::Borrowed("too many requests to this namespace are in progress; retry later"),
             Self::Unverified(refusal) => Cow::Owned(refusal.to_string()),
-            Self::Unreviewed => Cow::Borrowed(
-                "the caller's token cannot be reviewed now, because the cluster's API server does not answer; send again later",
-            ),
-            Self::Keyless => Cow::Borrowed("the sender's public keys cannot be fetched now; send again later"),
+            Self::Unreviewed => {
+                Cow::Borrowed("the token cannot be reviewed, because the API server is unavailable; retry later")
+            }
+            Self::Keyless => Cow::Borrowed("the sender's public keys cannot be fetched; retry later"),
             Self::Malformed(malformed) => Cow::Owned(malformed.to_string()),
             Self::Invalid { violation, .. } => Cow::Owned(violation.to_string()),
             // The event may have become durable all the same, so this must not say that it has not.
             Self::Unavailable { .. } => {
-                Cow::Borrowed("the event was not confirmed as stored; send it again later, with the same id")
+                Cow::Borrowed("the event was not confirmed as stored; retry later with the same id")
             }
-            Self::StorageExhausted { .. } => Cow::Borrowed(
-                "the storage of this endpoint is exhausted by events that are not delivered yet; send the event again later",
-            ),
+            Self::StorageExhausted { .. } => {
+                Cow::Borrowed("the storage share of this endpoint is exhausted by undelivered events; retry later")
+            }
             Self::TooLargeToStore { max, .. } => {
                 Cow::Owned(format!("the event is larger than the {max} bytes that can be stored"))
             }

@@ -19,16 +19,14 @@ pub trait Callers: Send + Sync + 'static {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ReviewError {
     /// It cannot be a token that a cluster issues to a ServiceAccount.
-    #[error("the bearer token is not one that a cluster issues to a ServiceAccount; send such a one")]
+    #[error("the bearer token is not a ServiceAccount token; send a ServiceAccount token")]
     Malformed,
     /// It says of itself that it is over.
-    #[error(
-        "the bearer token has expired; read it from its file again, where the cluster renews it, or ask for another"
-    )]
+    #[error("the bearer token has expired; read the token file again, or request a new token")]
     Expired,
     /// It says of itself that it was issued for others.
     #[error(
-        "the bearer token was issued for another audience; ask for one of spec.verification.serviceAccount.audiences"
+        "the bearer token has another audience; request one for an audience of spec.verification.serviceAccount.audiences"
     )]
     Audience,
     /// The cluster does not know it.
@@ -37,9 +35,7 @@ pub enum ReviewError {
     )]
     Refused,
     /// Nobody can say now.
-    #[error(
-        "the bearer token cannot be reviewed now, because the cluster's API server does not answer; send again later"
-    )]
+    #[error("the bearer token cannot be reviewed, because the API server is unavailable; retry later")]
     Unavailable,
 }
 

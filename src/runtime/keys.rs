@@ -47,7 +47,7 @@ impl Documents for Client {
 enum KeyFetchError {
     #[error("{0}")]
     Fetch(#[from] FetchError),
-    #[error("what is there is of no use: {0}")]
+    #[error("the response is not a usable key set: {0}")]
     Keys(#[from] KeySetError),
     #[error("not a URL")]
     Url,
@@ -55,7 +55,7 @@ enum KeyFetchError {
     Discovery,
     #[error("the issuer's jwks_uri is not https")]
     Insecure,
-    #[error("too much is fetched at once, from this host or in all")]
+    #[error("too many concurrent fetches, from this host or in total")]
     Busy,
 }
 

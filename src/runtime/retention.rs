@@ -29,7 +29,7 @@ pub(super) async fn run(
                 tracing::info!(events = swept.events, dead_letters = swept.dead_letters, "retention removed");
             }
             Ok(_) => {}
-            Err(error) => tracing::warn!(kind = error.kind(), %error, "retention failed; it is tried again"),
+            Err(error) => tracing::warn!(kind = error.kind(), %error, "retention failed; retrying"),
         }
     }
 }

@@ -90,7 +90,7 @@ impl Supervisor {
         });
         let (end, ..) = futures_util::future::select_all(ends).await;
         match end {
-            Ok((name, Ok(()))) => anyhow!("the task {name} ended unasked"),
+            Ok((name, Ok(()))) => anyhow!("task {name} ended unexpectedly"),
             Ok((name, Err(error))) => error.context(format!("the task {name} failed")),
             Err(error) => anyhow!("a task panicked: {error}"),
         }

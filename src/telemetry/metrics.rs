@@ -90,7 +90,7 @@ impl Metrics {
         let reconcile_seconds = seconds();
         registry.register_with_unit(
             "grapnel_journal_append",
-            "Time from an append to its durable answer",
+            "Time until an append is durable",
             Unit::Seconds,
             append_seconds.clone(),
         );

@@ -95,7 +95,7 @@ async fn events_are_shown_by_way_of_the_api_server() {
     let list = ["events", "list", "orders"];
 
     let (code, _, stderr) = run(&cluster, kubeconfig, &list).await;
-    assert!(code == 1 && stderr.contains("there is no pod labelled app.kubernetes.io/name=grapnel"), "{stderr}");
+    assert!(code == 1 && stderr.contains("has no pod with labels app.kubernetes.io/name=grapnel"), "{stderr}");
     let kubelet = Kubelet::start().await;
     place(&cluster, kubelet.port, port(&operator.admin)).await;
     set(&cluster, "Pending", "False").await;

@@ -92,7 +92,7 @@ async fn exhausted_attempts_end_in_the_dead_letter() {
     assert_eq!(dead.attempts, 3);
     let failure = dead.failure.unwrap();
     assert_eq!((&*failure.reason, failure.status), ("status", Some(500)));
-    assert_eq!(&*failure.message, "the target answered 500 Internal Server Error: no room");
+    assert_eq!(&*failure.message, "the target responded with 500 Internal Server Error: no room");
     let reading = facts.read();
     assert_eq!(reading.outcome, observed::Outcome::Failing);
     let failed = reading.last_failure.unwrap();

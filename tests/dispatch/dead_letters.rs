@@ -81,7 +81,7 @@ async fn a_dead_letter_is_the_event_as_it_came_with_why_it_was_given_up() {
         ("grapnel-dead-letter-attempts", "1"),
         ("grapnel-dead-letter-reason", "status"),
         ("grapnel-dead-letter-status", "410"),
-        ("grapnel-dead-letter-message", "the target answered 410 Gone"),
+        ("grapnel-dead-letter-message", "the target responded with 410 Gone"),
     ] {
         assert_eq!(request.header(name), value, "{name}");
     }
@@ -174,7 +174,7 @@ async fn while_there_is_no_room_nothing_is_given_up() {
         assert_eq!(retrying.due, Some(stage.now() + DEAD_LETTER_PAUSE));
         let failure = retrying.failure.unwrap();
         assert_eq!(failure.status, Some(410));
-        for part in ["not given up yet", "endpoint letters", "the journal is full", "410 Gone"] {
+        for part in ["not dead-lettered yet", "endpoint letters", "the journal is full", "410 Gone"] {
             assert!(failure.message.contains(part), "{part} is not in {}", failure.message);
         }
         assert!(facts.read().last_failure.unwrap().next_attempt.is_some());

@@ -176,41 +176,53 @@ async fn fails_and_recovers(cases: &[(&str, Fault, Said)]) {
 #[tokio::test]
 async fn connections_that_end_too_early() {
     fails_and_recovers(&[
-        ("closed at once", |connection| close(connection).boxed(), ("io", None, "broke off")),
-        ("reset at once", |connection| async move { connection.set_zero_linger() }.boxed(), ("io", None, "broke off")),
-        ("closed after the request", |connection| answer(connection, b"").boxed(), ("io", None, "broke off")),
-        ("reset after the request", |connection| reset_after(connection, b"").boxed(), ("io", None, "broke off")),
+        ("closed at once", |connection| close(connection).boxed(), ("io", None, "the exchange with the target failed")),
+        (
+            "reset at once",
+            |connection| async move { connection.set_zero_linger() }.boxed(),
+            ("io", None, "the exchange with the target failed"),
+        ),
+        (
+            "closed after the request",
+            |connection| answer(connection, b"").boxed(),
+            ("io", None, "the exchange with the target failed"),
+        ),
+        (
+            "reset after the request",
+            |connection| reset_after(connection, b"").boxed(),
+            ("io", None, "the exchange with the target failed"),
+        ),
         (
             "closed in the head",
             |connection| answer(connection, b"HTTP/1.1 200 OK\r\ncontent-le").boxed(),
-            ("io", None, "broke off"),
+            ("io", None, "the exchange with the target failed"),
         ),
         (
             "reset in the head",
             |connection| reset_after(connection, b"HTTP/1.1 200 OK\r\ncontent-le").boxed(),
-            ("io", None, "broke off"),
+            ("io", None, "the exchange with the target failed"),
         ),
         (
             "closed in the body",
             |connection| answer(connection, b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf").boxed(),
-            ("io", None, "broke off"),
+            ("io", None, "the exchange with the target failed"),
         ),
         (
             "reset in the body",
             |connection| reset_after(connection, b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf").boxed(),
-            ("io", None, "broke off"),
+            ("io", None, "the exchange with the target failed"),
         ),
         (
             "closed in a chunk",
             |connection| answer(connection, b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nff\r\nhalf").boxed(),
-            ("io", None, "broke off"),
+            ("io", None, "the exchange with the target failed"),
         ),
         (
             "closed before the last chunk",
             |connection| {
                 answer(connection, b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n").boxed()
             },
-            ("io", None, "broke off"),
+            ("io", None, "the exchange with the target failed"),
         ),
     ])
     .await;
@@ -229,7 +241,7 @@ async fn silence_and_slowness_run_into_the_timeout() {
                 }
                 .boxed()
             },
-            ("timeout", None, "no complete answer"),
+            ("timeout", None, "no complete response"),
         ),
         (
             "one byte of the head at a time",
@@ -237,7 +249,7 @@ async fn silence_and_slowness_run_into_the_timeout() {
                 let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
                 async move { trickle(connection, answer, TIMEOUT / 8).await }.boxed()
             },
-            ("timeout", None, "no complete answer"),
+            ("timeout", None, "no complete response"),
         ),
         (
             "one byte of the body at a time",
@@ -249,7 +261,7 @@ async fn silence_and_slowness_run_into_the_timeout() {
                 }
                 .boxed()
             },
-            ("timeout", None, "no complete answer"),
+            ("timeout", None, "no complete response"),
         ),
         (
             "the head, and never the body",
@@ -261,12 +273,12 @@ async fn silence_and_slowness_run_into_the_timeout() {
                 }
                 .boxed()
             },
-            ("timeout", None, "no complete answer"),
+            ("timeout", None, "no complete response"),
         ),
         (
             "interim answers without end",
             |connection| endless(connection, b"", b"HTTP/1.1 102 Processing\r\n\r\n").boxed(),
-            ("timeout", None, "no complete answer"),
+            ("timeout", None, "no complete response"),
         ),
     ])
     .await;
@@ -278,20 +290,24 @@ async fn answers_without_end_are_cut_off() {
         (
             "headers",
             |connection| endless(connection, b"HTTP/1.1 200 OK\r\n", b"x-more: and more\r\n").boxed(),
-            ("io", None, "broke off"),
+            ("io", None, "the exchange with the target failed"),
         ),
         (
             "one header",
             |connection| endless(connection, b"HTTP/1.1 200 OK\r\nx-long: ", b"more").boxed(),
-            ("io", None, "broke off"),
+            ("io", None, "the exchange with the target failed"),
         ),
-        ("a status line", |connection| endless(connection, b"HTTP/1.1 200 ", b"OK").boxed(), ("io", None, "broke off")),
+        (
+            "a status line",
+            |connection| endless(connection, b"HTTP/1.1 200 ", b"OK").boxed(),
+            ("io", None, "the exchange with the target failed"),
+        ),
         (
             "a chunk's extension",
             |connection| {
                 endless(connection, b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1;x=", b"more").boxed()
             },
-            ("io", None, "broke off"),
+            ("io", None, "the exchange with the target failed"),
         ),
         (
             "a body",
@@ -312,12 +328,20 @@ async fn answers_without_end_are_cut_off() {
 #[tokio::test]
 async fn what_is_not_http_is_no_answer() {
     fails_and_recovers(&[
-        ("text", |connection| answer(connection, b"220 mail.example ESMTP\r\n").boxed(), ("io", None, "broke off")),
-        ("TLS", |connection| answer(connection, b"\x15\x03\x03\x00\x02\x02\x46").boxed(), ("io", None, "broke off")),
+        (
+            "text",
+            |connection| answer(connection, b"220 mail.example ESMTP\r\n").boxed(),
+            ("io", None, "the exchange with the target failed"),
+        ),
+        (
+            "TLS",
+            |connection| answer(connection, b"\x15\x03\x03\x00\x02\x02\x46").boxed(),
+            ("io", None, "the exchange with the target failed"),
+        ),
         (
             "HTTP/2 without being asked",
             |connection| answer(connection, b"\x00\x00\x00\x04\x00\x00\x00\x00\x00").boxed(),
-            ("io", None, "broke off"),
+            ("io", None, "the exchange with the target failed"),
         ),
         (
             "a status of two digits",
@@ -329,17 +353,17 @@ async fn what_is_not_http_is_no_answer() {
             |connection| {
                 answer(connection, b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab").boxed()
             },
-            ("io", None, "broke off"),
+            ("io", None, "the exchange with the target failed"),
         ),
         (
             "a bad chunk",
             |connection| answer(connection, b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n").boxed(),
-            ("io", None, "broke off"),
+            ("io", None, "the exchange with the target failed"),
         ),
         (
             "a header with a NUL",
             |connection| answer(connection, b"HTTP/1.1 200 OK\r\nx: a\0b\r\ncontent-length: 0\r\n\r\n").boxed(),
-            ("io", None, "broke off"),
+            ("io", None, "the exchange with the target failed"),
         ),
         (
             "another protocol, please",
@@ -373,7 +397,7 @@ async fn no_redirect_is_followed_not_even_in_a_circle() {
         }
         .boxed()
     }
-    const PART: &str = "redirects are not followed, write the final address into the target";
+    const PART: &str = "redirects are not followed; set the target to the final URL";
     fails_and_recovers(&[
         ("300", redirects::<300>, ("status", Some(300), PART)),
         ("301", redirects::<301>, ("status", Some(301), PART)),

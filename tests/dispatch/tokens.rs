@@ -141,7 +141,7 @@ async fn one_token_serves_all_and_is_renewed_before_it_expires() {
     assert_eq!(authorization(&receiver.next().await), "Bearer token-2");
     clock.advance(Duration::from_secs(20));
     let error = client.post(to(&receiver, issuer.client())).await.unwrap_err();
-    assert_eq!((error.reason(), error.to_string().as_str()), ("auth_failed", "the token endpoint answered 503"));
+    assert_eq!((error.reason(), error.to_string().as_str()), ("auth_failed", "the token endpoint responded with 503"));
     assert!(receiver.rest().is_empty(), "nothing is sent without a token");
 }
 
@@ -202,7 +202,7 @@ async fn an_endpoint_that_does_not_answer_ends_with_the_delivery() {
     };
     let error = at(&Arc::new(ManualClock::new(start()))).post(request).await.unwrap_err();
     assert_eq!(error.reason(), "auth_failed");
-    assert!(error.to_string().starts_with("the token endpoint did not answer within"), "{error}");
+    assert!(error.to_string().starts_with("no response from the token endpoint within"), "{error}");
 }
 
 /// The walk of a delivery: without a token it fails with a reason, is tried again, and arrives.
@@ -220,7 +220,7 @@ async fn deliveries_without_a_token_are_tried_again() {
     let waiting = stage.delivery("billing", DeliveryState::Retrying).await;
     let failure = waiting.failure.expect("a failure");
     assert_eq!((&*failure.reason, failure.status), ("auth_failed", None));
-    assert_eq!(&*failure.message, "the token endpoint answered 401, invalid_client");
+    assert_eq!(&*failure.message, "the token endpoint responded with 401, invalid_client");
     assert_eq!(facts.read().last_failure.map(|failed| failed.reason.to_string()).as_deref(), Some("auth_failed"));
     assert!(stage.metrics.encode().contains(r#"outcome="auth_failed"} 1"#), "{}", stage.metrics.encode());
     issuer.tell(None);

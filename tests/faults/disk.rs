@@ -27,7 +27,7 @@ async fn is_in_trouble(grapnel: &Grapnel, traffic: &Traffic, reason: &str, words
     let refused = r#"webhook_failed_total{namespace="default",endpoint="in",type="thing",error="unavailable"} "#;
     assert!(grapnel.metric(refused).await >= 1.0);
     let log = grapnel.log();
-    assert!(log.contains("events are refused") && log.contains(words), "{log}");
+    assert!(log.contains("events are rejected") && log.contains(words), "{log}");
 }
 
 /// And when it is over, it goes on by itself: nothing that was answered 2xx is missing, also after another start.
@@ -36,7 +36,7 @@ async fn goes_on_by_itself(site: &Site, grapnel: Grapnel, traffic: &Traffic) {
     traffic.pause();
     grapnel.eventually("that it is ready", async || (grapnel.admin("/readyz").await.0 == 200).then_some(())).await;
     assert_eq!(grapnel.metric("grapnel_journal_up ").await, 1.0);
-    assert!(grapnel.log().contains("events are taken again"), "{}", grapnel.log());
+    assert!(grapnel.log().contains("events are accepted again"), "{}", grapnel.log());
     traffic.to(&grapnel);
     traffic.more(50);
     traffic.all_accepted(&grapnel).await;
@@ -114,7 +114,7 @@ async fn a_sync_that_does_not_return() {
         (status == 503).then_some(text)
     };
     let readiness = grapnel.eventually("that it is not ready", not_ready).await;
-    assert!(readiness.starts_with("journal: a write has been under way for"), "{readiness}");
+    assert!(readiness.starts_with("journal: a write has been in progress for"), "{readiness}");
     assert_eq!(grapnel.metric("grapnel_journal_up ").await, 0.0);
     assert_eq!(grapnel.admin("/healthz").await.0, 200);
     let before = traffic.accepted();
@@ -303,8 +303,8 @@ async fn a_small_volume_that_is_mounted() {
     let ballast = volume.join("ballast");
     fs::write(&ballast, vec![1; 32 << 20]).unwrap();
     let grapnel = under_load(&site, &traffic).await;
-    is_in_trouble(&grapnel, &traffic, "full", "MiB are left on its volume").await;
-    assert!(!grapnel.log().contains("refuses writes"), "the log itself never ran out of room:\n{}", grapnel.log());
+    is_in_trouble(&grapnel, &traffic, "full", "MiB are free on its volume").await;
+    assert!(!grapnel.log().contains("rejects writes"), "the log itself never ran out of room:\n{}", grapnel.log());
     traffic.enough();
     // What has been accepted is delivered all the same.
     traffic.pause();

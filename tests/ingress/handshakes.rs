@@ -113,7 +113,7 @@ async fn the_challenge_of_x_is_signed_where_x_sends() {
 #[tokio::test]
 async fn a_signed_challenge_is_no_event() {
     let served = all(IngressOptions::default()).await;
-    let no_object = "an event of this sender is a JSON object";
+    let no_object = "the body of this sender's events must be a JSON object";
     let forms = [
         JSON,
         "application/vnd.example+json",

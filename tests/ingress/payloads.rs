@@ -274,7 +274,7 @@ fn a_large_body_that_finds_no_thread_is_answered_in_time() {
             Post::signed("/shop/orders", body).send(served.address).await
         };
         let sentence = large("late").await.refused(408, "timeout");
-        assert!(sentence.contains("checked in time"), "{sentence}");
+        assert!(sentence.contains("verified and validated in time"), "{sentence}");
         Post::signed("/shop/orders", r#"{"id":"small"}"#).send(served.address).await.accepted();
         release.send(()).unwrap();
         assert_eq!(large("after").await.accepted(), "after");

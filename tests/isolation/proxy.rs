@@ -147,7 +147,7 @@ async fn checked_addresses() {
     }
     for (name, reason, says) in [
         ("misnamed", "tls", "certificate"),
-        ("closed", "connect", "the egress proxy opens no tunnel to the target: it answers 403"),
+        ("closed", "connect", "the egress proxy rejected the tunnel to the target with 403"),
         ("inside", "forbidden", "10.0.0.7 is a private address"),
     ] {
         let status = until(&grapnel, name, "a failure", |status| status["lastFailure"].is_object()).await;

@@ -82,18 +82,18 @@ fn every_form_of_a_host_is_known_for_what_it_is() {
         ("data:,x", "another scheme"),
         ("javascript:alert(1)", "another scheme"),
         // What browsers take for another host than people.
-        ("http://receiver.example@127.0.0.1/", "user name or a password"),
-        ("http://127.0.0.1@receiver.example/", "user name or a password"),
-        ("http://:@receiver.example:80@10.0.0.1/", "user name or a password"),
+        ("http://receiver.example@127.0.0.1/", "user name or password"),
+        ("http://127.0.0.1@receiver.example/", "user name or password"),
+        ("http://:@receiver.example:80@10.0.0.1/", "user name or password"),
         ("http:\\\\10.0.0.1\\", "private"),
         ("http:10.0.0.1", "private"),
         ("\thttp://10.0.0.1\n/", "private"),
         ("http://10.0.0.1#@receiver.example/", "private"),
         ("http://10.0.0.1?@receiver.example/", "private"),
         // Ports of other protocols, and no port.
-        ("https://receiver.example:25/", "port 25 is not one of HTTP"),
-        ("http://receiver.example:22/", "port 22 is not one of HTTP"),
-        ("http://receiver.example:0/", "port 0 is not one of HTTP"),
+        ("https://receiver.example:25/", "port 25 is not a port for HTTP"),
+        ("http://receiver.example:22/", "port 22 is not a port for HTTP"),
+        ("http://receiver.example:0/", "port 0 is not a port for HTTP"),
     ];
     let urls: Vec<&str> = cases.iter().map(|(url, _)| *url).collect();
     for ((url, expected), line) in cases.iter().zip(said(&urls, &[])) {

@@ -42,7 +42,7 @@ fn problems_have_their_file_line_reason_and_advice() {
         (
             "a field of what has none",
             endpoint("x", "  verification:\n    none: { audit: true }\n"),
-            "case.yaml:7: InvalidSpec: WebhookEndpoint default/x: spec.verification.none.audit: unknown field `audit`; there is nothing",
+            "case.yaml:7: InvalidSpec: WebhookEndpoint default/x: spec.verification.none.audit: unknown field `audit`; no field is allowed here",
         ),
         (
             "a field of the wrong type",
@@ -128,12 +128,12 @@ fn problems_have_their_file_line_reason_and_advice() {
         (
             "two objects of one name",
             format!("{}---\n{}", endpoint("x", NONE), endpoint("x", NONE)),
-            "WebhookEndpoint default/x: metadata.name: defined already at",
+            "WebhookEndpoint default/x: metadata.name: already defined at",
         ),
         (
             "a bad name",
             endpoint("Not_A_Name", NONE),
-            "case.yaml:4: InvalidSpec: metadata.name: `Not_A_Name` is not a name",
+            "case.yaml:4: InvalidSpec: metadata.name: `Not_A_Name` is not a valid name",
         ),
         (
             "a Secret that is not base64",

@@ -51,7 +51,7 @@ async fn a_damaged_journal_is_found_and_repaired() {
 
     let (code, said) = journal("repair", &home.data());
     assert!(code == 0 && said.contains("lost: endpoint default/in, event 2"), "{said}");
-    assert!(said.contains("1 file written anew; 1 event lost"), "{said}");
+    assert!(said.contains("1 file rewritten; 1 event lost"), "{said}");
     assert_eq!(journal("check", &home.data()).0, 0);
     let grapnel = strictly().unwrap_or_else(|log| panic!("{log}"));
     let events = grapnel.api("/api/v1/namespaces/default/endpoints/in/events").await;

@@ -70,7 +70,7 @@ async fn a_dead_letter_is_delivered_when_the_receiver_is_mended() {
     assert_eq!(code, 0);
     assert!(stdout.starts_with("2 queued") || stdout.starts_with("1 queued, 1 skipped"), "{stdout}");
     receiver.next().await;
-    assert!(grapnel.log().contains("events are redelivered on request"));
+    assert!(grapnel.log().contains("events queued for redelivery"));
 }
 
 #[tokio::test]

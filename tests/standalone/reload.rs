@@ -90,7 +90,7 @@ async fn files_are_added_changed_broken_and_mended_while_traffic_flows() {
     home.write("extra.yaml", "kind: [");
     grapnel
         .eventually("the report of the broken file", async || {
-            grapnel.log().lines().any(|line| line.contains("extra.yaml:1") && line.contains("last good")).then_some(())
+            grapnel.log().lines().any(|line| line.contains("extra.yaml:1") && line.contains("last valid")).then_some(())
         })
         .await;
     assert!(served("/default/two").await);
@@ -105,7 +105,7 @@ async fn files_are_added_changed_broken_and_mended_while_traffic_flows() {
         .await;
     assert_eq!(condition.1, "InvalidSpec");
     assert!(condition.2.contains("spec.verification.nun: unknown field `nun`"), "{condition:?}");
-    assert!(condition.2.contains("last good version"), "{condition:?}");
+    assert!(condition.2.contains("last valid version"), "{condition:?}");
     assert!(grapnel.log().contains("extra.yaml:8: InvalidSpec"), "{}", grapnel.log());
     assert!(served("/default/two").await);
 

@@ -95,8 +95,11 @@ fn namespaces_are_checked() {
             namespace("{ example.com/a: 'not a value' }"),
             "metadata.labels.example.com/a: `not a value` is not the value",
         ),
-        (namespace("{}").replace("team", "Team"), "case.yaml:4: InvalidSpec: metadata.name: `Team` is not a namespace"),
-        (namespace("{}") + &namespace("{}"), "Namespace team: metadata.name: defined already at"),
+        (
+            namespace("{}").replace("team", "Team"),
+            "case.yaml:4: InvalidSpec: metadata.name: `Team` is not a valid namespace",
+        ),
+        (namespace("{}") + &namespace("{}"), "Namespace team: metadata.name: already defined at"),
         (namespace("{}").replace("metadata:", "specs: {}\nmetadata:"), "unknown field `specs`"),
     ] {
         let (code, output) = check(&text, &[]);

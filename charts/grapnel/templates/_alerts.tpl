@@ -5,25 +5,25 @@
   for: 5m
   expr: absent(up{ {{- .job -}} ,namespace="{{ .namespace }}"} == 1)
   summary: Grapnel is down, or its metrics cannot be read
-  description: Senders get no answer while it is down, and try again when they are good ones. Look at the pod {{ .name }}-0 in {{ .namespace }} and its log.
+  description: Senders get no response while it is down; most providers retry. Look at the pod {{ .name }}-0 in {{ .namespace }} and its log.
 - alert: GrapnelNoLeader
   severity: warning
   for: 5m
   expr: sum(grapnel_leader{ {{- .job -}} ,namespace="{{ .namespace }}"}) < 1
   summary: No replica of Grapnel holds the Lease
-  description: Webhooks are taken and delivered, but no status and no Event is written. Look for "Lease" in the log, and whether the operator may get and update the Lease {{ .name }} in {{ .namespace }}.
+  description: Webhooks are received and delivered, but no status and no Event is written. Look for "Lease" in the log, and whether the operator may get and update the Lease {{ .name }} in {{ .namespace }}.
 - alert: GrapnelJournalUnavailable
   severity: critical
   for: 5m
   expr: sum by (namespace, endpoint) (rate(webhook_failed_total{ {{- .job -}} ,error="unavailable"}[5m])) > 0
-  summary: Webhooks are refused because they cannot be stored
+  summary: Webhooks are rejected because they cannot be stored
   description: {{ `'The endpoint {{ $labels.namespace }}/{{ $labels.endpoint }} answers 503. The journal is full, broken or too slow: look at grapnel_journal_bytes, the volume and the log.'` }}
 - alert: GrapnelJournalRefuses
   severity: critical
   for: 1m
   expr: min(grapnel_journal_up{ {{- .job -}} ,namespace="{{ .namespace }}"}) < 1
-  summary: The journal takes no events
-  description: The volume is full, fails or does not answer, or config.journalMaxBytes is reached with events that are not delivered. The pod {{ .name }}-0 in {{ .namespace }} is not ready meanwhile; /readyz and its log say why. It goes on by itself when that is mended.
+  summary: The journal accepts no events
+  description: The volume is full, fails or does not respond, or config.journalMaxBytes is reached with events that are not delivered. The pod {{ .name }}-0 in {{ .namespace }} is not ready meanwhile; /readyz and its log say why. It recovers without a restart once the cause is fixed.
 - alert: GrapnelJournalDamaged
   severity: critical
   for: 0m
@@ -34,7 +34,7 @@
     or sum(grapnel_journal_damaged_records_total{ {{- .job -}} ,namespace="{{ .namespace }}"}) * 0) > 0
     or sum(increase(grapnel_journal_damaged_records_total{ {{- .job -}} ,namespace="{{ .namespace }}"}[1h])) > 0
   summary: Records of the journal are damaged
-  description: {{ `'{{ $value | humanize }} more damaged records within an hour: acknowledged events may be lost. All others are served. The log names file, endpoint and sequences. Ask the senders to send these events again, look at the disk, and stop the operator for "grapnel journal check".'` }}
+  description: {{ `'{{ $value | humanize }} more damaged records within an hour: acknowledged events may be lost. All others are served. The log names file, endpoint and sequences. Ask the senders to resend these events, check the disk, and stop the operator for "grapnel journal check".'` }}
 - alert: GrapnelJournalSlow
   severity: warning
   for: 15m
@@ -51,8 +51,8 @@
   severity: critical
   for: 5m
   expr: max by (namespace, endpoint) (webhook_storage_exhausted{ {{- .job -}} }) == 1
-  summary: Webhooks of an endpoint are refused because its share of the journal is exhausted
-  description: {{ `'The endpoint {{ $labels.namespace }}/{{ $labels.endpoint }} answers 503: it or its namespace keeps as much as it may, and none of it is settled. Its condition Storing says which. Mend the receiver that events wait for and run "grapnel resume", redeliver dead letters, or raise spec.storage.maxBytes or config.namespaceShare.'` }}
+  summary: Webhooks of an endpoint are rejected because its share of the journal is exhausted
+  description: {{ `'The endpoint {{ $labels.namespace }}/{{ $labels.endpoint }} returns 503: the share of the endpoint or of its namespace is exhausted by unsettled events. Its condition Storing shows which. Mend the receiver that events wait for and run "grapnel resume", redeliver dead letters, or raise spec.storage.maxBytes or config.namespaceShare.'` }}
 - alert: GrapnelWatchFailing
   severity: warning
   for: 15m
@@ -64,7 +64,7 @@
   for: 15m
   expr: sum(rate(grapnel_status_writes_total{ {{- .job -}} ,namespace="{{ .namespace }}",outcome=~"failed|timeout"}[10m])) > 0
   summary: Statuses cannot be written
-  description: What kubectl shows of webhooks is old. Look at the log and at the RBAC.
+  description: The statuses that kubectl shows are outdated. Check the log and the RBAC.
 - alert: GrapnelDeadLetters
   severity: warning
   for: 0m
@@ -72,7 +72,7 @@
     sum by (namespace, subscription) (webhook_dead_letters{ {{- .job -}} })
     - (sum by (namespace, subscription) (webhook_dead_letters{ {{- .job -}} } offset 30m)
     or sum by (namespace, subscription) (webhook_dead_letters{ {{- .job -}} }) * 0) > 0
-  summary: Events were given up
+  summary: New dead letters
   description: {{ `'{{ $value }} more dead letters of {{ $labels.namespace }}/{{ $labels.subscription }} within half an hour. See them with "grapnel deliveries list --state deadLettered", mend the receiver, redeliver.'` }}
 - alert: GrapnelDeliveriesAbandoned
   severity: warning
@@ -98,7 +98,7 @@
   for: 15m
   expr: max by (namespace, subscription) (webhook_circuit_open{ {{- .job -}} }) > 0
   summary: Deliveries to a receiver are paused
-  description: {{ `'{{ $labels.namespace }}/{{ $labels.subscription }} has failed so often in a row that only a probe is sent now and then. Nothing is lost. Its condition Delivering says why.'` }}
+  description: {{ `'{{ $labels.namespace }}/{{ $labels.subscription }} has an open circuit: its receiver failed several times in a row and is only probed. No event is lost. Its condition Delivering says why.'` }}
 - alert: GrapnelDeliveriesStuck
   severity: warning
   for: 30m
@@ -111,7 +111,7 @@
   severity: warning
   for: 15m
   expr: sum by (namespace, subscription) (webhook_deliveries_pending{ {{- .job -}} }) > {{ int .backlog }}
-  summary: A receiver is slower than what comes in
+  summary: A subscription has a large backlog
   description: {{ `'{{ $value }} events of {{ $labels.namespace }}/{{ $labels.subscription }} wait. Raise maxInFlight, or make the receiver faster.'` }}
 - alert: GrapnelSendersRefused
   severity: warning
@@ -120,6 +120,6 @@
     sum by (namespace, endpoint) (rate(webhook_failed_total{ {{- .job -}} ,error=~"invalid_signature|missing_signature|stale_timestamp|schema_violation|unknown_event_type|malformed_payload"}[10m])) > 0
     unless sum by (namespace, endpoint) (rate(webhook_failed_total{ {{- .job -}} ,error=~"invalid_signature|missing_signature|stale_timestamp|schema_violation|unknown_event_type|malformed_payload"}[10m]))
     <= sum by (namespace, endpoint) (rate(webhook_received_total{ {{- .job -}} }[10m]))
-  summary: Most webhooks of an endpoint are refused
-  description: {{ `'{{ $labels.namespace }}/{{ $labels.endpoint }} refuses more than it accepts. lastRejection in its status says why: a rotated secret, perhaps, or a changed payload.'` }}
+  summary: Most requests to an endpoint are rejected
+  description: {{ `'{{ $labels.namespace }}/{{ $labels.endpoint }} rejects more requests than it accepts. lastRejection in its status shows the reason: a rotated secret, perhaps, or a changed payload.'` }}
 {{- end -}}

@@ -10,11 +10,12 @@ use super::GoDuration;
 #[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Default)]
 #[serde(rename_all = "camelCase")]
 pub struct CircuitBreaker {
-    /// Failed attempts in a row after which deliveries pause. Answers of retry.stopOn do not count. Defaults to 10.
+    /// Failed attempts in a row after which deliveries pause. Responses with a status in retry.stopOn do not count.
+    /// Defaults to 10.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000))]
     pub failures: Option<u32>,
-    /// The first pause; every probe that fails doubles it. Defaults to 30s, or to maxCooldown if that is shorter.
+    /// The first pause; every failed probe doubles it. Defaults to 30s, or to maxCooldown if that is shorter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cooldown: Option<GoDuration>,
     /// The longest pause, at most 24h and no shorter than cooldown. Defaults to 10m, or to cooldown if that is longer.
@@ -22,8 +23,8 @@ pub struct CircuitBreaker {
     pub max_cooldown: Option<GoDuration>,
 }
 
-/// Unordered, or Ordered: one delivery at a time, strictly in the order in which events were accepted. An event that fails
-/// holds up those behind it until it is delivered or given up. Defaults to Unordered.
+/// Unordered, or Ordered: one delivery at a time, strictly in the order in which events were accepted. A failing event
+/// holds up later events until it is delivered or becomes a dead letter. Defaults to Unordered.
 #[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ordering {
     /// Several at once, and an event that fails lets others pass.

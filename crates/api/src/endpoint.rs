@@ -20,7 +20,7 @@ use super::{ByteSize, GoDuration, KeyReference, LabelSelector, Verification};
     namespaced,
     derive = "PartialEq",
     status = "WebhookEndpointStatus",
-    doc = "A WebhookEndpoint is a receiver: a URL at which webhooks of one sender come in, how they are verified, validated, de-duplicated and how long they are kept.",
+    doc = "A WebhookEndpoint is a URL that receives the webhooks of one sender, with the rules by which Grapnel verifies, validates, deduplicates and retains them.",
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(name = "URL", type_ = "string", json_path = ".status.url"),
     printcolumn(name = "Received", type_ = "integer", json_path = ".status.received"),
@@ -36,9 +36,9 @@ use super::{ByteSize, GoDuration, KeyReference, LabelSelector, Verification};
 )]
 #[serde(rename_all = "camelCase")]
 pub struct WebhookEndpointSpec {
-    /// URL path below the namespace, one or more segments of letters, digits and `-._~`, none of dots alone. The
-    /// endpoint is served at `{prefix}/{namespace}/{path}`. Defaults to metadata.name. Of two endpoints of a namespace
-    /// with one path the older keeps it.
+    /// URL path below the namespace, one or more segments of letters, digits and `-._~`, no segment of dots only. The
+    /// endpoint is served at `{prefix}/{namespace}/{path}`. Defaults to metadata.name. If two endpoints of a namespace
+    /// have the same path, the older one keeps it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(max = 512),
@@ -46,34 +46,34 @@ pub struct WebhookEndpointSpec {
     )]
     pub path: Option<String>,
 
-    /// Refuse every request with 503 and Retry-After, so that senders try again later. Defaults to false.
+    /// Reject every request with 503 and Retry-After, so that senders retry. Defaults to false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
 
-    /// How requests prove who sent them. Exactly one of provider, hmac, token, basic, jwt, serviceAccount and none.
+    /// How requests are verified. Exactly one of provider, hmac, token, basic, jwt, serviceAccount and none.
     pub verification: Verification,
 
     /// Where the event's type and id come from. Defaults to what the provider defines, otherwise to the headers
     /// ce-type, ce-id and webhook-id, then to the body's /type and /id. An event without a type has the type `unknown`;
-    /// one without an id is known by the SHA-256 of its body.
+    /// one without an id has the SHA-256 of its body as its id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event: Option<Event>,
 
-    /// JSON Schemas that events must satisfy, by type. The first rule whose types match is used.
+    /// JSON Schemas by event type. An event must satisfy every schema whose types match its type.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub schemas: Vec<SchemaRule>,
 
-    /// What to do with an event whose type no schema names: Accept or Reject (422 unknown_event_type). Defaults to
+    /// What to do with an event whose type matches no schema: Accept or Reject (422 unknown_event_type). Defaults to
     /// Accept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unmatched_types: Option<UnmatchedTypes>,
 
-    /// How repeated events are recognised. On by default, by event id.
+    /// Deduplication of events by id. On by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deduplication: Option<Deduplication>,
 
-    /// The rate at which requests are let in; more are answered with 429 and Retry-After. No limit by default.
+    /// Rate limit of requests; further requests get 429 with Retry-After. No limit by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate_limit: Option<RateLimit>,
 
@@ -81,21 +81,21 @@ pub struct WebhookEndpointSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,
 
-    /// CIDRs that may send; any other address is answered with 403. X-Forwarded-For counts only from the operator's
+    /// CIDRs of the clients that may send; any other address gets 403. X-Forwarded-For is used only from the operator's
     /// trusted proxies. Empty allows every address.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256), extend("x-kubernetes-list-type" = "set"))]
     pub allowed_sources: Vec<String>,
 
-    /// The answer to an accepted event.
+    /// Response to an accepted event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response: Option<Response>,
 
-    /// How long settled events stay for inspection and redelivery. Defaults to 168h.
+    /// How long settled events are retained for inspection and redelivery. Defaults to 168h.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retention: Option<GoDuration>,
 
-    /// How much of the journal the endpoint's events may take.
+    /// Share of the journal for the endpoint's events.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage: Option<Storage>,
 
@@ -104,14 +104,13 @@ pub struct WebhookEndpointSpec {
     pub allowed_subscribers: Option<AllowedSubscribers>,
 }
 
-/// How much of the journal the endpoint's events may take.
+/// Share of the journal for the endpoint's events.
 #[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Default)]
 #[serde(rename_all = "camelCase")]
 pub struct Storage {
-    /// Bytes that the endpoint's events may take, such as `2Gi`; at least 64Ki. When they are reached, settled events are
-    /// removed before their retention ends; when none is left, events are refused with 503 storage_exhausted until
-    /// subscriptions have settled some. Defaults to the share of the endpoint's namespace, which is bounded too
-    /// (--namespace-share).
+    /// Bytes that the endpoint's events may use, such as `2Gi`; at least 64Ki. At this bound settled events are removed
+    /// before their retention ends; if none is left, events are rejected with 503 storage_exhausted until subscriptions
+    /// settle some. Defaults to the share of the endpoint's namespace, which is bounded too (--namespace-share).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_bytes: Option<ByteSize>,
 }
@@ -149,10 +148,10 @@ pub enum SubscribersFrom {
 #[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Default)]
 #[serde(rename_all = "camelCase")]
 pub struct Event {
-    /// Source of the event's type. A request without it is answered with 400.
+    /// Source of the event's type. A request without it gets 400.
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
     pub kind: Option<EventSource>,
-    /// Source of the event's id, by which duplicates are recognised. A request without it is answered with 400.
+    /// Source of the event's id, which is used for deduplication. A request without it gets 400.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<EventSource>,
 }
@@ -180,7 +179,7 @@ pub struct EventSource {
     #[schemars(length(min = 1, max = 128))]
     pub value: Option<String>,
     /// A CEL expression over headers (lower-case names) and payload that gives a string, an integer or a bool, such as
-    /// `payload.object_kind + '.' + payload.action`. A request for which it fails is answered with 400.
+    /// `payload.object_kind + '.' + payload.action`. A request for which it fails gets 400.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 16384))]
     pub expression: Option<String>,
@@ -194,7 +193,7 @@ pub struct EventSource {
         .message("exactly one of schema and configMapRef must be set")
 )]
 pub struct SchemaRule {
-    /// Globs of event types, such as `invoice.*`; `*` is every type.
+    /// Globs of event types, such as `invoice.*`; `*` matches every type.
     #[schemars(length(min = 1, max = 64), extend("x-kubernetes-list-type" = "set"))]
     pub types: Vec<String>,
     /// The schema itself: draft 2020-12, or an earlier one named by `$schema`. A `$ref` to another document is never
@@ -211,7 +210,8 @@ fn any_object(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true })
 }
 
-/// What to do with an event whose type no schema names: Accept or Reject (422 unknown_event_type). Defaults to Accept.
+/// What to do with an event whose type matches no schema: Accept or Reject (422 unknown_event_type). Defaults to
+/// Accept.
 #[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UnmatchedTypes {
     /// Let it in.
@@ -224,10 +224,10 @@ pub enum UnmatchedTypes {
 #[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Default)]
 #[serde(rename_all = "camelCase")]
 pub struct Deduplication {
-    /// How long an id is remembered. Defaults to 24h.
+    /// Time after an accepted event in which an event with the same id is a duplicate. Defaults to 24h.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<GoDuration>,
-    /// Let every request through as an event of its own. Defaults to false.
+    /// Accept every request as a new event. Defaults to false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disabled: Option<bool>,
 }
@@ -236,13 +236,13 @@ pub struct Deduplication {
 #[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct RateLimit {
-    /// How many requests.
+    /// Requests in that time span.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub requests: u32,
-    /// In how long. Defaults to 1s.
+    /// Time span of the rate. Defaults to 1s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub per: Option<GoDuration>,
-    /// How many may come at once. Defaults to requests.
+    /// Largest burst of requests. Defaults to requests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub burst: Option<u32>,
@@ -266,29 +266,30 @@ pub enum RateLimitScope {
 #[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Default)]
 #[serde(rename_all = "camelCase")]
 pub struct Limits {
-    /// Largest body; a larger one is answered with 413. Defaults to 1Mi, at most 32Mi.
+    /// Largest body; a larger one gets 413. Defaults to 1Mi, at most 32Mi.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body_bytes: Option<ByteSize>,
-    /// Time for the whole request, body included; a slower one is answered with 408. Defaults to 10s, at most 60s.
+    /// Timeout of the whole request, body included; a slower one gets 408. Defaults to 10s, at most 60s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<GoDuration>,
 }
 
-/// The answer to an accepted event.
+/// Response to an accepted event.
 #[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Default)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("!has(self.status) || self.status in [200, 201, 202, 204]")
         .message("status must be 200, 201, 202 or 204"),
     validation = Rule::new("!has(self.contentType) || has(self.body)").message("contentType needs body"),
-    validation = Rule::new("!has(self.status) || self.status != 204 || !has(self.body)").message("a 204 answer has no body")
+    validation = Rule::new("!has(self.status) || self.status != 204 || !has(self.body)")
+        .message("a 204 response cannot have a body")
 )]
 pub struct Response {
     /// Status: 200, 201, 202 or 204. Defaults to 200.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 200, max = 204))]
     pub status: Option<u16>,
-    /// Body to send instead of `{"success":true,"id":"…"}`.
+    /// Response body instead of `{"success":true,"id":"…"}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 4096))]
     pub body: Option<String>,
@@ -303,10 +304,10 @@ pub struct Response {
 #[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Default)]
 #[serde(rename_all = "camelCase")]
 pub struct WebhookEndpointStatus {
-    /// Generation of the spec that this status speaks of.
+    /// Generation of the spec that this status refers to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Accepted, SecretsResolved, Verified and Ready; Reconciling and Stalled while they hold.
+    /// Accepted, SecretsResolved, Verified and Ready; Reconciling and Stalled are present only while True.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
@@ -319,16 +320,16 @@ pub struct WebhookEndpointStatus {
     /// Events accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub received: Option<u64>,
-    /// Requests refused.
+    /// Requests rejected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rejected: Option<u64>,
-    /// Events recognised as already accepted.
+    /// Duplicate events.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duplicates: Option<u64>,
     /// When the last event was accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_received_time: Option<Time>,
-    /// The last refused request.
+    /// The last rejected request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_rejection: Option<Rejection>,
 }
@@ -339,8 +340,8 @@ pub struct WebhookEndpointStatus {
 pub struct Rejection {
     /// When.
     pub time: Time,
-    /// Code of the answer, such as invalid_signature.
+    /// Error code of the response, such as invalid_signature.
     pub reason: String,
-    /// The sentence of the answer.
+    /// Error message of the response.
     pub message: String,
 }

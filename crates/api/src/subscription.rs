@@ -19,7 +19,7 @@ use super::{CircuitBreaker, GoDuration, KeyReference, Ordering, Target};
     namespaced,
     derive = "PartialEq",
     status = "WebhookSubscriptionStatus",
-    doc = "A WebhookSubscription delivers the events of one WebhookEndpoint to one receiver: which events, in which form, how they are signed, retried and given up.",
+    doc = "A WebhookSubscription delivers the events of one WebhookEndpoint to one receiver. It sets which events, in which format, and how they are signed and retried.",
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(
         name = "Delivering",
@@ -48,7 +48,7 @@ use super::{CircuitBreaker, GoDuration, KeyReference, Ordering, Target};
     validation = Rule::new(
         "!has(self.ordering) || self.ordering != 'Ordered' || !has(self.maxInFlight) || self.maxInFlight == 1"
     )
-        .message("with ordering Ordered one delivery is under way at a time: leave maxInFlight out or set it to 1"),
+        .message("with ordering Ordered one delivery is in flight at a time: remove maxInFlight or set it to 1"),
     validation = Rule::new(
         "!has(self.deadLetter) || !has(self.deadLetter.endpointRef) || has(self.endpointRef.__namespace__) || \
          self.deadLetter.endpointRef.name != self.endpointRef.name"
@@ -64,15 +64,15 @@ pub struct WebhookSubscriptionSpec {
     #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "set"))]
     pub event_types: Vec<String>,
 
-    /// A CEL expression over event (id, type, time, endpoint, namespace), headers (lower-case names) and payload that gives
-    /// a bool, such as `payload.repository.full_name == 'acme/shop'`. Only events for which it is true are delivered; one
-    /// for which it fails is a failed attempt (reason filter_failed), tried again and given up as retry says.
+    /// A CEL expression over event (id, type, time, endpoint, namespace), headers (lower-case names) and payload that
+    /// gives a bool, such as `payload.repository.full_name == 'acme/shop'`. Only events for which it is true are
+    /// delivered; if it fails, the attempt fails (reason filter_failed) and is retried as retry configures.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 16384))]
     pub filter: Option<String>,
 
-    /// A CEL expression over the same that gives the JSON to deliver instead of the payload, such as
-    /// `{'text': payload.pusher.name + ' pushed'}`. Where it fails, the attempt has failed (reason transform_failed).
+    /// A CEL expression over the same that gives the JSON to deliver instead of the payload, such as `{'text':
+    /// payload.pusher.name + ' pushed'}`. If it fails, the attempt fails (reason transform_failed).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 16384))]
     pub transform: Option<String>,
@@ -80,14 +80,14 @@ pub struct WebhookSubscriptionSpec {
     /// The receiver.
     pub target: Target,
 
-    /// Form of the delivered body: Original (the bytes as received, with their Content-Type), Envelope (a JSON object of
-    /// id, type, timestamp and data), CloudEventsBinary (the data, with attributes as headers) or CloudEventsStructured (a
-    /// JSON object of attributes and data). Defaults to Original.
+    /// Format of the delivered body: Original (the bytes as received, with their Content-Type), Envelope (a JSON object
+    /// of id, type, timestamp and data), CloudEventsBinary (the data, with attributes as headers) or
+    /// CloudEventsStructured (a JSON object of attributes and data). Defaults to Original.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<Format>,
 
-    /// Globs of incoming headers to pass on. Credentials and signatures are passed on never, unless named exactly;
-    /// those that verified the request are not stored and so cannot be passed on at all.
+    /// Globs of incoming headers to forward. Credentials and signatures are forwarded only if named exactly. The
+    /// headers that verified the request are not stored and cannot be forwarded.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "set"))]
     pub forward_headers: Vec<String>,
@@ -96,50 +96,50 @@ pub struct WebhookSubscriptionSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signing: Option<Signing>,
 
-    /// When a failed delivery is tried again, and when it is given up.
+    /// When a failed attempt is retried, and when the event becomes a dead letter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
 
-    /// When deliveries pause because the receiver fails, and how it is found out that it is back.
+    /// When deliveries pause because the receiver fails, and when it is probed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub circuit_breaker: Option<CircuitBreaker>,
 
-    /// Unordered, or Ordered: one delivery at a time, strictly in the order in which events were accepted. An event that
-    /// fails holds up those behind it until it is delivered or given up. Defaults to Unordered.
+    /// Unordered, or Ordered: one delivery at a time, strictly in the order in which events were accepted. A failing
+    /// event holds up later events until it is delivered or becomes a dead letter. Defaults to Unordered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ordering: Option<Ordering>,
 
-    /// How many deliveries may be under way at once. Defaults to 16; with ordering Ordered it is 1 and cannot be more. Of
-    /// large events fewer are: no further one is taken up while the bodies of those at hand have 16 MiB or more.
+    /// Largest number of deliveries in flight. Defaults to 16; with ordering Ordered it is 1. With large events there
+    /// are fewer: no event is claimed while the bodies of claimed events have 16 MiB or more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 256))]
     pub max_in_flight: Option<u32>,
 
-    /// The rate at which deliveries are sent. No limit by default.
+    /// Rate limit of deliveries. No limit by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate_limit: Option<OutboundRateLimit>,
 
-    /// What happens to events that were given up.
+    /// What happens to dead letters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dead_letter: Option<DeadLetter>,
 
-    /// Where a new subscription begins: Now (events from here on) or Earliest (everything still kept). Defaults to Now.
+    /// Where a new subscription starts: Now (the next event) or Earliest (the oldest retained event). Defaults to Now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_from: Option<StartFrom>,
 
-    /// Park the subscription: nothing is sent, nothing is lost. Defaults to false.
+    /// Pause deliveries. Events are retained. Defaults to false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
 
-    /// What deletion does with events that are not settled yet: Drop (they are abandoned: the operator counts them, logs a
-    /// warning and publishes the Event DeliveriesAbandoned) or Drain (a finalizer holds the object until every event is
+    /// What happens to unsettled events on deletion: Drop (they are abandoned: the operator counts them, logs a warning
+    /// and publishes the Event DeliveriesAbandoned) or Drain (a finalizer holds the object until every event is
     /// delivered, skipped or dead-lettered). Drain needs a cluster: a manifest file that is removed is gone at once.
     /// Defaults to Drop.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion_policy: Option<DeletionPolicy>,
 }
 
-/// What deletion does with events that are not settled yet: Drop or Drain. Defaults to Drop.
+/// What happens to unsettled events on deletion: Drop or Drain. Defaults to Drop.
 #[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeletionPolicy {
     /// They are abandoned.
@@ -162,9 +162,9 @@ pub struct EndpointReference {
     pub namespace: Option<String>,
 }
 
-/// Form of the delivered body: Original (the bytes as received, with their Content-Type), Envelope (a JSON object of id,
-/// type, timestamp and data), CloudEventsBinary (the data, with attributes as headers) or CloudEventsStructured (a JSON
-/// object of attributes and data). Defaults to Original.
+/// Format of the delivered body: Original (the bytes as received, with their Content-Type), Envelope (a JSON object of
+/// id, type, timestamp and data), CloudEventsBinary (the data, with attributes as headers) or CloudEventsStructured (a
+/// JSON object of attributes and data). Defaults to Original.
 #[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// The bytes as received.
@@ -226,20 +226,20 @@ pub struct Retry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1.0, max = 10.0))]
     pub multiplier: Option<f64>,
-    /// Longest delay; also the longest Retry-After that is honoured. Defaults to 6h.
+    /// Longest delay; also the longest Retry-After that is honored. Defaults to 6h.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_delay: Option<GoDuration>,
-    /// How delays are spread: Full (between nothing and the delay), Equal (between half and the whole) or None.
-    /// Defaults to Equal.
+    /// How delays are spread: Full (between zero and the delay), Equal (between half and the whole) or None. Defaults
+    /// to Equal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jitter: Option<Jitter>,
-    /// Statuses after which no further attempt is made. Defaults to 410.
+    /// Response statuses after which the event becomes a dead letter without a retry. Defaults to 410.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32), inner(range(min = 300, max = 599)), extend("x-kubernetes-list-type" = "set"))]
     pub stop_on: Option<Vec<u16>>,
 }
 
-/// How delays are spread: Full (between nothing and the delay), Equal (between half and the whole) or None. Defaults to
+/// How delays are spread: Full (between zero and the delay), Equal (between half and the whole) or None. Defaults to
 /// Equal.
 #[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Jitter {
@@ -258,7 +258,7 @@ pub struct OutboundRateLimit {
     /// How many deliveries.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub requests: u32,
-    /// In how long. Defaults to 1s.
+    /// Time span of the rate. Defaults to 1s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub per: Option<GoDuration>,
     /// How many may be sent at once. Defaults to requests.
@@ -267,16 +267,16 @@ pub struct OutboundRateLimit {
     pub burst: Option<u32>,
 }
 
-/// What happens to events that were given up.
+/// What happens to dead letters.
 #[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Default)]
 #[serde(rename_all = "camelCase")]
 pub struct DeadLetter {
-    /// How long they are kept. Defaults to 720h.
+    /// How long dead letters are retained. Defaults to 720h.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retention: Option<GoDuration>,
-    /// An endpoint of the subscription's own namespace that gets an event for each of them: the event as it came, with
-    /// headers `grapnel-dead-letter-*` that say why it was given up. Subscriptions of that endpoint deliver it elsewhere.
-    /// Cannot be the endpoint that the subscription reads.
+    /// An endpoint of the subscription's own namespace that receives each dead letter as an event: the original event
+    /// with headers `grapnel-dead-letter-*` that describe the failure. Subscriptions of that endpoint deliver it
+    /// elsewhere. Cannot be the endpoint that the subscription reads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint_ref: Option<OwnEndpointReference>,
 }
@@ -290,7 +290,7 @@ pub struct OwnEndpointReference {
     pub name: String,
 }
 
-/// Where a new subscription begins: Now (events from here on) or Earliest (everything still kept). Defaults to Now.
+/// Where a new subscription starts: Now (the next event) or Earliest (the oldest retained event). Defaults to Now.
 #[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StartFrom {
     /// With the next event.
@@ -303,23 +303,23 @@ pub enum StartFrom {
 #[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Default)]
 #[serde(rename_all = "camelCase")]
 pub struct WebhookSubscriptionStatus {
-    /// Generation of the spec that this status speaks of.
+    /// Generation of the spec that this status refers to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Accepted, SecretsResolved, Delivering and Ready; Reconciling and Stalled while they hold.
+    /// Accepted, SecretsResolved, Delivering and Ready; Reconciling and Stalled are present only while True.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
     /// Events not yet attempted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending: Option<u64>,
-    /// Deliveries under way.
+    /// Deliveries in flight.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_flight: Option<u64>,
-    /// Events waiting for another attempt.
+    /// Events that wait for a retry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retrying: Option<u64>,
-    /// Events given up and kept.
+    /// Dead letters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dead_lettered: Option<u64>,
     /// Events delivered.
@@ -339,11 +339,11 @@ pub struct WebhookSubscriptionStatus {
 pub struct DeliverySuccess {
     /// When.
     pub time: Time,
-    /// Which event.
+    /// Id of the event.
     pub event_id: String,
-    /// Status of the answer.
+    /// HTTP status of the response.
     pub status_code: u16,
-    /// Time of the exchange in milliseconds.
+    /// Duration of the attempt in milliseconds.
     pub duration_ms: u64,
 }
 
@@ -353,16 +353,16 @@ pub struct DeliverySuccess {
 pub struct DeliveryFailure {
     /// When.
     pub time: Time,
-    /// Which event.
+    /// Id of the event.
     pub event_id: String,
-    /// What kind of failure, in one word.
+    /// Reason of the failure, in one word.
     pub reason: String,
-    /// Status of the answer, if there was one.
+    /// HTTP status of the response, if there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status_code: Option<u16>,
-    /// What a person needs to know.
+    /// Description of the failure.
     pub message: String,
-    /// When it will be tried again, if it will.
+    /// Time of the next attempt, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_attempt_time: Option<Time>,
 }

@@ -19,8 +19,8 @@ pub struct Target {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2048), regex(pattern = "^https?://"))]
     pub url: Option<String>,
-    /// Where the URL comes from when it is a secret itself, as those of Slack and Teams are. It is shown nowhere; neither
-    /// is what the receiver answers, which may repeat it.
+    /// Source of a URL that is itself a secret, as those of Slack and Teams are. Neither the URL nor the receiver's
+    /// response, which may repeat it, is ever shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url_from: Option<UrlSource>,
     /// A Service of the subscription's own namespace to which deliveries are posted, by its name in the cluster's DNS. It
@@ -35,14 +35,14 @@ pub struct Target {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub headers_from: Vec<HeaderFromSecret>,
-    /// How the operator proves to the receiver who it is: sets the header Authorization.
+    /// Credentials for the receiver: sets the header Authorization.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<TargetAuth>,
-    /// Whom to trust and what to show when the receiver is spoken to over https. The platform's certificate authorities
-    /// are trusted by default. Certificates are always checked.
+    /// Certificate authorities and client certificate for an https receiver. The platform's certificate authorities are
+    /// trusted by default. Certificates are always verified.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<TargetTls>,
-    /// Time for the whole exchange: fetching a token, connecting, TLS, headers and body. Defaults to 10s, at most 60s.
+    /// Timeout of one attempt: fetching a token, connecting, TLS, headers and body. Defaults to 10s, at most 60s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<GoDuration>,
 }
@@ -67,8 +67,8 @@ pub struct ServiceTarget {
     pub scheme: Option<ServiceScheme>,
 }
 
-/// How a Service is spoken to: http or https. The certificate for https has to be for the Service's name in the cluster's
-/// DNS. Defaults to http.
+/// Scheme of the Service: http or https. With https the certificate must be valid for the Service's DNS name. Defaults
+/// to http.
 #[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum ServiceScheme {
@@ -120,10 +120,10 @@ pub struct TargetAuth {
     /// A user name and a password (RFC 7617).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub basic: Option<BasicAuth>,
-    /// A token that does not change by itself (RFC 6750).
+    /// A static bearer token (RFC 6750).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bearer: Option<BearerAuth>,
-    /// Tokens that an authorization server gives to the operator (RFC 6749, 4.4).
+    /// Tokens from an authorization server (OAuth 2.0 client credentials, RFC 6749, 4.4).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oauth2_client_credentials: Option<ClientCredentials>,
 }
@@ -144,41 +144,41 @@ pub struct BearerAuth {
     pub secret_key_ref: KeyReference,
 }
 
-/// Tokens that an authorization server gives to the operator (RFC 6749, 4.4). One is kept until shortly before it expires,
-/// or until the receiver answers 401.
+/// Tokens from an authorization server (OAuth 2.0 client credentials, RFC 6749, 4.4). One is kept until shortly before
+/// it expires, or until the receiver answers 401.
 #[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("!has(self.tls) || self.tokenUrl.startsWith('https:')").message("tls needs a tokenUrl with https")
 )]
 pub struct ClientCredentials {
-    /// URL of the token endpoint: http or https, without credentials. Addresses that the operator's egress rules forbid are
-    /// refused. Use https: what is sent there is a password.
+    /// URL of the token endpoint: http or https, without credentials. Addresses that the operator's egress rules forbid
+    /// are refused. Use https, because the request contains the client secret.
     #[schemars(length(min = 1, max = 2048), regex(pattern = "^https?://"))]
     pub token_url: String,
     /// Key of a Secret in the subscription's namespace that holds the client's id.
     pub client_id_ref: KeyReference,
     /// Key of a Secret in the subscription's namespace that holds the client's secret.
     pub client_secret_ref: KeyReference,
-    /// What the token is to allow. The authorization server decides by default.
+    /// Scopes of the token. Defaults to those that the authorization server chooses.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), inner(length(min = 1, max = 256)), extend("x-kubernetes-list-type" = "set"))]
     pub scopes: Vec<String>,
-    /// Whom the token is for, where the authorization server asks for the parameter `audience`.
+    /// Parameter `audience` of the token request, if the authorization server requires it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub audience: Option<String>,
     /// How the client's id and secret are sent: ClientSecretBasic (in Authorization) or ClientSecretPost (in the body).
-    /// Defaults to ClientSecretBasic, which every authorization server has to take (RFC 6749, 2.3.1).
+    /// Defaults to ClientSecretBasic, which every authorization server must support (RFC 6749, 2.3.1).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub method: Option<ClientAuthentication>,
-    /// Whom to trust and what to show when the token endpoint is spoken to. The target's own tls does not count there.
+    /// Certificate authorities and client certificate for the token endpoint. The target's tls does not apply to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<TargetTls>,
 }
 
-/// How the client's id and secret are sent: ClientSecretBasic (in Authorization) or ClientSecretPost (in the body). Defaults
-/// to ClientSecretBasic, which every authorization server has to take (RFC 6749, 2.3.1).
+/// How the client's id and secret are sent: ClientSecretBasic (in Authorization) or ClientSecretPost (in the body).
+/// Defaults to ClientSecretBasic, which every authorization server must support (RFC 6749, 2.3.1).
 #[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClientAuthentication {
     /// In Authorization.
@@ -195,14 +195,13 @@ pub enum ClientAuthentication {
         .message("at least one of caRef, clientCertRef and serverName must be set")
 )]
 pub struct TargetTls {
-    /// Certificate authorities to trust, in PEM; no others are trusted then. Defaults to the platform's.
+    /// Certificate authorities to trust, in PEM, instead of the platform's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_ref: Option<CertificateSource>,
-    /// Secret with the keys tls.crt and tls.key, as those of type kubernetes.io/tls have: the certificate that the operator
-    /// shows when it is asked for one.
+    /// Secret with the keys tls.crt and tls.key, as those of type kubernetes.io/tls have: the client certificate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_cert_ref: Option<SecretReference>,
-    /// Name that is asked for (SNI) and that the certificate has to be for. Defaults to the host of the URL.
+    /// Name for SNI and for the check of the certificate. Defaults to the host of the URL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub server_name: Option<String>,

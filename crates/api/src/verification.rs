@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::GoDuration;
 
-/// How requests prove who sent them.
+/// How requests are verified.
 #[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -18,22 +18,22 @@ use super::GoDuration;
         .message("secretRefs cannot be used with jwt, serviceAccount, none and the providers DockerHub, Google and PayPal")
 )]
 pub struct Verification {
-    /// Keys of Secrets in the endpoint's namespace. Several are for rotation: a request that any of them verifies is
-    /// accepted. A changed Secret is used at once. With basic the key is that of the password, and the username is under
-    /// `username` in the same Secret.
+    /// Keys of Secrets in the endpoint's namespace. List several to rotate them: a request is accepted if any of them
+    /// verifies it. A changed Secret is used at once. With basic the key is that of the password, and the username is
+    /// under `username` in the same Secret.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name", "key"]))]
     pub secret_refs: Vec<KeyReference>,
 
-    /// A preset of a known sender.
+    /// Preset for a known provider.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<Provider>,
 
-    /// An HMAC of your own description.
+    /// A custom HMAC signature.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hmac: Option<Hmac>,
 
-    /// A shared secret sent as it is in a header.
+    /// A shared secret, sent unchanged in a header.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<Token>,
 
@@ -43,17 +43,17 @@ pub struct Verification {
     pub basic: Option<Basic>,
 
     /// A signed token (JSON Web Token, RFC 7519) of an issuer, such as an OpenID provider, in `Authorization: Bearer`.
-    /// The body is not covered by it. Needs no Secret: the issuer's public keys are fetched, and fetched again when they
-    /// change.
+    /// The token does not cover the body. No Secret is needed: Grapnel fetches the issuer's public keys, and again when
+    /// they change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jwt: Option<Jwt>,
 
-    /// Callers inside the cluster, known by the token of their ServiceAccount in `Authorization: Bearer`. Needs no
-    /// Secret, and an operator that runs in a cluster.
+    /// Callers inside the cluster, authenticated by a ServiceAccount token in `Authorization: Bearer`. Needs no Secret.
+    /// Requires an operator in a cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_account: Option<ServiceAccountVerification>,
 
-    /// No verification: anyone who can reach the URL is believed. Has to be written out as `none: {}`.
+    /// No verification: every request is accepted. Must be set explicitly as `none: {}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub none: Option<NoVerification>,
 }
@@ -77,17 +77,17 @@ pub struct KeyReference {
     pub key: String,
 }
 
-/// A preset of a known sender.
+/// Preset for a known provider.
 #[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("self.name == 'Google' ? (has(self.audiences) && has(self.emails)) : (!has(self.audiences) && !has(self.emails))")
-        .message("audiences and emails must both be set for Google, and for nobody else"),
+        .message("audiences and emails are required for Google, and not allowed for other providers"),
     validation = Rule::new("(self.name == 'PayPal') == has(self.webhookId)")
-        .message("webhookId must be set for PayPal, and for nobody else")
+        .message("webhookId is required for PayPal, and not allowed for other providers")
 )]
 pub struct Provider {
-    /// Whose webhooks come in.
+    /// The provider.
     pub name: ProviderName,
     /// How far the signed timestamp may be from now, for senders that sign one. Defaults to what the sender
     /// recommends: 1m for Linear, 24h for SendGrid, 96h for PayPal, 5m for all others.
@@ -98,13 +98,13 @@ pub struct Provider {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 8), inner(length(min = 1, max = 253)), extend("x-kubernetes-list-type" = "set"))]
     pub audiences: Option<Vec<String>>,
-    /// Google only: email addresses of the service accounts that may call. Everybody at Google can get a token for any
-    /// audience, so this is what keeps others out.
+    /// Google only: email addresses of the service accounts that may call. Any Google customer can get a token for any
+    /// audience, so only this list restricts the senders.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64), inner(length(min = 3, max = 253)), extend("x-kubernetes-list-type" = "set"))]
     pub emails: Option<Vec<String>>,
-    /// PayPal only: the id of the webhook, as PayPal shows it where the webhook was made. It is signed, so that the
-    /// events of others open nothing here.
+    /// PayPal only: the id of the webhook, as PayPal shows it in the webhook's settings. PayPal signs it, so that
+    /// events of other webhooks are rejected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 50), regex(pattern = "^[a-zA-Z0-9]+$"))]
     pub webhook_id: Option<String>,
@@ -219,11 +219,11 @@ pub struct Hmac {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
     pub timestamp_header: Option<String>,
-    /// Header that carries the id that is signed.
+    /// Header with the signed id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
     pub id_header: Option<String>,
-    /// How far the timestamp may be from now, either way. Defaults to 5m where the timestamp is signed.
+    /// Largest difference of the timestamp from now, in either direction. Defaults to 5m where the timestamp is signed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tolerance: Option<GoDuration>,
 }
@@ -248,7 +248,7 @@ pub enum Encoding {
     Base64,
 }
 
-/// A shared secret sent as it is in a header.
+/// A shared secret, sent unchanged in a header.
 #[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Token {
@@ -280,31 +280,31 @@ pub struct SecretReference {
 #[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Jwt {
-    /// Who must have issued a token, exactly as it says in `iss`: an https URL.
+    /// Issuer of the tokens, equal to their `iss` claim: an https URL.
     #[schemars(length(min = 1, max = 512))]
     pub issuer: String,
-    /// Audiences; a token must have been issued for one of them. Name one that nothing else uses: a token for it opens
-    /// nothing else then, and no other token opens this.
+    /// Audiences; a token must have been issued for one of them. Choose an audience that nothing else uses, so that no
+    /// token for another service is accepted here.
     #[schemars(length(min = 1, max = 8), inner(length(min = 1, max = 253)), extend("x-kubernetes-list-type" = "set"))]
     pub audiences: Vec<String>,
     /// URL of the issuer's JSON Web Key Set. Defaults to the `jwks_uri` in its `/.well-known/openid-configuration`. The
-    /// rules for deliveries hold for it too: a private address needs `--egress-allow`.
+    /// egress rules apply: a private address needs `--egress-allow`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2048))]
     pub jwks_uri: Option<String>,
-    /// A CEL expression over claims, those of the token, that gives a bool, such as
-    /// `claims.repository == 'acme/shop'`. Only tokens for which it is true let in; one for which it fails does not.
+    /// A CEL expression over claims, those of the token, that gives a bool, such as `claims.repository == 'acme/shop'`.
+    /// A token is accepted only if it is true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 16384))]
     pub claims: Option<String>,
 }
 
-/// Callers inside the cluster, known by the token of their ServiceAccount.
+/// Callers inside the cluster, authenticated by a ServiceAccount token.
 #[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceAccountVerification {
     /// Audiences; a token must have been issued for one of them. Name one that nothing else uses, such as
-    /// `grapnel.dev`, so that tokens meant for others, the API server's own among them, open nothing here.
+    /// `grapnel.dev`, so that no token for another service, such as the API server, is accepted here.
     #[schemars(length(min = 1, max = 8), inner(length(min = 1, max = 253)), extend("x-kubernetes-list-type" = "set"))]
     pub audiences: Vec<String>,
     /// ServiceAccounts that may call.

@@ -36,11 +36,10 @@ pub struct Forbidden {
     allowed: &'static str,
 }
 
-const FOR_URLS: &str = "deliveries go to public addresses and to those that --egress-allow names";
+const FOR_URLS: &str = "allowed are public addresses and the networks in --egress-allow";
 const FOR_SERVICES: &str = "a Service has public, private or carrier-grade NAT addresses";
 
-const FOR_METADATA: &str =
-    "a cloud serves credentials there, so it is called only if --egress-allow names a network that holds nothing else";
+const FOR_METADATA: &str = "it serves credentials, so --egress-allow must name a network that contains nothing else";
 
 /// A URL that may not be called.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -50,16 +49,16 @@ pub enum ForbiddenUrl {
     #[error("the scheme `{0}` is not http or https")]
     Scheme(String),
     /// User or password.
-    #[error("the URL holds a user name or a password; put credentials into a header from a Secret")]
+    #[error("the URL contains a user name or password; keep credentials in a Secret")]
     Credentials,
     /// No host.
     #[error("the URL has no host")]
     NoHost,
     /// A port of another protocol: see `OTHER_PROTOCOLS`.
-    #[error("port {0} is not one of HTTP: another protocol is spoken there")]
+    #[error("port {0} is not a port for HTTP")]
     Port(u16),
     /// `localhost` or a name below it (RFC 6761, 6.3).
-    #[error("{0} is this machine; deliveries go to public addresses and to those that --egress-allow names")]
+    #[error("{0} is this machine; allowed are public addresses and the networks in --egress-allow")]
     Localhost(String),
     /// A literal address that may not be called.
     #[error(transparent)]

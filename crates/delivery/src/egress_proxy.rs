@@ -19,7 +19,7 @@ pub struct EgressProxy {
 
 /// A text that names no proxy. Holds nothing of it, since it may have a password in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("an egress proxy is written http://[USER:PASSWORD@]HOST[:PORT], without a path; {0}")]
+#[error("an egress proxy must have the form http://[USER:PASSWORD@]HOST[:PORT], without a path: {0}")]
 pub struct NoProxy(&'static str);
 
 impl EgressProxy {
@@ -31,16 +31,16 @@ impl EgressProxy {
         // A URL forgets port 80, which counts here.
         let authority =
             text.get(7..).filter(|_| text.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http://")));
-        let url = Url::parse(text).map_err(|_| NoProxy("this is no URL"))?;
+        let url = Url::parse(text).map_err(|_| NoProxy("not a URL"))?;
         let Some(authority) = authority else {
-            return Err(NoProxy("its scheme is not http, and proxies are not spoken to in another"));
+            return Err(NoProxy("only the scheme http is supported"));
         };
         if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
-            return Err(NoProxy("there is something after the host and port"));
+            return Err(NoProxy("unexpected text after the host and port"));
         }
-        let host = url.host().ok_or(NoProxy("there is no host"))?.to_owned();
+        let host = url.host().ok_or(NoProxy("the host is missing"))?.to_owned();
         let port = match url.port() {
-            Some(0) => return Err(NoProxy("there is no port 0")),
+            Some(0) => return Err(NoProxy("port 0 is not valid")),
             Some(port) => port,
             None if authority.trim_end_matches('/').ends_with(":80") => 80,
             None => 3128,
@@ -77,13 +77,13 @@ fn basic(user: &str, password: &str) -> Result<HeaderValue, NoProxy> {
     let mut pair = Zeroizing::new(Vec::with_capacity(user.len().saturating_add(password.len()).saturating_add(1)));
     pair.extend(percent_decode_str(user));
     if pair.contains(&b':') {
-        return Err(NoProxy("its user name has a colon in it"));
+        return Err(NoProxy("the user name contains a colon"));
     }
     pair.push(b':');
     pair.extend(percent_decode_str(password));
     let encoded = Zeroizing::new(STANDARD.encode(&*pair));
     let header = Zeroizing::new([b"Basic ", encoded.as_bytes()].concat());
-    header_value(header).map_err(|_| NoProxy("its credentials are no header value"))
+    header_value(header).map_err(|_| NoProxy("the credentials have characters that are not allowed in a header"))
 }
 
 impl fmt::Debug for EgressProxy {
@@ -116,11 +116,11 @@ mod tests {
             assert_eq!(proxy.authorization(), None);
         }
         for (text, why) in [
-            ("proxy.example:3128", "scheme is not http"),
-            ("https://proxy.example", "scheme is not http"),
-            ("socks5://proxy.example", "scheme is not http"),
-            ("http://", "no URL"),
-            ("proxy", "no URL"),
+            ("proxy.example:3128", "only the scheme http"),
+            ("https://proxy.example", "only the scheme http"),
+            ("socks5://proxy.example", "only the scheme http"),
+            ("http://", "not a URL"),
+            ("proxy", "not a URL"),
             ("http://proxy.example/path", "after the host"),
             ("http://proxy.example?x", "after the host"),
             ("http://proxy.example:0", "port 0"),

@@ -34,13 +34,16 @@ pub enum Scope {
 #[non_exhaustive]
 pub enum RateLimitError {
     /// No request would ever be let in.
-    #[error("requests and burst must be at least 1, and per longer than nothing")]
+    #[error("requests and burst must be at least 1, and per must be greater than zero")]
     Zero,
     /// More than one a nanosecond.
-    #[error("{0} requests in {per} is more than one a nanosecond; ask for less or leave the limit out", per = duration::format(*.1))]
+    #[error(
+        "{0} requests in {per} exceed one request per nanosecond; lower it or remove the limit",
+        per = duration::format(*.1)
+    )]
     TooFast(u32, Duration),
     /// The burst would take years to come back.
-    #[error("a burst of {0} takes more than a year to come back at this rate; make it smaller")]
+    #[error("a burst of {0} takes more than a year to refill at this rate; lower it")]
     TooSlow(u32),
 }
 

@@ -28,7 +28,7 @@ pub const ATTEMPTS: &str = "grapnel-dead-letter-attempts";
 pub const REASON: &str = "grapnel-dead-letter-reason";
 /// The status of the last answer, if there was one.
 pub const STATUS: &str = "grapnel-dead-letter-status";
-/// What a person needs to know.
+/// Description of the failure.
 pub const MESSAGE: &str = "grapnel-dead-letter-message";
 
 /// Whether a header, by its lower-case name, says something of a dead letter.

@@ -227,7 +227,7 @@ impl Value {
             Source::Expression(expression) => {
                 match expression.text_within(&request.inputs(expression, hidden), budget) {
                     Err(error) => Ok(Err(format!("its expression fails: {error}"))),
-                    Ok(value) if value.is_empty() => Ok(Err("its expression gives an empty string".into())),
+                    Ok(value) if value.is_empty() => Ok(Err("its expression returns an empty string".into())),
                     Ok(value) => self.usable(&value, || "what its expression gives".into()).map(Ok),
                 }
             }
@@ -243,7 +243,7 @@ impl Value {
                 }
             }
             Source::Pointer(pointer) => match request.payload.find(pointer) {
-                None => Ok(Err(format!("it is to come from {pointer}, but the body is neither JSON nor a form"))),
+                None => Ok(Err(format!("it is read from {pointer}, but the body is neither JSON nor a form"))),
                 Some(Found::Nothing) => Ok(Err(format!("the body has no {pointer}"))),
                 Some(Found::Unusable) => {
                     Ok(Err(format!("{pointer} of the body is not a string with text, an integer or a boolean")))
@@ -421,7 +421,7 @@ mod tests {
         let payload = Payload::parse(Some("text/plain"), &Bytes::from("{}")).unwrap();
         let (kind, id) = named(Source::Value("t".into()), Source::Pointer(JsonPointer::parse("/id").unwrap()));
         let error = identify(&kind, &id, &HeaderMap::new(), &payload, b"{}").unwrap_err();
-        assert_eq!(error.sentence, "event.id: it is to come from /id, but the body is neither JSON nor a form");
+        assert_eq!(error.sentence, "event.id: it is read from /id, but the body is neither JSON nor a form");
     }
 
     proptest! {

@@ -60,8 +60,8 @@ impl Validated {
 
 /// What is said of an event for which less is left than it would take to check, of
 /// [`SCHEMA_STEPS`](grapnel_values::limits::SCHEMA_STEPS).
-const TOO_MUCH: &str = "checking a payload of this size against the schema of its type takes too many steps; send less in one \
-                        event or batch, or let fewer subschemas apply to the same value";
+const TOO_MUCH: &str = "validating this payload takes too many steps; send smaller events or batches, or simplify the \
+                        schema so that fewer subschemas apply to one value";
 
 /// What to do with an event whose type no schema is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -107,7 +107,7 @@ pub enum Violation {
     #[error("the payload does not match the schema of its type")]
     Schema(Vec<(String, String)>),
     /// No schema is for this type.
-    #[error("no schema is for events of this type, and unmatchedTypes is Reject")]
+    #[error("no schema lists this event type, and unmatchedTypes is Reject")]
     UnknownType(String),
 }
 
@@ -182,7 +182,7 @@ impl SchemaSet {
         let mut violations = Vec::new();
         for rule in schemas {
             let Some(value) = payload.value() else {
-                let message = "a schema is for this type, but the body is neither JSON nor a form";
+                let message = "this type has a schema, but the body is neither JSON nor a form";
                 return Err(Violation::Schema(vec![(String::new(), message.into())]));
             };
             let left = rule.cost.count(value, budget.schema).and_then(|steps| budget.schema.checked_sub(steps));
@@ -226,8 +226,8 @@ impl Rule {
                 let message = match error.kind() {
                     ValidationErrorKind::Format { format } if format == "regex" => {
                         format!(
-                            "this pattern is not a regular expression (look-around and back-references are none), or is \
-                             larger than {pattern_bytes} bytes when it is compiled: {SCHEMA_PATTERN_BYTES}, or less where \
+                            "this pattern is not a regular expression (look-around and back-references are not supported), or \
+                             is larger than {pattern_bytes} bytes when it is compiled: {SCHEMA_PATTERN_BYTES}, or less where \
                              many patterns share {SCHEMA_PATTERNS_BYTES}"
                         )
                     }
@@ -245,7 +245,7 @@ impl Rule {
     fn explain(&self, value: &Value, violations: &mut Vec<(String, String)>) {
         let room = VIOLATIONS.saturating_sub(violations.len());
         if self.recursive {
-            let message = "value does not match; its schema is recursive, so the place is not searched for";
+            let message = "the value does not match; the position is not shown because the schema is recursive";
             violations.extend([(String::new(), message.into())].into_iter().take(room));
         } else {
             violations.extend(self.validator.iter_errors(value).take(room).map(|error| describe(&error)));
@@ -271,7 +271,7 @@ struct NoRetrieval;
 
 impl Retrieve for NoRetrieval {
     fn retrieve(&self, uri: &Uri<String>) -> Result<Value, Box<dyn std::error::Error + Send + Sync>> {
-        Err(format!("{uri} is another document, and those are never fetched; copy it below $defs").into())
+        Err(format!("{uri} is another document, which is never fetched; copy it into $defs").into())
     }
 }
 

@@ -64,7 +64,7 @@ pub(super) fn call<'a>(
         (Function::ToBool, [Value::Text(text)]) => match &**text {
             "true" | "True" | "TRUE" | "t" | "1" => Value::Bool(true),
             "false" | "False" | "FALSE" | "f" | "0" => Value::Bool(false),
-            _ => return Err(wrong("bool() reads true and false")),
+            _ => return Err(wrong("bool() accepts true and false")),
         },
         (Function::ToBytes, [value @ Value::Bytes(_)]) => value.clone(),
         (Function::ToBytes, [Value::Text(Text::Borrowed(text))]) => Value::Bytes(Blob::Borrowed(text.as_bytes())),
@@ -75,18 +75,18 @@ pub(super) fn call<'a>(
         (Function::ToTimestamp, [value @ Value::Timestamp(_)]) => value.clone(),
         (Function::ToTimestamp, [Value::Int(seconds)]) => {
             let time = Timestamp::from_second(*seconds);
-            Value::Timestamp(time.map_err(|_| wrong("this is no time between the years -9999 and 9999"))?)
+            Value::Timestamp(time.map_err(|_| wrong("the time is outside the years -9999 to 9999"))?)
         }
         (Function::ToTimestamp, [Value::Text(text)]) => {
             machine.pay_bytes(text.len(), at)?;
             let time = text.parse();
-            Value::Timestamp(time.map_err(|_| wrong("timestamp() reads RFC 3339, as in 2026-03-01T12:00:00Z"))?)
+            Value::Timestamp(time.map_err(|_| wrong("timestamp() accepts RFC 3339, as in 2026-03-01T12:00:00Z"))?)
         }
         (Function::ToDuration, [value @ Value::Duration(_)]) => value.clone(),
         (Function::ToDuration, [Value::Text(text)]) => {
             machine.pay_bytes(text.len(), at)?;
             let span = signed_duration(text);
-            Value::Duration(span.ok_or_else(|| wrong("duration() reads durations such as 10s, 1h30m or -250ms"))?)
+            Value::Duration(span.ok_or_else(|| wrong("duration() accepts durations such as 10s, 1h30m or -250ms"))?)
         }
         (Function::Part(part), [Value::Duration(duration)]) => Value::Int(duration_part(part, *duration)),
         (Function::Part(part), [Value::Timestamp(time)]) => Value::Int(time_part(part, *time, Offset::UTC)),
@@ -142,7 +142,7 @@ pub(super) fn call<'a>(
         (Function::None, []) => Value::Optional(None),
         (Function::HasValue, [Value::Optional(inner)]) => Value::Bool(inner.is_some()),
         (Function::Unwrap, [Value::Optional(Some(inner))]) => (**inner).clone(),
-        (Function::Unwrap, [Value::Optional(None)]) => return Err(wrong("the optional value holds nothing")),
+        (Function::Unwrap, [Value::Optional(None)]) => return Err(wrong("the optional value is empty")),
         (Function::Or, [value @ Value::Optional(Some(_)), Value::Optional(_)]) => value.clone(),
         (Function::Or, [Value::Optional(None), other @ Value::Optional(_)]) => other.clone(),
         (Function::OrValue, [Value::Optional(Some(inner)), _]) => (**inner).clone(),
@@ -197,7 +197,7 @@ fn to_text<'a>(machine: &mut Machine<'a>, at: usize, value: &Value<'a>) -> Resul
 }
 
 fn not_converted(at: usize, value: &Value<'_>, to: Kind) -> Fault {
-    Fault::new(at, format!("{} does not become {}", value.kind().a(), to.a()))
+    Fault::new(at, format!("{} cannot be converted to {}", value.kind().a(), to.a()))
 }
 
 fn to_int<'a>(machine: &mut Machine<'a>, at: usize, value: &Value<'a>) -> Result<Value<'a>> {
@@ -213,7 +213,7 @@ fn to_int<'a>(machine: &mut Machine<'a>, at: usize, value: &Value<'a>) -> Result
         Value::Timestamp(time) => Some(time.as_second()),
         other => return Err(not_converted(at, other, Kind::Int)),
     };
-    number.map(Value::Int).ok_or_else(|| Fault::new(at, "this is no integer of 64 bits"))
+    number.map(Value::Int).ok_or_else(|| Fault::new(at, "not a 64-bit integer"))
 }
 
 fn to_uint<'a>(machine: &mut Machine<'a>, at: usize, value: &Value<'a>) -> Result<Value<'a>> {
@@ -229,7 +229,7 @@ fn to_uint<'a>(machine: &mut Machine<'a>, at: usize, value: &Value<'a>) -> Resul
         }
         other => return Err(not_converted(at, other, Kind::UInt)),
     };
-    number.map(Value::UInt).ok_or_else(|| Fault::new(at, "this is no unsigned integer of 64 bits"))
+    number.map(Value::UInt).ok_or_else(|| Fault::new(at, "not an unsigned 64-bit integer"))
 }
 
 /// The whole part of a number from `least` on and below `end`.
@@ -246,7 +246,7 @@ fn to_double<'a>(machine: &mut Machine<'a>, at: usize, value: &Value<'a>) -> Res
         Value::UInt(number) => *number as f64,
         Value::Text(text) => {
             machine.pay_bytes(text.len(), at)?;
-            text.parse().map_err(|_| Fault::new(at, "this is no number"))?
+            text.parse().map_err(|_| Fault::new(at, "not a number"))?
         }
         other => return Err(not_converted(at, other, Kind::Double)),
     }))
@@ -323,7 +323,7 @@ fn join<'a>(machine: &mut Machine<'a>, at: usize, list: &List<'a>, separator: &s
     let mut joined = String::new();
     for (number, element) in list.iter().enumerate() {
         let Value::Text(text) = &element else {
-            let message = format!("join() joins strings, and one of these is {}", element.kind().a());
+            let message = format!("join() takes strings; one element is {}", element.kind().a());
             return Err(Fault::new(at, message));
         };
         machine.pay(1, at)?;
@@ -345,7 +345,7 @@ fn substring<'a>(
     to: Option<i64>,
 ) -> Result<Value<'a>> {
     machine.pay_bytes(text.len(), at)?;
-    let outside = || Fault::new(at, "substring() is asked for characters outside of the string");
+    let outside = || Fault::new(at, "substring() is out of range");
     let length = text.chars().count();
     let from = usize::try_from(from).map_err(|_| outside())?;
     let to = to.map_or(Ok(length), usize::try_from).map_err(|_| outside())?;

@@ -89,7 +89,7 @@ pub(super) fn infer(node: &Node, variables: &mut Vec<Type>) -> Result<Type, Flaw
         What::Negate(inner) => {
             let found = infer(inner, variables)?;
             if !found.may_be(&[Kind::Int, Kind::Double, Kind::Duration]) {
-                return Err(Flaw::new(node.at, format!("{} has no negative", found.a())));
+                return Err(Flaw::new(node.at, format!("{} cannot be negated", found.a())));
             }
             Ok(found)
         }
@@ -140,7 +140,7 @@ pub(super) fn infer(node: &Node, variables: &mut Vec<Type>) -> Result<Type, Flaw
                 Type::Any | Type::Of(Kind::List | Kind::Map) => Type::Any,
                 Type::Headers | Type::Event => Type::Of(Kind::Text),
                 Type::Of(_) => {
-                    let message = format!("{} has no elements to look at; lists and maps have", found.a());
+                    let message = format!("{} cannot be iterated; use a list or a map", found.a());
                     return Err(Flaw::new(node.at, message));
                 }
             };
@@ -178,7 +178,7 @@ fn condition(node: &Node, what: &str, variables: &mut Vec<Type>) -> Result<(), F
     if found.may_be(&[Kind::Bool]) {
         return Ok(());
     }
-    Err(Flaw::new(node.start(), format!("{what} needs a bool, and this is {}", found.a())))
+    Err(Flaw::new(node.start(), format!("{what} requires a bool, not {}", found.a())))
 }
 
 fn field_type(node: &Node, from: Type, field: &str) -> Result<Type, Flaw> {
@@ -253,7 +253,7 @@ fn arithmetic(operator: Arithmetic, at: usize, left: Type, right: Type) -> Resul
         } else {
             ""
         };
-        return Err(Flaw::new(at, format!("`{sign}` does not go with {left} and {right}{advice}")));
+        return Err(Flaw::new(at, format!("`{sign}` is not defined for {left} and {right}{advice}")));
     };
     Ok(if fitting.all(|kind| kind == first) { Type::Of(first) } else { Type::Any })
 }
@@ -262,7 +262,7 @@ fn compare(comparison: Comparison, at: usize, left: Type, right: Type) -> Result
     let (Some(a), Some(b)) = (left.kind(), right.kind()) else {
         return match (comparison, right.kind()) {
             (Comparison::In, Some(kind)) if !matches!(kind, Kind::List | Kind::Map) => {
-                Err(Flaw::new(at, format!("`in` looks into lists and maps, and this is {}", right.a())))
+                Err(Flaw::new(at, format!("`in` requires a list or a map, not {}", right.a())))
             }
             _ => Ok(()),
         };
@@ -282,5 +282,5 @@ fn compare(comparison: Comparison, at: usize, left: Type, right: Type) -> Result
         return Ok(());
     }
     let (sign, left, right) = (comparison.sign(), left.name(), right.name());
-    Err(Flaw::new(at, format!("`{sign}` does not go with {left} and {right}")))
+    Err(Flaw::new(at, format!("`{sign}` is not defined for {left} and {right}")))
 }

@@ -142,7 +142,7 @@ impl<'a> Machine<'a> {
         match self.value(node)? {
             Value::Bool(flag) => Ok(flag),
             other => {
-                let message = format!("a bool is needed here, and this is {}", other.kind().a());
+                let message = format!("expected a bool, found {}", other.kind().a());
                 Err(Fault::new(node.start(), message))
             }
         }
@@ -266,7 +266,7 @@ impl<'a> Machine<'a> {
                 List::Shared(map.keys().into())
             }
             other => {
-                let message = format!("{} has no elements to look at; lists and maps have", other.kind().a());
+                let message = format!("{} cannot be iterated; use a list or a map", other.kind().a());
                 return Err(Fault::new(at, message));
             }
         };
@@ -316,7 +316,7 @@ impl<'a> Machine<'a> {
 
 /// What is said when there are no steps left.
 pub(super) fn too_many_steps() -> String {
-    format!("it takes more than the {EXPRESSION_STEPS} steps allowed with one event, or with all events of a batch")
+    format!("it exceeds {EXPRESSION_STEPS} steps for one event or batch")
 }
 
 /// The place that a double names, if it is whole.
@@ -330,7 +330,7 @@ fn optionally(found: Option<Value<'_>>) -> Value<'_> {
 }
 
 fn no_key(at: usize, name: &str) -> Fault {
-    Fault::new(at, format!("there is no key `{name}`; has(…) asks whether there is one"))
+    Fault::new(at, format!("no such key `{name}`; use has(…) to test for it"))
 }
 
 fn no_fields(at: usize, field: &str, value: &Value<'_>) -> Fault {

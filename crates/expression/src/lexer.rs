@@ -104,11 +104,11 @@ impl<'s> Lexer<'s> {
                 self.at += sign.len();
                 Ok(Token::Sign(sign))
             }
-            None if first == '=' => Err(Flaw::new(start, "`=` is no operator; equality is written `==`")),
+            None if first == '=' => Err(Flaw::new(start, "`=` is not an operator; use `==`")),
             None if first == '&' || first == '|' => {
-                Err(Flaw::new(start, format!("`{first}` is no operator; write `{first}{first}`")))
+                Err(Flaw::new(start, format!("`{first}` is not an operator; use `{first}{first}`")))
             }
-            None => Err(Flaw::new(start, format!("`{}` cannot stand here", first.escape_default()))),
+            None => Err(Flaw::new(start, format!("`{}` is not allowed here", first.escape_default()))),
         }
     }
 
@@ -193,9 +193,9 @@ impl<'s> Lexer<'s> {
         while !self.eat(close) {
             let at = self.at;
             match self.bump() {
-                None => return Err(Flaw::new(start, format!("this string does not end; it is closed by {close}"))),
+                None => return Err(Flaw::new(start, format!("unterminated string; close it with {close}"))),
                 Some('\n' | '\r') if close.len() == 1 => {
-                    return Err(Flaw::new(start, "a string over several lines is written in three quotes"));
+                    return Err(Flaw::new(start, "a multi-line string needs triple quotes"));
                 }
                 Some('\\') if !raw => self.escape(at, bytes, &mut value)?,
                 // In a raw string a quote after a backslash does not end it.

@@ -27,7 +27,7 @@ pub(super) fn parse(source: &str, scope: Scope) -> Result<(Node, Uses), Flaw> {
     let node = parser.expression()?;
     match parser.peek() {
         Token::End => Ok((node, parser.uses)),
-        other => Err(Flaw::new(parser.at(), format!("{} cannot stand here", describe(other)))),
+        other => Err(Flaw::new(parser.at(), format!("{} is not allowed here", describe(other)))),
     }
 }
 
@@ -77,7 +77,7 @@ impl Parser {
         if self.eat(sign) {
             return Ok(());
         }
-        Err(Flaw::new(self.at(), format!("`{sign}` must stand here, not {}", describe(self.peek()))))
+        Err(Flaw::new(self.at(), format!("expected `{sign}`, found {}", describe(self.peek()))))
     }
 
     fn node(&self, at: usize, what: What) -> Result<Node, Flaw> {

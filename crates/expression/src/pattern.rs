@@ -17,7 +17,7 @@ const COMPILED_BYTES_PER_STEP: usize = 8;
 
 /// Why a pattern is refused.
 pub(super) const UNREADABLE: &str =
-    "this is not a regular expression of RE2, or it is too large; look-around and back-references are none";
+    "not a valid RE2 regular expression, or too large; look-around and back-references are not supported";
 
 /// A compiled regular expression of at most [`EXPRESSION_PATTERN_BYTES`].
 #[derive(Debug)]

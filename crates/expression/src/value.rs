@@ -351,7 +351,7 @@ impl Serialize for Value<'_> {
             Self::UInt(number) => serializer.serialize_u64(*number),
             Self::Double(number) if number.is_finite() => serializer.serialize_f64(*number),
             Self::Double(_) => {
-                Err(ser::Error::custom("it holds a number that is infinite or none, which JSON has not"))
+                Err(ser::Error::custom("it has a number that is infinite or NaN, which JSON does not support"))
             }
             Self::Text(text) => serializer.serialize_str(text),
             Self::Bytes(bytes) => serializer.serialize_str(&STANDARD.encode(&**bytes)),
@@ -387,7 +387,7 @@ impl Serialize for Key<'_, '_> {
             Value::UInt(number) => serializer.collect_str(number),
             Value::Bool(flag) => serializer.collect_str(flag),
             // No map literal takes another key.
-            _ => Err(ser::Error::custom("it holds a key that is no string")),
+            _ => Err(ser::Error::custom("it has a key that is not a string")),
         }
     }
 }

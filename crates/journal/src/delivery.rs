@@ -205,7 +205,7 @@ pub enum DeliveryState {
     Pending,
     /// Being attempted.
     InFlight,
-    /// Failed, will be tried again.
+    /// Failed; waits for a retry.
     Retrying,
     /// Dead, kept for redelivery.
     DeadLettered,

@@ -61,7 +61,8 @@ pub enum JournalError {
 /// Whose share of the journal is exhausted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{scope} keeps {bytes} of at most {max_bytes} bytes, and none of its settled events is left to remove; raise {knob}, or fix the subscriptions that hold its events"
+    "{scope} uses {bytes} of its share of {max_bytes} bytes, and no settled event is left to remove; raise {knob}, or \
+     fix the subscriptions with the backlog"
 , knob = scope.knob())]
 pub struct ShareExhausted {
     /// Whose share it is.

@@ -34,7 +34,7 @@ pub struct JournalOptions {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UnknownEngine {
     /// It names the replicated engine, which this build does not have.
-    #[error("this build has no engine for {0}://…; use embedded")]
+    #[error("this build does not support {0}://; use embedded")]
     Replicated(String),
     /// It names nothing that is known.
     #[error("unknown journal engine {0:?}; use embedded")]

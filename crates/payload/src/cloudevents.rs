@@ -120,10 +120,10 @@ impl<'a> Found<'a> {
             return Ok(());
         }
         if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-            return Err(malformed("an attribute's name has other characters than letters and digits"));
+            return Err(malformed("attribute names must consist of letters and digits"));
         }
         if name == "time" && value.to_text().parse::<jiff::Timestamp>().is_err() {
-            return Err(malformed("its time is not as in RFC 3339, such as 2026-03-01T12:00:00Z"));
+            return Err(malformed("time must be an RFC 3339 timestamp, such as 2026-03-01T12:00:00Z"));
         }
         // Of equal names the last one counts.
         self.others.retain(|(known, _)| *known != name);
@@ -140,8 +140,8 @@ impl<'a> Found<'a> {
     ) -> Result<CloudEvent<'a>, MalformedPayload> {
         match self.spec_version.as_deref() {
             Some(SPEC_VERSION) => {}
-            Some(_) => return Err(malformed(format!("its specversion is not {SPEC_VERSION}, the only one read here"))),
-            None => return Err(malformed(format!("it has no specversion; {SPEC_VERSION} is read here"))),
+            Some(_) => return Err(malformed(format!("specversion must be {SPEC_VERSION}"))),
+            None => return Err(malformed(format!("it has no specversion; the only supported one is {SPEC_VERSION}"))),
         }
         let required = |value: Option<Cow<'a, str>>, name: &str| match value {
             Some(value) if !value.is_empty() => Ok(value),
@@ -159,5 +159,5 @@ impl<'a> Found<'a> {
 }
 
 fn malformed(why: impl std::fmt::Display) -> MalformedPayload {
-    MalformedPayload::new(format!("this is no CloudEvent: {why}"))
+    MalformedPayload::new(format!("invalid CloudEvent: {why}"))
 }

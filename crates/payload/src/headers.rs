@@ -64,7 +64,10 @@ pub enum HeaderGlobError {
         error: GlobError,
     },
     /// An entry that no header name can match.
-    #[error("entry {number}: `{glob}` matches no header; names have letters, digits and hyphens", number = index + 1)]
+    #[error(
+        "entry {number}: `{glob}` cannot match a header name; use letters, digits, hyphens and globs",
+        number = index + 1
+    )]
     NoName {
         /// Which one, from 0.
         index: usize,
@@ -72,7 +75,7 @@ pub enum HeaderGlobError {
         glob: String,
     },
     /// A header that must not be copied.
-    #[error("entry {number}: header {name} frames a request and is never passed on; remove it", number = index + 1)]
+    #[error("entry {number}: header {name} frames the request and is never forwarded; remove it", number = index + 1)]
     Framing {
         /// Which one, from 0.
         index: usize,

@@ -75,7 +75,7 @@ impl BasicVerifier {
         if bool::from(found) {
             Ok(())
         } else {
-            let sentence = "the username and password in header authorization are none of those expected";
+            let sentence = "wrong username or password in header authorization";
             Err(Refusal::InvalidSignature(sentence.into()))
         }
     }

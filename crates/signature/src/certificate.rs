@@ -85,7 +85,7 @@ impl CertificateScheme {
     ) -> Result<(), Refusal> {
         let Transmission { signature, id, time, moment } = Transmission::read(headers)?;
         if !certificate.verifies_rsa_sha256(&self.message(id, time, body), &signature) {
-            let sentence = format!("the signature in header {SIGNATURE} is not that of this body for this webhook");
+            let sentence = format!("the signature in header {SIGNATURE} does not match this body and webhook id");
             return Err(Refusal::InvalidSignature(sentence));
         }
         recent(&format!("header {TIME}"), moment.as_nanosecond(), self.tolerance, now)
@@ -143,7 +143,7 @@ impl<'a> Transmission<'a> {
         }
         let signature = BASE64
             .decode(signature)
-            .map_err(|_| invalid(format!("header {SIGNATURE} holds no well-formed signature")))?;
+            .map_err(|_| invalid(format!("header {SIGNATURE} has no well-formed signature")))?;
         let moment = std::str::from_utf8(time).ok().and_then(|time| time.parse().ok()).ok_or_else(|| {
             invalid(format!("the timestamp in header {TIME} is not a time such as 2026-01-31T12:00:00Z"))
         })?;

@@ -23,15 +23,13 @@ pub(super) enum Part {
 #[non_exhaustive]
 pub enum ContentError {
     /// A placeholder that is none.
-    #[error("`{{{0}}}` is no placeholder; they are {{body}}, {{timestamp}} and {{id}}")]
+    #[error("`{{{0}}}` is an unknown placeholder; known: {{body}}, {{timestamp}} and {{id}}")]
     Unknown(String),
     /// A brace without its other one.
-    #[error(
-        "`{0}` has a brace without its counterpart; braces are for the placeholders {{body}}, {{timestamp}} and {{id}}"
-    )]
+    #[error("`{0}` has an unmatched brace; use braces only for the placeholders {{body}}, {{timestamp}} and {{id}}")]
     Brace(String),
     /// `{body}` is not there, or more than once.
-    #[error("`{0}` must contain {{body}} exactly once: what does not cover the body does not protect it")]
+    #[error("`{0}` must contain {{body}} exactly once, so that the signature covers the body")]
     Body(String),
     /// Longer than [`SIGNED_CONTENT_BYTES`].
     #[error("the template has {0} bytes, more than the {SIGNED_CONTENT_BYTES} allowed")]
@@ -184,7 +182,7 @@ mod tests {
     fn mistakes_are_named() {
         assert_eq!(Content::parse("{url}{body}"), Err(ContentError::Unknown("url".into())));
         let sentence = ContentError::Unknown("url".into()).to_string();
-        assert_eq!(sentence, "`{url}` is no placeholder; they are {body}, {timestamp} and {id}");
+        assert_eq!(sentence, "`{url}` is an unknown placeholder; known: {body}, {timestamp} and {id}");
         for template in ["{body", "body}", "{body}}", "{{body}}", "{body}{", "}{body}", "{a{body}"] {
             assert!(matches!(Content::parse(template), Err(ContentError::Brace(_))), "{template}");
         }

@@ -82,8 +82,7 @@ impl Handshake {
         let Payload::Json(_) = payload else { return Ok(None) };
         let is = |pointer, wanted: &str| text(payload, pointer).is_some_and(|found| found == wanted);
         let asked = |question: &str, pointer| {
-            let sentence =
-                || format!("a question of the kind {question} has a text at {pointer} to answer, this one has none");
+            let sentence = || format!("the {question} request has no string at {pointer} to return");
             text(payload, pointer).ok_or_else(|| MalformedPayload::new(sentence()))
         };
         Ok(match self {

@@ -59,7 +59,7 @@ impl Candidates {
     fn push(&mut self, text: &[u8], encoding: Encoding) -> Result<(), &'static str> {
         let Some((slot, width)) = self.slots.get_mut(..self.wanted.most).and_then(|slots| slots.get_mut(self.count))
         else {
-            return Err("holds too many signatures");
+            return Err("has too many signatures");
         };
         let decoded = match encoding {
             Encoding::Hex => {
@@ -83,7 +83,7 @@ impl Shape {
         let mut candidates = Candidates::new(wanted);
         match self {
             Self::Prefixed(prefix) => {
-                let text = header.strip_prefix(prefix.as_bytes()).ok_or("lacks the prefix of a signature")?;
+                let text = header.strip_prefix(prefix.as_bytes()).ok_or("does not start with the signature prefix")?;
                 candidates.push(text, encoding)?;
             }
             Self::Pairs { signature, .. } => {
@@ -105,7 +105,7 @@ impl Shape {
             }
         }
         if candidates.count == 0 {
-            return Err("holds no well-formed signature");
+            return Err("has no well-formed signature");
         }
         Ok(candidates)
     }

@@ -166,7 +166,7 @@ impl SignatureVerifier {
         let malformed = |what: &str| Refusal::InvalidSignature(format!("header {header} {what}"));
         let in_header = scheme.shape.timestamp(signature).map_err(malformed)?;
         let time = match (&scheme.timestamp, in_header) {
-            (Some(TimestampSource::InSignature), None) => return Err(malformed("holds no timestamp")),
+            (Some(TimestampSource::InSignature), None) => return Err(malformed("has no timestamp")),
             (Some(TimestampSource::InSignature), Some(text)) => Some((header, text)),
             _ => time,
         };
@@ -183,7 +183,7 @@ impl SignatureVerifier {
         let fields = Fields { timestamp: time.map_or(&[][..], |(_, text)| text), id, body: &body };
         let key = self.matching(signature, fields).map_err(malformed)?;
         let Some(key) = key else {
-            let sentence = format!("no signature in header {header} is that of this body made with any of the secrets");
+            let sentence = format!("no signature in header {header} matches this body with any configured secret");
             return Err(Refusal::InvalidSignature(sentence));
         };
         let verified = Verified { body, key };
@@ -204,7 +204,7 @@ impl SignatureVerifier {
     fn matching(&self, header: &[u8], fields: Fields<'_>) -> Result<Option<usize>, &'static str> {
         let SignatureScheme { shape, encoding, content, .. } = &self.scheme;
         let content = content.filled(fields);
-        let mut compared = Err("holds no well-formed signature");
+        let mut compared = Err("has no well-formed signature");
         if let Some((hash, keys)) = &self.macs {
             match shape.parse(header, *encoding, Wanted::mac(hash.width())) {
                 Ok(candidates) => match keys.matching(&content, &candidates) {

@@ -35,7 +35,7 @@ enum Keys {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum KeySetError {
     /// Not a JSON Web Key Set.
-    #[error("it is no JSON Web Key Set: an object with a list of `keys`")]
+    #[error("not a JSON Web Key Set (an object with a list `keys`)")]
     NotASet,
     /// None of the keys is for signatures that are understood.
     #[error("none of its keys is an RSA, P-256, P-384 or Ed25519 key for signatures")]

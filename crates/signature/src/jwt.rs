@@ -76,7 +76,7 @@ impl JwtScheme {
             return Err(invalid("the bearer token is not signed by a key of its issuer"));
         }
         let claims: Map<String, Value> =
-            object(token.payload).ok_or_else(|| invalid("the bearer token's claims are no JSON object"))?;
+            object(token.payload).ok_or_else(|| invalid("the bearer token's claims are not a JSON object"))?;
         self.allows(&claims, now)?;
         self.grants(claims)
     }
@@ -96,7 +96,7 @@ impl JwtScheme {
             _ => false,
         };
         if !for_us {
-            return Err(invalid("the bearer token was issued for another audience; ask for one of this endpoint's"));
+            return Err(invalid("the bearer token has another audience; request one for an audience of this endpoint"));
         }
         self.belongs(claims)?;
         let time = |name: &str| match claims.get(name) {
@@ -107,10 +107,10 @@ impl JwtScheme {
             },
         };
         let Some(expires) = time("exp")? else {
-            return Err(invalid("the bearer token does not say when it expires"));
+            return Err(invalid("the bearer token has no exp claim"));
         };
         if expires.checked_add(JWT_LEEWAY).is_ok_and(|end| end <= now) {
-            return Err(Refusal::StaleTimestamp("the bearer token has expired; ask for another".into()));
+            return Err(Refusal::StaleTimestamp("the bearer token has expired; request a new one".into()));
         }
         for begins in [time("nbf")?, time("iat")?].into_iter().flatten() {
             if begins.checked_sub(JWT_LEEWAY).is_ok_and(|begin| begin > now) {
@@ -126,9 +126,9 @@ impl JwtScheme {
         let claims = Value::Object(claims);
         match rule.test(&Inputs { claims: Some(&claims), ..Inputs::default() }) {
             Ok(true) => Ok(()),
-            Ok(false) => Err(invalid("the claims of the bearer token are not those that may call here")),
+            Ok(false) => Err(invalid("the bearer token's claims do not match the endpoint's claims expression")),
             Err(error) => Err(Refusal::InvalidSignature(format!(
-                "the endpoint's rule for claims cannot be applied to those of the bearer token: {error}"
+                "the endpoint's claims expression failed for this token: {error}"
             ))),
         }
     }
@@ -174,7 +174,7 @@ impl JwtScheme {
         if email.is_some_and(|email| self.emails.iter().any(|known| **known == *email)) {
             Ok(())
         } else {
-            Err(invalid("the bearer token belongs to none of those who may call here"))
+            Err(invalid("the bearer token's identity is not allowed at this endpoint"))
         }
     }
 }
@@ -194,7 +194,7 @@ impl<'a> Shown<'a> {
             URL_SAFE_NO_PAD.decode(signature).ok().filter(|bytes| !bytes.is_empty()).ok_or_else(malformed)?;
         let header: Header = object(header).ok_or_else(malformed)?;
         if header.crit.is_some() {
-            return Err(invalid("the bearer token asks for something (`crit`) that is not understood here"));
+            return Err(invalid("the bearer token has an unsupported critical header (crit)"));
         }
         let algorithm = JwsAlgorithm::named(&header.alg).ok_or_else(|| {
             invalid("the bearer token is not signed with RS, PS or ES 256 or 384, RS or PS 512, or EdDSA")

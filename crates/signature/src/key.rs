@@ -56,7 +56,7 @@ pub enum KeyProblem {
     #[error("it is empty")]
     Empty,
     /// Longer than [`SECRET_BYTES`].
-    #[error("it has {0} bytes, more than the {SECRET_BYTES} allowed")]
+    #[error("it has {0} bytes; the limit is {SECRET_BYTES}")]
     TooLong(usize),
     /// Not base64 where it must be.
     #[error("it is not base64 in the standard alphabet{}", behind(prefix))]
@@ -93,7 +93,8 @@ pub enum KeyProblem {
     NotP256,
     /// Not a private key that signs tokens or requests.
     #[error(
-        "it is not a private key for this: an RSA (or, for tokens, P-256 or Ed25519) key as a PKCS #8 PEM, as `openssl genpkey` writes it"
+        "it is not a suitable private key: use an RSA (or, for tokens, P-256 or Ed25519) key as a PKCS #8 PEM, as \
+         `openssl genpkey` writes it"
     )]
     NotSigning,
     /// Username or password are not of a form that can be sent.

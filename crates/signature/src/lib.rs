@@ -344,13 +344,13 @@ fn keys_unknown() -> Refusal {
 fn single<'a>(headers: &'a HeaderMap, name: &HeaderName, what: &str) -> Result<&'a HeaderValue, Refusal> {
     let mut values = headers.get_all(name).iter();
     let Some(value) = values.next() else {
-        return Err(Refusal::MissingSignature(format!("header {name} with the {what} is missing")));
+        return Err(Refusal::MissingSignature(format!("header {name} ({what}) is missing")));
     };
     if values.next().is_some() {
-        return Err(Refusal::InvalidSignature(format!("header {name} with the {what} is there more than once")));
+        return Err(Refusal::InvalidSignature(format!("header {name} ({what}) occurs more than once")));
     }
     if value.as_bytes().trim_ascii().is_empty() {
-        return Err(Refusal::InvalidSignature(format!("header {name} with the {what} is empty")));
+        return Err(Refusal::InvalidSignature(format!("header {name} ({what}) is empty")));
     }
     Ok(value)
 }

@@ -68,14 +68,14 @@ impl ServiceAccountScheme {
     pub(super) fn verify(&self, review: &Review) -> Result<(), Refusal> {
         if !review.audiences.iter().any(|audience| self.audiences.contains(audience)) {
             return Err(Refusal::InvalidSignature(
-                "the token was not issued for an audience of this endpoint; ask for one of spec.verification.serviceAccount.audiences"
+                "the token's audience is not one of this endpoint; request a token for one of \
+                 spec.verification.serviceAccount.audiences"
                     .into(),
             ));
         }
         if !self.allows(&review.username) {
             return Err(Refusal::InvalidSignature(
-                "the token belongs to none of the ServiceAccounts that may call here; add yours to spec.verification.serviceAccount.allowed"
-                    .into(),
+                "the token's ServiceAccount is not allowed; add it to spec.verification.serviceAccount.allowed".into(),
             ));
         }
         Ok(())

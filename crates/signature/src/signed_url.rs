@@ -127,7 +127,8 @@ impl UrlVerifier {
             }
         }
         let sentence = format!(
-            "no signature in header {header} is that of this body sent to this URL made with any of the secrets; the URL must be the one that the sender calls, see --public-url"
+            "no signature in header {header} matches this body and URL with any configured secret; set --public-url to \
+             the URL that the sender calls"
         );
         Err(Refusal::InvalidSignature(sentence))
     }

@@ -39,7 +39,7 @@ pub(super) fn recent(place: &str, nanoseconds: i128, tolerance: Duration, now: T
     }
     let way = if nanoseconds < now { "too long ago" } else { "in the future" };
     let tolerance = duration::format(tolerance);
-    let sentence = format!("the timestamp in {place} is {way}; it may be {tolerance} from now at most");
+    let sentence = format!("the timestamp in {place} is {way}; it must be within {tolerance} of now");
     Err(Refusal::StaleTimestamp(sentence))
 }
 
@@ -62,7 +62,7 @@ pub(super) fn recent_in_body(
         }
     });
     let milliseconds = text.and_then(|text| number(text.as_bytes())).ok_or_else(|| {
-        Refusal::InvalidSignature(format!("the body has no time of signing, in milliseconds since 1970, at {pointer}"))
+        Refusal::InvalidSignature(format!("the body has no signing time at {pointer} (milliseconds since 1970)"))
     })?;
     recent(&format!("{pointer} of the body"), i128::from(milliseconds).saturating_mul(1_000_000), tolerance, now)
 }

@@ -57,7 +57,7 @@ impl TokenVerifier {
         if bool::from(found) {
             Ok(())
         } else {
-            Err(Refusal::InvalidSignature(format!("the token in header {header} is none of those expected")))
+            Err(Refusal::InvalidSignature(format!("wrong token in header {header}")))
         }
     }
 }

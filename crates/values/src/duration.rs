@@ -21,7 +21,7 @@ pub enum DurationError {
     #[error("`{0}` is not a duration; write numbers with units, such as 10s, 1h30m or 250ms")]
     Number(String),
     /// No unit, or none that is known.
-    #[error("`{text}` has {unit} where a unit should be; the units are h, m, s, ms, us and ns, as in 1h30m")]
+    #[error("`{text}` has {unit} where a unit is expected; the units are h, m, s, ms, us and ns, as in 1h30m")]
     Unit {
         /// The whole text.
         text: String,

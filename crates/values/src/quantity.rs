@@ -20,7 +20,8 @@ pub enum QuantityError {
     Number(String),
     /// A suffix that is none.
     #[error(
-        "`{text}` ends with `{suffix}`, which is no suffix; they are Ki, Mi, Gi, Ti, Pi, Ei (1024) and k, M, G, T, P, E (1000)"
+        "`{text}` ends with the unknown suffix `{suffix}`; known are Ki, Mi, Gi, Ti, Pi, Ei (1024) and k, M, G, T, P, \
+         E (1000)"
     )]
     Suffix {
         /// The whole text.

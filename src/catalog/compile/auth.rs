@@ -50,9 +50,9 @@ fn basic(auth: &grapnel_api::BasicAuth, references: &References<'_>, problems: &
     let password = references.secret_or_empty(&key("password"), &pointer, problems)?;
     let (username, password) = (line(&username), line(&password));
     let wrong = if username.contains(&b':') {
-        Some("key username of Secret {name} holds a colon, which ends a user name")
+        Some("key username of Secret {name} contains a colon, which is not allowed in a user name")
     } else if username.iter().chain(password).any(u8::is_ascii_control) {
-        Some("username or password of Secret {name} holds control characters")
+        Some("username or password of Secret {name} has control characters")
     } else {
         None
     };
@@ -72,8 +72,7 @@ fn bearer(auth: &grapnel_api::BearerAuth, references: &References<'_>, problems:
     let token = line(&secret);
     if token.is_empty() || !token.iter().all(u8::is_ascii_graphic) {
         let KeyReference { name, key } = reference;
-        let message =
-            format!("key {key} of Secret {name} is not a bearer token: it holds blanks or control characters");
+        let message = format!("key {key} of Secret {name} is not a bearer token: it has spaces or control characters");
         problems.add(pointer, Reason::InvalidSecret, message);
         return None;
     }
@@ -95,7 +94,7 @@ fn oauth(
         // RFC 6749, appendix A.1 and A.2, but for characters beyond ASCII, which some servers give out.
         if text.is_empty() || text.iter().any(u8::is_ascii_control) || std::str::from_utf8(text).is_err() {
             let KeyReference { name, key } = reference;
-            let message = format!("key {key} of Secret {name} is empty, no UTF-8 or holds control characters");
+            let message = format!("key {key} of Secret {name} is empty, is not UTF-8, or has control characters");
             problems.add(pointer, Reason::InvalidSecret, message);
             return None;
         }
@@ -106,7 +105,8 @@ fn oauth(
     for (number, scope) in client.scopes.iter().enumerate() {
         // RFC 6749, 3.3.
         if scope.is_empty() || !scope.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"\\".contains(&byte)) {
-            let message = "a scope is visible characters without blanks, quotes and backslashes (RFC 6749, 3.3)";
+            let message =
+                "a scope must consist of visible characters without spaces, quotes and backslashes (RFC 6749, 3.3)";
             problems.add(format!("{place}/scopes/{number}"), Reason::InvalidSpec, message);
         }
     }

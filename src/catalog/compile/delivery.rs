@@ -54,7 +54,7 @@ pub(super) fn in_flight(spec: &WebhookSubscriptionSpec, problems: &mut Problems)
         problems.add(
             "/spec/maxInFlight",
             Reason::InvalidSpec,
-            "with ordering Ordered one delivery is under way at a time: leave maxInFlight out or set it to 1",
+            "with ordering Ordered one delivery is in flight at a time: remove maxInFlight or set it to 1",
         );
     }
     NonZeroUsize::MIN

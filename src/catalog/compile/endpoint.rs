@@ -269,7 +269,7 @@ fn reply(response: Option<&grapnel_api::Response>, problems: &mut Problems) -> O
 pub(super) fn header_name(name: &str, pointer: &str, problems: &mut Problems) -> Option<HeaderName> {
     let parsed = HeaderName::from_bytes(name.as_bytes());
     if parsed.is_err() {
-        let message = format!("`{name}` is not a header name; letters, digits and hyphens are (RFC 9110, 5.1)");
+        let message = format!("`{name}` is not a header name; use letters, digits and hyphens (RFC 9110, 5.1)");
         problems.add(pointer, Reason::InvalidSpec, message);
     }
     parsed.ok()
@@ -294,7 +294,7 @@ pub(super) fn time(
     let Some(text) = text else { return Some(default) };
     let time = problems.check(pointer, duration::parse(&text.0))?;
     if time.is_zero() {
-        problems.add(pointer, Reason::InvalidSpec, "must be longer than nothing");
+        problems.add(pointer, Reason::InvalidSpec, "must be greater than zero");
         return None;
     }
     Some(time)

@@ -64,7 +64,7 @@ pub(super) fn read(spec: &WebhookEndpointSpec, problems: &mut Problems) -> Optio
             LabelOperator::In => Requirement::In(expression.values.clone()),
             LabelOperator::NotIn => Requirement::NotIn(expression.values.clone()),
             LabelOperator::Exists | LabelOperator::DoesNotExist if !expression.values.is_empty() => {
-                let message = "values belong to the operators In and NotIn; remove them";
+                let message = "values are allowed only with the operators In and NotIn; remove them";
                 problems.add(format!("{pointer}/values"), Reason::InvalidSpec, message);
                 complete = false;
                 continue;

@@ -73,7 +73,7 @@ pub(super) fn target(
                 problems.add(
                     pointer,
                     Reason::InvalidSecret,
-                    format_args!("key {key} of Secret {name} is not a header value: it holds control characters"),
+                    format_args!("key {key} of Secret {name} is not a header value: it has control characters"),
                 );
             }
             (None, Ok(_)) => {}
@@ -100,7 +100,7 @@ pub(super) fn target(
     let tls = target.tls.as_ref().map(|tls| tls::identity(tls, "/spec/target/tls", references, problems));
     let Place { url, secret: secret_url, reach } = place?;
     if tls.is_some() && url.scheme() != "https" {
-        let message = "tls needs a target that is called over https";
+        let message = "tls requires an https target";
         problems.add("/spec/target/tls", Reason::InvalidSpec, message);
     }
     let tls = match tls {
@@ -150,10 +150,10 @@ fn by_secret(
     let (reason, wrong) = match forbidden {
         ForbiddenUrl::Scheme(_) => (Reason::InvalidSecret, "is neither http nor https"),
         ForbiddenUrl::Credentials => {
-            (Reason::InvalidSecret, "holds a user name or a password; put them into a Secret for target.auth")
+            (Reason::InvalidSecret, "contains a user name or password; set them in target.auth")
         }
         ForbiddenUrl::NoHost => (Reason::InvalidSecret, "has no host"),
-        _ => (Reason::TargetForbidden, "leads to an address that the operator's egress rules forbid (--egress-allow)"),
+        _ => (Reason::TargetForbidden, "points to an address that the egress rules forbid (--egress-allow)"),
     };
     problems.add(PLACE, reason, format_args!("the URL in key {key} of Secret {name} {wrong}"));
     None
@@ -173,7 +173,7 @@ fn by_service(
     let path = service.path.as_deref().unwrap_or("/");
     if !is_label(name) {
         let message =
-            format!("`{name}` is not the name of a Service: small letters, digits and hyphens are (RFC 1123)");
+            format!("`{name}` is not the name of a Service: use lowercase letters, digits and hyphens (RFC 1123)");
         problems.add(format!("{PLACE}/name"), Reason::InvalidSpec, message);
         return None;
     }

@@ -69,7 +69,7 @@ fn tolerate(provider: &Provider, text: &grapnel_api::GoDuration, scheme: &mut Sc
         _ => problems.add(
             pointer,
             Reason::InvalidSpec,
-            format_args!("{} signs no timestamp, so there is nothing to tolerate; remove it", provider.name),
+            format_args!("{} does not sign a timestamp; remove tolerance", provider.name),
         ),
     }
 }
@@ -86,12 +86,12 @@ fn complete(preset: &grapnel_api::Provider, scheme: &mut Scheme) -> Result<(), &
             jwt.emails = emails;
             Ok(())
         }
-        (Scheme::Jwt(_), ..) => Err("audiences and emails must both be set for Google, and nothing else"),
+        (Scheme::Jwt(_), ..) => Err("Google requires audiences and emails, and allows no other fields"),
         (Scheme::Certificate(certificate), None, None, Some(id)) if !id.is_empty() => {
             certificate.webhook_id = id.as_str().into();
             Ok(())
         }
-        (Scheme::Certificate(_), ..) => Err("webhookId must be set for PayPal, and nothing else"),
+        (Scheme::Certificate(_), ..) => Err("PayPal requires webhookId, and allows no other fields"),
         (_, None, None, None) => Ok(()),
         _ => Err("audiences and emails are for Google, and webhookId for PayPal; remove them"),
     }
@@ -134,11 +134,7 @@ fn keys_url(text: &str, pointer: &str, options: &Options, problems: &mut Problem
         None => false,
     };
     if url.scheme() != "https" && !(here && url.scheme() == "http") {
-        problems.add(
-            pointer,
-            Reason::InvalidSpec,
-            "must be an https URL: the keys that let callers in come from there",
-        );
+        problems.add(pointer, Reason::InvalidSpec, "must be an https URL, because it is the source of the keys");
         return None;
     }
     if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
@@ -162,7 +158,7 @@ fn service_account(
         problems.add(
             "/spec/verification/serviceAccount",
             Reason::InvalidSpec,
-            "needs a cluster, which says whose a token is; without one use hmac or token",
+            "serviceAccount requires a cluster; in standalone mode use hmac or token",
         );
         return None;
     }
@@ -246,7 +242,7 @@ fn pairs(
         let pointer = format!("/spec/verification/secretRefs/{number}");
         let username = grapnel_api::KeyReference { name: name.clone(), key: "username".into() };
         if reference.key == username.key {
-            let message = "key must be that of the password; the username is found under `username` by itself";
+            let message = "key must name the password; the username is read from the key `username`";
             problems.add(format!("{pointer}/key"), Reason::InvalidSpec, message);
             continue;
         }

@@ -216,7 +216,7 @@ impl<S, C, F> Entry<S, C, F> {
     /// waited for Reconciling.
     fn make_conditions(&self) -> Vec<Condition> {
         let waits = match (&self.unreadable, &self.waits_for) {
-            (None, Some(reference)) => Some(format!("waits for the API server to answer for {reference}")),
+            (None, Some(reference)) => Some(format!("waiting for the API server to return {reference}")),
             _ => None,
         };
         let mut conditions = match (&waits, &self.judgement, &self.unreadable) {
@@ -244,7 +244,7 @@ impl<S, C, F> Entry<S, C, F> {
         let accepted = of(ConditionType::Accepted);
         let resolved = of(ConditionType::SecretsResolved);
         let kept = match (&accepted, &self.compiled) {
-            (Some(_), Some(_)) => "; the last good version is still in use",
+            (Some(_), Some(_)) => "; the last valid version is still in use",
             _ => "",
         };
         let condition = |kind, found: Option<&(Reason, String)>, reason, well: &str| match found {
@@ -255,7 +255,7 @@ impl<S, C, F> Entry<S, C, F> {
         let mut conditions = vec![
             condition(ConditionType::Accepted, accepted.as_ref(), Reason::Accepted, "the spec is valid"),
             condition(ConditionType::SecretsResolved, resolved.as_ref(), Reason::Resolved, "every reference resolves"),
-            condition(ConditionType::Ready, failing, Reason::Programmed, "in use as it is written"),
+            condition(ConditionType::Ready, failing, Reason::Programmed, "the current generation is in use"),
         ];
         if let Some((reason, message)) = failing {
             conditions.push(Condition::holds(ConditionType::Stalled, *reason, message.clone()));

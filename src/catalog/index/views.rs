@@ -75,11 +75,10 @@ pub(super) fn of_endpoint(spec: &WebhookEndpointSpec) -> Vec<Condition> {
     let verification = &spec.verification;
     let unauthenticated = |message| Condition::fails(ConditionType::Verified, Reason::Unauthenticated, message);
     let verified = match &verification.provider {
-        _ if verification.none.is_some() => {
-            unauthenticated("verification is none: anyone who can reach the URL is believed")
-        }
+        _ if verification.none.is_some() => unauthenticated("verification is none: every request is accepted"),
         Some(provider) if provider.name == ProviderName::DockerHub => unauthenticated(
-            "Docker Hub proves nothing: anyone who can reach the URL is believed; choose a spec.path that nobody can guess, and set spec.allowedSources",
+            "Docker Hub does not sign requests: every request is accepted; use a spec.path that cannot be guessed, and \
+             set spec.allowedSources",
         ),
         _ => Condition::holds(ConditionType::Verified, Reason::Authenticated, "every request is verified"),
     };
@@ -89,11 +88,7 @@ pub(super) fn of_endpoint(spec: &WebhookEndpointSpec) -> Vec<Condition> {
 /// Conditions that only subscriptions have, as far as their spec says.
 pub(super) fn of_subscription(spec: &WebhookSubscriptionSpec) -> Vec<Condition> {
     let parked = spec.suspend.unwrap_or(false).then(|| {
-        Condition::fails(
-            ConditionType::Delivering,
-            Reason::Suspended,
-            "parked by spec.suspend: nothing is sent, nothing is lost",
-        )
+        Condition::fails(ConditionType::Delivering, Reason::Suspended, "suspended by spec.suspend; events are retained")
     });
     parked.into_iter().collect()
 }

@@ -15,11 +15,11 @@ pub(super) fn parse(text: &str) -> Result<Rate, String> {
     let seconds = match unit {
         "s" => 1.0,
         "m" => 60.0,
-        _ => return Err("a rate is a number a second (50/s) or a minute (30/m)".into()),
+        _ => return Err("a rate is a number of events per second (50/s) or per minute (30/m)".into()),
     };
     match number.parse::<u32>() {
         Ok(number) if number > 0 => Ok(Rate(f64::from(number) / seconds)),
-        _ => Err("a rate is a whole number greater than 0, a second (50/s) or a minute (30/m)".into()),
+        _ => Err("a rate is an integer greater than zero, per second (50/s) or per minute (30/m)".into()),
     }
 }
 

@@ -85,26 +85,27 @@ impl Token {
         let mut service = self.0.lock().await;
         let shown = async { service.ready().await?.call(Request::new(Body::empty())).await };
         let shown =
-            shown.await.map_err(|error| anyhow::anyhow!(error)).context("the kubeconfig's token cannot be had")?;
+            shown.await.map_err(|error| anyhow::anyhow!(error)).context("cannot get a token from the kubeconfig")?;
         let header = shown.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         match header.and_then(|header| header.strip_prefix("Bearer ")) {
             Some(token) => Ok(Zeroizing::new(token.trim().to_owned())),
-            None => bail!("{}", ask_for_token("user name and password")),
+            None => bail!("{}", ask_for_token("a user name and password")),
         }
     }
 }
 
 fn tokenless(user: &AuthInfo) -> String {
     if user.client_certificate.is_some() || user.client_certificate_data.is_some() || user.exec.is_some() {
-        ask_for_token("client certificate")
+        ask_for_token("a client certificate")
     } else {
-        ask_for_token("nothing at all")
+        ask_for_token("no credentials")
     }
 }
 
 fn ask_for_token(by: &str) -> String {
     format!(
-        "the kubeconfig's user authenticates by {by}, which the API server sees and the operator behind it does not; it needs a token: kubectl create token SERVICEACCOUNT --namespace NAMESPACE > FILE, then --token-file FILE"
+        "the kubeconfig authenticates with {by}, which the operator cannot check; create a token: kubectl create token \
+         SERVICEACCOUNT --namespace NAMESPACE > FILE, then --token-file FILE"
     )
 }
 
@@ -124,7 +125,7 @@ impl Forward {
         token: Option<&str>,
         body: Option<Bytes>,
     ) -> anyhow::Result<(StatusCode, Vec<u8>)> {
-        let uri: Uri = path.parse().context("the path is none")?;
+        let uri: Uri = path.parse().context("invalid path")?;
         let exchange = async {
             let mut kept = self.connection.lock().await;
             // The operator closes connections that are idle for a while.
@@ -148,17 +149,18 @@ impl Forward {
             let said = timeout(CLI_PORT_FORWARD_ERROR, connection.error).await.ok().flatten();
             answer.with_context(|| match said {
                 Some(said) => format!("the operator's pod cannot be reached: {}", said.trim()),
-                None => "the connection to the operator's pod broke off".to_owned(),
+                None => "the connection to the operator's pod was closed".to_owned(),
             })
         };
-        timeout(CLI_TIMEOUT, exchange).await.context("the operator did not answer in time")?
+        timeout(CLI_TIMEOUT, exchange).await.context("the operator did not respond in time")?
     }
 
     async fn connect(&self) -> anyhow::Result<Connection> {
         let (pod, port) = self.find().await?;
         let mut forwarder = self.pods.portforward(&pod, &[port]).await.with_context(|| {
             format!(
-                "cannot forward to port {port} of pod {pod} in namespace {}; the roles that this needs are get and create on pods/portforward there",
+                "cannot forward to port {port} of pod {pod} in namespace {}; this needs the verbs get and create on \
+                 pods/portforward in that namespace",
                 self.place.namespace
             )
         })?;
@@ -179,7 +181,8 @@ impl Forward {
         let Place { namespace, selector, .. } = &self.place;
         let list = self.pods.list(&ListParams::default().labels(selector)).await.with_context(|| {
             format!(
-                "cannot look for the operator among the pods of namespace {namespace}; the role that this needs is list on pods there"
+                "cannot look for the operator among the pods of namespace {namespace}; this needs the verb list on \
+                 pods in that namespace"
             )
         })?;
         let mut running: Vec<&Pod> = list.items.iter().filter(|pod| is_running(pod)).collect();
@@ -189,7 +192,8 @@ impl Forward {
             let seen: Vec<&str> = list.items.iter().filter_map(|pod| pod.metadata.name.as_deref()).collect();
             match &*seen {
                 [] => format!(
-                    "there is no pod labelled {selector} in namespace {namespace}; is the operator installed elsewhere (--operator-namespace, --operator-selector)?"
+                    "namespace {namespace} has no pod with labels {selector}; if the operator runs elsewhere, set \
+                     --operator-namespace or --operator-selector"
                 ),
                 seen => format!("no pod of the operator runs in namespace {namespace}: {}", seen.join(", ")),
             }
@@ -219,7 +223,10 @@ impl Connection {
         let response = self.sender.send_request(request.body(Full::new(body.unwrap_or_default()))?).await?;
         let status = response.status();
         let body = Limited::new(response.into_body(), CLI_ADMIN_ANSWER_BYTES).collect().await.map_err(|error| {
-            anyhow::anyhow!("the operator's answer broke off or is larger than {CLI_ADMIN_ANSWER_BYTES} bytes; ask for less with --limit ({error})")
+            anyhow::anyhow!(
+                "the operator's response ended early or is larger than {CLI_ADMIN_ANSWER_BYTES} bytes; lower --limit \
+                 ({error})"
+            )
         })?;
         Ok((status, body.to_bytes().to_vec()))
     }
@@ -300,7 +307,7 @@ mod tests {
         for (user, word) in [
             (r#"{"client-certificate-data":"eA==","client-key-data":"eA=="}"#, "client certificate"),
             (r#"{"username":"a","password":"b"}"#, "password"),
-            ("{}", "nothing"),
+            ("{}", "no credentials"),
         ] {
             let error = shown(user).await.unwrap_err().to_string();
             assert!(error.contains(word) && error.contains("kubectl create token"), "{error}");

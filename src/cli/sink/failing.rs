@@ -14,20 +14,19 @@ use crate::cli::limits::SINK_COUNTED_EVENTS;
 #[derive(Debug, clap::Args)]
 #[group(skip)]
 pub(super) struct Args {
-    /// Fail the first N attempts of every event, told apart by id
+    /// Fail the first N attempts of each event, by event id
     #[arg(long, value_name = "N", conflicts_with = "fail_first")]
     fail: Option<u64>,
 
-    /// Fail the first N requests, whatever they carry
+    /// Fail the first N requests, of any event
     #[arg(long, value_name = "N")]
     fail_first: Option<u64>,
 
-    /// Status to fail with: 503 unless given. Without --fail and --fail-first every
-    /// request is answered with it
+    /// Status of failures, 503 by default. If set without --fail and --fail-first, every request gets it
     #[arg(long, value_name = "STATUS", value_parser = clap::value_parser!(u16).range(200..=599))]
     status: Option<u16>,
 
-    /// Ask, when failing, to try again after so many seconds. Alone it fails every request
+    /// Seconds in the Retry-After header of failures. If set without --fail and --fail-first, every request fails
     #[arg(long, value_name = "SECONDS")]
     retry_after: Option<u32>,
 }

@@ -23,13 +23,13 @@ use crate::cli::{
 #[derive(Debug, clap::Args)]
 #[group(skip)]
 pub(super) struct Args {
-    /// How deliveries are signed: standard-webhooks, hmac-sha256-hex, or anything else that `grapnel send --provider`
-    /// takes. Where the sender has a private key (discord, sendgrid, ed25519), the secret is the public one; for google and
-    /// jwt it is a JSON Web Key Set, for paypal a certificate
+    /// Scheme of the signatures to verify: standard-webhooks, hmac-sha256-hex, or any value of `grapnel send
+    /// --provider`. For discord, sendgrid and ed25519 the secret is the public key, for google and jwt a JSON Web Key
+    /// Set, for paypal a certificate
     #[arg(long, visible_alias = "provider", value_name = "SCHEME", env = "GRAPNEL_SINK_SCHEME", default_value = "standard-webhooks", value_parser = scheme::parse)]
     scheme: Named,
 
-    /// URL under which the sender calls this, for those that sign it (twilio) [default: as it was asked]
+    /// URL that the sender calls, for schemes that sign it (twilio) [default: as it was asked]
     #[arg(long, value_name = "URL", value_parser = public_url)]
     public_url: Option<Url>,
 
@@ -54,7 +54,7 @@ impl Args {
     }
 
     pub(super) fn check(&self, secret: Option<Secret>) -> anyhow::Result<Check> {
-        let useless = |error: &dyn std::fmt::Display| Usage(format!("the secret is of no use: {error}"));
+        let useless = |error: &dyn std::fmt::Display| Usage(format!("invalid secret: {error}"));
         self.options.check(self.scheme)?;
         let (mut verifier, mut keys) = (None, None);
         if let Some(secret) = secret {

@@ -35,7 +35,7 @@ impl ClusterMetrics {
         registry.register("grapnel_leader", "1 while this replica writes statuses", metrics.leader.clone());
         registry.register(
             "grapnel_watch_failures",
-            "Watches of the API server that failed and were begun again",
+            "Watches of the API server that failed and were restarted",
             metrics.watch_failures.clone(),
         );
         registry.register(

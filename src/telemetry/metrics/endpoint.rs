@@ -61,18 +61,18 @@ impl Families {
             processing: Family::new_with_constructor(seconds),
             owners: Owners::default(),
         };
-        registry.register("webhook_received", "Verified events that came in", families.received.clone());
-        registry.register("webhook_processed", "Events made durable and answered 2xx", families.processed.clone());
-        registry.register("webhook_failed", "Requests refused, by code", families.failed.clone());
-        registry.register("webhook_duplicates", "Events recognised as already accepted", families.duplicates.clone());
+        registry.register("webhook_received", "Verified events received", families.received.clone());
+        registry.register("webhook_processed", "Events stored and responded to with 2xx", families.processed.clone());
+        registry.register("webhook_failed", "Requests rejected, by code", families.failed.clone());
+        registry.register("webhook_duplicates", "Duplicate events", families.duplicates.clone());
         registry.register(
             "webhook_storage_exhausted",
-            "1 while events are refused because the share of the endpoint or of its namespace is exhausted",
+            "1 while events are rejected because the share of the endpoint or of its namespace is exhausted",
             families.exhausted.clone(),
         );
         registry.register_with_unit(
             "webhook_processing_time",
-            "Time from receipt to the durable answer",
+            "Time from receipt of a request until its event is durable",
             Unit::Seconds,
             families.processing.clone(),
         );

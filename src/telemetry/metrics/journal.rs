@@ -84,15 +84,15 @@ impl Gauges {
         };
         registry.register(
             "grapnel_journal_up",
-            "Whether the journal takes events (1) or refuses them (0)",
+            "1 while the journal accepts events, 0 while it rejects them",
             gauges.up.clone(),
         );
         for (name, help, gauge) in [
-            ("grapnel_journal", "Bytes of the events that the journal keeps", &gauges.bytes),
+            ("grapnel_journal", "Bytes of retained events", &gauges.bytes),
             ("grapnel_journal_disk", "Bytes that the journal takes on disk", &gauges.disk_bytes),
             ("grapnel_journal_max", "Bound of the bytes on disk (--journal-max-bytes); 0 for none", &gauges.max_bytes),
             ("grapnel_journal_log", "Bytes of the journal's log", &gauges.log_bytes),
-            ("grapnel_journal_index", "Bytes of what is derived from the journal's log", &gauges.index_bytes),
+            ("grapnel_journal_index", "Bytes of the journal's index", &gauges.index_bytes),
             (
                 "grapnel_journal_since_checkpoint",
                 "Bytes of the log written since the last checkpoint, which a restart has to read",
@@ -125,7 +125,7 @@ impl Gauges {
         );
         registry.register_with_unit(
             "grapnel_journal_namespace",
-            "Bytes of the events that the journal keeps for a namespace",
+            "Bytes of retained events of a namespace",
             Unit::Bytes,
             gauges.namespaces.clone(),
         );

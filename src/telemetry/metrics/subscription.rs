@@ -79,28 +79,24 @@ impl Families {
         );
         registry.register(
             "webhook_deliveries_pending",
-            "Events not yet delivered or given up",
+            "Unsettled events: pending, in flight or waiting for a retry",
             families.pending.clone(),
         );
-        registry.register(
-            "webhook_deliveries_retrying",
-            "Events waiting for another attempt",
-            families.retrying.clone(),
-        );
-        registry.register("webhook_dead_letters", "Events given up and kept", families.dead.clone());
+        registry.register("webhook_deliveries_retrying", "Events that wait for a retry", families.retrying.clone());
+        registry.register("webhook_dead_letters", "Dead letters", families.dead.clone());
         registry.register(
             "webhook_circuit_open",
-            "1 while deliveries pause after failures in a row, and until the receiver is found to be back",
+            "1 while the circuit of the subscription is open",
             families.circuit.clone(),
         );
         registry.register(
             "webhook_dead_letters_passed_on",
-            "Events given up that were to go to deadLetter.endpointRef, by what became of them",
+            "Dead letters to forward to deadLetter.endpointRef, by outcome",
             families.passed_on.clone(),
         );
         registry.register(
             "webhook_deliveries_skipped",
-            "Events that a subscription does not deliver, by reason (filter or type)",
+            "Events skipped by a subscription, by reason (filter or type)",
             families.skipped.clone(),
         );
         families
@@ -110,11 +106,11 @@ impl Families {
 /// Counts of a subscription at one moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Events not yet delivered or given up.
+    /// Unsettled events: pending, in flight or waiting for a retry.
     pub pending: u64,
-    /// Events waiting for another attempt.
+    /// Events that wait for a retry.
     pub retrying: u64,
-    /// Events given up and kept.
+    /// Dead letters.
     pub dead: u64,
 }
 

@@ -96,7 +96,7 @@ fn metadata_is_opened_by_its_own_name_only() {
     for address in addresses.iter().chain(&forms) {
         let refused = everything.check_address(address.parse().unwrap()).unwrap_err();
         assert_eq!(refused.class, METADATA, "{address}");
-        assert!(refused.to_string().contains("holds nothing else"), "{refused}");
+        assert!(refused.to_string().contains("contains nothing else"), "{refused}");
     }
     assert_eq!(everything.check_address("169.254.1.1".parse().unwrap()), Ok(()));
     for (network, address) in [

@@ -124,7 +124,7 @@ impl<'a> Walk<'a> {
 
     /// Subschemas from here on, and the longest way through them, references followed.
     fn weigh(&mut self, value: &'a Value, depth: usize) -> Result<(u64, usize), String> {
-        let too_deep = || format!("following its references leads more than {SCHEMA_REACH} levels deep");
+        let too_deep = || format!("its references are nested more than {SCHEMA_REACH} levels deep");
         if depth > SCHEMA_REACH {
             return Err(too_deep());
         }
@@ -164,7 +164,7 @@ impl<'a> Walk<'a> {
         }
         if weight > SCHEMA_WEIGHT {
             return Err(format!(
-                "following its references visits more than {SCHEMA_WEIGHT} subschemas; let fewer definitions refer to others more than once"
+                "its expanded references exceed {SCHEMA_WEIGHT} subschemas; reduce repeated references"
             ));
         }
         self.seen.insert(here, Seen::Done { weight, height });
@@ -229,20 +229,20 @@ mod tests {
             doubled(|next| json!({ "if": { "$ref": next }, "then": { "$dynamicRef": next } })),
             doubled(|next| json!({ "$ref": next, "unevaluatedProperties": false })),
         ] {
-            assert!(error.contains("visits more than"), "{error}");
+            assert!(error.contains("expanded references exceed"), "{error}");
         }
         let by_name = (0..40).map(|n| {
             let next = format!("https://example.com/d{}", n + 1);
             json!({ "$id": format!("d{n}"), "allOf": [{ "$ref": next }, { "$ref": next.rsplit('/').next() }] })
         });
         let bundled = json!({ "$id": "https://example.com/root", "$ref": "d0", "$defs": by_name.collect::<Vec<_>>() });
-        assert!(measure(&bundled).unwrap_err().contains("visits more than"));
+        assert!(measure(&bundled).unwrap_err().contains("expanded references exceed"));
         let by_anchor = (0..40).map(|n| {
             let next = format!("#d{}", n + 1);
             json!({ "$anchor": format!("d{n}"), "allOf": [{ "$ref": next }, { "$ref": next }] })
         });
         let anchored = json!({ "$ref": "#d0", "$defs": by_anchor.collect::<Vec<_>>() });
-        assert!(measure(&anchored).unwrap_err().contains("visits more than"));
+        assert!(measure(&anchored).unwrap_err().contains("expanded references exceed"));
     }
 
     /// Published schemas define much that one event does not use: GitHub's pull requests weigh 20 thousand, and their
@@ -259,12 +259,12 @@ mod tests {
             assert!(measure(&apart).is_ok());
             let mut used = apart.clone();
             used["$ref"] = format!("#/{definitions}/d0").into();
-            assert!(measure(&used).unwrap_err().contains("visits more than"));
+            assert!(measure(&used).unwrap_err().contains("expanded references exceed"));
             // A property of that name is a property.
             let mut property = json!({ "properties": {} });
             property["properties"][definitions] = json!({ "$ref": format!("#/{definitions}/d0") });
             property[definitions] = doubled["$defs"].clone();
-            assert!(measure(&property).unwrap_err().contains("visits more than"));
+            assert!(measure(&property).unwrap_err().contains("expanded references exceed"));
         }
     }
 

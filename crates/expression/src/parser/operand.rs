@@ -76,7 +76,7 @@ impl Parser {
             }
             other => Err(Flaw::new(
                 at,
-                format!("the name of a field must stand here, not {}; other keys are written [\"…\"]", describe(other)),
+                format!("expected a field name, found {}; write other keys as [\"…\"]", describe(other)),
             )),
         }
     }
@@ -103,7 +103,7 @@ impl Parser {
         let variable = match (self.peek(), self.peek_at(1)) {
             (Token::Name(variable), Token::Sign(",")) if !is_reserved(variable) => variable.clone(),
             _ => {
-                let message = format!("{name} takes the name of a variable and what is said of it, as in {name}(x, …)");
+                let message = format!("{name} takes a variable name and an expression, as in {name}(x, …)");
                 return Err(Flaw::new(self.at(), message));
             }
         };
@@ -174,7 +174,7 @@ impl Parser {
                 return self.map(at);
             }
             Token::End if self.next == 0 => return Err(Flaw::new(at, "it is empty")),
-            other => return Err(Flaw::new(at, format!("a value must stand here, not {}", describe(&other)))),
+            other => return Err(Flaw::new(at, format!("expected a value, found {}", describe(&other)))),
         };
         self.next += 1;
         self.node(at, What::Literal(literal))
@@ -238,7 +238,7 @@ impl Parser {
             Some(kind) => self.node(at, What::Literal(Literal::Type(kind))),
             None => {
                 let known = self.scope.names().join(", ");
-                Err(Flaw::new(at, format!("there is no variable `{name}`; there are {known}")))
+                Err(Flaw::new(at, format!("unknown variable `{name}`; known: {known}")))
             }
         }
     }
@@ -256,7 +256,7 @@ impl Parser {
             What::Select { from, field, optional: false } => self.node(at, What::Has { from, field }),
             _ => Err(Flaw::new(
                 inner.at,
-                "has() asks for a field, as in has(payload.name); for other keys write \"the-key\" in payload",
+                "has() takes a field, as in has(payload.name); for other keys write \"the-key\" in payload",
             )),
         }
     }

@@ -162,7 +162,7 @@ async fn bury(engine: &Arc<Engine>, consumer: &Arc<Consumer>, lost: &[Taken], no
         reason: DAMAGED.into(),
         status: None,
         took: Duration::ZERO,
-        message: "the event cannot be read from the journal; the operator's log names the file".into(),
+        message: "the event is damaged in the journal; the operator's log names the file".into(),
     };
     let settlements = lost.iter().map(|taken| (taken.sequence, Settlement::Dead { failure: failure() })).collect();
     settle(engine, consumer, settlements).await

@@ -87,7 +87,7 @@ pub(super) struct State {
     pub(super) removed: RangeSet,
     /// Sequences whose events cannot be read.
     pub(super) damaged: RangeSet,
-    /// Why events are refused, if the share is exhausted.
+    /// Why events are rejected, if the share is exhausted.
     pub(super) exhausted: Option<ShareExhausted>,
 }
 

@@ -35,7 +35,8 @@ pub enum OpenError {
     NotAJournal(PathBuf),
     /// Records are damaged, and `--journal-strict` asks to refuse them.
     #[error(
-        "{files} of its files are damaged, the first one is {first}; run `grapnel journal check`, or start without --journal-strict to serve what is whole"
+        "{files} of its files are damaged, the first one is {first}; run `grapnel journal check`, or start without \
+         --journal-strict to serve all other events"
     )]
     Damaged {
         /// How many files.

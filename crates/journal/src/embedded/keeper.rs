@@ -166,7 +166,7 @@ impl Keeper {
     fn warn_throttled(&mut self, error: &JournalError) {
         let said = error.to_string();
         if said != self.said {
-            tracing::warn!(error = said, "the journal's upkeep failed; it is tried again");
+            tracing::warn!(error = said, "journal maintenance failed; retrying");
             self.said = said;
         }
     }
@@ -343,7 +343,7 @@ fn rebuild_ids(engine: &Engine, name: RunName) -> io::Result<()> {
     }
     let sorted = found.sorted();
     let most = sorted.len() as u64;
-    tracing::error!(file = %name, ids = most, "a file of ids was damaged and is made again from the events that are kept");
+    tracing::error!(file = %name, ids = most, "a file of ids was damaged and is rebuilt from the retained events");
     let (directory, salt) = (engine.layout.index(), engine.layout.salt);
     let run = Run::write(&directory, salt, name, sorted.into_iter().map(Ok), most, found.keep_until())?;
     let run = load(run, filter_bytes(engine))?;

@@ -192,9 +192,9 @@ impl Engine {
     fn mend_indexes(&self) {
         for segment in self.segments.all() {
             if segment.index(Index::verify).is_err() {
-                tracing::error!(segment = %segment.name, "an index is damaged; it is made again from the log");
+                tracing::error!(segment = %segment.name, "an index file is damaged and is rebuilt from the log");
                 if let Err(error) = segment.reindex(&self.layout) {
-                    tracing::error!(segment = %segment.name, %error, "the index cannot be made again");
+                    tracing::error!(segment = %segment.name, %error, "the index file cannot be rebuilt");
                 }
             }
         }
@@ -217,7 +217,7 @@ impl Engine {
         let offset = place.map(|(_, position)| position.offset);
         tracing::error!(
             endpoint = %endpoint.key, sequence, file, offset,
-            "an acknowledged event cannot be read; it is listed as damaged, and its deliveries become dead letters"
+            "an accepted event is damaged; it is listed as damaged, and its deliveries become dead letters"
         );
         self.inbox.offer(Task::Damaged { endpoint: Arc::clone(endpoint), ranges: vec![(sequence, sequence)] });
     }

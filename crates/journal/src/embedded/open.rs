@@ -168,7 +168,7 @@ fn open_ids(engine: &Engine, mut read: HashMap<u64, ActiveIds>) -> io::Result<()
         match Run::open(path, layout.salt, *name).and_then(|run| keeper::load(run, keeper::filter_bytes(engine))) {
             Ok(run) => engine.ids.write().insert(run),
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                tracing::error!(file = %name, %error, "a file of ids is damaged; ids of events that are gone are forgotten");
+                tracing::error!(file = %name, %error, "a file of ids is damaged; ids of removed events are lost");
             }
             Err(error) => return Err(error),
         }

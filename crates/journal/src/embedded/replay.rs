@@ -87,9 +87,7 @@ pub(super) fn replay(engine: &Engine, files: &[LogFile]) -> io::Result<Replayed>
             break;
         }
         if at == 0 && file.name.id > 1 {
-            tracing::error!(
-                "no file of the log has a whole head; what can be read of events and consumers is restored"
-            );
+            tracing::error!("no segment has an intact head; all readable events and consumers are restored");
         }
     }
     for (at, file) in files.iter().enumerate() {
@@ -164,7 +162,7 @@ impl Replayed {
                 tracing::error!(
                     endpoint = %gap.endpoint.key, first = gap.first, last = gap.last, file = %reader.path().display(),
                     offset = gap.from,
-                    "acknowledged events cannot be read; they are listed as damaged, and their deliveries become dead letters"
+                    "accepted events are damaged; they are listed as damaged, and their deliveries become dead letters"
                 );
             } else {
                 state.removed.insert(gap.first, gap.last);
@@ -190,7 +188,7 @@ impl Replayed {
         if scanned.torn > 0 {
             tracing::warn!(
                 %file, offset = scanned.end, bytes = scanned.torn,
-                "the last write to the journal was not finished; nothing whole follows, and it is cut off"
+                "the last write to the journal is unfinished and is removed"
             );
         }
         let damaged =

@@ -170,7 +170,7 @@ impl Writer {
             }
             Err(error) => {
                 if !self.trouble.is_broken() {
-                    tracing::error!(%error, "the journal refuses writes until it can begin a new segment");
+                    tracing::error!(%error, "the journal rejects writes until it can start a new segment");
                     self.trouble.break_off(Instant::now(), &error);
                 }
                 self.log.abandon();
@@ -206,7 +206,7 @@ impl Writer {
             return;
         }
         if let Err(error) = self.rotate() {
-            tracing::error!(%error, "the journal refuses writes until it can begin a new segment");
+            tracing::error!(%error, "the journal rejects writes until it can start a new segment");
             self.trouble.break_off(Instant::now(), &error);
         }
     }

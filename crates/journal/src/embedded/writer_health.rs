@@ -89,7 +89,9 @@ impl WriterHealth {
         }
         if let Some(free) = self.space.low {
             let free = free >> 20;
-            return Some(JournalError::Full(format!("only {free} MiB are left on its volume; make room there")));
+            return Some(JournalError::Full(format!(
+                "only {free} MiB are free on its volume; free space or enlarge it"
+            )));
         }
         self.refused.is_some().then(|| full(engine))
     }
@@ -158,7 +160,7 @@ impl Writer {
         broken.tried = Instant::now();
         match self.engine.layout.probe().and_then(|()| self.rotate()) {
             Ok(()) => {
-                tracing::info!("the journal takes writes again");
+                tracing::info!("the journal accepts writes again");
                 self.trouble.broken = None;
             }
             Err(error) => {
@@ -166,7 +168,7 @@ impl Writer {
                 if let Some(broken) = &mut self.trouble.broken
                     && said != broken.said
                 {
-                    tracing::error!(error = said, "no new segment can be begun; that is tried every second");
+                    tracing::error!(error = said, "cannot start a new segment; retrying every second");
                     broken.said = said;
                 }
             }
@@ -180,8 +182,8 @@ impl Writer {
             return;
         }
         match (&error, self.trouble.reported) {
-            (Some(error), false) => tracing::warn!(kind = error.kind(), %error, "events are refused"),
-            (None, true) => tracing::info!("events are taken again"),
+            (Some(error), false) => tracing::warn!(kind = error.kind(), %error, "events are rejected"),
+            (None, true) => tracing::info!("events are accepted again"),
             _ => {}
         }
         self.trouble.reported = error.is_some();
@@ -194,7 +196,7 @@ impl Broken {
         if self.full {
             JournalError::Full(self.reason.clone())
         } else {
-            JournalError::Io(format!("a write failed ({}), and is tried again soon", self.reason), None)
+            JournalError::Io(format!("a write failed ({}) and is retried", self.reason), None)
         }
     }
 }
@@ -222,8 +224,8 @@ impl Space {
 pub(super) fn full(engine: &Engine) -> JournalError {
     let ((log, index), max) = (engine.disk(), engine.limits.max_bytes);
     JournalError::Full(format!(
-        "it takes {} of {max} bytes, and no settled event is left to remove; raise --journal-max-bytes, or fix the \
-         subscriptions that hold events",
+        "it uses {} of {max} bytes, and no settled event is left to remove; raise --journal-max-bytes, or fix the \
+         subscriptions with the backlog",
         log + index
     ))
 }
@@ -235,7 +237,9 @@ pub(super) struct CrashOnly;
 impl Drop for CrashOnly {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            tracing::error!("the journal's writer panicked; the process ends, so that it starts from what is on disk");
+            tracing::error!(
+                "the journal's writer panicked; the process exits, and the next start recovers from the disk"
+            );
             std::process::abort();
         }
     }

@@ -60,7 +60,7 @@ impl RoomScope {
             Self::Namespace(namespace) => ShareScope::Namespace(namespace.clone()),
             Self::Journal => {
                 return JournalError::Full(format!(
-                    "it keeps {bytes} of at most {max_bytes} bytes, and none of its settled events is left to remove"
+                    "it uses {bytes} of {max_bytes} bytes, and no settled event is left to remove"
                 ));
             }
         };

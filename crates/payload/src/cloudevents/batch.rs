@@ -16,7 +16,7 @@ use crate::{limits::CLOUDEVENTS_BATCH, payload::MalformedPayload};
 ///
 /// [`MalformedPayload`] when it is not an array, or one of too many.
 pub fn batch(body: &[u8]) -> Result<Vec<&RawValue>, MalformedPayload> {
-    let malformed = |why: String| MalformedPayload::new(format!("this is no batch of CloudEvents: {why}"));
+    let malformed = |why: String| MalformedPayload::new(format!("invalid batch of CloudEvents: {why}"));
     // A message of the parser about data would show it.
     let Elements { events, more } = serde_json::from_slice(body).map_err(|error| {
         malformed(if error.is_data() { "it is not an array".into() } else { format!("it is not valid JSON: {error}") })

@@ -159,7 +159,7 @@ fn attribute<'a>(name: &str, value: &'a RawValue) -> Result<Option<Attribute<'a>
             // The name is shown only where it can be no more than a name.
             let shown =
                 if name.len() <= 32 && name.bytes().all(|byte| byte.is_ascii_alphanumeric()) { name } else { "…" };
-            Some(found.ok_or_else(|| malformed(format!("its {shown} is no string, integer or boolean")))?)
+            Some(found.ok_or_else(|| malformed(format!("its {shown} must be a string, integer or boolean")))?)
         }
     })
 }

@@ -98,18 +98,18 @@ fn what_is_no_event_says_why() {
     };
     let many: serde_json::Map<_, _> = (0..100).map(|number| (format!("x{number}"), json!("v"))).collect();
     for (event, sentence) in [
-        (without("specversion"), "it has no specversion; 1.0 is read here"),
+        (without("specversion"), "it has no specversion; the only supported one is 1.0"),
         (without("id"), "it has no id"),
         (without("source"), "it has no source"),
         (without("type"), "it has no type"),
-        (event(&json!({ "specversion": "0.3" })), "its specversion is not 1.0"),
+        (event(&json!({ "specversion": "0.3" })), "specversion must be 1.0"),
         (event(&json!({ "id": "" })), "it has no id"),
         (event(&json!({ "id": null })), "it has no id"),
         (event(&json!({ "id": 5 })), "its id is not a string"),
-        (event(&json!({ "time": "yesterday" })), "its time is not as in RFC 3339"),
-        (event(&json!({ "ext": { "a": 1 } })), "its ext is no string, integer or boolean"),
-        (event(&json!({ "ext": 1.5 })), "its ext is no string"),
-        (event(&json!({ "my_ext": "a" })), "other characters than letters and digits"),
+        (event(&json!({ "time": "yesterday" })), "time must be an RFC 3339 timestamp"),
+        (event(&json!({ "ext": { "a": 1 } })), "its ext must be a string, integer or boolean"),
+        (event(&json!({ "ext": 1.5 })), "its ext must be a string"),
+        (event(&json!({ "my_ext": "a" })), "must consist of letters and digits"),
         (event(&json!({ "data": 1, "data_base64": "" })), "both data and data_base64"),
         (event(&json!({ "data_base64": 1 })), "its data_base64 is not a string"),
         (event(&json!({ "data_base64": "!" })), "its data_base64 is not base64"),
@@ -121,7 +121,7 @@ fn what_is_no_event_says_why() {
         assert!(error.contains(sentence) && !error.contains("secret"), "{event}: {error}");
     }
     let error = batch(br#"{"a": "secret"}"#).unwrap_err().to_string();
-    assert_eq!(error, "this is no batch of CloudEvents: it is not an array");
+    assert_eq!(error, "invalid batch of CloudEvents: it is not an array");
     let many = format!("[{}1]", "1,".repeat(crate::limits::CLOUDEVENTS_BATCH));
     assert!(batch(many.as_bytes()).unwrap_err().to_string().contains("more than the 1000 events"));
     assert_eq!(

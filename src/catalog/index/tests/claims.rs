@@ -15,7 +15,7 @@ fn the_older_keeps_a_path_and_the_younger_has_it_when_the_older_goes() {
     assert_eq!(stage.endpoint(&old), Reason::Programmed);
     let (_, reason, message) = stage.ready(Kind::Endpoint, &young);
     assert_eq!(reason, Reason::PathConflict);
-    assert!(message.contains("the older WebhookEndpoint old has this path; choose another"), "{message}");
+    assert!(message.contains("the path is in use by the older WebhookEndpoint old; choose another path"), "{message}");
 
     assert_eq!(stage.compiled_by([Change::Gone(Kind::Endpoint, old)]), 1);
     assert_eq!(stage.serves("shop/in"), Some(young.clone()));

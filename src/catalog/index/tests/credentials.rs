@@ -154,7 +154,7 @@ fn wrong_input_is_a_problem_that_says_where_and_shows_no_secret() {
         (url_from.clone(), k("hush-7f3a"), InvalidSecret, format!("{u}: key k of Secret s is not a URL")),
         (url_from.clone(), k(&format!("https://a.example/{}", "x".repeat(2048))), InvalidSecret, "at most 2048".into()),
         (url_from.clone(), k("hush-7f3a://a.example/"), InvalidSecret, "neither http nor https".into()),
-        (url_from.clone(), k("https://hush-7f3a@a.example/"), InvalidSecret, "a user name or a password".into()),
+        (url_from.clone(), k("https://hush-7f3a@a.example/"), InvalidSecret, "a user name or password".into()),
         (url_from.clone(), k("http://10.7.3.1/hush-7f3a"), TargetForbidden, format!("{u}: the URL in key k")),
         (url_from.clone(), k("http://localhost/hush-7f3a"), TargetForbidden, "forbid".into()),
         (
@@ -171,7 +171,7 @@ fn wrong_input_is_a_problem_that_says_where_and_shows_no_secret() {
             "no key username; it has password".into(),
         ),
         (basic.clone(), vec![secret("s", &[("username", HUSH)])], KeyNotFound, "no key password".into()),
-        (basic.clone(), user("hush:7f3a", HUSH), InvalidSecret, "holds a colon".into()),
+        (basic.clone(), user("hush:7f3a", HUSH), InvalidSecret, "contains a colon".into()),
         (basic.clone(), user("a", "hush-7f3a\nmore"), InvalidSecret, "control characters".into()),
         (bearer.clone(), vec![], SecretNotFound, "auth.bearer.secretKeyRef: Secret s".into()),
         (bearer.clone(), k("hush-7f3a more"), InvalidSecret, "not a bearer token".into()),
@@ -231,7 +231,7 @@ fn wrong_input_is_a_problem_that_says_where_and_shows_no_secret() {
             InvalidSecret,
             "certificate 1 of it cannot be used".into(),
         ),
-        (tls(key_ref), k("-----BEGIN CERTIFICATE-----\nhush-7f3a"), InvalidSecret, "is not whole PEM".into()),
+        (tls(key_ref), k("-----BEGIN CERTIFICATE-----\nhush-7f3a"), InvalidSecret, "is incomplete PEM".into()),
         (tls(json!({ "caRef": {} })), vec![], InvalidSpec, "exactly one of configMapRef and secretKeyRef".into()),
         (tls(json!({})), vec![], InvalidSpec, "at least one of caRef".into()),
         (tls(shown.clone()), vec![], SecretNotFound, "tls.clientCertRef: Secret s does not exist".into()),
@@ -252,7 +252,7 @@ fn wrong_input_is_a_problem_that_says_where_and_shows_no_secret() {
             tls(shown.clone()),
             pair(&chain, &other),
             InvalidSecret,
-            "Secret s: its certificate and its key cannot".into(),
+            "Secret s: cannot use the certificate with the key".into(),
         ),
         (
             tls(json!({ "serverName": "not a name" })),
@@ -264,7 +264,7 @@ fn wrong_input_is_a_problem_that_says_where_and_shows_no_secret() {
             json!({ "url": "http://receiver.example/", "tls": shown }),
             pair(&chain, &private),
             InvalidSpec,
-            "tls needs a target that is called over https".into(),
+            "tls requires an https target".into(),
         ),
     ];
     for (target, values, reason, message) in cases {

@@ -11,10 +11,10 @@ fn subscription_with(field: &str, expression: &str) -> Object {
 #[test]
 fn mistakes_name_the_field_and_the_place() {
     for (field, expression, message) in [
-        ("filter", "payload.a >", "spec.filter: line 1, column 12: a value must stand here, not the end"),
-        ("filter", "event.type", "spec.filter: line 1, column 1: it gives a string, and a bool is needed"),
-        ("filter", "true &&\n  evnt.id == ''", "spec.filter: line 2, column 3: there is no variable `evnt`"),
-        ("transform", "{'text': lower(payload.a)}", "spec.transform: line 1, column 10: there is no function `lower`"),
+        ("filter", "payload.a >", "spec.filter: line 1, column 12: expected a value, found the end"),
+        ("filter", "event.type", "spec.filter: line 1, column 1: it returns a string; a bool is required"),
+        ("filter", "true &&\n  evnt.id == ''", "spec.filter: line 2, column 3: unknown variable `evnt`"),
+        ("transform", "{'text': lower(payload.a)}", "spec.transform: line 1, column 10: unknown function `lower`"),
         ("transform", "", "spec.transform: line 1, column 1: it is empty"),
     ] {
         let mut stage = Stage::new();

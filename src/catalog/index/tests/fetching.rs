@@ -14,7 +14,7 @@ fn an_object_waits_for_its_values_and_is_compiled_when_they_come() {
     assert!(stage.tell([locked("shop", "lock", &["a", "b"]).endpoint()]));
     assert_eq!(stage.index.wanted(), [s("a"), s("b")]);
     assert_eq!(stage.index.wanted(), [], "each is given out once");
-    let waiting = "waits for the API server to answer for Secret shop/a";
+    let waiting = "waiting for the API server to return Secret shop/a";
     assert_eq!(
         stage.ready(Kind::Endpoint, &lock),
         (ConditionStatus::Unknown, Reason::Progressing, waiting.into()),
@@ -27,7 +27,7 @@ fn an_object_waits_for_its_values_and_is_compiled_when_they_come() {
     assert!(stage.published.snapshot.route("shop/lock").is_some(), "its path answers that it is not ready");
 
     assert_eq!(stage.compiled_by([secret("shop", "a", "1")]), 0);
-    assert_eq!(stage.ready(Kind::Endpoint, &lock).2, "waits for the API server to answer for Secret shop/b");
+    assert_eq!(stage.ready(Kind::Endpoint, &lock).2, "waiting for the API server to return Secret shop/b");
     assert_eq!(stage.compiled_by([secret("shop", "b", "2")]), 1);
     assert_eq!(stage.serves("shop/lock"), Some(lock.clone()));
     assert_eq!(stage.view(Kind::Endpoint, &lock).generation, Some(1));

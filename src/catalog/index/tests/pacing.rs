@@ -49,7 +49,7 @@ fn breakers_that_make_no_sense_are_refused_with_what_to_do() {
     for (breaker, parts) in [
         (json!({ "failures": 0 }), vec!["failures", "between 1 and 1000"]),
         (json!({ "failures": 1001 }), vec!["failures", "between 1 and 1000"]),
-        (json!({ "cooldown": "0s" }), vec!["cooldown", "longer than nothing"]),
+        (json!({ "cooldown": "0s" }), vec!["cooldown", "greater than zero"]),
         (json!({ "cooldown": "soon" }), vec!["cooldown"]),
         (json!({ "cooldown": "25h" }), vec!["cooldown", "25h", "24h"]),
         (json!({ "maxCooldown": "25h" }), vec!["maxCooldown", "24h"]),
@@ -72,13 +72,13 @@ fn an_order_means_one_at_a_time() {
     }
     assert_eq!(compiled(json!({ "ordering": "Unordered", "maxInFlight": 5 })).max_in_flight.get(), 5);
     let message = refused(json!({ "ordering": "Ordered", "maxInFlight": 2 }));
-    assert!(message.contains("maxInFlight") && message.contains("leave maxInFlight out"), "{message}");
+    assert!(message.contains("maxInFlight") && message.contains("remove maxInFlight"), "{message}");
     // An API server that knows CEL says so before.
     let cel = |more: Value| {
         let Change::Subscription(applied) = with(more).subscription() else { unreachable!() };
         applied.object.validate_cel().map_err(|errors| format!("{errors:?}"))
     };
-    assert!(cel(json!({ "ordering": "Ordered", "maxInFlight": 2 })).unwrap_err().contains("leave maxInFlight out"));
+    assert!(cel(json!({ "ordering": "Ordered", "maxInFlight": 2 })).unwrap_err().contains("remove maxInFlight"));
     for fine in [json!({}), json!({ "ordering": "Ordered" }), json!({ "ordering": "Ordered", "maxInFlight": 1 })] {
         cel(fine).unwrap();
     }

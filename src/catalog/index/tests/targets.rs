@@ -117,7 +117,7 @@ fn service_accounts_need_a_cluster() {
     assert!(published.snapshot.endpoint(&key("shop", "in")).is_none());
     let (_, _, problem) = index.problems().next().unwrap();
     assert_eq!(problem.reason, Reason::InvalidSpec);
-    assert!(problem.message.starts_with("needs a cluster"), "{}", problem.message);
+    assert!(problem.message.starts_with("serviceAccount requires a cluster"), "{}", problem.message);
 }
 
 #[test]

@@ -38,7 +38,7 @@ fn permission_is_given_and_taken_away_at_once() {
     assert_eq!((stage.subscription(&out), stage.delivers(&out)), (Reason::NotAllowed, false));
     assert!(stage.published.snapshot.knows(&object("team", "out", "uid-1")), "its consumer stays, so nothing is lost");
     let message = stage.ready(Kind::Subscription, &out).2;
-    assert!(!message.contains("last good version"), "{message}");
+    assert!(!message.contains("last valid version"), "{message}");
 
     stage.tell([shared("shop", "in", json!({ "from": "All" })).generation(4).endpoint()]);
     assert!(stage.delivers(&out));
@@ -104,7 +104,7 @@ fn dead_letters_go_to_another_endpoint_of_the_own_namespace() {
 
     stage.tell([Change::Gone(Kind::Endpoint, key("shop", "letters"))]);
     assert_eq!((stage.subscription(&out), stage.delivers(&out)), (Reason::EndpointNotFound, true));
-    assert!(stage.ready(Kind::Subscription, &out).2.contains("the last good version is still in use"));
+    assert!(stage.ready(Kind::Subscription, &out).2.contains("the last valid version is still in use"));
 
     stage.tell([with("in", 2)]);
     let (_, reason, message) = stage.ready(Kind::Subscription, &out);

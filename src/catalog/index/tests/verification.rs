@@ -53,7 +53,7 @@ fn the_username_is_no_password() {
     ]);
     let (status, reason, message) = stage.ready(Kind::Endpoint, &key("shop", "in"));
     assert_eq!((status, reason), (ConditionStatus::False, Reason::InvalidSpec), "{message}");
-    assert!(message.contains("that of the password"), "{message}");
+    assert!(message.contains("must name the password"), "{message}");
     assert_eq!(stage.serves("shop/in"), None);
 }
 
@@ -93,18 +93,18 @@ fn what_only_the_endpoint_can_say_must_be_said() {
     };
     let jwt = |issuer: &str, uri: Option<&str>| json!({ "jwt": { "issuer": issuer, "audiences": ["grapnel"], "jwksUri": uri } });
     for (verification, expected) in [
-        (google(json!({})), "audiences and emails must both be set for Google"),
-        (google(json!({ "audiences": ["a"] })), "audiences and emails must both be set for Google"),
-        (google(json!({ "audiences": [], "emails": [] })), "must both be set for Google"),
-        (json!({ "provider": { "name": "PayPal" } }), "webhookId must be set for PayPal"),
+        (google(json!({})), "audiences and emails are required for Google"),
+        (google(json!({ "audiences": ["a"] })), "audiences and emails are required for Google"),
+        (google(json!({ "audiences": [], "emails": [] })), "Google requires audiences and emails"),
+        (json!({ "provider": { "name": "PayPal" } }), "webhookId is required for PayPal"),
         (json!({ "provider": { "name": "PayPal", "webhookId": "" } }), "webhookId"),
         (
             json!({ "provider": { "name": "GitHub", "webhookId": "1" }, "secretRefs": [{ "name": "s", "key": "k" }] }),
-            "webhookId must be set for PayPal",
+            "webhookId is required for PayPal",
         ),
         (
             json!({ "provider": { "name": "GitHub", "tolerance": "1m" }, "secretRefs": [{ "name": "s", "key": "k" }] }),
-            "signs no timestamp",
+            "does not sign a timestamp",
         ),
         (jwt("http://issuer.example", None), "https"),
         (jwt("issuer.example", None), "issuer"),

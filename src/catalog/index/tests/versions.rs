@@ -34,7 +34,7 @@ fn a_mistake_keeps_the_last_good_version() {
     stage.tell([broken("shop", "in").generation(2).endpoint()]);
     let (status, reason, message) = stage.ready(Kind::Endpoint, &place);
     assert_eq!((status, reason), (ConditionStatus::False, Reason::InvalidSpec));
-    assert!(message.ends_with("; the last good version is still in use"), "{message}");
+    assert!(message.ends_with("; the last valid version is still in use"), "{message}");
     assert_eq!(stage.view(Kind::Endpoint, &place).generation, Some(2));
     assert_eq!(stage.serves("shop/in"), Some(place));
 }
