@@ -39,7 +39,7 @@ pub(super) async fn settle(
     }
 }
 
-/// Logs only the first of consecutive failures.
+/// Logs a journal error: as a warning if `loud`, which is the first of consecutive failures, otherwise at debug level.
 pub(super) fn warn_throttled(key: &ObjectKey, action: &'static str, error: &JournalError, loud: bool) {
     let kind = error.kind();
     if loud {

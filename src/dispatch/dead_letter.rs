@@ -25,7 +25,7 @@ pub(super) enum Forwarded {
     On,
     /// Already there (a duplicate).
     Before,
-    /// Not forwarded any further.
+    /// Not forwarded: it would go in a circle, or has been forwarded too often.
     Ended(End),
     /// The journal did not accept it.
     NotYet,

@@ -28,7 +28,7 @@ pub(super) struct FairShare {
 
 #[derive(Debug)]
 struct Use {
-    /// Recent fetches: each counts as one at first, and decays by a factor of 1/e per second.
+    /// Recent fetches: each counts as one at first, and falls to 1/e of that with every second.
     lately: f64,
     counted: Instant,
     underway: usize,
