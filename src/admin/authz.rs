@@ -10,10 +10,10 @@ use futures_util::future::BoxFuture;
 
 use super::{authn::bearer, query::Query, response::Problem};
 
-/// The API group of the resources.
+/// The API group of what is asked about.
 pub const GROUP: &str = "grapnel.dev";
 
-/// Authorizes holders of tokens.
+/// Who says what the holder of a token may do.
 pub trait Authority: Send + Sync + 'static {
     /// Whether the holder of a token may do something.
     ///

@@ -241,7 +241,7 @@ impl Shared {
         match below.and_then(|below| snapshot.route(below)) {
             Some(Route::Ready(endpoint)) => Ok(Arc::clone(endpoint)),
             Some(Route::NotReady) => Err(Rejected::NotReady),
-            // An endpoint that has only not been read yet must not look deleted to the sender.
+            // An endpoint that has not been read yet must not look deleted to the sender.
             None if snapshot.may_have(below.unwrap_or_default()) => Err(Rejected::NotReady),
             None => Err(Rejected::NotFound),
         }
