@@ -1,29 +1,30 @@
-//! Grapnel, a webhook operator: teams declare what comes in ([`grapnel_api::WebhookEndpoint`]) and what goes out
-//! ([`grapnel_api::WebhookSubscription`]), and Grapnel verifies, validates, de-duplicates, keeps and delivers.
+//! Grapnel, a webhook operator: teams declare what they receive ([`grapnel_api::WebhookEndpoint`]) and what they
+//! deliver ([`grapnel_api::WebhookSubscription`]), and Grapnel verifies, validates, deduplicates, stores and delivers
+//! events.
 //!
-//! # The walk of an event
+//! # The path of an event
 //!
-//! 1. [`ingress`] receives a request and checks it in the order of cost. Nothing is parsed before `grapnel_signature` has
-//!    verified the raw bytes, which gives a `Verified` body.
-//! 2. `grapnel_event` finds the event's id and type and validates it, which gives a `Validated` event, the only kind that
-//!    the journal accepts.
-//! 3. `grapnel_journal` detects duplicates and makes the event durable. Only then does the sender get a 2xx.
-//! 4. [`dispatch`] claims the event for each subscription, builds and signs a request, sends it past the egress guard, and
-//!    settles it: delivered, retrying, or dead.
+//! 1. [`ingress`] receives a request and checks it, cheapest checks first. Nothing is parsed before `grapnel_signature`
+//!   has verified the raw bytes, which gives a `Verified` body.
+//! 2. `grapnel_event` determines the event's id and type and validates it, which gives a `Validated` event, the only
+//!   kind that the journal accepts.
+//! 3. `grapnel_journal` deduplicates the event and makes it durable. Only then does the sender get a 2xx.
+//! 4. [`dispatch`] claims the event for each subscription, builds and signs a request, sends it through the egress
+//!   guard, and settles it: delivered, retrying, or dead.
 //! 5. Outcomes go to the objects' status by [`catalog::observed`], and to [`telemetry`].
 //!
 //! Configuration goes the other way: [`controller`] (in a cluster) or [`files`] (standalone) reads objects, [`catalog`]
-//! compiles them into an immutable snapshot, and [`runtime`] puts it into effect while the servers run.
+//! compiles them into an immutable snapshot, and [`runtime`] makes it live while the servers run.
 //!
 //! # Layers
 //!
-//! The crates below `crates/` hold what does not depend on servers; each uses only those after it: `grapnel_journal`,
-//! `grapnel_event`, `grapnel_signature`, `grapnel_payload`, `grapnel_expression`; `grapnel_delivery` and `grapnel_api`;
-//! `grapnel_values`. The modules of this crate use only those after them: [`cli`], [`runtime`], [`controller`] and
-//! [`files`], [`admin`], [`ingress`], `connections`, [`dispatch`], [`catalog`] and [`telemetry`].
+//! The crates below `crates/` contain what does not depend on servers; each uses only those after it:
+//! `grapnel_journal`, `grapnel_event`, `grapnel_signature`, `grapnel_payload`, `grapnel_expression`; `grapnel_delivery`
+//! and `grapnel_api`; `grapnel_values`. The modules of this crate use only those after them: [`cli`], [`runtime`],
+//! [`controller`] and [`files`], [`admin`], [`ingress`], `connections`, [`dispatch`], [`catalog`] and [`telemetry`].
 
 #![warn(missing_docs)]
-// Input from outside must never end the process: a refusal has a name and an answer.
+// Input from outside must never end the process: every rejection has an error and a response.
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 pub mod admin;

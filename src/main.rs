@@ -8,16 +8,17 @@ use grapnel::cli::{Cli, report};
 use mimalloc::MiMalloc;
 use zeroizing_alloc::ZeroAlloc;
 
-/// What is freed is overwritten, so that no Secret stays in memory after its end.
+/// Overwrites memory when it is freed, so that no Secret outlives its value.
 ///
-/// The allocator below is chosen by measurement (`just bench`): about a tenth more events a second than with the system's
-/// allocator, for a few MiB more at idle.
+/// The inner allocator is chosen by measurement (`just bench`): about a tenth more events per second than with the
+/// system's allocator, for a few MiB more when idle.
 #[global_allocator]
 static ALLOCATOR: ZeroAlloc<MiMalloc> = ZeroAlloc(MiMalloc);
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    // One TLS provider in the whole tree, named before anything uses TLS. It fails only when one is named already.
+    // One TLS provider for the whole process, installed before anything uses TLS. This fails only if one is already
+    // installed.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     report(runtime.context("cannot start").and_then(|runtime| runtime.block_on(cli.command.run())))

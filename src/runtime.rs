@@ -1,9 +1,9 @@
-//! Puts the parts together and keeps them running: the only place that spawns long-lived tasks.
+//! Assembles the parts and keeps them running: the only place that spawns long-lived tasks.
 //!
-//! Configuration flows down: source → candidate → consumers aligned in the journal → live → ingress, dispatch, admin. It
-//! is aligned before it is live, so that the first event of a new endpoint is not missed by a subscription that came
-//! with it. At shutdown deliveries end first, then requests, then the journal: what comes in while a slow receiver is
-//! waited for is safe, and delivered after the next start.
+//! Configuration flows down: source → candidate → consumers aligned in the journal → live → ingress, dispatch, admin.
+//! Consumers are aligned before the configuration is live, so that a subscription misses no event of a new endpoint
+//! that was created with it. At shutdown deliveries end first, then requests, then the journal: events accepted while a
+//! slow receiver is waited for are durable, and delivered after the next start.
 
 mod background;
 mod keys;
@@ -55,47 +55,47 @@ use crate::{
     },
 };
 
-/// What every way of running has in common.
+/// Options common to both modes.
 #[derive(Debug, Clone)]
 pub struct DataPlane {
-    /// Where webhooks come in.
+    /// Address of the public server.
     pub listen: SocketAddr,
-    /// Where health, metrics and the events API are.
+    /// Address of the admin server: health, metrics and the events API.
     pub admin_listen: SocketAddr,
     /// File with the admin API's bearer token.
     pub admin_token_file: Option<PathBuf>,
-    /// Whether metrics are only for those who may use the events API, or may read metrics in a cluster.
+    /// Whether metrics require access to the events API or, in a cluster, permission to read metrics.
     pub guarded_metrics: bool,
     /// The journal's engine and its bounds.
     pub journal: JournalOptions,
     /// How objects are compiled.
     pub compile: Options,
-    /// The namespaces whose objects count.
+    /// The namespaces whose objects are used.
     pub namespaces: Namespaces,
-    /// The way to public addresses.
+    /// The proxy for public addresses.
     pub egress_proxy: Option<EgressProxy>,
-    /// Proxies whose X-Forwarded-For is believed.
+    /// Proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<IpNet>,
-    /// Connections served at once.
+    /// Maximum concurrent connections.
     pub max_connections: usize,
     /// Certificate and key of the public server.
     pub tls: Option<TlsFiles>,
-    /// Whether to be ready only when everything that configures has been read completely.
+    /// Whether the process becomes ready only after all configuration has been read.
     pub await_sync: bool,
 }
 
-/// What running in a cluster adds.
+/// Additional options in a cluster.
 #[derive(Debug, Clone)]
 pub struct Cluster {
-    /// How the API server is reached.
+    /// How to connect to the API server.
     pub connection: Connection,
-    /// How often the counters of one status are written at most.
+    /// Minimum time between two writes of one status' counters.
     pub status_interval: Duration,
-    /// Namespace of the Lease; that of the pod or of the kubeconfig's context if it is not given.
+    /// Namespace of the Lease; by default that of the pod or of the kubeconfig's context.
     pub lease_namespace: Option<String>,
     /// Name of the Lease.
     pub lease_name: String,
-    /// How long the Lease lasts without renewal.
+    /// Duration of the Lease without renewal.
     pub lease_duration: Duration,
     /// This replica's name.
     pub identity: String,
@@ -104,7 +104,7 @@ pub struct Cluster {
 /// Runs without a cluster until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// When it cannot start, or when one of its tasks ends unasked.
+/// Returns an error if the process cannot start, or if one of its tasks ends unexpectedly.
 pub async fn standalone(options: DataPlane, paths: Vec<PathBuf>) -> anyhow::Result<()> {
     let metrics = Metrics::new();
     let index = Index::new(options.compile.clone(), metrics.clone());
@@ -127,7 +127,7 @@ pub async fn standalone(options: DataPlane, paths: Vec<PathBuf>) -> anyhow::Resu
 /// Runs as the operator of a cluster until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// When it cannot start, or when one of its tasks ends unasked.
+/// Returns an error if the process cannot start, or if one of its tasks ends unexpectedly.
 pub async fn operator(options: DataPlane, cluster: Cluster) -> anyhow::Result<()> {
     let clients = cluster.connection.clients().await?;
     let metrics = Metrics::new();
@@ -135,7 +135,7 @@ pub async fn operator(options: DataPlane, cluster: Cluster) -> anyhow::Result<()
     let sightings = ObservedState::default();
     let source =
         controller::watch::Watch::new(&clients, &options.namespaces, index, sightings.clone(), metrics.clone());
-    // Nothing is known before the first complete sync: requests are answered with 503 until then.
+    // Nothing is known before the first complete sync: until then requests are rejected with 503.
     let (candidate, candidates) = watch::channel(Published::default());
     let reviews = Reviews::new(clients.prompt.clone(), Arc::new(SystemClock));
     let Plane { mut supervisor, objects, journal, clock, abandoned } =
@@ -180,7 +180,7 @@ pub async fn operator(options: DataPlane, cluster: Cluster) -> anyhow::Result<()
         Ok(())
     });
 
-    // The Lease outlives the statuses: it is given back when nothing is written any more.
+    // The Lease outlives the status writer: it is released only after the last write.
     let stop = supervisor.stage("leadership");
     supervisor.spawn("lease", {
         let stop = stop.clone();
@@ -209,18 +209,18 @@ pub async fn operator(options: DataPlane, cluster: Cluster) -> anyhow::Result<()
     supervisor.run_until(signal()?).await
 }
 
-/// The data plane as it runs.
+/// The running data plane.
 struct Plane {
     supervisor: Supervisor,
-    /// Every object as it is programmed.
+    /// Every object as programmed.
     objects: watch::Receiver<Arc<Vec<ObjectView>>>,
     journal: Arc<dyn Journal>,
     clock: Arc<dyn Clock>,
-    /// What deleted subscriptions have left behind.
+    /// Reports about the deliveries that deleted subscriptions have left behind.
     abandoned: mpsc::Receiver<AbandonedDeliveries>,
 }
 
-/// Spawns the tasks of the data plane, in the stages in which they may end.
+/// Spawns the tasks of the data plane, in the stages in which they end.
 async fn start(
     options: DataPlane,
     metrics: Metrics,
@@ -251,20 +251,21 @@ async fn start(
         abandoned,
     };
     let supervisor = &mut plane.supervisor;
-    // A broken file does not keep the others from being served; a cluster is listed completely or not at all.
+    // A broken file does not keep the others from being served; a cluster is either listed completely or not at all.
     if options.await_sync {
         serving.not_ready("waiting for the first complete sync");
     } else {
         serving.ready();
     }
 
-    // Stages end in the order in which they are named.
+    // Stages end in the order in which they are created.
     let stop = supervisor.stage("deliveries");
     let client = || {
         let egress = ClientOptions::new(options.compile.egress.clone());
         Client::new(ClientOptions { proxy: options.egress_proxy.clone(), ..egress })
     };
-    // Requests wait for documents, so what fetches them shares neither threads nor connections with deliveries.
+    // Requests wait for documents, so the client that fetches them shares neither threads nor connections with
+    // deliveries.
     let documents = client()?;
     let dispatcher = Dispatcher {
         snapshot: snapshots.clone(),
@@ -353,8 +354,8 @@ async fn start(
     Ok(plane)
 }
 
-/// Where spans are begun, and where they go, if the environment names a collector. What is wrong with that stops nobody
-/// from serving webhooks.
+/// The source of spans and their export, if the environment names a collector. Errors in this setup never prevent
+/// serving webhooks.
 fn traces() -> (Spans, Option<Export>) {
     let set_up = Collector::new(Handle::current()).and_then(|collector| Ok(spans::from_environment(collector)?));
     match set_up {
@@ -370,7 +371,7 @@ fn traces() -> (Spans, Option<Export>) {
     }
 }
 
-/// Opens the journal where that may block.
+/// Opens the journal on a blocking thread.
 async fn open_journal(options: JournalOptions) -> anyhow::Result<Arc<dyn Journal>> {
     Ok(tokio::task::spawn_blocking(move || factory::open(options)).await??)
 }

@@ -1,4 +1,4 @@
-//! Who may use the API.
+//! Authentication for the admin API.
 
 use std::{
     fmt, io,
@@ -28,13 +28,13 @@ use crate::admin::limits::ADMIN_TOKEN_BYTES;
 /// Who may use the API.
 #[derive(Clone)]
 pub enum Access {
-    /// Programs on this machine. The `Host` must be a loopback name or address too: otherwise a web page could point a
-    /// name of its own at 127.0.0.1 and read events through the visitor's browser (DNS rebinding).
+    /// Programs on this machine. The `Host` must also be a loopback name or address: otherwise a web page could resolve
+    /// its own name to 127.0.0.1 and read events through the visitor's browser (DNS rebinding).
     LoopbackOnly,
-    /// Whoever shows the bearer token that is in this file (RFC 6750). The file is read for every request, so a new
-    /// token holds at once. White space around the token does not count.
+    /// Holders of the bearer token in this file (RFC 6750). The file is read for every request, so a new token takes
+    /// effect at once. White space around the token is ignored.
     TokenFile(PathBuf),
-    /// Whoever shows a bearer token whose holder may do in the cluster what the request asks for.
+    /// Holders of a bearer token that the cluster authorizes for the request.
     Cluster(Arc<dyn Authority>),
 }
 
@@ -48,11 +48,11 @@ impl fmt::Debug for Access {
     }
 }
 
-/// The other end of the connection.
+/// The peer of the connection.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Peer(pub(super) SocketAddr);
 
-/// What stands before a path: who lets in, and what a request to it asks for.
+/// The guard of a route: who has access, and what a request to it requires.
 #[derive(Clone)]
 pub(super) struct Guard {
     shared: Arc<Shared>,
@@ -65,8 +65,7 @@ impl Guard {
     }
 }
 
-/// Lets a request pass, or answers why not. That comes before anything is looked up, so that an answer tells nobody what
-/// exists who may not see it.
+/// Lets a request pass, or rejects it. It runs before any lookup, so that responses do not reveal which objects exist.
 pub(super) async fn guard(State(guard): State<Guard>, params: RawPathParams, request: Request, next: Next) -> Response {
     let peer = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
     let (uri, headers) = (request.uri(), request.headers());
@@ -87,7 +86,8 @@ fn loopback_only(peer: Option<IpAddr>, uri: &Uri, headers: &HeaderMap) -> Result
             "the admin API accepts only clients on the same machine; to allow others, set --admin-token-file",
         ));
     }
-    // The target of an absolute-form request stands before Host (RFC 9112, section 3.2.2); both must be right.
+    // The target of an absolute-form request takes precedence over Host (RFC 9112, section 3.2.2); both must be
+    // allowed.
     let hosts = headers.get_all(header::HOST).iter().map(|host| uri::Authority::try_from(host.as_bytes()).ok());
     let mut authorities = hosts.chain(uri.authority().cloned().map(Some)).peekable();
     if authorities.peek().is_some() && authorities.all(|authority| authority.is_some_and(|it| is_loopback(it.host()))) {
@@ -113,7 +113,7 @@ async fn with_token(path: &Path, headers: &HeaderMap) -> Result<(), Problem> {
         tracing::warn!(path = %path.display(), %error, "invalid token file; the admin API rejects all requests");
         Problem::unavailable("the operator cannot read its token file; see its log")
     })?;
-    // Digests have one length, so that neither the time nor the length of the comparison tells anything.
+    // Digests have a fixed length, so that the comparison leaks neither content nor length.
     if bool::from(Sha256::digest(shown).ct_eq(&Sha256::digest(&*expected))) {
         Ok(())
     } else {
@@ -121,7 +121,7 @@ async fn with_token(path: &Path, headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
-/// The one bearer token of a request; the scheme's name is not case-sensitive (RFC 9110, section 11.1).
+/// The single bearer token of a request; the scheme's name is case-insensitive (RFC 9110, section 11.1).
 pub(super) fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let value = values.next()?.as_bytes();
@@ -136,18 +136,18 @@ pub(super) fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenFileError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("{0}")]
     Io(#[from] io::Error),
-    /// Nothing is in it.
+    /// The file is empty.
     #[error("it is empty")]
     Empty,
-    /// It is no token.
+    /// The content is too long to be a token.
     #[error("it is longer than {ADMIN_TOKEN_BYTES} bytes")]
     TooLong,
 }
 
-/// The token in a file, without white space around it.
+/// The token in a file, without surrounding white space.
 pub(super) async fn read_token(path: &Path) -> Result<Zeroizing<Vec<u8>>, TokenFileError> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(ADMIN_TOKEN_BYTES + 1));
     let limit = u64::try_from(ADMIN_TOKEN_BYTES).unwrap_or(u64::MAX).saturating_add(1);

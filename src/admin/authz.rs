@@ -1,4 +1,4 @@
-//! Who may see what in a cluster: the cluster's own rules, asked about subresources of Grapnel's kinds.
+//! Authorization for the admin API in a cluster: the cluster's own rules, for subresources of Grapnel's kinds.
 
 use std::{fmt, sync::Arc};
 
@@ -11,58 +11,58 @@ use grapnel_api::GROUP;
 
 use super::{authn::bearer, query::Query, response::Problem};
 
-/// Who says what the holder of a token may do.
+/// Authorizes holders of tokens.
 pub trait Authority: Send + Sync + 'static {
     /// Whether the holder of a token may do something.
     ///
     /// # Errors
-    /// [`Denied`]; none of it holds a part of the token.
+    /// Returns [`Denied`], which contains no part of the token.
     fn allow<'a>(&'a self, token: &'a str, ask: &'a Ask) -> BoxFuture<'a, Result<(), Denied>>;
 }
 
-/// Why somebody may not.
+/// Why access is denied.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
-    /// The token belongs to nobody.
+    /// The token is not valid.
     #[error("the cluster does not accept this bearer token")]
     NotAuthenticated,
-    /// It belongs to this user, to whom no role gives it.
+    /// No role allows it to this user.
     #[error("user {user:?} may not")]
     Forbidden {
-        /// Whose token it is.
+        /// The user.
         user: Arc<str>,
     },
-    /// Nobody can say now.
+    /// The decision cannot be made now.
     #[error("the API server is unavailable")]
     Unavailable,
 }
 
-/// What somebody wants to do.
+/// An access to authorize.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Ask {
-    /// How.
+    /// The verb.
     pub verb: Verb,
-    /// With what.
+    /// The resource.
     pub resource: Resource,
-    /// Where; everywhere if it is `None`.
+    /// The namespace; `None` means all namespaces.
     pub namespace: Option<Box<str>>,
-    /// Which one; every one if it is `None`.
+    /// The name; `None` means all objects.
     pub name: Option<Box<str>>,
 }
 
-/// What can be done.
+/// An action on a resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Verb {
-    /// See one.
+    /// Read one object.
     Get,
-    /// See all.
+    /// Read all objects.
     List,
-    /// Change one: deliver again.
+    /// Change one object: redeliver.
     Update,
 }
 
 impl Verb {
-    /// As a rule of a role names it.
+    /// The name in the rules of a role.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Get => "get",
@@ -72,18 +72,18 @@ impl Verb {
     }
 }
 
-/// With what something can be done.
+/// A resource of the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Resource {
     /// WebhookEndpoint objects.
     Endpoints,
-    /// What an endpoint has accepted, payloads and all.
+    /// Accepted events of an endpoint, including payloads.
     Events,
     /// WebhookSubscription objects.
     Subscriptions,
-    /// What a subscription has delivered, or not.
+    /// Deliveries of a subscription.
     Deliveries,
-    /// `/metrics`, which is no object: a path, as roles name it under `nonResourceURLs`.
+    /// `/metrics`, which is not an object but a path under `nonResourceURLs` of roles.
     Metrics,
 }
 
@@ -97,7 +97,7 @@ impl Resource {
         }
     }
 
-    /// The part of an object, unless it is the object itself.
+    /// The subresource, unless it is the object itself.
     pub fn subresource(self) -> Option<&'static str> {
         match self {
             Self::Endpoints | Self::Subscriptions | Self::Metrics => None,
@@ -108,7 +108,7 @@ impl Resource {
 }
 
 impl fmt::Display for Resource {
-    /// As a rule of a role names it.
+    /// Writes the name in the rules of a role.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.plural())?;
         self.subresource().map_or(Ok(()), |part| write!(f, "/{part}"))
@@ -132,7 +132,7 @@ impl fmt::Display for Ask {
 }
 
 impl Ask {
-    /// The chart's ClusterRole that allows it, as a release named `grapnel` calls it; `None` for metrics.
+    /// The chart's ClusterRole that allows it, as named by a release `grapnel`; `None` for metrics.
     fn chart_role(&self) -> Option<&'static str> {
         match (self.resource, self.verb) {
             (Resource::Endpoints | Resource::Subscriptions, _) => Some("grapnel-view"),
@@ -143,14 +143,14 @@ impl Ask {
     }
 }
 
-/// What a request asks for, by the parameters of its path and its query. All of it must be allowed.
+/// The accesses that a request requires, by the parameters of its path and its query. All of them must be allowed.
 pub(super) type Asks = fn(&RawPathParams, &Uri) -> Result<Vec<Ask>, Problem>;
 
 /// The object that a path `…/namespaces/{namespace}/…/{name}/…` names.
 pub(super) fn one(verb: Verb, resource: Resource, params: &RawPathParams) -> Result<Vec<Ask>, Problem> {
     let param = |wanted: &str| {
         let value = params.iter().find(|(name, value)| *name == wanted && !value.is_empty());
-        // An empty one would mean all of them.
+        // An empty name would mean all objects.
         value
             .map(|(_, value)| Some(Box::from(value)))
             .ok_or_else(|| Problem::not_found(format!("the {wanted} is empty")))
@@ -158,14 +158,14 @@ pub(super) fn one(verb: Verb, resource: Resource, params: &RawPathParams) -> Res
     Ok(vec![Ask { verb, resource, namespace: param("namespace")?, name: param("name")? }])
 }
 
-/// Objects of both kinds, of one namespace if the query says so.
+/// Objects of both kinds, in one namespace if the query names it.
 pub(super) fn objects(uri: &Uri) -> Result<Vec<Ask>, Problem> {
     let namespace: Option<Box<str>> = Query::parse(uri, super::objects::PARAMETERS)?.get("namespace").map(Box::from);
     let list = |resource| Ask { verb: Verb::List, resource, namespace: namespace.clone(), name: None };
     Ok([Resource::Endpoints, Resource::Subscriptions].map(list).into())
 }
 
-/// Lets a request pass whose token may do all that it asks for.
+/// Lets a request pass if its token allows all required accesses.
 pub(super) async fn admit(
     authority: &dyn Authority,
     headers: &HeaderMap,

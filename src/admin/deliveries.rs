@@ -23,7 +23,7 @@ use super::{
     response::{self, Problem},
 };
 
-/// The event and where its delivery is. Of a damaged event only the sequence is known.
+/// An event with the state of its delivery. Of a damaged event only the sequence is known.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Item {
@@ -75,7 +75,7 @@ impl Item {
         let damaged = event.is_none();
         let received_time = event.as_ref().map(|event| event.received);
         let (event_id, kind) = event.map(|event| (event.id, event.kind)).unzip();
-        // What was skipped had no attempt, unless an earlier version of the subscription had made one.
+        // A skipped event had no attempt, unless an earlier version of the subscription made one.
         let attempted = last.filter(|_| attempts > 0);
         Self {
             event_id,
@@ -110,7 +110,7 @@ fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// What it takes to see deliveries of a subscription.
+/// The access required to list the deliveries of a subscription.
 pub(super) fn asks(params: &RawPathParams, _: &Uri) -> Result<Vec<Ask>, Problem> {
     authz::one(Verb::Get, Resource::Deliveries, params)
 }
@@ -128,7 +128,7 @@ pub(super) async fn list(
     let page = shared.read(async move |read: Read| {
         let step = async |after, limit| {
             let page = match read.journal.deliveries(&subscription, DeliveryQuery { state, after, limit }).await {
-                // An object that has never compiled has no deliveries.
+                // An object that never compiled has no deliveries.
                 Err(JournalError::UnknownConsumer(_)) => DeliveryPage::default(),
                 page => page?,
             };

@@ -22,7 +22,7 @@ use super::{
     response::{self, Problem},
 };
 
-/// One line of a list of events.
+/// An item of a list of events.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Item {
@@ -44,7 +44,7 @@ struct Summary {
     remote: Option<IpAddr>,
 }
 
-/// An event that was acknowledged and whose record is damaged.
+/// An accepted event whose record is damaged.
 #[derive(Serialize)]
 struct Damaged {
     sequence: Sequence,
@@ -101,7 +101,7 @@ enum HeaderValue<'a> {
 /// The body, as far as it can be shown in JSON.
 #[derive(Serialize)]
 enum Payload<'a> {
-    /// As it came, so that numbers keep every digit.
+    /// As received, so that numbers keep every digit.
     #[serde(rename = "payload")]
     Json(&'a RawValue),
     #[serde(rename = "payloadText")]
@@ -113,7 +113,7 @@ enum Payload<'a> {
 impl<'a> Payload<'a> {
     fn of(event: &'a StoredEvent) -> Self {
         let Ok(text) = std::str::from_utf8(&event.body) else { return Self::Bytes(STANDARD.encode(&event.body)) };
-        // What is nested too deeply for readers of the answer is shown as text: it has passed a Value's own bound.
+        // A body nested too deeply for readers of the response is shown as text; a `Value` has its own bound.
         let readable =
             is_json(event.content_type.as_deref()) && serde_json::from_str::<serde_json::Value>(text).is_ok();
         match serde_json::from_str::<&RawValue>(text) {
@@ -123,14 +123,14 @@ impl<'a> Payload<'a> {
     }
 }
 
-/// Webhooks are JSON unless they say otherwise.
+/// Webhooks are JSON by default.
 fn is_json(content_type: Option<&str>) -> bool {
     let Some(content_type) = content_type else { return true };
     let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     matches!(essence.as_str(), "application/json" | "text/json") || essence.ends_with("+json")
 }
 
-/// What it takes to see events of an endpoint.
+/// The access required to read the events of an endpoint.
 pub(super) fn asks(params: &RawPathParams, _: &Uri) -> Result<Vec<Ask>, Problem> {
     authz::one(Verb::Get, Resource::Events, params)
 }

@@ -1,4 +1,4 @@
-//! Whether the process lives and is ready: each part reports for itself.
+//! Liveness and readiness of the process, reported by each part.
 
 use std::{collections::BTreeMap, fmt::Write, sync::Arc, time::Duration};
 
@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use super::Shared;
 use crate::admin::limits::{JOURNAL_STALLED, JOURNAL_STUCK};
 
-/// What all parts report. Cheap to clone; clones are the same.
+/// The reports of all parts. Cheap to clone; clones share the reports.
 #[derive(Debug, Clone, Default)]
 pub struct Health {
     parts: Arc<Mutex<BTreeMap<&'static str, Report>>>,
@@ -21,7 +21,7 @@ enum Report {
     Failed(String),
 }
 
-/// The hand with which one part reports. The last report stays when this is dropped.
+/// The handle by which one part reports. The last report stays when it is dropped.
 #[derive(Debug)]
 pub struct Part {
     name: &'static str,
@@ -34,15 +34,15 @@ impl Health {
         Self::default()
     }
 
-    /// A part, not ready until it says so. Asking twice for one name gives two hands of the same part, which starts
-    /// over.
+    /// A part, not ready until it reports so. A second call with the same name returns another handle of the same part
+    /// and resets it.
     pub fn part(&self, name: &'static str) -> Part {
         let part = Part { name, health: self.clone() };
         part.not_ready("starting");
         part
     }
 
-    /// `Ok` when every part is ready, otherwise a line for each that is not.
+    /// `Ok` if every part is ready, otherwise a line for each that is not.
     pub fn readiness(&self) -> Result<(), String> {
         self.lines(|report| match report {
             Report::Ready => None,
@@ -50,7 +50,7 @@ impl Health {
         })
     }
 
-    /// `Ok` unless a part has failed for good, otherwise a line for each that has.
+    /// `Ok` unless a part has failed permanently, otherwise a line for each that has.
     pub fn liveness(&self) -> Result<(), String> {
         self.lines(|report| match report {
             Report::Ready | Report::NotReady(_) => None,
@@ -71,17 +71,17 @@ impl Health {
 }
 
 impl Part {
-    /// This part is ready.
+    /// Reports that this part is ready.
     pub fn ready(&self) {
         self.report(Report::Ready);
     }
 
-    /// This part is not ready, for now: `/readyz` answers 503 with the reason.
+    /// Reports that this part is not ready for now: `/readyz` returns 503 with the reason.
     pub fn not_ready(&self, reason: impl Into<String>) {
         self.report(Report::NotReady(reason.into()));
     }
 
-    /// This part will not come back by itself: `/healthz` answers 503 too, so that the process is started anew.
+    /// Reports that this part will not recover by itself: `/healthz` returns 503 too, so that the process is restarted.
     pub fn failed(&self, reason: impl Into<String>) {
         self.report(Report::Failed(reason.into()));
     }
@@ -101,7 +101,7 @@ pub(super) async fn live(State(shared): State<Arc<Shared>>) -> (StatusCode, Stri
 
 pub(super) async fn ready(State(shared): State<Arc<Shared>>) -> (StatusCode, String) {
     let readiness = shared.admin.health.readiness();
-    // The journal's own word: it finds out by itself when the trouble is over, whether or not anybody sends.
+    // The journal reports its own errors, and finds out by itself when they are over, even without traffic.
     let trouble = shared.admin.journal.trouble().map(|trouble| format!("journal: {trouble}\n"));
     answer(match trouble.or_else(|| stalled(&shared, JOURNAL_STALLED)) {
         None => readiness,
@@ -109,7 +109,7 @@ pub(super) async fn ready(State(shared): State<Arc<Shared>>) -> (StatusCode, Str
     })
 }
 
-/// A line, if one write of the journal has taken longer than `most`.
+/// A line if one write of the journal has taken longer than `most`.
 fn stalled(shared: &Shared, most: Duration) -> Option<String> {
     let time = shared.admin.journal.stalled().filter(|time| *time > most)?;
     Some(format!("journal: a write has been in progress for {} s; the disk does not respond\n", time.as_secs()))

@@ -3,58 +3,58 @@
 use std::time::Duration;
 
 grapnel_values::bounds! {
-    /// A write of the journal that takes longer makes the process not ready: senders hang up after 3 to 10 seconds.
+    /// Duration of a journal write after which the process is not ready: senders time out after 3 to 10 seconds.
     pub const JOURNAL_STALLED: Duration = Duration::from_secs(5);
 
-    /// A write of the journal that takes longer makes the process not live, so that it is started anew.
+    /// Duration of a journal write after which the process is not live, so that it is restarted.
     pub const JOURNAL_STUCK: Duration = Duration::from_secs(300);
 
-    /// Connections to the admin server at once. A further one takes the place of one that has waited for its client for
-    /// [`CROWD_PATIENCE`]; when there is none, it waits, and those after it wait in the kernel's queue.
+    /// Maximum connections to the admin server. A further one replaces a connection that has waited for its client for
+    /// [`CROWD_PATIENCE`]; if there is none, it waits, and later ones wait in the kernel's queue.
     pub const ADMIN_CONNECTIONS: usize = 256;
 
-    /// Time in which the admin server must have read a request's head; also how long an idle connection is kept.
+    /// Timeout for a request's head on the admin server; also how long an idle connection is kept.
     pub const ADMIN_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
-    /// Largest head of a request to the admin server, in bytes. Hyper takes no less than 8 KiB.
+    /// Maximum size of the head of a request to the admin server, in bytes. Hyper requires at least 8 KiB.
     pub const ADMIN_HEAD_BYTES: usize = 32 * 1024;
 
-    /// Time in which the admin server answers a request, or says that it cannot.
+    /// Time in which the admin server answers a request, if only with an error.
     pub const ADMIN_REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-    /// How long a client of the admin server may take nothing of its answer before its connection ends.
+    /// How long a client of the admin server may read nothing of its response before its connection is closed.
     pub const ADMIN_WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
-    /// How long the admin server waits for requests under way when it ends.
+    /// How long the admin server waits for requests in flight at shutdown.
     pub const ADMIN_DRAIN: Duration = Duration::from_secs(5);
 
-    /// Longest bearer token in a token file, in bytes; Kubernetes' own are about 1 KiB.
+    /// Maximum length of the bearer token in a token file, in bytes; Kubernetes' own are about 1 KiB.
     pub const ADMIN_TOKEN_BYTES: usize = 8 * 1024;
 
-    /// Items of a page of the admin API when nothing else is said.
+    /// Default number of items of a page of the admin API.
     pub const ADMIN_LIST_DEFAULT: usize = 100;
 
-    /// Most items of a page of the admin API.
+    /// Maximum items of a page of the admin API.
     pub const ADMIN_LIST_MAX: usize = 1000;
 
-    /// Time after which a request to the admin API takes no further step of reading the journal, and answers with what it has
-    /// found and where to continue.
+    /// Time after which a request to the admin API stops reading the journal, and returns what it has found and where
+    /// to continue.
     pub const ADMIN_READ_TIME: Duration = Duration::from_secs(2);
 
-    /// Most events that one request to the admin API queues once more, and as many as when nothing else is said.
+    /// Maximum events that one request to the admin API redelivers, and the default.
     pub const ADMIN_REDELIVERY_MAX: usize = 1000;
 
-    /// Most steps of [`REDELIVERY_SCAN`] rows that one request for a redelivery looks at.
+    /// Maximum steps of [`REDELIVERY_SCAN`] rows that one redelivery request scans.
     pub const ADMIN_REDELIVERY_STEPS: usize = 32;
 
-    /// Most event ids in one request for a redelivery.
+    /// Maximum event ids in one redelivery request.
     pub const ADMIN_REDELIVERY_IDS: usize = 1000;
 
-    /// Longest body of a request for a redelivery, in bytes: as many ids of [`EVENT_ID_BYTES`] fit, also where JSON has to
-    /// escape some of it.
+    /// Maximum size of the body of a redelivery request, in bytes: it holds the maximum number of ids of
+    /// [`EVENT_ID_BYTES`], even if JSON has to escape some of them.
     pub const ADMIN_REDELIVERY_BODY_BYTES: usize = 1024 * 1024;
 
-    /// Requests to the admin API that read the journal at once; further ones wait, so that lists take
-    /// neither all of the memory nor all of the disk.
+    /// Requests to the admin API that read the journal concurrently; further ones wait, so that lists use up neither
+    /// memory nor disk bandwidth.
     pub const ADMIN_JOURNAL_READS: usize = 4;
 }

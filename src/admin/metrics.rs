@@ -1,4 +1,4 @@
-//! `/metrics`: gauges that others keep are read when somebody looks.
+//! `/metrics`: gauges of other parts are read when metrics are scraped.
 
 use std::sync::Arc;
 
@@ -18,10 +18,10 @@ use crate::{
     telemetry::metrics::{Counts, JournalMetrics},
 };
 
-/// What `Metrics::encode` writes.
+/// The content type of what `Metrics::encode` writes.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// What a scraper must be allowed where metrics are guarded.
+/// The access that a scraper requires if metrics are guarded.
 pub(super) fn asks(_: &RawPathParams, _: &Uri) -> Result<Vec<Ask>, Problem> {
     Ok(vec![Ask { verb: Verb::Get, resource: Resource::Metrics, namespace: None, name: None }])
 }
@@ -45,7 +45,7 @@ pub(super) async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
     ([(header::CONTENT_TYPE, OPENMETRICS)], admin.metrics.encode()).into_response()
 }
 
-/// What the journal measures now; from memory.
+/// The journal's current measurements; read from memory.
 fn measure(admin: &Admin) -> JournalMetrics {
     let journal = &*admin.journal;
     let (usage, vitals) = (journal.usage(), journal.vitals());

@@ -1,9 +1,8 @@
-//! The operator's own HTTP server: whether it lives, whether it is ready, its metrics, and a JSON API
-//! over objects, events and deliveries.
+//! The admin server: liveness, readiness, metrics, and a JSON API for objects, events and deliveries.
 //!
-//! `/healthz` and `/readyz` are for probes and ask for nothing, nor does `/metrics` if nothing else is said; everything
-//! under `/api/` goes through [`authn`] first, because payloads are there. In a cluster that is up to the cluster's own
-//! rules: see [`authz`].
+//! `/healthz` and `/readyz` are for probes and need no authentication, nor does `/metrics` by default. Requests below
+//! `/api/` pass [`authn`] first, because they return payloads. In a cluster the cluster's own rules decide: see
+//! [`authz`].
 
 pub mod authn;
 pub mod authz;
@@ -50,18 +49,18 @@ use crate::{
     telemetry::metrics::Metrics,
 };
 
-/// What an operator chooses.
+/// Options of the admin server.
 #[derive(Debug, Clone)]
 pub struct AdminOptions {
     /// Who may use the API.
     pub access: Access,
-    /// Whether metrics are for them alone too. They name the objects of all namespaces, and say how much each of them gets.
+    /// Whether metrics require the same access. They name the objects of all namespaces and show the traffic of each.
     pub guarded_metrics: bool,
 }
 
 /// Everything that the server shows.
 pub struct Admin {
-    /// What is served and delivered.
+    /// The live configuration.
     pub snapshot: watch::Receiver<Arc<Snapshot>>,
     /// Every object, compiled or not.
     pub objects: watch::Receiver<Arc<Vec<ObjectView>>>,
@@ -69,41 +68,41 @@ pub struct Admin {
     pub journal: Arc<dyn Journal>,
     /// What `/metrics` shows.
     pub metrics: Metrics,
-    /// The time, for `since` and for statuses.
+    /// The clock, for `since` and for statuses.
     pub clock: Arc<dyn Clock>,
-    /// What `/healthz` and `/readyz` show.
+    /// What `/healthz` and `/readyz` report.
     pub health: Health,
-    /// What an operator chooses.
+    /// Options.
     pub options: AdminOptions,
 }
 
-/// Why the server does not run.
+/// Why the server cannot run.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AdminError {
     /// The token file cannot be used.
     #[error("the token file {path} cannot be used: {reason}; it must contain the bearer token for the admin API")]
     TokenFile {
-        /// Where it is.
+        /// The path of the file.
         path: PathBuf,
-        /// What is wrong.
+        /// The cause.
         reason: authn::TokenFileError,
     },
 }
 
-/// What handlers share.
+/// State shared by all handlers.
 struct Shared {
     admin: Admin,
-    /// Lets only so many read the journal at once, whose events may be large.
+    /// Limits concurrent reads of the journal, whose events may be large.
     reads: Arc<Semaphore>,
 }
 
-/// Serves until `shutdown`, then lets requests under way end for at most
+/// Serves until `shutdown`, then waits for requests in flight for at most
 /// [`ADMIN_DRAIN`](crate::admin::limits::ADMIN_DRAIN).
 ///
 /// # Errors
-/// When the token file cannot be used at the start, or the listener is broken. A token file that breaks later
-/// refuses callers until it is mended.
+/// Returns an error if the token file cannot be used at the start, or the listener fails. While a token file cannot be
+/// used later, callers are rejected.
 pub async fn serve(admin: Admin, listener: TcpListener, shutdown: CancellationToken) -> Result<(), AdminError> {
     if let Access::TokenFile(path) = &admin.options.access {
         authn::read_token(path).await.map_err(|reason| AdminError::TokenFile { path: path.clone(), reason })?;

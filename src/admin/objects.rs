@@ -1,4 +1,4 @@
-//! Every object with its status, as `kubectl get -o yaml` would show it.
+//! Every object with its status, in the form of `kubectl get -o yaml`.
 
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ struct Item<'a> {
     source: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     endpoint: Option<&'a str>,
-    /// Only where it is another namespace than the subscription's.
+    /// Only if it differs from the subscription's namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
     endpoint_namespace: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -40,10 +40,10 @@ struct Item<'a> {
     status: serde_json::Value,
 }
 
-/// Parameters of the query.
+/// The query parameters.
 pub(super) const PARAMETERS: &[&str] = &["namespace"];
 
-/// What it takes to see objects with their statuses.
+/// The access required to list objects with their statuses.
 pub(super) fn asks(_: &RawPathParams, uri: &Uri) -> Result<Vec<Ask>, Problem> {
     authz::objects(uri)
 }
@@ -80,14 +80,14 @@ fn item<'a>(shared: &Shared, view: &'a ObjectView, now: jiff::Timestamp) -> Item
 }
 
 impl Shared {
-    /// The endpoint object of that name, compiled or not.
+    /// The endpoint object of this name, compiled or not.
     pub(super) fn endpoint(&self, key: &ObjectKey) -> Result<Incarnation, Problem> {
         let served = self.admin.snapshot.borrow().endpoint(key).map(|endpoint| endpoint.incarnation());
         let found = served.or_else(|| self.object(Kind::Endpoint, key));
         found.ok_or_else(|| Problem::not_found(format!("there is no WebhookEndpoint {key}")))
     }
 
-    /// The subscription object of that name, compiled or not.
+    /// The subscription object of this name, compiled or not.
     pub(super) fn subscription(&self, key: &ObjectKey) -> Result<Incarnation, Problem> {
         let known = self.admin.snapshot.borrow().known(key);
         let found = known.or_else(|| self.object(Kind::Subscription, key));

@@ -1,4 +1,4 @@
-//! Query parameters: known ones, once each, with values that make sense.
+//! Query parameters: only known ones, once each, with valid values.
 
 use axum::http::Uri;
 use grapnel_journal::Sequence;
@@ -15,7 +15,7 @@ pub(super) struct Query {
 }
 
 impl Query {
-    /// The parameters of a URI, all of which must be among `known`.
+    /// Parses the parameters of a URI, all of which must be among `known`.
     pub(super) fn parse(uri: &Uri, known: &[&str]) -> Result<Self, Problem> {
         let mut pairs: Vec<(String, String)> = Vec::new();
         for (name, value) in form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
@@ -42,7 +42,7 @@ impl Query {
         self.pairs.iter().find(|(other, _)| *other == name).map(|(_, value)| value.as_str())
     }
 
-    /// How many items at most.
+    /// The maximum number of items.
     pub(super) fn limit(&self) -> Result<usize, Problem> {
         let Some(text) = self.get("limit") else { return Ok(ADMIN_LIST_DEFAULT) };
         text.parse().ok().filter(|limit| (1..=ADMIN_LIST_MAX).contains(limit)).ok_or_else(|| {
@@ -50,7 +50,7 @@ impl Query {
         })
     }
 
-    /// After which sequence.
+    /// The sequence after which to start.
     pub(super) fn after(&self) -> Result<Sequence, Problem> {
         let Some(text) = self.get("after") else { return Ok(0) };
         text.parse().map_err(|_| {
@@ -60,19 +60,19 @@ impl Query {
         })
     }
 
-    /// From which moment: a timestamp, or a duration that is so long ago.
+    /// The time from which to start: a timestamp, or a duration before `now`.
     pub(super) fn since(&self, now: Timestamp) -> Result<Option<Timestamp>, Problem> {
         self.get("since").map(|text| time("since", text, now)).transpose()
     }
 }
 
-/// A moment: a timestamp, or a duration that is so long ago.
+/// Parses a time: a timestamp, or a duration before `now`.
 pub(super) fn time(name: &str, text: &str, now: Timestamp) -> Result<Timestamp, Problem> {
     if let Ok(time) = text.parse::<Timestamp>() {
         return Ok(time);
     }
     if let Ok(ago) = duration::parse(text) {
-        // Longer ago than time itself is everything.
+        // A duration that exceeds the range of timestamps means everything.
         return Ok(now.checked_sub(ago).unwrap_or(Timestamp::MIN));
     }
     Err(Problem::parameter(format!(
@@ -81,7 +81,7 @@ pub(super) fn time(name: &str, text: &str, now: Timestamp) -> Result<Timestamp, 
     )))
 }
 
-/// Whether the query of a list would be taken at `now`. For those who try what it takes without a server.
+/// Whether the query of a list is valid at `now`. For checking queries without a server.
 #[doc(hidden)]
 pub fn understands_query(uri: &Uri, now: Timestamp) -> bool {
     Query::parse(uri, &["type", "since", "state", "limit", "after"])

@@ -1,4 +1,4 @@
-//! Reads of the journal: few at once, in bounded steps, and no longer than their request waits.
+//! Reads of the journal: limited concurrency, bounded steps, and no longer than the request waits.
 
 use std::{future::Future, sync::Arc, time::Instant};
 
@@ -19,13 +19,13 @@ pub(super) struct Read {
 }
 
 impl Read {
-    /// Whether to take no further step: the time of one request is over, or its caller has gone.
+    /// Whether to stop: the time of the request is over, or its caller has disconnected.
     pub(super) fn is_over(&self) -> bool {
         self.cancelled.is_cancelled() || self.began.elapsed() >= ADMIN_READ_TIME
     }
 
-    /// Takes steps of a list, each with where it begins and how many items it may find, until there are more than `limit`
-    /// items, which tells whether there is a next page, or the list or the time is over.
+    /// Reads a list in steps, each with a start and a maximum number of items, until there are more than `limit` items
+    /// (so there is a next page), the list ends, or the time is over.
     pub(super) async fn page<T, F>(
         &self,
         limit: usize,
@@ -49,8 +49,8 @@ impl Read {
 }
 
 impl Shared {
-    /// Reads the journal in its turn. The turn belongs to the work, not to the request: when the request is cancelled, the
-    /// turn is not given to the next one before the current step has ended.
+    /// Reads the journal when a permit is free. The permit belongs to the work, not to the request: when the request is
+    /// cancelled, the permit is released only after the current step has ended.
     pub(super) async fn read<T, F>(&self, work: impl FnOnce(Read) -> F) -> Result<T, Problem>
     where
         T: Send + 'static,

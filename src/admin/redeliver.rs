@@ -1,4 +1,4 @@
-//! Delivering again, a bounded part a request.
+//! Redelivery and resuming; one request redelivers a bounded number of events.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ use crate::admin::limits::{
     ADMIN_REDELIVERY_BODY_BYTES, ADMIN_REDELIVERY_IDS, ADMIN_REDELIVERY_MAX, ADMIN_REDELIVERY_STEPS,
 };
 
-/// What a caller sends: one selection, and how.
+/// The body of a redelivery request: one selection, and options.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 struct Order {
@@ -38,7 +38,7 @@ struct Order {
     r#continue: Option<String>,
 }
 
-/// What was done of it.
+/// The result of a redelivery request.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Done {
@@ -51,7 +51,7 @@ struct Done {
     gone_ids: Vec<Box<str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     gone_before: Option<Timestamp>,
-    /// The span as it was understood, for the requests that go on.
+    /// The start of the span as parsed, for the requests that continue it.
     #[serde(skip_serializing_if = "Option::is_none")]
     since: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -60,23 +60,23 @@ struct Done {
     next: Option<String>,
 }
 
-/// What resuming did, and whether anything is sent now.
+/// The result of resuming, and whether anything is sent now.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Resumed {
     #[serde(flatten)]
     done: Done,
-    /// Events that wait for a retry and are due now, whether this request has hastened them or not.
+    /// Retrying events that are due now, whether or not this request made them so.
     due: u64,
     /// `None` while the subscription is not in use.
     #[serde(skip_serializing_if = "Option::is_none")]
     suspended: Option<bool>,
-    /// How the circuit was; `None` where this process does not deliver for the subscription.
+    /// The previous state of the circuit; `None` if this process does not deliver for the subscription.
     #[serde(skip_serializing_if = "Option::is_none")]
     circuit: Option<&'static str>,
 }
 
-/// What it takes to have a subscription's events delivered again.
+/// The access required to redeliver a subscription's events.
 pub(super) fn asks(params: &RawPathParams, _: &Uri) -> Result<Vec<Ask>, Problem> {
     authz::one(Verb::Update, Resource::Deliveries, params)
 }
@@ -90,7 +90,8 @@ pub(super) async fn order(
     body: Body,
 ) -> Result<Response, Problem> {
     Query::parse(&uri, &[])?;
-    // A page in a browser may post any other type to this machine without being asked (the CORS protocol's safelist).
+    // A page in a browser may post some other content types to this machine without a preflight (the CORS protocol's
+    // safelist).
     if !is_json(&headers) {
         return Err(Problem::unsupported_media_type(
             "the body must be JSON, with the header Content-Type: application/json",
@@ -110,9 +111,8 @@ pub(super) async fn order(
     Ok(response::ok(&done.await?))
 }
 
-/// `POST /api/v1/namespaces/{namespace}/subscriptions/{name}/resume`: makes every retrying event due now, and has the
-/// receiver probed if the circuit is open. The probe is made where the subscription is delivered: by this process, if it
-/// is the one.
+/// `POST /api/v1/namespaces/{namespace}/subscriptions/{name}/resume`: makes every retrying event due now, and probes
+/// the receiver if the circuit is open. Only the process that delivers the subscription makes the probe.
 pub(super) async fn resume(
     State(shared): State<Arc<Shared>>,
     Path((namespace, name)): Path<(String, String)>,
@@ -120,7 +120,7 @@ pub(super) async fn resume(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     Query::parse(&uri, &[])?;
-    // As above, for a page in a browser.
+    // As above, because of pages in browsers.
     if !is_json(&headers) {
         return Err(Problem::unsupported_media_type("the header Content-Type: application/json is required"));
     }
@@ -171,7 +171,7 @@ async fn redeliver(read: Read, subscription: Incarnation, selection: Selection, 
     Ok(done)
 }
 
-/// Whether a body would be taken for an order at `now`. For those who try what it takes without a server.
+/// Whether a body is a valid redelivery request at `now`. For checking bodies without a server.
 #[doc(hidden)]
 pub fn understands_order(body: &[u8], now: Timestamp) -> bool {
     let Ok(order) = serde_json::from_slice::<Order>(body) else { return false };
@@ -233,12 +233,12 @@ impl Order {
 }
 
 impl Done {
-    /// Events that the limit counts.
+    /// The events that count against the limit.
     fn moved(&self) -> u64 {
         self.queued.saturating_add(self.hastened)
     }
 
-    /// Adds what a step did; where the next one begins, if there is one.
+    /// Adds the result of a step. Returns where the next step begins, if there is one.
     fn add(&mut self, step: Redelivered) -> Option<Position> {
         let Redelivered { queued, hastened, skipped, gone, gone_ids, gone_before, next } = step;
         self.queued += queued;

@@ -1,4 +1,4 @@
-//! Answers in JSON, good and bad.
+//! JSON responses, including errors.
 
 use axum::{
     http::{HeaderValue, Method, StatusCode, Uri, header},
@@ -7,7 +7,7 @@ use axum::{
 use grapnel_journal::{JournalError, Sequence};
 use serde::Serialize;
 
-/// A request that is not answered as the caller hoped.
+/// An error response.
 #[derive(Debug)]
 pub(super) struct Problem {
     status: StatusCode,
@@ -26,12 +26,12 @@ impl Problem {
         Self { status, code, sentence: sentence.into() }
     }
 
-    /// A query parameter that makes no sense.
+    /// An invalid query parameter.
     pub(super) fn parameter(sentence: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "invalid_parameter", sentence)
     }
 
-    /// Nothing of that name.
+    /// Not found.
     pub(super) fn not_found(sentence: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found", sentence)
     }
@@ -41,27 +41,27 @@ impl Problem {
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", sentence)
     }
 
-    /// A caller that may not.
+    /// The caller is not allowed to do this.
     pub(super) fn forbidden(sentence: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, "forbidden", sentence)
     }
 
-    /// Not in the state that it is in.
+    /// The object's state does not allow this.
     pub(super) fn conflict(sentence: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, "conflict", sentence)
     }
 
-    /// A body that is too long.
+    /// The body is too long.
     pub(super) fn too_large(sentence: impl Into<String>) -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", sentence)
     }
 
-    /// A body of another type.
+    /// The body has another media type.
     pub(super) fn unsupported_media_type(sentence: impl Into<String>) -> Self {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", sentence)
     }
 
-    /// Not now.
+    /// Temporarily unavailable.
     pub(super) fn unavailable(sentence: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", sentence)
     }
@@ -101,7 +101,8 @@ pub(super) struct Page<T> {
 }
 
 impl<T> Page<T> {
-    /// A page of at most `limit` items, cut where there are more. `next` is where the list goes on after all of them.
+    /// A page of at most `limit` items; further ones are cut off. `next` is where the list continues after all of
+    /// `items`.
     pub(super) fn of(
         mut items: Vec<T>,
         limit: usize,
@@ -118,14 +119,14 @@ impl<T> Page<T> {
     }
 }
 
-/// A good answer.
+/// A successful response.
 pub(super) fn ok(body: &impl Serialize) -> Response {
     json(StatusCode::OK, body)
 }
 
 fn json(status: StatusCode, body: &impl Serialize) -> Response {
     match serde_json::to_vec(body) {
-        // Payloads are somebody's data: no cache keeps them and no browser guesses what they are.
+        // Payloads are confidential: no cache may store them, and browsers must not guess their type.
         Ok(bytes) => (
             status,
             [
@@ -143,7 +144,7 @@ fn json(status: StatusCode, body: &impl Serialize) -> Response {
     }
 }
 
-/// A path that does not exist.
+/// The response for an unknown path.
 pub(super) async fn no_such_path(uri: Uri) -> Problem {
     Problem::not_found(format!(
         "no such path {}; paths are /healthz, /readyz, /metrics and those below /api/v1",
@@ -151,7 +152,7 @@ pub(super) async fn no_such_path(uri: Uri) -> Problem {
     ))
 }
 
-/// A path that does not take the method.
+/// The response for a method that the path does not support.
 pub(super) async fn wrong_method(method: Method, uri: Uri) -> Problem {
     Problem::new(
         StatusCode::METHOD_NOT_ALLOWED,

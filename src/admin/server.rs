@@ -25,10 +25,11 @@ use crate::{
     },
 };
 
-/// Pause after a failed accept: most often the process is out of file descriptors, and trying at once fails again.
+/// Pause after a failed accept: usually the process is out of file descriptors, and an immediate retry would fail
+/// again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves connections until `shutdown`, then waits for those that are under way, but not for long.
+/// Serves connections until `shutdown`, then waits a bounded time for requests in flight.
 pub(super) async fn run(router: Router, listener: TcpListener, shutdown: CancellationToken) {
     let crowd = ConnectionLimiter::new("admin", ADMIN_CONNECTIONS);
     let connections = TaskTracker::new();
@@ -36,7 +37,7 @@ pub(super) async fn run(router: Router, listener: TcpListener, shutdown: Cancell
         loop {
             match listener.accept().await {
                 Ok((socket, peer)) => {
-                    // While this one waits for a place, the others wait in the kernel's queue.
+                    // While this one waits for a slot, the others wait in the kernel's queue.
                     let Some(place) = crowd.place().await else { return };
                     let (router, shutdown) = (router.clone(), shutdown.clone());
                     connections.spawn(async move {
@@ -62,7 +63,7 @@ pub(super) async fn run(router: Router, listener: TcpListener, shutdown: Cancell
     }
 }
 
-/// One connection, to its end.
+/// Handles one connection to its end.
 async fn converse(
     router: Router,
     socket: TcpStream,
@@ -85,7 +86,7 @@ async fn converse(
             ended = connection.as_mut() => break ended,
             () = shutdown.cancelled() => {
                 connection.as_mut().graceful_shutdown();
-                // Whoever does not read its answer must not hold up the end.
+                // A client that does not read its response must not delay the shutdown.
                 match timeout(ADMIN_DRAIN, connection).await {
                     Ok(ended) => break ended,
                     Err(_) => return,

@@ -1,4 +1,4 @@
-//! A connection whose client must go on reading.
+//! A connection that fails if its client stops reading.
 
 use std::{
     io::{self, ErrorKind, IoSlice},
@@ -15,12 +15,12 @@ use tokio::{
 
 use crate::{admin::limits::ADMIN_WRITE_TIMEOUT, connections::Activity};
 
-/// Fails once nothing of an answer could be written for [`ADMIN_WRITE_TIMEOUT`]: hyper has no such bound, and a client
-/// that asks and never reads would keep its place for ever.
+/// Fails once nothing of a response could be written for [`ADMIN_WRITE_TIMEOUT`]: hyper has no such bound, and a client
+/// that never reads would keep its slot indefinitely.
 pub(super) struct Stream {
     inner: TcpStream,
     activity: Arc<Activity>,
-    /// Runs while the client takes nothing.
+    /// Runs while the client reads nothing.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 

@@ -1,4 +1,4 @@
-//! Whose turn it is while a request is under way: the client's until its body has come in, then ours.
+//! Tracks whether a request waits for its client, which is the case until its body has arrived.
 
 use std::{
     pin::Pin,
@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 
 use crate::connections::RequestGuard;
 
-/// The body of a request, which tells when there is no more of it to wait for.
+/// A request body that records when it has been read to its end or dropped.
 pub(super) struct Told {
     inner: Incoming,
     underway: Arc<RequestGuard>,
@@ -49,7 +49,7 @@ impl HttpBody for Told {
 }
 
 impl Drop for Told {
-    /// Nobody wants the rest.
+    /// The rest is not needed.
     fn drop(&mut self) {
         self.underway.has_been_read();
     }

@@ -1,8 +1,8 @@
-//! What an API server checks before it stores an object: the CRD's schema, unknown fields and CEL rules.
+//! The checks of an API server before it stores an object: the CRD's schema, unknown fields and CEL rules.
 //!
-//! `grapnel check` and the file source ask here with the CRDs of this build, so that a manifest is refused for the same
-//! reasons with and without a cluster. Unknown fields are errors: an API server prunes them silently, and what was meant
-//! by them is lost.
+//! `grapnel check` and the file source run these checks with the CRDs of this build, so that a manifest is rejected for
+//! the same reasons with and without a cluster. Unknown fields are errors: an API server prunes them silently, and what
+//! they were meant to configure is lost.
 
 use std::sync::LazyLock;
 
@@ -26,7 +26,7 @@ pub struct Admission {
 }
 
 thread_local! {
-    /// Making one costs as much as dozens of objects: every function of CEL is registered with it.
+    /// Creating a validator costs as much as checking dozens of objects: it registers every CEL function.
     static RULES: RuleValidator = RuleValidator::new();
 }
 
@@ -54,7 +54,7 @@ impl Admission {
             .and_then(|schema| serde_json::to_value(&schema.open_api_v3_schema).ok())
             .unwrap_or_else(|| json!({}));
         let mut fields = schema.clone();
-        // What the server knows of every object, and status, which is not the author's to write.
+        // The fields that the server defines for every object, and status, which the author does not write.
         if let Some(properties) = fields.get_mut("properties").and_then(Value::as_object_mut) {
             properties.remove("status");
         }
@@ -66,7 +66,7 @@ impl Admission {
         }
     }
 
-    /// Everything wrong with an object, at most [`limits::PROBLEMS_PER_OBJECT`] problems.
+    /// All problems of an object, at most [`limits::PROBLEMS_PER_OBJECT`].
     pub fn check(&self, object: &Value) -> Vec<Problem> {
         let Unknown { mut problems, misplaced } = self.unknown_fields(object);
         match &self.fields {
@@ -80,7 +80,7 @@ impl Admission {
             }
             Err(error) => problems.push(Problem::new("", Reason::InvalidSpec, error.clone())),
         }
-        // Rules speak of fields whose types are right.
+        // Rules expect fields of the right types.
         if problems.is_empty() {
             problems.extend(self.rules(object));
         }
@@ -88,7 +88,7 @@ impl Admission {
         problems
     }
 
-    /// Violations of the CEL rules alone, for objects that a server without CEL has let in.
+    /// Violations of the CEL rules alone, for objects that a server without CEL has stored.
     pub fn rules(&self, object: &Value) -> Vec<Problem> {
         match RULES.with(|validator| validator.validate_compiled(&self.rules, object, None)) {
             Ok(()) => Vec::new(),
@@ -119,7 +119,7 @@ impl Admission {
     }
 }
 
-/// Fields that the schema does not know.
+/// Collects fields that the schema does not define.
 #[derive(Default)]
 struct Unknown {
     problems: Vec<Problem>,
@@ -128,14 +128,14 @@ struct Unknown {
 }
 
 impl Unknown {
-    /// Reports the fields of `value` that `schema` does not know.
+    /// Reports the fields of `value` that `schema` does not define.
     fn walk(&mut self, value: &Value, schema: &Value, pointer: &str) {
         if schema.get("x-kubernetes-preserve-unknown-fields").is_some() {
             return;
         }
         match value {
             Value::Object(fields) => {
-                // Maps have names of the author's choosing; `none: {}` has no fields at all.
+                // Maps have keys of the author's choosing; `none: {}` has no fields at all.
                 if schema.get("additionalProperties").is_some() {
                     return;
                 }
@@ -165,7 +165,8 @@ impl Unknown {
     }
 }
 
-/// The one problem of an object of whose fields none is known, but all are one level deeper: `caRef: {name, key}`.
+/// The single problem of an object none of whose fields is known, but all of which exist one level deeper: `caRef:
+/// {name, key}`.
 fn misplaced(fields: &Map<String, Value>, known: &Map<String, Value>, pointer: &str) -> Option<Problem> {
     if fields.is_empty() || fields.keys().any(|name| known.contains_key(name)) {
         return None;
@@ -185,14 +186,14 @@ fn misplaced(fields: &Map<String, Value>, known: &Map<String, Value>, pointer: &
     })
 }
 
-/// Whether what lacks in an object is one of its fields that are one level too high.
+/// Whether the error is a missing field of an object whose fields are one level too high.
 fn is_for_lack_of(error: &jsonschema::ValidationError<'_>, misplaced: &[String]) -> bool {
     matches!(error.kind(), jsonschema::error::ValidationErrorKind::Required { .. })
         && misplaced.iter().any(|pointer| pointer == error.instance_path().as_str())
 }
 
 fn unknown<'a>(pointer: &str, name: &str, known: impl Iterator<Item = &'a str> + Clone) -> Problem {
-    // `url:https://…` without a blank is a name, and the place would repeat it.
+    // `url:https://…` without a blank is a field name, and the pointer would repeat it.
     if name.contains('@') {
         let known = known.collect::<Vec<_>>().join(", ");
         let parent = pointer.rsplit_once('/').map_or("", |(parent, _)| parent);
@@ -207,8 +208,8 @@ fn unknown<'a>(pointer: &str, name: &str, known: impl Iterator<Item = &'a str> +
     Problem::new(pointer, Reason::InvalidSpec, message)
 }
 
-/// Makes a structural schema (OpenAPI 3.0) a JSON Schema: `nullable` and the int-or-string extension have their own
-/// meaning there.
+/// Converts a structural schema (OpenAPI 3.0) to JSON Schema: `nullable` and the int-or-string extension have their own
+/// semantics there.
 fn plain(schema: &mut Value) {
     match schema {
         Value::Object(fields) => {
@@ -237,7 +238,7 @@ fn nullable(fields: &mut Map<String, Value>) {
     }
 }
 
-/// A violation in the words of people who write YAML.
+/// Describes a violation in terms of YAML manifests.
 fn sentence(error: &jsonschema::ValidationError<'_>) -> String {
     use jsonschema::error::ValidationErrorKind as Kind;
 
@@ -262,7 +263,7 @@ fn sentence(error: &jsonschema::ValidationError<'_>) -> String {
     }
 }
 
-/// A value that is none of those that there are.
+/// Describes a value that is not one of the options.
 fn choice(value: &Value, options: &Value) -> String {
     let known = options.as_array().into_iter().flatten().filter_map(Value::as_str);
     match value.as_str().and_then(|name| suggest(name, known.clone())) {
@@ -271,7 +272,7 @@ fn choice(value: &Value, options: &Value) -> String {
     }
 }
 
-/// Whether a value is short enough to be repeated in a message, and so in a status.
+/// Whether a value is short enough to be quoted in a message, and hence in a status.
 fn is_short(value: &Value) -> bool {
     match value {
         Value::String(text) => text.len() <= limits::QUOTED_VALUE_BYTES,
@@ -279,8 +280,8 @@ fn is_short(value: &Value) -> bool {
     }
 }
 
-/// Whether a value may be, or hold, a URL with a username and a password, which no message repeats. What cannot be parsed
-/// cannot be searched for them either, so everything before an `@` is taken for some.
+/// Whether a value may be or contain a URL with a username and a password, which no message quotes. Text that cannot be
+/// parsed cannot be searched for them, so anything before an `@` is treated as credentials.
 fn may_hold_credentials(value: &Value) -> bool {
     match value {
         Value::String(text) => text.contains('@'),

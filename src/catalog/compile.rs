@@ -1,4 +1,4 @@
-//! One object and what it refers to, compiled into what the data plane runs on, or into problems.
+//! Compiles an object and its references into the form that the data plane uses, or into problems.
 
 mod auth;
 mod delivery;
@@ -19,18 +19,18 @@ pub use subscribers::Subscribers;
 pub use subscription::{Delivered, Standing, dead_letter_endpoint_of, dead_letter_problem, endpoint_of, subscription};
 use url::Url;
 
-/// What the operator says and objects are compiled with.
+/// Operator options that affect compilation.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// `--path-prefix`, with a slash at the front and none at the end; empty for `/`.
+    /// `--path-prefix`, with a leading and without a trailing slash; empty for `/`.
     pub path_prefix: String,
     /// `--public-url`.
     pub public_url: Option<Url>,
     /// Which addresses may be called.
     pub egress: EgressPolicy,
-    /// `--cluster-domain`: what stands after `svc.` in the DNS names of Services.
+    /// `--cluster-domain`: the suffix after `svc.` in the DNS names of Services.
     pub cluster_domain: String,
-    /// Whether there is a cluster that reviews the tokens of ServiceAccounts.
+    /// Whether there is a cluster that reviews ServiceAccount tokens.
     pub service_accounts: bool,
 }
 
@@ -47,12 +47,12 @@ impl Default for Options {
 }
 
 impl Options {
-    /// The path at which an endpoint is served.
+    /// The path of an endpoint.
     pub fn path(&self, namespace: &str, path: &str) -> String {
         format!("{}/{namespace}/{path}", self.path_prefix)
     }
 
-    /// The URL to give to a sender, if the public URL is known.
+    /// The URL for the sender, if the public URL is known.
     pub fn url(&self, namespace: &str, path: &str) -> Option<String> {
         let base = self.public_url.as_ref()?.as_str().trim_end_matches('/');
         Some(format!("{base}{}", self.path(namespace, path)))

@@ -1,10 +1,10 @@
-//! The objects as they are now, compiled when they or what they refer to change.
+//! The index: the current objects, recompiled when they or their references change.
 //!
-//! Changes are noted by [`Index::apply`]; [`Index::publish`] compiles what they touched and gives a snapshot. A burst
-//! of changes costs one snapshot, and a change of one object compiles only what depends on it.
+//! [`Index::apply`] records changes; [`Index::publish`] compiles what they affect and returns a snapshot. A burst of
+//! changes costs one snapshot, and a change of one object compiles only its dependents.
 //!
-//! Files bring the values of all Secrets and ConfigMaps. In a cluster they are fetched by whoever drives the index, and
-//! only those that objects refer to: see [`Index::fetching`].
+//! The file source provides the values of all Secrets and ConfigMaps. In a cluster the owner of the index fetches only
+//! those that objects refer to: see [`Index::fetching`].
 
 mod entry;
 mod path_ownership;
@@ -45,90 +45,90 @@ pub type SecretData = BTreeMap<String, Secret>;
 /// Data of a ConfigMap.
 pub type ConfigMapData = BTreeMap<String, String>;
 
-/// Something that changed.
+/// A change to apply.
 #[derive(Debug)]
 pub enum Change {
-    /// An endpoint is there or has changed.
+    /// An endpoint exists or has changed.
     Endpoint(Box<Applied<WebhookEndpoint>>),
-    /// A subscription is there or has changed.
+    /// A subscription exists or has changed.
     Subscription(Box<Applied<WebhookSubscription>>),
-    /// An object is there that cannot be read; its last good version goes on.
+    /// An object cannot be parsed; its last good version stays in use.
     Unreadable(Unreadable),
-    /// An object is gone.
+    /// An object was deleted.
     Gone(Kind, ObjectKey),
-    /// A Secret is there or has changed; `None` when it is gone or is known not to exist.
+    /// A Secret exists or has changed; `None` if it was deleted or is known not to exist.
     Secret(ObjectKey, Option<SecretData>),
-    /// A ConfigMap is there or has changed; `None` when it is gone or is known not to exist.
+    /// A ConfigMap exists or has changed; `None` if it was deleted or is known not to exist.
     ConfigMap(ObjectKey, Option<ConfigMapData>),
-    /// A namespace is there with these labels, or they have changed; `None` when it is gone.
+    /// A namespace has these labels; `None` if it was deleted.
     Namespace(Arc<str>, Option<BTreeMap<String, String>>),
     /// Whether everything has been read completely.
     Synced(bool),
 }
 
 impl Change {
-    /// The namespace of what has changed.
+    /// The namespace of the change.
     pub fn namespace(&self) -> Option<&str> {
         Some(match self {
             Self::Endpoint(applied) => &applied.key.namespace,
             Self::Subscription(applied) => &applied.key.namespace,
             Self::Unreadable(rejected) => &rejected.key.namespace,
             Self::Gone(_, key) | Self::Secret(key, _) | Self::ConfigMap(key, _) => &key.namespace,
-            // A label of any namespace may let a subscription in.
+            // The labels of any namespace may allow a subscription.
             Self::Namespace(..) | Self::Synced(_) => return None,
         })
     }
 }
 
-/// An object with where and when it came.
+/// An object with its source and age.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Applied<T> {
     /// Its name.
     pub key: ObjectKey,
     /// The object.
     pub object: T,
-    /// `file:line`, where it was a file.
+    /// `file:line`, if it comes from a file.
     pub source: Option<String>,
-    /// Of two objects the one with the lesser age is older.
+    /// Determines which of two objects is older: the one with the lesser age.
     pub age: Age,
-    /// `metadata.uid`, where there is one: tells an object from one of the same name that was deleted before.
+    /// `metadata.uid`, if any: distinguishes an object from a deleted one of the same name.
     pub uid: Option<Arc<str>>,
 }
 
-/// A version of an object that cannot be read.
+/// A version of an object that cannot be parsed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Unreadable {
     /// Its kind.
     pub kind: Kind,
     /// Its name.
     pub key: ObjectKey,
-    /// `file:line`, where it was a file.
+    /// `file:line`, if it comes from a file.
     pub source: Option<String>,
-    /// `metadata.uid`, where there is one.
+    /// `metadata.uid`, if any.
     pub uid: Option<Arc<str>>,
-    /// `metadata.generation`, where there is one.
+    /// `metadata.generation`, if any.
     pub generation: Option<i64>,
-    /// Why it cannot be read.
+    /// Why it cannot be parsed.
     pub problems: Vec<Problem>,
 }
 
-/// Order of age: creation time, then a number in order of appearance. Between equals the name decides.
+/// Order of age: creation time, then a number in order of appearance. Ties are decided by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Age(pub Option<Timestamp>, pub u64);
 
-/// What [`Index::publish`] gives.
+/// The result of [`Index::publish`].
 #[derive(Debug, Clone, Default)]
 pub struct Published {
     /// For the data plane.
     pub snapshot: Arc<Snapshot>,
-    /// For whoever asks how the objects are.
+    /// For statuses and the admin API.
     pub objects: Arc<Vec<ObjectView>>,
 }
 
 type EndpointEntry = Entry<WebhookEndpointSpec, Endpoint, EndpointFacts>;
 type SubscriptionEntry = Entry<WebhookSubscriptionSpec, Subscription, SubscriptionFacts>;
 
-/// The objects as they are now.
+/// The current objects.
 pub struct Index {
     options: Options,
     metrics: Metrics,
@@ -145,7 +145,7 @@ pub struct Index {
 }
 
 impl Index {
-    /// An index of nothing, which is told of every Secret and ConfigMap before or with the objects that refer to them.
+    /// An empty index. It receives every Secret and ConfigMap before or together with the objects that refer to them.
     pub fn new(options: Options, metrics: Metrics) -> Self {
         Self {
             options,
@@ -162,27 +162,27 @@ impl Index {
         }
     }
 
-    /// Referenced values are fetched by whoever drives the index: an object is not compiled before the values of all its
-    /// references have been told ([`Change::Secret`], [`Change::ConfigMap`]), be it that there are none; its earlier version
-    /// goes on meanwhile. Values that nobody refers to are not kept.
+    /// Makes the owner of the index fetch referenced values. An object is compiled only after every referenced value is
+    /// known to exist or to be missing ([`Change::Secret`], [`Change::ConfigMap`]); its earlier version stays in use
+    /// meanwhile. Values without references are not kept.
     #[must_use]
     pub fn fetching(mut self) -> Self {
         self.values.fetching = true;
         self
     }
 
-    /// References that objects make and whose values have not been told. Each is given out once, and once more if nobody
-    /// referred to it in between.
+    /// References whose values are not known yet. Each is returned once, and again if all references to it were removed
+    /// in between.
     pub fn wanted(&mut self) -> Vec<Reference> {
         self.values.take_wanted()
     }
 
-    /// Whether any object refers to this.
+    /// Whether any object refers to this value.
     pub fn refers_to(&self, reference: &Reference) -> bool {
         self.dependents.any(&Referent::Value(reference.clone()))
     }
 
-    /// Notes a change. Cheap; nothing is compiled.
+    /// Records a change. Cheap; nothing is compiled.
     pub fn apply(&mut self, change: Change) {
         match change {
             Change::Endpoint(applied) => self.apply_endpoint(*applied),
@@ -214,13 +214,13 @@ impl Index {
         }
     }
 
-    /// Whether a value is worth keeping.
+    /// Whether a value has to be kept.
     fn keeps(&self, reference: &Reference) -> bool {
         !self.values.fetching || self.refers_to(reference)
     }
 
     fn apply_endpoint(&mut self, applied: Applied<WebhookEndpoint>) {
-        // Counters go on from the status; nothing else needs it.
+        // The status is needed only to resume its counters.
         let (applied, status) = Held::endpoint(applied);
         let key = applied.key.clone();
         let known = self.endpoints.contains_key(&key);
@@ -315,7 +315,7 @@ impl Index {
         self.changed = true;
     }
 
-    /// Notes what an object refers to now and what it referred to before.
+    /// Records the current references of an object in place of its previous ones.
     fn refer(&mut self, dependent: &Dependent, before: &BTreeSet<Referent>, after: BTreeSet<Referent>) {
         for referent in before.difference(&after) {
             if self.dependents.remove(referent, dependent)
@@ -342,14 +342,14 @@ impl Index {
         self.dirty.extend(self.dependents.of(referent).cloned());
     }
 
-    /// Marks the subscriptions of other namespaces that read an endpoint.
+    /// Marks the subscriptions in other namespaces that read an endpoint.
     fn touch_foreign(&mut self, endpoint: &ObjectKey) {
         let referent = Referent::Endpoint(endpoint.clone());
         let readers = self.dependents.of(&referent).filter(|(_, reader)| reader.namespace != endpoint.namespace);
         self.dirty.extend(readers.cloned());
     }
 
-    /// Marks the subscriptions of a namespace for which its labels decide.
+    /// Marks the subscriptions of a namespace whose access depends on its labels.
     fn touch_selected(&mut self, namespace: Arc<str>) {
         let (subscriptions, grants) = (&self.subscriptions, &self.grants);
         let referent = Referent::Namespace(namespace);
@@ -360,7 +360,7 @@ impl Index {
         self.dirty.extend(selected.cloned());
     }
 
-    /// Compiles what changed and what depends on it. `None` when nothing changed since the last time.
+    /// Compiles changed objects and their dependents. `None` if nothing has changed since the last call.
     pub fn publish(&mut self) -> Option<Published> {
         self.dirty.extend(self.claims.moved().into_iter().map(|key| (Kind::Endpoint, key)));
         for (kind, key) in std::mem::take(&mut self.dirty) {
@@ -392,7 +392,7 @@ impl Index {
         endpoints.chain(subscriptions)
     }
 
-    /// Says whether it compiled without a problem; `None` when it was not compiled.
+    /// Returns whether it compiled without a problem; `None` if it was not compiled.
     fn compile_endpoint(&mut self, key: &ObjectKey) -> Option<bool> {
         let entry = self.endpoints.get_mut(key)?;
         let applied = entry.applied.as_ref()?;
@@ -428,7 +428,7 @@ impl Index {
         Some(good)
     }
 
-    /// Says whether it compiled without a problem; `None` when it was not compiled.
+    /// Returns whether it compiled without a problem; `None` if it was not compiled.
     fn compile_subscription(&mut self, key: &ObjectKey) -> Option<bool> {
         let entry = self.subscriptions.get_mut(key)?;
         let applied = entry.applied.as_ref()?;
@@ -477,7 +477,7 @@ impl Index {
             .endpoints
             .values()
             .filter_map(|entry| entry.compiled.as_ref())
-            // Nobody wants the path, or this is the oldest that does.
+            // The path has no owner, or this endpoint is the owner.
             .filter(|endpoint| {
                 let owner = self.claims.owner(&endpoint.key.namespace, &endpoint.path);
                 owner.is_none_or(|owner| *owner == endpoint.key)
@@ -485,7 +485,7 @@ impl Index {
             .map(Arc::clone);
         let subscriptions = self.subscriptions.values().filter_map(|entry| entry.compiled.as_ref()).map(Arc::clone);
         let unread = self.endpoints.iter().filter(|(_, entry)| entry.applied.is_none());
-        // Those that compiled are known by themselves, unless the newest version is of another object.
+        // Compiled subscriptions are known anyway, unless the newest version is of another object.
         let known = self.subscriptions.iter().map(|(key, entry)| (key, entry, entry.uid().unwrap_or_default()));
         let known = known.filter(|(_, entry, uid)| entry.compiled.as_ref().is_none_or(|compiled| compiled.uid != *uid));
         let snapshot = Snapshot::new(endpoints, subscriptions)
@@ -503,11 +503,11 @@ impl Index {
     }
 }
 
-/// Violations of the CEL rules that an API server without CEL has let in.
+/// Violations of the CEL rules that an API server without CEL has stored.
 fn broken_rules(admission: &Admission, spec: &impl serde::Serialize) -> Vec<Problem> {
     match serde_json::to_value(spec) {
         Ok(spec) => admission.rules(&serde_json::json!({ "spec": spec })),
-        // Types of our own always serialise.
+        // These types can always be serialized.
         Err(_) => Vec::new(),
     }
 }

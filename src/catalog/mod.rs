@@ -1,9 +1,9 @@
-//! The catalog: objects and what they refer to, compiled into what the data plane runs on.
+//! The catalog: objects and their references, compiled into the form that the data plane uses.
 //!
-//! `compile` turns one object into a runtime [`Endpoint`] or [`Subscription`] or into problems that
-//! say what to do; `index` keeps the objects and publishes immutable [`Snapshot`]s down to the data
-//! plane; `observed` carries facts of the data plane back up. Both modes share all of it, so
-//! `grapnel check`, the file source and the reconciler report the same problems in the same words.
+//! `compile` turns one object into a runtime [`Endpoint`] or [`Subscription`], or into problems that say what to do.
+//! `index` holds the objects and publishes immutable [`Snapshot`]s to the data plane. `observed` carries facts from the
+//! data plane back to the objects. Both modes share all of it, so `grapnel check`, the file source and the controller
+//! report the same problems in the same words.
 
 pub mod admission;
 pub mod compile;

@@ -1,24 +1,24 @@
-//! Which namespaces count.
+//! Selects the namespaces whose objects are used.
 
-/// The namespaces that are looked at.
+/// The namespaces whose objects are used.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Namespaces {
-    /// All of them.
+    /// All namespaces.
     #[default]
     All,
-    /// These, and no others.
+    /// Only these.
     Named(Vec<String>),
 }
 
 impl Namespaces {
-    /// All when none is named.
+    /// These namespaces, or all if there are none.
     pub fn of(mut names: Vec<String>) -> Self {
         names.sort();
         names.dedup();
         if names.is_empty() { Self::All } else { Self::Named(names) }
     }
 
-    /// Whether a namespace is one of them.
+    /// Whether a namespace is selected.
     pub fn contains(&self, namespace: &str) -> bool {
         match self {
             Self::All => true,

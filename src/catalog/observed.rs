@@ -1,7 +1,7 @@
-//! Facts of the data plane that flow back up to an object's status.
+//! Facts that flow from the data plane to an object's status.
 //!
-//! The data plane only ever writes here, with atomics and locks held for an assignment; whoever
-//! writes statuses reads at its own pace.
+//! The data plane only writes here, with atomics and locks that are held for an assignment; status writers read at
+//! their own pace.
 
 use std::{
     borrow::Cow,
@@ -15,8 +15,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-/// Since when an object's conditions are as they are: what was said last, for where no object keeps it. A status that
-/// changes while nobody looks has the time of the next look.
+/// Transition times of an object's conditions, as last reported, for objects that do not store them. A change between
+/// two reads gets the time of the later read.
 #[derive(Debug, Default)]
 pub struct Since(Mutex<Vec<v1::Condition>>);
 
@@ -37,18 +37,18 @@ impl Since {
     }
 }
 
-/// A deleted subscription left events behind that it had neither delivered nor skipped nor dead-lettered.
+/// A subscription was deleted with events that were neither delivered nor skipped nor dead-lettered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AbandonedDeliveries {
     /// The deleted object.
     pub subscription: Incarnation,
-    /// How many events.
+    /// Number of events.
     pub events: u64,
-    /// How many dead letters it had besides; they are no longer listed.
+    /// Number of its dead letters, which are no longer listed.
     pub dead_letters: u64,
 }
 
-/// What happened at an endpoint: since the process started, and before that as far as the object's status tells.
+/// Facts about an endpoint since the process started, and before that as recorded in the object's status.
 #[derive(Debug, Default)]
 pub struct EndpointFacts {
     received: AtomicU64,
@@ -56,18 +56,18 @@ pub struct EndpointFacts {
     duplicates: AtomicU64,
     last_received: Mutex<Option<Timestamp>>,
     last_rejection: Mutex<Option<Rejection>>,
-    /// Since when its conditions are as they are.
+    /// Transition times of its conditions.
     pub since: Since,
 }
 
-/// A refused request.
+/// A rejected request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejection {
-    /// When.
+    /// The time.
     pub time: Timestamp,
-    /// Code of the answer.
+    /// Code of the response.
     pub code: Cow<'static, str>,
-    /// Sentence of the answer.
+    /// Message of the response.
     pub message: String,
 }
 
@@ -78,7 +78,7 @@ pub struct EndpointReading {
     pub received: u64,
     /// Requests rejected.
     pub rejected: u64,
-    /// Duplicate events.
+    /// Events deduplicated.
     pub duplicates: u64,
     /// When the last event was accepted.
     pub last_received: Option<Timestamp>,
@@ -87,24 +87,24 @@ pub struct EndpointReading {
 }
 
 impl EndpointFacts {
-    /// An event was accepted.
+    /// Records an accepted event.
     pub fn received(&self, time: Timestamp) {
         self.received.fetch_add(1, Relaxed);
         *self.last_received.lock() = Some(time);
     }
 
-    /// An event had been accepted before.
+    /// Records a duplicate event.
     pub fn duplicate(&self) {
         self.duplicates.fetch_add(1, Relaxed);
     }
 
-    /// A request was refused.
+    /// Records a rejected request.
     pub fn rejected(&self, rejection: Rejection) {
         self.rejected.fetch_add(1, Relaxed);
         *self.last_rejection.lock() = Some(rejection);
     }
 
-    /// Goes on from an earlier reading, so that counters survive a restart and never go back.
+    /// Resumes from an earlier reading, so that counters survive a restart and never decrease.
     pub fn resume(&self, earlier: EndpointReading) {
         self.received.fetch_max(earlier.received, Relaxed);
         self.rejected.fetch_max(earlier.rejected, Relaxed);
@@ -118,7 +118,7 @@ impl EndpointFacts {
         }
     }
 
-    /// What is known now.
+    /// The current facts.
     pub fn read(&self) -> EndpointReading {
         EndpointReading {
             received: self.received.load(Relaxed),
@@ -130,17 +130,17 @@ impl EndpointFacts {
     }
 }
 
-/// What happened to a subscription's deliveries. Counts are the journal's.
+/// Facts about a subscription's deliveries. The journal keeps the counts.
 #[derive(Debug, Default)]
 pub struct SubscriptionFacts {
     last: Mutex<SubscriptionReading>,
-    /// Asks the circuit breaker to probe the receiver at once.
+    /// Requests the circuit breaker to probe the receiver at once.
     probe: Notify,
-    /// Since when its conditions are as they are.
+    /// Transition times of its conditions.
     pub since: Since,
 }
 
-/// How the last outcomes were.
+/// The result of the last attempt.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Outcome {
     /// No attempt yet.
@@ -150,7 +150,7 @@ pub enum Outcome {
     Succeeding,
     /// The last attempt failed.
     Failing,
-    /// The receiver said that it is gone for good.
+    /// The receiver is permanently gone.
     Gone,
     /// The subscription's own filter or transformation failed on the last event.
     Unprepared,
@@ -159,7 +159,7 @@ pub enum Outcome {
 /// A reading of [`SubscriptionFacts`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SubscriptionReading {
-    /// How the last attempt ended.
+    /// The result of the last attempt.
     pub outcome: Outcome,
     /// The last successful delivery.
     pub last_delivery: Option<Delivered>,
@@ -169,66 +169,66 @@ pub struct SubscriptionReading {
     pub refusal: Option<String>,
     /// The circuit to the receiver, while it is open.
     pub circuit: Option<OpenCircuit>,
-    /// The deletion of the subscription is held until its events are settled.
+    /// Whether the deletion of the subscription is delayed until its events are settled.
     pub draining: bool,
 }
 
-/// All of a [`SubscriptionReading`] that decides over conditions, and cheap to compare.
+/// The parts of a [`SubscriptionReading`] that determine conditions. Cheap to compare.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeliveryHealth {
-    /// How the last attempt ended.
+    /// The result of the last attempt.
     pub outcome: Outcome,
-    /// The journal reads for this subscription.
+    /// Whether the journal reads for this subscription.
     pub attached: bool,
-    /// Since when the circuit is open.
+    /// Since when the circuit has been open.
     pub circuit: Option<Timestamp>,
-    /// The deletion of the subscription is held until its events are settled.
+    /// Whether the deletion of the subscription is delayed until its events are settled.
     pub draining: bool,
 }
 
 /// A successful delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivered {
-    /// When.
+    /// The time.
     pub time: Timestamp,
     /// Id of the event.
     pub event_id: Box<str>,
-    /// HTTP status of the response.
+    /// Status of the response.
     pub status: u16,
-    /// Duration of the attempt in milliseconds.
+    /// Duration of the exchange in milliseconds.
     pub duration_ms: u64,
 }
 
 /// A failed attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failed {
-    /// When.
+    /// The time.
     pub time: Timestamp,
     /// Id of the event.
     pub event_id: Box<str>,
-    /// Reason of the failure, in one word.
+    /// The kind of failure, in one word.
     pub reason: Box<str>,
-    /// HTTP status of the response, if there was one.
+    /// Status of the response, if there was one.
     pub status: Option<u16>,
-    /// Description of the failure.
+    /// A message for users.
     pub message: Box<str>,
-    /// When it will be tried again; `None` when it was given up.
+    /// When it is retried; `None` if there are no more retries.
     pub next_attempt: Option<Timestamp>,
-    /// The receiver said that it is gone for good.
+    /// Whether the receiver is permanently gone.
     pub gone: bool,
-    /// The subscription's own filter or transformation failed; the receiver was not asked.
+    /// Whether the subscription's own filter or transformation failed; nothing was sent to the receiver.
     pub own: bool,
 }
 
 impl SubscriptionFacts {
-    /// A delivery succeeded.
+    /// Records a successful delivery.
     pub fn delivered(&self, delivered: Delivered) {
         let mut last = self.last.lock();
         last.outcome = Outcome::Succeeding;
         last.last_delivery = Some(delivered);
     }
 
-    /// An attempt failed.
+    /// Records a failed attempt.
     pub fn failed(&self, failed: Failed) {
         let mut last = self.last.lock();
         last.outcome = match &failed {
@@ -239,7 +239,7 @@ impl SubscriptionFacts {
         last.last_failure = Some(failed);
     }
 
-    /// Goes on from an earlier reading, unless something has happened since.
+    /// Resumes from an earlier reading, unless something has been recorded since.
     pub fn resume(&self, earlier: SubscriptionReading) {
         let mut last = self.last.lock();
         if last.outcome == Outcome::None {
@@ -249,7 +249,7 @@ impl SubscriptionFacts {
         }
     }
 
-    /// What conditions come from.
+    /// The inputs of the conditions.
     pub fn standing(&self) -> DeliveryHealth {
         let last = self.last.lock();
         DeliveryHealth {
@@ -260,32 +260,32 @@ impl SubscriptionFacts {
         }
     }
 
-    /// The circuit to the receiver is open, or is not (`None`).
+    /// Records that the circuit to the receiver is open, or closed (`None`).
     pub fn circuit(&self, circuit: Option<OpenCircuit>) {
         self.last.lock().circuit = circuit;
     }
 
-    /// Asks the worker of this subscription to probe the receiver at once, if its circuit is open.
+    /// Requests the worker of this subscription to probe the receiver at once, if its circuit is open.
     pub fn request_probe(&self) {
         self.probe.notify_one();
     }
 
-    /// Resolves once for each probe that was requested. For the worker of the subscription.
+    /// Resolves once for each requested probe. For the worker of the subscription.
     pub async fn probe_requested(&self) {
         self.probe.notified().await;
     }
 
-    /// The journal reads for this subscription (`None`), or does not, and why.
+    /// Records that the journal reads for this subscription (`None`), or why it does not.
     pub fn attached(&self, refusal: Option<String>) {
         self.last.lock().refusal = refusal;
     }
 
-    /// The deletion of the subscription is held until its events are settled, or no longer.
+    /// Records whether the deletion of the subscription is delayed until its events are settled.
     pub fn draining(&self, draining: bool) {
         self.last.lock().draining = draining;
     }
 
-    /// What is known now.
+    /// The current facts.
     pub fn read(&self) -> SubscriptionReading {
         self.last.lock().clone()
     }

@@ -1,4 +1,4 @@
-//! What the data plane runs on: immutable, cheap to look up, replaced as a whole.
+//! The configuration of the data plane: immutable, cheap to look up, replaced as a whole.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -25,22 +25,22 @@ use super::{
 };
 use crate::telemetry::metrics::{EndpointMetrics, SubscriptionMetrics};
 
-/// Everything that is served and delivered at one moment.
+/// All endpoints and subscriptions in use at one moment.
 #[derive(Debug, Default)]
 pub struct Snapshot {
-    /// By `namespace/path`, without the operator's prefix and without slashes at the ends.
+    /// By `namespace/path`, without the operator's prefix and without leading and trailing slashes.
     routes: HashMap<Box<str>, Route>,
     endpoints: HashMap<ObjectKey, Arc<Endpoint>>,
     subscriptions: HashMap<ObjectKey, Arc<Subscription>>,
     /// Every subscription object that exists, whether it compiles or not, with its uid (empty for one from a file).
     known: HashMap<ObjectKey, Arc<str>>,
-    /// Namespaces with an endpoint that has never been readable, so that nobody knows its path.
+    /// Namespaces with an endpoint that has never been readable, so that its path is not known.
     unread: HashSet<Arc<str>>,
     /// True once every source has been read completely at least once.
     synced: bool,
 }
 
-/// What is at a path.
+/// The entry at a path.
 #[derive(Debug, Clone)]
 pub enum Route {
     /// An endpoint that is served.
@@ -50,7 +50,7 @@ pub enum Route {
 }
 
 impl Snapshot {
-    /// A snapshot of compiled objects. Of two endpoints with one path the caller has let one through.
+    /// A snapshot of compiled objects. The caller has resolved endpoints with the same path.
     pub fn new(
         endpoints: impl IntoIterator<Item = Arc<Endpoint>>,
         subscriptions: impl IntoIterator<Item = Arc<Subscription>>,
@@ -66,7 +66,7 @@ impl Snapshot {
         Self { routes, endpoints, subscriptions, known, unread: HashSet::new(), synced: true }
     }
 
-    /// Adds paths whose endpoints exist but cannot be served; a served path stays as it is.
+    /// Adds paths whose endpoints exist but cannot be served; paths in use are kept.
     pub fn with_unready<'a>(mut self, paths: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let mut key = String::new();
         for (namespace, path) in paths {
@@ -79,7 +79,7 @@ impl Snapshot {
         self
     }
 
-    /// Adds subscription objects that exist but do not compile: their consumers stay.
+    /// Adds subscription objects that exist but do not compile: their consumers are kept.
     pub fn with_known(mut self, subscriptions: impl IntoIterator<Item = Incarnation>) -> Self {
         self.known.extend(subscriptions.into_iter().map(|Incarnation { key, uid }| (key, uid)));
         self
@@ -91,7 +91,7 @@ impl Snapshot {
         self
     }
 
-    /// Says that some source has not been read completely yet, so that what is absent may still come.
+    /// Marks that some source has not been read completely yet, so that absent objects may still appear.
     pub fn incomplete(mut self) -> Self {
         self.synced = false;
         self
@@ -102,23 +102,23 @@ impl Snapshot {
         self.synced
     }
 
-    /// What is at `namespace/path`.
+    /// The entry at `namespace/path`.
     pub fn route(&self, path: &str) -> Option<&Route> {
         self.routes.get(path)
     }
 
-    /// Whether an endpoint may be at `namespace/path` that is only not known: not everything has been read yet, or the
-    /// namespace has an endpoint that cannot be read.
+    /// Whether `namespace/path` may belong to an endpoint that is not known yet: some source has not been read
+    /// completely, or the namespace has an endpoint that cannot be read.
     pub fn may_have(&self, path: &str) -> bool {
         !self.synced || path.split('/').next().is_some_and(|namespace| self.unread.contains(namespace))
     }
 
-    /// A served endpoint by its name.
+    /// A served endpoint by name.
     pub fn endpoint(&self, key: &ObjectKey) -> Option<&Arc<Endpoint>> {
         self.endpoints.get(key)
     }
 
-    /// A subscription by its name.
+    /// A compiled subscription by name.
     pub fn subscription(&self, key: &ObjectKey) -> Option<&Arc<Subscription>> {
         self.subscriptions.get(key)
     }
@@ -133,15 +133,15 @@ impl Snapshot {
         self.subscriptions.values()
     }
 
-    /// The subscription object of that name, compiled or not.
+    /// The subscription object of this name, compiled or not.
     pub fn known(&self, key: &ObjectKey) -> Option<Incarnation> {
         self.known.get(key).map(|uid| Incarnation::new(key.clone(), Arc::clone(uid)))
     }
 
     /// Whether this incarnation of a subscription object exists, compiled or not.
     ///
-    /// An incarnation without a uid exists while any object of its name does: it comes from a file, or from a journal that
-    /// an earlier version wrote without uids, and is replaced when the object of its name is attached.
+    /// An incarnation without a uid exists while any object of its name does: it comes from a file, or from a journal
+    /// that an earlier version wrote without uids, and is replaced when the object of its name is attached.
     pub fn knows(&self, subscription: &Incarnation) -> bool {
         self.known.get(&subscription.key).is_some_and(|uid| subscription.uid.is_empty() || *uid == subscription.uid)
     }
@@ -157,39 +157,39 @@ pub struct Endpoint {
     pub key: ObjectKey,
     /// `metadata.uid`; empty for an object from a file.
     pub uid: Arc<str>,
-    /// URL path below the namespace, without slashes at the ends.
+    /// URL path below the namespace, without leading and trailing slashes.
     pub path: Box<str>,
-    /// Refuse with 503.
+    /// Whether requests are rejected with 503.
     pub suspended: bool,
-    /// Checks signatures.
+    /// Verifies requests.
     pub verifier: Verifier,
     /// The provider's handshake.
     pub handshake: Handshake,
-    /// Where the event's type comes from.
+    /// The sources of the event's type.
     pub kind_sources: Sources,
-    /// Where the event's id comes from.
+    /// The sources of the event's id.
     pub id_sources: Sources,
     /// Schemas by type.
     pub schemas: SchemaSet,
-    /// How repeated ids are recognised; `None` when it is turned off.
+    /// Deduplication; `None` if it is disabled.
     pub deduplication: Option<Deduplicate>,
-    /// Rate of requests; its state outlives recompilation as long as the limit itself is the same.
+    /// Rate limit of requests; its state is kept across recompilation as long as the limit itself is unchanged.
     pub rate_limit: Option<Arc<RateLimit>>,
-    /// Largest body in bytes.
+    /// Maximum size of a body in bytes.
     pub body_bytes: usize,
-    /// Time for the whole request.
+    /// Timeout of a request.
     pub timeout: Duration,
-    /// Who may send; empty allows all.
+    /// Networks of allowed senders; empty allows all.
     pub allowed_sources: Box<[IpNet]>,
-    /// Answer to an accepted event.
+    /// The response to an accepted event.
     pub reply: Reply,
-    /// How long settled events stay.
+    /// Retention of settled events.
     pub retention: Duration,
-    /// Bytes that its events may take in the journal; `None` leaves it the share of its namespace.
+    /// Maximum bytes of its events in the journal; `None` means the share of its namespace.
     pub max_bytes: Option<u64>,
     /// Facts for the object's status.
     pub facts: Arc<EndpointFacts>,
-    /// The endpoint's series.
+    /// The endpoint's metric series.
     pub metrics: Arc<EndpointMetrics>,
 }
 
@@ -200,19 +200,19 @@ impl Endpoint {
     }
 }
 
-/// De-duplication by event id.
+/// Deduplication by event id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deduplicate {
     /// Time after an accepted event in which an event with the same id is a duplicate.
     pub window: Duration,
 }
 
-/// Answer to an accepted event.
+/// The response to an accepted event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
     /// 200, 201, 202 or 204.
     pub status: StatusCode,
-    /// Body and its content type; `None` sends the JSON answer.
+    /// Body and its content type; `None` sends the JSON response.
     pub body: Option<(Bytes, HeaderValue)>,
 }
 
@@ -228,52 +228,52 @@ pub struct Subscription {
     pub key: ObjectKey,
     /// `metadata.uid`; empty for an object from a file.
     pub uid: Arc<str>,
-    /// The endpoint object that it reads, compiled or not.
+    /// Its endpoint object, compiled or not.
     pub endpoint: Incarnation,
     /// Types to deliver; empty delivers all.
     pub event_types: GlobSet,
-    /// Whether an event is delivered.
+    /// The filter; `None` delivers all events.
     pub filter: Option<Arc<Expression>>,
-    /// What is delivered of it; `None` delivers all.
+    /// The transformation; `None` delivers events unchanged.
     pub transform: Option<Arc<Expression>>,
     /// The receiver.
     pub target: Target,
-    /// Form of the body.
+    /// Format of the body.
     pub format: Format,
-    /// Incoming headers to pass on.
+    /// Received headers to forward.
     pub forward_headers: HeaderGlobs,
     /// Signs deliveries.
     pub signer: Option<Signer>,
-    /// When to try again.
+    /// When to retry.
     pub retry: RetryPolicy,
     /// When deliveries to the receiver pause.
     pub breaker: BreakerPolicy,
-    /// Whether events are delivered strictly one after another.
+    /// Whether events are delivered strictly in order.
     pub ordering: Ordering,
-    /// Deliveries under way at once; 1 when they are ordered.
+    /// Maximum deliveries in flight; 1 if they are ordered.
     pub max_in_flight: NonZeroUsize,
-    /// Rate of deliveries.
+    /// Rate limit of deliveries.
     pub rate_limit: Option<Arc<RateLimit>>,
-    /// How long dead letters stay.
+    /// Retention of dead letters.
     pub dead_letter_retention: Duration,
-    /// The endpoint that gets an event for each dead letter.
+    /// The endpoint for dead letters.
     pub dead_letter_endpoint: Option<DeadLetterEndpoint>,
-    /// Where a new consumer begins.
+    /// Where a new consumer starts.
     pub start_from: StartFrom,
-    /// Parked: nothing is sent.
+    /// Whether it is parked: nothing is sent.
     pub suspended: bool,
     /// Facts for the object's status.
     pub facts: Arc<SubscriptionFacts>,
-    /// The subscription's series.
+    /// The subscription's metric series.
     pub metrics: Arc<SubscriptionMetrics>,
 }
 
-/// The endpoint that gets an event for each dead letter of a subscription.
+/// The endpoint that receives an event for each dead letter of a subscription.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetterEndpoint {
     /// The object, compiled or not.
     pub endpoint: Incarnation,
-    /// Bytes that its events may take in the journal; `None` leaves it the share of its namespace.
+    /// Maximum bytes of its events in the journal; `None` means the share of its namespace.
     pub max_bytes: Option<u64>,
 }
 

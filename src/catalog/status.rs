@@ -1,4 +1,4 @@
-//! What an object says about itself: conditions from the compiler, facts from the data plane.
+//! Statuses: conditions from the compiler, facts from the data plane.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use super::observed::{
     self, Delivered, EndpointFacts, EndpointReading, Failed, Outcome, SubscriptionFacts, SubscriptionReading,
 };
 
-/// The two kinds.
+/// The kind of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
     /// `WebhookEndpoint`.
@@ -35,7 +35,7 @@ impl Kind {
     }
 }
 
-/// Facts of either kind.
+/// Facts about an object of either kind.
 #[derive(Debug, Clone)]
 pub enum Facts {
     /// Of an endpoint.
@@ -44,7 +44,7 @@ pub enum Facts {
     Subscription(Arc<SubscriptionFacts>),
 }
 
-/// What the journal knows of an object.
+/// The journal's data about an object.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct JournalReading {
     /// Counts of a subscription's deliveries.
@@ -54,7 +54,7 @@ pub struct JournalReading {
 }
 
 impl JournalReading {
-    /// Reads what `journal` knows of the object that `view` shows; from memory.
+    /// Reads the data of the object that `view` shows; from memory.
     pub fn of(journal: &dyn Journal, view: &ObjectView) -> Self {
         let object = view.incarnation();
         match view.kind {
@@ -67,41 +67,41 @@ impl JournalReading {
     }
 }
 
-/// All that is known of one object.
+/// Everything known about one object.
 #[derive(Debug, Clone)]
 pub struct ObjectView {
     /// Its kind.
     pub kind: Kind,
     /// Its name.
     pub key: ObjectKey,
-    /// `metadata.uid`, where there is one.
+    /// `metadata.uid`, if any.
     pub uid: Option<Arc<str>>,
-    /// `metadata.generation` of the version that the conditions speak of, where there is one.
+    /// `metadata.generation` of the version that the conditions refer to, if any.
     pub generation: Option<i64>,
-    /// Where it was defined, `file:line`, where it was a file.
+    /// Where it was defined, `file:line`, if in a file.
     pub source: Option<Arc<str>>,
     /// The endpoint that a subscription reads.
     pub endpoint_ref: Option<ObjectKey>,
-    /// The path at which an endpoint is served.
+    /// The path of an endpoint.
     pub path: Option<Arc<str>>,
-    /// The URL to give to the sender.
+    /// The URL for the sender.
     pub url: Option<Arc<str>>,
-    /// What the compiler found.
+    /// Conditions from the compiler.
     pub conditions: Arc<[Condition]>,
-    /// No version of it is in use, and none will be before something changes: the newest one does not compile, and every
-    /// value that it refers to has been read.
+    /// No version is in use, and none will be before a change: the newest one does not compile, and every value that it
+    /// refers to has been read.
     pub unusable: bool,
-    /// What the data plane saw.
+    /// Facts from the data plane.
     pub facts: Facts,
 }
 
 impl ObjectView {
-    /// The object that is shown.
+    /// The object of the view.
     pub fn incarnation(&self) -> Incarnation {
         Incarnation::new(self.key.clone(), self.uid.clone().unwrap_or_default())
     }
 
-    /// The object's conditions as they are now.
+    /// The object's current conditions.
     pub fn conditions(&self, journal: &JournalReading) -> Vec<Condition> {
         match &self.facts {
             Facts::Endpoint(_) => endpoint_conditions(&self.conditions, journal),
@@ -117,8 +117,8 @@ impl ObjectView {
         }
     }
 
-    /// The object's status as it is now, in the shape of the CRD. `previous` are the conditions that the object has now,
-    /// whose times stand as long as their statuses do. Where there are none, those that were said last count.
+    /// The object's current status, in the form of the CRD. `previous` are its present conditions, whose times are kept
+    /// as long as their statuses are. If there are none, the conditions last reported count.
     pub fn status(&self, journal: &JournalReading, now: Timestamp, previous: &[v1::Condition]) -> Value {
         let counts = journal.deliveries;
         let since = match &self.facts {
@@ -172,13 +172,13 @@ impl ObjectView {
                 })
             }
         };
-        // Types of our own always serialise.
+        // These types can always be serialized.
         status.unwrap_or_default()
     }
 }
 
 impl EndpointReading {
-    /// What a status says that was written before.
+    /// The reading in a status that was written before.
     pub fn of(status: &WebhookEndpointStatus) -> Self {
         Self {
             received: status.received.unwrap_or_default(),
@@ -195,7 +195,7 @@ impl EndpointReading {
 }
 
 impl SubscriptionReading {
-    /// What a status says that was written before.
+    /// The reading in a status that was written before.
     pub fn of(status: &WebhookSubscriptionStatus) -> Self {
         let delivering = status.conditions.iter().find(|it| it.type_ == ConditionType::Delivering.as_str());
         let failing = |reason: Reason| delivering.is_some_and(|condition| condition.reason == reason.as_str());
@@ -229,21 +229,21 @@ impl SubscriptionReading {
                 own,
             }),
             refusal: None,
-            // Whether the receiver is still down is for the first attempts to find out.
+            // The first attempts determine whether the receiver is still down.
             circuit: None,
             draining: false,
         }
     }
 }
 
-/// Adds what only the journal knows. `Storing` is there only while it does not hold.
+/// Adds the conditions from the journal. `Storing` is present only while it is false.
 fn endpoint_conditions(compiled: &[Condition], journal: &JournalReading) -> Vec<Condition> {
     let exhausted = journal.share_exhausted.as_ref();
     let storing = exhausted.map(|why| Condition::fails(ConditionType::Storing, Reason::ShareExhausted, why));
     compiled.iter().cloned().chain(storing).collect()
 }
 
-/// Adds what only the data plane knows. A failing receiver does not unready a subscription.
+/// Adds the conditions from the data plane. A failing receiver does not make a subscription unready.
 fn subscription_conditions(compiled: &[Condition], facts: &SubscriptionReading) -> Vec<Condition> {
     let mut conditions = compiled.to_vec();
     if let Some(refusal) = &facts.refusal {
@@ -263,7 +263,7 @@ fn subscription_conditions(compiled: &[Condition], facts: &SubscriptionReading) 
     conditions
 }
 
-/// Says how many events hold the deletion up. Why they are not delivered comes first.
+/// Adds how many events delay the deletion. The reason why they are not delivered comes first.
 fn say_draining(conditions: &mut [Condition], left: u64) {
     let Some(delivering) = conditions.iter_mut().find(|it| it.kind == ConditionType::Delivering) else { return };
     let events = if left == 1 { "event" } else { "events" };
@@ -275,7 +275,7 @@ fn say_draining(conditions: &mut [Condition], left: u64) {
     }
 }
 
-/// How deliveries go.
+/// The condition of deliveries.
 fn delivering(facts: &SubscriptionReading) -> Condition {
     const KIND: ConditionType = ConditionType::Delivering;
     let failure = facts.last_failure.as_ref().map_or("", |failed| &*failed.message);

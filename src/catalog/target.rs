@@ -1,4 +1,4 @@
-//! Receivers as they are called: where, with which credentials, and whom to trust.
+//! Compiled receivers: address, credentials and TLS identity.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -21,23 +21,23 @@ use zeroize::Zeroizing;
 /// A receiver.
 #[derive(PartialEq)]
 pub struct Target {
-    /// Where to post.
+    /// The URL of POST requests.
     pub url: Url,
-    /// Whether the URL is a secret: then neither it nor anything that may repeat it is shown.
+    /// Whether the URL is secret: if so, neither it nor anything that may repeat it is shown.
     pub secret_url: bool,
-    /// Whether it is named by a URL or as a Service of the subscription's namespace.
+    /// Whether it is named by a URL or as a Service in the subscription's namespace.
     pub reach: Reach,
-    /// Headers of the object and of Secrets, ready to send; those of Secrets are marked sensitive.
+    /// Headers from the object and from Secrets, ready to send; those from Secrets are marked sensitive.
     pub headers: HeaderMap,
-    /// Who gives the tokens for `Authorization`, if any are asked for.
+    /// The OAuth client that provides tokens for `Authorization`, if configured.
     pub oauth: Option<Arc<OAuthClient>>,
-    /// How TLS is spoken, if otherwise than by default.
+    /// The TLS identity, if not the default.
     pub tls: Option<Arc<TlsIdentity>>,
-    /// Timeout of one attempt.
+    /// Timeout of the whole exchange.
     pub timeout: Duration,
 }
 
-/// What tells two of a kind apart, secrets included: equal for equal content, and shown to nobody.
+/// A digest of a configuration, including its secrets: equal for equal content, and never shown.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint([u8; 32]);
 
@@ -55,18 +55,18 @@ pub struct OAuthClient {
     pub id: Secret,
     /// The client's secret.
     pub secret: Secret,
-    /// Whether both are sent in the body rather than in `Authorization`.
+    /// Whether both are sent in the body instead of `Authorization`.
     pub in_body: bool,
-    /// Scopes, separated by spaces; empty when the server is to decide.
+    /// Scopes, separated by spaces; empty to let the server decide.
     pub scope: String,
     /// The parameter `audience`.
     pub audience: Option<String>,
-    /// How TLS is spoken to the token endpoint.
+    /// The TLS identity for the token endpoint.
     pub tls: Option<Arc<TlsIdentity>>,
 }
 
 impl OAuthClient {
-    /// Equal for clients that get the same tokens.
+    /// Equal for clients that receive the same tokens.
     pub fn fingerprint(&self) -> Fingerprint {
         let mut digest = Sha256::new();
         let tls = self.tls.as_ref().map(|tls| tls.fingerprint().0);
@@ -97,7 +97,8 @@ impl fmt::Debug for OAuthClient {
     }
 }
 
-/// Whom to trust over TLS, what to show, and what to ask for. Without any of them it is TLS as by default.
+/// The TLS settings of a connection: trusted authorities, client certificate and server name. The default is standard
+/// TLS.
 #[derive(Clone, Default)]
 pub struct TlsIdentity {
     roots: Option<Arc<RootCertStore>>,
@@ -106,39 +107,39 @@ pub struct TlsIdentity {
     digest: Sha256,
 }
 
-/// Why something cannot be part of a [`TlsIdentity`].
+/// Why a value cannot be part of a [`TlsIdentity`].
 #[derive(Debug, thiserror::Error)]
 pub enum TlsProblem {
-    /// Certificates that are no PEM.
+    /// The certificates are not valid PEM.
     #[error("is incomplete PEM")]
     Certificates(#[source] pem::Error),
-    /// None at all.
+    /// There is no certificate.
     #[error("holds no certificate in PEM")]
     NoCertificate,
-    /// A certificate that cannot be trusted.
+    /// A certificate cannot be trusted.
     #[error("certificate {number} of it cannot be used: {source}")]
     Authority {
-        /// Which, from 1.
+        /// Its number, from 1.
         number: usize,
-        /// Why.
+        /// The cause.
         source: rustls::Error,
     },
-    /// A key that is none.
+    /// The key is not valid.
     #[error("holds no private key in PEM (PKCS#8, PKCS#1 or SEC1)")]
     Key(#[source] pem::Error),
-    /// A certificate and a key that are not of one pair.
+    /// The certificate and the key do not match.
     #[error("cannot use the certificate with the key: {0}")]
     Pair(#[source] rustls::Error),
-    /// Neither a DNS name nor an address.
+    /// The name is neither a DNS name nor an address.
     #[error("`{0}` is neither a DNS name nor an IP address")]
     Name(String),
 }
 
 impl TlsIdentity {
-    /// Trusts the certificate authorities of a PEM text, and no others.
+    /// Trusts only the certificate authorities of a PEM text.
     ///
     /// # Errors
-    /// When there is none in it, or one that cannot be used.
+    /// Returns an error if it contains none, or one that cannot be used.
     pub fn trusting(mut self, authorities: &[u8]) -> Result<Self, TlsProblem> {
         let mut roots = RootCertStore::empty();
         for (number, certificate) in certificates(authorities)?.into_iter().enumerate() {
@@ -151,17 +152,17 @@ impl TlsIdentity {
         Ok(self)
     }
 
-    /// Shows a chain of certificates, the own one first, when it is asked for one; both texts are PEM.
+    /// Presents a certificate chain, its own certificate first, when the server requests one; both texts are PEM.
     ///
     /// # Errors
-    /// When there is no certificate or no key in them, or they are not of one pair.
+    /// Returns an error if the certificate or the key is missing, or they do not match.
     pub fn showing(mut self, chain: &[u8], key: &[u8]) -> Result<Self, TlsProblem> {
         let certificates = certificates(chain)?;
         let secret = Zeroizing::new(PrivateKeyDer::from_pem_slice(key).map_err(TlsProblem::Key)?);
         let signing = ring::sign::any_supported_type(&secret).map_err(TlsProblem::Pair)?;
         let pair = CertifiedKey::new(certificates, signing);
         match pair.keys_match() {
-            // Of a kind whose public half cannot be told, as rustls itself has it.
+            // rustls itself accepts keys whose public half cannot be determined.
             Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => {}
             Err(error) => return Err(TlsProblem::Pair(error)),
         }
@@ -170,10 +171,10 @@ impl TlsIdentity {
         Ok(self)
     }
 
-    /// Asks for this name, and wants a certificate for it, instead of the URL's host.
+    /// Requests this server name, and requires a certificate for it, instead of the URL's host.
     ///
     /// # Errors
-    /// When it is neither a DNS name nor an address.
+    /// Returns an error if it is neither a DNS name nor an address.
     pub fn calling(mut self, name: &str) -> Result<Self, TlsProblem> {
         let server_name = ServerName::try_from(name.to_owned()).map_err(|_| TlsProblem::Name(name.to_owned()))?;
         self.server_name = Some(server_name);
@@ -181,17 +182,17 @@ impl TlsIdentity {
         Ok(self)
     }
 
-    /// Certificate authorities to trust; the platform's when there are none.
+    /// The trusted certificate authorities; `None` means the platform's.
     pub fn roots(&self) -> Option<&Arc<RootCertStore>> {
         self.roots.as_ref()
     }
 
-    /// What to show.
+    /// The certificate to present.
     pub fn shown(&self) -> Option<&Arc<CertifiedKey>> {
         self.shown.as_ref()
     }
 
-    /// What to ask for; the URL's host when it is not said.
+    /// The server name; `None` means the URL's host.
     pub fn server_name(&self) -> Option<&ServerName<'static>> {
         self.server_name.as_ref()
     }
@@ -227,7 +228,7 @@ fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsProblem>
     if found.is_empty() { Err(TlsProblem::NoCertificate) } else { Ok(found) }
 }
 
-/// Adds a part with a digest of its own, so that no byte can move from one to the next unseen.
+/// Adds a part by its own digest, so that moving a byte from one part to the next changes the result.
 fn add(digest: &mut Sha256, part: Option<&[u8]>) {
     match part {
         None => digest.update([0]),

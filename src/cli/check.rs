@@ -1,4 +1,4 @@
-//! `grapnel check`: manifests compiled offline.
+//! `grapnel check`: compiles manifests offline.
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -37,10 +37,10 @@ pub struct Args {
 }
 
 impl Args {
-    /// Checks and prints.
+    /// Checks the manifests and prints the problems.
     ///
     /// # Errors
-    /// When a named path cannot be read.
+    /// Returns an error if a given path cannot be read.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let egress =
             if self.allow_loopback { EgressPolicy::default().allowing_loopback() } else { EgressPolicy::default() };

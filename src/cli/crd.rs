@@ -1,4 +1,4 @@
-//! `grapnel crd`: the CRDs of this build.
+//! `grapnel crd`: prints or writes the CRDs of this build.
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -19,7 +19,7 @@ impl Args {
     /// Prints or writes the CRDs.
     ///
     /// # Errors
-    /// When the directory cannot be written.
+    /// Returns an error if the directory cannot be written.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         for (number, crd) in [WebhookEndpoint::crd(), WebhookSubscription::crd()].iter().enumerate() {
             let yaml = yaml(crd)?;
@@ -37,7 +37,7 @@ impl Args {
     }
 }
 
-/// A CRD as it is applied: without a status, which is the server's.
+/// A CRD in the form to apply: without a status, which is the server's.
 fn yaml(crd: &CustomResourceDefinition) -> anyhow::Result<String> {
     let mut value = serde_json::to_value(crd)?;
     if let Some(fields) = value.as_object_mut() {

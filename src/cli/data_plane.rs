@@ -1,4 +1,4 @@
-//! Flags that every way of running shares.
+//! Flags shared by `grapnel run` and `grapnel standalone`.
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -113,8 +113,8 @@ pub(super) struct DataPlaneArgs {
     pub(super) log_format: Log,
 }
 
-/// An engine as it is given. It is refused later than other values: clap would show what it refuses, and a URL may hold a
-/// password.
+/// A journal engine as given. An invalid one is rejected after parsing: clap would print the value, and a URL may
+/// contain a password.
 #[derive(Debug, Clone)]
 pub(super) struct JournalEngine(Result<Engine, UnknownEngine>);
 
@@ -150,18 +150,18 @@ impl From<Log> for LogFormat {
     }
 }
 
-/// A path prefix: empty for `/`, otherwise with a slash at the front and none at the end.
+/// A path prefix: empty for `/`, otherwise with a leading and without a trailing slash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Prefix(String);
 
-/// Reads a path prefix.
+/// Parses a path prefix.
 ///
 /// # Errors
-/// When it is not made of plain segments.
+/// Returns an error if it does not consist of plain segments.
 pub(super) fn prefix(text: &str) -> Result<Prefix, String> {
     let trimmed = text.trim_matches('/');
     let plain = |segment: &str| {
-        // Clients and proxies take `.` and `..` for the way to somewhere else.
+        // Clients and proxies normalize `.` and `..` to other paths.
         segment.bytes().any(|byte| byte != b'.')
             && segment.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte))
     };
@@ -174,7 +174,7 @@ pub(super) fn prefix(text: &str) -> Result<Prefix, String> {
     }
 }
 
-/// A proxy as it is given. It is refused later than other values: clap would show what it refuses, password and all.
+/// A proxy as given. An invalid one is rejected after parsing: clap would print the value, including a password.
 #[derive(Debug, Clone)]
 pub(super) struct Proxy(Result<EgressProxy, NoProxy>);
 
@@ -191,10 +191,10 @@ pub(super) fn public_url(text: &str) -> Result<Url, String> {
     }
 }
 
-/// A DNS label (RFC 1123), as names of namespaces are.
+/// Parses a DNS label (RFC 1123), such as the name of a namespace.
 ///
 /// # Errors
-/// When it is none.
+/// Returns an error if it is not a DNS label.
 pub(super) fn label(text: &str) -> Result<String, String> {
     if is_label(text) {
         Ok(text.into())
@@ -203,10 +203,10 @@ pub(super) fn label(text: &str) -> Result<String, String> {
     }
 }
 
-/// Labels with dots between them. One at the end, as in fully qualified names, is left out.
+/// Parses dot-separated DNS labels. A trailing dot, as in fully qualified names, is removed.
 ///
 /// # Errors
-/// When it is no such name.
+/// Returns an error if it is not a domain name.
 pub(super) fn domain(text: &str) -> Result<String, String> {
     let text = text.trim_matches('.');
     if is_domain(text) {
@@ -222,7 +222,7 @@ fn interval(text: &str) -> Result<Duration, String> {
 }
 
 impl DataPlaneArgs {
-    /// How objects are compiled with these flags.
+    /// The compile options of these flags.
     pub(super) fn compile(&self, egress: EgressPolicy) -> Options {
         Options {
             path_prefix: self.path_prefix.0.clone(),
@@ -232,10 +232,10 @@ impl DataPlaneArgs {
         }
     }
 
-    /// The data plane that they describe.
+    /// The data plane options of these flags.
     ///
     /// # Errors
-    /// When the journal's engine or the proxy is invalid.
+    /// Returns an error if the journal's engine or the proxy is invalid.
     pub(super) fn data_plane(self, admin_listen: SocketAddr, compile: Options) -> anyhow::Result<DataPlane> {
         let proxy = self.egress_proxy.map(|Proxy(given)| given).transpose();
         let JournalEngine(engine) = self.journal;

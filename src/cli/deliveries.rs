@@ -1,4 +1,4 @@
-//! `grapnel deliveries`: where a subscription's deliveries stand.
+//! `grapnel deliveries`: shows the state of a subscription's deliveries.
 
 use std::process::ExitCode;
 
@@ -68,7 +68,7 @@ struct Delivery {
     event_id: Option<String>,
     r#type: Option<String>,
     received_time: Option<Timestamp>,
-    /// The event was acknowledged, and nothing but its sequence is known any more.
+    /// Whether the record of an acknowledged event is damaged, so that only its sequence is known.
     #[serde(default)]
     damaged: bool,
     state: String,
@@ -115,7 +115,7 @@ impl Delivery {
 /// The name of a state in the admin API.
 const IN_FLIGHT: &str = "inFlight";
 
-/// A time as `kubectl get` shows ages, in its largest unit; what is over is `0s`.
+/// A duration in its largest unit, as `kubectl get` shows ages; a negative one is `0s`.
 fn age(time: SignedDuration) -> String {
     let seconds = time.as_secs().max(0);
     match seconds {
@@ -130,7 +130,7 @@ impl Args {
     /// Runs the command.
     ///
     /// # Errors
-    /// When the operator cannot be asked or refuses.
+    /// Returns an error if the operator cannot be reached or rejects the request.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         let Command::List { subscription, namespace, state, after, limit, output, remote } = self.command;
         let key = namespace.object(&subscription)?;

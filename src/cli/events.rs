@@ -1,4 +1,4 @@
-//! `grapnel events`: what an endpoint has accepted.
+//! `grapnel events`: shows the events that an endpoint has accepted.
 
 use std::{process::ExitCode, time::Duration};
 
@@ -100,7 +100,7 @@ struct Event {
     r#type: Option<String>,
     received_time: Option<String>,
     sequence: u64,
-    /// The event was acknowledged, and nothing but its sequence is known any more.
+    /// Whether the record of an acknowledged event is damaged, so that only its sequence is known.
     #[serde(default)]
     damaged: bool,
     content_type: Option<String>,
@@ -145,7 +145,7 @@ impl Args {
     /// Runs the command.
     ///
     /// # Errors
-    /// When the operator cannot be asked or refuses.
+    /// Returns an error if the operator cannot be reached or rejects the request.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
             Command::List { which, since, after, limit } => list(&which, &since, after, limit).await,
@@ -201,7 +201,7 @@ async fn show(place: &Place, id: &str) -> anyhow::Result<ExitCode> {
 }
 
 impl Full {
-    /// The body for people: JSON over several lines, text as it is, of other bytes only how many.
+    /// The body in readable form: indented JSON, text as it is, and only the length of other bytes.
     fn body(&self) -> anyhow::Result<String> {
         if let Some(text) = &self.payload_text {
             return Ok(print::clean_lines(text));
@@ -210,7 +210,7 @@ impl Full {
             let bytes = STANDARD.decode(base64).context("the operator's response has invalid base64")?;
             return Ok(format!("({} bytes that are not text; -o json gives them in base64)", bytes.len()));
         }
-        // A payload of `null` is read as none.
+        // A payload of `null` is deserialized as `None`.
         let pretty = serde_json::to_string_pretty(self.payload.as_ref().unwrap_or(&Value::Null))?;
         Ok(print::clean_lines(&pretty))
     }
@@ -224,7 +224,7 @@ async fn tail(which: &Which, since: Option<String>, interval: Duration) -> anyho
     let remote = Remote::new(&which.place.remote).await?;
     let path = events_of(&endpoint);
     let limit = ADMIN_LIST_MAX.to_string();
-    // Asked before following, so that a wrong name or token ends the command.
+    // Requested before following, so that a wrong name or token ends the command.
     let newest = newest(&remote, &path).await?;
     if let Some(since) = since {
         let mut after = 0;
@@ -240,8 +240,8 @@ async fn tail(which: &Which, since: Option<String>, interval: Duration) -> anyho
     follow(&remote, &path, which, newest, interval).await
 }
 
-/// Prints what comes after a sequence, for ever. Types are told apart here: if the operator did it, it would look again
-/// and again at what is not wanted.
+/// Prints the events after a sequence until interrupted. Types are filtered here: the operator would scan unwanted
+/// events again on every request.
 async fn follow(
     remote: &Remote,
     path: &[&str],
@@ -261,7 +261,7 @@ async fn follow(
                 }
             }
             Err(error) if error.is::<Usage>() => return Err(error),
-            // The operator may be starting again.
+            // The operator may be restarting.
             Err(error) if !complained => {
                 eprintln!("{error:#}; retrying");
                 complained = true;
@@ -272,7 +272,7 @@ async fn follow(
     }
 }
 
-/// Prints the events of a page that are wanted and moves `after` on; true when there is another page.
+/// Prints the selected events of a page and advances `after`. Returns whether there is another page.
 fn print_page(answer: &remote::Answer, which: &Which, after: &mut u64) -> anyhow::Result<bool> {
     let page: Page<Value> = answer.read()?;
     for item in page.items {
@@ -289,7 +289,7 @@ fn print_page(answer: &remote::Answer, which: &Which, after: &mut u64) -> anyhow
         }
     }
     let Some(next) = page.r#continue else { return Ok(false) };
-    // A page may end after events that are not of the type.
+    // A page may end after events of other types.
     *after = (*after).max(
         next.parse()
             .context("unexpected response from the operator; use the same version of grapnel as the operator")?,
@@ -297,8 +297,8 @@ fn print_page(answer: &remote::Answer, which: &Which, after: &mut u64) -> anyhow
     Ok(true)
 }
 
-/// The sequence of the newest event, 0 when there is none: found in a few steps of single reads, as reading through all
-/// events could take long.
+/// The sequence of the newest event, 0 if there is none. It is found in a few single reads, since reading all events
+/// could take long.
 async fn newest(remote: &Remote, path: &[&str]) -> anyhow::Result<u64> {
     let Some(mut low) = first_after(remote, path, 0).await? else { return Ok(0) };
     let mut step = 1_u64;

@@ -8,8 +8,8 @@ use crate::{
     dispatch::client::{platform_roots, tls},
 };
 
-/// A client that trusts whom deliveries trust, does not follow redirects and does nothing twice. Through a proxy only
-/// if `proxy` allows it and the environment names one.
+/// A client that trusts the same certificates as deliveries, and neither follows redirects nor retries. It uses a proxy
+/// only if `proxy` allows it and the environment names one.
 pub(super) fn client(proxy: bool) -> anyhow::Result<reqwest::Client> {
     let builder = reqwest::Client::builder()
         .tls_backend_preconfigured(tls(platform_roots()).context("cannot set up TLS")?)

@@ -1,4 +1,4 @@
-//! `grapnel journal`: looking at a journal offline, and salvaging a damaged one.
+//! `grapnel journal`: inspects a journal offline, and salvages a damaged one.
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -32,10 +32,10 @@ enum Action {
 }
 
 impl Args {
-    /// Does what is asked, and prints what was found.
+    /// Runs the command and prints the result.
     ///
     /// # Errors
-    /// When the directory is not a journal, is in use, or cannot be read or written.
+    /// Returns an error if the directory is not a journal, is in use, or cannot be read or written.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         // Reading and writing a journal blocks.
         tokio::task::spawn_blocking(|| self.command.run()).await?

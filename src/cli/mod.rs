@@ -1,4 +1,4 @@
-//! The command line: one file a command.
+//! The command line: one file per command.
 
 mod check;
 mod crd;
@@ -27,7 +27,7 @@ use clap::{Parser, Subcommand};
 
 /// Exit code of a command that failed.
 const FAILED: u8 = 1;
-/// Exit code of a command that was not understood; clap's own.
+/// Exit code of a usage error; the same as clap's.
 const USAGE: u8 = 2;
 
 /// The command line.
@@ -70,7 +70,7 @@ impl Command {
     /// Runs the command.
     ///
     /// # Errors
-    /// When it failed; [`report`] tells the user and chooses the exit code.
+    /// Returns an error if the command fails; [`report`] prints it and selects the exit code.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         match self {
             Self::Run(args) => args.run().await,
@@ -88,25 +88,25 @@ impl Command {
     }
 }
 
-/// A command that makes no sense as it was given: exit code 2, like clap's own complaints.
+/// A usage error: exit code 2, like clap's own errors.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Usage(pub String);
 
 impl Usage {
-    /// As an error to return.
+    /// The error to return.
     fn error(sentence: impl Into<String>) -> anyhow::Error {
         Self(sentence.into()).into()
     }
 }
 
-/// Says on standard error what went wrong, and gives the exit code: 0 fine, 1 failed, 2 usage.
+/// Prints an error to standard error, and returns the exit code: 0 success, 1 failure, 2 usage error.
 pub fn report(result: anyhow::Result<ExitCode>) -> ExitCode {
     let error = match result {
         Ok(code) => return code,
         Err(error) => error,
     };
-    // Whoever reads our output has seen enough (`grapnel events list … | head`).
+    // The reader of the output has closed it (`grapnel events list … | head`).
     if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
         return ExitCode::SUCCESS;
     }

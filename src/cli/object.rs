@@ -1,4 +1,4 @@
-//! An object as the command line names it: a name and `--namespace`, or NAMESPACE/NAME.
+//! The name of an object on the command line: a name and `--namespace`, or NAMESPACE/NAME.
 
 use clap::{ArgMatches, FromArgMatches, parser::ValueSource};
 
@@ -47,7 +47,7 @@ impl Namespace {
     /// The object of a name in this namespace, or of NAMESPACE/NAME.
     ///
     /// # Errors
-    /// [`Usage`], when the name has another form, or names another namespace than a typed `--namespace`.
+    /// Returns [`Usage`] if the name has another form, or names another namespace than a typed `--namespace`.
     pub(super) fn object(&self, name: &str) -> anyhow::Result<ObjectKey> {
         let parts: Vec<&str> = name.split('/').collect();
         match *parts {

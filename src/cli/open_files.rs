@@ -1,11 +1,11 @@
-//! How many files the process may have open, sockets included.
+//! The limit of open files of the process, including sockets.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::cli::limits::OPEN_FILES_RESERVED;
 
-/// Raises the limit as far as the system allows, and says how many of the `wanted` connections fit below it. Beyond the
-/// limit not only connections would fail but also the journal's files, and with them every event.
+/// Raises the limit as far as the system allows, and returns how many of the `wanted` connections fit below it. Above
+/// the limit not only connections would fail but also the journal's files, and with them every event.
 pub(super) fn connections(wanted: usize) -> usize {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
@@ -23,7 +23,7 @@ pub(super) fn connections(wanted: usize) -> usize {
     fit
 }
 
-/// At least one, so that there is somebody who can see what is wrong.
+/// At least one, so that the problem can be inspected.
 fn fitting(wanted: usize, limit: Option<u64>) -> usize {
     let room = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
     wanted.min(room.saturating_sub(OPEN_FILES_RESERVED).max(1))

@@ -1,11 +1,11 @@
-//! Standard output: lines and tables for people.
+//! Standard output: lines and tables.
 
 use std::io::{self, Write};
 
-/// Prints one line at once.
+/// Prints one line and flushes it.
 ///
 /// # Errors
-/// When standard output is closed.
+/// Returns an error if standard output is closed.
 pub(super) fn line(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())?;
@@ -13,10 +13,10 @@ pub(super) fn line(text: &str) -> io::Result<()> {
     out.flush()
 }
 
-/// Prints columns under their titles, two spaces apart.
+/// Prints columns with titles, two spaces apart.
 ///
 /// # Errors
-/// When standard output is closed.
+/// Returns an error if standard output is closed.
 pub(super) fn table<const N: usize>(titles: [&str; N], rows: &[[String; N]]) -> io::Result<()> {
     let mut widths = titles.map(width);
     for row in rows {
@@ -28,7 +28,7 @@ pub(super) fn table<const N: usize>(titles: [&str; N], rows: &[[String; N]]) -> 
     rows.iter().try_for_each(|row| line(&columns(row, &widths)))
 }
 
-/// One row, without spaces at its end.
+/// One row, without trailing spaces.
 fn columns<const N: usize>(cells: &[String; N], widths: &[usize; N]) -> String {
     let mut text = String::new();
     for (cell, most) in cells.iter().zip(widths) {
@@ -45,7 +45,7 @@ fn width(text: &str) -> usize {
     text.chars().count()
 }
 
-/// Text from elsewhere, on one line and unable to command the terminal.
+/// Untrusted text on one line, without terminal control sequences.
 pub(super) fn clean(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
@@ -55,7 +55,7 @@ pub(super) fn clean_lines(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
 }
 
-/// What stands in a table where nothing is.
+/// The value, or a dash for an empty table cell.
 pub(super) fn or_dash(value: Option<impl ToString>) -> String {
     value.map_or_else(|| "-".into(), |value| value.to_string())
 }

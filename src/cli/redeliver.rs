@@ -1,4 +1,4 @@
-//! `grapnel redeliver`: delivers events of one subscription again.
+//! `grapnel redeliver`: redelivers events of one subscription.
 
 mod progress;
 mod rate;
@@ -81,7 +81,7 @@ pub struct Args {
     remote: remote::Args,
 }
 
-/// What is asked for, in the admin API's words.
+/// A redelivery request of the admin API.
 #[derive(Debug, Clone, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Order<'a> {
@@ -117,7 +117,7 @@ pub(super) struct Done {
     pub(super) r#continue: Option<String>,
 }
 
-/// All answers together.
+/// The sum of all responses.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Total {
@@ -137,7 +137,7 @@ struct Run<'a> {
     remote: Remote,
     key: ObjectKey,
     rate: Option<Rate>,
-    /// No request is sent before.
+    /// No request is sent before this time.
     next: Instant,
     total: Total,
     progress: Progress,
@@ -149,7 +149,7 @@ impl Args {
     /// Runs the command.
     ///
     /// # Errors
-    /// When the operator cannot be asked or refuses.
+    /// Returns an error if the operator cannot be reached or rejects the request.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         let key = self.namespace.object(&self.subscription)?;
         let mut run = Run {
@@ -190,7 +190,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// One selection to its end.
+    /// Redelivers one selection completely.
     async fn one(&mut self, mut order: Order<'_>) -> anyhow::Result<()> {
         let mut first = true;
         loop {
@@ -201,7 +201,7 @@ impl Run<'_> {
                 self.next = begun + rate.time_for(done.moved());
             }
             order.r#continue = done.r#continue.clone();
-            // The operator's clock has said which moment was meant; it is the same one to the end.
+            // The operator resolves the time by its clock; later requests repeat the resolved time.
             order.since = done.since.clone().or(order.since);
             order.until = done.until.clone().or(order.until);
             self.total.add(done);
@@ -209,7 +209,7 @@ impl Run<'_> {
                 return Ok(());
             }
             if std::mem::take(&mut first) && self.progress.is_shown() && !order.dry_run {
-                // Without it there is no bar, and no harm done.
+                // Without the count only the progress bar is missing.
                 if let Ok(rest) = self.count(order.clone()).await {
                     self.progress.of(self.total.moved() + rest);
                 }
@@ -218,7 +218,7 @@ impl Run<'_> {
         }
     }
 
-    /// How many are left to be queued.
+    /// The number of events left to redeliver.
     async fn count(&mut self, mut order: Order<'_>) -> anyhow::Result<u64> {
         order.dry_run = true;
         order.limit = ADMIN_REDELIVERY_MAX;
@@ -233,7 +233,7 @@ impl Run<'_> {
         }
     }
 
-    /// Waits for its turn by the rate.
+    /// Waits as long as the rate requires.
     async fn wait(&mut self, order: &mut Order<'_>) {
         order.limit = self.rate.map_or(ADMIN_REDELIVERY_MAX, |rate| rate.at_once(ADMIN_REDELIVERY_MAX));
         if self.rate.is_some() && self.next > Instant::now() {
@@ -246,7 +246,7 @@ impl Run<'_> {
         self.remote.post(&path, order).await?.read()
     }
 
-    /// Says how far it came, when that is somewhere.
+    /// Adds the progress so far to an error, if there was any.
     fn stopped(&self, error: anyhow::Error, order: &Order<'_>) -> anyhow::Error {
         if error.is::<Usage>() || order.dry_run || self.total.moved() == 0 {
             return error;
@@ -287,7 +287,7 @@ impl Run<'_> {
 }
 
 impl Done {
-    /// Events that the rate and the limit count.
+    /// The events that count against the rate and the limit.
     fn moved(&self) -> u64 {
         self.queued + self.hastened
     }

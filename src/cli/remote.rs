@@ -1,4 +1,4 @@
-//! Asking a running operator.
+//! Requests to the admin API of a running operator.
 
 mod forward;
 
@@ -19,7 +19,7 @@ use crate::{cli::limits::CLI_ADMIN_ANSWER_BYTES, controller::connect::Connection
 
 const UNEXPECTED: &str = "the operator's response does not match this version of grapnel; use the operator's version";
 
-/// The type of what is posted.
+/// The content type of request bodies.
 const JSON: &str = "application/json";
 
 /// Where the operator is and how to be let in.
@@ -29,10 +29,10 @@ pub(super) struct Args {
     token_file: Option<PathBuf>,
 }
 
-/// Where the operator is.
+/// The location of the operator.
 #[derive(Debug, Clone)]
 enum Operator {
-    /// At a URL, as it was given.
+    /// At a URL, as given.
     Url(String),
     /// In a cluster.
     Cluster(Place),
@@ -67,7 +67,7 @@ struct Flags {
     operator_selector: Option<String>,
 }
 
-/// The flags that say that the operator is in a cluster; the environment has each of them as `GRAPNEL_…`.
+/// The flags that locate the operator in a cluster; each also has an environment variable `GRAPNEL_…`.
 const IN_CLUSTER: [&str; 4] = ["kubeconfig", "context", "operator_namespace", "operator_selector"];
 
 impl clap::Args for Args {
@@ -81,7 +81,7 @@ impl clap::Args for Args {
 }
 
 impl FromArgMatches for Args {
-    /// What is typed wins over the environment. A URL and a cluster from the same source are a conflict.
+    /// Flags take precedence over the environment. A URL and a cluster from the same source are a conflict.
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let flags = Flags::from_arg_matches(matches)?;
         let is_from = |id: &str, source| matches.value_source(id) == Some(source);
@@ -106,7 +106,7 @@ impl FromArgMatches for Args {
     }
 }
 
-/// The error of a URL and a flag that says that the operator is in a cluster.
+/// The error of a URL together with a flag that locates the operator in a cluster.
 fn conflict(flag: &str, is_typed: bool) -> clap::Error {
     let message = if is_typed {
         format!("the argument '--admin-url' cannot be used with '--{}'", flag.replace('_', "-"))
@@ -154,11 +154,11 @@ pub(super) struct Page<T> {
     pub(super) r#continue: Option<String>,
 }
 
-/// An item of a list as the operator has written it.
+/// An item of a list as the operator wrote it.
 pub(super) type Item = Box<RawValue>;
 
 impl Page<Item> {
-    /// The items as this version of grapnel reads them.
+    /// The items as this version of grapnel parses them.
     pub(super) fn read<T: DeserializeOwned>(&self) -> anyhow::Result<Vec<T>> {
         self.items.iter().map(|item| serde_json::from_str(item.get()).context(UNEXPECTED)).collect()
     }
@@ -170,7 +170,7 @@ struct Refusal {
     code: String,
 }
 
-/// An answer of 200.
+/// A response with status 200.
 pub(super) struct Answer {
     /// JSON.
     pub(super) body: String,
@@ -189,13 +189,13 @@ pub(super) struct Remote {
     credential: Credential,
 }
 
-/// How its admin server is reached.
+/// How the admin server is reached.
 enum Way {
     Direct(reqwest::Client),
     Forward(Box<Forward>),
 }
 
-/// What is shown to it.
+/// The credential sent to it.
 enum Credential {
     None,
     Token(Zeroizing<String>),
@@ -234,8 +234,8 @@ impl Remote {
         self.ask(self.address(segments, query)?, None).await
     }
 
-    /// Lists at most `limit` items after the position `after`. The operator may answer with fewer than it was asked for
-    /// although more follow; it is asked again then.
+    /// Lists at most `limit` items after the position `after`. The operator may return fewer items than requested
+    /// although more follow; the request is then repeated for the rest.
     pub(super) async fn list(
         &self,
         segments: &[&str],
@@ -258,12 +258,13 @@ impl Remote {
         Ok(all)
     }
 
-    /// Posts JSON to `/api/v1/{segments}`. Never twice: what the answer would have told is not known after an error.
+    /// Posts JSON to `/api/v1/{segments}`. Never retried: after an error it is not known whether the request took
+    /// effect.
     pub(super) async fn post(&self, segments: &[&str], body: &impl Serialize) -> anyhow::Result<Answer> {
         self.ask(self.address(segments, &[])?, Some(serde_json::to_vec(body)?.into())).await
     }
 
-    /// Gets, or posts where there is something to post.
+    /// Sends a GET request, or a POST request if there is a body.
     async fn ask(&self, address: Url, body: Option<Bytes>) -> anyhow::Result<Answer> {
         let shown;
         let token = match &self.credential {
@@ -345,7 +346,7 @@ fn refused(status: StatusCode, body: &str) -> anyhow::Error {
     }
 }
 
-/// At most `most` bytes of a body, and whether that was all.
+/// Reads at most `most` bytes of a body. Also returns whether it is complete.
 pub(super) async fn read(mut response: reqwest::Response, most: usize) -> anyhow::Result<(Vec<u8>, bool)> {
     let mut bytes = Vec::new();
     while let Some(chunk) =

@@ -36,7 +36,7 @@ pub struct Args {
     remote: remote::Args,
 }
 
-/// The answer to the first request.
+/// The response to the first request.
 #[derive(Debug, Deserialize)]
 struct Resumed {
     #[serde(flatten)]
@@ -45,7 +45,7 @@ struct Resumed {
     state: State,
 }
 
-/// Whether anything is sent now, as far as the operator says.
+/// Whether anything is sent now, according to the operator.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct State {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -54,11 +54,11 @@ struct State {
     circuit: Option<String>,
 }
 
-/// All answers together.
+/// The sum of all responses.
 #[derive(Debug, Default, Serialize)]
 struct Total {
     hastened: u64,
-    /// Events that wait for a retry and are due now, hastened or not.
+    /// Retrying events that are due now, whether or not this command made them so.
     due: u64,
     #[serde(flatten)]
     state: State,
@@ -70,7 +70,7 @@ impl Total {
         self.due += done.hastened + done.skipped;
     }
 
-    /// What happens now, for people.
+    /// What happens now, as a sentence.
     fn sentence(&self) -> String {
         let open = self.state.circuit.as_deref() == Some("open");
         let due = match self.due {
@@ -99,7 +99,7 @@ impl Args {
     /// Runs the command.
     ///
     /// # Errors
-    /// When the operator cannot be asked or refuses.
+    /// Returns an error if the operator cannot be reached or rejects the request.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         let key = self.namespace.object(&self.subscription)?;
         let remote = Remote::new(&self.remote).await?;

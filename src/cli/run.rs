@@ -1,4 +1,4 @@
-//! `grapnel run`: the operator of a cluster.
+//! `grapnel run`: runs the operator of a cluster.
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
@@ -62,10 +62,10 @@ pub struct Args {
 }
 
 impl Args {
-    /// Runs until it is told to end.
+    /// Runs until it is asked to stop.
     ///
     /// # Errors
-    /// When it cannot start, or when one of its parts fails.
+    /// Returns an error if it cannot start, or if one of its parts fails.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         telemetry::tracing::start(self.data_plane.log_format.into())?;
         if self.data_plane.watch_namespaces.len() > limits::WATCHED_NAMESPACES {
@@ -93,7 +93,7 @@ impl Args {
     }
 }
 
-/// The pod's name, or something that no other replica has.
+/// The pod's name, or a value that is unique among the replicas.
 fn identity() -> String {
     if let Ok(name) = std::env::var("POD_NAME")
         && !name.is_empty()

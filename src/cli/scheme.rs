@@ -1,4 +1,4 @@
-//! How an event is signed, by name: what `grapnel send` makes and `grapnel sink` checks.
+//! Signature schemes by name: `grapnel send` signs with them, and `grapnel sink` verifies them.
 
 use grapnel_signature::{
     Algorithm, Content, Encoding, Handshake, JwtScheme, KeyForm, KeySource, Place as ProviderPlace, Provider, Scheme,
@@ -11,26 +11,26 @@ use url::Url;
 
 use super::Usage;
 
-/// A scheme that has a name.
+/// A scheme with a name.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Named {
-    /// A row of the table of providers.
+    /// An entry of the table of providers.
     Provider(&'static Provider),
-    /// An HMAC in a header, as the options say.
+    /// An HMAC in a header, according to the options.
     Hmac(Algorithm, Encoding),
     /// The secret itself in a header.
     Token,
     /// A username and a password.
     Basic,
-    /// A signed token.
+    /// A JSON Web Token.
     Jwt,
-    /// Standard Webhooks, asymmetric.
+    /// Standard Webhooks with an asymmetric key.
     Ed25519,
-    /// Nothing.
+    /// No signature.
     None,
 }
 
-/// Heading of further details.
+/// Help heading of further details.
 const SIGNED: &str = "Options for jwt, google and paypal";
 
 /// Details of the plain schemes.
@@ -82,14 +82,14 @@ pub(super) struct Options {
     webhook_id: Option<String>,
 }
 
-/// Where a value of the event goes.
+/// Where a value of the event is written.
 #[derive(Debug, Clone)]
 pub(super) enum Place {
-    /// Into a header; the value may stand in the body too, at the pointer.
+    /// In a header; the value may also be in the body, at the pointer.
     Header { name: HeaderName, pointer: Option<&'static str> },
-    /// Into the body, at a JSON pointer.
+    /// In the body, at a JSON pointer.
     Body(&'static str),
-    /// There is no place for it.
+    /// The scheme has no place for it.
     Nowhere,
 }
 
@@ -99,7 +99,7 @@ pub(super) enum Signing {
     Scheme(Box<Scheme>, Secret),
 }
 
-/// The names besides those of providers.
+/// The names other than those of providers.
 const PLAIN: [&str; 11] = [
     "hmac-sha1-hex",
     "hmac-sha1-base64",
@@ -114,7 +114,7 @@ const PLAIN: [&str; 11] = [
     "none",
 ];
 
-/// Reads a name; case, `-` and `_` do not matter.
+/// Parses a name; case, `-` and `_` are ignored.
 pub(super) fn parse(text: &str) -> Result<Named, String> {
     let plain = simplified(text);
     if let Some(row) = names().find(|name| simplified(name) == plain).and_then(provider) {
@@ -147,7 +147,7 @@ fn simplified(name: &str) -> String {
 }
 
 impl Named {
-    /// The operator's own description of it.
+    /// The operator's description of the scheme.
     pub(super) fn scheme(self, options: &Options) -> Scheme {
         match self {
             Self::Provider(row) => options.complete(row.scheme()),
@@ -180,7 +180,7 @@ impl Named {
         }
     }
 
-    /// What a sender of that name asks before it sends.
+    /// The handshake of a sender with this scheme.
     pub(super) fn handshake(self) -> Handshake {
         match self {
             Self::Provider(row) => row.handshake,
@@ -189,7 +189,7 @@ impl Named {
         }
     }
 
-    /// Where in the body the time of signing is, in milliseconds since 1970, if it is there.
+    /// The JSON pointer of the time of signing in the body, in milliseconds since 1970, if the scheme has one.
     pub(super) fn time_in_body(self) -> Option<&'static str> {
         match self {
             Self::Provider(row) => match row.scheme() {
@@ -205,7 +205,7 @@ impl Named {
     /// Prepares signing.
     ///
     /// # Errors
-    /// When there is no secret and one is needed, or it is not one for this scheme.
+    /// Returns an error if a required secret is missing, or it is not valid for this scheme.
     pub(super) fn signing(self, options: &Options, secret: Option<Secret>) -> anyhow::Result<Signing> {
         options.check(self)?;
         let scheme = self.scheme(options);
@@ -216,20 +216,20 @@ impl Named {
             return Err(Usage::error("set a secret to sign with: --secret-file, --secret-env or --secret"));
         };
         let signing = Signing::Scheme(Box::new(scheme), secret);
-        // Whatever contradicts itself is found before anything is sent.
+        // Contradictions are found before anything is sent.
         let mut nowhere = Url::parse("http://localhost/")?;
         signing.sign(&mut nowhere, &mut HeaderMap::new(), b"", Timestamp::UNIX_EPOCH)?;
         Ok(signing)
     }
 
-    /// Where the type and the id of an event go.
+    /// The places of the type and the id of an event.
     pub(super) fn places(self) -> (Place, Place) {
         let first = |places: &'static [ProviderPlace], otherwise| match places.first() {
             Some(ProviderPlace::Header(name)) => {
                 HeaderName::try_from(*name).map_or(Place::Nowhere, |name| Place::Header { name, pointer: None })
             }
             Some(ProviderPlace::Pointer(pointer)) => Place::Body(pointer),
-            // Where the operator looks when nothing else is said.
+            // Where the operator looks by default.
             None => Place::Body(otherwise),
         };
         match self {
@@ -244,7 +244,7 @@ impl Named {
         }
     }
 
-    /// Headers that every event has: what a CloudEvent in binary mode needs besides type and id (CloudEvents HTTP
+    /// Headers of every event: those that a CloudEvent in binary mode requires besides type and id (CloudEvents HTTP
     /// protocol binding 1.0, 3.1).
     pub(super) fn constant_headers(self) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -257,10 +257,10 @@ impl Named {
 }
 
 impl Options {
-    /// Fails when an option is given that says nothing about this scheme.
+    /// Checks that every given option applies to this scheme.
     ///
     /// # Errors
-    /// [`Usage`], which names the option and whose it is.
+    /// Returns [`Usage`], which names the option and the schemes that it applies to.
     pub(super) fn check(&self, named: Named) -> anyhow::Result<()> {
         const HMAC: &str = "the hmac-… schemes";
         const TOKENS: &str = "jwt and google";
@@ -307,7 +307,7 @@ impl Options {
         }
     }
 
-    /// Adds to a provider's scheme what only a receiver knows.
+    /// Adds the parts of a provider's scheme that only a receiver knows.
     fn complete(&self, mut scheme: Scheme) -> Scheme {
         match &mut scheme {
             Scheme::Jwt(jwt) => {
@@ -322,17 +322,17 @@ impl Options {
         scheme
     }
 
-    /// A header that has to hold the id besides the place where it is.
+    /// A header that has to contain the id in addition to its place.
     pub(super) fn id_header(&self) -> Option<&HeaderName> {
         self.hmac_id_header.as_ref()
     }
 }
 
 impl Signing {
-    /// Adds the headers that sign, and to the URL what the scheme wants there.
+    /// Adds the signature headers, and any parameters that the scheme requires in the URL.
     ///
     /// # Errors
-    /// When the secret cannot be used with this event.
+    /// Returns an error if the secret cannot be used with this event.
     pub(super) fn sign(
         &self,
         url: &mut Url,

@@ -39,7 +39,7 @@ impl Args {
     /// The secret, if one is given.
     ///
     /// # Errors
-    /// When the file cannot be read or the variable is not set, or nothing is in it.
+    /// Returns an error if the file cannot be read, the variable is not set, or the secret is empty.
     pub(super) fn read(&self) -> anyhow::Result<Option<Secret>> {
         let bytes = if let Some(secret) = &self.secret {
             Zeroizing::new(secret.clone().into_bytes())

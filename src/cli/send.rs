@@ -1,4 +1,4 @@
-//! `grapnel send`: one event, signed as a provider would.
+//! `grapnel send`: sends one event, signed as a provider would sign it.
 
 mod payload;
 mod time;
@@ -24,9 +24,9 @@ use super::{
 };
 use crate::cli::limits::CLI_SEND_ANSWER_BYTES;
 
-/// Type of an event that is given none.
+/// Default type of an event.
 const DEFAULT_TYPE: &str = "grapnel.test";
-/// Shortest secret that is looked for in answers.
+/// Minimum length of a secret that is searched for in responses.
 const SECRET_TO_HIDE_BYTES: usize = 6;
 
 /// What to send, and where.
@@ -86,12 +86,12 @@ pub struct Args {
     #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = time::parse)]
     timestamp: Option<time::Moment>,
 
-    // Last: the heading of these flags holds for all that follow.
+    // Last, because the help heading of these flags applies to all that follow.
     #[command(flatten)]
     options: scheme::Options,
 }
 
-/// An event ready to go.
+/// An event ready to be sent.
 struct Event {
     url: Url,
     id: Option<String>,
@@ -103,8 +103,8 @@ impl Args {
     /// Sends the events.
     ///
     /// # Errors
-    /// When an event cannot be made or the receiver cannot be reached. An answer that is not 2xx is no error, but gives
-    /// exit code 1.
+    /// Returns an error if an event cannot be made or the receiver cannot be reached. A response other than 2xx is not
+    /// an error, but gives exit code 1.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         let secret = self.secret.read()?;
         let signing = self.provider.signing(&self.options, secret.clone())?;
@@ -145,7 +145,7 @@ impl Args {
         let mut changed = data.is_none();
         place("--type", kind_place, kind, || DEFAULT_TYPE.into(), &mut headers, &mut json, &mut changed)?;
         let id = place("--id", id_place, id, fresh, &mut headers, &mut json, &mut changed)?;
-        // Some sign the time in the body; it stays as it was written unless another is asked for.
+        // Some schemes sign a time in the body; it is kept as written unless another one is requested.
         if let (Some(pointer), Some(json)) = (self.provider.time_in_body(), &mut json)
             && (self.timestamp.is_some() || payload::get(json, pointer).is_none())
         {
@@ -164,7 +164,7 @@ impl Args {
         Ok(Event { url: self.url.clone(), id, headers, body })
     }
 
-    /// Sends one event and prints what came back; true when it was taken.
+    /// Sends one event and prints the response. Returns whether the event was accepted.
     async fn exchange(&self, client: &reqwest::Client, event: Event, secret: Option<&Secret>) -> anyhow::Result<bool> {
         let response = client
             .post(event.url)
@@ -179,7 +179,7 @@ impl Args {
             response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let (bytes, whole) = remote::read(response, CLI_SEND_ANSWER_BYTES).await?;
         let mut answer = String::from_utf8_lossy(&bytes).into_owned();
-        // A receiver that echoes a token must not get it printed. What is shorter is no secret, but occurs everywhere.
+        // A token that the receiver echoes must not be printed. Shorter texts are not secrets, but occur everywhere.
         let text = secret.and_then(|secret| std::str::from_utf8(secret.expose()).ok()).map(str::trim_end);
         if let Some(text) = text.filter(|text| text.len() >= SECRET_TO_HIDE_BYTES) {
             answer = answer.replace(text, "***");
@@ -202,8 +202,8 @@ impl Args {
     }
 }
 
-/// Puts the id or the type in its place: what was asked for, else what the payload says already, else `default`. Says
-/// what is in the place in the end.
+/// Writes the id or the type to its place: the requested value, else the one in the payload, else `default`. Returns
+/// the final value.
 fn place(
     flag: &str,
     place: Place,
@@ -227,7 +227,7 @@ fn place(
             Ok(Some(value))
         }
         Place::Body(pointer) => {
-            // What somebody wrote goes as it was written, also when it lacks an id.
+            // A payload given by the user is sent unchanged, even if it has no id.
             let value = match (asked, said(pointer)) {
                 (Some(asked), _) => asked,
                 (None, said @ Some(_)) => return Ok(said),
@@ -263,7 +263,7 @@ fn header_pair(text: &str) -> Result<(HeaderName, HeaderValue), String> {
     Ok((name, value))
 }
 
-/// What is on this machine is not behind a proxy.
+/// Whether the URL is on this machine, which is never behind a proxy.
 fn is_local(url: &Url) -> bool {
     match url.host() {
         Some(url::Host::Domain(name)) => name == "localhost",

@@ -1,4 +1,4 @@
-//! `grapnel sink`: a receiver to try things with.
+//! `grapnel sink`: a receiver for tests.
 
 mod failing;
 mod verify;
@@ -61,7 +61,7 @@ pub struct Args {
     #[arg(short, long)]
     verbose: bool,
 
-    // Last, as are its own details in it.
+    // Last, like its own details within it.
     #[command(flatten)]
     verify: verify::Args,
 }
@@ -78,7 +78,7 @@ impl Args {
     /// Receives until SIGINT or SIGTERM.
     ///
     /// # Errors
-    /// When the address cannot be listened on, or the secret is of no use.
+    /// Returns an error if it cannot listen on the address, or the secret is not usable.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         let sink = Sink {
             check: self.verify.check(self.secret.read()?)?,
@@ -140,7 +140,7 @@ async fn receive(State(sink): State<Arc<Sink>>, method: Method, uri: Uri, header
         },
         body.len(),
     );
-    // A closed standard output is no reason to refuse deliveries.
+    // A closed standard output is no reason to reject deliveries.
     let _ = print::line(&clean(&line));
     if sink.verbose {
         let _ = print::line(&print::clean_lines(&String::from_utf8_lossy(&body)));
@@ -177,7 +177,7 @@ fn text(headers: &HeaderMap, name: &str) -> Option<String> {
     headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
 }
 
-/// The event's type and id: where Standard Webhooks and CloudEvents have them, as deliveries do, else where senders of
+/// The event's type and id: where Standard Webhooks and CloudEvents write them, as deliveries do, else where senders of
 /// the scheme do.
 fn identity(places: &(Place, Place), headers: &HeaderMap, body: &[u8]) -> (Option<String>, Option<String>) {
     let body: Option<Value> = serde_json::from_slice(body).ok();

@@ -1,4 +1,4 @@
-//! `grapnel standalone`: the whole walk without a cluster.
+//! `grapnel standalone`: runs the operator without a cluster.
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
@@ -26,10 +26,10 @@ pub struct Args {
 }
 
 impl Args {
-    /// Runs until it is told to end.
+    /// Runs until it is asked to stop.
     ///
     /// # Errors
-    /// When it cannot start, or when one of its parts fails.
+    /// Returns an error if it cannot start, or if one of its parts fails.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         telemetry::tracing::start(self.data_plane.log_format.into())?;
         let compile = self.data_plane.compile(EgressPolicy::default().allowing_loopback());

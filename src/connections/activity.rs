@@ -1,4 +1,4 @@
-//! What is known about a connection, so that a quiet or a slow one can be ended.
+//! The activity of a connection, by which idle and slow connections are closed.
 
 use std::{
     sync::{
@@ -11,9 +11,9 @@ use std::{
 use http::Version;
 use tokio::{sync::Notify, time::Instant};
 
-/// Kept by the connection's stream and by its requests, read by whoever drives the connection.
+/// Updated by the connection's stream and its requests, read by the task that drives the connection.
 ///
-/// Times are milliseconds since `opened`, plus one, so that 0 says that there is none.
+/// Times are milliseconds since `opened`, plus one; 0 means none.
 #[derive(Debug)]
 pub(crate) struct Activity {
     opened: Instant,
@@ -22,9 +22,9 @@ pub(crate) struct Activity {
     head_since: AtomicU64,
     multiplexed: AtomicBool,
     unread: AtomicBool,
-    /// The last time at which the client did something whole: it connected, or sent a head, or was answered.
+    /// The last time the client completed something: it connected, sent a head, or received a response.
     moved: AtomicU64,
-    /// Requests under way whose body has been read.
+    /// Requests in flight whose body has been read.
     answering: AtomicUsize,
     asked_to_go: AtomicBool,
     go: Notify,
@@ -33,11 +33,11 @@ pub(crate) struct Activity {
 /// What to do with a connection.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Patience {
-    /// A request is under way; it has its own time.
+    /// A request is in flight; it has its own timeout.
     Busy,
-    /// Fine until then.
+    /// Nothing to do until then.
     Until(Instant),
-    /// Nothing was asked for a long time, so that nothing is lost by an orderly end.
+    /// No request for a long time: a graceful close loses nothing.
     Idle,
     /// The head of a request, or the first bytes of a connection, took too long.
     Stalled,
@@ -63,15 +63,15 @@ impl Activity {
         u64::try_from((now - self.opened).as_millis()).unwrap_or(u64::MAX).saturating_add(1)
     }
 
-    /// Bytes came in. While no request is under way they begin the head of one, except on a multiplexed connection,
-    /// where they may be an answer to a ping.
+    /// Records received bytes. While no request is in flight they begin the head of one, except on a multiplexed
+    /// connection, where they may be a ping response.
     pub(crate) fn read(&self, now: impl FnOnce() -> Instant) {
         if self.requests.load(Relaxed) == 0 && !self.multiplexed.load(Relaxed) && self.head_since.load(Relaxed) == 0 {
             self.head_since.store(self.since_opened(now()), Relaxed);
         }
     }
 
-    /// The head of a request is complete. The request is under way until the guard is dropped.
+    /// Records a complete request head. The request is in flight until the guard is dropped.
     pub(crate) fn request(self: &Arc<Self>, version: Version) -> RequestGuard {
         self.requests.fetch_add(1, Relaxed);
         self.moved.store(self.since_opened(Instant::now()), Relaxed);
@@ -83,17 +83,17 @@ impl Activity {
         RequestGuard { activity: Arc::clone(self), read: AtomicBool::new(false) }
     }
 
-    /// The client has taken something of an answer. Only a server with answers that take their time has to tell.
+    /// Records that the client has read a part of the response. Only servers with long responses need to call this.
     pub(crate) fn takes(&self) {
         self.moved.store(self.since_opened(Instant::now()), Relaxed);
     }
 
-    /// The last request was answered before its body was read.
+    /// Records that the last request was answered before its body was read.
     pub(crate) fn leave_unread(&self) {
         self.unread.store(true, Relaxed);
     }
 
-    /// Whether the client may still be sending something that nobody reads: a body, or a head that was refused.
+    /// Whether the client may still be sending something unread: a body, or a rejected head.
     pub(crate) fn left_unread(&self) -> bool {
         self.unread.load(Relaxed) || self.head_since.load(Relaxed) > 0
     }
@@ -105,14 +105,14 @@ impl Activity {
         self.requests.fetch_sub(1, Relaxed);
     }
 
-    /// How long all there is to do has been the client's turn; `None` while a request is being answered. Bytes that
-    /// complete nothing do not count, or a byte a second would be as good as a request.
+    /// How long the connection has been waiting only for its client; `None` while a request is being answered. Bytes
+    /// that complete nothing do not count; otherwise one byte per second would keep a connection.
     pub(crate) fn waits_for_client(&self, now: Instant) -> Option<Duration> {
         let waited = || self.since_opened(now).saturating_sub(self.moved.load(Relaxed));
         (self.answering.load(Relaxed) == 0).then(waited).map(Duration::from_millis)
     }
 
-    /// Asks the connection to make room for another. Whether it had not been asked before.
+    /// Asks the connection to close. Returns whether this is the first time.
     pub(crate) fn ask_to_go(&self) -> bool {
         let first = !self.asked_to_go.swap(true, Relaxed);
         if first {
@@ -121,22 +121,22 @@ impl Activity {
         first
     }
 
-    /// Whether it has been asked to make room, and has not decided to stay.
+    /// Whether the connection has been asked to close, and has not decided to stay.
     pub(crate) fn has_been_asked_to_go(&self) -> bool {
         self.asked_to_go.load(Relaxed)
     }
 
-    /// Comes back when somebody has asked the connection to go.
+    /// Resolves once the connection has been asked to close.
     pub(crate) async fn is_asked_to_go(&self) {
         self.go.notified().await;
     }
 
-    /// Stays after all: in the meantime a request has come.
+    /// Cancels the request to close: a request has arrived in the meantime.
     pub(crate) fn stay(&self) {
         self.asked_to_go.store(false, Relaxed);
     }
 
-    /// How long to be patient, seen from `now`.
+    /// What to do with the connection at `now`.
     pub(crate) fn patience(&self, now: Instant, head_timeout: Duration, idle_timeout: Duration) -> Patience {
         if self.requests.load(Relaxed) > 0 {
             return Patience::Busy;
@@ -151,7 +151,7 @@ impl Activity {
     }
 }
 
-/// A request under way.
+/// A request in flight.
 #[derive(Debug)]
 pub(crate) struct RequestGuard {
     activity: Arc<Activity>,
@@ -159,14 +159,14 @@ pub(crate) struct RequestGuard {
 }
 
 impl RequestGuard {
-    /// Its body has been read to its end, so that it is our turn.
+    /// Records that the body has been read to its end: the connection no longer waits for its client.
     pub(crate) fn has_been_read(&self) {
         if !self.read.swap(true, Relaxed) {
             self.activity.answering.fetch_add(1, Relaxed);
         }
     }
 
-    /// Whether something of its body may be on its way.
+    /// Whether a part of the body may still be arriving.
     pub(crate) fn is_unread(&self) -> bool {
         !self.read.load(Relaxed)
     }
@@ -200,7 +200,7 @@ mod tests {
         Patience::Until(at(activity, seconds))
     }
 
-    /// A request that ends at a given second.
+    /// A request that ends at the given second.
     fn request(activity: &Arc<Activity>, version: Version, ends: u64) {
         let underway = activity.request(version);
         activity.end_request(at(activity, ends));

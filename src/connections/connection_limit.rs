@@ -1,9 +1,9 @@
-//! The connections that are open, and which of them make room for a new one.
+//! Limits the open connections, and closes waiting ones to make room for new ones.
 //!
-//! A bound on connections alone would let anybody who opens that many, and then sends nothing or very slowly, keep
-//! everybody else out. So when all places are taken, those connections end that have waited longest for their client:
-//! for its next request, for the rest of a head, of a TLS handshake or of a body. Whoever sends a request and sends it
-//! whole is never among them, and neither is a request that has been read: it is answered whatever comes.
+//! With a plain limit, a client that opens that many connections, and then sends nothing or very slowly, would lock out
+//! all others. When all slots are taken, the connections that have waited longest for their client are therefore
+//! closed: for its next request, or for the rest of a head, of a TLS handshake or of a body. A request that arrives
+//! without delay is never closed, nor is one that has been read: it is always answered.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -19,7 +19,7 @@ use crate::connections::limits::{CROWD_CHECK, CROWD_LOG_INTERVAL, CROWD_PATIENCE
 /// All connections of a server.
 #[derive(Debug)]
 pub(crate) struct ConnectionLimiter {
-    /// Whose connections they are, for the log.
+    /// Name of the server, for the log.
     server: &'static str,
     places: Arc<Semaphore>,
     max: usize,
@@ -30,11 +30,11 @@ pub(crate) struct ConnectionLimiter {
 struct Members {
     activities: HashMap<u64, Arc<Activity>>,
     next: u64,
-    /// Before then, nothing is logged about a lack of room.
+    /// Before this time, nothing is logged about a lack of slots.
     log_again: Option<Instant>,
 }
 
-/// A connection's place, given back when dropped.
+/// A connection's slot, released when dropped.
 #[derive(Debug)]
 pub(crate) struct ConnectionSlot {
     crowd: Arc<ConnectionLimiter>,
@@ -44,14 +44,14 @@ pub(crate) struct ConnectionSlot {
 }
 
 impl ConnectionLimiter {
-    /// Room for `max` connections of a server.
+    /// Slots for `max` connections of a server.
     pub(crate) fn new(server: &'static str, max: usize) -> Arc<Self> {
         let max = max.min(Semaphore::MAX_PERMITS);
         Arc::new(Self { server, places: Arc::new(Semaphore::new(max)), max, members: Mutex::default() })
     }
 
-    /// A place for a connection that has been accepted. Waits when there is none and nobody can be asked to go, because
-    /// all requests are being answered or have only just begun. `None` never comes, the semaphore being never closed.
+    /// Acquires a slot for an accepted connection. Waits if there is none and no connection can be closed, because all
+    /// requests are being answered or have only just begun. Never returns `None`, since the semaphore is never closed.
     pub(crate) async fn place(self: &Arc<Self>) -> Option<ConnectionSlot> {
         loop {
             if let Ok(permit) = Arc::clone(&self.places).try_acquire_owned() {
@@ -73,7 +73,7 @@ impl ConnectionLimiter {
         ConnectionSlot { crowd: Arc::clone(self), number, activity, _permit: permit }
     }
 
-    /// Asks those to go that have waited longest, several at once so that the search is seldom.
+    /// Asks the connections that have waited longest to close, several at once so that the search is rare.
     fn make_room(&self, now: Instant) {
         let mut members = self.members.lock();
         let mut waiting: Vec<(Duration, &Arc<Activity>)> = members
@@ -105,7 +105,7 @@ impl ConnectionLimiter {
 }
 
 impl ConnectionSlot {
-    /// What is known about the connection.
+    /// The activity of the connection.
     pub(crate) fn activity(&self) -> &Arc<Activity> {
         &self.activity
     }
@@ -141,7 +141,7 @@ mod tests {
         let crowd = ConnectionLimiter::new("test", 3);
         let mut here = places(&crowd, 3).await;
         tokio::time::advance(CROWD_PATIENCE).await;
-        // The first has been active since.
+        // The first one has been active since.
         drop(here[0].activity().request(Version::HTTP_11));
         crowd.make_room(Instant::now());
         assert_eq!(here.iter().map(asked).collect::<Vec<_>>(), [false, true, false]);

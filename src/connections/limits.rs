@@ -1,21 +1,22 @@
-//! Bounds of connections, on both servers.
+//! Bounds of the connections of both servers.
 
 use std::time::Duration;
 
 grapnel_values::bounds! {
-    /// How long a connection may wait for its client when others need its place. Whoever has something to send has sent it by
-    /// then, over any network but the worst.
+    /// How long a connection may wait for its client when others need its slot. Clients send within this time over all
+    /// but the worst networks.
     pub const CROWD_PATIENCE: Duration = Duration::from_secs(1);
 
-    /// When all places are taken, one in so many connections is asked to go at once.
+    /// Divisor of the maximum number of connections for the number that are asked to close together when all slots are
+    /// taken.
     pub const CROWD_SHARE: usize = 16;
 
-    /// How often connections are looked over while one waits for a place.
+    /// How often connections are checked while one waits for a slot.
     pub const CROWD_CHECK: Duration = Duration::from_millis(100);
 
-    /// How long a connection that was asked to make room may take to end in order.
+    /// How long a connection that was asked to make room may take to close gracefully.
     pub const CROWD_GRACE: Duration = Duration::from_millis(100);
 
-    /// Least time between two log lines about a lack of room.
+    /// Minimum time between two log lines about a lack of slots.
     pub const CROWD_LOG_INTERVAL: Duration = Duration::from_secs(60);
 }

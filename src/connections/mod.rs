@@ -1,5 +1,5 @@
-//! The connections of a server: what is known of each, and which of them make room when all places are taken. The public
-//! server and the admin server have the same trouble with clients that stay and say nothing.
+//! The connections of a server: the activity of each, and which of them close when all slots are taken. The public
+//! server and the admin server share this protection against idle and slow clients.
 
 mod activity;
 mod connection_limit;

@@ -1,4 +1,4 @@
-//! How the API server is reached.
+//! Connects to the API server.
 
 use std::path::PathBuf;
 
@@ -7,25 +7,26 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
 
-/// Where the API server is and who this is.
+/// Where to find the API server and its credentials.
 #[derive(Debug, Clone, Default)]
 pub struct Connection {
-    /// A kubeconfig file; otherwise `KUBECONFIG`, `~/.kube/config` or, within a pod, its service account.
+    /// A kubeconfig file; by default `KUBECONFIG`, `~/.kube/config` or, within a pod, its service account.
     pub kubeconfig: Option<PathBuf>,
     /// A context of that file instead of its current one.
     pub context: Option<String>,
 }
 
-/// Why there is no client. The errors of `kube` tell their own causes, so they are not given as sources once more.
+/// Why there is no client. The errors of `kube` include their causes in their messages, so they are not repeated as
+/// sources.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
     /// A kubeconfig cannot be read.
     #[error("the kubeconfig {path} cannot be read: {reason}")]
     Unreadable {
-        /// Where it is.
+        /// The path of the file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         reason: std::io::Error,
     },
     /// A kubeconfig cannot be used.
@@ -34,7 +35,7 @@ pub enum ConnectError {
     /// Neither a kubeconfig nor a pod's service account was found.
     #[error("no cluster: found neither a kubeconfig (--kubeconfig) nor a pod's ServiceAccount: {0}")]
     NotFound(Box<kube::config::InferConfigError>),
-    /// The client cannot be set up.
+    /// The client could not be set up.
     #[error("the client of the API server cannot be set up: {0}")]
     Client(Box<kube::Error>),
 }
@@ -42,19 +43,19 @@ pub enum ConnectError {
 /// Clients of one API server.
 #[derive(Clone)]
 pub struct Clients {
-    /// Tries again by itself when the API server is busy, for minutes: for watches and what they lead to.
+    /// Retries by itself for minutes while the API server is busy: for watches and the fetches that they cause.
     pub patient: Client,
-    /// Asks once: for whatever has a deadline and a next turn of its own.
+    /// Does not retry: for calls that have a deadline and are repeated by their caller.
     pub prompt: Client,
     /// The namespace of the kubeconfig's context or of the pod.
     pub namespace: String,
 }
 
 impl Connection {
-    /// Sets up the clients; nothing is asked of the API server yet.
+    /// Sets up the clients without calling the API server.
     ///
     /// # Errors
-    /// When no cluster is named, or what names it cannot be used.
+    /// Returns an error if no cluster is configured, or its configuration is not usable.
     pub async fn clients(&self) -> Result<Clients, ConnectError> {
         let config = self.config().await?;
         let namespace = config.default_namespace.clone();
@@ -64,10 +65,10 @@ impl Connection {
         Ok(Clients { patient: client(config)?, prompt: client(once)?, namespace })
     }
 
-    /// Reads what there is to know of the cluster.
+    /// Reads the configuration of the cluster.
     ///
     /// # Errors
-    /// When no cluster is named, or what names it cannot be used.
+    /// Returns an error if no cluster is configured, or its configuration is not usable.
     pub async fn config(&self) -> Result<Config, ConnectError> {
         self.read().await.map(without_the_environments_proxy)
     }
@@ -89,8 +90,8 @@ impl Connection {
     }
 }
 
-/// A proxy that the environment names is not used, here as elsewhere. `kube` takes it where the kubeconfig names none, and
-/// would then refuse to work, since it speaks to no proxies in this build.
+/// Drops a proxy that the environment names; only one from the kubeconfig is used. `kube` would take it where the
+/// kubeconfig names none, and then fail, since this build supports no proxies.
 fn without_the_environments_proxy(mut config: Config) -> Config {
     let from_environment = ["HTTPS_PROXY", "https_proxy"].into_iter().any(|name| {
         let given = std::env::var(name).ok().and_then(|given| given.parse().ok());

@@ -1,18 +1,18 @@
-//! Holds the deletion of subscriptions whose `spec.deletionPolicy` is `Drain`, by a finalizer, until their events are
+//! Delays the deletion of subscriptions with `spec.deletionPolicy: Drain`, by a finalizer, until their events are
 //! settled.
 //!
-//! The finalizer is put on the object while it is not being deleted, and is removed when the policy is no longer `Drain`,
-//! or when the object is being deleted and its events are settled: delivered, skipped or dead-lettered. Until then the
-//! object is compiled and delivered as any other, and still takes new events; those that were received after the deletion
-//! do not hold it up.
+//! The finalizer is added while the object is not being deleted. It is removed when the policy is no longer `Drain`, or
+//! when the object is being deleted and its events are settled: delivered, skipped or dead-lettered. Until then the
+//! object is compiled and delivered like any other, and still takes new events; those received after the deletion do
+//! not delay it.
 //!
-//! An object that does not compile and has no earlier version in use, such as one whose endpoint or Secret was deleted with
-//! its namespace, delivers nothing. After [`limits::DRAIN_RETRY`] in that state, which leaves time to replace a Secret, its
-//! finalizer is removed, and its events are abandoned as with the policy `Drop`. An object that waits for the API server to
-//! answer for a reference is not in that state.
+//! An object that does not compile and has no earlier version in use, such as one whose endpoint or Secret was deleted
+//! with its namespace, delivers nothing. After [`limits::DRAIN_RETRY`] in that state, which leaves time to replace a
+//! Secret, its finalizer is removed, and its events are abandoned as with the policy `Drop`. An object that waits for
+//! the API server to return a reference is not in that state.
 //!
-//! Only the leader writes. The finalizer has a field manager of its own, so that statuses do not claim it. What fails is
-//! tried again after [`limits::DRAIN_RETRY`].
+//! Only the leader writes. The finalizer has its own field manager, so that statuses do not claim it. Failed writes are
+//! retried after [`limits::DRAIN_RETRY`].
 
 use std::{
     collections::{HashMap, HashSet},
@@ -46,26 +46,26 @@ pub const FINALIZER: &str = "grapnel.dev/drain";
 /// The field manager of the finalizer.
 const FIELD_MANAGER: &str = "grapnel-drain";
 
-/// What the finalizers depend on and where they go.
+/// Manages the finalizers.
 pub struct Drain {
-    /// Must not try again by itself.
+    /// Must not retry by itself.
     pub client: Client,
-    /// Every object as it is programmed: its consumer is attached.
+    /// Every object as programmed: its consumer is attached.
     pub objects: watch::Receiver<Arc<Vec<ObjectView>>>,
-    /// What the API server has.
+    /// The objects as the API server last showed them.
     pub sightings: ObservedState,
-    /// What is settled.
+    /// The journal, which knows what is settled.
     pub journal: Arc<dyn Journal>,
     /// Whether this replica may write.
     pub leadership: Leadership,
 }
 
-/// What the passes remember.
+/// State kept between passes.
 #[derive(Default)]
 struct Memory {
-    /// Objects whose finalizer could not be written, and when that was tried.
+    /// Objects whose finalizer could not be written, with the time of the attempt.
     failed: HashMap<ObjectKey, Instant>,
-    /// Drains that have begun, with the time since which the object can deliver nothing.
+    /// Drains in progress, with the time since which the object can deliver nothing.
     draining: HashMap<Incarnation, Option<Instant>>,
 }
 
@@ -91,7 +91,7 @@ impl End {
 }
 
 impl Drain {
-    /// Puts and removes finalizers until `shutdown`.
+    /// Adds and removes finalizers until `shutdown`.
     pub async fn run(self, shutdown: CancellationToken) {
         let mut memory = Memory::default();
         let mut ticks = time::interval(limits::STATUS_PASS);
@@ -108,7 +108,7 @@ impl Drain {
         }
     }
 
-    /// Does what is due for every subscription.
+    /// Handles every subscription that needs it.
     async fn pass(&self, memory: &mut Memory) {
         if !self.leadership.held() {
             return;
@@ -137,7 +137,7 @@ impl Drain {
                 }
                 Finalizer { .. } => Some(End::Unwanted),
             };
-            // Looked up before the object, and with it the consumer, is gone.
+            // Read before the object, and with it the consumer, is gone.
             let progress = self.journal.progress(&subscription).unwrap_or_default();
             if !self.write(&subscription, end.is_none()).await {
                 memory.failed.insert(subscription.key, Instant::now());
@@ -175,17 +175,17 @@ impl Drain {
         (since.elapsed() >= limits::DRAIN_RETRY).then_some(End::Unusable)
     }
 
-    /// The subscription as it is programmed: its consumer is attached.
+    /// The subscription as programmed: its consumer is attached.
     fn view(&self, subscription: &Incarnation) -> Option<ObjectView> {
         let objects = self.objects.borrow();
         objects.iter().find(|view| view.kind == Kind::Subscription && view.incarnation() == *subscription).cloned()
     }
 
-    /// Puts the finalizer on the object, or removes it; says whether that is done.
+    /// Adds the finalizer to the object, or removes it. Returns whether the write succeeded.
     async fn write(&self, subscription: &Incarnation, hold: bool) -> bool {
         let Incarnation { key, uid } = subscription;
         let finalizers: &[&str] = if hold { &[FINALIZER] } else { &[] };
-        // The uid keeps a finalizer from being written to a later object of the same name.
+        // The uid prevents writing the finalizer to a later object of the same name.
         let patch = json!({
             "apiVersion": WebhookSubscription::api_version(&()),
             "kind": WebhookSubscription::kind(&()),
@@ -217,7 +217,7 @@ impl Drain {
     }
 }
 
-/// Notes for the status whether the subscription drains.
+/// Records for the status whether the subscription drains.
 fn mark(view: &ObjectView, draining: bool) {
     if let Facts::Subscription(facts) = &view.facts {
         facts.draining(draining);
@@ -244,20 +244,20 @@ fn log_end(key: &ObjectKey, end: End, Progress { pending, in_flight, retrying, d
     );
 }
 
-/// Where an event can be that is not settled. One that is attempted while these are looked at goes from in flight to
-/// retrying or back, so that retries are looked at twice.
+/// The states of unsettled events. An event that is attempted during these reads moves from in flight to retrying or
+/// back, so retries are read twice.
 const UNSETTLED: [DeliveryState; 4] =
     [DeliveryState::Pending, DeliveryState::Retrying, DeliveryState::InFlight, DeliveryState::Retrying];
 
-/// Whether every event that was received before the object was deleted is settled.
+/// Whether every event received before the deletion of the object is settled.
 async fn is_drained(journal: &dyn Journal, subscription: &Incarnation, deleted: Timestamp) -> bool {
     let Some(progress) = journal.progress(subscription) else { return true };
     if progress.pending + progress.in_flight + progress.retrying == 0 {
         return true;
     }
-    // Two clocks: the API server's and that of the receipt.
+    // Two clocks are compared: the API server's and that of the receipt.
     let late = deleted.checked_add(limits::DRAIN_SKEW).unwrap_or(Timestamp::MAX);
-    // A look for pending events passes all that are settled and kept: not without need.
+    // Listing pending events scans all retained settled events, so it is done only if necessary.
     let states = if progress.pending == 0 { UNSETTLED.get(1..) } else { UNSETTLED.get(..) };
     for state in states.unwrap_or_default() {
         match oldest(journal, subscription, *state).await {
@@ -271,7 +271,7 @@ async fn is_drained(journal: &dyn Journal, subscription: &Incarnation, deleted: 
     true
 }
 
-/// The first event in that state.
+/// The first event in the given state.
 async fn oldest(
     journal: &dyn Journal,
     subscription: &Incarnation,
@@ -283,7 +283,7 @@ async fn oldest(
         match (page.deliveries.into_iter().next(), page.next) {
             (Some(delivery), _) => return Ok(Some(delivery.event)),
             (None, None) => return Ok(None),
-            // A step looks at so many events at most.
+            // Each step scans a bounded number of events.
             (None, Some(next)) => after = next,
         }
     }
@@ -306,7 +306,7 @@ mod tests {
     async fn only_what_was_received_before_the_deletion_holds_it() {
         let object = |name| Incarnation::of_file(ObjectKey::new("shop", name));
         let (endpoint, subscription) = (object("orders"), object("fulfilment"));
-        // Lists in small steps: settled events are many, and are passed over.
+        // Lists in small steps, because settled events are many and are skipped.
         let journal = MemoryJournal::new(MemoryOptions { list_scan: 2, ..MemoryOptions::default() });
         journal.attach(&subscription, &endpoint, Start::Now).await.unwrap();
         let deleted = Timestamp::UNIX_EPOCH + Duration::from_secs(3600);

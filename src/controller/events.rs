@@ -1,7 +1,7 @@
-//! Kubernetes Events: what `kubectl describe` shows below an object.
+//! Kubernetes Events, which `kubectl describe` shows below an object.
 //!
-//! They follow from what a status said before and says now. Events are a courtesy: they go through a bounded queue, one
-//! at a time and without trying again, and when there are too many the newest are dropped and counted.
+//! They are derived from the previous and the current status. Events are best effort: they go through a bounded queue,
+//! one at a time and without retries, and when the queue is full the newest are dropped and counted.
 
 use grapnel_api::{ConditionType, Incarnation, ObjectKey, Reason, WebhookEndpoint, WebhookSubscription};
 use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::Condition};
@@ -20,19 +20,19 @@ use crate::{
 /// The reporting controller of every Event.
 pub const CONTROLLER: &str = "grapnel.dev/grapnel";
 
-/// Reason of the Event of a receiver that answers again after deliveries had paused.
+/// Reason of the Event of a receiver that recovers after deliveries had paused.
 const CIRCUIT_CLOSED: &str = "CircuitClosed";
 
-/// Reason of the Event of a subscription that was deleted with events that it had not settled.
+/// Reason of the Event of a subscription that was deleted with unsettled events.
 const DELIVERIES_ABANDONED: &str = "DeliveriesAbandoned";
 
-/// An Event with the object that it is about.
+/// An Event with the object that it concerns.
 pub struct Announcement {
     event: Event,
     about: ObjectReference,
 }
 
-/// Takes Events without waiting.
+/// Queues Events without waiting.
 #[derive(Clone)]
 pub struct Announcer {
     queue: mpsc::Sender<Announcement>,
@@ -46,7 +46,7 @@ pub struct Publisher {
     metrics: Metrics,
 }
 
-/// A publisher and the way to it. `client` must not try again by itself; `instance` is this replica's name.
+/// A publisher and its queue. `client` must not retry by itself; `instance` is this replica's name.
 pub fn channel(client: Client, instance: String, metrics: Metrics) -> (Announcer, Publisher) {
     let (sender, queue) = mpsc::channel(limits::EVENTS_QUEUED);
     let reporter = Reporter { controller: CONTROLLER.into(), instance: Some(instance) };
@@ -55,7 +55,7 @@ pub fn channel(client: Client, instance: String, metrics: Metrics) -> (Announcer
 }
 
 impl Announcer {
-    /// Queues an Event, or drops it when too many wait.
+    /// Queues an Event, or drops it if the queue is full.
     pub fn announce(&self, announcement: Announcement) {
         if self.queue.try_send(announcement).is_err() {
             self.metrics.cluster().event("dropped");
@@ -64,7 +64,7 @@ impl Announcer {
 }
 
 impl Publisher {
-    /// Publishes what is announced until `shutdown`; what waits then is dropped.
+    /// Publishes queued Events until `shutdown`; Events still queued then are dropped.
     pub async fn run(mut self, shutdown: CancellationToken) {
         loop {
             let Announcement { event, about } = tokio::select! {
@@ -89,7 +89,7 @@ impl Publisher {
     }
 }
 
-/// Announces what deleted subscriptions have left behind, until `shutdown`.
+/// Announces the events that deleted subscriptions have left behind, until `shutdown`.
 pub async fn announce_abandoned(
     announcer: Announcer,
     mut abandoned: mpsc::Receiver<AbandonedDeliveries>,
@@ -104,7 +104,7 @@ pub async fn announce_abandoned(
     }
 }
 
-/// The Event of a subscription that was deleted with events left. The object is gone; its name and uid remain.
+/// The Event of a subscription that was deleted with unsettled events. The object is gone; its name and uid remain.
 fn abandonment(deliveries: &AbandonedDeliveries) -> Announcement {
     let AbandonedDeliveries { subscription: Incarnation { key, uid }, events, dead_letters } = deliveries;
     let uid = (!uid.is_empty()).then_some(&**uid);
@@ -128,7 +128,7 @@ fn abandonment(deliveries: &AbandonedDeliveries) -> Announcement {
     }
 }
 
-/// The Events of a status that has changed.
+/// The Events for a changed status.
 pub(super) fn changes(
     kind: Kind,
     key: &ObjectKey,
@@ -162,15 +162,15 @@ pub(super) fn changes(
     events.into_iter().map(move |event| Announcement { event, about: about.clone() })
 }
 
-/// The conditions of a status, those that can be read.
+/// The conditions of a status that can be parsed.
 pub(super) fn conditions(status: Option<&Value>) -> Vec<Condition> {
     let listed = status.and_then(|status| status.get("conditions")).and_then(Value::as_array);
     listed.into_iter().flatten().filter_map(|condition| serde_json::from_value(condition.clone()).ok()).collect()
 }
 
-/// A condition that began not to hold, for a new reason or in a new generation, is a warning; `Ready` that began to
-/// hold is `Programmed`, and deliveries that go on after a pause are `CircuitClosed`. `Stalled` and `Reconciling`
-/// repeat what the others say.
+/// The Event for a changed condition. One that became false, for a new reason or in a new generation, is a warning;
+/// `Ready` that became true is `Programmed`, and deliveries that resume after a pause are `CircuitClosed`. `Stalled`
+/// and `Reconciling` repeat the others and cause no Event.
 fn transition(previous: Option<&Condition>, condition: &Condition) -> Option<Event> {
     let is = |kind: ConditionType| condition.type_ == kind.as_str();
     if is(ConditionType::Stalled) || is(ConditionType::Reconciling) {
@@ -204,7 +204,7 @@ fn transition(previous: Option<&Condition>, condition: &Condition) -> Option<Eve
     })
 }
 
-/// A note has at most 1 kB (events.k8s.io/v1).
+/// Truncates a note to 1 kB, the maximum of events.k8s.io/v1.
 fn shortened(message: &str) -> String {
     let mut end = message.len().min(limits::EVENT_NOTE_BYTES);
     while !message.is_char_boundary(end) {

@@ -1,10 +1,10 @@
-//! Who of several replicas writes: the holder of a `coordination.k8s.io/v1` Lease.
+//! Leader election by a `coordination.k8s.io/v1` Lease: only its holder writes.
 //!
-//! The holder renews well before the Lease runs out, and believes itself the holder for two thirds of its duration from
-//! the moment at which it *began* its last successful renewal. Another replica takes the Lease only after it has seen no
-//! renewal for the whole duration by its own clock, so clocks need not agree (client-go's leader election does the
-//! same). A write takes at most a quarter of the duration: one that begins in the holder's last moment has ended, one
-//! way or the other, before anybody else may begin.
+//! The holder renews well before the Lease expires, and considers itself the holder for two thirds of its duration from
+//! the moment at which it *began* its last successful renewal. Another replica takes the Lease only after it has seen
+//! no renewal for the whole duration by its own clock, so clocks need not agree (client-go's leader election does the
+//! same). A write takes at most a quarter of the duration: one that begins in the holder's last moment has ended before
+//! another replica may begin.
 
 use std::time::Duration;
 
@@ -22,20 +22,20 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{controller::limits, telemetry::metrics::Metrics};
 
-/// Which Lease, and as whom.
+/// The Lease and this replica's identity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeaseOptions {
     /// Namespace of the Lease.
     pub namespace: String,
     /// Its name.
     pub name: String,
-    /// This replica's name; no other replica may have it.
+    /// This replica's name, unique among the replicas.
     pub identity: String,
-    /// How long the Lease lasts without renewal, in whole seconds, at least [`limits::LEASE_DURATION_MIN`].
+    /// Duration of the Lease without renewal, in whole seconds, at least [`limits::LEASE_DURATION_MIN`].
     pub duration: Duration,
 }
 
-/// Whether this replica holds the Lease, and until when it may act on that.
+/// Whether this replica holds the Lease, and until when it may act as its holder.
 #[derive(Debug, Clone)]
 pub struct Leadership {
     until: watch::Receiver<Option<Instant>>,
@@ -48,12 +48,12 @@ impl Leadership {
         self.until.borrow().is_some_and(|until| Instant::now() < until)
     }
 
-    /// Longest time that a write may take.
+    /// Maximum duration of a write.
     pub fn write_timeout(&self) -> Duration {
         self.duration / 4
     }
 
-    /// Waits for the next change: taken, renewed or lost.
+    /// Waits until the Lease is acquired, renewed or lost.
     pub async fn changed(&mut self) {
         if self.until.changed().await.is_err() {
             std::future::pending::<()>().await;
@@ -61,17 +61,17 @@ impl Leadership {
     }
 }
 
-/// A replica's part in the election.
+/// Takes part in the election for this replica.
 pub struct Candidate {
     api: Api<Lease>,
     options: LeaseOptions,
     metrics: Metrics,
     until: watch::Sender<Option<Instant>>,
-    /// The Lease as it was read last, and when it was seen to change.
+    /// The Lease as last read, and when it was seen to change.
     seen: Option<(Lease, Instant)>,
 }
 
-/// Why a turn came to nothing.
+/// Why a turn failed.
 #[derive(Debug, thiserror::Error)]
 enum TurnError {
     #[error("the API server did not answer in time")]
@@ -81,7 +81,7 @@ enum TurnError {
 }
 
 impl Candidate {
-    /// A candidate that stands when it runs. `client` must not try again by itself.
+    /// A candidate that takes part once it runs. `client` must not retry by itself.
     pub fn new(client: Client, options: LeaseOptions, metrics: Metrics) -> (Self, Leadership) {
         let api = Api::namespaced(client, &options.namespace);
         let (until, receiver) = watch::channel(None);
@@ -89,7 +89,7 @@ impl Candidate {
         (Self { api, options, metrics, until, seen: None }, leadership)
     }
 
-    /// Takes and renews the Lease until `shutdown`, then gives it back.
+    /// Acquires and renews the Lease until `shutdown`, then releases it.
     pub async fn run(mut self, shutdown: CancellationToken) {
         let pause = self.options.duration * 2 / 15;
         loop {
@@ -103,7 +103,7 @@ impl Candidate {
             self.report();
             tokio::select! {
                 () = time::sleep(pause) => {}
-                // Loss is told when it happens, not at the next turn.
+                // A loss is reported when it happens, not at the next turn.
                 () = self.lost() => self.report(),
                 () = shutdown.cancelled() => break,
             }
@@ -111,7 +111,7 @@ impl Candidate {
         self.release().await;
     }
 
-    /// Resolves when this replica's time is over.
+    /// Resolves when this replica may no longer act as the holder.
     async fn lost(&self) {
         let until = *self.until.borrow();
         match until {
@@ -120,7 +120,7 @@ impl Candidate {
         }
     }
 
-    /// Tells loss; gain is told by [`Self::renewed`].
+    /// Reports a loss; [`Self::renewed`] reports an acquisition.
     fn report(&self) {
         let over = self.until.borrow().is_some_and(|until| Instant::now() >= until);
         if over {
@@ -132,7 +132,7 @@ impl Candidate {
 
     async fn turn(&mut self) -> Result<(), TurnError> {
         let held = self.until.borrow().is_some();
-        // While this replica holds the Lease nobody else writes it, so what was read last is what is there.
+        // While this replica holds the Lease no other writes it, so the version read last is current.
         let known = if held { self.seen.take().map(|(lease, _)| lease) } else { None };
         let lease = match known {
             Some(lease) => Some(lease),
@@ -159,14 +159,14 @@ impl Candidate {
         }
     }
 
-    /// Whether its holder has not renewed the Lease for as long as it promised to, by this replica's clock.
+    /// Whether the holder has not renewed the Lease for its whole duration, by this replica's clock.
     fn expired(&self, lease: &Lease, now: Instant) -> bool {
         let seconds = lease.spec.as_ref().and_then(|spec| spec.lease_duration_seconds).unwrap_or_default();
         let duration = Duration::from_secs(u64::try_from(seconds).unwrap_or_default()).max(limits::LEASE_DURATION_MIN);
         self.seen.as_ref().is_some_and(|(seen, since)| same(seen, lease) && now.duration_since(*since) >= duration)
     }
 
-    /// Notes the Lease; the time only when it has changed.
+    /// Records the Lease, and the time only if it has changed.
     fn remember(&mut self, lease: Lease, now: Instant) {
         let since = match &self.seen {
             Some((seen, since)) if same(seen, &lease) => *since,
@@ -197,7 +197,7 @@ impl Candidate {
                 self.renewed(lease, began);
                 Ok(())
             }
-            // Somebody else was faster, or has deleted it; the next turn reads what is there.
+            // Another replica was faster, or the Lease was deleted; the next turn reads it again.
             Err(TurnError::Api(kube::Error::Api(status))) if status.is_conflict() || status.is_not_found() => {
                 self.seen = None;
                 self.give_up();
@@ -241,7 +241,7 @@ impl Candidate {
         }
     }
 
-    /// Gives the Lease back, so that the next replica need not wait for it to run out.
+    /// Releases the Lease, so that the next replica need not wait until it expires.
     async fn release(&mut self) {
         let held = self.until.send_replace(None).is_some();
         self.metrics.cluster().leader(false);
@@ -249,7 +249,7 @@ impl Candidate {
         if let Some(spec) = &mut lease.spec {
             spec.holder_identity = None;
             spec.acquire_time = None;
-            // Not null: validation asks for a positive number where there is one at all.
+            // Not null: validation requires a positive number once it is set.
             spec.lease_duration_seconds = Some(1);
         }
         let params = PostParams::default();
@@ -262,7 +262,7 @@ impl Candidate {
     }
 }
 
-/// Whether a Lease has not been written in between.
+/// Whether the Lease has not been written in between.
 fn same(one: &Lease, other: &Lease) -> bool {
     one.metadata.resource_version == other.metadata.resource_version && one.metadata.uid == other.metadata.uid
 }

@@ -3,118 +3,118 @@
 use std::time::Duration;
 
 grapnel_values::bounds! {
-    /// Longest bearer token that is reviewed, in bytes. Those of ServiceAccounts have 1 to 2 KiB, those of an identity provider
-    /// with many groups some more.
+    /// Maximum length of a bearer token that is reviewed, in bytes. Tokens of ServiceAccounts have 1 to 2 KiB, those of
+    /// an identity provider with many groups some more.
     pub const REVIEW_TOKEN_BYTES: usize = 16 * 1024;
 
-    /// Time for one review, in which it also waits for its turn. Shorter than [`DEFAULT_REQUEST_TIMEOUT`], so that the caller
-    /// hears why.
+    /// Timeout of one review, including the wait for a permit. Shorter than [`DEFAULT_REQUEST_TIMEOUT`], so that the
+    /// caller receives the reason.
     pub const REVIEW_TIMEOUT: Duration = Duration::from_secs(5);
 
-    /// How long after its end a token is still asked about: API servers allow clocks to differ by a minute.
+    /// How long after its expiry a token is still reviewed: API servers allow clocks to differ by a minute.
     pub const REVIEW_LEEWAY: Duration = Duration::from_secs(60);
 
-    /// Reviews of one sort in a second, once [`REVIEW_BURST`] is used up; further ones wait. Ten thousand callers are reviewed
-    /// anew in less than two minutes, and an API server hardly notices.
+    /// Reviews of one kind per second, once [`REVIEW_BURST`] is used up; further ones wait. Ten thousand callers are
+    /// reviewed again in less than two minutes, at a negligible load on the API server.
     pub const REVIEWS_PER_SECOND: u32 = 100;
 
-    /// Reviews of one sort at once after a quiet time, for when many callers begin together.
+    /// Burst of reviews of one kind after a quiet time, for many callers that start together.
     pub const REVIEW_BURST: u32 = 200;
 
-    /// Most reviews of one sort under way or waiting; whoever asks for one more is told at once to come back. As many more than
-    /// the API server is asked in [`REVIEW_TIMEOUT`] would wait in vain.
+    /// Maximum reviews of one kind in flight or waiting; further ones are rejected at once. More than the API server
+    /// answers within [`REVIEW_TIMEOUT`] would wait in vain.
     pub const REVIEWS_WAITING: usize = 1024;
 
-    /// Least time between two log lines about reviews that fail.
+    /// Minimum time between two log lines about failing reviews.
     pub const REVIEW_LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-    /// Callers' tokens that are remembered as good, each for one set of audiences. Some 500 bytes each.
+    /// Maximum accepted tokens of callers in the cache, each for one set of audiences. About 500 bytes each.
     pub const CALLERS_ACCEPTED: usize = 16 * 1024;
 
-    /// How long a caller's token is believed without asking again: a ServiceAccount that is deleted is let in for so long.
+    /// How long an accepted token of a caller is cached, and hence how long a deleted ServiceAccount is still accepted.
     pub const CALLER_ACCEPTED_FOR: Duration = Duration::from_secs(60);
 
-    /// Callers' tokens that are remembered as bad. Some 200 bytes each.
+    /// Maximum rejected tokens of callers in the cache. About 200 bytes each.
     pub const CALLERS_REFUSED: usize = 16 * 1024;
 
-    /// How long a caller's token is refused without asking again.
+    /// How long a rejected token of a caller is cached.
     pub const CALLER_REFUSED_FOR: Duration = Duration::from_secs(10);
 
-    /// Reviews of callers under way at once; further ones wait.
+    /// Maximum concurrent reviews of callers; further ones wait.
     pub const CALLER_REVIEWS_AT_ONCE: usize = 16;
 
-    /// Users of the admin API who are remembered, and answers to what they may do. Some of them are in many groups: up to a few
-    /// KiB each.
+    /// Maximum users of the admin API in the cache, and maximum cached decisions about their access. Users in many
+    /// groups take up to a few KiB each.
     pub const ADMIN_USERS: usize = 1024;
 
-    /// How long a user of the admin API may do what was allowed without asking again.
+    /// How long an allowed access of an admin API user is cached.
     pub const ADMIN_ALLOWED_FOR: Duration = Duration::from_secs(30);
 
-    /// How long a user of the admin API is refused without asking again: short, for somebody waits for the role they were
-    /// just given.
+    /// How long a denied access of an admin API user is cached: short, since users wait for a role that was just
+    /// granted.
     pub const ADMIN_DENIED_FOR: Duration = Duration::from_secs(3);
 
-    /// Reviews for the admin API under way at once, of tokens and of access each; further ones wait.
+    /// Maximum concurrent reviews for the admin API, of tokens and of access each; further ones wait.
     pub const ADMIN_REVIEWS_AT_ONCE: usize = 8;
 
-    /// Referenced Secrets and ConfigMaps that are fetched at once; further ones wait.
+    /// Maximum referenced Secrets and ConfigMaps fetched concurrently; further ones wait.
     pub const FETCHES_AT_ONCE: usize = 32;
 
-    /// Time for one fetch of a Secret or a ConfigMap, in which the client tries again while the API server is busy.
+    /// Timeout for one fetch of a Secret or a ConfigMap, including the client's retries while the API server is busy.
     pub const FETCH_TIMEOUT: Duration = Duration::from_secs(30);
 
-    /// How long to wait before values are fetched again that could not be; doubles up to [`FETCH_PAUSE_MAX`].
+    /// First pause before failed fetches are retried; it doubles up to [`FETCH_PAUSE_MAX`].
     pub const FETCH_PAUSE: Duration = Duration::from_secs(1);
 
-    /// Longest pause before values are fetched again.
+    /// Maximum pause before failed fetches are retried.
     pub const FETCH_PAUSE_MAX: Duration = Duration::from_secs(30);
 
-    /// How long changes are gathered before they are published together.
+    /// How long changes are collected before they are published together.
     pub const GATHER: Duration = Duration::from_millis(20);
 
-    /// Shortest pause between two snapshots; what changes meanwhile is in the second.
+    /// Minimum pause between two snapshots; changes in between are in the second.
     pub const PUBLISH_PAUSE: Duration = Duration::from_millis(100);
 
-    /// Watch events taken in one go before anything else has its turn.
+    /// Maximum watch events taken before other work has its turn.
     pub const NOTICES_AT_ONCE: usize = 1024;
 
-    /// How often statuses are looked over for conditions that only the data plane knows.
+    /// How often statuses are checked for conditions that only the data plane knows.
     pub const STATUS_PASS: Duration = Duration::from_secs(1);
 
-    /// How long something that an object refers to may be absent before its status says so.
+    /// How long a referenced object may be absent before the status reports it.
     pub const STATUS_SETTLE: Duration = Duration::from_secs(1);
 
-    /// Default of `--status-interval`: counters of one object are written at most this often.
+    /// Default of `--status-interval`: minimum time between two writes of one object's counters.
     pub const STATUS_INTERVAL: Duration = Duration::from_secs(10);
 
-    /// Statuses that are written at once.
+    /// Maximum statuses written concurrently.
     pub const STATUS_WRITES_AT_ONCE: usize = 16;
 
-    /// Time after which a finalizer that could not be written is tried again.
+    /// Delay before a failed write of a finalizer is retried.
     pub const DRAIN_RETRY: Duration = Duration::from_secs(30);
 
-    /// How far the API server's clock and that of the operator may be apart: an event that was received later than this after a
-    /// subscription was deleted does not hold the deletion up.
+    /// Maximum difference between the clocks of the API server and the operator: an event received later than this
+    /// after the deletion of a subscription does not delay the deletion.
     pub const DRAIN_SKEW: Duration = Duration::from_secs(10);
 
-    /// Time for the last statuses at shutdown.
+    /// Timeout for the last statuses at shutdown.
     pub const SHUTDOWN_STATUS: Duration = Duration::from_secs(5);
 
     /// Default of `--lease-duration`.
     pub const LEASE_DURATION: Duration = Duration::from_secs(15);
 
-    /// Shortest lease; a shorter one would be lost to a pause of the API server.
+    /// Minimum duration of the Lease; a shorter one would be lost to a pause of the API server.
     pub const LEASE_DURATION_MIN: Duration = Duration::from_secs(3);
 
-    /// Time for giving the Lease back at shutdown.
+    /// Timeout for releasing the Lease at shutdown.
     pub const LEASE_RELEASE: Duration = Duration::from_secs(2);
 
-    /// Kubernetes Events that may wait to be published; further ones are dropped.
+    /// Maximum Kubernetes Events waiting to be published; further ones are dropped.
     pub const EVENTS_QUEUED: usize = 1024;
 
-    /// Time for publishing one Kubernetes Event.
+    /// Timeout for publishing one Kubernetes Event.
     pub const EVENT_TIMEOUT: Duration = Duration::from_secs(5);
 
-    /// Longest note of a Kubernetes Event, in bytes; the API server allows 1024.
+    /// Maximum note of a Kubernetes Event, in bytes; the API server allows 1024.
     pub const EVENT_NOTE_BYTES: usize = 1024;
 }

@@ -1,11 +1,11 @@
-//! The Kubernetes side: watches the cluster into the catalog and writes back what became of the objects.
+//! The Kubernetes side: watches the cluster into the catalog and writes the results back to the objects.
 //!
-//! [`watch`] turns watch streams into changes of the index and publishes configuration; [`status`] writes statuses and
-//! [`events`] Kubernetes Events, and [`drain`] holds the deletion of subscriptions that ask for it, all of them only while
-//! this replica holds the [`lease`]. Deliveries that a deletion abandoned are announced by the replica that had them,
-//! whether it holds the lease or not. Nothing of the data plane waits for any of it: when the API server is gone, webhooks
-//! go on coming in and going out as they were last configured. Only callers who are known by their ServiceAccount, and
-//! users of the admin API, need its [`reviews`].
+//! [`watch`] turns watch streams into changes of the index and publishes configuration; [`status`] writes statuses,
+//! [`events`] writes Kubernetes Events, and [`drain`] delays the deletion of subscriptions that request it, all of them
+//! only while this replica holds the [`lease`]. Deliveries abandoned by a deletion are announced by the replica that
+//! had them, whether it holds the lease or not. The data plane waits for none of this: while the API server is
+//! unavailable, webhooks are accepted and delivered as last configured. Only callers authenticated by their
+//! ServiceAccount, and users of the admin API, need its [`reviews`].
 
 pub mod connect;
 pub mod drain;
@@ -24,7 +24,7 @@ use std::sync::Arc;
 use grapnel_api::ObjectKey;
 use kube::core::ObjectMeta;
 
-/// The key of an object that an API server has sent.
+/// The key of an object from the API server.
 fn key_of(metadata: &ObjectMeta) -> ObjectKey {
     let part = |part: &Option<String>| Arc::<str>::from(part.as_deref().unwrap_or_default());
     ObjectKey::new(part(&metadata.namespace), part(&metadata.name))

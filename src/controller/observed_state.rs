@@ -1,4 +1,4 @@
-//! Objects as the API server showed them last: what a status is compared with before it is written.
+//! Objects as the API server last showed them. Statuses are compared with them before they are written.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -8,24 +8,24 @@ use parking_lot::Mutex;
 
 use crate::catalog::Kind;
 
-/// An object as the API server showed it last.
+/// An object as the API server last showed it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Sighting {
     /// `metadata.uid`.
     pub uid: Option<Arc<str>>,
     /// `metadata.generation`.
     pub generation: Option<i64>,
-    /// `status` as JSON, whoever wrote it; `None` when there is none or it cannot be read. One string takes a fraction
+    /// `status` as JSON, regardless of its writer; `None` if it is absent or cannot be read. A string takes a fraction
     /// of the memory of the parsed form.
     pub status: Option<Arc<str>>,
-    /// Whether its deletion is to be held.
+    /// Whether its deletion is to be delayed.
     pub finalizer: Finalizer,
 }
 
-/// What decides over the finalizer of `spec.deletionPolicy: Drain`. Of subscriptions only.
+/// The inputs that decide on the finalizer of `spec.deletionPolicy: Drain`. Only for subscriptions.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Finalizer {
-    /// The spec asks for it.
+    /// The spec requests it.
     pub wanted: bool,
     /// The object has it.
     pub held: bool,
@@ -34,7 +34,7 @@ pub struct Finalizer {
 }
 
 impl Finalizer {
-    /// Whether it may have to be put or removed. None is put while the object is being deleted.
+    /// Whether it may have to be added or removed. It is never added while the object is being deleted.
     fn is_unfinished(self) -> bool {
         match self.held {
             true => !self.wanted || self.deleted.is_some(),
@@ -43,19 +43,20 @@ impl Finalizer {
     }
 }
 
-/// Every object's last sighting. Cheap to clone; clones are the same. There are as many as objects.
+/// The last observation of every object. Cheap to clone; clones share the state. Its size is bounded by the number of
+/// objects.
 #[derive(Debug, Clone, Default)]
 pub struct ObservedState {
     seen: Arc<Mutex<HashMap<(Kind, ObjectKey), Sighting>>>,
 }
 
 impl ObservedState {
-    /// Notes a sighting and gives the one before.
+    /// Records an observation and returns the previous one.
     pub fn note(&self, kind: Kind, key: &ObjectKey, sighting: Sighting) -> Option<Sighting> {
         self.seen.lock().insert((kind, key.clone()), sighting)
     }
 
-    /// Notes a status that was just written, if that object is still there.
+    /// Records a status that was just written, if that object still exists.
     pub fn wrote(&self, kind: Kind, key: &ObjectKey, uid: Option<&str>, status: Arc<str>) {
         if let Some(sighting) = self.seen.lock().get_mut(&(kind, key.clone()))
             && sighting.uid.as_deref() == uid
@@ -64,12 +65,12 @@ impl ObservedState {
         }
     }
 
-    /// Forgets an object that is gone.
+    /// Removes a deleted object.
     pub fn forget(&self, kind: Kind, key: &ObjectKey) {
         self.seen.lock().remove(&(kind, key.clone()));
     }
 
-    /// Subscriptions whose finalizer may have to be put or removed, with their uids.
+    /// Subscriptions whose finalizer may have to be added or removed, with their uids.
     pub fn unfinished(&self) -> Vec<(ObjectKey, Arc<str>, Finalizer)> {
         let seen = self.seen.lock();
         let unfinished = seen.iter().filter_map(|((_, key), sighting)| {
@@ -79,7 +80,7 @@ impl ObservedState {
         unfinished.collect()
     }
 
-    /// The last sighting of an object.
+    /// The last observation of an object.
     pub fn get(&self, kind: Kind, key: &ObjectKey) -> Option<Sighting> {
         self.seen.lock().get(&(kind, key.clone())).cloned()
     }

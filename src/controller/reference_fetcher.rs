@@ -1,5 +1,4 @@
-//! Values of the Secrets and ConfigMaps that objects refer to. Only those are read; of all others no more than the
-//! metadata is ever seen.
+//! Fetches the Secrets and ConfigMaps that objects refer to. Of all others only the metadata is ever read.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
@@ -25,14 +24,14 @@ use crate::{
 pub(super) struct Fetches {
     client: Client,
     queue: VecDeque<Reference>,
-    /// In the queue or under way; `true` when it has changed since it was asked for.
+    /// Queued or in flight; `true` if the value has changed since it was requested.
     asked: HashMap<Reference, bool>,
     under_way: FuturesUnordered<BoxFuture<'static, (Reference, Result<Fetched, kube::Error>)>>,
-    /// Failed, and asked for again at [`Self::again`].
+    /// Failed fetches, retried at [`Self::again`].
     failed: HashSet<Reference>,
     again: Instant,
     pause: Duration,
-    /// The version that was fetched of everything that is referred to; `None` of what does not exist.
+    /// The version fetched of every reference; `None` if it does not exist.
     versions: HashMap<Reference, Option<String>>,
 }
 
@@ -55,12 +54,12 @@ impl Fetches {
         }
     }
 
-    /// Whether everything that was asked for has been answered, or has failed at least once.
+    /// Whether every request has been answered, or has failed at least once.
     pub(super) fn idle(&self) -> bool {
         self.asked.is_empty()
     }
 
-    /// Asks for a value; again if it is being fetched, because that answer may be of before the change.
+    /// Requests a value; again if it is being fetched, because that response may predate the change.
     pub(super) fn ask(&mut self, reference: Reference) {
         self.failed.remove(&reference);
         if let Some(changed) = self.asked.get_mut(&reference) {
@@ -72,7 +71,7 @@ impl Fetches {
         self.fill();
     }
 
-    /// A watch shows a version of something that is referred to.
+    /// Records the version of a referenced object that a watch has shown.
     pub(super) fn seen(&mut self, reference: Reference, version: Option<&str>) {
         let known = self.versions.get(&reference).and_then(Option::as_deref);
         if version.is_none() || known != version {
@@ -80,7 +79,7 @@ impl Fetches {
         }
     }
 
-    /// A listing is complete: what exists as far as is known and was not listed is looked at again.
+    /// Handles a complete listing: objects believed to exist that were not listed are fetched again.
     pub(super) fn missed(&mut self, listed: &HashSet<Reference>, concerns: impl Fn(&Reference) -> bool) {
         let existing = self.versions.iter().filter(|(_, version)| version.is_some());
         let missed: Vec<_> = existing
@@ -93,14 +92,14 @@ impl Fetches {
         }
     }
 
-    /// Drops what nobody refers to any more.
+    /// Drops what is no longer referred to.
     pub(super) fn retain(&mut self, wanted: impl Fn(&Reference) -> bool) {
         self.versions.retain(|reference, _| wanted(reference));
         self.failed.retain(&wanted);
     }
 
-    /// The next answer, as a change of the index; `None` when a fetch has failed and will be tried again. Pends while
-    /// nothing is asked for. Dropping the future loses nothing.
+    /// The next response, as a change of the index; `None` if a fetch has failed and will be retried. Pends while
+    /// nothing is requested. Cancel safe.
     pub(super) async fn next(&mut self) -> Option<Change> {
         loop {
             let answer = tokio::select! {
@@ -175,7 +174,7 @@ where
     }
 }
 
-/// Moves values into types that zero themselves.
+/// Moves values into types that are zeroed on drop.
 fn secret_values(data: Option<BTreeMap<String, ByteString>>) -> BTreeMap<String, secret::Secret> {
     data.unwrap_or_default().into_iter().map(|(key, value)| (key, secret::Secret::from(value.0))).collect()
 }

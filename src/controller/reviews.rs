@@ -1,9 +1,8 @@
-//! Who somebody is and what they may do, asked of the API server: TokenReview and SubjectAccessReview.
+//! Authenticates and authorizes callers by the API server: TokenReview and SubjectAccessReview.
 //!
-//! Answers are remembered for a short while, by the digest of the question: no token is kept. What cannot be a good token
-//! is refused without asking, and what is asked is bounded, so that nobody can make the API server busy by making up
-//! tokens. Callers of endpoints and those of the admin API are asked about apart: a flood at one does not hold up the
-//! other.
+//! Results are cached for a short time by the digest of the question: no token is kept. Tokens that cannot be valid are
+//! rejected without a call, and calls are bounded, so that made-up tokens cannot overload the API server. Callers of
+//! endpoints and users of the admin API have separate caches: a flood of one does not hold up the other.
 
 mod review_cache;
 
@@ -33,19 +32,19 @@ use crate::{
 const TOKEN_REVIEWS: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
 const ACCESS_REVIEWS: &str = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
 
-/// Asks the API server who somebody is and what they may do.
+/// Reviews tokens and access by calling the API server.
 pub struct Reviews {
     client: Client,
     clock: Arc<dyn Clock>,
-    /// Tokens shown to endpoints.
+    /// Tokens sent to endpoints.
     callers: Arc<ReviewCache<Review>>,
-    /// Tokens shown to the admin API.
+    /// Tokens sent to the admin API.
     users: Arc<ReviewCache<Arc<User>>>,
-    /// What those users may do.
+    /// The access of those users.
     access: Arc<ReviewCache<()>>,
 }
 
-/// Whose token it is, as SubjectAccessReview wants to know it.
+/// The user of a token, in the form that SubjectAccessReview requires.
 #[derive(Debug)]
 struct User {
     name: Arc<str>,
@@ -55,8 +54,8 @@ struct User {
 }
 
 impl Reviews {
-    /// Reviews by one API server. The client should not try again by itself: every question has a time limit, and whoever
-    /// asks is told to come back.
+    /// Reviews by one API server. The client should not retry by itself: every review has a timeout, and callers are
+    /// asked to retry.
     pub fn new(client: Client, clock: Arc<dyn Clock>) -> Arc<Self> {
         let callers = Bounds {
             yes_entries: limits::CALLERS_ACCEPTED,
@@ -83,8 +82,8 @@ impl Reviews {
         })
     }
 
-    /// Whether a token that says that it ends then is over. The API server's clock need not be ours, and it lets a token
-    /// live for a while longer itself, so what is over only just is asked about.
+    /// Whether a token with this expiry has expired. The API server's clock may differ, and it accepts tokens slightly
+    /// longer itself, so a token that has only just expired is still reviewed.
     fn is_over(&self, expires: Option<Timestamp>) -> bool {
         let over = expires.and_then(|expires| expires.checked_add(limits::REVIEW_LEEWAY).ok());
         over.is_some_and(|over| over <= self.clock.now())
@@ -111,7 +110,8 @@ impl Reviews {
             let audiences: Vec<Box<str>> = audiences.to_vec();
             async move {
                 let Some((user, granted)) = shown.review(&client).await? else { return Ok(None) };
-                // An API server whose authenticator knows nothing of audiences names none; then it is not for us.
+                // An API server whose authenticator does not support audiences returns none; then the token is not for
+                // this audience.
                 let granted: Vec<Box<str>> =
                     audiences.into_iter().filter(|own| granted.iter().any(|it| **own == *it)).collect();
                 let username = user.username.unwrap_or_default();
@@ -189,7 +189,7 @@ impl Authority for Reviews {
     }
 }
 
-/// What a question is known by. Every part is preceded by its length, so that no two questions look the same.
+/// The cache key of a question. Every part is preceded by its length, so that different questions have different keys.
 fn key<'a>(sort: &'a str, token: &'a str, parts: impl IntoIterator<Item = &'a str>) -> Key {
     let mut digest = Sha256::new();
     for part in [sort, token].into_iter().chain(parts) {
@@ -225,7 +225,7 @@ fn access_review(user: &User, ask: &Ask) -> SubjectAccessReview {
     }
 }
 
-/// A review that holds a token, which is wiped with it.
+/// A review that contains a token, which is zeroed on drop.
 struct Shown(TokenReview);
 
 impl Drop for Shown {
@@ -243,9 +243,9 @@ impl Shown {
         Self(TokenReview { spec, ..TokenReview::default() })
     }
 
-    /// Whose it is and for which audiences, or `None` if it is no good.
+    /// The user and the audiences of the token, or `None` if it is not valid.
     async fn review(&self, client: &Client) -> Result<Option<(UserInfo, Vec<String>)>, ReviewUnavailable> {
-        // The answer repeats the token.
+        // The response repeats the token.
         let mut answer = Self(create(client, TOKEN_REVIEWS, &self.0).await?);
         let status = answer.0.status.take().ok_or(ReviewUnavailable::Answer)?;
         if status.authenticated != Some(true) {
@@ -255,8 +255,8 @@ impl Shown {
     }
 }
 
-/// Posts an object and reads what comes back. Not by `kube::Api`, which logs an answer that it cannot read, and with it
-/// the token in it.
+/// Posts an object and reads the response. `kube::Api` is not used, because it logs a response that it cannot parse,
+/// including the token in it.
 async fn create<T: Serialize + DeserializeOwned>(
     client: &Client,
     path: &str,
@@ -266,7 +266,7 @@ async fn create<T: Serialize + DeserializeOwned>(
     let request = Request::post(path).header(CONTENT_TYPE, "application/json").body(body);
     let request = request.map_err(|_| ReviewUnavailable::Answer)?;
     let answer = client.request_text(request).await.map_err(|error| match error {
-        // Its message may quote what was sent.
+        // Its message may quote the request.
         kube::Error::Api(status) if status.code == 403 => ReviewUnavailable::Forbidden,
         kube::Error::Api(status) => ReviewUnavailable::Refused(status.code),
         error => ReviewUnavailable::Unreachable(error.to_string().into()),

@@ -1,7 +1,7 @@
-//! Writes statuses: only on the leader, only what has changed, by server-side apply with one field manager.
+//! Writes statuses: only as the leader, only changes, by server-side apply with one field manager.
 //!
-//! A condition that changes is written at once, counters at most every `--status-interval`. A write that fails is due
-//! again at the next pass; nothing is queued, so nothing old is ever written.
+//! A condition that changes is written at once, counters at most every `--status-interval`. A failed write is due again
+//! at the next pass; nothing is queued, so no outdated status is ever written.
 
 use std::{
     collections::HashMap,
@@ -38,46 +38,46 @@ use crate::{
 /// The field manager of every status, as in `metadata.managedFields`.
 pub const FIELD_MANAGER: &str = "grapnel";
 
-/// What statuses are made of and where they go.
+/// Writes the statuses of all objects.
 pub struct StatusWriter {
-    /// Must not try again by itself.
+    /// Must not retry by itself.
     pub client: Client,
-    /// Every object as it is programmed.
+    /// Every object as programmed.
     pub objects: watch::Receiver<Arc<Vec<ObjectView>>>,
-    /// What the API server has.
+    /// The objects as the API server last showed them.
     pub sightings: ObservedState,
-    /// Counts of deliveries.
+    /// The journal, for the counts of deliveries.
     pub journal: Arc<dyn Journal>,
     /// Whether this replica may write.
     pub leadership: Leadership,
-    /// Publishes Kubernetes Events of what changed.
+    /// Publishes Kubernetes Events about changes.
     pub announcer: Announcer,
-    /// Counters are written at most this often.
+    /// Minimum time between two writes of an object's counters.
     pub interval: Duration,
-    /// The time of transitions.
+    /// The clock, for transition times.
     pub clock: Arc<dyn Clock>,
     /// Counts writes.
     pub metrics: Metrics,
 }
 
-/// What is known of one object's status.
+/// The state kept for one object's status.
 #[derive(Default)]
 struct Memo {
     uid: Option<Arc<str>>,
-    /// What the status was last computed from.
+    /// The inputs of the last computed status.
     made_of: Option<Material>,
-    /// Since when something that is referred to has been absent.
+    /// Since when a referenced object has been absent.
     absent_since: Option<Instant>,
-    /// When counters are looked at again.
+    /// When counters are checked next.
     counters_due: Option<Instant>,
 }
 
-/// All that conditions are made of, and cheap to compare: conditions that did not change are the same in memory.
+/// The inputs of the conditions. Cheap to compare: unchanged conditions are the same allocation.
 #[derive(Clone, PartialEq)]
 struct Material {
     generation: Option<i64>,
     standing: Option<DeliveryHealth>,
-    /// The endpoint's events are stored: no share is exhausted.
+    /// The endpoint's events are stored: no storage share is exhausted.
     storing: bool,
     conditions: Arc<[Condition]>,
 }
@@ -88,23 +88,23 @@ struct Write {
     key: ObjectKey,
     uid: Option<Arc<str>>,
     made_of: Material,
-    /// What the API server has as far as is known.
+    /// The last known status on the API server.
     before: Option<Value>,
     status: Value,
-    /// The same as JSON.
+    /// The new status as JSON.
     text: Arc<str>,
 }
 
-/// How a write ended.
+/// The result of a write.
 enum Written {
     Yes,
-    /// The object is gone: there is nothing to write to.
+    /// The object no longer exists.
     Gone,
     No,
 }
 
 impl StatusWriter {
-    /// Writes until `shutdown`; then once more, so that counters are right after a restart.
+    /// Writes until `shutdown`, and then a last time, so that counters are right after a restart.
     pub async fn run(mut self, shutdown: CancellationToken) {
         let mut memos = HashMap::new();
         let mut leading = false;
@@ -119,7 +119,7 @@ impl StatusWriter {
             }
             let held = self.leadership.held();
             if held && !leading {
-                // Somebody else may have written since: what the API server shows counts.
+                // Another replica may have written since, so the state of the API server counts.
                 memos.clear();
                 self.resume();
             }
@@ -127,7 +127,7 @@ impl StatusWriter {
             if held {
                 tokio::select! {
                     () = self.pass(&mut memos, false) => {}
-                    // What is being written is written again below, or by the next leader.
+                    // Interrupted writes are repeated below, or by the next leader.
                     () = shutdown.cancelled() => break,
                 }
             }
@@ -138,7 +138,7 @@ impl StatusWriter {
         }
     }
 
-    /// Takes over the counters of whoever wrote before, where they are ahead.
+    /// Takes over the counters of the previous writer where they are ahead.
     fn resume(&self) {
         for view in self.objects.borrow().iter() {
             let Some(status) = self.sightings.get(view.kind, &view.key).and_then(|sighting| sighting.status) else {
@@ -193,7 +193,7 @@ impl StatusWriter {
         }
     }
 
-    /// The write that an object needs now, if it needs one.
+    /// The write that an object needs now, if any.
     fn due(&self, view: &ObjectView, memo: &mut Memo, last: bool) -> Option<Write> {
         if memo.uid != view.uid {
             *memo = Memo { uid: view.uid.clone(), ..Memo::default() };
@@ -204,7 +204,8 @@ impl StatusWriter {
         if !counters && memo.made_of.as_ref() == Some(&made_of) {
             return None;
         }
-        // Manifests that belong together come one after the other; what is absent for a moment is not worth a word.
+        // Manifests that belong together are applied one after the other, so a reference that is absent for a moment is
+        // not reported.
         if !last && made_of.lacks_something() && memo.made_of.as_ref() != Some(&made_of) {
             let since = *memo.absent_since.get_or_insert(now);
             if now.duration_since(since) < limits::STATUS_SETTLE {
@@ -214,7 +215,7 @@ impl StatusWriter {
             memo.absent_since = None;
         }
         memo.counters_due = Some(now + self.interval);
-        // A status that somebody has meddled with is seen here too, and mended.
+        // This also detects and repairs a status that another writer has changed.
         let sighting = self.sightings.get(view.kind, &view.key).filter(|sighting| sighting.uid == view.uid);
         let text_before = sighting.and_then(|sighting| sighting.status);
         let before: Option<Value> = text_before.as_deref().and_then(|text| serde_json::from_str(text).ok());
@@ -229,7 +230,7 @@ impl StatusWriter {
         Some(Write { kind, key, uid, made_of, before, status, text: text.into() })
     }
 
-    /// Whether no share stands in the way of the endpoint's events.
+    /// Whether no storage share blocks the endpoint's events.
     fn is_storing(&self, view: &ObjectView) -> bool {
         view.kind != Kind::Endpoint || self.journal.storage(&view.incarnation()).exhausted.is_none()
     }
@@ -242,7 +243,7 @@ impl StatusWriter {
             Kind::Endpoint => ApiResource::erase::<WebhookEndpoint>(&()),
             Kind::Subscription => ApiResource::erase::<WebhookSubscription>(&()),
         };
-        // The uid keeps a status from being written to a later object of the same name.
+        // The uid prevents writing the status to a later object of the same name.
         let patch = json!({
             "apiVersion": resource.api_version,
             "kind": resource.kind,
@@ -279,7 +280,7 @@ impl Material {
         Self { generation: view.generation, standing, storing, conditions: Arc::clone(&view.conditions) }
     }
 
-    /// Whether something that the object refers to does not exist.
+    /// Whether a referenced object does not exist.
     fn lacks_something(&self) -> bool {
         let absent = [Reason::SecretNotFound, Reason::KeyNotFound, Reason::EndpointNotFound];
         let mut conditions = self.conditions.iter();

@@ -1,4 +1,4 @@
-//! Watch streams of everything that configuration is made of.
+//! Watch streams of every resource that configures the operator.
 
 use std::{collections::BTreeMap, fmt::Debug, sync::Arc};
 
@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use super::key_of;
 use crate::catalog::Namespaces;
 
-/// What is watched.
+/// A watched resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum ResourceKind {
     Endpoints,
@@ -41,24 +41,24 @@ impl ResourceKind {
     }
 }
 
-/// Something that a stream has told.
+/// An event of a stream.
 pub(super) struct WatchEvent {
     pub(super) watched: ResourceKind,
-    /// Position of the stream; each lists and completes for itself.
+    /// Index of the stream; each stream lists separately.
     pub(super) stream: usize,
     pub(super) step: Step,
 }
 
 pub(super) enum Step {
-    /// A listing begins: what it does not name is gone.
+    /// A listing begins: objects that it does not contain are gone.
     Begin,
     /// The listing is complete.
     End,
-    /// An object is there or has changed.
+    /// An object exists or has changed.
     There(ObjectKey, Observed),
-    /// An object is gone.
+    /// An object was deleted.
     Gone(ObjectKey),
-    /// The stream has failed; it goes on by itself, after a while.
+    /// The stream has failed; it resumes by itself after a pause.
     Failed(watcher::Error),
 }
 
@@ -71,10 +71,10 @@ pub(super) enum Observed {
     Labels(BTreeMap<String, String>),
 }
 
-/// Everything that is watched.
+/// All watch streams.
 pub(super) struct Streams {
     pub(super) notices: SelectAll<BoxStream<'static, WatchEvent>>,
-    /// The namespace of each stream; `None` is all.
+    /// The namespace of each stream; `None` means all namespaces.
     pub(super) scopes: Vec<Option<Arc<str>>>,
 }
 
@@ -144,7 +144,7 @@ fn subscription(guarded: DeserializeGuard<WebhookSubscription>) -> Observed {
     Observed::Subscription(Box::new(guarded.0.map(lean)))
 }
 
-/// Without what is large and means nothing here.
+/// Removes large metadata that is not used here.
 fn lean<K: Resource>(mut object: K) -> K {
     let metadata = object.meta_mut();
     (metadata.managed_fields, metadata.annotations, metadata.labels) = (None, None, None);

@@ -1,7 +1,7 @@
 //! Watches the cluster and publishes configuration.
 //!
-//! Changes are gathered for a moment, so that a burst costs one snapshot; a snapshot that takes long to make is made
-//! less often. Nothing is published before everything has been listed once: what is absent then does not exist.
+//! Changes are collected for a moment, so that a burst causes one snapshot; the longer a snapshot takes, the less often
+//! it is made. Nothing is published before everything has been listed: what is absent then does not exist.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -38,32 +38,32 @@ use crate::{
 /// The watches and the index that they fill.
 pub struct Watch {
     streams: Streams,
-    /// By position of the stream.
+    /// By index of the stream.
     listings: HashMap<usize, Listing>,
     fetches: Fetches,
     sightings: ObservedState,
     metrics: Metrics,
-    /// Travels to a thread where compiling holds nobody up, and back.
+    /// Moves to a blocking thread for compiling, and back.
     index: Option<Index>,
     synced: bool,
-    /// When what has changed is published.
+    /// When the pending changes are published.
     due: Option<Instant>,
-    /// Nothing is published earlier than this.
+    /// Nothing is published before this time.
     earliest: Instant,
 }
 
-/// How far one stream has come.
+/// The progress of one stream.
 #[derive(Default)]
 struct Listing {
     complete: bool,
-    /// What exists, of the kinds whose every object counts.
+    /// Existing objects, of the resources of which every object counts.
     known: HashSet<ObjectKey>,
-    /// What the listing under way has named so far.
+    /// Objects named so far by the listing in progress.
     listed: Option<HashSet<ObjectKey>>,
 }
 
 impl Watch {
-    /// Watches that begin when they run. `index` must be one whose references are fetched ([`Index::fetching`]).
+    /// Watches that begin when run. `index` must fetch its references ([`Index::fetching`]).
     pub fn new(
         clients: &Clients,
         namespaces: &Namespaces,
@@ -93,7 +93,7 @@ impl Watch {
                 () = shutdown.cancelled() => return,
                 Some(notice) = self.streams.notices.next() => {
                     self.note(notice);
-                    // What has arrived already belongs to the same moment.
+                    // Events that have already arrived are taken together.
                     for _ in 1..limits::NOTICES_AT_ONCE {
                         match self.streams.notices.next().now_or_never() {
                             Some(Some(notice)) => self.note(notice),
@@ -112,7 +112,7 @@ impl Watch {
                 }
             }
             if self.index.is_none() {
-                // Nothing can be programmed any more; the supervisor ends the process when this task ends.
+                // Nothing can be programmed any more; the supervisor stops the process when this task ends.
                 return;
             }
             self.complete();
@@ -182,7 +182,7 @@ impl Watch {
         }
     }
 
-    /// Notes a sighting; says whether more than the status or a label has changed.
+    /// Records an observation. Returns whether more than the status or a label has changed.
     fn record_and_changed(
         &self,
         kind: Kind,
@@ -199,7 +199,7 @@ impl Watch {
     }
 
     fn unreadable(&mut self, kind: Kind, key: ObjectKey, invalid: &InvalidObject) {
-        // A spec that cannot be read changes nothing.
+        // An unreadable spec changes nothing.
         let finalizer = finalizer(&invalid.metadata);
         let finalizer = Finalizer { wanted: finalizer.held, ..finalizer };
         self.record_and_changed(kind, &key, &invalid.metadata, None::<&()>, finalizer);
@@ -268,7 +268,7 @@ impl Watch {
         self.due.get_or_insert(soon.max(self.earliest));
     }
 
-    /// Fetches what has come to be referred to, and drops what is not any more.
+    /// Requests new references, and drops those no longer used.
     fn ask(&mut self) {
         let Some(index) = &mut self.index else { return };
         let wanted = index.wanted();
@@ -277,7 +277,7 @@ impl Watch {
         }
     }
 
-    /// The first complete sync: everything is listed, and every value that is referred to has been asked for.
+    /// Completes the first sync: everything is listed, and every referenced value has been requested.
     fn complete(&mut self) {
         if !self.synced && self.fetches.idle() && self.listings.values().all(|listing| listing.complete) {
             self.synced = true;
@@ -307,7 +307,7 @@ impl Watch {
             }
             Err(error) => tracing::error!(%error, "compiling has failed"),
         }
-        // A snapshot is made at most a quarter of the time.
+        // Making snapshots takes at most a quarter of the time.
         let cost = began.elapsed();
         self.earliest = Instant::now() + limits::PUBLISH_PAUSE.max(cost * 3);
     }
@@ -329,13 +329,13 @@ fn concerns(reference: &Reference, watched: ResourceKind) -> bool {
 }
 
 fn applied<T: Resource>(key: ObjectKey, object: T) -> Applied<T> {
-    // Within one second names decide, so that every replica comes to the same order.
+    // Within one second names decide, so that every replica derives the same order.
     let age = Age(object.meta().creation_timestamp.as_ref().map(|time| time.0), 0);
     let uid = uid(object.meta());
     Applied { key, object, source: None, age, uid }
 }
 
-/// What a person can do about a failed watch.
+/// What a user can do about a failed watch.
 fn hint(error: &watcher::Error) -> Option<&'static str> {
     use watcher::Error::{InitialListFailed, WatchStartFailed};
     let (InitialListFailed(kube::Error::Api(status)) | WatchStartFailed(kube::Error::Api(status))) = error else {
@@ -350,7 +350,7 @@ fn hint(error: &watcher::Error) -> Option<&'static str> {
     }
 }
 
-/// The finalizer as far as the metadata tells.
+/// The finalizer, as far as the metadata determines it.
 fn finalizer(metadata: &ObjectMeta) -> Finalizer {
     let held = metadata.finalizers.iter().flatten().any(|name| name == FINALIZER);
     Finalizer { wanted: false, held, deleted: metadata.deletion_timestamp.as_ref().map(|time| time.0) }

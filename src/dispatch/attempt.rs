@@ -1,4 +1,4 @@
-//! One attempt, from a claimed event to what the journal is told.
+//! One delivery attempt, from the claimed event to its settlement.
 
 use std::{
     sync::Arc,
@@ -25,17 +25,17 @@ use crate::{
     telemetry::spans::{self, Span, Spans},
 };
 
-/// The end of an attempt.
+/// The result of an attempt.
 pub(super) struct Ended {
     pub(super) sequence: Sequence,
     pub(super) settlement: Settlement,
-    /// Whether it counts against the receiver, and when it ended.
+    /// When the attempt failed, if it counts as a failure of the receiver.
     pub(super) failed: Option<Timestamp>,
-    /// Whether the receiver was asked at all.
+    /// Whether the request was sent to the receiver.
     pub(super) asked: bool,
 }
 
-/// What every worker needs.
+/// State shared by all workers.
 pub(super) struct Context {
     pub(super) journal: Arc<dyn Journal>,
     pub(super) clock: Arc<dyn Clock>,
@@ -43,8 +43,8 @@ pub(super) struct Context {
     pub(super) spans: Spans,
 }
 
-/// Sends a claimed event and says how it ended: to the journal by what is returned, to everybody else by facts,
-/// metrics and one log line.
+/// Sends a claimed event. Returns the settlement for the journal, and reports the outcome as facts, metrics and one log
+/// line.
 pub(super) async fn attempt(context: Arc<Context>, subscription: Arc<Subscription>, delivery: Delivery) -> Ended {
     let entropy = Entropy::new();
     let started = Instant::now();
@@ -77,8 +77,8 @@ fn traced<'a>(subscription: &'a Subscription, delivery: &'a Delivery) -> spans::
     }
 }
 
-/// Says how an attempt ended, and passes on what is given up; the filter's are concluded here too, so that nothing that
-/// is true of one end is not of the other. `spread` is from 0 to 1.
+/// Concludes an attempt: forwards dead letters, then reports the outcome. Filter errors are concluded here too, so that
+/// every outcome is handled alike. `spread` is between 0 and 1.
 pub(super) async fn conclude(
     context: &Context,
     subscription: &Subscription,
@@ -95,7 +95,7 @@ pub(super) async fn conclude(
     Ended { sequence: delivery.event.sequence, settlement: outcome.settlement, failed, asked: outcome.asked }
 }
 
-/// Builds the request; a large body is transformed where that holds nobody up.
+/// Builds the request; large bodies are transformed on a blocking thread.
 async fn build(
     subscription: &Arc<Subscription>,
     delivery: &Delivery,
@@ -111,7 +111,7 @@ async fn build(
         .unwrap_or_else(|_| Err(SendError::Io("the request could not be built".into())))
 }
 
-/// Tells everybody but the journal how an attempt ended.
+/// Reports the outcome as facts, metrics and a log line.
 fn observe(
     subscription: &Subscription,
     delivery: &Delivery,
@@ -125,7 +125,7 @@ fn observe(
     let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     subscription.metrics.attempted(outcome.label, took);
     let Some(failure) = outcome.failure() else {
-        // A clock that is set back makes no negative times.
+        // A clock that is set back must not produce negative durations.
         subscription.metrics.delivered(Duration::try_from(now.duration_since(event.received)).unwrap_or_default());
         let status = answer.as_ref().map_or(0, |response| response.status.as_u16());
         tracing::info!(
@@ -171,10 +171,10 @@ fn observe(
     });
 }
 
-/// Randomness of one attempt.
+/// Random values for one attempt.
 pub(super) struct Entropy {
     trace: [u8; 24],
-    /// From 0 to 1.
+    /// Between 0 and 1.
     pub(super) spread: f64,
 }
 
@@ -182,8 +182,8 @@ impl Entropy {
     pub(super) fn new() -> Self {
         let mut trace = [0; 24];
         let mut spread = [0; 4];
-        // Without randomness the trace is invalid, which receivers ignore, and the delay is not spread: no reason not to
-        // deliver.
+        // Without randomness the trace is invalid, which receivers ignore, and the delay has no jitter. Neither is a
+        // reason not to deliver.
         let _ = getrandom::fill(&mut trace);
         let _ = getrandom::fill(&mut spread);
         Self { trace, spread: f64::from(u32::from_ne_bytes(spread)) / f64::from(u32::MAX) }

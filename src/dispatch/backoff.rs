@@ -1,4 +1,4 @@
-//! What a worker does while the journal fails.
+//! Settling and pausing while the journal fails.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use crate::dispatch::limits;
 
-/// Settles, however often the journal fails, and says when the earliest of the retries among it falls due.
+/// Settles, retrying for as long as the journal fails. Returns when the earliest of the settled retries falls due.
 pub(super) async fn settle(
     journal: &dyn Journal,
     consumer: &Incarnation,
@@ -23,14 +23,14 @@ pub(super) async fn settle(
     loop {
         match journal.settle(consumer, ended.clone()).await {
             Ok(()) => return due,
-            // The subscription was deleted, and with it the state of its events; or another replica delivers them now, and
-            // attempts again what is not settled.
+            // Either the subscription was deleted together with the state of its events, or another replica delivers
+            // them now and attempts again what is not settled.
             Err(JournalError::UnknownConsumer(_) | JournalError::Moved(_)) => return None,
             Err(error) => {
                 let closed = matches!(error, JournalError::Closed);
                 warn_throttled(&consumer.key, "settle", &error, backoff.is_reset());
                 if closed {
-                    // Invariant 4: it is claimable again after a restart.
+                    // Invariant 4: the event is claimable again after a restart.
                     return None;
                 }
                 tokio::time::sleep(backoff.next()).await;
@@ -39,7 +39,7 @@ pub(super) async fn settle(
     }
 }
 
-/// Only the first of failures in a row is worth a line.
+/// Logs a journal error: as a warning if `loud`, which is the first of consecutive failures, otherwise at debug level.
 pub(super) fn warn_throttled(key: &ObjectKey, action: &'static str, error: &JournalError, loud: bool) {
     let kind = error.kind();
     if loud {
@@ -49,7 +49,7 @@ pub(super) fn warn_throttled(key: &ObjectKey, action: &'static str, error: &Jour
     }
 }
 
-/// Pauses after failures of the journal.
+/// Pauses between attempts while the journal fails.
 #[derive(Default)]
 pub(super) struct Backoff {
     last: Option<Duration>,

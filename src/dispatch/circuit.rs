@@ -1,4 +1,4 @@
-//! The circuit breaker of a worker, and what others are told of it.
+//! The circuit breaker of a worker, and the state that it publishes.
 
 use std::sync::Arc;
 
@@ -7,25 +7,25 @@ use jiff::Timestamp;
 
 use crate::catalog::Subscription;
 
-/// The breaker with the subscription that it stands for. It lives as long as the worker: after a restart of the process,
-/// and when a subscription has not been delivered for a while, the circuit is closed until the receiver fails again.
+/// The breaker of one subscription. It lives as long as the worker: after a restart of the process, or when the
+/// subscription has not been delivered for a while, the circuit is closed until the receiver fails again.
 pub(super) struct Circuit {
     breaker: Breaker,
     subscription: Arc<Subscription>,
-    /// What others were told last.
+    /// The state published last.
     told: Option<OpenCircuit>,
 }
 
 impl Circuit {
     pub(super) fn new(subscription: Arc<Subscription>) -> Self {
         let circuit = Self { breaker: Breaker::new(subscription.breaker), subscription, told: None };
-        // An earlier worker may have left something else.
+        // An earlier worker may have left another state.
         circuit.publish();
         circuit
     }
 
-    /// Goes on with a new configuration: in the same state, unless the settings are others. A target that has changed may
-    /// have been mended, and is probed at once.
+    /// Applies a new configuration. The state is kept unless the breaker settings have changed. A changed target is
+    /// probed at once, since it may work now.
     pub(super) fn reconfigure(&mut self, subscription: &Arc<Subscription>, now: Timestamp) {
         if *self.breaker.policy() != subscription.breaker {
             self.breaker.renew(subscription.breaker);
@@ -44,17 +44,17 @@ impl Circuit {
         self.publish();
     }
 
-    /// What may be begun at `now`.
+    /// The state of the circuit at `now`.
     pub(super) fn circuit_state(&mut self, now: Timestamp) -> CircuitState {
         self.breaker.circuit_state(now)
     }
 
-    /// Permission to begin an attempt at `now`.
+    /// Acquires a permit to begin an attempt at `now`.
     pub(super) fn acquire(&mut self, now: Timestamp) -> Option<Permit> {
         self.breaker.acquire(now)
     }
 
-    /// An attempt has ended; `failed` is when it failed, if it did.
+    /// Records the end of an attempt; `failed` is when it failed, if it did.
     pub(super) fn ended(&mut self, permit: Permit, failed: Option<Timestamp>) {
         match failed {
             Some(now) => self.breaker.failed(permit, now),
@@ -68,7 +68,7 @@ impl Circuit {
         }
     }
 
-    /// An attempt was given back before its end.
+    /// Returns the permit of an attempt that was released before its end.
     pub(super) fn released(&mut self, permit: Permit) {
         self.breaker.released(permit);
     }

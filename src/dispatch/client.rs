@@ -1,11 +1,11 @@
-//! The guarded HTTP client: what leaves the process, where it may go, and how long it may take.
+//! The guarded HTTP client: which addresses it may call, how long an exchange may take, and how much it reads.
 //!
-//! One exchange is bounded in time (connecting, TLS, headers and body together) and in what is read of the answer.
-//! Redirects are not followed, proxies are not taken from the environment, and no address is connected to that the
-//! egress policy forbids: addresses written in URLs are checked before sending, those of names after every lookup,
-//! just before connecting, so that a name cannot pass the check and then be bound to another address. Services of the
-//! cluster have a policy of their own; connections are never shared between the two. Where there is a proxy, it gets
-//! addresses that have passed, not names: see `proxy_connect`.
+//! One exchange is bounded in time (connecting, TLS, headers and body together) and in the bytes read of the response.
+//! Redirects are not followed, proxies are not taken from the environment, and addresses that the egress policy forbids
+//! are never connected to. Addresses written in URLs are checked before sending; addresses of names are checked after
+//! every lookup, just before connecting, so that a name cannot pass the check and then resolve to another address.
+//! Services of the cluster have a separate policy; connections are never shared between the two. An egress proxy
+//! receives checked addresses instead of names: see `proxy_connect`.
 
 mod fetch;
 
@@ -50,18 +50,18 @@ use crate::{
     dispatch::limits,
 };
 
-/// How to build a [`Client`].
+/// Options of a [`Client`].
 #[derive(Clone)]
 pub struct ClientOptions {
     /// Which addresses may be called.
     pub egress: EgressPolicy,
-    /// `User-Agent` of requests that have none of their own.
+    /// `User-Agent` of requests that do not set one.
     pub user_agent: String,
-    /// Who knows the addresses of names.
+    /// Resolves host names.
     pub names: Arc<dyn Names>,
-    /// What time it is: tokens expire.
+    /// The clock by which tokens expire.
     pub clock: Arc<dyn Clock>,
-    /// The way to public addresses that URLs name. Services and what else is not public are called directly.
+    /// The proxy for public addresses named by URLs. Services and other non-public addresses are called directly.
     pub proxy: Option<EgressProxy>,
 }
 
@@ -76,38 +76,38 @@ impl ClientOptions {
 /// Why a [`Client`] cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// TLS cannot be set up.
+    /// TLS could not be set up.
     #[error("cannot set up TLS: {0}")]
     Tls(#[from] rustls::Error),
-    /// The user agent is not a header value.
+    /// The user agent is not a valid header value.
     #[error("the user agent is not a header value: {0}")]
     UserAgent(#[from] header::InvalidHeaderValue),
 }
 
-/// A request to post.
+/// A request to POST.
 #[derive(Clone)]
 pub struct Outgoing {
-    /// Where.
+    /// The target.
     pub url: Url,
-    /// Whether the URL is a secret: then neither errors nor what is kept of the answer hold any of it.
+    /// Whether the URL is secret: if so, neither errors nor the stored part of the response contain any of it.
     pub secret_url: bool,
-    /// How the target was named, which says where it may be.
+    /// How the target was named, which determines the addresses that it may have.
     pub reach: Reach,
-    /// Headers, complete but for those that framing adds and those that `oauth` gives.
+    /// All headers except those added by framing and those that `oauth` provides.
     pub headers: HeaderMap,
-    /// Body.
+    /// The body.
     pub body: Bytes,
-    /// Who gives the token for `Authorization`.
+    /// The OAuth client that provides the token for `Authorization`.
     pub oauth: Option<Arc<OAuthClient>>,
-    /// How TLS is spoken, if otherwise than by default.
+    /// The TLS identity, if not the default.
     pub tls: Option<Arc<TlsIdentity>>,
-    /// Timeout of one attempt, fetching a token included.
+    /// Time for the whole exchange, including fetching a token.
     pub timeout: Duration,
 }
 
 impl fmt::Debug for Outgoing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Neither what was signed nor how, and of the URL only what a name server gets to know too.
+        // Hides the signed content and the signature; of the URL it shows only what the name server learns anyway.
         let host = if self.secret_url { Some("***") } else { self.url.host_str() };
         f.debug_struct("Outgoing")
             .field("host", &host)
@@ -117,14 +117,14 @@ impl fmt::Debug for Outgoing {
     }
 }
 
-/// What is kept of an answer.
+/// The stored part of a response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Response {
-    /// Status.
+    /// The status code.
     pub status: StatusCode,
     /// `Retry-After`, if it is text.
     pub retry_after: Option<String>,
-    /// The first [`FAILURE_MESSAGE_BYTES`] of the body, as sent.
+    /// The first [`FAILURE_MESSAGE_BYTES`] of the body, as received.
     pub body_start: Bytes,
 }
 
@@ -135,13 +135,13 @@ pub struct Client(Arc<Shared>);
 struct Shared {
     setup: Setup,
     plain: Arc<Pools>,
-    /// Those of each TLS identity, which share no connections.
+    /// Pools by TLS identity; different identities share no connections.
     identified: LruCache<Arc<Pools>>,
     tokens: LruCache<Arc<Tokens>>,
     clock: Arc<dyn Clock>,
 }
 
-/// What every pool of connections is made with.
+/// Settings shared by all connection pools.
 struct Setup {
     roots: Arc<RootCertStore>,
     user_agent: HeaderValue,
@@ -150,7 +150,7 @@ struct Setup {
     proxy: Option<Arc<EgressProxy>>,
 }
 
-/// Pools of connections that speak TLS alike: a policy for URLs, and one for Services.
+/// The connection pools of one TLS identity: one policy for URLs, one for Services.
 struct Pools {
     urls: Guarded,
     services: Guarded,
@@ -167,15 +167,15 @@ impl Client {
     /// A client with its own pool of connections.
     ///
     /// # Errors
-    /// When TLS cannot be set up or the user agent is no header value.
+    /// Returns an error if TLS cannot be set up or the user agent is not a header value.
     pub fn new(options: ClientOptions) -> Result<Self, ClientError> {
         Self::with_roots(options, platform_roots())
     }
 
-    /// A client that trusts the given certificates only, where a target does not say otherwise.
+    /// A client that trusts only the given certificates, unless a target configures others.
     ///
     /// # Errors
-    /// When TLS cannot be set up or the user agent is no header value.
+    /// Returns an error if TLS cannot be set up or the user agent is not a header value.
     pub fn with_roots(options: ClientOptions, roots: RootCertStore) -> Result<Self, ClientError> {
         let services = Arc::new(options.egress.for_services());
         let urls = GuardedResolver::new(Arc::new(options.egress), options.names);
@@ -195,10 +195,11 @@ impl Client {
         })))
     }
 
-    /// Posts a request and reads what is kept of its answer.
+    /// Posts a request and reads the stored part of its response.
     ///
     /// # Errors
-    /// When no complete answer came in time, there is no token, or the target may not be called.
+    /// Returns an error if no complete response arrives in time, no token is available, or the target may not be
+    /// called.
     pub async fn post(&self, request: Outgoing) -> Result<Response, SendError> {
         let (timeout, deadline) = (request.timeout, Instant::now() + request.timeout);
         let pools = self.pools(request.tls.as_deref())?;
@@ -206,7 +207,7 @@ impl Client {
         guarded.check(&request.url, request.secret_url)?;
         match request.oauth.clone() {
             None => guarded.exchange_until(deadline, timeout, request).await,
-            // Boxed, so that a task that needs no token is not as large as one that does.
+            // Boxed, so that tasks that need no token stay small.
             Some(oauth) => self.post_with_token(guarded, &oauth, request, deadline).boxed().await,
         }
     }
@@ -225,7 +226,7 @@ impl Client {
         if answer.status != StatusCode::UNAUTHORIZED || !tokens.refused(&token, self.0.clock.now()) {
             return Ok(answer);
         }
-        // It may have been revoked. What was refused had no effect, so it can be sent again at once.
+        // The token may have been revoked. A rejected request had no effect, so it can be sent again at once.
         let token = self.token(&tokens, client, deadline).await?;
         guarded.exchange_until(deadline, timeout, request.authorized(&token)).await
     }
@@ -259,7 +260,7 @@ impl Client {
         }
     }
 
-    /// Asks the token endpoint (RFC 6749, 4.4.2).
+    /// Requests a token from the token endpoint (RFC 6749, 4.4.2).
     async fn fetch(self, client: Arc<OAuthClient>) -> Result<Arc<Token>, TokenError> {
         let unreachable = |error: SendError| TokenError::Unreachable(error.to_string());
         let pools = self.pools(client.tls.as_deref()).map_err(unreachable)?;
@@ -322,13 +323,13 @@ fn pool(connector: Connector) -> legacy::Client<Connector, Full<Bytes>> {
         .http2_keep_alive_interval(limits::RECEIVER_PING_INTERVAL)
         .http2_keep_alive_timeout(limits::RECEIVER_PING_TIMEOUT)
         .http2_keep_alive_while_idle(true)
-        // Attempts are counted and timed by the subscription's policy, not behind its back.
+        // The subscription's policy counts and times all attempts, so the HTTP client must not retry by itself.
         .retry_canceled_requests(false)
         .build(connector)
 }
 
 impl Guarded {
-    /// A resolver is never asked for an address that is written in the URL, so that is looked at here.
+    /// Checks addresses written in the URL, which the resolver never sees.
     fn check(&self, url: &Url, secret: bool) -> Result<(), SendError> {
         self.egress.check_url(url).map_err(|refusal| match secret {
             true => SendError::forbidden_secret(),
@@ -355,7 +356,7 @@ impl Guarded {
         let status = answer.status();
         let retry_after =
             answer.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        // Receivers like to repeat the path in what they say of it.
+        // Receivers often repeat the path in their responses.
         let kept = if secret_url { 0 } else { FAILURE_MESSAGE_BYTES };
         let mut body_start = read(answer, kept, limits::RESPONSE_BYTES, secret_url).await?;
         if !status.is_success() {
@@ -364,7 +365,7 @@ impl Guarded {
         Ok(Response { status, retry_after, body_start })
     }
 
-    /// Posts a request without following where the answer points to.
+    /// Posts a request without following redirects.
     async fn send(
         &self,
         url: &str,
@@ -379,14 +380,14 @@ impl Guarded {
         headers.entry(header::USER_AGENT).or_insert_with(|| self.user_agent.clone());
         headers.entry(header::ACCEPT).or_insert(HeaderValue::from_static("*/*"));
         if empty {
-            // Not added by itself to a request without content; some servers insist on it (RFC 9110, 8.6).
+            // hyper does not add it to a request without content; some servers require it (RFC 9110, 8.6).
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(0));
         }
         self.http.request(request).await.map_err(|error| SendError::of(&error, error.is_connect(), secret_url))
     }
 }
 
-/// The request for a token. In `Authorization` the id and the secret are written as in a form (RFC 6749, 2.3.1).
+/// Builds the token request. In `Authorization` the id and the secret are form-encoded (RFC 6749, 2.3.1).
 fn question(client: &OAuthClient) -> Request<Full<Bytes>> {
     let text = |secret: &[u8]| Zeroizing::new(String::from_utf8_lossy(secret).into_owned());
     let (id, secret) = (text(client.id.expose()), text(client.secret.expose()));
@@ -416,7 +417,8 @@ fn question(client: &OAuthClient) -> Request<Full<Bytes>> {
     request
 }
 
-/// Reads a body to its end, so that the connection can be used again, but no further than `most`; keeps its start.
+/// Reads a body to its end, so that the connection can be reused, but at most `most` bytes. Returns the start of the
+/// body.
 async fn read(
     answer: http::Response<Incoming>,
     kept: usize,
@@ -441,7 +443,7 @@ async fn read(
     Ok(start.freeze())
 }
 
-/// TLS with HTTP/2 where it is offered, trusting the given certificates.
+/// TLS with HTTP/2 if the server offers it, trusting the given certificates.
 pub(crate) fn tls(roots: RootCertStore) -> Result<ClientConfig, rustls::Error> {
     connect::tls(&Arc::new(roots), &TlsIdentity::default())
 }

@@ -1,4 +1,4 @@
-//! Connections: guarded names, TCP, and TLS as an identity says.
+//! Connections: guarded name resolution, TCP, and TLS according to the identity.
 
 use std::{
     sync::Arc,
@@ -17,10 +17,10 @@ use tower::{BoxError, Service};
 use super::{proxy_connect::Tunnel, resolver::GuardedResolver};
 use crate::{catalog::TlsIdentity, dispatch::limits};
 
-/// Makes connections to what a URL names.
+/// Connects to the host of a URL.
 pub(super) type Connector = HttpsConnector<Way>;
 
-/// How a TCP connection to a target comes about.
+/// How a TCP connection to a target is made: directly or through a proxy.
 #[derive(Clone)]
 pub(super) enum Way {
     Direct(HttpConnector<GuardedResolver>),
@@ -50,7 +50,7 @@ impl Service<Uri> for Way {
     }
 }
 
-/// A connector that speaks TLS as `config` and `identity` say, through the proxy if there is one.
+/// A connector that uses TLS according to `config` and `identity`, through the proxy if there is one.
 pub(super) fn connector(
     resolver: GuardedResolver,
     proxy: Option<&Arc<EgressProxy>>,
@@ -69,7 +69,7 @@ pub(super) fn connector(
 
 fn direct(resolver: GuardedResolver) -> HttpConnector<GuardedResolver> {
     let mut tcp = HttpConnector::new_with_resolver(resolver);
-    // Both schemes come through here.
+    // The connector is used for both schemes.
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     tcp.set_keepalive(Some(limits::TARGET_KEEPALIVE));
@@ -78,10 +78,11 @@ fn direct(resolver: GuardedResolver) -> HttpConnector<GuardedResolver> {
     tcp
 }
 
-/// TLS with HTTP/2 where it is offered, as an identity says; `platform` is trusted where it does not say whom to trust.
+/// TLS with HTTP/2 if the server offers it, according to `identity`; `platform` is trusted unless the identity names
+/// the certificates to trust.
 pub(super) fn tls(platform: &Arc<RootCertStore>, identity: &TlsIdentity) -> Result<ClientConfig, rustls::Error> {
     let roots = identity.roots().unwrap_or(platform);
-    // Named here because a process-wide default may not be installed, or be another provider.
+    // The provider is named because a process-wide default may be missing or be another provider.
     let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()?
         .with_root_certificates(Arc::clone(roots));
@@ -96,7 +97,7 @@ pub(super) fn tls(platform: &Arc<RootCertStore>, identity: &TlsIdentity) -> Resu
     Ok(config)
 }
 
-/// The platform's certificates; those of Mozilla where an image has none.
+/// The platform's certificates, or those of Mozilla if the image has none.
 pub(crate) fn platform_roots() -> RootCertStore {
     let mut roots = RootCertStore::empty();
     let found = rustls_native_certs::load_native_certs();

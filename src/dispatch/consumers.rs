@@ -1,4 +1,4 @@
-//! Makes the journal's consumers what the snapshot says.
+//! Keeps the journal's consumers in line with the snapshot.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -16,18 +16,18 @@ use crate::{
     telemetry::metrics::Metrics,
 };
 
-/// Attaches and detaches consumers. Has to run before a snapshot goes live, so that a subscription that starts from
-/// now misses nothing that a new endpoint takes in.
+/// Attaches and detaches consumers. It has to run before a snapshot goes live, so that a subscription that starts from
+/// now misses no event that a new endpoint accepts.
 pub struct Consumers {
     journal: Arc<dyn Journal>,
     metrics: Metrics,
-    /// Receives what deleted subscriptions have left behind.
+    /// Receives reports about the deliveries that deleted subscriptions have left behind.
     abandoned: Option<mpsc::Sender<AbandonedDeliveries>>,
-    /// Every consumer in the journal with its uid; `None` until the journal has been asked.
+    /// Every consumer in the journal with its uid; `None` until they have been listed.
     present: Option<HashMap<ObjectKey, Arc<str>>>,
-    /// Attached since the process started.
+    /// Consumers attached since the process started.
     attached: HashMap<ObjectKey, Attachment>,
-    /// Subscriptions whose last attachment was refused.
+    /// Subscriptions whose last attachment was rejected.
     refused: HashSet<ObjectKey>,
 }
 
@@ -46,26 +46,27 @@ impl Attachment {
 }
 
 impl Consumers {
-    /// Knows nothing of the journal's consumers yet. Counts abandoned deliveries in `metrics`.
+    /// Starts without knowing the journal's consumers. Abandoned deliveries are counted in `metrics`.
     pub fn new(journal: Arc<dyn Journal>, metrics: Metrics) -> Self {
         let (present, attached, refused) = (None, HashMap::new(), HashSet::new());
         Self { journal, metrics, abandoned: None, present, attached, refused }
     }
 
-    /// Also sends abandoned deliveries to `reports`, without waiting: a report that does not fit is dropped.
+    /// Also sends abandoned deliveries to `reports` without waiting; reports that do not fit are dropped.
     #[must_use]
     pub fn reporting(mut self, reports: mpsc::Sender<AbandonedDeliveries>) -> Self {
         self.abandoned = Some(reports);
         self
     }
 
-    /// Attaches every subscription of the snapshot, again if its object or that of its endpoint was replaced by another one
-    /// of the same name, and, only if all sources have been read completely, detaches consumers whose subscription object
-    /// does not exist any more. Does nothing for what has been done before.
+    /// Attaches every subscription of the snapshot, again if its object or that of its endpoint was replaced by another
+    /// one of the same name. Detaches consumers whose subscription object no longer exists, but only if all sources
+    /// have been read completely. Idempotent.
     ///
     /// # Errors
-    /// The first error of the journal, after everything else has been tried; a further call tries again. A subscription
-    /// that names another endpoint than before is no error: its facts say so, and it is parked until it is corrected.
+    /// Returns the first error of the journal, after everything else has been tried; another call retries. A
+    /// subscription that names another endpoint than before is not an error: its facts record it, and it is parked
+    /// until it is corrected.
     pub async fn align(&mut self, snapshot: &Snapshot) -> Result<(), JournalError> {
         let listed = self.list().await;
         let attached = self.attach(snapshot).await;
@@ -73,8 +74,8 @@ impl Consumers {
         listed.and(attached).and(detached)
     }
 
-    /// Asks the journal for its consumers, also those of earlier runs, whose objects may have been deleted while no process
-    /// ran.
+    /// Lists the journal's consumers, including those of earlier runs, whose objects may have been deleted while no
+    /// process ran.
     async fn list(&mut self) -> Result<(), JournalError> {
         if self.present.is_none() {
             let consumers = self.journal.consumers().await?;
@@ -95,7 +96,7 @@ impl Consumers {
         }
         let journal = Arc::clone(&self.journal);
         let journal = &journal;
-        // Several at once, so that they share syncs.
+        // Attached concurrently, so that they share syncs.
         let mut answers = stream::iter(missing)
             .map(|subscription| async move {
                 let start = match subscription.start_from {
@@ -120,7 +121,7 @@ impl Consumers {
         result
     }
 
-    /// Notes that a subscription is attached.
+    /// Records that a subscription is attached.
     fn book(&mut self, subscription: &Subscription, attached: Attached) {
         subscription.facts.attached(None);
         self.refused.remove(&subscription.key);

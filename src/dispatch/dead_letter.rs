@@ -1,8 +1,8 @@
-//! Passes on what is given up: `deadLetter.endpointRef`.
+//! Forwards dead letters: `deadLetter.endpointRef`.
 //!
-//! A dead letter is appended to its endpoint's log, durably, before the journal is told that the event is given up. Whatever
-//! happens in between, the event is attempted again, and its dead letter, under the same id, is recognised. While the journal
-//! does not take it, the event is not given up: it is tried again after [`limits::DEAD_LETTER_PAUSE`].
+//! A dead letter is appended durably to its endpoint's log before the event is settled as failed. After a crash in
+//! between, the event is attempted again, and its dead letter is deduplicated by its id. While the journal rejects the
+//! dead letter, the event is not settled as failed: it is retried after [`limits::DEAD_LETTER_PAUSE`].
 
 use bytes::Bytes;
 use grapnel_event::{dead_letter as letter, dead_letter::End, identity::Identity, schema::Validated};
@@ -18,16 +18,16 @@ use crate::{
     dispatch::limits,
 };
 
-/// What became of an event that was given up.
+/// The result of forwarding a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Forwarded {
-    /// It is in the log of that endpoint.
+    /// Appended to the log of that endpoint.
     On,
-    /// It was there already.
+    /// Already there (a duplicate).
     Before,
-    /// It goes no further.
+    /// Not forwarded: it would go in a circle, or has been forwarded too often.
     Ended(End),
-    /// The journal did not take it.
+    /// The journal did not accept it.
     NotYet,
 }
 
@@ -44,8 +44,8 @@ impl Forwarded {
     }
 }
 
-/// Passes the event on if `outcome` gives it up and its subscription says to whom. If that fails, `outcome` gives it up no
-/// longer. `None` when there is nothing to pass on.
+/// Forwards the event if `outcome` is final and its subscription has a dead-letter endpoint. If that fails, `outcome`
+/// becomes a retry. `None` if there is nothing to forward.
 pub(super) async fn pass_on(
     journal: &dyn Journal,
     subscription: &Subscription,
@@ -76,7 +76,7 @@ pub(super) async fn pass_on(
     }
 }
 
-/// The event as it goes on to endpoint `to`.
+/// The event as it is appended to endpoint `to`.
 fn arrival(
     subscription: &Subscription,
     to: &DeadLetterEndpoint,
@@ -86,7 +86,7 @@ fn arrival(
 ) -> Result<Arrival, End> {
     let event = &*delivery.event;
     let from = subscription.endpoint.key.to_string();
-    // Those of an earlier dead letter: this event may be one.
+    // Headers of an earlier dead letter: this event may be one.
     let earlier = |wanted: &str| {
         let value = event.headers.iter().find(|(name, _)| **name == *wanted).map(|(_, value)| value);
         value.and_then(|value| std::str::from_utf8(value).ok())

@@ -1,4 +1,4 @@
-//! A stored event as expressions see it, and as the CloudEvent that it is or becomes.
+//! A stored event as expressions see it, and as a CloudEvent.
 
 use std::borrow::Cow;
 
@@ -10,7 +10,7 @@ use grapnel_payload::{
     event_data::{Content, Data, add_attributes, expression_headers},
 };
 
-/// What an expression is given of an event of an endpoint; nothing is read that it does not use.
+/// The inputs of an expression for an event of an endpoint. Only what the expression uses is parsed.
 pub(super) fn inputs<'a>(expression: &Expression, event: &'a StoredEvent, endpoint: &'a ObjectKey) -> Inputs<'a> {
     let mut inputs = Inputs {
         event: Some(Event {
@@ -36,7 +36,7 @@ pub(super) fn inputs<'a>(expression: &Expression, event: &'a StoredEvent, endpoi
     inputs
 }
 
-/// What an event carries, or the JSON that was made of it.
+/// The content of an event, or the JSON made from it.
 pub(super) fn content<'a>(event: &'a StoredEvent, made: Option<&'a [u8]>) -> Content<'a> {
     const JSON: &str = "application/json";
     match made {
@@ -45,8 +45,8 @@ pub(super) fn content<'a>(event: &'a StoredEvent, made: Option<&'a [u8]>) -> Con
     }
 }
 
-/// The CloudEvent that came, with all its attributes, or one that is made of another event: its `source` is
-/// `/{namespace}/{endpoint}`, its `time` that of receipt.
+/// The CloudEvent that was received, with all its attributes, or one made from another event: its `source` is
+/// `/{namespace}/{endpoint}`, its `time` the time of receipt.
 pub(super) fn cloud_event<'a>(event: &'a StoredEvent, endpoint: &ObjectKey, made: Option<&'a [u8]>) -> CloudEvent<'a> {
     let content_type = event.content_type.as_deref();
     let headers = || event.headers.iter().map(|(name, value)| (&**name, &**value));
@@ -69,7 +69,7 @@ pub(super) fn cloud_event<'a>(event: &'a StoredEvent, endpoint: &ObjectKey, made
     });
     if made.is_some() {
         cloud_event.content = content(event, made);
-        // It described what is no longer there.
+        // It described the data that the transformation replaced.
         cloud_event.others.retain(|(name, _)| name != "dataschema");
     }
     cloud_event

@@ -5,9 +5,9 @@ use grapnel_journal::StoredEvent;
 use grapnel_payload::event_data::{Content, Data};
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
-/// `{"id", "type", "timestamp", "data"}`: `timestamp` is when the event was received (RFC 3339); `data` is what the event
-/// carries: JSON as it came, an object of the fields where it is a form (repeated fields are arrays), and a string where
-/// it is other text. What is not UTF-8 is in `dataBase64` instead (as CloudEvents does it in `data_base64`).
+/// `{"id", "type", "timestamp", "data"}`: `timestamp` is when the event was received (RFC 3339). `data` is the event's
+/// content: JSON as received, an object of the fields of a form (repeated fields are arrays), or a string for other
+/// text. Content that is not UTF-8 is in `dataBase64` instead (like `data_base64` of CloudEvents).
 struct Envelope<'a> {
     event: &'a StoredEvent,
     content: &'a Content<'a>,
@@ -34,12 +34,12 @@ impl Serialize for Envelope<'_> {
     }
 }
 
-/// Wraps what an event carries.
+/// Wraps the content of an event.
 ///
 /// # Errors
-/// None in practice: everything in an envelope can be written as JSON.
+/// None in practice: every envelope can be written as JSON.
 pub(super) fn wrap(event: &StoredEvent, content: &Content<'_>) -> serde_json::Result<Vec<u8>> {
-    // Room for the body and the other members, so that the buffer is allocated once.
+    // Reserves the body and the other members, so that the buffer is allocated once.
     let mut wrapped = Vec::with_capacity(event.body.len() + event.id.len() + event.kind.len() + 96);
     serde_json::to_writer(&mut wrapped, &Envelope { event, content })?;
     Ok(wrapped)

@@ -1,5 +1,5 @@
-//! Claims that leave out what the subscription's filter does not want, before anything is spent on it: neither the rate
-//! limit nor the circuit breaker sees such an event.
+//! Claims without the events that the subscription's filter rejects. They are left out before the rate limit and the
+//! circuit breaker see them.
 
 use std::{
     sync::Arc,
@@ -19,18 +19,18 @@ use super::{
 };
 use crate::{catalog::Subscription, dispatch::limits};
 
-/// What was claimed.
+/// A claim with the filter applied.
 pub(super) struct FilteredClaim {
     /// What is to be delivered, as far as the filter is concerned.
     pub(super) claimed: Claimed,
-    /// What is not, or of which nobody can say.
+    /// Events that the filter rejects, or whose filter failed.
     pub(super) ended: Vec<(Sequence, Settlement)>,
-    /// Whose filter that was.
+    /// The subscription whose filter was applied.
     pub(super) by: Arc<Subscription>,
 }
 
-/// Claims at most `limit` deliveries, in order or not, and looks at them with the filter if there is one. Must not be
-/// dropped before it ends: what it has claimed would stay in flight.
+/// Claims at most `limit` deliveries, in order or not, and applies the filter if there is one. The future must not be
+/// dropped before it completes: its claims would stay in flight.
 pub(super) async fn claim(
     context: &Context,
     subscription: Arc<Subscription>,
@@ -49,9 +49,9 @@ pub(super) async fn claim(
                 ended.push((delivery.event.sequence, Settlement::Released));
                 continue;
             }
-            // Nothing is to hold up the other tasks of this thread for longer than one evaluation takes.
+            // Yields, so that other tasks of this thread wait for one evaluation at most.
             tokio::task::yield_now().await;
-            // What is not delivered because of its type is settled by the worker.
+            // The worker settles events whose type is not delivered.
             if !subscription.event_types.admits(&delivery.event.kind) {
                 kept.push(delivery);
                 continue;
@@ -66,13 +66,14 @@ pub(super) async fn claim(
                     let skip = skip(&subscription, SkipReason::Filter, context.clock.now());
                     ended.push((delivery.event.sequence, skip));
                 }
-                // It is not dropped: that nobody can say whether it is wanted is a failed attempt.
+                // A filter error is a failed attempt: it is not known whether the event is wanted, so it is not
+                // dropped.
                 Err(error) => {
                     let (answer, took) = (Err(SendError::Filter(error)), began.elapsed());
                     let spread = Entropy::new().spread;
                     let Ended { sequence, settlement, .. } =
                         conclude(context, &subscription, &delivery, &answer, took, spread).await;
-                    // An order waits for what is tried again.
+                    // Ordered deliveries wait for a retry.
                     held_up = in_order && matches!(settlement, Settlement::Retry { .. });
                     ended.push((sequence, settlement));
                 }
@@ -89,19 +90,19 @@ pub(super) fn skip(subscription: &Subscription, reason: SkipReason, time: Timest
     Settlement::Skipped { reason, time }
 }
 
-/// The longest time from a failure to its next attempt, and what a clock may be set back meanwhile without the attempt
-/// being made early. `Retry-After` asks for no more than the policy's longest delay.
+/// The longest time from a failure to its next attempt, plus the step by which a clock may be set back without early
+/// attempts. `Retry-After` cannot exceed the policy's longest delay.
 fn longest_delay(policy: &RetryPolicy) -> Duration {
     policy.max_delay.max(limits::DEAD_LETTER_PAUSE).saturating_add(limits::CLOCK_STEP)
 }
 
-/// Whether a retry that is due at `due` was scheduled by a clock that was ahead of `now`: then it is claimable at once.
+/// Whether a retry that is due at `due` was scheduled by a clock ahead of `now`; if so, it is claimable at once.
 pub(super) fn is_ahead(due: Timestamp, now: Timestamp, policy: &RetryPolicy) -> bool {
     let wait = Duration::try_from(due.duration_since(now)).unwrap_or_default();
     wait > longest_delay(policy)
 }
 
-/// What the filter says; of a large body where that holds nobody up.
+/// Evaluates the filter; large bodies are evaluated on a blocking thread.
 async fn wanted(subscription: &Arc<Subscription>, event: &Arc<StoredEvent>) -> Result<bool, ExpressionError> {
     let Some(filter) = &subscription.filter else { return Ok(true) };
     if !filter.uses_payload() || event.body.len() <= INLINE_BODY_BYTES {

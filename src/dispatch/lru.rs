@@ -1,4 +1,4 @@
-//! What is made once for all subscriptions that need the same, and goes when none does.
+//! A cache of values shared by all subscriptions that need the same one.
 
 use std::collections::{HashMap, HashSet};
 
@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 
 use crate::catalog::target::Fingerprint;
 
-/// Values by what they were made of: at most so many, of which the one unused longest makes room.
+/// Values by the fingerprint of their inputs, with a maximum size; the least recently used value is evicted.
 pub(super) struct LruCache<V> {
     most: usize,
     entries: Mutex<Entries<V>>,
@@ -19,17 +19,17 @@ struct Entries<V> {
 
 struct Entry<V> {
     value: V,
-    /// Number of its last use.
+    /// Sequence number of the last use.
     used: u64,
 }
 
 impl<V: Clone> LruCache<V> {
-    /// Nothing, with room for `most`.
+    /// An empty cache for at most `most` values.
     pub(super) fn new(most: usize) -> Self {
         Self { most, entries: Mutex::new(Entries { by_fingerprint: HashMap::new(), uses: 0 }) }
     }
 
-    /// The value that is kept, or a new one.
+    /// The cached value, or a new one.
     ///
     /// # Errors
     /// Those of `make`.
@@ -51,12 +51,12 @@ impl<V: Clone> LruCache<V> {
         Ok(value)
     }
 
-    /// Whether nothing is kept.
+    /// Whether the cache is empty.
     pub(super) fn is_empty(&self) -> bool {
         self.entries.lock().by_fingerprint.is_empty()
     }
 
-    /// Drops what is not in use any more.
+    /// Drops values that are no longer in use.
     pub(super) fn retain(&self, used: &HashSet<Fingerprint>) {
         self.entries.lock().by_fingerprint.retain(|key, _| used.contains(key));
     }

@@ -1,8 +1,7 @@
-//! Consumer loops: the walk of a delivery.
+//! Dispatch: consumer loops that deliver events to receivers.
 //!
-//! Every subscription has a worker of its own, so that a slow or dead receiver delays nobody else: claim → filter by
-//! type and expression → breaker and rate permit → transform, build and sign → send (guarded) → classify → settle →
-//! observe.
+//! Every subscription has its own worker, so that a slow or dead receiver delays no other: claim → filter by type and
+//! expression → breaker and rate permit → transform, build and sign → send (guarded) → classify → settle → observe.
 
 mod attempt;
 mod backoff;
@@ -49,38 +48,38 @@ use crate::{
     telemetry::spans::Spans,
 };
 
-/// Why delivering ended.
+/// Why dispatch ended.
 #[derive(Debug, thiserror::Error)]
 pub enum DispatchError {
-    /// A worker panicked: a defect.
+    /// A worker panicked, which is a bug.
     #[error("the worker of subscription {0} failed")]
     Failed(ObjectKey, #[source] JoinError),
-    /// A worker ended although nobody asked it to: a defect.
+    /// A worker ended without being asked to, which is a bug.
     #[error("the worker of subscription {0} ended unexpectedly")]
     Ended(ObjectKey),
 }
 
 /// Delivers the events of every subscription of the live snapshot.
 pub struct Dispatcher {
-    /// The live snapshot; [`Consumers::align`] has run for it.
+    /// The live snapshot; [`Consumers::align`] has already run for it.
     pub snapshot: watch::Receiver<Arc<Snapshot>>,
-    /// Where events come from.
+    /// The source of events.
     pub journal: Arc<dyn Journal>,
-    /// What time it is.
+    /// The clock.
     pub clock: Arc<dyn Clock>,
-    /// How they are sent.
+    /// The client that sends deliveries.
     pub client: Client,
-    /// Where the spans of attempts are begun.
+    /// The source of attempt spans.
     pub spans: Spans,
 }
 
 impl Dispatcher {
-    /// Delivers the subscriptions whose endpoint the journal's [`Tenure`] gives to this process, until `shutdown`; then
-    /// ends within [`limits::SHUTDOWN_DELIVERIES`] and [`limits::SHUTDOWN_SETTLE`]. Whatever
-    /// ends it, deliveries under way are ended and settled first.
+    /// Delivers the subscriptions whose endpoint the journal's [`Tenure`] assigns to this process, until `shutdown`. It
+    /// then ends within [`limits::SHUTDOWN_DELIVERIES`] and [`limits::SHUTDOWN_SETTLE`]. In-flight deliveries are
+    /// always ended and settled first.
     ///
     /// # Errors
-    /// When a worker ends on its own, which is a defect.
+    /// Returns an error if a worker ends on its own, which is a bug.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), DispatchError> {
         let Self { mut snapshot, journal, clock, client, spans } = self;
         let mut tenure = journal.tenure();
@@ -98,14 +97,14 @@ impl Dispatcher {
             tokio::select! {
                 () = shutdown.cancelled() => break Ok(()),
                 changed = snapshot.changed(), if published => {
-                    // When nobody can publish any more, the last snapshot stays live.
+                    // When the sender is gone, the last snapshot stays live.
                     published = changed.is_ok();
                     live = Arc::clone(&snapshot.borrow_and_update());
                     workers.align(&live);
                     workers.context.client.retain(&live);
                 }
                 changed = tenure.changed(), if moves => {
-                    // An engine of one process never changes it.
+                    // A single-process engine never changes it.
                     moves = changed.is_ok();
                     workers.tenure = tenure.borrow_and_update().clone();
                     workers.align(&live);
@@ -130,11 +129,11 @@ struct Workers {
     tasks: JoinSet<()>,
 }
 
-/// How a worker is told what to do: by its configuration, or that there is none any more.
+/// The handle of a worker: its configuration, or the order to finish.
 struct Handle {
-    /// Uid of the subscription object: a worker does not outlive it.
+    /// Uid of the subscription object: the worker does not outlive it.
     uid: Arc<str>,
-    /// `None` while the worker finishes the attempts in flight because its subscription is gone.
+    /// `None` while the worker finishes its in-flight attempts because its subscription is gone.
     config: Option<watch::Sender<Arc<Subscription>>>,
 }
 
@@ -152,7 +151,8 @@ impl Workers {
                 continue;
             }
             match self.handles.get(&subscription.key) {
-                // Back before its old worker has finished: started when that has ended, so that its bounds hold.
+                // The subscription is back before its old worker has finished. The new worker starts after the old one
+                // has ended, so that its bounds hold.
                 Some(Handle { config: None, .. }) => {}
                 Some(Handle { config: Some(config), .. }) => {
                     config.send_if_modified(|current| {
@@ -177,7 +177,7 @@ impl Workers {
         self.handles.insert(subscription.key.clone(), handle);
     }
 
-    /// Books the end of a worker, and starts another if its subscription has come back meanwhile.
+    /// Records the end of a worker, and starts another if its subscription has come back meanwhile.
     fn ended(&mut self, ended: Result<(Id, ()), JoinError>, live: &Snapshot) -> Result<(), DispatchError> {
         let id = match &ended {
             Ok((id, ())) => *id,
@@ -198,7 +198,7 @@ impl Workers {
         Ok(())
     }
 
-    /// Tells every worker to finish and waits for them.
+    /// Asks every worker to finish and waits for all of them.
     async fn stop(mut self) -> Result<(), DispatchError> {
         for handle in self.handles.values_mut() {
             handle.config = None;

@@ -1,4 +1,4 @@
-//! What an attempt's end means. Pure.
+//! Classifies the end of an attempt. Pure.
 
 use std::time::Duration;
 
@@ -9,29 +9,29 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{client::Response, send_error::SendError};
 
-/// Outcome label of an attempt that succeeded.
+/// Outcome label of a successful attempt.
 pub const DELIVERED: &str = "delivered";
 
-/// Outcome label of an attempt that was answered with anything but 2xx.
+/// Outcome label of an attempt with a response other than 2xx.
 pub const STATUS: &str = "status";
 
-/// How an attempt ended.
+/// The outcome of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
     /// `delivered` or the reason of the failure: the label of metrics.
     pub label: &'static str,
-    /// Status, if an answer came.
+    /// The response status, if there was a response.
     pub status: Option<StatusCode>,
-    /// The receiver said that it is gone for good.
+    /// Whether the receiver is permanently gone.
     pub gone: bool,
-    /// The receiver was asked.
+    /// Whether the request was sent to the receiver.
     pub asked: bool,
-    /// What the journal is told.
+    /// The settlement for the journal.
     pub settlement: Settlement,
 }
 
 impl Outcome {
-    /// When the event will be tried again, if it will.
+    /// When the event is retried, if it is.
     pub fn next_attempt(&self) -> Option<Timestamp> {
         match &self.settlement {
             Settlement::Retry { due, .. } => Some(*due),
@@ -39,22 +39,23 @@ impl Outcome {
         }
     }
 
-    /// Whether it counts against the receiver: see [`grapnel_delivery::breaker`].
+    /// Whether it counts as a failure of the receiver: see [`grapnel_delivery::breaker`].
     pub fn counts_as_failure(&self) -> bool {
         self.failure().is_some() && !self.gone && self.asked
     }
 
-    /// What went wrong, if something did.
+    /// The failure, if the attempt failed.
     pub fn failure(&self) -> Option<&Failure> {
         self.settlement.failure()
     }
 }
 
-/// Sorts the end of attempt number `attempt` at `now`, which took `took`. `entropy` is from 0 to 1 and spreads the delay.
+/// Classifies the end of attempt number `attempt` at `now`, which took `took`. `entropy` is between 0 and 1 and spreads
+/// the delay.
 ///
 /// 2xx is a success. A status of the policy's `stop_on` ends the event at once. With 429 and 503 a `Retry-After` (RFC
-/// 9110 §10.2.3) lengthens the delay, up to the policy's longest. Everything else, redirects too, is tried again until
-/// the attempts are exhausted.
+/// 9110 §10.2.3) lengthens the delay, up to the policy's longest. Everything else, including redirects, is retried
+/// until the attempts are exhausted.
 pub fn classify(
     policy: &RetryPolicy,
     attempt: u32,
@@ -97,7 +98,7 @@ pub fn classify(
     Outcome { label, status, gone, asked, settlement }
 }
 
-/// How long the receiver asked to be left alone.
+/// The delay that the receiver requested by `Retry-After`.
 fn asked_delay(answer: &Result<Response, SendError>, now: Timestamp) -> Option<Duration> {
     let response = answer.as_ref().ok()?;
     match response.status {
@@ -125,13 +126,14 @@ fn describe(response: &Response) -> String {
     message
 }
 
-/// Text for people: line breaks and tabs become spaces, other control characters go, as do blanks at the ends.
+/// Makes text printable: line breaks and tabs become spaces, other control characters are removed, and blanks at the
+/// ends are trimmed.
 fn printable(bytes: &[u8]) -> String {
     let text: String = String::from_utf8_lossy(bytes)
         .chars()
         .filter_map(|character| match character {
             '\n' | '\r' | '\t' => Some(' '),
-            // What reorders or hides text on a terminal is not in the category of control characters.
+            // Characters that reorder or hide text on a terminal are not in the category of control characters.
             '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' => None,
             character if character.is_control() => None,
             character => Some(character),
@@ -140,9 +142,9 @@ fn printable(bytes: &[u8]) -> String {
     text.trim().to_owned()
 }
 
-/// Cut to the bound, between characters.
+/// Truncates a message to the bound, at a character boundary.
 pub(super) fn bounded(message: &str) -> &str {
-    // A character has at most four bytes, so one of the last four places is between two.
+    // A character has at most four bytes, so one of the last four positions is a boundary.
     let end = (0..=FAILURE_MESSAGE_BYTES).rev().find(|&end| message.is_char_boundary(end)).unwrap_or_default();
     if message.len() <= FAILURE_MESSAGE_BYTES { message } else { message.get(..end).unwrap_or_default() }
 }

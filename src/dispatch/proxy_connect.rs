@@ -1,9 +1,9 @@
-//! Connections through a proxy.
+//! Connections through an egress proxy.
 //!
-//! A proxy that is asked for a name resolves it itself, and whatever was checked before would not count. So names are
-//! resolved and checked here, and the proxy is asked for a tunnel (`CONNECT`, RFC 9110, 9.3.6) to an address that has
-//! passed, for `http` as for `https`; TLS, with the certificate's name and all, goes through it end to end. Only public
-//! addresses go to the proxy: what is allowed besides, such as loopback, is something else from where the proxy stands.
+//! A proxy that receives a name resolves it itself, which would bypass the egress policy. Names are therefore resolved
+//! and checked here, and the proxy is asked for a tunnel (`CONNECT`, RFC 9110, 9.3.6) to a checked address, for `http`
+//! as well as `https`. TLS, including the verification of the certificate's name, goes through the tunnel end to end.
+//! Only public addresses go to the proxy: other allowed addresses, such as loopback, mean something else at the proxy.
 
 use std::{
     io,
@@ -24,13 +24,13 @@ use url::Host;
 use super::resolver::{GuardedResolver, LookupError};
 use crate::{catalog::limits::MAX_DELIVERY_TIMEOUT, dispatch::limits};
 
-/// The way to targets where a proxy is in between.
+/// Connects to targets through a proxy.
 pub(super) struct Tunnel {
     proxy: Arc<EgressProxy>,
     resolver: GuardedResolver,
 }
 
-/// Why the proxy gave no connection. The sentences hold nothing of the target, whose address may be secret.
+/// Why the proxy did not open a tunnel. The messages contain nothing of the target, whose address may be secret.
 #[derive(Debug, thiserror::Error)]
 #[error("the egress proxy {0}")]
 struct NoTunnel(String);
@@ -40,20 +40,20 @@ impl Tunnel {
         Self { proxy, resolver }
     }
 
-    /// A connection to what a URL names.
+    /// Connects to the host of a URL.
     pub(super) async fn connect(&self, target: &Uri) -> Result<TcpStream, BoxError> {
         let secure = target.scheme() == Some(&http::uri::Scheme::HTTPS);
         let port = target.port_u16().unwrap_or(if secure { 443 } else { 80 });
         let host = target.host().unwrap_or_default();
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        // A delivery has its own time; this is for a connection that goes on being made when nobody waits for it any more.
+        // A delivery has its own timeout; this one bounds a connection attempt that outlives its delivery.
         match tokio::time::timeout(MAX_DELIVERY_TIMEOUT, self.reach(host, port)).await {
             Ok(reached) => reached,
             Err(_) => Err(NoTunnel("does not respond".into()).into()),
         }
     }
 
-    /// A connection to a host, at the first of its addresses where one comes about.
+    /// Connects to the first address of a host that accepts the connection.
     async fn reach(&self, host: &str, port: u16) -> Result<TcpStream, BoxError> {
         let found = match host.parse::<IpAddr>() {
             Ok(address) => Arc::from([address]),
@@ -76,7 +76,7 @@ impl Tunnel {
         Err(failed)
     }
 
-    /// A tunnel to an address.
+    /// Opens a tunnel to an address.
     async fn tunnel(&self, target: SocketAddr) -> Result<TcpStream, NoTunnel> {
         let refused = |why: &dyn std::fmt::Display| NoTunnel(why.to_string());
         let mut connection =
@@ -101,7 +101,7 @@ impl Tunnel {
         }
     }
 
-    /// A connection to the proxy itself. It may be anywhere: the operator's owner names it.
+    /// Connects to the proxy itself. Its address is not checked: the owner of the operator configures it.
     async fn proxy(&self) -> io::Result<TcpStream> {
         let addresses = match self.proxy.host() {
             Host::Ipv4(address) => Arc::from([IpAddr::V4(address)]),
@@ -121,7 +121,7 @@ impl Tunnel {
     }
 }
 
-/// A TCP connection with the options of those that need no proxy.
+/// Opens a TCP connection with the same options as direct connections.
 async fn dial(address: SocketAddr) -> io::Result<TcpStream> {
     let connection = TcpStream::connect(address).await?;
     connection.set_nodelay(true)?;
@@ -133,7 +133,8 @@ async fn dial(address: SocketAddr) -> io::Result<TcpStream> {
     Ok(connection)
 }
 
-/// The status of the proxy's answer, read up to the end of its headers and no further: what follows is the target's.
+/// Reads the status of the proxy's response, up to the end of its headers and no further: what follows belongs to the
+/// target.
 async fn answer(connection: &mut TcpStream) -> io::Result<u16> {
     let malformed = || io::Error::new(io::ErrorKind::InvalidData, "its response is not HTTP/1");
     let mut head = Vec::with_capacity(256);
@@ -141,7 +142,7 @@ async fn answer(connection: &mut TcpStream) -> io::Result<u16> {
         if head.len() >= limits::PROXY_ANSWER_BYTES {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "its response is too long"));
         }
-        // Once a connection, and a few hundred bytes that are there already.
+        // Byte by byte is cheap enough: it happens once per connection, for a few hundred buffered bytes.
         head.push(connection.read_u8().await?);
     }
     let line = head.split(|&byte| byte == b'\r').next().and_then(|line| std::str::from_utf8(line).ok());

@@ -1,29 +1,29 @@
-//! Answers that repeat what they were sent.
+//! Redacts responses that repeat the request.
 //!
-//! The start of a failed answer becomes a message that people read in statuses. Receivers that say what they did not like
-//! about a request sometimes show it, headers and all, and with it what a Secret put there, and the payload, which is for
-//! those alone who may read events.
+//! The start of an error response becomes a message that is shown in statuses. Some receivers quote the rejected
+//! request, including headers with values from a Secret, and the payload, which only those who may read events may see.
 
 use bytes::Bytes;
 use grapnel_journal::limits::FAILURE_MESSAGE_BYTES;
 use http::HeaderValue;
 
-/// What stands in the place of a secret.
+/// The replacement for a secret.
 const MASK: &[u8] = b"***";
 
-/// Shortest part of a secret that is looked for, in bytes: the first bytes of one that is cut off by the end of what was
-/// kept, or a credential without the scheme before it. Shorter ones are in every text.
+/// Minimum length of a part of a secret that is searched for, in bytes: the start of a secret that is cut off by the
+/// end of the stored text, or a credential without its scheme. Shorter parts occur in any text.
 const SHORTEST: usize = 4;
 
-/// Shortest payload that is looked for, in bytes. What is shorter says little, and is in many texts by chance.
+/// Minimum length of a payload that is searched for, in bytes. Shorter ones reveal little, and occur in many texts by
+/// chance.
 const SHORTEST_PAYLOAD: usize = 16;
 
-/// The start of an answer without the values of these headers, in part or whole, and without the payload as it was sent or
-/// as a string in JSON. Parts of a payload that a receiver quotes are left: nobody could say what was wrong with it.
+/// The start of a response without the values of these headers, complete or truncated, and without the payload, as sent
+/// or as a JSON string. Quoted parts of a payload are kept, since they say what was wrong with it.
 pub(super) fn redact(start: Bytes, secrets: &[HeaderValue], payload: &[u8]) -> Bytes {
     let mut start = start;
     if payload.len() >= SHORTEST_PAYLOAD && !start.is_empty() {
-        // An answer that holds more of it ends with it.
+        // A response that contains a longer part ends with it.
         let payload = payload.get(..FAILURE_MESSAGE_BYTES).unwrap_or(payload);
         let quoted = serde_json::to_string(&String::from_utf8_lossy(payload)).unwrap_or_default();
         let quoted = quoted.trim_start_matches('"').strip_suffix('"').unwrap_or_default();
@@ -35,7 +35,7 @@ pub(super) fn redact(start: Bytes, secrets: &[HeaderValue], payload: &[u8]) -> B
     }
     for secret in secrets {
         let whole = secret.as_bytes();
-        // `Bearer x`: receivers tend to show x alone.
+        // For `Bearer x`, receivers tend to show only x.
         let credential = whole.rsplit(|&byte| byte == b' ').next().filter(|word| word.len() >= SHORTEST);
         for wanted in [Some(whole), credential].into_iter().flatten() {
             if let Some(redacted) = without(&start, wanted) {
@@ -46,7 +46,7 @@ pub(super) fn redact(start: Bytes, secrets: &[HeaderValue], payload: &[u8]) -> B
     start
 }
 
-/// A text without `wanted`, and without a beginning of it at the text's end; `None` when neither is there.
+/// A text without `wanted`, and without a prefix of it at the end of the text; `None` if neither occurs.
 fn without(text: &[u8], wanted: &[u8]) -> Option<Vec<u8>> {
     if wanted.is_empty() {
         return None;

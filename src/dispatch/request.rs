@@ -22,20 +22,19 @@ const ATTEMPT: HeaderName = HeaderName::from_static("grapnel-attempt");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
-/// Headers that frame the message, or that say what is said of every delivery: they are never taken from an object or
-/// from the event.
+/// Headers that frame the message or describe the delivery: they are never taken from an object or from the event.
 fn is_reserved(name: &HeaderName) -> bool {
     const OURS: [HeaderName; 5] = [WEBHOOK_ID, WEBHOOK_TIMESTAMP, WEBHOOK_SIGNATURE, ATTEMPT, TRACEPARENT];
     is_framing(name) || OURS.contains(name)
 }
 
-/// What one attempt posts. `own` is its span, by which every attempt is told from the others in traces.
+/// Builds the request of one attempt. `own` is its span, which distinguishes the attempts in traces.
 ///
-/// From weakest to strongest: the event's `Content-Type` and `Content-Encoding`, forwarded headers, headers of the
-/// target, and those that every delivery has.
+/// Precedence, lowest first: the event's `Content-Type` and `Content-Encoding`, forwarded headers, headers of the
+/// target, and the headers of every delivery.
 ///
 /// # Errors
-/// [`SendError::Transform`] when the event cannot be transformed.
+/// Returns [`SendError::Transform`] if the event cannot be transformed.
 pub fn build(
     subscription: &Subscription,
     delivery: &Delivery,
@@ -62,7 +61,7 @@ pub fn build(
     headers.insert(ATTEMPT, HeaderValue::from(delivery.attempt));
     if let Some(signer) = &subscription.signer {
         for (name, mut value) in signer.sign(&id, seconds, &body) {
-            // Good for some minutes at a receiver that knows no better, so it is not to be shown either.
+            // Signatures are sensitive too: receivers that do not check for replays accept them for some minutes.
             value.set_sensitive(true);
             headers.insert(name, value);
         }
@@ -80,7 +79,7 @@ pub fn build(
     })
 }
 
-/// The body, and the headers that say what it is.
+/// The body. Sets the headers that describe it.
 fn body(subscription: &Subscription, event: &StoredEvent, headers: &mut HeaderMap) -> Result<Bytes, SendError> {
     const JSON: HeaderValue = HeaderValue::from_static("application/json");
     let endpoint = &subscription.endpoint.key;
@@ -114,7 +113,7 @@ fn body(subscription: &Subscription, event: &StoredEvent, headers: &mut HeaderMa
         (Format::CloudEventsBinary, made) => {
             let cloud_event = decoded_event::cloud_event(event, endpoint, made.as_deref());
             cloud_event.to_headers(headers);
-            // A body that is the event's own is not copied.
+            // The event's own body is not copied.
             Ok(match cloud_event.body() {
                 body if *body == *event.body => event.body.clone(),
                 body => Bytes::from(body.into_owned()),
@@ -123,14 +122,14 @@ fn body(subscription: &Subscription, event: &StoredEvent, headers: &mut HeaderMa
     }
 }
 
-/// The headers that describe the body as it came.
+/// Adds the headers that describe the body as received.
 fn describe(event: &StoredEvent, headers: &mut HeaderMap) {
     if let Some(content_type) = event.content_type.as_deref()
         && let Ok(value) = HeaderValue::from_str(content_type)
     {
         headers.insert(header::CONTENT_TYPE, value);
     }
-    // The bytes are as they came, so they are compressed if they came so.
+    // The bytes are as received, so they are still compressed if they were.
     if let Some((_, encoding)) = event.headers.iter().find(|(name, _)| &**name == "content-encoding")
         && let Ok(value) = HeaderValue::from_bytes(encoding)
     {
@@ -138,13 +137,13 @@ fn describe(event: &StoredEvent, headers: &mut HeaderMap) {
     }
 }
 
-/// Passes on what the subscription asks for. The description of the body is not among it: the body may be another one.
+/// Adds the headers that the subscription forwards, except those that describe the body, which may be another one.
 fn forward(subscription: &Subscription, event: &StoredEvent, headers: &mut HeaderMap) {
     let letter = event.headers.iter().any(|(name, _)| dead_letter::is_header(name));
     if subscription.forward_headers.is_empty() && !letter {
         return;
     }
-    // The event's own attributes are written by its format.
+    // The event's format writes its own attributes.
     let attributes = matches!(subscription.format, Format::CloudEventsBinary | Format::CloudEventsStructured);
     for (name, value) in &event.headers {
         let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_bytes(value)) else {
@@ -152,7 +151,7 @@ fn forward(subscription: &Subscription, event: &StoredEvent, headers: &mut Heade
         };
         let describes_body = name == header::CONTENT_TYPE || name == header::CONTENT_ENCODING;
         let ours = attributes && name.as_str().starts_with("ce-");
-        // What is said of a dead letter is of every receiver's interest.
+        // Every receiver gets the headers of a dead letter.
         let wanted = subscription.forward_headers.matches(&name) || dead_letter::is_header(name.as_str());
         if wanted && !is_reserved(&name) && !describes_body && !ours {
             headers.append(name, value);
@@ -160,16 +159,16 @@ fn forward(subscription: &Subscription, event: &StoredEvent, headers: &mut Heade
     }
 }
 
-/// The span with which the event was stored: that of its receipt, or of its sender.
+/// The span stored with the event: that of its receipt, or of its sender.
 pub fn parent(event: &StoredEvent) -> Option<Traceparent> {
     Traceparent::single(stored(event, TRACEPARENT))
 }
 
-/// Goes on with the trace of the event's receipt (W3C Trace Context); `own` is the span of this attempt.
+/// Continues the trace of the event's receipt (W3C Trace Context); `own` is the span of this attempt.
 fn trace(event: &StoredEvent, own: Traceparent, headers: &mut HeaderMap) {
     headers.remove(TRACESTATE);
     let mut states = stored(event, TRACESTATE);
-    // A part of what came in several would be another state.
+    // A part of a state that came in several headers would be another state.
     if parent(event).is_some()
         && let (Some(state), None) = (states.next(), states.next())
         && let Ok(value) = HeaderValue::from_bytes(state)
@@ -186,8 +185,8 @@ fn stored(event: &StoredEvent, wanted: HeaderName) -> impl Iterator<Item = &[u8]
     values.map(|(_, value)| &value[..])
 }
 
-/// The event's id as it is sent and signed: bytes that a header cannot carry faithfully (blanks at its ends are cut,
-/// and non-ASCII is read in different ways) are percent-encoded.
+/// The event's id as sent and signed. Bytes that a header cannot carry faithfully are percent-encoded: blanks at its
+/// ends are trimmed in transit, and non-ASCII is decoded in different ways.
 pub(super) fn header_id(id: &str) -> String {
     let mut safe = String::with_capacity(id.len());
     for byte in id.bytes() {

@@ -1,4 +1,4 @@
-//! Names to addresses, through the egress policy.
+//! Resolves names to addresses that the egress policy allows.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -24,19 +24,19 @@ use tower::Service;
 
 use crate::dispatch::limits;
 
-/// A name all of whose addresses are forbidden.
+/// A name whose addresses are all forbidden.
 #[derive(Debug, thiserror::Error)]
 #[error("{name} resolves to a forbidden address: {refusal}")]
 pub(super) struct ForbiddenName {
     name: String,
-    /// Of one of its addresses.
+    /// Why one of its addresses is forbidden.
     refusal: Forbidden,
 }
 
 /// Why there is no address to connect to.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LookupError {
-    /// The policy allows none.
+    /// The policy allows none of the addresses.
     #[error(transparent)]
     Forbidden(#[from] ForbiddenName),
     /// The name does not resolve.
@@ -47,9 +47,9 @@ pub(super) enum LookupError {
 type Answer = Result<Arc<[IpAddr]>, Arc<io::Error>>;
 type Lookup = Shared<BoxFuture<'static, Answer>>;
 
-/// Who knows the addresses of names.
+/// A name resolver.
 pub trait Names: Send + Sync + 'static {
-    /// The addresses of a name.
+    /// Resolves a name to its addresses.
     fn lookup<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>>;
 }
 
@@ -62,12 +62,14 @@ impl Names for SystemNames {
     }
 }
 
-/// Asks for addresses, and lets through only what the policy allows. Lookups of one name at one time are one lookup: the
-/// system's resolver blocks a thread until it gives up, and a name that hangs must not take a thread for each delivery.
+/// Resolves names and returns only the addresses that the policy allows. Concurrent lookups of one name share one
+/// lookup: the system's resolver blocks a thread until it times out, and a name that hangs must not take a thread for
+/// each delivery.
 ///
-/// Names that hang must not take all threads either. So the number of lookups is bounded, well below the number of threads
-/// that may block, and a lookup beyond it waits; the delivery's timeout counts on. Only names that were answered promptly
-/// the last time may use the whole bound, so that receivers that work are reached while hundreds of others hang.
+/// Many names that hang must not take all threads either. The number of lookups is therefore bounded, well below the
+/// number of blocking threads, and further lookups wait while the delivery's timeout runs. Only names that were
+/// answered promptly the last time may use the whole bound, so that working receivers are reached while hundreds of
+/// others hang.
 #[derive(Clone)]
 pub(super) struct GuardedResolver {
     egress: Arc<EgressPolicy>,
@@ -79,7 +81,7 @@ pub(super) struct GuardedResolver {
 /// The bound on concurrent lookups.
 struct Slots {
     all: Semaphore,
-    /// Those of names that are not known to be answered promptly need a permit of these as well.
+    /// Names not known to be answered promptly need a permit of this semaphore as well.
     unproven: Semaphore,
 }
 
@@ -91,7 +93,7 @@ impl Slots {
         }
     }
 
-    /// Waits for a place. `None` never comes, since the semaphores are never closed.
+    /// Waits for a slot. Never returns `None`, since the semaphores are never closed.
     async fn acquire(&self, prompt: bool) -> Option<(SemaphorePermit<'_>, Option<SemaphorePermit<'_>>)> {
         let unproven = match prompt {
             true => None,
@@ -101,7 +103,7 @@ impl Slots {
     }
 }
 
-/// Lookups that run or wait for a place.
+/// Lookups that run or wait for a slot.
 #[derive(Default)]
 struct Lookups {
     by_name: HashMap<Box<str>, Lookup>,
@@ -111,9 +113,10 @@ struct Lookups {
 }
 
 impl Lookups {
-    /// Removes a lookup that no delivery waits for, and returns whether it did.
+    /// Removes a lookup that no delivery waits for. Returns whether it was removed.
     fn abandon(&mut self, name: &str) -> bool {
-        // The table holds one itself. Nobody can get another one from it in the meantime.
+        // The table holds one reference itself. No other can be taken from it in the meantime, because the table is
+        // locked.
         let abandoned = self.by_name.get(name).is_some_and(|lookup| lookup.strong_count() == Some(1));
         if abandoned {
             self.by_name.remove(name);
@@ -158,7 +161,8 @@ impl GuardedResolver {
         let prompt = lookups.prompt.contains(name);
         let (owner, names, name) = (Arc::downgrade(&self.lookups), Arc::clone(&self.names), Box::<str>::from(name));
         let slots = Arc::clone(&self.slots);
-        // Its own task, so that it ends and leaves the table also when every delivery that waits for it is given up.
+        // A task of its own, so that the lookup ends and leaves the table even when every delivery that waits for it is
+        // cancelled.
         lookups.tasks.spawn(async move {
             let Some(_slot) = slots.acquire(prompt).await else { return };
             if owner.upgrade().is_none_or(|lookups| lookups.lock().abandon(&name)) {
@@ -167,7 +171,7 @@ impl GuardedResolver {
             let began = Instant::now();
             let found = names.lookup(&name).await;
             let prompt = began.elapsed() < limits::DNS_PROMPT;
-            // Nothing to connect to is not a network that cannot be reached.
+            // An empty result is not an unreachable network.
             let found = found.and_then(|found| match found.is_empty() {
                 true => Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address")),
                 false => Ok(found),
@@ -175,7 +179,7 @@ impl GuardedResolver {
             if let Some(lookups) = owner.upgrade() {
                 lookups.lock().ended(name, prompt);
             }
-            // Nobody may be waiting any more.
+            // There may be no receiver left.
             let _ = answer.send(found.map(Arc::from).map_err(Arc::new));
         });
         lookup
@@ -183,12 +187,12 @@ impl GuardedResolver {
 }
 
 impl GuardedResolver {
-    /// The addresses of a name, whatever they are: of what the operator itself names, such as a proxy.
+    /// The addresses of a name without the policy, for names that the operator configures, such as a proxy.
     pub(super) async fn addresses(&self, name: &str) -> Answer {
         self.lookup(name).await
     }
 
-    /// Those that may be called of what was found for a name.
+    /// The addresses found for a name that may be called.
     pub(super) fn allowed(&self, name: &str, found: &[IpAddr]) -> Result<Vec<IpAddr>, ForbiddenName> {
         allowed(&self.egress, name, found)
     }
@@ -214,7 +218,7 @@ impl Service<Name> for GuardedResolver {
     }
 }
 
-/// An address whose port the connector fills in.
+/// An address whose port the connector sets.
 fn without_port(address: IpAddr) -> SocketAddr {
     SocketAddr::new(address, 0)
 }
@@ -302,7 +306,7 @@ mod tests {
         assert!(resolver.lookup("unknown.test").now_or_never().is_none(), "it waits behind those that hang");
         assert_eq!(names.asked.load(Relaxed), 2 + bound);
 
-        // Nobody waits any more: those that hang end, and the others are not even asked.
+        // All waiters are gone: lookups that hang end, and the others are not even started.
         drop(hanging);
         names.released.notify_waiters();
         settle().await;

@@ -1,4 +1,4 @@
-//! Why no answer came: a fixed, small set of kinds, found by type, never by text.
+//! Send errors: why there was no response. A small, fixed set of kinds, identified by type, never by text.
 
 use std::{error::Error, io, time::Duration};
 
@@ -7,7 +7,7 @@ use rustls::CertificateError;
 
 use super::{resolver::LookupError, token::TokenError};
 
-/// Why an exchange failed. The sentences hold neither the URL nor anything that was sent.
+/// Why an exchange failed. The messages contain neither the URL nor anything that was sent.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
     /// The whole exchange did not end in time.
@@ -16,7 +16,7 @@ pub enum SendError {
     /// The name does not resolve.
     #[error("the target's name does not resolve: {0}")]
     Dns(String),
-    /// No connection.
+    /// No connection could be made.
     #[error("cannot connect to the target: {0}")]
     Connect(String),
     /// TLS failed.
@@ -25,16 +25,16 @@ pub enum SendError {
     /// The egress rules forbid the target's address.
     #[error("{0}")]
     Forbidden(String),
-    /// The connection broke, or what came is not HTTP.
+    /// The connection broke, or the response is not HTTP.
     #[error("the exchange with the target failed: {0}")]
     Io(String),
-    /// There is no token to authorize with.
+    /// No token is available for authorization.
     #[error("{0}")]
     Auth(#[source] TokenError),
-    /// Nobody can say whether the event is to be sent.
+    /// The filter could not be evaluated.
     #[error("filter, {0}")]
     Filter(#[source] ExpressionError),
-    /// What is to be sent cannot be made.
+    /// The transformation failed.
     #[error("transform, {0}")]
     Transform(#[source] ExpressionError),
 }
@@ -55,18 +55,18 @@ impl SendError {
         }
     }
 
-    /// Whether the subscription itself is at fault: nothing was sent, so it says nothing of the receiver.
+    /// Whether the subscription itself is at fault: nothing was sent, so the receiver is not to blame.
     pub fn is_own(&self) -> bool {
         matches!(self, Self::Filter(_) | Self::Transform(_))
     }
 
-    /// A target whose URL is a secret may not be called.
+    /// A target with a secret URL may not be called.
     pub(super) fn forbidden_secret() -> Self {
         Self::Forbidden("the target's URL points to an address that the egress rules forbid".into())
     }
 
-    /// Sorts an error of the HTTP client by what caused it; `connecting` says that there was no connection yet. Where the
-    /// URL is a secret, so is its host.
+    /// Classifies an error of the HTTP client by its cause; `connecting` means that there was no connection yet. If the
+    /// URL is secret, so is its host.
     pub(super) fn of(error: &(dyn Error + 'static), connecting: bool, secret_url: bool) -> Self {
         let mut tls = None;
         let mut timed_out = false;
@@ -85,7 +85,7 @@ impl SendError {
         if let Some(error) = tls {
             Self::Tls(describe(error, secret_url))
         } else if connecting {
-            // Also when the system itself gave up waiting: that is an unreachable host, not a slow receiver.
+            // Includes timeouts of the system itself, which mean an unreachable host, not a slow receiver.
             Self::Connect(innermost)
         } else if timed_out {
             Self::Io(format!("the connection timed out: {innermost}"))
@@ -108,8 +108,8 @@ fn describe(error: &rustls::Error, secret_url: bool) -> String {
     }
 }
 
-/// An error and what caused it, outermost first. An [`io::Error`] that wraps another error does not name it as its
-/// source but takes its place, so it is asked for what it wraps.
+/// Iterates over an error and its causes, outermost first. An [`io::Error`] that wraps another error does not return it
+/// as its source but replaces it, so the wrapped error is taken instead.
 struct Causes<'a>(Option<&'a (dyn Error + 'static)>);
 
 impl<'a> Iterator for Causes<'a> {

@@ -1,9 +1,8 @@
-//! Access tokens of authorization servers: one for all that ask as the same client, fetched once, renewed in time.
+//! Access tokens of authorization servers: one per OAuth client, fetched once and renewed before it expires.
 //!
 //! A token is used until shortly before it expires; then one delivery fetches the next while the others wait for it. A
-//! renewal that fails does no harm while the old token holds. A receiver that answers 401 to a token has it dropped, but
-//! not twice in [`limits::TOKEN_DROP_PAUSE`]: a receiver that refuses every token must not make this a load on the
-//! authorization server.
+//! failed renewal does no harm while the old token is valid. A 401 from a receiver drops the token, but at most once in
+//! [`limits::TOKEN_DROP_PAUSE`]: a receiver that rejects every token must not put load on the authorization server.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,24 +21,24 @@ use zeroize::Zeroizing;
 
 use crate::dispatch::limits;
 
-/// Why there is no token. The sentences hold nothing that was sent, and of what was answered only what the standard
-/// names.
+/// Why no token is available. The messages contain nothing that was sent, and of the response only standard error
+/// codes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// The token endpoint was not reached, or broke off.
+    /// The token endpoint could not be reached, or the connection broke.
     #[error("cannot reach the token endpoint: {0}")]
     Unreachable(String),
-    /// It took too long.
+    /// The request timed out.
     #[error("no response from the token endpoint within {0:?}")]
     Timeout(Duration),
-    /// It refused.
+    /// The token endpoint rejected the request.
     #[error(
         "the token endpoint responded with {}{}",
         .0.as_u16(),
         .1.map(|code| format!(", {code}")).unwrap_or_default()
     )]
     Refused(StatusCode, Option<&'static str>),
-    /// What it answered is no token.
+    /// The response is not a token.
     #[error("the response of the token endpoint {0} (RFC 6749, 5.1)")]
     Malformed(&'static str),
 }
@@ -48,33 +47,33 @@ pub enum TokenError {
 pub(super) struct Token {
     /// The value of `Authorization`.
     pub(super) header: HeaderValue,
-    /// When the next one is fetched.
+    /// When the next token is fetched.
     renew: Timestamp,
-    /// Until when it holds.
+    /// When the token expires.
     expires: Timestamp,
 }
 
 type Answer = Result<Arc<Token>, TokenError>;
 type Fetch = Shared<BoxFuture<'static, Answer>>;
 
-/// The tokens of one client.
+/// The tokens of one OAuth client.
 #[derive(Default)]
 pub(super) struct Tokens(Mutex<State>);
 
 #[derive(Default)]
 struct State {
     token: Option<Arc<Token>>,
-    /// The fetch that is under way, as long as somebody waits for it.
+    /// The fetch in progress, as long as a delivery waits for it.
     fetching: Option<WeakShared<BoxFuture<'static, Answer>>>,
     /// When a token was dropped last.
     dropped: Option<Timestamp>,
 }
 
 impl Tokens {
-    /// A token that holds at `now`, fetched if there is none.
+    /// A token valid at `now`, fetched if there is none.
     ///
     /// # Errors
-    /// When none could be fetched and none is left that holds.
+    /// Returns an error if the fetch fails and no valid token is left.
     pub(super) async fn get(&self, now: Timestamp, fetch: impl FnOnce() -> BoxFuture<'static, Answer>) -> Answer {
         let (left, fetching) = {
             let mut state = self.0.lock();
@@ -89,7 +88,7 @@ impl Tokens {
         let answer = fetching.clone().await;
         let mut state = self.0.lock();
         let current = state.fetching.as_ref().and_then(WeakShared::upgrade);
-        // Only the first of those who waited for it finds it here.
+        // Only the first waiter finds it here.
         if current.is_some_and(|current| Fetch::ptr_eq(&current, &fetching)) {
             state.fetching = None;
             if let Ok(token) = &answer {
@@ -102,11 +101,11 @@ impl Tokens {
         }
     }
 
-    /// The receiver answered 401 to a token. Says whether it is worth asking for another one.
+    /// Records that the receiver answered 401 to a token. Returns whether to fetch another token.
     pub(super) fn refused(&self, token: &Arc<Token>, now: Timestamp) -> bool {
         let mut state = self.0.lock();
         if state.token.as_ref().is_some_and(|current| !Arc::ptr_eq(current, token)) {
-            // Another delivery has seen to it.
+            // Another delivery has already replaced it.
             return true;
         }
         let pause = SignedDuration::try_from(limits::TOKEN_DROP_PAUSE).unwrap_or(SignedDuration::MAX);
@@ -119,7 +118,7 @@ impl Tokens {
     }
 }
 
-/// A token as RFC 6749, 5.1 has it.
+/// A token response (RFC 6749, 5.1).
 #[derive(Deserialize)]
 struct Granted {
     access_token: Option<String>,
@@ -129,7 +128,7 @@ struct Granted {
     error: Option<String>,
 }
 
-/// Reads the answer of a token endpoint that was asked at `now`.
+/// Reads the response of a token endpoint to a request sent at `now`.
 pub(super) fn read(status: StatusCode, body: &Bytes, now: Timestamp) -> Result<Token, TokenError> {
     let granted: Option<Granted> = serde_json::from_slice(body).ok();
     let code = granted.as_ref().and_then(|granted| known(granted.error.as_deref()?));
@@ -164,13 +163,13 @@ pub(super) fn read(status: StatusCode, body: &Bytes, now: Timestamp) -> Result<T
     Ok(Token { header, renew: after(lifetime.saturating_sub(early)), expires: after(lifetime) })
 }
 
-/// A lifetime in seconds, within bounds; what is negative or no number holds for one delivery.
+/// A lifetime in seconds, within bounds. A token whose lifetime is negative or not a number is used for one delivery.
 fn lifetime(seconds: Option<f64>) -> Duration {
     let seconds = seconds.filter(|seconds| *seconds > 0.0).unwrap_or(0.0);
     Duration::try_from_secs_f64(seconds).unwrap_or(limits::TOKEN_LIFETIME_MAX).min(limits::TOKEN_LIFETIME_MAX)
 }
 
-/// The error codes of RFC 6749, 5.2 and RFC 8707, 2. Others are not repeated: nobody knows what is in them.
+/// The error codes of RFC 6749, 5.2 and RFC 8707, 2. Others are not repeated: they could contain anything.
 fn known(code: &str) -> Option<&'static str> {
     const CODES: [&str; 7] = [
         "invalid_request",
@@ -281,13 +280,13 @@ mod tests {
         };
         let asked = futures_util::future::join_all((0..50).map(|_| ask()));
         let answering = async {
-            // Polled after all of them have asked.
+            // Polled after all of them have requested a token.
             assert!(answer.send(token("one", 3600, at(0))).is_ok());
         };
         let (answers, ()) = tokio::join!(asked, answering);
         assert!(answers.into_iter().all(|answer| answer.ok().unwrap().header == "Bearer one"));
         assert_eq!(fetches.load(Ordering::SeqCst), 1);
-        // It is there for who comes later.
+        // It is cached for later requests.
         assert!(tokens.get(at(3539), || unreachable!()).await.is_ok());
     }
 

@@ -1,13 +1,12 @@
 //! The worker of one subscription.
 //!
-//! Claiming, sending and settling go on at the same time: while some deliveries are under way, the next are claimed
-//! and those that ended are settled together. What is claimed is under way, about to be begun ([`limits::CLAIM_AHEAD`],
-//! or [`limits::CLAIM_SCAN`] after a search), or ended and waiting to be settled ([`limits::UNSETTLED`], beyond which
-//! nothing new is begun), and of large events no more than [`limits::HELD_BYTES`]: memory stays flat however many events
-//! wait.
+//! Claiming, sending and settling run concurrently: while some deliveries are in flight, the next are claimed, and
+//! those that ended are settled together. A claimed event is in flight, about to be begun ([`limits::CLAIM_AHEAD`], or
+//! [`limits::CLAIM_SCAN`] after a search), or ended and waiting to be settled ([`limits::UNSETTLED`], beyond which
+//! nothing new is begun). Bodies are bounded by [`limits::HELD_BYTES`], so memory does not grow with the backlog.
 //!
-//! While the circuit to the receiver is open, nothing is claimed but its probe, an ordinary attempt of the delivery that
-//! is due first. With `ordering: Ordered` each event is claimed when the one before it is settled. In both cases one event
+//! While the circuit to the receiver is open, only its probe is claimed: an ordinary attempt of the delivery that is
+//! due first. With `ordering: Ordered` each event is claimed when the one before it is settled. In both cases one event
 //! is claimed at a time.
 
 use std::{
@@ -36,11 +35,11 @@ use super::{
 };
 use crate::{catalog::Subscription, dispatch::limits};
 
-/// A delivery under way.
+/// A delivery in flight.
 struct InFlight {
-    /// What the circuit let it through with.
+    /// The circuit's permit for the attempt.
     permit: Permit,
-    /// Of its body.
+    /// Size of its body.
     bytes: usize,
 }
 
@@ -49,17 +48,17 @@ pub(super) struct Worker {
     context: Arc<Context>,
     config: watch::Receiver<Arc<Subscription>>,
     subscription: Arc<Subscription>,
-    /// Nothing is sent: suspended, refused by the journal, or about to end.
+    /// Nothing is sent: the subscription is suspended, rejected by the journal, or ending.
     parked: bool,
-    /// Claimed and to be sent, in order.
+    /// Claimed deliveries to be sent, in order.
     waiting: VecDeque<Delivery>,
-    /// Under way.
+    /// The attempts in flight.
     sending: JoinSet<Ended>,
-    /// Those under way.
+    /// The deliveries in flight, by sequence number.
     in_flight: HashMap<Sequence, InFlight>,
-    /// Ended, to be settled.
+    /// Ended deliveries to be settled.
     ended: Vec<(Sequence, Settlement)>,
-    /// Whether a claim may find something.
+    /// Whether another claim may find something.
     more: bool,
     /// Whether the last claim was in order.
     in_order: bool,
@@ -69,14 +68,14 @@ pub(super) struct Worker {
     circuit: Circuit,
     /// When the next retry falls due.
     next_due: Option<Timestamp>,
-    /// When to look whether it has.
+    /// When to check whether it is due.
     due_check: Instant,
-    /// No attempt is begun before, by the rate limit.
+    /// No attempt is begun before this time, by the rate limit.
     rate_pause: Option<Instant>,
-    /// No claim is made before, because the journal failed.
+    /// No claim is made before this time, because the journal failed.
     claim_pause: Option<Instant>,
     claim_backoff: Backoff,
-    /// Set when the worker is to end: by then deliveries under way are given back.
+    /// Set when the worker has to end: in-flight deliveries are released at this time.
     deadline: Option<Instant>,
 }
 
@@ -110,13 +109,13 @@ impl Worker {
         let journal = &*context.journal;
         let consumer = self.subscription.incarnation();
         let (consumer, key) = (&consumer, &consumer.key);
-        // A claim is never dropped: what it has claimed would stay in flight.
+        // A claim is never dropped: its deliveries would stay in flight.
         let mut claiming: Option<BoxFuture<'_, Result<FilteredClaim, JournalError>>> = None;
         let mut settling: Option<BoxFuture<'_, Option<Timestamp>>> = None;
         let mut ready: Option<BoxFuture<'_, ()>> = None;
         loop {
-            // One look at the clock for all that is decided before the sleep: if the pause of the circuit ended between two
-            // of them, neither would begin the probe and nothing would wake the worker for it.
+            // The clock is read once for all decisions before the sleep. If the pause of the circuit ended between two
+            // reads, neither would begin the probe and nothing would wake the worker for it.
             let clock = self.context.clock.now();
             self.begin(clock);
             if settling.is_none() && !self.ended.is_empty() {
@@ -126,7 +125,7 @@ impl Worker {
                 && let Some(limit) = self.claim_limit(settling.is_none(), clock)
             {
                 self.in_order = self.is_ordered();
-                // What is learned while it is under way counts for the next one: it may have looked before.
+                // Anything learned while the claim runs counts for the next one: this one may have read before.
                 self.more = false;
                 let subscription = Arc::clone(&self.subscription);
                 claiming = Some(Box::pin(claim(&context, subscription, limit, self.in_order)));
@@ -174,7 +173,7 @@ impl Worker {
         }
     }
 
-    /// Begins attempts while there are permits. `clock` is what time it is.
+    /// Begins attempts while there are permits. `clock` is the current time.
     fn begin(&mut self, clock: Timestamp) {
         let now = Instant::now();
         if self.parked || self.rate_pause.is_some_and(|pause| now < pause) {
@@ -200,8 +199,8 @@ impl Worker {
         }
     }
 
-    /// How many to claim now, if any. Some are claimed ahead, so that a permit that falls free finds its event in memory.
-    /// `settled` says that nothing is being settled.
+    /// How many events to claim now, if any. Some are claimed ahead, so that a freed permit finds its event in memory.
+    /// `settled` means that nothing is being settled.
     fn claim_limit(&mut self, settled: bool, clock: Timestamp) -> Option<usize> {
         if self.claim_pause.is_some_and(|pause| Instant::now() < pause) {
             return None;
@@ -231,14 +230,14 @@ impl Worker {
         (limit > 0).then_some(limit)
     }
 
-    /// Bytes of the bodies under way and claimed ahead.
+    /// Bytes of the bodies in flight and claimed ahead.
     fn held_bytes(&self) -> usize {
         let waiting = self.waiting.iter().map(|delivery| delivery.event.body.len());
         let in_flight = self.in_flight.values().map(|in_flight| in_flight.bytes);
         waiting.chain(in_flight).sum()
     }
 
-    /// Takes what was claimed.
+    /// Takes the result of a claim.
     fn take(&mut self, sifted: Result<FilteredClaim, JournalError>) {
         let FilteredClaim { claimed, ended, by } = match sifted {
             Ok(sifted) => sifted,
@@ -253,16 +252,16 @@ impl Worker {
             }
         };
         self.claim_backoff.reset();
-        // Less than was asked for may be a matter of bytes; nothing at all is the end.
+        // A short claim may be due to the byte limit; only an empty one is the end.
         let found = !claimed.deliveries.is_empty() || !ended.is_empty();
         self.more |= found;
         self.ended.extend(ended);
         self.expect_due(claimed.next_due);
         let before = self.waiting.len();
         self.waiting.extend(claimed.deliveries);
-        // What another filter let through has to be looked at again.
+        // Events that passed another filter have to be evaluated again.
         let stale = self.subscription.filter.is_some() && !Arc::ptr_eq(&by, &self.subscription);
-        // A claim that began before an order was asked for is of no use to it.
+        // A claim that began before ordering was enabled may not be in order.
         if self.parked || stale || (self.is_ordered() && !self.in_order) {
             self.release_waiting(0);
         } else {
@@ -272,8 +271,8 @@ impl Worker {
         }
     }
 
-    /// Gives back what is not to be sent now: all but one while a probe or the order asks for it, all while the circuit is
-    /// open.
+    /// Releases what is not to be sent now: all but one while the circuit probes or deliveries are ordered, all while
+    /// the circuit is open.
     fn hold_back(&mut self) {
         match self.circuit.circuit_state(self.context.clock.now()) {
             CircuitState::Closed if !self.is_ordered() => {}
@@ -286,7 +285,7 @@ impl Worker {
         self.subscription.ordering == Ordering::Ordered
     }
 
-    /// Settles those of the waiting, from the given place on, whose type is not delivered.
+    /// Settles the waiting deliveries from `from` on whose type is not delivered.
     fn skip(&mut self, from: usize) {
         if self.subscription.event_types.is_empty() {
             return;
@@ -302,10 +301,10 @@ impl Worker {
         }
     }
 
-    /// Gives back all of the waiting but the first `kept`.
+    /// Releases all waiting deliveries but the first `kept`.
     fn release_waiting(&mut self, kept: usize) {
         let waiting = self.waiting.split_off(kept.min(self.waiting.len()));
-        // What was given back is found again.
+        // Released deliveries can be claimed again.
         self.more |= !waiting.is_empty();
         self.ended.extend(waiting.into_iter().map(|delivery| (delivery.event.sequence, Settlement::Released)));
     }
@@ -316,7 +315,7 @@ impl Worker {
         self.more = true;
     }
 
-    /// Takes a new configuration, or begins to end when there is none any more.
+    /// Takes a new configuration, or begins to end if there is none any more.
     fn reconfigure(&mut self, exists: bool) {
         if exists {
             self.subscription = Arc::clone(&self.config.borrow_and_update());
@@ -328,7 +327,7 @@ impl Worker {
         }
         self.rate_pause = None;
         self.more = true;
-        // What was claimed before may not be what an order begins with, nor what the filter lets through.
+        // What was claimed before may be out of order or rejected by the new filter.
         if self.parked || self.is_ordered() || self.subscription.filter.is_some() {
             self.release_waiting(0);
         } else {
@@ -336,11 +335,11 @@ impl Worker {
         }
     }
 
-    /// Books the end of an attempt.
+    /// Records the end of an attempt.
     fn book(&mut self, ended: Result<Ended, JoinError>) {
         match ended {
             Ok(Ended { sequence, settlement, failed, asked }) => {
-                // What was given back at the deadline is not settled twice.
+                // A delivery released at the deadline is not settled twice.
                 let Some(InFlight { permit, .. }) = self.in_flight.remove(&sequence) else { return };
                 self.ended.push((sequence, settlement));
                 if asked {
@@ -353,7 +352,7 @@ impl Worker {
                 }
             }
             Err(error) => {
-                // A panic is a defect that the supervisor has to see; being aborted is not.
+                // A panic is a bug that the supervisor has to see; an abort is not.
                 if let Ok(panic) = error.try_into_panic() {
                     std::panic::resume_unwind(panic);
                 }
@@ -369,13 +368,13 @@ impl Worker {
         }
     }
 
-    /// Looks at the clock when the retry should be due, and often enough to notice that the clock was set.
+    /// When to check for the retry: when it should be due, but often enough to notice that the clock was set.
     fn next_check(&self, due: Timestamp) -> Instant {
         let wait = Duration::try_from(due.duration_since(self.context.clock.now())).unwrap_or_default();
         Instant::now() + wait.clamp(Duration::from_millis(1), limits::DUE_CHECK)
     }
 
-    /// When there is something to do although nothing happens.
+    /// When the worker has to wake without an event.
     fn wake(&mut self, clock: Timestamp) -> Option<Instant> {
         if let Some(deadline) = self.deadline {
             return Some(if self.in_flight.is_empty() { deadline + limits::SHUTDOWN_SETTLE } else { deadline });
@@ -392,7 +391,7 @@ impl Worker {
         [rate, due, probe, self.claim_pause].into_iter().flatten().min()
     }
 
-    /// Does what the time has come for. True when it is time to give up.
+    /// Does what has become due. Returns true if the deadline has passed.
     fn tick(&mut self) -> bool {
         let now = Instant::now();
         if let Some(deadline) = self.deadline {
@@ -422,11 +421,11 @@ impl Worker {
 
 /// Whether nothing may be sent.
 fn is_parked(subscription: &Subscription) -> bool {
-    // A refused consumer may still read another endpoint, whose events are not for this target.
+    // A rejected consumer may still read another endpoint, whose events are not for this target.
     subscription.suspended || subscription.facts.read().refusal.is_some()
 }
 
-/// Waits for a future that may not be there.
+/// Waits for a future that may be absent.
 async fn maybe<F: Future + Unpin>(slot: &mut Option<F>) -> F::Output {
     match slot {
         Some(future) => future.await,

@@ -1,4 +1,4 @@
-//! YAML documents that know their lines.
+//! YAML documents with line numbers.
 
 use std::fmt;
 
@@ -14,28 +14,28 @@ use zeroize::Zeroize;
 
 use crate::files::limits;
 
-/// One document: a value in which every node knows the line it is on.
+/// A document whose nodes know their lines.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Document {
     root: Node,
 }
 
-/// SHA-256 of a document's values. Neither comments nor lines count.
+/// SHA-256 of a document's values, without comments and line numbers.
 pub(super) type Digest = [u8; 32];
 
-/// The lines of a document's nodes without the nodes, which may hold Secrets and take a lot of memory.
+/// The lines of a document's nodes without the nodes, which may contain Secrets and take a lot of memory.
 #[derive(Debug)]
 pub(super) struct Lines {
     first: u32,
-    /// Hashes of JSON Pointers with their lines, sorted. Two pointers of one hash only make a report name another line.
+    /// Hashes of JSON Pointers with their lines, sorted. A collision only makes a report name another line.
     by_pointer: Box<[(u32, u32)]>,
 }
 
-/// Why a file is not YAML.
+/// Why a file is not valid YAML.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct ParseError {
-    /// Line, from 1; 0 when it is not known.
+    /// Line, from 1; 0 if it is not known.
     pub line: u64,
     /// What is wrong.
     pub message: String,
@@ -54,7 +54,7 @@ enum Tree {
     Map(Vec<Entry>),
 }
 
-/// A value without others in it. Documents define Secrets too, so it is not printed, and overwritten when it is dropped.
+/// A scalar value. Documents define Secrets too, so it is never printed, and zeroed on drop.
 #[derive(Clone, PartialEq)]
 struct Scalar(Value);
 
@@ -78,7 +78,7 @@ impl From<Value> for Tree {
     }
 }
 
-/// A key with the line it is on, and its value.
+/// A key with its line, and its value.
 #[derive(Debug, Clone, PartialEq)]
 struct Entry {
     line: u64,
@@ -87,10 +87,10 @@ struct Entry {
 }
 
 impl Document {
-    /// Every document of a YAML or JSON text. Aliases, depth and size are bounded; a key that appears twice is an error.
+    /// Parses every document of a YAML or JSON text. Aliases, depth and size are bounded; a duplicate key is an error.
     ///
     /// # Errors
-    /// When the text is not YAML, with the line.
+    /// Returns an error with the line if the text is not valid YAML.
     pub fn parse(text: &str) -> Result<Vec<Self>, ParseError> {
         let options = options! { strict_booleans: true };
         serde_yaml::from_multiple_with_options::<Option<Node>>(text, options)
@@ -111,7 +111,7 @@ impl Document {
         self.root.line
     }
 
-    /// The line of the node at a JSON Pointer, or of the deepest node on the way there that exists.
+    /// The line of the node at a JSON Pointer, or of its deepest existing ancestor.
     pub fn line_of(&self, pointer: &str) -> u64 {
         let mut node = &self.root;
         let mut line = node.line;
@@ -133,7 +133,7 @@ impl Document {
         line
     }
 
-    /// Tells documents with different values apart.
+    /// A digest that differs for documents with different values.
     pub(super) fn digest(&self) -> Digest {
         let mut hasher = Sha256::new();
         self.root.hash(&mut hasher);
@@ -145,7 +145,7 @@ impl Document {
         Wiped(self.root.value())
     }
 
-    /// The objects in it: the items of a `List`, otherwise the document itself.
+    /// The objects of the document: the items of a `List`, otherwise the document itself.
     pub fn into_objects(self) -> Vec<Self> {
         let Tree::Map(entries) = &self.root.tree else { return vec![self] };
         let is_list =
@@ -162,7 +162,7 @@ impl Document {
 }
 
 impl Lines {
-    /// Those of a document.
+    /// The lines of a document.
     pub(super) fn of(document: &Document) -> Self {
         let mut lines = Vec::new();
         document.root.lines(FNV_OFFSET, &mut lines);
@@ -195,7 +195,7 @@ impl Lines {
 
 const FNV_OFFSET: u32 = 0x811c_9dc5;
 
-/// FNV-1a, goes on from `hash`.
+/// FNV-1a, continued from `hash`.
 fn fnv(hash: u32, bytes: &[u8]) -> u32 {
     bytes.iter().fold(hash, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }
@@ -205,7 +205,7 @@ fn short(line: u64) -> u32 {
 }
 
 impl Node {
-    /// Collects the lines of everything below the node at the pointer with this hash.
+    /// Collects the lines of all nodes below the node whose pointer has this hash.
     fn lines(&self, pointer: u32, lines: &mut Vec<(u32, u32)>) {
         match &self.tree {
             Tree::Scalar(_) => {}

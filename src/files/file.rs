@@ -1,7 +1,7 @@
-//! One file: what it defines, read again only when the file changes.
+//! One manifest file: what it defines, read again only when the file changes.
 //!
-//! Of a document only its digest, the lines of its nodes and the name of its object are kept. The object itself is handed
-//! on; when it is needed again, which is rare, the file is read again.
+//! Of a document only its digest, the lines of its nodes and the name of its object are kept. The object itself is
+//! handed over to the index; if it is needed again, which is rare, the file is read again.
 
 use std::{
     collections::HashMap,
@@ -23,28 +23,28 @@ use super::{
 };
 use crate::{catalog::Problem, files::limits};
 
-/// Kind and name. The namespace of what is in none is empty.
+/// Kind and name. The namespace is empty for kinds without one.
 pub(super) type Name = (&'static str, ObjectKey);
 
-/// A file younger than this may change without another modification time, because clocks of file systems are coarse.
+/// A file younger than this may change without a new modification time, because clocks of file systems are coarse.
 const YOUNG: Duration = Duration::from_secs(2);
 
-/// How much of the stack may hold what is left of Secrets.
+/// Size of the stack that may contain remains of Secrets.
 const STACK_BYTES: usize = 256 * 1024;
 
-/// One file as it was read last.
+/// A file as last read.
 #[derive(Debug, Default)]
 pub(super) struct File {
     stamp: Option<Stamp>,
     /// Orders the objects of different files.
     pub(super) order: u64,
-    /// The documents of the last version that is YAML.
+    /// The documents of the last version that is valid YAML.
     pub(super) entries: Vec<Entry>,
-    /// Whether there ever was such a version.
+    /// Whether there has been such a version.
     pub(super) good: bool,
     /// Why the newest version cannot be read: line and message.
     pub(super) broken: Option<(u64, String)>,
-    /// Objects may be in memory that are not needed any more.
+    /// Whether objects may be in memory that are no longer needed.
     pub(super) fresh: bool,
 }
 
@@ -53,17 +53,17 @@ pub(super) struct File {
 pub(super) struct Entry {
     pub(super) digest: Digest,
     pub(super) lines: Lines,
-    /// What it defines, or why it defines nothing.
+    /// The name of its object, or why it defines none.
     pub(super) defines: Result<Name, Vec<Problem>>,
-    /// Until it is handed on.
+    /// The object, until it is handed over.
     pub(super) object: Option<Object>,
 }
 
-/// Tells one version of a file from another.
+/// Distinguishes versions of a file.
 #[derive(Debug, PartialEq, Eq)]
 struct Stamp {
     attributes: Attributes,
-    /// SHA-256: the text itself may hold Secrets.
+    /// SHA-256: the text itself may contain Secrets.
     digest: [u8; 32],
 }
 
@@ -72,7 +72,7 @@ struct Attributes {
     inode: u64,
     bytes: u64,
     modified: Option<SystemTime>,
-    /// Seconds and nanoseconds; nobody can set it.
+    /// Seconds and nanoseconds of the ctime, which programs cannot set.
     changed: (i64, i64),
 }
 
@@ -92,13 +92,13 @@ impl Attributes {
 }
 
 impl File {
-    /// Whether the file may be another version than the one that is known.
+    /// Whether the file may differ from the version last read.
     pub(super) fn may_differ(&self, metadata: &Metadata) -> bool {
         let attributes = Attributes::of(metadata);
         self.stamp.as_ref().is_none_or(|known| known.attributes != attributes) || attributes.is_young()
     }
 
-    /// Reads the file. Returns whether anything is different.
+    /// Reads the file. Returns whether anything has changed.
     pub(super) fn refresh(&mut self, path: &Path, metadata: &Metadata) -> bool {
         let attributes = Attributes::of(metadata);
         let known = self.stamp.as_ref();
@@ -120,9 +120,9 @@ impl File {
         }
     }
 
-    /// Reads the file again to have its objects in memory.
+    /// Reads the file again to load its objects.
     pub(super) fn reload(&mut self, path: &Path) {
-        // Whatever happens in between, the next look finds another version.
+        // Whatever happens in between, the next scan finds another version.
         self.stamp = None;
         match fs::metadata(path).and_then(|metadata| read(path, metadata.len())) {
             Ok((text, _)) => {
@@ -141,7 +141,7 @@ impl File {
         news
     }
 
-    /// Takes the documents of a text. With `reuse`, those that were there before are not validated again.
+    /// Parses the documents of a text. With `reuse`, unchanged documents are not validated again.
     fn parse(&mut self, text: &str, reuse: bool) {
         let documents = match Document::parse(text) {
             Ok(documents) => documents,
@@ -171,8 +171,8 @@ impl File {
     }
 }
 
-/// Overwrites what the calls before have left on the stack of this thread: parsers and compilers keep parts of Secrets there.
-/// What they have on the heap is overwritten when it is freed.
+/// Overwrites the part of this thread's stack that earlier calls have used: parsers and compilers leave parts of
+/// Secrets there. Their heap memory is zeroed when it is freed.
 #[inline(never)]
 pub(super) fn overwrite_stack() {
     std::hint::black_box(&mut [0_u8; STACK_BYTES]);

@@ -1,20 +1,20 @@
-//! Bounds of reading manifests.
+//! Bounds of manifest files.
 
 use std::time::Duration;
 
 grapnel_values::bounds! {
-    /// Largest manifest file in bytes. A file this size holds some ten thousand objects.
+    /// Maximum size of a manifest file in bytes. A file of this size holds some ten thousand objects.
     pub const MANIFEST_BYTES: u64 = 16 << 20;
 
-    /// How often the files are looked at where the system does not tell when they change.
+    /// Scan interval of the files without change notifications.
     pub const FILES_INTERVAL: Duration = Duration::from_millis(500);
 
-    /// How often the files are looked at where the system does tell: it does not see all changes.
+    /// Scan interval of the files with change notifications, which do not cover all changes.
     pub const FILES_INTERVAL_NOTIFIED: Duration = Duration::from_secs(5);
 
-    /// How long changes of files are gathered before they are read together.
+    /// How long changes of files are collected before they are read together.
     pub const FILES_GATHER: Duration = Duration::from_millis(10);
 
-    /// Longest message of a YAML error, in characters.
+    /// Maximum length of a YAML error message, in characters.
     pub const PROBLEM_CHARS: usize = 500;
 }

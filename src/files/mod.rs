@@ -1,7 +1,7 @@
-//! The standalone side: the same objects from YAML and JSON files, hot-reloaded.
+//! The file source of standalone mode: the same objects from YAML and JSON files, reloaded when they change.
 //!
-//! A file that cannot be read keeps the last good configuration of what it defined; so does an object that the API would
-//! refuse. Both are reported with file and line.
+//! While a file cannot be read, the last good configuration that it defined stays in use; the same holds for an object
+//! that the API would reject. Both are reported with file and line.
 
 mod document;
 mod file;
@@ -22,15 +22,15 @@ pub use watch::{Watch, watch};
 /// Why files cannot be read at all.
 #[derive(Debug, thiserror::Error)]
 pub enum FilesError {
-    /// A path that was named does not exist or cannot be listed.
+    /// A given path does not exist or cannot be listed.
     #[error("cannot read {path}: {source}; -f must name an existing file or directory")]
     Unreadable {
         /// The path.
         path: String,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// There is nothing to read.
+    /// There are no files to read.
     #[error("no manifest in {0}; the file name must end in .yaml, .yml or .json")]
     Nothing(String),
 }

@@ -1,8 +1,8 @@
-//! Waiting for files to change, by inotify(7).
+//! Waits for file changes by inotify(7).
 //!
-//! Directories are watched, not files: editors and mounted ConfigMaps replace a file by renaming another one, and a watch
-//! of a file stays with the old one. What inotify does not see, such as a change behind a symbolic link or on a network
-//! file system, is found when the files are looked at without a reason, which is why that goes on at a slower pace.
+//! Directories are watched instead of files: editors and mounted ConfigMaps replace a file by renaming another one, and
+//! a watch of a file stays with the old one. Changes that inotify does not report, such as behind a symbolic link or on
+//! a network file system, are found by periodic scans, which therefore continue at a slower pace.
 
 use std::{
     collections::HashMap,
@@ -21,18 +21,18 @@ use tokio::io::{Interest, unix::AsyncFd};
 
 use super::source::is_manifest;
 
-/// The bytes of some dozen events.
+/// Room for some dozen events.
 const BUFFER_BYTES: usize = 4096;
 
-/// Tells when files change.
+/// Reports file changes.
 pub(super) struct Notify {
     inotify: AsyncFd<OwnedFd>,
     paths: Vec<PathBuf>,
-    /// What matters in each directory.
+    /// The relevant names in each watched directory.
     watches: HashMap<i32, Wanted>,
 }
 
-/// The names in a directory that matter.
+/// The relevant names in a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Wanted {
     /// All manifests.
@@ -43,7 +43,7 @@ enum Wanted {
 
 impl Wanted {
     fn contains(&self, name: &OsStr) -> bool {
-        // `..data` is what a mounted ConfigMap or Secret renames when it changes.
+        // A mounted ConfigMap or Secret renames `..data` when it changes.
         name.as_bytes().starts_with(b"..")
             || match self {
                 Self::Manifests => is_manifest(Path::new(name)),
@@ -56,7 +56,7 @@ impl Notify {
     /// Watches these files and directories.
     ///
     /// # Errors
-    /// When the system has no inotify, or no more of it for this user.
+    /// Returns an error if the system has no inotify, or this user's quota is used up.
     pub(super) fn new(paths: Vec<PathBuf>) -> io::Result<Self> {
         let inotify = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
         #[expect(
@@ -69,7 +69,7 @@ impl Notify {
         Ok(notify)
     }
 
-    /// Watches the directories that are there now; those that are watched already stay so.
+    /// Watches the directories that exist now; existing watches are kept.
     fn watch(&mut self) -> io::Result<()> {
         let flags = WatchFlags::CLOSE_WRITE
             | WatchFlags::CREATE
@@ -95,10 +95,10 @@ impl Notify {
         Ok(())
     }
 
-    /// Waits until a file may have changed. Can be dropped at any time.
+    /// Waits until a file may have changed. Cancel safe.
     ///
     /// # Errors
-    /// When the system does not say any more.
+    /// Returns an error if the system stops reporting changes.
     pub(super) async fn changed(&mut self) -> io::Result<()> {
         loop {
             let mut ready = self.inotify.readable().await?;
@@ -112,7 +112,7 @@ impl Notify {
     }
 }
 
-/// Reads all events there are, and returns whether one of them matters.
+/// Reads all pending events. Returns whether one of them is relevant.
 fn matters(inotify: &OwnedFd, watches: &HashMap<i32, Wanted>) -> io::Result<bool> {
     let mut buffer = [MaybeUninit::uninit(); BUFFER_BYTES];
     let mut events = inotify::Reader::new(inotify, &mut buffer);

@@ -1,4 +1,4 @@
-//! Documents to objects: what kind they are, what they are called, and whether the API would take them.
+//! Turns documents into objects: their kind, their name, and whether the API would accept them.
 
 use std::collections::BTreeMap;
 
@@ -19,12 +19,12 @@ pub(super) enum Object {
     ConfigMap(BTreeMap<String, String>),
     /// Labels of a namespace.
     Namespace(BTreeMap<String, String>),
-    /// An endpoint or subscription that the API would refuse.
+    /// An endpoint or subscription that the API would reject.
     Refused(Kind, Vec<Problem>),
 }
 
 impl Object {
-    /// The word for its kind.
+    /// The name of its kind.
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Self::Endpoint(_) => Kind::Endpoint.as_str(),
@@ -40,7 +40,7 @@ impl Object {
 /// Reads a document.
 ///
 /// # Errors
-/// When it defines nothing that can be named, or a Secret or ConfigMap that cannot be read.
+/// Returns an error if it defines nothing with a kind and a name, or a Secret or ConfigMap that cannot be read.
 pub(super) fn read(document: &Document) -> Result<(ObjectKey, Object), Vec<Problem>> {
     let mut value = document.value();
     let value = &mut value.0;
@@ -94,7 +94,7 @@ fn typed<T: serde::de::DeserializeOwned>(
     }
 }
 
-/// The object's name; the namespace is `default` where none is given, and is written back into the object.
+/// The object's name. The namespace is `default` if none is given, and is written back into the object.
 fn key(fields: &mut Map<String, Value>) -> Result<ObjectKey, Vec<Problem>> {
     let metadata = metadata(fields)?;
     let name = text(metadata, "name")?;
@@ -139,7 +139,7 @@ fn metadata(fields: &mut Map<String, Value>) -> Result<&mut Map<String, Value>, 
         .ok_or_else(|| problem("", "the field metadata is missing".into()))
 }
 
-/// A string of the metadata that must be there.
+/// A required string of the metadata.
 fn text(metadata: &Map<String, Value>, field: &str) -> Result<String, Vec<Problem>> {
     match metadata.get(field) {
         Some(Value::String(text)) => Ok(text.clone()),
@@ -188,7 +188,7 @@ fn config_map(fields: &Map<String, Value>) -> Result<BTreeMap<String, String>, V
     if problems.is_empty() { Ok(data) } else { Err(problems) }
 }
 
-/// The string entries of the mapping `name` below `parent`. What is no string is a problem; its value is not shown.
+/// The string entries of the mapping `name` below `parent`. A value that is not a string is a problem and is not shown.
 fn entries<'a>(
     fields: &'a Map<String, Value>,
     name: &str,

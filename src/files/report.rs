@@ -1,15 +1,15 @@
-//! Problems and their places.
+//! Problems with their locations in files.
 
 use std::{fmt, path::PathBuf};
 
 use grapnel_api::Reason;
 
-/// Where something is written.
+/// A location in a file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     /// The file.
     pub file: PathBuf,
-    /// The line, from 1; 0 when it is the file as a whole.
+    /// The line, from 1; 0 for the file as a whole.
     pub line: u64,
 }
 
@@ -22,12 +22,12 @@ impl fmt::Display for Place {
     }
 }
 
-/// A problem with its place.
+/// A problem with its location.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Report {
-    /// Where.
+    /// The location.
     pub place: Place,
-    /// `kind namespace/name`, when that is known.
+    /// `kind namespace/name`, if known.
     pub object: Option<String>,
     /// The reason of the condition.
     pub reason: Reason,

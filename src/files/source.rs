@@ -1,7 +1,7 @@
-//! The files as they are now, and what changed since the last look.
+//! The file source: the current files, and what has changed since the last scan.
 //!
-//! A look costs one `stat` for each file. Only when a file has changed is it read, and of its documents only those are
-//! validated that are new. Then the objects of all files are compared with what has been handed on, by digest.
+//! A scan costs one `stat` per file. Only changed files are read, and only their new documents are validated. The
+//! objects of all files are then compared by digest with those applied before.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -21,13 +21,13 @@ use super::{
 };
 use crate::catalog::{Age, Applied, Change, Kind, Problem, Unreadable};
 
-/// Bits of an object's number that are its place in the file; the others are the file's.
+/// Bits of an object's number for its position in the file; the others identify the file.
 const INDEX_BITS: u32 = 20;
-/// Distance between files, so that a file that comes later finds a place between two others.
+/// Distance between the numbers of files, so that a later file fits between two others.
 const ORDER_STEP: u64 = 1 << 22;
-/// Files that are worth another thread to read them.
+/// Number of files that justify another reader thread.
 const FILES_PER_THREAD: usize = 8;
-/// Where the first files are placed, so that there is room before and behind them.
+/// Number of the first file, so that there is room before and after it.
 const ORDER_START: u64 = 1 << 42;
 
 /// `kind namespace/name`.
@@ -40,13 +40,13 @@ fn called((kind, key): &Name) -> String {
 pub struct Source {
     paths: Vec<PathBuf>,
     files: BTreeMap<Arc<Path>, File>,
-    /// What has been handed on as changes.
+    /// The objects that were returned as changes.
     applied: HashMap<Name, Defined>,
-    /// Something is left to be handed on, even if no file changes.
+    /// Whether changes are left to return, even if no file changes.
     unfinished: bool,
 }
 
-/// What tells one version of an object from another, and where it is written.
+/// Identifies the version of an object and its location.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Defined {
     file: Arc<Path>,
@@ -57,12 +57,12 @@ struct Defined {
     digest: Digest,
 }
 
-/// What a look found.
+/// The result of a scan.
 #[derive(Debug, Default)]
 pub struct Scanned {
-    /// What changed since the last look.
+    /// Changes since the last scan.
     pub changes: Vec<Change>,
-    /// Everything wrong with the files themselves. Problems of objects are the index's to report.
+    /// Problems of the files themselves. The index reports problems of objects.
     pub reports: Vec<Report>,
 }
 
@@ -72,15 +72,15 @@ impl Source {
         Self { paths, files: BTreeMap::new(), applied: HashMap::new(), unfinished: true }
     }
 
-    /// The files and directories that it was made of.
+    /// The given files and directories.
     pub fn paths(&self) -> &[PathBuf] {
         &self.paths
     }
 
-    /// Reads what is there now. `None` when no file changed since the last call.
+    /// Reads the current files. `None` if no file has changed since the last call.
     ///
     /// # Errors
-    /// When a named path is not there.
+    /// Returns an error if a given path does not exist.
     pub fn scan(&mut self) -> Result<Option<Scanned>, FilesError> {
         let found = self.list()?;
         let before = self.files.len();
@@ -108,7 +108,7 @@ impl Source {
         Ok(Some(Scanned { changes, reports }))
     }
 
-    /// The place of a problem of an object that came from here.
+    /// The location of a problem of an object from this source.
     pub fn place(&self, kind: Kind, key: &ObjectKey, pointer: &str) -> Option<Place> {
         let name = (kind.as_str(), key.clone());
         let defined = self.applied.get(&name)?;
@@ -120,7 +120,7 @@ impl Source {
         Some(Place { file: defined.file.to_path_buf(), line })
     }
 
-    /// How many objects are defined, by kind.
+    /// Number of defined objects, by kind.
     pub fn counts(&self) -> BTreeMap<&'static str, usize> {
         let mut counts = BTreeMap::new();
         for (kind, _) in self.applied.keys() {
@@ -129,7 +129,7 @@ impl Source {
         counts
     }
 
-    /// The files there are now, in order of name; those of a directory are its manifests, not its sub-directories'.
+    /// The current files, in order of name; those of a directory are its manifests, without sub-directories.
     fn list(&self) -> Result<BTreeMap<PathBuf, Metadata>, FilesError> {
         let mut files = BTreeMap::new();
         for path in &self.paths {
@@ -156,7 +156,7 @@ impl Source {
         Ok(files)
     }
 
-    /// Gives new files a place between those that are there, whose objects keep their numbers.
+    /// Numbers new files between the existing ones, whose objects keep their numbers.
     fn order(&mut self) {
         let mut after = None;
         let mut waiting: Vec<&mut File> = Vec::new();
@@ -198,8 +198,8 @@ impl Source {
         complete
     }
 
-    /// Every object that the files define now, and the files in which some document cannot be read. Of two objects of
-    /// one name the first counts.
+    /// Every object that the files define now, and the files with unreadable documents. Of two objects with one name
+    /// the first counts.
     fn define(&self, reports: &mut Vec<Report>) -> (HashMap<Name, Defined>, HashSet<Arc<Path>>) {
         let mut defined: HashMap<Name, Defined> = HashMap::with_capacity(self.applied.len());
         let mut doubtful = HashSet::new();
@@ -239,8 +239,8 @@ impl Source {
         (defined, doubtful)
     }
 
-    /// Keeps what a file defined before and seems to define no longer, when it has a document that cannot be read: a slip
-    /// of the pen in a name must not cost a subscription its events.
+    /// Keeps objects that a file no longer seems to define while it has an unreadable document: a typo in a name must
+    /// not cost a subscription its events.
     fn keep(&self, defined: &mut HashMap<Name, Defined>, doubtful: &HashSet<Arc<Path>>) {
         if doubtful.is_empty() {
             return;
@@ -252,7 +252,7 @@ impl Source {
         }
     }
 
-    /// What leads from `applied` to `defined`, in order of name.
+    /// The changes from `applied` to `defined`, in order of name.
     fn changes(&mut self, mut defined: HashMap<Name, Defined>) -> Vec<Change> {
         let mut gone: Vec<_> = self.applied.keys().filter(|name| !defined.contains_key(*name)).cloned().collect();
         let differs = |(name, now): &(&Name, &Defined)| self.applied.get(*name) != Some(*now);
@@ -264,7 +264,7 @@ impl Source {
             match self.object(&now) {
                 Some(object) => changes.push(now.change(name.1, object)),
                 None => {
-                    // The file is another one by now; the next look finds that.
+                    // The file has changed again; the next scan reads it.
                     self.unfinished = true;
                     match self.applied.get(&name) {
                         Some(before) => defined.insert(name, before.clone()),
@@ -277,7 +277,7 @@ impl Source {
         changes
     }
 
-    /// The object that is defined there, from memory or from the file.
+    /// The object with this definition, from memory or from the file.
     fn object(&mut self, defined: &Defined) -> Option<Object> {
         let file = self.files.get_mut(&*defined.file)?;
         if file.entries.get(defined.index)?.object.is_none() {
@@ -287,7 +287,7 @@ impl Source {
         entry.object.take()
     }
 
-    /// Drops objects that have been handed on, now or before.
+    /// Drops objects that have been handed over.
     fn forget(&mut self) {
         for (path, file) in self.files.iter_mut().filter(|(_, file)| file.fresh) {
             file.fresh = false;
@@ -301,7 +301,7 @@ impl Source {
     }
 }
 
-/// Reads those of the files that changed. Returns whether there are any.
+/// Reads the changed files. Returns whether there are any.
 fn refresh(mut files: Vec<(&mut File, (&PathBuf, &Metadata))>) -> bool {
     files.retain(|(file, (_, metadata))| file.may_differ(metadata));
     let read = |files: &mut [(&mut File, (&PathBuf, &Metadata))]| {
@@ -311,16 +311,16 @@ fn refresh(mut files: Vec<(&mut File, (&PathBuf, &Metadata))>) -> bool {
     if threads < 2 {
         return read(&mut files);
     }
-    // At the start, when all are new.
+    // At the start, when all files are new.
     let part = files.len().div_ceil(threads);
     thread::scope(|scope| {
         let readers: Vec<_> = files.chunks_mut(part).map(|files| scope.spawn(move || read(files))).collect();
-        // A reader that panicked is a defect, which the next look meets on its own thread.
+        // A reader panic is a bug, which the next scan meets on its own thread.
         readers.into_iter().fold(false, |changed, reader| reader.join().unwrap_or(true) | changed)
     })
 }
 
-/// Places files evenly between two others. Returns whether there was room.
+/// Numbers files evenly between two others. Returns whether there was room.
 fn spread(files: &mut Vec<&mut File>, after: u64, before: u64) -> bool {
     let step = (before - after) / (files.len() as u64 + 1);
     for (file, number) in files.drain(..).zip(1..) {
@@ -360,7 +360,7 @@ impl Defined {
     }
 }
 
-/// Names that kubectl takes from a directory; hidden ones are those of mounted volumes.
+/// Names that kubectl takes from a directory; hidden ones belong to mounted volumes.
 pub(super) fn is_manifest(path: &Path) -> bool {
     let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
     !hidden && path.extension().is_some_and(|extension| ["yaml", "yml", "json"].iter().any(|known| extension == *known))

@@ -1,4 +1,4 @@
-//! Files that change: what is read, what is handed on, and what is reported.
+//! Files that change: what is read, applied and reported.
 
 use std::{fs, path::Path};
 
@@ -38,7 +38,7 @@ impl Files {
         fs::remove_file(self.directory.path().join(name)).unwrap();
     }
 
-    /// The changes in short, without those that only say whether all is read; `None` if no file changed.
+    /// The changes in short, without `Synced`; `None` if no file has changed.
     fn try_scan(&mut self) -> Option<(Vec<String>, Vec<String>)> {
         let Scanned { changes, reports } = self.source.scan().unwrap()?;
         let changes = changes.iter().filter_map(|change| match change {
@@ -86,7 +86,7 @@ fn of_two_objects_of_one_name_the_first_counts_and_the_other_takes_its_place() {
     let mut files = Files::new();
     files.write("b.yaml", &endpoint("one", ""));
     assert_eq!(files.changes(), ["one at b.yaml:2"]);
-    // It was handed on and is in no memory; when it counts again it is read again.
+    // The object was handed over and is not in memory; it is read again when it counts again.
     files.write("a.yaml", &endpoint("one", "  suspend: true\n"));
     let (changes, reports) = files.try_scan().unwrap();
     assert_eq!(changes, ["one at a.yaml:2"]);
@@ -125,7 +125,7 @@ fn many_files_before_and_between_others_find_their_places() {
     files.write("m.yaml", &endpoint("m", ""));
     files.write("z.yaml", &endpoint("z", ""));
     files.changes();
-    // Each directly behind the first one, so that the room between two files halves every time.
+    // Each file directly after the first one, so that the room between two files halves every time.
     let mut renumbered = 0;
     for number in (0..40).rev() {
         files.write(&format!("m{number:02}.yaml"), &endpoint(&format!("m{number}"), ""));

@@ -1,5 +1,4 @@
-//! Looks at the files when the system says that they may have changed, and from time to time without that, and publishes
-//! what changed.
+//! Scans the files when the system reports changes, and periodically without reports, and publishes what has changed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,35 +17,35 @@ pub struct Watch {
     source: Source,
     index: Index,
     namespaces: Namespaces,
-    /// What is wrong, as it was logged last.
+    /// The problems logged last.
     reported: BTreeSet<Report>,
 }
 
 impl Watch {
-    /// A watch that has not looked yet.
+    /// A watch that has not scanned yet.
     pub fn new(source: Source, index: Index) -> Self {
         Self { source, index, namespaces: Namespaces::All, reported: BTreeSet::new() }
     }
 
-    /// A watch of objects in these namespaces that has looked once, and what it saw.
+    /// A watch of objects in these namespaces after its first scan, with the result.
     ///
     /// # Errors
-    /// When a named path is not there.
+    /// Returns an error if a given path does not exist.
     pub fn start(source: Source, index: Index, namespaces: Namespaces) -> Result<(Self, Published), FilesError> {
         let mut watch = Self { namespaces, ..Self::new(source, index) };
         let (published, _) = watch.look()?;
         Ok((watch, published.unwrap_or_default()))
     }
 
-    /// How many objects are defined, by kind.
+    /// Number of defined objects, by kind.
     pub fn counts(&self) -> BTreeMap<&'static str, usize> {
         self.source.counts()
     }
 
-    /// Looks once: what changed, if anything did, and everything that is wrong.
+    /// Scans once. Returns the new configuration, if anything has changed, and all problems.
     ///
     /// # Errors
-    /// When a named path is not there.
+    /// Returns an error if a given path does not exist.
     pub fn look(&mut self) -> Result<(Option<Published>, Vec<Report>), FilesError> {
         let Some(Scanned { changes, reports }) = self.source.scan()? else {
             return Ok((None, self.reported.iter().cloned().collect()));
@@ -62,7 +61,7 @@ impl Watch {
         Ok((published, self.reported.iter().cloned().collect()))
     }
 
-    /// Problems of the objects, with their places.
+    /// Problems of the objects, with their locations.
     pub fn problems(&self) -> Vec<Report> {
         let report = |(kind, key, problem): (Kind, &ObjectKey, &Problem)| {
             Some(Report {
@@ -75,7 +74,7 @@ impl Watch {
         self.index.problems().filter_map(report).collect()
     }
 
-    /// Logs problems that are new and problems that are gone.
+    /// Logs problems that are new or resolved.
     fn log(&mut self, now: BTreeSet<Report>) {
         for report in now.difference(&self.reported) {
             tracing::error!(reason = report.reason.as_str(), "{report}");
@@ -87,7 +86,7 @@ impl Watch {
     }
 }
 
-/// Looks at the files until `shutdown`, and sends what changed.
+/// Watches the files until `shutdown`, and publishes changes.
 pub async fn watch(mut watch: Watch, published: Sender<Published>, shutdown: CancellationToken) {
     let mut notify = match Notify::new(watch.source.paths().to_vec()) {
         Ok(notify) => Some(notify),
@@ -97,9 +96,9 @@ pub async fn watch(mut watch: Watch, published: Sender<Published>, shutdown: Can
         }
     };
     let mut last_error = None;
-    // The first look finds what changed before the system was asked to tell.
+    // The first scan finds what changed before notifications were set up.
     loop {
-        // Reading files blocks; the watch travels to a thread where that is allowed, and back.
+        // Reading files blocks, so the watch moves to a blocking thread and back.
         let looked = tokio::task::spawn_blocking(move || {
             let looked = watch.look();
             (watch, looked)
@@ -129,10 +128,10 @@ pub async fn watch(mut watch: Watch, published: Sender<Published>, shutdown: Can
     }
 }
 
-/// Waits until the files may have changed, or it is time to look anyway.
+/// Waits until the files may have changed, or the next periodic scan is due.
 async fn changed(notify: &mut Option<Notify>, failing: bool) {
     let interval = match notify {
-        // A path that was missing may have no directory that can be watched.
+        // A missing path may have no directory that can be watched.
         Some(_) if !failing => limits::FILES_INTERVAL_NOTIFIED,
         _ => limits::FILES_INTERVAL,
     };
@@ -143,7 +142,7 @@ async fn changed(notify: &mut Option<Notify>, failing: bool) {
         }
     };
     match time::timeout(interval, noticed).await {
-        // A burst of changes is one look.
+        // A burst of changes causes one scan.
         Ok(Ok(())) => time::sleep(limits::FILES_GATHER).await,
         Ok(Err(error)) => {
             tracing::debug!(%error, "the system does not report file changes; manifests are polled");

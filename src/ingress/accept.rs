@@ -1,4 +1,4 @@
-//! The walk of a request.
+//! The steps of a request, from its path to the confirmation.
 
 use std::{
     net::IpAddr,
@@ -46,21 +46,21 @@ use crate::{
     ingress::limits::{JOURNAL_LOG_INTERVAL, LARGE_BODIES_PER_CPU},
 };
 
-/// What all requests share.
+/// State shared by all requests.
 pub(super) struct Shared {
     pub(super) ingress: Ingress,
-    /// The prefix without a slash at its end; empty for `/`.
+    /// The prefix without a trailing slash; empty for `/`.
     prefix: Box<str>,
     memory: Arc<Memory>,
     tenants: Tenants,
-    /// Bounds the large bodies that are judged at once.
+    /// Bounds the large bodies that are verified and parsed concurrently.
     judges: Arc<Semaphore>,
     started: Instant,
-    /// Milliseconds since `started` from which on the journal's trouble may be logged again.
+    /// Milliseconds since `started` after which a journal error may be logged again.
     log_again: AtomicU64,
 }
 
-/// What a request knows of its connection.
+/// What a request knows about its connection.
 #[derive(Clone)]
 pub(super) struct Caller {
     shared: Arc<Shared>,
@@ -80,15 +80,15 @@ pub(super) struct Inbound {
     pub(super) deadline: Instant,
 }
 
-/// What verified bytes turned out to be.
+/// The content of a verified body.
 enum Verdict {
     Handshake(HandshakeReply),
     Event(Validated),
-    /// The events of a batch; there may be none.
+    /// The events of a batch, possibly empty.
     Batch(Vec<Validated>),
 }
 
-/// The end of a walk without refusal.
+/// The result of a request that was not rejected.
 enum Outcome {
     Handshake(HandshakeReply),
     Event(Stored),
@@ -101,7 +101,7 @@ impl Caller {
     }
 }
 
-/// Answers a request.
+/// Handles a request.
 pub(super) async fn accept(State(caller): State<Caller>, request: Request) -> Response {
     let Caller { shared, activity, peer } = caller;
     let started = Instant::now();
@@ -197,8 +197,8 @@ impl Shared {
         Ok(Self { ingress, prefix, memory, tenants, judges, started: Instant::now(), log_again: AtomicU64::new(0) })
     }
 
-    /// The steps, cheapest refusal first; nothing is parsed before it is verified. `underway` learns when the body has
-    /// been read to its end.
+    /// Runs the steps, cheapest rejection first; nothing is parsed before it is verified. `underway` is updated when
+    /// the body has been read to its end.
     async fn walk(&self, inbound: Inbound, body: Body, underway: &RequestGuard) -> Result<Outcome, Rejected> {
         handshake::allow_method(&inbound)?;
         allow_endpoint(&inbound.endpoint)?;
@@ -234,21 +234,21 @@ impl Shared {
         }
     }
 
-    /// What is at a path.
+    /// The endpoint at a path.
     fn route(&self, path: &str) -> Result<Arc<Endpoint>, Rejected> {
         let snapshot = self.ingress.snapshot.borrow();
         let below = path.strip_prefix(&*self.prefix).and_then(|below| below.strip_prefix('/'));
         match below.and_then(|below| snapshot.route(below)) {
             Some(Route::Ready(endpoint)) => Ok(Arc::clone(endpoint)),
             Some(Route::NotReady) => Err(Rejected::NotReady),
-            // A sender must not be told that an endpoint is gone which has only not been read yet.
+            // An endpoint that has not been read yet must not look deleted to the sender.
             None if snapshot.may_have(below.unwrap_or_default()) => Err(Rejected::NotReady),
             None => Err(Rejected::NotFound),
         }
     }
 
-    /// Makes events durable, all or none; there is at least one. When the journal takes too long this gives up waiting, not
-    /// the events: they may still be stored, and are then duplicates when they are sent again.
+    /// Makes events durable, all or none; there is at least one. If the journal takes too long, only the wait ends: the
+    /// events may still be stored, and are deduplicated when they are sent again.
     async fn store(&self, inbound: &Inbound, mut arrivals: Vec<Arrival>) -> Result<Vec<Stored>, Rejected> {
         let endpoint = &inbound.endpoint;
         let span = trace::begin(&self.ingress.spans, inbound, &mut arrivals);
@@ -296,7 +296,7 @@ impl Shared {
         Ok(stored)
     }
 
-    /// The caller learns no details; the log does, once in a while.
+    /// Logs the details at a limited rate; the caller does not see them.
     fn unavailable(
         &self,
         kind: Box<str>,
@@ -316,7 +316,8 @@ impl Shared {
     }
 }
 
-/// Dropped only when a request ends while its event is being stored, because its client has gone or the server ends.
+/// Records a lost confirmation when dropped, which happens only if a request ends while its event is being stored,
+/// because the client disconnected or the server stops.
 struct LostConfirmationGuard<'a> {
     endpoint: &'a Endpoint,
     id: &'a str,
@@ -352,8 +353,8 @@ fn allow_rate(endpoint: &Endpoint, address: IpAddr) -> Result<(), Rejected> {
     limit.check(Some(address)).map_err(|retry_after| Rejected::RateLimited { retry_after })
 }
 
-/// Verifies, identifies and validates a body; a large one or a batch on a thread where that holds nobody up, when its turn
-/// comes, and no longer than until the request's deadline.
+/// Verifies, identifies and validates a body. A large body or a batch is handled on a blocking thread, when a permit is
+/// free, and until the request's deadline at most.
 async fn judge(
     judges: &Arc<Semaphore>,
     inbound: Inbound,
@@ -368,7 +369,7 @@ async fn judge(
     let judged = async move {
         let turn = judges.acquire_owned().await;
         let thread = tokio::task::spawn_blocking(move || {
-            // Held until the work is done, also when the request has been answered before that.
+            // Held until the work is done, even if the request has been answered before that.
             let _turn = turn;
             let judged = examine(&inbound, &evidence, body)?;
             Ok((inbound, judged))
@@ -378,7 +379,8 @@ async fn judge(
     timeout_at(deadline, judged).await.unwrap_or(Err(Rejected::Late))
 }
 
-/// Whether a body is judged on the thread that received it. The events of a batch are many, however short they are.
+/// Whether a body is verified and parsed on the thread that received it. A batch is not, since even short ones hold
+/// many events.
 fn is_quick(headers: &HeaderMap, body: &[u8]) -> bool {
     body.len() <= INLINE_BODY_BYTES && !cloudevents::is_batch(headers)
 }

@@ -1,4 +1,4 @@
-//! Whose request it is.
+//! The client address of a request.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -7,9 +7,9 @@ use ipnet::IpNet;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The client's address: the peer's, or, when the peer is a trusted proxy, the last address in `X-Forwarded-For` that
-/// is not one. Each proxy appends the address it was called from, so that only what trusted proxies wrote counts, read
-/// from the right. An entry that is no address ends the reading: what is left of it cannot be relied on.
+/// The client's address: the peer's, or, if the peer is a trusted proxy, the last address in `X-Forwarded-For` that is
+/// not a trusted proxy. Each proxy appends the address of its caller, so only what trusted proxies wrote counts, read
+/// from the right. Reading stops at an entry that is not an address, since nothing left of it can be relied on.
 ///
 /// IPv4 addresses mapped into IPv6 become IPv4.
 pub fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
@@ -17,7 +17,7 @@ pub fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     if !is_trusted(client, trusted) {
         return client;
     }
-    // Several lines are one list (RFC 9110 section 5.3); a map of headers is read backwards line by line.
+    // Several lines are one list (RFC 9110 section 5.3); a header map can be read backwards only line by line.
     for line in headers.get_all(X_FORWARDED_FOR).iter().rev() {
         let Ok(line) = line.to_str() else { return client };
         for entry in line.rsplit(',').map(str::trim).filter(|entry| !entry.is_empty()) {
@@ -40,7 +40,7 @@ fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
     is_in(address, trusted)
 }
 
-/// An address as proxies write it: alone, in brackets, or with a port.
+/// An address in the forms that proxies write: alone, in brackets, or with a port.
 fn parse(entry: &str) -> Option<IpAddr> {
     if let Ok(address) = entry.parse::<IpAddr>() {
         return Some(address);

@@ -1,4 +1,4 @@
-//! Receiving a body: bounded in size, in time and in what all bodies together may take.
+//! Receives bodies, bounded in size, in time and in the memory of all bodies together.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -19,11 +19,11 @@ use crate::{
     ingress::limits::{BODY_FREE_BYTES, BODY_NAMESPACE_SHARE},
 };
 
-/// Memory that all bodies share. One namespace gets a part of it, so that large bodies to its endpoints, however slow and
-/// not yet verified, leave room to others.
+/// Memory shared by all bodies. One namespace may use only a part of it, so that its large bodies, however slow and not
+/// yet verified, leave room for others.
 #[derive(Debug)]
 pub(super) struct Memory {
-    /// What one namespace may take.
+    /// Maximum bytes of one namespace.
     part: usize,
     usage: Mutex<Usage>,
 }
@@ -31,7 +31,7 @@ pub(super) struct Memory {
 #[derive(Debug)]
 struct Usage {
     free: usize,
-    /// Taken by namespaces that have taken any.
+    /// Bytes in use by namespace, without namespaces that use none.
     taken: HashMap<Arc<str>, usize>,
 }
 
@@ -65,7 +65,7 @@ impl Memory {
     }
 }
 
-/// A body's share of the [`Memory`], given back when dropped.
+/// A body's share of the [`Memory`], released when dropped.
 #[derive(Debug)]
 struct Share {
     memory: Arc<Memory>,
@@ -74,7 +74,7 @@ struct Share {
 }
 
 impl Share {
-    /// Makes the share large enough for a body of `total` bytes.
+    /// Grows the share to hold a body of `total` bytes.
     fn grow(&mut self, total: usize) -> Result<(), Rejected> {
         let more = total.saturating_sub(BODY_FREE_BYTES).saturating_sub(self.bytes);
         if more > 0 {
@@ -95,15 +95,15 @@ impl Drop for Share {
     }
 }
 
-/// A body that has been received. Its share of the memory lasts as long as this does.
+/// A received body. Its share of the memory is released when it is dropped.
 #[derive(Debug)]
 pub(super) struct Received {
     pub(super) bytes: Bytes,
     _share: Share,
 }
 
-/// Refuses what cannot be read whatever its bytes are: a compressed body (the signature is over the bytes as sent, but
-/// schema and subscribers would see what nobody signed), and one that says itself that it is too large.
+/// Rejects a body by its headers: a compressed one (the signature covers the bytes as sent, but schema and subscribers
+/// would see bytes that were not signed), and one whose declared length exceeds `limit`.
 pub(super) fn admit(headers: &HeaderMap, body: &Body, limit: usize) -> Result<(), Rejected> {
     for encoding in headers.get_all(CONTENT_ENCODING) {
         let identity = encoding.as_bytes();
@@ -111,8 +111,8 @@ pub(super) fn admit(headers: &HeaderMap, body: &Body, limit: usize) -> Result<()
             return Err(Rejected::UnsupportedEncoding);
         }
     }
-    // A transfer coding besides `chunked` compresses, too (RFC 9112 section 7), and parties that read a list of codings
-    // differently differ about where the body ends.
+    // Transfer codings other than `chunked` compress, too (RFC 9112 section 7), and parsers that read a list of codings
+    // differently disagree about the end of the body.
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     if codings.next().is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
         || codings.next().is_some()
@@ -125,7 +125,7 @@ pub(super) fn admit(headers: &HeaderMap, body: &Body, limit: usize) -> Result<()
     Ok(())
 }
 
-/// Reads a body of at most `limit` bytes, to an endpoint of `namespace`, until `deadline`.
+/// Reads a body of at most `limit` bytes, sent to an endpoint of `namespace`, until `deadline`.
 pub(super) async fn receive(
     body: Body,
     limit: usize,
@@ -136,7 +136,7 @@ pub(super) async fn receive(
     timeout_at(deadline, collect(body, limit, namespace, memory)).await.unwrap_or(Err(Rejected::Slow))
 }
 
-/// A body that comes in one piece, as most do, is not copied.
+/// Collects a body. One that arrives in one piece, as most do, is not copied.
 async fn collect(
     mut body: Body,
     limit: usize,
@@ -147,7 +147,7 @@ async fn collect(
     let mut first = Bytes::new();
     let mut gathered = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        // Trailers are not part of what is signed.
+        // Trailers are not covered by the signature.
         let Ok(piece) = frame.map_err(|_| Rejected::Interrupted)?.into_data() else { continue };
         let total = first.len() + gathered.len() + piece.len();
         if total > limit {

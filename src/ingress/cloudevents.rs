@@ -1,4 +1,4 @@
-//! CloudEvents whose attributes are in the body: one, or a batch of them.
+//! CloudEvents whose attributes are in the body: single events and batches.
 
 use bytes::Bytes;
 use grapnel_event::{
@@ -13,10 +13,11 @@ use http::{HeaderMap, HeaderName, header::CONTENT_TYPE};
 use super::{headers, reject::Rejected};
 use crate::{catalog::Endpoint, ingress::limits::BATCH_HEADER_BYTES};
 
-/// Only an event has it.
+/// The header that marks a CloudEvent in binary mode.
 const SPEC_VERSION: HeaderName = HeaderName::from_static("ce-specversion");
 
-/// Whether headers carry an event; one that is not whole is refused. Nothing is looked at without `ce-specversion`.
+/// Whether the headers carry a CloudEvent; an incomplete one is rejected. Without `ce-specversion` no other header is
+/// read.
 pub(super) fn in_headers(headers: &HeaderMap) -> Result<bool, MalformedPayload> {
     if !headers.contains_key(SPEC_VERSION) {
         return Ok(false);
@@ -25,7 +26,7 @@ pub(super) fn in_headers(headers: &HeaderMap) -> Result<bool, MalformedPayload> 
     CloudEvent::binary(headers, None, b"").map(|_| true)
 }
 
-/// Identifies and validates the event that a body is. Schemas are for its data.
+/// Identifies and validates a body that is one event. Schemas apply to its data.
 pub(super) fn one(
     endpoint: &Endpoint,
     headers: &HeaderMap,
@@ -40,8 +41,8 @@ pub(super) fn is_batch(headers: &HeaderMap) -> bool {
     CloudEvent::is_batch(headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()))
 }
 
-/// Identifies and validates every event of a batch that is known to be JSON: all of them, or none is let in. Together they
-/// take no more steps than one event may.
+/// Identifies and validates every event of a batch that is known to be JSON. Either all are accepted or none. Together
+/// they may take as many steps as a single event.
 pub(super) fn all(endpoint: &Endpoint, headers: &HeaderMap, verified: &Verified) -> Result<Vec<Validated>, Rejected> {
     let sent = batch(verified.body())?;
     let of_each = header_bytes(&stored(&headers::stored(headers, &endpoint.verifier)));
@@ -75,7 +76,7 @@ fn validate(
     let event = CloudEvent::structured(&text)?;
     let identity = identify_event(&endpoint.kind_sources, &endpoint.id_sources, headers, body, &event, budget)?;
     let kind = identity.kind.clone();
-    // Data is taken apart only for a schema.
+    // Data is parsed only for a schema.
     let data = if endpoint.schemas.needs_payload(&kind) { Payload::of(&event.content) } else { Payload::Opaque };
     endpoint.schemas.validate_within(verified, &data, identity, budget).map_err(|violation| {
         let violation = match violation {
@@ -88,12 +89,12 @@ fn validate(
     })
 }
 
-/// Bytes of names and values.
+/// Bytes of header names and values.
 fn header_bytes(headers: &[(Box<str>, Bytes)]) -> usize {
     headers.iter().map(|(name, value)| name.len() + value.len()).sum()
 }
 
-/// Refuses a batch with whose events too many headers would be stored.
+/// Rejects a batch whose events would store too many header bytes.
 fn allow_headers(events: usize, of_each: usize) -> Result<(), MalformedPayload> {
     if events.saturating_mul(of_each) <= BATCH_HEADER_BYTES {
         return Ok(());
@@ -105,7 +106,7 @@ fn allow_headers(events: usize, of_each: usize) -> Result<(), MalformedPayload> 
     Err(MalformedPayload { sentence })
 }
 
-/// The stored headers of an event of a batch: its content type is not the batch's.
+/// The stored headers of an event of a batch, without the batch's content type.
 pub(super) fn stored(headers: &[(Box<str>, Bytes)]) -> Vec<(Box<str>, Bytes)> {
     let own = |name: &str| name == CONTENT_TYPE.as_str();
     headers

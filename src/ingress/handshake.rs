@@ -1,4 +1,4 @@
-//! Questions that are no events: asked before anything is sent, with a method of their own.
+//! Handshakes: requests without an event, sent with a method of their own before any delivery.
 
 use axum::{body::Body, response::Response};
 use grapnel_event::identity::MalformedPayload;
@@ -9,17 +9,17 @@ use super::{accept::Inbound, reject::Rejected};
 
 const ONLY_POST: Rejected = Rejected::MethodNotAllowed { allow: "POST" };
 
-/// Whether the method is one that the endpoint knows.
+/// Checks that the endpoint supports the method.
 pub(super) fn allow_method(inbound: &Inbound) -> Result<(), Rejected> {
     match (&inbound.method, inbound.endpoint.handshake) {
         (&Method::POST, _) | (&Method::GET, Handshake::XCrc) | (&Method::OPTIONS, Handshake::CloudEvents) => Ok(()),
         (_, Handshake::XCrc) => Err(Rejected::MethodNotAllowed { allow: "GET, POST" }),
-        // The permission that OPTIONS asks for is to POST (CloudEvents HTTP webhooks 1.0.2, section 4.2).
+        // OPTIONS asks for permission to POST (CloudEvents HTTP webhooks 1.0.2, section 4.2).
         _ => Err(ONLY_POST),
     }
 }
 
-/// The answer to what a request asks by its method: `None` is an event.
+/// The reply to a handshake, which is known by its method. `None` means that the request carries an event.
 pub(super) fn question(inbound: &Inbound) -> Result<Option<HandshakeReply>, Rejected> {
     let endpoint = &inbound.endpoint;
     match (&inbound.method, endpoint.handshake) {
@@ -38,7 +38,7 @@ pub(super) fn question(inbound: &Inbound) -> Result<Option<HandshakeReply>, Reje
     }
 }
 
-/// The answer to a handshake.
+/// The response to a handshake.
 pub(super) fn answer(reply: HandshakeReply) -> Response {
     let mut response = Response::new(Body::from(reply.body));
     *response.status_mut() = reply.status;

@@ -1,4 +1,4 @@
-//! Which headers are stored with an event.
+//! Selects the headers that are stored with an event.
 
 use bytes::{Bytes, BytesMut};
 use grapnel_event::dead_letter;
@@ -8,9 +8,8 @@ use http::{HeaderMap, HeaderName, header::CONNECTION};
 
 use crate::ingress::limits::{STORED_HEADER_BYTES, STORED_HEADERS};
 
-/// The headers of a request that are stored: none that lets its reader speak for the sender, none of the connection, and
-/// none that only Grapnel writes.
-/// At most [`STORED_HEADERS`] and [`STORED_HEADER_BYTES`]; what does not fit is left out.
+/// The headers of a request that are stored: no credentials of the sender, no hop-by-hop headers, and no headers that
+/// only Grapnel writes. At most [`STORED_HEADERS`] and [`STORED_HEADER_BYTES`]; headers that do not fit are left out.
 pub(super) fn stored(headers: &HeaderMap, verifier: &Verifier) -> Vec<(Box<str>, Bytes)> {
     let wanted = |name: &HeaderName| {
         !is_framing(name)
@@ -33,7 +32,7 @@ pub(super) fn stored(headers: &HeaderMap, verifier: &Verifier) -> Vec<(Box<str>,
         .collect()
 }
 
-/// `Connection` may name further headers of the hop.
+/// `Connection` may name further hop-by-hop headers.
 fn is_named_by_connection(headers: &HeaderMap, name: &HeaderName) -> bool {
     headers
         .get_all(CONNECTION)

@@ -1,9 +1,9 @@
-//! The public HTTP server: how an event comes in.
+//! Ingress: the public HTTP server that accepts events.
 //!
-//! `server` takes connections and bounds them, [`accept`](self) is the walk of one request, `reject` is every way in
-//! which it can end early. The path of an endpoint is `{prefix}/{namespace}/{path}`, compared byte by byte: nothing is
-//! percent-decoded (paths consist of characters that need no encoding), a slash at the end is another path and hence
-//! not found, and the query is no part of it.
+//! `server` accepts connections and bounds them, [`accept`](self) handles one request, and `reject` lists all
+//! rejections. The path of an endpoint is `{prefix}/{namespace}/{path}`, compared byte by byte: it is not
+//! percent-decoded (paths consist of characters that need no encoding), a trailing slash makes another path, which is
+//! not found, and the query is not part of it.
 
 mod accept;
 pub mod address;
@@ -39,44 +39,44 @@ use crate::{
     telemetry::{metrics::Metrics, spans::Spans},
 };
 
-/// What the server works with.
+/// The dependencies and options of the server.
 pub struct Ingress {
-    /// What is served at the moment.
+    /// The live snapshot.
     pub snapshot: watch::Receiver<Arc<Snapshot>>,
-    /// Where events go.
+    /// The journal that stores events.
     pub journal: Arc<dyn Journal>,
-    /// Who knows callers inside the cluster; without a cluster nobody does.
+    /// Reviews tokens of callers inside the cluster; `None` without a cluster.
     pub callers: Option<Arc<dyn Callers>>,
-    /// Who knows public keys of senders that are fetched.
+    /// Provides the public keys of senders that are fetched.
     pub keys: Option<Arc<dyn RemoteKeys>>,
-    /// The time.
+    /// The clock.
     pub clock: Arc<dyn Clock>,
     /// The process's metrics.
     pub metrics: Metrics,
-    /// Where the spans of receipts are begun.
+    /// The source of receipt spans.
     pub spans: Spans,
-    /// How it serves.
+    /// The options.
     pub options: IngressOptions,
 }
 
-/// How the server serves.
+/// Options of the server.
 #[derive(Debug, Clone)]
 pub struct IngressOptions {
-    /// Path before `/{namespace}/{path}`: `/`, or `/hooks`.
+    /// Path prefix before `/{namespace}/{path}`: `/`, or for example `/hooks`.
     pub path_prefix: String,
-    /// Proxies whose `X-Forwarded-For` is believed.
+    /// Proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<IpNet>,
-    /// `--public-url`, under which senders call this server, for those that sign the URL.
+    /// `--public-url`, under which senders call this server, for senders that sign the URL.
     pub public_url: Option<Url>,
-    /// Whether TLS is spoken, and the URL hence `https`, where neither that nor a proxy says so.
+    /// Whether the server uses TLS, and the URL is hence `https`, unless the public URL or a proxy says otherwise.
     pub tls: bool,
-    /// Most connections open at once, see [`limits::MAX_CONNECTIONS`].
+    /// Maximum open connections, see [`limits::MAX_CONNECTIONS`].
     pub max_connections: usize,
-    /// Time for a TLS handshake and for the head of a request, see [`limits::HEAD_TIMEOUT`].
+    /// Timeout for a TLS handshake and for the head of a request, see [`limits::HEAD_TIMEOUT`].
     pub head_timeout: Duration,
-    /// How long a connection may stay open without a request.
+    /// How long a connection may stay idle.
     pub idle_timeout: Duration,
-    /// How long requests under way may take to end at shutdown.
+    /// Time for requests in flight to end at shutdown.
     pub shutdown_timeout: Duration,
     /// Memory for bodies, see [`limits::BODY_MEMORY`].
     pub body_memory: usize,
@@ -98,14 +98,14 @@ impl Default for IngressOptions {
     }
 }
 
-/// Why the server cannot serve.
+/// Why the server cannot start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum IngressError {
-    /// The prefix is no path.
+    /// The prefix is not a path.
     #[error("path prefix {0:?} is not a path: write / or, for example, /hooks, of letters, digits and -._~/")]
     PathPrefix(String),
-    /// Nobody could connect.
+    /// No connection is allowed.
     #[error("--max-connections must be at least 1")]
     NoConnections,
 }

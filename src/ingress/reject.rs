@@ -1,4 +1,4 @@
-//! Every way in which a request can end without an event, and how that is answered.
+//! Rejections: every way in which a request can end without an event, and its response.
 
 use std::{borrow::Cow, net::IpAddr, time::Duration};
 
@@ -15,50 +15,50 @@ use crate::ingress::limits::{RETRY_AFTER_SUSPENDED, RETRY_AFTER_UNAVAILABLE};
 
 pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// Why a request was refused.
+/// Why a request was rejected.
 #[derive(Debug)]
 pub(super) enum Rejected {
-    /// Nothing is served at the path.
+    /// No endpoint has this path.
     NotFound,
-    /// Something is, or may soon be, but not yet.
+    /// The endpoint exists, or may exist, but is not ready yet.
     NotReady,
-    /// Not a POST, nor what else the endpoint's sender asks by.
+    /// Neither POST nor a handshake method of the endpoint.
     MethodNotAllowed { allow: &'static str },
     /// `spec.suspend`.
     Suspended,
-    /// Not in `spec.allowedSources`.
+    /// The address is not in `spec.allowedSources`.
     SourceNotAllowed { address: IpAddr },
-    /// More than `spec.rateLimit`.
+    /// Exceeds `spec.rateLimit`.
     RateLimited { retry_after: Duration },
-    /// More than `spec.limits.bodyBytes`.
+    /// Exceeds `spec.limits.bodyBytes`.
     BodyTooLarge { limit: usize },
-    /// A compressed body, or one in a list of transfer codings.
+    /// The body is compressed, or has a list of transfer codings.
     UnsupportedEncoding,
-    /// The body did not come within `spec.limits.timeout`.
+    /// The body did not arrive within `spec.limits.timeout`.
     Slow,
     /// The body could not be verified and validated within `spec.limits.timeout`.
     Late,
-    /// The body ended early, or its framing is broken.
+    /// The body ended early, or its framing is invalid.
     Interrupted,
-    /// All room for bodies is taken, or all that the namespace may take of it.
+    /// The memory for bodies is exhausted, or the namespace's part of it.
     Busy,
-    /// The namespace has as many requests in progress as it may have.
+    /// The namespace has its maximum number of requests in progress.
     Crowded,
-    /// Not signed as it must be.
+    /// The verification failed.
     Unverified(Refusal),
-    /// Nobody can say at the moment whose token it is.
+    /// The token cannot be reviewed at the moment.
     Unreviewed,
     /// The sender's public keys cannot be fetched at the moment.
     Keyless,
-    /// Cannot be understood.
+    /// The payload is malformed.
     Malformed(MalformedPayload),
-    /// Not what the schema says; `kind` is the event's type.
+    /// The payload violates the schema; `kind` is the event's type.
     Invalid { kind: Box<str>, violation: Violation },
-    /// The journal does not answer, or not in time, or says that it cannot. `kind` is the event's type, where known.
+    /// The journal fails or does not answer in time. `kind` is the event's type, if known.
     Unavailable { kind: Option<Box<str>> },
-    /// The endpoint, or its namespace, keeps as many bytes in the journal as it may. `kind` is the event's type.
+    /// The endpoint or its namespace has used up its storage in the journal. `kind` is the event's type.
     StorageExhausted { kind: Box<str> },
-    /// The journal cannot store an event of that size. `kind` is the event's type.
+    /// The journal cannot store an event of this size. `kind` is the event's type.
     TooLargeToStore { kind: Box<str>, max: u64 },
 }
 
@@ -77,7 +77,7 @@ struct Place<'a> {
 }
 
 impl Rejected {
-    /// The word by which programs, metrics and logs know it.
+    /// The machine-readable code, also used in metrics and logs.
     pub(super) fn code(&self) -> &'static str {
         match self {
             Self::NotFound => "not_found",
@@ -97,7 +97,7 @@ impl Rejected {
         }
     }
 
-    /// The status of the answer.
+    /// The status of the response.
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::NotFound => StatusCode::NOT_FOUND,
@@ -121,7 +121,7 @@ impl Rejected {
         }
     }
 
-    /// What was wrong and what to do, for a person. Holds neither a signature nor bytes of the payload.
+    /// The message: what was wrong and what to do. Contains neither a signature nor bytes of the payload.
     pub(super) fn sentence(&self) -> Cow<'static, str> {
         match self {
             Self::NotFound => Cow::Borrowed(
@@ -156,7 +156,7 @@ impl Rejected {
             Self::Keyless => Cow::Borrowed("the sender's public keys cannot be fetched; retry later"),
             Self::Malformed(malformed) => Cow::Owned(malformed.to_string()),
             Self::Invalid { violation, .. } => Cow::Owned(violation.to_string()),
-            // The event may have become durable all the same, so this must not say that it has not.
+            // The event may have become durable nevertheless, so the message must not deny it.
             Self::Unavailable { .. } => {
                 Cow::Borrowed("the event was not confirmed as stored; retry later with the same id")
             }
@@ -169,7 +169,7 @@ impl Rejected {
         }
     }
 
-    /// The event's type, if it was known by then.
+    /// The event's type, if it is known.
     pub(super) fn kind(&self) -> Option<&str> {
         match self {
             Self::Invalid { kind, .. } | Self::StorageExhausted { kind } | Self::TooLargeToStore { kind, .. } => {
@@ -180,7 +180,7 @@ impl Rejected {
         }
     }
 
-    /// Whether the connection cannot be used again, because the rest of the body is not worth waiting for.
+    /// Whether the connection has to be closed, because the rest of the body is not worth waiting for.
     fn ends_connection(&self) -> bool {
         matches!(
             self,
@@ -212,10 +212,10 @@ impl Rejected {
         }
     }
 
-    /// The answer.
+    /// The response.
     pub(super) fn answer(&self, version: Version) -> Response {
         let failure = Failure { error: &self.sentence(), code: self.code(), violations: self.violations() };
-        // Strings and nothing else cannot fail to be written.
+        // A structure of strings can always be serialized.
         let body = serde_json::to_vec(&failure).unwrap_or_default();
         let mut response = Response::new(Body::from(body));
         *response.status_mut() = self.status();
@@ -227,7 +227,7 @@ impl Rejected {
         if let Some(after) = self.retry_after() {
             headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(after)));
         }
-        // RFC 9113 section 8.2.2: HTTP/2 has no such header.
+        // HTTP/2 has no such header (RFC 9113 section 8.2.2).
         if self.ends_connection() && version < Version::HTTP_2 {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
@@ -235,7 +235,7 @@ impl Rejected {
     }
 }
 
-/// Rounded up, so that nobody comes back too early; at least one.
+/// Rounded up, so that clients do not retry too early; at least one.
 fn whole_seconds(time: Duration) -> u64 {
     let up = u64::from(time.subsec_nanos() > 0);
     time.as_secs().saturating_add(up).max(1)

@@ -1,4 +1,4 @@
-//! The answer to what is safe.
+//! Responses that confirm stored events.
 
 use axum::{body::Body, response::Response};
 use http::{StatusCode, header::CONTENT_TYPE};
@@ -6,7 +6,7 @@ use http::{StatusCode, header::CONTENT_TYPE};
 use super::reject::JSON;
 use crate::catalog::Endpoint;
 
-/// An event that is safe.
+/// A durable event.
 pub(super) struct Stored {
     pub(super) id: Box<str>,
     pub(super) kind: Box<str>,
@@ -14,7 +14,7 @@ pub(super) struct Stored {
     pub(super) bytes: usize,
 }
 
-/// The answer to events that are safe, `body` if the endpoint has none of its own.
+/// The response for durable events, with `body` unless the endpoint configures its own.
 pub(super) fn confirm(endpoint: &Endpoint, body: impl FnOnce() -> Vec<u8>) -> Response {
     let reply = &endpoint.reply;
     let mut response = match &reply.body {
@@ -34,7 +34,7 @@ pub(super) fn confirm(endpoint: &Endpoint, body: impl FnOnce() -> Vec<u8>) -> Re
     response
 }
 
-/// `{"success":true,"id":"…"}`, and whether it is a duplicate.
+/// `{"success":true,"id":"…"}`, with a mark if the event is a duplicate.
 pub(super) fn confirmation(id: &str, duplicate: bool) -> Vec<u8> {
     let mut body = Vec::with_capacity(64 + id.len());
     body.extend_from_slice(br#"{"success":true,"id":"#);
@@ -44,7 +44,7 @@ pub(super) fn confirmation(id: &str, duplicate: bool) -> Vec<u8> {
     body
 }
 
-/// `{"success":true,"ids":[…]}`, with the duplicates among them if there are any.
+/// `{"success":true,"ids":[…]}`, with the duplicates among them, if any.
 pub(super) fn batch_confirmation(events: &[Stored]) -> Vec<u8> {
     let ids: Vec<&str> = events.iter().map(|event| &*event.id).collect();
     let duplicates: Vec<&str> = events.iter().filter(|event| event.duplicate).map(|event| &*event.id).collect();

@@ -1,4 +1,4 @@
-//! Taking connections and bounding them.
+//! Accepts connections and bounds them.
 
 use crate::connections::limits::CROWD_GRACE;
 use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
@@ -28,14 +28,14 @@ use crate::{
     ingress::limits,
 };
 
-/// Serves until `shutdown`, then lets requests under way end, for at most
+/// Serves until `shutdown`, then waits for requests in flight for at most
 /// [`shutdown_timeout`](super::IngressOptions::shutdown_timeout), and returns.
 ///
-/// HTTP/1.1 and HTTP/2 are both spoken on one port: with `tls` as the client negotiates (ALPN), without it HTTP/2 is
-/// known by its preface (RFC 9113 section 3.3).
+/// HTTP/1.1 and HTTP/2 share one port: with `tls` the client negotiates the version (ALPN), without it HTTP/2 is
+/// recognized by its preface (RFC 9113 section 3.3).
 ///
 /// # Errors
-/// When the options make no sense. Errors of single connections never end the server.
+/// Returns an error if the options are invalid. Errors of single connections never end the server.
 pub async fn serve(
     ingress: Ingress,
     listener: TcpListener,
@@ -61,7 +61,7 @@ pub async fn serve(
         loop {
             match listener.accept().await {
                 Ok((socket, peer)) => {
-                    // While this one waits for a place, the others wait in the kernel's queue.
+                    // While this one waits for a slot, the others wait in the kernel's queue.
                     let Some(place) = crowd.place().await else { return };
                     let (server, stop, end) = (Arc::clone(&server), shutdown.child_token(), end.child_token());
                     connections.spawn(async move {
@@ -95,7 +95,7 @@ pub async fn serve(
     Ok(())
 }
 
-/// Errors of `accept` that say nothing about the listener (accept(2)).
+/// Whether an error of `accept` concerns one connection only, not the listener (accept(2)).
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
@@ -103,10 +103,10 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 
 fn http() -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    // The time for heads is kept by `Activity`, which knows an idle connection from a slow head.
-    // `max_headers` is left at its default, which is `limits::MAX_HEADERS`: a set value costs an allocation a request.
-    // A client that closes its side, or goes away, after its request does not stop the request: an event that gets
-    // stored is also counted and logged.
+    // `Activity` enforces the timeout for heads, since it distinguishes an idle connection from a slow head.
+    // `max_headers` keeps its default, which is `limits::MAX_HEADERS`: setting it costs an allocation per request. A
+    // client that closes its side or disconnects after its request does not cancel the request, so a stored event is
+    // always counted and logged.
     builder.http1().half_close(true).header_read_timeout(None).max_buf_size(limits::CONNECTION_BUFFER_BYTES);
     builder
         .http2()
@@ -131,7 +131,7 @@ struct Server {
 }
 
 impl Server {
-    /// One connection, from the handshake to its end.
+    /// Handles one connection, from the handshake to its end.
     async fn converse(&self, socket: TcpStream, peer: SocketAddr, activity: &Arc<Activity>, stop: CancellationToken) {
         if let Err(error) = socket.set_nodelay(true) {
             tracing::debug!(%peer, %error, "connection lost");
@@ -156,7 +156,7 @@ impl Server {
         }
     }
 
-    /// The requests of one connection.
+    /// Handles the requests of one connection.
     async fn requests<S>(&self, stream: S, peer: SocketAddr, activity: &Arc<Activity>, stop: CancellationToken)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -166,9 +166,9 @@ impl Server {
         let mut connection = pin!(self.http.serve_connection(TokioIo::new(stream), service));
         let mut stopped = pin!(stop.cancelled());
         let mut look = pin!(sleep(self.head_timeout));
-        // Asked to end after the requests under way.
+        // Set when the connection has been asked to end after its requests in flight.
         let mut ending = false;
-        // And not to wait for those that have not been read.
+        // Set when it must not wait for requests whose bodies have not been read.
         let mut leaving = false;
         loop {
             tokio::select! {
@@ -201,7 +201,7 @@ impl Server {
                     let again = match activity.patience(now, self.head_timeout, self.idle_timeout) {
                         Patience::Busy if leaving => CROWD_GRACE,
                         Patience::Busy => self.head_timeout.min(limits::CLOSE_TIMEOUT),
-                        // In the meantime the head of another request may begin.
+                        // The head of another request may begin in the meantime.
                         Patience::Until(until) if !ending => {
                             until.saturating_duration_since(now).min(self.head_timeout)
                         }

@@ -1,8 +1,8 @@
-//! The socket of a connection, with two additions: it tells that bytes came in, and it ends politely.
+//! The socket of a connection, which also records received bytes and closes without losing the response.
 //!
-//! A connection that is closed while the client still sends is reset, and a reset may destroy the answer before the
-//! client has read it. So after a refusal that left something unread the write side is closed first, and what still
-//! comes in is thrown away for a bounded time (RFC 9112 section 9.6).
+//! A connection that is closed while the client still sends is reset, and a reset may discard the response before the
+//! client has read it. After a rejection that left something unread, the write side is therefore closed first, and
+//! incoming bytes are discarded for a bounded time (RFC 9112 section 9.6).
 
 use std::{
     io,
@@ -22,7 +22,7 @@ use crate::{
     ingress::limits::{LINGER_BYTES, LINGER_TIMEOUT},
 };
 
-/// Bytes thrown away at once.
+/// Bytes discarded per read.
 const SCRATCH: usize = 8 * 1024;
 
 pub(super) struct Stream {
@@ -31,7 +31,7 @@ pub(super) struct Stream {
     linger: Option<Linger>,
 }
 
-/// The end of a connection under way.
+/// A connection that is being closed.
 struct Linger {
     timeout: Pin<Box<Sleep>>,
     left: usize,
@@ -79,7 +79,7 @@ impl AsyncWrite for Stream {
         let mut scratch = [0; SCRATCH];
         while linger.left > 0 && linger.timeout.as_mut().poll(cx).is_pending() {
             let mut buf = ReadBuf::new(&mut scratch);
-            // A client that is gone needs no patience.
+            // No need to wait for a client that has disconnected.
             if ready!(Pin::new(&mut *socket).poll_read(cx, &mut buf)).is_err() || buf.filled().is_empty() {
                 break;
             }

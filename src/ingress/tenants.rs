@@ -1,11 +1,12 @@
-//! Requests in progress of each namespace, and the bound on them.
+//! Bounds the requests in progress of each namespace.
 //!
-//! The bounds on connections and on memory for bodies are those of the whole server. A request that has been read keeps
-//! its connection until it is answered, and is never closed to make room. So a namespace whose requests take long, because
-//! the keys of its sender do not come for example, could keep all connections and lock out the other namespaces.
+//! The bounds on connections and on memory for bodies apply to the whole server. A request that has been read keeps its
+//! connection until it is answered, and is never closed to make room. Without this bound, a namespace whose requests
+//! take long, for example because the keys of its sender cannot be fetched, could take all connections and lock out
+//! other namespaces.
 //!
-//! Requests that are still being read do not count here: their connections are closed when there is no room for others
-//! (see [`connections`](crate::connections)), and a sender that cannot sign could fill the bound with slow bodies.
+//! Requests that are still being read do not count: their connections are closed when others need room (see
+//! [`connections`](crate::connections)), and a sender that cannot sign could use up the bound with slow bodies.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -18,7 +19,7 @@ use crate::ingress::limits::{NAMESPACE_REQUESTS_MIN, NAMESPACE_SHARE};
 #[derive(Debug)]
 pub(super) struct Tenants {
     most: usize,
-    /// Of namespaces that have any.
+    /// Counts by namespace, without namespaces that have none.
     requests: Mutex<HashMap<Arc<str>, usize>>,
 }
 
@@ -30,7 +31,7 @@ pub(super) struct InProgress<'a> {
 }
 
 impl Tenants {
-    /// For a server with so many connections.
+    /// For a server with at most `max_connections`.
     pub(super) fn new(max_connections: usize) -> Self {
         let most = (max_connections / NAMESPACE_SHARE).max(NAMESPACE_REQUESTS_MIN);
         Self { most, requests: Mutex::default() }
@@ -39,7 +40,7 @@ impl Tenants {
     /// Begins a request of a namespace.
     ///
     /// # Errors
-    /// [`Rejected::Crowded`] when the namespace has as many as it may have.
+    /// Returns [`Rejected::Crowded`] if the namespace has its maximum number of requests in progress.
     pub(super) fn begin<'a>(&'a self, namespace: &'a Arc<str>) -> Result<InProgress<'a>, Rejected> {
         let mut requests = self.requests.lock();
         match requests.get_mut(namespace) {

@@ -1,4 +1,4 @@
-//! TLS from files, renewed without a restart.
+//! TLS certificates from files, reloaded without a restart.
 
 use std::{
     fs::File,
@@ -37,53 +37,53 @@ pub enum TlsError {
     /// A file cannot be read.
     #[error("cannot read {path}: {source}")]
     Read {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// A file is too large to be a certificate or key.
     #[error("{0} is larger than {TLS_FILE_BYTES} bytes; it is no certificate or key file")]
     TooLarge(PathBuf),
-    /// The certificate file holds no chain of certificates in PEM.
+    /// The certificate file is not a PEM certificate chain.
     #[error("{path} is not a chain of certificates in PEM: {source}")]
     Certificate {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: pem::Error,
     },
-    /// The certificate file holds no certificate.
+    /// The certificate file contains no certificate.
     #[error("{0} holds no certificate; it must hold the server's certificate and then its issuers, in PEM")]
     NoCertificate(PathBuf),
-    /// The key file holds no private key in PEM.
+    /// The key file contains no PEM private key.
     #[error("{path} holds no private key in PEM (PKCS#8, PKCS#1 or SEC1): {source}")]
     Key {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: pem::Error,
     },
-    /// Certificate and key cannot be used together.
+    /// Certificate and key do not match or are not supported.
     #[error("certificate {cert} and key {key} cannot be used together: {source}")]
     Pair {
-        /// The certificate's file.
+        /// The certificate file.
         cert: PathBuf,
-        /// The key's file.
+        /// The key file.
         key: PathBuf,
-        /// Why.
+        /// The cause.
         source: rustls::Error,
     },
-    /// The configuration is not possible.
+    /// The TLS configuration is invalid.
     #[error("TLS cannot be set up: {0}")]
     Setup(#[source] rustls::Error),
 }
 
-/// The certificate in use; what connections ask.
+/// The certificate in use, which every handshake reads.
 #[derive(Debug, Default)]
 struct Current {
     certified: ArcSwapOption<CertifiedKey>,
-    /// SHA-256 of the files as they were seen last, usable or not.
+    /// SHA-256 of the files when they were last read, usable or not.
     seen: Mutex<Option<[u8; 32]>>,
 }
 
@@ -94,16 +94,16 @@ impl ResolvesServerCert for Current {
 }
 
 impl TlsFiles {
-    /// A chain and its key; nothing is read yet.
+    /// A certificate chain and its key; nothing is read yet.
     pub fn new(cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
         Self { cert: cert.into(), key: key.into(), current: Arc::default() }
     }
 
-    /// Reads the files and makes a configuration that always serves what was read last, by this or by [`watch`]: TLS
-    /// 1.2 and 1.3, HTTP/2 and HTTP/1.1 by ALPN, cryptography by ring.
+    /// Reads the files and returns a configuration that always serves the certificate read last, by this function or by
+    /// [`watch`]: TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1 by ALPN, cryptography by ring.
     ///
     /// # Errors
-    /// When the files cannot be read or used.
+    /// Returns an error if the files cannot be read or used.
     pub fn load(&self) -> Result<Arc<ServerConfig>, TlsError> {
         *self.current.seen.lock() = None;
         self.look()?;
@@ -116,11 +116,11 @@ impl TlsFiles {
         Ok(Arc::new(config))
     }
 
-    /// One look at the files: whether they have changed and are served now. Files that cannot be used are an error
-    /// once, and what was served stays.
+    /// Reads the files once. Returns whether they have changed and are served now. Unusable files are reported as an
+    /// error once, and the previous certificate stays.
     fn look(&self) -> Result<bool, TlsError> {
         let (cert, key) = (read(&self.cert)?, Zeroizing::new(read(&self.key)?));
-        // Each file has a digest of its own, so that no byte can move from one to the other unseen.
+        // Each file has its own digest, so that moving a byte from one to the other changes the result.
         let digest = Sha256::new().chain_update(Sha256::digest(&cert)).chain_update(Sha256::digest(&key)).finalize();
         if self.current.seen.lock().replace(digest.into()) == Some(digest.into()) {
             return Ok(false);
@@ -146,10 +146,10 @@ impl TlsFiles {
     }
 }
 
-/// Reads the files again whenever they change and serves new connections with them, until `shutdown`. Files that
-/// cannot be used are logged once, and the last good ones stay.
+/// Reloads the files whenever they change and uses them for new connections, until `shutdown`. Unusable files are
+/// logged once, and the last good ones stay in use.
 ///
-/// Contents are compared, not times: a mounted Secret changes by a symbolic link, and both files are small.
+/// Contents are compared instead of times: a mounted Secret changes by a symbolic link, and both files are small.
 pub async fn watch(files: TlsFiles, shutdown: CancellationToken) {
     let mut complaint = None;
     let mut ticks = tokio::time::interval(TLS_POLL_INTERVAL);
@@ -161,7 +161,7 @@ pub async fn watch(files: TlsFiles, shutdown: CancellationToken) {
         let looking = files.clone();
         let looked = match tokio::task::spawn_blocking(move || looking.look()).await {
             Ok(looked) => looked,
-            // The runtime ends.
+            // The runtime is shutting down.
             Err(_) => return,
         };
         match looked {

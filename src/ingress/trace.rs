@@ -1,4 +1,4 @@
-//! The span of a receipt, which the events are stored with.
+//! The span of a receipt, which is stored with its events.
 
 use bytes::Bytes;
 use grapnel_journal::Arrival;
@@ -13,8 +13,8 @@ use crate::{
 
 const TRACEPARENT: &str = "traceparent";
 
-/// Begins the span where there are any, as a child of the sender's, and hands it on with the events: they are stored with
-/// its `traceparent` instead of the sender's. `tracestate` stays as it came.
+/// Begins the span, if tracing is enabled, as a child of the sender's. The events are stored with its `traceparent`
+/// instead of the sender's; `tracestate` stays as received.
 pub(super) fn begin(spans: &Spans, inbound: &Inbound, arrivals: &mut [Arrival]) -> Option<Span> {
     if !spans.are_on() {
         return None;
@@ -31,7 +31,7 @@ pub(super) fn begin(spans: &Spans, inbound: &Inbound, arrivals: &mut [Arrival]) 
     Some(span)
 }
 
-/// Ends it with what the caller is told.
+/// Ends the span with the result of the request.
 pub(super) fn end(span: Option<Span>, endpoint: &Endpoint, outcome: &Result<Vec<Stored>, Rejected>) {
     let Some(mut span) = span else { return };
     match outcome {

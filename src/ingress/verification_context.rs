@@ -1,4 +1,4 @@
-//! What a verifier needs to know of a request besides its headers and its body.
+//! What a verifier needs to know about a request besides its headers and its body.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -17,13 +17,13 @@ use super::{
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
-/// Who knows the public keys of senders that are not in a Secret.
+/// Provides public keys of senders that are not in a Secret.
 pub trait RemoteKeys: Send + Sync + 'static {
-    /// The keys that a request to an endpoint in `namespace` asks for. Nothing of the request is verified by then, so
-    /// how often anything is fetched is bounded; keys that were fetched a while ago cost no call.
+    /// The keys that a request to an endpoint in `namespace` asks for. The request is not verified by then, so the rate
+    /// of fetches is bounded; fetched keys are cached.
     ///
     /// # Errors
-    /// [`KeysUnavailable`] when they are not known and cannot be fetched now.
+    /// Returns [`KeysUnavailable`] if the keys are not known and cannot be fetched now.
     fn keys<'a>(
         &'a self,
         wanted: &'a KeysWanted,
@@ -31,13 +31,13 @@ pub trait RemoteKeys: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<Arc<KeySet>, KeysUnavailable>>;
 }
 
-/// Keys cannot be had now.
+/// The keys cannot be obtained now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the keys cannot be fetched now")]
 pub struct KeysUnavailable;
 
 impl Shared {
-    /// What the endpoint's scheme needs to know, and nothing more.
+    /// Collects what the endpoint's scheme requires, and nothing more.
     pub(super) async fn evidence(&self, inbound: &Inbound) -> Result<VerificationContext, Rejected> {
         match inbound.endpoint.verifier.needs() {
             RequiredContext::Nothing => Ok(VerificationContext::Nothing),
@@ -49,7 +49,7 @@ impl Shared {
                 let Some(keys) = &self.ingress.keys else { return Err(Rejected::Keyless) };
                 match timeout_at(inbound.deadline, keys.keys(&wanted, &inbound.endpoint.key.namespace)).await {
                     Ok(Ok(keys)) => Ok(VerificationContext::Keys(keys)),
-                    // Why is said where they are fetched; the caller has nothing to do with it.
+                    // The fetch logs the cause, which does not concern the caller.
                     Ok(Err(KeysUnavailable)) | Err(_) => Err(Rejected::Keyless),
                 }
             }
@@ -71,14 +71,14 @@ impl Shared {
     }
 }
 
-/// The URL that a sender called: below the public URL, if that is known; otherwise as a trusted proxy says; otherwise as
-/// this server was asked.
+/// The URL that the sender called: below the public URL, if configured; otherwise as a trusted proxy reports it;
+/// otherwise as this server received it.
 fn called(public: Option<&Url>, tls: bool, from_proxy: bool, headers: &HeaderMap, uri: &Uri) -> CalledUrl {
     let target = uri.path_and_query().map_or("/", |target| target.as_str());
     if let Some(base) = public.and_then(CalledUrl::of) {
         return CalledUrl { target: format!("{}{target}", base.target.trim_end_matches('/')), ..base };
     }
-    // Each proxy writes behind what it was told: the last entry is that of the one that is trusted.
+    // Each proxy appends its entry: the last one is that of the trusted proxy.
     let said = |name: &HeaderName| {
         let line = headers.get_all(name).iter().next_back().filter(|_| from_proxy)?.to_str().ok()?;
         line.rsplit(',').map(str::trim).find(|entry| !entry.is_empty()).map(str::to_owned)

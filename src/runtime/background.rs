@@ -1,12 +1,12 @@
-//! A tokio runtime whose threads leave the CPU to the rest of the process.
+//! A tokio runtime whose threads yield the CPU to the rest of the process.
 //!
-//! Senders wait for ingest, nobody waits for a delivery. On one runtime the workers of many subscriptions crowd out the
-//! requests, because a scheduler that is fair to tasks gives hundreds of them nearly all of the time. Deliveries have
-//! threads of their own instead, with a lower priority, and the kernel prefers the others as long as those have work.
-//! While they have none, deliveries get the whole machine.
+//! Senders wait for ingest; deliveries have no waiting client. On one shared runtime the workers of many subscriptions
+//! crowd out the requests, because a scheduler that is fair to tasks gives hundreds of them nearly all of the time.
+//! Deliveries therefore have their own threads with a lower priority: the kernel prefers the other threads while they
+//! have work, and gives deliveries the whole machine while they have none.
 //!
-//! A thread inherits the priority of the thread that spawns it. So nothing on this runtime may spawn a thread for another
-//! part of the process, through its `Handle::spawn_blocking` for example.
+//! A thread inherits the priority of the thread that spawns it. Nothing on this runtime may therefore spawn a thread
+//! for another part of the process, for example through its `Handle::spawn_blocking`.
 
 use crate::dispatch::limits::DELIVERY_BLOCKING_THREADS;
 use std::io;
@@ -16,26 +16,27 @@ use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::runtime::limits;
 
-/// The lowest priority there is (setpriority(2)).
+/// The lowest priority (setpriority(2)).
 const LOWEST: i32 = 19;
 
-/// A runtime with low priority. Its tasks are cut short when this is dropped, without waiting for blocked threads.
+/// A runtime with low priority. Dropping it cancels its tasks without waiting for blocked threads.
 pub(super) struct Background(Option<Runtime>);
 
 impl Background {
     /// Starts the threads of a runtime.
     ///
     /// # Errors
-    /// When the system allows no more threads.
+    /// Returns an error if the system allows no more threads.
     pub(super) fn start(name: &str) -> io::Result<Self> {
-        // Not relative to the spawning thread, which is one of these for most of them.
+        // Not relative to the spawning thread, which usually belongs to this runtime.
         let priority = getpriority_process(None)?.saturating_add(limits::DELIVERY_NICE).min(LOWEST);
         let runtime = Builder::new_multi_thread()
             .enable_all()
             .thread_name(name)
             .max_blocking_threads(DELIVERY_BLOCKING_THREADS)
             .on_thread_start(move || {
-                // Linux keeps a priority for each thread, and means the calling one here; elsewhere it is the process's.
+                // Linux keeps a priority per thread, and this call means the calling one; elsewhere it means the
+                // process.
                 if cfg!(target_os = "linux")
                     && let Err(error) = setpriority_process(None, priority)
                 {
@@ -46,7 +47,7 @@ impl Background {
         Ok(Self(Some(runtime)))
     }
 
-    /// Where tasks of this runtime are spawned.
+    /// The handle for spawning tasks on this runtime.
     pub(super) fn handle(&self) -> Option<&Handle> {
         self.0.as_ref().map(Runtime::handle)
     }

@@ -1,10 +1,10 @@
-//! Public keys of senders: fetched when they are first asked for, remembered, and fetched again when they grow old or
-//! when a token names one that is not among them.
+//! Public keys of senders: fetched on first use, cached, and fetched again when they become old or when a token names a
+//! key that is not among them.
 //!
-//! Whoever asks has proved nothing yet, so everything is bounded: what is remembered, how often one set is fetched, and
-//! how many are fetched in all, for one namespace and from one host. What fails is not tried again at once. However
-//! many ask for one set, it is fetched once. A fetch is nobody's who asks: it goes on when they hang up, and what comes
-//! of it is written down.
+//! Requests that ask for keys are not verified yet, so everything is bounded: the number of cached sets, how often one
+//! set is fetched, and how many are fetched in total, for one namespace and from one host. Failed fetches are not
+//! retried at once. Concurrent requests for one set share one fetch. Fetches are not tied to a request: they continue,
+//! and their result is cached, after the caller disconnects.
 
 mod fair_share;
 mod key_cache;
@@ -30,9 +30,9 @@ use crate::{
     runtime::limits,
 };
 
-/// Where documents come from.
+/// The source of documents.
 pub(super) trait Documents: Send + Sync + 'static {
-    /// The document at a URL.
+    /// Fetches the document at a URL.
     fn document(&self, url: Url) -> BoxFuture<'_, Result<Bytes, FetchError>>;
 }
 
@@ -42,7 +42,7 @@ impl Documents for Client {
     }
 }
 
-/// Why a set of keys cannot be had.
+/// Why a set of keys is not available.
 #[derive(Debug, thiserror::Error)]
 enum KeyFetchError {
     #[error("{0}")]
@@ -63,13 +63,13 @@ enum KeyFetchError {
 pub(super) struct Keys<D> {
     documents: Arc<D>,
     clock: Arc<dyn Clock>,
-    /// Sets that endpoints name, and those that requests do, so that strangers can neither hold up the former nor drive
-    /// them out.
+    /// Sets that endpoints name are separate from those that requests name, so that unverified requests can neither
+    /// delay nor evict the former.
     configured: Arc<KeyCache>,
     named: Arc<KeyCache>,
-    /// Fetches under way; they end with this. The pace of the lanes bounds them.
+    /// The fetches in flight; they end with this. The pace of the caches bounds their number.
     fetches: Mutex<JoinSet<()>>,
-    /// When it may be said again that too much is fetched, in milliseconds of Unix time.
+    /// When the log may next report too many fetches, in milliseconds of Unix time.
     log_again: AtomicI64,
 }
 
@@ -116,7 +116,7 @@ impl<D: Documents> Keys<D> {
         });
     }
 
-    /// Says in the log, once in a while, that keys are not even looked for.
+    /// Logs, at a limited rate, that keys are not fetched because of the pace.
     fn complain_of_pace(&self, source: &KeySource) {
         let now = self.clock.now().as_millisecond();
         let pause = i64::try_from(limits::KEYS_LOG_INTERVAL.as_millis()).unwrap_or(i64::MAX);
@@ -133,7 +133,7 @@ impl<D: Documents> Keys<D> {
     }
 }
 
-/// What a fetch needs.
+/// The context of a fetch.
 struct Fetch<D> {
     documents: Arc<D>,
     lane: Arc<KeyCache>,
@@ -151,7 +151,7 @@ impl<D: Documents> Fetch<D> {
                 if found.issuer != **issuer {
                     return Err(KeyFetchError::Discovery);
                 }
-                // As safe as the issuer itself, or safer.
+                // The key set must be at least as safe as the issuer itself.
                 if !found.jwks_uri.starts_with("https://") && issuer.starts_with("https://") {
                     return Err(KeyFetchError::Insecure);
                 }
@@ -162,13 +162,13 @@ impl<D: Documents> Fetch<D> {
 
     async fn document(&self, url: &str) -> Result<Bytes, KeyFetchError> {
         let url = Url::parse(url).map_err(|_| KeyFetchError::Url)?;
-        // One for each document, since an issuer's keys may be at another host than itself.
+        // A slot per document, since an issuer's keys may be on another host than the issuer.
         let _slot = self.lane.slot(url.host_str().unwrap_or_default()).await.ok_or(KeyFetchError::Busy)?;
         Ok(self.documents.document(url).await?)
     }
 }
 
-/// An issuer's description of itself (OpenID Connect Discovery 1.0, 3).
+/// An issuer's metadata (OpenID Connect Discovery 1.0, 3).
 #[derive(Deserialize)]
 struct Discovery {
     issuer: String,
@@ -180,7 +180,7 @@ fn warn_throttled(source: &KeySource, trouble: &KeyFetchError) {
         KeySource::Jwks(url) | KeySource::Issuer(url) => {
             tracing::warn!(%url, error = %trouble, "public keys cannot be fetched");
         }
-        // Anybody can name one.
+        // Logged at debug level, because any request can name one.
         KeySource::Certificate(url) => tracing::debug!(%url, error = %trouble, "a certificate cannot be fetched"),
     }
 }

@@ -1,4 +1,4 @@
-//! How the collector of traces is reached.
+//! The HTTP client for the trace collector.
 
 use bytes::{Bytes, BytesMut};
 use http::{Request, Response};
@@ -14,8 +14,8 @@ use crate::{
     runtime::limits::{TRACE_ANSWER_BYTES, TRACE_TIMEOUT},
 };
 
-/// A client for the thread that exports, which is none of the runtime's. The operator has chosen the collector: it may be
-/// at any address, and no proxy is asked.
+/// A client for the export thread, which is outside the runtime. The operator's configuration names the collector, so
+/// it may have any address, and no proxy is used.
 #[derive(Debug)]
 pub(super) struct Collector {
     client: reqwest::Client,
@@ -26,7 +26,7 @@ impl Collector {
     /// A client whose requests run on this runtime.
     ///
     /// # Errors
-    /// When TLS cannot be set up.
+    /// Returns an error if TLS cannot be set up.
     pub(super) fn new(runtime: Handle) -> anyhow::Result<Self> {
         let client = reqwest::Client::builder()
             .tls_backend_preconfigured(tls(platform_roots()).map_err(ClientError::from)?)
@@ -55,7 +55,7 @@ impl HttpClient for Collector {
             }
             Ok((status, headers, body.freeze()))
         });
-        // The URL may hold credentials.
+        // The URL may contain credentials.
         let (status, headers, body) = exchange.await?.map_err(reqwest::Error::without_url)?;
         let mut response = Response::new(body);
         *response.status_mut() = status;

@@ -1,4 +1,4 @@
-//! Removes from the journal what retention no longer asks for.
+//! Applies retention: removes expired data from the journal.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Makes configuration live: consumers first, then everyone else.
+//! Makes configuration live: aligns consumers first, then publishes it.
 
 use std::sync::Arc;
 
@@ -12,8 +12,8 @@ use crate::{
     runtime::limits,
 };
 
-/// Follows `candidates` until `shutdown`. A journal that cannot take new consumers keeps the configuration that is live,
-/// and is asked again.
+/// Follows `candidates` until `shutdown`. If the journal cannot attach the new consumers, the live configuration stays,
+/// and the attempt is repeated.
 pub(super) async fn run(
     mut candidates: watch::Receiver<Published>,
     mut consumers: Consumers,
@@ -26,7 +26,7 @@ pub(super) async fn run(
         tokio::select! {
             () = shutdown.cancelled() => return,
             changed = candidates.changed() => if changed.is_err() {
-                // The source is gone; what is live stays live until shutdown.
+                // The source is gone; the live configuration stays until shutdown.
                 return shutdown.cancelled().await;
             },
         }

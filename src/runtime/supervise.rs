@@ -1,4 +1,4 @@
-//! Tasks that must live, and the order in which they may end.
+//! Supervises the long-lived tasks and ends them in order.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::background::Background;
 use crate::runtime::limits;
 
-/// Runs tasks in stages. All run at once; at shutdown each stage is told to end, and awaited, before the next one.
+/// Runs tasks in stages. All run concurrently; at shutdown each stage is cancelled, and awaited, before the next one.
 pub(super) struct Supervisor {
     stages: Vec<Stage>,
     /// Dropped after everything else has ended.
@@ -31,7 +31,7 @@ impl Supervisor {
         Self { stages: Vec::new(), backgrounds: Vec::new(), journal }
     }
 
-    /// Begins the next stage; the token tells its tasks to end.
+    /// Begins the next stage; the returned token cancels its tasks.
     pub(super) fn stage(&mut self, name: &'static str) -> CancellationToken {
         let stop = CancellationToken::new();
         self.stages.push(Stage { name, stop: stop.clone(), tasks: JoinSet::new() });
@@ -49,7 +49,7 @@ impl Supervisor {
         }
     }
 
-    /// Spawns a task in the newest stage, on a runtime of its own that lasts as long as the supervisor.
+    /// Spawns a task in the newest stage, on its own runtime that lasts as long as the supervisor.
     pub(super) fn spawn_in(
         &mut self,
         background: Background,
@@ -62,8 +62,8 @@ impl Supervisor {
         self.backgrounds.push(background);
     }
 
-    /// Runs until `signal`, or until a task ends unasked, which is an error: a process that lives on without one of its
-    /// parts would look healthy and lose work.
+    /// Runs until `signal`, or until a task ends unexpectedly, which is an error: a process without one of its parts
+    /// would look healthy and lose work.
     pub(super) async fn run_until(mut self, signal: impl Future<Output = &'static str>) -> anyhow::Result<()> {
         let cause = tokio::select! {
             signal = signal => {

@@ -1,8 +1,7 @@
 //! Prometheus metrics.
 //!
-//! Series belong to objects: [`EndpointMetrics`] and [`SubscriptionMetrics`] hold the handles of one
-//! object, so that the hot path neither builds label sets nor hashes them, and take their series
-//! away when they are dropped.
+//! Series belong to objects: [`EndpointMetrics`] and [`SubscriptionMetrics`] hold the handles of one object, so that
+//! the hot path neither builds label sets nor hashes them, and remove their series when they are dropped.
 
 mod abandoned;
 mod cluster;
@@ -59,12 +58,12 @@ struct FailureLabels {
     reason: &'static str,
 }
 
-/// Times from half a millisecond to ten seconds.
+/// Buckets from half a millisecond to ten seconds.
 pub(super) fn seconds() -> Histogram {
     Histogram::new([0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0])
 }
 
-/// Times from ten milliseconds to a day.
+/// Buckets from ten milliseconds to a day.
 pub(super) fn long_seconds() -> Histogram {
     Histogram::new([0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0, 7200.0, 21_600.0, 86_400.0])
 }
@@ -76,7 +75,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// A registry with every metric in it.
+    /// A registry with all metrics.
     pub fn new() -> Self {
         let mut registry = Registry::default();
         let endpoint = Arc::new(endpoint::Families::register(&mut registry));
@@ -126,12 +125,12 @@ impl Metrics {
         Self { shared: Arc::new(shared) }
     }
 
-    /// The series of one endpoint: those that exist already, otherwise new ones.
+    /// The series of one endpoint, created if necessary.
     pub fn endpoint(&self, namespace: &Arc<str>, name: &Arc<str>) -> Arc<EndpointMetrics> {
         EndpointMetrics::obtain(&self.shared.endpoint, namespace, name)
     }
 
-    /// The series of one subscription: those that exist already, otherwise new ones.
+    /// The series of one subscription, created if necessary.
     pub fn subscription(&self, namespace: &Arc<str>, name: &Arc<str>) -> Arc<SubscriptionMetrics> {
         SubscriptionMetrics::obtain(&self.shared.subscription, namespace, name)
     }
@@ -141,33 +140,33 @@ impl Metrics {
         &self.shared.cluster
     }
 
-    /// An append was answered.
+    /// Records the duration of an append.
     pub fn appended(&self, time: Duration) {
         self.shared.append_seconds.observe(time.as_secs_f64());
     }
 
-    /// What the journal measures at this moment.
+    /// Sets the gauges of the journal.
     pub fn journal(&self, reading: &JournalMetrics) {
         self.shared.journal.set(reading);
     }
 
-    /// A subscription was deleted with so many events that it had not settled.
+    /// Counts the unsettled events of a deleted subscription.
     pub fn abandoned(&self, namespace: &Arc<str>, subscription: &Arc<str>, events: u64) {
         self.shared.abandoned.add(namespace, subscription, events);
     }
 
-    /// An event was not confirmed by the journal; `reason` is one of a small, fixed set.
+    /// Counts an event that the journal did not confirm; `reason` is one of a small, fixed set.
     pub fn journal_failed(&self, reason: &'static str) {
         self.shared.journal_failures.get_or_create(&FailureLabels { reason }).inc();
     }
 
-    /// An object was compiled.
+    /// Records the compilation of an object.
     pub fn reconciled(&self, kind: &'static str, outcome: &'static str, time: Duration) {
         self.shared.reconciles.get_or_create(&ReconcileLabels { kind, outcome }).inc();
         self.shared.reconcile_seconds.observe(time.as_secs_f64());
     }
 
-    /// Everything, as OpenMetrics text.
+    /// Encodes all metrics as OpenMetrics text.
     pub fn encode(&self) -> String {
         let mut text = String::new();
         // Writing to a String cannot fail.
@@ -179,8 +178,8 @@ impl Metrics {
 /// Namespace and name.
 type Owner = (Arc<str>, Arc<str>);
 
-/// Who owns which series, so that an object that is deleted and created again while a request still holds the old
-/// handles neither loses its new series nor leaves the old ones behind.
+/// The owners of the series. If an object is deleted and created again while a request still holds the old handles, it
+/// neither loses its new series nor leaves the old ones behind.
 struct Owners<M>(Arc<Mutex<HashMap<Owner, Weak<M>>>>);
 
 impl<M> Clone for Owners<M> {
@@ -196,7 +195,7 @@ impl<M> Default for Owners<M> {
 }
 
 impl<M> Owners<M> {
-    /// The owner's living handles, or new ones in their place.
+    /// The owner's live handles, or new ones.
     fn obtain(&self, owner: Owner, make: impl FnOnce() -> M) -> Arc<M> {
         let mut owners = self.0.lock();
         if let Some(metrics) = owners.get(&owner).and_then(Weak::upgrade) {
@@ -207,7 +206,7 @@ impl<M> Owners<M> {
         metrics
     }
 
-    /// Called from `Drop`: takes the series away unless somebody else owns them by now.
+    /// Called from `Drop`: removes the series unless they have a new owner.
     fn retire(&self, owner: &Owner, dropped: *const M, remove: impl FnOnce()) {
         let mut owners = self.0.lock();
         if owners.get(owner).is_some_and(|current| std::ptr::eq(current.as_ptr(), dropped)) {

@@ -1,4 +1,4 @@
-//! What Grapnel tells about itself: metrics, logs and traces.
+//! Telemetry: metrics, logs and traces.
 
 pub mod limits;
 pub mod metrics;

@@ -1,12 +1,14 @@
-//! Traces: a span for every receipt and for every attempt to deliver, sent by OTLP over HTTP.
+//! Traces: a span for every receipt and every delivery attempt, exported by OTLP over HTTP.
 //!
-//! The standard environment variables of OpenTelemetry say where to, how many traces are sampled and under which name
-//! (<https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/>); without an endpoint there are no
-//! spans. A receipt continues the trace that its sender names in `traceparent`, the event is stored with the receipt's
-//! span, and every attempt is a child of that one. So what happens is one trace, however late it happens.
+//! The standard environment variables of OpenTelemetry set the endpoint, the sampling and the service name
+//! (<https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/>); without an endpoint there are
+//! no spans. A receipt continues the trace that its sender names in `traceparent`, the event is stored with the
+//! receipt's span, and every attempt is a child of that span. An event is therefore one trace, however late its
+//! deliveries are.
 //!
-//! Spans say who, what and how it ended: no payloads, no headers, no URLs of targets. They are handed to a thread of the
-//! library's, which sends them in batches; when the collector cannot follow they are dropped, and nobody waits.
+//! Spans contain identities and outcomes, but no payloads, headers or URLs of targets. They are passed to a thread of
+//! the library, which exports them in batches; spans that the collector cannot keep up with are dropped, and nothing
+//! waits for them.
 
 use std::{
     env, fmt,
@@ -28,35 +30,35 @@ use opentelemetry_sdk::{
     trace::{BatchSpanProcessor, SdkTracer, SdkTracerProvider, SpanData},
 };
 
-/// Why there are no traces although the environment asks for them.
+/// Why traces cannot be exported although the environment requests them.
 #[derive(Debug, thiserror::Error)]
 pub enum SpansError {
-    /// Another protocol than the one that is spoken here.
+    /// The protocol is not supported.
     #[error(
         "{variable} is {value:?}; only http/protobuf is spoken here: set it so, and the endpoint's port to match (4318)"
     )]
     Protocol {
-        /// The variable that says so.
+        /// The environment variable.
         variable: &'static str,
-        /// What it says.
+        /// Its value.
         value: String,
     },
-    /// An endpoint that is none, or the like.
+    /// The exporter could not be built, for example because the endpoint is not a URL.
     #[error("the exporter cannot be set up")]
     Exporter(#[from] opentelemetry_otlp::ExporterBuildError),
 }
 
-/// Where spans are begun. Cheap to clone; the default begins none.
+/// The source of spans. Cheap to clone; the default creates none.
 #[derive(Clone, Default)]
 pub struct Spans(Option<SdkTracer>);
 
-/// Where they go, to be [ended](Export::end) when nothing begins any more.
+/// The export of spans, to be [ended](Export::end) after the last span has begun.
 pub struct Export(SdkTracerProvider);
 
-/// A span that is under way. It counts as ended when it is dropped.
+/// An open span. It ends when it is dropped.
 pub struct Span(opentelemetry_sdk::trace::Span);
 
-/// A delivery to be traced.
+/// A delivery attempt to trace.
 #[derive(Debug, Clone, Copy)]
 pub struct Attempt<'a> {
     /// Namespace of the subscription.
@@ -69,7 +71,7 @@ pub struct Attempt<'a> {
     pub id: &'a str,
     /// The event's type.
     pub kind: &'a str,
-    /// Which attempt it is, from 1.
+    /// The number of the attempt, from 1.
     pub number: u32,
 }
 
@@ -79,13 +81,14 @@ impl fmt::Debug for Spans {
     }
 }
 
-/// Sets up what the environment asks for; `None` when it asks for nothing. `client` is how the collector is reached.
+/// Sets up tracing as configured by the environment; `None` if it is not configured. `client` connects to the
+/// collector.
 ///
-/// Bounds are the library's: 2048 spans wait at most, and are sent by 512 or every five seconds (`OTEL_BSP_…`); of a span
-/// 128 attributes are kept.
+/// The bounds are the library's: at most 2048 spans wait, and are exported in batches of 512 or every five seconds
+/// (`OTEL_BSP_…`); 128 attributes of a span are kept.
 ///
 /// # Errors
-/// [`SpansError`] when what it asks for cannot be done.
+/// Returns [`SpansError`] if the configuration cannot be applied.
 pub fn from_environment(client: impl HttpClient + 'static) -> Result<Option<(Spans, Export)>, SpansError> {
     let set = |variable: &'static str| env::var(variable).ok().filter(|value| !value.is_empty());
     let is = |variable, wanted: &str| set(variable).is_some_and(|value| value.eq_ignore_ascii_case(wanted));
@@ -112,12 +115,12 @@ pub fn from_environment(client: impl HttpClient + 'static) -> Result<Option<(Spa
 }
 
 impl Spans {
-    /// Whether any are begun.
+    /// Whether spans are created.
     pub fn are_on(&self) -> bool {
         self.0.is_some()
     }
 
-    /// The span of a receipt, from the moment at which the request came.
+    /// The span of a receipt, from the arrival of the request.
     pub fn receipt(
         &self,
         parent: Option<Traceparent>,
@@ -167,13 +170,13 @@ impl Spans {
 }
 
 impl Span {
-    /// Itself, as it is handed on.
+    /// The context of this span, as passed on.
     pub fn traceparent(&self) -> Option<Traceparent> {
         let context = self.0.span_context();
         Traceparent::of(context.trace_id().to_bytes(), context.span_id().to_bytes(), context.is_sampled())
     }
 
-    /// Adds the event that it is about; a batch has several.
+    /// Adds an event of the receipt; a batch has several.
     pub fn event(&mut self, id: &str, kind: &str, duplicate: bool) {
         self.0.add_event(
             "event",
@@ -185,7 +188,7 @@ impl Span {
         );
     }
 
-    /// Ends it: with the status of the answer, if there is one, and with the word for what went wrong, if something did.
+    /// Ends the span with the status of the response, if any, and the reason of the failure, if any.
     pub fn end(mut self, status: Option<u16>, error: Option<&str>) {
         if let Some(status) = status {
             self.0.set_attribute(KeyValue::new("http.response.status_code", i64::from(status)));
@@ -199,7 +202,7 @@ impl Span {
 }
 
 impl Export {
-    /// Sends what is left, for at most `timeout`. Blocks.
+    /// Exports the remaining spans, for at most `timeout`. Blocks.
     pub fn end(self, timeout: Duration) {
         if let Err(error) = self.0.shutdown_with_timeout(timeout) {
             tracing::warn!(error = %error, "the last spans were not exported");
@@ -213,7 +216,7 @@ fn remote(parent: Traceparent) -> SpanContext {
     SpanContext::new(trace, span, flags, true, TraceState::default())
 }
 
-/// An exporter whose troubles are logged: when they begin, and when they are over.
+/// An exporter that logs when errors begin and when they end.
 #[derive(Debug)]
 struct Noted {
     exporter: SpanExporter,

@@ -1,31 +1,30 @@
-//! Logs: one line an event outcome, as text or JSON, filtered by `RUST_LOG`.
+//! Logs: one line per event outcome, as text or JSON, filtered by `RUST_LOG`.
 
 use std::io::IsTerminal;
 
 use tracing_subscriber::{EnvFilter, fmt, util::TryInitError};
 
-/// Format of log lines.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LogFormat {
-    /// For people.
+    /// Text for people.
     #[default]
     Text,
-    /// One JSON object for each line.
+    /// One JSON object per line.
     Json,
 }
 
-/// What is logged when `RUST_LOG` does not say.
+/// The filter if `RUST_LOG` is not set.
 const DEFAULT_FILTER: &str = "info";
 
-/// Of these only warnings are logged, unless `RUST_LOG` names a module of theirs more exactly: they tell every host that
-/// is called, and that of a target may be a secret (`urlFrom`).
+/// Modules of which only warnings are logged, unless `RUST_LOG` names them more specifically: they log every host that
+/// is called, and the host of a target may be secret (`urlFrom`).
 const DISCREET: [&str; 2] = ["hyper_util::client=warn", "rustls=warn"];
 
-/// Starts logging to standard error. `RUST_LOG` chooses what is logged; when it is not set or makes no
-/// sense, that is `info`.
+/// Starts logging to standard error. `RUST_LOG` is the filter; if it is not set or invalid, the filter is `info`.
 ///
 /// # Errors
-/// When a subscriber is installed already.
+/// Returns an error if a subscriber is already installed.
 pub fn start(format: LogFormat) -> Result<(), TryInitError> {
     use tracing_subscriber::util::SubscriberInitExt;
 

@@ -1,4 +1,4 @@
-//! `spec.target.auth` to a header or to an [`OAuthClient`].
+//! Compiles `spec.target.auth` to a header or to an [`OAuthClient`].
 
 use std::sync::Arc;
 
@@ -15,13 +15,13 @@ const PLACE: &str = "/spec/target/auth";
 
 /// Credentials for a receiver.
 pub(super) enum Credentials {
-    /// The value of `Authorization`.
+    /// A fixed value of `Authorization`.
     Fixed(HeaderValue),
-    /// Who gives it.
+    /// The OAuth client that provides it.
     OAuth(Arc<OAuthClient>),
 }
 
-/// Compiles `auth`. `None` when something is missing or wrong.
+/// Compiles `auth`. `None` if something is missing or invalid.
 pub(super) fn credentials(
     auth: &grapnel_api::TargetAuth,
     references: &References<'_>,
@@ -40,8 +40,8 @@ pub(super) fn credentials(
     }
 }
 
-/// RFC 7617: neither holds control characters, the user name no colon. The password may be empty, as with services that
-/// take an API key for a user name.
+/// Neither part may contain control characters, nor the user name a colon (RFC 7617). The password may be empty, since
+/// some services take an API key as the user name.
 fn basic(auth: &grapnel_api::BasicAuth, references: &References<'_>, problems: &mut Problems) -> Option<HeaderValue> {
     let pointer = format!("{PLACE}/basic/secretRef");
     let name = &auth.secret_ref.name;
@@ -64,7 +64,7 @@ fn basic(auth: &grapnel_api::BasicAuth, references: &References<'_>, problems: &
     header("Basic", STANDARD.encode(&pair).as_bytes())
 }
 
-/// RFC 6750, 2.1: a token is visible characters without blanks.
+/// A token consists of visible characters without blanks (RFC 6750, 2.1).
 fn bearer(auth: &grapnel_api::BearerAuth, references: &References<'_>, problems: &mut Problems) -> Option<HeaderValue> {
     let pointer = format!("{PLACE}/bearer/secretKeyRef");
     let reference = &auth.secret_key_ref;
@@ -91,7 +91,7 @@ fn oauth(
         let pointer = format!("{place}/{field}");
         let secret = references.secret(reference, &pointer, problems)?;
         let text = line(&secret);
-        // RFC 6749, appendix A.1 and A.2, but for characters beyond ASCII, which some servers give out.
+        // RFC 6749, appendix A.1 and A.2, but also characters beyond ASCII, which some servers issue.
         if text.is_empty() || text.iter().any(u8::is_ascii_control) || std::str::from_utf8(text).is_err() {
             let KeyReference { name, key } = reference;
             let message = format!("key {key} of Secret {name} is empty, is not UTF-8, or has control characters");
@@ -130,7 +130,7 @@ fn oauth(
     }))
 }
 
-/// What a Secret holds, without the line ending that files leave behind.
+/// The value of a Secret without trailing line ending, which files leave behind.
 fn line(secret: &Secret) -> &[u8] {
     let bytes = secret.expose();
     bytes.strip_suffix(b"\r\n").or_else(|| bytes.strip_suffix(b"\n")).unwrap_or(bytes)

@@ -1,4 +1,4 @@
-//! How deliveries follow each other: the circuit breaker, and one after another or several at once.
+//! Compiles the pacing of deliveries: the circuit breaker and the concurrency.
 
 use std::num::{NonZeroU32, NonZeroUsize};
 
@@ -15,8 +15,8 @@ use super::{
 };
 use crate::catalog::limits;
 
-/// Compiles `circuitBreaker`. A default gives way to the other pause that is set: who asks for pauses of at most 10s does
-/// not have to say that the first is no longer.
+/// Compiles `circuitBreaker`. A default pause adapts to the other pause if that is set: a longest pause of 10s does not
+/// require setting the first pause too.
 pub(super) fn breaker(breaker: Option<&grapnel_api::CircuitBreaker>, problems: &mut Problems) -> Option<BreakerPolicy> {
     let breaker = breaker.cloned().unwrap_or_default();
     let failures = breaker.failures.unwrap_or(DEFAULT_BREAKER_FAILURES.get());
@@ -44,7 +44,7 @@ pub(super) fn breaker(breaker: Option<&grapnel_api::CircuitBreaker>, problems: &
     Some(BreakerPolicy { failures: failures?, cooldown, max_cooldown: max_cooldown.max(cooldown) })
 }
 
-/// How many deliveries may be under way at once.
+/// Maximum deliveries in flight.
 pub(super) fn in_flight(spec: &WebhookSubscriptionSpec, problems: &mut Problems) -> NonZeroUsize {
     let asked = spec.max_in_flight.and_then(|count| usize::try_from(count).ok()).and_then(NonZeroUsize::new);
     if spec.ordering != Some(Ordering::Ordered) {

@@ -1,4 +1,4 @@
-//! `WebhookEndpoint` to [`Endpoint`].
+//! Compiles `WebhookEndpoint` to [`Endpoint`].
 
 use std::{sync::Arc, time::Duration};
 
@@ -29,20 +29,20 @@ use crate::{
     telemetry::metrics::EndpointMetrics,
 };
 
-/// What an endpoint takes from its object and from its earlier versions.
+/// Inputs of an endpoint from its object and its earlier versions.
 pub struct Served<'a> {
     /// `metadata.uid`; empty for an object from a file.
     pub uid: Arc<str>,
-    /// Its facts.
+    /// Its facts for the status.
     pub facts: Arc<EndpointFacts>,
-    /// Its series.
+    /// Its metric series.
     pub metrics: Arc<EndpointMetrics>,
-    /// The version that is served now; a rate limit that did not change goes on counting.
+    /// The version that is served now; an unchanged rate limit keeps its state.
     pub previous: Option<&'a Endpoint>,
 }
 
-/// Compiles an endpoint. It comes with problems when it can be served in spite of them: some, but not all of its
-/// Secrets are missing.
+/// Compiles an endpoint. It is returned together with problems if it can be served in spite of them: some, but not all,
+/// of its Secrets are missing.
 pub fn endpoint(
     key: &ObjectKey,
     spec: &WebhookEndpointSpec,
@@ -90,7 +90,7 @@ pub fn endpoint(
     let max_bytes = storage(spec, problems);
     let retention =
         time(spec.retention.as_ref(), "/spec/retention", grapnel_journal::limits::DEFAULT_RETENTION, problems);
-    // The index asks again whom it lets in; here only what is wrong with it counts.
+    // The index evaluates the subscribers itself; here only problems matter.
     subscribers::read(spec, problems);
     if problems.refuse() {
         return None;
@@ -118,7 +118,7 @@ pub fn endpoint(
     })
 }
 
-/// The path below the namespace: `spec.path`, otherwise the name.
+/// The path below the namespace: `spec.path`, by default the name.
 pub fn path(key: &ObjectKey, spec: &WebhookEndpointSpec) -> String {
     spec.path.as_deref().unwrap_or(&key.name).trim_matches('/').to_owned()
 }
@@ -173,7 +173,7 @@ fn schemas(spec: &WebhookEndpointSpec, references: &References<'_>, problems: &m
         Some(UnmatchedTypes::Accept) | None => Unmatched::Accept,
     };
     match SchemaSet::compile(rules, unmatched) {
-        // An endpoint without one of its schemas would let in what it is there to refuse.
+        // An endpoint without one of its schemas would accept events that it has to reject.
         Ok(set) => complete.then_some(set),
         Err(error) => {
             let number = numbers.get(error.index).copied().unwrap_or(error.index);
@@ -202,7 +202,7 @@ fn body_bytes(size: Option<&grapnel_api::ByteSize>, problems: &mut Problems) -> 
     Some(bytes)
 }
 
-/// Bytes that an endpoint's events may take in the journal: `spec.storage.maxBytes`.
+/// Maximum bytes of an endpoint's events in the journal: `spec.storage.maxBytes`.
 fn storage(spec: &WebhookEndpointSpec, problems: &mut Problems) -> Option<u64> {
     let pointer = "/spec/storage/maxBytes";
     let size = spec.storage.as_ref()?.max_bytes.as_ref()?;
@@ -215,7 +215,7 @@ fn storage(spec: &WebhookEndpointSpec, problems: &mut Problems) -> Option<u64> {
     Some(bytes)
 }
 
-/// The same for whoever appends to the endpoint without having it compiled; `None` also for a size that is invalid.
+/// The same for an endpoint that is appended to without being compiled; `None` also for an invalid size.
 pub fn max_bytes(spec: &WebhookEndpointSpec) -> Option<u64> {
     storage(spec, &mut Problems::default())
 }
@@ -275,7 +275,7 @@ pub(super) fn header_name(name: &str, pointer: &str, problems: &mut Problems) ->
     parsed.ok()
 }
 
-/// Globs; one that does not parse is a problem at its place.
+/// Compiles globs; an invalid one is a problem at its pointer.
 pub(super) fn globs(texts: &[String], pointer: &str, problems: &mut Problems) -> Vec<Glob> {
     let mut globs = Vec::new();
     for (number, text) in texts.iter().enumerate() {
@@ -284,7 +284,7 @@ pub(super) fn globs(texts: &[String], pointer: &str, problems: &mut Problems) ->
     globs
 }
 
-/// A duration, or its default; zero is a problem, since every one of them bounds something.
+/// A duration, or its default. Zero is a problem, since each of these durations is a bound.
 pub(super) fn time(
     text: Option<&grapnel_api::GoDuration>,
     pointer: &str,
@@ -300,7 +300,7 @@ pub(super) fn time(
     Some(time)
 }
 
-/// A duration that has an upper bound.
+/// A duration with an upper bound.
 pub(super) fn bounded(
     time: Option<Duration>,
     pointer: &str,

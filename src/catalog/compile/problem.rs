@@ -1,28 +1,28 @@
-//! What is wrong with an object, where, and what to do.
+//! Problems of an object: what is wrong, where, and what to do.
 
 use std::{fmt, sync::Arc};
 
 use grapnel_api::{ConditionType, Reason};
 use grapnel_expression::{Expression, Gives, Scope};
 
-/// One thing wrong with an object.
+/// A problem of an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// JSON Pointer (RFC 6901) into the object, such as `/spec/verification/hmac/header`.
     pub pointer: String,
     /// The reason of the condition.
     pub reason: Reason,
-    /// What is wrong and what to do, in a sentence. Holds no secret value.
+    /// A sentence that says what is wrong and what to do. Contains no secret value.
     pub message: String,
 }
 
 impl Problem {
-    /// A problem at a place.
+    /// A problem at a pointer.
     pub fn new(pointer: impl Into<String>, reason: Reason, message: impl Into<String>) -> Self {
         Self { pointer: pointer.into(), reason, message: message.into() }
     }
 
-    /// The condition that it makes `False`.
+    /// The condition that becomes `False`.
     pub fn condition(&self) -> ConditionType {
         match self.reason {
             Reason::SecretNotFound | Reason::KeyNotFound | Reason::InvalidSecret => ConditionType::SecretsResolved,
@@ -30,7 +30,7 @@ impl Problem {
         }
     }
 
-    /// The place as people write it: `spec.schemas[0].types`.
+    /// The pointer in readable form: `spec.schemas[0].types`.
     pub fn field(&self) -> String {
         let mut field = String::new();
         for part in self.pointer.split('/').skip(1) {
@@ -56,14 +56,14 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Problems as they are found, with the place where the compiler is.
+/// Collects problems with their pointers.
 #[derive(Debug, Default)]
 pub struct Problems {
     found: Vec<Problem>,
 }
 
 impl Problems {
-    /// Notes a problem, once: a Secret that is not there is missed by everything that was to be taken from it.
+    /// Adds a problem once, even if several fields refer to the same missing Secret.
     pub fn add(&mut self, pointer: impl Into<String>, reason: Reason, message: impl fmt::Display) {
         let problem = Problem::new(pointer, reason, message.to_string());
         if !self.found.contains(&problem) {
@@ -71,17 +71,17 @@ impl Problems {
         }
     }
 
-    /// Notes problems that somebody else has found.
+    /// Adds problems found elsewhere.
     pub fn extend(&mut self, problems: impl IntoIterator<Item = Problem>) {
         self.found.extend(problems);
     }
 
-    /// The value, or the error as `InvalidSpec` at that place.
+    /// The value; an error is added as `InvalidSpec` at the pointer.
     pub fn check<T, E: fmt::Display>(&mut self, pointer: impl Into<String>, result: Result<T, E>) -> Option<T> {
         result.map_err(|error| self.add(pointer, Reason::InvalidSpec, error)).ok()
     }
 
-    /// The compiled expression, or what is wrong with it at that place.
+    /// The compiled expression; an error is added at the pointer.
     pub fn expression(&mut self, pointer: &str, source: &str, scope: Scope, gives: Gives) -> Option<Arc<Expression>> {
         Expression::compile(source, scope, gives)
             .map(Arc::new)
@@ -89,12 +89,12 @@ impl Problems {
             .ok()
     }
 
-    /// Whether any of them is about the spec itself rather than about what it refers to.
+    /// Whether any of them concerns the spec itself rather than its references.
     pub fn refuse(&self) -> bool {
         self.found.iter().any(|problem| problem.condition() == ConditionType::Accepted)
     }
 
-    /// How many there are.
+    /// The number of problems.
     pub fn count(&self) -> usize {
         self.found.len()
     }

@@ -8,7 +8,7 @@ use grapnel_values::secret::Secret;
 
 use super::Problems;
 
-/// Where referenced values come from.
+/// The source of referenced values.
 pub trait Sources {
     /// The data of a Secret.
     fn secret(&self, key: &ObjectKey) -> Option<&BTreeMap<String, Secret>>;
@@ -16,7 +16,7 @@ pub trait Sources {
     fn config_map(&self, key: &ObjectKey) -> Option<&BTreeMap<String, String>>;
 }
 
-/// The references of one object, resolved in its own namespace only.
+/// The references of one object, resolved only in its own namespace.
 pub struct References<'a> {
     sources: &'a dyn Sources,
     namespace: &'a str,
@@ -28,7 +28,7 @@ impl<'a> References<'a> {
         Self { sources, namespace }
     }
 
-    /// The value of a Secret key; an empty one counts as invalid.
+    /// The value of a Secret key; an empty one is invalid.
     pub fn secret(&self, reference: &KeyReference, pointer: &str, problems: &mut Problems) -> Option<Secret> {
         let value = self.secret_or_empty(reference, pointer, problems)?;
         if value.expose().is_empty() {
@@ -66,7 +66,8 @@ impl<'a> References<'a> {
         Some(value.clone())
     }
 
-    /// Those of several Secret keys that resolve and that `check` takes for keys of their scheme; the others are problems.
+    /// The values of several Secret keys that resolve and that `check` accepts as keys of their scheme; others are
+    /// problems.
     pub(super) fn keys(
         &self,
         several: &[KeyReference],
@@ -117,7 +118,7 @@ impl<'a> References<'a> {
     }
 }
 
-/// A list of keys for a message, bounded.
+/// A bounded list of keys for a message.
 fn keys<'a>(keys: impl ExactSizeIterator<Item = &'a String>) -> String {
     const SHOWN: usize = 8;
     let count = keys.len();

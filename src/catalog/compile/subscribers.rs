@@ -13,22 +13,22 @@ use super::Problems;
 /// Which namespaces may read an endpoint, besides its own.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Subscribers {
-    /// No other.
+    /// None.
     #[default]
     Same,
-    /// Every one.
+    /// All namespaces.
     All,
-    /// Those with such labels.
+    /// Namespaces whose labels match.
     Selected(Selector),
 }
 
 impl Subscribers {
-    /// Reads what an endpoint allows. What cannot be understood allows nobody.
+    /// The subscribers that an endpoint allows. An invalid rule allows none.
     pub fn of(spec: &WebhookEndpointSpec) -> Self {
         read(spec, &mut Problems::default()).unwrap_or_default()
     }
 
-    /// Whether a namespace other than the endpoint's own, with these labels, may read it.
+    /// Whether a namespace with these labels, other than the endpoint's own, may read it.
     pub fn allow(&self, labels: &BTreeMap<String, String>) -> bool {
         match self {
             Self::Same => false,
@@ -38,7 +38,7 @@ impl Subscribers {
     }
 }
 
-/// Reads what an endpoint allows; `None` when it cannot be understood.
+/// The subscribers that an endpoint allows; `None` if the rule is invalid.
 pub(super) fn read(spec: &WebhookEndpointSpec, problems: &mut Problems) -> Option<Subscribers> {
     const SELECTOR: &str = "/spec/allowedSubscribers/namespaceSelector";
     let Some(allowed) = &spec.allowed_subscribers else { return Some(Subscribers::Same) };

@@ -1,4 +1,4 @@
-//! `WebhookSubscription` to [`Subscription`].
+//! Compiles `WebhookSubscription` to [`Subscription`].
 
 use std::{sync::Arc, time::Duration};
 
@@ -26,31 +26,31 @@ use crate::{
     telemetry::metrics::SubscriptionMetrics,
 };
 
-/// What a subscription takes from its object, from other objects and from its earlier versions.
+/// Inputs of a subscription from its object, from other objects and from its earlier versions.
 pub struct Delivered<'a> {
     /// `metadata.uid`; empty for an object from a file.
     pub uid: Arc<str>,
-    /// `metadata.uid` of the endpoint that it reads; empty for an object from a file and where there is none.
+    /// `metadata.uid` of its endpoint; empty for an object from a file and if there is no endpoint.
     pub endpoint_uid: Arc<str>,
-    /// The endpoint that gets its dead letters.
+    /// The endpoint for its dead letters.
     pub dead_letter_endpoint: Option<DeadLetterEndpoint>,
-    /// Its facts.
+    /// Its facts for the status.
     pub facts: Arc<SubscriptionFacts>,
-    /// Its series.
+    /// Its metric series.
     pub metrics: Arc<SubscriptionMetrics>,
     /// The version that is delivered now.
     pub previous: Option<&'a Subscription>,
 }
 
-/// How the endpoint that a subscription names stands to it.
+/// Whether a subscription may read the endpoint that it names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
     /// It exists and may be read.
     Open,
-    /// There is none of that name in the subscription's own namespace.
+    /// The endpoint does not exist in the subscription's own namespace.
     Absent,
-    /// It is in another namespace, and does not exist or does not allow this one: which of the two is not for the
-    /// subscription's namespace to know.
+    /// The endpoint is in another namespace, and either does not exist or does not allow this one. Which of the two is
+    /// not revealed to the subscription's namespace.
     Closed,
 }
 
@@ -64,13 +64,13 @@ pub fn endpoint_of(key: &ObjectKey, spec: &WebhookSubscriptionSpec) -> ObjectKey
     ObjectKey::new(namespace, reference.name.as_str())
 }
 
-/// The endpoint that gets a subscription's dead letters: one of its own namespace.
+/// The endpoint for a subscription's dead letters, in its own namespace.
 pub fn dead_letter_endpoint_of(key: &ObjectKey, spec: &WebhookSubscriptionSpec) -> Option<ObjectKey> {
     let reference = spec.dead_letter.as_ref()?.endpoint_ref.as_ref()?;
     Some(ObjectKey::new(Arc::clone(&key.namespace), reference.name.as_str()))
 }
 
-/// What is wrong with the endpoint that is to get a subscription's dead letters. `exists` says whether it does.
+/// The problem of the endpoint for a subscription's dead letters. `exists` says whether the endpoint exists.
 pub fn dead_letter_problem(key: &ObjectKey, spec: &WebhookSubscriptionSpec, exists: bool) -> Option<Problem> {
     const POINTER: &str = "/spec/deadLetter/endpointRef/name";
     let ObjectKey { namespace, name } = &dead_letter_endpoint_of(key, spec)?;
@@ -87,7 +87,7 @@ pub fn dead_letter_problem(key: &ObjectKey, spec: &WebhookSubscriptionSpec, exis
 }
 
 impl Standing {
-    /// What is wrong with a reference to such an endpoint.
+    /// The problem of a reference to such an endpoint.
     pub fn problem(self, key: &ObjectKey, endpoint: &ObjectKey) -> Option<Problem> {
         let ObjectKey { namespace, name } = endpoint;
         match self {
@@ -181,7 +181,7 @@ pub fn subscription(
     })
 }
 
-/// Resolves the secrets and prepares the keys. A subscription that cannot sign with any of them is parked.
+/// Resolves the secrets and prepares the signing keys. A subscription without any usable key is parked.
 fn signer(signing: &grapnel_api::Signing, references: &References<'_>, problems: &mut Problems) -> Option<Signer> {
     let scheme = match signing.scheme {
         grapnel_api::SigningScheme::StandardWebhooks => SigningScheme::StandardWebhooks,
@@ -226,7 +226,7 @@ fn retry(retry: Option<&grapnel_api::Retry>, problems: &mut Problems) -> Option<
     })
 }
 
-/// A rate; one that is equal to the previous one goes on counting.
+/// A rate limit; one that is equal to the previous one keeps its state.
 pub(super) fn rate(
     requests: u32,
     per: Duration,

@@ -1,4 +1,4 @@
-//! `spec.target` to a [`Target`].
+//! Compiles `spec.target` to [`Target`].
 
 use grapnel_api::{self, KeyReference, ObjectKey, Reason};
 use grapnel_delivery::egress::{ForbiddenUrl, Reach};
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::catalog::{limits, target::Target};
 
-/// Where a receiver is.
+/// The location of a receiver.
 struct Place {
     url: Url,
     secret: bool,
@@ -62,7 +62,7 @@ pub(super) fn target(
             complete = false;
             continue;
         };
-        // A Secret made from a file often ends with a newline that nobody meant.
+        // A Secret made from a file often ends with an unintended newline.
         match (name, header_value(Zeroizing::new(secret.expose().trim_ascii_end().to_vec()))) {
             (Some(name), Ok(value)) => {
                 headers.append(name, value);
@@ -110,12 +110,12 @@ pub(super) fn target(
     complete.then_some(Target { url, secret_url, reach, headers, oauth, tls, timeout: timeout? })
 }
 
-/// A URL that may be called as far as can be said now.
+/// A URL that may be called, as far as this can be checked now.
 pub(super) fn checked_url(text: &str, pointer: &str, options: &Options, problems: &mut Problems) -> Option<Url> {
     let url = problems.check(pointer, Url::parse(text))?;
     match options.egress.check_url(&url) {
         Ok(()) => return Some(url),
-        // Without its slashes, `user:password@host` has the user for its scheme.
+        // Without slashes, `user:password@host` has the user as its scheme.
         Err(ForbiddenUrl::Scheme(_)) if text.contains('@') => {
             problems.add(pointer, Reason::TargetForbidden, "the scheme is not http or https");
         }
@@ -124,7 +124,7 @@ pub(super) fn checked_url(text: &str, pointer: &str, options: &Options, problems
     None
 }
 
-/// The URL in a Secret; no message says anything of it but what is wrong with it.
+/// The URL in a Secret; messages quote nothing of it.
 fn by_secret(
     reference: &KeyReference,
     references: &References<'_>,
@@ -160,8 +160,8 @@ fn by_secret(
 }
 
 /// The URL of a Service by its name in the cluster's DNS
-/// (<https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/>). It is one of the subscription's own
-/// namespace by construction: neither the name nor the path can lead out of their part of the URL.
+/// (<https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/>). It is in the subscription's own
+/// namespace by construction: neither the name nor the path can change another part of the URL.
 fn by_service(
     key: &ObjectKey,
     service: &grapnel_api::ServiceTarget,
@@ -198,7 +198,7 @@ fn by_service(
     Some(Place { url, secret: false, reach: Reach::Service })
 }
 
-/// A header name that a target may set: not one of those that frame the request or that Grapnel itself sets.
+/// A header name that a target may set: not one that frames the request or that Grapnel sets itself.
 fn own_header(name: &str, pointer: &str, present: &HeaderMap, problems: &mut Problems) -> Option<header::HeaderName> {
     let name = header_name(name, pointer, problems)?;
     let own = name.as_str().starts_with("webhook-") || name == "grapnel-attempt" || name == "traceparent";

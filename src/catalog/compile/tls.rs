@@ -1,4 +1,4 @@
-//! `tls` of a target or of a token endpoint to a [`TlsIdentity`].
+//! Compiles `tls` of a target or of a token endpoint to a [`TlsIdentity`].
 
 use std::sync::Arc;
 
@@ -7,14 +7,14 @@ use grapnel_api::{KeyReference, Reason, SecretReference, TargetTls};
 use super::{Problems, References};
 use crate::catalog::target::{TlsIdentity, TlsProblem};
 
-/// Compiles `tls` at `pointer`. `None` when something is missing or wrong.
+/// Compiles `tls` at `pointer`. `None` if something is missing or invalid.
 pub(super) fn identity(
     tls: &TargetTls,
     pointer: &str,
     references: &References<'_>,
     problems: &mut Problems,
 ) -> Option<Arc<TlsIdentity>> {
-    // Every part is looked at, so that all problems are told at once.
+    // Every part is compiled, so that all problems are reported together.
     let found = problems.count();
     let mut identity = TlsIdentity::default();
     if let Some(source) = &tls.ca_ref {
@@ -50,7 +50,7 @@ pub(super) fn identity(
         let pointer = format!("{pointer}/clientCertRef");
         let key = |key: &str| KeyReference { name: name.clone(), key: key.into() };
         let chain = references.secret(&key("tls.crt"), &pointer, problems);
-        // A Secret that does not exist is said once.
+        // A Secret that does not exist is reported once.
         let secret = chain.as_ref().and_then(|_| references.secret(&key("tls.key"), &pointer, problems));
         if let (Some(chain), Some(secret)) = (chain, secret) {
             match identity.clone().showing(chain.expose(), secret.expose()) {

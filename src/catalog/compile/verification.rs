@@ -1,4 +1,4 @@
-//! `spec.verification` to a [`Verifier`].
+//! Compiles `spec.verification` to a [`Verifier`].
 
 use grapnel_api::{self, ObjectKey, Reason, Verification};
 use grapnel_expression::{Gives, Scope};
@@ -74,7 +74,7 @@ fn tolerate(provider: &Provider, text: &grapnel_api::GoDuration, scheme: &mut Sc
     }
 }
 
-/// Adds to a preset what only the endpoint can say. The API server has the same rules, older ones have not.
+/// Adds the parts of a preset that only the endpoint knows. API servers have the same rules, except older ones.
 fn complete(preset: &grapnel_api::Provider, scheme: &mut Scheme) -> Result<(), &'static str> {
     let texts = |list: &Option<Vec<String>>| {
         let list: Vec<Box<str>> = list.iter().flatten().map(|text| text.as_str().into()).collect();
@@ -109,7 +109,7 @@ fn jwt(jwt: &grapnel_api::Jwt, options: &Options, problems: &mut Problems) -> Op
         return None;
     }
     let claims = match &jwt.claims {
-        // An endpoint without its rule would let in whom it is there to refuse.
+        // An endpoint without its rule would accept senders that it has to reject.
         Some(source) => Some(problems.expression(&at("claims"), source, Scope::Claims, Gives::Bool)?),
         None => None,
     };
@@ -123,8 +123,8 @@ fn jwt(jwt: &grapnel_api::Jwt, options: &Options, problems: &mut Problems) -> Op
     })
 }
 
-/// Whether keys may be fetched below a URL. Whoever could change what comes from there could let themselves in, so it is
-/// https, except on this machine.
+/// Whether keys may be fetched below a URL. It has to be https, except on this machine, because an attacker who could
+/// change the response could forge signatures.
 fn keys_url(text: &str, pointer: &str, options: &Options, problems: &mut Problems) -> Option<()> {
     let url = problems.check(pointer, Url::parse(text))?;
     let here = match url.host() {
@@ -211,8 +211,7 @@ fn hmac_scheme(hmac: &grapnel_api::Hmac, problems: &mut Problems) -> Option<Sign
     })
 }
 
-/// Resolves the secrets and prepares the keys. Those that resolve are used; none at all is a problem that keeps the
-/// endpoint from being served.
+/// Resolves the secrets and prepares the keys. Keys that resolve are used; if none does, the endpoint is not served.
 pub(super) fn verifier(
     scheme: Scheme,
     verification: &Verification,
@@ -247,7 +246,7 @@ fn pairs(
             continue;
         }
         let mut value = |reference| references.secret(reference, &pointer, problems);
-        // Both are asked for, so that both are missed at once.
+        // Both are resolved, so that both are reported if missing.
         let (username, password) = (value(&username), value(reference));
         let (Some(username), Some(password)) = (username, password) else { continue };
         match credentials(&username, &password) {
@@ -262,7 +261,7 @@ fn pairs(
     pairs
 }
 
-/// What the sender asks before it sends: a preset says so, and anybody else may be a sender of CloudEvents.
+/// The handshake of the sender: set by a preset; any other sender may send CloudEvents.
 pub(super) fn handshake(provider: Option<&Provider>) -> Handshake {
     provider.map_or(Handshake::CloudEvents, |provider| provider.handshake)
 }

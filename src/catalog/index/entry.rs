@@ -1,4 +1,4 @@
-//! One object of the index: as it was applied, as it is programmed, and what is wrong with it.
+//! One object of the index: as applied, as programmed, and its problems.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use grapnel_api::{
 use super::{Age, Applied, Reference, Unreadable};
 use crate::catalog::{compile::Problem, status::ObjectView};
 
-/// What is kept of an object: its spec `S`, and neither the rest of its metadata nor its status.
+/// The stored part of an object: its spec `S` and some metadata, without its status.
 pub(super) struct Held<S> {
     pub(super) key: ObjectKey,
     pub(super) spec: S,
@@ -21,14 +21,14 @@ pub(super) struct Held<S> {
 }
 
 impl<S> Held<S> {
-    /// `metadata.uid`; empty where there is none.
+    /// `metadata.uid`; empty if there is none.
     pub(super) fn uid(&self) -> Arc<str> {
         self.uid.clone().unwrap_or_default()
     }
 }
 
 impl Held<WebhookEndpointSpec> {
-    /// An endpoint, and the status that came with it.
+    /// An endpoint and its status.
     pub(super) fn endpoint(applied: Applied<WebhookEndpoint>) -> (Self, Option<WebhookEndpointStatus>) {
         let Applied { key, object, source, age, uid } = applied;
         let (spec, generation) = (object.spec, object.metadata.generation);
@@ -37,7 +37,7 @@ impl Held<WebhookEndpointSpec> {
 }
 
 impl Held<WebhookSubscriptionSpec> {
-    /// A subscription, and the status that came with it.
+    /// A subscription and its status.
     pub(super) fn subscription(applied: Applied<WebhookSubscription>) -> (Self, Option<WebhookSubscriptionStatus>) {
         let Applied { key, object, source, age, uid } = applied;
         let (spec, generation) = (object.spec, object.metadata.generation);
@@ -47,39 +47,39 @@ impl Held<WebhookSubscriptionSpec> {
 
 /// An object with the spec `S`, its compiled form `C` and its facts `F`.
 pub(super) struct Entry<S, C, F> {
-    /// The last readable version.
+    /// The last version that can be parsed.
     pub(super) applied: Option<Held<S>>,
-    /// The newest version, if it cannot be read.
+    /// The newest version, if it cannot be parsed.
     unreadable: Option<Unreadable>,
-    /// The version that is programmed: the newest, or the last good one.
+    /// The programmed version: the newest, or the last good one.
     pub(super) compiled: Option<Arc<C>>,
-    /// What the compiler has found; `None` before it has seen any version.
+    /// The result of the compiler; `None` before the first version.
     judgement: Option<Judgement>,
-    /// What has to be known before the newest version can be compiled.
+    /// A reference whose value has to be known before the newest version can be compiled.
     waits_for: Option<Reference>,
-    /// What the data plane sees; outlives recompilation.
+    /// Facts from the data plane; kept across recompilation.
     pub(super) facts: Arc<F>,
-    /// The view as it was given out last, while it holds.
+    /// The last view, while it is up to date.
     pub(super) view: Option<ObjectView>,
 }
 
-/// What the compiler has found in a version.
+/// The compiler's result for a version.
 #[derive(Default)]
 struct Judgement {
     generation: Option<i64>,
     problems: Vec<Problem>,
-    /// Conditions that only this kind of object has.
+    /// Conditions specific to the kind.
     own: Vec<Condition>,
 }
 
-/// What of an entry both kinds of views show.
+/// The parts of an entry in both kinds of views.
 pub(super) struct Shown {
     pub(super) uid: Option<Arc<str>>,
-    /// The generation that the conditions speak of.
+    /// The generation that the conditions refer to.
     pub(super) generation: Option<i64>,
     pub(super) source: Option<Arc<str>>,
     pub(super) conditions: Arc<[Condition]>,
-    /// Nothing is in use, and nothing is waited for.
+    /// No version is in use, and no value is awaited.
     pub(super) unusable: bool,
 }
 
@@ -98,7 +98,7 @@ impl<S, C, F: Default> Default for Entry<S, C, F> {
 }
 
 impl<S, C, F: Default> Entry<S, C, F> {
-    /// Whether this version is the one that is there: same object, same generation.
+    /// Whether this version is already applied: same object, same generation.
     pub(super) fn has(&self, version: &Held<S>) -> bool {
         let Some(applied) = &self.applied else { return false };
         self.unreadable.is_none()
@@ -108,7 +108,7 @@ impl<S, C, F: Default> Entry<S, C, F> {
             && version.generation == applied.generation
     }
 
-    /// Takes a version. If it is of an object that was deleted and created again, nothing is left of the old one.
+    /// Applies a version. If the object was deleted and created again, the old one is dropped entirely.
     pub(super) fn accept(&mut self, applied: Held<S>) {
         if self.is_of_another(applied.uid.as_ref()) {
             *self = Self::default();
@@ -118,7 +118,7 @@ impl<S, C, F: Default> Entry<S, C, F> {
         self.view = None;
     }
 
-    /// Notes a version that cannot be read; says whether that is news.
+    /// Records a version that cannot be parsed. Returns whether this is a change.
     pub(super) fn reject(&mut self, rejected: Unreadable) -> bool {
         if self.unreadable.as_ref() == Some(&rejected) {
             return false;
@@ -128,27 +128,27 @@ impl<S, C, F: Default> Entry<S, C, F> {
         true
     }
 
-    /// Whether this version is of another object than this was until now.
+    /// Whether this version belongs to another object than the current one.
     pub(super) fn is_replaced_by(&self, applied: &Held<S>) -> bool {
         self.is_of_another(applied.uid.as_ref())
     }
 
-    /// Whether an object with this uid is another one than this was until now.
+    /// Whether an object with this uid is another one than the current one.
     pub(super) fn is_of_another(&self, uid: Option<&Arc<str>>) -> bool {
         matches!((self.uid(), uid), (Some(known), Some(uid)) if known != *uid)
     }
 }
 
 impl<S, C, F> Entry<S, C, F> {
-    /// `metadata.uid` of the newest version, where there is one.
+    /// `metadata.uid` of the newest version, if any.
     pub(super) fn uid(&self) -> Option<Arc<str>> {
         let rejected = self.unreadable.as_ref().and_then(|rejected| rejected.uid.as_ref());
         rejected.or(self.applied.as_ref().and_then(|applied| applied.uid.as_ref())).cloned()
     }
 
-    /// Takes what the compiler made of the applied version, and conditions that only this kind of object has. A spec that
-    /// does not compile leaves the last good version in place, so that a mistake loses nothing. Missing Secrets do not,
-    /// so that a revoked one is no longer believed, and neither does what must not be.
+    /// Records the compiler's result for the applied version, and conditions specific to the kind. A spec that does not
+    /// compile leaves the last good version in use, so that a mistake loses nothing. A missing Secret does not, so that
+    /// a revoked one is no longer accepted, and neither does a forbidden configuration.
     pub(super) fn compiled(
         &mut self,
         compiled: Option<C>,
@@ -167,7 +167,7 @@ impl<S, C, F> Entry<S, C, F> {
         self.view = None;
     }
 
-    /// The applied version cannot be compiled before this is known. The earlier one goes on, unless it must not.
+    /// Postpones compiling until the reference is known. The earlier version stays in use, unless it is forbidden.
     pub(super) fn wait(&mut self, reference: Reference, forbidden: Option<Problem>) {
         if let Some(problem) = forbidden.filter(ends_at_once) {
             self.compiled = None;
@@ -179,7 +179,7 @@ impl<S, C, F> Entry<S, C, F> {
         self.view = None;
     }
 
-    /// What is wrong with the newest version.
+    /// Problems of the newest version.
     pub(super) fn problems(&self) -> &[Problem] {
         match (&self.unreadable, &self.judgement) {
             (Some(rejected), _) => &rejected.problems,
@@ -188,7 +188,7 @@ impl<S, C, F> Entry<S, C, F> {
         }
     }
 
-    /// What views show.
+    /// The parts for views.
     pub(super) fn shown(&self) -> Shown {
         let conditions = self.make_conditions().into();
         let applied = self.applied.as_ref();
@@ -212,8 +212,8 @@ impl<S, C, F> Entry<S, C, F> {
         }
     }
 
-    /// Accepted, SecretsResolved, Ready and what is the kind's own; while a person has to act Stalled, while something is
-    /// waited for Reconciling.
+    /// Accepted, SecretsResolved, Ready and the conditions specific to the kind; Stalled while the user has to act,
+    /// Reconciling while a value is awaited.
     fn make_conditions(&self) -> Vec<Condition> {
         let waits = match (&self.unreadable, &self.waits_for) {
             (None, Some(reference)) => Some(format!("waiting for the API server to return {reference}")),
@@ -267,8 +267,8 @@ impl<S, C, F> Entry<S, C, F> {
     }
 }
 
-/// Whether this problem also ends what was programmed before it came: who is no longer allowed to subscribe gets nothing
-/// more, and a subscription whose target must not be called calls nobody.
+/// Whether this problem also ends the version in use: a subscription that is no longer allowed receives nothing more,
+/// and a forbidden target is no longer called.
 fn ends_at_once(problem: &Problem) -> bool {
     matches!(problem.reason, Reason::NotAllowed | Reason::TargetForbidden)
 }

@@ -1,4 +1,4 @@
-//! Who has which path: of the endpoints of a namespace that want one, the oldest.
+//! Path ownership: of the endpoints of a namespace that claim a path, the oldest owns it.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -12,12 +12,12 @@ use super::Age;
 /// Namespace and path.
 type Place = (Arc<str>, Arc<str>);
 
-/// Who wants which path.
+/// Owners and claimants of all paths.
 #[derive(Debug, Default)]
 pub(super) struct PathOwners {
     /// By namespace and path.
     places: HashMap<Arc<str>, HashMap<Arc<str>, Candidates>>,
-    /// Places whose claimants have changed since the last call of [`Self::moved`].
+    /// Paths whose claimants have changed since the last call of [`Self::moved`].
     touched: HashSet<Place>,
 }
 
@@ -25,19 +25,19 @@ pub(super) struct PathOwners {
 struct Candidates {
     /// Oldest first.
     by_age: BTreeSet<(Age, ObjectKey)>,
-    /// Who was the oldest when the others were told last.
+    /// The owner as of the last notification.
     told: Option<ObjectKey>,
 }
 
 impl PathOwners {
-    /// An endpoint wants a path.
+    /// Records that an endpoint claims a path.
     pub(super) fn claim(&mut self, age: Age, key: &ObjectKey, path: Arc<str>) {
         let namespace = self.places.entry(Arc::clone(&key.namespace)).or_default();
         namespace.entry(Arc::clone(&path)).or_default().by_age.insert((age, key.clone()));
         self.touched.insert((Arc::clone(&key.namespace), path));
     }
 
-    /// An endpoint does not want a path any more.
+    /// Removes an endpoint's claim to a path.
     pub(super) fn release(&mut self, age: Age, key: &ObjectKey, path: Arc<str>) {
         let Some(namespace) = self.places.get_mut(&key.namespace) else { return };
         let Some(claimants) = namespace.get_mut(&path) else { return };
@@ -52,8 +52,8 @@ impl PathOwners {
         }
     }
 
-    /// Every claimant of a path that has another owner than when this was called last. Whatever happened in between, each
-    /// is named once, so that a burst of claims to one path costs no more than their number.
+    /// Every claimant of a path whose owner has changed since the last call. Each is returned once, whatever happened
+    /// in between, so that a burst of claims to one path costs no more than their number.
     pub(super) fn moved(&mut self) -> Vec<ObjectKey> {
         let mut moved = Vec::new();
         for (namespace, path) in self.touched.drain() {
@@ -68,13 +68,13 @@ impl PathOwners {
         moved
     }
 
-    /// The oldest endpoint that wants a path.
+    /// The oldest endpoint that claims a path.
     pub(super) fn owner(&self, namespace: &str, path: &str) -> Option<&ObjectKey> {
         let claimants = self.places.get(namespace)?.get(path)?;
         claimants.by_age.first().map(|(_, key)| key)
     }
 
-    /// Every namespace and path that somebody wants.
+    /// Every claimed namespace and path.
     pub(super) fn places(&self) -> impl Iterator<Item = (&str, &str)> {
         self.places.iter().flat_map(|(namespace, paths)| paths.keys().map(|path| (&**namespace, &**path)))
     }

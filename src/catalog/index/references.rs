@@ -1,4 +1,4 @@
-//! What objects refer to: who has to be compiled again when something changes, and which values are known.
+//! References between objects: which objects to recompile after a change, and which values are known.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -44,7 +44,7 @@ impl fmt::Display for Reference {
 /// Anything that an object can depend on.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Referent {
-    /// Whether an endpoint exists and whom it allows.
+    /// Whether an endpoint exists and which subscribers it allows.
     Endpoint(ObjectKey),
     /// Labels of a namespace.
     Namespace(Arc<str>),
@@ -55,12 +55,12 @@ pub(super) enum Referent {
 /// An object that depends on something.
 pub(super) type Dependent = (Kind, ObjectKey);
 
-/// Who depends on what.
+/// The dependents of every referent.
 #[derive(Debug, Default)]
 pub(super) struct Dependents(HashMap<Referent, BTreeSet<Dependent>>);
 
 impl Dependents {
-    /// Notes a dependency; says whether it is the first on that.
+    /// Adds a dependency. Returns whether it is the first on that referent.
     pub(super) fn add(&mut self, referent: Referent, dependent: Dependent) -> bool {
         let dependents = self.0.entry(referent).or_default();
         let first = dependents.is_empty();
@@ -68,7 +68,7 @@ impl Dependents {
         first
     }
 
-    /// Takes a dependency back; says whether it was the last on that.
+    /// Removes a dependency. Returns whether it was the last on that referent.
     pub(super) fn remove(&mut self, referent: &Referent, dependent: &Dependent) -> bool {
         let Some(dependents) = self.0.get_mut(referent) else { return false };
         dependents.remove(dependent);
@@ -79,21 +79,21 @@ impl Dependents {
         last
     }
 
-    /// Who depends on this.
+    /// The dependents of a referent.
     pub(super) fn of(&self, referent: &Referent) -> impl Iterator<Item = &Dependent> {
         self.0.get(referent).into_iter().flatten()
     }
 
-    /// Whether anybody depends on this.
+    /// Whether the referent has dependents.
     pub(super) fn any(&self, referent: &Referent) -> bool {
         self.0.contains_key(referent)
     }
 }
 
-/// What is known of Secrets and ConfigMaps.
+/// The known Secrets and ConfigMaps.
 #[derive(Debug, Default)]
 pub(super) struct Values {
-    /// Whether values are told only of what is referred to, and what has not been told is not known.
+    /// Whether only referenced values are provided. If so, a value that was not provided is unknown rather than absent.
     pub(super) fetching: bool,
     /// `None`: known to be absent.
     secrets: HashMap<ObjectKey, Option<SecretData>>,
@@ -102,7 +102,7 @@ pub(super) struct Values {
 }
 
 impl Values {
-    /// Whether it is known what a reference leads to, be it nothing.
+    /// Whether the value of a reference is known, including known to be absent.
     pub(super) fn is_known(&self, reference: &Reference) -> bool {
         !self.fetching
             || match reference {
@@ -111,14 +111,14 @@ impl Values {
             }
     }
 
-    /// Somebody refers to this now, and nobody did before.
+    /// Records the first reference to a value.
     pub(super) fn request(&mut self, reference: &Reference) {
         if !self.is_known(reference) {
             self.wanted.insert(reference.clone());
         }
     }
 
-    /// Nobody refers to this any more.
+    /// Drops a value that has lost its last reference.
     pub(super) fn forget(&mut self, reference: &Reference) {
         if self.fetching {
             self.wanted.remove(reference);
@@ -129,18 +129,18 @@ impl Values {
         }
     }
 
-    /// What is wanted and was not given out before.
+    /// The references to fetch that were not returned before.
     pub(super) fn take_wanted(&mut self) -> Vec<Reference> {
         std::mem::take(&mut self.wanted).into_iter().collect()
     }
 
-    /// Notes what a Secret holds; says whether that is news.
+    /// Sets the data of a Secret. Returns whether it has changed.
     pub(super) fn set_secret(&mut self, key: &ObjectKey, data: Option<SecretData>) -> bool {
         self.wanted.remove(&Reference::Secret(key.clone()));
         tell(&mut self.secrets, self.fetching, key, data)
     }
 
-    /// Notes what a ConfigMap holds; says whether that is news.
+    /// Sets the data of a ConfigMap. Returns whether it has changed.
     pub(super) fn tell_config_map(&mut self, key: &ObjectKey, data: Option<ConfigMapData>) -> bool {
         self.wanted.remove(&Reference::ConfigMap(key.clone()));
         tell(&mut self.config_maps, self.fetching, key, data)
@@ -175,10 +175,10 @@ impl Sources for Values {
 
 /// An object that refers to others.
 pub(super) trait Refers {
-    /// What it depends on, each once.
+    /// Its dependencies, each once.
     fn referents(&self) -> BTreeSet<Referent>;
 
-    /// The values that it needs, in order of their names.
+    /// The values that it requires, in order of their names.
     fn values(&self) -> impl Iterator<Item = Reference> {
         self.referents().into_iter().filter_map(|referent| match referent {
             Referent::Value(reference) => Some(reference),
@@ -217,7 +217,7 @@ impl Refers for Held<WebhookSubscriptionSpec> {
     }
 }
 
-/// What a target refers to.
+/// The references of a target.
 fn of_target(key: &ObjectKey, target: &Target) -> impl Iterator<Item = Referent> {
     let headers = target.headers_from.iter().map(|header| header.secret_key_ref.name.as_str());
     let url = target.url_from.iter().map(|source| source.secret_key_ref.name.as_str());

@@ -1,4 +1,4 @@
-//! Which namespaces may read which endpoints of others.
+//! Subscriber policies: which namespaces may read which endpoints of others.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -9,20 +9,20 @@ use grapnel_api::ObjectKey;
 
 use crate::catalog::compile::Subscribers;
 
-/// The label that Kubernetes gives every namespace (from 1.21 on).
+/// The label that Kubernetes sets on every namespace (since 1.21).
 const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
-/// What endpoints allow, and the labels of namespaces.
+/// The policies of endpoints, and the labels of namespaces.
 #[derive(Debug, Default)]
 pub(super) struct SubscriberPolicies {
     /// Endpoints that allow other namespaces than their own.
     endpoints: HashMap<ObjectKey, Subscribers>,
-    /// With the implied label.
+    /// Labels, including the implied one.
     namespaces: HashMap<Arc<str>, BTreeMap<String, String>>,
 }
 
 impl SubscriberPolicies {
-    /// Notes what an endpoint allows; says whether that is news.
+    /// Sets the policy of an endpoint. Returns whether it has changed.
     pub(super) fn set(&mut self, endpoint: &ObjectKey, subscribers: Subscribers) -> bool {
         if subscribers == Subscribers::Same {
             return self.revoke(endpoint);
@@ -34,12 +34,12 @@ impl SubscriberPolicies {
         true
     }
 
-    /// Takes back what an endpoint allows; says whether that is news.
+    /// Removes the policy of an endpoint. Returns whether there was one.
     pub(super) fn revoke(&mut self, endpoint: &ObjectKey) -> bool {
         self.endpoints.remove(endpoint).is_some()
     }
 
-    /// Notes the labels of a namespace, or that it is gone; says whether that is news.
+    /// Sets the labels of a namespace, or removes it. Returns whether they have changed.
     pub(super) fn label(&mut self, namespace: &Arc<str>, labels: Option<BTreeMap<String, String>>) -> bool {
         let labels = with_name(namespace, labels.unwrap_or_default());
         let news = match self.namespaces.get(namespace) {
@@ -54,7 +54,7 @@ impl SubscriberPolicies {
         news
     }
 
-    /// Whether labels decide who may read an endpoint.
+    /// Whether access to an endpoint depends on labels.
     pub(super) fn by_labels(&self, endpoint: &ObjectKey) -> bool {
         matches!(self.endpoints.get(endpoint), Some(Subscribers::Selected(_)))
     }
@@ -69,7 +69,7 @@ impl SubscriberPolicies {
     }
 }
 
-/// Servers before 1.21 do not set the label that tells a namespace's name, and nobody may set another.
+/// Servers before 1.21 do not set the name label, and no other value is allowed.
 fn with_name(namespace: &str, mut labels: BTreeMap<String, String>) -> BTreeMap<String, String> {
     labels.insert(NAME_LABEL.to_owned(), namespace.to_owned());
     labels

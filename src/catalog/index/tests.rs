@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::catalog::{snapshot::Route, status::JournalReading};
 
-/// An index and what it published last.
+/// An index and its last publication.
 struct Stage {
     index: Index,
     metrics: Metrics,
@@ -48,7 +48,7 @@ impl Stage {
         self
     }
 
-    /// Publishes; says whether there was anything new.
+    /// Publishes. Returns whether anything has changed.
     fn publish(&mut self) -> bool {
         match self.index.publish() {
             Some(published) => {
@@ -92,12 +92,12 @@ impl Stage {
         (ready.status, ready.reason, ready.message)
     }
 
-    /// Why an endpoint is ready or not.
+    /// The reason of an endpoint's `Ready`.
     fn endpoint(&self, key: &ObjectKey) -> Reason {
         self.ready(Kind::Endpoint, key).1
     }
 
-    /// Why a subscription is ready or not.
+    /// The reason of a subscription's `Ready`.
     fn subscription(&self, key: &ObjectKey) -> Reason {
         self.ready(Kind::Subscription, key).1
     }
@@ -114,7 +114,7 @@ impl Stage {
     }
 }
 
-/// The object of that name and uid.
+/// The object of this name and uid.
 fn object(namespace: &str, name: &str, uid: &str) -> Incarnation {
     Incarnation::new(key(namespace, name), uid)
 }
@@ -123,7 +123,7 @@ fn key(namespace: &str, name: &str) -> ObjectKey {
     ObjectKey::new(namespace, name)
 }
 
-/// An object to be applied: its first generation, of the uid `uid-1`.
+/// An object to apply: its first generation, with the uid `uid-1`.
 struct Object {
     key: ObjectKey,
     spec: Value,
@@ -174,12 +174,12 @@ impl Object {
     }
 }
 
-/// An endpoint that verifies nothing.
+/// An endpoint without verification.
 fn open(namespace: &str, name: &str) -> Object {
     Object::new(namespace, name, json!({ "verification": { "none": {} } }))
 }
 
-/// An endpoint that needs the key `k` of Secrets.
+/// An endpoint that requires the key `k` of Secrets.
 fn locked(namespace: &str, name: &str, secrets: &[&str]) -> Object {
     let references: Vec<_> = secrets.iter().map(|secret| json!({ "name": secret, "key": "k" })).collect();
     Object::new(namespace, name, json!({ "verification": { "token": {}, "secretRefs": references } }))

@@ -1,4 +1,4 @@
-//! The objects as those see them who ask how they are.
+//! Views of the objects for statuses and the admin API.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -12,7 +12,7 @@ use crate::catalog::{
     status::{Facts, Kind, ObjectView},
 };
 
-/// The view of an endpoint. That of one that has not changed is not made anew.
+/// The view of an endpoint. An unchanged view is reused.
 pub(super) fn endpoint(key: &ObjectKey, entry: &mut EndpointEntry, options: &Options) -> ObjectView {
     if let Some(view) = &entry.view {
         return view.clone();
@@ -23,7 +23,7 @@ pub(super) fn endpoint(key: &ObjectKey, entry: &mut EndpointEntry, options: &Opt
 
 fn of_endpoint_entry(key: &ObjectKey, entry: &EndpointEntry, options: &Options) -> ObjectView {
     let Shown { uid, generation, source, conditions, unusable } = entry.shown();
-    // Where it is served now; before that, where it will be.
+    // The path in use; before that, the future one.
     let path = match (&entry.compiled, &entry.applied) {
         (Some(compiled), _) => Some(Cow::Borrowed(&*compiled.path)),
         (None, Some(applied)) => Some(Cow::Owned(compile::path(key, &applied.spec))),
@@ -44,7 +44,7 @@ fn of_endpoint_entry(key: &ObjectKey, entry: &EndpointEntry, options: &Options) 
     }
 }
 
-/// The view of a subscription. That of one that has not changed is not made anew.
+/// The view of a subscription. An unchanged view is reused.
 pub(super) fn subscription(key: &ObjectKey, entry: &mut SubscriptionEntry) -> ObjectView {
     if let Some(view) = &entry.view {
         return view.clone();
@@ -70,7 +70,7 @@ fn of_subscription_entry(key: &ObjectKey, entry: &SubscriptionEntry) -> ObjectVi
     }
 }
 
-/// Conditions that only endpoints have.
+/// Conditions specific to endpoints.
 pub(super) fn of_endpoint(spec: &WebhookEndpointSpec) -> Vec<Condition> {
     let verification = &spec.verification;
     let unauthenticated = |message| Condition::fails(ConditionType::Verified, Reason::Unauthenticated, message);
@@ -85,7 +85,7 @@ pub(super) fn of_endpoint(spec: &WebhookEndpointSpec) -> Vec<Condition> {
     vec![verified]
 }
 
-/// Conditions that only subscriptions have, as far as their spec says.
+/// Conditions specific to subscriptions that follow from their spec.
 pub(super) fn of_subscription(spec: &WebhookSubscriptionSpec) -> Vec<Condition> {
     let parked = spec.suspend.unwrap_or(false).then(|| {
         Condition::fails(ConditionType::Delivering, Reason::Suspended, "suspended by spec.suspend; events are retained")

@@ -1,17 +1,17 @@
-//! A bar on a terminal.
+//! A progress bar on a terminal.
 
 use std::io::{self, IsTerminal, Write};
 
 const WIDTH: u64 = 30;
 
-/// How far it is, on standard error when that is a terminal.
+/// Shows progress on standard error if it is a terminal.
 pub(super) struct Progress {
     shown: bool,
     total: u64,
 }
 
 impl Progress {
-    /// Nothing is shown yet, and nothing ever where nobody watches.
+    /// Shows nothing yet, and never anything without a terminal.
     pub(super) fn new(wanted: bool) -> Self {
         Self { shown: wanted && io::stderr().is_terminal(), total: 0 }
     }
@@ -20,7 +20,7 @@ impl Progress {
         self.shown
     }
 
-    /// How many there are in all.
+    /// Sets the total.
     pub(super) fn of(&mut self, total: u64) {
         self.total = total;
     }
@@ -31,7 +31,7 @@ impl Progress {
         }
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub(super) fn clear(&self) {
         if self.shown {
             write("\r\u{1b}[K");
@@ -41,11 +41,11 @@ impl Progress {
 
 fn write(text: &str) {
     let mut out = io::stderr().lock();
-    // A terminal that has gone hinders nothing.
+    // A closed terminal must not stop the command.
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
-/// Of a total that is known the part, of any other the number.
+/// A bar if the total is known, otherwise a count.
 fn bar(done: u64, total: u64) -> String {
     if total == 0 {
         return format!("{done} so far");

@@ -1,15 +1,15 @@
-//! So many a second.
+//! Rates of events.
 
 use std::time::Duration;
 
-/// Events in a second.
+/// Events per second.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Rate(f64);
 
-/// `50/s`, `30/m`, or `50`, which is a second's.
+/// Parses `50/s`, `30/m`, or `50`, which means per second.
 ///
 /// # Errors
-/// When it is no rate, or nothing would ever come.
+/// Returns an error if it is not a rate, or not greater than zero.
 pub(super) fn parse(text: &str) -> Result<Rate, String> {
     let (number, unit) = text.split_once('/').unwrap_or((text, "s"));
     let seconds = match unit {
@@ -24,13 +24,13 @@ pub(super) fn parse(text: &str) -> Result<Rate, String> {
 }
 
 impl Rate {
-    /// How many to ask for at once: a second's worth, at least one and at most `most`.
+    /// How many events to request at once: those of one second, at least one and at most `most`.
     pub(super) fn at_once(self, most: usize) -> usize {
         // A cast from a float saturates.
         (self.0 as usize).clamp(1, most)
     }
 
-    /// How long so many take.
+    /// The time that this many events take.
     pub(super) fn time_for(self, events: u64) -> Duration {
         Duration::from_secs_f64(events as f64 / self.0)
     }

@@ -1,5 +1,5 @@
-//! Reaching the operator of a cluster: its pod is found, and its admin port is reached through the API server, as
-//! `kubectl port-forward` does, but without a port on this machine that others could use.
+//! Connects to the operator in a cluster: finds its pod, and reaches its admin port through the API server, as `kubectl
+//! port-forward` does, but without a local port that other users of this machine could use.
 
 use std::pin::Pin;
 
@@ -26,16 +26,16 @@ use crate::{
     controller::connect,
 };
 
-/// Name of the port at which the operator's pod serves the admin API.
+/// Name of the admin API's port on the operator's pod.
 const PORT_NAME: &str = "admin";
 
-/// Its number where no port has the name.
+/// Its number if no port has this name.
 const PORT: u16 = 9090;
 
-/// Where the operator runs and how its cluster is reached.
+/// The location of the operator, and how to connect to its cluster.
 #[derive(Debug, Clone)]
 pub(super) struct Place {
-    /// How its API server is reached.
+    /// How to connect to the API server.
     pub(super) cluster: connect::Connection,
     /// Namespace of the operator.
     pub(super) namespace: String,
@@ -43,7 +43,7 @@ pub(super) struct Place {
     pub(super) selector: String,
 }
 
-/// A way to the operator.
+/// A connection to the operator, reopened when necessary.
 pub(super) struct Forward {
     pods: Api<Pod>,
     place: Place,
@@ -53,25 +53,25 @@ pub(super) struct Forward {
 /// An HTTP connection through the API server.
 struct Connection {
     sender: http1::SendRequest<Full<Bytes>>,
-    /// What the kubelet says when it cannot go on.
+    /// The error that the kubelet reports when the connection fails.
     error: Pin<Box<dyn Future<Output = Option<String>> + Send>>,
-    /// Drives the connection for as long as it is wanted.
+    /// Drives the connection until it is dropped.
     _driver: JoinSet<()>,
 }
 
-/// Shows the token of a kubeconfig, and renews it where the kubeconfig says how.
+/// The token of a kubeconfig, renewed as the kubeconfig specifies.
 pub(super) struct Token(Mutex<BoxService<Request<Body>, Response<()>, BoxError>>);
 
 impl Token {
     /// The token of a kubeconfig's user.
     ///
     /// # Errors
-    /// When the user has none, with what to do about it.
+    /// Returns an error that says what to do if the user has no token.
     pub(super) fn of(config: &Config) -> anyhow::Result<Self> {
         let Some(layer) = config.auth_layer().context("the kubeconfig's credentials cannot be used")? else {
             bail!("{}", tokenless(&config.auth_info));
         };
-        // The client's own layer adds the header to a request that goes nowhere.
+        // The client's own layer adds the header to a request that is not sent.
         let mirror = tower::service_fn(|request: Request<Body>| async move {
             let mut response = Response::new(());
             *response.headers_mut() = request.headers().clone();
@@ -80,7 +80,7 @@ impl Token {
         Ok(Self(Mutex::new(BoxService::new(layer.layer(mirror)))))
     }
 
-    /// The token as it is now.
+    /// The current token.
     pub(super) async fn show(&self) -> anyhow::Result<Zeroizing<String>> {
         let mut service = self.0.lock().await;
         let shown = async { service.ready().await?.call(Request::new(Body::empty())).await };
@@ -110,15 +110,15 @@ fn ask_for_token(by: &str) -> String {
 }
 
 impl Forward {
-    /// A way to the operator; nothing is connected yet.
+    /// A connection to the operator; nothing is connected yet.
     pub(super) fn new(place: Place, mut config: Config) -> anyhow::Result<Self> {
-        // Whoever waits at a terminal wants to know.
+        // A user at a terminal should see errors at once.
         config.default_retry = false;
         let client = Client::try_from(config).context("the client of the API server cannot be set up")?;
         Ok(Self { pods: Api::namespaced(client, &place.namespace), place, connection: Mutex::new(None) })
     }
 
-    /// Gets a path, or posts a body to it; status and answer.
+    /// Sends a GET request, or a POST request with a body; returns status and response.
     pub(super) async fn ask(
         &self,
         path: &str,
@@ -128,14 +128,14 @@ impl Forward {
         let uri: Uri = path.parse().context("invalid path")?;
         let exchange = async {
             let mut kept = self.connection.lock().await;
-            // The operator closes connections that are idle for a while.
+            // The operator closes idle connections.
             if let Some(mut connection) = kept.take().filter(|connection| !connection.sender.is_closed()) {
                 match connection.ask(uri.clone(), token, body.clone()).await {
                     Ok(answer) => {
                         *kept = Some(connection);
                         return Ok(answer);
                     }
-                    // What was posted may have arrived.
+                    // A posted request may have arrived.
                     Err(error) if body.is_some() => return Err(error),
                     Err(_) => {}
                 }
@@ -169,14 +169,14 @@ impl Forward {
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         let mut driver = JoinSet::new();
         driver.spawn(async move {
-            // Whoever waits for an answer hears of it.
+            // The request that waits for the response sees the error.
             let _ = connection.await;
         });
         Ok(Connection { sender, error: Box::pin(error), _driver: driver })
     }
 
-    /// A pod of the operator, and its port: one that is ready if there is one, otherwise one that runs. With a full volume
-    /// the operator is not ready, and that is when somebody wants to look.
+    /// A pod of the operator, and its port: a ready one if possible, otherwise a running one. With a full volume the
+    /// operator is not ready, and that is when users want to inspect it.
     async fn find(&self) -> anyhow::Result<(String, u16)> {
         let Place { namespace, selector, .. } = &self.place;
         let list = self.pods.list(&ListParams::default().labels(selector)).await.with_context(|| {
@@ -237,7 +237,7 @@ fn is_ready(pod: &Pod) -> bool {
     conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
-/// Not on its way out, and with a container that has started.
+/// Whether a pod is not terminating, and has a started container.
 fn is_running(pod: &Pod) -> bool {
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
     pod.metadata.deletion_timestamp.is_none() && (is_ready(pod) || phase == Some("Running"))

@@ -1,11 +1,11 @@
-//! The body of the event, and its id and type inside it.
+//! The body of the event, with its id and type.
 
 use std::{io::Read, path::PathBuf};
 
 use anyhow::Context;
 use serde_json::{Map, Value, json};
 
-/// Where the body comes from.
+/// The source of the body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Data {
     /// Standard input.
@@ -34,7 +34,7 @@ impl Data {
     }
 }
 
-/// What is sent when nothing is given.
+/// The payload that is sent by default.
 pub(super) fn sample() -> Value {
     json!({ "note": "sent by grapnel send" })
 }
@@ -48,12 +48,12 @@ pub(super) fn get(payload: &Value, pointer: &str) -> Option<String> {
     }
 }
 
-/// Puts a string at a JSON pointer, making the objects on the way. False when something else is in the way.
+/// Sets a string at a JSON pointer, creating objects on the way. Returns false if another value is in the way.
 pub(super) fn set(payload: &mut Value, pointer: &str, text: &str) -> bool {
     put(payload, pointer, Value::String(text.to_owned()))
 }
 
-/// Puts a value at a JSON pointer, in the same way.
+/// Sets a value at a JSON pointer, in the same way.
 pub(super) fn put(payload: &mut Value, pointer: &str, value: Value) -> bool {
     let mut place = payload;
     for token in pointer.split('/').skip(1) {

@@ -1,4 +1,4 @@
-//! Another time than now.
+//! Times on the command line.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ pub(super) enum Moment {
     Ahead(Duration),
 }
 
-/// Reads seconds since 1970, an RFC 3339 timestamp, `-10m` or `+10m`.
+/// Parses seconds since 1970, an RFC 3339 timestamp, `-10m` or `+10m`.
 pub(super) fn parse(text: &str) -> Result<Moment, String> {
     if let Some(seconds) = text.parse().ok().filter(|_| !text.starts_with('+')) {
         return Timestamp::from_second(seconds).map(Moment::At).map_err(|error| error.to_string());
@@ -30,7 +30,7 @@ pub(super) fn parse(text: &str) -> Result<Moment, String> {
 }
 
 impl Moment {
-    /// The moment meant, when it is now.
+    /// The time, with offsets relative to now.
     pub(super) fn resolve(self) -> Timestamp {
         let now = Timestamp::now();
         match self {

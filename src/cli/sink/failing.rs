@@ -1,4 +1,4 @@
-//! Failing on purpose.
+//! Deliberate failures.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -47,7 +47,7 @@ enum Rule {
     FirstAttempts { most: u64, seen: Mutex<Attempts> },
 }
 
-/// Attempts by event, of the newest events.
+/// Attempts by event, for the newest events.
 #[derive(Debug, Default)]
 struct Attempts {
     counts: HashMap<String, u64>,
@@ -66,7 +66,7 @@ impl Failing {
         Self { rule, status: status.unwrap_or(StatusCode::SERVICE_UNAVAILABLE), retry_after: args.retry_after }
     }
 
-    /// The status to answer the next request with, unless it is to be taken as it is.
+    /// The status of the response to the next request, or `None` to handle it normally.
     pub(super) fn status(&self, id: &str) -> Option<StatusCode> {
         let fails = match &self.rule {
             Rule::Never => false,

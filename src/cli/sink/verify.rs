@@ -1,4 +1,4 @@
-//! Whether a delivery is signed as it should be.
+//! Verifies the signatures of deliveries.
 
 use std::sync::Arc;
 
@@ -33,14 +33,14 @@ pub(super) struct Args {
     #[arg(long, value_name = "URL", value_parser = public_url)]
     public_url: Option<Url>,
 
-    // Last: the heading of these flags holds for all that follow.
+    // Last, because the help heading of these flags applies to all that follow.
     #[command(flatten)]
     options: scheme::Options,
 }
 
 /// Verifies deliveries.
 pub(super) struct Check {
-    /// `None` when there is no secret.
+    /// `None` if there is no secret.
     verifier: Option<Verifier>,
     keys: Option<Arc<KeySet>>,
     handshake: Handshake,
@@ -48,7 +48,7 @@ pub(super) struct Check {
 }
 
 impl Args {
-    /// Where senders of the scheme put the type and the id.
+    /// Where senders of the scheme write the type and the id.
     pub(super) fn places(&self) -> (Place, Place) {
         self.scheme.places()
     }
@@ -79,7 +79,7 @@ impl Args {
 }
 
 impl Check {
-    /// `None` when nothing is checked; otherwise what is right, or what is wrong.
+    /// The result of the verification; `None` if nothing is verified.
     pub(super) fn verify(
         &self,
         uri: &Uri,
@@ -113,7 +113,7 @@ impl Check {
         }
     }
 
-    /// The answer to what is asked by another method than POST.
+    /// The reply to a handshake with another method than POST.
     pub(super) fn question(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Option<HandshakeReply> {
         match *method {
             Method::GET => self.handshake.crc(uri.query(), self.verifier.as_ref()?),
@@ -122,7 +122,7 @@ impl Check {
         }
     }
 
-    /// The answer, if a delivery is a handshake.
+    /// The reply, if a delivery is a handshake.
     pub(super) fn handshake(&self, content_type: Option<&str>, verified: &Verified) -> Option<HandshakeReply> {
         let payload = Payload::parse(content_type, verified.body()).ok()?;
         self.handshake.reply(&payload, verified, self.verifier.as_ref()?).ok()?

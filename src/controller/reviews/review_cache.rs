@@ -1,4 +1,4 @@
-//! Answers that cost a call: remembered for a while, and asked for once however many wait.
+//! A cache of reviews: each question is asked once, however many callers wait, and its result is kept for a while.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -24,10 +24,10 @@ use tokio::{
 
 use crate::controller::limits::{REVIEW_BURST, REVIEW_LOG_INTERVAL, REVIEW_TIMEOUT, REVIEWS_PER_SECOND};
 
-/// What a question is known by: a digest, so that no token is kept.
+/// The key of a question: a digest, so that no token is kept.
 pub(super) type Key = [u8; 32];
 
-/// Why there is no answer.
+/// Why there is no result.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ReviewUnavailable {
     #[error("the API server cannot be reached: {0}")]
@@ -57,42 +57,42 @@ impl ReviewUnavailable {
     }
 }
 
-/// An answer: yes with what it says, or no.
+/// A result: positive with its content, or negative.
 pub(super) type Answer<T> = Result<Option<T>, ReviewUnavailable>;
 
-/// How much is kept and asked.
+/// Bounds of the cache and of the calls.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
-    /// Most answers of yes that are kept; beyond it the one that ends first is forgotten.
+    /// Maximum positive results; beyond it, the one that expires first is evicted.
     pub(super) yes_entries: usize,
-    /// How long a yes holds.
+    /// How long a positive result is valid.
     pub(super) yes_for: Duration,
-    /// Most answers of no that are kept.
+    /// Maximum negative results.
     pub(super) no_entries: usize,
-    /// How long a no holds.
+    /// How long a negative result is valid.
     pub(super) no_for: Duration,
-    /// Most calls under way.
+    /// Maximum calls in flight.
     pub(super) at_once: usize,
-    /// Most calls under way or waiting for their turn; a further one is not begun.
+    /// Maximum calls in flight or waiting for a permit; a further one is not begun.
     pub(super) waiting: usize,
 }
 
-/// Answers to questions of one sort.
+/// Results of one kind of question.
 pub(super) struct ReviewCache<T> {
     book: Mutex<State<T>>,
     bounds: Bounds,
     slots: Semaphore,
-    /// Whoever makes up tokens must not make the API server busy.
+    /// Limits the rate of calls, so that made-up tokens cannot overload the API server.
     pace: Option<RateLimit>,
     clock: Arc<dyn Clock>,
     started: Instant,
-    /// Milliseconds since `started` from which on trouble may be logged again.
+    /// Milliseconds since `started` after which an error may be logged again.
     log_again: AtomicU64,
 }
 
 struct State<T> {
     yes: Memory<T>,
-    // Apart, so that made-up tokens cannot drive out good ones.
+    // Separate, so that made-up tokens cannot evict valid ones.
     no: Memory<()>,
     under_way: HashMap<Key, (u64, WeakShared<Call<T>>)>,
     calls: u64,
@@ -119,14 +119,14 @@ impl<T: Clone + Send + Sync + 'static> ReviewCache<T> {
         })
     }
 
-    /// What is remembered of a question.
+    /// The cached result of a question.
     pub(super) fn known(&self, key: &Key) -> Option<Option<T>> {
         let now = self.clock.now();
         self.book.lock().known(key, now)
     }
 
-    /// The answer to a question: remembered, being waited for already, or asked for by `call`. A yes holds until
-    /// `expires` at most. When all who wait have gone, so has the call.
+    /// The result of a question: cached, from a call in flight, or from a new `call`. A positive result is valid until
+    /// `expires` at most. When all waiters have gone, the call is cancelled.
     pub(super) async fn answer<F>(
         self: &Arc<Self>,
         key: Key,
@@ -163,7 +163,7 @@ impl<T: Clone + Send + Sync + 'static> ReviewCache<T> {
         shared.await
     }
 
-    /// A call that many may wait for.
+    /// Begins a call that many callers may wait for.
     fn begin(
         self: &Arc<Self>,
         key: Key,
@@ -186,7 +186,7 @@ impl<T: Clone + Send + Sync + 'static> ReviewCache<T> {
     }
 
     async fn in_turn(&self, call: impl Future<Output = Answer<T>>) -> Answer<T> {
-        // It is never closed.
+        // The semaphore is never closed.
         let _slot = self.slots.acquire().await.map_err(|_| ReviewUnavailable::Timeout)?;
         while let Some(Err(wait)) = self.pace.as_ref().map(RateLimit::try_acquire) {
             sleep(wait).await;
@@ -207,7 +207,7 @@ impl<T: Clone + Send + Sync + 'static> ReviewCache<T> {
         }
     }
 
-    /// Says in the log what is wrong, once in a while.
+    /// Logs an error, at a limited rate.
     fn warn_throttled(&self, trouble: &ReviewUnavailable) {
         let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let next = now.saturating_add(u64::try_from(REVIEW_LOG_INTERVAL.as_millis()).unwrap_or(u64::MAX));
@@ -236,7 +236,7 @@ impl<T: Clone> State<T> {
     }
 }
 
-/// Takes a call off the list when it has ended or been given up.
+/// Removes a call from the list when it has ended or is cancelled.
 struct UnderWay<T: Clone + Send + Sync + 'static> {
     ledger: Arc<ReviewCache<T>>,
     key: Key,
@@ -253,7 +253,7 @@ impl<T: Clone + Send + Sync + 'static> Drop for UnderWay<T> {
     }
 }
 
-/// Answers with an end; at most so many.
+/// Results with an expiry, with a maximum number.
 struct Memory<T> {
     most: usize,
     answers: HashMap<Key, Remembered<T>>,
@@ -261,7 +261,7 @@ struct Memory<T> {
 }
 
 struct Remembered<T> {
-    // A clock that is set back must not make an answer hold for longer.
+    // A clock that is set back must not extend the validity of a result.
     since: Timestamp,
     until: Timestamp,
     value: T,
@@ -408,7 +408,7 @@ mod tests {
             assert!(futures_util::poll!(one).is_pending());
         }
         assert_eq!((calls.load(Relaxed), ledger.sizes().2), (1, 1));
-        // The first one, who began it, goes; the others still get their answer.
+        // The first waiter, which began the call, goes; the others still get its result.
         drop(waiting.remove(0));
         go.notify_one();
         for one in waiting {

@@ -1,5 +1,5 @@
-//! Fetching public keys, guarded like deliveries: bounded in time and size, no redirects, no address that the egress
-//! policy forbids, and through the proxy if there is one.
+//! Fetches public keys with the same guards as deliveries: bounded in time and size, without redirects, never from an
+//! address that the egress policy forbids, and through the proxy if there is one.
 
 use std::time::Duration;
 
@@ -10,25 +10,25 @@ use url::Url;
 
 use super::{Client, Guarded, SendError, read};
 
-/// Why nothing was fetched.
+/// Why a fetch failed.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// No complete answer.
+    /// No complete response was received.
     #[error(transparent)]
     Exchange(#[from] SendError),
-    /// An answer that is not 200.
+    /// The response status is not 200.
     #[error("the answer has status {0}")]
     Status(StatusCode),
-    /// More than was asked for.
+    /// The document is larger than the limit.
     #[error("the answer has more than {0} bytes")]
     TooLarge(usize),
 }
 
 impl Client {
-    /// The document at a URL, of at most `limit` bytes.
+    /// Fetches the document at a URL, of at most `limit` bytes.
     ///
     /// # Errors
-    /// When no whole document came in time, or the URL may not be called.
+    /// Returns an error if the complete document does not arrive in time, or the URL may not be called.
     pub async fn get(&self, url: Url, limit: usize, timeout: Duration) -> Result<Bytes, FetchError> {
         let guarded = &self.0.plain.urls;
         guarded.check(&url, false)?;

@@ -1,9 +1,10 @@
-//! What namespaces use of the fetches that they share.
+//! Shares the fetches fairly among namespaces.
 //!
-//! Whoever uses more than is left has to wait. So one alone gets half of what there is at once and the whole of it in the
-//! long run; those who want everything get the same each; and somebody who has asked for nothing lately finds something
-//! left, whatever the others do (Choudhury and Hahne, Dynamic queue length thresholds for shared-memory packet switches,
-//! 1998). A namespace is only remembered while it uses something, so that the pace bounds how many are.
+//! A namespace that uses more than what is left has to wait. A single busy namespace therefore gets half of the
+//! capacity at once and all of it in the long run; several busy namespaces get the same share each; and a namespace
+//! that has been quiet finds capacity left, whatever the others do (Choudhury and Hahne, Dynamic queue length
+//! thresholds for shared-memory packet switches, 1998). A namespace is tracked only while it uses something, so the
+//! pace bounds their number.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -11,13 +12,13 @@ use tokio::time::Instant;
 
 use crate::runtime::limits;
 
-/// A use that is smaller than this is forgotten.
+/// A use smaller than this is dropped.
 const NOTHING: f64 = 0.01;
 
-/// Fetches of all namespaces.
+/// The fetches of all namespaces.
 #[derive(Debug)]
 pub(super) struct FairShare {
-    /// Of the pace.
+    /// Tokens of the pace.
     tokens: f64,
     filled: Instant,
     per_second: f64,
@@ -27,7 +28,7 @@ pub(super) struct FairShare {
 
 #[derive(Debug)]
 struct Use {
-    /// Fetches begun of late: each counts for one at first, and for 1/e of that with every second.
+    /// Recent fetches: each counts as one at first, and falls to 1/e of that with every second.
     lately: f64,
     counted: Instant,
     underway: usize,
@@ -42,13 +43,13 @@ impl Use {
 }
 
 impl FairShare {
-    /// A pace of so many fetches in a second, and [`limits::KEYS_BURST`] at once.
+    /// A pace of `per_second` fetches per second, with a burst of [`limits::KEYS_BURST`].
     pub(super) fn new(per_second: u32) -> Self {
         let (tokens, per_second) = (f64::from(limits::KEYS_BURST), f64::from(per_second));
         Self { tokens, filled: Instant::now(), per_second, underway: 0, namespaces: HashMap::new() }
     }
 
-    /// Whether a namespace may begin a fetch. If so, it is under way until [`FairShare::end`].
+    /// Whether a namespace may begin a fetch. If so, it is in flight until [`FairShare::end`].
     pub(super) fn begin(&mut self, namespace: &str, now: Instant) -> bool {
         let passed = now.saturating_duration_since(std::mem::replace(&mut self.filled, now));
         let filled = self.tokens + passed.as_secs_f64() * self.per_second;
@@ -68,7 +69,7 @@ impl FairShare {
         true
     }
 
-    /// A fetch has ended.
+    /// Records the end of a fetch.
     pub(super) fn end(&mut self, namespace: &str) {
         self.underway = self.underway.saturating_sub(1);
         if let Some(used) = self.namespaces.get_mut(namespace) {
@@ -83,7 +84,7 @@ mod tests {
 
     const PACE: u32 = limits::KEYS_PER_SECOND;
 
-    /// How many fetches that end at once each namespace begins while all try for so long, a hundred times a second.
+    /// How many fetches each namespace begins, if they end at once and all namespaces try a hundred times per second.
     fn begun(fair: &mut FairShare, namespaces: &[&str], from: Instant, seconds: u64) -> Vec<u32> {
         let mut begun = vec![0; namespaces.len()];
         for tick in 0..seconds * 100 {
@@ -123,7 +124,7 @@ mod tests {
     #[test]
     fn fetches_that_do_not_end_leave_room_for_others() {
         let now = Instant::now();
-        // The pace has no part in this.
+        // The pace is not under test here.
         let mut fair = FairShare { tokens: 1e9, ..FairShare::new(1_000_000_000) };
         let mut hold = |namespace| {
             (0..1000)

@@ -1,4 +1,4 @@
-//! Sets of keys of one sort: what is known of each, and how much is fetched of all of them together.
+//! A cache of key sets of one kind, which also bounds the fetches of all of them together.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -14,14 +14,14 @@ use tokio::{
 use super::fair_share::FairShare;
 use crate::runtime::limits;
 
-/// Sets of one sort.
+/// Key sets of one kind.
 pub(super) struct KeyCache {
     sets: Mutex<HashMap<KeySource, Known>>,
-    /// How many of them are remembered.
+    /// Maximum number of sets.
     most: usize,
-    /// Who may begin a fetch.
+    /// Decides which namespace may begin a fetch.
     fair: Mutex<FairShare>,
-    /// Slots of each host that something is fetched from or waits for.
+    /// Slots of each host with fetches in flight or waiting.
     hosts: Mutex<HashMap<Box<str>, Arc<Semaphore>>>,
 }
 
@@ -31,62 +31,62 @@ struct Known {
     keys: Option<Arc<KeySet>>,
     /// When the keys were fetched.
     fetched: Option<Timestamp>,
-    /// When the last attempt ended, well or not.
+    /// When the last attempt ended, successful or not.
     tried: Option<Timestamp>,
     used: Option<Timestamp>,
-    /// The fetch under way.
+    /// The fetch in flight.
     flight: Option<Watched>,
 }
 
-/// A fetch under way, as those see it who wait for it.
+/// A fetch in flight, as its waiters see it.
 #[derive(Clone)]
 struct Watched {
     landing: watch::Receiver<Option<Arc<KeySet>>>,
-    /// Whoever has usable keys waits no longer.
+    /// Until when requests with usable keys wait for it.
     until: Instant,
 }
 
-/// What there is for a request.
+/// The result of a lookup.
 pub(super) enum Found {
     Keys(Arc<KeySet>),
     Wait(Wait),
-    /// Nothing, and it was tried a moment ago.
+    /// No keys, and a fetch has failed recently.
     Nothing,
-    /// Nothing, and too much is fetched for others to look for it.
+    /// No keys, and too many other fetches to begin one.
     Busy,
 }
 
-/// Waits for a fetch that somebody else makes.
+/// Waits for a fetch in flight.
 pub(super) struct Wait {
     watched: Watched,
-    /// What is used when it takes long or fails.
+    /// The keys to use if the fetch is slow or fails.
     old: Option<Arc<KeySet>>,
 }
 
-/// A fetch. However it ends, also when it is dropped halfway, it is written down that it was tried.
+/// A fetch. However it ends, even if it is dropped, the attempt is recorded.
 pub(super) struct InFlightFetch {
     lane: Arc<KeyCache>,
     source: KeySource,
-    /// Whose endpoint it was begun for.
+    /// The namespace of the endpoint for which it was begun.
     namespace: Box<str>,
     clock: Arc<dyn Clock>,
     landing: watch::Sender<Option<Arc<KeySet>>>,
     keys: Option<Arc<KeySet>>,
 }
 
-/// Leave to fetch one document.
+/// Permission to fetch one document.
 pub(super) struct Slot {
     _host: OwnedSemaphorePermit,
 }
 
 impl KeyCache {
-    /// A lane that remembers at most `most` sets and fetches `per_second`.
+    /// A cache of at most `most` sets that fetches `per_second`.
     pub(super) fn new(most: usize, per_second: u32) -> Arc<Self> {
         let fair = Mutex::new(FairShare::new(per_second));
         Arc::new(Self { sets: Mutex::default(), most, fair, hosts: Mutex::default() })
     }
 
-    /// What there is for a request to an endpoint in `namespace`; and the fetch, if one has to be begun. Until that is
+    /// The result for a request to an endpoint in `namespace`, and the fetch if one has to be begun. Until that is
     /// dropped, it is the only one of its set.
     pub(super) fn look(
         self: &Arc<Self>,
@@ -113,7 +113,7 @@ impl KeyCache {
             }
             None => None,
         };
-        // Before anything is forgotten for it.
+        // Checked before anything is evicted for it.
         let busy = old.clone().map_or(Found::Busy, Found::Keys);
         if !self.fair.lock().begin(namespace, Instant::now()) {
             return (busy, None);
@@ -138,8 +138,8 @@ impl KeyCache {
         (Found::Wait(Wait { watched, old }), Some(flight))
     }
 
-    /// Whether there is room for a set. What was used longest ago is forgotten for it, first of what has no keys; but
-    /// nothing that is being fetched.
+    /// Whether there is room for a set. The least recently used set is evicted for it, sets without keys first, but
+    /// never one that is being fetched.
     fn has_room(&self, sets: &mut HashMap<KeySource, Known>, source: &KeySource) -> bool {
         if sets.len() < self.most || sets.contains_key(source) {
             return true;
@@ -149,7 +149,7 @@ impl KeyCache {
         oldest.and_then(|oldest| sets.remove(&oldest)).is_some()
     }
 
-    /// Leave to fetch a document from a host; nothing when there is none in time.
+    /// A slot for fetching a document from a host; `None` if none is free in time.
     pub(super) async fn slot(&self, host: &str) -> Option<Slot> {
         let host = {
             let mut hosts = self.hosts.lock();
@@ -171,7 +171,7 @@ impl KeyCache {
 }
 
 impl Wait {
-    /// The keys that were fetched, or those that were known before.
+    /// The fetched keys, or those known before.
     pub(super) async fn keys(self) -> Option<Arc<KeySet>> {
         let Watched { mut landing, until } = self.watched;
         let landed = async { landing.wait_for(Option::is_some).await.ok().and_then(|keys| keys.clone()) };
@@ -187,7 +187,7 @@ impl InFlightFetch {
         &self.source
     }
 
-    /// Ends the fetch with what it found.
+    /// Ends the fetch with its keys.
     pub(super) fn land(mut self, keys: KeySet) {
         self.keys = Some(Arc::new(keys));
     }
@@ -210,7 +210,7 @@ impl Drop for InFlightFetch {
     }
 }
 
-/// What to do about a set.
+/// The decision about a set.
 enum Verdict {
     Have(Arc<KeySet>),
     Fetch,
@@ -221,17 +221,17 @@ impl Known {
     fn verdict(&self, wanted: &KeysWanted, now: Timestamp) -> Verdict {
         let fresh = match wanted.source {
             KeySource::Jwks(_) | KeySource::Issuer(_) => limits::KEYS_FRESH,
-            // What is at a certificate's URL does not change.
+            // The content of a certificate's URL does not change.
             KeySource::Certificate(_) => limits::CERTIFICATE_FRESH,
         };
         let within = |time: Option<Timestamp>, age: Duration| {
-            // A clock that was set back makes nothing young.
+            // A clock that was set back must not make keys fresh.
             time.and_then(|time| now.duration_since(time).unsigned_abs().checked_sub(age)).is_none() && time.is_some()
         };
         let has_key = |keys: &KeySet| wanted.id.as_deref().is_none_or(|id| keys.has(id));
         match &self.keys {
             Some(keys) if within(self.fetched, fresh) && has_key(keys) => Verdict::Have(Arc::clone(keys)),
-            // A token that names a key which was not there a moment ago is made up, or a moment too early.
+            // A token that names a key missing from a recent set is made up, or arrived too early.
             Some(keys) if within(self.tried, limits::KEYS_PAUSE) => match self.usable(now) {
                 Some(_) => Verdict::Have(Arc::clone(keys)),
                 None => Verdict::Fail,
@@ -241,7 +241,7 @@ impl Known {
         }
     }
 
-    /// The keys, also when they should have been fetched again but could not be.
+    /// The keys, even if a fetch was due and failed.
     fn usable(&self, now: Timestamp) -> Option<Arc<KeySet>> {
         let fetched = self.fetched?;
         let age = now.duration_since(fetched).unsigned_abs();

@@ -10,14 +10,14 @@ use tokio::time::{Instant, timeout};
 
 use super::*;
 
-/// Documents by URL; counts how often each is asked for. What has no text fails.
+/// Documents by URL; counts the requests for each. A URL without a text fails.
 #[derive(Default)]
 struct Shelf {
     texts: Mutex<HashMap<String, String>>,
     asked: AtomicUsize,
-    /// Held by a test for as long as nothing is to be answered.
+    /// Locked by a test while nothing is to be answered.
     gate: tokio::sync::RwLock<()>,
-    /// How often [`HANGING`] was asked, which never answers.
+    /// Number of requests for [`HANGING`], which never answers.
     hanging: AtomicUsize,
 }
 
@@ -137,7 +137,7 @@ async fn many_who_ask_at_once_are_one_fetch() {
     for one in &mut waiting {
         assert!(futures_util::poll!(one.as_mut()).is_pending());
     }
-    // The one who began it gives up; the fetch goes on.
+    // The request that began the fetch is cancelled; the fetch continues.
     drop(waiting.remove(0));
     drop(closed);
     for one in waiting {
@@ -176,7 +176,7 @@ async fn an_attempt_counts_though_nobody_waits_for_its_end() {
     shelf.put(JWKS, "<html>");
     assert!(futures_util::poll!(Box::pin(keys.find(&jwks(None), "shop"))).is_pending());
     drop(closed);
-    // Whoever waits for the same fetch hears that it failed; whoever comes later, that it was tried.
+    // Waiters of the same fetch see that it failed; later requests see that it was tried.
     assert!(keys.find(&jwks(None), "shop").await.is_err());
     assert!(keys.find(&jwks(None), "shop").await.is_err());
     assert_eq!(shelf.asked(), 1);
@@ -190,7 +190,7 @@ async fn old_keys_do_for_those_who_cannot_wait() {
     shelf.put(JWKS, set(&["b"]));
     shelf.asked();
     let closed = shelf.gate.write().await;
-    // One with less time than the bound, whose end changes nothing.
+    // A request with less time than the bound, whose end changes nothing.
     assert!(timeout(limits::KEYS_PATIENCE / 2, keys.find(&jwks(None), "shop")).await.is_err());
     let begun = Instant::now();
     assert!(keys.find(&jwks(Some("a")), "shop").await.unwrap().has("a"));
@@ -216,7 +216,7 @@ async fn a_host_that_hangs_does_not_hold_up_others() {
     }
     assert!(keys.find(&jwks(None), "shop").await.is_ok());
     assert_eq!(shelf.hanging.load(SeqCst), limits::KEYS_AT_ONCE_PER_HOST);
-    // The fake hangs for longer than a client would; whoever waits for its turn gives up all the same.
+    // The fake hangs for longer than a client would; waiters for a slot time out nevertheless.
     for one in waiting.split_off(limits::KEYS_AT_ONCE_PER_HOST) {
         assert!(one.await.is_err());
     }
@@ -264,7 +264,7 @@ async fn an_issuer_says_where_its_keys_are() {
 async fn made_up_certificates_do_not_drive_out_keys_nor_hold_them_up() {
     let (keys, shelf, _) = stage();
     keys.find(&jwks(None), "shop").await.unwrap();
-    // The first to go, if there were one store for all.
+    // The first to be evicted, if there were one cache for all.
     let down = KeysWanted { source: KeySource::Jwks("https://issuer.example/down".into()), id: None };
     assert!(keys.find(&down, "shop").await.is_err());
     shelf.asked();
@@ -293,7 +293,7 @@ async fn a_configured_set_takes_no_room_until_it_may_be_fetched() {
         .map(|number| KeySource::Jwks(format!("https://issuer.example/{number}").into()))
         .map(|source| KeysWanted { source, id: None })
         .collect();
-    // Those that may not be fetched are told so at once.
+    // Sets that may not be fetched are rejected at once.
     let refused = wanted
         .iter()
         .filter_map(|wanted| keys.find(wanted, "shop").now_or_never())
@@ -304,7 +304,7 @@ async fn a_configured_set_takes_no_room_until_it_may_be_fetched() {
     drop(closed);
 }
 
-/// So many sets or certificates that no pace allows for all of them.
+/// More sets or certificates than the pace allows.
 fn many(source: impl Fn(usize) -> KeySource) -> Vec<KeysWanted> {
     (0..400).map(|number| KeysWanted { source: source(number), id: None }).collect()
 }

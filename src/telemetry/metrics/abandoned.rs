@@ -1,4 +1,4 @@
-//! Events that deleted subscriptions had not settled.
+//! Unsettled events of deleted subscriptions.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -17,8 +17,8 @@ struct Labels {
     subscription: Arc<str>,
 }
 
-/// A counter for each subscription that was deleted with events left. The object is gone, so its series outlives it: the
-/// oldest one is removed when there are more than [`ABANDONED_SERIES`].
+/// A counter for each subscription that was deleted with unsettled events. The series outlives the object: the oldest
+/// one is removed when there are more than [`ABANDONED_SERIES`].
 #[derive(Clone)]
 pub(super) struct Abandoned {
     family: Family<Labels, Counter>,

@@ -6,7 +6,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-/// Metrics of the Kubernetes side. Its labels are of fixed, small sets.
+/// Metrics of the Kubernetes side. Their labels are of fixed, small sets.
 pub struct ClusterMetrics {
     leader: Gauge,
     watch_failures: Family<ResourceLabels, Counter>,
@@ -51,22 +51,22 @@ impl ClusterMetrics {
         metrics
     }
 
-    /// Whether this replica is the leader.
+    /// Sets whether this replica is the leader.
     pub fn leader(&self, leader: bool) {
         self.leader.set(leader.into());
     }
 
-    /// A watch of a resource has failed.
+    /// Counts a failed watch of a resource.
     pub fn watch_failed(&self, resource: &'static str) {
         self.watch_failures.get_or_create(&ResourceLabels { resource }).inc();
     }
 
-    /// A status was written, or not.
+    /// Counts a write of a status, by outcome.
     pub fn status_written(&self, outcome: &'static str) {
         self.status_writes.get_or_create(&OutcomeLabels { outcome }).inc();
     }
 
-    /// A Kubernetes Event was published, or not.
+    /// Counts a Kubernetes Event, by outcome.
     pub fn event(&self, outcome: &'static str) {
         self.events.get_or_create(&OutcomeLabels { outcome }).inc();
     }

@@ -14,7 +14,7 @@ use crate::telemetry::limits::{TYPE_LABEL_CHARS, TYPE_LABELS};
 
 /// The label of types beyond the bound.
 const OTHER: &str = "other";
-/// The label of requests refused before their type was known.
+/// The label of requests rejected before their type was known.
 const UNKNOWN: &str = "unknown";
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -38,7 +38,7 @@ struct FailureLabels {
     error: &'static str,
 }
 
-/// The families that endpoints share.
+/// The metric families shared by all endpoints.
 #[derive(Clone)]
 pub(super) struct Families {
     received: Family<TypeLabels, Counter>,
@@ -87,7 +87,7 @@ struct OfType {
     processing: Histogram,
 }
 
-/// The series of one endpoint; they go when this is dropped.
+/// The series of one endpoint; they are removed when this is dropped.
 pub struct EndpointMetrics {
     families: Arc<Families>,
     namespace: Arc<str>,
@@ -112,12 +112,12 @@ impl EndpointMetrics {
         Self { families, namespace, endpoint, types, failures, duplicates, exhausted }
     }
 
-    /// Whether events are refused because a share of the journal is exhausted.
+    /// Sets whether events are rejected because a share of the journal is exhausted.
     pub fn storage_exhausted(&self, exhausted: bool) {
         self.exhausted.set(exhausted.into());
     }
 
-    /// An event was stored: it came in, was processed, and took `time` from receipt to its durable answer.
+    /// Records a stored event; `time` is from receipt to its durable confirmation.
     pub fn accepted(&self, kind: &str, time: Duration) {
         let of_type = self.of_type(kind);
         of_type.received.inc();
@@ -125,7 +125,7 @@ impl EndpointMetrics {
         of_type.processing.observe(time.as_secs_f64());
     }
 
-    /// An event had been accepted before.
+    /// Records a duplicate event.
     pub fn duplicate(&self, kind: &str, time: Duration) {
         let of_type = self.of_type(kind);
         of_type.received.inc();
@@ -133,7 +133,7 @@ impl EndpointMetrics {
         self.duplicates.inc();
     }
 
-    /// A request was refused. `kind` is its type, if that was known; it never adds a label value.
+    /// Records a rejected request. `kind` is its type, if known; it never adds a label value.
     pub fn failed(&self, kind: Option<&str>, error: &'static str) {
         let kind = match kind {
             None => Arc::from(UNKNOWN),
@@ -152,7 +152,7 @@ impl EndpointMetrics {
         self.failures.write().insert(key, counter);
     }
 
-    /// The handles of a type. A type that is too long, or one too many, is counted as `other`.
+    /// The handles of a type. Types that are too long or too many are counted as `other`.
     fn of_type(&self, kind: &str) -> Arc<OfType> {
         if let Some(of_type) = self.types.read().get(kind) {
             return Arc::clone(of_type);

@@ -1,4 +1,4 @@
-//! Gauges of the journal, set when somebody looks.
+//! Gauges of the journal, set when metrics are scraped.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,34 +14,34 @@ struct NamespaceLabels {
     namespace: Arc<str>,
 }
 
-/// What the journal measures at one moment.
+/// Measurements of the journal at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct JournalMetrics {
-    /// It takes events.
+    /// Whether it accepts events.
     pub up: bool,
-    /// Bytes that the kept events take.
+    /// Bytes of the retained events.
     pub bytes: u64,
-    /// Bytes that it takes on disk for everything.
+    /// Total bytes on disk.
     pub disk_bytes: u64,
     /// The bound of `disk_bytes`; 0 for none.
     pub max_bytes: u64,
     /// Bytes of the log.
     pub log_bytes: u64,
-    /// Bytes of everything that is derived from the log.
+    /// Bytes of everything derived from the log.
     pub index_bytes: u64,
-    /// Time since the state was last written as a whole; `None` for an engine that does not do that.
+    /// Time since the last checkpoint of the state; `None` for an engine without checkpoints.
     pub checkpoint_age: Option<Duration>,
     /// Bytes of the log written since then.
     pub since_checkpoint_bytes: u64,
-    /// Bytes of appends that wait to be written.
+    /// Bytes of appends waiting to be written.
     pub append_queue_bytes: u64,
-    /// Settlements and other tasks that wait to be written.
+    /// Settlements and other tasks waiting to be written.
     pub task_queue: u64,
     /// Retries held in memory.
     pub retrying: u64,
     /// Damaged records found since the process started.
     pub damaged_records: u64,
-    /// Bytes that the kept events of each namespace take.
+    /// Bytes of the retained events of each namespace.
     pub namespaces: Vec<(Arc<str>, u64)>,
 }
 
@@ -60,7 +60,7 @@ pub(super) struct Gauges {
     retrying: Gauge,
     damaged_records: Counter,
     namespaces: Family<NamespaceLabels, Gauge>,
-    /// Namespaces that have a series. Held while the gauges are set, so that two readings do not mix.
+    /// Namespaces with a series. Locked while the gauges are set, so that two readings do not mix.
     shown: Arc<Mutex<Vec<Arc<str>>>>,
 }
 

@@ -35,7 +35,7 @@ struct ReasonLabels {
     reason: &'static str,
 }
 
-/// The families that subscriptions share.
+/// The metric families shared by all subscriptions.
 #[derive(Clone)]
 pub(super) struct Families {
     attempts: Family<OutcomeLabels, Counter>,
@@ -106,22 +106,22 @@ impl Families {
 /// Counts of a subscription at one moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Unsettled events: pending, in flight or waiting for a retry.
+    /// Events that are not settled yet.
     pub pending: u64,
-    /// Events that wait for a retry.
+    /// Events waiting for a retry.
     pub retrying: u64,
-    /// Dead letters.
+    /// Retained dead letters.
     pub dead: u64,
 }
 
-/// The series of one subscription; they go when this is dropped.
+/// The series of one subscription; they are removed when this is dropped.
 pub struct SubscriptionMetrics {
     families: Arc<Families>,
     labels: Labels,
     attempts: RwLock<HashMap<&'static str, Counter>>,
     passed_on: RwLock<HashMap<&'static str, Counter>>,
     skipped: RwLock<HashMap<&'static str, Counter>>,
-    /// Created by the first attempt: most of the memory of a subscription's series.
+    /// Created by the first attempt, since it takes most of the memory of a subscription's series.
     duration: OnceLock<Histogram>,
     lag: OnceLock<Histogram>,
     pending: Gauge,
@@ -153,37 +153,37 @@ impl SubscriptionMetrics {
         }
     }
 
-    /// An attempt ended. `outcome` is `delivered` or one of the fixed reasons of failure.
+    /// Records an attempt. `outcome` is `delivered` or one of the fixed failure reasons.
     pub fn attempted(&self, outcome: &'static str, time: Duration) {
         let duration = self.duration.get_or_init(|| self.families.duration.get_or_create_owned(&self.labels));
         duration.observe(time.as_secs_f64());
         count(&self.attempts, outcome, || self.families.attempts.get_or_create_owned(&self.outcome_labels(outcome)));
     }
 
-    /// An event was given up that was to go to another endpoint. `outcome` is one of a fixed set of words.
+    /// Counts a dead letter for another endpoint. `outcome` is one of a fixed set of words.
     pub fn passed_on(&self, outcome: &'static str) {
         count(&self.passed_on, outcome, || self.families.passed_on.get_or_create_owned(&self.outcome_labels(outcome)));
     }
 
-    /// An event is not delivered. `reason` is one of a fixed set of words.
+    /// Counts an event that is not delivered. `reason` is one of a fixed set of words.
     pub fn skipped(&self, reason: &'static str) {
         count(&self.skipped, reason, || self.families.skipped.get_or_create_owned(&self.reason_labels(reason)));
     }
 
-    /// An event was delivered so long after its receipt.
+    /// Records the time from the receipt of an event to its delivery.
     pub fn delivered(&self, lag: Duration) {
         let histogram = self.lag.get_or_init(|| self.families.lag.get_or_create_owned(&self.labels));
         histogram.observe(lag.as_secs_f64());
     }
 
-    /// How many events wait and where.
+    /// Sets the number of waiting events by state.
     pub fn counts(&self, counts: Counts) {
         self.pending.set(i64::try_from(counts.pending).unwrap_or(i64::MAX));
         self.retrying.set(i64::try_from(counts.retrying).unwrap_or(i64::MAX));
         self.dead.set(i64::try_from(counts.dead).unwrap_or(i64::MAX));
     }
 
-    /// Whether the circuit to the receiver is open.
+    /// Sets whether the circuit to the receiver is open.
     pub fn circuit(&self, open: bool) {
         self.circuit.set(i64::from(open));
     }
@@ -205,7 +205,7 @@ impl SubscriptionMetrics {
     }
 }
 
-/// Counts under a label of a fixed set, whose counter is kept.
+/// Counts under a label of a fixed set, whose counter is cached.
 fn count(known: &RwLock<HashMap<&'static str, Counter>>, label: &'static str, create: impl FnOnce() -> Counter) {
     if let Some(counter) = known.read().get(label) {
         counter.inc();

@@ -1,4 +1,4 @@
-//! Paths that several endpoints want.
+//! Paths that several endpoints claim.
 
 use super::*;
 

@@ -1,11 +1,11 @@
-//! URLs from Secrets, credentials and TLS of targets, as they are compiled.
+//! Compiled URLs from Secrets, credentials and TLS of targets.
 
 use grapnel_delivery::egress::Reach;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 
 use super::*;
 
-/// A value that is nowhere but in Secrets.
+/// A value that occurs only in Secrets.
 const HUSH: &str = "hush-7f3a";
 
 fn certificate(name: &str) -> (String, String) {
@@ -66,7 +66,7 @@ fn credentials_become_a_header_that_is_not_shown() {
             secret("user", &[("username", "Aladdin\n"), ("password", "open sesame\r\n")]),
             "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==",
         ),
-        // An API key for a user name.
+        // An API key as the user name.
         (&basic, secret("user", &[("username", "key"), ("password", "")]), "Basic a2V5Og=="),
         (&basic, secret("user", &[("username", "a"), ("password", "b:c")]), "Basic YTpiOmM="),
         (&bearer, secret("token", &[("token", "mF_9.B5f-4.1JqM\n")]), "Bearer mF_9.B5f-4.1JqM"),
@@ -127,7 +127,7 @@ fn identities_are_equal_for_equal_content_and_change_with_it() {
     assert_ne!(before, identity(&first));
 }
 
-/// What is wrong is told with its place, its reason and what to do, and with nothing of what Secrets hold.
+/// Problems name the pointer, the reason and what to do, and quote nothing from Secrets.
 #[test]
 fn wrong_input_is_a_problem_that_says_where_and_shows_no_secret() {
     use Reason::{InvalidSecret, InvalidSpec, KeyNotFound, SecretNotFound, TargetForbidden};

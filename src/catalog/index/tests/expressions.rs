@@ -1,4 +1,4 @@
-//! Expressions, as they are compiled.
+//! Compiled expressions.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Values that are fetched, and objects that wait for them.
+//! Fetched values, and objects that wait for them.
 
 use super::*;
 use crate::catalog::status::Facts;
@@ -80,12 +80,12 @@ fn values_that_nobody_refers_to_are_not_kept() {
     stage.tell([secret("shop", "a", "1")]);
     stage.tell([Change::Gone(Kind::Endpoint, key("shop", "x"))]);
     assert!(stage.index.refers_to(&s("a")));
-    // An object that still refers to it does not ask again.
+    // An object that still refers to the value does not request it again.
     stage.tell([locked("shop", "y", &["a", "b"]).generation(2).endpoint()]);
     assert_eq!(stage.index.wanted(), [s("b")]);
     stage.tell([Change::Gone(Kind::Endpoint, key("shop", "y"))]);
     assert!(!stage.index.refers_to(&s("a")) && !stage.index.refers_to(&s("b")));
-    // A late answer for something forgotten is forgotten too.
+    // A late response for a dropped reference is dropped too.
     stage.tell([secret("shop", "b", "2")]);
     stage.tell([locked("shop", "z", &["a", "b"]).endpoint()]);
     assert_eq!(stage.index.wanted(), [s("a"), s("b")], "forgotten, so given out once more");

@@ -1,4 +1,4 @@
-//! Circuit breakers and the order of deliveries, as they are compiled.
+//! Compiled circuit breakers and ordering of deliveries.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use grapnel_api::Ordering;
 
 use super::*;
 
-/// A subscription with more in its spec.
+/// A subscription with additional fields in its spec.
 fn with(more: Value) -> Object {
     let mut object = subscriber("shop", "billing", "orders");
     let spec = object.spec.as_object_mut().unwrap();
@@ -73,7 +73,7 @@ fn an_order_means_one_at_a_time() {
     assert_eq!(compiled(json!({ "ordering": "Unordered", "maxInFlight": 5 })).max_in_flight.get(), 5);
     let message = refused(json!({ "ordering": "Ordered", "maxInFlight": 2 }));
     assert!(message.contains("maxInFlight") && message.contains("remove maxInFlight"), "{message}");
-    // An API server that knows CEL says so before.
+    // An API server with CEL rejects this earlier.
     let cel = |more: Value| {
         let Change::Subscription(applied) = with(more).subscription() else { unreachable!() };
         applied.object.validate_cel().map_err(|errors| format!("{errors:?}"))

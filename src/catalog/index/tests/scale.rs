@@ -1,4 +1,4 @@
-//! Thousands of endpoints and subscriptions: work stays linear. Counted, not timed.
+//! Thousands of endpoints and subscriptions: work stays linear. Work is counted, not timed.
 
 use super::*;
 
@@ -22,7 +22,7 @@ fn secrets() -> impl Iterator<Item = Change> {
 #[test]
 fn each_object_is_compiled_once_however_it_comes() {
     let mut stage = Stage::fetching();
-    // Subscriptions first, then their endpoints, then what those refer to: the worst order.
+    // Subscriptions first, then their endpoints, then the references: the worst order.
     assert_eq!(stage.compiled_by(subscriptions().chain(endpoints()).chain(secrets())), 2 * MANY);
     assert_eq!(stage.published.snapshot.endpoints().count(), MANY);
     assert_eq!(stage.published.snapshot.subscriptions().count(), MANY);
@@ -53,7 +53,7 @@ fn unchanged_objects_share_what_is_said_of_them() {
 #[test]
 fn a_crowd_at_one_path_costs_no_more_than_its_number() {
     let mut stage = Stage::new();
-    // The youngest first, so that each that comes takes the path over.
+    // The youngest first, so that each new endpoint takes over the path.
     let crowd = (0..MANY).rev().map(|age| {
         let spec = json!({ "path": "in", "verification": { "none": {} } });
         Object::new("shop", &format!("in-{age}"), spec).age(age as u64).endpoint()

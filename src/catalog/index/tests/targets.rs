@@ -1,4 +1,4 @@
-//! Targets and who verifies, as they are compiled.
+//! Compiled targets and verification.
 
 use grapnel_delivery::egress::Reach;
 use grapnel_signature::{RequiredContext, ServiceAccountScheme};

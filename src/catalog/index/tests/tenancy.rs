@@ -66,7 +66,7 @@ fn permission_is_taken_away_also_while_a_newer_version_waits() {
     stage.tell([open("shop", "in").generation(2).endpoint()]);
     assert_eq!((stage.subscription(&out), stage.delivers(&out)), (Reason::NotAllowed, false));
     assert!(stage.condition(Kind::Subscription, &out, ConditionType::Reconciling).is_some());
-    // And while the endpoint's newer version waits.
+    // The same while the endpoint's newer version waits.
     stage.tell([all().generation(3).endpoint(), secret("team", "s", "1")]);
     assert!(stage.delivers(&out));
     stage.tell([locked("shop", "in", &["unanswered"]).generation(4).endpoint()]);
@@ -124,7 +124,7 @@ fn an_endpoint_does_not_get_the_dead_letters_of_what_it_took_in_however_that_is_
         stage.tell([open("shop", "in").endpoint(), Object::new("shop", "out", spec).subscription()]);
         assert_eq!(stage.subscription(&key("shop", "out")), Reason::InvalidSpec);
     }
-    // One of the same name in another namespace is another one.
+    // An endpoint of the same name in another namespace is another one.
     let mut stage = Stage::new();
     let spec = json!({
         "endpointRef": { "name": "in", "namespace": "shop" },

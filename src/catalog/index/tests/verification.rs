@@ -1,4 +1,4 @@
-//! How endpoints verify, as it is compiled.
+//! Compiled verification of endpoints.
 
 use grapnel_signature::{self, PROVIDERS};
 
@@ -32,7 +32,7 @@ fn a_pair_of_username_and_password_comes_from_one_secret() {
     let (status, reason, message) = resolved(&stage);
     assert_eq!((status, reason), (ConditionStatus::False, Reason::KeyNotFound), "{message}");
     assert!(message.contains("password"), "{message}");
-    // One pair is enough to be served, and what is wrong with the other is said.
+    // One pair is enough to be served, and the problem of the other is reported.
     stage.tell([whole("one", "a", "b"), whole("two", "a:b", "c")]);
     let (status, reason, message) = resolved(&stage);
     assert_eq!((status, reason), (ConditionStatus::False, Reason::InvalidSecret), "{message}");
@@ -131,7 +131,7 @@ fn what_only_the_endpoint_can_say_must_be_said() {
         assert_eq!((status, reason), (ConditionStatus::False, Reason::InvalidExpression), "{rule}: {message}");
         assert!(message.contains(expected) && stage.serves("shop/in").is_none(), "{rule}: {message}");
     }
-    // Keys come from where deliveries may go, and from nowhere else.
+    // Keys may be fetched only from where deliveries may go.
     for uri in
         ["https://10.0.0.1/keys", "https://169.254.169.254/keys", "https://[::1]/keys", "http://localhost:1/keys"]
     {
@@ -174,7 +174,7 @@ fn gitlab_takes_secrets_of_both_kinds_and_a_tolerance() {
     };
     assert_eq!((judge(SIGNING, 60), judge(SIGNING, 61)), ("ok", "stale_timestamp"));
     assert_eq!((judge("plain", 1000), judge("another", 0)), ("ok", "invalid_signature"));
-    // A signing token that is spoilt is said, and is no token.
+    // An invalid signing secret is reported, and is not used as a token.
     stage.tell([secret("shop", "signing", "whsec_not base64")]);
     let (status, reason, message) = resolved(&stage);
     assert_eq!((status, reason), (ConditionStatus::False, Reason::InvalidSecret), "{message}");

@@ -1,4 +1,4 @@
-//! Versions of objects: good, bad, the same again, and of another object of the same name.
+//! Versions of objects: good, bad, unchanged, and of another object with the same name.
 
 use super::*;
 use crate::catalog::{observed::Rejection, status::Facts};
@@ -63,7 +63,7 @@ fn a_version_that_cannot_be_read_is_told_with_its_generation() {
     assert_eq!(stage.serves("shop/in"), Some(place.clone()), "the last good version goes on");
     stage.tell([open("shop", "in").generation(3).endpoint()]);
     assert_eq!(stage.endpoint(&place), Reason::Programmed);
-    // Of another object nothing goes on.
+    // Nothing of a replaced object stays in use.
     stage.tell([unreadable(Kind::Endpoint, &place, "uid-2", 1)]);
     assert_eq!((stage.endpoint(&place), stage.serves("shop/in")), (Reason::InvalidSpec, None));
 }
@@ -119,7 +119,7 @@ fn an_object_that_was_deleted_and_created_again_begins_anew() {
     stage.tell([open("shop", "in").uid("uid-2").endpoint()]);
     assert_eq!(received(&stage), 0);
     assert_eq!(stage.view(Kind::Endpoint, &place).uid.as_deref(), Some("uid-2"));
-    // The same generation, and not even good: nothing of the old object is served.
+    // The same generation, and not even valid: nothing of the old object is served.
     stage.tell([broken("shop", "in").uid("uid-3").endpoint()]);
     assert_eq!((stage.endpoint(&place), stage.serves("shop/in")), (Reason::InvalidSpec, None));
 
@@ -142,7 +142,7 @@ fn a_subscription_that_was_created_again_is_another_one() {
         (subscriber("shop", "again", "nowhere").uid("uid-2").subscription(), "uid-2"),
         (unreadable(Kind::Subscription, &again, "uid-3", 1), "uid-3"),
     ] {
-        // Gone and back before anything was published.
+        // Deleted and created again before anything was published.
         stage.tell([Change::Gone(Kind::Subscription, again.clone()), change]);
         let snapshot = &stage.published.snapshot;
         assert!(!snapshot.knows(&first) && snapshot.knows(&object("shop", "again", uid)), "{uid}");
@@ -160,7 +160,7 @@ fn a_subscription_names_the_endpoint_object_that_it_reads() {
     let reads = |stage: &Stage| stage.published.snapshot.subscription(&out).unwrap().endpoint.clone();
     stage.tell([open("shop", "in").endpoint(), subscriber("shop", "out", "in").subscription()]);
     assert_eq!(reads(&stage), object("shop", "in", "uid-1"));
-    // Created again: seen as a change, after a deletion, and in a version that cannot be read.
+    // Created again: seen as a change, after a deletion, and in a version that cannot be parsed.
     assert_eq!(stage.compiled_by([open("shop", "in").uid("uid-2").endpoint()]), 2);
     assert_eq!(reads(&stage), object("shop", "in", "uid-2"));
     stage.tell([Change::Gone(Kind::Endpoint, place.clone()), open("shop", "in").uid("uid-3").endpoint()]);
