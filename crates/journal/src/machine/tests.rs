@@ -118,7 +118,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
 }
 
 proptest! {
-    /// Whatever happens, every event is in exactly one place, and what is durable comes back.
+    /// After any operations, every event is in exactly one place, and the durable state is restored.
     #[test]
     fn every_event_is_in_one_place(ops in ops()) {
         const LAST: Sequence = 60;

@@ -27,13 +27,13 @@ const HAS_V6: u8 = 4;
 /// Why bytes cannot be decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
-    /// They end too early.
+    /// The data ends too early.
     #[error("a {0} record ends too early")]
     Short(&'static str),
-    /// The version of their layout is unknown.
+    /// The version of the layout is unknown.
     #[error("a {0} record has the unknown layout {1}")]
     Layout(&'static str, u8),
-    /// A field holds what it cannot hold.
+    /// A field has an invalid value.
     #[error("a {0} record holds an impossible {1}")]
     Field(&'static str, &'static str),
 }
@@ -47,7 +47,7 @@ pub fn encode_event(arrival: &Arrival) -> Bytes {
     row.freeze()
 }
 
-/// How many bytes an encoded event takes at most.
+/// Returns an upper bound of the length of an encoded event in bytes.
 pub(crate) fn event_len(arrival: &Arrival) -> usize {
     let identity = arrival.validated.identity();
     let headers: usize = arrival.headers.iter().map(|(name, value)| name.len() + value.len() + 10).sum();
@@ -55,7 +55,7 @@ pub(crate) fn event_len(arrival: &Arrival) -> usize {
     64 + text + headers + arrival.validated.body().len()
 }
 
-/// Encodes an event behind what is there.
+/// Appends an encoded event to the row.
 pub(crate) fn put_event(row: &mut BytesMut, arrival: &Arrival) {
     let identity = arrival.validated.identity();
     let address = match arrival.remote {
@@ -104,7 +104,7 @@ pub fn decode_event(sequence: Sequence, row: Bytes) -> Result<StoredEvent> {
         None
     };
     let count = get_len(&mut row, WHAT)?;
-    // Each header takes at least two bytes: a count that cannot be true reserves no memory.
+    // Each header takes at least two bytes: an impossible count reserves no memory.
     if count > row.len() / 2 {
         return Err(RecordError::Short(WHAT));
     }
