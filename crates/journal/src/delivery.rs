@@ -70,7 +70,7 @@ impl Claim {
         Self { limit, now, in_order: false, longest_delay: Duration::MAX }
     }
 
-    /// Claims strictly by sequence.
+    /// Makes the claim strictly by sequence.
     pub fn in_order(self) -> Self {
         Self { in_order: true, ..self }
     }
@@ -147,7 +147,7 @@ impl SkipReason {
 /// How an attempt ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Settlement {
-    /// The receiver answered 2xx.
+    /// The receiver responded with a 2xx status.
     Delivered(Exchange),
     /// The subscription does not deliver the event.
     Skipped {

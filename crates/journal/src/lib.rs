@@ -47,7 +47,7 @@
 //!     earlier endpoint reach only consumers that were attached before, which lose none of them. A new consumer begins
 //!     where its [`Start`] says, in the log of the endpoint that it names.
 //! 11. The [`Outcome`] of an event is known for each consumer for as long as the event is kept.
-//! 12. When an endpoint exhausts its share, or its namespace's share, only its own events are refused.
+//! 12. When an endpoint exhausts its share, or its namespace's share, only its own events are rejected.
 
 #![warn(missing_docs)]
 // Input from outside must never panic: every rejection is an error with a response.
@@ -189,7 +189,7 @@ pub trait Journal: Send + Sync + 'static {
         Vitals::default()
     }
 
-    /// Returns why appends are currently refused, from memory. The error clears by itself when its cause does, even
+    /// Returns why appends are currently rejected, from memory. The error clears by itself when its cause does, even
     /// without appends. `None` from an engine that cannot know in advance.
     fn trouble(&self) -> Option<JournalError> {
         None

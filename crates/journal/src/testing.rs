@@ -1,4 +1,4 @@
-//! Events for tests, here and in crates that use this one (feature `testing`).
+//! Events for tests of this and other crates (feature `testing`).
 
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 

@@ -43,7 +43,7 @@ pub struct Usage {
 pub struct Storage {
     /// Bytes of its kept events.
     pub bytes: u64,
-    /// Why its events are refused, if its share, or that of its namespace, is exhausted.
+    /// Why its events are rejected, if its share, or that of its namespace, is exhausted.
     pub exhausted: Option<ShareExhausted>,
 }
 

@@ -1,4 +1,4 @@
-//! Keys and verified bodies for tests, here and in crates that use this one (feature `testing`).
+//! Keys and verified bodies for tests of this and other crates (feature `testing`).
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
@@ -42,7 +42,7 @@ pub(crate) const P256: [(&str, &str); 2] = [
     ),
 ];
 
-/// Private key, key set and certificate.
+/// Private key, key set and certificate of each RSA key.
 pub(crate) const RSA: [(&str, &str, &str); 2] = [
     (
         include_str!("tests/data/rsa-1.pem"),

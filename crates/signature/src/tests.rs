@@ -235,7 +235,7 @@ fn standard_webhooks_asymmetric_example() {
     assert_eq!(judge(&[public], &vec![signature; 10_000].join(" "), STANDARD_BODY), "invalid_signature");
 }
 
-/// `test_verify_valid_signature` and its neighbours in sendgrid-python's `test/unit/test_eventwebhook.py`.
+/// `test_verify_valid_signature` and adjacent tests in sendgrid-python's `test/unit/test_eventwebhook.py`.
 #[test]
 fn sendgrid_example() {
     let key = "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE83T4O/n84iotIvIW4mdBgQ/7dAfSmpqIM8kF9mN1flpVKS3GRqe62gw+2fNNRaINXvVpiglSI8eNEc6wEA3F+g==";

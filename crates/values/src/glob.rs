@@ -1,4 +1,4 @@
-//! Globs over event types and header names.
+//! Globs for event types and header names.
 
 use std::{fmt, str::Chars};
 
@@ -133,7 +133,7 @@ impl GlobSet {
         self.is_empty() || self.matches(text)
     }
 
-    /// Whether there are no globs.
+    /// Returns whether the set is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

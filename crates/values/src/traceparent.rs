@@ -58,22 +58,22 @@ impl Traceparent {
         Self { span: nonzero(entropy), flags: self.flags & SAMPLED, ..*self }
     }
 
-    /// The identifier of the trace.
+    /// Returns the identifier of the trace.
     pub fn trace(&self) -> [u8; 16] {
         self.trace
     }
 
-    /// The identifier of the span.
+    /// Returns the identifier of the span.
     pub fn span(&self) -> [u8; 8] {
         self.span
     }
 
-    /// Whether the caller may have recorded it.
+    /// Returns whether the caller may have recorded the trace.
     pub fn is_sampled(&self) -> bool {
         self.flags & SAMPLED != 0
     }
 
-    /// The identifier of the trace, in hexadecimal.
+    /// Returns the identifier of the trace in hexadecimal.
     pub fn trace_id(&self) -> String {
         hex::encode(self.trace)
     }
@@ -91,7 +91,7 @@ fn decode<const N: usize>(text: &str) -> Option<[u8; N]> {
     Some(bytes)
 }
 
-/// All zeros is not an identifier.
+/// An all-zero identifier is invalid.
 fn nonzero<const N: usize>(mut bytes: [u8; N]) -> [u8; N] {
     if bytes == [0; N]
         && let Some(last) = bytes.last_mut()

@@ -261,7 +261,7 @@ mod tests {
             let mut used = apart.clone();
             used["$ref"] = format!("#/{definitions}/d0").into();
             assert!(measure(&used).unwrap_err().contains("visits more than"));
-            // A property of that name is a property.
+            // A property of that name is not a keyword.
             let mut property = json!({ "properties": {} });
             property["properties"][definitions] = json!({ "$ref": format!("#/{definitions}/d0") });
             property[definitions] = doubled["$defs"].clone();

@@ -5,7 +5,7 @@ use serde_json::{Map, json};
 
 use super::*;
 
-/// A body that needs no signature.
+/// Returns a body that needs no signature.
 fn verified(body: impl Into<Bytes>) -> Verified {
     let open = Verifier::new(Scheme::None, Vec::new()).unwrap();
     open.verify(&HeaderMap::new(), body.into(), Timestamp::UNIX_EPOCH).unwrap()

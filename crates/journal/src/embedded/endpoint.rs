@@ -69,7 +69,7 @@ pub(super) struct Span {
 pub(super) struct State {
     pub(super) uid: Arc<str>,
     pub(super) incarnation: u32,
-    /// First sequence of this incarnation.
+    /// First sequence of the current incarnation.
     pub(super) begin: Sequence,
     /// Earlier incarnations, newest last.
     pub(super) former: VecDeque<Former>,
@@ -87,7 +87,7 @@ pub(super) struct State {
     pub(super) removed: RangeSet,
     /// Sequences whose events cannot be read.
     pub(super) damaged: RangeSet,
-    /// Why events are refused, if the share is exhausted.
+    /// Why events are rejected, if the share is exhausted.
     pub(super) exhausted: Option<ShareExhausted>,
 }
 

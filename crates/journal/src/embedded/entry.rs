@@ -1,6 +1,7 @@
-//! The payloads of records that are no events.
+//! The payloads of records other than events.
 //!
-//! `var` is an unsigned LEB128 number of at most ten bytes, `zig` a signed one in zigzag form, `text` is `len` and that many
+//! `var` is an unsigned LEB128 number of at most ten bytes, `zig` a signed one in zigzag form, `text` is `len` and that
+//! many
 //! bytes (see [`record`](crate::record)), `i64` is little-endian. Times are microseconds since 1970.
 //!
 //! | kind | payload |
@@ -20,9 +21,12 @@
 //! | `Retention` | var seconds |
 //! | `Removed`, `Damaged` | ranges |
 //!
-//! `sequences` and `ranges` are a var count and as many differences to the number before. An end is: zig difference to the
-//! sequence before, var sequence - first, var attempt, tag u8, zig time - base time; then by tag: 1 delivered: var status,
-//! var took; 2 skipped by filter, 3 skipped by type, 4 gone: nothing; 5 retry: zig due - time, failure; 6 dead: failure. A
+//! `sequences` and `ranges` are a var count and as many differences to the number before. An end is: zig difference to
+//! the
+//! sequence before, var sequence - first, var attempt, tag u8, zig time - base time; then by tag: 1 delivered: var
+//! status,
+//! var took; 2 skipped by filter, 3 skipped by type, 4 gone: nothing; 5 retry: zig due - time, failure; 6 dead:
+//! failure. A
 //! failure is var status (0 for none), var took, text reason, text message.
 
 use std::time::Duration;

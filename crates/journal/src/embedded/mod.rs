@@ -135,7 +135,7 @@ struct Engine {
     /// Namespaces whose share is exhausted.
     exhausted: Mutex<BTreeMap<Arc<str>, ShareExhausted>>,
     closing: AtomicBool,
-    /// Why appends are refused. Set by the writer.
+    /// Why appends are rejected. Set by the writer.
     trouble: Mutex<Option<JournalError>>,
     /// Since when the writer has been busy with its current round.
     busy: Mutex<Option<Instant>>,
@@ -304,7 +304,7 @@ impl Journal for EmbeddedJournal {
     }
 
     async fn attach(&self, consumer: &Incarnation, endpoint: &Incarnation, start: Start) -> Result<Attached> {
-        // Refused before the endpoint is registered, so that a failing call changes nothing.
+        // Rejected before the endpoint is registered, so that a failing call changes nothing.
         let attached = self.engine.consumer(consumer).ok();
         if let Some(other) = attached.as_ref().filter(|attached| attached.endpoint.key != endpoint.key) {
             let endpoint = other.endpoint.key.clone();

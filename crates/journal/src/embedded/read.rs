@@ -171,7 +171,7 @@ impl Ends {
             (DeliveryState::InFlight | DeliveryState::Pending, _) => Outcome::Pending,
             (DeliveryState::Settled, Some(End::Delivered(_))) => Outcome::Delivered,
             (DeliveryState::Settled, Some(End::Skipped { reason, .. })) => Outcome::Skipped(*reason),
-            // A dead letter whose retention has passed.
+            // The retention of the dead letter has passed.
             (DeliveryState::Settled, Some(End::Dead { .. })) => Outcome::Dead,
             (DeliveryState::Settled, _) => Outcome::Unknown,
         };

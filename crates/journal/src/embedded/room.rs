@@ -1,7 +1,7 @@
 //! Making room for events: in the share of their endpoint and namespace, and in the journal.
 //!
 //! Settled events are removed before their retention has passed, oldest first; unsettled events stay. If that is not
-//! enough, the append is refused.
+//! enough, the append is rejected.
 
 use std::sync::Arc;
 
@@ -109,7 +109,7 @@ impl Writer {
         Err(exhausted.into())
     }
 
-    /// Checks whether exhausted shares have room again for the smallest append that they refused.
+    /// Checks whether exhausted shares have room again for the smallest append that they rejected.
     pub(super) fn ease_shares(&mut self) {
         for (scope, refused) in self.trouble.shares.clone() {
             let RefusedShare { endpoint, wanted, max_bytes } = refused;

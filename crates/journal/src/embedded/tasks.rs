@@ -99,7 +99,7 @@ pub(super) enum Task {
     Close(Answer<()>),
 }
 
-/// A consumer to attach.
+/// A consumer to be attached.
 pub(super) struct Attach {
     pub(super) consumer: Incarnation,
     pub(super) endpoint: Arc<Endpoint>,

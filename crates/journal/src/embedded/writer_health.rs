@@ -4,12 +4,12 @@
 //!   So nothing more is written to that segment: the round and all later tasks fail with the error until a new segment
 //!   can be begun, with the whole state at its head. The new head says where the previous segment ends, so that
 //!   unacknowledged data does not reappear.
-//! - The volume is nearly full. Appends are refused while there is still room for settlements and retention, which
+//! - The volume is nearly full. Appends are rejected while there is still room for settlements and retention, which
 //!   continue and can free the volume.
 //! - `max_bytes` is reached and no settled event is left to remove early.
 //!
 //! While any of these lasts, the writer checks again every [`JOURNAL_HEAL_INTERVAL`] by itself: a sender that sees the
-//! journal refuse events stops sending.
+//! journal reject events stops sending.
 
 use std::{
     collections::BTreeMap,
@@ -29,14 +29,14 @@ pub(super) struct WriterHealth {
     broken: Option<Broken>,
     /// Exhausted shares.
     pub(super) shares: BTreeMap<ShareScope, RefusedShare>,
-    /// Bytes of the smallest append refused under `max_bytes` since one last fitted.
+    /// Bytes of the smallest append rejected under `max_bytes` since one last fitted.
     pub(super) refused: Option<u64>,
     space: Space,
     /// A reported cause is not over yet.
     reported: bool,
 }
 
-/// The smallest append that an exhausted share refused.
+/// The smallest append that an exhausted share rejected.
 #[derive(Clone)]
 pub(super) struct RefusedShare {
     pub(super) endpoint: Arc<Endpoint>,
@@ -82,7 +82,7 @@ impl WriterHealth {
         self.space.left = self.space.left.saturating_sub(bytes + bytes / 8);
     }
 
-    /// Returns why appends are currently refused.
+    /// Returns why appends are currently rejected.
     pub(super) fn error(&self, engine: &Engine) -> Option<JournalError> {
         if let Some(broken) = &self.broken {
             return Some(broken.error());
@@ -94,7 +94,7 @@ impl WriterHealth {
         self.refused.is_some().then(|| full(engine))
     }
 
-    /// Records that a share refused an append.
+    /// Records that a share rejected an append.
     pub(super) fn refuse_share(&mut self, scope: ShareScope, endpoint: &Arc<Endpoint>, wanted: u64, max_bytes: u64) {
         let refused = RefusedShare { endpoint: Arc::clone(endpoint), wanted, max_bytes };
         let known = self.shares.entry(scope).or_insert_with(|| refused.clone());
@@ -103,7 +103,7 @@ impl WriterHealth {
         }
     }
 
-    /// Refuses writes from now on.
+    /// Rejects writes from now on.
     pub(super) fn break_off(&mut self, tried: Instant, error: &JournalError) {
         let reason = match error.clone_for_caller() {
             JournalError::Io(why, _) | JournalError::Full(why) => why,
@@ -120,7 +120,7 @@ impl Writer {
         self.trouble.broken.as_ref().map_or(Ok(()), |broken| Err(broken.error()))
     }
 
-    /// Refuses appends while writing is not possible or the volume is nearly full.
+    /// Rejects appends while writing is not possible or the volume is nearly full.
     pub(super) fn can_append(&mut self) -> Result<()> {
         if !self.trouble.is_broken() {
             self.trouble.space.look(&self.engine);

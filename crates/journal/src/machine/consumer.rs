@@ -56,7 +56,7 @@ pub(crate) struct Flight {
     settling: bool,
 }
 
-/// An event taken for delivery.
+/// An event taken for a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Taken {
     pub(crate) sequence: Sequence,

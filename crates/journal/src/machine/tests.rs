@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{DeliveryState, Exchange, Failure, Progress, Sequence, limits::RETRIES_PER_CONSUMER};
 
-/// A log with gaps: events at multiples of three.
+/// Returns a log with gaps: events at multiples of three.
 fn upcoming(last: Sequence) -> impl Fn(Sequence) -> Option<Upcoming> {
     move |position| {
         let sequence = position / 3 * 3 + 3;

@@ -29,7 +29,7 @@ pub(super) struct Needed {
     max_bytes: Option<u64>,
 }
 
-/// An append that found no room.
+/// An append that was rejected for lack of room.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Refusal {
     /// Bytes that it needed.
@@ -84,7 +84,7 @@ impl MemoryState {
             }
         }
         let mut removals = BTreeSet::new();
-        // Endpoints come first, the whole journal last.
+        // Endpoints first, the whole journal last.
         for (scope, bound) in &bounds {
             if let Err(error) = self.choose_removals(scope, *bound, &mut removals) {
                 self.refusals.insert(scope.clone(), *bound);

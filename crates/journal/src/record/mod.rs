@@ -1,9 +1,10 @@
-//! The encoding of events and of the pieces that rows are made of, shared by the engines.
+//! The encoding of events and of row fields, shared by the engines.
 //!
 //! Integers are little-endian, `len` is an unsigned LEB128 number, and text and bytes are `len` followed by that many
 //! bytes. `time` is 12 bytes: whole seconds since 1970 (i64) and nanoseconds (i32) of the same sign.
 //!
-//! An event is: version 1 (u8), flags (u8), received time, id text, type text, \[content type text\], \[address of 4 or 16
+//! An event is: version 1 (u8), flags (u8), received time, id text, type text, \[content type text\], \[address of 4 or
+//! 16
 //! bytes\], len and that many headers (name text, value bytes), and the body to the end. Flags: 1 content type present,
 //! 2 IPv4 address, 4 IPv6 address.
 
