@@ -3,7 +3,7 @@
 //! Pure: no clock of its own, no I/O.
 
 #![warn(missing_docs)]
-// Input from outside must never panic: every rejection is an error with a response.
+// Input from outside must never cause a panic: every rejection is an error with a response.
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 pub mod breaker;

@@ -8,7 +8,7 @@
 //! the timestamp. A caller without a secret therefore learns nothing about the clock or the tolerance.
 
 #![warn(missing_docs)]
-// Input from outside must never panic: every rejection is an error with a response.
+// Input from outside must never cause a panic: every rejection is an error with a response.
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod abuse_protection;

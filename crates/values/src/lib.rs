@@ -4,7 +4,7 @@
 //! what to write instead.
 
 #![warn(missing_docs)]
-// Input from outside must never panic: every rejection is an error with a response.
+// Input from outside must never cause a panic: every rejection is an error with a response.
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 pub mod bounds;
