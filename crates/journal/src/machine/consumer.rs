@@ -251,7 +251,7 @@ impl ConsumerState {
                     (first, sequence)
                 }
                 None => {
-                    // Sequences behind this one were attempted in an earlier run.
+                    // Sequences up to this one were attempted in an earlier run.
                     let position = self.attempted.next_outside(self.next + 1) - 1;
                     let Some(next) = upcoming(position).filter(|next| next.sequence <= last) else { return };
                     self.next = next.sequence;
