@@ -1,20 +1,21 @@
-//! When deliveries to a receiver pause, and how it is found out that it is back.
+//! Circuit breaker: when deliveries to a receiver pause, and how its recovery is detected.
 //!
-//! A circuit breaker stands between a subscription and its receiver. While the circuit is *closed*, attempts flow. After
-//! so many failures in a row it *opens*: nothing is begun for a pause. When the pause is over, one attempt at a time is
-//! let through, the *probe*; a probe that fails doubles the pause, a success closes the circuit. So a receiver that is
-//! down costs its events as many attempts as it takes to notice, and one a pause from then on.
+//! A circuit breaker stands between a subscription and its receiver. While the circuit is *closed*, attempts pass.
+//! After the configured number of consecutive failures it *opens*: no attempt begins during a pause. After the pause,
+//! one attempt at a time is allowed, the *probe*; a failed probe doubles the pause, a success closes the circuit. A
+//! receiver that is down therefore costs its events as many attempts as it takes to notice, and one per pause from then
+//! on.
 //!
 //! # What counts
 //!
-//! Every attempt that failed counts as a failure: refused connections, timeouts, names that do not resolve, TLS errors,
-//! addresses that may not be called, redirects, 5xx, 429 and 503 because the receiver cannot take events now; any other
-//! 4xx because 401, 403 and 404 mean a target, a route or a secret that is wrong for every event, and would spend
-//! every event's attempts before a person has mended it. A single event that a healthy receiver refuses does not open
-//! the circuit, because others succeed in between.
+//! Every failed attempt counts as a failure: refused connections, timeouts, names that do not resolve, TLS errors,
+//! forbidden addresses, redirects, 5xx; 429 and 503 because the receiver cannot accept events now; any other 4xx
+//! because 401, 403 and 404 mean a target, route or secret that is wrong for every event, which would exhaust every
+//! event's attempts before a person has fixed it. A single event that a healthy receiver rejects does not open the
+//! circuit, because others succeed in between.
 //!
-//! Statuses of `stopOn` (410 unless said otherwise) do not count: they are a working receiver's last word on an event,
-//! which no pause can change, and events behind it would only wait for theirs. They count as an answer, as a success
+//! Statuses of `stopOn` (410 by default) do not count as failures: they are a working receiver's final response to an
+//! event, which no pause can change, and later events would only wait for it. They count as a response, as a success
 //! does.
 
 use std::{num::NonZeroU32, time::Duration};
@@ -23,14 +24,14 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::limits::{DEFAULT_BREAKER_COOLDOWN, DEFAULT_BREAKER_FAILURES, DEFAULT_BREAKER_MAX_COOLDOWN};
 
-/// When the circuit opens and for how long.
+/// When the circuit opens, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BreakerPolicy {
-    /// Failures in a row that open it.
+    /// Number of consecutive failures that open the circuit.
     pub failures: NonZeroU32,
     /// The first pause.
     pub cooldown: Duration,
-    /// The longest pause; less than `cooldown` counts as `cooldown`.
+    /// The longest pause. A value below `cooldown` counts as `cooldown`.
     pub max_cooldown: Duration,
 }
 
@@ -44,42 +45,43 @@ impl Default for BreakerPolicy {
     }
 }
 
-/// What may be begun now.
+/// Which attempts may begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CircuitState {
-    /// The circuit is closed: anything.
+    /// Any attempt may begin.
     Closed,
-    /// The pause is over: one attempt.
+    /// The pause is over: one attempt may begin.
     HalfOpen,
-    /// Nothing before this moment; `None` while a probe is under way, because its end decides.
+    /// No attempt may begin before this time; `None` while a probe is in flight, because its result decides.
     Open(Option<Timestamp>),
 }
 
-/// An open circuit, for people.
+/// An open circuit, for status reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OpenCircuit {
-    /// When it opened; probes that failed since do not change it.
+    /// When the circuit opened. Failed probes do not change it.
     pub since: Timestamp,
-    /// Failures in a row, failed probes included.
+    /// Number of consecutive failures, including failed probes.
     pub failures: u32,
-    /// No probe before this moment. In the past when nothing is due that could be one, or while one is under way.
+    /// The earliest time of the next probe. It is in the past while no delivery is due that could be the probe, or
+    /// while a probe is in flight.
     pub next_probe: Timestamp,
 }
 
-/// Permission to begin one attempt; its end has to be told with it. Attempts that were under way when the circuit changed
-/// are told apart by it.
+/// Permission to begin one attempt, to be returned with its result. It distinguishes attempts that began before the
+/// circuit last changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use = "the end of the attempt has to be told"]
 pub struct Permit {
     epoch: u64,
 }
 
-/// The breaker of one subscription.
+/// The circuit breaker of one subscription.
 #[derive(Debug, Clone)]
 pub struct Breaker {
     policy: BreakerPolicy,
     state: State,
-    /// Counts changes of the state, so that an attempt that ends is known to have begun in the present one.
+    /// Number of state changes, which shows whether an attempt began in the current state.
     epoch: u64,
 }
 
@@ -99,23 +101,23 @@ struct Pause {
 }
 
 impl Breaker {
-    /// A closed circuit.
+    /// Creates a closed circuit.
     pub fn new(policy: BreakerPolicy) -> Self {
         Self { policy, state: State::Closed { failures: 0 }, epoch: 0 }
     }
 
-    /// Its settings.
+    /// Returns the policy.
     pub fn policy(&self) -> &BreakerPolicy {
         &self.policy
     }
 
-    /// Closes the circuit and goes on with other settings; what is under way counts for nothing, unless it succeeds.
+    /// Closes the circuit and applies a new policy. Attempts in flight do not count, unless they succeed.
     pub fn renew(&mut self, policy: BreakerPolicy) {
         self.policy = policy;
         self.enter(State::Closed { failures: 0 });
     }
 
-    /// What may be begun at `now`. A clock that was set back does not make a pause longer than it is.
+    /// Returns which attempts may begin at `now`. A clock that was set back does not lengthen a pause.
     pub fn circuit_state(&mut self, now: Timestamp) -> CircuitState {
         match &mut self.state {
             State::Closed { .. } => CircuitState::Closed,
@@ -127,7 +129,8 @@ impl Breaker {
         }
     }
 
-    /// Permission to begin an attempt at `now`, if [`Breaker::circuit_state`] is not `Open`; a half-open circuit gives one.
+    /// Returns permission to begin an attempt at `now`, unless [`Breaker::circuit_state`] is `Open`. A half-open
+    /// circuit grants one.
     pub fn acquire(&mut self, now: Timestamp) -> Option<Permit> {
         match self.circuit_state(now) {
             CircuitState::Closed => {}
@@ -141,8 +144,8 @@ impl Breaker {
         Some(Permit { epoch: self.epoch })
     }
 
-    /// An attempt succeeded. Any success closes the circuit, also that of an attempt from before it opened: the receiver
-    /// has just answered.
+    /// Records a success. Any success closes the circuit, including that of an attempt from before it opened: the
+    /// receiver has just responded.
     pub fn succeeded(&mut self, _permit: Permit) {
         match &mut self.state {
             State::Closed { failures } => *failures = 0,
@@ -150,8 +153,9 @@ impl Breaker {
         }
     }
 
-    /// An attempt failed at `now`. What began before the circuit last changed says nothing about the time since, and is
-    /// ignored: a burst of timeouts lengthens no pause, and reopens nothing.
+    /// Records a failure at `now`. The failure of an attempt that began before the circuit last changed is ignored,
+    /// because it says nothing about the time since: a burst of timeouts neither lengthens a pause nor reopens the
+    /// circuit.
     pub fn failed(&mut self, permit: Permit, now: Timestamp) {
         if permit.epoch != self.epoch {
             return;
@@ -172,12 +176,12 @@ impl Breaker {
                 let failures = failures.saturating_add(1);
                 self.enter(State::Open(Pause { since, failures, until: later(now, length), length }));
             }
-            // No attempt is begun in this state.
+            // No attempt begins in this state.
             State::Open(_) => {}
         }
     }
 
-    /// An attempt was given back before it came to an end: a probe may be made again at once.
+    /// Returns a permit whose attempt did not complete. A probe may begin again at once.
     pub fn released(&mut self, permit: Permit) {
         if let State::HalfOpen(pause) = self.state
             && permit.epoch == self.epoch
@@ -186,8 +190,8 @@ impl Breaker {
         }
     }
 
-    /// Ends the pause at `now` and makes the next one as short as the first: something has changed that may have mended
-    /// the target. A closed circuit stays closed, and a probe under way is waited for.
+    /// Ends the pause at `now` and resets the next one to the first duration, because a change may have fixed the
+    /// target. A closed circuit stays closed, and a probe in flight is awaited.
     pub fn hurry(&mut self, now: Timestamp) {
         match &mut self.state {
             State::Closed { .. } => {}
@@ -199,7 +203,7 @@ impl Breaker {
         }
     }
 
-    /// What there is to say about it while it is not closed.
+    /// Returns the circuit's status while it is not closed.
     pub fn circuit(&self) -> Option<OpenCircuit> {
         match self.state {
             State::Closed { .. } => None,
@@ -239,7 +243,7 @@ mod tests {
         Timestamp::from_second(second).unwrap()
     }
 
-    /// Begins an attempt and fails it.
+    /// Begins an attempt and lets it fail.
     fn fail(breaker: &mut Breaker, second: i64) {
         let permit = breaker.acquire(at(second)).unwrap();
         breaker.failed(permit, at(second));
@@ -390,7 +394,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever happens, in whatever order attempts end.
+        /// The rules hold for any events, in whatever order attempts end.
         #[test]
         fn keeps_its_word(
             failures in 1u32..5,
@@ -400,10 +404,10 @@ mod tests {
         ) {
             let mut breaker = Breaker::new(policy(failures, cooldown, max_cooldown));
             let mut now = 0;
-            // Under way, and whether begun while the circuit was open.
+            // Attempts in flight, and whether each is a probe.
             let mut under_way: Vec<(Permit, bool)> = Vec::new();
             let mut failed_in_a_row = 0;
-            // Of the present opening: failed probes, and when the pause began.
+            // For the current opening: number of failed probes, and when the pause began.
             let (mut doubled, mut paused_at) = (0, 0);
             for op in ops {
                 let was_open = breaker.circuit().is_some();
@@ -423,7 +427,7 @@ mod tests {
                         breaker.succeeded(permit);
                         failed_in_a_row = 0;
                         prop_assert_eq!(breaker.circuit_state(at(now)), CircuitState::Closed);
-                        // A probe that a late success has overtaken is an attempt like others.
+                        // A probe that a late success has overtaken is an ordinary attempt.
                         under_way.iter_mut().for_each(|(_, probe)| *probe = false);
                     }
                     Op::Fail(index) => {

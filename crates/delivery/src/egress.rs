@@ -1,38 +1,38 @@
-//! Which addresses may be called.
+//! Egress policy: the addresses that deliveries may connect to.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use url::{Host, Url};
 
-/// Which addresses deliveries may go to: the public ones, and those that are explicitly allowed.
+/// The addresses that deliveries may connect to: public ones, and those explicitly allowed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EgressPolicy {
     allow: Vec<IpNet>,
     allow_loopback: bool,
-    /// Judges the addresses of Services rather than those of URLs.
+    /// Applies the rules for Services instead of those for URLs.
     services: bool,
 }
 
-/// How a target is named, and with it where it may be.
+/// How a target is specified, which determines the addresses it may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Reach {
-    /// By a URL.
+    /// By URL.
     #[default]
     Url,
-    /// As a Service of the cluster: see [`EgressPolicy::for_services`].
+    /// As a Service of the cluster; see [`EgressPolicy::for_services`].
     Service,
 }
 
-/// An address that may not be called.
+/// An address that deliveries may not connect to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{address} is a {class} address; {allowed}")]
 pub struct Forbidden {
     /// The address.
     pub address: IpAddr,
-    /// What it is: `loopback`, `private`, `link-local`, …
+    /// Class of the address: `loopback`, `private`, `link-local`, …
     pub class: &'static str,
-    /// Which addresses may be called, in words.
+    /// Description of the allowed addresses.
     allowed: &'static str,
 }
 
@@ -41,56 +41,57 @@ const FOR_SERVICES: &str = "a Service has public, private or carrier-grade NAT a
 
 const FOR_METADATA: &str = "it serves credentials, so --egress-allow must name a network that contains nothing else";
 
-/// A URL that may not be called.
+/// A URL that deliveries may not use.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ForbiddenUrl {
-    /// Neither http nor https.
+    /// The scheme is neither http nor https.
     #[error("the scheme `{0}` is not http or https")]
     Scheme(String),
-    /// User or password.
+    /// The URL has a user or password.
     #[error("the URL contains a user name or password; keep credentials in a Secret")]
     Credentials,
-    /// No host.
+    /// The URL has no host.
     #[error("the URL has no host")]
     NoHost,
-    /// A port of another protocol: see `OTHER_PROTOCOLS`.
+    /// The port belongs to another protocol; see `OTHER_PROTOCOLS`.
     #[error("port {0} is not a port for HTTP")]
     Port(u16),
-    /// `localhost` or a name below it (RFC 6761, 6.3).
+    /// The host is `localhost` or a name below it (RFC 6761, 6.3).
     #[error("{0} is this machine; allowed are public addresses and the networks in --egress-allow")]
     Localhost(String),
-    /// A literal address that may not be called.
+    /// The host is a literal address that is forbidden.
     #[error(transparent)]
     Address(#[from] Forbidden),
 }
 
 impl EgressPolicy {
-    /// Allows these networks too.
+    /// Also allows these networks.
     #[must_use]
     pub fn allowing(mut self, networks: Vec<IpNet>) -> Self {
         self.allow.extend(networks);
         self
     }
 
-    /// Allows this machine too, as the standalone mode does.
+    /// Also allows loopback addresses, as in standalone mode.
     #[must_use]
     pub fn allowing_loopback(mut self) -> Self {
         self.allow_loopback = true;
         self
     }
 
-    /// The policy for Services of the cluster, which are named by its own DNS. Their addresses are private or carrier-grade
-    /// NAT ones as a rule, and may be. What is this machine's own business (loopback, link-local, unspecified), multicast
-    /// and cloud metadata may not, whatever this policy allows: whoever may create a Service chooses where its name leads.
+    /// Returns the policy for Services of the cluster, which the cluster's own DNS resolves. Their addresses are
+    /// usually private or carrier-grade NAT addresses, and these are allowed. Host-local addresses (loopback,
+    /// link-local, unspecified), multicast and cloud metadata are always forbidden, whatever this policy allows,
+    /// because anyone who may create a Service chooses the address that its name resolves to.
     #[must_use]
     pub fn for_services(&self) -> Self {
         Self { services: true, ..self.clone() }
     }
 
-    /// Whether an address may be called. An IPv6 address that stands for an IPv4 one (mapped, NAT64, 6to4) is judged
-    /// as that. Addresses of cloud metadata take more than to be in an allowed network: the network must hold nothing
-    /// else, so that whoever opens `169.254.0.0/16` or everything does not hand out the machine's credentials with it.
+    /// Checks an address. An IPv6 address that embeds an IPv4 address (mapped, NAT64, 6to4) is treated as that address.
+    /// Cloud metadata addresses are allowed only by a network that holds nothing else, so that allowing
+    /// `169.254.0.0/16` or everything does not expose the machine's credentials.
     ///
     /// # Errors
     ///
@@ -121,13 +122,13 @@ impl EgressPolicy {
         Err(Forbidden { address, class, allowed })
     }
 
-    /// Whether a URL may be called as far as can be said without resolving its name: `http` or `https`, no credentials
-    /// in it, no port of another protocol, and no forbidden address as its host. What a name resolves to must be checked
-    /// when connecting.
+    /// Checks a URL as far as possible without resolving its name: `http` or `https`, no credentials, no port of
+    /// another protocol, and no forbidden address as host. The addresses that a name resolves to must be checked when
+    /// connecting.
     ///
     /// # Errors
     ///
-    /// [`ForbiddenUrl`] says what is wrong with it.
+    /// [`ForbiddenUrl`] says what is wrong with the URL.
     pub fn check_url(&self, url: &Url) -> Result<(), ForbiddenUrl> {
         if !matches!(url.scheme(), "http" | "https") {
             return Err(ForbiddenUrl::Scheme(url.scheme().into()));
@@ -151,7 +152,7 @@ impl EgressPolicy {
                 local
             }
         };
-        // A Service speaks what its owner says it speaks, and so does this machine where it may be called at all.
+        // The protocol of a Service is up to its owner, as is that of this machine if it is allowed at all.
         let trusted = self.services || this_machine;
         match url.port() {
             Some(port) if port == 0 || (!trusted && OTHER_PROTOCOLS.binary_search(&port).is_ok()) => {
@@ -161,7 +162,7 @@ impl EgressPolicy {
         }
     }
 
-    /// Checks an address; tells whether it is this machine.
+    /// Checks an address, and returns whether it is this machine.
     fn check_literal(&self, address: IpAddr) -> Result<bool, Forbidden> {
         self.check_address(address)?;
         Ok(class(meant(address)) == Some(LOOPBACK))
@@ -178,20 +179,21 @@ const UNSPECIFIED: &str = "unspecified";
 const RESERVED: &str = "reserved";
 const DOCUMENTATION: &str = "documentation";
 
-/// Classes of addresses that clusters give to Services and pods.
+/// Address classes that clusters assign to Services and pods.
 const IN_CLUSTERS: &[&str] = &[PRIVATE, SHARED];
 
-/// Classes of addresses at which no Service is, although its name may say so.
+/// Address classes that never belong to a Service, although its name may resolve to them.
 const NEVER_A_SERVICE: &[&str] = &[LOOPBACK, LINK_LOCAL, METADATA, MULTICAST, UNSPECIFIED];
 
-/// Networks that are not globally reachable by the IANA special-purpose registry (RFC 6890 and its updates), and
-/// addresses that clouds serve instance credentials at. The first that contains an address names its class.
+/// Networks that are not globally reachable according to the IANA special-purpose registry (RFC 6890 and its updates),
+/// and addresses at which clouds serve instance credentials. The first entry that contains an address determines its
+/// class.
 const DENIED_V4: &[(Ipv4Addr, u32, &str)] = &[
     (Ipv4Addr::new(169, 254, 169, 254), 32, METADATA),
     // AWS: credentials of an ECS task and of an EKS pod.
     (Ipv4Addr::new(169, 254, 170, 2), 32, METADATA),
     (Ipv4Addr::new(169, 254, 170, 23), 32, METADATA),
-    // Azure's wire server is the one that looks public.
+    // Azure's wire server, whose address looks public.
     (Ipv4Addr::new(168, 63, 129, 16), 32, METADATA),
     (Ipv4Addr::new(100, 100, 100, 200), 32, METADATA),
     (Ipv4Addr::new(192, 0, 0, 192), 32, METADATA),
@@ -213,9 +215,9 @@ const DENIED_V4: &[(Ipv4Addr, u32, &str)] = &[
     (Ipv4Addr::new(240, 0, 0, 0), 4, RESERVED),
 ];
 
-/// The same for IPv6, where only 2000::/3 is global unicast (RFC 4291, 2.4): the last rows are the rest of the space.
+/// The same for IPv6, where only 2000::/3 is global unicast (RFC 4291, 2.4). The last rows are the rest of the space.
 const DENIED_V6: &[(Ipv6Addr, u32, &str)] = &[
-    // Of AWS: the instance's metadata at ::254, a pod's credentials at ::23.
+    // AWS: instance metadata at ::254, pod credentials at ::23.
     (Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0), 32, METADATA),
     (Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254), 128, METADATA),
     (Ipv6Addr::UNSPECIFIED, 128, UNSPECIFIED),
@@ -235,9 +237,9 @@ const DENIED_V6: &[(Ipv6Addr, u32, &str)] = &[
     (Ipv6Addr::new(0x8000, 0, 0, 0, 0, 0, 0, 0), 1, RESERVED),
 ];
 
-/// Ports, in order, at which other protocols are spoken than HTTP: the bad ports of the Fetch Standard
-/// (<https://fetch.spec.whatwg.org/#port-blocking>), which browsers do not post to either. Some of those servers take the
-/// lines of a request that they understand for commands, so that a body could send mail.
+/// Ports of protocols other than HTTP, in ascending order: the bad ports of the Fetch Standard
+/// (<https://fetch.spec.whatwg.org/#port-blocking>), which browsers block as well. Some of those servers interpret the
+/// lines of a request that they understand as commands, so that a body could send mail.
 const OTHER_PROTOCOLS: &[u16] = &[
     0, 1, 7, 9, 11, 13, 15, 17, 19, 20, 21, 22, 23, 25, 37, 42, 43, 53, 69, 77, 79, 87, 95, 101, 102, 103, 104, 109,
     110, 111, 113, 115, 117, 119, 123, 135, 137, 139, 143, 161, 179, 389, 427, 465, 512, 513, 514, 515, 526, 530, 531,
@@ -245,12 +247,12 @@ const OTHER_PROTOCOLS: &[u16] = &[
     5061, 6000, 6566, 6665, 6666, 6667, 6668, 6669, 6679, 6697, 10080,
 ];
 
-/// Whether an address is a public one, which anybody may call.
+/// Returns whether an address is public.
 pub fn is_public(address: IpAddr) -> bool {
     class(meant(address)).is_none()
 }
 
-/// The address that is reached by an address: itself, or the IPv4 one that it stands for.
+/// Returns the effective address: the IPv4 address that an IPv6 address embeds, or the address itself.
 fn meant(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
@@ -258,7 +260,7 @@ fn meant(address: IpAddr) -> IpAddr {
     }
 }
 
-/// What is special about an address; `None` when it is public.
+/// Returns the class of a special address; `None` when it is public.
 fn class(address: IpAddr) -> Option<&'static str> {
     match address {
         IpAddr::V4(address) => denied_v4(address).map(|(.., class)| class),
@@ -276,7 +278,7 @@ fn denied_v6(address: Ipv6Addr) -> Option<(Ipv6Addr, u32, &'static str)> {
     DENIED_V6.iter().find(|(network, length, _)| common(*network) >= *length).copied()
 }
 
-/// Whether a network holds addresses of cloud metadata and nothing else, also in the forms of IPv6 that stand for IPv4.
+/// Returns whether a network holds only cloud metadata addresses, including the IPv6 forms that embed IPv4.
 fn is_metadata(network: &IpNet) -> bool {
     let length = u32::from(network.prefix_len());
     let row = |address: IpAddr| match address {
@@ -285,13 +287,13 @@ fn is_metadata(network: &IpNet) -> bool {
     };
     match (row(network.network()), meant(network.network()) == network.network()) {
         (Some((row, METADATA)), true) => length >= row,
-        // What stands for one address of IPv4 is known by all of its bits.
+        // An IPv6 form that embeds one IPv4 address is identified by all of its bits.
         (_, false) => length == 128 && class(meant(network.network())) == Some(METADATA),
         _ => false,
     }
 }
 
-/// The IPv4 address that an IPv6 address stands for: mapped `::ffff:0:0/96` and the deprecated compatible `::/96`
+/// Returns the IPv4 address that an IPv6 address embeds: mapped `::ffff:0:0/96` and the deprecated compatible `::/96`
 /// (RFC 4291, 2.5.5), NAT64 `64:ff9b::/96` (RFC 6052, 2.1), 6to4 `2002::/16` (RFC 3056, 2).
 fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
     if address.is_loopback() || address.is_unspecified() {

@@ -1,4 +1,4 @@
-//! The proxy through which deliveries leave the operator's network.
+//! The proxy for outgoing deliveries.
 
 use std::fmt;
 
@@ -17,18 +17,18 @@ pub struct EgressProxy {
     authorization: Option<HeaderValue>,
 }
 
-/// A text that names no proxy. Holds nothing of it, since it may have a password in it.
+/// Why a text is not the URL of a proxy. Holds no part of the text, which may contain a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("an egress proxy must have the form http://[USER:PASSWORD@]HOST[:PORT], without a path: {0}")]
 pub struct NoProxy(&'static str);
 
 impl EgressProxy {
-    /// Reads `http://[user:password@]host[:port]`. The port is 3128 where none is given, as of most such proxies.
+    /// Parses `http://[user:password@]host[:port]`. The default port is 3128, as for most such proxies.
     ///
     /// # Errors
-    /// When it is something else, with what.
+    /// When the text is not such a URL, with the reason.
     pub fn parse(text: &str) -> Result<Self, NoProxy> {
-        // A URL forgets port 80, which counts here.
+        // A parsed URL omits port 80, which matters here.
         let authority =
             text.get(7..).filter(|_| text.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http://")));
         let url = Url::parse(text).map_err(|_| NoProxy("not a URL"))?;
@@ -52,7 +52,7 @@ impl EgressProxy {
         Ok(Self { host, port, authorization })
     }
 
-    /// Its host.
+    /// Returns the host.
     pub fn host(&self) -> Host<&str> {
         match &self.host {
             Host::Domain(name) => Host::Domain(name),
@@ -61,18 +61,18 @@ impl EgressProxy {
         }
     }
 
-    /// Its port.
+    /// Returns the port.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// `Proxy-Authorization`, where it asks for one; marked sensitive.
+    /// Returns the `Proxy-Authorization` header, if the URL has credentials; marked sensitive.
     pub fn authorization(&self) -> Option<&HeaderValue> {
         self.authorization.as_ref()
     }
 }
 
-/// `Basic` credentials (RFC 7617) of what a URL holds percent-encoded.
+/// Encodes percent-encoded URL credentials as `Basic` credentials (RFC 7617).
 fn basic(user: &str, password: &str) -> Result<HeaderValue, NoProxy> {
     let mut pair = Zeroizing::new(Vec::with_capacity(user.len().saturating_add(password.len()).saturating_add(1)));
     pair.extend(percent_decode_str(user));
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn credentials_are_sent_and_not_shown() {
-        // RFC 7617, 2: the first example, here percent-encoded.
+        // RFC 7617, 2: the first example, percent-encoded.
         let proxy = EgressProxy::parse("http://Aladdin:open%20sesame@proxy.example").unwrap();
         assert_eq!(proxy.authorization().unwrap(), "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
         let shown = format!("{proxy:?}");

@@ -1,9 +1,9 @@
-//! The rules by which events are delivered: when to attempt again, when to pause, how fast, and to which addresses.
+//! Delivery policies: when to retry, when to pause, at which rate, and to which addresses.
 //!
 //! Pure: no clock of its own, no I/O.
 
 #![warn(missing_docs)]
-// Input from outside must never end the process: a refusal has a name and an answer.
+// Input from outside must never cause a panic: every rejection is an error with a response.
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 pub mod breaker;

@@ -1,4 +1,4 @@
-//! How many requests in how much time.
+//! Rate limits.
 
 use std::{
     collections::HashMap,
@@ -20,34 +20,35 @@ use parking_lot::RwLock;
 
 use super::limits::{RATE_LIMIT_PRUNE_INTERVAL, RATE_LIMIT_REFILL, RATE_LIMIT_SOURCES};
 
-/// Whom a limit counts together.
+/// What a limit counts together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
-    /// Everybody.
+    /// All requests.
     Endpoint,
-    /// Each client address by itself; of IPv6 each /64, since that is what one client is given (RFC 6177, 2).
+    /// Each client address separately; for IPv6 each /64, which is what one client is assigned (RFC 6177, 2).
     Source,
 }
 
-/// Why a limit cannot be made.
+/// Why a limit is not valid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RateLimitError {
-    /// No request would ever be let in.
+    /// A number is zero, so that no request would ever be allowed.
     #[error("requests and burst must be at least 1, and per must be greater than zero")]
     Zero,
-    /// More than one a nanosecond.
+    /// The rate exceeds one request per nanosecond.
     #[error(
         "{0} requests in {per} exceed one request per nanosecond; lower it or remove the limit",
         per = duration::format(*.1)
     )]
     TooFast(u32, Duration),
-    /// The burst would take years to come back.
+    /// The burst would take years to replenish.
     #[error("a burst of {0} takes more than a year to refill at this rate; lower it")]
     TooSlow(u32),
 }
 
-/// A limit with its state. The generic cell rate algorithm: `burst` requests at once, then one every `per / requests`.
+/// A rate limit with its state, by the generic cell rate algorithm: `burst` requests at once, then one every `per /
+/// requests`.
 pub struct RateLimit<C: Clock = DefaultClock> {
     limit: Limit,
     clock: C,
@@ -72,23 +73,23 @@ struct Sources<C: Clock> {
 
 struct Source<C: Clock> {
     bucket: Bucket<C>,
-    /// When it was last used, in nanoseconds since the start.
+    /// When the bucket was last used, in nanoseconds since the start.
     used: AtomicU64,
 }
 
 impl RateLimit {
-    /// A limit of `requests` each `per`, and at most `burst` (default: `requests`) at once.
+    /// Creates a limit of `requests` per `per`, and at most `burst` (default: `requests`) at once.
     ///
     /// # Errors
     ///
-    /// [`RateLimitError`] when a number is zero or the rate makes no sense.
+    /// [`RateLimitError`] when a number is zero or the rate is out of range.
     pub fn new(requests: u32, per: Duration, burst: Option<u32>, scope: Scope) -> Result<Self, RateLimitError> {
         Self::with_clock(requests, per, burst, scope, DefaultClock::default())
     }
 }
 
 impl<C: Clock + Clone> RateLimit<C> {
-    /// How many requests are let in a minute in the long run.
+    /// Returns how many requests per minute are allowed in the long run.
     pub fn per_minute(&self) -> u64 {
         let interval = self.limit.quota.replenish_interval().as_nanos().max(1);
         u64::try_from(Duration::from_secs(60).as_nanos() / interval).unwrap_or(u64::MAX)
@@ -118,11 +119,11 @@ impl<C: Clock + Clone> RateLimit<C> {
         Ok(Self { limit, start: clock.now(), clock, shared, sources })
     }
 
-    /// Counts a request from `source`; a request whose source is not known counts with those of every other such.
+    /// Counts a request from `source`. Requests with an unknown source are counted together.
     ///
     /// # Errors
     ///
-    /// How long to wait until one would be let in.
+    /// The time to wait until a request would be allowed.
     pub fn check(&self, source: Option<IpAddr>) -> Result<(), Duration> {
         match (self.limit.scope, source) {
             (Scope::Source, Some(source)) => self.check_source(client(source)),
@@ -130,16 +131,16 @@ impl<C: Clock + Clone> RateLimit<C> {
         }
     }
 
-    /// Counts one use of the limit, whoever's.
+    /// Counts one use of the limit, regardless of its source.
     ///
     /// # Errors
     ///
-    /// How long to wait until one would be let in.
+    /// The time to wait until a request would be allowed.
     pub fn try_acquire(&self) -> Result<(), Duration> {
         self.take(&self.shared)
     }
 
-    /// Whether another limit allows the same, whatever its state.
+    /// Returns whether another limit allows the same rate, regardless of its state.
     pub fn is_same_limit(&self, other: &Self) -> bool {
         self.limit == other.limit
     }
@@ -154,7 +155,7 @@ impl<C: Clock + Clone> RateLimit<C> {
         if sources.buckets.len() >= RATE_LIMIT_SOURCES && !sources.buckets.contains_key(&source) {
             let prune_interval = nanos(RATE_LIMIT_PRUNE_INTERVAL);
             if now.saturating_sub(sources.pruned) >= prune_interval || sources.pruned == 0 {
-                // A bucket that was not used for the time it needs to fill up is as good as a new one.
+                // A bucket that was unused for the time it needs to replenish equals a new one.
                 let full = nanos(self.limit.quota.burst_size_replenished_in());
                 sources.buckets.retain(|_, known| now.saturating_sub(known.used.load(Ordering::Relaxed)) < full);
                 sources.pruned = now.max(1);
@@ -188,7 +189,7 @@ fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// The address that a client is known by.
+/// Returns the address or prefix that identifies a client.
 fn client(source: IpAddr) -> IpAddr {
     match source.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),

@@ -1,4 +1,4 @@
-//! When a failed delivery is tried again.
+//! Retry policy: when a failed delivery is attempted again.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use jiff::{Timestamp, civil, tz::TimeZone};
 
 use super::limits::{DEFAULT_ATTEMPTS, DEFAULT_INITIAL_DELAY, DEFAULT_MAX_DELAY, DEFAULT_MULTIPLIER};
 
-/// How a delay is spread, so that what failed together does not come back together.
+/// How a delay is randomized, so that deliveries that failed together are not retried together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Jitter {
-    /// Anything between nothing and the whole delay.
+    /// Between zero and the whole delay.
     Full,
     /// Between half the delay and the whole delay.
     Equal,
@@ -17,20 +17,20 @@ pub enum Jitter {
     None,
 }
 
-/// When to try again, and when to stop.
+/// When to retry, and when to stop.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RetryPolicy {
-    /// Attempts in all, the first one included.
+    /// Total number of attempts, including the first.
     pub max_attempts: u32,
     /// Delay after the first failure.
     pub initial: Duration,
-    /// Growth of the delay from one failure to the next; less than 1 counts as 1.
+    /// Factor by which the delay grows from one failure to the next; less than 1 counts as 1.
     pub multiplier: f64,
-    /// Longest delay.
+    /// Maximum delay.
     pub max_delay: Duration,
-    /// How delays are spread.
+    /// How delays are randomized.
     pub jitter: Jitter,
-    /// Statuses after which there is no further attempt.
+    /// Statuses after which no further attempt is made.
     pub stop_on: Vec<u16>,
 }
 
@@ -48,8 +48,8 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// How long to wait after the attempt of that number (the first is 1) has failed: min(initial · multiplierⁿ⁻¹,
-    /// maximum), spread by the jitter with `entropy`, a number between 0 and 1. `None` when that was the last attempt.
+    /// Returns how long to wait after the given attempt (the first is 1) has failed: min(initial · multiplierⁿ⁻¹,
+    /// maximum), with jitter derived from `entropy`, a number between 0 and 1. `None` after the last attempt.
     pub fn delay(&self, attempt: u32, entropy: f64) -> Option<Duration> {
         if attempt >= self.max_attempts {
             return None;
@@ -67,7 +67,7 @@ impl RetryPolicy {
         let exponent = i32::try_from(attempt.saturating_sub(1)).unwrap_or(i32::MAX);
         let factor = self.multiplier.max(1.0).powi(exponent);
         let seconds = self.initial.as_secs_f64() * factor;
-        // Infinity and what does not fit are more than any maximum; 0 · ∞ is 0.
+        // Infinity and values out of range exceed any maximum; 0 · ∞ is 0.
         match Duration::try_from_secs_f64(seconds) {
             Ok(delay) => delay.min(self.max_delay),
             Err(_) if seconds.is_nan() => Duration::ZERO,
@@ -75,14 +75,14 @@ impl RetryPolicy {
         }
     }
 
-    /// Whether a status ends the attempts.
+    /// Returns whether a status ends the attempts.
     pub fn stops_on(&self, status: u16) -> bool {
         self.stop_on.contains(&status)
     }
 }
 
-/// A fraction of a duration, `fraction` being between 0 and 1. In integers, because a duration times a float may come
-/// out longer than it was and, at the end of the range, panics.
+/// Returns a fraction of a duration, with `fraction` between 0 and 1. Uses integers, because a duration times a float
+/// may come out longer and panics at the end of the range.
 fn part(whole: Duration, fraction: f64) -> Duration {
     const ONE: u32 = 1 << 31;
     let nanos = whole.as_nanos() * ((fraction * f64::from(ONE)) as u128) / u128::from(ONE);
@@ -90,8 +90,8 @@ fn part(whole: Duration, fraction: f64) -> Duration {
     Duration::new(seconds, u32::try_from(nanos % 1_000_000_000).unwrap_or(0))
 }
 
-/// Reads a `Retry-After` header (RFC 9110, 10.2.3): seconds, or an HTTP date in any of its three formats. A date that
-/// has passed is no delay at all, and seconds that do not fit are as many as do. `None` when it is neither.
+/// Parses a `Retry-After` header (RFC 9110, 10.2.3): seconds, or an HTTP date in any of its three formats. A past date
+/// is a zero delay, and seconds out of range saturate. `None` when it is neither.
 pub fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
     let value = value.trim_matches([' ', '\t']);
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -101,8 +101,8 @@ pub fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
     Some(Duration::try_from(date.duration_since(now)).unwrap_or(Duration::ZERO))
 }
 
-/// An HTTP date (RFC 9110, 5.6.7): `Sun, 06 Nov 1994 08:49:37 GMT`, `Sunday, 06-Nov-94 08:49:37 GMT` or
-/// `Sun Nov  6 08:49:37 1994`. The weekday is not compared with the date.
+/// Parses an HTTP date (RFC 9110, 5.6.7): `Sun, 06 Nov 1994 08:49:37 GMT`, `Sunday, 06-Nov-94 08:49:37 GMT` or `Sun Nov
+/// 6 08:49:37 1994`. The weekday is not compared with the date.
 fn http_date(text: &str, now: Timestamp) -> Option<Timestamp> {
     if !text.is_ascii() || text.len() > 40 {
         return None;
@@ -132,14 +132,14 @@ fn http_date(text: &str, now: Timestamp) -> Option<Timestamp> {
     if clock.next().is_some() {
         return None;
     }
-    // A leap second is the one before it, as in POSIX.
+    // A leap second counts as the second before it, as in POSIX.
     let time = civil::Time::new(hour, minute, if second == 60 { 59 } else { second }, 0).ok()?;
     let date = civil::Date::new(year, month, number(day)?).ok()?;
-    // The last hours of the year 9999, which some servers write for "never", are beyond what a timestamp can hold.
+    // The last hours of the year 9999, which some servers send for "never", exceed the range of a timestamp.
     Some(date.to_datetime(time).to_zoned(TimeZone::UTC).map_or(Timestamp::MAX, |zoned| zoned.timestamp()))
 }
 
-/// The year that two digits mean: not more than 50 years ahead (RFC 9110, 5.6.7).
+/// Returns the year of two digits: at most 50 years ahead (RFC 9110, 5.6.7).
 fn full_year(digits: i16, now: Timestamp) -> i16 {
     let this_year = now.to_zoned(TimeZone::UTC).year();
     let year = this_year - this_year % 100 + digits;
@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn retry_after_as_a_date() {
-        // The three examples of RFC 9110, 5.6.7, all of one moment: 784111777.
+        // The three examples of RFC 9110, 5.6.7, all of one time: 784111777.
         let before = Timestamp::from_second(784_111_777 - 30).unwrap();
         for value in ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"] {
             assert_eq!(retry_after(value, before), Some(Duration::from_secs(30)), "{value}");

@@ -1,7 +1,7 @@
-//! Dead letters that go on to another endpoint: who they are there, and how far they go.
+//! Dead letters forwarded to another endpoint: their identity there, and how far they may go.
 //!
-//! A dead letter is the event as it came (type, body, content type, headers) under an id of its own, with headers that say
-//! why it was given up. Only Grapnel writes headers of that prefix: those of senders are never stored.
+//! A dead letter is the original event (type, body, content type, headers) under a new id, with headers that say why
+//! its delivery failed. Only Grapnel writes headers with this prefix: those of senders are never stored.
 
 use std::fmt::Write;
 
@@ -9,39 +9,40 @@ use sha2::{Digest, Sha256};
 
 use super::limits::DEAD_LETTER_HOPS;
 
-/// What every header begins with that says something of a dead letter.
+/// Prefix of every header that describes a dead letter.
 pub const HEADER_PREFIX: &str = "grapnel-dead-letter-";
 
-/// The id of the event as it first came in, written as in `webhook-id`.
+/// The id of the original event, written as in `webhook-id`.
 pub const ID: &str = "grapnel-dead-letter-id";
-/// When it first came in (RFC 3339).
+/// When the original event was received (RFC 3339).
 pub const RECEIVED: &str = "grapnel-dead-letter-received";
-/// The endpoints through which it came, `namespace/name`, the first one first.
+/// The endpoints that the event has passed through, as `namespace/name`, first one first.
 pub const TRAIL: &str = "grapnel-dead-letter-trail";
-/// The subscription that gave it up, `namespace/name`.
+/// The subscription that dead-lettered it, as `namespace/name`.
 pub const SUBSCRIPTION: &str = "grapnel-dead-letter-subscription";
-/// When it was given up (RFC 3339).
+/// When it was dead-lettered (RFC 3339).
 pub const TIME: &str = "grapnel-dead-letter-time";
-/// After how many attempts.
+/// Number of attempts.
 pub const ATTEMPTS: &str = "grapnel-dead-letter-attempts";
-/// Why, in one word.
+/// The reason, as one word.
 pub const REASON: &str = "grapnel-dead-letter-reason";
-/// The status of the last answer, if there was one.
+/// HTTP status of the last response, if there was one.
 pub const STATUS: &str = "grapnel-dead-letter-status";
-/// Description of the failure.
+/// Details for a human reader.
 pub const MESSAGE: &str = "grapnel-dead-letter-message";
 
-/// Whether a header, by its lower-case name, says something of a dead letter.
+/// Returns whether a header, by its lower-case name, describes a dead letter.
 pub fn is_header(name: &str) -> bool {
     name.starts_with(HEADER_PREFIX)
 }
 
-/// What a dead letter is known by: always the same for one event and one subscription, so that it is recognised when it is
-/// passed on again. Names are `namespace/name`; `sequence` is the event's place in the endpoint's log.
+/// Returns the id of a dead letter. It is always the same for one event and one subscription, so that a dead letter
+/// that is forwarded again is recognized as a duplicate. Names are `namespace/name`; `sequence` is the event's position
+/// in the endpoint's log.
 pub fn id(subscription: &str, endpoint: &str, sequence: u64, event: &str) -> String {
     let mut digest = Sha256::new();
     for part in [subscription, endpoint, event] {
-        // With its length, so that no two lists of parts read the same.
+        // The length is included, so that no two lists of parts have the same digest.
         digest.update((part.len() as u64).to_be_bytes());
         digest.update(part);
     }
@@ -55,21 +56,22 @@ pub fn id(subscription: &str, endpoint: &str, sequence: u64, event: &str) -> Str
     id
 }
 
-/// Why a dead letter goes no further.
+/// Why a dead letter is not forwarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum End {
-    /// It has been in that endpoint before.
+    /// It has passed through that endpoint before.
     #[error("it has come through that endpoint already")]
     Circle,
-    /// It has come through [`DEAD_LETTER_HOPS`] endpoints.
+    /// It has passed through [`DEAD_LETTER_HOPS`] endpoints.
     #[error("it has come through {DEAD_LETTER_HOPS} endpoints already")]
     Far,
 }
 
-/// The trail of an event that leaves endpoint `from` for endpoint `to`, as a header value. `trail` is the one it came with.
+/// Returns the trail of an event that moves from endpoint `from` to endpoint `to`, as a header value. `trail` is the
+/// one it arrived with.
 ///
 /// # Errors
-/// When it must not go there: every way ends, however subscriptions refer to each other's endpoints.
+/// When the event must not be forwarded there. Every trail ends, however subscriptions refer to each other's endpoints.
 pub fn trail(trail: Option<&str>, from: &str, to: &str) -> Result<String, End> {
     let mut stations: Vec<&str> = trail.map(|trail| trail.split(", ").collect()).unwrap_or_default();
     stations.push(from);
@@ -82,7 +84,7 @@ pub fn trail(trail: Option<&str>, from: &str, to: &str) -> Result<String, End> {
     Ok(stations.join(", "))
 }
 
-/// A text as a header value: visible ASCII and blanks stay, anything else becomes `?`.
+/// Converts a text to a header value: visible ASCII and spaces stay, anything else becomes `?`.
 pub fn header_text(text: &str) -> String {
     text.chars().map(|character| if matches!(character, ' '..='~') { character } else { '?' }).collect()
 }

@@ -1,4 +1,4 @@
-//! Who an event is: its type and its id.
+//! The identity of an event: its type and its id.
 
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
@@ -19,59 +19,60 @@ use sha2::{Digest, Sha256};
 
 use super::limits::{EVENT_ID_BYTES, EVENT_TYPE_BYTES};
 
-/// Type of an event that names none.
+/// The type of an event without one.
 pub const UNKNOWN_TYPE: &str = "unknown";
 
-/// Id and type of an event.
+/// The id and type of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
-    /// Event id; at most [`EVENT_ID_BYTES`], not empty, without control characters.
+    /// Event id: at most [`EVENT_ID_BYTES`], not empty, without control characters.
     pub id: Box<str>,
-    /// Event type; at most [`EVENT_TYPE_BYTES`], not empty, without control characters.
+    /// Event type: at most [`EVENT_TYPE_BYTES`], not empty, without control characters.
     pub kind: Box<str>,
 }
 
-/// A place in a request that a value comes from.
+/// A location in a request that a value is read from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
     /// A request header.
     Header(HeaderName),
-    /// A place in the body: a string that is not empty, an integer or a boolean.
+    /// A location in the body, which must hold a non-empty string, an integer or a boolean.
     Pointer(JsonPointer),
-    /// The same for every event.
+    /// A constant for every event.
     Value(String),
-    /// What an expression gives: a string that is not empty, an integer or a boolean.
+    /// The result of an expression, which must be a non-empty string, an integer or a boolean.
     Expression(Arc<Expression>),
 }
 
-/// Where one value comes from.
+/// The sources of one value.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sources {
-    /// The source that the endpoint names; a request without it is malformed.
+    /// The source configured for the endpoint. A request without its value is malformed.
     pub explicit: Option<Source>,
-    /// Where to look when the endpoint names none, in order.
+    /// The sources tried in order when none is configured.
     pub defaults: Arc<[Source]>,
-    /// Headers that expressions do not see besides those that are always credentials: the endpoint's own.
+    /// Headers hidden from expressions, in addition to the general credentials: those of the endpoint's own
+    /// verification.
     pub hidden: Vec<HeaderName>,
 }
 
-/// Where the type comes from when the endpoint does not say: the provider's places, then the CloudEvents header
-/// (HTTP protocol binding 1.0, 3.1.3), then `/type` of the body.
+/// Returns the default sources of the type: the provider's locations, then the CloudEvents header (HTTP protocol
+/// binding 1.0, 3.1.3), then `/type` of the body.
 pub fn kind_defaults(provider: Option<&Provider>) -> Arc<[Source]> {
     static SHARED: Shared = Mutex::new(BTreeMap::new());
     let generic = [Place::Header("ce-type"), Place::Pointer("/type")];
     shared(&SHARED, provider, || sources(provider.map(|provider| provider.kinds), &generic))
 }
 
-/// Where the id comes from when the endpoint does not say: the provider's places, then the headers of CloudEvents and
-/// of Standard Webhooks, then `/id` of the body.
+/// Returns the default sources of the id: the provider's locations, then the headers of CloudEvents and of Standard
+/// Webhooks, then `/id` of the body.
 pub fn id_defaults(provider: Option<&Provider>) -> Arc<[Source]> {
     static SHARED: Shared = Mutex::new(BTreeMap::new());
     let generic = [Place::Header("ce-id"), Place::Header("webhook-id"), Place::Pointer("/id")];
     shared(&SHARED, provider, || sources(provider.map(|provider| provider.ids), &generic))
 }
 
-/// Defaults by the name of the provider; thousands of endpoints have the same.
+/// Defaults by provider name, shared because thousands of endpoints have the same.
 type Shared = Mutex<BTreeMap<&'static str, Arc<[Source]>>>;
 
 fn shared(shared: &Shared, provider: Option<&Provider>, make: impl FnOnce() -> Vec<Source>) -> Arc<[Source]> {
@@ -79,7 +80,7 @@ fn shared(shared: &Shared, provider: Option<&Provider>, make: impl FnOnce() -> V
     Arc::clone(shared.lock().entry(name).or_insert_with(|| make().into()))
 }
 
-/// A place of the table as a source; `None` only if the table had a name that is not one.
+/// Converts a location of the provider table to a source; `None` only if the table had an invalid header name.
 fn source(place: &Place) -> Option<Source> {
     match place {
         Place::Header(name) => name.parse().ok().map(Source::Header),
@@ -97,15 +98,14 @@ fn sources(provider: Option<&[Place]>, generic: &[Place]) -> Vec<Source> {
     sources
 }
 
-/// Finds type and id of a verified request.
+/// Determines the type and id of a verified request.
 ///
-/// Without a type anywhere it is [`UNKNOWN_TYPE`]. Without an id anywhere it is `sha256-` and the first 32 hexadecimal
-/// digits of the body's SHA-256, so that the same bytes sent again are still a duplicate.
+/// The type defaults to [`UNKNOWN_TYPE`]. The id defaults to `sha256-` and the first 32 hexadecimal digits of the
+/// body's SHA-256, so that the same bytes sent again are still a duplicate.
 ///
 /// # Errors
 ///
-/// [`MalformedPayload`] when a source that the endpoint names yields nothing, or when what was found is too long or
-/// has control characters.
+/// [`MalformedPayload`] when a configured source yields nothing, or when a value is too long or has control characters.
 pub fn identify(
     kind: &Sources,
     id: &Sources,
@@ -123,13 +123,13 @@ pub fn identify(
     Ok(Identity { id, kind })
 }
 
-/// Finds type and id of a CloudEvent whose attributes are in the body: they are the event's own unless the endpoint names
-/// other sources. Pointers lead into the body, expressions see its data and take their steps from the request's
-/// `budget`.
+/// Determines the type and id of a CloudEvent whose attributes are in the body: its own attributes, unless the endpoint
+/// configures other sources. Pointers refer to the body; expressions see its data and take their steps from the
+/// request's `budget`.
 ///
 /// # Errors
 ///
-/// As [`identify`].
+/// See [`identify`].
 pub fn identify_event(
     kind: &Sources,
     id: &Sources,
@@ -146,12 +146,12 @@ pub fn identify_event(
     Ok(Identity { id: own(&ID, id, &event.id)?, kind: own(&KIND, kind, &event.kind)? })
 }
 
-/// What sources look into.
+/// The inputs of sources.
 struct Request<'a> {
     headers: &'a HeaderMap,
     payload: &'a Payload,
     body: &'a [u8],
-    /// The CloudEvent that the body is.
+    /// The CloudEvent in the body.
     event: Option<&'a CloudEvent<'a>>,
 }
 
@@ -212,8 +212,8 @@ impl Value {
         Ok(None)
     }
 
-    /// The value, or why there is none. The outer error is that of a value which cannot be used and must not be
-    /// passed over either: another source would give the event an identity its sender did not mean.
+    /// Returns the value, or why there is none. The outer error means that a value is unusable but must not be skipped
+    /// either: another source would give the event an identity that its sender did not intend.
     fn look(
         &self,
         source: &Source,

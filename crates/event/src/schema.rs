@@ -1,4 +1,4 @@
-//! Validation by JSON Schema.
+//! Validation against JSON Schema.
 
 mod cost;
 mod ref_expansion;
@@ -23,7 +23,8 @@ use super::{
     },
 };
 
-/// An event that has passed verification and validation. Only [`SchemaSet::validate`] makes one of what comes in.
+/// An event that has passed verification and validation. For incoming requests, only [`SchemaSet::validate`] creates
+/// one.
 #[derive(Clone)]
 pub struct Validated {
     identity: Identity,
@@ -37,43 +38,44 @@ impl fmt::Debug for Validated {
 }
 
 impl Validated {
-    /// An event that was let in before and is in the journal: it goes on to another endpoint under another id.
+    /// Creates a validated event from one that was accepted before and is in the journal, to forward it to another
+    /// endpoint under another id.
     pub fn again(identity: Identity, body: Bytes) -> Self {
         Self { identity, body }
     }
 
-    /// Its parts.
+    /// Returns the identity and the body.
     pub fn into_parts(self) -> (Identity, Bytes) {
         (self.identity, self.body)
     }
 
-    /// Id and type.
+    /// Returns the id and type.
     pub fn identity(&self) -> &Identity {
         &self.identity
     }
 
-    /// The raw body.
+    /// Returns the raw body.
     pub fn body(&self) -> &Bytes {
         &self.body
     }
 }
 
-/// What is said of an event for which less is left than it would take to check, of
+/// The message for an event that would take more steps to validate than are left of
 /// [`SCHEMA_STEPS`](grapnel_values::limits::SCHEMA_STEPS).
 const TOO_MUCH: &str = "validating this payload takes too many steps; send smaller events or batches, or simplify the \
                         schema so that fewer subschemas apply to one value";
 
-/// What to do with an event whose type no schema is for.
+/// What to do with an event whose type matches no schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Unmatched {
-    /// Let it in.
+    /// Accept the event.
     #[default]
     Accept,
-    /// Refuse it.
+    /// Reject the event.
     Reject,
 }
 
-/// The schemas of an endpoint. An empty set lets everything in, or nothing: see [`Unmatched`].
+/// The schemas of an endpoint. An empty set accepts or rejects everything; see [`Unmatched`].
 #[derive(Debug, Default)]
 pub struct SchemaSet {
     rules: Vec<Rule>,
@@ -93,26 +95,27 @@ struct Rule {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("schema {number}: {message}", number = index + 1)]
 pub struct SchemaError {
-    /// Which of the schemas, from 0.
+    /// Index of the schema, from 0.
     pub index: usize,
-    /// What is wrong with it and where.
+    /// What is wrong, and where.
     pub message: String,
 }
 
-/// Why an event is not let in. Displayed, it holds nothing of the event.
+/// Why an event is rejected. Its `Display` output holds nothing of the event.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {
-    /// The payload does not match its schemas: the first [`VIOLATIONS`] places, as JSON pointer and message. Messages
-    /// and pointers have at most [`VIOLATION_BYTES`] and hold property names of the payload, but none of its values.
+    /// The payload does not match its schemas: the first [`VIOLATIONS`] violations, as JSON pointer and message.
+    /// Messages and pointers have at most [`VIOLATION_BYTES`] and may hold property names of the payload, but none of
+    /// its values.
     #[error("the payload does not match the schema of its type")]
     Schema(Vec<(String, String)>),
-    /// No schema is for this type.
+    /// No schema matches this type.
     #[error("no schema lists this event type, and unmatchedTypes is Reject")]
     UnknownType(String),
 }
 
 impl Violation {
-    /// The code of the answer and of the metric.
+    /// Returns the code for the response and the metric.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Schema(_) => "schema_violation",
@@ -122,13 +125,13 @@ impl Violation {
 }
 
 impl SchemaSet {
-    /// Compiles schemas, each for the types that its globs match. The draft is that of `$schema`, otherwise 2020-12. A
-    /// `$ref` out of the schema is never fetched, neither from the network nor from a file. Patterns are run by an
-    /// engine of linear time, so look-around and back-references are errors.
+    /// Compiles schemas, each for the types that its globs match. The draft is that of `$schema`, by default 2020-12. A
+    /// `$ref` out of the schema is never fetched, neither from the network nor from a file. Patterns run on a
+    /// linear-time engine, so look-around and back-references are errors.
     ///
     /// # Errors
     ///
-    /// [`SchemaError`] names the first schema that cannot be used, and why.
+    /// [`SchemaError`] names the first unusable schema, and why.
     pub fn compile(schemas: Vec<(Vec<Glob>, Value)>, unmatched: Unmatched) -> Result<Self, SchemaError> {
         if schemas.len() > SCHEMAS {
             let message = format!("there are {} schemas, more than the {SCHEMAS} allowed", schemas.len());
@@ -144,30 +147,30 @@ impl SchemaSet {
         Ok(Self { rules, unmatched })
     }
 
-    /// Whether there are no schemas.
+    /// Returns whether there are no schemas.
     pub fn is_empty(&self) -> bool {
         self.rules.is_empty()
     }
 
-    /// Whether events of a type need their payload as a tree.
+    /// Returns whether validating events of a type needs their payload as a tree.
     pub fn needs_payload(&self, kind: &str) -> bool {
         self.rules.iter().any(|rule| rule.types.matches(kind))
     }
 
-    /// Lets an event in if its payload matches every schema for its type.
+    /// Accepts an event if its payload matches every schema for its type.
     ///
     /// # Errors
     ///
-    /// [`Violation`] says what does not match, or that no schema is for the type.
+    /// [`Violation`] says what does not match, or that no schema matches the type.
     pub fn validate(&self, verified: Verified, payload: &Payload, identity: Identity) -> Result<Validated, Violation> {
         self.validate_within(verified, payload, identity, &mut CostBudget::default())
     }
 
-    /// As [`SchemaSet::validate`], with what is left of the steps of a request.
+    /// Like [`SchemaSet::validate`], with the remaining steps of a request.
     ///
     /// # Errors
     ///
-    /// As [`SchemaSet::validate`].
+    /// See [`SchemaSet::validate`].
     pub fn validate_within(
         &self,
         verified: Verified,
@@ -241,7 +244,7 @@ impl Rule {
         Ok(Self { types, validator, recursive, cost })
     }
 
-    /// Says where a value does not match, while there is room.
+    /// Adds the violations of a value, up to the maximum number.
     fn explain(&self, value: &Value, violations: &mut Vec<(String, String)>) {
         let room = VIOLATIONS.saturating_sub(violations.len());
         if self.recursive {
@@ -253,7 +256,7 @@ impl Rule {
     }
 }
 
-/// Levels of `allowed` that the deepest value leaves; `None` when there are more.
+/// Returns how many of the `allowed` levels the deepest value leaves; `None` when it exceeds them.
 fn depth(value: &Value, allowed: usize) -> Option<usize> {
     let deepest = |mut children: Box<dyn Iterator<Item = &Value> + '_>| {
         let left = allowed.checked_sub(1)?;
@@ -266,7 +269,7 @@ fn depth(value: &Value, allowed: usize) -> Option<usize> {
     }
 }
 
-/// Fetches nothing.
+/// A retriever that fetches nothing.
 struct NoRetrieval;
 
 impl Retrieve for NoRetrieval {
@@ -277,7 +280,7 @@ impl Retrieve for NoRetrieval {
 
 fn describe(error: &jsonschema::ValidationError<'_>) -> (String, String) {
     let message = match error.kind() {
-        // The crate's own message shows the property's name as if it were a value.
+        // The crate's own message shows the property's name like a value.
         ValidationErrorKind::PropertyNames { .. } => "a property has a name that is not allowed".into(),
         ValidationErrorKind::FromUtf8 { .. } => "value does not decode to UTF-8".into(),
         _ => error.masked().to_string(),
@@ -285,7 +288,7 @@ fn describe(error: &jsonschema::ValidationError<'_>) -> (String, String) {
     (bounded(error.instance_path().as_str(), VIOLATION_BYTES), bounded(&message, VIOLATION_BYTES))
 }
 
-/// The beginning of a text.
+/// Truncates a text to at most `max` bytes.
 fn bounded(text: &str, max: usize) -> String {
     if text.len() <= max {
         return text.into();

@@ -1,4 +1,4 @@
-//! Deliveries: what a consumer claims, how it settles, and what is known of it afterwards.
+//! Deliveries: claims, settlements, and the recorded outcomes.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,7 +16,7 @@ pub enum Start {
     Earliest,
 }
 
-/// What [`Journal::attach`](super::Journal::attach) did.
+/// The result of [`Journal::attach`](super::Journal::attach).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Attached {
     /// The consumer of an earlier object of the same name, which this call detached.
@@ -26,14 +26,14 @@ pub struct Attached {
 /// A consumer that [`Journal::detach`](super::Journal::detach) removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Detached {
-    /// Events that it had neither delivered nor skipped nor dead-lettered.
+    /// Number of events that it had neither delivered nor skipped nor dead-lettered.
     pub abandoned: u64,
-    /// Its dead letters, which are no longer listed.
+    /// Number of its dead letters, which are no longer listed.
     pub dead_letters: u64,
 }
 
 impl From<Progress> for Detached {
-    /// What a consumer with these counts leaves behind.
+    /// Returns what a consumer with these counts leaves behind.
     fn from(progress: Progress) -> Self {
         let Progress { pending, in_flight, retrying, dead, .. } = progress;
         Self { abandoned: pending + in_flight + retrying, dead_letters: dead }
@@ -49,18 +49,18 @@ pub struct AttachedConsumer {
     pub endpoint: ObjectKey,
 }
 
-/// How to claim.
+/// Parameters of a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Claim {
-    /// At most so many deliveries.
+    /// Maximum number of deliveries.
     pub limit: usize,
-    /// The present.
+    /// The current time.
     pub now: Timestamp,
-    /// Strictly by sequence: begin with the lowest that is neither settled nor dead, stop at the first that is not due,
-    /// and claim nothing while anything is in flight.
+    /// Claims strictly by sequence: begins with the lowest that is neither settled nor dead, stops at the first that is
+    /// not due, and claims nothing while anything is in flight.
     pub in_order: bool,
-    /// The longest delay that the retry policy can ask for. A retry that is due later than `now` plus this was
-    /// scheduled by a clock that was ahead, and is due at once.
+    /// The longest delay that the retry policy can ask for. A retry due later than `now` plus this was scheduled by a
+    /// clock that was ahead, and is due at once.
     pub longest_delay: Duration,
 }
 
@@ -70,13 +70,13 @@ impl Claim {
         Self { limit, now, in_order: false, longest_delay: Duration::MAX }
     }
 
-    /// Claims strictly by sequence.
+    /// Makes the claim strictly by sequence.
     pub fn in_order(self) -> Self {
         Self { in_order: true, ..self }
     }
 }
 
-/// A claimed event: the worker that holds it must settle it.
+/// A claimed event. The worker that holds it must settle it.
 #[derive(Debug, Clone)]
 pub struct Delivery {
     /// The event.
@@ -85,35 +85,35 @@ pub struct Delivery {
     pub attempt: u32,
 }
 
-/// What [`Journal::claim`](super::Journal::claim) found.
+/// The result of [`Journal::claim`](super::Journal::claim).
 #[derive(Debug, Clone, Default)]
 pub struct Claimed {
-    /// Due deliveries, at most as many as asked for, and fewer where they are large
-    /// ([`CLAIM_BYTES`](crate::limits::CLAIM_BYTES)): due retries and redelivered events first (earliest due
-    /// first, then by sequence), then new events by sequence.
+    /// Due deliveries, at most the limit of the claim, and fewer if they are large
+    /// ([`CLAIM_BYTES`](crate::limits::CLAIM_BYTES)): due retries and redelivered events first (earliest due first,
+    /// then by sequence), then new events by sequence.
     pub deliveries: Vec<Delivery>,
-    /// When the next retry is due, unless something makes the consumer ready before. In order: when the delivery is due
-    /// at which the claim stopped.
+    /// When the next retry is due, unless the consumer becomes ready before. For a claim in order: when the delivery is
+    /// due at which the claim stopped.
     pub next_due: Option<Timestamp>,
 }
 
-/// Why a delivery failed. Holds no secret: the sender bounds and cleans `message`.
+/// Why a delivery failed. Holds no secret: the sender truncates and redacts `message`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     /// When the attempt ended.
     pub time: Timestamp,
-    /// One of a small, fixed set of words: `timeout`, `connect`, `status`, … (see `dispatch`), or `damaged` when the
-    /// event could not be read.
+    /// A word of a small, fixed set: `timeout`, `connect`, `status`, … (see `dispatch`), or `damaged` when the event
+    /// could not be read.
     pub reason: Box<str>,
     /// HTTP status, if there was a response.
     pub status: Option<u16>,
     /// How long the attempt took.
     pub took: Duration,
-    /// Details for a person, at most [`FAILURE_MESSAGE_BYTES`](crate::limits::FAILURE_MESSAGE_BYTES).
+    /// Details for a human reader, at most [`FAILURE_MESSAGE_BYTES`](crate::limits::FAILURE_MESSAGE_BYTES).
     pub message: Box<str>,
 }
 
-/// The exchange that delivered an event.
+/// A delivered event's request and response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Exchange {
     /// When the attempt ended.
@@ -128,14 +128,14 @@ pub struct Exchange {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SkipReason {
-    /// `filter` yielded false.
+    /// `filter` evaluated to false.
     Filter,
-    /// `eventTypes` does not list its type.
+    /// `eventTypes` does not match the event type.
     Type,
 }
 
 impl SkipReason {
-    /// The label of metrics.
+    /// Returns the metric label.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Filter => "filter",
@@ -144,28 +144,28 @@ impl SkipReason {
     }
 }
 
-/// The end of one attempt.
+/// How an attempt ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Settlement {
-    /// The receiver answered 2xx.
+    /// The receiver responded with a 2xx status.
     Delivered(Exchange),
-    /// The subscription does not deliver it.
+    /// The subscription does not deliver the event.
     Skipped {
-        /// Why.
+        /// The reason.
         reason: SkipReason,
-        /// When that was decided.
+        /// When this was decided.
         time: Timestamp,
     },
-    /// Try again at `due`.
+    /// Attempt again at `due`.
     Retry {
-        /// Not before this moment.
+        /// The earliest time of the next attempt.
         due: Timestamp,
         /// How this attempt failed.
         failure: Failure,
     },
-    /// Return it unattempted: claimable at once under the same attempt number (shutdown, suspension, lost permits).
+    /// Release it unattempted: claimable at once under the same attempt number (shutdown, suspension, lost permits).
     Released,
-    /// The attempts are exhausted, or the receiver refused the event for good.
+    /// The attempts are exhausted, or the receiver permanently rejected the event.
     Dead {
         /// How the last attempt failed.
         failure: Failure,
@@ -173,7 +173,7 @@ pub enum Settlement {
 }
 
 impl Settlement {
-    /// How the attempt failed, if it did.
+    /// Returns how the attempt failed, if it did.
     pub fn failure(&self) -> Option<&Failure> {
         match self {
             Self::Retry { failure, .. } | Self::Dead { failure } => Some(failure),
@@ -182,22 +182,22 @@ impl Settlement {
     }
 }
 
-/// Counts of one consumer; cheap to read.
+/// Counts of one consumer. Cheap to read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// Stored and not yet attempted, or redelivered and not attempted since; not in flight.
+    /// Events not yet attempted, or not since they were redelivered; not in flight.
     pub pending: u64,
-    /// Claimed now.
+    /// Claimed events.
     pub in_flight: u64,
-    /// Waiting for another attempt.
+    /// Events waiting for another attempt.
     pub retrying: u64,
-    /// In the dead letter.
+    /// Dead letters.
     pub dead: u64,
-    /// Deliveries since the consumer was attached, redeliveries included; survives restarts (lazily durable).
+    /// Deliveries since the consumer was attached, including redeliveries. Survives restarts (lazily durable).
     pub delivered: u64,
 }
 
-/// Where a delivery is at this moment.
+/// The current state of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum DeliveryState {
@@ -205,33 +205,33 @@ pub enum DeliveryState {
     Pending,
     /// Being attempted.
     InFlight,
-    /// Failed; waits for a retry.
+    /// Failed, to be attempted again.
     Retrying,
-    /// Dead, kept for redelivery.
+    /// Dead-lettered, kept for redelivery.
     DeadLettered,
     /// Delivered or skipped.
     Settled,
 }
 
-/// What became of an event for one subscription, as far as it is decided.
+/// The outcome of an event for one subscription, as far as it is decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// Not attempted yet.
     Pending,
-    /// The last attempt failed, another one follows.
+    /// The last attempt failed, and another one follows.
     Retrying,
     /// Dead-lettered.
     Dead,
     /// Delivered.
     Delivered,
-    /// Not for this subscription.
+    /// Skipped by this subscription.
     Skipped(SkipReason),
-    /// Settled, but the record of how is damaged.
+    /// Settled, but the record of the outcome is damaged.
     Unknown,
 }
 
 impl Outcome {
-    /// The word of the API and of the command line.
+    /// Returns the word used in the API and on the command line.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "pending",
@@ -244,40 +244,40 @@ impl Outcome {
     }
 }
 
-/// One event from the point of view of one consumer.
+/// One event as seen by one consumer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeliveryRecord {
     /// The event.
     pub event: EventEntry,
-    /// Where its delivery is at this moment.
+    /// The current state of its delivery.
     pub state: DeliveryState,
-    /// What is decided.
+    /// The outcome, as far as it is decided.
     pub outcome: Outcome,
-    /// Attempts that have ended.
+    /// Number of attempts that have ended.
     pub attempts: u32,
     /// When the next attempt is due, while retrying.
     pub due: Option<Timestamp>,
-    /// The last attempt that ended, or the moment at which the event was skipped.
+    /// The last attempt that ended, or the time at which the event was skipped.
     pub last: Option<Exchange>,
-    /// The last failure, also of an event that was delivered after it.
+    /// The last failure, including that of an event delivered afterwards.
     pub failure: Option<Failure>,
 }
 
-/// Which deliveries to list; ascending by sequence.
+/// Parameters of a list of deliveries, ascending by sequence.
 #[derive(Debug, Clone, Default)]
 pub struct DeliveryQuery {
-    /// Only this state; `None` lists every state.
+    /// Only deliveries in this state; `None` for every state.
     pub state: Option<DeliveryState>,
-    /// Sequences greater than this.
+    /// Only sequences greater than this.
     pub after: Sequence,
-    /// At most so many.
+    /// Maximum number of deliveries.
     pub limit: usize,
 }
 
-/// One bounded step of a list of deliveries. It may hold fewer than asked for, or none, although more follow.
+/// One bounded step of a list of deliveries. It may hold fewer than requested, even none, although more follow.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DeliveryPage {
-    /// What was found.
+    /// The deliveries found.
     pub deliveries: Vec<DeliveryRecord>,
     /// The `after` of the next step; `None` at the end.
     pub next: Option<Sequence>,

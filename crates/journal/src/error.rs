@@ -1,37 +1,37 @@
-//! What can go wrong, whatever the engine.
+//! Errors common to all engines.
 
 use std::fmt;
 
 use grapnel_api::ObjectKey;
 
-/// A journal's answer.
+/// The result of a journal call.
 pub type Result<T, E = JournalError> = std::result::Result<T, E>;
 
-/// Why a call failed; the kind is also the metric label.
+/// Why a call failed. The kind is also the metric label.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum JournalError {
-    /// Nothing more fits, and nothing that is kept may be removed.
+    /// The journal is full, and no kept event may be removed.
     #[error("the journal is full: {0}")]
     Full(String),
-    /// The endpoint, or its namespace, keeps as many bytes as it may, and none of them may be removed.
+    /// The endpoint or its namespace has reached its share, and none of its events may be removed.
     #[error(transparent)]
     ShareExhausted(#[from] ShareExhausted),
     /// The event is larger than the engine can store.
     #[error("the event takes {bytes} bytes, the journal stores at most {max}")]
     TooLarge {
-        /// What it takes.
+        /// Size of the event in bytes.
         bytes: u64,
-        /// What fits.
+        /// Maximum size in bytes.
         max: u64,
     },
-    /// The store cannot be reached or does not confirm at present; it may have stored the event all the same.
+    /// The store cannot be reached or does not confirm at present. It may nevertheless have stored the event.
     #[error("the journal is unavailable: {0}")]
     Unavailable(String),
     /// Reading or writing failed.
     #[error("the journal cannot be read or written: {0}")]
     Io(String, #[source] Option<Box<dyn std::error::Error + Send + Sync>>),
-    /// What was read is damaged.
+    /// The data read is damaged.
     #[error("the journal is damaged: {0}")]
     Damaged(String),
     /// The endpoint was deleted, and another one of the same name has taken its place.
@@ -40,7 +40,7 @@ pub enum JournalError {
     /// No such consumer is attached: it never was, or it belonged to an earlier object of the same name.
     #[error("no consumer {0} in the journal")]
     UnknownConsumer(ObjectKey),
-    /// Another process delivers this consumer's events now.
+    /// Another process now delivers this consumer's events.
     #[error("consumer {0} is delivered by another replica")]
     Moved(ObjectKey),
     /// The consumer reads another endpoint, whose undelivered events would be lost.
@@ -50,7 +50,7 @@ pub enum JournalError {
     EndpointChanged {
         /// The subscription.
         consumer: ObjectKey,
-        /// The endpoint it reads.
+        /// The endpoint that it reads.
         endpoint: ObjectKey,
     },
     /// The journal is shutting down.
@@ -58,22 +58,22 @@ pub enum JournalError {
     Closed,
 }
 
-/// Whose share of the journal is exhausted.
+/// An exhausted share of the journal.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{scope} uses {bytes} of its share of {max_bytes} bytes, and no settled event is left to remove; raise {knob}, or \
      fix the subscriptions with the backlog"
 , knob = scope.knob())]
 pub struct ShareExhausted {
-    /// Whose share it is.
+    /// The owner of the share.
     pub scope: ShareScope,
     /// Bytes that it keeps.
     pub bytes: u64,
-    /// Bytes that it may keep.
+    /// Maximum bytes that it may keep.
     pub max_bytes: u64,
 }
 
-/// Who has a share of the journal.
+/// The owner of a share of the journal.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ShareScope {
     /// All endpoints of a namespace together: `--namespace-share`.
@@ -101,7 +101,7 @@ impl fmt::Display for ShareScope {
 }
 
 impl JournalError {
-    /// The metric label and log field.
+    /// Returns the metric label and log field.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Full(_) => "full",
@@ -118,7 +118,7 @@ impl JournalError {
         }
     }
 
-    /// The same error for another caller that waited for the same write; its cause becomes text.
+    /// Returns the same error for another caller that waited for the same write. Its source becomes text.
     pub fn clone_for_caller(&self) -> Self {
         match self {
             Self::Full(why) => Self::Full(why.clone()),

@@ -1,4 +1,4 @@
-//! Events: on their way in, as they are kept, and as they are listed.
+//! Events: arriving, stored, and listed.
 
 use std::{fmt, net::IpAddr, time::Duration};
 
@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::Sequence;
 
-/// An event on its way in.
+/// An arriving event.
 #[derive(Clone)]
 pub struct Arrival {
     /// The endpoint that accepted it.
@@ -20,26 +20,26 @@ pub struct Arrival {
     pub received: Timestamp,
     /// `Content-Type` as sent.
     pub content_type: Option<Box<str>>,
-    /// The client's address, after trusted proxies.
+    /// The client's address, resolved through trusted proxies.
     pub remote: Option<IpAddr>,
-    /// Request headers without credentials, lower-case names, in order of arrival.
+    /// Request headers without credentials, with lower-case names, in order of arrival.
     pub headers: Vec<(Box<str>, Bytes)>,
-    /// How long an equal id is a duplicate; `None` turns deduplication off for this event.
+    /// The deduplication window, in which an equal id is a duplicate; `None` disables deduplication for this event.
     pub window: Option<Duration>,
-    /// `spec.storage.maxBytes` of the endpoint; `None` leaves it the share of its namespace.
+    /// `spec.storage.maxBytes` of the endpoint; `None` leaves only the share of its namespace as bound.
     pub max_bytes: Option<u64>,
 }
 
 /// The result of appending one event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Appended {
-    /// Durable under this sequence.
+    /// The event is durable under this sequence.
     Stored(Sequence),
     /// An event with the same id was stored before, under this sequence.
     Duplicate(Sequence),
 }
 
-/// An event as the journal keeps it.
+/// A stored event.
 #[derive(Clone, PartialEq, Eq)]
 pub struct StoredEvent {
     /// Its position in the endpoint's log.
@@ -54,13 +54,13 @@ pub struct StoredEvent {
     pub content_type: Option<Box<str>>,
     /// The client's address.
     pub remote: Option<IpAddr>,
-    /// Request headers without credentials, lower-case names.
+    /// Request headers without credentials, with lower-case names.
     pub headers: Vec<(Box<str>, Bytes)>,
     /// The raw body.
     pub body: Bytes,
 }
 
-/// An event in a list: everything but its headers and body.
+/// An event in a list, without its headers and body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventSummary {
     /// Its position in the endpoint's log.
@@ -79,39 +79,39 @@ pub struct EventSummary {
     pub bytes: usize,
 }
 
-/// One line of a list of events.
+/// One entry of a list of events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EventEntry {
     /// A readable event.
     Kept(EventSummary),
-    /// An event that was acknowledged and whose record is damaged: only its sequence is known.
+    /// An acknowledged event whose record is damaged: only its sequence is known.
     Damaged(Sequence),
 }
 
-/// Which events to list; ascending by sequence.
+/// Parameters of a list of events, ascending by sequence.
 #[derive(Debug, Clone, Default)]
 pub struct EventQuery {
-    /// Exact type.
+    /// Only events of exactly this type.
     pub kind: Option<String>,
-    /// Received at or after.
+    /// Only events received at or after this time.
     pub since: Option<Timestamp>,
-    /// Sequences greater than this.
+    /// Only sequences greater than this.
     pub after: Sequence,
-    /// At most so many.
+    /// Maximum number of events.
     pub limit: usize,
 }
 
-/// One bounded step of a list of events. It may hold fewer events than asked for, or none, although more follow.
+/// One bounded step of a list of events. It may hold fewer events than requested, even none, although more follow.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EventPage {
-    /// What was found.
+    /// The events found.
     pub events: Vec<EventEntry>,
     /// The `after` of the next step; `None` at the end of the log.
     pub next: Option<Sequence>,
 }
 
 impl StoredEvent {
-    /// The event without its headers and body.
+    /// Returns the event without its headers and body.
     pub fn summary(&self) -> EventSummary {
         EventSummary {
             sequence: self.sequence,
@@ -126,7 +126,7 @@ impl StoredEvent {
 }
 
 impl EventEntry {
-    /// The event's position in the endpoint's log.
+    /// Returns the event's position in the endpoint's log.
     pub fn sequence(&self) -> Sequence {
         match self {
             Self::Kept(event) => event.sequence,
@@ -134,7 +134,7 @@ impl EventEntry {
         }
     }
 
-    /// The event, if it is readable.
+    /// Returns the event, if it is readable.
     pub fn kept(&self) -> Option<&EventSummary> {
         match self {
             Self::Kept(event) => Some(event),

@@ -1,4 +1,4 @@
-//! Opens the engine that `--journal` names.
+//! Opening of the engine that `--journal` names.
 
 use std::{fmt, path::PathBuf, str::FromStr, sync::Arc};
 
@@ -10,33 +10,33 @@ use super::{
 /// The engine that `--journal` names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Engine {
-    /// A log in a directory of this machine: one process, no other service.
+    /// A log in a local directory: one process, no other service.
     #[default]
     Embedded,
 }
 
-/// What every engine is opened with; each takes what concerns it.
+/// Options of all engines. Each uses those that apply to it.
 #[derive(Debug, Clone)]
 pub struct JournalOptions {
     /// The engine.
     pub engine: Engine,
-    /// The directory of an engine that keeps its log on this machine.
+    /// The directory of an engine that stores its log on this machine.
     pub directory: PathBuf,
-    /// Bytes that the journal may take; 0 for no bound.
+    /// Maximum size of the journal in bytes; 0 for no limit.
     pub max_bytes: u64,
-    /// Bytes that the events of one namespace may take; `None` for half of `max_bytes`.
+    /// Maximum bytes of the events of one namespace; `None` for half of `max_bytes`.
     pub namespace_share: Option<u64>,
-    /// Refuse to open a journal with damaged records, instead of reporting them and serving the others.
+    /// Whether to refuse a journal with damaged records, instead of reporting them and serving the others.
     pub strict: bool,
 }
 
 /// The text does not name an engine.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UnknownEngine {
-    /// It names the replicated engine, which this build does not have.
+    /// The replicated engine, which this build does not include.
     #[error("this build does not support {0}://; use embedded")]
     Replicated(String),
-    /// It names nothing that is known.
+    /// An unknown engine.
     #[error("unknown journal engine {0:?}; use embedded")]
     Unknown(String),
 }
@@ -49,7 +49,7 @@ pub enum OpenError {
     Embedded {
         /// Its directory.
         directory: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: embedded::OpenError,
     },
@@ -61,7 +61,7 @@ impl FromStr for Engine {
     fn from_str(text: &str) -> Result<Self, UnknownEngine> {
         match text.split_once("://") {
             None if text == "embedded" => Ok(Self::Embedded),
-            // A URL may hold a password: only its scheme is repeated.
+            // A URL may hold a password: only its scheme is shown.
             Some((scheme @ ("nats" | "tls"), _)) => Err(UnknownEngine::Replicated(scheme.into())),
             Some((scheme, _)) => Err(UnknownEngine::Unknown(format!("{scheme}://…"))),
             None => Err(UnknownEngine::Unknown(text.chars().take(40).collect())),
@@ -77,8 +77,8 @@ impl fmt::Display for Engine {
     }
 }
 
-/// Opens the journal with everything that was acknowledged. Blocks: for milliseconds, or a few seconds when much has to be
-/// recovered.
+/// Opens the journal with everything that was acknowledged. Blocks for milliseconds, or for a few seconds when much has
+/// to be recovered.
 ///
 /// # Errors
 ///

@@ -1,7 +1,7 @@
-//! The durable event log: what a 2xx promises.
+//! The durable event log: the guarantee behind a 2xx response.
 //!
 //! An event is appended once to its endpoint's log, however many subscriptions read it. A subscription is a durable
-//! *consumer* of one endpoint's log; only its cursor and the exceptions (in flight, retrying, dead) are kept beside it.
+//! *consumer* of one endpoint's log. The journal stores only its cursor and the exceptions (in flight, retrying, dead).
 //!
 //! ```text
 //!   sequence   1   2   3   4   5   6   7   8   9
@@ -11,9 +11,9 @@
 //!                                └ an exception: retrying or dead
 //! ```
 //!
-//! This module holds the contract ([`Journal`]) and what every engine has in common; each engine has a directory of its
-//! own. [`factory`] opens the one that `--journal` names. The tests of the contract are exported to every engine as one
-//! macro, so that no engine can leave one out (`tests/journal/contract.rs`).
+//! This module defines the contract ([`Journal`]) and the parts common to all engines; each engine has its own
+//! directory. [`factory`] opens the engine that `--journal` names. The contract tests are exported as one macro, so
+//! that no engine can skip one (`tests/journal/contract.rs`).
 //!
 //! # Terms
 //!
@@ -22,35 +22,35 @@
 //!
 //! # Invariants, for every engine
 //!
-//! 1. [`Journal::append`] returns `Ok` only after its events are durable as the engine defines it: synced to the disk, or
-//!    acknowledged by a quorum of a replicated log. The events of one endpoint are stored all or none. Concurrent appends
-//!    share one sync.
-//! 2. Within an endpoint, sequences ascend strictly in order of commit and are never used again, also after a crash,
-//!    when events have been removed, or when another object takes the name. They need not start at 1, and may have gaps.
-//! 3. Deduplication is atomic with the append: of any number of concurrent arrivals with one id within the window exactly
-//!    one is `Stored`, every other one is a `Duplicate` of that one, also across restarts and within one batch. Two
-//!    arrivals are within the window when they were received less than a window apart, whichever came first.
-//! 4. An event that a consumer has not settled is claimable until it is settled: after a claim it is in flight until it is
-//!    settled or the tenure of its holder ends, and is then claimable again with the same attempt number. No event is in
-//!    flight twice for one consumer within a tenure.
-//! 5. `Retry` makes an event claimable again when it is due, never before, with the next attempt number; due times survive
-//!    a restart. A retry that is due later than the claim's `longest_delay` allows is due at once. `Dead` events are never
-//!    claimed unless they are redelivered, and stay listed until their retention has passed.
-//! 6. [`Journal::settle`] may be lazily durable: a crash may deliver an event again, never lose one.
-//! 7. [`Journal::sweep`] never removes an event that a consumer has not settled which was attached before the sweep began,
-//!    nor a dead one before its own retention has passed.
-//! 8. Nothing is removed because it is unknown: a consumer goes by [`Journal::detach`], or when another object of its name
-//!    is attached.
-//! 9. What [`Journal::redeliver`] has counted as queued is durable, is neither settled nor dead any more, and is claimable
-//!    at once with attempt 1, for that consumer alone.
-//! 10. Another uid is another object. A new endpoint has an empty log and no memory of ids; events of the earlier one
-//!     reach only consumers that were attached before, which lose none of them. A new consumer begins where its
-//!     [`Start`] says, in the log of the endpoint that it names.
-//! 11. What became of an event is known for each consumer for as long as the event is kept ([`Outcome`]).
-//! 12. An endpoint that exhausts its share, or that of its namespace, is refused alone.
+//! 1. [`Journal::append`] returns `Ok` only after its events are durable as the engine defines it: synced to disk, or
+//!    acknowledged by a quorum of a replicated log. The events of one endpoint are stored all or none. Concurrent
+//!    appends share one sync.
+//! 2. Within an endpoint, sequences ascend strictly in commit order and are never reused, not even after a crash, after
+//!    events have been removed, or when another object takes the name. They need not start at 1 and may have gaps.
+//! 3. Deduplication is atomic with the append: of any number of concurrent arrivals with one id within the window,
+//!    exactly one is `Stored` and every other is a `Duplicate` of it, including across restarts and within one batch.
+//!    Two arrivals are within the window if they were received less than a window apart, in either order.
+//! 4. An event that a consumer has not settled stays claimable until it is settled: after a claim it is in flight until
+//!    it is settled or its holder's tenure ends, and is then claimable again with the same attempt number. Within a
+//!    tenure, no event is in flight twice for one consumer.
+//! 5. `Retry` makes an event claimable again when it is due, never earlier, with the next attempt number. Due times
+//!    survive a restart. A retry that is due later than the claim's `longest_delay` allows is due at once. `Dead`
+//!    events are never claimed unless they are redelivered, and stay listed until their retention has passed.
+//! 6. [`Journal::settle`] may be lazily durable: a crash may cause an event to be delivered again, never to be lost.
+//! 7. [`Journal::sweep`] never removes an event that is unsettled for a consumer attached before the sweep began, nor a
+//!    dead event before its own retention has passed.
+//! 8. Nothing is removed because it is unknown: a consumer is removed only by [`Journal::detach`], or when another
+//!    object of its name is attached.
+//! 9. An event that [`Journal::redeliver`] counts as queued is durably queued, is no longer settled or dead, and is
+//!    claimable at once with attempt 1, for that consumer alone.
+//! 10. A different uid is a different object. A new endpoint has an empty log and remembers no ids; events of the
+//!     earlier endpoint reach only consumers that were attached before, which lose none of them. A new consumer begins
+//!     where its [`Start`] says, in the log of the endpoint that it names.
+//! 11. The [`Outcome`] of an event is known for each consumer for as long as the event is kept.
+//! 12. When an endpoint exhausts its share, or its namespace's share, only its own events are rejected.
 
 #![warn(missing_docs)]
-// Input from outside must never end the process: a refusal has a name and an answer.
+// Input from outside must never cause a panic: every rejection is an error with a response.
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod delivery;
@@ -87,119 +87,120 @@ pub use crate::{
     upkeep::{NamespaceUsage, Retention, Storage, Swept, Usage, Vitals},
 };
 
-/// Position of an event in its endpoint's log.
+/// The position of an event in its endpoint's log.
 pub type Sequence = u64;
 
-/// The durable log. See the [module](self) for what every engine promises.
+/// The durable log. See the [module](self) for the invariants of every engine.
 #[async_trait]
 pub trait Journal: Send + Sync + 'static {
-    /// Appends events and returns after they are durable: one answer an event, in the order given.
+    /// Appends events and returns once they are durable: one result per event, in the order given.
     ///
     /// # Errors
     ///
     /// [`JournalError::ShareExhausted`], [`JournalError::Full`], [`JournalError::TooLarge`],
-    /// [`JournalError::EndpointReplaced`], and whatever writing fails with. After [`JournalError::Unavailable`] and
-    /// [`JournalError::Io`] the events may have been stored all the same.
+    /// [`JournalError::EndpointReplaced`], and any write error. After [`JournalError::Unavailable`] and
+    /// [`JournalError::Io`] the events may nevertheless have been stored.
     async fn append(&self, events: Vec<Arrival>) -> Result<Vec<Appended>>;
 
-    /// Makes sure that `consumer` reads `endpoint`; where it begins is decided once, when it is new. A consumer of another
-    /// object of the same name is detached. Durable when it returns.
+    /// Ensures that `consumer` reads `endpoint`. The start of a new consumer is decided once, here. A consumer of
+    /// another object of the same name is detached. The change is durable when the call returns.
     ///
     /// # Errors
     ///
-    /// [`JournalError::EndpointChanged`], [`JournalError::EndpointReplaced`], and whatever writing fails with.
+    /// [`JournalError::EndpointChanged`], [`JournalError::EndpointReplaced`], and any write error.
     async fn attach(&self, consumer: &Incarnation, endpoint: &Incarnation, start: Start) -> Result<Attached>;
 
-    /// Removes a consumer, its cursor and its exceptions. `None` when that incarnation is not attached. Durable when it
-    /// returns.
+    /// Removes a consumer, its cursor and its exceptions. Returns `None` when that incarnation is not attached. The
+    /// change is durable when the call returns.
     async fn detach(&self, consumer: &Incarnation) -> Result<Option<Detached>>;
 
-    /// Every consumer in the journal, sorted, whether it was attached in this run or an earlier one.
+    /// Returns every consumer in the journal, sorted, including those attached in earlier runs.
     async fn consumers(&self) -> Result<Vec<AttachedConsumer>>;
 
-    /// Claims due deliveries. Empty for a consumer whose endpoint this process does not deliver.
+    /// Claims due deliveries. Returns none for a consumer whose endpoint this process does not deliver.
     ///
     /// # Errors
     ///
-    /// [`JournalError::UnknownConsumer`], and whatever reading fails with.
+    /// [`JournalError::UnknownConsumer`], and any read error.
     async fn claim(&self, consumer: &Incarnation, claim: Claim) -> Result<Claimed>;
 
-    /// Waits until a claim may find something that it did not find before: resolves after an append to the consumer's
-    /// endpoint, a release, a redelivery, or a detach, and at once while new events wait to be claimed or the consumer is
-    /// not attached. Due retries do not wake it, see [`Claimed::next_due`]. An append between a claim and this call is
-    /// never missed. New events do not count while they wait behind a delivery that held up the last claim in order, or
-    /// while the consumer has as many retries as it may have.
+    /// Waits until a claim may find deliveries that it did not find before: resolves after an append to the consumer's
+    /// endpoint, a release, a redelivery or a detach, and at once while new events wait to be claimed or the consumer
+    /// is not attached. Due retries do not wake it; see [`Claimed::next_due`]. An append between a claim and this call
+    /// is never missed. New events do not count while they wait behind a delivery that held up the last claim in order,
+    /// or while the consumer is at its maximum number of retries.
     async fn ready(&self, consumer: &Incarnation);
 
-    /// Ends attempts. Sequences that are not in flight are ignored (already settled). After an error the attempts are
-    /// still in flight and have to be settled again, except those released.
+    /// Ends attempts. Sequences that are not in flight are ignored, because they are already settled. After an error,
+    /// the attempts are still in flight and must be settled again, except those released.
     ///
     /// # Errors
     ///
-    /// [`JournalError::UnknownConsumer`], [`JournalError::Moved`], and whatever writing fails with.
+    /// [`JournalError::UnknownConsumer`], [`JournalError::Moved`], and any write error.
     async fn settle(&self, consumer: &Incarnation, settlements: Vec<(Sequence, Settlement)>) -> Result<()>;
 
-    /// Queues settled and dead events once more, and makes retrying ones due now: one step of at most
-    /// [`REDELIVERY_STEP`](crate::limits::REDELIVERY_STEP) events, to be repeated with [`Redelivered::next`] until
-    /// that is `None`. Ids stay the same; the attempts of what is queued start again at 1. Each event is looked at once,
-    /// so that one that dies again meanwhile is not queued twice.
+    /// Queues settled and dead events again, and makes retrying events due now. One call is one step of at most
+    /// [`REDELIVERY_STEP`](crate::limits::REDELIVERY_STEP) events, to be repeated with [`Redelivered::next`] until that
+    /// is `None`. Ids stay the same; the attempts of queued events start again at 1. Each event is examined once, so an
+    /// event that dies again in the meantime is not queued twice.
     ///
-    /// After an error the step may have been done or not; repeating it queues nothing that still waits from the first
-    /// time.
+    /// After an error, the step may or may not have been done; repeating it queues no event that still waits from the
+    /// first call.
     ///
     /// # Errors
     ///
-    /// [`JournalError::UnknownConsumer`], and whatever writing fails with.
+    /// [`JournalError::UnknownConsumer`], and any write error.
     async fn redeliver(&self, consumer: &Incarnation, selection: &Selection, step: Step) -> Result<Redelivered>;
 
-    /// Counts of one consumer, from memory; as reported last where another process delivers it.
+    /// Returns the counts of one consumer, from memory. If another process delivers it, these are the counts last
+    /// reported.
     fn progress(&self, consumer: &Incarnation) -> Option<Progress>;
 
-    /// Events of an endpoint, ascending: one bounded step.
+    /// Lists the events of an endpoint in ascending order: one bounded step.
     async fn events(&self, endpoint: &Incarnation, query: EventQuery) -> Result<EventPage>;
 
-    /// The newest event of that id.
+    /// Returns the newest event with that id.
     async fn event(&self, endpoint: &Incarnation, id: &str) -> Result<Option<StoredEvent>>;
 
-    /// Deliveries of a consumer, ascending by sequence: one bounded step.
+    /// Lists the deliveries of a consumer, ascending by sequence: one bounded step.
     ///
     /// # Errors
     ///
-    /// [`JournalError::UnknownConsumer`], and whatever reading fails with.
+    /// [`JournalError::UnknownConsumer`], and any read error.
     async fn deliveries(&self, consumer: &Incarnation, query: DeliveryQuery) -> Result<DeliveryPage>;
 
-    /// Removes events and dead letters whose retention has passed at `now`. Works in bounded steps.
+    /// Removes events and dead letters whose retention has passed at `now`, in bounded steps.
     async fn sweep(&self, retention: Retention, now: Timestamp) -> Result<Swept>;
 
-    /// Which endpoints this process delivers, and every change of that.
+    /// Returns which endpoints this process delivers, and every change.
     fn tenure(&self) -> watch::Receiver<Tenure>;
 
-    /// How full it is; from memory.
+    /// Returns the usage of the whole journal, from memory.
     fn usage(&self) -> Usage;
 
-    /// What one endpoint keeps; from memory.
+    /// Returns the usage of one endpoint, from memory.
     fn storage(&self, endpoint: &Incarnation) -> Storage;
 
-    /// What each namespace keeps, sorted by name; from memory.
+    /// Returns the usage of each namespace, sorted by name, from memory.
     fn namespaces(&self) -> Vec<NamespaceUsage>;
 
-    /// Measurements; from memory.
+    /// Returns measurements, from memory.
     fn vitals(&self) -> Vitals {
         Vitals::default()
     }
 
-    /// Why appends are refused at present, and have been since the last that was not; from memory. It goes away by
-    /// itself when the cause does, also when nobody appends. `None` from an engine that does not know beforehand.
+    /// Returns why appends are currently rejected, from memory. The error clears by itself when its cause does, even
+    /// without appends. `None` from an engine that cannot know in advance.
     fn trouble(&self) -> Option<JournalError> {
         None
     }
 
-    /// How long the current write has taken so far; from memory. `None` while nothing is written, and from an engine that
-    /// does not know.
+    /// Returns how long the current write has taken so far, from memory. `None` while nothing is written, and from an
+    /// engine that does not know.
     fn stalled(&self) -> Option<Duration> {
         None
     }
 
-    /// Makes everything settled so far durable; appends after this return [`JournalError::Closed`].
+    /// Makes everything settled so far durable. Appends after this return [`JournalError::Closed`].
     async fn close(&self) -> Result<()>;
 }

@@ -1,4 +1,4 @@
-//! What [`Journal::redeliver`](super::Journal::redeliver) takes and returns.
+//! Parameters and results of [`Journal::redeliver`](super::Journal::redeliver).
 
 use std::{fmt, str::FromStr};
 
@@ -6,23 +6,23 @@ use jiff::Timestamp;
 
 use super::Sequence;
 
-/// Which events of a consumer to deliver again. Only events from its start on count: earlier ones are not its own.
+/// Which events of a consumer to redeliver. Events before its start do not belong to it and are excluded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Selection {
-    /// Everything in its dead letter.
+    /// All its dead letters.
     DeadLettered,
-    /// Everything that waits for a retry.
+    /// All events that wait for a retry.
     Retrying,
     /// The newest event of each of these ids.
     Events(Vec<Box<str>>),
-    /// Every event received at or after `since` and before `until`. A side left out is open.
+    /// All events received at or after `since` and before `until`. An absent bound is open.
     ///
-    /// Events are kept in nearly the order of their receipt: one that is out of order by more than
+    /// Events are stored in nearly the order of receipt: one that is out of order by more than
     /// [`REDELIVERY_SKEW`](crate::limits::REDELIVERY_SKEW), because a clock was set back, may be missed.
     Received {
-        /// Not before.
+        /// Inclusive lower bound.
         since: Option<Timestamp>,
-        /// Before.
+        /// Exclusive upper bound.
         until: Option<Timestamp>,
     },
 }
@@ -30,45 +30,45 @@ pub enum Selection {
 /// One bounded step of a redelivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Step {
-    /// Where the step before ended; `None` for the first one. Only valid with the same selection.
+    /// Where the previous step ended; `None` for the first one. Only valid with the same selection.
     pub from: Option<Position>,
-    /// Most events to queue or to make due, from 1 to
-    /// [`REDELIVERY_STEP`](crate::limits::REDELIVERY_STEP); more counts as that.
+    /// Maximum number of events to queue or to make due, from 1 to [`REDELIVERY_STEP`](crate::limits::REDELIVERY_STEP);
+    /// a larger value counts as that.
     pub limit: usize,
-    /// Count only.
+    /// Whether to count only.
     pub dry_run: bool,
-    /// The present: when the events are due.
+    /// The current time, at which the events are due.
     pub now: Timestamp,
 }
 
-/// Where a step ended. `Display` and `FromStr` are each other's inverse.
+/// Where a step ended. `Display` and `FromStr` are inverses of each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
-    /// The last sequence that was looked at, or how many ids were looked up.
+    /// The last sequence examined, or the number of ids looked up.
     pub(crate) after: Sequence,
-    /// The last sequence to look at: what is appended or dies later is not part of the redelivery.
+    /// The last sequence to examine: events appended or dead-lettered later are not part of the redelivery.
     pub(crate) last: Sequence,
 }
 
 /// What a step did, or would do.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Redelivered {
-    /// Settled or dead, and queued: due now, beginning again with attempt 1.
+    /// Settled or dead events that were queued: due now, beginning again with attempt 1.
     pub queued: u64,
-    /// Retrying, and made due now, under the same attempt number.
+    /// Retrying events that were made due now, under the same attempt number.
     pub hastened: u64,
-    /// Selected, but left as they are: not yet attempted, in flight, queued before, damaged, or from before the
-    /// consumer's start.
+    /// Selected events that were left unchanged: not yet attempted, in flight, queued before, damaged, or from before
+    /// the consumer's start.
     pub skipped: u64,
-    /// Selected, but no longer kept, as far as the engine can count them. For [`Selection::Events`] also ids that never
-    /// existed.
+    /// Selected events that are no longer kept, as far as the engine can count them. For [`Selection::Events`], this
+    /// includes ids that never existed.
     pub gone: u64,
-    /// The ids that `gone` counts, for [`Selection::Events`].
+    /// The ids counted in `gone`, for [`Selection::Events`].
     pub gone_ids: Vec<Box<str>>,
-    /// For [`Selection::Received`]: right before this receipt there were events that are no longer kept, some or all of
-    /// which may have been received at or after `since`.
+    /// For [`Selection::Received`]: right before this time of receipt there were events that are no longer kept, some
+    /// or all of which may have been received at or after `since`.
     pub gone_before: Option<Timestamp>,
-    /// Where to continue; `None` when everything has been looked at.
+    /// Where to continue; `None` when all events have been examined.
     pub next: Option<Position>,
 }
 

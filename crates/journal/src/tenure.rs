@@ -4,28 +4,28 @@ use std::{fmt, sync::Arc};
 
 use grapnel_api::ObjectKey;
 
-/// Says whether an endpoint is served.
+/// Returns whether an endpoint is served.
 type Serves = dyn Fn(&ObjectKey) -> bool + Send + Sync;
 
-/// Which endpoints' subscriptions this process delivers at present. Every process takes events in for every endpoint.
+/// Which endpoints' subscriptions this process delivers at present. Every process accepts events for every endpoint.
 #[derive(Clone, Default)]
 pub struct Tenure {
-    /// `None` serves all.
+    /// `None` serves all endpoints.
     serves: Option<Arc<Serves>>,
 }
 
 impl Tenure {
-    /// Every endpoint, for as long as the process lives: an engine of one process.
+    /// Every endpoint, for the lifetime of the process: a single-process engine.
     pub fn all() -> Self {
         Self::default()
     }
 
-    /// The endpoints for which `serves` holds.
+    /// The endpoints for which `serves` returns true.
     pub fn of(serves: impl Fn(&ObjectKey) -> bool + Send + Sync + 'static) -> Self {
         Self { serves: Some(Arc::new(serves)) }
     }
 
-    /// Whether this process delivers the events of `endpoint`.
+    /// Returns whether this process delivers the events of `endpoint`.
     pub fn serves(&self, endpoint: &ObjectKey) -> bool {
         self.serves.as_ref().is_none_or(|serves| serves(endpoint))
     }

@@ -1,4 +1,4 @@
-//! Events for tests, here and in crates that use this one (feature `testing`).
+//! Events for tests of this and other crates (feature `testing`).
 
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
@@ -10,7 +10,7 @@ use grapnel_event::{
 use grapnel_signature::{Scheme, Verifier};
 use jiff::Timestamp;
 
-/// An event that went through the same checks as any other.
+/// Returns an event that passed the same checks as any other.
 pub fn validated(id: &str, kind: &str, body: Bytes) -> Validated {
     let verifier = Verifier::new(Scheme::None, Vec::new()).unwrap();
     let verified = verifier.verify(&http::HeaderMap::new(), body, Timestamp::UNIX_EPOCH).unwrap();

@@ -22,10 +22,10 @@ use super::{
 /// Content type of an event in the JSON format.
 pub const STRUCTURED: &str = "application/cloudevents+json";
 
-/// Content type of a batch of them.
+/// Content type of a batch of events.
 pub const BATCH: &str = "application/cloudevents-batch+json";
 
-/// The version of the specification that is read and written.
+/// The supported version of the specification.
 const SPEC_VERSION: &str = "1.0";
 
 /// A CloudEvent.
@@ -37,7 +37,7 @@ pub struct CloudEvent<'a> {
     pub source: Cow<'a, str>,
     /// `type`.
     pub kind: Cow<'a, str>,
-    /// `time`, `subject`, `dataschema` and extension attributes, in the order in which they came.
+    /// `time`, `subject`, `dataschema` and extension attributes, in the order of their appearance.
     pub others: Vec<(Cow<'a, str>, Attribute<'a>)>,
     /// The data, with `datacontenttype`.
     pub content: Content<'a>,
@@ -46,7 +46,7 @@ pub struct CloudEvent<'a> {
 /// The value of an attribute.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Attribute<'a> {
-    /// A string, or what is written as one.
+    /// A string, or a type that is represented as one.
     Text(Cow<'a, str>),
     /// A boolean, in the JSON format.
     Bool(bool),
@@ -55,7 +55,7 @@ pub enum Attribute<'a> {
 }
 
 impl Attribute<'_> {
-    /// As a string (CloudEvents 1.0, "Type System").
+    /// Returns the value as a string (CloudEvents 1.0, "Type System").
     pub fn to_text(&self) -> Cow<'_, str> {
         match self {
             Self::Text(text) => Cow::Borrowed(text),
@@ -66,17 +66,17 @@ impl Attribute<'_> {
 }
 
 impl<'a> CloudEvent<'a> {
-    /// Whether a body of this content type is an event in the JSON format.
+    /// Returns whether a body of this content type is an event in the JSON format.
     pub fn is_structured(content_type: Option<&str>) -> bool {
         is(content_type, STRUCTURED)
     }
 
-    /// Whether a body of this content type is a batch.
+    /// Returns whether a body of this content type is a batch.
     pub fn is_batch(content_type: Option<&str>) -> bool {
         is(content_type, BATCH)
     }
 
-    /// Every attribute with its name, apart from `datacontenttype`.
+    /// Iterates over the attributes and their names, except `datacontenttype`.
     pub fn attributes(&self) -> impl Iterator<Item = (&str, Cow<'_, str>)> {
         let required =
             [("specversion", SPEC_VERSION), ("id", &*self.id), ("source", &*self.source), ("type", &*self.kind)];
@@ -91,7 +91,7 @@ fn is(content_type: Option<&str>, wanted: &str) -> bool {
     essence.eq_ignore_ascii_case(wanted)
 }
 
-/// Attributes as they are found, whatever carries them.
+/// Attributes read so far, from either mode.
 #[derive(Default)]
 struct Found<'a> {
     spec_version: Option<Cow<'a, str>>,
@@ -125,7 +125,7 @@ impl<'a> Found<'a> {
         if name == "time" && value.to_text().parse::<jiff::Timestamp>().is_err() {
             return Err(malformed("time must be an RFC 3339 timestamp, such as 2026-03-01T12:00:00Z"));
         }
-        // Of equal names the last one counts.
+        // The last of equal names counts.
         self.others.retain(|(known, _)| *known != name);
         if self.others.len() == CLOUDEVENTS_EXTENSIONS {
             return Err(malformed(format!("it has more than the {CLOUDEVENTS_EXTENSIONS} attributes allowed")));

@@ -1,4 +1,4 @@
-//! What an event carries, apart from who it is: the body, or the data of the CloudEvent that the body is.
+//! The contents of an event without its identity: the body, or the data of the CloudEvent in the body.
 
 use std::borrow::Cow;
 
@@ -13,27 +13,27 @@ use super::{
 /// The data of an event.
 #[derive(Debug, Clone)]
 pub struct Content<'a> {
-    /// What sort of data it is, where that was said.
+    /// The content type, if known.
     pub content_type: Option<Cow<'a, str>>,
     /// The data itself.
     pub data: Data<'a>,
 }
 
-/// Data in the form in which it came.
+/// Data in its original form.
 #[derive(Debug, Clone)]
 pub enum Data<'a> {
     /// A CloudEvent without data.
     Nothing,
-    /// JSON, not taken apart: numbers, the order of keys and equal keys stay as they came.
+    /// Unparsed JSON: numbers, the order of keys and duplicate keys are preserved.
     Json(Cow<'a, RawValue>),
     /// Other text.
     Text(Cow<'a, str>),
-    /// Anything else.
+    /// Binary data.
     Bytes(Cow<'a, [u8]>),
 }
 
 impl<'a> Content<'a> {
-    /// What a stored event carries. A body in the JSON format of CloudEvents carries its data.
+    /// Returns the contents of a stored event. For a body in the JSON format of CloudEvents, this is the event's data.
     pub fn of(content_type: Option<&'a str>, body: &'a [u8]) -> Self {
         if CloudEvent::is_structured(content_type)
             && let Ok(event) = CloudEvent::structured(body)
@@ -43,7 +43,7 @@ impl<'a> Content<'a> {
         Self { content_type: content_type.map(Cow::Borrowed), data: Data::of(content_type, body) }
     }
 
-    /// The fields, when it is an HTML form.
+    /// Returns the fields of an HTML form.
     pub fn form(&self) -> Option<Value> {
         let text: &[u8] = match &self.data {
             Data::Text(text) => text.as_bytes(),
@@ -56,7 +56,8 @@ impl<'a> Content<'a> {
         }
     }
 
-    /// As expressions see it: JSON and forms as values, other text as a string, and anything else as bytes.
+    /// Returns the data as expressions see it: JSON and forms as values, other text as a string, and anything else as
+    /// bytes.
     pub fn payload(self) -> expression::Payload<'a> {
         use expression::Payload;
         if let Some(fields) = self.form() {
@@ -66,7 +67,7 @@ impl<'a> Content<'a> {
             Data::Nothing => Payload::Nothing,
             Data::Json(text) => match serde_json::from_str(text.get()) {
                 Ok(value) => Payload::Json(Cow::Owned(value)),
-                // Only what was let in by an earlier version can be nested too deep for a value.
+                // Only a body accepted by an earlier version can be nested too deeply for a value.
                 Err(_) => Payload::Text(Cow::Owned(text.get().to_owned())),
             },
             Data::Text(text) => Payload::Text(text),
@@ -76,12 +77,12 @@ impl<'a> Content<'a> {
 }
 
 impl<'a> Data<'a> {
-    /// A body by its content type.
+    /// Classifies a body by its content type.
     pub fn of(content_type: Option<&str>, body: &'a [u8]) -> Self {
         if !matches!(Kind::of(content_type), Kind::Json) {
             return Self::plain(body);
         }
-        // JSON is never empty: there is none, as in a CloudEvent of headers alone.
+        // JSON is never empty: there is no data, as in a CloudEvent that consists of headers only.
         if body.is_empty() {
             return Self::Nothing;
         }
@@ -98,7 +99,7 @@ impl<'a> Data<'a> {
         }
     }
 }
-/// Headers as expressions see them: attributes of CloudEvents are decoded, and bytes that are not UTF-8 replaced.
+/// Returns headers as expressions see them: attributes of CloudEvents are decoded, and invalid UTF-8 is replaced.
 pub fn expression_headers<'a>(
     headers: impl IntoIterator<Item = (&'a str, &'a [u8])>,
 ) -> Vec<(Cow<'a, str>, Cow<'a, str>)> {
@@ -118,8 +119,8 @@ pub fn expression_headers<'a>(
     joined
 }
 
-/// Adds the attributes of a CloudEvent whose body they are in to the headers that expressions see, by the names that they
-/// have as headers: so expressions are the same whichever way an event came.
+/// Adds the attributes of a CloudEvent in the body to the headers that expressions see, under their header names.
+/// Expressions therefore do not depend on the mode in which an event arrives.
 pub fn add_attributes(inputs: &mut expression::Inputs<'_>, event: &CloudEvent<'_>) {
     let attributes = event
         .attributes()

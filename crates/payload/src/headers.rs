@@ -1,16 +1,16 @@
-//! Which headers are secret, and which are passed on.
+//! Which headers are secret, and which are forwarded.
 
 use grapnel_values::glob::{Glob, GlobError};
 use http::HeaderName;
 
 use super::limits::GLOBS;
 
-/// Headers that say who the sender is. They are never stored; the headers of the endpoint's own verification, which
-/// are not either, come from [`Verifier::credential_headers`](grapnel_signature::Verifier::credential_headers).
+/// Headers that identify the sender. They are never stored. Nor are the headers of the endpoint's own verification,
+/// which come from [`Verifier::credential_headers`](grapnel_signature::Verifier::credential_headers).
 const CREDENTIALS: &[&str] = &["authorization", "proxy-authorization", "cookie", "set-cookie"];
 
-/// Headers that belong to one connection or frame one message (RFC 9110, 7.6.1 and 8.6), or ask something of the next
-/// hop alone: they say nothing about an event and break the request they are copied into.
+/// Headers that belong to one connection or frame one message (RFC 9110, 7.6.1 and 8.6), or address only the next hop:
+/// they say nothing about an event and break a request that they are copied into.
 const FRAMING: &[&str] = &[
     "connection",
     "content-length",
@@ -27,72 +27,72 @@ const FRAMING: &[&str] = &[
     "upgrade",
 ];
 
-/// Whether a header is a credential, which is never stored.
+/// Returns whether a header is a credential, which is never stored.
 pub fn is_credential(name: &HeaderName) -> bool {
     CREDENTIALS.contains(&name.as_str())
 }
 
-/// Whether a header frames a request, so that only the one who sends it may set it.
+/// Returns whether a header frames a request, so that only its sender may set it.
 pub fn is_framing(name: &HeaderName) -> bool {
     FRAMING.contains(&name.as_str())
 }
 
-/// Whether a header is, or by its name looks like, something that proves who sent a request: a credential, a token or
-/// a signature. No wildcard passes it on.
+/// Returns whether a header proves, or by its name seems to prove, the sender of a request: a credential, a token or a
+/// signature. Wildcards never match it.
 pub fn is_sensitive(name: &HeaderName) -> bool {
     const WORDS: &[&str] = &["signature", "token", "secret", "password", "authorization", "api-key", "apikey", "hmac"];
     let name_contains = |word: &&str| name.as_str().contains(*word);
-    // The one signature header whose name does not say so.
+    // The only signature header whose name does not show it.
     is_credential(name) || WORDS.iter().any(name_contains) || name == "paypal-transmission-sig"
 }
 
-/// A list of headers to pass on.
+/// A list of headers to forward.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HeaderGlobs(Vec<Glob>);
 
-/// Why a list of headers cannot be passed on.
+/// Why a list of headers is not valid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HeaderGlobError {
-    /// An entry that is not a glob.
+    /// An entry is not a glob.
     #[error("entry {number}: {error}", number = index + 1)]
     Glob {
-        /// Which one, from 0.
+        /// Index of the entry, from 0.
         index: usize,
-        /// Why.
+        /// Why the entry is not a glob.
         #[source]
         error: GlobError,
     },
-    /// An entry that no header name can match.
+    /// An entry cannot match any header name.
     #[error(
         "entry {number}: `{glob}` cannot match a header name; use letters, digits, hyphens and globs",
         number = index + 1
     )]
     NoName {
-        /// Which one, from 0.
+        /// Index of the entry, from 0.
         index: usize,
-        /// As it was written.
+        /// The entry.
         glob: String,
     },
-    /// A header that must not be copied.
+    /// An entry names a header that must not be copied.
     #[error("entry {number}: header {name} frames the request and is never forwarded; remove it", number = index + 1)]
     Framing {
-        /// Which one, from 0.
+        /// Index of the entry, from 0.
         index: usize,
-        /// Its name.
+        /// The header.
         name: String,
     },
-    /// More than [`GLOBS`].
+    /// The list has more than [`GLOBS`] entries.
     #[error("there are {0} entries, more than the {GLOBS} allowed")]
     TooMany(usize),
 }
 
 impl HeaderGlobs {
-    /// Reads a list of header names and globs, compared without regard to case.
+    /// Parses a list of header names and globs, which are case-insensitive.
     ///
     /// # Errors
     ///
-    /// [`HeaderGlobError`] names the first entry that is wrong.
+    /// [`HeaderGlobError`] names the first invalid entry.
     pub fn parse(entries: &[impl AsRef<str>]) -> Result<Self, HeaderGlobError> {
         if entries.len() > GLOBS {
             return Err(HeaderGlobError::TooMany(entries.len()));
@@ -112,8 +112,8 @@ impl HeaderGlobs {
         entries.iter().enumerate().map(glob).collect::<Result<_, _>>().map(Self)
     }
 
-    /// Whether a header is passed on. Framing headers never are; those that look like credentials or signatures only
-    /// if they are named without a wildcard.
+    /// Returns whether a header is forwarded. Framing headers never are; headers that look like credentials or
+    /// signatures are forwarded only if an entry without a wildcard names them.
     pub fn matches(&self, name: &HeaderName) -> bool {
         if self.0.is_empty() || is_framing(name) {
             return false;
@@ -122,7 +122,7 @@ impl HeaderGlobs {
         self.0.iter().any(|glob| (glob.is_literal() || !sensitive) && glob.matches(name.as_str()))
     }
 
-    /// Whether nothing is passed on.
+    /// Returns whether the list is empty, so that nothing is forwarded.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -1,7 +1,7 @@
-//! Looking into a JSON text without building a tree of it.
+//! Access to JSON text without building a tree.
 //!
-//! Most events need two strings of their body and no more. Checking the text and picking those strings out of it costs
-//! a fraction of the time and memory that a [`serde_json::Value`] does.
+//! Most events need only two strings of their body. Checking the text and extracting those strings costs a fraction of
+//! the time and memory of a [`serde_json::Value`].
 
 use std::{borrow::Cow, fmt};
 
@@ -10,18 +10,18 @@ use serde::{
     de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 
-/// Checks that a text is one JSON value, exactly as reading it into a [`serde_json::Value`] would: UTF-8, escapes,
-/// range of numbers, nothing after it, nested at most [`JSON_DEPTH`](crate::limits::JSON_DEPTH) deep.
+/// Checks that a text is one JSON value, exactly as parsing it into a [`serde_json::Value`] would: UTF-8, escapes,
+/// number range, no trailing data, nested at most [`JSON_DEPTH`](crate::limits::JSON_DEPTH) deep.
 pub fn check(text: &[u8]) -> Result<(), serde_json::Error> {
     serde_json::from_slice::<Checked>(text).map(|Checked| ())
 }
 
-/// A value of any kind, read and forgotten.
+/// A value of any kind, parsed and discarded.
 struct Checked;
 
 impl<'de> Deserialize<'de> for Checked {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // Not `IgnoredAny`: that skips without looking at UTF-8, surrogates, number ranges or depth.
+        // `IgnoredAny` would skip the checks of UTF-8, surrogates, number ranges and depth.
         deserializer.deserialize_any(Self)
     }
 }
@@ -68,14 +68,14 @@ impl<'de> Visitor<'de> for Checked {
     }
 }
 
-/// What is at a place of a document.
+/// The value at a location of a document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found<'a> {
-    /// A string that is not empty, an integer or a boolean, as text.
+    /// A non-empty string, an integer or a boolean, as text.
     Text(Cow<'a, str>),
     /// Null, a fraction, an array, an object or an empty string.
     Unusable,
-    /// The document has no such place.
+    /// The document has no such location.
     Nothing,
 }
 
@@ -85,13 +85,13 @@ impl Found<'static> {
     }
 }
 
-/// What is at `path` of a text that [`check`] has passed. Of equal keys the last one counts.
+/// Finds the value at `path` of a text that [`check`] has accepted. The last of equal keys counts.
 pub fn find(text: &[u8], path: &[Box<str>]) -> Found<'static> {
     let mut deserializer = serde_json::Deserializer::from_slice(text);
     Seek { path }.deserialize(&mut deserializer).unwrap_or(Found::Nothing)
 }
 
-/// What is at `path` of a value.
+/// Finds the value at `path` of a parsed document.
 pub fn find_in<'a>(value: &'a serde_json::Value, path: &[Box<str>]) -> Found<'a> {
     use serde_json::Value;
     let mut value = value;
@@ -112,7 +112,7 @@ pub fn find_in<'a>(value: &'a serde_json::Value, path: &[Box<str>]) -> Found<'a>
     }
 }
 
-/// An array index as RFC 6901 (4) writes it: no sign, no leading zeros.
+/// Parses an array index (RFC 6901, 4): no sign, no leading zeros.
 fn index(token: &str) -> Option<usize> {
     let canonical = token == "0" || (!token.starts_with('0') && token.bytes().all(|byte| byte.is_ascii_digit()));
     canonical.then(|| token.parse().ok()).flatten()

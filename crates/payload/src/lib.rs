@@ -1,9 +1,9 @@
-//! What comes in with a request: the body, its headers, and the CloudEvents in either.
+//! The contents of a request: the body, its headers, and the CloudEvents in either.
 //!
 //! Nothing here knows whether a body is genuine: `grapnel-signature` verifies the raw bytes first.
 
 #![warn(missing_docs)]
-// Input from outside must never end the process: a refusal has a name and an answer.
+// Input from outside must never cause a panic: every rejection is an error with a response.
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 pub mod cloudevents;

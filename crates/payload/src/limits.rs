@@ -1,19 +1,19 @@
-//! Bounds of payloads.
+//! Limits on payloads.
 
 grapnel_values::bounds! {
-    /// Deepest nesting of a JSON body. It is `serde_json`'s own bound, and keeps every later walk of the value off the end
-    /// of the stack.
+    /// Maximum nesting depth of a JSON body. It is `serde_json`'s own limit, and prevents every later traversal of the
+    /// value from overflowing the stack.
     pub const JSON_DEPTH: usize = 127;
 
-    /// Most fields of a form body.
+    /// Maximum number of fields in a form body.
     pub const FORM_FIELDS: usize = 1024;
 
-    /// Most globs in one list.
+    /// Maximum number of globs in one list.
     pub const GLOBS: usize = 64;
 
-    /// Most events of one batch of CloudEvents.
+    /// Maximum number of events in one batch of CloudEvents.
     pub const CLOUDEVENTS_BATCH: usize = 1000;
 
-    /// Most extension attributes of one CloudEvent that are passed on; the specification asks for few.
+    /// Maximum number of forwarded extension attributes of one CloudEvent. The specification recommends few.
     pub const CLOUDEVENTS_EXTENSIONS: usize = 64;
 }

@@ -1,4 +1,4 @@
-//! What a body is.
+//! Request bodies by content type.
 
 use std::{fmt, sync::OnceLock};
 
@@ -12,12 +12,12 @@ use super::{
     limits::FORM_FIELDS,
 };
 
-/// A verified body, by its content type.
+/// A verified body, by content type.
 #[derive(Clone)]
 pub enum Payload {
-    /// JSON, known to be well-formed.
+    /// Well-formed JSON.
     Json(JsonText),
-    /// An HTML form as an object: a field's value is a string, a repeated field's value an array of strings.
+    /// An HTML form as an object: a field is a string, a repeated field an array of strings.
     Form(Value),
     /// Anything else.
     Opaque,
@@ -33,7 +33,7 @@ impl fmt::Debug for Payload {
     }
 }
 
-/// A well-formed JSON text, read into a [`Value`] when somebody asks for it.
+/// A well-formed JSON text, parsed into a [`Value`] on first use.
 #[derive(Clone)]
 pub struct JsonText {
     text: Bytes,
@@ -41,18 +41,18 @@ pub struct JsonText {
 }
 
 impl JsonText {
-    /// A value that is no text of its own.
+    /// Wraps a value that has no text of its own.
     fn of(value: Value) -> Self {
         Self { text: Bytes::new(), value: OnceLock::from(value) }
     }
 
     fn value(&self) -> &Value {
-        // The text has been checked by the same parser, so the default is never needed.
+        // The text has passed the same parser, so the default is never used.
         self.value.get_or_init(|| serde_json::from_slice(&self.text).unwrap_or_default())
     }
 }
 
-/// A request that cannot be understood although its signature is right. The sentence says what is wrong and where; it
+/// A request that cannot be understood although its signature is valid. The sentence says what is wrong and where, and
 /// holds no value of the request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{sentence}")]
@@ -62,20 +62,20 @@ pub struct MalformedPayload {
 }
 
 impl MalformedPayload {
-    /// An error with this sentence.
+    /// Creates an error with this sentence.
     pub fn new(sentence: impl Into<String>) -> Self {
         Self { sentence: sentence.into() }
     }
 }
 
 impl Payload {
-    /// Reads a verified body. `application/json`, `text/json`, every `…+json` and an absent content type are JSON
-    /// (webhooks are, unless they say otherwise), `application/x-www-form-urlencoded` is a form, and everything else
-    /// is opaque. Of equal keys of a JSON object the last one counts (RFC 8259, 4).
+    /// Parses a verified body. `application/json`, `text/json`, every `…+json` and an absent content type are JSON (the
+    /// default for webhooks), `application/x-www-form-urlencoded` is a form, and everything else is opaque. The last of
+    /// equal keys of a JSON object counts (RFC 8259, 4).
     ///
     /// # Errors
     ///
-    /// [`MalformedPayload`] when the body is not what its content type says.
+    /// [`MalformedPayload`] when the body does not match its content type.
     pub fn parse(content_type: Option<&str>, body: &Bytes) -> Result<Self, MalformedPayload> {
         match Kind::of(content_type) {
             Kind::Json if body.is_empty() => {
@@ -90,12 +90,12 @@ impl Payload {
         }
     }
 
-    /// What an event without a body carries: null.
+    /// Returns the payload of an event without a body: null.
     pub fn nothing() -> Self {
         Self::Json(JsonText::of(Value::Null))
     }
 
-    /// What an event carries, where that is not its body.
+    /// Returns the payload of event data that is not the whole body.
     pub fn of(content: &Content<'_>) -> Self {
         if let Some(fields) = content.form() {
             return Self::Form(fields);
@@ -110,7 +110,7 @@ impl Payload {
         }
     }
 
-    /// The body as a tree; `None` when it is opaque. JSON is read on the first call.
+    /// Returns the body as a tree; `None` when it is opaque. JSON is parsed on the first call.
     pub fn value(&self) -> Option<&Value> {
         match self {
             Self::Json(text) => Some(text.value()),
@@ -119,7 +119,8 @@ impl Payload {
         }
     }
 
-    /// What is at a place; `None` when the payload is opaque. Does not build the tree if nobody has yet.
+    /// Finds the value at a location; `None` when the payload is opaque. Does not build the tree if it does not exist
+    /// yet.
     pub fn find(&self, pointer: &JsonPointer) -> Option<Found<'_>> {
         match self {
             Self::Json(text) => Some(match text.value.get() {
@@ -132,7 +133,7 @@ impl Payload {
     }
 }
 
-/// What a content type promises of a body.
+/// The kind of body that a content type names.
 pub enum Kind {
     /// JSON.
     Json,
@@ -143,7 +144,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The kind that a content type names.
+    /// Returns the kind for a content type.
     pub fn of(content_type: Option<&str>) -> Self {
         let essence = content_type.unwrap_or_default();
         let essence = essence.split_once(';').map_or(essence, |(essence, _)| essence).trim();
@@ -161,7 +162,7 @@ impl Kind {
     }
 }
 
-/// An HTML form as an object of its fields.
+/// Parses an HTML form into an object of its fields.
 pub fn form(body: &[u8]) -> Result<Value, MalformedPayload> {
     let mut fields = Map::new();
     for (number, (name, value)) in form_urlencoded::parse(body).enumerate() {

@@ -1,4 +1,4 @@
-//! Whether a CloudEvents sender may send: abuse protection of the HTTP webhook specification
+//! Abuse protection of the CloudEvents HTTP webhook specification: whether a sender may send
 //! (<https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/http-webhook.md#4-abuse-protection>).
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::ALLOW};
@@ -12,12 +12,12 @@ const ALLOWED_ORIGIN: HeaderName = HeaderName::from_static("webhook-allowed-orig
 const ALLOWED_RATE: HeaderName = HeaderName::from_static("webhook-allowed-rate");
 
 impl Handshake {
-    /// The answer to `OPTIONS`, which lets the asking origin send; `None` when nobody asks. `per_minute` is how many
-    /// requests the endpoint takes; without it, there is no limit.
+    /// Returns the response to `OPTIONS`, which permits the requesting origin to send; `None` when the request does not
+    /// ask for permission. `per_minute` is the endpoint's rate limit; `None` means no limit.
     ///
-    /// What the question shows of credentials is not looked at: the permission says only that webhooks are expected
-    /// here, and every one of them is verified by itself. A sender that wants to be asked back
-    /// (`WebHook-Request-Callback`) is not: that would call an address which anybody may have written there.
+    /// Credentials in the request are ignored: the permission says only that webhooks are expected here, and each of
+    /// them is verified on its own. A callback (`WebHook-Request-Callback`) is never made, because it would call an
+    /// address that anyone may have supplied.
     pub fn permission(&self, headers: &HeaderMap, per_minute: Option<u64>) -> Option<HandshakeReply> {
         let Self::CloudEvents = self else { return None };
         let mut origins = headers.get_all(REQUEST_ORIGIN).iter();
@@ -27,7 +27,7 @@ impl Handshake {
             return None;
         }
         let asked = headers.get(REQUEST_RATE).and_then(|rate| rate.to_str().ok()?.trim().parse::<u64>().ok());
-        // Less than what was asked for is granted only where there is a limit.
+        // Less than the requested rate is granted only if there is a limit.
         let rate = match (asked.filter(|rate| *rate > 0), per_minute) {
             (Some(asked), Some(limit)) => HeaderValue::from(asked.min(limit)),
             (None, Some(limit)) => HeaderValue::from(limit),

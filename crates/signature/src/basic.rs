@@ -1,4 +1,4 @@
-//! A username and a password (RFC 7617).
+//! Basic authentication with a username and a password (RFC 7617).
 
 use std::fmt;
 
@@ -16,7 +16,8 @@ use super::{
     token::after,
 };
 
-/// Pairs of username and password, as digests: equal lengths, so that comparing them tells nothing of the pairs'.
+/// Pairs of username and password, as digests of equal length, so that comparing them discloses nothing of the length
+/// of the pairs.
 pub(super) struct BasicVerifier {
     digests: Vec<[u8; 32]>,
 }
@@ -27,12 +28,12 @@ impl fmt::Debug for BasicVerifier {
     }
 }
 
-/// The two as [`Scheme::Basic`](super::Scheme::Basic) wants its secrets: with a colon between them. One line ending of
-/// each is left out.
+/// Joins the two as [`Scheme::Basic`](super::Scheme::Basic) expects its secrets: with a colon between them, and each
+/// without one trailing line ending.
 ///
 /// # Errors
 ///
-/// [`KeyProblem`] when no request could carry them.
+/// [`KeyProblem`] when a request could not carry them.
 pub fn credentials(username: &Secret, password: &Secret) -> Result<Secret, KeyProblem> {
     let (username, password) = (username.without_line_ending(), password.without_line_ending());
     if username.is_empty() || username.contains(&b':') {
@@ -44,7 +45,7 @@ pub fn credentials(username: &Secret, password: &Secret) -> Result<Secret, KeyPr
     Ok(Secret::from([username, b":", password].concat()))
 }
 
-/// A secret that is `username:password`.
+/// Checks that a secret is `username:password`.
 pub(super) fn pair(secret: &Secret) -> Result<&[u8], KeyProblem> {
     let pair = secret.without_line_ending();
     match pair.iter().position(|byte| *byte == b':') {

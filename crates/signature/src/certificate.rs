@@ -1,9 +1,9 @@
-//! Signatures by the key of a certificate that the request names, as PayPal makes them:
+//! Signatures by the key of a certificate that the request names, as used by PayPal:
 //! <https://developer.paypal.com/api/rest/webhooks/rest/#verify-manually>.
 //!
-//! What is signed is `id|time|webhook id|CRC-32 of the body`. The checksum is no digest: whoever has seen one event can
-//! make another body with the same checksum, and send it with that event's signature for as long as its time is believed.
-//! That is the sender's own scheme, and no receiver can mend it.
+//! The signed message is `id|time|webhook id|CRC-32 of the body`. The checksum is not a digest: anyone who has seen one
+//! event can construct another body with the same checksum, and send it with that event's signature while its time is
+//! within the tolerance. That is a property of the sender's scheme, which a receiver cannot fix.
 
 use std::time::Duration;
 
@@ -30,32 +30,33 @@ pub(super) static SIGNATURE: HeaderName = HeaderName::from_static("paypal-transm
 const CERTIFICATE: HeaderName = HeaderName::from_static("paypal-cert-url");
 const ALGORITHM: HeaderName = HeaderName::from_static("paypal-auth-algo");
 
-/// The only algorithm.
+/// The only supported algorithm.
 const RSA_SHA256: &str = "SHA256withRSA";
 
-/// Where certificates are. Whoever could choose the host could choose the key.
+/// The hosts of certificates. A caller that could choose the host could choose the key.
 const HOSTS: &[&str] = &["api.paypal.com", "api-m.paypal.com", "api.sandbox.paypal.com", "api-m.sandbox.paypal.com"];
 const PATH: &str = "/v1/notifications/certs/";
 
-/// Where the certificate of a request is said to be that names no other.
+/// The certificate URL of a request that is signed without one.
 const SAMPLE_CERTIFICATE: &str = "https://api.sandbox.paypal.com/v1/notifications/certs/CERT-00000000";
 
-/// How PayPal signs.
+/// The signature scheme of PayPal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateScheme {
-    /// The id of the webhook that the events are for, which PayPal shows where the webhook was made.
+    /// The id of the webhook that receives the events, as shown by PayPal where the webhook was created.
     pub webhook_id: Box<str>,
-    /// How far the time of transmission may be from now, either way.
+    /// Maximum distance of the transmission time from now, in either direction.
     pub tolerance: Duration,
 }
 
 impl CertificateScheme {
-    /// Where the certificate is that a request names. Nothing is fetched for a request that no certificate could help.
+    /// Returns the location of the certificate that a request names. Nothing is fetched for a request that no
+    /// certificate could verify.
     ///
     /// # Errors
     ///
-    /// [`Refusal`] when it names none, or one that is not PayPal's, or when anything else that is signed is missing or
-    /// malformed.
+    /// [`Refusal`] when the request names no certificate, or one that is not PayPal's, or when any other signed part is
+    /// missing or malformed.
     pub(super) fn source(headers: &HeaderMap) -> Result<KeySource, Refusal> {
         Transmission::read(headers)?;
         Self::certificate(headers)
@@ -91,8 +92,8 @@ impl CertificateScheme {
         recent(&format!("header {TIME}"), moment.as_nanosecond(), self.tolerance, now)
     }
 
-    /// Adds the headers of a request. The secret is the certificate's RSA key, in PKCS #8 PEM. Where the certificate is
-    /// and the id stay as they are if they are there.
+    /// Adds the headers of a request. The secret is the certificate's RSA key, in PKCS #8 PEM. Existing headers for the
+    /// certificate URL and the id are kept.
     pub(super) fn sign(
         &self,
         secret: &Secret,
@@ -115,13 +116,13 @@ impl CertificateScheme {
         Ok(())
     }
 
-    /// What is signed.
+    /// Returns the signed message.
     fn message(&self, id: &[u8], time: &[u8], body: &[u8]) -> Vec<u8> {
         [id, time, self.webhook_id.as_bytes(), crc32fast::hash(body).to_string().as_bytes()].join(&b'|')
     }
 }
 
-/// What the headers of a request say, apart from the certificate.
+/// The headers of a request, except that of the certificate.
 struct Transmission<'a> {
     signature: Vec<u8>,
     id: &'a [u8],

@@ -1,10 +1,10 @@
-//! What is signed.
+//! Signed content.
 
 use std::borrow::Cow;
 
 use crate::limits::SIGNED_CONTENT_BYTES;
 
-/// A template such as `{timestamp}.{body}`. It holds `{body}` exactly once.
+/// A template such as `{timestamp}.{body}`. It contains `{body}` exactly once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Content {
     parts: Cow<'static, [Part]>,
@@ -18,30 +18,30 @@ pub(super) enum Part {
     Body,
 }
 
-/// Why a text is not a template.
+/// Why a text is not a valid template.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ContentError {
-    /// A placeholder that is none.
+    /// Unknown placeholder.
     #[error("`{{{0}}}` is an unknown placeholder; known: {{body}}, {{timestamp}} and {{id}}")]
     Unknown(String),
-    /// A brace without its other one.
+    /// Unbalanced brace.
     #[error("`{0}` has an unmatched brace; use braces only for the placeholders {{body}}, {{timestamp}} and {{id}}")]
     Brace(String),
-    /// `{body}` is not there, or more than once.
+    /// `{body}` is missing or occurs more than once.
     #[error("`{0}` must contain {{body}} exactly once, so that the signature covers the body")]
     Body(String),
-    /// Longer than [`SIGNED_CONTENT_BYTES`].
+    /// The template exceeds [`SIGNED_CONTENT_BYTES`].
     #[error("the template has {0} bytes, more than the {SIGNED_CONTENT_BYTES} allowed")]
     TooLong(usize),
 }
 
-/// What is signed, handed out piece by piece, so that bodies are not copied.
+/// A signed message, provided in pieces so that bodies are not copied.
 pub(super) trait Message {
-    /// Calls `update` with one piece after the other.
+    /// Calls `update` with each piece in order.
     fn feed(&self, update: impl FnMut(&[u8]));
 
-    /// The pieces together, for algorithms that want their message at once.
+    /// Returns the concatenated pieces, for algorithms that need the whole message at once.
     fn joined(&self) -> Vec<u8> {
         let mut length = 0;
         self.feed(|bytes| length += bytes.len());
@@ -59,7 +59,7 @@ impl<const N: usize> Message for [&[u8]; N] {
     }
 }
 
-/// A template whose placeholders have values.
+/// A template with the values of its placeholders.
 pub(super) struct Filled<'a> {
     pub(super) content: &'a Content,
     pub(super) fields: Fields<'a>,
@@ -88,12 +88,12 @@ pub(super) struct Fields<'a> {
 }
 
 impl Content {
-    /// The body alone.
+    /// Returns the template of the body alone.
     pub fn body() -> Self {
         Self::of(&[Part::Body])
     }
 
-    /// Reads a template of at most [`SIGNED_CONTENT_BYTES`].
+    /// Parses a template of at most [`SIGNED_CONTENT_BYTES`].
     ///
     /// # Errors
     ///
@@ -133,22 +133,22 @@ impl Content {
         Ok(Self { parts: parts.into() })
     }
 
-    /// A template of parts that are known to hold the body once.
+    /// Creates a template from parts that contain the body exactly once.
     pub(super) const fn of(parts: &'static [Part]) -> Self {
         Self { parts: Cow::Borrowed(parts) }
     }
 
-    /// Whether the time of signing is signed.
+    /// Returns whether the time of signing is signed.
     pub fn uses_timestamp(&self) -> bool {
         self.parts.contains(&Part::Timestamp)
     }
 
-    /// Whether the id is signed.
+    /// Returns whether the id is signed.
     pub fn uses_id(&self) -> bool {
         self.parts.contains(&Part::Id)
     }
 
-    /// The template with values in its places.
+    /// Fills in the placeholders.
     pub(super) fn filled<'a>(&'a self, fields: Fields<'a>) -> Filled<'a> {
         Filled { content: self, fields }
     }

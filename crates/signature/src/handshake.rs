@@ -1,4 +1,4 @@
-//! What some senders ask before they send events.
+//! Handshakes that some senders perform before they send events.
 
 use bytes::Bytes;
 use grapnel_payload::{
@@ -12,44 +12,44 @@ use serde_json::json;
 use super::{Verified, Verifier};
 use crate::limits::CHALLENGE_BYTES;
 
-/// What Slack calls its question.
+/// The `type` of Slack's handshake.
 const URL_VERIFICATION: &str = "url_verification";
-/// What Zoom calls its question.
+/// The event type of Zoom's handshake.
 const URL_VALIDATION: &str = "endpoint.url_validation";
 
 /// A provider's handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Handshake {
-    /// None.
+    /// No handshake.
     #[default]
     None,
-    /// Slack sends `{"type":"url_verification","challenge":"…"}`, signed like everything else, and wants the challenge
+    /// Slack sends `{"type":"url_verification","challenge":"…"}`, signed like any event, and expects the challenge
     /// back: <https://docs.slack.dev/reference/events/url_verification>.
     SlackUrlVerification,
-    /// Zoom sends the event `endpoint.url_validation`, signed like everything else, and wants `payload.plainToken` back
+    /// Zoom sends the event `endpoint.url_validation`, signed like any event, and expects `payload.plainToken` back
     /// with its HMAC-SHA256: <https://developers.zoom.us/docs/api/webhooks/#validate-your-webhook-endpoint>.
     ZoomUrlValidation,
-    /// Discord sends a PING, signed like everything else: `{"type":1}` of interactions wants `{"type":1}` back
-    /// (<https://docs.discord.com/developers/interactions/receiving-and-responding>), `{"type":0}` of webhook events an
-    /// empty 204 (<https://docs.discord.com/developers/events/webhook-events>).
+    /// Discord sends a PING, signed like any event: for `{"type":1}` of interactions it expects `{"type":1}` back
+    /// (<https://docs.discord.com/developers/interactions/receiving-and-responding>), for `{"type":0}` of webhook
+    /// events an empty 204 (<https://docs.discord.com/developers/events/webhook-events>).
     DiscordPing,
-    /// X sends `GET ?crc_token=…` and wants the HMAC-SHA256 of the token back
-    /// (<https://docs.x.com/x-api/webhooks/quickstart>). Nothing of it is signed: whoever asks is told what a body of
-    /// the token's text would be signed with. So only what cannot be an event of X is answered, and only what X could
-    /// have sent is an event: see [`Self::crc`] and [`Self::is_event`].
+    /// X sends `GET ?crc_token=…` and expects the HMAC-SHA256 of the token
+    /// (<https://docs.x.com/x-api/webhooks/quickstart>). The request is not signed: any caller learns the signature of
+    /// a body that equals the token. Therefore only texts that cannot be an event of X are answered, and only what X
+    /// could have sent is an event: see [`Self::crc`] and [`Self::is_event`].
     XCrc,
-    /// CloudEvents senders ask with `OPTIONS` whether they may send: see [`Self::permission`].
+    /// CloudEvents senders ask for permission with `OPTIONS`: see [`Self::permission`].
     CloudEvents,
 }
 
-/// The answer to a handshake.
+/// The response to a handshake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HandshakeReply {
-    /// Its status.
+    /// HTTP status.
     pub status: StatusCode,
-    /// Its headers.
+    /// Response headers.
     pub headers: HeaderMap,
-    /// Its body.
+    /// Response body.
     pub body: Bytes,
 }
 
@@ -63,22 +63,22 @@ impl HandshakeReply {
         Self::ok("application/json", value.to_string())
     }
 
-    /// One without a body.
+    /// Creates a response without a body.
     pub(super) fn empty(status: StatusCode, headers: HeaderMap) -> Self {
         Self { status, headers, body: Bytes::new() }
     }
 }
 
 impl Handshake {
-    /// The answer, if a verified payload is a handshake and not an event. `verifier` is the one that verified it. A
-    /// question that lacks what is to be answered is malformed: it is no event either.
+    /// Returns the response if a verified payload is a handshake and not an event. `verifier` is the one that verified
+    /// it. A handshake without the value to respond to is malformed: it is not an event either.
     pub fn reply(
         &self,
         payload: &Payload,
         verified: &Verified,
         verifier: &Verifier,
     ) -> Result<Option<HandshakeReply>, MalformedPayload> {
-        // Forms are made of their users' fields, such as those of Slack's slash commands.
+        // Forms consist of fields that users choose, such as those of Slack's slash commands.
         let Payload::Json(_) = payload else { return Ok(None) };
         let is = |pointer, wanted: &str| text(payload, pointer).is_some_and(|found| found == wanted);
         let asked = |question: &str, pointer| {
@@ -95,7 +95,7 @@ impl Handshake {
                 let signed = |tag| json!({ "plainToken": plain, "encryptedToken": hex::encode(tag) });
                 verifier.tag(verified.key, plain.as_bytes()).map(|tag| HandshakeReply::json(&signed(tag)))
             }
-            // An event of a webhook has `event`, and every other interaction another type.
+            // A webhook event has `event`, and every interaction other than PING has another type.
             Self::DiscordPing if text(payload, "/event/type").is_some() => None,
             Self::DiscordPing if is("/type", "0") => {
                 Some(HandshakeReply::empty(StatusCode::NO_CONTENT, HeaderMap::new()))
@@ -105,13 +105,13 @@ impl Handshake {
         })
     }
 
-    /// The answer to X's challenge in the query of a `GET`, by the first of the secrets. `None` when there is no
-    /// challenge there: one token of at most [`CHALLENGE_BYTES`] letters, digits and `-_.~+/=`.
+    /// Returns the response to X's challenge in the query of a `GET`, by the first of the secrets. `None` when the
+    /// query has no challenge: one token of at most [`CHALLENGE_BYTES`] letters, digits and `-_.~+/=`.
     pub fn crc(&self, query: Option<&str>, verifier: &Verifier) -> Option<HandshakeReply> {
         let Self::XCrc = self else { return None };
         let mut tokens = form_urlencoded::parse(query?.as_bytes()).filter(|(name, _)| name == "crc_token");
         let (Some((_, token)), None) = (tokens.next(), tokens.next()) else { return None };
-        // In a query a plus may stand for a space; tokens have none.
+        // In a query a plus may stand for a space; tokens have no spaces.
         let token = token.replace(' ', "+");
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~+/=".contains(&byte);
         if token.is_empty() || token.len() > CHALLENGE_BYTES || !token.bytes().all(plain) {
@@ -122,7 +122,8 @@ impl Handshake {
         Some(HandshakeReply::json(&json!({ "response_token": format!("sha256={tag}") })))
     }
 
-    /// Whether a verified body can be an event. That of X is a JSON object, which no token of [`Self::crc`] is.
+    /// Returns whether a verified body can be an event. Events of X are JSON objects, which no token of [`Self::crc`]
+    /// is.
     pub fn is_event(&self, payload: &Payload, verified: &Verified) -> bool {
         match self {
             Self::XCrc => matches!(payload, Payload::Json(_)) && verified.body().trim_ascii_start().starts_with(b"{"),

@@ -1,4 +1,4 @@
-//! The signatures in a header.
+//! Parsing of signature headers.
 
 use base64::Engine;
 
@@ -9,36 +9,36 @@ use super::{
 };
 use crate::limits::{PUBLIC_KEY_SIGNATURES_PER_HEADER, SIGNATURE_HEADER_BYTES, SIGNATURES_PER_HEADER};
 
-/// Bytes of the longest signature, one by ECDSA on P-256 in DER; that of SHA-512 has 64.
+/// Maximum length of a signature in bytes: ECDSA on P-256 in DER. Those of SHA-512 have 64.
 const MAX_WIDTH: usize = 72;
 
-/// Which signatures are looked for.
+/// The signatures to look for.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Wanted {
-    /// Bytes of the shortest.
+    /// Minimum length in bytes.
     shortest: usize,
-    /// Bytes of the longest.
+    /// Maximum length in bytes.
     longest: usize,
-    /// Most of them in one header.
+    /// Maximum number of signatures in one header.
     most: usize,
-    /// Whether they are of public keys.
+    /// Whether they are public-key signatures.
     public: bool,
 }
 
 impl Wanted {
-    /// HMACs of so many bytes.
+    /// HMACs of `width` bytes.
     pub(super) fn mac(width: usize) -> Self {
         Self { shortest: width, longest: width, most: SIGNATURES_PER_HEADER, public: false }
     }
 
-    /// Signatures by public keys on a curve.
+    /// Public-key signatures on a curve.
     pub(super) fn public(curve: Curve) -> Self {
         let (shortest, longest) = curve.widths();
         Self { shortest, longest, most: PUBLIC_KEY_SIGNATURES_PER_HEADER, public: true }
     }
 }
 
-/// Decoded signatures, kept on the stack.
+/// Decoded signatures, stored on the stack.
 pub(super) struct Candidates {
     slots: [([u8; MAX_WIDTH], usize); SIGNATURES_PER_HEADER],
     count: usize,
@@ -50,12 +50,12 @@ impl Candidates {
         Self { slots: [([0; MAX_WIDTH], 0); SIGNATURES_PER_HEADER], count: 0, wanted }
     }
 
-    /// The decoded signatures, all of the width asked for.
+    /// Iterates over the decoded signatures, all of an accepted length.
     pub(super) fn iter(&self) -> impl Iterator<Item = &[u8]> {
         self.slots.iter().take(self.count).filter_map(|(slot, width)| slot.get(..*width))
     }
 
-    /// Decodes one; what is not a signature of the right width is left out, as it cannot match.
+    /// Decodes one signature. A text of the wrong length is skipped, because it cannot match.
     fn push(&mut self, text: &[u8], encoding: Encoding) -> Result<(), &'static str> {
         let Some((slot, width)) = self.slots.get_mut(..self.wanted.most).and_then(|slots| slots.get_mut(self.count))
         else {
@@ -77,7 +77,7 @@ impl Candidates {
 }
 
 impl Shape {
-    /// The signatures in a header. The error says what is wrong with the header.
+    /// Parses the signatures in a header. The error says what is wrong with the header.
     pub(super) fn parse(&self, header: &[u8], encoding: Encoding, wanted: Wanted) -> Result<Candidates, &'static str> {
         bounded(header)?;
         let mut candidates = Candidates::new(wanted);
@@ -110,7 +110,7 @@ impl Shape {
         Ok(candidates)
     }
 
-    /// The timestamp in a signature header, where the shape has one there.
+    /// Returns the timestamp in a signature header, if the shape has one.
     pub(super) fn timestamp<'a>(&self, header: &'a [u8]) -> Result<Option<&'a [u8]>, &'static str> {
         let Self::Pairs { timestamp: Some(wanted), .. } = self else { return Ok(None) };
         bounded(header)?;
@@ -121,7 +121,7 @@ impl Shape {
         }
     }
 
-    /// A header with one signature.
+    /// Composes a header with one signature.
     pub(super) fn compose(&self, signature: &str, timestamp: &str, public: bool) -> String {
         match self {
             Self::Prefixed(prefix) => format!("{prefix}{signature}"),
@@ -137,7 +137,7 @@ fn bounded(header: &[u8]) -> Result<(), &'static str> {
     if header.len() > SIGNATURE_HEADER_BYTES { Err("is too long") } else { Ok(()) }
 }
 
-/// Comma-separated `key=value`.
+/// Iterates over comma-separated `key=value` pairs.
 fn pairs(header: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     header.split(|byte| *byte == b',').filter_map(|pair| split_once(pair.trim_ascii(), b'='))
 }

@@ -1,4 +1,4 @@
-//! Signatures in a header, over a content made of the body and what is signed with it: by HMAC or by a public key.
+//! Signatures in a header, by HMAC or by a public key, over content composed of the body and other signed values.
 
 use std::{borrow::Cow, fmt, time::Duration};
 
@@ -18,46 +18,46 @@ use super::{
     timestamp::{self, from_seconds, recent},
 };
 
-/// How a sender signs.
+/// The signature scheme of a sender.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignatureScheme {
     /// Header that carries the signature.
     pub header: HeaderName,
     /// Algorithm.
     pub algorithm: Algorithm,
-    /// How a signature is written.
+    /// Encoding of a signature.
     pub encoding: Encoding,
-    /// How the header is put together.
+    /// Layout of the header.
     pub shape: Shape,
-    /// What is signed.
+    /// The signed content.
     pub content: Content,
-    /// Where the time of signing is.
+    /// Location of the time of signing.
     pub timestamp: Option<TimestampSource>,
-    /// Header that carries the id, where that is signed.
+    /// Header that carries the id, if the id is signed.
     pub id_header: Option<HeaderName>,
-    /// Other names of the same headers, looked for when a request lacks [`Self::header`].
+    /// Alternative names of the same headers, used when a request lacks [`Self::header`].
     pub alternative: Option<HeaderNames>,
-    /// How far the timestamp may be from now, either way; `None` does not look at it.
+    /// Maximum distance of the timestamp from now, in either direction; `None` disables the check.
     pub tolerance: Option<Duration>,
-    /// How secrets are written.
+    /// Encoding of the secrets.
     pub key_form: KeyForm,
 }
 
-/// The headers of a signature.
+/// The header names of a signature.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeaderNames {
-    /// The signature.
+    /// Header of the signature.
     pub signature: HeaderName,
-    /// The time of signing.
+    /// Header of the time of signing.
     pub timestamp: HeaderName,
-    /// The id.
+    /// Header of the id.
     pub id: HeaderName,
 }
 
 /// Algorithm of a signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Algorithm {
-    /// HMAC with SHA-1. Broken for collisions, not for HMAC (RFC 6151, 2.3 argues the same for MD5).
+    /// HMAC with SHA-1. SHA-1 is broken for collisions, but not for HMAC (RFC 6151, 2.3 argues the same for MD5).
     Sha1,
     /// HMAC with SHA-256.
     Sha256,
@@ -65,41 +65,41 @@ pub enum Algorithm {
     Sha512,
     /// Ed25519 (RFC 8032).
     Ed25519,
-    /// ECDSA on the curve P-256 with SHA-256, its signatures in ASN.1 DER (RFC 3279, 2.2.3).
+    /// ECDSA on the curve P-256 with SHA-256, with signatures in ASN.1 DER (RFC 3279, 2.2.3).
     EcdsaP256,
 }
 
-/// How a signature is written.
+/// Encoding of a signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Encoding {
-    /// Hexadecimal, either case.
+    /// Hexadecimal, in either case.
     Hex,
     /// Base64 in the standard alphabet, with or without padding.
     Base64,
 }
 
-/// How a signature header is put together.
+/// Layout of a signature header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Shape {
     /// One signature after a literal prefix: `sha256=…`, `v0=…`, or no prefix at all.
     Prefixed(Cow<'static, str>),
-    /// Comma-separated pairs `key=value`, as Stripe's `t=…,v1=…,v1=…`. Unknown keys are ignored.
+    /// Comma-separated `key=value` pairs, as in Stripe's `t=…,v1=…,v1=…`. Unknown keys are ignored.
     Pairs {
         /// Key of the signatures.
         signature: Cow<'static, str>,
-        /// Key of the timestamp, where it is in this header.
+        /// Key of the timestamp, if it is in this header.
         timestamp: Option<Cow<'static, str>>,
     },
     /// Space-separated entries `version,signature`, as in Standard Webhooks. Unknown versions are ignored.
     List {
-        /// Version of the signatures by HMAC.
+        /// Version of HMAC signatures.
         version: Cow<'static, str>,
-        /// Version of the signatures by a public key.
+        /// Version of public-key signatures.
         public_version: Cow<'static, str>,
     },
 }
 
-/// A scheme with its keys.
+/// A signature scheme with its keys.
 pub(super) struct SignatureVerifier {
     scheme: SignatureScheme,
     macs: Option<(Hash, Keys)>,
@@ -112,13 +112,13 @@ impl fmt::Debug for SignatureVerifier {
     }
 }
 
-/// A key of either sort.
+/// An HMAC key or a public key.
 enum Key {
     Mac(zeroize::Zeroizing<Vec<u8>>),
     Public(PublicKey),
 }
 
-/// The headers of one request.
+/// The header names that one request uses.
 struct Named<'a> {
     header: &'a HeaderName,
     timestamp: Option<&'a HeaderName>,
@@ -146,7 +146,7 @@ impl SignatureVerifier {
         &self.scheme
     }
 
-    /// The keys by which HMACs are made.
+    /// Returns the HMAC keys.
     pub(super) fn macs(&self) -> Option<&Keys> {
         self.macs.as_ref().map(|(_, keys)| keys)
     }
@@ -199,8 +199,8 @@ impl SignatureVerifier {
         Ok(verified)
     }
 
-    /// Which key made one of the signatures; public keys count as the first. An error when nothing in the header could
-    /// be compared with any key.
+    /// Returns which key made one of the signatures; public keys count as the first. The error means that no signature
+    /// in the header could be compared with any key.
     fn matching(&self, header: &[u8], fields: Fields<'_>) -> Result<Option<usize>, &'static str> {
         let SignatureScheme { shape, encoding, content, .. } = &self.scheme;
         let content = content.filled(fields);
@@ -230,7 +230,7 @@ impl SignatureVerifier {
 }
 
 impl SignatureScheme {
-    /// The headers that a request uses.
+    /// Returns the header names that a request uses.
     fn named<'a>(&'a self, headers: &HeaderMap) -> Named<'a> {
         match &self.alternative {
             Some(other) if !headers.contains_key(&self.header) && headers.contains_key(&other.signature) => {
@@ -247,7 +247,7 @@ impl SignatureScheme {
         }
     }
 
-    /// The key of a secret.
+    /// Returns the key of a secret.
     fn key(&self, secret: &Secret) -> Result<Key, KeyProblem> {
         match self.algorithm.curve() {
             Some(curve) => curve.key(secret).map(Key::Public),
@@ -258,7 +258,7 @@ impl SignatureScheme {
         }
     }
 
-    /// Finds contradictions, which would otherwise refuse every request or, worse, check less than was meant.
+    /// Rejects contradictions, which would otherwise reject every request or, worse, verify less than intended.
     fn check(&self) -> Result<(), KeyProblem> {
         let in_signature = self.timestamp == Some(TimestampSource::InSignature);
         let in_body = matches!(self.timestamp, Some(TimestampSource::Milliseconds(_)));
@@ -277,8 +277,8 @@ impl SignatureScheme {
         Err(KeyProblem::Scheme(problem))
     }
 
-    /// The signature that one secret makes, as it stands in the header. For a public-key algorithm, and for Standard
-    /// Webhooks when it begins with `whsk_`, the secret is the private key.
+    /// Returns the signature that one secret makes, as written in the header. The secret is the private key for a
+    /// public-key algorithm, and for Standard Webhooks if it begins with `whsk_`.
     pub(super) fn sign(&self, secret: &Secret, fields: Fields<'_>, timestamp: &str) -> Result<String, KeyProblem> {
         self.check()?;
         let content = self.content.filled(fields);
@@ -297,7 +297,7 @@ impl SignatureScheme {
 }
 
 impl Algorithm {
-    /// The hash function, if it is an HMAC.
+    /// Returns the hash function of an HMAC algorithm.
     fn hash(self) -> Option<Hash> {
         match self {
             Self::Sha1 => Some(Hash::Sha1),
@@ -307,7 +307,7 @@ impl Algorithm {
         }
     }
 
-    /// The curve, if it has public keys.
+    /// Returns the curve of a public-key algorithm.
     fn curve(self) -> Option<Curve> {
         match self {
             Self::Ed25519 => Some(Curve::Ed25519),

@@ -1,4 +1,4 @@
-//! Public keys that are not in a Secret but at a URL: JSON Web Keys (RFC 7517) and certificates (RFC 5280).
+//! Public keys at a URL instead of in a Secret: JSON Web Keys (RFC 7517) and certificates (RFC 5280).
 
 use std::{fmt, sync::Arc};
 
@@ -12,18 +12,18 @@ use serde::Deserialize;
 
 use crate::limits::{REMOTE_KEY_TRIALS, REMOTE_KEYS};
 
-/// Where keys are. Texts of URLs, not taken apart: that of an issuer is compared with what the issuer calls itself.
+/// The location of keys, as unparsed URLs: that of an issuer is compared with the name that the issuer gives itself.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum KeySource {
     /// A JSON Web Key Set.
     Jwks(Arc<str>),
-    /// The `jwks_uri` of an issuer's `.well-known/openid-configuration` (OpenID Connect Discovery 1.0, 4).
+    /// The `jwks_uri` in an issuer's `.well-known/openid-configuration` (OpenID Connect Discovery 1.0, 4).
     Issuer(Arc<str>),
     /// A certificate in PEM.
     Certificate(Arc<str>),
 }
 
-/// Keys that were fetched.
+/// Fetched keys.
 pub struct KeySet(Keys);
 
 enum Keys {
@@ -31,25 +31,25 @@ enum Keys {
     Certificate(CertificateDer<'static>),
 }
 
-/// What a set of keys cannot be read for.
+/// Why a set of keys cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum KeySetError {
-    /// Not a JSON Web Key Set.
+    /// The text is not a JSON Web Key Set.
     #[error("not a JSON Web Key Set (an object with a list `keys`)")]
     NotASet,
-    /// None of the keys is for signatures that are understood.
+    /// No key is a supported signature key.
     #[error("none of its keys is an RSA, P-256, P-384 or Ed25519 key for signatures")]
     NoKeys,
-    /// More than [`REMOTE_KEYS`].
+    /// The set has more than [`REMOTE_KEYS`] keys.
     #[error("it has more than {REMOTE_KEYS} keys")]
     TooMany,
-    /// Not a certificate.
+    /// The text is not a certificate.
     #[error("it holds no certificate in PEM")]
     NotACertificate,
 }
 
-/// Algorithm of a signed token (RFC 7518, 3.1; RFC 8037, 3.1). None is symmetric: whoever could check such a token could
-/// make one, too.
+/// Algorithm of a signed token (RFC 7518, 3.1; RFC 8037, 3.1). Symmetric algorithms are not supported: anyone who could
+/// verify such a token could also create one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum JwsAlgorithm {
     Rs256,
@@ -114,12 +114,12 @@ impl fmt::Debug for KeySet {
 }
 
 impl KeySet {
-    /// Reads a JSON Web Key Set. Keys that are not understood, or that are not for signatures, are left out, as RFC 7517,
-    /// 5 wants it.
+    /// Parses a JSON Web Key Set. Unsupported keys, and keys that are not for signatures, are skipped, as RFC 7517, 5
+    /// requires.
     ///
     /// # Errors
     ///
-    /// [`KeySetError`] when it is none, or when nothing is left.
+    /// [`KeySetError`] when the text is not a key set, or no key is left.
     pub fn jwks(text: &[u8]) -> Result<Self, KeySetError> {
         let set: SetText = serde_json::from_slice(text).map_err(|_| KeySetError::NotASet)?;
         if set.keys.len() > REMOTE_KEYS {
@@ -130,7 +130,7 @@ impl KeySet {
         if keys.is_empty() { Err(KeySetError::NoKeys) } else { Ok(Self(Keys::Web(keys))) }
     }
 
-    /// Reads the first certificate of a PEM.
+    /// Parses the first certificate of a PEM.
     ///
     /// # Errors
     ///
@@ -141,7 +141,7 @@ impl KeySet {
         Ok(Self(Keys::Certificate(certificate)))
     }
 
-    /// Whether there is a key of that id.
+    /// Returns whether the set has a key with that id.
     pub fn has(&self, id: &str) -> bool {
         match &self.0 {
             Keys::Web(keys) => keys.iter().any(|key| key.id.as_deref() == Some(id)),
@@ -149,8 +149,8 @@ impl KeySet {
         }
     }
 
-    /// Whether a key of the set has made a signature: the one of that id, or, when there is no id, any of the first
-    /// [`REMOTE_KEY_TRIALS`] that are for the algorithm.
+    /// Returns whether a key of the set made a signature: the key with that id or, without an id, any of the first
+    /// [`REMOTE_KEY_TRIALS`] keys for the algorithm.
     pub(super) fn verifies(&self, id: Option<&str>, algorithm: JwsAlgorithm, message: &[u8], signature: &[u8]) -> bool {
         let Keys::Web(keys) = &self.0 else { return false };
         keys.iter()
@@ -160,7 +160,7 @@ impl KeySet {
             .any(|key| key.material.verifies(algorithm, message, signature))
     }
 
-    /// Whether the certificate's RSA key has made a signature with SHA-256 (PKCS #1 v1.5, RFC 8017, 8.2).
+    /// Returns whether the certificate's RSA key made a signature with SHA-256 (PKCS #1 v1.5, RFC 8017, 8.2).
     pub(super) fn verifies_rsa_sha256(&self, message: &[u8], signature: &[u8]) -> bool {
         let Keys::Certificate(certificate) = &self.0 else { return false };
         webpki::EndEntityCert::try_from(certificate).is_ok_and(|certificate| {
@@ -178,7 +178,7 @@ impl WebKey {
         }
         let algorithm = match text.alg.as_deref() {
             None => None,
-            // A key for something else, such as an encryption.
+            // A key for another purpose, such as encryption.
             Some(name) => Some(JwsAlgorithm::named(name)?),
         };
         let bytes = |text: Option<String>| URL_SAFE_NO_PAD.decode(text?).ok();
@@ -188,7 +188,7 @@ impl WebKey {
             ("EC", Some("P-384")) => Material::P384(point(bytes(text.x)?, bytes(text.y)?, 48)?),
             ("OKP", Some("Ed25519")) => {
                 let key = VerifyingKey::from_bytes(&bytes(text.x)?.try_into().ok()?).ok()?;
-                // Of a weak key everybody can make signatures.
+                // Anyone can make signatures of a weak key.
                 Material::Ed25519((!key.is_weak()).then(|| Box::new(key))?)
             }
             _ => return None,
@@ -197,7 +197,7 @@ impl WebKey {
     }
 }
 
-/// An uncompressed point (SEC 1, 2.3.3).
+/// Encodes an uncompressed point (SEC 1, 2.3.3).
 fn point(x: Vec<u8>, y: Vec<u8>, width: usize) -> Option<Vec<u8>> {
     (x.len() == width && y.len() == width).then(|| [&[4][..], &x, &y].concat())
 }
@@ -215,7 +215,7 @@ impl Material {
 
     fn verifies(&self, algorithm: JwsAlgorithm, message: &[u8], signature: &[u8]) -> bool {
         match self {
-            // Leading zeros are no part of the number (RFC 7518, 6.3.1.1), but some write them.
+            // Leading zeros are not part of the number (RFC 7518, 6.3.1.1), but some senders include them.
             Self::Rsa { n, e } => algorithm.rsa().is_some_and(|parameters| {
                 let key = RsaPublicKeyComponents { n: without_zeros(n), e: without_zeros(e) };
                 key.verify(parameters, message, signature).is_ok()

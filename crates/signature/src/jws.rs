@@ -1,18 +1,18 @@
-//! What a JSON Web Token says of itself, unverified.
+//! Unverified claims of JSON Web Tokens.
 //!
-//! Nothing here may let anybody in: what a token says is believed only to refuse it, or to remember it for less time,
-//! before or after somebody who holds the keys has been asked.
+//! Nothing here may authenticate a caller: claims are trusted only to reject a token or to cache it for less time,
+//! before or after a holder of the keys has verified it.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 use serde::{Deserialize, de::DeserializeOwned};
 
-/// Claims of a token whose signature nobody has looked at.
+/// Claims of a token whose signature has not been verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claims {
-    /// From when on it is no longer valid (`exp`), if it says so. Fractions of a second are cut.
+    /// Time from which the token is no longer valid (`exp`), if present. Fractions of a second are truncated.
     pub expires: Option<Timestamp>,
-    /// For whom it was issued (`aud`); empty when it does not say.
+    /// Audiences of the token (`aud`); empty if absent.
     pub audiences: Vec<String>,
 }
 
@@ -39,8 +39,8 @@ enum Audience {
 }
 
 impl Claims {
-    /// Reads the claims of a signed token in its compact form (RFC 7515, 7.1): a JSON object that names an algorithm,
-    /// a JSON object of claims and a signature, in unpadded base64url with dots between them. `None` of anything else.
+    /// Reads the claims of a signed token in compact form (RFC 7515, 7.1): a JSON object that names an algorithm, a
+    /// JSON object of claims and a signature, in unpadded base64url, separated by dots. `None` for anything else.
     pub fn unverified(token: &str) -> Option<Self> {
         let mut parts = token.split('.');
         let (header, payload, signature) = (parts.next()?, parts.next()?, parts.next()?);
@@ -58,27 +58,27 @@ impl Claims {
         Some(Self { expires: payload.exp.map(moment), audiences })
     }
 
-    /// Whether the token was issued for one of these; one that does not say may have been.
+    /// Returns whether the token was issued for one of these audiences. A token without an audience may have been.
     pub fn may_be_for(&self, audiences: &[Box<str>]) -> bool {
         self.audiences.is_empty() || self.audiences.iter().any(|own| audiences.iter().any(|other| **other == *own))
     }
 }
 
-/// A JSON object in base64url. Serde alone would take an array for a struct, too.
+/// Decodes a JSON object in base64url. Serde alone would also accept an array for a struct.
 pub fn object<T: DeserializeOwned>(part: &str) -> Option<T> {
     let bytes = URL_SAFE_NO_PAD.decode(part).ok()?;
     bytes.trim_ascii_start().starts_with(b"{").then(|| serde_json::from_slice(&bytes).ok())?
 }
 
-/// Whether this could be a bearer token at all (RFC 6750, 2.1: `b64token`).
+/// Returns whether the text has the form of a bearer token (RFC 6750, 2.1: `b64token`).
 pub fn is_bearer_token(token: &str) -> bool {
     let body = token.trim_end_matches('=');
     !body.is_empty() && body.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte))
 }
 
-/// A NumericDate (RFC 7519, 2): seconds since 1970, perhaps with a fraction. What is beyond all time is at its end.
+/// Converts a NumericDate (RFC 7519, 2): seconds since 1970, possibly with a fraction. Values out of range saturate.
 pub fn moment(seconds: f64) -> Timestamp {
-    // A cast from a float saturates, and makes 0 of what is not a number: long ago.
+    // A cast from a float saturates, and converts NaN to 0, which is long ago.
     #[allow(clippy::cast_possible_truncation)]
     let whole = seconds as i64;
     Timestamp::from_second(whole).unwrap_or(if whole < 0 { Timestamp::MIN } else { Timestamp::MAX })

@@ -1,7 +1,7 @@
-//! Bearer tokens that somebody else has signed: JSON Web Tokens (RFC 7519), as OpenID Connect issues them.
+//! Bearer tokens signed by an issuer: JSON Web Tokens (RFC 7519), as issued by OpenID Connect.
 //!
-//! Such a token says who calls and for whom it was issued; the body is not covered by it. What is sent with a token that
-//! somebody has got hold of is believed until it expires.
+//! Such a token identifies the caller and the audience; it does not cover the body. A request with a stolen token is
+//! accepted until the token expires.
 
 use std::sync::Arc;
 
@@ -25,18 +25,18 @@ use crate::{
     limits::{JWT_BYTES, JWT_LEEWAY, JWT_LIFETIME},
 };
 
-/// Whose tokens let in.
+/// Whose tokens are accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JwtScheme {
-    /// Issuers; `iss` must be one of them.
+    /// Accepted issuers; `iss` must be one of them.
     pub issuers: Vec<Box<str>>,
-    /// Audiences; `aud` must hold one of them.
+    /// Accepted audiences; `aud` must contain one of them.
     pub audiences: Vec<Box<str>>,
-    /// Where the issuer's keys are.
+    /// Location of the issuer's keys.
     pub keys: KeySource,
-    /// Whose tokens are believed: a verified `email` must be one of them. Empty believes everybody's.
+    /// Accepted subjects: a verified `email` must be one of them. Empty accepts every subject.
     pub emails: Vec<Box<str>>,
-    /// What else must be true of a token: an expression over its claims.
+    /// Additional requirement: an expression over the claims.
     pub claims: Option<Arc<Expression>>,
 }
 
@@ -45,12 +45,12 @@ struct Header {
     alg: String,
     #[serde(default)]
     kid: Option<String>,
-    /// What must be understood (RFC 7515, 4.1.11); nothing is.
+    /// Extensions that must be understood (RFC 7515, 4.1.11); none is supported.
     #[serde(default)]
     crit: Option<Value>,
 }
 
-/// A token taken apart, believed in nothing yet.
+/// A parsed token that is not verified yet.
 struct Shown<'a> {
     signed: &'a str,
     payload: &'a str,
@@ -60,11 +60,11 @@ struct Shown<'a> {
 }
 
 impl JwtScheme {
-    /// The id of the key that a request's token names.
+    /// Returns the id of the key that a request's token names.
     ///
     /// # Errors
     ///
-    /// [`Refusal`] when there is no token, or something else in its place.
+    /// [`Refusal`] when the token is missing or malformed.
     pub(super) fn key_id(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
         Ok(Shown::read(headers)?.header.kid)
     }
@@ -81,7 +81,7 @@ impl JwtScheme {
         self.grants(claims)
     }
 
-    /// Whether claims that are signed are those of somebody who may call.
+    /// Checks that signed claims are those of a permitted caller.
     fn allows(&self, claims: &Map<String, Value>, now: Timestamp) -> Result<(), Refusal> {
         let text = |name: &str| claims.get(name).and_then(Value::as_str);
         let one_of = |several: &[Box<str>], text: &str| several.iter().any(|one| **one == *text);
@@ -120,7 +120,7 @@ impl JwtScheme {
         Ok(())
     }
 
-    /// Whether the endpoint's own rule is satisfied. One that fails is not.
+    /// Checks the endpoint's own rule. A rule that fails to evaluate rejects the request.
     fn grants(&self, claims: Map<String, Value>) -> Result<(), Refusal> {
         let Some(rule) = &self.claims else { return Ok(()) };
         let claims = Value::Object(claims);
@@ -133,8 +133,8 @@ impl JwtScheme {
         }
     }
 
-    /// A token of the first issuer for the first audience, and of the first of those who may call. The secret is such a
-    /// token already, or a private key in PKCS #8 PEM: RSA, P-256 or Ed25519.
+    /// Creates a token of the first issuer for the first audience and the first permitted caller. The secret is either
+    /// such a token already, or a private key in PKCS #8 PEM: RSA, P-256 or Ed25519.
     pub(super) fn sign(&self, secret: &Secret, now: Timestamp) -> Result<String, KeyProblem> {
         let text = std::str::from_utf8(secret.expose()).map_err(|_| KeyProblem::NotSigning)?.trim();
         if !text.starts_with("-----BEGIN") && text.matches('.').count() == 2 && is_bearer_token(text) {
@@ -164,7 +164,7 @@ impl JwtScheme {
         if self.emails.is_empty() {
             return Ok(());
         }
-        // Some write the flag as text.
+        // Some issuers write the flag as text.
         let verified = match claims.get("email_verified") {
             Some(Value::Bool(verified)) => *verified,
             Some(Value::String(text)) => text == "true",

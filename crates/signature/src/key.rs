@@ -1,4 +1,4 @@
-//! From a secret to a key.
+//! Conversion of secrets to keys.
 
 use base64::{
     Engine,
@@ -11,26 +11,26 @@ use zeroize::Zeroizing;
 
 use crate::limits::{SECRET_BYTES, SECRETS, WHSEC_MAX_BYTES, WHSEC_MIN_BYTES};
 
-/// Base64 in the standard alphabet, with or without padding: senders differ, and the decoded bytes are what counts.
+/// Base64 in the standard alphabet, with or without padding: senders differ, and only the decoded bytes matter.
 pub(super) const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// What a Standard Webhooks public key begins with.
+/// Prefix of a Standard Webhooks public key.
 pub(super) const PUBLIC_PREFIX: &str = "whpk_";
 
-/// How a secret is written.
+/// Encoding of a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyForm {
-    /// Its bytes are the key. One line ending after a single line of text is left out.
+    /// The bytes are the key, without the line ending of a single line of text.
     Raw,
-    /// Standard Webhooks: `whsec_` and base64, or the base64 alone. The decoded key must have
-    /// [`WHSEC_MIN_BYTES`] to [`WHSEC_MAX_BYTES`]; the specification asks senders for 24 to 64. A secret that begins with
-    /// `whpk_` is an Ed25519 public key instead, for signatures of the version `v1a`.
+    /// Standard Webhooks: base64, optionally with the prefix `whsec_`. The decoded key must have [`WHSEC_MIN_BYTES`] to
+    /// [`WHSEC_MAX_BYTES`]; the specification requires 24 to 64 from senders. A secret that begins with `whpk_` is an
+    /// Ed25519 public key instead, for signatures of the version `v1a`.
     WhsecBase64,
-    /// The sender's public key, for algorithms that have one: hexadecimal, base64 of its bytes or of its
-    /// SubjectPublicKeyInfo (RFC 5280, 4.1.2.7), or that as PEM.
+    /// The sender's public key, for public-key algorithms: hexadecimal, base64 of its bytes or of its
+    /// SubjectPublicKeyInfo (RFC 5280, 4.1.2.7), or the latter as PEM.
     PublicKey,
 }
 
@@ -38,9 +38,9 @@ pub enum KeyForm {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}{problem}", prefix(.problem, *.index))]
 pub struct KeyError {
-    /// Which of the secrets, from 0; 0 when it is none of them in particular.
+    /// Index of the secret, from 0; 0 when the problem is not specific to one.
     pub index: usize,
-    /// What is wrong with it.
+    /// What is wrong.
     pub problem: KeyProblem,
 }
 
@@ -48,20 +48,20 @@ fn prefix(problem: &KeyProblem, index: usize) -> String {
     if problem.is_of_a_secret() { format!("secret {}: ", index.saturating_add(1)) } else { String::new() }
 }
 
-/// What is wrong with a secret. Never holds anything of it.
+/// What is wrong with a secret. Never holds anything of the secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyProblem {
-    /// Nothing there.
+    /// The secret is empty.
     #[error("it is empty")]
     Empty,
-    /// Longer than [`SECRET_BYTES`].
+    /// The secret exceeds [`SECRET_BYTES`].
     #[error("it has {0} bytes; the limit is {SECRET_BYTES}")]
     TooLong(usize),
-    /// Not base64 where it must be.
+    /// The secret is not base64 where it must be.
     #[error("it is not base64 in the standard alphabet{}", behind(prefix))]
     NotBase64 {
-        /// The prefix that may stand before it.
+        /// The prefix that may precede it.
         prefix: &'static str,
     },
     /// The decoded key is too short or too long.
@@ -69,41 +69,41 @@ pub enum KeyProblem {
         "it decodes to {0} bytes; a Standard Webhooks secret has 24 to 64, and {WHSEC_MIN_BYTES} to {WHSEC_MAX_BYTES} are accepted"
     )]
     WhsecLength(usize),
-    /// An HMAC secret or a public key where a private key must be, or the reverse.
+    /// An HMAC secret or a public key is used as a private key, or the reverse.
     #[error("it begins with `{found}`, but a key that begins with `{wanted}` is needed here")]
     WrongKind {
-        /// What it begins with.
+        /// The prefix found.
         found: &'static str,
-        /// What it should begin with.
+        /// The prefix expected.
         wanted: &'static str,
     },
-    /// Not an Ed25519 private key.
+    /// The secret is not an Ed25519 private key.
     #[error(
         "it is not an Ed25519 private key: `whsk_` and the base64 of a 32-byte seed or of a 64-byte key pair, the seed in hexadecimal, or a PKCS #8 PEM"
     )]
     NotEd25519,
-    /// Not an Ed25519 public key.
+    /// The secret is not an Ed25519 public key.
     #[error("it is not an Ed25519 public key: 32 bytes in hexadecimal, `whpk_` and their base64, or a PEM")]
     NotEd25519Public,
-    /// Not a public key on the curve P-256.
+    /// The secret is not a public key on the curve P-256.
     #[error("it is not a public key on the curve P-256: the base64 that the sender shows, or a PEM")]
     NotP256Public,
-    /// Not a private key on the curve P-256.
+    /// The secret is not a private key on the curve P-256.
     #[error("it is not a private key on the curve P-256: a PKCS #8 PEM, as `openssl genpkey` writes it")]
     NotP256,
-    /// Not a private key that signs tokens or requests.
+    /// The secret is not a private key that can sign tokens or requests.
     #[error(
         "it is not a suitable private key: use an RSA (or, for tokens, P-256 or Ed25519) key as a PKCS #8 PEM, as \
          `openssl genpkey` writes it"
     )]
     NotSigning,
-    /// Username or password are not of a form that can be sent.
+    /// The username or password has a form that cannot be sent.
     #[error("the username is empty or has a colon in it, which separates it from the password (RFC 7617, 2)")]
     Username,
     /// There are no secrets.
     #[error("at least one secret is needed")]
     NoSecrets,
-    /// More than [`SECRETS`].
+    /// There are more than [`SECRETS`] secrets.
     #[error("there are {0} secrets, more than the {SECRETS} allowed")]
     TooMany(usize),
     /// The scheme contradicts itself.
@@ -120,7 +120,7 @@ impl KeyProblem {
         !matches!(self, Self::NoSecrets | Self::TooMany(_) | Self::Scheme(_))
     }
 
-    /// The problem of a key that may be written otherwise than in base64.
+    /// Returns the problem of a key that may have encodings other than base64.
     pub(super) fn or_other_than_base64(self, other: Self) -> Self {
         if matches!(self, Self::NotBase64 { .. }) { other } else { self }
     }
@@ -130,7 +130,7 @@ impl KeyProblem {
     }
 }
 
-/// Turns every secret into a key.
+/// Converts every secret into a key.
 pub(super) fn each<K>(secrets: &[Secret], key: impl Fn(&Secret) -> Result<K, KeyProblem>) -> Result<Vec<K>, KeyError> {
     if secrets.is_empty() {
         return Err(KeyProblem::NoSecrets.at(0));
@@ -150,7 +150,7 @@ pub(super) fn each<K>(secrets: &[Secret], key: impl Fn(&Secret) -> Result<K, Key
 }
 
 impl KeyForm {
-    /// The key of a secret.
+    /// Returns the key of a secret.
     pub(super) fn key(self, secret: &Secret) -> Result<Zeroizing<Vec<u8>>, KeyProblem> {
         match self {
             Self::Raw | Self::PublicKey => {
@@ -174,11 +174,11 @@ impl KeyForm {
     }
 }
 
-/// An Ed25519 private key: `whsk_` and base64 as the Standard Webhooks libraries write it, or a PKCS #8 PEM as
-/// `openssl genpkey -algorithm ed25519` does.
+/// Parses an Ed25519 private key: `whsk_` and base64 as in the Standard Webhooks libraries, or a PKCS #8 PEM as written
+/// by `openssl genpkey -algorithm ed25519`.
 pub(super) fn ed25519(secret: &Secret) -> Result<SigningKey, KeyProblem> {
     let bytes = secret.expose();
-    // As senders of hexadecimal public keys, such as Discord, would write it.
+    // The form used by senders with hexadecimal public keys, such as Discord.
     let mut seed = Zeroizing::new([0; 32]);
     if hex::decode_to_slice(bytes.trim_ascii(), &mut *seed).is_ok() {
         return Ok(SigningKey::from_bytes(&seed));

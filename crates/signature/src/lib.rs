@@ -1,15 +1,14 @@
-//! Signatures: made, and checked over the raw bytes in constant time.
+//! Signatures: creation, and verification over the raw bytes in constant time.
 //!
-//! A [`Scheme`] says how a sender signs, as plain data; [`provider()`] is the table of the senders that are known by
-//! name. A [`Verifier`] is a scheme with its keys prepared, and the only way to a [`Verified`] body. The other way
-//! round, [`Signer`] signs deliveries and [`sign_request`] does what a sender of any scheme would do.
+//! A [`Scheme`] describes how a sender signs, as plain data; [`provider()`] is the table of known senders. A
+//! [`Verifier`] is a scheme with its keys prepared, and the only way to a [`Verified`] body. In the other direction,
+//! [`Signer`] signs deliveries, and [`sign_request`] signs a request as a sender of any scheme would.
 //!
-//! A request is judged in this order: whether the headers are there, the form of the timestamp, the signature, and
-//! only then whether the timestamp is recent. So nobody without a secret learns anything about the clock or the
-//! tolerance.
+//! A request is checked in this order: presence of the headers, form of the timestamp, signature, and only then age of
+//! the timestamp. A caller without a secret therefore learns nothing about the clock or the tolerance.
 
 #![warn(missing_docs)]
-// Input from outside must never end the process: a refusal has a name and an answer.
+// Input from outside must never cause a panic: every rejection is an error with a response.
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod abuse_protection;
@@ -70,31 +69,31 @@ pub use crate::{
     token::TokenScheme,
 };
 
-/// How a sender proves who it is.
+/// How a sender authenticates its requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Scheme {
-    /// By a signature over the body.
+    /// A signature over the body.
     Signature(SignatureScheme),
-    /// By a signature over the URL and the fields of a form.
+    /// A signature over the URL and the fields of a form.
     Url(UrlScheme),
-    /// By a shared secret in a header.
+    /// A shared secret in a header.
     Token(TokenScheme),
-    /// By a signature over the body or by a shared secret in a header, as the secret says.
+    /// A signature over the body or a shared secret in a header, depending on the secret.
     SignatureOrToken(SignatureOrTokenScheme),
-    /// By a username and a password (RFC 7617). Every secret is both, with a colon between them; see [`credentials`].
+    /// A username and a password (RFC 7617). Every secret is both, separated by a colon; see [`credentials`].
     Basic,
-    /// By a signed bearer token of an issuer.
+    /// A bearer token signed by an issuer.
     Jwt(JwtScheme),
-    /// By a signature of a certificate that the request names.
+    /// A signature by the key of a certificate that the request names.
     Certificate(CertificateScheme),
-    /// By a token of its ServiceAccount, which the cluster reviews.
+    /// A ServiceAccount token, reviewed by the cluster.
     ServiceAccount(ServiceAccountScheme),
-    /// Not at all.
+    /// No authentication.
     None,
 }
 
 impl Scheme {
-    /// Whether it has secrets.
+    /// Returns whether the scheme has secrets.
     pub fn needs_secrets(&self) -> bool {
         match self {
             Self::Signature(_) | Self::Url(_) | Self::Token(_) | Self::SignatureOrToken(_) | Self::Basic => true,
@@ -121,29 +120,29 @@ enum Kind {
     None,
 }
 
-/// What a scheme wants to know besides headers and body.
+/// What a scheme requires in addition to headers and body.
 #[derive(Debug, Clone, Copy)]
 pub enum RequiredContext<'a> {
     /// Nothing.
     Nothing,
     /// The URL that the sender called.
     Url,
-    /// The sender's public keys: see [`Verifier::keys_for`].
+    /// The sender's public keys; see [`Verifier::keys_for`].
     Keys,
-    /// What the cluster says of the caller's token.
+    /// The cluster's review of the caller's token.
     Review(&'a ServiceAccountScheme),
 }
 
-/// Which keys a request asks for.
+/// The keys needed to verify a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeysWanted {
-    /// Where they are.
+    /// Where the keys are.
     pub source: KeySource,
-    /// The id of the key that it needs, if it says so: one that is not there may be new.
+    /// The id of the required key, if the request names it. A key missing from a cached set may be new.
     pub id: Option<String>,
 }
 
-/// What is known of a request besides its headers and its body.
+/// What is known of a request in addition to its headers and its body.
 #[derive(Debug, Clone)]
 pub enum VerificationContext {
     /// Nothing.
@@ -152,30 +151,30 @@ pub enum VerificationContext {
     Url(CalledUrl),
     /// The sender's public keys.
     Keys(Arc<KeySet>),
-    /// What the cluster says of the caller's token.
+    /// The cluster's review of the caller's token.
     Review(Review),
 }
 
-/// A body whose signature is right. Only [`Verifier::verify`] and its like make one.
+/// A body with a valid signature. Only [`Verifier::verify`] and related methods create one.
 #[derive(Clone)]
 pub struct Verified {
     body: Bytes,
-    /// Which of the secrets signed it, from 0; 0 where that makes no difference.
+    /// Index of the secret that signed it, from 0; 0 where that makes no difference.
     key: usize,
 }
 
 impl Verified {
-    /// The raw body.
+    /// Returns the raw body.
     pub fn body(&self) -> &Bytes {
         &self.body
     }
 
-    /// The raw body.
+    /// Returns the raw body.
     pub fn into_body(self) -> Bytes {
         self.body
     }
 
-    /// A piece of the body, which is verified as the whole is; `None` when it is a piece of something else.
+    /// Returns a part of the body, which is verified as the whole is; `None` when `piece` does not belong to the body.
     pub fn part(&self, piece: &str) -> Option<Self> {
         let begin = (piece.as_ptr() as usize).checked_sub(self.body.as_ptr() as usize)?;
         let end = begin.checked_add(piece.len())?;
@@ -189,22 +188,22 @@ impl fmt::Debug for Verified {
     }
 }
 
-/// Why a request is not let in. The sentence names the header and what is wrong with it, and holds nothing of its value.
+/// Why a request is rejected. The sentence names the header and what is wrong with it, and holds nothing of its value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// A header that the scheme needs is absent.
+    /// A header that the scheme requires is absent.
     #[error("{0}")]
     MissingSignature(String),
-    /// A header is empty or malformed, or no signature in it is right.
+    /// A header is empty or malformed, or no signature in it is valid.
     #[error("{0}")]
     InvalidSignature(String),
-    /// The signature is right, but was made too long ago or too far ahead.
+    /// The signature is valid, but its time is outside the tolerance.
     #[error("{0}")]
     StaleTimestamp(String),
 }
 
 impl Refusal {
-    /// The code of the answer and of the metric.
+    /// Returns the code for the response and the metric.
     pub fn code(&self) -> &'static str {
         match self {
             Self::MissingSignature(_) => "missing_signature",
@@ -215,7 +214,7 @@ impl Refusal {
 }
 
 impl Verifier {
-    /// Prepares the keys of a scheme; any of several secrets may match (rotation). Schemes without
+    /// Prepares the keys of a scheme. Any of several secrets may match, for rotation. Schemes without
     /// [secrets](Scheme::needs_secrets) ignore those given.
     ///
     /// # Errors
@@ -238,7 +237,7 @@ impl Verifier {
         }))
     }
 
-    /// What has to be known of a request besides its headers and its body before it can be let in.
+    /// Returns what must be known of a request, in addition to its headers and its body, to verify it.
     pub fn needs(&self) -> RequiredContext<'_> {
         match &self.0 {
             Kind::Url(_) => RequiredContext::Url,
@@ -250,12 +249,12 @@ impl Verifier {
         }
     }
 
-    /// The keys that have to be known to judge a request, for a scheme that [needs](Self::needs) some. Nothing of the
-    /// request is believed by then: whoever fetches the keys must bound how often.
+    /// Returns the keys required to verify a request, for a scheme that [needs](Self::needs) keys. The request is still
+    /// untrusted, so the caller must limit how often it fetches keys.
     ///
     /// # Errors
     ///
-    /// [`Refusal`] when it asks for none, or for some that are not the sender's.
+    /// [`Refusal`] when the request names no key, or one that is not the sender's.
     pub fn keys_for(&self, headers: &HeaderMap) -> Result<KeysWanted, Refusal> {
         match &self.0 {
             Kind::Jwt(scheme) => Ok(KeysWanted { source: scheme.keys.clone(), id: JwtScheme::key_id(headers)? }),
@@ -264,21 +263,21 @@ impl Verifier {
         }
     }
 
-    /// Checks a request of which nothing is known besides. See [`Self::verify_with`].
+    /// Verifies a request without further context. See [`Self::verify_with`].
     ///
     /// # Errors
     ///
-    /// [`Refusal`], see the [module](self) for the order of judgement.
+    /// [`Refusal`]; see the [module](self) for the order of checks.
     pub fn verify(&self, headers: &HeaderMap, body: Bytes, now: Timestamp) -> Result<Verified, Refusal> {
         self.verify_with(&VerificationContext::Nothing, headers, body, now)
     }
 
-    /// Checks a request. On success the body is not copied, and by an HMAC over it nothing is allocated. Without the
-    /// evidence that the scheme [needs](Self::needs) nobody is let in, and no other evidence helps.
+    /// Verifies a request. On success the body is not copied, and an HMAC over it allocates nothing. Without the
+    /// context that the scheme [needs](Self::needs), every request is rejected; any other context is ignored.
     ///
     /// # Errors
     ///
-    /// [`Refusal`], see the [module](self) for the order of judgement.
+    /// [`Refusal`]; see the [module](self) for the order of checks.
     pub fn verify_with(
         &self,
         evidence: &VerificationContext,
@@ -305,8 +304,8 @@ impl Verifier {
         Ok(Verified { body, key })
     }
 
-    /// What one of the secrets makes of a text by its HMAC, for the answer to a handshake; `None` where there is no such
-    /// secret, or it makes no HMACs.
+    /// Returns the HMAC of a text by one of the secrets, for the response to a handshake; `None` when there is no such
+    /// secret, or it does not make HMACs.
     fn tag(&self, key: usize, text: &[u8]) -> Option<Vec<u8>> {
         match &self.0 {
             Kind::Signature(verifier) => verifier.macs()?.tag(key, &[text]),
@@ -314,8 +313,8 @@ impl Verifier {
         }
     }
 
-    /// The headers that carry a signature or a token, which are never stored. Those that carry the timestamp and the
-    /// id are no credentials.
+    /// Iterates over the headers that carry a signature or a token, which are never stored. Headers of the timestamp
+    /// and the id are not credentials.
     pub fn credential_headers(&self) -> impl Iterator<Item = &HeaderName> {
         let (first, second) = match &self.0 {
             Kind::Signature(verifier) => {
@@ -340,7 +339,7 @@ fn keys_unknown() -> Refusal {
     Refusal::InvalidSignature("the sender's public keys are not known".into())
 }
 
-/// The value of a header that must be there once and not be empty.
+/// Returns the value of a header that must occur exactly once and must not be empty.
 fn single<'a>(headers: &'a HeaderMap, name: &HeaderName, what: &str) -> Result<&'a HeaderValue, Refusal> {
     let mut values = headers.get_all(name).iter();
     let Some(value) = values.next() else {

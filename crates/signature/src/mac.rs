@@ -20,7 +20,7 @@ pub(super) enum Hash {
 }
 
 impl Hash {
-    /// Bytes of a signature.
+    /// Returns the length of a signature in bytes.
     pub(super) fn width(self) -> usize {
         match self {
             Self::Sha1 => Sha1::output_size(),
@@ -30,7 +30,7 @@ impl Hash {
     }
 }
 
-/// Keyed states, ready to be copied for each message: the key's two blocks are hashed once and not for each request.
+/// Keyed states, copied for each message, so that the key's two blocks are hashed once and not for each request.
 pub(super) enum Keys {
     Sha1(Vec<Hmac<Sha1>>),
     Sha256(Vec<Hmac<Sha256>>),
@@ -41,7 +41,7 @@ impl Keys {
     pub(super) fn new(hash: Hash, keys: &[Zeroizing<Vec<u8>>]) -> Result<Self, KeyError> {
         fn keyed<M: KeyInit>(keys: &[Zeroizing<Vec<u8>>]) -> Result<Vec<M>, KeyError> {
             let keyed = |(index, key): (usize, &Zeroizing<Vec<u8>>)| {
-                // HMAC takes keys of every length, so the error never comes.
+                // HMAC accepts keys of every length, so this error never occurs.
                 M::new_from_slice(key).map_err(|_| KeyProblem::TooLong(key.len()).at(index))
             };
             keys.iter().enumerate().map(keyed).collect()
@@ -53,8 +53,8 @@ impl Keys {
         })
     }
 
-    /// Which key makes one of the signatures, the last one if several do. All of both are compared, in constant time,
-    /// whatever was found.
+    /// Returns which key makes one of the signatures; the last one if several do. All keys are compared with all
+    /// signatures, in constant time, regardless of matches.
     pub(super) fn matching(&self, message: &impl Message, candidates: &Candidates) -> Option<usize> {
         fn matching<M: Mac + Clone>(keys: &[M], message: &impl Message, candidates: &Candidates) -> Option<usize> {
             let mut found = Choice::from(0);
@@ -77,7 +77,7 @@ impl Keys {
         }
     }
 
-    /// The signature of every key.
+    /// Returns the signature of every key.
     pub(super) fn tags(&self, message: &impl Message) -> Vec<Vec<u8>> {
         fn all<M: Mac + Clone>(keys: &[M], message: &impl Message) -> Vec<Vec<u8>> {
             keys.iter().map(|key| tag(key, message).to_vec()).collect()
@@ -89,7 +89,7 @@ impl Keys {
         }
     }
 
-    /// The signature of one key; `None` when there is no such key.
+    /// Returns the signature of one key; `None` when there is no such key.
     pub(super) fn tag(&self, index: usize, message: &impl Message) -> Option<Vec<u8>> {
         match self {
             Self::Sha1(keys) => keys.get(index).map(|key| tag(key, message).to_vec()),

@@ -1,4 +1,4 @@
-//! Private keys by which tokens and PayPal's requests are signed, for trying a receiver out.
+//! Private keys that sign tokens and PayPal's requests, to test a receiver.
 
 use ed25519_dalek::Signer as _;
 use grapnel_values::secret::Secret;
@@ -18,7 +18,7 @@ pub(super) enum PrivateKey {
 }
 
 impl PrivateKey {
-    /// Reads a PKCS #8 PEM.
+    /// Parses a PKCS #8 PEM.
     pub(super) fn read(secret: &Secret) -> Result<Self, KeyProblem> {
         let der = PrivatePkcs8KeyDer::from_pem_slice(secret.expose()).map_err(|_| KeyProblem::NotSigning)?;
         let bytes = der.secret_pkcs8_der();
@@ -31,7 +31,7 @@ impl PrivateKey {
         ed25519(secret).map(|key| Self::Ed25519(Box::new(key))).map_err(|_| KeyProblem::NotSigning)
     }
 
-    /// The name of its algorithm in a signed token (RFC 7518, 3.1; RFC 8037, 3.1).
+    /// Returns the name of its algorithm in a signed token (RFC 7518, 3.1; RFC 8037, 3.1).
     pub(super) fn algorithm(&self) -> &'static str {
         match self {
             Self::Rsa(_) => "RS256",

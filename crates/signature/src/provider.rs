@@ -1,4 +1,4 @@
-//! The senders that are known by name.
+//! The providers: senders known by name.
 
 mod table;
 
@@ -12,54 +12,54 @@ use super::{
     Shape, SignatureOrTokenScheme, SignatureScheme, TimestampSource, TokenScheme, UrlScheme, content::Part,
 };
 
-/// A sender.
+/// A sender known by name.
 #[derive(Debug)]
 pub struct Provider {
-    /// As it is written in a `WebhookEndpoint`.
+    /// Name used in a `WebhookEndpoint`.
     pub name: &'static str,
-    /// Where it describes its signatures.
+    /// URL of the documentation of its signatures.
     pub docs: &'static str,
-    /// Where the type of its events is, in order.
+    /// Locations of the event type, in order of precedence.
     pub kinds: &'static [Place],
-    /// Where the id of its events is, in order. It must be another for every event, and the same when an event is sent
-    /// again.
+    /// Locations of the event id, in order of precedence. The id must differ between events, and stay the same when an
+    /// event is sent again.
     pub ids: &'static [Place],
-    /// What it asks before it sends events.
+    /// The handshake before it sends events.
     pub handshake: Handshake,
-    /// How it proves that it is who it is.
+    /// How it authenticates its requests.
     pub(super) proof: Proof,
 }
 
-/// A place in a request.
+/// A location in a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
-    /// A header, in lower case.
+    /// A header name, in lower case.
     Header(&'static str),
     /// A JSON pointer into the body.
     Pointer(&'static str),
 }
 
-/// How a sender proves that it is who it is.
+/// How a sender authenticates its requests.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Proof {
-    /// By a signature in a header.
+    /// A signature in a header.
     Signature(Signed),
-    /// By a signature over the URL, in this header.
+    /// A signature over the URL, in this header.
     Url(&'static str),
-    /// By the secret itself, in this header.
+    /// The secret itself, in this header.
     Token(&'static str),
-    /// By a signature in a header, or by the secret itself in this one, as the secret says.
+    /// A signature in a header, or the secret itself in this one, depending on the secret.
     SignatureOrToken(Signed, &'static str),
-    /// By a bearer token of one of these issuers, whose keys are at this URL. For whom it must be issued, and to whom, says
-    /// the endpoint.
+    /// A bearer token of one of these issuers, whose keys are at this URL. The endpoint configures audience and
+    /// subject.
     Jwt { issuers: &'static [&'static str], keys: &'static str },
-    /// By a signature of a certificate that the request names. For which webhook, says the endpoint.
+    /// A signature by the key of a certificate that the request names. The endpoint configures the webhook id.
     Certificate { tolerance: Duration },
-    /// Not at all.
+    /// No authentication.
     None,
 }
 
-/// A row of a signature; the same as [`SignatureScheme`], but constant.
+/// A signature scheme as a table row: [`SignatureScheme`] in constant form.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Signed {
     pub(super) header: &'static str,
@@ -69,13 +69,13 @@ pub(super) struct Signed {
     pub(super) content: &'static [Part],
     pub(super) timestamp: Option<Time>,
     pub(super) id: Option<&'static str>,
-    /// Signature, timestamp and id.
+    /// Header names of the signature, the timestamp and the id.
     pub(super) alternative: Option<[&'static str; 3]>,
     pub(super) tolerance: Option<Duration>,
     pub(super) key_form: KeyForm,
 }
 
-/// A constant [`Shape`].
+/// [`Shape`] in constant form.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Form {
     Prefix(&'static str),
@@ -83,7 +83,7 @@ pub(super) enum Form {
     StandardWebhooks,
 }
 
-/// A constant [`TimestampSource`].
+/// [`TimestampSource`] in constant form.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Time {
     Header(&'static str),
@@ -92,8 +92,8 @@ pub(super) enum Time {
 }
 
 impl Provider {
-    /// How it signs, with the tolerance that it recommends. What the endpoint has to say is left empty, which lets nobody
-    /// in.
+    /// Returns its scheme, with the tolerance that it recommends. Parts that the endpoint must configure are empty, so
+    /// that every request is rejected.
     pub fn scheme(&self) -> Scheme {
         match &self.proof {
             Proof::Signature(row) => Scheme::Signature(row.scheme()),
@@ -117,7 +117,7 @@ impl Provider {
     }
 }
 
-/// The secret itself in a header.
+/// Returns the scheme of the secret itself in a header.
 fn bare(header: &'static str) -> TokenScheme {
     TokenScheme { header: HeaderName::from_static(header), scheme: None }
 }
@@ -152,17 +152,17 @@ impl Signed {
     }
 }
 
-/// The sender of that name, written as in a `WebhookEndpoint`.
+/// Returns the provider with that name, as used in a `WebhookEndpoint`.
 pub fn provider(name: &str) -> Option<&'static Provider> {
     PROVIDERS.iter().find(|provider| provider.name == name)
 }
 
-/// The names of all senders.
+/// Iterates over the names of all providers.
 pub fn names() -> impl Iterator<Item = &'static str> {
     PROVIDERS.iter().map(|provider| provider.name)
 }
 
-/// What Standard Webhooks signs, with either kind of key.
+/// Returns the signed content of Standard Webhooks, for either kind of key.
 pub(super) fn standard_webhooks() -> Content {
     Content::of(table::STANDARD_WEBHOOKS)
 }

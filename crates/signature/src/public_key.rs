@@ -15,7 +15,7 @@ use super::{
     key::{BASE64, PUBLIC_PREFIX, decode, ed25519},
 };
 
-/// Which algorithm a public key is for.
+/// Algorithm of a public key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Curve {
     Ed25519,
@@ -32,15 +32,15 @@ pub(super) enum PublicKey {
 /// Bytes of an uncompressed point (SEC 1, 2.3.3).
 const POINT: usize = 65;
 
-/// What stands before the point in a SubjectPublicKeyInfo with the algorithm id-ecPublicKey and the curve secp256r1 (RFC
-/// 5480, 2.1.1); its DER has no other form.
+/// The bytes before the point in a SubjectPublicKeyInfo with the algorithm id-ecPublicKey and the curve secp256r1 (RFC
+/// 5480, 2.1.1). Its DER has no other form.
 const P256_INFO: [u8; 26] = [
     0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce,
     0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
 ];
 
 impl Curve {
-    /// Bytes of the shortest and the longest signature.
+    /// Returns the lengths of the shortest and the longest signature in bytes.
     pub(super) fn widths(self) -> (usize, usize) {
         match self {
             Self::Ed25519 => (64, 64),
@@ -49,7 +49,7 @@ impl Curve {
         }
     }
 
-    /// Reads a public key.
+    /// Parses a public key.
     pub(super) fn key(self, secret: &Secret) -> Result<PublicKey, KeyProblem> {
         if secret.expose().trim_ascii().is_empty() {
             return Err(KeyProblem::Empty);
@@ -85,7 +85,7 @@ impl PublicKey {
         }
     }
 
-    /// Whether a signature is that of a message by this key. Nothing here is secret, so time does not matter.
+    /// Returns whether this key signed the message. No input is secret, so timing does not matter.
     pub(super) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         match self {
             Self::Ed25519(key) => {
@@ -117,7 +117,7 @@ fn ed25519_public(secret: &Secret) -> Result<VerifyingKey, KeyProblem> {
         }
         VerifyingKey::from_bytes(&key).map_err(|_| KeyProblem::NotEd25519Public)?
     };
-    // Of a weak key everybody can make signatures.
+    // Anyone can make signatures of a weak key.
     if key.is_weak() { Err(KeyProblem::NotEd25519Public) } else { Ok(key) }
 }
 
@@ -130,14 +130,15 @@ fn p256_public(secret: &Secret) -> Result<[u8; POINT], KeyProblem> {
     };
     let info = Zeroizing::new(info);
     let point = info.strip_prefix(&P256_INFO).unwrap_or_default();
-    // 4: the point is not compressed. Whether it is on the curve is seen when it is used.
+    // 4: the point is not compressed. Whether it is on the curve is checked on use.
     match <[u8; POINT]>::try_from(point) {
         Ok(point) if point.starts_with(&[4]) && on_curve(&point) => Ok(point),
         _ => Err(KeyProblem::NotP256Public),
     }
 }
 
-/// A key that is no point would refuse every request; better to say so at once. Only agreement checks a point alone.
+/// Returns whether the point is on the curve. An invalid key would reject every request, so it is reported at once.
+/// Only key agreement checks a point on its own.
 fn on_curve(point: &[u8; POINT]) -> bool {
     use ring::agreement::{ECDH_P256, EphemeralPrivateKey, UnparsedPublicKey, agree_ephemeral};
     EphemeralPrivateKey::generate(&ECDH_P256, &SystemRandom::new())
@@ -181,7 +182,7 @@ mod tests {
         let pem = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n-----END PUBLIC KEY-----\n";
         assert!(read(pem.into()).is_ok());
         assert!(matches!(read("whsec_AAAA".into()), Err(KeyProblem::WrongKind { .. })));
-        // The point of order 1: `R = identity, s = 0` would be a signature of everything.
+        // The point of order 1: `R = identity, s = 0` would be a signature of every message.
         let weak = format!("01{}", "00".repeat(31));
         assert!(matches!(read(weak), Err(KeyProblem::NotEd25519Public)));
         assert_eq!(read("not!".into()), Err(KeyProblem::NotEd25519Public));

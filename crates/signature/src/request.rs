@@ -1,4 +1,4 @@
-//! Signing a request as its sender would: the inverse of verifying it.
+//! Signing of a request as its sender would: the inverse of verification.
 
 use base64::Engine;
 use grapnel_values::secret::Secret;
@@ -12,9 +12,9 @@ use super::{
     basic, content::Fields, key::BASE64,
 };
 
-/// Adds the headers with which a [`Verifier`](super::Verifier) of the same scheme and secret accepts `body` at `now`;
-/// what is there under their names is replaced. An id header that is already there is signed as it is; otherwise it is
-/// made of the time and the body. Where the verifier has a public key, the secret is the private one.
+/// Adds the headers with which a [`Verifier`](super::Verifier) of the same scheme and secret accepts `body` at `now`,
+/// replacing existing headers of the same names. An existing id header is signed as it is; otherwise the id is derived
+/// from the time and the body. If the verifier has a public key, the secret is the private key.
 ///
 /// # Errors
 ///
@@ -30,7 +30,8 @@ pub fn sign_request(
     sign(scheme, secret, None, headers, body, now).map_err(|problem| problem.at(0))
 }
 
-/// The same for a request to a URL, which is changed where the scheme wants it to hold a digest of the body.
+/// Like [`sign_request`], for a request to a URL. The URL is changed if the scheme requires it to hold a digest of the
+/// body.
 ///
 /// # Errors
 ///
@@ -76,7 +77,7 @@ fn sign(
             let pair = BASE64.encode(basic::pair(secret)?);
             headers.insert(header::AUTHORIZATION, sensitive(format!("Basic {pair}").as_bytes())?);
         }
-        // The secret is the token itself, which the cluster has issued.
+        // The secret is the token itself, issued by the cluster.
         Scheme::ServiceAccount(_) => {
             let token = KeyForm::Raw.key(secret)?;
             headers.insert(header::AUTHORIZATION, sensitive(&[b"Bearer ", token.as_slice()].concat())?);
@@ -99,7 +100,7 @@ fn signature(
     body: &[u8],
     now: Timestamp,
 ) -> Result<(), KeyProblem> {
-    // Before 1970 there were no webhooks.
+    // Times before 1970 make no sense for webhooks.
     let timestamp = now.as_second().max(0).to_string();
     let id = scheme.id_header.as_ref().map(|name| match headers.get(name) {
         Some(id) if !id.is_empty() => (name, id.as_bytes().to_vec()),

@@ -1,7 +1,6 @@
-//! Callers inside the cluster, known by their ServiceAccount.
+//! Callers inside the cluster, identified by their ServiceAccount.
 //!
-//! Whether a token is genuine only the cluster can say (TokenReview); which of the accounts it may belong to is said
-//! here.
+//! Only the cluster can say whether a token is genuine (TokenReview); this scheme says which accounts it may belong to.
 
 use std::sync::Arc;
 
@@ -10,35 +9,35 @@ use http::{HeaderMap, header::AUTHORIZATION};
 use super::{Refusal, single, token::after};
 use crate::jws::is_bearer_token;
 
-/// What the API server puts before `<namespace>:<name>` in a ServiceAccount's user name
+/// Prefix of `<namespace>:<name>` in the user name of a ServiceAccount
 /// (<https://kubernetes.io/docs/reference/access-authn-authz/authentication/#service-account-tokens>).
 const USER_PREFIX: &str = "system:serviceaccount:";
 
-/// Which ServiceAccounts may call, and for whom their tokens must have been issued.
+/// Which ServiceAccounts may call, and the audiences of their tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceAccountScheme {
-    /// Audiences; a token must have been issued for one of them.
+    /// Audiences. A token must have been issued for one of them.
     pub audiences: Vec<Box<str>>,
-    /// Namespace and name of each account that may call.
+    /// Namespace and name of each permitted account.
     pub allowed: Vec<(Box<str>, Box<str>)>,
 }
 
-/// What the cluster says of a token.
+/// The cluster's review of a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Review {
-    /// The user to whom it belongs, such as `system:serviceaccount:shop:billing`.
+    /// The user that the token belongs to, such as `system:serviceaccount:shop:billing`.
     pub username: Arc<str>,
-    /// Those of the audiences asked about for which it was issued.
+    /// The requested audiences for which the token was issued.
     pub audiences: Arc<[Box<str>]>,
 }
 
 impl ServiceAccountScheme {
-    /// The token that a request shows, which is to be reviewed for the scheme's audiences. Its form is that of a bearer
-    /// token (RFC 6750, section 2.1), no more is known of it.
+    /// Returns the token of a request, to be reviewed for the scheme's audiences. It has the form of a bearer token
+    /// (RFC 6750, section 2.1); nothing else is known of it.
     ///
     /// # Errors
     ///
-    /// [`Refusal`] when there is none, or something else in its place.
+    /// [`Refusal`] when the token is missing or malformed.
     pub fn token<'h>(&self, headers: &'h HeaderMap) -> Result<&'h str, Refusal> {
         let value = match single(headers, &AUTHORIZATION, "caller's token") {
             Err(Refusal::MissingSignature(_)) => {
@@ -56,7 +55,8 @@ impl ServiceAccountScheme {
             })
     }
 
-    /// Whether the user of a reviewed token is one of the accounts. Any user that is not a ServiceAccount is not.
+    /// Returns whether the user of a reviewed token is a permitted account. A user that is not a ServiceAccount never
+    /// is.
     pub fn allows(&self, username: &str) -> bool {
         let Some((namespace, name)) = username.strip_prefix(USER_PREFIX).and_then(|rest| rest.split_once(':')) else {
             return false;
@@ -64,7 +64,7 @@ impl ServiceAccountScheme {
         self.allowed.iter().any(|(in_namespace, named)| **in_namespace == *namespace && **named == *name)
     }
 
-    /// Lets a caller in whose token the cluster has reviewed.
+    /// Checks a caller whose token the cluster has reviewed.
     pub(super) fn verify(&self, review: &Review) -> Result<(), Refusal> {
         if !review.audiences.iter().any(|audience| self.audiences.contains(audience)) {
             return Err(Refusal::InvalidSignature(
@@ -82,7 +82,7 @@ impl ServiceAccountScheme {
     }
 }
 
-/// What a caller is told that nobody has reviewed.
+/// Returns the rejection of a caller whose token has not been reviewed.
 pub(super) fn not_reviewed() -> Refusal {
     Refusal::InvalidSignature("the ServiceAccount of the caller has not been reviewed".into())
 }

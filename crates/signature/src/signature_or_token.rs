@@ -1,4 +1,4 @@
-//! A signature or a shared secret: which of the two, says the secret.
+//! A signature or a shared secret, depending on the secret.
 
 use std::{fmt, slice};
 
@@ -12,27 +12,27 @@ use super::{
     token::TokenVerifier,
 };
 
-/// What a secret that signs begins with.
+/// Prefix of a secret that signs.
 const SIGNING: &[u8] = b"whsec_";
 
-/// Two ways of one sender. A secret that begins with `whsec_` signs, any other is a token. Neither is ever taken for the
-/// other: a token that nobody has set opens nothing, and no signature is made with one that went over the wire.
+/// Two schemes of one sender. A secret that begins with `whsec_` signs, any other is a token. They are never
+/// interchangeable: a token that is not configured is never accepted, and a secret that is sent as a token never signs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignatureOrTokenScheme {
-    /// By a secret that signs.
+    /// The scheme of secrets that sign.
     pub signature: SignatureScheme,
-    /// By any other.
+    /// The scheme of all other secrets.
     pub token: TokenScheme,
 }
 
 impl SignatureOrTokenScheme {
-    /// Whether a secret signs. What goes over the wire as a token cannot begin with blanks, so those count for nothing.
+    /// Returns whether a secret signs. A token in a header cannot begin with spaces, so leading spaces are ignored.
     pub(super) fn signs(secret: &Secret) -> bool {
         secret.expose().trim_ascii_start().starts_with(SIGNING)
     }
 }
 
-/// Two ways with their keys.
+/// Both schemes with their keys.
 pub(super) struct SignatureOrTokenVerifier {
     scheme: SignatureOrTokenScheme,
     /// `None` without a secret that signs.
@@ -49,11 +49,11 @@ impl fmt::Debug for SignatureOrTokenVerifier {
 
 impl SignatureOrTokenVerifier {
     pub(super) fn new(scheme: SignatureOrTokenScheme, secrets: &[Secret]) -> Result<Self, KeyError> {
-        // Bounds hold for both together.
+        // Limits apply to both kinds together.
         let signs = key::each(secrets, |secret| Ok(SignatureOrTokenScheme::signs(secret)))?;
         let (mut signing, mut tokens) = (Vec::new(), Vec::new());
         for (index, (secret, signs)) in secrets.iter().zip(signs).enumerate() {
-            // One by one, so that an error names the secret by its place among all.
+            // One by one, so that an error has the index of the secret among all.
             let secret = slice::from_ref(secret);
             let checked = if signs {
                 signing.extend_from_slice(secret);
@@ -69,18 +69,18 @@ impl SignatureOrTokenVerifier {
         Ok(Self { signature: signature.transpose()?, token: token.transpose()?, scheme })
     }
 
-    /// The headers that carry a signature or a token, whichever of them is looked at: the sender may send both.
+    /// Returns the headers that carry a signature or a token, whichever is verified: the sender may send both.
     pub(super) fn headers(&self) -> [&HeaderName; 2] {
         [&self.scheme.signature.header, &self.scheme.token.header]
     }
 
-    /// Judges by the signature where there is one, so that a wrong one is not made up for by a token.
+    /// Verifies the signature if there is one, so that a token does not make up for an invalid signature.
     pub(super) fn verify(&self, headers: &HeaderMap, body: Bytes, now: Timestamp) -> Result<Verified, Refusal> {
         let signed = headers.contains_key(&self.scheme.signature.header);
         match (&self.signature, &self.token) {
             (Some(signature), token) if signed || token.is_none() => signature.verify(headers, body, now),
             (_, Some(token)) => token.verify(headers).map(|()| Verified { body, key: 0 }),
-            // A verifier has secrets of one kind at least.
+            // A verifier has at least one kind of secret.
             (_, None) => Err(Refusal::InvalidSignature(KeyProblem::NoSecrets.to_string())),
         }
     }

@@ -1,9 +1,9 @@
-//! Signatures over the URL and the fields of a form, as Twilio makes them.
+//! Signatures over the URL and the fields of a form, as used by Twilio.
 //!
-//! What is signed is the URL as the sender called it and, for a form, every name with its values behind it, sorted by
+//! The signed content is the URL as the sender called it and, for a form, every name followed by its values, sorted by
 //! name. Any other body is covered by its SHA-256 in the URL's query
-//! (<https://www.twilio.com/docs/usage/webhooks/webhooks-security>). Where a name ends and its value begins is not signed:
-//! that is the sender's own scheme, and no receiver can mend it.
+//! (<https://www.twilio.com/docs/usage/webhooks/webhooks-security>). The boundary between a name and its value is not
+//! signed: that is a property of the sender's scheme, which a receiver cannot fix.
 
 use std::{
     borrow::Cow,
@@ -26,29 +26,29 @@ use super::{
     single,
 };
 
-/// Field of the query that holds the SHA-256 of a body which is no form, in hexadecimal.
+/// Query field with the hexadecimal SHA-256 of a body that is not a form.
 const BODY_DIGEST: &str = "bodySHA256";
 
-/// How a sender signs that signs the URL: by HMAC-SHA1 in base64.
+/// A scheme that signs the URL, by HMAC-SHA1 in base64.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UrlScheme {
     /// Header that carries the signature.
     pub header: HeaderName,
 }
 
-/// The URL that a sender called, as it wrote it: nothing is normalised, since every byte of it is signed.
+/// The URL that a sender called, exactly as written: nothing is normalized, because every byte of it is signed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CalledUrl {
-    /// Whether the scheme is `https`, not `http`.
+    /// Whether the scheme is `https` rather than `http`.
     pub secure: bool,
-    /// Host, and port where there is one.
+    /// Host, and port if present.
     pub authority: String,
     /// Path and query.
     pub target: String,
 }
 
 impl CalledUrl {
-    /// A URL that is written already; `None` when it is neither `http` nor `https`.
+    /// Creates it from a URL; `None` when the scheme is neither `http` nor `https`.
     pub fn of(url: &Url) -> Option<Self> {
         let secure = match url.scheme() {
             "https" => true,
@@ -66,8 +66,8 @@ impl CalledUrl {
         form_urlencoded::parse(self.target.split_once('?').map_or("", |(_, query)| query).as_bytes())
     }
 
-    /// As it is, and without its port or with the one that its scheme implies: senders differ in whether they write a
-    /// port that goes without saying, and proxies in whether they pass it on. This is what the sender's own libraries do.
+    /// Returns the URL as written, and with the default port removed or added: senders differ in whether they write the
+    /// default port, and proxies in whether they preserve it. The sender's own libraries do the same.
     fn spellings(&self) -> [String; 2] {
         let Self { secure, authority, target } = self;
         let (scheme, implied) = if *secure { ("https", "443") } else { ("http", "80") };
@@ -82,7 +82,7 @@ impl CalledUrl {
     }
 }
 
-/// A scheme with its keys.
+/// A URL scheme with its keys.
 pub(super) struct UrlVerifier {
     scheme: UrlScheme,
     keys: Keys,
@@ -104,7 +104,7 @@ impl UrlVerifier {
         &self.scheme.header
     }
 
-    /// Checks a request that was sent to `url`; says which key signed it.
+    /// Verifies a request that was sent to `url`, and returns the index of the key that signed it.
     pub(super) fn verify(&self, url: &CalledUrl, headers: &HeaderMap, body: &[u8]) -> Result<usize, Refusal> {
         let header = &self.scheme.header;
         let signature = single(headers, header, "signature")?.as_bytes();
@@ -135,7 +135,7 @@ impl UrlVerifier {
 }
 
 impl UrlScheme {
-    /// The signature of a request. A body that is no form is put into the URL by its digest.
+    /// Returns the signature of a request. The digest of a body that is not a form is added to the URL.
     pub(super) fn sign(
         &self,
         secret: &Secret,
@@ -159,21 +159,21 @@ impl UrlScheme {
     }
 }
 
-/// What a sender is told whose URL nobody knows.
+/// Returns the rejection of a request whose URL is not known.
 pub(super) fn unknown() -> Refusal {
     Refusal::InvalidSignature("the URL that the sender called is not known, and it is signed".into())
 }
 
-/// What of a request besides its URL is signed.
+/// What is signed in addition to the URL.
 enum Covered {
-    /// The fields of its body.
+    /// The fields of the body.
     Form,
-    /// The digest of its body.
+    /// The digest of the body.
     Digest(String),
 }
 
-/// A digest in the query counts whatever the body is, since the content type is not signed: a body that it covers must
-/// not be passed off as an empty form.
+/// Returns what the signature covers. A digest in the query applies to every body, because the content type is not
+/// signed: otherwise a body that it covers could be passed off as an empty form.
 fn covered_by(url: &CalledUrl, headers: &HeaderMap) -> Result<Covered, Refusal> {
     let mut digests = url.query().filter(|(name, _)| name == BODY_DIGEST).map(|(_, value)| value.into_owned());
     match (digests.next(), digests.next()) {
@@ -188,7 +188,7 @@ fn covered_by(url: &CalledUrl, headers: &HeaderMap) -> Result<Covered, Refusal> 
 
 fn is_digest_of(text: &str, body: &[u8]) -> bool {
     let mut digest = [0; 32];
-    // Both are known to whoever sent this, so time does not matter.
+    // The sender knows both values, so timing does not matter.
     hex::decode_to_slice(text, &mut digest).is_ok() && digest.as_slice() == Sha256::digest(body).as_slice()
 }
 
@@ -196,7 +196,7 @@ fn is_form(headers: &HeaderMap) -> bool {
     matches!(Kind::of(headers.get(CONTENT_TYPE).map(HeaderValue::to_str).and_then(Result::ok)), Kind::Form)
 }
 
-/// The names of a form in order, each value with its name before it. A value that a name has twice counts once.
+/// Returns the names of a form in order, each value preceded by its name. A duplicate value of a name counts once.
 fn fields(body: &[u8]) -> Result<String, Refusal> {
     let mut sorted = BTreeMap::<Cow<'_, str>, BTreeSet<Cow<'_, str>>>::new();
     for (number, (name, value)) in form_urlencoded::parse(body).enumerate() {
@@ -302,7 +302,7 @@ mod tests {
         let right = "a9nBmqA0ju/hNViExpshrM61xv4=";
         let url = format!("{URL}&bodySHA256=0a1ff7634d9ab3b95db5c9a2dfe9416e41502b283a80c7cf19632632f96e6620");
         assert!(judge(&url, "application/json", &JSON.replace("true", "fals"), right).unwrap_err().contains("SHA-256"));
-        // The content type is not signed, so that it must not decide whether the body is looked at.
+        // The content type is not signed, so it must not decide whether the body is checked.
         for other in ["", "a=b"] {
             assert!(judge(&url, A_FORM, other, right).is_err(), "{other}");
         }

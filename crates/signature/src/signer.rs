@@ -1,4 +1,4 @@
-//! Signing what is delivered.
+//! Signing of deliveries.
 
 use std::fmt;
 
@@ -22,16 +22,16 @@ const SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
 pub enum SigningScheme {
     /// Standard Webhooks, symmetric: `webhook-signature: v1,<base64>` of `id.timestamp.body`.
     StandardWebhooks,
-    /// The hexadecimal HMAC-SHA256 of the body alone, in a header of choice.
+    /// The hexadecimal HMAC-SHA256 of the body alone, in a configured header.
     HmacSha256Hex {
-        /// That header.
+        /// Name of the header.
         header: HeaderName,
     },
     /// Standard Webhooks, asymmetric: `webhook-signature: v1a,<base64>` of `id.timestamp.body` (RFC 8032).
     Ed25519,
 }
 
-/// A scheme with its keys.
+/// A signing scheme with its keys.
 pub struct Signer(Kind);
 
 enum Kind {
@@ -52,7 +52,7 @@ impl fmt::Debug for Signer {
 }
 
 impl Signer {
-    /// Prepares the keys. Several secrets all sign, so that a receiver may know either while they rotate.
+    /// Prepares the keys. All secrets sign, so that a receiver may know any of them during rotation.
     ///
     /// # Errors
     ///
@@ -72,10 +72,10 @@ impl Signer {
         }))
     }
 
-    /// The signature header of a delivery. `id` and `timestamp` (seconds since 1970) must be those of its `webhook-id`
-    /// and `webhook-timestamp` headers, which are not made here. Signatures of several secrets are separated by
-    /// spaces, as Standard Webhooks wants it, and by commas for `HmacSha256Hex`, which with one secret is plain
-    /// hexadecimal.
+    /// Returns the signature header of a delivery. `id` and `timestamp` (seconds since 1970) must be those of its
+    /// `webhook-id` and `webhook-timestamp` headers, which are not created here. Signatures of several secrets are
+    /// separated by spaces, as Standard Webhooks requires, and by commas for `HmacSha256Hex`, which with one secret is
+    /// plain hexadecimal.
     pub fn sign(&self, id: &str, timestamp: i64, body: &[u8]) -> Vec<(HeaderName, HeaderValue)> {
         let timestamp = timestamp.to_string();
         let fields = Fields { timestamp: timestamp.as_bytes(), id: id.as_bytes(), body };
@@ -93,7 +93,7 @@ impl Signer {
                 (&SIGNATURE, versioned("v1a", signatures.iter().map(<[u8; 64]>::as_slice)))
             }
         };
-        // Hexadecimal and base64 are always header values.
+        // Hexadecimal and base64 are always valid header values.
         HeaderValue::try_from(value).map(|value| (header.clone(), value)).into_iter().collect()
     }
 }

@@ -1,4 +1,4 @@
-//! Keys and verified bodies for tests, here and in crates that use this one (feature `testing`).
+//! Keys and verified bodies for tests of this and other crates (feature `testing`).
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
@@ -12,25 +12,25 @@ use crate::{Algorithm, KeyForm, Scheme, SignatureScheme, Verified, Verifier};
 /// The secret of the Standard Webhooks specification's example.
 pub(crate) const STANDARD_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
-/// A body that needs no signature.
+/// Returns a body that needs no signature.
 pub fn verified(body: impl Into<Bytes>) -> Verified {
     let open = Verifier::new(Scheme::None, Vec::new()).unwrap();
     open.verify(&HeaderMap::new(), body.into(), Timestamp::UNIX_EPOCH).unwrap()
 }
 
-/// Keys of one scheme: what the sender signs with, what the receiver knows, and another pair.
+/// Keys of one scheme: two pairs of a sender's and a receiver's key.
 pub struct Keys {
-    /// What the sender signs with.
+    /// The sender's key.
     pub private: Secret,
-    /// What the receiver knows.
+    /// The receiver's key.
     pub public: Secret,
-    /// Another key of the same kind.
+    /// Another sender's key of the same kind.
     pub other_private: Secret,
-    /// Its other half.
+    /// The receiver's key that belongs to it.
     pub other_public: Secret,
 }
 
-/// Made for these tests by `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256`.
+/// Generated for these tests by `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256`.
 pub(crate) const P256: [(&str, &str); 2] = [
     (
         "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgmzkGxHt3G33X9G8u\nESk995SOL3lVhIFfNp9RodDMNDChRANCAAQfacKLsfyiutqRnPAZamqzrSTkRAcS\nPpeTPwDOxD3fiL5QpkPO7Vt9QDSveEVvxUkNy0gbWH4UpvORYn5FqMyB\n-----END PRIVATE KEY-----\n",
@@ -42,7 +42,7 @@ pub(crate) const P256: [(&str, &str); 2] = [
     ),
 ];
 
-/// Private key, key set and certificate.
+/// Private key, key set and certificate of each RSA key.
 pub(crate) const RSA: [(&str, &str, &str); 2] = [
     (
         include_str!("tests/data/rsa-1.pem"),
@@ -56,7 +56,7 @@ pub(crate) const RSA: [(&str, &str, &str); 2] = [
     ),
 ];
 
-/// A scheme of the table with what the endpoint has to say.
+/// Completes a scheme of the table with the values that the endpoint configures.
 pub fn complete(mut scheme: Scheme) -> Scheme {
     match &mut scheme {
         Scheme::Jwt(scheme) => {
@@ -69,7 +69,7 @@ pub fn complete(mut scheme: Scheme) -> Scheme {
     scheme
 }
 
-/// Keys that fit a scheme.
+/// Returns keys that fit a scheme.
 pub fn keys(scheme: &Scheme) -> Keys {
     let shared = |one: &str, other: &str| [(one.to_owned(), one.to_owned()), (other.to_owned(), other.to_owned())];
     let pairs = match scheme {

@@ -1,4 +1,4 @@
-//! The providers' own examples, what must be refused, and that signing and verifying are each other's inverse.
+//! The providers' own examples, requests that must be rejected, and signing as the inverse of verification.
 
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(seconds).unwrap()
 }
 
-/// `ok`, or the code of the refusal.
+/// Returns `ok`, or the code of the rejection.
 fn code(verifier: &Verifier, pairs: &[(&str, &str)], body: &str, now: Timestamp) -> &'static str {
     match verifier.verify(&headers(pairs), Bytes::copy_from_slice(body.as_bytes()), now) {
         Ok(verified) => {
@@ -113,7 +113,7 @@ fn slack_example() {
     for (now, what) in [(time + 301, "a second late"), (time + 3600, "an hour old"), (time - 3600, "an hour ahead")] {
         assert_eq!(judge(SLACK_TIME, SLACK_SIGNATURE, now), "stale_timestamp", "{what}");
     }
-    // Another spelling of the same time is another content.
+    // Another spelling of the same time is different content.
     assert_eq!(judge("01531420618", SLACK_SIGNATURE, time), "invalid_signature");
     for wrong in ["", "-1531420618", "+1531420618", "1531420618.0", "now", "9".repeat(21).as_str()] {
         assert_eq!(judge(wrong, SLACK_SIGNATURE, time), "invalid_signature", "{wrong}");
@@ -122,7 +122,7 @@ fn slack_example() {
     assert_eq!(code(&verifier, &signature, SLACK_BODY, at(time)), "missing_signature");
     let timestamp = [("X-Slack-Request-Timestamp", SLACK_TIME)];
     assert_eq!(code(&verifier, &timestamp, SLACK_BODY, at(time)), "missing_signature");
-    // Nobody learns about the clock without the secret.
+    // Without the secret, a caller learns nothing about the clock.
     let wrong = SLACK_SIGNATURE.replace('a', "b");
     assert_eq!(judge(SLACK_TIME, &wrong, time + 3600), "invalid_signature");
 }
@@ -211,7 +211,7 @@ fn the_signer_makes_the_asymmetric_example() {
     assert_eq!(made, [(HeaderName::from_static("webhook-signature"), HeaderValue::from_static(expected))]);
 }
 
-/// The same vector the other way round; its key pair is the second half of the `whsk_` key there.
+/// The same vector for the verifier. Its key pair is the second half of the `whsk_` key there.
 #[test]
 fn standard_webhooks_asymmetric_example() {
     let public = "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4=";
@@ -223,7 +223,7 @@ fn standard_webhooks_asymmetric_example() {
     };
     let both = [STANDARD_SECRET, public];
     assert_eq!(judge(&[public], signature, STANDARD_BODY), "ok");
-    // While a sender moves from one to the other.
+    // During a migration from one to the other.
     assert_eq!(judge(&both, signature, STANDARD_BODY), "ok");
     assert_eq!(judge(&both, STANDARD_SIGNATURE, STANDARD_BODY), "ok");
     assert_eq!(judge(&both, &format!("{STANDARD_SIGNATURE} {signature}"), STANDARD_BODY), "ok");
@@ -235,14 +235,14 @@ fn standard_webhooks_asymmetric_example() {
     assert_eq!(judge(&[public], &vec![signature; 10_000].join(" "), STANDARD_BODY), "invalid_signature");
 }
 
-/// `test_verify_valid_signature` and its neighbours in sendgrid-python's `test/unit/test_eventwebhook.py`.
+/// `test_verify_valid_signature` and adjacent tests in sendgrid-python's `test/unit/test_eventwebhook.py`.
 #[test]
 fn sendgrid_example() {
     let key = "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE83T4O/n84iotIvIW4mdBgQ/7dAfSmpqIM8kF9mN1flpVKS3GRqe62gw+2fNNRaINXvVpiglSI8eNEc6wEA3F+g==";
     let other = "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEqTxd43gyp8IOEto2LdIfjRQrIbsd4SXZkLW6jDutdhXSJCWHw8REntlo7aNDthvj+y7GjUuFDb/R1NGe1OPzpA==";
     let signature = "MEUCIGHQVtGj+Y3LkG9fLcxf3qfI10QysgDWmMOVmxG0u6ZUAiEAyBiXDWzM+uOe5W0JuG+luQAbPIqHh89M15TluLtEZtM=";
     let foreign = "MEUCIQCtIHJeH93Y+qpYeWrySphQgpNGNr/U+UyUlBkU6n7RAwIgJTz2C+8a8xonZGi6BpSzoQsbVRamr2nlxFDWYNH3j/0=";
-    // Its trailing line ending counts.
+    // The trailing line ending is signed.
     let body = concat!(
         r#"[{"email":"hello@world.com","event":"dropped","reason":"Bounced Address","#,
         r#""sg_event_id":"ZHJvcC0xMDk5NDkxOS1MUnpYbF9OSFN0T0doUTRrb2ZTbV9BLTA","#,
@@ -436,7 +436,7 @@ fn schemes_that_contradict_themselves_are_refused() {
 }
 
 fn schemes() -> impl Strategy<Value = Scheme> {
-    // Those whose secrets may be any; `presets` has tests for all.
+    // Schemes that accept any secret; `presets` has tests for all.
     let any_secret = PROVIDERS.iter().map(Provider::scheme).filter(|scheme| match scheme {
         Scheme::Signature(scheme) => {
             scheme.key_form != KeyForm::PublicKey && !matches!(scheme.timestamp, Some(TimestampSource::Milliseconds(_)))
@@ -477,7 +477,7 @@ fn schemes() -> impl Strategy<Value = Scheme> {
     prop_oneof![3 => preset, 3 => free, 1 => token]
 }
 
-/// Fits every form of key.
+/// Secrets that fit every form of key.
 fn secrets() -> impl Strategy<Value = String> {
     "[A-Za-z0-9+/]{24}|[A-Za-z0-9+/]{32}"
 }
@@ -536,11 +536,11 @@ proptest! {
         let refusal = verifier.verify(&headers, torn.into(), now).unwrap_err();
         prop_assert_eq!(refusal.code(), "invalid_signature");
 
-        // A timestamp beside the signature, but not signed, may be changed within the tolerance.
+        // A timestamp beside the signature that is not signed may be changed within the tolerance.
         if scheme.timestamp == Some(TimestampSource::InSignature) && !scheme.content.uses_timestamp() {
             return Ok(());
         }
-        // In the signature itself the bit counts unless the text still decodes to the same bytes, as hexadecimal in
+        // In the signature itself the bit matters unless the text still decodes to the same bytes, as hexadecimal in
         // the other case does.
         let value = headers[&scheme.header].as_bytes().to_vec();
         let mut torn = value.clone();
@@ -589,7 +589,7 @@ proptest! {
     }
 }
 
-/// What proves the sender is not passed on to receivers by a wildcard; the id of an event is.
+/// Wildcards never forward a header that proves the sender; they do forward the id of an event.
 #[test]
 fn wildcards_never_match_what_proves_the_sender() {
     for provider in PROVIDERS {

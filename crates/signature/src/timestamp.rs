@@ -1,4 +1,4 @@
-//! When a request was signed, and whether that is recent.
+//! The time of signing, and the check of its age.
 
 use std::time::Duration;
 
@@ -10,18 +10,19 @@ use jiff::Timestamp;
 use super::{Refusal, Verified};
 use crate::limits::TIMESTAMP_DIGITS;
 
-/// Where the time of signing is.
+/// Location of the time of signing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TimestampSource {
-    /// In a header of its own: whole seconds since 1970 in decimal digits.
+    /// A separate header, with whole seconds since 1970 in decimal digits.
     Header(HeaderName),
     /// The same in the signature header, under the timestamp key of [`Shape::Pairs`](super::Shape::Pairs).
     InSignature,
-    /// In the signed body, at a JSON pointer: whole milliseconds since 1970. It is read once the signature is right.
+    /// A JSON pointer into the signed body, to whole milliseconds since 1970. It is read after the signature is
+    /// verified.
     Milliseconds(&'static str),
 }
 
-/// Seconds since 1970. What does not fit into 64 bits counts as the largest: a moment no tolerance reaches. `None`
+/// Parses seconds since 1970. A value beyond 64 bits counts as the largest, which is outside every tolerance. `None`
 /// when it is not a plain decimal number of at most [`TIMESTAMP_DIGITS`].
 pub(super) fn number(text: &[u8]) -> Option<u64> {
     if text.is_empty() || text.len() > TIMESTAMP_DIGITS || !text.iter().all(u8::is_ascii_digit) {
@@ -31,7 +32,8 @@ pub(super) fn number(text: &[u8]) -> Option<u64> {
     Some(text.iter().fold(0u64, |sum, byte| sum.saturating_mul(10).saturating_add(digit(byte))))
 }
 
-/// Whether a signed moment, in nanoseconds since 1970, is near enough. `place` says where it was.
+/// Checks that a signed time, in nanoseconds since 1970, is within the tolerance. `place` names its location for the
+/// error.
 pub(super) fn recent(place: &str, nanoseconds: i128, tolerance: Duration, now: Timestamp) -> Result<(), Refusal> {
     let now = now.as_nanosecond();
     if nanoseconds.saturating_sub(now).unsigned_abs() <= tolerance.as_nanos() {
@@ -43,12 +45,12 @@ pub(super) fn recent(place: &str, nanoseconds: i128, tolerance: Duration, now: T
     Err(Refusal::StaleTimestamp(sentence))
 }
 
-/// Seconds as nanoseconds.
+/// Converts seconds to nanoseconds.
 pub(super) fn from_seconds(seconds: u64) -> i128 {
     i128::from(seconds).saturating_mul(1_000_000_000)
 }
 
-/// Checks a time in milliseconds in a body whose signature is right.
+/// Checks a time in milliseconds in a body whose signature is valid.
 pub(super) fn recent_in_body(
     pointer: &'static str,
     verified: &Verified,

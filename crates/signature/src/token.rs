@@ -18,7 +18,8 @@ pub struct TokenScheme {
     pub scheme: Option<String>,
 }
 
-/// A token scheme with its tokens, as digests: equal lengths, so that comparing them tells nothing of the token's.
+/// A token scheme with its tokens, as digests of equal length, so that comparing them discloses nothing of the length
+/// of the tokens.
 pub(super) struct TokenVerifier {
     scheme: TokenScheme,
     digests: Vec<[u8; 32]>,
@@ -62,7 +63,7 @@ impl TokenVerifier {
     }
 }
 
-/// What follows the scheme and at least one space.
+/// Returns what follows the scheme and at least one space.
 pub(super) fn after<'a>(value: &'a [u8], scheme: &str) -> Option<&'a [u8]> {
     let (word, rest) = value.split_at_checked(scheme.len())?;
     let token = rest.trim_ascii_start();

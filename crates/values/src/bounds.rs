@@ -1,8 +1,8 @@
-//! Bounds: constants that list themselves, so that `docs/limits.md` names every one.
+//! Limits: constants that list themselves, so that `docs/limits.md` is complete.
 
 use std::fmt;
 
-/// A bound, as the documentation lists it.
+/// One limit, as listed in the documentation.
 #[derive(Clone, Copy)]
 pub struct Bound {
     /// Name of the constant.
@@ -13,7 +13,7 @@ pub struct Bound {
     pub value: &'static (dyn fmt::Debug + Sync),
 }
 
-/// Declares public constants, and `BOUNDS`, which lists them with their doc comments.
+/// Declares public constants and `BOUNDS`, which lists them with their doc comments.
 ///
 /// ```
 /// grapnel_values::bounds! {
@@ -28,7 +28,7 @@ macro_rules! bounds {
     ($($(#[doc = $text:literal])+ pub const $name:ident: $type:ty = $value:expr;)+) => {
         $($(#[doc = $text])+ pub const $name: $type = $value;)+
 
-        /// All of them, in order.
+        /// Every limit of this module, in order of declaration.
         pub const BOUNDS: &[$crate::bounds::Bound] = &[
             $($crate::bounds::Bound { name: stringify!($name), text: concat!($($text),+), value: &$name }),+
         ];

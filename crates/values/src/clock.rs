@@ -1,13 +1,13 @@
-//! Where the time comes from.
+//! Sources of the current time.
 
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
 
-/// Tells the time.
+/// A source of the current time.
 pub trait Clock: Send + Sync + 'static {
-    /// The present moment.
+    /// Returns the current time.
     fn now(&self) -> Timestamp;
 }
 
@@ -17,7 +17,7 @@ impl<C: Clock + ?Sized> Clock for Arc<C> {
     }
 }
 
-/// The machine's clock.
+/// The system clock.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 
@@ -27,22 +27,22 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that stands still until it is set; share it in an [`Arc`].
+/// A clock that changes only when it is set. Share it in an [`Arc`].
 #[derive(Debug)]
 pub struct ManualClock(Mutex<Timestamp>);
 
 impl ManualClock {
-    /// A clock that shows `now`.
+    /// Creates a clock that shows `now`.
     pub fn new(now: Timestamp) -> Self {
         Self(Mutex::new(now))
     }
 
-    /// Shows another moment from here on.
+    /// Sets the time.
     pub fn set(&self, now: Timestamp) {
         *self.0.lock() = now;
     }
 
-    /// Goes forward, at most to the end of time.
+    /// Moves the time forward, at most to the maximum timestamp.
     pub fn advance(&self, by: Duration) {
         let mut now = self.0.lock();
         *now = now.checked_add(by).unwrap_or(Timestamp::MAX);

@@ -1,13 +1,13 @@
-//! How much work one request may make.
+//! Limits on the work of one request.
 
 use super::limits::{EXPRESSION_STEPS, SCHEMA_STEPS};
 
-/// The steps that are left for judging one request. A batch has no more than a single event, or it would multiply them.
+/// The steps left for one request. A batch has the same budget as a single event; otherwise a batch would multiply it.
 #[derive(Debug)]
 pub struct CostBudget {
-    /// Of [`SCHEMA_STEPS`].
+    /// Steps left of [`SCHEMA_STEPS`].
     pub schema: u64,
-    /// Of [`EXPRESSION_STEPS`].
+    /// Steps left of [`EXPRESSION_STEPS`].
     pub expression: u64,
 }
 

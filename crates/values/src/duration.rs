@@ -1,40 +1,40 @@
-//! Durations as Go writes them, the form that Kubernetes objects use.
+//! Durations in the syntax of Go, as used by Kubernetes objects.
 
 use std::{fmt::Write, time::Duration};
 
 use super::limits::{MAX_DURATION, SCALAR_BYTES};
 
-/// What [`parse`] accepts, as a regular expression for a CRD schema; the upper bound is checked by [`parse`] alone.
+/// The syntax that [`parse`] accepts, as a regular expression for a CRD schema. Only [`parse`] checks the upper bound.
 pub const PATTERN: &str = r"^([0-9]+(\.[0-9]+)?(ns|us|ms|s|m|h))+$";
 
 /// Why a text is not a duration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DurationError {
-    /// Nothing there.
+    /// The text is empty.
     #[error("a duration is empty; write one such as 10s, 1h30m or 250ms")]
     Empty,
-    /// Longer than any duration needs to be.
+    /// The text is longer than any duration needs to be.
     #[error("a duration has more than {SCALAR_BYTES} characters; write one such as 10s, 1h30m or 250ms")]
     TooLong,
-    /// A number is missing, or is not one.
+    /// A number is missing or malformed.
     #[error("`{0}` is not a duration; write numbers with units, such as 10s, 1h30m or 250ms")]
     Number(String),
-    /// No unit, or none that is known.
+    /// The unit is missing or unknown.
     #[error("`{text}` has {unit} where a unit is expected; the units are h, m, s, ms, us and ns, as in 1h30m")]
     Unit {
         /// The whole text.
         text: String,
-        /// What stands there.
+        /// The text in place of the unit.
         unit: String,
     },
-    /// More than [`MAX_DURATION`].
+    /// The duration exceeds [`MAX_DURATION`].
     #[error("`{0}` is too long; the longest duration is {max}", max = format(MAX_DURATION))]
     TooLarge(String),
 }
 
-/// Reads a duration: one or more decimal numbers, each with a unit (`h`, `m`, `s`, `ms`, `us`, `ns`), as Go's
-/// `time.ParseDuration` does, but without a sign and without the unitless `0`. Fractions below a nanosecond are cut off.
+/// Parses a duration: one or more decimal numbers, each with a unit (`h`, `m`, `s`, `ms`, `us`, `ns`), as Go's
+/// `time.ParseDuration` does, but without a sign and without the unitless `0`. Fractions of a nanosecond are truncated.
 ///
 /// # Errors
 ///
@@ -76,8 +76,8 @@ pub fn parse(text: &str) -> Result<Duration, DurationError> {
         nanos = whole.checked_mul(scale).and_then(|part| nanos.checked_add(part)).ok_or_else(too_large)?;
         let mut place = scale;
         for digit in fraction.bytes() {
-            // Exact only because every scale is a multiple of the powers of ten that matter; the last digits of
-            // minutes and hours lose less than a nanosecond, as in Go.
+            // Exact because every scale is a multiple of the relevant powers of ten; the last digits of minutes and
+            // hours lose less than a nanosecond, as in Go.
             let weight = u128::from(digit.saturating_sub(b'0')) * place;
             nanos = nanos.saturating_add(weight / 10);
             place /= 10;
@@ -95,7 +95,7 @@ fn digits(text: &str) -> (&str, &str) {
     text.split_at_checked(end).unwrap_or((text, ""))
 }
 
-/// Writes a duration so that [`parse`] reads the same one: `1h30m`, `1.5s`, `250ms`, `0s`.
+/// Formats a duration so that [`parse`] returns the same value: `1h30m`, `1.5s`, `250ms`, `0s`.
 pub fn format(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let nanos = duration.subsec_nanos();

@@ -1,15 +1,15 @@
-//! Globs over event types and header names.
+//! Globs for event types and header names.
 
 use std::{fmt, str::Chars};
 
 use super::limits::GLOB_BYTES;
 
-/// A pattern in which `*` stands for any run of characters (dots included, and none at all), `?` for exactly one, and
-/// everything else for itself. It matches the whole text or not at all.
+/// A pattern that matches a whole text: `*` matches any number of characters (including dots, and none), `?` matches
+/// exactly one, every other character matches itself.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Glob {
     source: Box<str>,
-    /// Adjacent stars are one.
+    /// Adjacent stars are merged.
     tokens: Box<[Token]>,
 }
 
@@ -24,20 +24,20 @@ enum Token {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum GlobError {
-    /// Nothing there: it would match only the empty text.
+    /// The text is empty and would match only the empty text.
     #[error("a glob is empty; write `*` to match everything")]
     Empty,
-    /// Longer than [`GLOB_BYTES`].
+    /// The text exceeds [`GLOB_BYTES`].
     #[error("a glob has {0} bytes, more than the {GLOB_BYTES} allowed")]
     TooLong(usize),
 }
 
 impl Glob {
-    /// Reads a glob of at most [`GLOB_BYTES`].
+    /// Parses a glob of at most [`GLOB_BYTES`].
     ///
     /// # Errors
     ///
-    /// [`GlobError`] when it is empty or too long.
+    /// [`GlobError`] when the text is empty or too long.
     pub fn parse(source: &str) -> Result<Self, GlobError> {
         if source.is_empty() {
             return Err(GlobError::Empty);
@@ -57,12 +57,12 @@ impl Glob {
         Ok(Self { source: source.into(), tokens: tokens.into() })
     }
 
-    /// Whether the whole text matches. Only the last star is ever reconsidered, so the time is at most the product of
-    /// the two lengths, without recursion or allocation.
+    /// Returns whether the whole text matches. Only the last star is ever reconsidered, so the time is bounded by the
+    /// product of the two lengths, without recursion or allocation.
     pub fn matches(&self, text: &str) -> bool {
         let mut tokens = self.tokens.iter();
         let mut text = text.chars();
-        // Where to go on when the tokens after the last star do not fit: the star takes one character more.
+        // Where to continue when the tokens after the last star do not match: the star consumes one more character.
         let mut retry: Option<(std::slice::Iter<'_, Token>, Chars<'_>)> = None;
         loop {
             let here = (tokens.clone(), text.clone());
@@ -89,12 +89,12 @@ impl Glob {
         }
     }
 
-    /// Whether it has no wildcard, so that it names exactly one text.
+    /// Returns whether the glob has no wildcard and therefore matches exactly one text.
     pub fn is_literal(&self) -> bool {
         self.tokens.iter().all(|token| matches!(token, Token::Literal(_)))
     }
 
-    /// As it was written.
+    /// Returns the source text.
     pub fn as_str(&self) -> &str {
         &self.source
     }
@@ -112,28 +112,28 @@ impl fmt::Display for Glob {
     }
 }
 
-/// Several globs.
+/// A set of globs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct GlobSet(Box<[Glob]>);
 
 impl GlobSet {
-    /// A set of these.
+    /// Creates a set.
     pub fn new(globs: Vec<Glob>) -> Self {
         Self(globs.into())
     }
 
-    /// Whether any of the globs matches; an empty set matches nothing. See [`GlobSet::admits`] for lists in which
-    /// nothing means everything.
+    /// Returns whether any glob matches. An empty set matches nothing; use [`GlobSet::admits`] for lists where empty
+    /// means everything.
     pub fn matches(&self, text: &str) -> bool {
         self.0.iter().any(|glob| glob.matches(text))
     }
 
-    /// Whether any of the globs matches or there are none: the meaning of `eventTypes`.
+    /// Returns whether the set is empty or any glob matches, as in `eventTypes`.
     pub fn admits(&self, text: &str) -> bool {
         self.is_empty() || self.matches(text)
     }
 
-    /// Whether there are no globs.
+    /// Returns whether the set is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -204,7 +204,7 @@ mod tests {
         assert!(set.matches("a.x") && set.matches("b") && !set.matches("c") && !set.admits("c"));
     }
 
-    /// The definition, word for word, with all its backtracking.
+    /// A literal implementation of the definition, with full backtracking.
     fn reference(glob: &[char], text: &[char]) -> bool {
         match (glob.split_first(), text.split_first()) {
             (None, None) => true,

@@ -1,10 +1,10 @@
-//! Values that the other crates read, compare and bound: durations, quantities, names, patterns, secrets, time.
+//! Values that the other crates parse, compare and bound: durations, quantities, names, patterns, secrets, time.
 //!
-//! Every parser here takes text that a user or a sender wrote, has a bound on its length, and says in its error what is
-//! wrong and what to write instead.
+//! Every parser takes text from users or senders, limits its length, and returns an error that says what is wrong and
+//! what to write instead.
 
 #![warn(missing_docs)]
-// Input from outside must never end the process: a refusal has a name and an answer.
+// Input from outside must never cause a panic: every rejection is an error with a response.
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 pub mod bounds;

@@ -1,8 +1,8 @@
-//! Names as Kubernetes takes them from RFC 1123: small letters, digits and hyphens, with dots between labels.
+//! Kubernetes names (RFC 1123): lower-case letters, digits and hyphens, with dots between labels.
 
 use super::limits::{NAME_CHARS, NAMESPACE_CHARS};
 
-/// Whether this is a DNS label, as namespaces and Services are named.
+/// Returns whether the text is a DNS label, such as the name of a namespace or Service.
 pub fn is_label(text: &str) -> bool {
     text.len() <= NAMESPACE_CHARS
         && !text.is_empty()
@@ -11,7 +11,7 @@ pub fn is_label(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
 
-/// Whether this is a DNS subdomain, as most other objects are named. Its labels may be as long as the whole.
+/// Returns whether the text is a DNS subdomain, as most object names are. A label may be as long as the whole name.
 pub fn is_subdomain(text: &str) -> bool {
     let is_part = |part: &str| {
         !part.is_empty()
@@ -22,7 +22,7 @@ pub fn is_subdomain(text: &str) -> bool {
     text.len() <= NAME_CHARS && text.split('.').all(is_part)
 }
 
-/// Whether this can be the domain of a cluster: what stands after `svc.` in the names of its Services.
+/// Returns whether the text can be a cluster domain: the part after `svc.` in the DNS names of Services.
 pub fn is_domain(text: &str) -> bool {
     text.len() <= NAME_CHARS && text.split('.').all(is_label)
 }

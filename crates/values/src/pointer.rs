@@ -4,7 +4,7 @@ use std::{borrow::Cow, fmt};
 
 use super::limits::POINTER_BYTES;
 
-/// A place in a JSON document.
+/// A location in a JSON document.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct JsonPointer {
     source: Box<str>,
@@ -15,19 +15,19 @@ pub struct JsonPointer {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PointerError {
-    /// It does not begin with a slash.
+    /// The text does not begin with a slash.
     #[error("`{0}` is not a JSON pointer: it must be empty or begin with `/`, as in /event/type")]
     NoSlash(String),
-    /// A `~` that escapes nothing.
+    /// A `~` is not followed by `0` or `1`.
     #[error("`{0}` is not a JSON pointer: `~` must be followed by 0 or 1 (RFC 6901, 3)")]
     Escape(String),
-    /// Longer than [`POINTER_BYTES`].
+    /// The text exceeds [`POINTER_BYTES`].
     #[error("a JSON pointer has {0} bytes, more than the {POINTER_BYTES} allowed")]
     TooLong(usize),
 }
 
 impl JsonPointer {
-    /// Reads a pointer of at most [`POINTER_BYTES`]; the empty one is the whole document.
+    /// Parses a pointer of at most [`POINTER_BYTES`]. The empty pointer is the whole document.
     ///
     /// # Errors
     ///
@@ -47,18 +47,18 @@ impl JsonPointer {
         Ok(Self { source: source.into(), tokens: tokens.into() })
     }
 
-    /// The unescaped reference tokens.
+    /// Returns the unescaped reference tokens.
     pub fn tokens(&self) -> &[Box<str>] {
         &self.tokens
     }
 
-    /// As it was written.
+    /// Returns the source text.
     pub fn as_str(&self) -> &str {
         &self.source
     }
 }
 
-/// A name as a reference token (RFC 6901, 3).
+/// Escapes a name as a reference token (RFC 6901, 3).
 pub fn escaped(name: &str) -> Cow<'_, str> {
     match name.contains(['~', '/']) {
         true => name.replace('~', "~0").replace('/', "~1").into(),

@@ -1,24 +1,25 @@
-//! Numbers of bytes as Kubernetes writes quantities.
+//! Byte counts in the syntax of Kubernetes quantities.
 
 use super::limits::SCALAR_BYTES;
 
-/// What [`parse`] accepts, as a regular expression for a CRD schema; whole bytes are checked by [`parse`] alone.
+/// The syntax that [`parse`] accepts, as a regular expression for a CRD schema. Only [`parse`] checks that the number
+/// of bytes is whole.
 pub const PATTERN: &str = r"^[0-9]+(\.[0-9]+)?(k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$";
 
 /// Why a text is not a number of bytes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum QuantityError {
-    /// Nothing there.
+    /// The text is empty.
     #[error("a number of bytes is empty; write one such as 1Mi, 512Ki or 65536")]
     Empty,
-    /// Longer than any number needs to be.
+    /// The text is longer than any quantity needs to be.
     #[error("a number of bytes has more than {SCALAR_BYTES} characters; write one such as 1Mi, 512Ki or 65536")]
     TooLong,
-    /// Not a number.
+    /// The number is malformed.
     #[error("`{0}` is not a number of bytes; write one such as 1Mi, 512Ki or 65536")]
     Number(String),
-    /// A suffix that is none.
+    /// The suffix is unknown.
     #[error(
         "`{text}` ends with the unknown suffix `{suffix}`; known are Ki, Mi, Gi, Ti, Pi, Ei (1024) and k, M, G, T, P, \
          E (1000)"
@@ -26,23 +27,24 @@ pub enum QuantityError {
     Suffix {
         /// The whole text.
         text: String,
-        /// What stands there.
+        /// The text in place of the suffix.
         suffix: String,
     },
-    /// Not a whole number of bytes.
+    /// The quantity is not a whole number of bytes.
     #[error("`{0}` is not a whole number of bytes")]
     Fraction(String),
-    /// More than 64 bits.
+    /// The quantity exceeds 64 bits.
     #[error("`{0}` is more than 16Ei, the largest number of bytes")]
     TooLarge(String),
 }
 
-/// Reads a number of bytes: a decimal number, optionally with one of the suffixes of a Kubernetes quantity
-/// (`k8s.io/apimachinery/pkg/api/resource`). Exponents and `m` (thousandths) make no sense for bytes and are refused.
+/// Parses a number of bytes: a decimal number with an optional Kubernetes suffix
+/// (`k8s.io/apimachinery/pkg/api/resource`). Exponents and `m` (thousandths) are rejected, because they make no sense
+/// for bytes.
 ///
 /// # Errors
 ///
-/// [`QuantityError`] says what is wrong and what a number of bytes looks like.
+/// [`QuantityError`] says what is wrong and what a quantity looks like.
 pub fn parse(text: &str) -> Result<u64, QuantityError> {
     if text.is_empty() {
         return Err(QuantityError::Empty);

@@ -1,4 +1,4 @@
-//! Bytes that must not be seen.
+//! Values that must not be disclosed.
 
 use std::fmt;
 
@@ -8,19 +8,18 @@ use serde_json::Value;
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, Zeroizing};
 
-/// A secret value: overwritten when dropped, `***` when printed for debugging, and neither displayable nor
-/// serialisable.
+/// A secret: zeroed on drop, printed as `***` by `Debug`, and neither displayable nor serializable.
 #[derive(Clone)]
 pub struct Secret(Zeroizing<Vec<u8>>);
 
 impl Secret {
-    /// The bytes themselves.
+    /// Returns the bytes.
     pub fn expose(&self) -> &[u8] {
         &self.0
     }
 
-    /// The bytes without one line ending after a line of text. Secrets made from files often end with a newline that
-    /// no sender knows of; binary keys and keys of several lines are left as they are.
+    /// Returns the bytes without the line ending of a single line of text. Secrets created from files often end with a
+    /// newline that the sender does not know of. Binary and multi-line keys are returned unchanged.
     pub fn without_line_ending(&self) -> &[u8] {
         let bytes = self.expose();
         let Some(line) = bytes.strip_suffix(b"\r\n").or_else(|| bytes.strip_suffix(b"\n")) else { return bytes };
@@ -31,18 +30,18 @@ impl Secret {
     }
 }
 
-/// A header value that is a secret: marked sensitive, so that it is not printed, and overwritten when the last copy of it
-/// is dropped. Copies share its bytes.
+/// Creates a header value from a secret. It is marked sensitive, so it is not printed; its copies share one buffer,
+/// which is zeroed when the last copy is dropped.
 ///
 /// # Errors
-/// When it holds bytes that no header may.
+/// When the bytes are not allowed in a header.
 pub fn header_value(bytes: Zeroizing<Vec<u8>>) -> Result<HeaderValue, InvalidHeaderValue> {
     let mut value = HeaderValue::from_maybe_shared(Bytes::from_owner(bytes))?;
     value.set_sensitive(true);
     Ok(value)
 }
 
-/// JSON that may hold secrets: the strings in it are overwritten when it is dropped, and it prints as `***`.
+/// JSON that may hold secrets: its strings are zeroed on drop, and `Debug` prints `***`.
 pub struct Wiped(pub Value);
 
 impl fmt::Debug for Wiped {
@@ -53,7 +52,7 @@ impl fmt::Debug for Wiped {
 
 impl Drop for Wiped {
     fn drop(&mut self) {
-        // The parser bounds how deep it goes.
+        // The parser bounds the recursion depth.
         fn wipe(value: &mut Value) {
             match value {
                 Value::String(text) => text.zeroize(),

@@ -1,50 +1,50 @@
-//! Label selectors: which labels an object must have.
+//! Label selectors.
 
 use std::collections::BTreeMap;
 
 use super::{limits::LABEL_CHARS, name::is_subdomain};
 
-/// What is required of labels: all of it. The empty selector is satisfied by any labels, as in Kubernetes.
+/// Requirements on labels, all of which must hold. The empty selector matches any labels, as in Kubernetes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selector(Vec<(String, Requirement)>);
 
-/// What is required of one label.
+/// A requirement on one label.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Requirement {
-    /// It has one of these values.
+    /// The label has one of these values.
     In(Vec<String>),
-    /// It is absent or has none of these values.
+    /// The label is absent or has none of these values.
     NotIn(Vec<String>),
-    /// It is there.
+    /// The label is present.
     Exists,
-    /// It is absent.
+    /// The label is absent.
     DoesNotExist,
 }
 
-/// What no label can be
+/// Why a text is not part of a valid label
 /// (<https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set>).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LabelError {
-    /// Not a key.
+    /// The key is not valid.
     #[error(
         "`{0}` is not the key of a label: up to 63 letters, digits and -_. between letters or digits, after an optional DNS name and a slash"
     )]
     Key(String),
-    /// Not a value.
+    /// The value is not valid.
     #[error("`{0}` is not the value of a label: up to 63 letters, digits and -_. between letters or digits")]
     Value(String),
-    /// `In` or `NotIn` without values.
+    /// `In` or `NotIn` has no values.
     #[error("values are needed for the operators In and NotIn")]
     NoValues,
 }
 
 impl Selector {
-    /// Requires this too.
+    /// Adds a requirement.
     ///
     /// # Errors
     ///
-    /// [`LabelError`] when no label can be so.
+    /// [`LabelError`] when no valid label can meet the requirement.
     pub fn require(&mut self, key: &str, requirement: Requirement) -> Result<(), LabelError> {
         check_key(key)?;
         if let Requirement::In(values) | Requirement::NotIn(values) = &requirement {
@@ -57,7 +57,7 @@ impl Selector {
         Ok(())
     }
 
-    /// Whether the labels are as required.
+    /// Returns whether the labels meet every requirement.
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
         self.0.iter().all(|(key, requirement)| match (requirement, labels.get(key)) {
             (Requirement::In(values), Some(value)) => values.contains(value),
@@ -70,7 +70,7 @@ impl Selector {
     }
 }
 
-/// Whether this can be the key of a label.
+/// Checks that the text is a valid label key.
 ///
 /// # Errors
 ///
@@ -83,7 +83,7 @@ pub fn check_key(key: &str) -> Result<(), LabelError> {
     if good { Ok(()) } else { Err(LabelError::Key(key.chars().take(LABEL_CHARS).collect())) }
 }
 
-/// Whether this can be the value of a label.
+/// Checks that the text is a valid label value.
 ///
 /// # Errors
 ///

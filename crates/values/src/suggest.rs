@@ -1,15 +1,15 @@
-//! "Did you mean": the known name that is closest to an unknown one.
+//! "Did you mean" suggestions: the known name closest to an unknown one.
 
 use strsim::levenshtein;
 
 use super::limits::MEANT_CHARS;
 
-/// Fewest characters by which a name counts as a part of another.
+/// Minimum number of characters for a name to count as part of another.
 const PART: usize = 3;
 
-/// The known name that is closest to `name`: one that differs only in case and punctuation; else the one with the smallest
-/// edit distance, at most a third of the name's length; else one that contains the name or is contained in it. `None` when no
-/// name is close, or when `name` has more than [`MEANT_CHARS`] characters.
+/// Returns the known name closest to `name`: one that differs only in case and punctuation; otherwise the one with the
+/// smallest edit distance, at most a third of the name's length; otherwise one that contains the name or is contained
+/// in it. Returns `None` when no name is close, or when `name` has more than [`MEANT_CHARS`] characters.
 pub fn suggest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let wanted = plain(name);
     let characters = wanted.chars().count();
@@ -29,7 +29,7 @@ pub fn suggest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&
     edited.map(|(_, known)| known).or_else(contained)
 }
 
-/// Letters and digits in lower case.
+/// Keeps letters and digits, in lower case.
 fn plain(name: &str) -> String {
     name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// One span of a trace, as it is handed from one service to the next.
+/// One span of a trace, as propagated between services.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Traceparent {
     trace: [u8; 16],
@@ -10,12 +10,12 @@ pub struct Traceparent {
     flags: u8,
 }
 
-/// The flag that says that the caller may have recorded the trace.
+/// The flag for a trace that the caller may have recorded.
 const SAMPLED: u8 = 1;
 
 impl Traceparent {
-    /// Reads a header strictly: lower-case hexadecimal, no identifier all zero, version not `ff`, and nothing after
-    /// the flags in version 00. Of later versions the known part is read, as 3.2.4 asks. `None` starts a new trace.
+    /// Parses a header strictly: lower-case hexadecimal, no all-zero identifier, version not `ff`, and nothing after
+    /// the flags in version 00. For later versions, only the known part is parsed (3.2.4). `None` starts a new trace.
     pub fn parse(value: &str) -> Option<Self> {
         if value.bytes().any(|byte| byte.is_ascii_uppercase()) {
             return None;
@@ -29,19 +29,19 @@ impl Traceparent {
         (known && trace != [0; 16] && span != [0; 8]).then_some(Self { trace, span, flags })
     }
 
-    /// Reads the header of a request, of which there is one at most: several are no valid `traceparent`.
+    /// Parses the header of a request. More than one `traceparent` header is invalid.
     pub fn single<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Option<Self> {
         let value = values.next().filter(|_| values.next().is_none())?;
         Self::parse(std::str::from_utf8(value).ok()?)
     }
 
-    /// The span with these identifiers; `None` when one of them is all zero, which identifies nothing.
+    /// Creates a span with these identifiers; `None` when either is all zero, which is invalid.
     pub fn of(trace: [u8; 16], span: [u8; 8], sampled: bool) -> Option<Self> {
         let flags = if sampled { SAMPLED } else { 0 };
         (trace != [0; 16] && span != [0; 8]).then_some(Self { trace, span, flags })
     }
 
-    /// The first span of a new trace, recorded.
+    /// Creates the root span of a new, recorded trace.
     pub fn fresh(entropy: [u8; 24]) -> Self {
         let mut trace = [0; 16];
         let mut span = [0; 8];
@@ -51,29 +51,29 @@ impl Traceparent {
         Self { trace: nonzero(trace), span: nonzero(span), flags: SAMPLED }
     }
 
-    /// A span below this one, in the same trace and with the same decision about recording.
+    /// Creates a child span, in the same trace and with the same sampling decision.
     #[must_use]
     pub fn child(&self, entropy: [u8; 8]) -> Self {
-        // Flags of later versions are not ours to pass on (3.2.2.5).
+        // Flags of later versions must not be propagated (3.2.2.5).
         Self { span: nonzero(entropy), flags: self.flags & SAMPLED, ..*self }
     }
 
-    /// The identifier of the trace.
+    /// Returns the identifier of the trace.
     pub fn trace(&self) -> [u8; 16] {
         self.trace
     }
 
-    /// The identifier of the span.
+    /// Returns the identifier of the span.
     pub fn span(&self) -> [u8; 8] {
         self.span
     }
 
-    /// Whether the caller may have recorded it.
+    /// Returns whether the caller may have recorded the trace.
     pub fn is_sampled(&self) -> bool {
         self.flags & SAMPLED != 0
     }
 
-    /// The identifier of the trace, in hexadecimal.
+    /// Returns the identifier of the trace in hexadecimal.
     pub fn trace_id(&self) -> String {
         hex::encode(self.trace)
     }
@@ -91,7 +91,7 @@ fn decode<const N: usize>(text: &str) -> Option<[u8; N]> {
     Some(bytes)
 }
 
-/// All zeros is not an identifier.
+/// An all-zero identifier is invalid.
 fn nonzero<const N: usize>(mut bytes: [u8; N]) -> [u8; N] {
     if bytes == [0; N]
         && let Some(last) = bytes.last_mut()

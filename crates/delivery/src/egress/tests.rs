@@ -26,7 +26,7 @@ fn each_class_of_address() {
         ("Teredo", &["2001::1"]),
         ("discard-only", &["100::1"]),
         ("local NAT64", &["64:ff9b:1::10.0.0.1", "64:ff9b:1:fffe::1.1.1.1", "64:ff9b:1:a:0:5:600::"]),
-        // RFC 8215: what lies between the two NAT64 prefixes is nobody's.
+        // RFC 8215: the space between the two NAT64 prefixes is unassigned.
         (RESERVED, &["64:ff9b:2::1.1.1.1", "64:ff9b::1:0:0:1", "::ffff:0:127.0.0.1"]),
         (LOOPBACK, &["::127.0.0.1", "::7f00:1"]),
         (PRIVATE, &["::10.0.0.1", "2002:c0a8:101::1", "2002:ac10:1::"]),
@@ -162,7 +162,7 @@ fn services_may_be_where_clusters_are_and_nowhere_else() {
             assert!(check(address).is_err(), "{address}");
         }
     }
-    // What is in neither list is judged as ever.
+    // Addresses in neither list are classified as before.
     assert!(strict.check_address("198.18.0.1".parse().unwrap()).is_err());
     assert_eq!(loose.check_address("198.18.0.1".parse().unwrap()), Ok(()));
 }

@@ -1,22 +1,22 @@
-//! How much work a value makes for a schema.
+//! The cost of validating a value against a schema.
 //!
-//! A schema of fifty thousand subschemas is fine, and so is an array of a hundred thousand elements; each of the one
-//! against each of the other keeps a thread busy for minutes. The validator knows no bound, so where schema and value are
-//! large enough together the steps are counted first, as if no subschema ever ended early.
+//! A schema of fifty thousand subschemas is acceptable, and so is an array of a hundred thousand elements, but
+//! validating each element against each subschema would occupy a thread for minutes. The validator has no limit, so if
+//! schema and value are large enough together, the steps are counted first, as if no subschema ever ended early.
 
 use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value};
 
-/// A schema as far as it decides that.
+/// A schema, reduced to what determines its cost.
 #[derive(Debug)]
 pub(super) struct Cost {
     parts: Vec<Part>,
-    /// Steps of each part and all below it for one value, or one byte of it, references followed.
+    /// Steps of each part and everything below it for one value, or one byte of it, with references followed.
     sums: Vec<u64>,
 }
 
-/// A subschema, by the index of its parts.
+/// A subschema, with the indexes of its parts.
 #[derive(Debug, Default)]
 struct Part {
     /// Steps for the value itself.
@@ -25,42 +25,43 @@ struct Part {
     patterns: u64,
     /// Steps for each byte of a member's name.
     name_patterns: u64,
-    /// What is applied to the names of members.
+    /// Subschemas applied to the names of members.
     names: Vec<usize>,
-    /// What is applied to the same value.
+    /// Subschemas applied to the same value.
     here: Vec<usize>,
-    /// To the member of a name.
+    /// Subschemas applied to the member of a name.
     named: HashMap<String, usize>,
-    /// To every member.
+    /// Subschemas applied to every member.
     members: Vec<usize>,
-    /// To the element at a place.
+    /// Subschemas applied to the element at an index.
     placed: Vec<usize>,
-    /// To every element.
+    /// Subschemas applied to every element.
     elements: Vec<usize>,
-    /// Reached by a reference in a circle: the validator remembers what it found.
+    /// The part is reached by a circular reference, for which the validator caches results.
     remembered: bool,
 }
 
-/// A compiled pattern of so many bytes may take one step for each byte of the text: its states are what is looked at, if
-/// the worst comes to the worst.
+/// In the worst case, a compiled pattern takes one step for each byte of the text per this many bytes of its size,
+/// because the engine visits its states.
 const PATTERN_BYTES_PER_STEP: u64 = 128;
 
-/// A pattern up to this is one step for each byte of the text.
+/// Maximum size of a compiled pattern that counts as one step for each byte of the text.
 pub(super) const SMALL_PATTERN: usize = 1024;
 
-/// Steps that a pattern takes for each byte of the text.
+/// Returns the steps that a pattern takes for each byte of the text.
 fn steps_per_byte(size: usize) -> u64 {
     if size <= SMALL_PATTERN { 1 } else { u64::try_from(size).unwrap_or(u64::MAX) / PATTERN_BYTES_PER_STEP }
 }
 
-/// Steps for one value against a schema that is not in the document; that of schemas has some hundred keywords.
+/// Steps for one value against a schema outside the document. The meta-schema has about a hundred keywords.
 const OUTSIDE: u64 = 100;
 
-/// Finds what an object of a schema refers to, within the schema.
+/// Finds the subschemas within the schema that an object refers to.
 pub(super) type References<'a, 'r> = &'r mut dyn FnMut(&'a Map<String, Value>, *const Value) -> Vec<&'a Value>;
 
 impl Cost {
-    /// Of a schema whose depth and weight have been measured, with the sizes of its patterns when they are compiled.
+    /// Computes the cost of a schema whose depth and weight have been measured. `sizes` holds the compiled sizes of its
+    /// patterns.
     pub(super) fn of<'a>(schema: &'a Value, sizes: &HashMap<&'a str, usize>, references: References<'a, '_>) -> Self {
         let mut build = Build { sizes, parts: Vec::new(), known: HashMap::new(), outside: None, references };
         build.part(schema);
@@ -70,7 +71,7 @@ impl Cost {
         cost
     }
 
-    /// Steps of a part and of all below it; one that is still being added up adds nothing.
+    /// Returns the steps of a part and everything below it. A part whose sum is still being computed adds nothing.
     fn sum(&self, index: usize, sums: &mut Vec<Option<u64>>) -> u64 {
         let (Some(part), Some(known)) = (self.parts.get(index), sums.get_mut(index)) else { return 0 };
         if let Some(sum) = known {
@@ -87,7 +88,7 @@ impl Cost {
         sum
     }
 
-    /// The steps of checking a value, if there are not more than `most`.
+    /// Returns the steps of validating a value, or `None` if there are more than `most`.
     pub(super) fn count(&self, value: &Value, most: u64) -> Option<u64> {
         let mut steps = 0u64;
         let mut remembered = HashSet::new();
@@ -121,7 +122,7 @@ impl Cost {
                     open.extend(part.placed.iter().copied().zip(elements));
                     for element in elements {
                         open.extend(part.elements.iter().map(|next| (*next, element)));
-                        // Each of these is a step at least; there is no need to hold them all to know.
+                        // Each of these is at least one step, so there is no need to hold them all.
                         if open.len() as u64 > most {
                             return None;
                         }
@@ -145,7 +146,7 @@ struct Build<'a, 'r> {
     references: References<'a, 'r>,
 }
 
-/// Keywords whose values are no subschemas, however much they look like some.
+/// Keywords whose values are not subschemas, even if they look like some.
 const NO_SCHEMAS: [&str; 8] =
     ["$defs", "definitions", "default", "examples", "required", "dependentRequired", "type", "$comment"];
 
@@ -170,8 +171,9 @@ impl<'a> Build<'a, '_> {
             for target in targets {
                 let circle = self.known.contains_key(&std::ptr::from_ref(target));
                 let next = self.part(target);
-                // What is known already may only have been met twice; remembering it less often than the validator does
-                // counts too much, never too little, so a circle is told from that by being unfinished.
+                // A known part may merely have been visited twice; caching it less often than the validator does
+                // overestimates the cost and never underestimates it. An unfinished part shows that the reference is
+                // circular.
                 if circle
                     && self.parts.get(next).is_some_and(|part| part.own == 0)
                     && let Some(target) = self.parts.get_mut(next)
@@ -188,7 +190,7 @@ impl<'a> Build<'a, '_> {
         index
     }
 
-    /// A schema that is not in the document, such as that of schemas: applied to everything below.
+    /// Adds a schema outside the document, such as the meta-schema: it applies to everything below.
     fn outside(&mut self) -> usize {
         let next = self.parts.len();
         *self.outside.get_or_insert_with(|| {
@@ -198,7 +200,7 @@ impl<'a> Build<'a, '_> {
     }
 
     fn pattern(&self, pattern: &str) -> u64 {
-        // What has no size is no pattern, and then there is no such schema.
+        // A text without a size is not a valid pattern, and such a schema does not compile.
         self.sizes.get(pattern).map_or(1, |size| steps_per_byte(*size))
     }
 
@@ -241,7 +243,7 @@ impl<'a> Build<'a, '_> {
     }
 }
 
-/// Values within a value.
+/// Returns the number of values within a value.
 fn size(value: &Value) -> u64 {
     match value {
         Value::Array(elements) => elements.iter().fold(1, |sum, element| sum + size(element)),

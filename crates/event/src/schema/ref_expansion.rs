@@ -1,8 +1,8 @@
-//! How much work a schema can make.
+//! The size of a schema with its references followed.
 //!
-//! A small schema can be very large once its references are followed: sixty definitions, each of which refers to the
-//! next one twice, are 2⁶⁰ subschemas. The validator remembers results only for references that go in circles, so
-//! such a schema would keep a thread busy for ever. It is measured here before it is compiled.
+//! A small schema can become very large once its references are followed: sixty definitions, each of which refers to
+//! the next one twice, are 2⁶⁰ subschemas. The validator caches results only for circular references, so such a schema
+//! would occupy a thread practically forever. It is measured here before it is compiled.
 
 use std::collections::{HashMap, HashSet};
 
@@ -13,23 +13,23 @@ use url::Url;
 use super::cost::{Cost, SMALL_PATTERN};
 use crate::limits::{SCHEMA_PATTERN_BYTES, SCHEMA_PATTERNS_BYTES, SCHEMA_REACH, SCHEMA_WEIGHT};
 
-/// What was found out about a schema.
+/// The measurements of a schema.
 #[derive(Debug)]
 pub(super) struct ExpandedSchema {
-    /// Some reference goes in a circle. Whether a value is valid is still found quickly, but not where it is not: for
-    /// that the validator follows every way through the circle.
+    /// Some reference is circular. Whether a value is valid is still found quickly, but not where it is invalid: for
+    /// that the validator follows every path through the circle.
     pub(super) recursive: bool,
-    /// How much work values make.
+    /// The cost of validating values.
     pub(super) cost: Cost,
-    /// Most bytes that each of its regular expressions may have when it is compiled.
+    /// Maximum size of each of its compiled regular expressions, in bytes.
     pub(super) pattern_bytes: usize,
 }
 
-/// Follows every reference within a schema.
+/// Measures a schema with every reference followed.
 ///
-/// The error is a sentence that says which bound is passed.
+/// The error is a sentence that names the exceeded limit.
 pub(super) fn measure(schema: &Value) -> Result<ExpandedSchema, String> {
-    // What the validator takes for the base of a schema without `$id`.
+    // The base that the validator uses for a schema without `$id`.
     let base = Url::parse("json-schema:///").map_err(|error| error.to_string())?;
     let mut walk = Walk { targets: HashMap::new(), bases: HashMap::new(), seen: HashMap::new(), recursive: false };
     walk.targets.insert(base.to_string(), schema);
@@ -44,8 +44,8 @@ pub(super) fn measure(schema: &Value) -> Result<ExpandedSchema, String> {
     Ok(ExpandedSchema { recursive, cost, pattern_bytes })
 }
 
-/// How large a pattern is when it is compiled, to a factor of two and at most `most`; the compiler of patterns knows a limit,
-/// but tells no size.
+/// Returns the compiled size of a pattern, to a factor of two and at most `most`. The regex compiler accepts a limit
+/// but does not report a size.
 fn size(pattern: &str, most: usize) -> usize {
     let schema = json!({ "pattern": pattern });
     let compiles = |limit: &usize| {
@@ -77,9 +77,9 @@ const DEFINITIONS: [&str; 2] = ["$defs", "definitions"];
 const REFERENCES: [&str; 3] = ["$ref", "$dynamicRef", "$recursiveRef"];
 
 struct Walk<'a> {
-    /// Subschemas by the addresses that `$id` and the anchors give them.
+    /// Subschemas by the addresses that `$id` and anchors give them.
     targets: HashMap<String, &'a Value>,
-    /// The base that an object's references are relative to.
+    /// The base to which an object's references are relative.
     bases: HashMap<*const Value, Url>,
     seen: HashMap<*const Value, Seen>,
     recursive: bool,
@@ -87,9 +87,9 @@ struct Walk<'a> {
 
 #[derive(Clone, Copy)]
 enum Seen {
-    /// On the way from the root to here.
+    /// On the path from the root to the current subschema.
     Open,
-    /// Subschemas below, and the longest way through them.
+    /// Number of subschemas below, and the longest path through them.
     Done { weight: u64, height: usize },
 }
 
@@ -122,7 +122,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Subschemas from here on, and the longest way through them, references followed.
+    /// Returns the number of subschemas from here on and the longest path through them, with references followed.
     fn weigh(&mut self, value: &'a Value, depth: usize) -> Result<(u64, usize), String> {
         let too_deep = || format!("its references are nested more than {SCHEMA_REACH} levels deep");
         if depth > SCHEMA_REACH {
@@ -130,8 +130,8 @@ impl<'a> Walk<'a> {
         }
         let (children, map): (Vec<&'a Value>, Option<&'a Map<String, Value>>) = match value {
             Value::Array(elements) => (elements.iter().collect(), None),
-            // Definitions are no part of what is applied but by the references to them. Only at the root is it certain that
-            // these are definitions, and not properties of such a name.
+            // Definitions are applied only through references to them. Only at the root is it certain that these are
+            // definitions, and not properties of that name.
             Value::Object(map) if depth == 0 => (
                 map.iter().filter(|(key, _)| !DEFINITIONS.contains(&key.as_str())).map(|(_, child)| child).collect(),
                 Some(map),
@@ -157,7 +157,7 @@ impl<'a> Walk<'a> {
             weight = weight.saturating_add(below);
             height = height.max(levels + 1);
         }
-        // These look once more at everything beside them.
+        // These examine everything beside them again.
         let unevaluated = |map: &Map<_, _>| map.keys().any(|key: &String| key.starts_with("unevaluated"));
         if map.is_some_and(unevaluated) {
             weight = weight.saturating_mul(2);
@@ -171,9 +171,10 @@ impl<'a> Walk<'a> {
         Ok((weight, height))
     }
 
-    /// What an object refers to, within the schema. References out of it are found by the compiler.
+    /// Returns the subschemas within the schema that an object refers to. The compiler reports references out of the
+    /// schema.
     fn references(&mut self, map: &'a Map<String, Value>, here: *const Value) -> Vec<&'a Value> {
-        // Where a dynamic reference leads depends on the way that led to it, possibly back.
+        // The target of a dynamic reference depends on the path that led to it, and may lie on that path.
         self.recursive |= map.contains_key("$dynamicRef");
         let Some(base) = self.bases.get(&here) else { return Vec::new() };
         let resolve = |key: &&str| {
@@ -212,7 +213,7 @@ fn percent_decoded(text: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    /// `count` definitions, each of which uses the next one as `link` says.
+    /// Builds `count` definitions, each of which uses the next one as `link` says.
     fn chain(count: usize, link: impl Fn(String) -> Value) -> Value {
         let mut definitions: Map<_, _> =
             (0..count).map(|n| (format!("d{n}"), link(format!("#/$defs/d{}", n + 1)))).collect();
@@ -245,8 +246,8 @@ mod tests {
         assert!(measure(&anchored).unwrap_err().contains("expanded references exceed"));
     }
 
-    /// Published schemas define much that one event does not use: GitHub's pull requests weigh 20 thousand, and their
-    /// definitions, each counted for itself, more than the bound.
+    /// Published schemas define much that one event does not use: GitHub's pull requests weigh 20 thousand, while their
+    /// definitions, each counted separately, exceed the limit.
     #[test]
     fn definitions_weigh_only_where_they_are_referred_to() {
         for definitions in ["$defs", "definitions"] {
@@ -260,7 +261,7 @@ mod tests {
             let mut used = apart.clone();
             used["$ref"] = format!("#/{definitions}/d0").into();
             assert!(measure(&used).unwrap_err().contains("expanded references exceed"));
-            // A property of that name is a property.
+            // A property of that name is not a keyword.
             let mut property = json!({ "properties": {} });
             property["properties"][definitions] = json!({ "$ref": format!("#/{definitions}/d0") });
             property[definitions] = doubled["$defs"].clone();
@@ -272,7 +273,7 @@ mod tests {
     fn endless_chains_are_refused() {
         let error = measure(&chain(200, |next| json!({ "$ref": next }))).unwrap_err();
         assert!(error.contains("levels deep"), "{error}");
-        // Also when the far end was measured first.
+        // The same holds when the far end was measured first.
         let mut schema = chain(60, |next| json!({ "allOf": [{ "$ref": next }] }));
         schema["$defs"]["a"] = json!({ "$ref": "#/$defs/d30" });
         assert!(measure(&schema).is_err());

@@ -5,7 +5,7 @@ use serde_json::{Map, json};
 
 use super::*;
 
-/// A body that needs no signature.
+/// Returns a body that needs no signature.
 fn verified(body: impl Into<Bytes>) -> Verified {
     let open = Verifier::new(Scheme::None, Vec::new()).unwrap();
     open.verify(&HeaderMap::new(), body.into(), Timestamp::UNIX_EPOCH).unwrap()
@@ -184,7 +184,7 @@ fn recursive_schemas_end() {
 
 #[test]
 fn the_deepest_schema_over_the_deepest_body_fits_the_stack() {
-    // As deep as both bounds let it be, at every level of the body.
+    // As deep as both limits allow, at every level of the body.
     let mut schema = json!({ "properties": { "a": { "$ref": "#" } } });
     for _ in 0..SCHEMA_DEPTH / 2 - 2 {
         schema = json!({ "oneOf": [false, schema] });
@@ -226,7 +226,7 @@ fn large_values_against_large_schemas_are_not_tried() {
         json!({ "propertyNames": { "pattern": slow } }),
         &format!("{{\"{}\":1}}", "xa".repeat(10_000))
     ));
-    // A circle that doubles at each level is no more than what the validator does of it.
+    // A circle that doubles at each level costs no more than what the validator does of it.
     let twice = json!([{ "properties": { "a": { "$ref": "#" } } }, { "properties": { "a": { "$ref": "#" } } }]);
     let deep = format!("{}1{}", r#"{"a":"#.repeat(120), "}".repeat(120));
     assert!(!is_too_much(json!({ "allOf": twice, "enum": several(5000) }), &deep));
@@ -257,7 +257,7 @@ fn patterns_have_one_bound_together() {
     assert!(several(1000, "^[a-z0-9-]{1,20}").is_ok());
     let error = several(1000, "^\\pL{10}").unwrap_err();
     assert!(error.message.contains("pattern: this pattern") && error.message.contains("larger"), "{error}");
-    // The same one many times is compiled once.
+    // The same pattern many times is compiled once.
     let same = (0..1000).map(|number| (format!("p{number}"), json!({ "pattern": "^\\pL{10}" }))).collect::<Map<_, _>>();
     assert!(set(json!({ "properties": same })).is_ok());
 }

@@ -1,4 +1,4 @@
-//! Appending: encoded by the caller, placed by the writer.
+//! Appends: encoded by the caller, positioned by the writer.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -29,21 +29,21 @@ pub(super) struct Append {
 }
 
 impl Append {
-    /// Moves everything out.
+    /// Moves the contents out.
     pub(super) fn take(&mut self) -> Self {
         let answer = std::mem::replace(&mut self.answer, oneshot::channel().0);
         Self { events: std::mem::take(&mut self.events), answer }
     }
 }
 
-/// An event, encoded.
+/// An encoded event.
 pub(super) struct Incoming {
     pub(super) endpoint: Arc<Endpoint>,
     pub(super) incarnation: u32,
     id: IdHash,
     /// The payload of the record.
     payload: Bytes,
-    /// Where the event begins in it.
+    /// Offset of the event in the payload.
     row: usize,
     checksum: u32,
     pub(super) received: Micros,
@@ -72,7 +72,7 @@ impl Incoming {
         }
     }
 
-    /// Bytes of its record.
+    /// Returns the size of the event's record in bytes.
     pub(super) fn cost(&self) -> u64 {
         EVENT_OVERHEAD + self.payload.len() as u64
     }
@@ -88,7 +88,8 @@ impl Incoming {
         }
     }
 
-    /// Whether a known event of its id makes it a duplicate: they were received less than a window apart.
+    /// Returns whether this event is a duplicate of a known event of the same id: they were received less than a window
+    /// apart.
     fn is_duplicate_of(&self, known: KnownId) -> bool {
         let apart = Duration::from_micros(self.received.0.abs_diff(known.received.0));
         self.window.is_some_and(|window| apart < window)
@@ -104,7 +105,7 @@ pub(super) async fn append(engine: &Engine, arrivals: Vec<Arrival>) -> Result<Ve
     let mut bytes = 0;
     for arrival in &arrivals {
         let (endpoint, incarnation) = engine.resolve(&arrival.endpoint).await?;
-        // Encoded here, on the caller's thread, so that the writer has less to do.
+        // Encoded on the caller's thread to relieve the writer.
         let incoming = Incoming::new(endpoint, incarnation, arrival);
         if incoming.cost() > JOURNAL_RECORD_BYTES {
             return Err(JournalError::TooLarge { bytes: incoming.cost(), max: JOURNAL_RECORD_BYTES });
@@ -147,27 +148,27 @@ struct StagedEvent {
     row: Bytes,
 }
 
-/// What an event will be.
+/// What becomes of an event.
 enum Decision {
     New,
     DuplicateOf(Sequence),
-    /// Of an earlier event of the same call.
+    /// A duplicate of an earlier event of the same call.
     DuplicateOfCall(usize),
 }
 
 impl Staged {
-    /// Bytes of an endpoint's events in the round.
+    /// Returns the bytes of an endpoint's events in the round.
     pub(super) fn bytes_of(&self, endpoint: u32) -> u64 {
         self.endpoints.get(&endpoint).map_or(0, |staged| staged.bytes)
     }
 
-    /// Bytes of a namespace's events in the round.
+    /// Returns the bytes of a namespace's events in the round.
     pub(super) fn bytes_of_namespace(&self, namespace: &str) -> u64 {
         let inside = |staged: &&StagedEndpoint| *staged.endpoint.key.namespace == *namespace;
         self.endpoints.values().filter(inside).map(|staged| staged.bytes).sum()
     }
 
-    /// Decides about each event of one call, without changing anything.
+    /// Decides about each event of one call without changing any state.
     fn decide(&self, engine: &Engine, events: &[Incoming]) -> Result<Vec<Decision>> {
         let mut decisions: Vec<Decision> = Vec::with_capacity(events.len());
         for (at, event) in events.iter().enumerate() {
@@ -203,7 +204,7 @@ impl Staged {
 }
 
 impl Writer {
-    /// Places the events of one call in the round, or answers why not.
+    /// Adds the events of one call to the round, or responds with the error.
     pub(super) fn stage_append(&mut self, append: Append) {
         let Append { events, answer } = append;
         match self.admit(&events) {
@@ -222,7 +223,7 @@ impl Writer {
         let new = events.iter().zip(&decisions).filter(|(_, decision)| matches!(decision, Decision::New));
         let new: Vec<&Incoming> = new.map(|(event, _)| event).collect();
         self.make_room(&new)?;
-        // What made room may have written the round so far, but nothing of these events.
+        // Making room may have written the round so far, but none of these events.
         Ok(decisions)
     }
 
@@ -271,7 +272,7 @@ impl Writer {
         sequence
     }
 
-    /// The records are written, or not: makes the events visible and answers their callers.
+    /// Makes the events visible and responds to their callers, after the records were written or failed to be.
     pub(super) fn finish_appends(&mut self, outcome: Result<(), &JournalError>) {
         let mut staged = std::mem::take(&mut self.staged);
         if let Err(error) = outcome {
@@ -291,7 +292,7 @@ impl Writer {
         }
         staged.bytes = 0;
         staged.endpoints.clear();
-        // Its memory is used again.
+        // Reuse the allocation.
         self.staged = staged;
     }
 

@@ -1,8 +1,8 @@
-//! The segment that is written, and the records that are to be written with one call.
+//! The segment being written, and the records to write with one call.
 //!
-//! Between the records stand marks. A mark says how far the log was durable when it was written, so that damage behind that
-//! is known to be an unfinished write, and names the newest sequence of every endpoint that has an event in the
-//! [`MARK_REACH`] bytes before it, so that after the loss of a page it is known which events were lost.
+//! Marks stand between the records. A mark says how far the log was durable when it was written, so that damage behind
+//! that offset is known to be an unfinished write. It also names the newest sequence of every endpoint that has an
+//! event in the [`MARK_REACH`] bytes before it, so that the events lost with a page are known.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -26,28 +26,28 @@ use crate::{
     limits::{MARK_EVERY, MARK_REACH},
 };
 
-/// The segment that is written.
+/// The segment being written.
 pub(super) struct OpenSegment {
     pub(super) segment: Arc<Segment>,
     file: File,
     place: Place,
-    /// Where the next record goes: the end of what was written.
+    /// Offset of the next record: the end of what was written.
     position: u64,
-    /// Everything before is on stable storage.
+    /// Everything before this offset is on stable storage.
     durable: u64,
-    /// Where the state at its head ends.
+    /// End of the state at the segment's head.
     head: u64,
-    /// Where the last mark is.
+    /// Offset of the last mark.
     marked: u64,
-    /// Events in the last [`MARK_REACH`] bytes: where they end, and whose they are.
+    /// Events in the last [`MARK_REACH`] bytes: end offset, endpoint and sequence.
     recent: VecDeque<(u64, u32, Sequence)>,
-    /// Records that are to be written.
+    /// Records to write.
     buffer: Vec<u8>,
     copy: Option<Copy>,
 }
 
-/// The copy of what a segment says of endpoints and consumers: the loss of one of those records would cost more than
-/// itself, so they are in two files.
+/// The copy of a segment's records of endpoints and consumers. The loss of one of these records would cost more than
+/// the record itself, so they are stored in two files.
 struct Copy {
     file: File,
     place: Place,
@@ -72,7 +72,8 @@ impl OpenSegment {
         })
     }
 
-    /// Creates a file beside the segment, and copies from now on what is said of endpoints and consumers to it.
+    /// Creates the copy file beside the segment. From then on, records of endpoints and consumers are also written to
+    /// it.
     pub(super) fn create_copy(&mut self, layout: &Layout) -> io::Result<()> {
         let name = self.place.segment;
         let place = Place { segment: name.copy(), offset: 0, ..self.place };
@@ -80,22 +81,22 @@ impl OpenSegment {
         Ok(())
     }
 
-    /// Where the next record goes, behind those that are to be written.
+    /// Returns the offset of the next record, behind those still to be written.
     pub(super) fn end(&self) -> u64 {
         self.position + self.buffer.len() as u64
     }
 
-    /// The end of what has been written.
+    /// Returns the end of what has been written.
     pub(super) fn position(&self) -> u64 {
         self.position
     }
 
-    /// The state at the head is written.
+    /// Records that the state at the head is complete.
     pub(super) fn end_of_head(&mut self) {
         (self.head, self.marked) = (self.position, self.position);
     }
 
-    /// Bytes of the state at its head.
+    /// Returns the size of the state at the head in bytes.
     pub(super) fn head_bytes(&self) -> u64 {
         self.head
     }
@@ -104,7 +105,7 @@ impl OpenSegment {
         self.buffer.is_empty()
     }
 
-    /// Adds a record; where it begins.
+    /// Adds a record and returns its offset.
     pub(super) fn push(&mut self, frame: Frame, payload: &[u8]) -> u64 {
         let offset = self.end();
         self.buffer.extend_from_slice(&frame.encode(self.place.at(offset)));
@@ -112,7 +113,7 @@ impl OpenSegment {
         offset
     }
 
-    /// Adds a record that is no event.
+    /// Adds a record that is not an event and returns its offset.
     pub(super) fn record(&mut self, kind: Kind, number: u32, payload: &[u8]) -> u64 {
         self.push(Frame::of(kind, number, payload), payload)
     }
@@ -128,7 +129,7 @@ impl OpenSegment {
         }
     }
 
-    /// Adds an event; where it begins.
+    /// Adds an event and returns its offset.
     pub(super) fn event(&mut self, frame: Frame, payload: &[u8]) -> u64 {
         if self.end() - self.marked >= MARK_EVERY {
             self.mark();
@@ -138,11 +139,12 @@ impl OpenSegment {
         offset
     }
 
-    /// Adds a mark that says that everything before it is durable, which it will be once it is, and the end.
+    /// Adds the final mark, which says that everything before it is durable (true once this write is), and the end
+    /// record.
     pub(super) fn close(&mut self) {
         let end = self.end();
         let mark = entry::Mark { durable: end, heads: self.newest() };
-        // Also in the copy: if the last page is lost, it is known what was there.
+        // Also written to the copy, so that the contents are known if the last page is lost.
         self.identity(Kind::Mark, 0, &mark.encode());
         self.record(Kind::End, 0, &[]);
     }
@@ -155,7 +157,7 @@ impl OpenSegment {
         self.marked = end;
     }
 
-    /// The newest sequence of every endpoint with an event in the last [`MARK_REACH`] bytes.
+    /// Returns the newest sequence of every endpoint with an event in the last [`MARK_REACH`] bytes.
     fn newest(&mut self) -> Vec<(u32, Sequence)> {
         let end = self.end();
         while self.recent.front().is_some_and(|(at, ..)| at + MARK_REACH < end) {
@@ -165,8 +167,8 @@ impl OpenSegment {
         newest.into_iter().collect()
     }
 
-    /// Writes the records, and syncs the file if they have to be durable. After an error nothing more may be written to this
-    /// segment: nobody knows what of it is on the disk.
+    /// Writes the records, and syncs the file if they have to be durable. After an error nothing more may be written to
+    /// this segment, because it is unknown what reached the disk.
     pub(super) fn write(&mut self, durable: bool) -> io::Result<()> {
         if let Some(copy) = self.copy.as_mut().filter(|copy| !copy.buffer.is_empty()) {
             copy.file.write_all_at(&copy.buffer, copy.position)?;
@@ -179,7 +181,7 @@ impl OpenSegment {
         self.file.write_all_at(&self.buffer, self.position)?;
         self.position = self.end();
         self.buffer.clear();
-        // A large round is rare: its memory goes.
+        // Large rounds are rare: release the memory.
         self.buffer.shrink_to(1 << 20);
         if durable {
             self.sync()?;
@@ -197,7 +199,7 @@ impl OpenSegment {
         Ok(())
     }
 
-    /// Forgets the records that were to be written.
+    /// Discards the records not yet written.
     pub(super) fn discard(&mut self) {
         self.buffer.clear();
         if let Some(copy) = &mut self.copy {
@@ -205,7 +207,7 @@ impl OpenSegment {
         }
     }
 
-    /// Forgets the records that were to be written, and cuts off what may have been written of them, as far as possible.
+    /// Discards the records not yet written, and truncates what may have been written of them, as far as possible.
     pub(super) fn abandon(&mut self) {
         self.discard();
         let _ = self.file.set_len(self.segment.len());

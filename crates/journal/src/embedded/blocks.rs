@@ -1,9 +1,9 @@
-//! Files of rows of a fixed size, in blocks that carry a checksum: what the index is made of.
+//! Files of fixed-size rows in checksummed blocks, of which the index consists.
 //!
-//! A block is [`BLOCK`] bytes: rows, and in the last four bytes a CRC-32 of the journal's salt, the file's own number, the
-//! block's number and the rows. A row never spans two blocks. Block 0 holds the header: `GRNI`, version, number of sections
-//! (u32 each), `tag` (four u64 that the owner chooses), and for each section its first block, its number of rows and the
-//! size of a row (u64 each). The sections follow in order.
+//! A block is [`BLOCK`] bytes: rows, and in the last four bytes a CRC-32 of the journal's salt, the file's own number,
+//! the block's number and the rows. A row never spans two blocks. Block 0 holds the header: `GRNI`, version, number of
+//! sections (u32 each), `tag` (four u64 that the owner chooses), and for each section its first block, its number of
+//! rows and the size of a row (u64 each). The sections follow in order.
 
 use std::{
     fs::File,
@@ -21,7 +21,7 @@ const MAGIC: [u8; 4] = *b"GRNI";
 const VERSION: u32 = 1;
 const HEADER: usize = 12 + 4 * 8;
 
-/// Which file it is: blocks of another one are damage.
+/// Identifies a file: blocks of another file are damage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Seed {
     pub(super) salt: u64,
@@ -39,7 +39,7 @@ impl Seed {
     }
 }
 
-/// Where the rows of one kind are.
+/// The location of the rows of one kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Section {
     first_block: u64,
@@ -67,21 +67,21 @@ pub(super) struct BlockWriter {
 }
 
 impl BlockWriter {
-    /// Creates the file; it is not valid before [`finish`](Self::finish).
+    /// Creates the file. It is not valid before [`finish`](Self::finish).
     pub(super) fn create(path: &Path, seed: Seed) -> io::Result<Self> {
         let mut file = io::BufWriter::with_capacity(16 * BLOCK, File::create(path)?);
         file.write_all(&[0; BLOCK])?;
         Ok(Self { file, seed, block: Vec::with_capacity(BLOCK), blocks: 1, sections: Vec::new() })
     }
 
-    /// Begins a section whose rows have this size.
+    /// Begins a section with rows of this size.
     pub(super) fn section(&mut self, row: usize) -> io::Result<()> {
         self.flush_block()?;
         self.sections.push(Section { first_block: self.blocks, rows: 0, row });
         Ok(())
     }
 
-    /// Adds a row to the section.
+    /// Adds a row to the current section.
     pub(super) fn row(&mut self, row: &[u8]) -> io::Result<()> {
         if self.block.len() + row.len() > BLOCK_DATA {
             self.flush_block()?;
@@ -146,7 +146,7 @@ impl BlockFile {
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::InvalidData`] if it is not whole, or not the file that it should be.
+    /// [`io::ErrorKind::InvalidData`] if it is incomplete or not the expected file.
     pub(super) fn open(path: &Path, seed: Seed) -> io::Result<Self> {
         let mut opened = Self { file: File::open(path)?, seed, tag: [0; 4], sections: Vec::new() };
         let header = opened.block(0)?;
@@ -172,17 +172,17 @@ impl BlockFile {
         Ok(opened)
     }
 
-    /// A section by its place in the file.
+    /// Returns a section by its index in the file.
     pub(super) fn section(&self, at: usize) -> io::Result<Section> {
         self.sections.get(at).copied().ok_or_else(|| invalid("a section is missing"))
     }
 
-    /// Length of the file in bytes.
+    /// Returns the length of the file in bytes.
     pub(super) fn len(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
     }
 
-    /// The data of one block.
+    /// Reads the data of one block.
     pub(super) fn block(&self, number: u64) -> io::Result<Vec<u8>> {
         let mut block = vec![0; BLOCK];
         if read_at(&self.file, &mut block, number * BLOCK as u64)? < BLOCK {
@@ -195,7 +195,7 @@ impl BlockFile {
         Ok(block)
     }
 
-    /// The rows of one block of a section; fewer in its last one.
+    /// Reads the rows of one block of a section. The last block may have fewer.
     pub(super) fn rows_of_block(&self, section: Section, block: u64) -> io::Result<Vec<u8>> {
         let mut data = self.block(section.first_block + block)?;
         let before = block * section.rows_in_block();
@@ -204,7 +204,7 @@ impl BlockFile {
         Ok(data)
     }
 
-    /// Calls `visit` with the rows from `from` on, with their numbers, until it returns false or the section ends.
+    /// Calls `visit` with the number and bytes of each row from `from` on, until it returns false or the section ends.
     pub(super) fn visit(
         &self,
         section: Section,
@@ -230,8 +230,8 @@ impl BlockFile {
         Ok(())
     }
 
-    /// The first row between `from` and `to` for which `before` is false, in a section in which the rows for which it is
-    /// true come first; `to` if there is none.
+    /// Returns the first row between `from` and `to` for which `before` is false, or `to` if there is none. The rows
+    /// for which `before` is true must come first in the section.
     pub(super) fn partition_point(
         &self,
         section: Section,
@@ -251,7 +251,7 @@ impl BlockFile {
                 let at = (row - first) as usize * section.row;
                 rows.get(at..at + section.row).is_some_and(&before)
             };
-            // The answer is before this block, behind it, or in it.
+            // The result is before this block, after it, or in it.
             if !inside(bounds.0) {
                 high = bounds.0;
             } else if inside(bounds.1 - 1) {
@@ -269,7 +269,7 @@ impl BlockFile {
     }
 }
 
-/// A number of a row of numbers; zero if the row is too short, which the size of its section excludes.
+/// Returns a number from a row of numbers; zero if the row is too short, which the section's row size rules out.
 pub(super) fn number(row: &[u8], at: usize) -> u64 {
     row.get(8 * at..).and_then(|rest| rest.first_chunk()).map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }

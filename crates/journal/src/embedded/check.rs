@@ -1,4 +1,4 @@
-//! Looking at a journal offline, and salvaging a damaged one.
+//! Offline check of a journal, and repair of a damaged one.
 
 use std::{io, path::Path, sync::Arc};
 
@@ -18,43 +18,43 @@ use super::{
 };
 use crate::{JournalError, Sequence};
 
-/// What is in a directory.
+/// The contents of a journal directory.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
-    /// The files of the log, the oldest first.
+    /// Log files, oldest first.
     pub segments: Vec<SegmentReport>,
-    /// Files of the index that are damaged or missing: they are made again at the next start.
+    /// Index files that are damaged or missing. The next start rebuilds them.
     pub indexes: Vec<String>,
 }
 
-/// One file of the log.
+/// One log file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SegmentReport {
-    /// Its name.
+    /// File name.
     pub file: String,
-    /// Its length.
+    /// File length in bytes.
     pub bytes: u64,
-    /// Whole records, those of events among them.
+    /// Number of intact records, including events.
     pub records: u64,
-    /// Events, whether they are still kept or not.
+    /// Number of events, including those no longer kept.
     pub events: u64,
-    /// Stretches without a whole record: offset and length.
+    /// Ranges without an intact record: offset and length.
     pub damage: Vec<(u64, u64)>,
-    /// Bytes behind the last whole record: an unfinished write, in the newest file.
+    /// Bytes after the last intact record: in the newest file, an unfinished write.
     pub unfinished: u64,
 }
 
-/// What a repair found lost.
+/// The result of a repair.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Repaired {
-    /// Files of the log that were written anew without what was damaged.
+    /// Number of log files rewritten without the damaged parts.
     pub rewritten: usize,
     /// Acknowledged events that cannot be read: endpoint, first and last sequence.
     pub lost: Vec<(ObjectKey, Sequence, Sequence)>,
 }
 
 impl Report {
-    /// Whether records are damaged, other than by an unfinished write at the end.
+    /// Returns whether records are damaged, other than by an unfinished write at the end.
     pub fn is_damaged(&self) -> bool {
         let last = self.segments.len().saturating_sub(1);
         let damaged = |(at, segment): (usize, &SegmentReport)| {
@@ -64,11 +64,11 @@ impl Report {
     }
 }
 
-/// Reads all of a journal that no process has open. Changes nothing but files that a start would remove too.
+/// Reads a whole journal that no process has open. Changes only files that a start would remove as well.
 ///
 /// # Errors
 ///
-/// When it is not a journal, is in use, or cannot be read.
+/// When the directory is not a journal, is in use, or cannot be read.
 pub fn check(directory: &Path) -> Result<Report, OpenError> {
     if !directory.join("FORMAT").exists() {
         return Err(OpenError::NotAJournal(directory.join("FORMAT")));
@@ -99,7 +99,7 @@ fn look(layout: &Layout) -> io::Result<Report> {
             report.indexes.push(file.name.index_file());
         }
     }
-    // The newest segment has no index before the next start.
+    // The newest segment has no index until the next start.
     if let Some(newest) = report.segments.last().and_then(|segment| SegmentName::parse(&segment.file)) {
         report.indexes.retain(|file| *file != newest.index_file());
     }
@@ -117,11 +117,11 @@ fn is_index_whole(layout: &Layout, name: SegmentName, len: u64) -> bool {
     opened.and_then(|index| index.verify()).is_ok()
 }
 
-/// Opens a damaged journal, remembers what is lost, and writes the damaged files anew without it, so that they are whole.
+/// Opens a damaged journal, records what is lost, and rewrites the damaged files without the damaged parts.
 ///
 /// # Errors
 ///
-/// When it is not a journal, is in use, or cannot be read or written.
+/// When the directory is not a journal, is in use, or cannot be read or written.
 pub fn repair(directory: &Path) -> Result<Repaired, OpenError> {
     let before = check(directory)?;
     let options =

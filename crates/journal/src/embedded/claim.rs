@@ -1,4 +1,4 @@
-//! Taking deliveries, and ending them.
+//! Claiming and settling deliveries.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,10 +17,10 @@ use crate::{
     record,
 };
 
-/// The reason of the dead letter of an event that cannot be read.
+/// The dead-letter reason of an event that cannot be read.
 const DAMAGED: &str = "damaged";
 
-/// What has been taken is given back when the claim fails or its future is dropped.
+/// Releases taken deliveries when the claim fails or its future is dropped.
 struct TakenGuard<'a> {
     consumer: &'a Consumer,
     taken: Vec<Taken>,
@@ -43,8 +43,8 @@ pub(super) async fn claim(engine: &Arc<Engine>, consumer: &Arc<Consumer>, claim:
         Ok(()) => Ok(claimed),
         Err(error) if claimed.deliveries.is_empty() => Err(error),
         Err(_) => {
-            // What has been loaded is in flight and must be handed over; the next claim, at once, meets the error again if
-            // it lasts.
+            // The loaded deliveries are in flight and must be returned; the next claim, at once, meets the error again
+            // if it persists.
             claimed.next_due = Some(claim.now);
             Ok(claimed)
         }
@@ -56,7 +56,7 @@ async fn fill(engine: &Arc<Engine>, consumer: &Arc<Consumer>, claim: Claim, clai
     let limit = if claim.in_order { claim.limit.min(ORDERED_CLAIM) } else { claim.limit };
     let endpoint = &consumer.endpoint;
     let upcoming = |position: Sequence| endpoint.upcoming(position);
-    // More than one turn only when what was taken cannot be read.
+    // Repeats only when none of the taken events can be read.
     loop {
         let held = claimed.deliveries.len();
         let mut guard = TakenGuard { consumer, taken: Vec::new() };
@@ -88,8 +88,8 @@ async fn fill(engine: &Arc<Engine>, consumer: &Arc<Consumer>, claim: Claim, clai
     Ok(())
 }
 
-/// Turns what has been taken into deliveries, in order and while there is room: from memory if it is recent, from disk
-/// otherwise. What cannot be read is dead. False when there was no room for the rest, which is given back.
+/// Converts taken events into deliveries, in order and while there is room: from memory if recent, otherwise from disk.
+/// Unreadable events become dead letters. Returns false when there was no room for the rest, which is released.
 async fn load(
     engine: &Arc<Engine>,
     consumer: &Arc<Consumer>,
@@ -114,7 +114,7 @@ async fn load(
     Ok(complete)
 }
 
-/// The events at the front of what has been taken, up to the first that is not in memory.
+/// Returns the leading events of `taken`, up to the first that is not in memory.
 fn recent(consumer: &Consumer, taken: &[Taken]) -> Vec<Option<Arc<StoredEvent>>> {
     let event = |taken: &Taken| {
         let row = consumer.endpoint.recent(taken.sequence)?;
@@ -123,7 +123,7 @@ fn recent(consumer: &Consumer, taken: &[Taken]) -> Vec<Option<Arc<StoredEvent>>>
     taken.iter().map(event).take_while(Option::is_some).collect()
 }
 
-/// Moves the events at the front of what was taken to what is claimed; those that are `None` are lost. False if there is no
+/// Moves the leading taken events to the claimed ones; those that are `None` are lost. Returns false if there is no
 /// room for all of them.
 fn take_over(
     guard: &mut TakenGuard<'_>,
@@ -155,7 +155,7 @@ fn claimed_bytes(claimed: &Claimed) -> usize {
     claimed.deliveries.iter().map(|delivery| delivery.event.body.len()).sum()
 }
 
-/// Events that cannot be read become dead letters with that reason.
+/// Dead-letters events that cannot be read, with the reason `damaged`.
 async fn bury(engine: &Arc<Engine>, consumer: &Arc<Consumer>, lost: &[Taken], now: Timestamp) -> Result<()> {
     let failure = || Failure {
         time: now,
@@ -183,7 +183,7 @@ pub(super) async fn settle(
         }
         for (sequence, settlement) in settlements {
             let end = match settlement {
-                // Giving back needs no disk.
+                // A release needs no disk write.
                 Settlement::Released => {
                     if !ends.iter().any(|ended: &Ended| ended.sequence == sequence) {
                         released |= state.release(sequence);
@@ -207,7 +207,7 @@ pub(super) async fn settle(
         return Ok(());
     }
     let guard = Settling { consumer, ends };
-    // Encoded here, on the caller's thread, so that the writer has less to do.
+    // Encoded on the caller's thread to relieve the writer.
     let payload = entry::encode_ends(&guard.ends);
     let (answer, answered) = tokio::sync::oneshot::channel();
     let consumer = Arc::clone(consumer);
@@ -217,7 +217,7 @@ pub(super) async fn settle(
     answered.await.map_err(|_| JournalError::Closed)?
 }
 
-/// Flights whose ends are not queued yet: they can be settled again if the call is dropped before.
+/// Flights whose ends are not queued yet. They can be settled again if the call is dropped before that.
 struct Settling<'a> {
     consumer: &'a Consumer,
     ends: Vec<Ended>,

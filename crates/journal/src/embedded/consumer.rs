@@ -1,4 +1,4 @@
-//! A consumer of the embedded engine: the machine's state, and who waits for it.
+//! A consumer of the embedded engine: the state of the machine and the tasks waiting for it.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use super::endpoint::Endpoint;
 use crate::{Progress, Sequence, machine::ConsumerState};
 
-/// One subscription's consumer.
+/// The consumer of one subscription.
 pub(super) struct Consumer {
     pub(super) object: Incarnation,
     pub(super) number: u32,
@@ -17,7 +17,7 @@ pub(super) struct Consumer {
     state: Mutex<ConsumerState>,
     /// Wakes [`Consumer::ready`].
     pub(super) notify: Notify,
-    /// Held by a claim, across its reads from disk: claims of one consumer come one after another.
+    /// Held by a claim, across its disk reads: claims of one consumer run one after another.
     pub(super) claiming: tokio::sync::Mutex<()>,
 }
 
@@ -33,8 +33,8 @@ impl Consumer {
         }
     }
 
-    /// The state; held only for moments, never across a read or a write of the disk. Whoever holds it may lock the state of
-    /// the endpoint, never the other way round.
+    /// Locks the state. The lock is held only briefly, never across a disk read or write. A holder may lock the
+    /// endpoint's state, never the reverse.
     pub(super) fn state(&self) -> MutexGuard<'_, ConsumerState> {
         self.state.lock()
     }
@@ -44,12 +44,12 @@ impl Consumer {
         self.state.lock().progress(appended)
     }
 
-    /// Resolves once a claim would find something: see [`Journal::ready`](crate::Journal::ready).
+    /// Resolves once a claim would find deliveries: see [`Journal::ready`](crate::Journal::ready).
     pub(super) async fn ready(&self) {
         loop {
             let notified = self.notify.notified();
             tokio::pin!(notified);
-            // Registered before the look, so that nothing is missed in between.
+            // Registered before the check, so that no wake-up in between is missed.
             notified.as_mut().enable();
             if self.state.lock().is_ready(self.endpoint.head()) {
                 return;
@@ -58,7 +58,7 @@ impl Consumer {
         }
     }
 
-    /// Gives back flights that never reached the worker.
+    /// Releases flights that never reached the worker.
     pub(super) fn give_back(&self, sequences: impl IntoIterator<Item = Sequence>) {
         let mut state = self.state.lock();
         let mut any = false;

@@ -1,4 +1,4 @@
-//! An endpoint's log in memory: where it ends, what is kept of it, who reads it, and its newest events.
+//! An endpoint's log in memory: its end, the kept events, its consumers, and its newest events.
 
 use std::{
     collections::VecDeque,
@@ -29,15 +29,15 @@ pub(super) struct Endpoint {
     pub(super) number: u32,
     /// Newest durable sequence.
     head: AtomicU64,
-    /// Changes with every consumer that is attached, with every removal and with every redelivery: what a sweep or a
-    /// redelivery decided before no longer holds.
+    /// Changes with every attached consumer, every removal and every redelivery, which invalidate earlier decisions of
+    /// a sweep or a redelivery.
     epoch: AtomicU64,
     pub(super) state: Mutex<State>,
     pub(super) consumers: RwLock<Vec<Arc<Consumer>>>,
     recent: Mutex<VecDeque<(Sequence, Bytes)>>,
 }
 
-/// Kept events.
+/// Number and size of kept events.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Kept {
     pub(super) events: u64,
@@ -56,7 +56,7 @@ impl Kept {
     }
 }
 
-/// Events of one incarnation.
+/// The events of one incarnation.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Span {
     pub(super) first: Sequence,
@@ -64,26 +64,26 @@ pub(super) struct Span {
     pub(super) retention: Option<Duration>,
 }
 
-/// What changes in an endpoint's log; only the writer changes it.
+/// The mutable state of an endpoint's log. Only the writer changes it.
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) uid: Arc<str>,
     pub(super) incarnation: u32,
-    /// First sequence of this incarnation.
+    /// First sequence of the current incarnation.
     pub(super) begin: Sequence,
-    /// Earlier incarnations, the newest last.
+    /// Earlier incarnations, newest last.
     pub(super) former: VecDeque<Former>,
-    /// Events ever taken in.
+    /// Number of events ever stored.
     pub(super) appended: u64,
-    /// What is kept of this incarnation.
+    /// Kept events of this incarnation.
     pub(super) own: Kept,
-    /// What is kept of earlier incarnations.
+    /// Kept events of earlier incarnations.
     pub(super) earlier: Kept,
-    /// The retention that this incarnation had last.
+    /// The last known retention of this incarnation.
     pub(super) retention: Option<Duration>,
-    /// When the last window of its ids is over.
+    /// When the last deduplication window of its ids ends.
     pub(super) ids_until: Micros,
-    /// Sequences of which no event is kept.
+    /// Sequences without a kept event.
     pub(super) removed: RangeSet,
     /// Sequences whose events cannot be read.
     pub(super) damaged: RangeSet,
@@ -92,7 +92,7 @@ pub(super) struct State {
 }
 
 impl State {
-    /// The events are gone, and with them what was known of damage to them.
+    /// Marks events as removed, and drops what was known of damage to them.
     pub(super) fn remove(&mut self, first: Sequence, last: Sequence) {
         self.removed.insert(first, last);
         self.damaged.remove(first, last);
@@ -100,7 +100,7 @@ impl State {
 }
 
 impl Endpoint {
-    /// A log without events, whose first sequence is `begin`.
+    /// Creates a log without events, whose first sequence is `begin`.
     pub(super) fn new(endpoint: &Incarnation, number: u32, incarnation: u32, begin: Sequence) -> Self {
         let state = State {
             uid: Arc::clone(&endpoint.uid),
@@ -131,7 +131,7 @@ impl Endpoint {
         }
     }
 
-    /// The log of which a segment's head says this.
+    /// Restores a log from the state in a segment's head.
     pub(super) fn restore(number: u32, stored: entry::EndpointState) -> Self {
         let ranges = |ranges: Vec<(Sequence, Sequence)>| {
             let mut set = RangeSet::default();
@@ -157,7 +157,7 @@ impl Endpoint {
         Self::of(stored.key, number, stored.head, state)
     }
 
-    /// What a segment's head says of the log.
+    /// Returns the state to store in a segment's head.
     pub(super) fn stored(&self) -> entry::EndpointState {
         let state = self.state.lock();
         entry::EndpointState {
@@ -179,7 +179,7 @@ impl Endpoint {
         self.epoch.load(Ordering::Acquire)
     }
 
-    /// What was decided before no longer holds.
+    /// Invalidates earlier decisions of sweeps and redeliveries.
     pub(super) fn next_epoch(&self) {
         self.epoch.fetch_add(1, Ordering::AcqRel);
     }
@@ -188,7 +188,7 @@ impl Endpoint {
         self.head.load(Ordering::Acquire)
     }
 
-    /// Sets the newest sequence without waking anybody: while the log is read.
+    /// Sets the newest sequence without waking consumers, while the log is replayed.
     pub(super) fn set_head(&self, head: Sequence) {
         self.head.store(head, Ordering::Release);
     }
@@ -201,11 +201,11 @@ impl Endpoint {
         }
     }
 
-    /// The number of the incarnation with this uid.
+    /// Returns the number of the incarnation with this uid; `Ok(None)` for an unknown uid.
     ///
     /// # Errors
     ///
-    /// [`JournalError::EndpointReplaced`] for an earlier one. `Ok(None)` for one that is not known.
+    /// [`JournalError::EndpointReplaced`] for an earlier incarnation.
     pub(super) fn incarnation_of(&self, uid: &str) -> Result<Option<u32>> {
         let state = self.state.lock();
         if *state.uid == *uid && state.incarnation > 0 {
@@ -217,12 +217,12 @@ impl Endpoint {
         Ok(None)
     }
 
-    /// The number of the present incarnation.
+    /// Returns the number of the current incarnation.
     pub(super) fn present_incarnation(&self) -> u32 {
         self.state.lock().incarnation
     }
 
-    /// Whether nothing of it is kept, remembered or read by a consumer.
+    /// Returns whether no event is kept, no id is remembered, and no consumer reads it.
     pub(super) fn is_forgettable(&self, now: Micros) -> bool {
         let state = self.state.lock();
         state.own.events + state.earlier.events == 0
@@ -231,18 +231,18 @@ impl Endpoint {
             && self.consumers.read().is_empty()
     }
 
-    /// It is not in the table any more: whoever still holds it must look it up again.
+    /// Marks the endpoint as removed from the table: holders of a reference must look it up again.
     pub(super) fn forget(&self) {
         self.state.lock().incarnation = 0;
     }
 
-    /// Whether `uid` is the present incarnation, and where that begins.
+    /// Returns where the current incarnation begins, if `uid` is that incarnation.
     pub(super) fn begin_of(&self, uid: &str) -> Option<Sequence> {
         let state = self.state.lock();
         (*state.uid == *uid).then_some(state.begin)
     }
 
-    /// Another object has taken the name: its log begins behind what is there.
+    /// Begins a new incarnation for another object of the same name: its log begins behind the existing events.
     pub(super) fn reincarnate(&self, uid: &Arc<str>, incarnation: u32, begin: Sequence) {
         let mut state = self.state.lock();
         let former = std::mem::replace(&mut state.uid, Arc::clone(uid));
@@ -252,7 +252,7 @@ impl Endpoint {
             && let Some(oldest) = state.former.pop_front()
             && let Some(next) = state.former.front_mut()
         {
-            // Its events stay as long as those of the next one.
+            // Its events stay as long as those of the next incarnation.
             next.begin = oldest.begin;
         }
         let own = std::mem::take(&mut state.own);
@@ -267,7 +267,7 @@ impl Endpoint {
         }
     }
 
-    /// The events of each incarnation, the oldest first.
+    /// Returns the events of each incarnation, oldest first.
     pub(super) fn spans(&self) -> Vec<Span> {
         let head = self.head();
         let state = self.state.lock();
@@ -281,13 +281,13 @@ impl Endpoint {
             .collect()
     }
 
-    /// The first kept event after a position.
+    /// Returns the first kept event after a position.
     pub(super) fn upcoming(&self, position: Sequence) -> Option<Upcoming> {
         let sequence = self.state.lock().removed.next_outside(position + 1);
         (sequence <= self.head()).then_some(Upcoming { first: position + 1, sequence })
     }
 
-    /// The row of a recently appended event.
+    /// Returns the row of a recently appended event.
     pub(super) fn recent(&self, sequence: Sequence) -> Option<Bytes> {
         let recent = self.recent.lock();
         let first = recent.front()?.0;
@@ -296,8 +296,8 @@ impl Endpoint {
     }
 }
 
-/// The order in which recent events of all endpoints leave memory: together they keep at most [`RECENT_EVENTS_BYTES`].
-/// Used by the writer only.
+/// The order in which recent events of all endpoints leave memory: together they occupy at most
+/// [`RECENT_EVENTS_BYTES`]. Used by the writer only.
 #[derive(Default)]
 pub(super) struct Recency {
     order: VecDeque<(Arc<Endpoint>, usize)>,
@@ -305,12 +305,12 @@ pub(super) struct Recency {
 }
 
 impl Recency {
-    /// Keeps an event's row for consumers that are not behind.
+    /// Caches an event's row for consumers without a backlog.
     pub(super) fn push(&mut self, endpoint: &Arc<Endpoint>, sequence: Sequence, row: Bytes) {
         let bytes = row.len();
         {
             let mut recent = endpoint.recent.lock();
-            // Sequences in the ring have no gaps: what came before a gap is not found any more, and leaves in its turn.
+            // Sequences in the ring have no gaps: events before a gap are no longer found, and leave in their turn.
             if recent.back().is_some_and(|last| last.0 + 1 != sequence) {
                 recent.clear();
             }

@@ -1,6 +1,7 @@
-//! The payloads of records that are no events.
+//! The payloads of records other than events.
 //!
-//! `var` is an unsigned LEB128 number of at most ten bytes, `zig` a signed one in zigzag form, `text` is `len` and that many
+//! `var` is an unsigned LEB128 number of at most ten bytes, `zig` a signed one in zigzag form, `text` is `len` and that
+//! many
 //! bytes (see [`record`](crate::record)), `i64` is little-endian. Times are microseconds since 1970.
 //!
 //! | kind | payload |
@@ -20,9 +21,12 @@
 //! | `Retention` | var seconds |
 //! | `Removed`, `Damaged` | ranges |
 //!
-//! `sequences` and `ranges` are a var count and as many differences to the number before. An end is: zig difference to the
-//! sequence before, var sequence - first, var attempt, tag u8, zig time - base time; then by tag: 1 delivered: var status,
-//! var took; 2 skipped by filter, 3 skipped by type, 4 gone: nothing; 5 retry: zig due - time, failure; 6 dead: failure. A
+//! `sequences` and `ranges` are a var count and as many differences to the number before. An end is: zig difference to
+//! the
+//! sequence before, var sequence - first, var attempt, tag u8, zig time - base time; then by tag: 1 delivered: var
+//! status,
+//! var took; 2 skipped by filter, 3 skipped by type, 4 gone: nothing; 5 retry: zig due - time, failure; 6 dead:
+//! failure. A
 //! failure is var status (0 for none), var took, text reason, text message.
 
 use std::time::Duration;
@@ -41,17 +45,17 @@ use crate::{
 
 type Result<T> = std::result::Result<T, RecordError>;
 
-/// The layout of payloads; stands in the head of each segment.
+/// The version of the payload layout, stored in the head of each segment.
 pub(super) const VERSION: u8 = 1;
 
 /// The head of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct SegmentHead {
-    /// The last segment whose content is in this one; its own id, unless it was rewritten.
+    /// The last segment whose contents are in this one; its own id, unless it was rewritten.
     pub(super) last: u64,
-    /// When it was begun.
+    /// When the segment was begun.
     pub(super) time: Micros,
-    /// The segment before, and where it ends: what lies behind that end was never acknowledged. 0 if nothing is known.
+    /// The previous segment and its end; 0 if unknown. Anything behind that end was never acknowledged.
     pub(super) previous: u64,
     pub(super) previous_end: u64,
 }
@@ -61,18 +65,18 @@ pub(super) struct SegmentHead {
 pub(super) struct EndpointState {
     pub(super) key: ObjectKey,
     pub(super) uid: Box<str>,
-    /// Counts the incarnations.
+    /// Incarnation number.
     pub(super) incarnation: u32,
     /// First sequence of this incarnation.
     pub(super) begin: Sequence,
     /// Newest sequence.
     pub(super) head: Sequence,
-    /// Events ever taken in.
+    /// Number of events ever stored.
     pub(super) appended: u64,
     pub(super) retention: Option<Duration>,
-    /// When the last window of its ids is over.
+    /// When the last deduplication window of its ids ends.
     pub(super) ids_until: Micros,
-    /// Earlier incarnations of which something may be kept or asked for.
+    /// Earlier incarnations whose events may be kept or requested.
     pub(super) former: Vec<Former>,
     pub(super) removed: Vec<(Sequence, Sequence)>,
     pub(super) damaged: Vec<(Sequence, Sequence)>,
@@ -82,7 +86,7 @@ pub(super) struct EndpointState {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Former {
     pub(super) uid: Box<str>,
-    /// Its first sequence; its last is before the next one's first.
+    /// Its first sequence. Its last precedes the first of the next incarnation.
     pub(super) begin: Sequence,
     pub(super) retention: Option<Duration>,
 }
@@ -95,18 +99,18 @@ pub(super) struct ConsumerRow {
     pub(super) state: Durable,
 }
 
-/// What ends the states at the head of a segment.
+/// The end of the states at the head of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct StateEnd {
     pub(super) endpoints: u64,
     pub(super) consumers: u64,
     pub(super) next_endpoint: u32,
     pub(super) next_consumer: u32,
-    /// No endpoint that was forgotten had a greater sequence.
+    /// No forgotten endpoint had a greater sequence.
     pub(super) retired_head: Sequence,
 }
 
-/// A new endpoint or a new incarnation of one.
+/// A new endpoint, or a new incarnation of an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct NewEndpoint {
     pub(super) endpoint: Incarnation,
@@ -123,7 +127,7 @@ pub(super) struct NewConsumer {
     pub(super) appended_before: u64,
 }
 
-/// How far the log is durable, and what was written last before.
+/// How far the log is durable, and the newest sequences written before the mark.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Mark {
     pub(super) durable: u64,
@@ -147,7 +151,7 @@ fn get_i64(row: &mut Bytes, what: &'static str) -> Result<i64> {
     bytes::Buf::try_get_i64_le(row).map_err(|_| RecordError::Short(what))
 }
 
-/// A count of things that take at least one byte each.
+/// Reads the number of elements that follow. Each takes at least one byte.
 fn get_count(row: &mut Bytes, what: &'static str) -> Result<usize> {
     let count = get_var(row, what)?;
     usize::try_from(count).ok().filter(|count| *count <= row.len()).ok_or(RecordError::Short(what))
@@ -428,7 +432,7 @@ impl Mark {
     }
 }
 
-/// A payload of `Redelivered` or `Hastened`.
+/// Encodes a payload of `Redelivered` or `Hastened`.
 pub(super) fn encode_due(due: Micros, sequences: &[Sequence]) -> Bytes {
     let mut row = BytesMut::with_capacity(16 + 3 * sequences.len());
     row.put_i64_le(due.0);
@@ -444,7 +448,7 @@ pub(super) fn decode_due(mut row: Bytes) -> Result<(Micros, Vec<Sequence>)> {
     Ok((due, sequences))
 }
 
-/// A payload of `Purged`.
+/// Encodes a payload of `Purged`.
 pub(super) fn encode_sequences(sequences: &[Sequence]) -> Bytes {
     let mut row = BytesMut::with_capacity(8 + 3 * sequences.len());
     put_sequences(&mut row, sequences);
@@ -458,7 +462,7 @@ pub(super) fn decode_sequences(mut row: Bytes) -> Result<Vec<Sequence>> {
     Ok(sequences)
 }
 
-/// A payload of `Removed` or `Damaged`.
+/// Encodes a payload of `Removed` or `Damaged`.
 pub(super) fn encode_ranges(ranges: &[(Sequence, Sequence)]) -> Bytes {
     let mut row = BytesMut::with_capacity(8 + 4 * ranges.len());
     put_ranges(&mut row, ranges);
@@ -479,7 +483,7 @@ const GONE: u8 = 4;
 const RETRY: u8 = 5;
 const DEAD: u8 = 6;
 
-/// A payload of `Ended` or `Outcomes`.
+/// Encodes a payload of `Ended` or `Outcomes`.
 pub(super) fn encode_ends(ends: &[Ended]) -> Bytes {
     let time_of = |ended: &Ended| match &ended.end {
         End::Delivered(exchange) => Micros::floor(exchange.time),

@@ -5,56 +5,56 @@ use std::{fmt, io, path::PathBuf};
 use super::files::is_full;
 use crate::JournalError;
 
-/// Why the directory cannot be opened.
+/// Why the journal directory cannot be opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// Another process holds it.
+    /// Another process has it open.
     #[error("it is in use by another process; one process at a time may open it")]
     Locked,
-    /// A newer Grapnel wrote it.
+    /// A newer version of Grapnel wrote it.
     #[error("it has format {found}, this build knows format {known}; run a newer Grapnel")]
     NewerFormat {
-        /// Version on disk.
+        /// Format version on disk.
         found: u32,
-        /// Version of this build.
+        /// Format version of this build.
         known: u32,
     },
-    /// An older Grapnel wrote it, whose format was never released.
+    /// An older version of Grapnel wrote it, in a format that was never released.
     #[error(
         "it has format {found}, this build knows format {known} and cannot convert it; deliver its events with the build that wrote it, then use an empty directory"
     )]
     OlderFormat {
-        /// Version on disk.
+        /// Format version on disk.
         found: u32,
-        /// Version of this build.
+        /// Format version of this build.
         known: u32,
     },
-    /// It holds something else.
+    /// The directory holds other files.
     #[error("{} is missing or does not name a journal format; use an empty directory, or restore this file", .0.display())]
     NotAJournal(PathBuf),
-    /// Records are damaged, and `--journal-strict` asks to refuse them.
+    /// Records are damaged, and `--journal-strict` requires them to be rejected.
     #[error(
         "{files} of its files are damaged, the first one is {first}; run `grapnel journal check`, or start without \
          --journal-strict to serve all other events"
     )]
     Damaged {
-        /// How many files.
+        /// Number of damaged files.
         files: usize,
-        /// The first file, and where.
+        /// The first damaged file, and the position of the damage.
         first: String,
     },
     /// A file or directory cannot be used.
     #[error("{} cannot be used: {source}", path.display())]
     Unusable {
-        /// Which.
+        /// Its path.
         path: PathBuf,
-        /// Why.
+        /// The I/O error.
         source: io::Error,
     },
 }
 
-/// A failure to read or write something, by what it means.
+/// Converts an I/O error into the matching journal error.
 pub(super) fn from_io(what: impl fmt::Display, error: io::Error) -> JournalError {
     if is_full(&error) {
         JournalError::Full(format!("{what}: {error}"))

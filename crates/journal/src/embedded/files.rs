@@ -1,11 +1,11 @@
-//! The directory: its layout, the version, the lock.
+//! The journal directory: layout, format version, lock.
 //!
 //! ```text
 //! FORMAT      one line: `grapnel-journal 2 <salt, 16 hex digits>`
 //! LOCK        held by the process that has the journal open
-//! log/        the segments of the log (*.jnl): the truth; beside the newest, a copy of what it says of endpoints and
+//! log/        the segments of the log (*.jnl): the truth; beside the newest, a copy of its records of endpoints and
 //!             consumers (*.copy)
-//! index/      what is derived from them: an index for each segment (*.idx), ids (*.ids)
+//! index/      derived files: an index for each segment (*.idx), ids (*.ids)
 //! ```
 
 use std::{
@@ -22,35 +22,35 @@ use crate::{Result, limits::JOURNAL_PROBE_BYTES};
 
 const FORMAT_NAME: &str = "grapnel-journal";
 
-/// Newest version of the directory that this build reads and writes.
+/// The newest version of the directory format that this build reads and writes.
 pub const FORMAT_VERSION: u32 = 2;
 
-/// Where the files of a journal are.
+/// The paths of a journal's files.
 #[derive(Debug, Clone)]
 pub(super) struct Layout {
     root: PathBuf,
-    /// Random and secret: part of every checksum.
+    /// A random secret that is part of every checksum.
     pub(super) salt: u64,
 }
 
-/// The directory of a journal, held against other processes.
+/// The directory of a journal, locked against other processes.
 #[derive(Debug)]
 pub(super) struct Directory {
     pub(super) layout: Layout,
-    /// The lock goes with the file.
+    /// Closing the file releases the lock.
     _lock: File,
 }
 
-/// The volume that a journal lies on, in bytes.
+/// The volume that holds the journal, in bytes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Volume {
-    /// What this process may still write.
+    /// Bytes that this process may still write.
     pub(super) free: u64,
     pub(super) size: u64,
 }
 
 impl Directory {
-    /// Creates the directory if need be, locks it and checks its version.
+    /// Creates the directory if necessary, locks it and checks its version.
     pub(super) fn open(root: &Path) -> Result<Self, OpenError> {
         fs::create_dir_all(root).map_err(|error| unusable(root, error))?;
         let lock = root.join("LOCK");
@@ -73,7 +73,7 @@ impl Directory {
     }
 }
 
-/// The salt of the journal in a directory, whose version is checked; a new one for an empty directory.
+/// Returns the salt of the journal in a directory after checking its version; a new salt for an empty directory.
 fn salt(root: &Path) -> Result<u64, OpenError> {
     let path = root.join("FORMAT");
     match fs::read_to_string(&path) {
@@ -101,7 +101,7 @@ fn salt(root: &Path) -> Result<u64, OpenError> {
             let mut bytes = [0; 8];
             getrandom::fill(&mut bytes).map_err(|error| unusable(&path, io::Error::other(error.to_string())))?;
             let salt = u64::from_le_bytes(bytes);
-            // Renamed into place, so that it is there whole or not at all.
+            // Renamed into place, so that the file exists either completely or not at all.
             let fresh = root.join("FORMAT.new");
             let write = || -> io::Result<()> {
                 let mut file = File::create(&fresh)?;
@@ -142,7 +142,7 @@ impl Layout {
         self.index().join(name.index_file())
     }
 
-    /// Writes a file beside its place and renames it into place, so that it is there whole or not at all.
+    /// Writes a temporary file and renames it to `path`, so that the file exists either completely or not at all.
     pub(super) fn replace(&self, path: &Path, write: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
         let fresh = path.with_extension("new");
         write(&fresh)?;
@@ -154,7 +154,7 @@ impl Layout {
         File::open(self.log())?.sync_all()
     }
 
-    /// Every file of a directory by name; what was left half made is removed.
+    /// Lists the files of a directory by name, and removes temporary files.
     pub(super) fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
         for file in fs::read_dir(directory)? {
@@ -170,7 +170,7 @@ impl Layout {
         Ok(names)
     }
 
-    /// Writes, syncs and removes a file, as large as an event may be: whether the disk takes writes.
+    /// Writes, syncs and removes a file of the default maximum event size, to find out whether the disk accepts writes.
     pub(super) fn probe(&self) -> Result<()> {
         let path = self.root.join("PROBE");
         let write = || -> io::Result<()> {
@@ -192,7 +192,7 @@ impl Layout {
     }
 }
 
-/// A failure to read or write, by what it means.
+/// Returns whether an I/O error means that the volume is full.
 pub(super) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

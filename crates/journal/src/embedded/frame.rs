@@ -1,4 +1,4 @@
-//! The frame around every record of the log: what it is, where it belongs, and whether it is whole.
+//! The frame around every log record: its kind, its location, and checksums.
 //!
 //! | bytes | field |
 //! |---|---|
@@ -12,20 +12,20 @@
 //! | 28–31 | incarnation of an event's endpoint, otherwise zero |
 //! | 32–35 | CRC-32 of the journal's salt, the segment's name, the offset, and bytes 0–31 |
 //!
-//! The checksum of the frame covers the place, so that a record is valid only where it was written: bytes that a disk
-//! returns from elsewhere are damage. The salt is random and secret, so that a body cannot hold what a search for the next
-//! whole record would take for one.
+//! The frame checksum covers the location, so that a record is valid only where it was written: bytes that a disk
+//! returns from elsewhere count as damage. The salt is random and secret, so that a sender cannot put bytes into a body
+//! that a search for the next intact record would accept as one.
 
 use super::segment::SegmentName;
 use crate::Sequence;
 
-/// Length of a frame.
+/// Length of a frame in bytes.
 pub(super) const FRAME: usize = 36;
 
-/// What every frame begins with.
+/// The first bytes of every frame.
 pub(super) const MAGIC: [u8; 4] = *b"GRN2";
 
-/// What a record says.
+/// The kind of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Kind {
@@ -35,35 +35,35 @@ pub(super) enum Kind {
     EndpointState = 2,
     /// The state of one consumer, after those of the endpoints.
     ConsumerState = 3,
-    /// The states are complete.
+    /// End of the states.
     StateEnd = 4,
     /// An event.
     Event = 5,
-    /// How far the log is durable, and the newest sequences of the endpoints written last.
+    /// How far the log is durable, and the newest sequences of the endpoints written before the mark.
     Mark = 6,
-    /// An endpoint, or a new incarnation of it.
+    /// A new endpoint, or a new incarnation of one.
     Endpoint = 7,
     /// A new consumer.
     Attach = 8,
-    /// A consumer is gone.
+    /// A consumer was detached.
     Detach = 9,
     /// Attempts have ended.
     Ended = 10,
-    /// Events are queued again.
+    /// Events were queued again.
     Redelivered = 11,
-    /// Retries are due at another time.
+    /// The due time of retries changed.
     Hastened = 12,
-    /// Dead letters are gone.
+    /// Dead letters were removed.
     Purged = 13,
-    /// Events are gone.
+    /// Events were removed.
     Removed = 14,
-    /// Events are damaged.
+    /// Events were found damaged.
     Damaged = 15,
-    /// What became of events whose own records are in earlier segments; changes no state.
+    /// Outcomes of events whose own records are in earlier segments; changes no state.
     Outcomes = 16,
-    /// The last record of a segment that was rewritten, or of a journal that was closed.
+    /// The last record of a rewritten segment, or of a closed journal.
     End = 17,
-    /// An endpoint has another retention.
+    /// The retention of an endpoint changed.
     Retention = 18,
 }
 
@@ -93,7 +93,7 @@ impl Kind {
     }
 }
 
-/// What the frame says of its record.
+/// The decoded fields of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Frame {
     pub(super) kind: Kind,
@@ -102,12 +102,12 @@ pub(super) struct Frame {
     /// Checksum of the payload.
     pub(super) checksum: u32,
     pub(super) sequence: Sequence,
-    /// Of the endpoint or the consumer.
+    /// Number of the endpoint or consumer.
     pub(super) number: u32,
     pub(super) incarnation: u32,
 }
 
-/// Where a record is.
+/// The location of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) salt: u64,
@@ -116,19 +116,19 @@ pub(super) struct Place {
 }
 
 impl Frame {
-    /// The frame of a payload that is no event's.
+    /// Creates the frame for a payload that is not an event.
     pub(super) fn of(kind: Kind, number: u32, payload: &[u8]) -> Self {
         // Payloads are bounded far below 4 GiB.
         let len = u32::try_from(payload.len()).unwrap_or(u32::MAX);
         Self { kind, len, checksum: crc32fast::hash(payload), sequence: 0, number, incarnation: 0 }
     }
 
-    /// Length of the frame and its payload.
+    /// Returns the length of the frame and its payload.
     pub(super) fn total(&self) -> u64 {
         FRAME as u64 + u64::from(self.len)
     }
 
-    /// The frame's bytes at a place.
+    /// Encodes the frame for a location.
     pub(super) fn encode(&self, place: Place) -> [u8; FRAME] {
         let mut bytes = [0; FRAME];
         let (head, checksum) = bytes.split_at_mut(FRAME - 4);
@@ -152,7 +152,7 @@ impl Frame {
         bytes
     }
 
-    /// The frame at a place, if it is whole and was written there.
+    /// Decodes the frame at a location, if it is intact and was written there.
     pub(super) fn decode(bytes: &[u8], place: Place) -> Option<Self> {
         let bytes: &[u8; FRAME] = bytes.first_chunk()?;
         let (head, checksum) = bytes.split_at(FRAME - 4);
@@ -172,7 +172,7 @@ impl Frame {
 }
 
 impl Place {
-    /// The same segment at another offset.
+    /// Returns the location at another offset of the same segment.
     pub(super) fn at(self, offset: u64) -> Self {
         Self { offset, ..self }
     }

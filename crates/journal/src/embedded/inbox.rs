@@ -1,7 +1,7 @@
-//! What waits for the writer: two bounded queues behind one wake-up.
+//! The writer's inbox: two bounded queues with one wake-up.
 //!
-//! Appends and everything else queue apart, each with its own bound: however many appends wait, a settlement waits for the
-//! current round and its own.
+//! Appends and all other tasks have separate queues, each with its own bound: however many appends wait, a settlement
+//! waits only for the current round and its own.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,7 +14,7 @@ use crate::{
     limits::{APPEND_QUEUE_BYTES, JOURNAL_TASK_QUEUE},
 };
 
-/// Bytes of the append queue that one permit stands for.
+/// Bytes of the append queue per permit.
 const PERMIT_BYTES: usize = 256;
 const APPEND_PERMITS: usize = APPEND_QUEUE_BYTES / PERMIT_BYTES;
 
@@ -34,12 +34,12 @@ struct Waiting {
     closed: bool,
 }
 
-/// What the writer takes at once. Permits are given back when it has been answered.
+/// What the writer takes at once. Permits are released once the round is answered.
 #[derive(Default)]
 pub(super) struct Round {
     pub(super) appends: Vec<(Append, OwnedSemaphorePermit)>,
     pub(super) tasks: Vec<(Task, Option<OwnedSemaphorePermit>)>,
-    /// Nothing comes after this round.
+    /// No round follows this one.
     pub(super) last: bool,
 }
 
@@ -61,13 +61,13 @@ impl Inbox {
         self.push(|waiting| waiting.appends.push((append, permit)))
     }
 
-    /// Queues anything else; waits while the queue is full.
+    /// Queues any other task; waits while the queue is full.
     pub(super) async fn task(&self, task: Task) -> Result<()> {
         let permit = self.room().await?;
         self.task_with(task, permit)
     }
 
-    /// Queues a task of the keeper, which waits for each before the next, so that they need no bound.
+    /// Queues a task of the keeper. The keeper waits for each task before the next, so these tasks need no bound.
     pub(super) fn keeper_task(&self, task: Task) -> Result<()> {
         self.push(|waiting| waiting.tasks.push((task, None)))
     }
@@ -77,12 +77,12 @@ impl Inbox {
         self.task_room.clone().acquire_owned().await.map_err(|_| JournalError::Closed)
     }
 
-    /// Queues a task for which there is room.
+    /// Queues a task with a permit obtained before.
     pub(super) fn task_with(&self, task: Task, permit: OwnedSemaphorePermit) -> Result<()> {
         self.push(|waiting| waiting.tasks.push((task, Some(permit))))
     }
 
-    /// Queues a task that nobody waits for, unless the queue is full: it will be offered again.
+    /// Queues a task without waiting for its result, or drops it if the queue is full: it will be offered again.
     pub(super) fn offer(&self, task: Task) {
         if let Ok(permit) = self.task_room.clone().try_acquire_owned() {
             let _ = self.push(|waiting| waiting.tasks.push((task, Some(permit))));
@@ -101,7 +101,8 @@ impl Inbox {
         Ok(())
     }
 
-    /// Takes everything that waits into `round`, which must be empty; sleeps while nothing does, at most for `patience`.
+    /// Moves everything queued into `round`, which must be empty; sleeps while the queues are empty, at most for
+    /// `patience`.
     pub(super) fn take(&self, round: &mut Round, patience: Option<Duration>) {
         let mut waiting = self.waiting.lock();
         while waiting.appends.is_empty() && waiting.tasks.is_empty() && !waiting.closed {
@@ -121,14 +122,14 @@ impl Inbox {
         round.last = waiting.closed;
     }
 
-    /// Bytes of the appends that wait, rounded up, and how many other tasks do.
+    /// Returns the bytes of queued appends, rounded up, and the number of other queued tasks.
     pub(super) fn waiting(&self) -> (u64, u64) {
         let appends = APPEND_PERMITS.saturating_sub(self.append_room.available_permits()) * PERMIT_BYTES;
         let tasks = JOURNAL_TASK_QUEUE.saturating_sub(self.task_room.available_permits());
         (appends as u64, tasks as u64)
     }
 
-    /// Takes nothing more in; what waits is still done.
+    /// Closes the inbox to new tasks. Queued tasks are still done.
     pub(super) fn close(&self) {
         self.append_room.close();
         self.task_room.close();

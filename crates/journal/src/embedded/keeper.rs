@@ -1,8 +1,8 @@
-//! The keeper: the thread that keeps the directory small and the memory bounded, away from the writer.
+//! The keeper: a thread that keeps the directory small and memory bounded, without delaying the writer.
 //!
-//! It turns the indexes of full segments into files, merges files of ids, deletes segments of which nothing is kept,
-//! rewrites those of which little is, and reads old segments to find damage before somebody needs them. Whatever changes the
-//! log it asks the writer to do.
+//! It turns the indexes of full segments into files, merges files of ids, deletes segments without kept events,
+//! rewrites segments of which little is kept, and checks old segments for damage before they are needed. It asks the
+//! writer for every change of the log.
 
 use std::{
     collections::VecDeque,
@@ -29,19 +29,19 @@ use crate::{
     machine::Micros,
 };
 
-/// Something to do.
+/// A task of the keeper.
 pub(super) enum Work {
-    /// A segment is full: its index and its ids go into files.
+    /// A segment is full: write its index and its ids to files.
     Seal(Arc<Segment>),
-    /// Delete and merge what can be, if it is worth it.
+    /// Delete and merge what is worth it.
     Tidy,
-    /// Rewrite whatever frees something: the journal is full.
+    /// Rewrite whatever frees space, because the journal is full.
     Compact,
     /// A file of ids is damaged.
     RebuildIds(RunName),
 }
 
-/// What waits for the keeper.
+/// The tasks that wait for the keeper.
 #[derive(Default)]
 pub(super) struct Inbox {
     state: Mutex<State>,
@@ -72,19 +72,19 @@ impl Inbox {
         self.arrived.notify_one();
     }
 
-    /// What time it is, for what expires.
+    /// Sets the current time, by which ids expire.
     pub(super) fn set_time(&self, now: Micros) {
         self.state.lock().now = now;
     }
 
-    /// Nothing more is begun.
+    /// Prevents new work from starting.
     pub(super) fn close(&self) {
         self.state.lock().closed = true;
         self.arrived.notify_one();
         self.done.notify_all();
     }
 
-    /// Waits until the keeper has caught up, but not forever: on a failing disk it cannot.
+    /// Waits until the keeper has caught up, for a bounded time: on a failing disk it cannot.
     pub(super) fn wait_until(&self, caught_up: impl Fn() -> bool) {
         let deadline = Instant::now() + SEAL_PATIENCE;
         let mut state = self.state.lock();
@@ -97,10 +97,10 @@ impl Inbox {
 /// The keeper's own state.
 pub(super) struct Keeper {
     engine: Arc<Engine>,
-    /// Where the search for damage is.
+    /// The position of the damage check.
     scrubbed: (SegmentName, u64),
     scrub_at: Instant,
-    /// The last failure that was reported.
+    /// The last failure that was logged.
     said: String,
 }
 
@@ -114,7 +114,7 @@ impl Keeper {
         }
     }
 
-    /// Works until the inbox is closed.
+    /// Runs until the inbox is closed.
     pub(super) fn run(mut self) {
         let engine = Arc::clone(&self.engine);
         loop {
@@ -144,7 +144,7 @@ impl Keeper {
                 Err(JournalError::Closed) => return,
                 Err(error) => {
                     self.warn_throttled(&error);
-                    // What is not done yet is done later.
+                    // Unfinished work is done later.
                     let mut state = engine.keeper.state.lock();
                     state.tidy |= work.tidy;
                     engine.keeper.arrived.wait_for(&mut state, JOURNAL_HEAL_INTERVAL);
@@ -189,7 +189,7 @@ impl Keeper {
         Ok(())
     }
 
-    /// Reads some of an old segment, and reports what is damaged.
+    /// Checks part of an old segment, and reports damage.
     fn scrub(&mut self) -> io::Result<()> {
         let segments = self.engine.segments.all();
         let Some((_, full)) = segments.split_last() else { return Ok(()) };
@@ -234,7 +234,7 @@ impl Keeper {
     }
 }
 
-/// Has the writer do something, and waits for its answer. The writer may itself wait for segments to be sealed.
+/// Sends a task to the writer and waits for its result. The writer may itself wait for segments to be sealed.
 fn ask<T>(engine: &Engine, task: impl FnOnce(Answer<T>) -> Task) -> Result<T> {
     let (answer, mut answered) = oneshot::channel();
     engine.inbox.keeper_task(task(answer))?;
@@ -250,7 +250,7 @@ fn ask<T>(engine: &Engine, task: impl FnOnce(Answer<T>) -> Task) -> Result<T> {
     }
 }
 
-/// Seals segments that have become full meanwhile: the writer must not wait for long work.
+/// Seals segments that have become full in the meantime: the writer must not wait for long work.
 pub(super) fn seal_waiting(engine: &Engine) -> io::Result<()> {
     loop {
         let Some(segment) = engine.keeper.state.lock().seals.pop_front() else { return Ok(()) };
@@ -262,7 +262,7 @@ pub(super) fn seal_waiting(engine: &Engine) -> io::Result<()> {
     }
 }
 
-/// The index and the ids of a full segment go into files.
+/// Writes the index and the ids of a full segment to files.
 fn seal(engine: &Engine, segment: &Arc<Segment>) -> io::Result<()> {
     let full = engine.ids.read().sealing.iter().find(|(id, _)| *id == segment.name.id).cloned();
     if let Some((id, full)) = full {
@@ -273,13 +273,13 @@ fn seal(engine: &Engine, segment: &Arc<Segment>) -> io::Result<()> {
     }
     if engine.segments.all().iter().any(|other| other.name == segment.name) {
         segment.seal(&engine.layout)?;
-        // The head of the next one has a copy of its own.
+        // The head of the next segment has its own copy.
         let _ = std::fs::remove_file(engine.layout.copy_file(segment.name));
     }
     Ok(())
 }
 
-/// Writes the ids of one segment.
+/// Writes the ids of one segment to a run.
 pub(super) fn write_ids(engine: &Engine, segment: &Segment, ids: &ActiveIds) -> io::Result<Arc<Run>> {
     let name = RunName { first: segment.name.id, last: segment.last };
     let sorted = ids.sorted();
@@ -289,12 +289,12 @@ pub(super) fn write_ids(engine: &Engine, segment: &Segment, ids: &ActiveIds) -> 
     load(run, filter_bytes(engine))
 }
 
-/// Bytes of all filters.
+/// Returns the size of all filters in bytes.
 pub(super) fn filter_bytes(engine: &Engine) -> u64 {
     engine.ids.read().runs.iter().map(|run| run.filter_bytes()).sum()
 }
 
-/// Takes the filter of a run into memory, if there is room for it beside those of `others` bytes.
+/// Loads the filter of a run, if memory allows it in addition to `others` bytes of other filters.
 pub(super) fn load(mut run: Run, others: u64) -> io::Result<Arc<Run>> {
     if others + run.filter_bytes() <= ID_FILTER_BYTES {
         run.load_filter()?;
@@ -317,7 +317,7 @@ fn merge_ids(engine: &Engine) -> io::Result<()> {
     }
 }
 
-/// Deletes files of ids whose windows are over and whose events are gone.
+/// Deletes files of ids whose windows have ended and whose events are removed.
 fn drop_ids(engine: &Engine, now: Micros) -> io::Result<()> {
     let segments = engine.segments.all();
     let expired = |run: &Arc<Run>| run.keep_until <= now && !segments.iter().any(|segment| run.name.touches(segment));
@@ -329,7 +329,7 @@ fn drop_ids(engine: &Engine, now: Micros) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes a file of ids again from the events that are still there.
+/// Rebuilds a file of ids from the events that are still kept.
 fn rebuild_ids(engine: &Engine, name: RunName) -> io::Result<()> {
     let mut found = ActiveIds::default();
     for segment in engine.segments.all() {
@@ -351,7 +351,7 @@ fn rebuild_ids(engine: &Engine, name: RunName) -> io::Result<()> {
     Ok(())
 }
 
-/// Deletes segments of which nothing is kept.
+/// Deletes segments without kept events.
 fn drop_empty(engine: &Arc<Engine>) -> Result<()> {
     let segments = engine.segments.all();
     let Some((_, full)) = segments.split_last() else { return Ok(()) };
@@ -374,7 +374,7 @@ fn drop_empty(engine: &Arc<Engine>) -> Result<()> {
     Ok(())
 }
 
-/// Writes again what the segment says of events that are kept in earlier ones.
+/// Copies the segment's outcomes of events that are kept in earlier segments.
 fn carry_over(engine: &Arc<Engine>, segment: &Arc<Segment>) -> Result<()> {
     let io = |error: io::Error| super::from_io(segment.path().display(), error);
     let consumers = engine.consumers.read().all();
@@ -405,7 +405,7 @@ fn compact(engine: &Arc<Engine>, forced: bool) -> Result<()> {
     loop {
         let segments = engine.segments.all();
         let Some((active, full)) = segments.split_last() else { return Ok(()) };
-        // Little may be left in the segment that is written, and nobody writes.
+        // The segment being written may hold little that is kept, with no writes to fill it.
         let garbage = active.garbage_bytes();
         if garbage >= COMPACT_BYTES && garbage > active.live_bytes() {
             ask(engine, Task::Rotate)?;

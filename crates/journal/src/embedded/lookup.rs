@@ -1,4 +1,4 @@
-//! Finding events: by id, and by sequence.
+//! Lookup of events by id and by sequence.
 
 use std::{collections::VecDeque, io, sync::Arc};
 
@@ -16,16 +16,16 @@ use super::{
 };
 use crate::{Result, Sequence, StoredEvent, machine::Micros};
 
-/// Positions that are looked up together.
+/// Number of positions that are looked up together.
 const POSITIONS: usize = 64;
 
-/// One event of several that are loaded.
+/// One event of a batch to load.
 enum Loaded {
     Event(Option<StoredEvent>),
     NoRoom,
 }
 
-/// Events that are loaded one after another: the positions of neighbours are found together, and their file is opened once.
+/// A sequential load of events: the positions of neighbours are looked up together, and each file is opened once.
 struct Loading<'a> {
     engine: &'a Arc<Engine>,
     endpoint: &'a Arc<Endpoint>,
@@ -49,7 +49,7 @@ impl Loading<'_> {
         let record = match &self.source {
             Some((name, reader)) if *name == segment.name => reader.record(position.offset.into(), Some(position.len)),
             _ => match segment.reader() {
-                // The segment was rewritten or deleted meanwhile.
+                // The segment was rewritten or deleted in the meantime.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     self.positions.clear();
                     return match self.engine.positions(self.endpoint, sequence, sequence, 1)?.first() {
@@ -98,8 +98,8 @@ impl Loading<'_> {
 }
 
 impl Engine {
-    /// The newest event of an id. Files in which every window is over by `received` are passed over; a damaged one is waited
-    /// for while it is made again.
+    /// Returns the newest event of an id. Skips files in which every window has ended by `received`; waits for a
+    /// damaged file to be rebuilt.
     pub(super) fn known_id(&self, id: &IdHash, received: Option<Micros>) -> Result<Option<KnownId>> {
         let first = match self.look_up(id, received) {
             Ok(known) => return Ok(known),
@@ -134,8 +134,8 @@ impl Engine {
         Ok(None)
     }
 
-    /// Events of an endpoint by their sequences, ascending: as many as `room` bytes hold, at least one. `None` for an event
-    /// that cannot be read, which is known to be damaged from then on unless it was removed.
+    /// Loads events of an endpoint by their ascending sequences: as many as fit in `room` bytes, at least one. `None`
+    /// stands for an event that cannot be read; it is recorded as damaged unless it was removed.
     pub(super) fn load(
         self: &Arc<Self>,
         endpoint: &Arc<Endpoint>,
@@ -154,7 +154,7 @@ impl Engine {
         Ok(loaded)
     }
 
-    /// Positions of an endpoint's events. An index that cannot be read is made again from the log.
+    /// Returns the positions of an endpoint's events. Rebuilds an unreadable index from the log.
     pub(super) fn positions(
         &self,
         endpoint: &Endpoint,
@@ -165,8 +165,8 @@ impl Engine {
         self.read_index(|| self.segments.positions(endpoint.number, first, last, limit))
     }
 
-    /// Every outcome of a consumer's events between `first` and `last` in a segment: see
-    /// [`Index::outcomes`](super::index::Index::outcomes). An index that cannot be read is made again from the log.
+    /// Returns every outcome of a consumer's events between `first` and `last` in a segment: see
+    /// [`Index::outcomes`](super::index::Index::outcomes). Rebuilds an unreadable index from the log.
     pub(super) fn outcome_rows(
         &self,
         segment: &Segment,
@@ -188,7 +188,7 @@ impl Engine {
         outcome.map_err(|error| from_io("the index", error))
     }
 
-    /// Makes every index that cannot be read again from its log.
+    /// Rebuilds every unreadable index from its log.
     fn mend_indexes(&self) {
         for segment in self.segments.all() {
             if segment.index(Index::verify).is_err() {
@@ -200,7 +200,7 @@ impl Engine {
         }
     }
 
-    /// An event that should be kept cannot be read: says so once, and has it remembered.
+    /// Logs once that an event that should be kept cannot be read, and has it recorded as damaged.
     pub(super) fn report_damage(
         &self,
         endpoint: &Arc<Endpoint>,

@@ -1,17 +1,17 @@
-//! The journal in a directory of this machine: an append-only log that is the single truth, and indexes that are derived
-//! from it. One process, no other service.
+//! The journal in a local directory: an append-only log, the single source of truth, and indexes derived from it. One
+//! process, no other service.
 //!
 //! # How it works
 //!
-//! The log is a row of segments. One thread, the `writer`, appends to the last one. It takes everything that waits, encodes
-//! it into one buffer, writes it with one call, syncs it once if anything in it has to be durable, and only then changes the
-//! state in memory and answers. Everything that changes the state is a record of the log, and the state is what its records
-//! say: recovery applies them again, see `replay`.
+//! The log is a sequence of segments. One thread, the `writer`, appends to the last one. It takes everything that
+//! waits, encodes it into one buffer, writes it with one call, syncs it once if anything in it has to be durable, and
+//! only then changes the state in memory and answers. Every change of the state is a record of the log, and the state
+//! is the result of its records: recovery replays them, see `replay`.
 //!
 //! When a segment is full, the writer begins the next one with the whole state at its head, so that nothing before that
-//! head is needed to know the state. A second thread, the `keeper`, turns the index of the full segment into a file,
-//! merges files of ids, deletes segments of which no event is kept, rewrites those of which little is, and reads old ones
-//! to find damage.
+//! head is needed to restore the state. A second thread, the `keeper`, turns the index of the full segment into a file,
+//! merges files of ids, deletes segments without kept events, rewrites those of which little is kept, and checks old
+//! ones for damage.
 //!
 //! | file | content |
 //! |---|---|
@@ -94,27 +94,28 @@ use super::{
     Settlement, ShareExhausted, Start, Step, Storage, StoredEvent, Swept, Tenure, Usage, Vitals, machine::Micros,
 };
 
-/// Where and how large.
+/// The location and limits of an embedded journal.
 #[derive(Debug, Clone)]
 pub struct EmbeddedOptions {
-    /// The journal's own directory; created if it does not exist.
+    /// The journal's own directory, created if missing.
     pub directory: PathBuf,
-    /// Bound of what the directory takes, log and index together, in bytes; 0 for none.
+    /// Maximum size of the directory, log and index together, in bytes; 0 for no limit.
     pub max_bytes: u64,
-    /// Bytes that the events of one namespace may take; `None` for half of `max_bytes`.
+    /// Maximum bytes of the events of one namespace; `None` for half of `max_bytes`.
     pub namespace_share: Option<u64>,
-    /// Refuse damaged records instead of reporting them.
+    /// Whether to refuse damaged records instead of reporting them.
     pub strict: bool,
 }
 
-/// The embedded engine. Dropping it writes what is queued and closes the files; [`Journal::close`] also syncs settlements.
+/// The embedded engine. Dropping it writes what is queued and closes the files; [`Journal::close`] also syncs
+/// settlements.
 pub struct EmbeddedJournal {
     engine: Arc<Engine>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     tenure: watch::Sender<Tenure>,
 }
 
-/// What the threads, the claims and the lists share.
+/// State shared by the threads, claims and lists.
 struct Engine {
     directory: Mutex<Option<Directory>>,
     layout: Layout,
@@ -127,44 +128,44 @@ struct Engine {
     consumers: RwLock<Registry<Consumer>>,
     next_endpoint: AtomicU32,
     next_consumer: AtomicU32,
-    /// No endpoint that was forgotten had a greater sequence.
+    /// No forgotten endpoint had a greater sequence.
     retired_head: AtomicU64,
     /// Bytes of the kept events by namespace.
     namespaces: Mutex<BTreeMap<Arc<str>, u64>>,
     /// Namespaces whose share is exhausted.
     exhausted: Mutex<BTreeMap<Arc<str>, ShareExhausted>>,
     closing: AtomicBool,
-    /// Why appends are refused; set by the writer.
+    /// Why appends are rejected. Set by the writer.
     trouble: Mutex<Option<JournalError>>,
-    /// Since when the writer has been busy with what it took last.
+    /// Since when the writer has been busy with its current round.
     busy: Mutex<Option<Instant>>,
     damaged_records: AtomicU64,
-    /// When the state was written as a whole last, in microseconds.
+    /// When the whole state was last written, in microseconds.
     checkpoint: AtomicU64,
     sweeping: tokio::sync::Mutex<()>,
     redelivering: tokio::sync::Mutex<()>,
 }
 
-/// Bounds of the engine, from its options.
+/// The engine's limits, from its options.
 #[derive(Debug, Clone, Copy)]
 struct Limits {
     max_bytes: u64,
     namespace_share: u64,
-    /// When a segment is full.
+    /// Size at which a segment is full.
     segment_bytes: u64,
 }
 
-/// Every id that is known, the newest last.
+/// Every known id, newest last.
 #[derive(Debug, Default)]
 struct Ids {
     active: ActiveIds,
-    /// Those of full segments whose files are not written yet.
+    /// The ids of full segments whose files are not written yet.
     sealing: Vec<(u64, Arc<ActiveIds>)>,
     runs: Vec<Arc<Run>>,
 }
 
 impl Ids {
-    /// Puts a run in the place of others.
+    /// Replaces runs by one that covers them.
     fn replace(&mut self, is_replaced: impl Fn(&Run) -> bool, run: Arc<Run>) {
         self.runs.retain(|other| !is_replaced(other));
         self.insert(run);
@@ -177,8 +178,8 @@ impl Ids {
 }
 
 impl EmbeddedJournal {
-    /// Opens the journal with everything that was acknowledged. Blocks: for milliseconds, or a few seconds when much has to
-    /// be recovered.
+    /// Opens the journal with everything that was acknowledged. Blocks for milliseconds, or for a few seconds when much
+    /// has to be recovered.
     ///
     /// # Errors
     ///
@@ -202,14 +203,14 @@ impl Drop for EmbeddedJournal {
         self.engine.inbox.close();
         self.engine.keeper.close();
         for thread in self.threads.lock().drain(..) {
-            // A thread that panicked has said so already.
+            // A thread that panicked has already logged it.
             let _ = thread.join();
         }
     }
 }
 
 impl Engine {
-    /// Nothing new is begun any more.
+    /// Returns whether the journal is closing, so that no new work may start.
     fn is_closing(&self) -> bool {
         self.closing.load(Ordering::Acquire)
     }
@@ -233,7 +234,7 @@ impl Engine {
         self.consumers.read().numbered(number).cloned()
     }
 
-    /// The endpoint and where its log begins, if that incarnation is the present one.
+    /// Returns the endpoint and where its log begins, if that incarnation is the current one.
     fn present_endpoint(&self, endpoint: &Incarnation) -> Option<(Arc<Endpoint>, Sequence)> {
         let known = self.endpoint(&endpoint.key)?;
         let begin = known.begin_of(&endpoint.uid)?;
@@ -256,21 +257,21 @@ impl Engine {
         outcome.map_err(|error| JournalError::Io("reading was interrupted".into(), Some(Box::new(error))))?
     }
 
-    /// Has the writer do something and waits for its answer.
+    /// Sends a task to the writer and waits for its result.
     async fn ask<T>(&self, task: impl FnOnce(Answer<T>) -> Task) -> Result<T> {
         let (answer, answered) = oneshot::channel();
         self.inbox.task(task(answer)).await?;
         answered.await.map_err(|_| JournalError::Closed)?
     }
 
-    /// The same from a thread that may block.
+    /// Sends a task to the writer and waits for its result, on a thread that may block.
     fn ask_blocking<T>(&self, task: impl FnOnce(Answer<T>) -> Task) -> Result<T> {
         let (answer, answered) = oneshot::channel();
         self.inbox.keeper_task(task(answer))?;
         answered.blocking_recv().map_err(|_| JournalError::Closed)?
     }
 
-    /// The endpoint and the number of its incarnation, which is made if it is new.
+    /// Returns the endpoint and the number of its incarnation, which is created if new.
     async fn resolve(&self, endpoint: &Incarnation) -> Result<(Arc<Endpoint>, u32)> {
         if let Some(known) = self.endpoint(&endpoint.key)
             && let Some(incarnation) = known.incarnation_of(&endpoint.uid)?
@@ -281,7 +282,7 @@ impl Engine {
         self.ask(|answer| Task::Endpoint { endpoint, answer }).await
     }
 
-    /// Bytes of the log and of the index.
+    /// Returns the bytes of the log and of the index.
     fn disk(&self) -> (u64, u64) {
         let segments = self.segments.all();
         let log = segments.iter().map(|segment| segment.len()).sum();
@@ -290,7 +291,7 @@ impl Engine {
         (log, index + runs)
     }
 
-    /// Bytes of the kept events.
+    /// Returns the bytes of the kept events.
     fn live_bytes(&self) -> u64 {
         self.segments.all().iter().map(|segment| segment.live_bytes()).sum()
     }
@@ -303,7 +304,7 @@ impl Journal for EmbeddedJournal {
     }
 
     async fn attach(&self, consumer: &Incarnation, endpoint: &Incarnation, start: Start) -> Result<Attached> {
-        // Refused before the endpoint is made known: what fails changes nothing.
+        // Rejected before the endpoint is registered, so that a failing call changes nothing.
         let attached = self.engine.consumer(consumer).ok();
         if let Some(other) = attached.as_ref().filter(|attached| attached.endpoint.key != endpoint.key) {
             let endpoint = other.endpoint.key.clone();
@@ -433,7 +434,7 @@ impl Journal for EmbeddedJournal {
     async fn close(&self) -> Result<()> {
         self.engine.closing.store(true, Ordering::Release);
         match self.engine.ask(Task::Close).await {
-            // Closed before.
+            // Already closed.
             Err(JournalError::Closed) => Ok(()),
             outcome => outcome,
         }

@@ -1,5 +1,5 @@
-//! From files to memory: which files there are, what the records in them say ([`replay`]), which ids are known, and what is
-//! kept.
+//! Recovery from files to memory: which files exist, what their records say ([`replay`]), which ids are known, and
+//! which events are kept.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -86,22 +86,22 @@ fn empty(options: &EmbeddedOptions, directory: Directory) -> Engine {
     }
 }
 
-/// A file of the log.
+/// A log file.
 pub(super) struct LogFile {
     pub(super) name: SegmentName,
-    /// What it says of itself; `None` if that is damaged.
+    /// The contents of its head; `None` if damaged.
     pub(super) head: Option<SegmentHead>,
 }
 
 impl LogFile {
-    /// What it says of itself, or what is known without that.
+    /// Returns the contents of its head, or what is known without it.
     pub(super) fn head_or_default(&self) -> SegmentHead {
         self.head.unwrap_or(SegmentHead { last: self.name.id, time: Micros(0), previous: 0, previous_end: 0 })
     }
 }
 
-/// The files of the log, ascending: without those that were replaced, which are deleted, and those whose rewriting was not
-/// finished.
+/// Returns the log files in ascending order. Files that were replaced, and files whose rewrite was not finished, are
+/// left out and deleted.
 pub(super) fn log_files(layout: &Layout) -> io::Result<Vec<LogFile>> {
     let mut files = Vec::new();
     let names: Vec<_> = layout.list(&layout.log())?.iter().filter_map(|name| SegmentName::parse(name)).collect();
@@ -116,7 +116,7 @@ pub(super) fn log_files(layout: &Layout) -> io::Result<Vec<LogFile>> {
         if name.generation > 0 && !(head.is_some() && is_finished(&reader)?) {
             let is_beside = |other: &SegmentName| other.id == name.id && other.generation < name.generation;
             if names.iter().any(is_beside) {
-                // What it was to replace is still there.
+                // The segments that it was to replace still exist.
                 writer::remove_files(layout, name)?;
                 continue;
             }
@@ -142,19 +142,19 @@ pub(super) fn log_files(layout: &Layout) -> io::Result<Vec<LogFile>> {
     Ok(files)
 }
 
-/// What a segment, or its copy, says of itself first.
+/// Reads the head of a segment, or of its copy.
 fn head_of(reader: &Reader) -> io::Result<Option<SegmentHead>> {
     let record = reader.record(0, None)?.filter(|record| record.frame.kind == Kind::Segment);
     Ok(record.and_then(|record| SegmentHead::decode(record.payload).ok()))
 }
 
-/// Whether the last record of a rewritten segment is there.
+/// Returns whether a rewritten segment has its last record.
 fn is_finished(reader: &Reader) -> io::Result<bool> {
     let Some(end) = reader.len()?.checked_sub(FRAME as u64) else { return Ok(false) };
     Ok(reader.record(end, None)?.is_some_and(|record| record.frame.kind == Kind::End))
 }
 
-/// Opens the files of ids, and makes those that are missing.
+/// Opens the files of ids, and creates the missing ones.
 fn open_ids(engine: &Engine, mut read: HashMap<u64, ActiveIds>) -> io::Result<()> {
     let layout = &engine.layout;
     let names: Vec<RunName> = layout.list(&layout.index())?.iter().filter_map(|name| RunName::parse(name)).collect();
@@ -189,7 +189,7 @@ fn open_ids(engine: &Engine, mut read: HashMap<u64, ActiveIds>) -> io::Result<()
     Ok(())
 }
 
-/// Counts what is kept: by endpoint, by namespace and by segment.
+/// Counts the kept events by endpoint, namespace and segment.
 fn count(engine: &Engine) -> io::Result<()> {
     let mut kept: HashMap<u32, Live> = HashMap::new();
     for segment in engine.segments.all() {
@@ -213,17 +213,17 @@ fn count(engine: &Engine) -> io::Result<()> {
     Ok(())
 }
 
-/// What is kept of an endpoint's events in a segment.
+/// The kept events of an endpoint in a segment.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Live {
     pub(super) endpoint: u32,
-    /// Of the present incarnation.
+    /// Kept events of the current incarnation.
     pub(super) own: Kept,
-    /// Of earlier ones.
+    /// Kept events of earlier incarnations.
     pub(super) former: Kept,
 }
 
-/// What is kept in a segment.
+/// Returns the kept events of a segment by endpoint.
 pub(super) fn live(engine: &Engine, segment: &Segment) -> io::Result<Vec<Live>> {
     let mut all = Vec::new();
     for part in segment.index(Index::parts) {

@@ -1,5 +1,5 @@
-//! Lists: events of an endpoint, deliveries of a consumer. Each call looks at a bounded number of rows and says where to
-//! continue. They never touch the hot path.
+//! Lists: events of an endpoint, deliveries of a consumer. Each call examines a bounded number of rows and returns
+//! where to continue. Lists never touch the hot path.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -11,7 +11,7 @@ use crate::{
     machine::{End, Ended},
 };
 
-/// One step of the events of an endpoint, ascending.
+/// Returns one step of the events of an endpoint, ascending.
 pub(super) fn events(
     engine: &Arc<Engine>,
     endpoint: &Arc<Endpoint>,
@@ -50,7 +50,7 @@ impl EventQuery {
     }
 }
 
-/// Kept sequences of an endpoint after a position, ascending.
+/// Returns the kept sequences of an endpoint after a position, ascending.
 pub(super) fn kept_after(endpoint: &Endpoint, after: Sequence, limit: usize) -> Vec<Sequence> {
     let head = endpoint.head();
     let state = endpoint.state.lock();
@@ -67,21 +67,21 @@ fn is_kept(endpoint: &Endpoint, sequence: Sequence) -> bool {
     !endpoint.state.lock().removed.contains(sequence)
 }
 
-/// The newest event of an id, if it is still kept.
+/// Returns the newest event of an id, if it is still kept.
 pub(super) fn event(engine: &Arc<Engine>, endpoint: &Arc<Endpoint>, id: &str) -> Result<Option<StoredEvent>> {
     let Some(sequence) = find(engine, endpoint, id)? else { return Ok(None) };
     let event = engine.load(endpoint, &[sequence], LIST_BYTES)?.into_iter().next().and_then(|(_, event)| event);
     Ok(event.filter(|event| *event.id == *id))
 }
 
-/// The sequence of the newest event of an id, if it is still kept.
+/// Returns the sequence of the newest event of an id, if it is still kept.
 pub(super) fn find(engine: &Engine, endpoint: &Endpoint, id: &str) -> Result<Option<Sequence>> {
     let id = IdHash::of(endpoint.number, endpoint.present_incarnation(), id);
     let known = engine.known_id(&id, None)?;
     Ok(known.map(|known| known.sequence).filter(|sequence| is_kept(endpoint, *sequence)))
 }
 
-/// One step of the deliveries of a consumer, ascending by sequence.
+/// Returns one step of the deliveries of a consumer, ascending by sequence.
 pub(super) fn deliveries(
     engine: &Arc<Engine>,
     consumer: &Arc<Consumer>,
@@ -94,7 +94,7 @@ pub(super) fn deliveries(
     if limit == 0 || after >= head {
         return Ok(page);
     }
-    // Few among many are known by themselves; the others are looked for.
+    // Rare states are looked up directly; for the others, the rows are scanned.
     let few = query.state.and_then(|state| consumer.state().in_state(state, after + 1, LIST_SCAN.min(limit)));
     let all_found = few.as_ref().is_none_or(|few| few.len() < LIST_SCAN.min(limit));
     let sequences = few.unwrap_or_else(|| kept_after(&consumer.endpoint, after, LIST_SCAN));
@@ -138,7 +138,7 @@ pub(super) fn deliveries(
     Ok(page)
 }
 
-/// What the log says of how the attempts of one event ended.
+/// What the log records about the ends of one event's attempts.
 #[derive(Debug, Clone, Default)]
 struct Ends {
     last: Option<Ended>,
@@ -171,11 +171,11 @@ impl Ends {
             (DeliveryState::InFlight | DeliveryState::Pending, _) => Outcome::Pending,
             (DeliveryState::Settled, Some(End::Delivered(_))) => Outcome::Delivered,
             (DeliveryState::Settled, Some(End::Skipped { reason, .. })) => Outcome::Skipped(*reason),
-            // A dead letter whose retention has passed.
+            // The retention of the dead letter has passed.
             (DeliveryState::Settled, Some(End::Dead { .. })) => Outcome::Dead,
             (DeliveryState::Settled, _) => Outcome::Unknown,
         };
-        // The machine forgets the attempts of what has ended; the log does not.
+        // The machine forgets the attempts of settled events; the log does not.
         let attempts = match (state, &last) {
             (DeliveryState::Settled, Some(Ended { end: End::Skipped { .. }, attempt, .. })) => {
                 attempt.saturating_sub(1)
@@ -183,14 +183,14 @@ impl Ends {
             (DeliveryState::Settled | DeliveryState::DeadLettered, Some(ended)) => ended.attempt,
             _ => attempts,
         };
-        // What was redelivered begins anew.
+        // A redelivered event begins anew.
         let again = state == DeliveryState::Pending || (state == DeliveryState::InFlight && attempts == 0);
         let (last, failure) = if again { (None, None) } else { (exchange, failure) };
         DeliveryRecord { event, state, outcome, attempts, due, last, failure }
     }
 }
 
-/// How the attempts of events ended, as far as the log knows. The sequences ascend.
+/// Returns how the attempts of events ended, as far as the log knows. The sequences ascend.
 fn outcomes(engine: &Engine, consumer: &Consumer, sequences: &[Sequence]) -> Result<BTreeMap<Sequence, Ends>> {
     let mut found: BTreeMap<Sequence, Ends> = BTreeMap::new();
     let (Some(first), Some(last)) = (sequences.first(), sequences.last()) else { return Ok(found) };
@@ -216,7 +216,7 @@ fn outcomes(engine: &Engine, consumer: &Consumer, sequences: &[Sequence]) -> Res
             for ended in ends {
                 let known = found.entry(sequence).or_default();
                 if ended.attempt <= 1 {
-                    // The first one, or the first since the event was redelivered.
+                    // The first attempt, or the first since the event was redelivered.
                     known.failure = None;
                 }
                 if let End::Retry { failure, .. } | End::Dead { failure } = &ended.end {

@@ -1,12 +1,12 @@
-//! Delivering again what was delivered or is dead, and making retries due.
+//! Redelivery of settled and dead events, and acceleration of retries.
 //!
-//! A step is chosen away from the writer, from the state in memory and the positions in the index, and carried out by the
-//! writer in one synced round. What is queued becomes a retry with attempt 1, so that everything that is true of retries is
-//! true of it: it is claimed when due, it comes again after a crash, and it holds its event.
+//! A step is selected outside the writer, from the state in memory and the positions in the index, and the writer
+//! carries it out in one synced round. A queued event becomes a retry with attempt 1, so that everything true of
+//! retries is true of it: it is claimed when due, it survives a crash, and it pins its event.
 //!
-//! Until then a settled event may be removed. So the step carries the endpoint's epoch, which every removal changes, and is
-//! chosen again when that is no longer the same; and a step that queues changes the epoch itself, because what a sweep took
-//! for settled is not settled any more.
+//! Until then a settled event may be removed. The step therefore carries the endpoint's epoch, which every removal
+//! changes, and is selected again if the epoch has changed. A step that queues events also changes the epoch, because
+//! events that a sweep regarded as settled no longer are.
 
 use std::sync::Arc;
 
@@ -25,23 +25,23 @@ use crate::{
     machine::Micros,
 };
 
-/// What a step selects.
+/// The selection of one step.
 #[derive(Default)]
 struct Chosen {
-    /// Kept, and the consumer's own.
+    /// Kept events that belong to the consumer.
     sequences: Vec<Sequence>,
-    /// What needs no look at the consumer.
+    /// Counts that do not depend on the consumer.
     counts: Redelivered,
 }
 
-/// One step of a redelivery.
+/// Carries out one step of a redelivery.
 pub(super) async fn redeliver(
     engine: &Arc<Engine>,
     consumer: &Arc<Consumer>,
     selection: &Selection,
     step: Step,
 ) -> Result<Redelivered> {
-    // One step at a time, so that however many ask, each round of the writer has one more sync at most.
+    // One step at a time, so that concurrent redeliveries add at most one sync to each round of the writer.
     let _turn = engine.redelivering.lock().await;
     if engine.is_closing() {
         return Err(JournalError::Closed);
@@ -84,11 +84,11 @@ pub(super) async fn redeliver(
     }
 }
 
-/// The selection without the ids that this step does not look up.
+/// Returns the selection without the ids that this step does not look up.
 fn part(selection: &Selection, from: Option<Position>) -> Selection {
     let Selection::Events(ids) = selection else { return selection.clone() };
     let done = from.map_or(0, |from| usize::try_from(from.after).unwrap_or(usize::MAX));
-    // One more tells whether there is another step.
+    // One more shows whether there is another step.
     Selection::Events(ids.iter().skip(done).take(REDELIVERY_STEP + 1).cloned().collect())
 }
 
@@ -141,7 +141,7 @@ fn by_id(
     let mut chosen = Chosen::default();
     for id in ids.iter().take(limit) {
         match find(engine, endpoint, id)? {
-            // An id given twice is asked for once.
+            // An id given twice is looked up once.
             Some(sequence) if sequence > start && !chosen.sequences.contains(&sequence) => {
                 chosen.sequences.push(sequence);
             }
@@ -159,7 +159,7 @@ fn by_id(
     Ok(chosen)
 }
 
-/// When the first kept event after a position was received, and its sequence.
+/// Returns the receipt time and sequence of the first kept event after a position.
 fn first_after(
     engine: &Engine,
     endpoint: &Endpoint,
@@ -175,13 +175,13 @@ fn first_after(
         if let Some((_, position)) = found.first() {
             return Ok(Some((sequence, position.received)));
         }
-        // It is damaged.
+        // The event is damaged.
         after = sequence;
     }
 }
 
-/// The position after which events received at `target` or later begin, found in a few reads because events are kept in
-/// nearly that order.
+/// Returns the position after which events received at `target` or later begin. Takes few reads, because events are
+/// stored in nearly that order.
 fn search(engine: &Engine, endpoint: &Endpoint, after: Sequence, last: Sequence, target: Micros) -> Result<Sequence> {
     let (mut low, mut high) = (after.saturating_add(1), last.saturating_add(1));
     while low < high {
@@ -204,8 +204,8 @@ impl Span {
         self.since.is_none_or(|since| received >= since) && self.until.is_none_or(|until| received < until)
     }
 
-    /// Kept events of the span. A hole between two of them is as many events of the span that are gone; nobody knows how
-    /// many of a hole before the first one are.
+    /// Returns the kept events of the time range. A gap between two of them counts as that many removed events of the
+    /// range; how many events of a gap before the first one belong to the range is unknown.
     fn events(
         &self,
         engine: &Arc<Engine>,
@@ -253,14 +253,15 @@ impl Span {
                 break;
             }
         }
-        // The newest events may be gone too.
+        // The newest events may have been removed as well.
         if self.until.is_none_or(|until| until > Micros::floor(now)) {
             self.hole(&mut chosen.counts, neighbour, last + 1, now);
         }
         Ok(chosen)
     }
 
-    /// The kept event at or before `after`, and whether it is in the span; the consumer's start when there is none.
+    /// Returns the kept event at or before `after`, and whether it is in the time range; the consumer's start if there
+    /// is none.
     fn neighbour(
         &self,
         engine: &Engine,

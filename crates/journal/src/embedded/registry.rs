@@ -1,4 +1,4 @@
-//! Endpoints or consumers by name and by number.
+//! Registries of endpoints and consumers by name and by number.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -6,7 +6,7 @@ use grapnel_api::ObjectKey;
 
 use super::{consumer::Consumer, endpoint::Endpoint};
 
-/// What the log calls by a number and callers by a name.
+/// An object that the log identifies by number and callers by name.
 pub(super) trait Numbered {
     fn key(&self) -> &ObjectKey;
     fn number(&self) -> u32;
@@ -32,7 +32,7 @@ impl Numbered for Consumer {
     }
 }
 
-/// Everything of one kind, by name and by number.
+/// All objects of one kind, by name and by number.
 pub(super) struct Registry<T> {
     by_key: HashMap<ObjectKey, Arc<T>>,
     by_number: HashMap<u32, Arc<T>>,
@@ -53,7 +53,7 @@ impl<T: Numbered> Registry<T> {
         self.by_number.get(&number)
     }
 
-    /// Adds one, in the place of that of the same name.
+    /// Adds an object, replacing one of the same name.
     pub(super) fn insert(&mut self, one: Arc<T>) {
         if let Some(replaced) = self.by_key.insert(one.key().clone(), Arc::clone(&one)) {
             self.by_number.remove(&replaced.number());
@@ -61,7 +61,7 @@ impl<T: Numbered> Registry<T> {
         self.by_number.insert(one.number(), one);
     }
 
-    /// Removes one, but not another of the same name.
+    /// Removes an object, but not another of the same name.
     pub(super) fn remove(&mut self, one: &T) {
         if self.by_number.remove(&one.number()).is_some() {
             self.by_key.remove(one.key());

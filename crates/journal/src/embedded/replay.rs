@@ -1,13 +1,13 @@
-//! What the records of the log say.
+//! Replay of the log's records.
 //!
-//! The newest segment with a whole head says what the state was when it was begun. The records behind that head, and those
-//! of later segments whose heads are damaged, are applied in order; everything before is only indexed. Then a new segment is
-//! begun: nothing is ever written behind an end that is in doubt.
+//! The newest segment with an intact head holds the state at the time it was begun. The records behind that head, and
+//! those of later segments with damaged heads, are applied in order; everything before is only indexed. Then a new
+//! segment is begun: nothing is ever written behind a doubtful end.
 //!
-//! What is damaged costs the damaged records alone. Sequences of an endpoint have no gaps in the log, and marks repeat the
-//! newest ones, so that it is known which events are missing. Those that were durable before the last mark are remembered as
-//! damaged; what is missing behind that was never acknowledged for certain, and its sequences are passed over. What is said
-//! of endpoints and consumers is also in a copy beside the segment, from which it is taken when the log does not say it.
+//! Damage costs only the damaged records. Sequences of an endpoint have no gaps in the log, and marks repeat the newest
+//! ones, so that missing events are detected. Missing events that were durable before the last mark are recorded as
+//! damaged; missing events behind it were never acknowledged for certain, and their sequences are skipped. Records of
+//! endpoints and consumers are also in a copy beside the segment, which is used when the log lacks them.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -35,18 +35,18 @@ use crate::{
     record::codec::get_var,
 };
 
-/// What recovery has found.
+/// The result of recovery.
 #[derive(Default)]
 pub(super) struct Replayed {
-    /// Ids of segments that were read, for the files of ids that are missing.
+    /// Ids of the segments read, for files of ids that are missing.
     pub(super) ids: HashMap<u64, ActiveIds>,
-    /// Segments of which something is damaged.
+    /// Number of damaged segments.
     pub(super) damaged_files: usize,
-    /// The first of them, and where.
+    /// The first damaged segment, and the position of the damage.
     pub(super) first_damage: Option<String>,
 }
 
-/// Events that are missing.
+/// Missing events.
 struct Gap {
     endpoint: Arc<Endpoint>,
     first: Sequence,
@@ -55,13 +55,13 @@ struct Gap {
     from: Option<u64>,
 }
 
-/// What the copies beside the segments say of endpoints and consumers.
+/// Endpoints and consumers according to the copies beside the segments.
 #[derive(Default)]
 struct Copies {
     endpoints: HashMap<(u32, u32), NewEndpoint>,
     consumers: BTreeMap<u32, NewConsumer>,
     detached: HashSet<u32>,
-    /// What was written last before a journal was closed.
+    /// The last mark before the journal was closed.
     closing: Option<Mark>,
 }
 
@@ -72,11 +72,11 @@ struct State {
     end: StateEnd,
 }
 
-/// Applies what the files of the log say to an engine that is empty.
+/// Replays the log files into an empty engine.
 pub(super) fn replay(engine: &Engine, files: &[LogFile]) -> io::Result<Replayed> {
     let mut replayed = Replayed::default();
     let mut copies = Copies::default();
-    // The newest head that is whole; without any, everything is applied to an empty state.
+    // The newest intact head; without any, everything is applied to an empty state.
     let mut from = 0;
     for (at, file) in files.iter().enumerate().rev() {
         let (in_copy, further) = read_copy(engine, file)?;
@@ -106,7 +106,7 @@ pub(super) fn replay(engine: &Engine, files: &[LogFile]) -> io::Result<Replayed>
 }
 
 impl Replayed {
-    /// Opens a segment whose records are in the state already.
+    /// Opens a segment whose records the state already includes.
     fn index(&mut self, engine: &Engine, file: &LogFile, end: Option<u64>) -> io::Result<Arc<Segment>> {
         let (layout, name) = (&engine.layout, file.name);
         let len = length(layout, name, end)?;
@@ -150,7 +150,7 @@ impl Replayed {
                 gaps.push(Gap { endpoint, first: head + 1, last: sequence, from: Some(scanned.end) });
             }
         }
-        // Behind what was durable when the last mark was written, an end in pieces is an unfinished write.
+        // Behind the offset that was durable at the last mark, a torn end is an unfinished write.
         let durable = if newest && !scanned.ended { scanned.durable.max(closing.durable) } else { u64::MAX };
         for gap in gaps {
             let lost = gap.from.is_none_or(|from| from < durable);
@@ -173,13 +173,13 @@ impl Replayed {
         self.say(&reader, &finished, newest);
         let valid = finished.end;
         if valid < reader.len()? {
-            // Whatever is left behind the end must not be taken for records later.
+            // Bytes left behind the end must never be taken for records later.
             fs::OpenOptions::new().write(true).open(reader.path())?.set_len(valid)?;
         }
         self.seal(engine, name, file.head_or_default(), valid, finished)
     }
 
-    /// Says what is damaged.
+    /// Logs the damage.
     fn say(&mut self, reader: &Reader, scanned: &Scanned, newest: bool) {
         let file = reader.path().display();
         for damage in &scanned.damage {
@@ -215,13 +215,13 @@ impl Replayed {
     }
 }
 
-/// How much of a log file counts.
+/// Returns the valid length of a log file.
 fn length(layout: &Layout, name: SegmentName, end: Option<u64>) -> io::Result<u64> {
     let len = fs::metadata(layout.log_file(name))?.len();
     Ok(end.filter(|end| *end > 0).map_or(len, |end| end.min(len)))
 }
 
-/// What the head of a segment says, if it is whole.
+/// Reads the state in the head of a segment, if it is intact.
 fn read_state(engine: &Engine, file: &LogFile) -> io::Result<Option<State>> {
     if file.name.generation > 0 {
         return Ok(None);
@@ -240,7 +240,7 @@ fn read_state(engine: &Engine, file: &LogFile) -> io::Result<Option<State>> {
     Ok(None)
 }
 
-/// What the copy beside a segment says: the state at the head, if that is whole, and everything since.
+/// Reads the copy beside a segment: the state at the head, if that is intact, and everything since.
 fn read_copy(engine: &Engine, file: &LogFile) -> io::Result<(Option<State>, Copies)> {
     let (mut heads, mut state, mut copies) = (Heads::default(), None, Copies::default());
     let path = engine.layout.copy_file(file.name);
@@ -289,7 +289,7 @@ impl Heads {
         Some(true)
     }
 
-    /// The state, if nothing of it is missing.
+    /// Returns the state, if it is complete.
     fn whole(self) -> Option<State> {
         let Self { endpoints, consumers, end } = self;
         let end = end?;
@@ -325,11 +325,11 @@ impl Copies {
         self.endpoints.extend(other.endpoints);
         self.consumers.extend(other.consumers);
         self.detached.extend(other.detached);
-        // Files come from the newest to the oldest, and only the newest may have been closed last.
+        // Files are read from newest to oldest, and only the newest may have been closed last.
         self.closing = self.closing.take().or(other.closing);
     }
 
-    /// An endpoint that the log speaks of, although the record that introduces it may be damaged.
+    /// Returns an endpoint that the log refers to, even if the record that introduces it is damaged.
     fn endpoint(&self, engine: &Engine, number: u32, incarnation: u32) -> Option<Arc<Endpoint>> {
         let known = engine.endpoint_numbered(number);
         if known.as_ref().is_none_or(|known| known.present_incarnation() < incarnation)
@@ -341,7 +341,7 @@ impl Copies {
         known
     }
 
-    /// A consumer that the log speaks of, although the record that introduces it may be damaged.
+    /// Returns a consumer that the log refers to, even if the record that introduces it is damaged.
     fn consumer(&self, engine: &Engine, number: u32) -> Option<Arc<Consumer>> {
         engine.consumer_numbered(number).or_else(|| {
             self.attach(engine, number);
@@ -351,7 +351,7 @@ impl Copies {
 
     fn attach(&self, engine: &Engine, number: u32) {
         let Some(new) = self.consumers.get(&number).filter(|_| !self.detached.contains(&number)) else { return };
-        // The newest incarnation of its endpoint that is known of.
+        // The newest known incarnation of its endpoint.
         let incarnation = self.endpoints.keys().filter(|(of, _)| *of == new.endpoint).map(|(_, n)| *n).max();
         if let Some(endpoint) = self.endpoint(engine, new.endpoint, incarnation.unwrap_or(1)) {
             apply_attach(engine, number, new, &endpoint);
@@ -359,7 +359,7 @@ impl Copies {
         }
     }
 
-    /// Attaches consumers whose record is damaged and of which the log says nothing else.
+    /// Attaches consumers whose record is damaged and that the log does not mention otherwise.
     fn attach_missing(&self, engine: &Engine) {
         for number in self.consumers.keys() {
             self.consumer(engine, *number);
@@ -381,7 +381,7 @@ fn take_state(engine: &Engine, state: State) {
     engine.retired_head.store(end.retired_head, Ordering::Release);
 }
 
-/// Applies a record to the state. `missing` takes events that should have come before it.
+/// Applies a record to the state. `missing` receives events that should have come before it.
 fn apply(
     engine: &Engine,
     record: &Record,

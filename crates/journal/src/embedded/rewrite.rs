@@ -1,7 +1,7 @@
-//! Rewriting segments of which little is kept into one that holds just that.
+//! Rewriting of sparsely used segments into one that holds only what is kept.
 //!
-//! The new segment has the id of the first one it replaces, with the next generation, and says in its head which is the last.
-//! It is valid once its last record is `End`: until then, also at the next start, the old ones count.
+//! The new segment has the id of the first one it replaces, with the next generation, and its head names the last one.
+//! It is valid once its last record is `End`: until then, including at the next start, the old segments count.
 
 use std::{io, sync::Arc};
 
@@ -24,7 +24,7 @@ pub(super) struct Rewritten {
     pub(super) replaced: Vec<Arc<Segment>>,
 }
 
-/// Neighbouring segments that together fit into one, and of which at most half is kept; the oldest first.
+/// Returns neighbouring segments that together fit into one, and of which at most half is kept; oldest first.
 pub(super) fn choose(full: &[Arc<Segment>], segment_bytes: u64) -> Option<Vec<Arc<Segment>>> {
     let mut group: Vec<Arc<Segment>> = Vec::new();
     let saves = |group: &[Arc<Segment>]| {
@@ -47,7 +47,7 @@ pub(super) fn choose(full: &[Arc<Segment>], segment_bytes: u64) -> Option<Vec<Ar
     saves(&group).then_some(group)
 }
 
-/// Writes what is kept of the segments into one. `None` when there is nothing to write or the journal is closing.
+/// Writes the kept data of the segments into one. `None` when there is nothing to write or the journal is closing.
 pub(super) fn rewrite(engine: &Arc<Engine>, group: &[Arc<Segment>]) -> Result<Option<Rewritten>> {
     let (Some(first), Some(last)) = (group.first(), group.last()) else { return Ok(None) };
     let name = SegmentName { id: first.name.id, generation: first.name.generation + 1 };
@@ -95,7 +95,7 @@ fn write(
     Ok(Some(segment))
 }
 
-/// Copies what is still kept of a record.
+/// Copies the parts of a record that are still kept.
 fn copy(engine: &Engine, segment: &Segment, log: &mut OpenSegment, record: &Record) {
     let number = record.frame.number;
     match record.frame.kind {

@@ -1,7 +1,7 @@
 //! Making room for events: in the share of their endpoint and namespace, and in the journal.
 //!
-//! Settled events go before their retention has passed, the oldest first; what is not settled stays. If that is not enough,
-//! the append is refused.
+//! Settled events are removed before their retention has passed, oldest first; unsettled events stay. If that is not
+//! enough, the append is rejected.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::{
 };
 
 impl Writer {
-    /// Makes sure that the events fit, if need be after settled ones went early.
+    /// Ensures that the events fit, removing settled events early if necessary.
     pub(super) fn make_room(&mut self, new: &[&Incoming]) -> Result<()> {
         if new.is_empty() {
             return Ok(());
@@ -27,7 +27,7 @@ impl Writer {
         self.make_share_room(new)?;
         let wanted = new.iter().map(|event| event.cost()).sum();
         let outcome = self.make_journal_room(wanted);
-        // A large event that does not fit says nothing about others.
+        // A large event that does not fit says nothing about other events.
         if outcome.is_err()
             && wanted <= JOURNAL_ORDINARY_BYTES.min(self.engine.limits.max_bytes)
             && self.trouble.refused.is_none_or(|smallest| wanted < smallest)
@@ -109,7 +109,7 @@ impl Writer {
         Err(exhausted.into())
     }
 
-    /// Looks whether the shares that are exhausted have room again for the smallest append that they refused.
+    /// Checks whether exhausted shares have room again for the smallest append that they rejected.
     pub(super) fn ease_shares(&mut self) {
         for (scope, refused) in self.trouble.shares.clone() {
             let RefusedShare { endpoint, wanted, max_bytes } = refused;
@@ -120,7 +120,7 @@ impl Writer {
         }
     }
 
-    /// Removes settled events of these endpoints, the oldest first, until so many bytes are free or none is left.
+    /// Removes settled events of these endpoints, oldest first, until `wanted` bytes are free or none is left.
     fn reclaim(&mut self, endpoints: &[Arc<Endpoint>], wanted: u64) -> Result<()> {
         let settled = self.settled;
         let mut searchable: Vec<_> = endpoints
@@ -131,7 +131,7 @@ impl Writer {
         if searchable.is_empty() {
             return Ok(());
         }
-        // What is staged counts once it is written.
+        // Staged events count once they are written.
         self.flush().map_err(|error| error.clone_for_caller())?;
         let mut freed = 0;
         for segment in self.engine.segments.all() {
@@ -158,15 +158,15 @@ impl Writer {
         Ok(())
     }
 
-    /// Makes sure that the directory has room for so many bytes of events.
+    /// Ensures that the directory has room for `wanted` bytes of events.
     pub(super) fn make_journal_room(&mut self, wanted: u64) -> Result<()> {
         let limits = self.engine.limits;
         if limits.max_bytes == 0 {
             return Ok(());
         }
-        // Room for the next segment's head, and for rewriting one.
+        // Reserve room for the next segment's head, and for rewriting a segment.
         let max = limits.max_bytes.saturating_sub(2 * limits.segment_bytes);
-        // Counted once a round, and since then by what the round has added.
+        // Measured once per round; afterwards the bytes added by the round are counted.
         let (disk, at) = *self.disk.get_or_insert_with(|| {
             let (log, index) = self.engine.disk();
             (log + index, self.log.position())
@@ -189,12 +189,12 @@ impl Writer {
         if used(self) <= max {
             return Ok(());
         }
-        // Little may be left in many segments.
+        // Many segments may hold little that is kept.
         self.engine.keeper.send(Work::Compact);
         Err(full(&self.engine))
     }
 
-    /// Removes settled events of any age, segment by segment, and deletes segments of which nothing is kept, until `enough`.
+    /// Removes settled events of any age, segment by segment, and deletes segments without kept events, until `enough`.
     fn reclaim_segments(&mut self, enough: impl Fn(&Self) -> bool) -> Result<()> {
         if self.searched.get(&0) == Some(&self.settled) {
             return Ok(());
@@ -218,7 +218,7 @@ impl Writer {
                     return Ok(());
                 }
             }
-            // What is settled in the segment that is written can go once another one is.
+            // Settled events of the segment being written can be removed once the next one is begun.
             if rotated || active.live_events() == 0 {
                 self.searched.insert(0, settled);
                 return Ok(());
@@ -229,7 +229,7 @@ impl Writer {
     }
 }
 
-/// Some more than an append needs, so that not every one has to look for what can go.
+/// Some more than an append needs, so that not every append has to search for removable events.
 fn slack(max_bytes: u64) -> u64 {
     (max_bytes / RECLAIM_SHARE).min(RECLAIM_BYTES)
 }

@@ -1,4 +1,4 @@
-//! The files of the log: their names, and reading their records.
+//! Log files: names, and reading of records.
 
 use std::{
     fmt,
@@ -13,7 +13,8 @@ use bytes::{Bytes, BytesMut};
 use super::frame::{FRAME, Frame, MAGIC, Place};
 use crate::limits::JOURNAL_SCAN_BYTES;
 
-/// The name of a segment. Segments are ordered by id; of two with one id the greater generation replaces the other.
+/// The name of a segment. Segments are ordered by id; of two with the same id, the greater generation replaces the
+/// other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct SegmentName {
     pub(super) id: u64,
@@ -21,27 +22,27 @@ pub(super) struct SegmentName {
 }
 
 impl SegmentName {
-    /// The name of the log file.
+    /// Returns the name of the log file.
     pub(super) fn log_file(self) -> String {
         format!("{self}.jnl")
     }
 
-    /// The name of the index file.
+    /// Returns the name of the index file.
     pub(super) fn index_file(self) -> String {
         format!("{self}.idx")
     }
 
-    /// The name of the copy of what the segment says of endpoints and consumers.
+    /// Returns the name of the copy of the segment's records of endpoints and consumers.
     pub(super) fn copy_file(self) -> String {
         format!("{self}.copy")
     }
 
-    /// What the records of the copy are bound to, so that none is taken for one of the segment.
+    /// Returns the name that records of the copy are bound to, so that none is taken for one of the segment.
     pub(super) fn copy(self) -> Self {
         Self { generation: !self.generation, ..self }
     }
 
-    /// The segment of a log file's name.
+    /// Parses the name of a log file.
     pub(super) fn parse(file: &str) -> Option<Self> {
         let (id, generation) = file.strip_suffix(".jnl")?.split_once('-')?;
         let name =
@@ -56,39 +57,39 @@ impl fmt::Display for SegmentName {
     }
 }
 
-/// A whole record.
+/// An intact record.
 #[derive(Debug, Clone)]
 pub(super) struct Record {
-    /// Where it begins.
+    /// Offset of its first byte.
     pub(super) offset: u64,
     pub(super) frame: Frame,
     pub(super) payload: Bytes,
 }
 
 impl Record {
-    /// Where it ends.
+    /// Returns the offset after its last byte.
     pub(super) fn end(&self) -> u64 {
         self.offset + self.frame.total()
     }
 }
 
-/// What a scan finds next.
+/// The next item of a scan.
 #[derive(Debug)]
 pub(super) enum Found {
     Record(Record),
-    /// Between `from` and `to` is no whole record; at `to` one begins.
+    /// There is no intact record between `from` and `to`; at `to` one begins.
     Damage {
         from: u64,
         to: u64,
     },
-    /// Nothing whole follows `at`, although the file has `rest` bytes more.
+    /// No intact record follows `at`, although the file has `rest` more bytes.
     End {
         at: u64,
         rest: u64,
     },
 }
 
-/// A log file to read.
+/// A log file open for reading.
 #[derive(Debug)]
 pub(super) struct Reader {
     file: File,
@@ -111,7 +112,8 @@ impl Reader {
         Ok(self.file.metadata()?.len())
     }
 
-    /// The record at `offset`; `None` if no whole one begins there. `expected` is its length with the frame, if known.
+    /// Reads the record at `offset`; `None` if no intact one begins there. `expected` is its length with the frame, if
+    /// known.
     pub(super) fn record(&self, offset: u64, expected: Option<u32>) -> io::Result<Option<Record>> {
         let first = usize::try_from(expected.unwrap_or(4096)).unwrap_or(4096).max(FRAME);
         let mut bytes = self.read(offset, first)?;
@@ -156,13 +158,13 @@ pub(super) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result
     Ok(filled)
 }
 
-/// Goes through all records of a log file up to `end`, and past what is damaged.
+/// Iterates over all records of a log file up to `end`, skipping damage.
 pub(super) struct Scan<'a> {
     reader: &'a Reader,
     position: u64,
     end: u64,
     buffer: Bytes,
-    /// Where the buffer begins in the file.
+    /// File offset of the buffer.
     buffered: u64,
 }
 
@@ -171,7 +173,7 @@ impl<'a> Scan<'a> {
         Self { reader, position: from, end, buffer: Bytes::new(), buffered: from }
     }
 
-    /// The next record, damage, or the end.
+    /// Returns the next record, damage, or the end.
     pub(super) fn next(&mut self) -> io::Result<Found> {
         if let Some(record) = self.record_at(self.position)? {
             self.position = record.end();
@@ -194,7 +196,7 @@ impl<'a> Scan<'a> {
                     return Ok(Found::Damage { from, to: candidate });
                 }
             }
-            // The magic may lie across the edge of the window.
+            // The magic may span the edge of the window.
             let step = window.len().saturating_sub(MAGIC.len() - 1).max(1);
             at += step as u64;
         }
@@ -219,7 +221,7 @@ impl<'a> Scan<'a> {
         Ok(Some(Record { offset, frame, payload }))
     }
 
-    /// Bytes of the file from `offset` on: at least a frame's worth, unless the file ends.
+    /// Returns bytes of the file from `offset` on: at least the length of a frame, unless the file ends.
     fn window(&mut self, offset: u64) -> io::Result<Bytes> {
         let inside = offset.checked_sub(self.buffered).and_then(|at| usize::try_from(at).ok());
         if let Some(window) = inside.filter(|at| *at <= self.buffer.len()).map(|at| self.buffer.slice(at..))
@@ -231,7 +233,7 @@ impl<'a> Scan<'a> {
         self.buffer = self.reader.read(offset, JOURNAL_SCAN_BYTES.min(left))?.freeze();
         self.buffered = offset;
         if self.buffer.len() < JOURNAL_SCAN_BYTES.min(left) {
-            // The file is shorter than it was.
+            // The file has become shorter.
             self.end = offset + self.buffer.len() as u64;
         }
         Ok(self.buffer.clone())

@@ -1,4 +1,4 @@
-//! The segments of the log, open.
+//! The open segments of the log.
 
 use std::{
     io,
@@ -30,18 +30,18 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Segment {
     pub(super) name: SegmentName,
-    /// The last segment whose content is in this one; its own id, unless it was rewritten.
+    /// The last segment whose contents are in this one; its own id, unless it was rewritten.
     pub(super) last: u64,
-    /// When it was begun.
+    /// When the segment was begun.
     pub(super) begun: Micros,
     path: PathBuf,
     salt: u64,
     /// Bytes of the log file that hold records.
     len: AtomicU64,
     index: RwLock<Index>,
-    /// Bytes of the index file, once there is one.
+    /// Bytes of the index file, once it exists.
     index_len: AtomicU64,
-    /// Kept events, and their bytes.
+    /// Number of kept events, and their bytes.
     live_events: AtomicU64,
     live_bytes: AtomicU64,
 }
@@ -78,7 +78,7 @@ impl Segment {
         self.len.store(len, Ordering::Release);
     }
 
-    /// Bytes of its index file.
+    /// Returns the size of the index file in bytes.
     pub(super) fn index_bytes(&self) -> u64 {
         self.index_len.load(Ordering::Acquire)
     }
@@ -91,21 +91,21 @@ impl Segment {
         self.live_bytes.load(Ordering::Acquire)
     }
 
-    /// Bytes of the log file that hold nothing that is kept.
+    /// Returns the bytes of the log file that hold nothing that is kept.
     pub(super) fn garbage_bytes(&self) -> u64 {
         self.len().saturating_sub(self.live_bytes())
     }
 
-    /// Events of that many bytes are kept in it.
+    /// Adds kept events of that many bytes.
     pub(super) fn add_live(&self, events: u64, bytes: u64) {
         self.live_events.fetch_add(events, Ordering::AcqRel);
         self.live_bytes.fetch_add(bytes, Ordering::AcqRel);
     }
 
-    /// Events of that many bytes are kept no longer.
+    /// Removes kept events of that many bytes.
     pub(super) fn remove_live(&self, events: u64, bytes: u64) {
         let less = |of: &AtomicU64, n: u64| {
-            // Saturating: a count that is too low is corrected at the next start, one that wraps would never be.
+            // Saturating: a count that is too low is corrected at the next start; one that wraps never would be.
             let _ = of.fetch_update(Ordering::AcqRel, Ordering::Acquire, |now| Some(now.saturating_sub(n)));
         };
         less(&self.live_events, events);
@@ -121,7 +121,7 @@ impl Segment {
         read(&self.index.read())
     }
 
-    /// Adds to the index of the segment that is written.
+    /// Adds to the index of the segment being written.
     pub(super) fn extend<T>(&self, extend: impl FnOnce(&mut ActiveIndex) -> T) -> Option<T> {
         match &mut *self.index.write() {
             Index::Active(active) => Some(extend(active)),
@@ -146,42 +146,42 @@ impl Segment {
         Ok(())
     }
 
-    /// Makes the index again from the log. Blocks.
+    /// Rebuilds the index from the log. Blocks.
     pub(super) fn reindex(&self, layout: &Layout) -> io::Result<()> {
         let scanned = scan(&self.reader()?, self.len(), &mut |_, _| {})?;
         *self.index.write() = Index::Active(scanned.index);
         self.seal(layout)
     }
 
-    /// The part of one endpoint.
+    /// Returns the part of one endpoint.
     pub(super) fn part(&self, endpoint: u32) -> Option<Part> {
         self.index.read().part(endpoint)
     }
 }
 
-/// The number by which the blocks of a segment's index are told from those of another one.
+/// Returns the seed that distinguishes the blocks of a segment's index from those of another.
 pub(super) fn index_seed(salt: u64, name: SegmentName) -> Seed {
     Seed { salt, number: name.id.rotate_left(20) ^ u64::from(name.generation) }
 }
 
-/// What a segment's log says of itself.
+/// The result of scanning a segment's log.
 #[derive(Debug, Default)]
 pub(super) struct Scanned {
     pub(super) index: ActiveIndex,
     pub(super) ids: ActiveIds,
-    /// Where the last whole record ends.
+    /// Where the last intact record ends.
     pub(super) end: u64,
-    /// What is damaged.
+    /// Damaged ranges.
     pub(super) damage: Vec<Damage>,
-    /// Bytes of the file behind the last whole record.
+    /// Bytes of the file behind the last intact record.
     pub(super) torn: u64,
-    /// How far the log was durable, as far as it says.
+    /// How far the log was durable, according to its marks.
     pub(super) durable: u64,
-    /// Ended by a close or a rewrite, so that nothing can be missing at its end.
+    /// The segment was ended by a close or a rewrite, so that nothing can be missing at its end.
     pub(super) ended: bool,
 }
 
-/// A stretch of a log without a whole record.
+/// A range of a log without an intact record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Damage {
     pub(super) from: u64,
@@ -189,13 +189,13 @@ pub(super) struct Damage {
 }
 
 impl Damage {
-    /// Its length.
+    /// Returns its length.
     pub(super) fn bytes(self) -> u64 {
         self.to - self.from
     }
 }
 
-/// Reads a log file up to `end`, and builds its index. `visit` sees every whole record, with the damage before it.
+/// Reads a log file up to `end`, and builds its index. Calls `visit` with every intact record and the damage before it.
 pub(super) fn scan(reader: &Reader, end: u64, visit: &mut dyn FnMut(&Record, Option<Damage>)) -> io::Result<Scanned> {
     let mut scanned = Scanned::default();
     let mut scan = Scan::new(reader, 0, end);
@@ -251,7 +251,7 @@ impl Scanned {
     }
 }
 
-/// The event of a record, with its window.
+/// Decodes the event of a record, with its deduplication window.
 pub(super) fn decode_event(record: &Record) -> Option<(crate::StoredEvent, Option<std::time::Duration>)> {
     let mut payload = record.payload.clone();
     let window = get_var(&mut payload, "event").ok()?;
@@ -260,10 +260,10 @@ pub(super) fn decode_event(record: &Record) -> Option<(crate::StoredEvent, Optio
     Some((event, window))
 }
 
-/// Bytes that an event's record takes besides its payload.
+/// Bytes of an event's record in addition to its payload.
 pub(super) const EVENT_OVERHEAD: u64 = FRAME as u64;
 
-/// Every segment, ascending; the last one is written.
+/// Every segment, ascending; the last one is being written.
 #[derive(Default)]
 pub(super) struct Segments {
     all: RwLock<Vec<Arc<Segment>>>,
@@ -278,12 +278,12 @@ impl Segments {
         self.all.write().push(segment);
     }
 
-    /// Takes a segment out of the list; its files are still there.
+    /// Removes a segment from the list. Its files remain.
     pub(super) fn remove(&self, name: SegmentName) {
         self.all.write().retain(|segment| segment.name != name);
     }
 
-    /// Puts a rewritten segment in the place of those that it replaces.
+    /// Replaces segments by a rewritten one.
     pub(super) fn replace(&self, replaced: &[Arc<Segment>], by: Arc<Segment>) {
         let mut all = self.all.write();
         all.retain(|segment| !replaced.iter().any(|old| old.name == segment.name));
@@ -291,7 +291,8 @@ impl Segments {
         all.insert(at, by);
     }
 
-    /// Positions of an endpoint's events between `first` and `last`, ascending, at most `limit`, with their segments.
+    /// Returns the positions of an endpoint's events between `first` and `last`, ascending, at most `limit`, with their
+    /// segments.
     pub(super) fn positions(
         &self,
         endpoint: u32,

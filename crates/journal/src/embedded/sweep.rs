@@ -1,8 +1,9 @@
-//! What may leave the log, and retention.
+//! Retention, and which events may be removed.
 //!
-//! What can go is decided away from the writer, from the cursors in memory and the positions in the index; no event is read.
-//! "Settled" is final unless a consumer is attached or an event is redelivered in between: then, and when something else
-//! removed events, the endpoint's epoch has changed, and the writer drops the plan. It is made again.
+//! Removable events are determined outside the writer, from the cursors in memory and the positions in the index; no
+//! event is read. "Settled" is final unless a consumer is attached or an event is redelivered in between. In these
+//! cases, and when events were removed otherwise, the endpoint's epoch has changed, and the writer drops the plan. It
+//! is then made again.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -23,16 +24,16 @@ use crate::{
     machine::{Micros, RangeSet},
 };
 
-/// What a plan is to remove.
+/// Which events a plan removes.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Wanted {
     /// Settled events received until then.
     Until(Micros),
-    /// Settled events of any age, the first that together have so many bytes.
+    /// Settled events of any age: the first that together have this many bytes.
     Bytes(u64),
 }
 
-/// What can go of the events of one incarnation of an endpoint in one segment; `None` for nothing.
+/// Plans the removal of events of one incarnation of an endpoint in one segment; `None` if none can be removed.
 pub(super) fn plan(
     engine: &Engine,
     endpoint: &Arc<Endpoint>,
@@ -87,7 +88,7 @@ pub(super) fn plan(
                     Wanted::Bytes(most) if bytes >= most => break 'free,
                     _ => {}
                 }
-                // What has no event between this one and the last goes with it.
+                // A gap between this range and the last has no events, so the ranges are merged.
                 match ranges.last_mut() {
                     Some((_, before)) if *before + 1 == from => *before = position.sequence,
                     _ => ranges.push((from, position.sequence)),
@@ -104,7 +105,7 @@ pub(super) fn plan(
     Ok(if ranges.is_empty() { None } else { removal(ranges, events, bytes) })
 }
 
-/// What can go of an endpoint's events in one segment, of the oldest incarnation that has such.
+/// Plans the removal of an endpoint's events in one segment, for the oldest incarnation with removable events.
 pub(super) fn plan_any(
     engine: &Engine,
     endpoint: &Arc<Endpoint>,
@@ -119,7 +120,7 @@ pub(super) fn plan_any(
     Ok(None)
 }
 
-/// One sweep over everything.
+/// Sweeps all endpoints and consumers.
 pub(super) async fn sweep(engine: &Arc<Engine>, retention: Retention, now: Timestamp) -> Result<Swept> {
     let _turn = engine.sweeping.lock().await;
     let now = Micros::floor(now);
@@ -133,7 +134,7 @@ pub(super) async fn sweep(engine: &Arc<Engine>, retention: Retention, now: Times
     let listed = retention.endpoints.into_iter().map(|(object, kept)| (object.key, (object.uid, kept)));
     let kept: HashMap<_, _> = listed.collect();
     let mut endpoints = engine.endpoints.read().all();
-    // Several at once on a thread that may block; one after another, that is many changes of threads.
+    // Several at once on a thread that may block: one by one would change threads too often.
     while !endpoints.is_empty() {
         let mut step = Vec::with_capacity(SWEEP_STEP);
         for endpoint in endpoints.drain(..endpoints.len().min(SWEEP_STEP)) {
@@ -148,7 +149,7 @@ pub(super) async fn sweep(engine: &Arc<Engine>, retention: Retention, now: Times
     Ok(swept)
 }
 
-/// What the configuration says of an endpoint: the uid and the retention of the object, or that there is none.
+/// Applies the configuration to an endpoint: the uid and retention of its object, or that it has no object.
 async fn apply_listed(
     engine: &Arc<Engine>,
     endpoint: &Arc<Endpoint>,
@@ -164,7 +165,8 @@ async fn apply_listed(
     let known = {
         let mut state = endpoint.state.lock();
         if *state.uid != **uid {
-            // A late request of an earlier object may have come after those of this one: it is not an earlier one.
+            // A late request of an earlier object may have arrived after those of this one, which does not make this
+            // one earlier.
             for former in state.former.iter_mut().filter(|former| *former.uid == **uid) {
                 former.uid = "".into();
             }
@@ -200,7 +202,7 @@ async fn sweep_events(engine: &Arc<Engine>, mut left: Vec<(Arc<Endpoint>, Micros
             })
             .await?;
         for (removal, now) in plans {
-            // There may be more in the next segment, or it has to be decided again.
+            // The next segment may have more, or the plan has to be made again.
             left.push((Arc::clone(&removal.endpoint), now));
             removed += engine.ask(|answer| Task::Remove { removal, answer }).await?.unwrap_or(0);
         }
@@ -208,7 +210,7 @@ async fn sweep_events(engine: &Arc<Engine>, mut left: Vec<(Arc<Endpoint>, Micros
     Ok(removed)
 }
 
-/// What can go of an endpoint's events because its retention has passed, in the first segment that has such.
+/// Plans the removal of an endpoint's expired events, in the first segment that has some.
 fn plan_expired(
     engine: &Engine,
     endpoint: &Arc<Endpoint>,
@@ -226,7 +228,7 @@ fn plan_expired(
     Ok(plan_damaged(endpoint))
 }
 
-/// Damaged events that are older than every one that is kept: nobody knows when they were received.
+/// Plans the removal of damaged events that are older than every kept event. Their time of receipt is unknown.
 fn plan_damaged(endpoint: &Arc<Endpoint>) -> Option<Removal> {
     let epoch = endpoint.epoch();
     let head = endpoint.head();

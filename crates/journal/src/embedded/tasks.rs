@@ -1,4 +1,4 @@
-//! Everything that the writer does but appends: each task becomes records, and a change that is made once they are written.
+//! All tasks of the writer other than appends: each becomes records, and a change that is made once they are written.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -26,15 +26,15 @@ use crate::{
     record::codec::put_var,
 };
 
-/// A caller's answer.
+/// The channel for a caller's result.
 pub(super) type Answer<T> = oneshot::Sender<Result<T>>;
 
-/// A change of the state, made when the records of the round are written, or not.
+/// A change of the state, made once the records of the round are written or have failed.
 pub(super) type Effect = Box<dyn FnOnce(&Engine, Result<(), &JournalError>) + Send>;
 
-/// Everything that is not an append.
+/// Any task that is not an append.
 pub(super) enum Task {
-    /// Makes an incarnation of an endpoint known.
+    /// Registers an incarnation of an endpoint.
     Endpoint {
         endpoint: Incarnation,
         answer: Answer<(Arc<Endpoint>, u32)>,
@@ -52,13 +52,13 @@ pub(super) enum Task {
         redeliver: Redeliver,
         answer: Answer<Option<(u64, u64)>>,
     },
-    /// Removes dead letters; answers how many.
+    /// Removes dead letters; returns how many.
     Purge {
         consumer: Arc<Consumer>,
         dead: Vec<Sequence>,
         answer: Answer<u64>,
     },
-    /// Removes events; answers how many, `None` if that has to be decided again.
+    /// Removes events; returns how many, or `None` if the plan has to be made again.
     Remove {
         removal: Removal,
         answer: Answer<Option<u64>>,
@@ -73,7 +73,7 @@ pub(super) enum Task {
         endpoint: Arc<Endpoint>,
         now: Micros,
     },
-    /// Remembers that events are damaged.
+    /// Records that events are damaged.
     Damaged {
         endpoint: Arc<Endpoint>,
         ranges: Vec<(Sequence, Sequence)>,
@@ -86,12 +86,12 @@ pub(super) enum Task {
     },
     /// Begins a new segment.
     Rotate(Answer<()>),
-    /// Deletes segments of which nothing is kept; answers how many.
+    /// Deletes segments without kept events; returns how many.
     Drop {
         segments: Vec<SegmentName>,
         answer: Answer<usize>,
     },
-    /// Puts a rewritten segment in the place of others.
+    /// Replaces segments by a rewritten one.
     Replace {
         rewritten: Rewritten,
         answer: Answer<()>,
@@ -99,7 +99,7 @@ pub(super) enum Task {
     Close(Answer<()>),
 }
 
-/// A consumer to attach.
+/// A consumer to be attached.
 pub(super) struct Attach {
     pub(super) consumer: Incarnation,
     pub(super) endpoint: Arc<Endpoint>,
@@ -108,7 +108,7 @@ pub(super) struct Attach {
     pub(super) start: Start,
 }
 
-/// Ends of attempts, encoded; those flights are marked as being settled.
+/// Encoded ends of attempts, whose flights are marked as being settled.
 pub(super) struct Settle {
     pub(super) consumer: Arc<Consumer>,
     pub(super) ends: Vec<Ended>,
@@ -119,7 +119,7 @@ pub(super) struct Settle {
 /// Events to queue again, and retries to make due.
 pub(super) struct Redeliver {
     pub(super) consumer: Arc<Consumer>,
-    /// The endpoint's epoch when they were chosen.
+    /// The endpoint's epoch when they were selected.
     pub(super) epoch: u64,
     pub(super) queue: Vec<Sequence>,
     pub(super) hasten: Vec<Sequence>,
@@ -129,10 +129,10 @@ pub(super) struct Redeliver {
 /// Events to remove.
 pub(super) struct Removal {
     pub(super) endpoint: Arc<Endpoint>,
-    /// The endpoint's epoch when they were chosen.
+    /// The endpoint's epoch when they were selected.
     pub(super) epoch: u64,
     pub(super) ranges: Vec<(Sequence, Sequence)>,
-    /// How many events of how many bytes go from each segment.
+    /// The number of events and bytes removed from each segment.
     pub(super) freed: Vec<(Arc<Segment>, u64, u64)>,
 }
 
@@ -154,7 +154,7 @@ impl Writer {
             Task::Endpoint { endpoint, answer } => self.endpoint(endpoint, answer),
             Task::Attach { attach, answer } => self.attach(attach, answer),
             Task::Detach { consumer, answer } => self.detach(&consumer, answer),
-            // What follows is rare, and looks at a state in which everything before is done.
+            // The following tasks are rare, and need a state in which everything before is done.
             task => {
                 let _ = self.flush();
                 self.stage_rare(task);
@@ -201,7 +201,7 @@ impl Writer {
                     reply(answer, outcome);
                 });
             }
-            // Files go only while it is known what is on the disk.
+            // Files are deleted only while it is known what is on disk.
             Task::Rotate(answer) => {
                 let outcome = self.can_write().and_then(|()| self.rotate());
                 let _ = answer.send(outcome);
@@ -225,7 +225,7 @@ impl Writer {
         }
     }
 
-    /// Tasks that concern an object which another one in this round concerns too come after that is done.
+    /// Writes the round first if another of its tasks concerns the same object.
     fn alone(&mut self, key: &grapnel_api::ObjectKey) {
         if !self.objects.insert(key.clone()) {
             let _ = self.flush();
@@ -240,7 +240,7 @@ impl Writer {
             return;
         }
         let offset = self.log.record(Kind::Ended, consumer.number, &payload);
-        // A dead letter is durable by itself: its event is not delivered again.
+        // A dead letter is made durable at once, so that its event is not delivered again.
         self.durable |= ends.iter().any(|ended| matches!(ended.end, End::Dead { .. }));
         let segment = Arc::clone(&self.log.segment);
         self.settled += 1;
@@ -386,7 +386,7 @@ impl Writer {
                     state.apply_hastened(*sequence, due);
                 }
                 drop(state);
-                // What a sweep took for settled is not settled any more.
+                // Events that a sweep regarded as settled no longer are.
                 consumer.endpoint.next_epoch();
                 consumer.notify.notify_waiters();
                 Some((queued.len() as u64, hastened.len() as u64))
@@ -420,7 +420,7 @@ impl Writer {
         });
     }
 
-    /// Removes events, if what was decided still holds. Everything before has been written.
+    /// Removes events if the plan still holds. Everything before has been written.
     pub(super) fn remove(&mut self, removal: Removal) -> Result<Option<u64>> {
         let endpoint = Arc::clone(&removal.endpoint);
         if endpoint.epoch() != removal.epoch {
@@ -455,7 +455,7 @@ impl Writer {
     }
 }
 
-/// Where a new consumer begins, and how many events its endpoint had taken in before.
+/// Returns where a new consumer begins, and how many events its endpoint had stored before.
 fn begin(endpoint: &Endpoint, start: Start) -> (Sequence, u64) {
     let head = endpoint.head();
     let state = endpoint.state.lock();
@@ -470,7 +470,7 @@ fn begin(endpoint: &Endpoint, start: Start) -> (Sequence, u64) {
     }
 }
 
-/// An incarnation of an endpoint is known, durably.
+/// Registers an incarnation of an endpoint whose record is durable.
 pub(super) fn apply_endpoint(engine: &Engine, number: u32, new: &NewEndpoint) -> Arc<Endpoint> {
     let mut endpoints = engine.endpoints.write();
     if let Some(known) = endpoints.numbered(number) {
@@ -485,13 +485,13 @@ pub(super) fn apply_endpoint(engine: &Engine, number: u32, new: &NewEndpoint) ->
     endpoint
 }
 
-/// A consumer is attached, durably.
+/// Attaches a consumer whose record is durable.
 pub(super) fn apply_attach(engine: &Engine, number: u32, new: &NewConsumer, endpoint: &Arc<Endpoint>) {
     let state = ConsumerState::new(new.start, new.appended_before);
     insert_consumer(engine, Consumer::new(new.consumer.clone(), number, Arc::clone(endpoint), state));
 }
 
-/// Adds a consumer to those of its endpoint and to all.
+/// Adds a consumer to its endpoint and to the registry.
 pub(super) fn insert_consumer(engine: &Engine, consumer: Consumer) {
     let consumer = Arc::new(consumer);
     let endpoint = Arc::clone(&consumer.endpoint);
@@ -500,7 +500,7 @@ pub(super) fn insert_consumer(engine: &Engine, consumer: Consumer) {
     engine.consumers.write().insert(consumer);
 }
 
-/// A consumer is detached, durably.
+/// Detaches a consumer whose record is durable.
 pub(super) fn apply_detach(engine: &Engine, consumer: &Arc<Consumer>) -> Detached {
     let detached = consumer.progress().into();
     engine.consumers.write().remove(consumer);
@@ -510,7 +510,7 @@ pub(super) fn apply_detach(engine: &Engine, consumer: &Arc<Consumer>) -> Detache
     detached
 }
 
-/// Outcomes are in the record at `offset`.
+/// Indexes outcomes stored in the record at `offset`.
 pub(super) fn index_outcomes(segment: &Segment, consumer: u32, ends: &[Ended], offset: u64) {
     let offset = u32::try_from(offset).unwrap_or(u32::MAX);
     segment.extend(|index| {

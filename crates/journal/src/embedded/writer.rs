@@ -1,13 +1,13 @@
 //! The writer: the one thread that writes the log.
 //!
-//! A round takes everything that waits, turns it into records, writes them with one call, and syncs once if anything in it
-//! has to be durable; while that runs the next round gathers. There is no timer: alone, an append pays for its own sync;
+//! A round takes everything that waits, turns it into records, writes them with one call, and syncs once if anything in
+//! it has to be durable; meanwhile, the next round gathers. There is no timer: a lone append pays for its own sync;
 //! under load, hundreds share one.
 //!
-//! One writer also makes the rest simple: no id can be looked up by two at once, sequences are given in order of commit, and
-//! memory changes only after the write succeeded.
+//! A single writer also simplifies the rest: no two appends can look up the same id concurrently, sequences are
+//! assigned in commit order, and memory changes only after the write succeeded.
 //!
-//! When a write or a sync fails, nobody knows what of it is on the disk: see [`trouble`](super::writer_health).
+//! When a write or a sync fails, it is unknown what reached the disk: see [`trouble`](super::writer_health).
 
 use std::{
     collections::{HashMap, HashSet},
@@ -50,18 +50,18 @@ use crate::{
 pub(super) struct Writer {
     pub(super) engine: Arc<Engine>,
     pub(super) log: OpenSegment,
-    /// What will be true once the records of the round are written.
+    /// Changes to make once the records of the round are written.
     effects: Vec<Effect>,
     pub(super) staged: Staged,
     /// Whether the round has to be synced.
     pub(super) durable: bool,
     /// Objects that membership tasks of the round concern.
     pub(super) objects: HashSet<ObjectKey>,
-    /// Counts what may have made events removable: attempts that ended, consumers that went.
+    /// Counts changes that may have made events removable: ended attempts, detached consumers.
     pub(super) settled: u64,
-    /// The count when settled events of an endpoint were looked for in vain last.
+    /// The value of `settled` when settled events of an endpoint were last searched for in vain.
     pub(super) searched: HashMap<u32, u64>,
-    /// What the directory took when the round began, and where the log was then.
+    /// The size of the directory when the round began, and the log position at that time.
     pub(super) disk: Option<(u64, u64)>,
     pub(super) recency: Recency,
     pub(super) trouble: WriterHealth,
@@ -84,7 +84,7 @@ impl Writer {
         }
     }
 
-    /// Works until the inbox is closed, then lets go of the directory.
+    /// Runs until the inbox is closed, then releases the directory.
     pub(super) fn run(mut self) {
         let _crash_only = CrashOnly;
         let engine = Arc::clone(&self.engine);
@@ -99,7 +99,7 @@ impl Writer {
         *engine.directory.lock() = None;
     }
 
-    /// Does and answers all that was taken, and empties the round.
+    /// Handles and answers all tasks of the round, and empties it.
     pub(super) fn round(&mut self, round: &mut Round) {
         self.disk = None;
         self.ease();
@@ -116,7 +116,7 @@ impl Writer {
                         self.log.mark();
                     }
                     for (append, _) in round.appends.iter_mut() {
-                        // The events move; the permit stays until the round is over.
+                        // The events are moved; the permit stays until the round is over.
                         self.stage_append(append.take());
                     }
                 }
@@ -133,7 +133,7 @@ impl Writer {
         self.report();
     }
 
-    /// Nothing can be written: everybody is told.
+    /// Answers all tasks with the error when writing is not possible.
     fn refuse(&mut self, round: &mut Round) {
         let Some(error) = self.trouble.error(&self.engine) else { return };
         for (append, _) in round.appends.drain(..) {
@@ -146,12 +146,12 @@ impl Writer {
         }
     }
 
-    /// Has something done once the records of the round are written, or not.
+    /// Registers a change for when the records of the round are written or have failed.
     pub(super) fn effect(&mut self, effect: impl FnOnce(&Engine, Result<(), &JournalError>) + Send + 'static) {
         self.effects.push(Box::new(effect));
     }
 
-    /// Writes the records of the round so far, and does what they say.
+    /// Writes the records of the round so far, and applies their changes.
     pub(super) fn flush(&mut self) -> Result<(), Arc<JournalError>> {
         let durable = std::mem::take(&mut self.durable);
         self.objects.clear();
@@ -200,7 +200,7 @@ impl Writer {
             Index::Active(active) => active.rows(),
             Index::Sealed(_) => (0, 0),
         });
-        // The state at the head must not be most of a segment.
+        // The state at the head must not make up most of a segment.
         let full = self.engine.limits.segment_bytes.max((8 * self.log.head_bytes()).min(SEGMENT_BYTES_MOST));
         if self.log.position() < full && events < SEGMENT_EVENTS && outcomes < SEGMENT_OUTCOMES {
             return;
@@ -211,7 +211,7 @@ impl Writer {
         }
     }
 
-    /// Begins a new segment. What was written to the one before and not acknowledged is not part of the log any more.
+    /// Begins a new segment. Unacknowledged data in the previous segment is no longer part of the log.
     pub(super) fn rotate(&mut self) -> Result<()> {
         let engine = Arc::clone(&self.engine);
         let sync = |log: &mut OpenSegment| log.sync().map_err(|error| from_io(log.segment.path().display(), error));
@@ -231,15 +231,15 @@ impl Writer {
         drop(ids);
         engine.keeper.send(Work::Seal(before));
         if sealing > SEGMENTS_SEALING {
-            // Memory is bounded: the keeper comes first.
+            // Bounds memory: the keeper comes first.
             engine.keeper.wait_until(|| engine.ids.read().sealing.len() <= SEGMENTS_SEALING);
         }
         Ok(())
     }
 
-    /// Deletes segments of which nothing is kept.
+    /// Deletes segments without kept events.
     pub(super) fn drop_segments(&mut self, names: &[SegmentName]) -> Result<usize> {
-        // That nothing is kept of them must be durable before they go.
+        // It must be durable that nothing of them is kept before they are deleted.
         self.log.sync().map_err(|error| {
             let error = from_io(self.log.segment.path().display(), error);
             self.trouble.break_off(Instant::now(), &error);
@@ -258,13 +258,13 @@ impl Writer {
         Ok(dropped)
     }
 
-    /// Puts a rewritten segment in the place of those that it replaces, and deletes them.
+    /// Replaces segments by a rewritten one, and deletes them.
     pub(super) fn replace_segments(&mut self, rewritten: Rewritten) -> Result<()> {
         let Rewritten { segment, replaced } = rewritten;
         let live = open::live(&self.engine, &segment).map_err(|error| from_io(segment.path().display(), error))?;
         for live in live {
             segment.add_live(live.own.events + live.former.events, live.own.bytes + live.former.bytes);
-            // What was to be removed from the old ones is in the new one now.
+            // Events to be removed from the old segments are now in the new one.
             if let Some(endpoint) = self.engine.endpoint_numbered(live.endpoint) {
                 endpoint.next_epoch();
             }
@@ -292,7 +292,7 @@ fn next(number: &AtomicU32) -> u32 {
     number.fetch_add(1, Ordering::AcqRel)
 }
 
-/// Creates a segment with the whole state at its head, durably. `before` is the segment before and where it ends.
+/// Creates a segment with the whole state at its head, durably. `before` is the previous segment and its end.
 pub(super) fn begin(engine: &Engine, name: SegmentName, before: Option<(u64, u64)>) -> io::Result<OpenSegment> {
     let layout = &engine.layout;
     let now = Micros::floor(Timestamp::now());

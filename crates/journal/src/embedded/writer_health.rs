@@ -1,15 +1,15 @@
 //! Write unavailability: causes, reporting, recovery.
 //!
-//! - A write or a sync failed. Nobody knows which pages reached the disk, and a later sync may pass without them. So nothing
-//!   more is written to that segment: the round is answered with the error, and so is everything later, until a new segment
-//!   can be begun, with the whole state at its head. The new head says where the segment before ends, so that what was not
-//!   acknowledged does not come back.
-//! - The volume is nearly full. Appends are refused while there is still room for what ends other waits: settlements and
-//!   retention continue, and can free the volume.
-//! - `max_bytes` is reached and nothing settled is left that could go early.
+//! - A write or a sync failed. It is unknown which pages reached the disk, and a later sync may succeed without them.
+//!   So nothing more is written to that segment: the round and all later tasks fail with the error until a new segment
+//!   can be begun, with the whole state at its head. The new head says where the previous segment ends, so that
+//!   unacknowledged data does not reappear.
+//! - The volume is nearly full. Appends are rejected while there is still room for settlements and retention, which
+//!   continue and can free the volume.
+//! - `max_bytes` is reached and no settled event is left to remove early.
 //!
-//! While any of these lasts, the writer looks again every [`JOURNAL_HEAL_INTERVAL`] by itself: a sender that is told that
-//! the journal takes nothing sends nothing either.
+//! While any of these lasts, the writer checks again every [`JOURNAL_HEAL_INTERVAL`] by itself: a sender that sees the
+//! journal reject events stops sending.
 
 use std::{
     collections::BTreeMap,
@@ -23,20 +23,20 @@ use crate::{
     limits::{JOURNAL_HEAL_INTERVAL, JOURNAL_RESERVE_BYTES, JOURNAL_RESERVE_SHARE, JOURNAL_SPACE_STEP},
 };
 
-/// What stands in the way of writes.
+/// The causes that currently prevent writes.
 #[derive(Default)]
 pub(super) struct WriterHealth {
     broken: Option<Broken>,
-    /// Shares that are exhausted.
+    /// Exhausted shares.
     pub(super) shares: BTreeMap<ShareScope, RefusedShare>,
-    /// Bytes of the smallest append that was refused under `max_bytes` since one fitted.
+    /// Bytes of the smallest append rejected under `max_bytes` since one last fitted.
     pub(super) refused: Option<u64>,
     space: Space,
-    /// Something was reported that is not over.
+    /// A reported cause is not over yet.
     reported: bool,
 }
 
-/// The smallest append that an exhausted share refused.
+/// The smallest append that an exhausted share rejected.
 #[derive(Clone)]
 pub(super) struct RefusedShare {
     pub(super) endpoint: Arc<Endpoint>,
@@ -49,40 +49,40 @@ struct Broken {
     reason: String,
     full: bool,
     tried: Instant,
-    /// What went wrong at the last attempt to begin a new segment.
+    /// The error of the last attempt to begin a new segment.
     said: String,
 }
 
-/// What is left on the volume, as far as is known.
+/// The free space of the volume, as far as known.
 #[derive(Default)]
 struct Space {
     looked: Option<Instant>,
-    /// Bytes that appends may take before the next look.
+    /// Bytes that appends may take before the next check.
     left: u64,
-    /// The volume is nearly full; this much was free.
+    /// The free bytes, if the volume is nearly full.
     low: Option<u64>,
 }
 
 impl WriterHealth {
-    /// How long to wait for work before looking whether the trouble is over.
+    /// Returns how long to wait for work before checking whether the cause is over.
     pub(super) fn look_again(&self) -> Option<Duration> {
         let any =
             self.broken.is_some() || self.refused.is_some() || self.space.low.is_some() || !self.shares.is_empty();
         any.then_some(JOURNAL_HEAL_INTERVAL)
     }
 
-    /// Nothing can be written to the present segment.
+    /// Returns whether the current segment cannot be written.
     pub(super) fn is_broken(&self) -> bool {
         self.broken.is_some()
     }
 
-    /// Events of that many bytes have been stored.
+    /// Records that events of that many bytes have been stored.
     pub(super) fn stored(&mut self, bytes: u64) {
         self.refused = None;
         self.space.left = self.space.left.saturating_sub(bytes + bytes / 8);
     }
 
-    /// Why appends are refused now.
+    /// Returns why appends are currently rejected.
     pub(super) fn error(&self, engine: &Engine) -> Option<JournalError> {
         if let Some(broken) = &self.broken {
             return Some(broken.error());
@@ -96,7 +96,7 @@ impl WriterHealth {
         self.refused.is_some().then(|| full(engine))
     }
 
-    /// A share refused an append.
+    /// Records that a share rejected an append.
     pub(super) fn refuse_share(&mut self, scope: ShareScope, endpoint: &Arc<Endpoint>, wanted: u64, max_bytes: u64) {
         let refused = RefusedShare { endpoint: Arc::clone(endpoint), wanted, max_bytes };
         let known = self.shares.entry(scope).or_insert_with(|| refused.clone());
@@ -105,7 +105,7 @@ impl WriterHealth {
         }
     }
 
-    /// From now on writes are refused.
+    /// Rejects writes from now on.
     pub(super) fn break_off(&mut self, tried: Instant, error: &JournalError) {
         let reason = match error.clone_for_caller() {
             JournalError::Io(why, _) | JournalError::Full(why) => why,
@@ -117,24 +117,24 @@ impl WriterHealth {
 }
 
 impl Writer {
-    /// Whether anything can be written.
+    /// Checks that writing is possible.
     pub(super) fn can_write(&self) -> Result<()> {
         self.trouble.broken.as_ref().map_or(Ok(()), |broken| Err(broken.error()))
     }
 
-    /// Refuses appends while nothing can be written or the volume is nearly full.
+    /// Rejects appends while writing is not possible or the volume is nearly full.
     pub(super) fn can_append(&mut self) -> Result<()> {
         if !self.trouble.is_broken() {
             self.trouble.space.look(&self.engine);
         }
-        // `max_bytes` is another matter: a smaller event may fit.
+        // `max_bytes` is different: a smaller event may fit.
         match self.trouble.error(&self.engine) {
             Some(error) if self.trouble.is_broken() || self.trouble.space.low.is_some() => Err(error),
             _ => Ok(()),
         }
     }
 
-    /// Looks whether what stands in the way is gone.
+    /// Checks whether the causes are gone.
     pub(super) fn ease(&mut self) {
         self.heal();
         if self.trouble.is_broken() {
@@ -175,7 +175,7 @@ impl Writer {
         }
     }
 
-    /// Publishes what stands in the way.
+    /// Publishes the current cause.
     pub(super) fn report(&mut self) {
         let error = self.trouble.error(&self.engine);
         if error.is_none() && !self.trouble.reported {
@@ -202,14 +202,15 @@ impl Broken {
 }
 
 impl Space {
-    /// Asks the volume, at most once in [`JOURNAL_HEAL_INTERVAL`] unless much has been written since.
+    /// Checks the free space of the volume, at most once per [`JOURNAL_HEAL_INTERVAL`] unless much has been written
+    /// since.
     fn look(&mut self, engine: &Engine) {
         if self.left > 0 && self.looked.is_some_and(|looked| looked.elapsed() < JOURNAL_HEAL_INTERVAL) {
             return;
         }
         self.looked = Some(Instant::now());
         self.left = JOURNAL_SPACE_STEP;
-        // A volume that does not tell is found full by the write that fails.
+        // If the volume does not report its space, a failing write shows that it is full.
         let Ok(volume) = engine.layout.volume() else {
             self.low = None;
             return;
@@ -220,7 +221,7 @@ impl Space {
     }
 }
 
-/// The journal takes as much as it may.
+/// Returns the error of a journal that has reached its maximum size.
 pub(super) fn full(engine: &Engine) -> JournalError {
     let ((log, index), max) = (engine.disk(), engine.limits.max_bytes);
     JournalError::Full(format!(
@@ -230,8 +231,8 @@ pub(super) fn full(engine: &Engine) -> JournalError {
     ))
 }
 
-/// Held by the writer. Should it panic, memory and disk may differ, and nobody would answer any more: the process ends at
-/// once, and the next start takes everything from the disk, as after a crash.
+/// A guard held by the writer. If the writer panics, memory and disk may differ, and no caller would be answered: the
+/// process ends at once, and the next start recovers from disk, as after a crash.
 pub(super) struct CrashOnly;
 
 impl Drop for CrashOnly {

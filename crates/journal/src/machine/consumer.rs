@@ -1,4 +1,4 @@
-//! One consumer: its cursor, its exceptions, and what is in flight.
+//! The state of one consumer: its cursor, its exceptions, and its deliveries in flight.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -8,23 +8,24 @@ use std::{
 use super::{Micros, QUEUED_ATTEMPT, RangeSet, Retry, retries::Retries};
 use crate::{DeliveryState, Exchange, Failure, Progress, Sequence, SkipReason, limits::RETRIES_PER_CONSUMER};
 
-/// More ends than one call of `settle` has: below the bound by as many, a consumer may have been at it before the call.
+/// More ends than one call of `settle` has. A consumer that is below the bound by less than this may have been at the
+/// bound before the call.
 const BACKLOG_MARGIN: usize = 4096;
 
-/// How an attempt ended, as it is made durable.
+/// The end of an attempt, as it is made durable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Ended {
-    /// The event.
+    /// Sequence of the event.
     pub(crate) sequence: Sequence,
     /// The first sequence that this end covers: between it and `sequence` the endpoint has no other event.
     pub(crate) first: Sequence,
-    /// The number of the attempt.
+    /// Number of the attempt.
     pub(crate) attempt: u32,
-    /// How it ended.
+    /// How the attempt ended.
     pub(crate) end: End,
 }
 
-/// The end of an attempt.
+/// How an attempt ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum End {
     Delivered(Exchange),
@@ -47,15 +48,15 @@ pub(crate) enum End {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Flight {
     pub(crate) attempt: u32,
-    /// The first sequence that it covers, see [`Ended::first`].
+    /// The first sequence that it covers; see [`Ended::first`].
     pub(crate) first: Sequence,
-    /// It comes from the retries, not from the log.
+    /// The event was taken from the retries, not from the log.
     pub(crate) retry: bool,
     /// Its end is being written.
     settling: bool,
 }
 
-/// An event taken for delivery.
+/// An event taken for a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Taken {
     pub(crate) sequence: Sequence,
@@ -65,46 +66,47 @@ pub(crate) struct Taken {
 /// The next event of the endpoint's log after some position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Upcoming {
-    /// The position right after that one: nothing is kept between it and `sequence`.
+    /// The position right after the given one: no event is kept between it and `sequence`.
     pub(crate) first: Sequence,
     pub(crate) sequence: Sequence,
 }
 
-/// The state of one consumer. Everything up to [`Flight`]s is durable; those are forgotten when the process ends.
+/// The state of one consumer. All of it is durable except the [`Flight`]s and what follows, which are lost when the
+/// process ends.
 #[derive(Debug, Clone)]
 pub(crate) struct ConsumerState {
-    /// The consumer's first event is the one after this.
+    /// The consumer's first event is the one after this sequence.
     start: Sequence,
-    /// Attempted, or passed over: everything up to `start` is.
+    /// Sequences that were attempted or skipped, including everything up to `start`.
     attempted: RangeSet,
-    /// Events after `start` that have been attempted.
+    /// Number of events after `start` that have been attempted.
     attempts_begun: u64,
-    /// How many events the endpoint had taken in before the first one of this consumer.
+    /// Number of events that the endpoint had stored before the first event of this consumer.
     appended_before: u64,
     delivered: u64,
     retries: Retries,
-    /// Dead letters with the time of death.
+    /// Dead letters and their time of death.
     dead: BTreeMap<Sequence, Micros>,
-    /// No dead letter is older.
+    /// A lower bound of the times of death.
     oldest_death: Micros,
 
     flights: HashMap<Sequence, Flight>,
-    /// Flights of new events.
+    /// Number of flights of new events.
     first_flights: u64,
-    /// New events have been taken up to here.
+    /// New events have been taken up to this sequence.
     next: Sequence,
-    /// New events that were taken and given back: sequence to the first that they cover.
+    /// New events that were taken and released: sequence to the first sequence that they cover.
     returned: BTreeMap<Sequence, Sequence>,
     /// A retry was released or an event redelivered since the last claim.
     released: bool,
-    /// The last claim was in order and stopped at what is not due or in flight: new events have to wait.
+    /// The last claim was in order and stopped at an event that is not due or in flight: new events have to wait.
     held_up: bool,
     detached: bool,
 }
 
 impl ConsumerState {
-    /// A new consumer, whose first event is the one after `start`, of an endpoint that has taken in `appended_before` events
-    /// before that one.
+    /// Creates a consumer whose first event is the one after `start`, of an endpoint that has stored `appended_before`
+    /// events before that one.
     pub(crate) fn new(start: Sequence, appended_before: u64) -> Self {
         Self {
             start,
@@ -125,7 +127,7 @@ impl ConsumerState {
         }
     }
 
-    /// The state that [`durable`](Self::durable) described.
+    /// Restores the state from its [`durable`](Self::durable) part.
     pub(crate) fn restore(durable: Durable) -> Self {
         let Durable { start, appended_before, attempts_begun, delivered, attempted, retries, dead } = durable;
         let mut state = Self::new(start, appended_before);
@@ -144,7 +146,7 @@ impl ConsumerState {
         state
     }
 
-    /// The durable part of the state.
+    /// Returns the durable part of the state.
     pub(crate) fn durable(&self) -> Durable {
         Durable {
             start: self.start,
@@ -165,12 +167,12 @@ impl ConsumerState {
         self.detached
     }
 
-    /// Nothing more is claimed or settled.
+    /// Prevents further claims and settlements.
     pub(crate) fn detach(&mut self) {
         self.detached = true;
     }
 
-    /// Counts, when the endpoint has taken in `appended` events in all.
+    /// Returns the counts, given that the endpoint has stored `appended` events in all.
     pub(crate) fn progress(&self, appended: u64) -> Progress {
         let known = self.appended_before + self.attempts_begun + self.first_flights;
         let queued = self.retries.waiting_queued();
@@ -183,26 +185,26 @@ impl ConsumerState {
         }
     }
 
-    /// How many retries are held in memory.
+    /// Returns the number of retries held in memory.
     pub(crate) fn retries(&self) -> usize {
         self.retries.len()
     }
 
     // Claims.
 
-    /// A claim begins.
+    /// Begins a claim.
     pub(crate) fn begin_claim(&mut self) {
         self.released = false;
         self.held_up = false;
     }
 
-    /// Whether a claim would find something that waits in the log after `newest`, or that was released.
+    /// Returns whether a claim would find new events up to `newest`, or released ones.
     pub(crate) fn is_ready(&self, newest: Sequence) -> bool {
         let new = || !self.returned.is_empty() || self.attempted.next_outside(self.next + 1) <= newest;
         self.detached || self.released || (!self.held_up && !self.is_backlogged() && new())
     }
 
-    /// So many events wait for a retry that no new one is attempted before some of them have been settled.
+    /// Returns whether so many events wait for a retry that no new event is attempted until some of them are settled.
     pub(crate) fn is_backlogged(&self) -> bool {
         // Each new event in flight may need a retry.
         let first_flights = usize::try_from(self.first_flights).unwrap_or(usize::MAX);
@@ -217,8 +219,8 @@ impl ConsumerState {
         }
     }
 
-    /// Takes new events up to `last` until `limit` are taken or no more are left. `upcoming` finds the first event after a
-    /// position.
+    /// Takes new events up to `last` until `limit` are taken or no more are left. `upcoming` finds the first event
+    /// after a position.
     pub(crate) fn take_new(
         &mut self,
         taken: &mut Vec<Taken>,
@@ -249,7 +251,7 @@ impl ConsumerState {
                     (first, sequence)
                 }
                 None => {
-                    // What lies behind was attempted in an earlier run.
+                    // Sequences up to this one were attempted in an earlier run.
                     let position = self.attempted.next_outside(self.next + 1) - 1;
                     let Some(next) = upcoming(position).filter(|next| next.sequence <= last) else { return };
                     self.next = next.sequence;
@@ -266,14 +268,15 @@ impl ConsumerState {
         }
     }
 
-    /// Whether a claim in order has to wait: more is in flight than the `held` that it has taken itself.
+    /// Returns whether a claim in order has to wait: more is in flight than the `held` deliveries that it has taken
+    /// itself.
     pub(crate) fn waits_in_order(&mut self, held: usize) -> bool {
         self.held_up |= self.flights.len() != held;
         self.held_up
     }
 
-    /// Takes retries and new events ascending by sequence, whatever the number of retries, until `limit` are taken, no more are left, or one is not due,
-    /// whose due time is returned.
+    /// Takes retries and new events ascending by sequence, regardless of the number of retries, until `limit` are
+    /// taken, no more are left, or one is not due. Returns the due time of the latter.
     pub(crate) fn take_in_order(
         &mut self,
         taken: &mut Vec<Taken>,
@@ -318,7 +321,7 @@ impl ConsumerState {
         self.retries.next_due()
     }
 
-    /// Ends a flight whose event is to be attempted again under the same number. True if it was in flight.
+    /// Ends a flight whose event is to be attempted again under the same number. Returns whether it was in flight.
     pub(crate) fn release(&mut self, sequence: Sequence) -> bool {
         let Some(flight) = self.land(sequence) else { return false };
         self.held_up = false;
@@ -331,23 +334,23 @@ impl ConsumerState {
         true
     }
 
-    /// The flight whose end is to be written, unless it has ended or its end is being written.
+    /// Returns the flight whose end is to be written, unless it has ended or its end is already being written.
     pub(crate) fn begin_settling(&mut self, sequence: Sequence) -> Option<Flight> {
         let flight = self.flights.get_mut(&sequence).filter(|flight| !flight.settling)?;
         flight.settling = true;
         Some(*flight)
     }
 
-    /// The end was not written.
+    /// Reverts `begin_settling`, because the end was not written.
     pub(crate) fn abort_settling(&mut self, sequence: Sequence) {
         if let Some(flight) = self.flights.get_mut(&sequence) {
             flight.settling = false;
         }
     }
 
-    /// Something has been settled: what was held up may continue. True if something was.
+    /// Lets a held-up consumer continue after a settlement. Returns whether it was, or may have been, held up.
     pub(crate) fn unblock(&mut self) -> bool {
-        // A batch of ends may have brought it below the bound.
+        // A batch of ends may have brought the number below the bound.
         let was_backlogged = self.retries.len() + BACKLOG_MARGIN >= RETRIES_PER_CONSUMER;
         std::mem::take(&mut self.held_up) || was_backlogged
     }
@@ -362,7 +365,7 @@ impl ConsumerState {
 
     // Durable changes.
 
-    /// An attempt has ended, durably.
+    /// Applies the end of an attempt, once it is durable.
     pub(crate) fn apply_ended(&mut self, ended: &Ended) {
         let Ended { sequence, first, attempt, end } = ended;
         self.land(*sequence);
@@ -385,14 +388,14 @@ impl ConsumerState {
         }
     }
 
-    /// An event has been redelivered, durably.
+    /// Applies the redelivery of an event, once it is durable.
     pub(crate) fn apply_redelivered(&mut self, sequence: Sequence, due: Micros) {
         self.dead.remove(&sequence);
         self.retries.insert(sequence, Retry { due, attempt: QUEUED_ATTEMPT });
         self.released = true;
     }
 
-    /// A retry has been made due at `due`, durably.
+    /// Applies a new due time of a retry, once it is durable.
     pub(crate) fn apply_hastened(&mut self, sequence: Sequence, due: Micros) {
         if let Some(retry) = self.retries.get(sequence)
             && !self.flights.contains_key(&sequence)
@@ -402,25 +405,26 @@ impl ConsumerState {
         }
     }
 
-    /// A dead letter has been removed, durably.
+    /// Applies the removal of a dead letter, once it is durable.
     pub(crate) fn apply_purged(&mut self, sequence: Sequence) {
         self.dead.remove(&sequence);
     }
 
     // What is known of an event.
 
-    /// Whether the event may be redelivered: it is settled or dead.
+    /// Returns whether the event may be redelivered: it is settled or dead.
     pub(crate) fn can_redeliver(&self, sequence: Sequence) -> bool {
         sequence > self.start && self.attempted.contains(sequence) && self.retries.get(sequence).is_none()
     }
 
-    /// Whether the event waits for a retry that may be made due now.
+    /// Returns whether the event waits for a retry that may be made due now.
     pub(crate) fn can_hasten(&self, sequence: Sequence, now: Micros) -> bool {
         let due_later = |retry: Retry| retry.attempt != QUEUED_ATTEMPT && retry.due > now;
         !self.flights.contains_key(&sequence) && self.retries.get(sequence).is_some_and(due_later)
     }
 
-    /// Where the delivery is, with the number of attempts that have ended (0 for settled events) and the due time.
+    /// Returns the state of the delivery, the number of attempts that have ended (0 for settled events), and the due
+    /// time.
     pub(crate) fn state_of(&self, sequence: Sequence) -> (DeliveryState, u32, Option<Micros>) {
         if let Some(flight) = self.flights.get(&sequence) {
             return (DeliveryState::InFlight, flight.attempt.saturating_sub(1), None);
@@ -440,7 +444,8 @@ impl ConsumerState {
         }
     }
 
-    /// Sequences in this state at or after `from`, ascending, at most `limit`; `None` for states that most events are in.
+    /// Returns sequences in this state at or after `from`, ascending, at most `limit`; `None` for states that most
+    /// events are in.
     pub(crate) fn in_state(&self, state: DeliveryState, from: Sequence, limit: usize) -> Option<Vec<Sequence>> {
         match state {
             DeliveryState::DeadLettered => Some(self.dead.range(from..).take(limit).map(|(s, _)| *s).collect()),
@@ -459,7 +464,8 @@ impl ConsumerState {
         }
     }
 
-    /// Everything between `first` and `last` that must be kept for this consumer: not attempted, retrying or dead.
+    /// Returns everything between `first` and `last` that must be kept for this consumer: not attempted, retrying or
+    /// dead.
     pub(crate) fn pinned(&self, first: Sequence, last: Sequence) -> Vec<RangeInclusive<Sequence>> {
         let mut pinned = self.attempted.outside(first, last);
         pinned.extend(self.retries.within(first, last).map(|sequence| sequence..=sequence));
@@ -467,7 +473,7 @@ impl ConsumerState {
         pinned
     }
 
-    /// Dead letters that died at `cutoff` or before, at most `limit`.
+    /// Returns dead letters that died at or before `cutoff`, at most `limit`.
     pub(crate) fn died_by(&mut self, cutoff: Micros, limit: usize) -> Vec<Sequence> {
         if self.dead.is_empty() || self.oldest_death > cutoff {
             return Vec::new();

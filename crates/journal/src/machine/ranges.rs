@@ -1,30 +1,30 @@
-//! A set of sequences, kept as disjoint ranges.
+//! A set of sequences, stored as disjoint ranges.
 
 use std::{collections::BTreeMap, ops::RangeInclusive};
 
 use crate::Sequence;
 
-/// A set of sequences. Memory grows with the number of ranges, not of sequences; every operation is logarithmic in it, plus
-/// the ranges that it touches.
+/// A set of sequences. Memory grows with the number of ranges, not of sequences; every operation is logarithmic in the
+/// number of ranges, plus the ranges that it touches.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct RangeSet {
-    /// First to last of each range: disjoint and not adjacent.
+    /// First to last sequence of each range: disjoint and not adjacent.
     ranges: BTreeMap<Sequence, Sequence>,
 }
 
 impl RangeSet {
-    /// Everything up to and including `last`.
+    /// Creates the set of all sequences up to and including `last`.
     pub(crate) fn up_to(last: Sequence) -> Self {
         Self { ranges: BTreeMap::from([(0, last)]) }
     }
 
-    /// Adds a range; an empty one (`last < first`) changes nothing. Returns how many sequences are new.
+    /// Adds a range; an empty one (`last < first`) changes nothing. Returns the number of sequences added.
     pub(crate) fn insert(&mut self, first: Sequence, last: Sequence) -> u64 {
         if last < first {
             return 0;
         }
         let (mut low, mut high, mut known) = (first, last, 0);
-        // A range that begins before `first` and reaches it, or ends right before it.
+        // A range that begins before `first` and overlaps it, or ends right before it.
         if let Some((&f, &l)) = self.ranges.range(..first).next_back()
             && l >= first.saturating_sub(1)
         {
@@ -42,7 +42,7 @@ impl RangeSet {
         last - first + 1 - known
     }
 
-    /// Takes a range out.
+    /// Removes a range.
     pub(crate) fn remove(&mut self, first: Sequence, last: Sequence) {
         if last < first {
             return;
@@ -60,17 +60,17 @@ impl RangeSet {
         }
     }
 
-    /// Whether the sequence is in the set.
+    /// Returns whether the sequence is in the set.
     pub(crate) fn contains(&self, sequence: Sequence) -> bool {
         self.range_of(sequence).is_some()
     }
 
-    /// The first sequence at or after `from` that is not in the set.
+    /// Returns the first sequence at or after `from` that is not in the set.
     pub(crate) fn next_outside(&self, from: Sequence) -> Sequence {
         self.range_of(from).map_or(from, |(_, last)| last.saturating_add(1))
     }
 
-    /// The parts of the set between `first` and `last`.
+    /// Returns the parts of the set between `first` and `last`.
     pub(crate) fn within(
         &self,
         first: Sequence,
@@ -85,7 +85,7 @@ impl RangeSet {
             .filter(|range| range.start() <= range.end())
     }
 
-    /// The gaps of the set between `first` and `last`.
+    /// Returns the gaps of the set between `first` and `last`.
     pub(crate) fn outside(&self, first: Sequence, last: Sequence) -> Vec<RangeInclusive<Sequence>> {
         let mut gaps = Vec::new();
         let mut next = first;
@@ -101,12 +101,12 @@ impl RangeSet {
         gaps
     }
 
-    /// How many sequences between `first` and `last` are in the set.
+    /// Returns how many sequences between `first` and `last` are in the set.
     pub(crate) fn count(&self, first: Sequence, last: Sequence) -> u64 {
         self.within(first, last).map(|range| range.end() - range.start() + 1).sum()
     }
 
-    /// Every range, ascending.
+    /// Iterates over the ranges, ascending.
     pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = (Sequence, Sequence)> + '_ {
         self.ranges.iter().map(|(first, last)| (*first, *last))
     }
@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// Against a plain set of numbers.
+        /// Compares with a plain set of numbers.
         #[test]
         fn agrees_with_a_plain_set(ops in prop::collection::vec((any::<bool>(), 0u64..60, 0u64..8), 0..60)) {
             let mut set = RangeSet::default();

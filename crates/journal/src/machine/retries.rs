@@ -1,19 +1,19 @@
-//! What waits for another attempt.
+//! Retries of a consumer.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Micros;
 use crate::Sequence;
 
-/// The attempt number of an event that was redelivered and not attempted since; that of a retry is greater.
+/// The attempt number of an event that was redelivered and not attempted since. That of a retry is greater.
 pub(crate) const QUEUED_ATTEMPT: u32 = 1;
 
 /// A pending attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Retry {
-    /// Not before this time.
+    /// The attempt must not begin before this time.
     pub(crate) due: Micros,
-    /// Its number.
+    /// Number of the attempt.
     pub(crate) attempt: u32,
 }
 
@@ -27,14 +27,14 @@ impl Retry {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Retries {
     all: BTreeMap<Sequence, Retry>,
-    /// Those that are not in flight.
+    /// Retries that are not in flight.
     waiting: BTreeSet<(Micros, Sequence)>,
-    /// How many of the waiting ones are queued redeliveries.
+    /// Number of waiting entries that are queued redeliveries.
     waiting_queued: u64,
 }
 
 impl Retries {
-    /// Adds or replaces a retry that waits.
+    /// Adds or replaces a waiting retry.
     pub(super) fn insert(&mut self, sequence: Sequence, retry: Retry) {
         self.remove(sequence);
         self.all.insert(sequence, retry);
@@ -48,14 +48,14 @@ impl Retries {
         }
     }
 
-    /// A retry in flight waits again.
+    /// Returns a retry in flight to the waiting ones.
     pub(super) fn release(&mut self, sequence: Sequence) {
         if let Some(retry) = self.all.get(&sequence).copied() {
             self.wait(sequence, retry);
         }
     }
 
-    /// Takes the next one that is due at `now`, or that is due later than `horizon`.
+    /// Takes the next retry that is due at `now`, or due later than `horizon`.
     pub(super) fn take_due(&mut self, now: Micros, horizon: Micros) -> Option<(Sequence, Retry)> {
         let first = self.waiting.first().filter(|(due, _)| *due <= now);
         let late = || self.waiting.last().filter(|(due, _)| *due > horizon);
@@ -63,13 +63,13 @@ impl Retries {
         Some((sequence, self.take(sequence)?))
     }
 
-    /// Takes this one, if it waits.
+    /// Takes the retry of this sequence, if it waits.
     pub(super) fn take(&mut self, sequence: Sequence) -> Option<Retry> {
         let retry = self.all.get(&sequence).copied()?;
         self.take_off(sequence, retry).then_some(retry)
     }
 
-    /// The lowest sequence at or after `from` that has a retry, in flight or not.
+    /// Returns the lowest sequence at or after `from` that has a retry, in flight or not.
     pub(super) fn lowest(&self, from: Sequence) -> Option<(Sequence, Retry)> {
         self.all.range(from..).next().map(|(sequence, retry)| (*sequence, *retry))
     }
@@ -82,12 +82,12 @@ impl Retries {
         self.waiting.first().map(|(due, _)| *due)
     }
 
-    /// Every retry, ascending by sequence.
+    /// Iterates over the retries, ascending by sequence.
     pub(super) fn iter(&self) -> impl ExactSizeIterator<Item = (Sequence, Retry)> + '_ {
         self.all.iter().map(|(sequence, retry)| (*sequence, *retry))
     }
 
-    /// Retries between `first` and `last`.
+    /// Returns the retries between `first` and `last`.
     pub(super) fn within(&self, first: Sequence, last: Sequence) -> impl Iterator<Item = Sequence> + '_ {
         self.all.range(first..=last.max(first)).map(|(sequence, _)| *sequence).filter(move |s| *s <= last)
     }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{DeliveryState, Exchange, Failure, Progress, Sequence, limits::RETRIES_PER_CONSUMER};
 
-/// A log with gaps: events at multiples of three.
+/// Returns a log with gaps: events at multiples of three.
 fn upcoming(last: Sequence) -> impl Fn(Sequence) -> Option<Upcoming> {
     move |position| {
         let sequence = position / 3 * 3 + 3;
@@ -118,7 +118,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
 }
 
 proptest! {
-    /// Whatever happens, every event is in exactly one place, and what is durable comes back.
+    /// After any operations, every event is in exactly one place, and the durable state is restored.
     #[test]
     fn every_event_is_in_one_place(ops in ops()) {
         const LAST: Sequence = 60;

@@ -1,4 +1,4 @@
-//! One consumer: what it claims, how it settles, and its counts.
+//! One consumer: claims, settlements and counts.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -11,17 +11,17 @@ use crate::{
     Progress, Sequence, Settlement, SkipReason, StoredEvent, limits::CLAIM_BYTES,
 };
 
-/// A consumer, and where each of its events is.
+/// A consumer, and the state of each of its events.
 #[derive(Clone)]
 pub(super) struct MemoryConsumer {
     pub(super) incarnation: Incarnation,
     pub(super) endpoint: ObjectKey,
     /// Its events are those after this sequence.
     pub(super) start: Sequence,
-    /// Every one of its events that is kept.
+    /// Every kept event of the consumer.
     pub(super) deliveries: BTreeMap<Sequence, MemoryDelivery>,
     delivered: u64,
-    /// Not durable: since the last claim a retry or a redelivered event was released, or an event was redelivered.
+    /// Not durable: since the last claim, a retry or a redelivered event was released, or an event was redelivered.
     released: bool,
     /// Not durable: the last claim was in order and stopped at a delivery that is in flight or not due.
     held_up: bool,
@@ -33,13 +33,13 @@ pub(super) struct MemoryDelivery {
     pub(super) stage: Stage,
     /// Not durable.
     pub(super) in_flight: bool,
-    /// Attempts that have ended, since the event was redelivered last.
+    /// Attempts that have ended since the event was last redelivered.
     attempts: u32,
     last: Option<Exchange>,
     failure: Option<Failure>,
 }
 
-/// How far a delivery is, apart from the attempt that may be in flight.
+/// The progress of a delivery, apart from an attempt in flight.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
     /// Not attempted.
@@ -48,18 +48,18 @@ pub(super) enum Stage {
     Queued { due: Timestamp },
     /// Failed, and to be attempted again.
     Retrying { due: Timestamp },
-    /// In the dead letter since then.
+    /// Dead-lettered at `since`.
     Dead { since: Timestamp },
-    /// It was in the dead letter until its retention had passed.
+    /// Dead-lettered until its retention passed.
     DeadLetterRemoved,
     /// Delivered.
     Delivered,
-    /// Not for this consumer.
+    /// Skipped by this consumer.
     Skipped(SkipReason),
 }
 
 impl Stage {
-    /// Whether the event is attempted when it is due, not in its turn.
+    /// Returns whether the event is attempted when it is due, rather than in sequence.
     fn is_retry(self) -> bool {
         matches!(self, Self::Queued { .. } | Self::Retrying { .. })
     }
@@ -106,14 +106,14 @@ impl MemoryDelivery {
         }
     }
 
-    /// When the next attempt is due, while it waits: `None` for a new event and for one that does not wait.
+    /// Returns when the next attempt is due; `None` for a new event and for one that does not wait.
     fn due(&self, claim: &Claim) -> Option<Timestamp> {
         let (Stage::Queued { due } | Stage::Retrying { due }) = self.stage else { return None };
         let latest = claim.now.checked_add(claim.longest_delay).unwrap_or(Timestamp::MAX);
         (!self.in_flight).then_some(if due > latest { claim.now } else { due })
     }
 
-    /// Whether it waits for a retry that is due later than `now`.
+    /// Returns whether the event waits for a retry that is due later than `now`.
     pub(super) fn is_due_later(&self, now: Timestamp) -> bool {
         !self.in_flight && matches!(self.stage, Stage::Retrying { due } if due > now)
     }
@@ -146,12 +146,12 @@ impl MemoryConsumer {
         Self { incarnation, endpoint, start, deliveries, delivered: 0, released: false, held_up: false }
     }
 
-    /// An event was stored.
+    /// Adds a stored event.
     pub(super) fn add(&mut self, sequence: Sequence) {
         self.deliveries.insert(sequence, MemoryDelivery::new(Stage::New));
     }
 
-    /// The process ends.
+    /// Ends all claims, as at the end of the process.
     pub(super) fn end_claims(&mut self) {
         self.released = false;
         self.held_up = false;
@@ -163,7 +163,7 @@ impl MemoryConsumer {
         self.released || (!waits && self.deliveries.values().any(MemoryDelivery::is_new))
     }
 
-    /// Whether it has as many retries as it may have.
+    /// Returns whether the consumer is at its maximum number of retries.
     fn is_backlogged(&self, max_retries: usize) -> bool {
         let retries = self.deliveries.values().filter(|delivery| delivery.stage.is_retry()).count();
         retries >= max_retries
@@ -180,17 +180,17 @@ impl MemoryConsumer {
         }
     }
 
-    /// What it leaves when it is detached.
+    /// Returns what it leaves when it is detached.
     pub(super) fn detached(&self) -> Detached {
         self.progress().into()
     }
 
-    /// Whether the event may be removed as far as this consumer goes.
+    /// Returns whether this consumer allows the event to be removed.
     pub(super) fn has_settled(&self, sequence: Sequence) -> bool {
         self.deliveries.get(&sequence).is_none_or(|delivery| delivery.state() == DeliveryState::Settled)
     }
 
-    /// Removes dead letters that are at least as old as `until`, and returns how many.
+    /// Removes dead letters that died at or before `until`, and returns how many.
     pub(super) fn drop_dead_letters(&mut self, until: Timestamp) -> u64 {
         let mut dropped = 0;
         for delivery in self.deliveries.values_mut() {
@@ -275,13 +275,13 @@ impl MemoryConsumer {
                 }
                 Settlement::Retry { due, failure } => delivery.fail(Stage::Retrying { due }, failure),
                 Settlement::Dead { failure } => delivery.fail(Stage::Dead { since: failure.time }, failure),
-                // A new event that is released is new again.
+                // A released new event is new again.
                 Settlement::Released => self.released |= delivery.stage != Stage::New,
             }
         }
     }
 
-    /// Queues an event that is settled or dead.
+    /// Queues a settled or dead event.
     pub(super) fn queue(&mut self, sequence: Sequence, now: Timestamp) {
         self.deliveries.insert(sequence, MemoryDelivery::new(Stage::Queued { due: now }));
         self.released = true;
@@ -296,7 +296,7 @@ impl MemoryConsumer {
     }
 }
 
-/// Whether one more event may be claimed: the first always, others as long as all fit in [`CLAIM_BYTES`].
+/// Returns whether one more event may be claimed: the first always, others while all fit in [`CLAIM_BYTES`].
 fn has_room(claimed: &Claimed, event: &StoredEvent) -> bool {
     let bytes: usize = claimed.deliveries.iter().map(|delivery| delivery.event.body.len()).sum();
     claimed.deliveries.is_empty() || bytes + event.body.len() <= CLAIM_BYTES

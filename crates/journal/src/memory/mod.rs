@@ -1,13 +1,13 @@
-//! The naive engine: the whole journal in plain collections, under one lock.
+//! The in-memory engine: the whole journal in plain collections, under one lock.
 //!
-//! It is the model that the other engines are compared with, and the journal of tests that need no disk. It is written to
-//! be obviously correct: it scans, it copies, and it keeps what other engines derive. It keeps every invariant of the
-//! [contract](crate), with one stand-in: "durable" means that [`MemoryJournal::reopen`] keeps it.
+//! It is the reference model for the other engines, and the journal of tests that need no disk. It is written to be
+//! obviously correct: it scans, it copies, and it stores what other engines derive. It keeps every invariant of the
+//! [contract](crate), with one substitute: "durable" means that [`MemoryJournal::reopen`] keeps it.
 //!
-//! Its sequences have gaps and do not start at 1, and its lists can be cut into small steps, so that nothing that works
-//! with it depends on either.
+//! Its sequences have gaps and do not start at 1, and its lists can be split into small steps, so that no caller can
+//! depend on either.
 //!
-//! - `state`: the endpoints' logs, and which consumers there are.
+//! - `state`: the endpoints' logs and the registered consumers.
 //! - `consumer`: one consumer: claims, settlements, counts.
 //! - `redeliver`: which events a redelivery selects.
 //! - `room`: bounds on what is kept.
@@ -33,21 +33,21 @@ use super::{
 };
 use crate::limits::LIST_LIMIT;
 
-/// How a [`MemoryJournal`] is bounded, and how it numbers.
+/// Limits and numbering of a [`MemoryJournal`].
 #[derive(Debug, Clone)]
 pub struct MemoryOptions {
-    /// Bytes that the kept events may take; 0 for no bound.
+    /// Maximum bytes of the kept events; 0 for no limit.
     pub max_bytes: u64,
-    /// Bytes that the events of one namespace may take; `None` for half of `max_bytes`.
+    /// Maximum bytes of the events of one namespace; `None` for half of `max_bytes`.
     pub namespace_share: Option<u64>,
     /// The sequence of an endpoint's first event; at least 1.
     pub first_sequence: Sequence,
     /// The distance from one sequence of an endpoint to the next; at least 1.
     pub stride: u64,
-    /// Most events that one step of a list looks at; at least 1.
+    /// Maximum number of events that one step of a list examines; at least 1.
     pub list_scan: usize,
-    /// Most events of one consumer that wait for another attempt, or are in flight in one. A consumer that has as many
-    /// claims new events in order only.
+    /// Maximum number of events of one consumer that wait for another attempt or are in flight in one. A consumer at
+    /// this limit claims new events in order only.
     pub max_retries: usize,
 }
 
@@ -64,23 +64,23 @@ impl Default for MemoryOptions {
     }
 }
 
-/// A journal that lives as long as the process.
+/// A journal in the memory of the process.
 pub struct MemoryJournal {
     options: MemoryOptions,
     state: Mutex<MemoryState>,
-    /// Wakes every [`Journal::ready`], each of which then looks for itself.
+    /// Wakes every [`Journal::ready`], each of which then checks its own consumer.
     changed: Notify,
     tenure: watch::Sender<Tenure>,
 }
 
 impl MemoryJournal {
-    /// An empty journal.
+    /// Creates an empty journal.
     pub fn new(options: MemoryOptions) -> Self {
         Self::with_state(options, MemoryState::default())
     }
 
-    /// The journal as another process finds it when this one ends now: what is durable stays, and claims end. This one is
-    /// closed.
+    /// Returns the journal as another process would find it if this one ended now: durable state stays, and claims end.
+    /// Closes this journal.
     pub fn reopen(&self) -> Self {
         let mut state = self.state.lock();
         state.closed = true;
@@ -94,7 +94,7 @@ impl MemoryJournal {
         Self { options, state: Mutex::new(state), changed: Notify::new(), tenure: watch::Sender::new(Tenure::all()) }
     }
 
-    /// The state, for a call that a closed journal refuses.
+    /// Locks the state, for a call that a closed journal rejects.
     fn open_state(&self) -> Result<MutexGuard<'_, MemoryState>> {
         let state = self.state.lock();
         if state.closed { Err(JournalError::Closed) } else { Ok(state) }
@@ -133,7 +133,7 @@ impl Journal for MemoryJournal {
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
-            // Registered before the look, so that no change in between is missed.
+            // Registered before the check, so that no change in between is missed.
             changed.as_mut().enable();
             if self.state.lock().is_ready(&self.options, consumer) {
                 return;

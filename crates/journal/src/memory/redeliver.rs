@@ -1,4 +1,4 @@
-//! Which events a redelivery selects, and what becomes of each.
+//! Which events a redelivery selects, and the result for each.
 
 use grapnel_api::Incarnation;
 use jiff::Timestamp;
@@ -9,12 +9,12 @@ use super::{
 };
 use crate::{DeliveryState, Position, Redelivered, Result, Selection, Sequence, Step, limits::REDELIVERY_STEP};
 
-/// What a step selects.
+/// The selection of one step.
 #[derive(Default)]
 struct Chosen {
     /// Kept events of the consumer.
     sequences: Vec<Sequence>,
-    /// Everything else.
+    /// Counts of all other events.
     counts: Redelivered,
 }
 
@@ -79,7 +79,7 @@ fn choose(consumer: &MemoryConsumer, log: &MemoryLog, selection: &Selection, ste
     }
 }
 
-/// The first `limit` sequences, ascending, from where the step before ended.
+/// Returns the first `limit` sequences, ascending, from where the previous step ended.
 fn bounded(ascending: impl Iterator<Item = Sequence>, from: Position, limit: usize) -> Chosen {
     let mut chosen = Chosen::default();
     for sequence in ascending.filter(|sequence| *sequence > from.after && *sequence <= from.last) {
@@ -92,7 +92,7 @@ fn bounded(ascending: impl Iterator<Item = Sequence>, from: Position, limit: usi
     chosen
 }
 
-/// The events of the first `limit` ids after those that the steps before looked up.
+/// Returns the events of the first `limit` ids after those that previous steps looked up.
 fn by_id(consumer: &MemoryConsumer, log: &MemoryLog, ids: &[Box<str>], from: Option<Position>, limit: usize) -> Chosen {
     let mut chosen = Chosen::default();
     let done = from.map_or(0, |from| usize::try_from(from.after).unwrap_or(usize::MAX));
@@ -103,7 +103,7 @@ fn by_id(consumer: &MemoryConsumer, log: &MemoryLog, ids: &[Box<str>], from: Opt
                 chosen.counts.gone += 1;
                 chosen.counts.gone_ids.push(id.clone());
             }
-            // An id that is given twice is looked at once.
+            // An id given twice is looked up once.
             Some(sequence) if sequence <= consumer.start || chosen.sequences.contains(&sequence) => {
                 chosen.counts.skipped += 1;
             }

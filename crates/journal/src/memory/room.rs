@@ -1,4 +1,4 @@
-//! Bounds on what is kept: the journal's, each namespace's, and each endpoint's.
+//! Bounds on what is kept: by the journal, by each namespace, and by each endpoint.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,10 +10,10 @@ use super::{
 };
 use crate::{JournalError, NamespaceUsage, Result, Sequence, ShareExhausted, ShareScope, Storage};
 
-/// Whose bytes are bounded.
+/// The scope of a bound.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum RoomScope {
-    /// The events of one endpoint; those of an earlier object of the same name count for its namespace alone.
+    /// The events of one endpoint. Those of an earlier object of the same name count only for its namespace.
     Endpoint(Incarnation),
     /// The events of a namespace.
     Namespace(String),
@@ -29,7 +29,7 @@ pub(super) struct Needed {
     max_bytes: Option<u64>,
 }
 
-/// An append that found no room.
+/// An append that was rejected for lack of room.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Refusal {
     /// Bytes that it needed.
@@ -53,7 +53,7 @@ impl RoomScope {
         }
     }
 
-    /// Why an append is refused that needs more than is left of `max_bytes`.
+    /// Returns why an append is rejected that needs more than is left of `max_bytes`.
     fn error(&self, bytes: u64, max_bytes: u64) -> JournalError {
         let scope = match self {
             Self::Endpoint(endpoint) => ShareScope::Endpoint(endpoint.key.clone()),
@@ -69,8 +69,8 @@ impl RoomScope {
 }
 
 impl MemoryState {
-    /// Removes settled events, the oldest first, until every scope has room for what is needed. Removes nothing if one has
-    /// not.
+    /// Removes settled events, oldest first, until every scope has room for what is needed. Removes nothing if any
+    /// scope cannot have enough room.
     pub(super) fn make_room(&mut self, options: &MemoryOptions, needed: &BTreeMap<Incarnation, Needed>) -> Result<()> {
         let mut bounds: BTreeMap<RoomScope, Refusal> = BTreeMap::new();
         for (endpoint, Needed { bytes, max_bytes }) in needed {
@@ -84,7 +84,7 @@ impl MemoryState {
             }
         }
         let mut removals = BTreeSet::new();
-        // Endpoints come first, the whole journal last.
+        // Endpoints first, the whole journal last.
         for (scope, bound) in &bounds {
             if let Err(error) = self.choose_removals(scope, *bound, &mut removals) {
                 self.refusals.insert(scope.clone(), *bound);
@@ -100,8 +100,8 @@ impl MemoryState {
         Ok(())
     }
 
-    /// Adds settled events of the scope to `removals`, the oldest first, until what is needed fits in `max_bytes`; 0 bounds
-    /// nothing.
+    /// Adds settled events of the scope to `removals`, oldest first, until what is needed fits in `max_bytes`; 0 means
+    /// no limit.
     fn choose_removals(
         &self,
         scope: &RoomScope,
@@ -126,13 +126,13 @@ impl MemoryState {
         if bytes + needed <= max_bytes { Ok(()) } else { Err(scope.error(bytes, max_bytes)) }
     }
 
-    /// Why the last append that was refused for want of room in `scope` would be refused now.
+    /// Returns why the last append rejected for lack of room in `scope` would be rejected now.
     fn refused(&self, scope: &RoomScope) -> Option<JournalError> {
         let refusal = self.refusals.get(scope)?;
         self.choose_removals(scope, *refusal, &mut BTreeSet::new()).err()
     }
 
-    /// Bytes of every kept event.
+    /// Returns the bytes of all kept events.
     pub(super) fn kept_bytes(&self) -> u64 {
         self.bytes_of(&RoomScope::Journal)
     }
@@ -166,7 +166,7 @@ impl MemoryState {
     }
 }
 
-/// Bytes that the events of one namespace may take; 0 for no bound.
+/// Returns the maximum bytes of the events of one namespace; 0 for no limit.
 fn namespace_share(options: &MemoryOptions) -> u64 {
     options.namespace_share.unwrap_or(options.max_bytes / 2)
 }

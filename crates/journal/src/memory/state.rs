@@ -1,4 +1,4 @@
-//! The endpoints' logs, and which consumers there are.
+//! The endpoints' logs and the registered consumers.
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -21,15 +21,15 @@ use crate::{
     record::encode_event,
 };
 
-/// What an event counts for besides its record.
+/// Bytes that an event counts for in addition to its record.
 const EVENT_OVERHEAD_BYTES: u64 = 64;
 
-/// Everything that the journal knows.
+/// The whole state of the journal.
 #[derive(Clone, Default)]
 pub(super) struct MemoryState {
     pub(super) logs: BTreeMap<ObjectKey, MemoryLog>,
     pub(super) consumers: BTreeMap<ObjectKey, MemoryConsumer>,
-    /// The retention that each endpoint was listed with last, since the journal has known it.
+    /// The last listed retention of each endpoint that the journal knows.
     retention: BTreeMap<Incarnation, Duration>,
     /// Not durable: appends that found no room, until one of the same scope does.
     pub(super) refusals: BTreeMap<RoomScope, Refusal>,
@@ -37,20 +37,20 @@ pub(super) struct MemoryState {
     pub(super) closed: bool,
 }
 
-/// The log of every object that has had one endpoint's name.
+/// The log of all objects that have had one endpoint's name.
 #[derive(Clone, Default)]
 pub(super) struct MemoryLog {
-    /// The uids of those objects; the current one is the last.
+    /// The uids of those objects; the last one is current.
     uids: Vec<Arc<str>>,
-    /// The last sequence given out; 0 before the first.
+    /// The last sequence assigned; 0 before the first.
     pub(super) head: Sequence,
     /// The events of the current object are those after this sequence.
     begin: Sequence,
-    /// Events that are kept, of every object.
+    /// Kept events of all these objects.
     pub(super) events: BTreeMap<Sequence, KeptEvent>,
-    /// When the events were received that are no longer kept.
+    /// Receipt times of the events that are no longer kept.
     pub(super) removed: BTreeMap<Sequence, Timestamp>,
-    /// The event stored last under each id of the current object.
+    /// The newest event of each id of the current object.
     pub(super) ids: BTreeMap<Box<str>, KnownId>,
 }
 
@@ -58,17 +58,17 @@ pub(super) struct MemoryLog {
 #[derive(Clone)]
 pub(super) struct KeptEvent {
     pub(super) event: Arc<StoredEvent>,
-    /// Of the endpoint that accepted it.
+    /// The endpoint that accepted it.
     pub(super) endpoint: Incarnation,
     pub(super) bytes: u64,
 }
 
-/// What is remembered of an id.
+/// What is known of an id.
 #[derive(Clone, Copy)]
 pub(super) struct KnownId {
     pub(super) sequence: Sequence,
     received: Timestamp,
-    /// The end of its window, until which it outlives its event.
+    /// The end of its window, until which the id outlives its event.
     until: Timestamp,
 }
 
@@ -91,33 +91,34 @@ impl MemoryLog {
         self.uids.last() == Some(&endpoint.uid)
     }
 
-    /// The kept events of the current object, ascending.
+    /// Returns the kept events of the current object, ascending.
     fn current_events(&self) -> impl Iterator<Item = (Sequence, &KeptEvent)> {
         self.events.range(self.begin.saturating_add(1)..).map(|(sequence, kept)| (*sequence, kept))
     }
 
-    /// The sequence that follows `head`.
+    /// Returns the sequence that follows `head`.
     fn following(head: Sequence, options: &MemoryOptions) -> Sequence {
         if head == 0 { options.first_sequence.max(1) } else { head.saturating_add(options.stride.max(1)) }
     }
 }
 
 impl KnownId {
-    /// Whether an arrival with the same id is a duplicate.
+    /// Returns whether an arrival with the same id is a duplicate.
     fn covers(&self, received: Timestamp, window: Option<Duration>) -> bool {
         window.is_some_and(|window| received.duration_since(self.received).unsigned_abs() < window)
     }
 }
 
 impl MemoryState {
-    /// What the end of the process leaves.
+    /// Returns the state that survives the end of the process.
     pub(super) fn durable(&self) -> Self {
         let mut durable = Self { closed: false, refusals: BTreeMap::new(), ..self.clone() };
         durable.consumers.values_mut().for_each(MemoryConsumer::end_claims);
         durable
     }
 
-    /// Stores all events or none. Even then, an object that was not known before has replaced the one of the same name.
+    /// Stores all events or none. In either case, an object that was not known before has replaced the one of the same
+    /// name.
     pub(super) fn append(&mut self, options: &MemoryOptions, arrivals: Vec<Arrival>) -> Result<Vec<Appended>> {
         for Arrival { endpoint, .. } in &arrivals {
             self.logs.entry(endpoint.key.clone()).or_default().begin_incarnation(endpoint)?;
@@ -187,7 +188,7 @@ impl MemoryState {
             Start::Now => Vec::new(),
             Start::Earliest => log.current_events().map(|(sequence, _)| sequence).collect(),
         };
-        // Before the first of its events, but after all that are gone.
+        // Before the first kept event, but after all removed ones.
         let start = events.first().map_or(log.head, |first| first - 1);
         let attached = MemoryConsumer::new(consumer.clone(), endpoint.key.clone(), start, events);
         let replaced = self.consumers.insert(consumer.key.clone(), attached);
@@ -200,7 +201,7 @@ impl MemoryState {
         Some(detached)
     }
 
-    /// The consumer, if it is attached.
+    /// Returns the consumer, if it is attached.
     pub(super) fn consumer(&self, consumer: &Incarnation) -> Result<&MemoryConsumer> {
         let found = self.consumers.get(&consumer.key).filter(|found| found.incarnation == *consumer);
         found.ok_or_else(|| JournalError::UnknownConsumer(consumer.key.clone()))
@@ -218,16 +219,16 @@ impl MemoryState {
         self.consumers.values().map(attached).collect()
     }
 
-    /// The log that the consumer reads.
+    /// Returns the log that the consumer reads.
     pub(super) fn log_of(&self, consumer: &MemoryConsumer) -> Option<&MemoryLog> {
         self.logs.get(&consumer.endpoint)
     }
 
-    /// Whether a wait for something to claim is over.
+    /// Returns whether a wait for something to claim is over.
     pub(super) fn is_ready(&self, options: &MemoryOptions, consumer: &Incarnation) -> bool {
         match self.consumer(consumer) {
             Ok(consumer) => consumer.is_ready(options.max_retries),
-            // There is nothing to wait for.
+            // The consumer is not attached: there is nothing to wait for.
             Err(_) => true,
         }
     }
@@ -238,7 +239,7 @@ impl MemoryState {
         Ok(consumer.claim(claim, &log.events, options.max_retries))
     }
 
-    /// Retries that wait, of all consumers.
+    /// Returns the number of waiting retries of all consumers.
     pub(super) fn retrying(&self) -> u64 {
         self.consumers.values().map(|consumer| consumer.progress().retrying).sum()
     }
@@ -319,14 +320,14 @@ impl MemoryState {
         swept
     }
 
-    /// Every kept event, endpoint by endpoint.
+    /// Returns every kept event, endpoint by endpoint.
     pub(super) fn kept_events(&self) -> impl Iterator<Item = ((ObjectKey, Sequence), &KeptEvent)> {
         self.logs
             .iter()
             .flat_map(|(key, log)| log.events.iter().map(|(sequence, kept)| ((key.clone(), *sequence), kept)))
     }
 
-    /// The kept events that every consumer which reads them has settled.
+    /// Returns the kept events that all their consumers have settled.
     pub(super) fn settled_events(&self) -> impl Iterator<Item = ((ObjectKey, Sequence), &KeptEvent)> {
         self.kept_events().filter(|((endpoint, sequence), _)| {
             let mut readers = self.consumers.values().filter(|consumer| consumer.endpoint == *endpoint);
@@ -334,7 +335,7 @@ impl MemoryState {
         })
     }
 
-    /// Removes an event that every consumer has settled. Its id is remembered.
+    /// Removes an event that every consumer has settled. Its id stays known.
     pub(super) fn remove(&mut self, endpoint: &ObjectKey, sequence: Sequence) {
         if let Entry::Occupied(mut log) = self.logs.entry(endpoint.clone())
             && let Some(kept) = log.get_mut().events.remove(&sequence)
@@ -355,7 +356,7 @@ fn attached<'a>(
     found.ok_or_else(|| JournalError::UnknownConsumer(consumer.key.clone()))
 }
 
-/// `time - span`, at least the beginning of time.
+/// Returns `time - span`, saturating at the minimum.
 fn before(time: Timestamp, span: Duration) -> Timestamp {
     time.checked_sub(span).unwrap_or(Timestamp::MIN)
 }

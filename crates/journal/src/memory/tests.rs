@@ -1,4 +1,4 @@
-//! What only this engine promises; the contract is asked of it in `tests/journal/`.
+//! Tests of this engine alone. The contract tests for it are in `tests/journal/`.
 
 use std::time::Duration;
 

@@ -1,11 +1,11 @@
-//! The pieces that rows are made of.
+//! Encoding primitives for rows.
 
 use bytes::{Buf, BufMut, Bytes};
 use jiff::Timestamp;
 
 use super::{RecordError, Result};
 
-/// The first byte of every value: the one layout there is so far.
+/// The first byte of every value: the only layout so far.
 pub(crate) const ROW: u8 = 1;
 
 pub(crate) fn open_row(mut row: Bytes, what: &'static str) -> Result<Bytes> {
@@ -95,8 +95,8 @@ pub(crate) fn get_time(row: &mut Bytes, what: &'static str) -> Result<Timestamp>
     time(seconds, nanoseconds, what)
 }
 
-/// A time as it is written here: of all pairs that mean it, the one whose parts have the same sign. Any other was not
-/// written by us, and a key of it would not be found by the time that it means.
+/// Decodes a time in its canonical form: of all pairs that represent it, the one whose parts have the same sign. Any
+/// other was not written by this code, and a key with it would not be found by the time that it represents.
 fn time(seconds: i64, nanoseconds: i32, what: &'static str) -> Result<Timestamp> {
     Timestamp::new(seconds, nanoseconds)
         .ok()

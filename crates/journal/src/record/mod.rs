@@ -1,9 +1,10 @@
-//! The encoding of events and of the pieces that rows are made of, shared by the engines.
+//! The encoding of events and of row fields, shared by the engines.
 //!
 //! Integers are little-endian, `len` is an unsigned LEB128 number, and text and bytes are `len` followed by that many
 //! bytes. `time` is 12 bytes: whole seconds since 1970 (i64) and nanoseconds (i32) of the same sign.
 //!
-//! An event is: version 1 (u8), flags (u8), received time, id text, type text, \[content type text\], \[address of 4 or 16
+//! An event is: version 1 (u8), flags (u8), received time, id text, type text, \[content type text\], \[address of 4 or
+//! 16
 //! bytes\], len and that many headers (name text, value bytes), and the body to the end. Flags: 1 content type present,
 //! 2 IPv4 address, 4 IPv6 address.
 
@@ -27,13 +28,13 @@ const HAS_V6: u8 = 4;
 /// Why bytes cannot be decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
-    /// They end too early.
+    /// The data ends too early.
     #[error("a {0} record ends too early")]
     Short(&'static str),
-    /// The version of their layout is unknown.
+    /// The version of the layout is unknown.
     #[error("a {0} record has the unknown layout {1}")]
     Layout(&'static str, u8),
-    /// A field holds what it cannot hold.
+    /// A field has an invalid value.
     #[error("a {0} record holds an impossible {1}")]
     Field(&'static str, &'static str),
 }
@@ -47,7 +48,7 @@ pub fn encode_event(arrival: &Arrival) -> Bytes {
     row.freeze()
 }
 
-/// How many bytes an encoded event takes at most.
+/// Returns an upper bound of the length of an encoded event in bytes.
 pub(crate) fn event_len(arrival: &Arrival) -> usize {
     let identity = arrival.validated.identity();
     let headers: usize = arrival.headers.iter().map(|(name, value)| name.len() + value.len() + 10).sum();
@@ -55,7 +56,7 @@ pub(crate) fn event_len(arrival: &Arrival) -> usize {
     64 + text + headers + arrival.validated.body().len()
 }
 
-/// Encodes an event behind what is there.
+/// Appends an encoded event to the row.
 pub(crate) fn put_event(row: &mut BytesMut, arrival: &Arrival) {
     let identity = arrival.validated.identity();
     let address = match arrival.remote {
@@ -104,7 +105,7 @@ pub fn decode_event(sequence: Sequence, row: Bytes) -> Result<StoredEvent> {
         None
     };
     let count = get_len(&mut row, WHAT)?;
-    // Each header takes at least two bytes: a count that cannot be true reserves no memory.
+    // Each header takes at least two bytes: an impossible count reserves no memory.
     if count > row.len() / 2 {
         return Err(RecordError::Short(WHAT));
     }

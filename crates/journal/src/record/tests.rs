@@ -54,7 +54,7 @@ proptest! {
         });
     }
 
-    /// A record that is cut short is an error; only the body may be shorter.
+    /// A truncated record is an error; only the body may be shorter.
     #[test]
     fn short_records_are_errors(arrival in arrival(), cut: prop::sample::Index) {
         let row = encode_event(&arrival);

@@ -10,14 +10,14 @@ use serde_json::value::RawValue;
 
 use crate::{limits::CLOUDEVENTS_BATCH, payload::MalformedPayload};
 
-/// The events of a batch as they are written in it, at most [`CLOUDEVENTS_BATCH`]; there may be none.
+/// Returns the events of a batch as they are written in it, at most [`CLOUDEVENTS_BATCH`]. A batch may be empty.
 ///
 /// # Errors
 ///
-/// [`MalformedPayload`] when it is not an array, or one of too many.
+/// [`MalformedPayload`] when the body is not an array, or has too many elements.
 pub fn batch(body: &[u8]) -> Result<Vec<&RawValue>, MalformedPayload> {
     let malformed = |why: String| MalformedPayload::new(format!("invalid batch of CloudEvents: {why}"));
-    // A message of the parser about data would show it.
+    // The parser's message about data would disclose it.
     let Elements { events, more } = serde_json::from_slice(body).map_err(|error| {
         malformed(if error.is_data() { "it is not an array".into() } else { format!("it is not valid JSON: {error}") })
     })?;
@@ -29,7 +29,7 @@ pub fn batch(body: &[u8]) -> Result<Vec<&RawValue>, MalformedPayload> {
 
 struct Elements<'a> {
     events: Vec<&'a RawValue>,
-    /// There are more than are kept.
+    /// The array has more elements than are kept.
     more: bool,
 }
 

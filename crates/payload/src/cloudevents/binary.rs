@@ -1,4 +1,4 @@
-//! Attributes as headers (HTTP Protocol Binding 1.0, 3.1).
+//! Binary mode: attributes as headers (HTTP Protocol Binding 1.0, 3.1).
 
 use std::{borrow::Cow, fmt::Write};
 
@@ -10,16 +10,16 @@ use crate::{event_data::Data, payload::MalformedPayload};
 const PREFIX: &str = "ce-";
 
 impl<'a> CloudEvent<'a> {
-    /// Whether headers carry an event: they name the version of the specification.
+    /// Returns whether headers carry an event: they name the version of the specification.
     pub fn is_binary<'h>(mut headers: impl Iterator<Item = &'h str>) -> bool {
         headers.any(|name| name == "ce-specversion")
     }
 
-    /// Reads an event from lower-case headers and the body that came with them.
+    /// Reads an event from lower-case headers and the accompanying body.
     ///
     /// # Errors
     ///
-    /// [`MalformedPayload`] says what is wrong; it holds no value of the event.
+    /// [`MalformedPayload`] says what is wrong. It holds no value of the event.
     pub fn binary(
         headers: impl Iterator<Item = (&'a str, &'a [u8])>,
         content_type: Option<&'a str>,
@@ -27,7 +27,7 @@ impl<'a> CloudEvent<'a> {
     ) -> Result<Self, MalformedPayload> {
         let mut found = Found::default();
         for (name, value) in headers {
-            // The header of that name would be another place for Content-Type.
+            // A header of that name would duplicate Content-Type.
             if let Some(name) = name.strip_prefix(PREFIX)
                 && name != "datacontenttype"
             {
@@ -39,7 +39,7 @@ impl<'a> CloudEvent<'a> {
         found.event(|_| Ok(data))
     }
 
-    /// Writes the attributes into headers; the data belongs into the body.
+    /// Writes the attributes into headers. The data belongs in the body.
     pub fn to_headers(&self, headers: &mut HeaderMap) {
         for (name, value) in self.attributes() {
             let name = format!("{PREFIX}{}", name.to_ascii_lowercase());
@@ -49,7 +49,7 @@ impl<'a> CloudEvent<'a> {
         }
         let content_type = match &self.content.data {
             Data::Nothing => return,
-            // Absent, it means JSON (CloudEvents 1.0, datacontenttype).
+            // An absent content type means JSON (CloudEvents 1.0, datacontenttype).
             Data::Json(_) => self.content.content_type.as_deref().or(Some("application/json")),
             Data::Text(_) | Data::Bytes(_) => self.content.content_type.as_deref(),
         };
@@ -58,7 +58,7 @@ impl<'a> CloudEvent<'a> {
         }
     }
 
-    /// The data as a body.
+    /// Returns the data as a body.
     pub fn body(&self) -> Cow<'_, [u8]> {
         match &self.content.data {
             Data::Nothing => Cow::Borrowed(b""),
@@ -69,8 +69,8 @@ impl<'a> CloudEvent<'a> {
     }
 }
 
-/// Percent-encodes what a header cannot carry: everything but printable ASCII, and of that the blank, the double quote and
-/// the percent sign (HTTP Protocol Binding, 3.1.3.2).
+/// Percent-encodes everything except printable ASCII, and also the space, the double quote and the percent sign (HTTP
+/// Protocol Binding, 3.1.3.2).
 fn encode(value: &str) -> String {
     let mut encoded = String::with_capacity(value.len());
     for byte in value.bytes() {
@@ -84,8 +84,8 @@ fn encode(value: &str) -> String {
     encoded
 }
 
-/// The value of an attribute's header: without the quotes around it, and percent-decoded (HTTP Protocol Binding,
-/// 3.1.3.2). What makes no UTF-8 is replaced.
+/// Decodes an attribute's header: strips the surrounding quotes and percent-decodes the rest (HTTP Protocol Binding,
+/// 3.1.3.2). Invalid UTF-8 is replaced.
 pub fn decode(value: &[u8]) -> Cow<'_, str> {
     let value = value.trim_ascii();
     let quoted = value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
@@ -106,7 +106,7 @@ pub fn decode(value: &[u8]) -> Cow<'_, str> {
                     decoded.push(high << 4 | low);
                     rest = after;
                 }
-                // What is no escape stands for itself.
+                // An invalid escape stands for itself.
                 _ => decoded.push(b'%'),
             },
             (byte, _) => decoded.push(byte),

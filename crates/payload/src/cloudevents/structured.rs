@@ -18,13 +18,13 @@ use crate::{
 };
 
 impl<'a> CloudEvent<'a> {
-    /// Reads an event in the JSON format. Its data is not taken apart, and borrowed where it can be.
+    /// Reads an event in the JSON format. Its data is not parsed, and borrowed where possible.
     ///
     /// # Errors
     ///
-    /// [`MalformedPayload`] says what is wrong; it holds no value of the event.
+    /// [`MalformedPayload`] says what is wrong. It holds no value of the event.
     pub fn structured(body: &'a [u8]) -> Result<Self, MalformedPayload> {
-        // A message of the parser about data would show it.
+        // The parser's message about data would disclose it.
         let Members { members, more } = serde_json::from_slice(body)
             .map_err(|error| if error.is_data() { malformed("it is not a JSON object") } else { malformed(error) })?;
         if more {
@@ -73,14 +73,14 @@ impl<'a> CloudEvent<'a> {
     }
 }
 
-/// The members of an object, in order; of equal names the last one counts.
+/// The members of an object, in order. The last of equal names counts.
 struct Members<'a> {
     members: Vec<(Cow<'a, str>, &'a RawValue)>,
-    /// There are more than any event has.
+    /// The object has more members than any event.
     more: bool,
 }
 
-/// Members that are no extension attributes: those that the specification names.
+/// Number of members that the specification names, which are not extension attributes.
 const OWN_MEMBERS: usize = 16;
 
 impl<'de> Deserialize<'de> for Members<'de> {
@@ -113,7 +113,7 @@ impl<'de> Deserialize<'de> for Members<'de> {
     }
 }
 
-/// A string, borrowed where it has no escapes.
+/// A string, borrowed if it has no escapes.
 struct Name<'a>(Cow<'a, str>);
 
 impl<'de> Deserialize<'de> for Name<'de> {
@@ -144,7 +144,7 @@ fn string(value: &RawValue) -> Option<Cow<'_, str>> {
     serde_json::from_str::<Name<'_>>(value.get()).ok().map(|Name(text)| text)
 }
 
-/// The value of an attribute; an attribute that is null is absent.
+/// Reads the value of an attribute. A null attribute is absent.
 fn attribute<'a>(name: &str, value: &'a RawValue) -> Result<Option<Attribute<'a>>, MalformedPayload> {
     let text = value.get();
     Ok(match text {
@@ -156,7 +156,7 @@ fn attribute<'a>(name: &str, value: &'a RawValue) -> Result<Option<Attribute<'a>
                 Some(text) => Some(Attribute::Text(text)),
                 None => text.parse().ok().map(Attribute::Integer),
             };
-            // The name is shown only where it can be no more than a name.
+            // The name is shown only if it can be nothing but a name.
             let shown =
                 if name.len() <= 32 && name.bytes().all(|byte| byte.is_ascii_alphanumeric()) { name } else { "…" };
             Some(found.ok_or_else(|| malformed(format!("its {shown} must be a string, integer or boolean")))?)
@@ -164,7 +164,7 @@ fn attribute<'a>(name: &str, value: &'a RawValue) -> Result<Option<Attribute<'a>
     })
 }
 
-/// The data of the member `data`. Text that is not JSON is a string there (JSON Event Format, 3.1).
+/// Reads the member `data`. Text that is not JSON is a string there (JSON Event Format, 3.1).
 fn data<'a>(content_type: Option<&str>, value: &'a RawValue) -> Result<Data<'a>, MalformedPayload> {
     if !matches!(Kind::of(content_type), Kind::Json)
         && let Some(text) = string(value)
@@ -208,7 +208,7 @@ impl Serialize for Structured<'_, '_> {
         match data {
             Data::Nothing => {}
             Data::Json(json) => map.serialize_entry("data", json)?,
-            // Read back, a string below a JSON content type would be JSON itself.
+            // A string with a JSON content type would be read back as JSON itself.
             Data::Text(text) if matches!(Kind::of(content_type.as_deref()), Kind::Json) => {
                 map.serialize_entry("data_base64", &STANDARD.encode(text.as_bytes()))?;
             }

@@ -60,7 +60,7 @@ fn the_json_format_is_read() {
     assert!(matches!(&event.content.data, Data::Bytes(bytes) if **bytes == *b"\xff\x00"));
 }
 
-/// Data as the specification's examples have it (JSON format, 3.1).
+/// The data examples of the specification (JSON format, 3.1).
 #[test]
 fn data_keeps_its_form() {
     for (more, body) in [
@@ -84,7 +84,7 @@ fn data_keeps_its_form() {
             assert_eq!(*read.body(), [0xde, 0xad, 0xbe, 0xef]);
         }
     }
-    // JSON in base64 is JSON all the same.
+    // JSON in base64 is still JSON.
     let event = event(&json!({ "datacontenttype": "application/json", "data_base64": "eyJhIjoxfQ==" }));
     assert_eq!(structured(&event).unwrap()["data"], json!({ "a": 1 }));
 }
@@ -197,7 +197,7 @@ fn attributes() -> impl Strategy<Value = Value> {
 }
 
 proptest! {
-    /// From one mode to the other and back nothing is lost.
+    /// Converting from one mode to the other and back loses nothing.
     #[test]
     fn round_trips(mut event in attributes(), data in proptest::option::of("[ -~é]{0,20}"), text in any::<bool>()) {
         if let Some(data) = data {
@@ -213,7 +213,7 @@ proptest! {
         if event.get("data") == Some(&json!("")) && text {
             again["data"] = json!("");
         }
-        // Without data there is no content type in headers.
+        // Without data, headers have no content type.
         prop_assert_eq!(again, event);
     }
 

@@ -1,4 +1,4 @@
-//! The table: a row a sender. Where a row chooses what the sender leaves open, it says why.
+//! The provider table: one row per provider. Where a row decides what the provider leaves open, it says why.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ const BODY: &[Part] = &[Part::Body];
 /// <https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md#signature-scheme>
 pub(super) const STANDARD_WEBHOOKS: &[Part] = &[Part::Id, DOT, Part::Timestamp, DOT, Part::Body];
 
-/// What most do: the HMAC-SHA256 of the body in hexadecimal, by a secret that is used as it is.
+/// The most common scheme: hexadecimal HMAC-SHA256 of the body, with the secret used as it is.
 const PLAIN: Signed = Signed {
     header: "",
     algorithm: Algorithm::Sha256,
@@ -43,7 +43,7 @@ const STANDARD: Signed = Signed {
     ..PLAIN
 };
 
-/// Every sender that is known by name.
+/// Every provider.
 pub static PROVIDERS: &[Provider] = &[
     Provider {
         name: "GitHub",
@@ -57,10 +57,10 @@ pub static PROVIDERS: &[Provider] = &[
         name: "GitLab",
         docs: "https://docs.gitlab.com/user/project/integrations/webhooks/",
         kinds: &[Place::Header("x-gitlab-event")],
-        // The event's UUID is the same for all events that one of them has led to.
+        // A webhook that another one has triggered has the same event UUID.
         ids: &[Place::Header("webhook-id"), Place::Header("idempotency-key"), Place::Header("x-gitlab-event-uuid")],
         handshake: Handshake::None,
-        // Its signing tokens are those of Standard Webhooks, and it keeps sending its secret token beside them.
+        // GitLab's signing tokens are those of Standard Webhooks, and it still sends its secret token in addition.
         proof: Proof::SignatureOrToken(STANDARD, "x-gitlab-token"),
     },
     Provider {
@@ -79,12 +79,12 @@ pub static PROVIDERS: &[Provider] = &[
         handshake: Handshake::None,
         proof: Proof::Signature(Signed {
             header: "stripe-signature",
-            // `v0` is a made-up signature of test events; accepting it would be a downgrade.
+            // `v0` is a fake signature of test events; accepting it would be a downgrade.
             shape: Form::Pairs { signature: "v1", timestamp: Some("t") },
             content: &[Part::Timestamp, DOT, Part::Body],
             timestamp: Some(Time::InSignature),
             tolerance: Some(DEFAULT_TOLERANCE),
-            // `whsec_` is a part of the key, and nothing is decoded.
+            // `whsec_` is part of the key, and nothing is decoded.
             key_form: KeyForm::Raw,
             ..PLAIN
         }),
@@ -115,14 +115,14 @@ pub static PROVIDERS: &[Provider] = &[
     Provider {
         name: "Twilio",
         docs: "https://www.twilio.com/docs/usage/webhooks/webhooks-security",
-        // There is no one field for it; these are of messages and of calls.
+        // There is no single field; these are the fields of messages and of calls.
         kinds: &[
             Place::Pointer("/EventType"),
             Place::Pointer("/MessageStatus"),
             Place::Pointer("/SmsStatus"),
             Place::Pointer("/CallStatus"),
         ],
-        // The SIDs in the body are those of messages and calls, of which there are several events each.
+        // The SIDs in the body identify messages and calls, which have several events each.
         ids: &[Place::Header("i-twilio-idempotency-token")],
         handshake: Handshake::None,
         proof: Proof::Url("x-twilio-signature"),
@@ -180,14 +180,14 @@ pub static PROVIDERS: &[Provider] = &[
         kinds: &[Place::Header("sentry-hook-resource")],
         ids: &[Place::Header("request-id")],
         handshake: Handshake::None,
-        // There is a header with a timestamp, too, but nothing signs it.
+        // There is also a timestamp header, but it is not signed.
         proof: Proof::Signature(Signed { header: "sentry-hook-signature", ..PLAIN }),
     },
     Provider {
         name: "Zoom",
         docs: "https://developers.zoom.us/docs/api/webhooks/#verify-webhook-events",
         kinds: &[Place::Pointer("/event")],
-        // None has one of its own; the bytes hold the time of the event.
+        // The events have no id; their bytes include the time of the event.
         ids: &[],
         handshake: Handshake::ZoomUrlValidation,
         proof: Proof::Signature(Signed {
@@ -195,7 +195,7 @@ pub static PROVIDERS: &[Provider] = &[
             shape: Form::Prefix("v0="),
             content: &[literal("v0:"), Part::Timestamp, literal(":"), Part::Body],
             timestamp: Some(Time::Header("x-zm-request-timestamp")),
-            // Not said by Zoom; what everybody else takes.
+            // Zoom documents no tolerance; this is the common one.
             tolerance: Some(DEFAULT_TOLERANCE),
             ..PLAIN
         }),
@@ -211,7 +211,7 @@ pub static PROVIDERS: &[Provider] = &[
             algorithm: Algorithm::Ed25519,
             content: &[Part::Timestamp, Part::Body],
             timestamp: Some(Time::Header("x-signature-timestamp")),
-            // Not said by Discord; what everybody else takes.
+            // Discord documents no tolerance; this is the common one.
             tolerance: Some(DEFAULT_TOLERANCE),
             key_form: KeyForm::PublicKey,
             ..PLAIN
@@ -220,7 +220,7 @@ pub static PROVIDERS: &[Provider] = &[
     Provider {
         name: "SendGrid",
         docs: "https://www.twilio.com/docs/sendgrid/for-developers/tracking-events/getting-started-event-webhook-security-features",
-        // The body is a list of events, which have a type and an id each; the list has none.
+        // The body is a list of events with a type and an id each; the list has neither.
         kinds: &[],
         ids: &[],
         handshake: Handshake::None,
@@ -230,8 +230,8 @@ pub static PROVIDERS: &[Provider] = &[
             encoding: Encoding::Base64,
             content: &[Part::Timestamp, Part::Body],
             timestamp: Some(Time::Header("x-twilio-email-event-webhook-timestamp")),
-            // Not said by SendGrid, which goes on sending for 24 hours. For as long the same bytes are recognised as a
-            // duplicate, so that neither an attempt is lost nor a copy let in.
+            // SendGrid documents no tolerance, and retries for 24 hours. The same bytes are recognized as a duplicate
+            // for that long, so that no attempt is lost and no copy is accepted.
             tolerance: Some(DEFAULT_WINDOW),
             key_form: KeyForm::PublicKey,
             ..PLAIN
@@ -240,7 +240,7 @@ pub static PROVIDERS: &[Provider] = &[
     Provider {
         name: "X",
         docs: "https://docs.x.com/x-api/webhooks/quickstart",
-        // Its events differ in which fields they have.
+        // Its events are distinguished only by the fields they have.
         kinds: &[],
         ids: &[],
         handshake: Handshake::XCrc,

@@ -1,4 +1,4 @@
-//! A sender that signs or shows a token, as the secret says: neither stands in for the other.
+//! A sender that signs or sends a token, depending on the secret: neither substitutes for the other.
 
 use super::*;
 use crate::limits::SECRETS;
@@ -11,7 +11,7 @@ fn gitlab(secrets: &[&str]) -> Verifier {
     verifier("GitLab", secrets)
 }
 
-/// The headers of a request of GitLab that has these two, as it sends both when both are set.
+/// Returns the headers of a GitLab request with these two secrets. GitLab sends both headers when both are set.
 fn sent(signing: Option<&str>, token: Option<&str>) -> HeaderMap {
     let scheme = provider("GitLab").unwrap().scheme();
     let mut headers = HeaderMap::new();
@@ -40,7 +40,7 @@ fn the_secret_says_which_headers_are_made() {
     assert_eq!(names(sent(None, Some(TOKEN))), "x-gitlab-token");
 }
 
-/// The example of Standard Webhooks holds for it.
+/// The Standard Webhooks example is valid for it.
 #[test]
 fn a_signing_token_is_that_of_standard_webhooks() {
     let time = STANDARD_TIME.to_string();
@@ -78,7 +78,7 @@ fn with_both_a_signature_is_never_made_up_for_by_the_token() {
         assert_eq!(judge(&verifier, &sent(None, Some(TOKEN))), "ok");
         let both = sent(Some(STANDARD_SECRET), Some(TOKEN));
         assert_eq!(judge(&verifier, &both), "ok");
-        // The signature is what counts where there is one.
+        // The signature decides if there is one.
         assert_eq!(judge(&verifier, &sent(Some(STANDARD_SECRET), Some("another"))), "ok");
         assert_eq!(judge(&verifier, &sent(Some(OTHER), Some(TOKEN))), "invalid_signature");
         assert_eq!(judge_body(&verifier, &both, "[]"), "invalid_signature");
@@ -99,7 +99,7 @@ fn with_both_a_signature_is_never_made_up_for_by_the_token() {
 
 #[test]
 fn a_secret_of_one_kind_is_never_one_of_the_other() {
-    // The signing secret shown as a token, as whoever mistakes the two would send it.
+    // The signing secret sent as a token, as by a sender that confuses the two.
     for secrets in [&[STANDARD_SECRET][..], &[STANDARD_SECRET, TOKEN], &[&format!(" {STANDARD_SECRET}\n")]] {
         let verifier = gitlab(secrets);
         let pairs = [("x-gitlab-token", STANDARD_SECRET)];
@@ -109,7 +109,7 @@ fn a_secret_of_one_kind_is_never_one_of_the_other() {
     let bare = STANDARD_SECRET.strip_prefix("whsec_").unwrap();
     assert_eq!(judge(&gitlab(&[bare]), &sent(Some(STANDARD_SECRET), None)), "missing_signature");
     assert_eq!(judge(&gitlab(&[bare]), &sent(None, Some(bare))), "ok");
-    // One that is spoilt is no token either.
+    // A malformed signing secret is not a token either.
     for spoilt in ["whsec_AAAA", "whsec_not base64", "whsec_"] {
         assert!(Verifier::new(provider("GitLab").unwrap().scheme(), vec![spoilt.into()]).is_err(), "{spoilt}");
     }

@@ -1,4 +1,4 @@
-//! What every sender of the table accepts and refuses, whatever it is: driven by the table alone.
+//! What every provider of the table accepts and rejects, driven by the table alone.
 
 use bytes::Bytes;
 use url::Url;
@@ -7,7 +7,7 @@ use super::*;
 
 const NOW: i64 = 1_700_000_000;
 
-/// A request as its sender makes it.
+/// A request as its sender creates it.
 #[derive(Clone)]
 struct Request {
     url: Url,
@@ -15,17 +15,17 @@ struct Request {
     body: Vec<u8>,
 }
 
-/// A sender that proves something, in one of its ways.
+/// A sender that authenticates, with one of its schemes.
 struct Prover {
     name: &'static str,
-    /// As the table has it.
+    /// The scheme in the table.
     scheme: Scheme,
-    /// What there is of it for a sender with these keys.
+    /// The part of the scheme that applies to these keys.
     way: Scheme,
     keys: Keys,
 }
 
-/// Senders that prove something; those with two ways are there twice.
+/// Iterates over the senders that authenticate; those with two schemes occur twice.
 fn provers() -> impl Iterator<Item = Prover> {
     PROVIDERS.iter().flat_map(|provider| {
         let (name, scheme) = (provider.name, complete(provider.scheme()));
@@ -40,7 +40,7 @@ fn provers() -> impl Iterator<Item = Prover> {
     })
 }
 
-/// Whether the body takes part in the proof.
+/// Returns whether the proof covers the body.
 fn covers_body(scheme: &Scheme) -> bool {
     matches!(scheme, Scheme::Signature(_) | Scheme::Url(_) | Scheme::Certificate(_))
 }
@@ -53,7 +53,7 @@ fn tolerance(scheme: &Scheme) -> Option<i64> {
     }
 }
 
-/// Whether the keys are fetched.
+/// Returns whether the keys are fetched.
 fn is_remote(scheme: &Scheme) -> bool {
     !scheme.needs_secrets()
 }
@@ -66,7 +66,7 @@ fn signed(scheme: &Scheme, private: &Secret) -> Request {
     Request { url, headers, body }
 }
 
-/// A verifier with the keys that it knows or is told.
+/// A verifier with the keys that it knows or receives.
 struct Receiver {
     verifier: Verifier,
     keys: Option<std::sync::Arc<KeySet>>,
@@ -105,15 +105,15 @@ fn verifier(scheme: &Scheme, secrets: Vec<Secret>) -> Receiver {
     Receiver { verifier: Verifier::new(scheme.clone(), secrets).unwrap(), keys: keys.map(Into::into) }
 }
 
-/// Every text that differs from one in one bit and can be in a header.
+/// Iterates over the texts that differ from one in one bit and are valid in a header.
 fn flipped(value: &HeaderValue) -> impl Iterator<Item = HeaderValue> {
     let bytes = value.as_bytes().to_vec();
     (0..bytes.len() * 8).filter_map(move |bit| {
         let mut torn = bytes.clone();
         torn[bit / 8] ^= 1 << (bit % 8);
-        // Hexadecimal of either case is the same signature.
+        // Hexadecimal in the other case is the same signature.
         let hexadecimal = torn.eq_ignore_ascii_case(&bytes) && hex::decode(&torn[torn.len() - 2..]).is_ok();
-        // So is what follows the same word in either case.
+        // So is a value after the same word in the other case.
         let word = bytes.iter().position(|byte| *byte == b' ').unwrap_or(0);
         let same = hexadecimal || (torn[word..] == bytes[word..] && torn.eq_ignore_ascii_case(&bytes));
         HeaderValue::from_bytes(&torn).ok().filter(|_| !same)
@@ -158,7 +158,7 @@ fn a_flipped_bit_of_any_signed_header_is_refused() {
         let verifier = verifier(&scheme, vec![keys.public]);
         let request = signed(&scheme, &keys.private);
         assert!(!request.headers.is_empty(), "{name}");
-        // Where a certificate is, is not signed; it is restricted instead.
+        // The location of a certificate is not signed; it is restricted instead.
         for (header, value) in request.headers.iter().filter(|(header, _)| *header != "paypal-cert-url") {
             for torn in flipped(value) {
                 let mut request = request.clone();
@@ -172,7 +172,7 @@ fn a_flipped_bit_of_any_signed_header_is_refused() {
 
 #[test]
 fn a_flipped_bit_of_the_key_is_refused() {
-    // A certificate has much besides its key.
+    // A certificate has many bytes besides its key.
     for Prover { name, scheme, way, keys } in provers().filter(|prover| !is_remote(&prover.scheme)) {
         let request = signed(&scheme, &keys.private);
         let public = keys.public.expose();
@@ -182,7 +182,7 @@ fn a_flipped_bit_of_the_key_is_refused() {
             let same = torn.eq_ignore_ascii_case(public) && hex::decode(public).is_ok();
             let unread = matches!(&way, Scheme::Signature(scheme) if scheme.key_form == KeyForm::WhsecBase64)
                 && bit / 8 < "whsec_".len();
-            // What is no key any more is refused when the endpoint is read.
+            // Bytes that are not a key are rejected when the endpoint is read.
             if let Ok(verifier) = Verifier::new(scheme.clone(), vec![torn.into()])
                 && let receiver = (Receiver { verifier, keys: None })
                 && !same
@@ -236,7 +236,7 @@ fn ten_thousand_signatures_in_one_header_are_refused() {
 #[test]
 fn another_time_is_stale() {
     let mut with_time = 0;
-    // Tokens say when they end: see `tokens`.
+    // Tokens carry their own expiry: see `tokens`.
     for Prover { name, scheme, way, keys } in provers().filter(|prover| !matches!(prover.way, Scheme::Jwt(_))) {
         let verifier = verifier(&scheme, vec![keys.public]);
         let request = signed(&scheme, &keys.private);
@@ -251,18 +251,18 @@ fn another_time_is_stale() {
         for now in [NOW - tolerance - 1, NOW + tolerance + 1, 0, 200_000_000_000] {
             assert_eq!(judge_at(&verifier, &request, now), "stale_timestamp", "{name}");
         }
-        // Nobody learns about the clock without the secret.
+        // Without the secret, a caller learns nothing about the clock.
         let forged = signed(&scheme, &keys.other_private);
         assert_eq!(judge_at(&verifier, &forged, NOW + tolerance + 1), "invalid_signature", "{name}");
     }
     assert!(with_time >= 9, "only {with_time} senders sign a time");
 }
 
-/// Senders that sign in the same way, under names that the other understands.
+/// Senders that sign in the same way, under header names that the other accepts.
 const ALIKE: &[(&str, &str)] = &[
     ("StandardWebhooks", "GitLab"),
     ("GitLab", "StandardWebhooks"),
-    // Svix understands the headers of Standard Webhooks, but not the other way round.
+    // Svix accepts the headers of Standard Webhooks, but not vice versa.
     ("StandardWebhooks", "Svix"),
     ("GitLab", "Svix"),
 ];
@@ -278,10 +278,10 @@ fn the_signature_of_another_sender_is_refused() {
             if sender.way == receiver.way && to == from || alike && ALIKE.contains(&(from, to)) {
                 continue;
             }
-            // The same secret where both have one of the same form.
+            // The same secret, if both have secrets of the same form.
             let verifier = verifier(&receiver.scheme, vec![receiver.keys.public]);
             assert_ne!(judge(&verifier, &request), "ok", "{from} to {to}");
-            // Its proof under the names of the other.
+            // Its proof under the header names of the other.
             let mut moved = request.clone();
             let own = signed(&receiver.scheme, &receiver.keys.private);
             for name in own.headers.keys() {
@@ -295,7 +295,8 @@ fn the_signature_of_another_sender_is_refused() {
     }
 }
 
-/// Whether two differ in nothing but the names of their headers, so that one's proof under the other's name is right.
+/// Returns whether two schemes differ only in the names of their headers, so that the proof of one is valid under the
+/// names of the other.
 fn is_alike(one: &Scheme, other: &Scheme) -> bool {
     match (one, other) {
         (Scheme::Signature(one), Scheme::Signature(other)) => {

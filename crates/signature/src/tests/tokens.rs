@@ -1,4 +1,4 @@
-//! Signed tokens: what they must say, whoever has signed them.
+//! Signed tokens: the claims that they must have, whoever signed them.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
@@ -23,7 +23,7 @@ fn claims() -> Value {
     json!({ "iss": "https://issuer.example", "aud": "grapnel", "exp": NOW + 60, "iat": NOW, "sub": "somebody" })
 }
 
-/// A token of any header and claims, signed by the first key.
+/// Creates a token of any header and claims, signed by the first key.
 fn token(header: &Value, claims: &Value) -> String {
     let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let signed = format!("{}.{}", part(header), part(claims));
@@ -143,7 +143,7 @@ fn the_endpoints_own_rule_must_be_true() {
     for wrong in ["claims.sub == 'else'", "false", "claims.nothing == 'x'", "has(claims.email)"] {
         assert_eq!(says(wrong), "invalid_signature", "{wrong}");
     }
-    // It is asked only of a token that is genuine, and does not replace any other check.
+    // The rule is evaluated only for a genuine token, and does not replace any other check.
     let rule = Expression::compile("true", Scope::Claims, Gives::Bool).unwrap();
     let scheme = JwtScheme { claims: Some(std::sync::Arc::new(rule)), ..scheme() };
     assert_eq!(judge(&scheme, RSA[1].1, &format!("Bearer {}", token(&good_header(), &claims()))), "invalid_signature");
@@ -172,7 +172,7 @@ fn only_its_issuers_keys_count_and_only_for_their_algorithm() {
     ] {
         assert_eq!(judge(&scheme(), RSA[0].1, &bearer(header.clone())), "invalid_signature", "{header}");
     }
-    // The public key as the secret of an HMAC: the classic confusion.
+    // The public key as the secret of an HMAC: the classic algorithm confusion.
     let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let signed = format!("{}.{}", part(&json!({ "alg": "HS256" })), part(&claims()));
     let keys = mac::Keys::new(mac::Hash::Sha256, &[zeroize::Zeroizing::new(RSA[0].1.as_bytes().to_vec())]).unwrap();

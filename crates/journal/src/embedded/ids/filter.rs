@@ -1,21 +1,21 @@
-//! A filter that says "surely not" of most ids that a run does not have: a Bloom filter in blocks of a cache line, so that a
-//! look at it costs one read of memory (Putze, Sanders, Singler: Cache-, Hash- and Space-Efficient Bloom Filters, 2007).
+//! A filter that rules out most ids that a run does not hold: a Bloom filter in blocks of one cache line, so that a
+//! lookup costs one memory read (Putze, Sanders, Singler: Cache-, Hash- and Space-Efficient Bloom Filters, 2007).
 
 /// Bytes of a block.
 pub(super) const FILTER_BLOCK: usize = 64;
-/// Bits of the filter for each id: of ids that are not there about one in 150 passes.
+/// Bits of the filter per id: about one in 150 absent ids passes the filter.
 const BITS_PER_ID: u64 = 12;
-/// Bits set for each id.
+/// Bits set per id.
 const PROBES: u32 = 6;
 
-/// How many blocks a filter for that many ids has.
+/// Returns the number of blocks of a filter for that many ids.
 pub(super) fn blocks(ids: u64) -> u64 {
     (ids * BITS_PER_ID).div_ceil(8 * FILTER_BLOCK as u64).max(1)
 }
 
-/// The block of an id.
+/// Returns the block of an id.
 pub(super) fn block_of(high: u64, blocks: u64) -> u64 {
-    // The upper half of the product is evenly spread over the blocks.
+    // The upper half of the product is evenly distributed over the blocks.
     ((u128::from(high) * u128::from(blocks)) >> 64) as u64
 }
 
@@ -28,7 +28,7 @@ pub(super) fn mark(block: &mut [u8], low: u64) {
     }
 }
 
-/// Whether the id may have been marked in its block.
+/// Returns whether the id may be marked in its block.
 pub(super) fn may_hold(block: &[u8], low: u64) -> bool {
     bits(low).all(|bit| block.get(bit / 8).is_some_and(|byte| byte & (1 << (bit % 8)) != 0))
 }

@@ -1,4 +1,4 @@
-//! Merging runs, so that a look for an id has few files to ask.
+//! Merging of runs, so that a lookup of an id reads few files.
 
 use std::{io, path::Path, sync::Arc};
 
@@ -8,8 +8,8 @@ use crate::{
     machine::Micros,
 };
 
-/// The runs to merge next: [`ID_MERGE_RUNS`] neighbours of about the same size, the smallest first. Runs grow to at most
-/// [`ID_RUN_IDS`] ids, so that those whose windows are over can go.
+/// Returns the runs to merge next: [`ID_MERGE_RUNS`] neighbours of about the same size, the smallest first. A run grows
+/// to at most [`ID_RUN_IDS`] ids, so that ids whose windows have ended can be removed.
 pub(in crate::embedded) fn next_merge(runs: &[Arc<Run>]) -> Option<std::ops::Range<usize>> {
     let tier = |run: &Run| run.ids().max(1).ilog2() / ID_MERGE_RUNS.ilog2();
     let mut best: Option<(u32, usize)> = None;
@@ -18,7 +18,7 @@ pub(in crate::embedded) fn next_merge(runs: &[Arc<Run>]) -> Option<std::ops::Ran
         let highest = window.iter().map(|run| tier(run)).max().unwrap_or(0);
         let lowest = window.iter().map(|run| tier(run)).min().unwrap_or(0);
         let ids: u64 = window.iter().map(|run| run.ids()).sum();
-        // A small run between larger ones is merged with them, or it would stay for ever.
+        // A small run between larger ones is merged with them; otherwise it would stay forever.
         let even =
             highest - lowest <= 1 || window.iter().filter(|run| tier(run) == highest).count() * 2 <= ID_MERGE_RUNS;
         if even && ids <= ID_RUN_IDS && best.is_none_or(|(tier, _)| highest < tier) {
@@ -28,7 +28,7 @@ pub(in crate::embedded) fn next_merge(runs: &[Arc<Run>]) -> Option<std::ops::Ran
     best.map(|(_, start)| start..start + ID_MERGE_RUNS)
 }
 
-/// Merges neighbouring runs, the oldest first, into one. Of an id that is in several the newest event counts. Blocks.
+/// Merges neighbouring runs, oldest first, into one. For an id in several runs, the newest event counts. Blocks.
 pub(in crate::embedded) fn merge(directory: &Path, salt: u64, runs: &[Arc<Run>]) -> io::Result<Run> {
     let (Some(oldest), Some(newest)) = (runs.first(), runs.last()) else {
         return Err(io::Error::other("no runs to merge"));
@@ -45,7 +45,7 @@ struct Source<'a> {
     next: Option<(IdHash, KnownId)>,
 }
 
-/// The ids of all sources, sorted. There are few sources, so that the smallest is simply searched for.
+/// The ids of all sources, sorted. There are few sources, so the smallest id is found by a linear search.
 struct Merge<'a> {
     sources: Vec<Source<'a>>,
     started: bool,

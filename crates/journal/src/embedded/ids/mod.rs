@@ -1,12 +1,12 @@
-//! Which ids are known: deduplication, and finding an event by its id.
+//! The known ids: for deduplication, and to find an event by its id.
 //!
-//! The ids of the segment that is written are in memory. When the segment is complete they become a [`Run`]: a sorted file
-//! with a filter. Neighbouring runs of about the same size are merged, so that there are few; a run whose last window is
-//! over goes as a whole. Runs are derived from the log, and are made again from it when they are missing or damaged, for as
-//! long as the events are kept; an id whose event is gone is known by its run alone.
+//! The ids of the segment being written are in memory. When the segment is complete, they become a [`Run`]: a sorted
+//! file with a filter. Neighbouring runs of about the same size are merged, so that there are few; a run whose last
+//! window has ended is deleted as a whole. Runs are derived from the log, and missing or damaged runs are rebuilt from
+//! it, as long as the events are kept; the id of a removed event is known only from its run.
 //!
-//! Memory: 12 bits an id for the filter, up to [`ID_FILTER_BYTES`](crate::limits::ID_FILTER_BYTES) over all runs
-//! (filters beyond that are read block by block where they are needed), and 8 bytes for each block of rows.
+//! Memory: 12 bits per id for the filter, up to [`ID_FILTER_BYTES`](crate::limits::ID_FILTER_BYTES) over all runs
+//! (filters beyond that are read block by block as needed), and 8 bytes for each block of rows.
 
 mod filter;
 mod merge;
@@ -22,7 +22,8 @@ pub(super) use self::{
 };
 use crate::{Sequence, machine::Micros};
 
-/// An id of one incarnation of an endpoint: half a SHA-256, so that a sender cannot choose two ids that are taken for one.
+/// The hash of an id within one incarnation of an endpoint: half a SHA-256, so that a sender cannot construct two ids
+/// that collide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct IdHash([u8; 16]);
 
@@ -44,12 +45,12 @@ impl IdHash {
         &self.0
     }
 
-    /// The first half, which rows are sorted by.
+    /// Returns the first half, by which rows are sorted.
     pub(super) fn high(self) -> u64 {
         self.0.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
     }
 
-    /// The second half, which the filter takes.
+    /// Returns the second half, which the filter uses.
     pub(super) fn low(self) -> u64 {
         self.0.last_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
     }
@@ -62,11 +63,11 @@ pub(super) struct KnownId {
     pub(super) received: Micros,
 }
 
-/// The ids of the segment that is written.
+/// The ids of the segment being written.
 #[derive(Debug, Default)]
 pub(super) struct ActiveIds {
     known: HashMap<IdHash, KnownId, std::hash::BuildHasherDefault<Spread>>,
-    /// When the window of the last of them is over.
+    /// When the last deduplication window ends.
     keep_until: Micros,
 }
 
@@ -88,7 +89,7 @@ impl ActiveIds {
         self.keep_until
     }
 
-    /// Every id, sorted.
+    /// Returns every id, sorted.
     pub(super) fn sorted(&self) -> Vec<(IdHash, KnownId)> {
         let mut all: Vec<_> = self.known.iter().map(|(id, known)| (*id, *known)).collect();
         all.sort_unstable_by_key(|(id, _)| *id);
@@ -96,7 +97,7 @@ impl ActiveIds {
     }
 }
 
-/// An [`IdHash`] is spread evenly as it is.
+/// A hasher for [`IdHash`], which is evenly distributed already.
 #[derive(Debug, Default)]
 pub(super) struct Spread(u64);
 

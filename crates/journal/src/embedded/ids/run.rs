@@ -1,8 +1,8 @@
 //! A sorted file of ids.
 //!
-//! Sections: rows (id 16 bytes, sequence u64, received i64), fences (the first 8 bytes of the first id of each block of rows,
-//! u64), and the filter (blocks of 64 bytes). The file's tag is: first segment, last segment, time in microseconds until
-//! which ids are kept.
+//! Sections: rows (id 16 bytes, sequence u64, received i64), fences (the first 8 bytes of the first id of each block of
+//! rows, u64), and the filter (blocks of 64 bytes). The file's tag is: first segment, last segment, time in
+//! microseconds until which ids are kept.
 
 use std::{
     fmt, fs, io,
@@ -26,7 +26,7 @@ const FENCES: usize = 1;
 const FILTER: usize = 2;
 const ROW: usize = 32;
 
-/// The segments whose ids a run has.
+/// Names the segments whose ids a run holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(in crate::embedded) struct RunName {
     pub(in crate::embedded) first: u64,
@@ -40,18 +40,18 @@ impl RunName {
         (name.to_string() == file && name.first <= name.last).then_some(name)
     }
 
-    /// Whether everything of `other` is in this run.
+    /// Returns whether this run covers all segments of `other`.
     pub(in crate::embedded) fn covers(self, other: Self) -> bool {
         self.first <= other.first && other.last <= self.last
     }
 
-    /// Whether ids of the segment are in this run.
+    /// Returns whether the run holds ids of the segment.
     pub(in crate::embedded) fn touches(self, segment: &Segment) -> bool {
         segment.name.id <= self.last && self.first <= segment.last
     }
 
     fn seed(self, salt: u64) -> Seed {
-        // Apart from the indexes of segments, which are numbered by their ids.
+        // Distinct from the seeds of segment indexes, which are numbered by segment id.
         Seed { salt: !salt, number: self.first.rotate_left(32) ^ self.last }
     }
 }
@@ -62,7 +62,7 @@ impl fmt::Display for RunName {
     }
 }
 
-/// A sorted file of ids, open.
+/// An open, sorted file of ids.
 #[derive(Debug)]
 pub(in crate::embedded) struct Run {
     pub(in crate::embedded) name: RunName,
@@ -72,9 +72,9 @@ pub(in crate::embedded) struct Run {
     filter: Section,
     /// The first half of the first id of each block.
     fences: Vec<u64>,
-    /// `None` if it is read where it is needed.
+    /// `None` if blocks of the filter are read as needed.
     loaded_filter: Option<Vec<u8>>,
-    /// When the last window of its ids is over.
+    /// When the last deduplication window of its ids ends.
     pub(in crate::embedded) keep_until: Micros,
     pub(in crate::embedded) len: u64,
 }
@@ -149,12 +149,12 @@ impl Run {
         Ok(Self { name, path, file, rows, filter, fences, loaded_filter: None, keep_until, len })
     }
 
-    /// Bytes that its filter takes in memory when it is loaded.
+    /// Returns the memory that the loaded filter takes, in bytes.
     pub(in crate::embedded) fn filter_bytes(&self) -> u64 {
         self.filter.rows * FILTER_BLOCK as u64
     }
 
-    /// Takes the filter into memory.
+    /// Loads the filter into memory.
     pub(in crate::embedded) fn load_filter(&mut self) -> io::Result<()> {
         let mut loaded = Vec::with_capacity(usize::try_from(self.filter_bytes()).unwrap_or(0));
         self.file.visit(self.filter, 0, |_, block| {
@@ -165,7 +165,7 @@ impl Run {
         Ok(())
     }
 
-    /// Reads everything.
+    /// Reads the whole file to verify its checksums.
     pub(in crate::embedded) fn verify(&self) -> io::Result<()> {
         for section in [ROWS, FENCES, FILTER] {
             self.file.visit(self.file.section(section)?, 0, |_, _| true)?;
@@ -173,7 +173,7 @@ impl Run {
         Ok(())
     }
 
-    /// How many ids it has.
+    /// Returns the number of ids.
     pub(in crate::embedded) fn ids(&self) -> u64 {
         self.rows.rows
     }
@@ -182,12 +182,12 @@ impl Run {
         &self.path
     }
 
-    /// The newest event of an id.
+    /// Returns the newest event of an id.
     pub(in crate::embedded) fn get(&self, id: &IdHash) -> io::Result<Option<KnownId>> {
         if !self.may_hold(id)? {
             return Ok(None);
         }
-        // Equal first halves may reach over the edge of a block.
+        // Equal first halves may span two blocks.
         let last = self.fences.partition_point(|fence| *fence <= id.high());
         let first = self.fences.partition_point(|fence| *fence < id.high()).saturating_sub(1);
         for block in first..last {
@@ -212,7 +212,7 @@ impl Run {
         Ok(blocks.get(at..at + FILTER_BLOCK).is_none_or(|block| filter::may_hold(block, id.low())))
     }
 
-    /// Every id, sorted, read block by block.
+    /// Iterates over every id, sorted, reading block by block.
     pub(super) fn iter(&self) -> RunIter<'_> {
         RunIter { run: self, block: 0, rows: Vec::new(), at: 0 }
     }
@@ -222,7 +222,7 @@ fn known(row: &[u8]) -> KnownId {
     KnownId { sequence: number(row, 2), received: Micros(number(row, 3) as i64) }
 }
 
-/// All ids of a run.
+/// Iterator over the ids of a run.
 pub(super) struct RunIter<'a> {
     run: &'a Run,
     block: u64,

@@ -1,11 +1,11 @@
-//! The index of the segment that is written.
+//! The index of the segment being written.
 
 use std::{collections::HashMap, io, path::Path};
 
 use super::{Part, Position, sealed};
 use crate::{Sequence, embedded::blocks::Seed};
 
-/// An outcome in the segment.
+/// The outcome of a delivery in the segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct OutcomeRow {
     pub(super) consumer: u32,
@@ -16,13 +16,13 @@ pub(super) struct OutcomeRow {
 /// The events of one endpoint.
 #[derive(Debug)]
 struct Events {
-    /// What the positions add up to, kept as they come: it is asked for far more often than an event is added.
+    /// The sum of the positions, updated with each event, because it is read far more often than events are added.
     part: Part,
     /// Ascending by sequence, never empty.
     positions: Vec<Position>,
 }
 
-/// The index of the segment that is written. About 40 bytes an event and 16 an outcome.
+/// The index of the segment being written. Takes about 40 bytes per event and 16 per outcome.
 #[derive(Debug, Default)]
 pub(in crate::embedded) struct ActiveIndex {
     endpoints: HashMap<u32, Events>,
@@ -31,7 +31,7 @@ pub(in crate::embedded) struct ActiveIndex {
 }
 
 impl ActiveIndex {
-    /// Adds an event, whose sequence is greater than that of every event of its endpoint before.
+    /// Adds an event. Its sequence must be greater than that of every earlier event of its endpoint.
     pub(in crate::embedded) fn event(&mut self, endpoint: u32, position: Position) {
         let Position { sequence, len, received, .. } = position;
         let events = self.endpoints.entry(endpoint).or_insert_with(|| Events::before(endpoint, position));
@@ -48,12 +48,12 @@ impl ActiveIndex {
         self.count += 1;
     }
 
-    /// Adds the outcome of an event, which is in the record at `offset`.
+    /// Adds the outcome of an event, stored in the record at `offset`.
     pub(in crate::embedded) fn outcome(&mut self, consumer: u32, sequence: Sequence, offset: u32) {
         self.outcomes.push(OutcomeRow { consumer, sequence, offset });
     }
 
-    /// How many rows the index has: events and outcomes.
+    /// Returns the number of events and outcomes.
     pub(in crate::embedded) fn rows(&self) -> (usize, usize) {
         (self.count, self.outcomes.len())
     }
@@ -94,7 +94,7 @@ impl ActiveIndex {
 }
 
 impl Events {
-    /// Those of an endpoint whose first event is about to be added.
+    /// Creates the summary of an endpoint whose first event is about to be added.
     fn before(endpoint: u32, first: Position) -> Self {
         let Position { sequence, received, .. } = first;
         let part =

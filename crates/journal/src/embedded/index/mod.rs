@@ -1,7 +1,7 @@
-//! Where the events of a segment are, and what became of events according to it.
+//! The index of a segment: the positions of its events, and the outcomes recorded in it.
 //!
-//! The index of the segment that is written is in memory ([`ActiveIndex`]); that of any other is a file of blocks
-//! ([`SealedIndex`]). Both are derived: an index file that is missing or damaged is made again from the log.
+//! The index of the segment being written is in memory ([`ActiveIndex`]); that of any other segment is a file of blocks
+//! ([`SealedIndex`]). Both are derived: a missing or damaged index file is rebuilt from the log.
 
 mod active;
 mod sealed;
@@ -12,18 +12,18 @@ pub(super) use self::{active::ActiveIndex, sealed::SealedIndex};
 use super::frame::Kind;
 use crate::{Sequence, machine::Micros};
 
-/// Where an event is in its segment.
+/// The position of an event in its segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Position {
     pub(super) sequence: Sequence,
     pub(super) offset: u32,
-    /// Length of the record with its frame.
+    /// Length of the record, including its frame.
     pub(super) len: u32,
     pub(super) received: Micros,
 }
 
 impl Position {
-    /// Of a record at `offset` that has `len` bytes; a segment is far smaller than 4 GiB.
+    /// Creates the position of a record of `len` bytes at `offset`. A segment is far smaller than 4 GiB.
     pub(super) fn new(sequence: Sequence, offset: u64, len: u64, received: Micros) -> Self {
         let number = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
         Self { sequence, offset: number(offset), len: number(len), received }
@@ -39,7 +39,7 @@ pub(super) struct Part {
     pub(super) last: Sequence,
     pub(super) count: u64,
     pub(super) bytes: u64,
-    /// Every event of the part was received from `oldest` to `newest`.
+    /// Every event of the part was received between `oldest` and `newest`.
     pub(super) oldest: Micros,
     pub(super) newest: Micros,
 }
@@ -52,7 +52,7 @@ pub(super) enum Index {
 }
 
 impl Index {
-    /// The parts, ascending by endpoint.
+    /// Returns the parts, ascending by endpoint.
     pub(super) fn parts(&self) -> Vec<Part> {
         match self {
             Self::Active(active) => active.parts(),
@@ -60,7 +60,7 @@ impl Index {
         }
     }
 
-    /// The part of one endpoint.
+    /// Returns the part of one endpoint.
     pub(super) fn part(&self, endpoint: u32) -> Option<Part> {
         match self {
             Self::Active(active) => active.part(endpoint),
@@ -68,7 +68,7 @@ impl Index {
         }
     }
 
-    /// Positions of an endpoint's events between `first` and `last`, ascending, at most `limit`.
+    /// Returns the positions of an endpoint's events between `first` and `last`, ascending, at most `limit`.
     pub(super) fn positions(
         &self,
         endpoint: u32,
@@ -82,7 +82,7 @@ impl Index {
         }
     }
 
-    /// Reads everything.
+    /// Reads the whole file to verify its checksums.
     pub(super) fn verify(&self) -> io::Result<()> {
         match self {
             Self::Active(_) => Ok(()),
@@ -90,8 +90,8 @@ impl Index {
         }
     }
 
-    /// Every outcome of a consumer's events between `first` and `last`, ascending by sequence and then by age: the offset
-    /// of the record that holds it.
+    /// Returns every outcome of a consumer's events between `first` and `last` as sequence and record offset, ascending
+    /// by sequence, then by age.
     pub(super) fn outcomes(&self, consumer: u32, first: Sequence, last: Sequence) -> io::Result<Vec<(Sequence, u32)>> {
         match self {
             Self::Active(active) => Ok(active.outcomes(consumer, first, last)),
@@ -100,7 +100,7 @@ impl Index {
     }
 }
 
-/// Whether records of that kind hold outcomes.
+/// Returns whether records of that kind hold outcomes.
 pub(super) fn holds_outcomes(kind: Kind) -> bool {
     matches!(kind, Kind::Ended | Kind::Outcomes)
 }

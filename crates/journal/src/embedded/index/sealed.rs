@@ -1,4 +1,4 @@
-//! The index of a segment that is complete: a file of blocks with four sections.
+//! The index of a complete segment: a file of blocks with four sections.
 //!
 //! | section | row |
 //! |---|---|
@@ -7,8 +7,8 @@
 //! | consumers | consumer u64, first row u64, rows u64, lowest sequence u64, highest sequence u64; ascending by consumer |
 //! | outcomes | sequence u64, offset u32, zero u32; in the order of the consumers, ascending by sequence and offset |
 //!
-//! The parts are kept in memory, the rest is read where it is needed. The first number of the file's tag is the length of
-//! the log that it describes.
+//! The parts are kept in memory; the other sections are read as needed. The first number of the file's tag is the
+//! length of the log that it describes.
 
 use std::{
     io,
@@ -27,13 +27,13 @@ const EVENTS: usize = 1;
 const CONSUMERS: usize = 2;
 const OUTCOMES: usize = 3;
 
-/// The index of a segment that is complete.
+/// The index of a complete segment.
 #[derive(Debug)]
 pub(in crate::embedded) struct SealedIndex {
     path: PathBuf,
     seed: Seed,
     parts: Vec<Part>,
-    /// The first row of each part in the section of events.
+    /// The first row of each part in the events section.
     first_rows: Vec<u64>,
     len: u64,
 }
@@ -78,7 +78,7 @@ impl SealedIndex {
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::InvalidData`] if it is damaged or describes another log.
+    /// [`io::ErrorKind::InvalidData`] if the file is damaged or describes another log.
     pub(in crate::embedded) fn open(path: PathBuf, seed: Seed, log_len: u64) -> io::Result<Self> {
         let file = BlockFile::open(&path, seed)?;
         if file.tag.first() != Some(&log_len) {
@@ -107,7 +107,7 @@ impl SealedIndex {
         Ok(Self { path, seed, parts, first_rows, len })
     }
 
-    /// Length of the file in bytes.
+    /// Returns the length of the file in bytes.
     pub(in crate::embedded) fn len(&self) -> u64 {
         self.len
     }
@@ -137,7 +137,7 @@ impl SealedIndex {
         let file = self.file()?;
         let section = file.section(EVENTS)?;
         let end = rows + part.count;
-        // Sequences in a part have few gaps: the row is where it would be without any, or before.
+        // Sequences in a part have few gaps: the row is where it would be without gaps, or before.
         let guess = (*rows + first.saturating_sub(part.first)).min(end);
         let from = file.partition_point(section, *rows, guess, |row| number(row, 0) < first)?;
         let from =
@@ -184,7 +184,7 @@ impl SealedIndex {
         Ok(found)
     }
 
-    /// Reads everything.
+    /// Reads the whole file to verify its checksums.
     pub(in crate::embedded) fn verify(&self) -> io::Result<()> {
         let file = self.file()?;
         for section in [PARTS, EVENTS, CONSUMERS, OUTCOMES] {
@@ -218,7 +218,7 @@ mod tests {
         let mut active = ActiveIndex::default();
         for n in 0..1000u64 {
             let endpoint = (n % 7) as u32;
-            // With holes.
+            // With gaps.
             let sequence = 10 + n / 7 + u64::from(n > 500) * 50;
             let received = Micros(n as i64);
             active.event(endpoint, Position { sequence, offset: 100 * n as u32, len: 100, received });
