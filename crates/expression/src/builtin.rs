@@ -10,7 +10,7 @@ use grapnel_values::duration;
 use jiff::{SignedDuration, Timestamp, civil::Weekday, tz::Offset};
 
 use super::{
-    evaluate::{Fault, Machine, Result},
+    evaluate::{EvalError, Machine, Result},
     functions::{Function, TimePart},
     pattern::{Pattern, UNREADABLE},
     value::{Blob, Kind, List, Seconds, Text, Value},
@@ -30,7 +30,7 @@ pub(super) fn call<'a>(
     pattern: Option<&Pattern>,
     arguments: &[Value<'a>],
 ) -> Result<Value<'a>> {
-    let wrong = |message: &'static str| Fault::new(at, message);
+    let wrong = |message: &'static str| EvalError::new(at, message);
     Ok(match (function, arguments) {
         (Function::Dyn, [value]) => value.clone(),
         (Function::TypeOf, [value]) => Value::Type(value.kind()),
@@ -149,7 +149,10 @@ pub(super) fn call<'a>(
         (Function::OrValue, [Value::Optional(None), other]) => other.clone(),
         (function, arguments) => {
             let kinds: Vec<_> = arguments.iter().map(|argument| argument.kind().name()).collect();
-            return Err(Fault::new(at, format!("`{}` cannot be called with {}", function.name(), kinds.join(", "))));
+            return Err(EvalError::new(
+                at,
+                format!("`{}` cannot be called with {}", function.name(), kinds.join(", ")),
+            ));
         }
     })
 }
@@ -165,7 +168,7 @@ fn matches(machine: &mut Machine<'_>, at: usize, text: &str, source: &str, compi
         Some(pattern) => pattern,
         None => {
             let read = Pattern::compile(source, |steps| machine.pay(steps, at))?;
-            own = read.ok_or_else(|| Fault::new(at, UNREADABLE))?;
+            own = read.ok_or_else(|| EvalError::new(at, UNREADABLE))?;
             &own
         }
     };
@@ -190,14 +193,14 @@ fn to_text<'a>(machine: &mut Machine<'a>, at: usize, value: &Value<'a>) -> Resul
         Value::Bytes(bytes) => {
             machine.pay_bytes(bytes.len(), at)?;
             let text = std::str::from_utf8(bytes);
-            Value::text(text.map_err(|_| Fault::new(at, "these bytes are not UTF-8"))?)
+            Value::text(text.map_err(|_| EvalError::new(at, "these bytes are not UTF-8"))?)
         }
         other => return Err(not_converted(at, other, Kind::Text)),
     })
 }
 
-fn not_converted(at: usize, value: &Value<'_>, to: Kind) -> Fault {
-    Fault::new(at, format!("{} does not become {}", value.kind().a(), to.a()))
+fn not_converted(at: usize, value: &Value<'_>, to: Kind) -> EvalError {
+    EvalError::new(at, format!("{} does not become {}", value.kind().a(), to.a()))
 }
 
 fn to_int<'a>(machine: &mut Machine<'a>, at: usize, value: &Value<'a>) -> Result<Value<'a>> {
@@ -213,7 +216,7 @@ fn to_int<'a>(machine: &mut Machine<'a>, at: usize, value: &Value<'a>) -> Result
         Value::Timestamp(time) => Some(time.as_second()),
         other => return Err(not_converted(at, other, Kind::Int)),
     };
-    number.map(Value::Int).ok_or_else(|| Fault::new(at, "this is no integer of 64 bits"))
+    number.map(Value::Int).ok_or_else(|| EvalError::new(at, "this is no integer of 64 bits"))
 }
 
 fn to_uint<'a>(machine: &mut Machine<'a>, at: usize, value: &Value<'a>) -> Result<Value<'a>> {
@@ -229,7 +232,7 @@ fn to_uint<'a>(machine: &mut Machine<'a>, at: usize, value: &Value<'a>) -> Resul
         }
         other => return Err(not_converted(at, other, Kind::UInt)),
     };
-    number.map(Value::UInt).ok_or_else(|| Fault::new(at, "this is no unsigned integer of 64 bits"))
+    number.map(Value::UInt).ok_or_else(|| EvalError::new(at, "this is no unsigned integer of 64 bits"))
 }
 
 /// The whole part of a number from `least` on and below `end`.
@@ -246,7 +249,7 @@ fn to_double<'a>(machine: &mut Machine<'a>, at: usize, value: &Value<'a>) -> Res
         Value::UInt(number) => *number as f64,
         Value::Text(text) => {
             machine.pay_bytes(text.len(), at)?;
-            text.parse().map_err(|_| Fault::new(at, "this is no number"))?
+            text.parse().map_err(|_| EvalError::new(at, "this is no number"))?
         }
         other => return Err(not_converted(at, other, Kind::Double)),
     }))
@@ -324,7 +327,7 @@ fn join<'a>(machine: &mut Machine<'a>, at: usize, list: &List<'a>, separator: &s
     for (number, element) in list.iter().enumerate() {
         let Value::Text(text) = &element else {
             let message = format!("join() joins strings, and one of these is {}", element.kind().a());
-            return Err(Fault::new(at, message));
+            return Err(EvalError::new(at, message));
         };
         machine.pay(1, at)?;
         machine.pay_bytes(text.len() + separator.len(), at)?;
@@ -345,7 +348,7 @@ fn substring<'a>(
     to: Option<i64>,
 ) -> Result<Value<'a>> {
     machine.pay_bytes(text.len(), at)?;
-    let outside = || Fault::new(at, "substring() is asked for characters outside of the string");
+    let outside = || EvalError::new(at, "substring() is asked for characters outside of the string");
     let length = text.chars().count();
     let from = usize::try_from(from).map_err(|_| outside())?;
     let to = to.map_or(Ok(length), usize::try_from).map_err(|_| outside())?;

@@ -2,8 +2,8 @@
 //! compiled. The payload's types are not known, so whatever comes from it fits everywhere.
 
 use super::{
-    Event, Flaw,
-    syntax::{Arithmetic, Comparison, Given, Literal, Loop, Node, What},
+    CompileError, Event,
+    syntax::{Arithmetic, Binding, Comparison, Literal, Loop, Node, What},
     value::Kind,
 };
 
@@ -50,13 +50,13 @@ impl Type {
 const NUMBERS: &[Kind] = &[Kind::Int, Kind::UInt, Kind::Double];
 
 /// What a tree gives. `variables` are the types of the variables of the macros around it.
-pub(super) fn infer(node: &Node, variables: &mut Vec<Type>) -> Result<Type, Flaw> {
+pub(super) fn infer(node: &Node, variables: &mut Vec<Type>) -> Result<Type, CompileError> {
     match &node.what {
         What::Literal(literal) => Ok(Type::Of(kind(literal))),
-        What::Given(Given::Event) => Ok(Type::Event),
-        What::Given(Given::Headers) => Ok(Type::Headers),
-        What::Given(Given::Claims) => Ok(Type::Of(Kind::Map)),
-        What::Given(Given::Payload) => Ok(Type::Any),
+        What::Binding(Binding::Event) => Ok(Type::Event),
+        What::Binding(Binding::Headers) => Ok(Type::Headers),
+        What::Binding(Binding::Claims) => Ok(Type::Of(Kind::Map)),
+        What::Binding(Binding::Payload) => Ok(Type::Any),
         What::Local(place) => Ok(variables.get(*place).copied().unwrap_or(Type::Any)),
         What::Select { from, field, optional } => {
             let from = infer(from, variables)?;
@@ -79,7 +79,7 @@ pub(super) fn infer(node: &Node, variables: &mut Vec<Type>) -> Result<Type, Flaw
                 let found = infer(key, variables)?;
                 if !found.may_be(&[Kind::Text, Kind::Int, Kind::UInt, Kind::Bool]) {
                     let message = format!("{} cannot be the key of a map; strings are", found.a());
-                    return Err(Flaw::new(key.at, message));
+                    return Err(CompileError::new(key.at, message));
                 }
                 infer(value, variables)?;
             }
@@ -89,7 +89,7 @@ pub(super) fn infer(node: &Node, variables: &mut Vec<Type>) -> Result<Type, Flaw
         What::Negate(inner) => {
             let found = infer(inner, variables)?;
             if !found.may_be(&[Kind::Int, Kind::Double, Kind::Duration]) {
-                return Err(Flaw::new(node.at, format!("{} has no negative", found.a())));
+                return Err(CompileError::new(node.at, format!("{} has no negative", found.a())));
             }
             Ok(found)
         }
@@ -129,7 +129,7 @@ pub(super) fn infer(node: &Node, variables: &mut Vec<Type>) -> Result<Type, Flaw
             let Some(first) = gives.next() else {
                 let names: Vec<_> = found.iter().map(|found| found.name()).collect();
                 let message = format!("`{}` cannot be called with {}", function.name(), names.join(", "));
-                return Err(Flaw::new(node.at, message));
+                return Err(CompileError::new(node.at, message));
             };
             let same = gives.all(|overload| overload.gives == first.gives);
             Ok(if same { Type::of(first.gives) } else { Type::Any })
@@ -141,7 +141,7 @@ pub(super) fn infer(node: &Node, variables: &mut Vec<Type>) -> Result<Type, Flaw
                 Type::Headers | Type::Event => Type::Of(Kind::Text),
                 Type::Of(_) => {
                     let message = format!("{} has no elements to look at; lists and maps have", found.a());
-                    return Err(Flaw::new(node.at, message));
+                    return Err(CompileError::new(node.at, message));
                 }
             };
             variables.push(variable);
@@ -173,15 +173,15 @@ fn kind(literal: &Literal) -> Kind {
     }
 }
 
-fn condition(node: &Node, what: &str, variables: &mut Vec<Type>) -> Result<(), Flaw> {
+fn condition(node: &Node, what: &str, variables: &mut Vec<Type>) -> Result<(), CompileError> {
     let found = infer(node, variables)?;
     if found.may_be(&[Kind::Bool]) {
         return Ok(());
     }
-    Err(Flaw::new(node.start(), format!("{what} needs a bool, and this is {}", found.a())))
+    Err(CompileError::new(node.start(), format!("{what} needs a bool, and this is {}", found.a())))
 }
 
-fn field_type(node: &Node, from: Type, field: &str) -> Result<Type, Flaw> {
+fn field_type(node: &Node, from: Type, field: &str) -> Result<Type, CompileError> {
     match from {
         Type::Any | Type::Of(Kind::Map | Kind::Optional) => Ok(Type::Any),
         Type::Headers => Ok(Type::Of(Kind::Text)),
@@ -189,26 +189,32 @@ fn field_type(node: &Node, from: Type, field: &str) -> Result<Type, Flaw> {
             Some((_, kind)) => Ok(Type::Of(*kind)),
             None => {
                 let known: Vec<_> = Event::FIELDS.iter().map(|(name, _)| *name).collect();
-                Err(Flaw::new(node.at, format!("event has no field `{field}`; it has {}", known.join(", "))))
+                Err(CompileError::new(node.at, format!("event has no field `{field}`; it has {}", known.join(", "))))
             }
         },
         Type::Of(kind) => {
-            Err(Flaw::new(node.at, format!("{} has no field `{field}`; only maps have fields", kind.a())))
+            Err(CompileError::new(node.at, format!("{} has no field `{field}`; only maps have fields", kind.a())))
         }
     }
 }
 
-fn index_type(node: &Node, from: &Node, index: &Node, optional: bool, variables: &mut Vec<Type>) -> Result<Type, Flaw> {
+fn index_type(
+    node: &Node,
+    from: &Node,
+    index: &Node,
+    optional: bool,
+    variables: &mut Vec<Type>,
+) -> Result<Type, CompileError> {
     let (found, key) = (infer(from, variables)?, infer(index, variables)?);
     let allowed: &[Kind] = match found {
         Type::Any | Type::Of(Kind::Optional) => &[Kind::Int, Kind::UInt, Kind::Double, Kind::Text, Kind::Bool],
         Type::Of(Kind::List) => NUMBERS,
         Type::Of(Kind::Map) => &[Kind::Int, Kind::UInt, Kind::Text, Kind::Bool],
         Type::Headers | Type::Event => &[Kind::Text],
-        Type::Of(_) => return Err(Flaw::new(node.at, format!("{} has no elements", found.a()))),
+        Type::Of(_) => return Err(CompileError::new(node.at, format!("{} has no elements", found.a()))),
     };
     if !key.may_be(allowed) {
-        return Err(Flaw::new(index.at, format!("{} has no element at {}", found.a(), key.a())));
+        return Err(CompileError::new(index.at, format!("{} has no element at {}", found.a(), key.a())));
     }
     Ok(match found {
         _ if optional || found == Type::Of(Kind::Optional) => Type::Of(Kind::Optional),
@@ -217,7 +223,7 @@ fn index_type(node: &Node, from: &Node, index: &Node, optional: bool, variables:
     })
 }
 
-fn arithmetic(operator: Arithmetic, at: usize, left: Type, right: Type) -> Result<Type, Flaw> {
+fn arithmetic(operator: Arithmetic, at: usize, left: Type, right: Type) -> Result<Type, CompileError> {
     use Arithmetic::{Add, Divide, Multiply, Remainder, Subtract};
     use Kind::{Bytes, Double, Duration, Int, List, Text, Timestamp, UInt};
     let rows: &[(Kind, Kind, Kind)] = match operator {
@@ -253,16 +259,16 @@ fn arithmetic(operator: Arithmetic, at: usize, left: Type, right: Type) -> Resul
         } else {
             ""
         };
-        return Err(Flaw::new(at, format!("`{sign}` does not go with {left} and {right}{advice}")));
+        return Err(CompileError::new(at, format!("`{sign}` does not go with {left} and {right}{advice}")));
     };
     Ok(if fitting.all(|kind| kind == first) { Type::Of(first) } else { Type::Any })
 }
 
-fn compare(comparison: Comparison, at: usize, left: Type, right: Type) -> Result<(), Flaw> {
+fn compare(comparison: Comparison, at: usize, left: Type, right: Type) -> Result<(), CompileError> {
     let (Some(a), Some(b)) = (left.kind(), right.kind()) else {
         return match (comparison, right.kind()) {
             (Comparison::In, Some(kind)) if !matches!(kind, Kind::List | Kind::Map) => {
-                Err(Flaw::new(at, format!("`in` looks into lists and maps, and this is {}", right.a())))
+                Err(CompileError::new(at, format!("`in` looks into lists and maps, and this is {}", right.a())))
             }
             _ => Ok(()),
         };
@@ -282,5 +288,5 @@ fn compare(comparison: Comparison, at: usize, left: Type, right: Type) -> Result
         return Ok(());
     }
     let (sign, left, right) = (comparison.sign(), left.name(), right.name());
-    Err(Flaw::new(at, format!("`{sign}` does not go with {left} and {right}")))
+    Err(CompileError::new(at, format!("`{sign}` does not go with {left} and {right}")))
 }

@@ -7,13 +7,13 @@ use grapnel_values::limits::EXPRESSION_STEPS;
 
 use super::{
     Inputs, Payload, builtin, operators,
-    syntax::{Given, Loop, Node, What},
+    syntax::{Binding, Loop, Node, What},
     value::{BYTES_PER_STEP, Blob, List, Map, Text, Value},
 };
 
 /// Why an evaluation ended without a value.
 #[derive(Debug)]
-pub(super) struct Fault {
+pub(super) struct EvalError {
     /// The byte of the source at which it happened.
     pub(super) at: usize,
     /// What happened; holds nothing of the event.
@@ -22,13 +22,13 @@ pub(super) struct Fault {
     pub(super) spent: bool,
 }
 
-impl Fault {
+impl EvalError {
     pub(super) fn new(at: usize, message: impl Into<Cow<'static, str>>) -> Self {
         Self { at, message: message.into(), spent: false }
     }
 }
 
-pub(super) type Result<T> = std::result::Result<T, Fault>;
+pub(super) type Result<T> = std::result::Result<T, EvalError>;
 
 /// What one evaluation needs.
 pub(super) struct Machine<'a> {
@@ -59,7 +59,7 @@ impl<'a> Machine<'a> {
             None => {
                 self.steps = 0;
                 let message = too_many_steps();
-                Err(Fault { at, message: message.into(), spent: true })
+                Err(EvalError { at, message: message.into(), spent: true })
             }
         }
     }
@@ -73,9 +73,9 @@ impl<'a> Machine<'a> {
         self.pay(1, node.at)?;
         match &node.what {
             What::Literal(literal) => Ok(Value::literal(literal)),
-            What::Given(given) => Ok(self.given(*given)),
+            What::Binding(given) => Ok(self.given(*given)),
             What::Local(place) => {
-                self.locals.get(*place).cloned().ok_or_else(|| Fault::new(node.at, "this variable has no value"))
+                self.locals.get(*place).cloned().ok_or_else(|| EvalError::new(node.at, "this variable has no value"))
             }
             What::Select { from, field, optional } => self.select(node.at, from, field, *optional),
             What::Has { from, field } => self.has(node.at, from, field),
@@ -88,7 +88,7 @@ impl<'a> Machine<'a> {
             What::Not(inner) => Ok(Value::Bool(!self.condition(inner)?)),
             What::Negate(inner) => {
                 let value = self.value(inner)?;
-                operators::negate(&value).map_err(|message| Fault::new(node.at, message))
+                operators::negate(&value).map_err(|message| EvalError::new(node.at, message))
             }
             What::All(parts) => self.decide(parts, false),
             What::Any(parts) => self.decide(parts, true),
@@ -122,18 +122,18 @@ impl<'a> Machine<'a> {
         }
     }
 
-    fn given(&self, given: Given) -> Value<'a> {
+    fn given(&self, given: Binding) -> Value<'a> {
         let inputs = self.inputs;
         match given {
-            Given::Event => inputs.event.as_ref().map_or(Value::Null, |event| Value::Map(Map::Event(event))),
-            Given::Headers => Value::Map(Map::Headers(&inputs.headers)),
-            Given::Payload => match &inputs.payload {
+            Binding::Event => inputs.event.as_ref().map_or(Value::Null, |event| Value::Map(Map::Event(event))),
+            Binding::Headers => Value::Map(Map::Headers(&inputs.headers)),
+            Binding::Payload => match &inputs.payload {
                 Payload::Nothing => Value::Null,
                 Payload::Json(value) => Value::json(value),
                 Payload::Text(text) => Value::Text(Text::Borrowed(text)),
                 Payload::Bytes(bytes) => Value::Bytes(Blob::Borrowed(bytes)),
             },
-            Given::Claims => inputs.claims.map_or(Value::Null, Value::json),
+            Binding::Claims => inputs.claims.map_or(Value::Null, Value::json),
         }
     }
 
@@ -143,7 +143,7 @@ impl<'a> Machine<'a> {
             Value::Bool(flag) => Ok(flag),
             other => {
                 let message = format!("a bool is needed here, and this is {}", other.kind().a());
-                Err(Fault::new(node.start(), message))
+                Err(EvalError::new(node.start(), message))
             }
         }
     }
@@ -203,9 +203,9 @@ impl<'a> Machine<'a> {
             value if optional => self.element(at, &value, &key).map(optionally),
             value => self.element(at, &value, &key)?.ok_or_else(|| match (&value, &index.what) {
                 (Value::Map(_), What::Literal(super::syntax::Literal::Text(name))) => no_key(at, name),
-                (Value::Map(_), _) => Fault::new(at, "there is no such key"),
-                (Value::List(_), _) => Fault::new(at, "the list has no such index"),
-                _ => Fault::new(at, format!("{} has no elements", value.kind().a())),
+                (Value::Map(_), _) => EvalError::new(at, "there is no such key"),
+                (Value::List(_), _) => EvalError::new(at, "the list has no such index"),
+                _ => EvalError::new(at, format!("{} has no elements", value.kind().a())),
             }),
         }
     }
@@ -223,7 +223,7 @@ impl<'a> Machine<'a> {
                     // A count that went through a division may be a double.
                     Value::Double(index) => whole_index(*index),
                     other => {
-                        return Err(Fault::new(at, format!("a list has no element at {}", other.kind().a())));
+                        return Err(EvalError::new(at, format!("a list has no element at {}", other.kind().a())));
                     }
                 };
                 Ok(place.and_then(|place| list.get(place)))
@@ -238,12 +238,12 @@ impl<'a> Machine<'a> {
             let key = self.value(key_node)?;
             if !key.is_key() {
                 let message = format!("{} cannot be the key of a map", key.kind().a());
-                return Err(Fault::new(key_node.at, message));
+                return Err(EvalError::new(key_node.at, message));
             }
             self.pay(map.len() / 4, key_node.at)?;
             self.pay_bytes(map.len().saturating_mul(key.length()), key_node.at)?;
             if map.iter().any(|(known, _)| known.same_key(&key)) {
-                return Err(Fault::new(key_node.at, "the map has this key already"));
+                return Err(EvalError::new(key_node.at, "the map has this key already"));
             }
             map.push((key, self.value(value)?));
         }
@@ -267,7 +267,7 @@ impl<'a> Machine<'a> {
             }
             other => {
                 let message = format!("{} has no elements to look at; lists and maps have", other.kind().a());
-                return Err(Fault::new(at, message));
+                return Err(EvalError::new(at, message));
             }
         };
         let mut found = Vec::new();
@@ -329,10 +329,10 @@ fn optionally(found: Option<Value<'_>>) -> Value<'_> {
     Value::Optional(found.map(Rc::new))
 }
 
-fn no_key(at: usize, name: &str) -> Fault {
-    Fault::new(at, format!("there is no key `{name}`; has(…) asks whether there is one"))
+fn no_key(at: usize, name: &str) -> EvalError {
+    EvalError::new(at, format!("there is no key `{name}`; has(…) asks whether there is one"))
 }
 
-fn no_fields(at: usize, field: &str, value: &Value<'_>) -> Fault {
-    Fault::new(at, format!("{} has no field `{field}`; only maps have fields", value.kind().a()))
+fn no_fields(at: usize, field: &str, value: &Value<'_>) -> EvalError {
+    EvalError::new(at, format!("{} has no field `{field}`; only maps have fields", value.kind().a()))
 }

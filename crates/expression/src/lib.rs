@@ -33,9 +33,9 @@ use grapnel_values::cost_budget::CostBudget;
 use jiff::Timestamp;
 
 use crate::{
-    evaluate::{Fault, Machine},
+    evaluate::{EvalError, Machine},
     parser::Uses,
-    syntax::{Given, Node},
+    syntax::{Binding, Node},
     value::{BYTES_PER_STEP, Kind, Text, Value},
 };
 
@@ -59,19 +59,19 @@ impl Scope {
         }
     }
 
-    fn given(self, name: &str) -> Option<Given> {
+    fn given(self, name: &str) -> Option<Binding> {
         self.names().contains(&name).then_some(match name {
-            "event" => Given::Event,
-            "headers" => Given::Headers,
-            "payload" => Given::Payload,
-            _ => Given::Claims,
+            "event" => Binding::Event,
+            "headers" => Binding::Headers,
+            "payload" => Binding::Payload,
+            _ => Binding::Claims,
         })
     }
 }
 
 /// What an expression has to give.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Gives {
+pub enum ExpectedType {
     /// A bool, for [`Expression::test`].
     Bool,
     /// A string, an integer or a bool, for [`Expression::text`].
@@ -102,12 +102,12 @@ pub struct ExpressionError {
 
 /// Something wrong at a byte of the source.
 #[derive(Debug)]
-struct Flaw {
+struct CompileError {
     at: usize,
     message: String,
 }
 
-impl Flaw {
+impl CompileError {
     fn new(at: usize, message: impl Into<String>) -> Self {
         Self { at, message: message.into() }
     }
@@ -196,18 +196,18 @@ impl Expression {
     /// # Errors
     ///
     /// [`ExpressionError`] says what is wrong and where.
-    pub fn compile(source: &str, scope: Scope, gives: Gives) -> Result<Self, ExpressionError> {
-        let located = |flaw: Flaw| locate(source, flaw.at, flaw.message);
+    pub fn compile(source: &str, scope: Scope, gives: ExpectedType) -> Result<Self, ExpressionError> {
+        let located = |flaw: CompileError| locate(source, flaw.at, flaw.message);
         let (root, uses) = parser::parse(source, scope).map_err(located)?;
         let found = check::infer(&root, &mut Vec::new()).map_err(located)?;
         let fits = match gives {
-            Gives::Bool => found.may_be(&[Kind::Bool]),
-            Gives::Text => found.may_be(&[Kind::Text, Kind::Int, Kind::UInt, Kind::Bool]),
-            Gives::Json => true,
+            ExpectedType::Bool => found.may_be(&[Kind::Bool]),
+            ExpectedType::Text => found.may_be(&[Kind::Text, Kind::Int, Kind::UInt, Kind::Bool]),
+            ExpectedType::Json => true,
         };
         if !fits {
             let wanted = match gives {
-                Gives::Bool => "a bool",
+                ExpectedType::Bool => "a bool",
                 _ => "a string, an integer or a bool",
             };
             return Err(locate(source, root.start(), format!("it gives {}, and {wanted} is needed", found.a())));
@@ -298,7 +298,7 @@ impl Expression {
         let mut machine = Machine::new(inputs, *steps);
         let value = machine.value(&self.root);
         *steps = machine.left();
-        value.map_err(|Fault { at, message, .. }| locate(&self.source, at, message.into_owned()))
+        value.map_err(|EvalError { at, message, .. }| locate(&self.source, at, message.into_owned()))
     }
 
     fn unfit(&self, value: &Value<'_>, wanted: &str) -> ExpressionError {

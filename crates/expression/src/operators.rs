@@ -3,7 +3,7 @@
 use std::{cmp::Ordering, rc::Rc};
 
 use super::{
-    evaluate::{Fault, Machine, Result},
+    evaluate::{EvalError, Machine, Result},
     syntax::{Arithmetic, Comparison},
     value::{Blob, List, Map, Value},
 };
@@ -28,7 +28,7 @@ pub(super) fn arithmetic<'a>(
     use Arithmetic::{Add, Divide, Multiply, Remainder, Subtract};
     let result = match (operator, &left, &right) {
         (Divide | Remainder, _, Value::Int(0) | Value::UInt(0)) => {
-            return Err(Fault::new(at, "nothing can be divided by zero"));
+            return Err(EvalError::new(at, "nothing can be divided by zero"));
         }
         (_, Value::Int(a), Value::Int(b)) => match operator {
             Add => a.checked_add(*b),
@@ -71,10 +71,10 @@ pub(super) fn arithmetic<'a>(
         (Subtract, Value::Duration(a), Value::Duration(b)) => a.checked_sub(*b).map(Value::Duration),
         _ => {
             let (sign, left, right) = (operator.sign(), left.kind().name(), right.kind().name());
-            return Err(Fault::new(at, format!("`{sign}` does not go with {left} and {right}")));
+            return Err(EvalError::new(at, format!("`{sign}` does not go with {left} and {right}")));
         }
     };
-    result.ok_or_else(|| Fault::new(at, "the result is out of range"))
+    result.ok_or_else(|| EvalError::new(at, "the result is out of range"))
 }
 
 pub(super) fn compare<'a>(
@@ -105,7 +105,7 @@ pub(super) fn compare<'a>(
         }
         None => {
             let (sign, left, right) = (comparison.sign(), left.kind().name(), right.kind().name());
-            Err(Fault::new(at, format!("`{sign}` does not go with {left} and {right}")))
+            Err(EvalError::new(at, format!("`{sign}` does not go with {left} and {right}")))
         }
     }
 }
@@ -178,7 +178,7 @@ fn contains<'a>(machine: &mut Machine<'a>, at: usize, needle: &Value<'a>, range:
         }
         other => {
             let message = format!("`in` looks into lists and maps, and this is {}", other.kind().a());
-            Err(Fault::new(at, message))
+            Err(EvalError::new(at, message))
         }
     }
 }

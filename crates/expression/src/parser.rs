@@ -3,7 +3,7 @@
 mod operand;
 
 use super::{
-    Flaw, Scope,
+    CompileError, Scope,
     lexer::{Token, tokens},
     syntax::{Arithmetic, Comparison, Literal, Node, What},
 };
@@ -17,17 +17,17 @@ pub(super) struct Uses {
 }
 
 /// Reads an expression of at most [`EXPRESSION_BYTES`] and [`EXPRESSION_DEPTH`].
-pub(super) fn parse(source: &str, scope: Scope) -> Result<(Node, Uses), Flaw> {
+pub(super) fn parse(source: &str, scope: Scope) -> Result<(Node, Uses), CompileError> {
     if source.len() > EXPRESSION_BYTES {
         let length = source.len();
-        return Err(Flaw::new(0, format!("it has {length} bytes, more than the {EXPRESSION_BYTES} allowed")));
+        return Err(CompileError::new(0, format!("it has {length} bytes, more than the {EXPRESSION_BYTES} allowed")));
     }
     let tokens = tokens(source)?;
     let mut parser = Parser { tokens, next: 0, scope, variables: Vec::new(), open: 0, uses: Uses::default() };
     let node = parser.expression()?;
     match parser.peek() {
         Token::End => Ok((node, parser.uses)),
-        other => Err(Flaw::new(parser.at(), format!("{} cannot stand here", describe(other)))),
+        other => Err(CompileError::new(parser.at(), format!("{} cannot stand here", describe(other)))),
     }
 }
 
@@ -73,26 +73,26 @@ impl Parser {
         there
     }
 
-    fn expect(&mut self, sign: &str) -> Result<(), Flaw> {
+    fn expect(&mut self, sign: &str) -> Result<(), CompileError> {
         if self.eat(sign) {
             return Ok(());
         }
-        Err(Flaw::new(self.at(), format!("`{sign}` must stand here, not {}", describe(self.peek()))))
+        Err(CompileError::new(self.at(), format!("`{sign}` must stand here, not {}", describe(self.peek()))))
     }
 
-    fn node(&self, at: usize, what: What) -> Result<Node, Flaw> {
+    fn node(&self, at: usize, what: What) -> Result<Node, CompileError> {
         let depth = 1 + what.deepest();
         if depth > EXPRESSION_DEPTH {
-            return Err(Flaw::new(at, format!("it is nested more than {EXPRESSION_DEPTH} deep here")));
+            return Err(CompileError::new(at, format!("it is nested more than {EXPRESSION_DEPTH} deep here")));
         }
         Ok(Node { at, what, depth })
     }
 
-    fn expression(&mut self) -> Result<Node, Flaw> {
+    fn expression(&mut self) -> Result<Node, CompileError> {
         self.open += 1;
         // Brackets that leave nothing in the tree are bounded too.
         if self.open > EXPRESSION_DEPTH {
-            return Err(Flaw::new(self.at(), format!("it is nested more than {EXPRESSION_DEPTH} deep here")));
+            return Err(CompileError::new(self.at(), format!("it is nested more than {EXPRESSION_DEPTH} deep here")));
         }
         let condition = self.any()?;
         let at = self.at();
@@ -108,20 +108,20 @@ impl Parser {
         Ok(node)
     }
 
-    fn any(&mut self) -> Result<Node, Flaw> {
+    fn any(&mut self) -> Result<Node, CompileError> {
         self.chain("||", Self::all, What::Any)
     }
 
-    fn all(&mut self) -> Result<Node, Flaw> {
+    fn all(&mut self) -> Result<Node, CompileError> {
         self.chain("&&", Self::relation, What::All)
     }
 
     fn chain(
         &mut self,
         sign: &str,
-        part: fn(&mut Self) -> Result<Node, Flaw>,
+        part: fn(&mut Self) -> Result<Node, CompileError>,
         make: fn(Vec<Node>) -> What,
-    ) -> Result<Node, Flaw> {
+    ) -> Result<Node, CompileError> {
         let first = part(self)?;
         let at = self.at();
         let mut parts = vec![first];
@@ -137,7 +137,7 @@ impl Parser {
         }
     }
 
-    fn relation(&mut self) -> Result<Node, Flaw> {
+    fn relation(&mut self) -> Result<Node, CompileError> {
         let mut left = self.sum()?;
         loop {
             let at = self.at();
@@ -157,19 +157,19 @@ impl Parser {
         }
     }
 
-    fn sum(&mut self) -> Result<Node, Flaw> {
+    fn sum(&mut self) -> Result<Node, CompileError> {
         self.arithmetic(&[Arithmetic::Add, Arithmetic::Subtract], Self::product)
     }
 
-    fn product(&mut self) -> Result<Node, Flaw> {
+    fn product(&mut self) -> Result<Node, CompileError> {
         self.arithmetic(&[Arithmetic::Multiply, Arithmetic::Divide, Arithmetic::Remainder], Self::unary)
     }
 
     fn arithmetic(
         &mut self,
         operators: &[Arithmetic],
-        part: fn(&mut Self) -> Result<Node, Flaw>,
-    ) -> Result<Node, Flaw> {
+        part: fn(&mut Self) -> Result<Node, CompileError>,
+    ) -> Result<Node, CompileError> {
         let first = part(self)?;
         let begin = self.at();
         let mut rest = Vec::new();
@@ -181,7 +181,7 @@ impl Parser {
         if rest.is_empty() { Ok(first) } else { self.node(begin, What::Arithmetic(Box::new(first), rest)) }
     }
 
-    fn unary(&mut self) -> Result<Node, Flaw> {
+    fn unary(&mut self) -> Result<Node, CompileError> {
         let at = self.at();
         let mut nots = 0;
         while self.eat("!") {
@@ -230,7 +230,7 @@ impl What {
     fn deepest(&self) -> usize {
         let of = |nodes: &[Node]| nodes.iter().map(|node| node.depth).max().unwrap_or_default();
         match self {
-            Self::Literal(_) | Self::Given(_) | Self::Local(_) => 0,
+            Self::Literal(_) | Self::Binding(_) | Self::Local(_) => 0,
             Self::Select { from, .. } | Self::Has { from, .. } => from.depth,
             Self::Index { from, index, .. } => from.depth.max(index.depth),
             Self::List(nodes) | Self::All(nodes) | Self::Any(nodes) | Self::Call { arguments: nodes, .. } => of(nodes),

@@ -16,7 +16,7 @@ pub(super) struct Node {
 #[derive(Debug)]
 pub(super) enum What {
     Literal(Literal),
-    Given(Given),
+    Binding(Binding),
     /// The variable of a macro, by its place among those of the macros around it, outermost first.
     Local(usize),
     /// `from.field`, or `from.?field`.
@@ -82,7 +82,7 @@ pub(super) enum Literal {
 
 /// What an expression may be given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Given {
+pub(super) enum Binding {
     Event,
     Headers,
     Payload,

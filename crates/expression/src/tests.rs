@@ -40,8 +40,8 @@ fn inputs(document: &Json) -> Inputs<'_> {
 }
 
 fn evaluate(source: &str) -> Result<Json, String> {
-    let expression =
-        Expression::compile(source, Scope::Delivery, Gives::Json).map_err(|error| format!("compile: {error}"))?;
+    let expression = Expression::compile(source, Scope::Delivery, ExpectedType::Json)
+        .map_err(|error| format!("compile: {error}"))?;
     let text = expression.json(&inputs(&document()), TRANSFORM_BYTES).map_err(|error| error.to_string())?;
     Ok(serde_json::from_slice(&text).unwrap())
 }
@@ -78,7 +78,7 @@ fn what_expressions_give() {
         ("b'\\xff\\000é'", json!("/wDDqQ==")),
         ("size('é🙂') + size([1]) + size({}) + 'ab'.size() + size(b'é')", json!(7)),
         ("// a remark\n1 // and another", json!(1)),
-        // Given.
+        // Bindings.
         (
             "event",
             json!({"id": "evt_1", "type": "invoice.paid", "time": "2026-03-01T12:34:56.25Z",
@@ -160,7 +160,8 @@ fn what_expressions_give() {
 #[test]
 fn the_order_of_keys_is_kept() {
     let expression =
-        Expression::compile("{'z': payload, 'a': 1, 'm': {'y': 1, 'b': 2}}", Scope::Delivery, Gives::Json).unwrap();
+        Expression::compile("{'z': payload, 'a': 1, 'm': {'y': 1, 'b': 2}}", Scope::Delivery, ExpectedType::Json)
+            .unwrap();
     let document: Json = serde_json::from_str(r#"{"q":1,"c":2}"#).unwrap();
     let text = expression.json(&inputs(&document), TRANSFORM_BYTES).unwrap();
     assert_eq!(String::from_utf8(text).unwrap(), r#"{"z":{"q":1,"c":2},"a":1,"m":{"y":1,"b":2}}"#);
@@ -226,7 +227,7 @@ fn mistakes_are_found_before_there_is_an_event() {
         ("é", r"`\u{e9}` cannot stand here"),
         ("\u{feff}1", "cannot stand here"),
     ] {
-        let error = Expression::compile(source, Scope::Delivery, Gives::Json).unwrap_err().to_string();
+        let error = Expression::compile(source, Scope::Delivery, ExpectedType::Json).unwrap_err().to_string();
         assert!(error.contains(sentence), "{source}: {error}");
     }
 }
@@ -234,17 +235,21 @@ fn mistakes_are_found_before_there_is_an_event() {
 #[test]
 fn scopes_and_results_are_checked() {
     let compile = |source, scope, gives| Expression::compile(source, scope, gives).map_err(|error| error.to_string());
-    assert!(compile("event.id", Scope::Request, Gives::Text).unwrap_err().contains("there are headers, payload"));
-    assert!(compile("payload.a", Scope::Claims, Gives::Bool).unwrap_err().contains("there are claims"));
-    assert!(compile("claims.sub == 'x'", Scope::Claims, Gives::Bool).is_ok());
-    assert!(compile("payload.a", Scope::Delivery, Gives::Bool).is_ok());
+    assert!(
+        compile("event.id", Scope::Request, ExpectedType::Text).unwrap_err().contains("there are headers, payload")
+    );
+    assert!(compile("payload.a", Scope::Claims, ExpectedType::Bool).unwrap_err().contains("there are claims"));
+    assert!(compile("claims.sub == 'x'", Scope::Claims, ExpectedType::Bool).is_ok());
+    assert!(compile("payload.a", Scope::Delivery, ExpectedType::Bool).is_ok());
     assert_eq!(
-        compile("1 + 1", Scope::Delivery, Gives::Bool).unwrap_err(),
+        compile("1 + 1", Scope::Delivery, ExpectedType::Bool).unwrap_err(),
         "line 1, column 1: it gives an int, and a bool is needed"
     );
-    assert!(compile("{'a': 1}", Scope::Request, Gives::Text).unwrap_err().contains("a string, an integer or a bool"));
+    assert!(
+        compile("{'a': 1}", Scope::Request, ExpectedType::Text).unwrap_err().contains("a string, an integer or a bool")
+    );
     let uses = |source| {
-        let expression = compile(source, Scope::Delivery, Gives::Json).unwrap();
+        let expression = compile(source, Scope::Delivery, ExpectedType::Json).unwrap();
         (expression.uses_headers(), expression.uses_payload())
     };
     assert_eq!(uses("event.type == 'a'"), (false, false));
@@ -295,13 +300,13 @@ fn only_what_is_wanted_is_given() {
     let document = document();
     let inputs = inputs(&document);
     let expression = |source, gives| Expression::compile(source, Scope::Delivery, gives).unwrap();
-    assert_eq!(expression("payload.paid", Gives::Bool).test(&inputs), Ok(true));
-    let error = expression("payload.amount", Gives::Bool).test(&inputs).unwrap_err();
+    assert_eq!(expression("payload.paid", ExpectedType::Bool).test(&inputs), Ok(true));
+    let error = expression("payload.amount", ExpectedType::Bool).test(&inputs).unwrap_err();
     assert_eq!(error.to_string(), "line 1, column 1: it gives an int, and a bool is needed");
-    assert_eq!(expression("payload.amount", Gives::Text).text(&inputs).unwrap(), "12050");
-    assert_eq!(expression("payload.action", Gives::Text).text(&inputs).unwrap(), "opened");
-    assert!(expression("payload.lines", Gives::Text).text(&inputs).is_err());
-    let error = expression("payload", Gives::Json).json(&inputs, 10).unwrap_err();
+    assert_eq!(expression("payload.amount", ExpectedType::Text).text(&inputs).unwrap(), "12050");
+    assert_eq!(expression("payload.action", ExpectedType::Text).text(&inputs).unwrap(), "opened");
+    assert!(expression("payload.lines", ExpectedType::Text).text(&inputs).is_err());
+    let error = expression("payload", ExpectedType::Json).json(&inputs, 10).unwrap_err();
     assert!(error.message.contains("more than the 10 bytes"), "{error}");
 }
 
@@ -309,7 +314,7 @@ fn only_what_is_wanted_is_given() {
 fn payloads_that_are_no_json_are_text_or_bytes() {
     let of = |payload, source| {
         let inputs = Inputs { payload, ..Inputs::default() };
-        Expression::compile(source, Scope::Request, Gives::Text).unwrap().text(&inputs).unwrap()
+        Expression::compile(source, Scope::Request, ExpectedType::Text).unwrap().text(&inputs).unwrap()
     };
     assert_eq!(of(Payload::Nothing, "payload == null"), "true");
     assert_eq!(of(Payload::Text("a b".into()), "payload.split(' ')[1]"), "b");
@@ -320,7 +325,7 @@ fn payloads_that_are_no_json_are_text_or_bytes() {
 fn claims_are_a_map() {
     let claims = json!({ "sub": "repo:acme/shop:ref:refs/heads/main", "aud": ["grapnel"], "n": 1 });
     let test = |source| {
-        let expression = Expression::compile(source, Scope::Claims, Gives::Bool).unwrap();
+        let expression = Expression::compile(source, Scope::Claims, ExpectedType::Bool).unwrap();
         expression.test(&Inputs { claims: Some(&claims), ..Inputs::default() })
     };
     assert_eq!(test("claims.sub.startsWith('repo:acme/') && 'grapnel' in claims.aud"), Ok(true));
@@ -330,7 +335,7 @@ fn claims_are_a_map() {
 
 #[test]
 fn expressions_are_bounded() {
-    let compile = |source: String| Expression::compile(&source, Scope::Delivery, Gives::Json);
+    let compile = |source: String| Expression::compile(&source, Scope::Delivery, ExpectedType::Json);
     assert!(compile("1".repeat(EXPRESSION_BYTES + 1)).unwrap_err().message.contains("bytes"));
     let parts = EXPRESSION_BYTES / 2;
     let many = |part: &str| part.repeat(parts / part.len());
@@ -395,7 +400,7 @@ fn evaluations_are_bounded() {
         format!("{list}.all(a, !'x'.matches('x{{1,999}}' + string(a)))"),
         format!("{list}.all(a, {list}.all(b, '{text}' == '{text}'))"),
     ] {
-        let expression = Expression::compile(&source, Scope::Delivery, Gives::Json).unwrap();
+        let expression = Expression::compile(&source, Scope::Delivery, ExpectedType::Json).unwrap();
         let began = Instant::now();
         let error = expression.json(&inputs(&document()), TRANSFORM_BYTES).unwrap_err();
         assert!(error.message.contains("steps allowed"), "{source:.60}: {error}");
@@ -405,7 +410,7 @@ fn evaluations_are_bounded() {
 
 /// Whether an expression over a payload of its own ends within the steps allowed.
 fn fits(source: &str, payload: &Json) -> bool {
-    let expression = Expression::compile(source, Scope::Delivery, Gives::Json).unwrap();
+    let expression = Expression::compile(source, Scope::Delivery, ExpectedType::Json).unwrap();
     match expression.json(&inputs(payload), TRANSFORM_BYTES) {
         Ok(_) => true,
         Err(error) => {
@@ -563,7 +568,7 @@ proptest! {
     #[test]
     fn agrees_with_another_implementation(source in expressions()) {
         let document = document();
-        let Ok(expression) = Expression::compile(&source, Scope::Request, Gives::Json) else { return Ok(()) };
+        let Ok(expression) = Expression::compile(&source, Scope::Request, ExpectedType::Json) else { return Ok(()) };
         let Ok(ours) = expression.json(&inputs(&document), TRANSFORM_BYTES) else { return Ok(()) };
         let mut context = cel::Context::default();
         context.add_variable("payload", &document).unwrap();
@@ -576,7 +581,7 @@ proptest! {
 
     #[test]
     fn no_text_panics(source in r#"([a-z.?\[\](){}'"\\+\-*/%=!<>&|, 0-9ebru:]|payload|event|\.map\(x, |has\(|é){0,40}"#) {
-        if let Ok(expression) = Expression::compile(&source, Scope::Delivery, Gives::Json) {
+        if let Ok(expression) = Expression::compile(&source, Scope::Delivery, ExpectedType::Json) {
             let _ = expression.json(&inputs(&document()), 1000);
         }
     }
@@ -586,7 +591,7 @@ proptest! {
         const PARTS: [&str; 10] = ["getFullYear", "getMonth", "getDayOfYear", "getDayOfMonth", "getDate",
             "getDayOfWeek", "getHours", "getMinutes", "getSeconds", "getMilliseconds"];
         let source = format!("(timestamp({seconds} / 40000000) - duration('{span}')).{}('-23:59') > 0", PARTS[part]);
-        if let Ok(expression) = Expression::compile(&source, Scope::Delivery, Gives::Bool) {
+        if let Ok(expression) = Expression::compile(&source, Scope::Delivery, ExpectedType::Bool) {
             let _ = expression.test(&Inputs::default());
         }
     }

@@ -2,11 +2,11 @@
 
 use super::{Parser, describe};
 use crate::{
-    Flaw,
+    CompileError,
     functions::{Function, Style},
     lexer::Token,
     pattern::{self, Pattern},
-    syntax::{Given, Literal, Loop, Node, What},
+    syntax::{Binding, Literal, Loop, Node, What},
     value::Kind,
 };
 
@@ -33,13 +33,13 @@ const RESERVED: &[&str] = &[
 ];
 
 impl Parser {
-    pub(super) fn member(&mut self) -> Result<Node, Flaw> {
+    pub(super) fn member(&mut self) -> Result<Node, CompileError> {
         let node = self.primary()?;
         self.member_of(node)
     }
 
     /// Fields, indices and methods behind a value.
-    pub(super) fn member_of(&mut self, mut node: Node) -> Result<Node, Flaw> {
+    pub(super) fn member_of(&mut self, mut node: Node) -> Result<Node, CompileError> {
         loop {
             let at = self.at();
             node = if self.eat(".") {
@@ -66,7 +66,7 @@ impl Parser {
         }
     }
 
-    fn field(&mut self) -> Result<(usize, Box<str>), Flaw> {
+    fn field(&mut self) -> Result<(usize, Box<str>), CompileError> {
         let at = self.at();
         match self.peek() {
             Token::Name(name) if !matches!(&**name, "true" | "false" | "null" | "in") => {
@@ -74,7 +74,7 @@ impl Parser {
                 self.next += 1;
                 Ok((at, name))
             }
-            other => Err(Flaw::new(
+            other => Err(CompileError::new(
                 at,
                 format!("the name of a field must stand here, not {}; other keys are written [\"…\"]", describe(other)),
             )),
@@ -82,7 +82,7 @@ impl Parser {
     }
 
     /// What is behind `receiver.name(`.
-    fn method(&mut self, at: usize, receiver: Node, name: &str) -> Result<Node, Flaw> {
+    fn method(&mut self, at: usize, receiver: Node, name: &str) -> Result<Node, CompileError> {
         let of = match name {
             "all" => Some(Loop::All),
             "exists" => Some(Loop::Exists),
@@ -99,12 +99,12 @@ impl Parser {
         self.call(at, name, Style::Method, arguments)
     }
 
-    fn loops(&mut self, at: usize, of: Loop, range: Node, name: &str) -> Result<Node, Flaw> {
+    fn loops(&mut self, at: usize, of: Loop, range: Node, name: &str) -> Result<Node, CompileError> {
         let variable = match (self.peek(), self.peek_at(1)) {
             (Token::Name(variable), Token::Sign(",")) if !is_reserved(variable) => variable.clone(),
             _ => {
                 let message = format!("{name} takes the name of a variable and what is said of it, as in {name}(x, …)");
-                return Err(Flaw::new(self.at(), message));
+                return Err(CompileError::new(self.at(), message));
             }
         };
         self.next += 2;
@@ -121,7 +121,7 @@ impl Parser {
     }
 
     /// Expressions up to the closing sign; a comma may stand before it.
-    fn arguments(&mut self, close: &str, arguments: &mut Vec<Node>) -> Result<(), Flaw> {
+    fn arguments(&mut self, close: &str, arguments: &mut Vec<Node>) -> Result<(), CompileError> {
         loop {
             if self.eat(close) {
                 return Ok(());
@@ -133,12 +133,14 @@ impl Parser {
         }
     }
 
-    fn call(&mut self, at: usize, name: &str, style: Style, arguments: Vec<Node>) -> Result<Node, Flaw> {
-        let function = Function::find(name, style, arguments.len()).map_err(|message| Flaw::new(at, message))?;
+    fn call(&mut self, at: usize, name: &str, style: Style, arguments: Vec<Node>) -> Result<Node, CompileError> {
+        let function =
+            Function::find(name, style, arguments.len()).map_err(|message| CompileError::new(at, message))?;
         let compiled = match (function, arguments.get(1)) {
             (Function::Matches, Some(Node { at, what: What::Literal(Literal::Text(text)), .. })) => {
-                let free = |_| Ok::<_, Flaw>(());
-                let pattern = Pattern::compile(text, free)?.ok_or_else(|| Flaw::new(*at, pattern::UNREADABLE))?;
+                let free = |_| Ok::<_, CompileError>(());
+                let pattern =
+                    Pattern::compile(text, free)?.ok_or_else(|| CompileError::new(*at, pattern::UNREADABLE))?;
                 Some(Box::new(pattern))
             }
             _ => None,
@@ -146,11 +148,12 @@ impl Parser {
         self.node(at, What::Call { function, arguments, pattern: compiled })
     }
 
-    fn primary(&mut self) -> Result<Node, Flaw> {
+    fn primary(&mut self) -> Result<Node, CompileError> {
         let at = self.at();
         let literal = match self.peek().clone() {
             Token::Int(number) => Literal::Int(
-                i64::try_from(number).map_err(|_| Flaw::new(at, "this number is too large; integers have 64 bits"))?,
+                i64::try_from(number)
+                    .map_err(|_| CompileError::new(at, "this number is too large; integers have 64 bits"))?,
             ),
             Token::UInt(number) => Literal::UInt(number),
             Token::Double(number) => Literal::Double(number),
@@ -173,14 +176,14 @@ impl Parser {
                 self.next += 1;
                 return self.map(at);
             }
-            Token::End if self.next == 0 => return Err(Flaw::new(at, "it is empty")),
-            other => return Err(Flaw::new(at, format!("a value must stand here, not {}", describe(&other)))),
+            Token::End if self.next == 0 => return Err(CompileError::new(at, "it is empty")),
+            other => return Err(CompileError::new(at, format!("a value must stand here, not {}", describe(&other)))),
         };
         self.next += 1;
         self.node(at, What::Literal(literal))
     }
 
-    fn map(&mut self, at: usize) -> Result<Node, Flaw> {
+    fn map(&mut self, at: usize) -> Result<Node, CompileError> {
         let mut entries = Vec::new();
         loop {
             if self.eat("}") {
@@ -197,7 +200,7 @@ impl Parser {
         self.node(at, What::Map(entries))
     }
 
-    fn name(&mut self, at: usize, name: &str) -> Result<Node, Flaw> {
+    fn name(&mut self, at: usize, name: &str) -> Result<Node, CompileError> {
         self.next += 1;
         let word = match name {
             "true" => Some(Literal::Bool(true)),
@@ -209,7 +212,7 @@ impl Parser {
             return self.node(at, What::Literal(literal));
         }
         if is_reserved(name) {
-            return Err(Flaw::new(at, format!("`{name}` is a reserved word of the language")));
+            return Err(CompileError::new(at, format!("`{name}` is a reserved word of the language")));
         }
         if let Some(place) = self.variables.iter().rposition(|variable| &**variable == name) {
             return self.node(at, What::Local(place));
@@ -219,11 +222,11 @@ impl Parser {
         }
         if let Some(given) = self.scope.given(name) {
             match given {
-                Given::Headers => self.uses.headers = true,
-                Given::Payload => self.uses.payload = true,
-                Given::Event | Given::Claims => {}
+                Binding::Headers => self.uses.headers = true,
+                Binding::Payload => self.uses.payload = true,
+                Binding::Event | Binding::Claims => {}
             }
-            return self.node(at, What::Given(given));
+            return self.node(at, What::Binding(given));
         }
         // `base64.encode(…)`: a name in front of a function's.
         if let (Token::Sign("."), Token::Name(last), Token::Sign("(")) = (self.peek(), self.peek_at(1), self.peek_at(2))
@@ -238,23 +241,23 @@ impl Parser {
             Some(kind) => self.node(at, What::Literal(Literal::Type(kind))),
             None => {
                 let known = self.scope.names().join(", ");
-                Err(Flaw::new(at, format!("there is no variable `{name}`; there are {known}")))
+                Err(CompileError::new(at, format!("there is no variable `{name}`; there are {known}")))
             }
         }
     }
 
-    fn function(&mut self, at: usize, name: &str) -> Result<Node, Flaw> {
+    fn function(&mut self, at: usize, name: &str) -> Result<Node, CompileError> {
         let mut arguments = Vec::new();
         self.arguments(")", &mut arguments)?;
         self.call(at, name, Style::Function, arguments)
     }
 
-    fn has(&mut self, at: usize) -> Result<Node, Flaw> {
+    fn has(&mut self, at: usize) -> Result<Node, CompileError> {
         let inner = self.expression()?;
         self.expect(")")?;
         match inner.what {
             What::Select { from, field, optional: false } => self.node(at, What::Has { from, field }),
-            _ => Err(Flaw::new(
+            _ => Err(CompileError::new(
                 inner.at,
                 "has() asks for a field, as in has(payload.name); for other keys write \"the-key\" in payload",
             )),
