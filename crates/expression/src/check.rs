@@ -3,7 +3,7 @@
 
 use super::{
     CompileError, Event,
-    syntax::{Arithmetic, Binding, Comparison, Literal, Loop, Node, What},
+    syntax::{Arithmetic, Binding, Comparison, Comprehension, Element, Entry, Literal, Loop, Node, What},
     value::Kind,
 };
 
@@ -69,26 +69,28 @@ pub(super) fn infer(node: &Node, variables: &mut Vec<Type>) -> Result<Type, Comp
         }
         What::Index { from, index, optional } => index_type(node, from, index, *optional, variables),
         What::List(elements) => {
-            for element in elements {
-                infer(element, variables)?;
+            for Element { optional, value } in elements {
+                let found = infer(value, variables)?;
+                needs_optional(*optional, value, found)?;
             }
             Ok(Type::Of(Kind::List))
         }
         What::Map(entries) => {
-            for (key, value) in entries {
+            for Entry { optional, key, value } in entries {
                 let found = infer(key, variables)?;
                 if !found.may_be(&[Kind::Text, Kind::Int, Kind::UInt, Kind::Bool]) {
                     let message = format!("{} cannot be the key of a map; strings are", found.a());
                     return Err(CompileError::new(key.at, message));
                 }
-                infer(value, variables)?;
+                let found = infer(value, variables)?;
+                needs_optional(*optional, value, found)?;
             }
             Ok(Type::Of(Kind::Map))
         }
         What::Not(inner) => condition(inner, "`!`", variables).map(|()| Type::Of(Kind::Bool)),
         What::Negate(inner) => {
             let found = infer(inner, variables)?;
-            if !found.may_be(&[Kind::Int, Kind::Double, Kind::Duration]) {
+            if !found.may_be(&[Kind::Int, Kind::Double]) {
                 return Err(CompileError::new(node.at, format!("{} has no negative", found.a())));
             }
             Ok(found)
@@ -134,30 +136,70 @@ pub(super) fn infer(node: &Node, variables: &mut Vec<Type>) -> Result<Type, Comp
             let same = gives.all(|overload| overload.gives == first.gives);
             Ok(if same { Type::of(first.gives) } else { Type::Any })
         }
-        What::Loop { of, range, only, body } => {
-            let found = infer(range, variables)?;
-            let variable = match found {
-                Type::Any | Type::Of(Kind::List | Kind::Map) => Type::Any,
-                Type::Headers | Type::Event => Type::Of(Kind::Text),
-                Type::Of(_) => {
-                    let message = format!("{} has no elements to look at; lists and maps have", found.a());
-                    return Err(CompileError::new(node.at, message));
-                }
-            };
-            variables.push(variable);
-            if let Some(only) = only {
-                condition(only, "map's condition", variables)?;
-            }
-            match of {
-                Loop::Map => infer(body, variables).map(|_| ())?,
-                Loop::All | Loop::Exists | Loop::ExistsOne | Loop::Filter => {
-                    condition(body, "the macro's condition", variables)?;
-                }
-            }
+        What::Loop(comprehension) => comprehension_type(node, comprehension, variables),
+        What::OptionalMap { from, body, .. } => {
+            let found = infer(from, variables)?;
+            needs_optional(true, from, found)?;
+            variables.push(Type::Any);
+            infer(body, variables)?;
             variables.pop();
-            Ok(Type::Of(if matches!(of, Loop::Map | Loop::Filter) { Kind::List } else { Kind::Bool }))
+            Ok(Type::Of(Kind::Optional))
         }
     }
+}
+
+fn needs_optional(needed: bool, node: &Node, found: Type) -> Result<(), CompileError> {
+    if !needed || found.may_be(&[Kind::Optional]) {
+        return Ok(());
+    }
+    Err(CompileError::new(node.start(), format!("an optional value is needed here, and this is {}", found.a())))
+}
+
+fn comprehension_type(
+    node: &Node,
+    comprehension: &Comprehension,
+    variables: &mut Vec<Type>,
+) -> Result<Type, CompileError> {
+    let Comprehension { of, pairs, range, only, body } = comprehension;
+    let found = infer(range, variables)?;
+    let (key, value) = match found {
+        Type::Any | Type::Of(Kind::Map) => (Type::Any, Type::Any),
+        Type::Of(Kind::List) => (Type::Of(Kind::Int), Type::Any),
+        Type::Headers => (Type::Of(Kind::Text), Type::Of(Kind::Text)),
+        Type::Event => (Type::Of(Kind::Text), Type::Any),
+        Type::Of(_) => {
+            let message = format!("{} has no elements; lists and maps have", found.a());
+            return Err(CompileError::new(node.at, message));
+        }
+    };
+    let outer = variables.len();
+    match (pairs, found) {
+        (true, _) => variables.extend([key, value]),
+        (false, Type::Headers | Type::Event) => variables.push(key),
+        (false, _) => variables.push(Type::Any),
+    }
+    if let Some(only) = only {
+        condition(only, "the macro's condition", variables)?;
+    }
+    match of {
+        Loop::Map | Loop::MapValues => infer(body, variables).map(|_| ())?,
+        Loop::MapEntries => {
+            let found = infer(body, variables)?;
+            if !found.may_be(&[Kind::Map]) {
+                let message = format!("transformMapEntry needs a map of entries, and this is {}", found.a());
+                return Err(CompileError::new(body.start(), message));
+            }
+        }
+        Loop::All | Loop::Exists | Loop::ExistsOne | Loop::Filter => {
+            condition(body, "the macro's condition", variables)?;
+        }
+    }
+    variables.truncate(outer);
+    Ok(Type::Of(match of {
+        Loop::Map | Loop::Filter => Kind::List,
+        Loop::MapValues | Loop::MapEntries => Kind::Map,
+        Loop::All | Loop::Exists | Loop::ExistsOne => Kind::Bool,
+    }))
 }
 
 fn kind(literal: &Literal) -> Kind {
@@ -209,7 +251,7 @@ fn index_type(
     let allowed: &[Kind] = match found {
         Type::Any | Type::Of(Kind::Optional) => &[Kind::Int, Kind::UInt, Kind::Double, Kind::Text, Kind::Bool],
         Type::Of(Kind::List) => NUMBERS,
-        Type::Of(Kind::Map) => &[Kind::Int, Kind::UInt, Kind::Text, Kind::Bool],
+        Type::Of(Kind::Map) => &[Kind::Int, Kind::UInt, Kind::Double, Kind::Text, Kind::Bool],
         Type::Headers | Type::Event => &[Kind::Text],
         Type::Of(_) => return Err(CompileError::new(node.at, format!("{} has no elements", found.a()))),
     };
@@ -277,7 +319,8 @@ fn compare(comparison: Comparison, at: usize, left: Type, right: Type) -> Result
     let fits = match comparison {
         Comparison::Equal | Comparison::Unequal => a == b || numbers || a == Kind::Null || b == Kind::Null,
         Comparison::In => {
-            b == Kind::List || (b == Kind::Map && left.may_be(&[Kind::Text, Kind::Int, Kind::UInt, Kind::Bool]))
+            b == Kind::List
+                || (b == Kind::Map && left.may_be(&[Kind::Text, Kind::Int, Kind::UInt, Kind::Double, Kind::Bool]))
         }
         Comparison::Less | Comparison::AtMost | Comparison::Greater | Comparison::AtLeast => {
             use Kind::{Bool, Bytes, Duration, Text, Timestamp};

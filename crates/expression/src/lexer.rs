@@ -13,6 +13,8 @@ pub(super) enum Token {
     Double(f64),
     Text(Box<str>),
     Bytes(Box<[u8]>),
+    /// The name of a field in backticks.
+    Quoted(Box<str>),
     /// An operator or a bracket.
     Sign(&'static str),
     End,
@@ -99,6 +101,9 @@ impl<'s> Lexer<'s> {
         if first == '_' || first.is_ascii_alphabetic() {
             return Ok(Token::Name(self.take(|next| next == '_' || next.is_ascii_alphanumeric()).into()));
         }
+        if first == '`' {
+            return self.quoted(start);
+        }
         match SIGNS.iter().find(|sign| self.rest().starts_with(**sign)) {
             Some(sign) => {
                 self.at += sign.len();
@@ -110,6 +115,17 @@ impl<'s> Lexer<'s> {
             }
             None => Err(CompileError::new(start, format!("`{}` cannot stand here", first.escape_default()))),
         }
+    }
+
+    /// `` `name` ``, with letters, digits and the signs that names of fields have.
+    fn quoted(&mut self, start: usize) -> Result<Token, CompileError> {
+        self.bump();
+        let name = self.take(|next| next.is_ascii_alphanumeric() || matches!(next, '_' | '.' | '-' | '/' | ' '));
+        if name.is_empty() || !self.eat("`") {
+            let message = "a name in backticks has letters, digits, `_`, `.`, `-`, `/` and spaces; other keys are written [\"…\"]";
+            return Err(CompileError::new(start, message));
+        }
+        Ok(Token::Quoted(name.into()))
     }
 
     fn number(&mut self) -> Result<Token, CompileError> {

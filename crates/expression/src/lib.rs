@@ -25,6 +25,7 @@ mod pattern;
 mod syntax;
 #[cfg(test)]
 mod tests;
+mod time;
 mod value;
 
 use std::{borrow::Cow, fmt, io};
@@ -142,7 +143,7 @@ impl<'a> Event<'a> {
         match name {
             "id" => text(self.id),
             "type" => text(self.kind),
-            "time" => Some(Value::Timestamp(self.time)),
+            "time" => Some(Value::Timestamp(self.time.into())),
             "endpoint" => text(self.endpoint),
             "namespace" => text(self.namespace),
             _ => None,
@@ -283,7 +284,7 @@ impl Expression {
             let message = if error.is_io() {
                 format!("it gives more than the {max} bytes of JSON allowed")
             } else {
-                "it gives a number that is infinite or none, which JSON cannot write".into()
+                "its result holds a number that is not finite, which JSON cannot represent".into()
             };
             locate(&self.source, self.root.start(), message)
         })?;

@@ -5,6 +5,7 @@ use std::{cmp::Ordering, rc::Rc};
 use super::{
     evaluate::{EvalError, Machine, Result},
     syntax::{Arithmetic, Comparison},
+    time::{add_durations, subtract_durations},
     value::{Blob, List, Map, Value},
 };
 
@@ -12,7 +13,6 @@ pub(super) fn negate<'a>(value: &Value<'a>) -> std::result::Result<Value<'a>, St
     let negated = match value {
         Value::Int(number) => number.checked_neg().map(Value::Int),
         Value::Double(number) => Some(Value::Double(-number)),
-        Value::Duration(duration) => duration.checked_neg().map(Value::Duration),
         other => return Err(format!("{} has no negative", other.kind().a())),
     };
     negated.ok_or_else(|| "the result does not fit into 64 bits".into())
@@ -63,12 +63,12 @@ pub(super) fn arithmetic<'a>(
             Some(Value::list(a.iter().chain(b.iter()).collect()))
         }
         (Add, Value::Timestamp(a), Value::Duration(b)) | (Add, Value::Duration(b), Value::Timestamp(a)) => {
-            a.checked_add(*b).ok().map(Value::Timestamp)
+            a.checked_add(*b).map(Value::Timestamp)
         }
-        (Subtract, Value::Timestamp(a), Value::Duration(b)) => a.checked_sub(*b).ok().map(Value::Timestamp),
-        (Subtract, Value::Timestamp(a), Value::Timestamp(b)) => Some(Value::Duration(a.duration_since(*b))),
-        (Add, Value::Duration(a), Value::Duration(b)) => a.checked_add(*b).map(Value::Duration),
-        (Subtract, Value::Duration(a), Value::Duration(b)) => a.checked_sub(*b).map(Value::Duration),
+        (Subtract, Value::Timestamp(a), Value::Duration(b)) => a.checked_sub(*b).map(Value::Timestamp),
+        (Subtract, Value::Timestamp(a), Value::Timestamp(b)) => a.since(*b).map(Value::Duration),
+        (Add, Value::Duration(a), Value::Duration(b)) => add_durations(*a, *b).map(Value::Duration),
+        (Subtract, Value::Duration(a), Value::Duration(b)) => subtract_durations(*a, *b).map(Value::Duration),
         _ => {
             let (sign, left, right) = (operator.sign(), left.kind().name(), right.kind().name());
             return Err(EvalError::new(at, format!("`{sign}` does not go with {left} and {right}")));

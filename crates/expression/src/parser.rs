@@ -1,11 +1,15 @@
 //! Tokens to a tree (CEL language definition, "Syntax" and "Macros").
 
+mod macros;
 mod operand;
+
+use std::sync::Arc;
 
 use super::{
     CompileError, Scope,
     lexer::{Token, tokens},
-    syntax::{Arithmetic, Comparison, Literal, Node, What},
+    pattern::Pattern,
+    syntax::{Arithmetic, Comparison, Comprehension, Literal, Node, What},
 };
 use crate::limits::{EXPRESSION_BYTES, EXPRESSION_DEPTH};
 
@@ -22,8 +26,20 @@ pub(super) fn parse(source: &str, scope: Scope) -> Result<(Node, Uses), CompileE
         let length = source.len();
         return Err(CompileError::new(0, format!("it has {length} bytes, more than the {EXPRESSION_BYTES} allowed")));
     }
-    let tokens = tokens(source)?;
-    let mut parser = Parser { tokens, next: 0, scope, variables: Vec::new(), open: 0, uses: Uses::default() };
+    parse_with(source, scope, Vec::new())
+}
+
+/// As [`parse`], with variables in addition to those of the scope.
+pub(super) fn parse_with(source: &str, scope: Scope, variables: Vec<Box<str>>) -> Result<(Node, Uses), CompileError> {
+    let mut parser = Parser {
+        tokens: tokens(source)?,
+        next: 0,
+        scope,
+        variables,
+        open: 0,
+        uses: Uses::default(),
+        patterns: Vec::new(),
+    };
     let node = parser.expression()?;
     match parser.peek() {
         Token::End => Ok((node, parser.uses)),
@@ -40,11 +56,13 @@ struct Parser {
     /// Expressions under way.
     open: usize,
     uses: Uses,
+    /// Its literal patterns, each once.
+    patterns: Vec<Arc<Pattern>>,
 }
 
 fn describe(token: &Token) -> String {
     match token {
-        Token::Name(name) => format!("`{name}`"),
+        Token::Name(name) | Token::Quoted(name) => format!("`{name}`"),
         Token::Int(number) => format!("`{number}`"),
         Token::UInt(number) => format!("`{number}u`"),
         Token::Double(number) => format!("`{number}`"),
@@ -233,9 +251,10 @@ impl What {
             Self::Literal(_) | Self::Binding(_) | Self::Local(_) => 0,
             Self::Select { from, .. } | Self::Has { from, .. } => from.depth,
             Self::Index { from, index, .. } => from.depth.max(index.depth),
-            Self::List(nodes) | Self::All(nodes) | Self::Any(nodes) | Self::Call { arguments: nodes, .. } => of(nodes),
+            Self::All(nodes) | Self::Any(nodes) | Self::Call { arguments: nodes, .. } => of(nodes),
+            Self::List(elements) => elements.iter().map(|element| element.value.depth).max().unwrap_or_default(),
             Self::Map(entries) => {
-                entries.iter().map(|(key, value)| key.depth.max(value.depth)).max().unwrap_or_default()
+                entries.iter().map(|entry| entry.key.depth.max(entry.value.depth)).max().unwrap_or_default()
             }
             Self::Not(node) | Self::Negate(node) => node.depth,
             Self::Choice { condition, yes, no } => condition.depth.max(yes.depth).max(no.depth),
@@ -243,9 +262,11 @@ impl What {
                 rest.iter().map(|(_, _, node)| node.depth).max().unwrap_or_default().max(first.depth)
             }
             Self::Compare(_, left, right) => left.depth.max(right.depth),
-            Self::Loop { range, only, body, .. } => {
+            Self::Loop(comprehension) => {
+                let Comprehension { range, only, body, .. } = &**comprehension;
                 range.depth.max(body.depth).max(only.as_ref().map_or(0, |only| only.depth))
             }
+            Self::OptionalMap { from, body, .. } => from.depth.max(body.depth),
         }
     }
 }
