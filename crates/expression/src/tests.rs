@@ -1,5 +1,6 @@
 mod bounds;
 mod compile;
+mod conformance;
 mod extensions;
 mod failures;
 mod inputs;
