@@ -1,5 +1,5 @@
-//! Types as far as they are known before there is an event: what is certain to fail is refused when an object is
-//! compiled. The payload's types are not known, so whatever comes from it fits everywhere.
+//! Types as far as they are known before an event arrives: an expression that is certain to fail is refused when it is
+//! compiled. The payload's types are not known, so its values fit everywhere.
 
 use super::{
     CompileError, Event,
@@ -7,7 +7,7 @@ use super::{
     value::Kind,
 };
 
-/// What is known of a value.
+/// What is known of a value's type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Type {
     /// Nothing.

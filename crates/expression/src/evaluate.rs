@@ -1,5 +1,5 @@
-//! Evaluation: a walk over the tree that pays for every step, so that no expression and no event takes long or much
-//! memory.
+//! Evaluation: a walk over the tree that charges every step, so that time and memory are bounded for any expression and
+//! any event.
 
 mod comprehension;
 
@@ -14,14 +14,14 @@ use super::{
     value::{BYTES_PER_STEP, Blob, Map, Text, Value},
 };
 
-/// Why an evaluation ended without a value.
+/// An error of an evaluation.
 #[derive(Debug)]
 pub(super) struct EvalError {
     /// The byte of the source at which it happened.
     pub(super) at: usize,
-    /// What happened; holds nothing of the event.
+    /// The description. It contains no value of the event.
     pub(super) message: Cow<'static, str>,
-    /// The bound on steps was met: nothing makes up for it.
+    /// No steps are left. `&&`, `||` and macros do not absorb this error.
     pub(super) spent: bool,
 }
 
@@ -33,10 +33,10 @@ impl EvalError {
 
 pub(super) type Result<T> = std::result::Result<T, EvalError>;
 
-/// What one evaluation needs.
+/// The state of one evaluation.
 pub(super) struct Machine<'a> {
     inputs: &'a Inputs<'a>,
-    /// Values of the variables of the macros under way, outermost first.
+    /// Values of the variables of the enclosing macros, outermost first.
     locals: Vec<Value<'a>>,
     /// Steps left.
     steps: u64,
@@ -60,7 +60,7 @@ impl<'a> Machine<'a> {
         self.steps
     }
 
-    /// Pays for something that takes about as long as so many steps.
+    /// Charges steps.
     pub(super) fn pay(&mut self, steps: usize, at: usize) -> Result<()> {
         match self.steps.checked_sub(steps as u64) {
             Some(left) => {
@@ -75,7 +75,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// Pays for looking at, or copying, so many bytes.
+    /// Charges for bytes that are read or copied.
     pub(super) fn pay_bytes(&mut self, bytes: usize, at: usize) -> Result<()> {
         self.pay(bytes / BYTES_PER_STEP, at)
     }
@@ -162,8 +162,8 @@ impl<'a> Machine<'a> {
             match self.condition(part) {
                 Ok(flag) if flag == decisive => return Ok(Value::Bool(decisive)),
                 Ok(_) => {}
-                Err(fault) if fault.spent => return Err(fault),
-                Err(fault) => failed = failed.or(Some(fault)),
+                Err(error) if error.spent => return Err(error),
+                Err(error) => failed = failed.or(Some(error)),
             }
         }
         failed.map_or(Ok(Value::Bool(!decisive)), Err)
@@ -329,12 +329,12 @@ fn present<'a>(node: &Node, value: Value<'a>) -> Result<Option<Value<'a>>> {
     }
 }
 
-/// What is said when there are no steps left.
+/// The message if no steps are left.
 pub(super) fn too_many_steps() -> String {
     format!("it takes more than the {EXPRESSION_STEPS} steps allowed with one event, or with all events of a batch")
 }
 
-/// The place that a double names, if it is whole.
+/// The index that a double is, if it is whole.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 fn whole_index(index: f64) -> Option<usize> {
     (index >= 0.0 && index.fract() == 0.0 && index < 9.0e15).then_some(index as usize)

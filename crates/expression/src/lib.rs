@@ -1,16 +1,16 @@
 //! Expressions in CEL, the Common Expression Language (<https://github.com/google/cel-spec>, the language of Kubernetes'
-//! own validation rules): which events a subscription wants, what is made of them, and who they are.
+//! own validation rules). They filter the events of a subscription, transform them, and set their type and id.
 //!
-//! An expression is compiled once, with the names and, as far as they are known, the types checked; evaluating it can
-//! neither loop for ever nor take more than a bounded time and memory, see
-//! [`EXPRESSION_STEPS`](EXPRESSION_STEPS). It reads what it is given and nothing else.
+//! An expression is compiled once: its names are checked, and its types as far as they are known. Each evaluation ends
+//! within a bounded time and memory, see [`EXPRESSION_STEPS`](grapnel_values::limits::EXPRESSION_STEPS), and reads only its
+//! inputs.
 //!
-//! The language is that of the definition without messages and enumerations, with optional values (`payload.?a.orValue(1)`)
-//! and the usual functions on strings. JSON numbers are `int` where they are whole and fit, `uint` above that, and
-//! `double` otherwise. Keys of maps keep their order.
+//! The language is that of the definition without messages and enumerations, with optional values and the extensions for
+//! strings and math. JSON numbers are `int` if they are whole and fit, `uint` above that, and `double` otherwise. Keys of
+//! maps keep their order.
 
 #![warn(missing_docs)]
-// Input from outside must never end the process: a refusal has a name and an answer.
+// Input from outside must never end the process.
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod builtin;
@@ -43,9 +43,9 @@ use crate::{
 /// Which names an expression may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
-    /// `event`, `headers` and `payload`: an event on its way to a receiver.
+    /// `event`, `headers` and `payload`: an event to deliver.
     Delivery,
-    /// `headers` and `payload`: a request of which nobody has said yet what event it is.
+    /// `headers` and `payload`: a request whose event type is not known yet.
     Request,
     /// `claims`: a verified JSON Web Token.
     Claims,
@@ -70,7 +70,7 @@ impl Scope {
     }
 }
 
-/// What an expression has to give.
+/// The type that the result of an expression must have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExpectedType {
     /// A bool, for [`Expression::test`].
@@ -89,7 +89,7 @@ pub struct Expression {
     uses: Uses,
 }
 
-/// What is wrong with an expression, and where.
+/// An error of compiling or evaluating an expression.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}, column {column}: {message}")]
 pub struct ExpressionError {
@@ -97,11 +97,11 @@ pub struct ExpressionError {
     pub line: usize,
     /// The character of the line, from 1.
     pub column: usize,
-    /// What is wrong, in a sentence. That of an evaluation holds nothing of the event.
+    /// The description. It contains no value of the event.
     pub message: String,
 }
 
-/// Something wrong at a byte of the source.
+/// An error at a byte of the source.
 #[derive(Debug)]
 struct CompileError {
     at: usize,
@@ -165,7 +165,7 @@ pub enum Payload<'a> {
     Bytes(Cow<'a, [u8]>),
 }
 
-/// What an expression is given. What its [`Scope`] does not name may be left out, and what it does not use too: see
+/// The values of the variables. Those that the [`Scope`] does not have or the expression does not use may be left out: see
 /// [`Expression::uses_headers`] and [`Expression::uses_payload`].
 #[derive(Debug, Clone, Default)]
 pub struct Inputs<'a> {
@@ -179,11 +179,11 @@ pub struct Inputs<'a> {
     pub claims: Option<&'a serde_json::Value>,
 }
 
-/// So many names of headers that are compared are one step.
+/// Names of headers that are compared in one step.
 const COMPARED_PER_STEP: usize = 16;
 
 impl Inputs<'_> {
-    /// What making the headers took, in steps of an evaluation: each is looked for among those before it.
+    /// The cost of making the headers, in steps of an evaluation: each is searched for among those before it.
     fn steps(&self) -> u64 {
         let bytes: usize = self.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
         let count = self.headers.len();
@@ -196,7 +196,7 @@ impl Expression {
     ///
     /// # Errors
     ///
-    /// [`ExpressionError`] says what is wrong and where.
+    /// Returns the first error with its line and column.
     pub fn compile(source: &str, scope: Scope, gives: ExpectedType) -> Result<Self, ExpressionError> {
         let located = |flaw: CompileError| locate(source, flaw.at, flaw.message);
         let (root, uses) = parser::parse(source, scope).map_err(located)?;
@@ -216,7 +216,7 @@ impl Expression {
         Ok(Self { source: source.into(), scope, root, uses })
     }
 
-    /// As it was written.
+    /// The source text.
     pub fn source(&self) -> &str {
         &self.source
     }
@@ -235,7 +235,7 @@ impl Expression {
     ///
     /// # Errors
     ///
-    /// When it fails, takes too long, or gives anything but a bool.
+    /// If it fails, exceeds the steps allowed, or its result is not a bool.
     pub fn test(&self, inputs: &Inputs<'_>) -> Result<bool, ExpressionError> {
         match self.evaluate(inputs)? {
             Value::Bool(flag) => Ok(flag),
@@ -243,16 +243,16 @@ impl Expression {
         }
     }
 
-    /// Evaluates an expression of which a name is wanted: a string as it is, an integer or a bool as it is written.
+    /// Evaluates to text: a string as it is, an integer or a bool in its text form.
     ///
     /// # Errors
     ///
-    /// When it fails, takes too long, or gives anything else.
+    /// If it fails, exceeds the steps allowed, or its result has another type.
     pub fn text(&self, inputs: &Inputs<'_>) -> Result<String, ExpressionError> {
         self.text_within(inputs, &mut CostBudget::default())
     }
 
-    /// As [`Expression::text`], with what is left of the steps of a request.
+    /// As [`Expression::text`], with the steps that are left of a request's budget.
     ///
     /// # Errors
     ///
@@ -271,12 +271,11 @@ impl Expression {
         }
     }
 
-    /// Evaluates an expression and writes what it gives as JSON of at most `max` bytes: bytes as base64, times as in
-    /// RFC 3339, durations in seconds with an `s`.
+    /// Evaluates to JSON of at most `max` bytes: bytes as base64, timestamps as in RFC 3339, durations in seconds with an `s`.
     ///
     /// # Errors
     ///
-    /// When it fails, takes too long, or gives what JSON cannot write or what is longer.
+    /// If it fails, exceeds the steps allowed, or its result is too long or has no JSON form.
     pub fn json(&self, inputs: &Inputs<'_>, max: usize) -> Result<Vec<u8>, ExpressionError> {
         let value = self.evaluate(inputs)?;
         let mut written = Bounded { bytes: Vec::new(), max };
@@ -308,7 +307,7 @@ impl Expression {
     }
 }
 
-/// Expressions are the same when they are written the same and see the same.
+/// Expressions are equal if their source and their scope are.
 impl PartialEq for Expression {
     fn eq(&self, other: &Self) -> bool {
         self.source == other.source && self.scope == other.scope
@@ -331,7 +330,7 @@ fn locate(source: &str, at: usize, message: String) -> ExpressionError {
     ExpressionError { line, column, message }
 }
 
-/// Takes so many bytes and no more.
+/// A writer that fails after `max` bytes.
 struct Bounded {
     bytes: Vec<u8>,
     max: usize,

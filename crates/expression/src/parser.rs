@@ -13,7 +13,7 @@ use super::{
 };
 use crate::limits::{EXPRESSION_BYTES, EXPRESSION_DEPTH};
 
-/// What an expression uses of what it is given.
+/// The variables that an expression uses.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Uses {
     pub(super) headers: bool,
@@ -51,9 +51,9 @@ struct Parser {
     tokens: Vec<(usize, Token)>,
     next: usize,
     scope: Scope,
-    /// Variables of the macros around, outermost first.
+    /// Variables of the enclosing macros, outermost first.
     variables: Vec<Box<str>>,
-    /// Expressions under way.
+    /// Depth of the expressions that are being parsed.
     open: usize,
     uses: Uses,
     /// Its literal patterns, each once.

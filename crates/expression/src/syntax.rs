@@ -1,5 +1,4 @@
-//! An expression as a tree. Names are resolved: to what the expression is given, to the variable of a macro around it,
-//! to a type, or to a function.
+//! The syntax tree. Names are resolved to variables of the scope, to variables of macros, to types or to functions.
 
 use std::sync::Arc;
 
@@ -109,7 +108,7 @@ pub(super) enum Literal {
     Type(Kind),
 }
 
-/// What an expression may be given.
+/// A variable of a scope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Binding {
     Event,

@@ -10,7 +10,7 @@ use jiff::SignedDuration;
 pub(super) use self::json::Seconds;
 use super::{Event, syntax::Literal, time::CelTimestamp};
 
-/// So many bytes that are looked at, or copied, are one step.
+/// Bytes that are read or copied in one step.
 pub(super) const BYTES_PER_STEP: usize = 16;
 
 /// Types of values.

@@ -48,7 +48,7 @@ fn on_double<'a>(function: MathFunction, number: f64) -> Option<Value<'a>> {
         M::Round => Value::Double(number.round()),
         M::Trunc => Value::Double(number.trunc()),
         M::Abs => Value::Double(number.abs()),
-        // Zero has no sign here, and what is not a number remains so.
+        // The sign of zero is zero, and that of NaN is NaN.
         M::Sign => Value::Double(if number == 0.0 { 0.0 } else { number.signum() }),
         M::IsNan => Value::Bool(number.is_nan()),
         M::IsInf => Value::Bool(number.is_infinite()),

@@ -47,7 +47,7 @@ fn types_of_times_have_names() {
 }
 
 #[test]
-fn parts_of_times_are_told_in_time_zones() {
+fn accessors_take_time_zones() {
     give(&[
         ("timestamp('2026-07-01T23:30:00Z').getHours('Europe/Berlin')", json!(1)),
         ("timestamp('2026-01-01T23:30:00Z').getHours('Europe/Berlin')", json!(0)),
