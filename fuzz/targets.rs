@@ -37,7 +37,7 @@ use grapnel_event::{
     limits::{EVENT_ID_BYTES, EVENT_TYPE_BYTES, VIOLATION_BYTES, VIOLATIONS},
     schema::{SchemaSet, Unmatched, Validated, Violation},
 };
-use grapnel_expression::{Event, Expression, Gives, Inputs, Scope, limits::EXPRESSION_BYTES};
+use grapnel_expression::{Event, ExpectedType, Expression, Inputs, Scope, limits::EXPRESSION_BYTES};
 use grapnel_journal::{Arrival, Position, StoredEvent, limits::FAILURE_MESSAGE_BYTES, record};
 use grapnel_payload::{
     cloudevents::{self, CloudEvent},
@@ -258,14 +258,14 @@ pub fn expression(data: &[u8]) {
         claims: Some(&claims),
     };
     for scope in [Scope::Delivery, Scope::Request, Scope::Claims] {
-        for gives in [Gives::Bool, Gives::Text, Gives::Json] {
+        for gives in [ExpectedType::Bool, ExpectedType::Text, ExpectedType::Json] {
             let Ok(compiled) = Expression::compile(source, scope, gives) else { continue };
             assert!(source.len() <= EXPRESSION_BYTES);
             assert_eq!(compiled.source(), source);
             match gives {
-                Gives::Bool => drop(compiled.test(&inputs)),
-                Gives::Text => drop(compiled.text(&inputs)),
-                Gives::Json => {
+                ExpectedType::Bool => drop(compiled.test(&inputs)),
+                ExpectedType::Text => drop(compiled.text(&inputs)),
+                ExpectedType::Json => {
                     if let Ok(json) = compiled.json(&inputs, MOST) {
                         assert!(json.len() <= MOST);
                         serde_json::from_slice::<Value>(&json).expect("it is JSON");

@@ -7,7 +7,7 @@ use grapnel::catalog::Subscription;
 use grapnel_api::{Format, Ordering};
 use grapnel_delivery::rate_limit::{RateLimit, Scope as RateScope};
 use grapnel_event::limits::INLINE_BODY_BYTES;
-use grapnel_expression::{Expression, Gives, Scope};
+use grapnel_expression::{ExpectedType, Expression, Scope};
 use grapnel_journal::{Arrival, DeliveryState, Outcome, SkipReason};
 use grapnel_payload::headers::HeaderGlobs;
 use grapnel_values::glob::{Glob, GlobSet};
@@ -16,11 +16,11 @@ use serde_json::{Value, json};
 use crate::stage::{Received, Receiver, Stage, arrival, event_id, eventually, start, subscription};
 
 fn filter(source: &str) -> Option<Arc<Expression>> {
-    Some(Arc::new(Expression::compile(source, Scope::Delivery, Gives::Bool).unwrap()))
+    Some(Arc::new(Expression::compile(source, Scope::Delivery, ExpectedType::Bool).unwrap()))
 }
 
 fn transform(source: &str) -> Option<Arc<Expression>> {
-    Some(Arc::new(Expression::compile(source, Scope::Delivery, Gives::Json).unwrap()))
+    Some(Arc::new(Expression::compile(source, Scope::Delivery, ExpectedType::Json).unwrap()))
 }
 
 fn amount(id: &str, amount: &Value) -> Arrival {

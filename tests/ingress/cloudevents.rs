@@ -4,7 +4,7 @@ use grapnel_event::{
     identity::Source,
     schema::{SchemaSet, Unmatched},
 };
-use grapnel_expression::{Expression, Gives, Scope};
+use grapnel_expression::{ExpectedType, Expression, Scope};
 use grapnel_values::{glob::Glob, pointer::JsonPointer};
 use serde_json::{Value, json};
 
@@ -127,7 +127,7 @@ async fn sources_that_the_endpoint_names_come_first() {
     let expression = Expression::compile(
         "headers['ce-tenant'] + '/' + payload.region + (has(payload.test) ? '/test' : '')",
         Scope::Request,
-        Gives::Text,
+        ExpectedType::Text,
     );
     named.kind_sources.explicit = Some(Source::Expression(expression.unwrap().into()));
     named.id_sources.explicit = Some(Source::Pointer(JsonPointer::parse("/data/order").unwrap()));
@@ -150,7 +150,7 @@ async fn sources_that_the_endpoint_names_come_first() {
 async fn expressions_say_who_any_request_is() {
     let mut named = endpoint("orders");
     let text = |source| {
-        let expression = Expression::compile(source, Scope::Request, Gives::Text).unwrap();
+        let expression = Expression::compile(source, Scope::Request, ExpectedType::Text).unwrap();
         Some(Source::Expression(expression.into()))
     };
     named.kind_sources.explicit = text("type(payload) == map ? payload.object_kind + '.' + payload.action : 'text'");
@@ -177,14 +177,14 @@ async fn a_batch_takes_no_more_steps_than_one_event_may() {
     let mut named = endpoint("named");
     let slow = "payload.rows.all(a, payload.rows.all(b, true)) ? 'all' : 'some'";
     named.kind_sources.explicit =
-        Some(Source::Expression(Expression::compile(slow, Scope::Request, Gives::Text).unwrap().into()));
+        Some(Source::Expression(Expression::compile(slow, Scope::Request, ExpectedType::Text).unwrap().into()));
     let mut strict = endpoint("strict");
     let schema = json!({ "properties": { "text": { "pattern": "[ax]{0,400}([ax]{0,40}x){0,9}[0-9][0-9]" } } });
     strict.schemas = SchemaSet::compile(vec![(vec![Glob::parse("*").unwrap()], schema)], Unmatched::Accept).unwrap();
     let mut seen = endpoint("seen");
     let headers = "headers['ce-tenant']";
     seen.kind_sources.explicit =
-        Some(Source::Expression(Expression::compile(headers, Scope::Request, Gives::Text).unwrap().into()));
+        Some(Source::Expression(Expression::compile(headers, Scope::Request, ExpectedType::Text).unwrap().into()));
     let served = Served::with([named, strict, seen]).await;
     let send_with = async |name: &str, more: usize, events: usize, data: &Value| {
         let events: Vec<_> = (0..events).map(|number| event(&format!("{events}-{number}"), data)).collect();

@@ -382,7 +382,7 @@ mod tests {
         let id = |hidden: Vec<HeaderName>| {
             let source = "(['authorization', 'x-gitlab-token', 'x-shop'].filter(h, h in headers)).join('+')";
             let source =
-                Expression::compile(source, grapnel_expression::Scope::Request, grapnel_expression::Gives::Text)
+                Expression::compile(source, grapnel_expression::Scope::Request, grapnel_expression::ExpectedType::Text)
                     .unwrap();
             let id = Sources { explicit: Some(Source::Expression(Arc::new(source))), defaults: Arc::default(), hidden };
             identify(&Sources::default(), &id, &headers, &payload, body).unwrap().id

@@ -1,13 +1,13 @@
-//! Types as far as they are known before there is an event: what is certain to fail is refused when an object is
-//! compiled. The payload's types are not known, so whatever comes from it fits everywhere.
+//! Types as far as they are known before an event arrives: an expression that is certain to fail is refused when it is
+//! compiled. The payload's types are not known, so its values fit everywhere.
 
 use super::{
-    Event, Flaw,
-    syntax::{Arithmetic, Comparison, Given, Literal, Loop, Node, What},
+    CompileError, Event,
+    syntax::{Arithmetic, Binding, Comparison, Comprehension, Element, Entry, Literal, Loop, Node, What},
     value::Kind,
 };
 
-/// What is known of a value.
+/// What is known of a value's type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Type {
     /// Nothing.
@@ -50,13 +50,13 @@ impl Type {
 const NUMBERS: &[Kind] = &[Kind::Int, Kind::UInt, Kind::Double];
 
 /// What a tree gives. `variables` are the types of the variables of the macros around it.
-pub(super) fn infer(node: &Node, variables: &mut Vec<Type>) -> Result<Type, Flaw> {
+pub(super) fn infer(node: &Node, variables: &mut Vec<Type>) -> Result<Type, CompileError> {
     match &node.what {
         What::Literal(literal) => Ok(Type::Of(kind(literal))),
-        What::Given(Given::Event) => Ok(Type::Event),
-        What::Given(Given::Headers) => Ok(Type::Headers),
-        What::Given(Given::Claims) => Ok(Type::Of(Kind::Map)),
-        What::Given(Given::Payload) => Ok(Type::Any),
+        What::Binding(Binding::Event) => Ok(Type::Event),
+        What::Binding(Binding::Headers) => Ok(Type::Headers),
+        What::Binding(Binding::Claims) => Ok(Type::Of(Kind::Map)),
+        What::Binding(Binding::Payload) => Ok(Type::Any),
         What::Local(place) => Ok(variables.get(*place).copied().unwrap_or(Type::Any)),
         What::Select { from, field, optional } => {
             let from = infer(from, variables)?;
@@ -69,27 +69,29 @@ pub(super) fn infer(node: &Node, variables: &mut Vec<Type>) -> Result<Type, Flaw
         }
         What::Index { from, index, optional } => index_type(node, from, index, *optional, variables),
         What::List(elements) => {
-            for element in elements {
-                infer(element, variables)?;
+            for Element { optional, value } in elements {
+                let found = infer(value, variables)?;
+                needs_optional(*optional, value, found)?;
             }
             Ok(Type::Of(Kind::List))
         }
         What::Map(entries) => {
-            for (key, value) in entries {
+            for Entry { optional, key, value } in entries {
                 let found = infer(key, variables)?;
                 if !found.may_be(&[Kind::Text, Kind::Int, Kind::UInt, Kind::Bool]) {
                     let message = format!("{} cannot be the key of a map; strings are", found.a());
-                    return Err(Flaw::new(key.at, message));
+                    return Err(CompileError::new(key.at, message));
                 }
-                infer(value, variables)?;
+                let found = infer(value, variables)?;
+                needs_optional(*optional, value, found)?;
             }
             Ok(Type::Of(Kind::Map))
         }
         What::Not(inner) => condition(inner, "`!`", variables).map(|()| Type::Of(Kind::Bool)),
         What::Negate(inner) => {
             let found = infer(inner, variables)?;
-            if !found.may_be(&[Kind::Int, Kind::Double, Kind::Duration]) {
-                return Err(Flaw::new(node.at, format!("{} cannot be negated", found.a())));
+            if !found.may_be(&[Kind::Int, Kind::Double]) {
+                return Err(CompileError::new(node.at, format!("{} cannot be negated", found.a())));
             }
             Ok(found)
         }
@@ -129,35 +131,75 @@ pub(super) fn infer(node: &Node, variables: &mut Vec<Type>) -> Result<Type, Flaw
             let Some(first) = gives.next() else {
                 let names: Vec<_> = found.iter().map(|found| found.name()).collect();
                 let message = format!("`{}` cannot be called with {}", function.name(), names.join(", "));
-                return Err(Flaw::new(node.at, message));
+                return Err(CompileError::new(node.at, message));
             };
             let same = gives.all(|overload| overload.gives == first.gives);
             Ok(if same { Type::of(first.gives) } else { Type::Any })
         }
-        What::Loop { of, range, only, body } => {
-            let found = infer(range, variables)?;
-            let variable = match found {
-                Type::Any | Type::Of(Kind::List | Kind::Map) => Type::Any,
-                Type::Headers | Type::Event => Type::Of(Kind::Text),
-                Type::Of(_) => {
-                    let message = format!("{} cannot be iterated; use a list or a map", found.a());
-                    return Err(Flaw::new(node.at, message));
-                }
-            };
-            variables.push(variable);
-            if let Some(only) = only {
-                condition(only, "map's condition", variables)?;
-            }
-            match of {
-                Loop::Map => infer(body, variables).map(|_| ())?,
-                Loop::All | Loop::Exists | Loop::ExistsOne | Loop::Filter => {
-                    condition(body, "the macro's condition", variables)?;
-                }
-            }
+        What::Loop(comprehension) => comprehension_type(node, comprehension, variables),
+        What::OptionalMap { from, body, .. } => {
+            let found = infer(from, variables)?;
+            needs_optional(true, from, found)?;
+            variables.push(Type::Any);
+            infer(body, variables)?;
             variables.pop();
-            Ok(Type::Of(if matches!(of, Loop::Map | Loop::Filter) { Kind::List } else { Kind::Bool }))
+            Ok(Type::Of(Kind::Optional))
         }
     }
+}
+
+fn needs_optional(needed: bool, node: &Node, found: Type) -> Result<(), CompileError> {
+    if !needed || found.may_be(&[Kind::Optional]) {
+        return Ok(());
+    }
+    Err(CompileError::new(node.start(), format!("an optional value is needed here, and this is {}", found.a())))
+}
+
+fn comprehension_type(
+    node: &Node,
+    comprehension: &Comprehension,
+    variables: &mut Vec<Type>,
+) -> Result<Type, CompileError> {
+    let Comprehension { of, pairs, range, only, body } = comprehension;
+    let found = infer(range, variables)?;
+    let (key, value) = match found {
+        Type::Any | Type::Of(Kind::Map) => (Type::Any, Type::Any),
+        Type::Of(Kind::List) => (Type::Of(Kind::Int), Type::Any),
+        Type::Headers => (Type::Of(Kind::Text), Type::Of(Kind::Text)),
+        Type::Event => (Type::Of(Kind::Text), Type::Any),
+        Type::Of(_) => {
+            let message = format!("{} cannot be iterated; use a list or a map", found.a());
+            return Err(CompileError::new(node.at, message));
+        }
+    };
+    let outer = variables.len();
+    match (pairs, found) {
+        (true, _) => variables.extend([key, value]),
+        (false, Type::Headers | Type::Event) => variables.push(key),
+        (false, _) => variables.push(Type::Any),
+    }
+    if let Some(only) = only {
+        condition(only, "the macro's condition", variables)?;
+    }
+    match of {
+        Loop::Map | Loop::MapValues => infer(body, variables).map(|_| ())?,
+        Loop::MapEntries => {
+            let found = infer(body, variables)?;
+            if !found.may_be(&[Kind::Map]) {
+                let message = format!("transformMapEntry needs a map of entries, and this is {}", found.a());
+                return Err(CompileError::new(body.start(), message));
+            }
+        }
+        Loop::All | Loop::Exists | Loop::ExistsOne | Loop::Filter => {
+            condition(body, "the macro's condition", variables)?;
+        }
+    }
+    variables.truncate(outer);
+    Ok(Type::Of(match of {
+        Loop::Map | Loop::Filter => Kind::List,
+        Loop::MapValues | Loop::MapEntries => Kind::Map,
+        Loop::All | Loop::Exists | Loop::ExistsOne => Kind::Bool,
+    }))
 }
 
 fn kind(literal: &Literal) -> Kind {
@@ -173,15 +215,15 @@ fn kind(literal: &Literal) -> Kind {
     }
 }
 
-fn condition(node: &Node, what: &str, variables: &mut Vec<Type>) -> Result<(), Flaw> {
+fn condition(node: &Node, what: &str, variables: &mut Vec<Type>) -> Result<(), CompileError> {
     let found = infer(node, variables)?;
     if found.may_be(&[Kind::Bool]) {
         return Ok(());
     }
-    Err(Flaw::new(node.start(), format!("{what} requires a bool, not {}", found.a())))
+    Err(CompileError::new(node.start(), format!("{what} requires a bool, not {}", found.a())))
 }
 
-fn field_type(node: &Node, from: Type, field: &str) -> Result<Type, Flaw> {
+fn field_type(node: &Node, from: Type, field: &str) -> Result<Type, CompileError> {
     match from {
         Type::Any | Type::Of(Kind::Map | Kind::Optional) => Ok(Type::Any),
         Type::Headers => Ok(Type::Of(Kind::Text)),
@@ -189,26 +231,32 @@ fn field_type(node: &Node, from: Type, field: &str) -> Result<Type, Flaw> {
             Some((_, kind)) => Ok(Type::Of(*kind)),
             None => {
                 let known: Vec<_> = Event::FIELDS.iter().map(|(name, _)| *name).collect();
-                Err(Flaw::new(node.at, format!("event has no field `{field}`; it has {}", known.join(", "))))
+                Err(CompileError::new(node.at, format!("event has no field `{field}`; it has {}", known.join(", "))))
             }
         },
         Type::Of(kind) => {
-            Err(Flaw::new(node.at, format!("{} has no field `{field}`; only maps have fields", kind.a())))
+            Err(CompileError::new(node.at, format!("{} has no field `{field}`; only maps have fields", kind.a())))
         }
     }
 }
 
-fn index_type(node: &Node, from: &Node, index: &Node, optional: bool, variables: &mut Vec<Type>) -> Result<Type, Flaw> {
+fn index_type(
+    node: &Node,
+    from: &Node,
+    index: &Node,
+    optional: bool,
+    variables: &mut Vec<Type>,
+) -> Result<Type, CompileError> {
     let (found, key) = (infer(from, variables)?, infer(index, variables)?);
     let allowed: &[Kind] = match found {
         Type::Any | Type::Of(Kind::Optional) => &[Kind::Int, Kind::UInt, Kind::Double, Kind::Text, Kind::Bool],
         Type::Of(Kind::List) => NUMBERS,
-        Type::Of(Kind::Map) => &[Kind::Int, Kind::UInt, Kind::Text, Kind::Bool],
+        Type::Of(Kind::Map) => &[Kind::Int, Kind::UInt, Kind::Double, Kind::Text, Kind::Bool],
         Type::Headers | Type::Event => &[Kind::Text],
-        Type::Of(_) => return Err(Flaw::new(node.at, format!("{} has no elements", found.a()))),
+        Type::Of(_) => return Err(CompileError::new(node.at, format!("{} cannot be iterated", found.a()))),
     };
     if !key.may_be(allowed) {
-        return Err(Flaw::new(index.at, format!("{} has no element at {}", found.a(), key.a())));
+        return Err(CompileError::new(index.at, format!("{} has no element at {}", found.a(), key.a())));
     }
     Ok(match found {
         _ if optional || found == Type::Of(Kind::Optional) => Type::Of(Kind::Optional),
@@ -217,7 +265,7 @@ fn index_type(node: &Node, from: &Node, index: &Node, optional: bool, variables:
     })
 }
 
-fn arithmetic(operator: Arithmetic, at: usize, left: Type, right: Type) -> Result<Type, Flaw> {
+fn arithmetic(operator: Arithmetic, at: usize, left: Type, right: Type) -> Result<Type, CompileError> {
     use Arithmetic::{Add, Divide, Multiply, Remainder, Subtract};
     use Kind::{Bytes, Double, Duration, Int, List, Text, Timestamp, UInt};
     let rows: &[(Kind, Kind, Kind)] = match operator {
@@ -253,16 +301,16 @@ fn arithmetic(operator: Arithmetic, at: usize, left: Type, right: Type) -> Resul
         } else {
             ""
         };
-        return Err(Flaw::new(at, format!("`{sign}` is not defined for {left} and {right}{advice}")));
+        return Err(CompileError::new(at, format!("`{sign}` is not defined for {left} and {right}{advice}")));
     };
     Ok(if fitting.all(|kind| kind == first) { Type::Of(first) } else { Type::Any })
 }
 
-fn compare(comparison: Comparison, at: usize, left: Type, right: Type) -> Result<(), Flaw> {
+fn compare(comparison: Comparison, at: usize, left: Type, right: Type) -> Result<(), CompileError> {
     let (Some(a), Some(b)) = (left.kind(), right.kind()) else {
         return match (comparison, right.kind()) {
             (Comparison::In, Some(kind)) if !matches!(kind, Kind::List | Kind::Map) => {
-                Err(Flaw::new(at, format!("`in` requires a list or a map, not {}", right.a())))
+                Err(CompileError::new(at, format!("`in` requires a list or a map, not {}", right.a())))
             }
             _ => Ok(()),
         };
@@ -271,7 +319,8 @@ fn compare(comparison: Comparison, at: usize, left: Type, right: Type) -> Result
     let fits = match comparison {
         Comparison::Equal | Comparison::Unequal => a == b || numbers || a == Kind::Null || b == Kind::Null,
         Comparison::In => {
-            b == Kind::List || (b == Kind::Map && left.may_be(&[Kind::Text, Kind::Int, Kind::UInt, Kind::Bool]))
+            b == Kind::List
+                || (b == Kind::Map && left.may_be(&[Kind::Text, Kind::Int, Kind::UInt, Kind::Double, Kind::Bool]))
         }
         Comparison::Less | Comparison::AtMost | Comparison::Greater | Comparison::AtLeast => {
             use Kind::{Bool, Bytes, Duration, Text, Timestamp};
@@ -282,5 +331,5 @@ fn compare(comparison: Comparison, at: usize, left: Type, right: Type) -> Result
         return Ok(());
     }
     let (sign, left, right) = (comparison.sign(), left.name(), right.name());
-    Err(Flaw::new(at, format!("`{sign}` is not defined for {left} and {right}")))
+    Err(CompileError::new(at, format!("`{sign}` is not defined for {left} and {right}")))
 }

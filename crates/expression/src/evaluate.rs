@@ -1,47 +1,58 @@
-//! Evaluation: a walk over the tree that pays for every step, so that no expression and no event takes long or much
-//! memory.
+//! Evaluation: a walk over the tree that charges every step, so that time and memory are bounded for any expression and
+//! any event.
 
-use std::{borrow::Cow, rc::Rc};
+mod comprehension;
+
+use std::borrow::Cow;
 
 use grapnel_values::limits::EXPRESSION_STEPS;
 
 use super::{
     Inputs, Payload, builtin, operators,
-    syntax::{Given, Loop, Node, What},
-    value::{BYTES_PER_STEP, Blob, List, Map, Text, Value},
+    pattern::{Caches, Pattern, PatternError, Refused},
+    syntax::{Binding, Element, Entry, Node, What},
+    value::{BYTES_PER_STEP, Blob, Map, Text, Value},
 };
 
-/// Why an evaluation ended without a value.
+/// An error of an evaluation.
 #[derive(Debug)]
-pub(super) struct Fault {
+pub(super) struct EvalError {
     /// The byte of the source at which it happened.
     pub(super) at: usize,
-    /// What happened; holds nothing of the event.
+    /// The description. It contains no value of the event.
     pub(super) message: Cow<'static, str>,
-    /// The bound on steps was met: nothing makes up for it.
+    /// No steps are left. `&&`, `||` and macros do not absorb this error.
     pub(super) spent: bool,
 }
 
-impl Fault {
+impl EvalError {
     pub(super) fn new(at: usize, message: impl Into<Cow<'static, str>>) -> Self {
         Self { at, message: message.into(), spent: false }
     }
 }
 
-pub(super) type Result<T> = std::result::Result<T, Fault>;
+pub(super) type Result<T> = std::result::Result<T, EvalError>;
 
-/// What one evaluation needs.
+/// The state of one evaluation.
 pub(super) struct Machine<'a> {
     inputs: &'a Inputs<'a>,
-    /// Values of the variables of the macros under way, outermost first.
+    /// Values of the variables of the enclosing macros, outermost first.
     locals: Vec<Value<'a>>,
     /// Steps left.
     steps: u64,
+    /// Memory of searches with literal patterns.
+    caches: Caches<'a>,
 }
 
 impl<'a> Machine<'a> {
     pub(super) fn new(inputs: &'a Inputs<'a>, steps: u64) -> Self {
-        Self { inputs, locals: Vec::new(), steps }
+        Self { inputs, locals: Vec::new(), steps, caches: Caches::default() }
+    }
+
+    /// Gives values to the variables of [`crate::parser::parse_with`].
+    #[cfg(test)]
+    pub(super) fn bind(&mut self, values: Vec<Value<'a>>) {
+        self.locals = values;
     }
 
     /// Steps left.
@@ -49,7 +60,7 @@ impl<'a> Machine<'a> {
         self.steps
     }
 
-    /// Pays for something that takes about as long as so many steps.
+    /// Charges steps.
     pub(super) fn pay(&mut self, steps: usize, at: usize) -> Result<()> {
         match self.steps.checked_sub(steps as u64) {
             Some(left) => {
@@ -59,12 +70,12 @@ impl<'a> Machine<'a> {
             None => {
                 self.steps = 0;
                 let message = too_many_steps();
-                Err(Fault { at, message: message.into(), spent: true })
+                Err(EvalError { at, message: message.into(), spent: true })
             }
         }
     }
 
-    /// Pays for looking at, or copying, so many bytes.
+    /// Charges for bytes that are read or copied.
     pub(super) fn pay_bytes(&mut self, bytes: usize, at: usize) -> Result<()> {
         self.pay(bytes / BYTES_PER_STEP, at)
     }
@@ -73,22 +84,19 @@ impl<'a> Machine<'a> {
         self.pay(1, node.at)?;
         match &node.what {
             What::Literal(literal) => Ok(Value::literal(literal)),
-            What::Given(given) => Ok(self.given(*given)),
+            What::Binding(given) => Ok(self.given(*given)),
             What::Local(place) => {
-                self.locals.get(*place).cloned().ok_or_else(|| Fault::new(node.at, "this variable has no value"))
+                self.locals.get(*place).cloned().ok_or_else(|| EvalError::new(node.at, "this variable has no value"))
             }
             What::Select { from, field, optional } => self.select(node.at, from, field, *optional),
             What::Has { from, field } => self.has(node.at, from, field),
             What::Index { from, index, optional } => self.index(node.at, from, index, *optional),
-            What::List(elements) => {
-                let elements = elements.iter().map(|element| self.value(element)).collect::<Result<Vec<_>>>()?;
-                Ok(Value::list(elements))
-            }
+            What::List(elements) => self.list(elements),
             What::Map(entries) => self.map(entries),
             What::Not(inner) => Ok(Value::Bool(!self.condition(inner)?)),
             What::Negate(inner) => {
                 let value = self.value(inner)?;
-                operators::negate(&value).map_err(|message| Fault::new(node.at, message))
+                operators::negate(&value).map_err(|message| EvalError::new(node.at, message))
             }
             What::All(parts) => self.decide(parts, false),
             What::Any(parts) => self.decide(parts, true),
@@ -115,25 +123,23 @@ impl<'a> Machine<'a> {
                 let values = arguments.iter().map(|argument| self.value(argument)).collect::<Result<Vec<_>>>()?;
                 builtin::call(self, *function, node.at, pattern.as_deref(), &values)
             }
-            What::Loop { of, range, only, body } => {
-                let range = self.value(range)?;
-                self.walk(node.at, *of, &range, only.as_deref(), body)
-            }
+            What::Loop(comprehension) => self.comprehension(node.at, comprehension),
+            What::OptionalMap { from, body, flat } => self.optional_map(node.at, from, body, *flat),
         }
     }
 
-    fn given(&self, given: Given) -> Value<'a> {
+    fn given(&self, given: Binding) -> Value<'a> {
         let inputs = self.inputs;
         match given {
-            Given::Event => inputs.event.as_ref().map_or(Value::Null, |event| Value::Map(Map::Event(event))),
-            Given::Headers => Value::Map(Map::Headers(&inputs.headers)),
-            Given::Payload => match &inputs.payload {
+            Binding::Event => inputs.event.as_ref().map_or(Value::Null, |event| Value::Map(Map::Event(event))),
+            Binding::Headers => Value::Map(Map::Headers(&inputs.headers)),
+            Binding::Payload => match &inputs.payload {
                 Payload::Nothing => Value::Null,
                 Payload::Json(value) => Value::json(value),
                 Payload::Text(text) => Value::Text(Text::Borrowed(text)),
                 Payload::Bytes(bytes) => Value::Bytes(Blob::Borrowed(bytes)),
             },
-            Given::Claims => inputs.claims.map_or(Value::Null, Value::json),
+            Binding::Claims => inputs.claims.map_or(Value::Null, Value::json),
         }
     }
 
@@ -143,7 +149,7 @@ impl<'a> Machine<'a> {
             Value::Bool(flag) => Ok(flag),
             other => {
                 let message = format!("expected a bool, found {}", other.kind().a());
-                Err(Fault::new(node.start(), message))
+                Err(EvalError::new(node.start(), message))
             }
         }
     }
@@ -156,8 +162,8 @@ impl<'a> Machine<'a> {
             match self.condition(part) {
                 Ok(flag) if flag == decisive => return Ok(Value::Bool(decisive)),
                 Ok(_) => {}
-                Err(fault) if fault.spent => return Err(fault),
-                Err(fault) => failed = failed.or(Some(fault)),
+                Err(error) if error.spent => return Err(error),
+                Err(error) => failed = failed.or(Some(error)),
             }
         }
         failed.map_or(Ok(Value::Bool(!decisive)), Err)
@@ -166,8 +172,12 @@ impl<'a> Machine<'a> {
     fn select(&mut self, at: usize, from: &'a Node, field: &'a str, optional: bool) -> Result<Value<'a>> {
         match self.value(from)? {
             Value::Optional(None) => Ok(Value::Optional(None)),
-            Value::Optional(Some(inner)) => self.field(at, &inner, field).map(optionally),
-            value if optional => self.field(at, &value, field).map(optionally),
+            // Only `.?` looks into what has no fields.
+            Value::Optional(Some(inner)) if !optional && !matches!(*inner, Value::Map(_)) => {
+                Err(no_fields(at, field, &inner))
+            }
+            Value::Optional(Some(inner)) => self.field(at, &inner, field).map(Value::optional),
+            value if optional => self.field(at, &value, field).map(Value::optional),
             value => match self.field(at, &value, field)? {
                 Some(found) => Ok(found),
                 None if matches!(value, Value::Map(_)) => Err(no_key(at, field)),
@@ -199,13 +209,16 @@ impl<'a> Machine<'a> {
         let key = self.value(index)?;
         match value {
             Value::Optional(None) => Ok(Value::Optional(None)),
-            Value::Optional(Some(inner)) => self.element(at, &inner, &key).map(optionally),
-            value if optional => self.element(at, &value, &key).map(optionally),
+            Value::Optional(Some(inner)) if !optional && !matches!(*inner, Value::Map(_) | Value::List(_)) => {
+                Err(no_elements(at, &inner))
+            }
+            Value::Optional(Some(inner)) => self.element(at, &inner, &key).map(Value::optional),
+            value if optional => self.element(at, &value, &key).map(Value::optional),
             value => self.element(at, &value, &key)?.ok_or_else(|| match (&value, &index.what) {
                 (Value::Map(_), What::Literal(super::syntax::Literal::Text(name))) => no_key(at, name),
-                (Value::Map(_), _) => Fault::new(at, "there is no such key"),
-                (Value::List(_), _) => Fault::new(at, "the list has no such index"),
-                _ => Fault::new(at, format!("{} has no elements", value.kind().a())),
+                (Value::Map(_), _) => EvalError::new(at, "there is no such key"),
+                (Value::List(_), _) => EvalError::new(at, "the list has no such index"),
+                _ => no_elements(at, &value),
             }),
         }
     }
@@ -223,7 +236,7 @@ impl<'a> Machine<'a> {
                     // A count that went through a division may be a double.
                     Value::Double(index) => whole_index(*index),
                     other => {
-                        return Err(Fault::new(at, format!("a list has no element at {}", other.kind().a())));
+                        return Err(EvalError::new(at, format!("a list has no element at {}", other.kind().a())));
                     }
                 };
                 Ok(place.and_then(|place| list.get(place)))
@@ -232,107 +245,109 @@ impl<'a> Machine<'a> {
         }
     }
 
-    fn map(&mut self, entries: &'a [(Node, Node)]) -> Result<Value<'a>> {
-        let mut map: Vec<(Value<'a>, Value<'a>)> = Vec::with_capacity(entries.len());
-        for (key_node, value) in entries {
+    fn list(&mut self, elements: &'a [Element]) -> Result<Value<'a>> {
+        let mut list = Vec::with_capacity(elements.len());
+        for Element { optional, value } in elements {
+            let found = self.value(value)?;
+            if *optional {
+                list.extend(present(value, found)?);
+            } else {
+                list.push(found);
+            }
+        }
+        Ok(Value::list(list))
+    }
+
+    fn map(&mut self, entries: &'a [Entry]) -> Result<Value<'a>> {
+        let mut map = Vec::with_capacity(entries.len());
+        for Entry { optional, key: key_node, value } in entries {
             let key = self.value(key_node)?;
             if !key.is_key() {
                 let message = format!("{} cannot be the key of a map", key.kind().a());
-                return Err(Fault::new(key_node.at, message));
+                return Err(EvalError::new(key_node.at, message));
             }
-            self.pay(map.len() / 4, key_node.at)?;
-            self.pay_bytes(map.len().saturating_mul(key.length()), key_node.at)?;
-            if map.iter().any(|(known, _)| known.same_key(&key)) {
-                return Err(Fault::new(key_node.at, "the map has this key already"));
+            let found = self.value(value)?;
+            let found = if *optional { present(value, found)? } else { Some(found) };
+            if let Some(found) = found {
+                self.insert(key_node.at, &mut map, key, found)?;
             }
-            map.push((key, self.value(value)?));
         }
         Ok(Value::Map(Map::Shared(map.into())))
     }
 
-    /// A macro over the elements of a list or the keys of a map.
-    fn walk(
+    /// Adds an entry to a map that does not have its key yet.
+    fn insert(
         &mut self,
         at: usize,
-        of: Loop,
-        range: &Value<'a>,
-        only: Option<&'a Node>,
-        body: &'a Node,
-    ) -> Result<Value<'a>> {
-        let elements = match range {
-            Value::List(list) => list.clone(),
-            Value::Map(map) => {
-                self.pay(map.len(), at)?;
-                List::Shared(map.keys().into())
-            }
-            other => {
-                let message = format!("{} cannot be iterated; use a list or a map", other.kind().a());
-                return Err(Fault::new(at, message));
-            }
-        };
-        let mut found = Vec::new();
-        let mut hits = 0;
-        let mut failed = None;
-        for element in elements.iter() {
-            self.pay(1, at)?;
-            self.locals.push(element.clone());
-            let step = self.step(of, only, body);
-            self.locals.pop();
-            match (of, step) {
-                // One element that decides makes up for those that fail.
-                (Loop::All | Loop::Exists, Err(fault)) if !fault.spent => failed = failed.or(Some(fault)),
-                (_, Err(fault)) => return Err(fault),
-                (Loop::All, Ok(Some(Value::Bool(false)))) => return Ok(Value::Bool(false)),
-                (Loop::Exists, Ok(Some(Value::Bool(true)))) => return Ok(Value::Bool(true)),
-                (Loop::ExistsOne, Ok(Some(Value::Bool(true)))) => hits += 1,
-                (Loop::Filter, Ok(Some(Value::Bool(true)))) => found.push(element),
-                (Loop::Map, Ok(Some(value))) => found.push(value),
-                (_, Ok(_)) => {}
-            }
+        map: &mut Vec<(Value<'a>, Value<'a>)>,
+        key: Value<'a>,
+        value: Value<'a>,
+    ) -> Result<()> {
+        self.pay(map.len() / 4, at)?;
+        self.pay_bytes(map.len().saturating_mul(key.length()), at)?;
+        if map.iter().any(|(known, _)| known.same_key(&key)) {
+            return Err(EvalError::new(at, "the map has this key already"));
         }
-        match (of, failed) {
-            (_, Some(fault)) => Err(fault),
-            (Loop::All, None) => Ok(Value::Bool(true)),
-            (Loop::Exists, None) => Ok(Value::Bool(false)),
-            (Loop::ExistsOne, None) => Ok(Value::Bool(hits == 1)),
-            (Loop::Filter | Loop::Map, None) => Ok(Value::list(found)),
-        }
+        map.push((key, value));
+        Ok(())
     }
 
-    /// What a macro's body says of one element; `None` when the element is left out.
-    fn step(&mut self, of: Loop, only: Option<&'a Node>, body: &'a Node) -> Result<Option<Value<'a>>> {
-        if let Some(only) = only
-            && !self.condition(only)?
-        {
-            return Ok(None);
+    /// `matches`: searches with a pattern, which is compiled first if it is not a literal.
+    pub(super) fn matches(
+        &mut self,
+        at: usize,
+        text: &str,
+        source: &str,
+        compiled: Option<&'a Pattern>,
+    ) -> Result<bool> {
+        let Some(pattern) = compiled else {
+            let pattern = Pattern::compile(source, |steps| self.pay(steps, at)).map_err(|refused| match refused {
+                Refused::Unpaid(error) => error,
+                // The reason would quote the event.
+                Refused::Pattern(PatternError::Syntax(_)) => EvalError::new(at, "the pattern is not RE2 syntax"),
+                Refused::Pattern(error @ PatternError::TooLarge) => EvalError::new(at, error.to_string()),
+            })?;
+            self.pay(pattern.cache_steps().saturating_add(pattern.steps(text.len())), at)?;
+            return Ok(pattern.is_match_once(text));
+        };
+        if !self.caches.has(pattern) {
+            self.pay(pattern.cache_steps(), at)?;
         }
-        if of == Loop::Map {
-            self.value(body).map(Some)
-        } else {
-            self.condition(body).map(|flag| Some(Value::Bool(flag)))
+        self.pay(pattern.steps(text.len()), at)?;
+        Ok(self.caches.is_match(pattern, text))
+    }
+}
+
+/// The value of an optional element or entry.
+fn present<'a>(node: &Node, value: Value<'a>) -> Result<Option<Value<'a>>> {
+    match value {
+        Value::Optional(found) => Ok(found.map(|found| (*found).clone())),
+        other => {
+            let message = format!("an optional value is needed after `?`, and this is {}", other.kind().a());
+            Err(EvalError::new(node.start(), message))
         }
     }
 }
 
-/// What is said when there are no steps left.
+/// The message if no steps are left.
 pub(super) fn too_many_steps() -> String {
     format!("it exceeds {EXPRESSION_STEPS} steps for one event or batch")
 }
 
-/// The place that a double names, if it is whole.
+/// The index that a double is, if it is whole.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 fn whole_index(index: f64) -> Option<usize> {
     (index >= 0.0 && index.fract() == 0.0 && index < 9.0e15).then_some(index as usize)
 }
 
-fn optionally(found: Option<Value<'_>>) -> Value<'_> {
-    Value::Optional(found.map(Rc::new))
+fn no_key(at: usize, name: &str) -> EvalError {
+    EvalError::new(at, format!("no such key `{name}`; use has(…) to test for it"))
 }
 
-fn no_key(at: usize, name: &str) -> Fault {
-    Fault::new(at, format!("no such key `{name}`; use has(…) to test for it"))
+fn no_fields(at: usize, field: &str, value: &Value<'_>) -> EvalError {
+    EvalError::new(at, format!("{} has no field `{field}`; only maps have fields", value.kind().a()))
 }
 
-fn no_fields(at: usize, field: &str, value: &Value<'_>) -> Fault {
-    Fault::new(at, format!("{} has no field `{field}`; only maps have fields", value.kind().a()))
+fn no_elements(at: usize, value: &Value<'_>) -> EvalError {
+    EvalError::new(at, format!("{} cannot be iterated", value.kind().a()))
 }

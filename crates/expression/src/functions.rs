@@ -1,8 +1,11 @@
-//! Which functions there are, and what they take and give.
+//! Functions of the language: their names, and the types of their arguments and results.
 
+mod overloads;
+
+use self::overloads::OVERLOADS;
 use super::value::Kind;
 
-/// The functions of the standard, and those of the usual extensions (strings, base64, optional values).
+/// The functions of the standard, and those of the usual extensions (strings, math, base64, optional values).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Function {
     Size,
@@ -30,9 +33,15 @@ pub(super) enum Function {
     Substring,
     IndexOf,
     LastIndexOf,
+    CharAt,
+    Reverse,
+    Quote,
+    Format,
+    Math(MathFunction),
     Encode,
     Decode,
     Some,
+    SomeNonZero,
     None,
     HasValue,
     Unwrap,
@@ -55,6 +64,28 @@ pub(super) enum TimePart {
     Milliseconds,
 }
 
+/// Functions of the math extension.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum MathFunction {
+    Greatest,
+    Least,
+    Ceil,
+    Floor,
+    Round,
+    Trunc,
+    Abs,
+    Sign,
+    IsNan,
+    IsInf,
+    IsFinite,
+    BitAnd,
+    BitOr,
+    BitXor,
+    BitNot,
+    BitShiftLeft,
+    BitShiftRight,
+}
+
 /// How a function is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Style {
@@ -73,134 +104,12 @@ pub(super) struct Overload {
     pub(super) gives: Option<Kind>,
 }
 
-const fn function(
-    name: &'static str,
-    function: Function,
-    takes: &'static [Option<Kind>],
-    gives: Option<Kind>,
-) -> Overload {
-    Overload { name, function, style: Style::Function, takes, gives }
-}
-
-const fn method(
-    name: &'static str,
-    function: Function,
-    takes: &'static [Option<Kind>],
-    gives: Option<Kind>,
-) -> Overload {
-    Overload { name, function, style: Style::Method, takes, gives }
-}
-
-const fn part(name: &'static str, part: TimePart, takes: &'static [Option<Kind>]) -> Overload {
-    method(name, Function::Part(part), takes, INT)
-}
-
-const ANY: Option<Kind> = None;
-const BOOL: Option<Kind> = Some(Kind::Bool);
-const INT: Option<Kind> = Some(Kind::Int);
-const UINT: Option<Kind> = Some(Kind::UInt);
-const DOUBLE: Option<Kind> = Some(Kind::Double);
-const TEXT: Option<Kind> = Some(Kind::Text);
-const BYTES: Option<Kind> = Some(Kind::Bytes);
-const TIME: Option<Kind> = Some(Kind::Timestamp);
-const SPAN: Option<Kind> = Some(Kind::Duration);
-const LIST: Option<Kind> = Some(Kind::List);
-const MAP: Option<Kind> = Some(Kind::Map);
-const TYPE: Option<Kind> = Some(Kind::Type);
-const OPTIONAL: Option<Kind> = Some(Kind::Optional);
-
-const OVERLOADS: &[Overload] = &[
-    function("size", Function::Size, &[TEXT], INT),
-    function("size", Function::Size, &[BYTES], INT),
-    function("size", Function::Size, &[LIST], INT),
-    function("size", Function::Size, &[MAP], INT),
-    method("size", Function::Size, &[TEXT], INT),
-    method("size", Function::Size, &[BYTES], INT),
-    method("size", Function::Size, &[LIST], INT),
-    method("size", Function::Size, &[MAP], INT),
-    method("contains", Function::Contains, &[TEXT, TEXT], BOOL),
-    method("startsWith", Function::StartsWith, &[TEXT, TEXT], BOOL),
-    method("endsWith", Function::EndsWith, &[TEXT, TEXT], BOOL),
-    method("matches", Function::Matches, &[TEXT, TEXT], BOOL),
-    function("matches", Function::Matches, &[TEXT, TEXT], BOOL),
-    function("string", Function::ToText, &[TEXT], TEXT),
-    function("string", Function::ToText, &[INT], TEXT),
-    function("string", Function::ToText, &[UINT], TEXT),
-    function("string", Function::ToText, &[DOUBLE], TEXT),
-    function("string", Function::ToText, &[BOOL], TEXT),
-    function("string", Function::ToText, &[BYTES], TEXT),
-    function("string", Function::ToText, &[TIME], TEXT),
-    function("string", Function::ToText, &[SPAN], TEXT),
-    function("int", Function::ToInt, &[INT], INT),
-    function("int", Function::ToInt, &[UINT], INT),
-    function("int", Function::ToInt, &[DOUBLE], INT),
-    function("int", Function::ToInt, &[TEXT], INT),
-    function("int", Function::ToInt, &[TIME], INT),
-    function("uint", Function::ToUInt, &[UINT], UINT),
-    function("uint", Function::ToUInt, &[INT], UINT),
-    function("uint", Function::ToUInt, &[DOUBLE], UINT),
-    function("uint", Function::ToUInt, &[TEXT], UINT),
-    function("double", Function::ToDouble, &[DOUBLE], DOUBLE),
-    function("double", Function::ToDouble, &[INT], DOUBLE),
-    function("double", Function::ToDouble, &[UINT], DOUBLE),
-    function("double", Function::ToDouble, &[TEXT], DOUBLE),
-    function("bool", Function::ToBool, &[BOOL], BOOL),
-    function("bool", Function::ToBool, &[TEXT], BOOL),
-    function("bytes", Function::ToBytes, &[BYTES], BYTES),
-    function("bytes", Function::ToBytes, &[TEXT], BYTES),
-    function("timestamp", Function::ToTimestamp, &[TIME], TIME),
-    function("timestamp", Function::ToTimestamp, &[TEXT], TIME),
-    function("timestamp", Function::ToTimestamp, &[INT], TIME),
-    function("duration", Function::ToDuration, &[SPAN], SPAN),
-    function("duration", Function::ToDuration, &[TEXT], SPAN),
-    function("type", Function::TypeOf, &[ANY], TYPE),
-    function("dyn", Function::Dyn, &[ANY], ANY),
-    part("getFullYear", TimePart::FullYear, &[TIME]),
-    part("getFullYear", TimePart::FullYear, &[TIME, TEXT]),
-    part("getMonth", TimePart::Month, &[TIME]),
-    part("getMonth", TimePart::Month, &[TIME, TEXT]),
-    part("getDayOfYear", TimePart::DayOfYear, &[TIME]),
-    part("getDayOfYear", TimePart::DayOfYear, &[TIME, TEXT]),
-    part("getDayOfMonth", TimePart::DayOfMonth, &[TIME]),
-    part("getDayOfMonth", TimePart::DayOfMonth, &[TIME, TEXT]),
-    part("getDate", TimePart::Date, &[TIME]),
-    part("getDate", TimePart::Date, &[TIME, TEXT]),
-    part("getDayOfWeek", TimePart::DayOfWeek, &[TIME]),
-    part("getDayOfWeek", TimePart::DayOfWeek, &[TIME, TEXT]),
-    part("getHours", TimePart::Hours, &[TIME]),
-    part("getHours", TimePart::Hours, &[TIME, TEXT]),
-    part("getHours", TimePart::Hours, &[SPAN]),
-    part("getMinutes", TimePart::Minutes, &[TIME]),
-    part("getMinutes", TimePart::Minutes, &[TIME, TEXT]),
-    part("getMinutes", TimePart::Minutes, &[SPAN]),
-    part("getSeconds", TimePart::Seconds, &[TIME]),
-    part("getSeconds", TimePart::Seconds, &[TIME, TEXT]),
-    part("getSeconds", TimePart::Seconds, &[SPAN]),
-    part("getMilliseconds", TimePart::Milliseconds, &[TIME]),
-    part("getMilliseconds", TimePart::Milliseconds, &[TIME, TEXT]),
-    part("getMilliseconds", TimePart::Milliseconds, &[SPAN]),
-    method("lowerAscii", Function::LowerAscii, &[TEXT], TEXT),
-    method("upperAscii", Function::UpperAscii, &[TEXT], TEXT),
-    method("trim", Function::Trim, &[TEXT], TEXT),
-    method("replace", Function::Replace, &[TEXT, TEXT, TEXT], TEXT),
-    method("split", Function::Split, &[TEXT, TEXT], LIST),
-    method("join", Function::Join, &[LIST], TEXT),
-    method("join", Function::Join, &[LIST, TEXT], TEXT),
-    method("substring", Function::Substring, &[TEXT, INT], TEXT),
-    method("substring", Function::Substring, &[TEXT, INT, INT], TEXT),
-    method("indexOf", Function::IndexOf, &[TEXT, TEXT], INT),
-    method("lastIndexOf", Function::LastIndexOf, &[TEXT, TEXT], INT),
-    function("base64.encode", Function::Encode, &[BYTES], TEXT),
-    function("base64.decode", Function::Decode, &[TEXT], BYTES),
-    function("optional.of", Function::Some, &[ANY], OPTIONAL),
-    function("optional.none", Function::None, &[], OPTIONAL),
-    method("hasValue", Function::HasValue, &[OPTIONAL], BOOL),
-    method("value", Function::Unwrap, &[OPTIONAL], ANY),
-    method("or", Function::Or, &[OPTIONAL, OPTIONAL], OPTIONAL),
-    method("orValue", Function::OrValue, &[OPTIONAL, ANY], ANY),
-];
-
 impl Function {
+    /// Whether it takes one list, or any number of arguments that are its elements.
+    pub(super) fn is_variadic(self) -> bool {
+        matches!(self, Self::Math(MathFunction::Greatest | MathFunction::Least))
+    }
+
     /// The function of a name that is called in a style with so many arguments, the receiver included.
     pub(super) fn find(name: &str, style: Style, arguments: usize) -> Result<Self, String> {
         let mut named = OVERLOADS.iter().filter(|overload| overload.name == name).peekable();
@@ -209,7 +118,8 @@ impl Function {
         }
         let mut known = Vec::new();
         for overload in named {
-            if overload.style == style && overload.takes.len() == arguments {
+            let fits = overload.takes.len() == arguments || (overload.function.is_variadic() && arguments > 1);
+            if overload.style == style && fits {
                 return Ok(overload.function);
             }
             let signature = overload.signature();

@@ -1,6 +1,6 @@
 //! The text of an expression as tokens (CEL language definition, "Syntax").
 
-use super::Flaw;
+use super::CompileError;
 
 /// A token.
 #[derive(Debug, Clone, PartialEq)]
@@ -13,6 +13,8 @@ pub(super) enum Token {
     Double(f64),
     Text(Box<str>),
     Bytes(Box<[u8]>),
+    /// The name of a field in backticks.
+    Quoted(Box<str>),
     /// An operator or a bracket.
     Sign(&'static str),
     End,
@@ -25,7 +27,7 @@ const SIGNS: &[&str] = &[
 ];
 
 /// Splits a text into tokens, each with the byte at which it begins. The last is [`Token::End`].
-pub(super) fn tokens(source: &str) -> Result<Vec<(usize, Token)>, Flaw> {
+pub(super) fn tokens(source: &str) -> Result<Vec<(usize, Token)>, CompileError> {
     let mut lexer = Lexer { source, at: 0 };
     let mut tokens = Vec::new();
     loop {
@@ -86,7 +88,7 @@ impl<'s> Lexer<'s> {
         }
     }
 
-    fn token(&mut self) -> Result<Token, Flaw> {
+    fn token(&mut self) -> Result<Token, CompileError> {
         let start = self.at;
         let Some(first) = self.peek() else { return Ok(Token::End) };
         let after_point = self.rest().strip_prefix('.').and_then(|rest| rest.chars().next());
@@ -99,26 +101,40 @@ impl<'s> Lexer<'s> {
         if first == '_' || first.is_ascii_alphabetic() {
             return Ok(Token::Name(self.take(|next| next == '_' || next.is_ascii_alphanumeric()).into()));
         }
+        if first == '`' {
+            return self.quoted(start);
+        }
         match SIGNS.iter().find(|sign| self.rest().starts_with(**sign)) {
             Some(sign) => {
                 self.at += sign.len();
                 Ok(Token::Sign(sign))
             }
-            None if first == '=' => Err(Flaw::new(start, "`=` is not an operator; use `==`")),
+            None if first == '=' => Err(CompileError::new(start, "`=` is not an operator; use `==`")),
             None if first == '&' || first == '|' => {
-                Err(Flaw::new(start, format!("`{first}` is not an operator; use `{first}{first}`")))
+                Err(CompileError::new(start, format!("`{first}` is not an operator; use `{first}{first}`")))
             }
-            None => Err(Flaw::new(start, format!("`{}` is not allowed here", first.escape_default()))),
+            None => Err(CompileError::new(start, format!("`{}` is not allowed here", first.escape_default()))),
         }
     }
 
-    fn number(&mut self) -> Result<Token, Flaw> {
+    /// `` `name` ``, with letters, digits and the signs that names of fields have.
+    fn quoted(&mut self, start: usize) -> Result<Token, CompileError> {
+        self.bump();
+        let name = self.take(|next| next.is_ascii_alphanumeric() || matches!(next, '_' | '.' | '-' | '/' | ' '));
+        if name.is_empty() || !self.eat("`") {
+            let message = "a name in backticks has letters, digits, `_`, `.`, `-`, `/` and spaces; other keys are written [\"…\"]";
+            return Err(CompileError::new(start, message));
+        }
+        Ok(Token::Quoted(name.into()))
+    }
+
+    fn number(&mut self) -> Result<Token, CompileError> {
         let start = self.at;
-        let too_large = || Flaw::new(start, "this number is too large; integers have 64 bits");
+        let too_large = || CompileError::new(start, "this number is too large; integers have 64 bits");
         if self.eat("0x") || self.eat("0X") {
             let digits = self.take(|next| next.is_ascii_hexdigit());
             let value = u64::from_str_radix(digits, 16).map_err(|_| match digits {
-                "" => Flaw::new(start, "hexadecimal digits must follow 0x"),
+                "" => CompileError::new(start, "hexadecimal digits must follow 0x"),
                 _ => too_large(),
             })?;
             return self.whole(start, value);
@@ -138,7 +154,7 @@ impl<'s> Lexer<'s> {
                 self.bump();
             }
             if self.take(|next| next.is_ascii_digit()).is_empty() {
-                return Err(Flaw::new(start, "digits must follow the exponent's e"));
+                return Err(CompileError::new(start, "digits must follow the exponent's e"));
             }
         }
         let text = self.source.get(start..self.at).unwrap_or_default();
@@ -150,22 +166,22 @@ impl<'s> Lexer<'s> {
         self.whole(start, value)
     }
 
-    fn whole(&mut self, start: usize, value: u64) -> Result<Token, Flaw> {
+    fn whole(&mut self, start: usize, value: u64) -> Result<Token, CompileError> {
         if self.eat("u") || self.eat("U") {
             self.ends_number(start)?;
             return Ok(Token::UInt(value));
         }
         self.ends_number(start)?;
         if value > 1 << 63 {
-            return Err(Flaw::new(start, "this number is too large; integers have 64 bits"));
+            return Err(CompileError::new(start, "this number is too large; integers have 64 bits"));
         }
         Ok(Token::Int(value))
     }
 
-    fn ends_number(&self, start: usize) -> Result<(), Flaw> {
+    fn ends_number(&self, start: usize) -> Result<(), CompileError> {
         match self.peek() {
             Some(next) if next == '_' || next.is_ascii_alphanumeric() => {
-                Err(Flaw::new(start, "this number is followed by a letter; names begin with a letter or `_`"))
+                Err(CompileError::new(start, "this number is followed by a letter; names begin with a letter or `_`"))
             }
             _ => Ok(()),
         }
@@ -187,15 +203,17 @@ impl<'s> Lexer<'s> {
         Some((raw, bytes))
     }
 
-    fn string(&mut self, start: usize, raw: bool, bytes: bool) -> Result<Token, Flaw> {
+    fn string(&mut self, start: usize, raw: bool, bytes: bool) -> Result<Token, CompileError> {
         let close = ["\"\"\"", "'''", "\"", "'"].into_iter().find(|quote| self.eat(quote)).unwrap_or("\"");
         let mut value = Vec::new();
         while !self.eat(close) {
             let at = self.at;
             match self.bump() {
-                None => return Err(Flaw::new(start, format!("unterminated string; close it with {close}"))),
+                None => {
+                    return Err(CompileError::new(start, format!("unterminated string; close it with {close}")));
+                }
                 Some('\n' | '\r') if close.len() == 1 => {
-                    return Err(Flaw::new(start, "a multi-line string needs triple quotes"));
+                    return Err(CompileError::new(start, "a multi-line string needs triple quotes"));
                 }
                 Some('\\') if !raw => self.escape(at, bytes, &mut value)?,
                 // In a raw string a quote after a backslash does not end it.
@@ -212,13 +230,13 @@ impl<'s> Lexer<'s> {
             return Ok(Token::Bytes(value.into()));
         }
         // Only escapes of bytes literals make anything but UTF-8.
-        let text = String::from_utf8(value).map_err(|_| Flaw::new(start, "this string is not UTF-8"))?;
+        let text = String::from_utf8(value).map_err(|_| CompileError::new(start, "this string is not UTF-8"))?;
         Ok(Token::Text(text.into()))
     }
 
-    fn escape(&mut self, at: usize, bytes: bool, value: &mut Vec<u8>) -> Result<(), Flaw> {
+    fn escape(&mut self, at: usize, bytes: bool, value: &mut Vec<u8>) -> Result<(), CompileError> {
         let wrong = || {
-            Flaw::new(
+            CompileError::new(
                 at,
                 r"this escape is not known; \\ is a backslash, \n a new line, \u00e9 a character, and r'…' has none",
             )

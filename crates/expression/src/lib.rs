@@ -1,16 +1,16 @@
 //! Expressions in CEL, the Common Expression Language (<https://github.com/google/cel-spec>, the language of Kubernetes'
-//! own validation rules): which events a subscription wants, what is made of them, and who they are.
+//! own validation rules). They filter the events of a subscription, transform them, and set their type and id.
 //!
-//! An expression is compiled once, with the names and, as far as they are known, the types checked; evaluating it can
-//! neither loop for ever nor take more than a bounded time and memory, see
-//! [`EXPRESSION_STEPS`](grapnel_values::limits::EXPRESSION_STEPS). It reads what it is given and nothing else.
+//! An expression is compiled once: its names are checked, and its types as far as they are known. Each evaluation ends
+//! within a bounded time and memory, see [`EXPRESSION_STEPS`](grapnel_values::limits::EXPRESSION_STEPS), and reads only its
+//! inputs.
 //!
-//! The language is that of the definition without messages and enumerations, with optional values (`payload.?a.orValue(1)`)
-//! and the usual functions on strings. JSON numbers are `int` where they are whole and fit, `uint` above that, and
-//! `double` otherwise. Keys of maps keep their order.
+//! The language is that of the definition without messages and enumerations, with optional values and the extensions for
+//! strings and math. JSON numbers are `int` if they are whole and fit, `uint` above that, and `double` otherwise. Keys of
+//! maps keep their order.
 
 #![warn(missing_docs)]
-// Input from outside must never end the process: a refusal has a name and an answer.
+// Input from outside must never end the process.
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod builtin;
@@ -25,6 +25,7 @@ mod pattern;
 mod syntax;
 #[cfg(test)]
 mod tests;
+mod time;
 mod value;
 
 use std::{borrow::Cow, fmt, io};
@@ -33,18 +34,18 @@ use grapnel_values::cost_budget::CostBudget;
 use jiff::Timestamp;
 
 use crate::{
-    evaluate::{Fault, Machine},
+    evaluate::{EvalError, Machine},
     parser::Uses,
-    syntax::{Given, Node},
+    syntax::{Binding, Node},
     value::{BYTES_PER_STEP, Kind, Text, Value},
 };
 
 /// Which names an expression may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
-    /// `event`, `headers` and `payload`: an event on its way to a receiver.
+    /// `event`, `headers` and `payload`: an event to deliver.
     Delivery,
-    /// `headers` and `payload`: a request of which nobody has said yet what event it is.
+    /// `headers` and `payload`: a request whose event type is not known yet.
     Request,
     /// `claims`: a verified JSON Web Token.
     Claims,
@@ -59,19 +60,19 @@ impl Scope {
         }
     }
 
-    fn given(self, name: &str) -> Option<Given> {
+    fn given(self, name: &str) -> Option<Binding> {
         self.names().contains(&name).then_some(match name {
-            "event" => Given::Event,
-            "headers" => Given::Headers,
-            "payload" => Given::Payload,
-            _ => Given::Claims,
+            "event" => Binding::Event,
+            "headers" => Binding::Headers,
+            "payload" => Binding::Payload,
+            _ => Binding::Claims,
         })
     }
 }
 
-/// What an expression has to give.
+/// The type that the result of an expression must have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Gives {
+pub enum ExpectedType {
     /// A bool, for [`Expression::test`].
     Bool,
     /// A string, an integer or a bool, for [`Expression::text`].
@@ -88,7 +89,7 @@ pub struct Expression {
     uses: Uses,
 }
 
-/// What is wrong with an expression, and where.
+/// An error of compiling or evaluating an expression.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}, column {column}: {message}")]
 pub struct ExpressionError {
@@ -96,18 +97,18 @@ pub struct ExpressionError {
     pub line: usize,
     /// The character of the line, from 1.
     pub column: usize,
-    /// What is wrong, in a sentence. That of an evaluation holds nothing of the event.
+    /// The description. It contains no value of the event.
     pub message: String,
 }
 
-/// Something wrong at a byte of the source.
+/// An error at a byte of the source.
 #[derive(Debug)]
-struct Flaw {
+struct CompileError {
     at: usize,
     message: String,
 }
 
-impl Flaw {
+impl CompileError {
     fn new(at: usize, message: impl Into<String>) -> Self {
         Self { at, message: message.into() }
     }
@@ -142,7 +143,7 @@ impl<'a> Event<'a> {
         match name {
             "id" => text(self.id),
             "type" => text(self.kind),
-            "time" => Some(Value::Timestamp(self.time)),
+            "time" => Some(Value::Timestamp(self.time.into())),
             "endpoint" => text(self.endpoint),
             "namespace" => text(self.namespace),
             _ => None,
@@ -164,7 +165,7 @@ pub enum Payload<'a> {
     Bytes(Cow<'a, [u8]>),
 }
 
-/// What an expression is given. What its [`Scope`] does not name may be left out, and what it does not use too: see
+/// The values of the variables. Those that the [`Scope`] does not have or the expression does not use may be left out: see
 /// [`Expression::uses_headers`] and [`Expression::uses_payload`].
 #[derive(Debug, Clone, Default)]
 pub struct Inputs<'a> {
@@ -178,11 +179,11 @@ pub struct Inputs<'a> {
     pub claims: Option<&'a serde_json::Value>,
 }
 
-/// So many names of headers that are compared are one step.
+/// Names of headers that are compared in one step.
 const COMPARED_PER_STEP: usize = 16;
 
 impl Inputs<'_> {
-    /// What making the headers took, in steps of an evaluation: each is looked for among those before it.
+    /// The cost of making the headers, in steps of an evaluation: each is searched for among those before it.
     fn steps(&self) -> u64 {
         let bytes: usize = self.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
         let count = self.headers.len();
@@ -195,19 +196,19 @@ impl Expression {
     ///
     /// # Errors
     ///
-    /// [`ExpressionError`] says what is wrong and where.
-    pub fn compile(source: &str, scope: Scope, gives: Gives) -> Result<Self, ExpressionError> {
-        let located = |flaw: Flaw| locate(source, flaw.at, flaw.message);
+    /// Returns the first error with its line and column.
+    pub fn compile(source: &str, scope: Scope, gives: ExpectedType) -> Result<Self, ExpressionError> {
+        let located = |flaw: CompileError| locate(source, flaw.at, flaw.message);
         let (root, uses) = parser::parse(source, scope).map_err(located)?;
         let found = check::infer(&root, &mut Vec::new()).map_err(located)?;
         let fits = match gives {
-            Gives::Bool => found.may_be(&[Kind::Bool]),
-            Gives::Text => found.may_be(&[Kind::Text, Kind::Int, Kind::UInt, Kind::Bool]),
-            Gives::Json => true,
+            ExpectedType::Bool => found.may_be(&[Kind::Bool]),
+            ExpectedType::Text => found.may_be(&[Kind::Text, Kind::Int, Kind::UInt, Kind::Bool]),
+            ExpectedType::Json => true,
         };
         if !fits {
             let wanted = match gives {
-                Gives::Bool => "a bool",
+                ExpectedType::Bool => "a bool",
                 _ => "a string, an integer or a bool",
             };
             return Err(locate(source, root.start(), format!("it returns {}; {wanted} is required", found.a())));
@@ -215,7 +216,7 @@ impl Expression {
         Ok(Self { source: source.into(), scope, root, uses })
     }
 
-    /// As it was written.
+    /// The source text.
     pub fn source(&self) -> &str {
         &self.source
     }
@@ -234,7 +235,7 @@ impl Expression {
     ///
     /// # Errors
     ///
-    /// When it fails, takes too long, or gives anything but a bool.
+    /// If it fails, exceeds the steps allowed, or its result is not a bool.
     pub fn test(&self, inputs: &Inputs<'_>) -> Result<bool, ExpressionError> {
         match self.evaluate(inputs)? {
             Value::Bool(flag) => Ok(flag),
@@ -242,16 +243,16 @@ impl Expression {
         }
     }
 
-    /// Evaluates an expression of which a name is wanted: a string as it is, an integer or a bool as it is written.
+    /// Evaluates to text: a string as it is, an integer or a bool in its text form.
     ///
     /// # Errors
     ///
-    /// When it fails, takes too long, or gives anything else.
+    /// If it fails, exceeds the steps allowed, or its result has another type.
     pub fn text(&self, inputs: &Inputs<'_>) -> Result<String, ExpressionError> {
         self.text_within(inputs, &mut CostBudget::default())
     }
 
-    /// As [`Expression::text`], with what is left of the steps of a request.
+    /// As [`Expression::text`], with the steps that are left of a request's budget.
     ///
     /// # Errors
     ///
@@ -270,12 +271,11 @@ impl Expression {
         }
     }
 
-    /// Evaluates an expression and writes what it gives as JSON of at most `max` bytes: bytes as base64, times as in
-    /// RFC 3339, durations in seconds with an `s`.
+    /// Evaluates to JSON of at most `max` bytes: bytes as base64, timestamps as in RFC 3339, durations in seconds with an `s`.
     ///
     /// # Errors
     ///
-    /// When it fails, takes too long, or gives what JSON cannot write or what is longer.
+    /// If it fails, exceeds the steps allowed, or its result is too long or has no JSON form.
     pub fn json(&self, inputs: &Inputs<'_>, max: usize) -> Result<Vec<u8>, ExpressionError> {
         let value = self.evaluate(inputs)?;
         let mut written = Bounded { bytes: Vec::new(), max };
@@ -283,7 +283,7 @@ impl Expression {
             let message = if error.is_io() {
                 format!("the result exceeds {max} bytes of JSON")
             } else {
-                "the result has a number that is infinite or NaN, which JSON does not support".into()
+                "its result holds a number that is not finite, which JSON cannot represent".into()
             };
             locate(&self.source, self.root.start(), message)
         })?;
@@ -298,7 +298,7 @@ impl Expression {
         let mut machine = Machine::new(inputs, *steps);
         let value = machine.value(&self.root);
         *steps = machine.left();
-        value.map_err(|Fault { at, message, .. }| locate(&self.source, at, message.into_owned()))
+        value.map_err(|EvalError { at, message, .. }| locate(&self.source, at, message.into_owned()))
     }
 
     fn unfit(&self, value: &Value<'_>, wanted: &str) -> ExpressionError {
@@ -307,7 +307,7 @@ impl Expression {
     }
 }
 
-/// Expressions are the same when they are written the same and see the same.
+/// Expressions are equal if their source and their scope are.
 impl PartialEq for Expression {
     fn eq(&self, other: &Self) -> bool {
         self.source == other.source && self.scope == other.scope
@@ -330,7 +330,7 @@ fn locate(source: &str, at: usize, message: String) -> ExpressionError {
     ExpressionError { line, column, message }
 }
 
-/// Takes so many bytes and no more.
+/// A writer that fails after `max` bytes.
 struct Bounded {
     bytes: Vec<u8>,
     max: usize,

@@ -3,8 +3,9 @@
 use std::{cmp::Ordering, rc::Rc};
 
 use super::{
-    evaluate::{Fault, Machine, Result},
+    evaluate::{EvalError, Machine, Result},
     syntax::{Arithmetic, Comparison},
+    time::{add_durations, subtract_durations},
     value::{Blob, List, Map, Value},
 };
 
@@ -12,7 +13,6 @@ pub(super) fn negate<'a>(value: &Value<'a>) -> std::result::Result<Value<'a>, St
     let negated = match value {
         Value::Int(number) => number.checked_neg().map(Value::Int),
         Value::Double(number) => Some(Value::Double(-number)),
-        Value::Duration(duration) => duration.checked_neg().map(Value::Duration),
         other => return Err(format!("{} cannot be negated", other.kind().a())),
     };
     negated.ok_or_else(|| "the result does not fit into 64 bits".into())
@@ -28,7 +28,7 @@ pub(super) fn arithmetic<'a>(
     use Arithmetic::{Add, Divide, Multiply, Remainder, Subtract};
     let result = match (operator, &left, &right) {
         (Divide | Remainder, _, Value::Int(0) | Value::UInt(0)) => {
-            return Err(Fault::new(at, "division by zero"));
+            return Err(EvalError::new(at, "division by zero"));
         }
         (_, Value::Int(a), Value::Int(b)) => match operator {
             Add => a.checked_add(*b),
@@ -63,18 +63,18 @@ pub(super) fn arithmetic<'a>(
             Some(Value::list(a.iter().chain(b.iter()).collect()))
         }
         (Add, Value::Timestamp(a), Value::Duration(b)) | (Add, Value::Duration(b), Value::Timestamp(a)) => {
-            a.checked_add(*b).ok().map(Value::Timestamp)
+            a.checked_add(*b).map(Value::Timestamp)
         }
-        (Subtract, Value::Timestamp(a), Value::Duration(b)) => a.checked_sub(*b).ok().map(Value::Timestamp),
-        (Subtract, Value::Timestamp(a), Value::Timestamp(b)) => Some(Value::Duration(a.duration_since(*b))),
-        (Add, Value::Duration(a), Value::Duration(b)) => a.checked_add(*b).map(Value::Duration),
-        (Subtract, Value::Duration(a), Value::Duration(b)) => a.checked_sub(*b).map(Value::Duration),
+        (Subtract, Value::Timestamp(a), Value::Duration(b)) => a.checked_sub(*b).map(Value::Timestamp),
+        (Subtract, Value::Timestamp(a), Value::Timestamp(b)) => a.since(*b).map(Value::Duration),
+        (Add, Value::Duration(a), Value::Duration(b)) => add_durations(*a, *b).map(Value::Duration),
+        (Subtract, Value::Duration(a), Value::Duration(b)) => subtract_durations(*a, *b).map(Value::Duration),
         _ => {
             let (sign, left, right) = (operator.sign(), left.kind().name(), right.kind().name());
-            return Err(Fault::new(at, format!("`{sign}` is not defined for {left} and {right}")));
+            return Err(EvalError::new(at, format!("`{sign}` is not defined for {left} and {right}")));
         }
     };
-    result.ok_or_else(|| Fault::new(at, "the result is out of range"))
+    result.ok_or_else(|| EvalError::new(at, "the result is out of range"))
 }
 
 pub(super) fn compare<'a>(
@@ -105,7 +105,7 @@ pub(super) fn compare<'a>(
         }
         None => {
             let (sign, left, right) = (comparison.sign(), left.kind().name(), right.kind().name());
-            Err(Fault::new(at, format!("`{sign}` is not defined for {left} and {right}")))
+            Err(EvalError::new(at, format!("`{sign}` is not defined for {left} and {right}")))
         }
     }
 }
@@ -178,7 +178,7 @@ fn contains<'a>(machine: &mut Machine<'a>, at: usize, needle: &Value<'a>, range:
         }
         other => {
             let message = format!("`in` requires a list or a map, not {}", other.kind().a());
-            Err(Fault::new(at, message))
+            Err(EvalError::new(at, message))
         }
     }
 }

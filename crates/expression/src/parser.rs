@@ -1,15 +1,19 @@
 //! Tokens to a tree (CEL language definition, "Syntax" and "Macros").
 
+mod macros;
 mod operand;
 
+use std::sync::Arc;
+
 use super::{
-    Flaw, Scope,
+    CompileError, Scope,
     lexer::{Token, tokens},
-    syntax::{Arithmetic, Comparison, Literal, Node, What},
+    pattern::Pattern,
+    syntax::{Arithmetic, Comparison, Comprehension, Literal, Node, What},
 };
 use crate::limits::{EXPRESSION_BYTES, EXPRESSION_DEPTH};
 
-/// What an expression uses of what it is given.
+/// The variables that an expression uses.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Uses {
     pub(super) headers: bool,
@@ -17,17 +21,29 @@ pub(super) struct Uses {
 }
 
 /// Reads an expression of at most [`EXPRESSION_BYTES`] and [`EXPRESSION_DEPTH`].
-pub(super) fn parse(source: &str, scope: Scope) -> Result<(Node, Uses), Flaw> {
+pub(super) fn parse(source: &str, scope: Scope) -> Result<(Node, Uses), CompileError> {
     if source.len() > EXPRESSION_BYTES {
         let length = source.len();
-        return Err(Flaw::new(0, format!("it has {length} bytes, more than the {EXPRESSION_BYTES} allowed")));
+        return Err(CompileError::new(0, format!("it has {length} bytes, more than the {EXPRESSION_BYTES} allowed")));
     }
-    let tokens = tokens(source)?;
-    let mut parser = Parser { tokens, next: 0, scope, variables: Vec::new(), open: 0, uses: Uses::default() };
+    parse_with(source, scope, Vec::new())
+}
+
+/// As [`parse`], with variables in addition to those of the scope.
+pub(super) fn parse_with(source: &str, scope: Scope, variables: Vec<Box<str>>) -> Result<(Node, Uses), CompileError> {
+    let mut parser = Parser {
+        tokens: tokens(source)?,
+        next: 0,
+        scope,
+        variables,
+        open: 0,
+        uses: Uses::default(),
+        patterns: Vec::new(),
+    };
     let node = parser.expression()?;
     match parser.peek() {
         Token::End => Ok((node, parser.uses)),
-        other => Err(Flaw::new(parser.at(), format!("{} is not allowed here", describe(other)))),
+        other => Err(CompileError::new(parser.at(), format!("{} is not allowed here", describe(other)))),
     }
 }
 
@@ -35,16 +51,18 @@ struct Parser {
     tokens: Vec<(usize, Token)>,
     next: usize,
     scope: Scope,
-    /// Variables of the macros around, outermost first.
+    /// Variables of the enclosing macros, outermost first.
     variables: Vec<Box<str>>,
-    /// Expressions under way.
+    /// Depth of the expressions that are being parsed.
     open: usize,
     uses: Uses,
+    /// Its literal patterns, each once.
+    patterns: Vec<Arc<Pattern>>,
 }
 
 fn describe(token: &Token) -> String {
     match token {
-        Token::Name(name) => format!("`{name}`"),
+        Token::Name(name) | Token::Quoted(name) => format!("`{name}`"),
         Token::Int(number) => format!("`{number}`"),
         Token::UInt(number) => format!("`{number}u`"),
         Token::Double(number) => format!("`{number}`"),
@@ -73,26 +91,26 @@ impl Parser {
         there
     }
 
-    fn expect(&mut self, sign: &str) -> Result<(), Flaw> {
+    fn expect(&mut self, sign: &str) -> Result<(), CompileError> {
         if self.eat(sign) {
             return Ok(());
         }
-        Err(Flaw::new(self.at(), format!("expected `{sign}`, found {}", describe(self.peek()))))
+        Err(CompileError::new(self.at(), format!("expected `{sign}`, found {}", describe(self.peek()))))
     }
 
-    fn node(&self, at: usize, what: What) -> Result<Node, Flaw> {
+    fn node(&self, at: usize, what: What) -> Result<Node, CompileError> {
         let depth = 1 + what.deepest();
         if depth > EXPRESSION_DEPTH {
-            return Err(Flaw::new(at, format!("it is nested more than {EXPRESSION_DEPTH} deep here")));
+            return Err(CompileError::new(at, format!("it is nested more than {EXPRESSION_DEPTH} deep here")));
         }
         Ok(Node { at, what, depth })
     }
 
-    fn expression(&mut self) -> Result<Node, Flaw> {
+    fn expression(&mut self) -> Result<Node, CompileError> {
         self.open += 1;
         // Brackets that leave nothing in the tree are bounded too.
         if self.open > EXPRESSION_DEPTH {
-            return Err(Flaw::new(self.at(), format!("it is nested more than {EXPRESSION_DEPTH} deep here")));
+            return Err(CompileError::new(self.at(), format!("it is nested more than {EXPRESSION_DEPTH} deep here")));
         }
         let condition = self.any()?;
         let at = self.at();
@@ -108,20 +126,20 @@ impl Parser {
         Ok(node)
     }
 
-    fn any(&mut self) -> Result<Node, Flaw> {
+    fn any(&mut self) -> Result<Node, CompileError> {
         self.chain("||", Self::all, What::Any)
     }
 
-    fn all(&mut self) -> Result<Node, Flaw> {
+    fn all(&mut self) -> Result<Node, CompileError> {
         self.chain("&&", Self::relation, What::All)
     }
 
     fn chain(
         &mut self,
         sign: &str,
-        part: fn(&mut Self) -> Result<Node, Flaw>,
+        part: fn(&mut Self) -> Result<Node, CompileError>,
         make: fn(Vec<Node>) -> What,
-    ) -> Result<Node, Flaw> {
+    ) -> Result<Node, CompileError> {
         let first = part(self)?;
         let at = self.at();
         let mut parts = vec![first];
@@ -137,7 +155,7 @@ impl Parser {
         }
     }
 
-    fn relation(&mut self) -> Result<Node, Flaw> {
+    fn relation(&mut self) -> Result<Node, CompileError> {
         let mut left = self.sum()?;
         loop {
             let at = self.at();
@@ -157,19 +175,19 @@ impl Parser {
         }
     }
 
-    fn sum(&mut self) -> Result<Node, Flaw> {
+    fn sum(&mut self) -> Result<Node, CompileError> {
         self.arithmetic(&[Arithmetic::Add, Arithmetic::Subtract], Self::product)
     }
 
-    fn product(&mut self) -> Result<Node, Flaw> {
+    fn product(&mut self) -> Result<Node, CompileError> {
         self.arithmetic(&[Arithmetic::Multiply, Arithmetic::Divide, Arithmetic::Remainder], Self::unary)
     }
 
     fn arithmetic(
         &mut self,
         operators: &[Arithmetic],
-        part: fn(&mut Self) -> Result<Node, Flaw>,
-    ) -> Result<Node, Flaw> {
+        part: fn(&mut Self) -> Result<Node, CompileError>,
+    ) -> Result<Node, CompileError> {
         let first = part(self)?;
         let begin = self.at();
         let mut rest = Vec::new();
@@ -181,7 +199,7 @@ impl Parser {
         if rest.is_empty() { Ok(first) } else { self.node(begin, What::Arithmetic(Box::new(first), rest)) }
     }
 
-    fn unary(&mut self) -> Result<Node, Flaw> {
+    fn unary(&mut self) -> Result<Node, CompileError> {
         let at = self.at();
         let mut nots = 0;
         while self.eat("!") {
@@ -230,12 +248,13 @@ impl What {
     fn deepest(&self) -> usize {
         let of = |nodes: &[Node]| nodes.iter().map(|node| node.depth).max().unwrap_or_default();
         match self {
-            Self::Literal(_) | Self::Given(_) | Self::Local(_) => 0,
+            Self::Literal(_) | Self::Binding(_) | Self::Local(_) => 0,
             Self::Select { from, .. } | Self::Has { from, .. } => from.depth,
             Self::Index { from, index, .. } => from.depth.max(index.depth),
-            Self::List(nodes) | Self::All(nodes) | Self::Any(nodes) | Self::Call { arguments: nodes, .. } => of(nodes),
+            Self::All(nodes) | Self::Any(nodes) | Self::Call { arguments: nodes, .. } => of(nodes),
+            Self::List(elements) => elements.iter().map(|element| element.value.depth).max().unwrap_or_default(),
             Self::Map(entries) => {
-                entries.iter().map(|(key, value)| key.depth.max(value.depth)).max().unwrap_or_default()
+                entries.iter().map(|entry| entry.key.depth.max(entry.value.depth)).max().unwrap_or_default()
             }
             Self::Not(node) | Self::Negate(node) => node.depth,
             Self::Choice { condition, yes, no } => condition.depth.max(yes.depth).max(no.depth),
@@ -243,9 +262,11 @@ impl What {
                 rest.iter().map(|(_, _, node)| node.depth).max().unwrap_or_default().max(first.depth)
             }
             Self::Compare(_, left, right) => left.depth.max(right.depth),
-            Self::Loop { range, only, body, .. } => {
+            Self::Loop(comprehension) => {
+                let Comprehension { range, only, body, .. } = &**comprehension;
                 range.depth.max(body.depth).max(only.as_ref().map_or(0, |only| only.depth))
             }
+            Self::OptionalMap { from, body, .. } => from.depth.max(body.depth),
         }
     }
 }

@@ -1,53 +1,92 @@
-//! Regular expressions (RE2 syntax) and what they cost: time linear in the text, but with a factor that grows with the
-//! pattern once it is compiled, however short its source is.
+//! Regular expressions in the syntax of RE2. A search takes time linear in the text, with a factor that grows with the
+//! compiled size, however short the source is. So compiling is charged, sizes are bounded, and equal patterns are shared.
 
-use regex::{Error, Regex, RegexBuilder, bytes};
+mod caches;
+mod intern;
+mod re2;
 
+use std::fmt;
+
+use regex_automata::{
+    Input,
+    meta::{self, BuildError},
+    nfa::thompson::{self, WhichCaptures},
+    util::syntax,
+};
+use regex_syntax::hir::Hir;
+
+pub(super) use self::{caches::Caches, intern::intern};
 use crate::limits::{EXPRESSION_PATTERN_BYTES, EXPRESSION_PATTERN_STEPS};
 
-/// A pattern up to this is one step for each byte of the text.
+/// A search with a pattern of at most so many bytes takes one step for each byte of the text.
 const SMALL: usize = 1024;
 
-/// So many bytes of a larger one are one step for each byte of the text: its states are what is looked at, if the worst
-/// comes to the worst.
+/// A search with a larger pattern takes one step per byte of the text for each so many bytes: its states are what is
+/// visited in the worst case.
 const BYTES_PER_STEP: usize = 128;
 
-/// So many bytes of a pattern that is being compiled are one step.
+/// So many bytes of a pattern that is compiled are one step.
 const COMPILED_BYTES_PER_STEP: usize = 8;
 
-/// Why a pattern is refused.
-pub(super) const UNREADABLE: &str =
-    "not a valid RE2 regular expression, or too large; look-around and back-references are not supported";
+/// So many bytes of the memory for searches are one step when it is allocated.
+const CACHE_BYTES_PER_STEP: usize = 256;
+
+/// Memory of a search for states that it builds as it goes; when it is full, the search starts to build them anew.
+const LAZY_STATES_BYTES: usize = 256 * 1024;
 
 /// A compiled regular expression of at most [`EXPRESSION_PATTERN_BYTES`].
-#[derive(Debug)]
 pub(super) struct Pattern {
-    regex: Regex,
+    source: Box<str>,
+    regex: meta::Regex,
     /// Steps for each byte of the text.
     factor: usize,
 }
 
+/// Why a pattern is refused.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum PatternError {
+    #[error("not RE2 syntax: {0}")]
+    Syntax(String),
+    #[error(
+        "too large: the pattern needs more than the {} KiB allowed for one when it is compiled; repeat less",
+        EXPRESSION_PATTERN_BYTES / 1024
+    )]
+    TooLarge,
+}
+
+/// Either of what ends a compilation.
+pub(super) enum Refused<E> {
+    Pattern(PatternError),
+    /// It is not paid for.
+    Unpaid(E),
+}
+
 impl Pattern {
-    /// Compiles a pattern and measures it. `pay` is asked for the steps of each attempt before it is made; `None` when the
-    /// text is no pattern, or too large a one.
-    pub(super) fn compile<E>(source: &str, mut pay: impl FnMut(usize) -> Result<(), E>) -> Result<Option<Self>, E> {
-        let mut attempt = |limit: usize| {
-            let read = EXPRESSION_PATTERN_STEPS.saturating_mul(1 + source.len());
-            pay(read.saturating_add(limit / COMPILED_BYTES_PER_STEP))
-        };
+    /// Compiles a pattern. `pay` is asked for the steps of each part of the work before it is done.
+    pub(super) fn compile<E>(source: &str, mut pay: impl FnMut(usize) -> Result<(), E>) -> Result<Self, Refused<E>> {
+        let mut pay = |steps: usize| pay(steps).map_err(Refused::Unpaid);
+        pay(EXPRESSION_PATTERN_STEPS.saturating_mul(1 + source.len()))?;
+        let translated = re2::translate(source).map_err(PatternError::Syntax).map_err(Refused::Pattern)?;
+        let hir = parse(&translated, true).map_err(Refused::Pattern)?;
+        // The size is not known before it is compiled: limits are doubled, so that small patterns stay cheap.
         for limit in limits() {
-            attempt(limit)?;
-            match RegexBuilder::new(source).size_limit(limit).dfa_size_limit(EXPRESSION_PATTERN_BYTES).build() {
-                Ok(regex) => {
-                    let size = activity(source, limit, attempt)?;
-                    let factor = if size <= SMALL { 1 } else { size / BYTES_PER_STEP };
-                    return Ok(Some(Self { regex, factor }));
-                }
-                Err(Error::CompiledTooBig(_)) => {}
-                Err(_) => return Ok(None),
+            pay(limit / COMPILED_BYTES_PER_STEP)?;
+            if nfa_size(&hir, limit).is_none() {
+                continue;
             }
+            // Once more as bytes, and forward and in reverse for the searches.
+            pay(3 * limit / COMPILED_BYTES_PER_STEP)?;
+            let size = activity(&translated, limit);
+            let factor = if size <= SMALL { 1 } else { size / BYTES_PER_STEP };
+            let regex = build(&hir).map_err(Refused::Pattern)?;
+            return Ok(Self { source: source.into(), regex, factor });
         }
-        Ok(None)
+        Err(Refused::Pattern(PatternError::TooLarge))
+    }
+
+    /// Bytes that it occupies.
+    pub(super) fn size(&self) -> usize {
+        size_of::<Self>() + self.source.len() + self.regex.memory_usage()
     }
 
     /// Steps of a search in so many bytes of text.
@@ -55,31 +94,71 @@ impl Pattern {
         bytes.saturating_mul(self.factor)
     }
 
-    pub(super) fn is_match(&self, text: &str) -> bool {
-        self.regex.is_match(text)
+    /// Steps of making a cache for its searches.
+    pub(super) fn cache_steps(&self) -> usize {
+        self.regex.memory_usage() / CACHE_BYTES_PER_STEP
+    }
+
+    /// Searches with a cache of its own, which is dropped then.
+    pub(super) fn is_match_once(&self, text: &str) -> bool {
+        self.is_match(&mut self.regex.create_cache(), text)
+    }
+
+    fn is_match(&self, cache: &mut meta::Cache, text: &str) -> bool {
+        let input = Input::new(text).earliest(true);
+        self.regex.search_half_with(cache, &input).is_some()
     }
 }
 
-/// The sizes that are tried, for the compiler of patterns knows a limit but tells no size.
+impl fmt::Debug for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Pattern").field(&self.source).finish()
+    }
+}
+
+/// The limits that are tried.
 fn limits() -> impl Iterator<Item = usize> {
     std::iter::successors(Some(SMALL), |limit| limit.checked_mul(2))
         .take_while(|limit| *limit <= EXPRESSION_PATTERN_BYTES)
 }
 
-/// How large a pattern that compiles within `whole` bytes is, to a factor of two, where its classes are those of ASCII: a
-/// class such as `\d` has hundreds of states in Unicode, but they are one place of the pattern, of which a few are looked at
-/// for a byte.
-fn activity<E>(source: &str, whole: usize, mut attempt: impl FnMut(usize) -> Result<(), E>) -> Result<usize, E> {
-    for limit in limits().take_while(|limit| *limit < whole) {
-        attempt(limit)?;
-        match bytes::RegexBuilder::new(source).unicode(false).size_limit(limit).build() {
-            Ok(_) => return Ok(limit),
-            Err(Error::CompiledTooBig(_)) => {}
-            // It names what only Unicode has.
-            Err(_) => break,
-        }
-    }
-    Ok(whole)
+fn parse(translated: &str, unicode: bool) -> Result<Hir, PatternError> {
+    let config = syntax::Config::new().unicode(unicode).utf8(unicode);
+    syntax::parse_with(translated, &config).map_err(|error| match error {
+        // The positions are those of the translation, and what it refuses are names.
+        regex_syntax::Error::Parse(error) => PatternError::Syntax(error.kind().to_string()),
+        regex_syntax::Error::Translate(error) => PatternError::Syntax(error.kind().to_string()),
+        _ => PatternError::Syntax("the pattern cannot be read".into()),
+    })
+}
+
+/// The size of the automaton of a pattern, if that is at most `limit`.
+fn nfa_size(hir: &Hir, limit: usize) -> Option<usize> {
+    let config = thompson::Config::new().nfa_size_limit(Some(limit)).which_captures(WhichCaptures::None);
+    let nfa = thompson::Compiler::new().configure(config).build_from_hir(hir).ok()?;
+    Some(nfa.memory_usage())
+}
+
+/// The size of a pattern that compiles within `whole` bytes if its characters were single bytes: a class such as
+/// `\p{Greek}` has hundreds of states, of which a search visits a few for each byte.
+fn activity(translated: &str, whole: usize) -> usize {
+    // A pattern that names characters beyond ASCII does not parse like this.
+    let bytes = parse(translated, false).ok().and_then(|hir| nfa_size(&hir, whole));
+    bytes.unwrap_or(whole)
+}
+
+fn build(hir: &Hir) -> Result<meta::Regex, PatternError> {
+    // One memory bound for all: without it the automaton in reverse, which is built too, may be refused.
+    let config = meta::Config::new()
+        .nfa_size_limit(Some(4 * EXPRESSION_PATTERN_BYTES))
+        .which_captures(WhichCaptures::Implicit)
+        .onepass(false)
+        .dfa(false)
+        .hybrid_cache_capacity(LAZY_STATES_BYTES);
+    meta::Builder::new().configure(config).build_from_hir(hir).map_err(|error: BuildError| match error.size_limit() {
+        Some(_) => PatternError::TooLarge,
+        None => PatternError::Syntax("the pattern cannot be compiled".into()),
+    })
 }
 
 #[cfg(test)]
@@ -88,26 +167,43 @@ mod tests {
 
     use super::*;
 
-    fn factor(source: &str) -> Option<usize> {
-        let Ok(pattern) = Pattern::compile(source, |_| Ok::<_, Infallible>(()));
-        pattern.map(|pattern| pattern.factor)
+    fn compile(source: &str) -> Result<Pattern, String> {
+        Pattern::compile(source, |_| Ok::<_, Infallible>(())).map_err(|refused| match refused {
+            Refused::Pattern(error) => error.to_string(),
+            Refused::Unpaid(never) => match never {},
+        })
+    }
+
+    fn factor(source: &str) -> usize {
+        compile(source).unwrap_or_else(|error| panic!("{source}: {error}")).factor
     }
 
     #[test]
     fn patterns_cost_what_they_are_when_they_are_compiled() {
         for source in ["", "^refs/heads/.*$", "(?i)fix(es)? #", r"^v\d+\.\d+$", "[^@]+@example[.]com", "^日本"] {
-            assert_eq!(factor(source), Some(1), "{source}");
+            assert_eq!(factor(source), 1, "{source}");
         }
         for (source, least, most) in [
             (r"^\d{4}-\d{2}-\d{2}$", 1, 8),
             ("[ax]{0,99}", 8, 128),
             ("[ax]{0,400}([ax]{0,40}x){0,9}", 128, 2048),
-            (r"\p{Greek}", 8, 128),
+            (r"\p{Greek}", 4, 128),
+            // Of the size that it has in RE2.
+            (r"^\w{7}$", 1, 8),
+            (r"^[\w.-]{1,39}/[\w.-]{1,100}$", 8, 128),
         ] {
-            let factor = factor(source).unwrap_or_else(|| panic!("{source}"));
+            let factor = factor(source);
             assert!((least..=most).contains(&factor), "{source}: {factor}");
         }
-        assert_eq!(factor("(x{1,999}){1,999}"), None);
-        assert_eq!(factor("("), None);
+        assert!(compile("(x{1,999}){1,999}").unwrap_err().starts_with("too large: "));
+        assert!(compile("(").unwrap_err().starts_with("not RE2 syntax: "));
+    }
+
+    #[test]
+    fn the_size_of_a_pattern_is_bounded() {
+        for source in ["x{1000}", "[ax]{0,400}", r"\p{L}{1,9}", "(a|b|c|d|e|f){1,100}", "(?i)straße{1,900}"] {
+            let size = compile(source).unwrap().size();
+            assert!(size < 4 * EXPRESSION_PATTERN_BYTES, "{source}: {size}");
+        }
     }
 }

@@ -1,5 +1,6 @@
-//! An expression as a tree. Names are resolved: to what the expression is given, to the variable of a macro around it,
-//! to a type, or to a function.
+//! The syntax tree. Names are resolved to variables of the scope, to variables of macros, to types or to functions.
+
+use std::sync::Arc;
 
 use super::{functions::Function, pattern::Pattern, value::Kind};
 
@@ -16,7 +17,7 @@ pub(super) struct Node {
 #[derive(Debug)]
 pub(super) enum What {
     Literal(Literal),
-    Given(Given),
+    Binding(Binding),
     /// The variable of a macro, by its place among those of the macros around it, outermost first.
     Local(usize),
     /// `from.field`, or `from.?field`.
@@ -36,8 +37,8 @@ pub(super) enum What {
         index: Box<Node>,
         optional: bool,
     },
-    List(Vec<Node>),
-    Map(Vec<(Node, Node)>),
+    List(Vec<Element>),
+    Map(Vec<Entry>),
     Not(Box<Node>),
     Negate(Box<Node>),
     /// `a && b && c`.
@@ -57,15 +58,42 @@ pub(super) enum What {
     Call {
         function: Function,
         arguments: Vec<Node>,
-        pattern: Option<Box<Pattern>>,
+        pattern: Option<Arc<Pattern>>,
     },
-    /// A macro over a list or the keys of a map: `range.map(x, body)`, `range.map(x, only, body)`.
-    Loop {
-        of: Loop,
-        range: Box<Node>,
-        only: Option<Box<Node>>,
+    Loop(Box<Comprehension>),
+    /// `from.optMap(x, body)`, or `from.optFlatMap(x, body)`.
+    OptionalMap {
+        from: Box<Node>,
         body: Box<Node>,
+        flat: bool,
     },
+}
+
+/// A macro over a list or a map: `range.map(x, body)`, `range.map(x, only, body)`, `range.all(k, v, body)`.
+#[derive(Debug)]
+pub(super) struct Comprehension {
+    pub(super) of: Loop,
+    /// Whether it has two variables: the index and the element of a list, or the key and the value of a map. One variable is
+    /// the element or the key.
+    pub(super) pairs: bool,
+    pub(super) range: Node,
+    pub(super) only: Option<Node>,
+    pub(super) body: Node,
+}
+
+/// An element of a list: `value`, or `?value`, which is left out if the optional value is empty.
+#[derive(Debug)]
+pub(super) struct Element {
+    pub(super) optional: bool,
+    pub(super) value: Node,
+}
+
+/// An entry of a map: `key: value`, or `?key: value`, which is left out if the optional value is empty.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) optional: bool,
+    pub(super) key: Node,
+    pub(super) value: Node,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -80,9 +108,9 @@ pub(super) enum Literal {
     Type(Kind),
 }
 
-/// What an expression may be given.
+/// A variable of a scope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Given {
+pub(super) enum Binding {
     Event,
     Headers,
     Payload,
@@ -135,14 +163,19 @@ impl Comparison {
     }
 }
 
-/// The macros of the standard that walk over something.
+/// The macros that iterate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Loop {
     All,
     Exists,
     ExistsOne,
     Filter,
+    /// `map` and `transformList`.
     Map,
+    /// `transformMap`.
+    MapValues,
+    /// `transformMapEntry`.
+    MapEntries,
 }
 
 impl Node {
@@ -153,7 +186,8 @@ impl Node {
             What::All(parts) | What::Any(parts) => parts.first().map_or(self.at, Self::start),
             What::Choice { condition, .. } => condition.start(),
             What::Arithmetic(first, _) | What::Compare(_, first, _) => first.start(),
-            What::Loop { range, .. } => range.start(),
+            What::Loop(comprehension) => comprehension.range.start(),
+            What::OptionalMap { from, .. } => from.start(),
             What::Call { arguments, .. } => arguments.first().map_or(self.at, |first| self.at.min(first.start())),
             _ => self.at,
         }

@@ -1,18 +1,19 @@
 //! Values while an expression is evaluated: cheap to clone, borrowed from the event and from the expression where they
 //! can be.
 
+mod json;
+
 use std::{borrow::Cow, cmp::Ordering, ops::Deref, rc::Rc};
 
-use base64::{Engine, engine::general_purpose::STANDARD};
-use jiff::{SignedDuration, Timestamp};
-use serde::{Serialize, Serializer, ser};
+use jiff::SignedDuration;
 
-use super::{Event, syntax::Literal};
+pub(super) use self::json::Seconds;
+use super::{Event, syntax::Literal, time::CelTimestamp};
 
-/// So many bytes that are looked at, or copied, are one step.
+/// Bytes that are read or copied in one step.
 pub(super) const BYTES_PER_STEP: usize = 16;
 
-/// Sorts of values, as `type(x)` names them.
+/// Types of values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Null,
@@ -37,6 +38,7 @@ impl Kind {
         format!("{article} {}", self.name())
     }
 
+    /// Its name in a message.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Null => "null_type",
@@ -55,9 +57,19 @@ impl Kind {
         }
     }
 
-    /// The sort that an expression names without calling it.
+    /// The name of the type in the language, as in `type(x) == google.protobuf.Timestamp`.
+    pub(super) fn type_name(self) -> &'static str {
+        match self {
+            Self::Timestamp => "google.protobuf.Timestamp",
+            Self::Duration => "google.protobuf.Duration",
+            Self::Optional => "optional_type",
+            other => other.name(),
+        }
+    }
+
+    /// The type of a [`Kind::type_name`].
     pub(super) fn named(name: &str) -> Option<Self> {
-        const NAMED: [Kind; 10] = [
+        const NAMED: [Kind; 13] = [
             Kind::Null,
             Kind::Bool,
             Kind::Int,
@@ -68,8 +80,11 @@ impl Kind {
             Kind::List,
             Kind::Map,
             Kind::Type,
+            Kind::Timestamp,
+            Kind::Duration,
+            Kind::Optional,
         ];
-        NAMED.into_iter().find(|kind| kind.name() == name)
+        NAMED.into_iter().find(|kind| kind.type_name() == name)
     }
 }
 
@@ -82,7 +97,7 @@ pub(super) enum Value<'a> {
     Double(f64),
     Text(Text<'a>),
     Bytes(Blob<'a>),
-    Timestamp(Timestamp),
+    Timestamp(CelTimestamp),
     Duration(SignedDuration),
     List(List<'a>),
     Map(Map<'a>),
@@ -213,6 +228,18 @@ impl<'a> Map<'a> {
         }
     }
 
+    pub(super) fn entries(&self) -> Vec<(Value<'a>, Value<'a>)> {
+        let text = |name: &'a str| Value::Text(Text::Borrowed(name));
+        match self {
+            Self::Json(entries) => entries.iter().map(|(name, value)| (text(name), Value::json(value))).collect(),
+            Self::Headers(headers) => headers.iter().map(|(name, value)| (text(name), text(value))).collect(),
+            Self::Event(event) => {
+                Event::FIELDS.iter().filter_map(|(name, _)| Some((text(name), event.field(name)?))).collect()
+            }
+            Self::Shared(entries) => entries.to_vec(),
+        }
+    }
+
     pub(super) fn keys(&self) -> Vec<Value<'a>> {
         let text = |name: &'a str| Value::Text(Text::Borrowed(name));
         match self {
@@ -258,6 +285,10 @@ impl<'a> Value<'a> {
         Self::Text(Text::Shared(text.into()))
     }
 
+    pub(super) fn optional(value: Option<Self>) -> Self {
+        Self::Optional(value.map(Rc::new))
+    }
+
     pub(super) fn list(elements: Vec<Self>) -> Self {
         Self::List(List::Shared(elements.into()))
     }
@@ -277,6 +308,24 @@ impl<'a> Value<'a> {
             Self::Map(_) => Kind::Map,
             Self::Type(_) => Kind::Type,
             Self::Optional(_) => Kind::Optional,
+        }
+    }
+
+    /// Whether it is the zero value of its type: `null`, false, 0, or empty.
+    pub(super) fn is_zero(&self) -> bool {
+        match self {
+            Self::Null => true,
+            Self::Bool(flag) => !flag,
+            Self::Int(number) => *number == 0,
+            Self::UInt(number) => *number == 0,
+            Self::Double(number) => *number == 0.0,
+            Self::Text(text) => text.is_empty(),
+            Self::Bytes(bytes) => bytes.is_empty(),
+            Self::Timestamp(time) => time.is_zero(),
+            Self::Duration(duration) => duration.is_zero(),
+            Self::List(list) => list.len() == 0,
+            Self::Map(map) => map.len() == 0,
+            Self::Type(_) | Self::Optional(_) => false,
         }
     }
 
@@ -338,70 +387,4 @@ fn against(double: f64, whole: i128) -> Option<Ordering> {
     const BOUND: f64 = 3.0e19;
     let floor = double.clamp(-BOUND, BOUND).floor();
     Some(whole.cmp(&(floor as i128)).then(if double > floor { Ordering::Less } else { Ordering::Equal }))
-}
-
-/// As the JSON mapping of Protocol Buffers writes values, which is CEL's own: bytes in base64, times as in RFC 3339,
-/// durations in seconds, keys as strings. An optional value is what it holds, or null. Numbers that are none have no JSON.
-impl Serialize for Value<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Null | Self::Optional(None) => serializer.serialize_unit(),
-            Self::Bool(flag) => serializer.serialize_bool(*flag),
-            Self::Int(number) => serializer.serialize_i64(*number),
-            Self::UInt(number) => serializer.serialize_u64(*number),
-            Self::Double(number) if number.is_finite() => serializer.serialize_f64(*number),
-            Self::Double(_) => {
-                Err(ser::Error::custom("it has a number that is infinite or NaN, which JSON does not support"))
-            }
-            Self::Text(text) => serializer.serialize_str(text),
-            Self::Bytes(bytes) => serializer.serialize_str(&STANDARD.encode(&**bytes)),
-            Self::Timestamp(time) => serializer.collect_str(time),
-            Self::Duration(duration) => serializer.collect_str(&Seconds(*duration)),
-            Self::List(List::Json(elements)) => elements.serialize(serializer),
-            Self::List(List::Shared(elements)) => serializer.collect_seq(elements.iter()),
-            Self::Map(Map::Json(entries)) => entries.serialize(serializer),
-            Self::Map(Map::Headers(headers)) => {
-                serializer.collect_map(headers.iter().map(|(name, value)| (name, value)))
-            }
-            Self::Map(map @ Map::Event(_)) => {
-                let entries = Event::FIELDS.iter().filter_map(|(name, _)| Some((*name, map.field(name)?)));
-                serializer.collect_map(entries)
-            }
-            Self::Map(Map::Shared(entries)) => {
-                serializer.collect_map(entries.iter().map(|(key, value)| (Key(key), value)))
-            }
-            Self::Type(kind) => serializer.serialize_str(kind.name()),
-            Self::Optional(Some(value)) => value.serialize(serializer),
-        }
-    }
-}
-
-/// The key of a map, as a string.
-struct Key<'v, 'a>(&'v Value<'a>);
-
-impl Serialize for Key<'_, '_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.0 {
-            Value::Text(text) => serializer.serialize_str(text),
-            Value::Int(number) => serializer.collect_str(number),
-            Value::UInt(number) => serializer.collect_str(number),
-            Value::Bool(flag) => serializer.collect_str(flag),
-            // No map literal takes another key.
-            _ => Err(ser::Error::custom("it has a key that is not a string")),
-        }
-    }
-}
-
-/// A duration as `string(…)` and JSON write it: seconds, with as many decimals as needed.
-pub(super) struct Seconds(pub(super) SignedDuration);
-
-impl std::fmt::Display for Seconds {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let nanos = self.0.as_nanos();
-        let (sign, nanos) = (if nanos < 0 { "-" } else { "" }, nanos.unsigned_abs());
-        let decimals = format!("{:09}", nanos % 1_000_000_000);
-        let decimals = decimals.trim_end_matches('0');
-        let point = if decimals.is_empty() { "" } else { "." };
-        write!(f, "{sign}{}{point}{decimals}s", nanos / 1_000_000_000)
-    }
 }

@@ -9,7 +9,7 @@ use grapnel_event::{
     identity::{JsonPointer, Source, Sources as IdentitySources, id_defaults, kind_defaults},
     schema::{SchemaSet, Unmatched},
 };
-use grapnel_expression::{Gives, Scope as Names};
+use grapnel_expression::{ExpectedType, Scope as Names};
 use grapnel_signature::limits::DEFAULT_WINDOW;
 use grapnel_values::{duration, glob::Glob, quantity};
 use http::{HeaderName, HeaderValue, StatusCode};
@@ -131,7 +131,7 @@ fn source(source: Option<&EventSource>, pointer: &str, problems: &mut Problems) 
         problems.check(format!("{pointer}/pointer"), JsonPointer::parse(text)).map(Source::Pointer)
     } else if let Some(text) = &source.expression {
         let pointer = format!("{pointer}/expression");
-        problems.expression(&pointer, text, Names::Request, Gives::Text).map(Source::Expression)
+        problems.expression(&pointer, text, Names::Request, ExpectedType::Text).map(Source::Expression)
     } else {
         source.value.clone().map(Source::Value)
     }

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use grapnel_api::{ConditionType, Reason};
-use grapnel_expression::{Expression, Gives, Scope};
+use grapnel_expression::{ExpectedType, Expression, Scope};
 
 /// A problem of an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,7 +82,13 @@ impl Problems {
     }
 
     /// The compiled expression; an error is added at the pointer.
-    pub fn expression(&mut self, pointer: &str, source: &str, scope: Scope, gives: Gives) -> Option<Arc<Expression>> {
+    pub fn expression(
+        &mut self,
+        pointer: &str,
+        source: &str,
+        scope: Scope,
+        gives: ExpectedType,
+    ) -> Option<Arc<Expression>> {
         Expression::compile(source, scope, gives)
             .map(Arc::new)
             .map_err(|error| self.add(pointer, Reason::InvalidExpression, error))

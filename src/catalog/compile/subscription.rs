@@ -8,7 +8,7 @@ use grapnel_delivery::{
     rate_limit::{RateLimit, Scope},
     retry::{Jitter, RetryPolicy},
 };
-use grapnel_expression::{Gives, Scope as Names};
+use grapnel_expression::{ExpectedType, Scope as Names};
 use grapnel_payload::headers::HeaderGlobs;
 use grapnel_signature::{Signer, SigningScheme};
 use grapnel_values::glob::GlobSet;
@@ -128,8 +128,8 @@ pub fn subscription(
     let mut expression = |source: &Option<String>, pointer, gives| {
         source.as_ref().map(|source| problems.expression(pointer, source, Names::Delivery, gives))
     };
-    let filter = expression(&spec.filter, "/spec/filter", Gives::Bool);
-    let transform = expression(&spec.transform, "/spec/transform", Gives::Json);
+    let filter = expression(&spec.filter, "/spec/filter", ExpectedType::Bool);
+    let transform = expression(&spec.transform, "/spec/transform", ExpectedType::Json);
     let target = target(key, &spec.target, references, options, problems);
     let forward_headers = problems.check("/spec/forwardHeaders", HeaderGlobs::parse(&spec.forward_headers));
     let signer = spec.signing.as_ref().map(|signing| signer(signing, references, problems));

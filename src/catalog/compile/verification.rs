@@ -1,7 +1,7 @@
 //! Compiles `spec.verification` to a [`Verifier`].
 
 use grapnel_api::{self, ObjectKey, Reason, Verification};
-use grapnel_expression::{Gives, Scope};
+use grapnel_expression::{ExpectedType, Scope};
 use grapnel_signature::{
     Algorithm, Content, Encoding, Handshake, JwtScheme, KeyForm, KeySource, Provider, Scheme, ServiceAccountScheme,
     Shape, SignatureScheme, TimestampSource, TokenScheme, Verifier, credentials, limits::DEFAULT_TOLERANCE, provider,
@@ -110,7 +110,7 @@ fn jwt(jwt: &grapnel_api::Jwt, options: &Options, problems: &mut Problems) -> Op
     }
     let claims = match &jwt.claims {
         // An endpoint without its rule would accept senders that it has to reject.
-        Some(source) => Some(problems.expression(&at("claims"), source, Scope::Claims, Gives::Bool)?),
+        Some(source) => Some(problems.expression(&at("claims"), source, Scope::Claims, ExpectedType::Bool)?),
         None => None,
     };
     issuer?;

@@ -1,12 +1,15 @@
-//! Operands: literals, names, calls and macros, with the fields, indices and methods behind them.
+//! Operands: literals, names and calls, with the fields, indices and methods behind them.
+
+use std::sync::Arc;
 
 use super::{Parser, describe};
 use crate::{
-    Flaw,
+    CompileError,
     functions::{Function, Style},
     lexer::Token,
+    limits::EXPRESSION_PATTERNS_BYTES,
     pattern::{self, Pattern},
-    syntax::{Given, Literal, Loop, Node, What},
+    syntax::{Binding, Element, Entry, Literal, Node, What},
     value::Kind,
 };
 
@@ -33,13 +36,13 @@ const RESERVED: &[&str] = &[
 ];
 
 impl Parser {
-    pub(super) fn member(&mut self) -> Result<Node, Flaw> {
+    pub(super) fn member(&mut self) -> Result<Node, CompileError> {
         let node = self.primary()?;
         self.member_of(node)
     }
 
     /// Fields, indices and methods behind a value.
-    pub(super) fn member_of(&mut self, mut node: Node) -> Result<Node, Flaw> {
+    pub(super) fn member_of(&mut self, mut node: Node) -> Result<Node, CompileError> {
         loop {
             let at = self.at();
             node = if self.eat(".") {
@@ -52,21 +55,26 @@ impl Parser {
             } else if self.eat(".?") {
                 let (at, name) = self.field()?;
                 self.node(at, What::Select { from: Box::new(node), field: name, optional: true })?
-            } else if self.eat("[") {
+            } else if let Some(optional) = self.bracket() {
+                let optional = optional || self.eat("?");
                 let index = Box::new(self.expression()?);
                 self.expect("]")?;
-                self.node(at, What::Index { from: Box::new(node), index, optional: false })?
-            } else if self.eat("[?") {
-                let index = Box::new(self.expression()?);
-                self.expect("]")?;
-                self.node(at, What::Index { from: Box::new(node), index, optional: true })?
+                self.node(at, What::Index { from: Box::new(node), index, optional })?
             } else {
                 return Ok(node);
             };
         }
     }
 
-    fn field(&mut self) -> Result<(usize, Box<str>), Flaw> {
+    /// `[`, or `[?` as one sign: whether there is a `?`. `None` if there is neither.
+    fn bracket(&mut self) -> Option<bool> {
+        if self.eat("[?") {
+            return Some(true);
+        }
+        self.eat("[").then_some(false)
+    }
+
+    fn field(&mut self) -> Result<(usize, Box<str>), CompileError> {
         let at = self.at();
         match self.peek() {
             Token::Name(name) if !matches!(&**name, "true" | "false" | "null" | "in") => {
@@ -74,54 +82,21 @@ impl Parser {
                 self.next += 1;
                 Ok((at, name))
             }
-            other => Err(Flaw::new(
+            // It cannot be the name of a method.
+            Token::Quoted(name) if self.peek_at(1) != &Token::Sign("(") => {
+                let name = name.clone();
+                self.next += 1;
+                Ok((at, name))
+            }
+            other => Err(CompileError::new(
                 at,
                 format!("expected a field name, found {}; write other keys as [\"…\"]", describe(other)),
             )),
         }
     }
 
-    /// What is behind `receiver.name(`.
-    fn method(&mut self, at: usize, receiver: Node, name: &str) -> Result<Node, Flaw> {
-        let of = match name {
-            "all" => Some(Loop::All),
-            "exists" => Some(Loop::Exists),
-            "exists_one" | "existsOne" => Some(Loop::ExistsOne),
-            "filter" => Some(Loop::Filter),
-            "map" => Some(Loop::Map),
-            _ => None,
-        };
-        if let Some(of) = of {
-            return self.loops(at, of, receiver, name);
-        }
-        let mut arguments = vec![receiver];
-        self.arguments(")", &mut arguments)?;
-        self.call(at, name, Style::Method, arguments)
-    }
-
-    fn loops(&mut self, at: usize, of: Loop, range: Node, name: &str) -> Result<Node, Flaw> {
-        let variable = match (self.peek(), self.peek_at(1)) {
-            (Token::Name(variable), Token::Sign(",")) if !is_reserved(variable) => variable.clone(),
-            _ => {
-                let message = format!("{name} takes a variable name and an expression, as in {name}(x, …)");
-                return Err(Flaw::new(self.at(), message));
-            }
-        };
-        self.next += 2;
-        self.variables.push(variable);
-        let mut body = self.expression()?;
-        let mut only = None;
-        if of == Loop::Map && self.eat(",") {
-            only = Some(Box::new(body));
-            body = self.expression()?;
-        }
-        self.variables.pop();
-        self.expect(")")?;
-        self.node(at, What::Loop { of, range: Box::new(range), only, body: Box::new(body) })
-    }
-
     /// Expressions up to the closing sign; a comma may stand before it.
-    fn arguments(&mut self, close: &str, arguments: &mut Vec<Node>) -> Result<(), Flaw> {
+    pub(super) fn arguments(&mut self, close: &str, arguments: &mut Vec<Node>) -> Result<(), CompileError> {
         loop {
             if self.eat(close) {
                 return Ok(());
@@ -133,24 +108,52 @@ impl Parser {
         }
     }
 
-    fn call(&mut self, at: usize, name: &str, style: Style, arguments: Vec<Node>) -> Result<Node, Flaw> {
-        let function = Function::find(name, style, arguments.len()).map_err(|message| Flaw::new(at, message))?;
-        let compiled = match (function, arguments.get(1)) {
+    pub(super) fn call(
+        &mut self,
+        at: usize,
+        name: &str,
+        style: Style,
+        mut arguments: Vec<Node>,
+    ) -> Result<Node, CompileError> {
+        let function =
+            Function::find(name, style, arguments.len()).map_err(|message| CompileError::new(at, message))?;
+        if function.is_variadic() && arguments.len() > 1 {
+            let elements = arguments.into_iter().map(|value| Element { optional: false, value }).collect();
+            arguments = vec![self.node(at, What::List(elements))?];
+        }
+        let pattern = match (function, arguments.get(1)) {
             (Function::Matches, Some(Node { at, what: What::Literal(Literal::Text(text)), .. })) => {
-                let free = |_| Ok::<_, Flaw>(());
-                let pattern = Pattern::compile(text, free)?.ok_or_else(|| Flaw::new(*at, pattern::UNREADABLE))?;
-                Some(Box::new(pattern))
+                Some(self.pattern(*at, text)?)
             }
             _ => None,
         };
-        self.node(at, What::Call { function, arguments, pattern: compiled })
+        self.node(at, What::Call { function, arguments, pattern })
     }
 
-    fn primary(&mut self) -> Result<Node, Flaw> {
+    /// Compiles a literal pattern. All of an expression are bounded together, for they are kept with it.
+    fn pattern(&mut self, at: usize, source: &str) -> Result<Arc<Pattern>, CompileError> {
+        let pattern = pattern::intern(source).map_err(|error| CompileError::new(at, error.to_string()))?;
+        if !self.patterns.iter().any(|known| Arc::ptr_eq(known, &pattern)) {
+            self.patterns.push(Arc::clone(&pattern));
+            let bytes: usize = self.patterns.iter().map(|pattern| pattern.size()).sum();
+            if bytes > EXPRESSION_PATTERNS_BYTES {
+                let allowed = EXPRESSION_PATTERNS_BYTES / 1024;
+                let message = format!(
+                    "too large: the patterns of one expression need more than the {allowed} KiB allowed when they are \
+                     compiled; use fewer or smaller ones, or contains, startsWith and endsWith"
+                );
+                return Err(CompileError::new(at, message));
+            }
+        }
+        Ok(pattern)
+    }
+
+    fn primary(&mut self) -> Result<Node, CompileError> {
         let at = self.at();
         let literal = match self.peek().clone() {
             Token::Int(number) => Literal::Int(
-                i64::try_from(number).map_err(|_| Flaw::new(at, "this number is too large; integers have 64 bits"))?,
+                i64::try_from(number)
+                    .map_err(|_| CompileError::new(at, "this number is too large; integers have 64 bits"))?,
             ),
             Token::UInt(number) => Literal::UInt(number),
             Token::Double(number) => Literal::Double(number),
@@ -163,32 +166,47 @@ impl Parser {
                 self.expect(")")?;
                 return Ok(inner);
             }
-            Token::Sign("[") => {
+            Token::Sign("[" | "[?") => {
+                let optional = self.bracket().unwrap_or_default();
+                return self.list(at, optional);
+            }
+            Token::Sign(".") => {
                 self.next += 1;
-                let mut elements = Vec::new();
-                self.arguments("]", &mut elements)?;
-                return self.node(at, What::List(elements));
+                return self.global(at);
             }
             Token::Sign("{") => {
                 self.next += 1;
                 return self.map(at);
             }
-            Token::End if self.next == 0 => return Err(Flaw::new(at, "it is empty")),
-            other => return Err(Flaw::new(at, format!("expected a value, found {}", describe(&other)))),
+            Token::End if self.next == 0 => return Err(CompileError::new(at, "it is empty")),
+            other => return Err(CompileError::new(at, format!("expected a value, found {}", describe(&other)))),
         };
         self.next += 1;
         self.node(at, What::Literal(literal))
     }
 
-    fn map(&mut self, at: usize) -> Result<Node, Flaw> {
-        let mut entries = Vec::new();
-        loop {
-            if self.eat("}") {
+    /// The elements of a list, of which the first may be optional already by `[?`.
+    fn list(&mut self, at: usize, mut optional: bool) -> Result<Node, CompileError> {
+        let mut elements = Vec::new();
+        while optional || !self.eat("]") {
+            optional |= self.eat("?");
+            elements.push(Element { optional, value: self.expression()? });
+            optional = false;
+            if !self.eat(",") {
+                self.expect("]")?;
                 break;
             }
+        }
+        self.node(at, What::List(elements))
+    }
+
+    fn map(&mut self, at: usize) -> Result<Node, CompileError> {
+        let mut entries = Vec::new();
+        while !self.eat("}") {
+            let optional = self.eat("?");
             let key = self.expression()?;
             self.expect(":")?;
-            entries.push((key, self.expression()?));
+            entries.push(Entry { optional, key, value: self.expression()? });
             if !self.eat(",") {
                 self.expect("}")?;
                 break;
@@ -197,7 +215,7 @@ impl Parser {
         self.node(at, What::Map(entries))
     }
 
-    fn name(&mut self, at: usize, name: &str) -> Result<Node, Flaw> {
+    fn name(&mut self, at: usize, name: &str) -> Result<Node, CompileError> {
         self.next += 1;
         let word = match name {
             "true" => Some(Literal::Bool(true)),
@@ -209,21 +227,37 @@ impl Parser {
             return self.node(at, What::Literal(literal));
         }
         if is_reserved(name) {
-            return Err(Flaw::new(at, format!("`{name}` is a reserved word of the language")));
+            return Err(CompileError::new(at, format!("`{name}` is a reserved word of the language")));
         }
         if let Some(place) = self.variables.iter().rposition(|variable| &**variable == name) {
             return self.node(at, What::Local(place));
         }
+        self.resolve(at, name)
+    }
+
+    /// `.name`: a name of the scope, whatever the variables of the macros around it are.
+    fn global(&mut self, at: usize) -> Result<Node, CompileError> {
+        match self.peek().clone() {
+            Token::Name(name) if !is_reserved(&name) => {
+                self.next += 1;
+                self.resolve(at, &name)
+            }
+            other => Err(CompileError::new(self.at(), format!("a name must stand here, not {}", describe(&other)))),
+        }
+    }
+
+    /// A name that is not a variable of a macro.
+    fn resolve(&mut self, at: usize, name: &str) -> Result<Node, CompileError> {
         if self.eat("(") {
             return if name == "has" { self.has(at) } else { self.function(at, name) };
         }
         if let Some(given) = self.scope.given(name) {
             match given {
-                Given::Headers => self.uses.headers = true,
-                Given::Payload => self.uses.payload = true,
-                Given::Event | Given::Claims => {}
+                Binding::Headers => self.uses.headers = true,
+                Binding::Payload => self.uses.payload = true,
+                Binding::Event | Binding::Claims => {}
             }
-            return self.node(at, What::Given(given));
+            return self.node(at, What::Binding(given));
         }
         // `base64.encode(…)`: a name in front of a function's.
         if let (Token::Sign("."), Token::Name(last), Token::Sign("(")) = (self.peek(), self.peek_at(1), self.peek_at(2))
@@ -234,34 +268,36 @@ impl Parser {
                 return self.function(at, &qualified);
             }
         }
+        // `google.protobuf.Timestamp`: the name of a type.
+        let mut qualified = name.to_owned();
+        let mut ahead = 0;
+        while let (Token::Sign("."), Token::Name(part)) = (self.peek_at(ahead), self.peek_at(ahead + 1)) {
+            qualified = format!("{qualified}.{part}");
+            ahead += 2;
+            if let (4, Some(kind)) = (ahead, Kind::named(&qualified)) {
+                self.next += ahead;
+                return self.node(at, What::Literal(Literal::Type(kind)));
+            }
+            if ahead == 4 {
+                break;
+            }
+        }
         match Kind::named(name) {
             Some(kind) => self.node(at, What::Literal(Literal::Type(kind))),
             None => {
                 let known = self.scope.names().join(", ");
-                Err(Flaw::new(at, format!("unknown variable `{name}`; known: {known}")))
+                Err(CompileError::new(at, format!("unknown variable `{name}`; known: {known}")))
             }
         }
     }
 
-    fn function(&mut self, at: usize, name: &str) -> Result<Node, Flaw> {
+    fn function(&mut self, at: usize, name: &str) -> Result<Node, CompileError> {
         let mut arguments = Vec::new();
         self.arguments(")", &mut arguments)?;
         self.call(at, name, Style::Function, arguments)
     }
-
-    fn has(&mut self, at: usize) -> Result<Node, Flaw> {
-        let inner = self.expression()?;
-        self.expect(")")?;
-        match inner.what {
-            What::Select { from, field, optional: false } => self.node(at, What::Has { from, field }),
-            _ => Err(Flaw::new(
-                inner.at,
-                "has() takes a field, as in has(payload.name); for other keys write \"the-key\" in payload",
-            )),
-        }
-    }
 }
 
-fn is_reserved(name: &str) -> bool {
+pub(super) fn is_reserved(name: &str) -> bool {
     RESERVED.contains(&name) || matches!(name, "true" | "false" | "null")
 }

@@ -2,7 +2,7 @@
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
-use grapnel_expression::{Expression, Gives, Scope};
+use grapnel_expression::{ExpectedType, Expression, Scope};
 use serde_json::{Value, json};
 
 use super::*;
@@ -134,7 +134,7 @@ fn whose_it_is_counts_where_that_is_said() {
 #[test]
 fn the_endpoints_own_rule_must_be_true() {
     let says = |rule: &str| {
-        let rule = Expression::compile(rule, Scope::Claims, Gives::Bool).unwrap();
+        let rule = Expression::compile(rule, Scope::Claims, ExpectedType::Bool).unwrap();
         let scheme = JwtScheme { claims: Some(std::sync::Arc::new(rule)), ..scheme() };
         judge(&scheme, RSA[0].1, &format!("Bearer {}", token(&good_header(), &claims())))
     };
@@ -144,7 +144,7 @@ fn the_endpoints_own_rule_must_be_true() {
         assert_eq!(says(wrong), "invalid_signature", "{wrong}");
     }
     // The rule is evaluated only for a genuine token, and does not replace any other check.
-    let rule = Expression::compile("true", Scope::Claims, Gives::Bool).unwrap();
+    let rule = Expression::compile("true", Scope::Claims, ExpectedType::Bool).unwrap();
     let scheme = JwtScheme { claims: Some(std::sync::Arc::new(rule)), ..scheme() };
     assert_eq!(judge(&scheme, RSA[1].1, &format!("Bearer {}", token(&good_header(), &claims()))), "invalid_signature");
     let late = token(&good_header(), &with("exp", json!(0)));
