@@ -91,7 +91,7 @@ pub(super) fn infer(node: &Node, variables: &mut Vec<Type>) -> Result<Type, Comp
         What::Negate(inner) => {
             let found = infer(inner, variables)?;
             if !found.may_be(&[Kind::Int, Kind::Double]) {
-                return Err(CompileError::new(node.at, format!("{} has no negative", found.a())));
+                return Err(CompileError::new(node.at, format!("{} cannot be negated", found.a())));
             }
             Ok(found)
         }
@@ -152,7 +152,7 @@ fn needs_optional(needed: bool, node: &Node, found: Type) -> Result<(), CompileE
     if !needed || found.may_be(&[Kind::Optional]) {
         return Ok(());
     }
-    Err(CompileError::new(node.start(), format!("an optional value is needed here, and this is {}", found.a())))
+    Err(CompileError::new(node.start(), format!("expected an optional value, found {}", found.a())))
 }
 
 fn comprehension_type(
@@ -168,7 +168,7 @@ fn comprehension_type(
         Type::Headers => (Type::Of(Kind::Text), Type::Of(Kind::Text)),
         Type::Event => (Type::Of(Kind::Text), Type::Any),
         Type::Of(_) => {
-            let message = format!("{} has no elements; lists and maps have", found.a());
+            let message = format!("{} cannot be iterated; use a list or a map", found.a());
             return Err(CompileError::new(node.at, message));
         }
     };
@@ -186,7 +186,7 @@ fn comprehension_type(
         Loop::MapEntries => {
             let found = infer(body, variables)?;
             if !found.may_be(&[Kind::Map]) {
-                let message = format!("transformMapEntry needs a map of entries, and this is {}", found.a());
+                let message = format!("transformMapEntry requires a map of entries, not {}", found.a());
                 return Err(CompileError::new(body.start(), message));
             }
         }
@@ -220,7 +220,7 @@ fn condition(node: &Node, what: &str, variables: &mut Vec<Type>) -> Result<(), C
     if found.may_be(&[Kind::Bool]) {
         return Ok(());
     }
-    Err(CompileError::new(node.start(), format!("{what} needs a bool, and this is {}", found.a())))
+    Err(CompileError::new(node.start(), format!("{what} requires a bool, not {}", found.a())))
 }
 
 fn field_type(node: &Node, from: Type, field: &str) -> Result<Type, CompileError> {
@@ -301,7 +301,7 @@ fn arithmetic(operator: Arithmetic, at: usize, left: Type, right: Type) -> Resul
         } else {
             ""
         };
-        return Err(CompileError::new(at, format!("`{sign}` does not go with {left} and {right}{advice}")));
+        return Err(CompileError::new(at, format!("`{sign}` is not defined for {left} and {right}{advice}")));
     };
     Ok(if fitting.all(|kind| kind == first) { Type::Of(first) } else { Type::Any })
 }
@@ -310,7 +310,7 @@ fn compare(comparison: Comparison, at: usize, left: Type, right: Type) -> Result
     let (Some(a), Some(b)) = (left.kind(), right.kind()) else {
         return match (comparison, right.kind()) {
             (Comparison::In, Some(kind)) if !matches!(kind, Kind::List | Kind::Map) => {
-                Err(CompileError::new(at, format!("`in` looks into lists and maps, and this is {}", right.a())))
+                Err(CompileError::new(at, format!("`in` requires a list or a map, not {}", right.a())))
             }
             _ => Ok(()),
         };
@@ -331,5 +331,5 @@ fn compare(comparison: Comparison, at: usize, left: Type, right: Type) -> Result
         return Ok(());
     }
     let (sign, left, right) = (comparison.sign(), left.name(), right.name());
-    Err(CompileError::new(at, format!("`{sign}` does not go with {left} and {right}")))
+    Err(CompileError::new(at, format!("`{sign}` is not defined for {left} and {right}")))
 }

@@ -148,7 +148,7 @@ impl<'a> Machine<'a> {
         match self.value(node)? {
             Value::Bool(flag) => Ok(flag),
             other => {
-                let message = format!("a bool is needed here, and this is {}", other.kind().a());
+                let message = format!("expected a bool, found {}", other.kind().a());
                 Err(EvalError::new(node.start(), message))
             }
         }
@@ -323,7 +323,7 @@ fn present<'a>(node: &Node, value: Value<'a>) -> Result<Option<Value<'a>>> {
     match value {
         Value::Optional(found) => Ok(found.map(|found| (*found).clone())),
         other => {
-            let message = format!("an optional value is needed after `?`, and this is {}", other.kind().a());
+            let message = format!("expected an optional value after `?`, found {}", other.kind().a());
             Err(EvalError::new(node.start(), message))
         }
     }
@@ -331,7 +331,7 @@ fn present<'a>(node: &Node, value: Value<'a>) -> Result<Option<Value<'a>>> {
 
 /// The message if no steps are left.
 pub(super) fn too_many_steps() -> String {
-    format!("it takes more than the {EXPRESSION_STEPS} steps allowed with one event, or with all events of a batch")
+    format!("it exceeds {EXPRESSION_STEPS} steps for one event or batch")
 }
 
 /// The index that a double is, if it is whole.
@@ -341,7 +341,7 @@ fn whole_index(index: f64) -> Option<usize> {
 }
 
 fn no_key(at: usize, name: &str) -> EvalError {
-    EvalError::new(at, format!("there is no key `{name}`; has(…) asks whether there is one"))
+    EvalError::new(at, format!("no such key `{name}`; use has(…) to test for it"))
 }
 
 fn no_fields(at: usize, field: &str, value: &Value<'_>) -> EvalError {

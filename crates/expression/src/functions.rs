@@ -114,7 +114,7 @@ impl Function {
     pub(super) fn find(name: &str, style: Style, arguments: usize) -> Result<Self, String> {
         let mut named = OVERLOADS.iter().filter(|overload| overload.name == name).peekable();
         if named.peek().is_none() {
-            return Err(format!("there is no function `{name}`"));
+            return Err(format!("unknown function `{name}`"));
         }
         let mut known = Vec::new();
         for overload in named {
@@ -127,7 +127,7 @@ impl Function {
                 known.push(signature);
             }
         }
-        Err(format!("`{name}` is not called like this; it is {}", known.join(" or ")))
+        Err(format!("wrong arguments for `{name}`; use {}", known.join(" or ")))
     }
 
     pub(super) fn is_known(name: &str) -> bool {

@@ -109,11 +109,11 @@ impl<'s> Lexer<'s> {
                 self.at += sign.len();
                 Ok(Token::Sign(sign))
             }
-            None if first == '=' => Err(CompileError::new(start, "`=` is no operator; equality is written `==`")),
+            None if first == '=' => Err(CompileError::new(start, "`=` is not an operator; use `==`")),
             None if first == '&' || first == '|' => {
-                Err(CompileError::new(start, format!("`{first}` is no operator; write `{first}{first}`")))
+                Err(CompileError::new(start, format!("`{first}` is not an operator; use `{first}{first}`")))
             }
-            None => Err(CompileError::new(start, format!("`{}` cannot stand here", first.escape_default()))),
+            None => Err(CompileError::new(start, format!("`{}` is not allowed here", first.escape_default()))),
         }
     }
 
@@ -210,10 +210,10 @@ impl<'s> Lexer<'s> {
             let at = self.at;
             match self.bump() {
                 None => {
-                    return Err(CompileError::new(start, format!("this string does not end; it is closed by {close}")));
+                    return Err(CompileError::new(start, format!("unterminated string; close it with {close}")));
                 }
                 Some('\n' | '\r') if close.len() == 1 => {
-                    return Err(CompileError::new(start, "a string over several lines is written in three quotes"));
+                    return Err(CompileError::new(start, "a multi-line string needs triple quotes"));
                 }
                 Some('\\') if !raw => self.escape(at, bytes, &mut value)?,
                 // In a raw string a quote after a backslash does not end it.

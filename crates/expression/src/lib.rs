@@ -211,7 +211,7 @@ impl Expression {
                 ExpectedType::Bool => "a bool",
                 _ => "a string, an integer or a bool",
             };
-            return Err(locate(source, root.start(), format!("it gives {}, and {wanted} is needed", found.a())));
+            return Err(locate(source, root.start(), format!("it returns {}; {wanted} is required", found.a())));
         }
         Ok(Self { source: source.into(), scope, root, uses })
     }
@@ -281,9 +281,9 @@ impl Expression {
         let mut written = Bounded { bytes: Vec::new(), max };
         serde_json::to_writer(&mut written, &value).map_err(|error| {
             let message = if error.is_io() {
-                format!("it gives more than the {max} bytes of JSON allowed")
+                format!("the result exceeds {max} bytes of JSON")
             } else {
-                "its result holds a number that is not finite, which JSON cannot represent".into()
+                "the result has a number that is infinite or NaN, which JSON does not support".into()
             };
             locate(&self.source, self.root.start(), message)
         })?;
@@ -302,7 +302,7 @@ impl Expression {
     }
 
     fn unfit(&self, value: &Value<'_>, wanted: &str) -> ExpressionError {
-        let message = format!("it gives {}, and {wanted} is needed", value.kind().a());
+        let message = format!("it returns {}; {wanted} is required", value.kind().a());
         locate(&self.source, self.root.start(), message)
     }
 }

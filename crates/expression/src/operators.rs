@@ -13,7 +13,7 @@ pub(super) fn negate<'a>(value: &Value<'a>) -> std::result::Result<Value<'a>, St
     let negated = match value {
         Value::Int(number) => number.checked_neg().map(Value::Int),
         Value::Double(number) => Some(Value::Double(-number)),
-        other => return Err(format!("{} has no negative", other.kind().a())),
+        other => return Err(format!("{} cannot be negated", other.kind().a())),
     };
     negated.ok_or_else(|| "the result does not fit into 64 bits".into())
 }
@@ -28,7 +28,7 @@ pub(super) fn arithmetic<'a>(
     use Arithmetic::{Add, Divide, Multiply, Remainder, Subtract};
     let result = match (operator, &left, &right) {
         (Divide | Remainder, _, Value::Int(0) | Value::UInt(0)) => {
-            return Err(EvalError::new(at, "nothing can be divided by zero"));
+            return Err(EvalError::new(at, "division by zero"));
         }
         (_, Value::Int(a), Value::Int(b)) => match operator {
             Add => a.checked_add(*b),
@@ -71,7 +71,7 @@ pub(super) fn arithmetic<'a>(
         (Subtract, Value::Duration(a), Value::Duration(b)) => subtract_durations(*a, *b).map(Value::Duration),
         _ => {
             let (sign, left, right) = (operator.sign(), left.kind().name(), right.kind().name());
-            return Err(EvalError::new(at, format!("`{sign}` does not go with {left} and {right}")));
+            return Err(EvalError::new(at, format!("`{sign}` is not defined for {left} and {right}")));
         }
     };
     result.ok_or_else(|| EvalError::new(at, "the result is out of range"))
@@ -105,7 +105,7 @@ pub(super) fn compare<'a>(
         }
         None => {
             let (sign, left, right) = (comparison.sign(), left.kind().name(), right.kind().name());
-            Err(EvalError::new(at, format!("`{sign}` does not go with {left} and {right}")))
+            Err(EvalError::new(at, format!("`{sign}` is not defined for {left} and {right}")))
         }
     }
 }
@@ -177,7 +177,7 @@ fn contains<'a>(machine: &mut Machine<'a>, at: usize, needle: &Value<'a>, range:
             Ok(map.get(needle).is_some())
         }
         other => {
-            let message = format!("`in` looks into lists and maps, and this is {}", other.kind().a());
+            let message = format!("`in` requires a list or a map, not {}", other.kind().a());
             Err(EvalError::new(at, message))
         }
     }

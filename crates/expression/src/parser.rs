@@ -43,7 +43,7 @@ pub(super) fn parse_with(source: &str, scope: Scope, variables: Vec<Box<str>>) -
     let node = parser.expression()?;
     match parser.peek() {
         Token::End => Ok((node, parser.uses)),
-        other => Err(CompileError::new(parser.at(), format!("{} cannot stand here", describe(other)))),
+        other => Err(CompileError::new(parser.at(), format!("{} is not allowed here", describe(other)))),
     }
 }
 
@@ -95,7 +95,7 @@ impl Parser {
         if self.eat(sign) {
             return Ok(());
         }
-        Err(CompileError::new(self.at(), format!("`{sign}` must stand here, not {}", describe(self.peek()))))
+        Err(CompileError::new(self.at(), format!("expected `{sign}`, found {}", describe(self.peek()))))
     }
 
     fn node(&self, at: usize, what: What) -> Result<Node, CompileError> {

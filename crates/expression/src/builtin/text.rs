@@ -88,7 +88,7 @@ pub(super) fn call<'a>(
 }
 
 fn outside(at: usize) -> EvalError {
-    EvalError::new(at, "the index is outside of the string")
+    EvalError::new(at, "the index is out of range")
 }
 
 /// The byte at which a character begins; the number of all characters is the end.
@@ -185,7 +185,7 @@ fn join<'a>(machine: &mut Machine<'a>, at: usize, list: &List<'a>, separator: &s
     let mut joined = String::new();
     for (number, element) in list.iter().enumerate() {
         let Value::Text(text) = &element else {
-            let message = format!("join() joins strings, and one of these is {}", element.kind().a());
+            let message = format!("join() takes strings; one element is {}", element.kind().a());
             return Err(EvalError::new(at, message));
         };
         machine.pay(1, at)?;

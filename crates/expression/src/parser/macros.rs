@@ -58,9 +58,9 @@ impl Parser {
         let pairs = second.is_some();
         let (Some(first), true) = (first, pairs || !must_be_pairs) else {
             let message = if must_be_pairs {
-                format!("{name} takes the names of two variables and an expression, as in {name}(k, v, …)")
+                format!("{name} takes two variable names and an expression, as in {name}(k, v, …)")
             } else {
-                format!("{name} takes the name of a variable and an expression, as in {name}(x, …)")
+                format!("{name} takes a variable name and an expression, as in {name}(x, …)")
             };
             return Err(CompileError::new(first_at, message));
         };
@@ -82,7 +82,7 @@ impl Parser {
 
     fn optional_map(&mut self, at: usize, from: Node, name: &str) -> Result<Node, CompileError> {
         let Some(variable) = self.variable() else {
-            let message = format!("{name} takes the name of a variable and an expression, as in {name}(x, …)");
+            let message = format!("{name} takes a variable name and an expression, as in {name}(x, …)");
             return Err(CompileError::new(self.at(), message));
         };
         self.variables.push(variable);
@@ -100,7 +100,7 @@ impl Parser {
             What::Select { from, field, optional: false } => self.node(at, What::Has { from, field }),
             _ => Err(CompileError::new(
                 inner.at,
-                "has() asks for a field, as in has(payload.name); for other keys write \"the-key\" in payload",
+                "has() takes a field, as in has(payload.name); for other keys write \"the-key\" in payload",
             )),
         }
     }

@@ -90,7 +90,7 @@ impl Parser {
             }
             other => Err(CompileError::new(
                 at,
-                format!("the name of a field must stand here, not {}; other keys are written [\"…\"]", describe(other)),
+                format!("expected a field name, found {}; write other keys as [\"…\"]", describe(other)),
             )),
         }
     }
@@ -179,7 +179,7 @@ impl Parser {
                 return self.map(at);
             }
             Token::End if self.next == 0 => return Err(CompileError::new(at, "it is empty")),
-            other => return Err(CompileError::new(at, format!("a value must stand here, not {}", describe(&other)))),
+            other => return Err(CompileError::new(at, format!("expected a value, found {}", describe(&other)))),
         };
         self.next += 1;
         self.node(at, What::Literal(literal))
@@ -242,7 +242,7 @@ impl Parser {
                 self.next += 1;
                 self.resolve(at, &name)
             }
-            other => Err(CompileError::new(self.at(), format!("a name must stand here, not {}", describe(&other)))),
+            other => Err(CompileError::new(self.at(), format!("expected a name, found {}", describe(&other)))),
         }
     }
 
@@ -286,7 +286,7 @@ impl Parser {
             Some(kind) => self.node(at, What::Literal(Literal::Type(kind))),
             None => {
                 let known = self.scope.names().join(", ");
-                Err(CompileError::new(at, format!("there is no variable `{name}`; there are {known}")))
+                Err(CompileError::new(at, format!("unknown variable `{name}`; known: {known}")))
             }
         }
     }

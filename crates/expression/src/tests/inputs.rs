@@ -11,12 +11,12 @@ fn only_what_is_wanted_is_given() {
     let expression = |source, gives| Expression::compile(source, Scope::Delivery, gives).unwrap();
     assert_eq!(expression("payload.paid", ExpectedType::Bool).test(&inputs), Ok(true));
     let error = expression("payload.amount", ExpectedType::Bool).test(&inputs).unwrap_err();
-    assert_eq!(error.to_string(), "line 1, column 1: it gives an int, and a bool is needed");
+    assert_eq!(error.to_string(), "line 1, column 1: it returns an int; a bool is required");
     assert_eq!(expression("payload.amount", ExpectedType::Text).text(&inputs).unwrap(), "12050");
     assert_eq!(expression("payload.action", ExpectedType::Text).text(&inputs).unwrap(), "opened");
     assert!(expression("payload.lines", ExpectedType::Text).text(&inputs).is_err());
     let error = expression("payload", ExpectedType::Json).json(&inputs, 10).unwrap_err();
-    assert!(error.message.contains("more than the 10 bytes"), "{error}");
+    assert!(error.message.contains("exceeds 10 bytes"), "{error}");
 }
 
 #[test]
