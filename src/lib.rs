@@ -5,12 +5,12 @@
 //! # The path of an event
 //!
 //! 1. [`ingress`] receives a request and checks it, cheapest checks first. Nothing is parsed before `grapnel_signature`
-//!   has verified the raw bytes, which gives a `Verified` body.
+//!    has verified the raw bytes, which gives a `Verified` body.
 //! 2. `grapnel_event` determines the event's id and type and validates it, which gives a `Validated` event, the only
-//!   kind that the journal accepts.
+//!    kind that the journal accepts.
 //! 3. `grapnel_journal` deduplicates the event and makes it durable. Only then does the sender get a 2xx.
 //! 4. [`dispatch`] claims the event for each subscription, builds and signs a request, sends it through the egress
-//!   guard, and settles it: delivered, retrying, or dead.
+//!    guard, and settles it: delivered, retrying, or dead.
 //! 5. Outcomes go to the objects' status by [`catalog::observed`], and to [`telemetry`].
 //!
 //! Configuration goes the other way: [`controller`] (in a cluster) or [`files`] (standalone) reads objects, [`catalog`]

@@ -152,7 +152,7 @@ fn needs_optional(needed: bool, node: &Node, found: Type) -> Result<(), CompileE
     if !needed || found.may_be(&[Kind::Optional]) {
         return Ok(());
     }
-    Err(CompileError::new(node.start(), format!("an optional value is needed here, and this is {}", found.a())))
+    Err(CompileError::new(node.start(), format!("expected an optional value, found {}", found.a())))
 }
 
 fn comprehension_type(
@@ -186,7 +186,7 @@ fn comprehension_type(
         Loop::MapEntries => {
             let found = infer(body, variables)?;
             if !found.may_be(&[Kind::Map]) {
-                let message = format!("transformMapEntry needs a map of entries, and this is {}", found.a());
+                let message = format!("transformMapEntry requires a map of entries, not {}", found.a());
                 return Err(CompileError::new(body.start(), message));
             }
         }
@@ -253,7 +253,7 @@ fn index_type(
         Type::Of(Kind::List) => NUMBERS,
         Type::Of(Kind::Map) => &[Kind::Int, Kind::UInt, Kind::Double, Kind::Text, Kind::Bool],
         Type::Headers | Type::Event => &[Kind::Text],
-        Type::Of(_) => return Err(CompileError::new(node.at, format!("{} cannot be iterated", found.a()))),
+        Type::Of(_) => return Err(CompileError::new(node.at, format!("{} has no elements", found.a()))),
     };
     if !key.may_be(allowed) {
         return Err(CompileError::new(index.at, format!("{} has no element at {}", found.a(), key.a())));

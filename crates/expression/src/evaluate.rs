@@ -323,7 +323,7 @@ fn present<'a>(node: &Node, value: Value<'a>) -> Result<Option<Value<'a>>> {
     match value {
         Value::Optional(found) => Ok(found.map(|found| (*found).clone())),
         other => {
-            let message = format!("an optional value is needed after `?`, and this is {}", other.kind().a());
+            let message = format!("expected an optional value after `?`, found {}", other.kind().a());
             Err(EvalError::new(node.start(), message))
         }
     }
@@ -349,5 +349,5 @@ fn no_fields(at: usize, field: &str, value: &Value<'_>) -> EvalError {
 }
 
 fn no_elements(at: usize, value: &Value<'_>) -> EvalError {
-    EvalError::new(at, format!("{} cannot be iterated", value.kind().a()))
+    EvalError::new(at, format!("{} has no elements", value.kind().a()))
 }

@@ -283,7 +283,7 @@ impl Expression {
             let message = if error.is_io() {
                 format!("the result exceeds {max} bytes of JSON")
             } else {
-                "its result holds a number that is not finite, which JSON cannot represent".into()
+                "the result has a number that is infinite or NaN, which JSON does not support".into()
             };
             locate(&self.source, self.root.start(), message)
         })?;

@@ -49,7 +49,7 @@ pub(super) fn call<'a>(
         (Function::ToDuration, [value @ Value::Duration(_)]) => value.clone(),
         (Function::ToDuration, [Value::Text(text)]) => {
             machine.pay_bytes(text.len(), at)?;
-            let message = "duration() reads durations of up to 292 years, such as 10s, 1h30m or -250ms";
+            let message = "duration() accepts durations of up to 292 years, such as 10s, 1h30m or -250ms";
             Value::Duration(parse_duration(text).ok_or_else(|| wrong(message))?)
         }
         _ => return Ok(None),
@@ -96,7 +96,7 @@ fn to_int<'a>(machine: &mut Machine<'a>, at: usize, value: &Value<'a>) -> Result
         Value::Timestamp(time) => Some(time.seconds()),
         other => return Err(not_converted(at, other, Kind::Int)),
     };
-    number.map(Value::Int).ok_or_else(|| EvalError::new(at, "this is not an integer of 64 bits"))
+    number.map(Value::Int).ok_or_else(|| EvalError::new(at, "not a 64-bit integer"))
 }
 
 fn to_uint<'a>(machine: &mut Machine<'a>, at: usize, value: &Value<'a>) -> Result<Value<'a>> {
@@ -112,7 +112,7 @@ fn to_uint<'a>(machine: &mut Machine<'a>, at: usize, value: &Value<'a>) -> Resul
         }
         other => return Err(not_converted(at, other, Kind::UInt)),
     };
-    number.map(Value::UInt).ok_or_else(|| EvalError::new(at, "this is not an unsigned integer of 64 bits"))
+    number.map(Value::UInt).ok_or_else(|| EvalError::new(at, "not an unsigned 64-bit integer"))
 }
 
 /// The whole part of a number from `least` on and below `end`.
@@ -129,7 +129,7 @@ fn to_double<'a>(machine: &mut Machine<'a>, at: usize, value: &Value<'a>) -> Res
         Value::UInt(number) => *number as f64,
         Value::Text(text) => {
             machine.pay_bytes(text.len(), at)?;
-            text.parse().map_err(|_| EvalError::new(at, "this is not a number"))?
+            text.parse().map_err(|_| EvalError::new(at, "not a number"))?
         }
         other => return Err(not_converted(at, other, Kind::Double)),
     }))

@@ -89,7 +89,7 @@ fn extreme<'a>(
     for element in list.iter() {
         machine.pay(1, at)?;
         if !matches!(element, Value::Int(_) | Value::UInt(_) | Value::Double(_)) {
-            let message = format!("numbers are compared here, and this is {}", element.kind().a());
+            let message = format!("expected a number, found {}", element.kind().a());
             return Err(EvalError::new(at, message));
         }
         let better = match &found {

@@ -88,7 +88,7 @@ pub(super) fn call<'a>(
 }
 
 fn outside(at: usize) -> EvalError {
-    EvalError::new(at, "the index is outside of the string")
+    EvalError::new(at, "the index is out of range")
 }
 
 /// The byte at which a character begins; the number of all characters is the end.

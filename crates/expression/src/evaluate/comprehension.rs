@@ -91,7 +91,7 @@ impl<'a> Machine<'a> {
     /// `transformMapEntry`: adds the entries of the map that the body made.
     fn add_entries(&mut self, at: usize, map: &mut Vec<(Value<'a>, Value<'a>)>, made: &Value<'a>) -> Result<()> {
         let Value::Map(made) = made else {
-            let message = format!("transformMapEntry needs a map of entries, and this is {}", made.kind().a());
+            let message = format!("transformMapEntry requires a map of entries, not {}", made.kind().a());
             return Err(EvalError::new(at, message));
         };
         self.pay(made.len(), at)?;
@@ -107,7 +107,7 @@ impl<'a> Machine<'a> {
             Value::Optional(None) => return Ok(Value::Optional(None)),
             Value::Optional(Some(inner)) => (*inner).clone(),
             other => {
-                let message = format!("an optional value is needed here, and this is {}", other.kind().a());
+                let message = format!("expected an optional value, found {}", other.kind().a());
                 return Err(EvalError::new(at, message));
             }
         };
@@ -118,7 +118,7 @@ impl<'a> Machine<'a> {
             value if !flat => Ok(Value::optional(Some(value))),
             value @ Value::Optional(_) => Ok(value),
             other => {
-                let message = format!("optFlatMap needs an optional value, and this is {}", other.kind().a());
+                let message = format!("optFlatMap requires an optional value, not {}", other.kind().a());
                 Err(EvalError::new(at, message))
             }
         }

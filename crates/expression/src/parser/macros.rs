@@ -58,7 +58,7 @@ impl Parser {
         let pairs = second.is_some();
         let (Some(first), true) = (first, pairs || !must_be_pairs) else {
             let message = if must_be_pairs {
-                format!("{name} takes the names of two variables and an expression, as in {name}(k, v, …)")
+                format!("{name} takes two variable names and an expression, as in {name}(k, v, …)")
             } else {
                 format!("{name} takes a variable name and an expression, as in {name}(x, …)")
             };

@@ -242,7 +242,7 @@ impl Parser {
                 self.next += 1;
                 self.resolve(at, &name)
             }
-            other => Err(CompileError::new(self.at(), format!("a name must stand here, not {}", describe(&other)))),
+            other => Err(CompileError::new(self.at(), format!("expected a name, found {}", describe(&other)))),
         }
     }
 

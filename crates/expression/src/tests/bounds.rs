@@ -27,7 +27,7 @@ fn expressions_are_bounded() {
         "1".to_owned() + &many(" == 1"),
     ] {
         let error = compile(deep).unwrap_err();
-        assert!(error.message.contains("nested more than") || error.message.contains("expected"), "{error}");
+        assert!(error.message.contains("nested more than") || error.message.contains("must stand"), "{error}");
     }
     // Chains are no nesting.
     for chain in [many("1 + ") + "1", many("true && ") + "true", many("false || ") + "true", many("!") + "true"] {
@@ -84,7 +84,7 @@ fn evaluations_are_bounded() {
         let expression = Expression::compile(&source, Scope::Delivery, ExpectedType::Json).unwrap();
         let began = Instant::now();
         let error = expression.json(&inputs(&document()), TRANSFORM_BYTES).unwrap_err();
-        assert!(error.message.contains("exceeds 500000 steps"), "{source:.60}: {error}");
+        assert!(error.message.contains("steps for one event"), "{source:.60}: {error}");
         assert!(began.elapsed() < Duration::from_secs(60), "{source:.60}");
     }
 }
@@ -95,7 +95,7 @@ fn fits(source: &str, payload: &Json) -> bool {
     match expression.json(&inputs(payload), TRANSFORM_BYTES) {
         Ok(_) => true,
         Err(error) => {
-            assert!(error.message.contains("exceeds 500000 steps"), "{source:.60}: {error}");
+            assert!(error.message.contains("steps for one event"), "{source:.60}: {error}");
             false
         }
     }
