@@ -201,12 +201,12 @@ impl Client {
     /// Returns an error if no complete response arrives in time, no token is available, or the target may not be
     /// called.
     pub async fn post(&self, request: Outgoing) -> Result<Response, SendError> {
-        let (timeout, deadline) = (request.timeout, Instant::now() + request.timeout);
+        let deadline = Instant::now() + request.timeout;
         let pools = self.pools(request.tls.as_deref())?;
         let guarded = pools.of(request.reach);
         guarded.check(&request.url, request.secret_url)?;
         match request.oauth.clone() {
-            None => guarded.exchange_until(deadline, timeout, request).await,
+            None => guarded.exchange_until(deadline, request).await,
             // Boxed, so that tasks that need no token stay small.
             Some(oauth) => self.post_with_token(guarded, &oauth, request, deadline).boxed().await,
         }
@@ -219,16 +219,15 @@ impl Client {
         request: Outgoing,
         deadline: Instant,
     ) -> Result<Response, SendError> {
-        let timeout = request.timeout;
         let tokens = self.0.tokens.get(client.fingerprint(), || Ok::<_, SendError>(Arc::default()))?;
         let token = self.token(&tokens, client, deadline).await?;
-        let answer = guarded.exchange_until(deadline, timeout, request.authorized(&token)).await?;
+        let answer = guarded.exchange_until(deadline, request.authorized(&token)).await?;
         if answer.status != StatusCode::UNAUTHORIZED || !tokens.refused(&token, self.0.clock.now()) {
             return Ok(answer);
         }
         // The token may have been revoked. A rejected request had no effect, so it can be sent again at once.
         let token = self.token(&tokens, client, deadline).await?;
-        guarded.exchange_until(deadline, timeout, request.authorized(&token)).await
+        guarded.exchange_until(deadline, request.authorized(&token)).await
     }
 
     /// Drops connections and tokens that no subscription needs any more.
@@ -337,12 +336,8 @@ impl Guarded {
         })
     }
 
-    async fn exchange_until(
-        &self,
-        deadline: Instant,
-        timeout: Duration,
-        request: Outgoing,
-    ) -> Result<Response, SendError> {
+    async fn exchange_until(&self, deadline: Instant, request: Outgoing) -> Result<Response, SendError> {
+        let timeout = request.timeout;
         let answer = tokio::time::timeout_at(deadline, self.exchange(request)).await;
         answer.unwrap_or(Err(SendError::Timeout(timeout)))
     }

@@ -1,6 +1,5 @@
 //! Accepts connections and bounds them.
 
-use crate::connections::limits::CROWD_GRACE;
 use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use axum::handler::Handler;
@@ -24,7 +23,7 @@ use super::{
     stream::Stream,
 };
 use crate::{
-    connections::{Activity, ConnectionLimiter, Patience},
+    connections::{Activity, ConnectionLimiter, Patience, limits::CROWD_GRACE},
     ingress::limits,
 };
 

@@ -8,13 +8,12 @@
 //! A thread inherits the priority of the thread that spawns it. Nothing on this runtime may therefore spawn a thread
 //! for another part of the process, for example through its `Handle::spawn_blocking`.
 
-use crate::dispatch::limits::DELIVERY_BLOCKING_THREADS;
 use std::io;
 
 use rustix::process::{getpriority_process, setpriority_process};
 use tokio::runtime::{Builder, Handle, Runtime};
 
-use crate::runtime::limits;
+use crate::{dispatch::limits::DELIVERY_BLOCKING_THREADS, runtime::limits};
 
 /// The lowest priority (setpriority(2)).
 const LOWEST: i32 = 19;

@@ -17,10 +17,9 @@ use super::{
     segments::Segment,
     tasks::{Removal, Task},
 };
-use crate::limits::{DEFAULT_DEAD_LETTER_RETENTION, DEFAULT_RETENTION};
 use crate::{
     Result, Retention, Sequence, Swept,
-    limits::SWEEP_STEP,
+    limits::{DEFAULT_DEAD_LETTER_RETENTION, DEFAULT_RETENTION, SWEEP_STEP},
     machine::{Micros, RangeSet},
 };
 

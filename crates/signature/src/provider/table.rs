@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use super::{Form, Handshake, Part, Place, Proof, Provider, Signed, Time};
-use crate::limits::DEFAULT_WINDOW;
 use crate::{
     Algorithm, Encoding, KeyForm,
-    limits::{DEFAULT_TOLERANCE, PAYPAL_TOLERANCE},
+    limits::{DEFAULT_TOLERANCE, DEFAULT_WINDOW, PAYPAL_TOLERANCE},
 };
 
 const DOT: Part = literal(".");
