@@ -7,13 +7,10 @@ use grapnel_event::{
     identity::{Identity, Payload},
     schema::{SchemaSet, Validated},
 };
-use grapnel_signature::{Scheme, Verifier};
-use jiff::Timestamp;
+use grapnel_signature::testing::verified;
 
 /// Returns an event that passed the same checks as any other.
 pub fn validated(id: &str, kind: &str, body: Bytes) -> Validated {
-    let verifier = Verifier::new(Scheme::None, Vec::new()).unwrap();
-    let verified = verifier.verify(&http::HeaderMap::new(), body, Timestamp::UNIX_EPOCH).unwrap();
     let identity = Identity { id: id.into(), kind: kind.into() };
-    SchemaSet::default().validate(verified, &Payload::Opaque, identity).unwrap()
+    SchemaSet::default().validate(verified(body), &Payload::Opaque, identity).unwrap()
 }

@@ -1,15 +1,7 @@
-use grapnel_signature::{Scheme, Verifier};
-use http::HeaderMap;
-use jiff::Timestamp;
+use grapnel_signature::testing::verified;
 use serde_json::{Map, json};
 
 use super::*;
-
-/// Returns a body that needs no signature.
-fn verified(body: impl Into<Bytes>) -> Verified {
-    let open = Verifier::new(Scheme::None, Vec::new()).unwrap();
-    open.verify(&HeaderMap::new(), body.into(), Timestamp::UNIX_EPOCH).unwrap()
-}
 
 fn globs(types: &[&str]) -> Vec<Glob> {
     types.iter().map(|text| Glob::parse(text).unwrap()).collect()
