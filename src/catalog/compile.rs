@@ -11,7 +11,7 @@ mod target;
 mod tls;
 mod verification;
 
-pub use endpoint::{Served, endpoint, max_bytes, path};
+pub use endpoint::{Served, endpoint, max_bytes, path, reading};
 use grapnel_delivery::egress::EgressPolicy;
 pub use problem::{Problem, Problems};
 pub use reference::{References, Sources};

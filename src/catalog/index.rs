@@ -233,7 +233,10 @@ impl Index {
         let place = (applied.age, path(&applied));
         let allowed = Subscribers::of(&applied.spec);
         let replaced = entry.is_replaced_by(&applied);
-        let resized = entry.applied.as_ref().is_some_and(|before| before.spec.storage != applied.spec.storage);
+        let resized = entry.applied.as_ref().is_some_and(|before| {
+            before.spec.storage != applied.spec.storage
+                || compile::reading(&before.spec) != compile::reading(&applied.spec)
+        });
         let (before, left) = match &entry.applied {
             Some(before) => (before.referents(), Some((before.age, path(before)))),
             None => (BTreeSet::new(), None),
@@ -455,6 +458,11 @@ impl Index {
         let delivered = Delivered {
             uid: applied.uid(),
             endpoint_uid: self.endpoints.get(&endpoint).and_then(|entry| entry.uid()).unwrap_or_default(),
+            reading: self
+                .endpoints
+                .get(&endpoint)
+                .and_then(|entry| Some(compile::reading(&entry.applied.as_ref()?.spec)))
+                .unwrap_or_default(),
             dead_letter_endpoint: letters.map(|(key, entry)| DeadLetterEndpoint {
                 endpoint: Incarnation::new(key, entry.uid().unwrap_or_default()),
                 max_bytes: entry.applied.as_ref().and_then(|applied| compile::max_bytes(&applied.spec)),

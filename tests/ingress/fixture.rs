@@ -9,7 +9,7 @@ use grapnel::{
 };
 use grapnel_api::{Incarnation, ObjectKey};
 use grapnel_event::{
-    identity::{Sources, id_defaults, kind_defaults},
+    identity::{Reading, Sources, id_defaults, kind_defaults},
     schema::{SchemaSet, Unmatched},
 };
 use grapnel_journal::{
@@ -50,7 +50,13 @@ pub(crate) fn endpoint(name: &str) -> Endpoint {
         verifier: verifier("GitHub", &[SECRET]),
         handshake: Handshake::None,
         kind_sources: Sources { explicit: None, defaults: kind_defaults(None), hidden: vec![] },
-        id_sources: Sources { explicit: None, defaults: id_defaults(None), hidden: vec![] },
+        id_sources: Sources {
+            explicit: None,
+            defaults: id_defaults(grapnel_signature::provider("Stripe")),
+            hidden: vec![],
+        },
+        reading: Reading::default(),
+        probes: Box::default(),
         schemas: SchemaSet::compile(Vec::new(), Unmatched::Accept).unwrap(),
         deduplication: Some(Deduplicate { window: Duration::from_secs(3600) }),
         rate_limit: None,

@@ -188,6 +188,10 @@ impl SchemaSet {
                 let message = "this type has a schema, but the body is neither JSON nor a form";
                 return Err(Violation::Schema(vec![(String::new(), message.into())]));
             };
+            // A schema says what the payload is, so here what cannot be read is not enough.
+            if let Some(flaw) = payload.flaw() {
+                return Err(Violation::Schema(vec![(String::new(), flaw.into())]));
+            }
             let left = rule.cost.count(value, budget.schema).and_then(|steps| budget.schema.checked_sub(steps));
             let Some(left) = left else {
                 return Err(Violation::Schema(vec![(String::new(), TOO_MUCH.into())]));

@@ -3,16 +3,19 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use grapnel_api::{self, EventSource, KeyReference, ObjectKey, Reason, UnmatchedTypes, WebhookEndpointSpec};
+use grapnel_api::{
+    self, DeduplicateBy, EventSource, KeyReference, ObjectKey, PayloadFormat, ProbeMethod, ProviderName, Reason,
+    UnmatchedTypes, WebhookEndpointSpec,
+};
 use grapnel_delivery::rate_limit::Scope;
 use grapnel_event::{
-    identity::{JsonPointer, Source, Sources as IdentitySources, id_defaults, kind_defaults},
+    identity::{BodyFormat, JsonPointer, Reading, Source, Sources as IdentitySources, id_defaults, kind_defaults},
     schema::{SchemaSet, Unmatched},
 };
 use grapnel_expression::{ExpectedType, Scope as Names};
 use grapnel_signature::limits::DEFAULT_WINDOW;
 use grapnel_values::{duration, glob::Glob, quantity};
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 use ipnet::IpNet;
 use serde_json::Value;
 
@@ -62,10 +65,11 @@ pub fn endpoint(
         hidden: own_credentials(),
     };
     let id_sources = IdentitySources {
-        explicit: source(event.id.as_ref(), "/spec/event/id", problems),
+        explicit: id_source(spec, problems),
         defaults: id_defaults(provider),
         hidden: own_credentials(),
     };
+    let probes = probes(spec, problems);
     let schemas = schemas(spec, references, problems);
     let deduplication = deduplication(spec, problems);
     let rate_limit = spec.rate_limit.as_ref().and_then(|limit| {
@@ -104,6 +108,8 @@ pub fn endpoint(
         handshake: handshake(provider),
         kind_sources,
         id_sources,
+        reading: reading(spec),
+        probes,
         schemas: schemas?,
         deduplication,
         rate_limit,
@@ -121,6 +127,54 @@ pub fn endpoint(
 /// The path below the namespace: `spec.path`, by default the name.
 pub fn path(key: &ObjectKey, spec: &WebhookEndpointSpec) -> String {
     spec.path.as_deref().unwrap_or(&key.name).trim_matches('/').to_owned()
+}
+
+/// How bodies are read: `spec.payload`, by default as the provider defines.
+pub fn reading(spec: &WebhookEndpointSpec) -> Reading {
+    let payload = spec.payload.clone().unwrap_or_default();
+    let format = match payload.format {
+        Some(PayloadFormat::Json) => BodyFormat::Json,
+        Some(PayloadFormat::Form) => BodyFormat::Form,
+        Some(PayloadFormat::Opaque) => BodyFormat::Opaque,
+        Some(PayloadFormat::Auto) | None => BodyFormat::Auto,
+    };
+    let provider = spec.verification.provider.as_ref().map(|provider| provider.name);
+    let implied = match (format, provider) {
+        (BodyFormat::Auto | BodyFormat::Form, Some(ProviderName::GitHub | ProviderName::Slack)) => Some("payload"),
+        _ => None,
+    };
+    Reading { format, field: payload.field.as_deref().or(implied).map(Into::into) }
+}
+
+/// The declared source of the id: `spec.event.id`, or the body's digest.
+fn id_source(spec: &WebhookEndpointSpec, problems: &mut Problems) -> Option<Source> {
+    let declared = source(spec.event.as_ref().and_then(|event| event.id.as_ref()), "/spec/event/id", problems);
+    if spec.deduplication.as_ref().and_then(|given| given.by) != Some(DeduplicateBy::Body) {
+        return declared;
+    }
+    if declared.is_some() {
+        let message = "Body makes the digest of the body the event's id, but spec.event.id declares another one; remove \
+                       either";
+        problems.add("/spec/deduplication/by", Reason::InvalidSpec, message);
+    }
+    Some(Source::Digest)
+}
+
+/// The methods of probes. A probe is known by its lack of a signature.
+fn probes(spec: &WebhookEndpointSpec, problems: &mut Problems) -> Box<[Method]> {
+    let name = |provider: &grapnel_api::Provider| provider.name == ProviderName::DockerHub;
+    let unsigned = spec.verification.none.is_some() || spec.verification.provider.as_ref().is_some_and(name);
+    if unsigned && spec.probes.contains(&ProbeMethod::Post) {
+        let message = "a POST without a signature is a probe, but the events of this endpoint have no signature either; \
+                       remove POST";
+        problems.add("/spec/probes", Reason::InvalidSpec, message);
+    }
+    let method = |probe: &ProbeMethod| match probe {
+        ProbeMethod::Get => Method::GET,
+        ProbeMethod::Head => Method::HEAD,
+        ProbeMethod::Post => Method::POST,
+    };
+    spec.probes.iter().map(method).collect()
 }
 
 fn source(source: Option<&EventSource>, pointer: &str, problems: &mut Problems) -> Option<Source> {

@@ -8,6 +8,7 @@ use grapnel_delivery::{
     rate_limit::{RateLimit, Scope},
     retry::{Jitter, RetryPolicy},
 };
+use grapnel_event::identity::Reading;
 use grapnel_expression::{ExpectedType, Scope as Names};
 use grapnel_payload::headers::HeaderGlobs;
 use grapnel_signature::{Signer, SigningScheme};
@@ -32,6 +33,8 @@ pub struct Delivered<'a> {
     pub uid: Arc<str>,
     /// `metadata.uid` of its endpoint; empty for an object from a file and if there is no endpoint.
     pub endpoint_uid: Arc<str>,
+    /// How the bodies of its endpoint are read.
+    pub reading: Reading,
     /// The endpoint for its dead letters.
     pub dead_letter_endpoint: Option<DeadLetterEndpoint>,
     /// Its facts for the status.
@@ -151,6 +154,7 @@ pub fn subscription(
         key: key.clone(),
         uid: delivered.uid,
         endpoint: Incarnation::new(endpoint, delivered.endpoint_uid),
+        reading: delivered.reading,
         event_types,
         filter: match filter {
             Some(filter) => Some(filter?),

@@ -1,3 +1,4 @@
+use grapnel_payload::reading::Reading;
 use grapnel_signature::testing::verified;
 use serde_json::{Map, json};
 
@@ -13,8 +14,8 @@ fn set(schema: Value) -> Result<SchemaSet, SchemaError> {
 
 fn validate(set: &SchemaSet, kind: &str, content_type: &str, body: &str) -> Result<Validated, Violation> {
     let verified = verified(body.to_owned());
-    let payload = Payload::parse(Some(content_type), verified.body()).unwrap();
-    set.validate(verified, &payload, Identity { id: "1".into(), kind: kind.into() })
+    let payload = Payload::read(&Reading::default(), Some(content_type), verified.body());
+    set.validate(verified, &payload, Identity::new("1", kind))
 }
 
 fn violations(set: &SchemaSet, body: &str) -> Vec<(String, String)> {
