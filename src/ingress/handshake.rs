@@ -5,7 +5,7 @@ use grapnel_event::identity::MalformedPayload;
 use grapnel_signature::{Handshake, HandshakeReply};
 use http::Method;
 
-use super::{accept::Inbound, reject::Rejected};
+use super::{inbound::Inbound, reject::Rejected};
 
 const ONLY_POST: Rejected = Rejected::MethodNotAllowed { allow: "POST" };
 
