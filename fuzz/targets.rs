@@ -17,7 +17,7 @@ use grapnel::{
     catalog::{
         EndpointFacts, Options, SubscriptionFacts,
         admission::Admission,
-        compile::{self, Delivered, Problems, References, Served, Sources as References_, Standing},
+        compile::{self, Delivered, Lookup, Served, Sources as References, Standing},
     },
     dispatch::{
         client::Response,
@@ -336,12 +336,12 @@ pub fn keys(data: &[u8]) {
 
 struct One(BTreeMap<String, Secret>, BTreeMap<String, String>);
 
-impl References_ for One {
-    fn secret(&self, key: &ObjectKey) -> Option<&BTreeMap<String, Secret>> {
-        (&*key.name == "s").then_some(&self.0)
+impl References for One {
+    fn secret(&self, key: &ObjectKey) -> Lookup<'_, BTreeMap<String, Secret>> {
+        if &*key.name == "s" { Lookup::Found(&self.0) } else { Lookup::Absent }
     }
-    fn config_map(&self, key: &ObjectKey) -> Option<&BTreeMap<String, String>> {
-        (&*key.name == "c").then_some(&self.1)
+    fn config_map(&self, key: &ObjectKey) -> Lookup<'_, BTreeMap<String, String>> {
+        if &*key.name == "c" { Lookup::Found(&self.1) } else { Lookup::Absent }
     }
 }
 
@@ -353,26 +353,27 @@ pub fn manifest(data: &[u8]) {
         BTreeMap::from([("k".into(), r#"{"type":"object"}"#.into())]),
     );
     let key = ObjectKey::new("default", "fuzz");
-    let references = References::new(&sources, "default");
+    let options = Options::default();
     for document in documents.into_iter().flat_map(Document::into_objects) {
         let value = &document.value().0;
         // What the author of an object writes into it is no secret.
         if value.to_string().contains(SECRET_TEXT) {
             continue;
         }
-        let mut problems = Problems::default();
-        let (compiled, admitted);
+        let (compiled, mut problems, admitted, looked_up, outlined);
         if let Ok(object) = serde_json::from_value::<WebhookEndpoint>(value.clone()) {
             let metrics = Metrics::new().endpoint(&key.namespace, &key.name);
             let (uid, facts) = (Arc::from(""), Arc::new(EndpointFacts::default()));
-            let served = Served { uid, facts, metrics, previous: None };
-            let endpoint =
-                compile::endpoint(&key, &object.spec, &references, &Options::default(), served, &mut problems);
-            (compiled, admitted) = (endpoint.is_some(), Admission::endpoint().check(value));
+            let served = Served { uid, path_owner: None, facts, metrics, previous: None };
+            let endpoint = compile::endpoint(&key, &object.spec, &options, &sources, served);
+            outlined = compile::outline_endpoint(&key, &object.spec, &options).references;
+            (compiled, problems, looked_up) = (endpoint.object.is_some(), endpoint.problems, endpoint.references);
+            admitted = Admission::endpoint().check(value);
         } else if let Ok(object) = serde_json::from_value::<WebhookSubscription>(value.clone()) {
             let metrics = Metrics::new().subscription(&key.namespace, &key.name);
             let delivered = Delivered {
                 uid: Arc::from(""),
+                standing: Standing::Open,
                 endpoint_uid: Arc::from(""),
                 reading: Reading::default(),
                 dead_letter_endpoint: None,
@@ -380,22 +381,17 @@ pub fn manifest(data: &[u8]) {
                 metrics,
                 previous: None,
             };
-            let subscription = compile::subscription(
-                &key,
-                &object.spec,
-                &references,
-                &Options::default(),
-                Standing::Open,
-                delivered,
-                &mut problems,
-            );
-            (compiled, admitted) = (subscription.is_some(), Admission::subscription().check(value));
+            let subscription = compile::subscription(&key, &object.spec, &options, &sources, delivered);
+            outlined = compile::outline_subscription(&key, &object.spec, &options);
+            (compiled, problems) = (subscription.object.is_some(), subscription.problems);
+            looked_up = subscription.references;
+            admitted = Admission::subscription().check(value);
         } else {
             continue;
         }
-        let mut problems = problems.into_vec();
         problems.extend(admitted);
         assert!(compiled || !problems.is_empty(), "refused without a problem: {value}");
+        assert!(!compiled || outlined == looked_up, "references are fetched that are not used, or the reverse");
         for problem in problems {
             assert!(!problem.message.contains(SECRET_TEXT), "a secret in a problem");
         }

@@ -301,6 +301,8 @@ impl Watch {
             Ok((index, news)) => {
                 self.fetches.retain(|reference| index.refers_to(reference));
                 self.index = Some(index);
+                // The compiler may have come to references that were not known before.
+                self.ask();
                 if let Some(news) = news {
                     published.send_replace(news);
                 }

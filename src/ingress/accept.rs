@@ -26,9 +26,8 @@ use grapnel_payload::{
     reading::Kind,
 };
 use grapnel_signature::{HandshakeReply, Refusal, VerificationContext};
-use http::{HeaderMap, Method, Uri, header::CONTENT_TYPE};
+use http::{HeaderMap, Method, header::CONTENT_TYPE};
 use http_body::Body as _;
-use jiff::Timestamp;
 use tokio::{
     sync::Semaphore,
     time::{Instant, timeout_at},
@@ -38,6 +37,7 @@ use super::{
     Ingress, IngressError, address,
     body::{self, Memory},
     cloudevents, handshake, headers,
+    inbound::Inbound,
     reject::Rejected,
     response::{Stored, batch_confirmation, confirm, confirm_event},
     tenants::Tenants,
@@ -69,18 +69,6 @@ pub(super) struct Caller {
     shared: Arc<Shared>,
     activity: Arc<Activity>,
     peer: IpAddr,
-}
-
-/// A request whose body has not been read.
-pub(super) struct Inbound {
-    pub(super) endpoint: Arc<Endpoint>,
-    pub(super) method: Method,
-    pub(super) uri: Uri,
-    pub(super) headers: HeaderMap,
-    pub(super) peer: IpAddr,
-    remote: IpAddr,
-    pub(super) received: Timestamp,
-    pub(super) deadline: Instant,
 }
 
 /// The content of a verified body.

@@ -5,7 +5,7 @@ use grapnel_event::identity::MalformedPayload;
 use grapnel_signature::{Handshake, HandshakeReply};
 use http::Method;
 
-use super::{accept::Inbound, reject::Rejected};
+use super::{inbound::Inbound, reject::Rejected};
 use crate::catalog::Endpoint;
 
 /// Checks that the endpoint supports the method.

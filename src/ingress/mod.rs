@@ -11,6 +11,7 @@ mod body;
 mod cloudevents;
 mod handshake;
 mod headers;
+mod inbound;
 pub mod limits;
 mod reject;
 mod response;

@@ -47,6 +47,7 @@ mod replay;
 mod rewrite;
 mod room;
 mod segment;
+mod segment_name;
 mod segments;
 mod sweep;
 mod tasks;

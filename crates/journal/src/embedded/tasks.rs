@@ -16,7 +16,7 @@ use super::{
     entry::{self, NewConsumer, NewEndpoint},
     frame::Kind,
     rewrite::Rewritten,
-    segment::SegmentName,
+    segment_name::SegmentName,
     segments::Segment,
     writer::Writer,
 };

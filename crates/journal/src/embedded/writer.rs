@@ -36,7 +36,7 @@ use super::{
     keeper::Work,
     open,
     rewrite::Rewritten,
-    segment::SegmentName,
+    segment_name::SegmentName,
     tasks::Effect,
     writer_health::{CrashOnly, WriterHealth},
 };
