@@ -1,9 +1,9 @@
 //! Compiles an object and its references into the form that the data plane uses, or into problems.
 //!
-//! A run walks the spec with a cursor, [`field::Field`], which knows the value and the path of a field. Problems are
-//! reported at the cursor, and Secrets and ConfigMaps are looked up through it, so the run itself records where a problem
-//! is and which references the object has. A survey is the same walk without values: it finds the references before
-//! anybody can fetch them. If a run still comes to a reference whose value is unknown, [`Compiled::awaits`] names it.
+//! A run walks the spec with a cursor, `Field`, which knows the value and the path of a field. Problems are reported at
+//! the cursor, and Secrets and ConfigMaps are looked up through it, so the run itself records where a problem is and which
+//! references the object has. A survey is the same walk without values: it finds the references before their values are
+//! fetched. If a run comes to a reference whose value is unknown, [`Compiled::awaits`] names it.
 
 mod auth;
 mod endpoint;
