@@ -232,7 +232,7 @@ mod tests {
         drop(first);
         assert_eq!((source.live(), flights.len()), (0, 0));
         drop(source.join(&flights, "a"));
-        assert_eq!((source.live(), flights.len()), (0, 0), "also one that nobody has polled");
+        assert_eq!((source.live(), flights.len()), (0, 0), "also one that was never polled");
         source.released.notify_one();
         assert_eq!(source.join(&flights, "a").await, 2);
     }
