@@ -6,10 +6,12 @@
 mod document;
 mod file;
 pub mod limits;
+mod node;
 mod notify;
 mod object;
 mod report;
 mod source;
+mod spelling;
 #[cfg(test)]
 mod tests;
 mod watch;

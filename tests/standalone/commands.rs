@@ -36,7 +36,7 @@ fn problems_have_their_file_line_reason_and_advice() {
         ),
         (
             "an unknown field",
-            endpoint("x", &format!("{NONE}  pathh: y\n")),
+            endpoint("x", &format!("{NONE}  pathh: z\n")),
             "case.yaml:7: InvalidSpec: WebhookEndpoint default/x: spec.pathh: unknown field `pathh`; did you mean `path`?",
         ),
         (
@@ -64,7 +64,7 @@ fn problems_have_their_file_line_reason_and_advice() {
             endpoint("x", "  verification:\n    none: {}\n    token: {}\n"),
             "spec.verification: exactly one of provider, hmac, token, basic, jwt, serviceAccount and none must be set",
         ),
-        ("no verification", endpoint("x", "  path: y\n"), "spec: the field verification is missing"),
+        ("no verification", endpoint("x", "  path: z\n"), "spec: the field verification is missing"),
         (
             "a bad glob",
             endpoint("x", &format!("{NONE}  schemas:\n  - types: ['']\n    schema: {{}}\n")),
@@ -163,8 +163,8 @@ fn subscriptions_have_problems_too() {
     let cases = [
         (
             "no endpoint",
-            good.replace("name: x", "name: y"),
-            "EndpointNotFound: WebhookSubscription default/s: spec.endpointRef.name: WebhookEndpoint y does not exist",
+            good.replace("name: x", "name: z"),
+            "EndpointNotFound: WebhookSubscription default/s: spec.endpointRef.name: WebhookEndpoint z does not exist",
         ),
         (
             "an address inside",
