@@ -392,6 +392,14 @@ impl Index {
         endpoints.chain(subscriptions)
     }
 
+    /// Whether a version of the object is in use: the newest, or an earlier one.
+    pub fn is_in_use(&self, kind: Kind, key: &ObjectKey) -> bool {
+        match kind {
+            Kind::Endpoint => self.endpoints.get(key).is_some_and(|entry| entry.compiled.is_some()),
+            Kind::Subscription => self.subscriptions.get(key).is_some_and(|entry| entry.compiled.is_some()),
+        }
+    }
+
     /// Returns whether it compiled without a problem; `None` if it was not compiled.
     fn compile_endpoint(&mut self, key: &ObjectKey) -> Option<bool> {
         let entry = self.endpoints.get_mut(key)?;

@@ -5,6 +5,7 @@
 
 mod document;
 mod file;
+mod kind;
 pub mod limits;
 mod node;
 mod notify;
@@ -17,7 +18,7 @@ mod tests;
 mod watch;
 
 pub use document::{Document, ParseError};
-pub use report::{Place, Report};
+pub use report::{InUse, ObjectName, Place, Report, Severity};
 pub use source::{Scanned, Source};
 pub use watch::{Watch, watch};
 

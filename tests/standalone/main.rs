@@ -1,5 +1,6 @@
 //! The whole walk, as a user has it: the real program, real files, real HTTP.
 
+mod check;
 mod commands;
 mod expressions;
 mod home;
