@@ -1,6 +1,7 @@
 //! The command line: one file per command.
 
 mod check;
+mod completion;
 mod crd;
 mod data_plane;
 mod deliveries;
@@ -50,6 +51,8 @@ pub enum Command {
     Check(check::Args),
     /// Print the CustomResourceDefinitions
     Crd(crd::Args),
+    /// Print a completion script for a shell
+    Completion(completion::Args),
     /// List, show or follow the events that an endpoint has accepted
     Events(events::Args),
     /// List the deliveries of a subscription and their outcomes
@@ -77,6 +80,7 @@ impl Command {
             Self::Standalone(args) => args.run().await,
             Self::Check(args) => args.run(),
             Self::Crd(args) => args.run(),
+            Self::Completion(args) => args.run(),
             Self::Events(args) => args.run().await,
             Self::Deliveries(args) => args.run().await,
             Self::Redeliver(args) => args.run().await,
