@@ -5,6 +5,7 @@ mod completion;
 mod crd;
 mod data_plane;
 mod deliveries;
+mod eval;
 mod events;
 mod http;
 mod journal;
@@ -49,6 +50,8 @@ pub enum Command {
     Standalone(Box<standalone::Args>),
     /// Compile manifests offline and report every problem with its file and line
     Check(check::Args),
+    /// Show what an endpoint and its subscriptions make of an event: type, id, schema, filters, bodies
+    Eval(Box<eval::Args>),
     /// Print the CustomResourceDefinitions
     Crd(crd::Args),
     /// Print a completion script for a shell
@@ -79,6 +82,7 @@ impl Command {
             Self::Run(args) => args.run().await,
             Self::Standalone(args) => args.run().await,
             Self::Check(args) => args.run(),
+            Self::Eval(args) => args.run(),
             Self::Crd(args) => args.run(),
             Self::Completion(args) => args.run(),
             Self::Events(args) => args.run().await,

@@ -22,7 +22,7 @@ use grapnel_event::{
 };
 use grapnel_journal::{Appended, Arrival, JournalError};
 use grapnel_payload::cloudevents::{CloudEvent, STRUCTURED};
-use grapnel_signature::{HandshakeReply, VerificationContext};
+use grapnel_signature::{HandshakeReply, VerificationContext, Verified};
 use http::{HeaderMap, Method, Uri, header::CONTENT_TYPE};
 use http_body::Body as _;
 use jiff::Timestamp;
@@ -81,7 +81,7 @@ pub(super) struct Inbound {
 }
 
 /// The content of a verified body.
-enum Verdict {
+pub(super) enum Verdict {
     Handshake(HandshakeReply),
     Event(Validated),
     /// The events of a batch, possibly empty.
@@ -388,6 +388,11 @@ fn is_quick(headers: &HeaderMap, body: &[u8]) -> bool {
 fn examine(inbound: &Inbound, evidence: &VerificationContext, body: Bytes) -> Result<Verdict, Rejected> {
     let Inbound { endpoint, headers, received, .. } = inbound;
     let verified = endpoint.verifier.verify_with(evidence, headers, body, *received)?;
+    interpret(endpoint, headers, verified)
+}
+
+/// Finds the events of a verified body, and validates them.
+pub(super) fn interpret(endpoint: &Endpoint, headers: &HeaderMap, verified: Verified) -> Result<Verdict, Rejected> {
     let content_type = content_type(headers)?;
     let (structured, batch) = (CloudEvent::is_structured(content_type), CloudEvent::is_batch(content_type));
     let headers_alone = !structured && !batch && cloudevents::in_headers(headers)? && verified.body().is_empty();
@@ -415,7 +420,7 @@ fn examine(inbound: &Inbound, evidence: &VerificationContext, body: Bytes) -> Re
         .map_err(|violation| Rejected::Invalid { kind, violation })
 }
 
-fn content_type(headers: &HeaderMap) -> Result<Option<&str>, MalformedPayload> {
+pub(super) fn content_type(headers: &HeaderMap) -> Result<Option<&str>, MalformedPayload> {
     headers
         .get(CONTENT_TYPE)
         .map(|value| {

@@ -12,6 +12,7 @@ mod cloudevents;
 mod handshake;
 mod headers;
 pub mod limits;
+pub mod preview;
 mod reject;
 mod response;
 mod server;

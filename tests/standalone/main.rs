@@ -2,6 +2,7 @@
 
 mod check;
 mod commands;
+mod eval;
 mod expressions;
 mod home;
 mod journal;

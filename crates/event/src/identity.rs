@@ -1,6 +1,6 @@
 //! The identity of an event: its type and its id.
 
-use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
 
 use grapnel_expression::{self, Expression, Inputs};
 pub use grapnel_payload::payload::{MalformedPayload, Payload};
@@ -42,6 +42,17 @@ pub enum Source {
     Value(String),
     /// The result of an expression, which must be a non-empty string, an integer or a boolean.
     Expression(Arc<Expression>),
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Header(name) => write!(f, "header {name}"),
+            Self::Pointer(pointer) => write!(f, "{pointer} of the body"),
+            Self::Value(_) => f.write_str("the configured value"),
+            Self::Expression(_) => f.write_str("the configured expression"),
+        }
+    }
 }
 
 /// The sources of one value.
@@ -121,6 +132,27 @@ pub fn identify(
         None => digest(body),
     };
     Ok(Identity { id, kind })
+}
+
+/// The sources that give the type and the id of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origins {
+    /// The source of the type; `None` if no source has one.
+    pub kind: Option<Source>,
+    /// The source of the id; `None` if it is computed from the body.
+    pub id: Option<Source>,
+}
+
+/// Determines from which sources [`identify`] takes the type and id of a request.
+pub fn origins(kind: &Sources, id: &Sources, headers: &HeaderMap, payload: &Payload, body: &[u8]) -> Origins {
+    let request = Request { headers, payload, body, event: None };
+    let mut budget = CostBudget::default();
+    let mut origin = |value: &Value, sources: &Sources| {
+        let mut gives =
+            |source: &&Source| matches!(value.look(source, &sources.hidden, &request, &mut budget), Ok(Ok(_)));
+        sources.explicit.clone().or_else(|| sources.defaults.iter().find(|source| gives(source)).cloned())
+    };
+    Origins { kind: origin(&KIND, kind), id: origin(&ID, id) }
 }
 
 /// Determines the type and id of a CloudEvent whose attributes are in the body: its own attributes, unless the endpoint
@@ -324,6 +356,21 @@ mod tests {
         let cloud = [("ce-type", "c"), ("ce-id", "1"), ("webhook-id", "w")];
         assert_eq!(of(None, &cloud, r#"{"type":"t","id":7}"#), pair("c", "1"));
         assert_eq!(of(None, &[("ce-type", ""), ("ce-id", "")], r#"{"type":"t","id":true}"#), pair("t", "true"));
+    }
+
+    #[test]
+    fn origins_are_the_sources_that_identify_uses() {
+        let sources = |defaults| Sources { explicit: None, defaults, hidden: vec![] };
+        let (kind, id) = (sources(kind_defaults(None)), sources(id_defaults(None)));
+        let origins = |headers: &[(&'static str, &'static str)], body| {
+            let (headers, payload, body) = request(headers, body);
+            let Origins { kind, id } = origins(&kind, &id, &headers, &payload, body);
+            [kind, id].map(|source| source.map_or_else(String::new, |source| source.to_string()))
+        };
+        let both = r#"{"type":"t","id":7}"#;
+        assert_eq!(origins(&[("webhook-id", "w")], both), ["/type of the body", "header webhook-id"]);
+        assert_eq!(origins(&[("ce-type", "")], both), ["/type of the body", "/id of the body"]);
+        assert_eq!(origins(&[], "{}"), ["", ""]);
     }
 
     #[test]
