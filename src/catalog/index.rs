@@ -266,6 +266,14 @@ impl Index {
         endpoints.chain(subscriptions)
     }
 
+    /// Whether a version of the object is in use: the newest, or an earlier one.
+    pub fn is_in_use(&self, kind: Kind, key: &ObjectKey) -> bool {
+        match kind {
+            Kind::Endpoint => self.endpoints.get(key).is_some_and(|entry| entry.compiled.is_some()),
+            Kind::Subscription => self.subscriptions.get(key).is_some_and(|entry| entry.compiled.is_some()),
+        }
+    }
+
     fn snapshot(&self) -> Snapshot {
         let endpoints = self
             .endpoints

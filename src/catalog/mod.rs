@@ -6,6 +6,7 @@
 //! report the same problems in the same words.
 
 pub mod admission;
+pub mod advice;
 pub mod compile;
 pub mod index;
 pub mod limits;

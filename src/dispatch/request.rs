@@ -80,7 +80,11 @@ pub fn build(
 }
 
 /// The body. Sets the headers that describe it.
-fn body(subscription: &Subscription, event: &StoredEvent, headers: &mut HeaderMap) -> Result<Bytes, SendError> {
+pub(super) fn body(
+    subscription: &Subscription,
+    event: &StoredEvent,
+    headers: &mut HeaderMap,
+) -> Result<Bytes, SendError> {
     const JSON: HeaderValue = HeaderValue::from_static("application/json");
     let endpoint = &subscription.endpoint.key;
     let made = match &subscription.transform {

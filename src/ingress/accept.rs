@@ -25,7 +25,7 @@ use grapnel_payload::{
     cloudevents::{CloudEvent, STRUCTURED},
     reading::Kind,
 };
-use grapnel_signature::{HandshakeReply, Refusal, VerificationContext};
+use grapnel_signature::{HandshakeReply, Refusal, VerificationContext, Verified};
 use http::{HeaderMap, Method, header::CONTENT_TYPE};
 use http_body::Body as _;
 use tokio::{
@@ -72,7 +72,7 @@ pub(super) struct Caller {
 }
 
 /// The content of a verified body.
-enum Verdict {
+pub(super) enum Verdict {
     Handshake(HandshakeReply),
     Event(Validated),
     /// The events of a batch, possibly empty.
@@ -398,6 +398,11 @@ fn is_quick(headers: &HeaderMap, body: &[u8]) -> bool {
 fn examine(inbound: &Inbound, evidence: &VerificationContext, body: Bytes) -> Result<Verdict, Rejected> {
     let Inbound { endpoint, headers, received, .. } = inbound;
     let verified = endpoint.verifier.verify_with(evidence, headers, body, *received)?;
+    interpret(endpoint, headers, verified)
+}
+
+/// Finds the events of a verified body, and validates them.
+pub(super) fn interpret(endpoint: &Endpoint, headers: &HeaderMap, verified: Verified) -> Result<Verdict, Rejected> {
     let content_type = content_type(headers);
     let (structured, batch) = (CloudEvent::is_structured(content_type), CloudEvent::is_batch(content_type));
     let headers_alone = !structured && !batch && cloudevents::in_headers(headers)? && verified.body().is_empty();
@@ -434,7 +439,7 @@ fn examine(inbound: &Inbound, evidence: &VerificationContext, body: Bytes) -> Re
 }
 
 /// The content type, if it is text.
-fn content_type(headers: &HeaderMap) -> Option<&str> {
+pub(super) fn content_type(headers: &HeaderMap) -> Option<&str> {
     headers.get(CONTENT_TYPE)?.to_str().ok()
 }
 

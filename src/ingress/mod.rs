@@ -13,6 +13,7 @@ mod handshake;
 mod headers;
 mod inbound;
 pub mod limits;
+pub mod preview;
 mod reject;
 mod response;
 mod server;

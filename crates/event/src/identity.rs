@@ -182,6 +182,26 @@ pub fn identify(
     Ok(Identity { id, kind, origin })
 }
 
+/// The sources that give the type and the id of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origins {
+    /// The source of the type; `None` if no source has one.
+    pub kind: Option<Source>,
+    /// The source of the id; `None` if it is generated.
+    pub id: Option<Source>,
+}
+
+/// Determines from which sources [`identify`] takes the type and id of a request.
+pub fn origins(kind: &Sources, id: &Sources, headers: &HeaderMap, payload: &Payload, body: &[u8]) -> Origins {
+    let request = Request { headers, payload, body, event: None };
+    let mut budget = CostBudget::default();
+    let mut origin = |value: &Value, sources: &Sources| {
+        let mut gives = |source: &&Source| value.look(source, &sources.hidden, &request, &mut budget).is_ok();
+        sources.explicit.clone().or_else(|| sources.defaults.iter().find(|source| gives(source)).cloned())
+    };
+    Origins { kind: origin(&KIND, kind), id: origin(&ID, id) }
+}
+
 /// Determines the type and id of a CloudEvent whose attributes are in `body`: its own attributes, unless the endpoint
 /// declares other sources. Pointers refer to the body; expressions see its data and take their steps from the
 /// request's `budget`.
@@ -423,6 +443,21 @@ mod tests {
         let pointer = Source::Pointer(JsonPointer::parse("/order/id").unwrap());
         let declared = Sources { explicit: Some(pointer), ..github };
         assert_eq!(declared.describe_ids(), "/order/id of the body");
+    }
+
+    #[test]
+    fn origins_are_the_sources_that_identify_uses() {
+        let sources = |defaults| Sources { explicit: None, defaults, hidden: vec![] };
+        let (kind, id) = (sources(kind_defaults(None)), sources(id_defaults(None)));
+        let origins = |headers: &[(&'static str, &'static str)], body| {
+            let (headers, payload, body) = request(headers, body);
+            let Origins { kind, id } = origins(&kind, &id, &headers, &payload, body);
+            [kind, id].map(|source| source.map_or_else(String::new, |source| source.to_string()))
+        };
+        let both = r#"{"type":"t","id":7}"#;
+        assert_eq!(origins(&[("webhook-id", "w")], both), ["/type of the body", "header webhook-id"]);
+        assert_eq!(origins(&[("ce-type", "")], both), ["/type of the body", ""]);
+        assert_eq!(origins(&[], "{}"), ["", ""]);
     }
 
     #[test]
