@@ -7,7 +7,10 @@ use grapnel_api::Format;
 use grapnel_event::dead_letter;
 use grapnel_expression::limits::TRANSFORM_BYTES;
 use grapnel_journal::{Delivery, StoredEvent};
-use grapnel_payload::{cloudevents::STRUCTURED, headers::is_framing};
+use grapnel_payload::{
+    cloudevents::{STRUCTURED, encode},
+    headers::is_framing,
+};
 use grapnel_values::traceparent::Traceparent;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use jiff::Timestamp;
@@ -19,12 +22,13 @@ const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
 const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
 const ATTEMPT: HeaderName = HeaderName::from_static("grapnel-attempt");
+const EVENT_TYPE: HeaderName = HeaderName::from_static("grapnel-event-type");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// Headers that frame the message or describe the delivery: they are never taken from an object or from the event.
 fn is_reserved(name: &HeaderName) -> bool {
-    const OURS: [HeaderName; 5] = [WEBHOOK_ID, WEBHOOK_TIMESTAMP, WEBHOOK_SIGNATURE, ATTEMPT, TRACEPARENT];
+    const OURS: [HeaderName; 6] = [WEBHOOK_ID, WEBHOOK_TIMESTAMP, WEBHOOK_SIGNATURE, ATTEMPT, EVENT_TYPE, TRACEPARENT];
     is_framing(name) || OURS.contains(name)
 }
 
@@ -59,6 +63,10 @@ pub fn build(
     }
     headers.insert(WEBHOOK_TIMESTAMP, HeaderValue::from(seconds));
     headers.insert(ATTEMPT, HeaderValue::from(delivery.attempt));
+    // Encoded like `ce-type`, which carries the same value.
+    if let Ok(value) = HeaderValue::try_from(encode(&event.kind)) {
+        headers.insert(EVENT_TYPE, value);
+    }
     if let Some(signer) = &subscription.signer {
         for (name, mut value) in signer.sign(&id, seconds, &body) {
             // Signatures are sensitive too: receivers that do not check for replays accept them for some minutes.

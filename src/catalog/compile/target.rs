@@ -201,7 +201,8 @@ fn by_service(
 /// A header name that a target may set: not one that frames the request or that Grapnel sets itself.
 fn own_header(name: &str, pointer: &str, present: &HeaderMap, problems: &mut Problems) -> Option<header::HeaderName> {
     let name = header_name(name, pointer, problems)?;
-    let own = name.as_str().starts_with("webhook-") || name == "grapnel-attempt" || name == "traceparent";
+    const OWN: [&str; 3] = ["grapnel-attempt", "grapnel-event-type", "traceparent"];
+    let own = name.as_str().starts_with("webhook-") || OWN.contains(&name.as_str());
     if own || is_framing(&name) {
         let message = format!("header {name} is set by Grapnel itself; remove it");
         problems.add(pointer, Reason::InvalidSpec, message);
