@@ -21,6 +21,11 @@ grapnel_values::bounds! {
     /// Maximum idle connections kept to one receiver: as many as one subscription may use at once.
     pub const POOL_IDLE_PER_HOST: usize = 256;
 
+    /// Maximum age of a connection to a receiver; older ones are used for no further request. Names are looked up only
+    /// for new connections, so a receiver whose name moves to another address is followed within this time. Each
+    /// connection has its own limit, at random between four fifths of this and all of it.
+    pub const CONNECTION_AGE: Duration = Duration::from_secs(300);
+
     /// Interval of the TCP keep-alive probes that detect a dead connection to a receiver, and the idle time before the
     /// first.
     pub const TARGET_KEEPALIVE: Duration = Duration::from_secs(15);
