@@ -29,10 +29,14 @@ use crate::{
 pub(super) struct Ended {
     pub(super) sequence: Sequence,
     pub(super) settlement: Settlement,
-    /// When the attempt failed, if it counts as a failure of the receiver.
-    pub(super) failed: Option<Timestamp>,
+    /// When the attempt ended.
+    pub(super) at: Timestamp,
+    /// Whether it counts as a failure of the receiver.
+    pub(super) failed: bool,
     /// Whether the request was sent to the receiver.
     pub(super) asked: bool,
+    /// How long the receiver has asked to be left alone.
+    pub(super) pause: Option<Duration>,
 }
 
 /// State shared by all workers.
@@ -91,8 +95,14 @@ pub(super) async fn conclude(
     let mut outcome = classify(&subscription.retry, delivery.attempt, answer, now, took, spread);
     let passed = dead_letter::pass_on(&*context.journal, subscription, delivery, &mut outcome, now).await;
     observe(subscription, delivery, answer, &outcome, passed, now, took);
-    let failed = outcome.counts_as_failure().then_some(now);
-    Ended { sequence: delivery.event.sequence, settlement: outcome.settlement, failed, asked: outcome.asked }
+    Ended {
+        sequence: delivery.event.sequence,
+        at: now,
+        failed: outcome.counts_as_failure(),
+        asked: outcome.asked,
+        pause: outcome.pause,
+        settlement: outcome.settlement,
+    }
 }
 
 /// Builds the request; large bodies are transformed on a blocking thread.

@@ -3,6 +3,7 @@
 //! Every subscription has its own worker, so that a slow or dead receiver delays no other: claim → filter by type and
 //! expression → breaker and rate permit → transform, build and sign → send (guarded) → classify → settle → observe.
 
+mod admission;
 mod attempt;
 mod backoff;
 mod circuit;

@@ -26,6 +26,8 @@ pub struct Outcome {
     pub gone: bool,
     /// Whether the request was sent to the receiver.
     pub asked: bool,
+    /// How long the receiver has asked to be left alone, up to the policy's longest delay.
+    pub pause: Option<Duration>,
     /// The settlement for the journal.
     pub settlement: Settlement,
 }
@@ -54,7 +56,7 @@ impl Outcome {
 /// the delay.
 ///
 /// 2xx is a success. A status of the policy's `stop_on` ends the event at once. With 429 and 503 a `Retry-After` (RFC
-/// 9110 §10.2.3) lengthens the delay, up to the policy's longest. Everything else, including redirects, is retried
+/// 9110 §10.2.3) lengthens the delay, up to the policy's longest, and asks for a pause as long. Everything else, including redirects, is retried
 /// until the attempts are exhausted.
 pub fn classify(
     policy: &RetryPolicy,
@@ -71,6 +73,7 @@ pub fn classify(
                 status: Some(response.status),
                 gone: false,
                 asked: true,
+                pause: None,
                 settlement: Settlement::Delivered(Exchange { time: now, status: Some(response.status.as_u16()), took }),
             };
         }
@@ -86,16 +89,16 @@ pub fn classify(
     };
     let gone = status.is_some_and(|status| policy.stops_on(status.as_u16()));
     let delay = if gone { None } else { policy.delay(attempt, entropy) };
+    let pause = asked_delay(answer, now).map(|asked| asked.min(policy.max_delay)).filter(|pause| !pause.is_zero());
     let settlement = match delay {
         None => Settlement::Dead { failure },
         Some(backoff) => {
-            let asked = asked_delay(answer, now).unwrap_or_default().min(policy.max_delay);
-            let delay = SignedDuration::try_from(backoff.max(asked)).unwrap_or(SignedDuration::MAX);
+            let delay = SignedDuration::try_from(backoff.max(pause.unwrap_or_default())).unwrap_or(SignedDuration::MAX);
             Settlement::Retry { due: now.checked_add(delay).unwrap_or(Timestamp::MAX), failure }
         }
     };
     let asked = !answer.as_ref().is_err_and(SendError::is_own);
-    Outcome { label, status, gone, asked, settlement }
+    Outcome { label, status, gone, asked, pause, settlement }
 }
 
 /// The delay that the receiver requested by `Retry-After`.
@@ -251,8 +254,15 @@ mod tests {
             let outcome = classify_now(attempt, &answered(status, Some(header), b""));
             assert_eq!(delay(&outcome), Some(Duration::from_secs(seconds)), "{status} {header}");
         }
+        for (status, header, pause) in
+            [(429, "7", Some(7)), (503, "3600", Some(60)), (429, "0", None), (500, "7", None)]
+        {
+            let outcome = classify_now(1, &answered(status, Some(header), b""));
+            assert_eq!(outcome.pause, pause.map(Duration::from_secs), "{status} {header}");
+        }
         let last = classify_now(3, &answered(503, Some("7"), b""));
         assert!(matches!(last.settlement, Settlement::Dead { .. }), "no Retry-After adds an attempt");
+        assert_eq!(last.pause, Some(Duration::from_secs(7)), "other events wait all the same");
     }
 
     #[test]
@@ -304,6 +314,7 @@ mod tests {
                 prop_assert!(!failure.message.chars().any(char::is_control));
             }
             prop_assert!(delay(&outcome).is_none_or(|delay| delay <= Duration::from_secs(60)));
+            prop_assert!(outcome.pause.is_none_or(|pause| pause <= Duration::from_secs(60)));
             prop_assert_eq!(outcome.failure().is_none(), (200..300).contains(&status));
         }
     }
