@@ -5,8 +5,11 @@
 
 mod admission;
 mod attempt;
+mod attempt_error;
 mod backoff;
+mod body;
 mod circuit;
+mod claim;
 pub mod client;
 mod connect;
 mod connection;
@@ -22,7 +25,7 @@ pub mod outcome;
 mod pool;
 mod proxy_connect;
 mod redact;
-pub mod request;
+mod request;
 mod resolver;
 mod send_error;
 mod token;
@@ -41,8 +44,11 @@ use tokio_util::sync::CancellationToken;
 
 use self::{attempt::Context, worker::Worker};
 pub use self::{
+    attempt_error::AttemptError,
+    body::BuildError,
     client::{Client, ClientError, ClientOptions, FetchError},
     consumers::Consumers,
+    filter::FilterError,
     resolver::Names,
     send_error::SendError,
     token::TokenError,

@@ -7,7 +7,7 @@ use grapnel_journal::{Exchange, Failure, Settlement, limits::FAILURE_MESSAGE_BYT
 use http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
 
-use super::{client::Response, send_error::SendError};
+use super::{attempt_error::AttemptError, client::Response};
 
 /// Outcome label of a successful attempt.
 pub const DELIVERED: &str = "delivered";
@@ -61,7 +61,7 @@ impl Outcome {
 pub fn classify(
     policy: &RetryPolicy,
     attempt: u32,
-    answer: &Result<Response, SendError>,
+    answer: &Result<Response, AttemptError>,
     now: Timestamp,
     took: Duration,
     entropy: f64,
@@ -97,12 +97,12 @@ pub fn classify(
             Settlement::Retry { due: now.checked_add(delay).unwrap_or(Timestamp::MAX), failure }
         }
     };
-    let asked = !answer.as_ref().is_err_and(SendError::is_own);
+    let asked = !answer.as_ref().is_err_and(AttemptError::is_own);
     Outcome { label, status, gone, asked, pause, settlement }
 }
 
 /// The delay that the receiver requested by `Retry-After`.
-fn asked_delay(answer: &Result<Response, SendError>, now: Timestamp) -> Option<Duration> {
+fn asked_delay(answer: &Result<Response, AttemptError>, now: Timestamp) -> Option<Duration> {
     let response = answer.as_ref().ok()?;
     match response.status {
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
@@ -160,6 +160,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::dispatch::{body::BuildError, filter::FilterError, send_error::SendError};
 
     const TOOK: Duration = Duration::from_millis(42);
 
@@ -174,7 +175,7 @@ mod tests {
         }
     }
 
-    fn answered(status: u16, retry_after: Option<&str>, body: &'static [u8]) -> Result<Response, SendError> {
+    fn answered(status: u16, retry_after: Option<&str>, body: &'static [u8]) -> Result<Response, AttemptError> {
         Ok(Response {
             status: StatusCode::from_u16(status).unwrap(),
             retry_after: retry_after.map(str::to_owned),
@@ -190,7 +191,7 @@ mod tests {
         outcome.next_attempt().map(|due| Duration::try_from(due.duration_since(now())).unwrap())
     }
 
-    fn classify_now(attempt: u32, answer: &Result<Response, SendError>) -> Outcome {
+    fn classify_now(attempt: u32, answer: &Result<Response, AttemptError>) -> Outcome {
         classify(&policy(), attempt, answer, now(), TOOK, 0.5)
     }
 
@@ -274,9 +275,13 @@ mod tests {
             (SendError::Tls("unknown issuer".into()), "tls"),
             (SendError::Forbidden("10.0.0.1 is private".into()), "forbidden"),
             (SendError::Io("reset".into()), "io"),
-            (SendError::Filter(no_key()), "filter_failed"),
-            (SendError::Transform(no_key()), "transform_failed"),
-        ] {
+        ]
+        .map(|(error, reason)| (AttemptError::from(error), reason))
+        .into_iter()
+        .chain([
+            (FilterError::Evaluation(no_key()).into(), "filter_failed"),
+            (BuildError::Transform(no_key()).into(), "transform_failed"),
+        ]) {
             let own = error.is_own();
             let outcome = classify_now(1, &Err(error));
             assert_eq!(outcome.counts_as_failure(), !own, "{reason}");

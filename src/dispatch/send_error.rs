@@ -2,7 +2,6 @@
 
 use std::{error::Error, io, time::Duration};
 
-use grapnel_expression::ExpressionError;
 use rustls::CertificateError;
 
 use super::{resolver::LookupError, token::TokenError};
@@ -31,12 +30,6 @@ pub enum SendError {
     /// No token is available for authorization.
     #[error("{0}")]
     Auth(#[source] TokenError),
-    /// The filter could not be evaluated.
-    #[error("filter, {0}")]
-    Filter(#[source] ExpressionError),
-    /// The transformation failed.
-    #[error("transform, {0}")]
-    Transform(#[source] ExpressionError),
 }
 
 impl SendError {
@@ -50,14 +43,7 @@ impl SendError {
             Self::Forbidden(_) => "forbidden",
             Self::Io(_) => "io",
             Self::Auth(_) => "auth_failed",
-            Self::Filter(_) => "filter_failed",
-            Self::Transform(_) => "transform_failed",
         }
-    }
-
-    /// Whether the subscription itself is at fault: nothing was sent, so the receiver is not to blame.
-    pub fn is_own(&self) -> bool {
-        matches!(self, Self::Filter(_) | Self::Transform(_))
     }
 
     /// A target with a secret URL may not be called.

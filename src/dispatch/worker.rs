@@ -20,7 +20,7 @@ use std::{
 use futures_util::future::BoxFuture;
 use grapnel_api::Ordering;
 use grapnel_delivery::breaker::Permit;
-use grapnel_journal::{Delivery, JournalError, Sequence, Settlement, SkipReason};
+use grapnel_journal::{JournalError, Sequence, Settlement, SkipReason};
 use jiff::Timestamp;
 use tokio::{
     sync::watch,
@@ -33,7 +33,7 @@ use super::{
     attempt::{Context, Ended, attempt},
     backoff::{Backoff, settle, warn_throttled},
     circuit::CircuitReport,
-    filter::{FilteredClaim, claim, is_ahead, skip},
+    claim::{ClaimRequest, ClaimedDelivery, FilteredClaim, claim, is_ahead, skip},
 };
 use crate::{catalog::Subscription, dispatch::limits};
 
@@ -51,7 +51,7 @@ pub(super) struct Worker {
     config: watch::Receiver<Arc<Subscription>>,
     subscription: Arc<Subscription>,
     /// Claimed deliveries to be sent, in order.
-    waiting: VecDeque<Delivery>,
+    waiting: VecDeque<ClaimedDelivery>,
     /// The attempts in flight.
     sending: JoinSet<Ended>,
     /// The deliveries in flight, by sequence number.
@@ -125,8 +125,9 @@ impl Worker {
                 self.in_order = self.admission.settings().ordered;
                 // Anything learned while the claim runs counts for the next one: this one may have read before.
                 self.more = false;
-                let subscription = Arc::clone(&self.subscription);
-                claiming = Some(Box::pin(claim(&context, subscription, limit, self.in_order)));
+                let budget = limits::HELD_BYTES.saturating_sub(self.held_bytes());
+                let request = ClaimRequest { limit, in_order: self.in_order, budget };
+                claiming = Some(Box::pin(claim(&context, Arc::clone(&self.subscription), request)));
             }
             if !self.more && !self.is_parked() && claiming.is_none() && ready.is_none() {
                 ready = Some(journal.ready(consumer));
@@ -178,10 +179,10 @@ impl Worker {
             let (load, rate) = (self.load(), self.subscription.rate_limit.as_ref());
             let decision = self.admission.decide(load, now, || rate.map_or(Ok(()), |rate| rate.try_acquire()));
             let AttemptDecision::Start(permit) = decision else { return };
-            let Some(delivery) = self.waiting.pop_front() else { return };
-            let in_flight = InFlight { permit, bytes: delivery.event.body.len() };
-            self.in_flight.insert(delivery.event.sequence, in_flight);
-            self.sending.spawn(attempt(Arc::clone(&self.context), Arc::clone(&self.subscription), delivery));
+            let Some(claimed) = self.waiting.pop_front() else { return };
+            let in_flight = InFlight { permit, bytes: claimed.delivery.event.body.len() };
+            self.in_flight.insert(claimed.sequence(), in_flight);
+            self.sending.spawn(attempt(Arc::clone(&self.context), Arc::clone(&self.subscription), claimed));
         }
     }
 
@@ -201,17 +202,17 @@ impl Worker {
         Load { waiting, in_flight, ended, ..Load::default() }
     }
 
-    /// Bytes of the bodies in flight and claimed ahead.
+    /// Bytes of the bodies in flight, and of the bodies and parsed events claimed ahead.
     fn held_bytes(&self) -> usize {
-        let waiting = self.waiting.iter().map(|delivery| delivery.event.body.len());
+        let waiting = self.waiting.iter().map(ClaimedDelivery::held_bytes);
         let in_flight = self.in_flight.values().map(|in_flight| in_flight.bytes);
         waiting.chain(in_flight).sum()
     }
 
     /// Takes the result of a claim.
-    fn take(&mut self, sifted: Result<FilteredClaim, JournalError>) {
-        let FilteredClaim { claimed, ended, by } = match sifted {
-            Ok(sifted) => sifted,
+    fn take(&mut self, filtered: Result<FilteredClaim, JournalError>) {
+        let FilteredClaim { deliveries, next_due, ended, by } = match filtered {
+            Ok(filtered) => filtered,
             Err(error) => {
                 // A deletion detaches the consumer before it ends the worker.
                 let expected = self.deadline.is_some() || matches!(error, JournalError::UnknownConsumer(_));
@@ -224,12 +225,12 @@ impl Worker {
         };
         self.claim_backoff.reset();
         // A short claim may be due to the byte limit; only an empty one is the end.
-        let found = !claimed.deliveries.is_empty() || !ended.is_empty();
+        let found = !deliveries.is_empty() || !ended.is_empty();
         self.more |= found;
         self.ended.extend(ended);
-        self.expect_due(claimed.next_due);
+        self.expect_due(next_due);
         let before = self.waiting.len();
-        self.waiting.extend(claimed.deliveries);
+        self.waiting.extend(deliveries);
         // Events that passed another filter have to be evaluated again.
         let stale = self.subscription.filter.is_some() && !Arc::ptr_eq(&by, &self.subscription);
         // A claim that began before ordering was enabled may not be in order.
@@ -259,12 +260,12 @@ impl Worker {
             return;
         }
         let fresh = self.waiting.split_off(from.min(self.waiting.len()));
-        for delivery in fresh {
-            if self.subscription.event_types.admits(&delivery.event.kind) {
-                self.waiting.push_back(delivery);
+        for claimed in fresh {
+            if self.subscription.event_types.admits(&claimed.delivery.event.kind) {
+                self.waiting.push_back(claimed);
             } else {
                 let skip = skip(&self.subscription, SkipReason::Type, self.context.clock.now());
-                self.ended.push((delivery.event.sequence, skip));
+                self.ended.push((claimed.sequence(), skip));
             }
         }
     }
@@ -274,7 +275,7 @@ impl Worker {
         let waiting = self.waiting.split_off(kept.min(self.waiting.len()));
         // Released deliveries can be claimed again.
         self.more |= !waiting.is_empty();
-        self.ended.extend(waiting.into_iter().map(|delivery| (delivery.event.sequence, Settlement::Released)));
+        self.ended.extend(waiting.into_iter().map(|claimed| (claimed.sequence(), Settlement::Released)));
     }
 
     /// Ends the pauses of the receiver and of its circuit.

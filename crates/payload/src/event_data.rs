@@ -24,8 +24,8 @@ pub struct Content<'a> {
 pub enum Data<'a> {
     /// A CloudEvent without data.
     Nothing,
-    /// Unparsed JSON: numbers, the order of keys and duplicate keys are preserved.
-    Json(Cow<'a, RawValue>),
+    /// A JSON text without surrounding blanks: numbers, the order of keys and duplicate keys are preserved.
+    Json(Cow<'a, str>),
     /// Other text.
     Text(Cow<'a, str>),
     /// Binary data.
@@ -65,10 +65,10 @@ impl<'a> Content<'a> {
         }
         match self.data {
             Data::Nothing => Payload::Nothing,
-            Data::Json(text) => match serde_json::from_str(text.get()) {
+            Data::Json(text) => match serde_json::from_str(&text) {
                 Ok(value) => Payload::Json(Cow::Owned(value)),
                 // Only a body accepted by an earlier version can be nested too deeply for a value.
-                Err(_) => Payload::Text(Cow::Owned(text.get().to_owned())),
+                Err(_) => Payload::Text(text),
             },
             Data::Text(text) => Payload::Text(text),
             Data::Bytes(bytes) => Payload::Bytes(bytes),
@@ -87,7 +87,7 @@ impl<'a> Data<'a> {
             return Self::Nothing;
         }
         if let Ok(json) = serde_json::from_slice::<&RawValue>(body) {
-            return Self::Json(Cow::Borrowed(json));
+            return Self::Json(Cow::Borrowed(json.get()));
         }
         Self::plain(body)
     }

@@ -102,7 +102,7 @@ impl Payload {
         }
         match &content.data {
             Data::Nothing => Self::nothing(),
-            Data::Json(json) => match serde_json::from_str(json.get()) {
+            Data::Json(json) => match serde_json::from_str(json) {
                 Ok(value) => Self::Json(JsonText::of(value)),
                 Err(_) => Self::Opaque,
             },

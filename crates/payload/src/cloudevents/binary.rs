@@ -62,7 +62,7 @@ impl<'a> CloudEvent<'a> {
     pub fn body(&self) -> Cow<'_, [u8]> {
         match &self.content.data {
             Data::Nothing => Cow::Borrowed(b""),
-            Data::Json(json) => Cow::Borrowed(json.get().as_bytes()),
+            Data::Json(json) => Cow::Borrowed(json.as_bytes()),
             Data::Text(text) => Cow::Borrowed(text.as_bytes()),
             Data::Bytes(bytes) => Cow::Borrowed(bytes),
         }
