@@ -82,9 +82,10 @@ grapnel_values::bounds! {
     /// Maximum events that a subscription claims at once while it searches for types that it delivers.
     pub const CLAIM_SCAN: usize = 128;
 
-    /// Body bytes that a subscription may hold, in flight and claimed ahead, before it stops claiming: sixteen of
-    /// [`DEFAULT_BODY_BYTES`]. It holds at most this, one more claim, and one body of [`MAX_BODY_BYTES`], regardless of
-    /// its concurrency and the latency of its receiver.
+    /// Bytes of bodies, in flight and claimed ahead, and of parsed events claimed ahead, that a subscription may hold before
+    /// it stops claiming: sixteen of [`DEFAULT_BODY_BYTES`]. It holds at most this, one more claim, and one body of
+    /// [`MAX_BODY_BYTES`], regardless of its concurrency and the latency of its receiver. What is parsed beyond it is
+    /// dropped, and parsed again for the attempt.
     pub const HELD_BYTES: usize = 16 << 20;
 
     /// Maximum ended attempts of a subscription that wait to be settled; at this number no attempt is begun.

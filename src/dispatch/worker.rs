@@ -3,7 +3,8 @@
 //! Claiming, sending and settling run concurrently: while some deliveries are in flight, the next are claimed, and
 //! those that ended are settled together. A claimed event is in flight, about to be begun ([`limits::CLAIM_AHEAD`], or
 //! [`limits::CLAIM_SCAN`] after a search), or ended and waiting to be settled ([`limits::UNSETTLED`], beyond which
-//! nothing new is begun). Bodies are bounded by [`limits::HELD_BYTES`], so memory does not grow with the backlog.
+//! nothing new is begun). Bodies and parsed events are bounded by [`limits::HELD_BYTES`], so memory does not grow with the
+//! backlog.
 //!
 //! [`DeliveryAdmission`] decides when attempts begin and how many events are claimed; the worker does what it says. While
 //! the circuit to the receiver is open, only its probe is claimed: an ordinary attempt of the delivery that is due first.
