@@ -68,7 +68,7 @@ impl Args {
         let request = self.request.read()?;
         let preview = ingress::preview::preview(&endpoint, &request.headers, request.body, request.received);
         let result = Evaluated::new(&endpoint, preview, |event| {
-            subscriptions.iter().map(|it| (it.key.clone(), dispatch::preview::preview(it, event))).collect()
+            subscriptions.iter().map(|it| (it.key.clone(), dispatch::preview::preview(it, event.clone()))).collect()
         });
         result.print(self.output)?;
         Ok(if result.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

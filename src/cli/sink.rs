@@ -14,6 +14,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
+use grapnel_payload::cloudevents::decode;
 use grapnel_signature::{HandshakeReply, Refusal};
 use grapnel_values::duration;
 use jiff::Timestamp;
@@ -177,8 +178,8 @@ fn text(headers: &HeaderMap, name: &str) -> Option<String> {
     headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
 }
 
-/// The event's type and id: where Standard Webhooks and CloudEvents write them, as deliveries do, else where senders of
-/// the scheme do.
+/// The event's type and id: where deliveries, Standard Webhooks and CloudEvents write them, else where senders of the
+/// scheme do.
 fn identity(places: &(Place, Place), headers: &HeaderMap, body: &[u8]) -> (Option<String>, Option<String>) {
     let body: Option<Value> = serde_json::from_slice(body).ok();
     let inside = |pointer: &str| match body.as_ref()?.pointer(pointer)? {
@@ -191,7 +192,29 @@ fn identity(places: &(Place, Place), headers: &HeaderMap, body: &[u8]) -> (Optio
         Place::Body(pointer) => inside(pointer),
         Place::Nowhere => None,
     };
-    let kind = text(headers, "ce-type").or_else(|| placed(&places.0)).or_else(|| inside("/type"));
+    let attribute = |name: &str| headers.get(name).map(|value| decode(value.as_bytes()).into_owned());
+    let kind = attribute("grapnel-event-type")
+        .or_else(|| attribute("ce-type"))
+        .or_else(|| placed(&places.0))
+        .or_else(|| inside("/type"));
     let id = text(headers, "webhook-id").or_else(|| text(headers, "ce-id")).or_else(|| placed(&places.1));
     (kind, id)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn the_type_of_a_delivery_is_decoded_and_precedes_that_of_the_body() {
+        let mut headers = HeaderMap::new();
+        let found = |headers: &HeaderMap| identity(&(Place::Nowhere, Place::Nowhere), headers, br#"{"type":"body"}"#).0;
+        assert_eq!(found(&headers).as_deref(), Some("body"));
+        headers.insert("ce-type", HeaderValue::from_static("a%20b"));
+        assert_eq!(found(&headers).as_deref(), Some("a b"));
+        headers.insert("grapnel-event-type", HeaderValue::from_static("gr%C3%B6%C3%9Fe"));
+        assert_eq!(found(&headers).as_deref(), Some("größe"));
+    }
 }

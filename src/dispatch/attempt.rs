@@ -11,11 +11,13 @@ use grapnel_values::{clock::Clock, traceparent::Traceparent};
 use jiff::Timestamp;
 
 use super::{
+    attempt_error::AttemptError,
+    body::BuildError,
+    claim::ClaimedDelivery,
     client::{Client, Outgoing, Response},
     dead_letter::{self, Forwarded},
     outcome::{Outcome, classify},
     request,
-    send_error::SendError,
 };
 use crate::{
     catalog::{
@@ -29,10 +31,14 @@ use crate::{
 pub(super) struct Ended {
     pub(super) sequence: Sequence,
     pub(super) settlement: Settlement,
-    /// When the attempt failed, if it counts as a failure of the receiver.
-    pub(super) failed: Option<Timestamp>,
+    /// When the attempt ended.
+    pub(super) at: Timestamp,
+    /// Whether it counts as a failure of the receiver.
+    pub(super) failed: bool,
     /// Whether the request was sent to the receiver.
     pub(super) asked: bool,
+    /// How long the receiver has asked to be left alone.
+    pub(super) pause: Option<Duration>,
 }
 
 /// State shared by all workers.
@@ -45,7 +51,8 @@ pub(super) struct Context {
 
 /// Sends a claimed event. Returns the settlement for the journal, and reports the outcome as facts, metrics and one log
 /// line.
-pub(super) async fn attempt(context: Arc<Context>, subscription: Arc<Subscription>, delivery: Delivery) -> Ended {
+pub(super) async fn attempt(context: Arc<Context>, subscription: Arc<Subscription>, claimed: ClaimedDelivery) -> Ended {
+    let delivery = claimed.delivery.clone();
     let entropy = Entropy::new();
     let started = Instant::now();
     let parent = request::parent(&delivery.event);
@@ -54,9 +61,9 @@ pub(super) async fn attempt(context: Arc<Context>, subscription: Arc<Subscriptio
         Some(parent) => parent.child(entropy.trace.first_chunk().copied().unwrap_or_default()),
         None => Traceparent::fresh(entropy.trace),
     });
-    let answer = match build(&subscription, &delivery, context.clock.now(), own).await {
-        Ok(request) => context.client.post(request).await,
-        Err(error) => Err(error),
+    let answer = match build(&subscription, claimed, context.clock.now(), own).await {
+        Ok(request) => context.client.post(request).await.map_err(AttemptError::from),
+        Err(error) => Err(error.into()),
     };
     let ended = conclude(&context, &subscription, &delivery, &answer, started.elapsed(), entropy.spread).await;
     if let Some(span) = span {
@@ -83,7 +90,7 @@ pub(super) async fn conclude(
     context: &Context,
     subscription: &Subscription,
     delivery: &Delivery,
-    answer: &Result<Response, SendError>,
+    answer: &Result<Response, AttemptError>,
     took: Duration,
     spread: f64,
 ) -> Ended {
@@ -91,31 +98,37 @@ pub(super) async fn conclude(
     let mut outcome = classify(&subscription.retry, delivery.attempt, answer, now, took, spread);
     let passed = dead_letter::pass_on(&*context.journal, subscription, delivery, &mut outcome, now).await;
     observe(subscription, delivery, answer, &outcome, passed, now, took);
-    let failed = outcome.counts_as_failure().then_some(now);
-    Ended { sequence: delivery.event.sequence, settlement: outcome.settlement, failed, asked: outcome.asked }
+    Ended {
+        sequence: delivery.event.sequence,
+        at: now,
+        failed: outcome.counts_as_failure(),
+        asked: outcome.asked,
+        pause: outcome.pause,
+        settlement: outcome.settlement,
+    }
 }
 
-/// Builds the request; large bodies are transformed on a blocking thread.
+/// Builds the request; large bodies are transformed on a blocking thread. What has been parsed of the event is dropped:
+/// an exchange with a slow receiver must not hold it.
 async fn build(
     subscription: &Arc<Subscription>,
-    delivery: &Delivery,
+    claimed: ClaimedDelivery,
     now: Timestamp,
     own: Traceparent,
-) -> Result<Outgoing, SendError> {
-    if subscription.transform.is_none() || delivery.event.body.len() <= INLINE_BODY_BYTES {
-        return request::build(subscription, delivery, now, own);
+) -> Result<Outgoing, BuildError> {
+    if subscription.transform.is_none() || claimed.delivery.event.body.len() <= INLINE_BODY_BYTES {
+        return request::build(subscription, &claimed, now, own);
     }
-    let (subscription, delivery) = (Arc::clone(subscription), delivery.clone());
-    tokio::task::spawn_blocking(move || request::build(&subscription, &delivery, now, own))
-        .await
-        .unwrap_or_else(|_| Err(SendError::Io("the request could not be built".into())))
+    let subscription = Arc::clone(subscription);
+    let built = tokio::task::spawn_blocking(move || request::build(&subscription, &claimed, now, own));
+    built.await.unwrap_or(Err(BuildError::Interrupted))
 }
 
 /// Reports the outcome as facts, metrics and a log line.
 fn observe(
     subscription: &Subscription,
     delivery: &Delivery,
-    answer: &Result<Response, SendError>,
+    answer: &Result<Response, AttemptError>,
     outcome: &Outcome,
     passed: Option<Forwarded>,
     now: Timestamp,

@@ -1,76 +1,41 @@
-//! The circuit breaker of a worker, and the state that it publishes.
+//! Reports the circuit of a worker: in its facts, its metrics and the log.
 
 use std::sync::Arc;
 
-use grapnel_delivery::breaker::{Breaker, CircuitState, OpenCircuit, Permit};
-use jiff::Timestamp;
+use grapnel_delivery::breaker::OpenCircuit;
 
 use crate::catalog::Subscription;
 
-/// The breaker of one subscription. It lives as long as the worker: after a restart of the process, or when the
-/// subscription has not been delivered for a while, the circuit is closed until the receiver fails again.
-pub(super) struct Circuit {
-    breaker: Breaker,
+/// The reported state of the circuit of one subscription. The circuit lives as long as the worker: after a restart of the
+/// process, or when the subscription has not been delivered for a while, it is closed until the receiver fails again.
+pub(super) struct CircuitReport {
     subscription: Arc<Subscription>,
     /// The state published last.
     told: Option<OpenCircuit>,
 }
 
-impl Circuit {
+impl CircuitReport {
     pub(super) fn new(subscription: Arc<Subscription>) -> Self {
-        let circuit = Self { breaker: Breaker::new(subscription.breaker), subscription, told: None };
+        let report = Self { subscription, told: None };
         // An earlier worker may have left another state.
-        circuit.publish();
-        circuit
+        report.publish();
+        report
     }
 
-    /// Applies a new configuration. The state is kept unless the breaker settings have changed. A changed target is
-    /// probed at once, since it may work now.
-    pub(super) fn reconfigure(&mut self, subscription: &Arc<Subscription>, now: Timestamp) {
-        if *self.breaker.policy() != subscription.breaker {
-            self.breaker.renew(subscription.breaker);
-        } else if self.subscription.target != subscription.target {
-            self.breaker.hurry(now);
-        }
+    /// Publishes the state after a new configuration or a requested probe.
+    pub(super) fn renew(&mut self, subscription: &Arc<Subscription>, circuit: Option<OpenCircuit>) {
         self.subscription = Arc::clone(subscription);
-        self.told = self.breaker.circuit();
+        self.told = circuit;
         self.publish();
     }
 
-    /// Ends the pause: the receiver is probed at `now`.
-    pub(super) fn probe_now(&mut self, now: Timestamp) {
-        self.breaker.hurry(now);
-        self.told = self.breaker.circuit();
-        self.publish();
-    }
-
-    /// The state of the circuit at `now`.
-    pub(super) fn circuit_state(&mut self, now: Timestamp) -> CircuitState {
-        self.breaker.circuit_state(now)
-    }
-
-    /// Acquires a permit to begin an attempt at `now`.
-    pub(super) fn acquire(&mut self, now: Timestamp) -> Option<Permit> {
-        self.breaker.acquire(now)
-    }
-
-    /// Records the end of an attempt; `failed` is when it failed, if it did.
-    pub(super) fn ended(&mut self, permit: Permit, failed: Option<Timestamp>) {
-        match failed {
-            Some(now) => self.breaker.failed(permit, now),
-            None => self.breaker.succeeded(permit),
-        }
-        let circuit = self.breaker.circuit();
+    /// Publishes and logs the state after an attempt, if it has changed.
+    pub(super) fn update(&mut self, circuit: Option<OpenCircuit>) {
         if circuit != self.told {
             self.log(circuit);
             self.told = circuit;
             self.publish();
         }
-    }
-
-    /// Returns the permit of an attempt that was released before its end.
-    pub(super) fn released(&mut self, permit: Permit) {
-        self.breaker.released(permit);
     }
 
     fn publish(&self) {

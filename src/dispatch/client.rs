@@ -26,10 +26,6 @@ use grapnel_values::{
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper_util::{
-    client::legacy,
-    rt::{TokioExecutor, TokioTimer},
-};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::time::Instant;
 use url::Url;
@@ -38,8 +34,9 @@ use zeroize::Zeroizing;
 pub use self::fetch::FetchError;
 pub(crate) use super::connect::platform_roots;
 use super::{
-    connect::{self, Connector, connector},
+    connect::{self, connector},
     lru::LruCache,
+    pool::Pool,
     redact,
     resolver::{GuardedResolver, Names, SystemNames},
     send_error::SendError,
@@ -63,13 +60,22 @@ pub struct ClientOptions {
     pub clock: Arc<dyn Clock>,
     /// The proxy for public addresses named by URLs. Services and other non-public addresses are called directly.
     pub proxy: Option<EgressProxy>,
+    /// Maximum age of a connection: see [`limits::CONNECTION_AGE`].
+    pub connection_age: Duration,
 }
 
 impl ClientOptions {
     /// Options with the user agent of this build, `grapnel/<version>`, the system's resolver and its clock.
     pub fn new(egress: EgressPolicy) -> Self {
         let user_agent = concat!("grapnel/", env!("CARGO_PKG_VERSION")).to_owned();
-        Self { egress, user_agent, names: Arc::new(SystemNames), clock: Arc::new(SystemClock), proxy: None }
+        Self {
+            egress,
+            user_agent,
+            names: Arc::new(SystemNames),
+            clock: Arc::new(SystemClock),
+            proxy: None,
+            connection_age: limits::CONNECTION_AGE,
+        }
     }
 }
 
@@ -148,6 +154,7 @@ struct Setup {
     urls: GuardedResolver,
     services: GuardedResolver,
     proxy: Option<Arc<EgressProxy>>,
+    connection_age: Duration,
 }
 
 /// The connection pools of one TLS identity: one policy for URLs, one for Services.
@@ -158,7 +165,7 @@ struct Pools {
 
 /// A pool of connections that were all made under one policy.
 struct Guarded {
-    http: legacy::Client<Connector, Full<Bytes>>,
+    pool: Pool,
     egress: Arc<EgressPolicy>,
     user_agent: HeaderValue,
 }
@@ -185,6 +192,7 @@ impl Client {
             services: urls.under(services),
             urls,
             proxy: options.proxy.map(Arc::new),
+            connection_age: options.connection_age,
         };
         Ok(Self(Arc::new(Shared {
             plain: setup.pools(&TlsIdentity::default())?,
@@ -294,7 +302,7 @@ impl Setup {
         let tls = Arc::new(connect::tls(&self.roots, identity)?);
         let guarded = |resolver: &GuardedResolver, proxy: Option<&Arc<EgressProxy>>| Guarded {
             egress: resolver.policy(),
-            http: pool(connector(resolver.clone(), proxy, Arc::clone(&tls), identity)),
+            pool: Pool::new(connector(resolver.clone(), proxy, Arc::clone(&tls), identity), self.connection_age),
             user_agent: self.user_agent.clone(),
         };
         let (urls, services) = (guarded(&self.urls, self.proxy.as_ref()), guarded(&self.services, None));
@@ -309,22 +317,6 @@ impl Pools {
             Reach::Service => &self.services,
         }
     }
-}
-
-fn pool(connector: Connector) -> legacy::Client<Connector, Full<Bytes>> {
-    legacy::Client::builder(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(limits::POOL_IDLE)
-        .pool_max_idle_per_host(limits::POOL_IDLE_PER_HOST)
-        .http1_max_headers(limits::RESPONSE_HEADERS)
-        .http2_max_header_list_size(limits::RESPONSE_HEADER_BYTES)
-        .http2_keep_alive_interval(limits::RECEIVER_PING_INTERVAL)
-        .http2_keep_alive_timeout(limits::RECEIVER_PING_TIMEOUT)
-        .http2_keep_alive_while_idle(true)
-        // The subscription's policy counts and times all attempts, so the HTTP client must not retry by itself.
-        .retry_canceled_requests(false)
-        .build(connector)
 }
 
 impl Guarded {
@@ -378,7 +370,7 @@ impl Guarded {
             // hyper does not add it to a request without content; some servers require it (RFC 9110, 8.6).
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(0));
         }
-        self.http.request(request).await.map_err(|error| SendError::of(&error, error.is_connect(), secret_url))
+        self.pool.send(request).await.map_err(|error| SendError::of(&error, error.is_connect(), secret_url))
     }
 }
 

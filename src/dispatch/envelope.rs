@@ -26,7 +26,8 @@ impl Serialize for Envelope<'_> {
         }
         match &content.data {
             Data::Nothing => map.serialize_entry("data", &())?,
-            Data::Json(json) => map.serialize_entry("data", json)?,
+            // `wrap` adds it.
+            Data::Json(_) => {}
             Data::Text(text) => map.serialize_entry("data", text)?,
             Data::Bytes(bytes) => map.serialize_entry("dataBase64", &STANDARD.encode(bytes))?,
         }
@@ -42,6 +43,13 @@ pub(super) fn wrap(event: &StoredEvent, content: &Content<'_>) -> serde_json::Re
     // Reserves the body and the other members, so that the buffer is allocated once.
     let mut wrapped = Vec::with_capacity(event.body.len() + event.id.len() + event.kind.len() + 96);
     serde_json::to_writer(&mut wrapped, &Envelope { event, content })?;
+    if let Data::Json(json) = &content.data {
+        // The text is well-formed, so it becomes the last member without being read again.
+        wrapped.pop();
+        wrapped.extend_from_slice(br#","data":"#);
+        wrapped.extend_from_slice(json.as_bytes());
+        wrapped.push(b'}');
+    }
     Ok(wrapped)
 }
 

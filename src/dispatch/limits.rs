@@ -21,6 +21,11 @@ grapnel_values::bounds! {
     /// Maximum idle connections kept to one receiver: as many as one subscription may use at once.
     pub const POOL_IDLE_PER_HOST: usize = 256;
 
+    /// Maximum age of a connection to a receiver; older ones are used for no further request. Names are looked up only
+    /// for new connections, so a receiver whose name moves to another address is followed within this time. Each
+    /// connection has its own limit, at random between four fifths of this and all of it.
+    pub const CONNECTION_AGE: Duration = Duration::from_secs(300);
+
     /// Interval of the TCP keep-alive probes that detect a dead connection to a receiver, and the idle time before the
     /// first.
     pub const TARGET_KEEPALIVE: Duration = Duration::from_secs(15);
@@ -77,9 +82,10 @@ grapnel_values::bounds! {
     /// Maximum events that a subscription claims at once while it searches for types that it delivers.
     pub const CLAIM_SCAN: usize = 128;
 
-    /// Body bytes that a subscription may hold, in flight and claimed ahead, before it stops claiming: sixteen of
-    /// [`DEFAULT_BODY_BYTES`]. It holds at most this, one more claim, and one body of [`MAX_BODY_BYTES`], regardless of
-    /// its concurrency and the latency of its receiver.
+    /// Bytes of bodies, in flight and claimed ahead, and of parsed events claimed ahead, that a subscription may hold before
+    /// it stops claiming: sixteen of [`DEFAULT_BODY_BYTES`]. It holds at most this, one more claim, and one body of
+    /// [`MAX_BODY_BYTES`], regardless of its concurrency and the latency of its receiver. What is parsed beyond it is
+    /// dropped, and parsed again for the attempt.
     pub const HELD_BYTES: usize = 16 << 20;
 
     /// Maximum ended attempts of a subscription that wait to be settled; at this number no attempt is begun.

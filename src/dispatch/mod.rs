@@ -3,11 +3,17 @@
 //! Every subscription has its own worker, so that a slow or dead receiver delays no other: claim → filter by type and
 //! expression → breaker and rate permit → transform, build and sign → send (guarded) → classify → settle → observe.
 
+mod admission;
 mod attempt;
+mod attempt_error;
 mod backoff;
+mod body;
 mod circuit;
+mod claim;
 pub mod client;
 mod connect;
+mod connection;
+mod connection_age;
 pub mod consumers;
 mod dead_letter;
 mod decoded_event;
@@ -16,10 +22,11 @@ mod filter;
 pub mod limits;
 mod lru;
 pub mod outcome;
+mod pool;
 pub mod preview;
 mod proxy_connect;
 mod redact;
-pub mod request;
+mod request;
 mod resolver;
 mod send_error;
 mod token;
@@ -38,8 +45,11 @@ use tokio_util::sync::CancellationToken;
 
 use self::{attempt::Context, worker::Worker};
 pub use self::{
+    attempt_error::AttemptError,
+    body::BuildError,
     client::{Client, ClientError, ClientOptions, FetchError},
     consumers::Consumers,
+    filter::FilterError,
     resolver::Names,
     send_error::SendError,
     token::TokenError,

@@ -7,7 +7,7 @@ use grapnel_journal::{Exchange, Failure, Settlement, limits::FAILURE_MESSAGE_BYT
 use http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
 
-use super::{client::Response, send_error::SendError};
+use super::{attempt_error::AttemptError, client::Response};
 
 /// Outcome label of a successful attempt.
 pub const DELIVERED: &str = "delivered";
@@ -26,6 +26,8 @@ pub struct Outcome {
     pub gone: bool,
     /// Whether the request was sent to the receiver.
     pub asked: bool,
+    /// How long the receiver has asked to be left alone, up to the policy's longest delay.
+    pub pause: Option<Duration>,
     /// The settlement for the journal.
     pub settlement: Settlement,
 }
@@ -54,12 +56,12 @@ impl Outcome {
 /// the delay.
 ///
 /// 2xx is a success. A status of the policy's `stop_on` ends the event at once. With 429 and 503 a `Retry-After` (RFC
-/// 9110 §10.2.3) lengthens the delay, up to the policy's longest. Everything else, including redirects, is retried
+/// 9110 §10.2.3) lengthens the delay, up to the policy's longest, and asks for a pause as long. Everything else, including redirects, is retried
 /// until the attempts are exhausted.
 pub fn classify(
     policy: &RetryPolicy,
     attempt: u32,
-    answer: &Result<Response, SendError>,
+    answer: &Result<Response, AttemptError>,
     now: Timestamp,
     took: Duration,
     entropy: f64,
@@ -71,6 +73,7 @@ pub fn classify(
                 status: Some(response.status),
                 gone: false,
                 asked: true,
+                pause: None,
                 settlement: Settlement::Delivered(Exchange { time: now, status: Some(response.status.as_u16()), took }),
             };
         }
@@ -86,20 +89,20 @@ pub fn classify(
     };
     let gone = status.is_some_and(|status| policy.stops_on(status.as_u16()));
     let delay = if gone { None } else { policy.delay(attempt, entropy) };
+    let pause = asked_delay(answer, now).map(|asked| asked.min(policy.max_delay)).filter(|pause| !pause.is_zero());
     let settlement = match delay {
         None => Settlement::Dead { failure },
         Some(backoff) => {
-            let asked = asked_delay(answer, now).unwrap_or_default().min(policy.max_delay);
-            let delay = SignedDuration::try_from(backoff.max(asked)).unwrap_or(SignedDuration::MAX);
+            let delay = SignedDuration::try_from(backoff.max(pause.unwrap_or_default())).unwrap_or(SignedDuration::MAX);
             Settlement::Retry { due: now.checked_add(delay).unwrap_or(Timestamp::MAX), failure }
         }
     };
-    let asked = !answer.as_ref().is_err_and(SendError::is_own);
-    Outcome { label, status, gone, asked, settlement }
+    let asked = !answer.as_ref().is_err_and(AttemptError::is_own);
+    Outcome { label, status, gone, asked, pause, settlement }
 }
 
 /// The delay that the receiver requested by `Retry-After`.
-fn asked_delay(answer: &Result<Response, SendError>, now: Timestamp) -> Option<Duration> {
+fn asked_delay(answer: &Result<Response, AttemptError>, now: Timestamp) -> Option<Duration> {
     let response = answer.as_ref().ok()?;
     match response.status {
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
@@ -157,6 +160,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::dispatch::{body::BuildError, filter::FilterError, send_error::SendError};
 
     const TOOK: Duration = Duration::from_millis(42);
 
@@ -171,7 +175,7 @@ mod tests {
         }
     }
 
-    fn answered(status: u16, retry_after: Option<&str>, body: &'static [u8]) -> Result<Response, SendError> {
+    fn answered(status: u16, retry_after: Option<&str>, body: &'static [u8]) -> Result<Response, AttemptError> {
         Ok(Response {
             status: StatusCode::from_u16(status).unwrap(),
             retry_after: retry_after.map(str::to_owned),
@@ -187,7 +191,7 @@ mod tests {
         outcome.next_attempt().map(|due| Duration::try_from(due.duration_since(now())).unwrap())
     }
 
-    fn classify_now(attempt: u32, answer: &Result<Response, SendError>) -> Outcome {
+    fn classify_now(attempt: u32, answer: &Result<Response, AttemptError>) -> Outcome {
         classify(&policy(), attempt, answer, now(), TOOK, 0.5)
     }
 
@@ -251,8 +255,15 @@ mod tests {
             let outcome = classify_now(attempt, &answered(status, Some(header), b""));
             assert_eq!(delay(&outcome), Some(Duration::from_secs(seconds)), "{status} {header}");
         }
+        for (status, header, pause) in
+            [(429, "7", Some(7)), (503, "3600", Some(60)), (429, "0", None), (500, "7", None)]
+        {
+            let outcome = classify_now(1, &answered(status, Some(header), b""));
+            assert_eq!(outcome.pause, pause.map(Duration::from_secs), "{status} {header}");
+        }
         let last = classify_now(3, &answered(503, Some("7"), b""));
         assert!(matches!(last.settlement, Settlement::Dead { .. }), "no Retry-After adds an attempt");
+        assert_eq!(last.pause, Some(Duration::from_secs(7)), "other events wait all the same");
     }
 
     #[test]
@@ -264,9 +275,13 @@ mod tests {
             (SendError::Tls("unknown issuer".into()), "tls"),
             (SendError::Forbidden("10.0.0.1 is private".into()), "forbidden"),
             (SendError::Io("reset".into()), "io"),
-            (SendError::Filter(no_key()), "filter_failed"),
-            (SendError::Transform(no_key()), "transform_failed"),
-        ] {
+        ]
+        .map(|(error, reason)| (AttemptError::from(error), reason))
+        .into_iter()
+        .chain([
+            (FilterError::Evaluation(no_key()).into(), "filter_failed"),
+            (BuildError::Transform(no_key()).into(), "transform_failed"),
+        ]) {
             let own = error.is_own();
             let outcome = classify_now(1, &Err(error));
             assert_eq!(outcome.counts_as_failure(), !own, "{reason}");
@@ -304,6 +319,7 @@ mod tests {
                 prop_assert!(!failure.message.chars().any(char::is_control));
             }
             prop_assert!(delay(&outcome).is_none_or(|delay| delay <= Duration::from_secs(60)));
+            prop_assert!(outcome.pause.is_none_or(|pause| pause <= Duration::from_secs(60)));
             prop_assert_eq!(outcome.failure().is_none(), (200..300).contains(&status));
         }
     }

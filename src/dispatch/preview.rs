@@ -1,11 +1,16 @@
 //! What a subscription makes of an event, by the code that delivers: for `grapnel eval`.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use grapnel_expression::ExpressionError;
 use grapnel_journal::StoredEvent;
 use http::{HeaderMap, header::CONTENT_TYPE};
 
-use super::{decoded_event, request, send_error::SendError};
+use super::{
+    body::{self, BuildError},
+    decoded_event::DecodedEvent,
+};
 use crate::catalog::Subscription;
 
 /// The result of an event.
@@ -16,7 +21,7 @@ pub struct Preview {
     /// The result of the filter, if there is one and the type is admitted.
     pub filter: Option<Result<bool, ExpressionError>>,
     /// What would be delivered, if anything.
-    pub delivery: Option<Result<Body, SendError>>,
+    pub delivery: Option<Result<Body, BuildError>>,
 }
 
 /// The body of a delivery.
@@ -29,18 +34,19 @@ pub struct Body {
 }
 
 /// What the subscription makes of an event of its endpoint.
-pub fn preview(subscription: &Subscription, event: &StoredEvent) -> Preview {
+pub fn preview(subscription: &Subscription, event: StoredEvent) -> Preview {
     let admitted = subscription.event_types.admits(&event.kind);
+    let decoded = DecodedEvent::new(Arc::new(event), subscription.reading.clone());
     let filter = subscription.filter.as_ref().filter(|_| admitted);
-    let inputs = |filter| decoded_event::inputs(filter, &subscription.reading, event, &subscription.endpoint.key);
-    let filter = filter.map(|filter| filter.test(&inputs(filter)));
+    let filter = filter.map(|filter| filter.test(&decoded.inputs(filter, &subscription.endpoint.key)));
     let wanted = admitted && !matches!(filter, Some(Ok(false) | Err(_)));
-    Preview { admitted, filter, delivery: wanted.then(|| body(subscription, event)) }
+    Preview { admitted, filter, delivery: wanted.then(|| body(subscription, &decoded)) }
 }
 
-fn body(subscription: &Subscription, event: &StoredEvent) -> Result<Body, SendError> {
+fn body(subscription: &Subscription, decoded: &DecodedEvent) -> Result<Body, BuildError> {
+    let Subscription { transform, format, endpoint, .. } = subscription;
     let mut headers = HeaderMap::new();
-    let bytes = request::body(subscription, event, &mut headers)?;
+    let bytes = body::build(transform.as_deref(), *format, &endpoint.key, decoded, &mut headers)?;
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
     Ok(Body { content_type, bytes })
 }

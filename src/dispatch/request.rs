@@ -2,29 +2,32 @@
 
 use std::fmt::Write;
 
-use bytes::Bytes;
 use grapnel_api::Format;
 use grapnel_event::dead_letter;
-use grapnel_expression::limits::TRANSFORM_BYTES;
-use grapnel_journal::{Delivery, StoredEvent};
-use grapnel_payload::{cloudevents::STRUCTURED, headers::is_framing};
+use grapnel_journal::StoredEvent;
+use grapnel_payload::{cloudevents::encode, headers::is_framing};
 use grapnel_values::traceparent::Traceparent;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use jiff::Timestamp;
 
-use super::{client::Outgoing, decoded_event, envelope, send_error::SendError};
+use super::{
+    body::{self, BuildError},
+    claim::ClaimedDelivery,
+    client::Outgoing,
+};
 use crate::catalog::Subscription;
 
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
 const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
 const ATTEMPT: HeaderName = HeaderName::from_static("grapnel-attempt");
+const EVENT_TYPE: HeaderName = HeaderName::from_static("grapnel-event-type");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// Headers that frame the message or describe the delivery: they are never taken from an object or from the event.
 fn is_reserved(name: &HeaderName) -> bool {
-    const OURS: [HeaderName; 5] = [WEBHOOK_ID, WEBHOOK_TIMESTAMP, WEBHOOK_SIGNATURE, ATTEMPT, TRACEPARENT];
+    const OURS: [HeaderName; 6] = [WEBHOOK_ID, WEBHOOK_TIMESTAMP, WEBHOOK_SIGNATURE, ATTEMPT, EVENT_TYPE, TRACEPARENT];
     is_framing(name) || OURS.contains(name)
 }
 
@@ -34,16 +37,18 @@ fn is_reserved(name: &HeaderName) -> bool {
 /// target, and the headers of every delivery.
 ///
 /// # Errors
-/// Returns [`SendError::Transform`] if the event cannot be transformed.
-pub fn build(
+/// Returns [`BuildError::Transform`] if the event cannot be transformed.
+pub(super) fn build(
     subscription: &Subscription,
-    delivery: &Delivery,
+    claimed: &ClaimedDelivery,
     now: Timestamp,
     own: Traceparent,
-) -> Result<Outgoing, SendError> {
+) -> Result<Outgoing, BuildError> {
+    let ClaimedDelivery { delivery, decoded } = claimed;
     let event = &*delivery.event;
     let mut headers = HeaderMap::with_capacity(16);
-    let body = body(subscription, event, &mut headers)?;
+    let Subscription { transform, format, endpoint, .. } = subscription;
+    let body = body::build(transform.as_deref(), *format, &endpoint.key, decoded, &mut headers)?;
     forward(subscription, event, &mut headers);
     for name in subscription.target.headers.keys().filter(|name| !is_reserved(name)) {
         headers.remove(name);
@@ -59,6 +64,10 @@ pub fn build(
     }
     headers.insert(WEBHOOK_TIMESTAMP, HeaderValue::from(seconds));
     headers.insert(ATTEMPT, HeaderValue::from(delivery.attempt));
+    // Encoded like `ce-type`, which carries the same value.
+    if let Ok(value) = HeaderValue::try_from(encode(&event.kind)) {
+        headers.insert(EVENT_TYPE, value);
+    }
     if let Some(signer) = &subscription.signer {
         for (name, mut value) in signer.sign(&id, seconds, &body) {
             // Signatures are sensitive too: receivers that do not check for replays accept them for some minutes.
@@ -77,68 +86,6 @@ pub fn build(
         tls: target.tls.clone(),
         timeout: target.timeout,
     })
-}
-
-/// The body. Sets the headers that describe it.
-pub(super) fn body(
-    subscription: &Subscription,
-    event: &StoredEvent,
-    headers: &mut HeaderMap,
-) -> Result<Bytes, SendError> {
-    const JSON: HeaderValue = HeaderValue::from_static("application/json");
-    let endpoint = &subscription.endpoint.key;
-    let made = match &subscription.transform {
-        None => None,
-        Some(transform) => {
-            let inputs = decoded_event::inputs(transform, &subscription.reading, event, endpoint);
-            Some(transform.json(&inputs, TRANSFORM_BYTES).map(Bytes::from).map_err(SendError::Transform)?)
-        }
-    };
-    let written = |result: serde_json::Result<Vec<u8>>| {
-        result.map(Bytes::from).map_err(|error| SendError::Io(format!("the body cannot be written: {error}")))
-    };
-    match (subscription.format, made) {
-        (Format::Original, None) => {
-            describe(event, headers);
-            Ok(event.body.clone())
-        }
-        (Format::Original, Some(made)) => {
-            headers.insert(header::CONTENT_TYPE, JSON);
-            Ok(made)
-        }
-        (Format::Envelope, made) => {
-            headers.insert(header::CONTENT_TYPE, JSON);
-            written(envelope::wrap(event, &decoded_event::payload(&subscription.reading, event, made.as_deref())))
-        }
-        (Format::CloudEventsStructured, made) => {
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(STRUCTURED));
-            written(decoded_event::cloud_event(event, endpoint, made.as_deref()).to_structured())
-        }
-        (Format::CloudEventsBinary, made) => {
-            let cloud_event = decoded_event::cloud_event(event, endpoint, made.as_deref());
-            cloud_event.to_headers(headers);
-            // The event's own body is not copied.
-            Ok(match cloud_event.body() {
-                body if *body == *event.body => event.body.clone(),
-                body => Bytes::from(body.into_owned()),
-            })
-        }
-    }
-}
-
-/// Adds the headers that describe the body as received.
-fn describe(event: &StoredEvent, headers: &mut HeaderMap) {
-    if let Some(content_type) = event.content_type.as_deref()
-        && let Ok(value) = HeaderValue::from_str(content_type)
-    {
-        headers.insert(header::CONTENT_TYPE, value);
-    }
-    // The bytes are as received, so they are still compressed if they were.
-    if let Some((_, encoding)) = event.headers.iter().find(|(name, _)| &**name == "content-encoding")
-        && let Ok(value) = HeaderValue::from_bytes(encoding)
-    {
-        headers.insert(header::CONTENT_ENCODING, value);
-    }
 }
 
 /// Adds the headers that the subscription forwards, except those that describe the body, which may be another one.
@@ -164,7 +111,7 @@ fn forward(subscription: &Subscription, event: &StoredEvent, headers: &mut Heade
 }
 
 /// The span stored with the event: that of its receipt, or of its sender.
-pub fn parent(event: &StoredEvent) -> Option<Traceparent> {
+pub(super) fn parent(event: &StoredEvent) -> Option<Traceparent> {
     Traceparent::single(stored(event, TRACEPARENT))
 }
 

@@ -2,7 +2,6 @@
 
 use std::{error::Error, io, time::Duration};
 
-use grapnel_expression::ExpressionError;
 use rustls::CertificateError;
 
 use super::{resolver::LookupError, token::TokenError};
@@ -31,12 +30,6 @@ pub enum SendError {
     /// No token is available for authorization.
     #[error("{0}")]
     Auth(#[source] TokenError),
-    /// The filter could not be evaluated.
-    #[error("filter, {0}")]
-    Filter(#[source] ExpressionError),
-    /// The transformation failed.
-    #[error("transform, {0}")]
-    Transform(#[source] ExpressionError),
 }
 
 impl SendError {
@@ -50,14 +43,7 @@ impl SendError {
             Self::Forbidden(_) => "forbidden",
             Self::Io(_) => "io",
             Self::Auth(_) => "auth_failed",
-            Self::Filter(_) => "filter_failed",
-            Self::Transform(_) => "transform_failed",
         }
-    }
-
-    /// Whether the subscription itself is at fault: nothing was sent, so the receiver is not to blame.
-    pub fn is_own(&self) -> bool {
-        matches!(self, Self::Filter(_) | Self::Transform(_))
     }
 
     /// A target with a secret URL may not be called.
@@ -71,7 +57,7 @@ impl SendError {
         let mut tls = None;
         let mut timed_out = false;
         let mut innermost = String::new();
-        for cause in Causes(Some(error)) {
+        for cause in Causes::of(error) {
             match cause.downcast_ref::<LookupError>() {
                 Some(LookupError::Forbidden(_)) if secret_url => return Self::forbidden_secret(),
                 Some(LookupError::Forbidden(refusal)) => return Self::Forbidden(refusal.to_string()),
@@ -110,7 +96,13 @@ fn describe(error: &rustls::Error, secret_url: bool) -> String {
 
 /// Iterates over an error and its causes, outermost first. An [`io::Error`] that wraps another error does not return it
 /// as its source but replaces it, so the wrapped error is taken instead.
-struct Causes<'a>(Option<&'a (dyn Error + 'static)>);
+pub(super) struct Causes<'a>(Option<&'a (dyn Error + 'static)>);
+
+impl<'a> Causes<'a> {
+    pub(super) fn of(error: &'a (dyn Error + 'static)) -> Self {
+        Self(Some(error))
+    }
+}
 
 impl<'a> Iterator for Causes<'a> {
     type Item = &'a (dyn Error + 'static);
@@ -134,7 +126,7 @@ mod tests {
     fn causes_are_found_inside_io_errors() {
         let inner = io::Error::new(io::ErrorKind::InvalidData, rustls::Error::DecryptError);
         let outer = io::Error::other(inner);
-        assert_eq!(Causes(Some(&outer)).count(), 3);
-        assert!(Causes(Some(&outer)).any(|cause| cause.is::<rustls::Error>()));
+        assert_eq!(Causes::of(&outer).count(), 3);
+        assert!(Causes::of(&outer).any(|cause| cause.is::<rustls::Error>()));
     }
 }

@@ -3,11 +3,13 @@
 //! Claiming, sending and settling run concurrently: while some deliveries are in flight, the next are claimed, and
 //! those that ended are settled together. A claimed event is in flight, about to be begun ([`limits::CLAIM_AHEAD`], or
 //! [`limits::CLAIM_SCAN`] after a search), or ended and waiting to be settled ([`limits::UNSETTLED`], beyond which
-//! nothing new is begun). Bodies are bounded by [`limits::HELD_BYTES`], so memory does not grow with the backlog.
+//! nothing new is begun). Bodies and parsed events are bounded by [`limits::HELD_BYTES`], so memory does not grow with the
+//! backlog.
 //!
-//! While the circuit to the receiver is open, only its probe is claimed: an ordinary attempt of the delivery that is
-//! due first. With `ordering: Ordered` each event is claimed when the one before it is settled. In both cases one event
-//! is claimed at a time.
+//! [`DeliveryAdmission`] decides when attempts begin and how many events are claimed; the worker does what it says. While
+//! the circuit to the receiver is open, only its probe is claimed: an ordinary attempt of the delivery that is due first.
+//! With `ordering: Ordered` each event is claimed when the one before it is settled. In both cases one event is claimed at
+//! a time.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -18,8 +20,8 @@ use std::{
 
 use futures_util::future::BoxFuture;
 use grapnel_api::Ordering;
-use grapnel_delivery::breaker::{CircuitState, Permit};
-use grapnel_journal::{Delivery, JournalError, Sequence, Settlement, SkipReason};
+use grapnel_delivery::breaker::Permit;
+use grapnel_journal::{JournalError, Sequence, Settlement, SkipReason};
 use jiff::Timestamp;
 use tokio::{
     sync::watch,
@@ -28,10 +30,11 @@ use tokio::{
 };
 
 use super::{
+    admission::{AdmissionSettings, AttemptDecision, DeliveryAdmission, Load, Now},
     attempt::{Context, Ended, attempt},
     backoff::{Backoff, settle, warn_throttled},
-    circuit::Circuit,
-    filter::{FilteredClaim, claim, is_ahead, skip},
+    circuit::CircuitReport,
+    claim::{ClaimRequest, ClaimedDelivery, FilteredClaim, claim, is_ahead, skip},
 };
 use crate::{catalog::Subscription, dispatch::limits};
 
@@ -48,10 +51,8 @@ pub(super) struct Worker {
     context: Arc<Context>,
     config: watch::Receiver<Arc<Subscription>>,
     subscription: Arc<Subscription>,
-    /// Nothing is sent: the subscription is suspended, rejected by the journal, or ending.
-    parked: bool,
     /// Claimed deliveries to be sent, in order.
-    waiting: VecDeque<Delivery>,
+    waiting: VecDeque<ClaimedDelivery>,
     /// The attempts in flight.
     sending: JoinSet<Ended>,
     /// The deliveries in flight, by sequence number.
@@ -64,14 +65,13 @@ pub(super) struct Worker {
     in_order: bool,
     /// Whether the last claim found only events of types that are not delivered.
     scanning: bool,
-    /// Pauses deliveries to a receiver that keeps failing.
-    circuit: Circuit,
+    /// Decides what may begin.
+    admission: DeliveryAdmission,
+    circuit: CircuitReport,
     /// When the next retry falls due.
     next_due: Option<Timestamp>,
     /// When to check whether it is due.
     due_check: Instant,
-    /// No attempt is begun before this time, by the rate limit.
-    rate_pause: Option<Instant>,
     /// No claim is made before this time, because the journal failed.
     claim_pause: Option<Instant>,
     claim_backoff: Backoff,
@@ -85,8 +85,8 @@ impl Worker {
         Self {
             context,
             config,
-            parked: is_parked(&subscription),
-            circuit: Circuit::new(Arc::clone(&subscription)),
+            admission: DeliveryAdmission::new(settings(&subscription)),
+            circuit: CircuitReport::new(Arc::clone(&subscription)),
             subscription,
             waiting: VecDeque::new(),
             sending: JoinSet::new(),
@@ -97,7 +97,6 @@ impl Worker {
             scanning: false,
             next_due: None,
             due_check: Instant::now(),
-            rate_pause: None,
             claim_pause: None,
             claim_backoff: Backoff::default(),
             deadline: None,
@@ -122,15 +121,16 @@ impl Worker {
                 settling = Some(Box::pin(settle(journal, consumer, std::mem::take(&mut self.ended))));
             }
             if claiming.is_none()
-                && let Some(limit) = self.claim_limit(settling.is_none(), clock)
+                && let Some(limit) = self.claim_limit(settling.is_some(), clock)
             {
-                self.in_order = self.is_ordered();
+                self.in_order = self.admission.settings().ordered;
                 // Anything learned while the claim runs counts for the next one: this one may have read before.
                 self.more = false;
-                let subscription = Arc::clone(&self.subscription);
-                claiming = Some(Box::pin(claim(&context, subscription, limit, self.in_order)));
+                let budget = limits::HELD_BYTES.saturating_sub(self.held_bytes());
+                let request = ClaimRequest { limit, in_order: self.in_order, budget };
+                claiming = Some(Box::pin(claim(&context, Arc::clone(&self.subscription), request)));
             }
-            if !self.more && !self.parked && claiming.is_none() && ready.is_none() {
+            if !self.more && !self.is_parked() && claiming.is_none() && ready.is_none() {
                 ready = Some(journal.ready(consumer));
             }
             let ending = self.deadline.is_some();
@@ -173,74 +173,47 @@ impl Worker {
         }
     }
 
-    /// Begins attempts while there are permits. `clock` is the current time.
+    /// Begins attempts while they may begin. `clock` is the current time.
     fn begin(&mut self, clock: Timestamp) {
-        let now = Instant::now();
-        if self.parked || self.rate_pause.is_some_and(|pause| now < pause) {
-            return;
-        }
-        self.rate_pause = None;
-        let most = self.subscription.max_in_flight.get();
-        while self.sending.len() < most && self.ended.len() < limits::UNSETTLED && !self.waiting.is_empty() {
-            if let CircuitState::Open(_) = self.circuit.circuit_state(clock) {
-                return;
-            }
-            if let Some(rate) = &self.subscription.rate_limit
-                && let Err(wait) = rate.try_acquire()
-            {
-                self.rate_pause = Some(now + wait.clamp(Duration::from_millis(1), limits::DUE_CHECK));
-                return;
-            }
-            let Some(permit) = self.circuit.acquire(clock) else { return };
-            let Some(delivery) = self.waiting.pop_front() else { return };
-            let in_flight = InFlight { permit, bytes: delivery.event.body.len() };
-            self.in_flight.insert(delivery.event.sequence, in_flight);
-            self.sending.spawn(attempt(Arc::clone(&self.context), Arc::clone(&self.subscription), delivery));
+        let now = Now { clock, instant: Instant::now() };
+        while !self.waiting.is_empty() {
+            let (load, rate) = (self.load(), self.subscription.rate_limit.as_ref());
+            let decision = self.admission.decide(load, now, || rate.map_or(Ok(()), |rate| rate.try_acquire()));
+            let AttemptDecision::Start(permit) = decision else { return };
+            let Some(claimed) = self.waiting.pop_front() else { return };
+            let in_flight = InFlight { permit, bytes: claimed.delivery.event.body.len() };
+            self.in_flight.insert(claimed.sequence(), in_flight);
+            self.sending.spawn(attempt(Arc::clone(&self.context), Arc::clone(&self.subscription), claimed));
         }
     }
 
-    /// How many events to claim now, if any. Some are claimed ahead, so that a freed permit finds its event in memory.
-    /// `settled` means that nothing is being settled.
-    fn claim_limit(&mut self, settled: bool, clock: Timestamp) -> Option<usize> {
+    /// How many events to claim now, if any.
+    fn claim_limit(&mut self, settling: bool, clock: Timestamp) -> Option<usize> {
         if self.claim_pause.is_some_and(|pause| Instant::now() < pause) {
             return None;
         }
         self.claim_pause = None;
-        if self.parked || !self.more || self.ended.len() >= limits::UNSETTLED {
-            return None;
-        }
-        let scan = if self.scanning { limits::CLAIM_SCAN } else { 1 };
-        if self.is_ordered() {
-            let nothing_held = settled && self.ended.is_empty() && self.sending.is_empty() && self.waiting.is_empty();
-            let open = !matches!(self.circuit.circuit_state(clock), CircuitState::Open(_));
-            return (nothing_held && open).then_some(scan);
-        }
-        match self.circuit.circuit_state(clock) {
-            CircuitState::Closed => {}
-            CircuitState::HalfOpen => return self.waiting.is_empty().then_some(scan),
-            CircuitState::Open(_) => return None,
-        }
-        let most = self.subscription.max_in_flight.get();
-        let ahead = most.min(limits::CLAIM_AHEAD);
-        if self.waiting.len() > ahead / 2 || self.held_bytes() >= limits::HELD_BYTES {
-            return None;
-        }
-        let room = (most + ahead).saturating_sub(self.waiting.len() + self.sending.len());
-        let limit = if self.scanning { room.max(scan) } else { room };
-        (limit > 0).then_some(limit)
+        let load = Load { settling, bytes: self.held_bytes(), ..self.load() };
+        self.more.then(|| self.admission.claim_limit(load, self.scanning, clock)).flatten()
     }
 
-    /// Bytes of the bodies in flight and claimed ahead.
+    /// What an attempt has to wait for.
+    fn load(&self) -> Load {
+        let (waiting, in_flight, ended) = (self.waiting.len(), self.sending.len(), self.ended.len());
+        Load { waiting, in_flight, ended, ..Load::default() }
+    }
+
+    /// Bytes of the bodies in flight, and of the bodies and parsed events claimed ahead.
     fn held_bytes(&self) -> usize {
-        let waiting = self.waiting.iter().map(|delivery| delivery.event.body.len());
+        let waiting = self.waiting.iter().map(ClaimedDelivery::held_bytes);
         let in_flight = self.in_flight.values().map(|in_flight| in_flight.bytes);
         waiting.chain(in_flight).sum()
     }
 
     /// Takes the result of a claim.
-    fn take(&mut self, sifted: Result<FilteredClaim, JournalError>) {
-        let FilteredClaim { claimed, ended, by } = match sifted {
-            Ok(sifted) => sifted,
+    fn take(&mut self, filtered: Result<FilteredClaim, JournalError>) {
+        let FilteredClaim { deliveries, next_due, ended, by } = match filtered {
+            Ok(filtered) => filtered,
             Err(error) => {
                 // A deletion detaches the consumer before it ends the worker.
                 let expected = self.deadline.is_some() || matches!(error, JournalError::UnknownConsumer(_));
@@ -253,16 +226,16 @@ impl Worker {
         };
         self.claim_backoff.reset();
         // A short claim may be due to the byte limit; only an empty one is the end.
-        let found = !claimed.deliveries.is_empty() || !ended.is_empty();
+        let found = !deliveries.is_empty() || !ended.is_empty();
         self.more |= found;
         self.ended.extend(ended);
-        self.expect_due(claimed.next_due);
+        self.expect_due(next_due);
         let before = self.waiting.len();
-        self.waiting.extend(claimed.deliveries);
+        self.waiting.extend(deliveries);
         // Events that passed another filter have to be evaluated again.
         let stale = self.subscription.filter.is_some() && !Arc::ptr_eq(&by, &self.subscription);
         // A claim that began before ordering was enabled may not be in order.
-        if self.parked || stale || (self.is_ordered() && !self.in_order) {
+        if self.is_parked() || stale || (self.admission.settings().ordered && !self.in_order) {
             self.release_waiting(0);
         } else {
             self.skip(before);
@@ -272,17 +245,14 @@ impl Worker {
     }
 
     /// Releases what is not to be sent now: all but one while the circuit probes or deliveries are ordered, all while
-    /// the circuit is open.
+    /// no attempt may begin.
     fn hold_back(&mut self) {
-        match self.circuit.circuit_state(self.context.clock.now()) {
-            CircuitState::Closed if !self.is_ordered() => {}
-            CircuitState::Closed | CircuitState::HalfOpen => self.release_waiting(1),
-            CircuitState::Open(_) => self.release_waiting(0),
-        }
+        let kept = self.admission.kept(self.context.clock.now());
+        self.release_waiting(kept);
     }
 
-    fn is_ordered(&self) -> bool {
-        self.subscription.ordering == Ordering::Ordered
+    fn is_parked(&self) -> bool {
+        self.admission.settings().parked
     }
 
     /// Settles the waiting deliveries from `from` on whose type is not delivered.
@@ -291,12 +261,12 @@ impl Worker {
             return;
         }
         let fresh = self.waiting.split_off(from.min(self.waiting.len()));
-        for delivery in fresh {
-            if self.subscription.event_types.admits(&delivery.event.kind) {
-                self.waiting.push_back(delivery);
+        for claimed in fresh {
+            if self.subscription.event_types.admits(&claimed.delivery.event.kind) {
+                self.waiting.push_back(claimed);
             } else {
                 let skip = skip(&self.subscription, SkipReason::Type, self.context.clock.now());
-                self.ended.push((delivery.event.sequence, skip));
+                self.ended.push((claimed.sequence(), skip));
             }
         }
     }
@@ -306,29 +276,34 @@ impl Worker {
         let waiting = self.waiting.split_off(kept.min(self.waiting.len()));
         // Released deliveries can be claimed again.
         self.more |= !waiting.is_empty();
-        self.ended.extend(waiting.into_iter().map(|delivery| (delivery.event.sequence, Settlement::Released)));
+        self.ended.extend(waiting.into_iter().map(|claimed| (claimed.sequence(), Settlement::Released)));
     }
 
-    /// Probes the receiver at once if its circuit is open.
+    /// Ends the pauses of the receiver and of its circuit.
     fn probe(&mut self) {
-        self.circuit.probe_now(self.context.clock.now());
+        self.admission.probe_now(self.context.clock.now());
+        self.circuit.renew(&self.subscription, self.admission.circuit());
         self.more = true;
     }
 
     /// Takes a new configuration, or begins to end if there is none any more.
     fn reconfigure(&mut self, exists: bool) {
+        let now = self.context.clock.now();
         if exists {
-            self.subscription = Arc::clone(&self.config.borrow_and_update());
-            self.circuit.reconfigure(&self.subscription, self.context.clock.now());
-            self.parked = is_parked(&self.subscription);
+            let subscription = Arc::clone(&self.config.borrow_and_update());
+            let target_changed = subscription.target != self.subscription.target;
+            self.subscription = subscription;
+            self.admission.reconfigure(settings(&self.subscription), target_changed, now);
+            self.circuit.renew(&self.subscription, self.admission.circuit());
         } else {
-            self.parked = true;
+            let parked = AdmissionSettings { parked: true, ..self.admission.settings() };
+            self.admission.reconfigure(parked, false, now);
             self.deadline = Some(Instant::now() + limits::SHUTDOWN_DELIVERIES);
         }
-        self.rate_pause = None;
+        let AdmissionSettings { parked, ordered, .. } = self.admission.settings();
         self.more = true;
         // What was claimed before may be out of order or rejected by the new filter.
-        if self.parked || self.is_ordered() || self.subscription.filter.is_some() {
+        if parked || ordered || self.subscription.filter.is_some() {
             self.release_waiting(0);
         } else {
             self.skip(0);
@@ -338,16 +313,20 @@ impl Worker {
     /// Records the end of an attempt.
     fn book(&mut self, ended: Result<Ended, JoinError>) {
         match ended {
-            Ok(Ended { sequence, settlement, failed, asked }) => {
+            Ok(Ended { sequence, settlement, at, failed, asked, pause }) => {
                 // A delivery released at the deadline is not settled twice.
                 let Some(InFlight { permit, .. }) = self.in_flight.remove(&sequence) else { return };
                 self.ended.push((sequence, settlement));
                 if asked {
-                    self.circuit.ended(permit, failed);
+                    self.admission.ended(permit, failed, at);
                 } else {
-                    self.circuit.released(permit);
+                    self.admission.released(permit);
                 }
-                if failed.is_some() {
+                self.circuit.update(self.admission.circuit());
+                if let Some(pause) = pause {
+                    self.pause(pause, at);
+                }
+                if failed || pause.is_some() {
                     self.hold_back();
                 }
             }
@@ -357,6 +336,18 @@ impl Worker {
                     std::panic::resume_unwind(panic);
                 }
             }
+        }
+    }
+
+    /// Leaves the receiver alone for as long as it has asked for.
+    fn pause(&mut self, length: Duration, now: Timestamp) {
+        if self.admission.pause(length, now) {
+            tracing::info!(
+                namespace = %self.subscription.key.namespace,
+                subscription = %self.subscription.key.name,
+                pause = ?length,
+                "the receiver responded with Retry-After; deliveries pause"
+            );
         }
     }
 
@@ -379,16 +370,13 @@ impl Worker {
         if let Some(deadline) = self.deadline {
             return Some(if self.in_flight.is_empty() { deadline + limits::SHUTDOWN_SETTLE } else { deadline });
         }
-        if self.parked {
+        if self.is_parked() {
             return None;
         }
-        let rate = self.rate_pause.filter(|_| !self.waiting.is_empty());
+        let rate = self.admission.rate_pause().filter(|_| !self.waiting.is_empty());
         let due = self.next_due.map(|_| self.due_check);
-        let probe = match self.circuit.circuit_state(clock) {
-            CircuitState::Open(Some(until)) => Some(self.next_check(until)),
-            _ => None,
-        };
-        [rate, due, probe, self.claim_pause].into_iter().flatten().min()
+        let gate = self.admission.gate_opens(clock).map(|until| self.next_check(until));
+        [rate, due, gate, self.claim_pause].into_iter().flatten().min()
     }
 
     /// Does what has become due. Returns true if the deadline has passed.
@@ -398,7 +386,7 @@ impl Worker {
             if now >= deadline {
                 self.sending.abort_all();
                 for (sequence, in_flight) in self.in_flight.drain() {
-                    self.circuit.released(in_flight.permit);
+                    self.admission.released(in_flight.permit);
                     self.ended.push((sequence, Settlement::Released));
                 }
             }
@@ -419,10 +407,16 @@ impl Worker {
     }
 }
 
-/// Whether nothing may be sent.
-fn is_parked(subscription: &Subscription) -> bool {
-    // A rejected consumer may still read another endpoint, whose events are not for this target.
-    subscription.suspended || subscription.facts.read().refusal.is_some()
+/// What a subscription allows.
+fn settings(subscription: &Subscription) -> AdmissionSettings {
+    AdmissionSettings {
+        // A rejected consumer may still read another endpoint, whose events are not for this target.
+        parked: subscription.suspended || subscription.facts.read().refusal.is_some(),
+        ordered: subscription.ordering == Ordering::Ordered,
+        max_in_flight: subscription.max_in_flight.get(),
+        max_pause: subscription.retry.max_delay,
+        breaker: subscription.breaker,
+    }
 }
 
 /// Waits for a future that may be absent.

@@ -12,6 +12,7 @@ mod front;
 mod h2;
 mod identities;
 mod incarnations;
+mod kept_connections;
 mod lifecycle;
 mod names;
 mod ordering;

@@ -23,7 +23,7 @@ async fn delivered(adapt: impl FnOnce(&mut grapnel::catalog::Subscription), even
     let mut billing = subscription("billing", &receiver.url, &stage.metrics);
     adapt(&mut billing);
     stage.publish([billing]).await;
-    let mut arrival = arrival(event.id, "invoice.paid", event.body, stage.now());
+    let mut arrival = arrival(event.id, event.kind, event.body, stage.now());
     arrival.content_type = event.content_type.map(Into::into);
     arrival.headers =
         event.headers.iter().map(|(name, value)| ((*name).into(), Bytes::copy_from_slice(value.as_bytes()))).collect();
@@ -36,13 +36,19 @@ async fn delivered(adapt: impl FnOnce(&mut grapnel::catalog::Subscription), even
 
 struct Event {
     id: &'static str,
+    kind: &'static str,
     content_type: Option<&'static str>,
     headers: &'static [(&'static str, &'static str)],
     body: &'static [u8],
 }
 
-const EVENT: Event =
-    Event { id: "evt_1", content_type: Some("application/json"), headers: &[], body: b"{\"amount\": 1.10}" };
+const EVENT: Event = Event {
+    id: "evt_1",
+    kind: "invoice.paid",
+    content_type: Some("application/json"),
+    headers: &[],
+    body: b"{\"amount\": 1.10}",
+};
 
 const WHSEC: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
@@ -108,6 +114,19 @@ async fn ids_that_headers_cannot_carry_are_encoded_and_signed_as_sent() {
 }
 
 #[tokio::test]
+async fn every_format_names_the_type_in_a_header() {
+    for (format, kind, sent) in [
+        (Format::Original, "invoice.paid", "invoice.paid"),
+        (Format::Envelope, "größe 100%", "gr%C3%B6%C3%9Fe%20100%25"),
+        (Format::CloudEventsBinary, "a\n\"b\"", "a%0A%22b%22"),
+        (Format::CloudEventsStructured, "push", "push"),
+    ] {
+        let request = delivered(|billing| billing.format = format, Event { kind, ..EVENT }).await;
+        assert_eq!(request.header("grapnel-event-type"), sent, "{format:?}");
+    }
+}
+
+#[tokio::test]
 async fn originals_are_sent_byte_for_byte() {
     let headers = &[("content-encoding", "gzip")];
     let body = b"\x1f\x8b\x00not really";
@@ -143,6 +162,7 @@ async fn headers_are_passed_on_as_asked_and_never_framing_or_ours() {
             ("content-length", "3"),
             ("transfer-encoding", "chunked"),
             ("webhook-id", "forged"),
+            ("grapnel-event-type", "forged"),
             ("content-type", "text/forged"),
         ],
         ..EVENT
@@ -150,7 +170,7 @@ async fn headers_are_passed_on_as_asked_and_never_framing_or_ours() {
     let request = delivered(
         |billing| {
             billing.forward_headers =
-                HeaderGlobs::parse(&["x-ten*", "*-id", "content-*", "auth*", "transfer-*"]).unwrap();
+                HeaderGlobs::parse(&["x-ten*", "*-id", "*-type", "content-*", "auth*", "transfer-*"]).unwrap();
             let headers = &mut billing.target.headers;
             for (name, value) in [
                 ("x-api-version", "2"),
@@ -160,6 +180,7 @@ async fn headers_are_passed_on_as_asked_and_never_framing_or_ours() {
                 ("webhook-id", "forged"),
                 ("webhook-timestamp", "1"),
                 ("grapnel-attempt", "99"),
+                ("grapnel-event-type", "forged"),
                 ("traceparent", "forged"),
             ] {
                 headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
@@ -178,6 +199,8 @@ async fn headers_are_passed_on_as_asked_and_never_framing_or_ours() {
     assert!(request.header("host").starts_with("127.0.0.1:"));
     assert_eq!(request.header("webhook-id"), "evt_1");
     assert_eq!(request.header("grapnel-attempt"), "1");
+    assert_eq!(request.header("grapnel-event-type"), "invoice.paid");
+    assert_eq!(request.headers().get_all("grapnel-event-type").iter().count(), 1);
     assert_eq!(request.header("content-type"), "application/json");
     assert_eq!(request.header("content-length"), EVENT.body.len().to_string());
     assert_eq!(request.header("traceparent").len(), 55);

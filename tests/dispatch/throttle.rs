@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use axum::{body::Body, response::Response};
 use grapnel::dispatch::limits::HELD_BYTES;
 use grapnel_delivery::rate_limit::{RateLimit, Scope};
 use grapnel_journal::{Claim, Exchange, Journal, Settlement, limits::CLAIM_BYTES};
@@ -108,6 +109,71 @@ async fn a_rate_lets_through_as_time_passes() {
     stage.until("limited", "delivered", |progress| progress.delivered == 21).await;
     // A lower bound holds however slow the machine is.
     assert!(begun.elapsed() >= Duration::from_millis(200), "twenty permits take a fifth of a second");
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn retry_after_of_one_event_holds_back_all_others_for_as_long_as_allowed() {
+    let mut stage = Stage::new().await;
+    // The first event is rejected for longer than the policy allows.
+    let mut limited = Receiver::new(|number| async move {
+        let (status, header) = if number == 0 { (429, "3600") } else { (200, "0") };
+        Response::builder().status(status).header("retry-after", header).body(Body::empty()).unwrap()
+    })
+    .await;
+    let mut free = Receiver::statuses(&[200]).await;
+    let mut billing = subscription("limited", &limited.url, &stage.metrics);
+    billing.retry.max_delay = Duration::from_secs(60);
+    stage.publish([billing, subscription("free", &free.url, &stage.metrics)]).await;
+    stage.append("evt_0", "t").await;
+    limited.next().await;
+    stage.until("limited", "rejected", |progress| progress.retrying == 1 && progress.in_flight == 0).await;
+    for number in 1..20 {
+        stage.append(&format!("evt_{number}"), "t").await;
+    }
+    stage.until("free", "delivered", |progress| progress.delivered == 20).await;
+    stage.clock.advance(Duration::from_secs(59));
+    stage.worker_has_looked().await;
+    let progress = stage.progress("limited");
+    assert_eq!((progress.pending, progress.in_flight, progress.retrying), (19, 0, 1), "nothing is even claimed");
+    assert_eq!((limited.rest().len(), free.rest().len()), (0, 20));
+    stage.clock.advance(Duration::from_secs(1));
+    stage.until("limited", "delivered", |progress| progress.delivered == 20).await;
+    assert_eq!(limited.rest().len(), 20);
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn resuming_and_a_new_target_end_the_pause_of_retry_after() {
+    let mut stage = Stage::new().await;
+    let mut busy = Receiver::new(|number| async move {
+        let status = if number == 1 { 200 } else { 503 };
+        Response::builder().status(status).header("retry-after", "50").body(Body::empty()).unwrap()
+    })
+    .await;
+    let elsewhere = Receiver::statuses(&[200]).await;
+    let billing = |url| subscription("billing", url, &stage.metrics);
+    let (busy_one, other) = (billing(&busy.url), billing(&elsewhere.url));
+    let facts = Arc::clone(&busy_one.facts);
+    stage.publish([busy_one]).await;
+    stage.append("evt_1", "t").await;
+    busy.next().await;
+    stage.until("billing", "rejected", |progress| progress.retrying == 1 && progress.in_flight == 0).await;
+    stage.append("evt_2", "t").await;
+    stage.worker_has_looked().await;
+    assert!(busy.rest().is_empty());
+    facts.request_probe();
+    assert_eq!(busy.next().await.header("webhook-id"), "evt_2");
+    stage.until("billing", "delivered", |progress| progress.delivered == 1).await;
+
+    stage.append("evt_3", "t").await;
+    busy.next().await;
+    stage.until("billing", "rejected", |progress| progress.retrying == 2 && progress.in_flight == 0).await;
+    stage.append("evt_4", "t").await;
+    stage.worker_has_looked().await;
+    assert!(busy.rest().is_empty());
+    stage.publish([other]).await;
+    stage.until("billing", "delivered", |progress| progress.delivered == 2).await;
     stage.stop().await;
 }
 

@@ -200,6 +200,11 @@ fn subscriptions_have_problems_too() {
             "spec.target.headers[0].name: header webhook-id is set by Grapnel itself",
         ),
         (
+            "the header of the event's type",
+            good.replace("' }", "', headers: [{ name: Grapnel-Event-Type, value: x }] }"),
+            "spec.target.headers[0].name: header grapnel-event-type is set by Grapnel itself",
+        ),
+        (
             "an invalid whsec_",
             format!(
                 "{good}  signing:\n    scheme: StandardWebhooks\n    secretRefs: [{{ name: k, key: k }}]\n---\napiVersion: v1\nkind: Secret\nmetadata: {{ name: k }}\nstringData: {{ k: 'whsec_not base64' }}\n"

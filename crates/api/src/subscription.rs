@@ -226,7 +226,7 @@ pub struct Retry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1.0, max = 10.0))]
     pub multiplier: Option<f64>,
-    /// Longest delay; also the longest Retry-After that is honored. Defaults to 6h.
+    /// Longest delay; also the longest pause of all deliveries that a receiver can request by Retry-After. Defaults to 6h.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_delay: Option<GoDuration>,
     /// How delays are spread: Full (between zero and the delay), Equal (between half and the whole) or None. Defaults

@@ -12,7 +12,10 @@ mod tests;
 
 use std::borrow::Cow;
 
-pub use self::{batch::batch, binary::decode};
+pub use self::{
+    batch::batch,
+    binary::{decode, encode},
+};
 use super::{
     event_data::{Content, Data},
     limits::CLOUDEVENTS_EXTENSIONS,

@@ -26,8 +26,8 @@ pub struct Content<'a> {
 pub enum Data<'a> {
     /// A CloudEvent without data.
     Nothing,
-    /// Unparsed JSON: numbers, the order of keys and duplicate keys are preserved.
-    Json(Cow<'a, RawValue>),
+    /// A JSON text without surrounding blanks: numbers, the order of keys and duplicate keys are preserved.
+    Json(Cow<'a, str>),
     /// Other text.
     Text(Cow<'a, str>),
     /// Binary data.
@@ -104,8 +104,7 @@ impl<'a> Content<'a> {
         }
         match self.data {
             Data::Nothing => Payload::Nothing,
-            Data::Json(text) => match serde_json::from_str(text.get()).ok().or_else(|| repaired(text.get().as_bytes()))
-            {
+            Data::Json(text) => match serde_json::from_str(&text).ok().or_else(|| repaired(text.as_bytes())) {
                 Some(value) => Payload::Json(Cow::Owned(value)),
                 None => Payload::Nothing,
             },
@@ -117,10 +116,9 @@ impl<'a> Content<'a> {
 }
 
 /// Returns the JSON in a text: as it is, or what can be read of it.
-fn json(text: String) -> Option<Box<RawValue>> {
-    RawValue::from_string(text.clone())
-        .ok()
-        .or_else(|| RawValue::from_string(lenient::repair(None, text.as_bytes())?).ok())
+fn json(text: String) -> Option<String> {
+    let strict = serde_json::from_str::<&RawValue>(&text).map(|json| json.get().to_owned());
+    strict.ok().or_else(|| lenient::repair(None, text.as_bytes()))
 }
 
 impl<'a> Data<'a> {
@@ -134,7 +132,7 @@ impl<'a> Data<'a> {
             return Self::Nothing;
         }
         if let Ok(json) = serde_json::from_slice::<&RawValue>(lenient::without_bom(body)) {
-            return Self::Json(Cow::Borrowed(json));
+            return Self::Json(Cow::Borrowed(json.get()));
         }
         Self::plain(body)
     }

@@ -135,7 +135,7 @@ impl Payload {
     pub fn of(content: &Content<'_>) -> Self {
         match &content.data {
             Data::Nothing => Self::nothing(),
-            Data::Json(json) => Self::Json(JsonText::read(None, &Bytes::copy_from_slice(json.get().as_bytes()))),
+            Data::Json(json) => Self::Json(JsonText::read(None, &Bytes::copy_from_slice(json.as_bytes()))),
             Data::Text(text) => Self::of_plain(content, text.as_bytes()),
             Data::Bytes(bytes) => Self::of_plain(content, bytes),
         }

@@ -175,7 +175,8 @@ fn authorization(target: &Field<'_, grapnel_api::Target>, headers: &mut HeaderMa
 /// A header name that a target may set: not one that frames the request or that Grapnel sets itself.
 fn own_header(name: &Field<'_, String>, present: &HeaderMap) -> Option<HeaderName> {
     let header = name.header_name()?;
-    let own = header.as_str().starts_with("webhook-") || header == "grapnel-attempt" || header == "traceparent";
+    const OWN: [&str; 3] = ["grapnel-attempt", "grapnel-event-type", "traceparent"];
+    let own = header.as_str().starts_with("webhook-") || OWN.contains(&header.as_str());
     if own || is_framing(&header) {
         let message = format_args!("header {header} is set by Grapnel itself; remove it");
         return name.fail(Reason::InvalidSpec, message);

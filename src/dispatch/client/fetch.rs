@@ -47,7 +47,7 @@ impl Guarded {
         let headers = request.headers_mut();
         headers.insert(header::USER_AGENT, self.user_agent.clone());
         headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
-        let answer = self.http.request(request).await;
+        let answer = self.pool.send(request).await;
         let answer = answer.map_err(|error| SendError::of(&error, error.is_connect(), false))?;
         if answer.status() != StatusCode::OK {
             return Err(FetchError::Status(answer.status()));

@@ -62,16 +62,16 @@ impl<'a> CloudEvent<'a> {
     pub fn body(&self) -> Cow<'_, [u8]> {
         match &self.content.data {
             Data::Nothing => Cow::Borrowed(b""),
-            Data::Json(json) => Cow::Borrowed(json.get().as_bytes()),
+            Data::Json(json) => Cow::Borrowed(json.as_bytes()),
             Data::Text(text) => Cow::Borrowed(text.as_bytes()),
             Data::Bytes(bytes) => Cow::Borrowed(bytes),
         }
     }
 }
 
-/// Percent-encodes everything except printable ASCII, and also the space, the double quote and the percent sign (HTTP
-/// Protocol Binding, 3.1.3.2).
-fn encode(value: &str) -> String {
+/// Encodes an attribute's value for a header: percent-encodes everything except printable ASCII, and also the space, the
+/// double quote and the percent sign (HTTP Protocol Binding, 3.1.3.2).
+pub fn encode(value: &str) -> String {
     let mut encoded = String::with_capacity(value.len());
     for byte in value.bytes() {
         if byte.is_ascii_graphic() && !matches!(byte, b'"' | b'%') {

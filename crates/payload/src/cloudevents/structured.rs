@@ -65,12 +65,19 @@ impl<'a> CloudEvent<'a> {
     pub fn to_structured(&self) -> serde_json::Result<Vec<u8>> {
         let data = match &self.content.data {
             Data::Nothing => 0,
-            Data::Json(json) => json.get().len(),
+            Data::Json(json) => json.len(),
             Data::Text(text) => text.len(),
             Data::Bytes(bytes) => bytes.len() / 3 * 4 + 4,
         };
         let mut written = Vec::with_capacity(data + 512);
         serde_json::to_writer(&mut written, &Structured(self))?;
+        if let Data::Json(json) = &self.content.data {
+            // The text is well-formed, so it becomes the last member without being read again.
+            written.pop();
+            written.extend_from_slice(br#","data":"#);
+            written.extend_from_slice(json.as_bytes());
+            written.push(b'}');
+        }
         Ok(written)
     }
 }
@@ -173,7 +180,7 @@ fn data<'a>(content_type: Option<&str>, value: &'a RawValue) -> Result<Data<'a>,
     {
         return Ok(Data::Text(text));
     }
-    Ok(Data::Json(Cow::Borrowed(value)))
+    Ok(Data::Json(Cow::Borrowed(value.get())))
 }
 
 fn from_bytes<'a>(content_type: Option<&str>, bytes: Vec<u8>) -> Data<'a> {
@@ -181,7 +188,7 @@ fn from_bytes<'a>(content_type: Option<&str>, bytes: Vec<u8>) -> Data<'a> {
         && matches!(Kind::of(content_type), Kind::Json)
         && let Ok(json) = serde_json::from_slice::<Box<RawValue>>(&bytes)
     {
-        return Data::Json(Cow::Owned(json));
+        return Data::Json(Cow::Owned(Box::<str>::from(json).into_string()));
     }
     Data::Bytes(Cow::Owned(bytes))
 }
@@ -208,8 +215,8 @@ impl Serialize for Structured<'_, '_> {
             map.serialize_entry("datacontenttype", content_type)?;
         }
         match data {
-            Data::Nothing => {}
-            Data::Json(json) => map.serialize_entry("data", json)?,
+            // `to_structured` adds JSON.
+            Data::Nothing | Data::Json(_) => {}
             // A string with a JSON content type would be read back as JSON itself.
             Data::Text(text) if matches!(Kind::of(content_type.as_deref()), Kind::Json) => {
                 map.serialize_entry("data_base64", &STANDARD.encode(text.as_bytes()))?;

@@ -1,0 +1,199 @@
+//! Claims without the events that the subscription's filter rejects. They are left out before the rate limit and the
+//! circuit breaker see them.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use grapnel_delivery::retry::RetryPolicy;
+use grapnel_journal::{Claim, Delivery, JournalError, Sequence, Settlement, SkipReason};
+use grapnel_payload::reading::Reading;
+use jiff::Timestamp;
+
+use super::{
+    attempt::{Context, Ended, Entropy, conclude},
+    decoded_event::DecodedEvent,
+    filter::wants,
+};
+use crate::{catalog::Subscription, dispatch::limits};
+
+/// A claimed delivery and what has been parsed of its event.
+pub(super) struct ClaimedDelivery {
+    pub(super) delivery: Delivery,
+    pub(super) decoded: DecodedEvent,
+}
+
+impl ClaimedDelivery {
+    fn new(delivery: Delivery, reading: &Reading) -> Self {
+        let decoded = DecodedEvent::new(Arc::clone(&delivery.event), reading.clone());
+        Self { delivery, decoded }
+    }
+
+    pub(super) fn sequence(&self) -> Sequence {
+        self.delivery.event.sequence
+    }
+
+    /// Keeps what has been parsed if the budget allows it, and takes its bytes from the budget.
+    fn keep_within(&mut self, budget: &mut usize) {
+        *budget = budget.saturating_sub(self.decoded.keep_within(*budget));
+    }
+
+    /// Bytes in memory: its body and what has been parsed of it.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.delivery.event.body.len() + self.decoded.kept_bytes()
+    }
+}
+
+/// What to claim.
+pub(super) struct ClaimRequest {
+    /// Maximum number of deliveries.
+    pub(super) limit: usize,
+    /// Whether strictly by sequence.
+    pub(super) in_order: bool,
+    /// Maximum bytes of bodies and parsed events. Bodies may exceed it; beyond it, nothing that is parsed is kept.
+    pub(super) budget: usize,
+}
+
+/// A claim with the filter applied.
+pub(super) struct FilteredClaim {
+    /// What is to be delivered, as far as the filter is concerned.
+    pub(super) deliveries: Vec<ClaimedDelivery>,
+    /// When the next retry is due.
+    pub(super) next_due: Option<Timestamp>,
+    /// Events that the filter rejects, or whose filter failed.
+    pub(super) ended: Vec<(Sequence, Settlement)>,
+    /// The subscription whose filter was applied.
+    pub(super) by: Arc<Subscription>,
+}
+
+/// What becomes of a claimed delivery.
+enum Filtered {
+    Wanted(ClaimedDelivery),
+    Ended(Sequence, Settlement),
+}
+
+/// Claims deliveries and applies the filter if there is one. The future must not be dropped before it completes: its
+/// claims would stay in flight.
+pub(super) async fn claim(
+    context: &Context,
+    subscription: Arc<Subscription>,
+    request: ClaimRequest,
+) -> Result<FilteredClaim, JournalError> {
+    let ClaimRequest { limit, in_order, budget } = request;
+    let claim = Claim { limit, now: context.clock.now(), in_order, longest_delay: longest_delay(&subscription.retry) };
+    let claimed = context.journal.claim(&subscription.incarnation(), claim).await?;
+    let bodies: usize = claimed.deliveries.iter().map(|delivery| delivery.event.body.len()).sum();
+    let mut budget = budget.saturating_sub(bodies);
+    let (mut deliveries, mut ended) = (Vec::with_capacity(claimed.deliveries.len()), Vec::new());
+    let mut held_up = false;
+    for delivery in claimed.deliveries {
+        if held_up {
+            ended.push((delivery.event.sequence, Settlement::Released));
+            continue;
+        }
+        match filter(context, &subscription, ClaimedDelivery::new(delivery, &subscription.reading)).await {
+            Filtered::Wanted(mut wanted) => {
+                wanted.keep_within(&mut budget);
+                // Without a filter, all that is claimed in order may be delivered in order.
+                held_up = in_order && subscription.filter.is_some() && admits(&subscription, &wanted.delivery);
+                deliveries.push(wanted);
+            }
+            Filtered::Ended(sequence, settlement) => {
+                // Ordered deliveries wait for a retry.
+                held_up = in_order && matches!(settlement, Settlement::Retry { .. });
+                ended.push((sequence, settlement));
+            }
+        }
+    }
+    Ok(FilteredClaim { deliveries, next_due: claimed.next_due, ended, by: subscription })
+}
+
+/// Applies the filter to an event of a type that is delivered; the worker settles the others.
+async fn filter(context: &Context, subscription: &Arc<Subscription>, claimed: ClaimedDelivery) -> Filtered {
+    let Some(filter) = subscription.filter.as_ref().filter(|_| admits(subscription, &claimed.delivery)) else {
+        return Filtered::Wanted(claimed);
+    };
+    // Yields, so that other tasks of this thread wait for one evaluation at most.
+    tokio::task::yield_now().await;
+    let (began, sequence) = (Instant::now(), claimed.sequence());
+    let ClaimedDelivery { delivery, decoded } = claimed;
+    let (decoded, wanted) = wants(filter, &subscription.endpoint.key, decoded).await;
+    match wanted {
+        Ok(true) => Filtered::Wanted(ClaimedDelivery { delivery, decoded }),
+        Ok(false) => Filtered::Ended(sequence, skip(subscription, SkipReason::Filter, context.clock.now())),
+        // A filter error is a failed attempt: it is not known whether the event is wanted, so it is not dropped.
+        Err(error) => {
+            let (answer, took) = (Err(error.into()), began.elapsed());
+            let Ended { settlement, .. } =
+                conclude(context, subscription, &delivery, &answer, took, Entropy::new().spread).await;
+            Filtered::Ended(sequence, settlement)
+        }
+    }
+}
+
+fn admits(subscription: &Subscription, delivery: &Delivery) -> bool {
+    subscription.event_types.admits(&delivery.event.kind)
+}
+
+/// Settles an event that the subscription does not deliver, and counts it.
+pub(super) fn skip(subscription: &Subscription, reason: SkipReason, time: Timestamp) -> Settlement {
+    subscription.metrics.skipped(reason.as_str());
+    Settlement::Skipped { reason, time }
+}
+
+/// The longest time from a failure to its next attempt, plus the step by which a clock may be set back without early
+/// attempts. `Retry-After` cannot exceed the policy's longest delay.
+fn longest_delay(policy: &RetryPolicy) -> Duration {
+    policy.max_delay.max(limits::DEAD_LETTER_PAUSE).saturating_add(limits::CLOCK_STEP)
+}
+
+/// Whether a retry that is due at `due` was scheduled by a clock ahead of `now`; if so, it is claimable at once.
+pub(super) fn is_ahead(due: Timestamp, now: Timestamp, policy: &RetryPolicy) -> bool {
+    let wait = Duration::try_from(due.duration_since(now)).unwrap_or_default();
+    wait > longest_delay(policy)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use grapnel_api::ObjectKey;
+    use grapnel_expression::{ExpectedType, Expression, Scope};
+    use grapnel_journal::StoredEvent;
+
+    use super::*;
+
+    /// A body whose tree is many times as large.
+    fn delivery(sequence: Sequence) -> Delivery {
+        let event = StoredEvent {
+            sequence,
+            id: "evt".into(),
+            kind: "t".into(),
+            received: Timestamp::UNIX_EPOCH,
+            content_type: None,
+            remote: None,
+            headers: Vec::new(),
+            body: Bytes::from(format!("[{}[]]", "[],".repeat(20_000))),
+        };
+        Delivery { event: Arc::new(event), attempt: 1 }
+    }
+
+    #[test]
+    fn what_waits_between_the_filter_and_the_attempt_stays_within_the_budget() {
+        let looks = Expression::compile("size(payload) > 0", Scope::Delivery, ExpectedType::Bool).unwrap();
+        let endpoint = ObjectKey::new("shop", "stripe");
+        let (budget, mut left) = (limits::HELD_BYTES, limits::HELD_BYTES);
+        let waiting = (1..=300).map(|sequence| {
+            let mut claimed = ClaimedDelivery::new(delivery(sequence), &Reading::default());
+            looks.test(&claimed.decoded.inputs(&looks, &endpoint)).unwrap();
+            claimed.keep_within(&mut left);
+            claimed
+        });
+        let waiting: Vec<_> = waiting.collect();
+        let bodies: usize = waiting.iter().map(|claimed| claimed.delivery.event.body.len()).sum();
+        let held: usize = waiting.iter().map(ClaimedDelivery::held_bytes).sum();
+        assert!(held - bodies <= budget && left == budget - (held - bodies), "{held} {bodies} {left}");
+        let kept = waiting.iter().filter(|claimed| claimed.decoded.kept_bytes() > 0).count();
+        assert!((2..299).contains(&kept), "some are kept, and some are parsed again: {kept}");
+    }
+}
