@@ -101,6 +101,7 @@ pub fn endpoint(
         path: path.into(),
         suspended: spec.suspend.unwrap_or(false),
         verifier: verifier?,
+        provider: provider.map(|provider| provider.name),
         handshake: handshake(provider),
         kind_sources,
         id_sources,
