@@ -10,18 +10,18 @@ use crate::catalog::Subscription;
 
 /// The result of an event.
 #[derive(Debug)]
-pub struct Preview {
+pub struct DeliveryPreview {
     /// Whether its type is one of `eventTypes`.
     pub admitted: bool,
     /// The result of the filter, if there is one and the type is admitted.
     pub filter: Option<Result<bool, ExpressionError>>,
     /// What would be delivered, if anything.
-    pub delivery: Option<Result<Body, SendError>>,
+    pub delivery: Option<Result<DeliveryBody, SendError>>,
 }
 
 /// The body of a delivery.
 #[derive(Debug)]
-pub struct Body {
+pub struct DeliveryBody {
     /// Its content type.
     pub content_type: Option<String>,
     /// Its bytes.
@@ -29,17 +29,17 @@ pub struct Body {
 }
 
 /// What the subscription makes of an event of its endpoint.
-pub fn preview(subscription: &Subscription, event: &StoredEvent) -> Preview {
+pub fn preview(subscription: &Subscription, event: &StoredEvent) -> DeliveryPreview {
     let admitted = subscription.event_types.admits(&event.kind);
     let filter = subscription.filter.as_ref().filter(|_| admitted);
     let filter = filter.map(|filter| filter.test(&decoded_event::inputs(filter, event, &subscription.endpoint.key)));
     let wanted = admitted && !matches!(filter, Some(Ok(false) | Err(_)));
-    Preview { admitted, filter, delivery: wanted.then(|| body(subscription, event)) }
+    DeliveryPreview { admitted, filter, delivery: wanted.then(|| body(subscription, event)) }
 }
 
-fn body(subscription: &Subscription, event: &StoredEvent) -> Result<Body, SendError> {
+fn body(subscription: &Subscription, event: &StoredEvent) -> Result<DeliveryBody, SendError> {
     let mut headers = HeaderMap::new();
     let bytes = request::body(subscription, event, &mut headers)?;
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    Ok(Body { content_type, bytes })
+    Ok(DeliveryBody { content_type, bytes })
 }
