@@ -9,6 +9,7 @@ mod background;
 mod keys;
 pub mod limits;
 mod otlp_client;
+mod overview;
 mod retention;
 mod rollout;
 mod supervise;
@@ -29,7 +30,7 @@ use tokio::{
     sync::{mpsc, watch},
 };
 
-use self::{background::Background, otlp_client::Collector, supervise::Supervisor};
+use self::{background::Background, otlp_client::Collector, overview::Overview, supervise::Supervisor};
 use crate::{
     admin::{self, Access, Admin, AdminOptions, Health},
     catalog::{Index, Namespaces, ObjectView, Options, Published, observed::AbandonedDeliveries},
@@ -317,8 +318,10 @@ async fn start(
         sweep.await;
         Ok(())
     });
+    let overview = Overview::new(options.compile.clone(), scheme, webhooks, !options.await_sync);
+    let later = options.await_sync.then(|| overview.clone());
     supervisor.spawn("align", async move {
-        rollout::run(candidates, consumers, live, views, serving, stop).await;
+        rollout::run(candidates, consumers, live, views, serving, later, stop).await;
         Ok(())
     });
 
@@ -351,6 +354,9 @@ async fn start(
 
     tracing::info!(url = %format_args!("{scheme}://{webhooks}"), "serving webhooks");
     tracing::info!(url = %format_args!("http://{administration}"), "serving health, metrics and the events API");
+    if !options.await_sync {
+        overview.log(&first.snapshot);
+    }
     Ok(plane)
 }
 

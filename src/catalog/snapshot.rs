@@ -166,6 +166,8 @@ pub struct Endpoint {
     pub suspended: bool,
     /// Verifies requests.
     pub verifier: Verifier,
+    /// Name of the provider's preset, if it has one.
+    pub provider: Option<&'static str>,
     /// The provider's handshake.
     pub handshake: Handshake,
     /// The sources of the event's type.

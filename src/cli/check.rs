@@ -15,7 +15,7 @@ use ipnet::IpNet;
 use url::{Host, Url};
 use zeroize::Zeroizing;
 
-use self::output::{Output, Result as Checked};
+use self::output::{CheckResult, ReportFormat};
 use super::{Usage, data_plane::domain, limits::CLI_MANIFEST_BYTES};
 use crate::{
     catalog::{Index, Kind, Options, Snapshot, Subscription},
@@ -48,8 +48,8 @@ pub struct Args {
     deny_warnings: bool,
 
     /// Output format
-    #[arg(short, long, value_enum, default_value_t = Output::Text)]
-    output: Output,
+    #[arg(short, long, value_enum, default_value_t = ReportFormat::Text)]
+    output: ReportFormat,
 
     /// Non-public networks that deliveries may call; may be repeated
     #[arg(long, env = "GRAPNEL_EGRESS_ALLOW", value_name = "CIDR", value_delimiter = ',')]
@@ -87,7 +87,7 @@ impl Args {
         }
         let before = reports.len();
         reports.retain(|report| !(self.allow_missing_secrets && report.reason == Reason::SecretNotFound));
-        let result = Checked {
+        let result = CheckResult {
             missing: before - reports.len(),
             objects: watch.counts(),
             skipped: watch.skipped(),

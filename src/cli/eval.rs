@@ -8,7 +8,7 @@ use std::{path::PathBuf, process::ExitCode, sync::Arc};
 use anyhow::bail;
 use grapnel_delivery::egress::EgressPolicy;
 
-use self::{output::Result as Evaluated, request::RequestArgs};
+use self::{output::Evaluation, request::RequestArgs};
 use super::{Usage, check, object::Namespace, remote::Output};
 use crate::{
     catalog::{Endpoint, Index, Options, Snapshot, Subscription},
@@ -67,7 +67,7 @@ impl Args {
         let (endpoint, subscriptions) = self.select(&snapshot)?;
         let request = self.request.read()?;
         let preview = ingress::preview::preview(&endpoint, &request.headers, request.body, request.received);
-        let result = Evaluated::new(&endpoint, preview, |event| {
+        let result = Evaluation::new(&endpoint, preview, |event| {
             subscriptions.iter().map(|it| (it.key.clone(), dispatch::preview::preview(it, event.clone()))).collect()
         });
         result.print(self.output)?;

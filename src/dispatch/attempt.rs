@@ -158,20 +158,37 @@ fn observe(
         subscription.metrics.passed_on(passed.label());
     }
     let next_attempt = outcome.next_attempt();
-    tracing::info!(
-        namespace = %subscription.key.namespace,
-        subscription = %subscription.key.name,
-        endpoint = %subscription.endpoint.key.name,
-        id = %event.id,
-        attempt = delivery.attempt,
-        reason = %failure.reason,
-        status = failure.status,
-        took_ms = duration_ms,
-        next_attempt = next_attempt.map(tracing::field::display),
-        dead_lettered = next_attempt.is_none(),
-        passed_on = passed.map(Forwarded::label),
-        "delivery failed"
-    );
+    let passed_on = passed.map(Forwarded::label);
+    // A field named `message` would replace the text of the line.
+    match next_attempt {
+        None => tracing::warn!(
+            namespace = %subscription.key.namespace,
+            subscription = %subscription.key.name,
+            endpoint = %subscription.endpoint.key.name,
+            id = %event.id,
+            attempt = delivery.attempt,
+            reason = %failure.reason,
+            status = failure.status,
+            error = %failure.message,
+            took_ms = duration_ms,
+            dead_lettered = true,
+            passed_on,
+            "delivery failed; the event is a dead letter"
+        ),
+        Some(next_attempt) => tracing::info!(
+            namespace = %subscription.key.namespace,
+            subscription = %subscription.key.name,
+            endpoint = %subscription.endpoint.key.name,
+            id = %event.id,
+            attempt = delivery.attempt,
+            reason = %failure.reason,
+            status = failure.status,
+            took_ms = duration_ms,
+            %next_attempt,
+            dead_lettered = false,
+            "delivery failed"
+        ),
+    }
     subscription.facts.failed(Failed {
         time: now,
         event_id: event.id.clone(),

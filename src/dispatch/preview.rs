@@ -15,18 +15,18 @@ use crate::catalog::Subscription;
 
 /// The result of an event.
 #[derive(Debug)]
-pub struct Preview {
+pub struct DeliveryPreview {
     /// Whether its type is one of `eventTypes`.
     pub admitted: bool,
     /// The result of the filter, if there is one and the type is admitted.
     pub filter: Option<Result<bool, ExpressionError>>,
     /// What would be delivered, if anything.
-    pub delivery: Option<Result<Body, BuildError>>,
+    pub delivery: Option<Result<DeliveryBody, BuildError>>,
 }
 
 /// The body of a delivery.
 #[derive(Debug)]
-pub struct Body {
+pub struct DeliveryBody {
     /// Its content type.
     pub content_type: Option<String>,
     /// Its bytes.
@@ -34,19 +34,19 @@ pub struct Body {
 }
 
 /// What the subscription makes of an event of its endpoint.
-pub fn preview(subscription: &Subscription, event: StoredEvent) -> Preview {
+pub fn preview(subscription: &Subscription, event: StoredEvent) -> DeliveryPreview {
     let admitted = subscription.event_types.admits(&event.kind);
     let decoded = DecodedEvent::new(Arc::new(event), subscription.reading.clone());
     let filter = subscription.filter.as_ref().filter(|_| admitted);
     let filter = filter.map(|filter| filter.test(&decoded.inputs(filter, &subscription.endpoint.key)));
     let wanted = admitted && !matches!(filter, Some(Ok(false) | Err(_)));
-    Preview { admitted, filter, delivery: wanted.then(|| body(subscription, &decoded)) }
+    DeliveryPreview { admitted, filter, delivery: wanted.then(|| body(subscription, &decoded)) }
 }
 
-fn body(subscription: &Subscription, decoded: &DecodedEvent) -> Result<Body, BuildError> {
+fn body(subscription: &Subscription, decoded: &DecodedEvent) -> Result<DeliveryBody, BuildError> {
     let Subscription { transform, format, endpoint, .. } = subscription;
     let mut headers = HeaderMap::new();
     let bytes = body::build(transform.as_deref(), *format, &endpoint.key, decoded, &mut headers)?;
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    Ok(Body { content_type, bytes })
+    Ok(DeliveryBody { content_type, bytes })
 }

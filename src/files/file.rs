@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 use super::{
     Document, ObjectName,
     document::{Digest, Lines},
-    object::{self, Object, Read},
+    object::{self, Definition, Object},
 };
 use crate::{catalog::Problem, files::limits};
 
@@ -49,14 +49,14 @@ pub(super) struct File {
 pub(super) struct Entry {
     pub(super) digest: Digest,
     pub(super) lines: Lines,
-    pub(super) content: Content,
+    pub(super) content: DocumentContent,
     /// The object, until it is handed over.
     pub(super) object: Option<Object>,
 }
 
 /// What a document defines.
 #[derive(Debug)]
-pub(super) enum Content {
+pub(super) enum DocumentContent {
     /// An object with this name, and what its author probably did not mean.
     Object(ObjectName, Box<[Problem]>),
     /// An object of another kind.
@@ -182,11 +182,13 @@ impl File {
 }
 
 impl Entry {
-    fn new(digest: Digest, lines: Lines, read: Result<Read, Vec<Problem>>) -> Self {
+    fn new(digest: Digest, lines: Lines, read: Result<Definition, Vec<Problem>>) -> Self {
         let (content, object) = match read {
-            Ok(Read::Object { name, object, warnings }) => (Content::Object(name, warnings.into()), Some(object)),
-            Ok(Read::Foreign { kind }) => (Content::Foreign(kind), None),
-            Err(problems) => (Content::Unreadable(problems), None),
+            Ok(Definition::Object { name, object, warnings }) => {
+                (DocumentContent::Object(name, warnings.into()), Some(object))
+            }
+            Ok(Definition::Foreign { kind }) => (DocumentContent::Foreign(kind), None),
+            Err(problems) => (DocumentContent::Unreadable(problems), None),
         };
         Self { digest, lines, content, object }
     }
@@ -194,8 +196,8 @@ impl Entry {
     /// The name of its object.
     pub(super) fn name(&self) -> Option<&ObjectName> {
         match &self.content {
-            Content::Object(name, _) => Some(name),
-            Content::Foreign(_) | Content::Unreadable(_) => None,
+            DocumentContent::Object(name, _) => Some(name),
+            DocumentContent::Foreign(_) | DocumentContent::Unreadable(_) => None,
         }
     }
 }

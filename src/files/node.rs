@@ -156,13 +156,13 @@ impl<'de> Deserialize<'de> for Node {
 }
 
 /// A key as it is deserialized.
-struct Key {
+struct SpelledKey {
     spelling: Spelling,
     line: u64,
     text: String,
 }
 
-impl<'de> Deserialize<'de> for Key {
+impl<'de> Deserialize<'de> for SpelledKey {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let (spelling, line, text) = spelled(deserializer)?;
         Ok(Self { spelling, line, text })
@@ -238,7 +238,7 @@ impl<'de> Visitor<'de> for TreeVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Tree, A::Error> {
         let mut entries = Vec::new();
-        while let Some(Key { spelling, line, text: key }) = access.next_key()? {
+        while let Some(SpelledKey { spelling, line, text: key }) = access.next_key()? {
             entries.push(Entry { line, spelling, key, value: access.next_value()? });
         }
         Ok(Tree::Map(entries))

@@ -29,7 +29,7 @@ pub(super) enum Object {
 
 /// What a document defines.
 #[derive(Debug, PartialEq)]
-pub(super) enum Read {
+pub(super) enum Definition {
     Object {
         name: ObjectName,
         object: Object,
@@ -44,7 +44,7 @@ pub(super) enum Read {
 ///
 /// # Errors
 /// Returns an error if it defines nothing with a kind and a name, or a Secret or ConfigMap that cannot be read.
-pub(super) fn read(document: &Document, kustomization: bool) -> Result<Read, Vec<Problem>> {
+pub(super) fn read(document: &Document, kustomization: bool) -> Result<Definition, Vec<Problem>> {
     let mut value = document.value();
     let value = &mut value.0;
     let Some(fields) = value.as_object_mut() else {
@@ -54,16 +54,16 @@ pub(super) fn read(document: &Document, kustomization: bool) -> Result<Read, Vec
     let (kind, version) = (text("kind"), text("apiVersion"));
     let kind = match kind::of(&kind, &version) {
         Ok(Recognized::Ours(kind)) => kind,
-        Ok(Recognized::Foreign) => return Ok(Read::Foreign { kind: kind.into() }),
+        Ok(Recognized::Foreign) => return Ok(Definition::Foreign { kind: kind.into() }),
         Err(_) if kind.is_empty() && version.is_empty() && kustomization => {
-            return Ok(Read::Foreign { kind: "Kustomization".into() });
+            return Ok(Definition::Foreign { kind: "Kustomization".into() });
         }
         Err((pointer, message)) => return Err(problem(pointer, message)),
     };
     if kind == "Namespace" {
         let (name, labels) = namespace(fields)?;
         let name = ObjectName { kind, key: ObjectKey::new("", name) };
-        return Ok(Read::Object { name, object: Object::Namespace(labels), warnings: Vec::new() });
+        return Ok(Definition::Object { name, object: Object::Namespace(labels), warnings: Vec::new() });
     }
     let key = key(fields)?;
     let mut warnings = Vec::new();
@@ -79,7 +79,7 @@ pub(super) fn read(document: &Document, kustomization: bool) -> Result<Read, Vec
             Object::Subscription(object)
         }),
     };
-    Ok(Read::Object { name: ObjectName { kind, key }, object, warnings })
+    Ok(Definition::Object { name: ObjectName { kind, key }, object, warnings })
 }
 
 fn typed<T: serde::de::DeserializeOwned>(

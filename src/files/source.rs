@@ -16,7 +16,7 @@ use grapnel_api::{ObjectKey, Reason};
 use super::{
     FilesError, InUse, ObjectName, Place, Report, Severity,
     document::Digest,
-    file::{Content, Entry, File},
+    file::{DocumentContent, Entry, File},
     object::Object,
 };
 use crate::catalog::{Age, Applied, Change, Kind, Problem, Unreadable};
@@ -159,7 +159,7 @@ impl Source {
     pub fn skipped(&self) -> BTreeMap<Box<str>, usize> {
         let mut counts = BTreeMap::new();
         for entry in self.files.values().flat_map(|file| &file.entries) {
-            if let Content::Foreign(kind) = &entry.content {
+            if let DocumentContent::Foreign(kind) = &entry.content {
                 *counts.entry(kind.clone()).or_default() += 1;
             }
         }
@@ -245,12 +245,12 @@ impl Source {
         for (path, file) in &self.files {
             for (index, entry) in file.entries.iter().enumerate() {
                 let (name, warnings) = match &entry.content {
-                    Content::Object(name, warnings) => (name, warnings),
-                    Content::Foreign(kind) => {
+                    DocumentContent::Object(name, warnings) => (name, warnings),
+                    DocumentContent::Foreign(kind) => {
                         reports.extend(self.strict.then(|| foreign(path, entry, kind)));
                         continue;
                     }
-                    Content::Unreadable(problems) => {
+                    DocumentContent::Unreadable(problems) => {
                         let reported = problems.iter().map(|problem| report(path, entry, problem, Severity::Error));
                         reports.extend(reported);
                         doubtful.insert(Arc::clone(path));

@@ -21,7 +21,7 @@ use crate::catalog::Endpoint;
 
 /// The result of a request.
 #[derive(Debug, Default)]
-pub struct Preview {
+pub struct RequestPreview {
     /// Its events, also if one of them is rejected for its schema.
     pub events: Vec<StoredEvent>,
     /// Where the type and the id of the events come from.
@@ -29,12 +29,12 @@ pub struct Preview {
     /// Whether it is a handshake, which is answered and not stored.
     pub handshake: bool,
     /// Why it is rejected.
-    pub rejection: Option<Rejection>,
+    pub rejection: Option<PreviewedRejection>,
 }
 
 /// A rejected request.
 #[derive(Debug)]
-pub struct Rejection {
+pub struct PreviewedRejection {
     /// Status of the response.
     pub status: u16,
     /// The code of the response.
@@ -46,8 +46,8 @@ pub struct Rejection {
 }
 
 /// What the endpoint makes of a request with these headers and this body.
-pub fn preview(endpoint: &Endpoint, headers: &HeaderMap, body: Bytes, received: Timestamp) -> Preview {
-    let mut preview = Preview::default();
+pub fn preview(endpoint: &Endpoint, headers: &HeaderMap, body: Bytes, received: Timestamp) -> RequestPreview {
+    let mut preview = RequestPreview::default();
     let verdict =
         unverified(headers, body.clone(), received).and_then(|verified| interpret(endpoint, headers, verified));
     let rejected = match verdict {
@@ -77,7 +77,7 @@ pub fn preview(endpoint: &Endpoint, headers: &HeaderMap, body: Bytes, received: 
         let own = |source: &Option<Source>| source.as_ref().map_or("the CloudEvent".into(), ToString::to_string);
         preview.origins = (own(&endpoint.kind_sources.explicit), own(&endpoint.id_sources.explicit));
     }
-    preview.rejection = rejected.map(|rejected| Rejection::of(&rejected));
+    preview.rejection = rejected.map(|rejected| PreviewedRejection::of(&rejected));
     preview
 }
 
@@ -126,7 +126,7 @@ fn of_parts(
     StoredEvent { sequence, id: identity.id, kind: identity.kind, received, content_type, remote, headers, body }
 }
 
-impl Rejection {
+impl PreviewedRejection {
     fn of(rejected: &Rejected) -> Self {
         let violations = match rejected {
             Rejected::Invalid { violation: Violation::Schema(violations), .. } => violations.clone(),

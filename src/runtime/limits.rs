@@ -3,6 +3,9 @@
 use std::time::Duration;
 
 grapnel_values::bounds! {
+    /// Maximum endpoints, and subscriptions of one, that the log lists at the start.
+    pub const ENDPOINTS_LOGGED: usize = 20;
+
     /// By how much the priority of delivery threads is lower than that of the process (setpriority(2)). The kernel
     /// gives a thread at +10 about a tenth of the CPU time of others that compete with it.
     pub const DELIVERY_NICE: i32 = 10;

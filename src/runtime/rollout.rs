@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::{sync::watch, time};
 use tokio_util::sync::CancellationToken;
 
+use super::overview::Overview;
 use crate::{
     admin::Part,
     catalog::{ObjectView, Published, Snapshot},
@@ -13,13 +14,14 @@ use crate::{
 };
 
 /// Follows `candidates` until `shutdown`. If the journal cannot attach the new consumers, the live configuration stays,
-/// and the attempt is repeated.
+/// and the attempt is repeated. The first complete configuration is logged, unless that has been done.
 pub(super) async fn run(
     mut candidates: watch::Receiver<Published>,
     mut consumers: Consumers,
     live: watch::Sender<Arc<Snapshot>>,
     views: watch::Sender<Arc<Vec<ObjectView>>>,
     serving: Part,
+    mut overview: Option<Overview>,
     shutdown: CancellationToken,
 ) {
     loop {
@@ -38,6 +40,9 @@ pub(super) async fn run(
                 () = shutdown.cancelled() => return,
                 () = time::sleep(limits::JOURNAL_RETRY) => {}
             }
+        }
+        if let Some(overview) = overview.take_if(|_| synced) {
+            overview.log(&published.snapshot);
         }
         live.send_replace(published.snapshot);
         views.send_replace(published.objects);

@@ -48,6 +48,7 @@ pub(crate) fn endpoint(name: &str) -> Endpoint {
         path: name.into(),
         suspended: false,
         verifier: verifier("GitHub", &[SECRET]),
+        provider: Some("GitHub"),
         handshake: Handshake::None,
         kind_sources: Sources { explicit: None, defaults: kind_defaults(None), hidden: vec![] },
         id_sources: Sources { explicit: None, defaults: implied_or_in_body(), hidden: vec![] },

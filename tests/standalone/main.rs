@@ -16,6 +16,7 @@ mod restart;
 #[path = "../dispatch/secure.rs"]
 #[allow(dead_code, reason = "shared: every test binary uses its part")]
 mod secure;
+mod start;
 mod targets;
 mod tenancy;
 mod traces;

@@ -142,6 +142,7 @@ pub(super) fn read(spec: &Field<'_, WebhookEndpointSpec>) -> Option<impl FnOnce(
         path: path.into(),
         suspended,
         verifier,
+        provider: provider.map(|provider| provider.name),
         handshake: handshake(provider),
         kind_sources,
         id_sources,

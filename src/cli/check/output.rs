@@ -12,7 +12,7 @@ use crate::{
 
 /// The format of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum Output {
+pub(super) enum ReportFormat {
     /// One line for each problem
     Text,
     /// One JSON object
@@ -20,7 +20,7 @@ pub(super) enum Output {
 }
 
 /// The result of a check.
-pub(super) struct Result<'a> {
+pub(super) struct CheckResult<'a> {
     /// Problems and warnings, sorted.
     pub(super) reports: &'a [Report],
     /// Number of accepted references to Secrets and ConfigMaps that are not among the files.
@@ -31,7 +31,7 @@ pub(super) struct Result<'a> {
     pub(super) skipped: BTreeMap<Box<str>, usize>,
 }
 
-impl Result<'_> {
+impl CheckResult<'_> {
     fn count(&self, severity: Severity) -> usize {
         self.reports.iter().filter(|report| report.severity == severity).count()
     }
@@ -43,8 +43,8 @@ impl Result<'_> {
     }
 
     /// Prints the result. In text the summary of a failure goes to standard error.
-    pub(super) fn print(&self, output: Output, code: ExitCode) -> io::Result<()> {
-        if output == Output::Json {
+    pub(super) fn print(&self, output: ReportFormat, code: ExitCode) -> io::Result<()> {
+        if output == ReportFormat::Json {
             return print::line(&format!("{:#}", self.json(code)));
         }
         self.reports.iter().try_for_each(|report| print::line(&print::clean(&report.to_string())))?;

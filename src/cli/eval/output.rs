@@ -13,26 +13,26 @@ use crate::{
         print::{self, clean, clean_lines},
         remote::Output,
     },
-    dispatch::preview::{Body, Preview as Delivery},
-    ingress::preview::{Preview, Rejection},
+    dispatch::preview::{DeliveryBody, DeliveryPreview},
+    ingress::preview::{PreviewedRejection, RequestPreview},
 };
 
 /// The result of an evaluation.
-pub(super) struct Result {
+pub(super) struct Evaluation {
     endpoint: ObjectKey,
-    preview: Preview,
+    preview: RequestPreview,
     /// Whether a schema applies to the type of each event.
     has_schema: Vec<bool>,
     /// For each event, its subscriptions.
-    deliveries: Vec<Vec<(ObjectKey, Delivery)>>,
+    deliveries: Vec<Vec<(ObjectKey, DeliveryPreview)>>,
 }
 
-impl Result {
+impl Evaluation {
     /// The result of a request, with that of each event for the subscriptions.
     pub(super) fn new(
         endpoint: &Endpoint,
-        preview: Preview,
-        deliver: impl Fn(&StoredEvent) -> Vec<(ObjectKey, Delivery)>,
+        preview: RequestPreview,
+        deliver: impl Fn(&StoredEvent) -> Vec<(ObjectKey, DeliveryPreview)>,
     ) -> Self {
         Self {
             endpoint: endpoint.key.clone(),
@@ -44,7 +44,7 @@ impl Result {
 
     /// Whether the request is accepted and no expression fails.
     pub(super) fn is_good(&self) -> bool {
-        let fails = |(_, delivery): &(ObjectKey, Delivery)| {
+        let fails = |(_, delivery): &(ObjectKey, DeliveryPreview)| {
             matches!(delivery.filter, Some(Err(_))) || matches!(delivery.delivery, Some(Err(_)))
         };
         self.preview.rejection.is_none() && !self.deliveries.iter().flatten().any(fails)
@@ -91,7 +91,7 @@ impl Result {
         let rejection = self.preview.rejection.as_ref().map(|rejection| {
             let violation = |(path, message): &(String, String)| json!({ "path": path, "message": message });
             let violations: Vec<_> = rejection.violations.iter().map(violation).collect();
-            let Rejection { status, code, message, .. } = rejection;
+            let PreviewedRejection { status, code, message, .. } = rejection;
             json!({ "status": status, "code": code, "error": message, "violations": violations })
         });
         json!({
@@ -108,7 +108,7 @@ fn field(name: &str, value: &str) -> String {
     format!("{:<10} {value}", format!("{name}:"))
 }
 
-fn schema(applies: bool, rejection: Option<&Rejection>) -> &'static str {
+fn schema(applies: bool, rejection: Option<&PreviewedRejection>) -> &'static str {
     match rejection {
         Some(_) => "violated",
         None if applies => "valid",
@@ -116,8 +116,8 @@ fn schema(applies: bool, rejection: Option<&Rejection>) -> &'static str {
     }
 }
 
-fn rejected(rejection: &Rejection) -> Vec<String> {
-    let Rejection { status, code, message, violations } = rejection;
+fn rejected(rejection: &PreviewedRejection) -> Vec<String> {
+    let PreviewedRejection { status, code, message, violations } = rejection;
     let mut lines = vec![field("rejected", &format!("{status} {code}: {message}"))];
     lines.extend(violations.iter().map(|(path, message)| {
         let path = if path.is_empty() { "(root)" } else { path };
@@ -126,7 +126,7 @@ fn rejected(rejection: &Rejection) -> Vec<String> {
     lines
 }
 
-fn subscription(key: &ObjectKey, preview: &Delivery) -> Vec<String> {
+fn subscription(key: &ObjectKey, preview: &DeliveryPreview) -> Vec<String> {
     let mut lines = vec![String::new(), format!("subscription {key}")];
     let types =
         if preview.admitted { "the type is delivered" } else { "the type is not delivered: the event is skipped" };
@@ -150,7 +150,7 @@ fn subscription(key: &ObjectKey, preview: &Delivery) -> Vec<String> {
 }
 
 /// Indented JSON, text as it is, or nothing for other bytes.
-fn readable(body: &Body) -> String {
+fn readable(body: &DeliveryBody) -> String {
     match (serde_json::from_slice::<Value>(&body.bytes), std::str::from_utf8(&body.bytes)) {
         (Ok(json), _) => format!("{json:#}"),
         (_, Ok(text)) => text.to_owned(),
@@ -158,7 +158,7 @@ fn readable(body: &Body) -> String {
     }
 }
 
-fn delivery_json((key, preview): &(ObjectKey, Delivery)) -> Value {
+fn delivery_json((key, preview): &(ObjectKey, DeliveryPreview)) -> Value {
     let mut fields = Map::from_iter([
         ("subscription".to_owned(), json!(key.to_string())),
         ("typeMatches".to_owned(), json!(preview.admitted)),

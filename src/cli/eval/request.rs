@@ -40,7 +40,7 @@ fn data(text: &str) -> Result<Data, std::convert::Infallible> {
 }
 
 /// A request.
-pub(super) struct Request {
+pub(super) struct EvalRequest {
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
     pub(super) received: Timestamp,
@@ -49,7 +49,7 @@ pub(super) struct Request {
 /// An event as the admin API shows it.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Stored<'a> {
+struct ShownEvent<'a> {
     received_time: Timestamp,
     content_type: Option<String>,
     headers: Vec<Header>,
@@ -77,9 +77,9 @@ impl RequestArgs {
     ///
     /// # Errors
     /// Returns an error if the file cannot be read, or is not a stored event.
-    pub(super) fn read(&self) -> anyhow::Result<Request> {
+    pub(super) fn read(&self) -> anyhow::Result<EvalRequest> {
         let mut request = match (&self.event, &self.stored) {
-            (Some(event), _) => Request {
+            (Some(event), _) => EvalRequest {
                 headers: HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]),
                 body: event.read()?.into(),
                 received: Timestamp::now(),
@@ -97,8 +97,8 @@ impl RequestArgs {
     }
 }
 
-fn of_stored(text: &[u8]) -> anyhow::Result<Request> {
-    let stored: Stored = serde_json::from_slice(text)
+fn of_stored(text: &[u8]) -> anyhow::Result<EvalRequest> {
+    let stored: ShownEvent = serde_json::from_slice(text)
         .context("--stored is not an event as `grapnel events show ENDPOINT ID -o json` prints it")?;
     let mut headers = HeaderMap::new();
     for header in &stored.headers {
@@ -114,7 +114,7 @@ fn of_stored(text: &[u8]) -> anyhow::Result<Request> {
         // `"payload": null`.
         (None, None, None) => Bytes::from_static(b"null"),
     };
-    Ok(Request { headers, body, received: stored.received_time })
+    Ok(EvalRequest { headers, body, received: stored.received_time })
 }
 
 impl Header {
