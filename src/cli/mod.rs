@@ -1,5 +1,6 @@
 //! The command line: one file per command.
 
+mod age;
 mod check;
 mod crd;
 mod data_plane;
@@ -8,8 +9,11 @@ mod events;
 mod http;
 mod journal;
 pub mod limits;
+mod list;
 mod object;
 mod open_files;
+mod output;
+mod poll;
 mod print;
 mod redeliver;
 mod remote;
@@ -18,6 +22,7 @@ mod run;
 mod scheme;
 mod secret;
 mod send;
+mod sending;
 mod sink;
 mod standalone;
 

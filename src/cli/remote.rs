@@ -9,13 +9,17 @@ use bytes::Bytes;
 use clap::{ArgMatches, FromArgMatches, error::ErrorKind, parser::ValueSource};
 use reqwest::{StatusCode, header::CONTENT_TYPE};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use serde_json::value::RawValue;
+use serde_json::{Map, Value, value::RawValue};
 use url::Url;
 use zeroize::Zeroizing;
 
 use self::forward::{Forward, Place, Token};
 use super::{Usage, http};
-use crate::{cli::limits::CLI_ADMIN_ANSWER_BYTES, controller::connect::Connection};
+use crate::{
+    admin::contract::{ErrorBody, ErrorCode, Operation},
+    cli::limits::CLI_ADMIN_ANSWER_BYTES,
+    controller::connect::Connection,
+};
 
 const UNEXPECTED: &str = "the operator's response does not match this version of grapnel; use the operator's version";
 
@@ -139,35 +143,40 @@ fn admin_url(text: &str) -> anyhow::Result<Url> {
     }
 }
 
-/// Output for whom.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum Output {
-    Table,
-    Json,
-}
-
-/// A page of a list.
-#[derive(Debug, Deserialize, Serialize)]
-pub(super) struct Page<T> {
-    pub(super) items: Vec<T>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) r#continue: Option<String>,
+/// A page of a list, with its items as the operator wrote them.
+#[derive(Debug, Default, Deserialize, Serialize)]
+pub(super) struct RawPage {
+    pub(super) items: Vec<Item>,
+    #[serde(rename = "continue", default, skip_serializing_if = "Option::is_none")]
+    pub(super) next: Option<String>,
+    /// What the page tells about all its items.
+    #[serde(flatten)]
+    pub(super) rest: Map<String, Value>,
 }
 
 /// An item of a list as the operator wrote it.
 pub(super) type Item = Box<RawValue>;
 
-impl Page<Item> {
+impl RawPage {
     /// The items as this version of grapnel parses them.
-    pub(super) fn read<T: DeserializeOwned>(&self) -> anyhow::Result<Vec<T>> {
-        self.items.iter().map(|item| serde_json::from_str(item.get()).context(UNEXPECTED)).collect()
+    pub(super) fn rows<T: DeserializeOwned>(&self) -> anyhow::Result<Vec<T>> {
+        self.items.iter().map(|item| row(item)).collect()
+    }
+
+    /// What the page tells about all its items, as this version of grapnel parses it.
+    pub(super) fn about<T: DeserializeOwned>(&self) -> anyhow::Result<T> {
+        serde_json::from_value(self.rest.clone().into()).context(UNEXPECTED)
     }
 }
 
-#[derive(Deserialize)]
-struct Refusal {
-    error: String,
-    code: String,
+/// An item as this version of grapnel parses it.
+pub(super) fn row<T: DeserializeOwned>(item: &RawValue) -> anyhow::Result<T> {
+    serde_json::from_str(item.get()).context(UNEXPECTED)
+}
+
+/// The `continue` of a list in ascending order: the sequence after which it continues.
+pub(super) fn position(next: &str) -> anyhow::Result<u64> {
+    next.parse().context(UNEXPECTED)
 }
 
 /// A response with status 200.
@@ -229,39 +238,26 @@ impl Remote {
         }
     }
 
-    /// Gets `/api/v1/{segments}?{query}`; empty values are left out.
-    pub(super) async fn get(&self, segments: &[&str], query: &[(&str, &str)]) -> anyhow::Result<Answer> {
-        self.ask(self.address(segments, query)?, None).await
-    }
-
-    /// Lists at most `limit` items after the position `after`. The operator may return fewer items than requested
-    /// although more follow; the request is then repeated for the rest.
-    pub(super) async fn list(
+    /// Performs an operation that reads. `names` are the parameters of its path, in order; empty values of the query are
+    /// left out.
+    pub(super) async fn get(
         &self,
-        segments: &[&str],
+        operation: Operation,
+        names: &[&str],
         query: &[(&str, &str)],
-        after: u64,
-        limit: usize,
-    ) -> anyhow::Result<Page<Item>> {
-        let mut all = Page { items: Vec::new(), r#continue: Some(after.to_string()) };
-        while let Some(after) = all.r#continue.take() {
-            let rest = limit.saturating_sub(all.items.len()).to_string();
-            let mut query = query.to_vec();
-            query.extend([("after", &*after), ("limit", &*rest)]);
-            let page: Page<Item> = self.get(segments, &query).await?.read()?;
-            all.items.extend(page.items);
-            all.r#continue = page.r#continue;
-            if all.items.len() >= limit {
-                break;
-            }
-        }
-        Ok(all)
+    ) -> anyhow::Result<Answer> {
+        self.ask(self.address(operation, names, query)?, None).await
     }
 
-    /// Posts JSON to `/api/v1/{segments}`. Never retried: after an error it is not known whether the request took
+    /// Performs an operation with a JSON body. Never retried: after an error it is not known whether the request took
     /// effect.
-    pub(super) async fn post(&self, segments: &[&str], body: &impl Serialize) -> anyhow::Result<Answer> {
-        self.ask(self.address(segments, &[])?, Some(serde_json::to_vec(body)?.into())).await
+    pub(super) async fn post(
+        &self,
+        operation: Operation,
+        names: &[&str],
+        body: &impl Serialize,
+    ) -> anyhow::Result<Answer> {
+        self.ask(self.address(operation, names, &[])?, Some(serde_json::to_vec(body)?.into())).await
     }
 
     /// Sends a GET request, or a POST request if there is a body.
@@ -311,15 +307,18 @@ impl Remote {
         Ok((status, bytes))
     }
 
-    fn address(&self, segments: &[&str], query: &[(&str, &str)]) -> anyhow::Result<Url> {
+    /// The URL of an operation below `--admin-url`.
+    fn address(&self, operation: Operation, names: &[&str], query: &[(&str, &str)]) -> anyhow::Result<Url> {
         let mut url = self.url.clone();
         let Ok(mut path) = url.path_segments_mut() else {
             return Err(Usage::error(format!("--admin-url is not valid: {}", self.url)));
         };
-        path.pop_if_empty().extend(["api", "v1"]);
-        for segment in segments {
-            if matches!(*segment, "" | "." | "..") {
-                return Err(Usage::error(format!("{segment:?} is not a valid object name")));
+        path.pop_if_empty();
+        let mut names = names.iter().copied();
+        for part in operation.path().split('/').skip(1) {
+            let segment = if part.starts_with('{') { names.next().unwrap_or_default() } else { part };
+            if matches!(segment, "" | "." | "..") {
+                return Err(Usage::error(format!("{segment:?} is not a valid name; write the name of an object")));
             }
             path.push(segment);
         }
@@ -332,8 +331,8 @@ impl Remote {
 }
 
 fn refused(status: StatusCode, body: &str) -> anyhow::Error {
-    match serde_json::from_str::<Refusal>(body) {
-        Ok(refusal) if refusal.code == "invalid_parameter" => Usage::error(refusal.error),
+    match serde_json::from_str::<ErrorBody>(body) {
+        Ok(refusal) if refusal.code == ErrorCode::InvalidParameter => Usage::error(refusal.error),
         Ok(refusal) if status == StatusCode::UNAUTHORIZED => {
             anyhow::anyhow!("{} (set the token with --token-file)", refusal.error)
         }
@@ -373,11 +372,14 @@ mod tests {
             url: url.parse().unwrap(),
             credential: Credential::None,
         };
-        let url = remote("http://h:1").address(&["a", "b/c?d"], &[("type", "x&y"), ("after", "")]).unwrap();
-        assert_eq!(url.as_str(), "http://h:1/api/v1/a/b%2Fc%3Fd?type=x%26y");
-        let url = remote("http://h/behind/").address(&["objects"], &[("after", "")]).unwrap();
+        let event = Operation::ShowEvent;
+        let url = remote("http://h:1").address(event, &["a", "b", "c/d?e"], &[("type", "x&y"), ("after", "")]).unwrap();
+        assert_eq!(url.as_str(), "http://h:1/api/v1/namespaces/a/endpoints/b/events/c%2Fd%3Fe?type=x%26y");
+        let url = remote("http://h/behind/").address(Operation::ListObjects, &[], &[("namespace", "")]).unwrap();
         assert_eq!(url.as_str(), "http://h/behind/api/v1/objects");
-        assert!(remote("http://h").address(&[".."], &[]).unwrap_err().is::<Usage>());
+        for name in ["", ".", ".."] {
+            assert!(remote("http://h").address(event, &["a", "b", name], &[]).unwrap_err().is::<Usage>(), "{name:?}");
+        }
     }
 
     #[test]
