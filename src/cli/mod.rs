@@ -25,6 +25,7 @@ mod send;
 mod sending;
 mod sink;
 mod standalone;
+mod status;
 
 use std::{io, process::ExitCode};
 
@@ -55,6 +56,8 @@ pub enum Command {
     Check(check::Args),
     /// Print the CustomResourceDefinitions
     Crd(crd::Args),
+    /// Show all endpoints and subscriptions at a glance
+    Status(status::Args),
     /// List, show or follow the events that an endpoint has accepted
     Events(events::Args),
     /// List the deliveries of a subscription and their outcomes
@@ -82,6 +85,7 @@ impl Command {
             Self::Standalone(args) => args.run().await,
             Self::Check(args) => args.run(),
             Self::Crd(args) => args.run(),
+            Self::Status(args) => args.run().await,
             Self::Events(args) => args.run().await,
             Self::Deliveries(args) => args.run().await,
             Self::Redeliver(args) => args.run().await,
