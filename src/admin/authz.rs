@@ -206,7 +206,11 @@ pub(super) async fn admit(
             missing.join(" and "),
         )));
     }
-    let hint = if asks.iter().any(|ask| ask.namespace.is_none()) { "; or ask with ?namespace= for one" } else { "" };
+    let hint = if asks.iter().any(|ask| ask.namespace.is_none()) {
+        "; or ask for one namespace (?namespace=, grapnel status -n)"
+    } else {
+        ""
+    };
     let role = asks.first().and_then(Ask::chart_role);
     let role = role.map(|role| format!(", as the chart's ClusterRole {role} does")).unwrap_or_default();
     Err(Problem::forbidden(format!(

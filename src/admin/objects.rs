@@ -66,19 +66,26 @@ fn item(shared: &Shared, view: &ObjectView, now: jiff::Timestamp) -> ObjectItem 
     }
 }
 
+fn absent(kind: Kind, key: &ObjectKey) -> Problem {
+    Problem::not_found(format!(
+        "there is no {} {key}; `grapnel status` and GET /api/v1/objects list what there is",
+        kind.as_str()
+    ))
+}
+
 impl Shared {
     /// The endpoint object of this name, compiled or not.
     pub(super) fn endpoint(&self, key: &ObjectKey) -> Result<Incarnation, Problem> {
         let served = self.admin.snapshot.borrow().endpoint(key).map(|endpoint| endpoint.incarnation());
         let found = served.or_else(|| self.object(Kind::Endpoint, key));
-        found.ok_or_else(|| Problem::not_found(format!("there is no WebhookEndpoint {key}")))
+        found.ok_or_else(|| absent(Kind::Endpoint, key))
     }
 
     /// The subscription object of this name, compiled or not.
     pub(super) fn subscription(&self, key: &ObjectKey) -> Result<Incarnation, Problem> {
         let known = self.admin.snapshot.borrow().known(key);
         let found = known.or_else(|| self.object(Kind::Subscription, key));
-        found.ok_or_else(|| Problem::not_found(format!("there is no WebhookSubscription {key}")))
+        found.ok_or_else(|| absent(Kind::Subscription, key))
     }
 
     /// Whether the events of a subscription are sent now, as far as this process knows.

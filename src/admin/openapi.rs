@@ -39,8 +39,9 @@ pub fn document() -> Value {
     let mut schemas = Schemas::new();
     let mut paths: Map<String, Value> = Map::new();
     for operation in Operation::ALL {
-        let path = paths.entry(operation.path()).or_insert_with(|| json!({}));
-        path[operation.method().as_str().to_ascii_lowercase()] = schemas.operation(operation);
+        if let Some(path) = paths.entry(operation.path()).or_insert_with(|| json!({})).as_object_mut() {
+            path.insert(operation.method().as_str().to_ascii_lowercase(), schemas.operation(operation));
+        }
     }
     let mut document = json!({
         "openapi": "3.1.0",
@@ -118,20 +119,21 @@ impl Schemas {
     }
 
     fn operation(&mut self, operation: Operation) -> Value {
-        let mut value = json!({
-            "operationId": operation.id(),
-            "summary": operation.about(),
-            "parameters": self.parameters(operation),
-            "responses": self.responses(operation),
-        });
+        let mut value = Map::from_iter([
+            ("operationId".to_owned(), operation.id().into()),
+            ("summary".to_owned(), operation.about().into()),
+            ("parameters".to_owned(), self.parameters(operation).into()),
+        ]);
         if let Some(schema) = operation.body() {
             let schema = schema(&mut self.read);
-            value["requestBody"] = json!({ "required": true, "content": { "application/json": { "schema": schema } } });
+            let body = json!({ "required": true, "content": { "application/json": { "schema": schema } } });
+            value.insert("requestBody".to_owned(), body);
         }
+        value.insert("responses".to_owned(), self.responses(operation));
         if operation.is_guarded() {
-            value["security"] = json!([{ "bearerToken": [] }, {}]);
+            value.insert("security".to_owned(), json!([{ "bearerToken": [] }, {}]));
         }
-        value
+        value.into()
     }
 
     fn parameters(&mut self, operation: Operation) -> Vec<Value> {

@@ -111,7 +111,7 @@ fn outcome(delivery: &DeliveryItem) -> String {
 /// When the event is attempted next, or why it is not.
 fn next(delivery: &DeliveryItem, sending: &Sending, now: Timestamp) -> Option<String> {
     let waits = matches!(delivery.state, ItemState::Pending | ItemState::Retrying);
-    let pause = sending.pause().filter(|_| waits);
+    let pause = sending.pause(now).filter(|_| waits);
     pause.or_else(|| delivery.next_attempt_time.map(|time| age::until(time, now)))
 }
 
@@ -144,6 +144,8 @@ impl Args {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use serde_json::json;
 
     use super::*;
@@ -156,12 +158,16 @@ mod tests {
     #[test]
     fn only_what_waits_is_paused() {
         let now: Timestamp = "2026-01-31T12:00:00Z".parse().unwrap();
-        let sending = Sending { suspended: Some(false), circuit: Some(CircuitName::Open), next_probe_time: Some(now) };
+        let sending = Sending {
+            suspended: Some(false),
+            circuit: Some(CircuitName::Open),
+            next_probe_time: Some(now + Duration::from_secs(30)),
+        };
         let retrying = delivery(json!({
             "sequence": 1, "state": "retrying", "outcome": "retrying", "attempts": 1,
             "nextAttemptTime": "2026-01-31T12:05:00Z",
         }));
-        assert_eq!(next(&retrying, &sending, now).unwrap(), "paused (circuit open until 2026-01-31T12:00:00Z)");
+        assert_eq!(next(&retrying, &sending, now).unwrap(), "paused (circuit open until 2026-01-31T12:00:30Z)");
         assert_eq!(next(&retrying, &Sending::default(), now).unwrap(), "5m");
         let settled = delivery(json!({
             "sequence": 1, "state": "settled", "outcome": "skipped", "skipReason": "type", "attempts": 0,

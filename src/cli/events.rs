@@ -114,7 +114,7 @@ impl Row for EventItem {
             or_dash(self.bytes),
         ];
         if wide {
-            cells.push(or_dash(self.received_time));
+            cells.push(or_dash(self.received_time.map(|time| format!("{time:.3}"))));
             cells.push(or_dash(self.content_type.as_ref()));
             cells.push(or_dash(self.remote));
         }

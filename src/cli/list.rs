@@ -24,16 +24,20 @@ pub(super) struct Flags {
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=ADMIN_LIST_MAX as u64))]
     limit: u64,
     /// Only rows before this sequence, to continue with older ones
-    #[arg(long, value_name = "SEQUENCE", conflicts_with_all = ["after", "watch"])]
+    #[arg(long, value_name = "SEQUENCE", conflicts_with_all = ["after", "watch"], value_parser = sequence)]
     before: Option<u64>,
     /// Only rows after this sequence, oldest first, to continue with newer ones
-    #[arg(long, value_name = "SEQUENCE", conflicts_with = "watch")]
+    #[arg(long, value_name = "SEQUENCE", conflicts_with = "watch", value_parser = sequence)]
     after: Option<u64>,
     /// Then print rows as they are added or change, until interrupted
     #[arg(short, long)]
     pub(super) watch: bool,
     #[command(flatten)]
     pub(super) interval: Interval,
+}
+
+fn sequence(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "a sequence is a number, as in the column SEQUENCE (-o wide)".into())
 }
 
 /// A row of a list.

@@ -240,7 +240,8 @@ impl Run<'_> {
         let total = &self.total;
         if self.output.is_for_people() {
             print::line(&sentence(total))?;
-            let then = total.sending.then(self.args.now, Timestamp::now()).filter(|_| total.moved() > 0);
+            let then =
+                total.sending.then(self.args.now, Timestamp::now()).filter(|_| total.moved() + total.skipped > 0);
             if let Some(then) = then {
                 eprintln!("{then}");
             }

@@ -246,7 +246,7 @@ impl Remote {
         names: &[&str],
         query: &[(&str, &str)],
     ) -> anyhow::Result<Answer> {
-        self.ask(self.address(operation, names, query)?, None).await
+        self.ask(operation, self.address(operation, names, query)?, None).await
     }
 
     /// Performs an operation with a JSON body. Never retried: after an error it is not known whether the request took
@@ -257,11 +257,11 @@ impl Remote {
         names: &[&str],
         body: &impl Serialize,
     ) -> anyhow::Result<Answer> {
-        self.ask(self.address(operation, names, &[])?, Some(serde_json::to_vec(body)?.into())).await
+        self.ask(operation, self.address(operation, names, &[])?, Some(serde_json::to_vec(body)?.into())).await
     }
 
     /// Sends a GET request, or a POST request if there is a body.
-    async fn ask(&self, address: Url, body: Option<Bytes>) -> anyhow::Result<Answer> {
+    async fn ask(&self, operation: Operation, address: Url, body: Option<Bytes>) -> anyhow::Result<Answer> {
         let shown;
         let token = match &self.credential {
             Credential::None => None,
@@ -279,7 +279,7 @@ impl Remote {
             }
         };
         let body = String::from_utf8(bytes).context("the operator's answer is not text")?;
-        if status == StatusCode::OK { Ok(Answer { body }) } else { Err(refused(status, &body)) }
+        if status == StatusCode::OK { Ok(Answer { body }) } else { Err(refused(operation, status, &body)) }
     }
 
     async fn ask_directly(
@@ -297,7 +297,11 @@ impl Remote {
             request = request.bearer_auth(token);
         }
         let response = request.send().await.map_err(reqwest::Error::without_url).with_context(|| {
-            format!("cannot reach the operator at {}; is it running, and is --admin-url right?", self.url)
+            format!(
+                "cannot reach the operator at {}; start it, correct --admin-url, or add --kubeconfig for an operator in \
+                 a cluster",
+                self.url
+            )
         })?;
         let status = response.status();
         let (bytes, whole) = read(response, CLI_ADMIN_ANSWER_BYTES).await?;
@@ -330,18 +334,18 @@ impl Remote {
     }
 }
 
-fn refused(status: StatusCode, body: &str) -> anyhow::Error {
-    match serde_json::from_str::<ErrorBody>(body) {
-        Ok(refusal) if refusal.code == ErrorCode::InvalidParameter => Usage::error(refusal.error),
-        Ok(refusal) if status == StatusCode::UNAUTHORIZED => {
-            anyhow::anyhow!("{} (set the token with --token-file)", refusal.error)
+fn refused(operation: Operation, status: StatusCode, body: &str) -> anyhow::Error {
+    // Another server may answer with an error of the same form, such as the one that receives webhooks.
+    let is_expected = |error: &ErrorBody| error.code == ErrorCode::Timeout || operation.errors().contains(&error.code);
+    match serde_json::from_str::<ErrorBody>(body).ok().filter(is_expected) {
+        Some(error) if error.code == ErrorCode::InvalidParameter => Usage::error(error.error),
+        Some(error) if error.code == ErrorCode::Unauthorized => {
+            anyhow::anyhow!("{} (set the token with --token-file)", error.error)
         }
-        Ok(refusal) => anyhow::anyhow!("{}", refusal.error),
-        Err(_) => {
-            anyhow::anyhow!(
-                "the response has status {status} and is not from an admin server of Grapnel; check --admin-url"
-            )
-        }
+        Some(error) => anyhow::anyhow!("{}", error.error),
+        None => anyhow::anyhow!(
+            "the response has status {status} and is not from an admin server of Grapnel; check --admin-url"
+        ),
     }
 }
 

@@ -12,14 +12,13 @@ impl Sending {
     }
 
     /// Why nothing is sent now; `None` if events are sent, or that is not known.
-    pub(super) fn pause(&self) -> Option<String> {
+    pub(super) fn pause(&self, now: Timestamp) -> Option<String> {
         if self.suspended == Some(true) {
             return Some("paused (suspended)".into());
         }
-        match self.next_probe_time.filter(|_| self.is_open()) {
-            Some(time) => Some(format!("paused (circuit open until {time:.0})")),
-            None => self.is_open().then(|| "paused (circuit open)".into()),
-        }
+        let until = self.next_probe_time.filter(|time| *time > now);
+        let until = until.map_or_else(String::new, |time| format!(" until {time:.0}"));
+        self.is_open().then(|| format!("paused (circuit open{until})"))
     }
 
     /// What happens to events that are due: the end of a sentence. `probed` is whether a probe was requested.
@@ -55,16 +54,17 @@ mod tests {
             circuit: Some(CircuitName::Open),
             next_probe_time: Some(now + Duration::from_secs(150)),
         };
-        assert_eq!(open.pause().unwrap(), "paused (circuit open until 2026-01-31T12:02:30Z)");
+        assert_eq!(open.pause(now).unwrap(), "paused (circuit open until 2026-01-31T12:02:30Z)");
+        assert_eq!(open.pause(now + Duration::from_secs(200)).unwrap(), "paused (circuit open)", "a probe is due");
         let sentence = open.then(false, now).unwrap();
         assert!(sentence.contains("next probe in 2m30s") && sentence.contains("--now"), "{sentence}");
         assert!(open.then(false, now + Duration::from_secs(200)).unwrap().contains("until one succeeds"));
         assert!(open.then(true, now).unwrap().starts_with("the circuit was open"));
         let suspended = Sending { suspended: Some(true), ..open };
-        assert_eq!(suspended.pause().unwrap(), "paused (suspended)");
+        assert_eq!(suspended.pause(now).unwrap(), "paused (suspended)");
         assert!(suspended.then(true, now).unwrap().contains("spec.suspend"));
         let closed = Sending { suspended: Some(false), circuit: Some(CircuitName::Closed), next_probe_time: None };
-        assert_eq!((closed.pause(), closed.then(false, now)), (None, None));
+        assert_eq!((closed.pause(now), closed.then(false, now)), (None, None));
         assert_eq!(Sending::default().then(true, now), None, "delivered elsewhere");
     }
 }
