@@ -17,7 +17,7 @@ use super::{
     Shared,
     authz::{self, Ask, Resource, Verb},
     contract::{self, DeliveryItem, ItemFailure, ItemOutcome, ItemSkip, ItemState, ListOrder, Operation},
-    newest_first::Step,
+    newest_first::ListStep,
     query::Query,
     read::Read,
     response::{self, Problem},
@@ -149,7 +149,7 @@ pub(super) async fn list(
         let items = async |after, limit| {
             let page = step(journal, &subscription, DeliveryQuery { state, after, limit }).await?;
             let items = page.deliveries.into_iter().map(DeliveryItem::of).collect();
-            Ok(Step { items, next: page.next, is_past: false })
+            Ok(ListStep { items, next: page.next, is_past: false })
         };
         let sequence = |delivery: &DeliveryItem| delivery.sequence;
         match order {
@@ -164,5 +164,5 @@ pub(super) async fn list(
         }
     });
     let page = page.await?;
-    Ok(response::ok(&contract::DeliveryPage { page, sending: shared.sending(&key) }))
+    Ok(response::ok(&contract::DeliveriesPage { page, sending: shared.sending(&key) }))
 }

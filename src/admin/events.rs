@@ -18,7 +18,7 @@ use super::{
     Shared,
     authz::{self, Ask, Resource, Verb},
     contract::{EventDetail, EventHeader, EventItem, ListOrder, Operation},
-    newest_first::Step,
+    newest_first::ListStep,
     query::Query,
     read::Read,
     response::{self, Problem},
@@ -77,13 +77,13 @@ impl EventDetail {
 }
 
 /// Which events a list has.
-struct Wanted {
+struct EventFilter {
     kind: Option<Glob>,
     since: Option<Timestamp>,
     order: ListOrder,
 }
 
-impl Wanted {
+impl EventFilter {
     fn admits(&self, event: &EventItem) -> bool {
         let kind = |glob: &Glob| event.r#type.as_ref().is_some_and(|kind| glob.matches(kind));
         // The time of a damaged event is not known.
@@ -105,7 +105,7 @@ impl Wanted {
         endpoint: &Incarnation,
         after: Sequence,
         limit: usize,
-    ) -> Result<Step<EventItem>, Problem> {
+    ) -> Result<ListStep<EventItem>, Problem> {
         // Events that are not wanted do not count for the limit of the list.
         let limit = if self.kind.is_some() || self.since.is_some() { ADMIN_LIST_MAX } else { limit };
         let kind = self.kind.as_ref().filter(|glob| glob.is_literal()).map(|glob| glob.as_str().to_owned());
@@ -115,7 +115,7 @@ impl Wanted {
         let mut items: Vec<EventItem> = page.events.into_iter().map(EventItem::of).collect();
         let is_past = self.is_past(&items);
         items.retain(|event| self.admits(event));
-        Ok(Step { items, next: page.next, is_past })
+        Ok(ListStep { items, next: page.next, is_past })
     }
 }
 
@@ -149,7 +149,7 @@ pub(super) async fn list(
 ) -> Result<Response, Problem> {
     let query = Query::parse(&uri, Operation::ListEvents)?;
     let (limit, order, after) = (query.limit()?, query.order()?, query.after()?);
-    let wanted = Wanted { kind: query.kind()?, since: query.since(shared.admin.clock.now())?, order };
+    let wanted = EventFilter { kind: query.kind()?, since: query.since(shared.admin.clock.now())?, order };
     let endpoint = shared.endpoint(&ObjectKey::new(namespace, name))?;
     let page = shared.read(async move |read: Read| {
         let journal = &*read.journal;

@@ -9,7 +9,7 @@ use super::{contract::Page, read::Read, response::Problem};
 use crate::admin::limits::ADMIN_WINDOW;
 
 /// One ascending step of a list.
-pub(super) struct Step<T> {
+pub(super) struct ListStep<T> {
     /// The items found.
     pub(super) items: Vec<T>,
     /// Where the next step begins; `None` at the end of the list.
@@ -31,7 +31,7 @@ impl Read {
     ) -> Result<Page<T>, Problem>
     where
         P: Future<Output = Result<Option<Sequence>, Problem>>,
-        S: Future<Output = Result<Step<T>, Problem>>,
+        S: Future<Output = Result<ListStep<T>, Problem>>,
     {
         let Some(oldest) = first_after(0).await? else { return Ok(Page::of(Vec::new(), limit, None, sequence)) };
         let end = newest(oldest, first_after).await?.saturating_add(1);
@@ -60,7 +60,7 @@ async fn window<T, S>(
     sequence: impl Fn(&T) -> Sequence,
 ) -> Result<(Vec<T>, bool), Problem>
 where
-    S: Future<Output = Result<Step<T>, Problem>>,
+    S: Future<Output = Result<ListStep<T>, Problem>>,
 {
     let (mut items, mut after, mut is_past) = (Vec::new(), low, true);
     loop {
@@ -113,7 +113,7 @@ mod tests {
             let rows: Vec<u64> = after(position).take(most.min(3)).collect();
             let next = rows.last().copied().filter(|last| after(*last).next().is_some());
             let items = rows.into_iter().filter(|row| wanted(*row)).collect();
-            ready(Ok(Step { items, next, is_past: false }))
+            ready(Ok(ListStep { items, next, is_past: false }))
         };
         let page = Read::for_tests().page_back(limit, before, first_after, step, |item| *item).await.unwrap();
         (page.items, page.next.map(|next| next.parse().unwrap()))
@@ -150,7 +150,7 @@ mod tests {
             let next = rows.last().copied().filter(|last| *last < 10_000);
             let is_past = rows.iter().all(|row| *row < 9_000);
             assert!(after > 4_000, "it reads no further than it has to");
-            ready(Ok(Step { items: rows.into_iter().filter(|row| *row > 9_998).collect(), next, is_past }))
+            ready(Ok(ListStep { items: rows.into_iter().filter(|row| *row > 9_998).collect(), next, is_past }))
         };
         let page = Read::for_tests().page_back(5, None, first_after, step, |item| *item).await.unwrap();
         assert_eq!((page.items, page.next), (vec![10_000, 9_999], None));

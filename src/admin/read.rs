@@ -5,7 +5,7 @@ use std::{future::Future, sync::Arc, time::Instant};
 use grapnel_journal::{Journal, Sequence};
 use tokio_util::sync::CancellationToken;
 
-use super::{Shared, contract::Page, newest_first::Step, response::Problem};
+use super::{Shared, contract::Page, newest_first::ListStep, response::Problem};
 use crate::admin::limits::ADMIN_READ_TIME;
 
 /// What a read may use, and for how long.
@@ -31,11 +31,11 @@ impl Read {
         sequence: impl Fn(&T) -> Sequence,
     ) -> Result<Page<T>, Problem>
     where
-        F: Future<Output = Result<Step<T>, Problem>>,
+        F: Future<Output = Result<ListStep<T>, Problem>>,
     {
         let (mut items, mut after) = (Vec::new(), after.unwrap_or_default());
         loop {
-            let Step { items: found, next, .. } = step(after, limit + 1 - items.len()).await?;
+            let ListStep { items: found, next, .. } = step(after, limit + 1 - items.len()).await?;
             items.extend(found);
             match next {
                 Some(next) if items.len() <= limit && !self.is_over() => after = next,

@@ -8,10 +8,10 @@ use clap::{Subcommand, ValueEnum};
 use jiff::Timestamp;
 
 use super::{
-    age, list,
-    list::{List, Row},
+    age,
+    list::{ListFlags, Listing, Row},
     object::Namespace,
-    output::Format,
+    output::OutputFlag,
     print::or_dash,
     remote::{self, Remote},
 };
@@ -36,9 +36,9 @@ enum Command {
         #[arg(long, value_enum)]
         state: Option<State>,
         #[command(flatten)]
-        flags: list::Flags,
+        flags: ListFlags,
         #[command(flatten)]
-        format: Format,
+        format: OutputFlag,
         #[command(flatten)]
         remote: remote::Args,
     },
@@ -62,7 +62,7 @@ enum State {
 }
 
 impl Row for DeliveryItem {
-    type Page = Sending;
+    type About = Sending;
 
     fn titles(wide: bool) -> Vec<&'static str> {
         let titles = ["OUTCOME", "ATTEMPTS", "STATUS", "AGE", "NEXT", "ID", "TYPE"];
@@ -129,7 +129,7 @@ impl Args {
         let object = namespace.object(&subscription)?;
         let state = state.and_then(|state| state.to_possible_value());
         let remote = Remote::new(&remote).await?;
-        let list = List {
+        let list = Listing {
             remote: &remote,
             operation: Operation::ListDeliveries,
             object: &object,

@@ -15,10 +15,10 @@ use serde_json::Value;
 
 use self::follow::Follow;
 use super::{
-    age, list,
-    list::{List, Row},
+    age,
+    list::{ListFlags, Listing, Row},
     object::Namespace,
-    output::{Format, Output},
+    output::{Output, OutputFlag},
     poll::Interval,
     print::{self, clean, or_dash},
     remote::{self, Remote},
@@ -42,7 +42,7 @@ enum Command {
         #[arg(long, value_name = "TIME", default_value = "", hide_default_value = true)]
         since: String,
         #[command(flatten)]
-        flags: list::Flags,
+        flags: ListFlags,
     },
     /// Show one event with its headers and payload
     Show {
@@ -71,7 +71,7 @@ struct Place {
     #[command(flatten)]
     namespace: Namespace,
     #[command(flatten)]
-    format: Format,
+    format: OutputFlag,
     #[command(flatten)]
     remote: remote::Args,
 }
@@ -97,7 +97,7 @@ fn glob(text: &str) -> Result<Glob, String> {
 
 impl Row for EventItem {
     /// Nothing.
-    type Page = Nothing;
+    type About = Nothing;
 
     fn titles(wide: bool) -> Vec<&'static str> {
         let titles = ["AGE", "SEQUENCE", "TYPE", "ID", "BYTES"];
@@ -146,13 +146,13 @@ impl Args {
     }
 }
 
-async fn list_events(which: &Which, since: &str, flags: &list::Flags) -> anyhow::Result<ExitCode> {
+async fn list_events(which: &Which, since: &str, flags: &ListFlags) -> anyhow::Result<ExitCode> {
     let object = which.place.object()?;
     let remote = Remote::new(&which.place.remote).await?;
     let output = which.place.format.output;
     let kind = which.kind.as_ref().map_or("", Glob::as_str);
     let filters = vec![("type", kind), ("since", since)];
-    let list = List { remote: &remote, operation: Operation::ListEvents, object: &object, filters, flags, output };
+    let list = Listing { remote: &remote, operation: Operation::ListEvents, object: &object, filters, flags, output };
     let nothing = format!("no events of {object}");
     if !flags.watch {
         return list.run::<EventItem>(&nothing).await;

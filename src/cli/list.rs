@@ -19,7 +19,7 @@ use crate::admin::{
 
 /// Flags of commands that list.
 #[derive(Debug, Clone, Copy, clap::Args)]
-pub(super) struct Flags {
+pub(super) struct ListFlags {
     /// Maximum number of rows
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=ADMIN_LIST_MAX as u64))]
     limit: u64,
@@ -43,27 +43,27 @@ fn sequence(text: &str) -> Result<u64, String> {
 /// A row of a list.
 pub(super) trait Row: DeserializeOwned {
     /// What a page tells about all its rows.
-    type Page: DeserializeOwned + Default;
+    type About: DeserializeOwned + Default;
 
     /// The titles of the columns.
     fn titles(wide: bool) -> Vec<&'static str>;
 
     /// One cell for each title.
-    fn cells(&self, page: &Self::Page, now: Timestamp, wide: bool) -> Vec<String>;
+    fn cells(&self, page: &Self::About, now: Timestamp, wide: bool) -> Vec<String>;
 }
 
 /// What to list.
-pub(super) struct List<'a> {
+pub(super) struct Listing<'a> {
     pub(super) remote: &'a Remote,
     pub(super) operation: Operation,
     pub(super) object: &'a ObjectKey,
     /// Filters; empty values are left out.
     pub(super) filters: Vec<(&'static str, &'a str)>,
-    pub(super) flags: &'a Flags,
+    pub(super) flags: &'a ListFlags,
     pub(super) output: Output,
 }
 
-impl List<'_> {
+impl Listing<'_> {
     /// Reads the rows that the flags select, ascending.
     pub(super) async fn read(&self) -> anyhow::Result<RawPage> {
         let limit = usize::try_from(self.flags.limit).unwrap_or(usize::MAX);
@@ -103,34 +103,43 @@ impl List<'_> {
         }
     }
 
-    /// Prints the rows that the flags select. `nothing` says that there is none. Returns the table, to which rows can be
-    /// added.
+    /// Prints a page. `nothing` says that it has no row. Returns the table, to which rows can be added.
     pub(super) fn print<R: Row>(&self, page: &RawPage, nothing: &str) -> anyhow::Result<Table> {
-        let rows: Vec<R> = page.rows()?;
-        if !self.output.is_for_people() {
-            if self.flags.watch {
-                page.items.iter().try_for_each(|item| self.output.next_value(item))?;
-            } else {
-                self.output.value(page)?;
+        if self.output.is_for_people() {
+            let table = self.print_table::<R>(page, nothing)?;
+            if !self.flags.watch {
+                self.print_rest(page);
             }
-            return Ok(Table::default());
+            return Ok(table);
         }
+        if self.flags.watch {
+            page.items.iter().try_for_each(|item| self.output.next_value(item))?;
+        } else {
+            self.output.value(page)?;
+        }
+        Ok(Table::default())
+    }
+
+    fn print_table<R: Row>(&self, page: &RawPage, nothing: &str) -> anyhow::Result<Table> {
+        let (wide, now, about) = (self.output == Output::Wide, Timestamp::now(), page.about::<R::About>()?);
+        let rows: Vec<R> = page.rows()?;
+        let cells: Vec<_> = rows.iter().map(|row| row.cells(&about, now, wide)).collect();
+        let table = Table::new(&R::titles(wide), &cells);
         if rows.is_empty() {
             eprintln!("{nothing}");
         }
-        let (wide, now) = (self.output == Output::Wide, Timestamp::now());
-        let about = page.about::<R::Page>()?;
-        let cells: Vec<_> = rows.iter().map(|row| row.cells(&about, now, wide)).collect();
         // Without rows the titles are of use only if rows may follow.
-        let table = Table::new(&R::titles(wide), &cells);
         if !rows.is_empty() || self.flags.watch {
             table.print(&cells)?;
         }
-        if let Some(next) = page.next.as_ref().filter(|_| !self.flags.watch) {
-            let (which, flag) = if self.flags.after.is_some() { ("newer", "--after") } else { ("older", "--before") };
-            eprintln!("{which} rows are not shown: continue with {flag} {next}, or raise --limit");
-        }
         Ok(table)
+    }
+
+    /// Says how to see the rows that a page leaves out.
+    fn print_rest(&self, page: &RawPage) {
+        let Some(next) = &page.next else { return };
+        let (which, flag) = if self.flags.after.is_some() { ("newer", "--after") } else { ("older", "--before") };
+        eprintln!("{which} rows are not shown: continue with {flag} {next}, or raise --limit");
     }
 
     /// Prints a row that was added or has changed.

@@ -7,7 +7,7 @@ use super::print;
 
 /// The flag that all commands with an output format share.
 #[derive(Debug, Clone, Copy, clap::Args)]
-pub(super) struct Format {
+pub(super) struct OutputFlag {
     /// Output format: a table, a table with more columns, JSON, or YAML
     #[arg(short, long, env = "GRAPNEL_OUTPUT", value_enum, default_value_t = Output::Table)]
     pub(super) output: Output,

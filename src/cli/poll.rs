@@ -9,7 +9,7 @@ use super::Usage;
 /// The interval of repeated requests.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub(super) struct Interval {
-    /// How often the operator is asked for news
+    /// Polling interval
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = parse)]
     interval: Duration,
 }

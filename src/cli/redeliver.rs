@@ -13,7 +13,7 @@ use self::{progress::Progress, rate::Rate};
 use super::{
     FAILED, Usage,
     object::Namespace,
-    output::{Format, Output},
+    output::{Output, OutputFlag},
     print::{self, clean},
     remote::{self, Remote},
 };
@@ -84,7 +84,7 @@ pub struct Args {
     #[arg(long = "continue", value_name = "POSITION")]
     from: Option<String>,
     #[command(flatten)]
-    format: Format,
+    format: OutputFlag,
     #[command(flatten)]
     remote: remote::Args,
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{
     object::Namespace,
-    output::Format,
+    output::OutputFlag,
     print,
     remote::{self, Remote},
 };
@@ -31,7 +31,7 @@ pub struct Args {
     #[command(flatten)]
     namespace: Namespace,
     #[command(flatten)]
-    format: Format,
+    format: OutputFlag,
     #[command(flatten)]
     remote: remote::Args,
 }

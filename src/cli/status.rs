@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use jiff::Timestamp;
 
 use super::{
-    output::{Format, Output},
+    output::{Output, OutputFlag},
     print,
     remote::{self, RawPage, Remote},
 };
@@ -35,7 +35,7 @@ pub struct Args {
     #[arg(short = 'A', long)]
     all_namespaces: bool,
     #[command(flatten)]
-    format: Format,
+    format: OutputFlag,
     #[command(flatten)]
     remote: remote::Args,
 }

@@ -9,7 +9,8 @@ use super::Page;
 
 /// A page of deliveries, and whether any is sent now.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-pub struct DeliveryPage {
+#[schemars(rename = "PageOfDelivery")]
+pub struct DeliveriesPage {
     /// The deliveries.
     #[serde(flatten)]
     pub page: Page<DeliveryItem>,

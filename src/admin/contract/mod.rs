@@ -12,7 +12,7 @@ mod page;
 mod problem;
 mod redelivery;
 
-pub use delivery::{CircuitName, DeliveryItem, DeliveryPage, ItemFailure, ItemOutcome, ItemSkip, ItemState, Sending};
+pub use delivery::{CircuitName, DeliveriesPage, DeliveryItem, ItemFailure, ItemOutcome, ItemSkip, ItemState, Sending};
 pub use event::{EventDetail, EventHeader, EventItem};
 pub use object::{EndpointItem, ObjectItem, SubscriptionItem};
 pub use operation::{Operation, Parameter, Success};

@@ -4,7 +4,7 @@ use axum::http::Method;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::{
-    DeliveryPage, ErrorCode, EventDetail, EventItem, ItemState, ListOrder, ObjectItem, Page, RedeliveryOrder,
+    DeliveriesPage, ErrorCode, EventDetail, EventItem, ItemState, ListOrder, ObjectItem, Page, RedeliveryOrder,
     RedeliveryResult, ResumeOrder, ResumeResult,
 };
 use crate::admin::limits::{ADMIN_LIST_DEFAULT, ADMIN_LIST_MAX};
@@ -201,7 +201,7 @@ impl Operation {
             Self::ListObjects => Success::Json(of::<Page<ObjectItem>>),
             Self::ListEvents => Success::Json(of::<Page<EventItem>>),
             Self::ShowEvent => Success::Json(of::<EventDetail>),
-            Self::ListDeliveries => Success::Json(of::<DeliveryPage>),
+            Self::ListDeliveries => Success::Json(of::<DeliveriesPage>),
             Self::Redeliver => Success::Json(of::<RedeliveryResult>),
             Self::Resume => Success::Json(of::<ResumeResult>),
             Self::OpenApi => Success::Json(any_object),

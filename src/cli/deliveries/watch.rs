@@ -8,7 +8,7 @@ use std::{
 use crate::{
     admin::contract::DeliveryItem,
     cli::{
-        list::List,
+        list::Listing,
         poll::Poll,
         remote::{self, RawPage},
     },
@@ -21,10 +21,10 @@ const PAGE: usize = 100;
 const KNOWN_MAX: usize = 10 * PAGE;
 
 /// Lists deliveries, then prints new ones and changes of those among the newest [`PAGE`] rows, until interrupted.
-pub(super) async fn run(list: &List<'_>, nothing: &str) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(list: &Listing<'_>, nothing: &str) -> anyhow::Result<ExitCode> {
     let page = list.read().await?;
     let table = list.print::<DeliveryItem>(&page, nothing)?;
-    let mut known = Known::default();
+    let mut known = SeenRows::default();
     known.changes(&page)?;
     if page.next.is_some() {
         known.floor = known.rows.first_key_value().map_or(0, |(sequence, _)| *sequence);
@@ -40,7 +40,7 @@ pub(super) async fn run(list: &List<'_>, nothing: &str) -> anyhow::Result<ExitCo
 }
 
 /// The newest rows, ascending: at least a page, and all that are newer than `known`.
-async fn newest(list: &List<'_>, known: u64) -> anyhow::Result<RawPage> {
+async fn newest(list: &Listing<'_>, known: u64) -> anyhow::Result<RawPage> {
     let mut all = list.newest(None, PAGE).await?;
     loop {
         let first: Option<DeliveryItem> = all.items.first().map(|item| remote::row(item)).transpose()?;
@@ -53,13 +53,13 @@ async fn newest(list: &List<'_>, known: u64) -> anyhow::Result<RawPage> {
 
 /// The rows as they were seen last, by sequence.
 #[derive(Default)]
-struct Known {
+struct SeenRows {
     rows: BTreeMap<u64, String>,
     /// Rows before this sequence were left out of the list: they are printed only when they change.
     floor: u64,
 }
 
-impl Known {
+impl SeenRows {
     fn newest(&self) -> u64 {
         self.rows.last_key_value().map_or(0, |(sequence, _)| *sequence)
     }
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn a_row_is_printed_again_only_if_it_changes() {
-        let mut known = Known::default();
+        let mut known = SeenRows::default();
         let mut changes = |rows: &[(u64, &str)]| {
             let changes = known.changes(&page(rows)).unwrap();
             changes.into_iter().map(|(row, _)| row.sequence).collect::<Vec<_>>()
