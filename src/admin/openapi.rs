@@ -126,7 +126,8 @@ impl Schemas {
         ]);
         if let Some(schema) = operation.body() {
             let schema = schema(&mut self.read);
-            let body = json!({ "required": true, "content": { "application/json": { "schema": schema } } });
+            let required = operation != Operation::Resume;
+            let body = json!({ "required": required, "content": { "application/json": { "schema": schema } } });
             value.insert("requestBody".to_owned(), body);
         }
         value.insert("responses".to_owned(), self.responses(operation));

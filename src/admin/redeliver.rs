@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
-    body::{Body, to_bytes},
+    body::{Body, Bytes, to_bytes},
     extract::{Path, RawPathParams, State},
     http::{HeaderMap, Uri, header},
     response::Response,
@@ -39,7 +39,7 @@ pub(super) async fn order(
     body: Body,
 ) -> Result<Response, Problem> {
     Query::parse(&uri, Operation::Redeliver)?;
-    let order: RedeliveryOrder = read_json(&headers, body).await?;
+    let order: RedeliveryOrder = parse(&read_json(&headers, body).await?)?;
     let now = shared.admin.clock.now();
     let selection = order.selection(now)?;
     let (limit, from) = (order.limit()?, position(order.from.as_deref())?);
@@ -65,7 +65,9 @@ pub(super) async fn resume(
     body: Body,
 ) -> Result<Response, Problem> {
     Query::parse(&uri, Operation::Resume)?;
-    let order: ResumeOrder = read_json(&headers, body).await?;
+    let body = read_json(&headers, body).await?;
+    // Only the requests that continue need a body.
+    let order: ResumeOrder = if body.is_empty() { ResumeOrder::default() } else { parse(&body)? };
     let from = position(order.from.as_deref())?;
     let key = ObjectKey::new(namespace, name);
     let subscription = shared.subscription(&key)?;
@@ -90,16 +92,19 @@ impl Shared {
 
 /// Reads a body that is declared as JSON. A page in a browser may post some other content types to this machine without
 /// a preflight (the CORS protocol's safelist).
-async fn read_json<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -> Result<T, Problem> {
+async fn read_json(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
     if !is_json(headers) {
         return Err(Problem::unsupported_media_type(
             "the body must be JSON, with the header Content-Type: application/json",
         ));
     }
-    let body = to_bytes(body, ADMIN_REDELIVERY_BODY_BYTES).await.map_err(|_| {
+    to_bytes(body, ADMIN_REDELIVERY_BODY_BYTES).await.map_err(|_| {
         Problem::too_large(format!("the body is larger than {ADMIN_REDELIVERY_BODY_BYTES} bytes, or ended early"))
-    })?;
-    serde_json::from_slice(&body).map_err(|error| Problem::parameter(format!("the body: {error}")))
+    })
+}
+
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    serde_json::from_slice(body).map_err(|error| Problem::parameter(format!("the body: {error}")))
 }
 
 /// Redelivers at most `whole.limit` events, in steps.

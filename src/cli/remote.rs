@@ -1,6 +1,7 @@
 //! Requests to the admin API of a running operator.
 
 mod forward;
+mod page;
 
 use std::path::PathBuf;
 
@@ -8,12 +9,12 @@ use anyhow::{Context, bail};
 use bytes::Bytes;
 use clap::{ArgMatches, FromArgMatches, error::ErrorKind, parser::ValueSource};
 use reqwest::{StatusCode, header::CONTENT_TYPE};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use serde_json::{Map, Value, value::RawValue};
+use serde::{Serialize, de::DeserializeOwned};
 use url::Url;
 use zeroize::Zeroizing;
 
 use self::forward::{Forward, Place, Token};
+pub(super) use self::page::{RawPage, position, row};
 use super::{Usage, http};
 use crate::{
     admin::contract::{ErrorBody, ErrorCode, Operation},
@@ -141,42 +142,6 @@ fn admin_url(text: &str) -> anyhow::Result<Url> {
             "--admin-url must begin with http:// or https://, as in http://127.0.0.1:9090; it is {text}"
         ))),
     }
-}
-
-/// A page of a list, with its items as the operator wrote them.
-#[derive(Debug, Default, Deserialize, Serialize)]
-pub(super) struct RawPage {
-    pub(super) items: Vec<Item>,
-    #[serde(rename = "continue", default, skip_serializing_if = "Option::is_none")]
-    pub(super) next: Option<String>,
-    /// What the page tells about all its items.
-    #[serde(flatten)]
-    pub(super) rest: Map<String, Value>,
-}
-
-/// An item of a list as the operator wrote it.
-pub(super) type Item = Box<RawValue>;
-
-impl RawPage {
-    /// The items as this version of grapnel parses them.
-    pub(super) fn rows<T: DeserializeOwned>(&self) -> anyhow::Result<Vec<T>> {
-        self.items.iter().map(|item| row(item)).collect()
-    }
-
-    /// What the page tells about all its items, as this version of grapnel parses it.
-    pub(super) fn about<T: DeserializeOwned>(&self) -> anyhow::Result<T> {
-        serde_json::from_value(self.rest.clone().into()).context(UNEXPECTED)
-    }
-}
-
-/// An item as this version of grapnel parses it.
-pub(super) fn row<T: DeserializeOwned>(item: &RawValue) -> anyhow::Result<T> {
-    serde_json::from_str(item.get()).context(UNEXPECTED)
-}
-
-/// The `continue` of a list in ascending order: the sequence after which it continues.
-pub(super) fn position(next: &str) -> anyhow::Result<u64> {
-    next.parse().context(UNEXPECTED)
 }
 
 /// A response with status 200.

@@ -297,11 +297,16 @@ async fn resuming_makes_every_retry_due_and_asks_for_a_probe() {
     assert_eq!(plain.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE, "nor may a page in a browser");
     let done: Value = server.post(RESUME, &json!({})).await.json().await.unwrap();
     contract::check("post", RESUME, StatusCode::OK, &done);
+    let wrong = server.post(RESUME, &json!({ "continue": "x" })).await;
+    assert_eq!(wrong.status(), StatusCode::BAD_REQUEST);
     let expected = json!({
         "dryRun": false, "queued": 0, "hastened": 1, "skipped": 0, "gone": 0,
         "due": 1, "suspended": false, "circuit": "closed",
     });
     assert_eq!(done, expected);
+    let empty = server.client.post(format!("http://{}{RESUME}", server.address));
+    let empty = empty.header("content-type", "application/json").send().await.unwrap();
+    assert_eq!(empty.status(), StatusCode::OK, "the first request needs no body");
     let facts = server.facts();
     let probe = facts.probe_requested();
     tokio::time::timeout(Duration::from_secs(5), probe).await.expect("a probe was requested");

@@ -186,7 +186,7 @@ impl Operation {
         }
     }
 
-    /// The schema of the body that the operation requires, if any.
+    /// The schema of the body that the operation accepts, if any.
     pub fn body(self) -> Option<fn(&mut SchemaGenerator) -> Schema> {
         match self {
             Self::Redeliver => Some(of::<RedeliveryOrder>),

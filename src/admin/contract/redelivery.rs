@@ -95,7 +95,7 @@ impl RedeliveryResult {
     }
 }
 
-/// Where to continue resuming. An empty object starts it.
+/// Where to continue resuming. An empty object, or no body, starts it.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ResumeOrder {
