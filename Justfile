@@ -47,6 +47,10 @@ generate:
     "${CARGO_TARGET_DIR:-target}/debug/examples/openapi" > docs/reference/openapi.json
     ./scripts/render
 
+# Write man pages to a directory
+man DIR="target/man":
+    cargo run --quiet --example man_pages -- {{DIR}}
+
 # Fail when a generated file is not up to date
 generate-check: generate
     git diff --exit-code -- crds docs/api.md docs/limits.md docs/reference charts manifests

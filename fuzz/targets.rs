@@ -17,7 +17,7 @@ use grapnel::{
     catalog::{
         EndpointFacts, Options, SubscriptionFacts,
         admission::Admission,
-        compile::{self, Delivered, Problems, References, Served, Sources as References_, Standing},
+        compile::{self, Delivered, Lookup, Served, Sources as References, Standing},
     },
     dispatch::{
         client::Response,
@@ -33,7 +33,7 @@ use grapnel_delivery::{
     retry::{Jitter, RetryPolicy, retry_after},
 };
 use grapnel_event::{
-    identity::{Identity, Payload, Sources, id_defaults, identify, kind_defaults},
+    identity::{IdOrigin, Identity, MalformedPayload, Payload, Reading, Sources, id_defaults, identify, kind_defaults},
     limits::{EVENT_ID_BYTES, EVENT_TYPE_BYTES, VIOLATION_BYTES, VIOLATIONS},
     schema::{SchemaSet, Unmatched, Validated, Violation},
 };
@@ -43,6 +43,7 @@ use grapnel_payload::{
     cloudevents::{self, CloudEvent},
     event_data,
     headers::HeaderGlobs,
+    lenient::without_bom,
     limits::{CLOUDEVENTS_BATCH, CLOUDEVENTS_EXTENSIONS},
 };
 use grapnel_signature::{
@@ -335,12 +336,12 @@ pub fn keys(data: &[u8]) {
 
 struct One(BTreeMap<String, Secret>, BTreeMap<String, String>);
 
-impl References_ for One {
-    fn secret(&self, key: &ObjectKey) -> Option<&BTreeMap<String, Secret>> {
-        (&*key.name == "s").then_some(&self.0)
+impl References for One {
+    fn secret(&self, key: &ObjectKey) -> Lookup<'_, BTreeMap<String, Secret>> {
+        if &*key.name == "s" { Lookup::Found(&self.0) } else { Lookup::Absent }
     }
-    fn config_map(&self, key: &ObjectKey) -> Option<&BTreeMap<String, String>> {
-        (&*key.name == "c").then_some(&self.1)
+    fn config_map(&self, key: &ObjectKey) -> Lookup<'_, BTreeMap<String, String>> {
+        if &*key.name == "c" { Lookup::Found(&self.1) } else { Lookup::Absent }
     }
 }
 
@@ -352,48 +353,45 @@ pub fn manifest(data: &[u8]) {
         BTreeMap::from([("k".into(), r#"{"type":"object"}"#.into())]),
     );
     let key = ObjectKey::new("default", "fuzz");
-    let references = References::new(&sources, "default");
+    let options = Options::default();
     for document in documents.into_iter().flat_map(Document::into_objects) {
         let value = &document.value().0;
         // What the author of an object writes into it is no secret.
         if value.to_string().contains(SECRET_TEXT) {
             continue;
         }
-        let mut problems = Problems::default();
-        let (compiled, admitted);
+        let (compiled, mut problems, admitted, looked_up, outlined);
         if let Ok(object) = serde_json::from_value::<WebhookEndpoint>(value.clone()) {
             let metrics = Metrics::new().endpoint(&key.namespace, &key.name);
             let (uid, facts) = (Arc::from(""), Arc::new(EndpointFacts::default()));
-            let served = Served { uid, facts, metrics, previous: None };
-            let endpoint =
-                compile::endpoint(&key, &object.spec, &references, &Options::default(), served, &mut problems);
-            (compiled, admitted) = (endpoint.is_some(), Admission::endpoint().check(value));
+            let served = Served { uid, path_owner: None, facts, metrics, previous: None };
+            let endpoint = compile::endpoint(&key, &object.spec, &options, &sources, served);
+            outlined = compile::outline_endpoint(&key, &object.spec, &options).references;
+            (compiled, problems, looked_up) = (endpoint.object.is_some(), endpoint.problems, endpoint.references);
+            admitted = Admission::endpoint().check(value);
         } else if let Ok(object) = serde_json::from_value::<WebhookSubscription>(value.clone()) {
             let metrics = Metrics::new().subscription(&key.namespace, &key.name);
             let delivered = Delivered {
                 uid: Arc::from(""),
+                standing: Standing::Open,
                 endpoint_uid: Arc::from(""),
+                reading: Reading::default(),
                 dead_letter_endpoint: None,
                 facts: Arc::new(SubscriptionFacts::default()),
                 metrics,
                 previous: None,
             };
-            let subscription = compile::subscription(
-                &key,
-                &object.spec,
-                &references,
-                &Options::default(),
-                Standing::Open,
-                delivered,
-                &mut problems,
-            );
-            (compiled, admitted) = (subscription.is_some(), Admission::subscription().check(value));
+            let subscription = compile::subscription(&key, &object.spec, &options, &sources, delivered);
+            outlined = compile::outline_subscription(&key, &object.spec, &options);
+            (compiled, problems) = (subscription.object.is_some(), subscription.problems);
+            looked_up = subscription.references;
+            admitted = Admission::subscription().check(value);
         } else {
             continue;
         }
-        let mut problems = problems.into_vec();
         problems.extend(admitted);
         assert!(compiled || !problems.is_empty(), "refused without a problem: {value}");
+        assert!(!compiled || outlined == looked_up, "references are fetched that are not used, or the reverse");
         for problem in problems {
             assert!(!problem.message.contains(SECRET_TEXT), "a secret in a problem");
         }
@@ -411,7 +409,7 @@ pub fn payload(data: &[u8]) {
     let line = head.iter().position(|byte| *byte == b'\n').unwrap_or(head.len());
     let (content_type, lines) = (text(&head[..line]), &head[line..]);
     let body = verified(body);
-    let Ok(payload) = Payload::parse(content_type, body.body()) else { return };
+    let payload = Payload::read(&Reading::default(), content_type, body.body());
     let headers = headers(lines);
     let find = || {
         std::iter::once(None).chain(names().map(provider)).map(|provider| {
@@ -421,12 +419,19 @@ pub fn payload(data: &[u8]) {
         })
     };
     let before: Vec<_> = find().collect();
-    if let Payload::Json(_) = payload {
-        let value: Value = serde_json::from_slice(body.body()).expect("what is taken for JSON is JSON");
+    if let (Payload::Json(_), None) = (&payload, payload.flaw()) {
+        let value: Value = serde_json::from_slice(without_bom(body.body())).expect("what has no flaw is JSON");
         assert_eq!(payload.value(), Some(&value));
     }
     let after: Vec<_> = find().collect();
-    assert_eq!(before, after, "the text and its tree say the same");
+    // Every generated id is another one.
+    let stable = |found: &Identity| {
+        (found.origin, found.kind.clone(), (found.origin != IdOrigin::Generated).then(|| found.id.clone()))
+    };
+    let stable = |found: &[Result<Identity, MalformedPayload>]| {
+        found.iter().map(|found| stable(found.as_ref().expect("no body is refused"))).collect::<Vec<_>>()
+    };
+    assert_eq!(stable(&before), stable(&after), "the text and its tree say the same");
     for identity in before.into_iter().flatten() {
         assert!((1..=EVENT_ID_BYTES).contains(&identity.id.len()));
         assert!((1..=EVENT_TYPE_BYTES).contains(&identity.kind.len()));
@@ -463,7 +468,7 @@ pub fn record(data: &[u8]) {
     let StoredEvent { id, kind, received, content_type, remote, headers, body, .. } = event.clone();
     let arrival = Arrival {
         endpoint: Incarnation::of_file(ObjectKey::new("shop", "orders")),
-        validated: Validated::again(Identity { id, kind }, body),
+        validated: Validated::again(Identity::new(id, kind), body),
         received,
         content_type,
         remote,
@@ -489,7 +494,7 @@ pub fn schema(data: &[u8]) {
     let glob = Glob::parse("*").expect("a glob");
     let Ok(set) = SchemaSet::compile(vec![(vec![glob], schema)], Unmatched::Accept) else { return };
     let body = verified(body);
-    let Ok(payload) = Payload::parse(Some("application/json"), body.body()) else { return };
+    let payload = Payload::read(&Reading::default(), Some("application/json"), body.body());
     let none = Sources::default();
     let Ok(identity) = identify(&none, &none, &HeaderMap::new(), &payload, body.body()) else { return };
     if let Err(Violation::Schema(places)) = set.validate(body, &payload, identity) {

@@ -21,13 +21,14 @@
 //! The crates below `crates/` contain what does not depend on servers; each uses only those after it:
 //! `grapnel_journal`, `grapnel_event`, `grapnel_signature`, `grapnel_payload`, `grapnel_expression`; `grapnel_delivery`
 //! and `grapnel_api`; `grapnel_values`. The modules of this crate use only those after them: [`cli`], [`runtime`],
-//! [`controller`] and [`files`], [`admin`], [`ingress`], `connections`, [`dispatch`], [`catalog`] and [`telemetry`].
+//! [`controller`] and [`files`], [`admin`], [`ingress`], `connections`, [`dispatch`], [`catalog`] and [`telemetry`], and `cache`.
 
 #![warn(missing_docs)]
 // Input from outside must never end the process: every rejection has an error and a response.
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 pub mod admin;
+mod cache;
 pub mod catalog;
 pub mod cli;
 mod connections;

@@ -173,7 +173,7 @@ fn billing() -> Incarnation {
 fn arrival(id: &str, kind: &str, received: Timestamp, content_type: Option<&str>, body: &[u8]) -> Arrival {
     let verifier = Verifier::new(Scheme::None, Vec::new()).unwrap();
     let verified = verifier.verify(&HeaderMap::new(), Bytes::copy_from_slice(body), received).unwrap();
-    let identity = Identity { id: id.into(), kind: kind.into() };
+    let identity = Identity::new(id, kind);
     let schemas = SchemaSet::compile(Vec::new(), Unmatched::Accept).unwrap();
     Arrival {
         endpoint: orders(),

@@ -276,6 +276,33 @@ fn events_look_like_the_providers() {
 }
 
 #[test]
+fn examples_have_the_type_and_the_id_of_an_event() {
+    let mut sink = Sink::start(&["--scheme", "none"]);
+    assert_eq!(code(&sink.send(&["--provider", "none", "--example"])), 0);
+    assert!(sink.line().contains("type=order.created"));
+    for (provider, kind) in [("github", "pull_request"), ("slack", "app_mention"), ("sentry", "issue")] {
+        let mut sink = Sink::start(&["--provider", provider]);
+        let send = || code(&sink.send(&["--provider", provider, "--secret", SECRET, "--example", kind]));
+        assert_eq!((send(), send()), (0, 0), "{provider}");
+        let lines = [sink.line(), sink.line()];
+        assert!(lines.iter().all(|line| line.contains(&format!("type={kind} "))), "{provider}: {lines:?}");
+        let id = |line: &str| line.split("id=").nth(1).map(|rest| rest.split(' ').next().unwrap().to_owned());
+        assert!(id(&lines[0]).is_some() && id(&lines[0]) != id(&lines[1]), "{provider}: {lines:?}");
+    }
+    let output = sink.send(&["--provider", "github", "--secret", SECRET, "--example", "pulls"]);
+    assert!(code(&output) == 2 && stderr(&output).contains("examples: \"push\""), "{}", stderr(&output));
+}
+
+#[test]
+fn completion_scripts_are_for_every_shell() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let output = grapnel().args(["completion", shell]).output().unwrap();
+        assert!(code(&output) == 0 && stdout(&output).contains("standalone"), "{shell}");
+    }
+    assert_eq!(code(&grapnel().args(["completion", "cobol"]).output().unwrap()), 2);
+}
+
+#[test]
 fn data_goes_as_it_is() {
     let directory = tempfile::tempdir().unwrap();
     let data = file(&directory, "data.json", "{ \"type\" : \"a.b\",\n  \"id\": 7 }");

@@ -73,7 +73,7 @@ fn arrival(number: usize, body: &Bytes) -> Arrival {
     let verified = verified.verify(&headers, body.clone(), Timestamp::UNIX_EPOCH).unwrap();
     // As random as a UUID, which is the hardest for an index.
     let random = Sha256::digest((number as u64).to_le_bytes());
-    let identity = Identity { id: hex::encode(random.get(..16).unwrap_or_default()).into(), kind: "bench".into() };
+    let identity = Identity::new(hex::encode(random.get(..16).unwrap_or_default()), "bench");
     let validated: Validated = SchemaSet::default().validate(verified, &Payload::Opaque, identity).unwrap();
     Arrival {
         endpoint: endpoint(),

@@ -4,6 +4,8 @@
 //! the same reasons with and without a cluster. Unknown fields are errors: an API server prunes them silently, and what
 //! they were meant to configure is lost.
 
+mod sentence;
+
 use std::sync::LazyLock;
 
 use grapnel_api::{Reason, WebhookEndpoint, WebhookSubscription};
@@ -72,11 +74,10 @@ impl Admission {
         match &self.fields {
             Ok(fields) => {
                 let errors = fields.iter_errors(object).filter(|error| !is_for_lack_of(error, &misplaced));
-                problems.extend(
-                    errors.map(|error| {
-                        Problem::new(error.instance_path().as_str(), Reason::InvalidSpec, sentence(&error))
-                    }),
-                );
+                problems.extend(errors.map(|error| {
+                    let message = sentence::of(&error, &self.schema);
+                    Problem::new(error.instance_path().as_str(), Reason::InvalidSpec, message)
+                }));
             }
             Err(error) => problems.push(Problem::new("", Reason::InvalidSpec, error.clone())),
         }
@@ -235,59 +236,6 @@ fn nullable(fields: &mut Map<String, Value>) {
         && !values.contains(&Value::Null)
     {
         values.push(Value::Null);
-    }
-}
-
-/// Describes a violation in terms of YAML manifests.
-fn sentence(error: &jsonschema::ValidationError<'_>) -> String {
-    use jsonschema::error::ValidationErrorKind as Kind;
-
-    let quoted = !may_hold_credentials(error.instance()) && is_short(error.instance());
-    match error.kind() {
-        Kind::Pattern { pattern } => match pattern.as_str() {
-            grapnel_values::duration::PATTERN if quoted => {
-                format!("{} is not a duration such as 250ms, 10s or 1h30m", error.instance())
-            }
-            grapnel_values::quantity::PATTERN if quoted => {
-                format!("{} is not a quantity such as 512Ki or 1Mi", error.instance())
-            }
-            _ if !quoted => format!("the value does not match {pattern}"),
-            _ => format!("{} does not match {pattern}", error.instance()),
-        },
-        Kind::Enum { options } if quoted => choice(error.instance(), options),
-        Kind::Required { property } => {
-            format!("the field {} is missing", property.as_str().unwrap_or_default())
-        }
-        _ if !quoted => error.masked_with("the value").to_string(),
-        _ => error.to_string(),
-    }
-}
-
-/// Describes a value that is not one of the options.
-fn choice(value: &Value, options: &Value) -> String {
-    let known = options.as_array().into_iter().flatten().filter_map(Value::as_str);
-    match value.as_str().and_then(|name| suggest(name, known.clone())) {
-        Some(near) => format!("{value} is not known; did you mean {near}?"),
-        None => format!("{value} is not known; known here: {}", known.collect::<Vec<_>>().join(", ")),
-    }
-}
-
-/// Whether a value is short enough to be quoted in a message, and hence in a status.
-fn is_short(value: &Value) -> bool {
-    match value {
-        Value::String(text) => text.len() <= limits::QUOTED_VALUE_BYTES,
-        _ => value.to_string().len() <= limits::QUOTED_VALUE_BYTES,
-    }
-}
-
-/// Whether a value may be or contain a URL with a username and a password, which no message quotes. Text that cannot be
-/// parsed cannot be searched for them, so anything before an `@` is treated as credentials.
-fn may_hold_credentials(value: &Value) -> bool {
-    match value {
-        Value::String(text) => text.contains('@'),
-        Value::Array(items) => items.iter().any(may_hold_credentials),
-        Value::Object(fields) => fields.iter().any(|(name, value)| name.contains('@') || may_hold_credentials(value)),
-        _ => false,
     }
 }
 

@@ -1,22 +1,35 @@
 //! Compiles an object and its references into the form that the data plane uses, or into problems.
+//!
+//! A run walks the spec with a cursor, `Field`, which knows the value and the path of a field. Problems are reported at
+//! the cursor, and Secrets and ConfigMaps are looked up through it, so the run itself records where a problem is and which
+//! references the object has. A survey is the same walk without values: it finds the references before their values are
+//! fetched. If a run comes to a reference whose value is unknown, [`Compiled::awaits`] names it.
 
 mod auth;
-mod delivery;
 mod endpoint;
+mod field;
+mod lookup;
+mod pacing;
 mod problem;
 mod reference;
+mod run;
+mod scalar;
+mod schemas;
 mod subscribers;
 mod subscription;
 mod target;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod verification;
 
-pub use endpoint::{Served, endpoint, max_bytes, path};
+pub use endpoint::{EndpointOutline, Served, endpoint, max_bytes, outline_endpoint, path, reading};
 use grapnel_delivery::egress::EgressPolicy;
-pub use problem::{Problem, Problems};
-pub use reference::{References, Sources};
+pub use problem::Problem;
+pub use reference::{Lookup, Reference, Sources};
+pub use run::Compiled;
 pub use subscribers::Subscribers;
-pub use subscription::{Delivered, Standing, dead_letter_endpoint_of, dead_letter_problem, endpoint_of, subscription};
+pub use subscription::{Delivered, Standing, dead_letter_endpoint_of, endpoint_of, outline_subscription, subscription};
 use url::Url;
 
 /// Operator options that affect compilation.

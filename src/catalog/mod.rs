@@ -6,6 +6,7 @@
 //! report the same problems in the same words.
 
 pub mod admission;
+pub mod advice;
 pub mod compile;
 pub mod index;
 pub mod limits;
@@ -15,8 +16,8 @@ pub mod snapshot;
 pub mod status;
 pub mod target;
 
-pub use compile::{Options, Problem};
-pub use index::{Age, Applied, Change, Index, Published, Reference, Unreadable};
+pub use compile::{Options, Problem, Reference};
+pub use index::{Age, Applied, Change, Index, Published, Unreadable};
 pub use namespaces::Namespaces;
 pub use observed::{EndpointFacts, EndpointReading, SubscriptionFacts, SubscriptionReading};
 pub use snapshot::{DeadLetterEndpoint, Deduplicate, Endpoint, Reply, Route, Snapshot, Subscription};

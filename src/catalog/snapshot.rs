@@ -11,12 +11,15 @@ use std::{
 use bytes::Bytes;
 use grapnel_api::{Format, Incarnation, ObjectKey, Ordering, StartFrom};
 use grapnel_delivery::{breaker::BreakerPolicy, rate_limit::RateLimit, retry::RetryPolicy};
-use grapnel_event::{identity::Sources, schema::SchemaSet};
+use grapnel_event::{
+    identity::{Reading, Sources},
+    schema::SchemaSet,
+};
 use grapnel_expression::Expression;
 use grapnel_payload::headers::HeaderGlobs;
 use grapnel_signature::{Handshake, Signer, Verifier};
 use grapnel_values::glob::GlobSet;
-use http::{HeaderValue, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use ipnet::IpNet;
 
 use super::{
@@ -169,6 +172,10 @@ pub struct Endpoint {
     pub kind_sources: Sources,
     /// The sources of the event's id.
     pub id_sources: Sources,
+    /// How bodies are read.
+    pub reading: Reading,
+    /// Methods whose requests without a signature are probes.
+    pub probes: Box<[Method]>,
     /// Schemas by type.
     pub schemas: SchemaSet,
     /// Deduplication; `None` if it is disabled.
@@ -230,6 +237,8 @@ pub struct Subscription {
     pub uid: Arc<str>,
     /// Its endpoint object, compiled or not.
     pub endpoint: Incarnation,
+    /// How the bodies of its endpoint are read.
+    pub reading: Reading,
     /// Types to deliver; empty delivers all.
     pub event_types: GlobSet,
     /// The filter; `None` delivers all events.

@@ -97,6 +97,8 @@ pub struct ObjectView {
     pub path: Option<Arc<str>>,
     /// The URL for the sender.
     pub url: Option<Arc<str>>,
+    /// Where the ids of an endpoint's events come from.
+    pub event_id_from: Option<Arc<str>>,
     /// Conditions from the compiler.
     pub conditions: Arc<[Condition]>,
     /// No version is in use, and none will be before a change: the newest one does not compile, and every value that it
@@ -151,6 +153,7 @@ impl ObjectView {
                     conditions,
                     path: self.path.as_deref().map(str::to_owned),
                     url: self.url.as_deref().map(str::to_owned),
+                    event_id_from: self.event_id_from.as_deref().map(str::to_owned),
                     received: Some(facts.received),
                     rejected: Some(facts.rejected),
                     duplicates: Some(facts.duplicates),

@@ -1,33 +1,61 @@
 //! `grapnel check`: compiles manifests offline.
 
-use std::{path::PathBuf, process::ExitCode};
+mod output;
 
-use grapnel_delivery::egress::EgressPolicy;
+use std::{
+    io::{self, Read as _},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use anyhow::Context;
+use grapnel_api::Reason;
+use grapnel_delivery::egress::{EgressPolicy, Reach};
 use ipnet::IpNet;
+use url::{Host, Url};
+use zeroize::Zeroizing;
 
-use super::data_plane::domain;
+use self::output::{Output, Result as Checked};
+use super::{Usage, data_plane::domain, limits::CLI_MANIFEST_BYTES};
 use crate::{
-    catalog::{Index, Options},
-    files::{Source, Watch},
+    catalog::{Index, Kind, Options, Snapshot, Subscription},
+    files::{InUse, ObjectName, Report, Severity, Source, Watch},
     telemetry::metrics::Metrics,
 };
 
 /// Compile manifests offline and report every problem with its file and line
 ///
 /// Finds what an API server and the operator would find: wrong and unknown fields, broken rules between fields, Secrets
-/// and ConfigMaps that are not among the files, schemas that do not compile, targets that must not be called. Exits
-/// with 1 when there is any problem.
+/// and ConfigMaps that are not among the files, schemas that do not compile, targets that must not be called. Objects
+/// of other kinds are skipped and counted. Warnings name what is valid, but probably not meant. Exits with 1 when there
+/// is any problem.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// File or directory of manifests (.yaml, .yml, .json); may be repeated
+    /// File or directory of manifests (.yaml, .yml, .json), - for standard input; may be repeated
     #[arg(short, long = "filename", value_name = "FILE|DIR", required = true)]
     filename: Vec<PathBuf>,
+
+    /// Accept references to Secrets and ConfigMaps that are not among the files, because something else creates them
+    #[arg(long)]
+    allow_missing_secrets: bool,
+
+    /// Refuse objects of other kinds instead of skipping them
+    #[arg(long)]
+    strict: bool,
+
+    /// Exit with 1 for warnings too
+    #[arg(long)]
+    deny_warnings: bool,
+
+    /// Output format
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    output: Output,
 
     /// Non-public networks that deliveries may call; may be repeated
     #[arg(long, env = "GRAPNEL_EGRESS_ALLOW", value_name = "CIDR", value_delimiter = ',')]
     egress_allow: Vec<IpNet>,
 
-    /// Allow loopback targets, as standalone does
+    /// Allow loopback targets, as standalone does; by default they are warnings
     #[arg(long)]
     allow_loopback: bool,
 
@@ -42,26 +70,80 @@ impl Args {
     /// # Errors
     /// Returns an error if a given path cannot be read.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let egress =
-            if self.allow_loopback { EgressPolicy::default().allowing_loopback() } else { EgressPolicy::default() };
+        let egress = EgressPolicy::default().allowing(self.egress_allow.clone());
         let options = Options {
-            egress: egress.allowing(self.egress_allow),
-            cluster_domain: self.cluster_domain,
+            egress: egress.clone().allowing_loopback(),
+            cluster_domain: self.cluster_domain.clone(),
             service_accounts: true,
             ..Options::default()
         };
-        let mut watch = Watch::new(Source::new(self.filename), Index::new(options, Metrics::new()));
-        let (_, reports) = watch.look()?;
-        for report in &reports {
-            println!("{report}");
+        let source = source(&self.filename)?;
+        let source = if self.strict { source.strict() } else { source };
+        let mut watch = Watch::new(source, Index::new(options, Metrics::new()));
+        let (published, mut reports) = watch.look()?;
+        if let (Some(published), false) = (published, self.allow_loopback) {
+            reports.extend(loopback_targets(&published.snapshot, &egress, &watch));
+            reports.sort();
         }
-        if reports.is_empty() {
-            let counts: Vec<_> = watch.counts().iter().map(|(kind, count)| format!("{count} {kind}")).collect();
-            println!("ok: {}", counts.join(", "));
-            return Ok(ExitCode::SUCCESS);
-        }
-        let problems = if reports.len() == 1 { "problem" } else { "problems" };
-        eprintln!("{} {problems}", reports.len());
-        Ok(ExitCode::FAILURE)
+        let before = reports.len();
+        reports.retain(|report| !(self.allow_missing_secrets && report.reason == Reason::SecretNotFound));
+        let result = Checked {
+            missing: before - reports.len(),
+            objects: watch.counts(),
+            skipped: watch.skipped(),
+            reports: &reports,
+        };
+        let code = result.code(self.deny_warnings);
+        result.print(self.output, code)?;
+        Ok(code)
+    }
+}
+
+/// The source of these files and directories; `-` is standard input.
+///
+/// # Errors
+/// Returns an error if standard input cannot be read or is too large.
+pub(super) fn source(paths: &[PathBuf]) -> anyhow::Result<Source> {
+    let (input, files): (Vec<_>, Vec<_>) = paths.iter().cloned().partition(|path| path.as_os_str() == "-");
+    let source = Source::new(files);
+    if input.is_empty() {
+        return Ok(source);
+    }
+    let mut text = Zeroizing::new(String::new());
+    io::stdin().lock().take(CLI_MANIFEST_BYTES + 1).read_to_string(&mut text).context("cannot read standard input")?;
+    if text.len() as u64 > CLI_MANIFEST_BYTES {
+        return Err(Usage::error(format!("standard input is larger than {CLI_MANIFEST_BYTES} bytes")));
+    }
+    Ok(source.with_text("<stdin>", &text))
+}
+
+/// Targets that only standalone may call.
+fn loopback_targets(snapshot: &Snapshot, egress: &EgressPolicy, watch: &Watch) -> Vec<Report> {
+    let warning = |subscription: &Subscription| {
+        let target = &subscription.target;
+        egress.check_url(&target.url).err().filter(|_| target.reach == Reach::Url)?;
+        let pointer = if target.secret_url { "/spec/target/urlFrom" } else { "/spec/target/url" };
+        let field = pointer.trim_start_matches('/').replace('/', ".");
+        Some(Report {
+            place: watch.place(Kind::Subscription, &subscription.key, pointer)?,
+            severity: Severity::Warning,
+            object: Some(ObjectName { kind: Kind::Subscription.as_str(), key: subscription.key.clone() }),
+            pointer: pointer.into(),
+            reason: Reason::TargetForbidden,
+            message: format!(
+                "{field}: the target is on loopback, which standalone may call, and an operator in a cluster only with \
+                 --egress-allow {}",
+                loopback_network(&target.url)
+            ),
+            in_use: InUse::Newest,
+        })
+    };
+    snapshot.subscriptions().filter_map(|it| warning(it)).collect()
+}
+
+fn loopback_network(url: &Url) -> &'static str {
+    match url.host() {
+        Some(Host::Ipv6(address)) if address.to_ipv4_mapped().is_none() => "::1/128",
+        _ => "127.0.0.0/8",
     }
 }

@@ -14,6 +14,9 @@ grapnel_values::bounds! {
     /// Maximum bytes of a receiver's response that `grapnel send` reads and prints.
     pub const CLI_SEND_ANSWER_BYTES: usize = 64 * 1024;
 
+    /// Maximum size of manifests from standard input, in bytes; the same as that of a file.
+    pub const CLI_MANIFEST_BYTES: u64 = 16 << 20;
+
     /// Timeout of one exchange of a command.
     pub const CLI_TIMEOUT: Duration = Duration::from_secs(60);
 

@@ -2,9 +2,11 @@
 
 mod age;
 mod check;
+mod completion;
 mod crd;
 mod data_plane;
 mod deliveries;
+mod eval;
 mod events;
 mod http;
 mod journal;
@@ -54,10 +56,14 @@ pub enum Command {
     Standalone(Box<standalone::Args>),
     /// Compile manifests offline and report every problem with its file and line
     Check(check::Args),
+    /// Show what an endpoint and its subscriptions make of an event: type, id, schema, filters, bodies
+    Eval(Box<eval::Args>),
     /// Print the CustomResourceDefinitions
     Crd(crd::Args),
     /// Show all endpoints and subscriptions at a glance
     Status(status::Args),
+    /// Print a completion script for a shell
+    Completion(completion::Args),
     /// List, show or follow the events that an endpoint has accepted
     Events(events::Args),
     /// List the deliveries of a subscription and their outcomes
@@ -84,8 +90,10 @@ impl Command {
             Self::Run(args) => args.run().await,
             Self::Standalone(args) => args.run().await,
             Self::Check(args) => args.run(),
+            Self::Eval(args) => args.run(),
             Self::Crd(args) => args.run(),
             Self::Status(args) => args.run().await,
+            Self::Completion(args) => args.run(),
             Self::Events(args) => args.run().await,
             Self::Deliveries(args) => args.run().await,
             Self::Redeliver(args) => args.run().await,

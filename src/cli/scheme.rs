@@ -180,6 +180,14 @@ impl Named {
         }
     }
 
+    /// The name of the provider, if it is one.
+    pub(super) fn provider(self) -> Option<&'static str> {
+        match self {
+            Self::Provider(row) => Some(row.name),
+            _ => None,
+        }
+    }
+
     /// The handshake of a sender with this scheme.
     pub(super) fn handshake(self) -> Handshake {
         match self {

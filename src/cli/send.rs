@@ -1,6 +1,7 @@
 //! `grapnel send`: sends one event, signed as a provider would sign it.
 
-mod payload;
+mod example;
+pub(super) mod payload;
 mod time;
 
 use std::process::ExitCode;
@@ -14,7 +15,7 @@ use serde_json::Value;
 use url::Url;
 use uuid::Uuid;
 
-use self::payload::Data;
+use self::{example::Example, payload::Data};
 use super::{
     Usage,
     print::{self, clean},
@@ -39,6 +40,7 @@ Examples:
   grapnel send URL --provider hmac-sha256-hex --hmac-header X-Signature --secret-env KEY
   grapnel send URL --provider stripe --secret-file secret.txt --timestamp -1h
   grapnel send URL --provider discord --secret-file private-key.pem
+  grapnel send URL --provider github --secret-file secret.txt --example pull_request
 
 If receivers verify with a public key (discord, sendgrid, google, paypal, jwt, ed25519), the secret is the private \
 key: a PKCS #8 PEM, as `openssl genpkey` writes it. For basic the secret is username:password.")]
@@ -60,6 +62,10 @@ pub struct Args {
     #[arg(long, value_name = "FILE", value_parser = |text: &str| Ok::<_, std::convert::Infallible>(Data::from(text)))]
     data: Option<Data>,
 
+    /// Send a small payload as the provider sends it, of the given type or of its most common one
+    #[arg(long, value_name = "TYPE", num_args = 0..=1, default_missing_value = "", conflicts_with = "data")]
+    example: Option<String>,
+
     /// Type of the event, in the provider's header or field of the body
     #[arg(long = "type", value_name = "TYPE")]
     kind: Option<String>,
@@ -73,9 +79,9 @@ pub struct Args {
     #[arg(long = "header", short = 'H', value_name = "NAME:VALUE", value_parser = header_pair)]
     headers: Vec<(HeaderName, HeaderValue)>,
 
-    /// Content-Type of the body
-    #[arg(long, value_name = "TYPE", default_value = "application/json")]
-    content_type: HeaderValue,
+    /// Content-Type of the body [default: application/json, or that of the example]
+    #[arg(long, value_name = "TYPE")]
+    content_type: Option<HeaderValue>,
 
     /// Number of events to send, one after the other. Each has its own id unless --id is set
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
@@ -109,11 +115,13 @@ impl Args {
         let secret = self.secret.read()?;
         let signing = self.provider.signing(&self.options, secret.clone())?;
         let data = self.data.as_ref().map(Data::read).transpose()?;
+        let example = self.example.as_deref().map(|kind| Example::find(self.provider, kind)).transpose()?;
         let client = super::http::client(!is_local(&self.url))?;
         let mut refused = 0_u32;
         for _ in 0..self.count {
             let now = self.timestamp.map_or_else(Timestamp::now, time::Moment::resolve);
-            let mut event = self.event(data.as_deref(), now)?;
+            let example = example.map(|example| (example, example.body(now)));
+            let mut event = self.event(data.as_deref(), example.as_ref(), now)?;
             signing.sign(&mut event.url, &mut event.headers, &event.body, now)?;
             for (name, value) in &self.headers {
                 event.headers.insert(name, value.clone());
@@ -129,19 +137,29 @@ impl Args {
     }
 
     /// An event with its id and type in their places, not yet signed.
-    fn event(&self, data: Option<&[u8]>, now: Timestamp) -> anyhow::Result<Event> {
+    fn event(
+        &self,
+        data: Option<&[u8]>,
+        example: Option<&(Example, Vec<u8>)>,
+        now: Timestamp,
+    ) -> anyhow::Result<Event> {
+        let (example, data) = (example.map(|(example, _)| example), data.or(example.map(|(_, body)| &**body)));
         let mut json = match data {
             None => Some(payload::sample()),
             Some(bytes) => serde_json::from_slice(bytes).ok(),
         };
         let mut headers = HeaderMap::new();
-        headers.insert(header::CONTENT_TYPE, self.content_type.clone());
+        let content_type = HeaderValue::from_static(example.map_or("application/json", Example::content_type));
+        headers.insert(header::CONTENT_TYPE, self.content_type.clone().unwrap_or(content_type));
         headers.insert(header::USER_AGENT, HeaderValue::from_static(concat!("grapnel/", env!("CARGO_PKG_VERSION"))));
         headers.extend(self.provider.constant_headers());
         let fresh = || Uuid::now_v7().to_string();
-        let kind = self.kind.clone();
-        let id = self.id.clone().or_else(|| (self.count > 1).then(fresh));
+        // Each body of an example is unique already.
+        let id = self.id.clone().or_else(|| (self.count > 1 && example.is_none()).then(fresh));
         let (kind_place, id_place) = self.provider.places();
+        // In the body, the example has its type already.
+        let in_header = matches!(kind_place, Place::Header { .. });
+        let kind = self.kind.clone().or_else(|| example.filter(|_| in_header).map(|example| example.kind.to_owned()));
         let mut changed = data.is_none();
         place("--type", kind_place, kind, || DEFAULT_TYPE.into(), &mut headers, &mut json, &mut changed)?;
         let id = place("--id", id_place, id, fresh, &mut headers, &mut json, &mut changed)?;
@@ -255,7 +273,7 @@ fn target(text: &str) -> Result<Url, String> {
     }
 }
 
-fn header_pair(text: &str) -> Result<(HeaderName, HeaderValue), String> {
+pub(super) fn header_pair(text: &str) -> Result<(HeaderName, HeaderValue), String> {
     let (name, value) = text.split_once(':').ok_or("write NAME:VALUE")?;
     let name = name.trim().parse().map_err(|_| format!("{name:?} is not a valid header name"))?;
     let value =

@@ -28,13 +28,13 @@ grapnel_values::bounds! {
     /// Minimum time between two log lines about failing reviews.
     pub const REVIEW_LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-    /// Maximum accepted tokens of callers in the cache, each for one set of audiences. About 500 bytes each.
+    /// Maximum accepted tokens of callers in the cache, each for one set of audiences. About 600 bytes each.
     pub const CALLERS_ACCEPTED: usize = 16 * 1024;
 
     /// How long an accepted token of a caller is cached, and hence how long a deleted ServiceAccount is still accepted.
     pub const CALLER_ACCEPTED_FOR: Duration = Duration::from_secs(60);
 
-    /// Maximum rejected tokens of callers in the cache. About 200 bytes each.
+    /// Maximum rejected tokens of callers in the cache. About 400 bytes each.
     pub const CALLERS_REFUSED: usize = 16 * 1024;
 
     /// How long a rejected token of a caller is cached.

@@ -111,7 +111,7 @@ fn arrival(
     let said = said.into_iter().map(|(name, value)| (Box::from(name), Bytes::from(value)));
     Ok(Arrival {
         endpoint: to.endpoint.clone(),
-        validated: Validated::again(Identity { id: id.into(), kind: event.kind.clone() }, event.body.clone()),
+        validated: Validated::again(Identity::new(id, event.kind.clone()), event.body.clone()),
         received: now,
         content_type: event.content_type.clone(),
         remote: event.remote,

@@ -8,10 +8,16 @@ use grapnel_journal::StoredEvent;
 use grapnel_payload::{
     cloudevents::{Attribute, CloudEvent},
     event_data::{Content, Data, add_attributes, expression_headers},
+    reading::Reading,
 };
 
 /// The inputs of an expression for an event of an endpoint. Only what the expression uses is parsed.
-pub(super) fn inputs<'a>(expression: &Expression, event: &'a StoredEvent, endpoint: &'a ObjectKey) -> Inputs<'a> {
+pub(super) fn inputs<'a>(
+    expression: &Expression,
+    reading: &Reading,
+    event: &'a StoredEvent,
+    endpoint: &'a ObjectKey,
+) -> Inputs<'a> {
     let mut inputs = Inputs {
         event: Some(Event {
             id: &event.id,
@@ -31,13 +37,21 @@ pub(super) fn inputs<'a>(expression: &Expression, event: &'a StoredEvent, endpoi
         }
     }
     if expression.uses_payload() {
-        inputs.payload = content(event, None).payload();
+        inputs.payload = Content::read(reading, event.content_type.as_deref(), &event.body).payload();
     }
     inputs
 }
 
-/// The content of an event, or the JSON made from it.
-pub(super) fn content<'a>(event: &'a StoredEvent, made: Option<&'a [u8]>) -> Content<'a> {
+/// The payload of an event as its endpoint declares how bodies are read, or the JSON made from it.
+pub(super) fn payload<'a>(reading: &Reading, event: &'a StoredEvent, made: Option<&'a [u8]>) -> Content<'a> {
+    match made {
+        Some(_) => content(event, made),
+        None => Content::read(reading, event.content_type.as_deref(), &event.body),
+    }
+}
+
+/// The content of an event as received, or the JSON made from it.
+fn content<'a>(event: &'a StoredEvent, made: Option<&'a [u8]>) -> Content<'a> {
     const JSON: &str = "application/json";
     match made {
         Some(made) => Content { content_type: Some(Cow::Borrowed(JSON)), data: Data::of(Some(JSON), made) },

@@ -106,10 +106,12 @@ pub(super) fn is_ahead(due: Timestamp, now: Timestamp, policy: &RetryPolicy) -> 
 async fn wanted(subscription: &Arc<Subscription>, event: &Arc<StoredEvent>) -> Result<bool, ExpressionError> {
     let Some(filter) = &subscription.filter else { return Ok(true) };
     if !filter.uses_payload() || event.body.len() <= INLINE_BODY_BYTES {
-        return filter.test(&decoded_event::inputs(filter, event, &subscription.endpoint.key));
+        return filter.test(&decoded_event::inputs(filter, &subscription.reading, event, &subscription.endpoint.key));
     }
-    let (filter, event, endpoint) = (Arc::clone(filter), Arc::clone(event), subscription.endpoint.key.clone());
-    let test = tokio::task::spawn_blocking(move || filter.test(&decoded_event::inputs(&filter, &event, &endpoint)));
+    let (filter, event, subscription) = (Arc::clone(filter), Arc::clone(event), Arc::clone(subscription));
+    let test = tokio::task::spawn_blocking(move || {
+        filter.test(&decoded_event::inputs(&filter, &subscription.reading, &event, &subscription.endpoint.key))
+    });
     test.await.unwrap_or_else(|_| {
         let message = "evaluation failed".into();
         Err(ExpressionError { line: 1, column: 1, message })

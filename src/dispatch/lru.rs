@@ -1,4 +1,7 @@
-//! A cache of values shared by all subscriptions that need the same one.
+//! A cache of values shared by all subscriptions that need the same one: connection pools and access tokens.
+//!
+//! A value that is removed or evicted is dropped at once, unlike one of [`crate::cache::BoundedCache`]: its connections
+//! close, and its secrets are overwritten.
 
 use std::collections::{HashMap, HashSet};
 

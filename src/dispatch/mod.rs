@@ -16,6 +16,7 @@ mod filter;
 pub mod limits;
 mod lru;
 pub mod outcome;
+pub mod preview;
 mod proxy_connect;
 mod redact;
 pub mod request;

@@ -80,13 +80,17 @@ pub fn build(
 }
 
 /// The body. Sets the headers that describe it.
-fn body(subscription: &Subscription, event: &StoredEvent, headers: &mut HeaderMap) -> Result<Bytes, SendError> {
+pub(super) fn body(
+    subscription: &Subscription,
+    event: &StoredEvent,
+    headers: &mut HeaderMap,
+) -> Result<Bytes, SendError> {
     const JSON: HeaderValue = HeaderValue::from_static("application/json");
     let endpoint = &subscription.endpoint.key;
     let made = match &subscription.transform {
         None => None,
         Some(transform) => {
-            let inputs = decoded_event::inputs(transform, event, endpoint);
+            let inputs = decoded_event::inputs(transform, &subscription.reading, event, endpoint);
             Some(transform.json(&inputs, TRANSFORM_BYTES).map(Bytes::from).map_err(SendError::Transform)?)
         }
     };
@@ -104,7 +108,7 @@ fn body(subscription: &Subscription, event: &StoredEvent, headers: &mut HeaderMa
         }
         (Format::Envelope, made) => {
             headers.insert(header::CONTENT_TYPE, JSON);
-            written(envelope::wrap(event, &decoded_event::content(event, made.as_deref())))
+            written(envelope::wrap(event, &decoded_event::payload(&subscription.reading, event, made.as_deref())))
         }
         (Format::CloudEventsStructured, made) => {
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(STRUCTURED));

@@ -1,7 +1,7 @@
 //! Resolves names to addresses that the egress policy allows.
 
 use std::{
-    collections::{HashMap, HashSet},
+    convert::Infallible,
     io,
     net::{IpAddr, SocketAddr},
     sync::Arc,
@@ -9,20 +9,16 @@ use std::{
     time::Instant,
 };
 
-use futures_util::{
-    FutureExt, TryFutureExt,
-    future::{BoxFuture, Shared},
-};
+use futures_util::{FutureExt, future::BoxFuture};
 use grapnel_delivery::egress::{EgressPolicy, Forbidden};
 use hyper_util::client::legacy::connect::dns::Name;
-use parking_lot::Mutex;
-use tokio::{
-    sync::{Semaphore, SemaphorePermit, oneshot},
-    task::JoinSet,
-};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tower::Service;
 
-use crate::dispatch::limits;
+use crate::{
+    cache::{BoundedCache, Flight, SingleFlight},
+    dispatch::limits,
+};
 
 /// A name whose addresses are all forbidden.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +41,6 @@ pub(super) enum LookupError {
 }
 
 type Answer = Result<Arc<[IpAddr]>, Arc<io::Error>>;
-type Lookup = Shared<BoxFuture<'static, Answer>>;
 
 /// A name resolver.
 pub trait Names: Send + Sync + 'static {
@@ -73,9 +68,17 @@ impl Names for SystemNames {
 #[derive(Clone)]
 pub(super) struct GuardedResolver {
     egress: Arc<EgressPolicy>,
+    lookups: Arc<Lookups>,
+    /// Lookups that run or wait for a slot; they end with this.
+    flights: Arc<SingleFlight<Box<str>, Answer>>,
+}
+
+/// What all lookups share.
+struct Lookups {
     names: Arc<dyn Names>,
-    slots: Arc<Slots>,
-    lookups: Arc<Mutex<Lookups>>,
+    slots: Slots,
+    /// Names that were answered promptly the last time.
+    prompt: BoundedCache<Box<str>, ()>,
 }
 
 /// The bound on concurrent lookups.
@@ -103,40 +106,31 @@ impl Slots {
     }
 }
 
-/// Lookups that run or wait for a slot.
-#[derive(Default)]
-struct Lookups {
-    by_name: HashMap<Box<str>, Lookup>,
-    tasks: JoinSet<()>,
-    /// Names that were answered promptly the last time.
-    prompt: HashSet<Box<str>>,
-}
-
 impl Lookups {
-    /// Removes a lookup that no delivery waits for. Returns whether it was removed.
-    fn abandon(&mut self, name: &str) -> bool {
-        // The table holds one reference itself. No other can be taken from it in the meantime, because the table is
-        // locked.
-        let abandoned = self.by_name.get(name).is_some_and(|lookup| lookup.strong_count() == Some(1));
-        if abandoned {
-            self.by_name.remove(name);
-        }
-        abandoned
+    async fn lookup(&self, name: Box<str>) -> Answer {
+        let began = Instant::now();
+        let found = self.names.lookup(&name).await;
+        self.ended(name, began.elapsed() < limits::DNS_PROMPT);
+        // An empty result is not an unreachable network.
+        let found = found.and_then(|found| match found.is_empty() {
+            true => Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address")),
+            false => Ok(found),
+        });
+        found.map(Arc::from).map_err(Arc::new)
     }
 
-    fn ended(&mut self, name: Box<str>, prompt: bool) {
-        self.by_name.remove(&name);
-        if !prompt {
-            self.prompt.remove(&name);
-        } else if self.prompt.len() < limits::DNS_PROMPT_NAMES {
-            self.prompt.insert(name);
+    fn ended(&self, name: Box<str>, prompt: bool) {
+        match prompt {
+            true => self.prompt.insert(name, ()),
+            false => self.prompt.remove(&name),
         }
     }
 }
 
 impl GuardedResolver {
     pub(super) fn new(egress: Arc<EgressPolicy>, names: Arc<dyn Names>) -> Self {
-        Self { egress, names, slots: Arc::new(Slots::new()), lookups: Arc::default() }
+        let lookups = Lookups { names, slots: Slots::new(), prompt: BoundedCache::new(limits::DNS_PROMPT_NAMES) };
+        Self { egress, lookups: Arc::new(lookups), flights: Arc::default() }
     }
 
     /// The same lookups under another policy.
@@ -148,41 +142,25 @@ impl GuardedResolver {
         Arc::clone(&self.egress)
     }
 
-    fn lookup(&self, name: &str) -> Lookup {
-        let mut lookups = self.lookups.lock();
-        if let Some(lookup) = lookups.by_name.get(name) {
-            return lookup.clone();
+    fn lookup(&self, name: &str) -> Flight<Answer> {
+        let name = Box::<str>::from(name);
+        let Ok(flight) = self.flights.join(&name, |_| Ok::<_, Infallible>(self.begin(name.clone())));
+        flight
+    }
+
+    /// A lookup that waits for a slot as long as a delivery waits for it. Once it has a slot it blocks a thread until
+    /// the system's resolver answers; it then ends and leaves the table even when no delivery waits any more.
+    fn begin(&self, name: Box<str>) -> BoxFuture<'static, Answer> {
+        let (lookups, flights) = (Arc::clone(&self.lookups), Arc::downgrade(&self.flights));
+        async move {
+            let prompt = lookups.prompt.get(&name).is_some();
+            let _slot = lookups.slots.acquire(prompt).await;
+            if let Some(flights) = flights.upgrade() {
+                flights.keep(&name);
+            }
+            lookups.lookup(name).await
         }
-        while lookups.tasks.try_join_next().is_some() {}
-        let (answer, answered) = oneshot::channel::<Answer>();
-        let lookup: Lookup =
-            answered.unwrap_or_else(|_| Err(Arc::new(io::Error::other("the lookup was canceled")))).boxed().shared();
-        lookups.by_name.insert(name.into(), lookup.clone());
-        let prompt = lookups.prompt.contains(name);
-        let (owner, names, name) = (Arc::downgrade(&self.lookups), Arc::clone(&self.names), Box::<str>::from(name));
-        let slots = Arc::clone(&self.slots);
-        // A task of its own, so that the lookup ends and leaves the table even when every delivery that waits for it is
-        // cancelled.
-        lookups.tasks.spawn(async move {
-            let Some(_slot) = slots.acquire(prompt).await else { return };
-            if owner.upgrade().is_none_or(|lookups| lookups.lock().abandon(&name)) {
-                return;
-            }
-            let began = Instant::now();
-            let found = names.lookup(&name).await;
-            let prompt = began.elapsed() < limits::DNS_PROMPT;
-            // An empty result is not an unreachable network.
-            let found = found.and_then(|found| match found.is_empty() {
-                true => Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address")),
-                false => Ok(found),
-            });
-            if let Some(lookups) = owner.upgrade() {
-                lookups.lock().ended(name, prompt);
-            }
-            // There may be no receiver left.
-            let _ = answer.send(found.map(Arc::from).map_err(Arc::new));
-        });
-        lookup
+        .boxed()
     }
 }
 
@@ -265,7 +243,7 @@ mod tests {
         assert!(first.ptr_eq(&second));
         let found = first.await.unwrap();
         assert!(found.iter().all(IpAddr::is_loopback) && !found.is_empty());
-        assert!(resolver.lookups.lock().by_name.is_empty());
+        assert_eq!(resolver.flights.len(), 0);
     }
 
     /// Names that begin with `hangs` hang until they are released; the others have an address.
@@ -298,8 +276,9 @@ mod tests {
         let names = Arc::new(Hanging::default());
         let resolver = GuardedResolver::new(Arc::new(EgressPolicy::default()), names.clone());
         resolver.lookup("works.test").await.unwrap();
-        let hanging: Vec<_> = (0..700).map(|number| resolver.lookup(&format!("hangs-{number}.test"))).collect();
-        settle().await;
+        let hanging = (0..700).map(|number| resolver.lookup(&format!("hangs-{number}.test")));
+        let mut hanging = futures_util::future::join_all(hanging);
+        assert!(futures_util::poll!(&mut hanging).is_pending());
         let bound = limits::DNS_LOOKUPS - limits::DNS_LOOKUPS_RESERVED;
         assert_eq!(names.asked.load(Relaxed), 1 + bound);
         resolver.lookup("works.test").await.unwrap();
@@ -311,16 +290,17 @@ mod tests {
         names.released.notify_waiters();
         settle().await;
         assert_eq!(names.asked.load(Relaxed), 2 + bound);
-        assert!(resolver.lookups.lock().by_name.is_empty());
+        assert_eq!(resolver.flights.len(), 0);
         resolver.lookup("unknown.test").await.unwrap();
     }
 
     #[test]
     fn a_name_that_has_become_slow_is_not_preferred() {
-        let mut lookups = Lookups::default();
+        let resolver = GuardedResolver::new(Arc::new(EgressPolicy::default()), Arc::new(SystemNames));
+        let lookups = resolver.lookups;
         lookups.ended("works.test".into(), true);
-        assert!(lookups.prompt.contains("works.test"));
+        assert!(lookups.prompt.get("works.test").is_some());
         lookups.ended("works.test".into(), false);
-        assert!(lookups.prompt.is_empty());
+        assert!(lookups.prompt.get("works.test").is_none());
     }
 }

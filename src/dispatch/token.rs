@@ -7,10 +7,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures_util::{
-    FutureExt,
-    future::{BoxFuture, Shared, WeakShared},
-};
+use futures_util::{FutureExt, future::BoxFuture};
 use grapnel_values::secret::header_value;
 use http::{HeaderValue, StatusCode};
 use jiff::{SignedDuration, Timestamp};
@@ -19,7 +16,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use crate::dispatch::limits;
+use crate::{cache::SingleFlight, dispatch::limits};
 
 /// Why no token is available. The messages contain nothing that was sent, and of the response only standard error
 /// codes.
@@ -54,19 +51,27 @@ pub(super) struct Token {
 }
 
 type Answer = Result<Arc<Token>, TokenError>;
-type Fetch = Shared<BoxFuture<'static, Answer>>;
 
 /// The tokens of one OAuth client.
 #[derive(Default)]
-pub(super) struct Tokens(Mutex<State>);
+pub(super) struct Tokens {
+    state: Arc<Mutex<State>>,
+    /// The fetch in flight, as long as a delivery waits for it.
+    fetch: SingleFlight<(), Answer>,
+}
 
 #[derive(Default)]
 struct State {
     token: Option<Arc<Token>>,
-    /// The fetch in progress, as long as a delivery waits for it.
-    fetching: Option<WeakShared<BoxFuture<'static, Answer>>>,
     /// When a token was dropped last.
     dropped: Option<Timestamp>,
+}
+
+impl State {
+    /// The token, unless it is time to renew it.
+    fn fresh(&self, now: Timestamp) -> Option<Arc<Token>> {
+        self.token.clone().filter(|token| now < token.renew)
+    }
 }
 
 impl Tokens {
@@ -75,35 +80,40 @@ impl Tokens {
     /// # Errors
     /// Returns an error if the fetch fails and no valid token is left.
     pub(super) async fn get(&self, now: Timestamp, fetch: impl FnOnce() -> BoxFuture<'static, Answer>) -> Answer {
-        let (left, fetching) = {
-            let mut state = self.0.lock();
-            let left = state.token.clone().filter(|token| now < token.expires);
-            if let Some(token) = left.as_ref().filter(|token| now < token.renew) {
-                return Ok(Arc::clone(token));
+        let left = {
+            let state = self.state.lock();
+            if let Some(token) = state.fresh(now) {
+                return Ok(token);
             }
-            let fetching = state.fetching.as_ref().and_then(WeakShared::upgrade).unwrap_or_else(|| fetch().shared());
-            state.fetching = fetching.downgrade();
-            (left, fetching)
+            state.token.clone().filter(|token| now < token.expires)
         };
-        let answer = fetching.clone().await;
-        let mut state = self.0.lock();
-        let current = state.fetching.as_ref().and_then(WeakShared::upgrade);
-        // Only the first waiter finds it here.
-        if current.is_some_and(|current| Fetch::ptr_eq(&current, &fetching)) {
-            state.fetching = None;
+        let joined = self.fetch.join(&(), |_| match self.state.lock().fresh(now) {
+            // A fetch has ended since.
+            Some(token) => Err(token),
+            None => Ok(self.store(fetch()).boxed()),
+        });
+        let answer = match joined {
+            Ok(flight) => flight.await,
+            Err(token) => Ok(token),
+        };
+        answer.or_else(|error| left.ok_or(error))
+    }
+
+    /// A fetch that stores its token.
+    fn store(&self, fetch: BoxFuture<'static, Answer>) -> impl Future<Output = Answer> + Send + use<> {
+        let state = Arc::clone(&self.state);
+        async move {
+            let answer = fetch.await;
             if let Ok(token) = &answer {
-                state.token = Some(Arc::clone(token));
+                state.lock().token = Some(Arc::clone(token));
             }
-        }
-        match (answer, left) {
-            (Err(_), Some(left)) => Ok(left),
-            (answer, _) => answer,
+            answer
         }
     }
 
     /// Records that the receiver answered 401 to a token. Returns whether to fetch another token.
     pub(super) fn refused(&self, token: &Arc<Token>, now: Timestamp) -> bool {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         if state.token.as_ref().is_some_and(|current| !Arc::ptr_eq(current, token)) {
             // Another delivery has already replaced it.
             return true;

@@ -1,18 +1,14 @@
 //! YAML documents with line numbers.
 
-use std::fmt;
-
-use grapnel_values::{pointer::escaped, secret::Wiped};
-use serde::{
-    Deserialize, Deserializer,
-    de::{MapAccess, SeqAccess, Visitor},
-};
-use serde_json::{Map, Number, Value};
-use serde_yaml::{Spanned, options};
+use grapnel_values::secret::Wiped;
+use serde_json::Value;
+use serde_yaml::{MessageFormatter, UserMessageFormatter, options};
 use sha2::{Digest as _, Sha256};
-use zeroize::Zeroize;
 
-use crate::files::limits;
+use super::{
+    limits,
+    node::{Node, Tree},
+};
 
 /// A document whose nodes know their lines.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,69 +37,19 @@ pub struct ParseError {
     pub message: String,
 }
 
-#[derive(Debug, Clone, PartialEq)]
-struct Node {
-    line: u64,
-    tree: Tree,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-enum Tree {
-    Scalar(Scalar),
-    List(Vec<Node>),
-    Map(Vec<Entry>),
-}
-
-/// A scalar value. Documents define Secrets too, so it is never printed, and zeroed on drop.
-#[derive(Clone, PartialEq)]
-struct Scalar(Value);
-
-impl fmt::Debug for Scalar {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
-
-impl Drop for Scalar {
-    fn drop(&mut self) {
-        if let Value::String(text) = &mut self.0 {
-            text.zeroize();
-        }
-    }
-}
-
-impl From<Value> for Tree {
-    fn from(value: Value) -> Self {
-        Self::Scalar(Scalar(value))
-    }
-}
-
-/// A key with its line, and its value.
-#[derive(Debug, Clone, PartialEq)]
-struct Entry {
-    line: u64,
-    key: String,
-    value: Node,
-}
-
 impl Document {
-    /// Parses every document of a YAML or JSON text. Aliases, depth and size are bounded; a duplicate key is an error.
+    /// Parses every document of a YAML or JSON text. Aliases, depth and size are bounded. A duplicate key is an error, and
+    /// so is a value that another YAML reader reads otherwise.
     ///
     /// # Errors
     /// Returns an error with the line if the text is not valid YAML.
     pub fn parse(text: &str) -> Result<Vec<Self>, ParseError> {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let options = options! { strict_booleans: true };
-        serde_yaml::from_multiple_with_options::<Option<Node>>(text, options)
-            .map(|roots| roots.into_iter().flatten().map(|root| Self { root }).collect())
-            .map_err(|error| {
-                let error = error.without_snippet();
-                let line = error.location().map_or(0, |location| location.line());
-                let mut message = error.to_string();
-                if let Some((end, _)) = message.char_indices().nth(limits::PROBLEM_CHARS) {
-                    message.truncate(end);
-                }
-                ParseError { line, message }
-            })
+        let roots = serde_yaml::from_multiple_with_options::<Option<Node>>(text, options)?;
+        let documents: Vec<_> = roots.into_iter().flatten().map(|root| Self { root }).collect();
+        documents.iter().try_for_each(|document| document.root.check(text))?;
+        Ok(documents)
     }
 
     /// The line on which the document begins.
@@ -161,6 +107,17 @@ impl Document {
     }
 }
 
+impl From<serde_yaml::Error> for ParseError {
+    fn from(error: serde_yaml::Error) -> Self {
+        let error = error.without_snippet();
+        let message = UserMessageFormatter.format_message(error);
+        Self {
+            line: error.location().map_or(0, |location| location.line()),
+            message: message.chars().take(limits::PROBLEM_CHARS).collect(),
+        }
+    }
+}
+
 impl Lines {
     /// The lines of a document.
     pub(super) fn of(document: &Document) -> Self {
@@ -196,145 +153,12 @@ impl Lines {
 const FNV_OFFSET: u32 = 0x811c_9dc5;
 
 /// FNV-1a, continued from `hash`.
-fn fnv(hash: u32, bytes: &[u8]) -> u32 {
+pub(super) fn fnv(hash: u32, bytes: &[u8]) -> u32 {
     bytes.iter().fold(hash, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }
 
-fn short(line: u64) -> u32 {
+pub(super) fn short(line: u64) -> u32 {
     u32::try_from(line).unwrap_or(u32::MAX)
-}
-
-impl Node {
-    /// Collects the lines of all nodes below the node whose pointer has this hash.
-    fn lines(&self, pointer: u32, lines: &mut Vec<(u32, u32)>) {
-        match &self.tree {
-            Tree::Scalar(_) => {}
-            Tree::List(items) => {
-                for (number, item) in items.iter().enumerate() {
-                    let pointer = fnv(pointer, format!("/{number}").as_bytes());
-                    lines.push((pointer, short(item.line)));
-                    item.lines(pointer, lines);
-                }
-            }
-            Tree::Map(entries) => {
-                for entry in entries {
-                    let pointer = fnv(fnv(pointer, b"/"), escaped(&entry.key).as_bytes());
-                    lines.push((pointer, short(entry.line)));
-                    entry.value.lines(pointer, lines);
-                }
-            }
-        }
-    }
-
-    fn hash(&self, hasher: &mut Sha256) {
-        let text = |hasher: &mut Sha256, tag: u8, text: &[u8]| {
-            hasher.update([tag]);
-            hasher.update((text.len() as u64).to_le_bytes());
-            hasher.update(text);
-        };
-        match &self.tree {
-            Tree::Scalar(Scalar(Value::String(string))) => text(hasher, b's', string.as_bytes()),
-            Tree::Scalar(Scalar(other)) => text(hasher, b'v', other.to_string().as_bytes()),
-            Tree::List(items) => {
-                text(hasher, b'l', &(items.len() as u64).to_le_bytes());
-                items.iter().for_each(|item| item.hash(hasher));
-            }
-            Tree::Map(entries) => {
-                text(hasher, b'm', &(entries.len() as u64).to_le_bytes());
-                for entry in entries {
-                    text(hasher, b'k', entry.key.as_bytes());
-                    entry.value.hash(hasher);
-                }
-            }
-        }
-    }
-
-    fn value(&self) -> Value {
-        match &self.tree {
-            Tree::Scalar(scalar) => scalar.0.clone(),
-            Tree::List(items) => Value::Array(items.iter().map(Self::value).collect()),
-            Tree::Map(entries) => Value::Object(
-                entries.iter().map(|entry| (entry.key.clone(), entry.value.value())).collect::<Map<_, _>>(),
-            ),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Node {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let spanned = Spanned::<Tree>::deserialize(deserializer)?;
-        Ok(Self { line: spanned.referenced.line(), tree: spanned.value })
-    }
-}
-
-impl<'de> Deserialize<'de> for Tree {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(TreeVisitor)
-    }
-}
-
-struct TreeVisitor;
-
-impl<'de> Visitor<'de> for TreeVisitor {
-    type Value = Tree;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("YAML that JSON can express")
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Tree, E> {
-        Ok(Value::Bool(value).into())
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Tree, E> {
-        Ok(Value::Number(value.into()).into())
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Tree, E> {
-        Ok(Value::Number(value.into()).into())
-    }
-
-    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Tree, E> {
-        Number::from_f64(value)
-            .map(|number| Value::Number(number).into())
-            .ok_or_else(|| E::custom("the number must be finite"))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Tree, E> {
-        Ok(Value::String(value.into()).into())
-    }
-
-    fn visit_string<E>(self, value: String) -> Result<Tree, E> {
-        Ok(Value::String(value).into())
-    }
-
-    fn visit_unit<E>(self) -> Result<Tree, E> {
-        Ok(Value::Null.into())
-    }
-
-    fn visit_none<E>(self) -> Result<Tree, E> {
-        Ok(Value::Null.into())
-    }
-
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Tree, D::Error> {
-        Tree::deserialize(deserializer)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Tree, A::Error> {
-        let mut items = Vec::new();
-        while let Some(item) = access.next_element()? {
-            items.push(item);
-        }
-        Ok(Tree::List(items))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Tree, A::Error> {
-        let mut entries = Vec::new();
-        while let Some(key) = access.next_key::<Spanned<String>>()? {
-            entries.push(Entry { line: key.referenced.line(), key: key.value, value: access.next_value()? });
-        }
-        Ok(Tree::Map(entries))
-    }
 }
 
 #[cfg(test)]
@@ -374,7 +198,7 @@ mod tests {
     fn digests_tell_values_and_nothing_else_apart() {
         let digest = |text| Document::parse(text).unwrap().remove(0).digest();
         assert_eq!(digest("a: [1, x]"), digest("# why\na:\n  - 1\n  - \"x\"\n"));
-        for other in ["a: [1, y]", "a: [1x]", "a: ['1', x]", "a: {1: x}", "b: [1, x]", "a: [1, x]\nb: 1", "a: [[1, x]]"]
+        for other in ["a: [1, z]", "a: [1x]", "a: ['1', x]", "a: {1: x}", "b: [1, x]", "a: [1, x]\nb: 1", "a: [[1, x]]"]
         {
             assert_ne!(digest("a: [1, x]"), digest(other), "{other}");
         }
@@ -387,6 +211,65 @@ mod tests {
         let twice = Document::parse("a: 1\na: 2\n").unwrap_err();
         assert!(twice.message.contains("duplicate"), "{twice:?}");
         assert_eq!(twice.line, 2);
+    }
+
+    #[test]
+    fn tags_are_refused_with_their_line() {
+        for tagged in
+            ["!payload.deleted", "!x y", "!!binary aGk=", "!!null x", "!!int \"1\"", "!str 1", "! 1", "!x {b: 1}"]
+        {
+            let error = Document::parse(&format!("a: 1\nb:\n  c: {tagged}\n")).unwrap_err();
+            assert!(error.line == 3 && error.message.contains("quotes"), "{tagged}: {error:?}");
+        }
+        for text in ["- !x y", "!x k: v", "!x\nk: v", "a: &b !x c\nd: *b", "a: &b {c: !x d}\ne: {<<: *b}"] {
+            assert!(Document::parse(text).unwrap_err().message.contains("tag"), "{text}");
+        }
+        let allowed = "a: !!str 0644\nb: !!str yes\nc: '!payload.deleted'\nd: \"!x\"\ne: |\n  !x\nf: a != b\ng: x !y\n";
+        let document = Document::parse(allowed).unwrap().remove(0);
+        let values = json!({
+            "a": "0644", "b": "yes", "c": "!payload.deleted", "d": "!x", "e": "!x\n", "f": "a != b", "g": "x !y",
+        });
+        assert_eq!(document.value().0, values);
+    }
+
+    #[test]
+    fn what_other_readers_understand_otherwise_is_refused_with_its_line() {
+        for text in [
+            "a: 1\nb: yes",
+            "a: ä\nb: 0644",
+            "\u{feff}a: ä\non: 1",
+            "a: 1\nb: [no]",
+            "a: 1\n1: x\n\"1\": y",
+            "a: 1\nb: off # x",
+        ] {
+            let error = Document::parse(text).unwrap_err();
+            assert!((2..=3).contains(&error.line), "{text}: {error:?}");
+        }
+        let quoted =
+            "\u{feff}a: ä\n\"on\": 'yes'\nc: \"0644\"\nd: |\n  yes\ne: >-\n  no\nf: not yes\ng: >-\n\n  0644\n";
+        let document = Document::parse(quoted).unwrap().remove(0);
+        let values = json!({
+            "a": "ä", "on": "yes", "c": "0644", "d": "yes\n", "e": "no", "f": "not yes", "g": "\n0644",
+        });
+        assert_eq!(document.value().0, values);
+        assert!(Document::parse("{\"y\": \"no\", \"x\": [\"off\"]}").is_ok(), "JSON");
+    }
+
+    #[test]
+    fn messages_are_for_people_and_do_not_quote_values() {
+        let message = |text| Document::parse(text).unwrap_err().message;
+        assert_eq!(message("a: 1\na: 2"), "duplicate mapping key `a` is not allowed here");
+        assert_eq!(message("y: *x"), "reference to unknown value");
+        assert!(!message("password: !hunter2").contains("hunter2"));
+        assert!(!message("password: 0123456").contains("0123456"));
+    }
+
+    #[test]
+    fn aliases_and_merge_keys_are_expanded() {
+        let text = "u: &u {a: 1, b: 2}\nv: *u\nw: {<<: *u, a: 3}\n";
+        let document = Document::parse(text).unwrap().remove(0);
+        let expanded = json!({ "u": { "a": 1, "b": 2 }, "v": { "a": 1, "b": 2 }, "w": { "a": 3, "b": 2 } });
+        assert_eq!(document.value().0, expanded);
     }
 
     #[test]

@@ -12,19 +12,15 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use grapnel_api::ObjectKey;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use super::{
-    Document,
+    Document, ObjectName,
     document::{Digest, Lines},
-    object::{self, Object},
+    object::{self, Object, Read},
 };
 use crate::{catalog::Problem, files::limits};
-
-/// Kind and name. The namespace is empty for kinds without one.
-pub(super) type Name = (&'static str, ObjectKey);
 
 /// A file younger than this may change without a new modification time, because clocks of file systems are coarse.
 const YOUNG: Duration = Duration::from_secs(2);
@@ -53,10 +49,20 @@ pub(super) struct File {
 pub(super) struct Entry {
     pub(super) digest: Digest,
     pub(super) lines: Lines,
-    /// The name of its object, or why it defines none.
-    pub(super) defines: Result<Name, Vec<Problem>>,
+    pub(super) content: Content,
     /// The object, until it is handed over.
     pub(super) object: Option<Object>,
+}
+
+/// What a document defines.
+#[derive(Debug)]
+pub(super) enum Content {
+    /// An object with this name, and what its author probably did not mean.
+    Object(ObjectName, Box<[Problem]>),
+    /// An object of another kind.
+    Foreign(Box<str>),
+    /// Nothing, for these reasons.
+    Unreadable(Vec<Problem>),
 }
 
 /// Distinguishes versions of a file.
@@ -107,7 +113,7 @@ impl File {
                 let same = known.is_some_and(|known| known.digest == digest);
                 self.stamp = Some(Stamp { attributes, digest });
                 if !same {
-                    self.parse(&text, true);
+                    self.parse(path, &text, true);
                 }
                 drop(text);
                 overwrite_stack();
@@ -126,7 +132,7 @@ impl File {
         self.stamp = None;
         match fs::metadata(path).and_then(|metadata| read(path, metadata.len())) {
             Ok((text, _)) => {
-                self.parse(&text, false);
+                self.parse(path, &text, false);
                 overwrite_stack();
             }
             Err(error) => {
@@ -141,8 +147,16 @@ impl File {
         news
     }
 
+    /// A file with this text, which is not read again.
+    pub(super) fn of_text(path: &Path, text: &str) -> Self {
+        let mut file = Self::default();
+        file.parse(path, text, false);
+        overwrite_stack();
+        file
+    }
+
     /// Parses the documents of a text. With `reuse`, unchanged documents are not validated again.
-    fn parse(&mut self, text: &str, reuse: bool) {
+    fn parse(&mut self, path: &Path, text: &str, reuse: bool) {
         let documents = match Document::parse(text) {
             Ok(documents) => documents,
             Err(error) => {
@@ -153,22 +167,44 @@ impl File {
         let before = std::mem::take(&mut self.entries);
         let before = before.into_iter().filter(|_| reuse);
         let mut known: HashMap<Digest, Entry> = before.map(|entry| (entry.digest, entry)).collect();
+        let kustomization = is_kustomization(path);
         for document in documents.into_iter().flat_map(Document::into_objects) {
             let (digest, lines) = (document.digest(), Lines::of(&document));
             self.entries.push(match known.remove(&digest) {
                 Some(entry) => Entry { lines, ..entry },
-                None => match object::read(&document) {
-                    Ok((key, object)) => {
-                        Entry { digest, lines, defines: Ok((object.kind(), key)), object: Some(object) }
-                    }
-                    Err(problems) => Entry { digest, lines, defines: Err(problems), object: None },
-                },
+                None => Entry::new(digest, lines, object::read(&document, kustomization)),
             });
         }
         self.good = true;
         self.broken = None;
         self.fresh = true;
     }
+}
+
+impl Entry {
+    fn new(digest: Digest, lines: Lines, read: Result<Read, Vec<Problem>>) -> Self {
+        let (content, object) = match read {
+            Ok(Read::Object { name, object, warnings }) => (Content::Object(name, warnings.into()), Some(object)),
+            Ok(Read::Foreign { kind }) => (Content::Foreign(kind), None),
+            Err(problems) => (Content::Unreadable(problems), None),
+        };
+        Self { digest, lines, content, object }
+    }
+
+    /// The name of its object.
+    pub(super) fn name(&self) -> Option<&ObjectName> {
+        match &self.content {
+            Content::Object(name, _) => Some(name),
+            Content::Foreign(_) | Content::Unreadable(_) => None,
+        }
+    }
+}
+
+/// Whether the file is a kustomization by its name
+/// (<https://kubectl.docs.kubernetes.io/references/kustomize/glossary/#kustomization>).
+fn is_kustomization(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default();
+    ["kustomization.yaml", "kustomization.yml", "Kustomization"].iter().any(|known| name == *known)
 }
 
 /// Overwrites the part of this thread's stack that earlier calls have used: parsers and compilers leave parts of

@@ -5,17 +5,20 @@
 
 mod document;
 mod file;
+mod kind;
 pub mod limits;
+mod node;
 mod notify;
 mod object;
 mod report;
 mod source;
+mod spelling;
 #[cfg(test)]
 mod tests;
 mod watch;
 
 pub use document::{Document, ParseError};
-pub use report::{Place, Report};
+pub use report::{InUse, ObjectName, Place, Report, Severity};
 pub use source::{Scanned, Source};
 pub use watch::{Watch, watch};
 

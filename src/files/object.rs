@@ -2,13 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use base64::{Engine, engine::general_purpose::STANDARD};
-use grapnel_api::{self, ObjectKey, Reason, WebhookEndpoint, WebhookSubscription};
+use base64::{DecodeError, Engine, engine::general_purpose::STANDARD};
+use grapnel_api::{ObjectKey, Reason, WebhookEndpoint, WebhookSubscription};
 use grapnel_values::{name, pointer::escaped, secret::Secret, selector};
 use serde_json::{Map, Value};
+use zeroize::Zeroizing;
 
-use super::Document;
-use crate::catalog::{Kind, Problem, admission::Admission};
+use super::{
+    Document, ObjectName,
+    kind::{self, Recognized},
+};
+use crate::catalog::{Kind, Problem, admission::Admission, advice};
 
 /// An object that a document defines.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,25 +27,24 @@ pub(super) enum Object {
     Refused(Kind, Vec<Problem>),
 }
 
-impl Object {
-    /// The name of its kind.
-    pub(super) fn kind(&self) -> &'static str {
-        match self {
-            Self::Endpoint(_) => Kind::Endpoint.as_str(),
-            Self::Subscription(_) => Kind::Subscription.as_str(),
-            Self::Secret(_) => "Secret",
-            Self::ConfigMap(_) => "ConfigMap",
-            Self::Namespace(_) => "Namespace",
-            Self::Refused(kind, _) => kind.as_str(),
-        }
-    }
+/// What a document defines.
+#[derive(Debug, PartialEq)]
+pub(super) enum Read {
+    Object {
+        name: ObjectName,
+        object: Object,
+        /// What its author probably did not mean.
+        warnings: Vec<Problem>,
+    },
+    /// An object of another kind, which is not read.
+    Foreign { kind: Box<str> },
 }
 
-/// Reads a document.
+/// Reads a document. `kustomization` says that the name of the file is that of a kustomization, which may omit its kind.
 ///
 /// # Errors
 /// Returns an error if it defines nothing with a kind and a name, or a Secret or ConfigMap that cannot be read.
-pub(super) fn read(document: &Document) -> Result<(ObjectKey, Object), Vec<Problem>> {
+pub(super) fn read(document: &Document, kustomization: bool) -> Result<Read, Vec<Problem>> {
     let mut value = document.value();
     let value = &mut value.0;
     let Some(fields) = value.as_object_mut() else {
@@ -49,33 +52,34 @@ pub(super) fn read(document: &Document) -> Result<(ObjectKey, Object), Vec<Probl
     };
     let text = |name: &str| fields.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     let (kind, version) = (text("kind"), text("apiVersion"));
-    let ours = format!("{}/{}", grapnel_api::GROUP, grapnel_api::VERSION);
-    let expected = match kind.as_str() {
-        "WebhookEndpoint" | "WebhookSubscription" => ours.as_str(),
-        "Secret" | "ConfigMap" | "Namespace" => "v1",
-        "" => return Err(problem("", "the field kind is missing".into())),
-        _ => {
-            let message = format!(
-                "unknown kind `{kind}`; WebhookEndpoint, WebhookSubscription, Secret, ConfigMap and Namespace are read here"
-            );
-            return Err(problem("/kind", message));
+    let kind = match kind::of(&kind, &version) {
+        Ok(Recognized::Ours(kind)) => kind,
+        Ok(Recognized::Foreign) => return Ok(Read::Foreign { kind: kind.into() }),
+        Err(_) if kind.is_empty() && version.is_empty() && kustomization => {
+            return Ok(Read::Foreign { kind: "Kustomization".into() });
         }
+        Err((pointer, message)) => return Err(problem(pointer, message)),
     };
-    if version != expected {
-        return Err(problem("/apiVersion", format!("apiVersion of a {kind} is {expected}, not `{version}`")));
-    }
     if kind == "Namespace" {
         let (name, labels) = namespace(fields)?;
-        return Ok((ObjectKey::new("", name), Object::Namespace(labels)));
+        let name = ObjectName { kind, key: ObjectKey::new("", name) };
+        return Ok(Read::Object { name, object: Object::Namespace(labels), warnings: Vec::new() });
     }
     let key = key(fields)?;
-    let object = match kind.as_str() {
+    let mut warnings = Vec::new();
+    let object = match kind {
         "Secret" => Object::Secret(secret(fields)?),
         "ConfigMap" => Object::ConfigMap(config_map(fields)?),
-        "WebhookEndpoint" => typed(Admission::endpoint(), value, Kind::Endpoint, Object::Endpoint),
-        _ => typed(Admission::subscription(), value, Kind::Subscription, Object::Subscription),
+        "WebhookEndpoint" => typed(Admission::endpoint(), value, Kind::Endpoint, |object: Box<WebhookEndpoint>| {
+            warnings = advice::endpoint(&object.spec);
+            Object::Endpoint(object)
+        }),
+        _ => typed(Admission::subscription(), value, Kind::Subscription, |object: Box<WebhookSubscription>| {
+            warnings = advice::subscription(&object.spec);
+            Object::Subscription(object)
+        }),
     };
-    Ok((key, object))
+    Ok(Read::Object { name: ObjectName { kind, key }, object, warnings })
 }
 
 fn typed<T: serde::de::DeserializeOwned>(
@@ -165,12 +169,12 @@ fn secret(fields: &Map<String, Value>) -> Result<BTreeMap<String, Secret>, Vec<P
     let mut data = BTreeMap::new();
     let mut problems = unknown(fields, &["apiVersion", "kind", "metadata", "type", "immutable", "data", "stringData"]);
     for (key, value) in entries(fields, "data", "", &mut problems) {
-        match STANDARD.decode(value.trim()) {
+        match decode(value) {
             Ok(bytes) => {
                 data.insert(key.clone(), Secret::from(bytes));
             }
             Err(_) => problems.push(Problem::new(
-                format!("/data/{key}"),
+                format!("/data/{}", escaped(key)),
                 Reason::InvalidSecret,
                 "not base64; write plain text under stringData",
             )),
@@ -180,6 +184,12 @@ fn secret(fields: &Map<String, Value>) -> Result<BTreeMap<String, Secret>, Vec<P
         data.insert(key.clone(), Secret::from(value));
     }
     if problems.is_empty() { Ok(data) } else { Err(problems) }
+}
+
+/// Base64 as the API server takes it: line ends do not count.
+fn decode(text: &str) -> Result<Vec<u8>, DecodeError> {
+    let digits: Vec<u8> = text.bytes().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect();
+    STANDARD.decode(Zeroizing::new(digits).as_slice())
 }
 
 fn config_map(fields: &Map<String, Value>) -> Result<BTreeMap<String, String>, Vec<Problem>> {

@@ -14,9 +14,9 @@ use std::{
 use grapnel_api::{ObjectKey, Reason};
 
 use super::{
-    FilesError, Place, Report,
+    FilesError, InUse, ObjectName, Place, Report, Severity,
     document::Digest,
-    file::{File, Name},
+    file::{Content, Entry, File},
     object::Object,
 };
 use crate::catalog::{Age, Applied, Change, Kind, Problem, Unreadable};
@@ -30,18 +30,17 @@ const FILES_PER_THREAD: usize = 8;
 /// Number of the first file, so that there is room before and after it.
 const ORDER_START: u64 = 1 << 42;
 
-/// `kind namespace/name`.
-fn called((kind, key): &Name) -> String {
-    if key.namespace.is_empty() { format!("{kind} {}", key.name) } else { format!("{kind} {key}") }
-}
-
 /// A set of files and directories.
 #[derive(Debug)]
 pub struct Source {
     paths: Vec<PathBuf>,
+    /// Whether objects of other kinds are errors.
+    strict: bool,
+    /// Files that are given as text, and not read.
+    texts: HashSet<Arc<Path>>,
     files: BTreeMap<Arc<Path>, File>,
     /// The objects that were returned as changes.
-    applied: HashMap<Name, Defined>,
+    applied: HashMap<ObjectName, Defined>,
     /// Whether changes are left to return, even if no file changes.
     unfinished: bool,
 }
@@ -69,7 +68,29 @@ pub struct Scanned {
 impl Source {
     /// A source of these files and of the manifests directly in these directories.
     pub fn new(paths: Vec<PathBuf>) -> Self {
-        Self { paths, files: BTreeMap::new(), applied: HashMap::new(), unfinished: true }
+        Self {
+            paths,
+            strict: false,
+            texts: HashSet::new(),
+            files: BTreeMap::new(),
+            applied: HashMap::new(),
+            unfinished: true,
+        }
+    }
+
+    /// Makes objects of other kinds errors; by default they are skipped.
+    #[must_use]
+    pub fn strict(self) -> Self {
+        Self { strict: true, ..self }
+    }
+
+    /// Adds a text as if it were a file of this name.
+    #[must_use]
+    pub fn with_text(mut self, name: &str, text: &str) -> Self {
+        let path: Arc<Path> = Arc::from(Path::new(name));
+        self.files.insert(Arc::clone(&path), File::of_text(&path, text));
+        self.texts.insert(path);
+        self
     }
 
     /// The given files and directories.
@@ -84,7 +105,7 @@ impl Source {
     pub fn scan(&mut self) -> Result<Option<Scanned>, FilesError> {
         let found = self.list()?;
         let before = self.files.len();
-        self.files.retain(|file, _| found.contains_key(&**file));
+        self.files.retain(|file, _| found.contains_key(&**file) || self.texts.contains(file));
         let mut changed = self.unfinished || self.files.len() != before;
         for path in found.keys() {
             if !self.files.contains_key(&**path) {
@@ -92,7 +113,8 @@ impl Source {
                 changed = true;
             }
         }
-        changed |= refresh(self.files.values_mut().zip(&found).collect());
+        let read = self.files.iter_mut().filter(|(path, _)| !self.texts.contains(*path)).map(|(_, file)| file);
+        changed |= refresh(read.zip(&found).collect());
         if !changed {
             return Ok(None);
         }
@@ -101,7 +123,11 @@ impl Source {
         let mut reports = Vec::new();
         let complete = self.broken(&mut reports);
         let (mut defined, doubtful) = self.define(&mut reports);
-        self.keep(&mut defined, &doubtful);
+        let kept = self.keep(&mut defined, &doubtful);
+        for report in reports.iter_mut().filter(|report| report.object.is_none() && kept.contains(&*report.place.file))
+        {
+            report.in_use = InUse::Earlier;
+        }
         let mut changes = self.changes(defined);
         self.forget();
         changes.push(Change::Synced(complete));
@@ -110,7 +136,7 @@ impl Source {
 
     /// The location of a problem of an object from this source.
     pub fn place(&self, kind: Kind, key: &ObjectKey, pointer: &str) -> Option<Place> {
-        let name = (kind.as_str(), key.clone());
+        let name = ObjectName { kind: kind.as_str(), key: key.clone() };
         let defined = self.applied.get(&name)?;
         let entry = self.files.get(&*defined.file).and_then(|file| file.entries.get(defined.index));
         let line = match entry.filter(|entry| entry.digest == defined.digest) {
@@ -123,8 +149,19 @@ impl Source {
     /// Number of defined objects, by kind.
     pub fn counts(&self) -> BTreeMap<&'static str, usize> {
         let mut counts = BTreeMap::new();
-        for (kind, _) in self.applied.keys() {
-            *counts.entry(*kind).or_default() += 1;
+        for name in self.applied.keys() {
+            *counts.entry(name.kind).or_default() += 1;
+        }
+        counts
+    }
+
+    /// Number of skipped objects, by kind.
+    pub fn skipped(&self) -> BTreeMap<Box<str>, usize> {
+        let mut counts = BTreeMap::new();
+        for entry in self.files.values().flat_map(|file| &file.entries) {
+            if let Content::Foreign(kind) = &entry.content {
+                *counts.entry(kind.clone()).or_default() += 1;
+            }
         }
         counts
     }
@@ -149,7 +186,7 @@ impl Source {
                 }
             }
         }
-        if files.is_empty() {
+        if files.is_empty() && self.texts.is_empty() {
             let names: Vec<_> = self.paths.iter().map(|path| path.display().to_string()).collect();
             return Err(FilesError::Nothing(names.join(", ")));
         }
@@ -187,12 +224,14 @@ impl Source {
         for (path, file) in &self.files {
             let Some((line, message)) = &file.broken else { continue };
             complete &= file.good;
-            let kept = if file.good { "; the last valid version is still in use" } else { "" };
             reports.push(Report {
                 place: Place { file: path.to_path_buf(), line: *line },
+                severity: Severity::Error,
                 object: None,
+                pointer: String::new(),
                 reason: Reason::InvalidSpec,
-                message: format!("{message}{kept}"),
+                message: message.clone(),
+                in_use: if file.good { InUse::Earlier } else { InUse::Nothing },
             });
         }
         complete
@@ -200,21 +239,20 @@ impl Source {
 
     /// Every object that the files define now, and the files with unreadable documents. Of two objects with one name
     /// the first counts.
-    fn define(&self, reports: &mut Vec<Report>) -> (HashMap<Name, Defined>, HashSet<Arc<Path>>) {
-        let mut defined: HashMap<Name, Defined> = HashMap::with_capacity(self.applied.len());
+    fn define(&self, reports: &mut Vec<Report>) -> (HashMap<ObjectName, Defined>, HashSet<Arc<Path>>) {
+        let mut defined: HashMap<ObjectName, Defined> = HashMap::with_capacity(self.applied.len());
         let mut doubtful = HashSet::new();
         for (path, file) in &self.files {
             for (index, entry) in file.entries.iter().enumerate() {
-                let report = |problem: &Problem, object: Option<String>| Report {
-                    place: Place { file: path.to_path_buf(), line: entry.lines.line_of(&problem.pointer) },
-                    object,
-                    reason: problem.reason,
-                    message: problem.to_string(),
-                };
-                let name = match &entry.defines {
-                    Ok(name) => name,
-                    Err(problems) => {
-                        reports.extend(problems.iter().map(|problem| report(problem, None)));
+                let (name, warnings) = match &entry.content {
+                    Content::Object(name, warnings) => (name, warnings),
+                    Content::Foreign(kind) => {
+                        reports.extend(self.strict.then(|| foreign(path, entry, kind)));
+                        continue;
+                    }
+                    Content::Unreadable(problems) => {
+                        let reported = problems.iter().map(|problem| report(path, entry, problem, Severity::Error));
+                        reports.extend(reported);
                         doubtful.insert(Arc::clone(path));
                         continue;
                     }
@@ -223,9 +261,10 @@ impl Source {
                     let first = Place { file: first.file.to_path_buf(), line: first.line };
                     let message = format!("already defined at {first}; remove one of the two");
                     let problem = Problem::new("/metadata/name", Reason::InvalidSpec, message);
-                    reports.push(report(&problem, Some(called(name))));
+                    reports.push(report(path, entry, &problem, Severity::Error));
                     continue;
                 }
+                reports.extend(warnings.iter().map(|warning| report(path, entry, warning, Severity::Warning)));
                 let now = Defined {
                     file: Arc::clone(path),
                     index,
@@ -240,29 +279,29 @@ impl Source {
     }
 
     /// Keeps objects that a file no longer seems to define while it has an unreadable document: a typo in a name must
-    /// not cost a subscription its events.
-    fn keep(&self, defined: &mut HashMap<Name, Defined>, doubtful: &HashSet<Arc<Path>>) {
-        if doubtful.is_empty() {
-            return;
-        }
-        for (name, before) in &self.applied {
-            if doubtful.contains(&before.file) && !defined.contains_key(name) {
+    /// not cost a subscription its events. Returns the files of which objects are kept.
+    fn keep(&self, defined: &mut HashMap<ObjectName, Defined>, doubtful: &HashSet<Arc<Path>>) -> HashSet<Arc<Path>> {
+        let mut kept = HashSet::new();
+        for (name, before) in self.applied.iter().filter(|(_, before)| doubtful.contains(&before.file)) {
+            if !defined.contains_key(name) {
+                kept.insert(Arc::clone(&before.file));
                 defined.insert(name.clone(), before.clone());
             }
         }
+        kept
     }
 
     /// The changes from `applied` to `defined`, in order of name.
-    fn changes(&mut self, mut defined: HashMap<Name, Defined>) -> Vec<Change> {
+    fn changes(&mut self, mut defined: HashMap<ObjectName, Defined>) -> Vec<Change> {
         let mut gone: Vec<_> = self.applied.keys().filter(|name| !defined.contains_key(*name)).cloned().collect();
-        let differs = |(name, now): &(&Name, &Defined)| self.applied.get(*name) != Some(*now);
+        let differs = |(name, now): &(&ObjectName, &Defined)| self.applied.get(*name) != Some(*now);
         let mut news: Vec<_> = defined.iter().filter(differs).map(|(name, now)| (name.clone(), now.clone())).collect();
         gone.sort();
         news.sort_by(|(one, _), (other, _)| one.cmp(other));
         let mut changes: Vec<_> = gone.into_iter().map(removed).collect();
         for (name, now) in news {
             match self.object(&now) {
-                Some(object) => changes.push(now.change(name.1, object)),
+                Some(object) => changes.push(now.change(name.key, object)),
                 None => {
                     // The file has changed again; the next scan reads it.
                     self.unfinished = true;
@@ -292,13 +331,31 @@ impl Source {
         for (path, file) in self.files.iter_mut().filter(|(_, file)| file.fresh) {
             file.fresh = false;
             for (index, entry) in file.entries.iter_mut().enumerate() {
-                let applied = entry.defines.as_ref().ok().and_then(|name| self.applied.get(name));
+                let applied = entry.name().and_then(|name| self.applied.get(name));
                 if applied.is_some_and(|applied| applied.file == *path && applied.index == index) {
                     entry.object = None;
                 }
             }
         }
     }
+}
+
+/// A problem of a document.
+fn report(path: &Path, entry: &Entry, problem: &Problem, severity: Severity) -> Report {
+    Report {
+        place: Place { file: path.to_path_buf(), line: entry.lines.line_of(&problem.pointer) },
+        severity,
+        object: entry.name().cloned(),
+        pointer: problem.pointer.clone(),
+        reason: problem.reason,
+        message: problem.to_string(),
+        in_use: if severity == Severity::Warning { InUse::Newest } else { InUse::Nothing },
+    }
+}
+
+fn foreign(path: &Path, entry: &Entry, kind: &str) -> Report {
+    let message = format!("`{kind}` is not a kind that Grapnel reads; remove the object, or omit --strict");
+    report(path, entry, &Problem::new("/kind", Reason::InvalidSpec, message), Severity::Error)
 }
 
 /// Reads the changed files. Returns whether there are any.
@@ -329,7 +386,7 @@ fn spread(files: &mut Vec<&mut File>, after: u64, before: u64) -> bool {
     step > 0
 }
 
-fn removed((kind, key): Name) -> Change {
+fn removed(ObjectName { kind, key }: ObjectName) -> Change {
     match kind {
         "Secret" => Change::Secret(key, None),
         "ConfigMap" => Change::ConfigMap(key, None),

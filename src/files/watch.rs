@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use grapnel_api::ObjectKey;
+use grapnel_api::{ConditionType, ObjectKey};
 use tokio::{sync::watch::Sender, time};
 use tokio_util::sync::CancellationToken;
 
-use super::{FilesError, Report, Scanned, Source, file::overwrite_stack, notify::Notify};
+use super::{
+    FilesError, InUse, ObjectName, Place, Report, Scanned, Severity, Source, file::overwrite_stack, notify::Notify,
+};
 use crate::{
     catalog::{Change, Index, Kind, Namespaces, Problem, Published},
     files::limits,
@@ -19,12 +21,14 @@ pub struct Watch {
     namespaces: Namespaces,
     /// The problems logged last.
     reported: BTreeSet<Report>,
+    /// The number of objects of other kinds, by kind.
+    skipped: BTreeMap<Box<str>, usize>,
 }
 
 impl Watch {
     /// A watch that has not scanned yet.
     pub fn new(source: Source, index: Index) -> Self {
-        Self { source, index, namespaces: Namespaces::All, reported: BTreeSet::new() }
+        Self { source, index, namespaces: Namespaces::All, reported: BTreeSet::new(), skipped: BTreeMap::new() }
     }
 
     /// A watch of objects in these namespaces after its first scan, with the result.
@@ -40,6 +44,11 @@ impl Watch {
     /// Number of defined objects, by kind.
     pub fn counts(&self) -> BTreeMap<&'static str, usize> {
         self.source.counts()
+    }
+
+    /// Number of skipped objects of other kinds, by kind.
+    pub fn skipped(&self) -> BTreeMap<Box<str>, usize> {
+        self.source.skipped()
     }
 
     /// Scans once. Returns the new configuration, if anything has changed, and all problems.
@@ -66,23 +75,48 @@ impl Watch {
         let report = |(kind, key, problem): (Kind, &ObjectKey, &Problem)| {
             Some(Report {
                 place: self.source.place(kind, key, &problem.pointer)?,
-                object: Some(format!("{} {key}", kind.as_str())),
+                severity: Severity::Error,
+                object: Some(ObjectName { kind: kind.as_str(), key: key.clone() }),
+                pointer: problem.pointer.clone(),
                 reason: problem.reason,
                 message: problem.to_string(),
+                in_use: match self.index.is_in_use(kind, key) {
+                    false => InUse::Nothing,
+                    true if problem.condition() == ConditionType::Accepted => InUse::Earlier,
+                    // With some of its Secrets.
+                    true => InUse::Newest,
+                },
             })
         };
         self.index.problems().filter_map(report).collect()
     }
 
-    /// Logs problems that are new or resolved.
+    /// The location of a field of an object.
+    pub fn place(&self, kind: Kind, key: &ObjectKey, pointer: &str) -> Option<Place> {
+        self.source.place(kind, key, pointer)
+    }
+
+    /// Logs problems that are new or resolved, and what is skipped.
     fn log(&mut self, now: BTreeSet<Report>) {
         for report in now.difference(&self.reported) {
-            tracing::error!(reason = report.reason.as_str(), "{report}");
+            let reason = report.reason.as_str();
+            match (report.severity, report.in_use) {
+                (Severity::Warning, _) => tracing::warn!(reason, "{report}"),
+                (Severity::Error, InUse::Nothing) => tracing::error!(reason, "{report}; it is not in use"),
+                (Severity::Error, InUse::Newest | InUse::Earlier) => tracing::error!(reason, "{report}"),
+            }
         }
         for report in self.reported.difference(&now) {
-            tracing::info!(place = %report.place, object = report.object, "mended: {}", report.reason);
+            let object = report.object.as_ref().map(ToString::to_string);
+            tracing::info!(place = %report.place, object, "mended: {}", report.reason);
         }
         self.reported = now;
+        let skipped = self.source.skipped();
+        if skipped != self.skipped && !skipped.is_empty() {
+            let kinds: Vec<_> = skipped.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+            tracing::info!(kinds = kinds.join(", "), "objects of other kinds are skipped");
+        }
+        self.skipped = skipped;
     }
 }
 

@@ -16,16 +16,18 @@ use axum::{
 };
 use bytes::Bytes;
 use grapnel_event::{
-    identity::{MalformedPayload, Payload, identify},
+    identity::{IdOrigin, MalformedPayload, Payload, Reading, identify},
     limits::INLINE_BODY_BYTES,
     schema::Validated,
 };
 use grapnel_journal::{Appended, Arrival, JournalError};
-use grapnel_payload::cloudevents::{CloudEvent, STRUCTURED};
-use grapnel_signature::{HandshakeReply, VerificationContext};
-use http::{HeaderMap, Method, Uri, header::CONTENT_TYPE};
+use grapnel_payload::{
+    cloudevents::{CloudEvent, STRUCTURED},
+    reading::Kind,
+};
+use grapnel_signature::{HandshakeReply, Refusal, VerificationContext, Verified};
+use http::{HeaderMap, Method, header::CONTENT_TYPE};
 use http_body::Body as _;
-use jiff::Timestamp;
 use tokio::{
     sync::Semaphore,
     time::{Instant, timeout_at},
@@ -35,8 +37,9 @@ use super::{
     Ingress, IngressError, address,
     body::{self, Memory},
     cloudevents, handshake, headers,
+    inbound::Inbound,
     reject::Rejected,
-    response::{Stored, batch_confirmation, confirm, confirmation},
+    response::{Stored, batch_confirmation, confirm, confirm_event},
     tenants::Tenants,
     trace,
 };
@@ -68,20 +71,8 @@ pub(super) struct Caller {
     peer: IpAddr,
 }
 
-/// A request whose body has not been read.
-pub(super) struct Inbound {
-    pub(super) endpoint: Arc<Endpoint>,
-    pub(super) method: Method,
-    pub(super) uri: Uri,
-    pub(super) headers: HeaderMap,
-    pub(super) peer: IpAddr,
-    remote: IpAddr,
-    pub(super) received: Timestamp,
-    pub(super) deadline: Instant,
-}
-
 /// The content of a verified body.
-enum Verdict {
+pub(super) enum Verdict {
     Handshake(HandshakeReply),
     Event(Validated),
     /// The events of a batch, possibly empty.
@@ -93,6 +84,8 @@ enum Outcome {
     Handshake(HandshakeReply),
     Event(Stored),
     Batch(Vec<Stored>),
+    /// A request without an event, by which a sender tries the URL.
+    Probe,
 }
 
 impl Caller {
@@ -142,7 +135,7 @@ pub(super) async fn accept(State(caller): State<Caller>, request: Request) -> Re
     let (namespace, name) = (&*endpoint.key.namespace, &*endpoint.key.name);
     let time = started.elapsed();
     let took_ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-    let announce = |Stored { id, kind, duplicate, bytes }: &Stored| {
+    let announce = |Stored { id, kind, duplicate, bytes, .. }: &Stored| {
         if *duplicate {
             endpoint.facts.duplicate();
             endpoint.metrics.duplicate(kind, time);
@@ -158,11 +151,15 @@ pub(super) async fn accept(State(caller): State<Caller>, request: Request) -> Re
     match outcome {
         Ok(Outcome::Event(event)) => {
             announce(&event);
-            confirm(&endpoint, || confirmation(&event.id, event.duplicate))
+            confirm_event(&endpoint, &event)
         }
         Ok(Outcome::Batch(events)) => {
             events.iter().for_each(announce);
             confirm(&endpoint, || batch_confirmation(&events))
+        }
+        Ok(Outcome::Probe) => {
+            tracing::info!(namespace, endpoint = name, %remote, took_ms, "probe answered");
+            confirm(&endpoint, || br#"{"success":true}"#.to_vec())
         }
         Ok(Outcome::Handshake(reply)) => {
             tracing::info!(namespace, endpoint = name, %remote, took_ms, "handshake completed");
@@ -207,19 +204,31 @@ impl Shared {
         if let Some(reply) = handshake::question(&inbound)? {
             return Ok(Outcome::Handshake(reply));
         }
+        if handshake::is_probe(&inbound) {
+            return Ok(Outcome::Probe);
+        }
         let limit = inbound.endpoint.body_bytes;
         body::admit(&inbound.headers, &body, limit)?;
         let namespace = Arc::clone(&inbound.endpoint.key.namespace);
         let body = body::receive(body, limit, inbound.deadline, &namespace, &self.memory).await?;
         underway.has_been_read();
         let _in_progress = self.tenants.begin(&namespace)?;
-        let evidence = self.evidence(&inbound).await?;
-        let (inbound, judged) = judge(&self.judges, inbound, evidence, body.bytes.clone()).await?;
+        let endpoint = Arc::clone(&inbound.endpoint);
+        let judged = async {
+            let evidence = self.evidence(&inbound).await?;
+            judge(&self.judges, inbound, evidence, body.bytes.clone()).await
+        };
+        let (inbound, judged) = match judged.await {
+            Err(Rejected::Unverified(Refusal::MissingSignature(_))) if endpoint.probes.contains(&Method::POST) => {
+                return Ok(Outcome::Probe);
+            }
+            judged => judged?,
+        };
         match judged {
             Verdict::Handshake(reply) => Ok(Outcome::Handshake(reply)),
             Verdict::Event(validated) => {
                 let headers = headers::stored(&inbound.headers, &inbound.endpoint.verifier);
-                let content_type = content_type(&inbound.headers).ok().flatten().map(Box::from);
+                let content_type = content_type(&inbound.headers).map(Box::from);
                 let stored = self.store(&inbound, vec![arrival(&inbound, validated, content_type, headers)]).await?;
                 let event = stored.into_iter().next().ok_or(Rejected::Unavailable { kind: None })?;
                 Ok(Outcome::Event(event))
@@ -264,6 +273,7 @@ impl Shared {
             Stored {
                 id: identity.id.clone(),
                 kind: identity.kind.clone(),
+                origin: identity.origin,
                 duplicate: false,
                 bytes: validated.body().len(),
             }
@@ -388,11 +398,24 @@ fn is_quick(headers: &HeaderMap, body: &[u8]) -> bool {
 fn examine(inbound: &Inbound, evidence: &VerificationContext, body: Bytes) -> Result<Verdict, Rejected> {
     let Inbound { endpoint, headers, received, .. } = inbound;
     let verified = endpoint.verifier.verify_with(evidence, headers, body, *received)?;
-    let content_type = content_type(headers)?;
+    interpret(endpoint, headers, verified)
+}
+
+/// Finds the events of a verified body, and validates them.
+pub(super) fn interpret(endpoint: &Endpoint, headers: &HeaderMap, verified: Verified) -> Result<Verdict, Rejected> {
+    let content_type = content_type(headers);
     let (structured, batch) = (CloudEvent::is_structured(content_type), CloudEvent::is_batch(content_type));
     let headers_alone = !structured && !batch && cloudevents::in_headers(headers)? && verified.body().is_empty();
-    let payload = if headers_alone { Payload::nothing() } else { Payload::parse(content_type, verified.body())? };
-    if let Some(reply) = endpoint.handshake.reply(&payload, &verified, &endpoint.verifier)? {
+    let payload = match headers_alone {
+        true => Payload::nothing(),
+        // These content types say more than an endpoint can.
+        false if structured || batch => Payload::read(&Reading::default(), content_type, verified.body()),
+        false => Payload::read(&endpoint.reading, content_type, verified.body()),
+    };
+    // The fields of a form may be what a user has written.
+    if endpoint.reading.kind(content_type) != Kind::Form
+        && let Some(reply) = endpoint.handshake.reply(&payload, &verified, &endpoint.verifier)?
+    {
         return Ok(Verdict::Handshake(reply));
     }
     if !endpoint.handshake.is_event(&payload, &verified) {
@@ -415,13 +438,9 @@ fn examine(inbound: &Inbound, evidence: &VerificationContext, body: Bytes) -> Re
         .map_err(|violation| Rejected::Invalid { kind, violation })
 }
 
-fn content_type(headers: &HeaderMap) -> Result<Option<&str>, MalformedPayload> {
-    headers
-        .get(CONTENT_TYPE)
-        .map(|value| {
-            value.to_str().map_err(|_| MalformedPayload { sentence: "the header Content-Type is not text".into() })
-        })
-        .transpose()
+/// The content type, if it is text.
+pub(super) fn content_type(headers: &HeaderMap) -> Option<&str> {
+    headers.get(CONTENT_TYPE)?.to_str().ok()
 }
 
 fn arrival(
@@ -430,6 +449,9 @@ fn arrival(
     content_type: Option<Box<str>>,
     headers: Vec<(Box<str>, Bytes)>,
 ) -> Arrival {
+    // An id that the event got here is no sender's, so it need not be remembered.
+    let declared = validated.identity().origin != IdOrigin::Generated;
+    let window = inbound.endpoint.deduplication.filter(|_| declared).map(|deduplicate| deduplicate.window);
     Arrival {
         endpoint: inbound.endpoint.incarnation(),
         validated,
@@ -437,7 +459,7 @@ fn arrival(
         content_type,
         remote: Some(inbound.remote),
         headers,
-        window: inbound.endpoint.deduplication.map(|deduplicate| deduplicate.window),
+        window,
         max_bytes: inbound.endpoint.max_bytes,
     }
 }

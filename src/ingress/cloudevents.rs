@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use grapnel_event::{
-    identity::{MalformedPayload, Payload, identify_event},
+    identity::{MalformedPayload, Payload, Reading, identify_event},
     schema::{Validated, Violation},
 };
 use grapnel_payload::cloudevents::{CloudEvent, STRUCTURED, batch};
@@ -54,7 +54,7 @@ pub(super) fn all(endpoint: &Endpoint, headers: &HeaderMap, verified: &Verified)
         let of_batch = |malformed: MalformedPayload| MalformedPayload {
             sentence: format!("event {} of the batch: {malformed}", number + 1),
         };
-        let body = Payload::parse(Some(STRUCTURED), part.body()).map_err(of_batch)?;
+        let body = Payload::read(&Reading::default(), Some(STRUCTURED), part.body());
         let validated = validate(endpoint, headers, &body, part, &format!("/{number}/data"), &mut budget);
         events.push(validated.map_err(|rejected| match rejected {
             Rejected::Malformed(malformed) => Rejected::Malformed(of_batch(malformed)),
@@ -74,7 +74,7 @@ fn validate(
 ) -> Result<Validated, Rejected> {
     let text = verified.body().clone();
     let event = CloudEvent::structured(&text)?;
-    let identity = identify_event(&endpoint.kind_sources, &endpoint.id_sources, headers, body, &event, budget)?;
+    let identity = identify_event(&endpoint.kind_sources, &endpoint.id_sources, headers, body, &text, &event, budget)?;
     let kind = identity.kind.clone();
     // Data is parsed only for a schema.
     let data = if endpoint.schemas.needs_payload(&kind) { Payload::of(&event.content) } else { Payload::Opaque };

@@ -23,7 +23,7 @@ pub(super) enum Rejected {
     /// The endpoint exists, or may exist, but is not ready yet.
     NotReady,
     /// Neither POST nor a handshake method of the endpoint.
-    MethodNotAllowed { allow: &'static str },
+    MethodNotAllowed { allow: String },
     /// `spec.suspend`.
     Suspended,
     /// The address is not in `spec.allowedSources`.
@@ -221,8 +221,10 @@ impl Rejected {
         *response.status_mut() = self.status();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, JSON);
-        if let Self::MethodNotAllowed { allow } = self {
-            headers.insert(ALLOW, HeaderValue::from_static(allow));
+        if let Self::MethodNotAllowed { allow } = self
+            && let Ok(allow) = HeaderValue::from_str(allow)
+        {
+            headers.insert(ALLOW, allow);
         }
         if let Some(after) = self.retry_after() {
             headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(after)));

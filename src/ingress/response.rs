@@ -1,7 +1,8 @@
 //! Responses that confirm stored events.
 
 use axum::{body::Body, response::Response};
-use http::{StatusCode, header::CONTENT_TYPE};
+use grapnel_event::identity::IdOrigin;
+use http::{HeaderName, HeaderValue, StatusCode, header::CONTENT_TYPE};
 
 use super::reject::JSON;
 use crate::catalog::Endpoint;
@@ -10,6 +11,8 @@ use crate::catalog::Endpoint;
 pub(super) struct Stored {
     pub(super) id: Box<str>,
     pub(super) kind: Box<str>,
+    /// Where the id comes from.
+    pub(super) origin: IdOrigin,
     pub(super) duplicate: bool,
     pub(super) bytes: usize,
 }
@@ -34,13 +37,33 @@ pub(super) fn confirm(endpoint: &Endpoint, body: impl FnOnce() -> Vec<u8>) -> Re
     response
 }
 
-/// `{"success":true,"id":"…"}`, with a mark if the event is a duplicate.
-pub(super) fn confirmation(id: &str, duplicate: bool) -> Vec<u8> {
+/// The header that says where the event's id comes from.
+const ID_FROM: HeaderName = HeaderName::from_static("grapnel-id-from");
+
+/// What a sender is told of a duplicate: its own "redeliver" button repeats the id, and so delivers nothing.
+const DUPLICATE: &str = "this event was accepted before, so it is not delivered again; to deliver it again, run: grapnel \
+                         redeliver NAMESPACE/SUBSCRIPTION --id ID";
+
+/// The response for one durable event.
+pub(super) fn confirm_event(endpoint: &Endpoint, event: &Stored) -> Response {
+    let mut response = confirm(endpoint, || confirmation(&event.id, event.duplicate));
+    if let Ok(source) = HeaderValue::from_bytes(endpoint.id_sources.describe(event.origin).as_bytes()) {
+        response.headers_mut().insert(ID_FROM, source);
+    }
+    response
+}
+
+/// `{"success":true,"id":"…"}`, with a mark and a hint if the event is a duplicate.
+fn confirmation(id: &str, duplicate: bool) -> Vec<u8> {
     let mut body = Vec::with_capacity(64 + id.len());
     body.extend_from_slice(br#"{"success":true,"id":"#);
-    // Writing a string to a vector cannot fail.
+    // Writing strings to a vector cannot fail.
     let _ = serde_json::to_writer(&mut body, id);
-    body.extend_from_slice(if duplicate { br#","duplicate":true}"# } else { b"}" });
+    if duplicate {
+        body.extend_from_slice(br#","duplicate":true,"message":"#);
+        let _ = serde_json::to_writer(&mut body, DUPLICATE);
+    }
+    body.push(b'}');
     body
 }
 
@@ -65,7 +88,10 @@ mod tests {
 
     #[test]
     fn the_confirmation_is_json_whatever_the_id() {
-        assert_eq!(confirmation("evt_1", false), br#"{"success":true,"id":"evt_1"}"#);
-        assert_eq!(confirmation("a\"b", true), br#"{"success":true,"id":"a\"b","duplicate":true}"#);
+        let said = |id, duplicate| String::from_utf8(confirmation(id, duplicate)).unwrap();
+        assert_eq!(said("evt_1", false), r#"{"success":true,"id":"evt_1"}"#);
+        let duplicate: serde_json::Value = serde_json::from_str(&said("a\"b", true)).unwrap();
+        assert_eq!((&duplicate["id"], &duplicate["duplicate"]), (&"a\"b".into(), &true.into()));
+        assert!(duplicate["message"].as_str().is_some_and(|message| message.contains("grapnel redeliver")));
     }
 }

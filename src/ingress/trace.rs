@@ -4,7 +4,7 @@ use bytes::Bytes;
 use grapnel_journal::Arrival;
 use grapnel_values::traceparent::Traceparent;
 
-use super::{accept::Inbound, reject::Rejected, response::Stored};
+use super::{inbound::Inbound, reject::Rejected, response::Stored};
 use crate::{
     catalog::Endpoint,
     ingress::limits::STORED_HEADERS,

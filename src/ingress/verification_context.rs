@@ -8,11 +8,7 @@ use http::{HeaderMap, HeaderName, Uri, header::HOST};
 use tokio::time::timeout_at;
 use url::Url;
 
-use super::{
-    accept::{Inbound, Shared},
-    address,
-    reject::Rejected,
-};
+use super::{accept::Shared, address, inbound::Inbound, reject::Rejected};
 
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");

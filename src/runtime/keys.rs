@@ -18,12 +18,10 @@ use bytes::Bytes;
 use futures_util::{FutureExt, future::BoxFuture};
 use grapnel_signature::{KeySet, KeySetError, KeySource, KeysWanted};
 use grapnel_values::clock::Clock;
-use parking_lot::Mutex;
 use serde::Deserialize;
-use tokio::task::JoinSet;
 use url::Url;
 
-use self::key_cache::{Found, InFlightFetch, KeyCache};
+use self::key_cache::{Attempt, Found, KeyCache};
 use crate::{
     dispatch::{Client, FetchError},
     ingress::{KeysUnavailable, RemoteKeys},
@@ -65,59 +63,47 @@ pub(super) struct Keys<D> {
     clock: Arc<dyn Clock>,
     /// Sets that endpoints name are separate from those that requests name, so that unverified requests can neither
     /// delay nor evict the former.
-    configured: Arc<KeyCache>,
-    named: Arc<KeyCache>,
-    /// The fetches in flight; they end with this. The pace of the caches bounds their number.
-    fetches: Mutex<JoinSet<()>>,
+    configured: KeyCache,
+    named: KeyCache,
     /// When the log may next report too many fetches, in milliseconds of Unix time.
     log_again: AtomicI64,
 }
 
 impl<D: Documents> Keys<D> {
     pub(super) fn new(documents: D, clock: Arc<dyn Clock>) -> Arc<Self> {
+        let cache = |most, per_second| KeyCache::new(most, per_second, Arc::clone(&clock));
         Arc::new(Self {
             documents: Arc::new(documents),
+            configured: cache(limits::KEY_SETS, limits::KEYS_PER_SECOND),
+            named: cache(limits::CERTIFICATES, limits::CERTIFICATES_PER_SECOND),
             clock,
-            configured: KeyCache::new(limits::KEY_SETS, limits::KEYS_PER_SECOND),
-            named: KeyCache::new(limits::CERTIFICATES, limits::CERTIFICATES_PER_SECOND),
-            fetches: Mutex::default(),
             log_again: AtomicI64::new(i64::MIN),
         })
     }
 
     async fn find(&self, wanted: &KeysWanted, namespace: &str) -> Result<Arc<KeySet>, KeysUnavailable> {
-        let lane = match wanted.source {
+        let cache = match wanted.source {
             KeySource::Jwks(_) | KeySource::Issuer(_) => &self.configured,
             KeySource::Certificate(_) => &self.named,
         };
-        let (found, flight) = lane.look(wanted, namespace, &self.clock);
-        if let Some(flight) = flight {
-            self.begin(Fetch { documents: Arc::clone(&self.documents), lane: Arc::clone(lane) }, flight);
-        }
+        let documents = &self.documents;
+        let found = cache.look(wanted, namespace, |attempt| {
+            let fetch = Fetch { documents: Arc::clone(documents), attempt };
+            fetch.run().boxed()
+        });
         match found {
             Found::Keys(keys) => Ok(keys),
             Found::Wait(wait) => wait.keys().await.ok_or(KeysUnavailable),
             Found::Nothing => Err(KeysUnavailable),
             Found::Busy => {
-                self.complain_of_pace(&wanted.source);
+                self.warn_of_pace_throttled(&wanted.source);
                 Err(KeysUnavailable)
             }
         }
     }
 
-    fn begin(&self, fetch: Fetch<D>, flight: InFlightFetch) {
-        let mut fetches = self.fetches.lock();
-        while fetches.try_join_next().is_some() {}
-        fetches.spawn(async move {
-            match fetch.keys(flight.source()).await {
-                Ok(keys) => flight.land(keys),
-                Err(trouble) => warn_throttled(flight.source(), &trouble),
-            }
-        });
-    }
-
     /// Logs, at a limited rate, that keys are not fetched because of the pace.
-    fn complain_of_pace(&self, source: &KeySource) {
+    fn warn_of_pace_throttled(&self, source: &KeySource) {
         let now = self.clock.now().as_millisecond();
         let pause = i64::try_from(limits::KEYS_LOG_INTERVAL.as_millis()).unwrap_or(i64::MAX);
         let aloud = match source {
@@ -128,18 +114,29 @@ impl<D: Documents> Keys<D> {
             KeySource::Certificate(_) => false,
         };
         if aloud {
-            warn_throttled(source, &KeyFetchError::Busy);
+            warn(source, &KeyFetchError::Busy);
         }
     }
 }
 
-/// The context of a fetch.
+/// A fetch of one set.
 struct Fetch<D> {
     documents: Arc<D>,
-    lane: Arc<KeyCache>,
+    attempt: Attempt,
 }
 
 impl<D: Documents> Fetch<D> {
+    async fn run(self) -> Option<Arc<KeySet>> {
+        let source = &self.attempt.source;
+        match self.keys(source).await {
+            Ok(keys) => Some(self.attempt.land(keys)),
+            Err(error) => {
+                warn(source, &error);
+                None
+            }
+        }
+    }
+
     async fn keys(&self, source: &KeySource) -> Result<KeySet, KeyFetchError> {
         match source {
             KeySource::Jwks(url) => Ok(KeySet::jwks(&self.document(url).await?)?),
@@ -163,7 +160,7 @@ impl<D: Documents> Fetch<D> {
     async fn document(&self, url: &str) -> Result<Bytes, KeyFetchError> {
         let url = Url::parse(url).map_err(|_| KeyFetchError::Url)?;
         // A slot per document, since an issuer's keys may be on another host than the issuer.
-        let _slot = self.lane.slot(url.host_str().unwrap_or_default()).await.ok_or(KeyFetchError::Busy)?;
+        let _slot = self.attempt.known.slot(url.host_str().unwrap_or_default()).await.ok_or(KeyFetchError::Busy)?;
         Ok(self.documents.document(url).await?)
     }
 }
@@ -175,13 +172,13 @@ struct Discovery {
     jwks_uri: String,
 }
 
-fn warn_throttled(source: &KeySource, trouble: &KeyFetchError) {
+fn warn(source: &KeySource, error: &KeyFetchError) {
     match source {
         KeySource::Jwks(url) | KeySource::Issuer(url) => {
-            tracing::warn!(%url, error = %trouble, "public keys cannot be fetched");
+            tracing::warn!(%url, %error, "public keys cannot be fetched");
         }
         // Logged at debug level, because any request can name one.
-        KeySource::Certificate(url) => tracing::debug!(%url, error = %trouble, "a certificate cannot be fetched"),
+        KeySource::Certificate(url) => tracing::debug!(%url, %error, "a certificate cannot be fetched"),
     }
 }
 

@@ -38,7 +38,7 @@ grapnel_values::bounds! {
     /// an issuer that hangs delays the requests of one second only, not those of the whole fetch.
     pub const KEYS_PATIENCE: Duration = Duration::from_secs(1);
 
-    /// Maximum cached key sets of those that endpoints name.
+    /// Maximum cached key sets of those that endpoints name, and maximum remembered failures to fetch one.
     pub const KEY_SETS: usize = 1024;
 
     /// Maximum cached certificates. Unverified requests name them, so they do not count against [`KEY_SETS`]; PayPal

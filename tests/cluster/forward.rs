@@ -19,7 +19,7 @@ use crate::{
 };
 
 const ENDPOINT: &str = "apiVersion: grapnel.dev/v1alpha1\nkind: WebhookEndpoint\nmetadata: { name: orders }\n\
-                        spec: { verification: { none: {} } }\n";
+                        spec: { verification: { none: {} }, event: { id: { pointer: /id } } }\n";
 
 const SUBSCRIPTION: &str = "apiVersion: grapnel.dev/v1alpha1\nkind: WebhookSubscription\nmetadata: { name: billing }\n\
                             spec: { endpointRef: { name: orders }, suspend: true, target: { url: 'https://billing.example/' } }\n";

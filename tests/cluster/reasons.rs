@@ -64,7 +64,7 @@ data: { broken: 'type: object', nonsense: '{\"type\":\"nonsense\"}' }
 ",
         )
         .await;
-    const NONE: &str = "  verification: { none: {} }\n";
+    const NONE: &str = "  verification: { none: {} }\n  event: { id: { pointer: /id } }\n";
     let github = |name: &str, secret: &str, key: &str| {
         endpoint(
             name,

@@ -222,7 +222,7 @@ async fn the_admin_api_shows_what_the_cluster_allows() {
     }
     cluster.apply(ROLES).await;
     let endpoint = "apiVersion: grapnel.dev/v1alpha1\nkind: WebhookEndpoint\nmetadata: { name: orders }\n\
-                    spec: { verification: { none: {} } }\n";
+                    spec: { verification: { none: {} }, event: { id: { pointer: /id } } }\n";
     cluster.apply(endpoint).await;
     other.apply(endpoint).await;
     let both = format!("{},{}", cluster.namespace, other.namespace);

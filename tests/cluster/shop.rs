@@ -29,6 +29,7 @@ spec:
   verification:
     hmac: {{ header: X-Signature, algorithm: SHA256, encoding: Hex }}
     secretRefs: [{{ name: shop, key: orders }}]
+  event: {{ id: {{ pointer: /id }} }}
 "
     )
 }

@@ -126,7 +126,11 @@ async fn signed_by_sdks(language: Language) {
                 headers.extend([("x-github-event", "push"), ("x-github-delivery", &id)]);
             }
             let (status, answer) = grapnel.post(&path, &headers, body.clone()).await;
-            assert_eq!((status, &answer["id"]), (200, &json!(id)), "{language:?} {sdk}: {answer}");
+            // SendGrid sends lists of events, which have no id together.
+            if *sdk != "sendgrid" {
+                assert_eq!(answer["id"], json!(id), "{language:?} {sdk}: {answer}");
+            }
+            assert_eq!(status, 200, "{language:?} {sdk}: {answer}");
             let (status, answer) = grapnel.post(&path, &headers, body.replace("some.thing", "some.other")).await;
             assert_eq!((status, &answer["code"]), (401, &json!("invalid_signature")), "{language:?} {sdk}");
             let other = sdks.sign(sdk, &row.other(), &id, &body);

@@ -373,6 +373,7 @@ async fn the_condition_says_since_when_why_and_when_it_is_probed() {
         endpoint_ref: None,
         path: None,
         url: None,
+        event_id_from: None,
         conditions: Arc::from([]),
         unusable: false,
         facts: grapnel::catalog::Facts::Subscription(facts.clone()),

@@ -133,7 +133,7 @@ async fn a_crash_after_it_was_passed_on_passes_it_on_no_second_time() {
     let before = Arrival {
         endpoint: letters(),
         validated: Validated::again(
-            Identity { id: dead_letter::id("shop/billing", "shop/stripe", 1, "evt_1").into(), kind: "t".into() },
+            Identity::new(dead_letter::id("shop/billing", "shop/stripe", 1, "evt_1"), "t"),
             Bytes::from_static(br#"{"a":1}"#),
         ),
         window: Some(DEAD_LETTER_WINDOW),

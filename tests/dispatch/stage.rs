@@ -25,7 +25,7 @@ use grapnel_delivery::{
     retry::{Jitter, RetryPolicy},
 };
 use grapnel_event::{
-    identity::Identity,
+    identity::{Identity, Reading},
     schema::{SchemaSet, Unmatched},
 };
 use grapnel_journal::{
@@ -166,6 +166,7 @@ pub(crate) fn subscription(name: &str, url: &Url, metrics: &Metrics) -> Subscrip
     Subscription {
         uid: Arc::from(""),
         endpoint: endpoint(),
+        reading: Reading::default(),
         event_types: GlobSet::default(),
         target: Target {
             url: url.clone(),
@@ -216,7 +217,7 @@ pub(crate) fn arrival(id: &str, kind: &str, body: &[u8], now: Timestamp) -> Arri
         .unwrap();
     let validated = SchemaSet::compile(Vec::new(), Unmatched::Accept)
         .unwrap()
-        .validate(verified, &Payload::Opaque, Identity { id: id.into(), kind: kind.into() })
+        .validate(verified, &Payload::Opaque, Identity::new(id, kind))
         .unwrap();
     Arrival {
         endpoint: endpoint(),

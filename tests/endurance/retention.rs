@@ -63,7 +63,7 @@ fn large(number: usize, second: i64, bytes: usize) -> Arrival {
     .take(bytes)
     .collect();
     let verified = verifier.verify(&HeaderMap::new(), Bytes::from(body), at(second)).unwrap();
-    let identity = Identity { id: format!("event-{number}").into(), kind: "order".into() };
+    let identity = Identity::new(format!("event-{number}"), "order");
     Arrival {
         endpoint: key("in"),
         validated: SchemaSet::default().validate(verified, &Payload::Opaque, identity).unwrap(),

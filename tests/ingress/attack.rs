@@ -186,5 +186,7 @@ async fn bodies_of_many_members_are_read() {
     }
     let fields: String = (0..50_000).map(|number| format!("{number}=&")).collect();
     let form = Post::signed("/shop/orders", fields).header("Content-Type", "application/x-www-form-urlencoded");
-    form.send(served.address).await.refused(400, "malformed_payload");
+    let answer = form.send(served.address).await;
+    answer.refused(422, "schema_violation");
+    assert_eq!(answer.json()["violations"][0]["message"], "the form has more than 1024 fields");
 }

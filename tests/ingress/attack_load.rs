@@ -38,6 +38,7 @@ kind: WebhookEndpoint
 metadata: {name: orders, namespace: shop}
 spec:
   verification: {provider: {name: GitHub}, secretRefs: [{name: s, key: k}]}
+  event: {id: {pointer: /id}}
   schemas: [{types: ["*"], schema: {type: object, required: [id]}}]
 ---
 apiVersion: v1

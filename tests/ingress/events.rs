@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 use bytes::Bytes;
 use grapnel::catalog::{Endpoint, Reply};
 use grapnel_api::{Incarnation, ObjectKey};
-use grapnel_event::identity::{Source, Sources};
+use grapnel_event::identity::{Source, Sources, id_defaults};
 use grapnel_signature::Handshake;
 use hmac::{Hmac, KeyInit, Mac};
 use http::{HeaderName, HeaderValue, StatusCode};
@@ -102,7 +102,10 @@ async fn a_duplicate_is_answered_the_same_and_not_stored_again() {
     let post = Post::signed("/shop/orders", r#"{"id":"evt_1","type":"t"}"#);
     post.send(served.address).await.accepted();
     let again = post.send(served.address).await;
-    assert_eq!((again.status, again.text()), (200, r#"{"success":true,"id":"evt_1","duplicate":true}"#));
+    let json = again.json();
+    assert_eq!((again.status, &json["success"], &json["id"]), (200, &true.into(), &"evt_1".into()));
+    assert_eq!(json["duplicate"], true);
+    assert!(json["message"].as_str().unwrap().contains("grapnel redeliver"), "{json}");
     // The id decides, not the bytes.
     let changed = Post::signed("/shop/orders", r#"{"id":"evt_1","type":"t","more":1}"#).send(served.address).await;
     assert_eq!(changed.json()["duplicate"], true);
@@ -139,11 +142,33 @@ async fn without_deduplication_every_request_is_an_event() {
     assert_eq!(served.stored("orders").await.len(), 3);
 }
 
+/// Three updates of one order have one `/id`, and a payment service posts the same bytes at each change.
 #[tokio::test]
-async fn equal_bytes_without_an_id_are_a_duplicate() {
-    let served = Served::one().await;
-    let post = Post::signed("/shop/orders", r#"{"amount":1}"#);
-    let id = post.send(served.address).await.accepted();
+async fn an_event_whose_id_nobody_declared_is_a_duplicate_of_nothing() {
+    let undeclared = Sources { explicit: None, defaults: id_defaults(None), hidden: vec![] };
+    let served = Served::with([Endpoint { id_sources: undeclared, ..endpoint("orders") }]).await;
+    let mut ids = Vec::new();
+    for body in [r#"{"id":7,"state":"paid"}"#, r#"{"id":7,"state":"shipped"}"#, r#"{"id":false}"#, "id=tr_1", "id=tr_1"]
+    {
+        let answer = Post::signed("/shop/orders", body).send(served.address).await;
+        ids.push(answer.accepted());
+        assert_eq!(answer.headers["grapnel-id-from"], "generated");
+    }
+    ids.sort();
+    ids.dedup();
+    assert_eq!((ids.len(), served.stored("orders").await.len()), (5, 5));
+    let named = Post::signed("/shop/orders", "{}").header("webhook-id", "w").send(served.address).await;
+    assert_eq!((named.accepted().as_str(), &*named.headers["grapnel-id-from"]), ("w", "header webhook-id"));
+}
+
+#[tokio::test]
+async fn by_body_equal_bytes_are_a_duplicate() {
+    let by_body = Sources { explicit: Some(Source::Digest), ..Sources::default() };
+    let served = Served::with([Endpoint { id_sources: by_body, ..endpoint("orders") }]).await;
+    let post = Post::signed("/shop/orders", r#"{"amount":1}"#).header("webhook-id", "another each time");
+    let first = post.send(served.address).await;
+    let id = first.accepted();
+    assert_eq!(first.headers["grapnel-id-from"], "the digest of the body");
     assert_eq!(post.send(served.address).await.json()["duplicate"], true);
     assert_ne!(Post::signed("/shop/orders", r#"{"amount":2}"#).send(served.address).await.accepted(), id);
 }

@@ -9,7 +9,7 @@ use grapnel::{
 };
 use grapnel_api::{Incarnation, ObjectKey};
 use grapnel_event::{
-    identity::{Sources, id_defaults, kind_defaults},
+    identity::{JsonPointer, Reading, Source, Sources, id_defaults, kind_defaults},
     schema::{SchemaSet, Unmatched},
 };
 use grapnel_journal::{
@@ -50,7 +50,9 @@ pub(crate) fn endpoint(name: &str) -> Endpoint {
         verifier: verifier("GitHub", &[SECRET]),
         handshake: Handshake::None,
         kind_sources: Sources { explicit: None, defaults: kind_defaults(None), hidden: vec![] },
-        id_sources: Sources { explicit: None, defaults: id_defaults(None), hidden: vec![] },
+        id_sources: Sources { explicit: None, defaults: implied_or_in_body(), hidden: vec![] },
+        reading: Reading::default(),
+        probes: Box::default(),
         schemas: SchemaSet::compile(Vec::new(), Unmatched::Accept).unwrap(),
         deduplication: Some(Deduplicate { window: Duration::from_secs(3600) }),
         rate_limit: None,
@@ -65,6 +67,12 @@ pub(crate) fn endpoint(name: &str) -> Endpoint {
         metrics: Metrics::new().endpoint(&key.namespace, &key.name),
         key,
     }
+}
+
+/// The default sources of the id, and the body's `/id` after them.
+fn implied_or_in_body() -> Arc<[Source]> {
+    let pointer = JsonPointer::parse("/id").unwrap();
+    id_defaults(None).iter().cloned().chain([Source::Pointer(pointer)]).collect()
 }
 
 /// Opens a journal in a directory.

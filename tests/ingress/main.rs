@@ -18,6 +18,7 @@ mod front;
 mod handshakes;
 mod payloads;
 mod presets;
+mod probes;
 #[path = "../program/mod.rs"]
 #[allow(dead_code, reason = "shared: every test binary uses its part")]
 mod program;

@@ -7,7 +7,7 @@ use clap::Parser;
 use grapnel::{admin::Access, cli::Cli, dispatch::client::Outgoing, files::Document};
 use grapnel_delivery::{egress::Reach, egress_proxy::EgressProxy};
 use grapnel_event::{
-    identity::{Payload, identify},
+    identity::{Payload, Reading, identify},
     schema::SchemaSet,
 };
 use grapnel_journal::{Arrival, Delivery, StoredEvent};
@@ -75,8 +75,8 @@ fn nothing_that_holds_a_secret_or_a_payload_prints_it() {
 
     let verified = Verifier::new(Scheme::None, Vec::new()).unwrap();
     let verified = verified.verify(&HeaderMap::new(), body.clone(), Timestamp::UNIX_EPOCH).unwrap();
-    let payload = Payload::parse(Some("application/json"), verified.body()).unwrap();
-    let form = Payload::parse(Some("application/x-www-form-urlencoded"), verified.body()).unwrap();
+    let payload = Payload::read(&Reading::default(), Some("application/json"), verified.body());
+    let form = Payload::read(&Reading::default(), Some("application/x-www-form-urlencoded"), verified.body());
     let identity = identify(&Default::default(), &Default::default(), &headers, &payload, verified.body()).unwrap();
     let validated = SchemaSet::default().validate(verified.clone(), &payload, identity).unwrap();
     let stored = StoredEvent {

@@ -18,7 +18,7 @@ pub(crate) fn validated(id: &str, kind: &str, body: Bytes) -> Validated {
     let verifier = Verifier::new(Scheme::None, Vec::new()).unwrap();
     let verified = verifier.verify(&HeaderMap::new(), body, at(0)).unwrap();
     let schemas = SchemaSet::compile(Vec::new(), Unmatched::Accept).unwrap();
-    schemas.validate(verified, &Payload::Opaque, Identity { id: id.into(), kind: kind.into() }).unwrap()
+    schemas.validate(verified, &Payload::Opaque, Identity::new(id, kind)).unwrap()
 }
 
 /// A moment of the simulated clock.

@@ -18,7 +18,7 @@ fn subscription(name: &str, url: &str, more: &str) -> String {
 }
 
 const ENDPOINT: &str = "apiVersion: grapnel.dev/v1alpha1\nkind: WebhookEndpoint\nmetadata: {name: orders}\nspec:\n  \
-                        verification: {none: {}}\n  limits: {bodyBytes: 4Mi}\n";
+                        verification: {none: {}}\n  event: {id: {pointer: /id}}\n  limits: {bodyBytes: 4Mi}\n";
 
 /// A body of that size that no compression makes smaller.
 fn body(number: usize, bytes: usize) -> String {

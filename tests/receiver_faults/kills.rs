@@ -35,6 +35,7 @@ kind: WebhookEndpoint
 metadata: {{name: orders}}
 spec:
   verification: {{none: {{}}}}
+  event: {{id: {{pointer: /id}}}}
 ---
 apiVersion: grapnel.dev/v1alpha1
 kind: WebhookEndpoint
@@ -146,6 +147,7 @@ kind: WebhookEndpoint
 metadata: {{name: orders}}
 spec:
   verification: {{none: {{}}}}
+  event: {{id: {{pointer: /id}}}}
 ---
 apiVersion: grapnel.dev/v1alpha1
 kind: WebhookSubscription

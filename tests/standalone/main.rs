@@ -1,6 +1,8 @@
 //! The whole walk, as a user has it: the real program, real files, real HTTP.
 
+mod check;
 mod commands;
+mod eval;
 mod expressions;
 mod home;
 mod journal;

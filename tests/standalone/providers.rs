@@ -61,6 +61,8 @@ async fn every_sender_of_the_documentation_is_let_in() {
         let secret = private(name).unwrap_or_else(|| value(endpoint));
         let (taken, said) = send(&grapnel, endpoint, &["--provider", name, "--secret", secret]);
         assert!(taken, "{name}: {said}");
+        let (taken, said) = send(&grapnel, endpoint, &["--provider", name, "--secret", secret, "--example"]);
+        assert!(taken && !said.contains("duplicate"), "{name}, its example: {said}");
         // Of the same form, but not the one.
         let wrong = match name {
             "Discord" => "08".repeat(32),

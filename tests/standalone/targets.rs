@@ -16,6 +16,7 @@ kind: WebhookEndpoint
 metadata: {name: in}
 spec:
   verification: {none: {}}
+  event: {id: {pointer: /id}}
 "#;
 
 /// A value of a YAML mapping, over several lines.

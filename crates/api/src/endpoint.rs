@@ -54,10 +54,21 @@ pub struct WebhookEndpointSpec {
     pub verification: Verification,
 
     /// Where the event's type and id come from. Defaults to what the provider defines, otherwise to the headers
-    /// ce-type, ce-id and webhook-id, then to the body's /type and /id. An event without a type has the type `unknown`;
-    /// one without an id has the SHA-256 of its body as its id.
+    /// ce-type, ce-id and webhook-id; the type also to the body's /type. An event without a type has the type `unknown`.
+    /// An event without an id gets one of its own and is a duplicate of nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event: Option<Event>,
+
+    /// What request bodies are if their Content-Type does not say. The bytes are stored and delivered as received.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload: Option<Payload>,
+
+    /// Methods (GET, HEAD, POST) whose requests without any signature are probes: they get the success status, and
+    /// nothing is stored. For senders that probe a URL before they use it, such as Trello (HEAD), Mailchimp (GET) and
+    /// WooCommerce (POST). Empty by default.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 3), extend("x-kubernetes-list-type" = "set"))]
+    pub probes: Vec<ProbeMethod>,
 
     /// JSON Schemas by event type. An event must satisfy every schema whose types match its type.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -69,7 +80,7 @@ pub struct WebhookEndpointSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unmatched_types: Option<UnmatchedTypes>,
 
-    /// Deduplication of events by id. On by default.
+    /// Deduplication of events, by id or by body. On by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deduplication: Option<Deduplication>,
 
@@ -185,6 +196,52 @@ pub struct EventSource {
     pub expression: Option<String>,
 }
 
+/// What request bodies are.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Default)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.field) || !has(self.format) || self.format in ['Auto', 'Form']")
+        .message("field needs format Auto or Form: only forms have fields")
+)]
+pub struct Payload {
+    /// Auto (the Content-Type decides), JSON, Form (application/x-www-form-urlencoded) or Opaque (never parsed); each
+    /// but Auto whatever the Content-Type. Defaults to Auto.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<PayloadFormat>,
+    /// The field of a form whose JSON is the payload for type, filter, transform and schema. Defaults to what the
+    /// provider defines: `payload` for GitHub and Slack.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
+    pub field: Option<String>,
+}
+
+/// Auto (the Content-Type decides), JSON, Form (application/x-www-form-urlencoded) or Opaque (never parsed); each but
+/// Auto whatever the Content-Type. Defaults to Auto.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PayloadFormat {
+    /// The Content-Type decides.
+    Auto,
+    /// JSON.
+    #[serde(rename = "JSON")]
+    Json,
+    /// An HTML form.
+    Form,
+    /// Never parsed.
+    Opaque,
+}
+
+/// A method of probes.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum ProbeMethod {
+    /// GET.
+    Get,
+    /// HEAD.
+    Head,
+    /// POST.
+    Post,
+}
+
 /// A JSON Schema for events of some types.
 #[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
 #[serde(rename_all = "camelCase")]
@@ -224,12 +281,26 @@ pub enum UnmatchedTypes {
 #[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Default)]
 #[serde(rename_all = "camelCase")]
 pub struct Deduplication {
-    /// Time after an accepted event in which an event with the same id is a duplicate. Defaults to 24h.
+    /// Time after an accepted event in which the same event is a duplicate. Defaults to 24h.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<GoDuration>,
+    /// What makes two events the same: Id (an equal id; events whose id nobody declares are never duplicates) or Body
+    /// (equal bytes; the digest of the body is the event's id). Body is for senders without ids. Defaults to Id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<DeduplicateBy>,
     /// Accept every request as a new event. Defaults to false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disabled: Option<bool>,
+}
+
+/// What makes two events the same: Id (an equal id; events whose id nobody declares are never duplicates) or Body (equal
+/// bytes; the digest of the body is the event's id). Body is for senders without ids. Defaults to Id.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeduplicateBy {
+    /// An equal id.
+    Id,
+    /// Equal bytes.
+    Body,
 }
 
 /// A rate of requests.
@@ -317,6 +388,9 @@ pub struct WebhookEndpointStatus {
     /// URL to give to the sender, if the operator knows its public URL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
+    /// Where event ids come from, in order of precedence. Events with a generated id are never duplicates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_id_from: Option<String>,
     /// Events accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub received: Option<u64>,

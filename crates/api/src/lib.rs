@@ -21,8 +21,9 @@ mod verification;
 pub use condition::{Condition, ConditionStatus, ConditionType, Reason};
 pub use delivery::{CircuitBreaker, Ordering};
 pub use endpoint::{
-    AllowedSubscribers, Deduplication, Event, EventSource, Limits, RateLimit, RateLimitScope, Rejection, Response,
-    SchemaRule, Storage, SubscribersFrom, UnmatchedTypes, WebhookEndpoint, WebhookEndpointSpec, WebhookEndpointStatus,
+    AllowedSubscribers, DeduplicateBy, Deduplication, Event, EventSource, Limits, Payload, PayloadFormat, ProbeMethod,
+    RateLimit, RateLimitScope, Rejection, Response, SchemaRule, Storage, SubscribersFrom, UnmatchedTypes,
+    WebhookEndpoint, WebhookEndpointSpec, WebhookEndpointStatus,
 };
 pub use key::{Incarnation, ObjectKey};
 pub use scalar::{ByteSize, GoDuration};

@@ -1,14 +1,17 @@
 //! The identity of an event: its type and its id.
 
-use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
 
 use grapnel_expression::{self, Expression, Inputs};
-pub use grapnel_payload::payload::{MalformedPayload, Payload};
 use grapnel_payload::{
     cloudevents::{self, CloudEvent},
     event_data::{self, Content},
     headers::is_credential,
     json::Found,
+};
+pub use grapnel_payload::{
+    payload::{MalformedPayload, Payload},
+    reading::{BodyFormat, Reading},
 };
 use grapnel_signature::{Place, Provider};
 use grapnel_values::cost_budget::CostBudget;
@@ -29,6 +32,28 @@ pub struct Identity {
     pub id: Box<str>,
     /// Event type: at most [`EVENT_TYPE_BYTES`], not empty, without control characters.
     pub kind: Box<str>,
+    /// Where the id comes from.
+    pub origin: IdOrigin,
+}
+
+/// Where the id of an event comes from; [`Sources::describe`] says it in words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IdOrigin {
+    /// The source that the endpoint declares.
+    Declared,
+    /// The default source with this index.
+    Default(usize),
+    /// The event itself: a CloudEvent, or an event that has been accepted before.
+    Event,
+    /// Nobody says what the id is, so the event got one of its own (UUIDv7): it is a duplicate of nothing.
+    Generated,
+}
+
+impl Identity {
+    /// Creates the identity of an event that states its own id.
+    pub fn new(id: impl Into<Box<str>>, kind: impl Into<Box<str>>) -> Self {
+        Self { id: id.into(), kind: kind.into(), origin: IdOrigin::Event }
+    }
 }
 
 /// A location in a request that a value is read from.
@@ -42,18 +67,56 @@ pub enum Source {
     Value(String),
     /// The result of an expression, which must be a non-empty string, an integer or a boolean.
     Expression(Arc<Expression>),
+    /// The digest of the body: `sha256-` and the first 32 hexadecimal digits of its SHA-256, so that the same bytes
+    /// have the same id.
+    Digest,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Header(name) => write!(f, "header {name}"),
+            Self::Pointer(pointer) => write!(f, "{pointer} of the body"),
+            Self::Value(_) => f.write_str("a fixed value"),
+            Self::Expression(_) => f.write_str("an expression"),
+            Self::Digest => f.write_str("the digest of the body"),
+        }
+    }
 }
 
 /// The sources of one value.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sources {
-    /// The source configured for the endpoint. A request without its value is malformed.
+    /// The source declared for the endpoint. A request without its value is malformed.
     pub explicit: Option<Source>,
-    /// The sources tried in order when none is configured.
+    /// The sources tried in order when none is declared. One without a usable value is passed over.
     pub defaults: Arc<[Source]>,
     /// Headers hidden from expressions, in addition to the general credentials: those of the endpoint's own
     /// verification.
     pub hidden: Vec<HeaderName>,
+}
+
+impl Sources {
+    /// Says where an id comes from.
+    pub fn describe(&self, origin: IdOrigin) -> Cow<'static, str> {
+        let source = match origin {
+            IdOrigin::Declared => self.explicit.as_ref(),
+            IdOrigin::Default(index) => self.defaults.get(index),
+            IdOrigin::Event => return "the event itself".into(),
+            IdOrigin::Generated => None,
+        };
+        source.map_or("generated".into(), |source| source.to_string().into())
+    }
+
+    /// Says where ids come from, in order of precedence.
+    pub fn describe_ids(&self) -> String {
+        if let Some(source) = &self.explicit {
+            return source.to_string();
+        }
+        let mut described: String = self.defaults.iter().map(|source| format!("{source}, ")).collect();
+        described.push_str("else generated");
+        described
+    }
 }
 
 /// Returns the default sources of the type: the provider's locations, then the CloudEvents header (HTTP protocol
@@ -65,10 +128,10 @@ pub fn kind_defaults(provider: Option<&Provider>) -> Arc<[Source]> {
 }
 
 /// Returns the default sources of the id: the provider's locations, then the headers of CloudEvents and of Standard
-/// Webhooks, then `/id` of the body.
+/// Webhooks. The body's `/id` is none of them: it is often the id of a resource, which has several events.
 pub fn id_defaults(provider: Option<&Provider>) -> Arc<[Source]> {
     static SHARED: Shared = Mutex::new(BTreeMap::new());
-    let generic = [Place::Header("ce-id"), Place::Header("webhook-id"), Place::Pointer("/id")];
+    let generic = [Place::Header("ce-id"), Place::Header("webhook-id")];
     shared(&SHARED, provider, || sources(provider.map(|provider| provider.ids), &generic))
 }
 
@@ -100,12 +163,11 @@ fn sources(provider: Option<&[Place]>, generic: &[Place]) -> Vec<Source> {
 
 /// Determines the type and id of a verified request.
 ///
-/// The type defaults to [`UNKNOWN_TYPE`]. The id defaults to `sha256-` and the first 32 hexadecimal digits of the
-/// body's SHA-256, so that the same bytes sent again are still a duplicate.
+/// The type defaults to [`UNKNOWN_TYPE`]. An event for which no source gives an id gets one of its own.
 ///
 /// # Errors
 ///
-/// [`MalformedPayload`] when a configured source yields nothing, or when a value is too long or has control characters.
+/// [`MalformedPayload`] when a declared source yields nothing, a value that is too long, or one with control characters.
 pub fn identify(
     kind: &Sources,
     id: &Sources,
@@ -115,16 +177,33 @@ pub fn identify(
 ) -> Result<Identity, MalformedPayload> {
     let request = Request { headers, payload, body, event: None };
     let mut budget = CostBudget::default();
-    let kind = KIND.find(kind, &request, &mut budget)?.unwrap_or_else(|| UNKNOWN_TYPE.into());
-    let id = match ID.find(id, &request, &mut budget)? {
-        Some(id) => id,
-        None => digest(body),
-    };
-    Ok(Identity { id, kind })
+    let kind = KIND.find(kind, &request, &mut budget)?.map_or_else(|| UNKNOWN_TYPE.into(), |(kind, _)| kind);
+    let (id, origin) = ID.find(id, &request, &mut budget)?.unwrap_or_else(generated);
+    Ok(Identity { id, kind, origin })
 }
 
-/// Determines the type and id of a CloudEvent whose attributes are in the body: its own attributes, unless the endpoint
-/// configures other sources. Pointers refer to the body; expressions see its data and take their steps from the
+/// The sources that give the type and the id of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origins {
+    /// The source of the type; `None` if no source has one.
+    pub kind: Option<Source>,
+    /// The source of the id; `None` if it is generated.
+    pub id: Option<Source>,
+}
+
+/// Determines from which sources [`identify`] takes the type and id of a request.
+pub fn origins(kind: &Sources, id: &Sources, headers: &HeaderMap, payload: &Payload, body: &[u8]) -> Origins {
+    let request = Request { headers, payload, body, event: None };
+    let mut budget = CostBudget::default();
+    let mut origin = |value: &Value, sources: &Sources| {
+        let mut gives = |source: &&Source| value.look(source, &sources.hidden, &request, &mut budget).is_ok();
+        sources.explicit.clone().or_else(|| sources.defaults.iter().find(|source| gives(source)).cloned())
+    };
+    Origins { kind: origin(&KIND, kind), id: origin(&ID, id) }
+}
+
+/// Determines the type and id of a CloudEvent whose attributes are in `body`: its own attributes, unless the endpoint
+/// declares other sources. Pointers refer to the body; expressions see its data and take their steps from the
 /// request's `budget`.
 ///
 /// # Errors
@@ -135,15 +214,23 @@ pub fn identify_event(
     id: &Sources,
     headers: &HeaderMap,
     payload: &Payload,
+    body: &[u8],
     event: &CloudEvent<'_>,
     budget: &mut CostBudget,
 ) -> Result<Identity, MalformedPayload> {
-    let request = Request { headers, payload, body: b"", event: Some(event) };
+    let request = Request { headers, payload, body, event: Some(event) };
     let mut own = |value: &Value, sources: &Sources, own: &str| match &sources.explicit {
-        Some(_) => value.find(sources, &request, budget).map(|found| found.unwrap_or_else(|| own.into())),
-        None => value.usable(own, || "the CloudEvent's".into()),
+        Some(_) => value.find(sources, &request, budget),
+        None => Ok(value.usable(own).ok().map(|own| (own, IdOrigin::Event))),
     };
-    Ok(Identity { id: own(&ID, id, &event.id)?, kind: own(&KIND, kind, &event.kind)? })
+    let (id, origin) = own(&ID, id, &event.id)?.unwrap_or_else(generated);
+    let kind = own(&KIND, kind, &event.kind)?.map_or_else(|| UNKNOWN_TYPE.into(), |(kind, _)| kind);
+    Ok(Identity { id, kind, origin })
+}
+
+/// An id of the event's own. The first 48 bits are the time, so ids are in order of receipt (RFC 9562, 5.7).
+fn generated() -> (Box<str>, IdOrigin) {
+    (uuid::Uuid::now_v7().to_string().into(), IdOrigin::Generated)
 }
 
 /// The inputs of sources.
@@ -177,10 +264,10 @@ impl<'a> Request<'a> {
     }
 }
 
-fn digest(body: &[u8]) -> Box<str> {
+fn digest(body: &[u8]) -> String {
     let digest = Sha256::digest(body);
     let half = digest.split_at_checked(16).map_or(&*digest, |(half, _)| half);
-    format!("sha256-{}", hex::encode(half)).into()
+    format!("sha256-{}", hex::encode(half))
 }
 
 struct Value {
@@ -197,75 +284,70 @@ impl Value {
         sources: &Sources,
         request: &Request<'_>,
         budget: &mut CostBudget,
-    ) -> Result<Option<Box<str>>, MalformedPayload> {
+    ) -> Result<Option<(Box<str>, IdOrigin)>, MalformedPayload> {
+        let mut look = |source| self.look(source, &sources.hidden, request, budget);
         if let Some(explicit) = &sources.explicit {
-            return match self.look(explicit, &sources.hidden, request, budget)? {
-                Ok(value) => Ok(Some(value)),
-                Err(why) => Err(self.malformed(&why)),
+            return match look(explicit) {
+                Ok(value) => Ok(Some((value, IdOrigin::Declared))),
+                Err(why) => Err(MalformedPayload::new(format!("{}: {why}", self.name))),
             };
         }
-        for source in &*sources.defaults {
-            if let Ok(value) = self.look(source, &sources.hidden, request, budget)? {
-                return Ok(Some(value));
-            }
-        }
-        Ok(None)
+        let mut defaults = sources.defaults.iter().enumerate();
+        Ok(defaults.find_map(|(index, source)| Some((look(source).ok()?, IdOrigin::Default(index)))))
     }
 
-    /// Returns the value, or why there is none. The outer error means that a value is unusable but must not be skipped
-    /// either: another source would give the event an identity that its sender did not intend.
+    /// Returns the value, or why there is none that can be used.
     fn look(
         &self,
         source: &Source,
         hidden: &[HeaderName],
         request: &Request<'_>,
         budget: &mut CostBudget,
-    ) -> Result<Result<Box<str>, String>, MalformedPayload> {
+    ) -> Result<Box<str>, String> {
         match source {
-            Source::Value(value) if value.is_empty() => Ok(Err("its fixed value is empty".into())),
-            Source::Value(value) => self.usable(value, || "its value".into()).map(Ok),
+            Source::Value(value) if value.is_empty() => Err("its fixed value is empty".into()),
+            Source::Value(value) => self.usable(value).map_err(|why| format!("its value {why}")),
+            Source::Digest => Ok(digest(request.body).into()),
             Source::Expression(expression) => {
                 match expression.text_within(&request.inputs(expression, hidden), budget) {
-                    Err(error) => Ok(Err(format!("its expression fails: {error}"))),
-                    Ok(value) if value.is_empty() => Ok(Err("its expression returns an empty string".into())),
-                    Ok(value) => self.usable(&value, || "what its expression gives".into()).map(Ok),
+                    Err(error) => Err(format!("its expression fails: {error}")),
+                    Ok(value) if value.is_empty() => Err("its expression returns an empty string".into()),
+                    Ok(value) => self.usable(&value).map_err(|why| format!("what its expression gives {why}")),
                 }
             }
-            Source::Header(name) => {
-                match request.headers.get(name).map(|value| std::str::from_utf8(value.as_bytes())) {
-                    None => Ok(Err(format!("header {name} is missing"))),
-                    Some(Ok("")) => Ok(Err(format!("header {name} is empty"))),
-                    Some(Ok(value)) if name.as_str().starts_with("ce-") => {
-                        self.usable(&cloudevents::decode(value.as_bytes()), || format!("header {name}")).map(Ok)
-                    }
-                    Some(Ok(value)) => self.usable(value, || format!("header {name}")).map(Ok),
-                    Some(Err(_)) => Err(self.malformed(&format!("header {name} is not UTF-8"))),
-                }
-            }
+            Source::Header(name) => self.header(name, request.headers).map_err(|why| format!("header {name} {why}")),
             Source::Pointer(pointer) => match request.payload.find(pointer) {
-                None => Ok(Err(format!("it is read from {pointer}, but the body is neither JSON nor a form"))),
-                Some(Found::Nothing) => Ok(Err(format!("the body has no {pointer}"))),
+                None => Err(format!("it is read from {pointer}, but the body is neither JSON nor a form")),
+                Some(Found::Nothing) => Err(match request.payload.flaw() {
+                    Some(flaw) => format!("the body has no {pointer} that can be read: {flaw}"),
+                    None => format!("the body has no {pointer}"),
+                }),
                 Some(Found::Unusable) => {
-                    Ok(Err(format!("{pointer} of the body is not a string with text, an integer or a boolean")))
+                    Err(format!("{pointer} of the body is not a string with text, an integer or a boolean"))
                 }
-                Some(Found::Text(value)) => self.usable(&value, || format!("{pointer} of the body")).map(Ok),
+                Some(Found::Text(value)) => self.usable(&value).map_err(|why| format!("{pointer} of the body {why}")),
             },
         }
     }
 
-    fn usable(&self, value: &str, place: impl Fn() -> String) -> Result<Box<str>, MalformedPayload> {
-        if value.len() > self.max {
-            let (length, max) = (value.len(), self.max);
-            return Err(self.malformed(&format!("{} has {length} bytes, at most {max} are allowed", place())));
+    fn header(&self, name: &HeaderName, headers: &HeaderMap) -> Result<Box<str>, String> {
+        let value = headers.get(name).ok_or("is missing")?.as_bytes();
+        let value = std::str::from_utf8(value).map_err(|_| "is not UTF-8")?;
+        match value {
+            "" => Err("is empty".into()),
+            value if name.as_str().starts_with("ce-") => self.usable(&cloudevents::decode(value.as_bytes())),
+            value => self.usable(value),
         }
-        if value.chars().any(char::is_control) {
-            return Err(self.malformed(&format!("{} has control characters", place())));
-        }
-        Ok(value.into())
     }
 
-    fn malformed(&self, why: &str) -> MalformedPayload {
-        MalformedPayload::new(format!("{}: {why}", self.name))
+    fn usable(&self, value: &str) -> Result<Box<str>, String> {
+        if value.len() > self.max {
+            return Err(format!("has {} bytes, at most {} are allowed", value.len(), self.max));
+        }
+        if value.chars().any(char::is_control) {
+            return Err("has control characters".into());
+        }
+        Ok(value.into())
     }
 }
 
@@ -283,7 +365,7 @@ mod tests {
             .iter()
             .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
             .collect();
-        (headers, Payload::parse(None, &Bytes::from(body)).unwrap(), body.as_bytes())
+        (headers, Payload::read(&Reading::default(), None, &Bytes::from(body)), body.as_bytes())
     }
 
     #[test]
@@ -319,11 +401,63 @@ mod tests {
 
     #[test]
     fn defaults_in_order() {
-        assert_eq!(of(None, &[], r#"{"type":"t","id":7}"#), pair("t", "7"));
         assert_eq!(of(None, &[("webhook-id", "w")], r#"{"type":"t","id":7}"#), pair("t", "w"));
         let cloud = [("ce-type", "c"), ("ce-id", "1"), ("webhook-id", "w")];
         assert_eq!(of(None, &cloud, r#"{"type":"t","id":7}"#), pair("c", "1"));
-        assert_eq!(of(None, &[("ce-type", ""), ("ce-id", "")], r#"{"type":"t","id":true}"#), pair("t", "true"));
+        assert_eq!(of(None, &[("ce-type", ""), ("ce-id", ""), ("webhook-id", "w")], r#"{"type":"t"}"#), pair("t", "w"));
+    }
+
+    /// Three updates of one order have one `/id`, and are three events.
+    #[test]
+    fn an_id_that_nobody_declared_is_never_taken_from_the_body() {
+        let defaults = Sources { explicit: None, defaults: id_defaults(None), hidden: vec![] };
+        let mut ids = Vec::new();
+        for body in [r#"{"id":"order-1"}"#, r#"{"id":"order-1"}"#, r#"{"id":false}"#, "id=tr_1", "", "{}"] {
+            let (headers, payload, bytes) = request(&[], body);
+            let identity = identify(&Sources::default(), &defaults, &headers, &payload, bytes).unwrap();
+            assert_eq!(identity.origin, IdOrigin::Generated, "{body}");
+            assert_eq!(uuid::Uuid::parse_str(&identity.id).unwrap().get_version_num(), 7, "{body}");
+            assert!(!ids.contains(&identity.id), "{body}");
+            ids.push(identity.id);
+        }
+    }
+
+    #[test]
+    fn the_digest_is_of_the_bytes() {
+        // SHA-256 of `{}` by sha256sum: 44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a.
+        let digest = Sources { explicit: Some(Source::Digest), defaults: id_defaults(None), hidden: vec![] };
+        let (headers, payload, body) = request(&[("webhook-id", "w")], "{}");
+        let identity = identify(&Sources::default(), &digest, &headers, &payload, body).unwrap();
+        assert_eq!(&*identity.id, "sha256-44136fa355b3678a1146ad16f7e8649e");
+        assert_eq!(digest.describe(identity.origin), "the digest of the body");
+    }
+
+    #[test]
+    fn the_origin_is_told_in_words() {
+        let github = Sources { explicit: None, defaults: id_defaults(signature::provider("GitHub")), hidden: vec![] };
+        assert_eq!(github.describe_ids(), "header x-github-delivery, header ce-id, header webhook-id, else generated");
+        let (headers, payload, body) = request(&[("x-github-delivery", "d")], "{}");
+        let identity = identify(&Sources::default(), &github, &headers, &payload, body).unwrap();
+        assert_eq!(github.describe(identity.origin), "header x-github-delivery");
+        assert_eq!(github.describe(IdOrigin::Generated), "generated");
+        let pointer = Source::Pointer(JsonPointer::parse("/order/id").unwrap());
+        let declared = Sources { explicit: Some(pointer), ..github };
+        assert_eq!(declared.describe_ids(), "/order/id of the body");
+    }
+
+    #[test]
+    fn origins_are_the_sources_that_identify_uses() {
+        let sources = |defaults| Sources { explicit: None, defaults, hidden: vec![] };
+        let (kind, id) = (sources(kind_defaults(None)), sources(id_defaults(None)));
+        let origins = |headers: &[(&'static str, &'static str)], body| {
+            let (headers, payload, body) = request(headers, body);
+            let Origins { kind, id } = origins(&kind, &id, &headers, &payload, body);
+            [kind, id].map(|source| source.map_or_else(String::new, |source| source.to_string()))
+        };
+        let both = r#"{"type":"t","id":7}"#;
+        assert_eq!(origins(&[("webhook-id", "w")], both), ["/type of the body", "header webhook-id"]);
+        assert_eq!(origins(&[("ce-type", "")], both), ["/type of the body", ""]);
+        assert_eq!(origins(&[], "{}"), ["", ""]);
     }
 
     #[test]
@@ -336,7 +470,7 @@ mod tests {
         );
         let slack = r#"{"type":"event_callback","event_id":"Ev1","event":{"type":"message"}}"#;
         assert_eq!(of(Some("Slack"), &[], slack), pair("message", "Ev1"));
-        assert_eq!(of(Some("Slack"), &[], r#"{"type":"url_verification","id":"x"}"#), pair("url_verification", "x"));
+        assert_eq!(of(Some("Slack"), &[("ce-id", "x")], r#"{"type":"t","id":"y"}"#), pair("t", "x"));
         assert_eq!(
             of(Some("StandardWebhooks"), &[("webhook-id", "w"), ("ce-id", "x")], r#"{"type":"t"}"#),
             pair("t", "w")
@@ -344,13 +478,9 @@ mod tests {
     }
 
     #[test]
-    fn without_any_the_type_is_unknown_and_the_id_is_of_the_bytes() {
-        // SHA-256 of `{}` by sha256sum: 44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a.
-        assert_eq!(of(None, &[], "{}"), pair("unknown", "sha256-44136fa355b3678a1146ad16f7e8649e"));
-        for unusable in [r#"{"type":null,"id":[]}"#, r#"{"type":1.5,"id":{}}"#, r#"{"type":"","id":""}"#, "[]", "3"] {
-            let (kind, id) = of(None, &[], unusable);
-            assert_eq!(kind, "unknown", "{unusable}");
-            assert!(id.starts_with("sha256-") && id.len() == 39, "{unusable}: {id}");
+    fn without_any_the_type_is_unknown() {
+        for unusable in [r#"{"type":null}"#, r#"{"type":1.5}"#, r#"{"type":""}"#, "[]", "3", "", "hello"] {
+            assert_eq!(of(None, &[("webhook-id", "w")], unusable), pair("unknown", "w"), "{unusable}");
         }
     }
 
@@ -392,36 +522,55 @@ mod tests {
     }
 
     #[test]
-    fn unfit_values_are_not_passed_over() {
-        let (kind, id) = (
-            Sources { explicit: None, defaults: kind_defaults(None), hidden: vec![] },
-            Sources { explicit: None, defaults: id_defaults(None), hidden: vec![] },
+    fn unusable_defaults_are_passed_over_and_unusable_declared_values_are_refused() {
+        let long = "x".repeat(257);
+        for unusable in [long.as_bytes(), b"\xff", b"a\tb", b""] {
+            let mut headers = HeaderMap::new();
+            headers.insert("ce-id", HeaderValue::from_bytes(unusable).unwrap());
+            headers.insert("ce-type", HeaderValue::from_bytes(unusable).unwrap());
+            headers.insert("webhook-id", HeaderValue::from_static("w"));
+            let (_, payload, body) = request(&[], r#"{"type":"t"}"#);
+            let defaults = |defaults| Sources { explicit: None, defaults, hidden: vec![] };
+            let identity =
+                identify(&defaults(kind_defaults(None)), &defaults(id_defaults(None)), &headers, &payload, body)
+                    .unwrap();
+            assert_eq!((&*identity.kind, &*identity.id), ("t", "w"), "{unusable:?}");
+            let (kind, id) = named(Source::Value("t".into()), Source::Header(HeaderName::from_static("ce-id")));
+            assert!(identify(&kind, &id, &headers, &payload, body).is_err(), "{unusable:?}");
+        }
+        let (kind, id) = named(
+            Source::Pointer(JsonPointer::parse("/type").unwrap()),
+            Source::Pointer(JsonPointer::parse("/id").unwrap()),
         );
         for (body, sentence) in [
-            (format!(r#"{{"id":"{}"}}"#, "x".repeat(257)), "event.id: /id of the body has 257 bytes"),
-            (format!(r#"{{"type":"{}"}}"#, "x".repeat(129)), "event.type: /type of the body has 129 bytes"),
-            (r#"{"id":"a\nb"}"#.into(), "event.id: /id of the body has control characters"),
-            (r#"{"type":"a\u0000"}"#.into(), "event.type: /type of the body has control characters"),
+            (format!(r#"{{"type":"t","id":"{}"}}"#, "x".repeat(257)), "event.id: /id of the body has 257 bytes"),
+            (format!(r#"{{"type":"{}","id":"x"}}"#, "x".repeat(129)), "event.type: /type of the body has 129 bytes"),
+            (r#"{"type":"t","id":"a\nb"}"#.into(), "event.id: /id of the body has control characters"),
+            (r#"{"type":"a\u0000","id":"x"}"#.into(), "event.type: /type of the body has control characters"),
+            (r#"{"type":"t","#.into(), "event.type: it is read from /type, but the body is neither JSON nor a form"),
         ] {
-            let payload = Payload::parse(None, &Bytes::from(body.clone())).unwrap();
+            let payload = Payload::read(&Reading::default(), None, &Bytes::from(body.clone()));
             let error = identify(&kind, &id, &HeaderMap::new(), &payload, body.as_bytes()).unwrap_err();
             assert!(error.sentence.contains(sentence), "{error}");
         }
-        let mut headers = HeaderMap::new();
-        headers.insert("ce-id", HeaderValue::from_bytes(b"\xff").unwrap());
-        let (_, payload, body) = request(&[], "{}");
-        assert!(identify(&kind, &id, &headers, &payload, body).unwrap_err().sentence.contains("not UTF-8"));
-        let exactly = format!(r#"{{"id":"{}"}}"#, "x".repeat(256));
-        let payload = Payload::parse(None, &Bytes::from(exactly.clone())).unwrap();
+        let broken = Bytes::from_static(b"{\"type\":");
+        let payload = Payload::read(&Reading::default(), Some("application/json"), &broken);
+        let error = identify(&kind, &id, &HeaderMap::new(), &payload, &broken).unwrap_err();
+        assert!(error.sentence.contains("no /type that can be read: the body is not valid JSON: EOF"), "{error}");
+        let exactly = format!(r#"{{"type":"t","id":"{}"}}"#, "x".repeat(256));
+        let payload = Payload::read(&Reading::default(), None, &Bytes::from(exactly.clone()));
         assert!(identify(&kind, &id, &HeaderMap::new(), &payload, exactly.as_bytes()).is_ok());
     }
 
     #[test]
     fn opaque_bodies_have_headers_only() {
-        let payload = Payload::parse(Some("text/plain"), &Bytes::from("{}")).unwrap();
+        let payload = Payload::read(&Reading::default(), Some("text/plain"), &Bytes::from("{}"));
         let (kind, id) = named(Source::Value("t".into()), Source::Pointer(JsonPointer::parse("/id").unwrap()));
         let error = identify(&kind, &id, &HeaderMap::new(), &payload, b"{}").unwrap_err();
         assert_eq!(error.sentence, "event.id: it is read from /id, but the body is neither JSON nor a form");
+        let declared = Reading { format: BodyFormat::Json, field: None };
+        let payload = Payload::read(&declared, Some("text/plain"), &Bytes::from(r#"{"id":"x"}"#));
+        assert_eq!(&*identify(&kind, &id, &HeaderMap::new(), &payload, b"").unwrap().id, "x");
     }
 
     proptest! {
@@ -435,16 +584,16 @@ mod tests {
             header in proptest::collection::vec(prop_oneof![32u8..=126, 128u8..=255], 0..300),
             content_type in proptest::option::of("application/json|text/plain|application/x-www-form-urlencoded"),
         ) {
-            let Ok(payload) = Payload::parse(content_type.as_deref(), &Bytes::from(body.clone())) else { return Ok(()) };
+            let payload = Payload::read(&Reading::default(), content_type.as_deref(), &Bytes::from(body.clone()));
             let mut headers = HeaderMap::new();
             headers.insert("ce-id", HeaderValue::from_bytes(&header).unwrap());
             let kind = Sources { explicit: None, defaults: kind_defaults(None), hidden: vec![] };
             let id = Sources { explicit: None, defaults: id_defaults(None), hidden: vec![] };
-            if let Ok(identity) = identify(&kind, &id, &headers, &payload, &body) {
+            // Without a declared source nothing about a body or its headers can refuse it.
+            let identity = identify(&kind, &id, &headers, &payload, &body).unwrap();
                 prop_assert!((1..=EVENT_ID_BYTES).contains(&identity.id.len()));
                 prop_assert!((1..=EVENT_TYPE_BYTES).contains(&identity.kind.len()));
                 prop_assert!(!identity.id.chars().chain(identity.kind.chars()).any(char::is_control));
-            }
         }
     }
 }

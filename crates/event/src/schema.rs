@@ -2,6 +2,7 @@
 
 mod cost;
 mod ref_expansion;
+mod unusable;
 
 use std::fmt::{self, Write};
 
@@ -18,9 +19,7 @@ use serde_json::Value;
 use self::{cost::Cost, ref_expansion::ExpandedSchema};
 use super::{
     identity::Identity,
-    limits::{
-        SCHEMA_BYTES, SCHEMA_DEPTH, SCHEMA_PATTERN_BYTES, SCHEMA_PATTERNS_BYTES, SCHEMAS, VIOLATION_BYTES, VIOLATIONS,
-    },
+    limits::{SCHEMA_BYTES, SCHEMA_DEPTH, SCHEMA_PATTERN_BYTES, SCHEMAS, VIOLATION_BYTES, VIOLATIONS},
 };
 
 /// An event that has passed verification and validation. For incoming requests, only [`SchemaSet::validate`] creates
@@ -188,6 +187,10 @@ impl SchemaSet {
                 let message = "this type has a schema, but the body is neither JSON nor a form";
                 return Err(Violation::Schema(vec![(String::new(), message.into())]));
             };
+            // A schema says what the payload is, so here what cannot be read is not enough.
+            if let Some(flaw) = payload.flaw() {
+                return Err(Violation::Schema(vec![(String::new(), flaw.into())]));
+            }
             let left = rule.cost.count(value, budget.schema).and_then(|steps| budget.schema.checked_sub(steps));
             let Some(left) = left else {
                 return Err(Violation::Schema(vec![(String::new(), TOO_MUCH.into())]));
@@ -223,19 +226,12 @@ impl Rule {
         let ExpandedSchema { recursive, cost, pattern_bytes } = ref_expansion::measure(schema)?;
         let validator = jsonschema::options()
             .with_retriever(NoRetrieval)
-            .with_pattern_options(PatternOptions::regex().size_limit(pattern_bytes).dfa_size_limit(SCHEMA_PATTERN_BYTES))
+            .with_pattern_options(
+                PatternOptions::regex().size_limit(pattern_bytes).dfa_size_limit(SCHEMA_PATTERN_BYTES),
+            )
             .build(schema)
             .map_err(|error| {
-                let message = match error.kind() {
-                    ValidationErrorKind::Format { format } if format == "regex" => {
-                        format!(
-                            "this pattern is not a regular expression (look-around and back-references are not supported), or \
-                             is larger than {pattern_bytes} bytes when it is compiled: {SCHEMA_PATTERN_BYTES}, or less where \
-                             many patterns share {SCHEMA_PATTERNS_BYTES}"
-                        )
-                    }
-                    _ => bounded(&error.to_string(), 4 * VIOLATION_BYTES),
-                };
+                let message = unusable::explain(&error, pattern_bytes);
                 match error.instance_path().as_str() {
                     "" => message,
                     path => format!("{}: {message}", bounded(path, VIOLATION_BYTES)),

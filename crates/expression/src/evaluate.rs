@@ -83,7 +83,7 @@ impl<'a> Machine<'a> {
     pub(super) fn value(&mut self, node: &'a Node) -> Result<Value<'a>> {
         self.pay(1, node.at)?;
         match &node.what {
-            What::Literal(literal) => Ok(Value::literal(literal)),
+            What::Literal(literal) => Ok(literal.value()),
             What::Binding(given) => Ok(self.given(*given)),
             What::Local(place) => {
                 self.locals.get(*place).cloned().ok_or_else(|| EvalError::new(node.at, "this variable has no value"))

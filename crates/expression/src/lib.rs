@@ -231,6 +231,12 @@ impl Expression {
         self.uses.payload
     }
 
+    /// The first header that it looks up by a name with capitals. No header is found by it, because [`Inputs::headers`]
+    /// have lower-case names.
+    pub fn capital_header(&self) -> Option<&str> {
+        self.uses.capital_header.as_deref()
+    }
+
     /// Evaluates a condition.
     ///
     /// # Errors

@@ -9,15 +9,33 @@ use super::{
     CompileError, Scope,
     lexer::{Token, tokens},
     pattern::Pattern,
-    syntax::{Arithmetic, Comparison, Comprehension, Literal, Node, What},
+    syntax::{Arithmetic, Binding, Comparison, Comprehension, Literal, Node, What},
 };
 use crate::limits::{EXPRESSION_BYTES, EXPRESSION_DEPTH};
 
 /// The variables that an expression uses.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Uses {
     pub(super) headers: bool,
     pub(super) payload: bool,
+    /// The first header that is looked up by a name with capitals.
+    pub(super) capital_header: Option<Box<str>>,
+}
+
+impl Uses {
+    /// Notes that the value of `from` with this name is looked up.
+    fn lookup(&mut self, from: &Node, name: &str) {
+        if matches!(from.what, What::Binding(Binding::Headers)) && name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            self.capital_header.get_or_insert_with(|| name.into());
+        }
+    }
+
+    /// Notes that the value of `from` with this index is looked up.
+    fn index(&mut self, from: &Node, index: &Node) {
+        if let What::Literal(Literal::Text(name)) = &index.what {
+            self.lookup(from, name);
+        }
+    }
 }
 
 /// Reads an expression of at most [`EXPRESSION_BYTES`] and [`EXPRESSION_DEPTH`].
@@ -171,6 +189,9 @@ impl Parser {
             };
             self.next += 1;
             let right = self.sum()?;
+            if comparison == Comparison::In {
+                self.uses.index(&right, &left);
+            }
             left = self.node(at, What::Compare(comparison, Box::new(left), Box::new(right)))?;
         }
     }

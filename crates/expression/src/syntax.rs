@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{functions::Function, pattern::Pattern, value::Kind};
+use super::{
+    functions::Function,
+    pattern::Pattern,
+    value::{Blob, Kind, Text, Value},
+};
 
 /// A part of an expression.
 #[derive(Debug)]
@@ -106,6 +110,22 @@ pub(super) enum Literal {
     Text(Box<str>),
     Bytes(Box<[u8]>),
     Type(Kind),
+}
+
+impl Literal {
+    /// The value, which borrows from the tree.
+    pub(super) fn value(&self) -> Value<'_> {
+        match self {
+            Self::Null => Value::Null,
+            Self::Bool(flag) => Value::Bool(*flag),
+            Self::Int(number) => Value::Int(*number),
+            Self::UInt(number) => Value::UInt(*number),
+            Self::Double(number) => Value::Double(*number),
+            Self::Text(text) => Value::Text(Text::Borrowed(text)),
+            Self::Bytes(bytes) => Value::Bytes(Blob::Borrowed(bytes)),
+            Self::Type(kind) => Value::Type(*kind),
+        }
+    }
 }
 
 /// A variable of a scope.

@@ -8,7 +8,7 @@ use std::{borrow::Cow, cmp::Ordering, ops::Deref, rc::Rc};
 use jiff::SignedDuration;
 
 pub(super) use self::json::Seconds;
-use super::{Event, syntax::Literal, time::CelTimestamp};
+use super::{Event, time::CelTimestamp};
 
 /// Bytes that are read or copied in one step.
 pub(super) const BYTES_PER_STEP: usize = 16;
@@ -265,19 +265,6 @@ impl<'a> Value<'a> {
             Json::String(text) => Self::Text(Text::Borrowed(text)),
             Json::Array(elements) => Self::List(List::Json(elements)),
             Json::Object(entries) => Self::Map(Map::Json(entries)),
-        }
-    }
-
-    pub(super) fn literal(literal: &'a Literal) -> Self {
-        match literal {
-            Literal::Null => Self::Null,
-            Literal::Bool(flag) => Self::Bool(*flag),
-            Literal::Int(number) => Self::Int(*number),
-            Literal::UInt(number) => Self::UInt(*number),
-            Literal::Double(number) => Self::Double(*number),
-            Literal::Text(text) => Self::Text(Text::Borrowed(text)),
-            Literal::Bytes(bytes) => Self::Bytes(Blob::Borrowed(bytes)),
-            Literal::Type(kind) => Self::Type(*kind),
         }
     }
 

@@ -11,6 +11,6 @@ use grapnel_signature::testing::verified;
 
 /// Returns an event that passed the same checks as any other.
 pub fn validated(id: &str, kind: &str, body: Bytes) -> Validated {
-    let identity = Identity { id: id.into(), kind: kind.into() };
+    let identity = Identity::new(id, kind);
     SchemaSet::default().validate(verified(body), &Payload::Opaque, identity).unwrap()
 }

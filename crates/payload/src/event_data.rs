@@ -7,7 +7,9 @@ use serde_json::{Value, value::RawValue};
 
 use super::{
     cloudevents::{self, CloudEvent},
-    payload::Kind,
+    lenient,
+    payload::fields,
+    reading::{BodyFormat, Kind, Reading},
 };
 
 /// The data of an event.
@@ -43,50 +45,95 @@ impl<'a> Content<'a> {
         Self { content_type: content_type.map(Cow::Borrowed), data: Data::of(content_type, body) }
     }
 
+    /// Returns the payload of a stored event, as its endpoint declares how bodies are read: for a body in the JSON
+    /// format of CloudEvents the event's data, and for a form with JSON in the declared field that JSON.
+    pub fn read(reading: &Reading, content_type: Option<&'a str>, body: &'a [u8]) -> Self {
+        const JSON: &str = "application/json";
+        let declared = match reading.format {
+            _ if CloudEvent::is_structured(content_type) => return Self::of(content_type, body),
+            BodyFormat::Auto => content_type,
+            BodyFormat::Json if matches!(Kind::of(content_type), Kind::Json) => content_type,
+            BodyFormat::Json => Some(JSON),
+            BodyFormat::Form => Some("application/x-www-form-urlencoded"),
+            BodyFormat::Opaque => Some("application/octet-stream"),
+        };
+        let content = Self { content_type: declared.map(Cow::Borrowed), data: Data::of(declared, body) };
+        let Some(field) = &reading.field else { return content };
+        let text = content.form().and_then(|fields| fields.get(&**field)?.as_str().map(str::to_owned));
+        match text.and_then(json) {
+            Some(json) => Self { content_type: Some(Cow::Borrowed(JSON)), data: Data::Json(Cow::Owned(json)) },
+            None => content,
+        }
+    }
+
     /// Returns the fields of an HTML form.
     pub fn form(&self) -> Option<Value> {
-        let text: &[u8] = match &self.data {
-            Data::Text(text) => text.as_bytes(),
-            Data::Bytes(bytes) => bytes,
-            Data::Nothing | Data::Json(_) => return None,
-        };
+        let text = self.plain()?;
         match Kind::of(self.content_type.as_deref()) {
-            Kind::Form => super::payload::form(text).ok(),
-            Kind::Json | Kind::Opaque => None,
+            Kind::Form => Some(fields(text).0),
+            Kind::Json | Kind::Undeclared | Kind::Opaque => None,
+        }
+    }
+
+    /// Returns data that is not JSON.
+    fn plain(&self) -> Option<&[u8]> {
+        match &self.data {
+            Data::Text(text) => Some(text.as_bytes()),
+            Data::Bytes(bytes) => Some(bytes),
+            Data::Nothing | Data::Json(_) => None,
         }
     }
 
     /// Returns the data as expressions see it: JSON and forms as values, other text as a string, and anything else as
-    /// bytes.
+    /// bytes. Of JSON that is not quite valid they see what can be read, at worst null.
     pub fn payload(self) -> expression::Payload<'a> {
         use expression::Payload;
         if let Some(fields) = self.form() {
             return Payload::Json(Cow::Owned(fields));
         }
+        let content_type = self.content_type.as_deref();
+        let repaired = |body: &[u8]| -> Option<Value> {
+            lenient::repair(content_type, body).and_then(|text| serde_json::from_str(&text).ok())
+        };
+        let readable = match (Kind::of(content_type), self.plain()) {
+            (Kind::Json | Kind::Undeclared, Some(body)) => repaired(body),
+            _ => None,
+        };
+        if let Some(value) = readable {
+            return Payload::Json(Cow::Owned(value));
+        }
         match self.data {
             Data::Nothing => Payload::Nothing,
-            Data::Json(text) => match serde_json::from_str(text.get()) {
-                Ok(value) => Payload::Json(Cow::Owned(value)),
-                // Only a body accepted by an earlier version can be nested too deeply for a value.
-                Err(_) => Payload::Text(Cow::Owned(text.get().to_owned())),
+            Data::Json(text) => match serde_json::from_str(text.get()).ok().or_else(|| repaired(text.get().as_bytes()))
+            {
+                Some(value) => Payload::Json(Cow::Owned(value)),
+                None => Payload::Nothing,
             },
+            Data::Text(_) | Data::Bytes(_) if matches!(Kind::of(content_type), Kind::Json) => Payload::Nothing,
             Data::Text(text) => Payload::Text(text),
             Data::Bytes(bytes) => Payload::Bytes(bytes),
         }
     }
 }
 
+/// Returns the JSON in a text: as it is, or what can be read of it.
+fn json(text: String) -> Option<Box<RawValue>> {
+    RawValue::from_string(text.clone())
+        .ok()
+        .or_else(|| RawValue::from_string(lenient::repair(None, text.as_bytes())?).ok())
+}
+
 impl<'a> Data<'a> {
-    /// Classifies a body by its content type.
+    /// Classifies a body by its content type. JSON is returned without a byte order mark.
     pub fn of(content_type: Option<&str>, body: &'a [u8]) -> Self {
-        if !matches!(Kind::of(content_type), Kind::Json) {
+        if !matches!(Kind::of(content_type), Kind::Json | Kind::Undeclared) {
             return Self::plain(body);
         }
         // JSON is never empty: there is no data, as in a CloudEvent that consists of headers only.
         if body.is_empty() {
             return Self::Nothing;
         }
-        if let Ok(json) = serde_json::from_slice::<&RawValue>(body) {
+        if let Ok(json) = serde_json::from_slice::<&RawValue>(lenient::without_bom(body)) {
             return Self::Json(Cow::Borrowed(json));
         }
         Self::plain(body)
@@ -99,6 +146,7 @@ impl<'a> Data<'a> {
         }
     }
 }
+
 /// Returns headers as expressions see them: attributes of CloudEvents are decoded, and invalid UTF-8 is replaced.
 pub fn expression_headers<'a>(
     headers: impl IntoIterator<Item = (&'a str, &'a [u8])>,
@@ -134,6 +182,59 @@ pub fn add_attributes(inputs: &mut expression::Inputs<'_>, event: &CloudEvent<'_
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn seen(reading: &Reading, content_type: Option<&str>, body: &[u8]) -> expression::Payload<'static> {
+        use expression::Payload;
+        match Content::read(reading, content_type, body).payload() {
+            Payload::Nothing => Payload::Nothing,
+            Payload::Json(value) => Payload::Json(Cow::Owned(value.into_owned())),
+            Payload::Text(text) => Payload::Text(Cow::Owned(text.into_owned())),
+            Payload::Bytes(bytes) => Payload::Bytes(Cow::Owned(bytes.into_owned())),
+        }
+    }
+
+    /// What the data plane saw when the event came in, and what expressions see when it is delivered, must agree.
+    #[test]
+    fn a_stored_event_is_read_as_the_request_was() {
+        let form = Some("application/x-www-form-urlencoded");
+        let bodies: [(Option<&str>, &[u8]); 14] = [
+            (None, b"{\"a\":1}"),
+            (None, b""),
+            (None, b"hello"),
+            (None, b"\xef\xbb\xbf[1]"),
+            (Some("application/json"), b"\xef\xbb\xbf{\"a\":1}"),
+            (Some("application/json"), b"{\"a\":\"\\ud800\",\"b\":1e999}"),
+            (Some("application/json"), b"{\"a\":\"\xff\"}"),
+            (Some("application/json; charset=latin1"), b"{\"a\":\"\xe9\"}"),
+            (Some("application/json"), b"{broken"),
+            (Some("application/json"), b""),
+            (Some("text/plain"), b"{\"a\":1}"),
+            (form, b"a=1&payload=%7B%22a%22%3A1%7D"),
+            (form, b"a=1&payload=%7B%22a%22%3A%22%5Cud800%22%7D"),
+            (form, b"a=1&payload=%7Bbroken"),
+        ];
+        for format in [BodyFormat::Auto, BodyFormat::Json, BodyFormat::Form, BodyFormat::Opaque] {
+            for field in [None, Some("payload".into())] {
+                let reading = Reading { format, field };
+                for (content_type, body) in bodies {
+                    let came =
+                        crate::payload::Payload::read(&reading, content_type, &bytes::Bytes::copy_from_slice(body));
+                    let came = came.value().cloned();
+                    match seen(&reading, content_type, body) {
+                        expression::Payload::Json(value) => {
+                            assert_eq!(Some(value.into_owned()), came, "{reading:?} {content_type:?} {body:?}")
+                        }
+                        expression::Payload::Nothing => {
+                            assert_eq!(Some(Value::Null), came, "{reading:?} {content_type:?} {body:?}")
+                        }
+                        expression::Payload::Text(_) | expression::Payload::Bytes(_) => {
+                            assert_eq!(came, None, "{reading:?} {content_type:?} {body:?}")
+                        }
+                    }
+                }
+            }
+        }
+    }
 
     #[test]
     fn expressions_see_each_header_once() {

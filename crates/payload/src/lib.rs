@@ -10,5 +10,7 @@ pub mod cloudevents;
 pub mod event_data;
 pub mod headers;
 pub mod json;
+pub mod lenient;
 pub mod limits;
 pub mod payload;
+pub mod reading;

@@ -1,4 +1,4 @@
-//! Request bodies by content type.
+//! Request bodies, as far as they can be read.
 
 use std::{fmt, sync::OnceLock};
 
@@ -9,16 +9,18 @@ use serde_json::{Map, Value};
 use super::{
     event_data::{Content, Data},
     json::{self, Found},
+    lenient,
     limits::FORM_FIELDS,
+    reading::{Kind, Reading},
 };
 
-/// A verified body, by content type.
+/// A verified body as far as it can be read. The bytes themselves are stored and delivered as received.
 #[derive(Clone)]
 pub enum Payload {
-    /// Well-formed JSON.
+    /// JSON.
     Json(JsonText),
-    /// An HTML form as an object: a field is a string, a repeated field an array of strings.
-    Form(Value),
+    /// An HTML form as an object.
+    Form(Fields),
     /// Anything else.
     Opaque,
 }
@@ -34,22 +36,52 @@ impl fmt::Debug for Payload {
 }
 
 /// A well-formed JSON text, parsed into a [`Value`] on first use.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct JsonText {
     text: Bytes,
     value: OnceLock<Value>,
+    flaw: Option<String>,
 }
 
 impl JsonText {
     /// Wraps a value that has no text of its own.
     fn of(value: Value) -> Self {
-        Self { text: Bytes::new(), value: OnceLock::from(value) }
+        Self { value: OnceLock::from(value), ..Self::default() }
+    }
+
+    /// Whether nothing of the text can be read.
+    fn is_unreadable(&self) -> bool {
+        self.flaw.is_some() && self.text.is_empty()
     }
 
     fn value(&self) -> &Value {
         // The text has passed the same parser, so the default is never used.
         self.value.get_or_init(|| serde_json::from_slice(&self.text).unwrap_or_default())
     }
+
+    /// Reads a text strictly, or else what can be read of it: at worst null. The flaw says what is not JSON.
+    fn read(content_type: Option<&str>, body: &Bytes) -> Self {
+        if body.is_empty() {
+            return Self {
+                flaw: Some("the body is empty, but a JSON value was expected".into()),
+                ..Self::of(Value::Null)
+            };
+        }
+        let text = body.slice_ref(lenient::without_bom(body));
+        let Err(error) = json::check(&text) else { return Self { text, ..Self::default() } };
+        let flaw = Some(format!("the body is not valid JSON: {error}"));
+        match lenient::repair(content_type, body) {
+            Some(text) => Self { text: text.into(), flaw, ..Self::default() },
+            None => Self { flaw, ..Self::of(Value::Null) },
+        }
+    }
+}
+
+/// The fields of an HTML form as an object: a field is a string, a repeated field an array of strings.
+#[derive(Clone)]
+pub struct Fields {
+    value: Value,
+    flaw: Option<String>,
 }
 
 /// A request that cannot be understood although its signature is valid. The sentence says what is wrong and where, and
@@ -69,24 +101,28 @@ impl MalformedPayload {
 }
 
 impl Payload {
-    /// Parses a verified body. `application/json`, `text/json`, every `…+json` and an absent content type are JSON (the
-    /// default for webhooks), `application/x-www-form-urlencoded` is a form, and everything else is opaque. The last of
-    /// equal keys of a JSON object counts (RFC 8259, 4).
+    /// Reads a verified body: by its content type, or as `reading` declares. Without a content type a body is JSON (the
+    /// default for webhooks) if it can be read as JSON. The last of equal keys of a JSON object counts (RFC 8259, 4).
     ///
-    /// # Errors
-    ///
-    /// [`MalformedPayload`] when the body does not match its content type.
-    pub fn parse(content_type: Option<&str>, body: &Bytes) -> Result<Self, MalformedPayload> {
-        match Kind::of(content_type) {
-            Kind::Json if body.is_empty() => {
-                Err(MalformedPayload::new("the body is empty, but a JSON value was expected"))
-            }
-            Kind::Json => match json::check(body) {
-                Ok(()) => Ok(Self::Json(JsonText { text: body.clone(), value: OnceLock::new() })),
-                Err(error) => Err(MalformedPayload::new(format!("the body is not valid JSON: {error}"))),
+    /// No body is refused: what cannot be read is null, and [`Self::flaw`] says why.
+    pub fn read(reading: &Reading, content_type: Option<&str>, body: &Bytes) -> Self {
+        match reading.kind(content_type) {
+            Kind::Json => Self::Json(JsonText::read(content_type, body)),
+            Kind::Undeclared => match JsonText::read(content_type, body) {
+                text if !body.is_empty() && text.is_unreadable() => Self::Opaque,
+                text => Self::Json(text),
             },
-            Kind::Form => form(body).map(Self::Form),
-            Kind::Opaque => Ok(Self::Opaque),
+            Kind::Form => form(body, reading.field.as_deref()),
+            Kind::Opaque => Self::Opaque,
+        }
+    }
+
+    /// Says why a body is not what its content type or its endpoint declares; `None` if it is.
+    pub fn flaw(&self) -> Option<&str> {
+        match self {
+            Self::Json(text) => text.flaw.as_deref(),
+            Self::Form(fields) => fields.flaw.as_deref(),
+            Self::Opaque => None,
         }
     }
 
@@ -97,16 +133,18 @@ impl Payload {
 
     /// Returns the payload of event data that is not the whole body.
     pub fn of(content: &Content<'_>) -> Self {
-        if let Some(fields) = content.form() {
-            return Self::Form(fields);
-        }
         match &content.data {
             Data::Nothing => Self::nothing(),
-            Data::Json(json) => match serde_json::from_str(json.get()) {
-                Ok(value) => Self::Json(JsonText::of(value)),
-                Err(_) => Self::Opaque,
-            },
-            Data::Text(_) | Data::Bytes(_) => Self::Opaque,
+            Data::Json(json) => Self::Json(JsonText::read(None, &Bytes::copy_from_slice(json.get().as_bytes()))),
+            Data::Text(text) => Self::of_plain(content, text.as_bytes()),
+            Data::Bytes(bytes) => Self::of_plain(content, bytes),
+        }
+    }
+
+    fn of_plain(content: &Content<'_>, data: &[u8]) -> Self {
+        match Kind::of(content.content_type.as_deref()) {
+            Kind::Form => form(data, None),
+            Kind::Json | Kind::Undeclared | Kind::Opaque => Self::Opaque,
         }
     }
 
@@ -114,7 +152,7 @@ impl Payload {
     pub fn value(&self) -> Option<&Value> {
         match self {
             Self::Json(text) => Some(text.value()),
-            Self::Form(value) => Some(value),
+            Self::Form(fields) => Some(&fields.value),
             Self::Opaque => None,
         }
     }
@@ -127,47 +165,30 @@ impl Payload {
                 Some(value) => json::find_in(value, pointer.tokens()),
                 None => json::find(&text.text, pointer.tokens()),
             }),
-            Self::Form(value) => Some(json::find_in(value, pointer.tokens())),
+            Self::Form(fields) => Some(json::find_in(&fields.value, pointer.tokens())),
             Self::Opaque => None,
         }
     }
 }
 
-/// The kind of body that a content type names.
-pub enum Kind {
-    /// JSON.
-    Json,
-    /// An HTML form.
-    Form,
-    /// Anything else.
-    Opaque,
+/// Reads an HTML form, or the JSON in its field of that name.
+fn form(body: &[u8], field: Option<&str>) -> Payload {
+    let (value, complete) = fields(body);
+    let flaw = (!complete).then(|| format!("the form has more than {FORM_FIELDS} fields"));
+    let Some((name, Value::String(text))) = field.and_then(|name| Some((name, value.get(name)?))) else {
+        return Payload::Form(Fields { value, flaw });
+    };
+    let text = JsonText::read(None, &Bytes::copy_from_slice(text.as_bytes()));
+    let flaw = text.flaw.as_deref().map(|flaw| format!("field {name} of the form: {flaw}")).or(flaw);
+    if text.is_unreadable() { Payload::Form(Fields { value, flaw }) } else { Payload::Json(JsonText { flaw, ..text }) }
 }
 
-impl Kind {
-    /// Returns the kind for a content type.
-    pub fn of(content_type: Option<&str>) -> Self {
-        let essence = content_type.unwrap_or_default();
-        let essence = essence.split_once(';').map_or(essence, |(essence, _)| essence).trim();
-        let suffix = essence.len().checked_sub("+json".len()).and_then(|at| essence.get(at..));
-        if essence.is_empty()
-            || ["application/json", "text/json"].iter().any(|json| essence.eq_ignore_ascii_case(json))
-            || suffix.is_some_and(|suffix| suffix.eq_ignore_ascii_case("+json"))
-        {
-            Self::Json
-        } else if essence.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
-            Self::Form
-        } else {
-            Self::Opaque
-        }
-    }
-}
-
-/// Parses an HTML form into an object of its fields.
-pub fn form(body: &[u8]) -> Result<Value, MalformedPayload> {
+/// Parses an HTML form into an object of its first [`FORM_FIELDS`] fields; returns whether these are all.
+pub(super) fn fields(body: &[u8]) -> (Value, bool) {
     let mut fields = Map::new();
     for (number, (name, value)) in form_urlencoded::parse(body).enumerate() {
         if number == FORM_FIELDS {
-            return Err(MalformedPayload::new(format!("the form has more than {FORM_FIELDS} fields")));
+            return (Value::Object(fields), false);
         }
         let value = Value::String(value.into_owned());
         match fields.get_mut(&*name) {
@@ -178,7 +199,7 @@ pub fn form(body: &[u8]) -> Result<Value, MalformedPayload> {
             Some(first) => *first = Value::Array(vec![first.take(), value]),
         }
     }
-    Ok(Value::Object(fields))
+    (Value::Object(fields), true)
 }
 
 #[cfg(test)]
@@ -187,36 +208,30 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::reading::BodyFormat;
 
-    fn parse(content_type: Option<&str>, body: impl Into<Bytes>) -> Result<Payload, MalformedPayload> {
-        Payload::parse(content_type, &body.into())
+    fn read(content_type: Option<&str>, body: impl Into<Bytes>) -> Payload {
+        Payload::read(&Reading::default(), content_type, &body.into())
+    }
+
+    fn pointer(text: &str) -> JsonPointer {
+        JsonPointer::parse(text).unwrap()
+    }
+
+    const FORM: Option<&str> = Some("application/x-www-form-urlencoded");
+
+    #[test]
+    fn a_body_without_content_type_is_json_if_it_can_be_read() {
+        assert!(matches!(read(None, "{}"), Payload::Json(_)));
+        assert!(matches!(read(None, "[1e999]"), Payload::Json(_)));
+        assert_eq!(read(None, "").value(), Some(&Value::Null));
+        assert!(matches!(read(None, "hello"), Payload::Opaque));
+        assert!(matches!(read(Some("text/plain"), "{}"), Payload::Opaque));
     }
 
     #[test]
-    fn the_content_type_decides() {
-        for json in [
-            None,
-            Some(""),
-            Some("application/json"),
-            Some("Application/JSON; charset=utf-8"),
-            Some("text/json"),
-            Some("application/cloudevents+json"),
-            Some("application/vnd.api+JSON;v=1"),
-        ] {
-            assert!(matches!(parse(json, "{}"), Ok(Payload::Json(_))), "{json:?}");
-            assert!(parse(json, "no").is_err(), "{json:?}");
-        }
-        let form = Some("application/x-www-form-urlencoded; charset=UTF-8");
-        assert!(matches!(parse(form, "a=1"), Ok(Payload::Form(_))));
-        for other in ["text/plain", "application/xml", "multipart/form-data; boundary=x", "é", "json", "+js"] {
-            assert!(matches!(parse(Some(other), "{"), Ok(Payload::Opaque)), "{other}");
-        }
-        assert!(parse(Some("text/plain"), "x").unwrap().value().is_none());
-    }
-
-    #[test]
-    fn what_is_not_json_says_where() {
-        for (body, sentence) in [
+    fn a_flaw_says_what_is_not_json_and_where() {
+        for (body, flaw) in [
             (&b""[..], "empty"),
             (b"   ", "line 1 column 3"),
             (b"{\"a\":1", "line 1 column 6"),
@@ -224,37 +239,74 @@ mod tests {
             (b"{\"a\":\"\xff\"}", "invalid unicode code point at line 1 column"),
             (b"{\"a\":\"\\ud800\"}", "line 1 column"),
             (b"{} {}", "trailing characters at line 1 column 4"),
-            (b"\xef\xbb\xbf{}", "line 1 column 1"),
             (b"1e999", "number out of range"),
         ] {
-            let error = parse(None, body).unwrap_err();
-            assert!(error.sentence.contains(sentence), "{error}");
+            let payload = read(Some("application/json"), body);
+            assert!(payload.flaw().is_some_and(|found| found.contains(flaw)), "{:?}", payload.flaw());
         }
         for deep in ["[".repeat(100_000), "{\"a\":".repeat(100_000), "[".repeat(100_000) + &"]".repeat(100_000)] {
-            let error = parse(None, deep).unwrap_err();
-            assert!(error.sentence.contains("recursion limit exceeded"), "{error}");
+            let payload = read(None, deep.clone());
+            assert!(
+                payload.flaw().is_none_or(|flaw| flaw.contains("recursion limit exceeded")),
+                "{:?}",
+                payload.flaw()
+            );
         }
+        assert_eq!(read(None, "{}").flaw(), None);
+        assert_eq!(read(None, &b"\xef\xbb\xbf{}"[..]).flaw(), None, "a byte order mark may be ignored");
+    }
+
+    #[test]
+    fn flawed_json_is_seen_as_far_as_possible() {
+        let payload = read(Some("application/json"), r#"{"id":"x","t":"\ud800","n":1e999}"#);
+        assert_eq!(payload.find(&pointer("/id")), Some(Found::Text("x".into())));
+        assert_eq!(payload.value(), Some(&json!({ "id": "x", "t": "\u{fffd}", "n": null })));
+        let broken = read(Some("application/json"), r#"{"id":"x""#);
+        assert_eq!(broken.find(&pointer("/id")), Some(Found::Nothing));
+        assert_eq!(broken.value(), Some(&Value::Null));
     }
 
     #[test]
     fn of_equal_keys_the_last_counts() {
-        let payload = parse(None, r#"{"a":1,"b":2,"a":3}"#).unwrap();
-        let pointer = JsonPointer::parse("/a").unwrap();
-        assert_eq!(payload.find(&pointer), Some(Found::Text("3".into())), "before the tree is built");
+        let payload = read(None, r#"{"a":1,"b":2,"a":3}"#);
+        assert_eq!(payload.find(&pointer("/a")), Some(Found::Text("3".into())), "before the tree is built");
         assert_eq!(payload.value(), Some(&json!({ "a": 3, "b": 2 })));
-        assert_eq!(payload.find(&pointer), Some(Found::Text("3".into())), "and after");
+        assert_eq!(payload.find(&pointer("/a")), Some(Found::Text("3".into())), "and after");
     }
 
     #[test]
     fn forms_are_objects() {
-        let form = |body: &str| parse(Some("application/x-www-form-urlencoded"), body.to_owned());
-        let payload = form("a=1&b=x+y&a=2&c=&a=%C3%A9&payload=%7B%22a%22%3A1%7D").unwrap();
+        let payload = read(FORM, "a=1&b=x+y&a=2&c=&a=%C3%A9&payload=%7B%22a%22%3A1%7D");
         let expected = json!({ "a": ["1", "2", "é"], "b": "x y", "c": "", "payload": "{\"a\":1}" });
         assert_eq!(payload.value(), Some(&expected));
-        assert_eq!(form("").unwrap().value(), Some(&json!({})));
-        assert!(form(&"a=1&".repeat(FORM_FIELDS)).is_ok());
-        assert!(form(&"a=1&".repeat(FORM_FIELDS + 1)).is_err());
-        assert!(form("%ff=%zz&=&&==").is_ok());
+        assert_eq!(read(FORM, "").value(), Some(&json!({})));
+        assert_eq!(read(FORM, "a=1&".repeat(FORM_FIELDS)).flaw(), None);
+        let long = read(FORM, "a=1&".repeat(FORM_FIELDS + 1));
+        assert!(long.flaw().is_some() && long.value().is_some_and(|value| value["a"].as_array().is_some()));
+        assert_eq!(read(FORM, "%ff=%zz&=&&==").flaw(), None);
+    }
+
+    #[test]
+    fn the_json_in_a_field_is_the_payload() {
+        let reading = Reading { format: BodyFormat::Auto, field: Some("payload".into()) };
+        let read = |body: &'static str| Payload::read(&reading, FORM, &Bytes::from(body));
+        let interaction = read("payload=%7B%22type%22%3A%22block_actions%22%7D&x=1");
+        assert_eq!(interaction.find(&pointer("/type")), Some(Found::Text("block_actions".into())));
+        assert_eq!(interaction.flaw(), None);
+        assert_eq!(
+            read("command=%2Fdeploy").value(),
+            Some(&json!({ "command": "/deploy" })),
+            "a form without the field"
+        );
+        let broken = read("payload=%7B&x=1");
+        assert_eq!(broken.value(), Some(&json!({ "payload": "{", "x": "1" })));
+        assert!(
+            broken.flaw().is_some_and(|flaw| flaw.starts_with("field payload of the form: ")),
+            "{:?}",
+            broken.flaw()
+        );
+        let json = Payload::read(&reading, Some("application/json"), &Bytes::from_static(b"{\"payload\":\"{}\"}"));
+        assert_eq!(json.value(), Some(&json!({ "payload": "{}" })), "fields belong to forms");
     }
 
     proptest! {
@@ -263,10 +315,9 @@ mod tests {
             content_type in proptest::option::of("[a-z/+;= ]{0,20}|application/x-www-form-urlencoded"),
             body in proptest::collection::vec(any::<u8>(), 0..200),
         ) {
-            if let Ok(payload) = parse(content_type.as_deref(), body.clone())
-                && let Payload::Json(_) = payload
-            {
-                let expected: Value = serde_json::from_slice(&body).unwrap();
+            let payload = read(content_type.as_deref(), body.clone());
+            if let (Payload::Json(_), None) = (&payload, payload.flaw()) {
+                let expected: Value = serde_json::from_slice(lenient::without_bom(&body)).unwrap();
                 prop_assert_eq!(payload.value(), Some(&expected));
             }
         }

@@ -141,6 +141,8 @@ fn text(payload: &Payload, pointer: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use grapnel_payload::reading::Reading;
+
     use super::*;
     use crate::{Scheme, provider, testing::verified};
 
@@ -158,7 +160,7 @@ mod tests {
         body: &'static str,
     ) -> Result<Option<HandshakeReply>, MalformedPayload> {
         let verified = verified(body);
-        let payload = Payload::parse(Some(content_type), verified.body()).unwrap();
+        let payload = Payload::read(&Reading::default(), Some(content_type), verified.body());
         let verifier = verifier("Zoom", "123456");
         assert_eq!(Handshake::None.reply(&payload, &verified, &verifier), Ok(None));
         handshake.reply(&payload, &verified, &verifier)
@@ -271,7 +273,7 @@ mod tests {
             ("application/x-www-form-urlencoded", "a=b", false),
         ] {
             let verified = verified(body);
-            let payload = Payload::parse(Some(content_type), verified.body()).unwrap();
+            let payload = Payload::read(&Reading::default(), Some(content_type), verified.body());
             assert_eq!(Handshake::XCrc.is_event(&payload, &verified), expected, "{body}");
             assert!(Handshake::DiscordPing.is_event(&payload, &verified));
         }

@@ -11,7 +11,7 @@ use std::{
     fmt,
 };
 
-use grapnel_payload::{limits::FORM_FIELDS, payload::Kind};
+use grapnel_payload::{limits::FORM_FIELDS, reading::Kind};
 use grapnel_values::secret::Secret;
 use http::{HeaderMap, HeaderName, HeaderValue, header::CONTENT_TYPE};
 use sha2::{Digest, Sha256};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use grapnel_payload::{json::Found, payload::Payload};
+use grapnel_payload::{json::Found, payload::Payload, reading::Reading};
 use grapnel_values::{duration, pointer::JsonPointer};
 use http::HeaderName;
 use jiff::Timestamp;
@@ -58,7 +58,7 @@ pub(super) fn recent_in_body(
     now: Timestamp,
 ) -> Result<(), Refusal> {
     let text = JsonPointer::parse(pointer).ok().and_then(|place| {
-        match Payload::parse(None, verified.body()).ok()?.find(&place)? {
+        match Payload::read(&Reading::default(), None, verified.body()).find(&place)? {
             Found::Text(text) => Some(text.into_owned()),
             Found::Unusable | Found::Nothing => None,
         }

@@ -1,23 +1,28 @@
 //! Compiles `WebhookEndpoint` to [`Endpoint`].
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use grapnel_api::{self, EventSource, KeyReference, ObjectKey, Reason, UnmatchedTypes, WebhookEndpointSpec};
-use grapnel_delivery::rate_limit::Scope;
-use grapnel_event::{
-    identity::{JsonPointer, Source, Sources as IdentitySources, id_defaults, kind_defaults},
-    schema::{SchemaSet, Unmatched},
+use grapnel_api::{
+    self, ByteSize, DeduplicateBy, EventSource, ObjectKey, PayloadFormat, ProbeMethod, ProviderName, Reason,
+    WebhookEndpointSpec,
+};
+use grapnel_event::identity::{
+    BodyFormat, JsonPointer, Reading, Source, Sources as IdentitySources, id_defaults, kind_defaults,
 };
 use grapnel_expression::{ExpectedType, Scope as Names};
 use grapnel_signature::limits::DEFAULT_WINDOW;
-use grapnel_values::{duration, glob::Glob, quantity};
-use http::{HeaderName, HeaderValue, StatusCode};
+use grapnel_values::quantity;
+use http::{HeaderValue, Method, StatusCode};
 use ipnet::IpNet;
-use serde_json::Value;
 
 use super::{
-    Options, Problems, References, subscribers,
+    Compiled, Options, Reference, Sources, Subscribers,
+    field::Field,
+    pacing,
+    run::Run,
+    schemas::schemas,
+    subscribers,
     verification::{handshake, scheme, verifier},
 };
 use crate::{
@@ -29,10 +34,12 @@ use crate::{
     telemetry::metrics::EndpointMetrics,
 };
 
-/// Inputs of an endpoint from its object and its earlier versions.
+/// Inputs of an endpoint from its object, from other objects and from its earlier versions.
 pub struct Served<'a> {
     /// `metadata.uid`; empty for an object from a file.
     pub uid: Arc<str>,
+    /// The older endpoint that owns its path, if there is one.
+    pub path_owner: Option<&'a ObjectKey>,
     /// Its facts for the status.
     pub facts: Arc<EndpointFacts>,
     /// Its metric series.
@@ -41,77 +48,114 @@ pub struct Served<'a> {
     pub previous: Option<&'a Endpoint>,
 }
 
+/// What the index has to know of an endpoint before the values of its references are known.
+pub struct EndpointOutline {
+    /// The Secrets and ConfigMaps that it refers to, in order.
+    pub references: Box<[Reference]>,
+    /// Which namespaces may read it; none if the rule is invalid.
+    pub subscribers: Subscribers,
+}
+
+/// Outlines an endpoint without compiling it.
+pub fn outline_endpoint(key: &ObjectKey, spec: &WebhookEndpointSpec, options: &Options) -> EndpointOutline {
+    let run = Run::survey(key, options);
+    let spec = Field::object(&run).at("spec", spec);
+    let subscribers = subscribers::read(&spec).unwrap_or_default();
+    drop(read(&spec));
+    EndpointOutline { subscribers, references: run.into_references() }
+}
+
 /// Compiles an endpoint. It is returned together with problems if it can be served in spite of them: some, but not all,
 /// of its Secrets are missing.
 pub fn endpoint(
     key: &ObjectKey,
     spec: &WebhookEndpointSpec,
-    references: &References<'_>,
     options: &Options,
+    sources: &dyn Sources,
     served: Served<'_>,
-    problems: &mut Problems,
-) -> Option<Endpoint> {
-    let path = path(key, spec);
-    let (scheme, provider) = scheme(key, &spec.verification, options, problems);
-    let verifier = scheme.and_then(|scheme| verifier(scheme, &spec.verification, references, problems));
+) -> Compiled<Endpoint> {
+    let run = Run::new(key, options, sources);
+    let object = Field::object(&run);
+    if let Some(owner) = served.path_owner {
+        path_conflict(&object, spec, owner);
+    }
+    let complete = read(&object.at("spec", spec));
+    let endpoint = complete.map(|complete| complete(served));
+    run.end(endpoint)
+}
+
+fn path_conflict(object: &Field<'_, ()>, spec: &WebhookEndpointSpec, owner: &ObjectKey) {
+    let field = match &spec.path {
+        Some(path) => object.at("spec", spec).at("path", path.as_str()),
+        None => object.at("metadata", &()).at("name", &*object.run().key().name),
+    };
+    let message = format!("the path is in use by the older WebhookEndpoint {}; choose another path", owner.name);
+    field.problem(Reason::PathConflict, message);
+}
+
+/// Reads the spec. Returns the function that completes it to an endpoint, or `None` if it cannot be served.
+pub(super) fn read(spec: &Field<'_, WebhookEndpointSpec>) -> Option<impl FnOnce(Served<'_>) -> Endpoint + use<>> {
+    let key = spec.run().key().clone();
+    let path = path(&key, spec);
+    let verification = spec.at("verification", &spec.verification);
+    let (scheme, provider) = scheme(&verification);
+    let verifier = verifier(scheme, &verification);
     let event = spec.event.clone().unwrap_or_default();
+    let event = spec.at("event", &event);
     let own_credentials = || verifier.iter().flat_map(|verifier| verifier.credential_headers()).cloned().collect();
     let kind_sources = IdentitySources {
-        explicit: source(event.kind.as_ref(), "/spec/event/type", problems),
+        explicit: event.at("type", &event.kind).given().and_then(|kind| source(&kind)),
         defaults: kind_defaults(provider),
         hidden: own_credentials(),
     };
     let id_sources = IdentitySources {
-        explicit: source(event.id.as_ref(), "/spec/event/id", problems),
+        explicit: id_source(spec, event.at("id", &event.id)),
         defaults: id_defaults(provider),
         hidden: own_credentials(),
     };
-    let schemas = schemas(spec, references, problems);
-    let deduplication = deduplication(spec, problems);
-    let rate_limit = spec.rate_limit.as_ref().and_then(|limit| {
-        let scope = match limit.scope {
-            Some(grapnel_api::RateLimitScope::Source) => Scope::Source,
-            Some(grapnel_api::RateLimitScope::Endpoint) | None => Scope::Endpoint,
-        };
-        let per = time(limit.per.as_ref(), "/spec/rateLimit/per", Duration::from_secs(1), problems)?;
-        let previous = served.previous.and_then(|previous| previous.rate_limit.as_ref());
-        super::subscription::rate(limit.requests, per, limit.burst, scope, previous, "/spec/rateLimit", problems)
-    });
+    let probes = probes(spec);
+    let schemas = schemas(spec);
+    let deduplication = deduplication(spec);
+    let rate_limit = spec.at("rateLimit", &spec.rate_limit).given().and_then(|limit| pacing::inbound_rate(&limit));
     let limits = spec.limits.clone().unwrap_or_default();
-    let body_bytes = body_bytes(limits.body_bytes.as_ref(), problems);
-    let timeout = bounded(
-        time(limits.timeout.as_ref(), "/spec/limits/timeout", limits::DEFAULT_REQUEST_TIMEOUT, problems),
-        "/spec/limits/timeout",
-        limits::MAX_REQUEST_TIMEOUT,
-        problems,
-    );
-    let allowed_sources = allowed_sources(spec, problems);
-    let reply = reply(spec.response.as_ref(), problems);
-    let max_bytes = storage(spec, problems);
-    let retention =
-        time(spec.retention.as_ref(), "/spec/retention", grapnel_journal::limits::DEFAULT_RETENTION, problems);
-    // The index evaluates the subscribers itself; here only problems matter.
-    subscribers::read(spec, problems);
-    if problems.refuse() {
+    let limits = spec.at("limits", &limits);
+    let body_bytes = body_bytes(&limits.at("bodyBytes", &limits.body_bytes));
+    let timeout = limits
+        .at("timeout", &limits.timeout)
+        .duration_at_most(limits::MAX_REQUEST_TIMEOUT, limits::DEFAULT_REQUEST_TIMEOUT);
+    let allowed_sources = allowed_sources(spec);
+    let reply = reply(spec);
+    let max_bytes = storage(spec);
+    let retention = spec.at("retention", &spec.retention).duration(grapnel_journal::limits::DEFAULT_RETENTION);
+    // The index has the subscribers from the outline; here only problems matter.
+    drop(subscribers::read(spec));
+    if spec.run().refuses() {
         return None;
     }
-    Some(Endpoint {
-        key: key.clone(),
+    let (verifier, schemas, reply) = (verifier?, schemas?, reply?);
+    let (body_bytes, timeout, retention) = (body_bytes?, timeout?, retention?);
+    let suspended = spec.suspend.unwrap_or(false);
+    let reading = reading(spec);
+    Some(move |served: Served<'_>| Endpoint {
+        key,
         uid: served.uid,
         path: path.into(),
-        suspended: spec.suspend.unwrap_or(false),
-        verifier: verifier?,
+        suspended,
+        verifier,
         handshake: handshake(provider),
         kind_sources,
         id_sources,
-        schemas: schemas?,
+        reading,
+        probes,
+        schemas,
         deduplication,
-        rate_limit,
-        body_bytes: body_bytes?,
-        timeout: timeout?,
+        rate_limit: rate_limit
+            .map(|limit| pacing::kept(limit, served.previous.and_then(|previous| previous.rate_limit.as_ref()))),
+        body_bytes,
+        timeout,
         allowed_sources: allowed_sources.into(),
-        reply: reply?,
-        retention: retention?,
+        reply,
+        retention,
         max_bytes,
         facts: served.facts,
         metrics: served.metrics,
@@ -123,195 +167,146 @@ pub fn path(key: &ObjectKey, spec: &WebhookEndpointSpec) -> String {
     spec.path.as_deref().unwrap_or(&key.name).trim_matches('/').to_owned()
 }
 
-fn source(source: Option<&EventSource>, pointer: &str, problems: &mut Problems) -> Option<Source> {
-    let source = source?;
+/// How bodies are read: `spec.payload`, by default as the provider defines.
+pub fn reading(spec: &WebhookEndpointSpec) -> Reading {
+    let payload = spec.payload.clone().unwrap_or_default();
+    let format = match payload.format {
+        Some(PayloadFormat::Json) => BodyFormat::Json,
+        Some(PayloadFormat::Form) => BodyFormat::Form,
+        Some(PayloadFormat::Opaque) => BodyFormat::Opaque,
+        Some(PayloadFormat::Auto) | None => BodyFormat::Auto,
+    };
+    let provider = spec.verification.provider.as_ref().map(|provider| provider.name);
+    let implied = match (format, provider) {
+        (BodyFormat::Auto | BodyFormat::Form, Some(ProviderName::GitHub | ProviderName::Slack)) => Some("payload"),
+        _ => None,
+    };
+    Reading { format, field: payload.field.as_deref().or(implied).map(Into::into) }
+}
+
+/// The declared source of the id: `spec.event.id`, or the body's digest.
+fn id_source(spec: &Field<'_, WebhookEndpointSpec>, id: Field<'_, Option<EventSource>>) -> Option<Source> {
+    let deduplication = spec.deduplication.clone().unwrap_or_default();
+    if deduplication.by != Some(DeduplicateBy::Body) {
+        return id.given().and_then(|id| source(&id));
+    }
+    if id.is_some() {
+        let deduplication = spec.at("deduplication", &deduplication);
+        let message = "Body makes the digest of the body the event's id, but spec.event.id declares another one; remove \
+                       either";
+        deduplication.at("by", &deduplication.by).problem(Reason::InvalidSpec, message);
+    }
+    Some(Source::Digest)
+}
+
+/// The methods of probes. A probe is known by its lack of a signature.
+fn probes(spec: &Field<'_, WebhookEndpointSpec>) -> Box<[Method]> {
+    let name = |provider: &grapnel_api::Provider| provider.name == ProviderName::DockerHub;
+    let unsigned = spec.verification.none.is_some() || spec.verification.provider.as_ref().is_some_and(name);
+    let probes = spec.at("probes", &spec.probes);
+    if unsigned && probes.contains(&ProbeMethod::Post) {
+        let message = "a POST without a signature is a probe, but the events of this endpoint have no signature either; \
+                       remove POST";
+        probes.problem(Reason::InvalidSpec, message);
+    }
+    let method = |probe: &ProbeMethod| match probe {
+        ProbeMethod::Get => Method::GET,
+        ProbeMethod::Head => Method::HEAD,
+        ProbeMethod::Post => Method::POST,
+    };
+    probes.iter().map(method).collect()
+}
+
+fn source(source: &Field<'_, EventSource>) -> Option<Source> {
     if let Some(name) = &source.header {
-        header_name(name, &format!("{pointer}/header"), problems).map(Source::Header)
+        source.at("header", name).header_name().map(Source::Header)
     } else if let Some(text) = &source.pointer {
-        problems.check(format!("{pointer}/pointer"), JsonPointer::parse(text)).map(Source::Pointer)
+        source.at("pointer", text).check(JsonPointer::parse(text)).map(Source::Pointer)
     } else if let Some(text) = &source.expression {
-        let pointer = format!("{pointer}/expression");
-        problems.expression(&pointer, text, Names::Request, ExpectedType::Text).map(Source::Expression)
+        source.at("expression", text).expression(Names::Request, ExpectedType::Text).map(Source::Expression)
     } else {
         source.value.clone().map(Source::Value)
     }
 }
 
-fn schemas(spec: &WebhookEndpointSpec, references: &References<'_>, problems: &mut Problems) -> Option<SchemaSet> {
-    let mut rules = Vec::new();
-    let mut numbers = Vec::new();
-    let mut complete = true;
-    for (number, rule) in spec.schemas.iter().enumerate() {
-        let pointer = format!("/spec/schemas/{number}");
-        let types = globs(&rule.types, &format!("{pointer}/types"), problems);
-        let schema = if let Some(schema) = &rule.schema {
-            Some(schema.clone())
-        } else if let Some(reference) = &rule.config_map_ref {
-            let pointer = format!("{pointer}/configMapRef");
-            references.config_map(reference, &pointer, problems).and_then(|text| {
-                serde_json::from_str::<Value>(text)
-                    .map_err(|error| {
-                        let KeyReference { name, key } = reference;
-                        let message =
-                            format!("key {key} of ConfigMap {name} is not JSON: {error}; put one JSON Schema there");
-                        problems.add(pointer, Reason::InvalidSchema, message);
-                    })
-                    .ok()
-            })
-        } else {
-            None
-        };
-        let Some(schema) = schema else {
-            complete = false;
-            continue;
-        };
-        rules.push((types, schema));
-        numbers.push(number);
-    }
-    let unmatched = match spec.unmatched_types {
-        Some(UnmatchedTypes::Reject) => Unmatched::Reject,
-        Some(UnmatchedTypes::Accept) | None => Unmatched::Accept,
-    };
-    match SchemaSet::compile(rules, unmatched) {
-        // An endpoint without one of its schemas would accept events that it has to reject.
-        Ok(set) => complete.then_some(set),
-        Err(error) => {
-            let number = numbers.get(error.index).copied().unwrap_or(error.index);
-            problems.add(format!("/spec/schemas/{number}"), Reason::InvalidSchema, error.message);
-            None
-        }
-    }
-}
-
-fn deduplication(spec: &WebhookEndpointSpec, problems: &mut Problems) -> Option<Deduplicate> {
+fn deduplication(spec: &Field<'_, WebhookEndpointSpec>) -> Option<Deduplicate> {
     let given = spec.deduplication.clone().unwrap_or_default();
-    let window = time(given.window.as_ref(), "/spec/deduplication/window", DEFAULT_WINDOW, problems)?;
+    let given = spec.at("deduplication", &given);
+    let window = given.at("window", &given.window).duration(DEFAULT_WINDOW)?;
     (!given.disabled.unwrap_or(false)).then_some(Deduplicate { window })
 }
 
-fn body_bytes(size: Option<&grapnel_api::ByteSize>, problems: &mut Problems) -> Option<usize> {
-    let pointer = "/spec/limits/bodyBytes";
-    let Some(size) = size else { return Some(limits::DEFAULT_BODY_BYTES) };
-    let bytes = problems.check(pointer, quantity::parse(&size.0))?;
+fn body_bytes(size: &Field<'_, Option<ByteSize>>) -> Option<usize> {
+    let Some(ByteSize(text)) = size.value() else { return Some(limits::DEFAULT_BODY_BYTES) };
+    let bytes = size.check(quantity::parse(text))?;
     let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
     if bytes == 0 || bytes > limits::MAX_BODY_BYTES {
-        let message = format!("{} is not between 1 and {} bytes", size.0, limits::MAX_BODY_BYTES);
-        problems.add(pointer, Reason::InvalidSpec, message);
-        return None;
+        let message = format_args!("{text} is not between 1 and {} bytes", limits::MAX_BODY_BYTES);
+        return size.fail(Reason::InvalidSpec, message);
     }
     Some(bytes)
 }
 
 /// Maximum bytes of an endpoint's events in the journal: `spec.storage.maxBytes`.
-fn storage(spec: &WebhookEndpointSpec, problems: &mut Problems) -> Option<u64> {
-    let pointer = "/spec/storage/maxBytes";
-    let size = spec.storage.as_ref()?.max_bytes.as_ref()?;
-    let bytes = problems.check(pointer, quantity::parse(&size.0))?;
-    if bytes < limits::STORAGE_MIN_BYTES {
-        let message = format!("{} is less than {} bytes", size.0, limits::STORAGE_MIN_BYTES);
-        problems.add(pointer, Reason::InvalidSpec, message);
-        return None;
-    }
-    Some(bytes)
+fn storage(spec: &Field<'_, WebhookEndpointSpec>) -> Option<u64> {
+    let storage = spec.at("storage", &spec.storage).given()?;
+    let size = storage.at("maxBytes", &storage.max_bytes).given()?;
+    size.check(storage_bytes(&size))
 }
 
 /// The same for an endpoint that is appended to without being compiled; `None` also for an invalid size.
 pub fn max_bytes(spec: &WebhookEndpointSpec) -> Option<u64> {
-    storage(spec, &mut Problems::default())
+    storage_bytes(spec.storage.as_ref()?.max_bytes.as_ref()?).ok()
 }
 
-fn allowed_sources(spec: &WebhookEndpointSpec, problems: &mut Problems) -> Vec<IpNet> {
+fn storage_bytes(ByteSize(text): &ByteSize) -> Result<u64, String> {
+    let bytes = quantity::parse(text).map_err(|error| error.to_string())?;
+    if bytes < limits::STORAGE_MIN_BYTES {
+        return Err(format!("{text} is less than {} bytes", limits::STORAGE_MIN_BYTES));
+    }
+    Ok(bytes)
+}
+
+fn allowed_sources(spec: &Field<'_, WebhookEndpointSpec>) -> Vec<IpNet> {
     let mut allowed = Vec::new();
-    for (number, text) in spec.allowed_sources.iter().enumerate() {
+    for text in spec.at("allowedSources", &spec.allowed_sources).items() {
         let parsed = text.parse::<IpNet>().or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from));
         match parsed {
             Ok(net) => allowed.push(net.trunc()),
-            Err(_) => problems.add(
-                format!("/spec/allowedSources/{number}"),
-                Reason::InvalidSpec,
-                format_args!("`{text}` is not a CIDR such as 192.0.2.0/24 or 2001:db8::/32"),
-            ),
+            Err(_) => {
+                let message = format!("`{}` is not a CIDR such as 192.0.2.0/24 or 2001:db8::/32", text.value());
+                text.problem(Reason::InvalidSpec, message);
+            }
         }
     }
     allowed
 }
 
-fn reply(response: Option<&grapnel_api::Response>, problems: &mut Problems) -> Option<Reply> {
-    let Some(response) = response else { return Some(Reply { status: StatusCode::OK, body: None }) };
-    let status = match response.status.unwrap_or(200) {
-        number @ (200 | 201 | 202 | 204) => problems.check("/spec/response/status", StatusCode::from_u16(number))?,
-        other => {
-            problems.add(
-                "/spec/response/status",
-                Reason::InvalidSpec,
-                format_args!("{other} is not 200, 201, 202 or 204"),
-            );
-            return None;
-        }
+fn reply(spec: &Field<'_, WebhookEndpointSpec>) -> Option<Reply> {
+    let Some(response) = spec.at("response", &spec.response).given() else {
+        return Some(Reply { status: StatusCode::OK, body: None });
     };
+    let status = reply_status(&response.at("status", &response.status.unwrap_or(200)))?;
     let body = match &response.body {
         None => None,
-        Some(body) => {
-            let default = if serde_json::from_str::<serde::de::IgnoredAny>(body).is_ok() {
-                "application/json"
-            } else {
-                "text/plain; charset=utf-8"
-            };
-            let kind = HeaderValue::from_str(response.content_type.as_deref().unwrap_or(default));
-            let kind = problems.check("/spec/response/contentType", kind)?;
-            Some((Bytes::from(body.clone()), kind))
-        }
+        Some(body) => Some((Bytes::from(body.clone()), content_type(&response, body)?)),
     };
     Some(Reply { status, body })
 }
 
-/// A header name, lower-cased.
-pub(super) fn header_name(name: &str, pointer: &str, problems: &mut Problems) -> Option<HeaderName> {
-    let parsed = HeaderName::from_bytes(name.as_bytes());
-    if parsed.is_err() {
-        let message = format!("`{name}` is not a header name; use letters, digits and hyphens (RFC 9110, 5.1)");
-        problems.add(pointer, Reason::InvalidSpec, message);
+fn reply_status(status: &Field<'_, u16>) -> Option<StatusCode> {
+    match *status.value() {
+        number @ (200 | 201 | 202 | 204) => status.check(StatusCode::from_u16(number)),
+        other => status.fail(Reason::InvalidSpec, format_args!("{other} is not 200, 201, 202 or 204")),
     }
-    parsed.ok()
 }
 
-/// Compiles globs; an invalid one is a problem at its pointer.
-pub(super) fn globs(texts: &[String], pointer: &str, problems: &mut Problems) -> Vec<Glob> {
-    let mut globs = Vec::new();
-    for (number, text) in texts.iter().enumerate() {
-        globs.extend(problems.check(format!("{pointer}/{number}"), Glob::parse(text)));
-    }
-    globs
-}
-
-/// A duration, or its default. Zero is a problem, since each of these durations is a bound.
-pub(super) fn time(
-    text: Option<&grapnel_api::GoDuration>,
-    pointer: &str,
-    default: Duration,
-    problems: &mut Problems,
-) -> Option<Duration> {
-    let Some(text) = text else { return Some(default) };
-    let time = problems.check(pointer, duration::parse(&text.0))?;
-    if time.is_zero() {
-        problems.add(pointer, Reason::InvalidSpec, "must be greater than zero");
-        return None;
-    }
-    Some(time)
-}
-
-/// A duration with an upper bound.
-pub(super) fn bounded(
-    time: Option<Duration>,
-    pointer: &str,
-    max: Duration,
-    problems: &mut Problems,
-) -> Option<Duration> {
-    let time = time?;
-    if time > max {
-        let message = format!("{} is longer than {}", duration::format(time), duration::format(max));
-        problems.add(pointer, Reason::InvalidSpec, message);
-        return None;
-    }
-    Some(time)
+fn content_type(response: &Field<'_, grapnel_api::Response>, body: &str) -> Option<HeaderValue> {
+    let default = if serde_json::from_str::<serde::de::IgnoredAny>(body).is_ok() {
+        "application/json"
+    } else {
+        "text/plain; charset=utf-8"
+    };
+    let given = response.content_type.as_deref().unwrap_or(default);
+    response.at("contentType", given).check(HeaderValue::from_str(given))
 }

@@ -1,9 +1,8 @@
 //! Problems of an object: what is wrong, where, and what to do.
 
-use std::{fmt, sync::Arc};
+use std::fmt;
 
 use grapnel_api::{ConditionType, Reason};
-use grapnel_expression::{ExpectedType, Expression, Scope};
 
 /// A problem of an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,61 +52,6 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let field = self.field();
         if field.is_empty() { f.write_str(&self.message) } else { write!(f, "{field}: {}", self.message) }
-    }
-}
-
-/// Collects problems with their pointers.
-#[derive(Debug, Default)]
-pub struct Problems {
-    found: Vec<Problem>,
-}
-
-impl Problems {
-    /// Adds a problem once, even if several fields refer to the same missing Secret.
-    pub fn add(&mut self, pointer: impl Into<String>, reason: Reason, message: impl fmt::Display) {
-        let problem = Problem::new(pointer, reason, message.to_string());
-        if !self.found.contains(&problem) {
-            self.found.push(problem);
-        }
-    }
-
-    /// Adds problems found elsewhere.
-    pub fn extend(&mut self, problems: impl IntoIterator<Item = Problem>) {
-        self.found.extend(problems);
-    }
-
-    /// The value; an error is added as `InvalidSpec` at the pointer.
-    pub fn check<T, E: fmt::Display>(&mut self, pointer: impl Into<String>, result: Result<T, E>) -> Option<T> {
-        result.map_err(|error| self.add(pointer, Reason::InvalidSpec, error)).ok()
-    }
-
-    /// The compiled expression; an error is added at the pointer.
-    pub fn expression(
-        &mut self,
-        pointer: &str,
-        source: &str,
-        scope: Scope,
-        gives: ExpectedType,
-    ) -> Option<Arc<Expression>> {
-        Expression::compile(source, scope, gives)
-            .map(Arc::new)
-            .map_err(|error| self.add(pointer, Reason::InvalidExpression, error))
-            .ok()
-    }
-
-    /// Whether any of them concerns the spec itself rather than its references.
-    pub fn refuse(&self) -> bool {
-        self.found.iter().any(|problem| problem.condition() == ConditionType::Accepted)
-    }
-
-    /// The number of problems.
-    pub fn count(&self) -> usize {
-        self.found.len()
-    }
-
-    /// All of them.
-    pub fn into_vec(self) -> Vec<Problem> {
-        self.found
     }
 }
 

@@ -2,13 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use grapnel_api::{LabelOperator, Reason, SubscribersFrom, WebhookEndpointSpec};
-use grapnel_values::{
-    pointer::escaped,
-    selector::{Requirement, Selector},
-};
+use grapnel_api::{LabelOperator, LabelRequirement, LabelSelector, Reason, SubscribersFrom, WebhookEndpointSpec};
+use grapnel_values::selector::{Requirement, Selector};
 
-use super::Problems;
+use super::field::Field;
 
 /// Which namespaces may read an endpoint, besides its own.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -23,11 +20,6 @@ pub enum Subscribers {
 }
 
 impl Subscribers {
-    /// The subscribers that an endpoint allows. An invalid rule allows none.
-    pub fn of(spec: &WebhookEndpointSpec) -> Self {
-        read(spec, &mut Problems::default()).unwrap_or_default()
-    }
-
     /// Whether a namespace with these labels, other than the endpoint's own, may read it.
     pub fn allow(&self, labels: &BTreeMap<String, String>) -> bool {
         match self {
@@ -39,40 +31,45 @@ impl Subscribers {
 }
 
 /// The subscribers that an endpoint allows; `None` if the rule is invalid.
-pub(super) fn read(spec: &WebhookEndpointSpec, problems: &mut Problems) -> Option<Subscribers> {
-    const SELECTOR: &str = "/spec/allowedSubscribers/namespaceSelector";
-    let Some(allowed) = &spec.allowed_subscribers else { return Some(Subscribers::Same) };
+pub(super) fn read(spec: &Field<'_, WebhookEndpointSpec>) -> Option<Subscribers> {
+    let Some(allowed) = spec.at("allowedSubscribers", &spec.allowed_subscribers).given() else {
+        return Some(Subscribers::Same);
+    };
     match allowed.from.unwrap_or(SubscribersFrom::Same) {
-        SubscribersFrom::Same => return Some(Subscribers::Same),
-        SubscribersFrom::All => return Some(Subscribers::All),
-        SubscribersFrom::Selector => {}
+        SubscribersFrom::Same => Some(Subscribers::Same),
+        SubscribersFrom::All => Some(Subscribers::All),
+        SubscribersFrom::Selector => {
+            selector(&allowed.at("namespaceSelector", &allowed.namespace_selector)).map(Subscribers::Selected)
+        }
     }
-    let Some(given) = &allowed.namespace_selector else {
-        problems.add(SELECTOR, Reason::InvalidSpec, "must be set when from is Selector");
-        return None;
+}
+
+fn selector(field: &Field<'_, Option<LabelSelector>>) -> Option<Selector> {
+    let Some(given) = field.value() else {
+        return field.fail(Reason::InvalidSpec, "must be set when from is Selector");
     };
     let mut selector = Selector::default();
     let mut complete = true;
-    for (key, value) in &given.match_labels {
-        let pointer = format!("{SELECTOR}/matchLabels/{}", escaped(key));
+    for (key, value) in field.at("matchLabels", &given.match_labels).entries() {
         let required = selector.require(key, Requirement::In(vec![value.clone()]));
-        complete &= problems.check(pointer, required).is_some();
+        complete &= value.check(required).is_some();
     }
-    for (number, expression) in given.match_expressions.iter().enumerate() {
-        let pointer = format!("{SELECTOR}/matchExpressions/{number}");
-        let requirement = match expression.operator {
-            LabelOperator::In => Requirement::In(expression.values.clone()),
-            LabelOperator::NotIn => Requirement::NotIn(expression.values.clone()),
-            LabelOperator::Exists | LabelOperator::DoesNotExist if !expression.values.is_empty() => {
-                let message = "values are allowed only with the operators In and NotIn; remove them";
-                problems.add(format!("{pointer}/values"), Reason::InvalidSpec, message);
-                complete = false;
-                continue;
-            }
-            LabelOperator::Exists => Requirement::Exists,
-            LabelOperator::DoesNotExist => Requirement::DoesNotExist,
-        };
-        complete &= problems.check(pointer, selector.require(&expression.key, requirement)).is_some();
+    for expression in field.at("matchExpressions", &given.match_expressions).items() {
+        complete &= requirement(&expression)
+            .is_some_and(|required| expression.check(selector.require(&expression.key, required)).is_some());
     }
-    complete.then_some(Subscribers::Selected(selector))
+    complete.then_some(selector)
+}
+
+fn requirement(expression: &Field<'_, LabelRequirement>) -> Option<Requirement> {
+    Some(match expression.operator {
+        LabelOperator::In => Requirement::In(expression.values.clone()),
+        LabelOperator::NotIn => Requirement::NotIn(expression.values.clone()),
+        LabelOperator::Exists | LabelOperator::DoesNotExist if !expression.values.is_empty() => {
+            let message = "values are allowed only with the operators In and NotIn; remove them";
+            return expression.at("values", &expression.values).fail(Reason::InvalidSpec, message);
+        }
+        LabelOperator::Exists => Requirement::Exists,
+        LabelOperator::DoesNotExist => Requirement::DoesNotExist,
+    })
 }

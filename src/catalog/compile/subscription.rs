@@ -3,21 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use grapnel_api::{self, Incarnation, ObjectKey, Reason, WebhookSubscriptionSpec};
-use grapnel_delivery::{
-    limits::{DEFAULT_ATTEMPTS, DEFAULT_INITIAL_DELAY, DEFAULT_MAX_DELAY, DEFAULT_MULTIPLIER},
-    rate_limit::{RateLimit, Scope},
-    retry::{Jitter, RetryPolicy},
-};
+use grapnel_event::identity::Reading;
 use grapnel_expression::{ExpectedType, Scope as Names};
+use grapnel_journal::limits::DEFAULT_DEAD_LETTER_RETENTION;
 use grapnel_payload::headers::HeaderGlobs;
 use grapnel_signature::{Signer, SigningScheme};
 use grapnel_values::glob::GlobSet;
 
-use super::{
-    Options, Problem, Problems, References, delivery,
-    endpoint::{globs, header_name, time},
-    target::target,
-};
+use super::{Compiled, Options, Reference, Sources, field::Field, pacing, run::Run, target::target};
 use crate::{
     catalog::{
         observed::SubscriptionFacts,
@@ -30,15 +23,19 @@ use crate::{
 pub struct Delivered<'a> {
     /// `metadata.uid`; empty for an object from a file.
     pub uid: Arc<str>,
+    /// Whether it may read its endpoint.
+    pub standing: Standing,
     /// `metadata.uid` of its endpoint; empty for an object from a file and if there is no endpoint.
     pub endpoint_uid: Arc<str>,
-    /// The endpoint for its dead letters.
+    /// How the bodies of its endpoint are read.
+    pub reading: Reading,
+    /// The endpoint for its dead letters, if it names one that exists.
     pub dead_letter_endpoint: Option<DeadLetterEndpoint>,
     /// Its facts for the status.
     pub facts: Arc<SubscriptionFacts>,
     /// Its metric series.
     pub metrics: Arc<SubscriptionMetrics>,
-    /// The version that is delivered now.
+    /// The version that is delivered now; an unchanged rate limit keeps its state.
     pub previous: Option<&'a Subscription>,
 }
 
@@ -70,175 +67,153 @@ pub fn dead_letter_endpoint_of(key: &ObjectKey, spec: &WebhookSubscriptionSpec) 
     Some(ObjectKey::new(Arc::clone(&key.namespace), reference.name.as_str()))
 }
 
-/// The problem of the endpoint for a subscription's dead letters. `exists` says whether the endpoint exists.
-pub fn dead_letter_problem(key: &ObjectKey, spec: &WebhookSubscriptionSpec, exists: bool) -> Option<Problem> {
-    const POINTER: &str = "/spec/deadLetter/endpointRef/name";
-    let ObjectKey { namespace, name } = &dead_letter_endpoint_of(key, spec)?;
-    let read = endpoint_of(key, spec);
-    if read.namespace == *namespace && read.name == *name {
-        let message = format!("WebhookEndpoint {name} is the one that the subscription reads; name another endpoint");
-        return Some(Problem::new(POINTER, Reason::InvalidSpec, message));
-    }
-    (!exists).then(|| {
-        let message =
-            format!("WebhookEndpoint {name} does not exist in namespace {namespace}; create it or correct the name");
-        Problem::new(POINTER, Reason::EndpointNotFound, message)
-    })
-}
-
-impl Standing {
-    /// The problem of a reference to such an endpoint.
-    pub fn problem(self, key: &ObjectKey, endpoint: &ObjectKey) -> Option<Problem> {
-        let ObjectKey { namespace, name } = endpoint;
-        match self {
-            Self::Open => None,
-            Self::Absent => Some(Problem::new(
-                "/spec/endpointRef/name",
-                Reason::EndpointNotFound,
-                format!(
-                    "WebhookEndpoint {name} does not exist in namespace {namespace}; create it or correct the name"
-                ),
-            )),
-            Self::Closed => Some(Problem::new(
-                "/spec/endpointRef/namespace",
-                Reason::NotAllowed,
-                format!(
-                    "no WebhookEndpoint {name} in namespace {namespace} allows subscriptions of namespace {}; ask its \
-                     owner to allow it in spec.allowedSubscribers, or correct the reference",
-                    key.namespace
-                ),
-            )),
-        }
-    }
+/// The Secrets and ConfigMaps that a subscription refers to, in order, found without compiling it.
+pub fn outline_subscription(key: &ObjectKey, spec: &WebhookSubscriptionSpec, options: &Options) -> Box<[Reference]> {
+    let run = Run::survey(key, options);
+    drop(read(&Field::object(&run).at("spec", spec)));
+    run.into_references()
 }
 
 /// Compiles a subscription.
 pub fn subscription(
     key: &ObjectKey,
     spec: &WebhookSubscriptionSpec,
-    references: &References<'_>,
     options: &Options,
-    standing: Standing,
+    sources: &dyn Sources,
     delivered: Delivered<'_>,
-    problems: &mut Problems,
-) -> Option<Subscription> {
-    let endpoint = endpoint_of(key, spec);
-    problems.extend(standing.problem(key, &endpoint));
-    let event_types = GlobSet::new(globs(&spec.event_types, "/spec/eventTypes", problems));
-    let mut expression = |source: &Option<String>, pointer, gives| {
-        source.as_ref().map(|source| problems.expression(pointer, source, Names::Delivery, gives))
-    };
-    let filter = expression(&spec.filter, "/spec/filter", ExpectedType::Bool);
-    let transform = expression(&spec.transform, "/spec/transform", ExpectedType::Json);
-    let target = target(key, &spec.target, references, options, problems);
-    let forward_headers = problems.check("/spec/forwardHeaders", HeaderGlobs::parse(&spec.forward_headers));
-    let signer = spec.signing.as_ref().map(|signing| signer(signing, references, problems));
-    let retry = retry(spec.retry.as_ref(), problems);
-    let rate_limit = spec.rate_limit.as_ref().and_then(|limit| {
-        let per = time(limit.per.as_ref(), "/spec/rateLimit/per", Duration::from_secs(1), problems)?;
-        let previous = delivered.previous.and_then(|previous| previous.rate_limit.as_ref());
-        rate(limit.requests, per, limit.burst, Scope::Endpoint, previous, "/spec/rateLimit", problems)
-    });
-    let retention = spec.dead_letter.as_ref().and_then(|dead_letter| dead_letter.retention.as_ref());
-    let dead_letter_retention =
-        time(retention, "/spec/deadLetter/retention", grapnel_journal::limits::DEFAULT_DEAD_LETTER_RETENTION, problems);
-    let breaker = delivery::breaker(spec.circuit_breaker.as_ref(), problems);
-    let max_in_flight = delivery::in_flight(spec, problems);
-    if problems.refuse() {
+) -> Compiled<Subscription> {
+    let run = Run::new(key, options, sources);
+    let spec = Field::object(&run).at("spec", spec);
+    check_dead_letter_endpoint(&spec, delivered.dead_letter_endpoint.is_some());
+    check_endpoint(&spec, delivered.standing);
+    let complete = read(&spec);
+    let subscription = complete.map(|complete| complete(delivered));
+    run.end(subscription)
+}
+
+fn check_dead_letter_endpoint(spec: &Field<'_, WebhookSubscriptionSpec>, exists: bool) {
+    let Some(dead_letter) = spec.at("deadLetter", &spec.dead_letter).given() else { return };
+    let Some(reference) = dead_letter.at("endpointRef", &dead_letter.endpoint_ref).given() else { return };
+    let name = reference.at("name", &reference.name);
+    let (namespace, text) = (spec.namespace(), name.value());
+    let read = endpoint_of(spec.run().key(), spec);
+    if read.namespace == *namespace && *read.name == **text {
+        let message = format!("WebhookEndpoint {text} is the one that the subscription reads; name another endpoint");
+        name.problem(Reason::InvalidSpec, message);
+    } else if !exists {
+        name.problem(Reason::EndpointNotFound, absent(namespace, text));
+    }
+}
+
+fn check_endpoint(spec: &Field<'_, WebhookSubscriptionSpec>, standing: Standing) {
+    let reference = spec.at("endpointRef", &spec.endpoint_ref);
+    let ObjectKey { namespace, name } = endpoint_of(spec.run().key(), spec);
+    match standing {
+        Standing::Open => {}
+        Standing::Absent => {
+            reference.at("name", &reference.name).problem(Reason::EndpointNotFound, absent(&namespace, &name));
+        }
+        Standing::Closed => {
+            let message = format!(
+                "no WebhookEndpoint {name} in namespace {namespace} allows subscriptions of namespace {}; ask its owner \
+                 to allow it in spec.allowedSubscribers, or correct the reference",
+                spec.namespace()
+            );
+            reference.at("namespace", &reference.namespace).problem(Reason::NotAllowed, message);
+        }
+    }
+}
+
+fn absent(namespace: &str, name: &str) -> String {
+    format!("WebhookEndpoint {name} does not exist in namespace {namespace}; create it or correct the name")
+}
+
+/// Reads the spec. Returns the function that completes it to a subscription, or `None` if it cannot be delivered.
+pub(super) fn read(
+    spec: &Field<'_, WebhookSubscriptionSpec>,
+) -> Option<impl FnOnce(Delivered<'_>) -> Subscription + use<>> {
+    let key = spec.run().key().clone();
+    let endpoint = endpoint_of(&key, spec);
+    let event_types = GlobSet::new(spec.at("eventTypes", &spec.event_types).globs());
+    let expression =
+        |field: Field<'_, Option<String>>, gives| field.given().map(|source| source.expression(Names::Delivery, gives));
+    let filter = expression(spec.at("filter", &spec.filter), ExpectedType::Bool);
+    let transform = expression(spec.at("transform", &spec.transform), ExpectedType::Json);
+    let target = target(&spec.at("target", &spec.target));
+    let forward_headers =
+        spec.at("forwardHeaders", &spec.forward_headers).check(HeaderGlobs::parse(&spec.forward_headers));
+    let signer = spec.at("signing", &spec.signing).given().map(|signing| signer(&signing));
+    let retry = pacing::retry(&spec.at("retry", &spec.retry.clone().unwrap_or_default()));
+    let rate_limit = spec.at("rateLimit", &spec.rate_limit).given().and_then(|limit| pacing::outbound_rate(&limit));
+    let dead_letter_retention = dead_letter_retention(spec);
+    let breaker = pacing::breaker(&spec.at("circuitBreaker", &spec.circuit_breaker.clone().unwrap_or_default()));
+    let max_in_flight = pacing::in_flight(spec);
+    if spec.run().refuses() {
         return None;
     }
-    Some(Subscription {
-        key: key.clone(),
+    let (filter, transform, signer) = (if_given(filter)?, if_given(transform)?, if_given(signer)?);
+    let (target, forward_headers, dead_letter_retention) = (target?, forward_headers?, dead_letter_retention?);
+    let (retry, breaker) = (retry?, breaker?);
+    let format = spec.format.unwrap_or(grapnel_api::Format::Original);
+    let ordering = spec.ordering.unwrap_or(grapnel_api::Ordering::Unordered);
+    let start_from = spec.start_from.unwrap_or(grapnel_api::StartFrom::Now);
+    let suspended = spec.suspend.unwrap_or(false);
+    Some(move |delivered: Delivered<'_>| Subscription {
+        key,
         uid: delivered.uid,
         endpoint: Incarnation::new(endpoint, delivered.endpoint_uid),
+        reading: delivered.reading,
         event_types,
-        filter: match filter {
-            Some(filter) => Some(filter?),
-            None => None,
-        },
-        transform: match transform {
-            Some(transform) => Some(transform?),
-            None => None,
-        },
-        target: target?,
-        format: spec.format.unwrap_or(grapnel_api::Format::Original),
-        forward_headers: forward_headers?,
-        signer: match signer {
-            Some(signer) => Some(signer?),
-            None => None,
-        },
-        retry: retry?,
-        breaker: breaker?,
-        ordering: spec.ordering.unwrap_or(grapnel_api::Ordering::Unordered),
+        filter,
+        transform,
+        target,
+        format,
+        forward_headers,
+        signer,
+        retry,
+        breaker,
+        ordering,
         max_in_flight,
-        rate_limit,
-        dead_letter_retention: dead_letter_retention?,
+        rate_limit: rate_limit
+            .map(|limit| pacing::kept(limit, delivered.previous.and_then(|previous| previous.rate_limit.as_ref()))),
+        dead_letter_retention,
         dead_letter_endpoint: delivered.dead_letter_endpoint,
-        start_from: spec.start_from.unwrap_or(grapnel_api::StartFrom::Now),
-        suspended: spec.suspend.unwrap_or(false),
+        start_from,
+        suspended,
         facts: delivered.facts,
         metrics: delivered.metrics,
     })
 }
 
+/// A field that is not set is complete without a value; one that is set needs its compiled form.
+fn if_given<T>(compiled: Option<Option<T>>) -> Option<Option<T>> {
+    match compiled {
+        None => Some(None),
+        Some(compiled) => compiled.map(Some),
+    }
+}
+
+fn dead_letter_retention(spec: &Field<'_, WebhookSubscriptionSpec>) -> Option<Duration> {
+    let dead_letter = spec.at("deadLetter", &spec.dead_letter);
+    let retention = dead_letter.value().as_ref().and_then(|dead_letter| dead_letter.retention.clone());
+    dead_letter.at("retention", &retention).duration(DEFAULT_DEAD_LETTER_RETENTION)
+}
+
 /// Resolves the secrets and prepares the signing keys. A subscription without any usable key is parked.
-fn signer(signing: &grapnel_api::Signing, references: &References<'_>, problems: &mut Problems) -> Option<Signer> {
+fn signer(signing: &Field<'_, grapnel_api::Signing>) -> Option<Signer> {
     let scheme = match signing.scheme {
         grapnel_api::SigningScheme::StandardWebhooks => SigningScheme::StandardWebhooks,
         grapnel_api::SigningScheme::Ed25519 => SigningScheme::Ed25519,
         grapnel_api::SigningScheme::HmacSha256Hex => {
             let name = signing.header.as_deref().unwrap_or("X-Webhook-Signature");
-            SigningScheme::HmacSha256Hex { header: header_name(name, "/spec/signing/header", problems)? }
+            SigningScheme::HmacSha256Hex { header: signing.at("header", name).header_name()? }
         }
     };
-    let secrets = references.keys(&signing.secret_refs, "/spec/signing/secretRefs", problems, |secret| {
-        Signer::new(scheme.clone(), vec![secret]).map(drop)
-    });
+    let secrets = signing
+        .at("secretRefs", &signing.secret_refs)
+        .keys(|secret| Signer::new(scheme.clone(), vec![secret]).map(drop));
     if secrets.is_empty() {
         return None;
     }
-    problems.check("/spec/signing", Signer::new(scheme, secrets))
-}
-
-fn retry(retry: Option<&grapnel_api::Retry>, problems: &mut Problems) -> Option<RetryPolicy> {
-    let retry = retry.cloned().unwrap_or_default();
-    let initial = time(retry.initial_delay.as_ref(), "/spec/retry/initialDelay", DEFAULT_INITIAL_DELAY, problems);
-    let max_delay = time(retry.max_delay.as_ref(), "/spec/retry/maxDelay", DEFAULT_MAX_DELAY, problems);
-    let multiplier = retry.multiplier.unwrap_or(DEFAULT_MULTIPLIER);
-    if !(1.0..=10.0).contains(&multiplier) {
-        problems.add("/spec/retry/multiplier", Reason::InvalidSpec, "must be between 1 and 10");
-    }
-    let max_attempts = retry.max_attempts.unwrap_or(DEFAULT_ATTEMPTS);
-    if max_attempts == 0 {
-        problems.add("/spec/retry/maxAttempts", Reason::InvalidSpec, "must be at least 1");
-    }
-    Some(RetryPolicy {
-        max_attempts,
-        initial: initial?,
-        multiplier,
-        max_delay: max_delay?,
-        jitter: match retry.jitter {
-            Some(grapnel_api::Jitter::Full) => Jitter::Full,
-            Some(grapnel_api::Jitter::Equal) | None => Jitter::Equal,
-            Some(grapnel_api::Jitter::None) => Jitter::None,
-        },
-        stop_on: retry.stop_on.unwrap_or_else(|| vec![410]),
-    })
-}
-
-/// A rate limit; one that is equal to the previous one keeps its state.
-pub(super) fn rate(
-    requests: u32,
-    per: Duration,
-    burst: Option<u32>,
-    scope: Scope,
-    previous: Option<&Arc<RateLimit>>,
-    pointer: &str,
-    problems: &mut Problems,
-) -> Option<Arc<RateLimit>> {
-    let rate = problems.check(pointer, RateLimit::new(requests, per, burst, scope))?;
-    match previous {
-        Some(previous) if previous.is_same_limit(&rate) => Some(Arc::clone(previous)),
-        _ => Some(Arc::new(rate)),
-    }
+    signing.check(Signer::new(scheme, secrets))
 }

@@ -1,20 +1,24 @@
 //! Compiles `spec.target` to [`Target`].
 
-use grapnel_api::{self, KeyReference, ObjectKey, Reason};
+use std::sync::Arc;
+
+use grapnel_api::{self, HeaderFromSecret, KeyReference, Reason};
 use grapnel_delivery::egress::{ForbiddenUrl, Reach};
 use grapnel_payload::headers::is_framing;
 use grapnel_values::{name::is_label, secret::header_value};
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use url::Url;
 use zeroize::Zeroizing;
 
 use super::{
-    Options, Problems, References,
     auth::{self, Credentials},
-    endpoint::{bounded, header_name, time},
+    field::Field,
     tls,
 };
-use crate::catalog::{limits, target::Target};
+use crate::catalog::{
+    limits,
+    target::{OAuthClient, Target},
+};
 
 /// The location of a receiver.
 struct Place {
@@ -24,127 +28,56 @@ struct Place {
 }
 
 /// Compiles `spec.target`.
-pub(super) fn target(
-    key: &ObjectKey,
-    target: &grapnel_api::Target,
-    references: &References<'_>,
-    options: &Options,
-    problems: &mut Problems,
-) -> Option<Target> {
-    let place = match (&target.url, &target.url_from, &target.service) {
-        (Some(url), None, None) => checked_url(url, "/spec/target/url", options, problems).map(|url| Place {
-            url,
-            secret: false,
-            reach: Reach::Url,
-        }),
-        (None, Some(source), None) => by_secret(&source.secret_key_ref, references, options, problems),
-        (None, None, Some(service)) => by_service(key, service, options, problems),
-        _ => {
-            problems.add("/spec/target", Reason::InvalidSpec, "exactly one of url, urlFrom and service must be set");
-            None
-        }
-    };
-    let mut headers = HeaderMap::new();
-    let mut complete = true;
-    for (number, entry) in target.headers.iter().enumerate() {
-        let pointer = format!("/spec/target/headers/{number}");
-        if let Some(name) = own_header(&entry.name, &format!("{pointer}/name"), &headers, problems)
-            && let Some(value) = problems.check(format!("{pointer}/value"), HeaderValue::from_str(&entry.value))
-        {
-            headers.append(name, value);
-        }
-    }
-    for (number, entry) in target.headers_from.iter().enumerate() {
-        let pointer = format!("/spec/target/headersFrom/{number}");
-        let name = own_header(&entry.name, &format!("{pointer}/name"), &headers, problems);
-        let pointer = format!("{pointer}/secretKeyRef");
-        let Some(secret) = references.secret(&entry.secret_key_ref, &pointer, problems) else {
-            complete = false;
-            continue;
-        };
-        // A Secret made from a file often ends with an unintended newline.
-        match (name, header_value(Zeroizing::new(secret.expose().trim_ascii_end().to_vec()))) {
-            (Some(name), Ok(value)) => {
-                headers.append(name, value);
-            }
-            (_, Err(_)) => {
-                complete = false;
-                let grapnel_api::KeyReference { name, key } = &entry.secret_key_ref;
-                problems.add(
-                    pointer,
-                    Reason::InvalidSecret,
-                    format_args!("key {key} of Secret {name} is not a header value: it has control characters"),
-                );
-            }
-            (None, Ok(_)) => {}
-        }
-    }
-    let timeout = bounded(
-        time(target.timeout.as_ref(), "/spec/target/timeout", limits::DEFAULT_DELIVERY_TIMEOUT, problems),
-        "/spec/target/timeout",
-        limits::MAX_DELIVERY_TIMEOUT,
-        problems,
-    );
-    let mut oauth = None;
-    if let Some(auth) = &target.auth {
-        if headers.contains_key(header::AUTHORIZATION) {
-            let message = "auth sets the header Authorization; remove it from headers and headersFrom, or remove auth";
-            problems.add("/spec/target/auth", Reason::InvalidSpec, message);
-        }
-        match auth::credentials(auth, references, options, problems) {
-            Some(Credentials::Fixed(value)) => drop(headers.insert(header::AUTHORIZATION, value)),
-            Some(Credentials::OAuth(client)) => oauth = Some(client),
-            None => complete = false,
-        }
-    }
-    let tls = target.tls.as_ref().map(|tls| tls::identity(tls, "/spec/target/tls", references, problems));
+pub(super) fn target(target: &Field<'_, grapnel_api::Target>) -> Option<Target> {
+    // Every part is compiled, so that all problems are reported together.
+    let place = place(target);
+    let mut headers = fixed_headers(target);
+    let secret_headers = secret_headers(target, &mut headers);
+    let timeout = target
+        .at("timeout", &target.timeout)
+        .duration_at_most(limits::MAX_DELIVERY_TIMEOUT, limits::DEFAULT_DELIVERY_TIMEOUT);
+    let oauth = authorization(target, &mut headers);
+    let tls = target.at("tls", &target.tls).given();
+    let identity = tls.as_ref().map(tls::identity);
     let Place { url, secret: secret_url, reach } = place?;
-    if tls.is_some() && url.scheme() != "https" {
-        let message = "tls requires an https target";
-        problems.add("/spec/target/tls", Reason::InvalidSpec, message);
+    if let Some(tls) = tls.filter(|_| url.scheme() != "https") {
+        tls.problem(Reason::InvalidSpec, "tls requires an https target");
     }
-    let tls = match tls {
+    let tls = match identity {
         Some(identity) => Some(identity?),
         None => None,
     };
-    complete.then_some(Target { url, secret_url, reach, headers, oauth, tls, timeout: timeout? })
+    secret_headers?;
+    Some(Target { url, secret_url, reach, headers, oauth: oauth?, tls, timeout: timeout? })
 }
 
-/// A URL that may be called, as far as this can be checked now.
-pub(super) fn checked_url(text: &str, pointer: &str, options: &Options, problems: &mut Problems) -> Option<Url> {
-    let url = problems.check(pointer, Url::parse(text))?;
-    match options.egress.check_url(&url) {
-        Ok(()) => return Some(url),
-        // Without slashes, `user:password@host` has the user as its scheme.
-        Err(ForbiddenUrl::Scheme(_)) if text.contains('@') => {
-            problems.add(pointer, Reason::TargetForbidden, "the scheme is not http or https");
+fn place(target: &Field<'_, grapnel_api::Target>) -> Option<Place> {
+    match (&target.url, &target.url_from, &target.service) {
+        (Some(url), None, None) => {
+            let url = target.at("url", url).callable_url()?;
+            Some(Place { url, secret: false, reach: Reach::Url })
         }
-        Err(forbidden) => problems.add(pointer, Reason::TargetForbidden, forbidden),
+        (None, Some(source), None) => {
+            let source = target.at("urlFrom", source);
+            by_secret(&source.at("secretKeyRef", &source.secret_key_ref))
+        }
+        (None, None, Some(service)) => by_service(&target.at("service", service)),
+        _ => target.fail(Reason::InvalidSpec, "exactly one of url, urlFrom and service must be set"),
     }
-    None
 }
 
 /// The URL in a Secret; messages quote nothing of it.
-fn by_secret(
-    reference: &KeyReference,
-    references: &References<'_>,
-    options: &Options,
-    problems: &mut Problems,
-) -> Option<Place> {
-    const PLACE: &str = "/spec/target/urlFrom/secretKeyRef";
-    let KeyReference { name, key } = reference;
-    let secret = references.secret(reference, PLACE, problems)?;
+fn by_secret(reference: &Field<'_, KeyReference>) -> Option<Place> {
+    let KeyReference { name, key } = reference.value();
+    let secret = reference.secret()?;
     let text = std::str::from_utf8(secret.expose().trim_ascii()).ok();
     let parsed = text.filter(|text| text.len() <= limits::TARGET_URL_BYTES).and_then(|text| Url::parse(text).ok());
     let Some(url) = parsed else {
-        let message = format!(
-            "key {key} of Secret {name} is not a URL of at most {} bytes; correct the Secret",
-            limits::TARGET_URL_BYTES
-        );
-        problems.add(PLACE, Reason::InvalidSecret, message);
-        return None;
+        let most = limits::TARGET_URL_BYTES;
+        let message = format!("key {key} of Secret {name} is not a URL of at most {most} bytes; correct the Secret");
+        return reference.fail(Reason::InvalidSecret, message);
     };
-    let Err(forbidden) = options.egress.check_url(&url) else {
+    let Err(forbidden) = reference.options().egress.check_url(&url) else {
         return Some(Place { url, secret: true, reach: Reach::Url });
     };
     let (reason, wrong) = match forbidden {
@@ -155,61 +88,100 @@ fn by_secret(
         ForbiddenUrl::NoHost => (Reason::InvalidSecret, "has no host"),
         _ => (Reason::TargetForbidden, "points to an address that the egress rules forbid (--egress-allow)"),
     };
-    problems.add(PLACE, reason, format_args!("the URL in key {key} of Secret {name} {wrong}"));
-    None
+    reference.fail(reason, format_args!("the URL in key {key} of Secret {name} {wrong}"))
 }
 
 /// The URL of a Service by its name in the cluster's DNS
 /// (<https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/>). It is in the subscription's own
 /// namespace by construction: neither the name nor the path can change another part of the URL.
-fn by_service(
-    key: &ObjectKey,
-    service: &grapnel_api::ServiceTarget,
-    options: &Options,
-    problems: &mut Problems,
-) -> Option<Place> {
-    const PLACE: &str = "/spec/target/service";
-    let grapnel_api::ServiceTarget { name, port, .. } = service;
-    let path = service.path.as_deref().unwrap_or("/");
+fn by_service(service: &Field<'_, grapnel_api::ServiceTarget>) -> Option<Place> {
+    let grapnel_api::ServiceTarget { name, port, .. } = service.value();
     if !is_label(name) {
         let message =
             format!("`{name}` is not the name of a Service: use lowercase letters, digits and hyphens (RFC 1123)");
-        problems.add(format!("{PLACE}/name"), Reason::InvalidSpec, message);
-        return None;
+        return service.at("name", name).fail(Reason::InvalidSpec, message);
     }
-    if *port == 0 {
-        problems.add(format!("{PLACE}/port"), Reason::InvalidSpec, "must be between 1 and 65535");
-        return None;
-    }
+    service.at("port", port).within(1..=u16::MAX)?;
+    let path = service.at("path", service.path.as_deref().unwrap_or("/"));
     if !path.starts_with('/') {
-        problems.add(format!("{PLACE}/path"), Reason::InvalidSpec, "must begin with a slash");
-        return None;
+        return path.fail(Reason::InvalidSpec, "must begin with a slash");
     }
     let scheme = match service.scheme {
         Some(grapnel_api::ServiceScheme::Https) => "https",
         Some(grapnel_api::ServiceScheme::Http) | None => "http",
     };
-    let host = format!("{name}.{}.svc.{}", key.namespace, options.cluster_domain);
-    let url = problems.check(PLACE, Url::parse(&format!("{scheme}://{host}:{port}{path}")))?;
-    if let Err(forbidden) = options.egress.for_services().check_url(&url) {
-        problems.add(PLACE, Reason::TargetForbidden, forbidden);
-        return None;
+    let options = service.options();
+    let host = format!("{name}.{}.svc.{}", service.namespace(), options.cluster_domain);
+    let url = service.check(Url::parse(&format!("{scheme}://{host}:{port}{}", path.value())))?;
+    match options.egress.for_services().check_url(&url) {
+        Ok(()) => Some(Place { url, secret: false, reach: Reach::Service }),
+        Err(forbidden) => service.fail(Reason::TargetForbidden, forbidden),
     }
-    Some(Place { url, secret: false, reach: Reach::Service })
+}
+
+fn fixed_headers(target: &Field<'_, grapnel_api::Target>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for entry in target.at("headers", &target.headers).items() {
+        if let Some(name) = own_header(&entry.at("name", &entry.name), &headers)
+            && let Some(value) = entry.at("value", &entry.value).check(HeaderValue::from_str(&entry.value))
+        {
+            headers.append(name, value);
+        }
+    }
+    headers
+}
+
+/// Adds the headers from Secrets. `None` if the value of one is missing or invalid.
+fn secret_headers(target: &Field<'_, grapnel_api::Target>, headers: &mut HeaderMap) -> Option<()> {
+    let mut complete = Some(());
+    for entry in target.at("headersFrom", &target.headers_from).items() {
+        let name = own_header(&entry.at("name", &entry.name), headers);
+        match (name, secret_header(&entry)) {
+            (Some(name), Some(value)) => drop(headers.append(name, value)),
+            (None, Some(_)) => {}
+            (_, None) => complete = None,
+        }
+    }
+    complete
+}
+
+/// A Secret made from a file often ends with an unintended newline, which is removed.
+fn secret_header(entry: &Field<'_, HeaderFromSecret>) -> Option<HeaderValue> {
+    let reference = entry.at("secretKeyRef", &entry.secret_key_ref);
+    let secret = reference.secret()?;
+    header_value(Zeroizing::new(secret.expose().trim_ascii_end().to_vec())).ok().or_else(|| {
+        let KeyReference { name, key } = reference.value();
+        let message = format!("key {key} of Secret {name} is not a header value: it has control characters");
+        reference.fail(Reason::InvalidSecret, message)
+    })
+}
+
+/// Adds `Authorization`, or returns the OAuth client that provides it. `None` if something is missing or invalid.
+fn authorization(target: &Field<'_, grapnel_api::Target>, headers: &mut HeaderMap) -> Option<Option<Arc<OAuthClient>>> {
+    let Some(auth) = target.at("auth", &target.auth).given() else { return Some(None) };
+    if headers.contains_key(header::AUTHORIZATION) {
+        let message = "auth sets the header Authorization; remove it from headers and headersFrom, or remove auth";
+        auth.problem(Reason::InvalidSpec, message);
+    }
+    match auth::credentials(&auth)? {
+        Credentials::Fixed(value) => {
+            headers.insert(header::AUTHORIZATION, value);
+            Some(None)
+        }
+        Credentials::OAuth(client) => Some(Some(client)),
+    }
 }
 
 /// A header name that a target may set: not one that frames the request or that Grapnel sets itself.
-fn own_header(name: &str, pointer: &str, present: &HeaderMap, problems: &mut Problems) -> Option<header::HeaderName> {
-    let name = header_name(name, pointer, problems)?;
-    let own = name.as_str().starts_with("webhook-") || name == "grapnel-attempt" || name == "traceparent";
-    if own || is_framing(&name) {
-        let message = format!("header {name} is set by Grapnel itself; remove it");
-        problems.add(pointer, Reason::InvalidSpec, message);
-        return None;
+fn own_header(name: &Field<'_, String>, present: &HeaderMap) -> Option<HeaderName> {
+    let header = name.header_name()?;
+    let own = header.as_str().starts_with("webhook-") || header == "grapnel-attempt" || header == "traceparent";
+    if own || is_framing(&header) {
+        let message = format_args!("header {header} is set by Grapnel itself; remove it");
+        return name.fail(Reason::InvalidSpec, message);
     }
-    if present.contains_key(&name) {
-        problems.add(pointer, Reason::InvalidSpec, format_args!("header {name} is set twice"));
-        return None;
+    if present.contains_key(&header) {
+        return name.fail(Reason::InvalidSpec, format_args!("header {header} is set twice"));
     }
-    Some(name)
+    Some(header)
 }

@@ -2,79 +2,71 @@
 
 use std::sync::Arc;
 
-use grapnel_api::{KeyReference, Reason, SecretReference, TargetTls};
+use grapnel_api::{CertificateSource, KeyReference, Reason, SecretReference, TargetTls};
 
-use super::{Problems, References};
+use super::field::Field;
 use crate::catalog::target::{TlsIdentity, TlsProblem};
 
-/// Compiles `tls` at `pointer`. `None` if something is missing or invalid.
-pub(super) fn identity(
-    tls: &TargetTls,
-    pointer: &str,
-    references: &References<'_>,
-    problems: &mut Problems,
-) -> Option<Arc<TlsIdentity>> {
-    // Every part is compiled, so that all problems are reported together.
-    let found = problems.count();
+/// Compiles `tls`. `None` if something is missing or invalid.
+pub(super) fn identity(tls: &Field<'_, TargetTls>) -> Option<Arc<TlsIdentity>> {
     let mut identity = TlsIdentity::default();
-    if let Some(source) = &tls.ca_ref {
-        let pointer = format!("{pointer}/caRef");
-        let authorities = match (&source.config_map_ref, &source.secret_key_ref) {
-            (Some(reference), None) => {
-                let pointer = format!("{pointer}/configMapRef");
-                let text = references.config_map(reference, &pointer, problems);
-                text.map(|text| (pointer, "ConfigMap", reference, identity.clone().trusting(text.as_bytes())))
-            }
-            (None, Some(reference)) => {
-                let pointer = format!("{pointer}/secretKeyRef");
-                let secret = references.secret(reference, &pointer, problems);
-                secret.map(|secret| (pointer, "Secret", reference, identity.clone().trusting(secret.expose())))
-            }
-            _ => {
-                let message = "exactly one of configMapRef and secretKeyRef must be set";
-                problems.add(pointer, Reason::InvalidSpec, message);
-                None
-            }
-        };
-        match authorities {
-            Some((_, _, _, Ok(trusting))) => identity = trusting,
-            Some((pointer, kind, KeyReference { name, key }, Err(problem))) => problems.add(
-                pointer,
-                Reason::InvalidSecret,
-                format_args!("key {key} of {kind} {name} {problem}; put the certificates of the authorities there"),
-            ),
-            None => {}
+    // Every part is compiled, so that all problems are reported together.
+    let parts = [
+        tls.at("caRef", &tls.ca_ref).given().map(|source| authorities(&source, &mut identity)),
+        tls.at("clientCertRef", &tls.client_cert_ref).given().map(|source| certificate(&source, &mut identity)),
+        tls.at("serverName", &tls.server_name).given().map(|name| server_name(&name, &mut identity)),
+    ];
+    parts.iter().flatten().all(Option::is_some).then(|| Arc::new(identity))
+}
+
+fn authorities(source: &Field<'_, CertificateSource>, identity: &mut TlsIdentity) -> Option<()> {
+    match (&source.config_map_ref, &source.secret_key_ref) {
+        (Some(reference), None) => {
+            let reference = source.at("configMapRef", reference);
+            trust(&reference, "ConfigMap", reference.config_map()?.as_bytes(), identity)
+        }
+        (None, Some(reference)) => {
+            let reference = source.at("secretKeyRef", reference);
+            trust(&reference, "Secret", reference.secret()?.expose(), identity)
+        }
+        _ => source.fail(Reason::InvalidSpec, "exactly one of configMapRef and secretKeyRef must be set"),
+    }
+}
+
+fn trust(reference: &Field<'_, KeyReference>, kind: &str, pem: &[u8], identity: &mut TlsIdentity) -> Option<()> {
+    let KeyReference { name, key } = reference.value();
+    match identity.clone().trusting(pem) {
+        Ok(trusting) => *identity = trusting,
+        Err(problem) => {
+            let message =
+                format!("key {key} of {kind} {name} {problem}; put the certificates of the authorities there");
+            return reference.fail(Reason::InvalidSecret, message);
         }
     }
-    if let Some(SecretReference { name }) = &tls.client_cert_ref {
-        let pointer = format!("{pointer}/clientCertRef");
-        let key = |key: &str| KeyReference { name: name.clone(), key: key.into() };
-        let chain = references.secret(&key("tls.crt"), &pointer, problems);
-        // A Secret that does not exist is reported once.
-        let secret = chain.as_ref().and_then(|_| references.secret(&key("tls.key"), &pointer, problems));
-        if let (Some(chain), Some(secret)) = (chain, secret) {
-            match identity.clone().showing(chain.expose(), secret.expose()) {
-                Ok(showing) => identity = showing,
-                Err(problem) => {
-                    let subject = match problem {
-                        TlsProblem::Key(_) => "key tls.key of ",
-                        TlsProblem::Pair(_) => "",
-                        _ => "key tls.crt of ",
-                    };
-                    problems.add(
-                        pointer,
-                        Reason::InvalidSecret,
-                        format_args!("{subject}Secret {name}: {problem}; correct the Secret"),
-                    );
-                }
-            }
+    Some(())
+}
+
+fn certificate(source: &Field<'_, SecretReference>, identity: &mut TlsIdentity) -> Option<()> {
+    let SecretReference { name } = source.value();
+    // A Secret that does not exist is reported once.
+    let chain = source.secret_key(name, "tls.crt")?;
+    let secret = source.secret_key(name, "tls.key")?;
+    match identity.clone().showing(chain.expose(), secret.expose()) {
+        Ok(showing) => *identity = showing,
+        Err(problem) => {
+            let subject = match problem {
+                TlsProblem::Key(_) => "key tls.key of ",
+                TlsProblem::Pair(_) => "",
+                _ => "key tls.crt of ",
+            };
+            let message = format!("{subject}Secret {name}: {problem}; correct the Secret");
+            return source.fail(Reason::InvalidSecret, message);
         }
     }
-    if let Some(name) = &tls.server_name {
-        match identity.clone().calling(name) {
-            Ok(calling) => identity = calling,
-            Err(problem) => problems.add(format!("{pointer}/serverName"), Reason::InvalidSpec, problem),
-        }
-    }
-    (problems.count() == found).then(|| Arc::new(identity))
+    Some(())
+}
+
+fn server_name(name: &Field<'_, String>, identity: &mut TlsIdentity) -> Option<()> {
+    *identity = name.check(identity.clone().calling(name.value()))?;
+    Some(())
 }

@@ -1,6 +1,6 @@
 //! Compiles `spec.verification` to a [`Verifier`].
 
-use grapnel_api::{self, ObjectKey, Reason, Verification};
+use grapnel_api::{self, GoDuration, KeyReference, Reason, Verification};
 use grapnel_expression::{ExpectedType, Scope};
 use grapnel_signature::{
     Algorithm, Content, Encoding, Handshake, JwtScheme, KeyForm, KeySource, Provider, Scheme, ServiceAccountScheme,
@@ -10,67 +10,58 @@ use grapnel_values::{duration, secret::Secret};
 use http::header;
 use url::Url;
 
-use super::{Options, Problems, References, endpoint::header_name};
+use super::field::Field;
 
 /// The signature scheme and, for a preset, the provider.
-pub(super) fn scheme(
-    key: &ObjectKey,
-    verification: &Verification,
-    options: &Options,
-    problems: &mut Problems,
-) -> (Option<Scheme>, Option<&'static Provider>) {
+pub(super) fn scheme(verification: &Field<'_, Verification>) -> (Option<Scheme>, Option<&'static Provider>) {
     if let Some(preset) = &verification.provider {
-        let Some(provider) = provider(preset.name.as_str()) else {
-            problems.add("/spec/verification/provider/name", Reason::InvalidSpec, "this provider is not known");
-            return (None, None);
-        };
-        let mut scheme = provider.scheme();
-        if let Some(text) = &preset.tolerance {
-            tolerate(provider, text, &mut scheme, problems);
-        }
-        if let Err(missing) = complete(preset, &mut scheme) {
-            problems.add("/spec/verification/provider", Reason::InvalidSpec, missing);
-            return (None, Some(provider));
-        }
-        return (Some(scheme), Some(provider));
+        return preset_scheme(&verification.at("provider", preset));
     }
     let scheme = if let Some(hmac) = &verification.hmac {
-        hmac_scheme(hmac, problems).map(Scheme::Signature)
+        hmac_scheme(&verification.at("hmac", hmac)).map(Scheme::Signature)
     } else if let Some(token) = &verification.token {
-        let name = token.header.as_deref().unwrap_or("Authorization");
-        header_name(name, "/spec/verification/token/header", problems).map(|header| {
-            let default = (header == header::AUTHORIZATION).then(|| "Bearer".to_owned());
-            let scheme = token.scheme.clone().or(default).filter(|scheme| !scheme.is_empty());
-            Scheme::Token(TokenScheme { header, scheme })
-        })
+        token_scheme(&verification.at("token", token)).map(Scheme::Token)
     } else if verification.basic.is_some() {
         Some(Scheme::Basic)
     } else if let Some(jwt) = &verification.jwt {
-        self::jwt(jwt, options, problems).map(Scheme::Jwt)
+        jwt_scheme(&verification.at("jwt", jwt)).map(Scheme::Jwt)
     } else if let Some(accounts) = &verification.service_account {
-        service_account(key, accounts, options, problems).map(Scheme::ServiceAccount)
+        service_account(&verification.at("serviceAccount", accounts)).map(Scheme::ServiceAccount)
     } else {
         Some(Scheme::None)
     };
     (scheme, None)
 }
 
-fn tolerate(provider: &Provider, text: &grapnel_api::GoDuration, scheme: &mut Scheme, problems: &mut Problems) {
-    let pointer = "/spec/verification/provider/tolerance";
-    let tolerance = problems.check(pointer, duration::parse(&text.0));
+fn preset_scheme(preset: &Field<'_, grapnel_api::Provider>) -> (Option<Scheme>, Option<&'static Provider>) {
+    let name = preset.at("name", preset.name.as_str());
+    let Some(provider) = provider(name.value()) else {
+        return (name.fail(Reason::InvalidSpec, "this provider is not known"), None);
+    };
+    let mut scheme = provider.scheme();
+    if let Some(tolerance) = preset.at("tolerance", &preset.tolerance).given() {
+        tolerate(provider, &tolerance, &mut scheme);
+    }
+    if let Err(missing) = complete(preset, &mut scheme) {
+        return (preset.fail(Reason::InvalidSpec, missing), Some(provider));
+    }
+    (Some(scheme), Some(provider))
+}
+
+fn tolerate(provider: &Provider, tolerance: &Field<'_, GoDuration>, scheme: &mut Scheme) {
+    let given = tolerance.check(duration::parse(&tolerance.0));
     match scheme {
         Scheme::Signature(signature) if signature.timestamp.is_some() => {
-            signature.tolerance = tolerance.or(signature.tolerance);
+            signature.tolerance = given.or(signature.tolerance);
         }
         Scheme::SignatureOrToken(scheme) => {
-            scheme.signature.tolerance = tolerance.or(scheme.signature.tolerance);
+            scheme.signature.tolerance = given.or(scheme.signature.tolerance);
         }
-        Scheme::Certificate(certificate) => certificate.tolerance = tolerance.unwrap_or(certificate.tolerance),
-        _ => problems.add(
-            pointer,
-            Reason::InvalidSpec,
-            format_args!("{} does not sign a timestamp; remove tolerance", provider.name),
-        ),
+        Scheme::Certificate(certificate) => certificate.tolerance = given.unwrap_or(certificate.tolerance),
+        _ => {
+            let message = format_args!("{} does not sign a timestamp; remove tolerance", provider.name);
+            tolerance.problem(Reason::InvalidSpec, message);
+        }
     }
 }
 
@@ -97,20 +88,25 @@ fn complete(preset: &grapnel_api::Provider, scheme: &mut Scheme) -> Result<(), &
     }
 }
 
-fn jwt(jwt: &grapnel_api::Jwt, options: &Options, problems: &mut Problems) -> Option<JwtScheme> {
-    let at = |field: &str| format!("/spec/verification/jwt/{field}");
-    let issuer = keys_url(&jwt.issuer, &at("issuer"), options, problems);
-    let keys = match &jwt.jwks_uri {
-        Some(text) => keys_url(text, &at("jwksUri"), options, problems).map(|()| KeySource::Jwks(text.as_str().into())),
+fn token_scheme(token: &Field<'_, grapnel_api::Token>) -> Option<TokenScheme> {
+    let header = token.at("header", token.header.as_deref().unwrap_or("Authorization")).header_name()?;
+    let default = (header == header::AUTHORIZATION).then(|| "Bearer".to_owned());
+    let scheme = token.scheme.clone().or(default).filter(|scheme| !scheme.is_empty());
+    Some(TokenScheme { header, scheme })
+}
+
+fn jwt_scheme(jwt: &Field<'_, grapnel_api::Jwt>) -> Option<JwtScheme> {
+    let issuer = keys_url(&jwt.at("issuer", &jwt.issuer));
+    let keys = match jwt.at("jwksUri", &jwt.jwks_uri).given() {
+        Some(uri) => keys_url(&uri).map(|()| KeySource::Jwks(uri.as_str().into())),
         None => issuer.map(|()| KeySource::Issuer(jwt.issuer.as_str().into())),
     };
     if jwt.audiences.is_empty() {
-        problems.add(at("audiences"), Reason::InvalidSpec, "must name at least one audience");
-        return None;
+        return jwt.at("audiences", &jwt.audiences).fail(Reason::InvalidSpec, "must name at least one audience");
     }
-    let claims = match &jwt.claims {
+    let claims = match jwt.at("claims", &jwt.claims).given() {
         // An endpoint without its rule would accept senders that it has to reject.
-        Some(source) => Some(problems.expression(&at("claims"), source, Scope::Claims, ExpectedType::Bool)?),
+        Some(rule) => Some(rule.expression(Scope::Claims, ExpectedType::Bool)?),
         None => None,
     };
     issuer?;
@@ -125,8 +121,8 @@ fn jwt(jwt: &grapnel_api::Jwt, options: &Options, problems: &mut Problems) -> Op
 
 /// Whether keys may be fetched below a URL. It has to be https, except on this machine, because an attacker who could
 /// change the response could forge signatures.
-fn keys_url(text: &str, pointer: &str, options: &Options, problems: &mut Problems) -> Option<()> {
-    let url = problems.check(pointer, Url::parse(text))?;
+fn keys_url(field: &Field<'_, String>) -> Option<()> {
+    let url = field.check(Url::parse(field))?;
     let here = match url.host() {
         Some(url::Host::Domain(name)) => name == "localhost",
         Some(url::Host::Ipv4(address)) => address.is_loopback(),
@@ -134,36 +130,24 @@ fn keys_url(text: &str, pointer: &str, options: &Options, problems: &mut Problem
         None => false,
     };
     if url.scheme() != "https" && !(here && url.scheme() == "http") {
-        problems.add(pointer, Reason::InvalidSpec, "must be an https URL, because it is the source of the keys");
-        return None;
+        return field.fail(Reason::InvalidSpec, "must be an https URL, because it is the source of the keys");
     }
     if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
-        problems.add(pointer, Reason::InvalidSpec, "must have neither a username nor a fragment");
-        return None;
+        return field.fail(Reason::InvalidSpec, "must have neither a username nor a fragment");
     }
-    if let Err(forbidden) = options.egress.check_url(&url) {
-        problems.add(pointer, Reason::TargetForbidden, forbidden);
-        return None;
+    match field.options().egress.check_url(&url) {
+        Ok(()) => Some(()),
+        Err(forbidden) => field.fail(Reason::TargetForbidden, forbidden),
     }
-    Some(())
 }
 
-fn service_account(
-    key: &ObjectKey,
-    accounts: &grapnel_api::ServiceAccountVerification,
-    options: &Options,
-    problems: &mut Problems,
-) -> Option<ServiceAccountScheme> {
-    if !options.service_accounts {
-        problems.add(
-            "/spec/verification/serviceAccount",
-            Reason::InvalidSpec,
-            "serviceAccount requires a cluster; in standalone mode use hmac or token",
-        );
-        return None;
+fn service_account(accounts: &Field<'_, grapnel_api::ServiceAccountVerification>) -> Option<ServiceAccountScheme> {
+    if !accounts.options().service_accounts {
+        let message = "serviceAccount requires a cluster; in standalone mode use hmac or token";
+        return accounts.fail(Reason::InvalidSpec, message);
     }
     let allowed = accounts.allowed.iter().map(|account| {
-        let namespace = account.namespace.as_deref().unwrap_or(&key.namespace);
+        let namespace = account.namespace.as_deref().unwrap_or(accounts.namespace());
         (namespace.into(), account.name.as_str().into())
     });
     Some(ServiceAccountScheme {
@@ -172,16 +156,15 @@ fn service_account(
     })
 }
 
-fn hmac_scheme(hmac: &grapnel_api::Hmac, problems: &mut Problems) -> Option<SignatureScheme> {
-    let at = |field: &str| format!("/spec/verification/hmac/{field}");
-    let header = header_name(&hmac.header, &at("header"), problems);
-    let content =
-        problems.check(at("signedContent"), Content::parse(hmac.signed_content.as_deref().unwrap_or("{body}")));
-    let timestamp = hmac.timestamp_header.as_ref().map(|name| header_name(name, &at("timestampHeader"), problems));
-    let id_header = hmac.id_header.as_ref().map(|name| header_name(name, &at("idHeader"), problems));
+fn hmac_scheme(hmac: &Field<'_, grapnel_api::Hmac>) -> Option<SignatureScheme> {
+    let header = hmac.at("header", &hmac.header).header_name();
+    let signed = hmac.at("signedContent", hmac.signed_content.as_deref().unwrap_or("{body}"));
+    let content = signed.check(Content::parse(&signed));
+    let timestamp = hmac.at("timestampHeader", &hmac.timestamp_header).given().map(|name| name.header_name());
+    let id_header = hmac.at("idHeader", &hmac.id_header).given().map(|name| name.header_name());
     let signed_time = content.as_ref().is_some_and(Content::uses_timestamp);
-    let tolerance = match &hmac.tolerance {
-        Some(tolerance) => problems.check(at("tolerance"), duration::parse(&tolerance.0)),
+    let tolerance = match hmac.at("tolerance", &hmac.tolerance).given() {
+        Some(tolerance) => tolerance.check(duration::parse(&tolerance.0)),
         None => signed_time.then_some(DEFAULT_TOLERANCE),
     };
     Some(SignatureScheme {
@@ -212,53 +195,41 @@ fn hmac_scheme(hmac: &grapnel_api::Hmac, problems: &mut Problems) -> Option<Sign
 }
 
 /// Resolves the secrets and prepares the keys. Keys that resolve are used; if none does, the endpoint is not served.
-pub(super) fn verifier(
-    scheme: Scheme,
-    verification: &Verification,
-    references: &References<'_>,
-    problems: &mut Problems,
-) -> Option<Verifier> {
-    let check = |secret| Verifier::new(scheme.clone(), vec![secret]).map(drop);
+pub(super) fn verifier(scheme: Option<Scheme>, verification: &Field<'_, Verification>) -> Option<Verifier> {
+    let references = verification.at("secretRefs", &verification.secret_refs);
+    let Some(scheme) = scheme else {
+        // Missing Secrets are reported together with what is wrong with the scheme.
+        for reference in references.items() {
+            reference.secret();
+        }
+        return None;
+    };
     let secrets = match &verification.basic {
-        Some(_) => pairs(&verification.secret_refs, references, problems),
-        None => references.keys(&verification.secret_refs, "/spec/verification/secretRefs", problems, check),
+        Some(_) => references.items().filter_map(|reference| pair(&reference)).collect(),
+        None => references.keys(|secret| Verifier::new(scheme.clone(), vec![secret]).map(drop)),
     };
     if secrets.is_empty() && scheme.needs_secrets() {
         return None;
     }
-    problems.check("/spec/verification", Verifier::new(scheme, secrets))
+    verification.check(Verifier::new(scheme, secrets))
 }
 
-/// The pairs of username and password that resolve.
-fn pairs(
-    secret_refs: &[grapnel_api::KeyReference],
-    references: &References<'_>,
-    problems: &mut Problems,
-) -> Vec<Secret> {
-    let mut pairs = Vec::new();
-    for (number, reference) in secret_refs.iter().enumerate() {
-        let name = &reference.name;
-        let pointer = format!("/spec/verification/secretRefs/{number}");
-        let username = grapnel_api::KeyReference { name: name.clone(), key: "username".into() };
-        if reference.key == username.key {
-            let message = "key must name the password; the username is read from the key `username`";
-            problems.add(format!("{pointer}/key"), Reason::InvalidSpec, message);
-            continue;
-        }
-        let mut value = |reference| references.secret(reference, &pointer, problems);
-        // Both are resolved, so that both are reported if missing.
-        let (username, password) = (value(&username), value(reference));
-        let (Some(username), Some(password)) = (username, password) else { continue };
-        match credentials(&username, &password) {
-            Ok(pair) => pairs.push(pair),
-            Err(problem) => problems.add(
-                pointer,
-                Reason::InvalidSecret,
-                format_args!("Secret {name}: {problem}; correct the Secret"),
-            ),
+/// The pair of username and password in a Secret.
+fn pair(reference: &Field<'_, KeyReference>) -> Option<Secret> {
+    const USERNAME: &str = "username";
+    let KeyReference { name, key } = reference.value();
+    if key == USERNAME {
+        let message = "key must name the password; the username is read from the key `username`";
+        return reference.at("key", key).fail(Reason::InvalidSpec, message);
+    }
+    // Both are resolved, so that both are reported if missing.
+    let (username, password) = (reference.secret_key(name, USERNAME), reference.secret());
+    match credentials(username?, password?) {
+        Ok(pair) => Some(pair),
+        Err(problem) => {
+            reference.fail(Reason::InvalidSecret, format_args!("Secret {name}: {problem}; correct the Secret"))
         }
     }
-    pairs
 }
 
 /// The handshake of the sender: set by a preset; any other sender may send CloudEvents.

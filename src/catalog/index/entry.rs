@@ -7,8 +7,14 @@ use grapnel_api::{
     WebhookEndpointStatus, WebhookSubscription, WebhookSubscriptionSpec, WebhookSubscriptionStatus,
 };
 
-use super::{Age, Applied, Reference, Unreadable};
-use crate::catalog::{compile::Problem, status::ObjectView};
+use super::{
+    change::{Age, Applied, Unreadable},
+    dependencies::Referent,
+};
+use crate::catalog::{
+    compile::{Problem, Reference},
+    status::ObjectView,
+};
 
 /// The stored part of an object: its spec `S` and some metadata, without its status.
 pub(super) struct Held<S> {
@@ -55,6 +61,8 @@ pub(super) struct Entry<S, C, F> {
     pub(super) compiled: Option<Arc<C>>,
     /// The result of the compiler; `None` before the first version.
     judgement: Option<Judgement>,
+    /// What it depends on, in order.
+    pub(super) referents: Box<[Referent]>,
     /// A reference whose value has to be known before the newest version can be compiled.
     waits_for: Option<Reference>,
     /// Facts from the data plane; kept across recompilation.
@@ -90,6 +98,7 @@ impl<S, C, F: Default> Default for Entry<S, C, F> {
             unreadable: None,
             compiled: None,
             judgement: None,
+            referents: Box::default(),
             waits_for: None,
             facts: Arc::default(),
             view: None,
@@ -108,10 +117,11 @@ impl<S, C, F: Default> Entry<S, C, F> {
             && version.generation == applied.generation
     }
 
-    /// Applies a version. If the object was deleted and created again, the old one is dropped entirely.
+    /// Applies a version. If the object was deleted and created again, the old one is dropped, except for its referents,
+    /// which are replaced by those of the new one.
     pub(super) fn accept(&mut self, applied: Held<S>) {
         if self.is_of_another(applied.uid.as_ref()) {
-            *self = Self::default();
+            *self = Self { referents: std::mem::take(&mut self.referents), ..Self::default() };
         }
         self.applied = Some(applied);
         self.unreadable = None;
@@ -167,9 +177,10 @@ impl<S, C, F> Entry<S, C, F> {
         self.view = None;
     }
 
-    /// Postpones compiling until the reference is known. The earlier version stays in use, unless it is forbidden.
-    pub(super) fn wait(&mut self, reference: Reference, forbidden: Option<Problem>) {
-        if let Some(problem) = forbidden.filter(ends_at_once) {
+    /// Postpones compiling until the reference is known. The earlier version stays in use, unless one of the problems
+    /// found so far forbids it.
+    pub(super) fn wait(&mut self, reference: Reference, problems: Vec<Problem>) {
+        if let Some(problem) = problems.into_iter().find(ends_at_once) {
             self.compiled = None;
             if let Some(judgement) = &mut self.judgement {
                 judgement.problems = vec![problem];

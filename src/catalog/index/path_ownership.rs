@@ -7,7 +7,7 @@ use std::{
 
 use grapnel_api::ObjectKey;
 
-use super::Age;
+use super::change::Age;
 
 /// Namespace and path.
 type Place = (Arc<str>, Arc<str>);

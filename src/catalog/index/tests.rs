@@ -13,11 +13,15 @@ mod versions;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use grapnel_api::{Condition, ConditionStatus, ConditionType};
+use grapnel_api::{Condition, ConditionStatus, ConditionType, Reason};
+use grapnel_values::secret::Secret;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::catalog::{snapshot::Route, status::JournalReading};
+use crate::catalog::{
+    snapshot::{DeadLetterEndpoint, Route},
+    status::JournalReading,
+};
 
 /// An index and its last publication.
 struct Stage {

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 /// The source of the body.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Data {
+pub(in crate::cli) enum Data {
     /// Standard input.
     Stdin,
     /// A file.
@@ -22,7 +22,7 @@ impl From<&str> for Data {
 
 impl Data {
     /// The bytes, exactly as they are.
-    pub(super) fn read(&self) -> anyhow::Result<Vec<u8>> {
+    pub(in crate::cli) fn read(&self) -> anyhow::Result<Vec<u8>> {
         match self {
             Self::Stdin => {
                 let mut bytes = Vec::new();

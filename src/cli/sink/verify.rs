@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::http::{HeaderMap, Method, Uri, header::HOST};
 use bytes::Bytes;
-use grapnel_payload::payload::Payload;
+use grapnel_payload::{payload::Payload, reading::Reading};
 use grapnel_signature::{
     CalledUrl, Handshake, HandshakeReply, KeySet, Refusal, RequiredContext, Scheme, VerificationContext, Verified,
     Verifier,
@@ -124,7 +124,7 @@ impl Check {
 
     /// The reply, if a delivery is a handshake.
     pub(super) fn handshake(&self, content_type: Option<&str>, verified: &Verified) -> Option<HandshakeReply> {
-        let payload = Payload::parse(content_type, verified.body()).ok()?;
+        let payload = Payload::read(&Reading::default(), content_type, verified.body());
         self.handshake.reply(&payload, verified, self.verifier.as_ref()?).ok()?
     }
 }

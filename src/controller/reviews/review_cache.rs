@@ -1,7 +1,6 @@
 //! A cache of reviews: each question is asked once, however many callers wait, and its result is kept for a while.
 
 use std::{
-    collections::{BTreeSet, HashMap},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -9,20 +8,19 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{
-    FutureExt,
-    future::{BoxFuture, Shared, WeakShared},
-};
+use futures_util::{FutureExt, future::BoxFuture};
 use grapnel_delivery::rate_limit::{RateLimit, Scope};
 use grapnel_values::clock::Clock;
 use jiff::Timestamp;
-use parking_lot::Mutex;
 use tokio::{
     sync::Semaphore,
     time::{Instant, sleep, timeout},
 };
 
-use crate::controller::limits::{REVIEW_BURST, REVIEW_LOG_INTERVAL, REVIEW_TIMEOUT, REVIEWS_PER_SECOND};
+use crate::{
+    cache::{BoundedCache, SingleFlight},
+    controller::limits::{REVIEW_BURST, REVIEW_LOG_INTERVAL, REVIEW_TIMEOUT, REVIEWS_PER_SECOND},
+};
 
 /// The key of a question: a digest, so that no token is kept.
 pub(super) type Key = [u8; 32];
@@ -63,7 +61,7 @@ pub(super) type Answer<T> = Result<Option<T>, ReviewUnavailable>;
 /// Bounds of the cache and of the calls.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
-    /// Maximum positive results; beyond it, the one that expires first is evicted.
+    /// Maximum positive results; beyond it, the least recently used is evicted.
     pub(super) yes_entries: usize,
     /// How long a positive result is valid.
     pub(super) yes_for: Duration,
@@ -79,7 +77,10 @@ pub(super) struct Bounds {
 
 /// Results of one kind of question.
 pub(super) struct ReviewCache<T> {
-    book: Mutex<State<T>>,
+    yes: BoundedCache<Key, Remembered<T>>,
+    // Separate, so that made-up tokens cannot evict valid ones.
+    no: BoundedCache<Key, Remembered<()>>,
+    calls: SingleFlight<Key, Answer<T>>,
     bounds: Bounds,
     slots: Semaphore,
     /// Limits the rate of calls, so that made-up tokens cannot overload the API server.
@@ -90,26 +91,27 @@ pub(super) struct ReviewCache<T> {
     log_again: AtomicU64,
 }
 
-struct State<T> {
-    yes: Memory<T>,
-    // Separate, so that made-up tokens cannot evict valid ones.
-    no: Memory<()>,
-    under_way: HashMap<Key, (u64, WeakShared<Call<T>>)>,
-    calls: u64,
+/// A result and when it is valid.
+#[derive(Clone)]
+struct Remembered<T> {
+    // A clock that is set back must not extend the validity of a result.
+    since: Timestamp,
+    until: Timestamp,
+    value: T,
 }
 
-type Call<T> = BoxFuture<'static, Answer<T>>;
+/// Why no call is begun.
+enum NoCall<T> {
+    Known(Option<T>),
+    Busy,
+}
 
 impl<T: Clone + Send + Sync + 'static> ReviewCache<T> {
     pub(super) fn new(bounds: Bounds, clock: Arc<dyn Clock>) -> Arc<Self> {
-        let book = State {
-            yes: Memory::new(bounds.yes_entries),
-            no: Memory::new(bounds.no_entries),
-            under_way: HashMap::new(),
-            calls: 0,
-        };
         Arc::new(Self {
-            book: Mutex::new(book),
+            yes: BoundedCache::new(bounds.yes_entries),
+            no: BoundedCache::new(bounds.no_entries),
+            calls: SingleFlight::default(),
             bounds,
             slots: Semaphore::new(bounds.at_once),
             pace: pace().ok(),
@@ -122,7 +124,8 @@ impl<T: Clone + Send + Sync + 'static> ReviewCache<T> {
     /// The cached result of a question.
     pub(super) fn known(&self, key: &Key) -> Option<Option<T>> {
         let now = self.clock.now();
-        self.book.lock().known(key, now)
+        let yes = self.yes.get(key).and_then(|found| found.valid(now)).map(Some);
+        yes.or_else(|| self.no.get(key)?.valid(now).map(|()| None))
     }
 
     /// The result of a question: cached, from a call in flight, or from a new `call`. A positive result is valid until
@@ -136,53 +139,41 @@ impl<T: Clone + Send + Sync + 'static> ReviewCache<T> {
     where
         F: Future<Output = Answer<T>> + Send + 'static,
     {
-        let shared = {
-            let now = self.clock.now();
-            let mut book = self.book.lock();
-            if let Some(known) = book.known(&key, now) {
-                return Ok(known);
+        if let Some(known) = self.known(&key) {
+            return Ok(known);
+        }
+        let joined = self.calls.join(&key, |calls| match self.known(&key) {
+            // A call has ended since.
+            Some(known) => Err(NoCall::Known(known)),
+            None if calls >= self.bounds.waiting => Err(NoCall::Busy),
+            None => Ok(Arc::clone(self).begin(key, expires, call())),
+        });
+        match joined {
+            Ok(flight) => flight.await,
+            Err(NoCall::Known(known)) => Ok(known),
+            Err(NoCall::Busy) => {
+                self.warn_throttled(&ReviewUnavailable::Busy);
+                Err(ReviewUnavailable::Busy)
             }
-            match book.under_way.get(&key).and_then(|(_, call)| call.upgrade()) {
-                Some(shared) => shared,
-                None if book.under_way.len() >= self.bounds.waiting => {
-                    drop(book);
-                    self.warn_throttled(&ReviewUnavailable::Busy);
-                    return Err(ReviewUnavailable::Busy);
-                }
-                None => {
-                    book.calls += 1;
-                    let number = book.calls;
-                    let shared = self.begin(key, number, expires, call());
-                    if let Some(weak) = shared.downgrade() {
-                        book.under_way.insert(key, (number, weak));
-                    }
-                    shared
-                }
-            }
-        };
-        shared.await
+        }
     }
 
-    /// Begins a call that many callers may wait for.
+    /// A call that stores its result.
     fn begin(
-        self: &Arc<Self>,
+        self: Arc<Self>,
         key: Key,
-        number: u64,
         expires: Option<Timestamp>,
         call: impl Future<Output = Answer<T>> + Send + 'static,
-    ) -> Shared<Call<T>> {
-        let under_way = UnderWay { ledger: Arc::clone(self), key, number };
+    ) -> BoxFuture<'static, Answer<T>> {
         async move {
-            let ledger = &under_way.ledger;
-            let answer = timeout(REVIEW_TIMEOUT, ledger.in_turn(call)).await.unwrap_or(Err(ReviewUnavailable::Timeout));
+            let answer = timeout(REVIEW_TIMEOUT, self.in_turn(call)).await.unwrap_or(Err(ReviewUnavailable::Timeout));
             match &answer {
-                Ok(answer) => ledger.remember(key, answer.as_ref(), expires),
-                Err(trouble) => ledger.warn_throttled(trouble),
+                Ok(answer) => self.remember(key, answer.as_ref(), expires),
+                Err(error) => self.warn_throttled(error),
             }
             answer
         }
         .boxed()
-        .shared()
     }
 
     async fn in_turn(&self, call: impl Future<Output = Answer<T>>) -> Answer<T> {
@@ -197,29 +188,29 @@ impl<T: Clone + Send + Sync + 'static> ReviewCache<T> {
     fn remember(&self, key: Key, answer: Option<&T>, expires: Option<Timestamp>) {
         let now = self.clock.now();
         let after = |time: Duration| now.checked_add(time).unwrap_or(Timestamp::MAX);
-        let mut book = self.book.lock();
         match answer {
             Some(value) => {
                 let until = after(self.bounds.yes_for).min(expires.unwrap_or(Timestamp::MAX));
-                book.yes.put(key, now, until, value.clone());
+                if until > now {
+                    self.yes.insert(key, Remembered { since: now, until, value: value.clone() });
+                }
             }
-            None => book.no.put(key, now, after(self.bounds.no_for), ()),
+            None => self.no.insert(key, Remembered { since: now, until: after(self.bounds.no_for), value: () }),
         }
     }
 
     /// Logs an error, at a limited rate.
-    fn warn_throttled(&self, trouble: &ReviewUnavailable) {
+    fn warn_throttled(&self, error: &ReviewUnavailable) {
         let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let next = now.saturating_add(u64::try_from(REVIEW_LOG_INTERVAL.as_millis()).unwrap_or(u64::MAX));
         if self.log_again.fetch_update(Relaxed, Relaxed, |again| (now >= again).then_some(next)).is_ok() {
-            tracing::warn!(kind = trouble.kind(), error = %trouble, "callers cannot be reviewed");
+            tracing::warn!(kind = error.kind(), %error, "callers cannot be reviewed");
         }
     }
 
     #[cfg(test)]
     pub(super) fn sizes(&self) -> (usize, usize, usize) {
-        let book = self.book.lock();
-        (book.yes.answers.len(), book.no.answers.len(), book.under_way.len())
+        (self.yes.len(), self.no.len(), self.calls.len())
     }
 }
 
@@ -227,72 +218,10 @@ fn pace() -> Result<RateLimit, grapnel_delivery::rate_limit::RateLimitError> {
     RateLimit::new(REVIEWS_PER_SECOND, Duration::from_secs(1), Some(REVIEW_BURST), Scope::Endpoint)
 }
 
-impl<T: Clone> State<T> {
-    fn known(&mut self, key: &Key, now: Timestamp) -> Option<Option<T>> {
-        if let Some(value) = self.yes.get(key, now) {
-            return Some(Some(value.clone()));
-        }
-        self.no.get(key, now).map(|()| None)
-    }
-}
-
-/// Removes a call from the list when it has ended or is cancelled.
-struct UnderWay<T: Clone + Send + Sync + 'static> {
-    ledger: Arc<ReviewCache<T>>,
-    key: Key,
-    number: u64,
-}
-
-impl<T: Clone + Send + Sync + 'static> Drop for UnderWay<T> {
-    fn drop(&mut self) {
-        let mut book = self.ledger.book.lock();
-        // Another one may have begun since.
-        if book.under_way.get(&self.key).is_some_and(|(number, _)| *number == self.number) {
-            book.under_way.remove(&self.key);
-        }
-    }
-}
-
-/// Results with an expiry, with a maximum number.
-struct Memory<T> {
-    most: usize,
-    answers: HashMap<Key, Remembered<T>>,
-    by_end: BTreeSet<(Timestamp, Key)>,
-}
-
-struct Remembered<T> {
-    // A clock that is set back must not extend the validity of a result.
-    since: Timestamp,
-    until: Timestamp,
-    value: T,
-}
-
-impl<T> Memory<T> {
-    fn new(most: usize) -> Self {
-        Self { most, answers: HashMap::new(), by_end: BTreeSet::new() }
-    }
-
-    fn get(&self, key: &Key, now: Timestamp) -> Option<&T> {
-        let found = self.answers.get(key)?;
-        (found.since <= now && now < found.until).then_some(&found.value)
-    }
-
-    fn put(&mut self, key: Key, now: Timestamp, until: Timestamp, value: T) {
-        if let Some(old) = self.answers.remove(&key) {
-            self.by_end.remove(&(old.until, key));
-        }
-        if until <= now {
-            return;
-        }
-        while let Some((end, first)) = self.by_end.first().copied() {
-            if now < end && self.answers.len() < self.most {
-                break;
-            }
-            self.by_end.pop_first();
-            self.answers.remove(&first);
-        }
-        self.by_end.insert((until, key));
-        self.answers.insert(key, Remembered { since: now, until, value });
+impl<T> Remembered<T> {
+    /// The result, if it is valid now.
+    fn valid(self, now: Timestamp) -> Option<T> {
+        (self.since <= now && now < self.until).then_some(self.value)
     }
 }
 
@@ -301,7 +230,6 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
 
     use grapnel_values::clock::ManualClock;
-    use proptest::prelude::*;
     use tokio::sync::Notify;
 
     use super::*;
@@ -451,22 +379,5 @@ mod tests {
             assert_eq!(answer, Err(ReviewUnavailable::Timeout));
         }
         assert_eq!(ledger.sizes(), (0, 0, 0));
-    }
-
-    proptest! {
-        #[test]
-        fn the_memory_keeps_its_bound_and_its_index(puts in prop::collection::vec((0..12_u8, 0..30_i64, 0..40_i64), 0..80)) {
-            let mut memory = Memory::new(5);
-            let mut now = 0;
-            for (number, step, holds) in puts {
-                now += step;
-                let at = |second| Timestamp::from_second(second).unwrap();
-                memory.put(key(number), at(now), at(now + holds), number);
-                prop_assert!(memory.answers.len() <= 5);
-                prop_assert_eq!(memory.answers.len(), memory.by_end.len());
-                prop_assert!(memory.by_end.iter().all(|(end, key)| memory.answers.get(key).is_some_and(|found| found.until == *end)));
-                prop_assert_eq!(memory.get(&key(number), at(now)).copied(), (holds > 0).then_some(number));
-            }
-        }
     }
 }

@@ -1,49 +1,53 @@
-//! A cache of key sets of one kind, which also bounds the fetches of all of them together.
+//! A cache of key sets of one kind, and the decision whether a set has to be fetched.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use futures_util::future::BoxFuture;
 use grapnel_signature::{KeySet, KeySource, KeysWanted};
 use grapnel_values::clock::Clock;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, timeout, timeout_at},
 };
 
 use super::fair_share::FairShare;
-use crate::runtime::limits;
+use crate::{
+    cache::{BoundedCache, Flight, SingleFlight},
+    runtime::limits,
+};
 
-/// Key sets of one kind.
+/// The result of a fetch; `None` if it has failed.
+type Fetched = Option<Arc<KeySet>>;
+
+/// Key sets of one kind, and the fetches of them in flight.
 pub(super) struct KeyCache {
-    sets: Mutex<HashMap<KeySource, Known>>,
-    /// Maximum number of sets.
-    most: usize,
+    pub(super) known: Arc<KnownKeys>,
+    /// Fetches refer to what is known, and end with this.
+    flights: SingleFlight<KeySource, Fetched>,
+}
+
+/// What is known of key sets, and the bounds on their fetches.
+pub(super) struct KnownKeys {
+    sets: BoundedCache<KeySource, Known>,
+    /// When the last fetch of a set without keys has failed. Separate, so that failures cannot evict keys.
+    failed: BoundedCache<KeySource, Timestamp>,
     /// Decides which namespace may begin a fetch.
     fair: Mutex<FairShare>,
     /// Slots of each host with fetches in flight or waiting.
     hosts: Mutex<HashMap<Box<str>, Arc<Semaphore>>>,
+    clock: Arc<dyn Clock>,
 }
 
 /// One set of keys.
-#[derive(Default)]
-struct Known {
-    keys: Option<Arc<KeySet>>,
-    /// When the keys were fetched.
-    fetched: Option<Timestamp>,
-    /// When the last attempt ended, successful or not.
-    tried: Option<Timestamp>,
-    used: Option<Timestamp>,
-    /// The fetch in flight.
-    flight: Option<Watched>,
-}
-
-/// A fetch in flight, as its waiters see it.
 #[derive(Clone)]
-struct Watched {
-    landing: watch::Receiver<Option<Arc<KeySet>>>,
-    /// Until when requests with usable keys wait for it.
-    until: Instant,
+struct Known {
+    keys: Arc<KeySet>,
+    /// When the keys were fetched.
+    fetched: Timestamp,
+    /// When the last attempt ended, successful or not.
+    tried: Timestamp,
 }
 
 /// The result of a lookup.
@@ -58,20 +62,18 @@ pub(super) enum Found {
 
 /// Waits for a fetch in flight.
 pub(super) struct Wait {
-    watched: Watched,
+    flight: Flight<Fetched>,
     /// The keys to use if the fetch is slow or fails.
     old: Option<Arc<KeySet>>,
 }
 
-/// A fetch. However it ends, even if it is dropped, the attempt is recorded.
-pub(super) struct InFlightFetch {
-    lane: Arc<KeyCache>,
-    source: KeySource,
+/// An attempt to fetch a set. However it ends, even if it is dropped, it is recorded.
+pub(super) struct Attempt {
+    pub(super) known: Arc<KnownKeys>,
+    pub(super) source: KeySource,
     /// The namespace of the endpoint for which it was begun.
     namespace: Box<str>,
-    clock: Arc<dyn Clock>,
-    landing: watch::Sender<Option<Arc<KeySet>>>,
-    keys: Option<Arc<KeySet>>,
+    keys: Fetched,
 }
 
 /// Permission to fetch one document.
@@ -80,73 +82,91 @@ pub(super) struct Slot {
 }
 
 impl KeyCache {
-    /// A cache of at most `most` sets that fetches `per_second`.
-    pub(super) fn new(most: usize, per_second: u32) -> Arc<Self> {
-        let fair = Mutex::new(FairShare::new(per_second));
-        Arc::new(Self { sets: Mutex::default(), most, fair, hosts: Mutex::default() })
+    /// A cache of at most `most` sets, and as many failures, that fetches `per_second`.
+    pub(super) fn new(most: usize, per_second: u32, clock: Arc<dyn Clock>) -> Self {
+        let known = KnownKeys {
+            sets: BoundedCache::new(most),
+            failed: BoundedCache::new(most),
+            fair: Mutex::new(FairShare::new(per_second)),
+            hosts: Mutex::default(),
+            clock,
+        };
+        Self { known: Arc::new(known), flights: SingleFlight::default() }
     }
 
-    /// The result for a request to an endpoint in `namespace`, and the fetch if one has to be begun. Until that is
-    /// dropped, it is the only one of its set.
+    /// The result for a request to an endpoint in `namespace`. If the set has to be fetched, and that may begin, `fetch`
+    /// does so; until it ends, it is the only fetch of the set.
     pub(super) fn look(
-        self: &Arc<Self>,
+        &self,
         wanted: &KeysWanted,
         namespace: &str,
-        clock: &Arc<dyn Clock>,
-    ) -> (Found, Option<InFlightFetch>) {
-        let now = clock.now();
-        let source = &wanted.source;
-        let mut sets = self.sets.lock();
-        let old = match sets.get_mut(source) {
-            Some(known) => {
-                known.used = Some(now);
-                match known.verdict(wanted, now) {
-                    Verdict::Have(keys) => return (Found::Keys(keys), None),
-                    Verdict::Fail => return (Found::Nothing, None),
-                    Verdict::Fetch => {}
-                }
-                let old = known.usable(now);
-                if let Some(watched) = known.flight.clone() {
-                    return (Found::Wait(Wait { watched, old }), None);
-                }
-                old
+        fetch: impl FnOnce(Attempt) -> BoxFuture<'static, Fetched>,
+    ) -> Found {
+        let (known, source) = (&self.known, &wanted.source);
+        let old = match known.verdict(wanted) {
+            Verdict::Fetch(old) => old,
+            Verdict::Have(keys) => return Found::Keys(keys),
+            Verdict::Fail => return Found::Nothing,
+        };
+        // A fetch may have ended since.
+        let flight = self.flights.join(source, |_| match known.verdict(wanted) {
+            Verdict::Fetch(old) => match known.attempt(source, namespace) {
+                Some(attempt) => Ok(fetch(attempt)),
+                None => Err(old.map_or(Found::Busy, Found::Keys)),
+            },
+            Verdict::Have(keys) => Err(Found::Keys(keys)),
+            Verdict::Fail => Err(Found::Nothing),
+        });
+        match flight {
+            Ok(flight) => {
+                self.flights.keep(source);
+                Found::Wait(Wait { flight, old })
             }
-            None => None,
-        };
-        // Checked before anything is evicted for it.
-        let busy = old.clone().map_or(Found::Busy, Found::Keys);
-        if !self.fair.lock().begin(namespace, Instant::now()) {
-            return (busy, None);
+            Err(found) => found,
         }
-        if !self.has_room(&mut sets, source) {
-            self.fair.lock().end(namespace);
-            return (busy, None);
-        }
-        let (landing, landed) = watch::channel(None);
-        let watched = Watched { landing: landed, until: Instant::now() + limits::KEYS_PATIENCE };
-        let known = sets.entry(source.clone()).or_default();
-        known.used = Some(now);
-        known.flight = Some(watched.clone());
-        let flight = InFlightFetch {
-            lane: Arc::clone(self),
-            source: source.clone(),
-            namespace: namespace.into(),
-            clock: Arc::clone(clock),
-            landing,
-            keys: None,
-        };
-        (Found::Wait(Wait { watched, old }), Some(flight))
     }
 
-    /// Whether there is room for a set. The least recently used set is evicted for it, sets without keys first, but
-    /// never one that is being fetched.
-    fn has_room(&self, sets: &mut HashMap<KeySource, Known>, source: &KeySource) -> bool {
-        if sets.len() < self.most || sets.contains_key(source) {
-            return true;
+    /// Number of sets that are known, known to fail, or in flight for the first time.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.known.sets.len() + self.known.failed.len() + self.flights.len()
+    }
+}
+
+impl KnownKeys {
+    fn verdict(&self, wanted: &KeysWanted) -> Verdict {
+        let now = self.clock.now();
+        match self.sets.get(&wanted.source) {
+            Some(known) => known.verdict(wanted, now),
+            None if self.failed.get(&wanted.source).is_some_and(|tried| within(now, tried, limits::KEYS_RETRY)) => {
+                Verdict::Fail
+            }
+            None => Verdict::Fetch(None),
         }
-        let idle = sets.iter().filter(|(_, known)| known.flight.is_none());
-        let oldest = idle.min_by_key(|(_, known)| (known.keys.is_some(), known.used)).map(|(source, _)| source.clone());
-        oldest.and_then(|oldest| sets.remove(&oldest)).is_some()
+    }
+
+    /// Permission for a namespace to fetch a set, if it has a share left.
+    fn attempt(self: &Arc<Self>, source: &KeySource, namespace: &str) -> Option<Attempt> {
+        let begins = self.fair.lock().begin(namespace, Instant::now());
+        begins.then(|| Attempt {
+            known: Arc::clone(self),
+            source: source.clone(),
+            namespace: namespace.into(),
+            keys: None,
+        })
+    }
+
+    /// Records the end of an attempt.
+    fn record(&self, source: &KeySource, keys: Fetched) {
+        let now = self.clock.now();
+        match (keys, self.sets.get(source)) {
+            (Some(keys), _) => {
+                self.sets.insert(source.clone(), Known { keys, fetched: now, tried: now });
+                self.failed.remove(source);
+            }
+            (None, Some(known)) => self.sets.insert(source.clone(), Known { tried: now, ..known }),
+            (None, None) => self.failed.insert(source.clone(), now),
+        }
     }
 
     /// A slot for fetching a document from a host; `None` if none is free in time.
@@ -163,57 +183,40 @@ impl KeyCache {
         let turn = timeout(limits::KEYS_SLOT_WAIT, host.acquire_owned()).await.ok()?.ok()?;
         Some(Slot { _host: turn })
     }
-
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.sets.lock().len()
-    }
 }
 
 impl Wait {
     /// The fetched keys, or those known before.
     pub(super) async fn keys(self) -> Option<Arc<KeySet>> {
-        let Watched { mut landing, until } = self.watched;
-        let landed = async { landing.wait_for(Option::is_some).await.ok().and_then(|keys| keys.clone()) };
+        let until = self.flight.begun() + limits::KEYS_PATIENCE;
         match self.old {
-            Some(old) => timeout_at(until, landed).await.ok().flatten().or(Some(old)),
-            None => landed.await,
+            Some(old) => timeout_at(until, self.flight).await.ok().flatten().or(Some(old)),
+            None => self.flight.await,
         }
     }
 }
 
-impl InFlightFetch {
-    pub(super) fn source(&self) -> &KeySource {
-        &self.source
-    }
-
-    /// Ends the fetch with its keys.
-    pub(super) fn land(mut self, keys: KeySet) {
-        self.keys = Some(Arc::new(keys));
+impl Attempt {
+    /// Ends the attempt with its keys.
+    pub(super) fn land(mut self, keys: KeySet) -> Arc<KeySet> {
+        let keys = Arc::new(keys);
+        self.keys = Some(Arc::clone(&keys));
+        keys
     }
 }
 
-impl Drop for InFlightFetch {
+impl Drop for Attempt {
     fn drop(&mut self) {
-        let now = self.clock.now();
-        let keys = self.keys.take();
-        if let Some(known) = self.lane.sets.lock().get_mut(&self.source) {
-            known.tried = Some(now);
-            known.flight = None;
-            if let Some(keys) = &keys {
-                known.keys = Some(Arc::clone(keys));
-                known.fetched = Some(now);
-            }
-        }
-        self.lane.fair.lock().end(&self.namespace);
-        self.landing.send_replace(keys);
+        self.known.record(&self.source, self.keys.take());
+        self.known.fair.lock().end(&self.namespace);
     }
 }
 
 /// The decision about a set.
 enum Verdict {
     Have(Arc<KeySet>),
-    Fetch,
+    /// The keys to use if a fetch is slow, fails or may not begin.
+    Fetch(Option<Arc<KeySet>>),
     Fail,
 }
 
@@ -224,33 +227,35 @@ impl Known {
             // The content of a certificate's URL does not change.
             KeySource::Certificate(_) => limits::CERTIFICATE_FRESH,
         };
-        let within = |time: Option<Timestamp>, age: Duration| {
-            // A clock that was set back must not make keys fresh.
-            time.and_then(|time| now.duration_since(time).unsigned_abs().checked_sub(age)).is_none() && time.is_some()
-        };
-        let has_key = |keys: &KeySet| wanted.id.as_deref().is_none_or(|id| keys.has(id));
-        match &self.keys {
-            Some(keys) if within(self.fetched, fresh) && has_key(keys) => Verdict::Have(Arc::clone(keys)),
-            // A token that names a key missing from a recent set is made up, or arrived too early.
-            Some(keys) if within(self.tried, limits::KEYS_PAUSE) => match self.usable(now) {
-                Some(_) => Verdict::Have(Arc::clone(keys)),
-                None => Verdict::Fail,
-            },
-            None if within(self.tried, limits::KEYS_RETRY) => Verdict::Fail,
-            Some(_) | None => Verdict::Fetch,
+        let has_key = wanted.id.as_deref().is_none_or(|id| self.keys.has(id));
+        if within(now, self.fetched, fresh) && has_key {
+            return Verdict::Have(Arc::clone(&self.keys));
+        }
+        // A token that names a key missing from a recent set is made up, or arrived too early.
+        let tried = within(now, self.tried, limits::KEYS_PAUSE);
+        match (tried, self.usable(now)) {
+            (true, Some(keys)) => Verdict::Have(keys),
+            (true, None) => Verdict::Fail,
+            (false, old) => Verdict::Fetch(old),
         }
     }
 
     /// The keys, even if a fetch was due and failed.
     fn usable(&self, now: Timestamp) -> Option<Arc<KeySet>> {
-        let fetched = self.fetched?;
-        let age = now.duration_since(fetched).unsigned_abs();
-        if age <= limits::KEYS_STALE { self.keys.clone() } else { None }
+        let age = now.duration_since(self.fetched).unsigned_abs();
+        (age <= limits::KEYS_STALE).then(|| Arc::clone(&self.keys))
     }
+}
+
+/// Whether a time is less than `age` away from now. In both directions: a clock that was set back must not make keys
+/// fresh.
+fn within(now: Timestamp, time: Timestamp, age: Duration) -> bool {
+    now.duration_since(time).unsigned_abs() < age
 }
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
     use grapnel_values::clock::ManualClock;
 
     use super::*;
@@ -262,28 +267,74 @@ mod tests {
         KeysWanted { source: KeySource::Jwks(format!("https://issuer.example/{number}").into()), id: None }
     }
 
-    #[test]
-    fn what_is_fetched_is_not_forgotten_and_what_has_keys_last() {
-        let manual = Arc::new(ManualClock::new(Timestamp::from_second(1_700_000_000).unwrap()));
-        let clock: Arc<dyn Clock> = manual.clone();
-        let lane = KeyCache::new(3, 1000);
-        let begin = |number| {
-            manual.advance(Duration::from_millis(1));
-            lane.look(&wanted(number), "shop", &clock).1
+    fn cache(most: usize) -> KeyCache {
+        let clock = ManualClock::new(Timestamp::from_second(1_700_000_000).unwrap());
+        KeyCache::new(most, 1000, Arc::new(clock))
+    }
+
+    /// Looks for a set whose fetch ends at once, with keys or without. Returns whether it was fetched.
+    async fn fetch(cache: &KeyCache, number: usize, succeeds: bool) -> bool {
+        let end = |attempt: Attempt| {
+            let keys = succeeds.then(|| KeySet::jwks(SET).unwrap());
+            async move { keys.map(|keys| attempt.land(keys)) }.boxed()
         };
-        let known = |number| lane.sets.lock().contains_key(&wanted(number).source);
-        begin(0).unwrap().land(KeySet::jwks(SET).unwrap());
-        let first = begin(1).unwrap();
-        begin(2).unwrap();
-        let third = begin(3).unwrap();
-        assert!(known(0) && known(1) && !known(2) && known(3), "the only one without keys that is not being fetched");
-        let fourth = begin(4).unwrap();
-        assert!(!known(0) && known(1) && known(3) && known(4));
-        assert!(begin(5).is_none(), "all are being fetched");
-        assert!(matches!(lane.look(&wanted(5), "shop", &clock).0, Found::Busy));
-        assert_eq!(lane.len(), 3);
-        drop((first, third, fourth));
-        assert!(begin(5).is_some());
-        assert!(!known(1) && known(3) && known(4) && known(5));
+        match cache.look(&wanted(number), "shop", end) {
+            Found::Wait(wait) => {
+                wait.keys().await;
+                true
+            }
+            Found::Keys(_) | Found::Nothing | Found::Busy => false,
+        }
+    }
+
+    #[tokio::test]
+    async fn sets_and_failures_are_bounded_and_failures_evict_no_set() {
+        let cache = cache(3);
+        for number in 0..3 {
+            assert!(fetch(&cache, number, true).await);
+        }
+        for number in 10..20 {
+            assert!(fetch(&cache, number, false).await);
+            assert!(!fetch(&cache, number, false).await, "the failure is remembered");
+        }
+        assert_eq!((cache.known.sets.len(), cache.known.failed.len(), cache.flights.len()), (3, 3, 0));
+        assert!(!fetch(&cache, 0, true).await, "it is still known, and the least recently used no more");
+        assert!(fetch(&cache, 3, true).await);
+        assert_eq!(cache.len(), 6);
+        assert!(!fetch(&cache, 0, true).await && fetch(&cache, 1, true).await);
+    }
+
+    #[tokio::test]
+    async fn what_is_fetched_is_not_forgotten() {
+        let cache = cache(1);
+        let never = |attempt| {
+            async move {
+                std::future::pending::<()>().await;
+                drop(attempt);
+                None
+            }
+            .boxed()
+        };
+        let wait = |found| match found {
+            Found::Wait(wait) => wait.flight,
+            Found::Keys(_) | Found::Nothing | Found::Busy => panic!("there is no fetch"),
+        };
+        let flight = wait(cache.look(&wanted(0), "shop", never));
+        for number in 1..10 {
+            fetch(&cache, number, number % 2 == 0).await;
+        }
+        let second = wait(cache.look(&wanted(0), "shop", |_| panic!("it is being fetched")));
+        assert!(flight.ptr_eq(&second));
+    }
+
+    #[tokio::test]
+    async fn an_attempt_that_is_dropped_counts() {
+        let cache = cache(3);
+        let dropped = |attempt| {
+            drop(attempt);
+            std::future::pending().boxed()
+        };
+        assert!(matches!(cache.look(&wanted(0), "shop", dropped), Found::Wait(_)));
+        assert!(matches!(cache.look(&wanted(0), "shop", |_| panic!("it has just failed")), Found::Nothing));
     }
 }

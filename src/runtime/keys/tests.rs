@@ -6,6 +6,7 @@ use std::{
 
 use grapnel_values::clock::ManualClock;
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
 
 use super::*;

@@ -1,3 +1,4 @@
+use grapnel_payload::reading::Reading;
 use grapnel_signature::testing::verified;
 use serde_json::{Map, json};
 
@@ -13,8 +14,8 @@ fn set(schema: Value) -> Result<SchemaSet, SchemaError> {
 
 fn validate(set: &SchemaSet, kind: &str, content_type: &str, body: &str) -> Result<Validated, Violation> {
     let verified = verified(body.to_owned());
-    let payload = Payload::parse(Some(content_type), verified.body()).unwrap();
-    set.validate(verified, &payload, Identity { id: "1".into(), kind: kind.into() })
+    let payload = Payload::read(&Reading::default(), Some(content_type), verified.body());
+    set.validate(verified, &payload, Identity::new("1", kind))
 }
 
 fn violations(set: &SchemaSet, body: &str) -> Vec<(String, String)> {
@@ -134,11 +135,26 @@ fn nothing_is_fetched() {
 #[test]
 fn what_is_no_schema_says_where() {
     let error = |schema| set(schema).unwrap_err().message;
-    assert!(error(json!({ "properties": { "a": { "type": "strnig" } } })).starts_with("/properties/a/type: "));
+    let kind = |kind| error(json!({ "properties": { "a": { "type": kind } } }));
+    assert_eq!(kind(json!("numbr")), "/properties/a/type: `numbr` is not a type; did you mean number?");
+    assert_eq!(kind(json!(["string", "nul"])), "/properties/a/type: `nul` is not a type; did you mean null?");
+    assert!(
+        kind(json!("date")).contains("`date` is not a type; types are string, number, "),
+        "{}",
+        kind(json!("date"))
+    );
+    assert!(kind(json!(["string", null])).contains("write \"null\" in quotes"), "{}", kind(json!(["string", null])));
+    assert!(!error(json!({ "properties": { "type": "string" } })).contains("is not a type"));
     assert!(error(json!([])).contains("an object, true or false"));
-    for pattern in ["(?=a)b", "(a)\\1", "(", "((a{1000}){1000}){10}"] {
+    for (pattern, why) in [
+        ("é(?=a)b", "look-around, including look-ahead and look-behind, is not supported, at character 2"),
+        ("(a)\\1", "backreferences are not supported, at character 4"),
+        ("ab(c", "unclosed group, at character 3"),
+        ("[b-a]", "invalid character class range"),
+        ("((a{1000}){1000}){10}", "is larger than "),
+    ] {
         let message = error(json!({ "pattern": pattern }));
-        assert!(message.starts_with("/pattern: this pattern"), "{message}");
+        assert!(message.starts_with("/pattern: this pattern is") && message.contains(why), "{message}");
     }
     assert!(error(json!({ "const": "x".repeat(SCHEMA_BYTES) })).contains("bytes"));
     let nested = (0..SCHEMA_DEPTH).fold(json!({}), |inner, _| json!({ "not": inner }));

@@ -50,15 +50,18 @@ impl Parser {
                 if self.eat("(") {
                     self.method(at, node, &name)?
                 } else {
+                    self.uses.lookup(&node, &name);
                     self.node(at, What::Select { from: Box::new(node), field: name, optional: false })?
                 }
             } else if self.eat(".?") {
                 let (at, name) = self.field()?;
+                self.uses.lookup(&node, &name);
                 self.node(at, What::Select { from: Box::new(node), field: name, optional: true })?
             } else if let Some(optional) = self.bracket() {
                 let optional = optional || self.eat("?");
                 let index = Box::new(self.expression()?);
                 self.expect("]")?;
+                self.uses.index(&node, &index);
                 self.node(at, What::Index { from: Box::new(node), index, optional })?
             } else {
                 return Ok(node);

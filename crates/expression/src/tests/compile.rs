@@ -104,3 +104,25 @@ fn scopes_and_results_are_checked() {
     assert_eq!(uses("[1].map(payload, payload)"), (false, false));
     assert_eq!(uses("headers.a == payload.a"), (true, true));
 }
+
+#[test]
+fn headers_with_capitals_are_noticed_wherever_they_are_looked_up() {
+    let capital = |source| {
+        let expression = Expression::compile(source, Scope::Delivery, ExpectedType::Json).unwrap();
+        expression.capital_header().map(str::to_owned)
+    };
+    for source in [
+        "headers['X-Kind'] == 'a'",
+        "headers[?'X-Kind'].orValue('')",
+        "'X-Kind' in headers",
+        "payload.a || headers['x-kind'] == headers['X-Kind']",
+        "[1].map(x, headers['X-Kind'])",
+    ] {
+        assert_eq!(capital(source).as_deref(), Some("X-Kind"), "{source}");
+    }
+    assert_eq!(capital("has(headers.Kind)").as_deref(), Some("Kind"));
+    assert_eq!(capital("headers.?Kind").as_deref(), Some("Kind"));
+    for source in ["headers['x-kind'] == 'A'", "'X' in payload.headers", "payload.headers['X-Kind']", "'X' == 'Y'"] {
+        assert_eq!(capital(source), None, "{source}");
+    }
+}

@@ -259,7 +259,7 @@ impl Writer {
         let sequence = staged.head;
         self.staged.bytes += cost;
         let offset = self.log.event(event.frame(sequence), &event.payload);
-        self.durable = true;
+        self.pending.sync();
         let received = event.received;
         self.staged.ids.insert(event.id, KnownId { sequence, received });
         self.staged.events.push(StagedEvent {
@@ -332,6 +332,6 @@ impl Writer {
             endpoint.endpoint.publish(endpoint.head);
         }
         staged.ids.clear();
-        self.trouble.stored(staged.bytes);
+        self.health.stored(staged.bytes);
     }
 }

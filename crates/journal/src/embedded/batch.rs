@@ -18,7 +18,7 @@ use super::{
     files::Layout,
     frame::{Frame, Kind, Place},
     index::{ActiveIndex, Index},
-    segment::SegmentName,
+    segment_name::SegmentName,
     segments::Segment,
 };
 use crate::{

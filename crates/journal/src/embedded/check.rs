@@ -12,7 +12,8 @@ use super::{
     index::SealedIndex,
     open::log_files,
     rewrite,
-    segment::{Reader, SegmentName},
+    segment::Reader,
+    segment_name::SegmentName,
     segments::{index_seed, scan},
     tasks::Task,
 };

@@ -2,7 +2,6 @@
 
 use std::{fmt, io, path::PathBuf};
 
-use super::files::is_full;
 use crate::JournalError;
 
 /// Why the journal directory cannot be opened.
@@ -63,4 +62,9 @@ pub(super) fn from_io(what: impl fmt::Display, error: io::Error) -> JournalError
     } else {
         JournalError::Io(format!("{what}: {error}"), Some(Box::new(error)))
     }
+}
+
+/// Returns whether an I/O error means that the volume is full.
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

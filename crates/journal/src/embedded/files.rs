@@ -16,7 +16,7 @@ use std::{
 
 use super::{
     error::{OpenError, from_io},
-    segment::SegmentName,
+    segment_name::SegmentName,
 };
 use crate::{Result, limits::JOURNAL_PROBE_BYTES};
 
@@ -190,9 +190,4 @@ impl Layout {
             size: stat.f_blocks.saturating_mul(stat.f_frsize),
         })
     }
-}
-
-/// Returns whether an I/O error means that the volume is full.
-pub(super) fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

@@ -16,7 +16,7 @@
 //! returns from elsewhere count as damage. The salt is random and secret, so that a sender cannot put bytes into a body
 //! that a search for the next intact record would accept as one.
 
-use super::segment::SegmentName;
+use super::segment_name::SegmentName;
 use crate::Sequence;
 
 /// Length of a frame in bytes.

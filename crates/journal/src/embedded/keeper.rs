@@ -19,7 +19,8 @@ use super::{
     ids::{self, ActiveIds, Run, RunName},
     index::Index,
     rewrite,
-    segment::{Found, Scan, SegmentName},
+    segment::{Found, Scan},
+    segment_name::SegmentName,
     segments::{Segment, scan},
     tasks::{Answer, Task},
 };

@@ -10,7 +10,8 @@ use super::{
     ids::{IdHash, KnownId, Run},
     index::{Index, Position},
     keeper::Work,
-    segment::{Reader, SegmentName},
+    segment::Reader,
+    segment_name::SegmentName,
     segments::{Segment, decode_event},
     tasks::Task,
 };

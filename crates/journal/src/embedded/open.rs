@@ -23,7 +23,8 @@ use super::{
     inbox::Inbox,
     index::Index,
     keeper, replay,
-    segment::{Reader, SegmentName},
+    segment::Reader,
+    segment_name::SegmentName,
     segments::{Segment, Segments, scan},
     writer,
 };

@@ -25,7 +25,8 @@ use super::{
     ids::ActiveIds,
     index::{Index, SealedIndex},
     open::LogFile,
-    segment::{Found, Reader, Record, Scan, SegmentName},
+    segment::{Found, Reader, Record, Scan},
+    segment_name::SegmentName,
     segments::{Damage, Scanned, Segment, decode_event, index_seed, scan},
     tasks::{apply_attach, apply_detach, apply_endpoint, insert_consumer},
 };

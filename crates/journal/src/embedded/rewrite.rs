@@ -13,7 +13,8 @@ use super::{
     frame::Kind,
     index::Position,
     keeper,
-    segment::{Record, SegmentName},
+    segment::Record,
+    segment_name::SegmentName,
     segments::{Segment, decode_event, scan},
 };
 use crate::{Result, machine::Micros};

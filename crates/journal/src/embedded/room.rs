@@ -6,12 +6,8 @@
 use std::sync::Arc;
 
 use super::{
-    append::Incoming,
-    endpoint::Endpoint,
-    keeper::Work,
-    sweep,
-    writer::Writer,
-    writer_health::{RefusedShare, full},
+    append::Incoming, endpoint::Endpoint, keeper::Work, recovery::full, sweep, writer::Writer,
+    writer_health::RefusedShare,
 };
 use crate::{
     Result, ShareExhausted, ShareScope,
@@ -28,11 +24,8 @@ impl Writer {
         let wanted = new.iter().map(|event| event.cost()).sum();
         let outcome = self.make_journal_room(wanted);
         // A large event that does not fit says nothing about other events.
-        if outcome.is_err()
-            && wanted <= JOURNAL_ORDINARY_BYTES.min(self.engine.limits.max_bytes)
-            && self.trouble.refused.is_none_or(|smallest| wanted < smallest)
-        {
-            self.trouble.refused = Some(wanted);
+        if outcome.is_err() && wanted <= JOURNAL_ORDINARY_BYTES.min(self.engine.limits.max_bytes) {
+            self.health.refuse(wanted);
         }
         outcome
     }
@@ -64,19 +57,19 @@ impl Writer {
             self.reclaim(&[Arc::clone(endpoint)], over + slack(max_bytes))?;
         }
         let bytes = kept(self);
-        if bytes + wanted <= max_bytes && self.trouble.shares.is_empty() {
+        if bytes + wanted <= max_bytes && self.health.shares.is_empty() {
             return Ok(());
         }
         let scope = ShareScope::Endpoint(endpoint.key.clone());
         if bytes + wanted <= max_bytes {
-            if self.trouble.shares.remove(&scope).is_some() {
+            if self.health.shares.remove(&scope).is_some() {
                 endpoint.state.lock().exhausted = None;
             }
             return Ok(());
         }
         let exhausted = ShareExhausted { scope: scope.clone(), bytes, max_bytes };
         endpoint.state.lock().exhausted = Some(exhausted.clone());
-        self.trouble.refuse_share(scope, endpoint, wanted, max_bytes);
+        self.health.refuse_share(scope, endpoint, wanted, max_bytes);
         Err(exhausted.into())
     }
 
@@ -93,25 +86,25 @@ impl Writer {
             self.reclaim(&endpoints, over + slack(max_bytes))?;
         }
         let bytes = kept(self);
-        if bytes + wanted <= max_bytes && self.trouble.shares.is_empty() {
+        if bytes + wanted <= max_bytes && self.health.shares.is_empty() {
             return Ok(());
         }
         let scope = ShareScope::Namespace(namespace.to_string());
         if bytes + wanted <= max_bytes {
-            if self.trouble.shares.remove(&scope).is_some() {
+            if self.health.shares.remove(&scope).is_some() {
                 self.engine.exhausted.lock().remove(namespace);
             }
             return Ok(());
         }
         let exhausted = ShareExhausted { scope: scope.clone(), bytes, max_bytes };
         self.engine.exhausted.lock().insert(Arc::clone(namespace), exhausted.clone());
-        self.trouble.refuse_share(scope, endpoint, wanted, max_bytes);
+        self.health.refuse_share(scope, endpoint, wanted, max_bytes);
         Err(exhausted.into())
     }
 
     /// Checks whether exhausted shares have room again for the smallest append that they rejected.
     pub(super) fn ease_shares(&mut self) {
-        for (scope, refused) in self.trouble.shares.clone() {
+        for (scope, refused) in self.health.shares.clone() {
             let RefusedShare { endpoint, wanted, max_bytes } = refused;
             let _ = match scope {
                 ShareScope::Endpoint(_) => self.make_endpoint_room(&endpoint, wanted, max_bytes),

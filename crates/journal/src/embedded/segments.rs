@@ -18,7 +18,8 @@ use super::{
     frame::{FRAME, Kind},
     ids::{ActiveIds, IdHash, KnownId},
     index::{ActiveIndex, Index, Part, Position, SealedIndex, holds_outcomes},
-    segment::{Found, Reader, Record, Scan, SegmentName},
+    segment::{Found, Reader, Record, Scan},
+    segment_name::SegmentName,
 };
 use crate::{
     Sequence,

@@ -16,7 +16,7 @@ use super::{
     entry::{self, NewConsumer, NewEndpoint},
     frame::Kind,
     rewrite::Rewritten,
-    segment::SegmentName,
+    segment_name::SegmentName,
     segments::Segment,
     writer::Writer,
 };
@@ -216,7 +216,7 @@ impl Writer {
             }
             Task::Close(answer) => {
                 self.log.close();
-                self.durable = true;
+                self.pending.sync();
                 let outcome = self.flush();
                 self.engine.inbox.close();
                 let _ = answer.send(outcome.map_or_else(|error| Err(error.clone_for_caller()), Ok));
@@ -227,9 +227,9 @@ impl Writer {
 
     /// Writes the round first if another of its tasks concerns the same object.
     fn alone(&mut self, key: &grapnel_api::ObjectKey) {
-        if !self.objects.insert(key.clone()) {
+        if !self.pending.admits(key) {
             let _ = self.flush();
-            self.objects.insert(key.clone());
+            self.pending.admits(key);
         }
     }
 
@@ -241,7 +241,9 @@ impl Writer {
         }
         let offset = self.log.record(Kind::Ended, consumer.number, &payload);
         // A dead letter is made durable at once, so that its event is not delivered again.
-        self.durable |= ends.iter().any(|ended| matches!(ended.end, End::Dead { .. }));
+        if ends.iter().any(|ended| matches!(ended.end, End::Dead { .. })) {
+            self.pending.sync();
+        }
         let segment = Arc::clone(&self.log.segment);
         self.settled += 1;
         self.effect(move |_, outcome| {
@@ -323,7 +325,7 @@ impl Writer {
         let (start, appended_before) = begin(&endpoint, start);
         let new = NewConsumer { consumer, endpoint: endpoint.number, start, appended_before };
         self.log.identity(Kind::Attach, number, &new.encode());
-        self.durable = true;
+        self.pending.sync();
         self.effect(move |engine, outcome| {
             let attached = outcome.map(|()| {
                 let replaced = replaced.map(|old| apply_detach(engine, &old));
@@ -341,7 +343,7 @@ impl Writer {
             return;
         };
         self.log.identity(Kind::Detach, found.number, &[]);
-        self.durable = true;
+        self.pending.sync();
         self.settled += 1;
         self.effect(move |engine, outcome| {
             let detached = outcome.map(|()| Some(apply_detach(engine, &found)));
@@ -375,7 +377,7 @@ impl Writer {
         if !hastened.is_empty() {
             self.log.record(Kind::Hastened, consumer.number, &entry::encode_due(due, &hastened));
         }
-        self.durable = true;
+        self.pending.sync();
         self.effect(move |_, outcome| {
             let done = outcome.map(|()| {
                 let mut state = consumer.state();

@@ -7,10 +7,10 @@
 //! A single writer also simplifies the rest: no two appends can look up the same id concurrently, sequences are
 //! assigned in commit order, and memory changes only after the write succeeded.
 //!
-//! When a write or a sync fails, it is unknown what reached the disk: see [`trouble`](super::writer_health).
+//! When a write or a sync fails, it is unknown what reached the disk: see [`writer_health`](super::writer_health).
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     io,
     sync::{
         Arc,
@@ -19,7 +19,6 @@ use std::{
     time::Instant,
 };
 
-use grapnel_api::ObjectKey;
 use jiff::Timestamp;
 
 use super::{
@@ -35,10 +34,12 @@ use super::{
     index::Index,
     keeper::Work,
     open,
+    pending::Pending,
+    recovery::CrashOnly,
     rewrite::Rewritten,
-    segment::SegmentName,
+    segment_name::SegmentName,
     tasks::Effect,
-    writer_health::{CrashOnly, WriterHealth},
+    writer_health::WriterHealth,
 };
 use crate::{
     JournalError, Result,
@@ -50,13 +51,8 @@ use crate::{
 pub(super) struct Writer {
     pub(super) engine: Arc<Engine>,
     pub(super) log: OpenSegment,
-    /// Changes to make once the records of the round are written.
-    effects: Vec<Effect>,
+    pub(super) pending: Pending<Effect>,
     pub(super) staged: Staged,
-    /// Whether the round has to be synced.
-    pub(super) durable: bool,
-    /// Objects that membership tasks of the round concern.
-    pub(super) objects: HashSet<ObjectKey>,
     /// Counts changes that may have made events removable: ended attempts, detached consumers.
     pub(super) settled: u64,
     /// The value of `settled` when settled events of an endpoint were last searched for in vain.
@@ -64,7 +60,7 @@ pub(super) struct Writer {
     /// The size of the directory when the round began, and the log position at that time.
     pub(super) disk: Option<(u64, u64)>,
     pub(super) recency: Recency,
-    pub(super) trouble: WriterHealth,
+    pub(super) health: WriterHealth,
 }
 
 impl Writer {
@@ -72,15 +68,13 @@ impl Writer {
         Self {
             engine,
             log,
-            effects: Vec::new(),
+            pending: Pending::default(),
             staged: Staged::default(),
-            durable: false,
-            objects: HashSet::new(),
             settled: 1,
             searched: HashMap::new(),
             disk: None,
             recency: Recency::default(),
-            trouble: WriterHealth::default(),
+            health: WriterHealth::default(),
         }
     }
 
@@ -90,7 +84,7 @@ impl Writer {
         let engine = Arc::clone(&self.engine);
         let mut round = Round::default();
         while !round.last {
-            engine.inbox.take(&mut round, self.trouble.look_again());
+            engine.inbox.take(&mut round, self.health.look_again());
             *engine.busy.lock() = Some(Instant::now());
             self.round(&mut round);
             *engine.busy.lock() = None;
@@ -103,7 +97,7 @@ impl Writer {
     pub(super) fn round(&mut self, round: &mut Round) {
         self.disk = None;
         self.ease();
-        if self.trouble.is_broken() {
+        if self.health.is_broken() {
             self.refuse(round);
         } else {
             self.rotate_if_full();
@@ -135,56 +129,39 @@ impl Writer {
 
     /// Answers all tasks with the error when writing is not possible.
     fn refuse(&mut self, round: &mut Round) {
-        let Some(error) = self.trouble.error(&self.engine) else { return };
+        let Some(error) = self.health.write_error() else { return };
         for (append, _) in round.appends.drain(..) {
             let _ = append.answer.send(Err(error.clone_for_caller()));
         }
         for (task, _permit) in round.tasks.drain(..) {
             self.stage_task(task);
-            self.fail(&error);
+            self.end(Err(&error));
             self.log.discard();
         }
     }
 
     /// Registers a change for when the records of the round are written or have failed.
     pub(super) fn effect(&mut self, effect: impl FnOnce(&Engine, Result<(), &JournalError>) + Send + 'static) {
-        self.effects.push(Box::new(effect));
+        self.pending.push(Box::new(effect));
     }
 
     /// Writes the records of the round so far, and applies their changes.
     pub(super) fn flush(&mut self) -> Result<(), Arc<JournalError>> {
-        let durable = std::mem::take(&mut self.durable);
-        self.objects.clear();
-        let written = match self.trouble.error(&self.engine).filter(|_| self.trouble.is_broken()) {
-            Some(error) => Err(error),
-            None if self.log.is_empty() => Ok(()),
-            None => self.log.write(durable).map_err(|error| from_io(self.log.segment.path().display(), error)),
-        };
-        match written {
-            Ok(()) => {
-                for effect in self.effects.drain(..) {
-                    effect(&self.engine, Ok(()));
-                }
-                self.finish_appends(Ok(()));
-                Ok(())
-            }
-            Err(error) => {
-                if !self.trouble.is_broken() {
-                    tracing::error!(%error, "the journal rejects writes until it can start a new segment");
-                    self.trouble.break_off(Instant::now(), &error);
-                }
-                self.log.abandon();
-                self.fail(&error);
-                Err(Arc::new(error))
-            }
+        let was_broken = self.health.is_broken();
+        let written = self.pending.write(&mut self.log, &mut self.health, Instant::now());
+        if let Some(error) = written.as_ref().err().filter(|_| !was_broken) {
+            tracing::error!(%error, "the journal rejects writes until it can start a new segment");
         }
+        self.end(written.as_ref().copied());
+        written.map_err(Arc::new)
     }
 
-    fn fail(&mut self, error: &JournalError) {
-        for effect in self.effects.drain(..) {
-            effect(&self.engine, Err(error));
+    /// Applies the changes that wait, or answers them with the error.
+    fn end(&mut self, outcome: Result<(), &JournalError>) {
+        for effect in self.pending.end() {
+            effect(&self.engine, outcome);
         }
-        self.finish_appends(Err(error));
+        self.finish_appends(outcome);
     }
 
     pub(super) fn next_endpoint(&self) -> u32 {
@@ -196,18 +173,16 @@ impl Writer {
     }
 
     fn rotate_if_full(&mut self) {
-        let (events, outcomes) = self.log.segment.index(|index| match index {
+        let rows = self.log.segment.index(|index| match index {
             Index::Active(active) => active.rows(),
             Index::Sealed(_) => (0, 0),
         });
-        // The state at the head must not make up most of a segment.
-        let full = self.engine.limits.segment_bytes.max((8 * self.log.head_bytes()).min(SEGMENT_BYTES_MOST));
-        if self.log.position() < full && events < SEGMENT_EVENTS && outcomes < SEGMENT_OUTCOMES {
+        if !is_full(self.log.position(), self.log.head_bytes(), rows, self.engine.limits.segment_bytes) {
             return;
         }
         if let Err(error) = self.rotate() {
             tracing::error!(%error, "the journal rejects writes until it can start a new segment");
-            self.trouble.break_off(Instant::now(), &error);
+            self.health.break_off(Instant::now(), &error);
         }
     }
 
@@ -215,7 +190,7 @@ impl Writer {
     pub(super) fn rotate(&mut self) -> Result<()> {
         let engine = Arc::clone(&self.engine);
         let sync = |log: &mut OpenSegment| log.sync().map_err(|error| from_io(log.segment.path().display(), error));
-        if !self.trouble.is_broken() {
+        if !self.health.is_broken() {
             sync(&mut self.log)?;
         }
         let before = Arc::clone(&self.log.segment);
@@ -242,7 +217,7 @@ impl Writer {
         // It must be durable that nothing of them is kept before they are deleted.
         self.log.sync().map_err(|error| {
             let error = from_io(self.log.segment.path().display(), error);
-            self.trouble.break_off(Instant::now(), &error);
+            self.health.break_off(Instant::now(), &error);
             error
         })?;
         let mut dropped = 0;
@@ -275,6 +250,13 @@ impl Writer {
         }
         Ok(())
     }
+}
+
+/// Returns whether a segment of that many bytes, with a head of `head` bytes and that many events and outcomes, is full.
+fn is_full(bytes: u64, head: u64, (events, outcomes): (usize, usize), segment_bytes: u64) -> bool {
+    // The state at the head must not make up most of a segment.
+    let most = segment_bytes.max((8 * head).min(SEGMENT_BYTES_MOST));
+    bytes >= most || events >= SEGMENT_EVENTS || outcomes >= SEGMENT_OUTCOMES
 }
 
 /// Deletes the files of a segment.
@@ -330,4 +312,27 @@ pub(super) fn begin(engine: &Engine, name: SegmentName, before: Option<(u64, u64
     layout.sync_log_directory()?;
     engine.checkpoint.store(now.0 as u64, Ordering::Release);
     Ok(log)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segment_is_full_by_its_size_its_events_or_its_outcomes() {
+        for (bytes, head, rows, full) in [
+            (999, 0, (0, 0), false),
+            (1000, 0, (0, 0), true),
+            (0, 0, (SEGMENT_EVENTS - 1, SEGMENT_OUTCOMES - 1), false),
+            (0, 0, (SEGMENT_EVENTS, 0), true),
+            (0, 0, (0, SEGMENT_OUTCOMES), true),
+            // A large head needs a larger segment, within the limit.
+            (1000, 500, (0, 0), false),
+            (4000, 500, (0, 0), true),
+            (SEGMENT_BYTES_MOST - 1, SEGMENT_BYTES_MOST, (0, 0), false),
+            (SEGMENT_BYTES_MOST, SEGMENT_BYTES_MOST, (0, 0), true),
+        ] {
+            assert_eq!(is_full(bytes, head, rows, 1000), full, "{bytes} {head} {rows:?}");
+        }
+    }
 }

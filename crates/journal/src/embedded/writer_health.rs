@@ -10,6 +10,8 @@
 //!
 //! While any of these lasts, the writer checks again every [`JOURNAL_HEAL_INTERVAL`] by itself: a sender that sees the
 //! journal reject events stops sending.
+//!
+//! Here are the decisions, without I/O and clock; [`recovery`](super::recovery) carries them out.
 
 use std::{
     collections::BTreeMap,
@@ -17,9 +19,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Engine, endpoint::Endpoint, writer::Writer};
+use super::{endpoint::Endpoint, files::Volume};
 use crate::{
-    JournalError, Result, ShareScope,
+    JournalError, ShareScope,
     limits::{JOURNAL_HEAL_INTERVAL, JOURNAL_RESERVE_BYTES, JOURNAL_RESERVE_SHARE, JOURNAL_SPACE_STEP},
 };
 
@@ -30,7 +32,7 @@ pub(super) struct WriterHealth {
     /// Exhausted shares.
     pub(super) shares: BTreeMap<ShareScope, RefusedShare>,
     /// Bytes of the smallest append rejected under `max_bytes` since one last fitted.
-    pub(super) refused: Option<u64>,
+    refused: Option<u64>,
     space: Space,
     /// A reported cause is not over yet.
     reported: bool,
@@ -63,11 +65,21 @@ struct Space {
     low: Option<u64>,
 }
 
+/// What to report about rejected appends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Report {
+    /// Appends are rejected from now on.
+    Began,
+    /// Appends are still rejected, perhaps for another cause.
+    Lasts,
+    /// Appends are accepted again.
+    Ended,
+}
+
 impl WriterHealth {
     /// Returns how long to wait for work before checking whether the cause is over.
     pub(super) fn look_again(&self) -> Option<Duration> {
-        let any =
-            self.broken.is_some() || self.refused.is_some() || self.space.low.is_some() || !self.shares.is_empty();
+        let any = self.broken.is_some() || self.refused.is_some() || self.is_low() || !self.shares.is_empty();
         any.then_some(JOURNAL_HEAL_INTERVAL)
     }
 
@@ -76,24 +88,30 @@ impl WriterHealth {
         self.broken.is_some()
     }
 
+    /// Returns whether the volume was nearly full when it was last checked.
+    pub(super) fn is_low(&self) -> bool {
+        self.space.low.is_some()
+    }
+
+    /// Returns the size of the smallest append that was rejected under `max_bytes`, if none has fitted since.
+    pub(super) fn refused(&self) -> Option<u64> {
+        self.refused
+    }
+
     /// Records that events of that many bytes have been stored.
     pub(super) fn stored(&mut self, bytes: u64) {
         self.refused = None;
         self.space.left = self.space.left.saturating_sub(bytes + bytes / 8);
     }
 
-    /// Returns why appends are currently rejected.
-    pub(super) fn error(&self, engine: &Engine) -> Option<JournalError> {
-        if let Some(broken) = &self.broken {
-            return Some(broken.error());
-        }
-        if let Some(free) = self.space.low {
-            let free = free >> 20;
-            return Some(JournalError::Full(format!(
-                "only {free} MiB are free on its volume; free space or enlarge it"
-            )));
-        }
-        self.refused.is_some().then(|| full(engine))
+    /// Records that an append of that many bytes was rejected under `max_bytes`.
+    pub(super) fn refuse(&mut self, wanted: u64) {
+        self.refused = Some(self.refused.map_or(wanted, |smallest| smallest.min(wanted)));
+    }
+
+    /// Records that the rejected append would fit now.
+    pub(super) fn fits(&mut self) {
+        self.refused = None;
     }
 
     /// Records that a share rejected an append.
@@ -105,89 +123,77 @@ impl WriterHealth {
         }
     }
 
+    /// Returns why nothing can be written.
+    pub(super) fn write_error(&self) -> Option<JournalError> {
+        self.broken.as_ref().map(Broken::error)
+    }
+
+    /// Returns why every append is rejected, whatever its size.
+    pub(super) fn append_error(&self) -> Option<JournalError> {
+        self.write_error().or_else(|| self.space.error())
+    }
+
+    /// Returns why appends are currently rejected; `full` is the error of a journal that has reached its maximum size.
+    pub(super) fn error(&self, full: impl FnOnce() -> JournalError) -> Option<JournalError> {
+        // A smaller append may still fit under the maximum.
+        self.append_error().or_else(|| self.refused.map(|_| full()))
+    }
+
     /// Rejects writes from now on.
-    pub(super) fn break_off(&mut self, tried: Instant, error: &JournalError) {
+    pub(super) fn break_off(&mut self, now: Instant, error: &JournalError) {
         let reason = match error.clone_for_caller() {
             JournalError::Io(why, _) | JournalError::Full(why) => why,
             other => other.to_string(),
         };
         let full = matches!(error, JournalError::Full(_));
-        self.broken = Some(Broken { reason, full, tried, said: String::new() });
-    }
-}
-
-impl Writer {
-    /// Checks that writing is possible.
-    pub(super) fn can_write(&self) -> Result<()> {
-        self.trouble.broken.as_ref().map_or(Ok(()), |broken| Err(broken.error()))
+        self.broken = Some(Broken { reason, full, tried: now, said: String::new() });
     }
 
-    /// Rejects appends while writing is not possible or the volume is nearly full.
-    pub(super) fn can_append(&mut self) -> Result<()> {
-        if !self.trouble.is_broken() {
-            self.trouble.space.look(&self.engine);
-        }
-        // `max_bytes` is different: a smaller event may fit.
-        match self.trouble.error(&self.engine) {
-            Some(error) if self.trouble.is_broken() || self.trouble.space.low.is_some() => Err(error),
-            _ => Ok(()),
-        }
+    /// Returns whether to try to begin a new segment now. If so, the next attempt is a [`JOURNAL_HEAL_INTERVAL`] later.
+    pub(super) fn try_to_heal(&mut self, now: Instant) -> bool {
+        let broken = self.broken.as_mut();
+        let due = broken.filter(|broken| now.saturating_duration_since(broken.tried) >= JOURNAL_HEAL_INTERVAL);
+        due.map(|broken| broken.tried = now).is_some()
     }
 
-    /// Checks whether the causes are gone.
-    pub(super) fn ease(&mut self) {
-        self.heal();
-        if self.trouble.is_broken() {
-            return;
-        }
-        if self.trouble.space.low.is_some() {
-            self.trouble.space.look(&self.engine);
-        }
-        self.ease_shares();
-        if let Some(wanted) = self.trouble.refused
-            && self.make_journal_room(wanted).is_ok()
-        {
-            self.trouble.refused = None;
-        }
+    /// Records that a new segment has been begun.
+    pub(super) fn healed(&mut self) {
+        self.broken = None;
     }
 
-    /// Begins a new segment after a failed write.
-    fn heal(&mut self) {
-        let Some(broken) = &mut self.trouble.broken else { return };
-        if broken.tried.elapsed() < JOURNAL_HEAL_INTERVAL {
-            return;
-        }
-        broken.tried = Instant::now();
-        match self.engine.layout.probe().and_then(|()| self.rotate()) {
-            Ok(()) => {
-                tracing::info!("the journal accepts writes again");
-                self.trouble.broken = None;
-            }
-            Err(error) => {
-                let said = error.to_string();
-                if let Some(broken) = &mut self.trouble.broken
-                    && said != broken.said
-                {
-                    tracing::error!(error = said, "cannot start a new segment; retrying every second");
-                    broken.said = said;
-                }
-            }
-        }
+    /// Records that no new segment can be begun. Returns whether the error is not the one of the attempt before.
+    pub(super) fn not_healed(&mut self, error: &str) -> bool {
+        let Some(broken) = self.broken.as_mut().filter(|broken| broken.said != error) else { return false };
+        error.clone_into(&mut broken.said);
+        true
     }
 
-    /// Publishes the current cause.
-    pub(super) fn report(&mut self) {
-        let error = self.trouble.error(&self.engine);
-        if error.is_none() && !self.trouble.reported {
-            return;
+    /// Returns whether to check the free space of the volume: at most once per [`JOURNAL_HEAL_INTERVAL`], unless much has
+    /// been written since.
+    pub(super) fn must_look(&self, now: Instant) -> bool {
+        let recent = |looked: Instant| now.saturating_duration_since(looked) < JOURNAL_HEAL_INTERVAL;
+        self.space.left == 0 || !self.space.looked.is_some_and(recent)
+    }
+
+    /// Records the free space of the volume; `None` if the volume does not report it, in which case a failing write
+    /// shows that it is full.
+    pub(super) fn looked(&mut self, now: Instant, volume: Option<Volume>) {
+        let left = volume.map_or(JOURNAL_SPACE_STEP, |volume| {
+            let reserve = JOURNAL_RESERVE_BYTES.min(volume.size / JOURNAL_RESERVE_SHARE);
+            JOURNAL_SPACE_STEP.min(volume.free.saturating_sub(reserve))
+        });
+        let low = volume.map(|volume| volume.free).filter(|_| left == 0);
+        self.space = Space { looked: Some(now), left, low };
+    }
+
+    /// Returns what to report, given whether appends are rejected.
+    pub(super) fn report(&mut self, rejected: bool) -> Option<Report> {
+        match (rejected, std::mem::replace(&mut self.reported, rejected)) {
+            (true, false) => Some(Report::Began),
+            (true, true) => Some(Report::Lasts),
+            (false, true) => Some(Report::Ended),
+            (false, false) => None,
         }
-        match (&error, self.trouble.reported) {
-            (Some(error), false) => tracing::warn!(kind = error.kind(), %error, "events are rejected"),
-            (None, true) => tracing::info!("events are accepted again"),
-            _ => {}
-        }
-        self.trouble.reported = error.is_some();
-        *self.engine.trouble.lock() = error;
     }
 }
 
@@ -202,46 +208,11 @@ impl Broken {
 }
 
 impl Space {
-    /// Checks the free space of the volume, at most once per [`JOURNAL_HEAL_INTERVAL`] unless much has been written
-    /// since.
-    fn look(&mut self, engine: &Engine) {
-        if self.left > 0 && self.looked.is_some_and(|looked| looked.elapsed() < JOURNAL_HEAL_INTERVAL) {
-            return;
-        }
-        self.looked = Some(Instant::now());
-        self.left = JOURNAL_SPACE_STEP;
-        // If the volume does not report its space, a failing write shows that it is full.
-        let Ok(volume) = engine.layout.volume() else {
-            self.low = None;
-            return;
-        };
-        let reserve = JOURNAL_RESERVE_BYTES.min(volume.size / JOURNAL_RESERVE_SHARE);
-        self.left = self.left.min(volume.free.saturating_sub(reserve));
-        self.low = (self.left == 0).then_some(volume.free);
+    fn error(&self) -> Option<JournalError> {
+        let free = self.low? >> 20;
+        Some(JournalError::Full(format!("only {free} MiB are free on its volume; free space or enlarge it")))
     }
 }
 
-/// Returns the error of a journal that has reached its maximum size.
-pub(super) fn full(engine: &Engine) -> JournalError {
-    let ((log, index), max) = (engine.disk(), engine.limits.max_bytes);
-    JournalError::Full(format!(
-        "it uses {} of {max} bytes, and no settled event is left to remove; raise --journal-max-bytes, or fix the \
-         subscriptions with the backlog",
-        log + index
-    ))
-}
-
-/// A guard held by the writer. If the writer panics, memory and disk may differ, and no caller would be answered: the
-/// process ends at once, and the next start recovers from disk, as after a crash.
-pub(super) struct CrashOnly;
-
-impl Drop for CrashOnly {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            tracing::error!(
-                "the journal's writer panicked; the process exits, and the next start recovers from the disk"
-            );
-            std::process::abort();
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use grapnel_api::{Incarnation, ObjectKey};
 use jiff::Timestamp;
 
-use super::state::KeptEvent;
+use super::kept_event::KeptEvent;
 use crate::{
     Claim, Claimed, Delivery, DeliveryRecord, DeliveryState, Detached, EventEntry, Exchange, Failure, Outcome,
     Progress, Sequence, Settlement, SkipReason, StoredEvent, limits::CLAIM_BYTES,

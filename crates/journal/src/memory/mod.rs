@@ -13,8 +13,10 @@
 //! - `room`: bounds on what is kept.
 
 mod consumer;
+mod kept_event;
 mod redeliver;
 mod room;
+mod scope;
 mod state;
 #[cfg(test)]
 mod tests;

@@ -12,7 +12,8 @@ use jiff::Timestamp;
 use super::{
     MemoryOptions,
     consumer::MemoryConsumer,
-    room::{Needed, Refusal, RoomScope},
+    kept_event::KeptEvent,
+    scope::{Needed, Refusal, RoomScope},
 };
 use crate::{
     Appended, Arrival, Attached, AttachedConsumer, Claim, Claimed, DeliveryPage, DeliveryQuery, Detached, EventEntry,
@@ -52,15 +53,6 @@ pub(super) struct MemoryLog {
     pub(super) removed: BTreeMap<Sequence, Timestamp>,
     /// The newest event of each id of the current object.
     pub(super) ids: BTreeMap<Box<str>, KnownId>,
-}
-
-/// An event that is kept.
-#[derive(Clone)]
-pub(super) struct KeptEvent {
-    pub(super) event: Arc<StoredEvent>,
-    /// The endpoint that accepted it.
-    pub(super) endpoint: Incarnation,
-    pub(super) bytes: u64,
 }
 
 /// What is known of an id.

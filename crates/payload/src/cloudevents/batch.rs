@@ -8,7 +8,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use crate::{limits::CLOUDEVENTS_BATCH, payload::MalformedPayload};
+use crate::{lenient::without_bom, limits::CLOUDEVENTS_BATCH, payload::MalformedPayload};
 
 /// Returns the events of a batch as they are written in it, at most [`CLOUDEVENTS_BATCH`]. A batch may be empty.
 ///
@@ -18,7 +18,7 @@ use crate::{limits::CLOUDEVENTS_BATCH, payload::MalformedPayload};
 pub fn batch(body: &[u8]) -> Result<Vec<&RawValue>, MalformedPayload> {
     let malformed = |why: String| MalformedPayload::new(format!("invalid batch of CloudEvents: {why}"));
     // The parser's message about data would disclose it.
-    let Elements { events, more } = serde_json::from_slice(body).map_err(|error| {
+    let Elements { events, more } = serde_json::from_slice(without_bom(body)).map_err(|error| {
         malformed(if error.is_data() { "it is not an array".into() } else { format!("it is not valid JSON: {error}") })
     })?;
     if more {

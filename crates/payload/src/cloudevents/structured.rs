@@ -13,8 +13,10 @@ use serde_json::value::RawValue;
 use super::{Attribute, CloudEvent, Found, SPEC_VERSION, malformed};
 use crate::{
     event_data::{Content, Data},
+    lenient::without_bom,
     limits::CLOUDEVENTS_EXTENSIONS,
-    payload::{Kind, MalformedPayload},
+    payload::MalformedPayload,
+    reading::Kind,
 };
 
 impl<'a> CloudEvent<'a> {
@@ -25,7 +27,7 @@ impl<'a> CloudEvent<'a> {
     /// [`MalformedPayload`] says what is wrong. It holds no value of the event.
     pub fn structured(body: &'a [u8]) -> Result<Self, MalformedPayload> {
         // The parser's message about data would disclose it.
-        let Members { members, more } = serde_json::from_slice(body)
+        let Members { members, more } = serde_json::from_slice(without_bom(body))
             .map_err(|error| if error.is_data() { malformed("it is not a JSON object") } else { malformed(error) })?;
         if more {
             return Err(malformed(format!("it has more than the {CLOUDEVENTS_EXTENSIONS} attributes allowed")));

@@ -130,6 +130,37 @@ fn config_maps_and_the_secrets_of_subscriptions_are_waited_for_too() {
 }
 
 #[test]
+fn an_object_that_was_created_again_refers_only_to_its_own_values() {
+    let mut stage = Stage::fetching();
+    stage.tell([locked("shop", "lock", &["a"]).endpoint()]);
+    stage.tell([locked("shop", "lock", &["b"]).uid("uid-2").endpoint()]);
+    assert!(!stage.index.refers_to(&s("a")) && stage.index.refers_to(&s("b")));
+    assert_eq!(stage.index.wanted(), [s("b")]);
+    stage.tell([Change::Gone(Kind::Endpoint, key("shop", "lock"))]);
+    assert!(!stage.index.refers_to(&s("b")));
+}
+
+#[test]
+fn a_forbidden_target_ends_deliveries_also_while_its_version_waits() {
+    let mut stage = Stage::fetching();
+    let out = key("shop", "out");
+    stage.tell([open("shop", "in").endpoint(), subscriber("shop", "out", "in").subscription()]);
+    let to = |url: &str, generation: i64| {
+        let spec = json!({
+            "endpointRef": { "name": "in" },
+            "target": { "url": url },
+            "signing": { "scheme": "HmacSha256Hex", "secretRefs": [{ "name": "s", "key": "k" }] },
+        });
+        Object::new("shop", "out", spec).generation(generation).subscription()
+    };
+    stage.tell([to("https://other.example/", 2)]);
+    assert!(stage.delivers(&out), "the earlier version stays in use");
+    stage.tell([to("http://169.254.169.254/", 3)]);
+    assert_eq!((stage.subscription(&out), stage.delivers(&out)), (Reason::TargetForbidden, false));
+    assert_eq!(stage.index.wanted(), [s("s")]);
+}
+
+#[test]
 fn without_fetching_what_was_not_told_does_not_exist() {
     let mut stage = Stage::new();
     let lock = key("shop", "lock");

@@ -2,16 +2,8 @@
 
 use std::{collections::HashMap, io, path::Path};
 
-use super::{Part, Position, sealed};
+use super::{OutcomeRow, Part, Position, sealed};
 use crate::{Sequence, embedded::blocks::Seed};
-
-/// The outcome of a delivery in the segment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct OutcomeRow {
-    pub(super) consumer: u32,
-    pub(super) sequence: Sequence,
-    pub(super) offset: u32,
-}
 
 /// The events of one endpoint.
 #[derive(Debug)]

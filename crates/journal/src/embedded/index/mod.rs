@@ -44,6 +44,14 @@ pub(super) struct Part {
     pub(super) newest: Micros,
 }
 
+/// The outcome of a delivery in the segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct OutcomeRow {
+    consumer: u32,
+    sequence: Sequence,
+    offset: u32,
+}
+
 /// The index of one segment.
 #[derive(Debug)]
 pub(super) enum Index {

@@ -15,7 +15,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Part, Position, active::OutcomeRow};
+use super::{OutcomeRow, Part, Position};
 use crate::{
     Sequence,
     embedded::blocks::{BlockFile, BlockWriter, Seed, invalid, number},

@@ -1,0 +1,203 @@
+//! Turns the events of watch streams into changes of the configuration.
+
+use std::{collections::HashSet, sync::Arc};
+
+use grapnel_api::{DeletionPolicy, ObjectKey, Reason, WebhookEndpoint, WebhookSubscription};
+use kube::{
+    Resource,
+    core::{ObjectMeta, error_boundary::InvalidObject},
+};
+use kube_runtime::watcher;
+use serde::Serialize;
+
+use super::listing::{Listed, Listings};
+use crate::{
+    catalog::{Age, Applied, Change, Kind, Problem, Reference, Unreadable},
+    controller::{
+        drain::FINALIZER,
+        observed_state::{Finalizer, ObservedState, Sighting},
+        streams::{Observed, ResourceKind, Step, WatchEvent},
+    },
+};
+
+/// What the watch streams have shown.
+pub(super) struct Intake {
+    listings: Listings,
+    sightings: ObservedState,
+}
+
+/// What follows from an event.
+#[derive(Debug)]
+pub(super) enum Effect {
+    /// The configuration changes.
+    Change(Change),
+    /// A Secret or a ConfigMap has this version; `None` if it does not exist.
+    Version(Reference, Option<String>),
+    /// A stream has listed all its Secrets or ConfigMaps.
+    Listed {
+        /// Secrets or ConfigMaps.
+        watched: ResourceKind,
+        /// Index of the stream.
+        stream: usize,
+        /// Those that exist.
+        existing: HashSet<Reference>,
+    },
+    /// A watch has failed, and resumes by itself.
+    Failed(ResourceKind, watcher::Error),
+}
+
+impl Intake {
+    /// An intake of that many streams. Observations are recorded in `sightings`.
+    pub(super) fn new(streams: usize, sightings: ObservedState) -> Self {
+        Self { listings: Listings::new(streams), sightings }
+    }
+
+    /// Whether every stream has been listed at least once.
+    pub(super) fn complete(&self) -> bool {
+        self.listings.complete()
+    }
+
+    /// Takes an event. Returns what follows from it.
+    pub(super) fn take(&mut self, event: WatchEvent) -> Vec<Effect> {
+        let WatchEvent { watched, stream, step } = event;
+        match step {
+            Step::Begin => {
+                self.listings.begin(stream);
+                Vec::new()
+            }
+            Step::There(key, seen) => {
+                let tracked = !matches!(watched, ResourceKind::Secrets | ResourceKind::ConfigMaps);
+                self.listings.exists(stream, &key, tracked);
+                self.observed(watched, key, seen).into_iter().collect()
+            }
+            Step::Gone(key) => {
+                self.listings.gone(stream, &key);
+                self.gone(watched, key).into_iter().collect()
+            }
+            Step::End => match self.listings.end(stream) {
+                Some(listed) => self.listed(watched, stream, listed),
+                None => Vec::new(),
+            },
+            Step::Failed(error) => vec![Effect::Failed(watched, error)],
+        }
+    }
+
+    fn observed(&self, watched: ResourceKind, key: ObjectKey, seen: Observed) -> Option<Effect> {
+        let change = match seen {
+            Observed::Endpoint(read) => match *read {
+                Ok(object) => self.endpoint(key, object)?,
+                Err(invalid) => self.unreadable(Kind::Endpoint, key, &invalid),
+            },
+            Observed::Subscription(read) => match *read {
+                Ok(object) => self.subscription(key, object)?,
+                Err(invalid) => self.unreadable(Kind::Subscription, key, &invalid),
+            },
+            Observed::Labels(labels) => Change::Namespace(key.name, Some(labels)),
+            Observed::Version(version) => return Some(Effect::Version(reference(watched, key)?, version)),
+        };
+        Some(Effect::Change(change))
+    }
+
+    fn endpoint(&self, key: ObjectKey, object: WebhookEndpoint) -> Option<Change> {
+        let (metadata, status) = (&object.metadata, object.status.as_ref());
+        let changed = self.record_and_changed(Kind::Endpoint, &key, metadata, status, Finalizer::default());
+        changed.then(|| Change::Endpoint(Box::new(applied(key, object))))
+    }
+
+    fn subscription(&self, key: ObjectKey, object: WebhookSubscription) -> Option<Change> {
+        let wanted = object.spec.deletion_policy == Some(DeletionPolicy::Drain);
+        let finalizer = Finalizer { wanted, ..finalizer(&object.metadata) };
+        let (metadata, status) = (&object.metadata, object.status.as_ref());
+        let changed = self.record_and_changed(Kind::Subscription, &key, metadata, status, finalizer);
+        changed.then(|| Change::Subscription(Box::new(applied(key, object))))
+    }
+
+    /// Records an observation. Returns whether more than the status or a label has changed.
+    fn record_and_changed(
+        &self,
+        kind: Kind,
+        key: &ObjectKey,
+        metadata: &ObjectMeta,
+        status: Option<&impl Serialize>,
+        finalizer: Finalizer,
+    ) -> bool {
+        let status = status.and_then(|status| serde_json::to_string(status).ok()).map(Arc::from);
+        let sighting = Sighting { uid: uid(metadata), generation: metadata.generation, status, finalizer };
+        let (uid, generation) = (sighting.uid.clone(), sighting.generation);
+        let before = self.sightings.note(kind, key, sighting);
+        before.is_none_or(|before| before.uid != uid || before.generation != generation || generation.is_none())
+    }
+
+    fn unreadable(&self, kind: Kind, key: ObjectKey, invalid: &InvalidObject) -> Change {
+        // An unreadable spec changes nothing.
+        let finalizer = finalizer(&invalid.metadata);
+        let finalizer = Finalizer { wanted: finalizer.held, ..finalizer };
+        self.record_and_changed(kind, &key, &invalid.metadata, None::<&()>, finalizer);
+        let message = format!("the object cannot be read: {}; correct it and apply it again", invalid.error);
+        Change::Unreadable(Unreadable {
+            kind,
+            key,
+            source: None,
+            uid: uid(&invalid.metadata),
+            generation: invalid.metadata.generation,
+            problems: vec![Problem::new("", Reason::InvalidSpec, message)],
+        })
+    }
+
+    fn gone(&self, watched: ResourceKind, key: ObjectKey) -> Option<Effect> {
+        let change = match watched {
+            ResourceKind::Endpoints => self.object_gone(Kind::Endpoint, key),
+            ResourceKind::Subscriptions => self.object_gone(Kind::Subscription, key),
+            ResourceKind::Namespaces => Change::Namespace(key.name, None),
+            ResourceKind::Secrets | ResourceKind::ConfigMaps => {
+                return Some(Effect::Version(reference(watched, key)?, None));
+            }
+        };
+        Some(Effect::Change(change))
+    }
+
+    fn object_gone(&self, kind: Kind, key: ObjectKey) -> Change {
+        self.sightings.forget(kind, &key);
+        Change::Gone(kind, key)
+    }
+
+    fn listed(&self, watched: ResourceKind, stream: usize, listed: Listed) -> Vec<Effect> {
+        match watched {
+            ResourceKind::Endpoints | ResourceKind::Subscriptions | ResourceKind::Namespaces => {
+                listed.missing.into_iter().filter_map(|key| self.gone(watched, key)).collect()
+            }
+            ResourceKind::Secrets | ResourceKind::ConfigMaps => {
+                let existing = listed.existing.into_iter().filter_map(|key| reference(watched, key)).collect();
+                vec![Effect::Listed { watched, stream, existing }]
+            }
+        }
+    }
+}
+
+fn reference(watched: ResourceKind, key: ObjectKey) -> Option<Reference> {
+    match watched {
+        ResourceKind::Secrets => Some(Reference::Secret(key)),
+        ResourceKind::ConfigMaps => Some(Reference::ConfigMap(key)),
+        ResourceKind::Endpoints | ResourceKind::Subscriptions | ResourceKind::Namespaces => None,
+    }
+}
+
+fn applied<T: Resource>(key: ObjectKey, object: T) -> Applied<T> {
+    // Within one second names decide, so that every replica derives the same order.
+    let age = Age(object.meta().creation_timestamp.as_ref().map(|time| time.0), 0);
+    let uid = uid(object.meta());
+    Applied { key, object, source: None, age, uid }
+}
+
+/// The finalizer, as far as the metadata determines it.
+fn finalizer(metadata: &ObjectMeta) -> Finalizer {
+    let held = metadata.finalizers.iter().flatten().any(|name| name == FINALIZER);
+    Finalizer { wanted: false, held, deleted: metadata.deletion_timestamp.as_ref().map(|time| time.0) }
+}
+
+fn uid(metadata: &ObjectMeta) -> Option<Arc<str>> {
+    metadata.uid.as_deref().map(Arc::from)
+}
+
+#[cfg(test)]
+mod tests;

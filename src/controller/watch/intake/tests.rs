@@ -1,0 +1,183 @@
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::*;
+
+fn intake() -> Intake {
+    Intake::new(3, ObservedState::default())
+}
+
+fn key(name: &str) -> ObjectKey {
+    ObjectKey::new("shop", name)
+}
+
+fn take(intake: &mut Intake, watched: ResourceKind, step: Step) -> Vec<Effect> {
+    intake.take(WatchEvent { watched, stream: 0, step })
+}
+
+fn endpoint(uid: &str, generation: Option<i64>, status: &Value) -> Step {
+    let object = json!({
+        "apiVersion": "grapnel.dev/v1alpha1",
+        "kind": "WebhookEndpoint",
+        "metadata": {"namespace": "shop", "name": "orders", "uid": uid, "generation": generation},
+        "spec": {"path": "orders", "verification": {"none": {}}},
+        "status": status,
+    });
+    Step::There(key("orders"), Observed::Endpoint(Box::new(Ok(serde_json::from_value(object).unwrap()))))
+}
+
+fn subscription(policy: &str, metadata: &Value) -> Step {
+    let mut object = json!({
+        "apiVersion": "grapnel.dev/v1alpha1",
+        "kind": "WebhookSubscription",
+        "metadata": {"namespace": "shop", "name": "billing", "uid": "1", "generation": 1},
+        "spec": {
+            "endpointRef": {"name": "orders"},
+            "target": {"url": "https://billing.example/"},
+            "deletionPolicy": policy,
+        },
+    });
+    object["metadata"].as_object_mut().unwrap().extend(metadata.as_object().unwrap().clone());
+    Step::There(key("billing"), Observed::Subscription(Box::new(Ok(serde_json::from_value(object).unwrap()))))
+}
+
+#[test]
+fn only_another_generation_or_another_object_is_a_change() {
+    let mut intake = intake();
+    let received = |count: u64| json!({"received": count});
+    for (step, changes) in [
+        (endpoint("1", Some(1), &Value::Null), true),
+        (endpoint("1", Some(1), &received(1)), false),
+        (endpoint("1", Some(1), &received(2)), false),
+        (endpoint("1", Some(2), &received(2)), true),
+        (endpoint("2", Some(2), &received(2)), true),
+        // Without generations every observation may be a change.
+        (endpoint("2", None, &received(2)), true),
+        (endpoint("2", None, &received(2)), true),
+    ] {
+        let effects = take(&mut intake, ResourceKind::Endpoints, step);
+        assert_eq!(matches!(effects[..], [Effect::Change(Change::Endpoint(_))]), changes, "{effects:?}");
+        assert_eq!(effects.is_empty(), !changes, "{effects:?}");
+    }
+    let seen = intake.sightings.get(Kind::Endpoint, &key("orders")).unwrap();
+    assert_eq!((seen.uid.as_deref(), seen.generation), (Some("2"), None));
+    let status: Value = serde_json::from_str(&seen.status.unwrap()).unwrap();
+    assert_eq!(status["received"], 2, "the status is recorded though it is no change");
+}
+
+#[test]
+fn a_deleted_object_is_forgotten_and_one_of_its_name_is_a_change() {
+    let mut intake = intake();
+    take(&mut intake, ResourceKind::Endpoints, endpoint("1", Some(1), &Value::Null));
+    let effects = take(&mut intake, ResourceKind::Endpoints, Step::Gone(key("orders")));
+    assert!(
+        matches!(&effects[..], [Effect::Change(Change::Gone(Kind::Endpoint, gone))] if *gone == key("orders")),
+        "{effects:?}"
+    );
+    assert!(intake.sightings.get(Kind::Endpoint, &key("orders")).is_none());
+    assert_eq!(take(&mut intake, ResourceKind::Endpoints, endpoint("1", Some(1), &Value::Null)).len(), 1);
+}
+
+#[test]
+fn what_a_listing_does_not_name_is_deleted_at_its_end() {
+    let mut intake = intake();
+    for step in [Step::Begin, endpoint("1", Some(1), &Value::Null), Step::End] {
+        take(&mut intake, ResourceKind::Endpoints, step);
+    }
+    assert!(take(&mut intake, ResourceKind::Endpoints, Step::Begin).is_empty());
+    let effects = take(&mut intake, ResourceKind::Endpoints, Step::End);
+    assert!(matches!(effects[..], [Effect::Change(Change::Gone(Kind::Endpoint, _))]), "{effects:?}");
+    assert!(intake.sightings.get(Kind::Endpoint, &key("orders")).is_none());
+}
+
+#[test]
+fn an_unreadable_object_is_a_problem_that_keeps_its_finalizer() {
+    let mut intake = intake();
+    let metadata = json!({"uid": "1", "generation": 3, "finalizers": [FINALIZER]});
+    let metadata = serde_json::from_value(metadata).unwrap();
+    let invalid = InvalidObject { error: "unknown variant `Dorp`".into(), metadata };
+    let seen = Observed::Subscription(Box::new(Err(invalid)));
+    let effects = take(&mut intake, ResourceKind::Subscriptions, Step::There(key("billing"), seen));
+    let [Effect::Change(Change::Unreadable(unreadable))] = &effects[..] else { panic!("{effects:?}") };
+    assert_eq!((unreadable.kind, unreadable.generation), (Kind::Subscription, Some(3)));
+    let [problem] = &unreadable.problems[..] else { panic!("{unreadable:?}") };
+    assert!(problem.to_string().contains("unknown variant `Dorp`"), "{problem}");
+    let seen = intake.sightings.get(Kind::Subscription, &key("billing")).unwrap();
+    assert_eq!(seen.finalizer, Finalizer { wanted: true, held: true, deleted: None });
+    assert!(intake.sightings.unfinished().is_empty());
+}
+
+#[test]
+fn the_finalizer_follows_the_policy_and_the_metadata() {
+    let mut intake = intake();
+    for (policy, metadata, wanted, held, deleted) in [
+        ("Drain", json!({}), true, false, false),
+        ("Drain", json!({"finalizers": ["other.example/x", FINALIZER]}), true, true, false),
+        ("Drop", json!({"finalizers": [FINALIZER]}), false, true, false),
+        ("Drain", json!({"finalizers": [FINALIZER], "deletionTimestamp": "2026-01-02T03:04:05Z"}), true, true, true),
+        ("Drop", json!({"finalizers": ["other.example/x"]}), false, false, false),
+    ] {
+        take(&mut intake, ResourceKind::Subscriptions, subscription(policy, &metadata));
+        let finalizer = intake.sightings.get(Kind::Subscription, &key("billing")).unwrap().finalizer;
+        assert_eq!((finalizer.wanted, finalizer.held, finalizer.deleted.is_some()), (wanted, held, deleted));
+    }
+}
+
+#[test]
+fn of_secrets_and_config_maps_only_versions_follow() {
+    for (watched, reference) in [
+        (ResourceKind::Secrets, Reference::Secret(key("token"))),
+        (ResourceKind::ConfigMaps, Reference::ConfigMap(key("token"))),
+    ] {
+        let mut intake = intake();
+        take(&mut intake, watched, Step::Begin);
+        let seen = Observed::Version(Some("7".into()));
+        let effects = take(&mut intake, watched, Step::There(key("token"), seen));
+        assert!(
+            matches!(&effects[..], [Effect::Version(of, Some(version))] if *of == reference && version == "7"),
+            "{effects:?}"
+        );
+        let effects = take(&mut intake, watched, Step::End);
+        let [Effect::Listed { existing, .. }] = &effects[..] else { panic!("{effects:?}") };
+        assert_eq!(*existing, HashSet::from([reference.clone()]));
+        let effects = take(&mut intake, watched, Step::Gone(key("token")));
+        assert!(matches!(&effects[..], [Effect::Version(of, None)] if *of == reference), "{effects:?}");
+    }
+}
+
+#[test]
+fn namespaces_have_labels_until_they_are_deleted() {
+    let mut intake = intake();
+    let shop = || ObjectKey::new("", "shop");
+    let labels = BTreeMap::from([("team".to_owned(), "sales".to_owned())]);
+    take(&mut intake, ResourceKind::Namespaces, Step::Begin);
+    let step = Step::There(shop(), Observed::Labels(labels.clone()));
+    let effects = take(&mut intake, ResourceKind::Namespaces, step);
+    assert!(
+        matches!(&effects[..], [Effect::Change(Change::Namespace(name, Some(of)))] if &**name == "shop" && *of == labels),
+        "{effects:?}"
+    );
+    take(&mut intake, ResourceKind::Namespaces, Step::End);
+    take(&mut intake, ResourceKind::Namespaces, Step::Begin);
+    let effects = take(&mut intake, ResourceKind::Namespaces, Step::End);
+    assert!(
+        matches!(&effects[..], [Effect::Change(Change::Namespace(name, None))] if &**name == "shop"),
+        "{effects:?}"
+    );
+}
+
+#[test]
+fn it_is_complete_when_every_stream_is_listed() {
+    let mut intake = intake();
+    for stream in 0..3 {
+        assert!(!intake.complete());
+        for step in [Step::Begin, Step::End] {
+            intake.take(WatchEvent { watched: ResourceKind::Endpoints, stream, step });
+        }
+    }
+    assert!(intake.complete());
+    let effects = take(&mut intake, ResourceKind::Endpoints, Step::Failed(watcher::Error::NoResourceVersion));
+    assert!(matches!(effects[..], [Effect::Failed(ResourceKind::Endpoints, _)]), "{effects:?}");
+    assert!(intake.complete(), "what is known stays in use");
+}
