@@ -43,6 +43,8 @@ generate:
     "${CARGO_TARGET_DIR:-target}/debug/grapnel" crd --output crds
     "${CARGO_TARGET_DIR:-target}/debug/examples/api_reference" > docs/api.md
     "${CARGO_TARGET_DIR:-target}/debug/examples/limits" > docs/limits.md
+    mkdir -p docs/reference
+    "${CARGO_TARGET_DIR:-target}/debug/examples/openapi" > docs/reference/openapi.json
     ./scripts/render
 
 # Write man pages to a directory
@@ -51,7 +53,7 @@ man DIR="target/man":
 
 # Fail when a generated file is not up to date
 generate-check: generate
-    git diff --exit-code -- crds docs/api.md docs/limits.md charts manifests
+    git diff --exit-code -- crds docs/api.md docs/limits.md docs/reference charts manifests
 
 # Build what is shipped
 release:

@@ -2,10 +2,16 @@
 
 #[path = "admin/cluster.rs"]
 mod cluster;
+#[path = "admin/contract.rs"]
+mod contract;
 #[path = "admin/crowd.rs"]
 mod crowd;
 #[path = "admin/redeliver.rs"]
 mod redeliver;
+#[path = "admin/status.rs"]
+mod status;
+#[path = "admin/watching.rs"]
+mod watching;
 
 use std::{net::SocketAddr, path::Path, process::Stdio, sync::Arc, time::Duration};
 
@@ -19,6 +25,7 @@ use grapnel::{
     telemetry::metrics::Metrics,
 };
 use grapnel_api::{Incarnation, ObjectKey, WebhookEndpoint, WebhookSubscription};
+use grapnel_delivery::breaker::OpenCircuit;
 use grapnel_event::{
     identity::Identity,
     schema::{SchemaSet, Unmatched},
@@ -189,7 +196,9 @@ impl Server {
         let response = self.get(path).await;
         let (found, text) = (response.status(), response.text().await.unwrap());
         assert_eq!(found, status, "{path}: {text}");
-        serde_json::from_str(&text).unwrap()
+        let body = serde_json::from_str(&text).unwrap();
+        contract::check("get", path, status, &body);
+        body
     }
 
     /// Facts of the subscription `billing`.
@@ -441,6 +450,11 @@ async fn deliveries_are_listed_by_state() {
     );
     let lost = server.json("/api/v1/namespaces/shop/subscriptions/lost/deliveries", StatusCode::OK).await;
     assert_eq!(lost, json!({ "items": [] }), "what has never compiled has no deliveries");
+    let next_probe = now() + Duration::from_secs(30);
+    server.facts().circuit(Some(OpenCircuit { since: now(), failures: 5, next_probe }));
+    let page = server.json(&format!("{DELIVERIES}?limit=1"), StatusCode::OK).await;
+    let open = json!({ "suspended": false, "circuit": "open", "nextProbeTime": "2026-01-31T12:00:30Z" });
+    assert!(open.as_object().unwrap().iter().all(|(field, value)| page[field] == *value), "{page}");
     server.end().await;
 }
 
@@ -454,7 +468,9 @@ async fn bad_requests_get_clear_answers() {
         (format!("{EVENTS}?since=yesterday"), 400, "invalid_parameter", "90m"),
         (format!("{EVENTS}?after=x"), 400, "invalid_parameter", "sequence"),
         (format!("{EVENTS}/x?limit=1"), 400, "invalid_parameter", "limit"),
-        (format!("{DELIVERIES}?state=dead"), 400, "invalid_parameter", "deadLettered"),
+        (format!("{DELIVERIES}?state=gone"), 400, "invalid_parameter", "deadLettered"),
+        (format!("{DELIVERIES}?order=newest"), 400, "invalid_parameter", "desc"),
+        (format!("{EVENTS}?type={}", "x".repeat(2000)), 400, "invalid_parameter", "type is not valid"),
         ("/api/v1/objects?kind=x".into(), 400, "invalid_parameter", "namespace"),
         ("/api/v1/namespaces/shop/endpoints/billing/events".into(), 404, "not_found", "shop/billing"),
         ("/api/v1/namespaces/other/endpoints/orders/events".into(), 404, "not_found", "other/orders"),
@@ -557,15 +573,23 @@ async fn the_command_line_shows_events_and_deliveries() {
     with_deliveries(&server).await;
     server.append(vec![arrival("paid/1", "invoice.paid", now(), None, br#"{"amount":{"value":7}}"#)]).await;
 
-    let (code, stdout, _) = server.grapnel(&["events", "list", "orders", "--limit", "2"]).await;
+    let (code, stdout, stderr) = server.grapnel(&["events", "list", "orders", "--limit", "2"]).await;
     assert_eq!(code, 0);
     let lines: Vec<_> = stdout.lines().collect();
-    assert!(lines[0].starts_with("RECEIVED") && lines.len() == 3, "{stdout}");
-    assert!(lines[1].contains("e0") && lines[1].contains("192.0.2.7"), "{stdout}");
-    let (_, stdout, _) =
-        server.grapnel(&["events", "list", "shop/orders", "--type", "invoice.paid", "-o", "json"]).await;
-    let page: Value = serde_json::from_str(&stdout).unwrap();
-    assert_eq!(ids(&page), ["paid/1"]);
+    assert!(lines[0].starts_with("AGE") && lines.len() == 3, "{stdout}");
+    assert!(lines[1].contains(" e4 ") && lines[2].contains(" paid/1 "), "the newest last: {stdout}");
+    assert_eq!(stderr, "older rows are not shown: continue with --before 5, or raise --limit\n");
+    let (_, stdout, _) = server.grapnel(&["events", "list", "orders", "--before", "5", "-o", "wide"]).await;
+    let lines: Vec<_> = stdout.lines().collect();
+    assert!(lines.len() == 5 && lines[4].contains(" e3 ") && lines[4].contains(" 192.0.2.7"), "{stdout}");
+    let (_, stdout, stderr) = server.grapnel(&["events", "list", "orders", "--after", "1", "--limit", "1"]).await;
+    assert!(stdout.contains(" e1 ") && stderr.contains("continue with --after 2"), "{stdout}{stderr}");
+    for output in ["json", "yaml"] {
+        let list = ["events", "list", "shop/orders", "--type", "invoice.*", "-o", output];
+        let (_, stdout, _) = server.grapnel(&list).await;
+        let page: Value = serde_yaml::from_str(&stdout).unwrap();
+        assert_eq!(ids(&page), ["paid/1"]);
+    }
 
     let (code, stdout, _) = server.grapnel(&["events", "show", "orders", "paid/1"]).await;
     assert_eq!(code, 0);
@@ -576,7 +600,18 @@ async fn the_command_line_shows_events_and_deliveries() {
     assert_eq!(code, 0);
     let lines: Vec<_> = stdout.lines().collect();
     assert!(lines.len() == 2 && lines[1].contains("e2") && lines[1].ends_with("status: out of order"), "{stdout}");
-    assert!(lines[0].starts_with("OUTCOME") && lines[1].starts_with("dead ") && lines[1].contains(" 410 "), "{stdout}");
+    assert!(
+        lines[0].starts_with("OUTCOME") && lines[1].starts_with("deadLettered ") && lines[1].contains(" 410 "),
+        "{stdout}"
+    );
+
+    let (_, dead, _) = server.grapnel(&["deliveries", "list", "billing", "--state", "dead"]).await;
+    assert_eq!(dead, stdout);
+    let next_probe = Timestamp::now() + Duration::from_secs(3600);
+    server.facts().circuit(Some(OpenCircuit { since: now(), failures: 5, next_probe }));
+    let (_, stdout, _) = server.grapnel(&["deliveries", "list", "billing"]).await;
+    let paused = format!("paused (circuit open until {next_probe:.0})");
+    assert_eq!(stdout.matches(&paused).count(), 3, "one retries, two are pending: {stdout}");
 
     let (code, _, stderr) = server.grapnel(&["events", "list", "nothing"]).await;
     assert_eq!(code, 1);

@@ -9,7 +9,7 @@ use axum::{
 use futures_util::future::BoxFuture;
 use grapnel_api::GROUP;
 
-use super::{authn::bearer, query::Query, response::Problem};
+use super::{authn::bearer, contract::Operation, query::Query, response::Problem};
 
 /// Authorizes holders of tokens.
 pub trait Authority: Send + Sync + 'static {
@@ -160,7 +160,7 @@ pub(super) fn one(verb: Verb, resource: Resource, params: &RawPathParams) -> Res
 
 /// Objects of both kinds, in one namespace if the query names it.
 pub(super) fn objects(uri: &Uri) -> Result<Vec<Ask>, Problem> {
-    let namespace: Option<Box<str>> = Query::parse(uri, super::objects::PARAMETERS)?.get("namespace").map(Box::from);
+    let namespace: Option<Box<str>> = Query::parse(uri, Operation::ListObjects)?.get("namespace").map(Box::from);
     let list = |resource| Ask { verb: Verb::List, resource, namespace: namespace.clone(), name: None };
     Ok([Resource::Endpoints, Resource::Subscriptions].map(list).into())
 }
@@ -206,7 +206,11 @@ pub(super) async fn admit(
             missing.join(" and "),
         )));
     }
-    let hint = if asks.iter().any(|ask| ask.namespace.is_none()) { "; or ask with ?namespace= for one" } else { "" };
+    let hint = if asks.iter().any(|ask| ask.namespace.is_none()) {
+        "; or ask for one namespace (?namespace=, grapnel status -n)"
+    } else {
+        ""
+    };
     let role = asks.first().and_then(Ask::chart_role);
     let role = role.map(|role| format!(", as the chart's ClusterRole {role} does")).unwrap_or_default();
     Err(Problem::forbidden(format!(

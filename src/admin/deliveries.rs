@@ -7,64 +7,23 @@ use axum::{
     http::Uri,
     response::Response,
 };
-use grapnel_api::ObjectKey;
+use grapnel_api::{Incarnation, ObjectKey};
 use grapnel_journal::{
-    DeliveryPage, DeliveryQuery, DeliveryRecord, DeliveryState, EventEntry, Failure, JournalError, Outcome, Sequence,
+    DeliveryPage, DeliveryQuery, DeliveryRecord, DeliveryState, EventEntry, Failure, Journal, JournalError, Outcome,
     SkipReason,
 };
-use jiff::Timestamp;
-use serde::{Deserialize, Serialize, de::value::StrDeserializer};
 
 use super::{
     Shared,
     authz::{self, Ask, Resource, Verb},
+    contract::{self, DeliveryItem, ItemFailure, ItemOutcome, ItemSkip, ItemState, ListOrder, Operation},
+    newest_first::ListStep,
     query::Query,
     read::Read,
     response::{self, Problem},
 };
 
-/// An event with the state of its delivery. Of a damaged event only the sequence is known.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Item {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    event_id: Option<Box<str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    r#type: Option<Box<str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    received_time: Option<Timestamp>,
-    sequence: Sequence,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    damaged: bool,
-    state: DeliveryState,
-    outcome: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    skip_reason: Option<SkipReason>,
-    attempts: u32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    last_attempt_time: Option<Timestamp>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    last_status_code: Option<u16>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    duration_ms: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    next_attempt_time: Option<Timestamp>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    last_failure: Option<LastFailure>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct LastFailure {
-    time: Timestamp,
-    reason: Box<str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    status_code: Option<u16>,
-    duration_ms: u64,
-    message: Box<str>,
-}
-
-impl Item {
+impl DeliveryItem {
     fn of(record: DeliveryRecord) -> Self {
         let DeliveryRecord { event, state, outcome, attempts, due, last, failure } = record;
         let sequence = event.sequence();
@@ -83,10 +42,10 @@ impl Item {
             received_time,
             sequence,
             damaged,
-            state,
-            outcome: outcome.as_str(),
+            state: state.into(),
+            outcome: outcome.into(),
             skip_reason: match outcome {
-                Outcome::Skipped(reason) => Some(reason),
+                Outcome::Skipped(reason) => Some(reason.into()),
                 _ => None,
             },
             attempts,
@@ -94,15 +53,61 @@ impl Item {
             last_status_code: attempted.and_then(|exchange| exchange.status),
             duration_ms: attempted.map(|exchange| milliseconds(exchange.took)),
             next_attempt_time: due,
-            last_failure: failure.map(LastFailure::of),
+            last_failure: failure.map(ItemFailure::of),
         }
     }
 }
 
-impl LastFailure {
+impl ItemFailure {
     fn of(failure: Failure) -> Self {
         let Failure { time, reason, status, took, message } = failure;
         Self { time, reason, status_code: status, duration_ms: milliseconds(took), message }
+    }
+}
+
+impl From<Outcome> for ItemOutcome {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Pending => Self::Pending,
+            Outcome::Retrying => Self::Retrying,
+            Outcome::Dead => Self::DeadLettered,
+            Outcome::Delivered => Self::Delivered,
+            Outcome::Skipped(_) => Self::Skipped,
+            Outcome::Unknown => Self::Unknown,
+        }
+    }
+}
+
+impl From<SkipReason> for ItemSkip {
+    fn from(reason: SkipReason) -> Self {
+        match reason {
+            SkipReason::Filter => Self::Filter,
+            SkipReason::Type => Self::Type,
+        }
+    }
+}
+
+impl From<DeliveryState> for ItemState {
+    fn from(state: DeliveryState) -> Self {
+        match state {
+            DeliveryState::Pending => Self::Pending,
+            DeliveryState::InFlight => Self::InFlight,
+            DeliveryState::Retrying => Self::Retrying,
+            DeliveryState::DeadLettered => Self::DeadLettered,
+            DeliveryState::Settled => Self::Settled,
+        }
+    }
+}
+
+impl From<ItemState> for DeliveryState {
+    fn from(state: ItemState) -> Self {
+        match state {
+            ItemState::Pending => Self::Pending,
+            ItemState::InFlight => Self::InFlight,
+            ItemState::Retrying => Self::Retrying,
+            ItemState::DeadLettered => Self::DeadLettered,
+            ItemState::Settled => Self::Settled,
+        }
     }
 }
 
@@ -115,53 +120,49 @@ pub(super) fn asks(params: &RawPathParams, _: &Uri) -> Result<Vec<Ask>, Problem>
     authz::one(Verb::Get, Resource::Deliveries, params)
 }
 
+/// Reads one step of the deliveries of a subscription.
+async fn step(
+    journal: &dyn Journal,
+    subscription: &Incarnation,
+    query: DeliveryQuery,
+) -> Result<DeliveryPage, Problem> {
+    match journal.deliveries(subscription, query).await {
+        // An object that never compiled has no deliveries.
+        Err(JournalError::UnknownConsumer(_)) => Ok(DeliveryPage::default()),
+        page => Ok(page?),
+    }
+}
+
 /// `GET /api/v1/namespaces/{namespace}/subscriptions/{name}/deliveries`
 pub(super) async fn list(
     State(shared): State<Arc<Shared>>,
     Path((namespace, name)): Path<(String, String)>,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    let query = Query::parse(&uri, &["state", "limit", "after"])?;
-    let limit = query.limit()?;
-    let (state, after) = (query.get("state").map(state).transpose()?, query.after()?);
-    let subscription = shared.subscription(&ObjectKey::new(namespace, name))?;
+    let query = Query::parse(&uri, Operation::ListDeliveries)?;
+    let (limit, order, after) = (query.limit()?, query.order()?, query.after()?);
+    let state = query.state()?.map(DeliveryState::from);
+    let key = ObjectKey::new(namespace, name);
+    let subscription = shared.subscription(&key)?;
     let page = shared.read(async move |read: Read| {
-        let step = async |after, limit| {
-            let page = match read.journal.deliveries(&subscription, DeliveryQuery { state, after, limit }).await {
-                // An object that never compiled has no deliveries.
-                Err(JournalError::UnknownConsumer(_)) => DeliveryPage::default(),
-                page => page?,
-            };
-            Ok((page.deliveries.into_iter().map(Item::of).collect(), page.next))
+        let journal = &*read.journal;
+        let items = async |after, limit| {
+            let page = step(journal, &subscription, DeliveryQuery { state, after, limit }).await?;
+            let items = page.deliveries.into_iter().map(DeliveryItem::of).collect();
+            Ok(ListStep { items, next: page.next, is_past: false })
         };
-        read.page(limit, after, step, |item| item.sequence).await
-    });
-    Ok(response::ok(&page.await?))
-}
-
-fn state(text: &str) -> Result<DeliveryState, Problem> {
-    DeliveryState::deserialize(StrDeserializer::<serde::de::value::Error>::new(text)).map_err(|_| {
-        Problem::parameter(format!("state must be pending, inFlight, retrying, deadLettered or settled, not {text:?}"))
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn states_are_named_as_they_are_shown() {
-        for expected in [
-            DeliveryState::Pending,
-            DeliveryState::InFlight,
-            DeliveryState::Retrying,
-            DeliveryState::DeadLettered,
-            DeliveryState::Settled,
-        ] {
-            let name = serde_json::to_value(expected).unwrap();
-            let name = name.as_str().unwrap();
-            assert_eq!(state(name).unwrap(), expected);
-            assert!(format!("{:?}", state("dead").unwrap_err()).contains(name));
+        let sequence = |delivery: &DeliveryItem| delivery.sequence;
+        match order {
+            ListOrder::Asc => read.page(limit, after, items, sequence).await,
+            ListOrder::Desc => {
+                let first_after = async |after| {
+                    let page = step(journal, &subscription, DeliveryQuery { state: None, after, limit: 1 }).await?;
+                    Ok(page.deliveries.first().map(|delivery| delivery.event.sequence()))
+                };
+                read.page_back(limit, after, first_after, items, sequence).await
+            }
         }
-    }
+    });
+    let page = page.await?;
+    Ok(response::ok(&contract::DeliveriesPage { page, sending: shared.sending(&key) }))
 }

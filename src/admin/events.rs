@@ -1,6 +1,6 @@
 //! Events of an endpoint.
 
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     extract::{Path, RawPathParams, State},
@@ -8,119 +8,125 @@ use axum::{
     response::Response,
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
-use grapnel_api::ObjectKey;
-use grapnel_journal::{EventEntry, EventQuery, EventSummary, Sequence, StoredEvent};
+use grapnel_api::{Incarnation, ObjectKey};
+use grapnel_journal::{EventEntry, EventQuery, EventSummary, Journal, Sequence, StoredEvent, limits::REDELIVERY_SKEW};
+use grapnel_values::glob::Glob;
 use jiff::Timestamp;
-use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{
     Shared,
     authz::{self, Ask, Resource, Verb},
+    contract::{EventDetail, EventHeader, EventItem, ListOrder, Operation},
+    newest_first::ListStep,
     query::Query,
     read::Read,
     response::{self, Problem},
 };
+use crate::admin::limits::ADMIN_LIST_MAX;
 
-/// An item of a list of events.
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Item {
-    Kept(Summary),
-    Damaged(Damaged),
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Summary {
-    id: Box<str>,
-    r#type: Box<str>,
-    received_time: Timestamp,
-    sequence: Sequence,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    content_type: Option<Box<str>>,
-    bytes: usize,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    remote: Option<IpAddr>,
-}
-
-/// An accepted event whose record is damaged.
-#[derive(Serialize)]
-struct Damaged {
-    sequence: Sequence,
-    damaged: bool,
-}
-
-impl Item {
+impl EventItem {
     fn of(entry: EventEntry) -> Self {
         match entry {
-            EventEntry::Kept(event) => Self::Kept(Summary::of(event)),
-            EventEntry::Damaged(sequence) => Self::Damaged(Damaged { sequence, damaged: true }),
+            EventEntry::Kept(event) => Self::kept(event),
+            EventEntry::Damaged(sequence) => Self { sequence, damaged: true, ..Self::default() },
         }
     }
 
-    fn sequence(&self) -> Sequence {
-        match self {
-            Self::Kept(event) => event.sequence,
-            Self::Damaged(event) => event.sequence,
-        }
-    }
-}
-
-impl Summary {
-    fn of(event: EventSummary) -> Self {
+    fn kept(event: EventSummary) -> Self {
         let EventSummary { sequence, id, kind, received, content_type, remote, bytes } = event;
-        Self { id, r#type: kind, received_time: received, sequence, content_type, bytes, remote }
+        Self {
+            id: Some(id),
+            r#type: Some(kind),
+            received_time: Some(received),
+            sequence,
+            damaged: false,
+            content_type,
+            bytes: u64::try_from(bytes).ok(),
+            remote,
+        }
     }
 }
 
-#[derive(Serialize)]
-struct Full<'a> {
-    #[serde(flatten)]
-    summary: Summary,
-    headers: Vec<Header<'a>>,
-    #[serde(flatten)]
-    payload: Payload<'a>,
+impl EventHeader {
+    fn of(name: &str, value: &[u8]) -> Self {
+        let (value, value_base64) = match std::str::from_utf8(value) {
+            Ok(text) => (Some(text.to_owned()), None),
+            Err(_) => (None, Some(STANDARD.encode(value))),
+        };
+        Self { name: name.to_owned(), value, value_base64 }
+    }
 }
 
-#[derive(Serialize)]
-struct Header<'a> {
-    name: &'a str,
-    #[serde(flatten)]
-    value: HeaderValue<'a>,
-}
-
-#[derive(Serialize)]
-enum HeaderValue<'a> {
-    #[serde(rename = "value")]
-    Text(&'a str),
-    #[serde(rename = "valueBase64")]
-    Bytes(String),
-}
-
-/// The body, as far as it can be shown in JSON.
-#[derive(Serialize)]
-enum Payload<'a> {
-    /// As received, so that numbers keep every digit.
-    #[serde(rename = "payload")]
-    Json(&'a RawValue),
-    #[serde(rename = "payloadText")]
-    Text(&'a str),
-    #[serde(rename = "payloadBase64")]
-    Bytes(String),
-}
-
-impl<'a> Payload<'a> {
-    fn of(event: &'a StoredEvent) -> Self {
-        let Ok(text) = std::str::from_utf8(&event.body) else { return Self::Bytes(STANDARD.encode(&event.body)) };
+impl EventDetail {
+    fn of(event: &StoredEvent) -> Self {
+        let headers = event.headers.iter().map(|(name, value)| EventHeader::of(name, value)).collect();
+        let event_item = EventItem::kept(event.summary());
+        let detail = Self { event: event_item, headers, payload: None, payload_text: None, payload_base64: None };
+        let Ok(text) = std::str::from_utf8(&event.body) else {
+            return Self { payload_base64: Some(STANDARD.encode(&event.body)), ..detail };
+        };
         // A body nested too deeply for readers of the response is shown as text; a `Value` has its own bound.
         let readable =
             is_json(event.content_type.as_deref()) && serde_json::from_str::<serde_json::Value>(text).is_ok();
-        match serde_json::from_str::<&RawValue>(text) {
-            Ok(raw) if readable => Self::Json(raw),
-            _ => Self::Text(text),
+        match serde_json::from_str::<Box<RawValue>>(text) {
+            Ok(raw) if readable => Self { payload: Some(raw), ..detail },
+            _ => Self { payload_text: Some(text.to_owned()), ..detail },
         }
     }
+}
+
+/// Which events a list has.
+struct EventFilter {
+    kind: Option<Glob>,
+    since: Option<Timestamp>,
+    order: ListOrder,
+}
+
+impl EventFilter {
+    fn admits(&self, event: &EventItem) -> bool {
+        let kind = |glob: &Glob| event.r#type.as_ref().is_some_and(|kind| glob.matches(kind));
+        // The time of a damaged event is not known.
+        let since = |since| event.received_time.is_none_or(|received| received >= since);
+        self.kind.as_ref().is_none_or(kind) && self.since.is_none_or(since)
+    }
+
+    /// Whether all of these events, and with them all older ones, were received too early. Events are stored in nearly
+    /// the order of receipt.
+    fn is_past(&self, events: &[EventItem]) -> bool {
+        let Some(end) = self.since.and_then(|since| since.checked_sub(REDELIVERY_SKEW).ok()) else { return false };
+        !events.is_empty() && events.iter().all(|event| event.received_time.is_some_and(|received| received < end))
+    }
+
+    /// Reads one step of the events of an endpoint.
+    async fn step(
+        &self,
+        journal: &dyn Journal,
+        endpoint: &Incarnation,
+        after: Sequence,
+        limit: usize,
+    ) -> Result<ListStep<EventItem>, Problem> {
+        // Events that are not wanted do not count for the limit of the list.
+        let limit = if self.kind.is_some() || self.since.is_some() { ADMIN_LIST_MAX } else { limit };
+        let kind = self.kind.as_ref().filter(|glob| glob.is_literal()).map(|glob| glob.as_str().to_owned());
+        // Backwards, the times of events that are not wanted tell where to end.
+        let since = self.since.filter(|_| self.order == ListOrder::Asc);
+        let page = journal.events(endpoint, EventQuery { kind, since, after, limit }).await?;
+        let mut items: Vec<EventItem> = page.events.into_iter().map(EventItem::of).collect();
+        let is_past = self.is_past(&items);
+        items.retain(|event| self.admits(event));
+        Ok(ListStep { items, next: page.next, is_past })
+    }
+}
+
+/// The lowest sequence of an endpoint after a position.
+async fn first_after(
+    journal: &dyn Journal,
+    endpoint: &Incarnation,
+    after: Sequence,
+) -> Result<Option<Sequence>, Problem> {
+    let page = journal.events(endpoint, EventQuery { kind: None, since: None, after, limit: 1 }).await?;
+    Ok(page.events.first().map(EventEntry::sequence))
 }
 
 /// Webhooks are JSON by default.
@@ -141,18 +147,21 @@ pub(super) async fn list(
     Path((namespace, name)): Path<(String, String)>,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    let query = Query::parse(&uri, &["type", "since", "limit", "after"])?;
-    let limit = query.limit()?;
-    let kind = query.get("type").map(str::to_owned);
-    let (since, after) = (query.since(shared.admin.clock.now())?, query.after()?);
+    let query = Query::parse(&uri, Operation::ListEvents)?;
+    let (limit, order, after) = (query.limit()?, query.order()?, query.after()?);
+    let wanted = EventFilter { kind: query.kind()?, since: query.since(shared.admin.clock.now())?, order };
     let endpoint = shared.endpoint(&ObjectKey::new(namespace, name))?;
     let page = shared.read(async move |read: Read| {
-        let step = async |after, limit| {
-            let query = EventQuery { kind: kind.clone(), since, after, limit };
-            let page = read.journal.events(&endpoint, query).await?;
-            Ok((page.events.into_iter().map(Item::of).collect(), page.next))
-        };
-        read.page(limit, after, step, Item::sequence).await
+        let journal = &*read.journal;
+        let step = async |after, limit| wanted.step(journal, &endpoint, after, limit).await;
+        let sequence = |event: &EventItem| event.sequence;
+        match order {
+            ListOrder::Asc => read.page(limit, after, step, sequence).await,
+            ListOrder::Desc => {
+                let first_after = async |after| first_after(journal, &endpoint, after).await;
+                read.page_back(limit, after, first_after, step, sequence).await
+            }
+        }
     });
     Ok(response::ok(&page.await?))
 }
@@ -163,7 +172,7 @@ pub(super) async fn show(
     Path((namespace, name, id)): Path<(String, String, String)>,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    Query::parse(&uri, &[])?;
+    Query::parse(&uri, Operation::ShowEvent)?;
     let endpoint = shared.endpoint(&ObjectKey::new(namespace, name))?;
     let found = shared.read(async move |read: Read| {
         let event = read.journal.event(&endpoint, &id).await?;
@@ -173,17 +182,7 @@ pub(super) async fn show(
             ))
         })
     });
-    let event = found.await?;
-    let headers = event
-        .headers
-        .iter()
-        .map(|(name, value)| Header {
-            name,
-            value: std::str::from_utf8(value)
-                .map_or_else(|_| HeaderValue::Bytes(STANDARD.encode(value)), HeaderValue::Text),
-        })
-        .collect();
-    Ok(response::ok(&Full { summary: Summary::of(event.summary()), headers, payload: Payload::of(&event) }))
+    Ok(response::ok(&EventDetail::of(&found.await?)))
 }
 
 #[cfg(test)]
@@ -203,22 +202,23 @@ mod tests {
             headers: Vec::new(),
             body: Bytes::from_static(body),
         };
-        serde_json::to_string(&Payload::of(&event)).unwrap()
+        let mut shown = serde_json::to_string(&EventDetail::of(&event)).unwrap();
+        shown.split_off(shown.find(r#""headers":[],"#).unwrap() + r#""headers":[],"#.len())
     }
 
     #[test]
     fn json_is_shown_as_it_came() {
-        assert_eq!(shown(None, br#"{"n": 12345678901234567890123}"#), r#"{"payload":{"n": 12345678901234567890123}}"#);
-        assert_eq!(shown(Some("application/json; charset=utf-8"), b"[1]"), r#"{"payload":[1]}"#);
-        assert_eq!(shown(Some("application/cloudevents+JSON"), b"[1]"), r#"{"payload":[1]}"#);
+        assert_eq!(shown(None, br#"{"n": 12345678901234567890123}"#), r#""payload":{"n": 12345678901234567890123}}"#);
+        assert_eq!(shown(Some("application/json; charset=utf-8"), b"[1]"), r#""payload":[1]}"#);
+        assert_eq!(shown(Some("application/cloudevents+JSON"), b"[1]"), r#""payload":[1]}"#);
     }
 
     #[test]
     fn what_is_not_json_is_text_or_bytes() {
-        assert_eq!(shown(Some("text/plain"), b"1"), r#"{"payloadText":"1"}"#);
-        assert_eq!(shown(Some("application/x-www-form-urlencoded"), b"a=b"), r#"{"payloadText":"a=b"}"#);
-        assert_eq!(shown(None, b"{"), r#"{"payloadText":"{"}"#);
-        assert_eq!(shown(Some("image/png"), b"\x89\xff"), r#"{"payloadBase64":"if8="}"#);
+        assert_eq!(shown(Some("text/plain"), b"1"), r#""payloadText":"1"}"#);
+        assert_eq!(shown(Some("application/x-www-form-urlencoded"), b"a=b"), r#""payloadText":"a=b"}"#);
+        assert_eq!(shown(None, b"{"), r#""payloadText":"{"}"#);
+        assert_eq!(shown(Some("image/png"), b"\x89\xff"), r#""payloadBase64":"if8="}"#);
         let deep: &'static [u8] = "[".repeat(1000).leak().as_bytes();
         assert!(shown(None, deep).contains("payloadText"));
         let deep: &'static [u8] = format!("{}{}", "[".repeat(1000), "]".repeat(1000)).leak().as_bytes();

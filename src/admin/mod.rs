@@ -1,17 +1,20 @@
 //! The admin server: liveness, readiness, metrics, and a JSON API for objects, events and deliveries.
 //!
-//! `/healthz` and `/readyz` are for probes and need no authentication, nor does `/metrics` by default. Requests below
-//! `/api/` pass [`authn`] first, because they return payloads. In a cluster the cluster's own rules decide: see
-//! [`authz`].
+//! [`contract`] has the operations and their types. `/healthz` and `/readyz` are for probes and need no authentication,
+//! nor does `/metrics` by default, nor the OpenAPI document ([`openapi`]). All other requests below `/api/` pass [`authn`]
+//! first, because they return payloads. In a cluster the cluster's own rules decide: see [`authz`].
 
 pub mod authn;
 pub mod authz;
+pub mod contract;
 mod deliveries;
 mod events;
 pub mod health;
 pub mod limits;
 mod metrics;
+mod newest_first;
 mod objects;
+pub mod openapi;
 mod query;
 mod read;
 mod redeliver;
@@ -24,7 +27,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use axum::{
     Router, middleware,
-    routing::{get, post},
+    routing::{MethodRouter, get, post},
 };
 use tokio::{
     net::TcpListener,
@@ -35,7 +38,9 @@ use tokio_util::sync::CancellationToken;
 pub use authn::Access;
 #[doc(hidden)]
 use authn::Guard;
+use authz::Asks;
 pub use authz::Authority;
+use contract::Operation;
 #[doc(hidden)]
 use grapnel_journal::Journal;
 use grapnel_values::clock::Clock;
@@ -113,38 +118,76 @@ pub async fn serve(admin: Admin, listener: TcpListener, shutdown: CancellationTo
 
 fn router(admin: Admin) -> Router {
     let shared = Arc::new(Shared { admin, reads: Arc::new(Semaphore::new(ADMIN_JOURNAL_READS)) });
-    let guard = |asks| middleware::from_fn_with_state(Guard::new(&shared, asks), authn::guard);
-    let metrics = get(metrics::metrics);
-    let metrics =
-        if shared.admin.options.guarded_metrics { metrics.route_layer(guard(metrics::asks)) } else { metrics };
-    let api = Router::new()
-        .route("/api/v1/objects", get(objects::list).route_layer(guard(objects::asks)))
-        .route(
-            "/api/v1/namespaces/{namespace}/endpoints/{name}/events",
-            get(events::list).route_layer(guard(events::asks)),
-        )
-        .route(
-            "/api/v1/namespaces/{namespace}/endpoints/{name}/events/{id}",
-            get(events::show).route_layer(guard(events::asks)),
-        )
-        .route(
-            "/api/v1/namespaces/{namespace}/subscriptions/{name}/deliveries",
-            get(deliveries::list).route_layer(guard(deliveries::asks)),
-        )
-        .route(
-            "/api/v1/namespaces/{namespace}/subscriptions/{name}/redeliver",
-            post(redeliver::order).route_layer(guard(redeliver::asks)),
-        )
-        .route(
-            "/api/v1/namespaces/{namespace}/subscriptions/{name}/resume",
-            post(redeliver::resume).route_layer(guard(redeliver::asks)),
-        );
-    Router::new()
-        .route("/healthz", get(health::live))
-        .route("/readyz", get(health::ready))
-        .route("/metrics", metrics)
-        .merge(api)
-        .fallback(response::no_such_path)
-        .method_not_allowed_fallback(response::wrong_method)
-        .with_state(shared)
+    let mut router = Router::new();
+    for operation in Operation::ALL {
+        let handler = match asks(operation, &shared.admin.options) {
+            Some(asks) => {
+                let guard = middleware::from_fn_with_state(Guard::new(&shared, asks), authn::guard);
+                handler(operation).route_layer(guard)
+            }
+            None => handler(operation),
+        };
+        router = router.route(operation.path(), handler);
+    }
+    router.fallback(response::no_such_path).method_not_allowed_fallback(response::wrong_method).with_state(shared)
+}
+
+/// The handler of an operation.
+fn handler(operation: Operation) -> MethodRouter<Arc<Shared>> {
+    match operation {
+        Operation::ListObjects => get(objects::list),
+        Operation::ListEvents => get(events::list),
+        Operation::ShowEvent => get(events::show),
+        Operation::ListDeliveries => get(deliveries::list),
+        Operation::Redeliver => post(redeliver::order),
+        Operation::Resume => post(redeliver::resume),
+        Operation::OpenApi => get(openapi::show),
+        Operation::Metrics => get(metrics::metrics),
+        Operation::Live => get(health::live),
+        Operation::Ready => get(health::ready),
+    }
+}
+
+/// The accesses that an operation requires; `None` if everybody may use it.
+fn asks(operation: Operation, options: &AdminOptions) -> Option<Asks> {
+    match operation {
+        Operation::ListObjects => Some(objects::asks),
+        Operation::ListEvents | Operation::ShowEvent => Some(events::asks),
+        Operation::ListDeliveries => Some(deliveries::asks),
+        Operation::Redeliver | Operation::Resume => Some(redeliver::asks),
+        Operation::Metrics => options.guarded_metrics.then_some(metrics::asks),
+        Operation::OpenApi | Operation::Live | Operation::Ready => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn the_document_says_which_operations_are_guarded() {
+        let options = AdminOptions { access: Access::LoopbackOnly, guarded_metrics: true };
+        for operation in Operation::ALL {
+            assert_eq!(asks(operation, &options).is_some(), operation.is_guarded(), "{operation:?}");
+        }
+        let options = AdminOptions { guarded_metrics: false, ..options };
+        assert!(asks(Operation::Metrics, &options).is_none());
+    }
+
+    #[test]
+    fn the_document_has_every_route() {
+        let document = openapi::document();
+        let paths = document["paths"].as_object().unwrap();
+        let documented: BTreeSet<_> = paths
+            .iter()
+            .flat_map(|(path, item)| item.as_object().unwrap().keys().map(move |method| format!("{method} {path}")))
+            .collect();
+        let route =
+            |operation: Operation| format!("{} {}", operation.method().as_str().to_ascii_lowercase(), operation.path());
+        // `router` makes one route of each.
+        assert_eq!(documented, Operation::ALL.map(route).into());
+        assert_eq!(documented.len(), Operation::ALL.len(), "no two have one method and path");
+    }
 }

@@ -8,40 +8,15 @@ use axum::{
     response::Response,
 };
 use grapnel_api::{Incarnation, ObjectKey};
-use serde::Serialize;
 
 use super::{
     Shared,
     authz::{self, Ask},
+    contract::{CircuitName, EndpointItem, ObjectItem, Operation, Page, Sending, SubscriptionItem},
     query::Query,
-    response::{self, Page, Problem},
+    response::{self, Problem},
 };
-use crate::catalog::status::{JournalReading, Kind, ObjectView};
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Item<'a> {
-    kind: &'static str,
-    namespace: &'a str,
-    name: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    generation: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    source: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    endpoint: Option<&'a str>,
-    /// Only if it differs from the subscription's namespace.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    endpoint_namespace: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    path: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    url: Option<&'a str>,
-    status: serde_json::Value,
-}
-
-/// The query parameters.
-pub(super) const PARAMETERS: &[&str] = &["namespace"];
+use crate::catalog::status::{JournalReading, Kind, ObjectStatus, ObjectView};
 
 /// The access required to list objects with their statuses.
 pub(super) fn asks(_: &RawPathParams, uri: &Uri) -> Result<Vec<Ask>, Problem> {
@@ -50,7 +25,7 @@ pub(super) fn asks(_: &RawPathParams, uri: &Uri) -> Result<Vec<Ask>, Problem> {
 
 /// `GET /api/v1/objects`
 pub(super) async fn list(State(shared): State<Arc<Shared>>, uri: Uri) -> Result<Response, Problem> {
-    let query = Query::parse(&uri, PARAMETERS)?;
+    let query = Query::parse(&uri, Operation::ListObjects)?;
     let namespace = query.get("namespace");
     let now = shared.admin.clock.now();
     let views = Arc::clone(&shared.admin.objects.borrow());
@@ -59,24 +34,43 @@ pub(super) async fn list(State(shared): State<Arc<Shared>>, uri: Uri) -> Result<
     Ok(response::ok(&Page { items, next: None }))
 }
 
-fn item<'a>(shared: &Shared, view: &'a ObjectView, now: jiff::Timestamp) -> Item<'a> {
+fn item(shared: &Shared, view: &ObjectView, now: jiff::Timestamp) -> ObjectItem {
     let reading = JournalReading::of(&*shared.admin.journal, view);
-    Item {
-        kind: view.kind.as_str(),
-        namespace: &view.key.namespace,
-        name: &view.key.name,
-        generation: view.generation,
-        source: view.source.as_deref(),
-        endpoint: view.endpoint_ref.as_ref().map(|key| &*key.name),
-        endpoint_namespace: view
-            .endpoint_ref
-            .as_ref()
-            .map(|key| &*key.namespace)
-            .filter(|namespace| *namespace != &*view.key.namespace),
-        path: view.path.as_deref(),
-        url: view.url.as_deref(),
-        status: view.status(&reading, now, &[]),
+    let text = |text: &Arc<str>| text.to_string();
+    let (namespace, name) = (text(&view.key.namespace), text(&view.key.name));
+    let (generation, source) = (view.generation, view.source.as_ref().map(text));
+    match view.typed_status(&reading, now, &[]) {
+        ObjectStatus::Endpoint(status) => ObjectItem::Endpoint(EndpointItem {
+            namespace,
+            name,
+            generation,
+            source,
+            path: view.path.as_ref().map(text),
+            url: view.url.as_ref().map(text),
+            status,
+        }),
+        ObjectStatus::Subscription(status) => {
+            let endpoint = view.endpoint_ref.as_ref();
+            let elsewhere = endpoint.filter(|endpoint| endpoint.namespace != view.key.namespace);
+            ObjectItem::Subscription(SubscriptionItem {
+                namespace,
+                name,
+                generation,
+                source,
+                endpoint: endpoint.map(|key| text(&key.name)),
+                endpoint_namespace: elsewhere.map(|key| text(&key.namespace)),
+                sending: shared.sending(&view.key),
+                status,
+            })
+        }
     }
+}
+
+fn absent(kind: Kind, key: &ObjectKey) -> Problem {
+    Problem::not_found(format!(
+        "there is no {} {key}; `grapnel status` and GET /api/v1/objects list what there is",
+        kind.as_str()
+    ))
 }
 
 impl Shared {
@@ -84,14 +78,29 @@ impl Shared {
     pub(super) fn endpoint(&self, key: &ObjectKey) -> Result<Incarnation, Problem> {
         let served = self.admin.snapshot.borrow().endpoint(key).map(|endpoint| endpoint.incarnation());
         let found = served.or_else(|| self.object(Kind::Endpoint, key));
-        found.ok_or_else(|| Problem::not_found(format!("there is no WebhookEndpoint {key}")))
+        found.ok_or_else(|| absent(Kind::Endpoint, key))
     }
 
     /// The subscription object of this name, compiled or not.
     pub(super) fn subscription(&self, key: &ObjectKey) -> Result<Incarnation, Problem> {
         let known = self.admin.snapshot.borrow().known(key);
         let found = known.or_else(|| self.object(Kind::Subscription, key));
-        found.ok_or_else(|| Problem::not_found(format!("there is no WebhookSubscription {key}")))
+        found.ok_or_else(|| absent(Kind::Subscription, key))
+    }
+
+    /// Whether the events of a subscription are sent now, as far as this process knows.
+    pub(super) fn sending(&self, key: &ObjectKey) -> Sending {
+        let snapshot = self.admin.snapshot.borrow();
+        let Some(subscription) = snapshot.subscription(key) else { return Sending::default() };
+        let facts = subscription.facts.read();
+        let attached = facts.refusal.is_none();
+        let delivers = attached && self.admin.journal.tenure().borrow().serves(&subscription.endpoint.key);
+        let circuit = if facts.circuit.is_some() { CircuitName::Open } else { CircuitName::Closed };
+        Sending {
+            suspended: Some(subscription.suspended),
+            circuit: delivers.then_some(circuit),
+            next_probe_time: facts.circuit.filter(|_| delivers).map(|circuit| circuit.next_probe),
+        }
     }
 
     fn object(&self, kind: Kind, key: &ObjectKey) -> Option<Incarnation> {

@@ -5,10 +5,7 @@ use std::{future::Future, sync::Arc, time::Instant};
 use grapnel_journal::{Journal, Sequence};
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    Shared,
-    response::{Page, Problem},
-};
+use super::{Shared, contract::Page, newest_first::ListStep, response::Problem};
 use crate::admin::limits::ADMIN_READ_TIME;
 
 /// What a read may use, and for how long.
@@ -29,22 +26,31 @@ impl Read {
     pub(super) async fn page<T, F>(
         &self,
         limit: usize,
-        mut after: Sequence,
-        mut step: impl FnMut(Sequence, usize) -> F,
+        after: Option<Sequence>,
+        step: impl Fn(Sequence, usize) -> F,
         sequence: impl Fn(&T) -> Sequence,
     ) -> Result<Page<T>, Problem>
     where
-        F: Future<Output = Result<(Vec<T>, Option<Sequence>), Problem>>,
+        F: Future<Output = Result<ListStep<T>, Problem>>,
     {
-        let mut items = Vec::new();
+        let (mut items, mut after) = (Vec::new(), after.unwrap_or_default());
         loop {
-            let (found, next) = step(after, limit + 1 - items.len()).await?;
+            let ListStep { items: found, next, .. } = step(after, limit + 1 - items.len()).await?;
             items.extend(found);
             match next {
                 Some(next) if items.len() <= limit && !self.is_over() => after = next,
                 next => return Ok(Page::of(items, limit, next, sequence)),
             }
         }
+    }
+}
+
+#[cfg(test)]
+impl Read {
+    /// A read of an empty journal in memory, with the time of any other.
+    pub(super) fn for_tests() -> Self {
+        let journal = Arc::new(grapnel_journal::memory::MemoryJournal::new(Default::default()));
+        Self { journal, began: Instant::now(), cancelled: CancellationToken::new() }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
-    body::{Body, to_bytes},
+    body::{Body, Bytes, to_bytes},
     extract::{Path, RawPathParams, State},
     http::{HeaderMap, Uri, header},
     response::Response,
@@ -11,11 +11,12 @@ use axum::{
 use grapnel_api::{Incarnation, ObjectKey};
 use grapnel_journal::{JournalError, Position, Redelivered, Selection, Step, limits::REDELIVERY_STEP};
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::de::DeserializeOwned;
 
 use super::{
     Shared,
     authz::{self, Ask, Resource, Verb},
+    contract::{Operation, RedeliveryOrder, RedeliveryResult, ResumeOrder, ResumeResult},
     query::{self, Query},
     read::Read,
     response::{self, Problem},
@@ -23,58 +24,6 @@ use super::{
 use crate::admin::limits::{
     ADMIN_REDELIVERY_BODY_BYTES, ADMIN_REDELIVERY_IDS, ADMIN_REDELIVERY_MAX, ADMIN_REDELIVERY_STEPS,
 };
-
-/// The body of a redelivery request: one selection, and options.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
-struct Order {
-    dead_lettered: Option<bool>,
-    retrying: Option<bool>,
-    event_ids: Option<Vec<Box<str>>>,
-    since: Option<String>,
-    until: Option<String>,
-    dry_run: bool,
-    limit: Option<usize>,
-    r#continue: Option<String>,
-}
-
-/// The result of a redelivery request.
-#[derive(Debug, Default, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Done {
-    dry_run: bool,
-    queued: u64,
-    hastened: u64,
-    skipped: u64,
-    gone: u64,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    gone_ids: Vec<Box<str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    gone_before: Option<Timestamp>,
-    /// The start of the span as parsed, for the requests that continue it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    since: Option<Timestamp>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    until: Option<Timestamp>,
-    #[serde(rename = "continue", skip_serializing_if = "Option::is_none")]
-    next: Option<String>,
-}
-
-/// The result of resuming, and whether anything is sent now.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Resumed {
-    #[serde(flatten)]
-    done: Done,
-    /// Retrying events that are due now, whether or not this request made them so.
-    due: u64,
-    /// `None` while the subscription is not in use.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    suspended: Option<bool>,
-    /// The previous state of the circuit; `None` if this process does not deliver for the subscription.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    circuit: Option<&'static str>,
-}
 
 /// The access required to redeliver a subscription's events.
 pub(super) fn asks(params: &RawPathParams, _: &Uri) -> Result<Vec<Ask>, Problem> {
@@ -89,26 +38,21 @@ pub(super) async fn order(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    Query::parse(&uri, &[])?;
-    // A page in a browser may post some other content types to this machine without a preflight (the CORS protocol's
-    // safelist).
-    if !is_json(&headers) {
-        return Err(Problem::unsupported_media_type(
-            "the body must be JSON, with the header Content-Type: application/json",
-        ));
-    }
-    let body = to_bytes(body, ADMIN_REDELIVERY_BODY_BYTES).await.map_err(|_| {
-        Problem::too_large(format!("the body is larger than {ADMIN_REDELIVERY_BODY_BYTES} bytes, or ended early"))
-    })?;
-    let order: Order =
-        serde_json::from_slice(&body).map_err(|error| Problem::parameter(format!("the body: {error}")))?;
+    Query::parse(&uri, Operation::Redeliver)?;
+    let order: RedeliveryOrder = parse(&read_json(&headers, body).await?)?;
     let now = shared.admin.clock.now();
     let selection = order.selection(now)?;
-    let (limit, from) = (order.limit()?, order.from()?);
-    let subscription = shared.subscription(&ObjectKey::new(namespace, name))?;
+    let (limit, from) = (order.limit()?, position(order.from.as_deref())?);
+    let key = ObjectKey::new(namespace, name);
+    let subscription = shared.subscription(&key)?;
     let dry_run = order.dry_run;
     let done = shared.read(move |read| redeliver(read, subscription, selection, Step { from, limit, dry_run, now }));
-    Ok(response::ok(&done.await?))
+    let mut done = done.await?;
+    done.sending = shared.sending(&key);
+    if order.probe && !dry_run {
+        shared.probe(&key);
+    }
+    Ok(response::ok(&done))
 }
 
 /// `POST /api/v1/namespaces/{namespace}/subscriptions/{name}/resume`: makes every retrying event due now, and probes
@@ -118,31 +62,59 @@ pub(super) async fn resume(
     Path((namespace, name)): Path<(String, String)>,
     uri: Uri,
     headers: HeaderMap,
+    body: Body,
 ) -> Result<Response, Problem> {
-    Query::parse(&uri, &[])?;
-    // As above, because of pages in browsers.
-    if !is_json(&headers) {
-        return Err(Problem::unsupported_media_type("the header Content-Type: application/json is required"));
-    }
+    Query::parse(&uri, Operation::Resume)?;
+    let body = read_json(&headers, body).await?;
+    // Only the requests that continue need a body.
+    let order: ResumeOrder = if body.is_empty() { ResumeOrder::default() } else { parse(&body)? };
+    let from = position(order.from.as_deref())?;
     let key = ObjectKey::new(namespace, name);
     let subscription = shared.subscription(&key)?;
     let now = shared.admin.clock.now();
-    let step = Step { from: None, limit: usize::MAX, dry_run: false, now };
-    let done = shared.read(move |read| redeliver(read, subscription, Selection::Retrying, step)).await?;
-    let mut resumed = Resumed { due: done.hastened.saturating_add(done.skipped), done, suspended: None, circuit: None };
-    if let Some(subscription) = shared.admin.snapshot.borrow().subscription(&key) {
-        let standing = subscription.facts.standing();
-        let delivers = standing.attached && shared.admin.journal.tenure().borrow().serves(&subscription.endpoint.key);
-        resumed.suspended = Some(subscription.suspended);
-        resumed.circuit = delivers.then_some(if standing.circuit.is_some() { "open" } else { "closed" });
-        subscription.facts.request_probe();
+    let step = Step { from, limit: usize::MAX, dry_run: false, now };
+    let mut done = shared.read(move |read| redeliver(read, subscription, Selection::Retrying, step)).await?;
+    done.sending = shared.sending(&key);
+    shared.probe(&key);
+    // Retrying events that are skipped are due already.
+    let due = done.hastened.saturating_add(done.skipped);
+    Ok(response::ok(&ResumeResult { done, due }))
+}
+
+impl Shared {
+    /// Requests a probe of the receiver, if the circuit of the subscription is open.
+    fn probe(&self, key: &ObjectKey) {
+        if let Some(subscription) = self.admin.snapshot.borrow().subscription(key) {
+            subscription.facts.request_probe();
+        }
     }
-    Ok(response::ok(&resumed))
+}
+
+/// Reads a body that is declared as JSON. A page in a browser may post some other content types to this machine without
+/// a preflight (the CORS protocol's safelist).
+async fn read_json(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
+    if !is_json(headers) {
+        return Err(Problem::unsupported_media_type(
+            "the body must be JSON, with the header Content-Type: application/json",
+        ));
+    }
+    to_bytes(body, ADMIN_REDELIVERY_BODY_BYTES).await.map_err(|_| {
+        Problem::too_large(format!("the body is larger than {ADMIN_REDELIVERY_BODY_BYTES} bytes, or ended early"))
+    })
+}
+
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    serde_json::from_slice(body).map_err(|error| Problem::parameter(format!("the body: {error}")))
 }
 
 /// Redelivers at most `whole.limit` events, in steps.
-async fn redeliver(read: Read, subscription: Incarnation, selection: Selection, whole: Step) -> Result<Done, Problem> {
-    let mut done = Done { dry_run: whole.dry_run, ..Done::default() };
+async fn redeliver(
+    read: Read,
+    subscription: Incarnation,
+    selection: Selection,
+    whole: Step,
+) -> Result<RedeliveryResult, Problem> {
+    let mut done = RedeliveryResult { dry_run: whole.dry_run, ..RedeliveryResult::default() };
     if let Selection::Received { since, until } = &selection {
         (done.since, done.until) = (*since, *until);
     }
@@ -151,7 +123,9 @@ async fn redeliver(read: Read, subscription: Incarnation, selection: Selection, 
         let room = whole.limit.saturating_sub(usize::try_from(done.moved()).unwrap_or(usize::MAX));
         step.limit = REDELIVERY_STEP.min(room);
         let outcome = read.journal.redeliver(&subscription, &selection, step).await;
-        step.from = done.add(outcome.map_err(|error| refused(error, &subscription))?);
+        let outcome = outcome.map_err(|error| refused(error, &subscription))?;
+        step.from = outcome.next;
+        done.add(RedeliveryResult::of(outcome));
         if step.from.is_none() || done.moved() >= whole.limit as u64 || read.is_over() {
             break;
         }
@@ -174,11 +148,11 @@ async fn redeliver(read: Read, subscription: Incarnation, selection: Selection, 
 /// Whether a body is a valid redelivery request at `now`. For checking bodies without a server.
 #[doc(hidden)]
 pub fn understands_order(body: &[u8], now: Timestamp) -> bool {
-    let Ok(order) = serde_json::from_slice::<Order>(body) else { return false };
-    order.selection(now).is_ok() && order.limit().is_ok() && order.from().is_ok()
+    let Ok(order) = serde_json::from_slice::<RedeliveryOrder>(body) else { return false };
+    order.selection(now).is_ok() && order.limit().is_ok() && position(order.from.as_deref()).is_ok()
 }
 
-impl Order {
+impl RedeliveryOrder {
     fn selection(&self, now: Timestamp) -> Result<Selection, Problem> {
         const ONE: &str = "exactly one of deadLettered, retrying, eventIds, and since and until (one of them or both)";
         let span = self.since.is_some() || self.until.is_some();
@@ -223,31 +197,20 @@ impl Order {
             Err(Problem::parameter(format!("limit must be a number from 1 to {ADMIN_REDELIVERY_MAX}, not {limit}")))
         }
     }
-
-    fn from(&self) -> Result<Option<Position>, Problem> {
-        let position = self.r#continue.as_deref().map(str::parse).transpose();
-        position.map_err(|_| {
-            Problem::parameter("continue must be the value from the previous response, with the same selection")
-        })
-    }
 }
 
-impl Done {
-    /// The events that count against the limit.
-    fn moved(&self) -> u64 {
-        self.queued.saturating_add(self.hastened)
-    }
+/// The position at which a previous response ended.
+fn position(text: Option<&str>) -> Result<Option<Position>, Problem> {
+    text.map(str::parse).transpose().map_err(|_| {
+        Problem::parameter("continue must be the value from the previous response, with the same selection")
+    })
+}
 
-    /// Adds the result of a step. Returns where the next step begins, if there is one.
-    fn add(&mut self, step: Redelivered) -> Option<Position> {
-        let Redelivered { queued, hastened, skipped, gone, gone_ids, gone_before, next } = step;
-        self.queued += queued;
-        self.hastened += hastened;
-        self.skipped += skipped;
-        self.gone += gone;
-        self.gone_ids.extend(gone_ids);
-        self.gone_before = self.gone_before.or(gone_before);
-        next
+impl RedeliveryResult {
+    /// The counts of one step.
+    fn of(step: Redelivered) -> Self {
+        let Redelivered { queued, hastened, skipped, gone, gone_ids, gone_before, next: _ } = step;
+        Self { queued, hastened, skipped, gone, gone_ids, gone_before, ..Self::default() }
     }
 }
 

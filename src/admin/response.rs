@@ -7,68 +7,60 @@ use axum::{
 use grapnel_journal::{JournalError, Sequence};
 use serde::Serialize;
 
+use super::contract::{ErrorBody, ErrorCode, Page};
+
 /// An error response.
 #[derive(Debug)]
-pub(super) struct Problem {
-    status: StatusCode,
-    code: &'static str,
-    sentence: String,
-}
-
-#[derive(Serialize)]
-struct ProblemBody<'a> {
-    error: &'a str,
-    code: &'a str,
-}
+pub(super) struct Problem(ErrorBody);
 
 impl Problem {
-    fn new(status: StatusCode, code: &'static str, sentence: impl Into<String>) -> Self {
-        Self { status, code, sentence: sentence.into() }
+    fn new(code: ErrorCode, sentence: impl Into<String>) -> Self {
+        Self(ErrorBody { error: sentence.into(), code })
     }
 
     /// An invalid query parameter.
     pub(super) fn parameter(sentence: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "invalid_parameter", sentence)
+        Self::new(ErrorCode::InvalidParameter, sentence)
     }
 
     /// Not found.
     pub(super) fn not_found(sentence: impl Into<String>) -> Self {
-        Self::new(StatusCode::NOT_FOUND, "not_found", sentence)
+        Self::new(ErrorCode::NotFound, sentence)
     }
 
     /// No token, or a wrong one.
     pub(super) fn unauthorized(sentence: impl Into<String>) -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", sentence)
+        Self::new(ErrorCode::Unauthorized, sentence)
     }
 
     /// The caller is not allowed to do this.
     pub(super) fn forbidden(sentence: impl Into<String>) -> Self {
-        Self::new(StatusCode::FORBIDDEN, "forbidden", sentence)
+        Self::new(ErrorCode::Forbidden, sentence)
     }
 
     /// The object's state does not allow this.
     pub(super) fn conflict(sentence: impl Into<String>) -> Self {
-        Self::new(StatusCode::CONFLICT, "conflict", sentence)
+        Self::new(ErrorCode::Conflict, sentence)
     }
 
     /// The body is too long.
     pub(super) fn too_large(sentence: impl Into<String>) -> Self {
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", sentence)
+        Self::new(ErrorCode::BodyTooLarge, sentence)
     }
 
     /// The body has another media type.
     pub(super) fn unsupported_media_type(sentence: impl Into<String>) -> Self {
-        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", sentence)
+        Self::new(ErrorCode::UnsupportedMediaType, sentence)
     }
 
     /// Temporarily unavailable.
     pub(super) fn unavailable(sentence: impl Into<String>) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", sentence)
+        Self::new(ErrorCode::Unavailable, sentence)
     }
 
     /// The request took too long.
     pub(super) fn timeout() -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", "the request took too long; use a smaller limit")
+        Self::new(ErrorCode::Timeout, "the request took too long; use a smaller limit")
     }
 }
 
@@ -77,27 +69,20 @@ impl From<JournalError> for Problem {
         tracing::warn!(kind = error.kind(), %error, "the journal did not respond to the admin API");
         match error {
             JournalError::Closed => Self::unavailable("the journal is closed: the operator is shutting down"),
-            error => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string()),
+            error => Self::new(ErrorCode::Internal, error.to_string()),
         }
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut response = json(self.status, &ProblemBody { error: &self.sentence, code: self.code });
-        if self.status == StatusCode::UNAUTHORIZED {
+        let status = self.0.code.status();
+        let mut response = json(status, &self.0);
+        if status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
     }
-}
-
-/// A page of a list. `continue` is the `after` of the next page, if there is one.
-#[derive(Debug, Serialize)]
-pub(super) struct Page<T> {
-    pub(super) items: Vec<T>,
-    #[serde(rename = "continue", skip_serializing_if = "Option::is_none")]
-    pub(super) next: Option<String>,
 }
 
 impl<T> Page<T> {
@@ -154,11 +139,7 @@ pub(super) async fn no_such_path(uri: Uri) -> Problem {
 
 /// The response for a method that the path does not support.
 pub(super) async fn wrong_method(method: Method, uri: Uri) -> Problem {
-    Problem::new(
-        StatusCode::METHOD_NOT_ALLOWED,
-        "method_not_allowed",
-        format!("{} does not support {method}; see the Allow header", uri.path()),
-    )
+    Problem::new(ErrorCode::MethodNotAllowed, format!("{} does not support {method}; see the Allow header", uri.path()))
 }
 
 #[cfg(test)]

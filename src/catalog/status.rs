@@ -10,6 +10,7 @@ use grapnel_delivery::breaker::OpenCircuit;
 use grapnel_journal::{Journal, Progress};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{self, Time};
+use serde::Serialize;
 use serde_json::Value;
 
 use super::observed::{
@@ -67,6 +68,16 @@ impl JournalReading {
     }
 }
 
+/// The status of an object of either kind, in the form of the CRD.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum ObjectStatus {
+    /// Of an endpoint.
+    Endpoint(WebhookEndpointStatus),
+    /// Of a subscription.
+    Subscription(WebhookSubscriptionStatus),
+}
+
 /// Everything known about one object.
 #[derive(Debug, Clone)]
 pub struct ObjectView {
@@ -122,16 +133,22 @@ impl ObjectView {
     /// The object's current status, in the form of the CRD. `previous` are its present conditions, whose times are kept
     /// as long as their statuses are. If there are none, the conditions last reported count.
     pub fn status(&self, journal: &JournalReading, now: Timestamp, previous: &[v1::Condition]) -> Value {
+        // These types can always be serialized.
+        serde_json::to_value(self.typed_status(journal, now, previous)).unwrap_or_default()
+    }
+
+    /// The same as the type of its kind.
+    pub fn typed_status(&self, journal: &JournalReading, now: Timestamp, previous: &[v1::Condition]) -> ObjectStatus {
         let counts = journal.deliveries;
         let since = match &self.facts {
             Facts::Endpoint(facts) => &facts.since,
             Facts::Subscription(facts) => &facts.since,
         };
         let conditions = since.stamp(&self.conditions(journal), self.generation, now, previous);
-        let status = match &self.facts {
+        match &self.facts {
             Facts::Endpoint(facts) => {
                 let facts = facts.read();
-                serde_json::to_value(WebhookEndpointStatus {
+                ObjectStatus::Endpoint(WebhookEndpointStatus {
                     observed_generation: self.generation,
                     conditions,
                     path: self.path.as_deref().map(str::to_owned),
@@ -150,7 +167,7 @@ impl ObjectView {
             }
             Facts::Subscription(facts) => {
                 let facts = facts.read();
-                serde_json::to_value(WebhookSubscriptionStatus {
+                ObjectStatus::Subscription(WebhookSubscriptionStatus {
                     observed_generation: self.generation,
                     conditions,
                     pending: counts.map(|counts| counts.pending),
@@ -174,9 +191,7 @@ impl ObjectView {
                     }),
                 })
             }
-        };
-        // These types can always be serialized.
-        status.unwrap_or_default()
+        }
     }
 }
 

@@ -1,18 +1,21 @@
 //! `grapnel deliveries`: shows the state of a subscription's deliveries.
 
+mod watch;
+
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::{Subcommand, ValueEnum};
-use jiff::{SignedDuration, Timestamp};
-use serde::Deserialize;
+use jiff::Timestamp;
 
 use super::{
+    age,
+    list::{ListFlags, Listing, Row},
     object::Namespace,
-    print::{self, or_dash},
-    remote::{self, Output, Remote},
+    output::OutputFlag,
+    print::or_dash,
+    remote::{self, Remote},
 };
-use crate::admin::limits::ADMIN_LIST_MAX;
+use crate::admin::contract::{DeliveryItem, ItemFailure, ItemOutcome, ItemSkip, ItemState, Operation, Sending};
 
 /// What to show.
 #[derive(Debug, clap::Args)]
@@ -23,7 +26,7 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// List deliveries in the order of their events, with outcome and last failure
+    /// List the deliveries of the newest events with their outcomes, the newest last
     List {
         /// The subscription: its name, or namespace/name
         subscription: String,
@@ -32,15 +35,10 @@ enum Command {
         /// Only deliveries in this state
         #[arg(long, value_enum)]
         state: Option<State>,
-        /// Only deliveries after this sequence, to continue an earlier list
-        #[arg(long, value_name = "SEQUENCE", default_value_t = 0, hide_default_value = true)]
-        after: u64,
-        /// Maximum number of rows
-        #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=ADMIN_LIST_MAX as u64))]
-        limit: u64,
-        /// Output format: a table, or JSON
-        #[arg(short, long, env = "GRAPNEL_OUTPUT", value_enum, default_value_t = Output::Table)]
-        output: Output,
+        #[command(flatten)]
+        flags: ListFlags,
+        #[command(flatten)]
+        format: OutputFlag,
         #[command(flatten)]
         remote: remote::Args,
     },
@@ -57,73 +55,68 @@ enum State {
     /// Failed; waits for a retry
     Retrying,
     /// Dead letter
+    #[value(alias = "dead")]
     DeadLettered,
     /// Delivered or skipped
     Settled,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Delivery {
-    event_id: Option<String>,
-    r#type: Option<String>,
-    received_time: Option<Timestamp>,
-    /// Whether the record of an acknowledged event is damaged, so that only its sequence is known.
-    #[serde(default)]
-    damaged: bool,
-    state: String,
-    outcome: String,
-    skip_reason: Option<String>,
-    attempts: u32,
-    last_status_code: Option<u16>,
-    next_attempt_time: Option<Timestamp>,
-    last_failure: Option<Failure>,
-}
+impl Row for DeliveryItem {
+    type About = Sending;
 
-#[derive(Debug, Deserialize)]
-struct Failure {
-    reason: String,
-    message: String,
-}
+    fn titles(wide: bool) -> Vec<&'static str> {
+        let titles = ["OUTCOME", "ATTEMPTS", "STATUS", "AGE", "NEXT", "ID", "TYPE"];
+        let more: &[&str] = if wide { &["SEQUENCE", "LAST-ATTEMPT", "DURATION"] } else { &[] };
+        titles.iter().chain(more).chain(&["LAST-FAILURE"]).copied().collect()
+    }
 
-/// Titles of the table.
-const TITLES: [&str; 8] = ["OUTCOME", "ATTEMPTS", "STATUS", "AGE", "NEXT", "ID", "TYPE", "LAST-FAILURE"];
-
-impl Delivery {
-    fn row(&self, now: Timestamp) -> [String; 8] {
-        [
-            self.outcome(),
+    fn cells(&self, sending: &Sending, now: Timestamp, wide: bool) -> Vec<String> {
+        let mut cells = vec![
+            outcome(self),
             self.attempts.to_string(),
             or_dash(self.last_status_code),
-            or_dash(self.received_time.map(|time| age(now.duration_since(time)))),
-            or_dash(self.next_attempt_time.map(|time| age(time.duration_since(now)))),
+            or_dash(self.received_time.map(|time| age::since(time, now))),
+            or_dash(next(self, sending, now)),
             if self.damaged { "(damaged)".into() } else { or_dash(self.event_id.as_ref()) },
             or_dash(self.r#type.as_ref()),
-            or_dash(self.last_failure.as_ref().map(|failure| format!("{}: {}", failure.reason, failure.message))),
-        ]
-    }
-
-    fn outcome(&self) -> String {
-        match &self.skip_reason {
-            Some(reason) => format!("{} ({reason})", self.outcome),
-            None if self.state == IN_FLIGHT => "in flight".into(),
-            None => self.outcome.clone(),
+        ];
+        if wide {
+            cells.push(self.sequence.to_string());
+            cells.push(or_dash(self.last_attempt_time.map(|time| age::since(time, now))));
+            cells.push(or_dash(self.duration_ms.map(|time| format!("{time}ms"))));
         }
+        cells.push(or_dash(self.last_failure.as_ref().map(failure)));
+        cells
     }
 }
 
-/// The name of a state in the admin API.
-const IN_FLIGHT: &str = "inFlight";
-
-/// A duration in its largest unit, as `kubectl get` shows ages; a negative one is `0s`.
-fn age(time: SignedDuration) -> String {
-    let seconds = time.as_secs().max(0);
-    match seconds {
-        0..120 => format!("{seconds}s"),
-        120..7200 => format!("{}m", seconds / 60),
-        7200..172_800 => format!("{}h", seconds / 3600),
-        _ => format!("{}d", seconds / 86_400),
+/// The outcome, in the words of `--state` where they are the same.
+fn outcome(delivery: &DeliveryItem) -> String {
+    let word = match delivery.outcome {
+        _ if delivery.state == ItemState::InFlight => "inFlight",
+        ItemOutcome::Pending => "pending",
+        ItemOutcome::Retrying => "retrying",
+        ItemOutcome::DeadLettered => "deadLettered",
+        ItemOutcome::Delivered => "delivered",
+        ItemOutcome::Skipped => "skipped",
+        ItemOutcome::Unknown => "unknown",
+    };
+    match delivery.skip_reason {
+        Some(ItemSkip::Filter) => format!("{word} (filter)"),
+        Some(ItemSkip::Type) => format!("{word} (type)"),
+        None => word.to_owned(),
     }
+}
+
+/// When the event is attempted next, or why it is not.
+fn next(delivery: &DeliveryItem, sending: &Sending, now: Timestamp) -> Option<String> {
+    let waits = matches!(delivery.state, ItemState::Pending | ItemState::Retrying);
+    let pause = sending.pause(now).filter(|_| waits);
+    pause.or_else(|| delivery.next_attempt_time.map(|time| age::until(time, now)))
+}
+
+fn failure(failure: &ItemFailure) -> String {
+    format!("{}: {}", failure.reason, failure.message)
 }
 
 impl Args {
@@ -132,47 +125,58 @@ impl Args {
     /// # Errors
     /// Returns an error if the operator cannot be reached or rejects the request.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
-        let Command::List { subscription, namespace, state, after, limit, output, remote } = self.command;
-        let key = namespace.object(&subscription)?;
+        let Command::List { subscription, namespace, state, flags, format, remote } = self.command;
+        let object = namespace.object(&subscription)?;
         let state = state.and_then(|state| state.to_possible_value());
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let page = Remote::new(&remote)
-            .await?
-            .list(
-                &["namespaces", &key.namespace, "subscriptions", &key.name, "deliveries"],
-                &[("state", state.as_ref().map_or("", |state| state.get_name()))],
-                after,
-                limit,
-            )
-            .await?;
-        if output == Output::Json {
-            print::line(&serde_json::to_string(&page).context("the list cannot be written as JSON")?)?;
-            return Ok(ExitCode::SUCCESS);
-        }
-        let deliveries: Vec<Delivery> = page.read()?;
-        let now = Timestamp::now();
-        if deliveries.is_empty() {
-            eprintln!("no deliveries");
-        } else {
-            print::table(TITLES, &deliveries.iter().map(|delivery| delivery.row(now)).collect::<Vec<_>>())?;
-        }
-        if let Some(next) = page.r#continue {
-            eprintln!("more rows: continue with --after {next}");
-        }
-        Ok(ExitCode::SUCCESS)
+        let remote = Remote::new(&remote).await?;
+        let list = Listing {
+            remote: &remote,
+            operation: Operation::ListDeliveries,
+            object: &object,
+            filters: vec![("state", state.as_ref().map_or("", |state| state.get_name()))],
+            flags: &flags,
+            output: format.output,
+        };
+        let nothing = format!("no deliveries of {object}");
+        if flags.watch { watch::run(&list, &nothing).await } else { list.run::<DeliveryItem>(&nothing).await }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
     use super::*;
+    use crate::admin::contract::CircuitName;
+
+    fn delivery(value: serde_json::Value) -> DeliveryItem {
+        serde_json::from_value(value).unwrap()
+    }
 
     #[test]
-    fn ages_are_short() {
-        for (seconds, text) in
-            [(-5, "0s"), (0, "0s"), (119, "119s"), (120, "2m"), (7199, "119m"), (7200, "2h"), (200_000, "2d")]
-        {
-            assert_eq!(age(SignedDuration::from_secs(seconds)), text);
+    fn only_what_waits_is_paused() {
+        let now: Timestamp = "2026-01-31T12:00:00Z".parse().unwrap();
+        let sending = Sending {
+            suspended: Some(false),
+            circuit: Some(CircuitName::Open),
+            next_probe_time: Some(now + Duration::from_secs(30)),
+        };
+        let retrying = delivery(json!({
+            "sequence": 1, "state": "retrying", "outcome": "retrying", "attempts": 1,
+            "nextAttemptTime": "2026-01-31T12:05:00Z",
+        }));
+        assert_eq!(next(&retrying, &sending, now).unwrap(), "paused (circuit open until 2026-01-31T12:00:30Z)");
+        assert_eq!(next(&retrying, &Sending::default(), now).unwrap(), "5m");
+        let settled = delivery(json!({
+            "sequence": 1, "state": "settled", "outcome": "skipped", "skipReason": "type", "attempts": 0,
+        }));
+        assert_eq!((next(&settled, &sending, now), outcome(&settled)), (None, "skipped (type)".into()));
+        let dead = delivery(json!({ "sequence": 1, "state": "dead", "outcome": "deadLettered", "attempts": 3 }));
+        assert_eq!(outcome(&dead), "deadLettered");
+        for wide in [false, true] {
+            assert_eq!(dead.cells(&sending, now, wide).len(), DeliveryItem::titles(wide).len());
         }
     }
 }

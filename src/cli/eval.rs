@@ -9,7 +9,7 @@ use anyhow::bail;
 use grapnel_delivery::egress::EgressPolicy;
 
 use self::{output::Evaluation, request::RequestArgs};
-use super::{Usage, check, object::Namespace, remote::Output};
+use super::{Usage, check, object::Namespace, output::OutputFlag};
 use crate::{
     catalog::{Endpoint, Index, Options, Snapshot, Subscription},
     dispatch,
@@ -47,9 +47,8 @@ pub struct Args {
     #[command(flatten)]
     request: RequestArgs,
 
-    /// Output format: text, or JSON
-    #[arg(short, long, env = "GRAPNEL_OUTPUT", value_enum, default_value_t = Output::Table)]
-    output: Output,
+    #[command(flatten)]
+    format: OutputFlag,
 }
 
 impl Args {
@@ -70,7 +69,7 @@ impl Args {
         let result = Evaluation::new(&endpoint, preview, |event| {
             subscriptions.iter().map(|it| (it.key.clone(), dispatch::preview::preview(it, event.clone()))).collect()
         });
-        result.print(self.output)?;
+        result.print(self.format.output)?;
         Ok(if result.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 

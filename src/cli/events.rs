@@ -1,25 +1,29 @@
 //! `grapnel events`: shows the events that an endpoint has accepted.
 
-use std::{process::ExitCode, time::Duration};
+mod follow;
+
+use std::process::ExitCode;
 
 use anyhow::Context;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use clap::Subcommand;
 use grapnel_api::ObjectKey;
-use grapnel_values::duration;
-use serde::Deserialize;
+use grapnel_values::glob::Glob;
+use jiff::Timestamp;
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::Value;
 
+use self::follow::Follow;
 use super::{
-    Usage,
+    age,
+    list::{ListFlags, Listing, Row},
     object::Namespace,
+    output::{Output, OutputFlag},
+    poll::Interval,
     print::{self, clean, or_dash},
-    remote::{self, Output, Page, Remote},
+    remote::{self, Remote},
 };
-use crate::admin::limits::ADMIN_LIST_MAX;
-
-/// Titles of the table, and the order of columns of a followed line.
-const TITLES: [&str; 7] = ["RECEIVED", "SEQUENCE", "TYPE", "ID", "BYTES", "CONTENT-TYPE", "REMOTE"];
+use crate::admin::contract::{EventDetail, EventItem, Operation};
 
 /// What to show.
 #[derive(Debug, clap::Args)]
@@ -30,19 +34,15 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// List events, oldest first
+    /// List the newest events, the newest last
     List {
         #[command(flatten)]
         which: Which,
         /// Only events received since this time: a timestamp (2026-01-31T12:00:00Z) or a duration ago (90m)
         #[arg(long, value_name = "TIME", default_value = "", hide_default_value = true)]
         since: String,
-        /// Only events after this sequence, to continue an earlier list
-        #[arg(long, value_name = "SEQUENCE", default_value_t = 0, hide_default_value = true)]
-        after: u64,
-        /// Maximum number of rows
-        #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=ADMIN_LIST_MAX as u64))]
-        limit: u64,
+        #[command(flatten)]
+        flags: ListFlags,
     },
     /// Show one event with its headers and payload
     Show {
@@ -59,9 +59,8 @@ enum Command {
         /// Without it, with the next event
         #[arg(long, value_name = "TIME")]
         since: Option<String>,
-        /// Polling interval
-        #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration::parse)]
-        interval: Duration,
+        #[command(flatten)]
+        interval: Interval,
     },
 }
 
@@ -71,9 +70,8 @@ struct Place {
     endpoint: String,
     #[command(flatten)]
     namespace: Namespace,
-    /// Output format: a table, or JSON
-    #[arg(short, long, env = "GRAPNEL_OUTPUT", value_enum, default_value_t = Output::Table)]
-    output: Output,
+    #[command(flatten)]
+    format: OutputFlag,
     #[command(flatten)]
     remote: remote::Args,
 }
@@ -88,56 +86,49 @@ impl Place {
 struct Which {
     #[command(flatten)]
     place: Place,
-    /// Only events of this exact type
-    #[arg(long = "type", value_name = "TYPE", default_value = "", hide_default_value = true)]
-    kind: String,
+    /// Only events whose type matches this glob (invoice.paid, 'invoice.*')
+    #[arg(long = "type", value_name = "GLOB", value_parser = glob)]
+    kind: Option<Glob>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Event {
-    id: Option<String>,
-    r#type: Option<String>,
-    received_time: Option<String>,
-    sequence: u64,
-    /// Whether the record of an acknowledged event is damaged, so that only its sequence is known.
-    #[serde(default)]
-    damaged: bool,
-    content_type: Option<String>,
-    bytes: Option<u64>,
-    remote: Option<String>,
+fn glob(text: &str) -> Result<Glob, String> {
+    Glob::parse(text).map_err(|error| error.to_string())
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Full {
-    #[serde(flatten)]
-    event: Event,
-    headers: Vec<Header>,
-    payload: Option<Value>,
-    payload_text: Option<String>,
-    payload_base64: Option<String>,
-}
+impl Row for EventItem {
+    /// Nothing.
+    type About = Nothing;
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Header {
-    name: String,
-    value: Option<String>,
-    value_base64: Option<String>,
-}
+    fn titles(wide: bool) -> Vec<&'static str> {
+        let titles = ["AGE", "SEQUENCE", "TYPE", "ID", "BYTES"];
+        let more: &[&str] = if wide { &["RECEIVED", "CONTENT-TYPE", "REMOTE"] } else { &[] };
+        titles.iter().chain(more).copied().collect()
+    }
 
-impl Event {
-    fn row(&self) -> [String; 7] {
-        [
-            or_dash(self.received_time.as_ref()),
+    fn cells(&self, _: &Nothing, now: Timestamp, wide: bool) -> Vec<String> {
+        let mut cells = vec![
+            or_dash(self.received_time.map(|time| age::since(time, now))),
             self.sequence.to_string(),
             or_dash(self.r#type.as_ref()),
             if self.damaged { "(damaged)".into() } else { or_dash(self.id.as_ref()) },
             or_dash(self.bytes),
-            or_dash(self.content_type.as_ref()),
-            or_dash(self.remote.as_ref()),
-        ]
+        ];
+        if wide {
+            cells.push(or_dash(self.received_time.map(|time| format!("{time:.3}"))));
+            cells.push(or_dash(self.content_type.as_ref()));
+            cells.push(or_dash(self.remote));
+        }
+        cells
+    }
+}
+
+/// A page of events tells nothing about all of them.
+#[derive(Default)]
+pub(super) struct Nothing;
+
+impl<'a> Deserialize<'a> for Nothing {
+    fn deserialize<D: serde::Deserializer<'a>>(deserializer: D) -> Result<Self, D::Error> {
+        IgnoredAny::deserialize(deserializer).map(|_| Self)
     }
 }
 
@@ -148,183 +139,82 @@ impl Args {
     /// Returns an error if the operator cannot be reached or rejects the request.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
-            Command::List { which, since, after, limit } => list(&which, &since, after, limit).await,
+            Command::List { which, since, flags } => list_events(&which, &since, &flags).await,
             Command::Show { place, id } => show(&place, &id).await,
-            Command::Tail { which, since, interval } => tail(&which, since, interval).await,
+            Command::Tail { which, since, interval } => tail(&which, since.as_deref(), interval).await,
         }
     }
 }
 
-async fn list(which: &Which, since: &str, after: u64, limit: u64) -> anyhow::Result<ExitCode> {
-    let endpoint = which.place.object()?;
+async fn list_events(which: &Which, since: &str, flags: &ListFlags) -> anyhow::Result<ExitCode> {
+    let object = which.place.object()?;
     let remote = Remote::new(&which.place.remote).await?;
-    let query = [("type", &*which.kind), ("since", since)];
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let page = remote.list(&events_of(&endpoint), &query, after, limit).await?;
-    if which.place.output == Output::Json {
-        print::line(&serde_json::to_string(&page).context("the list cannot be written as JSON")?)?;
-        return Ok(ExitCode::SUCCESS);
+    let output = which.place.format.output;
+    let kind = which.kind.as_ref().map_or("", Glob::as_str);
+    let filters = vec![("type", kind), ("since", since)];
+    let list = Listing { remote: &remote, operation: Operation::ListEvents, object: &object, filters, flags, output };
+    let nothing = format!("no events of {object}");
+    if !flags.watch {
+        return list.run::<EventItem>(&nothing).await;
     }
-    let events: Vec<Event> = page.read()?;
-    if events.is_empty() {
-        eprintln!("no events");
-    } else {
-        print::table(TITLES, &events.iter().map(Event::row).collect::<Vec<_>>())?;
-    }
-    if let Some(next) = page.r#continue {
-        eprintln!("more rows: continue with --after {next}");
-    }
-    Ok(ExitCode::SUCCESS)
+    let mut follow = Follow::new(&remote, &object, which.kind.as_ref(), output);
+    // Requested first, so that no event between the two requests is lost.
+    let newest = follow.newest().await?;
+    let page = list.read().await?;
+    follow.table = list.print::<EventItem>(&page, &nothing)?;
+    let shown = page.rows::<EventItem>()?.last().map_or(0, |event| event.sequence);
+    follow.run(newest.max(shown), flags.interval).await
+}
+
+async fn tail(which: &Which, since: Option<&str>, interval: Interval) -> anyhow::Result<ExitCode> {
+    let object = which.place.object()?;
+    let remote = Remote::new(&which.place.remote).await?;
+    let follow = Follow::new(&remote, &object, which.kind.as_ref(), which.place.format.output);
+    // Requested before following, so that a wrong name or token ends the command.
+    let newest = follow.newest().await?;
+    let shown = match since {
+        Some(since) => follow.since(since).await?,
+        None => 0,
+    };
+    follow.run(newest.max(shown), interval).await
 }
 
 async fn show(place: &Place, id: &str) -> anyhow::Result<ExitCode> {
     let endpoint = place.object()?;
     let remote = Remote::new(&place.remote).await?;
-    let [a, b, c, d, e] = events_of(&endpoint);
-    let answer = remote.get(&[a, b, c, d, e, id], &[]).await?;
-    if place.output == Output::Json {
-        print::line(&answer.body)?;
-        return Ok(ExitCode::SUCCESS);
+    let answer = remote.get(Operation::ShowEvent, &[&endpoint.namespace, &endpoint.name, id], &[]).await?;
+    match place.format.output {
+        Output::Json => print::line(&answer.body)?,
+        Output::Yaml => place.format.output.value(&answer.read::<Value>()?)?,
+        Output::Table | Output::Wide => print_detail(&answer.read()?)?,
     }
-    let full: Full = answer.read()?;
-    for (title, value) in TITLES.iter().zip(full.event.row()) {
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_detail(detail: &EventDetail) -> anyhow::Result<()> {
+    for (title, value) in EventItem::titles(true).iter().zip(detail.event.cells(&Nothing, Timestamp::now(), true)) {
         print::line(&format!("{:<13} {}", format!("{title}:"), clean(&value)))?;
     }
     print::line("")?;
-    for header in &full.headers {
+    for header in &detail.headers {
         let value = header.value.as_ref().or(header.value_base64.as_ref());
         print::line(&format!("{}: {}", clean(&header.name), clean(value.map_or("", String::as_str))))?;
     }
     print::line("")?;
-    print::line(&full.body()?)?;
-    Ok(ExitCode::SUCCESS)
+    Ok(print::line(&body(detail)?)?)
 }
 
-impl Full {
-    /// The body in readable form: indented JSON, text as it is, and only the length of other bytes.
-    fn body(&self) -> anyhow::Result<String> {
-        if let Some(text) = &self.payload_text {
-            return Ok(print::clean_lines(text));
-        }
-        if let Some(base64) = &self.payload_base64 {
-            let bytes = STANDARD.decode(base64).context("the operator's response has invalid base64")?;
-            return Ok(format!("({} bytes that are not text; -o json gives them in base64)", bytes.len()));
-        }
-        // A payload of `null` is deserialized as `None`.
-        let pretty = serde_json::to_string_pretty(self.payload.as_ref().unwrap_or(&Value::Null))?;
-        Ok(print::clean_lines(&pretty))
+/// The body in readable form: indented JSON, text as it is, and only the length of other bytes.
+fn body(detail: &EventDetail) -> anyhow::Result<String> {
+    if let Some(text) = &detail.payload_text {
+        return Ok(print::clean_lines(text));
     }
-}
-
-async fn tail(which: &Which, since: Option<String>, interval: Duration) -> anyhow::Result<ExitCode> {
-    if interval.is_zero() {
-        return Err(Usage::error("--interval must be greater than zero"));
+    if let Some(base64) = &detail.payload_base64 {
+        let bytes = STANDARD.decode(base64).context("the operator's response has invalid base64")?;
+        return Ok(format!("({} bytes that are not text; -o json gives them in base64)", bytes.len()));
     }
-    let endpoint = which.place.object()?;
-    let remote = Remote::new(&which.place.remote).await?;
-    let path = events_of(&endpoint);
-    let limit = ADMIN_LIST_MAX.to_string();
-    // Requested before following, so that a wrong name or token ends the command.
-    let newest = newest(&remote, &path).await?;
-    if let Some(since) = since {
-        let mut after = 0;
-        loop {
-            let from = after.to_string();
-            let query = [("type", &*which.kind), ("since", &since), ("after", &from), ("limit", &limit)];
-            if !print_page(&remote.get(&path, &query).await?, which, &mut after)? {
-                break;
-            }
-        }
-        return follow(&remote, &path, which, after.max(newest), interval).await;
-    }
-    follow(&remote, &path, which, newest, interval).await
-}
-
-/// Prints the events after a sequence until interrupted. Types are filtered here: the operator would scan unwanted
-/// events again on every request.
-async fn follow(
-    remote: &Remote,
-    path: &[&str],
-    which: &Which,
-    mut after: u64,
-    interval: Duration,
-) -> anyhow::Result<ExitCode> {
-    let limit = ADMIN_LIST_MAX.to_string();
-    let mut complained = false;
-    loop {
-        let from = after.to_string();
-        match remote.get(path, &[("after", &from), ("limit", &limit)]).await {
-            Ok(answer) => {
-                complained = false;
-                if print_page(&answer, which, &mut after)? {
-                    continue;
-                }
-            }
-            Err(error) if error.is::<Usage>() => return Err(error),
-            // The operator may be restarting.
-            Err(error) if !complained => {
-                eprintln!("{error:#}; retrying");
-                complained = true;
-            }
-            Err(_) => {}
-        }
-        tokio::time::sleep(interval).await;
-    }
-}
-
-/// Prints the selected events of a page and advances `after`. Returns whether there is another page.
-fn print_page(answer: &remote::Answer, which: &Which, after: &mut u64) -> anyhow::Result<bool> {
-    let page: Page<Value> = answer.read()?;
-    for item in page.items {
-        let text = item.to_string();
-        let event: Event = serde_json::from_value(item)
-            .context("unexpected response from the operator; use the same version of grapnel as the operator")?;
-        *after = event.sequence;
-        if !which.kind.is_empty() && Some(&which.kind) != event.r#type.as_ref() {
-            continue;
-        }
-        match which.place.output {
-            Output::Json => print::line(&text)?,
-            Output::Table => print::line(&clean(&event.row().join("  ")))?,
-        }
-    }
-    let Some(next) = page.r#continue else { return Ok(false) };
-    // A page may end after events of other types.
-    *after = (*after).max(
-        next.parse()
-            .context("unexpected response from the operator; use the same version of grapnel as the operator")?,
-    );
-    Ok(true)
-}
-
-/// The sequence of the newest event, 0 if there is none. It is found in a few single reads, since reading all events
-/// could take long.
-async fn newest(remote: &Remote, path: &[&str]) -> anyhow::Result<u64> {
-    let Some(mut low) = first_after(remote, path, 0).await? else { return Ok(0) };
-    let mut step = 1_u64;
-    let mut high = loop {
-        let probe = low.saturating_add(step);
-        match first_after(remote, path, probe).await? {
-            Some(found) => low = found,
-            None => break probe,
-        }
-        step = step.saturating_mul(2);
-    };
-    while low < high {
-        let middle = low + (high - low) / 2;
-        match first_after(remote, path, middle).await? {
-            Some(found) => (low, high) = (found, high.max(found)),
-            None => high = middle,
-        }
-    }
-    Ok(low)
-}
-
-async fn first_after(remote: &Remote, path: &[&str], after: u64) -> anyhow::Result<Option<u64>> {
-    let found: Vec<Event> = remote.list(path, &[], after, 1).await?.read()?;
-    Ok(found.first().map(|event| event.sequence))
-}
-
-fn events_of(endpoint: &ObjectKey) -> [&str; 5] {
-    ["namespaces", &endpoint.namespace, "endpoints", &endpoint.name, "events"]
+    // A payload of `null` is deserialized as `None`.
+    let payload = detail.payload.as_ref().map_or("null", |payload| payload.get());
+    let pretty = serde_json::to_string_pretty(&serde_json::from_str::<Value>(payload)?)?;
+    Ok(print::clean_lines(&pretty))
 }

@@ -78,7 +78,7 @@ fn show(report: &Report) -> anyhow::Result<()> {
         .iter()
         .map(|segment| {
             let damaged: u64 = segment.damage.iter().map(|(_, bytes)| bytes).sum();
-            [
+            vec![
                 segment.file.clone(),
                 segment.bytes.to_string(),
                 segment.records.to_string(),
@@ -88,7 +88,7 @@ fn show(report: &Report) -> anyhow::Result<()> {
             ]
         })
         .collect();
-    print::table(["FILE", "BYTES", "RECORDS", "EVENTS", "DAMAGED", "UNFINISHED"], &rows)?;
+    print::table(&["FILE", "BYTES", "RECORDS", "EVENTS", "DAMAGED", "UNFINISHED"], &rows)?;
     for segment in &report.segments {
         for (offset, bytes) in &segment.damage {
             print::line(&format!("damaged: {} at offset {offset}, {}", segment.file, count(*bytes, "byte")))?;

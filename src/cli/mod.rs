@@ -1,5 +1,6 @@
 //! The command line: one file per command.
 
+mod age;
 mod check;
 mod completion;
 mod crd;
@@ -10,8 +11,11 @@ mod events;
 mod http;
 mod journal;
 pub mod limits;
+mod list;
 mod object;
 mod open_files;
+mod output;
+mod poll;
 mod print;
 mod redeliver;
 mod remote;
@@ -20,8 +24,10 @@ mod run;
 mod scheme;
 mod secret;
 mod send;
+mod sending;
 mod sink;
 mod standalone;
+mod status;
 
 use std::{io, process::ExitCode};
 
@@ -54,6 +60,8 @@ pub enum Command {
     Eval(Box<eval::Args>),
     /// Print the CustomResourceDefinitions
     Crd(crd::Args),
+    /// Show all endpoints and subscriptions at a glance
+    Status(status::Args),
     /// Print a completion script for a shell
     Completion(completion::Args),
     /// List, show or follow the events that an endpoint has accepted
@@ -84,6 +92,7 @@ impl Command {
             Self::Check(args) => args.run(),
             Self::Eval(args) => args.run(),
             Self::Crd(args) => args.run(),
+            Self::Status(args) => args.run().await,
             Self::Completion(args) => args.run(),
             Self::Events(args) => args.run().await,
             Self::Deliveries(args) => args.run().await,

@@ -13,23 +13,53 @@ pub(super) fn line(text: &str) -> io::Result<()> {
     out.flush()
 }
 
-/// Prints columns with titles, two spaces apart.
+/// Prints a table.
 ///
 /// # Errors
 /// Returns an error if standard output is closed.
-pub(super) fn table<const N: usize>(titles: [&str; N], rows: &[[String; N]]) -> io::Result<()> {
-    let mut widths = titles.map(width);
-    for row in rows {
-        for (most, cell) in widths.iter_mut().zip(row) {
-            *most = (*most).max(width(cell));
+pub(super) fn table(titles: &[&str], rows: &[Vec<String>]) -> io::Result<()> {
+    Table::new(titles, rows).print(rows)
+}
+
+/// A table, its columns two spaces apart.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    titles: Vec<String>,
+    widths: Vec<usize>,
+}
+
+impl Table {
+    /// A table whose columns are as wide as their titles and the cells of these rows.
+    pub(super) fn new(titles: &[&str], rows: &[Vec<String>]) -> Self {
+        let mut widths: Vec<usize> = titles.iter().map(|title| width(title)).collect();
+        for row in rows {
+            for (most, cell) in widths.iter_mut().zip(row) {
+                *most = (*most).max(width(cell));
+            }
         }
+        Self { titles: titles.iter().map(|title| (*title).to_owned()).collect(), widths }
     }
-    line(&columns(&titles.map(str::to_owned), &widths))?;
-    rows.iter().try_for_each(|row| line(&columns(row, &widths)))
+
+    /// Prints the titles and rows.
+    ///
+    /// # Errors
+    /// Returns an error if standard output is closed.
+    pub(super) fn print(&self, rows: &[Vec<String>]) -> io::Result<()> {
+        self.row(&self.titles)?;
+        rows.iter().try_for_each(|row| self.row(row))
+    }
+
+    /// Prints one row.
+    ///
+    /// # Errors
+    /// Returns an error if standard output is closed.
+    pub(super) fn row(&self, cells: &[String]) -> io::Result<()> {
+        line(&columns(cells, &self.widths))
+    }
 }
 
 /// One row, without trailing spaces.
-fn columns<const N: usize>(cells: &[String; N], widths: &[usize; N]) -> String {
+fn columns(cells: &[String], widths: &[usize]) -> String {
     let mut text = String::new();
     for (cell, most) in cells.iter().zip(widths) {
         let cell = clean(cell);
@@ -70,5 +100,7 @@ mod tests {
         assert_eq!(columns(&row, &[3, 4]), "ä     [31mred");
         assert_eq!(columns(&["a".into(), String::new()], &[1, 9]), "a");
         assert_eq!(clean_lines("a\n\u{7}b"), "a\n\u{fffd}b");
+        let table = Table::new(&["A", "LONG"], &[vec!["wider".into(), "x".into()]]);
+        assert_eq!(columns(&table.titles, &table.widths), "A      LONG");
     }
 }

@@ -5,25 +5,30 @@ mod rate;
 
 use std::process::ExitCode;
 
-use anyhow::Context;
 use grapnel_api::ObjectKey;
-use serde::{Deserialize, Serialize};
+use jiff::Timestamp;
 use tokio::time::{Instant, sleep_until};
 
 use self::{progress::Progress, rate::Rate};
 use super::{
     FAILED, Usage,
     object::Namespace,
+    output::{Output, OutputFlag},
     print::{self, clean},
-    remote::{self, Output, Remote},
+    remote::{self, Remote},
 };
-use crate::admin::limits::{ADMIN_REDELIVERY_IDS, ADMIN_REDELIVERY_MAX};
+use crate::admin::{
+    contract::{Operation, RedeliveryOrder, RedeliveryResult},
+    limits::{ADMIN_REDELIVERY_IDS, ADMIN_REDELIVERY_MAX},
+};
 
 const AFTER_HELP: &str = "\
 Queues dead letters, and delivered events that are still retained, for this subscription only. Event ids \
 (and the header webhook-id) stay the same and attempts start again at 1, so that a receiver can deduplicate. \
 Selected events that wait for a retry are hastened: they are due now, under the same attempt number. Events \
-that are pending or in flight are skipped. A suspended subscription delivers queued events after it is resumed.
+that are pending or in flight are skipped. A suspended subscription delivers queued events after it is resumed. \
+While the circuit is open (condition Delivering, reason CircuitOpen), queued events wait for the next probe; \
+--now probes at once.
 
 You can repeat the command for dead letters: each is queued once. Events selected by id or time are \
 delivered again each time.
@@ -33,6 +38,7 @@ Exit codes: 0 done; 1 failed, or an event named by --id was removed or never exi
 Examples:
   grapnel redeliver shop/billing --dead-lettered --dry-run
   grapnel redeliver shop/billing --dead-lettered --rate 50/s
+  grapnel redeliver shop/billing --dead-lettered --now
   grapnel redeliver billing --id evt_1 evt_2
   grapnel redeliver billing --since 2026-01-31T12:00:00Z --until 2026-01-31T13:00:00Z";
 
@@ -67,6 +73,9 @@ pub struct Args {
     /// Only print how many events there are
     #[arg(long)]
     dry_run: bool,
+    /// If the circuit is open, probe the receiver at once instead of after its pause
+    #[arg(long, conflicts_with = "dry_run")]
+    now: bool,
     /// Queue at most this many events a second (50/s) or a minute (30/m), so that the receiver is not flooded and new
     /// events do not wait long. No limit by default
     #[arg(long, value_name = "N/s", value_parser = rate::parse)]
@@ -74,62 +83,10 @@ pub struct Args {
     /// Continue after a failed command, from the position in its error message
     #[arg(long = "continue", value_name = "POSITION")]
     from: Option<String>,
-    /// Output format: a table, or JSON
-    #[arg(short, long, env = "GRAPNEL_OUTPUT", value_enum, default_value_t = Output::Table)]
-    output: Output,
+    #[command(flatten)]
+    format: OutputFlag,
     #[command(flatten)]
     remote: remote::Args,
-}
-
-/// A redelivery request of the admin API.
-#[derive(Debug, Clone, Default, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Order<'a> {
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    dead_lettered: bool,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    retrying: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    event_ids: Option<&'a [String]>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    since: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    until: Option<String>,
-    dry_run: bool,
-    limit: usize,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    r#continue: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Done {
-    queued: u64,
-    #[serde(default)]
-    pub(super) hastened: u64,
-    pub(super) skipped: u64,
-    gone: u64,
-    #[serde(default)]
-    gone_ids: Vec<String>,
-    gone_before: Option<String>,
-    since: Option<String>,
-    until: Option<String>,
-    pub(super) r#continue: Option<String>,
-}
-
-/// The sum of all responses.
-#[derive(Debug, Default, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Total {
-    dry_run: bool,
-    queued: u64,
-    hastened: u64,
-    skipped: u64,
-    gone: u64,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    gone_ids: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    gone_before: Option<String>,
 }
 
 /// One run of the command.
@@ -139,7 +96,10 @@ struct Run<'a> {
     rate: Option<Rate>,
     /// No request is sent before this time.
     next: Instant,
-    total: Total,
+    /// The sum of all responses.
+    total: RedeliveryResult,
+    /// Whether a request has been answered.
+    asked: bool,
     progress: Progress,
     output: Output,
     args: &'a Args,
@@ -152,14 +112,16 @@ impl Args {
     /// Returns an error if the operator cannot be reached or rejects the request.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         let key = self.namespace.object(&self.subscription)?;
+        let output = self.format.output;
         let mut run = Run {
             remote: Remote::new(&self.remote).await?,
             key,
             rate: self.rate.filter(|_| !self.dry_run),
             next: Instant::now(),
-            total: Total { dry_run: self.dry_run, ..Total::default() },
-            progress: Progress::new(self.output == Output::Table),
-            output: self.output,
+            total: RedeliveryResult { dry_run: self.dry_run, ..RedeliveryResult::default() },
+            asked: false,
+            progress: Progress::new(output.is_for_people()),
+            output,
             args: &self,
         };
         let outcome = run.all().await;
@@ -172,26 +134,28 @@ impl Args {
 impl Run<'_> {
     async fn all(&mut self) -> anyhow::Result<()> {
         let args = self.args;
-        let order = Order {
-            dead_lettered: args.dead_lettered,
-            retrying: args.retrying,
+        let order = RedeliveryOrder {
+            dead_lettered: args.dead_lettered.then_some(true),
+            retrying: args.retrying.then_some(true),
             since: args.since.clone(),
             until: args.until.clone(),
             dry_run: args.dry_run,
-            r#continue: args.from.clone(),
-            ..Order::default()
+            probe: args.now,
+            from: args.from.clone(),
+            ..RedeliveryOrder::default()
         };
         if args.id.is_empty() {
             return self.one(order).await;
         }
         for ids in args.id.chunks(ADMIN_REDELIVERY_IDS) {
-            self.one(Order { event_ids: Some(ids), ..order.clone() }).await?;
+            let ids = ids.iter().map(|id| Box::from(&**id)).collect();
+            self.one(RedeliveryOrder { event_ids: Some(ids), ..order.clone() }).await?;
         }
         Ok(())
     }
 
     /// Redelivers one selection completely.
-    async fn one(&mut self, mut order: Order<'_>) -> anyhow::Result<()> {
+    async fn one(&mut self, mut order: RedeliveryOrder) -> anyhow::Result<()> {
         let mut first = true;
         loop {
             self.wait(&mut order).await;
@@ -200,12 +164,16 @@ impl Run<'_> {
             if let Some(rate) = self.rate {
                 self.next = begun + rate.time_for(done.moved());
             }
-            order.r#continue = done.r#continue.clone();
+            order.from = done.next.clone();
             // The operator resolves the time by its clock; later requests repeat the resolved time.
-            order.since = done.since.clone().or(order.since);
-            order.until = done.until.clone().or(order.until);
+            order.since = done.since.map(|time| time.to_string()).or(order.since);
+            order.until = done.until.map(|time| time.to_string()).or(order.until);
+            // The first request probes, and later ones see what came of it.
+            if !std::mem::replace(&mut self.asked, true) || !order.probe {
+                self.total.sending = done.sending.clone();
+            }
             self.total.add(done);
-            if order.r#continue.is_none() {
+            if order.from.is_none() {
                 return Ok(());
             }
             if std::mem::take(&mut first) && self.progress.is_shown() && !order.dry_run {
@@ -219,47 +187,46 @@ impl Run<'_> {
     }
 
     /// The number of events left to redeliver.
-    async fn count(&mut self, mut order: Order<'_>) -> anyhow::Result<u64> {
+    async fn count(&mut self, mut order: RedeliveryOrder) -> anyhow::Result<u64> {
         order.dry_run = true;
-        order.limit = ADMIN_REDELIVERY_MAX;
+        order.limit = None;
         let mut rest = 0;
         loop {
             let done = self.ask(&order).await?;
             rest += done.moved();
-            if done.r#continue.is_none() {
+            if done.next.is_none() {
                 return Ok(rest);
             }
-            order.r#continue = done.r#continue;
+            order.from = done.next;
         }
     }
 
     /// Waits as long as the rate requires.
-    async fn wait(&mut self, order: &mut Order<'_>) {
-        order.limit = self.rate.map_or(ADMIN_REDELIVERY_MAX, |rate| rate.at_once(ADMIN_REDELIVERY_MAX));
+    async fn wait(&mut self, order: &mut RedeliveryOrder) {
+        order.limit = self.rate.map(|rate| rate.at_once(ADMIN_REDELIVERY_MAX));
         if self.rate.is_some() && self.next > Instant::now() {
             sleep_until(self.next).await;
         }
     }
 
-    async fn ask(&self, order: &Order<'_>) -> anyhow::Result<Done> {
-        let path = ["namespaces", &*self.key.namespace, "subscriptions", &*self.key.name, "redeliver"];
-        self.remote.post(&path, order).await?.read()
+    async fn ask(&self, order: &RedeliveryOrder) -> anyhow::Result<RedeliveryResult> {
+        self.remote.post(Operation::Redeliver, &[&self.key.namespace, &self.key.name], order).await?.read()
     }
 
     /// Adds the progress so far to an error, if there was any.
-    fn stopped(&self, error: anyhow::Error, order: &Order<'_>) -> anyhow::Error {
+    fn stopped(&self, error: anyhow::Error, order: &RedeliveryOrder) -> anyhow::Error {
         if error.is::<Usage>() || order.dry_run || self.total.moved() == 0 {
             return error;
         }
-        let go_on = match (&order.r#continue, order.event_ids) {
+        let go_on = match (&order.from, &order.event_ids) {
             (Some(position), None) => {
                 let time = |flag: &str, value: &Option<String>| {
                     value.as_ref().map_or_else(String::new, |value| format!(" --{flag} {value}"))
                 };
                 let span = time("since", &order.since) + &time("until", &order.until);
                 let selection = match order {
-                    Order { dead_lettered: true, .. } => " --dead-lettered",
-                    Order { retrying: true, .. } => " --retrying",
+                    RedeliveryOrder { dead_lettered: Some(true), .. } => " --dead-lettered",
+                    RedeliveryOrder { retrying: Some(true), .. } => " --retrying",
                     _ => &*span,
                 };
                 format!("; continue with{selection} --continue {position}")
@@ -271,49 +238,33 @@ impl Run<'_> {
 
     fn report(self) -> anyhow::Result<ExitCode> {
         let total = &self.total;
-        if self.output == Output::Json {
-            print::line(&serde_json::to_string(total).context("cannot write the totals as JSON")?)?;
-        } else {
-            print::line(&total.sentence())?;
+        if self.output.is_for_people() {
+            print::line(&sentence(total))?;
+            let then =
+                total.sending.then(self.args.now, Timestamp::now()).filter(|_| total.moved() + total.skipped > 0);
+            if let Some(then) = then {
+                eprintln!("{then}");
+            }
             for id in &total.gone_ids {
                 eprintln!("{} was removed, or never existed", clean(id));
             }
             if let Some(time) = &total.gone_before {
-                eprintln!("events received before {} were removed by retention", clean(time));
+                eprintln!("events received before {time} were removed by retention");
             }
+        } else {
+            self.output.value(total)?;
         }
         Ok(if total.gone_ids.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
     }
 }
 
-impl Done {
-    /// The events that count against the rate and the limit.
-    fn moved(&self) -> u64 {
-        self.queued + self.hastened
-    }
-}
-
-impl Total {
-    fn moved(&self) -> u64 {
-        self.queued + self.hastened
-    }
-
-    fn add(&mut self, done: Done) {
-        self.queued += done.queued;
-        self.hastened += done.hastened;
-        self.skipped += done.skipped;
-        self.gone += done.gone;
-        self.gone_ids.extend(done.gone_ids);
-        self.gone_before = self.gone_before.take().or(done.gone_before);
-    }
-
-    fn sentence(&self) -> String {
-        let Self { queued, hastened, skipped, gone, .. } = self;
-        let would_be = if self.dry_run { "would be " } else { "" };
-        let hastened = match hastened {
-            0 => String::new(),
-            hastened => format!("{hastened} {would_be}hastened, "),
-        };
-        format!("{queued} {would_be}queued, {hastened}{skipped} skipped, {gone} gone")
-    }
+/// The counts in a sentence.
+fn sentence(total: &RedeliveryResult) -> String {
+    let RedeliveryResult { queued, hastened, skipped, gone, .. } = total;
+    let would_be = if total.dry_run { "would be " } else { "" };
+    let hastened = match hastened {
+        0 => String::new(),
+        hastened => format!("{hastened} {would_be}hastened, "),
+    };
+    format!("{queued} {would_be}queued, {hastened}{skipped} skipped, {gone} gone")
 }

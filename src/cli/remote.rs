@@ -1,6 +1,7 @@
 //! Requests to the admin API of a running operator.
 
 mod forward;
+mod page;
 
 use std::path::PathBuf;
 
@@ -8,14 +9,18 @@ use anyhow::{Context, bail};
 use bytes::Bytes;
 use clap::{ArgMatches, FromArgMatches, error::ErrorKind, parser::ValueSource};
 use reqwest::{StatusCode, header::CONTENT_TYPE};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use serde_json::value::RawValue;
+use serde::{Serialize, de::DeserializeOwned};
 use url::Url;
 use zeroize::Zeroizing;
 
 use self::forward::{Forward, Place, Token};
+pub(super) use self::page::{RawPage, position, row};
 use super::{Usage, http};
-use crate::{cli::limits::CLI_ADMIN_ANSWER_BYTES, controller::connect::Connection};
+use crate::{
+    admin::contract::{ErrorBody, ErrorCode, Operation},
+    cli::limits::CLI_ADMIN_ANSWER_BYTES,
+    controller::connect::Connection,
+};
 
 const UNEXPECTED: &str = "the operator's response does not match this version of grapnel; use the operator's version";
 
@@ -139,37 +144,6 @@ fn admin_url(text: &str) -> anyhow::Result<Url> {
     }
 }
 
-/// Output for whom.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum Output {
-    Table,
-    Json,
-}
-
-/// A page of a list.
-#[derive(Debug, Deserialize, Serialize)]
-pub(super) struct Page<T> {
-    pub(super) items: Vec<T>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) r#continue: Option<String>,
-}
-
-/// An item of a list as the operator wrote it.
-pub(super) type Item = Box<RawValue>;
-
-impl Page<Item> {
-    /// The items as this version of grapnel parses them.
-    pub(super) fn read<T: DeserializeOwned>(&self) -> anyhow::Result<Vec<T>> {
-        self.items.iter().map(|item| serde_json::from_str(item.get()).context(UNEXPECTED)).collect()
-    }
-}
-
-#[derive(Deserialize)]
-struct Refusal {
-    error: String,
-    code: String,
-}
-
 /// A response with status 200.
 pub(super) struct Answer {
     /// JSON.
@@ -229,43 +203,30 @@ impl Remote {
         }
     }
 
-    /// Gets `/api/v1/{segments}?{query}`; empty values are left out.
-    pub(super) async fn get(&self, segments: &[&str], query: &[(&str, &str)]) -> anyhow::Result<Answer> {
-        self.ask(self.address(segments, query)?, None).await
-    }
-
-    /// Lists at most `limit` items after the position `after`. The operator may return fewer items than requested
-    /// although more follow; the request is then repeated for the rest.
-    pub(super) async fn list(
+    /// Performs an operation that reads. `names` are the parameters of its path, in order; empty values of the query are
+    /// left out.
+    pub(super) async fn get(
         &self,
-        segments: &[&str],
+        operation: Operation,
+        names: &[&str],
         query: &[(&str, &str)],
-        after: u64,
-        limit: usize,
-    ) -> anyhow::Result<Page<Item>> {
-        let mut all = Page { items: Vec::new(), r#continue: Some(after.to_string()) };
-        while let Some(after) = all.r#continue.take() {
-            let rest = limit.saturating_sub(all.items.len()).to_string();
-            let mut query = query.to_vec();
-            query.extend([("after", &*after), ("limit", &*rest)]);
-            let page: Page<Item> = self.get(segments, &query).await?.read()?;
-            all.items.extend(page.items);
-            all.r#continue = page.r#continue;
-            if all.items.len() >= limit {
-                break;
-            }
-        }
-        Ok(all)
+    ) -> anyhow::Result<Answer> {
+        self.ask(operation, self.address(operation, names, query)?, None).await
     }
 
-    /// Posts JSON to `/api/v1/{segments}`. Never retried: after an error it is not known whether the request took
+    /// Performs an operation with a JSON body. Never retried: after an error it is not known whether the request took
     /// effect.
-    pub(super) async fn post(&self, segments: &[&str], body: &impl Serialize) -> anyhow::Result<Answer> {
-        self.ask(self.address(segments, &[])?, Some(serde_json::to_vec(body)?.into())).await
+    pub(super) async fn post(
+        &self,
+        operation: Operation,
+        names: &[&str],
+        body: &impl Serialize,
+    ) -> anyhow::Result<Answer> {
+        self.ask(operation, self.address(operation, names, &[])?, Some(serde_json::to_vec(body)?.into())).await
     }
 
     /// Sends a GET request, or a POST request if there is a body.
-    async fn ask(&self, address: Url, body: Option<Bytes>) -> anyhow::Result<Answer> {
+    async fn ask(&self, operation: Operation, address: Url, body: Option<Bytes>) -> anyhow::Result<Answer> {
         let shown;
         let token = match &self.credential {
             Credential::None => None,
@@ -283,7 +244,7 @@ impl Remote {
             }
         };
         let body = String::from_utf8(bytes).context("the operator's answer is not text")?;
-        if status == StatusCode::OK { Ok(Answer { body }) } else { Err(refused(status, &body)) }
+        if status == StatusCode::OK { Ok(Answer { body }) } else { Err(refused(operation, status, &body)) }
     }
 
     async fn ask_directly(
@@ -301,7 +262,11 @@ impl Remote {
             request = request.bearer_auth(token);
         }
         let response = request.send().await.map_err(reqwest::Error::without_url).with_context(|| {
-            format!("cannot reach the operator at {}; is it running, and is --admin-url right?", self.url)
+            format!(
+                "cannot reach the operator at {}; start it, correct --admin-url, or add --kubeconfig for an operator in \
+                 a cluster",
+                self.url
+            )
         })?;
         let status = response.status();
         let (bytes, whole) = read(response, CLI_ADMIN_ANSWER_BYTES).await?;
@@ -311,15 +276,18 @@ impl Remote {
         Ok((status, bytes))
     }
 
-    fn address(&self, segments: &[&str], query: &[(&str, &str)]) -> anyhow::Result<Url> {
+    /// The URL of an operation below `--admin-url`.
+    fn address(&self, operation: Operation, names: &[&str], query: &[(&str, &str)]) -> anyhow::Result<Url> {
         let mut url = self.url.clone();
         let Ok(mut path) = url.path_segments_mut() else {
             return Err(Usage::error(format!("--admin-url is not valid: {}", self.url)));
         };
-        path.pop_if_empty().extend(["api", "v1"]);
-        for segment in segments {
-            if matches!(*segment, "" | "." | "..") {
-                return Err(Usage::error(format!("{segment:?} is not a valid object name")));
+        path.pop_if_empty();
+        let mut names = names.iter().copied();
+        for part in operation.path().split('/').skip(1) {
+            let segment = if part.starts_with('{') { names.next().unwrap_or_default() } else { part };
+            if matches!(segment, "" | "." | "..") {
+                return Err(Usage::error(format!("{segment:?} is not a valid name; write the name of an object")));
             }
             path.push(segment);
         }
@@ -331,18 +299,18 @@ impl Remote {
     }
 }
 
-fn refused(status: StatusCode, body: &str) -> anyhow::Error {
-    match serde_json::from_str::<Refusal>(body) {
-        Ok(refusal) if refusal.code == "invalid_parameter" => Usage::error(refusal.error),
-        Ok(refusal) if status == StatusCode::UNAUTHORIZED => {
-            anyhow::anyhow!("{} (set the token with --token-file)", refusal.error)
+fn refused(operation: Operation, status: StatusCode, body: &str) -> anyhow::Error {
+    // Another server may answer with an error of the same form, such as the one that receives webhooks.
+    let is_expected = |error: &ErrorBody| error.code == ErrorCode::Timeout || operation.errors().contains(&error.code);
+    match serde_json::from_str::<ErrorBody>(body).ok().filter(is_expected) {
+        Some(error) if error.code == ErrorCode::InvalidParameter => Usage::error(error.error),
+        Some(error) if error.code == ErrorCode::Unauthorized => {
+            anyhow::anyhow!("{} (set the token with --token-file)", error.error)
         }
-        Ok(refusal) => anyhow::anyhow!("{}", refusal.error),
-        Err(_) => {
-            anyhow::anyhow!(
-                "the response has status {status} and is not from an admin server of Grapnel; check --admin-url"
-            )
-        }
+        Some(error) => anyhow::anyhow!("{}", error.error),
+        None => anyhow::anyhow!(
+            "the response has status {status} and is not from an admin server of Grapnel; check --admin-url"
+        ),
     }
 }
 
@@ -373,11 +341,14 @@ mod tests {
             url: url.parse().unwrap(),
             credential: Credential::None,
         };
-        let url = remote("http://h:1").address(&["a", "b/c?d"], &[("type", "x&y"), ("after", "")]).unwrap();
-        assert_eq!(url.as_str(), "http://h:1/api/v1/a/b%2Fc%3Fd?type=x%26y");
-        let url = remote("http://h/behind/").address(&["objects"], &[("after", "")]).unwrap();
+        let event = Operation::ShowEvent;
+        let url = remote("http://h:1").address(event, &["a", "b", "c/d?e"], &[("type", "x&y"), ("after", "")]).unwrap();
+        assert_eq!(url.as_str(), "http://h:1/api/v1/namespaces/a/endpoints/b/events/c%2Fd%3Fe?type=x%26y");
+        let url = remote("http://h/behind/").address(Operation::ListObjects, &[], &[("namespace", "")]).unwrap();
         assert_eq!(url.as_str(), "http://h/behind/api/v1/objects");
-        assert!(remote("http://h").address(&[".."], &[]).unwrap_err().is::<Usage>());
+        for name in ["", ".", ".."] {
+            assert!(remote("http://h").address(event, &["a", "b", name], &[]).unwrap_err().is::<Usage>(), "{name:?}");
+        }
     }
 
     #[test]

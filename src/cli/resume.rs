@@ -2,15 +2,16 @@
 
 use std::process::ExitCode;
 
-use serde::{Deserialize, Serialize};
-use serde_json::json;
+use jiff::Timestamp;
+use serde::Serialize;
 
 use super::{
     object::Namespace,
+    output::OutputFlag,
     print,
-    redeliver::Done,
-    remote::{self, Output, Remote},
+    remote::{self, Remote},
 };
+use crate::admin::contract::{CircuitName, Operation, ResumeOrder, ResumeResult, Sending};
 
 const AFTER_HELP: &str = "\
 Makes every event that waits for a retry due now, under the same attempt number. If the circuit is open \
@@ -29,29 +30,10 @@ pub struct Args {
     subscription: String,
     #[command(flatten)]
     namespace: Namespace,
-    /// Output format: a table, or JSON
-    #[arg(short, long, env = "GRAPNEL_OUTPUT", value_enum, default_value_t = Output::Table)]
-    output: Output,
+    #[command(flatten)]
+    format: OutputFlag,
     #[command(flatten)]
     remote: remote::Args,
-}
-
-/// The response to the first request.
-#[derive(Debug, Deserialize)]
-struct Resumed {
-    #[serde(flatten)]
-    done: Done,
-    #[serde(flatten)]
-    state: State,
-}
-
-/// Whether anything is sent now, according to the operator.
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct State {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    suspended: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    circuit: Option<String>,
 }
 
 /// The sum of all responses.
@@ -60,21 +42,16 @@ struct Total {
     hastened: u64,
     /// Retrying events that are due now, whether or not this command made them so.
     due: u64,
+    /// As before the probe.
     #[serde(flatten)]
-    state: State,
+    sending: Sending,
 }
 
 impl Total {
-    fn add(&mut self, done: &Done) {
-        self.hastened += done.hastened;
-        self.due += done.hastened + done.skipped;
-    }
-
     /// What happens now, as a sentence.
-    fn sentence(&self) -> String {
-        let open = self.state.circuit.as_deref() == Some("open");
+    fn sentence(&self, now: Timestamp) -> String {
         let due = match self.due {
-            0 if open => {
+            0 if self.sending.is_open() => {
                 return "nothing waits for a retry; the circuit was open: the receiver is probed with the next event"
                     .into();
             }
@@ -82,16 +59,15 @@ impl Total {
             1 => "1 is due now".into(),
             due => format!("{due} are due now"),
         };
-        let then = match self.state.circuit.as_deref() {
-            _ if self.state.suspended == Some(true) => {
-                "; the subscription is suspended: nothing is sent until spec.suspend is false"
-            }
-            Some("open") => "; the circuit was open: the receiver is probed with one event",
-            Some("closed") if self.due == 1 => "; the circuit is closed: it is delivered now",
-            Some("closed") => "; the circuit is closed: they are delivered now",
-            _ => "",
+        let delivered = match self.sending.circuit {
+            Some(CircuitName::Closed) if self.due == 1 => Some("the circuit is closed: it is delivered now"),
+            Some(CircuitName::Closed) => Some("the circuit is closed: they are delivered now"),
+            _ => None,
         };
-        format!("{due}{then}")
+        match self.sending.then(true, now).or_else(|| delivered.map(str::to_owned)) {
+            Some(then) => format!("{due}; {then}"),
+            None => due,
+        }
     }
 }
 
@@ -103,19 +79,24 @@ impl Args {
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         let key = self.namespace.object(&self.subscription)?;
         let remote = Remote::new(&self.remote).await?;
-        let path = |action: &'static str| ["namespaces", &*key.namespace, "subscriptions", &*key.name, action];
-        let Resumed { mut done, state } = remote.post(&path("resume"), &json!({})).await?.read()?;
-        let mut total = Total { state, ..Total::default() };
-        total.add(&done);
+        let ask = async |order: &ResumeOrder| {
+            let answer = remote.post(Operation::Resume, &[&key.namespace, &key.name], order).await?;
+            answer.read::<ResumeResult>()
+        };
+        let ResumeResult { mut done, due } = ask(&ResumeOrder::default()).await?;
+        let mut total = Total { hastened: done.hastened, due, sending: done.sending.clone() };
         // One request makes a bounded number of events due.
-        while let Some(position) = done.r#continue.take() {
-            let rest = json!({ "retrying": true, "continue": position });
-            done = remote.post(&path("redeliver"), &rest).await?.read()?;
-            total.add(&done);
+        while let Some(from) = done.next.take() {
+            let part = ask(&ResumeOrder { from: Some(from) }).await?;
+            done = part.done;
+            total.hastened += done.hastened;
+            total.due += part.due;
         }
-        match self.output {
-            Output::Json => print::line(&serde_json::to_string(&total)?)?,
-            Output::Table => print::line(&total.sentence())?,
+        let output = self.format.output;
+        if output.is_for_people() {
+            print::line(&total.sentence(Timestamp::now()))?;
+        } else {
+            output.value(&total)?;
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -127,15 +108,15 @@ mod tests {
 
     #[test]
     fn the_sentence_says_what_happens_now() {
-        let sentence = |due, suspended, circuit: Option<&str>| {
-            let state = State { suspended: Some(suspended), circuit: circuit.map(str::to_owned) };
-            Total { hastened: 0, due, state }.sentence()
+        let sentence = |due, suspended, circuit| {
+            let sending = Sending { suspended: Some(suspended), circuit, next_probe_time: None };
+            Total { hastened: 0, due, sending }.sentence(Timestamp::UNIX_EPOCH)
         };
-        let open = Some("open");
-        assert_eq!(sentence(0, false, Some("closed")), "nothing waits for a retry");
+        let (open, closed) = (Some(CircuitName::Open), Some(CircuitName::Closed));
+        assert_eq!(sentence(0, false, closed), "nothing waits for a retry");
         assert!(sentence(0, false, open).ends_with("the receiver is probed with the next event"));
-        assert_eq!(sentence(1, false, Some("closed")), "1 is due now; the circuit is closed: it is delivered now");
-        assert_eq!(sentence(3, false, Some("closed")), "3 are due now; the circuit is closed: they are delivered now");
+        assert_eq!(sentence(1, false, closed), "1 is due now; the circuit is closed: it is delivered now");
+        assert_eq!(sentence(3, false, closed), "3 are due now; the circuit is closed: they are delivered now");
         assert_eq!(
             sentence(2, false, open),
             "2 are due now; the circuit was open: the receiver is probed with one event"

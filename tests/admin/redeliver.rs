@@ -9,10 +9,11 @@ use grapnel::admin::{
 };
 use grapnel_delivery::breaker::OpenCircuit;
 use grapnel_journal::{Claim, Failure, Journal, Progress, Settlement, Start};
+use jiff::Timestamp;
 use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
 
-use super::{Server, arrival, billing, now, orders, start, with_deliveries};
+use super::{Server, arrival, billing, contract, now, orders, start, with_deliveries};
 
 const REDELIVER: &str = "/api/v1/namespaces/shop/subscriptions/billing/redeliver";
 
@@ -25,7 +26,9 @@ impl Server {
         let response = self.post(REDELIVER, &body).await;
         let (status, text) = (response.status(), response.text().await.unwrap());
         assert_eq!(status, StatusCode::OK, "{body}: {text}");
-        serde_json::from_str(&text).unwrap()
+        let answer = serde_json::from_str(&text).unwrap();
+        contract::check("post", REDELIVER, status, &answer);
+        answer
     }
 
     /// So many events, all of them dead.
@@ -57,18 +60,23 @@ async fn events_are_queued_or_hastened() {
     let server = start(Access::LoopbackOnly).await;
     with_deliveries(&server).await;
     let found = server.order(json!({ "deadLettered": true, "dryRun": true })).await;
-    assert_eq!(found, json!({ "dryRun": true, "queued": 1, "hastened": 0, "skipped": 0, "gone": 0 }));
+    assert_eq!(
+        found,
+        json!({ "dryRun": true, "queued": 1, "hastened": 0, "skipped": 0, "gone": 0, "suspended": false, "circuit": "closed" })
+    );
     assert_eq!(server.progress().dead, 1);
     let done = server.order(json!({ "deadLettered": true })).await;
-    assert_eq!(done, json!({ "dryRun": false, "queued": 1, "hastened": 0, "skipped": 0, "gone": 0 }));
+    assert_eq!(
+        done,
+        json!({ "dryRun": false, "queued": 1, "hastened": 0, "skipped": 0, "gone": 0, "suspended": false, "circuit": "closed" })
+    );
     let done = server.order(json!({ "eventIds": ["e0", "e1", "e3", "e4", "nobody"] })).await;
-    let expected =
-        json!({ "dryRun": false, "queued": 1, "hastened": 1, "skipped": 2, "gone": 1, "goneIds": ["nobody"] });
+    let expected = json!({ "dryRun": false, "queued": 1, "hastened": 1, "skipped": 2, "gone": 1, "goneIds": ["nobody"], "suspended": false, "circuit": "closed" });
     assert_eq!(done, expected);
     let done = server.order(json!({ "since": "1h", "until": "2026-01-31T13:00:00Z" })).await;
     let expected = json!({
         "dryRun": false, "queued": 0, "hastened": 0, "skipped": 5, "gone": 0,
-        "since": "2026-01-31T11:00:00Z", "until": "2026-01-31T13:00:00Z",
+        "since": "2026-01-31T11:00:00Z", "until": "2026-01-31T13:00:00Z", "suspended": false, "circuit": "closed",
     });
     assert_eq!(done, expected);
     let claimed = server.journal.claim(&billing(), Claim::new(10, now())).await.unwrap();
@@ -132,6 +140,7 @@ async fn bad_orders_get_clear_answers() {
         let response = server.post(REDELIVER, &body).await;
         assert_eq!(response.status(), StatusCode::BAD_REQUEST, "{body}");
         let answer: Value = response.json().await.unwrap();
+        contract::check("post", REDELIVER, StatusCode::BAD_REQUEST, &answer);
         assert!(answer["error"].as_str().unwrap().contains(word), "{body}: {answer}");
         assert_eq!(answer["code"], "invalid_parameter");
     }
@@ -146,6 +155,7 @@ async fn bad_orders_get_clear_answers() {
         let response = server.post(&path, &order).await;
         assert_eq!(response.status(), status, "{path}");
         let answer: Value = response.json().await.unwrap();
+        contract::check("post", &path, status, &answer);
         assert!(answer["error"].as_str().unwrap().contains(word), "{path}: {answer}");
     }
     assert_eq!(server.get(REDELIVER).await.status(), StatusCode::METHOD_NOT_ALLOWED);
@@ -223,7 +233,13 @@ async fn the_command_line_orders_and_says_what_came_of_it() {
     assert_eq!(stderr, "e9 was removed, or never existed\n");
     let (code, stdout, _) = server.grapnel(&["redeliver", "billing", "--since", "1h", "-o", "json"]).await;
     let total: Value = serde_json::from_str(&stdout).unwrap();
-    assert_eq!((code, total), (0, json!({ "dryRun": false, "queued": 1, "hastened": 0, "skipped": 4, "gone": 0 })));
+    assert_eq!(
+        (code, total),
+        (
+            0,
+            json!({ "dryRun": false, "queued": 1, "hastened": 0, "skipped": 4, "gone": 0, "suspended": false, "circuit": "closed" })
+        )
+    );
     let (code, stdout, _) = server.grapnel(&["redeliver", "billing", "--retrying"]).await;
     assert_eq!((code, &*stdout), (0, "0 queued, 1 skipped, 0 gone\n"), "it is due already");
 
@@ -236,6 +252,7 @@ async fn the_command_line_orders_and_says_what_came_of_it() {
         (&["redeliver", "billing", "--since", "yesterday"], "since must be a time"),
         (&["redeliver", "billing", "--since", "1h", "--until", "2h"], "before until"),
         (&["redeliver", "billing", "--dead-lettered", "--continue", "x"], "continue"),
+        (&["redeliver", "billing", "--dead-lettered", "--now", "--dry-run"], "cannot be used with"),
     ] {
         let (code, _, stderr) = server.grapnel(args).await;
         assert!(code == 2 && stderr.contains(word), "{args:?}: {code} {stderr}");
@@ -279,11 +296,17 @@ async fn resuming_makes_every_retry_due_and_asks_for_a_probe() {
     let plain = server.client.post(format!("http://{}{RESUME}", server.address)).body("{}").send().await.unwrap();
     assert_eq!(plain.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE, "nor may a page in a browser");
     let done: Value = server.post(RESUME, &json!({})).await.json().await.unwrap();
+    contract::check("post", RESUME, StatusCode::OK, &done);
+    let wrong = server.post(RESUME, &json!({ "continue": "x" })).await;
+    assert_eq!(wrong.status(), StatusCode::BAD_REQUEST);
     let expected = json!({
         "dryRun": false, "queued": 0, "hastened": 1, "skipped": 0, "gone": 0,
         "due": 1, "suspended": false, "circuit": "closed",
     });
     assert_eq!(done, expected);
+    let empty = server.client.post(format!("http://{}{RESUME}", server.address));
+    let empty = empty.header("content-type", "application/json").send().await.unwrap();
+    assert_eq!(empty.status(), StatusCode::OK, "the first request needs no body");
     let facts = server.facts();
     let probe = facts.probe_requested();
     tokio::time::timeout(Duration::from_secs(5), probe).await.expect("a probe was requested");
@@ -305,5 +328,30 @@ async fn resuming_makes_every_retry_due_and_asks_for_a_probe() {
         let (code, _, stderr) = server.grapnel(&["resume", name]).await;
         assert!(code == 1 && stderr.contains(word), "{code} {stderr}");
     }
+    server.end().await;
+}
+
+#[tokio::test]
+async fn redelivery_says_that_the_circuit_is_open_and_probes_on_request() {
+    let server = start(Access::LoopbackOnly).await;
+    with_deliveries(&server).await;
+    let facts = server.facts();
+    let next_probe = Timestamp::now() + Duration::from_secs(3600);
+    facts.circuit(Some(OpenCircuit { since: now(), failures: 5, next_probe }));
+    let redeliver = ["redeliver", "billing", "--dead-lettered"];
+    let (code, stdout, stderr) = server.grapnel(&redeliver).await;
+    assert_eq!((code, &*stdout), (0, "1 queued, 0 skipped, 0 gone\n"));
+    assert!(stderr.starts_with("the circuit is open: nothing is sent before the next probe in "), "{stderr}");
+    assert!(stderr.contains("--now"), "{stderr}");
+    assert!(facts.probe_requested().now_or_never().is_none(), "no probe was requested");
+    let (_, stdout, stderr) = server.grapnel(&["redeliver", "billing", "--id", "e0", "--now"]).await;
+    assert_eq!(&*stdout, "1 queued, 0 skipped, 0 gone\n");
+    assert_eq!(stderr, "the circuit was open: the receiver is probed with one event\n");
+    assert!(facts.probe_requested().now_or_never().is_some(), "a probe was requested");
+    let dry = server.order(json!({ "deadLettered": true, "dryRun": true, "probe": true })).await;
+    assert_eq!(dry["circuit"], "open");
+    assert!(facts.probe_requested().now_or_never().is_none(), "a dry run changes nothing");
+    let (_, stdout, stderr) = server.grapnel(&redeliver).await;
+    assert_eq!((&*stdout, &*stderr), ("0 queued, 0 skipped, 0 gone\n", ""), "nothing waits");
     server.end().await;
 }

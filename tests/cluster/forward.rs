@@ -111,6 +111,11 @@ async fn events_are_shown_by_way_of_the_api_server() {
     assert!(code == 0 && stdout.contains("first"), "{stdout}{stderr}");
     let (code, stdout, stderr) = run(&cluster, kubeconfig, &["events", "show", "orders", "first"]).await;
     assert!(code == 0 && stdout.contains("order.created"), "{stdout}{stderr}");
+    let (code, stdout, stderr) = run(&cluster, kubeconfig, &["status"]).await;
+    for object in ["orders", "billing"] {
+        assert!(code == 0 && stdout.contains(&format!("{}/{object}", cluster.namespace)), "{stdout}{stderr}");
+    }
+    assert!(stdout.contains("suspended"), "{stdout}");
     let (code, _, stderr) = run(&cluster, kubeconfig, &["deliveries", "list", "nowhere"]).await;
     assert!(code == 1 && stderr.contains("there is no WebhookSubscription"), "{stderr}");
     let (code, stdout, stderr) = run(&cluster, kubeconfig, &["redeliver", "billing", "--id", "first"]).await;

@@ -103,6 +103,47 @@ async fn what_is_queued_survives_a_kill_and_a_suspension() {
     assert_eq!((arrived.header("webhook-id"), arrived.header("grapnel-attempt")), ("order-1", "1"));
 }
 
+/// The standard output of a command that succeeds.
+fn grapnel_says(grapnel: &Grapnel, args: &[&str]) -> String {
+    let output = command().args(args).args(["--admin-url", &grapnel.admin]).output().unwrap();
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[tokio::test]
+async fn an_open_circuit_is_shown_and_probed_on_request() {
+    let receiver = Receiver::start().await;
+    receiver.answer(GONE);
+    let home = Home::quickstart(&receiver.url);
+    let orders = home.read("orders.yaml");
+    let breaker = "  circuitBreaker: { failures: 1, cooldown: 10m }\n  format: Envelope";
+    let orders = orders.replace("initialDelay: 1s", "initialDelay: 1h");
+    home.write("orders.yaml", &orders.replace("  format: Envelope", breaker));
+    let grapnel = home.start();
+    send(&grapnel, "order-1").await;
+    receiver.next().await;
+    counted(&grapnel, "deadLettered", 1).await;
+    receiver.answer(500);
+    send(&grapnel, "order-2").await;
+    receiver.next().await;
+    counted(&grapnel, "retrying", 1).await;
+    receiver.answer(200);
+    let status = grapnel_says(&grapnel, &["status"]);
+    assert!(status.contains("open (probe in 9m") && status.contains("fulfilment: CircuitOpen: "), "{status}");
+    assert!(grapnel_says(&grapnel, &["deliveries", "list", "fulfilment"]).contains("paused (circuit open until "));
+
+    let (_, stdout, stderr) = redeliver(&grapnel, &["--dead-lettered"]);
+    assert_eq!(stdout, "1 queued, 0 skipped, 0 gone\n");
+    assert!(stderr.contains("the circuit is open: nothing is sent before the next probe in 9m"), "{stderr}");
+    assert!(receiver.rest().await.is_empty(), "nothing is sent");
+    let (_, stdout, stderr) = redeliver(&grapnel, &["--retrying", "--now"]);
+    assert_eq!(stdout, "0 queued, 1 hastened, 0 skipped, 0 gone\n");
+    assert_eq!(stderr, "the circuit was open: the receiver is probed with one event\n");
+    counted(&grapnel, "delivered", 2).await;
+    let status = grapnel_says(&grapnel, &["status"]);
+    assert!(status.contains("closed") && !status.contains("CircuitOpen"), "{status}");
+}
+
 #[tokio::test]
 async fn wrong_input_is_told_apart_from_failure() {
     let home = Home::quickstart("http://127.0.0.1:9");

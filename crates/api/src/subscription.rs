@@ -31,6 +31,7 @@ use super::{CircuitBreaker, GoDuration, KeyReference, Ordering, Target};
     printcolumn(name = "Service", type_ = "string", json_path = ".spec.target.service.name", priority = 1),
     printcolumn(name = "Delivered", type_ = "integer", json_path = ".status.delivered"),
     printcolumn(name = "Pending", type_ = "integer", json_path = ".status.pending"),
+    printcolumn(name = "Retrying", type_ = "integer", json_path = ".status.retrying"),
     printcolumn(name = "Dead", type_ = "integer", json_path = ".status.deadLettered"),
     printcolumn(
         name = "Reason",

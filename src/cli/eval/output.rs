@@ -1,7 +1,5 @@
 //! What `grapnel eval` prints.
 
-use std::io;
-
 use base64::{Engine, engine::general_purpose::STANDARD};
 use grapnel_api::ObjectKey;
 use grapnel_journal::StoredEvent;
@@ -10,8 +8,8 @@ use serde_json::{Map, Value, json};
 use crate::{
     catalog::Endpoint,
     cli::{
+        output::Output,
         print::{self, clean, clean_lines},
-        remote::Output,
     },
     dispatch::preview::{DeliveryBody, DeliveryPreview},
     ingress::preview::{PreviewedRejection, RequestPreview},
@@ -51,11 +49,15 @@ impl Evaluation {
     }
 
     /// Prints the result.
-    pub(super) fn print(&self, output: Output) -> io::Result<()> {
+    pub(super) fn print(&self, output: Output) -> anyhow::Result<()> {
         match output {
-            Output::Json => print::line(&format!("{:#}", self.json())),
-            Output::Table => self.lines().iter().try_for_each(|line| print::line(&clean_lines(line))),
+            Output::Json => print::line(&format!("{:#}", self.json()))?,
+            Output::Yaml => output.value(&self.json())?,
+            Output::Table | Output::Wide => {
+                self.lines().iter().try_for_each(|line| print::line(&clean_lines(line)))?;
+            }
         }
+        Ok(())
     }
 
     fn lines(&self) -> Vec<String> {

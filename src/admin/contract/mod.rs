@@ -1,0 +1,21 @@
+//! The contract of the admin API: its operations, and the types of requests and answers.
+//!
+//! The server writes these types, commands read them, and the OpenAPI document (`super::openapi`) is generated from
+//! them. Doc comments here become descriptions in that document, where some types have shorter names: the Rust names are
+//! unique in the workspace.
+
+mod delivery;
+mod event;
+mod object;
+mod operation;
+mod page;
+mod problem;
+mod redelivery;
+
+pub use delivery::{CircuitName, DeliveriesPage, DeliveryItem, ItemFailure, ItemOutcome, ItemSkip, ItemState, Sending};
+pub use event::{EventDetail, EventHeader, EventItem};
+pub use object::{EndpointItem, ObjectItem, SubscriptionItem};
+pub use operation::{Operation, Parameter, Success};
+pub use page::{ListOrder, Page};
+pub use problem::{ErrorBody, ErrorCode};
+pub use redelivery::{RedeliveryOrder, RedeliveryResult, ResumeOrder, ResumeResult};

@@ -1,0 +1,78 @@
+//! What is wrong with an object.
+
+use grapnel_api::ConditionType;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+use crate::admin::contract::ObjectItem;
+
+/// Whether an object is ready, and if not, why in one word.
+pub(super) fn ready(conditions: &[Condition]) -> String {
+    match conditions.iter().find(|condition| is(condition, ConditionType::Ready)) {
+        Some(ready) if ready.status == "True" => ready.status.clone(),
+        Some(ready) => format!("{} ({})", ready.status, ready.reason),
+        None => "Unknown".into(),
+    }
+}
+
+/// A line for each condition that does not hold. `Ready` repeats another one, if there is any.
+pub(super) fn of(object: &ObjectItem) -> Vec<String> {
+    let (kind, namespace, name, conditions) = match object {
+        ObjectItem::Endpoint(item) => ("WebhookEndpoint", &item.namespace, &item.name, &item.status.conditions),
+        ObjectItem::Subscription(item) => ("WebhookSubscription", &item.namespace, &item.name, &item.status.conditions),
+    };
+    // That an endpoint verifies nothing is its owner's choice.
+    let failing = |condition: &&Condition| condition.status == "False" && !is(condition, ConditionType::Verified);
+    let failing: Vec<_> = conditions.iter().filter(failing).collect();
+    let others = failing.iter().filter(|condition| !is(condition, ConditionType::Ready));
+    let shown: Vec<_> = if others.clone().count() > 0 { others.collect() } else { failing.iter().collect() };
+    let line =
+        |condition: &&&Condition| format!("{kind} {namespace}/{name}: {}: {}", condition.reason, condition.message);
+    shown.iter().map(line).collect()
+}
+
+fn is(condition: &Condition, kind: ConditionType) -> bool {
+    condition.type_ == kind.as_str()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn conditions(conditions: &[(&str, &str, &str)]) -> Vec<Value> {
+        let condition = |(kind, status, reason): &(&str, &str, &str)| {
+            json!({
+                "type": kind, "status": status, "reason": reason, "message": format!("why {reason}"),
+                "lastTransitionTime": "2026-01-31T12:00:00Z",
+            })
+        };
+        conditions.iter().map(condition).collect()
+    }
+
+    fn problems(found: &[(&str, &str, &str)]) -> Vec<String> {
+        let status = json!({ "conditions": conditions(found) });
+        let object = json!({ "kind": "WebhookEndpoint", "namespace": "shop", "name": "orders", "status": status });
+        of(&serde_json::from_value(object).unwrap())
+    }
+
+    #[test]
+    fn each_problem_is_told_once() {
+        let missing = ("SecretsResolved", "False", "SecretNotFound");
+        let line = "WebhookEndpoint shop/orders: SecretNotFound: why SecretNotFound";
+        assert_eq!(problems(&[missing, ("Ready", "False", "SecretNotFound")]), [line]);
+        assert_eq!(problems(&[("Ready", "False", "SecretNotFound")]), [line]);
+        assert!(problems(&[("Ready", "True", "Programmed"), ("Verified", "False", "Unauthenticated")]).is_empty());
+    }
+
+    #[test]
+    fn ready_has_a_reason_if_it_is_not_true() {
+        let ready = |found: &[(&str, &str, &str)]| {
+            let found: Vec<Condition> = serde_json::from_value(conditions(found).into()).unwrap();
+            super::ready(&found)
+        };
+        assert_eq!(ready(&[("Ready", "True", "Programmed")]), "True");
+        assert_eq!(ready(&[("Ready", "False", "InvalidSpec")]), "False (InvalidSpec)");
+        assert_eq!(ready(&[]), "Unknown");
+    }
+}
