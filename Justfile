@@ -43,11 +43,12 @@ generate:
     "${CARGO_TARGET_DIR:-target}/debug/grapnel" crd --output crds
     "${CARGO_TARGET_DIR:-target}/debug/examples/api_reference" > docs/api.md
     "${CARGO_TARGET_DIR:-target}/debug/examples/limits" > docs/limits.md
+    "${CARGO_TARGET_DIR:-target}/debug/examples/providers"
     ./scripts/render
 
 # Fail when a generated file is not up to date
 generate-check: generate
-    git diff --exit-code -- crds docs/api.md docs/limits.md charts manifests
+    git diff --exit-code -- crds docs/api.md docs/limits.md docs/providers.md charts manifests
 
 # Build what is shipped
 release:

@@ -25,8 +25,8 @@ async fn signed_questions_are_answered_and_not_stored() {
     assert_eq!((slack.status, slack.text()), (200, "3eZbrw1aBm2r"));
 
     let zoom = ask(&served, "Zoom", r#"{"event":"endpoint.url_validation","payload":{"plainToken":"abc"}}"#).await;
-    // By `printf abc | openssl dgst -sha256 -hmac whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw`.
-    let tag = "d47fe614eb91cb62f2ba68dd91a7ff1dcb612409f71d66fabfc6886cd5b9366b";
+    // By `printf abc | openssl dgst -sha256 -hmac "It's a Secret to Everybody"`.
+    let tag = "33490a644c4cb6342e77e9c8437002e9e3753e44c909a54f136da003ee2bc5ed";
     assert_eq!(zoom.json(), serde_json::json!({ "plainToken": "abc", "encryptedToken": tag }));
 
     let interaction = ask(&served, "Discord", r#"{"type":1}"#).await;
@@ -90,10 +90,10 @@ async fn the_challenge_of_x_is_signed_where_x_sends() {
     let served = all(IngressOptions::default()).await;
     let get = |name: &str, query: &str| Post::to(&format!("/shop/{}{query}", name.to_lowercase()), "").method("GET");
     let answer = get("X", "?crc_token=abc&nonce=1").send(served.address).await;
-    // By `printf abc | openssl dgst -sha256 -hmac whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw -binary | base64`.
+    // By `printf abc | openssl dgst -sha256 -hmac "It's a Secret to Everybody" -binary | base64`.
     assert_eq!(
         answer.json(),
-        serde_json::json!({ "response_token": "sha256=1H/mFOuRy2Lyumjdkaf/HcthJAn3HWb6v8aIbNW5Nms=" })
+        serde_json::json!({ "response_token": "sha256=M0kKZExMtjQud+nIQ3AC6eN1PkTJCaVPE22gA+4rxe0=" })
     );
     for query in ["", "?", "?crc_token=", "?crc=abc", "?crc_token=%7B%7D", "?crc_token=a&crc_token=b"] {
         get("X", query).send(served.address).await.refused(400, "malformed_payload");
@@ -102,7 +102,7 @@ async fn the_challenge_of_x_is_signed_where_x_sends() {
     answer.refused(405, "method_not_allowed");
     assert_eq!(answer.headers["allow"], "GET, POST");
     for provider in PROVIDERS.iter().filter(|provider| provider.name != "X") {
-        let answer = get(provider.name, "?crc_token=abc").send(served.address).await;
+        let answer = get(provider.name.as_str(), "?crc_token=abc").send(served.address).await;
         answer.refused(405, "method_not_allowed");
         assert_eq!(answer.headers["allow"], "POST", "{}", provider.name);
     }

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::{
     Content, KeyError, KeyForm, KeyProblem, Refusal, TimestampSource, Verified,
-    content::{Fields, Message as _},
+    content::{Fields, Message as _, STANDARD_WEBHOOKS},
     header_format::Wanted,
     key::{self, BASE64, PUBLIC_PREFIX},
     mac::{Hash, Keys},
@@ -17,6 +17,7 @@ use super::{
     single,
     timestamp::{self, from_seconds, recent},
 };
+use crate::limits::DEFAULT_TOLERANCE;
 
 /// The signature scheme of a sender.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,6 +98,61 @@ pub enum Shape {
         /// Version of public-key signatures.
         public_version: Cow<'static, str>,
     },
+}
+
+/// Returns the most common scheme: hexadecimal HMAC-SHA256 of the body, with the secret used as it is.
+pub(super) fn plain(header: &'static str) -> SignatureScheme {
+    SignatureScheme {
+        header: HeaderName::from_static(header),
+        algorithm: Algorithm::Sha256,
+        encoding: Encoding::Hex,
+        shape: prefixed(""),
+        content: Content::body(),
+        timestamp: None,
+        id_header: None,
+        alternative: None,
+        tolerance: None,
+        key_form: KeyForm::Raw,
+    }
+}
+
+/// Returns the scheme of Standard Webhooks
+/// (<https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md#signature-scheme>).
+pub(super) fn standard_webhooks() -> SignatureScheme {
+    SignatureScheme {
+        encoding: Encoding::Base64,
+        shape: Shape::List { version: "v1".into(), public_version: "v1a".into() },
+        content: Content::of(STANDARD_WEBHOOKS),
+        timestamp: from_header("webhook-timestamp"),
+        id_header: Some(HeaderName::from_static("webhook-id")),
+        tolerance: Some(DEFAULT_TOLERANCE),
+        key_form: KeyForm::WhsecBase64,
+        ..plain("webhook-signature")
+    }
+}
+
+/// Returns the layout of one signature after a prefix.
+pub(super) fn prefixed(prefix: &'static str) -> Shape {
+    Shape::Prefixed(prefix.into())
+}
+
+/// Returns the layout of pairs, with the key of the signatures and that of the timestamp.
+pub(super) fn pairs(signature: &'static str, timestamp: Option<&'static str>) -> Shape {
+    Shape::Pairs { signature: signature.into(), timestamp: timestamp.map(Into::into) }
+}
+
+/// Returns the time in a header of its own.
+pub(super) fn from_header(name: &'static str) -> Option<TimestampSource> {
+    Some(TimestampSource::Header(HeaderName::from_static(name)))
+}
+
+impl HeaderNames {
+    /// The names of Standard Webhooks.
+    pub(super) const STANDARD_WEBHOOKS: Self = Self {
+        signature: HeaderName::from_static("webhook-signature"),
+        timestamp: HeaderName::from_static("webhook-timestamp"),
+        id: HeaderName::from_static("webhook-id"),
+    };
 }
 
 /// A signature scheme with its keys.

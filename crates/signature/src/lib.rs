@@ -42,6 +42,7 @@ mod token;
 use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
+pub use grapnel_values::provider::ProviderName;
 use grapnel_values::secret::Secret;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use jiff::Timestamp;
@@ -59,7 +60,7 @@ pub use crate::{
     jwks::{KeySet, KeySetError, KeySource},
     jwt::JwtScheme,
     key::{KeyError, KeyForm, KeyProblem},
-    provider::{PROVIDERS, Place, Provider, names, provider},
+    provider::{PROVIDERS, Place, Provider, Retries, names, provider},
     request::{sign_request, sign_request_to},
     service_account::{Review, ServiceAccountScheme},
     signature_or_token::SignatureOrTokenScheme,

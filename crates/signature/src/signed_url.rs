@@ -36,6 +36,13 @@ pub struct UrlScheme {
     pub header: HeaderName,
 }
 
+impl UrlScheme {
+    /// Returns the scheme with the signature in a header.
+    pub(super) fn of(header: &'static str) -> Self {
+        Self { header: HeaderName::from_static(header) }
+    }
+}
+
 /// The URL that a sender called, exactly as written: nothing is normalized, because every byte of it is signed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CalledUrl {

@@ -14,6 +14,7 @@ use crate::testing::{Keys, RSA, STANDARD_SECRET, complete, keys};
 mod either;
 mod presets;
 mod tokens;
+mod vectors;
 
 const SLACK_SECRET: &str = "8f742231b10e8888abcd99yyyzzz85a5";
 const SLACK_TIME: &str = "1531420618";

@@ -18,6 +18,13 @@ pub struct TokenScheme {
     pub scheme: Option<String>,
 }
 
+impl TokenScheme {
+    /// Returns the scheme of the secret itself in a header.
+    pub(super) fn bare(header: &'static str) -> Self {
+        Self { header: HeaderName::from_static(header), scheme: None }
+    }
+}
+
 /// A token scheme with its tokens, as digests of equal length, so that comparing them discloses nothing of the length
 /// of the tokens.
 pub(super) struct TokenVerifier {

@@ -10,7 +10,7 @@ use grapnel_event::{
     schema::{SchemaSet, Unmatched},
 };
 use grapnel_expression::{ExpectedType, Scope as Names};
-use grapnel_signature::limits::DEFAULT_WINDOW;
+use grapnel_signature::{Provider, limits::DEFAULT_WINDOW};
 use grapnel_values::{duration, glob::Glob, quantity};
 use http::{HeaderName, HeaderValue, StatusCode};
 use ipnet::IpNet;
@@ -78,7 +78,7 @@ pub fn endpoint(
         super::subscription::rate(limit.requests, per, limit.burst, scope, previous, "/spec/rateLimit", problems)
     });
     let limits = spec.limits.clone().unwrap_or_default();
-    let body_bytes = body_bytes(limits.body_bytes.as_ref(), problems);
+    let body_bytes = body_bytes(limits.body_bytes.as_ref(), provider, problems);
     let timeout = bounded(
         time(limits.timeout.as_ref(), "/spec/limits/timeout", limits::DEFAULT_REQUEST_TIMEOUT, problems),
         "/spec/limits/timeout",
@@ -189,9 +189,15 @@ fn deduplication(spec: &WebhookEndpointSpec, problems: &mut Problems) -> Option<
     (!given.disabled.unwrap_or(false)).then_some(Deduplicate { window })
 }
 
-fn body_bytes(size: Option<&grapnel_api::ByteSize>, problems: &mut Problems) -> Option<usize> {
+/// The largest body; by default what the provider sends at most.
+fn body_bytes(
+    size: Option<&grapnel_api::ByteSize>,
+    provider: Option<&Provider>,
+    problems: &mut Problems,
+) -> Option<usize> {
     let pointer = "/spec/limits/bodyBytes";
-    let Some(size) = size else { return Some(limits::DEFAULT_BODY_BYTES) };
+    let of_provider = provider.and_then(|provider| provider.body_bytes);
+    let Some(size) = size else { return Some(of_provider.unwrap_or(limits::DEFAULT_BODY_BYTES)) };
     let bytes = problems.check(pointer, quantity::parse(&size.0))?;
     let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
     if bytes == 0 || bytes > limits::MAX_BODY_BYTES {

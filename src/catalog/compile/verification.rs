@@ -4,7 +4,7 @@ use grapnel_api::{self, ObjectKey, Reason, Verification};
 use grapnel_expression::{ExpectedType, Scope};
 use grapnel_signature::{
     Algorithm, Content, Encoding, Handshake, JwtScheme, KeyForm, KeySource, Provider, Scheme, ServiceAccountScheme,
-    Shape, SignatureScheme, TimestampSource, TokenScheme, Verifier, credentials, limits::DEFAULT_TOLERANCE, provider,
+    Shape, SignatureScheme, TimestampSource, TokenScheme, Verifier, credentials, limits::DEFAULT_TOLERANCE,
 };
 use grapnel_values::{duration, secret::Secret};
 use http::header;
@@ -20,10 +20,7 @@ pub(super) fn scheme(
     problems: &mut Problems,
 ) -> (Option<Scheme>, Option<&'static Provider>) {
     if let Some(preset) = &verification.provider {
-        let Some(provider) = provider(preset.name.as_str()) else {
-            problems.add("/spec/verification/provider/name", Reason::InvalidSpec, "this provider is not known");
-            return (None, None);
-        };
+        let provider = Provider::of(preset.name);
         let mut scheme = provider.scheme();
         if let Some(text) = &preset.tolerance {
             tolerate(provider, text, &mut scheme, problems);

@@ -1,6 +1,6 @@
 //! Compiled verification of endpoints.
 
-use grapnel_signature::{self, PROVIDERS};
+use grapnel_signature::{self, PROVIDERS, ProviderName};
 
 use super::*;
 
@@ -66,11 +66,11 @@ fn every_provider_can_be_named_and_one_without_proof_says_so() {
             spec["verification"]["secretRefs"] = json!([{ "name": "s", "key": "k" }]);
         }
         match name {
-            "Google" => {
+            ProviderName::Google => {
                 spec["verification"]["provider"]["audiences"] = json!(["https://hooks.example.com/in"]);
                 spec["verification"]["provider"]["emails"] = json!(["push@project.iam.gserviceaccount.com"]);
             }
-            "PayPal" => spec["verification"]["provider"]["webhookId"] = json!("9XL90610J3647323C"),
+            ProviderName::PayPal => spec["verification"]["provider"]["webhookId"] = json!("9XL90610J3647323C"),
             _ => {}
         }
         let mut stage = Stage::new();
