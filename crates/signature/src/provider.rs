@@ -106,6 +106,6 @@ mod tests {
                 assert!(!provider.ids.contains(&Place::Header(wrong)), "{}: {wrong}", provider.name);
             }
         }
-        assert_eq!(Provider::of(ProviderName::GitLab).ids.first(), Some(&Place::Header("idempotency-key")));
+        assert!(Provider::of(ProviderName::GitLab).ids.contains(&Place::Header("idempotency-key")));
     }
 }

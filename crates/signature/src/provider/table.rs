@@ -39,7 +39,7 @@ const ROWS: [Provider; ProviderName::ALL.len()] = [
         docs: "https://docs.gitlab.com/user/project/integrations/webhooks/",
         kinds: &[Header("x-gitlab-event")],
         // X-Gitlab-Event-UUID is none: webhooks that trigger one another share it.
-        ids: &[Header("idempotency-key"), Header("webhook-id")],
+        ids: &[Header("webhook-id"), Header("idempotency-key")],
         body_bytes: None,
         retries: Retries::Undocumented,
         form_field: None,
