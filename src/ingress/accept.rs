@@ -213,7 +213,7 @@ impl Shared {
         let body = body::receive(body, limit, inbound.deadline, &namespace, &self.memory).await?;
         underway.has_been_read();
         let _in_progress = self.tenants.begin(&namespace)?;
-        let evidence = self.evidence(&inbound).await?;
+        let evidence = self.evidence(&inbound, &body.bytes).await?;
         let (inbound, judged) = judge(&self.judges, inbound, evidence, body.bytes.clone()).await?;
         match judged {
             Verdict::Handshake(reply) => Ok(Outcome::Handshake(reply)),

@@ -11,18 +11,20 @@ use std::{
     fmt,
 };
 
-use grapnel_payload::{limits::FORM_FIELDS, payload::Kind};
+use grapnel_payload::{limits::FORM_FIELDS, payload};
 use grapnel_values::secret::Secret;
 use http::{HeaderMap, HeaderName, HeaderValue, header::CONTENT_TYPE};
 use sha2::{Digest, Sha256};
 use url::Url;
 
 use super::{
-    KeyError, KeyForm, KeyProblem, Refusal,
+    KeyError, KeyForm, KeyProblem, Refusal, RequiredContext, VerificationContext,
     header_format::Wanted,
     header_signature::{Encoding, Shape},
     key,
     mac::{Hash, Keys},
+    proof::{Incoming, Kind, Outgoing, Proof},
+    request::header_value,
     single,
 };
 
@@ -107,12 +109,8 @@ impl UrlVerifier {
         Ok(Self { scheme, keys })
     }
 
-    pub(super) fn header(&self) -> &HeaderName {
-        &self.scheme.header
-    }
-
     /// Verifies a request that was sent to `url`, and returns the index of the key that signed it.
-    pub(super) fn verify(&self, url: &CalledUrl, headers: &HeaderMap, body: &[u8]) -> Result<usize, Refusal> {
+    fn verify_called(&self, url: &CalledUrl, headers: &HeaderMap, body: &[u8]) -> Result<usize, Refusal> {
         let header = &self.scheme.header;
         let signature = single(headers, header, "signature")?.as_bytes();
         let candidates = Shape::Prefixed("".into())
@@ -141,9 +139,40 @@ impl UrlVerifier {
     }
 }
 
+impl Kind for UrlScheme {
+    fn with_keys(&self, secrets: &[Secret]) -> Result<Box<dyn Proof>, KeyError> {
+        Ok(Box::new(UrlVerifier::new(self.clone(), secrets)?))
+    }
+
+    fn sign(&self, secret: &Secret, request: &mut Outgoing<'_>) -> Result<(), KeyProblem> {
+        let url = request.url.as_mut().ok_or(KeyProblem::Scheme("it signs the URL, which is not known"))?;
+        let signature = self.signature(secret, url, request.headers, request.body)?;
+        request.headers.insert(&self.header, header_value(signature.as_bytes())?);
+        Ok(())
+    }
+}
+
+impl Proof for UrlVerifier {
+    fn credential_headers(&self) -> [Option<&HeaderName>; 2] {
+        [Some(&self.scheme.header), None]
+    }
+
+    fn needs(&self) -> RequiredContext<'_> {
+        RequiredContext::Url
+    }
+
+    fn verify(&self, request: &Incoming<'_>) -> Result<usize, Refusal> {
+        let VerificationContext::Url(url) = request.context else {
+            let sentence = "the URL that the sender called is not known, and it is signed";
+            return Err(Refusal::InvalidSignature(sentence.into()));
+        };
+        self.verify_called(url, request.headers, request.body)
+    }
+}
+
 impl UrlScheme {
     /// Returns the signature of a request. The digest of a body that is not a form is added to the URL.
-    pub(super) fn sign(
+    fn signature(
         &self,
         secret: &Secret,
         url: &mut Url,
@@ -164,11 +193,6 @@ impl UrlScheme {
         let tag = keys.tag(0, &[url.as_str().as_bytes(), fields.as_bytes()]).unwrap_or_default();
         Ok(Encoding::Base64.encode(&tag))
     }
-}
-
-/// Returns the rejection of a request whose URL is not known.
-pub(super) fn unknown() -> Refusal {
-    Refusal::InvalidSignature("the URL that the sender called is not known, and it is signed".into())
 }
 
 /// What is signed in addition to the URL.
@@ -200,7 +224,10 @@ fn is_digest_of(text: &str, body: &[u8]) -> bool {
 }
 
 fn is_form(headers: &HeaderMap) -> bool {
-    matches!(Kind::of(headers.get(CONTENT_TYPE).map(HeaderValue::to_str).and_then(Result::ok)), Kind::Form)
+    matches!(
+        payload::Kind::of(headers.get(CONTENT_TYPE).map(HeaderValue::to_str).and_then(Result::ok)),
+        payload::Kind::Form
+    )
 }
 
 /// Returns the names of a form in order, each value preceded by its name. A duplicate value of a name counts once.
@@ -242,7 +269,7 @@ mod tests {
         headers.insert(CONTENT_TYPE, content_type.parse().unwrap());
         headers.insert("x-twilio-signature", signature.parse().unwrap());
         let url = CalledUrl::of(&url.parse().unwrap()).unwrap();
-        verifier.verify(&url, &headers, body.as_bytes()).map_err(|refusal| refusal.to_string())
+        verifier.verify_called(&url, &headers, body.as_bytes()).map_err(|refusal| refusal.to_string())
     }
 
     const A_FORM: &str = "application/x-www-form-urlencoded; charset=utf-8";
@@ -329,7 +356,7 @@ mod tests {
             let mut headers = HeaderMap::new();
             headers.insert(CONTENT_TYPE, content_type.parse().unwrap());
             for _ in 0..2 {
-                let signature = scheme.sign(&"12345".into(), &mut url, &headers, body.as_bytes()).unwrap();
+                let signature = scheme.signature(&"12345".into(), &mut url, &headers, body.as_bytes()).unwrap();
                 assert_eq!(judge(url.as_str(), content_type, body, &signature), Ok(0), "{url}");
             }
         }

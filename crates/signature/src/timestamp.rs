@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use grapnel_payload::{json::Found, payload::Payload};
 use grapnel_values::{duration, pointer::JsonPointer};
 use http::HeaderName;
 use jiff::Timestamp;
 
-use super::{Refusal, Verified};
+use super::Refusal;
 use crate::limits::TIMESTAMP_DIGITS;
 
 /// Location of the time of signing.
@@ -53,16 +54,15 @@ pub(super) fn from_seconds(seconds: u64) -> i128 {
 /// Checks a time in milliseconds in a body whose signature is valid.
 pub(super) fn recent_in_body(
     pointer: &'static str,
-    verified: &Verified,
+    body: &Bytes,
     tolerance: Duration,
     now: Timestamp,
 ) -> Result<(), Refusal> {
-    let text = JsonPointer::parse(pointer).ok().and_then(|place| {
-        match Payload::parse(None, verified.body()).ok()?.find(&place)? {
+    let text =
+        JsonPointer::parse(pointer).ok().and_then(|place| match Payload::parse(None, body).ok()?.find(&place)? {
             Found::Text(text) => Some(text.into_owned()),
             Found::Unusable | Found::Nothing => None,
-        }
-    });
+        });
     let milliseconds = text.and_then(|text| number(text.as_bytes())).ok_or_else(|| {
         Refusal::InvalidSignature(format!("the body has no signing time at {pointer} (milliseconds since 1970)"))
     })?;

@@ -3,8 +3,9 @@
 use grapnel_api::{self, ObjectKey, Reason, Verification};
 use grapnel_expression::{ExpectedType, Scope};
 use grapnel_signature::{
-    Algorithm, Content, Encoding, Handshake, JwtScheme, KeyForm, KeySource, Provider, Scheme, ServiceAccountScheme,
-    Shape, SignatureScheme, TimestampSource, TokenScheme, Verifier, credentials, limits::DEFAULT_TOLERANCE,
+    Algorithm, Content, Encoding, Handshake, JwtScheme, KeyForm, KeySource, Parameter, Parameters, Provider, Scheme,
+    ServiceAccountScheme, Shape, SignatureScheme, TimestampSource, TokenScheme, Verifier, credentials,
+    limits::DEFAULT_TOLERANCE,
 };
 use grapnel_values::{duration, secret::Secret};
 use http::header;
@@ -21,15 +22,7 @@ pub(super) fn scheme(
 ) -> (Option<Scheme>, Option<&'static Provider>) {
     if let Some(preset) = &verification.provider {
         let provider = Provider::of(preset.name);
-        let mut scheme = provider.scheme();
-        if let Some(text) = &preset.tolerance {
-            tolerate(provider, text, &mut scheme, problems);
-        }
-        if let Err(missing) = complete(preset, &mut scheme) {
-            problems.add("/spec/verification/provider", Reason::InvalidSpec, missing);
-            return (None, Some(provider));
-        }
-        return (Some(scheme), Some(provider));
+        return (preset_scheme(preset, provider, problems), Some(provider));
     }
     let scheme = if let Some(hmac) = &verification.hmac {
         hmac_scheme(hmac, problems).map(Scheme::Signature)
@@ -52,46 +45,51 @@ pub(super) fn scheme(
     (scheme, None)
 }
 
-fn tolerate(provider: &Provider, text: &grapnel_api::GoDuration, scheme: &mut Scheme, problems: &mut Problems) {
+/// The scheme of a preset, with what only the endpoint knows.
+fn preset_scheme(preset: &grapnel_api::Provider, provider: &Provider, problems: &mut Problems) -> Option<Scheme> {
+    let mut scheme = provider.scheme();
+    if let Some(text) = &preset.tolerance {
+        scheme = tolerating(provider, text, scheme, problems);
+    }
+    let parameters = parameters(preset);
+    if let Some(message) = misfit(provider, &scheme, &parameters) {
+        problems.add("/spec/verification/provider", Reason::InvalidSpec, message);
+        return None;
+    }
+    Some(scheme.configured(&parameters))
+}
+
+fn tolerating(provider: &Provider, text: &grapnel_api::GoDuration, scheme: Scheme, problems: &mut Problems) -> Scheme {
     let pointer = "/spec/verification/provider/tolerance";
-    let tolerance = problems.check(pointer, duration::parse(&text.0));
-    match scheme {
-        Scheme::Signature(signature) if signature.timestamp.is_some() => {
-            signature.tolerance = tolerance.or(signature.tolerance);
-        }
-        Scheme::SignatureOrToken(scheme) => {
-            scheme.signature.tolerance = tolerance.or(scheme.signature.tolerance);
-        }
-        Scheme::Certificate(certificate) => certificate.tolerance = tolerance.unwrap_or(certificate.tolerance),
-        _ => problems.add(
-            pointer,
-            Reason::InvalidSpec,
-            format_args!("{} does not sign a timestamp; remove tolerance", provider.name),
-        ),
+    let Some(tolerance) = problems.check(pointer, duration::parse(&text.0)) else { return scheme };
+    scheme.tolerating(tolerance).unwrap_or_else(|| {
+        let message = format!("{} does not sign a timestamp; remove tolerance", provider.name);
+        problems.add(pointer, Reason::InvalidSpec, message);
+        scheme
+    })
+}
+
+fn parameters(preset: &grapnel_api::Provider) -> Parameters {
+    let texts = |list: &Option<Vec<String>>| list.iter().flatten().map(|text| text.as_str().into()).collect();
+    Parameters {
+        audiences: texts(&preset.audiences),
+        emails: texts(&preset.emails),
+        webhook_id: preset.webhook_id.as_deref().unwrap_or_default().into(),
     }
 }
 
-/// Adds the parts of a preset that only the endpoint knows. API servers have the same rules, except older ones.
-fn complete(preset: &grapnel_api::Provider, scheme: &mut Scheme) -> Result<(), &'static str> {
-    let texts = |list: &Option<Vec<String>>| {
-        let list: Vec<Box<str>> = list.iter().flatten().map(|text| text.as_str().into()).collect();
-        Some(list).filter(|list| !list.is_empty())
+/// What is wrong with the parameters of a preset. API servers have the same rules, except older ones.
+fn misfit(provider: &Provider, scheme: &Scheme, parameters: &Parameters) -> Option<String> {
+    let required = scheme.parameters();
+    let fields = |parameters: &mut dyn Iterator<Item = &Parameter>| {
+        parameters.map(|parameter| parameter.field()).collect::<Vec<_>>().join(" and ")
     };
-    match (scheme, texts(&preset.audiences), texts(&preset.emails), &preset.webhook_id) {
-        (Scheme::Jwt(jwt), Some(audiences), Some(emails), None) => {
-            jwt.audiences = audiences;
-            jwt.emails = emails;
-            Ok(())
-        }
-        (Scheme::Jwt(_), ..) => Err("Google requires audiences and emails, and allows no other fields"),
-        (Scheme::Certificate(certificate), None, None, Some(id)) if !id.is_empty() => {
-            certificate.webhook_id = id.as_str().into();
-            Ok(())
-        }
-        (Scheme::Certificate(_), ..) => Err("PayPal requires webhookId, and allows no other fields"),
-        (_, None, None, None) => Ok(()),
-        _ => Err("audiences and emails are for Google, and webhookId for PayPal; remove them"),
+    if required.iter().any(|parameter| !parameters.has(*parameter)) {
+        return Some(format!("{} requires {}", provider.name, fields(&mut required.iter())));
     }
+    let unused = |parameter: &&Parameter| parameters.has(**parameter) && !required.contains(parameter);
+    let unused = fields(&mut Parameter::ALL.iter().filter(unused));
+    (!unused.is_empty()).then(|| format!("{} has no use for {unused}; remove it", provider.name))
 }
 
 fn jwt(jwt: &grapnel_api::Jwt, options: &Options, problems: &mut Problems) -> Option<JwtScheme> {

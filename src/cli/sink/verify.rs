@@ -6,8 +6,7 @@ use axum::http::{HeaderMap, Method, Uri, header::HOST};
 use bytes::Bytes;
 use grapnel_payload::payload::Payload;
 use grapnel_signature::{
-    CalledUrl, Handshake, HandshakeReply, KeySet, Refusal, RequiredContext, Scheme, VerificationContext, Verified,
-    Verifier,
+    CalledUrl, Handshake, HandshakeReply, KeySet, Refusal, RequiredContext, VerificationContext, Verified, Verifier,
 };
 use grapnel_values::secret::Secret;
 use jiff::Timestamp;
@@ -59,14 +58,7 @@ impl Args {
         let (mut verifier, mut keys) = (None, None);
         if let Some(secret) = secret {
             let scheme = self.scheme.scheme(&self.options);
-            keys = match &scheme {
-                Scheme::Jwt(_) => Some(KeySet::jwks(secret.expose())),
-                Scheme::Certificate(_) => Some(KeySet::certificate(secret.expose())),
-                _ => None,
-            }
-            .transpose()
-            .map_err(|error| useless(&error))?
-            .map(Arc::new);
+            keys = scheme.fetched_keys(secret.expose()).transpose().map_err(|error| useless(&error))?.map(Arc::new);
             verifier = Some(Verifier::new(scheme, vec![secret]).map_err(|error| useless(&error))?);
         }
         Ok(Check {
@@ -90,7 +82,7 @@ impl Check {
         let verifier = self.verifier.as_ref()?;
         let evidence = match verifier.needs() {
             RequiredContext::Url => VerificationContext::Url(self.called(uri, headers)),
-            RequiredContext::Keys => match (verifier.keys_for(headers), &self.keys) {
+            RequiredContext::Keys => match (verifier.keys_for(headers, body), &self.keys) {
                 (Err(refusal), _) => return Some(Err(refusal)),
                 (Ok(_), Some(keys)) => VerificationContext::Keys(Arc::clone(keys)),
                 (Ok(_), None) => VerificationContext::Nothing,

@@ -77,7 +77,7 @@ impl Receiver {
         Ok(match self.verifier.needs() {
             RequiredContext::Url => VerificationContext::Url(CalledUrl::of(&request.url).unwrap()),
             RequiredContext::Keys => {
-                self.verifier.keys_for(&request.headers)?;
+                self.verifier.keys_for(&request.headers, &request.body)?;
                 VerificationContext::Keys(self.keys.clone().unwrap())
             }
             RequiredContext::Nothing | RequiredContext::Review(_) => VerificationContext::Nothing,
@@ -97,11 +97,7 @@ fn judge(receiver: &Receiver, request: &Request) -> &'static str {
 }
 
 pub(super) fn verifier(scheme: &Scheme, secrets: Vec<Secret>) -> Receiver {
-    let keys = match scheme {
-        Scheme::Jwt(_) => Some(KeySet::jwks(secrets[0].expose()).unwrap()),
-        Scheme::Certificate(_) => Some(KeySet::certificate(secrets[0].expose()).unwrap()),
-        _ => None,
-    };
+    let keys = secrets.first().and_then(|document| scheme.fetched_keys(document.expose())).map(Result::unwrap);
     Receiver { verifier: Verifier::new(scheme.clone(), secrets).unwrap(), keys: keys.map(Into::into) }
 }
 
