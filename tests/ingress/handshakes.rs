@@ -101,12 +101,33 @@ async fn the_challenge_of_x_is_signed_where_x_sends() {
     let answer = Post::to("/shop/x", "").method("PUT").send(served.address).await;
     answer.refused(405, "method_not_allowed");
     assert_eq!(answer.headers["allow"], "GET, POST");
-    for provider in PROVIDERS.iter().filter(|provider| provider.name != "X") {
+    for provider in PROVIDERS.iter().filter(|provider| provider.handshake.method().is_none()) {
         let answer = get(provider.name.as_str(), "?crc_token=abc").send(served.address).await;
         answer.refused(405, "method_not_allowed");
         assert_eq!(answer.headers["allow"], "POST", "{}", provider.name);
     }
     assert!(served.stored("x").await.is_empty());
+}
+
+#[tokio::test]
+async fn unsigned_questions_of_others_are_answered_too() {
+    let served = all(IngressOptions::default()).await;
+    let get = |path: &str| Post::to(path, "").method("GET");
+    let meta =
+        get("/shop/meta?hub.mode=subscribe&hub.challenge=1158201444&hub.verify_token=t").send(served.address).await;
+    assert_eq!((meta.status, meta.text()), (200, "1158201444"));
+    get("/shop/meta?hub.challenge=%3Cb%3E").send(served.address).await.refused(400, "malformed_payload");
+    let okta = get("/shop/okta").header("X-Okta-Verification-Challenge", "abc").send(served.address).await;
+    assert_eq!(okta.json(), serde_json::json!({ "verification": "abc" }));
+    get("/shop/okta").send(served.address).await.refused(400, "malformed_payload");
+    for name in ["trello", "mailchimp"] {
+        let answer = get(&format!("/shop/{name}")).send(served.address).await;
+        answer.refused(405, "method_not_allowed");
+        assert_eq!(answer.headers["allow"], "HEAD, POST");
+    }
+    for name in ["meta", "okta", "trello", "mailchimp"] {
+        assert!(served.stored(name).await.is_empty(), "{name}");
+    }
 }
 
 /// Whoever gets a challenge signed has the signature of a body, and that must not be taken for an event in any form.

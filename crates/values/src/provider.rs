@@ -70,6 +70,30 @@ names! {
     Google,
     /// PayPal.
     PayPal,
+    /// Gitea.
+    Gitea,
+    /// Forgejo.
+    Forgejo,
+    /// Meta: Facebook, Instagram, WhatsApp and others of its Graph API.
+    Meta,
+    /// Jira Cloud and Data Center.
+    Jira,
+    /// WooCommerce.
+    WooCommerce,
+    /// Trello.
+    Trello,
+    /// The event hooks of Okta.
+    Okta,
+    /// Mailchimp Transactional, formerly Mandrill.
+    Mailchimp,
+    /// The service hooks of Azure DevOps.
+    AzureDevOps,
+    /// Azure Container Registry.
+    AzureContainerRegistry,
+    /// JFrog Artifactory.
+    Artifactory,
+    /// Quay.
+    Quay,
 }
 
 impl ProviderName {

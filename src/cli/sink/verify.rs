@@ -6,7 +6,8 @@ use axum::http::{HeaderMap, Method, Uri, header::HOST};
 use bytes::Bytes;
 use grapnel_payload::payload::Payload;
 use grapnel_signature::{
-    CalledUrl, Handshake, HandshakeReply, KeySet, Refusal, RequiredContext, VerificationContext, Verified, Verifier,
+    CalledUrl, Handshake, HandshakeReply, KeySet, Question, Refusal, RequiredContext, VerificationContext, Verified,
+    Verifier,
 };
 use grapnel_values::secret::Secret;
 use jiff::Timestamp;
@@ -107,11 +108,8 @@ impl Check {
 
     /// The reply to a handshake with another method than POST.
     pub(super) fn question(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Option<HandshakeReply> {
-        match *method {
-            Method::GET => self.handshake.crc(uri.query(), self.verifier.as_ref()?),
-            Method::OPTIONS => self.handshake.permission(headers, None),
-            _ => None,
-        }
+        let question = Question { method, query: uri.query(), headers, per_minute: None };
+        self.handshake.answer(question, self.verifier.as_ref()?)
     }
 
     /// The reply, if a delivery is a handshake.
