@@ -36,9 +36,9 @@ pub enum Handshake {
     /// X sends `GET ?crc_token=…` and expects the HMAC-SHA256 of the token
     /// (<https://docs.x.com/x-api/webhooks/quickstart>). The request is not signed: any caller learns the signature of
     /// a body that equals the token. Therefore only texts that cannot be an event of X are answered, and only what X
-    /// could have sent is an event: see [`Self::crc`] and [`Self::is_event`].
+    /// could have sent is an event: see [`Self::answer`] and [`Self::is_event`].
     XCrc,
-    /// CloudEvents senders ask for permission with `OPTIONS`: see [`Self::permission`].
+    /// CloudEvents senders ask for permission with `OPTIONS`: see [`Self::answer`].
     CloudEvents,
     /// Meta sends `GET ?hub.mode=subscribe&hub.challenge=…&hub.verify_token=…` and expects the challenge back
     /// (<https://developers.facebook.com/docs/graph-api/webhooks/getting-started>). The token is not checked: whoever
@@ -170,7 +170,7 @@ impl Handshake {
         Some(HandshakeReply::json(&json!({ "response_token": format!("sha256={tag}") })))
     }
 
-    /// Returns whether a verified body can be an event. Events of X are JSON objects, which no token of [`Self::crc`]
+    /// Returns whether a verified body can be an event. Events of X are JSON objects, which no token of [`Self::answer`]
     /// is.
     pub fn is_event(&self, payload: &Payload, verified: &Verified) -> bool {
         match self {
