@@ -30,7 +30,7 @@ fn table() -> String {
 fn row(provider: &Provider) -> String {
     let largest = provider.body_bytes.map_or("1 MiB".into(), |bytes| format!("{} MiB", bytes >> 20));
     let again = match provider.retries {
-        Retries::Undocumented => "not documented".into(),
+        Retries::Unknown => "not known".into(),
         Retries::Never(instead) => format!("no; {instead}"),
         Retries::Automatic(how) => how.to_owned(),
     };

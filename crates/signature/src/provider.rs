@@ -44,8 +44,8 @@ pub enum Place {
 /// Whether a sender sends an event again that was not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Retries {
-    /// Its documentation does not say.
-    Undocumented,
+    /// Not known: its documentation does not say, or was not found.
+    Unknown,
     /// It never does by itself. The text says what a user can do.
     Never(&'static str),
     /// It does. The text says how often.
