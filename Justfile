@@ -45,6 +45,7 @@ generate:
     "${CARGO_TARGET_DIR:-target}/debug/examples/limits" > docs/limits.md
     mkdir -p docs/reference
     "${CARGO_TARGET_DIR:-target}/debug/examples/openapi" > docs/reference/openapi.json
+    "${CARGO_TARGET_DIR:-target}/debug/examples/providers"
     ./scripts/render
 
 # Write man pages to a directory
@@ -53,7 +54,7 @@ man DIR="target/man":
 
 # Fail when a generated file is not up to date
 generate-check: generate
-    git diff --exit-code -- crds docs/api.md docs/limits.md docs/reference charts manifests
+    git diff --exit-code -- crds docs/api.md docs/limits.md docs/providers.md docs/reference charts manifests
 
 # Build what is shipped
 release:

@@ -4,6 +4,10 @@ use std::{fs, path::Path, process::Command};
 
 use grapnel_signature::{Provider, Scheme, names, provider};
 
+#[path = "../examples/providers.rs"]
+#[allow(dead_code, unreachable_pub, reason = "shared with the example, which writes the document")]
+mod generated;
+
 /// The YAML blocks of a Markdown text.
 fn blocks(text: &str) -> Vec<String> {
     let mut blocks = Vec::new();
@@ -75,16 +79,38 @@ fn links_inside_the_repository_lead_somewhere() {
 }
 
 #[test]
-fn every_sender_has_a_row_and_an_example() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/providers.md");
-    let text = fs::read_to_string(path).unwrap();
-    let blocks = blocks(&text);
+fn the_documentation_says_what_the_provider_table_says() {
+    let text = providers();
+    let expected = generated::written(&text).expect("docs/providers.md lacks the lines around the generated part");
+    assert!(expected == text, "docs/providers.md differs from the provider table: run `just generate`");
+}
+
+/// The first table of the document is written by hand: one line for each provider.
+#[test]
+fn every_provider_has_a_line_of_documentation() {
+    let text = providers();
+    let by_hand = text.split(generated::MARKERS[0]).next().unwrap();
     for name in names() {
-        assert!(text.contains(&format!("\n| `{name}` |")), "{name} has no row in the table");
+        let lines = by_hand.lines().filter(|line| line.starts_with(&format!("| `{name}` |"))).count();
+        assert_eq!(lines, 1, "docs/providers.md: the first table needs one line for {name}, and has {lines}");
+    }
+}
+
+/// What is particular to a provider is shown by an example; a plain one looks like that of GitHub.
+#[test]
+fn no_provider_has_two_examples_of_the_same() {
+    let blocks = blocks(&providers());
+    for name in names() {
         let line = format!("      name: {name}");
         let examples = blocks.iter().filter(|block| block.lines().any(|other| other == line)).count();
         // One for each of its ways.
         let ways = if let Some(Scheme::SignatureOrToken(_)) = provider(name).map(Provider::scheme) { 2 } else { 1 };
-        assert_eq!(examples, ways, "{name} has {examples} examples");
+        assert!(examples <= ways, "{name} has {examples} examples");
+        let plain = provider(name).is_some_and(|provider| provider.scheme().needs_secrets());
+        assert!(plain || examples == ways, "{name} needs more than secretRefs, so it needs an example");
     }
+}
+
+fn providers() -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/providers.md")).unwrap()
 }

@@ -1,8 +1,9 @@
 //! Signature schemes by name: `grapnel send` signs with them, and `grapnel sink` verifies them.
 
 use grapnel_signature::{
-    Algorithm, Content, Encoding, Handshake, JwtScheme, KeyForm, KeySource, Place as ProviderPlace, Provider, Scheme,
-    Shape, SignatureScheme, TimestampSource, TokenScheme, limits::DEFAULT_TOLERANCE, names, provider, sign_request_to,
+    Algorithm, Content, Encoding, Handshake, JwtScheme, KeyForm, KeySource, Parameter, Parameters,
+    Place as ProviderPlace, Provider, Scheme, Shape, SignatureScheme, TimestampSource, TokenScheme,
+    limits::DEFAULT_TOLERANCE, names, provider, sign_request_to,
 };
 use grapnel_values::{secret::Secret, suggest::suggest};
 use http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION};
@@ -183,7 +184,7 @@ impl Named {
     /// The name of the provider, if it is one.
     pub(super) fn provider(self) -> Option<&'static str> {
         match self {
-            Self::Provider(row) => Some(row.name),
+            Self::Provider(row) => Some(row.name.as_str()),
             _ => None,
         }
     }
@@ -200,12 +201,7 @@ impl Named {
     /// The JSON pointer of the time of signing in the body, in milliseconds since 1970, if the scheme has one.
     pub(super) fn time_in_body(self) -> Option<&'static str> {
         match self {
-            Self::Provider(row) => match row.scheme() {
-                Scheme::Signature(SignatureScheme { timestamp: Some(TimestampSource::Milliseconds(at)), .. }) => {
-                    Some(at)
-                }
-                _ => None,
-            },
+            Self::Provider(row) => row.scheme().time_in_body(),
             _ => None,
         }
     }
@@ -275,12 +271,7 @@ impl Options {
         let hmac = matches!(named, Named::Hmac(..));
         let token = matches!(named, Named::Token);
         let jwt = matches!(named, Named::Jwt);
-        let provider = match named {
-            Named::Provider(row) => Some(row.scheme()),
-            _ => None,
-        };
-        let issued = jwt || matches!(provider, Some(Scheme::Jwt(_)));
-        let certified = matches!(provider, Some(Scheme::Certificate(_)));
+        let takes = |parameter| matches!(named, Named::Provider(row) if row.scheme().parameters().contains(&parameter));
         let options = [
             ("--hmac-header", self.hmac_header.is_some(), hmac, HMAC),
             ("--hmac-prefix", self.hmac_prefix.is_some(), hmac, HMAC),
@@ -290,9 +281,9 @@ impl Options {
             ("--token-header", self.token_header.is_some(), token, "token"),
             ("--token-scheme", self.token_scheme.is_some(), token, "token"),
             ("--issuer", self.issuer.is_some(), jwt, "jwt"),
-            ("--audience", self.audience.is_some(), issued, TOKENS),
-            ("--email", self.email.is_some(), issued, TOKENS),
-            ("--webhook-id", self.webhook_id.is_some(), certified, "paypal"),
+            ("--audience", self.audience.is_some(), jwt || takes(Parameter::Audiences), TOKENS),
+            ("--email", self.email.is_some(), jwt || takes(Parameter::Emails), TOKENS),
+            ("--webhook-id", self.webhook_id.is_some(), takes(Parameter::WebhookId), "paypal"),
         ];
         match options.into_iter().find(|(_, given, applies, _)| *given && !applies) {
             Some((option, .., whose)) => Err(Usage::error(format!("{option} applies only to {whose}; remove it"))),
@@ -316,18 +307,12 @@ impl Options {
     }
 
     /// Adds the parts of a provider's scheme that only a receiver knows.
-    fn complete(&self, mut scheme: Scheme) -> Scheme {
-        match &mut scheme {
-            Scheme::Jwt(jwt) => {
-                jwt.audiences = vec![self.audience.as_deref().unwrap_or("grapnel").into()];
-                jwt.emails = self.email.iter().map(|email| email.as_str().into()).collect();
-            }
-            Scheme::Certificate(certificate) => {
-                certificate.webhook_id = self.webhook_id.as_deref().unwrap_or("WEBHOOK").into();
-            }
-            _ => {}
-        }
-        scheme
+    fn complete(&self, scheme: Scheme) -> Scheme {
+        scheme.configured(&Parameters {
+            audiences: vec![self.audience.as_deref().unwrap_or("grapnel").into()],
+            emails: self.email.iter().map(|email| email.as_str().into()).collect(),
+            webhook_id: self.webhook_id.as_deref().unwrap_or("WEBHOOK").into(),
+        })
     }
 
     /// A header that has to contain the id in addition to its place.

@@ -21,7 +21,7 @@ use grapnel_payload::{
     cloudevents::{Attribute, CloudEvent},
     event_data::{Content, Data, add_attributes, expression_headers},
     lenient,
-    reading::{Kind, Reading},
+    reading::{BodyKind, Reading},
 };
 use serde_json::Value;
 
@@ -238,7 +238,7 @@ impl DecodedEvent {
         let kind = self.reading.kind(self.event.content_type.as_deref());
         let strict: Option<&[u8]> = match self.structured().map(|structured| &structured.data) {
             Some(OwnedData::Json(text)) => Some(text),
-            None if matches!(kind, Kind::Json | Kind::Undeclared) => Some(lenient::without_bom(body)),
+            None if matches!(kind, BodyKind::Json | BodyKind::Undeclared) => Some(lenient::without_bom(body)),
             _ => None,
         };
         #[cfg(test)]
@@ -323,7 +323,7 @@ pub(super) fn made_content(json: &str) -> Content<'_> {
 }
 
 fn is_json(content_type: Option<&str>) -> bool {
-    matches!(Kind::of(content_type), Kind::Json | Kind::Undeclared)
+    matches!(BodyKind::of(content_type), BodyKind::Json | BodyKind::Undeclared)
 }
 
 /// A JSON text without the blanks around it (RFC 8259, 2).

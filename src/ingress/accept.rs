@@ -23,7 +23,7 @@ use grapnel_event::{
 use grapnel_journal::{Appended, Arrival, JournalError};
 use grapnel_payload::{
     cloudevents::{CloudEvent, STRUCTURED},
-    reading::Kind,
+    reading::BodyKind,
 };
 use grapnel_signature::{HandshakeReply, Refusal, VerificationContext, Verified};
 use http::{HeaderMap, Method, header::CONTENT_TYPE};
@@ -215,7 +215,7 @@ impl Shared {
         let _in_progress = self.tenants.begin(&namespace)?;
         let endpoint = Arc::clone(&inbound.endpoint);
         let judged = async {
-            let evidence = self.evidence(&inbound).await?;
+            let evidence = self.evidence(&inbound, &body.bytes).await?;
             judge(&self.judges, inbound, evidence, body.bytes.clone()).await
         };
         let (inbound, judged) = match judged.await {
@@ -413,7 +413,7 @@ pub(super) fn interpret(endpoint: &Endpoint, headers: &HeaderMap, verified: Veri
         false => Payload::read(&endpoint.reading, content_type, verified.body()),
     };
     // The fields of a form may be what a user has written.
-    if endpoint.reading.kind(content_type) != Kind::Form
+    if endpoint.reading.kind(content_type) != BodyKind::Form
         && let Some(reply) = endpoint.handshake.reply(&payload, &verified, &endpoint.verifier)?
     {
         return Ok(Verdict::Handshake(reply));

@@ -2,7 +2,7 @@
 
 use axum::{body::Body, response::Response};
 use grapnel_event::identity::MalformedPayload;
-use grapnel_signature::{Handshake, HandshakeReply};
+use grapnel_signature::{HandshakeReply, Question};
 use http::Method;
 
 use super::{inbound::Inbound, reject::Rejected};
@@ -10,20 +10,22 @@ use crate::catalog::Endpoint;
 
 /// Checks that the endpoint supports the method.
 pub(super) fn allow_method(inbound: &Inbound) -> Result<(), Rejected> {
-    match (&inbound.method, inbound.endpoint.handshake) {
-        (&Method::POST, _) | (&Method::GET, Handshake::XCrc) | (&Method::OPTIONS, Handshake::CloudEvents) => Ok(()),
-        _ if is_probe(inbound) => Ok(()),
-        _ => Err(not_allowed(&inbound.endpoint)),
+    let asking = inbound.endpoint.handshake.method();
+    if inbound.method == Method::POST || asking.as_ref() == Some(&inbound.method) || is_probe(inbound) {
+        return Ok(());
     }
+    Err(not_allowed(&inbound.endpoint))
 }
 
 /// The methods that an endpoint supports. OPTIONS asks for permission to POST (CloudEvents HTTP webhooks 1.0.2, section
 /// 4.2), so it is not named.
 fn not_allowed(endpoint: &Endpoint) -> Rejected {
-    let get = endpoint.handshake == Handshake::XCrc || endpoint.probes.contains(&Method::GET);
-    let head = endpoint.probes.contains(&Method::HEAD);
-    let methods = [(get, "GET"), (head, "HEAD"), (true, "POST")];
-    let allow: Vec<&str> = methods.into_iter().filter_map(|(allowed, method)| allowed.then_some(method)).collect();
+    let asking = endpoint.handshake.method();
+    let allowed = |method: &Method| {
+        *method == Method::POST || asking.as_ref() == Some(method) || endpoint.probes.contains(method)
+    };
+    let allow: Vec<&str> =
+        [&Method::GET, &Method::HEAD, &Method::POST].into_iter().filter(|it| allowed(it)).map(Method::as_str).collect();
     Rejected::MethodNotAllowed { allow: allow.join(", ") }
 }
 
@@ -36,20 +38,19 @@ pub(super) fn is_probe(Inbound { endpoint, method, headers, .. }: &Inbound) -> b
 
 /// The reply to a handshake, which is known by its method. `None` means that the request carries an event.
 pub(super) fn question(inbound: &Inbound) -> Result<Option<HandshakeReply>, Rejected> {
-    let endpoint = &inbound.endpoint;
-    match (&inbound.method, endpoint.handshake) {
-        (&Method::GET, Handshake::XCrc) => match endpoint.handshake.crc(inbound.uri.query(), &endpoint.verifier) {
-            Some(reply) => Ok(Some(reply)),
-            None => Err(Rejected::Malformed(MalformedPayload {
-                sentence: "the query has no valid crc_token; use POST to send events".into(),
-            })),
-        },
-        (&Method::OPTIONS, Handshake::CloudEvents) => {
-            let per_minute = endpoint.rate_limit.as_ref().map(|limit| limit.per_minute());
-            let permission = endpoint.handshake.permission(&inbound.headers, per_minute);
-            permission.map(Some).ok_or_else(|| not_allowed(endpoint))
-        }
-        _ => Ok(None),
+    let Inbound { endpoint, method, headers, uri, .. } = inbound;
+    if *method == Method::POST {
+        return Ok(None);
+    }
+    let per_minute = endpoint.rate_limit.as_ref().map(|limit| limit.per_minute());
+    let question = Question { method, query: uri.query(), headers, per_minute };
+    match endpoint.handshake.answer(question, &endpoint.verifier) {
+        Some(reply) => Ok(Some(reply)),
+        None if is_probe(inbound) => Ok(None),
+        None if *method == Method::OPTIONS => Err(not_allowed(endpoint)),
+        None => Err(Rejected::Malformed(MalformedPayload {
+            sentence: "the request has no valid challenge; use POST to send events".into(),
+        })),
     }
 }
 

@@ -34,14 +34,14 @@ pub struct KeysUnavailable;
 
 impl Shared {
     /// Collects what the endpoint's scheme requires, and nothing more.
-    pub(super) async fn evidence(&self, inbound: &Inbound) -> Result<VerificationContext, Rejected> {
+    pub(super) async fn evidence(&self, inbound: &Inbound, body: &[u8]) -> Result<VerificationContext, Rejected> {
         match inbound.endpoint.verifier.needs() {
             RequiredContext::Nothing => Ok(VerificationContext::Nothing),
             RequiredContext::Url => {
                 Ok(VerificationContext::Url(self.called(inbound.peer, &inbound.headers, &inbound.uri)))
             }
             RequiredContext::Keys => {
-                let wanted = inbound.endpoint.verifier.keys_for(&inbound.headers)?;
+                let wanted = inbound.endpoint.verifier.keys_for(&inbound.headers, body)?;
                 let Some(keys) = &self.ingress.keys else { return Err(Rejected::Keyless) };
                 match timeout_at(inbound.deadline, keys.keys(&wanted, &inbound.endpoint.key.namespace)).await {
                     Ok(Ok(keys)) => Ok(VerificationContext::Keys(keys)),

@@ -25,8 +25,8 @@ async fn signed_questions_are_answered_and_not_stored() {
     assert_eq!((slack.status, slack.text()), (200, "3eZbrw1aBm2r"));
 
     let zoom = ask(&served, "Zoom", r#"{"event":"endpoint.url_validation","payload":{"plainToken":"abc"}}"#).await;
-    // By `printf abc | openssl dgst -sha256 -hmac whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw`.
-    let tag = "d47fe614eb91cb62f2ba68dd91a7ff1dcb612409f71d66fabfc6886cd5b9366b";
+    // By `printf abc | openssl dgst -sha256 -hmac "It's a Secret to Everybody"`.
+    let tag = "33490a644c4cb6342e77e9c8437002e9e3753e44c909a54f136da003ee2bc5ed";
     assert_eq!(zoom.json(), serde_json::json!({ "plainToken": "abc", "encryptedToken": tag }));
 
     let interaction = ask(&served, "Discord", r#"{"type":1}"#).await;
@@ -90,10 +90,10 @@ async fn the_challenge_of_x_is_signed_where_x_sends() {
     let served = all(IngressOptions::default()).await;
     let get = |name: &str, query: &str| Post::to(&format!("/shop/{}{query}", name.to_lowercase()), "").method("GET");
     let answer = get("X", "?crc_token=abc&nonce=1").send(served.address).await;
-    // By `printf abc | openssl dgst -sha256 -hmac whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw -binary | base64`.
+    // By `printf abc | openssl dgst -sha256 -hmac "It's a Secret to Everybody" -binary | base64`.
     assert_eq!(
         answer.json(),
-        serde_json::json!({ "response_token": "sha256=1H/mFOuRy2Lyumjdkaf/HcthJAn3HWb6v8aIbNW5Nms=" })
+        serde_json::json!({ "response_token": "sha256=M0kKZExMtjQud+nIQ3AC6eN1PkTJCaVPE22gA+4rxe0=" })
     );
     for query in ["", "?", "?crc_token=", "?crc=abc", "?crc_token=%7B%7D", "?crc_token=a&crc_token=b"] {
         get("X", query).send(served.address).await.refused(400, "malformed_payload");
@@ -101,12 +101,33 @@ async fn the_challenge_of_x_is_signed_where_x_sends() {
     let answer = Post::to("/shop/x", "").method("PUT").send(served.address).await;
     answer.refused(405, "method_not_allowed");
     assert_eq!(answer.headers["allow"], "GET, POST");
-    for provider in PROVIDERS.iter().filter(|provider| provider.name != "X") {
-        let answer = get(provider.name, "?crc_token=abc").send(served.address).await;
+    for provider in PROVIDERS.iter().filter(|provider| provider.handshake.method().is_none()) {
+        let answer = get(provider.name.as_str(), "?crc_token=abc").send(served.address).await;
         answer.refused(405, "method_not_allowed");
         assert_eq!(answer.headers["allow"], "POST", "{}", provider.name);
     }
     assert!(served.stored("x").await.is_empty());
+}
+
+#[tokio::test]
+async fn unsigned_questions_of_others_are_answered_too() {
+    let served = all(IngressOptions::default()).await;
+    let get = |path: &str| Post::to(path, "").method("GET");
+    let meta =
+        get("/shop/meta?hub.mode=subscribe&hub.challenge=1158201444&hub.verify_token=t").send(served.address).await;
+    assert_eq!((meta.status, meta.text()), (200, "1158201444"));
+    get("/shop/meta?hub.challenge=%3Cb%3E").send(served.address).await.refused(400, "malformed_payload");
+    let okta = get("/shop/okta").header("X-Okta-Verification-Challenge", "abc").send(served.address).await;
+    assert_eq!(okta.json(), serde_json::json!({ "verification": "abc" }));
+    get("/shop/okta").send(served.address).await.refused(400, "malformed_payload");
+    for name in ["trello", "mailchimp"] {
+        let answer = get(&format!("/shop/{name}")).send(served.address).await;
+        answer.refused(405, "method_not_allowed");
+        assert_eq!(answer.headers["allow"], "HEAD, POST");
+    }
+    for name in ["meta", "okta", "trello", "mailchimp"] {
+        assert!(served.stored(name).await.is_empty(), "{name}");
+    }
 }
 
 /// Whoever gets a challenge signed has the signature of a body, and that must not be taken for an event in any form.

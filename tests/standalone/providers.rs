@@ -10,7 +10,8 @@ use std::{
 };
 
 use axum::{Router, http::StatusCode, routing::get};
-use grapnel_signature::names;
+use grapnel_signature::{names, provider, testing};
+use grapnel_values::secret::Secret;
 
 use crate::{
     home::Home,
@@ -19,15 +20,21 @@ use crate::{
 
 const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/crates/signature/src/tests/data");
 
-/// The private keys whose public ones are in the documentation.
-fn private(name: &str) -> Option<&'static str> {
-    match name {
-        "Discord" => Some("0707070707070707070707070707070707070707070707070707070707070707"),
-        "SendGrid" => Some(
-            "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgmzkGxHt3G33X9G8u\nESk995SOL3lVhIFfNp9RodDMNDChRANCAAQfacKLsfyiutqRnPAZamqzrSTkRAcS\nPpeTPwDOxD3fiL5QpkPO7Vt9QDSveEVvxUkNy0gbWH4UpvORYn5FqMyB\n-----END PRIVATE KEY-----\n",
-        ),
-        _ => None,
-    }
+/// What a sender signs with in tests, and what its receiver knows.
+fn keys(name: &str) -> (String, String) {
+    let keys = testing::keys(&provider(name).unwrap().scheme());
+    let text = |secret: &Secret| String::from_utf8(secret.expose().to_vec()).unwrap();
+    (text(&keys.private), text(&keys.public))
+}
+
+/// An endpoint of a provider that needs nothing but its secret, as the example of GitHub in the documentation.
+fn plain(name: &str) -> String {
+    let (endpoint, key) = (name.to_lowercase(), serde_json::json!(keys(name).1));
+    format!(
+        "apiVersion: v1\nkind: Secret\nmetadata: {{name: {endpoint}}}\nstringData: {{key: {key}}}\n---\n\
+         apiVersion: grapnel.dev/v1alpha1\nkind: WebhookEndpoint\nmetadata: {{name: {endpoint}}}\n\
+         spec: {{verification: {{provider: {{name: {name}}}, secretRefs: [{{name: {endpoint}, key: key}}]}}}}\n"
+    )
 }
 
 /// Sends an event to an endpoint of the namespace `default`; whether it was taken, and what was said.
@@ -46,6 +53,13 @@ async fn every_sender_of_the_documentation_is_let_in() {
     for (number, block) in blocks.iter().enumerate() {
         home.write(&format!("{number:02}.yaml"), block);
     }
+    let example = |name: &str| {
+        let line = format!("      name: {name}");
+        blocks.iter().find(|block| block.lines().any(|other| other == line))
+    };
+    for name in names().filter(|name| provider(name).unwrap().scheme().needs_secrets() && example(name).is_none()) {
+        home.write(&format!("plain-{name}.yaml"), &plain(name));
+    }
     let secrets = blocks.last().unwrap();
     let value = |key: &str| {
         let line = secrets.lines().find_map(|line| line.strip_prefix(&format!("  {key}: ")));
@@ -53,22 +67,26 @@ async fn every_sender_of_the_documentation_is_let_in() {
     };
     let grapnel = home.start();
     let mut sent = 0;
-    // The keys of Google and PayPal are theirs.
-    for name in names().filter(|name| !["DockerHub", "Google", "PayPal"].contains(name)) {
-        let line = format!("      name: {name}");
-        let block = blocks.iter().find(|block| block.lines().any(|other| other == line)).unwrap();
-        let endpoint = block.lines().find_map(|line| line.strip_prefix("  name: ")).unwrap();
-        let secret = private(name).unwrap_or_else(|| value(endpoint));
-        let (taken, said) = send(&grapnel, endpoint, &["--provider", name, "--secret", secret]);
+    // Keys of the others are fetched, or there are none.
+    for name in names().filter(|name| provider(name).unwrap().scheme().needs_secrets()) {
+        let keys = keys(name);
+        let (endpoint, shared) = match example(name) {
+            Some(block) => {
+                let endpoint = block.lines().find_map(|line| line.strip_prefix("  name: ")).unwrap();
+                (endpoint.to_owned(), value(endpoint).to_owned())
+            }
+            None => (name.to_lowercase(), keys.1.clone()),
+        };
+        // The documentation has the public keys of the tests.
+        let secret = if keys.0 == keys.1 { shared } else { keys.0 };
+        let endpoint = endpoint.as_str();
+        let (taken, said) = send(&grapnel, endpoint, &["--provider", name, "--secret", &secret]);
         assert!(taken, "{name}: {said}");
-        let (taken, said) = send(&grapnel, endpoint, &["--provider", name, "--secret", secret, "--example"]);
+        let (taken, said) = send(&grapnel, endpoint, &["--provider", name, "--secret", &secret, "--example"]);
         assert!(taken && !said.contains("duplicate"), "{name}, its example: {said}");
         // Of the same form, but not the one.
-        let wrong = match name {
-            "Discord" => "08".repeat(32),
-            "SendGrid" => continue,
-            _ => "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA".to_owned(),
-        };
+        let wrong = testing::keys(&provider(name).unwrap().scheme()).other_private;
+        let wrong = String::from_utf8(wrong.expose().to_vec()).unwrap();
         let (taken, said) = send(&grapnel, endpoint, &["--provider", name, "--secret", &wrong]);
         assert!(!taken && said.contains("invalid_signature"), "{name}: {said}");
         sent += 1;

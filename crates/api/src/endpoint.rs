@@ -337,7 +337,8 @@ pub enum RateLimitScope {
 #[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Default)]
 #[serde(rename_all = "camelCase")]
 pub struct Limits {
-    /// Largest body; a larger one gets 413. Defaults to 1Mi, at most 32Mi.
+    /// Largest body; a larger one gets 413. Defaults to what the provider sends at most (25Mi for GitHub), otherwise to
+    /// 1Mi; at most 32Mi.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body_bytes: Option<ByteSize>,
     /// Timeout of the whole request, body included; a slower one gets 408. Defaults to 10s, at most 60s.

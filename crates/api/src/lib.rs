@@ -25,6 +25,7 @@ pub use endpoint::{
     RateLimit, RateLimitScope, Rejection, Response, SchemaRule, Storage, SubscribersFrom, UnmatchedTypes,
     WebhookEndpoint, WebhookEndpointSpec, WebhookEndpointStatus,
 };
+pub use grapnel_values::provider::ProviderName;
 pub use key::{Incarnation, ObjectKey};
 pub use scalar::{ByteSize, GoDuration};
 pub use selector::{LabelOperator, LabelRequirement, LabelSelector};
@@ -38,7 +39,7 @@ pub use target::{
     ServiceScheme, ServiceTarget, Target, TargetAuth, TargetTls, UrlSource,
 };
 pub use verification::{
-    Algorithm, Basic, Encoding, Hmac, Jwt, KeyReference, NoVerification, Provider, ProviderName, SecretReference,
+    Algorithm, Basic, Encoding, Hmac, Jwt, KeyReference, NoVerification, Provider, SecretReference,
     ServiceAccountReference, ServiceAccountVerification, Token, Verification,
 };
 

@@ -1,7 +1,8 @@
 //! `spec.verification`: how requests prove who sent them.
 
+use grapnel_values::provider::ProviderName;
 use kube::KubeSchema;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::GoDuration;
@@ -12,10 +13,10 @@ use super::GoDuration;
 #[x_kube(
     validation = Rule::new("[has(self.provider), has(self.hmac), has(self.token), has(self.basic), has(self.jwt), has(self.serviceAccount), has(self.none)].filter(x, x).size() == 1")
         .message("exactly one of provider, hmac, token, basic, jwt, serviceAccount and none must be set"),
-    validation = Rule::new("has(self.none) || has(self.serviceAccount) || has(self.jwt) || (has(self.provider) && self.provider.name in ['DockerHub', 'Google', 'PayPal']) || (has(self.secretRefs) && self.secretRefs.size() > 0)")
+    validation = Rule::new("has(self.none) || has(self.serviceAccount) || has(self.jwt) || (has(self.provider) && self.provider.name in ['DockerHub', 'Quay', 'Google', 'PayPal']) || (has(self.secretRefs) && self.secretRefs.size() > 0)")
         .message("secretRefs must name at least one Secret key"),
-    validation = Rule::new("!(has(self.none) || has(self.serviceAccount) || has(self.jwt) || (has(self.provider) && self.provider.name in ['DockerHub', 'Google', 'PayPal'])) || !has(self.secretRefs) || self.secretRefs.size() == 0")
-        .message("secretRefs cannot be used with jwt, serviceAccount, none and the providers DockerHub, Google and PayPal")
+    validation = Rule::new("!(has(self.none) || has(self.serviceAccount) || has(self.jwt) || (has(self.provider) && self.provider.name in ['DockerHub', 'Quay', 'Google', 'PayPal'])) || !has(self.secretRefs) || self.secretRefs.size() == 0")
+        .message("secretRefs cannot be used with jwt, serviceAccount, none and the providers DockerHub, Quay, Google and PayPal")
 )]
 pub struct Verification {
     /// Keys of Secrets in the endpoint's namespace. List several to rotate them: a request is accepted if any of them
@@ -88,6 +89,7 @@ pub struct KeyReference {
 )]
 pub struct Provider {
     /// The provider.
+    #[schemars(schema_with = "provider_names")]
     pub name: ProviderName,
     /// How far the signed timestamp may be from now, for senders that sign one. Defaults to what the sender
     /// recommends: 1m for Linear, 24h for SendGrid, 96h for PayPal, 5m for all others.
@@ -110,80 +112,9 @@ pub struct Provider {
     pub webhook_id: Option<String>,
 }
 
-/// The senders whose signatures are known.
-#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ProviderName {
-    /// GitHub.
-    GitHub,
-    /// GitLab, by its signing token (`whsec_…`) or by its secret token (any other secret).
-    GitLab,
-    /// Bitbucket Cloud and Data Center.
-    Bitbucket,
-    /// Stripe.
-    Stripe,
-    /// Slack.
-    Slack,
-    /// Shopify.
-    Shopify,
-    /// Twilio. It signs the URL that it calls, so the operator must know it: by `--public-url`, or by a trusted proxy.
-    Twilio,
-    /// Any sender that follows the Standard Webhooks specification, with secrets (`whsec_…`) or public keys (`whpk_…`).
-    StandardWebhooks,
-    /// Svix and whoever sends through it.
-    Svix,
-    /// Linear.
-    Linear,
-    /// PagerDuty, webhooks of version 3.
-    PagerDuty,
-    /// Sentry.
-    Sentry,
-    /// Zoom.
-    Zoom,
-    /// Discord, interactions and events; its secret is the application's public key.
-    Discord,
-    /// SendGrid's Event Webhook; its secret is the verification key.
-    SendGrid,
-    /// X, formerly Twitter.
-    X,
-    /// Harbor, by its auth header.
-    Harbor,
-    /// Sonatype Nexus Repository.
-    Nexus,
-    /// Docker Hub. It proves nothing, so only a path that nobody guesses and `allowedSources` help.
-    DockerHub,
-    /// Google: Pub/Sub push, Cloud Scheduler, Cloud Tasks and whatever else calls with an OpenID Connect token.
-    Google,
-    /// PayPal.
-    PayPal,
-}
-
-impl ProviderName {
-    /// As written in the object; also its name in `grapnel_signature::provider`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::GitHub => "GitHub",
-            Self::GitLab => "GitLab",
-            Self::Bitbucket => "Bitbucket",
-            Self::Stripe => "Stripe",
-            Self::Slack => "Slack",
-            Self::Shopify => "Shopify",
-            Self::Twilio => "Twilio",
-            Self::StandardWebhooks => "StandardWebhooks",
-            Self::Svix => "Svix",
-            Self::Linear => "Linear",
-            Self::PagerDuty => "PagerDuty",
-            Self::Sentry => "Sentry",
-            Self::Zoom => "Zoom",
-            Self::Discord => "Discord",
-            Self::SendGrid => "SendGrid",
-            Self::X => "X",
-            Self::Harbor => "Harbor",
-            Self::Nexus => "Nexus",
-            Self::DockerHub => "DockerHub",
-            Self::Google => "Google",
-            Self::PayPal => "PayPal",
-        }
-    }
+/// The names of the provider table, as an enumeration.
+fn provider_names(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "enum": ProviderName::ALL })
 }
 
 /// A signature made with a hash-based message authentication code (RFC 2104).

@@ -139,7 +139,7 @@ pub fn id_defaults(provider: Option<&Provider>) -> Arc<[Source]> {
 type Shared = Mutex<BTreeMap<&'static str, Arc<[Source]>>>;
 
 fn shared(shared: &Shared, provider: Option<&Provider>, make: impl FnOnce() -> Vec<Source>) -> Arc<[Source]> {
-    let name = provider.map_or("", |provider| provider.name);
+    let name = provider.map_or("", |provider| provider.name.as_str());
     Arc::clone(shared.lock().entry(name).or_insert_with(|| make().into()))
 }
 

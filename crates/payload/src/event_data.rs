@@ -9,7 +9,7 @@ use super::{
     cloudevents::{self, CloudEvent},
     lenient,
     payload::fields,
-    reading::{BodyFormat, Kind, Reading},
+    reading::{BodyFormat, BodyKind, Reading},
 };
 
 /// The data of an event.
@@ -52,7 +52,7 @@ impl<'a> Content<'a> {
         let declared = match reading.format {
             _ if CloudEvent::is_structured(content_type) => return Self::of(content_type, body),
             BodyFormat::Auto => content_type,
-            BodyFormat::Json if matches!(Kind::of(content_type), Kind::Json) => content_type,
+            BodyFormat::Json if matches!(BodyKind::of(content_type), BodyKind::Json) => content_type,
             BodyFormat::Json => Some(JSON),
             BodyFormat::Form => Some("application/x-www-form-urlencoded"),
             BodyFormat::Opaque => Some("application/octet-stream"),
@@ -69,9 +69,9 @@ impl<'a> Content<'a> {
     /// Returns the fields of an HTML form.
     pub fn form(&self) -> Option<Value> {
         let text = self.plain()?;
-        match Kind::of(self.content_type.as_deref()) {
-            Kind::Form => Some(fields(text).0),
-            Kind::Json | Kind::Undeclared | Kind::Opaque => None,
+        match BodyKind::of(self.content_type.as_deref()) {
+            BodyKind::Form => Some(fields(text).0),
+            BodyKind::Json | BodyKind::Undeclared | BodyKind::Opaque => None,
         }
     }
 
@@ -95,8 +95,8 @@ impl<'a> Content<'a> {
         let repaired = |body: &[u8]| -> Option<Value> {
             lenient::repair(content_type, body).and_then(|text| serde_json::from_str(&text).ok())
         };
-        let readable = match (Kind::of(content_type), self.plain()) {
-            (Kind::Json | Kind::Undeclared, Some(body)) => repaired(body),
+        let readable = match (BodyKind::of(content_type), self.plain()) {
+            (BodyKind::Json | BodyKind::Undeclared, Some(body)) => repaired(body),
             _ => None,
         };
         if let Some(value) = readable {
@@ -108,7 +108,7 @@ impl<'a> Content<'a> {
                 Some(value) => Payload::Json(Cow::Owned(value)),
                 None => Payload::Nothing,
             },
-            Data::Text(_) | Data::Bytes(_) if matches!(Kind::of(content_type), Kind::Json) => Payload::Nothing,
+            Data::Text(_) | Data::Bytes(_) if matches!(BodyKind::of(content_type), BodyKind::Json) => Payload::Nothing,
             Data::Text(text) => Payload::Text(text),
             Data::Bytes(bytes) => Payload::Bytes(bytes),
         }
@@ -124,7 +124,7 @@ fn json(text: String) -> Option<String> {
 impl<'a> Data<'a> {
     /// Classifies a body by its content type. JSON is returned without a byte order mark.
     pub fn of(content_type: Option<&str>, body: &'a [u8]) -> Self {
-        if !matches!(Kind::of(content_type), Kind::Json | Kind::Undeclared) {
+        if !matches!(BodyKind::of(content_type), BodyKind::Json | BodyKind::Undeclared) {
             return Self::plain(body);
         }
         // JSON is never empty: there is no data, as in a CloudEvent that consists of headers only.

@@ -11,7 +11,7 @@ use super::{
     json::{self, Found},
     lenient,
     limits::FORM_FIELDS,
-    reading::{Kind, Reading},
+    reading::{BodyKind, Reading},
 };
 
 /// A verified body as far as it can be read. The bytes themselves are stored and delivered as received.
@@ -107,13 +107,13 @@ impl Payload {
     /// No body is refused: what cannot be read is null, and [`Self::flaw`] says why.
     pub fn read(reading: &Reading, content_type: Option<&str>, body: &Bytes) -> Self {
         match reading.kind(content_type) {
-            Kind::Json => Self::Json(JsonText::read(content_type, body)),
-            Kind::Undeclared => match JsonText::read(content_type, body) {
+            BodyKind::Json => Self::Json(JsonText::read(content_type, body)),
+            BodyKind::Undeclared => match JsonText::read(content_type, body) {
                 text if !body.is_empty() && text.is_unreadable() => Self::Opaque,
                 text => Self::Json(text),
             },
-            Kind::Form => form(body, reading.field.as_deref()),
-            Kind::Opaque => Self::Opaque,
+            BodyKind::Form => form(body, reading.field.as_deref()),
+            BodyKind::Opaque => Self::Opaque,
         }
     }
 
@@ -142,9 +142,9 @@ impl Payload {
     }
 
     fn of_plain(content: &Content<'_>, data: &[u8]) -> Self {
-        match Kind::of(content.content_type.as_deref()) {
-            Kind::Form => form(data, None),
-            Kind::Json | Kind::Undeclared | Kind::Opaque => Self::Opaque,
+        match BodyKind::of(content.content_type.as_deref()) {
+            BodyKind::Form => form(data, None),
+            BodyKind::Json | BodyKind::Undeclared | BodyKind::Opaque => Self::Opaque,
         }
     }
 

@@ -27,7 +27,7 @@ pub struct Reading {
 
 /// The kind of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum BodyKind {
     /// JSON.
     Json,
     /// Not declared: JSON if it is, otherwise opaque.
@@ -40,17 +40,17 @@ pub enum Kind {
 
 impl Reading {
     /// Returns the kind of a body with this content type.
-    pub fn kind(&self, content_type: Option<&str>) -> Kind {
+    pub fn kind(&self, content_type: Option<&str>) -> BodyKind {
         match self.format {
-            BodyFormat::Auto => Kind::of(content_type),
-            BodyFormat::Json => Kind::Json,
-            BodyFormat::Form => Kind::Form,
-            BodyFormat::Opaque => Kind::Opaque,
+            BodyFormat::Auto => BodyKind::of(content_type),
+            BodyFormat::Json => BodyKind::Json,
+            BodyFormat::Form => BodyKind::Form,
+            BodyFormat::Opaque => BodyKind::Opaque,
         }
     }
 }
 
-impl Kind {
+impl BodyKind {
     /// Returns the kind that a content type names. `application/json`, `text/json` and every `…+json` are JSON,
     /// `application/x-www-form-urlencoded` is a form, and everything else is opaque.
     pub fn of(content_type: Option<&str>) -> Self {
@@ -78,20 +78,20 @@ mod tests {
     #[test]
     fn the_content_type_decides() {
         for (content_type, kind) in [
-            (None, Kind::Undeclared),
-            (Some(""), Kind::Undeclared),
-            (Some(" ; charset=utf-8"), Kind::Undeclared),
-            (Some("application/json"), Kind::Json),
-            (Some("Application/JSON; charset=utf-8"), Kind::Json),
-            (Some("text/json"), Kind::Json),
-            (Some("application/cloudevents+json"), Kind::Json),
-            (Some("application/vnd.api+JSON;v=1"), Kind::Json),
-            (Some("application/x-www-form-urlencoded; charset=UTF-8"), Kind::Form),
-            (Some("text/plain"), Kind::Opaque),
-            (Some("multipart/form-data; boundary=x"), Kind::Opaque),
-            (Some("é"), Kind::Opaque),
-            (Some("json"), Kind::Opaque),
-            (Some("+js"), Kind::Opaque),
+            (None, BodyKind::Undeclared),
+            (Some(""), BodyKind::Undeclared),
+            (Some(" ; charset=utf-8"), BodyKind::Undeclared),
+            (Some("application/json"), BodyKind::Json),
+            (Some("Application/JSON; charset=utf-8"), BodyKind::Json),
+            (Some("text/json"), BodyKind::Json),
+            (Some("application/cloudevents+json"), BodyKind::Json),
+            (Some("application/vnd.api+JSON;v=1"), BodyKind::Json),
+            (Some("application/x-www-form-urlencoded; charset=UTF-8"), BodyKind::Form),
+            (Some("text/plain"), BodyKind::Opaque),
+            (Some("multipart/form-data; boundary=x"), BodyKind::Opaque),
+            (Some("é"), BodyKind::Opaque),
+            (Some("json"), BodyKind::Opaque),
+            (Some("+js"), BodyKind::Opaque),
         ] {
             assert_eq!(Reading::default().kind(content_type), kind, "{content_type:?}");
         }
@@ -99,9 +99,11 @@ mod tests {
 
     #[test]
     fn a_declared_format_comes_first() {
-        for (format, kind) in
-            [(BodyFormat::Json, Kind::Json), (BodyFormat::Form, Kind::Form), (BodyFormat::Opaque, Kind::Opaque)]
-        {
+        for (format, kind) in [
+            (BodyFormat::Json, BodyKind::Json),
+            (BodyFormat::Form, BodyKind::Form),
+            (BodyFormat::Opaque, BodyKind::Opaque),
+        ] {
             let reading = Reading { format, field: None };
             for content_type in [None, Some("application/json"), Some("text/plain")] {
                 assert_eq!(reading.kind(content_type), kind, "{format:?} {content_type:?}");

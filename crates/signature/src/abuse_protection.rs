@@ -18,7 +18,7 @@ impl Handshake {
     /// Credentials in the request are ignored: the permission says only that webhooks are expected here, and each of
     /// them is verified on its own. A callback (`WebHook-Request-Callback`) is never made, because it would call an
     /// address that anyone may have supplied.
-    pub fn permission(&self, headers: &HeaderMap, per_minute: Option<u64>) -> Option<HandshakeReply> {
+    pub(super) fn permission(&self, headers: &HeaderMap, per_minute: Option<u64>) -> Option<HandshakeReply> {
         let Self::CloudEvents = self else { return None };
         let mut origins = headers.get_all(REQUEST_ORIGIN).iter();
         let (Some(origin), None) = (origins.next(), origins.next()) else { return None };

@@ -4,7 +4,7 @@ use std::fmt;
 
 use base64::Engine;
 use grapnel_values::secret::Secret;
-use http::{HeaderMap, header::AUTHORIZATION};
+use http::{HeaderName, header::AUTHORIZATION};
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 use zeroize::Zeroizing;
@@ -12,6 +12,8 @@ use zeroize::Zeroizing;
 use super::{
     KeyError, KeyProblem, Refusal,
     key::{self, BASE64},
+    proof::{Incoming, Kind, Outgoing, Proof},
+    request::sensitive,
     single,
     token::after,
 };
@@ -46,7 +48,7 @@ pub fn credentials(username: &Secret, password: &Secret) -> Result<Secret, KeyPr
 }
 
 /// Checks that a secret is `username:password`.
-pub(super) fn pair(secret: &Secret) -> Result<&[u8], KeyProblem> {
+fn pair(secret: &Secret) -> Result<&[u8], KeyProblem> {
     let pair = secret.without_line_ending();
     match pair.iter().position(|byte| *byte == b':') {
         None | Some(0) => Err(KeyProblem::Username),
@@ -60,9 +62,30 @@ impl BasicVerifier {
         let digests = key::each(secrets, |secret| pair(secret).map(|pair| Sha256::digest(pair).into()))?;
         Ok(Self { digests })
     }
+}
 
-    pub(super) fn verify(&self, headers: &HeaderMap) -> Result<(), Refusal> {
-        let value = single(headers, &AUTHORIZATION, "username and password")?.as_bytes();
+/// The scheme of a username and a password. It has nothing to describe.
+pub(super) struct Basic;
+
+impl Kind for Basic {
+    fn with_keys(&self, secrets: &[Secret]) -> Result<Box<dyn Proof>, KeyError> {
+        Ok(Box::new(BasicVerifier::new(secrets)?))
+    }
+
+    fn sign(&self, secret: &Secret, request: &mut Outgoing<'_>) -> Result<(), KeyProblem> {
+        let pair = BASE64.encode(pair(secret)?);
+        request.headers.insert(AUTHORIZATION, sensitive(format!("Basic {pair}").as_bytes())?);
+        Ok(())
+    }
+}
+
+impl Proof for BasicVerifier {
+    fn credential_headers(&self) -> [Option<&HeaderName>; 2] {
+        [Some(&AUTHORIZATION), None]
+    }
+
+    fn verify(&self, request: &Incoming<'_>) -> Result<usize, Refusal> {
+        let value = single(request.headers, &AUTHORIZATION, "username and password")?.as_bytes();
         let pair = after(value, "Basic").and_then(|text| BASE64.decode(text.trim_ascii_end()).ok()).map(Zeroizing::new);
         let Some(pair) = pair else {
             let sentence = "header authorization does not hold `Basic` and base64 after it";
@@ -74,7 +97,7 @@ impl BasicVerifier {
             found |= digest.as_slice().ct_eq(known);
         }
         if bool::from(found) {
-            Ok(())
+            Ok(0)
         } else {
             let sentence = "wrong username or password in header authorization";
             Err(Refusal::InvalidSignature(sentence.into()))
@@ -84,11 +107,21 @@ impl BasicVerifier {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use http::HeaderMap;
+    use jiff::Timestamp;
+
     use super::*;
+    use crate::VerificationContext;
+
+    fn verify(verifier: &BasicVerifier, headers: &HeaderMap) -> &'static str {
+        let (context, body, now) = (&VerificationContext::Nothing, &Bytes::new(), Timestamp::UNIX_EPOCH);
+        let verdict = verifier.verify(&Incoming { context, headers, body, now });
+        verdict.map_or_else(|refusal| refusal.code(), |_| "ok")
+    }
 
     fn judge(verifier: &BasicVerifier, value: &str) -> &'static str {
-        let headers = HeaderMap::from_iter([(AUTHORIZATION, value.parse().unwrap())]);
-        verifier.verify(&headers).map_or_else(|refusal| refusal.code(), |()| "ok")
+        verify(verifier, &HeaderMap::from_iter([(AUTHORIZATION, value.parse().unwrap())]))
     }
 
     #[test]
@@ -106,7 +139,7 @@ mod tests {
         for wrong in ["", "Basic", "Basic !", "Bearer QWxhZGRpbjpvcGVuIHNlc2FtZQ==", "Basic Aladdin:open sesame"] {
             assert_eq!(judge(&verifier, wrong), "invalid_signature", "{wrong}");
         }
-        assert_eq!(verifier.verify(&HeaderMap::new()).unwrap_err().code(), "missing_signature");
+        assert_eq!(verify(&verifier, &HeaderMap::new()), "missing_signature");
         assert!(!format!("{verifier:?}").contains("sesame"));
     }
 

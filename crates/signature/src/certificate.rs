@@ -14,10 +14,11 @@ use jiff::{Timestamp, Unit};
 use url::Url;
 
 use super::{
-    KeyProblem, Refusal,
+    KeyError, KeyProblem, KeySetError, KeysWanted, Parameter, Parameters, Refusal, RequiredContext, Scheme,
     jwks::{KeySet, KeySource},
     key::BASE64,
     private_key::PrivateKey,
+    proof::{Incoming, Kind, Outgoing, Proof},
     request::{header_value, made_up},
     single,
     timestamp::recent,
@@ -26,7 +27,7 @@ use crate::limits::SIGNATURE_HEADER_BYTES;
 
 const ID: HeaderName = HeaderName::from_static("paypal-transmission-id");
 const TIME: HeaderName = HeaderName::from_static("paypal-transmission-time");
-pub(super) static SIGNATURE: HeaderName = HeaderName::from_static("paypal-transmission-sig");
+static SIGNATURE: HeaderName = HeaderName::from_static("paypal-transmission-sig");
 const CERTIFICATE: HeaderName = HeaderName::from_static("paypal-cert-url");
 const ALGORITHM: HeaderName = HeaderName::from_static("paypal-auth-algo");
 
@@ -57,7 +58,7 @@ impl CertificateScheme {
     ///
     /// [`Refusal`] when the request names no certificate, or one that is not PayPal's, or when any other signed part is
     /// missing or malformed.
-    pub(super) fn source(headers: &HeaderMap) -> Result<KeySource, Refusal> {
+    fn source(headers: &HeaderMap) -> Result<KeySource, Refusal> {
         Transmission::read(headers)?;
         Self::certificate(headers)
     }
@@ -77,31 +78,22 @@ impl CertificateScheme {
         })
     }
 
-    pub(super) fn verify(
-        &self,
-        certificate: &KeySet,
-        headers: &HeaderMap,
-        body: &[u8],
-        now: Timestamp,
-    ) -> Result<(), Refusal> {
-        let Transmission { signature, id, time, moment } = Transmission::read(headers)?;
-        if !certificate.verifies_rsa_sha256(&self.message(id, time, body), &signature) {
-            let sentence = format!("the signature in header {SIGNATURE} does not match this body and webhook id");
-            return Err(Refusal::InvalidSignature(sentence));
-        }
-        recent(&format!("header {TIME}"), moment.as_nanosecond(), self.tolerance, now)
+    /// Returns the signed message.
+    fn message(&self, id: &[u8], time: &[u8], body: &[u8]) -> Vec<u8> {
+        [id, time, self.webhook_id.as_bytes(), crc32fast::hash(body).to_string().as_bytes()].join(&b'|')
+    }
+}
+
+/// The secret of a sender is the certificate's RSA key, in PKCS #8 PEM. Existing headers for the certificate URL and the
+/// id are kept.
+impl Kind for CertificateScheme {
+    fn with_keys(&self, _: &[Secret]) -> Result<Box<dyn Proof>, KeyError> {
+        Ok(Box::new(self.clone()))
     }
 
-    /// Adds the headers of a request. The secret is the certificate's RSA key, in PKCS #8 PEM. Existing headers for the
-    /// certificate URL and the id are kept.
-    pub(super) fn sign(
-        &self,
-        secret: &Secret,
-        headers: &mut HeaderMap,
-        body: &[u8],
-        now: Timestamp,
-    ) -> Result<(), KeyProblem> {
-        let time = now.round(Unit::Second).unwrap_or(now).to_string();
+    fn sign(&self, secret: &Secret, request: &mut Outgoing<'_>) -> Result<(), KeyProblem> {
+        let Outgoing { headers, body, now, .. } = request;
+        let time = now.round(Unit::Second).unwrap_or(*now).to_string();
         let id = match headers.get(ID) {
             Some(id) if !id.is_empty() => id.clone(),
             _ => header_value(&made_up(&time, body))?,
@@ -116,9 +108,48 @@ impl CertificateScheme {
         Ok(())
     }
 
-    /// Returns the signed message.
-    fn message(&self, id: &[u8], time: &[u8], body: &[u8]) -> Vec<u8> {
-        [id, time, self.webhook_id.as_bytes(), crc32fast::hash(body).to_string().as_bytes()].join(&b'|')
+    fn needs_secrets(&self) -> bool {
+        false
+    }
+
+    fn parameters(&self) -> &'static [Parameter] {
+        &[Parameter::WebhookId]
+    }
+
+    fn configured(&self, parameters: &Parameters) -> Option<Scheme> {
+        Some(Scheme::Certificate(Self { webhook_id: parameters.webhook_id.clone(), ..self.clone() }))
+    }
+
+    fn tolerating(&self, tolerance: Duration) -> Option<Scheme> {
+        Some(Scheme::Certificate(Self { tolerance, ..self.clone() }))
+    }
+
+    fn fetched_keys(&self, document: &[u8]) -> Option<Result<KeySet, KeySetError>> {
+        Some(KeySet::certificate(document))
+    }
+}
+
+impl Proof for CertificateScheme {
+    fn credential_headers(&self) -> [Option<&HeaderName>; 2] {
+        [Some(&SIGNATURE), None]
+    }
+
+    fn needs(&self) -> RequiredContext<'_> {
+        RequiredContext::Keys
+    }
+
+    fn keys_for(&self, headers: &HeaderMap, _: &[u8]) -> Result<KeysWanted, Refusal> {
+        Ok(KeysWanted { source: Self::source(headers)?, id: None })
+    }
+
+    fn verify(&self, request: &Incoming<'_>) -> Result<usize, Refusal> {
+        let Transmission { signature, id, time, moment } = Transmission::read(request.headers)?;
+        if !request.keys()?.verifies_rsa_sha256(&self.message(id, time, request.body), &signature) {
+            let sentence = format!("the signature in header {SIGNATURE} does not match this body and webhook id");
+            return Err(Refusal::InvalidSignature(sentence));
+        }
+        recent(&format!("header {TIME}"), moment.as_nanosecond(), self.tolerance, request.now)?;
+        Ok(0)
     }
 }
 

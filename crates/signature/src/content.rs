@@ -18,6 +18,24 @@ pub(super) enum Part {
     Body,
 }
 
+const DOT: Part = literal(".");
+
+/// The signed content of Standard Webhooks: `id.timestamp.body`.
+pub(super) const STANDARD_WEBHOOKS: &[Part] = &[Part::Id, DOT, Part::Timestamp, DOT, Part::Body];
+
+/// `timestamp.body`.
+pub(super) const TIMESTAMP_DOT_BODY: &[Part] = &[Part::Timestamp, DOT, Part::Body];
+
+/// The timestamp and the body, with nothing between them.
+pub(super) const TIMESTAMP_BODY: &[Part] = &[Part::Timestamp, Part::Body];
+
+/// `v0:timestamp:body`.
+pub(super) const V0_TIMESTAMP_BODY: &[Part] = &[literal("v0:"), Part::Timestamp, literal(":"), Part::Body];
+
+const fn literal(text: &'static str) -> Part {
+    Part::Literal(Cow::Borrowed(text))
+}
+
 /// Why a text is not a valid template.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

@@ -6,7 +6,7 @@ use grapnel_payload::{
     payload::{MalformedPayload, Payload},
 };
 use grapnel_values::pointer::JsonPointer;
-use http::{HeaderMap, HeaderValue, StatusCode, header::CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header::CONTENT_TYPE};
 use serde_json::json;
 
 use super::{Verified, Verifier};
@@ -36,10 +36,32 @@ pub enum Handshake {
     /// X sends `GET ?crc_token=…` and expects the HMAC-SHA256 of the token
     /// (<https://docs.x.com/x-api/webhooks/quickstart>). The request is not signed: any caller learns the signature of
     /// a body that equals the token. Therefore only texts that cannot be an event of X are answered, and only what X
-    /// could have sent is an event: see [`Self::crc`] and [`Self::is_event`].
+    /// could have sent is an event: see [`Self::answer`] and [`Self::is_event`].
     XCrc,
-    /// CloudEvents senders ask for permission with `OPTIONS`: see [`Self::permission`].
+    /// CloudEvents senders ask for permission with `OPTIONS`: see [`Self::answer`].
     CloudEvents,
+    /// Meta sends `GET ?hub.mode=subscribe&hub.challenge=…&hub.verify_token=…` and expects the challenge back
+    /// (<https://developers.facebook.com/docs/graph-api/webhooks/getting-started>). The token is not checked: whoever
+    /// registers this URL elsewhere still cannot sign events for it.
+    MetaChallenge,
+    /// Okta sends `GET` with a challenge in a header and expects it back
+    /// (<https://developer.okta.com/docs/concepts/event-hooks/#one-time-verification-request>).
+    OktaChallenge,
+    /// Trello and Mailchimp send `HEAD` and expect success.
+    Head,
+}
+
+/// A request with another method than POST.
+#[derive(Debug, Clone, Copy)]
+pub struct Question<'a> {
+    /// Method.
+    pub method: &'a Method,
+    /// Query of the URL.
+    pub query: Option<&'a str>,
+    /// Headers.
+    pub headers: &'a HeaderMap,
+    /// Rate limit of the endpoint.
+    pub per_minute: Option<u64>,
 }
 
 /// The response to a handshake.
@@ -105,9 +127,35 @@ impl Handshake {
         })
     }
 
+    /// Returns the method of its questions, if they have another than POST.
+    pub fn method(self) -> Option<Method> {
+        match self {
+            Self::XCrc | Self::MetaChallenge | Self::OktaChallenge => Some(Method::GET),
+            Self::CloudEvents => Some(Method::OPTIONS),
+            Self::Head => Some(Method::HEAD),
+            Self::None | Self::SlackUrlVerification | Self::ZoomUrlValidation | Self::DiscordPing => None,
+        }
+    }
+
+    /// Returns the response to a question with the [method](Self::method) of the handshake; `None` when the request does
+    /// not ask it. Questions are not signed, so a response must be of no use to a caller who is not the sender.
+    pub fn answer(&self, question: Question<'_>, verifier: &Verifier) -> Option<HandshakeReply> {
+        if self.method().as_ref() != Some(question.method) {
+            return None;
+        }
+        match self {
+            Self::XCrc => self.crc(question.query, verifier),
+            Self::CloudEvents => self.permission(question.headers, question.per_minute),
+            Self::MetaChallenge => meta_challenge(question.query?),
+            Self::OktaChallenge => okta_challenge(question.headers),
+            Self::Head => Some(HandshakeReply::empty(StatusCode::OK, HeaderMap::new())),
+            Self::None | Self::SlackUrlVerification | Self::ZoomUrlValidation | Self::DiscordPing => None,
+        }
+    }
+
     /// Returns the response to X's challenge in the query of a `GET`, by the first of the secrets. `None` when the
     /// query has no challenge: one token of at most [`CHALLENGE_BYTES`] letters, digits and `-_.~+/=`.
-    pub fn crc(&self, query: Option<&str>, verifier: &Verifier) -> Option<HandshakeReply> {
+    fn crc(&self, query: Option<&str>, verifier: &Verifier) -> Option<HandshakeReply> {
         let Self::XCrc = self else { return None };
         let mut tokens = form_urlencoded::parse(query?.as_bytes()).filter(|(name, _)| name == "crc_token");
         let (Some((_, token)), None) = (tokens.next(), tokens.next()) else { return None };
@@ -122,7 +170,7 @@ impl Handshake {
         Some(HandshakeReply::json(&json!({ "response_token": format!("sha256={tag}") })))
     }
 
-    /// Returns whether a verified body can be an event. Events of X are JSON objects, which no token of [`Self::crc`]
+    /// Returns whether a verified body can be an event. Events of X are JSON objects, which no token of [`Self::answer`]
     /// is.
     pub fn is_event(&self, payload: &Payload, verified: &Verified) -> bool {
         match self {
@@ -130,6 +178,29 @@ impl Handshake {
             _ => true,
         }
     }
+}
+
+/// Returns the challenge, a number, so that the response is never a page of the caller's making.
+fn meta_challenge(query: &str) -> Option<HandshakeReply> {
+    let value = |wanted: &str| {
+        let mut found = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == wanted);
+        match (found.next(), found.next()) {
+            (Some((_, value)), None) => Some(value.into_owned()),
+            _ => None,
+        }
+    };
+    let challenge = value("hub.challenge")?;
+    let is_number = (1..=20).contains(&challenge.len()) && challenge.bytes().all(|byte| byte.is_ascii_digit());
+    let asked = value("hub.mode")? == "subscribe" && is_number;
+    asked.then(|| HandshakeReply::ok("text/plain; charset=utf-8", challenge))
+}
+
+/// Returns the challenge in JSON, where it is only a string.
+fn okta_challenge(headers: &HeaderMap) -> Option<HandshakeReply> {
+    let mut values = headers.get_all("x-okta-verification-challenge").iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return None };
+    let challenge = value.to_str().ok().filter(|text| (1..=CHALLENGE_BYTES).contains(&text.len()))?;
+    Some(HandshakeReply::json(&json!({ "verification": challenge })))
 }
 
 fn text(payload: &Payload, pointer: &str) -> Option<String> {
@@ -260,6 +331,43 @@ mod tests {
         assert_eq!(Handshake::None.crc(Some("crc_token=a"), &verifier), None);
         let open = Verifier::new(Scheme::None, vec![]).unwrap();
         assert_eq!(Handshake::XCrc.crc(Some("crc_token=a"), &open), None, "nothing to sign with");
+    }
+
+    #[test]
+    fn questions_without_a_signature_get_back_what_they_show() {
+        let verifier = verifier("GitHub", "s");
+        let headers = HeaderMap::from_iter([(
+            http::HeaderName::from_static("x-okta-verification-challenge"),
+            HeaderValue::from_static("abc\"def"),
+        )]);
+        let none = HeaderMap::new();
+        let ask = |handshake: Handshake, method, query, headers| {
+            let question = Question { method, query, headers, per_minute: None };
+            handshake.answer(question, &verifier).map(|reply| String::from_utf8(reply.body.to_vec()).unwrap())
+        };
+        // The query of Meta's documentation.
+        let query = "hub.mode=subscribe&hub.challenge=1158201444&hub.verify_token=meatyhamhock";
+        let meta = |query| ask(Handshake::MetaChallenge, &Method::GET, Some(query), &none);
+        assert_eq!(meta(query).as_deref(), Some("1158201444"));
+        for wrong in [
+            "",
+            "hub.challenge=1",
+            "hub.mode=subscribe",
+            "hub.mode=subscribe&hub.challenge=",
+            "hub.mode=subscribe&hub.challenge=%3Cscript%3E",
+            "hub.mode=subscribe&hub.challenge=1&hub.challenge=2",
+            "hub.mode=unsubscribe&hub.challenge=1",
+            "hub.mode=subscribe&hub.challenge=111111111111111111111",
+        ] {
+            assert_eq!(meta(wrong), None, "{wrong}");
+        }
+        let okta = |headers| ask(Handshake::OktaChallenge, &Method::GET, None, headers);
+        assert_eq!(okta(&headers).as_deref(), Some(r#"{"verification":"abc\"def"}"#));
+        assert_eq!(okta(&none), None);
+        assert_eq!(ask(Handshake::Head, &Method::HEAD, None, &none).as_deref(), Some(""));
+        for handshake in [Handshake::Head, Handshake::None, Handshake::SlackUrlVerification] {
+            assert_eq!(ask(handshake, &Method::GET, Some(query), &headers), None, "{handshake:?}");
+        }
     }
 
     #[test]

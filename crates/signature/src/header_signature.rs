@@ -2,21 +2,22 @@
 
 use std::{borrow::Cow, fmt, time::Duration};
 
-use bytes::Bytes;
 use grapnel_values::secret::Secret;
-use http::{HeaderMap, HeaderName};
-use jiff::Timestamp;
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::{
-    Content, KeyError, KeyForm, KeyProblem, Refusal, TimestampSource, Verified,
-    content::{Fields, Message as _},
+    Content, KeyError, KeyForm, KeyProblem, Refusal, Scheme, TimestampSource,
+    content::{Fields, Message as _, STANDARD_WEBHOOKS},
     header_format::Wanted,
     key::{self, BASE64, PUBLIC_PREFIX},
     mac::{Hash, Keys},
+    proof::{Incoming, Kind, Outgoing, Proof},
     public_key::{Curve, PublicKey},
+    request::{header_value, made_up},
     single,
     timestamp::{self, from_seconds, recent},
 };
+use crate::limits::DEFAULT_TOLERANCE;
 
 /// The signature scheme of a sender.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,6 +100,61 @@ pub enum Shape {
     },
 }
 
+/// Returns the most common scheme: hexadecimal HMAC-SHA256 of the body, with the secret used as it is.
+pub(super) fn plain(header: &'static str) -> SignatureScheme {
+    SignatureScheme {
+        header: HeaderName::from_static(header),
+        algorithm: Algorithm::Sha256,
+        encoding: Encoding::Hex,
+        shape: prefixed(""),
+        content: Content::body(),
+        timestamp: None,
+        id_header: None,
+        alternative: None,
+        tolerance: None,
+        key_form: KeyForm::Raw,
+    }
+}
+
+/// Returns the scheme of Standard Webhooks
+/// (<https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md#signature-scheme>).
+pub(super) fn standard_webhooks() -> SignatureScheme {
+    SignatureScheme {
+        encoding: Encoding::Base64,
+        shape: Shape::List { version: "v1".into(), public_version: "v1a".into() },
+        content: Content::of(STANDARD_WEBHOOKS),
+        timestamp: from_header("webhook-timestamp"),
+        id_header: Some(HeaderName::from_static("webhook-id")),
+        tolerance: Some(DEFAULT_TOLERANCE),
+        key_form: KeyForm::WhsecBase64,
+        ..plain("webhook-signature")
+    }
+}
+
+/// Returns the layout of one signature after a prefix.
+pub(super) fn prefixed(prefix: &'static str) -> Shape {
+    Shape::Prefixed(prefix.into())
+}
+
+/// Returns the layout of pairs, with the key of the signatures and that of the timestamp.
+pub(super) fn pairs(signature: &'static str, timestamp: Option<&'static str>) -> Shape {
+    Shape::Pairs { signature: signature.into(), timestamp: timestamp.map(Into::into) }
+}
+
+/// Returns the time in a header of its own.
+pub(super) fn from_header(name: &'static str) -> Option<TimestampSource> {
+    Some(TimestampSource::Header(HeaderName::from_static(name)))
+}
+
+impl HeaderNames {
+    /// The names of Standard Webhooks.
+    pub(super) const STANDARD_WEBHOOKS: Self = Self {
+        signature: HeaderName::from_static("webhook-signature"),
+        timestamp: HeaderName::from_static("webhook-timestamp"),
+        id: HeaderName::from_static("webhook-id"),
+    };
+}
+
 /// A signature scheme with its keys.
 pub(super) struct SignatureVerifier {
     scheme: SignatureScheme,
@@ -142,63 +198,6 @@ impl SignatureVerifier {
         Ok(Self { scheme, macs, publics })
     }
 
-    pub(super) fn scheme(&self) -> &SignatureScheme {
-        &self.scheme
-    }
-
-    /// Returns the HMAC keys.
-    pub(super) fn macs(&self) -> Option<&Keys> {
-        self.macs.as_ref().map(|(_, keys)| keys)
-    }
-
-    pub(super) fn verify(&self, headers: &HeaderMap, body: Bytes, now: Timestamp) -> Result<Verified, Refusal> {
-        let scheme = &self.scheme;
-        let Named { header, timestamp, id } = scheme.named(headers);
-        let signature = single(headers, header, "signature")?.as_bytes();
-        let time = match timestamp {
-            Some(name) => Some((name, single(headers, name, "timestamp")?.as_bytes())),
-            None => None,
-        };
-        let id = match id {
-            Some(name) => single(headers, name, "id")?.as_bytes(),
-            None => &[],
-        };
-        let malformed = |what: &str| Refusal::InvalidSignature(format!("header {header} {what}"));
-        let in_header = scheme.shape.timestamp(signature).map_err(malformed)?;
-        let time = match (&scheme.timestamp, in_header) {
-            (Some(TimestampSource::InSignature), None) => return Err(malformed("has no timestamp")),
-            (Some(TimestampSource::InSignature), Some(text)) => Some((header, text)),
-            _ => time,
-        };
-        let seconds = match time {
-            Some((name, text)) => Some((
-                name,
-                timestamp::number(text).ok_or_else(|| {
-                    let sentence = format!("the timestamp in header {name} is not a number of seconds since 1970");
-                    Refusal::InvalidSignature(sentence)
-                })?,
-            )),
-            None => None,
-        };
-        let fields = Fields { timestamp: time.map_or(&[][..], |(_, text)| text), id, body: &body };
-        let key = self.matching(signature, fields).map_err(malformed)?;
-        let Some(key) = key else {
-            let sentence = format!("no signature in header {header} matches this body with any configured secret");
-            return Err(Refusal::InvalidSignature(sentence));
-        };
-        let verified = Verified { body, key };
-        match (&scheme.timestamp, seconds, scheme.tolerance) {
-            (Some(TimestampSource::Milliseconds(pointer)), _, Some(tolerance)) => {
-                timestamp::recent_in_body(pointer, &verified, tolerance, now)?;
-            }
-            (_, Some((name, seconds)), Some(tolerance)) => {
-                recent(&format!("header {name}"), from_seconds(seconds), tolerance, now)?;
-            }
-            _ => {}
-        }
-        Ok(verified)
-    }
-
     /// Returns which key made one of the signatures; public keys count as the first. The error means that no signature
     /// in the header could be compared with any key.
     fn matching(&self, header: &[u8], fields: Fields<'_>) -> Result<Option<usize>, &'static str> {
@@ -226,6 +225,105 @@ impl SignatureVerifier {
             }
         }
         compared
+    }
+}
+
+impl Kind for SignatureScheme {
+    fn with_keys(&self, secrets: &[Secret]) -> Result<Box<dyn Proof>, KeyError> {
+        Ok(Box::new(SignatureVerifier::new(self.clone(), secrets)?))
+    }
+
+    fn sign(&self, secret: &Secret, request: &mut Outgoing<'_>) -> Result<(), KeyProblem> {
+        // Times before 1970 make no sense for webhooks.
+        let timestamp = request.now.as_second().max(0).to_string();
+        let id = self.id_header.as_ref().map(|name| match request.headers.get(name) {
+            Some(id) if !id.is_empty() => (name, id.as_bytes().to_vec()),
+            _ => (name, made_up(&timestamp, request.body)),
+        });
+        let given = id.as_ref().map_or(&[][..], |(_, id)| id);
+        let fields = Fields { timestamp: timestamp.as_bytes(), id: given, body: request.body };
+        let value = self.signature(secret, fields, &timestamp)?;
+        let mut added: Vec<(&HeaderName, HeaderValue)> = vec![(&self.header, header_value(value.as_bytes())?)];
+        if let Some(TimestampSource::Header(name)) = &self.timestamp {
+            added.push((name, header_value(timestamp.as_bytes())?));
+        }
+        if let Some((name, id)) = &id {
+            added.push((name, header_value(id)?));
+        }
+        for (name, value) in added {
+            request.headers.insert(name, value);
+        }
+        Ok(())
+    }
+
+    fn tolerating(&self, tolerance: Duration) -> Option<Scheme> {
+        let scheme = Self { tolerance: Some(tolerance), ..self.clone() };
+        self.timestamp.is_some().then_some(Scheme::Signature(scheme))
+    }
+
+    fn time_in_body(&self) -> Option<&'static str> {
+        match self.timestamp {
+            Some(TimestampSource::Milliseconds(pointer)) => Some(pointer),
+            _ => None,
+        }
+    }
+}
+
+impl Proof for SignatureVerifier {
+    fn credential_headers(&self) -> [Option<&HeaderName>; 2] {
+        [Some(&self.scheme.header), self.scheme.alternative.as_ref().map(|names| &names.signature)]
+    }
+
+    fn tag(&self, key: usize, text: &[u8]) -> Option<Vec<u8>> {
+        self.macs.as_ref()?.1.tag(key, &[text])
+    }
+
+    fn verify(&self, request: &Incoming<'_>) -> Result<usize, Refusal> {
+        let scheme = &self.scheme;
+        let Incoming { headers, body, now, .. } = *request;
+        let Named { header, timestamp, id } = scheme.named(headers);
+        let signature = single(headers, header, "signature")?.as_bytes();
+        let time = match timestamp {
+            Some(name) => Some((name, single(headers, name, "timestamp")?.as_bytes())),
+            None => None,
+        };
+        let id = match id {
+            Some(name) => single(headers, name, "id")?.as_bytes(),
+            None => &[],
+        };
+        let malformed = |what: &str| Refusal::InvalidSignature(format!("header {header} {what}"));
+        let in_header = scheme.shape.timestamp(signature).map_err(malformed)?;
+        let time = match (&scheme.timestamp, in_header) {
+            (Some(TimestampSource::InSignature), None) => return Err(malformed("has no timestamp")),
+            (Some(TimestampSource::InSignature), Some(text)) => Some((header, text)),
+            _ => time,
+        };
+        let seconds = match time {
+            Some((name, text)) => Some((
+                name,
+                timestamp::number(text).ok_or_else(|| {
+                    let sentence = format!("the timestamp in header {name} is not a number of seconds since 1970");
+                    Refusal::InvalidSignature(sentence)
+                })?,
+            )),
+            None => None,
+        };
+        let fields = Fields { timestamp: time.map_or(&[][..], |(_, text)| text), id, body };
+        let key = self.matching(signature, fields).map_err(malformed)?;
+        let Some(key) = key else {
+            let sentence = format!("no signature in header {header} matches this body with any configured secret");
+            return Err(Refusal::InvalidSignature(sentence));
+        };
+        match (&scheme.timestamp, seconds, scheme.tolerance) {
+            (Some(TimestampSource::Milliseconds(pointer)), _, Some(tolerance)) => {
+                timestamp::recent_in_body(pointer, body, tolerance, now)?;
+            }
+            (_, Some((name, seconds)), Some(tolerance)) => {
+                recent(&format!("header {name}"), from_seconds(seconds), tolerance, now)?;
+            }
+            _ => {}
+        }
+        Ok(key)
     }
 }
 
@@ -279,7 +377,7 @@ impl SignatureScheme {
 
     /// Returns the signature that one secret makes, as written in the header. The secret is the private key for a
     /// public-key algorithm, and for Standard Webhooks if it begins with `whsk_`.
-    pub(super) fn sign(&self, secret: &Secret, fields: Fields<'_>, timestamp: &str) -> Result<String, KeyProblem> {
+    pub(super) fn signature(&self, secret: &Secret, fields: Fields<'_>, timestamp: &str) -> Result<String, KeyProblem> {
         self.check()?;
         let content = self.content.filled(fields);
         let private = self.key_form == KeyForm::WhsecBase64 && secret.expose().starts_with(b"whsk_");

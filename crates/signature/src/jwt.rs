@@ -8,15 +8,17 @@ use std::sync::Arc;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use grapnel_expression::{Expression, Inputs};
 use grapnel_values::secret::Secret;
-use http::{HeaderMap, header::AUTHORIZATION};
+use http::{HeaderMap, HeaderName, header::AUTHORIZATION};
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::{
-    KeyProblem, Refusal,
+    KeyError, KeyProblem, KeySetError, KeysWanted, Parameter, Parameters, Refusal, RequiredContext, Scheme,
     jwks::{JwsAlgorithm, KeySet, KeySource},
     private_key::PrivateKey,
+    proof::{Incoming, Kind, Outgoing, Proof},
+    request::sensitive,
     single,
     token::after,
 };
@@ -59,28 +61,63 @@ struct Shown<'a> {
     algorithm: JwsAlgorithm,
 }
 
-impl JwtScheme {
-    /// Returns the id of the key that a request's token names.
-    ///
-    /// # Errors
-    ///
-    /// [`Refusal`] when the token is missing or malformed.
-    pub(super) fn key_id(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
-        Ok(Shown::read(headers)?.header.kid)
+impl Kind for JwtScheme {
+    fn with_keys(&self, _: &[Secret]) -> Result<Box<dyn Proof>, KeyError> {
+        Ok(Box::new(self.clone()))
     }
 
-    pub(super) fn verify(&self, keys: &KeySet, headers: &HeaderMap, now: Timestamp) -> Result<(), Refusal> {
-        let token = Shown::read(headers)?;
+    fn sign(&self, secret: &Secret, request: &mut Outgoing<'_>) -> Result<(), KeyProblem> {
+        let token = self.token(secret, request.now)?;
+        request.headers.insert(AUTHORIZATION, sensitive(format!("Bearer {token}").as_bytes())?);
+        Ok(())
+    }
+
+    fn needs_secrets(&self) -> bool {
+        false
+    }
+
+    fn parameters(&self) -> &'static [Parameter] {
+        &[Parameter::Audiences, Parameter::Emails]
+    }
+
+    fn configured(&self, parameters: &Parameters) -> Option<Scheme> {
+        let Parameters { audiences, emails, .. } = parameters.clone();
+        Some(Scheme::Jwt(Self { audiences, emails, ..self.clone() }))
+    }
+
+    fn fetched_keys(&self, document: &[u8]) -> Option<Result<KeySet, KeySetError>> {
+        Some(KeySet::jwks(document))
+    }
+}
+
+impl Proof for JwtScheme {
+    fn credential_headers(&self) -> [Option<&HeaderName>; 2] {
+        [Some(&AUTHORIZATION), None]
+    }
+
+    fn needs(&self) -> RequiredContext<'_> {
+        RequiredContext::Keys
+    }
+
+    fn keys_for(&self, headers: &HeaderMap, _: &[u8]) -> Result<KeysWanted, Refusal> {
+        Ok(KeysWanted { source: self.keys.clone(), id: Shown::read(headers)?.header.kid })
+    }
+
+    fn verify(&self, request: &Incoming<'_>) -> Result<usize, Refusal> {
+        let keys = request.keys()?;
+        let token = Shown::read(request.headers)?;
         let id = token.header.kid.as_deref();
         if !keys.verifies(id, token.algorithm, token.signed.as_bytes(), &token.signature) {
             return Err(invalid("the bearer token is not signed by a key of its issuer"));
         }
         let claims: Map<String, Value> =
             object(token.payload).ok_or_else(|| invalid("the bearer token's claims are not a JSON object"))?;
-        self.allows(&claims, now)?;
-        self.grants(claims)
+        self.allows(&claims, request.now)?;
+        self.grants(claims).map(|()| 0)
     }
+}
 
+impl JwtScheme {
     /// Checks that signed claims are those of a permitted caller.
     fn allows(&self, claims: &Map<String, Value>, now: Timestamp) -> Result<(), Refusal> {
         let text = |name: &str| claims.get(name).and_then(Value::as_str);
@@ -135,7 +172,7 @@ impl JwtScheme {
 
     /// Creates a token of the first issuer for the first audience and the first permitted caller. The secret is either
     /// such a token already, or a private key in PKCS #8 PEM: RSA, P-256 or Ed25519.
-    pub(super) fn sign(&self, secret: &Secret, now: Timestamp) -> Result<String, KeyProblem> {
+    fn token(&self, secret: &Secret, now: Timestamp) -> Result<String, KeyProblem> {
         let text = std::str::from_utf8(secret.expose()).map_err(|_| KeyProblem::NotSigning)?.trim();
         if !text.starts_with("-----BEGIN") && text.matches('.').count() == 2 && is_bearer_token(text) {
             return Ok(text.to_owned());

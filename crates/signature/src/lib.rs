@@ -24,7 +24,9 @@ mod jwt;
 mod key;
 pub mod limits;
 mod mac;
+mod open;
 mod private_key;
+mod proof;
 mod provider;
 mod public_key;
 mod request;
@@ -39,31 +41,30 @@ mod tests;
 mod timestamp;
 mod token;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+pub use grapnel_values::provider::ProviderName;
 use grapnel_values::secret::Secret;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use jiff::Timestamp;
 
-use crate::{
-    basic::BasicVerifier, header_signature::SignatureVerifier, signature_or_token::SignatureOrTokenVerifier,
-    signed_url::UrlVerifier, token::TokenVerifier,
-};
+use crate::proof::{Incoming, Kind, Proof};
 pub use crate::{
     basic::credentials,
     certificate::CertificateScheme,
     content::{Content, ContentError},
-    handshake::{Handshake, HandshakeReply},
+    handshake::{Handshake, HandshakeReply, Question},
     header_signature::{Algorithm, Encoding, HeaderNames, Shape, SignatureScheme},
     jwks::{KeySet, KeySetError, KeySource},
     jwt::JwtScheme,
     key::{KeyError, KeyForm, KeyProblem},
-    provider::{PROVIDERS, Place, Provider, names, provider},
+    proof::{Parameter, Parameters},
+    provider::{PROVIDERS, Place, Provider, Retries, names, provider},
     request::{sign_request, sign_request_to},
     service_account::{Review, ServiceAccountScheme},
     signature_or_token::SignatureOrTokenScheme,
-    signed_url::{CalledUrl, UrlScheme},
+    signed_url::{CalledUrl, Covered, UrlScheme},
     signer::{Signer, SigningScheme},
     timestamp::TimestampSource,
     token::TokenScheme,
@@ -93,32 +94,61 @@ pub enum Scheme {
 }
 
 impl Scheme {
+    /// Returns what the kind of proof says of itself. This is the only place that lists the kinds.
+    fn kind(&self) -> &dyn Kind {
+        match self {
+            Self::Signature(scheme) => scheme,
+            Self::Url(scheme) => scheme,
+            Self::Token(scheme) => scheme,
+            Self::SignatureOrToken(scheme) => scheme,
+            Self::Basic => &basic::Basic,
+            Self::Jwt(scheme) => scheme,
+            Self::Certificate(scheme) => scheme,
+            Self::ServiceAccount(scheme) => scheme,
+            Self::None => &open::Open,
+        }
+    }
+
     /// Returns whether the scheme has secrets.
     pub fn needs_secrets(&self) -> bool {
-        match self {
-            Self::Signature(_) | Self::Url(_) | Self::Token(_) | Self::SignatureOrToken(_) | Self::Basic => true,
-            Self::Jwt(_) | Self::Certificate(_) | Self::ServiceAccount(_) | Self::None => false,
-        }
+        self.kind().needs_secrets()
+    }
+
+    /// Returns what an endpoint must configure besides secrets, for a scheme of the provider table.
+    pub fn parameters(&self) -> &'static [Parameter] {
+        self.kind().parameters()
+    }
+
+    /// Returns the scheme with those of the parameters that it takes.
+    #[must_use]
+    pub fn configured(self, parameters: &Parameters) -> Self {
+        self.kind().configured(parameters).unwrap_or(self)
+    }
+
+    /// Returns the scheme with another tolerance; `None` when it signs no timestamp.
+    pub fn tolerating(&self, tolerance: Duration) -> Option<Self> {
+        self.kind().tolerating(tolerance)
+    }
+
+    /// Returns the JSON pointer of the time of signing, in milliseconds since 1970, if it is in the body.
+    pub fn time_in_body(&self) -> Option<&'static str> {
+        self.kind().time_in_body()
+    }
+
+    /// Reads keys that are otherwise fetched from the sender, such as a JSON Web Key Set; `None` when the scheme fetches
+    /// none.
+    ///
+    /// # Errors
+    ///
+    /// [`KeySetError`] when the document holds no keys.
+    pub fn fetched_keys(&self, document: &[u8]) -> Option<Result<KeySet, KeySetError>> {
+        self.kind().fetched_keys(document)
     }
 }
 
 /// A scheme with its keys prepared.
 #[derive(Debug)]
-pub struct Verifier(Kind);
-
-#[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "most are the largest, and there is one an endpoint")]
-enum Kind {
-    Signature(SignatureVerifier),
-    Url(UrlVerifier),
-    Token(TokenVerifier),
-    SignatureOrToken(SignatureOrTokenVerifier),
-    Basic(BasicVerifier),
-    Jwt(JwtScheme),
-    Certificate(CertificateScheme),
-    ServiceAccount(ServiceAccountScheme),
-    None,
-}
+pub struct Verifier(Box<dyn Proof>);
 
 /// What a scheme requires in addition to headers and body.
 #[derive(Debug, Clone, Copy)]
@@ -222,31 +252,12 @@ impl Verifier {
     /// [`KeyError`] when a secret is not a key of the scheme, when there are none or more than
     /// [`SECRETS`](crate::limits::SECRETS), or when the scheme contradicts itself.
     pub fn new(scheme: Scheme, secrets: Vec<Secret>) -> Result<Self, KeyError> {
-        Ok(Self(match scheme {
-            Scheme::Signature(scheme) => Kind::Signature(SignatureVerifier::new(scheme, &secrets)?),
-            Scheme::Url(scheme) => Kind::Url(UrlVerifier::new(scheme, &secrets)?),
-            Scheme::Token(scheme) => Kind::Token(TokenVerifier::new(scheme, &secrets)?),
-            Scheme::SignatureOrToken(scheme) => {
-                Kind::SignatureOrToken(SignatureOrTokenVerifier::new(scheme, &secrets)?)
-            }
-            Scheme::Basic => Kind::Basic(BasicVerifier::new(&secrets)?),
-            Scheme::Jwt(scheme) => Kind::Jwt(scheme),
-            Scheme::Certificate(scheme) => Kind::Certificate(scheme),
-            Scheme::ServiceAccount(scheme) => Kind::ServiceAccount(scheme),
-            Scheme::None => Kind::None,
-        }))
+        scheme.kind().with_keys(&secrets).map(Self)
     }
 
     /// Returns what must be known of a request, in addition to its headers and its body, to verify it.
     pub fn needs(&self) -> RequiredContext<'_> {
-        match &self.0 {
-            Kind::Url(_) => RequiredContext::Url,
-            Kind::Jwt(_) | Kind::Certificate(_) => RequiredContext::Keys,
-            Kind::ServiceAccount(scheme) => RequiredContext::Review(scheme),
-            Kind::Signature(_) | Kind::Token(_) | Kind::SignatureOrToken(_) | Kind::Basic(_) | Kind::None => {
-                RequiredContext::Nothing
-            }
-        }
+        self.0.needs()
     }
 
     /// Returns the keys required to verify a request, for a scheme that [needs](Self::needs) keys. The request is still
@@ -255,12 +266,8 @@ impl Verifier {
     /// # Errors
     ///
     /// [`Refusal`] when the request names no key, or one that is not the sender's.
-    pub fn keys_for(&self, headers: &HeaderMap) -> Result<KeysWanted, Refusal> {
-        match &self.0 {
-            Kind::Jwt(scheme) => Ok(KeysWanted { source: scheme.keys.clone(), id: JwtScheme::key_id(headers)? }),
-            Kind::Certificate(_) => Ok(KeysWanted { source: CertificateScheme::source(headers)?, id: None }),
-            _ => Err(keys_unknown()),
-        }
+    pub fn keys_for(&self, headers: &HeaderMap, body: &[u8]) -> Result<KeysWanted, Refusal> {
+        self.0.keys_for(headers, body)
     }
 
     /// Verifies a request without further context. See [`Self::verify_with`].
@@ -285,58 +292,22 @@ impl Verifier {
         body: Bytes,
         now: Timestamp,
     ) -> Result<Verified, Refusal> {
-        let key = match (&self.0, evidence) {
-            (Kind::Signature(verifier), _) => return verifier.verify(headers, body, now),
-            (Kind::SignatureOrToken(verifier), _) => return verifier.verify(headers, body, now),
-            (Kind::Url(verifier), VerificationContext::Url(url)) => verifier.verify(url, headers, &body)?,
-            (Kind::Url(_), _) => return Err(signed_url::unknown()),
-            (Kind::Token(verifier), _) => verifier.verify(headers).map(|()| 0)?,
-            (Kind::Basic(verifier), _) => verifier.verify(headers).map(|()| 0)?,
-            (Kind::Jwt(scheme), VerificationContext::Keys(keys)) => scheme.verify(keys, headers, now).map(|()| 0)?,
-            (Kind::Certificate(scheme), VerificationContext::Keys(keys)) => {
-                scheme.verify(keys, headers, &body, now).map(|()| 0)?
-            }
-            (Kind::Jwt(_) | Kind::Certificate(_), _) => return Err(keys_unknown()),
-            (Kind::ServiceAccount(scheme), VerificationContext::Review(review)) => scheme.verify(review).map(|()| 0)?,
-            (Kind::ServiceAccount(_), _) => return Err(service_account::not_reviewed()),
-            (Kind::None, _) => 0,
-        };
+        let request = Incoming { context: evidence, headers, body: &body, now };
+        let key = self.0.verify(&request)?;
         Ok(Verified { body, key })
     }
 
     /// Returns the HMAC of a text by one of the secrets, for the response to a handshake; `None` when there is no such
     /// secret, or it does not make HMACs.
     fn tag(&self, key: usize, text: &[u8]) -> Option<Vec<u8>> {
-        match &self.0 {
-            Kind::Signature(verifier) => verifier.macs()?.tag(key, &[text]),
-            _ => None,
-        }
+        self.0.tag(key, text)
     }
 
     /// Iterates over the headers that carry a signature or a token, which are never stored. Headers of the timestamp
     /// and the id are not credentials.
     pub fn credential_headers(&self) -> impl Iterator<Item = &HeaderName> {
-        let (first, second) = match &self.0 {
-            Kind::Signature(verifier) => {
-                let scheme = verifier.scheme();
-                (Some(&scheme.header), scheme.alternative.as_ref().map(|names| &names.signature))
-            }
-            Kind::Url(verifier) => (Some(verifier.header()), None),
-            Kind::Token(verifier) => (Some(verifier.header()), None),
-            Kind::SignatureOrToken(verifier) => {
-                let [signature, token] = verifier.headers();
-                (Some(signature), Some(token))
-            }
-            Kind::Basic(_) | Kind::Jwt(_) | Kind::ServiceAccount(_) => (Some(&header::AUTHORIZATION), None),
-            Kind::Certificate(_) => (Some(&certificate::SIGNATURE), None),
-            Kind::None => (None, None),
-        };
-        first.into_iter().chain(second)
+        self.0.credential_headers().into_iter().flatten()
     }
-}
-
-fn keys_unknown() -> Refusal {
-    Refusal::InvalidSignature("the sender's public keys are not known".into())
 }
 
 /// Returns the value of a header that must occur exactly once and must not be empty.

@@ -1,33 +1,35 @@
-//! The providers: senders known by name.
+//! The providers: senders known by name. Everything that differs between them is a row of one table, keyed by
+//! [`ProviderName`].
 
 mod table;
 
-use std::time::Duration;
-
-use http::HeaderName;
+use grapnel_values::provider::ProviderName;
 
 pub use self::table::PROVIDERS;
-use super::{
-    Algorithm, CertificateScheme, Content, Encoding, Handshake, HeaderNames, JwtScheme, KeyForm, KeySource, Scheme,
-    Shape, SignatureOrTokenScheme, SignatureScheme, TimestampSource, TokenScheme, UrlScheme, content::Part,
-};
+use super::{Handshake, Scheme};
 
-/// A sender known by name.
+/// A sender known by name: a row of the table.
 #[derive(Debug)]
 pub struct Provider {
     /// Name used in a `WebhookEndpoint`.
-    pub name: &'static str,
+    pub name: ProviderName,
     /// URL of the documentation of its signatures.
     pub docs: &'static str,
     /// Locations of the event type, in order of precedence.
     pub kinds: &'static [Place],
     /// Locations of the event id, in order of precedence. The id must differ between events, and stay the same when an
-    /// event is sent again.
+    /// event is sent again. The id of a resource is none: several events of the resource have it.
     pub ids: &'static [Place],
+    /// Size of its largest request, in bytes, where that exceeds the default of `limits.bodyBytes`.
+    pub body_bytes: Option<usize>,
+    /// Whether it sends an event again.
+    pub retries: Retries,
+    /// The field with the JSON payload, if it sends payloads in forms.
+    pub form_field: Option<&'static str>,
     /// The handshake before it sends events.
     pub handshake: Handshake,
-    /// How it authenticates its requests.
-    pub(super) proof: Proof,
+    /// How it authenticates its requests; see [`Provider::scheme`].
+    pub(super) scheme: fn() -> Scheme,
 }
 
 /// A location in a request.
@@ -39,132 +41,39 @@ pub enum Place {
     Pointer(&'static str),
 }
 
-/// How a sender authenticates its requests.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Proof {
-    /// A signature in a header.
-    Signature(Signed),
-    /// A signature over the URL, in this header.
-    Url(&'static str),
-    /// The secret itself, in this header.
-    Token(&'static str),
-    /// A signature in a header, or the secret itself in this one, depending on the secret.
-    SignatureOrToken(Signed, &'static str),
-    /// A bearer token of one of these issuers, whose keys are at this URL. The endpoint configures audience and
-    /// subject.
-    Jwt { issuers: &'static [&'static str], keys: &'static str },
-    /// A signature by the key of a certificate that the request names. The endpoint configures the webhook id.
-    Certificate { tolerance: Duration },
-    /// No authentication.
-    None,
-}
-
-/// A signature scheme as a table row: [`SignatureScheme`] in constant form.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Signed {
-    pub(super) header: &'static str,
-    pub(super) algorithm: Algorithm,
-    pub(super) encoding: Encoding,
-    pub(super) shape: Form,
-    pub(super) content: &'static [Part],
-    pub(super) timestamp: Option<Time>,
-    pub(super) id: Option<&'static str>,
-    /// Header names of the signature, the timestamp and the id.
-    pub(super) alternative: Option<[&'static str; 3]>,
-    pub(super) tolerance: Option<Duration>,
-    pub(super) key_form: KeyForm,
-}
-
-/// [`Shape`] in constant form.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Form {
-    Prefix(&'static str),
-    Pairs { signature: &'static str, timestamp: Option<&'static str> },
-    StandardWebhooks,
-}
-
-/// [`TimestampSource`] in constant form.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Time {
-    Header(&'static str),
-    InSignature,
-    Milliseconds(&'static str),
+/// Whether a sender sends an event again that was not accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retries {
+    /// Not known: its documentation does not say, or was not found.
+    Unknown,
+    /// It never does by itself. The text says what a user can do.
+    Never(&'static str),
+    /// It does. The text says how often.
+    Automatic(&'static str),
 }
 
 impl Provider {
+    /// Returns the row of a provider.
+    #[expect(clippy::indexing_slicing, reason = "the table has one row for each name, in the same order")]
+    pub fn of(name: ProviderName) -> &'static Self {
+        &PROVIDERS[name as usize]
+    }
+
     /// Returns its scheme, with the tolerance that it recommends. Parts that the endpoint must configure are empty, so
     /// that every request is rejected.
     pub fn scheme(&self) -> Scheme {
-        match &self.proof {
-            Proof::Signature(row) => Scheme::Signature(row.scheme()),
-            Proof::Url(header) => Scheme::Url(UrlScheme { header: HeaderName::from_static(header) }),
-            Proof::Token(header) => Scheme::Token(bare(header)),
-            Proof::SignatureOrToken(row, header) => {
-                Scheme::SignatureOrToken(SignatureOrTokenScheme { signature: row.scheme(), token: bare(header) })
-            }
-            Proof::Jwt { issuers, keys } => Scheme::Jwt(JwtScheme {
-                issuers: issuers.iter().map(|&issuer| issuer.into()).collect(),
-                audiences: Vec::new(),
-                keys: KeySource::Jwks((*keys).into()),
-                emails: Vec::new(),
-                claims: None,
-            }),
-            Proof::Certificate { tolerance } => {
-                Scheme::Certificate(CertificateScheme { webhook_id: "".into(), tolerance: *tolerance })
-            }
-            Proof::None => Scheme::None,
-        }
-    }
-}
-
-/// Returns the scheme of the secret itself in a header.
-fn bare(header: &'static str) -> TokenScheme {
-    TokenScheme { header: HeaderName::from_static(header), scheme: None }
-}
-
-impl Signed {
-    fn scheme(&self) -> SignatureScheme {
-        SignatureScheme {
-            header: HeaderName::from_static(self.header),
-            algorithm: self.algorithm,
-            encoding: self.encoding,
-            shape: match self.shape {
-                Form::Prefix(prefix) => Shape::Prefixed(prefix.into()),
-                Form::Pairs { signature, timestamp } => {
-                    Shape::Pairs { signature: signature.into(), timestamp: timestamp.map(Into::into) }
-                }
-                Form::StandardWebhooks => Shape::List { version: "v1".into(), public_version: "v1a".into() },
-            },
-            content: Content::of(self.content),
-            timestamp: self.timestamp.map(|time| match time {
-                Time::Header(name) => TimestampSource::Header(HeaderName::from_static(name)),
-                Time::InSignature => TimestampSource::InSignature,
-                Time::Milliseconds(pointer) => TimestampSource::Milliseconds(pointer),
-            }),
-            id_header: self.id.map(HeaderName::from_static),
-            alternative: self.alternative.map(|names| {
-                let [signature, timestamp, id] = names.map(HeaderName::from_static);
-                HeaderNames { signature, timestamp, id }
-            }),
-            tolerance: self.tolerance,
-            key_form: self.key_form,
-        }
+        (self.scheme)()
     }
 }
 
 /// Returns the provider with that name, as used in a `WebhookEndpoint`.
 pub fn provider(name: &str) -> Option<&'static Provider> {
-    PROVIDERS.iter().find(|provider| provider.name == name)
+    ProviderName::named(name).map(Provider::of)
 }
 
 /// Iterates over the names of all providers.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    PROVIDERS.iter().map(|provider| provider.name)
-}
-
-/// Returns the signed content of Standard Webhooks, for either kind of key.
-pub(super) fn standard_webhooks() -> Content {
-    Content::of(table::STANDARD_WEBHOOKS)
+    ProviderName::ALL.iter().map(|name| name.as_str())
 }
 
 #[cfg(test)]
@@ -174,21 +83,29 @@ mod tests {
 
     #[test]
     fn every_row_is_sound() {
-        let mut seen = Vec::new();
         for provider in PROVIDERS {
             let name = provider.name;
-            assert!(!seen.contains(&name), "{name} is there twice");
-            seen.push(name);
+            assert_eq!(Provider::of(name).name, name);
             assert!(provider.docs.starts_with("https://"), "{name}");
             let verifier = Verifier::new(provider.scheme(), vec![keys(&provider.scheme()).public]);
             assert!(verifier.is_ok(), "{name}: {verifier:?}");
+            for place in provider.kinds.iter().chain(provider.ids) {
+                match place {
+                    Place::Header(name) => assert_eq!(*name, name.to_lowercase()),
+                    Place::Pointer(pointer) => assert!(pointer.starts_with('/'), "{name}: {pointer}"),
+                }
+            }
         }
-        assert_eq!(seen.len(), 21, "{seen:?}");
     }
 
+    /// The id of a request or of a resource at these places has deduplicated different events.
     #[test]
-    fn names_are_exact() {
-        assert!(provider("GitHub").is_some());
-        assert!(provider("github").is_none() && provider("").is_none());
+    fn ids_are_those_of_one_event() {
+        for provider in PROVIDERS {
+            for wrong in ["x-gitlab-event-uuid", "x-gitlab-webhook-uuid", "x-hook-uuid", "x-wc-webhook-delivery-id"] {
+                assert!(!provider.ids.contains(&Place::Header(wrong)), "{}: {wrong}", provider.name);
+            }
+        }
+        assert!(Provider::of(ProviderName::GitLab).ids.contains(&Place::Header("idempotency-key")));
     }
 }

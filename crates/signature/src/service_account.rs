@@ -4,9 +4,16 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, header::AUTHORIZATION};
+use grapnel_values::secret::Secret;
+use http::{HeaderMap, HeaderName, header::AUTHORIZATION};
 
-use super::{Refusal, single, token::after};
+use super::{
+    KeyError, KeyForm, KeyProblem, Refusal, RequiredContext, VerificationContext,
+    proof::{Incoming, Kind, Outgoing, Proof},
+    request::sensitive,
+    single,
+    token::after,
+};
 use crate::jws::is_bearer_token;
 
 /// Prefix of `<namespace>:<name>` in the user name of a ServiceAccount
@@ -63,9 +70,39 @@ impl ServiceAccountScheme {
         };
         self.allowed.iter().any(|(in_namespace, named)| **in_namespace == *namespace && **named == *name)
     }
+}
 
-    /// Checks a caller whose token the cluster has reviewed.
-    pub(super) fn verify(&self, review: &Review) -> Result<(), Refusal> {
+impl Kind for ServiceAccountScheme {
+    fn with_keys(&self, _: &[Secret]) -> Result<Box<dyn Proof>, KeyError> {
+        Ok(Box::new(self.clone()))
+    }
+
+    /// The secret is the token itself, issued by the cluster.
+    fn sign(&self, secret: &Secret, request: &mut Outgoing<'_>) -> Result<(), KeyProblem> {
+        let token = KeyForm::Raw.key(secret)?;
+        request.headers.insert(AUTHORIZATION, sensitive(&[b"Bearer ", token.as_slice()].concat())?);
+        Ok(())
+    }
+
+    fn needs_secrets(&self) -> bool {
+        false
+    }
+}
+
+impl Proof for ServiceAccountScheme {
+    fn credential_headers(&self) -> [Option<&HeaderName>; 2] {
+        [Some(&AUTHORIZATION), None]
+    }
+
+    fn needs(&self) -> RequiredContext<'_> {
+        RequiredContext::Review(self)
+    }
+
+    fn verify(&self, request: &Incoming<'_>) -> Result<usize, Refusal> {
+        let VerificationContext::Review(review) = request.context else {
+            let sentence = "the ServiceAccount of the caller has not been reviewed";
+            return Err(Refusal::InvalidSignature(sentence.into()));
+        };
         if !review.audiences.iter().any(|audience| self.audiences.contains(audience)) {
             return Err(Refusal::InvalidSignature(
                 "the token's audience is not one of this endpoint; request a token for one of \
@@ -78,18 +115,15 @@ impl ServiceAccountScheme {
                 "the token's ServiceAccount is not allowed; add it to spec.verification.serviceAccount.allowed".into(),
             ));
         }
-        Ok(())
+        Ok(0)
     }
-}
-
-/// Returns the rejection of a caller whose token has not been reviewed.
-pub(super) fn not_reviewed() -> Refusal {
-    Refusal::InvalidSignature("the ServiceAccount of the caller has not been reviewed".into())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::header;
+
     use crate::*;
 
     fn scheme() -> ServiceAccountScheme {

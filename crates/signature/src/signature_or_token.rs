@@ -1,14 +1,15 @@
 //! A signature or a shared secret, depending on the secret.
 
-use std::{fmt, slice};
+use std::{fmt, slice, time::Duration};
 
-use bytes::Bytes;
 use grapnel_values::secret::Secret;
-use http::{HeaderMap, HeaderName};
-use jiff::Timestamp;
+use http::HeaderName;
 
 use super::{
-    KeyError, KeyProblem, Refusal, SignatureScheme, TokenScheme, Verified, header_signature::SignatureVerifier, key,
+    KeyError, KeyProblem, Refusal, Scheme, SignatureScheme, TokenScheme,
+    header_signature::SignatureVerifier,
+    key,
+    proof::{Incoming, Kind, Outgoing, Proof},
     token::TokenVerifier,
 };
 
@@ -27,7 +28,7 @@ pub struct SignatureOrTokenScheme {
 
 impl SignatureOrTokenScheme {
     /// Returns whether a secret signs. A token in a header cannot begin with spaces, so leading spaces are ignored.
-    pub(super) fn signs(secret: &Secret) -> bool {
+    fn signs(secret: &Secret) -> bool {
         secret.expose().trim_ascii_start().starts_with(SIGNING)
     }
 }
@@ -68,18 +69,35 @@ impl SignatureOrTokenVerifier {
         let token = (!tokens.is_empty()).then(|| TokenVerifier::new(scheme.token.clone(), &tokens));
         Ok(Self { signature: signature.transpose()?, token: token.transpose()?, scheme })
     }
+}
 
-    /// Returns the headers that carry a signature or a token, whichever is verified: the sender may send both.
-    pub(super) fn headers(&self) -> [&HeaderName; 2] {
-        [&self.scheme.signature.header, &self.scheme.token.header]
+impl Kind for SignatureOrTokenScheme {
+    fn with_keys(&self, secrets: &[Secret]) -> Result<Box<dyn Proof>, KeyError> {
+        Ok(Box::new(SignatureOrTokenVerifier::new(self.clone(), secrets)?))
+    }
+
+    fn sign(&self, secret: &Secret, request: &mut Outgoing<'_>) -> Result<(), KeyProblem> {
+        if Self::signs(secret) { self.signature.sign(secret, request) } else { self.token.sign(secret, request) }
+    }
+
+    fn tolerating(&self, tolerance: Duration) -> Option<Scheme> {
+        let signature = SignatureScheme { tolerance: Some(tolerance), ..self.signature.clone() };
+        Some(Scheme::SignatureOrToken(Self { signature, ..self.clone() }))
+    }
+}
+
+impl Proof for SignatureOrTokenVerifier {
+    /// Both are credentials, whichever is verified: the sender may send both.
+    fn credential_headers(&self) -> [Option<&HeaderName>; 2] {
+        [Some(&self.scheme.signature.header), Some(&self.scheme.token.header)]
     }
 
     /// Verifies the signature if there is one, so that a token does not make up for an invalid signature.
-    pub(super) fn verify(&self, headers: &HeaderMap, body: Bytes, now: Timestamp) -> Result<Verified, Refusal> {
-        let signed = headers.contains_key(&self.scheme.signature.header);
+    fn verify(&self, request: &Incoming<'_>) -> Result<usize, Refusal> {
+        let signed = request.headers.contains_key(&self.scheme.signature.header);
         match (&self.signature, &self.token) {
-            (Some(signature), token) if signed || token.is_none() => signature.verify(headers, body, now),
-            (_, Some(token)) => token.verify(headers).map(|()| Verified { body, key: 0 }),
+            (Some(signature), token) if signed || token.is_none() => signature.verify(request),
+            (_, Some(token)) => token.verify(request),
             // A verifier has at least one kind of secret.
             (_, None) => Err(Refusal::InvalidSignature(KeyProblem::NoSecrets.to_string())),
         }

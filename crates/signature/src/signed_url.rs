@@ -1,9 +1,10 @@
-//! Signatures over the URL and the fields of a form, as used by Twilio.
+//! Signatures over the URL and the body, as used by Twilio, Mailchimp and Trello.
 //!
-//! The signed content is the URL as the sender called it and, for a form, every name followed by its values, sorted by
+//! Twilio: the signed content is the URL as the sender called it and, for a form, every name followed by its values, sorted by
 //! name. Any other body is covered by its SHA-256 in the URL's query
 //! (<https://www.twilio.com/docs/usage/webhooks/webhooks-security>). The boundary between a name and its value is not
-//! signed: that is a property of the sender's scheme, which a receiver cannot fix.
+//! signed: that is a property of the sender's scheme, which a receiver cannot fix. Mailchimp signs the same of a form, and sends
+//! nothing else. Trello signs the body as it is, followed by the URL.
 
 use std::{
     borrow::Cow,
@@ -11,18 +12,20 @@ use std::{
     fmt,
 };
 
-use grapnel_payload::{limits::FORM_FIELDS, reading::Kind};
+use grapnel_payload::{limits::FORM_FIELDS, reading::BodyKind};
 use grapnel_values::secret::Secret;
 use http::{HeaderMap, HeaderName, HeaderValue, header::CONTENT_TYPE};
 use sha2::{Digest, Sha256};
 use url::Url;
 
 use super::{
-    KeyError, KeyForm, KeyProblem, Refusal,
+    KeyError, KeyForm, KeyProblem, Refusal, RequiredContext, VerificationContext,
     header_format::Wanted,
     header_signature::{Encoding, Shape},
     key,
     mac::{Hash, Keys},
+    proof::{Incoming, Kind, Outgoing, Proof},
+    request::header_value,
     single,
 };
 
@@ -34,6 +37,27 @@ const BODY_DIGEST: &str = "bodySHA256";
 pub struct UrlScheme {
     /// Header that carries the signature.
     pub header: HeaderName,
+    /// What is signed.
+    pub covered: Covered,
+}
+
+/// What is signed together with the URL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Covered {
+    /// The URL, then the fields of a form; any other body by its digest in the query.
+    UrlThenFieldsOrDigest,
+    /// The URL, then the fields of the body, which is read as a form whatever its content type, because that is not
+    /// signed.
+    UrlThenFields,
+    /// The body, then the URL.
+    BodyThenUrl,
+}
+
+impl UrlScheme {
+    /// Returns Twilio's scheme, with the signature in a header.
+    pub(super) fn of(header: &'static str) -> Self {
+        Self { header: HeaderName::from_static(header), covered: Covered::UrlThenFieldsOrDigest }
+    }
 }
 
 /// The URL that a sender called, exactly as written: nothing is normalized, because every byte of it is signed.
@@ -100,29 +124,16 @@ impl UrlVerifier {
         Ok(Self { scheme, keys })
     }
 
-    pub(super) fn header(&self) -> &HeaderName {
-        &self.scheme.header
-    }
-
     /// Verifies a request that was sent to `url`, and returns the index of the key that signed it.
-    pub(super) fn verify(&self, url: &CalledUrl, headers: &HeaderMap, body: &[u8]) -> Result<usize, Refusal> {
+    fn verify_called(&self, url: &CalledUrl, headers: &HeaderMap, body: &[u8]) -> Result<usize, Refusal> {
         let header = &self.scheme.header;
         let signature = single(headers, header, "signature")?.as_bytes();
         let candidates = Shape::Prefixed("".into())
             .parse(signature, Encoding::Base64, Wanted::mac(Hash::Sha1.width()))
             .map_err(|what| Refusal::InvalidSignature(format!("header {header} {what}")))?;
-        let fields = match covered_by(url, headers)? {
-            Covered::Form => fields(body)?,
-            Covered::Digest(digest) => {
-                if !is_digest_of(&digest, body) {
-                    let sentence = format!("{BODY_DIGEST} in the query is not the SHA-256 of this body");
-                    return Err(Refusal::InvalidSignature(sentence));
-                }
-                String::new()
-            }
-        };
+        let [before, after] = self.scheme.around(url, headers, body)?;
         for url in url.spellings() {
-            if let Some(key) = self.keys.matching(&[url.as_bytes(), fields.as_bytes()], &candidates) {
+            if let Some(key) = self.keys.matching(&[&*before, url.as_bytes(), &*after], &candidates) {
                 return Ok(key);
             }
         }
@@ -134,51 +145,86 @@ impl UrlVerifier {
     }
 }
 
+impl Kind for UrlScheme {
+    fn with_keys(&self, secrets: &[Secret]) -> Result<Box<dyn Proof>, KeyError> {
+        Ok(Box::new(UrlVerifier::new(self.clone(), secrets)?))
+    }
+
+    fn sign(&self, secret: &Secret, request: &mut Outgoing<'_>) -> Result<(), KeyProblem> {
+        let url = request.url.as_mut().ok_or(KeyProblem::Scheme("it signs the URL, which is not known"))?;
+        let signature = self.signature(secret, url, request.headers, request.body)?;
+        request.headers.insert(&self.header, header_value(signature.as_bytes())?);
+        Ok(())
+    }
+}
+
+impl Proof for UrlVerifier {
+    fn credential_headers(&self) -> [Option<&HeaderName>; 2] {
+        [Some(&self.scheme.header), None]
+    }
+
+    fn needs(&self) -> RequiredContext<'_> {
+        RequiredContext::Url
+    }
+
+    fn verify(&self, request: &Incoming<'_>) -> Result<usize, Refusal> {
+        let VerificationContext::Url(url) = request.context else {
+            let sentence = "the URL that the sender called is not known, and it is signed";
+            return Err(Refusal::InvalidSignature(sentence.into()));
+        };
+        self.verify_called(url, request.headers, request.body)
+    }
+}
+
 impl UrlScheme {
+    /// Returns what is signed before and after the URL. A digest in the query is compared with the body.
+    fn around<'a>(&self, url: &CalledUrl, headers: &HeaderMap, body: &'a [u8]) -> Result<[Cow<'a, [u8]>; 2], Refusal> {
+        let nothing = Cow::Borrowed(&[][..]);
+        Ok(match self.covered {
+            Covered::BodyThenUrl => [Cow::Borrowed(body), nothing],
+            Covered::UrlThenFields => [nothing, fields(body)?.into_bytes().into()],
+            Covered::UrlThenFieldsOrDigest => match digest_in(url, headers)? {
+                None => [nothing, fields(body)?.into_bytes().into()],
+                Some(digest) if is_digest_of(&digest, body) => [nothing.clone(), nothing],
+                Some(_) => {
+                    let sentence = format!("{BODY_DIGEST} in the query is not the SHA-256 of this body");
+                    return Err(Refusal::InvalidSignature(sentence));
+                }
+            },
+        })
+    }
+
     /// Returns the signature of a request. The digest of a body that is not a form is added to the URL.
-    pub(super) fn sign(
+    fn signature(
         &self,
         secret: &Secret,
         url: &mut Url,
         headers: &HeaderMap,
         body: &[u8],
     ) -> Result<String, KeyProblem> {
-        let fields = if is_form(headers) {
-            fields(body).map_err(|_| KeyProblem::Scheme("the form has too many fields"))?
-        } else {
+        if self.covered == Covered::UrlThenFieldsOrDigest && !is_form(headers) {
             let others: Vec<_> = url.query_pairs().filter(|(name, _)| name != BODY_DIGEST).map(owned).collect();
             url.query_pairs_mut()
                 .clear()
                 .extend_pairs(others)
                 .append_pair(BODY_DIGEST, &hex::encode(Sha256::digest(body)));
-            String::new()
-        };
+        }
+        let called = CalledUrl::of(url).ok_or(KeyProblem::Scheme("the URL is neither http nor https"))?;
+        let around = self.around(&called, headers, body);
+        let [before, after] = around.map_err(|_| KeyProblem::Scheme("the form has too many fields"))?;
         let keys = Keys::new(Hash::Sha1, &[KeyForm::Raw.key(secret)?]).map_err(|error| error.problem)?;
-        let tag = keys.tag(0, &[url.as_str().as_bytes(), fields.as_bytes()]).unwrap_or_default();
+        let tag = keys.tag(0, &[&*before, url.as_str().as_bytes(), &*after]).unwrap_or_default();
         Ok(Encoding::Base64.encode(&tag))
     }
 }
 
-/// Returns the rejection of a request whose URL is not known.
-pub(super) fn unknown() -> Refusal {
-    Refusal::InvalidSignature("the URL that the sender called is not known, and it is signed".into())
-}
-
-/// What is signed in addition to the URL.
-enum Covered {
-    /// The fields of the body.
-    Form,
-    /// The digest of the body.
-    Digest(String),
-}
-
-/// Returns what the signature covers. A digest in the query applies to every body, because the content type is not
-/// signed: otherwise a body that it covers could be passed off as an empty form.
-fn covered_by(url: &CalledUrl, headers: &HeaderMap) -> Result<Covered, Refusal> {
+/// Returns the digest that covers the body; `None` when its fields do. A digest in the query applies to every body,
+/// because the content type is not signed: otherwise a body that it covers could be passed off as an empty form.
+fn digest_in(url: &CalledUrl, headers: &HeaderMap) -> Result<Option<String>, Refusal> {
     let mut digests = url.query().filter(|(name, _)| name == BODY_DIGEST).map(|(_, value)| value.into_owned());
     match (digests.next(), digests.next()) {
-        (Some(digest), None) => Ok(Covered::Digest(digest)),
-        (None, _) if is_form(headers) => Ok(Covered::Form),
+        (Some(digest), None) => Ok(Some(digest)),
+        (None, _) if is_form(headers) => Ok(None),
         (None, _) => Err(Refusal::InvalidSignature(format!(
             "the body is no form, and the query has no {BODY_DIGEST} that would cover it"
         ))),
@@ -193,7 +239,7 @@ fn is_digest_of(text: &str, body: &[u8]) -> bool {
 }
 
 fn is_form(headers: &HeaderMap) -> bool {
-    matches!(Kind::of(headers.get(CONTENT_TYPE).map(HeaderValue::to_str).and_then(Result::ok)), Kind::Form)
+    matches!(BodyKind::of(headers.get(CONTENT_TYPE).map(HeaderValue::to_str).and_then(Result::ok)), BodyKind::Form)
 }
 
 /// Returns the names of a form in order, each value preceded by its name. A duplicate value of a name counts once.
@@ -229,13 +275,13 @@ mod tests {
     const URL: &str = "https://mycompany.com/myapp.php?foo=1&bar=2";
 
     fn judge(url: &str, content_type: &str, body: &str, signature: &str) -> Result<usize, String> {
-        let scheme = UrlScheme { header: HeaderName::from_static("x-twilio-signature") };
+        let scheme = UrlScheme::of("x-twilio-signature");
         let verifier = UrlVerifier::new(scheme, &["12345".into()]).unwrap();
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, content_type.parse().unwrap());
         headers.insert("x-twilio-signature", signature.parse().unwrap());
         let url = CalledUrl::of(&url.parse().unwrap()).unwrap();
-        verifier.verify(&url, &headers, body.as_bytes()).map_err(|refusal| refusal.to_string())
+        verifier.verify_called(&url, &headers, body.as_bytes()).map_err(|refusal| refusal.to_string())
     }
 
     const A_FORM: &str = "application/x-www-form-urlencoded; charset=utf-8";
@@ -316,13 +362,13 @@ mod tests {
 
     #[test]
     fn what_is_signed_is_accepted() {
-        let scheme = UrlScheme { header: HeaderName::from_static("x-twilio-signature") };
+        let scheme = UrlScheme::of("x-twilio-signature");
         for (content_type, body) in [(A_FORM, FORM), ("application/json", JSON), (A_FORM, "")] {
             let mut url: Url = URL.parse().unwrap();
             let mut headers = HeaderMap::new();
             headers.insert(CONTENT_TYPE, content_type.parse().unwrap());
             for _ in 0..2 {
-                let signature = scheme.sign(&"12345".into(), &mut url, &headers, body.as_bytes()).unwrap();
+                let signature = scheme.signature(&"12345".into(), &mut url, &headers, body.as_bytes()).unwrap();
                 assert_eq!(judge(url.as_str(), content_type, body, &signature), Ok(0), "{url}");
             }
         }

@@ -8,10 +8,9 @@ use http::{HeaderName, HeaderValue};
 
 use super::{
     Content, Encoding, KeyError, KeyForm,
-    content::{Fields, Message as _, Part},
+    content::{Fields, Message as _, Part, STANDARD_WEBHOOKS},
     key,
     mac::{Hash, Keys},
-    provider::standard_webhooks,
 };
 
 /// Header of a Standard Webhooks signature.
@@ -61,13 +60,13 @@ impl Signer {
         let hmac = |form: KeyForm| Keys::new(Hash::Sha256, &key::each(&secrets, |secret| form.key(secret))?);
         Ok(Self(match scheme {
             SigningScheme::StandardWebhooks => {
-                Kind::StandardWebhooks { keys: hmac(KeyForm::WhsecBase64)?, content: standard_webhooks() }
+                Kind::StandardWebhooks { keys: hmac(KeyForm::WhsecBase64)?, content: Content::of(STANDARD_WEBHOOKS) }
             }
             SigningScheme::HmacSha256Hex { header } => {
                 Kind::HmacSha256Hex { keys: hmac(KeyForm::Raw)?, content: Content::of(&[Part::Body]), header }
             }
             SigningScheme::Ed25519 => {
-                Kind::Ed25519 { keys: key::each(&secrets, key::ed25519)?, content: standard_webhooks() }
+                Kind::Ed25519 { keys: key::each(&secrets, key::ed25519)?, content: Content::of(STANDARD_WEBHOOKS) }
             }
         }))
     }

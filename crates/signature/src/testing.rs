@@ -7,7 +7,7 @@ use grapnel_values::secret::Secret;
 use http::HeaderMap;
 use jiff::Timestamp;
 
-use crate::{Algorithm, KeyForm, Scheme, SignatureScheme, Verified, Verifier};
+use crate::{Algorithm, KeyForm, Parameters, Scheme, SignatureScheme, Verified, Verifier};
 
 /// The secret of the Standard Webhooks specification's example.
 pub(crate) const STANDARD_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -57,16 +57,12 @@ pub(crate) const RSA: [(&str, &str, &str); 2] = [
 ];
 
 /// Completes a scheme of the table with the values that the endpoint configures.
-pub fn complete(mut scheme: Scheme) -> Scheme {
-    match &mut scheme {
-        Scheme::Jwt(scheme) => {
-            scheme.audiences = vec!["https://hooks.example.com/in".into()];
-            scheme.emails = vec!["push@project.iam.gserviceaccount.com".into()];
-        }
-        Scheme::Certificate(scheme) => scheme.webhook_id = "9XL90610J3647323C".into(),
-        _ => {}
-    }
-    scheme
+pub fn complete(scheme: Scheme) -> Scheme {
+    scheme.configured(&Parameters {
+        audiences: vec!["https://hooks.example.com/in".into()],
+        emails: vec!["push@project.iam.gserviceaccount.com".into()],
+        webhook_id: "9XL90610J3647323C".into(),
+    })
 }
 
 /// Returns keys that fit a scheme.

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use grapnel_payload::{json::Found, payload::Payload, reading::Reading};
 use grapnel_values::{duration, pointer::JsonPointer};
 use http::HeaderName;
 use jiff::Timestamp;
 
-use super::{Refusal, Verified};
+use super::Refusal;
 use crate::limits::TIMESTAMP_DIGITS;
 
 /// Location of the time of signing.
@@ -53,12 +54,12 @@ pub(super) fn from_seconds(seconds: u64) -> i128 {
 /// Checks a time in milliseconds in a body whose signature is valid.
 pub(super) fn recent_in_body(
     pointer: &'static str,
-    verified: &Verified,
+    body: &Bytes,
     tolerance: Duration,
     now: Timestamp,
 ) -> Result<(), Refusal> {
     let text = JsonPointer::parse(pointer).ok().and_then(|place| {
-        match Payload::read(&Reading::default(), None, verified.body()).find(&place)? {
+        match Payload::read(&Reading::default(), None, body).find(&place)? {
             Found::Text(text) => Some(text.into_owned()),
             Found::Unusable | Found::Nothing => None,
         }

@@ -3,11 +3,16 @@
 use std::fmt;
 
 use grapnel_values::secret::Secret;
-use http::{HeaderMap, HeaderName};
+use http::HeaderName;
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
-use super::{KeyError, KeyForm, Refusal, key, single};
+use super::{
+    KeyError, KeyForm, KeyProblem, Refusal, key,
+    proof::{Incoming, Kind, Outgoing, Proof},
+    request::sensitive,
+    single,
+};
 
 /// A token in a header.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +21,13 @@ pub struct TokenScheme {
     pub header: HeaderName,
     /// Word before the token, such as `Bearer`, compared without regard to case (RFC 9110, 11.1).
     pub scheme: Option<String>,
+}
+
+impl TokenScheme {
+    /// Returns the scheme of the secret itself in a header.
+    pub(super) fn bare(header: &'static str) -> Self {
+        Self { header: HeaderName::from_static(header), scheme: None }
+    }
 }
 
 /// A token scheme with its tokens, as digests of equal length, so that comparing them discloses nothing of the length
@@ -36,14 +48,29 @@ impl TokenVerifier {
         let digests = key::each(secrets, |secret| KeyForm::Raw.key(secret).map(|key| Sha256::digest(&*key).into()))?;
         Ok(Self { scheme, digests })
     }
+}
 
-    pub(super) fn header(&self) -> &HeaderName {
-        &self.scheme.header
+impl Kind for TokenScheme {
+    fn with_keys(&self, secrets: &[Secret]) -> Result<Box<dyn Proof>, KeyError> {
+        Ok(Box::new(TokenVerifier::new(self.clone(), secrets)?))
     }
 
-    pub(super) fn verify(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+    fn sign(&self, secret: &Secret, request: &mut Outgoing<'_>) -> Result<(), KeyProblem> {
+        let token = KeyForm::Raw.key(secret)?;
+        let word = self.scheme.as_ref().map(|word| format!("{word} ")).unwrap_or_default();
+        request.headers.insert(&self.header, sensitive(&[word.as_bytes(), &token].concat())?);
+        Ok(())
+    }
+}
+
+impl Proof for TokenVerifier {
+    fn credential_headers(&self) -> [Option<&HeaderName>; 2] {
+        [Some(&self.scheme.header), None]
+    }
+
+    fn verify(&self, request: &Incoming<'_>) -> Result<usize, Refusal> {
         let header = &self.scheme.header;
-        let value = single(headers, header, "token")?.as_bytes();
+        let value = single(request.headers, header, "token")?.as_bytes();
         let token = match &self.scheme.scheme {
             None => value,
             Some(scheme) => after(value, scheme).ok_or_else(|| {
@@ -56,7 +83,7 @@ impl TokenVerifier {
             found |= digest.as_slice().ct_eq(known);
         }
         if bool::from(found) {
-            Ok(())
+            Ok(0)
         } else {
             Err(Refusal::InvalidSignature(format!("wrong token in header {header}")))
         }

@@ -15,6 +15,7 @@ pub mod glob;
 pub mod limits;
 pub mod name;
 pub mod pointer;
+pub mod provider;
 pub mod quantity;
 pub mod secret;
 pub mod selector;

@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use grapnel_api::{
-    self, ByteSize, DeduplicateBy, EventSource, ObjectKey, PayloadFormat, ProbeMethod, ProviderName, Reason,
-    WebhookEndpointSpec,
+    self, ByteSize, DeduplicateBy, EventSource, ObjectKey, PayloadFormat, ProbeMethod, Reason, WebhookEndpointSpec,
 };
 use grapnel_event::identity::{
     BodyFormat, JsonPointer, Reading, Source, Sources as IdentitySources, id_defaults, kind_defaults,
 };
 use grapnel_expression::{ExpectedType, Scope as Names};
-use grapnel_signature::limits::DEFAULT_WINDOW;
+use grapnel_signature::{Provider, Scheme, limits::DEFAULT_WINDOW};
 use grapnel_values::quantity;
 use http::{HeaderValue, Method, StatusCode};
 use ipnet::IpNet;
@@ -119,7 +118,7 @@ pub(super) fn read(spec: &Field<'_, WebhookEndpointSpec>) -> Option<impl FnOnce(
     let rate_limit = spec.at("rateLimit", &spec.rate_limit).given().and_then(|limit| pacing::inbound_rate(&limit));
     let limits = spec.limits.clone().unwrap_or_default();
     let limits = spec.at("limits", &limits);
-    let body_bytes = body_bytes(&limits.at("bodyBytes", &limits.body_bytes));
+    let body_bytes = body_bytes(&limits.at("bodyBytes", &limits.body_bytes), provider);
     let timeout = limits
         .at("timeout", &limits.timeout)
         .duration_at_most(limits::MAX_REQUEST_TIMEOUT, limits::DEFAULT_REQUEST_TIMEOUT);
@@ -142,7 +141,7 @@ pub(super) fn read(spec: &Field<'_, WebhookEndpointSpec>) -> Option<impl FnOnce(
         path: path.into(),
         suspended,
         verifier,
-        provider: provider.map(|provider| provider.name),
+        provider: provider.map(|provider| provider.name.as_str()),
         handshake: handshake(provider),
         kind_sources,
         id_sources,
@@ -177,10 +176,10 @@ pub fn reading(spec: &WebhookEndpointSpec) -> Reading {
         Some(PayloadFormat::Opaque) => BodyFormat::Opaque,
         Some(PayloadFormat::Auto) | None => BodyFormat::Auto,
     };
-    let provider = spec.verification.provider.as_ref().map(|provider| provider.name);
-    let implied = match (format, provider) {
-        (BodyFormat::Auto | BodyFormat::Form, Some(ProviderName::GitHub | ProviderName::Slack)) => Some("payload"),
-        _ => None,
+    let provider = spec.verification.provider.as_ref().map(|preset| Provider::of(preset.name));
+    let implied = match format {
+        BodyFormat::Auto | BodyFormat::Form => provider.and_then(|provider| provider.form_field),
+        BodyFormat::Json | BodyFormat::Opaque => None,
     };
     Reading { format, field: payload.field.as_deref().or(implied).map(Into::into) }
 }
@@ -202,8 +201,8 @@ fn id_source(spec: &Field<'_, WebhookEndpointSpec>, id: Field<'_, Option<EventSo
 
 /// The methods of probes. A probe is known by its lack of a signature.
 fn probes(spec: &Field<'_, WebhookEndpointSpec>) -> Box<[Method]> {
-    let name = |provider: &grapnel_api::Provider| provider.name == ProviderName::DockerHub;
-    let unsigned = spec.verification.none.is_some() || spec.verification.provider.as_ref().is_some_and(name);
+    let is_open = |preset: &grapnel_api::Provider| Provider::of(preset.name).scheme() == Scheme::None;
+    let unsigned = spec.verification.none.is_some() || spec.verification.provider.as_ref().is_some_and(is_open);
     let probes = spec.at("probes", &spec.probes);
     if unsigned && probes.contains(&ProbeMethod::Post) {
         let message = "a POST without a signature is a probe, but the events of this endpoint have no signature either; \
@@ -237,8 +236,10 @@ fn deduplication(spec: &Field<'_, WebhookEndpointSpec>) -> Option<Deduplicate> {
     (!given.disabled.unwrap_or(false)).then_some(Deduplicate { window })
 }
 
-fn body_bytes(size: &Field<'_, Option<ByteSize>>) -> Option<usize> {
-    let Some(ByteSize(text)) = size.value() else { return Some(limits::DEFAULT_BODY_BYTES) };
+/// The largest body; by default what the provider sends at most.
+fn body_bytes(size: &Field<'_, Option<ByteSize>>, provider: Option<&Provider>) -> Option<usize> {
+    let of_provider = provider.and_then(|provider| provider.body_bytes);
+    let Some(ByteSize(text)) = size.value() else { return Some(of_provider.unwrap_or(limits::DEFAULT_BODY_BYTES)) };
     let bytes = size.check(quantity::parse(text))?;
     let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
     if bytes == 0 || bytes > limits::MAX_BODY_BYTES {

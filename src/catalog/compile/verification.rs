@@ -3,8 +3,9 @@
 use grapnel_api::{self, GoDuration, KeyReference, Reason, Verification};
 use grapnel_expression::{ExpectedType, Scope};
 use grapnel_signature::{
-    Algorithm, Content, Encoding, Handshake, JwtScheme, KeyForm, KeySource, Provider, Scheme, ServiceAccountScheme,
-    Shape, SignatureScheme, TimestampSource, TokenScheme, Verifier, credentials, limits::DEFAULT_TOLERANCE, provider,
+    Algorithm, Content, Encoding, Handshake, JwtScheme, KeyForm, KeySource, Parameter, Parameters, Provider, Scheme,
+    ServiceAccountScheme, Shape, SignatureScheme, TimestampSource, TokenScheme, Verifier, credentials,
+    limits::DEFAULT_TOLERANCE,
 };
 use grapnel_values::{duration, secret::Secret};
 use http::header;
@@ -15,7 +16,8 @@ use super::field::Field;
 /// The signature scheme and, for a preset, the provider.
 pub(super) fn scheme(verification: &Field<'_, Verification>) -> (Option<Scheme>, Option<&'static Provider>) {
     if let Some(preset) = &verification.provider {
-        return preset_scheme(&verification.at("provider", preset));
+        let provider = Provider::of(preset.name);
+        return (preset_scheme(&verification.at("provider", preset), provider), Some(provider));
     }
     let scheme = if let Some(hmac) = &verification.hmac {
         hmac_scheme(&verification.at("hmac", hmac)).map(Scheme::Signature)
@@ -33,59 +35,51 @@ pub(super) fn scheme(verification: &Field<'_, Verification>) -> (Option<Scheme>,
     (scheme, None)
 }
 
-fn preset_scheme(preset: &Field<'_, grapnel_api::Provider>) -> (Option<Scheme>, Option<&'static Provider>) {
-    let name = preset.at("name", preset.name.as_str());
-    let Some(provider) = provider(name.value()) else {
-        return (name.fail(Reason::InvalidSpec, "this provider is not known"), None);
-    };
+/// The scheme of a preset, with what only the endpoint knows.
+fn preset_scheme(preset: &Field<'_, grapnel_api::Provider>, provider: &Provider) -> Option<Scheme> {
     let mut scheme = provider.scheme();
-    if let Some(tolerance) = preset.at("tolerance", &preset.tolerance).given() {
-        tolerate(provider, &tolerance, &mut scheme);
+    if let Some(text) = preset.at("tolerance", &preset.tolerance).given() {
+        scheme = tolerating(provider, &text, scheme);
     }
-    if let Err(missing) = complete(preset, &mut scheme) {
-        return (preset.fail(Reason::InvalidSpec, missing), Some(provider));
-    }
-    (Some(scheme), Some(provider))
-}
-
-fn tolerate(provider: &Provider, tolerance: &Field<'_, GoDuration>, scheme: &mut Scheme) {
-    let given = tolerance.check(duration::parse(&tolerance.0));
-    match scheme {
-        Scheme::Signature(signature) if signature.timestamp.is_some() => {
-            signature.tolerance = given.or(signature.tolerance);
-        }
-        Scheme::SignatureOrToken(scheme) => {
-            scheme.signature.tolerance = given.or(scheme.signature.tolerance);
-        }
-        Scheme::Certificate(certificate) => certificate.tolerance = given.unwrap_or(certificate.tolerance),
-        _ => {
-            let message = format_args!("{} does not sign a timestamp; remove tolerance", provider.name);
-            tolerance.problem(Reason::InvalidSpec, message);
-        }
+    let parameters = parameters(preset);
+    match misfit(provider, &scheme, &parameters) {
+        Some(message) => preset.fail(Reason::InvalidSpec, message),
+        None => Some(scheme.configured(&parameters)),
     }
 }
 
-/// Adds the parts of a preset that only the endpoint knows. API servers have the same rules, except older ones.
-fn complete(preset: &grapnel_api::Provider, scheme: &mut Scheme) -> Result<(), &'static str> {
-    let texts = |list: &Option<Vec<String>>| {
-        let list: Vec<Box<str>> = list.iter().flatten().map(|text| text.as_str().into()).collect();
-        Some(list).filter(|list| !list.is_empty())
+fn tolerating(provider: &Provider, text: &Field<'_, GoDuration>, scheme: Scheme) -> Scheme {
+    let Some(tolerance) = text.check(duration::parse(&text.0)) else { return scheme };
+    scheme.tolerating(tolerance).unwrap_or_else(|| {
+        text.problem(
+            Reason::InvalidSpec,
+            format_args!("{} does not sign a timestamp; remove tolerance", provider.name),
+        );
+        scheme
+    })
+}
+
+fn parameters(preset: &grapnel_api::Provider) -> Parameters {
+    let texts = |list: &Option<Vec<String>>| list.iter().flatten().map(|text| text.as_str().into()).collect();
+    Parameters {
+        audiences: texts(&preset.audiences),
+        emails: texts(&preset.emails),
+        webhook_id: preset.webhook_id.as_deref().unwrap_or_default().into(),
+    }
+}
+
+/// What is wrong with the parameters of a preset. API servers have the same rules, except older ones.
+fn misfit(provider: &Provider, scheme: &Scheme, parameters: &Parameters) -> Option<String> {
+    let required = scheme.parameters();
+    let fields = |parameters: &mut dyn Iterator<Item = &Parameter>| {
+        parameters.map(|parameter| parameter.field()).collect::<Vec<_>>().join(" and ")
     };
-    match (scheme, texts(&preset.audiences), texts(&preset.emails), &preset.webhook_id) {
-        (Scheme::Jwt(jwt), Some(audiences), Some(emails), None) => {
-            jwt.audiences = audiences;
-            jwt.emails = emails;
-            Ok(())
-        }
-        (Scheme::Jwt(_), ..) => Err("Google requires audiences and emails, and allows no other fields"),
-        (Scheme::Certificate(certificate), None, None, Some(id)) if !id.is_empty() => {
-            certificate.webhook_id = id.as_str().into();
-            Ok(())
-        }
-        (Scheme::Certificate(_), ..) => Err("PayPal requires webhookId, and allows no other fields"),
-        (_, None, None, None) => Ok(()),
-        _ => Err("audiences and emails are for Google, and webhookId for PayPal; remove them"),
+    if required.iter().any(|parameter| !parameters.has(*parameter)) {
+        return Some(format!("{} requires {}", provider.name, fields(&mut required.iter())));
     }
+    let unused = |parameter: &&Parameter| parameters.has(**parameter) && !required.contains(parameter);
+    let unused = fields(&mut Parameter::ALL.iter().filter(unused));
+    (!unused.is_empty()).then(|| format!("{} has no use for {unused}; remove it", provider.name))
 }
 
 fn token_scheme(token: &Field<'_, grapnel_api::Token>) -> Option<TokenScheme> {

@@ -2,9 +2,8 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use grapnel_api::{
-    Condition, ConditionType, ObjectKey, ProviderName, Reason, WebhookEndpointSpec, WebhookSubscriptionSpec,
-};
+use grapnel_api::{Condition, ConditionType, ObjectKey, Reason, WebhookEndpointSpec, WebhookSubscriptionSpec};
+use grapnel_signature::{Provider, Scheme};
 
 use super::{EndpointEntry, SubscriptionEntry, entry::Shown};
 use crate::catalog::{
@@ -75,13 +74,14 @@ fn of_subscription_entry(key: &ObjectKey, entry: &SubscriptionEntry) -> ObjectVi
 /// Conditions specific to endpoints.
 pub(super) fn of_endpoint(spec: &WebhookEndpointSpec) -> Vec<Condition> {
     let verification = &spec.verification;
-    let unauthenticated = |message| Condition::fails(ConditionType::Verified, Reason::Unauthenticated, message);
+    let unauthenticated = |message: String| Condition::fails(ConditionType::Verified, Reason::Unauthenticated, message);
     let verified = match &verification.provider {
-        _ if verification.none.is_some() => unauthenticated("verification is none: every request is accepted"),
-        Some(provider) if provider.name == ProviderName::DockerHub => unauthenticated(
-            "Docker Hub does not sign requests: every request is accepted; use a spec.path that cannot be guessed, and \
-             set spec.allowedSources",
-        ),
+        _ if verification.none.is_some() => unauthenticated("verification is none: every request is accepted".into()),
+        Some(preset) if Provider::of(preset.name).scheme() == Scheme::None => unauthenticated(format!(
+            "{} does not sign requests: every request is accepted; use a spec.path that cannot be guessed, and set \
+             spec.allowedSources",
+            preset.name
+        )),
         _ => Condition::holds(ConditionType::Verified, Reason::Authenticated, "every request is verified"),
     };
     vec![verified]

@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, Method, Uri, header::HOST};
 use bytes::Bytes;
 use grapnel_payload::{payload::Payload, reading::Reading};
 use grapnel_signature::{
-    CalledUrl, Handshake, HandshakeReply, KeySet, Refusal, RequiredContext, Scheme, VerificationContext, Verified,
+    CalledUrl, Handshake, HandshakeReply, KeySet, Question, Refusal, RequiredContext, VerificationContext, Verified,
     Verifier,
 };
 use grapnel_values::secret::Secret;
@@ -59,14 +59,7 @@ impl Args {
         let (mut verifier, mut keys) = (None, None);
         if let Some(secret) = secret {
             let scheme = self.scheme.scheme(&self.options);
-            keys = match &scheme {
-                Scheme::Jwt(_) => Some(KeySet::jwks(secret.expose())),
-                Scheme::Certificate(_) => Some(KeySet::certificate(secret.expose())),
-                _ => None,
-            }
-            .transpose()
-            .map_err(|error| useless(&error))?
-            .map(Arc::new);
+            keys = scheme.fetched_keys(secret.expose()).transpose().map_err(|error| useless(&error))?.map(Arc::new);
             verifier = Some(Verifier::new(scheme, vec![secret]).map_err(|error| useless(&error))?);
         }
         Ok(Check {
@@ -90,7 +83,7 @@ impl Check {
         let verifier = self.verifier.as_ref()?;
         let evidence = match verifier.needs() {
             RequiredContext::Url => VerificationContext::Url(self.called(uri, headers)),
-            RequiredContext::Keys => match (verifier.keys_for(headers), &self.keys) {
+            RequiredContext::Keys => match (verifier.keys_for(headers, body), &self.keys) {
                 (Err(refusal), _) => return Some(Err(refusal)),
                 (Ok(_), Some(keys)) => VerificationContext::Keys(Arc::clone(keys)),
                 (Ok(_), None) => VerificationContext::Nothing,
@@ -115,11 +108,8 @@ impl Check {
 
     /// The reply to a handshake with another method than POST.
     pub(super) fn question(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Option<HandshakeReply> {
-        match *method {
-            Method::GET => self.handshake.crc(uri.query(), self.verifier.as_ref()?),
-            Method::OPTIONS => self.handshake.permission(headers, None),
-            _ => None,
-        }
+        let question = Question { method, query: uri.query(), headers, per_minute: None };
+        self.handshake.answer(question, self.verifier.as_ref()?)
     }
 
     /// The reply, if a delivery is a handshake.

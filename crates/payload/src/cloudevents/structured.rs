@@ -16,7 +16,7 @@ use crate::{
     lenient::without_bom,
     limits::CLOUDEVENTS_EXTENSIONS,
     payload::MalformedPayload,
-    reading::Kind,
+    reading::BodyKind,
 };
 
 impl<'a> CloudEvent<'a> {
@@ -175,7 +175,7 @@ fn attribute<'a>(name: &str, value: &'a RawValue) -> Result<Option<Attribute<'a>
 
 /// Reads the member `data`. Text that is not JSON is a string there (JSON Event Format, 3.1).
 fn data<'a>(content_type: Option<&str>, value: &'a RawValue) -> Result<Data<'a>, MalformedPayload> {
-    if !matches!(Kind::of(content_type), Kind::Json)
+    if !matches!(BodyKind::of(content_type), BodyKind::Json)
         && let Some(text) = string(value)
     {
         return Ok(Data::Text(text));
@@ -185,7 +185,7 @@ fn data<'a>(content_type: Option<&str>, value: &'a RawValue) -> Result<Data<'a>,
 
 fn from_bytes<'a>(content_type: Option<&str>, bytes: Vec<u8>) -> Data<'a> {
     if content_type.is_some()
-        && matches!(Kind::of(content_type), Kind::Json)
+        && matches!(BodyKind::of(content_type), BodyKind::Json)
         && let Ok(json) = serde_json::from_slice::<Box<RawValue>>(&bytes)
     {
         return Data::Json(Cow::Owned(Box::<str>::from(json).into_string()));
@@ -218,7 +218,7 @@ impl Serialize for Structured<'_, '_> {
             // `to_structured` adds JSON.
             Data::Nothing | Data::Json(_) => {}
             // A string with a JSON content type would be read back as JSON itself.
-            Data::Text(text) if matches!(Kind::of(content_type.as_deref()), Kind::Json) => {
+            Data::Text(text) if matches!(BodyKind::of(content_type.as_deref()), BodyKind::Json) => {
                 map.serialize_entry("data_base64", &STANDARD.encode(text.as_bytes()))?;
             }
             Data::Text(text) => map.serialize_entry("data", text)?,

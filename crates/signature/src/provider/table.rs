@@ -1,300 +1,498 @@
-//! The provider table: one row per provider. Where a row decides what the provider leaves open, it says why.
+//! The provider table: one row per provider, in the order of [`ProviderName`]. Where a row decides what the provider
+//! leaves open, it says why.
 
 use std::time::Duration;
 
-use super::{Form, Handshake, Part, Place, Proof, Provider, Signed, Time};
+use http::HeaderName;
+
+use super::{
+    Handshake,
+    Place::{Header, Pointer},
+    Provider, ProviderName, Retries, Scheme,
+};
 use crate::{
-    Algorithm, Encoding, KeyForm,
+    Algorithm, CertificateScheme, Content, Encoding, HeaderNames, JwtScheme, KeyForm, KeySource,
+    SignatureOrTokenScheme, SignatureScheme, TokenScheme, UrlScheme,
+    content::{TIMESTAMP_BODY, TIMESTAMP_DOT_BODY, V0_TIMESTAMP_BODY},
+    header_signature::{from_header, pairs, plain, prefixed, standard_webhooks},
     limits::{DEFAULT_TOLERANCE, DEFAULT_WINDOW, PAYPAL_TOLERANCE},
-};
-
-const DOT: Part = literal(".");
-
-/// The body alone.
-const BODY: &[Part] = &[Part::Body];
-
-/// <https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md#signature-scheme>
-pub(super) const STANDARD_WEBHOOKS: &[Part] = &[Part::Id, DOT, Part::Timestamp, DOT, Part::Body];
-
-/// The most common scheme: hexadecimal HMAC-SHA256 of the body, with the secret used as it is.
-const PLAIN: Signed = Signed {
-    header: "",
-    algorithm: Algorithm::Sha256,
-    encoding: Encoding::Hex,
-    shape: Form::Prefix(""),
-    content: BODY,
-    timestamp: None,
-    id: None,
-    alternative: None,
-    tolerance: None,
-    key_form: KeyForm::Raw,
-};
-
-const STANDARD: Signed = Signed {
-    header: "webhook-signature",
-    encoding: Encoding::Base64,
-    shape: Form::StandardWebhooks,
-    content: STANDARD_WEBHOOKS,
-    timestamp: Some(Time::Header("webhook-timestamp")),
-    id: Some("webhook-id"),
-    tolerance: Some(DEFAULT_TOLERANCE),
-    key_form: KeyForm::WhsecBase64,
-    ..PLAIN
+    signed_url::Covered,
+    timestamp::TimestampSource,
 };
 
 /// Every provider.
-pub static PROVIDERS: &[Provider] = &[
+pub static PROVIDERS: &[Provider] = &ROWS;
+
+const ROWS: [Provider; ProviderName::ALL.len()] = [
     Provider {
-        name: "GitHub",
+        name: ProviderName::GitHub,
         docs: "https://docs.github.com/en/webhooks/using-webhooks/validating-webhook-deliveries",
-        kinds: &[Place::Header("x-github-event")],
-        ids: &[Place::Header("x-github-delivery")],
+        kinds: &[Header("x-github-event")],
+        ids: &[Header("x-github-delivery")],
+        body_bytes: Some(25 << 20),
+        retries: Retries::Never("Redeliver sends the event again with the same id"),
+        form_field: Some("payload"),
         handshake: Handshake::None,
-        proof: Proof::Signature(Signed { header: "x-hub-signature-256", shape: Form::Prefix("sha256="), ..PLAIN }),
+        scheme: || Scheme::Signature(SignatureScheme { shape: prefixed("sha256="), ..plain("x-hub-signature-256") }),
     },
     Provider {
-        name: "GitLab",
+        name: ProviderName::GitLab,
         docs: "https://docs.gitlab.com/user/project/integrations/webhooks/",
-        kinds: &[Place::Header("x-gitlab-event")],
-        // A webhook that another one has triggered has the same event UUID.
-        ids: &[Place::Header("webhook-id"), Place::Header("idempotency-key"), Place::Header("x-gitlab-event-uuid")],
+        kinds: &[Header("x-gitlab-event")],
+        // X-Gitlab-Event-UUID is none: webhooks that trigger one another share it.
+        ids: &[Header("webhook-id"), Header("idempotency-key")],
+        body_bytes: None,
+        retries: Retries::Unknown,
+        form_field: None,
         handshake: Handshake::None,
         // GitLab's signing tokens are those of Standard Webhooks, and it still sends its secret token in addition.
-        proof: Proof::SignatureOrToken(STANDARD, "x-gitlab-token"),
+        scheme: || {
+            Scheme::SignatureOrToken(SignatureOrTokenScheme {
+                signature: standard_webhooks(),
+                token: TokenScheme::bare("x-gitlab-token"),
+            })
+        },
     },
     Provider {
-        name: "Bitbucket",
+        name: ProviderName::Bitbucket,
         docs: "https://support.atlassian.com/bitbucket-cloud/docs/manage-webhooks/#Secure-webhooks",
-        kinds: &[Place::Header("x-event-key")],
-        ids: &[Place::Header("x-request-uuid"), Place::Header("x-request-id")],
+        kinds: &[Header("x-event-key")],
+        ids: &[Header("x-request-uuid"), Header("x-request-id")],
+        body_bytes: None,
+        retries: Retries::Automatic("twice (Cloud)"),
+        form_field: None,
         handshake: Handshake::None,
-        proof: Proof::Signature(Signed { header: "x-hub-signature", shape: Form::Prefix("sha256="), ..PLAIN }),
+        scheme: || Scheme::Signature(SignatureScheme { shape: prefixed("sha256="), ..plain("x-hub-signature") }),
     },
     Provider {
-        name: "Stripe",
+        name: ProviderName::Stripe,
         docs: "https://docs.stripe.com/webhooks#verify-manually",
-        kinds: &[Place::Pointer("/type")],
-        ids: &[Place::Pointer("/id")],
+        kinds: &[Pointer("/type")],
+        ids: &[Pointer("/id")],
+        body_bytes: None,
+        retries: Retries::Automatic("for 3 days"),
+        form_field: None,
         handshake: Handshake::None,
-        proof: Proof::Signature(Signed {
-            header: "stripe-signature",
-            // `v0` is a fake signature of test events; accepting it would be a downgrade.
-            shape: Form::Pairs { signature: "v1", timestamp: Some("t") },
-            content: &[Part::Timestamp, DOT, Part::Body],
-            timestamp: Some(Time::InSignature),
-            tolerance: Some(DEFAULT_TOLERANCE),
-            // `whsec_` is part of the key, and nothing is decoded.
-            key_form: KeyForm::Raw,
-            ..PLAIN
-        }),
+        scheme: || {
+            Scheme::Signature(SignatureScheme {
+                // `v0` is a fake signature of test events; accepting it would be a downgrade.
+                shape: pairs("v1", Some("t")),
+                content: Content::of(TIMESTAMP_DOT_BODY),
+                timestamp: Some(TimestampSource::InSignature),
+                tolerance: Some(DEFAULT_TOLERANCE),
+                // `whsec_` is part of the key, and nothing is decoded.
+                key_form: KeyForm::Raw,
+                ..plain("stripe-signature")
+            })
+        },
     },
     Provider {
-        name: "Slack",
+        name: ProviderName::Slack,
         docs: "https://docs.slack.dev/authentication/verifying-requests-from-slack",
-        kinds: &[Place::Pointer("/event/type"), Place::Pointer("/type")],
-        ids: &[Place::Pointer("/event_id")],
+        kinds: &[Pointer("/event/type"), Pointer("/type")],
+        ids: &[Pointer("/event_id")],
+        body_bytes: None,
+        retries: Retries::Automatic("3 times within 5 minutes"),
+        // Interactions; slash commands are plain forms.
+        form_field: Some("payload"),
         handshake: Handshake::SlackUrlVerification,
-        proof: Proof::Signature(Signed {
-            header: "x-slack-signature",
-            shape: Form::Prefix("v0="),
-            content: &[literal("v0:"), Part::Timestamp, literal(":"), Part::Body],
-            timestamp: Some(Time::Header("x-slack-request-timestamp")),
-            tolerance: Some(DEFAULT_TOLERANCE),
-            ..PLAIN
-        }),
+        scheme: || {
+            Scheme::Signature(SignatureScheme {
+                shape: prefixed("v0="),
+                content: Content::of(V0_TIMESTAMP_BODY),
+                timestamp: from_header("x-slack-request-timestamp"),
+                tolerance: Some(DEFAULT_TOLERANCE),
+                ..plain("x-slack-signature")
+            })
+        },
     },
     Provider {
-        name: "Shopify",
+        name: ProviderName::Shopify,
         docs: "https://shopify.dev/docs/apps/build/webhooks/subscribe/https",
-        kinds: &[Place::Header("x-shopify-topic")],
-        ids: &[Place::Header("x-shopify-webhook-id")],
+        kinds: &[Header("x-shopify-topic")],
+        ids: &[Header("x-shopify-webhook-id")],
+        body_bytes: None,
+        retries: Retries::Automatic("8 times within 4 hours"),
+        form_field: None,
         handshake: Handshake::None,
-        proof: Proof::Signature(Signed { header: "x-shopify-hmac-sha256", encoding: Encoding::Base64, ..PLAIN }),
+        scheme: || Scheme::Signature(SignatureScheme { encoding: Encoding::Base64, ..plain("x-shopify-hmac-sha256") }),
     },
     Provider {
-        name: "Twilio",
+        name: ProviderName::Twilio,
         docs: "https://www.twilio.com/docs/usage/webhooks/webhooks-security",
         // There is no single field; these are the fields of messages and of calls.
-        kinds: &[
-            Place::Pointer("/EventType"),
-            Place::Pointer("/MessageStatus"),
-            Place::Pointer("/SmsStatus"),
-            Place::Pointer("/CallStatus"),
-        ],
+        kinds: &[Pointer("/EventType"), Pointer("/MessageStatus"), Pointer("/SmsStatus"), Pointer("/CallStatus")],
         // The SIDs in the body identify messages and calls, which have several events each.
-        ids: &[Place::Header("i-twilio-idempotency-token")],
+        ids: &[Header("i-twilio-idempotency-token")],
+        body_bytes: None,
+        retries: Retries::Never("connection overrides in the URL (`#rc=`) add retries"),
+        form_field: None,
         handshake: Handshake::None,
-        proof: Proof::Url("x-twilio-signature"),
+        scheme: || Scheme::Url(UrlScheme::of("x-twilio-signature")),
     },
     Provider {
-        name: "StandardWebhooks",
+        name: ProviderName::StandardWebhooks,
         docs: "https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md",
-        kinds: &[Place::Pointer("/type")],
-        ids: &[Place::Header("webhook-id")],
+        kinds: &[Pointer("/type")],
+        ids: &[Header("webhook-id")],
+        body_bytes: None,
+        retries: Retries::Automatic("as its sender chooses, by the specification over several days"),
+        form_field: None,
         handshake: Handshake::None,
-        proof: Proof::Signature(STANDARD),
+        scheme: || Scheme::Signature(standard_webhooks()),
     },
     Provider {
-        name: "Svix",
+        name: ProviderName::Svix,
         docs: "https://docs.svix.com/receiving/verifying-payloads/how-manual",
-        kinds: &[Place::Pointer("/type")],
-        ids: &[Place::Header("svix-id"), Place::Header("webhook-id")],
+        kinds: &[Pointer("/type")],
+        ids: &[Header("svix-id"), Header("webhook-id")],
+        body_bytes: None,
+        retries: Retries::Automatic("7 times within 28 hours"),
+        form_field: None,
         handshake: Handshake::None,
-        proof: Proof::Signature(Signed {
-            header: "svix-signature",
-            timestamp: Some(Time::Header("svix-timestamp")),
-            id: Some("svix-id"),
-            alternative: Some(["webhook-signature", "webhook-timestamp", "webhook-id"]),
-            ..STANDARD
-        }),
+        scheme: || {
+            Scheme::Signature(SignatureScheme {
+                header: HeaderName::from_static("svix-signature"),
+                timestamp: from_header("svix-timestamp"),
+                id_header: Some(HeaderName::from_static("svix-id")),
+                alternative: Some(HeaderNames::STANDARD_WEBHOOKS),
+                ..standard_webhooks()
+            })
+        },
     },
     Provider {
-        name: "Linear",
+        name: ProviderName::Linear,
         docs: "https://linear.app/developers/webhooks#securing-webhooks",
-        kinds: &[Place::Header("linear-event"), Place::Pointer("/type")],
-        ids: &[Place::Header("linear-delivery")],
+        kinds: &[Header("linear-event"), Pointer("/type")],
+        ids: &[Header("linear-delivery")],
+        body_bytes: None,
+        retries: Retries::Automatic("3 times within 7 hours"),
+        form_field: None,
         handshake: Handshake::None,
-        proof: Proof::Signature(Signed {
-            header: "linear-signature",
-            timestamp: Some(Time::Milliseconds("/webhookTimestamp")),
-            tolerance: Some(Duration::from_secs(60)),
-            ..PLAIN
-        }),
+        scheme: || {
+            Scheme::Signature(SignatureScheme {
+                timestamp: Some(TimestampSource::Milliseconds("/webhookTimestamp")),
+                tolerance: Some(Duration::from_secs(60)),
+                ..plain("linear-signature")
+            })
+        },
     },
     Provider {
-        name: "PagerDuty",
+        name: ProviderName::PagerDuty,
         docs: "https://developer.pagerduty.com/docs/verifying-signatures",
-        kinds: &[Place::Pointer("/event/event_type")],
-        ids: &[Place::Pointer("/event/id")],
+        kinds: &[Pointer("/event/event_type")],
+        ids: &[Pointer("/event/id")],
+        body_bytes: None,
+        retries: Retries::Automatic("for up to 2 days"),
+        form_field: None,
         handshake: Handshake::None,
-        proof: Proof::Signature(Signed {
-            header: "x-pagerduty-signature",
-            shape: Form::Pairs { signature: "v1", timestamp: None },
-            ..PLAIN
-        }),
+        scheme: || Scheme::Signature(SignatureScheme { shape: pairs("v1", None), ..plain("x-pagerduty-signature") }),
     },
     Provider {
-        name: "Sentry",
+        name: ProviderName::Sentry,
         docs: "https://docs.sentry.io/organization/integrations/integration-platform/webhooks/",
-        kinds: &[Place::Header("sentry-hook-resource")],
-        ids: &[Place::Header("request-id")],
+        kinds: &[Header("sentry-hook-resource")],
+        ids: &[Header("request-id")],
+        body_bytes: None,
+        retries: Retries::Unknown,
+        form_field: None,
         handshake: Handshake::None,
         // There is also a timestamp header, but it is not signed.
-        proof: Proof::Signature(Signed { header: "sentry-hook-signature", ..PLAIN }),
+        scheme: || Scheme::Signature(plain("sentry-hook-signature")),
     },
     Provider {
-        name: "Zoom",
+        name: ProviderName::Zoom,
         docs: "https://developers.zoom.us/docs/api/webhooks/#verify-webhook-events",
-        kinds: &[Place::Pointer("/event")],
-        // The events have no id; their bytes include the time of the event.
+        kinds: &[Pointer("/event")],
+        // The events have no id.
         ids: &[],
+        body_bytes: None,
+        retries: Retries::Automatic("3 times within 2 hours"),
+        form_field: None,
         handshake: Handshake::ZoomUrlValidation,
-        proof: Proof::Signature(Signed {
-            header: "x-zm-signature",
-            shape: Form::Prefix("v0="),
-            content: &[literal("v0:"), Part::Timestamp, literal(":"), Part::Body],
-            timestamp: Some(Time::Header("x-zm-request-timestamp")),
-            // Zoom documents no tolerance; this is the common one.
-            tolerance: Some(DEFAULT_TOLERANCE),
-            ..PLAIN
-        }),
+        scheme: || {
+            Scheme::Signature(SignatureScheme {
+                shape: prefixed("v0="),
+                content: Content::of(V0_TIMESTAMP_BODY),
+                timestamp: from_header("x-zm-request-timestamp"),
+                // Zoom documents no tolerance; this is the common one.
+                tolerance: Some(DEFAULT_TOLERANCE),
+                ..plain("x-zm-signature")
+            })
+        },
     },
     Provider {
-        name: "Discord",
+        name: ProviderName::Discord,
         docs: "https://docs.discord.com/developers/interactions/overview#setting-up-an-endpoint-validating-security-request-headers",
-        kinds: &[Place::Pointer("/event/type"), Place::Pointer("/type")],
-        ids: &[Place::Pointer("/id")],
+        kinds: &[Pointer("/event/type"), Pointer("/type")],
+        // The id of an interaction, which is one request. Webhook events have none.
+        ids: &[Pointer("/id")],
+        body_bytes: None,
+        retries: Retries::Automatic("for 10 minutes (webhook events); interactions are not sent again"),
+        form_field: None,
         handshake: Handshake::DiscordPing,
-        proof: Proof::Signature(Signed {
-            header: "x-signature-ed25519",
-            algorithm: Algorithm::Ed25519,
-            content: &[Part::Timestamp, Part::Body],
-            timestamp: Some(Time::Header("x-signature-timestamp")),
-            // Discord documents no tolerance; this is the common one.
-            tolerance: Some(DEFAULT_TOLERANCE),
-            key_form: KeyForm::PublicKey,
-            ..PLAIN
-        }),
+        scheme: || {
+            Scheme::Signature(SignatureScheme {
+                algorithm: Algorithm::Ed25519,
+                content: Content::of(TIMESTAMP_BODY),
+                timestamp: from_header("x-signature-timestamp"),
+                // Discord documents no tolerance; this is the common one.
+                tolerance: Some(DEFAULT_TOLERANCE),
+                key_form: KeyForm::PublicKey,
+                ..plain("x-signature-ed25519")
+            })
+        },
     },
     Provider {
-        name: "SendGrid",
+        name: ProviderName::SendGrid,
         docs: "https://www.twilio.com/docs/sendgrid/for-developers/tracking-events/getting-started-event-webhook-security-features",
         // The body is a list of events with a type and an id each; the list has neither.
         kinds: &[],
         ids: &[],
+        body_bytes: None,
+        retries: Retries::Automatic("for 24 hours"),
+        form_field: None,
         handshake: Handshake::None,
-        proof: Proof::Signature(Signed {
-            header: "x-twilio-email-event-webhook-signature",
-            algorithm: Algorithm::EcdsaP256,
-            encoding: Encoding::Base64,
-            content: &[Part::Timestamp, Part::Body],
-            timestamp: Some(Time::Header("x-twilio-email-event-webhook-timestamp")),
-            // SendGrid documents no tolerance, and retries for 24 hours. The same bytes are recognized as a duplicate
-            // for that long, so that no attempt is lost and no copy is accepted.
-            tolerance: Some(DEFAULT_WINDOW),
-            key_form: KeyForm::PublicKey,
-            ..PLAIN
-        }),
+        scheme: || {
+            Scheme::Signature(SignatureScheme {
+                algorithm: Algorithm::EcdsaP256,
+                encoding: Encoding::Base64,
+                content: Content::of(TIMESTAMP_BODY),
+                timestamp: from_header("x-twilio-email-event-webhook-timestamp"),
+                // SendGrid documents no tolerance, and retries for 24 hours.
+                tolerance: Some(DEFAULT_WINDOW),
+                key_form: KeyForm::PublicKey,
+                ..plain("x-twilio-email-event-webhook-signature")
+            })
+        },
     },
     Provider {
-        name: "X",
+        name: ProviderName::X,
         docs: "https://docs.x.com/x-api/webhooks/quickstart",
         // Its events are distinguished only by the fields they have.
         kinds: &[],
         ids: &[],
+        body_bytes: None,
+        retries: Retries::Unknown,
+        form_field: None,
         handshake: Handshake::XCrc,
-        proof: Proof::Signature(Signed {
-            header: "x-twitter-webhooks-signature",
-            encoding: Encoding::Base64,
-            shape: Form::Prefix("sha256="),
-            ..PLAIN
-        }),
-    },
-    Provider {
-        name: "Harbor",
-        docs: "https://goharbor.io/docs/main/working-with-projects/project-configuration/configure-webhooks/",
-        kinds: &[Place::Pointer("/type")],
-        ids: &[],
-        handshake: Handshake::None,
-        proof: Proof::Token("authorization"),
-    },
-    Provider {
-        name: "Nexus",
-        docs: "https://help.sonatype.com/en/working-with-hmac-payloads.html",
-        kinds: &[Place::Header("x-nexus-webhook-id")],
-        ids: &[Place::Header("x-nexus-webhook-delivery")],
-        handshake: Handshake::None,
-        proof: Proof::Signature(Signed { header: "x-nexus-webhook-signature", algorithm: Algorithm::Sha1, ..PLAIN }),
-    },
-    Provider {
-        name: "DockerHub",
-        docs: "https://docs.docker.com/docker-hub/repos/manage/webhooks/",
-        kinds: &[],
-        ids: &[],
-        handshake: Handshake::None,
-        proof: Proof::None,
-    },
-    Provider {
-        name: "Google",
-        docs: "https://cloud.google.com/pubsub/docs/authenticate-push-subscriptions",
-        kinds: &[Place::Pointer("/message/attributes/eventType")],
-        ids: &[Place::Pointer("/message/messageId")],
-        handshake: Handshake::None,
-        proof: Proof::Jwt {
-            issuers: &["https://accounts.google.com", "accounts.google.com"],
-            keys: "https://www.googleapis.com/oauth2/v3/certs",
+        scheme: || {
+            Scheme::Signature(SignatureScheme {
+                encoding: Encoding::Base64,
+                shape: prefixed("sha256="),
+                ..plain("x-twitter-webhooks-signature")
+            })
         },
     },
     Provider {
-        name: "PayPal",
-        docs: "https://developer.paypal.com/api/rest/webhooks/rest/",
-        kinds: &[Place::Pointer("/event_type")],
-        ids: &[Place::Pointer("/id")],
+        name: ProviderName::Harbor,
+        docs: "https://goharbor.io/docs/main/working-with-projects/project-configuration/configure-webhooks/",
+        kinds: &[Pointer("/type")],
+        ids: &[],
+        body_bytes: None,
+        retries: Retries::Automatic("3 times (`webhook_job_max_retry`)"),
+        form_field: None,
         handshake: Handshake::None,
-        proof: Proof::Certificate { tolerance: PAYPAL_TOLERANCE },
+        scheme: || Scheme::Token(TokenScheme::bare("authorization")),
+    },
+    Provider {
+        name: ProviderName::Nexus,
+        docs: "https://help.sonatype.com/en/working-with-hmac-payloads.html",
+        kinds: &[Header("x-nexus-webhook-id")],
+        ids: &[Header("x-nexus-webhook-delivery")],
+        body_bytes: None,
+        retries: Retries::Unknown,
+        form_field: None,
+        handshake: Handshake::None,
+        scheme: || {
+            Scheme::Signature(SignatureScheme { algorithm: Algorithm::Sha1, ..plain("x-nexus-webhook-signature") })
+        },
+    },
+    Provider {
+        name: ProviderName::DockerHub,
+        docs: "https://docs.docker.com/docker-hub/repos/manage/webhooks/",
+        kinds: &[],
+        ids: &[],
+        body_bytes: None,
+        retries: Retries::Unknown,
+        form_field: None,
+        handshake: Handshake::None,
+        scheme: || Scheme::None,
+    },
+    Provider {
+        name: ProviderName::Google,
+        docs: "https://cloud.google.com/pubsub/docs/authenticate-push-subscriptions",
+        kinds: &[Pointer("/message/attributes/eventType")],
+        ids: &[Pointer("/message/messageId")],
+        // A message of Pub/Sub has at most 10 MB, which become a third more in base64.
+        body_bytes: Some(14 << 20),
+        retries: Retries::Automatic("until it is accepted or its retention ends, 7 days by default (Pub/Sub)"),
+        form_field: None,
+        handshake: Handshake::None,
+        scheme: || {
+            Scheme::Jwt(JwtScheme {
+                issuers: vec!["https://accounts.google.com".into(), "accounts.google.com".into()],
+                audiences: Vec::new(),
+                keys: KeySource::Jwks("https://www.googleapis.com/oauth2/v3/certs".into()),
+                emails: Vec::new(),
+                claims: None,
+            })
+        },
+    },
+    Provider {
+        name: ProviderName::PayPal,
+        docs: "https://developer.paypal.com/api/rest/webhooks/rest/",
+        kinds: &[Pointer("/event_type")],
+        ids: &[Pointer("/id")],
+        body_bytes: None,
+        retries: Retries::Automatic("25 times within 3 days"),
+        form_field: None,
+        handshake: Handshake::None,
+        scheme: || Scheme::Certificate(CertificateScheme { webhook_id: "".into(), tolerance: PAYPAL_TOLERANCE }),
+    },
+    Provider {
+        name: ProviderName::Gitea,
+        docs: "https://docs.gitea.com/usage/webhooks",
+        kinds: &[Header("x-gitea-event")],
+        ids: &[Header("x-gitea-delivery")],
+        body_bytes: None,
+        retries: Retries::Never("a replay has a new id"),
+        form_field: None,
+        handshake: Handshake::None,
+        scheme: || Scheme::Signature(plain("x-gitea-signature")),
+    },
+    Provider {
+        name: ProviderName::Forgejo,
+        docs: "https://forgejo.org/docs/latest/user/webhooks/",
+        kinds: &[Header("x-forgejo-event")],
+        ids: &[Header("x-forgejo-delivery")],
+        body_bytes: None,
+        retries: Retries::Never("a replay has a new id"),
+        form_field: None,
+        handshake: Handshake::None,
+        scheme: || Scheme::Signature(plain("x-forgejo-signature")),
+    },
+    Provider {
+        name: ProviderName::Meta,
+        docs: "https://developers.facebook.com/docs/graph-api/webhooks/getting-started",
+        kinds: &[Pointer("/object")],
+        // The ids of entries are those of pages, accounts and users.
+        ids: &[],
+        body_bytes: None,
+        retries: Retries::Automatic("for 36 hours"),
+        form_field: None,
+        handshake: Handshake::MetaChallenge,
+        scheme: || Scheme::Signature(SignatureScheme { shape: prefixed("sha256="), ..plain("x-hub-signature-256") }),
+    },
+    Provider {
+        name: ProviderName::Jira,
+        docs: "https://developer.atlassian.com/cloud/jira/platform/webhooks/#secure-admin-webhooks",
+        kinds: &[Pointer("/webhookEvent")],
+        ids: &[Header("x-atlassian-webhook-identifier")],
+        body_bytes: None,
+        retries: Retries::Automatic("5 times, 5 to 15 minutes apart (Cloud)"),
+        form_field: None,
+        handshake: Handshake::None,
+        scheme: || Scheme::Signature(SignatureScheme { shape: prefixed("sha256="), ..plain("x-hub-signature") }),
+    },
+    Provider {
+        name: ProviderName::WooCommerce,
+        docs: "https://developer.woocommerce.com/docs/best-practices/urls-and-routing/webhooks/",
+        kinds: &[Header("x-wc-webhook-topic")],
+        // X-WC-Webhook-Delivery-ID is a hash of the webhook and the second: events of the same second share it.
+        ids: &[],
+        body_bytes: None,
+        retries: Retries::Never("it disables a webhook after 5 failures in a row"),
+        form_field: None,
+        handshake: Handshake::None,
+        scheme: || Scheme::Signature(SignatureScheme { encoding: Encoding::Base64, ..plain("x-wc-webhook-signature") }),
+    },
+    Provider {
+        name: ProviderName::Trello,
+        docs: "https://developer.atlassian.com/cloud/trello/guides/rest-api/webhooks/#webhook-signatures",
+        kinds: &[Pointer("/action/type")],
+        ids: &[Pointer("/action/id")],
+        body_bytes: None,
+        retries: Retries::Automatic("3 times, after 30, 60 and 120 seconds"),
+        form_field: None,
+        handshake: Handshake::Head,
+        scheme: || Scheme::Url(UrlScheme { covered: Covered::BodyThenUrl, ..UrlScheme::of("x-trello-webhook") }),
+    },
+    Provider {
+        name: ProviderName::Okta,
+        docs: "https://developer.okta.com/docs/concepts/event-hooks/",
+        kinds: &[Pointer("/data/events/0/eventType")],
+        ids: &[Pointer("/eventId")],
+        body_bytes: None,
+        retries: Retries::Automatic("once"),
+        form_field: None,
+        handshake: Handshake::OktaChallenge,
+        scheme: || Scheme::Token(TokenScheme::bare("authorization")),
+    },
+    Provider {
+        name: ProviderName::Mailchimp,
+        docs: "https://mailchimp.com/developer/transactional/guides/track-respond-activity-webhooks/#authenticating-webhook-requests",
+        kinds: &[],
+        // The form holds a list of events with a type and an id each; the list has neither.
+        ids: &[],
+        body_bytes: None,
+        retries: Retries::Unknown,
+        form_field: Some("mandrill_events"),
+        handshake: Handshake::Head,
+        scheme: || Scheme::Url(UrlScheme { covered: Covered::UrlThenFields, ..UrlScheme::of("x-mandrill-signature") }),
+    },
+    Provider {
+        name: ProviderName::AzureDevOps,
+        docs: "https://learn.microsoft.com/azure/devops/service-hooks/services/webhooks",
+        kinds: &[Pointer("/eventType")],
+        ids: &[Pointer("/id")],
+        body_bytes: None,
+        retries: Retries::Automatic("after transient failures (408, 502 to 504)"),
+        form_field: None,
+        handshake: Handshake::None,
+        scheme: || Scheme::Basic,
+    },
+    Provider {
+        name: ProviderName::AzureContainerRegistry,
+        docs: "https://learn.microsoft.com/azure/container-registry/container-registry-webhook-reference",
+        kinds: &[Pointer("/action")],
+        ids: &[Pointer("/id")],
+        body_bytes: None,
+        retries: Retries::Unknown,
+        form_field: None,
+        handshake: Handshake::None,
+        scheme: || Scheme::Token(TokenScheme::bare("authorization")),
+    },
+    Provider {
+        name: ProviderName::Artifactory,
+        docs: "https://docs.jfrog.com/integrations/docs/predefined-webhooks",
+        kinds: &[Pointer("/event_type")],
+        ids: &[],
+        body_bytes: None,
+        retries: Retries::Unknown,
+        form_field: None,
+        handshake: Handshake::None,
+        scheme: || Scheme::Signature(plain("x-jfrog-event-auth")),
+    },
+    Provider {
+        name: ProviderName::Quay,
+        docs: "https://docs.projectquay.io/use_quay.html#repository-notifications",
+        kinds: &[],
+        ids: &[],
+        body_bytes: None,
+        retries: Retries::Unknown,
+        form_field: None,
+        handshake: Handshake::None,
+        scheme: || Scheme::None,
     },
 ];
 
-const fn literal(text: &'static str) -> Part {
-    Part::Literal(std::borrow::Cow::Borrowed(text))
-}
+/// Fails the build when the rows are not in the order of the names, which [`Provider::of`] relies on.
+#[expect(clippy::indexing_slicing, reason = "it runs during the build")]
+const _: () = {
+    let mut at = 0;
+    while at < ROWS.len() {
+        assert!(ROWS[at].name as usize == at, "the rows are not in the order of ProviderName");
+        at += 1;
+    }
+};

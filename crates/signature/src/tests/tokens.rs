@@ -40,7 +40,7 @@ fn judge(scheme: &JwtScheme, keys: &str, authorization: &str) -> &'static str {
     let headers = headers(&[("authorization", authorization)]);
     let evidence = VerificationContext::Keys(KeySet::jwks(keys.as_bytes()).unwrap().into());
     let verdict = verifier
-        .keys_for(&headers)
+        .keys_for(&headers, b"")
         .and_then(|_| verifier.verify_with(&evidence, &headers, Bytes::from_static(b"{}"), at(NOW)));
     verdict.map_or_else(|refusal| refusal.code(), |_| "ok")
 }
