@@ -111,7 +111,19 @@ async fn kubectl_applies_waits_and_shows() {
     let header = subscriptions.iter().find(|row| row.get(2).is_some_and(|word| word == "DELIVERING"));
     assert_eq!(
         header.expect("the category names both kinds")[1..],
-        ["READY", "DELIVERING", "ENDPOINT", "TARGET", "SERVICE", "DELIVERED", "PENDING", "DEAD", "REASON", "AGE"]
+        [
+            "READY",
+            "DELIVERING",
+            "ENDPOINT",
+            "TARGET",
+            "SERVICE",
+            "DELIVERED",
+            "PENDING",
+            "RETRYING",
+            "DEAD",
+            "REASON",
+            "AGE"
+        ]
     );
     let lost = subscriptions.iter().find(|row| row[0].ends_with("lost")).unwrap();
     assert!(lost.contains(&"False".into()) && lost.contains(&"EndpointNotFound".into()), "{lost:?}");

@@ -58,6 +58,7 @@ macro_rules! journal_contract {
             redelivery::ids_mean_the_newest_event,
             redelivery::nothing_from_before_the_start,
             redelivery::a_span_of_receipts_comes_again,
+            redelivery::gone_events_count_by_their_own_receipt,
             redelivery::steps_go_through_everything_once,
             redelivery::queued_events_survive,
             redelivery::queued_events_come_in_order,

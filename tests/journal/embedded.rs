@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 use super::{
     arrivals::{arrival, at, dead, delivered, file, retry, sized, validated},
-    session::{ALL, Bounds, Engine, eventually},
+    session::{ALL, Bounds, Engine, Session, eventually, keep},
 };
 
 /// A journal in a directory of its own.
@@ -384,4 +384,31 @@ async fn damage_is_noticed() {
         let next = append(&journal, vec![arrival(&file("in"), "next", 0)]).await[0];
         assert!(next > sequences[3]);
     }
+}
+
+/// The times of receipt of removed events go with their segment. Then events count as gone only if they were certainly in
+/// the range.
+#[tokio::test]
+async fn events_of_a_deleted_segment_count_where_they_are_certain() {
+    let engine = Embedded::new(Bounds::default());
+    let mut session = Session::attached(&engine, Start::Now).await;
+    session.append(&["a", "b"], 0).await;
+    session.settle_due(0, delivered(0)).await;
+    let (segment, _) = newest_log(engine.directory.path());
+    session.reopen();
+    session.append(&["c"], 10_000).await;
+    assert_eq!(session.sweep(keep(100, 100), 10_000).await.events, 2);
+    eventually("the segment is deleted", async || !segment.exists()).await;
+
+    let found = async |since: Option<i64>, until: Option<i64>| {
+        let selection = Selection::Received { since: since.map(at), until: until.map(at) };
+        let step = Step { from: None, limit: ALL, dry_run: true, now: at(10_000) };
+        let found = session.redeliver(&selection, step).await;
+        (found.skipped, found.gone, found.gone_before)
+    };
+    assert_eq!(found(None, None).await, (1, 2, None));
+    assert_eq!(found(None, Some(20_000)).await, (1, 2, None));
+    assert_eq!(found(None, Some(5000)).await, (0, 0, Some(at(10_000))));
+    assert_eq!(found(Some(9000), None).await, (1, 0, Some(at(10_000))));
+    assert_eq!(found(Some(20_000), None).await, (0, 0, None));
 }

@@ -183,6 +183,32 @@ pub(crate) async fn a_span_of_receipts_comes_again(engine: &dyn Engine) {
     assert_misses(&session.redeliver(&span(Some(300), None), step(2000)).await, queued(0, 0), 7);
 }
 
+/// What is gone counts by its own receipt, not by those of its neighbours in the log: the clocks of receipts differ.
+pub(crate) async fn gone_events_count_by_their_own_receipt(engine: &dyn Engine) {
+    let session = Session::attached(engine, Start::Now).await;
+    for (second, id) in [(0, "a"), (18, "b"), (0, "c"), (30, "d"), (2, "e")] {
+        session.append(&[id], second).await;
+    }
+    session.claim(ALL, 38).await;
+    session.settle(3, delivered(38)).await;
+    assert_eq!(session.sweep(keep(35, 100), 38).await.events, 1);
+    // 3 was received before, although 2 was not.
+    assert_misses(&session.redeliver(&span(Some(5), None), step(74)).await, queued(0, 2), 0);
+    // 3 was received after, although 5 was not.
+    session.settle(4, delivered(74)).await;
+    assert_eq!(session.sweep(keep(35, 100), 74).await.events, 1);
+    assert_misses(&session.redeliver(&span(None, Some(1)), step(74)).await, queued(0, 1), 1);
+    assert_misses(&session.redeliver(&span(None, Some(10)), step(74)).await, queued(0, 2), 1);
+    // 4 is in the range, and neither of its neighbours is.
+    assert_misses(&session.redeliver(&span(Some(20), None), step(74)).await, queued(0, 0), 1);
+    assert_misses(&session.redeliver(&span(Some(5), None), step(74)).await, queued(0, 1), 1);
+    // At the end of the log.
+    session.settle_all(vec![(2, delivered(74)), (5, delivered(74))]).await;
+    assert_eq!(session.sweep(keep(35, 100), 74).await.events, 2);
+    assert_misses(&session.redeliver(&span(Some(5), None), step(74)).await, queued(0, 0), 2);
+    assert_misses(&session.redeliver(&span(None, None), step(74)).await, queued(0, 1), 4);
+}
+
 /// An engine counts the events that are gone as far as it can, and reports where there may be more.
 fn assert_misses(found: &Redelivered, expected: Redelivered, gone: u64) {
     let counts = Redelivered { gone: 0, gone_before: None, ..found.clone() };

@@ -5,7 +5,7 @@ use crate::{
     program::{Grapnel, receiver::Receiver},
 };
 
-const ENDPOINT: &str = "apiVersion: grapnel.dev/v1alpha1\nkind: WebhookEndpoint\nmetadata: { name: in }\nspec:\n  verification: { provider: { name: DockerHub } }\n";
+const ENDPOINT: &str = "apiVersion: grapnel.dev/v1alpha1\nkind: WebhookEndpoint\nmetadata: { name: in }\nspec:\n  verification: { provider: { name: DockerHub } }\n  event: { id: { pointer: /id } }\n";
 
 fn subscription(name: &str, spec: &str) -> String {
     format!(

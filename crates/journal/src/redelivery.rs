@@ -60,13 +60,13 @@ pub struct Redelivered {
     /// Selected events that were left unchanged: not yet attempted, in flight, queued before, damaged, or from before
     /// the consumer's start.
     pub skipped: u64,
-    /// Selected events that are no longer kept, as far as the engine can count them. For [`Selection::Events`], this
-    /// includes ids that never existed.
+    /// Selected events that are no longer kept, as far as the engine can count them, and no others. For
+    /// [`Selection::Events`], this includes ids that never existed.
     pub gone: u64,
     /// The ids counted in `gone`, for [`Selection::Events`].
     pub gone_ids: Vec<Box<str>>,
-    /// For [`Selection::Received`]: right before this time of receipt there were events that are no longer kept, some
-    /// or all of which may have been received at or after `since`.
+    /// For [`Selection::Received`]: right before the event received then, the log had events that are no longer kept,
+    /// some or all of which may have been received in the time range. They are not counted in `gone`.
     pub gone_before: Option<Timestamp>,
     /// Where to continue; `None` when all events have been examined.
     pub next: Option<Position>,

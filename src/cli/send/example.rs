@@ -149,6 +149,62 @@ const EXAMPLES: &[Example] = &[
         "PAYMENT.CAPTURE.COMPLETED",
         r#"{"id":"WH-$ID","event_type":"PAYMENT.CAPTURE.COMPLETED","create_time":"$TIME","resource_type":"capture","resource":{"id":"c-1007","amount":{"currency_code":"EUR","value":"42.50"}}}"#,
     ),
+    example(
+        "Gitea",
+        "push",
+        r#"{"ref":"refs/heads/main","before":"0000000","after":"5f1d2c3","repository":{"full_name":"acme/shop"},"pusher":{"login":"ana"}}"#,
+    ),
+    example(
+        "Forgejo",
+        "push",
+        r#"{"ref":"refs/heads/main","before":"0000000","after":"5f1d2c3","repository":{"full_name":"acme/shop"},"pusher":{"login":"ana"}}"#,
+    ),
+    example(
+        "Meta",
+        "page",
+        r#"{"object":"page","entry":[{"id":"1007","time":$SECONDS,"changes":[{"field":"feed","value":{"item":"status","verb":"add"}}]}]}"#,
+    ),
+    example(
+        "Jira",
+        "jira:issue_created",
+        r#"{"webhookEvent":"jira:issue_created","issue":{"key":"SHOP-7","fields":{"summary":"Show prices with tax"}},"user":{"displayName":"Ana"}}"#,
+    ),
+    example("WooCommerce", "order.created", r#"{"id":1007,"status":"processing","currency":"EUR","total":"42.50"}"#),
+    example(
+        "Trello",
+        "createCard",
+        r#"{"action":{"id":"$ID","type":"createCard","date":"$TIME","data":{"card":{"name":"Show prices with tax"}}},"model":{"id":"b-1007"}}"#,
+    ),
+    example(
+        "Okta",
+        "user.session.start",
+        r#"{"eventType":"com.okta.event_hook","eventId":"$ID","eventTime":"$TIME","data":{"events":[{"eventType":"user.session.start","outcome":{"result":"SUCCESS"}}]}}"#,
+    ),
+    example(
+        "Mailchimp",
+        "unknown",
+        "mandrill_events=%5B%7B%22event%22%3A%22open%22%2C%22_id%22%3A%22$ID%22%2C%22ts%22%3A$SECONDS%7D%5D",
+    ),
+    example(
+        "AzureDevOps",
+        "build.complete",
+        r#"{"id":"$ID","eventType":"build.complete","resource":{"buildNumber":"20260131.1","result":"succeeded"}}"#,
+    ),
+    example(
+        "AzureContainerRegistry",
+        "push",
+        r#"{"id":"$ID","timestamp":"$TIME","action":"push","target":{"repository":"shop","tag":"1.4.0"}}"#,
+    ),
+    example(
+        "Artifactory",
+        "deployed",
+        r#"{"domain":"artifact","event_type":"deployed","data":{"repo_key":"libs","path":"acme/shop-1.4.0.jar","size":1024}}"#,
+    ),
+    example(
+        "Quay",
+        "unknown",
+        r#"{"name":"shop","repository":"acme/shop","namespace":"acme","docker_url":"quay.example/acme/shop","updated_tags":["1.4.0"]}"#,
+    ),
 ];
 
 impl Example {

@@ -19,7 +19,7 @@
 //! | `blocks`, `index`, `ids` | the derived files |
 //! | `files`, `open` | the directory; from files to memory |
 //! | `writer`, `append`, `tasks` | from calls to records |
-//! | `claim`, `read`, `redeliver` | from records to answers |
+//! | `claim`, `read`, `received`, `redeliver` | from records to answers |
 //! | `sweep`, `room`, `keeper`, `rewrite` | what leaves the log |
 //! | `check` | looking at it offline |
 
@@ -42,6 +42,7 @@ mod lookup;
 mod open;
 mod pending;
 mod read;
+mod received;
 mod recovery;
 mod redeliver;
 mod registry;
