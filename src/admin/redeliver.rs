@@ -69,13 +69,17 @@ pub(super) async fn resume(
     // Only the requests that continue need a body.
     let order: ResumeOrder = if body.is_empty() { ResumeOrder::default() } else { parse(&body)? };
     let from = position(order.from.as_deref())?;
+    let begins = from.is_none();
     let key = ObjectKey::new(namespace, name);
     let subscription = shared.subscription(&key)?;
     let now = shared.admin.clock.now();
     let step = Step { from, limit: usize::MAX, dry_run: false, now };
     let mut done = shared.read(move |read| redeliver(read, subscription, Selection::Retrying, step)).await?;
     done.sending = shared.sending(&key);
-    shared.probe(&key);
+    // Each further probe would disregard what the receiver has answered to the first.
+    if begins {
+        shared.probe(&key);
+    }
     // Retrying events that are skipped are due already.
     let due = done.hastened.saturating_add(done.skipped);
     Ok(response::ok(&ResumeResult { done, due }))

@@ -142,10 +142,7 @@ impl Index {
         let place = (applied.age, path(&applied));
         let left = entry.applied.as_ref().map(|before| (before.age, path(before)));
         let replaced = entry.is_replaced_by(&applied);
-        let resized = entry.applied.as_ref().is_some_and(|before| {
-            before.spec.storage != applied.spec.storage
-                || compile::reading(&before.spec) != compile::reading(&applied.spec)
-        });
+        let resized = entry.applied.as_ref().is_some_and(|before| before.spec.storage != applied.spec.storage);
         entry.accept(applied);
         if let Some(earlier) = status {
             entry.facts.resume(EndpointReading::of(&earlier));
@@ -237,20 +234,27 @@ impl Index {
         for key in self.claims.moved() {
             self.dependencies.mark((Kind::Endpoint, key));
         }
-        for (kind, key) in self.dependencies.take_dirty() {
-            self.changed = true;
-            let start = Instant::now();
-            let good = match kind {
-                Kind::Endpoint => self.compile_endpoint(&key),
-                Kind::Subscription => self.compile_subscription(&key),
-            };
-            if let Some(good) = good {
-                let outcome = if good { "programmed" } else { "refused" };
-                self.metrics.reconciled(kind.as_str(), outcome, start.elapsed());
+        // Once more for the subscriptions of an endpoint that now reads bodies in another way.
+        for _ in 0..2 {
+            for (kind, key) in self.dependencies.take_dirty() {
+                self.recompile(kind, &key);
             }
         }
         std::mem::take(&mut self.changed)
             .then(|| Published { snapshot: Arc::new(self.snapshot()), objects: Arc::new(self.objects()) })
+    }
+
+    fn recompile(&mut self, kind: Kind, key: &ObjectKey) {
+        self.changed = true;
+        let start = Instant::now();
+        let good = match kind {
+            Kind::Endpoint => self.compile_endpoint(key),
+            Kind::Subscription => self.compile_subscription(key),
+        };
+        if let Some(good) = good {
+            let outcome = if good { "programmed" } else { "refused" };
+            self.metrics.reconciled(kind.as_str(), outcome, start.elapsed());
+        }
     }
 
     /// Every problem of every object.

@@ -158,6 +158,8 @@ impl Run<'_> {
     async fn one(&mut self, mut order: RedeliveryOrder) -> anyhow::Result<()> {
         let mut first = true;
         loop {
+            // Each further probe would disregard what the receiver has answered to the first.
+            order.probe = self.args.now && !self.asked;
             self.wait(&mut order).await;
             let begun = Instant::now();
             let done = self.ask(&order).await.map_err(|error| self.stopped(error, &order))?;
@@ -169,7 +171,7 @@ impl Run<'_> {
             order.since = done.since.map(|time| time.to_string()).or(order.since);
             order.until = done.until.map(|time| time.to_string()).or(order.until);
             // The first request probes, and later ones see what came of it.
-            if !std::mem::replace(&mut self.asked, true) || !order.probe {
+            if !std::mem::replace(&mut self.asked, true) || !self.args.now {
                 self.total.sending = done.sending.clone();
             }
             self.total.add(done);

@@ -228,19 +228,18 @@ impl Named {
 
     /// The places of the type and the id of an event.
     pub(super) fn places(self) -> (Place, Place) {
+        let header = |name| Place::Header { name: HeaderName::from_static(name), pointer: None };
         let first = |places: &'static [ProviderPlace], otherwise| match places.first() {
             Some(ProviderPlace::Header(name)) => {
                 HeaderName::try_from(*name).map_or(Place::Nowhere, |name| Place::Header { name, pointer: None })
             }
             Some(ProviderPlace::Pointer(pointer)) => Place::Body(pointer),
             // Where the operator looks by default.
-            None => Place::Body(otherwise),
+            None => otherwise,
         };
         match self {
-            Self::Provider(row) => (first(row.kinds, "/type"), first(row.ids, "/id")),
-            Self::Ed25519 => {
-                (Place::Body("/type"), Place::Header { name: HeaderName::from_static("webhook-id"), pointer: None })
-            }
+            Self::Provider(row) => (first(row.kinds, Place::Body("/type")), first(row.ids, header("ce-id"))),
+            Self::Ed25519 => (Place::Body("/type"), header("webhook-id")),
             Self::Hmac(..) | Self::Token | Self::Basic | Self::Jwt | Self::None => (
                 Place::Header { name: HeaderName::from_static("ce-type"), pointer: Some("/type") },
                 Place::Header { name: HeaderName::from_static("ce-id"), pointer: Some("/id") },

@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use grapnel_api::Format;
 use grapnel_event::limits::INLINE_BODY_BYTES;
 use grapnel_journal::{Delivery, Journal, Sequence, Settlement};
 use grapnel_values::{clock::Clock, traceparent::Traceparent};
@@ -108,7 +109,7 @@ pub(super) async fn conclude(
     }
 }
 
-/// Builds the request; large bodies are transformed on a blocking thread. What has been parsed of the event is dropped:
+/// Builds the request; large bodies are transformed and wrapped on a blocking thread. What has been parsed of the event is dropped:
 /// an exchange with a slow receiver must not hold it.
 async fn build(
     subscription: &Arc<Subscription>,
@@ -116,7 +117,8 @@ async fn build(
     now: Timestamp,
     own: Traceparent,
 ) -> Result<Outgoing, BuildError> {
-    if subscription.transform.is_none() || claimed.delivery.event.body.len() <= INLINE_BODY_BYTES {
+    let is_body = subscription.transform.is_none() && subscription.format == Format::Original;
+    if is_body || claimed.delivery.event.body.len() <= INLINE_BODY_BYTES {
         return request::build(subscription, &claimed, now, own);
     }
     let subscription = Arc::clone(subscription);

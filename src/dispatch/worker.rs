@@ -44,6 +44,8 @@ struct InFlight {
     permit: Permit,
     /// Size of its body.
     bytes: usize,
+    /// The number of the target that it goes to.
+    target: u64,
 }
 
 /// Delivers the events of one subscription until its configuration's sender is dropped.
@@ -57,6 +59,8 @@ pub(super) struct Worker {
     sending: JoinSet<Ended>,
     /// The deliveries in flight, by sequence number.
     in_flight: HashMap<Sequence, InFlight>,
+    /// How many times the target has changed.
+    target: u64,
     /// Ended deliveries to be settled.
     ended: Vec<(Sequence, Settlement)>,
     /// Whether another claim may find something.
@@ -91,6 +95,7 @@ impl Worker {
             waiting: VecDeque::new(),
             sending: JoinSet::new(),
             in_flight: HashMap::new(),
+            target: 0,
             ended: Vec::new(),
             more: true,
             in_order: false,
@@ -181,7 +186,7 @@ impl Worker {
             let decision = self.admission.decide(load, now, || rate.map_or(Ok(()), |rate| rate.try_acquire()));
             let AttemptDecision::Start(permit) = decision else { return };
             let Some(claimed) = self.waiting.pop_front() else { return };
-            let in_flight = InFlight { permit, bytes: claimed.delivery.event.body.len() };
+            let in_flight = InFlight { permit, bytes: claimed.delivery.event.body.len(), target: self.target };
             self.in_flight.insert(claimed.sequence(), in_flight);
             self.sending.spawn(attempt(Arc::clone(&self.context), Arc::clone(&self.subscription), claimed));
         }
@@ -193,8 +198,11 @@ impl Worker {
             return None;
         }
         self.claim_pause = None;
+        if !self.more {
+            return None;
+        }
         let load = Load { settling, bytes: self.held_bytes(), ..self.load() };
-        self.more.then(|| self.admission.claim_limit(load, self.scanning, clock)).flatten()
+        self.admission.claim_limit(load, self.scanning, clock)
     }
 
     /// What an attempt has to wait for.
@@ -289,9 +297,12 @@ impl Worker {
     /// Takes a new configuration, or begins to end if there is none any more.
     fn reconfigure(&mut self, exists: bool) {
         let now = self.context.clock.now();
+        let mut reads_otherwise = false;
         if exists {
             let subscription = Arc::clone(&self.config.borrow_and_update());
             let target_changed = subscription.target != self.subscription.target;
+            self.target += u64::from(target_changed);
+            reads_otherwise = subscription.reading != self.subscription.reading;
             self.subscription = subscription;
             self.admission.reconfigure(settings(&self.subscription), target_changed, now);
             self.circuit.renew(&self.subscription, self.admission.circuit());
@@ -302,8 +313,8 @@ impl Worker {
         }
         let AdmissionSettings { parked, ordered, .. } = self.admission.settings();
         self.more = true;
-        // What was claimed before may be out of order or rejected by the new filter.
-        if parked || ordered || self.subscription.filter.is_some() {
+        // What was claimed before may be out of order, rejected by the new filter, or parsed in the earlier way.
+        if parked || ordered || reads_otherwise || self.subscription.filter.is_some() {
             self.release_waiting(0);
         } else {
             self.skip(0);
@@ -315,7 +326,9 @@ impl Worker {
         match ended {
             Ok(Ended { sequence, settlement, at, failed, asked, pause }) => {
                 // A delivery released at the deadline is not settled twice.
-                let Some(InFlight { permit, .. }) = self.in_flight.remove(&sequence) else { return };
+                let Some(InFlight { permit, target, .. }) = self.in_flight.remove(&sequence) else { return };
+                // An earlier target does not pause this one.
+                let pause = pause.filter(|_| target == self.target);
                 self.ended.push((sequence, settlement));
                 if asked {
                     self.admission.ended(permit, failed, at);
@@ -339,7 +352,7 @@ impl Worker {
         }
     }
 
-    /// Leaves the receiver alone for as long as it has asked for.
+    /// Pauses deliveries for the duration of `Retry-After`.
     fn pause(&mut self, length: Duration, now: Timestamp) {
         if self.admission.pause(length, now) {
             tracing::info!(

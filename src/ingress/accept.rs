@@ -213,13 +213,13 @@ impl Shared {
         let body = body::receive(body, limit, inbound.deadline, &namespace, &self.memory).await?;
         underway.has_been_read();
         let _in_progress = self.tenants.begin(&namespace)?;
-        let endpoint = Arc::clone(&inbound.endpoint);
+        let may_be_probe = inbound.endpoint.probes.contains(&Method::POST) && handshake::is_unsigned(&inbound);
         let judged = async {
             let evidence = self.evidence(&inbound, &body.bytes).await?;
             judge(&self.judges, inbound, evidence, body.bytes.clone()).await
         };
         let (inbound, judged) = match judged.await {
-            Err(Rejected::Unverified(Refusal::MissingSignature(_))) if endpoint.probes.contains(&Method::POST) => {
+            Err(Rejected::Unverified(Refusal::MissingSignature(_))) if may_be_probe => {
                 return Ok(Outcome::Probe);
             }
             judged => judged?,
@@ -257,7 +257,7 @@ impl Shared {
     }
 
     /// Makes events durable, all or none; there is at least one. If the journal takes too long, only the wait ends: the
-    /// events may still be stored, and are deduplicated when they are sent again.
+    /// events may still be stored, and those with an id are deduplicated when they are sent again.
     async fn store(&self, inbound: &Inbound, mut arrivals: Vec<Arrival>) -> Result<Vec<Stored>, Rejected> {
         let endpoint = &inbound.endpoint;
         let span = trace::begin(&self.ingress.spans, inbound, &mut arrivals);
@@ -418,7 +418,7 @@ pub(super) fn interpret(endpoint: &Endpoint, headers: &HeaderMap, verified: Veri
     {
         return Ok(Verdict::Handshake(reply));
     }
-    if !endpoint.handshake.is_event(&payload, &verified) {
+    if !endpoint.handshake.is_event(&verified) {
         return Err(
             MalformedPayload { sentence: "the body of this sender's events must be a JSON object".into() }.into()
         );

@@ -30,10 +30,14 @@ fn not_allowed(endpoint: &Endpoint) -> Rejected {
 }
 
 /// Whether a request is a probe by its method: the endpoint lists GET or HEAD, and the request has no signature.
-pub(super) fn is_probe(Inbound { endpoint, method, headers, .. }: &Inbound) -> bool {
-    *method != Method::POST
-        && endpoint.probes.contains(method)
-        && !endpoint.verifier.credential_headers().any(|name| headers.contains_key(name))
+pub(super) fn is_probe(inbound: &Inbound) -> bool {
+    let Inbound { endpoint, method, .. } = inbound;
+    *method != Method::POST && endpoint.probes.contains(method) && is_unsigned(inbound)
+}
+
+/// Whether a request has none of the headers that carry a signature or a token.
+pub(super) fn is_unsigned(Inbound { endpoint, headers, .. }: &Inbound) -> bool {
+    !endpoint.verifier.credential_headers().any(|name| headers.contains_key(name))
 }
 
 /// The reply to a handshake, which is known by its method. `None` means that the request carries an event.

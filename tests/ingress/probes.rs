@@ -57,6 +57,18 @@ async fn a_request_with_a_signature_is_no_probe() {
     empty.refused(401, "invalid_signature");
 }
 
+/// A signed event whose timestamp was lost on the way must not look accepted to its sender.
+#[tokio::test]
+async fn a_signature_without_its_timestamp_is_no_probe() {
+    let slack = grapnel_signature::provider("Slack").unwrap();
+    let served =
+        Served::with([Endpoint { probes: [Method::POST].into(), ..super::presets::preset(slack, "orders") }]).await;
+    let unsigned = Post::to("/shop/orders", "{}").send(served.address).await;
+    assert_eq!(unsigned.status, 200);
+    let torn = Post::to("/shop/orders", "{}").header("X-Slack-Signature", format!("v0={}", "0".repeat(64)));
+    torn.send(served.address).await.refused(401, "missing_signature");
+}
+
 #[tokio::test]
 async fn a_suspended_endpoint_answers_no_probe() {
     let served = Served::with([Endpoint { suspended: true, ..probed(&[Method::GET]) }]).await;

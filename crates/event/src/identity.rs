@@ -45,7 +45,7 @@ pub enum IdOrigin {
     Default(usize),
     /// The event itself: a CloudEvent, or an event that has been accepted before.
     Event,
-    /// Nobody says what the id is, so the event got one of its own (UUIDv7): it is a duplicate of nothing.
+    /// No source gives an id, so Grapnel generated one (UUIDv7). The event is never a duplicate.
     Generated,
 }
 
@@ -344,6 +344,9 @@ impl Value {
         if value.len() > self.max {
             return Err(format!("has {} bytes, at most {} are allowed", value.len(), self.max));
         }
+        if value.is_empty() {
+            return Err("is empty".into());
+        }
         if value.chars().any(char::is_control) {
             return Err("has control characters".into());
         }
@@ -524,7 +527,7 @@ mod tests {
     #[test]
     fn unusable_defaults_are_passed_over_and_unusable_declared_values_are_refused() {
         let long = "x".repeat(257);
-        for unusable in [long.as_bytes(), b"\xff", b"a\tb", b""] {
+        for unusable in [long.as_bytes(), b"\xff", b"a\tb", b"", b"\"\""] {
             let mut headers = HeaderMap::new();
             headers.insert("ce-id", HeaderValue::from_bytes(unusable).unwrap());
             headers.insert("ce-type", HeaderValue::from_bytes(unusable).unwrap());

@@ -51,13 +51,18 @@ impl<'a> Content<'a> {
         const JSON: &str = "application/json";
         let declared = match reading.format {
             _ if CloudEvent::is_structured(content_type) => return Self::of(content_type, body),
-            BodyFormat::Auto => content_type,
-            BodyFormat::Json if matches!(BodyKind::of(content_type), BodyKind::Json) => content_type,
-            BodyFormat::Json => Some(JSON),
-            BodyFormat::Form => Some("application/x-www-form-urlencoded"),
-            BodyFormat::Opaque => Some("application/octet-stream"),
+            BodyFormat::Auto => content_type.map(Cow::Borrowed),
+            BodyFormat::Json if matches!(BodyKind::of(content_type), BodyKind::Json) => content_type.map(Cow::Borrowed),
+            // The charset is that of the bytes, whatever they are.
+            BodyFormat::Json => Some(match content_type.and_then(lenient::charset) {
+                Some(charset) => Cow::Owned(format!("{JSON}; charset={charset}")),
+                None => Cow::Borrowed(JSON),
+            }),
+            BodyFormat::Form => Some(Cow::Borrowed("application/x-www-form-urlencoded")),
+            BodyFormat::Opaque => Some(Cow::Borrowed("application/octet-stream")),
         };
-        let content = Self { content_type: declared.map(Cow::Borrowed), data: Data::of(declared, body) };
+        let data = Data::of(declared.as_deref(), body);
+        let content = Self { content_type: declared, data };
         let Some(field) = &reading.field else { return content };
         let text = content.form().and_then(|fields| fields.get(&**field)?.as_str().map(str::to_owned));
         match text.and_then(json) {
@@ -195,7 +200,8 @@ mod tests {
     #[test]
     fn a_stored_event_is_read_as_the_request_was() {
         let form = Some("application/x-www-form-urlencoded");
-        let bodies: [(Option<&str>, &[u8]); 14] = [
+        let bodies: [(Option<&str>, &[u8]); 15] = [
+            (Some("text/plain; charset=latin1"), b"{\"a\":\"\xe9\"}"),
             (None, b"{\"a\":1}"),
             (None, b""),
             (None, b"hello"),

@@ -26,19 +26,21 @@ pub fn repair(content_type: Option<&str>, body: &[u8]) -> Option<String> {
     json::check(repaired.written.as_bytes()).ok().map(|()| repaired.written)
 }
 
-/// Decodes a body: by its byte order mark, as UTF-8 if it is, and otherwise by the charset of its content type.
+/// Decodes a body: by its byte order mark, as UTF-8 if it is, and otherwise by the charset of its content type. A text
+/// with NUL or ESC may be UTF-8, but UTF-16 and ISO-2022 look like that too.
 fn decode<'a>(content_type: Option<&str>, body: &'a [u8]) -> Cow<'a, str> {
+    let encoding = content_type.and_then(charset).and_then(|label| Encoding::for_label(label.as_bytes()));
     if Encoding::for_bom(body).is_none()
         && let Ok(text) = std::str::from_utf8(body)
+        && (encoding.is_none() || !text.contains(['\0', '\u{1b}']))
     {
         return Cow::Borrowed(text);
     }
-    let encoding = content_type.and_then(charset).and_then(|label| Encoding::for_label(label.as_bytes()));
     encoding.unwrap_or(UTF_8).decode(body).0
 }
 
 /// Returns the charset that a content type names.
-fn charset(content_type: &str) -> Option<&str> {
+pub(super) fn charset(content_type: &str) -> Option<&str> {
     content_type.split(';').skip(1).find_map(|parameter| {
         let (name, value) = parameter.split_once('=')?;
         name.trim().eq_ignore_ascii_case("charset").then(|| value.trim().trim_matches('"'))
@@ -201,6 +203,8 @@ mod tests {
         let utf16 = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>();
         assert_eq!(value(None, &utf16("\u{feff}[\"é\"]")), Some(json!(["é"])));
         assert_eq!(value(Some("application/json; charset=utf-16le"), &utf16("[\"é\"]")), Some(json!(["é"])));
+        assert_eq!(value(Some("application/json; charset=utf-16le"), &utf16("[\"e\"]")), Some(json!(["e"])));
+        assert_eq!(value(Some("application/json; charset=iso-2022-jp"), b"[\"\x1b$B$\"\x1b(B\"]"), Some(json!(["あ"])));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use grapnel_event::identity::{
     BodyFormat, JsonPointer, Reading, Source, Sources as IdentitySources, id_defaults, kind_defaults,
 };
 use grapnel_expression::{ExpectedType, Scope as Names};
-use grapnel_signature::{Provider, Scheme, limits::DEFAULT_WINDOW};
+use grapnel_signature::{Handshake, Provider, Scheme, limits::DEFAULT_WINDOW};
 use grapnel_values::quantity;
 use http::{HeaderValue, Method, StatusCode};
 use ipnet::IpNet;
@@ -113,6 +113,7 @@ pub(super) fn read(spec: &Field<'_, WebhookEndpointSpec>) -> Option<impl FnOnce(
         hidden: own_credentials(),
     };
     let probes = probes(spec);
+    check_handshake(spec, provider);
     let schemas = schemas(spec);
     let deduplication = deduplication(spec);
     let rate_limit = spec.at("rateLimit", &spec.rate_limit).given().and_then(|limit| pacing::inbound_rate(&limit));
@@ -197,6 +198,21 @@ fn id_source(spec: &Field<'_, WebhookEndpointSpec>, id: Field<'_, Option<EventSo
         deduplication.at("by", &deduplication.by).problem(Reason::InvalidSpec, message);
     }
     Some(Source::Digest)
+}
+
+/// A handshake in the body must be read to be answered.
+fn check_handshake(spec: &Field<'_, WebhookEndpointSpec>, provider: Option<&Provider>) {
+    let Some(payload) = spec.at("payload", &spec.payload).given() else { return };
+    let in_body = |provider: &&Provider| {
+        use Handshake::{DiscordPing, SlackUrlVerification, ZoomUrlValidation};
+        matches!(provider.handshake, DiscordPing | SlackUrlVerification | ZoomUrlValidation)
+    };
+    if payload.format == Some(PayloadFormat::Opaque)
+        && let Some(provider) = provider.filter(in_body)
+    {
+        let message = format_args!("{} sends its handshake in the body, which Opaque does not read", provider.name);
+        payload.at("format", &payload.format).problem(Reason::InvalidSpec, message);
+    }
 }
 
 /// The methods of probes. A probe is known by its lack of a signature.

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use grapnel_api::{Condition, Incarnation, ObjectKey};
+use grapnel_event::identity::Reading;
 use serde::Serialize;
 
-use super::{Index, dependencies::Dependencies, entry::Entry, views};
+use super::{EndpointEntry, Index, Referent, dependencies::Dependencies, entry::Entry, views};
 use crate::catalog::{
     admission::Admission,
     compile::{self, Compiled, Delivered, Problem, Served, Standing},
@@ -28,7 +29,13 @@ impl Index {
         };
         let compiled = compile::endpoint(key, &applied.spec, &self.options, &self.dependencies.values, served);
         let own = views::of_endpoint(&applied.spec);
-        finish((Kind::Endpoint, key), entry, compiled, own, &mut self.dependencies)
+        let reading = |entry: &EndpointEntry| entry.compiled.as_ref().map(|compiled| compiled.reading.clone());
+        let before = reading(entry);
+        let good = finish((Kind::Endpoint, key), entry, compiled, own, &mut self.dependencies);
+        if reading(entry) != before {
+            self.dependencies.touch(&Referent::Endpoint(key.clone()));
+        }
+        good
     }
 
     /// Returns whether it compiled without a problem; `None` if it was not compiled.
@@ -43,10 +50,7 @@ impl Index {
             uid: applied.uid(),
             standing,
             endpoint_uid: endpoint.and_then(|entry| entry.uid()).unwrap_or_default(),
-            reading: endpoint
-                .and_then(|entry| entry.applied.as_ref())
-                .map(|applied| compile::reading(&applied.spec))
-                .unwrap_or_default(),
+            reading: endpoint.map(|entry| reading(entry)).unwrap_or_default(),
             dead_letter_endpoint: letters.map(|(key, entry)| DeadLetterEndpoint {
                 endpoint: Incarnation::new(key, entry.uid().unwrap_or_default()),
                 max_bytes: entry.applied.as_ref().and_then(|applied| compile::max_bytes(&applied.spec)),
@@ -71,6 +75,15 @@ impl Index {
             false if exists && self.grants.allow(&endpoint, &key.namespace) => Standing::Open,
             false => Standing::Closed,
         })
+    }
+}
+
+/// How the version in use reads bodies; that of the newest version if none is in use.
+fn reading(endpoint: &EndpointEntry) -> Reading {
+    match (&endpoint.compiled, &endpoint.applied) {
+        (Some(compiled), _) => compiled.reading.clone(),
+        (None, Some(applied)) => compile::reading(&applied.spec),
+        (None, None) => Reading::default(),
     }
 }
 
