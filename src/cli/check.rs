@@ -81,8 +81,9 @@ impl Args {
         let source = if self.strict { source.strict() } else { source };
         let mut watch = Watch::new(source, Index::new(options, Metrics::new()));
         let (published, mut reports) = watch.look()?;
-        if let (Some(published), false) = (published, self.allow_loopback) {
-            reports.extend(loopback_targets(&published.snapshot, &egress, &watch));
+        let snapshot = published.map(|published| published.snapshot).unwrap_or_default();
+        if !self.allow_loopback {
+            reports.extend(loopback_targets(&snapshot, &egress, &watch));
             reports.sort();
         }
         let before = reports.len();
@@ -91,6 +92,7 @@ impl Args {
             missing: before - reports.len(),
             objects: watch.counts(),
             skipped: watch.skipped(),
+            ids: snapshot.endpoints().map(|it| (it.key.clone(), it.id_sources.describe_ids())).collect(),
             reports: &reports,
         };
         let code = result.code(self.deny_warnings);

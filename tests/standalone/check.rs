@@ -56,9 +56,10 @@ fn what_is_shipped_passes_as_it_lies() {
 fn objects_of_other_kinds_are_skipped_and_counted() {
     let files =
         [("all.yaml", &*format!("{ENDPOINT}{SECRET}{OTHERS}")), ("kustomization.yaml", "resources: [all.yaml]\n")];
-    let (code, text, _) = check(&files, &[]);
+    let (code, text, notes) = check(&files, &[]);
     let expected = "ok: 1 Secret, 1 WebhookEndpoint; skipped 1 Deployment, 1 ExternalSecret, 1 Kustomization\n";
     assert_eq!((code, &*text), (Some(0), expected));
+    assert!(notes.contains("event ids of default/in come from: header x-github-delivery, "), "{notes}");
     let (code, text, error) = check(&files, &["--strict"]);
     assert_eq!((code, &*error), (Some(1), "3 problems\n"), "{text}");
     assert!(text.contains("all.yaml:16: InvalidSpec: kind: `Deployment` is not a kind that Grapnel reads"), "{text}");

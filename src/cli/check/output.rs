@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, io, process::ExitCode};
 
-use grapnel_api::Reason;
+use grapnel_api::{ObjectKey, Reason};
 use serde_json::{Value, json};
 
 use crate::{
@@ -27,6 +27,8 @@ pub(super) struct CheckResult<'a> {
     pub(super) missing: usize,
     /// Number of objects, by kind.
     pub(super) objects: BTreeMap<&'static str, usize>,
+    /// Where each endpoint's event ids come from.
+    pub(super) ids: BTreeMap<ObjectKey, String>,
     /// Number of skipped objects, by kind.
     pub(super) skipped: BTreeMap<Box<str>, usize>,
 }
@@ -49,6 +51,9 @@ impl CheckResult<'_> {
         }
         self.reports.iter().try_for_each(|report| print::line(&print::clean(&report.to_string())))?;
         if code == ExitCode::SUCCESS {
+            for (from, endpoints) in self.by_source() {
+                eprintln!("{}", print::clean(&format!("event ids of {endpoints} come from: {from}")));
+            }
             return print::line(&format!("ok: {}", self.summary()));
         }
         let problems = [
@@ -60,6 +65,20 @@ impl CheckResult<'_> {
             eprintln!("if something else creates the missing Secrets and ConfigMaps, use --allow-missing-secrets");
         }
         Ok(())
+    }
+
+    /// The endpoints by the sources of their event ids: a few names, and how many more there are.
+    fn by_source(&self) -> BTreeMap<&str, String> {
+        const NAMES: usize = 5;
+        let mut endpoints: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for (key, from) in &self.ids {
+            endpoints.entry(from).or_default().push(key.to_string());
+        }
+        let short = |names: Vec<String>| match names.get(..NAMES) {
+            Some(first) if names.len() > NAMES => format!("{} and {} more", first.join(", "), names.len() - NAMES),
+            _ => names.join(", "),
+        };
+        endpoints.into_iter().map(|(from, names)| (from, short(names))).collect()
     }
 
     /// `1 Secret, 2 WebhookEndpoint; 1 warning; skipped 3 Deployment`.
@@ -77,7 +96,9 @@ impl CheckResult<'_> {
     }
 
     fn json(&self, code: ExitCode) -> Value {
+        let ids: BTreeMap<String, &String> = self.ids.iter().map(|(key, from)| (key.to_string(), from)).collect();
         json!({
+            "eventIdFrom": ids,
             "ok": code == ExitCode::SUCCESS,
             "problems": self.reports.iter().map(problem).collect::<Vec<_>>(),
             "objects": self.objects,
