@@ -1,6 +1,7 @@
 //! Rewriting of sparsely used segments into one that holds only what is kept.
 //!
-//! The new segment has the id of the first one it replaces, with the next generation, and its head names the last one.
+//! The new segment has the id of the first one it replaces, with a generation above those of all of them, and its head
+//! names the last one.
 //! It is valid once its last record is `End`: until then, including at the next start, the old segments count.
 
 use std::{io, sync::Arc};
@@ -50,7 +51,8 @@ pub(super) fn choose(full: &[Arc<Segment>], segment_bytes: u64) -> Option<Vec<Ar
 /// Writes the kept data of the segments into one. `None` when there is nothing to write or the journal is closing.
 pub(super) fn rewrite(engine: &Arc<Engine>, group: &[Arc<Segment>]) -> Result<Option<Rewritten>> {
     let (Some(first), Some(last)) = (group.first(), group.last()) else { return Ok(None) };
-    let name = SegmentName { id: first.name.id, generation: first.name.generation + 1 };
+    let newest = group.iter().map(|segment| segment.name.generation).max().unwrap_or_default();
+    let name = SegmentName { id: first.name.id, generation: newest + 1 };
     let path = engine.layout.log_file(name);
     let written = write(engine, group, name, last.last, first.begun).map_err(|error| from_io(path.display(), error))?;
     let Some(segment) = written else {
