@@ -21,13 +21,13 @@ use super::{
 };
 
 /// A journal in a directory of its own.
-struct Embedded {
-    directory: TempDir,
+pub(crate) struct Embedded {
+    pub(crate) directory: TempDir,
     bounds: Bounds,
 }
 
 impl Embedded {
-    fn new(bounds: Bounds) -> Self {
+    pub(crate) fn new(bounds: Bounds) -> Self {
         Self { directory: tempfile::tempdir().unwrap(), bounds }
     }
 }

@@ -25,7 +25,8 @@ pub(super) struct Rewritten {
     pub(super) replaced: Vec<Arc<Segment>>,
 }
 
-/// Returns neighbouring segments that together fit into one, and of which at most half is kept; oldest first.
+/// Returns neighbouring segments that together fit into one, and of which at most half is kept; oldest first. Segments
+/// without kept events are left to [`eventless`](super::eventless).
 pub(super) fn choose(full: &[Arc<Segment>], segment_bytes: u64) -> Option<Vec<Arc<Segment>>> {
     let mut group: Vec<Arc<Segment>> = Vec::new();
     let saves = |group: &[Arc<Segment>]| {
@@ -33,7 +34,7 @@ pub(super) fn choose(full: &[Arc<Segment>], segment_bytes: u64) -> Option<Vec<Ar
         !group.is_empty() && live * 2 < len && len - live > segment_bytes / 4
     };
     for segment in full {
-        let sparse = segment.is_sealed() && segment.live_bytes() * 2 < segment.len();
+        let sparse = segment.is_sealed() && segment.live_events() > 0 && segment.live_bytes() * 2 < segment.len();
         let live: u64 = group.iter().map(|segment| segment.live_bytes()).sum();
         if !sparse || live + segment.live_bytes() > segment_bytes {
             if saves(&group) {
