@@ -1,7 +1,5 @@
 //! Segments of the embedded engine that have outcomes of kept events, but no kept events.
 
-use std::fs;
-
 use grapnel_journal::{Outcome, Selection, Start, Step};
 
 use super::{
@@ -10,21 +8,10 @@ use super::{
     session::{Bounds, Session, eventually, keep},
 };
 
-impl Embedded {
-    /// Returns the names of the log files, ascending.
-    fn log_files(&self) -> Vec<String> {
-        let entries = fs::read_dir(self.directory.path().join("log")).unwrap();
-        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        let mut names: Vec<_> = names.filter(|name| name.ends_with(".jnl")).collect();
-        names.sort_unstable();
-        names
-    }
-
-    /// Waits until the log consists of these segments: id and generation.
-    async fn has_segments(&self, segments: &[(u64, u32)]) {
-        let names: Vec<_> = segments.iter().map(|(id, generation)| format!("{id:016x}-{generation:04x}.jnl")).collect();
-        eventually(&format!("the log is {names:?}"), async || self.log_files() == names).await;
-    }
+/// Waits until the log consists of these segments: id and generation.
+async fn has_segments(engine: &Embedded, segments: &[(u64, u32)]) {
+    let names: Vec<_> = segments.iter().map(|(id, generation)| format!("{id:016x}-{generation:04x}.jnl")).collect();
+    eventually(&format!("the log is {names:?}"), async || engine.log_files() == names).await;
 }
 
 /// Closes and opens the journal, which begins a segment.
@@ -50,7 +37,7 @@ async fn the_last_outcome_stays_after_a_sweep() {
     assert_eq!(before.iter().map(|record| record.attempts).collect::<Vec<_>>(), [2, 2, 1, 0]);
     assert!(before[1].failure.is_some());
     session.sweep(keep(100, 100), 50).await;
-    engine.has_segments(&[(1, 0), (2, 1), (3, 0)]).await;
+    has_segments(&engine, &[(1, 0), (2, 1), (3, 0)]).await;
     assert_eq!(session.records(None).await, before);
     begin_segment(&mut session).await;
     assert_eq!(session.records(None).await, before);
@@ -76,7 +63,7 @@ async fn the_outcome_of_a_redelivery_stays_after_a_sweep() {
     assert_eq!((before[0].attempts, &before[0].failure), (1, &None));
     begin_segment(&mut session).await;
     session.sweep(keep(100, 100), 50).await;
-    engine.has_segments(&[(1, 0), (2, 1), (4, 0)]).await;
+    has_segments(&engine, &[(1, 0), (2, 1), (4, 0)]).await;
     assert_eq!(session.records(None).await, before);
     begin_segment(&mut session).await;
     assert_eq!(session.records(None).await, before);
@@ -96,15 +83,15 @@ async fn segments_of_outcomes_are_merged_and_deleted() {
     session.claim(1, 10).await;
     session.settle(1, retry(20)).await;
     session.sweep(keep(50, 50), 20).await;
-    engine.has_segments(&[(1, 0), (2, 1), (3, 0)]).await;
+    has_segments(&engine, &[(1, 0), (2, 1), (3, 0)]).await;
     begin_segment(&mut session).await;
     session.claim(1, 20).await;
     session.settle(1, delivered(20)).await;
     session.sweep(keep(50, 50), 20).await;
-    engine.has_segments(&[(1, 0), (2, 2), (4, 0)]).await;
+    has_segments(&engine, &[(1, 0), (2, 2), (4, 0)]).await;
     assert_eq!((session.record(1).await.attempts, session.record(1).await.outcome), (3, Outcome::Delivered));
     begin_segment(&mut session).await;
     session.sweep(keep(50, 50), 100).await;
-    engine.has_segments(&[(1, 0), (5, 0)]).await;
+    has_segments(&engine, &[(1, 0), (5, 0)]).await;
     assert_eq!(session.kept().await, [2]);
 }

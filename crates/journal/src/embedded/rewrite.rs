@@ -12,7 +12,7 @@ use super::{
     entry::{self, SegmentHead},
     error::from_io,
     frame::Kind,
-    index::Position,
+    index::{Index, Position},
     keeper,
     segment::{Record, SegmentName},
     segments::{Segment, decode_event, scan},
@@ -34,7 +34,7 @@ pub(super) fn choose(full: &[Arc<Segment>], segment_bytes: u64) -> Option<Vec<Ar
         !group.is_empty() && live * 2 < len && len - live > segment_bytes / 4
     };
     for segment in full {
-        let sparse = segment.is_sealed() && segment.live_events() > 0 && segment.live_bytes() * 2 < segment.len();
+        let sparse = segment.live_bytes() * 2 < segment.len() && can_shrink(segment);
         let live: u64 = group.iter().map(|segment| segment.live_bytes()).sum();
         if !sparse || live + segment.live_bytes() > segment_bytes {
             if saves(&group) {
@@ -47,6 +47,14 @@ pub(super) fn choose(full: &[Arc<Segment>], segment_bytes: u64) -> Option<Vec<Ar
         }
     }
     saves(&group).then_some(group)
+}
+
+/// Returns whether rewriting may free space. A rewritten segment without removed events consists of events and outcomes
+/// that were kept; rewriting it again and again would free nothing.
+fn can_shrink(segment: &Segment) -> bool {
+    let live = segment.live_events();
+    let stored = || segment.index(Index::parts).iter().map(|part| part.count).sum::<u64>();
+    segment.is_sealed() && live > 0 && (segment.name.generation == 0 || live < stored())
 }
 
 /// Writes the kept data of the segments into one. `None` when there is nothing to write or the journal is closing.
