@@ -15,6 +15,7 @@ mod journal {
     pub(crate) mod damage;
     pub(crate) mod embedded;
     pub(crate) mod endpoints;
+    mod eventless;
     pub(crate) mod listings;
     pub(crate) mod memory;
     pub(crate) mod model;

@@ -21,14 +21,23 @@ use super::{
 };
 
 /// A journal in a directory of its own.
-struct Embedded {
+pub(crate) struct Embedded {
     directory: TempDir,
     bounds: Bounds,
 }
 
 impl Embedded {
-    fn new(bounds: Bounds) -> Self {
+    pub(crate) fn new(bounds: Bounds) -> Self {
         Self { directory: tempfile::tempdir().unwrap(), bounds }
+    }
+
+    /// Returns the names of the log files, ascending.
+    pub(crate) fn log_files(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.directory.path().join("log")).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<_> = names.filter(|name| name.ends_with(".jnl")).collect();
+        names.sort_unstable();
+        names
     }
 }
 
@@ -411,4 +420,30 @@ async fn events_of_a_deleted_segment_count_where_they_are_certain() {
     assert_eq!(found(None, Some(5000)).await, (0, 0, Some(at(10_000))));
     assert_eq!(found(Some(9000), None).await, (1, 0, Some(at(10_000))));
     assert_eq!(found(Some(20_000), None).await, (0, 0, None));
+}
+
+/// Rewriting ends when it frees nothing more: here because of many outcomes of events that are kept.
+#[tokio::test]
+async fn compaction_of_a_full_journal_ends() {
+    let engine = Embedded::new(Bounds { max_bytes: 256 << 10, namespace_share: Some(0) });
+    let session = Session::attached(&engine, Start::Now).await;
+    session.append(&["failing"], 0).await;
+    for second in 0..100 {
+        session.claim(1, second).await;
+        session.settle(1, retry(second + 1)).await;
+    }
+    let mut stored = 0;
+    while session.try_append(vec![sized(&file("in"), &format!("{stored:06}"), 1000)]).await.is_ok() {
+        stored += 1;
+        assert!(stored < 300, "it has no bound");
+    }
+    let segments = || engine.log_files().len();
+    eventually("the outcomes are rewritten", async || !engine.log_files()[0].ends_with("-0000.jnl")).await;
+    for (ordinal, _) in session.claim(ALL, 0).await {
+        session.settle(ordinal, delivered(0)).await;
+    }
+    session.sweep(keep(1, 1), 10).await;
+    eventually("segments without events are deleted", async || segments() == 2).await;
+    assert!(engine.log_files()[0].ends_with("-0001.jnl"));
+    assert_eq!(session.record(1).await.attempts, 100);
 }

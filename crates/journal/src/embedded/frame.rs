@@ -59,7 +59,7 @@ pub(super) enum Kind {
     Removed = 14,
     /// Events were found damaged.
     Damaged = 15,
-    /// Outcomes of events whose own records are in earlier segments; changes no state.
+    /// Outcomes that a rewrite has kept; changes no state.
     Outcomes = 16,
     /// The last record of a rewritten segment, or of a closed journal.
     End = 17,

@@ -15,7 +15,7 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
 use super::{
-    Engine, entry,
+    Engine, eventless,
     ids::{self, ActiveIds, Run, RunName},
     index::Index,
     rewrite,
@@ -183,7 +183,7 @@ impl Keeper {
         }
         merge_ids(&self.engine).map_err(io)?;
         if work.tidy || work.compact {
-            drop_empty(&self.engine)?;
+            eventless::reduce(&self.engine)?;
             drop_ids(&self.engine, work.now).map_err(io)?;
             compact(&self.engine, work.compact)?;
         }
@@ -236,7 +236,7 @@ impl Keeper {
 }
 
 /// Sends a task to the writer and waits for its result. The writer may itself wait for segments to be sealed.
-fn ask<T>(engine: &Engine, task: impl FnOnce(Answer<T>) -> Task) -> Result<T> {
+pub(super) fn ask<T>(engine: &Engine, task: impl FnOnce(Answer<T>) -> Task) -> Result<T> {
     let (answer, mut answered) = oneshot::channel();
     engine.inbox.keeper_task(task(answer))?;
     loop {
@@ -320,7 +320,9 @@ fn merge_ids(engine: &Engine) -> io::Result<()> {
 
 /// Deletes files of ids whose windows have ended and whose events are removed.
 fn drop_ids(engine: &Engine, now: Micros) -> io::Result<()> {
-    let segments = engine.segments.all();
+    // What is left of a segment without kept events needs no ids.
+    let mut segments = engine.segments.all();
+    segments.retain(|segment| segment.live_events() > 0);
     let expired = |run: &Arc<Run>| run.keep_until <= now && !segments.iter().any(|segment| run.name.touches(segment));
     let expired: Vec<_> = engine.ids.read().runs.iter().filter(|run| expired(run)).cloned().collect();
     for run in expired {
@@ -352,55 +354,6 @@ fn rebuild_ids(engine: &Engine, name: RunName) -> io::Result<()> {
     Ok(())
 }
 
-/// Deletes segments without kept events.
-fn drop_empty(engine: &Arc<Engine>) -> Result<()> {
-    let segments = engine.segments.all();
-    let Some((_, full)) = segments.split_last() else { return Ok(()) };
-    let mut earlier = false;
-    let mut empty = Vec::new();
-    for segment in full {
-        if segment.live_events() > 0 {
-            earlier = true;
-            continue;
-        }
-        if earlier {
-            carry_over(engine, segment)?;
-        }
-        empty.push(segment.name);
-    }
-    if !empty.is_empty() {
-        let dropped = ask(engine, |answer| Task::Drop { segments: empty, answer })?;
-        tracing::debug!(segments = dropped, "segments were deleted");
-    }
-    Ok(())
-}
-
-/// Copies the segment's outcomes of events that are kept in earlier segments.
-fn carry_over(engine: &Arc<Engine>, segment: &Arc<Segment>) -> Result<()> {
-    let io = |error: io::Error| super::from_io(segment.path().display(), error);
-    let consumers = engine.consumers.read().all();
-    for consumer in consumers {
-        let rows = engine.outcome_rows(segment, consumer.number, 0, u64::MAX)?;
-        let kept = |sequence: u64| !consumer.endpoint.state.lock().removed.contains(sequence);
-        let mut offsets: Vec<u32> = rows.iter().filter(|(s, _)| kept(*s)).map(|(_, offset)| *offset).collect();
-        offsets.sort_unstable();
-        offsets.dedup();
-        if offsets.is_empty() {
-            continue;
-        }
-        let reader = segment.reader().map_err(io)?;
-        let mut ends = Vec::new();
-        for offset in offsets {
-            let Some(record) = reader.record(offset.into(), None).map_err(io)? else { continue };
-            let decoded = entry::decode_ends(record.payload).unwrap_or_default();
-            ends.extend(decoded.into_iter().filter(|ended| kept(ended.sequence)));
-        }
-        let consumer = consumer.number;
-        ask(engine, |answer| Task::Outcomes { consumer, ends, answer })?;
-    }
-    Ok(())
-}
-
 /// Rewrites segments of which little is kept, if that frees enough.
 fn compact(engine: &Arc<Engine>, forced: bool) -> Result<()> {
     loop {
@@ -411,7 +364,7 @@ fn compact(engine: &Arc<Engine>, forced: bool) -> Result<()> {
         if garbage >= COMPACT_BYTES && garbage > active.live_bytes() {
             ask(engine, Task::Rotate)?;
             seal_waiting(engine).map_err(|error| super::from_io("the index", error))?;
-            drop_empty(engine)?;
+            eventless::reduce(engine)?;
             continue;
         }
         let garbage: u64 = full.iter().map(|segment| segment.garbage_bytes()).sum();

@@ -10,8 +10,8 @@
 //!
 //! When a segment is full, the writer begins the next one with the whole state at its head, so that nothing before that
 //! head is needed to restore the state. A second thread, the `keeper`, turns the index of the full segment into a file,
-//! merges files of ids, deletes segments without kept events, rewrites those of which little is kept, and checks old
-//! ones for damage.
+//! merges files of ids, deletes segments without kept events or reduces them to outcomes (see `eventless`), rewrites
+//! those of which little is kept, and checks old ones for damage.
 //!
 //! | file | content |
 //! |---|---|
@@ -20,7 +20,7 @@
 //! | `files`, `open` | the directory; from files to memory |
 //! | `writer`, `append`, `tasks` | from calls to records |
 //! | `claim`, `read`, `received`, `redeliver` | from records to answers |
-//! | `sweep`, `room`, `keeper`, `rewrite` | what leaves the log |
+//! | `sweep`, `room`, `keeper`, `eventless`, `rewrite` | what leaves the log |
 //! | `check` | looking at it offline |
 
 mod append;
@@ -32,6 +32,7 @@ mod consumer;
 mod endpoint;
 mod entry;
 mod error;
+mod eventless;
 mod files;
 mod frame;
 mod ids;

@@ -1,6 +1,7 @@
 //! Rewriting of sparsely used segments into one that holds only what is kept.
 //!
-//! The new segment has the id of the first one it replaces, with the next generation, and its head names the last one.
+//! The new segment has the id of the first one it replaces, with a generation above those of all of them, and its head
+//! names the last one.
 //! It is valid once its last record is `End`: until then, including at the next start, the old segments count.
 
 use std::{io, sync::Arc};
@@ -11,7 +12,7 @@ use super::{
     entry::{self, SegmentHead},
     error::from_io,
     frame::Kind,
-    index::Position,
+    index::{Index, Position},
     keeper,
     segment::Record,
     segment_name::SegmentName,
@@ -25,7 +26,8 @@ pub(super) struct Rewritten {
     pub(super) replaced: Vec<Arc<Segment>>,
 }
 
-/// Returns neighbouring segments that together fit into one, and of which at most half is kept; oldest first.
+/// Returns neighbouring segments that together fit into one, and of which at most half is kept; oldest first. Segments
+/// without kept events are left to [`eventless`](super::eventless).
 pub(super) fn choose(full: &[Arc<Segment>], segment_bytes: u64) -> Option<Vec<Arc<Segment>>> {
     let mut group: Vec<Arc<Segment>> = Vec::new();
     let saves = |group: &[Arc<Segment>]| {
@@ -33,7 +35,7 @@ pub(super) fn choose(full: &[Arc<Segment>], segment_bytes: u64) -> Option<Vec<Ar
         !group.is_empty() && live * 2 < len && len - live > segment_bytes / 4
     };
     for segment in full {
-        let sparse = segment.is_sealed() && segment.live_bytes() * 2 < segment.len();
+        let sparse = segment.live_bytes() * 2 < segment.len() && can_shrink(segment);
         let live: u64 = group.iter().map(|segment| segment.live_bytes()).sum();
         if !sparse || live + segment.live_bytes() > segment_bytes {
             if saves(&group) {
@@ -48,10 +50,19 @@ pub(super) fn choose(full: &[Arc<Segment>], segment_bytes: u64) -> Option<Vec<Ar
     saves(&group).then_some(group)
 }
 
+/// Returns whether rewriting may free space. A rewritten segment without removed events consists of events and outcomes
+/// that were kept; rewriting it again and again would free nothing.
+fn can_shrink(segment: &Segment) -> bool {
+    let live = segment.live_events();
+    let stored = || segment.index(Index::parts).iter().map(|part| part.count).sum::<u64>();
+    segment.is_sealed() && live > 0 && (segment.name.generation == 0 || live < stored())
+}
+
 /// Writes the kept data of the segments into one. `None` when there is nothing to write or the journal is closing.
 pub(super) fn rewrite(engine: &Arc<Engine>, group: &[Arc<Segment>]) -> Result<Option<Rewritten>> {
     let (Some(first), Some(last)) = (group.first(), group.last()) else { return Ok(None) };
-    let name = SegmentName { id: first.name.id, generation: first.name.generation + 1 };
+    let newest = group.iter().map(|segment| segment.name.generation).max().unwrap_or_default();
+    let name = SegmentName { id: first.name.id, generation: newest + 1 };
     let path = engine.layout.log_file(name);
     let written = write(engine, group, name, last.last, first.begun).map_err(|error| from_io(path.display(), error))?;
     let Some(segment) = written else {

@@ -78,12 +78,6 @@ pub(super) enum Task {
         endpoint: Arc<Endpoint>,
         ranges: Vec<(Sequence, Sequence)>,
     },
-    /// Adds outcomes whose records are about to be deleted.
-    Outcomes {
-        consumer: u32,
-        ends: Vec<Ended>,
-        answer: Answer<()>,
-    },
     /// Begins a new segment.
     Rotate(Answer<()>),
     /// Deletes segments without kept events; returns how many.
@@ -190,16 +184,6 @@ impl Writer {
             }
             Task::Damaged { endpoint, ranges } => {
                 self.log.record(Kind::Damaged, endpoint.number, &entry::encode_ranges(&ranges));
-            }
-            Task::Outcomes { consumer, ends, answer } => {
-                let offset = self.log.record(Kind::Outcomes, consumer, &entry::encode_ends(&ends));
-                let segment = Arc::clone(&self.log.segment);
-                self.effect(move |_, outcome| {
-                    if outcome.is_ok() {
-                        index_outcomes(&segment, consumer, &ends, offset);
-                    }
-                    reply(answer, outcome);
-                });
             }
             // Files are deleted only while it is known what is on disk.
             Task::Rotate(answer) => {
