@@ -9,7 +9,7 @@
 
 use std::{ops::Range, sync::Arc};
 
-use super::{Engine, index::Index, keeper::ask, rewrite, segment::SegmentName, segments::Segment, tasks::Task};
+use super::{Engine, index::Index, keeper::ask, rewrite, segment_name::SegmentName, segments::Segment, tasks::Task};
 use crate::{Result, Sequence};
 
 /// Deletes segments without kept events, or rewrites them to the outcomes that are kept.
