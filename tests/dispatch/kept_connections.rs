@@ -20,7 +20,7 @@ use grapnel::dispatch::{
 use grapnel_delivery::egress::{EgressPolicy, Reach};
 use h2::Reason;
 use http::HeaderMap;
-use rustls::{RootCertStore, ServerConfig, pki_types::PrivateKeyDer};
+use rustls::RootCertStore;
 use tokio::{
     io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
@@ -31,6 +31,7 @@ use url::Url;
 use crate::{
     faults::{TIMEOUT, read},
     stage::{Stage, eventually, subscription},
+    tls::localhost,
 };
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
@@ -180,19 +181,10 @@ fn serve(listener: TcpListener, acceptor: Option<TlsAcceptor>) -> Arc<Script> {
 
 /// TLS as localhost with HTTP/2, and the certificate to trust.
 fn certified() -> (TlsAcceptor, RootCertStore) {
-    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-    let certificate = made.cert.der().clone();
-    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
-    let mut config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.clone()], key)
-        .unwrap();
-    config.alpn_protocols = vec![b"h2".to_vec()];
+    let (acceptor, certificate) = localhost(&[b"h2"]);
     let mut roots = RootCertStore::empty();
     roots.add(certificate).unwrap();
-    (TlsAcceptor::from(Arc::new(config)), roots)
+    (acceptor, roots)
 }
 
 async fn post(client: &Client, url: &Url, timeout: Duration) -> Result<Response, SendError> {

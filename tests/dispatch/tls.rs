@@ -24,8 +24,8 @@ struct Secure {
     versions: mpsc::UnboundedReceiver<Version>,
 }
 
-/// A receiver by the name of localhost that offers these protocols and tells which it was called by.
-async fn secure(protocols: &[&[u8]]) -> Secure {
+/// TLS as localhost with these protocols, and the certificate to trust.
+pub(crate) fn localhost(protocols: &[&[u8]]) -> (TlsAcceptor, CertificateDer<'static>) {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let certificate = made.cert.der().clone();
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
@@ -36,7 +36,12 @@ async fn secure(protocols: &[&[u8]]) -> Secure {
         .with_single_cert(vec![certificate.clone()], key)
         .unwrap();
     config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
-    let acceptor = TlsAcceptor::from(Arc::new(config));
+    (TlsAcceptor::from(Arc::new(config)), certificate)
+}
+
+/// A receiver by the name of localhost that offers these protocols and tells which it was called by.
+async fn secure(protocols: &[&[u8]]) -> Secure {
+    let (acceptor, certificate) = localhost(protocols);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let (seen, versions) = mpsc::unbounded_channel();

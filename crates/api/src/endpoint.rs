@@ -284,7 +284,7 @@ pub struct Deduplication {
     /// Time after an accepted event in which the same event is a duplicate. Defaults to 24h.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<GoDuration>,
-    /// What makes two events the same: Id (an equal id; events whose id nobody declares are never duplicates) or Body
+    /// What makes two events the same: Id (an equal id; events with a generated id are never duplicates) or Body
     /// (equal bytes; the digest of the body is the event's id). Body is for senders without ids. Defaults to Id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<DeduplicateBy>,
@@ -293,7 +293,7 @@ pub struct Deduplication {
     pub disabled: Option<bool>,
 }
 
-/// What makes two events the same: Id (an equal id; events whose id nobody declares are never duplicates) or Body (equal
+/// What makes two events the same: Id (an equal id; events with a generated id are never duplicates) or Body (equal
 /// bytes; the digest of the body is the event's id). Body is for senders without ids. Defaults to Id.
 #[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeduplicateBy {

@@ -99,13 +99,20 @@ pub struct Sources {
 impl Sources {
     /// Says where an id comes from.
     pub fn describe(&self, origin: IdOrigin) -> Cow<'static, str> {
-        let source = match origin {
+        match self.source(origin) {
+            Some(source) => source.to_string().into(),
+            None if origin == IdOrigin::Event => "the event itself".into(),
+            None => "generated".into(),
+        }
+    }
+
+    /// Returns the source of a value with this origin, if it comes from one.
+    fn source(&self, origin: IdOrigin) -> Option<&Source> {
+        match origin {
             IdOrigin::Declared => self.explicit.as_ref(),
             IdOrigin::Default(index) => self.defaults.get(index),
-            IdOrigin::Event => return "the event itself".into(),
-            IdOrigin::Generated => None,
-        };
-        source.map_or("generated".into(), |source| source.to_string().into())
+            IdOrigin::Event | IdOrigin::Generated => None,
+        }
     }
 
     /// Says where ids come from, in order of precedence.
@@ -128,7 +135,7 @@ pub fn kind_defaults(provider: Option<&Provider>) -> Arc<[Source]> {
 }
 
 /// Returns the default sources of the id: the provider's locations, then the headers of CloudEvents and of Standard
-/// Webhooks. The body's `/id` is none of them: it is often the id of a resource, which has several events.
+/// Webhooks. The body's `/id` is not among them: it is often the id of a resource, which has several events.
 pub fn id_defaults(provider: Option<&Provider>) -> Arc<[Source]> {
     static SHARED: Shared = Mutex::new(BTreeMap::new());
     let generic = [Place::Header("ce-id"), Place::Header("webhook-id")];
@@ -195,9 +202,10 @@ pub struct Origins {
 pub fn origins(kind: &Sources, id: &Sources, headers: &HeaderMap, payload: &Payload, body: &[u8]) -> Origins {
     let request = Request { headers, payload, body, event: None };
     let mut budget = CostBudget::default();
-    let mut origin = |value: &Value, sources: &Sources| {
-        let mut gives = |source: &&Source| value.look(source, &sources.hidden, &request, &mut budget).is_ok();
-        sources.explicit.clone().or_else(|| sources.defaults.iter().find(|source| gives(source)).cloned())
+    let mut origin = |value: &Value, sources: &Sources| match value.find(sources, &request, &mut budget) {
+        Ok(found) => found.and_then(|(_, origin)| sources.source(origin)).cloned(),
+        // Only a declared source can fail.
+        Err(_) => sources.explicit.clone(),
     };
     Origins { kind: origin(&KIND, kind), id: origin(&ID, id) }
 }

@@ -18,7 +18,7 @@ pub struct Provider {
     /// Locations of the event type, in order of precedence.
     pub kinds: &'static [Place],
     /// Locations of the event id, in order of precedence. The id must differ between events, and stay the same when an
-    /// event is sent again. The id of a resource is none: several events of the resource have it.
+    /// event is sent again. The id of a resource is not an event id: several events of the resource have it.
     pub ids: &'static [Place],
     /// Size of its largest request, in bytes, where that exceeds the default of `limits.bodyBytes`.
     pub body_bytes: Option<usize>,

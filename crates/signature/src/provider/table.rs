@@ -39,7 +39,7 @@ const ROWS: [Provider; ProviderName::ALL.len()] = [
         name: ProviderName::GitLab,
         docs: "https://docs.gitlab.com/user/project/integrations/webhooks/",
         kinds: &[Header("x-gitlab-event")],
-        // X-Gitlab-Event-UUID is none: webhooks that trigger one another share it.
+        // X-Gitlab-Event-UUID is not an event id: webhooks that trigger one another share it.
         ids: &[Header("webhook-id"), Header("idempotency-key")],
         body_bytes: None,
         retries: Retries::Unknown,
