@@ -1,6 +1,6 @@
 //! Writes what the provider table says of events into docs/providers.md: `just generate` keeps it up to date.
 
-use grapnel_signature::{PROVIDERS, Place, Provider, Retries};
+use grapnel_signature::{PROVIDERS, Provider, RequestField, Retries};
 
 /// The lines around the generated part.
 pub const MARKERS: [&str; 2] = ["<!-- generated from the provider table -->\n", "<!-- end of the generated part -->\n"];
@@ -39,13 +39,13 @@ fn row(provider: &Provider) -> String {
     format!("| [`{}`]({}) | {kinds} | {ids} | {largest} | {again} | {field} |\n", provider.name, provider.docs)
 }
 
-fn places(places: &[Place]) -> String {
+fn places(places: &[RequestField]) -> String {
     if places.is_empty() {
         return "–".into();
     }
     let names = places.iter().map(|place| match place {
-        Place::Header(name) => format!("`{name}`"),
-        Place::Pointer(pointer) => format!("`{pointer}`"),
+        RequestField::Header(name) => format!("`{name}`"),
+        RequestField::Pointer(pointer) => format!("`{pointer}`"),
     });
     names.collect::<Vec<_>>().join(", ")
 }

@@ -17,10 +17,10 @@ use grapnel::{
     catalog::{
         EndpointFacts, Options, SubscriptionFacts,
         admission::Admission,
-        compile::{self, Delivered, Lookup, Served, Sources as References, Standing},
+        compile::{self, Lookup, ReferencedValues, Served, Standing, SubscriptionInputs},
     },
     dispatch::{
-        client::Response,
+        client::ReceiverResponse,
         outcome::{self, classify},
     },
     files::{Document, limits::PROBLEM_CHARS},
@@ -30,15 +30,15 @@ use grapnel::{
 use grapnel_api::{Incarnation, ObjectKey, WebhookEndpoint, WebhookSubscription};
 use grapnel_delivery::{
     egress::EgressPolicy,
-    retry::{Jitter, RetryPolicy, retry_after},
+    retry::{RetryJitter, RetryPolicy, retry_after},
 };
 use grapnel_event::{
     identity::{IdOrigin, Identity, MalformedPayload, Payload, Reading, Sources, id_defaults, identify, kind_defaults},
     limits::{EVENT_ID_BYTES, EVENT_TYPE_BYTES, VIOLATION_BYTES, VIOLATIONS},
     schema::{SchemaSet, Unmatched, Validated, Violation},
 };
-use grapnel_expression::{Event, ExpectedType, Expression, Inputs, Scope, limits::EXPRESSION_BYTES};
-use grapnel_journal::{Arrival, Position, StoredEvent, limits::FAILURE_MESSAGE_BYTES, record};
+use grapnel_expression::{EventInput, ExpectedType, Expression, Inputs, Scope, limits::EXPRESSION_BYTES};
+use grapnel_journal::{Arrival, RedeliveryPosition, StoredEvent, limits::FAILURE_MESSAGE_BYTES, record};
 use grapnel_payload::{
     cloudevents::{self, CloudEvent},
     event_data,
@@ -47,7 +47,8 @@ use grapnel_payload::{
     limits::{CLOUDEVENTS_BATCH, CLOUDEVENTS_EXTENSIONS},
 };
 use grapnel_signature::{
-    Content, JwtScheme, KeySet, KeySource, Scheme, Signer, SigningScheme, VerificationContext, Verified, Verifier,
+    ContentTemplate, DeliveryScheme, JwtScheme, KeySet, KeySource, Scheme, Signer, VerificationContext, Verified,
+    Verifier,
     jws::{self, Claims},
     limits::SIGNED_CONTENT_BYTES,
     names, provider,
@@ -67,10 +68,10 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 /// A name, which is that of the target and of its corpus, and what is done with the bytes.
-pub type Target = (&'static str, fn(&[u8]));
+pub type FuzzTarget = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: &[Target] = &[
+pub const TARGETS: &[FuzzTarget] = &[
     ("answer", answer),
     ("cloudevents", cloudevents),
     ("content", content),
@@ -145,14 +146,17 @@ pub fn answer(data: &[u8]) {
     let line = rest.iter().position(|byte| *byte == b'\n').unwrap_or(rest.len());
     let (first, body) = rest.split_at(line);
     let body = &body[..body.len().min(FAILURE_MESSAGE_BYTES)];
-    let answer =
-        Response { status, retry_after: text(first).map(str::to_owned), body_start: Bytes::copy_from_slice(body) };
+    let answer = ReceiverResponse {
+        status,
+        retry_after: text(first).map(str::to_owned),
+        body_start: Bytes::copy_from_slice(body),
+    };
     let policy = RetryPolicy {
         max_attempts: 5,
         initial: Duration::from_secs(5),
         multiplier: 2.0,
         max_delay: Duration::from_secs(3600),
-        jitter: Jitter::Equal,
+        jitter: RetryJitter::Equal,
         stop_on: vec![410],
     };
     for attempt in [1, 5] {
@@ -212,7 +216,7 @@ pub fn cloudevents(data: &[u8]) {
 /// A `signedContent` template.
 pub fn content(data: &[u8]) {
     let Some(template) = text(data) else { return };
-    if Content::parse(template).is_ok() {
+    if ContentTemplate::parse(template).is_ok() {
         assert!(template.len() <= SIGNED_CONTENT_BYTES);
     }
 }
@@ -220,8 +224,8 @@ pub fn content(data: &[u8]) {
 /// Where a list, or a redelivery, goes on.
 pub fn cursor(data: &[u8]) {
     let Some(cursor) = text(data) else { return };
-    if let Ok(position) = cursor.parse::<Position>() {
-        assert_eq!(position.to_string().parse::<Position>().ok(), Some(position));
+    if let Ok(position) = cursor.parse::<RedeliveryPosition>() {
+        assert_eq!(position.to_string().parse::<RedeliveryPosition>().ok(), Some(position));
     }
 }
 
@@ -253,7 +257,7 @@ pub fn expression(data: &[u8]) {
     let headers: [(&str, &[u8]); 2] = [("x-kind", b"a"), ("ce-id", b"%C3%A9")];
     let claims = serde_json::json!({ "email": "a@example.com", "groups": ["a"], "exp": 1 });
     let inputs = Inputs {
-        event: Some(Event { id: "e", kind: "order.paid", time: now(), endpoint: "orders", namespace: "shop" }),
+        event: Some(EventInput { id: "e", kind: "order.paid", time: now(), endpoint: "orders", namespace: "shop" }),
         headers: grapnel_payload::event_data::expression_headers(headers),
         payload: event_data::Content::of(Some("application/json"), body).payload(),
         claims: Some(&claims),
@@ -336,7 +340,7 @@ pub fn keys(data: &[u8]) {
 
 struct One(BTreeMap<String, Secret>, BTreeMap<String, String>);
 
-impl References for One {
+impl ReferencedValues for One {
     fn secret(&self, key: &ObjectKey) -> Lookup<'_, BTreeMap<String, Secret>> {
         if &*key.name == "s" { Lookup::Found(&self.0) } else { Lookup::Absent }
     }
@@ -371,7 +375,7 @@ pub fn manifest(data: &[u8]) {
             admitted = Admission::endpoint().check(value);
         } else if let Ok(object) = serde_json::from_value::<WebhookSubscription>(value.clone()) {
             let metrics = Metrics::new().subscription(&key.namespace, &key.name);
-            let delivered = Delivered {
+            let delivered = SubscriptionInputs {
                 uid: Arc::from(""),
                 standing: Standing::Open,
                 endpoint_uid: Arc::from(""),
@@ -518,7 +522,7 @@ pub fn secret(data: &[u8]) {
             shown(error.to_string());
         }
     }
-    for scheme in [SigningScheme::StandardWebhooks, SigningScheme::Ed25519] {
+    for scheme in [DeliveryScheme::StandardWebhooks, DeliveryScheme::Ed25519] {
         match Signer::new(scheme, vec![secret()]) {
             Ok(signer) => assert!(!signer.sign("id", 1, b"{}").is_empty()),
             Err(error) => shown(error.to_string()),

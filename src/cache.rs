@@ -9,5 +9,5 @@ mod single_flight;
 
 pub(crate) use self::{
     bounded::BoundedCache,
-    single_flight::{Flight, SingleFlight},
+    single_flight::{InFlightFetch, SingleFlight},
 };

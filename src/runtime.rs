@@ -33,7 +33,7 @@ use tokio::{
 use self::{background::Background, otlp_client::Collector, overview::Overview, supervise::Supervisor};
 use crate::{
     admin::{self, Access, Admin, AdminOptions, Health},
-    catalog::{Index, Namespaces, ObjectView, Options, Published, observed::AbandonedDeliveries},
+    catalog::{Namespaces, ObjectIndex, ObjectView, Options, Published, observed::AbandonedDeliveries},
     controller::{
         self,
         connect::Connection,
@@ -108,10 +108,11 @@ pub struct Cluster {
 /// Returns an error if the process cannot start, or if one of its tasks ends unexpectedly.
 pub async fn standalone(options: DataPlane, paths: Vec<PathBuf>) -> anyhow::Result<()> {
     let metrics = Metrics::new();
-    let index = Index::new(options.compile.clone(), metrics.clone());
-    let source = files::Source::new(paths);
+    let index = ObjectIndex::new(options.compile.clone(), metrics.clone());
+    let source = files::FileSource::new(paths);
     let namespaces = options.namespaces.clone();
-    let (watch, first) = tokio::task::spawn_blocking(move || files::Watch::start(source, index, namespaces)).await??;
+    let (watch, first) =
+        tokio::task::spawn_blocking(move || files::FileWatch::start(source, index, namespaces)).await??;
     for (kind, count) in watch.counts() {
         tracing::info!(kind, count, "defined");
     }
@@ -132,7 +133,7 @@ pub async fn standalone(options: DataPlane, paths: Vec<PathBuf>) -> anyhow::Resu
 pub async fn operator(options: DataPlane, cluster: Cluster) -> anyhow::Result<()> {
     let clients = cluster.connection.clients().await?;
     let metrics = Metrics::new();
-    let index = Index::new(options.compile.clone(), metrics.clone()).fetching();
+    let index = ObjectIndex::new(options.compile.clone(), metrics.clone()).fetching();
     let sightings = ObservedState::default();
     let source =
         controller::watch::Watch::new(&clients, &options.namespaces, index, sightings.clone(), metrics.clone());
@@ -292,7 +293,7 @@ async fn start(
         None => None,
     };
     let scheme = if server.is_some() { "https" } else { "http" };
-    let keys: Arc<dyn RemoteKeys> = keys::Keys::new(documents, Arc::clone(&clock));
+    let keys: Arc<dyn RemoteKeys> = keys::SenderKeys::new(documents, Arc::clone(&clock));
     let ingress = Ingress {
         snapshot: snapshots.clone(),
         journal: Arc::clone(&journal),

@@ -19,7 +19,7 @@ use bytes::Bytes;
 use grapnel::{
     admin::{self, Access, Admin, AdminError, AdminOptions, Health},
     catalog::{
-        Index, Options, Snapshot, SubscriptionFacts,
+        ObjectIndex, Options, Snapshot, SubscriptionFacts,
         index::{Age, Applied, Change},
     },
     telemetry::metrics::Metrics,
@@ -82,7 +82,7 @@ async fn start_with(options: AdminOptions) -> Server {
     let directory = tempfile::tempdir().unwrap();
     let journal = Arc::new(open_journal(directory.path()));
     let metrics = Metrics::new();
-    let mut index = Index::new(Options::default(), metrics.clone());
+    let mut index = ObjectIndex::new(Options::default(), metrics.clone());
     for change in changes() {
         index.apply(change);
     }

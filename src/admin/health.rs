@@ -11,11 +11,11 @@ use crate::admin::limits::{JOURNAL_STALLED, JOURNAL_STUCK};
 /// The reports of all parts. Cheap to clone; clones share the reports.
 #[derive(Debug, Clone, Default)]
 pub struct Health {
-    parts: Arc<Mutex<BTreeMap<&'static str, Report>>>,
+    parts: Arc<Mutex<BTreeMap<&'static str, PartHealth>>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Report {
+enum PartHealth {
     Ready,
     NotReady(String),
     Failed(String),
@@ -23,7 +23,7 @@ enum Report {
 
 /// The handle by which one part reports. The last report stays when it is dropped.
 #[derive(Debug)]
-pub struct Part {
+pub struct HealthReporter {
     name: &'static str,
     health: Health,
 }
@@ -36,8 +36,8 @@ impl Health {
 
     /// A part, not ready until it reports so. A second call with the same name returns another handle of the same part
     /// and resets it.
-    pub fn part(&self, name: &'static str) -> Part {
-        let part = Part { name, health: self.clone() };
+    pub fn part(&self, name: &'static str) -> HealthReporter {
+        let part = HealthReporter { name, health: self.clone() };
         part.not_ready("starting");
         part
     }
@@ -45,20 +45,20 @@ impl Health {
     /// `Ok` if every part is ready, otherwise a line for each that is not.
     pub fn readiness(&self) -> Result<(), String> {
         self.lines(|report| match report {
-            Report::Ready => None,
-            Report::NotReady(reason) | Report::Failed(reason) => Some(reason),
+            PartHealth::Ready => None,
+            PartHealth::NotReady(reason) | PartHealth::Failed(reason) => Some(reason),
         })
     }
 
     /// `Ok` unless a part has failed permanently, otherwise a line for each that has.
     pub fn liveness(&self) -> Result<(), String> {
         self.lines(|report| match report {
-            Report::Ready | Report::NotReady(_) => None,
-            Report::Failed(reason) => Some(reason),
+            PartHealth::Ready | PartHealth::NotReady(_) => None,
+            PartHealth::Failed(reason) => Some(reason),
         })
     }
 
-    fn lines(&self, complaint: impl Fn(&Report) -> Option<&String>) -> Result<(), String> {
+    fn lines(&self, complaint: impl Fn(&PartHealth) -> Option<&String>) -> Result<(), String> {
         let mut lines = String::new();
         for (name, report) in self.parts.lock().iter() {
             if let Some(reason) = complaint(report) {
@@ -70,23 +70,23 @@ impl Health {
     }
 }
 
-impl Part {
+impl HealthReporter {
     /// Reports that this part is ready.
     pub fn ready(&self) {
-        self.report(Report::Ready);
+        self.report(PartHealth::Ready);
     }
 
     /// Reports that this part is not ready for now: `/readyz` returns 503 with the reason.
     pub fn not_ready(&self, reason: impl Into<String>) {
-        self.report(Report::NotReady(reason.into()));
+        self.report(PartHealth::NotReady(reason.into()));
     }
 
     /// Reports that this part will not recover by itself: `/healthz` returns 503 too, so that the process is restarted.
     pub fn failed(&self, reason: impl Into<String>) {
-        self.report(Report::Failed(reason.into()));
+        self.report(PartHealth::Failed(reason.into()));
     }
 
-    fn report(&self, report: Report) {
+    fn report(&self, report: PartHealth) {
         self.health.parts.lock().insert(self.name, report);
     }
 }

@@ -44,7 +44,7 @@ use contract::Operation;
 #[doc(hidden)]
 use grapnel_journal::Journal;
 use grapnel_values::clock::Clock;
-pub use health::{Health, Part};
+pub use health::{Health, HealthReporter};
 pub use query::understands_query;
 pub use redeliver::understands_order;
 

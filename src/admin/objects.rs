@@ -16,7 +16,7 @@ use super::{
     query::Query,
     response::{self, Problem},
 };
-use crate::catalog::status::{JournalReading, Kind, ObjectStatus, ObjectView};
+use crate::catalog::status::{JournalReading, ObjectKind, ObjectStatus, ObjectView};
 
 /// The access required to list objects with their statuses.
 pub(super) fn asks(_: &RawPathParams, uri: &Uri) -> Result<Vec<Ask>, Problem> {
@@ -66,7 +66,7 @@ fn item(shared: &Shared, view: &ObjectView, now: jiff::Timestamp) -> ObjectItem 
     }
 }
 
-fn absent(kind: Kind, key: &ObjectKey) -> Problem {
+fn absent(kind: ObjectKind, key: &ObjectKey) -> Problem {
     Problem::not_found(format!(
         "there is no {} {key}; `grapnel status` and GET /api/v1/objects list what there is",
         kind.as_str()
@@ -77,15 +77,15 @@ impl Shared {
     /// The endpoint object of this name, compiled or not.
     pub(super) fn endpoint(&self, key: &ObjectKey) -> Result<Incarnation, Problem> {
         let served = self.admin.snapshot.borrow().endpoint(key).map(|endpoint| endpoint.incarnation());
-        let found = served.or_else(|| self.object(Kind::Endpoint, key));
-        found.ok_or_else(|| absent(Kind::Endpoint, key))
+        let found = served.or_else(|| self.object(ObjectKind::Endpoint, key));
+        found.ok_or_else(|| absent(ObjectKind::Endpoint, key))
     }
 
     /// The subscription object of this name, compiled or not.
     pub(super) fn subscription(&self, key: &ObjectKey) -> Result<Incarnation, Problem> {
         let known = self.admin.snapshot.borrow().known(key);
-        let found = known.or_else(|| self.object(Kind::Subscription, key));
-        found.ok_or_else(|| absent(Kind::Subscription, key))
+        let found = known.or_else(|| self.object(ObjectKind::Subscription, key));
+        found.ok_or_else(|| absent(ObjectKind::Subscription, key))
     }
 
     /// Whether the events of a subscription are sent now, as far as this process knows.
@@ -103,7 +103,7 @@ impl Shared {
         }
     }
 
-    fn object(&self, kind: Kind, key: &ObjectKey) -> Option<Incarnation> {
+    fn object(&self, kind: ObjectKind, key: &ObjectKey) -> Option<Incarnation> {
         let objects = self.admin.objects.borrow();
         objects.iter().find(|view| view.kind == kind && view.key == *key).map(ObjectView::incarnation)
     }

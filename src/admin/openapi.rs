@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Shared,
-    contract::{ErrorBody, Operation, Parameter, Success},
+    contract::{ErrorBody, Operation, QueryParameter, Success},
     query::Query,
     response::Problem,
 };
@@ -143,7 +143,7 @@ impl Schemas {
             let schema = json!({ "type": "string", "minLength": 1 });
             json!({ "name": name, "in": "path", "required": true, "schema": schema })
         });
-        let in_query = operation.query().iter().map(|Parameter { name, about, schema }| {
+        let in_query = operation.query().iter().map(|QueryParameter { name, about, schema }| {
             json!({ "name": name, "in": "query", "description": about, "schema": schema(&mut self.read) })
         });
         in_path.chain(in_query).collect()

@@ -9,7 +9,9 @@ use axum::{
     response::Response,
 };
 use grapnel_api::{Incarnation, ObjectKey};
-use grapnel_journal::{JournalError, Position, Redelivered, Selection, Step, limits::REDELIVERY_STEP};
+use grapnel_journal::{
+    JournalError, Redelivered, RedeliveryPosition, RedeliveryStep, Selection, limits::REDELIVERY_STEP,
+};
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 
@@ -46,7 +48,8 @@ pub(super) async fn order(
     let key = ObjectKey::new(namespace, name);
     let subscription = shared.subscription(&key)?;
     let dry_run = order.dry_run;
-    let done = shared.read(move |read| redeliver(read, subscription, selection, Step { from, limit, dry_run, now }));
+    let done =
+        shared.read(move |read| redeliver(read, subscription, selection, RedeliveryStep { from, limit, dry_run, now }));
     let mut done = done.await?;
     done.sending = shared.sending(&key);
     if order.probe && !dry_run {
@@ -73,7 +76,7 @@ pub(super) async fn resume(
     let key = ObjectKey::new(namespace, name);
     let subscription = shared.subscription(&key)?;
     let now = shared.admin.clock.now();
-    let step = Step { from, limit: usize::MAX, dry_run: false, now };
+    let step = RedeliveryStep { from, limit: usize::MAX, dry_run: false, now };
     let mut done = shared.read(move |read| redeliver(read, subscription, Selection::Retrying, step)).await?;
     done.sending = shared.sending(&key);
     // Each further probe would disregard what the receiver has answered to the first.
@@ -116,7 +119,7 @@ async fn redeliver(
     read: Read,
     subscription: Incarnation,
     selection: Selection,
-    whole: Step,
+    whole: RedeliveryStep,
 ) -> Result<RedeliveryResult, Problem> {
     let mut done = RedeliveryResult { dry_run: whole.dry_run, ..RedeliveryResult::default() };
     if let Selection::Received { since, until } = &selection {
@@ -204,7 +207,7 @@ impl RedeliveryOrder {
 }
 
 /// The position at which a previous response ended.
-fn position(text: Option<&str>) -> Result<Option<Position>, Problem> {
+fn position(text: Option<&str>) -> Result<Option<RedeliveryPosition>, Problem> {
     text.map(str::parse).transpose().map_err(|_| {
         Problem::parameter("continue must be the value from the previous response, with the same selection")
     })

@@ -16,7 +16,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
-use super::{authn::Peer, response::Problem, stream::Stream, tracked_body::Told};
+use super::{authn::Peer, response::Problem, stream::WriteTimeoutStream, tracked_body::Told};
 use crate::{
     admin::limits::{ADMIN_CONNECTIONS, ADMIN_DRAIN, ADMIN_HEAD_BYTES, ADMIN_HEAD_TIMEOUT, ADMIN_REQUEST_TIMEOUT},
     connections::{
@@ -76,7 +76,7 @@ async fn converse(
         .timer(TokioTimer::new())
         .header_read_timeout(ADMIN_HEAD_TIMEOUT)
         .max_buf_size(ADMIN_HEAD_BYTES)
-        .serve_connection(TokioIo::new(Stream::new(socket, Arc::clone(activity))), service);
+        .serve_connection(TokioIo::new(WriteTimeoutStream::new(socket, Arc::clone(activity))), service);
     let mut connection = pin!(connection);
     let mut look = pin!(sleep(CROWD_GRACE));
     let mut leaving = false;

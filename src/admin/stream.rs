@@ -17,14 +17,14 @@ use crate::{admin::limits::ADMIN_WRITE_TIMEOUT, connections::Activity};
 
 /// Fails once nothing of a response could be written for [`ADMIN_WRITE_TIMEOUT`]: hyper has no such bound, and a client
 /// that never reads would keep its slot indefinitely.
-pub(super) struct Stream {
+pub(super) struct WriteTimeoutStream {
     inner: TcpStream,
     activity: Arc<Activity>,
     /// Runs while the client reads nothing.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
-impl Stream {
+impl WriteTimeoutStream {
     pub(super) fn new(inner: TcpStream, activity: Arc<Activity>) -> Self {
         Self { inner, activity, stalled: None }
     }
@@ -41,13 +41,13 @@ impl Stream {
     }
 }
 
-impl AsyncRead for Stream {
+impl AsyncRead for WriteTimeoutStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.inner).poll_read(cx, buffer)
     }
 }
 
-impl AsyncWrite for Stream {
+impl AsyncWrite for WriteTimeoutStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.inner).poll_write(cx, bytes);
         self.watch(cx, written)

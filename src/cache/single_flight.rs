@@ -28,12 +28,12 @@ pub(crate) struct SingleFlight<K, T> {
 }
 
 struct Table<K, T> {
-    flights: HashMap<K, Entry<T>>,
+    flights: HashMap<K, FlightEntry<T>>,
     /// Number of fetches begun.
     begun: u64,
 }
 
-struct Entry<T> {
+struct FlightEntry<T> {
     number: u64,
     answer: WeakShared<BoxFuture<'static, T>>,
     begun: Instant,
@@ -42,7 +42,7 @@ struct Entry<T> {
 
 /// A fetch in flight. Resolves to its result; a caller that drops it no longer waits.
 #[derive(Clone)]
-pub(crate) struct Flight<T: Clone> {
+pub(crate) struct InFlightFetch<T: Clone> {
     answer: Shared<BoxFuture<'static, T>>,
     begun: Instant,
 }
@@ -69,7 +69,7 @@ where
         &self,
         key: &K,
         begin: impl FnOnce(usize) -> Result<BoxFuture<'static, T>, E>,
-    ) -> Result<Flight<T>, E> {
+    ) -> Result<InFlightFetch<T>, E> {
         let mut table = self.table.lock();
         if let Some(flight) = table.flight(key) {
             return Ok(flight);
@@ -80,9 +80,9 @@ where
         let (number, begun) = (table.begun, Instant::now());
         let answer = landing.after(fetch).boxed().shared();
         if let Some(weak) = answer.downgrade() {
-            table.flights.insert(key.clone(), Entry { number, answer: weak, begun, kept: false });
+            table.flights.insert(key.clone(), FlightEntry { number, answer: weak, begun, kept: false });
         }
-        Ok(Flight { answer, begun })
+        Ok(InFlightFetch { answer, begun })
     }
 
     /// Lets the fetch in flight for a key, if any, continue when no caller waits for it. Must be called within a tokio
@@ -104,22 +104,22 @@ where
 }
 
 impl<K: Eq + Hash, T: Clone> Table<K, T> {
-    fn flight(&self, key: &K) -> Option<Flight<T>> {
+    fn flight(&self, key: &K) -> Option<InFlightFetch<T>> {
         let entry = self.flights.get(key)?;
         // Without callers it is being dropped.
-        Some(Flight { answer: entry.answer.upgrade()?, begun: entry.begun })
+        Some(InFlightFetch { answer: entry.answer.upgrade()?, begun: entry.begun })
     }
 
     /// The fetch in flight for a key, which counts as kept from now on, unless it already is.
-    fn flight_to_keep(&mut self, key: &K) -> Option<Flight<T>> {
+    fn flight_to_keep(&mut self, key: &K) -> Option<InFlightFetch<T>> {
         let entry = self.flights.get_mut(key).filter(|entry| !entry.kept)?;
         let answer = entry.answer.upgrade()?;
         entry.kept = true;
-        Some(Flight { answer, begun: entry.begun })
+        Some(InFlightFetch { answer, begun: entry.begun })
     }
 }
 
-impl<T: Clone> Flight<T> {
+impl<T: Clone> InFlightFetch<T> {
     /// When the fetch began.
     pub(crate) fn begun(&self) -> Instant {
         self.begun
@@ -131,7 +131,7 @@ impl<T: Clone> Flight<T> {
     }
 }
 
-impl<T: Clone> Future for Flight<T> {
+impl<T: Clone> Future for InFlightFetch<T> {
     type Output = T;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
@@ -197,7 +197,7 @@ mod tests {
             fetch.boxed()
         }
 
-        fn join(&self, flights: &Flights, key: &'static str) -> Flight<usize> {
+        fn join(&self, flights: &Flights, key: &'static str) -> InFlightFetch<usize> {
             flights.join(&key, |_| Ok::<_, Infallible>(self.fetch())).unwrap()
         }
 

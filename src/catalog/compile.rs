@@ -26,10 +26,12 @@ mod verification;
 pub use endpoint::{EndpointOutline, Served, endpoint, max_bytes, outline_endpoint, path, reading};
 use grapnel_delivery::egress::EgressPolicy;
 pub use problem::Problem;
-pub use reference::{Lookup, Reference, Sources};
+pub use reference::{Lookup, Reference, ReferencedValues};
 pub use run::Compiled;
 pub use subscribers::Subscribers;
-pub use subscription::{Delivered, Standing, dead_letter_endpoint_of, endpoint_of, outline_subscription, subscription};
+pub use subscription::{
+    Standing, SubscriptionInputs, dead_letter_endpoint_of, endpoint_of, outline_subscription, subscription,
+};
 use url::Url;
 
 /// Operator options that affect compilation.

@@ -1,10 +1,10 @@
 //! The index: the current objects, recompiled when they or their references change.
 //!
-//! [`Index::apply`] records changes; [`Index::publish`] compiles what they affect and returns a snapshot. A burst of
+//! [`ObjectIndex::apply`] records changes; [`ObjectIndex::publish`] compiles what they affect and returns a snapshot. A burst of
 //! changes costs one snapshot, and a change of one object compiles only its dependents.
 //!
 //! The file source provides the values of all Secrets and ConfigMaps. In a cluster the owner of the index fetches only
-//! those that objects refer to: see [`Index::fetching`].
+//! those that objects refer to: see [`ObjectIndex::fetching`].
 
 mod change;
 mod dependencies;
@@ -25,7 +25,7 @@ use std::{
 
 pub use change::{Age, Applied, Change, Unreadable};
 use dependencies::{Dependencies, Referent};
-use entry::{Entry, Held};
+use entry::{Held, ObjectEntry};
 use grapnel_api::{
     Incarnation, ObjectKey, WebhookEndpoint, WebhookEndpointSpec, WebhookSubscription, WebhookSubscriptionSpec,
 };
@@ -37,11 +37,11 @@ use super::{
     compile::{self, EndpointOutline, Options, Problem, Reference},
     observed::{EndpointFacts, EndpointReading, SubscriptionFacts, SubscriptionReading},
     snapshot::{Endpoint, Snapshot, Subscription},
-    status::{Kind, ObjectView},
+    status::{ObjectKind, ObjectView},
 };
 use crate::telemetry::metrics::Metrics;
 
-/// The result of [`Index::publish`].
+/// The result of [`ObjectIndex::publish`].
 #[derive(Debug, Clone, Default)]
 pub struct Published {
     /// For the data plane.
@@ -50,11 +50,11 @@ pub struct Published {
     pub objects: Arc<Vec<ObjectView>>,
 }
 
-type EndpointEntry = Entry<WebhookEndpointSpec, Endpoint, EndpointFacts>;
-type SubscriptionEntry = Entry<WebhookSubscriptionSpec, Subscription, SubscriptionFacts>;
+type EndpointEntry = ObjectEntry<WebhookEndpointSpec, Endpoint, EndpointFacts>;
+type SubscriptionEntry = ObjectEntry<WebhookSubscriptionSpec, Subscription, SubscriptionFacts>;
 
 /// The current objects.
-pub struct Index {
+pub struct ObjectIndex {
     options: Options,
     metrics: Metrics,
     /// Boxed, because the nodes of the maps are half empty.
@@ -67,7 +67,7 @@ pub struct Index {
     synced: bool,
 }
 
-impl Index {
+impl ObjectIndex {
     /// An empty index. It receives every Secret and ConfigMap before or together with the objects that refer to them.
     pub fn new(options: Options, metrics: Metrics) -> Self {
         Self {
@@ -109,8 +109,8 @@ impl Index {
             Change::Endpoint(applied) => self.apply_endpoint(*applied),
             Change::Subscription(applied) => self.apply_subscription(*applied),
             Change::Unreadable(rejected) => self.reject(rejected),
-            Change::Gone(Kind::Endpoint, key) => self.remove_endpoint(&key),
-            Change::Gone(Kind::Subscription, key) => self.remove_subscription(&key),
+            Change::Gone(ObjectKind::Endpoint, key) => self.remove_endpoint(&key),
+            Change::Gone(ObjectKind::Subscription, key) => self.remove_subscription(&key),
             Change::Secret(key, data) => self.dependencies.set_secret(key, data),
             Change::ConfigMap(key, data) => self.dependencies.set_config_map(key, data),
             Change::Namespace(namespace, labels) => {
@@ -136,7 +136,7 @@ impl Index {
         }
         let outline = compile::outline_endpoint(&key, &applied.spec, &self.options);
         let EndpointOutline { references, subscribers } = outline;
-        let dependent = (Kind::Endpoint, key.clone());
+        let dependent = (ObjectKind::Endpoint, key.clone());
         self.dependencies.replace_values(&dependent, &mut entry.referents, references);
         let path = |applied: &Held<WebhookEndpointSpec>| Arc::from(compile::path(&applied.key, &applied.spec));
         let place = (applied.age, path(&applied));
@@ -173,7 +173,7 @@ impl Index {
         let references = compile::outline_subscription(&key, &applied.spec, &self.options);
         let mut referents = Referent::of_subscription(&key, &applied.spec);
         referents.extend(references.into_iter().map(Referent::Value));
-        let dependent = (Kind::Subscription, key);
+        let dependent = (ObjectKind::Subscription, key);
         self.dependencies.replace(&dependent, &mut entry.referents, referents);
         entry.accept(applied);
         if let Some(earlier) = status {
@@ -185,7 +185,7 @@ impl Index {
     fn reject(&mut self, rejected: Unreadable) {
         let (key, uid) = (rejected.key.clone(), rejected.uid.as_ref());
         match rejected.kind {
-            Kind::Endpoint => {
+            ObjectKind::Endpoint => {
                 if self.endpoints.get(&key).is_some_and(|entry| entry.is_of_another(uid)) {
                     self.remove_endpoint(&key);
                 }
@@ -194,7 +194,7 @@ impl Index {
                 }
                 self.changed |= self.endpoints.entry(key).or_default().reject(rejected);
             }
-            Kind::Subscription => {
+            ObjectKind::Subscription => {
                 if self.subscriptions.get(&key).is_some_and(|entry| entry.is_of_another(uid)) {
                     self.remove_subscription(&key);
                 }
@@ -205,7 +205,7 @@ impl Index {
 
     fn remove_endpoint(&mut self, key: &ObjectKey) {
         let Some(mut entry) = self.endpoints.remove(key) else { return };
-        self.dependencies.replace(&(Kind::Endpoint, key.clone()), &mut entry.referents, BTreeSet::new());
+        self.dependencies.replace(&(ObjectKind::Endpoint, key.clone()), &mut entry.referents, BTreeSet::new());
         if let Some(applied) = &entry.applied {
             self.claims.release(applied.age, key, compile::path(key, &applied.spec).into());
         }
@@ -216,7 +216,7 @@ impl Index {
 
     fn remove_subscription(&mut self, key: &ObjectKey) {
         let Some(mut entry) = self.subscriptions.remove(key) else { return };
-        self.dependencies.replace(&(Kind::Subscription, key.clone()), &mut entry.referents, BTreeSet::new());
+        self.dependencies.replace(&(ObjectKind::Subscription, key.clone()), &mut entry.referents, BTreeSet::new());
         self.changed = true;
     }
 
@@ -232,7 +232,7 @@ impl Index {
     /// Compiles changed objects and their dependents. `None` if nothing has changed since the last call.
     pub fn publish(&mut self) -> Option<Published> {
         for key in self.claims.moved() {
-            self.dependencies.mark((Kind::Endpoint, key));
+            self.dependencies.mark((ObjectKind::Endpoint, key));
         }
         // Once more for the subscriptions of an endpoint that now reads bodies in another way.
         for _ in 0..2 {
@@ -244,12 +244,12 @@ impl Index {
             .then(|| Published { snapshot: Arc::new(self.snapshot()), objects: Arc::new(self.objects()) })
     }
 
-    fn recompile(&mut self, kind: Kind, key: &ObjectKey) {
+    fn recompile(&mut self, kind: ObjectKind, key: &ObjectKey) {
         self.changed = true;
         let start = Instant::now();
         let good = match kind {
-            Kind::Endpoint => self.compile_endpoint(key),
-            Kind::Subscription => self.compile_subscription(key),
+            ObjectKind::Endpoint => self.compile_endpoint(key),
+            ObjectKind::Subscription => self.compile_subscription(key),
         };
         if let Some(good) = good {
             let outcome = if good { "programmed" } else { "refused" };
@@ -258,23 +258,22 @@ impl Index {
     }
 
     /// Every problem of every object.
-    pub fn problems(&self) -> impl Iterator<Item = (Kind, &ObjectKey, &Problem)> {
+    pub fn problems(&self) -> impl Iterator<Item = (ObjectKind, &ObjectKey, &Problem)> {
         let endpoints = self
             .endpoints
             .iter()
-            .flat_map(|(key, entry)| entry.problems().iter().map(move |problem| (Kind::Endpoint, key, problem)));
-        let subscriptions = self
-            .subscriptions
-            .iter()
-            .flat_map(|(key, entry)| entry.problems().iter().map(move |problem| (Kind::Subscription, key, problem)));
+            .flat_map(|(key, entry)| entry.problems().iter().map(move |problem| (ObjectKind::Endpoint, key, problem)));
+        let subscriptions = self.subscriptions.iter().flat_map(|(key, entry)| {
+            entry.problems().iter().map(move |problem| (ObjectKind::Subscription, key, problem))
+        });
         endpoints.chain(subscriptions)
     }
 
     /// Whether a version of the object is in use: the newest, or an earlier one.
-    pub fn is_in_use(&self, kind: Kind, key: &ObjectKey) -> bool {
+    pub fn is_in_use(&self, kind: ObjectKind, key: &ObjectKey) -> bool {
         match kind {
-            Kind::Endpoint => self.endpoints.get(key).is_some_and(|entry| entry.compiled.is_some()),
-            Kind::Subscription => self.subscriptions.get(key).is_some_and(|entry| entry.compiled.is_some()),
+            ObjectKind::Endpoint => self.endpoints.get(key).is_some_and(|entry| entry.compiled.is_some()),
+            ObjectKind::Subscription => self.subscriptions.get(key).is_some_and(|entry| entry.compiled.is_some()),
         }
     }
 

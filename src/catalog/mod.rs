@@ -17,9 +17,9 @@ pub mod status;
 pub mod target;
 
 pub use compile::{Options, Problem, Reference};
-pub use index::{Age, Applied, Change, Index, Published, Unreadable};
+pub use index::{Age, Applied, Change, ObjectIndex, Published, Unreadable};
 pub use namespaces::Namespaces;
 pub use observed::{EndpointFacts, EndpointReading, SubscriptionFacts, SubscriptionReading};
 pub use snapshot::{DeadLetterEndpoint, Deduplicate, Endpoint, Reply, Route, Snapshot, Subscription};
-pub use status::{Facts, JournalReading, Kind, ObjectView};
-pub use target::{OAuthClient, Target, TlsIdentity};
+pub use status::{Facts, JournalReading, ObjectKind, ObjectView};
+pub use target::{DeliveryTarget, OAuthClient, TlsIdentity};

@@ -55,14 +55,14 @@ pub struct EndpointFacts {
     rejected: AtomicU64,
     duplicates: AtomicU64,
     last_received: Mutex<Option<Timestamp>>,
-    last_rejection: Mutex<Option<Rejection>>,
+    last_rejection: Mutex<Option<LastRejection>>,
     /// Transition times of its conditions.
     pub since: Since,
 }
 
 /// A rejected request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rejection {
+pub struct LastRejection {
     /// The time.
     pub time: Timestamp,
     /// Code of the response.
@@ -83,7 +83,7 @@ pub struct EndpointReading {
     /// When the last event was accepted.
     pub last_received: Option<Timestamp>,
     /// The last rejected request.
-    pub last_rejection: Option<Rejection>,
+    pub last_rejection: Option<LastRejection>,
 }
 
 impl EndpointFacts {
@@ -99,7 +99,7 @@ impl EndpointFacts {
     }
 
     /// Records a rejected request.
-    pub fn rejected(&self, rejection: Rejection) {
+    pub fn rejected(&self, rejection: LastRejection) {
         self.rejected.fetch_add(1, Relaxed);
         *self.last_rejection.lock() = Some(rejection);
     }
@@ -142,7 +142,7 @@ pub struct SubscriptionFacts {
 
 /// The result of the last attempt.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Outcome {
+pub enum LastResult {
     /// No attempt yet.
     #[default]
     None,
@@ -160,9 +160,9 @@ pub enum Outcome {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SubscriptionReading {
     /// The result of the last attempt.
-    pub outcome: Outcome,
+    pub outcome: LastResult,
     /// The last successful delivery.
-    pub last_delivery: Option<Delivered>,
+    pub last_delivery: Option<LastDelivery>,
     /// The last failed attempt.
     pub last_failure: Option<Failed>,
     /// Why the journal does not read for this subscription, if it does not.
@@ -177,7 +177,7 @@ pub struct SubscriptionReading {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeliveryHealth {
     /// The result of the last attempt.
-    pub outcome: Outcome,
+    pub outcome: LastResult,
     /// Whether the journal reads for this subscription.
     pub attached: bool,
     /// Since when the circuit has been open.
@@ -188,7 +188,7 @@ pub struct DeliveryHealth {
 
 /// A successful delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Delivered {
+pub struct LastDelivery {
     /// The time.
     pub time: Timestamp,
     /// Id of the event.
@@ -222,9 +222,9 @@ pub struct Failed {
 
 impl SubscriptionFacts {
     /// Records a successful delivery.
-    pub fn delivered(&self, delivered: Delivered) {
+    pub fn delivered(&self, delivered: LastDelivery) {
         let mut last = self.last.lock();
-        last.outcome = Outcome::Succeeding;
+        last.outcome = LastResult::Succeeding;
         last.last_delivery = Some(delivered);
     }
 
@@ -232,9 +232,9 @@ impl SubscriptionFacts {
     pub fn failed(&self, failed: Failed) {
         let mut last = self.last.lock();
         last.outcome = match &failed {
-            Failed { gone: true, .. } => Outcome::Gone,
-            Failed { own: true, .. } => Outcome::Unprepared,
-            _ => Outcome::Failing,
+            Failed { gone: true, .. } => LastResult::Gone,
+            Failed { own: true, .. } => LastResult::Unprepared,
+            _ => LastResult::Failing,
         };
         last.last_failure = Some(failed);
     }
@@ -242,7 +242,7 @@ impl SubscriptionFacts {
     /// Resumes from an earlier reading, unless something has been recorded since.
     pub fn resume(&self, earlier: SubscriptionReading) {
         let mut last = self.last.lock();
-        if last.outcome == Outcome::None {
+        if last.outcome == LastResult::None {
             last.outcome = earlier.outcome;
             last.last_delivery = earlier.last_delivery;
             last.last_failure = earlier.last_failure;

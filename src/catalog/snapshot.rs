@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use grapnel_api::{Format, Incarnation, ObjectKey, Ordering, StartFrom};
-use grapnel_delivery::{breaker::BreakerPolicy, rate_limit::RateLimit, retry::RetryPolicy};
+use grapnel_delivery::{breaker::BreakerPolicy, rate_limit::RateLimiter, retry::RetryPolicy};
 use grapnel_event::{
     identity::{Reading, Sources},
     schema::SchemaSet,
@@ -24,7 +24,7 @@ use ipnet::IpNet;
 
 use super::{
     observed::{EndpointFacts, SubscriptionFacts},
-    target::Target,
+    target::DeliveryTarget,
 };
 use crate::telemetry::metrics::{EndpointMetrics, SubscriptionMetrics};
 
@@ -183,7 +183,7 @@ pub struct Endpoint {
     /// Deduplication; `None` if it is disabled.
     pub deduplication: Option<Deduplicate>,
     /// Rate limit of requests; its state is kept across recompilation as long as the limit itself is unchanged.
-    pub rate_limit: Option<Arc<RateLimit>>,
+    pub rate_limit: Option<Arc<RateLimiter>>,
     /// Maximum size of a body in bytes.
     pub body_bytes: usize,
     /// Timeout of a request.
@@ -248,7 +248,7 @@ pub struct Subscription {
     /// The transformation; `None` delivers events unchanged.
     pub transform: Option<Arc<Expression>>,
     /// The receiver.
-    pub target: Target,
+    pub target: DeliveryTarget,
     /// Format of the body.
     pub format: Format,
     /// Received headers to forward.
@@ -264,7 +264,7 @@ pub struct Subscription {
     /// Maximum deliveries in flight; 1 if they are ordered.
     pub max_in_flight: NonZeroUsize,
     /// Rate limit of deliveries.
-    pub rate_limit: Option<Arc<RateLimit>>,
+    pub rate_limit: Option<Arc<RateLimiter>>,
     /// Retention of dead letters.
     pub dead_letter_retention: Duration,
     /// The endpoint for dead letters.

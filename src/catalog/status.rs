@@ -14,19 +14,19 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::observed::{
-    self, Delivered, EndpointFacts, EndpointReading, Failed, Outcome, SubscriptionFacts, SubscriptionReading,
+    self, EndpointFacts, EndpointReading, Failed, LastDelivery, LastResult, SubscriptionFacts, SubscriptionReading,
 };
 
 /// The kind of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Kind {
+pub enum ObjectKind {
     /// `WebhookEndpoint`.
     Endpoint,
     /// `WebhookSubscription`.
     Subscription,
 }
 
-impl Kind {
+impl ObjectKind {
     /// As written in `kind`.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -59,11 +59,11 @@ impl JournalReading {
     pub fn of(journal: &dyn Journal, view: &ObjectView) -> Self {
         let object = view.incarnation();
         match view.kind {
-            Kind::Endpoint => {
+            ObjectKind::Endpoint => {
                 let exhausted = journal.storage(&object).exhausted;
                 Self { share_exhausted: exhausted.map(|share| share.to_string()), ..Self::default() }
             }
-            Kind::Subscription => Self { deliveries: journal.progress(&object), ..Self::default() },
+            ObjectKind::Subscription => Self { deliveries: journal.progress(&object), ..Self::default() },
         }
     }
 }
@@ -82,7 +82,7 @@ pub enum ObjectStatus {
 #[derive(Debug, Clone)]
 pub struct ObjectView {
     /// Its kind.
-    pub kind: Kind,
+    pub kind: ObjectKind,
     /// Its name.
     pub key: ObjectKey,
     /// `metadata.uid`, if any.
@@ -203,7 +203,7 @@ impl EndpointReading {
             rejected: status.rejected.unwrap_or_default(),
             duplicates: status.duplicates.unwrap_or_default(),
             last_received: status.last_received_time.as_ref().map(|time| time.0),
-            last_rejection: status.last_rejection.as_ref().map(|rejection| observed::Rejection {
+            last_rejection: status.last_rejection.as_ref().map(|rejection| observed::LastRejection {
                 time: rejection.time.0,
                 code: rejection.reason.clone().into(),
                 message: rejection.message.clone(),
@@ -220,17 +220,17 @@ impl SubscriptionReading {
         let (gone, own) = (failing(Reason::TargetGone), failing(Reason::ExpressionFailing));
         Self {
             outcome: if gone {
-                Outcome::Gone
+                LastResult::Gone
             } else if own {
-                Outcome::Unprepared
+                LastResult::Unprepared
             } else if failing(Reason::TargetFailing) || failing(Reason::CircuitOpen) {
-                Outcome::Failing
+                LastResult::Failing
             } else if status.last_delivery.is_some() {
-                Outcome::Succeeding
+                LastResult::Succeeding
             } else {
-                Outcome::None
+                LastResult::None
             },
-            last_delivery: status.last_delivery.as_ref().map(|delivery| Delivered {
+            last_delivery: status.last_delivery.as_ref().map(|delivery| LastDelivery {
                 time: delivery.time.0,
                 event_id: delivery.event_id.as_str().into(),
                 status: delivery.status_code,
@@ -305,14 +305,14 @@ fn delivering(facts: &SubscriptionReading) -> Condition {
         return Condition::fails(KIND, Reason::CircuitOpen, message);
     }
     match facts.outcome {
-        Outcome::None => Condition::holds(KIND, Reason::Succeeding, "no delivery has been due yet"),
-        Outcome::Succeeding => Condition::holds(KIND, Reason::Succeeding, "the last delivery succeeded"),
-        Outcome::Failing => Condition::fails(
+        LastResult::None => Condition::holds(KIND, Reason::Succeeding, "no delivery has been due yet"),
+        LastResult::Succeeding => Condition::holds(KIND, Reason::Succeeding, "the last delivery succeeded"),
+        LastResult::Failing => Condition::fails(
             KIND,
             Reason::TargetFailing,
             format!("the last attempt failed; check the receiver: {failure}"),
         ),
-        Outcome::Unprepared => Condition::fails(
+        LastResult::Unprepared => Condition::fails(
             KIND,
             Reason::ExpressionFailing,
             format!(
@@ -320,7 +320,7 @@ fn delivering(facts: &SubscriptionReading) -> Condition {
                  spec.{failure}"
             ),
         ),
-        Outcome::Gone => Condition::fails(
+        LastResult::Gone => Condition::fails(
             KIND,
             Reason::TargetGone,
             "the receiver responded with a status in spec.retry.stopOn; correct the target or delete the subscription",

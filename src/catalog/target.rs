@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 
 /// A receiver.
 #[derive(PartialEq)]
-pub struct Target {
+pub struct DeliveryTarget {
     /// The URL of POST requests.
     pub url: Url,
     /// Whether the URL is secret: if so, neither it nor anything that may repeat it is shown.

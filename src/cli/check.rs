@@ -18,8 +18,8 @@ use zeroize::Zeroizing;
 use self::output::{CheckResult, ReportFormat};
 use super::{Usage, data_plane::domain, limits::CLI_MANIFEST_BYTES};
 use crate::{
-    catalog::{Index, Kind, Options, Snapshot, Subscription},
-    files::{InUse, ObjectName, Report, Severity, Source, Watch},
+    catalog::{ObjectIndex, ObjectKind, Options, Snapshot, Subscription},
+    files::{FileSource, FileWatch, InUse, LocatedProblem, ObjectName, Severity},
     telemetry::metrics::Metrics,
 };
 
@@ -30,7 +30,7 @@ use crate::{
 /// of other kinds are skipped and counted. Warnings name what is valid, but probably not meant. Exits with 1 when there
 /// is any problem.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct CheckArgs {
     /// File or directory of manifests (.yaml, .yml, .json), - for standard input; may be repeated
     #[arg(short, long = "filename", value_name = "FILE|DIR", required = true)]
     filename: Vec<PathBuf>,
@@ -64,7 +64,7 @@ pub struct Args {
     cluster_domain: String,
 }
 
-impl Args {
+impl CheckArgs {
     /// Checks the manifests and prints the problems.
     ///
     /// # Errors
@@ -79,7 +79,7 @@ impl Args {
         };
         let source = source(&self.filename)?;
         let source = if self.strict { source.strict() } else { source };
-        let mut watch = Watch::new(source, Index::new(options, Metrics::new()));
+        let mut watch = FileWatch::new(source, ObjectIndex::new(options, Metrics::new()));
         let (published, mut reports) = watch.look()?;
         let snapshot = published.map(|published| published.snapshot).unwrap_or_default();
         if !self.allow_loopback {
@@ -105,9 +105,9 @@ impl Args {
 ///
 /// # Errors
 /// Returns an error if standard input cannot be read or is too large.
-pub(super) fn source(paths: &[PathBuf]) -> anyhow::Result<Source> {
+pub(super) fn source(paths: &[PathBuf]) -> anyhow::Result<FileSource> {
     let (input, files): (Vec<_>, Vec<_>) = paths.iter().cloned().partition(|path| path.as_os_str() == "-");
-    let source = Source::new(files);
+    let source = FileSource::new(files);
     if input.is_empty() {
         return Ok(source);
     }
@@ -120,16 +120,16 @@ pub(super) fn source(paths: &[PathBuf]) -> anyhow::Result<Source> {
 }
 
 /// Targets that only standalone may call.
-fn loopback_targets(snapshot: &Snapshot, egress: &EgressPolicy, watch: &Watch) -> Vec<Report> {
+fn loopback_targets(snapshot: &Snapshot, egress: &EgressPolicy, watch: &FileWatch) -> Vec<LocatedProblem> {
     let warning = |subscription: &Subscription| {
         let target = &subscription.target;
         egress.check_url(&target.url).err().filter(|_| target.reach == Reach::Url)?;
         let pointer = if target.secret_url { "/spec/target/urlFrom" } else { "/spec/target/url" };
         let field = pointer.trim_start_matches('/').replace('/', ".");
-        Some(Report {
-            place: watch.place(Kind::Subscription, &subscription.key, pointer)?,
+        Some(LocatedProblem {
+            place: watch.place(ObjectKind::Subscription, &subscription.key, pointer)?,
             severity: Severity::Warning,
-            object: Some(ObjectName { kind: Kind::Subscription.as_str(), key: subscription.key.clone() }),
+            object: Some(ObjectName { kind: ObjectKind::Subscription.as_str(), key: subscription.key.clone() }),
             pointer: pointer.into(),
             reason: Reason::TargetForbidden,
             message: format!(

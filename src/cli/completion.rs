@@ -17,13 +17,13 @@ Examples:
   source <(grapnel completion bash)
   grapnel completion zsh > \"${fpath[1]}/_grapnel\"
   grapnel completion fish > ~/.config/fish/completions/grapnel.fish")]
-pub struct Args {
+pub struct CompletionArgs {
     /// The shell
     #[arg(value_enum)]
     shell: Shell,
 }
 
-impl Args {
+impl CompletionArgs {
     /// Prints the script.
     ///
     /// # Errors

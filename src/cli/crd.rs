@@ -9,13 +9,13 @@ use kube::CustomResourceExt;
 
 /// Print the CustomResourceDefinitions as YAML
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct CrdArgs {
     /// Write one file for each kind to this directory instead of standard output
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
 }
 
-impl Args {
+impl CrdArgs {
     /// Prints or writes the CRDs.
     ///
     /// # Errors

@@ -19,7 +19,7 @@ use crate::admin::contract::{DeliveryItem, ItemFailure, ItemOutcome, ItemSkip, I
 
 /// What to show.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct DeliveriesArgs {
     #[command(subcommand)]
     command: Command,
 }
@@ -40,7 +40,7 @@ enum Command {
         #[command(flatten)]
         format: OutputFlag,
         #[command(flatten)]
-        remote: remote::Args,
+        remote: remote::RemoteArgs,
     },
 }
 
@@ -119,7 +119,7 @@ fn failure(failure: &ItemFailure) -> String {
     format!("{}: {}", failure.reason, failure.message)
 }
 
-impl Args {
+impl DeliveriesArgs {
     /// Runs the command.
     ///
     /// # Errors

@@ -11,9 +11,9 @@ use grapnel_delivery::egress::EgressPolicy;
 use self::{output::Evaluation, request::RequestArgs};
 use super::{Usage, check, object::Namespace, output::OutputFlag};
 use crate::{
-    catalog::{Endpoint, Index, Options, Snapshot, Subscription},
+    catalog::{Endpoint, ObjectIndex, Options, Snapshot, Subscription},
     dispatch,
-    files::{Severity, Watch},
+    files::{FileWatch, Severity},
     ingress,
     telemetry::metrics::Metrics,
 };
@@ -28,7 +28,7 @@ Examples:
   grapnel eval -f manifests/ --event order.json
   grapnel eval -f manifests/ --subscription shop/deploys --event push.json -H 'X-GitHub-Event: push'
   grapnel events show github ID -o json | grapnel eval -f manifests/ --endpoint github --stored -")]
-pub struct Args {
+pub struct EvalArgs {
     /// File or directory of manifests (.yaml, .yml, .json), - for standard input; may be repeated
     #[arg(short, long = "filename", value_name = "FILE|DIR", required = true)]
     filename: Vec<PathBuf>,
@@ -51,7 +51,7 @@ pub struct Args {
     format: OutputFlag,
 }
 
-impl Args {
+impl EvalArgs {
     /// Evaluates the event and prints the results.
     ///
     /// # Errors
@@ -80,7 +80,7 @@ impl Args {
             service_accounts: true,
             ..Options::default()
         };
-        let mut watch = Watch::new(check::source(&self.filename)?, Index::new(options, Metrics::new()));
+        let mut watch = FileWatch::new(check::source(&self.filename)?, ObjectIndex::new(options, Metrics::new()));
         let (published, reports) = watch.look()?;
         for report in reports.iter().filter(|report| report.severity == Severity::Error) {
             eprintln!("{report}");

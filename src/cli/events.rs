@@ -27,7 +27,7 @@ use crate::admin::contract::{EventDetail, EventItem, Operation};
 
 /// What to show.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct EventsArgs {
     #[command(subcommand)]
     command: Command,
 }
@@ -47,7 +47,7 @@ enum Command {
     /// Show one event with its headers and payload
     Show {
         #[command(flatten)]
-        place: Place,
+        place: EndpointArgs,
         /// The event's id
         id: String,
     },
@@ -65,7 +65,7 @@ enum Command {
 }
 
 #[derive(Debug, clap::Args)]
-struct Place {
+struct EndpointArgs {
     /// The endpoint: its name, or namespace/name
     endpoint: String,
     #[command(flatten)]
@@ -73,10 +73,10 @@ struct Place {
     #[command(flatten)]
     format: OutputFlag,
     #[command(flatten)]
-    remote: remote::Args,
+    remote: remote::RemoteArgs,
 }
 
-impl Place {
+impl EndpointArgs {
     fn object(&self) -> anyhow::Result<ObjectKey> {
         self.namespace.object(&self.endpoint)
     }
@@ -85,7 +85,7 @@ impl Place {
 #[derive(Debug, clap::Args)]
 struct Which {
     #[command(flatten)]
-    place: Place,
+    place: EndpointArgs,
     /// Only events whose type matches this glob (invoice.paid, 'invoice.*')
     #[arg(long = "type", value_name = "GLOB", value_parser = glob)]
     kind: Option<Glob>,
@@ -132,7 +132,7 @@ impl<'a> Deserialize<'a> for Nothing {
     }
 }
 
-impl Args {
+impl EventsArgs {
     /// Runs the command.
     ///
     /// # Errors
@@ -179,7 +179,7 @@ async fn tail(which: &Which, since: Option<&str>, interval: Interval) -> anyhow:
     follow.run(newest.max(shown), interval).await
 }
 
-async fn show(place: &Place, id: &str) -> anyhow::Result<ExitCode> {
+async fn show(place: &EndpointArgs, id: &str) -> anyhow::Result<ExitCode> {
     let endpoint = place.object()?;
     let remote = Remote::new(&place.remote).await?;
     let answer = remote.get(Operation::ShowEvent, &[&endpoint.namespace, &endpoint.name, id], &[]).await?;

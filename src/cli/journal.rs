@@ -4,13 +4,13 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Context;
 use clap::Subcommand;
-use grapnel_journal::embedded::{self, Report};
+use grapnel_journal::embedded::{self, CheckReport};
 
 use super::print;
 
 /// Check or repair a journal offline
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct JournalArgs {
     #[command(subcommand)]
     command: Action,
 }
@@ -31,7 +31,7 @@ enum Action {
     },
 }
 
-impl Args {
+impl JournalArgs {
     /// Runs the command and prints the result.
     ///
     /// # Errors
@@ -72,7 +72,7 @@ fn cannot(what: &str, directory: &std::path::Path) -> String {
     format!("the journal in {} cannot be {what}", directory.display())
 }
 
-fn show(report: &Report) -> anyhow::Result<()> {
+fn show(report: &CheckReport) -> anyhow::Result<()> {
     let rows: Vec<_> = report
         .segments
         .iter()

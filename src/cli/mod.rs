@@ -51,33 +51,33 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the operator: watch the objects of a cluster, receive and deliver webhooks
-    Run(Box<run::Args>),
+    Run(Box<run::RunArgs>),
     /// Receive and deliver webhooks without a cluster
-    Standalone(Box<standalone::Args>),
+    Standalone(Box<standalone::StandaloneArgs>),
     /// Compile manifests offline and report every problem with its file and line
-    Check(check::Args),
+    Check(check::CheckArgs),
     /// Show what an endpoint and its subscriptions make of an event: type, id, schema, filters, bodies
-    Eval(Box<eval::Args>),
+    Eval(Box<eval::EvalArgs>),
     /// Print the CustomResourceDefinitions
-    Crd(crd::Args),
+    Crd(crd::CrdArgs),
     /// Show all endpoints and subscriptions at a glance
-    Status(status::Args),
+    Status(status::StatusArgs),
     /// Print a completion script for a shell
-    Completion(completion::Args),
+    Completion(completion::CompletionArgs),
     /// List, show or follow the events that an endpoint has accepted
-    Events(events::Args),
+    Events(events::EventsArgs),
     /// List the deliveries of a subscription and their outcomes
-    Deliveries(deliveries::Args),
+    Deliveries(deliveries::DeliveriesArgs),
     /// Redeliver dead letters, events by id, or events of a time range
-    Redeliver(Box<redeliver::Args>),
+    Redeliver(Box<redeliver::RedeliverArgs>),
     /// Resume deliveries: make all retries of a subscription due now, and probe its receiver
-    Resume(Box<resume::Args>),
+    Resume(Box<resume::ResumeArgs>),
     /// Check or repair a journal offline
-    Journal(journal::Args),
+    Journal(journal::JournalArgs),
     /// Sign and send an event as a provider does
-    Send(Box<send::Args>),
+    Send(Box<send::SendArgs>),
     /// Run a test receiver: it verifies and prints deliveries, and can simulate failures
-    Sink(Box<sink::Args>),
+    Sink(Box<sink::SinkArgs>),
 }
 
 impl Command {

@@ -50,7 +50,7 @@ Examples:
 )]
 #[group(skip)]
 #[command(group = clap::ArgGroup::new("which").required(true).multiple(true))]
-pub struct Args {
+pub struct RedeliverArgs {
     /// The subscription: its name, or namespace/name
     subscription: String,
     #[command(flatten)]
@@ -86,7 +86,7 @@ pub struct Args {
     #[command(flatten)]
     format: OutputFlag,
     #[command(flatten)]
-    remote: remote::Args,
+    remote: remote::RemoteArgs,
 }
 
 /// One run of the command.
@@ -102,10 +102,10 @@ struct Run<'a> {
     asked: bool,
     progress: Progress,
     output: Output,
-    args: &'a Args,
+    args: &'a RedeliverArgs,
 }
 
-impl Args {
+impl RedeliverArgs {
     /// Runs the command.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use url::Url;
 use zeroize::Zeroizing;
 
-use self::forward::{Forward, Place, Token};
+use self::forward::{Forward, OperatorLocation, RenewedToken};
 pub(super) use self::page::{RawPage, position, row};
 use super::{Usage, http};
 use crate::{
@@ -29,7 +29,7 @@ const JSON: &str = "application/json";
 
 /// Where the operator is and how to be let in.
 #[derive(Debug, Clone)]
-pub(super) struct Args {
+pub(super) struct RemoteArgs {
     operator: Operator,
     token_file: Option<PathBuf>,
 }
@@ -40,7 +40,7 @@ enum Operator {
     /// At a URL, as given.
     Url(String),
     /// In a cluster.
-    Cluster(Place),
+    Cluster(OperatorLocation),
 }
 
 #[derive(Debug, Clone, clap::Args)]
@@ -75,7 +75,7 @@ struct Flags {
 /// The flags that locate the operator in a cluster; each also has an environment variable `GRAPNEL_…`.
 const IN_CLUSTER: [&str; 4] = ["kubeconfig", "context", "operator_namespace", "operator_selector"];
 
-impl clap::Args for Args {
+impl clap::Args for RemoteArgs {
     fn augment_args(command: clap::Command) -> clap::Command {
         Flags::augment_args(command)
     }
@@ -85,7 +85,7 @@ impl clap::Args for Args {
     }
 }
 
-impl FromArgMatches for Args {
+impl FromArgMatches for RemoteArgs {
     /// Flags take precedence over the environment. A URL and a cluster from the same source are a conflict.
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let flags = Flags::from_arg_matches(matches)?;
@@ -123,8 +123,8 @@ fn conflict(flag: &str, is_typed: bool) -> clap::Error {
 }
 
 impl Flags {
-    fn place(self) -> Place {
-        Place {
+    fn place(self) -> OperatorLocation {
+        OperatorLocation {
             cluster: Connection { kubeconfig: self.kubeconfig.flatten(), context: self.context },
             namespace: self.operator_namespace.unwrap_or_else(|| "grapnel-system".to_owned()),
             selector: self.operator_selector.unwrap_or_else(|| "app.kubernetes.io/name=grapnel".to_owned()),
@@ -145,12 +145,12 @@ fn admin_url(text: &str) -> anyhow::Result<Url> {
 }
 
 /// A response with status 200.
-pub(super) struct Answer {
+pub(super) struct OkResponse {
     /// JSON.
     pub(super) body: String,
 }
 
-impl Answer {
+impl OkResponse {
     pub(super) fn read<T: DeserializeOwned>(&self) -> anyhow::Result<T> {
         serde_json::from_str(&self.body).context(UNEXPECTED)
     }
@@ -173,11 +173,11 @@ enum Way {
 enum Credential {
     None,
     Token(Zeroizing<String>),
-    Kubeconfig(Token),
+    Kubeconfig(RenewedToken),
 }
 
 impl Remote {
-    pub(super) async fn new(args: &Args) -> anyhow::Result<Self> {
+    pub(super) async fn new(args: &RemoteArgs) -> anyhow::Result<Self> {
         let token = args.token_file.as_ref().map(|path| {
             std::fs::read_to_string(path)
                 .map(|token| Zeroizing::new(token.trim().to_owned()))
@@ -189,7 +189,7 @@ impl Remote {
                 let config = place.cluster.config().await?;
                 let credential = match token {
                     Some(token) => Credential::Token(token),
-                    None => Credential::Kubeconfig(Token::of(&config)?),
+                    None => Credential::Kubeconfig(RenewedToken::of(&config)?),
                 };
                 let url = Url::parse("http://localhost")?;
                 let forward = Forward::new(place.clone(), config)?;
@@ -210,7 +210,7 @@ impl Remote {
         operation: Operation,
         names: &[&str],
         query: &[(&str, &str)],
-    ) -> anyhow::Result<Answer> {
+    ) -> anyhow::Result<OkResponse> {
         self.ask(operation, self.address(operation, names, query)?, None).await
     }
 
@@ -221,12 +221,12 @@ impl Remote {
         operation: Operation,
         names: &[&str],
         body: &impl Serialize,
-    ) -> anyhow::Result<Answer> {
+    ) -> anyhow::Result<OkResponse> {
         self.ask(operation, self.address(operation, names, &[])?, Some(serde_json::to_vec(body)?.into())).await
     }
 
     /// Sends a GET request, or a POST request if there is a body.
-    async fn ask(&self, operation: Operation, address: Url, body: Option<Bytes>) -> anyhow::Result<Answer> {
+    async fn ask(&self, operation: Operation, address: Url, body: Option<Bytes>) -> anyhow::Result<OkResponse> {
         let shown;
         let token = match &self.credential {
             Credential::None => None,
@@ -244,7 +244,7 @@ impl Remote {
             }
         };
         let body = String::from_utf8(bytes).context("the operator's answer is not text")?;
-        if status == StatusCode::OK { Ok(Answer { body }) } else { Err(refused(operation, status, &body)) }
+        if status == StatusCode::OK { Ok(OkResponse { body }) } else { Err(refused(operation, status, &body)) }
     }
 
     async fn ask_directly(

@@ -25,7 +25,7 @@ breaker probes after its cooldown.";
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 #[group(skip)]
-pub struct Args {
+pub struct ResumeArgs {
     /// The subscription: its name, or namespace/name
     subscription: String,
     #[command(flatten)]
@@ -33,7 +33,7 @@ pub struct Args {
     #[command(flatten)]
     format: OutputFlag,
     #[command(flatten)]
-    remote: remote::Args,
+    remote: remote::RemoteArgs,
 }
 
 /// The sum of all responses.
@@ -71,7 +71,7 @@ impl Total {
     }
 }
 
-impl Args {
+impl ResumeArgs {
     /// Runs the command.
     ///
     /// # Errors

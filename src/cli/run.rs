@@ -23,7 +23,7 @@ use crate::{
 /// they declare, and writes their status. Reaches the cluster by --kubeconfig, KUBECONFIG, ~/.kube/config or, within a
 /// pod, its service account. Runs until SIGTERM or SIGINT.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct RunArgs {
     /// Kubeconfig file
     #[arg(long, env = "GRAPNEL_KUBECONFIG", value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
@@ -61,7 +61,7 @@ pub struct Args {
     data_plane: DataPlaneArgs,
 }
 
-impl Args {
+impl RunArgs {
     /// Runs until it is asked to stop.
     ///
     /// # Errors

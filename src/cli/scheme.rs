@@ -1,8 +1,8 @@
 //! Signature schemes by name: `grapnel send` signs with them, and `grapnel sink` verifies them.
 
 use grapnel_signature::{
-    Algorithm, Content, Encoding, Handshake, JwtScheme, KeyForm, KeySource, Parameter, Parameters,
-    Place as ProviderPlace, Provider, Scheme, Shape, SignatureScheme, TimestampSource, TokenScheme,
+    ContentTemplate, Handshake, JwtScheme, KeyForm, KeySource, Parameter, Parameters, Provider, RequestField, Scheme,
+    Shape, SignatureAlgorithm, SignatureEncoding, SignatureScheme, TimestampSource, TokenScheme,
     limits::DEFAULT_TOLERANCE, names, provider, sign_request_to,
 };
 use grapnel_values::{secret::Secret, suggest::suggest};
@@ -18,7 +18,7 @@ pub(super) enum Named {
     /// An entry of the table of providers.
     Provider(&'static Provider),
     /// An HMAC in a header, according to the options.
-    Hmac(Algorithm, Encoding),
+    Hmac(SignatureAlgorithm, SignatureEncoding),
     /// The secret itself in a header.
     Token,
     /// A username and a password.
@@ -37,7 +37,7 @@ const SIGNED: &str = "Options for jwt, google and paypal";
 /// Details of the plain schemes.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Options for hmac-… and token")]
-pub(super) struct Options {
+pub(super) struct SchemeOptions {
     /// Header with the signature [default: X-Webhook-Signature]
     #[arg(long, value_name = "HEADER")]
     hmac_header: Option<HeaderName>,
@@ -47,8 +47,8 @@ pub(super) struct Options {
     hmac_prefix: Option<String>,
 
     /// What is signed, of {body}, {timestamp} and {id} [default: {body}]
-    #[arg(long, value_name = "TEMPLATE", value_parser = Content::parse)]
-    hmac_content: Option<Content>,
+    #[arg(long, value_name = "TEMPLATE", value_parser = ContentTemplate::parse)]
+    hmac_content: Option<ContentTemplate>,
 
     /// Header with the time of signing
     #[arg(long, value_name = "HEADER")]
@@ -85,7 +85,7 @@ pub(super) struct Options {
 
 /// Where a value of the event is written.
 #[derive(Debug, Clone)]
-pub(super) enum Place {
+pub(super) enum ValueTarget {
     /// In a header; the value may also be in the body, at the pointer.
     Header { name: HeaderName, pointer: Option<&'static str> },
     /// In the body, at a JSON pointer.
@@ -95,7 +95,7 @@ pub(super) enum Place {
 }
 
 /// A scheme with its secret.
-pub(super) enum Signing {
+pub(super) enum SendSigning {
     Nothing,
     Scheme(Box<Scheme>, Secret),
 }
@@ -122,12 +122,12 @@ pub(super) fn parse(text: &str) -> Result<Named, String> {
         return Ok(Named::Provider(row));
     }
     let named = match plain.as_str() {
-        "hmacsha1hex" => Named::Hmac(Algorithm::Sha1, Encoding::Hex),
-        "hmacsha1base64" => Named::Hmac(Algorithm::Sha1, Encoding::Base64),
-        "hmacsha256hex" => Named::Hmac(Algorithm::Sha256, Encoding::Hex),
-        "hmacsha256base64" => Named::Hmac(Algorithm::Sha256, Encoding::Base64),
-        "hmacsha512hex" => Named::Hmac(Algorithm::Sha512, Encoding::Hex),
-        "hmacsha512base64" => Named::Hmac(Algorithm::Sha512, Encoding::Base64),
+        "hmacsha1hex" => Named::Hmac(SignatureAlgorithm::Sha1, SignatureEncoding::Hex),
+        "hmacsha1base64" => Named::Hmac(SignatureAlgorithm::Sha1, SignatureEncoding::Base64),
+        "hmacsha256hex" => Named::Hmac(SignatureAlgorithm::Sha256, SignatureEncoding::Hex),
+        "hmacsha256base64" => Named::Hmac(SignatureAlgorithm::Sha256, SignatureEncoding::Base64),
+        "hmacsha512hex" => Named::Hmac(SignatureAlgorithm::Sha512, SignatureEncoding::Hex),
+        "hmacsha512base64" => Named::Hmac(SignatureAlgorithm::Sha512, SignatureEncoding::Base64),
         "token" => Named::Token,
         "basic" => Named::Basic,
         "jwt" => Named::Jwt,
@@ -149,7 +149,7 @@ fn simplified(name: &str) -> String {
 
 impl Named {
     /// The operator's description of the scheme.
-    pub(super) fn scheme(self, options: &Options) -> Scheme {
+    pub(super) fn scheme(self, options: &SchemeOptions) -> Scheme {
         match self {
             Self::Provider(row) => options.complete(row.scheme()),
             Self::Jwt => {
@@ -171,7 +171,7 @@ impl Named {
             Self::Basic => Scheme::Basic,
             Self::Ed25519 => match provider("StandardWebhooks").map(Provider::scheme) {
                 Some(Scheme::Signature(scheme)) => Scheme::Signature(SignatureScheme {
-                    algorithm: Algorithm::Ed25519,
+                    algorithm: SignatureAlgorithm::Ed25519,
                     key_form: KeyForm::PublicKey,
                     ..scheme
                 }),
@@ -210,16 +210,16 @@ impl Named {
     ///
     /// # Errors
     /// Returns an error if a required secret is missing, or it is not valid for this scheme.
-    pub(super) fn signing(self, options: &Options, secret: Option<Secret>) -> anyhow::Result<Signing> {
+    pub(super) fn signing(self, options: &SchemeOptions, secret: Option<Secret>) -> anyhow::Result<SendSigning> {
         options.check(self)?;
         let scheme = self.scheme(options);
         if scheme == Scheme::None {
-            return Ok(Signing::Nothing);
+            return Ok(SendSigning::Nothing);
         }
         let Some(secret) = secret else {
             return Err(Usage::error("set a secret to sign with: --secret-file, --secret-env or --secret"));
         };
-        let signing = Signing::Scheme(Box::new(scheme), secret);
+        let signing = SendSigning::Scheme(Box::new(scheme), secret);
         // Contradictions are found before anything is sent.
         let mut nowhere = Url::parse("http://localhost/")?;
         signing.sign(&mut nowhere, &mut HeaderMap::new(), b"", Timestamp::UNIX_EPOCH)?;
@@ -227,22 +227,21 @@ impl Named {
     }
 
     /// The places of the type and the id of an event.
-    pub(super) fn places(self) -> (Place, Place) {
-        let header = |name| Place::Header { name: HeaderName::from_static(name), pointer: None };
-        let first = |places: &'static [ProviderPlace], otherwise| match places.first() {
-            Some(ProviderPlace::Header(name)) => {
-                HeaderName::try_from(*name).map_or(Place::Nowhere, |name| Place::Header { name, pointer: None })
-            }
-            Some(ProviderPlace::Pointer(pointer)) => Place::Body(pointer),
+    pub(super) fn places(self) -> (ValueTarget, ValueTarget) {
+        let header = |name| ValueTarget::Header { name: HeaderName::from_static(name), pointer: None };
+        let first = |places: &'static [RequestField], otherwise| match places.first() {
+            Some(RequestField::Header(name)) => HeaderName::try_from(*name)
+                .map_or(ValueTarget::Nowhere, |name| ValueTarget::Header { name, pointer: None }),
+            Some(RequestField::Pointer(pointer)) => ValueTarget::Body(pointer),
             // Where the operator looks by default.
             None => otherwise,
         };
         match self {
-            Self::Provider(row) => (first(row.kinds, Place::Body("/type")), first(row.ids, header("ce-id"))),
-            Self::Ed25519 => (Place::Body("/type"), header("webhook-id")),
+            Self::Provider(row) => (first(row.kinds, ValueTarget::Body("/type")), first(row.ids, header("ce-id"))),
+            Self::Ed25519 => (ValueTarget::Body("/type"), header("webhook-id")),
             Self::Hmac(..) | Self::Token | Self::Basic | Self::Jwt | Self::None => (
-                Place::Header { name: HeaderName::from_static("ce-type"), pointer: Some("/type") },
-                Place::Header { name: HeaderName::from_static("ce-id"), pointer: Some("/id") },
+                ValueTarget::Header { name: HeaderName::from_static("ce-type"), pointer: Some("/type") },
+                ValueTarget::Header { name: HeaderName::from_static("ce-id"), pointer: Some("/id") },
             ),
         }
     }
@@ -259,7 +258,7 @@ impl Named {
     }
 }
 
-impl Options {
+impl SchemeOptions {
     /// Checks that every given option applies to this scheme.
     ///
     /// # Errors
@@ -290,13 +289,13 @@ impl Options {
         }
     }
 
-    fn hmac(&self, algorithm: Algorithm, encoding: Encoding) -> SignatureScheme {
+    fn hmac(&self, algorithm: SignatureAlgorithm, encoding: SignatureEncoding) -> SignatureScheme {
         SignatureScheme {
             header: self.hmac_header.clone().unwrap_or(HeaderName::from_static("x-webhook-signature")),
             algorithm,
             encoding,
             shape: Shape::Prefixed(self.hmac_prefix.clone().unwrap_or_default().into()),
-            content: self.hmac_content.clone().unwrap_or_else(Content::body),
+            content: self.hmac_content.clone().unwrap_or_else(ContentTemplate::body),
             timestamp: self.hmac_timestamp_header.clone().map(TimestampSource::Header),
             id_header: self.hmac_id_header.clone(),
             alternative: None,
@@ -320,7 +319,7 @@ impl Options {
     }
 }
 
-impl Signing {
+impl SendSigning {
     /// Adds the signature headers, and any parameters that the scheme requires in the URL.
     ///
     /// # Errors
@@ -352,7 +351,10 @@ mod tests {
         for name in ["standard-webhooks", "StandardWebhooks", "standard_webhooks"] {
             assert!(matches!(parse(name), Ok(Named::Provider(row)) if row.name == "StandardWebhooks"), "{name}");
         }
-        assert!(matches!(parse("HMAC-SHA512-base64"), Ok(Named::Hmac(Algorithm::Sha512, Encoding::Base64))));
+        assert!(matches!(
+            parse("HMAC-SHA512-base64"),
+            Ok(Named::Hmac(SignatureAlgorithm::Sha512, SignatureEncoding::Base64))
+        ));
         for name in names().chain(PLAIN) {
             for spelling in [name.to_owned(), name.to_lowercase(), kebab(name)] {
                 assert!(parse(&spelling).is_ok(), "{spelling}");
@@ -379,8 +381,8 @@ mod tests {
     fn every_provider_has_places_that_can_be_filled() {
         for name in names() {
             let (kind, id) = parse(name).unwrap().places();
-            assert!(!matches!(kind, Place::Nowhere), "{name}");
-            assert!(!matches!(id, Place::Nowhere), "{name}");
+            assert!(!matches!(kind, ValueTarget::Nowhere), "{name}");
+            assert!(!matches!(id, ValueTarget::Nowhere), "{name}");
         }
     }
 }

@@ -11,7 +11,7 @@ use super::Usage;
 /// Where the secret comes from.
 #[derive(clap::Args)]
 #[group(id = "secret_source", multiple = false)]
-pub(super) struct Args {
+pub(super) struct SecretArgs {
     /// The secret itself. Other users of this machine can see it while the command runs
     #[arg(long, value_name = "SECRET", allow_hyphen_values = true)]
     secret: Option<String>,
@@ -25,9 +25,9 @@ pub(super) struct Args {
     secret_env: Option<String>,
 }
 
-impl std::fmt::Debug for Args {
+impl std::fmt::Debug for SecretArgs {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Args")
+        f.debug_struct("SecretArgs")
             .field("secret", &self.secret.as_ref().map(|_| "***"))
             .field("secret_file", &self.secret_file)
             .field("secret_env", &self.secret_env)
@@ -35,7 +35,7 @@ impl std::fmt::Debug for Args {
     }
 }
 
-impl Args {
+impl SecretArgs {
     /// The secret, if one is given.
     ///
     /// # Errors
@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn the_secret_is_not_shown() {
-        let args = Args { secret: Some("hunter2".into()), secret_file: None, secret_env: None };
+        let args = SecretArgs { secret: Some("hunter2".into()), secret_file: None, secret_env: None };
         assert!(!format!("{args:?}").contains("hunter2"));
     }
 }

@@ -15,12 +15,12 @@ use serde_json::Value;
 use url::Url;
 use uuid::Uuid;
 
-use self::{example::Example, payload::Data};
+use self::{example::Example, payload::BodySource};
 use super::{
     Usage,
     print::{self, clean},
     remote,
-    scheme::{self, Named, Place},
+    scheme::{self, Named, ValueTarget},
     secret,
 };
 use crate::cli::limits::CLI_SEND_ANSWER_BYTES;
@@ -44,7 +44,7 @@ Examples:
 
 If receivers verify with a public key (discord, sendgrid, google, paypal, jwt, ed25519), the secret is the private \
 key: a PKCS #8 PEM, as `openssl genpkey` writes it. For basic the secret is username:password.")]
-pub struct Args {
+pub struct SendArgs {
     /// Where to send it
     #[arg(value_parser = target)]
     url: Url,
@@ -55,12 +55,12 @@ pub struct Args {
     provider: Named,
 
     #[command(flatten)]
-    secret: secret::Args,
+    secret: secret::SecretArgs,
 
     /// File with the body, - for standard input. The body is sent unchanged unless --type, --id or --count must be
     /// written into it. Default: a small JSON object
-    #[arg(long, value_name = "FILE", value_parser = |text: &str| Ok::<_, std::convert::Infallible>(Data::from(text)))]
-    data: Option<Data>,
+    #[arg(long, value_name = "FILE", value_parser = |text: &str| Ok::<_, std::convert::Infallible>(BodySource::from(text)))]
+    data: Option<BodySource>,
 
     /// Send a small payload as the provider sends it, of the given type or of its most common one
     #[arg(long, value_name = "TYPE", num_args = 0..=1, default_missing_value = "", conflicts_with = "data")]
@@ -94,7 +94,7 @@ pub struct Args {
 
     // Last, because the help heading of these flags applies to all that follow.
     #[command(flatten)]
-    options: scheme::Options,
+    options: scheme::SchemeOptions,
 }
 
 /// An event ready to be sent.
@@ -105,7 +105,7 @@ struct Event {
     body: Bytes,
 }
 
-impl Args {
+impl SendArgs {
     /// Sends the events.
     ///
     /// # Errors
@@ -114,7 +114,7 @@ impl Args {
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         let secret = self.secret.read()?;
         let signing = self.provider.signing(&self.options, secret.clone())?;
-        let data = self.data.as_ref().map(Data::read).transpose()?;
+        let data = self.data.as_ref().map(BodySource::read).transpose()?;
         let example = self.example.as_deref().map(|kind| Example::find(self.provider, kind)).transpose()?;
         let client = super::http::client(!is_local(&self.url))?;
         let mut refused = 0_u32;
@@ -158,7 +158,7 @@ impl Args {
         let id = self.id.clone().or_else(|| (self.count > 1 && example.is_none()).then(fresh));
         let (kind_place, id_place) = self.provider.places();
         // In the body, the example has its type already.
-        let in_header = matches!(kind_place, Place::Header { .. });
+        let in_header = matches!(kind_place, ValueTarget::Header { .. });
         let kind = self.kind.clone().or_else(|| example.filter(|_| in_header).map(|example| example.kind.to_owned()));
         let mut changed = data.is_none();
         place("--type", kind_place, kind, || DEFAULT_TYPE.into(), &mut headers, &mut json, &mut changed)?;
@@ -224,7 +224,7 @@ impl Args {
 /// the final value.
 fn place(
     flag: &str,
-    place: Place,
+    place: ValueTarget,
     asked: Option<String>,
     default: impl FnOnce() -> String,
     headers: &mut HeaderMap,
@@ -233,18 +233,18 @@ fn place(
 ) -> anyhow::Result<Option<String>> {
     let said = |pointer: &str| payload.as_ref().and_then(|payload| payload::get(payload, pointer));
     match place {
-        Place::Nowhere if asked.is_some() => {
+        ValueTarget::Nowhere if asked.is_some() => {
             Err(Usage::error(format!("{flag} is not supported for this provider: its events have no field for it")))
         }
-        Place::Nowhere => Ok(None),
-        Place::Header { name, pointer } => {
+        ValueTarget::Nowhere => Ok(None),
+        ValueTarget::Header { name, pointer } => {
             let value = asked.or_else(|| said(pointer?)).unwrap_or_else(default);
             let header = HeaderValue::from_str(&value)
                 .map_err(|_| Usage(format!("{flag} goes into the header {name}, which cannot hold {value:?}")))?;
             headers.insert(name, header);
             Ok(Some(value))
         }
-        Place::Body(pointer) => {
+        ValueTarget::Body(pointer) => {
             // A payload given by the user is sent unchanged, even if it has no id.
             let value = match (asked, said(pointer)) {
                 (Some(asked), _) => asked,

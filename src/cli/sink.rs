@@ -27,7 +27,7 @@ use tokio::{
 use self::{failing::Failing, verify::Check};
 use super::{
     print::{self, clean},
-    scheme::Place,
+    scheme::ValueTarget,
     secret,
 };
 use crate::cli::limits::SINK_BODY_BYTES;
@@ -43,16 +43,16 @@ Examples:
   grapnel sink --secret-file secret.txt --scheme standard-webhooks --fail 2
   grapnel sink --secret-file secret.txt --provider twilio --public-url https://hooks.example.com
   grapnel sink --status 503 --retry-after 30")]
-pub struct Args {
+pub struct SinkArgs {
     /// Listen address; port 0 selects a free port
     #[arg(long, value_name = "ADDRESS", env = "GRAPNEL_SINK_LISTEN", default_value = "127.0.0.1:9000")]
     listen: SocketAddr,
 
     #[command(flatten)]
-    secret: secret::Args,
+    secret: secret::SecretArgs,
 
     #[command(flatten)]
-    failing: failing::Args,
+    failing: failing::FailingArgs,
 
     /// Delay before each response
     #[arg(long, value_name = "DURATION", default_value = "0s", hide_default_value = true, value_parser = duration::parse)]
@@ -64,18 +64,18 @@ pub struct Args {
 
     // Last, like its own details within it.
     #[command(flatten)]
-    verify: verify::Args,
+    verify: verify::VerifyArgs,
 }
 
 struct Sink {
     check: Check,
-    places: (Place, Place),
+    places: (ValueTarget, ValueTarget),
     failing: Failing,
     delay: Duration,
     verbose: bool,
 }
 
-impl Args {
+impl SinkArgs {
     /// Receives until SIGINT or SIGTERM.
     ///
     /// # Errors
@@ -180,17 +180,17 @@ fn text(headers: &HeaderMap, name: &str) -> Option<String> {
 
 /// The event's type and id: where deliveries, Standard Webhooks and CloudEvents write them, else where senders of the
 /// scheme do.
-fn identity(places: &(Place, Place), headers: &HeaderMap, body: &[u8]) -> (Option<String>, Option<String>) {
+fn identity(places: &(ValueTarget, ValueTarget), headers: &HeaderMap, body: &[u8]) -> (Option<String>, Option<String>) {
     let body: Option<Value> = serde_json::from_slice(body).ok();
     let inside = |pointer: &str| match body.as_ref()?.pointer(pointer)? {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
         _ => None,
     };
-    let placed = |place: &Place| match place {
-        Place::Header { name, .. } => text(headers, name.as_str()),
-        Place::Body(pointer) => inside(pointer),
-        Place::Nowhere => None,
+    let placed = |place: &ValueTarget| match place {
+        ValueTarget::Header { name, .. } => text(headers, name.as_str()),
+        ValueTarget::Body(pointer) => inside(pointer),
+        ValueTarget::Nowhere => None,
     };
     let attribute = |name: &str| headers.get(name).map(|value| decode(value.as_bytes()).into_owned());
     let kind = attribute("grapnel-event-type")
@@ -210,7 +210,9 @@ mod tests {
     #[test]
     fn the_type_of_a_delivery_is_decoded_and_precedes_that_of_the_body() {
         let mut headers = HeaderMap::new();
-        let found = |headers: &HeaderMap| identity(&(Place::Nowhere, Place::Nowhere), headers, br#"{"type":"body"}"#).0;
+        let found = |headers: &HeaderMap| {
+            identity(&(ValueTarget::Nowhere, ValueTarget::Nowhere), headers, br#"{"type":"body"}"#).0
+        };
         assert_eq!(found(&headers).as_deref(), Some("body"));
         headers.insert("ce-type", HeaderValue::from_static("a%20b"));
         assert_eq!(found(&headers).as_deref(), Some("a b"));

@@ -12,7 +12,7 @@ use crate::{runtime, telemetry};
 /// Reads WebhookEndpoint, WebhookSubscription, Secret, ConfigMap and Namespace objects from YAML or JSON files and follows
 /// their changes. Runs until SIGTERM or SIGINT.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct StandaloneArgs {
     /// File or directory of manifests (.yaml, .yml, .json); may be repeated
     #[arg(short, long = "filename", env = "GRAPNEL_FILENAME", value_name = "FILE|DIR", required = true)]
     filename: Vec<PathBuf>,
@@ -25,7 +25,7 @@ pub struct Args {
     data_plane: DataPlaneArgs,
 }
 
-impl Args {
+impl StandaloneArgs {
     /// Runs until it is asked to stop.
     ///
     /// # Errors

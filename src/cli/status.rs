@@ -27,7 +27,7 @@ Examples:
 /// Whose objects.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
-pub struct Args {
+pub struct StatusArgs {
     /// Only objects of this namespace
     #[arg(short, long, env = "GRAPNEL_NAMESPACE")]
     namespace: Option<String>,
@@ -37,10 +37,10 @@ pub struct Args {
     #[command(flatten)]
     format: OutputFlag,
     #[command(flatten)]
-    remote: remote::Args,
+    remote: remote::RemoteArgs,
 }
 
-impl Args {
+impl StatusArgs {
     /// Runs the command.
     ///
     /// # Errors

@@ -36,7 +36,7 @@ use super::{
     observed_state::{Finalizer, ObservedState},
 };
 use crate::{
-    catalog::{Facts, Kind, ObjectView},
+    catalog::{Facts, ObjectKind, ObjectView},
     controller::limits,
 };
 
@@ -178,7 +178,10 @@ impl Drain {
     /// The subscription as programmed: its consumer is attached.
     fn view(&self, subscription: &Incarnation) -> Option<ObjectView> {
         let objects = self.objects.borrow();
-        objects.iter().find(|view| view.kind == Kind::Subscription && view.incarnation() == *subscription).cloned()
+        objects
+            .iter()
+            .find(|view| view.kind == ObjectKind::Subscription && view.incarnation() == *subscription)
+            .cloned()
     }
 
     /// Adds the finalizer to the object, or removes it. Returns whether the write succeeded.

@@ -12,7 +12,7 @@ use tokio::{sync::mpsc, time};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    catalog::{Kind, observed::AbandonedDeliveries},
+    catalog::{ObjectKind, observed::AbandonedDeliveries},
     controller::limits,
     telemetry::metrics::Metrics,
 };
@@ -124,13 +124,13 @@ fn abandonment(deliveries: &AbandonedDeliveries) -> Announcement {
             action: "Delete".into(),
             secondary: None,
         },
-        about: reference(Kind::Subscription, key, uid),
+        about: reference(ObjectKind::Subscription, key, uid),
     }
 }
 
 /// The Events for a changed status.
 pub(super) fn changes(
-    kind: Kind,
+    kind: ObjectKind,
     key: &ObjectKey,
     uid: Option<&str>,
     before: Option<&Value>,
@@ -213,10 +213,10 @@ fn shortened(message: &str) -> String {
     message.get(..end).unwrap_or_default().to_owned()
 }
 
-fn reference(kind: Kind, key: &ObjectKey, uid: Option<&str>) -> ObjectReference {
+fn reference(kind: ObjectKind, key: &ObjectKey, uid: Option<&str>) -> ObjectReference {
     let (api_version, kind) = match kind {
-        Kind::Endpoint => (WebhookEndpoint::api_version(&()), WebhookEndpoint::kind(&())),
-        Kind::Subscription => (WebhookSubscription::api_version(&()), WebhookSubscription::kind(&())),
+        ObjectKind::Endpoint => (WebhookEndpoint::api_version(&()), WebhookEndpoint::kind(&())),
+        ObjectKind::Subscription => (WebhookSubscription::api_version(&()), WebhookSubscription::kind(&())),
     };
     ObjectReference {
         api_version: Some(api_version.into_owned()),
@@ -246,7 +246,7 @@ mod tests {
 
     fn reasons(before: Option<&Value>, after: &Value) -> Vec<(bool, String)> {
         let key = ObjectKey::new("shop", "orders");
-        changes(Kind::Endpoint, &key, Some("u"), before, after)
+        changes(ObjectKind::Endpoint, &key, Some("u"), before, after)
             .map(|it| (matches!(it.event.type_, EventType::Warning), it.event.reason))
             .collect()
     }

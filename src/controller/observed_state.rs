@@ -6,7 +6,7 @@ use grapnel_api::ObjectKey;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 
-use crate::catalog::Kind;
+use crate::catalog::ObjectKind;
 
 /// An object as the API server last showed it.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -47,17 +47,17 @@ impl Finalizer {
 /// objects.
 #[derive(Debug, Clone, Default)]
 pub struct ObservedState {
-    seen: Arc<Mutex<HashMap<(Kind, ObjectKey), Sighting>>>,
+    seen: Arc<Mutex<HashMap<(ObjectKind, ObjectKey), Sighting>>>,
 }
 
 impl ObservedState {
     /// Records an observation and returns the previous one.
-    pub fn note(&self, kind: Kind, key: &ObjectKey, sighting: Sighting) -> Option<Sighting> {
+    pub fn note(&self, kind: ObjectKind, key: &ObjectKey, sighting: Sighting) -> Option<Sighting> {
         self.seen.lock().insert((kind, key.clone()), sighting)
     }
 
     /// Records a status that was just written, if that object still exists.
-    pub fn wrote(&self, kind: Kind, key: &ObjectKey, uid: Option<&str>, status: Arc<str>) {
+    pub fn wrote(&self, kind: ObjectKind, key: &ObjectKey, uid: Option<&str>, status: Arc<str>) {
         if let Some(sighting) = self.seen.lock().get_mut(&(kind, key.clone()))
             && sighting.uid.as_deref() == uid
         {
@@ -66,7 +66,7 @@ impl ObservedState {
     }
 
     /// Removes a deleted object.
-    pub fn forget(&self, kind: Kind, key: &ObjectKey) {
+    pub fn forget(&self, kind: ObjectKind, key: &ObjectKey) {
         self.seen.lock().remove(&(kind, key.clone()));
     }
 
@@ -81,7 +81,7 @@ impl ObservedState {
     }
 
     /// The last observation of an object.
-    pub fn get(&self, kind: Kind, key: &ObjectKey) -> Option<Sighting> {
+    pub fn get(&self, kind: ObjectKind, key: &ObjectKey) -> Option<Sighting> {
         self.seen.lock().get(&(kind, key.clone())).cloned()
     }
 }

@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     catalog::{
-        EndpointReading, Facts, JournalReading, Kind, ObjectView, SubscriptionReading, observed::DeliveryHealth,
+        EndpointReading, Facts, JournalReading, ObjectKind, ObjectView, SubscriptionReading, observed::DeliveryHealth,
     },
     controller::limits,
     telemetry::metrics::Metrics,
@@ -84,7 +84,7 @@ struct Material {
 
 /// A write that is due.
 struct Write {
-    kind: Kind,
+    kind: ObjectKind,
     key: ObjectKey,
     uid: Option<Arc<str>>,
     made_of: Material,
@@ -160,7 +160,7 @@ impl StatusWriter {
     }
 
     /// Writes everything that is due.
-    async fn pass(&mut self, memos: &mut HashMap<(Kind, ObjectKey), Memo>, last: bool) {
+    async fn pass(&mut self, memos: &mut HashMap<(ObjectKind, ObjectKey), Memo>, last: bool) {
         let views = Arc::clone(&self.objects.borrow_and_update());
         if memos.len() > views.len() {
             let alive: std::collections::HashSet<_> = views.iter().map(|view| (view.kind, view.key.clone())).collect();
@@ -232,7 +232,7 @@ impl StatusWriter {
 
     /// Whether no storage share blocks the endpoint's events.
     fn is_storing(&self, view: &ObjectView) -> bool {
-        view.kind != Kind::Endpoint || self.journal.storage(&view.incarnation()).exhausted.is_none()
+        view.kind != ObjectKind::Endpoint || self.journal.storage(&view.incarnation()).exhausted.is_none()
     }
 
     async fn write(&self, write: &Write) -> Written {
@@ -240,8 +240,8 @@ impl StatusWriter {
             return Written::No;
         }
         let resource = match write.kind {
-            Kind::Endpoint => ApiResource::erase::<WebhookEndpoint>(&()),
-            Kind::Subscription => ApiResource::erase::<WebhookSubscription>(&()),
+            ObjectKind::Endpoint => ApiResource::erase::<WebhookEndpoint>(&()),
+            ObjectKind::Subscription => ApiResource::erase::<WebhookSubscription>(&()),
         };
         // The uid prevents writing the status to a later object of the same name.
         let patch = json!({

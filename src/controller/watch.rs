@@ -29,7 +29,7 @@ use super::{
     streams::{ResourceKind, Streams, WatchEvent},
 };
 use crate::{
-    catalog::{Change, Index, Namespaces, Published, Reference},
+    catalog::{Change, Namespaces, ObjectIndex, Published, Reference},
     controller::limits,
     telemetry::metrics::Metrics,
 };
@@ -41,16 +41,16 @@ pub struct Watch {
     fetches: Fetches,
     metrics: Metrics,
     /// Moves to a blocking thread for compiling, and back.
-    index: Option<Index>,
+    index: Option<ObjectIndex>,
     schedule: Schedule,
 }
 
 impl Watch {
-    /// Watches that begin when run. `index` must fetch its references ([`Index::fetching`]).
+    /// Watches that begin when run. `index` must fetch its references ([`ObjectIndex::fetching`]).
     pub fn new(
         clients: &Clients,
         namespaces: &Namespaces,
-        index: Index,
+        index: ObjectIndex,
         sightings: ObservedState,
         metrics: Metrics,
     ) -> Self {

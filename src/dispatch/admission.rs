@@ -47,7 +47,7 @@ pub(super) struct Load {
 
 /// The time by both clocks: timestamps for what outlasts a process, instants for short waits.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Now {
+pub(super) struct AdmissionTime {
     pub(super) clock: Timestamp,
     pub(super) instant: Instant,
 }
@@ -137,7 +137,7 @@ impl DeliveryAdmission {
     pub(super) fn decide(
         &mut self,
         load: Load,
-        now: Now,
+        now: AdmissionTime,
         rate: impl FnOnce() -> Result<(), Duration>,
     ) -> AttemptDecision {
         if self.settings.parked {

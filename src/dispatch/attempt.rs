@@ -15,21 +15,21 @@ use super::{
     attempt_error::AttemptError,
     body::BuildError,
     claim::ClaimedDelivery,
-    client::{Client, Outgoing, Response},
+    client::{Client, Outgoing, ReceiverResponse},
     dead_letter::{self, Forwarded},
-    outcome::{Outcome, classify},
+    outcome::{AttemptOutcome, classify},
     request,
 };
 use crate::{
     catalog::{
         Subscription,
-        observed::{Delivered, Failed},
+        observed::{Failed, LastDelivery},
     },
-    telemetry::spans::{self, Span, Spans},
+    telemetry::spans::{self, OpenSpan, Spans},
 };
 
 /// The result of an attempt.
-pub(super) struct Ended {
+pub(super) struct AttemptResult {
     pub(super) sequence: Sequence,
     pub(super) settlement: Settlement,
     /// When the attempt ended.
@@ -52,13 +52,17 @@ pub(super) struct Context {
 
 /// Sends a claimed event. Returns the settlement for the journal, and reports the outcome as facts, metrics and one log
 /// line.
-pub(super) async fn attempt(context: Arc<Context>, subscription: Arc<Subscription>, claimed: ClaimedDelivery) -> Ended {
+pub(super) async fn attempt(
+    context: Arc<Context>,
+    subscription: Arc<Subscription>,
+    claimed: ClaimedDelivery,
+) -> AttemptResult {
     let delivery = claimed.delivery.clone();
     let entropy = Entropy::new();
     let started = Instant::now();
     let parent = request::parent(&delivery.event);
     let span = context.spans.attempt(parent, traced(&subscription, &delivery));
-    let own = span.as_ref().and_then(Span::traceparent).unwrap_or_else(|| match parent {
+    let own = span.as_ref().and_then(OpenSpan::traceparent).unwrap_or_else(|| match parent {
         Some(parent) => parent.child(entropy.trace.first_chunk().copied().unwrap_or_default()),
         None => Traceparent::fresh(entropy.trace),
     });
@@ -74,8 +78,8 @@ pub(super) async fn attempt(context: Arc<Context>, subscription: Arc<Subscriptio
     ended
 }
 
-fn traced<'a>(subscription: &'a Subscription, delivery: &'a Delivery) -> spans::Attempt<'a> {
-    spans::Attempt {
+fn traced<'a>(subscription: &'a Subscription, delivery: &'a Delivery) -> spans::AttemptToTrace<'a> {
+    spans::AttemptToTrace {
         namespace: &subscription.key.namespace,
         subscription: &subscription.key.name,
         endpoint: &subscription.endpoint.key.name,
@@ -91,15 +95,15 @@ pub(super) async fn conclude(
     context: &Context,
     subscription: &Subscription,
     delivery: &Delivery,
-    answer: &Result<Response, AttemptError>,
+    answer: &Result<ReceiverResponse, AttemptError>,
     took: Duration,
     spread: f64,
-) -> Ended {
+) -> AttemptResult {
     let now = context.clock.now();
     let mut outcome = classify(&subscription.retry, delivery.attempt, answer, now, took, spread);
     let passed = dead_letter::pass_on(&*context.journal, subscription, delivery, &mut outcome, now).await;
     observe(subscription, delivery, answer, &outcome, passed, now, took);
-    Ended {
+    AttemptResult {
         sequence: delivery.event.sequence,
         at: now,
         failed: outcome.counts_as_failure(),
@@ -130,8 +134,8 @@ async fn build(
 fn observe(
     subscription: &Subscription,
     delivery: &Delivery,
-    answer: &Result<Response, AttemptError>,
-    outcome: &Outcome,
+    answer: &Result<ReceiverResponse, AttemptError>,
+    outcome: &AttemptOutcome,
     passed: Option<Forwarded>,
     now: Timestamp,
     took: Duration,
@@ -153,7 +157,7 @@ fn observe(
             took_ms = duration_ms,
             "event delivered"
         );
-        subscription.facts.delivered(Delivered { time: now, event_id: event.id.clone(), status, duration_ms });
+        subscription.facts.delivered(LastDelivery { time: now, event_id: event.id.clone(), status, duration_ms });
         return;
     };
     if let Some(passed) = passed {

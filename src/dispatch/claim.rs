@@ -12,7 +12,7 @@ use grapnel_payload::reading::Reading;
 use jiff::Timestamp;
 
 use super::{
-    attempt::{Context, Ended, Entropy, conclude},
+    attempt::{AttemptResult, Context, Entropy, conclude},
     decoded_event::DecodedEvent,
     filter::wants,
 };
@@ -125,7 +125,7 @@ async fn filter(context: &Context, subscription: &Arc<Subscription>, claimed: Cl
         // A filter error is a failed attempt: it is not known whether the event is wanted, so it is not dropped.
         Err(error) => {
             let (answer, took) = (Err(error.into()), began.elapsed());
-            let Ended { settlement, .. } =
+            let AttemptResult { settlement, .. } =
                 conclude(context, subscription, &delivery, &answer, took, Entropy::new().spread).await;
             Filtered::Ended(sequence, settlement)
         }

@@ -40,7 +40,7 @@ use super::{
     redact,
     resolver::{GuardedResolver, Names, SystemNames},
     send_error::SendError,
-    token::{self, Token, TokenError, Tokens},
+    token::{self, AccessToken, TokenError, Tokens},
 };
 use crate::{
     catalog::{OAuthClient, Snapshot, TlsIdentity},
@@ -125,7 +125,7 @@ impl fmt::Debug for Outgoing {
 
 /// The stored part of a response.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Response {
+pub struct ReceiverResponse {
     /// The status code.
     pub status: StatusCode,
     /// `Retry-After`, if it is text.
@@ -208,7 +208,7 @@ impl Client {
     /// # Errors
     /// Returns an error if no complete response arrives in time, no token is available, or the target may not be
     /// called.
-    pub async fn post(&self, request: Outgoing) -> Result<Response, SendError> {
+    pub async fn post(&self, request: Outgoing) -> Result<ReceiverResponse, SendError> {
         let deadline = Instant::now() + request.timeout;
         let pools = self.pools(request.tls.as_deref())?;
         let guarded = pools.of(request.reach);
@@ -226,7 +226,7 @@ impl Client {
         client: &Arc<OAuthClient>,
         request: Outgoing,
         deadline: Instant,
-    ) -> Result<Response, SendError> {
+    ) -> Result<ReceiverResponse, SendError> {
         let tokens = self.0.tokens.get(client.fingerprint(), || Ok::<_, SendError>(Arc::default()))?;
         let token = self.token(&tokens, client, deadline).await?;
         let answer = guarded.exchange_until(deadline, request.authorized(&token)).await?;
@@ -258,7 +258,12 @@ impl Client {
         made.map_err(|error| SendError::Tls(error.to_string()))
     }
 
-    async fn token(&self, tokens: &Tokens, client: &Arc<OAuthClient>, until: Instant) -> Result<Arc<Token>, SendError> {
+    async fn token(
+        &self,
+        tokens: &Tokens,
+        client: &Arc<OAuthClient>,
+        until: Instant,
+    ) -> Result<Arc<AccessToken>, SendError> {
         let fetch = || self.clone().fetch(Arc::clone(client)).boxed();
         let started = Instant::now();
         match tokio::time::timeout_at(until, tokens.get(self.0.clock.now(), fetch)).await {
@@ -268,7 +273,7 @@ impl Client {
     }
 
     /// Requests a token from the token endpoint (RFC 6749, 4.4.2).
-    async fn fetch(self, client: Arc<OAuthClient>) -> Result<Arc<Token>, TokenError> {
+    async fn fetch(self, client: Arc<OAuthClient>) -> Result<Arc<AccessToken>, TokenError> {
         let unreachable = |error: SendError| TokenError::Unreachable(error.to_string());
         let pools = self.pools(client.tls.as_deref()).map_err(unreachable)?;
         pools.urls.check(&client.token_url, false).map_err(unreachable)?;
@@ -290,7 +295,7 @@ impl Client {
 }
 
 impl Outgoing {
-    fn authorized(&self, token: &Token) -> Self {
+    fn authorized(&self, token: &AccessToken) -> Self {
         let mut authorized = self.clone();
         authorized.headers.insert(header::AUTHORIZATION, token.header.clone());
         authorized
@@ -328,13 +333,13 @@ impl Guarded {
         })
     }
 
-    async fn exchange_until(&self, deadline: Instant, request: Outgoing) -> Result<Response, SendError> {
+    async fn exchange_until(&self, deadline: Instant, request: Outgoing) -> Result<ReceiverResponse, SendError> {
         let timeout = request.timeout;
         let answer = tokio::time::timeout_at(deadline, self.exchange(request)).await;
         answer.unwrap_or(Err(SendError::Timeout(timeout)))
     }
 
-    async fn exchange(&self, request: Outgoing) -> Result<Response, SendError> {
+    async fn exchange(&self, request: Outgoing) -> Result<ReceiverResponse, SendError> {
         let Outgoing { url, secret_url, headers, body, .. } = request;
         let secrets: Vec<_> = headers.values().filter(|value| value.is_sensitive()).cloned().collect();
         let mut posted = Request::new(Full::new(body.clone()));
@@ -349,7 +354,7 @@ impl Guarded {
         if !status.is_success() {
             body_start = redact::redact(body_start, &secrets, &body);
         }
-        Ok(Response { status, retry_after, body_start })
+        Ok(ReceiverResponse { status, retry_after, body_start })
     }
 
     /// Posts a request without following redirects.

@@ -5,12 +5,12 @@
 //! dead letter, the event is not settled as failed: it is retried after [`limits::DEAD_LETTER_PAUSE`].
 
 use bytes::Bytes;
-use grapnel_event::{dead_letter as letter, dead_letter::End, identity::Identity, schema::Validated};
+use grapnel_event::{dead_letter as letter, dead_letter::NotForwarded, identity::Identity, schema::Validated};
 use grapnel_journal::{Appended, Arrival, Delivery, Failure, Journal, Settlement};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    outcome::{Outcome, bounded},
+    outcome::{AttemptOutcome, bounded},
     request::header_id,
 };
 use crate::{
@@ -26,7 +26,7 @@ pub(super) enum Forwarded {
     /// Already there (a duplicate).
     Before,
     /// Not forwarded: it would go in a circle, or has been forwarded too often.
-    Ended(End),
+    Ended(NotForwarded),
     /// The journal did not accept it.
     NotYet,
 }
@@ -37,8 +37,8 @@ impl Forwarded {
         match self {
             Self::On => "stored",
             Self::Before => "duplicate",
-            Self::Ended(End::Circle) => "circle",
-            Self::Ended(End::Far) => "too_far",
+            Self::Ended(NotForwarded::Circle) => "circle",
+            Self::Ended(NotForwarded::Far) => "too_far",
             Self::NotYet => "not_stored",
         }
     }
@@ -50,7 +50,7 @@ pub(super) async fn pass_on(
     journal: &dyn Journal,
     subscription: &Subscription,
     delivery: &Delivery,
-    outcome: &mut Outcome,
+    outcome: &mut AttemptOutcome,
     now: Timestamp,
 ) -> Option<Forwarded> {
     let to = subscription.dead_letter_endpoint.as_ref()?;
@@ -83,7 +83,7 @@ fn arrival(
     delivery: &Delivery,
     failure: &Failure,
     now: Timestamp,
-) -> Result<Arrival, End> {
+) -> Result<Arrival, NotForwarded> {
     let event = &*delivery.event;
     let from = subscription.endpoint.key.to_string();
     // Headers of an earlier dead letter: this event may be one.

@@ -15,7 +15,7 @@ use std::{
 
 use bytes::Bytes;
 use grapnel_api::ObjectKey;
-use grapnel_expression::{Event, Expression, Inputs, Payload};
+use grapnel_expression::{EventInput, Expression, Inputs, PayloadInput};
 use grapnel_journal::StoredEvent;
 use grapnel_payload::{
     cloudevents::{Attribute, CloudEvent},
@@ -125,7 +125,7 @@ impl DecodedEvent {
     pub(super) fn inputs<'a>(&'a self, expression: &Expression, endpoint: &'a ObjectKey) -> Inputs<'a> {
         let event = &*self.event;
         let mut inputs = Inputs {
-            event: Some(Event {
+            event: Some(EventInput {
                 id: &event.id,
                 kind: &event.kind,
                 time: event.received,
@@ -222,9 +222,9 @@ impl DecodedEvent {
     }
 
     /// The data as expressions see it.
-    fn payload(&self) -> Payload<'_> {
+    fn payload(&self) -> PayloadInput<'_> {
         match self.tree() {
-            Some(tree) => Payload::Json(Cow::Borrowed(tree)),
+            Some(tree) => PayloadInput::Json(Cow::Borrowed(tree)),
             None => self.data().payload(),
         }
     }
@@ -251,8 +251,8 @@ impl DecodedEvent {
             None => Content::read(&self.reading, self.event.content_type.as_deref(), body),
         };
         match read.payload() {
-            Payload::Json(value) => Tree { value: Some(value.into_owned()), is_body: false },
-            Payload::Nothing | Payload::Text(_) | Payload::Bytes(_) => Tree::default(),
+            PayloadInput::Json(value) => Tree { value: Some(value.into_owned()), is_body: false },
+            PayloadInput::Nothing | PayloadInput::Text(_) | PayloadInput::Bytes(_) => Tree::default(),
         }
     }
 

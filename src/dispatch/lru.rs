@@ -16,11 +16,11 @@ pub(super) struct LruCache<V> {
 }
 
 struct Entries<V> {
-    by_fingerprint: HashMap<Fingerprint, Entry<V>>,
+    by_fingerprint: HashMap<Fingerprint, CachedValue<V>>,
     uses: u64,
 }
 
-struct Entry<V> {
+struct CachedValue<V> {
     value: V,
     /// Sequence number of the last use.
     used: u64,
@@ -50,7 +50,7 @@ impl<V: Clone> LruCache<V> {
         {
             entries.by_fingerprint.remove(&oldest);
         }
-        entries.by_fingerprint.insert(key, Entry { value: value.clone(), used });
+        entries.by_fingerprint.insert(key, CachedValue { value: value.clone(), used });
         Ok(value)
     }
 

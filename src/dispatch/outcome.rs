@@ -7,7 +7,7 @@ use grapnel_journal::{Exchange, Failure, Settlement, limits::FAILURE_MESSAGE_BYT
 use http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
 
-use super::{attempt_error::AttemptError, client::Response};
+use super::{attempt_error::AttemptError, client::ReceiverResponse};
 
 /// Outcome label of a successful attempt.
 pub const DELIVERED: &str = "delivered";
@@ -17,7 +17,7 @@ pub const STATUS: &str = "status";
 
 /// The outcome of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outcome {
+pub struct AttemptOutcome {
     /// `delivered` or the reason of the failure: the label of metrics.
     pub label: &'static str,
     /// The response status, if there was a response.
@@ -32,7 +32,7 @@ pub struct Outcome {
     pub settlement: Settlement,
 }
 
-impl Outcome {
+impl AttemptOutcome {
     /// When the event is retried, if it is.
     pub fn next_attempt(&self) -> Option<Timestamp> {
         match &self.settlement {
@@ -61,14 +61,14 @@ impl Outcome {
 pub fn classify(
     policy: &RetryPolicy,
     attempt: u32,
-    answer: &Result<Response, AttemptError>,
+    answer: &Result<ReceiverResponse, AttemptError>,
     now: Timestamp,
     took: Duration,
     entropy: f64,
-) -> Outcome {
+) -> AttemptOutcome {
     let (label, status, message) = match answer {
         Ok(response) if response.status.is_success() => {
-            return Outcome {
+            return AttemptOutcome {
                 label: DELIVERED,
                 status: Some(response.status),
                 gone: false,
@@ -98,11 +98,11 @@ pub fn classify(
         }
     };
     let asked = !answer.as_ref().is_err_and(AttemptError::is_own);
-    Outcome { label, status, gone, asked, pause, settlement }
+    AttemptOutcome { label, status, gone, asked, pause, settlement }
 }
 
 /// The delay that the receiver requested by `Retry-After`.
-fn asked_delay(answer: &Result<Response, AttemptError>, now: Timestamp) -> Option<Duration> {
+fn asked_delay(answer: &Result<ReceiverResponse, AttemptError>, now: Timestamp) -> Option<Duration> {
     let response = answer.as_ref().ok()?;
     match response.status {
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
@@ -112,7 +112,7 @@ fn asked_delay(answer: &Result<Response, AttemptError>, now: Timestamp) -> Optio
     }
 }
 
-fn describe(response: &Response) -> String {
+fn describe(response: &ReceiverResponse) -> String {
     let status = response.status;
     let mut message = match status.canonical_reason() {
         Some(reason) => format!("the target responded with {} {reason}", status.as_u16()),
@@ -155,7 +155,7 @@ pub(super) fn bounded(message: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use grapnel_delivery::retry::Jitter;
+    use grapnel_delivery::retry::RetryJitter;
     use grapnel_expression::ExpressionError;
     use proptest::prelude::*;
 
@@ -170,13 +170,13 @@ mod tests {
             initial: Duration::from_secs(1),
             multiplier: 2.0,
             max_delay: Duration::from_secs(60),
-            jitter: Jitter::None,
+            jitter: RetryJitter::None,
             stop_on: vec![410],
         }
     }
 
-    fn answered(status: u16, retry_after: Option<&str>, body: &'static [u8]) -> Result<Response, AttemptError> {
-        Ok(Response {
+    fn answered(status: u16, retry_after: Option<&str>, body: &'static [u8]) -> Result<ReceiverResponse, AttemptError> {
+        Ok(ReceiverResponse {
             status: StatusCode::from_u16(status).unwrap(),
             retry_after: retry_after.map(str::to_owned),
             body_start: Bytes::from_static(body),
@@ -187,11 +187,11 @@ mod tests {
         "2026-03-01T12:00:00Z".parse().unwrap()
     }
 
-    fn delay(outcome: &Outcome) -> Option<Duration> {
+    fn delay(outcome: &AttemptOutcome) -> Option<Duration> {
         outcome.next_attempt().map(|due| Duration::try_from(due.duration_since(now())).unwrap())
     }
 
-    fn classify_now(attempt: u32, answer: &Result<Response, AttemptError>) -> Outcome {
+    fn classify_now(attempt: u32, answer: &Result<ReceiverResponse, AttemptError>) -> AttemptOutcome {
         classify(&policy(), attempt, answer, now(), TOOK, 0.5)
     }
 
@@ -307,12 +307,12 @@ mod tests {
             attempt in 0u32..200,
             entropy in 0.0f64..=1.0,
         ) {
-            let answer = Ok(Response {
+            let answer = Ok(ReceiverResponse {
                 status: StatusCode::from_u16(status).unwrap(),
                 retry_after,
                 body_start: Bytes::from(body),
             });
-            let spread = RetryPolicy { jitter: Jitter::Full, ..policy() };
+            let spread = RetryPolicy { jitter: RetryJitter::Full, ..policy() };
             let outcome = classify(&spread, attempt, &answer, now(), TOOK, entropy);
             if let Some(failure) = outcome.failure() {
                 prop_assert!(failure.message.len() <= FAILURE_MESSAGE_BYTES);

@@ -16,7 +16,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tower::Service;
 
 use crate::{
-    cache::{BoundedCache, Flight, SingleFlight},
+    cache::{BoundedCache, InFlightFetch, SingleFlight},
     dispatch::limits,
 };
 
@@ -40,7 +40,7 @@ pub(super) enum LookupError {
     Failed(Arc<io::Error>),
 }
 
-type Answer = Result<Arc<[IpAddr]>, Arc<io::Error>>;
+type Resolution = Result<Arc<[IpAddr]>, Arc<io::Error>>;
 
 /// A name resolver.
 pub trait Names: Send + Sync + 'static {
@@ -70,7 +70,7 @@ pub(super) struct GuardedResolver {
     egress: Arc<EgressPolicy>,
     lookups: Arc<Lookups>,
     /// Lookups that run or wait for a slot; they end with this.
-    flights: Arc<SingleFlight<Box<str>, Answer>>,
+    flights: Arc<SingleFlight<Box<str>, Resolution>>,
 }
 
 /// What all lookups share.
@@ -107,7 +107,7 @@ impl Slots {
 }
 
 impl Lookups {
-    async fn lookup(&self, name: Box<str>) -> Answer {
+    async fn lookup(&self, name: Box<str>) -> Resolution {
         let began = Instant::now();
         let found = self.names.lookup(&name).await;
         self.ended(name, began.elapsed() < limits::DNS_PROMPT);
@@ -142,7 +142,7 @@ impl GuardedResolver {
         Arc::clone(&self.egress)
     }
 
-    fn lookup(&self, name: &str) -> Flight<Answer> {
+    fn lookup(&self, name: &str) -> InFlightFetch<Resolution> {
         let name = Box::<str>::from(name);
         let Ok(flight) = self.flights.join(&name, |_| Ok::<_, Infallible>(self.begin(name.clone())));
         flight
@@ -150,7 +150,7 @@ impl GuardedResolver {
 
     /// A lookup that waits for a slot as long as a delivery waits for it. Once it has a slot it blocks a thread until
     /// the system's resolver answers; it then ends and leaves the table even when no delivery waits any more.
-    fn begin(&self, name: Box<str>) -> BoxFuture<'static, Answer> {
+    fn begin(&self, name: Box<str>) -> BoxFuture<'static, Resolution> {
         let (lookups, flights) = (Arc::clone(&self.lookups), Arc::downgrade(&self.flights));
         async move {
             let prompt = lookups.prompt.get(&name).is_some();
@@ -166,7 +166,7 @@ impl GuardedResolver {
 
 impl GuardedResolver {
     /// The addresses of a name without the policy, for names that the operator configures, such as a proxy.
-    pub(super) async fn addresses(&self, name: &str) -> Answer {
+    pub(super) async fn addresses(&self, name: &str) -> Resolution {
         self.lookup(name).await
     }
 

@@ -41,7 +41,7 @@ pub enum TokenError {
 }
 
 /// An access token.
-pub(super) struct Token {
+pub(super) struct AccessToken {
     /// The value of `Authorization`.
     pub(super) header: HeaderValue,
     /// When the next token is fetched.
@@ -50,26 +50,26 @@ pub(super) struct Token {
     expires: Timestamp,
 }
 
-type Answer = Result<Arc<Token>, TokenError>;
+type TokenResult = Result<Arc<AccessToken>, TokenError>;
 
 /// The tokens of one OAuth client.
 #[derive(Default)]
 pub(super) struct Tokens {
     state: Arc<Mutex<State>>,
     /// The fetch in flight, as long as a delivery waits for it.
-    fetch: SingleFlight<(), Answer>,
+    fetch: SingleFlight<(), TokenResult>,
 }
 
 #[derive(Default)]
 struct State {
-    token: Option<Arc<Token>>,
+    token: Option<Arc<AccessToken>>,
     /// When a token was dropped last.
     dropped: Option<Timestamp>,
 }
 
 impl State {
     /// The token, unless it is time to renew it.
-    fn fresh(&self, now: Timestamp) -> Option<Arc<Token>> {
+    fn fresh(&self, now: Timestamp) -> Option<Arc<AccessToken>> {
         self.token.clone().filter(|token| now < token.renew)
     }
 }
@@ -79,7 +79,11 @@ impl Tokens {
     ///
     /// # Errors
     /// Returns an error if the fetch fails and no valid token is left.
-    pub(super) async fn get(&self, now: Timestamp, fetch: impl FnOnce() -> BoxFuture<'static, Answer>) -> Answer {
+    pub(super) async fn get(
+        &self,
+        now: Timestamp,
+        fetch: impl FnOnce() -> BoxFuture<'static, TokenResult>,
+    ) -> TokenResult {
         let left = {
             let state = self.state.lock();
             if let Some(token) = state.fresh(now) {
@@ -100,7 +104,7 @@ impl Tokens {
     }
 
     /// A fetch that stores its token.
-    fn store(&self, fetch: BoxFuture<'static, Answer>) -> impl Future<Output = Answer> + Send + use<> {
+    fn store(&self, fetch: BoxFuture<'static, TokenResult>) -> impl Future<Output = TokenResult> + Send + use<> {
         let state = Arc::clone(&self.state);
         async move {
             let answer = fetch.await;
@@ -112,7 +116,7 @@ impl Tokens {
     }
 
     /// Records that the receiver answered 401 to a token. Returns whether to fetch another token.
-    pub(super) fn refused(&self, token: &Arc<Token>, now: Timestamp) -> bool {
+    pub(super) fn refused(&self, token: &Arc<AccessToken>, now: Timestamp) -> bool {
         let mut state = self.state.lock();
         if state.token.as_ref().is_some_and(|current| !Arc::ptr_eq(current, token)) {
             // Another delivery has already replaced it.
@@ -139,7 +143,7 @@ struct Granted {
 }
 
 /// Reads the response of a token endpoint to a request sent at `now`.
-pub(super) fn read(status: StatusCode, body: &Bytes, now: Timestamp) -> Result<Token, TokenError> {
+pub(super) fn read(status: StatusCode, body: &Bytes, now: Timestamp) -> Result<AccessToken, TokenError> {
     let granted: Option<Granted> = serde_json::from_slice(body).ok();
     let code = granted.as_ref().and_then(|granted| known(granted.error.as_deref()?));
     if !status.is_success() {
@@ -170,7 +174,7 @@ pub(super) fn read(status: StatusCode, body: &Bytes, now: Timestamp) -> Result<T
         now.checked_add(time).unwrap_or(Timestamp::MAX)
     };
     let early = (lifetime / 10).min(limits::TOKEN_RENEW_EARLY);
-    Ok(Token { header, renew: after(lifetime.saturating_sub(early)), expires: after(lifetime) })
+    Ok(AccessToken { header, renew: after(lifetime.saturating_sub(early)), expires: after(lifetime) })
 }
 
 /// A lifetime in seconds, within bounds. A token whose lifetime is negative or not a number is used for one delivery.
@@ -205,11 +209,11 @@ mod tests {
         Timestamp::from_second(1_800_000_000 + seconds).unwrap()
     }
 
-    fn granted(body: &str) -> Result<Token, TokenError> {
+    fn granted(body: &str) -> Result<AccessToken, TokenError> {
         read(StatusCode::OK, &Bytes::copy_from_slice(body.as_bytes()), at(0))
     }
 
-    fn token(name: &str, lifetime: u32, now: Timestamp) -> Token {
+    fn token(name: &str, lifetime: u32, now: Timestamp) -> AccessToken {
         let body = format!(r#"{{"access_token":"{name}","token_type":"Bearer","expires_in":{lifetime}}}"#);
         read(StatusCode::OK, &Bytes::from(body), now).unwrap()
     }
@@ -268,11 +272,11 @@ mod tests {
         );
     }
 
-    fn gives(token: Token) -> BoxFuture<'static, Answer> {
+    fn gives(token: AccessToken) -> BoxFuture<'static, TokenResult> {
         std::future::ready(Ok(Arc::new(token))).boxed()
     }
 
-    fn fails() -> BoxFuture<'static, Answer> {
+    fn fails() -> BoxFuture<'static, TokenResult> {
         std::future::ready(Err(TokenError::Malformed("is broken"))).boxed()
     }
 

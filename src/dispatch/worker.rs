@@ -30,8 +30,8 @@ use tokio::{
 };
 
 use super::{
-    admission::{AdmissionSettings, AttemptDecision, DeliveryAdmission, Load, Now},
-    attempt::{Context, Ended, attempt},
+    admission::{AdmissionSettings, AdmissionTime, AttemptDecision, DeliveryAdmission, Load},
+    attempt::{AttemptResult, Context, attempt},
     backoff::{Backoff, settle, warn_throttled},
     circuit::CircuitReport,
     claim::{ClaimRequest, ClaimedDelivery, FilteredClaim, claim, is_ahead, skip},
@@ -56,7 +56,7 @@ pub(super) struct Worker {
     /// Claimed deliveries to be sent, in order.
     waiting: VecDeque<ClaimedDelivery>,
     /// The attempts in flight.
-    sending: JoinSet<Ended>,
+    sending: JoinSet<AttemptResult>,
     /// The deliveries in flight, by sequence number.
     in_flight: HashMap<Sequence, InFlight>,
     /// How many times the target has changed.
@@ -180,7 +180,7 @@ impl Worker {
 
     /// Begins attempts while they may begin. `clock` is the current time.
     fn begin(&mut self, clock: Timestamp) {
-        let now = Now { clock, instant: Instant::now() };
+        let now = AdmissionTime { clock, instant: Instant::now() };
         while !self.waiting.is_empty() {
             let (load, rate) = (self.load(), self.subscription.rate_limit.as_ref());
             let decision = self.admission.decide(load, now, || rate.map_or(Ok(()), |rate| rate.try_acquire()));
@@ -322,9 +322,9 @@ impl Worker {
     }
 
     /// Records the end of an attempt.
-    fn book(&mut self, ended: Result<Ended, JoinError>) {
+    fn book(&mut self, ended: Result<AttemptResult, JoinError>) {
         match ended {
-            Ok(Ended { sequence, settlement, at, failed, asked, pause }) => {
+            Ok(AttemptResult { sequence, settlement, at, failed, asked, pause }) => {
                 // A delivery released at the deadline is not settled twice.
                 let Some(InFlight { permit, target, .. }) = self.in_flight.remove(&sequence) else { return };
                 // An earlier target does not pause this one.

@@ -7,13 +7,13 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     limits,
-    node::{Node, Tree},
+    node::{Tree, YamlNode},
 };
 
 /// A document whose nodes know their lines.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Document {
-    root: Node,
+    root: YamlNode,
 }
 
 /// SHA-256 of a document's values, without comments and line numbers.
@@ -46,7 +46,7 @@ impl Document {
     pub fn parse(text: &str) -> Result<Vec<Self>, ParseError> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let options = options! { strict_booleans: true };
-        let roots = serde_yaml::from_multiple_with_options::<Option<Node>>(text, options)?;
+        let roots = serde_yaml::from_multiple_with_options::<Option<YamlNode>>(text, options)?;
         let documents: Vec<_> = roots.into_iter().flatten().map(|root| Self { root }).collect();
         documents.iter().try_for_each(|document| document.root.check(text))?;
         Ok(documents)

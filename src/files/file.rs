@@ -35,7 +35,7 @@ pub(super) struct File {
     /// Orders the objects of different files.
     pub(super) order: u64,
     /// The documents of the last version that is valid YAML.
-    pub(super) entries: Vec<Entry>,
+    pub(super) entries: Vec<DocumentEntry>,
     /// Whether there has been such a version.
     pub(super) good: bool,
     /// Why the newest version cannot be read: line and message.
@@ -46,7 +46,7 @@ pub(super) struct File {
 
 /// A document of a file.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct DocumentEntry {
     pub(super) digest: Digest,
     pub(super) lines: Lines,
     pub(super) content: DocumentContent,
@@ -166,13 +166,13 @@ impl File {
         };
         let before = std::mem::take(&mut self.entries);
         let before = before.into_iter().filter(|_| reuse);
-        let mut known: HashMap<Digest, Entry> = before.map(|entry| (entry.digest, entry)).collect();
+        let mut known: HashMap<Digest, DocumentEntry> = before.map(|entry| (entry.digest, entry)).collect();
         let kustomization = is_kustomization(path);
         for document in documents.into_iter().flat_map(Document::into_objects) {
             let (digest, lines) = (document.digest(), Lines::of(&document));
             self.entries.push(match known.remove(&digest) {
-                Some(entry) => Entry { lines, ..entry },
-                None => Entry::new(digest, lines, object::read(&document, kustomization)),
+                Some(entry) => DocumentEntry { lines, ..entry },
+                None => DocumentEntry::new(digest, lines, object::read(&document, kustomization)),
             });
         }
         self.good = true;
@@ -181,7 +181,7 @@ impl File {
     }
 }
 
-impl Entry {
+impl DocumentEntry {
     fn new(digest: Digest, lines: Lines, read: Result<Definition, Vec<Problem>>) -> Self {
         let (content, object) = match read {
             Ok(Definition::Object { name, object, warnings }) => {

@@ -18,9 +18,9 @@ mod tests;
 mod watch;
 
 pub use document::{Document, ParseError};
-pub use report::{InUse, ObjectName, Place, Report, Severity};
-pub use source::{Scanned, Source};
-pub use watch::{Watch, watch};
+pub use report::{FileLocation, InUse, LocatedProblem, ObjectName, Severity};
+pub use source::{FileSource, SourceScan};
+pub use watch::{FileWatch, watch};
 
 /// Why files cannot be read at all.
 #[derive(Debug, thiserror::Error)]

@@ -19,7 +19,7 @@ use super::{
 
 /// A value with its line.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Node {
+pub(super) struct YamlNode {
     pub(super) line: u64,
     spelling: Spelling,
     pub(super) tree: Tree,
@@ -28,8 +28,8 @@ pub(super) struct Node {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Tree {
     Scalar(Scalar),
-    List(Vec<Node>),
-    Map(Vec<Entry>),
+    List(Vec<YamlNode>),
+    Map(Vec<MappingEntry>),
 }
 
 /// A scalar value. Documents define Secrets too, so it is never printed, and zeroed on drop.
@@ -58,14 +58,14 @@ impl From<Value> for Tree {
 
 /// A key with its line, and its value.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Entry {
+pub(super) struct MappingEntry {
     pub(super) line: u64,
     spelling: Spelling,
     pub(super) key: String,
-    pub(super) value: Node,
+    pub(super) value: YamlNode,
 }
 
-impl Node {
+impl YamlNode {
     /// Checks that every YAML reader reads the node like this one.
     ///
     /// # Errors
@@ -148,7 +148,7 @@ impl Node {
     }
 }
 
-impl<'de> Deserialize<'de> for Node {
+impl<'de> Deserialize<'de> for YamlNode {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let (spelling, line, tree) = spelled(deserializer)?;
         Ok(Self { line, spelling, tree })
@@ -239,7 +239,7 @@ impl<'de> Visitor<'de> for TreeVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Tree, A::Error> {
         let mut entries = Vec::new();
         while let Some(SpelledKey { spelling, line, text: key }) = access.next_key()? {
-            entries.push(Entry { line, spelling, key, value: access.next_value()? });
+            entries.push(MappingEntry { line, spelling, key, value: access.next_value()? });
         }
         Ok(Tree::Map(entries))
     }

@@ -29,19 +29,19 @@ pub(super) struct Notify {
     inotify: AsyncFd<OwnedFd>,
     paths: Vec<PathBuf>,
     /// The relevant names in each watched directory.
-    watches: HashMap<i32, Wanted>,
+    watches: HashMap<i32, WatchedNames>,
 }
 
 /// The relevant names in a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Wanted {
+enum WatchedNames {
     /// All manifests.
     Manifests,
     /// These files.
     Files(Vec<PathBuf>),
 }
 
-impl Wanted {
+impl WatchedNames {
     fn contains(&self, name: &OsStr) -> bool {
         // A mounted ConfigMap or Secret renames `..data` when it changes.
         name.as_bytes().starts_with(b"..")
@@ -77,17 +77,17 @@ impl Notify {
             | WatchFlags::MOVE
             | WatchFlags::DELETE_SELF
             | WatchFlags::MOVE_SELF;
-        let mut watches: HashMap<i32, Wanted> = HashMap::new();
+        let mut watches: HashMap<i32, WatchedNames> = HashMap::new();
         for path in &self.paths {
             if path.is_dir() {
                 let watch = inotify::add_watch(self.inotify.get_ref(), path, flags)?;
-                watches.insert(watch, Wanted::Manifests);
+                watches.insert(watch, WatchedNames::Manifests);
             } else {
                 let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
                 let watch = inotify::add_watch(self.inotify.get_ref(), parent.unwrap_or(Path::new(".")), flags)?;
-                match watches.entry(watch).or_insert_with(|| Wanted::Files(Vec::new())) {
-                    Wanted::Manifests => {}
-                    Wanted::Files(files) => files.push(path.clone()),
+                match watches.entry(watch).or_insert_with(|| WatchedNames::Files(Vec::new())) {
+                    WatchedNames::Manifests => {}
+                    WatchedNames::Files(files) => files.push(path.clone()),
                 }
             }
         }
@@ -113,7 +113,7 @@ impl Notify {
 }
 
 /// Reads all pending events. Returns whether one of them is relevant.
-fn matters(inotify: &OwnedFd, watches: &HashMap<i32, Wanted>) -> io::Result<bool> {
+fn matters(inotify: &OwnedFd, watches: &HashMap<i32, WatchedNames>) -> io::Result<bool> {
     let mut buffer = [MaybeUninit::uninit(); BUFFER_BYTES];
     let mut events = inotify::Reader::new(inotify, &mut buffer);
     let mut matters = false;

@@ -12,7 +12,7 @@ use super::{
     Document, ObjectName,
     kind::{self, Recognized},
 };
-use crate::catalog::{Kind, Problem, admission::Admission, advice};
+use crate::catalog::{ObjectKind, Problem, admission::Admission, advice};
 
 /// An object that a document defines.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,7 +24,7 @@ pub(super) enum Object {
     /// Labels of a namespace.
     Namespace(BTreeMap<String, String>),
     /// An endpoint or subscription that the API would reject.
-    Refused(Kind, Vec<Problem>),
+    Refused(ObjectKind, Vec<Problem>),
 }
 
 /// What a document defines.
@@ -70,11 +70,13 @@ pub(super) fn read(document: &Document, kustomization: bool) -> Result<Definitio
     let object = match kind {
         "Secret" => Object::Secret(secret(fields)?),
         "ConfigMap" => Object::ConfigMap(config_map(fields)?),
-        "WebhookEndpoint" => typed(Admission::endpoint(), value, Kind::Endpoint, |object: Box<WebhookEndpoint>| {
-            warnings = advice::endpoint(&object.spec);
-            Object::Endpoint(object)
-        }),
-        _ => typed(Admission::subscription(), value, Kind::Subscription, |object: Box<WebhookSubscription>| {
+        "WebhookEndpoint" => {
+            typed(Admission::endpoint(), value, ObjectKind::Endpoint, |object: Box<WebhookEndpoint>| {
+                warnings = advice::endpoint(&object.spec);
+                Object::Endpoint(object)
+            })
+        }
+        _ => typed(Admission::subscription(), value, ObjectKind::Subscription, |object: Box<WebhookSubscription>| {
             warnings = advice::subscription(&object.spec);
             Object::Subscription(object)
         }),
@@ -85,7 +87,7 @@ pub(super) fn read(document: &Document, kustomization: bool) -> Result<Definitio
 fn typed<T: serde::de::DeserializeOwned>(
     admission: &Admission,
     value: &Value,
-    kind: Kind,
+    kind: ObjectKind,
     object: impl FnOnce(Box<T>) -> Object,
 ) -> Object {
     let problems = admission.check(value);

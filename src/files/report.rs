@@ -7,14 +7,14 @@ use serde::Serialize;
 
 /// A location in a file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Place {
+pub struct FileLocation {
     /// The file.
     pub file: PathBuf,
     /// The line, from 1; 0 for the file as a whole.
     pub line: u64,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for FileLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.line {
             0 => write!(f, "{}", self.file.display()),
@@ -62,9 +62,9 @@ pub enum InUse {
 
 /// A problem with its location.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Report {
+pub struct LocatedProblem {
     /// The location.
-    pub place: Place,
+    pub place: FileLocation,
     /// How serious it is.
     pub severity: Severity,
     /// The object, if known.
@@ -79,7 +79,7 @@ pub struct Report {
     pub in_use: InUse,
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for LocatedProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let severity = if self.severity == Severity::Warning { "warning: " } else { "" };
         write!(f, "{}: {severity}{}: ", self.place, self.reason)?;

@@ -14,12 +14,12 @@ use std::{
 use grapnel_api::{ObjectKey, Reason};
 
 use super::{
-    FilesError, InUse, ObjectName, Place, Report, Severity,
+    FileLocation, FilesError, InUse, LocatedProblem, ObjectName, Severity,
     document::Digest,
-    file::{DocumentContent, Entry, File},
+    file::{DocumentContent, DocumentEntry, File},
     object::Object,
 };
-use crate::catalog::{Age, Applied, Change, Kind, Problem, Unreadable};
+use crate::catalog::{Age, Applied, Change, ObjectKind, Problem, Unreadable};
 
 /// Bits of an object's number for its position in the file; the others identify the file.
 const INDEX_BITS: u32 = 20;
@@ -32,7 +32,7 @@ const ORDER_START: u64 = 1 << 42;
 
 /// A set of files and directories.
 #[derive(Debug)]
-pub struct Source {
+pub struct FileSource {
     paths: Vec<PathBuf>,
     /// Whether objects of other kinds are errors.
     strict: bool,
@@ -58,14 +58,14 @@ struct Defined {
 
 /// The result of a scan.
 #[derive(Debug, Default)]
-pub struct Scanned {
+pub struct SourceScan {
     /// Changes since the last scan.
     pub changes: Vec<Change>,
     /// Problems of the files themselves. The index reports problems of objects.
-    pub reports: Vec<Report>,
+    pub reports: Vec<LocatedProblem>,
 }
 
-impl Source {
+impl FileSource {
     /// A source of these files and of the manifests directly in these directories.
     pub fn new(paths: Vec<PathBuf>) -> Self {
         Self {
@@ -102,7 +102,7 @@ impl Source {
     ///
     /// # Errors
     /// Returns an error if a given path does not exist.
-    pub fn scan(&mut self) -> Result<Option<Scanned>, FilesError> {
+    pub fn scan(&mut self) -> Result<Option<SourceScan>, FilesError> {
         let found = self.list()?;
         let before = self.files.len();
         self.files.retain(|file, _| found.contains_key(&**file) || self.texts.contains(file));
@@ -131,11 +131,11 @@ impl Source {
         let mut changes = self.changes(defined);
         self.forget();
         changes.push(Change::Synced(complete));
-        Ok(Some(Scanned { changes, reports }))
+        Ok(Some(SourceScan { changes, reports }))
     }
 
     /// The location of a problem of an object from this source.
-    pub fn place(&self, kind: Kind, key: &ObjectKey, pointer: &str) -> Option<Place> {
+    pub fn place(&self, kind: ObjectKind, key: &ObjectKey, pointer: &str) -> Option<FileLocation> {
         let name = ObjectName { kind: kind.as_str(), key: key.clone() };
         let defined = self.applied.get(&name)?;
         let entry = self.files.get(&*defined.file).and_then(|file| file.entries.get(defined.index));
@@ -143,7 +143,7 @@ impl Source {
             Some(entry) => entry.lines.line_of(pointer),
             None => defined.line,
         };
-        Some(Place { file: defined.file.to_path_buf(), line })
+        Some(FileLocation { file: defined.file.to_path_buf(), line })
     }
 
     /// Number of defined objects, by kind.
@@ -219,13 +219,13 @@ impl Source {
     }
 
     /// Reports files that cannot be read. Returns whether nothing is missing because of them.
-    fn broken(&self, reports: &mut Vec<Report>) -> bool {
+    fn broken(&self, reports: &mut Vec<LocatedProblem>) -> bool {
         let mut complete = true;
         for (path, file) in &self.files {
             let Some((line, message)) = &file.broken else { continue };
             complete &= file.good;
-            reports.push(Report {
-                place: Place { file: path.to_path_buf(), line: *line },
+            reports.push(LocatedProblem {
+                place: FileLocation { file: path.to_path_buf(), line: *line },
                 severity: Severity::Error,
                 object: None,
                 pointer: String::new(),
@@ -239,7 +239,7 @@ impl Source {
 
     /// Every object that the files define now, and the files with unreadable documents. Of two objects with one name
     /// the first counts.
-    fn define(&self, reports: &mut Vec<Report>) -> (HashMap<ObjectName, Defined>, HashSet<Arc<Path>>) {
+    fn define(&self, reports: &mut Vec<LocatedProblem>) -> (HashMap<ObjectName, Defined>, HashSet<Arc<Path>>) {
         let mut defined: HashMap<ObjectName, Defined> = HashMap::with_capacity(self.applied.len());
         let mut doubtful = HashSet::new();
         for (path, file) in &self.files {
@@ -258,7 +258,7 @@ impl Source {
                     }
                 };
                 if let Some(first) = defined.get(name) {
-                    let first = Place { file: first.file.to_path_buf(), line: first.line };
+                    let first = FileLocation { file: first.file.to_path_buf(), line: first.line };
                     let message = format!("already defined at {first}; remove one of the two");
                     let problem = Problem::new("/metadata/name", Reason::InvalidSpec, message);
                     reports.push(report(path, entry, &problem, Severity::Error));
@@ -341,9 +341,9 @@ impl Source {
 }
 
 /// A problem of a document.
-fn report(path: &Path, entry: &Entry, problem: &Problem, severity: Severity) -> Report {
-    Report {
-        place: Place { file: path.to_path_buf(), line: entry.lines.line_of(&problem.pointer) },
+fn report(path: &Path, entry: &DocumentEntry, problem: &Problem, severity: Severity) -> LocatedProblem {
+    LocatedProblem {
+        place: FileLocation { file: path.to_path_buf(), line: entry.lines.line_of(&problem.pointer) },
         severity,
         object: entry.name().cloned(),
         pointer: problem.pointer.clone(),
@@ -353,7 +353,7 @@ fn report(path: &Path, entry: &Entry, problem: &Problem, severity: Severity) -> 
     }
 }
 
-fn foreign(path: &Path, entry: &Entry, kind: &str) -> Report {
+fn foreign(path: &Path, entry: &DocumentEntry, kind: &str) -> LocatedProblem {
     let message = format!("`{kind}` is not a kind that Grapnel reads; remove the object, or omit --strict");
     report(path, entry, &Problem::new("/kind", Reason::InvalidSpec, message), Severity::Error)
 }
@@ -391,14 +391,14 @@ fn removed(ObjectName { kind, key }: ObjectName) -> Change {
         "Secret" => Change::Secret(key, None),
         "ConfigMap" => Change::ConfigMap(key, None),
         "Namespace" => Change::Namespace(key.name, None),
-        "WebhookEndpoint" => Change::Gone(Kind::Endpoint, key),
-        _ => Change::Gone(Kind::Subscription, key),
+        "WebhookEndpoint" => Change::Gone(ObjectKind::Endpoint, key),
+        _ => Change::Gone(ObjectKind::Subscription, key),
     }
 }
 
 impl Defined {
     fn change(&self, key: ObjectKey, object: Object) -> Change {
-        let source = Some(Place { file: self.file.to_path_buf(), line: self.line }.to_string());
+        let source = Some(FileLocation { file: self.file.to_path_buf(), line: self.line }.to_string());
         let age = Age(None, self.number);
         match object {
             Object::Endpoint(object) => {

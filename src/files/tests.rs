@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use tempfile::TempDir;
 
 use super::*;
-use crate::catalog::{Change, Kind};
+use crate::catalog::{Change, ObjectKind};
 
 fn endpoint(name: &str, extra: &str) -> String {
     format!(
@@ -17,13 +17,13 @@ fn endpoint(name: &str, extra: &str) -> String {
 /// A directory and its source.
 struct Files {
     directory: TempDir,
-    source: Source,
+    source: FileSource,
 }
 
 impl Files {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let source = Source::new(vec![directory.path().to_path_buf()]);
+        let source = FileSource::new(vec![directory.path().to_path_buf()]);
         Self { directory, source }
     }
 
@@ -40,13 +40,13 @@ impl Files {
 
     /// The changes in short, without `Synced`; `None` if no file has changed.
     fn try_scan(&mut self) -> Option<(Vec<String>, Vec<String>)> {
-        let Scanned { changes, reports } = self.source.scan().unwrap()?;
+        let SourceScan { changes, reports } = self.source.scan().unwrap()?;
         let changes = changes.iter().filter_map(|change| match change {
             Change::Endpoint(applied) => {
                 let source = applied.source.as_deref().and_then(|source| Path::new(source).file_name()).unwrap();
                 Some(format!("{} at {}", applied.key.name, source.display()))
             }
-            Change::Gone(Kind::Endpoint, key) => Some(format!("{} gone", key.name)),
+            Change::Gone(ObjectKind::Endpoint, key) => Some(format!("{} gone", key.name)),
             Change::Synced(_) => None,
             other => Some(format!("{other:?}")),
         });
@@ -113,7 +113,7 @@ fn a_file_that_breaks_keeps_what_it_defined() {
     let (changes, reports) = files.try_scan().unwrap();
     assert!(changes.is_empty() && reports[0].contains("metadata.name is missing"), "{reports:?}");
     let place =
-        files.source.place(Kind::Endpoint, &grapnel_api::ObjectKey::new("default", "one"), "/spec/verification");
+        files.source.place(ObjectKind::Endpoint, &grapnel_api::ObjectKey::new("default", "one"), "/spec/verification");
     assert_eq!(place.unwrap().line, 6);
     files.write("a.yaml", &endpoint("one", ""));
     assert_eq!(files.changes(), ["two gone"]);

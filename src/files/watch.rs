@@ -7,27 +7,28 @@ use tokio::{sync::watch::Sender, time};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    FilesError, InUse, ObjectName, Place, Report, Scanned, Severity, Source, file::overwrite_stack, notify::Notify,
+    FileLocation, FileSource, FilesError, InUse, LocatedProblem, ObjectName, Severity, SourceScan,
+    file::overwrite_stack, notify::Notify,
 };
 use crate::{
-    catalog::{Change, Index, Kind, Namespaces, Problem, Published},
+    catalog::{Change, Namespaces, ObjectIndex, ObjectKind, Problem, Published},
     files::limits,
 };
 
 /// The files and the index that they fill.
-pub struct Watch {
-    source: Source,
-    index: Index,
+pub struct FileWatch {
+    source: FileSource,
+    index: ObjectIndex,
     namespaces: Namespaces,
     /// The problems logged last.
-    reported: BTreeSet<Report>,
+    reported: BTreeSet<LocatedProblem>,
     /// The number of objects of other kinds, by kind.
     skipped: BTreeMap<Box<str>, usize>,
 }
 
-impl Watch {
+impl FileWatch {
     /// A watch that has not scanned yet.
-    pub fn new(source: Source, index: Index) -> Self {
+    pub fn new(source: FileSource, index: ObjectIndex) -> Self {
         Self { source, index, namespaces: Namespaces::All, reported: BTreeSet::new(), skipped: BTreeMap::new() }
     }
 
@@ -35,7 +36,11 @@ impl Watch {
     ///
     /// # Errors
     /// Returns an error if a given path does not exist.
-    pub fn start(source: Source, index: Index, namespaces: Namespaces) -> Result<(Self, Published), FilesError> {
+    pub fn start(
+        source: FileSource,
+        index: ObjectIndex,
+        namespaces: Namespaces,
+    ) -> Result<(Self, Published), FilesError> {
         let mut watch = Self { namespaces, ..Self::new(source, index) };
         let (published, _) = watch.look()?;
         Ok((watch, published.unwrap_or_default()))
@@ -55,8 +60,8 @@ impl Watch {
     ///
     /// # Errors
     /// Returns an error if a given path does not exist.
-    pub fn look(&mut self) -> Result<(Option<Published>, Vec<Report>), FilesError> {
-        let Some(Scanned { changes, reports }) = self.source.scan()? else {
+    pub fn look(&mut self) -> Result<(Option<Published>, Vec<LocatedProblem>), FilesError> {
+        let Some(SourceScan { changes, reports }) = self.source.scan()? else {
             return Ok((None, self.reported.iter().cloned().collect()));
         };
         let counts = |change: &Change| change.namespace().is_none_or(|namespace| self.namespaces.contains(namespace));
@@ -71,9 +76,9 @@ impl Watch {
     }
 
     /// Problems of the objects, with their locations.
-    pub fn problems(&self) -> Vec<Report> {
-        let report = |(kind, key, problem): (Kind, &ObjectKey, &Problem)| {
-            Some(Report {
+    pub fn problems(&self) -> Vec<LocatedProblem> {
+        let report = |(kind, key, problem): (ObjectKind, &ObjectKey, &Problem)| {
+            Some(LocatedProblem {
                 place: self.source.place(kind, key, &problem.pointer)?,
                 severity: Severity::Error,
                 object: Some(ObjectName { kind: kind.as_str(), key: key.clone() }),
@@ -92,12 +97,12 @@ impl Watch {
     }
 
     /// The location of a field of an object.
-    pub fn place(&self, kind: Kind, key: &ObjectKey, pointer: &str) -> Option<Place> {
+    pub fn place(&self, kind: ObjectKind, key: &ObjectKey, pointer: &str) -> Option<FileLocation> {
         self.source.place(kind, key, pointer)
     }
 
     /// Logs problems that are new or resolved, and what is skipped.
-    fn log(&mut self, now: BTreeSet<Report>) {
+    fn log(&mut self, now: BTreeSet<LocatedProblem>) {
         for report in now.difference(&self.reported) {
             let reason = report.reason.as_str();
             match (report.severity, report.in_use) {
@@ -121,7 +126,7 @@ impl Watch {
 }
 
 /// Watches the files until `shutdown`, and publishes changes.
-pub async fn watch(mut watch: Watch, published: Sender<Published>, shutdown: CancellationToken) {
+pub async fn watch(mut watch: FileWatch, published: Sender<Published>, shutdown: CancellationToken) {
     let mut notify = match Notify::new(watch.source.paths().to_vec()) {
         Ok(notify) => Some(notify),
         Err(error) => {

@@ -44,7 +44,7 @@ use super::{
     trace,
 };
 use crate::{
-    catalog::{Endpoint, Route, observed::Rejection},
+    catalog::{Endpoint, Route, observed::LastRejection},
     connections::{Activity, RequestGuard},
     ingress::limits::{JOURNAL_LOG_INTERVAL, LARGE_BODIES_PER_CPU},
 };
@@ -80,7 +80,7 @@ pub(super) enum Verdict {
 }
 
 /// The result of a request that was not rejected.
-enum Outcome {
+enum AcceptedRequest {
     Handshake(HandshakeReply),
     Event(Stored),
     Batch(Vec<Stored>),
@@ -149,26 +149,26 @@ pub(super) async fn accept(State(caller): State<Caller>, request: Request) -> Re
         );
     };
     match outcome {
-        Ok(Outcome::Event(event)) => {
+        Ok(AcceptedRequest::Event(event)) => {
             announce(&event);
             confirm_event(&endpoint, &event)
         }
-        Ok(Outcome::Batch(events)) => {
+        Ok(AcceptedRequest::Batch(events)) => {
             events.iter().for_each(announce);
             confirm(&endpoint, || batch_confirmation(&events))
         }
-        Ok(Outcome::Probe) => {
+        Ok(AcceptedRequest::Probe) => {
             tracing::info!(namespace, endpoint = name, %remote, took_ms, "probe answered");
             confirm(&endpoint, || br#"{"success":true}"#.to_vec())
         }
-        Ok(Outcome::Handshake(reply)) => {
+        Ok(AcceptedRequest::Handshake(reply)) => {
             tracing::info!(namespace, endpoint = name, %remote, took_ms, "handshake completed");
             handshake::answer(reply)
         }
         Err(rejected) => {
             let code = rejected.code();
             endpoint.metrics.failed(rejected.kind(), code);
-            endpoint.facts.rejected(Rejection {
+            endpoint.facts.rejected(LastRejection {
                 time: received,
                 code: code.into(),
                 message: rejected.sentence().into_owned(),
@@ -196,16 +196,16 @@ impl Shared {
 
     /// Runs the steps, cheapest rejection first; nothing is parsed before it is verified. `underway` is updated when
     /// the body has been read to its end.
-    async fn walk(&self, inbound: Inbound, body: Body, underway: &RequestGuard) -> Result<Outcome, Rejected> {
+    async fn walk(&self, inbound: Inbound, body: Body, underway: &RequestGuard) -> Result<AcceptedRequest, Rejected> {
         handshake::allow_method(&inbound)?;
         allow_endpoint(&inbound.endpoint)?;
         allow_source(&inbound.endpoint, inbound.remote)?;
         allow_rate(&inbound.endpoint, inbound.remote)?;
         if let Some(reply) = handshake::question(&inbound)? {
-            return Ok(Outcome::Handshake(reply));
+            return Ok(AcceptedRequest::Handshake(reply));
         }
         if handshake::is_probe(&inbound) {
-            return Ok(Outcome::Probe);
+            return Ok(AcceptedRequest::Probe);
         }
         let limit = inbound.endpoint.body_bytes;
         body::admit(&inbound.headers, &body, limit)?;
@@ -220,25 +220,25 @@ impl Shared {
         };
         let (inbound, judged) = match judged.await {
             Err(Rejected::Unverified(Refusal::MissingSignature(_))) if may_be_probe => {
-                return Ok(Outcome::Probe);
+                return Ok(AcceptedRequest::Probe);
             }
             judged => judged?,
         };
         match judged {
-            Verdict::Handshake(reply) => Ok(Outcome::Handshake(reply)),
+            Verdict::Handshake(reply) => Ok(AcceptedRequest::Handshake(reply)),
             Verdict::Event(validated) => {
                 let headers = headers::stored(&inbound.headers, &inbound.endpoint.verifier);
                 let content_type = content_type(&inbound.headers).map(Box::from);
                 let stored = self.store(&inbound, vec![arrival(&inbound, validated, content_type, headers)]).await?;
                 let event = stored.into_iter().next().ok_or(Rejected::Unavailable { kind: None })?;
-                Ok(Outcome::Event(event))
+                Ok(AcceptedRequest::Event(event))
             }
-            Verdict::Batch(events) if events.is_empty() => Ok(Outcome::Batch(Vec::new())),
+            Verdict::Batch(events) if events.is_empty() => Ok(AcceptedRequest::Batch(Vec::new())),
             Verdict::Batch(events) => {
                 let headers = headers::stored(&inbound.headers, &inbound.endpoint.verifier);
                 let arrive = |event| arrival(&inbound, event, Some(STRUCTURED.into()), cloudevents::stored(&headers));
                 let arrivals = events.into_iter().map(arrive).collect();
-                self.store(&inbound, arrivals).await.map(Outcome::Batch)
+                self.store(&inbound, arrivals).await.map(AcceptedRequest::Batch)
             }
         }
     }

@@ -25,11 +25,11 @@ use crate::{
 pub(super) struct Memory {
     /// Maximum bytes of one namespace.
     part: usize,
-    usage: Mutex<Usage>,
+    usage: Mutex<BufferUse>,
 }
 
 #[derive(Debug)]
-struct Usage {
+struct BufferUse {
     free: usize,
     /// Bytes in use by namespace, without namespaces that use none.
     taken: HashMap<Arc<str>, usize>,
@@ -38,7 +38,7 @@ struct Usage {
 impl Memory {
     pub(super) fn new(bytes: usize) -> Arc<Self> {
         let part = (bytes / BODY_NAMESPACE_SHARE).max(MAX_BODY_BYTES);
-        Arc::new(Self { part, usage: Mutex::new(Usage { free: bytes, taken: HashMap::new() }) })
+        Arc::new(Self { part, usage: Mutex::new(BufferUse { free: bytes, taken: HashMap::new() }) })
     }
 
     fn take(&self, namespace: &Arc<str>, bytes: usize) -> bool {

@@ -67,11 +67,11 @@ struct Failure<'a> {
     error: &'a str,
     code: &'a str,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    violations: Vec<Place<'a>>,
+    violations: Vec<ViolationBody<'a>>,
 }
 
 #[derive(Serialize)]
-struct Place<'a> {
+struct ViolationBody<'a> {
     path: &'a str,
     message: &'a str,
 }
@@ -203,10 +203,10 @@ impl Rejected {
         }
     }
 
-    fn violations(&self) -> Vec<Place<'_>> {
+    fn violations(&self) -> Vec<ViolationBody<'_>> {
         match self {
             Self::Invalid { violation: Violation::Schema(places), .. } => {
-                places.iter().take(VIOLATIONS).map(|(path, message)| Place { path, message }).collect()
+                places.iter().take(VIOLATIONS).map(|(path, message)| ViolationBody { path, message }).collect()
             }
             _ => Vec::new(),
         }

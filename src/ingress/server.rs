@@ -20,7 +20,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     Ingress, IngressError,
     accept::{Caller, Shared, accept},
-    stream::Stream,
+    stream::LingeringStream,
 };
 use crate::{
     connections::{Activity, ConnectionLimiter, Patience, limits::CROWD_GRACE},
@@ -136,7 +136,7 @@ impl Server {
             tracing::debug!(%peer, %error, "connection lost");
             return;
         }
-        let stream = Stream::new(socket, Arc::clone(activity));
+        let stream = LingeringStream::new(socket, Arc::clone(activity));
         let Some(tls) = &self.tls else {
             return self.requests(stream, peer, activity, stop).await;
         };

@@ -25,7 +25,7 @@ use crate::{
 /// Bytes discarded per read.
 const SCRATCH: usize = 8 * 1024;
 
-pub(super) struct Stream {
+pub(super) struct LingeringStream {
     socket: TcpStream,
     activity: Arc<Activity>,
     linger: Option<Linger>,
@@ -37,13 +37,13 @@ struct Linger {
     left: usize,
 }
 
-impl Stream {
+impl LingeringStream {
     pub(super) fn new(socket: TcpStream, activity: Arc<Activity>) -> Self {
         Self { socket, activity, linger: None }
     }
 }
 
-impl AsyncRead for Stream {
+impl AsyncRead for LingeringStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let read = ready!(Pin::new(&mut self.socket).poll_read(cx, buf));
@@ -54,7 +54,7 @@ impl AsyncRead for Stream {
     }
 }
 
-impl AsyncWrite for Stream {
+impl AsyncWrite for LingeringStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.socket).poll_write(cx, buf)
     }

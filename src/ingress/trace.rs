@@ -8,14 +8,14 @@ use super::{inbound::Inbound, reject::Rejected, response::Stored};
 use crate::{
     catalog::Endpoint,
     ingress::limits::STORED_HEADERS,
-    telemetry::spans::{Span, Spans},
+    telemetry::spans::{OpenSpan, Spans},
 };
 
 const TRACEPARENT: &str = "traceparent";
 
 /// Begins the span, if tracing is enabled, as a child of the sender's. The events are stored with its `traceparent`
 /// instead of the sender's; `tracestate` stays as received.
-pub(super) fn begin(spans: &Spans, inbound: &Inbound, arrivals: &mut [Arrival]) -> Option<Span> {
+pub(super) fn begin(spans: &Spans, inbound: &Inbound, arrivals: &mut [Arrival]) -> Option<OpenSpan> {
     if !spans.are_on() {
         return None;
     }
@@ -32,7 +32,7 @@ pub(super) fn begin(spans: &Spans, inbound: &Inbound, arrivals: &mut [Arrival]) 
 }
 
 /// Ends the span with the result of the request.
-pub(super) fn end(span: Option<Span>, endpoint: &Endpoint, outcome: &Result<Vec<Stored>, Rejected>) {
+pub(super) fn end(span: Option<OpenSpan>, endpoint: &Endpoint, outcome: &Result<Vec<Stored>, Rejected>) {
     let Some(mut span) = span else { return };
     match outcome {
         Ok(events) => {

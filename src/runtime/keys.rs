@@ -21,7 +21,7 @@ use grapnel_values::clock::Clock;
 use serde::Deserialize;
 use url::Url;
 
-use self::key_cache::{Attempt, Found, KeyCache};
+use self::key_cache::{FetchAttempt, KeyCache, KeyLookup};
 use crate::{
     dispatch::{Client, FetchError},
     ingress::{KeysUnavailable, RemoteKeys},
@@ -58,7 +58,7 @@ enum KeyFetchError {
 }
 
 /// Public keys of senders.
-pub(super) struct Keys<D> {
+pub(super) struct SenderKeys<D> {
     documents: Arc<D>,
     clock: Arc<dyn Clock>,
     /// Sets that endpoints name are separate from those that requests name, so that unverified requests can neither
@@ -69,7 +69,7 @@ pub(super) struct Keys<D> {
     log_again: AtomicI64,
 }
 
-impl<D: Documents> Keys<D> {
+impl<D: Documents> SenderKeys<D> {
     pub(super) fn new(documents: D, clock: Arc<dyn Clock>) -> Arc<Self> {
         let cache = |most, per_second| KeyCache::new(most, per_second, Arc::clone(&clock));
         Arc::new(Self {
@@ -92,10 +92,10 @@ impl<D: Documents> Keys<D> {
             fetch.run().boxed()
         });
         match found {
-            Found::Keys(keys) => Ok(keys),
-            Found::Wait(wait) => wait.keys().await.ok_or(KeysUnavailable),
-            Found::Nothing => Err(KeysUnavailable),
-            Found::Busy => {
+            KeyLookup::Keys(keys) => Ok(keys),
+            KeyLookup::Wait(wait) => wait.keys().await.ok_or(KeysUnavailable),
+            KeyLookup::Nothing => Err(KeysUnavailable),
+            KeyLookup::Busy => {
                 self.warn_of_pace_throttled(&wanted.source);
                 Err(KeysUnavailable)
             }
@@ -122,7 +122,7 @@ impl<D: Documents> Keys<D> {
 /// A fetch of one set.
 struct Fetch<D> {
     documents: Arc<D>,
-    attempt: Attempt,
+    attempt: FetchAttempt,
 }
 
 impl<D: Documents> Fetch<D> {
@@ -182,7 +182,7 @@ fn warn(source: &KeySource, error: &KeyFetchError) {
     }
 }
 
-impl<D: Documents> RemoteKeys for Keys<D> {
+impl<D: Documents> RemoteKeys for SenderKeys<D> {
     fn keys<'a>(
         &'a self,
         wanted: &'a KeysWanted,

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::{
-    catalog::{Endpoint, Options, Snapshot, Subscription, Target},
+    catalog::{DeliveryTarget, Endpoint, Options, Snapshot, Subscription},
     runtime::limits::ENDPOINTS_LOGGED,
 };
 
@@ -72,7 +72,7 @@ fn targets(endpoint: &Endpoint, snapshot: &Snapshot) -> String {
 }
 
 /// Where a target is: its host, because paths often contain a token.
-fn place(target: &Target) -> String {
+fn place(target: &DeliveryTarget) -> String {
     match (target.secret_url, target.url.host_str(), target.url.port()) {
         (true, ..) | (false, None, _) => "a URL from a Secret".into(),
         (false, Some(host), Some(port)) => format!("{host}:{port}"),

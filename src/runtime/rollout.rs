@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::overview::Overview;
 use crate::{
-    admin::Part,
+    admin::HealthReporter,
     catalog::{ObjectView, Published, Snapshot},
     dispatch::Consumers,
     runtime::limits,
@@ -20,7 +20,7 @@ pub(super) async fn run(
     mut consumers: Consumers,
     live: watch::Sender<Arc<Snapshot>>,
     views: watch::Sender<Arc<Vec<ObjectView>>>,
-    serving: Part,
+    serving: HealthReporter,
     mut overview: Option<Overview>,
     shutdown: CancellationToken,
 ) {

@@ -36,8 +36,8 @@ pub struct Metrics {
 
 struct Shared {
     registry: Registry,
-    endpoint: Arc<endpoint::Families>,
-    subscription: Arc<subscription::Families>,
+    endpoint: Arc<endpoint::EndpointFamilies>,
+    subscription: Arc<subscription::SubscriptionFamilies>,
     cluster: ClusterMetrics,
     abandoned: abandoned::Abandoned,
     journal: journal::Gauges,
@@ -78,8 +78,8 @@ impl Metrics {
     /// A registry with all metrics.
     pub fn new() -> Self {
         let mut registry = Registry::default();
-        let endpoint = Arc::new(endpoint::Families::register(&mut registry));
-        let subscription = Arc::new(subscription::Families::register(&mut registry));
+        let endpoint = Arc::new(endpoint::EndpointFamilies::register(&mut registry));
+        let subscription = Arc::new(subscription::SubscriptionFamilies::register(&mut registry));
         let cluster = ClusterMetrics::register(&mut registry);
         let append_seconds = seconds();
         let abandoned = abandoned::Abandoned::register(&mut registry);

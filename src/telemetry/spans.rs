@@ -56,11 +56,11 @@ pub struct Spans(Option<SdkTracer>);
 pub struct Export(SdkTracerProvider);
 
 /// An open span. It ends when it is dropped.
-pub struct Span(opentelemetry_sdk::trace::Span);
+pub struct OpenSpan(opentelemetry_sdk::trace::Span);
 
 /// A delivery attempt to trace.
 #[derive(Debug, Clone, Copy)]
-pub struct Attempt<'a> {
+pub struct AttemptToTrace<'a> {
     /// Namespace of the subscription.
     pub namespace: &'a str,
     /// Name of the subscription.
@@ -127,7 +127,7 @@ impl Spans {
         namespace: &str,
         endpoint: &str,
         received: Timestamp,
-    ) -> Option<Span> {
+    ) -> Option<OpenSpan> {
         self.begin(SpanKind::Server, parent, SystemTime::from(received), || {
             let attributes = vec![
                 KeyValue::new("k8s.namespace.name", namespace.to_owned()),
@@ -138,9 +138,9 @@ impl Spans {
     }
 
     /// The span of an attempt, from now on.
-    pub fn attempt(&self, parent: Option<Traceparent>, attempt: Attempt<'_>) -> Option<Span> {
+    pub fn attempt(&self, parent: Option<Traceparent>, attempt: AttemptToTrace<'_>) -> Option<OpenSpan> {
         self.begin(SpanKind::Client, parent, SystemTime::now(), || {
-            let Attempt { namespace, subscription, endpoint, id, kind, number } = attempt;
+            let AttemptToTrace { namespace, subscription, endpoint, id, kind, number } = attempt;
             let attributes = vec![
                 KeyValue::new("k8s.namespace.name", namespace.to_owned()),
                 KeyValue::new("grapnel.subscription", subscription.to_owned()),
@@ -159,17 +159,17 @@ impl Spans {
         parent: Option<Traceparent>,
         start: SystemTime,
         about: impl FnOnce() -> (String, Vec<KeyValue>),
-    ) -> Option<Span> {
+    ) -> Option<OpenSpan> {
         let tracer = self.0.as_ref()?;
         let (name, attributes) = about();
         let context =
             parent.map_or_else(Context::new, |parent| Context::new().with_remote_span_context(remote(parent)));
         let builder = tracer.span_builder(name).with_kind(kind).with_start_time(start).with_attributes(attributes);
-        Some(Span(tracer.build_with_context(builder, &context)))
+        Some(OpenSpan(tracer.build_with_context(builder, &context)))
     }
 }
 
-impl Span {
+impl OpenSpan {
     /// The context of this span, as passed on.
     pub fn traceparent(&self) -> Option<Traceparent> {
         let context = self.0.span_context();

@@ -40,7 +40,7 @@ async fn a_2xx_delivers() {
     let progress = stage.until("billing", "delivered", |progress| progress.delivered == 1).await;
     assert_eq!((progress.pending, progress.in_flight, progress.retrying, progress.dead), (0, 0, 0, 0));
     let reading = facts.read();
-    assert_eq!(reading.outcome, observed::Outcome::Succeeding);
+    assert_eq!(reading.outcome, observed::LastResult::Succeeding);
     let delivered = reading.last_delivery.unwrap();
     assert_eq!((&*delivered.event_id, delivered.status, delivered.time), ("evt_1", 204, stage.now()));
     let metrics = stage.metrics.encode();
@@ -94,7 +94,7 @@ async fn exhausted_attempts_end_in_the_dead_letter() {
     assert_eq!((&*failure.reason, failure.status), ("status", Some(500)));
     assert_eq!(&*failure.message, "the target responded with 500 Internal Server Error: no room");
     let reading = facts.read();
-    assert_eq!(reading.outcome, observed::Outcome::Failing);
+    assert_eq!(reading.outcome, observed::LastResult::Failing);
     let failed = reading.last_failure.unwrap();
     assert_eq!((failed.next_attempt, failed.gone, failed.message), (None, false, failure.message));
     let label = r#"{namespace="shop",subscription="billing",outcome="status"} 3"#;
@@ -113,7 +113,7 @@ async fn gone_is_dead_at_once() {
     receiver.next().await;
     let dead = stage.delivery("billing", DeliveryState::DeadLettered).await;
     assert_eq!((dead.attempts, dead.failure.unwrap().status), (1, Some(410)));
-    assert_eq!(facts.read().outcome, observed::Outcome::Gone);
+    assert_eq!(facts.read().outcome, observed::LastResult::Gone);
     stage.stop().await;
 }
 

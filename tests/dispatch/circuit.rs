@@ -365,7 +365,7 @@ async fn the_condition_says_since_when_why_and_when_it_is_probed() {
         stage.append(&format!("evt_{number}"), "t").await;
     }
     let view = grapnel::catalog::ObjectView {
-        kind: grapnel::catalog::Kind::Subscription,
+        kind: grapnel::catalog::ObjectKind::Subscription,
         key: ObjectKey::new("shop", "fragile"),
         uid: None,
         generation: None,

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use grapnel::catalog::Subscription;
 use grapnel_api::{Format, Ordering};
-use grapnel_delivery::rate_limit::{RateLimit, Scope as RateScope};
+use grapnel_delivery::rate_limit::{LimitScope, RateLimiter};
 use grapnel_event::limits::INLINE_BODY_BYTES;
 use grapnel_expression::{ExpectedType, Expression, Scope};
 use grapnel_journal::{Arrival, DeliveryState, Outcome, SkipReason};
@@ -50,7 +50,7 @@ async fn only_what_the_filter_wants_is_delivered() {
     large.filter = filter("payload.amount >= 1000 && event.type == 'order.paid' && event.endpoint == 'stripe'");
     // What is not wanted takes nothing of the rate: of these there are many more than it allows.
     large.rate_limit =
-        Some(Arc::new(RateLimit::new(2, Duration::from_secs(3600), Some(2), RateScope::Endpoint).unwrap()));
+        Some(Arc::new(RateLimiter::new(2, Duration::from_secs(3600), Some(2), LimitScope::Endpoint).unwrap()));
     stage.publish([large]).await;
     let small = (0..300).map(|number| amount(&format!("small-{number}"), &json!(number)));
     stage.append_all(small.chain([amount("large-1", &json!(1000)), amount("large-2", &json!(1e9))])).await;

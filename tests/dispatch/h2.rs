@@ -10,7 +10,7 @@ use futures_util::{
 };
 use grapnel::dispatch::{
     Client, ClientOptions,
-    client::{Outgoing, Response},
+    client::{Outgoing, ReceiverResponse},
 };
 use grapnel_delivery::egress::{EgressPolicy, Reach};
 use grapnel_journal::limits::FAILURE_MESSAGE_BYTES;
@@ -89,7 +89,7 @@ fn has_request(read: &[u8]) -> bool {
     false
 }
 
-async fn post(fault: Fault, timeout: Duration) -> Result<Response, grapnel::dispatch::SendError> {
+async fn post(fault: Fault, timeout: Duration) -> Result<ReceiverResponse, grapnel::dispatch::SendError> {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let certificate = made.cert.der().clone();
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();

@@ -10,7 +10,7 @@ use grapnel::{
     catalog::{Snapshot, TlsIdentity},
     dispatch::{
         Client, ClientOptions, SendError,
-        client::{Outgoing, Response},
+        client::{Outgoing, ReceiverResponse},
     },
 };
 use grapnel_delivery::egress::{EgressPolicy, Reach};
@@ -39,7 +39,7 @@ pub(crate) fn outgoing(url: Url, tls: Option<TlsIdentity>) -> Outgoing {
     }
 }
 
-async fn post(client: &Client, url: Url, tls: TlsIdentity) -> Result<Response, SendError> {
+async fn post(client: &Client, url: Url, tls: TlsIdentity) -> Result<ReceiverResponse, SendError> {
     client.post(outgoing(url, Some(tls))).await
 }
 

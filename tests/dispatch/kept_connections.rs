@@ -14,7 +14,7 @@ use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt};
 use grapnel::dispatch::{
     Client, ClientOptions, Names, SendError,
-    client::{Outgoing, Response},
+    client::{Outgoing, ReceiverResponse},
     limits::CONNECTION_AGE,
 };
 use grapnel_delivery::egress::{EgressPolicy, Reach};
@@ -133,7 +133,7 @@ impl Scripted {
         Self { script, url, client: Client::with_roots(options, roots).unwrap() }
     }
 
-    async fn post(&self) -> Result<Response, SendError> {
+    async fn post(&self) -> Result<ReceiverResponse, SendError> {
         post(&self.client, &self.url, TIMEOUT * 5).await
     }
 
@@ -187,7 +187,7 @@ fn certified() -> (TlsAcceptor, RootCertStore) {
     (acceptor, roots)
 }
 
-async fn post(client: &Client, url: &Url, timeout: Duration) -> Result<Response, SendError> {
+async fn post(client: &Client, url: &Url, timeout: Duration) -> Result<ReceiverResponse, SendError> {
     let request = Outgoing {
         url: url.clone(),
         reach: Reach::Url,

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use grapnel_journal::{DeliveryState, Journal, Selection, Step};
+use grapnel_journal::{DeliveryState, Journal, RedeliveryStep, Selection};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpSocket},
@@ -92,7 +92,7 @@ async fn down_for_longer_than_the_retries_is_a_dead_letter_that_is_delivered_on_
         ids.sort();
         ids
     });
-    let step = Step { from: None, limit: 100, dry_run: false, now: stage.now() };
+    let step = RedeliveryStep { from: None, limit: 100, dry_run: false, now: stage.now() };
     let queued = stage.journal.redeliver(&file("down"), &Selection::DeadLettered, step).await.unwrap();
     assert_eq!(queued.queued, 3);
     assert_eq!(delivered.await.unwrap(), ["evt_0", "evt_1", "evt_2"]);

@@ -6,7 +6,8 @@ use ed25519_dalek::{Signature, SigningKey, Verifier as _};
 use grapnel_api::Format;
 use grapnel_payload::headers::HeaderGlobs;
 use grapnel_signature::{
-    Algorithm, Content, Encoding, KeyForm, Scheme, Shape, SignatureScheme, Signer, SigningScheme, Verifier, provider,
+    ContentTemplate, DeliveryScheme, KeyForm, Scheme, Shape, SignatureAlgorithm, SignatureEncoding, SignatureScheme,
+    Signer, Verifier, provider,
 };
 use grapnel_values::{
     glob::{Glob, GlobSet},
@@ -60,7 +61,7 @@ fn verify(verifier: &Verifier, request: &Received) {
 #[tokio::test]
 async fn standard_webhooks_signatures_verify() {
     let signer = Signer::new(
-        SigningScheme::StandardWebhooks,
+        DeliveryScheme::StandardWebhooks,
         vec![Secret::from("whsec_b2xkIG9sZCBvbGQgb2xkIG9sZCBvbGQ="), Secret::from(WHSEC)],
     );
     let request = delivered(|billing| billing.signer = Some(signer.unwrap()), EVENT).await;
@@ -73,15 +74,15 @@ async fn standard_webhooks_signatures_verify() {
 #[tokio::test]
 async fn hexadecimal_signatures_verify() {
     let header = HeaderName::from_static("x-webhook-signature");
-    let scheme = SigningScheme::HmacSha256Hex { header: header.clone() };
+    let scheme = DeliveryScheme::HmacSha256Hex { header: header.clone() };
     let signer = Signer::new(scheme, vec![Secret::from("hush")]);
     let request = delivered(|billing| billing.signer = Some(signer.unwrap()), EVENT).await;
     let scheme = Scheme::Signature(SignatureScheme {
         header,
-        algorithm: Algorithm::Sha256,
-        encoding: Encoding::Hex,
+        algorithm: SignatureAlgorithm::Sha256,
+        encoding: SignatureEncoding::Hex,
         shape: Shape::Prefixed("".into()),
-        content: Content::parse("{body}").unwrap(),
+        content: ContentTemplate::parse("{body}").unwrap(),
         timestamp: None,
         id_header: None,
         alternative: None,
@@ -95,7 +96,7 @@ async fn hexadecimal_signatures_verify() {
 async fn ed25519_signatures_verify() {
     let seed = [7; 32];
     let signer =
-        Signer::new(SigningScheme::Ed25519, vec![Secret::from(format!("whsk_{}", STANDARD.encode(seed)).as_str())]);
+        Signer::new(DeliveryScheme::Ed25519, vec![Secret::from(format!("whsk_{}", STANDARD.encode(seed)).as_str())]);
     let request = delivered(|billing| billing.signer = Some(signer.unwrap()), EVENT).await;
     let signature = request.header("webhook-signature").strip_prefix("v1a,").unwrap();
     let signature = Signature::from_slice(&STANDARD.decode(signature).unwrap()).unwrap();
@@ -106,7 +107,7 @@ async fn ed25519_signatures_verify() {
 
 #[tokio::test]
 async fn ids_that_headers_cannot_carry_are_encoded_and_signed_as_sent() {
-    let signer = Signer::new(SigningScheme::StandardWebhooks, vec![Secret::from(WHSEC)]);
+    let signer = Signer::new(DeliveryScheme::StandardWebhooks, vec![Secret::from(WHSEC)]);
     let request = delivered(|billing| billing.signer = Some(signer.unwrap()), Event { id: "é 1 ", ..EVENT }).await;
     assert_eq!(request.header("webhook-id"), "%C3%A9%201%20");
     let scheme = provider("StandardWebhooks").unwrap().scheme();

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use grapnel::dispatch::{
     Client, ClientOptions, Names, SendError,
-    client::{Outgoing, Response},
+    client::{Outgoing, ReceiverResponse},
 };
 use grapnel_delivery::egress::{EgressPolicy, Reach};
 use http::{HeaderMap, StatusCode};
@@ -37,7 +37,7 @@ fn client(egress: EgressPolicy, addresses: &[IpAddr]) -> Client {
     Client::new(ClientOptions { names, ..ClientOptions::new(egress) }).unwrap()
 }
 
-async fn post(client: &Client, reach: Reach, host: &str, port: u16) -> Result<Response, SendError> {
+async fn post(client: &Client, reach: Reach, host: &str, port: u16) -> Result<ReceiverResponse, SendError> {
     let url = Url::parse(&format!("http://{host}:{port}/hook")).unwrap();
     // Where nobody is, an answer is not waited for.
     let timeout = if port == NOBODY { Duration::from_millis(50) } else { Duration::from_secs(30) };

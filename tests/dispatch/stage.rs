@@ -14,7 +14,7 @@ use std::{
 use axum::{Router, body::Body, response::Response};
 use bytes::Bytes;
 use grapnel::{
-    catalog::{Snapshot, Subscription, SubscriptionFacts, Target, observed::AbandonedDeliveries},
+    catalog::{DeliveryTarget, Snapshot, Subscription, SubscriptionFacts, observed::AbandonedDeliveries},
     dispatch::{Client, ClientOptions, Consumers, DispatchError, Dispatcher},
     telemetry::{metrics::Metrics, spans::Spans},
 };
@@ -22,7 +22,7 @@ use grapnel_api::{Format, Incarnation, ObjectKey, Ordering as EventOrder, StartF
 use grapnel_delivery::{
     breaker::BreakerPolicy,
     egress::{EgressPolicy, Reach},
-    retry::{Jitter, RetryPolicy},
+    retry::{RetryJitter, RetryPolicy},
 };
 use grapnel_event::{
     identity::{Identity, Reading},
@@ -168,7 +168,7 @@ pub(crate) fn subscription(name: &str, url: &Url, metrics: &Metrics) -> Subscrip
         endpoint: endpoint(),
         reading: Reading::default(),
         event_types: GlobSet::default(),
-        target: Target {
+        target: DeliveryTarget {
             url: url.clone(),
             secret_url: false,
             reach: Reach::Url,
@@ -187,7 +187,7 @@ pub(crate) fn subscription(name: &str, url: &Url, metrics: &Metrics) -> Subscrip
             initial: Duration::from_secs(1),
             multiplier: 2.0,
             max_delay: Duration::from_secs(60),
-            jitter: Jitter::None,
+            jitter: RetryJitter::None,
             stop_on: vec![410],
         },
         breaker: BreakerPolicy::default(),

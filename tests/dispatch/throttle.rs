@@ -10,7 +10,7 @@ use std::{
 
 use axum::{body::Body, response::Response};
 use grapnel::dispatch::limits::HELD_BYTES;
-use grapnel_delivery::rate_limit::{RateLimit, Scope};
+use grapnel_delivery::rate_limit::{LimitScope, RateLimiter};
 use grapnel_journal::{Claim, Exchange, Journal, Settlement, limits::CLAIM_BYTES};
 use tokio::sync::Semaphore;
 
@@ -69,7 +69,7 @@ async fn a_rate_holds_back_and_delays_nobody_else() {
     let hour = Duration::from_secs(3600);
     let limited = |url| {
         let mut limited = subscription("limited", url, &stage.metrics);
-        limited.rate_limit = Some(Arc::new(RateLimit::new(1, hour, Some(2), Scope::Endpoint).unwrap()));
+        limited.rate_limit = Some(Arc::new(RateLimiter::new(1, hour, Some(2), LimitScope::Endpoint).unwrap()));
         limited
     };
     let free = |url| subscription("free", url, &stage.metrics);
@@ -99,7 +99,7 @@ async fn a_rate_lets_through_as_time_passes() {
     let mut stage = Stage::new().await;
     let receiver = Receiver::statuses(&[200]).await;
     let mut limited = subscription("limited", &receiver.url, &stage.metrics);
-    let rate = RateLimit::new(100, Duration::from_secs(1), Some(1), Scope::Endpoint).unwrap();
+    let rate = RateLimiter::new(100, Duration::from_secs(1), Some(1), LimitScope::Endpoint).unwrap();
     limited.rate_limit = Some(Arc::new(rate));
     stage.publish([limited]).await;
     let begun = std::time::Instant::now();

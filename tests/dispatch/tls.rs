@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use grapnel::dispatch::{
     Client, ClientOptions, SendError,
-    client::{Outgoing, Response},
+    client::{Outgoing, ReceiverResponse},
 };
 use grapnel_delivery::egress::{EgressPolicy, Reach};
 use http::{HeaderMap, StatusCode, Version};
@@ -63,7 +63,7 @@ async fn secure(protocols: &[&[u8]]) -> Secure {
     Secure { port, certificate, versions }
 }
 
-async fn post(roots: RootCertStore, host: &str, port: u16) -> Result<Response, SendError> {
+async fn post(roots: RootCertStore, host: &str, port: u16) -> Result<ReceiverResponse, SendError> {
     let client = Client::with_roots(ClientOptions::new(EgressPolicy::default().allowing_loopback()), roots).unwrap();
     let url = Url::parse(&format!("https://{host}:{port}/hook")).unwrap();
     let timeout = Duration::from_secs(30);

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use grapnel::{catalog::Snapshot, ingress::IngressOptions};
-use grapnel_delivery::rate_limit::{RateLimit, Scope};
+use grapnel_delivery::rate_limit::{LimitScope, RateLimiter};
 
 use super::{
     client::{Post, Wire},
@@ -126,7 +126,8 @@ async fn sources_are_checked_behind_trusted_proxies_only() {
 #[tokio::test]
 async fn more_than_the_rate_is_told_when_to_come_back() {
     let mut limited = endpoint("orders");
-    limited.rate_limit = Some(Arc::new(RateLimit::new(2, Duration::from_secs(3600), None, Scope::Endpoint).unwrap()));
+    limited.rate_limit =
+        Some(Arc::new(RateLimiter::new(2, Duration::from_secs(3600), None, LimitScope::Endpoint).unwrap()));
     let served = Served::with([limited]).await;
     let mut wire = Wire::open(served.address).await;
     for id in ["1", "2"] {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use grapnel::{catalog::Endpoint, ingress::IngressOptions};
-use grapnel_delivery::rate_limit::{RateLimit, Scope};
+use grapnel_delivery::rate_limit::{LimitScope, RateLimiter};
 use grapnel_signature::{Handshake, PROVIDERS, provider};
 
 use super::{
@@ -190,7 +190,7 @@ async fn a_signed_challenge_is_no_event() {
 
 #[tokio::test]
 async fn cloudevents_senders_ask_for_permission_where_no_preset_is() {
-    let limited = RateLimit::new(2, Duration::from_secs(1), None, Scope::Endpoint).unwrap();
+    let limited = RateLimiter::new(2, Duration::from_secs(1), None, LimitScope::Endpoint).unwrap();
     let generic = |name| Endpoint { verifier: open_door(), handshake: Handshake::CloudEvents, ..endpoint(name) };
     let served = Served::with([
         generic("open"),

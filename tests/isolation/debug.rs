@@ -12,8 +12,8 @@ use grapnel_event::{
 };
 use grapnel_journal::{Arrival, Delivery, StoredEvent};
 use grapnel_signature::{
-    Algorithm, Content, Encoding, KeyForm, Scheme, Shape, SignatureScheme, Signer, SigningScheme, TokenScheme,
-    Verifier, names, provider,
+    ContentTemplate, DeliveryScheme, KeyForm, Scheme, Shape, SignatureAlgorithm, SignatureEncoding, SignatureScheme,
+    Signer, TokenScheme, Verifier, names, provider,
 };
 use grapnel_values::secret::{Secret, Wiped, header_value};
 use http::{HeaderMap, HeaderName};
@@ -43,10 +43,10 @@ fn nothing_that_holds_a_secret_or_a_payload_prints_it() {
 
     let hmac = Scheme::Signature(SignatureScheme {
         header: HeaderName::from_static("x-signature"),
-        algorithm: Algorithm::Sha512,
-        encoding: Encoding::Hex,
+        algorithm: SignatureAlgorithm::Sha512,
+        encoding: SignatureEncoding::Hex,
         shape: Shape::Prefixed("".into()),
-        content: Content::parse("{body}").unwrap(),
+        content: ContentTemplate::parse("{body}").unwrap(),
         timestamp: None,
         id_header: None,
         alternative: None,
@@ -64,12 +64,12 @@ fn nothing_that_holds_a_secret_or_a_payload_prints_it() {
     );
     assert!(verifiers.len() > 4);
     let signers = [
-        Signer::new(SigningScheme::StandardWebhooks, vec![Secret::from(WHSEC)]),
+        Signer::new(DeliveryScheme::StandardWebhooks, vec![Secret::from(WHSEC)]),
         Signer::new(
-            SigningScheme::HmacSha256Hex { header: HeaderName::from_static("x-s") },
+            DeliveryScheme::HmacSha256Hex { header: HeaderName::from_static("x-s") },
             vec![Secret::from(SECRET)],
         ),
-        Signer::new(SigningScheme::Ed25519, vec![Secret::from(WHSK)]),
+        Signer::new(DeliveryScheme::Ed25519, vec![Secret::from(WHSK)]),
     ]
     .map(Result::unwrap);
 

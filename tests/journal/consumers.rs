@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use grapnel_journal::{
-    Attached, AttachedConsumer, Claim, DeliveryQuery, Detached, JournalError, Progress, Retention, Selection, Start,
-    Step,
+    Attached, AttachedConsumer, Claim, DeliveryQuery, Detached, JournalError, Progress, RedeliveryStep, Retention,
+    Selection, Start,
 };
 
 use super::{
@@ -66,7 +66,7 @@ pub(crate) async fn detaching_counts_what_is_abandoned(engine: &dyn Engine) {
     session.claim(5, 0).await;
     // One delivered, one dead, one retrying, one redelivered, one in flight, one new.
     session.settle_all(vec![(2, delivered(1)), (3, dead(1)), (4, retry(9)), (5, dead(1))]).await;
-    let step = Step { from: None, limit: 9, dry_run: false, now: at(2) };
+    let step = RedeliveryStep { from: None, limit: 9, dry_run: false, now: at(2) };
     assert_eq!(session.redeliver(&Selection::Events(vec!["d".into()]), step).await.queued, 1);
     assert_eq!(session.journal().detach(&file("out")).await.unwrap(), Some(Detached { abandoned: 4, dead_letters: 1 }));
     assert_eq!(session.journal().detach(&file("out")).await.unwrap(), None);
@@ -103,7 +103,7 @@ pub(crate) async fn another_consumer_of_the_name_replaces_it(engine: &dyn Engine
         assert!(unknown(session.try_settle(&first, vec![(4, delivered(9))]).await.unwrap_err()));
         let query = DeliveryQuery { limit: ALL, ..Default::default() };
         assert!(unknown(session.try_records(&first, query).await.unwrap_err()));
-        let step = Step { from: None, limit: 9, dry_run: false, now: at(9) };
+        let step = RedeliveryStep { from: None, limit: 9, dry_run: false, now: at(9) };
         let redelivered = session.journal().redeliver(&first, &Selection::DeadLettered, step).await;
         assert!(unknown(redelivered.unwrap_err()));
         assert_eq!(session.journal().detach(&first).await.unwrap(), None);
@@ -139,7 +139,7 @@ pub(crate) async fn a_new_consumer_begins_at_its_start(engine: &dyn Engine) {
     let query = DeliveryQuery { limit: ALL, ..Default::default() };
     assert_eq!(session.try_records(&second, query).await.unwrap().len(), 1);
     assert_eq!(session.claim_as(&second, Claim::new(9, at(9))).await, (vec![(3, 1)], None));
-    let step = Step { from: None, limit: 9, dry_run: false, now: at(9) };
+    let step = RedeliveryStep { from: None, limit: 9, dry_run: false, now: at(9) };
     let done = session.journal().redeliver(&second, &Selection::DeadLettered, step).await.unwrap();
     assert_eq!(done.queued, 0);
 }

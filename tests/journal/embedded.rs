@@ -9,8 +9,8 @@ use std::{
 
 use bytes::Bytes;
 use grapnel_journal::{
-    Appended, Arrival, Claim, EventEntry, EventQuery, Journal, JournalError, Progress, Retention, Selection, Start,
-    Step,
+    Appended, Arrival, Claim, EventEntry, EventQuery, Journal, JournalError, Progress, RedeliveryStep, Retention,
+    Selection, Start,
     embedded::{EmbeddedJournal, EmbeddedOptions, OpenError},
 };
 use tempfile::TempDir;
@@ -189,7 +189,7 @@ async fn nothing_answered_is_lost_with_the_process() {
     let duplicate = again.append(vec![arrival(&endpoint, "a", 1)]).await.unwrap();
     assert_eq!(duplicate, [Appended::Duplicate(sequences[0])]);
 
-    let step = Step { from: None, limit: 9, dry_run: false, now: at(2) };
+    let step = RedeliveryStep { from: None, limit: 9, dry_run: false, now: at(2) };
     assert_eq!(journal.redeliver(&out, &Selection::DeadLettered, step).await.unwrap().queued, 1);
     journal.attach(&file("late"), &endpoint, Start::Earliest).await.unwrap();
     journal.sweep(all_of_in(1_000_000), at(2)).await.unwrap();
@@ -411,7 +411,7 @@ async fn events_of_a_deleted_segment_count_where_they_are_certain() {
 
     let found = async |since: Option<i64>, until: Option<i64>| {
         let selection = Selection::Received { since: since.map(at), until: until.map(at) };
-        let step = Step { from: None, limit: ALL, dry_run: true, now: at(10_000) };
+        let step = RedeliveryStep { from: None, limit: ALL, dry_run: true, now: at(10_000) };
         let found = session.redeliver(&selection, step).await;
         (found.skipped, found.gone, found.gone_before)
     };

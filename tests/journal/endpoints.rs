@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use grapnel_api::Incarnation;
 use grapnel_journal::{
-    Appended, Attached, Claim, DeliveryState, EventQuery, JournalError, Progress, Redelivered, Retention, Selection,
-    Start, Step, Storage,
+    Appended, Attached, Claim, DeliveryState, EndpointUsage, EventQuery, JournalError, Progress, Redelivered,
+    RedeliveryStep, Retention, Selection, Start,
 };
 
 use super::{
@@ -62,7 +62,7 @@ pub(crate) async fn a_new_endpoint_has_an_empty_log(engine: &dyn Engine) {
     session.reopen();
     assert_eq!(session.claim_as(&late, Claim::new(ALL, at(9))).await.0, [(6, 1), (7, 1)]);
     let all = Selection::Received { since: None, until: None };
-    let step = Step { from: None, limit: ALL, dry_run: true, now: at(9) };
+    let step = RedeliveryStep { from: None, limit: ALL, dry_run: true, now: at(9) };
     let done = session.journal().redeliver(&late, &all, step).await.unwrap();
     assert_eq!(done, Redelivered { skipped: 2, ..Default::default() });
 }
@@ -89,7 +89,7 @@ pub(crate) async fn consumers_of_the_earlier_endpoint_lose_nothing(engine: &dyn 
     assert_eq!(session.sweep(none, 9).await.events, 0);
     assert_eq!(session.claim_in_order(2, 9).await, (vec![(3, 2), (4, 1)], None));
     session.settle_all(vec![(3, delivered(9)), (4, retry(12))]).await;
-    let step = Step { from: None, limit: ALL, dry_run: false, now: at(10) };
+    let step = RedeliveryStep { from: None, limit: ALL, dry_run: false, now: at(10) };
     assert_eq!(session.redeliver(&Selection::DeadLettered, step).await.queued, 1);
     session.reopen();
     assert_eq!(session.claim(ALL, 12).await, [(2, 1), (4, 2), (5, 1), (6, 1)]);
@@ -123,7 +123,7 @@ pub(crate) async fn attaching_begins_a_new_endpoint(engine: &dyn Engine) {
     session.reopen();
     assert!(session.kept_in(&first()).await.is_empty());
     assert!(session.kept_in(&second()).await.is_empty());
-    assert_eq!(session.journal().storage(&second()), Storage::default());
+    assert_eq!(session.journal().storage(&second()), EndpointUsage::default());
     refuses_the_first(&session).await;
     assert_eq!(session.append_to(&second(), &["a"], 0).await, [Appended::Stored(3)]);
     assert_eq!(session.claim(ALL, 0).await, [(3, 1)]);

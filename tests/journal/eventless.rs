@@ -1,6 +1,6 @@
 //! Segments of the embedded engine that have outcomes of kept events, but no kept events.
 
-use grapnel_journal::{Outcome, Selection, Start, Step};
+use grapnel_journal::{Outcome, RedeliveryStep, Selection, Start};
 
 use super::{
     arrivals::{at, dead, delivered, retry},
@@ -55,7 +55,9 @@ async fn the_outcome_of_a_redelivery_stays_after_a_sweep() {
     session.claim(1, 2).await;
     session.settle(1, dead(2)).await;
     begin_segment(&mut session).await;
-    session.redeliver(&Selection::DeadLettered, Step { from: None, limit: 9, dry_run: false, now: at(3) }).await;
+    session
+        .redeliver(&Selection::DeadLettered, RedeliveryStep { from: None, limit: 9, dry_run: false, now: at(3) })
+        .await;
     session.claim(1, 3).await;
     // The clock was set back.
     session.settle(1, delivered(1)).await;

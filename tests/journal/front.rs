@@ -5,9 +5,9 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use grapnel_api::Incarnation;
 use grapnel_journal::{
-    Appended, Arrival, Attached, AttachedConsumer, Claim, Claimed, DeliveryPage, DeliveryQuery, Detached, EventPage,
-    EventQuery, Journal, JournalError, NamespaceUsage, Progress, Redelivered, Result, Retention, Selection, Sequence,
-    Settlement, Start, Step, Storage, StoredEvent, Swept, Tenure, Usage, Vitals,
+    Appended, Arrival, Attached, AttachedConsumer, Claim, Claimed, DeliveryPage, DeliveryQuery, Detached,
+    EndpointUsage, EventPage, EventQuery, Journal, JournalError, JournalUsage, NamespaceUsage, Progress, Redelivered,
+    RedeliveryStep, Result, Retention, Selection, Sequence, Settlement, Start, StoredEvent, Swept, Tenure, Vitals,
 };
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -51,7 +51,12 @@ impl<F: Front> Journal for Fronted<F> {
     async fn settle(&self, consumer: &Incarnation, ends: Vec<(Sequence, Settlement)>) -> Result<()> {
         self.0.journal().settle(consumer, ends).await
     }
-    async fn redeliver(&self, consumer: &Incarnation, selection: &Selection, step: Step) -> Result<Redelivered> {
+    async fn redeliver(
+        &self,
+        consumer: &Incarnation,
+        selection: &Selection,
+        step: RedeliveryStep,
+    ) -> Result<Redelivered> {
         self.0.journal().redeliver(consumer, selection, step).await
     }
     fn progress(&self, consumer: &Incarnation) -> Option<Progress> {
@@ -72,10 +77,10 @@ impl<F: Front> Journal for Fronted<F> {
     fn tenure(&self) -> watch::Receiver<Tenure> {
         self.0.tenure()
     }
-    fn usage(&self) -> Usage {
+    fn usage(&self) -> JournalUsage {
         self.0.journal().usage()
     }
-    fn storage(&self, endpoint: &Incarnation) -> Storage {
+    fn storage(&self, endpoint: &Incarnation) -> EndpointUsage {
         self.0.journal().storage(endpoint)
     }
     fn namespaces(&self) -> Vec<NamespaceUsage> {

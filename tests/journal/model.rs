@@ -4,8 +4,8 @@ use std::{collections::BTreeSet, fmt::Debug, time::Duration};
 
 use grapnel_api::Incarnation;
 use grapnel_journal::{
-    Arrival, Claim, DeliveryQuery, DeliveryState, EventQuery, JournalError, Redelivered, Retention, Selection,
-    Settlement, SkipReason, Start, Step,
+    Arrival, Claim, DeliveryQuery, DeliveryState, EventQuery, JournalError, Redelivered, RedeliveryStep, Retention,
+    Selection, Settlement, SkipReason, Start,
 };
 use proptest::{prelude::*, sample::Index, test_runner::TestRunner};
 
@@ -233,7 +233,7 @@ impl Pair<'_> {
             Op::Advance(seconds) => self.now += seconds,
             Op::Sweep(events, letters) => self.sweep(events, letters, what).await,
             Op::Redeliver(number, pick, limit, dry_run) => {
-                let step = Step { from: None, limit, dry_run, now: at(self.now) };
+                let step = RedeliveryStep { from: None, limit, dry_run, now: at(self.now) };
                 self.redeliver(number, &pick, step, what).await;
             }
             Op::Reopen(close) => {
@@ -318,7 +318,7 @@ impl Pair<'_> {
     }
 
     /// Runs a redelivery to its end, on both.
-    async fn redeliver(&self, number: usize, pick: &Pick, step: Step, what: &str) {
+    async fn redeliver(&self, number: usize, pick: &Pick, step: RedeliveryStep, what: &str) {
         let consumer = self.consumer(number);
         let ago = |seconds: &Option<i64>| seconds.map(|seconds| at(self.now - seconds));
         let selection = match pick {
@@ -373,7 +373,7 @@ async fn redeliver(
     session: &Session<'_>,
     consumer: &Incarnation,
     selection: &Selection,
-    step: Step,
+    step: RedeliveryStep,
 ) -> Result<Redelivered, &'static str> {
     let (mut step, mut total) = (step, Redelivered::default());
     loop {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use grapnel_journal::{
-    DeliveryRecord, DeliveryState, Exchange, Failure, Outcome, Selection, Settlement, SkipReason, Start, Step,
+    DeliveryRecord, DeliveryState, Exchange, Failure, Outcome, RedeliveryStep, Selection, Settlement, SkipReason, Start,
 };
 
 use super::{
@@ -134,7 +134,7 @@ pub(crate) async fn redelivered_events_are_pending_again(engine: &dyn Engine) {
     session.append(&["a", "b", "c"], 0).await;
     session.claim(ALL, 0).await;
     session.settle_all(vec![(1, dead(1)), (2, delivered(1)), (3, skipped(1))]).await;
-    let step = Step { from: None, limit: ALL, dry_run: false, now: at(2) };
+    let step = RedeliveryStep { from: None, limit: ALL, dry_run: false, now: at(2) };
     let all = Selection::Received { since: None, until: None };
     assert_eq!(session.redeliver(&all, step).await.queued, 3);
     for _ in 0..2 {

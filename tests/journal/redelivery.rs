@@ -1,7 +1,7 @@
 //! Redelivery: invariant 9.
 
 use grapnel_journal::{
-    Claim, DeliveryState, JournalError, Progress, Redelivered, Selection, Settlement, Start, Step, Swept,
+    Claim, DeliveryState, JournalError, Progress, Redelivered, RedeliveryStep, Selection, Settlement, Start, Swept,
 };
 use jiff::Timestamp;
 
@@ -10,12 +10,12 @@ use super::{
     session::{ALL, Engine, Session, keep},
 };
 
-fn step(second: i64) -> Step {
-    Step { from: None, limit: ALL, dry_run: false, now: at(second) }
+fn step(second: i64) -> RedeliveryStep {
+    RedeliveryStep { from: None, limit: ALL, dry_run: false, now: at(second) }
 }
 
-fn dry(second: i64) -> Step {
-    Step { dry_run: true, ..step(second) }
+fn dry(second: i64) -> RedeliveryStep {
+    RedeliveryStep { dry_run: true, ..step(second) }
 }
 
 fn ids(ids: &[&str]) -> Selection {
@@ -231,7 +231,7 @@ pub(crate) async fn steps_go_through_everything_once(engine: &dyn Engine) {
     for (round, selection) in selections.iter().enumerate() {
         let (mut from, mut total, mut steps) = (None, 0, 0);
         loop {
-            let step = Step { from, limit: 100_000, dry_run: false, now: at(2) };
+            let step = RedeliveryStep { from, limit: 100_000, dry_run: false, now: at(2) };
             let done = session.redeliver(selection, step).await;
             assert!(done.queued <= 256, "{done:?}");
             total += done.queued;
@@ -253,7 +253,7 @@ pub(crate) async fn steps_go_through_everything_once(engine: &dyn Engine) {
     // One at a time.
     let mut from = None;
     for _ in 0..3 {
-        let step = Step { from, limit: 0, dry_run: false, now: at(9) };
+        let step = RedeliveryStep { from, limit: 0, dry_run: false, now: at(9) };
         let done = session.redeliver(&Selection::DeadLettered, step).await;
         assert_eq!(done.queued, 1);
         from = done.next;
@@ -403,7 +403,7 @@ pub(crate) async fn retries_are_hastened_in_steps(engine: &dyn Engine) {
     session.settle_due(0, retry(1000)).await;
     let (mut from, mut total) = (None, 0);
     loop {
-        let done = session.redeliver(&Selection::Retrying, Step { from, limit: 100, ..step(2) }).await;
+        let done = session.redeliver(&Selection::Retrying, RedeliveryStep { from, limit: 100, ..step(2) }).await;
         assert!(done.hastened <= 100 && done.queued == 0, "{done:?}");
         total += done.hastened;
         session.settle_due(2, retry(2000)).await;

@@ -13,8 +13,8 @@ use std::{
 use grapnel_api::{Incarnation, ObjectKey};
 use grapnel_journal::{
     Appended, Arrival, Attached, Claim, DeliveryQuery, DeliveryRecord, DeliveryState, EventEntry, EventQuery,
-    EventSummary, Journal, JournalError, Progress, Redelivered, Retention, Selection, Sequence, Settlement, Start,
-    Step, Swept,
+    EventSummary, Journal, JournalError, Progress, Redelivered, RedeliveryStep, Retention, Selection, Sequence,
+    Settlement, Start, Swept,
 };
 use jiff::Timestamp;
 
@@ -313,7 +313,7 @@ impl<'a> Session<'a> {
         self.journal().sweep(retention, at(second)).await.unwrap()
     }
 
-    pub(crate) async fn redeliver(&self, selection: &Selection, step: Step) -> Redelivered {
+    pub(crate) async fn redeliver(&self, selection: &Selection, step: RedeliveryStep) -> Redelivered {
         self.journal().redeliver(&file("out"), selection, step).await.unwrap()
     }
 }

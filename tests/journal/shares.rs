@@ -1,7 +1,9 @@
 //! Shares of endpoints and of namespaces: invariant 12.
 
 use grapnel_api::{Incarnation, ObjectKey};
-use grapnel_journal::{Appended, Arrival, JournalError, NamespaceUsage, ShareExhausted, ShareScope, Start, Storage};
+use grapnel_journal::{
+    Appended, Arrival, EndpointUsage, JournalError, NamespaceUsage, ShareExhausted, ShareScope, Start,
+};
 
 use super::{
     arrivals::{delivered, file, key, object, sized},
@@ -179,7 +181,7 @@ pub(crate) async fn storage_is_counted(engine: &dyn Engine) {
     };
     let (inside, other, of_bank) = counted(&session);
     assert!(is_about(inside, 9) && is_about(other, 3) && is_about(of_bank, 1), "{inside}, {other}, {of_bank}");
-    assert_eq!(session.journal().storage(&file("none")), Storage::default());
+    assert_eq!(session.journal().storage(&file("none")), EndpointUsage::default());
     session.reopen();
     assert_eq!(counted(&session), (inside, other, of_bank));
     session.claim(4, 0).await;

@@ -10,7 +10,7 @@ use std::{
 };
 
 use governor::{
-    Quota, RateLimiter,
+    Quota,
     clock::{Clock, DefaultClock, Reference},
     middleware::NoOpMiddleware,
     state::{InMemoryState, NotKeyed},
@@ -22,7 +22,7 @@ use super::limits::{RATE_LIMIT_PRUNE_INTERVAL, RATE_LIMIT_REFILL, RATE_LIMIT_SOU
 
 /// What a limit counts together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scope {
+pub enum LimitScope {
     /// All requests.
     Endpoint,
     /// Each client address separately; for IPv6 each /64, which is what one client is assigned (RFC 6177, 2).
@@ -49,46 +49,46 @@ pub enum RateLimitError {
 
 /// A rate limit with its state, by the generic cell rate algorithm: `burst` requests at once, then one every `per /
 /// requests`.
-pub struct RateLimit<C: Clock = DefaultClock> {
+pub struct RateLimiter<C: Clock = DefaultClock> {
     limit: Limit,
     clock: C,
     start: C::Instant,
     shared: Bucket<C>,
-    sources: RwLock<Sources<C>>,
+    sources: RwLock<SourceBuckets<C>>,
 }
 
-type Bucket<C> = RateLimiter<NotKeyed, InMemoryState, C, NoOpMiddleware<<C as Clock>::Instant>>;
+type Bucket<C> = governor::RateLimiter<NotKeyed, InMemoryState, C, NoOpMiddleware<<C as Clock>::Instant>>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Limit {
     quota: Quota,
-    scope: Scope,
+    scope: LimitScope,
 }
 
-struct Sources<C: Clock> {
-    buckets: HashMap<IpAddr, Source<C>>,
+struct SourceBuckets<C: Clock> {
+    buckets: HashMap<IpAddr, SourceBucket<C>>,
     /// When a full table was last searched, in nanoseconds since the start.
     pruned: u64,
 }
 
-struct Source<C: Clock> {
+struct SourceBucket<C: Clock> {
     bucket: Bucket<C>,
     /// When the bucket was last used, in nanoseconds since the start.
     used: AtomicU64,
 }
 
-impl RateLimit {
+impl RateLimiter {
     /// Creates a limit of `requests` per `per`, and at most `burst` (default: `requests`) at once.
     ///
     /// # Errors
     ///
     /// [`RateLimitError`] when a number is zero or the rate is out of range.
-    pub fn new(requests: u32, per: Duration, burst: Option<u32>, scope: Scope) -> Result<Self, RateLimitError> {
+    pub fn new(requests: u32, per: Duration, burst: Option<u32>, scope: LimitScope) -> Result<Self, RateLimitError> {
         Self::with_clock(requests, per, burst, scope, DefaultClock::default())
     }
 }
 
-impl<C: Clock + Clone> RateLimit<C> {
+impl<C: Clock + Clone> RateLimiter<C> {
     /// Returns how many requests per minute are allowed in the long run.
     pub fn per_minute(&self) -> u64 {
         let interval = self.limit.quota.replenish_interval().as_nanos().max(1);
@@ -99,7 +99,7 @@ impl<C: Clock + Clone> RateLimit<C> {
         requests: u32,
         per: Duration,
         burst: Option<u32>,
-        scope: Scope,
+        scope: LimitScope,
         clock: C,
     ) -> Result<Self, RateLimitError> {
         let (Some(count), Some(burst)) = (NonZeroU32::new(requests), NonZeroU32::new(burst.unwrap_or(requests))) else {
@@ -115,7 +115,7 @@ impl<C: Clock + Clone> RateLimit<C> {
         let quota = Quota::with_period(interval).ok_or(RateLimitError::TooFast(requests, per))?.allow_burst(burst);
         let limit = Limit { quota, scope };
         let shared = bucket(quota, &clock);
-        let sources = RwLock::new(Sources { buckets: HashMap::new(), pruned: 0 });
+        let sources = RwLock::new(SourceBuckets { buckets: HashMap::new(), pruned: 0 });
         Ok(Self { limit, start: clock.now(), clock, shared, sources })
     }
 
@@ -126,7 +126,7 @@ impl<C: Clock + Clone> RateLimit<C> {
     /// The time to wait until a request would be allowed.
     pub fn check(&self, source: Option<IpAddr>) -> Result<(), Duration> {
         match (self.limit.scope, source) {
-            (Scope::Source, Some(source)) => self.check_source(client(source)),
+            (LimitScope::Source, Some(source)) => self.check_source(client(source)),
             _ => self.take(&self.shared),
         }
     }
@@ -165,10 +165,10 @@ impl<C: Clock + Clone> RateLimit<C> {
                 return self.take(&self.shared);
             }
         }
-        let known = sources
-            .buckets
-            .entry(source)
-            .or_insert_with(|| Source { bucket: bucket(self.limit.quota, &self.clock), used: AtomicU64::new(now) });
+        let known = sources.buckets.entry(source).or_insert_with(|| SourceBucket {
+            bucket: bucket(self.limit.quota, &self.clock),
+            used: AtomicU64::new(now),
+        });
         self.take(&known.bucket)
     }
 
@@ -182,7 +182,7 @@ impl<C: Clock + Clone> RateLimit<C> {
 }
 
 fn bucket<C: Clock + Clone>(quota: Quota, clock: &C) -> Bucket<C> {
-    RateLimiter::direct_with_clock(quota, clock.clone())
+    governor::RateLimiter::direct_with_clock(quota, clock.clone())
 }
 
 fn nanos(duration: Duration) -> u64 {
@@ -197,7 +197,7 @@ fn client(source: IpAddr) -> IpAddr {
     }
 }
 
-impl<C: Clock> fmt::Debug for RateLimit<C> {
+impl<C: Clock> fmt::Debug for RateLimiter<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RateLimit").field("limit", &self.limit).finish_non_exhaustive()
     }
@@ -209,9 +209,13 @@ mod tests {
 
     use super::*;
 
-    fn limit(requests: u32, burst: Option<u32>, scope: Scope) -> (RateLimit<FakeRelativeClock>, FakeRelativeClock) {
+    fn limit(
+        requests: u32,
+        burst: Option<u32>,
+        scope: LimitScope,
+    ) -> (RateLimiter<FakeRelativeClock>, FakeRelativeClock) {
         let clock = FakeRelativeClock::default();
-        let limit = RateLimit::with_clock(requests, Duration::from_secs(1), burst, scope, clock.clone()).unwrap();
+        let limit = RateLimiter::with_clock(requests, Duration::from_secs(1), burst, scope, clock.clone()).unwrap();
         (limit, clock)
     }
 
@@ -221,7 +225,7 @@ mod tests {
 
     #[test]
     fn a_burst_then_a_rate() {
-        let (limit, clock) = limit(10, Some(3), Scope::Endpoint);
+        let (limit, clock) = limit(10, Some(3), LimitScope::Endpoint);
         for source in [None, v4(1), v4(2)] {
             assert_eq!(limit.check(source), Ok(()));
         }
@@ -235,7 +239,7 @@ mod tests {
 
     #[test]
     fn sources_have_buckets_of_their_own() {
-        let (limit, _) = limit(1, None, Scope::Source);
+        let (limit, _) = limit(1, None, LimitScope::Source);
         assert!(limit.check(v4(1)).is_ok() && limit.check(v4(2)).is_ok() && limit.check(None).is_ok());
         assert!(limit.check(v4(1)).is_err() && limit.check(v4(2)).is_err() && limit.check(None).is_err());
         let mapped: IpAddr = "::ffff:0.0.0.1".parse().unwrap();
@@ -248,7 +252,7 @@ mod tests {
 
     #[test]
     fn the_table_of_sources_is_bounded() {
-        let (limit, clock) = limit(1, None, Scope::Source);
+        let (limit, clock) = limit(1, None, LimitScope::Source);
         clock.advance(Duration::from_secs(1));
         let sources = u32::try_from(RATE_LIMIT_SOURCES).unwrap();
         for number in 0..sources {
@@ -269,7 +273,7 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        let new = |requests, per, burst| RateLimit::new(requests, per, burst, Scope::Endpoint).map(drop);
+        let new = |requests, per, burst| RateLimiter::new(requests, per, burst, LimitScope::Endpoint).map(drop);
         let second = Duration::from_secs(1);
         assert_eq!(new(0, second, None), Err(RateLimitError::Zero));
         assert_eq!(new(1, Duration::ZERO, None), Err(RateLimitError::Zero));
@@ -282,9 +286,9 @@ mod tests {
 
     #[test]
     fn equal_limits_are_recognised() {
-        let new = |requests, scope| RateLimit::new(requests, Duration::from_secs(1), None, scope).unwrap();
-        assert!(new(5, Scope::Endpoint).is_same_limit(&new(5, Scope::Endpoint)));
-        assert!(!new(5, Scope::Endpoint).is_same_limit(&new(6, Scope::Endpoint)));
-        assert!(!new(5, Scope::Endpoint).is_same_limit(&new(5, Scope::Source)));
+        let new = |requests, scope| RateLimiter::new(requests, Duration::from_secs(1), None, scope).unwrap();
+        assert!(new(5, LimitScope::Endpoint).is_same_limit(&new(5, LimitScope::Endpoint)));
+        assert!(!new(5, LimitScope::Endpoint).is_same_limit(&new(6, LimitScope::Endpoint)));
+        assert!(!new(5, LimitScope::Endpoint).is_same_limit(&new(5, LimitScope::Source)));
     }
 }

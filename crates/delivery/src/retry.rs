@@ -8,7 +8,7 @@ use super::limits::{DEFAULT_ATTEMPTS, DEFAULT_INITIAL_DELAY, DEFAULT_MAX_DELAY, 
 
 /// How a delay is randomized, so that deliveries that failed together are not retried together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Jitter {
+pub enum RetryJitter {
     /// Between zero and the whole delay.
     Full,
     /// Between half the delay and the whole delay.
@@ -29,7 +29,7 @@ pub struct RetryPolicy {
     /// Maximum delay.
     pub max_delay: Duration,
     /// How delays are randomized.
-    pub jitter: Jitter,
+    pub jitter: RetryJitter,
     /// Statuses after which no further attempt is made.
     pub stop_on: Vec<u16>,
 }
@@ -41,7 +41,7 @@ impl Default for RetryPolicy {
             initial: DEFAULT_INITIAL_DELAY,
             multiplier: DEFAULT_MULTIPLIER,
             max_delay: DEFAULT_MAX_DELAY,
-            jitter: Jitter::Equal,
+            jitter: RetryJitter::Equal,
             stop_on: vec![410],
         }
     }
@@ -57,9 +57,9 @@ impl RetryPolicy {
         let whole = self.unspread(attempt);
         let entropy = if entropy.is_nan() { 0.5 } else { entropy.clamp(0.0, 1.0) };
         Some(match self.jitter {
-            Jitter::Full => part(whole, entropy),
-            Jitter::Equal => whole / 2 + part(whole / 2, entropy),
-            Jitter::None => whole,
+            RetryJitter::Full => part(whole, entropy),
+            RetryJitter::Equal => whole / 2 + part(whole / 2, entropy),
+            RetryJitter::None => whole,
         })
     }
 
@@ -161,14 +161,14 @@ mod tests {
         initial: Duration,
         multiplier: f64,
         max_delay: Duration,
-        jitter: Jitter,
+        jitter: RetryJitter,
     ) -> RetryPolicy {
         RetryPolicy { max_attempts, initial, multiplier, max_delay, jitter, stop_on: vec![410] }
     }
 
     #[test]
     fn three_attempts_from_one_second_wait_one_and_two() {
-        let policy = policy(3, Duration::from_secs(1), 2.0, DEFAULT_MAX_DELAY, Jitter::None);
+        let policy = policy(3, Duration::from_secs(1), 2.0, DEFAULT_MAX_DELAY, RetryJitter::None);
         let delays: Vec<_> = (1..=4).map(|attempt| policy.delay(attempt, 0.3)).collect();
         assert_eq!(delays, [Some(Duration::from_secs(1)), Some(Duration::from_secs(2)), None, None]);
     }
@@ -184,12 +184,12 @@ mod tests {
     #[test]
     fn jitter_spreads_within_its_range() {
         let of = |jitter, entropy| policy(9, Duration::from_secs(8), 2.0, DEFAULT_MAX_DELAY, jitter).delay(1, entropy);
-        assert_eq!(of(Jitter::Full, 0.0), Some(Duration::ZERO));
-        assert_eq!(of(Jitter::Full, 0.5), Some(Duration::from_secs(4)));
-        assert_eq!(of(Jitter::Equal, 0.0), Some(Duration::from_secs(4)));
-        assert_eq!(of(Jitter::Equal, 1.0), Some(Duration::from_secs(8)));
-        assert_eq!(of(Jitter::Equal, f64::NAN), Some(Duration::from_secs(6)));
-        assert_eq!(of(Jitter::Full, f64::INFINITY), Some(Duration::from_secs(8)));
+        assert_eq!(of(RetryJitter::Full, 0.0), Some(Duration::ZERO));
+        assert_eq!(of(RetryJitter::Full, 0.5), Some(Duration::from_secs(4)));
+        assert_eq!(of(RetryJitter::Equal, 0.0), Some(Duration::from_secs(4)));
+        assert_eq!(of(RetryJitter::Equal, 1.0), Some(Duration::from_secs(8)));
+        assert_eq!(of(RetryJitter::Equal, f64::NAN), Some(Duration::from_secs(6)));
+        assert_eq!(of(RetryJitter::Full, f64::INFINITY), Some(Duration::from_secs(8)));
     }
 
     #[test]
@@ -247,14 +247,14 @@ mod tests {
             multiplier in prop_oneof![any::<f64>(), 1.0..10.0f64],
             max_delay in any::<u64>().prop_map(Duration::from_nanos),
             entropy in any::<f64>(),
-            jitter in prop_oneof![Just(Jitter::Full), Just(Jitter::Equal), Just(Jitter::None)],
+            jitter in prop_oneof![Just(RetryJitter::Full), Just(RetryJitter::Equal), Just(RetryJitter::None)],
         ) {
             let policy = policy(max_attempts, initial, multiplier, max_delay, jitter);
             let delay = policy.delay(attempt, entropy);
             prop_assert_eq!(delay.is_none(), attempt >= max_attempts);
             if let Some(delay) = delay {
                 prop_assert!(delay <= max_delay);
-                if jitter == Jitter::None {
+                if jitter == RetryJitter::None {
                     // Seconds as a float are exact to about 10⁻⁷ of these durations.
                     prop_assert!(delay.mul_f64(1.000_001) + Duration::from_nanos(1) >= initial.min(max_delay));
                 }
@@ -263,7 +263,7 @@ mod tests {
 
         #[test]
         fn delays_grow(attempt in 1u32..40, multiplier in 1.0..4.0f64) {
-            let policy = policy(99, Duration::from_secs(1), multiplier, Duration::from_secs(86400), Jitter::None);
+            let policy = policy(99, Duration::from_secs(1), multiplier, Duration::from_secs(86400), RetryJitter::None);
             prop_assert!(policy.delay(attempt, 0.0) <= policy.delay(attempt + 1, 0.0));
         }
 

@@ -58,7 +58,7 @@ pub fn id(subscription: &str, endpoint: &str, sequence: u64, event: &str) -> Str
 
 /// Why a dead letter is not forwarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum End {
+pub enum NotForwarded {
     /// It has passed through that endpoint before.
     #[error("it has come through that endpoint already")]
     Circle,
@@ -72,14 +72,14 @@ pub enum End {
 ///
 /// # Errors
 /// When the event must not be forwarded there. Every trail ends, however subscriptions refer to each other's endpoints.
-pub fn trail(trail: Option<&str>, from: &str, to: &str) -> Result<String, End> {
+pub fn trail(trail: Option<&str>, from: &str, to: &str) -> Result<String, NotForwarded> {
     let mut stations: Vec<&str> = trail.map(|trail| trail.split(", ").collect()).unwrap_or_default();
     stations.push(from);
     if stations.contains(&to) {
-        return Err(End::Circle);
+        return Err(NotForwarded::Circle);
     }
     if stations.len() > DEAD_LETTER_HOPS {
-        return Err(End::Far);
+        return Err(NotForwarded::Far);
     }
     Ok(stations.join(", "))
 }
@@ -114,10 +114,10 @@ mod tests {
 
     #[test]
     fn a_way_ends_where_it_has_been() {
-        assert_eq!(trail(None, "shop/in", "shop/in"), Err(End::Circle));
+        assert_eq!(trail(None, "shop/in", "shop/in"), Err(NotForwarded::Circle));
         let first = trail(None, "shop/in", "shop/letters").unwrap();
         assert_eq!(first, "shop/in");
-        assert_eq!(trail(Some(&first), "shop/letters", "shop/in"), Err(End::Circle));
+        assert_eq!(trail(Some(&first), "shop/letters", "shop/in"), Err(NotForwarded::Circle));
         assert_eq!(trail(Some(&first), "shop/letters", "shop/last").unwrap(), "shop/in, shop/letters");
     }
 

@@ -7,13 +7,13 @@ use grapnel_payload::{
     cloudevents::{self, CloudEvent},
     event_data::{self, Content},
     headers::is_credential,
-    json::Found,
+    json::FoundValue,
 };
 pub use grapnel_payload::{
     payload::{MalformedPayload, Payload},
     reading::{BodyFormat, Reading},
 };
-use grapnel_signature::{Place, Provider};
+use grapnel_signature::{Provider, RequestField};
 use grapnel_values::cost_budget::CostBudget;
 pub use grapnel_values::pointer::{JsonPointer, PointerError};
 use http::{HeaderMap, HeaderName};
@@ -130,7 +130,7 @@ impl Sources {
 /// binding 1.0, 3.1.3), then `/type` of the body.
 pub fn kind_defaults(provider: Option<&Provider>) -> Arc<[Source]> {
     static SHARED: Shared = Mutex::new(BTreeMap::new());
-    let generic = [Place::Header("ce-type"), Place::Pointer("/type")];
+    let generic = [RequestField::Header("ce-type"), RequestField::Pointer("/type")];
     shared(&SHARED, provider, || sources(provider.map(|provider| provider.kinds), &generic))
 }
 
@@ -138,7 +138,7 @@ pub fn kind_defaults(provider: Option<&Provider>) -> Arc<[Source]> {
 /// Webhooks. The body's `/id` is not among them: it is often the id of a resource, which has several events.
 pub fn id_defaults(provider: Option<&Provider>) -> Arc<[Source]> {
     static SHARED: Shared = Mutex::new(BTreeMap::new());
-    let generic = [Place::Header("ce-id"), Place::Header("webhook-id")];
+    let generic = [RequestField::Header("ce-id"), RequestField::Header("webhook-id")];
     shared(&SHARED, provider, || sources(provider.map(|provider| provider.ids), &generic))
 }
 
@@ -151,14 +151,14 @@ fn shared(shared: &Shared, provider: Option<&Provider>, make: impl FnOnce() -> V
 }
 
 /// Converts a location of the provider table to a source; `None` only if the table had an invalid header name.
-fn source(place: &Place) -> Option<Source> {
+fn source(place: &RequestField) -> Option<Source> {
     match place {
-        Place::Header(name) => name.parse().ok().map(Source::Header),
-        Place::Pointer(pointer) => JsonPointer::parse(pointer).ok().map(Source::Pointer),
+        RequestField::Header(name) => name.parse().ok().map(Source::Header),
+        RequestField::Pointer(pointer) => JsonPointer::parse(pointer).ok().map(Source::Pointer),
     }
 }
 
-fn sources(provider: Option<&[Place]>, generic: &[Place]) -> Vec<Source> {
+fn sources(provider: Option<&[RequestField]>, generic: &[RequestField]) -> Vec<Source> {
     let mut sources: Vec<Source> = Vec::new();
     for source in provider.unwrap_or_default().iter().chain(generic).filter_map(source) {
         if !sources.contains(&source) {
@@ -264,7 +264,7 @@ impl<'a> Request<'a> {
         if expression.uses_payload() {
             inputs.payload = match (self.event, self.payload.value()) {
                 (Some(event), _) => event.content.clone().payload(),
-                (None, Some(value)) => grapnel_expression::Payload::Json(Cow::Borrowed(value)),
+                (None, Some(value)) => grapnel_expression::PayloadInput::Json(Cow::Borrowed(value)),
                 (None, None) => Content::of(Some("application/octet-stream"), self.body).payload(),
             };
         }
@@ -326,14 +326,16 @@ impl Value {
             Source::Header(name) => self.header(name, request.headers).map_err(|why| format!("header {name} {why}")),
             Source::Pointer(pointer) => match request.payload.find(pointer) {
                 None => Err(format!("it is read from {pointer}, but the body is neither JSON nor a form")),
-                Some(Found::Nothing) => Err(match request.payload.flaw() {
+                Some(FoundValue::Nothing) => Err(match request.payload.flaw() {
                     Some(flaw) => format!("the body has no {pointer} that can be read: {flaw}"),
                     None => format!("the body has no {pointer}"),
                 }),
-                Some(Found::Unusable) => {
+                Some(FoundValue::Unusable) => {
                     Err(format!("{pointer} of the body is not a string with text, an integer or a boolean"))
                 }
-                Some(Found::Text(value)) => self.usable(&value).map_err(|why| format!("{pointer} of the body {why}")),
+                Some(FoundValue::Text(value)) => {
+                    self.usable(&value).map_err(|why| format!("{pointer} of the body {why}"))
+                }
             },
         }
     }

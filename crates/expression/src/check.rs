@@ -2,9 +2,9 @@
 //! compiled. The payload's types are not known, so its values fit everywhere.
 
 use super::{
-    CompileError, Event,
-    syntax::{Arithmetic, Binding, Comparison, Comprehension, Element, Entry, Literal, Loop, Node, What},
-    value::Kind,
+    CompileError, EventInput,
+    syntax::{Arithmetic, Binding, Comparison, Comprehension, Element, Literal, Loop, MapEntry, Node, What},
+    value::ValueKind,
 };
 
 /// What is known of a value's type.
@@ -12,7 +12,7 @@ use super::{
 pub(super) enum Type {
     /// Nothing.
     Any,
-    Of(Kind),
+    Of(ValueKind),
     /// The map of headers: its values are strings.
     Headers,
     /// The event: its fields are known.
@@ -20,34 +20,34 @@ pub(super) enum Type {
 }
 
 impl Type {
-    fn of(kind: Option<Kind>) -> Self {
+    fn of(kind: Option<ValueKind>) -> Self {
         kind.map_or(Self::Any, Self::Of)
     }
 
-    pub(super) fn kind(self) -> Option<Kind> {
+    pub(super) fn kind(self) -> Option<ValueKind> {
         match self {
             Self::Any => None,
             Self::Of(kind) => Some(kind),
-            Self::Headers | Self::Event => Some(Kind::Map),
+            Self::Headers | Self::Event => Some(ValueKind::Map),
         }
     }
 
     pub(super) fn name(self) -> &'static str {
-        self.kind().map_or("any", Kind::name)
+        self.kind().map_or("any", ValueKind::name)
     }
 
     /// Its name in a sentence.
     pub(super) fn a(self) -> String {
-        self.kind().map_or_else(|| "a value".into(), Kind::a)
+        self.kind().map_or_else(|| "a value".into(), ValueKind::a)
     }
 
     /// Whether it can be of one of these kinds.
-    pub(super) fn may_be(self, kinds: &[Kind]) -> bool {
+    pub(super) fn may_be(self, kinds: &[ValueKind]) -> bool {
         self.kind().is_none_or(|kind| kinds.contains(&kind))
     }
 }
 
-const NUMBERS: &[Kind] = &[Kind::Int, Kind::UInt, Kind::Double];
+const NUMBERS: &[ValueKind] = &[ValueKind::Int, ValueKind::UInt, ValueKind::Double];
 
 /// What a tree gives. `variables` are the types of the variables of the macros around it.
 pub(super) fn infer(node: &Node, variables: &mut Vec<Type>) -> Result<Type, CompileError> {
@@ -55,17 +55,17 @@ pub(super) fn infer(node: &Node, variables: &mut Vec<Type>) -> Result<Type, Comp
         What::Literal(literal) => Ok(Type::Of(kind(literal))),
         What::Binding(Binding::Event) => Ok(Type::Event),
         What::Binding(Binding::Headers) => Ok(Type::Headers),
-        What::Binding(Binding::Claims) => Ok(Type::Of(Kind::Map)),
+        What::Binding(Binding::Claims) => Ok(Type::Of(ValueKind::Map)),
         What::Binding(Binding::Payload) => Ok(Type::Any),
         What::Local(place) => Ok(variables.get(*place).copied().unwrap_or(Type::Any)),
         What::Select { from, field, optional } => {
             let from = infer(from, variables)?;
             let of = field_type(node, from, field)?;
-            Ok(if *optional || from == Type::Of(Kind::Optional) { Type::Of(Kind::Optional) } else { of })
+            Ok(if *optional || from == Type::Of(ValueKind::Optional) { Type::Of(ValueKind::Optional) } else { of })
         }
         What::Has { from, field } => {
             let from = infer(from, variables)?;
-            field_type(node, from, field).map(|_| Type::Of(Kind::Bool))
+            field_type(node, from, field).map(|_| Type::Of(ValueKind::Bool))
         }
         What::Index { from, index, optional } => index_type(node, from, index, *optional, variables),
         What::List(elements) => {
@@ -73,24 +73,24 @@ pub(super) fn infer(node: &Node, variables: &mut Vec<Type>) -> Result<Type, Comp
                 let found = infer(value, variables)?;
                 needs_optional(*optional, value, found)?;
             }
-            Ok(Type::Of(Kind::List))
+            Ok(Type::Of(ValueKind::List))
         }
         What::Map(entries) => {
-            for Entry { optional, key, value } in entries {
+            for MapEntry { optional, key, value } in entries {
                 let found = infer(key, variables)?;
-                if !found.may_be(&[Kind::Text, Kind::Int, Kind::UInt, Kind::Bool]) {
+                if !found.may_be(&[ValueKind::Text, ValueKind::Int, ValueKind::UInt, ValueKind::Bool]) {
                     let message = format!("{} cannot be the key of a map; strings are", found.a());
                     return Err(CompileError::new(key.at, message));
                 }
                 let found = infer(value, variables)?;
                 needs_optional(*optional, value, found)?;
             }
-            Ok(Type::Of(Kind::Map))
+            Ok(Type::Of(ValueKind::Map))
         }
-        What::Not(inner) => condition(inner, "`!`", variables).map(|()| Type::Of(Kind::Bool)),
+        What::Not(inner) => condition(inner, "`!`", variables).map(|()| Type::Of(ValueKind::Bool)),
         What::Negate(inner) => {
             let found = infer(inner, variables)?;
-            if !found.may_be(&[Kind::Int, Kind::Double]) {
+            if !found.may_be(&[ValueKind::Int, ValueKind::Double]) {
                 return Err(CompileError::new(node.at, format!("{} cannot be negated", found.a())));
             }
             Ok(found)
@@ -100,7 +100,7 @@ pub(super) fn infer(node: &Node, variables: &mut Vec<Type>) -> Result<Type, Comp
             for part in parts {
                 condition(part, sign, variables)?;
             }
-            Ok(Type::Of(Kind::Bool))
+            Ok(Type::Of(ValueKind::Bool))
         }
         What::Choice { condition: decides, yes, no } => {
             condition(decides, "`?`", variables)?;
@@ -117,14 +117,14 @@ pub(super) fn infer(node: &Node, variables: &mut Vec<Type>) -> Result<Type, Comp
         What::Compare(comparison, left, right) => {
             let (left, right) = (infer(left, variables)?, infer(right, variables)?);
             compare(*comparison, node.at, left, right)?;
-            Ok(Type::Of(Kind::Bool))
+            Ok(Type::Of(ValueKind::Bool))
         }
         What::Call { function, arguments, .. } => {
             let mut found = Vec::with_capacity(arguments.len());
             for argument in arguments {
                 found.push(infer(argument, variables)?);
             }
-            let fits = |takes: &[Option<Kind>]| {
+            let fits = |takes: &[Option<ValueKind>]| {
                 takes.iter().zip(&found).all(|(takes, found)| takes.is_none_or(|kind| found.may_be(&[kind])))
             };
             let mut gives = function.overloads(arguments.len()).filter(|overload| fits(overload.takes));
@@ -143,13 +143,13 @@ pub(super) fn infer(node: &Node, variables: &mut Vec<Type>) -> Result<Type, Comp
             variables.push(Type::Any);
             infer(body, variables)?;
             variables.pop();
-            Ok(Type::Of(Kind::Optional))
+            Ok(Type::Of(ValueKind::Optional))
         }
     }
 }
 
 fn needs_optional(needed: bool, node: &Node, found: Type) -> Result<(), CompileError> {
-    if !needed || found.may_be(&[Kind::Optional]) {
+    if !needed || found.may_be(&[ValueKind::Optional]) {
         return Ok(());
     }
     Err(CompileError::new(node.start(), format!("expected an optional value, found {}", found.a())))
@@ -163,10 +163,10 @@ fn comprehension_type(
     let Comprehension { of, pairs, range, only, body } = comprehension;
     let found = infer(range, variables)?;
     let (key, value) = match found {
-        Type::Any | Type::Of(Kind::Map) => (Type::Any, Type::Any),
-        Type::Of(Kind::List) => (Type::Of(Kind::Int), Type::Any),
-        Type::Headers => (Type::Of(Kind::Text), Type::Of(Kind::Text)),
-        Type::Event => (Type::Of(Kind::Text), Type::Any),
+        Type::Any | Type::Of(ValueKind::Map) => (Type::Any, Type::Any),
+        Type::Of(ValueKind::List) => (Type::Of(ValueKind::Int), Type::Any),
+        Type::Headers => (Type::Of(ValueKind::Text), Type::Of(ValueKind::Text)),
+        Type::Event => (Type::Of(ValueKind::Text), Type::Any),
         Type::Of(_) => {
             let message = format!("{} cannot be iterated; use a list or a map", found.a());
             return Err(CompileError::new(node.at, message));
@@ -185,7 +185,7 @@ fn comprehension_type(
         Loop::Map | Loop::MapValues => infer(body, variables).map(|_| ())?,
         Loop::MapEntries => {
             let found = infer(body, variables)?;
-            if !found.may_be(&[Kind::Map]) {
+            if !found.may_be(&[ValueKind::Map]) {
                 let message = format!("transformMapEntry requires a map of entries, not {}", found.a());
                 return Err(CompileError::new(body.start(), message));
             }
@@ -196,28 +196,28 @@ fn comprehension_type(
     }
     variables.truncate(outer);
     Ok(Type::Of(match of {
-        Loop::Map | Loop::Filter => Kind::List,
-        Loop::MapValues | Loop::MapEntries => Kind::Map,
-        Loop::All | Loop::Exists | Loop::ExistsOne => Kind::Bool,
+        Loop::Map | Loop::Filter => ValueKind::List,
+        Loop::MapValues | Loop::MapEntries => ValueKind::Map,
+        Loop::All | Loop::Exists | Loop::ExistsOne => ValueKind::Bool,
     }))
 }
 
-fn kind(literal: &Literal) -> Kind {
+fn kind(literal: &Literal) -> ValueKind {
     match literal {
-        Literal::Null => Kind::Null,
-        Literal::Bool(_) => Kind::Bool,
-        Literal::Int(_) => Kind::Int,
-        Literal::UInt(_) => Kind::UInt,
-        Literal::Double(_) => Kind::Double,
-        Literal::Text(_) => Kind::Text,
-        Literal::Bytes(_) => Kind::Bytes,
-        Literal::Type(_) => Kind::Type,
+        Literal::Null => ValueKind::Null,
+        Literal::Bool(_) => ValueKind::Bool,
+        Literal::Int(_) => ValueKind::Int,
+        Literal::UInt(_) => ValueKind::UInt,
+        Literal::Double(_) => ValueKind::Double,
+        Literal::Text(_) => ValueKind::Text,
+        Literal::Bytes(_) => ValueKind::Bytes,
+        Literal::Type(_) => ValueKind::Type,
     }
 }
 
 fn condition(node: &Node, what: &str, variables: &mut Vec<Type>) -> Result<(), CompileError> {
     let found = infer(node, variables)?;
-    if found.may_be(&[Kind::Bool]) {
+    if found.may_be(&[ValueKind::Bool]) {
         return Ok(());
     }
     Err(CompileError::new(node.start(), format!("{what} requires a bool, not {}", found.a())))
@@ -225,12 +225,12 @@ fn condition(node: &Node, what: &str, variables: &mut Vec<Type>) -> Result<(), C
 
 fn field_type(node: &Node, from: Type, field: &str) -> Result<Type, CompileError> {
     match from {
-        Type::Any | Type::Of(Kind::Map | Kind::Optional) => Ok(Type::Any),
-        Type::Headers => Ok(Type::Of(Kind::Text)),
-        Type::Event => match Event::FIELDS.iter().find(|(name, _)| *name == field) {
+        Type::Any | Type::Of(ValueKind::Map | ValueKind::Optional) => Ok(Type::Any),
+        Type::Headers => Ok(Type::Of(ValueKind::Text)),
+        Type::Event => match EventInput::FIELDS.iter().find(|(name, _)| *name == field) {
             Some((_, kind)) => Ok(Type::Of(*kind)),
             None => {
-                let known: Vec<_> = Event::FIELDS.iter().map(|(name, _)| *name).collect();
+                let known: Vec<_> = EventInput::FIELDS.iter().map(|(name, _)| *name).collect();
                 Err(CompileError::new(node.at, format!("event has no field `{field}`; it has {}", known.join(", "))))
             }
         },
@@ -248,27 +248,31 @@ fn index_type(
     variables: &mut Vec<Type>,
 ) -> Result<Type, CompileError> {
     let (found, key) = (infer(from, variables)?, infer(index, variables)?);
-    let allowed: &[Kind] = match found {
-        Type::Any | Type::Of(Kind::Optional) => &[Kind::Int, Kind::UInt, Kind::Double, Kind::Text, Kind::Bool],
-        Type::Of(Kind::List) => NUMBERS,
-        Type::Of(Kind::Map) => &[Kind::Int, Kind::UInt, Kind::Double, Kind::Text, Kind::Bool],
-        Type::Headers | Type::Event => &[Kind::Text],
+    let allowed: &[ValueKind] = match found {
+        Type::Any | Type::Of(ValueKind::Optional) => {
+            &[ValueKind::Int, ValueKind::UInt, ValueKind::Double, ValueKind::Text, ValueKind::Bool]
+        }
+        Type::Of(ValueKind::List) => NUMBERS,
+        Type::Of(ValueKind::Map) => {
+            &[ValueKind::Int, ValueKind::UInt, ValueKind::Double, ValueKind::Text, ValueKind::Bool]
+        }
+        Type::Headers | Type::Event => &[ValueKind::Text],
         Type::Of(_) => return Err(CompileError::new(node.at, format!("{} has no elements", found.a()))),
     };
     if !key.may_be(allowed) {
         return Err(CompileError::new(index.at, format!("{} has no element at {}", found.a(), key.a())));
     }
     Ok(match found {
-        _ if optional || found == Type::Of(Kind::Optional) => Type::Of(Kind::Optional),
-        Type::Headers => Type::Of(Kind::Text),
+        _ if optional || found == Type::Of(ValueKind::Optional) => Type::Of(ValueKind::Optional),
+        Type::Headers => Type::Of(ValueKind::Text),
         _ => Type::Any,
     })
 }
 
 fn arithmetic(operator: Arithmetic, at: usize, left: Type, right: Type) -> Result<Type, CompileError> {
     use Arithmetic::{Add, Divide, Multiply, Remainder, Subtract};
-    use Kind::{Bytes, Double, Duration, Int, List, Text, Timestamp, UInt};
-    let rows: &[(Kind, Kind, Kind)] = match operator {
+    use ValueKind::{Bytes, Double, Duration, Int, List, Text, Timestamp, UInt};
+    let rows: &[(ValueKind, ValueKind, ValueKind)] = match operator {
         Add => &[
             (Int, Int, Int),
             (UInt, UInt, UInt),
@@ -309,7 +313,7 @@ fn arithmetic(operator: Arithmetic, at: usize, left: Type, right: Type) -> Resul
 fn compare(comparison: Comparison, at: usize, left: Type, right: Type) -> Result<(), CompileError> {
     let (Some(a), Some(b)) = (left.kind(), right.kind()) else {
         return match (comparison, right.kind()) {
-            (Comparison::In, Some(kind)) if !matches!(kind, Kind::List | Kind::Map) => {
+            (Comparison::In, Some(kind)) if !matches!(kind, ValueKind::List | ValueKind::Map) => {
                 Err(CompileError::new(at, format!("`in` requires a list or a map, not {}", right.a())))
             }
             _ => Ok(()),
@@ -317,13 +321,20 @@ fn compare(comparison: Comparison, at: usize, left: Type, right: Type) -> Result
     };
     let numbers = NUMBERS.contains(&a) && NUMBERS.contains(&b);
     let fits = match comparison {
-        Comparison::Equal | Comparison::Unequal => a == b || numbers || a == Kind::Null || b == Kind::Null,
+        Comparison::Equal | Comparison::Unequal => a == b || numbers || a == ValueKind::Null || b == ValueKind::Null,
         Comparison::In => {
-            b == Kind::List
-                || (b == Kind::Map && left.may_be(&[Kind::Text, Kind::Int, Kind::UInt, Kind::Double, Kind::Bool]))
+            b == ValueKind::List
+                || (b == ValueKind::Map
+                    && left.may_be(&[
+                        ValueKind::Text,
+                        ValueKind::Int,
+                        ValueKind::UInt,
+                        ValueKind::Double,
+                        ValueKind::Bool,
+                    ]))
         }
         Comparison::Less | Comparison::AtMost | Comparison::Greater | Comparison::AtLeast => {
-            use Kind::{Bool, Bytes, Duration, Text, Timestamp};
+            use ValueKind::{Bool, Bytes, Duration, Text, Timestamp};
             numbers || (a == b && matches!(a, Bool | Bytes | Duration | Text | Timestamp))
         }
     };

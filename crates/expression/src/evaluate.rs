@@ -8,9 +8,9 @@ use std::borrow::Cow;
 use grapnel_values::limits::EXPRESSION_STEPS;
 
 use super::{
-    Inputs, Payload, builtin, operators,
+    Inputs, PayloadInput, builtin, operators,
     pattern::{Caches, Pattern, PatternError, Refused},
-    syntax::{Binding, Element, Entry, Node, What},
+    syntax::{Binding, Element, MapEntry, Node, What},
     value::{BYTES_PER_STEP, Blob, Map, Text, Value},
 };
 
@@ -134,10 +134,10 @@ impl<'a> Machine<'a> {
             Binding::Event => inputs.event.as_ref().map_or(Value::Null, |event| Value::Map(Map::Event(event))),
             Binding::Headers => Value::Map(Map::Headers(&inputs.headers)),
             Binding::Payload => match &inputs.payload {
-                Payload::Nothing => Value::Null,
-                Payload::Json(value) => Value::json(value),
-                Payload::Text(text) => Value::Text(Text::Borrowed(text)),
-                Payload::Bytes(bytes) => Value::Bytes(Blob::Borrowed(bytes)),
+                PayloadInput::Nothing => Value::Null,
+                PayloadInput::Json(value) => Value::json(value),
+                PayloadInput::Text(text) => Value::Text(Text::Borrowed(text)),
+                PayloadInput::Bytes(bytes) => Value::Bytes(Blob::Borrowed(bytes)),
             },
             Binding::Claims => inputs.claims.map_or(Value::Null, Value::json),
         }
@@ -258,9 +258,9 @@ impl<'a> Machine<'a> {
         Ok(Value::list(list))
     }
 
-    fn map(&mut self, entries: &'a [Entry]) -> Result<Value<'a>> {
+    fn map(&mut self, entries: &'a [MapEntry]) -> Result<Value<'a>> {
         let mut map = Vec::with_capacity(entries.len());
-        for Entry { optional, key: key_node, value } in entries {
+        for MapEntry { optional, key: key_node, value } in entries {
             let key = self.value(key_node)?;
             if !key.is_key() {
                 let message = format!("{} cannot be the key of a map", key.kind().a());

@@ -3,7 +3,7 @@
 mod overloads;
 
 use self::overloads::OVERLOADS;
-use super::value::Kind;
+use super::value::ValueKind;
 
 /// The functions of the standard, and those of the usual extensions (strings, math, base64, optional values).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,8 +100,8 @@ pub(super) struct Overload {
     pub(super) name: &'static str,
     pub(super) function: Function,
     style: Style,
-    pub(super) takes: &'static [Option<Kind>],
-    pub(super) gives: Option<Kind>,
+    pub(super) takes: &'static [Option<ValueKind>],
+    pub(super) gives: Option<ValueKind>,
 }
 
 impl Function {
@@ -147,7 +147,7 @@ impl Function {
 impl Overload {
     /// How it is called, as in `x.contains(string)`.
     fn signature(&self) -> String {
-        let types = self.takes.iter().map(|kind| kind.map_or("any", Kind::name));
+        let types = self.takes.iter().map(|kind| kind.map_or("any", ValueKind::name));
         match self.style {
             Style::Function => format!("{}({})", self.name, types.collect::<Vec<_>>().join(", ")),
             Style::Method => {

@@ -4,7 +4,7 @@ use super::CompileError;
 
 /// A token.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Token {
+pub(super) enum LexerToken {
     /// A name; keywords and reserved words too.
     Name(Box<str>),
     /// A whole number without its sign, at most 2^63.
@@ -26,15 +26,15 @@ const SIGNS: &[&str] = &[
     ")", "[", "]", "{", "}",
 ];
 
-/// Splits a text into tokens, each with the byte at which it begins. The last is [`Token::End`].
-pub(super) fn tokens(source: &str) -> Result<Vec<(usize, Token)>, CompileError> {
+/// Splits a text into tokens, each with the byte at which it begins. The last is [`LexerToken::End`].
+pub(super) fn tokens(source: &str) -> Result<Vec<(usize, LexerToken)>, CompileError> {
     let mut lexer = Lexer { source, at: 0 };
     let mut tokens = Vec::new();
     loop {
         lexer.skip_blanks();
         let at = lexer.at;
         let token = lexer.token()?;
-        let end = token == Token::End;
+        let end = token == LexerToken::End;
         tokens.push((at, token));
         if end {
             return Ok(tokens);
@@ -88,9 +88,9 @@ impl<'s> Lexer<'s> {
         }
     }
 
-    fn token(&mut self) -> Result<Token, CompileError> {
+    fn token(&mut self) -> Result<LexerToken, CompileError> {
         let start = self.at;
-        let Some(first) = self.peek() else { return Ok(Token::End) };
+        let Some(first) = self.peek() else { return Ok(LexerToken::End) };
         let after_point = self.rest().strip_prefix('.').and_then(|rest| rest.chars().next());
         if first.is_ascii_digit() || after_point.is_some_and(|next| next.is_ascii_digit()) {
             return self.number();
@@ -99,7 +99,7 @@ impl<'s> Lexer<'s> {
             return self.string(start, raw, bytes);
         }
         if first == '_' || first.is_ascii_alphabetic() {
-            return Ok(Token::Name(self.take(|next| next == '_' || next.is_ascii_alphanumeric()).into()));
+            return Ok(LexerToken::Name(self.take(|next| next == '_' || next.is_ascii_alphanumeric()).into()));
         }
         if first == '`' {
             return self.quoted(start);
@@ -107,7 +107,7 @@ impl<'s> Lexer<'s> {
         match SIGNS.iter().find(|sign| self.rest().starts_with(**sign)) {
             Some(sign) => {
                 self.at += sign.len();
-                Ok(Token::Sign(sign))
+                Ok(LexerToken::Sign(sign))
             }
             None if first == '=' => Err(CompileError::new(start, "`=` is not an operator; use `==`")),
             None if first == '&' || first == '|' => {
@@ -118,17 +118,17 @@ impl<'s> Lexer<'s> {
     }
 
     /// `` `name` ``, with letters, digits and the signs that names of fields have.
-    fn quoted(&mut self, start: usize) -> Result<Token, CompileError> {
+    fn quoted(&mut self, start: usize) -> Result<LexerToken, CompileError> {
         self.bump();
         let name = self.take(|next| next.is_ascii_alphanumeric() || matches!(next, '_' | '.' | '-' | '/' | ' '));
         if name.is_empty() || !self.eat("`") {
             let message = "a name in backticks has letters, digits, `_`, `.`, `-`, `/` and spaces; other keys are written [\"…\"]";
             return Err(CompileError::new(start, message));
         }
-        Ok(Token::Quoted(name.into()))
+        Ok(LexerToken::Quoted(name.into()))
     }
 
-    fn number(&mut self) -> Result<Token, CompileError> {
+    fn number(&mut self) -> Result<LexerToken, CompileError> {
         let start = self.at;
         let too_large = || CompileError::new(start, "this number is too large; integers have 64 bits");
         if self.eat("0x") || self.eat("0X") {
@@ -160,22 +160,22 @@ impl<'s> Lexer<'s> {
         let text = self.source.get(start..self.at).unwrap_or_default();
         if double {
             self.ends_number(start)?;
-            return text.parse().map(Token::Double).map_err(|_| too_large());
+            return text.parse().map(LexerToken::Double).map_err(|_| too_large());
         }
         let value = text.parse::<u64>().map_err(|_| too_large())?;
         self.whole(start, value)
     }
 
-    fn whole(&mut self, start: usize, value: u64) -> Result<Token, CompileError> {
+    fn whole(&mut self, start: usize, value: u64) -> Result<LexerToken, CompileError> {
         if self.eat("u") || self.eat("U") {
             self.ends_number(start)?;
-            return Ok(Token::UInt(value));
+            return Ok(LexerToken::UInt(value));
         }
         self.ends_number(start)?;
         if value > 1 << 63 {
             return Err(CompileError::new(start, "this number is too large; integers have 64 bits"));
         }
-        Ok(Token::Int(value))
+        Ok(LexerToken::Int(value))
     }
 
     fn ends_number(&self, start: usize) -> Result<(), CompileError> {
@@ -203,7 +203,7 @@ impl<'s> Lexer<'s> {
         Some((raw, bytes))
     }
 
-    fn string(&mut self, start: usize, raw: bool, bytes: bool) -> Result<Token, CompileError> {
+    fn string(&mut self, start: usize, raw: bool, bytes: bool) -> Result<LexerToken, CompileError> {
         let close = ["\"\"\"", "'''", "\"", "'"].into_iter().find(|quote| self.eat(quote)).unwrap_or("\"");
         let mut value = Vec::new();
         while !self.eat(close) {
@@ -227,11 +227,11 @@ impl<'s> Lexer<'s> {
             }
         }
         if bytes {
-            return Ok(Token::Bytes(value.into()));
+            return Ok(LexerToken::Bytes(value.into()));
         }
         // Only escapes of bytes literals make anything but UTF-8.
         let text = String::from_utf8(value).map_err(|_| CompileError::new(start, "this string is not UTF-8"))?;
-        Ok(Token::Text(text.into()))
+        Ok(LexerToken::Text(text.into()))
     }
 
     fn escape(&mut self, at: usize, bytes: bool, value: &mut Vec<u8>) -> Result<(), CompileError> {

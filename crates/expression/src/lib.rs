@@ -37,7 +37,7 @@ use crate::{
     evaluate::{EvalError, Machine},
     parser::Uses,
     syntax::{Binding, Node},
-    value::{BYTES_PER_STEP, Kind, Text, Value},
+    value::{BYTES_PER_STEP, Text, Value, ValueKind},
 };
 
 /// Which names an expression may use.
@@ -116,7 +116,7 @@ impl CompileError {
 
 /// `event`, as expressions see it.
 #[derive(Debug, Clone, Copy)]
-pub struct Event<'a> {
+pub struct EventInput<'a> {
     /// `event.id`.
     pub id: &'a str,
     /// `event.type`.
@@ -129,13 +129,13 @@ pub struct Event<'a> {
     pub namespace: &'a str,
 }
 
-impl<'a> Event<'a> {
-    const FIELDS: &'static [(&'static str, Kind)] = &[
-        ("id", Kind::Text),
-        ("type", Kind::Text),
-        ("time", Kind::Timestamp),
-        ("endpoint", Kind::Text),
-        ("namespace", Kind::Text),
+impl<'a> EventInput<'a> {
+    const FIELDS: &'static [(&'static str, ValueKind)] = &[
+        ("id", ValueKind::Text),
+        ("type", ValueKind::Text),
+        ("time", ValueKind::Timestamp),
+        ("endpoint", ValueKind::Text),
+        ("namespace", ValueKind::Text),
     ];
 
     fn field(&self, name: &str) -> Option<Value<'a>> {
@@ -153,7 +153,7 @@ impl<'a> Event<'a> {
 
 /// `payload`, as expressions see it.
 #[derive(Debug, Clone, Default)]
-pub enum Payload<'a> {
+pub enum PayloadInput<'a> {
     /// `null`.
     #[default]
     Nothing,
@@ -170,11 +170,11 @@ pub enum Payload<'a> {
 #[derive(Debug, Clone, Default)]
 pub struct Inputs<'a> {
     /// `event`.
-    pub event: Option<Event<'a>>,
+    pub event: Option<EventInput<'a>>,
     /// `headers`: lower-case names, each once, with its values joined by a comma and a space (RFC 9110, 5.3).
     pub headers: Vec<(Cow<'a, str>, Cow<'a, str>)>,
     /// `payload`.
-    pub payload: Payload<'a>,
+    pub payload: PayloadInput<'a>,
     /// `claims`: a JSON object.
     pub claims: Option<&'a serde_json::Value>,
 }
@@ -202,8 +202,8 @@ impl Expression {
         let (root, uses) = parser::parse(source, scope).map_err(located)?;
         let found = check::infer(&root, &mut Vec::new()).map_err(located)?;
         let fits = match gives {
-            ExpectedType::Bool => found.may_be(&[Kind::Bool]),
-            ExpectedType::Text => found.may_be(&[Kind::Text, Kind::Int, Kind::UInt, Kind::Bool]),
+            ExpectedType::Bool => found.may_be(&[ValueKind::Bool]),
+            ExpectedType::Text => found.may_be(&[ValueKind::Text, ValueKind::Int, ValueKind::UInt, ValueKind::Bool]),
             ExpectedType::Json => true,
         };
         if !fits {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::{
     CompileError, Scope,
-    lexer::{Token, tokens},
+    lexer::{LexerToken, tokens},
     pattern::Pattern,
     syntax::{Arithmetic, Binding, Comparison, Comprehension, Literal, Node, What},
 };
@@ -60,13 +60,13 @@ pub(super) fn parse_with(source: &str, scope: Scope, variables: Vec<Box<str>>) -
     };
     let node = parser.expression()?;
     match parser.peek() {
-        Token::End => Ok((node, parser.uses)),
+        LexerToken::End => Ok((node, parser.uses)),
         other => Err(CompileError::new(parser.at(), format!("{} is not allowed here", describe(other)))),
     }
 }
 
 struct Parser {
-    tokens: Vec<(usize, Token)>,
+    tokens: Vec<(usize, LexerToken)>,
     next: usize,
     scope: Scope,
     /// Variables of the enclosing macros, outermost first.
@@ -78,25 +78,25 @@ struct Parser {
     patterns: Vec<Arc<Pattern>>,
 }
 
-fn describe(token: &Token) -> String {
+fn describe(token: &LexerToken) -> String {
     match token {
-        Token::Name(name) | Token::Quoted(name) => format!("`{name}`"),
-        Token::Int(number) => format!("`{number}`"),
-        Token::UInt(number) => format!("`{number}u`"),
-        Token::Double(number) => format!("`{number}`"),
-        Token::Text(_) | Token::Bytes(_) => "a string".into(),
-        Token::Sign(sign) => format!("`{sign}`"),
-        Token::End => "the end".into(),
+        LexerToken::Name(name) | LexerToken::Quoted(name) => format!("`{name}`"),
+        LexerToken::Int(number) => format!("`{number}`"),
+        LexerToken::UInt(number) => format!("`{number}u`"),
+        LexerToken::Double(number) => format!("`{number}`"),
+        LexerToken::Text(_) | LexerToken::Bytes(_) => "a string".into(),
+        LexerToken::Sign(sign) => format!("`{sign}`"),
+        LexerToken::End => "the end".into(),
     }
 }
 
 impl Parser {
-    fn peek(&self) -> &Token {
+    fn peek(&self) -> &LexerToken {
         self.peek_at(0)
     }
 
-    fn peek_at(&self, ahead: usize) -> &Token {
-        self.tokens.get(self.next + ahead).map_or(&Token::End, |(_, token)| token)
+    fn peek_at(&self, ahead: usize) -> &LexerToken {
+        self.tokens.get(self.next + ahead).map_or(&LexerToken::End, |(_, token)| token)
     }
 
     fn at(&self) -> usize {
@@ -104,7 +104,7 @@ impl Parser {
     }
 
     fn eat(&mut self, sign: &str) -> bool {
-        let there = matches!(self.peek(), Token::Sign(found) if *found == sign);
+        let there = matches!(self.peek(), LexerToken::Sign(found) if *found == sign);
         self.next += usize::from(there);
         there
     }
@@ -178,13 +178,13 @@ impl Parser {
         loop {
             let at = self.at();
             let comparison = match self.peek() {
-                Token::Sign("==") => Comparison::Equal,
-                Token::Sign("!=") => Comparison::Unequal,
-                Token::Sign("<") => Comparison::Less,
-                Token::Sign("<=") => Comparison::AtMost,
-                Token::Sign(">") => Comparison::Greater,
-                Token::Sign(">=") => Comparison::AtLeast,
-                Token::Name(name) if &**name == "in" => Comparison::In,
+                LexerToken::Sign("==") => Comparison::Equal,
+                LexerToken::Sign("!=") => Comparison::Unequal,
+                LexerToken::Sign("<") => Comparison::Less,
+                LexerToken::Sign("<=") => Comparison::AtMost,
+                LexerToken::Sign(">") => Comparison::Greater,
+                LexerToken::Sign(">=") => Comparison::AtLeast,
+                LexerToken::Name(name) if &**name == "in" => Comparison::In,
                 _ => return Ok(left),
             };
             self.next += 1;
@@ -241,8 +241,8 @@ impl Parser {
         }
         // The least integer has no positive counterpart, so a sign belongs to the literal behind it.
         let literal = match self.peek() {
-            Token::Int(number) => 0i64.checked_sub_unsigned(*number).map(Literal::Int),
-            Token::Double(number) => Some(Literal::Double(-number)),
+            LexerToken::Int(number) => 0i64.checked_sub_unsigned(*number).map(Literal::Int),
+            LexerToken::Double(number) => Some(Literal::Double(-number)),
             _ => None,
         };
         let mut node = match literal {

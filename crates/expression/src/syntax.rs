@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     functions::Function,
     pattern::Pattern,
-    value::{Blob, Kind, Text, Value},
+    value::{Blob, Text, Value, ValueKind},
 };
 
 /// A part of an expression.
@@ -42,7 +42,7 @@ pub(super) enum What {
         optional: bool,
     },
     List(Vec<Element>),
-    Map(Vec<Entry>),
+    Map(Vec<MapEntry>),
     Not(Box<Node>),
     Negate(Box<Node>),
     /// `a && b && c`.
@@ -94,7 +94,7 @@ pub(super) struct Element {
 
 /// An entry of a map: `key: value`, or `?key: value`, which is left out if the optional value is empty.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct MapEntry {
     pub(super) optional: bool,
     pub(super) key: Node,
     pub(super) value: Node,
@@ -109,7 +109,7 @@ pub(super) enum Literal {
     Double(f64),
     Text(Box<str>),
     Bytes(Box<[u8]>),
-    Type(Kind),
+    Type(ValueKind),
 }
 
 impl Literal {

@@ -34,7 +34,7 @@ fn document() -> Json {
 
 fn inputs(document: &Json) -> Inputs<'_> {
     Inputs {
-        event: Some(Event {
+        event: Some(EventInput {
             id: "evt_1",
             kind: "invoice.paid",
             time: "2026-03-01T12:34:56.25Z".parse().unwrap(),
@@ -44,7 +44,7 @@ fn inputs(document: &Json) -> Inputs<'_> {
         headers: [("x-github-event", "push"), ("accept", "a, b"), ("x-odd", "caf\u{fffd}")]
             .map(|(name, value)| (Cow::Borrowed(name), Cow::Borrowed(value)))
             .into(),
-        payload: Payload::Json(Cow::Borrowed(document)),
+        payload: PayloadInput::Json(Cow::Borrowed(document)),
         claims: None,
     }
 }

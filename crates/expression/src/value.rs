@@ -8,14 +8,14 @@ use std::{borrow::Cow, cmp::Ordering, ops::Deref, rc::Rc};
 use jiff::SignedDuration;
 
 pub(super) use self::json::Seconds;
-use super::{Event, time::CelTimestamp};
+use super::{EventInput, time::CelTimestamp};
 
 /// Bytes that are read or copied in one step.
 pub(super) const BYTES_PER_STEP: usize = 16;
 
 /// Types of values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum ValueKind {
     Null,
     Bool,
     Int,
@@ -31,7 +31,7 @@ pub(super) enum Kind {
     Optional,
 }
 
-impl Kind {
+impl ValueKind {
     /// Its name in a sentence: `a string`.
     pub(super) fn a(self) -> String {
         let article = if self == Self::Int { "an" } else { "a" };
@@ -67,22 +67,22 @@ impl Kind {
         }
     }
 
-    /// The type of a [`Kind::type_name`].
+    /// The type of a [`ValueKind::type_name`].
     pub(super) fn named(name: &str) -> Option<Self> {
-        const NAMED: [Kind; 13] = [
-            Kind::Null,
-            Kind::Bool,
-            Kind::Int,
-            Kind::UInt,
-            Kind::Double,
-            Kind::Text,
-            Kind::Bytes,
-            Kind::List,
-            Kind::Map,
-            Kind::Type,
-            Kind::Timestamp,
-            Kind::Duration,
-            Kind::Optional,
+        const NAMED: [ValueKind; 13] = [
+            ValueKind::Null,
+            ValueKind::Bool,
+            ValueKind::Int,
+            ValueKind::UInt,
+            ValueKind::Double,
+            ValueKind::Text,
+            ValueKind::Bytes,
+            ValueKind::List,
+            ValueKind::Map,
+            ValueKind::Type,
+            ValueKind::Timestamp,
+            ValueKind::Duration,
+            ValueKind::Optional,
         ];
         NAMED.into_iter().find(|kind| kind.type_name() == name)
     }
@@ -101,7 +101,7 @@ pub(super) enum Value<'a> {
     Duration(SignedDuration),
     List(List<'a>),
     Map(Map<'a>),
-    Type(Kind),
+    Type(ValueKind),
     Optional(Option<Rc<Value<'a>>>),
 }
 
@@ -170,7 +170,7 @@ pub(super) enum Map<'a> {
     Json(&'a serde_json::Map<String, serde_json::Value>),
     /// Names and values of headers; every name once.
     Headers(&'a [(Cow<'a, str>, Cow<'a, str>)]),
-    Event(&'a Event<'a>),
+    Event(&'a EventInput<'a>),
     /// Of a map literal: every key once.
     Shared(Rc<[(Value<'a>, Value<'a>)]>),
 }
@@ -180,7 +180,7 @@ impl<'a> Map<'a> {
         match self {
             Self::Json(entries) => entries.len(),
             Self::Headers(headers) => headers.len(),
-            Self::Event(_) => Event::FIELDS.len(),
+            Self::Event(_) => EventInput::FIELDS.len(),
             Self::Shared(entries) => entries.len(),
         }
     }
@@ -234,7 +234,7 @@ impl<'a> Map<'a> {
             Self::Json(entries) => entries.iter().map(|(name, value)| (text(name), Value::json(value))).collect(),
             Self::Headers(headers) => headers.iter().map(|(name, value)| (text(name), text(value))).collect(),
             Self::Event(event) => {
-                Event::FIELDS.iter().filter_map(|(name, _)| Some((text(name), event.field(name)?))).collect()
+                EventInput::FIELDS.iter().filter_map(|(name, _)| Some((text(name), event.field(name)?))).collect()
             }
             Self::Shared(entries) => entries.to_vec(),
         }
@@ -245,7 +245,7 @@ impl<'a> Map<'a> {
         match self {
             Self::Json(entries) => entries.keys().map(|name| text(name)).collect(),
             Self::Headers(headers) => headers.iter().map(|(name, _)| text(name)).collect(),
-            Self::Event(_) => Event::FIELDS.iter().map(|(name, _)| text(name)).collect(),
+            Self::Event(_) => EventInput::FIELDS.iter().map(|(name, _)| text(name)).collect(),
             Self::Shared(entries) => entries.iter().map(|(key, _)| key.clone()).collect(),
         }
     }
@@ -280,21 +280,21 @@ impl<'a> Value<'a> {
         Self::List(List::Shared(elements.into()))
     }
 
-    pub(super) fn kind(&self) -> Kind {
+    pub(super) fn kind(&self) -> ValueKind {
         match self {
-            Self::Null => Kind::Null,
-            Self::Bool(_) => Kind::Bool,
-            Self::Int(_) => Kind::Int,
-            Self::UInt(_) => Kind::UInt,
-            Self::Double(_) => Kind::Double,
-            Self::Text(_) => Kind::Text,
-            Self::Bytes(_) => Kind::Bytes,
-            Self::Timestamp(_) => Kind::Timestamp,
-            Self::Duration(_) => Kind::Duration,
-            Self::List(_) => Kind::List,
-            Self::Map(_) => Kind::Map,
-            Self::Type(_) => Kind::Type,
-            Self::Optional(_) => Kind::Optional,
+            Self::Null => ValueKind::Null,
+            Self::Bool(_) => ValueKind::Bool,
+            Self::Int(_) => ValueKind::Int,
+            Self::UInt(_) => ValueKind::UInt,
+            Self::Double(_) => ValueKind::Double,
+            Self::Text(_) => ValueKind::Text,
+            Self::Bytes(_) => ValueKind::Bytes,
+            Self::Timestamp(_) => ValueKind::Timestamp,
+            Self::Duration(_) => ValueKind::Duration,
+            Self::List(_) => ValueKind::List,
+            Self::Map(_) => ValueKind::Map,
+            Self::Type(_) => ValueKind::Type,
+            Self::Optional(_) => ValueKind::Optional,
         }
     }
 

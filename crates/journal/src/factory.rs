@@ -43,7 +43,7 @@ pub enum UnknownEngine {
 
 /// Why a journal cannot be opened.
 #[derive(Debug, thiserror::Error)]
-pub enum OpenError {
+pub enum JournalOpenError {
     /// The embedded engine cannot be opened.
     #[error("the journal in {} cannot be opened", directory.display())]
     Embedded {
@@ -82,13 +82,14 @@ impl fmt::Display for Engine {
 ///
 /// # Errors
 ///
-/// When the engine cannot be opened; see [`OpenError`].
-pub fn open(options: JournalOptions) -> Result<Arc<dyn Journal>, OpenError> {
+/// When the engine cannot be opened; see [`JournalOpenError`].
+pub fn open(options: JournalOptions) -> Result<Arc<dyn Journal>, JournalOpenError> {
     let JournalOptions { engine, directory, max_bytes, namespace_share, strict } = options;
     match engine {
         Engine::Embedded => {
             let options = EmbeddedOptions { directory: directory.clone(), max_bytes, namespace_share, strict };
-            let journal = EmbeddedJournal::open(options).map_err(|source| OpenError::Embedded { directory, source })?;
+            let journal =
+                EmbeddedJournal::open(options).map_err(|source| JournalOpenError::Embedded { directory, source })?;
             Ok(Arc::new(journal))
         }
     }

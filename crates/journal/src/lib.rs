@@ -17,7 +17,7 @@
 //!
 //! # Terms
 //!
-//! An [`Incarnation`] is one life of an object: a name and a uid. A *position* (`after`, [`Position`]) is opaque: it is
+//! An [`Incarnation`] is one life of an object: a name and a uid. A *position* (`after`, [`RedeliveryPosition`]) is opaque: it is
 //! only compared, never computed with.
 //!
 //! # Invariants, for every engine
@@ -82,9 +82,9 @@ pub use crate::{
     },
     error::{JournalError, Result, ShareExhausted, ShareScope},
     event::{Appended, Arrival, EventEntry, EventPage, EventQuery, EventSummary, StoredEvent},
-    redelivery::{InvalidPosition, Position, Redelivered, Selection, Step},
+    redelivery::{InvalidPosition, Redelivered, RedeliveryPosition, RedeliveryStep, Selection},
     tenure::Tenure,
-    upkeep::{NamespaceUsage, Retention, Storage, Swept, Usage, Vitals},
+    upkeep::{EndpointUsage, JournalUsage, NamespaceUsage, Retention, Swept, Vitals},
 };
 
 /// The position of an event in its endpoint's log.
@@ -150,7 +150,12 @@ pub trait Journal: Send + Sync + 'static {
     /// # Errors
     ///
     /// [`JournalError::UnknownConsumer`], and any write error.
-    async fn redeliver(&self, consumer: &Incarnation, selection: &Selection, step: Step) -> Result<Redelivered>;
+    async fn redeliver(
+        &self,
+        consumer: &Incarnation,
+        selection: &Selection,
+        step: RedeliveryStep,
+    ) -> Result<Redelivered>;
 
     /// Returns the counts of one consumer, from memory. If another process delivers it, these are the counts last
     /// reported.
@@ -176,10 +181,10 @@ pub trait Journal: Send + Sync + 'static {
     fn tenure(&self) -> watch::Receiver<Tenure>;
 
     /// Returns the usage of the whole journal, from memory.
-    fn usage(&self) -> Usage;
+    fn usage(&self) -> JournalUsage;
 
     /// Returns the usage of one endpoint, from memory.
-    fn storage(&self, endpoint: &Incarnation) -> Storage;
+    fn storage(&self, endpoint: &Incarnation) -> EndpointUsage;
 
     /// Returns the usage of each namespace, sorted by name, from memory.
     fn namespaces(&self) -> Vec<NamespaceUsage>;

@@ -29,9 +29,9 @@ pub enum Selection {
 
 /// One bounded step of a redelivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Step {
+pub struct RedeliveryStep {
     /// Where the previous step ended; `None` for the first one. Only valid with the same selection.
-    pub from: Option<Position>,
+    pub from: Option<RedeliveryPosition>,
     /// Maximum number of events to queue or to make due, from 1 to [`REDELIVERY_STEP`](crate::limits::REDELIVERY_STEP);
     /// a larger value counts as that.
     pub limit: usize,
@@ -43,7 +43,7 @@ pub struct Step {
 
 /// Where a step ended. `Display` and `FromStr` are inverses of each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Position {
+pub struct RedeliveryPosition {
     /// The last sequence examined, or the number of ids looked up.
     pub(crate) after: Sequence,
     /// The last sequence to examine: events appended or dead-lettered later are not part of the redelivery.
@@ -69,7 +69,7 @@ pub struct Redelivered {
     /// some or all of which may have been received in the time range. They are not counted in `gone`.
     pub gone_before: Option<Timestamp>,
     /// Where to continue; `None` when all events have been examined.
-    pub next: Option<Position>,
+    pub next: Option<RedeliveryPosition>,
 }
 
 /// The text is not a position.
@@ -77,13 +77,13 @@ pub struct Redelivered {
 #[error("not a position of an earlier step")]
 pub struct InvalidPosition;
 
-impl fmt::Display for Position {
+impl fmt::Display for RedeliveryPosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.after, self.last)
     }
 }
 
-impl FromStr for Position {
+impl FromStr for RedeliveryPosition {
     type Err = InvalidPosition;
 
     fn from_str(text: &str) -> Result<Self, InvalidPosition> {
@@ -102,10 +102,10 @@ mod tests {
 
     #[test]
     fn positions_are_read_as_written() {
-        let position = Position { after: 7, last: u64::MAX };
+        let position = RedeliveryPosition { after: 7, last: u64::MAX };
         assert_eq!(position.to_string().parse(), Ok(position));
         for wrong in ["", "-", "1-", "-1", "1", "1--2", "+1-2", "1-2-3", "1-18446744073709551616", " 1-2"] {
-            assert_eq!(wrong.parse::<Position>(), Err(InvalidPosition), "{wrong:?}");
+            assert_eq!(wrong.parse::<RedeliveryPosition>(), Err(InvalidPosition), "{wrong:?}");
         }
     }
 }

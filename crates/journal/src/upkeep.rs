@@ -29,7 +29,7 @@ pub struct Swept {
 
 /// The usage of the journal.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Usage {
+pub struct JournalUsage {
     /// Bytes of the kept events, with the data that belongs to them.
     pub bytes: u64,
     /// Bytes on disk of everything the engine stores, as far as known.
@@ -40,7 +40,7 @@ pub struct Usage {
 
 /// The usage of one endpoint.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Storage {
+pub struct EndpointUsage {
     /// Bytes of its kept events.
     pub bytes: u64,
     /// Why its events are rejected, if its share, or that of its namespace, is exhausted.

@@ -96,7 +96,7 @@ fn is(content_type: Option<&str>, wanted: &str) -> bool {
 
 /// Attributes read so far, from either mode.
 #[derive(Default)]
-struct Found<'a> {
+struct PartialAttributes<'a> {
     spec_version: Option<Cow<'a, str>>,
     id: Option<Cow<'a, str>>,
     source: Option<Cow<'a, str>>,
@@ -105,7 +105,7 @@ struct Found<'a> {
     others: Vec<(Cow<'a, str>, Attribute<'a>)>,
 }
 
-impl<'a> Found<'a> {
+impl<'a> PartialAttributes<'a> {
     fn add(&mut self, name: Cow<'a, str>, value: Attribute<'a>) -> Result<(), MalformedPayload> {
         let own = match &*name {
             "specversion" => Some(&mut self.spec_version),

@@ -91,10 +91,10 @@ impl<'a> Content<'a> {
 
     /// Returns the data as expressions see it: JSON and forms as values, other text as a string, and anything else as
     /// bytes. Of JSON that is not quite valid they see what can be read, at worst null.
-    pub fn payload(self) -> expression::Payload<'a> {
-        use expression::Payload;
+    pub fn payload(self) -> expression::PayloadInput<'a> {
+        use expression::PayloadInput;
         if let Some(fields) = self.form() {
-            return Payload::Json(Cow::Owned(fields));
+            return PayloadInput::Json(Cow::Owned(fields));
         }
         let content_type = self.content_type.as_deref();
         let repaired = |body: &[u8]| -> Option<Value> {
@@ -105,17 +105,19 @@ impl<'a> Content<'a> {
             _ => None,
         };
         if let Some(value) = readable {
-            return Payload::Json(Cow::Owned(value));
+            return PayloadInput::Json(Cow::Owned(value));
         }
         match self.data {
-            Data::Nothing => Payload::Nothing,
+            Data::Nothing => PayloadInput::Nothing,
             Data::Json(text) => match serde_json::from_str(&text).ok().or_else(|| repaired(text.as_bytes())) {
-                Some(value) => Payload::Json(Cow::Owned(value)),
-                None => Payload::Nothing,
+                Some(value) => PayloadInput::Json(Cow::Owned(value)),
+                None => PayloadInput::Nothing,
             },
-            Data::Text(_) | Data::Bytes(_) if matches!(BodyKind::of(content_type), BodyKind::Json) => Payload::Nothing,
-            Data::Text(text) => Payload::Text(text),
-            Data::Bytes(bytes) => Payload::Bytes(bytes),
+            Data::Text(_) | Data::Bytes(_) if matches!(BodyKind::of(content_type), BodyKind::Json) => {
+                PayloadInput::Nothing
+            }
+            Data::Text(text) => PayloadInput::Text(text),
+            Data::Bytes(bytes) => PayloadInput::Bytes(bytes),
         }
     }
 }
@@ -186,13 +188,13 @@ pub fn add_attributes(inputs: &mut expression::Inputs<'_>, event: &CloudEvent<'_
 mod tests {
     use super::*;
 
-    fn seen(reading: &Reading, content_type: Option<&str>, body: &[u8]) -> expression::Payload<'static> {
-        use expression::Payload;
+    fn seen(reading: &Reading, content_type: Option<&str>, body: &[u8]) -> expression::PayloadInput<'static> {
+        use expression::PayloadInput;
         match Content::read(reading, content_type, body).payload() {
-            Payload::Nothing => Payload::Nothing,
-            Payload::Json(value) => Payload::Json(Cow::Owned(value.into_owned())),
-            Payload::Text(text) => Payload::Text(Cow::Owned(text.into_owned())),
-            Payload::Bytes(bytes) => Payload::Bytes(Cow::Owned(bytes.into_owned())),
+            PayloadInput::Nothing => PayloadInput::Nothing,
+            PayloadInput::Json(value) => PayloadInput::Json(Cow::Owned(value.into_owned())),
+            PayloadInput::Text(text) => PayloadInput::Text(Cow::Owned(text.into_owned())),
+            PayloadInput::Bytes(bytes) => PayloadInput::Bytes(Cow::Owned(bytes.into_owned())),
         }
     }
 
@@ -225,13 +227,13 @@ mod tests {
                         crate::payload::Payload::read(&reading, content_type, &bytes::Bytes::copy_from_slice(body));
                     let came = came.value().cloned();
                     match seen(&reading, content_type, body) {
-                        expression::Payload::Json(value) => {
+                        expression::PayloadInput::Json(value) => {
                             assert_eq!(Some(value.into_owned()), came, "{reading:?} {content_type:?} {body:?}")
                         }
-                        expression::Payload::Nothing => {
+                        expression::PayloadInput::Nothing => {
                             assert_eq!(Some(Value::Null), came, "{reading:?} {content_type:?} {body:?}")
                         }
-                        expression::Payload::Text(_) | expression::Payload::Bytes(_) => {
+                        expression::PayloadInput::Text(_) | expression::PayloadInput::Bytes(_) => {
                             assert_eq!(came, None, "{reading:?} {content_type:?} {body:?}")
                         }
                     }

@@ -70,7 +70,7 @@ impl<'de> Visitor<'de> for Checked {
 
 /// The value at a location of a document.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Found<'a> {
+pub enum FoundValue<'a> {
     /// A non-empty string, an integer or a boolean, as text.
     Text(Cow<'a, str>),
     /// Null, a fraction, an array, an object or an empty string.
@@ -79,20 +79,20 @@ pub enum Found<'a> {
     Nothing,
 }
 
-impl Found<'static> {
+impl FoundValue<'static> {
     fn string(text: &str) -> Self {
         if text.is_empty() { Self::Unusable } else { Self::Text(Cow::Owned(text.into())) }
     }
 }
 
 /// Finds the value at `path` of a text that [`check`] has accepted. The last of equal keys counts.
-pub fn find(text: &[u8], path: &[Box<str>]) -> Found<'static> {
+pub fn find(text: &[u8], path: &[Box<str>]) -> FoundValue<'static> {
     let mut deserializer = serde_json::Deserializer::from_slice(text);
-    Seek { path }.deserialize(&mut deserializer).unwrap_or(Found::Nothing)
+    Seek { path }.deserialize(&mut deserializer).unwrap_or(FoundValue::Nothing)
 }
 
 /// Finds the value at `path` of a parsed document.
-pub fn find_in<'a>(value: &'a serde_json::Value, path: &[Box<str>]) -> Found<'a> {
+pub fn find_in<'a>(value: &'a serde_json::Value, path: &[Box<str>]) -> FoundValue<'a> {
     use serde_json::Value;
     let mut value = value;
     for token in path {
@@ -101,14 +101,14 @@ pub fn find_in<'a>(value: &'a serde_json::Value, path: &[Box<str>]) -> Found<'a>
             Value::Array(elements) => index(token).and_then(|index| elements.get(index)),
             _ => None,
         };
-        let Some(next) = next else { return Found::Nothing };
+        let Some(next) = next else { return FoundValue::Nothing };
         value = next;
     }
     match value {
-        Value::String(text) if !text.is_empty() => Found::Text(Cow::Borrowed(text)),
-        Value::Bool(flag) => Found::Text(Cow::Borrowed(if *flag { "true" } else { "false" })),
-        Value::Number(number) if !number.is_f64() => Found::Text(Cow::Owned(number.to_string())),
-        _ => Found::Unusable,
+        Value::String(text) if !text.is_empty() => FoundValue::Text(Cow::Borrowed(text)),
+        Value::Bool(flag) => FoundValue::Text(Cow::Borrowed(if *flag { "true" } else { "false" })),
+        Value::Number(number) if !number.is_f64() => FoundValue::Text(Cow::Owned(number.to_string())),
+        _ => FoundValue::Unusable,
     }
 }
 
@@ -123,13 +123,13 @@ struct Seek<'a> {
 }
 
 impl Seek<'_> {
-    fn scalar<E>(self, found: impl FnOnce() -> Found<'static>) -> Result<Found<'static>, E> {
-        Ok(if self.path.is_empty() { found() } else { Found::Nothing })
+    fn scalar<E>(self, found: impl FnOnce() -> FoundValue<'static>) -> Result<FoundValue<'static>, E> {
+        Ok(if self.path.is_empty() { found() } else { FoundValue::Nothing })
     }
 }
 
 impl<'de> DeserializeSeed<'de> for Seek<'_> {
-    type Value = Found<'static>;
+    type Value = FoundValue<'static>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_any(self)
@@ -137,39 +137,39 @@ impl<'de> DeserializeSeed<'de> for Seek<'_> {
 }
 
 impl<'de> Visitor<'de> for Seek<'_> {
-    type Value = Found<'static>;
+    type Value = FoundValue<'static>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("any JSON value")
     }
 
     fn visit_bool<E>(self, flag: bool) -> Result<Self::Value, E> {
-        self.scalar(|| Found::string(if flag { "true" } else { "false" }))
+        self.scalar(|| FoundValue::string(if flag { "true" } else { "false" }))
     }
 
     fn visit_i64<E>(self, number: i64) -> Result<Self::Value, E> {
-        self.scalar(|| Found::string(&number.to_string()))
+        self.scalar(|| FoundValue::string(&number.to_string()))
     }
 
     fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
-        self.scalar(|| Found::string(&number.to_string()))
+        self.scalar(|| FoundValue::string(&number.to_string()))
     }
 
     fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
-        self.scalar(|| Found::Unusable)
+        self.scalar(|| FoundValue::Unusable)
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        self.scalar(|| Found::string(text))
+        self.scalar(|| FoundValue::string(text))
     }
 
     fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        self.scalar(|| Found::Unusable)
+        self.scalar(|| FoundValue::Unusable)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Self::Value, A::Error> {
         let wanted = self.path.split_first().map(|(token, rest)| (index(token), rest));
-        let mut found = if wanted.is_some() { Found::Nothing } else { Found::Unusable };
+        let mut found = if wanted.is_some() { FoundValue::Nothing } else { FoundValue::Unusable };
         for position in 0.. {
             let more = match wanted {
                 Some((Some(wanted), path)) if wanted == position => {
@@ -187,9 +187,9 @@ impl<'de> Visitor<'de> for Seek<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
         let Some((wanted, path)) = self.path.split_first() else {
             while entries.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-            return Ok(Found::Unusable);
+            return Ok(FoundValue::Unusable);
         };
-        let mut found = Found::Nothing;
+        let mut found = FoundValue::Nothing;
         while let Some(here) = entries.next_key_seed(Equals(wanted))? {
             if here {
                 found = entries.next_value_seed(Seek { path })?;
@@ -237,8 +237,8 @@ mod tests {
         JsonPointer::parse(pointer).unwrap().tokens().to_vec()
     }
 
-    fn text(found: &str) -> Found<'static> {
-        Found::Text(Cow::Owned(found.into()))
+    fn text(found: &str) -> FoundValue<'static> {
+        FoundValue::Text(Cow::Owned(found.into()))
     }
 
     #[test]
@@ -251,18 +251,18 @@ mod tests {
             ("/m", text("-3")),
             ("/k~1~0", text("esc")),
             ("/u", text("é")),
-            ("/n", Found::Unusable),
-            ("/f", Found::Unusable),
-            ("/a", Found::Unusable),
-            ("/a/b", Found::Unusable),
-            ("/a/e", Found::Unusable),
-            ("", Found::Unusable),
-            ("/a/b/2", Found::Nothing),
-            ("/a/b/00", Found::Nothing),
-            ("/a/b/-", Found::Nothing),
-            ("/a/b/+1", Found::Nothing),
-            ("/t/x", Found::Nothing),
-            ("/missing", Found::Nothing),
+            ("/n", FoundValue::Unusable),
+            ("/f", FoundValue::Unusable),
+            ("/a", FoundValue::Unusable),
+            ("/a/b", FoundValue::Unusable),
+            ("/a/e", FoundValue::Unusable),
+            ("", FoundValue::Unusable),
+            ("/a/b/2", FoundValue::Nothing),
+            ("/a/b/00", FoundValue::Nothing),
+            ("/a/b/-", FoundValue::Nothing),
+            ("/a/b/+1", FoundValue::Nothing),
+            ("/t/x", FoundValue::Nothing),
+            ("/missing", FoundValue::Nothing),
         ] {
             assert_eq!(find(body, &path(pointer)), expected, "{pointer}");
             let value: Value = serde_json::from_slice(body).unwrap();
@@ -274,8 +274,8 @@ mod tests {
     #[test]
     fn of_equal_keys_the_last_counts() {
         assert_eq!(find(br#"{"id":"a","id":"b"}"#, &path("/id")), text("b"));
-        assert_eq!(find(br#"{"e":{"id":"a"},"e":{}}"#, &path("/e/id")), Found::Nothing);
-        assert_eq!(find(br#"{"e":{"id":"a"},"e":1}"#, &path("/e/id")), Found::Nothing);
+        assert_eq!(find(br#"{"e":{"id":"a"},"e":{}}"#, &path("/e/id")), FoundValue::Nothing);
+        assert_eq!(find(br#"{"e":{"id":"a"},"e":1}"#, &path("/e/id")), FoundValue::Nothing);
     }
 
     #[test]
@@ -329,7 +329,7 @@ mod tests {
             let text = value.to_string();
             prop_assert_eq!(find(text.as_bytes(), &path(&pointer)), find_in(&value, &path(&pointer)));
             prop_assert_eq!(
-                find_in(&value, &path(&pointer)) == Found::Nothing,
+                find_in(&value, &path(&pointer)) == FoundValue::Nothing,
                 value.pointer(&pointer).is_none()
             );
         }

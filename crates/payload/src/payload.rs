@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::{
     event_data::{Content, Data},
-    json::{self, Found},
+    json::{self, FoundValue},
     lenient,
     limits::FORM_FIELDS,
     reading::{BodyKind, Reading},
@@ -20,7 +20,7 @@ pub enum Payload {
     /// JSON.
     Json(JsonText),
     /// An HTML form as an object.
-    Form(Fields),
+    Form(FormFields),
     /// Anything else.
     Opaque,
 }
@@ -79,7 +79,7 @@ impl JsonText {
 
 /// The fields of an HTML form as an object: a field is a string, a repeated field an array of strings.
 #[derive(Clone)]
-pub struct Fields {
+pub struct FormFields {
     value: Value,
     flaw: Option<String>,
 }
@@ -159,7 +159,7 @@ impl Payload {
 
     /// Finds the value at a location; `None` when the payload is opaque. Does not build the tree if it does not exist
     /// yet.
-    pub fn find(&self, pointer: &JsonPointer) -> Option<Found<'_>> {
+    pub fn find(&self, pointer: &JsonPointer) -> Option<FoundValue<'_>> {
         match self {
             Self::Json(text) => Some(match text.value.get() {
                 Some(value) => json::find_in(value, pointer.tokens()),
@@ -176,11 +176,15 @@ fn form(body: &[u8], field: Option<&str>) -> Payload {
     let (value, complete) = fields(body);
     let flaw = (!complete).then(|| format!("the form has more than {FORM_FIELDS} fields"));
     let Some((name, Value::String(text))) = field.and_then(|name| Some((name, value.get(name)?))) else {
-        return Payload::Form(Fields { value, flaw });
+        return Payload::Form(FormFields { value, flaw });
     };
     let text = JsonText::read(None, &Bytes::copy_from_slice(text.as_bytes()));
     let flaw = text.flaw.as_deref().map(|flaw| format!("field {name} of the form: {flaw}")).or(flaw);
-    if text.is_unreadable() { Payload::Form(Fields { value, flaw }) } else { Payload::Json(JsonText { flaw, ..text }) }
+    if text.is_unreadable() {
+        Payload::Form(FormFields { value, flaw })
+    } else {
+        Payload::Json(JsonText { flaw, ..text })
+    }
 }
 
 /// Parses an HTML form into an object of its first [`FORM_FIELDS`] fields; returns whether these are all.
@@ -259,19 +263,19 @@ mod tests {
     #[test]
     fn flawed_json_is_seen_as_far_as_possible() {
         let payload = read(Some("application/json"), r#"{"id":"x","t":"\ud800","n":1e999}"#);
-        assert_eq!(payload.find(&pointer("/id")), Some(Found::Text("x".into())));
+        assert_eq!(payload.find(&pointer("/id")), Some(FoundValue::Text("x".into())));
         assert_eq!(payload.value(), Some(&json!({ "id": "x", "t": "\u{fffd}", "n": null })));
         let broken = read(Some("application/json"), r#"{"id":"x""#);
-        assert_eq!(broken.find(&pointer("/id")), Some(Found::Nothing));
+        assert_eq!(broken.find(&pointer("/id")), Some(FoundValue::Nothing));
         assert_eq!(broken.value(), Some(&Value::Null));
     }
 
     #[test]
     fn of_equal_keys_the_last_counts() {
         let payload = read(None, r#"{"a":1,"b":2,"a":3}"#);
-        assert_eq!(payload.find(&pointer("/a")), Some(Found::Text("3".into())), "before the tree is built");
+        assert_eq!(payload.find(&pointer("/a")), Some(FoundValue::Text("3".into())), "before the tree is built");
         assert_eq!(payload.value(), Some(&json!({ "a": 3, "b": 2 })));
-        assert_eq!(payload.find(&pointer("/a")), Some(Found::Text("3".into())), "and after");
+        assert_eq!(payload.find(&pointer("/a")), Some(FoundValue::Text("3".into())), "and after");
     }
 
     #[test]
@@ -291,7 +295,7 @@ mod tests {
         let reading = Reading { format: BodyFormat::Auto, field: Some("payload".into()) };
         let read = |body: &'static str| Payload::read(&reading, FORM, &Bytes::from(body));
         let interaction = read("payload=%7B%22type%22%3A%22block_actions%22%7D&x=1");
-        assert_eq!(interaction.find(&pointer("/type")), Some(Found::Text("block_actions".into())));
+        assert_eq!(interaction.find(&pointer("/type")), Some(FoundValue::Text("block_actions".into())));
         assert_eq!(interaction.flaw(), None);
         assert_eq!(
             read("command=%2Fdeploy").value(),

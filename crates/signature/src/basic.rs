@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use super::{
     KeyError, KeyProblem, Refusal,
     key::{self, BASE64},
-    proof::{Incoming, Kind, Outgoing, Proof},
+    proof::{Proof, ProofKind, UnsignedRequest, UnverifiedRequest},
     request::sensitive,
     single,
     token::after,
@@ -65,14 +65,14 @@ impl BasicVerifier {
 }
 
 /// The scheme of a username and a password. It has nothing to describe.
-pub(super) struct Basic;
+pub(super) struct BasicScheme;
 
-impl Kind for Basic {
+impl ProofKind for BasicScheme {
     fn with_keys(&self, secrets: &[Secret]) -> Result<Box<dyn Proof>, KeyError> {
         Ok(Box::new(BasicVerifier::new(secrets)?))
     }
 
-    fn sign(&self, secret: &Secret, request: &mut Outgoing<'_>) -> Result<(), KeyProblem> {
+    fn sign(&self, secret: &Secret, request: &mut UnsignedRequest<'_>) -> Result<(), KeyProblem> {
         let pair = BASE64.encode(pair(secret)?);
         request.headers.insert(AUTHORIZATION, sensitive(format!("Basic {pair}").as_bytes())?);
         Ok(())
@@ -84,7 +84,7 @@ impl Proof for BasicVerifier {
         [Some(&AUTHORIZATION), None]
     }
 
-    fn verify(&self, request: &Incoming<'_>) -> Result<usize, Refusal> {
+    fn verify(&self, request: &UnverifiedRequest<'_>) -> Result<usize, Refusal> {
         let value = single(request.headers, &AUTHORIZATION, "username and password")?.as_bytes();
         let pair = after(value, "Basic").and_then(|text| BASE64.decode(text.trim_ascii_end()).ok()).map(Zeroizing::new);
         let Some(pair) = pair else {
@@ -116,7 +116,7 @@ mod tests {
 
     fn verify(verifier: &BasicVerifier, headers: &HeaderMap) -> &'static str {
         let (context, body, now) = (&VerificationContext::Nothing, &Bytes::new(), Timestamp::UNIX_EPOCH);
-        let verdict = verifier.verify(&Incoming { context, headers, body, now });
+        let verdict = verifier.verify(&UnverifiedRequest { context, headers, body, now });
         verdict.map_or_else(|refusal| refusal.code(), |_| "ok")
     }
 

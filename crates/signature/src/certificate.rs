@@ -18,7 +18,7 @@ use super::{
     jwks::{KeySet, KeySource},
     key::BASE64,
     private_key::PrivateKey,
-    proof::{Incoming, Kind, Outgoing, Proof},
+    proof::{Proof, ProofKind, UnsignedRequest, UnverifiedRequest},
     request::{header_value, made_up},
     single,
     timestamp::recent,
@@ -86,13 +86,13 @@ impl CertificateScheme {
 
 /// The secret of a sender is the certificate's RSA key, in PKCS #8 PEM. Existing headers for the certificate URL and the
 /// id are kept.
-impl Kind for CertificateScheme {
+impl ProofKind for CertificateScheme {
     fn with_keys(&self, _: &[Secret]) -> Result<Box<dyn Proof>, KeyError> {
         Ok(Box::new(self.clone()))
     }
 
-    fn sign(&self, secret: &Secret, request: &mut Outgoing<'_>) -> Result<(), KeyProblem> {
-        let Outgoing { headers, body, now, .. } = request;
+    fn sign(&self, secret: &Secret, request: &mut UnsignedRequest<'_>) -> Result<(), KeyProblem> {
+        let UnsignedRequest { headers, body, now, .. } = request;
         let time = now.round(Unit::Second).unwrap_or(*now).to_string();
         let id = match headers.get(ID) {
             Some(id) if !id.is_empty() => id.clone(),
@@ -142,7 +142,7 @@ impl Proof for CertificateScheme {
         Ok(KeysWanted { source: Self::source(headers)?, id: None })
     }
 
-    fn verify(&self, request: &Incoming<'_>) -> Result<usize, Refusal> {
+    fn verify(&self, request: &UnverifiedRequest<'_>) -> Result<usize, Refusal> {
         let Transmission { signature, id, time, moment } = Transmission::read(request.headers)?;
         if !request.keys()?.verifies_rsa_sha256(&self.message(id, time, request.body), &signature) {
             let sentence = format!("the signature in header {SIGNATURE} does not match this body and webhook id");

@@ -6,34 +6,36 @@ use crate::limits::SIGNED_CONTENT_BYTES;
 
 /// A template such as `{timestamp}.{body}`. It contains `{body}` exactly once.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Content {
-    parts: Cow<'static, [Part]>,
+pub struct ContentTemplate {
+    parts: Cow<'static, [TemplatePart]>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Part {
+pub(super) enum TemplatePart {
     Literal(Cow<'static, str>),
     Timestamp,
     Id,
     Body,
 }
 
-const DOT: Part = literal(".");
+const DOT: TemplatePart = literal(".");
 
 /// The signed content of Standard Webhooks: `id.timestamp.body`.
-pub(super) const STANDARD_WEBHOOKS: &[Part] = &[Part::Id, DOT, Part::Timestamp, DOT, Part::Body];
+pub(super) const STANDARD_WEBHOOKS: &[TemplatePart] =
+    &[TemplatePart::Id, DOT, TemplatePart::Timestamp, DOT, TemplatePart::Body];
 
 /// `timestamp.body`.
-pub(super) const TIMESTAMP_DOT_BODY: &[Part] = &[Part::Timestamp, DOT, Part::Body];
+pub(super) const TIMESTAMP_DOT_BODY: &[TemplatePart] = &[TemplatePart::Timestamp, DOT, TemplatePart::Body];
 
 /// The timestamp and the body, with nothing between them.
-pub(super) const TIMESTAMP_BODY: &[Part] = &[Part::Timestamp, Part::Body];
+pub(super) const TIMESTAMP_BODY: &[TemplatePart] = &[TemplatePart::Timestamp, TemplatePart::Body];
 
 /// `v0:timestamp:body`.
-pub(super) const V0_TIMESTAMP_BODY: &[Part] = &[literal("v0:"), Part::Timestamp, literal(":"), Part::Body];
+pub(super) const V0_TIMESTAMP_BODY: &[TemplatePart] =
+    &[literal("v0:"), TemplatePart::Timestamp, literal(":"), TemplatePart::Body];
 
-const fn literal(text: &'static str) -> Part {
-    Part::Literal(Cow::Borrowed(text))
+const fn literal(text: &'static str) -> TemplatePart {
+    TemplatePart::Literal(Cow::Borrowed(text))
 }
 
 /// Why a text is not a valid template.
@@ -79,19 +81,19 @@ impl<const N: usize> Message for [&[u8]; N] {
 
 /// A template with the values of its placeholders.
 pub(super) struct Filled<'a> {
-    pub(super) content: &'a Content,
-    pub(super) fields: Fields<'a>,
+    pub(super) content: &'a ContentTemplate,
+    pub(super) fields: PlaceholderValues<'a>,
 }
 
 impl Message for Filled<'_> {
     fn feed(&self, mut update: impl FnMut(&[u8])) {
-        let Fields { timestamp, id, body } = self.fields;
+        let PlaceholderValues { timestamp, id, body } = self.fields;
         for part in &*self.content.parts {
             update(match part {
-                Part::Literal(text) => text.as_bytes(),
-                Part::Timestamp => timestamp,
-                Part::Id => id,
-                Part::Body => body,
+                TemplatePart::Literal(text) => text.as_bytes(),
+                TemplatePart::Timestamp => timestamp,
+                TemplatePart::Id => id,
+                TemplatePart::Body => body,
             });
         }
     }
@@ -99,16 +101,16 @@ impl Message for Filled<'_> {
 
 /// The values of the placeholders.
 #[derive(Clone, Copy)]
-pub(super) struct Fields<'a> {
+pub(super) struct PlaceholderValues<'a> {
     pub(super) timestamp: &'a [u8],
     pub(super) id: &'a [u8],
     pub(super) body: &'a [u8],
 }
 
-impl Content {
+impl ContentTemplate {
     /// Returns the template of the body alone.
     pub fn body() -> Self {
-        Self::of(&[Part::Body])
+        Self::of(&[TemplatePart::Body])
     }
 
     /// Parses a template of at most [`SIGNED_CONTENT_BYTES`].
@@ -129,12 +131,12 @@ impl Content {
                 return Err(brace());
             }
             if !literal.is_empty() {
-                parts.push(Part::Literal(literal.to_owned().into()));
+                parts.push(TemplatePart::Literal(literal.to_owned().into()));
             }
             parts.push(match name {
-                "timestamp" => Part::Timestamp,
-                "id" => Part::Id,
-                "body" => Part::Body,
+                "timestamp" => TemplatePart::Timestamp,
+                "id" => TemplatePart::Id,
+                "body" => TemplatePart::Body,
                 other => return Err(ContentError::Unknown(other.into())),
             });
             rest = after;
@@ -143,31 +145,31 @@ impl Content {
             return Err(brace());
         }
         if !rest.is_empty() {
-            parts.push(Part::Literal(rest.to_owned().into()));
+            parts.push(TemplatePart::Literal(rest.to_owned().into()));
         }
-        if parts.iter().filter(|part| **part == Part::Body).count() != 1 {
+        if parts.iter().filter(|part| **part == TemplatePart::Body).count() != 1 {
             return Err(ContentError::Body(template.into()));
         }
         Ok(Self { parts: parts.into() })
     }
 
     /// Creates a template from parts that contain the body exactly once.
-    pub(super) const fn of(parts: &'static [Part]) -> Self {
+    pub(super) const fn of(parts: &'static [TemplatePart]) -> Self {
         Self { parts: Cow::Borrowed(parts) }
     }
 
     /// Returns whether the time of signing is signed.
     pub fn uses_timestamp(&self) -> bool {
-        self.parts.contains(&Part::Timestamp)
+        self.parts.contains(&TemplatePart::Timestamp)
     }
 
     /// Returns whether the id is signed.
     pub fn uses_id(&self) -> bool {
-        self.parts.contains(&Part::Id)
+        self.parts.contains(&TemplatePart::Id)
     }
 
     /// Fills in the placeholders.
-    pub(super) fn filled<'a>(&'a self, fields: Fields<'a>) -> Filled<'a> {
+    pub(super) fn filled<'a>(&'a self, fields: PlaceholderValues<'a>) -> Filled<'a> {
         Filled { content: self, fields }
     }
 }
@@ -180,8 +182,8 @@ mod tests {
 
     fn filled(template: &str) -> String {
         let mut text = Vec::new();
-        let fields = Fields { timestamp: b"TS", id: b"ID", body: b"BODY" };
-        Content::parse(template).unwrap().filled(fields).feed(|bytes| text.extend_from_slice(bytes));
+        let fields = PlaceholderValues { timestamp: b"TS", id: b"ID", body: b"BODY" };
+        ContentTemplate::parse(template).unwrap().filled(fields).feed(|bytes| text.extend_from_slice(bytes));
         String::from_utf8(text).unwrap()
     }
 
@@ -191,29 +193,29 @@ mod tests {
         assert_eq!(filled("v0:{timestamp}:{body}"), "v0:TS:BODY");
         assert_eq!(filled("{id}.{timestamp}.{body}"), "ID.TS.BODY");
         assert_eq!(filled("{body}{timestamp}{timestamp}!"), "BODYTSTS!");
-        assert!(Content::parse("{timestamp}{body}").unwrap().uses_timestamp());
-        assert!(!Content::parse("{id}{body}").unwrap().uses_timestamp());
-        assert!(Content::parse("{id}{body}").unwrap().uses_id());
+        assert!(ContentTemplate::parse("{timestamp}{body}").unwrap().uses_timestamp());
+        assert!(!ContentTemplate::parse("{id}{body}").unwrap().uses_timestamp());
+        assert!(ContentTemplate::parse("{id}{body}").unwrap().uses_id());
     }
 
     #[test]
     fn mistakes_are_named() {
-        assert_eq!(Content::parse("{url}{body}"), Err(ContentError::Unknown("url".into())));
+        assert_eq!(ContentTemplate::parse("{url}{body}"), Err(ContentError::Unknown("url".into())));
         let sentence = ContentError::Unknown("url".into()).to_string();
         assert_eq!(sentence, "`{url}` is an unknown placeholder; known: {body}, {timestamp} and {id}");
         for template in ["{body", "body}", "{body}}", "{{body}}", "{body}{", "}{body}", "{a{body}"] {
-            assert!(matches!(Content::parse(template), Err(ContentError::Brace(_))), "{template}");
+            assert!(matches!(ContentTemplate::parse(template), Err(ContentError::Brace(_))), "{template}");
         }
         for template in ["", "{timestamp}", "{body}{body}", "body"] {
-            assert!(matches!(Content::parse(template), Err(ContentError::Body(_))), "{template}");
+            assert!(matches!(ContentTemplate::parse(template), Err(ContentError::Body(_))), "{template}");
         }
-        assert!(matches!(Content::parse(&"a".repeat(257)), Err(ContentError::TooLong(257))));
+        assert!(matches!(ContentTemplate::parse(&"a".repeat(257)), Err(ContentError::TooLong(257))));
     }
 
     proptest! {
         #[test]
         fn nothing_panics(template in "([{}a.]|\\{body\\}|\\{id\\}|\\PC){0,10}") {
-            let _ = Content::parse(&template);
+            let _ = ContentTemplate::parse(&template);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use grapnel_payload::{
-    json::Found,
+    json::FoundValue,
     lenient::without_bom,
     payload::{MalformedPayload, Payload},
 };
@@ -167,7 +167,7 @@ impl Handshake {
             return None;
         }
         let tag = verifier.tag(0, token.as_bytes())?;
-        let tag = super::Encoding::Base64.encode(&tag);
+        let tag = super::SignatureEncoding::Base64.encode(&tag);
         Some(HandshakeReply::json(&json!({ "response_token": format!("sha256={tag}") })))
     }
 
@@ -206,8 +206,8 @@ fn okta_challenge(headers: &HeaderMap) -> Option<HandshakeReply> {
 
 fn text(payload: &Payload, pointer: &str) -> Option<String> {
     match payload.find(&JsonPointer::parse(pointer).ok()?)? {
-        Found::Text(text) => Some(text.into_owned()),
-        Found::Unusable | Found::Nothing => None,
+        FoundValue::Text(text) => Some(text.into_owned()),
+        FoundValue::Unusable | FoundValue::Nothing => None,
     }
 }
 

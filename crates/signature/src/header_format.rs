@@ -3,7 +3,7 @@
 use base64::Engine;
 
 use super::{
-    header_signature::{Encoding, Shape},
+    header_signature::{Shape, SignatureEncoding},
     key::BASE64,
     public_key::Curve,
 };
@@ -14,7 +14,7 @@ const MAX_WIDTH: usize = 72;
 
 /// The signatures to look for.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Wanted {
+pub(super) struct SignatureShape {
     /// Minimum length in bytes.
     shortest: usize,
     /// Maximum length in bytes.
@@ -25,7 +25,7 @@ pub(super) struct Wanted {
     public: bool,
 }
 
-impl Wanted {
+impl SignatureShape {
     /// HMACs of `width` bytes.
     pub(super) fn mac(width: usize) -> Self {
         Self { shortest: width, longest: width, most: SIGNATURES_PER_HEADER, public: false }
@@ -42,11 +42,11 @@ impl Wanted {
 pub(super) struct Candidates {
     slots: [([u8; MAX_WIDTH], usize); SIGNATURES_PER_HEADER],
     count: usize,
-    wanted: Wanted,
+    wanted: SignatureShape,
 }
 
 impl Candidates {
-    fn new(wanted: Wanted) -> Self {
+    fn new(wanted: SignatureShape) -> Self {
         Self { slots: [([0; MAX_WIDTH], 0); SIGNATURES_PER_HEADER], count: 0, wanted }
     }
 
@@ -56,17 +56,17 @@ impl Candidates {
     }
 
     /// Decodes one signature. A text of the wrong length is skipped, because it cannot match.
-    fn push(&mut self, text: &[u8], encoding: Encoding) -> Result<(), &'static str> {
+    fn push(&mut self, text: &[u8], encoding: SignatureEncoding) -> Result<(), &'static str> {
         let Some((slot, width)) = self.slots.get_mut(..self.wanted.most).and_then(|slots| slots.get_mut(self.count))
         else {
             return Err("has too many signatures");
         };
         let decoded = match encoding {
-            Encoding::Hex => {
+            SignatureEncoding::Hex => {
                 let half = text.len() / 2;
                 slot.get_mut(..half).and_then(|slot| hex::decode_to_slice(text, slot).ok()).map(|()| half)
             }
-            Encoding::Base64 => BASE64.decode_slice(text, slot).ok(),
+            SignatureEncoding::Base64 => BASE64.decode_slice(text, slot).ok(),
         };
         if let Some(length) = decoded.filter(|length| (self.wanted.shortest..=self.wanted.longest).contains(length)) {
             *width = length;
@@ -78,7 +78,12 @@ impl Candidates {
 
 impl Shape {
     /// Parses the signatures in a header. The error says what is wrong with the header.
-    pub(super) fn parse(&self, header: &[u8], encoding: Encoding, wanted: Wanted) -> Result<Candidates, &'static str> {
+    pub(super) fn parse(
+        &self,
+        header: &[u8],
+        encoding: SignatureEncoding,
+        wanted: SignatureShape,
+    ) -> Result<Candidates, &'static str> {
         bounded(header)?;
         let mut candidates = Candidates::new(wanted);
         match self {
@@ -154,24 +159,28 @@ mod tests {
 
     use super::*;
 
-    fn parse(shape: &Shape, header: &str, encoding: Encoding) -> Result<(Vec<Vec<u8>>, Option<String>), &'static str> {
+    fn parse(
+        shape: &Shape,
+        header: &str,
+        encoding: SignatureEncoding,
+    ) -> Result<(Vec<Vec<u8>>, Option<String>), &'static str> {
         let timestamp = shape.timestamp(header.as_bytes())?.map(|text| String::from_utf8(text.to_vec()).unwrap());
-        let candidates = shape.parse(header.as_bytes(), encoding, Wanted::mac(2))?;
+        let candidates = shape.parse(header.as_bytes(), encoding, SignatureShape::mac(2))?;
         Ok((candidates.iter().map(<[u8]>::to_vec).collect(), timestamp))
     }
 
     #[test]
     fn one_with_a_prefix() {
         let shape = Shape::Prefixed("sha256=".into());
-        assert_eq!(parse(&shape, "sha256=aBcD", Encoding::Hex), Ok((vec![vec![0xab, 0xcd]], None)));
+        assert_eq!(parse(&shape, "sha256=aBcD", SignatureEncoding::Hex), Ok((vec![vec![0xab, 0xcd]], None)));
         for header in ["abcd", "SHA256=abcd", "sha256=", "sha256=abc", "sha256=abcdef", "sha256=zzzz", "sha256= abcd"] {
-            assert!(parse(&shape, header, Encoding::Hex).is_err(), "{header}");
+            assert!(parse(&shape, header, SignatureEncoding::Hex).is_err(), "{header}");
         }
         let bare = Shape::Prefixed("".into());
-        assert_eq!(parse(&bare, "q80=", Encoding::Base64), Ok((vec![vec![0xab, 0xcd]], None)));
-        assert_eq!(parse(&bare, "q80", Encoding::Base64), Ok((vec![vec![0xab, 0xcd]], None)));
+        assert_eq!(parse(&bare, "q80=", SignatureEncoding::Base64), Ok((vec![vec![0xab, 0xcd]], None)));
+        assert_eq!(parse(&bare, "q80", SignatureEncoding::Base64), Ok((vec![vec![0xab, 0xcd]], None)));
         for header in ["q80==", "q80=,q80=", "q8", "q81=", "q83N", "-_8="] {
-            assert!(parse(&bare, header, Encoding::Base64).is_err(), "{header}");
+            assert!(parse(&bare, header, SignatureEncoding::Base64).is_err(), "{header}");
         }
     }
 
@@ -179,19 +188,19 @@ mod tests {
     fn pairs() {
         let shape = Shape::Pairs { signature: "v1".into(), timestamp: Some("t".into()) };
         let both = Ok((vec![vec![0xab, 0xcd], vec![0, 1]], Some("17".into())));
-        assert_eq!(parse(&shape, "t=17,v1=abcd,v0=ffff,v1=0001", Encoding::Hex), both);
-        assert_eq!(parse(&shape, "v1=abcd, t=17 ,v1=no,x,v1=0001,", Encoding::Hex), both);
-        assert_eq!(parse(&shape, "v1=abcd", Encoding::Hex), Ok((vec![vec![0xab, 0xcd]], None)));
-        assert!(parse(&shape, "t=1,t=2,v1=abcd", Encoding::Hex).is_err());
-        assert!(parse(&shape, "t=17,v0=abcd", Encoding::Hex).is_err());
+        assert_eq!(parse(&shape, "t=17,v1=abcd,v0=ffff,v1=0001", SignatureEncoding::Hex), both);
+        assert_eq!(parse(&shape, "v1=abcd, t=17 ,v1=no,x,v1=0001,", SignatureEncoding::Hex), both);
+        assert_eq!(parse(&shape, "v1=abcd", SignatureEncoding::Hex), Ok((vec![vec![0xab, 0xcd]], None)));
+        assert!(parse(&shape, "t=1,t=2,v1=abcd", SignatureEncoding::Hex).is_err());
+        assert!(parse(&shape, "t=17,v0=abcd", SignatureEncoding::Hex).is_err());
     }
 
     #[test]
     fn a_list() {
         let shape = Shape::List { version: "v1".into(), public_version: "v1a".into() };
-        assert_eq!(parse(&shape, "v1a,AAAA v1,q80= v2,q80= v1,AAE=", Encoding::Base64).unwrap().0.len(), 2);
+        assert_eq!(parse(&shape, "v1a,AAAA v1,q80= v2,q80= v1,AAE=", SignatureEncoding::Base64).unwrap().0.len(), 2);
         for header in ["q80=", "v1q80=", "v1a,q80=", "v1,", " ", ","] {
-            assert!(parse(&shape, header, Encoding::Base64).is_err(), "{header}");
+            assert!(parse(&shape, header, SignatureEncoding::Base64).is_err(), "{header}");
         }
     }
 
@@ -199,23 +208,23 @@ mod tests {
     fn too_much_is_refused() {
         let shape = Shape::List { version: "v1".into(), public_version: "v1a".into() };
         let full = vec!["v1,q80="; SIGNATURES_PER_HEADER].join(" ");
-        assert_eq!(parse(&shape, &full, Encoding::Base64).unwrap().0.len(), SIGNATURES_PER_HEADER);
-        assert!(parse(&shape, &format!("{full} v1,q80="), Encoding::Base64).is_err());
-        assert!(parse(&shape, &"v1,q80= ".repeat(10_000), Encoding::Base64).is_err());
+        assert_eq!(parse(&shape, &full, SignatureEncoding::Base64).unwrap().0.len(), SIGNATURES_PER_HEADER);
+        assert!(parse(&shape, &format!("{full} v1,q80="), SignatureEncoding::Base64).is_err());
+        assert!(parse(&shape, &"v1,q80= ".repeat(10_000), SignatureEncoding::Base64).is_err());
     }
 
     #[test]
     fn the_widest_signature_fits() {
         let shape = Shape::Prefixed("".into());
         let signature = BASE64.encode([9; 64]);
-        let parsed = shape.parse(signature.as_bytes(), Encoding::Base64, Wanted::mac(64)).unwrap();
+        let parsed = shape.parse(signature.as_bytes(), SignatureEncoding::Base64, SignatureShape::mac(64)).unwrap();
         assert_eq!(parsed.iter().collect::<Vec<_>>(), [&[9; 64]]);
         let signature = BASE64.encode([9; 72]);
-        let wanted = Wanted::public(Curve::P256);
-        let parsed = shape.parse(signature.as_bytes(), Encoding::Base64, wanted).unwrap();
+        let wanted = SignatureShape::public(Curve::P256);
+        let parsed = shape.parse(signature.as_bytes(), SignatureEncoding::Base64, wanted).unwrap();
         assert_eq!(parsed.iter().collect::<Vec<_>>(), [&[9; 72]]);
         for wrong in [BASE64.encode([9; 73]), BASE64.encode([9; 7]), BASE64.encode([9; 300])] {
-            assert!(shape.parse(wrong.as_bytes(), Encoding::Base64, wanted).is_err(), "{wrong}");
+            assert!(shape.parse(wrong.as_bytes(), SignatureEncoding::Base64, wanted).is_err(), "{wrong}");
         }
     }
 
@@ -225,7 +234,9 @@ mod tests {
         let entry = format!("v1a,{}", BASE64.encode([9; 64]));
         let list = |count| vec![entry.as_str(); count].join(" ");
         let parse = |text: String| {
-            shape.parse(text.as_bytes(), Encoding::Base64, Wanted::public(Curve::Ed25519)).map(|found| found.count)
+            shape
+                .parse(text.as_bytes(), SignatureEncoding::Base64, SignatureShape::public(Curve::Ed25519))
+                .map(|found| found.count)
         };
         let most = PUBLIC_KEY_SIGNATURES_PER_HEADER;
         assert_eq!(parse(list(most)), Ok(most));
@@ -253,10 +264,10 @@ mod tests {
             base64 in any::<bool>(),
             width in prop_oneof![Just(20usize), Just(32), Just(64)],
         ) {
-            let encoding = if base64 { Encoding::Base64 } else { Encoding::Hex };
+            let encoding = if base64 { SignatureEncoding::Base64 } else { SignatureEncoding::Hex };
             let _ = shape.timestamp(&header);
-            let _ = shape.parse(&header, encoding, Wanted::public(Curve::P256));
-            if let Ok(parsed) = shape.parse(&header, encoding, Wanted::mac(width)) {
+            let _ = shape.parse(&header, encoding, SignatureShape::public(Curve::P256));
+            if let Ok(parsed) = shape.parse(&header, encoding, SignatureShape::mac(width)) {
                 prop_assert!((1..=SIGNATURES_PER_HEADER).contains(&parsed.iter().count()));
                 prop_assert!(parsed.iter().all(|candidate| candidate.len() == width));
             }

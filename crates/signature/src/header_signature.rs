@@ -6,12 +6,12 @@ use grapnel_values::secret::Secret;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::{
-    Content, KeyError, KeyForm, KeyProblem, Refusal, Scheme, TimestampSource,
-    content::{Fields, Message as _, STANDARD_WEBHOOKS},
-    header_format::Wanted,
+    ContentTemplate, KeyError, KeyForm, KeyProblem, Refusal, Scheme, TimestampSource,
+    content::{Message as _, PlaceholderValues, STANDARD_WEBHOOKS},
+    header_format::SignatureShape,
     key::{self, BASE64, PUBLIC_PREFIX},
-    mac::{Hash, Keys},
-    proof::{Incoming, Kind, Outgoing, Proof},
+    mac::{Hash, MacKeys},
+    proof::{Proof, ProofKind, UnsignedRequest, UnverifiedRequest},
     public_key::{Curve, PublicKey},
     request::{header_value, made_up},
     single,
@@ -25,13 +25,13 @@ pub struct SignatureScheme {
     /// Header that carries the signature.
     pub header: HeaderName,
     /// Algorithm.
-    pub algorithm: Algorithm,
+    pub algorithm: SignatureAlgorithm,
     /// Encoding of a signature.
-    pub encoding: Encoding,
+    pub encoding: SignatureEncoding,
     /// Layout of the header.
     pub shape: Shape,
     /// The signed content.
-    pub content: Content,
+    pub content: ContentTemplate,
     /// Location of the time of signing.
     pub timestamp: Option<TimestampSource>,
     /// Header that carries the id, if the id is signed.
@@ -57,7 +57,7 @@ pub struct HeaderNames {
 
 /// Algorithm of a signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Algorithm {
+pub enum SignatureAlgorithm {
     /// HMAC with SHA-1. SHA-1 is broken for collisions, but not for HMAC (RFC 6151, 2.3 argues the same for MD5).
     Sha1,
     /// HMAC with SHA-256.
@@ -72,7 +72,7 @@ pub enum Algorithm {
 
 /// Encoding of a signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Encoding {
+pub enum SignatureEncoding {
     /// Hexadecimal, in either case.
     Hex,
     /// Base64 in the standard alphabet, with or without padding.
@@ -104,10 +104,10 @@ pub enum Shape {
 pub(super) fn plain(header: &'static str) -> SignatureScheme {
     SignatureScheme {
         header: HeaderName::from_static(header),
-        algorithm: Algorithm::Sha256,
-        encoding: Encoding::Hex,
+        algorithm: SignatureAlgorithm::Sha256,
+        encoding: SignatureEncoding::Hex,
         shape: prefixed(""),
-        content: Content::body(),
+        content: ContentTemplate::body(),
         timestamp: None,
         id_header: None,
         alternative: None,
@@ -120,9 +120,9 @@ pub(super) fn plain(header: &'static str) -> SignatureScheme {
 /// (<https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md#signature-scheme>).
 pub(super) fn standard_webhooks() -> SignatureScheme {
     SignatureScheme {
-        encoding: Encoding::Base64,
+        encoding: SignatureEncoding::Base64,
         shape: Shape::List { version: "v1".into(), public_version: "v1a".into() },
-        content: Content::of(STANDARD_WEBHOOKS),
+        content: ContentTemplate::of(STANDARD_WEBHOOKS),
         timestamp: from_header("webhook-timestamp"),
         id_header: Some(HeaderName::from_static("webhook-id")),
         tolerance: Some(DEFAULT_TOLERANCE),
@@ -158,7 +158,7 @@ impl HeaderNames {
 /// A signature scheme with its keys.
 pub(super) struct SignatureVerifier {
     scheme: SignatureScheme,
-    macs: Option<(Hash, Keys)>,
+    macs: Option<(Hash, MacKeys)>,
     publics: Vec<PublicKey>,
 }
 
@@ -192,7 +192,7 @@ impl SignatureVerifier {
             }
         }
         let macs = match scheme.algorithm.hash() {
-            Some(hash) if !macs.is_empty() => Some((hash, Keys::new(hash, &macs)?)),
+            Some(hash) if !macs.is_empty() => Some((hash, MacKeys::new(hash, &macs)?)),
             _ => None,
         };
         Ok(Self { scheme, macs, publics })
@@ -200,12 +200,12 @@ impl SignatureVerifier {
 
     /// Returns which key made one of the signatures; public keys count as the first. The error means that no signature
     /// in the header could be compared with any key.
-    fn matching(&self, header: &[u8], fields: Fields<'_>) -> Result<Option<usize>, &'static str> {
+    fn matching(&self, header: &[u8], fields: PlaceholderValues<'_>) -> Result<Option<usize>, &'static str> {
         let SignatureScheme { shape, encoding, content, .. } = &self.scheme;
         let content = content.filled(fields);
         let mut compared = Err("has no well-formed signature");
         if let Some((hash, keys)) = &self.macs {
-            match shape.parse(header, *encoding, Wanted::mac(hash.width())) {
+            match shape.parse(header, *encoding, SignatureShape::mac(hash.width())) {
                 Ok(candidates) => match keys.matching(&content, &candidates) {
                     Some(key) => return Ok(Some(key)),
                     None => compared = Ok(None),
@@ -214,7 +214,7 @@ impl SignatureVerifier {
             }
         }
         if let Some(first) = self.publics.first() {
-            match shape.parse(header, *encoding, Wanted::public(first.curve())) {
+            match shape.parse(header, *encoding, SignatureShape::public(first.curve())) {
                 Ok(candidates) => {
                     let message = content.joined();
                     let verifies =
@@ -228,12 +228,12 @@ impl SignatureVerifier {
     }
 }
 
-impl Kind for SignatureScheme {
+impl ProofKind for SignatureScheme {
     fn with_keys(&self, secrets: &[Secret]) -> Result<Box<dyn Proof>, KeyError> {
         Ok(Box::new(SignatureVerifier::new(self.clone(), secrets)?))
     }
 
-    fn sign(&self, secret: &Secret, request: &mut Outgoing<'_>) -> Result<(), KeyProblem> {
+    fn sign(&self, secret: &Secret, request: &mut UnsignedRequest<'_>) -> Result<(), KeyProblem> {
         // Times before 1970 make no sense for webhooks.
         let timestamp = request.now.as_second().max(0).to_string();
         let id = self.id_header.as_ref().map(|name| match request.headers.get(name) {
@@ -241,7 +241,7 @@ impl Kind for SignatureScheme {
             _ => (name, made_up(&timestamp, request.body)),
         });
         let given = id.as_ref().map_or(&[][..], |(_, id)| id);
-        let fields = Fields { timestamp: timestamp.as_bytes(), id: given, body: request.body };
+        let fields = PlaceholderValues { timestamp: timestamp.as_bytes(), id: given, body: request.body };
         let value = self.signature(secret, fields, &timestamp)?;
         let mut added: Vec<(&HeaderName, HeaderValue)> = vec![(&self.header, header_value(value.as_bytes())?)];
         if let Some(TimestampSource::Header(name)) = &self.timestamp {
@@ -278,9 +278,9 @@ impl Proof for SignatureVerifier {
         self.macs.as_ref()?.1.tag(key, &[text])
     }
 
-    fn verify(&self, request: &Incoming<'_>) -> Result<usize, Refusal> {
+    fn verify(&self, request: &UnverifiedRequest<'_>) -> Result<usize, Refusal> {
         let scheme = &self.scheme;
-        let Incoming { headers, body, now, .. } = *request;
+        let UnverifiedRequest { headers, body, now, .. } = *request;
         let Named { header, timestamp, id } = scheme.named(headers);
         let signature = single(headers, header, "signature")?.as_bytes();
         let time = match timestamp {
@@ -308,7 +308,7 @@ impl Proof for SignatureVerifier {
             )),
             None => None,
         };
-        let fields = Fields { timestamp: time.map_or(&[][..], |(_, text)| text), id, body };
+        let fields = PlaceholderValues { timestamp: time.map_or(&[][..], |(_, text)| text), id, body };
         let key = self.matching(signature, fields).map_err(malformed)?;
         let Some(key) = key else {
             let sentence = format!("no signature in header {header} matches this body with any configured secret");
@@ -377,7 +377,12 @@ impl SignatureScheme {
 
     /// Returns the signature that one secret makes, as written in the header. The secret is the private key for a
     /// public-key algorithm, and for Standard Webhooks if it begins with `whsk_`.
-    pub(super) fn signature(&self, secret: &Secret, fields: Fields<'_>, timestamp: &str) -> Result<String, KeyProblem> {
+    pub(super) fn signature(
+        &self,
+        secret: &Secret,
+        fields: PlaceholderValues<'_>,
+        timestamp: &str,
+    ) -> Result<String, KeyProblem> {
         self.check()?;
         let content = self.content.filled(fields);
         let private = self.key_form == KeyForm::WhsecBase64 && secret.expose().starts_with(b"whsk_");
@@ -385,7 +390,7 @@ impl SignatureScheme {
             (Some(curve), _) => (curve.sign(secret, &content.joined())?, true),
             _ if private => (Curve::Ed25519.sign(secret, &content.joined())?, true),
             (None, Some(hash)) => {
-                let keys = Keys::new(hash, &[self.key_form.key(secret)?]).map_err(|error| error.problem)?;
+                let keys = MacKeys::new(hash, &[self.key_form.key(secret)?]).map_err(|error| error.problem)?;
                 (keys.tag(0, &content).unwrap_or_default(), false)
             }
             (None, None) => (Vec::new(), false),
@@ -394,7 +399,7 @@ impl SignatureScheme {
     }
 }
 
-impl Algorithm {
+impl SignatureAlgorithm {
     /// Returns the hash function of an HMAC algorithm.
     fn hash(self) -> Option<Hash> {
         match self {
@@ -415,7 +420,7 @@ impl Algorithm {
     }
 }
 
-impl Encoding {
+impl SignatureEncoding {
     pub(super) fn encode(self, bytes: &[u8]) -> String {
         match self {
             Self::Hex => hex::encode(bytes),

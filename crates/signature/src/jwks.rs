@@ -24,9 +24,9 @@ pub enum KeySource {
 }
 
 /// Fetched keys.
-pub struct KeySet(Keys);
+pub struct KeySet(KeySetForm);
 
-enum Keys {
+enum KeySetForm {
     Web(Vec<WebKey>),
     Certificate(CertificateDer<'static>),
 }
@@ -107,8 +107,8 @@ struct KeyText {
 impl fmt::Debug for KeySet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Keys::Web(keys) => f.debug_tuple("KeySet").field(&keys.len()).finish(),
-            Keys::Certificate(_) => f.write_str("KeySet(certificate)"),
+            KeySetForm::Web(keys) => f.debug_tuple("KeySet").field(&keys.len()).finish(),
+            KeySetForm::Certificate(_) => f.write_str("KeySet(certificate)"),
         }
     }
 }
@@ -127,7 +127,7 @@ impl KeySet {
         }
         let keys: Vec<_> =
             set.keys.into_iter().filter_map(|key| WebKey::read(serde_json::from_value(key).ok()?)).collect();
-        if keys.is_empty() { Err(KeySetError::NoKeys) } else { Ok(Self(Keys::Web(keys))) }
+        if keys.is_empty() { Err(KeySetError::NoKeys) } else { Ok(Self(KeySetForm::Web(keys))) }
     }
 
     /// Parses the first certificate of a PEM.
@@ -138,21 +138,21 @@ impl KeySet {
     pub fn certificate(pem: &[u8]) -> Result<Self, KeySetError> {
         let certificate = CertificateDer::from_pem_slice(pem).map_err(|_| KeySetError::NotACertificate)?;
         webpki::EndEntityCert::try_from(&certificate).map_err(|_| KeySetError::NotACertificate)?;
-        Ok(Self(Keys::Certificate(certificate)))
+        Ok(Self(KeySetForm::Certificate(certificate)))
     }
 
     /// Returns whether the set has a key with that id.
     pub fn has(&self, id: &str) -> bool {
         match &self.0 {
-            Keys::Web(keys) => keys.iter().any(|key| key.id.as_deref() == Some(id)),
-            Keys::Certificate(_) => false,
+            KeySetForm::Web(keys) => keys.iter().any(|key| key.id.as_deref() == Some(id)),
+            KeySetForm::Certificate(_) => false,
         }
     }
 
     /// Returns whether a key of the set made a signature: the key with that id or, without an id, any of the first
     /// [`REMOTE_KEY_TRIALS`] keys for the algorithm.
     pub(super) fn verifies(&self, id: Option<&str>, algorithm: JwsAlgorithm, message: &[u8], signature: &[u8]) -> bool {
-        let Keys::Web(keys) = &self.0 else { return false };
+        let KeySetForm::Web(keys) = &self.0 else { return false };
         keys.iter()
             .filter(|key| id.is_none_or(|id| key.id.as_deref() == Some(id)))
             .filter(|key| key.algorithm.is_none_or(|own| own == algorithm) && key.material.is_for(algorithm))
@@ -162,7 +162,7 @@ impl KeySet {
 
     /// Returns whether the certificate's RSA key made a signature with SHA-256 (PKCS #1 v1.5, RFC 8017, 8.2).
     pub(super) fn verifies_rsa_sha256(&self, message: &[u8], signature: &[u8]) -> bool {
-        let Keys::Certificate(certificate) = &self.0 else { return false };
+        let KeySetForm::Certificate(certificate) = &self.0 else { return false };
         webpki::EndEntityCert::try_from(certificate).is_ok_and(|certificate| {
             certificate.verify_signature(webpki::ring::RSA_PKCS1_2048_8192_SHA256, message, signature).is_ok()
         })

@@ -17,7 +17,7 @@ use super::{
     KeyError, KeyProblem, KeySetError, KeysWanted, Parameter, Parameters, Refusal, RequiredContext, Scheme,
     jwks::{JwsAlgorithm, KeySet, KeySource},
     private_key::PrivateKey,
-    proof::{Incoming, Kind, Outgoing, Proof},
+    proof::{Proof, ProofKind, UnsignedRequest, UnverifiedRequest},
     request::sensitive,
     single,
     token::after,
@@ -61,12 +61,12 @@ struct Shown<'a> {
     algorithm: JwsAlgorithm,
 }
 
-impl Kind for JwtScheme {
+impl ProofKind for JwtScheme {
     fn with_keys(&self, _: &[Secret]) -> Result<Box<dyn Proof>, KeyError> {
         Ok(Box::new(self.clone()))
     }
 
-    fn sign(&self, secret: &Secret, request: &mut Outgoing<'_>) -> Result<(), KeyProblem> {
+    fn sign(&self, secret: &Secret, request: &mut UnsignedRequest<'_>) -> Result<(), KeyProblem> {
         let token = self.token(secret, request.now)?;
         request.headers.insert(AUTHORIZATION, sensitive(format!("Bearer {token}").as_bytes())?);
         Ok(())
@@ -103,7 +103,7 @@ impl Proof for JwtScheme {
         Ok(KeysWanted { source: self.keys.clone(), id: Shown::read(headers)?.header.kid })
     }
 
-    fn verify(&self, request: &Incoming<'_>) -> Result<usize, Refusal> {
+    fn verify(&self, request: &UnverifiedRequest<'_>) -> Result<usize, Refusal> {
         let keys = request.keys()?;
         let token = Shown::read(request.headers)?;
         let id = token.header.kid.as_deref();

@@ -49,23 +49,23 @@ use grapnel_values::secret::Secret;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use jiff::Timestamp;
 
-use crate::proof::{Incoming, Kind, Proof};
+use crate::proof::{Proof, ProofKind, UnverifiedRequest};
 pub use crate::{
     basic::credentials,
     certificate::CertificateScheme,
-    content::{Content, ContentError},
+    content::{ContentError, ContentTemplate},
     handshake::{Handshake, HandshakeReply, Question},
-    header_signature::{Algorithm, Encoding, HeaderNames, Shape, SignatureScheme},
+    header_signature::{HeaderNames, Shape, SignatureAlgorithm, SignatureEncoding, SignatureScheme},
     jwks::{KeySet, KeySetError, KeySource},
     jwt::JwtScheme,
     key::{KeyError, KeyForm, KeyProblem},
     proof::{Parameter, Parameters},
-    provider::{PROVIDERS, Place, Provider, Retries, names, provider},
+    provider::{PROVIDERS, Provider, RequestField, Retries, names, provider},
     request::{sign_request, sign_request_to},
     service_account::{Review, ServiceAccountScheme},
     signature_or_token::SignatureOrTokenScheme,
     signed_url::{CalledUrl, Covered, UrlScheme},
-    signer::{Signer, SigningScheme},
+    signer::{DeliveryScheme, Signer},
     timestamp::TimestampSource,
     token::TokenScheme,
 };
@@ -95,13 +95,13 @@ pub enum Scheme {
 
 impl Scheme {
     /// Returns what the kind of proof says of itself. This is the only place that lists the kinds.
-    fn kind(&self) -> &dyn Kind {
+    fn kind(&self) -> &dyn ProofKind {
         match self {
             Self::Signature(scheme) => scheme,
             Self::Url(scheme) => scheme,
             Self::Token(scheme) => scheme,
             Self::SignatureOrToken(scheme) => scheme,
-            Self::Basic => &basic::Basic,
+            Self::Basic => &basic::BasicScheme,
             Self::Jwt(scheme) => scheme,
             Self::Certificate(scheme) => scheme,
             Self::ServiceAccount(scheme) => scheme,
@@ -292,7 +292,7 @@ impl Verifier {
         body: Bytes,
         now: Timestamp,
     ) -> Result<Verified, Refusal> {
-        let request = Incoming { context: evidence, headers, body: &body, now };
+        let request = UnverifiedRequest { context: evidence, headers, body: &body, now };
         let key = self.0.verify(&request)?;
         Ok(Verified { body, key })
     }

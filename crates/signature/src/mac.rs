@@ -31,13 +31,13 @@ impl Hash {
 }
 
 /// Keyed states, copied for each message, so that the key's two blocks are hashed once and not for each request.
-pub(super) enum Keys {
+pub(super) enum MacKeys {
     Sha1(Vec<Hmac<Sha1>>),
     Sha256(Vec<Hmac<Sha256>>),
     Sha512(Vec<Hmac<Sha512>>),
 }
 
-impl Keys {
+impl MacKeys {
     pub(super) fn new(hash: Hash, keys: &[Zeroizing<Vec<u8>>]) -> Result<Self, KeyError> {
         fn keyed<M: KeyInit>(keys: &[Zeroizing<Vec<u8>>]) -> Result<Vec<M>, KeyError> {
             let keyed = |(index, key): (usize, &Zeroizing<Vec<u8>>)| {

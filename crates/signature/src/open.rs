@@ -5,19 +5,19 @@ use http::HeaderName;
 
 use super::{
     KeyError, KeyProblem, Refusal,
-    proof::{Incoming, Kind, Outgoing, Proof},
+    proof::{Proof, ProofKind, UnsignedRequest, UnverifiedRequest},
 };
 
 /// The scheme of a sender that proves nothing.
 #[derive(Debug)]
 pub(super) struct Open;
 
-impl Kind for Open {
+impl ProofKind for Open {
     fn with_keys(&self, _: &[Secret]) -> Result<Box<dyn Proof>, KeyError> {
         Ok(Box::new(Self))
     }
 
-    fn sign(&self, _: &Secret, _: &mut Outgoing<'_>) -> Result<(), KeyProblem> {
+    fn sign(&self, _: &Secret, _: &mut UnsignedRequest<'_>) -> Result<(), KeyProblem> {
         Ok(())
     }
 
@@ -27,7 +27,7 @@ impl Kind for Open {
 }
 
 impl Proof for Open {
-    fn verify(&self, _: &Incoming<'_>) -> Result<usize, Refusal> {
+    fn verify(&self, _: &UnverifiedRequest<'_>) -> Result<usize, Refusal> {
         Ok(0)
     }
 

@@ -1,4 +1,4 @@
-//! What a kind of proof is. Each kind is one file that implements [`Kind`] for its scheme and [`Proof`] for the same with
+//! What a kind of proof is. Each kind is one file that implements [`ProofKind`] for its scheme and [`Proof`] for the same with
 //! its keys; [`Scheme`] lists them, and nothing else distinguishes them.
 
 use std::{fmt, time::Duration};
@@ -14,13 +14,13 @@ use super::{
 };
 
 /// A kind of proof, described by its scheme as plain data.
-pub(super) trait Kind {
+pub(super) trait ProofKind {
     /// Prepares the keys. A kind without [secrets](Self::needs_secrets) ignores those given.
     fn with_keys(&self, secrets: &[Secret]) -> Result<Box<dyn Proof>, KeyError>;
 
     /// Adds to a request the proof of a sender that knows `secret`. If the receiver has a public key, `secret` is the
     /// private key.
-    fn sign(&self, secret: &Secret, request: &mut Outgoing<'_>) -> Result<(), KeyProblem>;
+    fn sign(&self, secret: &Secret, request: &mut UnsignedRequest<'_>) -> Result<(), KeyProblem>;
 
     /// Returns whether its keys are secrets of the endpoint, rather than fetched or absent.
     fn needs_secrets(&self) -> bool {
@@ -56,7 +56,7 @@ pub(super) trait Kind {
 /// A kind of proof with its keys.
 pub(super) trait Proof: fmt::Debug + Send + Sync {
     /// Verifies a request, and returns the index of the secret that made the proof; 0 where that makes no difference.
-    fn verify(&self, request: &Incoming<'_>) -> Result<usize, Refusal>;
+    fn verify(&self, request: &UnverifiedRequest<'_>) -> Result<usize, Refusal>;
 
     /// Returns the headers that carry a signature or a token.
     fn credential_headers(&self) -> [Option<&HeaderName>; 2];
@@ -78,14 +78,14 @@ pub(super) trait Proof: fmt::Debug + Send + Sync {
 }
 
 /// A request that is not verified yet.
-pub(super) struct Incoming<'a> {
+pub(super) struct UnverifiedRequest<'a> {
     pub(super) context: &'a VerificationContext,
     pub(super) headers: &'a HeaderMap,
     pub(super) body: &'a Bytes,
     pub(super) now: Timestamp,
 }
 
-impl Incoming<'_> {
+impl UnverifiedRequest<'_> {
     /// Returns the sender's public keys.
     pub(super) fn keys(&self) -> Result<&KeySet, Refusal> {
         match self.context {
@@ -96,7 +96,7 @@ impl Incoming<'_> {
 }
 
 /// A request that is to be signed.
-pub(super) struct Outgoing<'a> {
+pub(super) struct UnsignedRequest<'a> {
     /// The URL, if it is known. It is changed if the scheme requires it to hold a digest of the body.
     pub(super) url: Option<&'a mut Url>,
     pub(super) headers: &'a mut HeaderMap,

@@ -16,10 +16,10 @@ pub struct Provider {
     /// URL of the documentation of its signatures.
     pub docs: &'static str,
     /// Locations of the event type, in order of precedence.
-    pub kinds: &'static [Place],
+    pub kinds: &'static [RequestField],
     /// Locations of the event id, in order of precedence. The id must differ between events, and stay the same when an
     /// event is sent again. The id of a resource is not an event id: several events of the resource have it.
-    pub ids: &'static [Place],
+    pub ids: &'static [RequestField],
     /// Size of its largest request, in bytes, where that exceeds the default of `limits.bodyBytes`.
     pub body_bytes: Option<usize>,
     /// Whether it sends an event again.
@@ -34,7 +34,7 @@ pub struct Provider {
 
 /// A location in a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum RequestField {
     /// A header name, in lower case.
     Header(&'static str),
     /// A JSON pointer into the body.
@@ -91,8 +91,8 @@ mod tests {
             assert!(verifier.is_ok(), "{name}: {verifier:?}");
             for place in provider.kinds.iter().chain(provider.ids) {
                 match place {
-                    Place::Header(name) => assert_eq!(*name, name.to_lowercase()),
-                    Place::Pointer(pointer) => assert!(pointer.starts_with('/'), "{name}: {pointer}"),
+                    RequestField::Header(name) => assert_eq!(*name, name.to_lowercase()),
+                    RequestField::Pointer(pointer) => assert!(pointer.starts_with('/'), "{name}: {pointer}"),
                 }
             }
         }
@@ -103,9 +103,9 @@ mod tests {
     fn ids_are_those_of_one_event() {
         for provider in PROVIDERS {
             for wrong in ["x-gitlab-event-uuid", "x-gitlab-webhook-uuid", "x-hook-uuid", "x-wc-webhook-delivery-id"] {
-                assert!(!provider.ids.contains(&Place::Header(wrong)), "{}: {wrong}", provider.name);
+                assert!(!provider.ids.contains(&RequestField::Header(wrong)), "{}: {wrong}", provider.name);
             }
         }
-        assert!(Provider::of(ProviderName::GitLab).ids.contains(&Place::Header("idempotency-key")));
+        assert!(Provider::of(ProviderName::GitLab).ids.contains(&RequestField::Header("idempotency-key")));
     }
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use url::Url;
 
-use super::{KeyError, KeyProblem, Scheme, proof::Outgoing};
+use super::{KeyError, KeyProblem, Scheme, proof::UnsignedRequest};
 
 /// Adds the headers with which a [`Verifier`](super::Verifier) of the same scheme and secret accepts `body` at `now`,
 /// replacing existing headers of the same names. An existing id header is signed as it is; otherwise the id is derived
@@ -23,7 +23,7 @@ pub fn sign_request(
     body: &[u8],
     now: Timestamp,
 ) -> Result<(), KeyError> {
-    let mut request = Outgoing { url: None, headers, body, now };
+    let mut request = UnsignedRequest { url: None, headers, body, now };
     scheme.kind().sign(secret, &mut request).map_err(|problem| problem.at(0))
 }
 
@@ -41,7 +41,7 @@ pub fn sign_request_to(
     body: &[u8],
     now: Timestamp,
 ) -> Result<(), KeyError> {
-    let mut request = Outgoing { url: Some(url), headers, body, now };
+    let mut request = UnsignedRequest { url: Some(url), headers, body, now };
     scheme.kind().sign(secret, &mut request).map_err(|problem| problem.at(0))
 }
 

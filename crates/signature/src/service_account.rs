@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, header::AUTHORIZATION};
 
 use super::{
     KeyError, KeyForm, KeyProblem, Refusal, RequiredContext, VerificationContext,
-    proof::{Incoming, Kind, Outgoing, Proof},
+    proof::{Proof, ProofKind, UnsignedRequest, UnverifiedRequest},
     request::sensitive,
     single,
     token::after,
@@ -72,13 +72,13 @@ impl ServiceAccountScheme {
     }
 }
 
-impl Kind for ServiceAccountScheme {
+impl ProofKind for ServiceAccountScheme {
     fn with_keys(&self, _: &[Secret]) -> Result<Box<dyn Proof>, KeyError> {
         Ok(Box::new(self.clone()))
     }
 
     /// The secret is the token itself, issued by the cluster.
-    fn sign(&self, secret: &Secret, request: &mut Outgoing<'_>) -> Result<(), KeyProblem> {
+    fn sign(&self, secret: &Secret, request: &mut UnsignedRequest<'_>) -> Result<(), KeyProblem> {
         let token = KeyForm::Raw.key(secret)?;
         request.headers.insert(AUTHORIZATION, sensitive(&[b"Bearer ", token.as_slice()].concat())?);
         Ok(())
@@ -98,7 +98,7 @@ impl Proof for ServiceAccountScheme {
         RequiredContext::Review(self)
     }
 
-    fn verify(&self, request: &Incoming<'_>) -> Result<usize, Refusal> {
+    fn verify(&self, request: &UnverifiedRequest<'_>) -> Result<usize, Refusal> {
         let VerificationContext::Review(review) = request.context else {
             let sentence = "the ServiceAccount of the caller has not been reviewed";
             return Err(Refusal::InvalidSignature(sentence.into()));

@@ -9,7 +9,7 @@ use super::{
     KeyError, KeyProblem, Refusal, Scheme, SignatureScheme, TokenScheme,
     header_signature::SignatureVerifier,
     key,
-    proof::{Incoming, Kind, Outgoing, Proof},
+    proof::{Proof, ProofKind, UnsignedRequest, UnverifiedRequest},
     token::TokenVerifier,
 };
 
@@ -71,12 +71,12 @@ impl SignatureOrTokenVerifier {
     }
 }
 
-impl Kind for SignatureOrTokenScheme {
+impl ProofKind for SignatureOrTokenScheme {
     fn with_keys(&self, secrets: &[Secret]) -> Result<Box<dyn Proof>, KeyError> {
         Ok(Box::new(SignatureOrTokenVerifier::new(self.clone(), secrets)?))
     }
 
-    fn sign(&self, secret: &Secret, request: &mut Outgoing<'_>) -> Result<(), KeyProblem> {
+    fn sign(&self, secret: &Secret, request: &mut UnsignedRequest<'_>) -> Result<(), KeyProblem> {
         if Self::signs(secret) { self.signature.sign(secret, request) } else { self.token.sign(secret, request) }
     }
 
@@ -93,7 +93,7 @@ impl Proof for SignatureOrTokenVerifier {
     }
 
     /// Verifies the signature if there is one, so that a token does not make up for an invalid signature.
-    fn verify(&self, request: &Incoming<'_>) -> Result<usize, Refusal> {
+    fn verify(&self, request: &UnverifiedRequest<'_>) -> Result<usize, Refusal> {
         let signed = request.headers.contains_key(&self.scheme.signature.header);
         match (&self.signature, &self.token) {
             (Some(signature), token) if signed || token.is_none() => signature.verify(request),

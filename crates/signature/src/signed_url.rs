@@ -20,11 +20,11 @@ use url::Url;
 
 use super::{
     KeyError, KeyForm, KeyProblem, Refusal, RequiredContext, VerificationContext,
-    header_format::Wanted,
-    header_signature::{Encoding, Shape},
+    header_format::SignatureShape,
+    header_signature::{Shape, SignatureEncoding},
     key,
-    mac::{Hash, Keys},
-    proof::{Incoming, Kind, Outgoing, Proof},
+    mac::{Hash, MacKeys},
+    proof::{Proof, ProofKind, UnsignedRequest, UnverifiedRequest},
     request::header_value,
     single,
 };
@@ -109,7 +109,7 @@ impl CalledUrl {
 /// A URL scheme with its keys.
 pub(super) struct UrlVerifier {
     scheme: UrlScheme,
-    keys: Keys,
+    keys: MacKeys,
 }
 
 impl fmt::Debug for UrlVerifier {
@@ -120,7 +120,7 @@ impl fmt::Debug for UrlVerifier {
 
 impl UrlVerifier {
     pub(super) fn new(scheme: UrlScheme, secrets: &[Secret]) -> Result<Self, KeyError> {
-        let keys = Keys::new(Hash::Sha1, &key::each(secrets, |secret| KeyForm::Raw.key(secret))?)?;
+        let keys = MacKeys::new(Hash::Sha1, &key::each(secrets, |secret| KeyForm::Raw.key(secret))?)?;
         Ok(Self { scheme, keys })
     }
 
@@ -129,7 +129,7 @@ impl UrlVerifier {
         let header = &self.scheme.header;
         let signature = single(headers, header, "signature")?.as_bytes();
         let candidates = Shape::Prefixed("".into())
-            .parse(signature, Encoding::Base64, Wanted::mac(Hash::Sha1.width()))
+            .parse(signature, SignatureEncoding::Base64, SignatureShape::mac(Hash::Sha1.width()))
             .map_err(|what| Refusal::InvalidSignature(format!("header {header} {what}")))?;
         let [before, after] = self.scheme.around(url, headers, body)?;
         for url in url.spellings() {
@@ -145,12 +145,12 @@ impl UrlVerifier {
     }
 }
 
-impl Kind for UrlScheme {
+impl ProofKind for UrlScheme {
     fn with_keys(&self, secrets: &[Secret]) -> Result<Box<dyn Proof>, KeyError> {
         Ok(Box::new(UrlVerifier::new(self.clone(), secrets)?))
     }
 
-    fn sign(&self, secret: &Secret, request: &mut Outgoing<'_>) -> Result<(), KeyProblem> {
+    fn sign(&self, secret: &Secret, request: &mut UnsignedRequest<'_>) -> Result<(), KeyProblem> {
         let url = request.url.as_mut().ok_or(KeyProblem::Scheme("it signs the URL, which is not known"))?;
         let signature = self.signature(secret, url, request.headers, request.body)?;
         request.headers.insert(&self.header, header_value(signature.as_bytes())?);
@@ -167,7 +167,7 @@ impl Proof for UrlVerifier {
         RequiredContext::Url
     }
 
-    fn verify(&self, request: &Incoming<'_>) -> Result<usize, Refusal> {
+    fn verify(&self, request: &UnverifiedRequest<'_>) -> Result<usize, Refusal> {
         let VerificationContext::Url(url) = request.context else {
             let sentence = "the URL that the sender called is not known, and it is signed";
             return Err(Refusal::InvalidSignature(sentence.into()));
@@ -212,9 +212,9 @@ impl UrlScheme {
         let called = CalledUrl::of(url).ok_or(KeyProblem::Scheme("the URL is neither http nor https"))?;
         let around = self.around(&called, headers, body);
         let [before, after] = around.map_err(|_| KeyProblem::Scheme("the form has too many fields"))?;
-        let keys = Keys::new(Hash::Sha1, &[KeyForm::Raw.key(secret)?]).map_err(|error| error.problem)?;
+        let keys = MacKeys::new(Hash::Sha1, &[KeyForm::Raw.key(secret)?]).map_err(|error| error.problem)?;
         let tag = keys.tag(0, &[&*before, url.as_str().as_bytes(), &*after]).unwrap_or_default();
-        Ok(Encoding::Base64.encode(&tag))
+        Ok(SignatureEncoding::Base64.encode(&tag))
     }
 }
 
@@ -354,8 +354,8 @@ mod tests {
         }
         assert!(judge(&format!("{url}&bodySHA256=00"), "application/json", JSON, right).is_err());
         // The signature of an empty form.
-        let keys = Keys::new(Hash::Sha1, &[zeroize::Zeroizing::new(b"12345".to_vec())]).unwrap();
-        let empty = Encoding::Base64.encode(&keys.tag(0, &[URL.as_bytes()]).unwrap());
+        let keys = MacKeys::new(Hash::Sha1, &[zeroize::Zeroizing::new(b"12345".to_vec())]).unwrap();
+        let empty = SignatureEncoding::Base64.encode(&keys.tag(0, &[URL.as_bytes()]).unwrap());
         assert_eq!(judge(URL, A_FORM, "", &empty), Ok(0));
         assert!(judge(URL, "application/json", JSON, &empty).unwrap_err().contains(BODY_DIGEST));
     }

@@ -7,10 +7,10 @@ use grapnel_values::secret::Secret;
 use http::{HeaderName, HeaderValue};
 
 use super::{
-    Content, Encoding, KeyError, KeyForm,
-    content::{Fields, Message as _, Part, STANDARD_WEBHOOKS},
+    ContentTemplate, KeyError, KeyForm, SignatureEncoding,
+    content::{Message as _, PlaceholderValues, STANDARD_WEBHOOKS, TemplatePart},
     key,
-    mac::{Hash, Keys},
+    mac::{Hash, MacKeys},
 };
 
 /// Header of a Standard Webhooks signature.
@@ -18,7 +18,7 @@ const SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
 
 /// How deliveries are signed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SigningScheme {
+pub enum DeliveryScheme {
     /// Standard Webhooks, symmetric: `webhook-signature: v1,<base64>` of `id.timestamp.body`.
     StandardWebhooks,
     /// The hexadecimal HMAC-SHA256 of the body alone, in a configured header.
@@ -31,20 +31,20 @@ pub enum SigningScheme {
 }
 
 /// A signing scheme with its keys.
-pub struct Signer(Kind);
+pub struct Signer(SignerKind);
 
-enum Kind {
-    StandardWebhooks { keys: Keys, content: Content },
-    HmacSha256Hex { keys: Keys, content: Content, header: HeaderName },
-    Ed25519 { keys: Vec<SigningKey>, content: Content },
+enum SignerKind {
+    StandardWebhooks { keys: MacKeys, content: ContentTemplate },
+    HmacSha256Hex { keys: MacKeys, content: ContentTemplate, header: HeaderName },
+    Ed25519 { keys: Vec<SigningKey>, content: ContentTemplate },
 }
 
 impl fmt::Debug for Signer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = match &self.0 {
-            Kind::StandardWebhooks { .. } => "StandardWebhooks",
-            Kind::HmacSha256Hex { .. } => "HmacSha256Hex",
-            Kind::Ed25519 { .. } => "Ed25519",
+            SignerKind::StandardWebhooks { .. } => "StandardWebhooks",
+            SignerKind::HmacSha256Hex { .. } => "HmacSha256Hex",
+            SignerKind::Ed25519 { .. } => "Ed25519",
         };
         f.debug_tuple("Signer").field(&name).finish()
     }
@@ -56,18 +56,22 @@ impl Signer {
     /// # Errors
     ///
     /// [`KeyError`] when a secret is not a key of the scheme, or when there are none or too many.
-    pub fn new(scheme: SigningScheme, secrets: Vec<Secret>) -> Result<Self, KeyError> {
-        let hmac = |form: KeyForm| Keys::new(Hash::Sha256, &key::each(&secrets, |secret| form.key(secret))?);
+    pub fn new(scheme: DeliveryScheme, secrets: Vec<Secret>) -> Result<Self, KeyError> {
+        let hmac = |form: KeyForm| MacKeys::new(Hash::Sha256, &key::each(&secrets, |secret| form.key(secret))?);
         Ok(Self(match scheme {
-            SigningScheme::StandardWebhooks => {
-                Kind::StandardWebhooks { keys: hmac(KeyForm::WhsecBase64)?, content: Content::of(STANDARD_WEBHOOKS) }
-            }
-            SigningScheme::HmacSha256Hex { header } => {
-                Kind::HmacSha256Hex { keys: hmac(KeyForm::Raw)?, content: Content::of(&[Part::Body]), header }
-            }
-            SigningScheme::Ed25519 => {
-                Kind::Ed25519 { keys: key::each(&secrets, key::ed25519)?, content: Content::of(STANDARD_WEBHOOKS) }
-            }
+            DeliveryScheme::StandardWebhooks => SignerKind::StandardWebhooks {
+                keys: hmac(KeyForm::WhsecBase64)?,
+                content: ContentTemplate::of(STANDARD_WEBHOOKS),
+            },
+            DeliveryScheme::HmacSha256Hex { header } => SignerKind::HmacSha256Hex {
+                keys: hmac(KeyForm::Raw)?,
+                content: ContentTemplate::of(&[TemplatePart::Body]),
+                header,
+            },
+            DeliveryScheme::Ed25519 => SignerKind::Ed25519 {
+                keys: key::each(&secrets, key::ed25519)?,
+                content: ContentTemplate::of(STANDARD_WEBHOOKS),
+            },
         }))
     }
 
@@ -77,16 +81,16 @@ impl Signer {
     /// plain hexadecimal.
     pub fn sign(&self, id: &str, timestamp: i64, body: &[u8]) -> Vec<(HeaderName, HeaderValue)> {
         let timestamp = timestamp.to_string();
-        let fields = Fields { timestamp: timestamp.as_bytes(), id: id.as_bytes(), body };
+        let fields = PlaceholderValues { timestamp: timestamp.as_bytes(), id: id.as_bytes(), body };
         let (header, value) = match &self.0 {
-            Kind::StandardWebhooks { keys, content } => {
+            SignerKind::StandardWebhooks { keys, content } => {
                 let tags = keys.tags(&content.filled(fields));
                 (&SIGNATURE, versioned("v1", tags.iter().map(Vec::as_slice)))
             }
-            Kind::HmacSha256Hex { keys, content, header } => {
+            SignerKind::HmacSha256Hex { keys, content, header } => {
                 (header, keys.tags(&content.filled(fields)).iter().map(hex::encode).collect::<Vec<_>>().join(","))
             }
-            Kind::Ed25519 { keys, content } => {
+            SignerKind::Ed25519 { keys, content } => {
                 let message = content.filled(fields).joined();
                 let signatures: Vec<_> = keys.iter().map(|key| key.sign(&message).to_bytes()).collect();
                 (&SIGNATURE, versioned("v1a", signatures.iter().map(<[u8; 64]>::as_slice)))
@@ -99,6 +103,6 @@ impl Signer {
 
 fn versioned<'a>(version: &str, signatures: impl Iterator<Item = &'a [u8]>) -> String {
     let entries: Vec<_> =
-        signatures.map(|signature| format!("{version},{}", Encoding::Base64.encode(signature))).collect();
+        signatures.map(|signature| format!("{version},{}", SignatureEncoding::Base64.encode(signature))).collect();
     entries.join(" ")
 }

@@ -7,7 +7,7 @@ use grapnel_values::secret::Secret;
 use http::HeaderMap;
 use jiff::Timestamp;
 
-use crate::{Algorithm, KeyForm, Parameters, Scheme, SignatureScheme, Verified, Verifier};
+use crate::{KeyForm, Parameters, Scheme, SignatureAlgorithm, SignatureScheme, Verified, Verifier};
 
 /// The secret of the Standard Webhooks specification's example.
 pub(crate) const STANDARD_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -19,7 +19,7 @@ pub fn verified(body: impl Into<Bytes>) -> Verified {
 }
 
 /// Keys of one scheme: two pairs of a sender's and a receiver's key.
-pub struct Keys {
+pub struct KeyPairs {
     /// The sender's key.
     pub private: Secret,
     /// The receiver's key.
@@ -66,14 +66,14 @@ pub fn complete(scheme: Scheme) -> Scheme {
 }
 
 /// Returns keys that fit a scheme.
-pub fn keys(scheme: &Scheme) -> Keys {
+pub fn keys(scheme: &Scheme) -> KeyPairs {
     let shared = |one: &str, other: &str| [(one.to_owned(), one.to_owned()), (other.to_owned(), other.to_owned())];
     let pairs = match scheme {
-        Scheme::Signature(SignatureScheme { algorithm: Algorithm::Ed25519, .. }) => [7, 8].map(|byte| {
+        Scheme::Signature(SignatureScheme { algorithm: SignatureAlgorithm::Ed25519, .. }) => [7, 8].map(|byte| {
             let key = ed25519_dalek::SigningKey::from_bytes(&[byte; 32]);
             (hex::encode([byte; 32]), hex::encode(key.verifying_key().as_bytes()))
         }),
-        Scheme::Signature(SignatureScheme { algorithm: Algorithm::EcdsaP256, .. }) => {
+        Scheme::Signature(SignatureScheme { algorithm: SignatureAlgorithm::EcdsaP256, .. }) => {
             P256.map(|(private, public)| (private.to_owned(), public.to_owned()))
         }
         Scheme::Signature(SignatureScheme { key_form: KeyForm::WhsecBase64, .. }) | Scheme::SignatureOrToken(_) => {
@@ -87,7 +87,7 @@ pub fn keys(scheme: &Scheme) -> Keys {
         _ => shared("It's a Secret to Everybody", "another secret"),
     };
     let [(private, public), (other_private, other_public)] = pairs;
-    Keys {
+    KeyPairs {
         private: private.into(),
         public: public.into(),
         other_private: other_private.into(),

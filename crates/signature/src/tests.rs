@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::*;
-use crate::testing::{Keys, RSA, STANDARD_SECRET, complete, keys};
+use crate::testing::{KeyPairs, RSA, STANDARD_SECRET, complete, keys};
 
 mod either;
 mod presets;
@@ -134,7 +134,7 @@ fn rightly_signed_times_out_of_all_proportion_are_stale() {
     let Scheme::Signature(hmac) = &scheme else { panic!("Slack signs with an HMAC") };
     let verifier = verifier("Slack", &[SLACK_SECRET]);
     for time in ["0", "18446744073709551615", "99999999999999999999", "9223372036854775808"] {
-        let fields = content::Fields { timestamp: time.as_bytes(), id: b"", body: b"x" };
+        let fields = content::PlaceholderValues { timestamp: time.as_bytes(), id: b"", body: b"x" };
         let signature = hmac.signature(&Secret::from(SLACK_SECRET), fields, time).unwrap();
         let pairs = [("X-Slack-Request-Timestamp", time), ("X-Slack-Signature", signature.as_str())];
         for now in [Timestamp::MIN, at(1_531_420_618), Timestamp::MAX] {
@@ -197,7 +197,7 @@ fn standard_webhooks_example() {
 
 #[test]
 fn the_signer_makes_the_standard_webhooks_example() {
-    let signer = Signer::new(SigningScheme::StandardWebhooks, vec![STANDARD_SECRET.into()]).unwrap();
+    let signer = Signer::new(DeliveryScheme::StandardWebhooks, vec![STANDARD_SECRET.into()]).unwrap();
     let made = signer.sign(STANDARD_ID, STANDARD_TIME, STANDARD_BODY.as_bytes());
     assert_eq!(made, [(HeaderName::from_static("webhook-signature"), HeaderValue::from_static(STANDARD_SIGNATURE))]);
 }
@@ -206,7 +206,7 @@ fn the_signer_makes_the_standard_webhooks_example() {
 #[test]
 fn the_signer_makes_the_asymmetric_example() {
     let key = "whsk_6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX0dRqSKJp4AJ6p9lMicMFs6Kvg==";
-    let signer = Signer::new(SigningScheme::Ed25519, vec![key.into()]).unwrap();
+    let signer = Signer::new(DeliveryScheme::Ed25519, vec![key.into()]).unwrap();
     let made = signer.sign(STANDARD_ID, STANDARD_TIME, STANDARD_BODY.as_bytes());
     let expected = "v1a,hnO3f9T8Ytu9HwrXslvumlUpqtNVqkhqw/enGzPCXe5BdqzCInXqYXFymVJaA7AZdpXwVLPo3mNl8EM+m7TBAg==";
     assert_eq!(made, [(HeaderName::from_static("webhook-signature"), HeaderValue::from_static(expected))]);
@@ -286,8 +286,8 @@ fn svix_has_two_names_for_each_header() {
 #[test]
 fn several_secrets_all_sign() {
     let header = HeaderName::from_static("x-webhook-signature");
-    let hex = SigningScheme::HmacSha256Hex { header: header.clone() };
-    let sign = |scheme: &SigningScheme, secrets: &[&str], body: &str| {
+    let hex = DeliveryScheme::HmacSha256Hex { header: header.clone() };
+    let sign = |scheme: &DeliveryScheme, secrets: &[&str], body: &str| {
         let secrets = secrets.iter().map(|secret| Secret::from(*secret)).collect();
         let made = Signer::new(scheme.clone(), secrets).unwrap().sign(STANDARD_ID, STANDARD_TIME, body.as_bytes());
         let [(name, value)] = made.as_slice() else { panic!("one header") };
@@ -301,7 +301,7 @@ fn several_secrets_all_sign() {
     assert_eq!(both.split_once(',').map(|(old, new)| (old, new.len())), Some((github, 64)));
 
     let (_, value) =
-        sign(&SigningScheme::StandardWebhooks, &[STANDARD_SECRET, "whsec_AAAAAAAAAAAAAAAAAAAAAAAA"], STANDARD_BODY);
+        sign(&DeliveryScheme::StandardWebhooks, &[STANDARD_SECRET, "whsec_AAAAAAAAAAAAAAAAAAAAAAAA"], STANDARD_BODY);
     let time = STANDARD_TIME.to_string();
     let pairs = [("webhook-id", STANDARD_ID), ("webhook-timestamp", &time), ("webhook-signature", &value)];
     for secret in [STANDARD_SECRET, "whsec_AAAAAAAAAAAAAAAAAAAAAAAA"] {
@@ -312,12 +312,12 @@ fn several_secrets_all_sign() {
 
 #[test]
 fn signers_refuse_keys_of_another_kind() {
-    let error = Signer::new(SigningScheme::StandardWebhooks, vec!["whsk_AAAA".into()]).unwrap_err();
+    let error = Signer::new(DeliveryScheme::StandardWebhooks, vec!["whsk_AAAA".into()]).unwrap_err();
     assert!(matches!(error.problem, KeyProblem::WrongKind { .. }));
-    let error = Signer::new(SigningScheme::Ed25519, vec![STANDARD_SECRET.into()]).unwrap_err();
+    let error = Signer::new(DeliveryScheme::Ed25519, vec![STANDARD_SECRET.into()]).unwrap_err();
     assert!(matches!(error.problem, KeyProblem::WrongKind { .. }));
     let header = HeaderName::from_static("x");
-    let error = Signer::new(SigningScheme::HmacSha256Hex { header }, vec![]).unwrap_err();
+    let error = Signer::new(DeliveryScheme::HmacSha256Hex { header }, vec![]).unwrap_err();
     assert_eq!(error.problem, KeyProblem::NoSecrets);
 }
 
@@ -400,7 +400,7 @@ fn credentials_are_signature_and_token_headers_only() {
 fn nothing_secret_is_printed() {
     let secret = "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
     let hmac = verifier("StandardWebhooks", &[secret]);
-    let signer = Signer::new(SigningScheme::StandardWebhooks, vec![secret.into()]).unwrap();
+    let signer = Signer::new(DeliveryScheme::StandardWebhooks, vec![secret.into()]).unwrap();
     assert!(!format!("{hmac:?}{signer:?}").contains(secret));
     let pairs = [("webhook-id", "i"), ("webhook-timestamp", "1"), ("webhook-signature", "v1,AAAA")];
     let refusal = hmac.verify(&headers(&pairs), Bytes::from_static(b"payload"), at(0)).unwrap_err();
@@ -421,12 +421,12 @@ fn schemes_that_contradict_themselves_are_refused() {
     };
     assert!(hmac(|_| {}).is_ok());
     for wrong in [
-        hmac(|scheme| scheme.content = Content::parse("{timestamp}{body}").unwrap()),
-        hmac(|scheme| scheme.content = Content::parse("{id}{body}").unwrap()),
+        hmac(|scheme| scheme.content = ContentTemplate::parse("{timestamp}{body}").unwrap()),
+        hmac(|scheme| scheme.content = ContentTemplate::parse("{id}{body}").unwrap()),
         hmac(|scheme| scheme.timestamp = Some(TimestampSource::InSignature)),
         hmac(|scheme| scheme.tolerance = Some(Duration::from_secs(1))),
         hmac(|scheme| {
-            scheme.content = Content::parse("{timestamp}{body}").unwrap();
+            scheme.content = ContentTemplate::parse("{timestamp}{body}").unwrap();
             scheme.timestamp = Some(TimestampSource::Milliseconds("/t"));
         }),
     ] {
@@ -450,16 +450,17 @@ fn schemes() -> impl Strategy<Value = Scheme> {
         Just(Shape::Pairs { signature: "v1".into(), timestamp: Some("t".into()) }),
         Just(Shape::List { version: "v1".into(), public_version: "v1a".into() }),
     ];
-    let algorithm = prop_oneof![Just(Algorithm::Sha1), Just(Algorithm::Sha256), Just(Algorithm::Sha512)];
+    let algorithm =
+        prop_oneof![Just(SignatureAlgorithm::Sha1), Just(SignatureAlgorithm::Sha256), Just(SignatureAlgorithm::Sha512)];
     let content =
         proptest::sample::select(vec!["{body}", "{timestamp}.{body}", "{body}{id}", "a{id}.{timestamp}:{body}z"]);
     let free = (shape, algorithm, any::<bool>(), content).prop_map(|(shape, algorithm, base64, content)| {
         let in_signature = matches!(shape, Shape::Pairs { .. });
-        let content = Content::parse(content).unwrap();
+        let content = ContentTemplate::parse(content).unwrap();
         Scheme::Signature(SignatureScheme {
             header: HeaderName::from_static("x-signature"),
             algorithm,
-            encoding: if base64 { Encoding::Base64 } else { Encoding::Hex },
+            encoding: if base64 { SignatureEncoding::Base64 } else { SignatureEncoding::Hex },
             shape,
             timestamp: Some(if in_signature {
                 TimestampSource::InSignature
@@ -546,7 +547,7 @@ proptest! {
         let value = headers[&scheme.header].as_bytes().to_vec();
         let mut torn = value.clone();
         torn[place.index(value.len())] ^= 1 << bit;
-        if !torn.eq_ignore_ascii_case(&value) || scheme.encoding == Encoding::Base64 {
+        if !torn.eq_ignore_ascii_case(&value) || scheme.encoding == SignatureEncoding::Base64 {
             let Ok(torn) = HeaderValue::from_bytes(&torn) else { return Ok(()) };
             headers.insert(scheme.header.clone(), torn);
             prop_assert!(verifier.verify(&headers, body.into(), now).is_err());

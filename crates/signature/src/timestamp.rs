@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use grapnel_payload::{json::Found, payload::Payload, reading::Reading};
+use grapnel_payload::{json::FoundValue, payload::Payload, reading::Reading};
 use grapnel_values::{duration, pointer::JsonPointer};
 use http::HeaderName;
 use jiff::Timestamp;
@@ -60,8 +60,8 @@ pub(super) fn recent_in_body(
 ) -> Result<(), Refusal> {
     let text = JsonPointer::parse(pointer).ok().and_then(|place| {
         match Payload::read(&Reading::default(), None, body).find(&place)? {
-            Found::Text(text) => Some(text.into_owned()),
-            Found::Unusable | Found::Nothing => None,
+            FoundValue::Text(text) => Some(text.into_owned()),
+            FoundValue::Unusable | FoundValue::Nothing => None,
         }
     });
     let milliseconds = text.and_then(|text| number(text.as_bytes())).ok_or_else(|| {

@@ -9,7 +9,7 @@ use subtle::{Choice, ConstantTimeEq};
 
 use super::{
     KeyError, KeyForm, KeyProblem, Refusal, key,
-    proof::{Incoming, Kind, Outgoing, Proof},
+    proof::{Proof, ProofKind, UnsignedRequest, UnverifiedRequest},
     request::sensitive,
     single,
 };
@@ -50,12 +50,12 @@ impl TokenVerifier {
     }
 }
 
-impl Kind for TokenScheme {
+impl ProofKind for TokenScheme {
     fn with_keys(&self, secrets: &[Secret]) -> Result<Box<dyn Proof>, KeyError> {
         Ok(Box::new(TokenVerifier::new(self.clone(), secrets)?))
     }
 
-    fn sign(&self, secret: &Secret, request: &mut Outgoing<'_>) -> Result<(), KeyProblem> {
+    fn sign(&self, secret: &Secret, request: &mut UnsignedRequest<'_>) -> Result<(), KeyProblem> {
         let token = KeyForm::Raw.key(secret)?;
         let word = self.scheme.as_ref().map(|word| format!("{word} ")).unwrap_or_default();
         request.headers.insert(&self.header, sensitive(&[word.as_bytes(), &token].concat())?);
@@ -68,7 +68,7 @@ impl Proof for TokenVerifier {
         [Some(&self.scheme.header), None]
     }
 
-    fn verify(&self, request: &Incoming<'_>) -> Result<usize, Refusal> {
+    fn verify(&self, request: &UnverifiedRequest<'_>) -> Result<usize, Refusal> {
         let header = &self.scheme.header;
         let value = single(request.headers, header, "token")?.as_bytes();
         let token = match &self.scheme.scheme {

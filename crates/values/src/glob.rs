@@ -10,11 +10,11 @@ use super::limits::GLOB_BYTES;
 pub struct Glob {
     source: Box<str>,
     /// Adjacent stars are merged.
-    tokens: Box<[Token]>,
+    tokens: Box<[GlobToken]>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Token {
+enum GlobToken {
     Literal(char),
     One,
     Run,
@@ -45,15 +45,15 @@ impl Glob {
         if source.len() > GLOB_BYTES {
             return Err(GlobError::TooLong(source.len()));
         }
-        let mut tokens: Vec<Token> = source
+        let mut tokens: Vec<GlobToken> = source
             .chars()
             .map(|c| match c {
-                '*' => Token::Run,
-                '?' => Token::One,
-                other => Token::Literal(other),
+                '*' => GlobToken::Run,
+                '?' => GlobToken::One,
+                other => GlobToken::Literal(other),
             })
             .collect();
-        tokens.dedup_by(|a, b| *a == Token::Run && *b == Token::Run);
+        tokens.dedup_by(|a, b| *a == GlobToken::Run && *b == GlobToken::Run);
         Ok(Self { source: source.into(), tokens: tokens.into() })
     }
 
@@ -63,18 +63,18 @@ impl Glob {
         let mut tokens = self.tokens.iter();
         let mut text = text.chars();
         // Where to continue when the tokens after the last star do not match: the star consumes one more character.
-        let mut retry: Option<(std::slice::Iter<'_, Token>, Chars<'_>)> = None;
+        let mut retry: Option<(std::slice::Iter<'_, GlobToken>, Chars<'_>)> = None;
         loop {
             let here = (tokens.clone(), text.clone());
             let fits = match (tokens.next(), text.next()) {
                 (None, None) => return true,
-                (Some(Token::Run), _) => {
+                (Some(GlobToken::Run), _) => {
                     text = here.1;
                     retry = Some((tokens.clone(), text.clone()));
                     continue;
                 }
-                (Some(Token::One), Some(_)) => true,
-                (Some(Token::Literal(wanted)), Some(c)) => *wanted == c,
+                (Some(GlobToken::One), Some(_)) => true,
+                (Some(GlobToken::Literal(wanted)), Some(c)) => *wanted == c,
                 _ => false,
             };
             if fits {
@@ -91,7 +91,7 @@ impl Glob {
 
     /// Returns whether the glob has no wildcard and therefore matches exactly one text.
     pub fn is_literal(&self) -> bool {
-        self.tokens.iter().all(|token| matches!(token, Token::Literal(_)))
+        self.tokens.iter().all(|token| matches!(token, GlobToken::Literal(_)))
     }
 
     /// Returns the source text.

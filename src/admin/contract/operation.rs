@@ -35,7 +35,7 @@ pub enum Operation {
 }
 
 /// A query parameter.
-pub struct Parameter {
+pub struct QueryParameter {
     /// Its name.
     pub name: &'static str,
     /// What it does.
@@ -52,30 +52,33 @@ pub enum Success {
     Text(&'static str),
 }
 
-const NAMESPACE: Parameter = Parameter {
+const NAMESPACE: QueryParameter = QueryParameter {
     name: "namespace",
     about: "Only objects of this namespace. In a cluster, roles of the namespace then suffice.",
     schema: text,
 };
-const TYPE: Parameter =
-    Parameter { name: "type", about: "Only events whose type matches this glob, such as `invoice.*`.", schema: text };
-const SINCE: Parameter = Parameter {
+const TYPE: QueryParameter = QueryParameter {
+    name: "type",
+    about: "Only events whose type matches this glob, such as `invoice.*`.",
+    schema: text,
+};
+const SINCE: QueryParameter = QueryParameter {
     name: "since",
     about: "Only events received at or after this time: a timestamp (2026-01-31T12:00:00Z) or a duration ago (90m).",
     schema: text,
 };
-const STATE: Parameter = Parameter {
+const STATE: QueryParameter = QueryParameter {
     name: "state",
     about: "Only deliveries in this state. `dead` is accepted for `deadLettered`.",
     schema: of::<ItemState>,
 };
-const ORDER: Parameter = Parameter {
+const ORDER: QueryParameter = QueryParameter {
     name: "order",
     about: "`asc` (default) lists the oldest first, `desc` the newest.",
     schema: of::<ListOrder>,
 };
-const LIMIT: Parameter = Parameter { name: "limit", about: "Maximum number of items.", schema: limit };
-const AFTER: Parameter = Parameter {
+const LIMIT: QueryParameter = QueryParameter { name: "limit", about: "Maximum number of items.", schema: limit };
+const AFTER: QueryParameter = QueryParameter {
     name: "after",
     about: "Continues a list: the `continue` of the previous page, with the same `order` and filters.",
     schema: position,
@@ -177,7 +180,7 @@ impl Operation {
     }
 
     /// The query parameters that the operation accepts.
-    pub fn query(self) -> &'static [Parameter] {
+    pub fn query(self) -> &'static [QueryParameter] {
         match self {
             Self::ListObjects => &[NAMESPACE],
             Self::ListEvents => &[TYPE, SINCE, ORDER, LIMIT, AFTER],

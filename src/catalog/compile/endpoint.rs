@@ -6,20 +6,18 @@ use bytes::Bytes;
 use grapnel_api::{
     self, ByteSize, DeduplicateBy, EventSource, ObjectKey, PayloadFormat, ProbeMethod, Reason, WebhookEndpointSpec,
 };
-use grapnel_event::identity::{
-    BodyFormat, JsonPointer, Reading, Source, Sources as IdentitySources, id_defaults, kind_defaults,
-};
-use grapnel_expression::{ExpectedType, Scope as Names};
+use grapnel_event::identity::{BodyFormat, JsonPointer, Reading, Source, Sources, id_defaults, kind_defaults};
+use grapnel_expression::{ExpectedType, Scope};
 use grapnel_signature::{Handshake, Provider, Scheme, limits::DEFAULT_WINDOW};
 use grapnel_values::quantity;
 use http::{HeaderValue, Method, StatusCode};
 use ipnet::IpNet;
 
 use super::{
-    Compiled, Options, Reference, Sources, Subscribers,
+    Compiled, Options, Reference, ReferencedValues, Subscribers,
     field::Field,
     pacing,
-    run::Run,
+    run::Compilation,
     schemas::schemas,
     subscribers,
     verification::{handshake, scheme, verifier},
@@ -57,7 +55,7 @@ pub struct EndpointOutline {
 
 /// Outlines an endpoint without compiling it.
 pub fn outline_endpoint(key: &ObjectKey, spec: &WebhookEndpointSpec, options: &Options) -> EndpointOutline {
-    let run = Run::survey(key, options);
+    let run = Compilation::survey(key, options);
     let spec = Field::object(&run).at("spec", spec);
     let subscribers = subscribers::read(&spec).unwrap_or_default();
     drop(read(&spec));
@@ -70,10 +68,10 @@ pub fn endpoint(
     key: &ObjectKey,
     spec: &WebhookEndpointSpec,
     options: &Options,
-    sources: &dyn Sources,
+    sources: &dyn ReferencedValues,
     served: Served<'_>,
 ) -> Compiled<Endpoint> {
-    let run = Run::new(key, options, sources);
+    let run = Compilation::new(key, options, sources);
     let object = Field::object(&run);
     if let Some(owner) = served.path_owner {
         path_conflict(&object, spec, owner);
@@ -102,12 +100,12 @@ pub(super) fn read(spec: &Field<'_, WebhookEndpointSpec>) -> Option<impl FnOnce(
     let event = spec.event.clone().unwrap_or_default();
     let event = spec.at("event", &event);
     let own_credentials = || verifier.iter().flat_map(|verifier| verifier.credential_headers()).cloned().collect();
-    let kind_sources = IdentitySources {
+    let kind_sources = Sources {
         explicit: event.at("type", &event.kind).given().and_then(|kind| source(&kind)),
         defaults: kind_defaults(provider),
         hidden: own_credentials(),
     };
-    let id_sources = IdentitySources {
+    let id_sources = Sources {
         explicit: id_source(spec, event.at("id", &event.id)),
         defaults: id_defaults(provider),
         hidden: own_credentials(),
@@ -239,7 +237,7 @@ fn source(source: &Field<'_, EventSource>) -> Option<Source> {
     } else if let Some(text) = &source.pointer {
         source.at("pointer", text).check(JsonPointer::parse(text)).map(Source::Pointer)
     } else if let Some(text) = &source.expression {
-        source.at("expression", text).expression(Names::Request, ExpectedType::Text).map(Source::Expression)
+        source.at("expression", text).expression(Scope::Request, ExpectedType::Text).map(Source::Expression)
     } else {
         source.value.clone().map(Source::Value)
     }

@@ -5,11 +5,11 @@ use std::{collections::BTreeMap, fmt, ops::Deref, sync::Arc};
 use grapnel_api::Reason;
 use grapnel_values::pointer::escaped;
 
-use super::{Options, Problem, run::Run};
+use super::{Options, Problem, run::Compilation};
 
 /// A field of the object, or a part of one. Problems that it reports are at its path.
 pub(super) struct Field<'a, T: ?Sized> {
-    run: &'a Run<'a>,
+    run: &'a Compilation<'a>,
     /// JSON Pointer (RFC 6901) into the object.
     pointer: String,
     value: &'a T,
@@ -17,7 +17,7 @@ pub(super) struct Field<'a, T: ?Sized> {
 
 impl<'a> Field<'a, ()> {
     /// The object itself.
-    pub(super) fn object(run: &'a Run<'a>) -> Self {
+    pub(super) fn object(run: &'a Compilation<'a>) -> Self {
         Field { run, pointer: String::new(), value: &() }
     }
 }
@@ -55,7 +55,7 @@ impl<'a, T: ?Sized> Field<'a, T> {
     }
 
     /// The run over the object.
-    pub(super) fn run(&self) -> &'a Run<'a> {
+    pub(super) fn run(&self) -> &'a Compilation<'a> {
         self.run
     }
 

@@ -13,8 +13,8 @@ use grapnel_delivery::{
         DEFAULT_ATTEMPTS, DEFAULT_BREAKER_COOLDOWN, DEFAULT_BREAKER_FAILURES, DEFAULT_BREAKER_MAX_COOLDOWN,
         DEFAULT_INITIAL_DELAY, DEFAULT_MAX_DELAY, DEFAULT_MULTIPLIER,
     },
-    rate_limit::{RateLimit, Scope},
-    retry::{Jitter, RetryPolicy},
+    rate_limit::{LimitScope, RateLimiter},
+    retry::{RetryJitter, RetryPolicy},
 };
 use grapnel_values::duration;
 
@@ -25,23 +25,23 @@ use crate::catalog::limits;
 const RATE_PERIOD: Duration = Duration::from_secs(1);
 
 /// Compiles `rateLimit` of an endpoint.
-pub(super) fn inbound_rate(limit: &Field<'_, grapnel_api::RateLimit>) -> Option<RateLimit> {
+pub(super) fn inbound_rate(limit: &Field<'_, grapnel_api::RateLimit>) -> Option<RateLimiter> {
     let scope = match limit.scope {
-        Some(grapnel_api::RateLimitScope::Source) => Scope::Source,
-        Some(grapnel_api::RateLimitScope::Endpoint) | None => Scope::Endpoint,
+        Some(grapnel_api::RateLimitScope::Source) => LimitScope::Source,
+        Some(grapnel_api::RateLimitScope::Endpoint) | None => LimitScope::Endpoint,
     };
     let per = limit.at("per", &limit.per).duration(RATE_PERIOD)?;
-    limit.check(RateLimit::new(limit.requests, per, limit.burst, scope))
+    limit.check(RateLimiter::new(limit.requests, per, limit.burst, scope))
 }
 
 /// Compiles `rateLimit` of a subscription.
-pub(super) fn outbound_rate(limit: &Field<'_, OutboundRateLimit>) -> Option<RateLimit> {
+pub(super) fn outbound_rate(limit: &Field<'_, OutboundRateLimit>) -> Option<RateLimiter> {
     let per = limit.at("per", &limit.per).duration(RATE_PERIOD)?;
-    limit.check(RateLimit::new(limit.requests, per, limit.burst, Scope::Endpoint))
+    limit.check(RateLimiter::new(limit.requests, per, limit.burst, LimitScope::Endpoint))
 }
 
 /// A rate limit that is equal to the previous one keeps its state.
-pub(super) fn kept(limit: RateLimit, previous: Option<&Arc<RateLimit>>) -> Arc<RateLimit> {
+pub(super) fn kept(limit: RateLimiter, previous: Option<&Arc<RateLimiter>>) -> Arc<RateLimiter> {
     match previous {
         Some(previous) if previous.is_same_limit(&limit) => Arc::clone(previous),
         _ => Arc::new(limit),
@@ -63,9 +63,9 @@ pub(super) fn retry(retry: &Field<'_, grapnel_api::Retry>) -> Option<RetryPolicy
         multiplier: multiplier?,
         max_delay: max_delay?,
         jitter: match retry.jitter {
-            Some(grapnel_api::Jitter::Full) => Jitter::Full,
-            Some(grapnel_api::Jitter::Equal) | None => Jitter::Equal,
-            Some(grapnel_api::Jitter::None) => Jitter::None,
+            Some(grapnel_api::Jitter::Full) => RetryJitter::Full,
+            Some(grapnel_api::Jitter::Equal) | None => RetryJitter::Equal,
+            Some(grapnel_api::Jitter::None) => RetryJitter::None,
         },
         stop_on: retry.stop_on.clone().unwrap_or_else(|| vec![410]),
     })

@@ -44,7 +44,7 @@ pub enum Lookup<'a, T> {
 }
 
 /// The source of referenced values.
-pub trait Sources {
+pub trait ReferencedValues {
     /// The data of a Secret.
     fn secret(&self, key: &ObjectKey) -> Lookup<'_, BTreeMap<String, Secret>>;
     /// The data of a ConfigMap.

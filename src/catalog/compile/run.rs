@@ -5,7 +5,7 @@ use std::{cell::RefCell, collections::BTreeMap, sync::Arc};
 use grapnel_api::{ConditionType, ObjectKey};
 use grapnel_values::secret::Secret;
 
-use super::{Lookup, Options, Problem, Reference, Sources};
+use super::{Lookup, Options, Problem, Reference, ReferencedValues};
 
 /// The result of compiling an object.
 #[derive(Debug)]
@@ -21,11 +21,11 @@ pub struct Compiled<T> {
 }
 
 /// The context of every field of the object: where values come from, and what was found on the way.
-pub(super) struct Run<'a> {
+pub(super) struct Compilation<'a> {
     key: &'a ObjectKey,
     options: &'a Options,
     /// `None` in a survey.
-    sources: Option<&'a dyn Sources>,
+    sources: Option<&'a dyn ReferencedValues>,
     problems: RefCell<Vec<Problem>>,
     /// The references that were looked up, and whether their values are known.
     asked: RefCell<BTreeMap<Reference, bool>>,
@@ -34,9 +34,9 @@ pub(super) struct Run<'a> {
     pub(super) read: RefCell<std::collections::BTreeSet<String>>,
 }
 
-impl<'a> Run<'a> {
+impl<'a> Compilation<'a> {
     /// A run that takes values from `sources`.
-    pub(super) fn new(key: &'a ObjectKey, options: &'a Options, sources: &'a dyn Sources) -> Self {
+    pub(super) fn new(key: &'a ObjectKey, options: &'a Options, sources: &'a dyn ReferencedValues) -> Self {
         Self { sources: Some(sources), ..Self::survey(key, options) }
     }
 

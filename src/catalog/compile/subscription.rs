@@ -4,13 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use grapnel_api::{self, Incarnation, ObjectKey, Reason, WebhookSubscriptionSpec};
 use grapnel_event::identity::Reading;
-use grapnel_expression::{ExpectedType, Scope as Names};
+use grapnel_expression::{ExpectedType, Scope};
 use grapnel_journal::limits::DEFAULT_DEAD_LETTER_RETENTION;
 use grapnel_payload::headers::HeaderGlobs;
-use grapnel_signature::{Signer, SigningScheme};
+use grapnel_signature::{DeliveryScheme, Signer};
 use grapnel_values::glob::GlobSet;
 
-use super::{Compiled, Options, Reference, Sources, field::Field, pacing, run::Run, target::target};
+use super::{Compiled, Options, Reference, ReferencedValues, field::Field, pacing, run::Compilation, target::target};
 use crate::{
     catalog::{
         observed::SubscriptionFacts,
@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Inputs of a subscription from its object, from other objects and from its earlier versions.
-pub struct Delivered<'a> {
+pub struct SubscriptionInputs<'a> {
     /// `metadata.uid`; empty for an object from a file.
     pub uid: Arc<str>,
     /// Whether it may read its endpoint.
@@ -69,7 +69,7 @@ pub fn dead_letter_endpoint_of(key: &ObjectKey, spec: &WebhookSubscriptionSpec) 
 
 /// The Secrets and ConfigMaps that a subscription refers to, in order, found without compiling it.
 pub fn outline_subscription(key: &ObjectKey, spec: &WebhookSubscriptionSpec, options: &Options) -> Box<[Reference]> {
-    let run = Run::survey(key, options);
+    let run = Compilation::survey(key, options);
     drop(read(&Field::object(&run).at("spec", spec)));
     run.into_references()
 }
@@ -79,10 +79,10 @@ pub fn subscription(
     key: &ObjectKey,
     spec: &WebhookSubscriptionSpec,
     options: &Options,
-    sources: &dyn Sources,
-    delivered: Delivered<'_>,
+    sources: &dyn ReferencedValues,
+    delivered: SubscriptionInputs<'_>,
 ) -> Compiled<Subscription> {
-    let run = Run::new(key, options, sources);
+    let run = Compilation::new(key, options, sources);
     let spec = Field::object(&run).at("spec", spec);
     check_dead_letter_endpoint(&spec, delivered.dead_letter_endpoint.is_some());
     check_endpoint(&spec, delivered.standing);
@@ -131,12 +131,12 @@ fn absent(namespace: &str, name: &str) -> String {
 /// Reads the spec. Returns the function that completes it to a subscription, or `None` if it cannot be delivered.
 pub(super) fn read(
     spec: &Field<'_, WebhookSubscriptionSpec>,
-) -> Option<impl FnOnce(Delivered<'_>) -> Subscription + use<>> {
+) -> Option<impl FnOnce(SubscriptionInputs<'_>) -> Subscription + use<>> {
     let key = spec.run().key().clone();
     let endpoint = endpoint_of(&key, spec);
     let event_types = GlobSet::new(spec.at("eventTypes", &spec.event_types).globs());
     let expression =
-        |field: Field<'_, Option<String>>, gives| field.given().map(|source| source.expression(Names::Delivery, gives));
+        |field: Field<'_, Option<String>>, gives| field.given().map(|source| source.expression(Scope::Delivery, gives));
     let filter = expression(spec.at("filter", &spec.filter), ExpectedType::Bool);
     let transform = expression(spec.at("transform", &spec.transform), ExpectedType::Json);
     let target = target(&spec.at("target", &spec.target));
@@ -158,7 +158,7 @@ pub(super) fn read(
     let ordering = spec.ordering.unwrap_or(grapnel_api::Ordering::Unordered);
     let start_from = spec.start_from.unwrap_or(grapnel_api::StartFrom::Now);
     let suspended = spec.suspend.unwrap_or(false);
-    Some(move |delivered: Delivered<'_>| Subscription {
+    Some(move |delivered: SubscriptionInputs<'_>| Subscription {
         key,
         uid: delivered.uid,
         endpoint: Incarnation::new(endpoint, delivered.endpoint_uid),
@@ -202,11 +202,11 @@ fn dead_letter_retention(spec: &Field<'_, WebhookSubscriptionSpec>) -> Option<Du
 /// Resolves the secrets and prepares the signing keys. A subscription without any usable key is parked.
 fn signer(signing: &Field<'_, grapnel_api::Signing>) -> Option<Signer> {
     let scheme = match signing.scheme {
-        grapnel_api::SigningScheme::StandardWebhooks => SigningScheme::StandardWebhooks,
-        grapnel_api::SigningScheme::Ed25519 => SigningScheme::Ed25519,
+        grapnel_api::SigningScheme::StandardWebhooks => DeliveryScheme::StandardWebhooks,
+        grapnel_api::SigningScheme::Ed25519 => DeliveryScheme::Ed25519,
         grapnel_api::SigningScheme::HmacSha256Hex => {
             let name = signing.header.as_deref().unwrap_or("X-Webhook-Signature");
-            SigningScheme::HmacSha256Hex { header: signing.at("header", name).header_name()? }
+            DeliveryScheme::HmacSha256Hex { header: signing.at("header", name).header_name()? }
         }
     };
     let secrets = signing

@@ -1,4 +1,4 @@
-//! Compiles `spec.target` to [`Target`].
+//! Compiles `spec.target` to [`DeliveryTarget`].
 
 use std::sync::Arc;
 
@@ -17,18 +17,18 @@ use super::{
 };
 use crate::catalog::{
     limits,
-    target::{OAuthClient, Target},
+    target::{DeliveryTarget, OAuthClient},
 };
 
 /// The location of a receiver.
-struct Place {
+struct ReceiverLocation {
     url: Url,
     secret: bool,
     reach: Reach,
 }
 
 /// Compiles `spec.target`.
-pub(super) fn target(target: &Field<'_, grapnel_api::Target>) -> Option<Target> {
+pub(super) fn target(target: &Field<'_, grapnel_api::Target>) -> Option<DeliveryTarget> {
     // Every part is compiled, so that all problems are reported together.
     let place = place(target);
     let mut headers = fixed_headers(target);
@@ -39,7 +39,7 @@ pub(super) fn target(target: &Field<'_, grapnel_api::Target>) -> Option<Target> 
     let oauth = authorization(target, &mut headers);
     let tls = target.at("tls", &target.tls).given();
     let identity = tls.as_ref().map(tls::identity);
-    let Place { url, secret: secret_url, reach } = place?;
+    let ReceiverLocation { url, secret: secret_url, reach } = place?;
     if let Some(tls) = tls.filter(|_| url.scheme() != "https") {
         tls.problem(Reason::InvalidSpec, "tls requires an https target");
     }
@@ -48,14 +48,14 @@ pub(super) fn target(target: &Field<'_, grapnel_api::Target>) -> Option<Target> 
         None => None,
     };
     secret_headers?;
-    Some(Target { url, secret_url, reach, headers, oauth: oauth?, tls, timeout: timeout? })
+    Some(DeliveryTarget { url, secret_url, reach, headers, oauth: oauth?, tls, timeout: timeout? })
 }
 
-fn place(target: &Field<'_, grapnel_api::Target>) -> Option<Place> {
+fn place(target: &Field<'_, grapnel_api::Target>) -> Option<ReceiverLocation> {
     match (&target.url, &target.url_from, &target.service) {
         (Some(url), None, None) => {
             let url = target.at("url", url).callable_url()?;
-            Some(Place { url, secret: false, reach: Reach::Url })
+            Some(ReceiverLocation { url, secret: false, reach: Reach::Url })
         }
         (None, Some(source), None) => {
             let source = target.at("urlFrom", source);
@@ -67,7 +67,7 @@ fn place(target: &Field<'_, grapnel_api::Target>) -> Option<Place> {
 }
 
 /// The URL in a Secret; messages quote nothing of it.
-fn by_secret(reference: &Field<'_, KeyReference>) -> Option<Place> {
+fn by_secret(reference: &Field<'_, KeyReference>) -> Option<ReceiverLocation> {
     let KeyReference { name, key } = reference.value();
     let secret = reference.secret()?;
     let text = std::str::from_utf8(secret.expose().trim_ascii()).ok();
@@ -78,7 +78,7 @@ fn by_secret(reference: &Field<'_, KeyReference>) -> Option<Place> {
         return reference.fail(Reason::InvalidSecret, message);
     };
     let Err(forbidden) = reference.options().egress.check_url(&url) else {
-        return Some(Place { url, secret: true, reach: Reach::Url });
+        return Some(ReceiverLocation { url, secret: true, reach: Reach::Url });
     };
     let (reason, wrong) = match forbidden {
         ForbiddenUrl::Scheme(_) => (Reason::InvalidSecret, "is neither http nor https"),
@@ -94,7 +94,7 @@ fn by_secret(reference: &Field<'_, KeyReference>) -> Option<Place> {
 /// The URL of a Service by its name in the cluster's DNS
 /// (<https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/>). It is in the subscription's own
 /// namespace by construction: neither the name nor the path can change another part of the URL.
-fn by_service(service: &Field<'_, grapnel_api::ServiceTarget>) -> Option<Place> {
+fn by_service(service: &Field<'_, grapnel_api::ServiceTarget>) -> Option<ReceiverLocation> {
     let grapnel_api::ServiceTarget { name, port, .. } = service.value();
     if !is_label(name) {
         let message =
@@ -114,7 +114,7 @@ fn by_service(service: &Field<'_, grapnel_api::ServiceTarget>) -> Option<Place> 
     let host = format!("{name}.{}.svc.{}", service.namespace(), options.cluster_domain);
     let url = service.check(Url::parse(&format!("{scheme}://{host}:{port}{}", path.value())))?;
     match options.egress.for_services().check_url(&url) {
-        Ok(()) => Some(Place { url, secret: false, reach: Reach::Service }),
+        Ok(()) => Some(ReceiverLocation { url, secret: false, reach: Reach::Service }),
         Err(forbidden) => service.fail(Reason::TargetForbidden, forbidden),
     }
 }

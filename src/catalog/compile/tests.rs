@@ -9,7 +9,7 @@ use grapnel_values::secret::Secret;
 use kube::CustomResourceExt;
 use serde_json::{Value, json};
 
-use super::{Lookup, Options, Reference, Sources, endpoint, field::Field, run::Run, subscription};
+use super::{Lookup, Options, Reference, ReferencedValues, endpoint, field::Field, run::Compilation, subscription};
 
 /// What is known of every reference.
 enum Known {
@@ -28,7 +28,7 @@ impl Known {
     }
 }
 
-impl Sources for Known {
+impl ReferencedValues for Known {
     fn secret(&self, _: &ObjectKey) -> Lookup<'_, BTreeMap<String, Secret>> {
         match self {
             Self::Nothing => Lookup::Unknown,
@@ -53,7 +53,7 @@ enum Spec {
 }
 
 impl Spec {
-    fn walk(&self, run: &Run<'_>) {
+    fn walk(&self, run: &Compilation<'_>) {
         let object = Field::object(run);
         match self {
             Self::Endpoint(spec) => drop(endpoint::read(&object.at("spec", spec))),
@@ -237,7 +237,7 @@ fn every_path_of_the_compiler_is_a_field_of_the_object() {
     let (key, options, known) = (key(), Options { service_accounts: true, ..Options::default() }, Known::values());
     let mut paths = 0;
     for (_, spec) in specs() {
-        let run = Run::new(&key, &options, &known);
+        let run = Compilation::new(&key, &options, &known);
         spec.walk(&run);
         let schema = spec.schema();
         for path in run.read.borrow().iter() {
@@ -252,11 +252,11 @@ fn every_path_of_the_compiler_is_a_field_of_the_object() {
 fn every_reference_of_a_spec_is_looked_up_whatever_is_known_of_it() {
     let (key, options) = (key(), Options { service_accounts: true, ..Options::default() });
     for (text, spec) in specs() {
-        let survey = Run::survey(&key, &options);
+        let survey = Compilation::survey(&key, &options);
         spec.walk(&survey);
         let outlined = survey.into_references();
         for known in [Known::Nothing, Known::Absence, Known::values()] {
-            let run = Run::new(&key, &options, &known);
+            let run = Compilation::new(&key, &options, &known);
             spec.walk(&run);
             assert_eq!(run.into_references(), outlined, "{text:#}");
         }
@@ -274,7 +274,7 @@ fn a_new_reference_in_the_api_is_missed_here_until_the_compiler_knows_it() {
     let (mut defined, mut read) = (BTreeSet::new(), BTreeSet::new());
     for (_, spec) in specs() {
         reference_paths(&spec.schema()["properties"]["spec"], "/spec", &mut defined);
-        let run = Run::new(&key, &options, &known);
+        let run = Compilation::new(&key, &options, &known);
         spec.walk(&run);
         let general = |path: &String| {
             let tokens = path.split('/').map(|token| if token.parse::<usize>().is_ok() { "*" } else { token });
@@ -294,7 +294,7 @@ fn an_object_awaits_the_first_unknown_value_and_is_not_compiled_before() {
         (Known::Absence, None),
         (Known::values(), None),
     ] {
-        let run = Run::new(&key, &options, &known);
+        let run = Compilation::new(&key, &options, &known);
         let reference = KeyReference { name: "m".into(), key: "k".into() };
         Field::object(&run).at("configMapRef", &reference).config_map();
         let compiled = run.end(Some("object"));

@@ -3,9 +3,9 @@
 use grapnel_api::{self, GoDuration, KeyReference, Reason, Verification};
 use grapnel_expression::{ExpectedType, Scope};
 use grapnel_signature::{
-    Algorithm, Content, Encoding, Handshake, JwtScheme, KeyForm, KeySource, Parameter, Parameters, Provider, Scheme,
-    ServiceAccountScheme, Shape, SignatureScheme, TimestampSource, TokenScheme, Verifier, credentials,
-    limits::DEFAULT_TOLERANCE,
+    ContentTemplate, Handshake, JwtScheme, KeyForm, KeySource, Parameter, Parameters, Provider, Scheme,
+    ServiceAccountScheme, Shape, SignatureAlgorithm, SignatureEncoding, SignatureScheme, TimestampSource, TokenScheme,
+    Verifier, credentials, limits::DEFAULT_TOLERANCE,
 };
 use grapnel_values::{duration, secret::Secret};
 use http::header;
@@ -153,10 +153,10 @@ fn service_account(accounts: &Field<'_, grapnel_api::ServiceAccountVerification>
 fn hmac_scheme(hmac: &Field<'_, grapnel_api::Hmac>) -> Option<SignatureScheme> {
     let header = hmac.at("header", &hmac.header).header_name();
     let signed = hmac.at("signedContent", hmac.signed_content.as_deref().unwrap_or("{body}"));
-    let content = signed.check(Content::parse(&signed));
+    let content = signed.check(ContentTemplate::parse(&signed));
     let timestamp = hmac.at("timestampHeader", &hmac.timestamp_header).given().map(|name| name.header_name());
     let id_header = hmac.at("idHeader", &hmac.id_header).given().map(|name| name.header_name());
-    let signed_time = content.as_ref().is_some_and(Content::uses_timestamp);
+    let signed_time = content.as_ref().is_some_and(ContentTemplate::uses_timestamp);
     let tolerance = match hmac.at("tolerance", &hmac.tolerance).given() {
         Some(tolerance) => tolerance.check(duration::parse(&tolerance.0)),
         None => signed_time.then_some(DEFAULT_TOLERANCE),
@@ -164,13 +164,13 @@ fn hmac_scheme(hmac: &Field<'_, grapnel_api::Hmac>) -> Option<SignatureScheme> {
     Some(SignatureScheme {
         header: header?,
         algorithm: match hmac.algorithm {
-            grapnel_api::Algorithm::SHA1 => Algorithm::Sha1,
-            grapnel_api::Algorithm::SHA256 => Algorithm::Sha256,
-            grapnel_api::Algorithm::SHA512 => Algorithm::Sha512,
+            grapnel_api::Algorithm::SHA1 => SignatureAlgorithm::Sha1,
+            grapnel_api::Algorithm::SHA256 => SignatureAlgorithm::Sha256,
+            grapnel_api::Algorithm::SHA512 => SignatureAlgorithm::Sha512,
         },
         encoding: match hmac.encoding {
-            grapnel_api::Encoding::Hex => Encoding::Hex,
-            grapnel_api::Encoding::Base64 => Encoding::Base64,
+            grapnel_api::Encoding::Hex => SignatureEncoding::Hex,
+            grapnel_api::Encoding::Base64 => SignatureEncoding::Base64,
         },
         shape: Shape::Prefixed(hmac.prefix.clone().unwrap_or_default().into()),
         content: content?,

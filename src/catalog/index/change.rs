@@ -6,7 +6,7 @@ use grapnel_api::{ObjectKey, WebhookEndpoint, WebhookSubscription};
 use jiff::Timestamp;
 
 use super::values::{ConfigMapData, SecretData};
-use crate::catalog::{compile::Problem, status::Kind};
+use crate::catalog::{compile::Problem, status::ObjectKind};
 
 /// A change to apply.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub enum Change {
     /// An object cannot be parsed; its last good version stays in use.
     Unreadable(Unreadable),
     /// An object was deleted.
-    Gone(Kind, ObjectKey),
+    Gone(ObjectKind, ObjectKey),
     /// A Secret exists or has changed; `None` if it was deleted or is known not to exist.
     Secret(ObjectKey, Option<SecretData>),
     /// A ConfigMap exists or has changed; `None` if it was deleted or is known not to exist.
@@ -62,7 +62,7 @@ pub struct Applied<T> {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Unreadable {
     /// Its kind.
-    pub kind: Kind,
+    pub kind: ObjectKind,
     /// Its name.
     pub key: ObjectKey,
     /// `file:line`, if it comes from a file.

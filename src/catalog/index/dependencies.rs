@@ -10,7 +10,7 @@ use grapnel_api::{ObjectKey, WebhookSubscriptionSpec};
 use super::values::{ConfigMapData, SecretData, Values};
 use crate::catalog::{
     compile::{self, Reference},
-    status::Kind,
+    status::ObjectKind,
 };
 
 /// Anything that an object can depend on.
@@ -35,7 +35,7 @@ impl Referent {
 }
 
 /// An object that depends on something.
-pub(super) type Dependent = (Kind, ObjectKey);
+pub(super) type Dependent = (ObjectKind, ObjectKey);
 
 /// The dependencies of all objects.
 #[derive(Debug, Default)]

@@ -52,7 +52,7 @@ impl Held<WebhookSubscriptionSpec> {
 }
 
 /// An object with the spec `S`, its compiled form `C` and its facts `F`.
-pub(super) struct Entry<S, C, F> {
+pub(super) struct ObjectEntry<S, C, F> {
     /// The last version that can be parsed.
     pub(super) applied: Option<Held<S>>,
     /// The newest version, if it cannot be parsed.
@@ -91,7 +91,7 @@ pub(super) struct Shown {
     pub(super) unusable: bool,
 }
 
-impl<S, C, F: Default> Default for Entry<S, C, F> {
+impl<S, C, F: Default> Default for ObjectEntry<S, C, F> {
     fn default() -> Self {
         Self {
             applied: None,
@@ -106,7 +106,7 @@ impl<S, C, F: Default> Default for Entry<S, C, F> {
     }
 }
 
-impl<S, C, F: Default> Entry<S, C, F> {
+impl<S, C, F: Default> ObjectEntry<S, C, F> {
     /// Whether this version is already applied: same object, same generation.
     pub(super) fn has(&self, version: &Held<S>) -> bool {
         let Some(applied) = &self.applied else { return false };
@@ -149,7 +149,7 @@ impl<S, C, F: Default> Entry<S, C, F> {
     }
 }
 
-impl<S, C, F> Entry<S, C, F> {
+impl<S, C, F> ObjectEntry<S, C, F> {
     /// `metadata.uid` of the newest version, if any.
     pub(super) fn uid(&self) -> Option<Arc<str>> {
         let rejected = self.unreadable.as_ref().and_then(|rejected| rejected.uid.as_ref());

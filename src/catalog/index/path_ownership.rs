@@ -10,7 +10,7 @@ use grapnel_api::ObjectKey;
 use super::change::Age;
 
 /// Namespace and path.
-type Place = (Arc<str>, Arc<str>);
+type NamespacedPath = (Arc<str>, Arc<str>);
 
 /// Owners and claimants of all paths.
 #[derive(Debug, Default)]
@@ -18,7 +18,7 @@ pub(super) struct PathOwners {
     /// By namespace and path.
     places: HashMap<Arc<str>, HashMap<Arc<str>, Candidates>>,
     /// Paths whose claimants have changed since the last call of [`Self::moved`].
-    touched: HashSet<Place>,
+    touched: HashSet<NamespacedPath>,
 }
 
 #[derive(Debug, Default)]

@@ -6,15 +6,15 @@ use grapnel_api::{Condition, Incarnation, ObjectKey};
 use grapnel_event::identity::Reading;
 use serde::Serialize;
 
-use super::{EndpointEntry, Index, Referent, dependencies::Dependencies, entry::Entry, views};
+use super::{EndpointEntry, ObjectIndex, Referent, dependencies::Dependencies, entry::ObjectEntry, views};
 use crate::catalog::{
     admission::Admission,
-    compile::{self, Compiled, Delivered, Problem, Served, Standing},
+    compile::{self, Compiled, Problem, Served, Standing, SubscriptionInputs},
     snapshot::DeadLetterEndpoint,
-    status::Kind,
+    status::ObjectKind,
 };
 
-impl Index {
+impl ObjectIndex {
     /// Returns whether it compiled without a problem; `None` if it was not compiled.
     pub(super) fn compile_endpoint(&mut self, key: &ObjectKey) -> Option<bool> {
         let entry = self.endpoints.get_mut(key)?;
@@ -31,7 +31,7 @@ impl Index {
         let own = views::of_endpoint(&applied.spec);
         let reading = |entry: &EndpointEntry| entry.compiled.as_ref().map(|compiled| compiled.reading.clone());
         let before = reading(entry);
-        let good = finish((Kind::Endpoint, key), entry, compiled, own, &mut self.dependencies);
+        let good = finish((ObjectKind::Endpoint, key), entry, compiled, own, &mut self.dependencies);
         // A first version reads bodies as its subscriptions expect.
         if before.is_some() && reading(entry) != before {
             self.dependencies.touch(&Referent::Endpoint(key.clone()));
@@ -47,7 +47,7 @@ impl Index {
         let endpoint = self.endpoints.get(&compile::endpoint_of(key, &applied.spec));
         let letters = compile::dead_letter_endpoint_of(key, &applied.spec);
         let letters = letters.and_then(|key| self.endpoints.get(&key).map(|entry| (key, entry)));
-        let delivered = Delivered {
+        let delivered = SubscriptionInputs {
             uid: applied.uid(),
             standing,
             endpoint_uid: endpoint.and_then(|entry| entry.uid()).unwrap_or_default(),
@@ -62,7 +62,7 @@ impl Index {
         };
         let compiled = compile::subscription(key, &applied.spec, &self.options, &self.dependencies.values, delivered);
         let own = views::of_subscription(&applied.spec);
-        finish((Kind::Subscription, key), entry, compiled, own, &mut self.dependencies)
+        finish((ObjectKind::Subscription, key), entry, compiled, own, &mut self.dependencies)
     }
 
     /// Whether a subscription may read its endpoint.
@@ -90,8 +90,8 @@ fn reading(endpoint: &EndpointEntry) -> Reading {
 
 /// Records the compiler's result. Returns whether there was no problem; `None` if a value is awaited.
 fn finish<S: Serialize, C, F>(
-    (kind, key): (Kind, &ObjectKey),
-    entry: &mut Entry<S, C, F>,
+    (kind, key): (ObjectKind, &ObjectKey),
+    entry: &mut ObjectEntry<S, C, F>,
     compiled: Compiled<C>,
     own: Vec<Condition>,
     dependencies: &mut Dependencies,
@@ -109,10 +109,10 @@ fn finish<S: Serialize, C, F>(
 }
 
 /// The problems, after the violations of CEL rules that an API server without CEL has stored; each once.
-fn with_rules(kind: Kind, spec: &impl Serialize, problems: Vec<Problem>) -> Vec<Problem> {
+fn with_rules(kind: ObjectKind, spec: &impl Serialize, problems: Vec<Problem>) -> Vec<Problem> {
     let admission = match kind {
-        Kind::Endpoint => Admission::endpoint(),
-        Kind::Subscription => Admission::subscription(),
+        ObjectKind::Endpoint => Admission::endpoint(),
+        ObjectKind::Subscription => Admission::subscription(),
     };
     let mut all = match serde_json::to_value(spec) {
         Ok(spec) => admission.rules(&serde_json::json!({ "spec": spec })),

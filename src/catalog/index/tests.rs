@@ -25,7 +25,7 @@ use crate::catalog::{
 
 /// An index and its last publication.
 struct Stage {
-    index: Index,
+    index: ObjectIndex,
     metrics: Metrics,
     published: Published,
 }
@@ -36,13 +36,13 @@ impl Stage {
     }
 
     fn fetching() -> Self {
-        Self::with(Index::fetching)
+        Self::with(ObjectIndex::fetching)
     }
 
-    fn with(make: impl FnOnce(Index) -> Index) -> Self {
+    fn with(make: impl FnOnce(ObjectIndex) -> ObjectIndex) -> Self {
         let metrics = Metrics::new();
         let options = Options { service_accounts: true, ..Options::default() };
-        Self { index: make(Index::new(options, metrics.clone())), metrics, published: Published::default() }
+        Self { index: make(ObjectIndex::new(options, metrics.clone())), metrics, published: Published::default() }
     }
 
     fn apply(&mut self, changes: impl IntoIterator<Item = Change>) -> &mut Self {
@@ -81,29 +81,29 @@ impl Stage {
         counts.map(|line| line.rsplit(' ').next().unwrap().parse::<usize>().unwrap()).sum()
     }
 
-    fn view(&self, kind: Kind, key: &ObjectKey) -> &ObjectView {
+    fn view(&self, kind: ObjectKind, key: &ObjectKey) -> &ObjectView {
         let views = &self.published.objects;
         views.iter().find(|view| view.kind == kind && view.key == *key).expect("such an object")
     }
 
-    fn condition(&self, kind: Kind, key: &ObjectKey, of: ConditionType) -> Option<Condition> {
+    fn condition(&self, kind: ObjectKind, key: &ObjectKey, of: ConditionType) -> Option<Condition> {
         self.view(kind, key).conditions(&JournalReading::default()).into_iter().find(|condition| condition.kind == of)
     }
 
     /// `Ready`: its status, its reason and its message.
-    fn ready(&self, kind: Kind, key: &ObjectKey) -> (ConditionStatus, Reason, String) {
+    fn ready(&self, kind: ObjectKind, key: &ObjectKey) -> (ConditionStatus, Reason, String) {
         let ready = self.condition(kind, key, ConditionType::Ready).expect("Ready");
         (ready.status, ready.reason, ready.message)
     }
 
     /// The reason of an endpoint's `Ready`.
     fn endpoint(&self, key: &ObjectKey) -> Reason {
-        self.ready(Kind::Endpoint, key).1
+        self.ready(ObjectKind::Endpoint, key).1
     }
 
     /// The reason of a subscription's `Ready`.
     fn subscription(&self, key: &ObjectKey) -> Reason {
-        self.ready(Kind::Subscription, key).1
+        self.ready(ObjectKind::Subscription, key).1
     }
 
     fn serves(&self, path: &str) -> Option<ObjectKey> {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use grapnel_api::ObjectKey;
 use grapnel_values::secret::Secret;
 
-use crate::catalog::compile::{Lookup, Reference, Sources};
+use crate::catalog::compile::{Lookup, Reference, ReferencedValues};
 
 /// Data of a Secret.
 pub type SecretData = BTreeMap<String, Secret>;
@@ -84,7 +84,7 @@ fn set<V: PartialEq>(
     true
 }
 
-impl Sources for Values {
+impl ReferencedValues for Values {
     fn secret(&self, key: &ObjectKey) -> Lookup<'_, SecretData> {
         look_up(&self.secrets, self.fetching, key)
     }

@@ -8,7 +8,7 @@ use grapnel_signature::{Provider, Scheme};
 use super::{EndpointEntry, SubscriptionEntry, entry::Shown};
 use crate::catalog::{
     compile::{self, Options},
-    status::{Facts, Kind, ObjectView},
+    status::{Facts, ObjectKind, ObjectView},
 };
 
 /// The view of an endpoint. An unchanged view is reused.
@@ -29,7 +29,7 @@ fn of_endpoint_entry(key: &ObjectKey, entry: &EndpointEntry, options: &Options) 
         (None, None) => None,
     };
     ObjectView {
-        kind: Kind::Endpoint,
+        kind: ObjectKind::Endpoint,
         key: key.clone(),
         uid,
         generation,
@@ -56,7 +56,7 @@ pub(super) fn subscription(key: &ObjectKey, entry: &mut SubscriptionEntry) -> Ob
 fn of_subscription_entry(key: &ObjectKey, entry: &SubscriptionEntry) -> ObjectView {
     let Shown { uid, generation, source, conditions, unusable } = entry.shown();
     ObjectView {
-        kind: Kind::Subscription,
+        kind: ObjectKind::Subscription,
         key: key.clone(),
         uid,
         generation,

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     cli::print,
-    files::{Report, Severity},
+    files::{LocatedProblem, Severity},
 };
 
 /// The format of the output.
@@ -22,7 +22,7 @@ pub(super) enum ReportFormat {
 /// The result of a check.
 pub(super) struct CheckResult<'a> {
     /// Problems and warnings, sorted.
-    pub(super) reports: &'a [Report],
+    pub(super) reports: &'a [LocatedProblem],
     /// Number of accepted references to Secrets and ConfigMaps that are not among the files.
     pub(super) missing: usize,
     /// Number of objects, by kind.
@@ -112,7 +112,7 @@ fn number(count: usize, one: &str, several: &str) -> Option<String> {
     (count > 0).then(|| format!("{count} {}", if count == 1 { one } else { several }))
 }
 
-fn problem(report: &Report) -> Value {
+fn problem(report: &LocatedProblem) -> Value {
     let object = report
         .object
         .as_ref()

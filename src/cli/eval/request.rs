@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use crate::cli::{
     Usage,
-    send::{header_pair, payload::Data},
+    send::{header_pair, payload::BodySource},
 };
 
 /// Where the request comes from.
@@ -19,12 +19,12 @@ use crate::cli::{
 pub(super) struct RequestArgs {
     /// File with the body of the request, - for standard input
     #[arg(long, value_name = "FILE", required_unless_present = "stored", value_parser = data)]
-    event: Option<Data>,
+    event: Option<BodySource>,
 
     /// File with an event of the journal, as `grapnel events show -o json` prints it, - for standard input. Type and id
     /// are determined again. Credentials are not stored, so an expression that needs them fails
     #[arg(long, value_name = "FILE", conflicts_with = "event", value_parser = data)]
-    stored: Option<Data>,
+    stored: Option<BodySource>,
 
     /// Header of the request, or another value for one of the stored event. May be repeated
     #[arg(long = "header", short = 'H', value_name = "NAME:VALUE", value_parser = header_pair)]
@@ -35,8 +35,8 @@ pub(super) struct RequestArgs {
     content_type: Option<HeaderValue>,
 }
 
-fn data(text: &str) -> Result<Data, std::convert::Infallible> {
-    Ok(Data::from(text))
+fn data(text: &str) -> Result<BodySource, std::convert::Infallible> {
+    Ok(BodySource::from(text))
 }
 
 /// A request.
@@ -70,7 +70,7 @@ struct Header {
 impl RequestArgs {
     /// Whether standard input is read.
     pub(super) fn is_stdin(&self) -> bool {
-        [&self.event, &self.stored].into_iter().any(|data| *data == Some(Data::Stdin))
+        [&self.event, &self.stored].into_iter().any(|data| *data == Some(BodySource::Stdin))
     }
 
     /// Reads the request.

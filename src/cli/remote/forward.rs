@@ -34,7 +34,7 @@ const PORT: u16 = 9090;
 
 /// The location of the operator, and how to connect to its cluster.
 #[derive(Debug, Clone)]
-pub(super) struct Place {
+pub(super) struct OperatorLocation {
     /// How to connect to the API server.
     pub(super) cluster: connect::Connection,
     /// Namespace of the operator.
@@ -46,7 +46,7 @@ pub(super) struct Place {
 /// A connection to the operator, reopened when necessary.
 pub(super) struct Forward {
     pods: Api<Pod>,
-    place: Place,
+    place: OperatorLocation,
     connection: Mutex<Option<Connection>>,
 }
 
@@ -60,9 +60,9 @@ struct Connection {
 }
 
 /// The token of a kubeconfig, renewed as the kubeconfig specifies.
-pub(super) struct Token(Mutex<BoxService<Request<Body>, Response<()>, BoxError>>);
+pub(super) struct RenewedToken(Mutex<BoxService<Request<Body>, Response<()>, BoxError>>);
 
-impl Token {
+impl RenewedToken {
     /// The token of a kubeconfig's user.
     ///
     /// # Errors
@@ -111,7 +111,7 @@ fn ask_for_token(by: &str) -> String {
 
 impl Forward {
     /// A connection to the operator; nothing is connected yet.
-    pub(super) fn new(place: Place, mut config: Config) -> anyhow::Result<Self> {
+    pub(super) fn new(place: OperatorLocation, mut config: Config) -> anyhow::Result<Self> {
         // A user at a terminal should see errors at once.
         config.default_retry = false;
         let client = Client::try_from(config).context("the client of the API server cannot be set up")?;
@@ -178,7 +178,7 @@ impl Forward {
     /// A pod of the operator, and its port: a ready one if possible, otherwise a running one. With a full volume the
     /// operator is not ready, and that is when users want to inspect it.
     async fn find(&self) -> anyhow::Result<(String, u16)> {
-        let Place { namespace, selector, .. } = &self.place;
+        let OperatorLocation { namespace, selector, .. } = &self.place;
         let list = self.pods.list(&ListParams::default().labels(selector)).await.with_context(|| {
             format!(
                 "cannot look for the operator among the pods of namespace {namespace}; this needs the verb list on \
@@ -291,7 +291,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_token_is_that_of_the_kubeconfig() {
-        let shown = async |user: &str| Token::of(&config(user))?.show().await.map(|token| token.to_string());
+        let shown = async |user: &str| RenewedToken::of(&config(user))?.show().await.map(|token| token.to_string());
         assert_eq!(shown(r#"{"token":"abc"}"#).await.unwrap(), "abc");
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("token");

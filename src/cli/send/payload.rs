@@ -7,20 +7,20 @@ use serde_json::{Map, Value, json};
 
 /// The source of the body.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::cli) enum Data {
+pub(in crate::cli) enum BodySource {
     /// Standard input.
     Stdin,
     /// A file.
     File(PathBuf),
 }
 
-impl From<&str> for Data {
+impl From<&str> for BodySource {
     fn from(text: &str) -> Self {
         if text == "-" { Self::Stdin } else { Self::File(text.into()) }
     }
 }
 
-impl Data {
+impl BodySource {
     /// The bytes, exactly as they are.
     pub(in crate::cli) fn read(&self) -> anyhow::Result<Vec<u8>> {
         match self {

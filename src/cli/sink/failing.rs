@@ -13,7 +13,7 @@ use crate::cli::limits::SINK_COUNTED_EVENTS;
 /// When to fail, and how.
 #[derive(Debug, clap::Args)]
 #[group(skip)]
-pub(super) struct Args {
+pub(super) struct FailingArgs {
     /// Fail the first N attempts of each event, by event id
     #[arg(long, value_name = "N", conflicts_with = "fail_first")]
     fail: Option<u64>,
@@ -55,7 +55,7 @@ struct Attempts {
 }
 
 impl Failing {
-    pub(super) fn new(args: &Args) -> Self {
+    pub(super) fn new(args: &FailingArgs) -> Self {
         let rule = match (args.fail, args.fail_first, args.status, args.retry_after) {
             (Some(most), _, _, _) => Rule::FirstAttempts { most, seen: Mutex::default() },
             (None, Some(most), _, _) => Rule::FirstRequests { most, seen: AtomicU64::new(0) },
@@ -104,11 +104,11 @@ impl Attempts {
 mod tests {
     use super::*;
 
-    fn args() -> Args {
-        Args { fail: None, fail_first: None, status: None, retry_after: None }
+    fn args() -> FailingArgs {
+        FailingArgs { fail: None, fail_first: None, status: None, retry_after: None }
     }
 
-    fn statuses(args: &Args, ids: &[&str]) -> Vec<u16> {
+    fn statuses(args: &FailingArgs, ids: &[&str]) -> Vec<u16> {
         let failing = Failing::new(args);
         ids.iter().map(|id| failing.status(id).map_or(200, |status| status.as_u16())).collect()
     }
@@ -117,11 +117,14 @@ mod tests {
     fn first_attempts_are_counted_by_event_and_first_requests_are_not() {
         let ids = ["a", "a", "b", "a", "b", "b"];
         assert_eq!(statuses(&args(), &ids), [200; 6]);
-        assert_eq!(statuses(&Args { fail: Some(2), ..args() }, &ids), [503, 503, 503, 200, 503, 200]);
-        assert_eq!(statuses(&Args { fail_first: Some(2), ..args() }, &ids), [503, 503, 200, 200, 200, 200]);
-        assert_eq!(statuses(&Args { fail_first: Some(1), status: Some(410), ..args() }, &["a", "a"]), [410, 200]);
-        assert_eq!(statuses(&Args { status: Some(429), ..args() }, &["a", "a"]), [429, 429]);
-        assert_eq!(statuses(&Args { retry_after: Some(1), ..args() }, &["a", "a"]), [503, 503]);
+        assert_eq!(statuses(&FailingArgs { fail: Some(2), ..args() }, &ids), [503, 503, 503, 200, 503, 200]);
+        assert_eq!(statuses(&FailingArgs { fail_first: Some(2), ..args() }, &ids), [503, 503, 200, 200, 200, 200]);
+        assert_eq!(
+            statuses(&FailingArgs { fail_first: Some(1), status: Some(410), ..args() }, &["a", "a"]),
+            [410, 200]
+        );
+        assert_eq!(statuses(&FailingArgs { status: Some(429), ..args() }, &["a", "a"]), [429, 429]);
+        assert_eq!(statuses(&FailingArgs { retry_after: Some(1), ..args() }, &["a", "a"]), [503, 503]);
     }
 
     #[test]

@@ -16,13 +16,13 @@ use url::Url;
 use crate::cli::{
     Usage,
     data_plane::public_url,
-    scheme::{self, Named, Place},
+    scheme::{self, Named, ValueTarget},
 };
 
 /// How deliveries are signed.
 #[derive(Debug, clap::Args)]
 #[group(skip)]
-pub(super) struct Args {
+pub(super) struct VerifyArgs {
     /// Scheme of the signatures to verify: standard-webhooks, hmac-sha256-hex, or any value of `grapnel send
     /// --provider`. For discord, sendgrid and ed25519 the secret is the public key, for google and jwt a JSON Web Key
     /// Set, for paypal a certificate
@@ -35,7 +35,7 @@ pub(super) struct Args {
 
     // Last, because the help heading of these flags applies to all that follow.
     #[command(flatten)]
-    options: scheme::Options,
+    options: scheme::SchemeOptions,
 }
 
 /// Verifies deliveries.
@@ -47,9 +47,9 @@ pub(super) struct Check {
     public_url: Option<CalledUrl>,
 }
 
-impl Args {
+impl VerifyArgs {
     /// Where senders of the scheme write the type and the id.
-    pub(super) fn places(&self) -> (Place, Place) {
+    pub(super) fn places(&self) -> (ValueTarget, ValueTarget) {
         self.scheme.places()
     }
 

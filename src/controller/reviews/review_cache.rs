@@ -9,7 +9,7 @@ use std::{
 };
 
 use futures_util::{FutureExt, future::BoxFuture};
-use grapnel_delivery::rate_limit::{RateLimit, Scope};
+use grapnel_delivery::rate_limit::{LimitScope, RateLimiter};
 use grapnel_values::clock::Clock;
 use jiff::Timestamp;
 use tokio::{
@@ -56,7 +56,7 @@ impl ReviewUnavailable {
 }
 
 /// A result: positive with its content, or negative.
-pub(super) type Answer<T> = Result<Option<T>, ReviewUnavailable>;
+pub(super) type ReviewResult<T> = Result<Option<T>, ReviewUnavailable>;
 
 /// Bounds of the cache and of the calls.
 #[derive(Debug, Clone, Copy)]
@@ -80,11 +80,11 @@ pub(super) struct ReviewCache<T> {
     yes: BoundedCache<Key, Remembered<T>>,
     // Separate, so that made-up tokens cannot evict valid ones.
     no: BoundedCache<Key, Remembered<()>>,
-    calls: SingleFlight<Key, Answer<T>>,
+    calls: SingleFlight<Key, ReviewResult<T>>,
     bounds: Bounds,
     slots: Semaphore,
     /// Limits the rate of calls, so that made-up tokens cannot overload the API server.
-    pace: Option<RateLimit>,
+    pace: Option<RateLimiter>,
     clock: Arc<dyn Clock>,
     started: Instant,
     /// Milliseconds since `started` after which an error may be logged again.
@@ -135,9 +135,9 @@ impl<T: Clone + Send + Sync + 'static> ReviewCache<T> {
         key: Key,
         expires: Option<Timestamp>,
         call: impl FnOnce() -> F,
-    ) -> Answer<T>
+    ) -> ReviewResult<T>
     where
-        F: Future<Output = Answer<T>> + Send + 'static,
+        F: Future<Output = ReviewResult<T>> + Send + 'static,
     {
         if let Some(known) = self.known(&key) {
             return Ok(known);
@@ -163,8 +163,8 @@ impl<T: Clone + Send + Sync + 'static> ReviewCache<T> {
         self: Arc<Self>,
         key: Key,
         expires: Option<Timestamp>,
-        call: impl Future<Output = Answer<T>> + Send + 'static,
-    ) -> BoxFuture<'static, Answer<T>> {
+        call: impl Future<Output = ReviewResult<T>> + Send + 'static,
+    ) -> BoxFuture<'static, ReviewResult<T>> {
         async move {
             let answer = timeout(REVIEW_TIMEOUT, self.in_turn(call)).await.unwrap_or(Err(ReviewUnavailable::Timeout));
             match &answer {
@@ -176,10 +176,10 @@ impl<T: Clone + Send + Sync + 'static> ReviewCache<T> {
         .boxed()
     }
 
-    async fn in_turn(&self, call: impl Future<Output = Answer<T>>) -> Answer<T> {
+    async fn in_turn(&self, call: impl Future<Output = ReviewResult<T>>) -> ReviewResult<T> {
         // The semaphore is never closed.
         let _slot = self.slots.acquire().await.map_err(|_| ReviewUnavailable::Timeout)?;
-        while let Some(Err(wait)) = self.pace.as_ref().map(RateLimit::try_acquire) {
+        while let Some(Err(wait)) = self.pace.as_ref().map(RateLimiter::try_acquire) {
             sleep(wait).await;
         }
         call.await
@@ -214,8 +214,8 @@ impl<T: Clone + Send + Sync + 'static> ReviewCache<T> {
     }
 }
 
-fn pace() -> Result<RateLimit, grapnel_delivery::rate_limit::RateLimitError> {
-    RateLimit::new(REVIEWS_PER_SECOND, Duration::from_secs(1), Some(REVIEW_BURST), Scope::Endpoint)
+fn pace() -> Result<RateLimiter, grapnel_delivery::rate_limit::RateLimitError> {
+    RateLimiter::new(REVIEWS_PER_SECOND, Duration::from_secs(1), Some(REVIEW_BURST), LimitScope::Endpoint)
 }
 
 impl<T> Remembered<T> {
@@ -252,7 +252,12 @@ mod tests {
         (ReviewCache::new(BOUNDS, clock.clone()), clock)
     }
 
-    async fn put(ledger: &Arc<ReviewCache<u32>>, number: u8, answer: Answer<u32>, expires: Option<i64>) -> Answer<u32> {
+    async fn put(
+        ledger: &Arc<ReviewCache<u32>>,
+        number: u8,
+        answer: ReviewResult<u32>,
+        expires: Option<i64>,
+    ) -> ReviewResult<u32> {
         let expires = expires.map(|second| Timestamp::from_second(second).unwrap());
         ledger.answer(key(number), expires, || async move { answer }).await
     }

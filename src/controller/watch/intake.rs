@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::listing::{Listed, Listings};
 use crate::{
-    catalog::{Age, Applied, Change, Kind, Problem, Reference, Unreadable},
+    catalog::{Age, Applied, Change, ObjectKind, Problem, Reference, Unreadable},
     controller::{
         drain::FINALIZER,
         observed_state::{Finalizer, ObservedState, Sighting},
@@ -86,11 +86,11 @@ impl Intake {
         let change = match seen {
             Observed::Endpoint(read) => match *read {
                 Ok(object) => self.endpoint(key, object)?,
-                Err(invalid) => self.unreadable(Kind::Endpoint, key, &invalid),
+                Err(invalid) => self.unreadable(ObjectKind::Endpoint, key, &invalid),
             },
             Observed::Subscription(read) => match *read {
                 Ok(object) => self.subscription(key, object)?,
-                Err(invalid) => self.unreadable(Kind::Subscription, key, &invalid),
+                Err(invalid) => self.unreadable(ObjectKind::Subscription, key, &invalid),
             },
             Observed::Labels(labels) => Change::Namespace(key.name, Some(labels)),
             Observed::Version(version) => return Some(Effect::Version(reference(watched, key)?, version)),
@@ -100,7 +100,7 @@ impl Intake {
 
     fn endpoint(&self, key: ObjectKey, object: WebhookEndpoint) -> Option<Change> {
         let (metadata, status) = (&object.metadata, object.status.as_ref());
-        let changed = self.record_and_changed(Kind::Endpoint, &key, metadata, status, Finalizer::default());
+        let changed = self.record_and_changed(ObjectKind::Endpoint, &key, metadata, status, Finalizer::default());
         changed.then(|| Change::Endpoint(Box::new(applied(key, object))))
     }
 
@@ -108,14 +108,14 @@ impl Intake {
         let wanted = object.spec.deletion_policy == Some(DeletionPolicy::Drain);
         let finalizer = Finalizer { wanted, ..finalizer(&object.metadata) };
         let (metadata, status) = (&object.metadata, object.status.as_ref());
-        let changed = self.record_and_changed(Kind::Subscription, &key, metadata, status, finalizer);
+        let changed = self.record_and_changed(ObjectKind::Subscription, &key, metadata, status, finalizer);
         changed.then(|| Change::Subscription(Box::new(applied(key, object))))
     }
 
     /// Records an observation. Returns whether more than the status or a label has changed.
     fn record_and_changed(
         &self,
-        kind: Kind,
+        kind: ObjectKind,
         key: &ObjectKey,
         metadata: &ObjectMeta,
         status: Option<&impl Serialize>,
@@ -128,7 +128,7 @@ impl Intake {
         before.is_none_or(|before| before.uid != uid || before.generation != generation || generation.is_none())
     }
 
-    fn unreadable(&self, kind: Kind, key: ObjectKey, invalid: &InvalidObject) -> Change {
+    fn unreadable(&self, kind: ObjectKind, key: ObjectKey, invalid: &InvalidObject) -> Change {
         // An unreadable spec changes nothing.
         let finalizer = finalizer(&invalid.metadata);
         let finalizer = Finalizer { wanted: finalizer.held, ..finalizer };
@@ -146,8 +146,8 @@ impl Intake {
 
     fn gone(&self, watched: ResourceKind, key: ObjectKey) -> Option<Effect> {
         let change = match watched {
-            ResourceKind::Endpoints => self.object_gone(Kind::Endpoint, key),
-            ResourceKind::Subscriptions => self.object_gone(Kind::Subscription, key),
+            ResourceKind::Endpoints => self.object_gone(ObjectKind::Endpoint, key),
+            ResourceKind::Subscriptions => self.object_gone(ObjectKind::Subscription, key),
             ResourceKind::Namespaces => Change::Namespace(key.name, None),
             ResourceKind::Secrets | ResourceKind::ConfigMaps => {
                 return Some(Effect::Version(reference(watched, key)?, None));
@@ -156,7 +156,7 @@ impl Intake {
         Some(Effect::Change(change))
     }
 
-    fn object_gone(&self, kind: Kind, key: ObjectKey) -> Change {
+    fn object_gone(&self, kind: ObjectKind, key: ObjectKey) -> Change {
         self.sightings.forget(kind, &key);
         Change::Gone(kind, key)
     }

@@ -26,8 +26,8 @@ fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-fn now(second: i64) -> Now {
-    Now { clock: at(second), instant: Instant::now() }
+fn now(second: i64) -> AdmissionTime {
+    AdmissionTime { clock: at(second), instant: Instant::now() }
 }
 
 /// Decides without a rate limit.
@@ -148,7 +148,7 @@ fn the_rate_limit_is_asked_last_and_not_before_its_time() {
     assert_eq!(admission.decide(IDLE, began, || Err(wait)), expected);
     assert_eq!(admission.decide(IDLE, began, unasked), expected);
     assert_eq!(admission.rate_pause(), Some(began.instant + wait));
-    let over = Now { instant: began.instant + wait, ..began };
+    let over = AdmissionTime { instant: began.instant + wait, ..began };
     assert!(matches!(admission.decide(IDLE, over, || Ok(())), AttemptDecision::Start(_)));
     assert_eq!(admission.rate_pause(), None);
     assert!(matches!(
@@ -228,7 +228,7 @@ proptest! {
                         permits = permits.checked_sub(1).ok_or(Duration::from_millis(20))?;
                         Ok(())
                     };
-                    match admission.decide(load, Now { clock, instant }, rate) {
+                    match admission.decide(load, AdmissionTime { clock, instant }, rate) {
                         AttemptDecision::Start(permit) => {
                             prop_assert!(instant >= paused && !settings.parked);
                             in_flight.push_back(permit);
@@ -288,7 +288,7 @@ proptest! {
         }
         settings.parked = false;
         admission.reconfigure(settings, false, clock);
-        let after = Now { clock: later(clock, seconds(61)), instant: instant + seconds(61) };
+        let after = AdmissionTime { clock: later(clock, seconds(61)), instant: instant + seconds(61) };
         prop_assert!(admission.claim_limit(IDLE, false, after.clock).is_some());
         prop_assert!(matches!(admission.decide(IDLE, after, || Ok(())), AttemptDecision::Start(_)));
     }

@@ -14,7 +14,7 @@ use tokio::{
 
 use super::fair_share::FairShare;
 use crate::{
-    cache::{BoundedCache, Flight, SingleFlight},
+    cache::{BoundedCache, InFlightFetch, SingleFlight},
     runtime::limits,
 };
 
@@ -51,7 +51,7 @@ struct Known {
 }
 
 /// The result of a lookup.
-pub(super) enum Found {
+pub(super) enum KeyLookup {
     Keys(Arc<KeySet>),
     Wait(Wait),
     /// No keys, and a fetch has failed recently.
@@ -62,13 +62,13 @@ pub(super) enum Found {
 
 /// Waits for a fetch in flight.
 pub(super) struct Wait {
-    flight: Flight<Fetched>,
+    flight: InFlightFetch<Fetched>,
     /// The keys to use if the fetch is slow or fails.
     old: Option<Arc<KeySet>>,
 }
 
 /// An attempt to fetch a set. However it ends, even if it is dropped, it is recorded.
-pub(super) struct Attempt {
+pub(super) struct FetchAttempt {
     pub(super) known: Arc<KnownKeys>,
     pub(super) source: KeySource,
     /// The namespace of the endpoint for which it was begun.
@@ -100,27 +100,27 @@ impl KeyCache {
         &self,
         wanted: &KeysWanted,
         namespace: &str,
-        fetch: impl FnOnce(Attempt) -> BoxFuture<'static, Fetched>,
-    ) -> Found {
+        fetch: impl FnOnce(FetchAttempt) -> BoxFuture<'static, Fetched>,
+    ) -> KeyLookup {
         let (known, source) = (&self.known, &wanted.source);
         let old = match known.verdict(wanted) {
             Verdict::Fetch(old) => old,
-            Verdict::Have(keys) => return Found::Keys(keys),
-            Verdict::Fail => return Found::Nothing,
+            Verdict::Have(keys) => return KeyLookup::Keys(keys),
+            Verdict::Fail => return KeyLookup::Nothing,
         };
         // A fetch may have ended since.
         let flight = self.flights.join(source, |_| match known.verdict(wanted) {
             Verdict::Fetch(old) => match known.attempt(source, namespace) {
                 Some(attempt) => Ok(fetch(attempt)),
-                None => Err(old.map_or(Found::Busy, Found::Keys)),
+                None => Err(old.map_or(KeyLookup::Busy, KeyLookup::Keys)),
             },
-            Verdict::Have(keys) => Err(Found::Keys(keys)),
-            Verdict::Fail => Err(Found::Nothing),
+            Verdict::Have(keys) => Err(KeyLookup::Keys(keys)),
+            Verdict::Fail => Err(KeyLookup::Nothing),
         });
         match flight {
             Ok(flight) => {
                 self.flights.keep(source);
-                Found::Wait(Wait { flight, old })
+                KeyLookup::Wait(Wait { flight, old })
             }
             Err(found) => found,
         }
@@ -146,9 +146,9 @@ impl KnownKeys {
     }
 
     /// Permission for a namespace to fetch a set, if it has a share left.
-    fn attempt(self: &Arc<Self>, source: &KeySource, namespace: &str) -> Option<Attempt> {
+    fn attempt(self: &Arc<Self>, source: &KeySource, namespace: &str) -> Option<FetchAttempt> {
         let begins = self.fair.lock().begin(namespace, Instant::now());
-        begins.then(|| Attempt {
+        begins.then(|| FetchAttempt {
             known: Arc::clone(self),
             source: source.clone(),
             namespace: namespace.into(),
@@ -196,7 +196,7 @@ impl Wait {
     }
 }
 
-impl Attempt {
+impl FetchAttempt {
     /// Ends the attempt with its keys.
     pub(super) fn land(mut self, keys: KeySet) -> Arc<KeySet> {
         let keys = Arc::new(keys);
@@ -205,7 +205,7 @@ impl Attempt {
     }
 }
 
-impl Drop for Attempt {
+impl Drop for FetchAttempt {
     fn drop(&mut self) {
         self.known.record(&self.source, self.keys.take());
         self.known.fair.lock().end(&self.namespace);
@@ -274,16 +274,16 @@ mod tests {
 
     /// Looks for a set whose fetch ends at once, with keys or without. Returns whether it was fetched.
     async fn fetch(cache: &KeyCache, number: usize, succeeds: bool) -> bool {
-        let end = |attempt: Attempt| {
+        let end = |attempt: FetchAttempt| {
             let keys = succeeds.then(|| KeySet::jwks(SET).unwrap());
             async move { keys.map(|keys| attempt.land(keys)) }.boxed()
         };
         match cache.look(&wanted(number), "shop", end) {
-            Found::Wait(wait) => {
+            KeyLookup::Wait(wait) => {
                 wait.keys().await;
                 true
             }
-            Found::Keys(_) | Found::Nothing | Found::Busy => false,
+            KeyLookup::Keys(_) | KeyLookup::Nothing | KeyLookup::Busy => false,
         }
     }
 
@@ -316,8 +316,8 @@ mod tests {
             .boxed()
         };
         let wait = |found| match found {
-            Found::Wait(wait) => wait.flight,
-            Found::Keys(_) | Found::Nothing | Found::Busy => panic!("there is no fetch"),
+            KeyLookup::Wait(wait) => wait.flight,
+            KeyLookup::Keys(_) | KeyLookup::Nothing | KeyLookup::Busy => panic!("there is no fetch"),
         };
         let flight = wait(cache.look(&wanted(0), "shop", never));
         for number in 1..10 {
@@ -334,7 +334,7 @@ mod tests {
             drop(attempt);
             std::future::pending().boxed()
         };
-        assert!(matches!(cache.look(&wanted(0), "shop", dropped), Found::Wait(_)));
-        assert!(matches!(cache.look(&wanted(0), "shop", |_| panic!("it has just failed")), Found::Nothing));
+        assert!(matches!(cache.look(&wanted(0), "shop", dropped), KeyLookup::Wait(_)));
+        assert!(matches!(cache.look(&wanted(0), "shop", |_| panic!("it has just failed")), KeyLookup::Nothing));
     }
 }

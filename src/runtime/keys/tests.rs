@@ -59,11 +59,11 @@ fn set(ids: &[&str]) -> String {
 
 const JWKS: &str = "https://issuer.example/keys";
 
-fn stage() -> (Arc<Keys<Arc<Shelf>>>, Arc<Shelf>, Arc<ManualClock>) {
+fn stage() -> (Arc<SenderKeys<Arc<Shelf>>>, Arc<Shelf>, Arc<ManualClock>) {
     let clock = Arc::new(ManualClock::new(Timestamp::from_second(1_700_000_000).unwrap()));
     let shelf = Arc::new(Shelf::default());
     shelf.put(JWKS, set(&["a"]));
-    (Keys::new(Arc::clone(&shelf), clock.clone()), shelf, clock)
+    (SenderKeys::new(Arc::clone(&shelf), clock.clone()), shelf, clock)
 }
 
 fn jwks(id: Option<&str>) -> KeysWanted {

@@ -40,7 +40,7 @@ struct FailureLabels {
 
 /// The metric families shared by all endpoints.
 #[derive(Clone)]
-pub(super) struct Families {
+pub(super) struct EndpointFamilies {
     received: Family<TypeLabels, Counter>,
     processed: Family<TypeLabels, Counter>,
     failed: Family<FailureLabels, Counter>,
@@ -50,7 +50,7 @@ pub(super) struct Families {
     owners: Owners<EndpointMetrics>,
 }
 
-impl Families {
+impl EndpointFamilies {
     pub(super) fn register(registry: &mut Registry) -> Self {
         let families = Self {
             received: Family::default(),
@@ -89,7 +89,7 @@ struct OfType {
 
 /// The series of one endpoint; they are removed when this is dropped.
 pub struct EndpointMetrics {
-    families: Arc<Families>,
+    families: Arc<EndpointFamilies>,
     namespace: Arc<str>,
     endpoint: Arc<str>,
     types: RwLock<HashMap<Arc<str>, Arc<OfType>>>,
@@ -99,12 +99,12 @@ pub struct EndpointMetrics {
 }
 
 impl EndpointMetrics {
-    pub(super) fn obtain(families: &Arc<Families>, namespace: &Arc<str>, endpoint: &Arc<str>) -> Arc<Self> {
+    pub(super) fn obtain(families: &Arc<EndpointFamilies>, namespace: &Arc<str>, endpoint: &Arc<str>) -> Arc<Self> {
         let owner = (Arc::clone(namespace), Arc::clone(endpoint));
         families.owners.obtain(owner.clone(), || Self::new(Arc::clone(families), owner.0, owner.1))
     }
 
-    fn new(families: Arc<Families>, namespace: Arc<str>, endpoint: Arc<str>) -> Self {
+    fn new(families: Arc<EndpointFamilies>, namespace: Arc<str>, endpoint: Arc<str>) -> Self {
         let labels = EndpointLabels { namespace: Arc::clone(&namespace), endpoint: Arc::clone(&endpoint) };
         let duplicates = families.duplicates.get_or_create_owned(&labels);
         let exhausted = families.exhausted.get_or_create_owned(&labels);

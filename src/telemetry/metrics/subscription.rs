@@ -37,7 +37,7 @@ struct ReasonLabels {
 
 /// The metric families shared by all subscriptions.
 #[derive(Clone)]
-pub(super) struct Families {
+pub(super) struct SubscriptionFamilies {
     attempts: Family<OutcomeLabels, Counter>,
     duration: Family<Labels, Histogram, fn() -> Histogram>,
     lag: Family<Labels, Histogram, fn() -> Histogram>,
@@ -50,7 +50,7 @@ pub(super) struct Families {
     owners: Owners<SubscriptionMetrics>,
 }
 
-impl Families {
+impl SubscriptionFamilies {
     pub(super) fn register(registry: &mut Registry) -> Self {
         let families = Self {
             attempts: Family::default(),
@@ -116,7 +116,7 @@ pub struct Counts {
 
 /// The series of one subscription; they are removed when this is dropped.
 pub struct SubscriptionMetrics {
-    families: Arc<Families>,
+    families: Arc<SubscriptionFamilies>,
     labels: Labels,
     attempts: RwLock<HashMap<&'static str, Counter>>,
     passed_on: RwLock<HashMap<&'static str, Counter>>,
@@ -131,12 +131,16 @@ pub struct SubscriptionMetrics {
 }
 
 impl SubscriptionMetrics {
-    pub(super) fn obtain(families: &Arc<Families>, namespace: &Arc<str>, subscription: &Arc<str>) -> Arc<Self> {
+    pub(super) fn obtain(
+        families: &Arc<SubscriptionFamilies>,
+        namespace: &Arc<str>,
+        subscription: &Arc<str>,
+    ) -> Arc<Self> {
         let owner = (Arc::clone(namespace), Arc::clone(subscription));
         families.owners.obtain(owner.clone(), || Self::new(Arc::clone(families), owner.0, owner.1))
     }
 
-    fn new(families: Arc<Families>, namespace: Arc<str>, subscription: Arc<str>) -> Self {
+    fn new(families: Arc<SubscriptionFamilies>, namespace: Arc<str>, subscription: Arc<str>) -> Self {
         let labels = Labels { namespace, subscription };
         Self {
             duration: OnceLock::new(),

@@ -11,14 +11,14 @@ use serde_json::{Map, Value};
 /// A schema, reduced to what determines its cost.
 #[derive(Debug)]
 pub(super) struct Cost {
-    parts: Vec<Part>,
+    parts: Vec<SubschemaCost>,
     /// Steps of each part and everything below it for one value, or one byte of it, with references followed.
     sums: Vec<u64>,
 }
 
 /// A subschema, with the indexes of its parts.
 #[derive(Debug, Default)]
-struct Part {
+struct SubschemaCost {
     /// Steps for the value itself.
     own: u64,
     /// Steps for each byte of a string.
@@ -140,7 +140,7 @@ impl Cost {
 
 struct Build<'a, 'r> {
     sizes: &'r HashMap<&'a str, usize>,
-    parts: Vec<Part>,
+    parts: Vec<SubschemaCost>,
     known: HashMap<*const Value, usize>,
     outside: Option<usize>,
     references: References<'a, 'r>,
@@ -158,8 +158,8 @@ impl<'a> Build<'a, '_> {
         }
         let index = self.parts.len();
         self.known.insert(here, index);
-        self.parts.push(Part::default());
-        let mut part = Part { own: 1, ..Part::default() };
+        self.parts.push(SubschemaCost::default());
+        let mut part = SubschemaCost { own: 1, ..SubschemaCost::default() };
         if let Value::Object(map) = schema {
             for (keyword, value) in map {
                 self.keyword(&mut part, keyword, value);
@@ -194,7 +194,12 @@ impl<'a> Build<'a, '_> {
     fn outside(&mut self) -> usize {
         let next = self.parts.len();
         *self.outside.get_or_insert_with(|| {
-            self.parts.push(Part { own: OUTSIDE, members: vec![next], elements: vec![next], ..Part::default() });
+            self.parts.push(SubschemaCost {
+                own: OUTSIDE,
+                members: vec![next],
+                elements: vec![next],
+                ..SubschemaCost::default()
+            });
             next
         })
     }
@@ -204,7 +209,7 @@ impl<'a> Build<'a, '_> {
         self.sizes.get(pattern).map_or(1, |size| steps_per_byte(*size))
     }
 
-    fn keyword(&mut self, part: &mut Part, keyword: &str, value: &'a Value) {
+    fn keyword(&mut self, part: &mut SubschemaCost, keyword: &str, value: &'a Value) {
         part.own += 1;
         match (keyword, value) {
             ("pattern", Value::String(pattern)) => part.patterns += self.pattern(pattern),

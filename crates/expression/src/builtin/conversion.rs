@@ -6,7 +6,7 @@ use crate::{
     evaluate::{EvalError, Machine, Result},
     functions::Function,
     time::{CelTimestamp, parse_duration},
-    value::{Blob, Kind, Seconds, Text, Value},
+    value::{Blob, Seconds, Text, Value, ValueKind},
 };
 
 /// `None` if there is no overload for these arguments.
@@ -75,11 +75,11 @@ fn to_text<'a>(machine: &mut Machine<'a>, at: usize, value: &Value<'a>) -> Resul
             let text = std::str::from_utf8(bytes);
             Value::text(text.map_err(|_| EvalError::new(at, "these bytes are not UTF-8"))?)
         }
-        other => return Err(not_converted(at, other, Kind::Text)),
+        other => return Err(not_converted(at, other, ValueKind::Text)),
     })
 }
 
-fn not_converted(at: usize, value: &Value<'_>, to: Kind) -> EvalError {
+fn not_converted(at: usize, value: &Value<'_>, to: ValueKind) -> EvalError {
     EvalError::new(at, format!("{} cannot be converted to {}", value.kind().a(), to.a()))
 }
 
@@ -94,7 +94,7 @@ fn to_int<'a>(machine: &mut Machine<'a>, at: usize, value: &Value<'a>) -> Result
             text.parse().ok()
         }
         Value::Timestamp(time) => Some(time.seconds()),
-        other => return Err(not_converted(at, other, Kind::Int)),
+        other => return Err(not_converted(at, other, ValueKind::Int)),
     };
     number.map(Value::Int).ok_or_else(|| EvalError::new(at, "not a 64-bit integer"))
 }
@@ -110,7 +110,7 @@ fn to_uint<'a>(machine: &mut Machine<'a>, at: usize, value: &Value<'a>) -> Resul
             machine.pay_bytes(text.len(), at)?;
             text.parse().ok()
         }
-        other => return Err(not_converted(at, other, Kind::UInt)),
+        other => return Err(not_converted(at, other, ValueKind::UInt)),
     };
     number.map(Value::UInt).ok_or_else(|| EvalError::new(at, "not an unsigned 64-bit integer"))
 }
@@ -131,6 +131,6 @@ fn to_double<'a>(machine: &mut Machine<'a>, at: usize, value: &Value<'a>) -> Res
             machine.pay_bytes(text.len(), at)?;
             text.parse().map_err(|_| EvalError::new(at, "not a number"))?
         }
-        other => return Err(not_converted(at, other, Kind::Double)),
+        other => return Err(not_converted(at, other, ValueKind::Double)),
     }))
 }

@@ -7,7 +7,7 @@ use crate::{
 };
 
 /// What a macro takes of one element.
-enum Step<'a> {
+enum ElementResult<'a> {
     /// The condition does not hold, or the filter leaves the element out.
     No,
     Yes,
@@ -28,14 +28,14 @@ impl<'a> Machine<'a> {
                 // One element that decides makes up for those that fail.
                 (Loop::All | Loop::Exists, Err(error)) if !error.spent => failed = failed.or(Some(error)),
                 (_, Err(error)) => return Err(error),
-                (Loop::All, Ok(Step::No)) => return Ok(Value::Bool(false)),
-                (Loop::Exists, Ok(Step::Yes)) => return Ok(Value::Bool(true)),
-                (Loop::ExistsOne, Ok(Step::Yes)) => hits += 1,
-                (Loop::Filter, Ok(Step::Yes)) => list.push(element.value()),
-                (Loop::Map, Ok(Step::Value(value))) => list.push(value),
+                (Loop::All, Ok(ElementResult::No)) => return Ok(Value::Bool(false)),
+                (Loop::Exists, Ok(ElementResult::Yes)) => return Ok(Value::Bool(true)),
+                (Loop::ExistsOne, Ok(ElementResult::Yes)) => hits += 1,
+                (Loop::Filter, Ok(ElementResult::Yes)) => list.push(element.value()),
+                (Loop::Map, Ok(ElementResult::Value(value))) => list.push(value),
                 // The keys of the range are distinct.
-                (Loop::MapValues, Ok(Step::Value(value))) => map.push((element.key(), value)),
-                (Loop::MapEntries, Ok(Step::Value(value))) => self.add_entries(at, &mut map, &value)?,
+                (Loop::MapValues, Ok(ElementResult::Value(value))) => map.push((element.key(), value)),
+                (Loop::MapEntries, Ok(ElementResult::Value(value))) => self.add_entries(at, &mut map, &value)?,
                 (_, Ok(_)) => {}
             }
         }
@@ -63,7 +63,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    fn element_step(&mut self, comprehension: &'a Comprehension, element: &Element<'a>) -> Result<Step<'a>> {
+    fn element_step(&mut self, comprehension: &'a Comprehension, element: &Element<'a>) -> Result<ElementResult<'a>> {
         let outer = self.locals.len();
         if comprehension.pairs {
             self.locals.push(element.key());
@@ -74,17 +74,17 @@ impl<'a> Machine<'a> {
         step
     }
 
-    fn step(&mut self, comprehension: &'a Comprehension) -> Result<Step<'a>> {
+    fn step(&mut self, comprehension: &'a Comprehension) -> Result<ElementResult<'a>> {
         if let Some(only) = &comprehension.only
             && !self.condition(only)?
         {
-            return Ok(Step::No);
+            return Ok(ElementResult::No);
         }
         match comprehension.of {
-            Loop::Map | Loop::MapValues | Loop::MapEntries => self.value(&comprehension.body).map(Step::Value),
-            Loop::All | Loop::Exists | Loop::ExistsOne | Loop::Filter => {
-                self.condition(&comprehension.body).map(|holds| if holds { Step::Yes } else { Step::No })
-            }
+            Loop::Map | Loop::MapValues | Loop::MapEntries => self.value(&comprehension.body).map(ElementResult::Value),
+            Loop::All | Loop::Exists | Loop::ExistsOne | Loop::Filter => self
+                .condition(&comprehension.body)
+                .map(|holds| if holds { ElementResult::Yes } else { ElementResult::No }),
         }
     }
 

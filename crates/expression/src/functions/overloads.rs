@@ -1,13 +1,13 @@
 //! The table of overloads.
 
 use super::{Function, MathFunction, Overload, Style, TimePart};
-use crate::value::Kind;
+use crate::value::ValueKind;
 
 const fn function(
     name: &'static str,
     function: Function,
-    takes: &'static [Option<Kind>],
-    gives: Option<Kind>,
+    takes: &'static [Option<ValueKind>],
+    gives: Option<ValueKind>,
 ) -> Overload {
     Overload { name, function, style: Style::Function, takes, gives }
 }
@@ -15,33 +15,38 @@ const fn function(
 const fn method(
     name: &'static str,
     function: Function,
-    takes: &'static [Option<Kind>],
-    gives: Option<Kind>,
+    takes: &'static [Option<ValueKind>],
+    gives: Option<ValueKind>,
 ) -> Overload {
     Overload { name, function, style: Style::Method, takes, gives }
 }
 
-const fn part(name: &'static str, part: TimePart, takes: &'static [Option<Kind>]) -> Overload {
+const fn part(name: &'static str, part: TimePart, takes: &'static [Option<ValueKind>]) -> Overload {
     method(name, Function::Part(part), takes, INT)
 }
 
-const fn math(name: &'static str, math: MathFunction, takes: &'static [Option<Kind>], gives: Option<Kind>) -> Overload {
+const fn math(
+    name: &'static str,
+    math: MathFunction,
+    takes: &'static [Option<ValueKind>],
+    gives: Option<ValueKind>,
+) -> Overload {
     function(name, Function::Math(math), takes, gives)
 }
 
-const ANY: Option<Kind> = None;
-const BOOL: Option<Kind> = Some(Kind::Bool);
-const INT: Option<Kind> = Some(Kind::Int);
-const UINT: Option<Kind> = Some(Kind::UInt);
-const DOUBLE: Option<Kind> = Some(Kind::Double);
-const TEXT: Option<Kind> = Some(Kind::Text);
-const BYTES: Option<Kind> = Some(Kind::Bytes);
-const TIME: Option<Kind> = Some(Kind::Timestamp);
-const SPAN: Option<Kind> = Some(Kind::Duration);
-const LIST: Option<Kind> = Some(Kind::List);
-const MAP: Option<Kind> = Some(Kind::Map);
-const TYPE: Option<Kind> = Some(Kind::Type);
-const OPTIONAL: Option<Kind> = Some(Kind::Optional);
+const ANY: Option<ValueKind> = None;
+const BOOL: Option<ValueKind> = Some(ValueKind::Bool);
+const INT: Option<ValueKind> = Some(ValueKind::Int);
+const UINT: Option<ValueKind> = Some(ValueKind::UInt);
+const DOUBLE: Option<ValueKind> = Some(ValueKind::Double);
+const TEXT: Option<ValueKind> = Some(ValueKind::Text);
+const BYTES: Option<ValueKind> = Some(ValueKind::Bytes);
+const TIME: Option<ValueKind> = Some(ValueKind::Timestamp);
+const SPAN: Option<ValueKind> = Some(ValueKind::Duration);
+const LIST: Option<ValueKind> = Some(ValueKind::List);
+const MAP: Option<ValueKind> = Some(ValueKind::Map);
+const TYPE: Option<ValueKind> = Some(ValueKind::Type);
+const OPTIONAL: Option<ValueKind> = Some(ValueKind::Optional);
 
 /// Every way to call every function.
 pub(super) const OVERLOADS: &[Overload] = &[

@@ -4,7 +4,7 @@ use super::{Parser, operand::is_reserved};
 use crate::{
     CompileError,
     functions::Style,
-    lexer::Token,
+    lexer::LexerToken,
     syntax::{Comprehension, Loop, Node, What},
 };
 
@@ -35,7 +35,7 @@ impl Parser {
     /// A name and a comma, which declare a variable of a macro.
     fn variable(&mut self) -> Option<Box<str>> {
         match (self.peek(), self.peek_at(1)) {
-            (Token::Name(variable), Token::Sign(",")) if !is_reserved(variable) => {
+            (LexerToken::Name(variable), LexerToken::Sign(",")) if !is_reserved(variable) => {
                 let variable = variable.clone();
                 self.next += 2;
                 Some(variable)

@@ -6,11 +6,11 @@ use super::{Parser, describe};
 use crate::{
     CompileError,
     functions::{Function, Style},
-    lexer::Token,
+    lexer::LexerToken,
     limits::EXPRESSION_PATTERNS_BYTES,
     pattern::{self, Pattern},
-    syntax::{Binding, Element, Entry, Literal, Node, What},
-    value::Kind,
+    syntax::{Binding, Element, Literal, MapEntry, Node, What},
+    value::ValueKind,
 };
 
 /// Words that cannot be variables (CEL language definition).
@@ -80,13 +80,13 @@ impl Parser {
     fn field(&mut self) -> Result<(usize, Box<str>), CompileError> {
         let at = self.at();
         match self.peek() {
-            Token::Name(name) if !matches!(&**name, "true" | "false" | "null" | "in") => {
+            LexerToken::Name(name) if !matches!(&**name, "true" | "false" | "null" | "in") => {
                 let name = name.clone();
                 self.next += 1;
                 Ok((at, name))
             }
             // It cannot be the name of a method.
-            Token::Quoted(name) if self.peek_at(1) != &Token::Sign("(") => {
+            LexerToken::Quoted(name) if self.peek_at(1) != &LexerToken::Sign("(") => {
                 let name = name.clone();
                 self.next += 1;
                 Ok((at, name))
@@ -154,34 +154,34 @@ impl Parser {
     fn primary(&mut self) -> Result<Node, CompileError> {
         let at = self.at();
         let literal = match self.peek().clone() {
-            Token::Int(number) => Literal::Int(
+            LexerToken::Int(number) => Literal::Int(
                 i64::try_from(number)
                     .map_err(|_| CompileError::new(at, "this number is too large; integers have 64 bits"))?,
             ),
-            Token::UInt(number) => Literal::UInt(number),
-            Token::Double(number) => Literal::Double(number),
-            Token::Text(text) => Literal::Text(text),
-            Token::Bytes(bytes) => Literal::Bytes(bytes),
-            Token::Name(name) => return self.name(at, &name),
-            Token::Sign("(") => {
+            LexerToken::UInt(number) => Literal::UInt(number),
+            LexerToken::Double(number) => Literal::Double(number),
+            LexerToken::Text(text) => Literal::Text(text),
+            LexerToken::Bytes(bytes) => Literal::Bytes(bytes),
+            LexerToken::Name(name) => return self.name(at, &name),
+            LexerToken::Sign("(") => {
                 self.next += 1;
                 let inner = self.expression()?;
                 self.expect(")")?;
                 return Ok(inner);
             }
-            Token::Sign("[" | "[?") => {
+            LexerToken::Sign("[" | "[?") => {
                 let optional = self.bracket().unwrap_or_default();
                 return self.list(at, optional);
             }
-            Token::Sign(".") => {
+            LexerToken::Sign(".") => {
                 self.next += 1;
                 return self.global(at);
             }
-            Token::Sign("{") => {
+            LexerToken::Sign("{") => {
                 self.next += 1;
                 return self.map(at);
             }
-            Token::End if self.next == 0 => return Err(CompileError::new(at, "it is empty")),
+            LexerToken::End if self.next == 0 => return Err(CompileError::new(at, "it is empty")),
             other => return Err(CompileError::new(at, format!("expected a value, found {}", describe(&other)))),
         };
         self.next += 1;
@@ -209,7 +209,7 @@ impl Parser {
             let optional = self.eat("?");
             let key = self.expression()?;
             self.expect(":")?;
-            entries.push(Entry { optional, key, value: self.expression()? });
+            entries.push(MapEntry { optional, key, value: self.expression()? });
             if !self.eat(",") {
                 self.expect("}")?;
                 break;
@@ -241,7 +241,7 @@ impl Parser {
     /// `.name`: a name of the scope, whatever the variables of the macros around it are.
     fn global(&mut self, at: usize) -> Result<Node, CompileError> {
         match self.peek().clone() {
-            Token::Name(name) if !is_reserved(&name) => {
+            LexerToken::Name(name) if !is_reserved(&name) => {
                 self.next += 1;
                 self.resolve(at, &name)
             }
@@ -263,7 +263,8 @@ impl Parser {
             return self.node(at, What::Binding(given));
         }
         // `base64.encode(…)`: a name in front of a function's.
-        if let (Token::Sign("."), Token::Name(last), Token::Sign("(")) = (self.peek(), self.peek_at(1), self.peek_at(2))
+        if let (LexerToken::Sign("."), LexerToken::Name(last), LexerToken::Sign("(")) =
+            (self.peek(), self.peek_at(1), self.peek_at(2))
         {
             let qualified = format!("{name}.{last}");
             if Function::is_known(&qualified) {
@@ -274,10 +275,10 @@ impl Parser {
         // `google.protobuf.Timestamp`: the name of a type.
         let mut qualified = name.to_owned();
         let mut ahead = 0;
-        while let (Token::Sign("."), Token::Name(part)) = (self.peek_at(ahead), self.peek_at(ahead + 1)) {
+        while let (LexerToken::Sign("."), LexerToken::Name(part)) = (self.peek_at(ahead), self.peek_at(ahead + 1)) {
             qualified = format!("{qualified}.{part}");
             ahead += 2;
-            if let (4, Some(kind)) = (ahead, Kind::named(&qualified)) {
+            if let (4, Some(kind)) = (ahead, ValueKind::named(&qualified)) {
                 self.next += ahead;
                 return self.node(at, What::Literal(Literal::Type(kind)));
             }
@@ -285,7 +286,7 @@ impl Parser {
                 break;
             }
         }
-        match Kind::named(name) {
+        match ValueKind::named(name) {
             Some(kind) => self.node(at, What::Literal(Literal::Type(kind))),
             None => {
                 let known = self.scope.names().join(", ");

@@ -59,7 +59,7 @@ fn value(json: &Json) -> Value<'_> {
         "double" => Value::Double(text().parse().unwrap()),
         "string" => Value::text(text()),
         "bytes" => Value::Bytes(Blob::Shared(STANDARD.decode(text()).unwrap().into())),
-        "type" => Value::Type(Kind::named(text()).unwrap()),
+        "type" => Value::Type(ValueKind::named(text()).unwrap()),
         "timestamp" => Value::Timestamp(CelTimestamp::parse(text()).unwrap()),
         "duration" => Value::Duration(parse_duration(text()).unwrap()),
         "list" => Value::list(inner.as_array().unwrap().iter().map(value).collect()),

@@ -25,9 +25,9 @@ fn payloads_that_are_no_json_are_text_or_bytes() {
         let inputs = Inputs { payload, ..Inputs::default() };
         Expression::compile(source, Scope::Request, ExpectedType::Text).unwrap().text(&inputs).unwrap()
     };
-    assert_eq!(of(Payload::Nothing, "payload == null"), "true");
-    assert_eq!(of(Payload::Text("a b".into()), "payload.split(' ')[1]"), "b");
-    assert_eq!(of(Payload::Bytes(b"\xff\xfe"[..].into()), "size(payload)"), "2");
+    assert_eq!(of(PayloadInput::Nothing, "payload == null"), "true");
+    assert_eq!(of(PayloadInput::Text("a b".into()), "payload.split(' ')[1]"), "b");
+    assert_eq!(of(PayloadInput::Bytes(b"\xff\xfe"[..].into()), "size(payload)"), "2");
 }
 
 #[test]

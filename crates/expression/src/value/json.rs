@@ -5,7 +5,7 @@ use jiff::SignedDuration;
 use serde::{Serialize, Serializer, ser};
 
 use super::{List, Map, Value};
-use crate::Event;
+use crate::EventInput;
 
 /// As the JSON mapping of Protocol Buffers writes values, which is CEL's own: bytes in base64, times as in RFC 3339,
 /// durations in seconds, keys as strings. An optional value is what it holds, or null. Numbers that are not finite have no JSON form.
@@ -31,7 +31,7 @@ impl Serialize for Value<'_> {
                 serializer.collect_map(headers.iter().map(|(name, value)| (name, value)))
             }
             Self::Map(map @ Map::Event(_)) => {
-                let entries = Event::FIELDS.iter().filter_map(|(name, _)| Some((*name, map.field(name)?)));
+                let entries = EventInput::FIELDS.iter().filter_map(|(name, _)| Some((*name, map.field(name)?)));
                 serializer.collect_map(entries)
             }
             Self::Map(Map::Shared(entries)) => {

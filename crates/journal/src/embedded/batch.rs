@@ -16,7 +16,7 @@ use std::{
 use super::{
     entry::{self, SegmentHead},
     files::Layout,
-    frame::{Frame, Kind, Place},
+    frame::{Frame, Kind, RecordLocation},
     index::{ActiveIndex, Index},
     segment_name::SegmentName,
     segments::Segment,
@@ -30,7 +30,7 @@ use crate::{
 pub(super) struct OpenSegment {
     pub(super) segment: Arc<Segment>,
     file: File,
-    place: Place,
+    place: RecordLocation,
     /// Offset of the next record: the end of what was written.
     position: u64,
     /// Everything before this offset is on stable storage.
@@ -50,7 +50,7 @@ pub(super) struct OpenSegment {
 /// the record itself, so they are stored in two files.
 struct Copy {
     file: File,
-    place: Place,
+    place: RecordLocation,
     position: u64,
     buffer: Vec<u8>,
 }
@@ -61,7 +61,7 @@ impl OpenSegment {
         Ok(Self {
             file: create(&layout.log_file(name))?,
             segment: Arc::new(Segment::new(layout, name, head, 0, Index::Active(ActiveIndex::default()))),
-            place: Place { salt: layout.salt, segment: name, offset: 0 },
+            place: RecordLocation { salt: layout.salt, segment: name, offset: 0 },
             position: 0,
             durable: 0,
             head: 0,
@@ -76,7 +76,7 @@ impl OpenSegment {
     /// it.
     pub(super) fn create_copy(&mut self, layout: &Layout) -> io::Result<()> {
         let name = self.place.segment;
-        let place = Place { segment: name.copy(), offset: 0, ..self.place };
+        let place = RecordLocation { segment: name.copy(), offset: 0, ..self.place };
         self.copy = Some(Copy { file: create(&layout.copy_file(name))?, place, position: 0, buffer: Vec::new() });
         Ok(())
     }

@@ -21,7 +21,7 @@ use crate::{JournalError, Sequence};
 
 /// The contents of a journal directory.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Report {
+pub struct CheckReport {
     /// Log files, oldest first.
     pub segments: Vec<SegmentReport>,
     /// Index files that are damaged or missing. The next start rebuilds them.
@@ -54,7 +54,7 @@ pub struct Repaired {
     pub lost: Vec<(ObjectKey, Sequence, Sequence)>,
 }
 
-impl Report {
+impl CheckReport {
     /// Returns whether records are damaged, other than by an unfinished write at the end.
     pub fn is_damaged(&self) -> bool {
         let last = self.segments.len().saturating_sub(1);
@@ -70,7 +70,7 @@ impl Report {
 /// # Errors
 ///
 /// When the directory is not a journal, is in use, or cannot be read.
-pub fn check(directory: &Path) -> Result<Report, OpenError> {
+pub fn check(directory: &Path) -> Result<CheckReport, OpenError> {
     if !directory.join("FORMAT").exists() {
         return Err(OpenError::NotAJournal(directory.join("FORMAT")));
     }
@@ -78,8 +78,8 @@ pub fn check(directory: &Path) -> Result<Report, OpenError> {
     look(&held.layout).map_err(|source| OpenError::Unusable { path: directory.to_owned(), source })
 }
 
-fn look(layout: &Layout) -> io::Result<Report> {
-    let mut report = Report::default();
+fn look(layout: &Layout) -> io::Result<CheckReport> {
+    let mut report = CheckReport::default();
     for file in log_files(layout)? {
         let reader = Reader::open(&layout.log_file(file.name), layout.salt, file.name)?;
         let bytes = reader.len()?;

@@ -109,7 +109,7 @@ pub(super) struct Frame {
 
 /// The location of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct RecordLocation {
     pub(super) salt: u64,
     pub(super) segment: SegmentName,
     pub(super) offset: u64,
@@ -129,7 +129,7 @@ impl Frame {
     }
 
     /// Encodes the frame for a location.
-    pub(super) fn encode(&self, place: Place) -> [u8; FRAME] {
+    pub(super) fn encode(&self, place: RecordLocation) -> [u8; FRAME] {
         let mut bytes = [0; FRAME];
         let (head, checksum) = bytes.split_at_mut(FRAME - 4);
         let fields: [&[u8]; 7] = [
@@ -153,7 +153,7 @@ impl Frame {
     }
 
     /// Decodes the frame at a location, if it is intact and was written there.
-    pub(super) fn decode(bytes: &[u8], place: Place) -> Option<Self> {
+    pub(super) fn decode(bytes: &[u8], place: RecordLocation) -> Option<Self> {
         let bytes: &[u8; FRAME] = bytes.first_chunk()?;
         let (head, checksum) = bytes.split_at(FRAME - 4);
         if !head.starts_with(&MAGIC) || u32::from_le_bytes(*checksum.first_chunk()?) != place.checksum(head) {
@@ -171,7 +171,7 @@ impl Frame {
     }
 }
 
-impl Place {
+impl RecordLocation {
     /// Returns the location at another offset of the same segment.
     pub(super) fn at(self, offset: u64) -> Self {
         Self { offset, ..self }
@@ -194,14 +194,14 @@ mod tests {
 
     #[test]
     fn valid_only_where_it_was_written() {
-        let place = Place { salt: 7, segment: SegmentName { id: 3, generation: 1 }, offset: 4096 };
+        let place = RecordLocation { salt: 7, segment: SegmentName { id: 3, generation: 1 }, offset: 4096 };
         let frame = Frame { sequence: 9, incarnation: 2, ..Frame::of(Kind::Event, 5, b"payload") };
         let bytes = frame.encode(place);
         assert_eq!(Frame::decode(&bytes, place), Some(frame));
         assert_eq!(Frame::decode(&bytes, place.at(4097)), None);
-        assert_eq!(Frame::decode(&bytes, Place { salt: 8, ..place }), None);
+        assert_eq!(Frame::decode(&bytes, RecordLocation { salt: 8, ..place }), None);
         let generation = SegmentName { id: 3, generation: 2 };
-        assert_eq!(Frame::decode(&bytes, Place { segment: generation, ..place }), None);
+        assert_eq!(Frame::decode(&bytes, RecordLocation { segment: generation, ..place }), None);
         for at in 0..FRAME {
             let mut flipped = bytes;
             flipped[at] ^= 1;

@@ -44,7 +44,7 @@ pub(super) enum Work {
 
 /// The tasks that wait for the keeper.
 #[derive(Default)]
-pub(super) struct Inbox {
+pub(super) struct KeeperInbox {
     state: Mutex<State>,
     arrived: Condvar,
     done: Condvar,
@@ -60,7 +60,7 @@ struct State {
     closed: bool,
 }
 
-impl Inbox {
+impl KeeperInbox {
     pub(super) fn send(&self, work: Work) {
         let mut state = self.state.lock();
         match work {

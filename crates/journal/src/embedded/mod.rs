@@ -76,7 +76,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::{oneshot, watch};
 
 pub use self::{
-    check::{Repaired, Report, SegmentReport, check, repair},
+    check::{CheckReport, Repaired, SegmentReport, check, repair},
     error::OpenError,
     files::FORMAT_VERSION,
 };
@@ -94,9 +94,10 @@ use self::{
     writer::Writer,
 };
 use super::{
-    Appended, Arrival, Attached, AttachedConsumer, Claim, Claimed, DeliveryPage, DeliveryQuery, Detached, EventPage,
-    EventQuery, Journal, JournalError, NamespaceUsage, Progress, Redelivered, Result, Retention, Selection, Sequence,
-    Settlement, ShareExhausted, Start, Step, Storage, StoredEvent, Swept, Tenure, Usage, Vitals, machine::Micros,
+    Appended, Arrival, Attached, AttachedConsumer, Claim, Claimed, DeliveryPage, DeliveryQuery, Detached,
+    EndpointUsage, EventPage, EventQuery, Journal, JournalError, JournalUsage, NamespaceUsage, Progress, Redelivered,
+    RedeliveryStep, Result, Retention, Selection, Sequence, Settlement, ShareExhausted, Start, StoredEvent, Swept,
+    Tenure, Vitals, machine::Micros,
 };
 
 /// The location and limits of an embedded journal.
@@ -128,7 +129,7 @@ struct Engine {
     segments: Segments,
     ids: RwLock<Ids>,
     inbox: Inbox,
-    keeper: keeper::Inbox,
+    keeper: keeper::KeeperInbox,
     endpoints: RwLock<Registry<Endpoint>>,
     consumers: RwLock<Registry<Consumer>>,
     next_endpoint: AtomicU32,
@@ -355,7 +356,12 @@ impl Journal for EmbeddedJournal {
         claim::settle(&self.engine, &consumer, settlements).await
     }
 
-    async fn redeliver(&self, consumer: &Incarnation, selection: &Selection, step: Step) -> Result<Redelivered> {
+    async fn redeliver(
+        &self,
+        consumer: &Incarnation,
+        selection: &Selection,
+        step: RedeliveryStep,
+    ) -> Result<Redelivered> {
         let consumer = self.engine.consumer(consumer)?;
         redeliver::redeliver(&self.engine, &consumer, selection, step).await
     }
@@ -388,18 +394,22 @@ impl Journal for EmbeddedJournal {
         self.tenure.subscribe()
     }
 
-    fn usage(&self) -> Usage {
+    fn usage(&self) -> JournalUsage {
         let (log, index) = self.engine.disk();
-        Usage { bytes: self.engine.live_bytes(), disk_bytes: log + index, max_bytes: self.engine.limits.max_bytes }
+        JournalUsage {
+            bytes: self.engine.live_bytes(),
+            disk_bytes: log + index,
+            max_bytes: self.engine.limits.max_bytes,
+        }
     }
 
-    fn storage(&self, endpoint: &Incarnation) -> Storage {
-        let Some((endpoint, _)) = self.engine.present_endpoint(endpoint) else { return Storage::default() };
+    fn storage(&self, endpoint: &Incarnation) -> EndpointUsage {
+        let Some((endpoint, _)) = self.engine.present_endpoint(endpoint) else { return EndpointUsage::default() };
         let state = endpoint.state.lock();
         let own = (state.own.bytes, state.exhausted.clone());
         drop(state);
         let exhausted = own.1.or_else(|| self.engine.exhausted.lock().get(&endpoint.key.namespace).cloned());
-        Storage { bytes: own.0, exhausted }
+        EndpointUsage { bytes: own.0, exhausted }
     }
 
     fn namespaces(&self) -> Vec<NamespaceUsage> {

@@ -69,7 +69,7 @@ fn empty(options: &EmbeddedOptions, directory: Directory) -> Engine {
         segments: Segments::default(),
         ids: RwLock::new(Ids::default()),
         inbox: Inbox::new(),
-        keeper: keeper::Inbox::default(),
+        keeper: keeper::KeeperInbox::default(),
         endpoints: RwLock::default(),
         consumers: RwLock::default(),
         next_endpoint: AtomicU32::new(1),

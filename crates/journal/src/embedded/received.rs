@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use super::{Engine, endpoint::Endpoint, index, read::kept_after, redeliver::Chosen};
 use crate::{
-    Position, Result, Sequence,
+    RedeliveryPosition, Result, Sequence,
     limits::{REDELIVERY_SCAN, REDELIVERY_SKEW},
     machine::Micros,
 };
@@ -75,7 +75,7 @@ pub(super) fn choose(
     engine: &Engine,
     endpoint: &Arc<Endpoint>,
     range: ReceiptRange,
-    Position { after, last }: Position,
+    RedeliveryPosition { after, last }: RedeliveryPosition,
     limit: usize,
     now: Timestamp,
 ) -> Result<Chosen> {
@@ -155,7 +155,7 @@ impl Scan<'_> {
     }
 
     fn pause(mut self, last: Sequence) -> Chosen {
-        self.chosen.counts.next = (self.after < last).then_some(Position { after: self.after, last });
+        self.chosen.counts.next = (self.after < last).then_some(RedeliveryPosition { after: self.after, last });
         self.chosen
     }
 }

@@ -19,8 +19,8 @@ use super::{
     tasks::{Redeliver, Task},
 };
 use crate::{
-    DeliveryState, JournalError, Position, Redelivered, Result, Selection, Sequence, Step, limits::REDELIVERY_STEP,
-    machine::Micros,
+    DeliveryState, JournalError, Redelivered, RedeliveryPosition, RedeliveryStep, Result, Selection, Sequence,
+    limits::REDELIVERY_STEP, machine::Micros,
 };
 
 /// The selection of one step.
@@ -37,7 +37,7 @@ pub(super) async fn redeliver(
     engine: &Arc<Engine>,
     consumer: &Arc<Consumer>,
     selection: &Selection,
-    step: Step,
+    step: RedeliveryStep,
 ) -> Result<Redelivered> {
     // One step at a time, so that concurrent redeliveries add at most one sync to each round of the writer.
     let _turn = engine.redelivering.lock().await;
@@ -83,14 +83,14 @@ pub(super) async fn redeliver(
 }
 
 /// Returns the selection without the ids that this step does not look up.
-fn part(selection: &Selection, from: Option<Position>) -> Selection {
+fn part(selection: &Selection, from: Option<RedeliveryPosition>) -> Selection {
     let Selection::Events(ids) = selection else { return selection.clone() };
     let done = from.map_or(0, |from| usize::try_from(from.after).unwrap_or(usize::MAX));
     // One more shows whether there is another step.
     Selection::Events(ids.iter().skip(done).take(REDELIVERY_STEP + 1).cloned().collect())
 }
 
-fn choose(engine: &Arc<Engine>, consumer: &Consumer, selection: &Selection, step: Step) -> Result<Chosen> {
+fn choose(engine: &Arc<Engine>, consumer: &Consumer, selection: &Selection, step: RedeliveryStep) -> Result<Chosen> {
     let limit = step.limit.clamp(1, REDELIVERY_STEP);
     let head = consumer.endpoint.head();
     let start = consumer.state().start();
@@ -106,7 +106,7 @@ fn choose(engine: &Arc<Engine>, consumer: &Consumer, selection: &Selection, step
                 None => range.begin(engine, &consumer.endpoint, after, last)?,
                 Some(_) => after,
             };
-            received::choose(engine, &consumer.endpoint, range, Position { after, last }, limit, step.now)
+            received::choose(engine, &consumer.endpoint, range, RedeliveryPosition { after, last }, limit, step.now)
         }
     }
 }
@@ -120,7 +120,7 @@ fn in_state(consumer: &Consumer, state: DeliveryState, after: Sequence, last: Se
     found.retain(|sequence| *sequence <= last);
     if found.len() == limit {
         let after = found.last().copied().unwrap_or(last);
-        chosen.counts.next = (after < last).then_some(Position { after, last });
+        chosen.counts.next = (after < last).then_some(RedeliveryPosition { after, last });
     }
     chosen.sequences = found;
     chosen
@@ -131,7 +131,7 @@ fn by_id(
     endpoint: &Arc<Endpoint>,
     ids: &[Box<str>],
     start: Sequence,
-    from: Option<Position>,
+    from: Option<RedeliveryPosition>,
     limit: usize,
 ) -> Result<Chosen> {
     let mut chosen = Chosen::default();
@@ -150,7 +150,7 @@ fn by_id(
     }
     if ids.len() > limit {
         let done = from.map_or(0, |from| from.after);
-        chosen.counts.next = Some(Position { after: done.saturating_add(limit as u64), last: Sequence::MAX });
+        chosen.counts.next = Some(RedeliveryPosition { after: done.saturating_add(limit as u64), last: Sequence::MAX });
     }
     Ok(chosen)
 }

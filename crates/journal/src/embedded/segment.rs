@@ -10,7 +10,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 
 use super::{
-    frame::{FRAME, Frame, MAGIC, Place},
+    frame::{FRAME, Frame, MAGIC, RecordLocation},
     segment_name::SegmentName,
 };
 use crate::limits::JOURNAL_SCAN_BYTES;
@@ -51,7 +51,7 @@ pub(super) enum Found {
 #[derive(Debug)]
 pub(super) struct Reader {
     file: File,
-    place: Place,
+    place: RecordLocation,
     path: PathBuf,
 }
 
@@ -59,7 +59,7 @@ impl Reader {
     /// Opens a log file.
     pub(super) fn open(path: &Path, salt: u64, segment: SegmentName) -> io::Result<Self> {
         let file = File::open(path)?;
-        Ok(Self { file, place: Place { salt, segment, offset: 0 }, path: path.to_owned() })
+        Ok(Self { file, place: RecordLocation { salt, segment, offset: 0 }, path: path.to_owned() })
     }
 
     pub(super) fn path(&self) -> &Path {

@@ -30,7 +30,7 @@ use crate::{
 pub(super) type Answer<T> = oneshot::Sender<Result<T>>;
 
 /// A change of the state, made once the records of the round are written or have failed.
-pub(super) type Effect = Box<dyn FnOnce(&Engine, Result<(), &JournalError>) + Send>;
+pub(super) type StateChange = Box<dyn FnOnce(&Engine, Result<(), &JournalError>) + Send>;
 
 /// Any task that is not an append.
 pub(super) enum Task {

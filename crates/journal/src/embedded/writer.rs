@@ -38,7 +38,7 @@ use super::{
     recovery::CrashOnly,
     rewrite::Rewritten,
     segment_name::SegmentName,
-    tasks::Effect,
+    tasks::StateChange,
     writer_health::WriterHealth,
 };
 use crate::{
@@ -51,7 +51,7 @@ use crate::{
 pub(super) struct Writer {
     pub(super) engine: Arc<Engine>,
     pub(super) log: OpenSegment,
-    pub(super) pending: Pending<Effect>,
+    pub(super) pending: Pending<StateChange>,
     pub(super) staged: Staged,
     /// Counts changes that may have made events removable: ended attempts, detached consumers.
     pub(super) settled: u64,

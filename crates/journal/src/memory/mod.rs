@@ -29,9 +29,9 @@ use tokio::sync::{Notify, watch};
 
 use self::state::MemoryState;
 use super::{
-    Appended, Arrival, Attached, AttachedConsumer, Claim, Claimed, DeliveryPage, DeliveryQuery, Detached, EventPage,
-    EventQuery, Journal, JournalError, NamespaceUsage, Progress, Redelivered, Result, Retention, Selection, Sequence,
-    Settlement, Start, Step, Storage, StoredEvent, Swept, Tenure, Usage, Vitals,
+    Appended, Arrival, Attached, AttachedConsumer, Claim, Claimed, DeliveryPage, DeliveryQuery, Detached,
+    EndpointUsage, EventPage, EventQuery, Journal, JournalError, JournalUsage, NamespaceUsage, Progress, Redelivered,
+    RedeliveryStep, Result, Retention, Selection, Sequence, Settlement, Start, StoredEvent, Swept, Tenure, Vitals,
 };
 use crate::limits::LIST_LIMIT;
 
@@ -150,7 +150,12 @@ impl Journal for MemoryJournal {
         Ok(())
     }
 
-    async fn redeliver(&self, consumer: &Incarnation, selection: &Selection, step: Step) -> Result<Redelivered> {
+    async fn redeliver(
+        &self,
+        consumer: &Incarnation,
+        selection: &Selection,
+        step: RedeliveryStep,
+    ) -> Result<Redelivered> {
         let redelivered = self.open_state()?.redeliver(consumer, selection, step);
         self.changed.notify_waiters();
         redelivered
@@ -180,12 +185,12 @@ impl Journal for MemoryJournal {
         self.tenure.subscribe()
     }
 
-    fn usage(&self) -> Usage {
+    fn usage(&self) -> JournalUsage {
         let bytes = self.state.lock().kept_bytes();
-        Usage { bytes, disk_bytes: bytes, max_bytes: self.options.max_bytes }
+        JournalUsage { bytes, disk_bytes: bytes, max_bytes: self.options.max_bytes }
     }
 
-    fn storage(&self, endpoint: &Incarnation) -> Storage {
+    fn storage(&self, endpoint: &Incarnation) -> EndpointUsage {
         self.state.lock().storage(endpoint)
     }
 

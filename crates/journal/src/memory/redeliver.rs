@@ -7,7 +7,10 @@ use super::{
     consumer::{MemoryConsumer, Stage},
     state::{MemoryLog, MemoryState},
 };
-use crate::{DeliveryState, Position, Redelivered, Result, Selection, Sequence, Step, limits::REDELIVERY_STEP};
+use crate::{
+    DeliveryState, Redelivered, RedeliveryPosition, RedeliveryStep, Result, Selection, Sequence,
+    limits::REDELIVERY_STEP,
+};
 
 /// The selection of one step.
 #[derive(Default)]
@@ -23,7 +26,7 @@ impl MemoryState {
         &mut self,
         consumer: &Incarnation,
         selection: &Selection,
-        step: Step,
+        step: RedeliveryStep,
     ) -> Result<Redelivered> {
         let known = self.consumer(consumer)?;
         let Some(log) = self.log_of(known) else { return Ok(Redelivered::default()) };
@@ -49,10 +52,10 @@ impl MemoryState {
     }
 }
 
-fn choose(consumer: &MemoryConsumer, log: &MemoryLog, selection: &Selection, step: Step) -> Chosen {
+fn choose(consumer: &MemoryConsumer, log: &MemoryLog, selection: &Selection, step: RedeliveryStep) -> Chosen {
     let limit = step.limit.clamp(1, REDELIVERY_STEP);
-    let from = step.from.unwrap_or(Position { after: 0, last: log.head });
-    let from = Position { after: from.after.max(consumer.start), ..from };
+    let from = step.from.unwrap_or(RedeliveryPosition { after: 0, last: log.head });
+    let from = RedeliveryPosition { after: from.after.max(consumer.start), ..from };
     let deliveries = consumer.deliveries.iter();
     match selection {
         Selection::DeadLettered => {
@@ -80,12 +83,12 @@ fn choose(consumer: &MemoryConsumer, log: &MemoryLog, selection: &Selection, ste
 }
 
 /// Returns the first `limit` sequences, ascending, from where the previous step ended.
-fn bounded(ascending: impl Iterator<Item = Sequence>, from: Position, limit: usize) -> Chosen {
+fn bounded(ascending: impl Iterator<Item = Sequence>, from: RedeliveryPosition, limit: usize) -> Chosen {
     let mut chosen = Chosen::default();
     for sequence in ascending.filter(|sequence| *sequence > from.after && *sequence <= from.last) {
         chosen.sequences.push(sequence);
         if chosen.sequences.len() == limit {
-            chosen.counts.next = (sequence < from.last).then_some(Position { after: sequence, ..from });
+            chosen.counts.next = (sequence < from.last).then_some(RedeliveryPosition { after: sequence, ..from });
             break;
         }
     }
@@ -93,7 +96,13 @@ fn bounded(ascending: impl Iterator<Item = Sequence>, from: Position, limit: usi
 }
 
 /// Returns the events of the first `limit` ids after those that previous steps looked up.
-fn by_id(consumer: &MemoryConsumer, log: &MemoryLog, ids: &[Box<str>], from: Option<Position>, limit: usize) -> Chosen {
+fn by_id(
+    consumer: &MemoryConsumer,
+    log: &MemoryLog,
+    ids: &[Box<str>],
+    from: Option<RedeliveryPosition>,
+    limit: usize,
+) -> Chosen {
     let mut chosen = Chosen::default();
     let done = from.map_or(0, |from| usize::try_from(from.after).unwrap_or(usize::MAX));
     for id in ids.iter().skip(done).take(limit) {
@@ -112,7 +121,7 @@ fn by_id(consumer: &MemoryConsumer, log: &MemoryLog, ids: &[Box<str>], from: Opt
     }
     let done = done.saturating_add(limit);
     if done < ids.len() {
-        chosen.counts.next = Some(Position { after: done as u64, last: Sequence::MAX });
+        chosen.counts.next = Some(RedeliveryPosition { after: done as u64, last: Sequence::MAX });
     }
     chosen
 }

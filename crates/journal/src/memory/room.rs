@@ -6,16 +6,16 @@ use grapnel_api::{Incarnation, ObjectKey};
 
 use super::{
     MemoryOptions,
-    scope::{Needed, Refusal, RoomScope},
+    scope::{Needed, RejectedAppend, RoomScope},
     state::MemoryState,
 };
-use crate::{JournalError, NamespaceUsage, Result, Sequence, Storage};
+use crate::{EndpointUsage, JournalError, NamespaceUsage, Result, Sequence};
 
 impl MemoryState {
     /// Removes settled events, oldest first, until every scope has room for what is needed. Removes nothing if any
     /// scope cannot have enough room.
     pub(super) fn make_room(&mut self, options: &MemoryOptions, needed: &BTreeMap<Incarnation, Needed>) -> Result<()> {
-        let mut bounds: BTreeMap<RoomScope, Refusal> = BTreeMap::new();
+        let mut bounds: BTreeMap<RoomScope, RejectedAppend> = BTreeMap::new();
         for (endpoint, Needed { bytes, max_bytes }) in needed {
             let scopes = [
                 (RoomScope::Endpoint(endpoint.clone()), max_bytes.unwrap_or(0)),
@@ -23,7 +23,7 @@ impl MemoryState {
                 (RoomScope::Journal, options.max_bytes),
             ];
             for (scope, max_bytes) in scopes {
-                bounds.entry(scope).or_insert(Refusal { needed: 0, max_bytes }).needed += bytes;
+                bounds.entry(scope).or_insert(RejectedAppend { needed: 0, max_bytes }).needed += bytes;
             }
         }
         let mut removals = BTreeSet::new();
@@ -48,7 +48,7 @@ impl MemoryState {
     fn choose_removals(
         &self,
         scope: &RoomScope,
-        Refusal { needed, max_bytes }: Refusal,
+        RejectedAppend { needed, max_bytes }: RejectedAppend,
         removals: &mut BTreeSet<(ObjectKey, Sequence)>,
     ) -> Result<()> {
         if max_bytes == 0 {
@@ -84,14 +84,14 @@ impl MemoryState {
         self.kept_events().filter(|(_, kept)| scope.holds(kept)).map(|(_, kept)| kept.bytes).sum()
     }
 
-    pub(super) fn storage(&self, endpoint: &Incarnation) -> Storage {
+    pub(super) fn storage(&self, endpoint: &Incarnation) -> EndpointUsage {
         let own = RoomScope::Endpoint(endpoint.clone());
         let namespace = RoomScope::Namespace(endpoint.key.namespace.as_ref().into());
         let exhausted = match self.refused(&own).or_else(|| self.refused(&namespace)) {
             Some(JournalError::ShareExhausted(share)) => Some(share),
             _ => None,
         };
-        Storage { bytes: self.bytes_of(&own), exhausted }
+        EndpointUsage { bytes: self.bytes_of(&own), exhausted }
     }
 
     pub(super) fn namespaces(&self, options: &MemoryOptions) -> Vec<NamespaceUsage> {

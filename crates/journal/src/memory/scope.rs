@@ -26,7 +26,7 @@ pub(super) struct Needed {
 
 /// An append that was rejected for lack of room.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Refusal {
+pub(super) struct RejectedAppend {
     /// Bytes that it needed.
     pub(super) needed: u64,
     pub(super) max_bytes: u64,

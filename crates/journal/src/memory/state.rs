@@ -13,7 +13,7 @@ use super::{
     MemoryOptions,
     consumer::MemoryConsumer,
     kept_event::KeptEvent,
-    scope::{Needed, Refusal, RoomScope},
+    scope::{Needed, RejectedAppend, RoomScope},
 };
 use crate::{
     Appended, Arrival, Attached, AttachedConsumer, Claim, Claimed, DeliveryPage, DeliveryQuery, Detached, EventEntry,
@@ -33,7 +33,7 @@ pub(super) struct MemoryState {
     /// The last listed retention of each endpoint that the journal knows.
     retention: BTreeMap<Incarnation, Duration>,
     /// Not durable: appends that found no room, until one of the same scope does.
-    pub(super) refusals: BTreeMap<RoomScope, Refusal>,
+    pub(super) refusals: BTreeMap<RoomScope, RejectedAppend>,
     /// Not durable.
     pub(super) closed: bool,
 }
@@ -52,12 +52,12 @@ pub(super) struct MemoryLog {
     /// Receipt times of the events that are no longer kept.
     pub(super) removed: BTreeMap<Sequence, Timestamp>,
     /// The newest event of each id of the current object.
-    pub(super) ids: BTreeMap<Box<str>, KnownId>,
+    pub(super) ids: BTreeMap<Box<str>, SeenId>,
 }
 
 /// What is known of an id.
 #[derive(Clone, Copy)]
-pub(super) struct KnownId {
+pub(super) struct SeenId {
     pub(super) sequence: Sequence,
     received: Timestamp,
     /// The end of its window, until which the id outlives its event.
@@ -94,7 +94,7 @@ impl MemoryLog {
     }
 }
 
-impl KnownId {
+impl SeenId {
     /// Returns whether an arrival with the same id is a duplicate.
     fn covers(&self, received: Timestamp, window: Option<Duration>) -> bool {
         window.is_some_and(|window| received.duration_since(self.received).unsigned_abs() < window)
@@ -118,7 +118,7 @@ impl MemoryState {
         let mut answers = Vec::new();
         let mut staged = Vec::new();
         let mut heads: BTreeMap<ObjectKey, Sequence> = BTreeMap::new();
-        let mut ids: BTreeMap<(ObjectKey, Box<str>), KnownId> = BTreeMap::new();
+        let mut ids: BTreeMap<(ObjectKey, Box<str>), SeenId> = BTreeMap::new();
         let mut needed: BTreeMap<Incarnation, Needed> = BTreeMap::new();
         for arrival in arrivals {
             let key = arrival.endpoint.key.clone();
@@ -135,7 +135,7 @@ impl MemoryState {
             let head = heads.entry(key).or_insert(log.head);
             *head = MemoryLog::following(*head, options);
             let until = arrival.received.checked_add(arrival.window.unwrap_or_default()).unwrap_or(Timestamp::MAX);
-            ids.insert(id, KnownId { sequence: *head, received: arrival.received, until });
+            ids.insert(id, SeenId { sequence: *head, received: arrival.received, until });
             let bytes = encode_event(&arrival).len() as u64 + EVENT_OVERHEAD_BYTES;
             needed.entry(arrival.endpoint.clone()).or_default().add(bytes, arrival.max_bytes);
             answers.push(Appended::Stored(*head));

@@ -4,7 +4,7 @@ use std::{borrow::Cow, fmt::Write};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header::CONTENT_TYPE};
 
-use super::{Attribute, CloudEvent, Found};
+use super::{Attribute, CloudEvent, PartialAttributes};
 use crate::{event_data::Data, payload::MalformedPayload};
 
 const PREFIX: &str = "ce-";
@@ -25,7 +25,7 @@ impl<'a> CloudEvent<'a> {
         content_type: Option<&'a str>,
         body: &'a [u8],
     ) -> Result<Self, MalformedPayload> {
-        let mut found = Found::default();
+        let mut found = PartialAttributes::default();
         for (name, value) in headers {
             // A header of that name would duplicate Content-Type.
             if let Some(name) = name.strip_prefix(PREFIX)

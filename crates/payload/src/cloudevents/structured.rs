@@ -10,7 +10,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use super::{Attribute, CloudEvent, Found, SPEC_VERSION, malformed};
+use super::{Attribute, CloudEvent, PartialAttributes, SPEC_VERSION, malformed};
 use crate::{
     event_data::{Content, Data},
     lenient::without_bom,
@@ -32,7 +32,7 @@ impl<'a> CloudEvent<'a> {
         if more {
             return Err(malformed(format!("it has more than the {CLOUDEVENTS_EXTENSIONS} attributes allowed")));
         }
-        let mut found = Found::default();
+        let mut found = PartialAttributes::default();
         let (mut json, mut binary) = (None, None);
         for (name, value) in members {
             match &*name {

@@ -6,13 +6,13 @@ use std::time::Duration;
 use http::HeaderName;
 
 use super::{
-    Handshake,
-    Place::{Header, Pointer},
-    Provider, ProviderName, Retries, Scheme,
+    Handshake, Provider, ProviderName,
+    RequestField::{Header, Pointer},
+    Retries, Scheme,
 };
 use crate::{
-    Algorithm, CertificateScheme, Content, Encoding, HeaderNames, JwtScheme, KeyForm, KeySource,
-    SignatureOrTokenScheme, SignatureScheme, TokenScheme, UrlScheme,
+    CertificateScheme, ContentTemplate, HeaderNames, JwtScheme, KeyForm, KeySource, SignatureAlgorithm,
+    SignatureEncoding, SignatureOrTokenScheme, SignatureScheme, TokenScheme, UrlScheme,
     content::{TIMESTAMP_BODY, TIMESTAMP_DOT_BODY, V0_TIMESTAMP_BODY},
     header_signature::{from_header, pairs, plain, prefixed, standard_webhooks},
     limits::{DEFAULT_TOLERANCE, DEFAULT_WINDOW, PAYPAL_TOLERANCE},
@@ -77,7 +77,7 @@ const ROWS: [Provider; ProviderName::ALL.len()] = [
             Scheme::Signature(SignatureScheme {
                 // `v0` is a fake signature of test events; accepting it would be a downgrade.
                 shape: pairs("v1", Some("t")),
-                content: Content::of(TIMESTAMP_DOT_BODY),
+                content: ContentTemplate::of(TIMESTAMP_DOT_BODY),
                 timestamp: Some(TimestampSource::InSignature),
                 tolerance: Some(DEFAULT_TOLERANCE),
                 // `whsec_` is part of the key, and nothing is decoded.
@@ -99,7 +99,7 @@ const ROWS: [Provider; ProviderName::ALL.len()] = [
         scheme: || {
             Scheme::Signature(SignatureScheme {
                 shape: prefixed("v0="),
-                content: Content::of(V0_TIMESTAMP_BODY),
+                content: ContentTemplate::of(V0_TIMESTAMP_BODY),
                 timestamp: from_header("x-slack-request-timestamp"),
                 tolerance: Some(DEFAULT_TOLERANCE),
                 ..plain("x-slack-signature")
@@ -115,7 +115,9 @@ const ROWS: [Provider; ProviderName::ALL.len()] = [
         retries: Retries::Automatic("8 times within 4 hours"),
         form_field: None,
         handshake: Handshake::None,
-        scheme: || Scheme::Signature(SignatureScheme { encoding: Encoding::Base64, ..plain("x-shopify-hmac-sha256") }),
+        scheme: || {
+            Scheme::Signature(SignatureScheme { encoding: SignatureEncoding::Base64, ..plain("x-shopify-hmac-sha256") })
+        },
     },
     Provider {
         name: ProviderName::Twilio,
@@ -213,7 +215,7 @@ const ROWS: [Provider; ProviderName::ALL.len()] = [
         scheme: || {
             Scheme::Signature(SignatureScheme {
                 shape: prefixed("v0="),
-                content: Content::of(V0_TIMESTAMP_BODY),
+                content: ContentTemplate::of(V0_TIMESTAMP_BODY),
                 timestamp: from_header("x-zm-request-timestamp"),
                 // Zoom documents no tolerance; this is the common one.
                 tolerance: Some(DEFAULT_TOLERANCE),
@@ -233,8 +235,8 @@ const ROWS: [Provider; ProviderName::ALL.len()] = [
         handshake: Handshake::DiscordPing,
         scheme: || {
             Scheme::Signature(SignatureScheme {
-                algorithm: Algorithm::Ed25519,
-                content: Content::of(TIMESTAMP_BODY),
+                algorithm: SignatureAlgorithm::Ed25519,
+                content: ContentTemplate::of(TIMESTAMP_BODY),
                 timestamp: from_header("x-signature-timestamp"),
                 // Discord documents no tolerance; this is the common one.
                 tolerance: Some(DEFAULT_TOLERANCE),
@@ -255,9 +257,9 @@ const ROWS: [Provider; ProviderName::ALL.len()] = [
         handshake: Handshake::None,
         scheme: || {
             Scheme::Signature(SignatureScheme {
-                algorithm: Algorithm::EcdsaP256,
-                encoding: Encoding::Base64,
-                content: Content::of(TIMESTAMP_BODY),
+                algorithm: SignatureAlgorithm::EcdsaP256,
+                encoding: SignatureEncoding::Base64,
+                content: ContentTemplate::of(TIMESTAMP_BODY),
                 timestamp: from_header("x-twilio-email-event-webhook-timestamp"),
                 // SendGrid documents no tolerance, and retries for 24 hours.
                 tolerance: Some(DEFAULT_WINDOW),
@@ -278,7 +280,7 @@ const ROWS: [Provider; ProviderName::ALL.len()] = [
         handshake: Handshake::XCrc,
         scheme: || {
             Scheme::Signature(SignatureScheme {
-                encoding: Encoding::Base64,
+                encoding: SignatureEncoding::Base64,
                 shape: prefixed("sha256="),
                 ..plain("x-twitter-webhooks-signature")
             })
@@ -305,7 +307,10 @@ const ROWS: [Provider; ProviderName::ALL.len()] = [
         form_field: None,
         handshake: Handshake::None,
         scheme: || {
-            Scheme::Signature(SignatureScheme { algorithm: Algorithm::Sha1, ..plain("x-nexus-webhook-signature") })
+            Scheme::Signature(SignatureScheme {
+                algorithm: SignatureAlgorithm::Sha1,
+                ..plain("x-nexus-webhook-signature")
+            })
         },
     },
     Provider {
@@ -405,7 +410,12 @@ const ROWS: [Provider; ProviderName::ALL.len()] = [
         retries: Retries::Never("it disables a webhook after 5 failures in a row"),
         form_field: None,
         handshake: Handshake::None,
-        scheme: || Scheme::Signature(SignatureScheme { encoding: Encoding::Base64, ..plain("x-wc-webhook-signature") }),
+        scheme: || {
+            Scheme::Signature(SignatureScheme {
+                encoding: SignatureEncoding::Base64,
+                ..plain("x-wc-webhook-signature")
+            })
+        },
     },
     Provider {
         name: ProviderName::Trello,

@@ -22,7 +22,7 @@ struct Prover {
     scheme: Scheme,
     /// The part of the scheme that applies to these keys.
     way: Scheme,
-    keys: Keys,
+    keys: KeyPairs,
 }
 
 /// Iterates over the senders that authenticate; those with two schemes occur twice.

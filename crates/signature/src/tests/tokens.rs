@@ -175,7 +175,7 @@ fn only_its_issuers_keys_count_and_only_for_their_algorithm() {
     // The public key as the secret of an HMAC: the classic algorithm confusion.
     let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let signed = format!("{}.{}", part(&json!({ "alg": "HS256" })), part(&claims()));
-    let keys = mac::Keys::new(mac::Hash::Sha256, &[zeroize::Zeroizing::new(RSA[0].1.as_bytes().to_vec())]).unwrap();
+    let keys = mac::MacKeys::new(mac::Hash::Sha256, &[zeroize::Zeroizing::new(RSA[0].1.as_bytes().to_vec())]).unwrap();
     let forged = URL_SAFE_NO_PAD.encode(keys.tag(0, &[signed.as_bytes()]).unwrap());
     assert_eq!(judge(&scheme(), RSA[0].1, &format!("Bearer {signed}.{forged}")), "invalid_signature");
     assert_eq!(judge(&scheme(), RSA[0].1, &format!("Bearer {signed}.")), "invalid_signature");

@@ -13,11 +13,11 @@ fn the_older_keeps_a_path_and_the_younger_has_it_when_the_older_goes() {
     stage.tell([at_path("young", "in", 2).endpoint(), at_path("old", "/in/", 1).endpoint()]);
     assert_eq!(stage.serves("shop/in"), Some(old.clone()));
     assert_eq!(stage.endpoint(&old), Reason::Programmed);
-    let (_, reason, message) = stage.ready(Kind::Endpoint, &young);
+    let (_, reason, message) = stage.ready(ObjectKind::Endpoint, &young);
     assert_eq!(reason, Reason::PathConflict);
     assert!(message.contains("the path is in use by the older WebhookEndpoint old; choose another path"), "{message}");
 
-    assert_eq!(stage.compiled_by([Change::Gone(Kind::Endpoint, old)]), 1);
+    assert_eq!(stage.compiled_by([Change::Gone(ObjectKind::Endpoint, old)]), 1);
     assert_eq!(stage.serves("shop/in"), Some(young.clone()));
     assert_eq!(stage.endpoint(&young), Reason::Programmed);
 }
@@ -40,7 +40,7 @@ fn a_name_conflicts_like_a_path_and_other_namespaces_do_not() {
     stage.tell([at_path("a", "b", 1).endpoint(), open("shop", "b").age(2).endpoint(), open("other", "b").endpoint()]);
     assert_eq!(stage.serves("shop/b"), Some(key("shop", "a")));
     assert_eq!(stage.serves("other/b"), Some(key("other", "b")));
-    let (_, reason, message) = stage.ready(Kind::Endpoint, &key("shop", "b"));
+    let (_, reason, message) = stage.ready(ObjectKind::Endpoint, &key("shop", "b"));
     assert_eq!(reason, Reason::PathConflict);
     assert!(message.starts_with("metadata.name: "), "{message}");
 }

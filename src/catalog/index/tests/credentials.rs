@@ -38,7 +38,7 @@ fn stage(target: Value, values: Vec<Change>) -> Stage {
 
 fn compiled(stage: &Stage) -> Arc<Subscription> {
     let found = stage.published.snapshot.subscription(&key("shop", "out"));
-    Arc::clone(found.unwrap_or_else(|| panic!("{:?}", stage.ready(Kind::Subscription, &key("shop", "out")))))
+    Arc::clone(found.unwrap_or_else(|| panic!("{:?}", stage.ready(ObjectKind::Subscription, &key("shop", "out")))))
 }
 
 #[test]

@@ -21,7 +21,7 @@ fn mistakes_name_the_field_and_the_place() {
         stage.tell([open("shop", "in").endpoint(), subscription_with(field, expression).subscription()]);
         assert_eq!(stage.subscription(&key("shop", "out")), Reason::InvalidExpression, "{expression}");
         assert!(!stage.delivers(&key("shop", "out")), "{expression}");
-        let problem = stage.ready(Kind::Subscription, &key("shop", "out")).2;
+        let problem = stage.ready(ObjectKind::Subscription, &key("shop", "out")).2;
         assert!(problem.contains(message), "{problem}");
     }
 }

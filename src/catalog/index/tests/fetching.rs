@@ -16,22 +16,22 @@ fn an_object_waits_for_its_values_and_is_compiled_when_they_come() {
     assert_eq!(stage.index.wanted(), [], "each is given out once");
     let waiting = "waiting for the API server to return Secret shop/a";
     assert_eq!(
-        stage.ready(Kind::Endpoint, &lock),
+        stage.ready(ObjectKind::Endpoint, &lock),
         (ConditionStatus::Unknown, Reason::Progressing, waiting.into()),
         "nothing is said of the spec before it was compiled"
     );
-    let reconciling = stage.condition(Kind::Endpoint, &lock, ConditionType::Reconciling).unwrap();
+    let reconciling = stage.condition(ObjectKind::Endpoint, &lock, ConditionType::Reconciling).unwrap();
     assert_eq!((reconciling.status, reconciling.reason), (ConditionStatus::True, Reason::Progressing));
-    let view = stage.view(Kind::Endpoint, &lock);
+    let view = stage.view(ObjectKind::Endpoint, &lock);
     assert_eq!((view.generation, view.conditions(&JournalReading::default()).len()), (None, 2));
     assert!(stage.published.snapshot.route("shop/lock").is_some(), "its path answers that it is not ready");
 
     assert_eq!(stage.compiled_by([secret("shop", "a", "1")]), 0);
-    assert_eq!(stage.ready(Kind::Endpoint, &lock).2, "waiting for the API server to return Secret shop/b");
+    assert_eq!(stage.ready(ObjectKind::Endpoint, &lock).2, "waiting for the API server to return Secret shop/b");
     assert_eq!(stage.compiled_by([secret("shop", "b", "2")]), 1);
     assert_eq!(stage.serves("shop/lock"), Some(lock.clone()));
-    assert_eq!(stage.view(Kind::Endpoint, &lock).generation, Some(1));
-    assert!(stage.condition(Kind::Endpoint, &lock, ConditionType::Reconciling).is_none());
+    assert_eq!(stage.view(ObjectKind::Endpoint, &lock).generation, Some(1));
+    assert!(stage.condition(ObjectKind::Endpoint, &lock, ConditionType::Reconciling).is_none());
 }
 
 #[test]
@@ -42,15 +42,15 @@ fn the_earlier_version_goes_on_while_a_newer_one_waits() {
     stage.index.wanted();
     stage.tell([locked("shop", "lock", &["b"]).generation(2).endpoint()]);
     assert_eq!(stage.serves("shop/lock"), Some(lock.clone()));
-    assert_eq!(stage.view(Kind::Endpoint, &lock).generation, Some(1), "the one that the conditions speak of");
+    assert_eq!(stage.view(ObjectKind::Endpoint, &lock).generation, Some(1), "the one that the conditions speak of");
     assert_eq!(stage.endpoint(&lock), Reason::Programmed);
-    assert!(stage.condition(Kind::Endpoint, &lock, ConditionType::Reconciling).is_some());
+    assert!(stage.condition(ObjectKind::Endpoint, &lock, ConditionType::Reconciling).is_some());
     assert_eq!(stage.index.wanted(), [s("b")]);
     assert!(!stage.index.refers_to(&s("a")) && stage.index.refers_to(&s("b")));
 
     stage.tell([no_secret("shop", "b")]);
     assert_eq!(stage.endpoint(&lock), Reason::SecretNotFound);
-    assert_eq!(stage.view(Kind::Endpoint, &lock).generation, Some(2));
+    assert_eq!(stage.view(ObjectKind::Endpoint, &lock).generation, Some(2));
     assert_eq!(stage.serves("shop/lock"), None, "what only the missing Secret verifies is not believed");
     stage.tell([secret("shop", "b", "2")]);
     assert_eq!(stage.endpoint(&lock), Reason::Programmed);
@@ -78,12 +78,12 @@ fn values_that_nobody_refers_to_are_not_kept() {
     stage.tell([locked("shop", "x", &["a"]).endpoint(), locked("shop", "y", &["a"]).endpoint()]);
     assert_eq!(stage.index.wanted(), [s("a")], "what was told before anybody asked is not known");
     stage.tell([secret("shop", "a", "1")]);
-    stage.tell([Change::Gone(Kind::Endpoint, key("shop", "x"))]);
+    stage.tell([Change::Gone(ObjectKind::Endpoint, key("shop", "x"))]);
     assert!(stage.index.refers_to(&s("a")));
     // An object that still refers to the value does not request it again.
     stage.tell([locked("shop", "y", &["a", "b"]).generation(2).endpoint()]);
     assert_eq!(stage.index.wanted(), [s("b")]);
-    stage.tell([Change::Gone(Kind::Endpoint, key("shop", "y"))]);
+    stage.tell([Change::Gone(ObjectKind::Endpoint, key("shop", "y"))]);
     assert!(!stage.index.refers_to(&s("a")) && !stage.index.refers_to(&s("b")));
     // A late response for a dropped reference is dropped too.
     stage.tell([secret("shop", "b", "2")]);
@@ -136,7 +136,7 @@ fn an_object_that_was_created_again_refers_only_to_its_own_values() {
     stage.tell([locked("shop", "lock", &["b"]).uid("uid-2").endpoint()]);
     assert!(!stage.index.refers_to(&s("a")) && stage.index.refers_to(&s("b")));
     assert_eq!(stage.index.wanted(), [s("b")]);
-    stage.tell([Change::Gone(Kind::Endpoint, key("shop", "lock"))]);
+    stage.tell([Change::Gone(ObjectKind::Endpoint, key("shop", "lock"))]);
     assert!(!stage.index.refers_to(&s("b")));
 }
 
@@ -166,7 +166,7 @@ fn without_fetching_what_was_not_told_does_not_exist() {
     let lock = key("shop", "lock");
     stage.tell([locked("shop", "lock", &["a"]).endpoint()]);
     assert_eq!((stage.endpoint(&lock), stage.index.wanted().len()), (Reason::SecretNotFound, 0));
-    stage.tell([secret("shop", "a", "1"), Change::Gone(Kind::Endpoint, lock.clone())]);
+    stage.tell([secret("shop", "a", "1"), Change::Gone(ObjectKind::Endpoint, lock.clone())]);
     stage.tell([locked("shop", "lock", &["a"]).endpoint()]);
     assert_eq!(stage.endpoint(&lock), Reason::Programmed, "what was told is kept for whoever comes to need it");
 }
@@ -175,7 +175,7 @@ fn without_fetching_what_was_not_told_does_not_exist() {
 fn only_what_does_not_compile_and_waits_for_nothing_is_unusable() {
     let mut stage = Stage::fetching();
     let lock = key("shop", "lock");
-    let unusable = |stage: &Stage| stage.view(Kind::Endpoint, &lock).unusable;
+    let unusable = |stage: &Stage| stage.view(ObjectKind::Endpoint, &lock).unusable;
     stage.tell([locked("shop", "lock", &["a"]).endpoint()]);
     assert!(!unusable(&stage), "its Secret has not been read");
     stage.tell([no_secret("shop", "a")]);
@@ -199,7 +199,7 @@ fn a_subscription_that_drains_says_how_many_events_are_left() {
         Object::new("shop", "orders", json!({ "verification": { "none": {} } })).endpoint(),
         Object::new("shop", "billing", target).subscription(),
     ]);
-    let view = stage.view(Kind::Subscription, &key("shop", "billing"));
+    let view = stage.view(ObjectKind::Subscription, &key("shop", "billing"));
     let Facts::Subscription(facts) = &view.facts else { panic!("facts of a subscription") };
     let counts = grapnel_journal::Progress { pending: 1, retrying: 2, dead: 4, ..grapnel_journal::Progress::default() };
     let journal = JournalReading { deliveries: Some(counts), ..JournalReading::default() };

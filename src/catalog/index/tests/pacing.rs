@@ -18,13 +18,15 @@ fn compiled(more: Value) -> Arc<crate::catalog::Subscription> {
     let mut stage = Stage::new();
     stage.tell([open("shop", "orders").endpoint(), with(more).subscription()]);
     let subscription = stage.published.snapshot.subscription(&key("shop", "billing"));
-    Arc::clone(subscription.unwrap_or_else(|| panic!("{:?}", stage.ready(Kind::Subscription, &key("shop", "billing")))))
+    Arc::clone(
+        subscription.unwrap_or_else(|| panic!("{:?}", stage.ready(ObjectKind::Subscription, &key("shop", "billing")))),
+    )
 }
 
 fn refused(more: Value) -> String {
     let mut stage = Stage::new();
     stage.tell([open("shop", "orders").endpoint(), with(more).subscription()]);
-    let (_, reason, message) = stage.ready(Kind::Subscription, &key("shop", "billing"));
+    let (_, reason, message) = stage.ready(ObjectKind::Subscription, &key("shop", "billing"));
     assert_eq!(reason, Reason::InvalidSpec);
     message
 }

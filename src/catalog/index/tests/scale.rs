@@ -32,7 +32,7 @@ fn each_object_is_compiled_once_however_it_comes() {
     assert_eq!(stage.compiled_by(subscriptions().chain(endpoints()).chain(secrets())), 0, "listed again");
     assert_eq!(stage.compiled_by([locked("ns-7", "in-7", &["s"]).generation(2).endpoint()]), 1);
     assert_eq!(stage.compiled_by([secret("ns-7", "s", "2")]), MANY / 100, "the endpoints that refer to it");
-    assert_eq!(stage.compiled_by([Change::Gone(Kind::Endpoint, key("ns-7", "in-7"))]), 1, "its one subscription");
+    assert_eq!(stage.compiled_by([Change::Gone(ObjectKind::Endpoint, key("ns-7", "in-7"))]), 1, "its one subscription");
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn a_crowd_at_one_path_costs_no_more_than_its_number() {
     assert_eq!(stage.compiled_by([]), MANY);
     assert_eq!(stage.serves("shop/in"), Some(key("shop", "in-0")));
     let last = key("shop", &format!("in-{}", MANY - 1));
-    assert_eq!(stage.compiled_by([Change::Gone(Kind::Endpoint, last)]), 0, "who does not own it is not missed");
+    assert_eq!(stage.compiled_by([Change::Gone(ObjectKind::Endpoint, last)]), 0, "who does not own it is not missed");
 }
 
 #[test]

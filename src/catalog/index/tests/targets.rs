@@ -65,7 +65,7 @@ fn exactly_one_of_url_and_service_is_a_target() {
         let mut stage = Stage::new();
         let spec = json!({ "endpointRef": { "name": "in" }, "target": target });
         stage.tell([open("shop", "in").endpoint(), Object::new("shop", "out", spec).subscription()]);
-        let (_, reason, message) = stage.ready(Kind::Subscription, &key("shop", "out"));
+        let (_, reason, message) = stage.ready(ObjectKind::Subscription, &key("shop", "out"));
         assert_eq!(reason, Reason::InvalidSpec);
         assert!(message.contains("spec.target: exactly one of url, urlFrom and service must be set"), "{message}");
     }
@@ -74,7 +74,7 @@ fn exactly_one_of_url_and_service_is_a_target() {
 #[test]
 fn the_domain_is_the_clusters() {
     let options = Options { cluster_domain: "k8s.example".into(), ..Options::default() };
-    let mut index = Index::new(options, Metrics::new());
+    let mut index = ObjectIndex::new(options, Metrics::new());
     index.apply(open("shop", "in").endpoint());
     index.apply(to_service(json!({ "name": "billing", "port": 8080 })).subscription());
     let published = index.publish().unwrap();
@@ -105,13 +105,13 @@ fn service_accounts_are_of_the_own_namespace_unless_said() {
     };
     let RequiredContext::Review(scheme) = compiled.verifier.needs() else { panic!("{:?}", compiled.verifier.needs()) };
     assert_eq!(scheme, &expected);
-    let verified = stage.condition(Kind::Endpoint, &key("shop", "in"), ConditionType::Verified).unwrap();
+    let verified = stage.condition(ObjectKind::Endpoint, &key("shop", "in"), ConditionType::Verified).unwrap();
     assert_eq!(verified.status, ConditionStatus::True);
 }
 
 #[test]
 fn service_accounts_need_a_cluster() {
-    let mut index = Index::new(Options::default(), Metrics::new());
+    let mut index = ObjectIndex::new(Options::default(), Metrics::new());
     index.apply(by_account().endpoint());
     let published = index.publish().unwrap();
     assert!(published.snapshot.endpoint(&key("shop", "in")).is_none());
@@ -141,7 +141,7 @@ fn one_way_to_verify_is_enough() {
         let mut stage = Stage::new();
         let object = Object::new("shop", "in", json!({ "verification": verification }));
         stage.tell([secret("shop", "s", "1"), object.endpoint()]);
-        let (_, reason, message) = stage.ready(Kind::Endpoint, &key("shop", "in"));
+        let (_, reason, message) = stage.ready(ObjectKind::Endpoint, &key("shop", "in"));
         assert_eq!(reason, Reason::InvalidSpec, "{message}");
         assert!(message.contains(expected), "{message}");
     }

@@ -11,7 +11,7 @@ fn an_endpoint_that_does_not_allow_a_namespace_is_as_if_it_did_not_exist() {
     let mut stage = Stage::new();
     let out = key("team", "out");
     stage.tell([subscriber("team", "out", "shop/in").subscription()]);
-    let absent = stage.ready(Kind::Subscription, &out);
+    let absent = stage.ready(ObjectKind::Subscription, &out);
     assert_eq!(absent.1, Reason::NotAllowed);
     assert!(absent.2.contains("ask its owner to allow it in spec.allowedSubscribers"), "{}", absent.2);
     for refusing in [
@@ -20,10 +20,10 @@ fn an_endpoint_that_does_not_allow_a_namespace_is_as_if_it_did_not_exist() {
         shared("shop", "in", selector(json!({ "matchLabels": { "a": "b" } }))).generation(3),
     ] {
         stage.tell([refusing.endpoint()]);
-        assert_eq!(stage.ready(Kind::Subscription, &out), absent, "nothing tells whether it exists");
+        assert_eq!(stage.ready(ObjectKind::Subscription, &out), absent, "nothing tells whether it exists");
         assert!(!stage.delivers(&out));
     }
-    assert_eq!(stage.view(Kind::Subscription, &out).endpoint_ref, Some(key("shop", "in")));
+    assert_eq!(stage.view(ObjectKind::Subscription, &out).endpoint_ref, Some(key("shop", "in")));
 }
 
 #[test]
@@ -37,12 +37,12 @@ fn permission_is_given_and_taken_away_at_once() {
     stage.tell([open("shop", "in").generation(3).endpoint()]);
     assert_eq!((stage.subscription(&out), stage.delivers(&out)), (Reason::NotAllowed, false));
     assert!(stage.published.snapshot.knows(&object("team", "out", "uid-1")), "its consumer stays, so nothing is lost");
-    let message = stage.ready(Kind::Subscription, &out).2;
+    let message = stage.ready(ObjectKind::Subscription, &out).2;
     assert!(!message.contains("last valid version"), "{message}");
 
     stage.tell([shared("shop", "in", json!({ "from": "All" })).generation(4).endpoint()]);
     assert!(stage.delivers(&out));
-    stage.tell([Change::Gone(Kind::Endpoint, key("shop", "in"))]);
+    stage.tell([Change::Gone(ObjectKind::Endpoint, key("shop", "in"))]);
     assert_eq!((stage.subscription(&out), stage.delivers(&out)), (Reason::NotAllowed, false));
 }
 
@@ -65,7 +65,7 @@ fn permission_is_taken_away_also_while_a_newer_version_waits() {
     assert!(stage.delivers(&out));
     stage.tell([open("shop", "in").generation(2).endpoint()]);
     assert_eq!((stage.subscription(&out), stage.delivers(&out)), (Reason::NotAllowed, false));
-    assert!(stage.condition(Kind::Subscription, &out, ConditionType::Reconciling).is_some());
+    assert!(stage.condition(ObjectKind::Subscription, &out, ConditionType::Reconciling).is_some());
     // The same while the endpoint's newer version waits.
     stage.tell([all().generation(3).endpoint(), secret("team", "s", "1")]);
     assert!(stage.delivers(&out));
@@ -87,7 +87,7 @@ fn dead_letters_go_to_another_endpoint_of_the_own_namespace() {
         Object::new("shop", "out", spec).generation(generation).subscription()
     };
     stage.tell([open("shop", "in").endpoint(), open("team", "letters").endpoint(), with("letters", 1)]);
-    let (_, reason, message) = stage.ready(Kind::Subscription, &out);
+    let (_, reason, message) = stage.ready(ObjectKind::Subscription, &out);
     assert_eq!(reason, Reason::EndpointNotFound, "that of another namespace is not it");
     assert!(message.contains("spec.deadLetter.endpointRef.name: WebhookEndpoint letters does not exist"), "{message}");
     assert!(!stage.delivers(&out));
@@ -102,12 +102,12 @@ fn dead_letters_go_to_another_endpoint_of_the_own_namespace() {
     let snapshot = Arc::clone(&stage.published.snapshot);
     assert_eq!(snapshot.subscription(&out).unwrap().dead_letter_endpoint, Some(letters(Some(1 << 20))));
 
-    stage.tell([Change::Gone(Kind::Endpoint, key("shop", "letters"))]);
+    stage.tell([Change::Gone(ObjectKind::Endpoint, key("shop", "letters"))]);
     assert_eq!((stage.subscription(&out), stage.delivers(&out)), (Reason::EndpointNotFound, true));
-    assert!(stage.ready(Kind::Subscription, &out).2.contains("the last valid version is still in use"));
+    assert!(stage.ready(ObjectKind::Subscription, &out).2.contains("the last valid version is still in use"));
 
     stage.tell([with("in", 2)]);
-    let (_, reason, message) = stage.ready(Kind::Subscription, &out);
+    let (_, reason, message) = stage.ready(ObjectKind::Subscription, &out);
     assert_eq!(reason, Reason::InvalidSpec);
     assert!(message.contains("name another endpoint"), "{message}");
 }
@@ -236,7 +236,7 @@ fn what_is_allowed_and_cannot_be_understood_allows_nobody() {
     stage.tell([subscriber("team", "out", "shop/in").subscription()]);
     for (number, (allowed, expected)) in (1..).zip(bad) {
         stage.tell([shared("shop", "in", allowed).generation(number).endpoint()]);
-        let (_, reason, message) = stage.ready(Kind::Endpoint, &key("shop", "in"));
+        let (_, reason, message) = stage.ready(ObjectKind::Endpoint, &key("shop", "in"));
         assert_eq!(reason, Reason::InvalidSpec, "{message}");
         assert!(message.contains(expected), "{message}");
         assert!(!stage.delivers(&key("team", "out")));

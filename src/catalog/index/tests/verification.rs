@@ -11,7 +11,7 @@ fn secret_with(namespace: &str, name: &str, values: &[(&str, &str)]) -> Change {
 
 /// `SecretsResolved` of the endpoint: its status, its reason and its message.
 fn resolved(stage: &Stage) -> (ConditionStatus, Reason, String) {
-    let resolved = stage.condition(Kind::Endpoint, &key("shop", "in"), ConditionType::SecretsResolved).unwrap();
+    let resolved = stage.condition(ObjectKind::Endpoint, &key("shop", "in"), ConditionType::SecretsResolved).unwrap();
     (resolved.status, resolved.reason, resolved.message)
 }
 
@@ -51,7 +51,7 @@ fn the_username_is_no_password() {
         secret_with("shop", "one", &[("username", "a"), ("password", "b")]),
         Object::new("shop", "in", spec).endpoint(),
     ]);
-    let (status, reason, message) = stage.ready(Kind::Endpoint, &key("shop", "in"));
+    let (status, reason, message) = stage.ready(ObjectKind::Endpoint, &key("shop", "in"));
     assert_eq!((status, reason), (ConditionStatus::False, Reason::InvalidSpec), "{message}");
     assert!(message.contains("must name the password"), "{message}");
     assert_eq!(stage.serves("shop/in"), None);
@@ -77,9 +77,9 @@ fn every_provider_can_be_named_and_one_without_proof_says_so() {
         let keys = grapnel_signature::testing::keys(&provider.scheme());
         let text = std::str::from_utf8(keys.public.expose()).unwrap();
         stage.tell([secret_with("shop", "s", &[("k", text)]), Object::new("shop", "in", spec).endpoint()]);
-        let (status, _, message) = stage.ready(Kind::Endpoint, &key("shop", "in"));
+        let (status, _, message) = stage.ready(ObjectKind::Endpoint, &key("shop", "in"));
         assert_eq!(status, ConditionStatus::True, "{name}: {message}");
-        let verified = stage.condition(Kind::Endpoint, &key("shop", "in"), ConditionType::Verified).unwrap();
+        let verified = stage.condition(ObjectKind::Endpoint, &key("shop", "in"), ConditionType::Verified).unwrap();
         assert_eq!(
             verified.status == ConditionStatus::True,
             provider.scheme() != Scheme::None,
@@ -123,7 +123,7 @@ fn what_only_the_endpoint_can_say_must_be_said() {
             secret("shop", "s", "1"),
             Object::new("shop", "in", json!({ "verification": verification })).endpoint(),
         ]);
-        let (status, reason, message) = stage.ready(Kind::Endpoint, &key("shop", "in"));
+        let (status, reason, message) = stage.ready(ObjectKind::Endpoint, &key("shop", "in"));
         assert_eq!((status, reason), (ConditionStatus::False, Reason::InvalidSpec), "{verification}: {message}");
         assert!(message.contains(expected), "{verification}: {message}");
     }
@@ -132,7 +132,7 @@ fn what_only_the_endpoint_can_say_must_be_said() {
         let mut verification = jwt("https://issuer.example", None);
         verification["jwt"]["claims"] = json!(rule);
         stage.tell([Object::new("shop", "in", json!({ "verification": verification })).endpoint()]);
-        let (status, reason, message) = stage.ready(Kind::Endpoint, &key("shop", "in"));
+        let (status, reason, message) = stage.ready(ObjectKind::Endpoint, &key("shop", "in"));
         assert_eq!((status, reason), (ConditionStatus::False, Reason::InvalidExpression), "{rule}: {message}");
         assert!(message.contains(expected) && stage.serves("shop/in").is_none(), "{rule}: {message}");
     }
@@ -143,15 +143,15 @@ fn what_only_the_endpoint_can_say_must_be_said() {
         let mut stage = Stage::new();
         let verification = jwt("https://issuer.example", Some(uri));
         stage.tell([Object::new("shop", "in", json!({ "verification": verification })).endpoint()]);
-        let (status, reason, message) = stage.ready(Kind::Endpoint, &key("shop", "in"));
+        let (status, reason, message) = stage.ready(ObjectKind::Endpoint, &key("shop", "in"));
         assert_eq!((status, reason), (ConditionStatus::False, Reason::TargetForbidden), "{uri}: {message}");
     }
     let mut stage = Stage::new();
     let verification = jwt("https://issuer.example", None);
     stage.tell([Object::new("shop", "in", json!({ "verification": verification })).endpoint()]);
-    assert_eq!(stage.ready(Kind::Endpoint, &key("shop", "in")).0, ConditionStatus::True);
+    assert_eq!(stage.ready(ObjectKind::Endpoint, &key("shop", "in")).0, ConditionStatus::True);
     assert_eq!(
-        stage.condition(Kind::Endpoint, &key("shop", "in"), ConditionType::Verified).unwrap().status,
+        stage.condition(ObjectKind::Endpoint, &key("shop", "in"), ConditionType::Verified).unwrap().status,
         ConditionStatus::True
     );
 }

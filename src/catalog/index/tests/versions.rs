@@ -1,13 +1,13 @@
 //! Versions of objects: good, bad, unchanged, and of another object with the same name.
 
 use super::*;
-use crate::catalog::{observed::Rejection, status::Facts};
+use crate::catalog::{observed::LastRejection, status::Facts};
 
 fn broken(namespace: &str, name: &str) -> Object {
     Object::new(namespace, name, json!({ "verification": { "none": {} }, "allowedSources": ["somewhere"] }))
 }
 
-fn unreadable(kind: Kind, key: &ObjectKey, uid: &str, generation: i64) -> Change {
+fn unreadable(kind: ObjectKind, key: &ObjectKey, uid: &str, generation: i64) -> Change {
     Change::Unreadable(Unreadable {
         kind,
         key: key.clone(),
@@ -32,10 +32,10 @@ fn a_mistake_keeps_the_last_good_version() {
     let place = key("shop", "in");
     stage.tell([open("shop", "in").endpoint()]);
     stage.tell([broken("shop", "in").generation(2).endpoint()]);
-    let (status, reason, message) = stage.ready(Kind::Endpoint, &place);
+    let (status, reason, message) = stage.ready(ObjectKind::Endpoint, &place);
     assert_eq!((status, reason), (ConditionStatus::False, Reason::InvalidSpec));
     assert!(message.ends_with("; the last valid version is still in use"), "{message}");
-    assert_eq!(stage.view(Kind::Endpoint, &place).generation, Some(2));
+    assert_eq!(stage.view(ObjectKind::Endpoint, &place).generation, Some(2));
     assert_eq!(stage.serves("shop/in"), Some(place));
 }
 
@@ -56,15 +56,15 @@ fn a_version_that_cannot_be_read_is_told_with_its_generation() {
     let mut stage = Stage::new();
     let place = key("shop", "in");
     stage.tell([open("shop", "in").endpoint()]);
-    assert!(stage.tell([unreadable(Kind::Endpoint, &place, "uid-1", 2)]));
-    assert!(!stage.tell([unreadable(Kind::Endpoint, &place, "uid-1", 2)]));
+    assert!(stage.tell([unreadable(ObjectKind::Endpoint, &place, "uid-1", 2)]));
+    assert!(!stage.tell([unreadable(ObjectKind::Endpoint, &place, "uid-1", 2)]));
     assert_eq!(stage.endpoint(&place), Reason::InvalidSpec);
-    assert_eq!(stage.view(Kind::Endpoint, &place).generation, Some(2));
+    assert_eq!(stage.view(ObjectKind::Endpoint, &place).generation, Some(2));
     assert_eq!(stage.serves("shop/in"), Some(place.clone()), "the last good version goes on");
     stage.tell([open("shop", "in").generation(3).endpoint()]);
     assert_eq!(stage.endpoint(&place), Reason::Programmed);
     // Nothing of a replaced object stays in use.
-    stage.tell([unreadable(Kind::Endpoint, &place, "uid-2", 1)]);
+    stage.tell([unreadable(ObjectKind::Endpoint, &place, "uid-2", 1)]);
     assert_eq!((stage.endpoint(&place), stage.serves("shop/in")), (Reason::InvalidSpec, None));
 }
 
@@ -74,9 +74,9 @@ fn an_endpoint_that_cannot_be_read_exists() {
     let (place, out) = (key("shop", "in"), key("shop", "out"));
     stage.tell([subscriber("shop", "out", "in").subscription()]);
     assert_eq!(stage.subscription(&out), Reason::EndpointNotFound);
-    stage.tell([unreadable(Kind::Endpoint, &place, "uid-1", 1)]);
+    stage.tell([unreadable(ObjectKind::Endpoint, &place, "uid-1", 1)]);
     assert_eq!(stage.subscription(&out), Reason::Programmed);
-    stage.tell([Change::Gone(Kind::Endpoint, place)]);
+    stage.tell([Change::Gone(ObjectKind::Endpoint, place)]);
     assert_eq!(stage.subscription(&out), Reason::EndpointNotFound);
     assert!(stage.delivers(&out), "what was accepted before is delivered");
 }
@@ -87,7 +87,7 @@ fn a_condition_has_its_time_for_as_long_as_its_status() {
     let place = key("shop", "in");
     let at = |second: i64| jiff::Timestamp::from_second(second).unwrap();
     let times = |stage: &Stage, second: i64| {
-        let status = stage.view(Kind::Endpoint, &place).status(&JournalReading::default(), at(second), &[]);
+        let status = stage.view(ObjectKind::Endpoint, &place).status(&JournalReading::default(), at(second), &[]);
         let conditions = status["conditions"].as_array().unwrap().clone();
         conditions.into_iter().map(|it| (it["type"].clone(), it["lastTransitionTime"].clone())).collect::<Vec<_>>()
     };
@@ -109,7 +109,7 @@ fn an_object_that_was_deleted_and_created_again_begins_anew() {
     let mut stage = Stage::new();
     let (place, out) = (key("shop", "in"), key("shop", "out"));
     stage.tell([open("shop", "in").endpoint(), subscriber("shop", "out", "in").subscription()]);
-    let received = |stage: &Stage| match &stage.view(Kind::Endpoint, &place).facts {
+    let received = |stage: &Stage| match &stage.view(ObjectKind::Endpoint, &place).facts {
         Facts::Endpoint(facts) => facts.read().received,
         Facts::Subscription(_) => unreachable!(),
     };
@@ -118,7 +118,7 @@ fn an_object_that_was_deleted_and_created_again_begins_anew() {
     assert_eq!(received(&stage), 1, "a new version goes on counting");
     stage.tell([open("shop", "in").uid("uid-2").endpoint()]);
     assert_eq!(received(&stage), 0);
-    assert_eq!(stage.view(Kind::Endpoint, &place).uid.as_deref(), Some("uid-2"));
+    assert_eq!(stage.view(ObjectKind::Endpoint, &place).uid.as_deref(), Some("uid-2"));
     // The same generation, and not even valid: nothing of the old object is served.
     stage.tell([broken("shop", "in").uid("uid-3").endpoint()]);
     assert_eq!((stage.endpoint(&place), stage.serves("shop/in")), (Reason::InvalidSpec, None));
@@ -140,16 +140,16 @@ fn a_subscription_that_was_created_again_is_another_one() {
     assert!(stage.published.snapshot.knows(&first), "a change is no deletion");
     for (change, uid) in [
         (subscriber("shop", "again", "nowhere").uid("uid-2").subscription(), "uid-2"),
-        (unreadable(Kind::Subscription, &again, "uid-3", 1), "uid-3"),
+        (unreadable(ObjectKind::Subscription, &again, "uid-3", 1), "uid-3"),
     ] {
         // Deleted and created again before anything was published.
-        stage.tell([Change::Gone(Kind::Subscription, again.clone()), change]);
+        stage.tell([Change::Gone(ObjectKind::Subscription, again.clone()), change]);
         let snapshot = &stage.published.snapshot;
         assert!(!snapshot.knows(&first) && snapshot.knows(&object("shop", "again", uid)), "{uid}");
         assert_eq!(snapshot.known(&again), Some(object("shop", "again", uid)), "it exists, compiled or not");
         assert!(snapshot.knows(&Incarnation::of_file(again.clone())), "what has no uid goes when another is attached");
     }
-    stage.tell([Change::Gone(Kind::Subscription, again.clone())]);
+    stage.tell([Change::Gone(ObjectKind::Subscription, again.clone())]);
     assert!(!stage.published.snapshot.knows(&Incarnation::of_file(again)));
 }
 
@@ -163,9 +163,9 @@ fn a_subscription_names_the_endpoint_object_that_it_reads() {
     // Created again: seen as a change, after a deletion, and in a version that cannot be parsed.
     assert_eq!(stage.compiled_by([open("shop", "in").uid("uid-2").endpoint()]), 2);
     assert_eq!(reads(&stage), object("shop", "in", "uid-2"));
-    stage.tell([Change::Gone(Kind::Endpoint, place.clone()), open("shop", "in").uid("uid-3").endpoint()]);
+    stage.tell([Change::Gone(ObjectKind::Endpoint, place.clone()), open("shop", "in").uid("uid-3").endpoint()]);
     assert_eq!(reads(&stage), object("shop", "in", "uid-3"));
-    stage.tell([unreadable(Kind::Endpoint, &place, "uid-4", 1)]);
+    stage.tell([unreadable(ObjectKind::Endpoint, &place, "uid-4", 1)]);
     assert_eq!(reads(&stage), object("shop", "in", "uid-4"));
 }
 
@@ -180,7 +180,7 @@ fn an_endpoint_may_bound_its_storage() {
     stage.tell([with("2Gi", 1)]);
     assert_eq!(max_bytes(&stage), Some(2 << 30));
     stage.tell([with("1Ki", 2)]);
-    let (_, reason, message) = stage.ready(Kind::Endpoint, &key("shop", "in"));
+    let (_, reason, message) = stage.ready(ObjectKind::Endpoint, &key("shop", "in"));
     assert_eq!(reason, Reason::InvalidSpec);
     assert!(message.contains("spec.storage.maxBytes: 1Ki is less than 65536 bytes"), "{message}");
     assert_eq!(max_bytes(&stage), Some(2 << 30), "the last good version goes on");
@@ -192,7 +192,7 @@ fn an_endpoint_may_bound_its_storage() {
 fn an_exhausted_share_is_a_condition_while_it_lasts() {
     let mut stage = Stage::new();
     stage.tell([open("shop", "in").endpoint()]);
-    let view = stage.view(Kind::Endpoint, &key("shop", "in"));
+    let view = stage.view(ObjectKind::Endpoint, &key("shop", "in"));
     let storing = |share_exhausted: Option<String>| {
         let reading = JournalReading { share_exhausted, ..JournalReading::default() };
         view.conditions(&reading).into_iter().find(|condition| condition.kind == ConditionType::Storing)
@@ -236,12 +236,12 @@ fn messages_say_what_to_do() {
         subscriber("shop", "lost", "nowhere").subscription(),
     ]);
     for (kind, name, reason, advice) in [
-        (Kind::Endpoint, "whsec", Reason::InvalidSecret, "key k of Secret whsec: it is not base64"),
-        (Kind::Endpoint, "yaml", Reason::InvalidSchema, "key k of ConfigMap yaml is not JSON"),
-        (Kind::Endpoint, "yaml", Reason::InvalidSchema, "put one JSON Schema there"),
-        (Kind::Endpoint, "large", Reason::InvalidSchema, "more than the 262144 allowed; give each type a schema"),
-        (Kind::Endpoint, "missing", Reason::SecretNotFound, "create it or correct the name"),
-        (Kind::Subscription, "lost", Reason::EndpointNotFound, "create it or correct the name"),
+        (ObjectKind::Endpoint, "whsec", Reason::InvalidSecret, "key k of Secret whsec: it is not base64"),
+        (ObjectKind::Endpoint, "yaml", Reason::InvalidSchema, "key k of ConfigMap yaml is not JSON"),
+        (ObjectKind::Endpoint, "yaml", Reason::InvalidSchema, "put one JSON Schema there"),
+        (ObjectKind::Endpoint, "large", Reason::InvalidSchema, "more than the 262144 allowed; give each type a schema"),
+        (ObjectKind::Endpoint, "missing", Reason::SecretNotFound, "create it or correct the name"),
+        (ObjectKind::Subscription, "lost", Reason::EndpointNotFound, "create it or correct the name"),
     ] {
         let (status, found, message) = stage.ready(kind, &key("shop", name));
         assert_eq!((status, found), (ConditionStatus::False, reason), "{name}: {message}");
@@ -255,7 +255,7 @@ fn refused_requests_do_not_change_what_is_published() {
     let mut stage = Stage::new();
     stage.tell([open("shop", "in").endpoint()]);
     let endpoint = Arc::clone(stage.published.snapshot.endpoint(&key("shop", "in")).unwrap());
-    endpoint.facts.rejected(Rejection {
+    endpoint.facts.rejected(LastRejection {
         time: jiff::Timestamp::UNIX_EPOCH,
         code: "timeout".into(),
         message: String::new(),

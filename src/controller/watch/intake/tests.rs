@@ -60,7 +60,7 @@ fn only_another_generation_or_another_object_is_a_change() {
         assert_eq!(matches!(effects[..], [Effect::Change(Change::Endpoint(_))]), changes, "{effects:?}");
         assert_eq!(effects.is_empty(), !changes, "{effects:?}");
     }
-    let seen = intake.sightings.get(Kind::Endpoint, &key("orders")).unwrap();
+    let seen = intake.sightings.get(ObjectKind::Endpoint, &key("orders")).unwrap();
     assert_eq!((seen.uid.as_deref(), seen.generation), (Some("2"), None));
     let status: Value = serde_json::from_str(&seen.status.unwrap()).unwrap();
     assert_eq!(status["received"], 2, "the status is recorded though it is no change");
@@ -72,10 +72,10 @@ fn a_deleted_object_is_forgotten_and_one_of_its_name_is_a_change() {
     take(&mut intake, ResourceKind::Endpoints, endpoint("1", Some(1), &Value::Null));
     let effects = take(&mut intake, ResourceKind::Endpoints, Step::Gone(key("orders")));
     assert!(
-        matches!(&effects[..], [Effect::Change(Change::Gone(Kind::Endpoint, gone))] if *gone == key("orders")),
+        matches!(&effects[..], [Effect::Change(Change::Gone(ObjectKind::Endpoint, gone))] if *gone == key("orders")),
         "{effects:?}"
     );
-    assert!(intake.sightings.get(Kind::Endpoint, &key("orders")).is_none());
+    assert!(intake.sightings.get(ObjectKind::Endpoint, &key("orders")).is_none());
     assert_eq!(take(&mut intake, ResourceKind::Endpoints, endpoint("1", Some(1), &Value::Null)).len(), 1);
 }
 
@@ -87,8 +87,8 @@ fn what_a_listing_does_not_name_is_deleted_at_its_end() {
     }
     assert!(take(&mut intake, ResourceKind::Endpoints, Step::Begin).is_empty());
     let effects = take(&mut intake, ResourceKind::Endpoints, Step::End);
-    assert!(matches!(effects[..], [Effect::Change(Change::Gone(Kind::Endpoint, _))]), "{effects:?}");
-    assert!(intake.sightings.get(Kind::Endpoint, &key("orders")).is_none());
+    assert!(matches!(effects[..], [Effect::Change(Change::Gone(ObjectKind::Endpoint, _))]), "{effects:?}");
+    assert!(intake.sightings.get(ObjectKind::Endpoint, &key("orders")).is_none());
 }
 
 #[test]
@@ -100,10 +100,10 @@ fn an_unreadable_object_is_a_problem_that_keeps_its_finalizer() {
     let seen = Observed::Subscription(Box::new(Err(invalid)));
     let effects = take(&mut intake, ResourceKind::Subscriptions, Step::There(key("billing"), seen));
     let [Effect::Change(Change::Unreadable(unreadable))] = &effects[..] else { panic!("{effects:?}") };
-    assert_eq!((unreadable.kind, unreadable.generation), (Kind::Subscription, Some(3)));
+    assert_eq!((unreadable.kind, unreadable.generation), (ObjectKind::Subscription, Some(3)));
     let [problem] = &unreadable.problems[..] else { panic!("{unreadable:?}") };
     assert!(problem.to_string().contains("unknown variant `Dorp`"), "{problem}");
-    let seen = intake.sightings.get(Kind::Subscription, &key("billing")).unwrap();
+    let seen = intake.sightings.get(ObjectKind::Subscription, &key("billing")).unwrap();
     assert_eq!(seen.finalizer, Finalizer { wanted: true, held: true, deleted: None });
     assert!(intake.sightings.unfinished().is_empty());
 }
@@ -119,7 +119,7 @@ fn the_finalizer_follows_the_policy_and_the_metadata() {
         ("Drop", json!({"finalizers": ["other.example/x"]}), false, false, false),
     ] {
         take(&mut intake, ResourceKind::Subscriptions, subscription(policy, &metadata));
-        let finalizer = intake.sightings.get(Kind::Subscription, &key("billing")).unwrap().finalizer;
+        let finalizer = intake.sightings.get(ObjectKind::Subscription, &key("billing")).unwrap().finalizer;
         assert_eq!((finalizer.wanted, finalizer.held, finalizer.deleted.is_some()), (wanted, held, deleted));
     }
 }
