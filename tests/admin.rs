@@ -547,7 +547,7 @@ async fn a_token_lets_in_and_can_be_changed() {
 }
 
 #[tokio::test]
-async fn a_token_file_that_is_not_there_is_told_at_the_start() {
+async fn a_missing_token_file_is_reported_at_the_start() {
     let server = start(Access::TokenFile(Path::new("/nowhere/token").into())).await;
     let error = server.task.await.unwrap().unwrap_err();
     assert!(matches!(error, AdminError::TokenFile { .. }));

@@ -321,7 +321,7 @@ fn the_sink_fails_on_purpose() {
 }
 
 #[test]
-fn attempts_are_told_apart_by_event() {
+fn attempts_are_counted_by_event() {
     let mut sink = Sink::start(&["--scheme", "github", "--fail", "1"]);
     for (id, expected) in [("a", 1), ("b", 1), ("a", 0), ("b", 0)] {
         let output = sink.send(&["--provider", "github", "--secret", "s", "--id", id]);
@@ -354,7 +354,7 @@ fn an_echoed_token_is_not_printed() {
 }
 
 #[test]
-fn the_sink_ends_when_asked() {
+fn the_sink_ends_on_a_signal() {
     for signal in ["-INT", "-TERM"] {
         let mut sink = Sink::start(&[]);
         let killed = Command::new("kill").args([signal, &sink.child.id().to_string()]).status().unwrap();

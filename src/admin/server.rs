@@ -16,7 +16,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
-use super::{authn::Peer, response::Problem, stream::WriteTimeoutStream, tracked_body::Told};
+use super::{authn::Peer, response::Problem, stream::WriteTimeoutStream, tracked_body::TrackedBody};
 use crate::{
     admin::limits::{ADMIN_CONNECTIONS, ADMIN_DRAIN, ADMIN_HEAD_BYTES, ADMIN_HEAD_TIMEOUT, ADMIN_REQUEST_TIMEOUT},
     connections::{
@@ -92,7 +92,7 @@ async fn converse(
                     Err(_) => return,
                 }
             }
-            () = activity.is_asked_to_go(), if !leaving => {
+            () = activity.close_requested(), if !leaving => {
                 if waits_for().is_none_or(|waited| waited < CROWD_PATIENCE) {
                     activity.stay();
                     continue;
@@ -121,9 +121,9 @@ async fn answer(
     activity: &Arc<Activity>,
     mut request: Request<Incoming>,
 ) -> Result<Response, Infallible> {
-    let underway = Arc::new(activity.request(request.version()));
+    let guard = Arc::new(activity.request(request.version()));
     request.extensions_mut().insert(peer);
-    let request = request.map(|body| Told::new(body, Arc::clone(&underway)));
+    let request = request.map(|body| TrackedBody::new(body, Arc::clone(&guard)));
     let answered = timeout(ADMIN_REQUEST_TIMEOUT, router.oneshot(request)).await;
     Ok(answered.unwrap_or_else(|_| Ok(Problem::timeout().into_response())).unwrap_or_else(|never| match never {}))
 }

@@ -13,28 +13,28 @@ use hyper::body::Incoming;
 use crate::connections::RequestGuard;
 
 /// A request body that records when it has been read to its end or dropped.
-pub(super) struct Told {
+pub(super) struct TrackedBody {
     inner: Incoming,
-    underway: Arc<RequestGuard>,
+    guard: Arc<RequestGuard>,
 }
 
-impl Told {
-    pub(super) fn new(inner: Incoming, underway: Arc<RequestGuard>) -> Self {
+impl TrackedBody {
+    pub(super) fn new(inner: Incoming, guard: Arc<RequestGuard>) -> Self {
         if inner.is_end_stream() {
-            underway.has_been_read();
+            guard.has_been_read();
         }
-        Self { inner, underway }
+        Self { inner, guard }
     }
 }
 
-impl HttpBody for Told {
+impl HttpBody for TrackedBody {
     type Data = Bytes;
     type Error = hyper::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
         let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
         if frame.is_none() || self.inner.is_end_stream() {
-            self.underway.has_been_read();
+            self.guard.has_been_read();
         }
         Poll::Ready(frame)
     }
@@ -48,9 +48,9 @@ impl HttpBody for Told {
     }
 }
 
-impl Drop for Told {
+impl Drop for TrackedBody {
     /// The rest is not needed.
     fn drop(&mut self) {
-        self.underway.has_been_read();
+        self.guard.has_been_read();
     }
 }

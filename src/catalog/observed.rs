@@ -29,10 +29,10 @@ impl Since {
         now: Timestamp,
         previous: &[v1::Condition],
     ) -> Vec<v1::Condition> {
-        let mut said = self.0.lock();
-        let previous = if previous.is_empty() { &said } else { previous };
+        let mut last = self.0.lock();
+        let previous = if previous.is_empty() { &last } else { previous };
         let stamped: Vec<_> = conditions.iter().map(|condition| condition.stamped(generation, now, previous)).collect();
-        said.clone_from(&stamped);
+        last.clone_from(&stamped);
         stamped
     }
 }

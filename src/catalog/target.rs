@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn clients_are_told_apart_by_all_that_they_are() {
+    fn oauth_clients_are_distinguished_by_all_their_fields() {
         assert_eq!(client("a", "b"), client("a", "b"));
         for other in [
             client("ab", ""),
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn identities_are_told_apart_by_what_they_are_made_of() {
+    fn identities_are_distinguished_by_certificate_and_key() {
         let named = |name: &str| TlsIdentity::default().calling(name).unwrap();
         assert_eq!(named("a.test"), named("a.test"));
         assert_ne!(named("a.test"), named("b.test"));

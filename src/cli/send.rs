@@ -225,20 +225,20 @@ impl SendArgs {
 fn place(
     flag: &str,
     place: ValueTarget,
-    asked: Option<String>,
+    option: Option<String>,
     default: impl FnOnce() -> String,
     headers: &mut HeaderMap,
     payload: &mut Option<Value>,
     changed: &mut bool,
 ) -> anyhow::Result<Option<String>> {
-    let said = |pointer: &str| payload.as_ref().and_then(|payload| payload::get(payload, pointer));
+    let in_payload = |pointer: &str| payload.as_ref().and_then(|payload| payload::get(payload, pointer));
     match place {
-        ValueTarget::Nowhere if asked.is_some() => {
+        ValueTarget::Nowhere if option.is_some() => {
             Err(Usage::error(format!("{flag} is not supported for this provider: its events have no field for it")))
         }
         ValueTarget::Nowhere => Ok(None),
         ValueTarget::Header { name, pointer } => {
-            let value = asked.or_else(|| said(pointer?)).unwrap_or_else(default);
+            let value = option.or_else(|| in_payload(pointer?)).unwrap_or_else(default);
             let header = HeaderValue::from_str(&value)
                 .map_err(|_| Usage(format!("{flag} goes into the header {name}, which cannot hold {value:?}")))?;
             headers.insert(name, header);
@@ -246,9 +246,9 @@ fn place(
         }
         ValueTarget::Body(pointer) => {
             // A payload given by the user is sent unchanged, even if it has no id.
-            let value = match (asked, said(pointer)) {
-                (Some(asked), _) => asked,
-                (None, said @ Some(_)) => return Ok(said),
+            let value = match (option, in_payload(pointer)) {
+                (Some(option), _) => option,
+                (None, in_payload @ Some(_)) => return Ok(in_payload),
                 (None, None) if !*changed => return Ok(None),
                 (None, None) => default(),
             };

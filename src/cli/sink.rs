@@ -117,7 +117,7 @@ async fn receive(State(sink): State<Arc<Sink>>, method: Method, uri: Uri, header
     let now = Timestamp::now();
     let (kind, id) = identity(&sink.places, &headers, &body);
     let checked = sink.check.verify(&uri, &headers, &body, now);
-    let asked = match &checked {
+    let reply = match &checked {
         Some(Ok(verified)) => sink.check.handshake(text(&headers, "content-type").as_deref(), verified),
         _ => None,
     };
@@ -147,7 +147,7 @@ async fn receive(State(sink): State<Arc<Sink>>, method: Method, uri: Uri, header
         let _ = print::line(&print::clean_lines(&String::from_utf8_lossy(&body)));
     }
     tokio::time::sleep(sink.delay).await;
-    match asked {
+    match reply {
         Some(reply) if status.is_success() => handshake(reply),
         _ => answer(&sink, status, wrong),
     }

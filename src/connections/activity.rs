@@ -26,7 +26,7 @@ pub(crate) struct Activity {
     moved: AtomicU64,
     /// Requests in flight whose body has been read.
     answering: AtomicUsize,
-    asked_to_go: AtomicBool,
+    close_requested: AtomicBool,
     go: Notify,
 }
 
@@ -54,7 +54,7 @@ impl Activity {
             unread: AtomicBool::new(false),
             moved: AtomicU64::new(1),
             answering: AtomicUsize::new(0),
-            asked_to_go: AtomicBool::new(false),
+            close_requested: AtomicBool::new(false),
             go: Notify::new(),
         })
     }
@@ -113,8 +113,8 @@ impl Activity {
     }
 
     /// Asks the connection to close. Returns whether this is the first time.
-    pub(crate) fn ask_to_go(&self) -> bool {
-        let first = !self.asked_to_go.swap(true, Relaxed);
+    pub(crate) fn request_close(&self) -> bool {
+        let first = !self.close_requested.swap(true, Relaxed);
         if first {
             self.go.notify_one();
         }
@@ -122,18 +122,18 @@ impl Activity {
     }
 
     /// Whether the connection has been asked to close, and has not decided to stay.
-    pub(crate) fn has_been_asked_to_go(&self) -> bool {
-        self.asked_to_go.load(Relaxed)
+    pub(crate) fn is_close_requested(&self) -> bool {
+        self.close_requested.load(Relaxed)
     }
 
     /// Resolves once the connection has been asked to close.
-    pub(crate) async fn is_asked_to_go(&self) {
+    pub(crate) async fn close_requested(&self) {
         self.go.notified().await;
     }
 
     /// Cancels the request to close: a request has arrived in the meantime.
     pub(crate) fn stay(&self) {
-        self.asked_to_go.store(false, Relaxed);
+        self.close_requested.store(false, Relaxed);
     }
 
     /// What to do with the connection at `now`.
@@ -202,9 +202,9 @@ mod tests {
 
     /// A request that ends at the given second.
     fn request(activity: &Arc<Activity>, version: Version, ends: u64) {
-        let underway = activity.request(version);
+        let guard = activity.request(version);
         activity.end_request(at(activity, ends));
-        std::mem::forget(underway);
+        std::mem::forget(guard);
     }
 
     #[test]
@@ -222,11 +222,11 @@ mod tests {
     fn requests_are_left_alone_and_then_idle_time_begins() {
         let activity = Activity::new();
         activity.read(|| at(&activity, 0));
-        let underway = activity.request(Version::HTTP_11);
+        let guard = activity.request(Version::HTTP_11);
         assert_eq!(patience(&activity, 1000), Patience::Busy);
         request(&activity, Version::HTTP_11, 1000);
         assert_eq!(patience(&activity, 1000), Patience::Busy, "one of two has ended");
-        drop(underway);
+        drop(guard);
         request(&activity, Version::HTTP_11, 1000);
         assert_eq!(patience(&activity, 1000), until(&activity, 1075));
         assert_eq!(patience(&activity, 1075), Patience::Idle);
@@ -251,9 +251,9 @@ mod tests {
         std::mem::forget(one);
         activity.end_request(at(&activity, 9));
         assert_eq!(waits(11), Some(2), "since the last answer");
-        assert!(activity.ask_to_go() && !activity.ask_to_go());
+        assert!(activity.request_close() && !activity.request_close());
         activity.stay();
-        assert!(activity.ask_to_go());
+        assert!(activity.request_close());
     }
 
     #[tokio::test(start_paused = true)]

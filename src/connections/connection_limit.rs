@@ -79,7 +79,7 @@ impl ConnectionLimiter {
         let mut waiting: Vec<(Duration, &Arc<Activity>)> = members
             .activities
             .values()
-            .filter(|activity| !activity.has_been_asked_to_go())
+            .filter(|activity| !activity.is_close_requested())
             .filter_map(|activity| Some((activity.waits_for_client(now)?, activity)))
             .filter(|(waited, _)| *waited >= CROWD_PATIENCE)
             .collect();
@@ -88,16 +88,16 @@ impl ConnectionLimiter {
             waiting.select_nth_unstable_by(many, |(one, _), (other, _)| other.cmp(one));
             waiting.truncate(many);
         }
-        let mut asked = 0;
+        let mut closing = 0;
         for (_, activity) in waiting {
-            asked += usize::from(activity.ask_to_go());
+            closing += usize::from(activity.request_close());
         }
-        if asked > 0 && members.log_again.is_none_or(|again| now >= again) {
+        if closing > 0 && members.log_again.is_none_or(|again| now >= again) {
             members.log_again = Some(now + CROWD_LOG_INTERVAL);
             tracing::warn!(
                 server = self.server,
                 max = self.max,
-                closing = asked,
+                closing = closing,
                 "all connections are taken; those that have waited longest for their clients are closed"
             );
         }
@@ -123,8 +123,8 @@ mod tests {
 
     use super::*;
 
-    fn asked(place: &ConnectionSlot) -> bool {
-        place.activity().has_been_asked_to_go()
+    fn closing(place: &ConnectionSlot) -> bool {
+        place.activity().is_close_requested()
     }
 
     async fn places(crowd: &Arc<ConnectionLimiter>, count: usize) -> Vec<ConnectionSlot> {
@@ -144,10 +144,10 @@ mod tests {
         // The first one has been active since.
         drop(here[0].activity().request(Version::HTTP_11));
         crowd.make_room(Instant::now());
-        assert_eq!(here.iter().map(asked).collect::<Vec<_>>(), [false, true, false]);
+        assert_eq!(here.iter().map(closing).collect::<Vec<_>>(), [false, true, false]);
         assert!(crowd.places.try_acquire().is_err(), "asked, but not yet gone");
         crowd.make_room(Instant::now());
-        assert_eq!(here.iter().map(asked).collect::<Vec<_>>(), [false, true, true], "and then the next");
+        assert_eq!(here.iter().map(closing).collect::<Vec<_>>(), [false, true, true], "and then the next");
         here.remove(1);
         drop(crowd.place().await.unwrap());
         assert_eq!(crowd.members.lock().activities.len(), 2);
@@ -158,13 +158,13 @@ mod tests {
         let crowd = ConnectionLimiter::new("test", 2);
         let here = places(&crowd, 2).await;
         crowd.make_room(Instant::now());
-        let underway = here[0].activity().request(Version::HTTP_11);
-        underway.has_been_read();
+        let guard = here[0].activity().request(Version::HTTP_11);
+        guard.has_been_read();
         tokio::time::advance(Duration::from_secs(3600)).await;
         let late = here[1].activity().request(Version::HTTP_11);
         crowd.make_room(Instant::now());
-        assert!(!asked(&here[0]) && !asked(&here[1]));
-        drop((underway, late));
+        assert!(!closing(&here[0]) && !closing(&here[1]));
+        drop((guard, late));
     }
 
     #[tokio::test(start_paused = true)]
@@ -173,7 +173,7 @@ mod tests {
         let here = places(&crowd, 10 * CROWD_SHARE).await;
         tokio::time::advance(CROWD_PATIENCE).await;
         crowd.make_room(Instant::now());
-        let gone: Vec<_> = here.iter().map(asked).collect();
+        let gone: Vec<_> = here.iter().map(closing).collect();
         assert!(gone[..10].iter().all(|gone| *gone), "the first ten");
         assert!(!gone[10..].iter().any(|gone| *gone), "and no others");
     }
@@ -182,15 +182,15 @@ mod tests {
     async fn a_place_is_waited_for() {
         let crowd = ConnectionLimiter::new("test", 1);
         let only = crowd.place().await.unwrap();
-        let underway = only.activity().request(Version::HTTP_11);
-        underway.has_been_read();
+        let guard = only.activity().request(Version::HTTP_11);
+        guard.has_been_read();
         let next = tokio::spawn({
             let crowd = Arc::clone(&crowd);
             async move { crowd.place().await.is_some() }
         });
         tokio::time::sleep(Duration::from_secs(60)).await;
         assert!(!next.is_finished());
-        drop(underway);
+        drop(guard);
         drop(only);
         assert!(next.await.unwrap());
     }

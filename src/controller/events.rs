@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn each_change_is_told_once() {
+    fn each_change_is_published_once() {
         let good = status("True", "Programmed", 1);
         let bad = status("False", "InvalidSpec", 2);
         assert_eq!(reasons(None, &good), [(false, "Programmed".into())]);
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_circuit_is_told_when_it_opens_and_when_it_closes() {
+    fn a_circuit_is_published_when_it_opens_and_when_it_closes() {
         let delivering = |status: &str, reason: &str| {
             json!({ "conditions": [{
                 "type": "Delivering", "status": status, "reason": reason, "message": "what to do",
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn dead_letters_are_told_when_they_grow() {
+    fn dead_letters_are_published_when_they_grow() {
         let with = |dead: u64| json!({ "deadLettered": dead });
         assert_eq!(reasons(Some(&with(0)), &with(2)), [(true, "DeadLettered".into())]);
         assert_eq!(reasons(Some(&with(2)), &with(2)), []);

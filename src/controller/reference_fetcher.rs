@@ -25,7 +25,7 @@ pub(super) struct Fetches {
     client: Client,
     queue: VecDeque<Reference>,
     /// Queued or in flight; `true` if the value has changed since it was requested.
-    asked: HashMap<Reference, bool>,
+    in_flight: HashMap<Reference, bool>,
     under_way: FuturesUnordered<BoxFuture<'static, (Reference, Result<Fetched, kube::Error>)>>,
     /// Failed fetches, retried at [`Self::again`].
     failed: HashSet<Reference>,
@@ -45,7 +45,7 @@ impl Fetches {
         Self {
             client,
             queue: VecDeque::new(),
-            asked: HashMap::new(),
+            in_flight: HashMap::new(),
             under_way: FuturesUnordered::new(),
             failed: HashSet::new(),
             again: Instant::now(),
@@ -56,16 +56,16 @@ impl Fetches {
 
     /// Whether every request has been answered, or has failed at least once.
     pub(super) fn idle(&self) -> bool {
-        self.asked.is_empty()
+        self.in_flight.is_empty()
     }
 
     /// Requests a value; again if it is being fetched, because that response may predate the change.
     pub(super) fn ask(&mut self, reference: Reference) {
         self.failed.remove(&reference);
-        if let Some(changed) = self.asked.get_mut(&reference) {
+        if let Some(changed) = self.in_flight.get_mut(&reference) {
             *changed = true;
         } else {
-            self.asked.insert(reference.clone(), false);
+            self.in_flight.insert(reference.clone(), false);
             self.queue.push_back(reference);
         }
         self.fill();
@@ -114,7 +114,7 @@ impl Fetches {
                 else => std::future::pending().await,
             };
             let (reference, result) = answer;
-            let changed = self.asked.remove(&reference).unwrap_or(false);
+            let changed = self.in_flight.remove(&reference).unwrap_or(false);
             match result {
                 Ok(fetched) => {
                     self.pause = limits::FETCH_PAUSE;

@@ -37,7 +37,7 @@ pub(super) struct AttemptResult {
     /// Whether it counts as a failure of the receiver.
     pub(super) failed: bool,
     /// Whether the request was sent to the receiver.
-    pub(super) asked: bool,
+    pub(super) contacted: bool,
     /// How long the receiver has asked to be left alone.
     pub(super) pause: Option<Duration>,
 }
@@ -107,7 +107,7 @@ pub(super) async fn conclude(
         sequence: delivery.event.sequence,
         at: now,
         failed: outcome.counts_as_failure(),
-        asked: outcome.asked,
+        contacted: outcome.contacted,
         pause: outcome.pause,
         settlement: outcome.settlement,
     }
@@ -203,7 +203,7 @@ fn observe(
         message: failure.message.clone(),
         next_attempt,
         gone: outcome.gone,
-        own: !outcome.asked,
+        own: !outcome.contacted,
     });
 }
 

@@ -11,12 +11,12 @@ use crate::catalog::Subscription;
 pub(super) struct CircuitReport {
     subscription: Arc<Subscription>,
     /// The state published last.
-    told: Option<OpenCircuit>,
+    reported: Option<OpenCircuit>,
 }
 
 impl CircuitReport {
     pub(super) fn new(subscription: Arc<Subscription>) -> Self {
-        let report = Self { subscription, told: None };
+        let report = Self { subscription, reported: None };
         // An earlier worker may have left another state.
         report.publish();
         report
@@ -25,28 +25,28 @@ impl CircuitReport {
     /// Publishes the state after a new configuration or a requested probe.
     pub(super) fn renew(&mut self, subscription: &Arc<Subscription>, circuit: Option<OpenCircuit>) {
         self.subscription = Arc::clone(subscription);
-        self.told = circuit;
+        self.reported = circuit;
         self.publish();
     }
 
     /// Publishes and logs the state after an attempt, if it has changed.
     pub(super) fn update(&mut self, circuit: Option<OpenCircuit>) {
-        if circuit != self.told {
+        if circuit != self.reported {
             self.log(circuit);
-            self.told = circuit;
+            self.reported = circuit;
             self.publish();
         }
     }
 
     fn publish(&self) {
-        self.subscription.facts.circuit(self.told);
-        self.subscription.metrics.circuit(self.told.is_some());
+        self.subscription.facts.circuit(self.reported);
+        self.subscription.metrics.circuit(self.reported.is_some());
     }
 
     fn log(&self, circuit: Option<OpenCircuit>) {
         let key = &self.subscription.key;
         match circuit {
-            Some(circuit) if self.told.is_none() => tracing::warn!(
+            Some(circuit) if self.reported.is_none() => tracing::warn!(
                 namespace = %key.namespace,
                 subscription = %key.name,
                 failures = circuit.failures,

@@ -277,7 +277,7 @@ impl Client {
         let unreachable = |error: SendError| TokenError::Unreachable(error.to_string());
         let pools = self.pools(client.tls.as_deref()).map_err(unreachable)?;
         pools.urls.check(&client.token_url, false).map_err(unreachable)?;
-        let asked = self.0.clock.now();
+        let requested_at = self.0.clock.now();
         let request = question(&client);
         let exchange = async {
             let answer = pools.urls.send(client.token_url.as_str(), request, false).await?;
@@ -287,7 +287,7 @@ impl Client {
         match tokio::time::timeout(limits::TOKEN_TIMEOUT, exchange).await {
             Ok(answer) => {
                 let (status, body) = answer.map_err(unreachable)?;
-                token::read(status, &body, asked).map(Arc::new)
+                token::read(status, &body, requested_at).map(Arc::new)
             }
             Err(_) => Err(TokenError::Timeout(limits::TOKEN_TIMEOUT)),
         }

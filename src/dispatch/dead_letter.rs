@@ -96,7 +96,7 @@ fn arrival(
     let first_received = earlier(letter::RECEIVED).map_or_else(|| event.received.to_string(), str::to_owned);
     let subscription = subscription.key.to_string();
     let id = letter::id(&subscription, &from, event.sequence, &event.id);
-    let mut said = vec![
+    let mut attributes = vec![
         (letter::ID, first_id),
         (letter::RECEIVED, first_received),
         (letter::TRAIL, trail),
@@ -106,16 +106,16 @@ fn arrival(
         (letter::REASON, failure.reason.to_string()),
         (letter::MESSAGE, letter::header_text(&failure.message)),
     ];
-    said.extend(failure.status.map(|status| (letter::STATUS, status.to_string())));
+    attributes.extend(failure.status.map(|status| (letter::STATUS, status.to_string())));
     let came = event.headers.iter().filter(|(name, _)| !letter::is_header(name)).cloned();
-    let said = said.into_iter().map(|(name, value)| (Box::from(name), Bytes::from(value)));
+    let attributes = attributes.into_iter().map(|(name, value)| (Box::from(name), Bytes::from(value)));
     Ok(Arrival {
         endpoint: to.endpoint.clone(),
         validated: Validated::again(Identity::new(id, event.kind.clone()), event.body.clone()),
         received: now,
         content_type: event.content_type.clone(),
         remote: event.remote,
-        headers: said.chain(came).collect(),
+        headers: attributes.chain(came).collect(),
         window: Some(limits::DEAD_LETTER_WINDOW),
         max_bytes: to.max_bytes,
     })

@@ -195,10 +195,10 @@ impl Workers {
             Err(error) => error.id(),
         };
         let Some(key) = self.names.remove(&id) else { return Ok(()) };
-        let unasked = self.handles.remove(&key).is_some_and(|handle| handle.config.is_some());
+        let unexpected = self.handles.remove(&key).is_some_and(|handle| handle.config.is_some());
         match ended {
             Err(error) => return Err(DispatchError::Failed(key, error)),
-            Ok(_) if unasked => return Err(DispatchError::Ended(key)),
+            Ok(_) if unexpected => return Err(DispatchError::Ended(key)),
             Ok(_) => {}
         }
         if let Some(subscription) = live.subscription(&key)

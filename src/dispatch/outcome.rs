@@ -25,7 +25,7 @@ pub struct AttemptOutcome {
     /// Whether the receiver is permanently gone.
     pub gone: bool,
     /// Whether the request was sent to the receiver.
-    pub asked: bool,
+    pub contacted: bool,
     /// How long the receiver has asked to be left alone, up to the policy's longest delay.
     pub pause: Option<Duration>,
     /// The settlement for the journal.
@@ -43,7 +43,7 @@ impl AttemptOutcome {
 
     /// Whether it counts as a failure of the receiver: see [`grapnel_delivery::breaker`].
     pub fn counts_as_failure(&self) -> bool {
-        self.failure().is_some() && !self.gone && self.asked
+        self.failure().is_some() && !self.gone && self.contacted
     }
 
     /// The failure, if the attempt failed.
@@ -72,7 +72,7 @@ pub fn classify(
                 label: DELIVERED,
                 status: Some(response.status),
                 gone: false,
-                asked: true,
+                contacted: true,
                 pause: None,
                 settlement: Settlement::Delivered(Exchange { time: now, status: Some(response.status.as_u16()), took }),
             };
@@ -89,7 +89,8 @@ pub fn classify(
     };
     let gone = status.is_some_and(|status| policy.stops_on(status.as_u16()));
     let delay = if gone { None } else { policy.delay(attempt, entropy) };
-    let pause = asked_delay(answer, now).map(|asked| asked.min(policy.max_delay)).filter(|pause| !pause.is_zero());
+    let pause =
+        requested_delay(answer, now).map(|contacted| contacted.min(policy.max_delay)).filter(|pause| !pause.is_zero());
     let settlement = match delay {
         None => Settlement::Dead { failure },
         Some(backoff) => {
@@ -97,12 +98,12 @@ pub fn classify(
             Settlement::Retry { due: now.checked_add(delay).unwrap_or(Timestamp::MAX), failure }
         }
     };
-    let asked = !answer.as_ref().is_err_and(AttemptError::is_own);
-    AttemptOutcome { label, status, gone, asked, pause, settlement }
+    let contacted = !answer.as_ref().is_err_and(AttemptError::is_own);
+    AttemptOutcome { label, status, gone, contacted, pause, settlement }
 }
 
 /// The delay that the receiver requested by `Retry-After`.
-fn asked_delay(answer: &Result<ReceiverResponse, AttemptError>, now: Timestamp) -> Option<Duration> {
+fn requested_delay(answer: &Result<ReceiverResponse, AttemptError>, now: Timestamp) -> Option<Duration> {
     let response = answer.as_ref().ok()?;
     match response.status {
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {

@@ -249,13 +249,13 @@ mod tests {
     /// Names that begin with `hangs` hang until they are released; the others have an address.
     #[derive(Default)]
     struct Hanging {
-        asked: AtomicUsize,
+        lookups: AtomicUsize,
         released: tokio::sync::Notify,
     }
 
     impl Names for Hanging {
         fn lookup<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>> {
-            self.asked.fetch_add(1, Relaxed);
+            self.lookups.fetch_add(1, Relaxed);
             Box::pin(async move {
                 if name.starts_with("hangs") {
                     self.released.notified().await;
@@ -280,16 +280,16 @@ mod tests {
         let mut hanging = futures_util::future::join_all(hanging);
         assert!(futures_util::poll!(&mut hanging).is_pending());
         let bound = limits::DNS_LOOKUPS - limits::DNS_LOOKUPS_RESERVED;
-        assert_eq!(names.asked.load(Relaxed), 1 + bound);
+        assert_eq!(names.lookups.load(Relaxed), 1 + bound);
         resolver.lookup("works.test").await.unwrap();
         assert!(resolver.lookup("unknown.test").now_or_never().is_none(), "it waits behind those that hang");
-        assert_eq!(names.asked.load(Relaxed), 2 + bound);
+        assert_eq!(names.lookups.load(Relaxed), 2 + bound);
 
         // All waiters are gone: lookups that hang end, and the others are not even started.
         drop(hanging);
         names.released.notify_waiters();
         settle().await;
-        assert_eq!(names.asked.load(Relaxed), 2 + bound);
+        assert_eq!(names.lookups.load(Relaxed), 2 + bound);
         assert_eq!(resolver.flights.len(), 0);
         resolver.lookup("unknown.test").await.unwrap();
     }

@@ -262,8 +262,8 @@ mod tests {
             let status = StatusCode::from_u16(status).unwrap();
             read(status, &Bytes::from_static(body.as_bytes()), at(0)).err().unwrap().to_string()
         };
-        let told = "the token endpoint responded with 401, invalid_client";
-        assert_eq!(refused(401, r#"{"error":"invalid_client","error_description":"hunter2"}"#), told);
+        let message = "the token endpoint responded with 401, invalid_client";
+        assert_eq!(refused(401, r#"{"error":"invalid_client","error_description":"hunter2"}"#), message);
         assert_eq!(refused(400, r#"{"error":"hunter2"}"#), "the token endpoint responded with 400");
         assert_eq!(refused(503, "hunter2"), "the token endpoint responded with 503");
         assert_eq!(
@@ -292,12 +292,12 @@ mod tests {
                 async move { Ok(Arc::new(answered.await.unwrap())) }.boxed()
             })
         };
-        let asked = futures_util::future::join_all((0..50).map(|_| ask()));
+        let requests = futures_util::future::join_all((0..50).map(|_| ask()));
         let answering = async {
             // Polled after all of them have requested a token.
             assert!(answer.send(token("one", 3600, at(0))).is_ok());
         };
-        let (answers, ()) = tokio::join!(asked, answering);
+        let (answers, ()) = tokio::join!(requests, answering);
         assert!(answers.into_iter().all(|answer| answer.ok().unwrap().header == "Bearer one"));
         assert_eq!(fetches.load(Ordering::SeqCst), 1);
         // It is cached for later requests.

@@ -324,13 +324,13 @@ impl Worker {
     /// Records the end of an attempt.
     fn book(&mut self, ended: Result<AttemptResult, JoinError>) {
         match ended {
-            Ok(AttemptResult { sequence, settlement, at, failed, asked, pause }) => {
+            Ok(AttemptResult { sequence, settlement, at, failed, contacted, pause }) => {
                 // A delivery released at the deadline is not settled twice.
                 let Some(InFlight { permit, target, .. }) = self.in_flight.remove(&sequence) else { return };
                 // An earlier target does not pause this one.
                 let pause = pause.filter(|_| target == self.target);
                 self.ended.push((sequence, settlement));
-                if asked {
+                if contacted {
                     self.admission.ended(permit, failed, at);
                 } else {
                     self.admission.released(permit);

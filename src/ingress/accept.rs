@@ -99,7 +99,7 @@ pub(super) async fn accept(State(caller): State<Caller>, request: Request) -> Re
     let Caller { shared, activity, peer } = caller;
     let started = Instant::now();
     let version = request.version();
-    let underway = activity.request(version);
+    let guard = activity.request(version);
     let (head, body) = request.into_parts();
 
     let endpoint = match shared.route(head.uri.path()) {
@@ -125,10 +125,10 @@ pub(super) async fn accept(State(caller): State<Caller>, request: Request) -> Re
     let remote = inbound.remote;
     let received = inbound.received;
     if body.is_end_stream() {
-        underway.has_been_read();
+        guard.has_been_read();
     }
-    let outcome = shared.walk(inbound, body, &underway).await;
-    if underway.is_unread() {
+    let outcome = shared.walk(inbound, body, &guard).await;
+    if guard.is_unread() {
         activity.leave_unread();
     }
 
@@ -196,7 +196,7 @@ impl Shared {
 
     /// Runs the steps, cheapest rejection first; nothing is parsed before it is verified. `underway` is updated when
     /// the body has been read to its end.
-    async fn walk(&self, inbound: Inbound, body: Body, underway: &RequestGuard) -> Result<AcceptedRequest, Rejected> {
+    async fn walk(&self, inbound: Inbound, body: Body, guard: &RequestGuard) -> Result<AcceptedRequest, Rejected> {
         handshake::allow_method(&inbound)?;
         allow_endpoint(&inbound.endpoint)?;
         allow_source(&inbound.endpoint, inbound.remote)?;
@@ -211,7 +211,7 @@ impl Shared {
         body::admit(&inbound.headers, &body, limit)?;
         let namespace = Arc::clone(&inbound.endpoint.key.namespace);
         let body = body::receive(body, limit, inbound.deadline, &namespace, &self.memory).await?;
-        underway.has_been_read();
+        guard.has_been_read();
         let _in_progress = self.tenants.begin(&namespace)?;
         let may_be_probe = inbound.endpoint.probes.contains(&Method::POST) && handshake::is_unsigned(&inbound);
         let judged = async {

@@ -88,9 +88,9 @@ mod tests {
 
     #[test]
     fn the_confirmation_is_json_whatever_the_id() {
-        let said = |id, duplicate| String::from_utf8(confirmation(id, duplicate)).unwrap();
-        assert_eq!(said("evt_1", false), r#"{"success":true,"id":"evt_1"}"#);
-        let duplicate: serde_json::Value = serde_json::from_str(&said("a\"b", true)).unwrap();
+        let text = |id, duplicate| String::from_utf8(confirmation(id, duplicate)).unwrap();
+        assert_eq!(text("evt_1", false), r#"{"success":true,"id":"evt_1"}"#);
+        let duplicate: serde_json::Value = serde_json::from_str(&text("a\"b", true)).unwrap();
         assert_eq!((&duplicate["id"], &duplicate["duplicate"]), (&"a\"b".into(), &true.into()));
         assert!(duplicate["message"].as_str().is_some_and(|message| message.contains("grapnel redeliver")));
     }

@@ -143,7 +143,7 @@ impl Server {
         let handshake = tokio::select! {
             handshake = timeout(self.head_timeout, tls.accept(stream)) => handshake,
             () = stop.cancelled() => return,
-            () = activity.is_asked_to_go() => {
+            () = activity.close_requested() => {
                 tracing::debug!(%peer, "TLS handshake ended to make room");
                 return;
             }
@@ -182,7 +182,7 @@ impl Server {
                     ending = true;
                     look.set(sleep(limits::CLOSE_TIMEOUT));
                 }
-                () = activity.is_asked_to_go(), if !leaving => {
+                () = activity.close_requested(), if !leaving => {
                     if activity.waits_for_client(Instant::now()).is_none() {
                         activity.stay();
                         continue;

@@ -75,15 +75,15 @@ fn called(public: Option<&Url>, tls: bool, from_proxy: bool, headers: &HeaderMap
         return CalledUrl { target: format!("{}{target}", base.target.trim_end_matches('/')), ..base };
     }
     // Each proxy appends its entry: the last one is that of the trusted proxy.
-    let said = |name: &HeaderName| {
+    let forwarded = |name: &HeaderName| {
         let line = headers.get_all(name).iter().next_back().filter(|_| from_proxy)?.to_str().ok()?;
         line.rsplit(',').map(str::trim).find(|entry| !entry.is_empty()).map(str::to_owned)
     };
     let host = || headers.get(HOST).and_then(|host| host.to_str().ok()).map(str::to_owned);
-    let asked = || uri.authority().map(|authority| authority.as_str().to_owned());
+    let from_uri = || uri.authority().map(|authority| authority.as_str().to_owned());
     CalledUrl {
-        secure: said(&X_FORWARDED_PROTO).map_or(tls, |scheme| scheme.eq_ignore_ascii_case("https")),
-        authority: said(&X_FORWARDED_HOST).or_else(asked).or_else(host).unwrap_or_default(),
+        secure: forwarded(&X_FORWARDED_PROTO).map_or(tls, |scheme| scheme.eq_ignore_ascii_case("https")),
+        authority: forwarded(&X_FORWARDED_HOST).or_else(from_uri).or_else(host).unwrap_or_default(),
         target: target.to_owned(),
     }
 }
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn without_either_it_is_what_was_asked() {
+    fn without_either_it_is_the_url_of_the_request() {
         assert_eq!(of(None, false, true, &[("host", "a:80")], "/a?"), "http://a:80/a?");
         assert_eq!(of(None, true, false, &[], "https://b.example.com/a"), "https://b.example.com/a");
         assert_eq!(of(None, false, false, &[], "/a"), "http:///a", "nobody signs that");

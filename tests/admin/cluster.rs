@@ -16,15 +16,15 @@ use super::{DELIVERIES, EVENTS, Server, arrival, now, start, start_with};
 #[derive(Default)]
 struct Table {
     allowed: Vec<&'static str>,
-    asked: Mutex<Vec<String>>,
+    reviewed: Mutex<Vec<String>>,
 }
 
 impl Authority for Table {
     fn allow<'a>(&'a self, token: &'a str, ask: &'a Ask) -> BoxFuture<'a, Result<(), Denied>> {
-        let asked = ask.to_string();
-        self.asked.lock().unwrap().push(asked.clone());
+        let reviewed = ask.to_string();
+        self.reviewed.lock().unwrap().push(reviewed.clone());
         let answer = match token {
-            "developer" if self.allowed.contains(&&*asked) => Ok(()),
+            "developer" if self.allowed.contains(&&*reviewed) => Ok(()),
             "developer" => Err(Denied::Forbidden { user: "dana".into() }),
             "down" => Err(Denied::Unavailable),
             _ => Err(Denied::NotAuthenticated),
@@ -34,7 +34,7 @@ impl Authority for Table {
 }
 
 async fn serving(allowed: &[&'static str]) -> (Server, Arc<Table>) {
-    let table = Arc::new(Table { allowed: allowed.to_vec(), asked: Mutex::default() });
+    let table = Arc::new(Table { allowed: allowed.to_vec(), reviewed: Mutex::default() });
     let server = start(Access::Cluster(table.clone())).await;
     server.append(vec![arrival("e1", "t", now(), None, b"{}")]).await;
     (server, table)
@@ -69,7 +69,7 @@ async fn every_path_asks_for_its_own_verb_and_resource() {
         r#"list webhooksubscriptions in namespace "shop""#,
     ];
     let (server, table) = serving(&all).await;
-    for (path, asked) in [
+    for (path, reviewed) in [
         (EVENTS, &all[..1]),
         (&format!("{EVENTS}/e1"), &all[..1]),
         (&format!("{EVENTS}?limit=1"), &all[..1]),
@@ -78,7 +78,7 @@ async fn every_path_asks_for_its_own_verb_and_resource() {
         ("/api/v1/objects?namespace=shop", &all[4..]),
     ] {
         assert_eq!(ask(&server, path, "developer").await.status(), StatusCode::OK, "{path}");
-        assert_eq!(*std::mem::take(&mut *table.asked.lock().unwrap()), *asked, "{path}");
+        assert_eq!(*std::mem::take(&mut *table.reviewed.lock().unwrap()), *reviewed, "{path}");
     }
     server.end().await;
 }
@@ -91,7 +91,7 @@ async fn without_a_good_token_nobody_gets_in() {
         assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{path}");
         assert_eq!(response.headers()["www-authenticate"], "Bearer");
     }
-    assert!(table.asked.lock().unwrap().is_empty(), "nobody is asked about no token");
+    assert!(table.reviewed.lock().unwrap().is_empty(), "nobody is asked about no token");
     let sentence = refused(&server, EVENTS, "stolen", StatusCode::UNAUTHORIZED).await;
     assert!(!sentence.contains("stolen") && sentence.contains("kubectl create token"), "{sentence}");
     let twice = server.client.get(format!("http://{}{EVENTS}", server.address));
@@ -220,7 +220,7 @@ fn what_cannot_be_meant_is_a_usage_error() {
 
 #[tokio::test]
 async fn metrics_can_be_guarded_like_the_rest() {
-    let table = Arc::new(Table { allowed: vec!["get /metrics"], asked: Mutex::default() });
+    let table = Arc::new(Table { allowed: vec!["get /metrics"], reviewed: Mutex::default() });
     let guarded = |access| start_with(AdminOptions { access, guarded_metrics: true });
     let server = guarded(Access::Cluster(table.clone())).await;
     assert_eq!(ask(&server, "/metrics", "").await.status(), StatusCode::UNAUTHORIZED);
@@ -229,7 +229,7 @@ async fn metrics_can_be_guarded_like_the_rest() {
     let response = ask(&server, "/metrics", "developer").await;
     assert_eq!(response.status(), StatusCode::OK);
     assert!(response.text().await.unwrap().contains("webhook_"));
-    assert!(table.asked.lock().unwrap().iter().all(|asked| asked == "get /metrics"));
+    assert!(table.reviewed.lock().unwrap().iter().all(|reviewed| reviewed == "get /metrics"));
     for open in ["/healthz", "/readyz"] {
         assert_eq!(ask(&server, open, "").await.status(), StatusCode::OK, "{open} is for probes");
     }

@@ -41,7 +41,7 @@ async fn is_answered(stream: &mut TcpStream) {
 
 /// A connection that is held without a word, in each of the ways to do so.
 async fn silent(address: SocketAddr, number: usize) -> TcpStream {
-    let said: &[u8] = match number % 4 {
+    let bytes: &[u8] = match number % 4 {
         0 => b"",
         1 => b"GET /healthz HTTP/1.1\r\nHost: loc",
         2 => b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n",
@@ -51,7 +51,7 @@ async fn silent(address: SocketAddr, number: usize) -> TcpStream {
         }
     };
     let mut stream = TcpStream::connect(address).await.unwrap();
-    stream.write_all(said).await.unwrap();
+    stream.write_all(bytes).await.unwrap();
     stream
 }
 

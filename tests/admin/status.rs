@@ -98,7 +98,7 @@ async fn an_unknown_name_comes_with_the_way_to_the_known_ones() {
 }
 
 #[tokio::test]
-async fn another_server_is_told_from_the_operator() {
+async fn another_server_is_not_taken_for_the_operator() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     // As the server that receives webhooks responds to a path that is no endpoint's.

@@ -342,7 +342,7 @@ async fn of_two_endpoints_with_one_path_the_older_has_it_until_it_goes() {
 }
 
 #[tokio::test]
-async fn a_failing_a_vanished_and_a_parked_receiver_are_told_apart() {
+async fn a_failing_a_vanished_and_a_parked_receiver_have_different_reasons() {
     let receiver = Receiver::start().await;
     let cluster = Cluster::new().await;
     let grapnel = cluster.operator().start().await;

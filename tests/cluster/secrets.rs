@@ -69,18 +69,18 @@ async fn no_secret_is_in_statuses_events_logs_metrics_or_answers() {
         token(&cluster, "stranger", &[AUDIENCE]).await,
         token(&cluster, "publisher", &[]).await,
     ];
-    let mut said = String::new();
+    let mut printed = String::new();
     for path in ["internal", "orders", "absent"].map(|name| format!("/{}/{name}", cluster.namespace)) {
         for (number, token) in tokens.iter().enumerate() {
             let headers = [("authorization", format!("Bearer {token}")), ("x-signature", token.clone())];
             let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
             let (status, answer) = grapnel.post(&path, &headers, format!(r#"{{"id":"t-{number}"}}"#)).await;
-            writeln!(said, "{status} {answer}").unwrap();
+            writeln!(printed, "{status} {answer}").unwrap();
         }
         let answer = grapnel.post(&path, &[("x-signature", shop::ORDERS)], r#"{"id":"x"}"#).await;
-        writeln!(said, "{answer:?}").unwrap();
+        writeln!(printed, "{answer:?}").unwrap();
     }
-    assert!(said.contains("\"success\":true") && said.contains("invalid_signature"), "{said}");
+    assert!(printed.contains("\"success\":true") && printed.contains("invalid_signature"), "{printed}");
     let (status, answer) = shop::order(&grapnel, &cluster, "orders", "first").await;
     assert_eq!(status, 200, "{answer}");
     receiver.next().await;
@@ -118,7 +118,7 @@ async fn no_secret_is_in_statuses_events_logs_metrics_or_answers() {
         // What makes it a token. The rest says who somebody is, which is no secret.
         secrets.add("token of an account", token.rsplit('.').next().unwrap());
     }
-    let mut places = vec![("answers".to_owned(), said), ("metrics".into(), grapnel.admin("/metrics").await.1)];
+    let mut places = vec![("answers".to_owned(), printed), ("metrics".into(), grapnel.admin("/metrics").await.1)];
     for kind in ["WebhookEndpoint", "WebhookSubscription", "Event", "Lease"] {
         let objects = cluster.list(kind).await;
         assert!(!objects.is_empty(), "{kind}");

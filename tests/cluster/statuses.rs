@@ -158,7 +158,7 @@ async fn kubernetes_events_tell_what_changed() {
     let receiver = Receiver::start().await;
     let cluster = Cluster::new().await;
     let grapnel = cluster.operator().with(["--identity", "replica-1"]).start().await;
-    let told = async |kind: &str, name: &str, reason: &str| -> Value {
+    let event_of = async |kind: &str, name: &str, reason: &str| -> Value {
         grapnel
             .eventually(&format!("the Event {reason} of {name}"), async || {
                 cluster.list("Event").await.into_iter().find(|event| {
@@ -170,7 +170,7 @@ async fn kubernetes_events_tell_what_changed() {
             .await
     };
     cluster.apply(&shop::endpoint("orders")).await;
-    let event = told("WebhookEndpoint", "orders", "SecretNotFound").await;
+    let event = event_of("WebhookEndpoint", "orders", "SecretNotFound").await;
     assert_eq!(event["type"], "Warning");
     assert!(event["note"].as_str().unwrap().contains("Secret shop does not exist"), "{event}");
     assert_eq!(event["reportingController"], "grapnel.dev/grapnel");
@@ -180,12 +180,12 @@ async fn kubernetes_events_tell_what_changed() {
 
     shop::open(&cluster, &receiver.url).await;
     shop::ready(&cluster).await;
-    assert_eq!(told("WebhookEndpoint", "orders", "Programmed").await["type"], "Normal");
-    assert_eq!(told("WebhookSubscription", "fulfilment", "Programmed").await["type"], "Normal");
+    assert_eq!(event_of("WebhookEndpoint", "orders", "Programmed").await["type"], "Normal");
+    assert_eq!(event_of("WebhookSubscription", "fulfilment", "Programmed").await["type"], "Normal");
     receiver.answer(500);
     assert_eq!(shop::order(&grapnel, &cluster, "orders", "failing").await.0, 200);
-    assert_eq!(told("WebhookSubscription", "fulfilment", "TargetFailing").await["type"], "Warning");
-    assert_eq!(told("WebhookSubscription", "fulfilment", "DeadLettered").await["type"], "Warning");
+    assert_eq!(event_of("WebhookSubscription", "fulfilment", "TargetFailing").await["type"], "Warning");
+    assert_eq!(event_of("WebhookSubscription", "fulfilment", "DeadLettered").await["type"], "Warning");
     for event in cluster.list("Event").await {
         let text = event.to_string();
         assert!(!text.contains(shop::ORDERS) && !text.contains(shop::SIGNING), "{text}");

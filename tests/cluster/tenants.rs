@@ -82,20 +82,20 @@ async fn a_tenant_learns_nothing_of_what_is_not_offered() {
     assert_eq!(private, absent.replace("absent", "orders"), "there or not, it looks the same");
 
     // Nor do Events tell more, and the owner does not hear of who tried.
-    let told = async |name: &str| {
-        let mut told: Vec<String> = other
+    let events = async |name: &str| {
+        let mut events: Vec<String> = other
             .list("Event")
             .await
             .iter()
             .filter(|event| event["regarding"]["name"] == name)
             .map(|event| format!("{} {} {}", event["type"], event["reason"], event["note"]))
             .collect();
-        told.sort();
-        told
+        events.sort();
+        events
     };
     let (about_private, about_absent) = grapnel
         .eventually("the Events", async || {
-            let (private, absent) = (told("abroad").await, told("guess").await);
+            let (private, absent) = (events("abroad").await, events("guess").await);
             (!private.is_empty() && private.len() == absent.len()).then_some((private, absent))
         })
         .await;

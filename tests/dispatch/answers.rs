@@ -251,7 +251,7 @@ async fn raw(answer: &'static [u8]) -> std::net::SocketAddr {
 }
 
 #[tokio::test]
-async fn broken_answers_are_told_apart() {
+async fn broken_responses_have_different_reasons() {
     for (scheme, answer, reason) in [
         ("http", &b""[..], "io"),
         ("http", b"SSH-2.0-OpenSSH_9.9\r\n", "io"),

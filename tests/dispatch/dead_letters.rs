@@ -226,12 +226,12 @@ async fn circles_end_and_lose_nothing() {
         assert_eq!(stage.events_of(&at(number)).await.len(), 1, "{name}");
     }
     let last = stage.events_of(&at(2)).await.remove(0);
-    let said = |name: &str| {
+    let header = |name: &str| {
         let value = last.headers.iter().find(|(found, _)| &**found == name).map(|(_, value)| value.clone());
         String::from_utf8(value.unwrap().to_vec()).unwrap()
     };
-    assert_eq!(said(dead_letter::TRAIL), "shop/one, shop/two");
-    assert_eq!((said(dead_letter::ID), said(dead_letter::SUBSCRIPTION)), ("evt_1".into(), "shop/two".into()));
+    assert_eq!(header(dead_letter::TRAIL), "shop/one, shop/two");
+    assert_eq!((header(dead_letter::ID), header(dead_letter::SUBSCRIPTION)), ("evt_1".into(), "shop/two".into()));
     let names: Vec<_> = last.headers.iter().map(|(name, _)| name).collect();
     assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len(), "said once: {names:?}");
     assert_eq!(gone.rest().len(), 4);

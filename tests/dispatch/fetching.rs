@@ -56,7 +56,7 @@ async fn a_document_comes_whole_or_not_at_all() {
 }
 
 #[tokio::test]
-async fn forbidden_addresses_are_not_asked() {
+async fn forbidden_addresses_are_not_contacted() {
     let base = library().await;
     let client = client(EgressPolicy::default());
     let port = base.port().unwrap();

@@ -50,8 +50,11 @@ async fn a_private_authority_is_trusted_where_it_is_named_and_nowhere_else() {
     let (client, url) = (client(), receiver.url("localhost"));
     let answer = post(&client, url.clone(), authority.trusted()).await.unwrap();
     assert_eq!(answer.status, StatusCode::OK);
-    let asked = receiver.next().await;
-    assert_eq!((asked.version, asked.server_name.as_deref(), asked.shown), (Version::HTTP_2, Some("localhost"), 0));
+    let received = receiver.next().await;
+    assert_eq!(
+        (received.version, received.server_name.as_deref(), received.shown),
+        (Version::HTTP_2, Some("localhost"), 0)
+    );
     // Also after a connection has been made that may be used again.
     for identity in [None, Some(other.trusted()), Some(TlsIdentity::default().calling("localhost").unwrap())] {
         let refused = client.post(outgoing(url.clone(), identity)).await.unwrap_err();
@@ -81,16 +84,16 @@ async fn a_certificate_is_shown_to_who_asks_for_one() {
 }
 
 #[tokio::test]
-async fn the_name_that_is_said_is_asked_for_and_wanted_and_the_host_stays() {
+async fn the_server_name_is_sent_and_verified_and_the_host_stays() {
     let authority = Authority::new();
     let mut receiver = Secure::start(&authority.issue("inside.example"), None, fine).await;
     let client = client();
     let named = authority.trusted().calling("inside.example").unwrap();
     for host in ["127.0.0.1", "localhost"] {
         post(&client, receiver.url(host), named.clone()).await.unwrap();
-        let asked = receiver.next().await;
-        assert_eq!(asked.server_name.as_deref(), Some("inside.example"));
-        assert_eq!(asked.request.uri().host(), Some(host), "the receiver is spoken to as it was named");
+        let received = receiver.next().await;
+        assert_eq!(received.server_name.as_deref(), Some("inside.example"));
+        assert_eq!(received.request.uri().host(), Some(host), "the receiver is spoken to as it was named");
     }
     for identity in [authority.trusted(), authority.trusted().calling("other.example").unwrap()] {
         let refused = post(&client, receiver.url("localhost"), identity).await.unwrap_err();
@@ -148,16 +151,16 @@ async fn what_goes_wrong_with_a_secret_url_tells_nothing_of_it() {
     ] {
         let request = Outgoing { secret_url: true, ..outgoing(Url::parse(&url).unwrap(), Some(tls)) };
         let shown = format!("{request:?}");
-        let told = match client.post(request).await {
+        let message = match client.post(request).await {
             Ok(answer) => format!("{} {answer:?}", answer.status),
             Err(error) => format!("{} {error} {error:?}", error.reason()),
         };
-        for text in [&shown, &told] {
+        for text in [&shown, &message] {
             for secret in ["hush", "localhost", "10.7.3.1", "127.0.0.1", &port.to_string()] {
                 assert!(!text.contains(secret), "{url}: {text}");
             }
         }
-        reasons.push(told.split(' ').next().unwrap().to_owned());
+        reasons.push(message.split(' ').next().unwrap().to_owned());
     }
     // `hush.localhost` resolves where the system's resolver knows RFC 6761.
     assert!(["dns", "tls"].contains(&reasons[0].as_str()), "{reasons:?}");

@@ -79,7 +79,7 @@ async fn a_suspended_subscription_sends_nothing_and_loses_nothing() {
 }
 
 #[tokio::test]
-async fn a_change_does_not_disturb_what_is_under_way() {
+async fn a_change_does_not_disturb_attempts_in_flight() {
     let mut stage = Stage::new().await;
     let (mut before, gate) = gated().await;
     let mut after = Receiver::statuses(&[200]).await;

@@ -141,7 +141,7 @@ async fn types_that_are_not_delivered_hold_up_nothing() {
 }
 
 #[tokio::test]
-async fn an_order_can_be_asked_for_later() {
+async fn ordering_can_be_turned_on_later() {
     let mut stage = Stage::new().await;
     let mut receiver = Receiver::statuses(&[500, 500, 500, 500, 500, 200]).await;
     // Five have failed, in whatever order, and their retries are due in whatever order.

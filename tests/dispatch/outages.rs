@@ -102,7 +102,7 @@ async fn down_for_longer_than_the_retries_is_a_dead_letter_that_is_delivered_on_
 }
 
 #[tokio::test]
-async fn an_answer_that_nobody_asked_for_is_not_taken_for_that_of_the_next_event() {
+async fn an_unsolicited_response_is_not_taken_for_that_of_the_next_event() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = Url::parse(&format!("http://{}/hook", listener.local_addr().unwrap())).unwrap();
     tokio::spawn(async move {

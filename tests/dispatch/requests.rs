@@ -153,7 +153,7 @@ async fn envelopes_wrap_the_payload() {
 }
 
 #[tokio::test]
-async fn headers_are_passed_on_as_asked_and_never_framing_or_ours() {
+async fn headers_are_passed_on_as_declared_and_never_framing_or_ours() {
     let event = Event {
         headers: &[
             ("x-tenant", "a"),

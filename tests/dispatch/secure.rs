@@ -73,7 +73,7 @@ impl Authority {
 
 /// A request as it came over TLS.
 #[derive(Debug)]
-pub(crate) struct Asked {
+pub(crate) struct SecureRequest {
     pub(crate) version: Version,
     /// The name that was asked for (SNI).
     pub(crate) server_name: Option<String>,
@@ -85,7 +85,7 @@ pub(crate) struct Asked {
 /// A server over TLS on the loopback.
 pub(crate) struct Secure {
     pub(crate) address: std::net::SocketAddr,
-    asked: mpsc::UnboundedReceiver<Asked>,
+    received: mpsc::UnboundedReceiver<SecureRequest>,
     /// Connections that are open now.
     pub(crate) open: watch::Receiver<usize>,
     pub(crate) connections: Arc<AtomicUsize>,
@@ -115,7 +115,7 @@ impl Secure {
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (seen, asked) = mpsc::unbounded_channel();
+        let (seen, received) = mpsc::unbounded_channel();
         let (now_open, open) = watch::channel(0);
         let now_open = Arc::new(now_open);
         let connections = Arc::new(AtomicUsize::new(0));
@@ -138,7 +138,8 @@ impl Secure {
                             let request = Request::from_parts(parts, body.collect().await?.to_bytes());
                             let answer = answer(&request).map(|text| Full::new(Bytes::from(text)));
                             // The test may have seen enough.
-                            let _ = seen.send(Asked { version: request.version(), server_name, shown, request });
+                            let _ =
+                                seen.send(SecureRequest { version: request.version(), server_name, shown, request });
                             Ok::<_, hyper::Error>(answer)
                         }
                     });
@@ -148,7 +149,7 @@ impl Secure {
                 });
             }
         });
-        Self { address, asked, open, connections }
+        Self { address, received, open, connections }
     }
 
     pub(crate) fn url(&self, host: &str) -> url::Url {
@@ -159,13 +160,13 @@ impl Secure {
         url::Url::parse(&format!("https://{host}:{}/hook", self.address.port())).unwrap()
     }
 
-    pub(crate) async fn next(&mut self) -> Asked {
-        tokio::time::timeout(PATIENCE, self.asked.recv()).await.expect("no request came").unwrap()
+    pub(crate) async fn next(&mut self) -> SecureRequest {
+        tokio::time::timeout(PATIENCE, self.received.recv()).await.expect("no request came").unwrap()
     }
 
     /// Everything that has come and was not looked at.
-    pub(crate) fn rest(&mut self) -> Vec<Asked> {
-        std::iter::from_fn(|| self.asked.try_recv().ok()).collect()
+    pub(crate) fn rest(&mut self) -> Vec<SecureRequest> {
+        std::iter::from_fn(|| self.received.try_recv().ok()).collect()
     }
 }
 

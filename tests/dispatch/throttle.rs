@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 use crate::stage::{Receiver, Stage, arrival, file, status, subscription};
 
 #[tokio::test]
-async fn no_more_than_allowed_are_under_way() {
+async fn no_more_than_allowed_are_in_flight() {
     let mut stage = Stage::new().await;
     let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let receiver = Receiver::new({

@@ -29,7 +29,7 @@ use crate::{
 struct Issuer {
     server: Secure,
     authority: Authority,
-    told: Arc<Mutex<Option<(u16, &'static str)>>>,
+    scripted: Arc<Mutex<Option<(u16, &'static str)>>>,
     given: Arc<AtomicUsize>,
 }
 
@@ -37,9 +37,9 @@ impl Issuer {
     /// Gives tokens that live for so many seconds: `token-1`, `token-2` and so on.
     async fn start(lifetime: u32) -> Self {
         let authority = Authority::new();
-        let told: Arc<Mutex<Option<(u16, &'static str)>>> = Arc::default();
+        let scripted: Arc<Mutex<Option<(u16, &'static str)>>> = Arc::default();
         let given = Arc::new(AtomicUsize::new(0));
-        let (tells, gives) = (Arc::clone(&told), Arc::clone(&given));
+        let (tells, gives) = (Arc::clone(&scripted), Arc::clone(&given));
         let answer = move |_: &Request<Bytes>| {
             if let Some((status, text)) = *tells.lock().unwrap() {
                 return Response::builder().status(status).body(text.to_owned()).unwrap();
@@ -50,7 +50,7 @@ impl Issuer {
             ))
         };
         let server = Secure::start(&authority.issue("localhost"), None, answer).await;
-        Self { server, authority, told, given }
+        Self { server, authority, scripted, given }
     }
 
     fn client(&self) -> OAuthClient {
@@ -70,7 +70,7 @@ impl Issuer {
     }
 
     fn tell(&self, answer: Option<(u16, &'static str)>) {
-        *self.told.lock().unwrap() = answer;
+        *self.scripted.lock().unwrap() = answer;
     }
 }
 
@@ -88,20 +88,20 @@ fn authorization(received: &Received) -> &str {
 }
 
 #[tokio::test]
-async fn a_token_is_asked_for_as_the_standard_says() {
+async fn a_token_is_requested_as_the_standard_says() {
     let mut issuer = Issuer::start(3600).await;
     let mut receiver = Receiver::statuses(&[200]).await;
     let client = at(&Arc::new(ManualClock::new(start())));
     client.post(to(&receiver, issuer.client())).await.unwrap();
     assert_eq!(authorization(&receiver.next().await), "Bearer token-1");
-    let asked = issuer.server.next().await.request;
-    assert_eq!(asked.method(), "POST");
-    assert_eq!(asked.headers()["content-type"], "application/x-www-form-urlencoded");
-    assert_eq!(asked.headers()["accept"], "application/json");
+    let request = issuer.server.next().await.request;
+    assert_eq!(request.method(), "POST");
+    assert_eq!(request.headers()["content-type"], "application/x-www-form-urlencoded");
+    assert_eq!(request.headers()["accept"], "application/json");
     // RFC 6749, 2.3.1: both are encoded as in a form, then put together.
     let basic = format!("Basic {}", STANDARD.encode("the+id:hush%3A7f3a"));
-    assert_eq!(asked.headers()["authorization"], basic.as_str());
-    let form: Vec<_> = url::form_urlencoded::parse(asked.body()).into_owned().collect();
+    assert_eq!(request.headers()["authorization"], basic.as_str());
+    let form: Vec<_> = url::form_urlencoded::parse(request.body()).into_owned().collect();
     let pairs = |pairs: &[(&str, &str)]| -> Vec<_> {
         pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
     };
@@ -110,9 +110,9 @@ async fn a_token_is_asked_for_as_the_standard_says() {
 
     client.post(to(&receiver, OAuthClient { in_body: true, ..issuer.client() })).await.unwrap();
     assert_eq!(authorization(&receiver.next().await), "Bearer token-2", "another client has another token");
-    let asked = issuer.server.next().await.request;
-    assert!(!asked.headers().contains_key("authorization"));
-    let form: Vec<_> = url::form_urlencoded::parse(asked.body()).into_owned().collect();
+    let request = issuer.server.next().await.request;
+    assert!(!request.headers().contains_key("authorization"));
+    let form: Vec<_> = url::form_urlencoded::parse(request.body()).into_owned().collect();
     assert_eq!(form, pairs(&[&common[..], &[("client_id", "the id"), ("client_secret", "hush:7f3a")]].concat()));
 }
 

@@ -37,7 +37,7 @@ async fn answer(stream: &mut TcpStream) -> String {
 }
 
 /// A connection with a request under way: its head is read, its body is not sent.
-async fn under_way(address: &str, id: &str) -> (TcpStream, String) {
+async fn in_progress(address: &str, id: &str) -> (TcpStream, String) {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let (head, body) = head(id, "expect: 100-continue\r\n");
     stream.write_all(head.as_bytes()).await.unwrap();
@@ -57,7 +57,7 @@ async fn term(grapnel: &Grapnel) {
 }
 
 #[tokio::test]
-async fn clients_are_told_to_go_and_requests_under_way_are_answered() {
+async fn clients_close_and_requests_in_progress_are_answered() {
     let receiver = Receiver::start().await;
     let home = Home::new(&orders(&receiver.url, "", ""));
     let grapnel = home.start();
@@ -67,7 +67,7 @@ async fn clients_are_told_to_go_and_requests_under_way_are_answered() {
     idle.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
     let first = answer(&mut idle).await;
     assert!(first.starts_with("HTTP/1.1 200") && !first.to_lowercase().contains("connection: close"), "{first}");
-    let (mut busy, body) = under_way(&home.address, "busy").await;
+    let (mut busy, body) = in_progress(&home.address, "busy").await;
     term(&grapnel).await;
 
     assert_eq!(rest(&mut idle).await, b"", "an orderly end without an answer to nothing");

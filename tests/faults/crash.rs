@@ -57,8 +57,8 @@ async fn kill_while_it_starts(mut command: Command) {
     tokio::time::sleep(Duration::from_micros(random(60_000))).await;
     child.kill().unwrap();
     child.wait().unwrap();
-    let said: Vec<_> = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok).collect();
-    assert!(!said.iter().any(|line| line.contains("panicked") || line.contains("cannot be opened")), "{said:#?}");
+    let log: Vec<_> = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok).collect();
+    assert!(!log.iter().any(|line| line.contains("panicked") || line.contains("cannot be opened")), "{log:#?}");
 }
 
 /// One row of the table of places to die at.

@@ -213,14 +213,14 @@ async fn a_directory_that_cannot_be_written() {
     let receiver = Receiver::start().await;
     let site = Site::new(&receiver.url);
     // Root writes everywhere, so that the answer comes from below.
-    for (calls, said) in
+    for (calls, expected) in
         [(calls::CREATE | calls::OPEN, "Read-only file system"), (calls::WRITE, "Read-only file system")]
     {
         site.erase();
         const EROFS: u64 = 30;
         site.shim.set(Fault::always(calls, Files::Any, Action::Fail(EROFS)));
         let log = refusal(&site);
-        assert!(log.contains(said) && log.contains(site.data().to_str().unwrap()), "{log}");
+        assert!(log.contains(expected) && log.contains(site.data().to_str().unwrap()), "{log}");
         site.shim.clear();
     }
     site.start().kill();
@@ -234,7 +234,7 @@ async fn a_directory_that_cannot_be_written() {
 }
 
 #[tokio::test]
-async fn a_directory_of_somebody_else() {
+async fn a_directory_of_another_user() {
     let receiver = Receiver::start().await;
     let site = Site::new(&receiver.url);
     // A file where the directory should be.

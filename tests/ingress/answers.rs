@@ -124,7 +124,7 @@ async fn sources_are_checked_behind_trusted_proxies_only() {
 }
 
 #[tokio::test]
-async fn more_than_the_rate_is_told_when_to_come_back() {
+async fn beyond_the_rate_the_response_says_when_to_retry() {
     let mut limited = endpoint("orders");
     limited.rate_limit =
         Some(Arc::new(RateLimiter::new(2, Duration::from_secs(3600), None, LimitScope::Endpoint).unwrap()));

@@ -26,12 +26,12 @@ const BODY: &str = r#"{"id":"e1","type":"t"}"#;
 /// Tokens: `billing`, `cron`, `person`, `elsewhere` (for another audience), `never` (no answer); all others are none.
 #[derive(Default)]
 struct Table {
-    asked: AtomicUsize,
+    reviews: AtomicUsize,
 }
 
 impl Callers for Table {
     fn review<'a>(&'a self, token: &'a str, audiences: &'a [Box<str>]) -> BoxFuture<'a, Result<Review, ReviewError>> {
-        self.asked.fetch_add(1, SeqCst);
+        self.reviews.fetch_add(1, SeqCst);
         let review = |username: &str| Ok(Review { username: username.into(), audiences: audiences.into() });
         let answer = match token {
             "billing" => review("system:serviceaccount:shop:billing"),
@@ -103,7 +103,7 @@ async fn nobody_else_gets_in() {
 }
 
 #[tokio::test]
-async fn when_nobody_can_say_the_caller_is_told_to_come_back() {
+async fn without_a_review_the_response_says_when_to_retry() {
     let (served, _) = serving().await;
     let answer = post(&served, "Bearer down").await;
     let sentence = answer.refused(503, "unavailable");
@@ -121,14 +121,14 @@ async fn when_nobody_can_say_the_caller_is_told_to_come_back() {
 }
 
 #[tokio::test]
-async fn nobody_is_asked_about_what_is_refused_anyway() {
+async fn what_is_rejected_anyway_is_not_reviewed() {
     let (served, table) = serving().await;
     let to = |path: &str| Post::to(path, BODY).header("Authorization", "Bearer billing");
     to("/shop/orders").method("PUT").send(served.address).await.refused(405, "method_not_allowed");
     to("/shop/signed").send(served.address).await.refused(401, "missing_signature");
     let large = Post::to("/shop/orders", "x".repeat(2 << 20)).header("Authorization", "Bearer billing");
     large.send(served.address).await.refused(413, "body_too_large");
-    assert_eq!(table.asked.load(SeqCst), 0);
+    assert_eq!(table.reviews.load(SeqCst), 0);
     // Nothing is parsed before the caller is known.
     let broken = Post::to("/shop/orders", "not json");
     broken.clone().header("Authorization", "Bearer cron").send(served.address).await.refused(401, "invalid_signature");
@@ -152,7 +152,7 @@ async fn a_namespace_whose_requests_take_long_leaves_room_to_others() {
             tokio::spawn(async move { slow.send(address).await })
         })
         .collect();
-    while table.asked.load(SeqCst) < BOUND {
+    while table.reviews.load(SeqCst) < BOUND {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     for path in ["/shop/orders", "/shop/signed"] {

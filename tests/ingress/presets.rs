@@ -43,13 +43,13 @@ fn scheme(name: &str) -> Scheme {
 /// The keys of Google and of PayPal, without the way there; counts how often it is asked.
 #[derive(Default)]
 pub(crate) struct Shelf {
-    pub(crate) asked: AtomicUsize,
+    pub(crate) lookups: AtomicUsize,
     pub(crate) empty: AtomicBool,
 }
 
 impl RemoteKeys for Shelf {
     fn keys<'a>(&'a self, wanted: &'a KeysWanted, _: &'a str) -> BoxFuture<'a, Result<Arc<KeySet>, KeysUnavailable>> {
-        self.asked.fetch_add(1, SeqCst);
+        self.lookups.fetch_add(1, SeqCst);
         let keys = match &wanted.source {
             _ if self.empty.load(SeqCst) => Err(KeysUnavailable),
             KeySource::Certificate(_) => Ok(KeySet::certificate(keys("PayPal").1.expose()).unwrap().into()),
@@ -333,7 +333,7 @@ async fn a_json_body_is_covered_by_its_digest_in_the_query() {
 }
 
 #[tokio::test]
-async fn username_and_password_are_asked_for() {
+async fn username_and_password_are_required() {
     let basic = Verifier::new(Scheme::Basic, vec!["Aladdin:open sesame".into()]).unwrap();
     let served = Served::with([Endpoint { verifier: basic, ..endpoint("orders") }]).await;
     let post = |pair: &str| Post::to("/shop/orders", r#"{"id":"1"}"#).header("Authorization", pair);
@@ -345,7 +345,7 @@ async fn username_and_password_are_asked_for() {
 }
 
 #[tokio::test]
-async fn when_keys_cannot_be_had_the_sender_is_told_to_come_back() {
+async fn when_keys_cannot_be_fetched_the_response_says_when_to_retry() {
     let shelf = Arc::new(Shelf::default());
     let served = with_keys(IngressOptions::default(), Arc::clone(&shelf)).await;
     for name in ["Google", "PayPal"] {
@@ -361,12 +361,12 @@ async fn when_keys_cannot_be_had_the_sender_is_told_to_come_back() {
     let place = elsewhere.headers.iter_mut().find(|(name, _)| name == "paypal-cert-url").unwrap();
     place.1 = "https://evil.example/v1/notifications/certs/CERT-1".into();
     elsewhere.send(served.address).await.refused(401, "invalid_signature");
-    assert_eq!(shelf.asked.load(SeqCst), 0);
+    assert_eq!(shelf.lookups.load(SeqCst), 0);
     shelf.empty.store(true, SeqCst);
     for name in ["Google", "PayPal"] {
         let answer = signed(name, direct(name), "application/json", "{}").send(served.address).await;
         answer.refused(503, "unavailable");
         assert!(answer.retry_after() > 0);
     }
-    assert_eq!(shelf.asked.load(SeqCst), 2);
+    assert_eq!(shelf.lookups.load(SeqCst), 2);
 }

@@ -168,7 +168,7 @@ async fn an_event_whose_client_has_gone_is_counted_all_the_same() {
 }
 
 #[tokio::test]
-async fn the_end_waits_for_requests_under_way() {
+async fn shutdown_waits_for_requests_in_progress() {
     let (served, troubled) = troubled(Plan::of([endpoint("orders")])).await;
     let mut idle = Wire::open(served.address).await;
     idle.exchange(&Post::to("/shop/orders", "{}").bytes()).await.refused(401, "missing_signature");

@@ -82,9 +82,9 @@ fn samples_pass_the_check() {
     let samples = |file: &str| format!("{ROOT}/manifests/samples/{file}");
     let output = program::run(&["check", "-f", &samples("webhooks.yaml"), "-f", &samples("secrets.yaml")]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
-    let said = String::from_utf8(output.stdout).unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
     for kind in ["WebhookEndpoint", "WebhookSubscription", "Secret"] {
-        assert!(said.contains(kind), "{said}");
+        assert!(printed.contains(kind), "{printed}");
     }
 }
 

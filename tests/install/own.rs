@@ -50,8 +50,8 @@ async fn helm_installs_upgrades_and_leaves_what_is_not_its_own() {
     );
     assert!(upgraded.contains("http://hooks.example.com/in/NS/NAME"), "{upgraded}");
 
-    let said = release(&kubeconfig, &["uninstall", "grapnel"]);
-    assert!(said.contains("webhookendpoints.grapnel.dev"), "{said}");
+    let printed = release(&kubeconfig, &["uninstall", "grapnel"]);
+    assert!(printed.contains("webhookendpoints.grapnel.dev"), "{printed}");
     assert_eq!(cluster.get("WebhookEndpoint", "kept").await["metadata"]["name"], "kept");
 
     // It comes back over its own CRDs, and says what is lost without a volume.

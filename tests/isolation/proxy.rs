@@ -18,7 +18,7 @@ use crate::{
 
 /// A proxy that opens tunnels, and remembers what it was asked for.
 struct Proxy {
-    asked: Arc<Mutex<Vec<Vec<String>>>>,
+    requested: Arc<Mutex<Vec<Vec<String>>>>,
 }
 
 /// A port that the proxy opens no tunnel to.
@@ -26,23 +26,23 @@ const CLOSED: &str = ":8081";
 
 impl Proxy {
     async fn start(address: &str) -> Self {
-        let asked = Arc::<Mutex<Vec<Vec<String>>>>::default();
+        let requested = Arc::<Mutex<Vec<Vec<String>>>>::default();
         let listener = TcpListener::bind(address).await.unwrap();
-        let requests = Arc::clone(&asked);
+        let requests = Arc::clone(&requested);
         tokio::spawn(async move {
             while let Ok((connection, _)) = listener.accept().await {
                 let requests = Arc::clone(&requests);
                 tokio::spawn(async move { serve(connection, &requests).await });
             }
         });
-        Self { asked }
+        Self { requested }
     }
 
     /// Targets of all requests, sorted.
     fn targets(&self) -> Vec<String> {
-        let asked = self.asked.lock().unwrap();
+        let requested = self.requested.lock().unwrap();
         let mut targets: Vec<String> =
-            asked.iter().map(|lines| lines[0].split(' ').nth(1).unwrap().to_owned()).collect();
+            requested.iter().map(|lines| lines[0].split(' ').nth(1).unwrap().to_owned()).collect();
         targets.sort();
         targets
     }
@@ -167,7 +167,7 @@ async fn checked_addresses() {
     let known = ["93.184.216.34:8080", "93.184.216.34:8081", "93.184.216.34:8443", "[2606:2800:220:1::34]:8080"];
     assert!(targets.iter().all(|target| known.contains(&target.as_str())), "{targets:?}");
     assert!(known.iter().all(|known| targets.iter().any(|target| target == known)), "{targets:?}");
-    for lines in &*proxy.asked.lock().unwrap() {
+    for lines in &*proxy.requested.lock().unwrap() {
         // RFC 7617, 2: the password of its first example, for another user.
         let expected = "Proxy-Authorization: Basic Z3JhcG5lbDpvcGVuIHNlc2FtZQ==";
         assert!(lines.iter().any(|line| line == expected), "{lines:?}");

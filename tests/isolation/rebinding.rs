@@ -73,7 +73,7 @@ async fn changes_its_mind() {
     let grapnel = home.start();
     let mut sent = 0;
     // A lookup may serve several deliveries, so it is the answers that count.
-    while dns.asked("flip.example") < turns.len() {
+    while dns.queries("flip.example") < turns.len() {
         send(&grapnel, &format!("e-{sent}")).await;
         sent += 1;
         until(&grapnel, "flip", "the next lookup or delivery", |status| {

@@ -293,7 +293,7 @@ fn secrets() -> Secrets {
 
 /// Every answer to bad requests.
 async fn bad_requests(grapnel: &Grapnel) -> String {
-    let mut said = String::new();
+    let mut printed = String::new();
     let body = format!(r#"{{"id":"e","type":"t","x":"{PAYLOAD}"}}"#);
     for kind in INBOUND {
         let path = format!("/default/{}", kind.name);
@@ -321,14 +321,14 @@ async fn bad_requests(grapnel: &Grapnel) -> String {
                 headers.push(("x-api-key", &value));
             }
             let answer = grapnel.try_post(&path, &headers, body.clone()).await.unwrap();
-            said += &format!("{:?} {:?}\n", answer.status(), answer.headers());
-            said += &answer.text().await.unwrap();
+            printed += &format!("{:?} {:?}\n", answer.status(), answer.headers());
+            printed += &answer.text().await.unwrap();
         }
         // Right, and yet not to be understood.
         let signature = hmac_hex(&secret, b"{");
         for (name, value) in [("x-hub-signature-256", format!("sha256={signature}")), ("x-api-key", secret.clone())] {
             let answer = grapnel.try_post(&path, &[(name, &value)], "{").await.unwrap();
-            said += &answer.text().await.unwrap();
+            printed += &answer.text().await.unwrap();
         }
     }
     for (path, headers) in [
@@ -336,9 +336,9 @@ async fn bad_requests(grapnel: &Grapnel) -> String {
         ("/default/useless?key=callers-password-Zx9", vec![]),
         ("/default/bad-whsec", vec![("authorization", "callers-password-Zx9")]),
     ] {
-        said += &grapnel.try_post(path, &headers, body.clone()).await.unwrap().text().await.unwrap();
+        printed += &grapnel.try_post(path, &headers, body.clone()).await.unwrap().text().await.unwrap();
     }
-    said
+    printed
 }
 
 /// Runs it all, with logs in a format; gives everything that was said, by place.
@@ -382,7 +382,7 @@ async fn everything(format: &str) {
         request.bearer_auth(token).send().await.unwrap().text().await.unwrap()
     };
 
-    let mut said = bad_requests(&grapnel).await;
+    let mut printed = bad_requests(&grapnel).await;
     for kind in INBOUND {
         let url = format!("{}/default/{}", grapnel.webhooks, kind.name);
         let data = format!(r#"{{"id":"sent","type":"t","event_id":"sent","x":"{PAYLOAD}"}}"#);
@@ -393,8 +393,8 @@ async fn everything(format: &str) {
         arguments.extend(kind.send);
         arguments.extend(["--secret-env", "SECRET", "--header", "Cookie: a=session-cookie-Lp2"]);
         let output = command().args(&arguments).env("SECRET", &secret).env("RUST_LOG", "trace").output().unwrap();
-        said += &[output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap()).concat();
-        assert!(output.status.success(), "{}: {said}", kind.name);
+        printed += &[output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap()).concat();
+        assert!(output.status.success(), "{}: {printed}", kind.name);
     }
     // Deliveries of what came to `hmac`: each is refused twice by the echo, and then dead.
     let delivering = || OUTBOUND.iter().map(|(name, ..)| (*name, true)).chain(targets.failing.iter().copied());
@@ -425,11 +425,11 @@ async fn everything(format: &str) {
         grapnel.eventually("a complaint", async || grapnel.log().contains(&name).then_some(())).await;
         let output = run(&["check", "-f", home.manifests().join(&name).to_str().unwrap()]);
         assert_eq!(output.status.code(), Some(1), "{text}");
-        said += &[output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap()).concat();
+        printed += &[output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap()).concat();
     }
 
     let mut places =
-        vec![("answers and commands".to_owned(), said), ("metrics".into(), grapnel.admin("/metrics").await.1)];
+        vec![("answers and commands".to_owned(), printed), ("metrics".into(), grapnel.admin("/metrics").await.1)];
     for path in ["/api/v1/objects", "/readyz", "/healthz"] {
         places.push((path.into(), ask(path, ADMIN).await));
         places.push((format!("{path}, refused"), ask(path, "admin-token-Mv4Xs8").await));

@@ -33,13 +33,13 @@ pub(crate) struct Targets {
 
 /// All that is known of a request.
 fn repeated(request: &Request<Bytes>) -> String {
-    let mut said = format!("what is this?\n{}\n", request.uri());
+    let mut echo = format!("what is this?\n{}\n", request.uri());
     // The shown ones first: only the start of it is kept.
     let mut lines: Vec<_> = request.headers().iter().map(|(name, value)| format!("{name}: {value:?}")).collect();
     lines.sort_by_key(|line| !line.starts_with("authorization") && !line.starts_with("x-"));
     let body = String::from_utf8_lossy(request.body());
-    write!(said, "{}\n{body}", lines.join("\n")).unwrap();
-    said
+    write!(echo, "{}\n{body}", lines.join("\n")).unwrap();
+    echo
 }
 
 fn answer(status: u16, text: impl Into<String>) -> Response<String> {
@@ -48,7 +48,7 @@ fn answer(status: u16, text: impl Into<String>) -> Response<String> {
 
 /// An authorization server that gives a token, or repeats what it was sent in each of the places where something is read.
 fn authorize(request: &Request<Bytes>) -> Response<String> {
-    let said = repeated(request);
+    let echo = repeated(request);
     match request.uri().path() {
         "/token" => answer(
             200,
@@ -57,20 +57,20 @@ fn authorize(request: &Request<Bytes>) -> Response<String> {
         ),
         "/refused" => answer(
             401,
-            serde_json::json!({ "error": "invalid_client", "error_description": said, "error_uri": said }).to_string(),
+            serde_json::json!({ "error": "invalid_client", "error_description": echo, "error_uri": echo }).to_string(),
         ),
-        "/refused-oddly" => answer(400, serde_json::json!({ "error": said }).to_string()),
+        "/refused-oddly" => answer(400, serde_json::json!({ "error": echo }).to_string()),
         "/moved" => {
-            let place = format!("/elsewhere?{}", hex::encode(said));
+            let place = format!("/elsewhere?{}", hex::encode(echo));
             Response::builder().status(307).header("location", place).body(String::new()).unwrap()
         }
-        "/garbled" => answer(200, said),
+        "/garbled" => answer(200, echo),
         "/of-another-type" => {
-            answer(200, serde_json::json!({ "access_token": format!("{TOKEN}-2"), "token_type": said }).to_string())
+            answer(200, serde_json::json!({ "access_token": format!("{TOKEN}-2"), "token_type": echo }).to_string())
         }
         "/of-no-use" => answer(
             200,
-            serde_json::json!({ "access_token": format!("{TOKEN}-3\n{said}"), "token_type": "Bearer" }).to_string(),
+            serde_json::json!({ "access_token": format!("{TOKEN}-3\n{echo}"), "token_type": "Bearer" }).to_string(),
         ),
         path => panic!("nobody was told of {path}"),
     }
@@ -210,9 +210,12 @@ impl Targets {
 
     /// What was sent that is a secret as well; all that was to be sent was.
     pub(crate) fn sent(&mut self) -> Vec<(&'static str, Vec<u8>)> {
-        let asked = self.issuer.rest();
-        let posted = |asked: &Request<Bytes>| String::from_utf8_lossy(asked.body()).contains("client_secret");
-        assert!(asked.iter().any(|asked| posted(&asked.request)) && asked.iter().any(|asked| !posted(&asked.request)));
+        let requests = self.issuer.rest();
+        let posted = |request: &Request<Bytes>| String::from_utf8_lossy(request.body()).contains("client_secret");
+        assert!(
+            requests.iter().any(|request| posted(&request.request))
+                && requests.iter().any(|request| !posted(&request.request))
+        );
         let received = self.receiver.rest();
         assert!(received.iter().all(|received| received.shown == 1));
         let full = received.iter().find(|received| received.request.uri().path() == format!("/{PATH}")).unwrap();

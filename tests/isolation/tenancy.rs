@@ -182,9 +182,9 @@ async fn refusals_tell_nothing_but_that_they_are_refusals() {
         }
     }
     assert_eq!(refused.len(), 1, "{refused:#?}");
-    let told = format!("{absent:?}{refused:?}");
+    let shown = format!("{absent:?}{refused:?}");
     for word in ["namespace a", "orders", "both", "secret-of", &right] {
-        assert!(!told.contains(word), "{word}: {told}");
+        assert!(!shown.contains(word), "{word}: {shown}");
     }
     assert_eq!(raw(&grapnel, "/a/orders", &right).await.0, 200, "and it was the right one");
 }

@@ -3,7 +3,7 @@
 use crate::{home::Home, program::run};
 
 /// What is said of targets with these URLs, one line for each.
-fn said(urls: &[&str], flags: &[&str]) -> Vec<String> {
+fn printed(urls: &[&str], flags: &[&str]) -> Vec<String> {
     let home = Home::new();
     let mut text = String::from(
         "apiVersion: grapnel.dev/v1alpha1\nkind: WebhookEndpoint\nmetadata: { name: in }\nspec: { verification: { none: {} } }\n",
@@ -16,12 +16,12 @@ fn said(urls: &[&str], flags: &[&str]) -> Vec<String> {
     }
     home.write("all.yaml", &text);
     let output = run(&[&["check", "-f", home.manifests().to_str().unwrap()], flags].concat());
-    let said = String::from_utf8(output.stdout).unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
     urls.iter()
         .enumerate()
         .map(|(number, _)| {
             let name = format!("default/out-{number}: ");
-            said.lines().find(|line| line.contains(&name)).unwrap_or_default().to_owned()
+            printed.lines().find(|line| line.contains(&name)).unwrap_or_default().to_owned()
         })
         .collect()
 }
@@ -96,7 +96,7 @@ fn every_form_of_a_host_is_known_for_what_it_is() {
         ("http://receiver.example:0/", "port 0 is not a port for HTTP"),
     ];
     let urls: Vec<&str> = cases.iter().map(|(url, _)| *url).collect();
-    for ((url, expected), line) in cases.iter().zip(said(&urls, &[])) {
+    for ((url, expected), line) in cases.iter().zip(printed(&urls, &[])) {
         // The schema refuses what does not begin like a URL of HTTP, before anybody asks what its host is.
         let by_schema = !url.starts_with("http://") && !url.starts_with("https://");
         let wanted =
@@ -123,7 +123,7 @@ fn what_is_no_url_is_refused() {
         "http://",
         "http://%00/",
     ];
-    for (url, line) in urls.iter().zip(said(&urls, &[])) {
+    for (url, line) in urls.iter().zip(printed(&urls, &[])) {
         assert!(line.contains("InvalidSpec") || line.contains("TargetForbidden"), "{url}: `{line}`");
     }
 }
@@ -131,7 +131,7 @@ fn what_is_no_url_is_refused() {
 #[test]
 fn passwords_in_urls_are_not_repeated() {
     let urls = ["https://user:hunter2-hunter2@receiver.example/", "https://hunter2-hunter2@127.0.0.1/"];
-    for line in said(&urls, &[]) {
+    for line in printed(&urls, &[]) {
         assert!(line.contains("TargetForbidden") && !line.contains("hunter2"), "{line}");
     }
 }
@@ -185,9 +185,9 @@ fn no_message_repeats_what_is_before_an_at() {
             let home = Home::new();
             home.write("all.yaml", &format!("apiVersion: grapnel.dev/v1alpha1\nmetadata: {{ name: a }}\n{object}"));
             let output = run(&["check", "-f", home.manifests().to_str().unwrap()]);
-            let said = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap()).concat();
-            assert_eq!(output.status.code(), Some(1), "{object}: {said}");
-            assert!(!said.contains("hunter1") && !said.contains("hunter2"), "{object}: {said}");
+            let printed = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap()).concat();
+            assert_eq!(output.status.code(), Some(1), "{object}: {printed}");
+            assert!(!printed.contains("hunter1") && !printed.contains("hunter2"), "{object}: {printed}");
         }
     }
 }
@@ -195,7 +195,7 @@ fn no_message_repeats_what_is_before_an_at() {
 #[test]
 fn networks_are_opened_by_name_and_metadata_by_its_own_only() {
     let urls = ["http://10.1.2.3/", "http://[::ffff:10.1.2.3]/", "http://10.2.0.1/", "http://169.254.169.254/"];
-    let open = |flags: &[&str]| said(&urls, flags).iter().map(String::is_empty).collect::<Vec<_>>();
+    let open = |flags: &[&str]| printed(&urls, flags).iter().map(String::is_empty).collect::<Vec<_>>();
     assert_eq!(open(&[]), [false; 4]);
     assert_eq!(open(&["--egress-allow", "10.1.0.0/16"]), [true, true, false, false]);
     assert_eq!(open(&["--egress-allow", "0.0.0.0/0,169.254.0.0/16"]), [true, true, true, false]);

@@ -54,7 +54,7 @@ pub(crate) fn inside(name: &str) {
 /// What a name resolves to: one list after another, and from the start again.
 struct Zone {
     answers: Vec<Vec<IpAddr>>,
-    asked: usize,
+    queries: usize,
 }
 
 /// A DNS server on port 53 of this network. Nothing that it says may be kept (TTL 0).
@@ -83,13 +83,13 @@ impl Dns {
     /// Questions for one family are counted; those for the other are answered with what the list has of it.
     pub(crate) fn set(&self, name: &str, answers: &[&[&str]]) {
         let parse = |list: &&[&str]| list.iter().map(|address| address.parse().unwrap()).collect();
-        let zone = Zone { answers: answers.iter().map(parse).collect(), asked: 0 };
+        let zone = Zone { answers: answers.iter().map(parse).collect(), queries: 0 };
         self.zones.lock().unwrap().insert(name.into(), zone);
     }
 
     /// How often the addresses of a name were asked for.
-    pub(crate) fn asked(&self, name: &str) -> usize {
-        self.zones.lock().unwrap()[name].asked
+    pub(crate) fn queries(&self, name: &str) -> usize {
+        self.zones.lock().unwrap()[name].queries
     }
 
     /// The answer to a query (RFC 1035, 4.1).
@@ -110,9 +110,9 @@ impl Dns {
         let found: Option<Vec<IpAddr>> = zone.map(|zone| {
             // A resolver asks for both families at a time. A comes first, and what it is told holds for AAAA too.
             if kind == A {
-                zone.asked += 1;
+                zone.queries += 1;
             }
-            zone.answers[zone.asked.saturating_sub(1) % zone.answers.len()].clone()
+            zone.answers[zone.queries.saturating_sub(1) % zone.answers.len()].clone()
         });
         let records: Vec<Vec<u8>> = found.iter().flatten().filter_map(|address| record(*address, kind)).collect();
         fn record(address: IpAddr, kind: u16) -> Option<Vec<u8>> {

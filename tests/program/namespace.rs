@@ -23,11 +23,11 @@ pub(crate) fn inside(name: &str, namespaces: &[&str], script: &str, needs: &str)
         .env(INSIDE, "yes")
         .output()
         .expect("unshare is needed (Debian: apt-get install util-linux)");
-    let said = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+    let printed = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
     assert!(
-        output.status.success() && said.contains("1 passed"),
+        output.status.success() && printed.contains("1 passed"),
         "{name} failed in namespaces of its own. It takes {needs} and the right to make namespaces (root with \
-         CAP_SYS_ADMIN, or kernel.unprivileged_userns_clone=1). It said:\n{said}"
+         CAP_SYS_ADMIN, or kernel.unprivileged_userns_clone=1). It printed:\n{printed}"
     );
 }
 

@@ -41,8 +41,8 @@ fn plain(name: &str) -> String {
 fn send(grapnel: &Grapnel, endpoint: &str, arguments: &[&str]) -> (bool, String) {
     let url = format!("{}/default/{endpoint}", grapnel.webhooks);
     let output = run(&[&["send", &url], arguments].concat());
-    let said = [output.stdout, output.stderr].concat();
-    (output.status.success(), String::from_utf8_lossy(&said).into_owned())
+    let printed = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8_lossy(&printed).into_owned())
 }
 
 #[tokio::test]
@@ -80,24 +80,24 @@ async fn every_sender_of_the_documentation_is_let_in() {
         // The documentation has the public keys of the tests.
         let secret = if keys.0 == keys.1 { shared } else { keys.0 };
         let endpoint = endpoint.as_str();
-        let (taken, said) = send(&grapnel, endpoint, &["--provider", name, "--secret", &secret]);
-        assert!(taken, "{name}: {said}");
-        let (taken, said) = send(&grapnel, endpoint, &["--provider", name, "--secret", &secret, "--example"]);
-        assert!(taken && !said.contains("duplicate"), "{name}, its example: {said}");
+        let (taken, printed) = send(&grapnel, endpoint, &["--provider", name, "--secret", &secret]);
+        assert!(taken, "{name}: {printed}");
+        let (taken, printed) = send(&grapnel, endpoint, &["--provider", name, "--secret", &secret, "--example"]);
+        assert!(taken && !printed.contains("duplicate"), "{name}, its example: {printed}");
         // Of the same form, but not the one.
         let wrong = testing::keys(&provider(name).unwrap().scheme()).other_private;
         let wrong = String::from_utf8(wrong.expose().to_vec()).unwrap();
-        let (taken, said) = send(&grapnel, endpoint, &["--provider", name, "--secret", &wrong]);
-        assert!(!taken && said.contains("invalid_signature"), "{name}: {said}");
+        let (taken, printed) = send(&grapnel, endpoint, &["--provider", name, "--secret", &wrong]);
+        assert!(!taken && printed.contains("invalid_signature"), "{name}: {printed}");
         sent += 1;
     }
     assert!(sent >= 17, "only {sent} were tried");
     for secret in [value("gitlab"), value("gitlab-token")] {
-        let (taken, said) = send(&grapnel, "gitlab-moving", &["--provider", "GitLab", "--secret", secret]);
-        assert!(taken, "{said}");
+        let (taken, printed) = send(&grapnel, "gitlab-moving", &["--provider", "GitLab", "--secret", secret]);
+        assert!(taken, "{printed}");
     }
-    let (taken, said) = send(&grapnel, "gitlab", &["--provider", "GitLab", "--secret", value("gitlab-token")]);
-    assert!(!taken && said.contains("missing_signature"), "{said}");
+    let (taken, printed) = send(&grapnel, "gitlab", &["--provider", "GitLab", "--secret", value("gitlab-token")]);
+    assert!(!taken && printed.contains("missing_signature"), "{printed}");
     let login = "legacy:a-long-random-string";
     assert!(send(&grapnel, "legacy", &["--provider", "basic", "--secret", login]).0);
     assert!(!send(&grapnel, "legacy", &["--provider", "basic", "--secret", "legacy:another"]).0);
@@ -110,8 +110,8 @@ async fn issuer() -> (String, Arc<AtomicUsize>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let description = serde_json::json!({ "issuer": url, "jwks_uri": format!("{url}/keys") }).to_string();
-    let asked = Arc::new(AtomicUsize::new(0));
-    let count = Arc::clone(&asked);
+    let fetches = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&fetches);
     let keys = move || {
         count.fetch_add(1, SeqCst);
         async { fs::read_to_string(format!("{DATA}/rsa-1.jwks.json")).unwrap() }
@@ -121,12 +121,12 @@ async fn issuer() -> (String, Arc<AtomicUsize>) {
         .route("/keys", get(keys))
         .route("/moved", get(async || (StatusCode::FOUND, [("location", "/keys")], "")));
     tokio::spawn(async move { axum::serve(listener, router).await });
-    (url, asked)
+    (url, fetches)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_of_an_issuer_open_what_they_were_issued_for() {
-    let (issuer, asked) = issuer().await;
+    let (issuer, fetches) = issuer().await;
     let home = Home::new();
     let endpoint = |name: &str, rest: &str| {
         let text = format!(
@@ -156,21 +156,24 @@ async fn tokens_of_an_issuer_open_what_they_were_issued_for() {
         tokio::task::block_in_place(|| send(&grapnel, endpoint, &arguments))
     };
     for name in ["found", "named", "found"] {
-        let (taken, said) = jwt(name, &key(1), "mine", &issuer);
-        assert!(taken, "{name}: {said}");
+        let (taken, printed) = jwt(name, &key(1), "mine", &issuer);
+        assert!(taken, "{name}: {printed}");
     }
     for (key, audience, from) in [
         (key(2), "mine", issuer.as_str()),
         (key(1), "another", issuer.as_str()),
         (key(1), "mine", "https://another.example"),
     ] {
-        let (taken, said) = jwt("found", &key, audience, from);
-        assert!(!taken && said.contains("invalid_signature"), "{said}");
+        let (taken, printed) = jwt("found", &key, audience, from);
+        assert!(!taken && printed.contains("invalid_signature"), "{printed}");
     }
-    assert_eq!(asked.load(SeqCst), 2, "one fetch for each of the two sets");
-    let (taken, said) = jwt("moved", &key(1), "mine", &issuer);
-    assert!(!taken && said.contains("503") && said.contains("unavailable"), "redirects are not followed: {said}");
+    assert_eq!(fetches.load(SeqCst), 2, "one fetch for each of the two sets");
+    let (taken, printed) = jwt("moved", &key(1), "mine", &issuer);
+    assert!(
+        !taken && printed.contains("503") && printed.contains("unavailable"),
+        "redirects are not followed: {printed}"
+    );
     // The response may arrive before the line has been read.
-    let told = async || grapnel.log().contains("public keys cannot be fetched").then_some(());
-    grapnel.eventually("a line about the keys", told).await;
+    let logged = async || grapnel.log().contains("public keys cannot be fetched").then_some(());
+    grapnel.eventually("a line about the keys", logged).await;
 }

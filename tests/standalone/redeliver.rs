@@ -145,7 +145,7 @@ async fn an_open_circuit_is_shown_and_probed_on_request() {
 }
 
 #[tokio::test]
-async fn wrong_input_is_told_apart_from_failure() {
+async fn wrong_input_and_failure_have_different_exit_codes() {
     let home = Home::quickstart("http://127.0.0.1:9");
     let grapnel = home.start();
     let (code, _, stderr) = redeliver(&grapnel, &["--since", "a while"]);

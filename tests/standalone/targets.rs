@@ -98,10 +98,10 @@ spec:
         .await;
     assert!(["tls", "io"].contains(&failure["reason"].as_str().unwrap()), "{failure}");
     home.write("secrets.yaml", &secrets(&mine));
-    let asked = receiver.next().await;
-    assert_eq!((asked.server_name.as_deref(), asked.shown), (Some("inside.example"), 1));
-    assert_eq!(asked.request.headers()["webhook-id"], "evt_1");
-    assert_eq!(asked.request.headers()["authorization"], "Bearer token-hush");
+    let received = receiver.next().await;
+    assert_eq!((received.server_name.as_deref(), received.shown), (Some("inside.example"), 1));
+    assert_eq!(received.request.headers()["webhook-id"], "evt_1");
+    assert_eq!(received.request.headers()["authorization"], "Bearer token-hush");
     grapnel
         .eventually("the count of the delivery", async || {
             (grapnel.status("WebhookSubscription", "out").await["delivered"] == 1).then_some(())

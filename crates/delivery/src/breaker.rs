@@ -362,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn other_settings_close_it_and_forget_what_was_under_way() {
+    fn other_settings_close_it_and_forget_what_was_in_flight() {
         let mut breaker = Breaker::new(policy(1, 30, 300));
         let late = breaker.acquire(at(0)).unwrap();
         fail(&mut breaker, 0);

@@ -446,7 +446,7 @@ mod tests {
     }
 
     #[test]
-    fn the_origin_is_told_in_words() {
+    fn the_origin_reads_as_a_sentence() {
         let github = Sources { explicit: None, defaults: id_defaults(signature::provider("GitHub")), hidden: vec![] };
         assert_eq!(github.describe_ids(), "header x-github-delivery, header ce-id, header webhook-id, else generated");
         let (headers, payload, body) = request(&[("x-github-delivery", "d")], "{}");

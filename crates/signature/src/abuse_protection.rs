@@ -26,10 +26,10 @@ impl Handshake {
         if origin.is_empty() || origin.len() > ORIGIN_BYTES || !origin.as_bytes().iter().all(plain) {
             return None;
         }
-        let asked = headers.get(REQUEST_RATE).and_then(|rate| rate.to_str().ok()?.trim().parse::<u64>().ok());
+        let requested = headers.get(REQUEST_RATE).and_then(|rate| rate.to_str().ok()?.trim().parse::<u64>().ok());
         // Less than the requested rate is granted only if there is a limit.
-        let rate = match (asked.filter(|rate| *rate > 0), per_minute) {
-            (Some(asked), Some(limit)) => HeaderValue::from(asked.min(limit)),
+        let rate = match (requested.filter(|rate| *rate > 0), per_minute) {
+            (Some(requested), Some(limit)) => HeaderValue::from(requested.min(limit)),
             (None, Some(limit)) => HeaderValue::from(limit),
             (_, None) => HeaderValue::from_static("*"),
         };

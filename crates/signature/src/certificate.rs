@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn only_certificates_of_paypals_are_asked_for() {
+    fn only_certificates_of_paypal_are_fetched() {
         let source = |text: &str| {
             let headers = HeaderMap::from_iter([(CERTIFICATE, text.parse().unwrap())]);
             CertificateScheme::certificate(&headers)

@@ -104,17 +104,17 @@ impl Handshake {
         // Forms consist of fields that users choose, such as those of Slack's slash commands.
         let Payload::Json(_) = payload else { return Ok(None) };
         let is = |pointer, wanted: &str| text(payload, pointer).is_some_and(|found| found == wanted);
-        let asked = |question: &str, pointer| {
+        let challenge_at = |question: &str, pointer| {
             let sentence = || format!("the {question} request has no string at {pointer} to return");
             text(payload, pointer).ok_or_else(|| MalformedPayload::new(sentence()))
         };
         Ok(match self {
             Self::SlackUrlVerification if is("/type", URL_VERIFICATION) => {
-                let challenge = asked(URL_VERIFICATION, "/challenge")?;
+                let challenge = challenge_at(URL_VERIFICATION, "/challenge")?;
                 Some(HandshakeReply::ok("text/plain; charset=utf-8", challenge))
             }
             Self::ZoomUrlValidation if is("/event", URL_VALIDATION) => {
-                let plain = asked(URL_VALIDATION, "/payload/plainToken")?;
+                let plain = challenge_at(URL_VALIDATION, "/payload/plainToken")?;
                 let signed = |tag| json!({ "plainToken": plain, "encryptedToken": hex::encode(tag) });
                 verifier.tag(verified.key, plain.as_bytes()).map(|tag| HandshakeReply::json(&signed(tag)))
             }
@@ -192,8 +192,8 @@ fn meta_challenge(query: &str) -> Option<HandshakeReply> {
     };
     let challenge = value("hub.challenge")?;
     let is_number = (1..=20).contains(&challenge.len()) && challenge.bytes().all(|byte| byte.is_ascii_digit());
-    let asked = value("hub.mode")? == "subscribe" && is_number;
-    asked.then(|| HandshakeReply::ok("text/plain; charset=utf-8", challenge))
+    let subscribes = value("hub.mode")? == "subscribe" && is_number;
+    subscribes.then(|| HandshakeReply::ok("text/plain; charset=utf-8", challenge))
 }
 
 /// Returns the challenge in JSON, where it is only a string.
@@ -222,7 +222,7 @@ mod tests {
         Verifier::new(provider(name).unwrap().scheme(), vec![secret.into()]).unwrap()
     }
 
-    fn asked(handshake: Handshake, content_type: &str, body: &'static str) -> Option<HandshakeReply> {
+    fn reply_to(handshake: Handshake, content_type: &str, body: &'static str) -> Option<HandshakeReply> {
         answered(handshake, content_type, body).unwrap()
     }
 
@@ -242,7 +242,7 @@ mod tests {
     fn slack_gets_its_challenge_back() {
         // The body of https://docs.slack.dev/reference/events/url_verification.
         let body = r#"{"token":"Jhj5dZrVaK7ZwHHjRyZWjbDl","challenge":"3eZbrw1aBm2rZgRNFdxV2595E9CY3gmdALWMmHkvFXO7tYXAYM8P","type":"url_verification"}"#;
-        let reply = asked(Handshake::SlackUrlVerification, "application/json", body).unwrap();
+        let reply = reply_to(Handshake::SlackUrlVerification, "application/json", body).unwrap();
         assert_eq!(reply.status, StatusCode::OK);
         assert_eq!(reply.headers[CONTENT_TYPE], "text/plain; charset=utf-8");
         assert_eq!(reply.body, "3eZbrw1aBm2rZgRNFdxV2595E9CY3gmdALWMmHkvFXO7tYXAYM8P");
@@ -255,24 +255,24 @@ mod tests {
             r#"{"event":{"type":"url_verification"},"challenge":"x"}"#,
             "[]",
         ] {
-            assert_eq!(asked(Handshake::SlackUrlVerification, "application/json", body), None, "{body}");
+            assert_eq!(reply_to(Handshake::SlackUrlVerification, "application/json", body), None, "{body}");
         }
         let form = "type=url_verification&challenge=x";
-        assert_eq!(asked(Handshake::SlackUrlVerification, "application/x-www-form-urlencoded", form), None);
+        assert_eq!(reply_to(Handshake::SlackUrlVerification, "application/x-www-form-urlencoded", form), None);
         let plain = r#"{"type":"url_verification","challenge":"x"}"#;
-        assert_eq!(asked(Handshake::SlackUrlVerification, "text/plain", plain), None);
+        assert_eq!(reply_to(Handshake::SlackUrlVerification, "text/plain", plain), None);
     }
 
     #[test]
     fn zoom_gets_its_token_signed() {
         let body = r#"{"payload":{"plainToken":"qgg8vlvZRS6UYooatFL8Aw"},"event_ts":1654503849680,"event":"endpoint.url_validation"}"#;
-        let reply = asked(Handshake::ZoomUrlValidation, "application/json", body).unwrap();
+        let reply = reply_to(Handshake::ZoomUrlValidation, "application/json", body).unwrap();
         assert_eq!(reply.status, StatusCode::OK);
         // By `printf qgg8vlvZRS6UYooatFL8Aw | openssl dgst -sha256 -hmac 123456`.
         let expected = r#"{"plainToken":"qgg8vlvZRS6UYooatFL8Aw","encryptedToken":"1e67187e50a5ca19fc8a70ada83b125475cd48311008c2c13c0b183b0245bf02"}"#;
         assert_eq!(reply.body, expected);
         let event = r#"{"event":"meeting.started","payload":{"plainToken":"x"}}"#;
-        assert_eq!(asked(Handshake::ZoomUrlValidation, "application/json", event), None);
+        assert_eq!(reply_to(Handshake::ZoomUrlValidation, "application/json", event), None);
     }
 
     #[test]
@@ -300,7 +300,7 @@ mod tests {
 
     #[test]
     fn discord_has_two_pings() {
-        let ping = |body| asked(Handshake::DiscordPing, "application/json", body);
+        let ping = |body| reply_to(Handshake::DiscordPing, "application/json", body);
         assert_eq!(ping(r#"{"type":1,"id":"7"}"#).unwrap().body, r#"{"type":1}"#);
         let reply = ping(r#"{"version":1,"application_id":"1","type":0}"#).unwrap();
         assert_eq!(reply, HandshakeReply::empty(StatusCode::NO_CONTENT, HeaderMap::new()));

@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_manual_clock_moves_only_when_told() {
+    fn a_manual_clock_moves_only_by_hand() {
         let clock = Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH));
         let seen: Arc<dyn Clock> = clock.clone();
         assert_eq!(seen.now(), Timestamp::UNIX_EPOCH);

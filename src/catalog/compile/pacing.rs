@@ -96,11 +96,11 @@ pub(super) fn breaker(breaker: &Field<'_, grapnel_api::CircuitBreaker>) -> Optio
 
 /// Maximum deliveries in flight.
 pub(super) fn in_flight(spec: &Field<'_, WebhookSubscriptionSpec>) -> NonZeroUsize {
-    let asked = spec.max_in_flight.and_then(|count| usize::try_from(count).ok()).and_then(NonZeroUsize::new);
+    let declared = spec.max_in_flight.and_then(|count| usize::try_from(count).ok()).and_then(NonZeroUsize::new);
     if spec.ordering != Some(Ordering::Ordered) {
-        return asked.unwrap_or(limits::DEFAULT_IN_FLIGHT);
+        return declared.unwrap_or(limits::DEFAULT_IN_FLIGHT);
     }
-    if asked.is_some_and(|count| count > NonZeroUsize::MIN) {
+    if declared.is_some_and(|count| count > NonZeroUsize::MIN) {
         spec.at("maxInFlight", &spec.max_in_flight).problem(
             Reason::InvalidSpec,
             "with ordering Ordered one delivery is in flight at a time: remove maxInFlight or set it to 1",

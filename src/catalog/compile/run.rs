@@ -28,7 +28,7 @@ pub(super) struct Compilation<'a> {
     sources: Option<&'a dyn ReferencedValues>,
     problems: RefCell<Vec<Problem>>,
     /// The references that were looked up, and whether their values are known.
-    asked: RefCell<BTreeMap<Reference, bool>>,
+    looked_up: RefCell<BTreeMap<Reference, bool>>,
     /// Every path that was read.
     #[cfg(test)]
     pub(super) read: RefCell<std::collections::BTreeSet<String>>,
@@ -48,7 +48,7 @@ impl<'a> Compilation<'a> {
             options,
             sources: None,
             problems: RefCell::default(),
-            asked: RefCell::default(),
+            looked_up: RefCell::default(),
             #[cfg(test)]
             read: RefCell::default(),
         }
@@ -90,7 +90,7 @@ impl<'a> Compilation<'a> {
     }
 
     fn note(&self, reference: Reference, known: bool) {
-        self.asked.borrow_mut().insert(reference, known);
+        self.looked_up.borrow_mut().insert(reference, known);
     }
 
     /// Adds a problem once, even if several fields refer to the same missing Secret.
@@ -108,12 +108,12 @@ impl<'a> Compilation<'a> {
 
     /// The references that were looked up.
     pub(super) fn into_references(self) -> Box<[Reference]> {
-        self.asked.into_inner().into_keys().collect()
+        self.looked_up.into_inner().into_keys().collect()
     }
 
     /// Ends the run with the object that it has compiled.
     pub(super) fn end<T>(self, object: Option<T>) -> Compiled<T> {
-        let awaits = self.asked.borrow().iter().find(|(_, known)| !**known).map(|(reference, _)| reference.clone());
+        let awaits = self.looked_up.borrow().iter().find(|(_, known)| !**known).map(|(reference, _)| reference.clone());
         Compiled {
             object: object.filter(|_| awaits.is_none()),
             awaits,

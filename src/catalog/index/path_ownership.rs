@@ -26,7 +26,7 @@ struct Candidates {
     /// Oldest first.
     by_age: BTreeSet<(Age, ObjectKey)>,
     /// The owner as of the last notification.
-    told: Option<ObjectKey>,
+    reported: Option<ObjectKey>,
 }
 
 impl PathOwners {
@@ -60,8 +60,8 @@ impl PathOwners {
             let claimants = self.places.get_mut(&namespace).and_then(|namespace| namespace.get_mut(&path));
             let Some(claimants) = claimants else { continue };
             let owner = claimants.by_age.first().map(|(_, key)| key);
-            if owner != claimants.told.as_ref() {
-                claimants.told = owner.cloned();
+            if owner != claimants.reported.as_ref() {
+                claimants.reported = owner.cloned();
                 moved.extend(claimants.by_age.iter().map(|(_, key)| key.clone()));
             }
         }

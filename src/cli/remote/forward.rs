@@ -146,9 +146,9 @@ impl Forward {
                 *kept = Some(connection);
                 return Ok(answer);
             }
-            let said = timeout(CLI_PORT_FORWARD_ERROR, connection.error).await.ok().flatten();
-            answer.with_context(|| match said {
-                Some(said) => format!("the operator's pod cannot be reached: {}", said.trim()),
+            let reported = timeout(CLI_PORT_FORWARD_ERROR, connection.error).await.ok().flatten();
+            answer.with_context(|| match reported {
+                Some(reported) => format!("the operator's pod cannot be reached: {}", reported.trim()),
                 None => "the connection to the operator's pod was closed".to_owned(),
             })
         };
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_that_goes_is_not_asked() {
+    fn a_terminating_pod_is_not_used() {
         let ready = json!({ "conditions": [{ "type": "Ready", "status": "True" }] });
         let unready = json!({ "phase": "Running", "conditions": [{ "type": "Ready", "status": "False" }] });
         let going = json!({ "deletionTimestamp": "2026-01-31T12:00:00Z" });

@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn each_problem_is_told_once() {
+    fn each_problem_is_shown_once() {
         let missing = ("SecretsResolved", "False", "SecretNotFound");
         let line = "WebhookEndpoint shop/orders: SecretNotFound: why SecretNotFound";
         assert_eq!(problems(&[missing, ("Ready", "False", "SecretNotFound")]), [line]);

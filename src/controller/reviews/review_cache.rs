@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn equal_questions_are_asked_once() {
+    async fn equal_reviews_are_requested_once() {
         let (ledger, _) = ledger();
         let (calls, go) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
         let ask = || {
@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn only_so_many_calls_are_under_way_and_none_for_ever() {
+    async fn calls_in_flight_are_limited_in_number_and_time() {
         let (ledger, _) = ledger();
         let calls = Arc::new(AtomicUsize::new(0));
         let mut waiting = Vec::new();

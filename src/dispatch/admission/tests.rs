@@ -137,16 +137,16 @@ fn a_pause_delays_the_probe_of_an_open_circuit() {
 }
 
 #[test]
-fn the_rate_limit_is_asked_last_and_not_before_its_time() {
+fn the_rate_limit_is_checked_last_and_not_before_its_time() {
     let mut admission = DeliveryAdmission::new(SETTINGS);
-    let unasked = || -> Result<(), Duration> { panic!("a permit would be lost") };
+    let untouched = || -> Result<(), Duration> { panic!("a permit would be lost") };
     let full = Load { in_flight: 4, ..IDLE };
-    assert_eq!(admission.decide(full, now(0), unasked), AttemptDecision::WaitForRelease);
+    assert_eq!(admission.decide(full, now(0), untouched), AttemptDecision::WaitForRelease);
     let began = now(0);
     let wait = Duration::from_millis(100);
     let expected = AttemptDecision::WaitUntil(Wake::Instant(began.instant + wait));
     assert_eq!(admission.decide(IDLE, began, || Err(wait)), expected);
-    assert_eq!(admission.decide(IDLE, began, unasked), expected);
+    assert_eq!(admission.decide(IDLE, began, untouched), expected);
     assert_eq!(admission.rate_pause(), Some(began.instant + wait));
     let over = AdmissionTime { instant: began.instant + wait, ..began };
     assert!(matches!(admission.decide(IDLE, over, || Ok(())), AttemptDecision::Start(_)));

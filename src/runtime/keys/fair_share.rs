@@ -22,7 +22,7 @@ pub(super) struct FairShare {
     tokens: f64,
     filled: Instant,
     per_second: f64,
-    underway: usize,
+    in_flight: usize,
     namespaces: HashMap<Box<str>, Use>,
 }
 
@@ -31,7 +31,7 @@ struct Use {
     /// Recent fetches: each counts as one at first, and falls to 1/e of that with every second.
     lately: f64,
     counted: Instant,
-    underway: usize,
+    in_flight: usize,
 }
 
 impl Use {
@@ -46,7 +46,7 @@ impl FairShare {
     /// A pace of `per_second` fetches per second, with a burst of [`limits::KEYS_BURST`].
     pub(super) fn new(per_second: u32) -> Self {
         let (tokens, per_second) = (f64::from(limits::KEYS_BURST), f64::from(per_second));
-        Self { tokens, filled: Instant::now(), per_second, underway: 0, namespaces: HashMap::new() }
+        Self { tokens, filled: Instant::now(), per_second, in_flight: 0, namespaces: HashMap::new() }
     }
 
     /// Whether a namespace may begin a fetch. If so, it is in flight until [`FairShare::end`].
@@ -54,26 +54,26 @@ impl FairShare {
         let passed = now.saturating_duration_since(std::mem::replace(&mut self.filled, now));
         let filled = self.tokens + passed.as_secs_f64() * self.per_second;
         self.tokens = filled.min(f64::from(limits::KEYS_BURST));
-        let left = limits::KEYS_AT_ONCE.saturating_sub(self.underway);
-        let (lately, underway) =
-            self.namespaces.get_mut(namespace).map_or((0.0, 0), |used| (used.count(now), used.underway));
-        if lately + 1.0 > self.tokens || underway >= left {
+        let left = limits::KEYS_AT_ONCE.saturating_sub(self.in_flight);
+        let (lately, in_flight) =
+            self.namespaces.get_mut(namespace).map_or((0.0, 0), |used| (used.count(now), used.in_flight));
+        if lately + 1.0 > self.tokens || in_flight >= left {
             return false;
         }
-        self.namespaces.retain(|_, used| used.underway > 0 || used.count(now) > NOTHING);
+        self.namespaces.retain(|_, used| used.in_flight > 0 || used.count(now) > NOTHING);
         self.tokens -= 1.0;
-        self.underway += 1;
-        let used = self.namespaces.entry(namespace.into()).or_insert(Use { lately: 0.0, counted: now, underway: 0 });
+        self.in_flight += 1;
+        let used = self.namespaces.entry(namespace.into()).or_insert(Use { lately: 0.0, counted: now, in_flight: 0 });
         used.lately += 1.0;
-        used.underway += 1;
+        used.in_flight += 1;
         true
     }
 
     /// Records the end of a fetch.
     pub(super) fn end(&mut self, namespace: &str) {
-        self.underway = self.underway.saturating_sub(1);
+        self.in_flight = self.in_flight.saturating_sub(1);
         if let Some(used) = self.namespaces.get_mut(namespace) {
-            used.underway = used.underway.saturating_sub(1);
+            used.in_flight = used.in_flight.saturating_sub(1);
         }
     }
 }

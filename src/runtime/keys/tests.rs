@@ -15,7 +15,7 @@ use super::*;
 #[derive(Default)]
 struct Shelf {
     texts: Mutex<HashMap<String, String>>,
-    asked: AtomicUsize,
+    fetched: AtomicUsize,
     /// Locked by a test while nothing is to be answered.
     gate: tokio::sync::RwLock<()>,
     /// Number of requests for [`HANGING`], which never answers.
@@ -31,7 +31,7 @@ impl Documents for Arc<Shelf> {
                 self.hanging.fetch_add(1, SeqCst);
                 std::future::pending::<()>().await;
             }
-            self.asked.fetch_add(1, SeqCst);
+            self.fetched.fetch_add(1, SeqCst);
             let _open = self.gate.read().await;
             let text = self.texts.lock().get(url.as_str()).cloned();
             text.map(Bytes::from).ok_or(FetchError::Status(http::StatusCode::NOT_FOUND))
@@ -45,8 +45,8 @@ impl Shelf {
         self.texts.lock().insert(url.into(), text.into());
     }
 
-    fn asked(&self) -> usize {
-        self.asked.swap(0, SeqCst)
+    fn fetched(&self) -> usize {
+        self.fetched.swap(0, SeqCst)
     }
 }
 
@@ -76,11 +76,11 @@ async fn a_set_is_fetched_once_and_again_when_it_is_old() {
     for _ in 0..3 {
         assert!(keys.find(&jwks(Some("a")), "shop").await.unwrap().has("a"));
     }
-    assert_eq!(shelf.asked(), 1);
+    assert_eq!(shelf.fetched(), 1);
     clock.advance(limits::KEYS_FRESH + Duration::from_secs(1));
     shelf.put(JWKS, set(&["b"]));
     assert!(keys.find(&jwks(None), "shop").await.unwrap().has("b"));
-    assert_eq!(shelf.asked(), 1);
+    assert_eq!(shelf.fetched(), 1);
 }
 
 #[tokio::test]
@@ -90,12 +90,12 @@ async fn a_new_key_is_looked_for_but_not_for_every_made_up_token() {
     for made_up in ["x", "y", "z"] {
         assert!(!keys.find(&jwks(Some(made_up)), "shop").await.unwrap().has(made_up));
     }
-    assert_eq!(shelf.asked(), 1, "too soon after the last");
+    assert_eq!(shelf.fetched(), 1, "too soon after the last");
     clock.advance(limits::KEYS_PAUSE + Duration::from_secs(1));
     shelf.put(JWKS, set(&["a", "b"]));
     assert!(keys.find(&jwks(Some("b")), "shop").await.unwrap().has("b"));
     assert!(keys.find(&jwks(Some("z")), "shop").await.unwrap().has("a"));
-    assert_eq!(shelf.asked(), 1);
+    assert_eq!(shelf.fetched(), 1);
 }
 
 #[tokio::test]
@@ -104,11 +104,11 @@ async fn old_keys_are_better_than_none_for_a_while() {
     keys.find(&jwks(None), "shop").await.unwrap();
     shelf.put(JWKS, "<html>");
     clock.advance(limits::KEYS_FRESH + Duration::from_secs(1));
-    shelf.asked();
+    shelf.fetched();
     for _ in 0..3 {
         assert!(keys.find(&jwks(Some("a")), "shop").await.unwrap().has("a"));
     }
-    assert_eq!(shelf.asked(), 1, "what fails is not tried again at once");
+    assert_eq!(shelf.fetched(), 1, "what fails is not tried again at once");
     clock.advance(limits::KEYS_STALE);
     assert_eq!(keys.find(&jwks(Some("a")), "shop").await.unwrap_err(), KeysUnavailable);
     shelf.put(JWKS, set(&["a"]));
@@ -123,7 +123,7 @@ async fn a_failure_is_remembered_for_a_moment() {
     for _ in 0..3 {
         assert!(keys.find(&wanted, "shop").await.is_err());
     }
-    assert_eq!(shelf.asked(), 1);
+    assert_eq!(shelf.fetched(), 1);
     shelf.put("https://issuer.example/none", set(&["a"]));
     clock.advance(limits::KEYS_RETRY + Duration::from_secs(1));
     assert!(keys.find(&wanted, "shop").await.is_ok());
@@ -144,7 +144,7 @@ async fn many_who_ask_at_once_are_one_fetch() {
     for one in waiting {
         assert!(one.await.is_ok());
     }
-    assert_eq!(shelf.asked(), 1);
+    assert_eq!(shelf.fetched(), 1);
 }
 
 #[tokio::test]
@@ -152,7 +152,7 @@ async fn whoever_hangs_up_does_not_make_another_fetch_necessary() {
     let (keys, shelf, clock) = stage();
     keys.find(&jwks(None), "shop").await.unwrap();
     clock.advance(limits::KEYS_PAUSE + Duration::from_secs(1));
-    shelf.asked();
+    shelf.fetched();
     let closed = shelf.gate.write().await;
     for number in 0..2 * limits::KEYS_BURST {
         let wanted = jwks(Some(&format!("made-up-{number}")));
@@ -163,7 +163,7 @@ async fn whoever_hangs_up_does_not_make_another_fetch_necessary() {
     drop(closed);
     assert!(keys.find(&jwks(Some("b")), "shop").await.unwrap().has("b"), "what they began has ended");
     assert!(!keys.find(&jwks(Some("made-up")), "shop").await.unwrap().has("made-up"));
-    assert_eq!(shelf.asked(), 1);
+    assert_eq!(shelf.fetched(), 1);
     let other = "https://issuer.example/others";
     shelf.put(other, set(&["a"]));
     let other = KeysWanted { source: KeySource::Jwks(other.into()), id: None };
@@ -180,7 +180,7 @@ async fn an_attempt_counts_though_nobody_waits_for_its_end() {
     // Waiters of the same fetch see that it failed; later requests see that it was tried.
     assert!(keys.find(&jwks(None), "shop").await.is_err());
     assert!(keys.find(&jwks(None), "shop").await.is_err());
-    assert_eq!(shelf.asked(), 1);
+    assert_eq!(shelf.fetched(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -189,7 +189,7 @@ async fn old_keys_do_for_those_who_cannot_wait() {
     keys.find(&jwks(None), "shop").await.unwrap();
     clock.advance(limits::KEYS_FRESH + Duration::from_secs(1));
     shelf.put(JWKS, set(&["b"]));
-    shelf.asked();
+    shelf.fetched();
     let closed = shelf.gate.write().await;
     // A request with less time than the bound, whose end changes nothing.
     assert!(timeout(limits::KEYS_PATIENCE / 2, keys.find(&jwks(None), "shop")).await.is_err());
@@ -201,7 +201,7 @@ async fn old_keys_do_for_those_who_cannot_wait() {
     while !keys.find(&jwks(None), "shop").await.unwrap().has("b") {
         tokio::task::yield_now().await;
     }
-    assert_eq!(shelf.asked(), 1);
+    assert_eq!(shelf.fetched(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -268,18 +268,18 @@ async fn made_up_certificates_do_not_drive_out_keys_nor_hold_them_up() {
     // The first to be evicted, if there were one cache for all.
     let down = KeysWanted { source: KeySource::Jwks("https://issuer.example/down".into()), id: None };
     assert!(keys.find(&down, "shop").await.is_err());
-    shelf.asked();
+    shelf.fetched();
     for number in 0..2 * limits::KEY_SETS {
         let source = KeySource::Certificate(format!("https://api.paypal.com/{number}").into());
         assert!(keys.find(&KeysWanted { source, id: None }, "shop").await.is_err());
     }
-    let asked = shelf.asked();
-    assert!(asked < limits::CERTIFICATES, "{asked} were fetched, so that nothing bounds them");
-    assert_eq!(keys.named.len(), asked, "what is not fetched takes no room");
+    let fetched = shelf.fetched();
+    assert!(fetched < limits::CERTIFICATES, "{fetched} were fetched, so that nothing bounds them");
+    assert_eq!(keys.named.len(), fetched, "what is not fetched takes no room");
     assert_eq!(keys.configured.len(), 2);
     keys.find(&jwks(None), "shop").await.unwrap();
     assert!(keys.find(&down, "shop").await.is_err());
-    assert_eq!(shelf.asked(), 0, "what is known of the keys is still known");
+    assert_eq!(shelf.fetched(), 0, "what is known of the keys is still known");
     let other = "https://issuer.example/others";
     shelf.put(other, set(&["a"]));
     let other = KeysWanted { source: KeySource::Jwks(other.into()), id: None };
@@ -298,7 +298,7 @@ async fn a_configured_set_takes_no_room_until_it_may_be_fetched() {
     let refused = wanted
         .iter()
         .filter_map(|wanted| keys.find(wanted, "shop").now_or_never())
-        .inspect(|told| assert!(told.is_err()));
+        .inspect(|result| assert!(result.is_err()));
     let refused = refused.count();
     assert!(refused > 0, "nothing bounds them");
     assert_eq!(keys.configured.len(), wanted.len() - refused);
@@ -320,14 +320,14 @@ async fn a_tenant_whose_keys_all_fail_holds_up_nobody_else() {
             for wanted in failing {
                 assert!(keys.find(wanted, "greedy").await.is_err());
             }
-            let asked = shelf.asked();
-            assert!(0 < asked && asked < failing.len(), "{asked} in round {round}");
+            let fetched = shelf.fetched();
+            assert!(0 < fetched && fetched < failing.len(), "{fetched} in round {round}");
         }
         let set = KeySource::Jwks(format!("https://issuer.example/modest-{round}").into());
         let certificate = KeySource::Certificate(format!("https://api.paypal.com/modest-{round}").into());
         for source in [set, certificate] {
             assert!(keys.find(&KeysWanted { source, id: None }, "modest").await.is_err());
-            assert_eq!(shelf.asked(), 1, "it was not even looked for in round {round}");
+            assert_eq!(shelf.fetched(), 1, "it was not even looked for in round {round}");
         }
         clock.advance(limits::KEYS_RETRY + Duration::from_secs(1));
         tokio::time::advance(Duration::from_secs(1)).await;

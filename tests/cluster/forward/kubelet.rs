@@ -80,8 +80,8 @@ async fn forward(stream: TlsStream<TcpStream>) {
     #[allow(clippy::result_large_err, reason = "the type of the callback is the library's")]
     let answer = |request: &Request, mut response: Response| {
         assert!(request.uri().path().starts_with("/portForward/"), "{}", request.uri());
-        let asked = request.uri().query().and_then(|query| query.strip_prefix("port="));
-        port = asked.and_then(|port| port.parse::<u16>().ok());
+        let query = request.uri().query().and_then(|query| query.strip_prefix("port="));
+        port = query.and_then(|port| port.parse::<u16>().ok());
         response.headers_mut().insert("sec-websocket-protocol", "v4.channel.k8s.io".parse().unwrap());
         Ok(response)
     };

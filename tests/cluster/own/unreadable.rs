@@ -37,7 +37,7 @@ fn permissive(plural: &str, kind: &str) -> CustomResourceDefinition {
 }
 
 #[tokio::test]
-async fn one_object_that_cannot_be_read_is_told_and_stalls_nothing() {
+async fn one_object_that_cannot_be_read_is_reported_and_stalls_nothing() {
     let receiver = Receiver::start().await;
     let plane = ControlPlane::start().await;
     let client = connect(&plane.kubeconfig()).await;

@@ -107,7 +107,7 @@ fn times_are_looked_at_with_a_minutes_grace() {
 }
 
 #[test]
-fn whose_it_is_counts_where_that_is_said() {
+fn the_subject_is_checked_where_it_is_declared() {
     let google = JwtScheme { emails: vec!["a@example.com".into(), "b@example.com".into()], ..scheme() };
     let says = |email: Value, verified: Value| {
         let mut claims = with("email", email);

@@ -161,7 +161,7 @@ fn a_forbidden_target_ends_deliveries_also_while_its_version_waits() {
 }
 
 #[test]
-fn without_fetching_what_was_not_told_does_not_exist() {
+fn without_fetching_an_unknown_value_does_not_exist() {
     let mut stage = Stage::new();
     let lock = key("shop", "lock");
     stage.tell([locked("shop", "lock", &["a"]).endpoint()]);

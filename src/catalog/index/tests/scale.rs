@@ -36,7 +36,7 @@ fn each_object_is_compiled_once_however_it_comes() {
 }
 
 #[test]
-fn unchanged_objects_share_what_is_said_of_them() {
+fn unchanged_objects_share_their_views() {
     const SOME: usize = 500;
     let mut stage = Stage::fetching();
     stage.tell(endpoints().take(SOME).chain(secrets()));
@@ -67,7 +67,7 @@ fn a_crowd_at_one_path_costs_no_more_than_its_number() {
 }
 
 #[test]
-fn a_crowd_that_comes_one_by_one_is_told_only_of_a_new_owner() {
+fn claimants_that_come_one_by_one_are_recompiled_only_for_a_new_owner() {
     let mut stage = Stage::new();
     for age in 0..100 {
         let spec = json!({ "path": "in", "verification": { "none": {} } });

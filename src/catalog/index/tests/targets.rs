@@ -95,7 +95,7 @@ fn by_account() -> Object {
 }
 
 #[test]
-fn service_accounts_are_of_the_own_namespace_unless_said() {
+fn service_accounts_are_of_the_own_namespace_by_default() {
     let mut stage = Stage::new();
     stage.tell([by_account().endpoint()]);
     let compiled = Arc::clone(stage.published.snapshot.endpoint(&key("shop", "in")).unwrap());

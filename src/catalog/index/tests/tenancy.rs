@@ -180,7 +180,7 @@ fn labels_of_namespaces_decide_as_they_are_now() {
 }
 
 #[test]
-fn a_namespace_has_its_name_as_a_label_whatever_is_said() {
+fn a_namespace_always_has_its_name_as_a_label() {
     let mut stage = Stage::new();
     let named = selector(json!({
         "matchExpressions": [{ "key": "kubernetes.io/metadata.name", "operator": "In", "values": ["team", "x"] }],

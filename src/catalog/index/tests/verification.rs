@@ -90,7 +90,7 @@ fn every_provider_can_be_named_and_one_without_proof_says_so() {
 }
 
 #[test]
-fn what_only_the_endpoint_can_say_must_be_said() {
+fn parameters_without_a_default_are_required() {
     let google = |rest: Value| {
         let mut provider = json!({ "name": "Google" });
         provider.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());

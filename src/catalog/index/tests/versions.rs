@@ -52,7 +52,7 @@ fn a_target_that_must_not_be_called_ends_what_was_delivered() {
 }
 
 #[test]
-fn a_version_that_cannot_be_read_is_told_with_its_generation() {
+fn a_version_that_cannot_be_read_is_reported_with_its_generation() {
     let mut stage = Stage::new();
     let place = key("shop", "in");
     stage.tell([open("shop", "in").endpoint()]);

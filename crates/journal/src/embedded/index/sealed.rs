@@ -212,7 +212,7 @@ mod tests {
     use crate::embedded::index::ActiveIndex;
 
     #[test]
-    fn the_file_says_what_the_memory_said() {
+    fn the_file_returns_what_was_in_memory() {
         let directory = tempfile::tempdir().unwrap();
         let (path, seed) = (directory.path().join("idx"), Seed { salt: 1, number: 2 });
         let mut active = ActiveIndex::default();
