@@ -41,7 +41,7 @@ use grapnel_expression::{EventInput, ExpectedType, Expression, Inputs, Scope, li
 use grapnel_journal::{Arrival, RedeliveryPosition, StoredEvent, limits::FAILURE_MESSAGE_BYTES, record};
 use grapnel_payload::{
     cloudevents::{self, CloudEvent},
-    event_data,
+    expression_inputs::expression_headers,
     headers::HeaderGlobs,
     lenient::without_bom,
     limits::{CLOUDEVENTS_BATCH, CLOUDEVENTS_EXTENSIONS},
@@ -255,11 +255,12 @@ pub fn expression(data: &[u8]) {
     let (source, body) = halves(data);
     let Some(source) = text(source) else { return };
     let headers: [(&str, &[u8]); 2] = [("x-kind", b"a"), ("ce-id", b"%C3%A9")];
+    let payload = Payload::read(&Reading::default(), Some("application/json"), &Bytes::copy_from_slice(body));
     let claims = serde_json::json!({ "email": "a@example.com", "groups": ["a"], "exp": 1 });
     let inputs = Inputs {
         event: Some(EventInput { id: "e", kind: "order.paid", time: now(), endpoint: "orders", namespace: "shop" }),
-        headers: grapnel_payload::event_data::expression_headers(headers),
-        payload: event_data::Content::of(Some("application/json"), body).payload(),
+        headers: expression_headers(headers),
+        payload: payload.input(body),
         claims: Some(&claims),
     };
     for scope in [Scope::Delivery, Scope::Request, Scope::Claims] {

@@ -1,16 +1,15 @@
 //! The body of a delivery: `transform`, then `format`.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use grapnel_api::{Format, ObjectKey};
 use grapnel_expression::{Expression, ExpressionError, limits::TRANSFORM_BYTES};
 use grapnel_journal::StoredEvent;
-use grapnel_payload::cloudevents::STRUCTURED;
+use grapnel_payload::{cloudevents::STRUCTURED, event_data::Data};
 use http::{HeaderMap, HeaderValue, header};
 
-use super::{
-    decoded_event::{DecodedEvent, made_content},
-    envelope,
-};
+use super::{decoded_event::DecodedEvent, envelope};
 
 /// Why there is no body.
 #[derive(Debug, thiserror::Error)]
@@ -51,8 +50,8 @@ pub(super) fn build(
         }
         (Format::Envelope, made) => {
             headers.insert(header::CONTENT_TYPE, JSON);
-            let content = made.as_deref().map_or_else(|| decoded.data(), made_content);
-            Ok(Bytes::from(envelope::wrap(event, &content)?))
+            let data = made.as_deref().map_or_else(|| decoded.data(), |made| Data::Json(Cow::Borrowed(made)));
+            Ok(Bytes::from(envelope::wrap(event, &data)?))
         }
         (Format::CloudEventsStructured, made) => {
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(STRUCTURED));
@@ -64,7 +63,7 @@ pub(super) fn build(
             // The event's own body is not copied.
             Ok(match cloud_event.body() {
                 body if *body == *event.body => event.body.clone(),
-                body => Bytes::from(body.into_owned()),
+                body => Bytes::copy_from_slice(body),
             })
         }
     }

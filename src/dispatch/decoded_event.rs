@@ -15,15 +15,15 @@ use std::{
 
 use bytes::Bytes;
 use grapnel_api::ObjectKey;
-use grapnel_expression::{EventInput, Expression, Inputs, PayloadInput};
+use grapnel_expression::{EventInput, Expression, Inputs};
 use grapnel_journal::StoredEvent;
 use grapnel_payload::{
     cloudevents::{Attribute, CloudEvent},
-    event_data::{Content, Data, add_attributes, expression_headers},
-    lenient,
+    event_data::{Content, Data, SharedData},
+    expression_inputs::{add_attributes, expression_headers},
+    payload::Payload,
     reading::{BodyKind, Reading},
 };
-use serde_json::Value;
 
 const JSON: &str = "application/json";
 
@@ -34,45 +34,31 @@ pub(super) struct DecodedEvent {
     reading: Reading,
     /// The CloudEvent in the body, if it is one in the JSON format.
     structured: OnceLock<Option<Box<StructuredEvent>>>,
-    tree: OnceLock<Tree>,
+    payload: OnceLock<Payload>,
     /// Estimated bytes of what has been parsed and is kept.
     kept: usize,
     #[cfg(test)]
     parses: std::sync::atomic::AtomicUsize,
 }
 
-/// The data as a tree.
-#[derive(Default)]
-struct Tree {
-    /// `None` if the data is neither JSON nor a form.
-    value: Option<Value>,
-    /// Whether the tree is the whole body, which is strict JSON.
-    is_body: bool,
-}
-
 /// A CloudEvent in the JSON format.
 struct StructuredEvent {
     /// Its attributes. The data is nothing.
     attributes: CloudEvent<'static>,
-    data: OwnedData,
-}
-
-/// Data without a copy where it is a part of the body.
-enum OwnedData {
-    Nothing,
-    Json(Bytes),
-    Text(Bytes),
-    Bytes(Bytes),
+    data: SharedData,
 }
 
 impl DecodedEvent {
     /// An event of which nothing has been parsed.
     pub(super) fn new(event: Arc<StoredEvent>, reading: Reading) -> Self {
+        // This content type says more than an endpoint can.
+        let structured = CloudEvent::is_structured(event.content_type.as_deref());
+        let reading = if structured { Reading::default() } else { reading };
         Self {
             event,
             reading,
             structured: OnceLock::new(),
-            tree: OnceLock::new(),
+            payload: OnceLock::new(),
             kept: 0,
             #[cfg(test)]
             parses: std::sync::atomic::AtomicUsize::new(0),
@@ -98,7 +84,7 @@ impl DecodedEvent {
     pub(super) fn keep_within(&mut self, budget: usize) -> usize {
         self.kept = self.parsed_bytes();
         if self.kept > budget {
-            (self.structured, self.tree) = (OnceLock::new(), OnceLock::new());
+            (self.structured, self.payload) = (OnceLock::new(), OnceLock::new());
             self.kept = 0;
         }
         self.kept
@@ -110,14 +96,12 @@ impl DecodedEvent {
     }
 
     fn parsed_bytes(&self) -> usize {
-        let tree = self.tree.get().and_then(|tree| tree.value.as_ref()).map_or(0, size::of_tree);
-        let structured = self.structured.get().and_then(Option::as_deref).map_or(0, |structured| {
-            let data = match &structured.data {
-                OwnedData::Nothing => 0,
-                OwnedData::Json(bytes) | OwnedData::Text(bytes) | OwnedData::Bytes(bytes) => bytes.len(),
-            };
-            data + size::of_attributes(&structured.attributes)
-        });
+        let tree = self.payload.get().and_then(Payload::parsed).map_or(0, size::of_tree);
+        let structured = self
+            .structured
+            .get()
+            .and_then(Option::as_deref)
+            .map_or(0, |structured| structured.data.bytes().len() + size::of_attributes(&structured.attributes));
         tree + structured
     }
 
@@ -141,49 +125,51 @@ impl DecodedEvent {
             }
         }
         if expression.uses_payload() {
-            inputs.payload = self.payload();
+            inputs.payload = self.payload().input(self.raw());
         }
         inputs
     }
 
     /// The content of the event. For a CloudEvent in the JSON format, this is its data.
     pub(super) fn content(&self) -> Content<'_> {
-        let (content_type, body) = (self.event.content_type.as_deref(), &self.event.body);
-        if let Some(structured) = self.structured() {
-            let content_type = structured.attributes.content.content_type.as_deref().map(Cow::Borrowed);
-            return Content { content_type, data: structured.data.borrowed() };
+        if let Some(StructuredEvent { attributes, data }) = self.structured() {
+            let content_type = attributes.content.content_type.as_deref().map(Cow::Borrowed);
+            return Content { content_type, data: data.borrowed() };
         }
-        let data = match self.parsed_body() {
-            Some(text) if is_json(content_type) => Data::Json(Cow::Borrowed(text)),
-            _ => {
-                #[cfg(test)]
-                self.count_parse();
-                Data::of(content_type, body)
-            }
+        let content_type = self.event.content_type.as_deref();
+        let data = match BodyKind::of(content_type) {
+            BodyKind::Json | BodyKind::Undeclared => self.json(),
+            BodyKind::Form | BodyKind::Opaque => Data::plain(&self.event.body),
         };
         Content { content_type: content_type.map(Cow::Borrowed), data }
     }
 
-    /// The content as the endpoint declares how bodies are read: what the event's payload is.
-    pub(super) fn data(&self) -> Content<'_> {
-        if self.structured().is_some() {
-            return self.content();
-        }
-        match self.parsed_body() {
-            Some(text) => made_content(text),
-            None => {
-                #[cfg(test)]
-                self.count_parse();
-                Content::read(&self.reading, self.event.content_type.as_deref(), &self.event.body)
-            }
+    /// The payload in its original form, read as the endpoint declares.
+    pub(super) fn data(&self) -> Data<'_> {
+        match self.structured() {
+            Some(StructuredEvent { data: data @ (SharedData::Nothing | SharedData::Json(_)), .. }) => data.borrowed(),
+            None if self.is_json() => self.json(),
+            _ => self.payload().data(self.raw()),
         }
     }
 
-    /// The text of a body that has been parsed and is JSON.
-    fn parsed_body(&self) -> Option<&str> {
-        let is_body = self.tree.get().is_some_and(|tree| tree.is_body);
-        let text = is_body.then(|| std::str::from_utf8(lenient::without_bom(&self.event.body)).ok()).flatten();
-        text.map(trimmed)
+    /// Whether the endpoint reads the body as JSON.
+    fn is_json(&self) -> bool {
+        let kind = self.reading.kind(self.event.content_type.as_deref());
+        matches!(kind, BodyKind::Json | BodyKind::Undeclared)
+    }
+
+    /// The body as JSON, without another look at it if it has been parsed.
+    fn json(&self) -> Data<'_> {
+        let parsed = self.payload.get().filter(|_| self.is_json());
+        if let Some(Payload::Json(text)) = parsed
+            && let Some(text) = text.strict()
+        {
+            return Data::Json(Cow::Borrowed(text));
+        }
+        #[cfg(test)]
+        self.count_parse();
+        Data::json(&self.event.body)
     }
 
     /// The CloudEvent that was received, with all its attributes, or one made from another event: its `source` is
@@ -221,39 +207,23 @@ impl DecodedEvent {
         }
     }
 
-    /// The data as expressions see it.
-    fn payload(&self) -> PayloadInput<'_> {
-        match self.tree() {
-            Some(tree) => PayloadInput::Json(Cow::Borrowed(tree)),
-            None => self.data().payload(),
-        }
+    /// What the payload is read from: the body, or the data of the CloudEvent in it.
+    fn raw(&self) -> &[u8] {
+        self.structured().map_or(&self.event.body, |structured| structured.data.bytes())
     }
 
-    fn tree(&self) -> Option<&Value> {
-        self.tree.get_or_init(|| self.parse_tree()).value.as_ref()
-    }
-
-    fn parse_tree(&self) -> Tree {
-        let body = &self.event.body;
-        let kind = self.reading.kind(self.event.content_type.as_deref());
-        let strict: Option<&[u8]> = match self.structured().map(|structured| &structured.data) {
-            Some(OwnedData::Json(text)) => Some(text),
-            None if matches!(kind, BodyKind::Json | BodyKind::Undeclared) => Some(lenient::without_bom(body)),
-            _ => None,
+    fn payload(&self) -> &Payload {
+        let read = || {
+            #[cfg(test)]
+            self.count_parse();
+            match self.structured() {
+                Some(StructuredEvent { attributes, data }) => {
+                    Payload::of_shared(attributes.content.content_type.as_deref(), data)
+                }
+                None => Payload::read_tree(&self.reading, self.event.content_type.as_deref(), &self.event.body),
+            }
         };
-        #[cfg(test)]
-        self.count_parse();
-        if let Some(value) = strict.and_then(|text| serde_json::from_slice(text).ok()) {
-            return Tree { value: Some(value), is_body: self.structured().is_none() };
-        }
-        let read = match self.structured() {
-            Some(_) => self.content(),
-            None => Content::read(&self.reading, self.event.content_type.as_deref(), body),
-        };
-        match read.payload() {
-            PayloadInput::Json(value) => Tree { value: Some(value.into_owned()), is_body: false },
-            PayloadInput::Nothing | PayloadInput::Text(_) | PayloadInput::Bytes(_) => Tree::default(),
-        }
+        self.payload.get_or_init(read)
     }
 
     fn structured(&self) -> Option<&StructuredEvent> {
@@ -288,45 +258,11 @@ impl StructuredEvent {
             others: others.collect(),
             content: Content { content_type: content.content_type.map(owned), data: Data::Nothing },
         };
-        Some(Self { attributes, data: OwnedData::of(content.data, body) })
-    }
-}
-
-impl OwnedData {
-    fn of(data: Data<'_>, body: &Bytes) -> Self {
-        let text = |text: Cow<'_, str>| match text {
-            Cow::Borrowed(text) => body.slice_ref(text.as_bytes()),
-            Cow::Owned(text) => Bytes::from(text),
-        };
-        match data {
-            Data::Nothing => Self::Nothing,
-            Data::Json(json) => Self::Json(text(json)),
-            Data::Text(other) => Self::Text(text(other)),
-            Data::Bytes(Cow::Borrowed(bytes)) => Self::Bytes(body.slice_ref(bytes)),
-            Data::Bytes(Cow::Owned(bytes)) => Self::Bytes(Bytes::from(bytes)),
-        }
-    }
-
-    fn borrowed(&self) -> Data<'_> {
-        match self {
-            Self::Nothing => Data::Nothing,
-            Self::Json(json) => Data::Json(String::from_utf8_lossy(json)),
-            Self::Text(text) => Data::Text(String::from_utf8_lossy(text)),
-            Self::Bytes(bytes) => Data::Bytes(Cow::Borrowed(bytes)),
-        }
+        Some(Self { attributes, data: SharedData::of(content.data, body) })
     }
 }
 
 /// The content that a transformation has made.
 pub(super) fn made_content(json: &str) -> Content<'_> {
     Content { content_type: Some(Cow::Borrowed(JSON)), data: Data::Json(Cow::Borrowed(json)) }
-}
-
-fn is_json(content_type: Option<&str>) -> bool {
-    matches!(BodyKind::of(content_type), BodyKind::Json | BodyKind::Undeclared)
-}
-
-/// A JSON text without the blanks around it (RFC 8259, 2).
-fn trimmed(text: &str) -> &str {
-    text.trim_matches([' ', '\t', '\n', '\r'])
 }

@@ -2,29 +2,25 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use grapnel_journal::StoredEvent;
-use grapnel_payload::event_data::{Content, Data};
+use grapnel_payload::event_data::Data;
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
 /// `{"id", "type", "timestamp", "data"}`: `timestamp` is when the event was received (RFC 3339). `data` is the event's
-/// content: JSON as received, an object of the fields of a form (repeated fields are arrays), or a string for other
-/// text. Content that is not UTF-8 is in `dataBase64` instead (like `data_base64` of CloudEvents).
+/// payload: JSON as received, an object of the fields of a form (repeated fields are arrays), or a string for other
+/// text. A payload that is not UTF-8 is in `dataBase64` instead (like `data_base64` of CloudEvents).
 struct Envelope<'a> {
     event: &'a StoredEvent,
-    content: &'a Content<'a>,
+    data: &'a Data<'a>,
 }
 
 impl Serialize for Envelope<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self { event, content } = self;
+        let Self { event, data } = self;
         let mut map = serializer.serialize_map(Some(4))?;
         map.serialize_entry("id", &event.id)?;
         map.serialize_entry("type", &event.kind)?;
         map.serialize_entry("timestamp", &format_args!("{}", event.received))?;
-        if let Some(fields) = content.form() {
-            map.serialize_entry("data", &fields)?;
-            return map.end();
-        }
-        match &content.data {
+        match data {
             Data::Nothing => map.serialize_entry("data", &())?,
             // `wrap` adds it.
             Data::Json(_) => {}
@@ -35,15 +31,15 @@ impl Serialize for Envelope<'_> {
     }
 }
 
-/// Wraps the content of an event.
+/// Wraps the payload of an event.
 ///
 /// # Errors
 /// None in practice: every envelope can be written as JSON.
-pub(super) fn wrap(event: &StoredEvent, content: &Content<'_>) -> serde_json::Result<Vec<u8>> {
+pub(super) fn wrap(event: &StoredEvent, data: &Data<'_>) -> serde_json::Result<Vec<u8>> {
     // Reserves the body and the other members, so that the buffer is allocated once.
     let mut wrapped = Vec::with_capacity(event.body.len() + event.id.len() + event.kind.len() + 96);
-    serde_json::to_writer(&mut wrapped, &Envelope { event, content })?;
-    if let Data::Json(json) = &content.data {
+    serde_json::to_writer(&mut wrapped, &Envelope { event, data })?;
+    if let Data::Json(json) = data {
         // The text is well-formed, so it becomes the last member without being read again.
         wrapped.pop();
         wrapped.extend_from_slice(br#","data":"#);
@@ -56,12 +52,14 @@ pub(super) fn wrap(event: &StoredEvent, content: &Content<'_>) -> serde_json::Re
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use grapnel_payload::{payload::Payload, reading::Reading};
     use serde_json::value::RawValue;
 
     use super::*;
 
     fn wrap(event: &StoredEvent) -> serde_json::Result<Vec<u8>> {
-        super::wrap(event, &Content::of(event.content_type.as_deref(), &event.body))
+        let payload = Payload::read(&Reading::default(), event.content_type.as_deref(), &event.body);
+        super::wrap(event, &payload.data(&event.body))
     }
 
     fn event(content_type: Option<&str>, body: &'static [u8]) -> StoredEvent {

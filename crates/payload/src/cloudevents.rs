@@ -19,7 +19,7 @@ pub use self::{
 use super::{
     event_data::{Content, Data},
     limits::CLOUDEVENTS_EXTENSIONS,
-    payload::MalformedPayload,
+    malformed::MalformedPayload,
 };
 
 /// Content type of an event in the JSON format.

@@ -8,9 +8,13 @@
 
 pub mod cloudevents;
 pub mod event_data;
+pub mod expression_inputs;
+mod form;
 pub mod headers;
 pub mod json;
+pub mod json_text;
 pub mod lenient;
 pub mod limits;
+pub mod malformed;
 pub mod payload;
 pub mod reading;

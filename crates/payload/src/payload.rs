@@ -1,20 +1,25 @@
-//! Request bodies, as far as they can be read.
+//! The payload of an event: its data as a tree, as far as it can be read.
+//!
+//! This is the only reader of data. A request is read when it arrives, and the stored event again when it is delivered:
+//! both times from the same bytes by the same rules, so that schemas, sources and expressions see the same.
 
-use std::{fmt, sync::OnceLock};
+use std::{borrow::Cow, fmt};
 
 use bytes::Bytes;
+use grapnel_expression::PayloadInput;
 use grapnel_values::pointer::JsonPointer;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::{
-    event_data::{Content, Data},
+    event_data::{Content, Data, SharedData},
+    form,
     json::{self, FoundValue},
-    lenient,
+    json_text::{JsonText, Parse},
     limits::FORM_FIELDS,
     reading::{BodyKind, Reading},
 };
 
-/// A verified body as far as it can be read. The bytes themselves are stored and delivered as received.
+/// Verified data as far as it can be read. The bytes themselves are stored and delivered as received.
 #[derive(Clone)]
 pub enum Payload {
     /// JSON.
@@ -35,69 +40,11 @@ impl fmt::Debug for Payload {
     }
 }
 
-/// A well-formed JSON text, parsed into a [`Value`] on first use.
-#[derive(Clone, Default)]
-pub struct JsonText {
-    text: Bytes,
-    value: OnceLock<Value>,
-    flaw: Option<String>,
-}
-
-impl JsonText {
-    /// Wraps a value that has no text of its own.
-    fn of(value: Value) -> Self {
-        Self { value: OnceLock::from(value), ..Self::default() }
-    }
-
-    /// Whether nothing of the text can be read.
-    fn is_unreadable(&self) -> bool {
-        self.flaw.is_some() && self.text.is_empty()
-    }
-
-    fn value(&self) -> &Value {
-        // The text has passed the same parser, so the default is never used.
-        self.value.get_or_init(|| serde_json::from_slice(&self.text).unwrap_or_default())
-    }
-
-    /// Reads a text strictly, or else what can be read of it: at worst null. The flaw says what is not JSON.
-    fn read(content_type: Option<&str>, body: &Bytes) -> Self {
-        if body.is_empty() {
-            return Self {
-                flaw: Some("the body is empty, but a JSON value was expected".into()),
-                ..Self::of(Value::Null)
-            };
-        }
-        let text = body.slice_ref(lenient::without_bom(body));
-        let Err(error) = json::check(&text) else { return Self { text, ..Self::default() } };
-        let flaw = Some(format!("the body is not valid JSON: {error}"));
-        match lenient::repair(content_type, body) {
-            Some(text) => Self { text: text.into(), flaw, ..Self::default() },
-            None => Self { flaw, ..Self::of(Value::Null) },
-        }
-    }
-}
-
 /// The fields of an HTML form as an object: a field is a string, a repeated field an array of strings.
 #[derive(Clone)]
 pub struct FormFields {
     value: Value,
     flaw: Option<String>,
-}
-
-/// A request that cannot be understood although its signature is valid. The sentence says what is wrong and where, and
-/// holds no value of the request.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{sentence}")]
-pub struct MalformedPayload {
-    /// What is wrong.
-    pub sentence: String,
-}
-
-impl MalformedPayload {
-    /// Creates an error with this sentence.
-    pub fn new(sentence: impl Into<String>) -> Self {
-        Self { sentence: sentence.into() }
-    }
 }
 
 impl Payload {
@@ -106,49 +53,59 @@ impl Payload {
     ///
     /// No body is refused: what cannot be read is null, and [`Self::flaw`] says why.
     pub fn read(reading: &Reading, content_type: Option<&str>, body: &Bytes) -> Self {
+        Self::read_with(Parse::WhenNeeded, reading, content_type, body)
+    }
+
+    /// Reads like [`Self::read`], and builds the tree on the way, which costs less if it is needed in any case.
+    pub fn read_tree(reading: &Reading, content_type: Option<&str>, body: &Bytes) -> Self {
+        Self::read_with(Parse::Now, reading, content_type, body)
+    }
+
+    fn read_with(parse: Parse, reading: &Reading, content_type: Option<&str>, body: &Bytes) -> Self {
         match reading.kind(content_type) {
-            BodyKind::Json => Self::Json(JsonText::read(content_type, body)),
-            BodyKind::Undeclared => match JsonText::read(content_type, body) {
+            BodyKind::Json => Self::Json(JsonText::read(parse, content_type, body)),
+            BodyKind::Undeclared => match JsonText::read(parse, content_type, body) {
                 text if !body.is_empty() && text.is_unreadable() => Self::Opaque,
                 text => Self::Json(text),
             },
-            BodyKind::Form => form(body, reading.field.as_deref()),
+            BodyKind::Form => read_form(parse, body, reading.field.as_deref()),
             BodyKind::Opaque => Self::Opaque,
-        }
-    }
-
-    /// Says why a body is not what its content type or its endpoint declares; `None` if it is.
-    pub fn flaw(&self) -> Option<&str> {
-        match self {
-            Self::Json(text) => text.flaw.as_deref(),
-            Self::Form(fields) => fields.flaw.as_deref(),
-            Self::Opaque => None,
         }
     }
 
     /// Returns the payload of an event without a body: null.
     pub fn nothing() -> Self {
-        Self::Json(JsonText::of(Value::Null))
+        Self::Json(JsonText::null())
     }
 
-    /// Returns the payload of event data that is not the whole body.
+    /// Returns the payload of event data that is not the whole body, with its tree.
     pub fn of(content: &Content<'_>) -> Self {
-        match &content.data {
-            Data::Nothing => Self::nothing(),
-            Data::Json(json) => Self::Json(JsonText::read(None, &Bytes::copy_from_slice(json.as_bytes()))),
-            Data::Text(text) => Self::of_plain(content, text.as_bytes()),
-            Data::Bytes(bytes) => Self::of_plain(content, bytes),
+        Self::of_shared(content.content_type.as_deref(), &SharedData::copy(&content.data))
+    }
+
+    /// Does the same without a copy of the data.
+    pub fn of_shared(content_type: Option<&str>, data: &SharedData) -> Self {
+        match (data, BodyKind::of(content_type)) {
+            (SharedData::Nothing, _) => Self::nothing(),
+            (SharedData::Json(text), _) => Self::Json(JsonText::read(Parse::Now, None, text)),
+            (SharedData::Text(data) | SharedData::Bytes(data), BodyKind::Json) => {
+                Self::Json(JsonText::read(Parse::Now, content_type, data))
+            }
+            (SharedData::Text(data) | SharedData::Bytes(data), BodyKind::Form) => read_form(Parse::Now, data, None),
+            (SharedData::Text(_) | SharedData::Bytes(_), BodyKind::Undeclared | BodyKind::Opaque) => Self::Opaque,
         }
     }
 
-    fn of_plain(content: &Content<'_>, data: &[u8]) -> Self {
-        match BodyKind::of(content.content_type.as_deref()) {
-            BodyKind::Form => form(data, None),
-            BodyKind::Json | BodyKind::Undeclared | BodyKind::Opaque => Self::Opaque,
+    /// Says why data is not what its content type or its endpoint declares; `None` if it is.
+    pub fn flaw(&self) -> Option<&str> {
+        match self {
+            Self::Json(text) => text.flaw(),
+            Self::Form(fields) => fields.flaw.as_deref(),
+            Self::Opaque => None,
         }
     }
 
-    /// Returns the body as a tree; `None` when it is opaque. JSON is parsed on the first call.
+    /// Returns the data as a tree; `None` when it is opaque. JSON is parsed on the first call.
     pub fn value(&self) -> Option<&Value> {
         match self {
             Self::Json(text) => Some(text.value()),
@@ -157,14 +114,40 @@ impl Payload {
         }
     }
 
+    /// Returns the tree if it exists already.
+    pub fn parsed(&self) -> Option<&Value> {
+        match self {
+            Self::Json(text) => text.parsed(),
+            Self::Form(fields) => Some(&fields.value),
+            Self::Opaque => None,
+        }
+    }
+
+    /// Returns the payload as expressions see it: JSON and forms as values, other text as a string, and anything else
+    /// as bytes. `data` is what it was read from.
+    pub fn input<'a>(&'a self, data: &'a [u8]) -> PayloadInput<'a> {
+        match (self.value(), Data::plain(data)) {
+            (Some(value), _) => PayloadInput::Json(Cow::Borrowed(value)),
+            (None, Data::Text(text)) => PayloadInput::Text(text),
+            (None, _) => PayloadInput::Bytes(Cow::Borrowed(data)),
+        }
+    }
+
+    /// Returns the payload in its original form: JSON as received, a form as an object, and anything else as it is.
+    /// `data` is what it was read from.
+    pub fn data<'a>(&'a self, data: &'a [u8]) -> Data<'a> {
+        match self {
+            Self::Json(text) => Data::json(text.source()),
+            Self::Form(fields) => Data::Json(Cow::Owned(fields.value.to_string())),
+            Self::Opaque => Data::plain(data),
+        }
+    }
+
     /// Finds the value at a location; `None` when the payload is opaque. Does not build the tree if it does not exist
     /// yet.
     pub fn find(&self, pointer: &JsonPointer) -> Option<FoundValue<'_>> {
         match self {
-            Self::Json(text) => Some(match text.value.get() {
-                Some(value) => json::find_in(value, pointer.tokens()),
-                None => json::find(&text.text, pointer.tokens()),
-            }),
+            Self::Json(text) => Some(text.find(pointer)),
             Self::Form(fields) => Some(json::find_in(&fields.value, pointer.tokens())),
             Self::Opaque => None,
         }
@@ -172,38 +155,15 @@ impl Payload {
 }
 
 /// Reads an HTML form, or the JSON in its field of that name.
-fn form(body: &[u8], field: Option<&str>) -> Payload {
-    let (value, complete) = fields(body);
+fn read_form(parse: Parse, body: &[u8], field: Option<&str>) -> Payload {
+    let (value, complete) = form::fields(body);
     let flaw = (!complete).then(|| format!("the form has more than {FORM_FIELDS} fields"));
     let Some((name, Value::String(text))) = field.and_then(|name| Some((name, value.get(name)?))) else {
         return Payload::Form(FormFields { value, flaw });
     };
-    let text = JsonText::read(None, &Bytes::copy_from_slice(text.as_bytes()));
-    let flaw = text.flaw.as_deref().map(|flaw| format!("field {name} of the form: {flaw}")).or(flaw);
-    if text.is_unreadable() {
-        Payload::Form(FormFields { value, flaw })
-    } else {
-        Payload::Json(JsonText { flaw, ..text })
-    }
-}
-
-/// Parses an HTML form into an object of its first [`FORM_FIELDS`] fields; returns whether these are all.
-pub(super) fn fields(body: &[u8]) -> (Value, bool) {
-    let mut fields = Map::new();
-    for (number, (name, value)) in form_urlencoded::parse(body).enumerate() {
-        if number == FORM_FIELDS {
-            return (Value::Object(fields), false);
-        }
-        let value = Value::String(value.into_owned());
-        match fields.get_mut(&*name) {
-            None => {
-                fields.insert(name.into_owned(), value);
-            }
-            Some(Value::Array(values)) => values.push(value),
-            Some(first) => *first = Value::Array(vec![first.take(), value]),
-        }
-    }
-    (Value::Object(fields), true)
+    let text = JsonText::read(parse, None, &Bytes::copy_from_slice(text.as_bytes()));
+    let flaw = text.flaw().map(|flaw| format!("field {name} of the form: {flaw}")).or(flaw);
+    if text.is_unreadable() { Payload::Form(FormFields { value, flaw }) } else { Payload::Json(text.with_flaw(flaw)) }
 }
 
 #[cfg(test)]
@@ -212,7 +172,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::reading::BodyFormat;
+    use crate::{lenient, reading::BodyFormat};
 
     fn read(content_type: Option<&str>, body: impl Into<Bytes>) -> Payload {
         Payload::read(&Reading::default(), content_type, &body.into())
@@ -311,6 +271,71 @@ mod tests {
         );
         let json = Payload::read(&reading, Some("application/json"), &Bytes::from_static(b"{\"payload\":\"{}\"}"));
         assert_eq!(json.value(), Some(&json!({ "payload": "{}" })), "fields belong to forms");
+    }
+
+    /// What expressions see, and what a delivery in an envelope shows.
+    #[test]
+    fn text_and_bytes_are_themselves() {
+        for (content_type, body) in
+            [(Some("text/plain"), &b"{\"a\":1}"[..]), (None, b"hello"), (Some("image/png"), b"\xff")]
+        {
+            let payload = read(content_type, body);
+            match (std::str::from_utf8(body), payload.input(body), payload.data(body)) {
+                (Ok(text), PayloadInput::Text(input), Data::Text(data)) => assert_eq!([&*input, &*data], [text; 2]),
+                (Err(_), PayloadInput::Bytes(input), Data::Bytes(data)) => assert_eq!([&*input, &*data], [body; 2]),
+                (_, input, data) => panic!("{body:?}: {input:?} {data:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn data_is_json_as_received_and_the_input_what_can_be_read_of_it() {
+        let form = Reading { format: BodyFormat::Form, field: Some("payload".into()) };
+        let json = Reading { format: BodyFormat::Json, field: None };
+        for (reading, body, data, input) in [
+            (&json, " {\"a\":1.10,\"a\":2} ", "{\"a\":1.10,\"a\":2}", json!({ "a": 2 })),
+            (&json, "[1e999,\"\\ud800\"]", "[1e999,\"\\ud800\"]", json!([null, "\u{fffd}"])),
+            (&form, "a=1", "{\"a\":\"1\"}", json!({ "a": "1" })),
+            (&form, "payload=[1.10]", "[1.10]", json!([1.1])),
+            (&form, "payload=[1e999]", "[1e999]", json!([null])),
+        ] {
+            let payload = Payload::read(reading, Some("text/plain"), &Bytes::from(body));
+            assert!(matches!(payload.data(body.as_bytes()), Data::Json(text) if text == data), "{body}");
+            assert!(
+                matches!(payload.input(body.as_bytes()), PayloadInput::Json(value) if *value == input),
+                "{body}: {:?}",
+                payload.value()
+            );
+        }
+        let broken = read(Some("application/json"), "{broken");
+        assert!(matches!(broken.data(b"{broken"), Data::Text(text) if text == "{broken"));
+        assert!(matches!(broken.input(b"{broken"), PayloadInput::Json(value) if value.is_null()));
+    }
+
+    #[test]
+    fn data_of_a_cloud_event_is_read_by_its_content_type() {
+        let of = |content_type: Option<&'static str>, data| {
+            Payload::of(&Content { content_type: content_type.map(Cow::Borrowed), data }).value().cloned()
+        };
+        assert_eq!(of(None, Data::Nothing), Some(Value::Null));
+        assert_eq!(of(None, Data::Json("[1]".into())), Some(json!([1])));
+        assert_eq!(of(FORM, Data::Text("a=1".into())), Some(json!({ "a": "1" })));
+        assert_eq!(of(None, Data::Text("5".into())), None, "a string, as the attribute says");
+        let latin = "application/json; charset=latin1";
+        assert_eq!(of(Some(latin), Data::Bytes(b"\"\xe9\""[..].into())), Some(json!("é")));
+    }
+
+    #[test]
+    fn the_tree_is_the_same_whenever_it_is_built() {
+        for body in ["{\"a\":[1,1.5,\"x\"],\"a\":2}", "\u{feff}[1]", "[1e999]", "{broken", "", "hello"] {
+            for content_type in [None, Some("application/json"), Some("text/plain"), FORM] {
+                let body = Bytes::from(body);
+                let now = Payload::read_tree(&Reading::default(), content_type, &body);
+                let later = Payload::read(&Reading::default(), content_type, &body);
+                assert_eq!((now.value(), now.flaw()), (later.value(), later.flaw()), "{content_type:?} {body:?}");
+                assert_eq!(now.parsed().is_some(), now.value().is_some(), "{content_type:?} {body:?}");
+            }
+        }
     }
 
     proptest! {

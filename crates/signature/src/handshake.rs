@@ -1,11 +1,7 @@
 //! Handshakes that some senders perform before they send events.
 
 use bytes::Bytes;
-use grapnel_payload::{
-    json::FoundValue,
-    lenient::without_bom,
-    payload::{MalformedPayload, Payload},
-};
+use grapnel_payload::{json::FoundValue, lenient::without_bom, malformed::MalformedPayload, payload::Payload};
 use grapnel_values::pointer::JsonPointer;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header::CONTENT_TYPE};
 use serde_json::json;

@@ -8,7 +8,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use crate::{lenient::without_bom, limits::CLOUDEVENTS_BATCH, payload::MalformedPayload};
+use crate::{lenient::without_bom, limits::CLOUDEVENTS_BATCH, malformed::MalformedPayload};
 
 /// Returns the events of a batch as they are written in it, at most [`CLOUDEVENTS_BATCH`]. A batch may be empty.
 ///

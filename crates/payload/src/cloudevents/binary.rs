@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt::Write};
 use http::{HeaderMap, HeaderName, HeaderValue, header::CONTENT_TYPE};
 
 use super::{Attribute, CloudEvent, PartialAttributes};
-use crate::{event_data::Data, payload::MalformedPayload};
+use crate::{event_data::Data, malformed::MalformedPayload};
 
 const PREFIX: &str = "ce-";
 
@@ -59,13 +59,8 @@ impl<'a> CloudEvent<'a> {
     }
 
     /// Returns the data as a body.
-    pub fn body(&self) -> Cow<'_, [u8]> {
-        match &self.content.data {
-            Data::Nothing => Cow::Borrowed(b""),
-            Data::Json(json) => Cow::Borrowed(json.as_bytes()),
-            Data::Text(text) => Cow::Borrowed(text.as_bytes()),
-            Data::Bytes(bytes) => Cow::Borrowed(bytes),
-        }
+    pub fn body(&self) -> &[u8] {
+        self.content.data.bytes()
     }
 }
 

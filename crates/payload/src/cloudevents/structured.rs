@@ -15,7 +15,7 @@ use crate::{
     event_data::{Content, Data},
     lenient::without_bom,
     limits::CLOUDEVENTS_EXTENSIONS,
-    payload::MalformedPayload,
+    malformed::MalformedPayload,
     reading::BodyKind,
 };
 
