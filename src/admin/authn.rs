@@ -21,6 +21,7 @@ use zeroize::Zeroizing;
 use super::{
     Shared,
     authz::{self, Asks, Authority},
+    bearer::bearer,
     response::Problem,
 };
 use crate::admin::limits::ADMIN_TOKEN_BYTES;
@@ -121,17 +122,6 @@ async fn with_token(path: &Path, headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
-/// The single bearer token of a request; the scheme's name is case-insensitive (RFC 9110, section 11.1).
-pub(super) fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
-    let mut values = headers.get_all(header::AUTHORIZATION).iter();
-    let value = values.next()?.as_bytes();
-    if values.next().is_some() {
-        return None;
-    }
-    let (scheme, token) = value.split_at_checked(b"Bearer ".len())?;
-    scheme.eq_ignore_ascii_case(b"Bearer ").then(|| token.trim_ascii())
-}
-
 /// Why a token file cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -198,14 +188,6 @@ mod tests {
         assert!(!loopback("127.0.0.1", "/", &[("host", "localhost"), ("host", "attacker.example")]));
         assert!(!loopback("127.0.0.1", "http://attacker.example/", &[("host", "localhost")]));
         assert!(loopback_only(None, &Uri::from_static("/"), &headers(&[("host", "localhost")])).is_err());
-    }
-
-    #[test]
-    fn a_bearer_token_is_one_header_of_one_scheme() {
-        assert_eq!(bearer(&headers(&[("authorization", "bearer abc")])), Some(b"abc".as_slice()));
-        assert_eq!(bearer(&headers(&[("authorization", "Basic abc")])), None);
-        assert_eq!(bearer(&headers(&[("authorization", "Bearer")])), None);
-        assert_eq!(bearer(&headers(&[("authorization", "Bearer a"), ("authorization", "Bearer b")])), None);
     }
 
     #[tokio::test]

@@ -9,7 +9,7 @@ use axum::{
 use futures_util::future::BoxFuture;
 use grapnel_api::GROUP;
 
-use super::{authn::bearer, contract::Operation, query::Query, response::Problem};
+use super::{bearer::bearer, contract::Operation, query::Query, response::Problem};
 
 /// Authorizes holders of tokens.
 pub trait Authority: Send + Sync + 'static {

@@ -6,6 +6,7 @@
 
 pub mod authn;
 pub mod authz;
+mod bearer;
 pub mod contract;
 mod deliveries;
 mod events;

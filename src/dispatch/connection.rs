@@ -1,20 +1,17 @@
-//! The state of a connection that outlives a request: its age, and whether an answer to the last request has begun.
+//! Connections that carry a [`Track`].
 //!
-//! The HTTP client chooses connections by itself and does not tell them apart. The transport therefore carries a
-//! [`Track`], which the client hands back with the connection that it used for a request.
+//! The HTTP client chooses connections by itself and does not tell them apart. The transport therefore carries the
+//! track, which the client hands back with the connection that it used for a request.
 
 use std::{
     io::{self, IoSlice},
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
 use futures_util::future::BoxFuture;
-use http::{Extensions, Uri};
+use http::Uri;
 use hyper_rustls::MaybeHttpsStream;
 use hyper_util::{
     client::legacy::connect::{Connected, Connection},
@@ -27,41 +24,9 @@ use tokio::{
 };
 use tower::{BoxError, Service};
 
-use super::{connect::Connector, connection_age::ConnectionAges};
+use super::{connect::Connector, connection_age::ConnectionAges, track::Track};
 
 type Inner = TokioIo<MaybeHttpsStream<TokioIo<TcpStream>>>;
-
-/// What is known about a connection.
-#[derive(Debug)]
-pub(super) struct Track {
-    /// Distinguishes connections that are due at the same time.
-    pub(super) id: u64,
-    /// When it was established.
-    pub(super) born: Instant,
-    /// When it becomes too old for further requests.
-    pub(super) due: Instant,
-    /// Whether bytes have been received since the last bytes were sent. An HTTP/1 connection is silent between two
-    /// requests, so `false` after a request means that no byte of its answer has arrived.
-    answered: AtomicBool,
-}
-
-impl Track {
-    pub(super) fn new(id: u64, born: Instant, due: Instant) -> Self {
-        Self { id, born, due, answered: AtomicBool::new(false) }
-    }
-
-    /// The track of a connection that a [`TrackingConnector`] has made.
-    pub(super) fn of(connected: &Connected) -> Option<Arc<Self>> {
-        let mut extras = Extensions::new();
-        connected.get_extras(&mut extras);
-        extras.remove()
-    }
-
-    /// Whether bytes have been received since the last bytes were sent.
-    pub(super) fn is_answered(&self) -> bool {
-        self.answered.load(Ordering::Relaxed)
-    }
-}
 
 /// Makes connections that carry a [`Track`].
 #[derive(Clone)]
@@ -110,7 +75,7 @@ impl TrackedStream {
 
     /// The transport for a write, which may fail because the peer has closed the connection.
     fn writing(self: Pin<&mut Self>) -> Pin<&mut Inner> {
-        self.track.answered.store(false, Ordering::Relaxed);
+        self.track.sent();
         self.inner()
     }
 }
@@ -132,7 +97,7 @@ impl AsyncRead for TrackedStream {
         let before = buffer.filled().len();
         ready!(self.as_mut().inner().poll_read(cx, buffer))?;
         if buffer.filled().len() > before {
-            self.track.answered.store(true, Ordering::Relaxed);
+            self.track.received();
         }
         Poll::Ready(Ok(()))
     }

@@ -11,7 +11,7 @@ use hyper_util::client::legacy::connect::CaptureConnection;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::connection::Track;
+use super::{random::fraction, track::Track};
 
 /// The open connections of a pool, by the time at which they become too old.
 pub(super) struct ConnectionAges {
@@ -35,7 +35,7 @@ impl ConnectionAges {
 
     /// Registers a connection that was established at `born`.
     pub(super) fn opened(&self, born: Instant) -> Track {
-        let age = self.longest.mul_f64(1.0 - spread() / 5.0);
+        let age = self.longest.mul_f64(1.0 - fraction() / 5.0);
         // An age that exceeds the range of the clock is reached in some decades.
         let due = born.checked_add(age).unwrap_or(born + Duration::from_secs(1 << 30));
         let mut open = self.open.lock();
@@ -77,14 +77,6 @@ pub(super) fn poison(connection: &CaptureConnection) {
     if let Some(connected) = &*connection.connection_metadata() {
         connected.poison();
     }
-}
-
-/// A random number from 0 to 1.
-fn spread() -> f64 {
-    let mut bytes = [0; 4];
-    // Without randomness every connection has the longest age.
-    let _ = getrandom::fill(&mut bytes);
-    f64::from(u32::from_ne_bytes(bytes)) / f64::from(u32::MAX)
 }
 
 #[cfg(test)]

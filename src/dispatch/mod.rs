@@ -10,7 +10,9 @@ mod backoff;
 mod body;
 mod circuit;
 mod claim;
+mod claimed_delivery;
 pub mod client;
+mod conclusion;
 mod connect;
 mod connection;
 mod connection_age;
@@ -25,11 +27,13 @@ pub mod outcome;
 mod pool;
 pub mod preview;
 mod proxy_connect;
+mod random;
 mod redact;
 mod request;
 mod resolver;
 mod send_error;
 mod token;
+mod track;
 mod worker;
 
 use std::{collections::HashMap, sync::Arc};
@@ -43,7 +47,6 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::{attempt::Context, worker::Worker};
 pub use self::{
     attempt_error::AttemptError,
     body::BuildError,
@@ -54,6 +57,7 @@ pub use self::{
     send_error::SendError,
     token::TokenError,
 };
+use self::{conclusion::Context, worker::Worker};
 use crate::{
     catalog::{Snapshot, Subscription},
     telemetry::spans::Spans,

@@ -25,9 +25,10 @@ use tokio::time::Instant;
 
 use super::{
     connect::Connector,
-    connection::{Track, TrackingConnector},
+    connection::TrackingConnector,
     connection_age::{ConnectionAges, poison},
     send_error::Causes,
+    track::Track,
 };
 use crate::dispatch::limits;
 

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 
 use super::{
     body::{self, BuildError},
-    claim::ClaimedDelivery,
+    claimed_delivery::ClaimedDelivery,
     client::Outgoing,
 };
 use crate::catalog::Subscription;

@@ -31,10 +31,12 @@ use tokio::{
 
 use super::{
     admission::{AdmissionSettings, AdmissionTime, AttemptDecision, DeliveryAdmission, Load},
-    attempt::{AttemptResult, Context, attempt},
+    attempt::attempt,
     backoff::{Backoff, settle, warn_throttled},
     circuit::CircuitReport,
-    claim::{ClaimRequest, ClaimedDelivery, FilteredClaim, claim, is_ahead, skip},
+    claim::{ClaimRequest, FilteredClaim, claim, is_ahead, skip},
+    claimed_delivery::ClaimedDelivery,
+    conclusion::{AttemptResult, Context},
 };
 use crate::{catalog::Subscription, dispatch::limits};
 

@@ -2,12 +2,13 @@
 
 use grapnel_values::secret::Wiped;
 use serde_json::Value;
-use serde_yaml::{MessageFormatter, UserMessageFormatter, options};
+use serde_yaml::options;
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    limits,
+    lines::{Lines, PointerHash},
     node::{Tree, YamlNode},
+    parse_error::ParseError,
 };
 
 /// A document whose nodes know their lines.
@@ -18,24 +19,6 @@ pub struct Document {
 
 /// SHA-256 of a document's values, without comments and line numbers.
 pub(super) type Digest = [u8; 32];
-
-/// The lines of a document's nodes without the nodes, which may contain Secrets and take a lot of memory.
-#[derive(Debug)]
-pub(super) struct Lines {
-    first: u32,
-    /// Hashes of JSON Pointers with their lines, sorted. A collision only makes a report name another line.
-    by_pointer: Box<[(u32, u32)]>,
-}
-
-/// Why a file is not valid YAML.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct ParseError {
-    /// Line, from 1; 0 if it is not known.
-    pub line: u64,
-    /// What is wrong.
-    pub message: String,
-}
 
 impl Document {
     /// Parses every document of a YAML or JSON text. Aliases, depth and size are bounded. A duplicate key is an error, and
@@ -55,6 +38,13 @@ impl Document {
     /// The line on which the document begins.
     pub fn line(&self) -> u64 {
         self.root.line
+    }
+
+    /// The lines of all nodes.
+    pub(super) fn lines(&self) -> Lines {
+        let mut lines = Vec::new();
+        self.root.lines(PointerHash::ROOT, &mut lines);
+        Lines::new(self.line(), lines)
     }
 
     /// The line of the node at a JSON Pointer, or of its deepest existing ancestor.
@@ -107,60 +97,6 @@ impl Document {
     }
 }
 
-impl From<serde_yaml::Error> for ParseError {
-    fn from(error: serde_yaml::Error) -> Self {
-        let error = error.without_snippet();
-        let message = UserMessageFormatter.format_message(error);
-        Self {
-            line: error.location().map_or(0, |location| location.line()),
-            message: message.chars().take(limits::PROBLEM_CHARS).collect(),
-        }
-    }
-}
-
-impl Lines {
-    /// The lines of a document.
-    pub(super) fn of(document: &Document) -> Self {
-        let mut lines = Vec::new();
-        document.root.lines(FNV_OFFSET, &mut lines);
-        lines.sort_unstable();
-        Self { first: short(document.line()), by_pointer: lines.into() }
-    }
-
-    /// The line on which the document begins.
-    pub(super) fn first(&self) -> u64 {
-        self.first.into()
-    }
-
-    /// See [`Document::line_of`].
-    pub(super) fn line_of(&self, pointer: &str) -> u64 {
-        let mut pointer = pointer;
-        loop {
-            let hash = fnv(FNV_OFFSET, pointer.as_bytes());
-            if let Ok(found) = self.by_pointer.binary_search_by_key(&hash, |(hash, _)| *hash)
-                && let Some((_, line)) = self.by_pointer.get(found)
-            {
-                return (*line).into();
-            }
-            match pointer.rsplit_once('/') {
-                Some((parent, _)) => pointer = parent,
-                None => return self.first(),
-            }
-        }
-    }
-}
-
-const FNV_OFFSET: u32 = 0x811c_9dc5;
-
-/// FNV-1a, continued from `hash`.
-pub(super) fn fnv(hash: u32, bytes: &[u8]) -> u32 {
-    bytes.iter().fold(hash, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
-}
-
-pub(super) fn short(line: u64) -> u32 {
-    u32::try_from(line).unwrap_or(u32::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -185,7 +121,7 @@ mod tests {
     fn lines_are_known_without_the_document() {
         let text = "a: 1\nb:\n  - x\n  - c/d~e: true\n    f: [1, 2]\n";
         let document = Document::parse(text).unwrap().remove(0);
-        let lines = Lines::of(&document);
+        let lines = document.lines();
         assert_eq!(lines.first(), 1);
         let (deep, absent) = ("/b/1/c~1d~0e", ["/b/1/absent/deeper", "/b/7", "/absent", "", "/a/x"]);
         for pointer in ["/a", "/b", "/b/0", "/b/1", deep, "/b/1/f", "/b/1/f/1"].into_iter().chain(absent) {

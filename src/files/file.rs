@@ -17,7 +17,8 @@ use zeroize::Zeroizing;
 
 use super::{
     Document, ObjectName,
-    document::{Digest, Lines},
+    document::Digest,
+    lines::Lines,
     object::{self, Definition, Object},
 };
 use crate::{catalog::Problem, files::limits};
@@ -169,7 +170,7 @@ impl File {
         let mut known: HashMap<Digest, DocumentEntry> = before.map(|entry| (entry.digest, entry)).collect();
         let kustomization = is_kustomization(path);
         for document in documents.into_iter().flat_map(Document::into_objects) {
-            let (digest, lines) = (document.digest(), Lines::of(&document));
+            let (digest, lines) = (document.digest(), document.lines());
             self.entries.push(match known.remove(&digest) {
                 Some(entry) => DocumentEntry { lines, ..entry },
                 None => DocumentEntry::new(digest, lines, object::read(&document, kustomization)),

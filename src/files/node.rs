@@ -13,7 +13,8 @@ use sha2::{Digest as _, Sha256};
 use zeroize::Zeroize;
 
 use super::{
-    document::{ParseError, fnv, short},
+    lines::{PointerHash, short},
+    parse_error::ParseError,
     spelling::Spelling,
 };
 
@@ -94,19 +95,19 @@ impl YamlNode {
     }
 
     /// Collects the lines of all nodes below the node whose pointer has this hash.
-    pub(super) fn lines(&self, pointer: u32, lines: &mut Vec<(u32, u32)>) {
+    pub(super) fn lines(&self, pointer: PointerHash, lines: &mut Vec<(PointerHash, u32)>) {
         match &self.tree {
             Tree::Scalar(_) => {}
             Tree::List(items) => {
                 for (number, item) in items.iter().enumerate() {
-                    let pointer = fnv(pointer, format!("/{number}").as_bytes());
+                    let pointer = pointer.then(format!("/{number}").as_bytes());
                     lines.push((pointer, short(item.line)));
                     item.lines(pointer, lines);
                 }
             }
             Tree::Map(entries) => {
                 for entry in entries {
-                    let pointer = fnv(fnv(pointer, b"/"), escaped(&entry.key).as_bytes());
+                    let pointer = pointer.then(b"/").then(escaped(&entry.key).as_bytes());
                     lines.push((pointer, short(entry.line)));
                     entry.value.lines(pointer, lines);
                 }

@@ -13,8 +13,8 @@ use base64::{
 };
 
 use super::{
-    evaluate::{EvalError, Machine, Result},
     functions::Function,
+    machine::{EvalError, Machine, Result},
     pattern::Pattern,
     value::{Blob, Value},
 };

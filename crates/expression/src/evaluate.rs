@@ -3,50 +3,25 @@
 
 mod comprehension;
 
-use std::borrow::Cow;
-
-use grapnel_values::limits::EXPRESSION_STEPS;
-
 use super::{
-    Inputs, PayloadInput, builtin, operators,
-    pattern::{Caches, Pattern, PatternError, Refused},
+    Inputs, PayloadInput, builtin,
+    machine::{EvalError, Machine, Result},
+    operators,
     syntax::{Binding, Element, MapEntry, Node, What},
-    value::{BYTES_PER_STEP, Blob, Map, Text, Value},
+    value::{Blob, Map, Text, Value},
 };
 
-/// An error of an evaluation.
-#[derive(Debug)]
-pub(super) struct EvalError {
-    /// The byte of the source at which it happened.
-    pub(super) at: usize,
-    /// The description. It contains no value of the event.
-    pub(super) message: Cow<'static, str>,
-    /// No steps are left. `&&`, `||` and macros do not absorb this error.
-    pub(super) spent: bool,
-}
-
-impl EvalError {
-    pub(super) fn new(at: usize, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { at, message: message.into(), spent: false }
-    }
-}
-
-pub(super) type Result<T> = std::result::Result<T, EvalError>;
-
 /// The state of one evaluation.
-pub(super) struct Machine<'a> {
+pub(super) struct Evaluator<'a> {
     inputs: &'a Inputs<'a>,
     /// Values of the variables of the enclosing macros, outermost first.
     locals: Vec<Value<'a>>,
-    /// Steps left.
-    steps: u64,
-    /// Memory of searches with literal patterns.
-    caches: Caches<'a>,
+    machine: Machine<'a>,
 }
 
-impl<'a> Machine<'a> {
+impl<'a> Evaluator<'a> {
     pub(super) fn new(inputs: &'a Inputs<'a>, steps: u64) -> Self {
-        Self { inputs, locals: Vec::new(), steps, caches: Caches::default() }
+        Self { inputs, locals: Vec::new(), machine: Machine::new(steps) }
     }
 
     /// Gives values to the variables of [`crate::parser::parse_with`].
@@ -57,27 +32,15 @@ impl<'a> Machine<'a> {
 
     /// Steps left.
     pub(super) fn left(&self) -> u64 {
-        self.steps
+        self.machine.left()
     }
 
-    /// Charges steps.
-    pub(super) fn pay(&mut self, steps: usize, at: usize) -> Result<()> {
-        match self.steps.checked_sub(steps as u64) {
-            Some(left) => {
-                self.steps = left;
-                Ok(())
-            }
-            None => {
-                self.steps = 0;
-                let message = too_many_steps();
-                Err(EvalError { at, message: message.into(), spent: true })
-            }
-        }
+    fn pay(&mut self, steps: usize, at: usize) -> Result<()> {
+        self.machine.pay(steps, at)
     }
 
-    /// Charges for bytes that are read or copied.
-    pub(super) fn pay_bytes(&mut self, bytes: usize, at: usize) -> Result<()> {
-        self.pay(bytes / BYTES_PER_STEP, at)
+    fn pay_bytes(&mut self, bytes: usize, at: usize) -> Result<()> {
+        self.machine.pay_bytes(bytes, at)
     }
 
     pub(super) fn value(&mut self, node: &'a Node) -> Result<Value<'a>> {
@@ -111,17 +74,17 @@ impl<'a> Machine<'a> {
                 let mut left = self.value(first)?;
                 for (operator, at, right) in rest {
                     let right = self.value(right)?;
-                    left = operators::arithmetic(self, *operator, *at, left, right)?;
+                    left = operators::arithmetic(&mut self.machine, *operator, *at, left, right)?;
                 }
                 Ok(left)
             }
             What::Compare(comparison, left, right) => {
                 let (left, right) = (self.value(left)?, self.value(right)?);
-                operators::compare(self, *comparison, node.at, &left, &right).map(Value::Bool)
+                operators::compare(&mut self.machine, *comparison, node.at, &left, &right).map(Value::Bool)
             }
             What::Call { function, arguments, pattern } => {
                 let values = arguments.iter().map(|argument| self.value(argument)).collect::<Result<Vec<_>>>()?;
-                builtin::call(self, *function, node.at, pattern.as_deref(), &values)
+                builtin::call(&mut self.machine, *function, node.at, pattern.as_deref(), &values)
             }
             What::Loop(comprehension) => self.comprehension(node.at, comprehension),
             What::OptionalMap { from, body, flat } => self.optional_map(node.at, from, body, *flat),
@@ -291,31 +254,6 @@ impl<'a> Machine<'a> {
         map.push((key, value));
         Ok(())
     }
-
-    /// `matches`: searches with a pattern, which is compiled first if it is not a literal.
-    pub(super) fn matches(
-        &mut self,
-        at: usize,
-        text: &str,
-        source: &str,
-        compiled: Option<&'a Pattern>,
-    ) -> Result<bool> {
-        let Some(pattern) = compiled else {
-            let pattern = Pattern::compile(source, |steps| self.pay(steps, at)).map_err(|refused| match refused {
-                Refused::Unpaid(error) => error,
-                // The reason would quote the event.
-                Refused::Pattern(PatternError::Syntax(_)) => EvalError::new(at, "the pattern is not RE2 syntax"),
-                Refused::Pattern(error @ PatternError::TooLarge) => EvalError::new(at, error.to_string()),
-            })?;
-            self.pay(pattern.cache_steps().saturating_add(pattern.steps(text.len())), at)?;
-            return Ok(pattern.is_match_once(text));
-        };
-        if !self.caches.has(pattern) {
-            self.pay(pattern.cache_steps(), at)?;
-        }
-        self.pay(pattern.steps(text.len()), at)?;
-        Ok(self.caches.is_match(pattern, text))
-    }
 }
 
 /// The value of an optional element or entry.
@@ -327,11 +265,6 @@ fn present<'a>(node: &Node, value: Value<'a>) -> Result<Option<Value<'a>>> {
             Err(EvalError::new(node.start(), message))
         }
     }
-}
-
-/// The message if no steps are left.
-pub(super) fn too_many_steps() -> String {
-    format!("it exceeds {EXPRESSION_STEPS} steps for one event or batch")
 }
 
 /// The index that a double is, if it is whole.

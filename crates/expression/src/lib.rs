@@ -19,6 +19,7 @@ mod evaluate;
 mod functions;
 mod lexer;
 pub mod limits;
+mod machine;
 mod operators;
 mod parser;
 mod pattern;
@@ -34,7 +35,8 @@ use grapnel_values::cost_budget::CostBudget;
 use jiff::Timestamp;
 
 use crate::{
-    evaluate::{EvalError, Machine},
+    evaluate::Evaluator,
+    machine::EvalError,
     parser::Uses,
     syntax::{Binding, Node},
     value::{BYTES_PER_STEP, Text, Value, ValueKind},
@@ -267,7 +269,7 @@ impl Expression {
         let steps = &mut budget.expression;
         *steps = steps
             .checked_sub(inputs.steps())
-            .ok_or_else(|| locate(&self.source, self.root.start(), evaluate::too_many_steps()))?;
+            .ok_or_else(|| locate(&self.source, self.root.start(), machine::too_many_steps()))?;
         match self.evaluate_within(inputs, steps)? {
             Value::Text(text) => Ok(text.to_string()),
             Value::Int(number) => Ok(number.to_string()),
@@ -301,9 +303,9 @@ impl Expression {
     }
 
     fn evaluate_within<'a>(&'a self, inputs: &'a Inputs<'a>, steps: &mut u64) -> Result<Value<'a>, ExpressionError> {
-        let mut machine = Machine::new(inputs, *steps);
-        let value = machine.value(&self.root);
-        *steps = machine.left();
+        let mut evaluator = Evaluator::new(inputs, *steps);
+        let value = evaluator.value(&self.root);
+        *steps = evaluator.left();
         value.map_err(|EvalError { at, message, .. }| locate(&self.source, at, message.into_owned()))
     }
 

@@ -3,7 +3,7 @@
 use std::{cmp::Ordering, rc::Rc};
 
 use super::{
-    evaluate::{EvalError, Machine, Result},
+    machine::{EvalError, Machine, Result},
     syntax::{Arithmetic, Comparison},
     time::{add_durations, subtract_durations},
     value::{Blob, List, Map, Value},

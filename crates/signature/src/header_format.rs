@@ -1,16 +1,44 @@
-//! Parsing of signature headers.
+//! Signature headers: their layouts, and how they are parsed and written.
+
+use std::borrow::Cow;
 
 use base64::Engine;
 
-use super::{
-    header_signature::{Shape, SignatureEncoding},
-    key::BASE64,
-    public_key::Curve,
-};
+use super::{key::BASE64, public_key::Curve};
 use crate::limits::{PUBLIC_KEY_SIGNATURES_PER_HEADER, SIGNATURE_HEADER_BYTES, SIGNATURES_PER_HEADER};
 
 /// Maximum length of a signature in bytes: ECDSA on P-256 in DER. Those of SHA-512 have 64.
 const MAX_WIDTH: usize = 72;
+
+/// Encoding of a signature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SignatureEncoding {
+    /// Hexadecimal, in either case.
+    Hex,
+    /// Base64 in the standard alphabet, with or without padding.
+    Base64,
+}
+
+/// Layout of a signature header.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Shape {
+    /// One signature after a literal prefix: `sha256=…`, `v0=…`, or no prefix at all.
+    Prefixed(Cow<'static, str>),
+    /// Comma-separated `key=value` pairs, as in Stripe's `t=…,v1=…,v1=…`. Unknown keys are ignored.
+    Pairs {
+        /// Key of the signatures.
+        signature: Cow<'static, str>,
+        /// Key of the timestamp, if it is in this header.
+        timestamp: Option<Cow<'static, str>>,
+    },
+    /// Space-separated entries `version,signature`, as in Standard Webhooks. Unknown versions are ignored.
+    List {
+        /// Version of HMAC signatures.
+        version: Cow<'static, str>,
+        /// Version of public-key signatures.
+        public_version: Cow<'static, str>,
+    },
+}
 
 /// The signatures to look for.
 #[derive(Debug, Clone, Copy)]
@@ -134,6 +162,15 @@ impl Shape {
             Self::Pairs { signature: key, timestamp: Some(time) } => format!("{time}={timestamp},{key}={signature}"),
             Self::List { public_version, .. } if public => format!("{public_version},{signature}"),
             Self::List { version, .. } => format!("{version},{signature}"),
+        }
+    }
+}
+
+impl SignatureEncoding {
+    pub(super) fn encode(self, bytes: &[u8]) -> String {
+        match self {
+            Self::Hex => hex::encode(bytes),
+            Self::Base64 => BASE64.encode(bytes),
         }
     }
 }

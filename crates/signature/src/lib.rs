@@ -32,6 +32,7 @@ mod public_key;
 mod request;
 mod service_account;
 mod signature_or_token;
+mod signature_scheme;
 mod signed_url;
 mod signer;
 #[cfg(any(test, feature = "testing"))]
@@ -55,7 +56,7 @@ pub use crate::{
     certificate::CertificateScheme,
     content::{ContentError, ContentTemplate},
     handshake::{Handshake, HandshakeReply, Question},
-    header_signature::{HeaderNames, Shape, SignatureAlgorithm, SignatureEncoding, SignatureScheme},
+    header_format::{Shape, SignatureEncoding},
     jwks::{KeySet, KeySetError, KeySource},
     jwt::JwtScheme,
     key::{KeyError, KeyForm, KeyProblem},
@@ -64,6 +65,7 @@ pub use crate::{
     request::{sign_request, sign_request_to},
     service_account::{Review, ServiceAccountScheme},
     signature_or_token::SignatureOrTokenScheme,
+    signature_scheme::{HeaderNames, SignatureAlgorithm, SignatureScheme},
     signed_url::{CalledUrl, Covered, UrlScheme},
     signer::{DeliveryScheme, Signer},
     timestamp::TimestampSource,

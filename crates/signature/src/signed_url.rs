@@ -20,8 +20,7 @@ use url::Url;
 
 use super::{
     KeyError, KeyForm, KeyProblem, Refusal, RequiredContext, VerificationContext,
-    header_format::SignatureShape,
-    header_signature::{Shape, SignatureEncoding},
+    header_format::{Shape, SignatureEncoding, SignatureShape},
     key,
     mac::{Hash, MacKeys},
     proof::{Proof, ProofKind, UnsignedRequest, UnverifiedRequest},

@@ -3,8 +3,8 @@
 use std::rc::Rc;
 
 use crate::{
-    evaluate::{EvalError, Machine, Result},
     functions::Function,
+    machine::{EvalError, Machine, Result},
     time::{CelTimestamp, parse_duration},
     value::{Blob, Seconds, Text, Value, ValueKind},
 };

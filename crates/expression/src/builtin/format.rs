@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::{
-    evaluate::{EvalError, Machine, Result},
+    machine::{EvalError, Machine, Result},
     value::{List, Map, Seconds, Value},
 };
 

@@ -3,8 +3,8 @@
 use std::cmp::Ordering;
 
 use crate::{
-    evaluate::{EvalError, Machine, Result},
     functions::MathFunction,
+    machine::{EvalError, Machine, Result},
     value::Value,
 };
 

@@ -3,8 +3,8 @@
 use std::rc::Rc;
 
 use crate::{
-    evaluate::{EvalError, Result},
     functions::Function,
+    machine::{EvalError, Result},
     value::Value,
 };
 

@@ -2,8 +2,8 @@
 
 use super::whole;
 use crate::{
-    evaluate::{EvalError, Machine, Result},
     functions::Function,
+    machine::{EvalError, Machine, Result},
     value::{List, Text, Value},
 };
 

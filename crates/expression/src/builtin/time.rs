@@ -9,8 +9,8 @@ use jiff::{
 };
 
 use crate::{
-    evaluate::{EvalError, Machine, Result},
     functions::TimePart,
+    machine::{EvalError, Machine, Result},
     time::{CelTimestamp, parse_offset},
     value::Value,
 };

@@ -1,7 +1,8 @@
 //! Macros that evaluate an expression for each element.
 
-use super::{EvalError, Machine, Result};
+use super::Evaluator;
 use crate::{
+    machine::{EvalError, Result},
     syntax::{Comprehension, Loop, Node},
     value::{List, Map, Value},
 };
@@ -14,7 +15,7 @@ enum ElementResult<'a> {
     Value(Value<'a>),
 }
 
-impl<'a> Machine<'a> {
+impl<'a> Evaluator<'a> {
     pub(super) fn comprehension(&mut self, at: usize, comprehension: &'a Comprehension) -> Result<Value<'a>> {
         let of = comprehension.of;
         let elements = self.elements(at, comprehension)?;

@@ -103,9 +103,9 @@ fn run(case: &Case) -> Result<(), String> {
         .and_then(|(root, _)| check::infer(&root, &mut types).map(|_| root));
     let result = match &compiled {
         Ok(root) => {
-            let mut machine = Machine::new(&inputs, CostBudget::default().expression);
-            machine.bind(values);
-            machine.value(root).map_err(|error| error.message.into_owned())
+            let mut evaluator = Evaluator::new(&inputs, CostBudget::default().expression);
+            evaluator.bind(values);
+            evaluator.value(root).map_err(|error| error.message.into_owned())
         }
         Err(error) => Err(error.message.clone()),
     };

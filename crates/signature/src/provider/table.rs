@@ -14,8 +14,8 @@ use crate::{
     CertificateScheme, ContentTemplate, HeaderNames, JwtScheme, KeyForm, KeySource, SignatureAlgorithm,
     SignatureEncoding, SignatureOrTokenScheme, SignatureScheme, TokenScheme, UrlScheme,
     content::{TIMESTAMP_BODY, TIMESTAMP_DOT_BODY, V0_TIMESTAMP_BODY},
-    header_signature::{from_header, pairs, plain, prefixed, standard_webhooks},
     limits::{DEFAULT_TOLERANCE, DEFAULT_WINDOW, PAYPAL_TOLERANCE},
+    signature_scheme::{from_header, pairs, plain, prefixed, standard_webhooks},
     signed_url::Covered,
     timestamp::TimestampSource,
 };
