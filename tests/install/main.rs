@@ -6,6 +6,7 @@ mod chart;
 #[path = "../cluster/fixture/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "shared: every test binary uses its part")]
 mod fixture;
+mod helm_test;
 mod image;
 mod manifests;
 mod monitoring;
@@ -16,3 +17,4 @@ mod pods;
 mod program;
 mod rights;
 mod server;
+mod values;
