@@ -170,4 +170,14 @@ fn the_dashboard_is_in_the_chart_as_the_sidecar_finds_it() {
     let panels = rendered["panels"].as_array().unwrap();
     let ids: BTreeSet<_> = panels.iter().map(|panel| panel["id"].as_u64().unwrap()).collect();
     assert_eq!(ids.len(), panels.len(), "two panels have one id");
+    let mut cells = BTreeSet::new();
+    for panel in panels {
+        let [x, y, w, h] = ["x", "y", "w", "h"].map(|side| panel["gridPos"][side].as_u64().unwrap());
+        assert!(x + w <= 24, "{} is wider than a dashboard", panel["title"]);
+        let free = (x..x + w).all(|x| (y..y + h).all(|y| cells.insert((x, y))));
+        assert!(free, "{} lies on another panel", panel["title"]);
+        for target in panel["targets"].as_array().into_iter().flatten() {
+            assert_eq!(target["datasource"]["uid"], "${datasource}", "{}", panel["title"]);
+        }
+    }
 }

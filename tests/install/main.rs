@@ -12,6 +12,7 @@ mod helm_test;
 mod image;
 mod manifests;
 mod own;
+mod ownership;
 mod pods;
 #[path = "../program/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "shared: every test binary uses its part")]

@@ -22,6 +22,15 @@
 {{- printf "%s-%s" .Release.Namespace (include "grapnel.fullname" .) -}}
 {{- end -}}
 
+{{/* The name of an object that may be in the namespace of the monitoring, where those of other releases are too. */}}
+{{- define "grapnel.monitoringName" -}}
+{{- if has .namespace (list "" .root.Release.Namespace) -}}
+{{- include "grapnel.fullname" .root -}}
+{{- else -}}
+{{- include "grapnel.clusterName" .root -}}
+{{- end -}}
+{{- end -}}
+
 {{/* The label `job` of the release's metrics. With a namespace in it, the rules of a release do not count another's objects. */}}
 {{- define "grapnel.job" -}}
 {{- include "grapnel.clusterName" . | trunc 63 | trimSuffix "-" -}}
