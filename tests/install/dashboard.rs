@@ -204,6 +204,9 @@ async fn missing(prometheus: &Prometheus, namespace: &str) -> Vec<String> {
     let (active, silent) = rules(prometheus).await;
     missing.extend(silent.into_iter().map(|record| format!("the recorded series {record}")));
     missing.extend(ACTIVE.iter().filter(|alert| !active.contains(**alert)).map(|alert| format!("the alert {alert}")));
+    // A moment of a busy machine may raise an alert for a moment.
+    let known = |alert: &str| ACTIVE.contains(&alert) || POSSIBLE.contains(&alert);
+    missing.extend(active.iter().filter(|it| !known(it)).map(|alert| format!("a reason for the alert {alert}")));
     let variables = variables(prometheus).await.into_iter().filter(|(_, found)| !found);
     missing.extend(variables.map(|(name, _)| format!("values of the variable {name}")));
     missing
@@ -250,12 +253,8 @@ async fn every_panel_and_rule_has_data_when_things_happen() {
             if missing.is_empty() {
                 break;
             }
-            assert!(begun.elapsed() < PATIENCE, "no data after {number} rounds:\n{}", missing.join("\n"));
+            assert!(begun.elapsed() < PATIENCE, "after {number} rounds there is still no\n{}", missing.join("\n"));
         }
         sleep(Duration::from_millis(100)).await;
     }
-    let (active, _) = rules(&prometheus).await;
-    let unexpected: Vec<_> =
-        active.iter().filter(|it| !ACTIVE.contains(&it.as_str()) && !POSSIBLE.contains(&it.as_str())).collect();
-    assert!(unexpected.is_empty(), "{unexpected:?} are active, and nothing of this happened");
 }

@@ -1,20 +1,25 @@
 //! Tests with a control plane of their own: they install for the whole cluster.
 
-use std::{path::Path, process::Command};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use k8s_openapi::{
-    api::core::v1::PersistentVolumeClaim,
+    api::core::v1::{PersistentVolumeClaim, Pod},
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
 use kube::{
     Api,
     api::{Patch, PatchParams},
 };
+use kube_runtime::wait::await_condition;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use crate::{
     chart::{helm, printed},
-    fixture::{Cluster, ControlPlane, connect},
+    fixture::{Cluster, ControlPlane, PATIENCE, connect},
     rights,
 };
 
@@ -44,6 +49,8 @@ async fn helm_installs_upgrades_and_leaves_what_is_not_its_own() {
         .apply("apiVersion: grapnel.dev/v1alpha1\nkind: WebhookEndpoint\nmetadata: { name: kept }\nspec: { verification: { none: {} } }\n")
         .await;
 
+    helm_test(&cluster, kubeconfig.clone()).await;
+
     let upgraded = release(
         &kubeconfig,
         &[
@@ -72,6 +79,24 @@ async fn helm_installs_upgrades_and_leaves_what_is_not_its_own() {
         &["install", "grapnel", "charts/grapnel", "--disable-openapi-validation", "--set", "persistence.enabled=false"],
     );
     assert!(again.contains("WARNING: persistence.enabled is false"), "{again}");
+}
+
+/// Runs `helm test`, and says of its pod what a kubelet says when the container has ended well.
+async fn helm_test(cluster: &Cluster, kubeconfig: PathBuf) {
+    let name = "grapnel-system-grapnel-test";
+    let running = tokio::task::spawn_blocking(move || release(&kubeconfig, &["test", "grapnel", "--timeout", "90s"]));
+    let ended = json!({ "status": { "phase": "Succeeded" } });
+    let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), "grapnel-system");
+    timeout(PATIENCE, await_condition(pods.clone(), name, |pod: Option<&Pod>| pod.is_some())).await.unwrap().unwrap();
+    for kind in ["secret", "webhookendpoint"] {
+        assert!(cluster_object(cluster, kind, name).await.is_some(), "the pod has no {kind}");
+    }
+    pods.patch_status(name, &PatchParams::default(), &Patch::Merge(&ended)).await.unwrap();
+    let said = running.await.unwrap();
+    assert!(said.contains("Phase:          Succeeded"), "{said}");
+    for kind in ["secret", "webhookendpoint"] {
+        assert!(cluster_object(cluster, kind, name).await.is_none(), "{kind} {name} is left");
+    }
 }
 
 /// An object as JSON, in the namespace `grapnel-system` if it has one.

@@ -26,7 +26,7 @@ pub(crate) fn promtool(arguments: &[&str], file: &Path) -> String {
     text
 }
 
-/// A server that scrapes one target twice a second and evaluates rules every second.
+/// A server that scrapes one target and evaluates rules every second.
 pub(crate) struct Prometheus {
     child: Child,
     url: String,
@@ -88,7 +88,7 @@ impl Drop for Prometheus {
 fn config_of(target: &str, job: &str, namespace: &str) -> String {
     let target = target.trim_start_matches("http://");
     serde_json::json!({
-        "global": { "scrape_interval": "500ms", "scrape_timeout": "500ms", "evaluation_interval": "1s" },
+        "global": { "scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s" },
         "rule_files": ["rules.yaml"],
         "scrape_configs": [{
             "job_name": job,
