@@ -161,6 +161,19 @@ fn the_runbook_has_a_section_for_every_alert_and_no_other() {
 }
 
 #[test]
+fn links_of_the_runbook_lead_to_sections() {
+    let runbook = read("docs/runbook.md");
+    let links = runbook.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(link, _)| link);
+    let mut seen = 0;
+    for (document, anchor) in links.filter_map(|link| link.split_once('#')) {
+        let document = if document.is_empty() { "runbook.md" } else { document };
+        assert!(anchors(&read(&format!("docs/{document}"))).contains(anchor), "{document} has no section {anchor}");
+        seen += 1;
+    }
+    assert!(seen >= 10, "only {seen} links were found; the search is broken");
+}
+
+#[test]
 fn the_dashboard_is_in_the_chart_as_the_sidecar_finds_it() {
     let objects = render(&["--set", "dashboard.enabled=true"]);
     let map = the(&objects, "ConfigMap");

@@ -314,6 +314,8 @@ fn wrong_values_are_refused_with_what_is_wrong() {
         ("tls.enabled=true", "name a Secret of type kubernetes.io/tls"),
         ("ingress.enabled=true", "name the host"),
         ("httpRoute.enabled=true", "name the Gateway"),
+        ("className=Web", "className: Does not match pattern"),
+        ("config.statusWritesPerSecond=0", "config.statusWritesPerSecond: Must be greater than or equal to 1"),
         ("persistence.size=10", "persistence.size: Invalid type. Expected: string"),
         ("persistence.size=ten", "persistence.size: Does not match pattern"),
         ("persistence.accessModes={ReadWriteMany}", "persistence.accessModes.0 must be one of the following"),

@@ -53,6 +53,20 @@ fn releases_of_one_name_share_no_object() {
 }
 
 #[test]
+fn a_class_is_that_of_the_operator_and_of_the_object_of_its_test() {
+    let [plain, classed] = [&[][..], &["--set", "className=web,config.statusWritesPerSecond=20"]].map(render);
+    let flags = |objects: &[Value]| {
+        the(objects, "StatefulSet")["spec"]["template"]["spec"]["containers"][0]["args"].to_string()
+    };
+    assert!(
+        flags(&classed).contains("\"--class=web\"") && flags(&classed).contains("\"--status-writes-per-second=20\"")
+    );
+    assert!(!flags(&plain).contains("--class") && !flags(&plain).contains("--status-writes"));
+    assert_eq!(the(&classed, "WebhookEndpoint")["spec"]["className"], "web");
+    assert!(the(&plain, "WebhookEndpoint")["spec"]["className"].is_null());
+}
+
+#[test]
 fn crds_and_the_volume_outlive_the_release() {
     let kept = |objects: &[Value]| {
         let kept = objects.iter().filter(|it| it["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep");
