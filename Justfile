@@ -46,6 +46,7 @@ generate:
     mkdir -p docs/reference
     "${CARGO_TARGET_DIR:-target}/debug/examples/openapi" > docs/reference/openapi.json
     "${CARGO_TARGET_DIR:-target}/debug/examples/providers"
+    "${CARGO_TARGET_DIR:-target}/debug/examples/chart_readme"
     ./scripts/render
 
 # Write man pages to a directory

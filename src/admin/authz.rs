@@ -132,7 +132,7 @@ impl fmt::Display for Ask {
 }
 
 impl Ask {
-    /// The chart's ClusterRole that allows it, as named by a release `grapnel`; `None` for metrics.
+    /// The ClusterRole that allows it, under the name that it has in every installation; `None` for metrics.
     fn chart_role(&self) -> Option<&'static str> {
         match (self.resource, self.verb) {
             (Resource::Endpoints | Resource::Subscriptions, _) => Some("grapnel-view"),

@@ -37,8 +37,14 @@ impl CrdArgs {
     }
 }
 
-/// A CRD in the form to apply: without a status, which is the server's.
+/// Flux's variable substitution would replace `${…}` in the descriptions.
+const ANNOTATION: (&str, &str) = ("kustomize.toolkit.fluxcd.io/substitute", "disabled");
+
+/// A CRD in the form to apply: without a status, which is the server's, and protected from substitution.
 fn yaml(crd: &CustomResourceDefinition) -> anyhow::Result<String> {
+    let mut crd = crd.clone();
+    let (name, value) = ANNOTATION;
+    crd.metadata.annotations.get_or_insert_default().insert(name.into(), value.into());
     let mut value = serde_json::to_value(crd)?;
     if let Some(fields) = value.as_object_mut() {
         fields.remove("status");

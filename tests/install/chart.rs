@@ -51,7 +51,11 @@ pub(crate) const SETS: &[Values] = &[
     },
     Values {
         name: "rights by hand",
-        arguments: &["--set", "rbac.create=false,serviceAccount.create=false,crds.install=false"],
+        arguments: &["--set", "rbac.create=false,serviceAccount.create=false,crds.enabled=false"],
+    },
+    Values {
+        name: "metrics for some",
+        arguments: &["--set", "serviceMonitor.enabled=true,config.metricsAccess=authorized"],
     },
     Values { name: "everything on", arguments: &["--values", "tests/install/everything.yaml"] },
 ];
@@ -184,8 +188,11 @@ fn roles_name_what_they_allow() {
                 continue;
             }
             for rule in object["rules"].as_array().unwrap() {
-                for list in ["apiGroups", "resources", "verbs"] {
-                    let items = strings(&rule[list]);
+                let paths = !rule["nonResourceURLs"].is_null();
+                let lists: &[_] =
+                    if paths { &["nonResourceURLs", "verbs"] } else { &["apiGroups", "resources", "verbs"] };
+                for list in lists {
+                    let items = strings(&rule[*list]);
                     assert!(!items.is_empty(), "{rule}");
                     assert!(items.iter().all(|item| !item.contains('*')), "{}: a wildcard in {rule}", set.name);
                 }
@@ -253,7 +260,7 @@ fn the_old_pod_ends_before_the_new_one_begins() {
     let spec = &the(&objects, "StatefulSet")["spec"];
     assert_eq!(spec["replicas"], 1);
     assert!(spec["updateStrategy"].is_null(), "the default replaces a pod after it has ended: {spec}");
-    assert_eq!(strings(&spec["volumeClaimTemplates"][0]["spec"]["accessModes"]), ["ReadWriteOnce"]);
+    assert_eq!(strings(&the(&objects, "PersistentVolumeClaim")["spec"]["accessModes"]), ["ReadWriteOnce"]);
     // Nobody could take over in a pause, and the program takes webhooks for as long as it waits for anything.
     assert!(spec["template"]["spec"]["containers"][0]["lifecycle"].is_null());
 }
@@ -289,20 +296,26 @@ fn a_disruption_budget_is_of_the_version_that_the_server_has() {
 #[test]
 fn wrong_values_are_refused_with_what_is_wrong() {
     for (value, says) in [
-        ("replicas=2", "every replica would have a journal"),
-        ("replicas=many", "replicas: Invalid type. Expected: integer"),
-        ("replica=1", "Additional property replica is not allowed"),
+        ("replicaCount=2", "every replica would have a journal"),
+        ("replicaCount=many", "replicaCount: Invalid type. Expected: integer"),
+        ("replicas=1", "Additional property replicas is not allowed"),
         ("config.publicURL=https://a", "config: Additional property publicURL is not allowed"),
         ("config.publicUrl=hooks.example.com", "config.publicUrl: Does not match pattern"),
         ("config.pathPrefix=hooks", "config.pathPrefix: Does not match pattern"),
         ("config.egressAllow={10.0.0.0}", "config.egressAllow.0: Does not match pattern"),
-        ("config.leaseDuration=2s", "config.leaseDuration: Does not match pattern"),
+        ("config.leaseDuration=2s", "it must be whole seconds from 3s to 300s"),
+        ("config.statusInterval=10", "config.statusInterval: Invalid type. Expected: string"),
+        ("livenessProbe.successThreshold=2", "livenessProbe.successThreshold: Must be less than or equal to 1"),
+        ("podDisruptionBudget.minAvailable=half", "podDisruptionBudget.minAvailable: Does not match pattern"),
+        ("podDisruptionBudget.minAvailable=1,podDisruptionBudget.maxUnavailable=1", "a budget takes one of them"),
         ("rbac.scope=Namespace", "rbac.scope must be one of the following: \"Cluster\", \"Namespaced\""),
         ("rbac.scope=Namespaced", "name the namespaces to watch"),
         ("watchNamespaces={shop}", "Set rbac.scope to Namespaced"),
         ("tls.enabled=true", "name a Secret of type kubernetes.io/tls"),
         ("ingress.enabled=true", "name the host"),
         ("httpRoute.enabled=true", "name the Gateway"),
+        ("className=Web", "className: Does not match pattern"),
+        ("config.statusWritesPerSecond=0", "config.statusWritesPerSecond: Must be greater than or equal to 1"),
         ("persistence.size=10", "persistence.size: Invalid type. Expected: string"),
         ("persistence.size=ten", "persistence.size: Does not match pattern"),
         ("persistence.accessModes={ReadWriteMany}", "persistence.accessModes.0 must be one of the following"),
@@ -334,8 +347,12 @@ fn compare(path: &str, values: &Value, schema: &Value, differences: &mut Vec<Str
             None => differences.push(format!("{path}.{name} is not in the schema")),
         }
     }
+    // An empty map is the user's to fill in: values.yaml shows its fields in a comment.
+    if values.as_object().unwrap().is_empty() && !path.is_empty() {
+        return;
+    }
     // What a parent chart hands down, and what a probe or `resources` may have but does not by default.
-    let optional = ["global", "initialDelaySeconds", "successThreshold", "claims"];
+    let optional = ["global", "initialDelaySeconds", "successThreshold", "terminationGracePeriodSeconds", "claims"];
     let missing =
         properties.keys().filter(|name| values.get(name.as_str()).is_none() && !optional.contains(&name.as_str()));
     differences.extend(missing.map(|name| format!("{path}.{name} is not in values.yaml")));
@@ -356,8 +373,8 @@ fn blocks(text: &str) -> Vec<String> {
 
 #[test]
 fn values_in_the_documentation_are_taken() {
-    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations.md")).unwrap();
-    let blocks = blocks(&text);
+    let read = |file| std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
+    let blocks = ["docs/operations.md", "docs/runbook.md"].map(|file| blocks(&read(file))).concat();
     assert!(blocks.len() >= 3, "the search is broken");
     for block in blocks {
         let file = tempfile::NamedTempFile::new().unwrap();

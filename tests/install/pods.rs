@@ -10,7 +10,8 @@ const VOLUMES: &[&str] =
 
 /// What an object's pods have against the standard, or against a root file system that cannot be written.
 pub(crate) fn violations(object: &Value) -> Vec<String> {
-    let Some(pod) = object.pointer("/spec/template/spec") else { return Vec::new() };
+    let pod = if object["kind"] == "Pod" { object.get("spec") } else { object.pointer("/spec/template/spec") };
+    let Some(pod) = pod else { return Vec::new() };
     let mut found = Vec::new();
     let mut must = |holds: bool, what: String| {
         if !holds {

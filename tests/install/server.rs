@@ -63,7 +63,7 @@ pub(crate) async fn namespace(client: &Client, name: &str) {
 #[tokio::test]
 async fn every_set_of_values_is_taken() {
     let cluster = Cluster::new().await;
-    for name in ["shop", "billing"] {
+    for name in ["shop", "billing", "monitoring"] {
         namespace(&cluster.client, name).await;
     }
     let mut kinds = BTreeMap::new();

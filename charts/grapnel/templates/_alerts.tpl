@@ -46,7 +46,7 @@
   for: 15m
   expr: kubelet_volume_stats_available_bytes{namespace="{{ .namespace }}",persistentvolumeclaim="{{ .claim }}"} / kubelet_volume_stats_capacity_bytes{namespace="{{ .namespace }}",persistentvolumeclaim="{{ .claim }}"} < 0.1
   summary: The journal's volume is nearly full
-  description: Less than a tenth of {{ .claim }} is free. Enlarge it, or lower config.journalMaxBytes or the retention of endpoints.
+  description: Less than a tenth of {{ .claim }} is free. {{ if .existing }}Enlarge the claim{{ else }}Upgrade the release with a larger persistence.size, which enlarges the volume{{ end }}, or lower config.journalMaxBytes or the retention of endpoints.
 - alert: GrapnelStorageExhausted
   severity: critical
   for: 5m

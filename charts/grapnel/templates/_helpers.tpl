@@ -22,6 +22,20 @@
 {{- printf "%s-%s" .Release.Namespace (include "grapnel.fullname" .) -}}
 {{- end -}}
 
+{{/* The name of an object that may be in the namespace of the monitoring, where those of other releases are too. */}}
+{{- define "grapnel.monitoringName" -}}
+{{- if has .namespace (list "" .root.Release.Namespace) -}}
+{{- include "grapnel.fullname" .root -}}
+{{- else -}}
+{{- include "grapnel.clusterName" .root -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The label `job` of the release's metrics. With a namespace in it, the rules of a release do not count another's objects. */}}
+{{- define "grapnel.job" -}}
+{{- include "grapnel.clusterName" . | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
 {{- define "grapnel.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "grapnel.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -69,6 +83,41 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end -}}
 {{- end -}}
 
+{{/* The claim of the journal's volume. Its name is that of a StatefulSet's claim template. */}}
+{{- define "grapnel.claim" -}}
+{{- default (printf "data-%s-0" (include "grapnel.fullname" .)) .Values.persistence.existingClaim -}}
+{{- end -}}
+
+{{/* "true" when the ClusterRoles for people are part of this release: by default together with the CRDs. */}}
+{{- define "grapnel.people" -}}
+{{- if kindIs "bool" .Values.rbac.people -}}
+{{- ternary "true" "" .Values.rbac.people -}}
+{{- else if .Values.crds.enabled -}}
+true
+{{- end -}}
+{{- end -}}
+
+{{/* Where the test sends its webhook: the Service; with TLS the public URL, because a certificate names its host. */}}
+{{- define "grapnel.testUrl" -}}
+{{- if .Values.test.url -}}
+{{- .Values.test.url -}}
+{{- else if .Values.tls.enabled -}}
+{{- include "grapnel.publicUrl" . -}}
+{{- else -}}
+{{- printf "http://%s.%s.svc.%s:%s" (include "grapnel.fullname" .) .Release.Namespace .Values.config.clusterDomain (include "grapnel.servicePort" .) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The seconds of a duration in the syntax of the schema, such as 1m30s, as a number. */}}
+{{- define "grapnel.seconds" -}}
+{{- $units := dict "ns" 1e-9 "us" 1e-6 "ms" 1e-3 "s" 1.0 "m" 60.0 "h" 3600.0 -}}
+{{- $total := 0.0 -}}
+{{- range regexFindAll "[0-9.]+[a-z]+" . -1 -}}
+{{- $total = addf $total (mulf (regexFind "^[0-9.]+" . | float64) (get $units (regexFind "[a-z]+$" .))) -}}
+{{- end -}}
+{{- round $total 9 -}}
+{{- end -}}
+
 {{/* Bound on the journal: what was said, otherwise 60 % of the volume, in the next smaller unit so that it stays whole. */}}
 {{- define "grapnel.journalMaxBytes" -}}
 {{- $size := .Values.persistence.size | toString -}}
@@ -85,8 +134,22 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 
 {{/* What the schema of the values cannot say. */}}
 {{- define "grapnel.validate" -}}
-{{- if gt (int .Values.replicas) 1 -}}
-{{- fail (printf "replicas is %d, and the embedded journal allows only 1: every replica would have a journal, and so events, duplicates and dead letters, of its own, and the Service would spread one sender's events over all of them. Give the one replica more resources instead" (int .Values.replicas)) -}}
+{{- $interval := include "grapnel.seconds" .Values.config.statusInterval | float64 -}}
+{{- if or (lt $interval 1.0) (gt $interval 3155760000.0) -}}
+{{- fail (printf "config.statusInterval is %s: it must be at least 1s and at most 876600h" .Values.config.statusInterval) -}}
+{{- end -}}
+{{- $lease := include "grapnel.seconds" .Values.config.leaseDuration | float64 -}}
+{{- if or (lt $lease 3.0) (gt $lease 300.0) (ne $lease (floor $lease)) -}}
+{{- fail (printf "config.leaseDuration is %s: it must be whole seconds from 3s to 300s" .Values.config.leaseDuration) -}}
+{{- end -}}
+{{- if not (or (kindIs "invalid" .Values.podDisruptionBudget.minAvailable) (kindIs "invalid" .Values.podDisruptionBudget.maxUnavailable)) -}}
+{{- fail "podDisruptionBudget has minAvailable and maxUnavailable: a budget takes one of them" -}}
+{{- end -}}
+{{- if and .Values.serviceMonitor.enabled (eq .Values.config.metricsAccess "authorized") (not .Values.rbac.create) (not .Values.serviceMonitor.authorization) -}}
+{{- fail "config.metricsAccess is authorized and rbac.create is false: name the Secret with a token that may read /metrics, for example serviceMonitor.authorization.credentials.name=metrics-token,serviceMonitor.authorization.credentials.key=token" -}}
+{{- end -}}
+{{- if gt (int .Values.replicaCount) 1 -}}
+{{- fail (printf "replicaCount is %d, and the embedded journal allows only 1: every replica would have a journal, and so events, duplicates and dead letters, of its own, and the Service would spread one sender's events over all of them. Give the one replica more resources instead" (int .Values.replicaCount)) -}}
 {{- end -}}
 {{- if and (eq .Values.rbac.scope "Namespaced") (not .Values.watchNamespaces) -}}
 {{- fail "rbac.scope is Namespaced and watchNamespaces is empty: name the namespaces to watch, for example watchNamespaces={shop,billing}, or set rbac.scope to Cluster" -}}
