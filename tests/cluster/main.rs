@@ -17,6 +17,7 @@ mod reasons;
 mod replicas;
 mod restarts;
 mod reviews;
+mod routes;
 mod secrets;
 mod shop;
 mod statuses;
