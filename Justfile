@@ -47,6 +47,7 @@ generate:
     "${CARGO_TARGET_DIR:-target}/debug/examples/openapi" > docs/reference/openapi.json
     "${CARGO_TARGET_DIR:-target}/debug/examples/providers"
     ./scripts/render
+    ./scripts/argocd > manifests/argocd/argocd-cm.yaml
 
 # Write man pages to a directory
 man DIR="target/man":

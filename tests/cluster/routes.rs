@@ -72,7 +72,7 @@ async fn an_endpoint_has_its_route_and_reports_what_gateways_say() {
     );
     assert_eq!(
         rule["backendRefs"],
-        json!([{ "group": "", "kind": "Service", "name": "grapnel", "namespace": "grapnel-system", "port": 80, "weight": 1 }])
+        json!([{ "kind": "Service", "name": "grapnel", "namespace": "grapnel-system", "port": 80, "weight": 1 }])
     );
 
     cluster.report("orders", ("True", "Accepted"), ("False", "RefNotPermitted")).await;

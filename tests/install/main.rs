@@ -14,5 +14,6 @@ mod pods;
 #[path = "../program/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "shared: every test binary uses its part")]
 mod program;
+mod release;
 mod rights;
 mod server;

@@ -117,10 +117,11 @@ impl Stream {
             WatchError(status) => status,
             _ => return,
         };
-        if status.is_not_found() {
-            *self = Self { availability: Availability::Missing, ..Self::default() };
-        } else if status.is_forbidden() {
-            self.availability = Availability::Forbidden;
+        // By code: the response about a missing resource is no Status, and has no reason that `is_not_found` knows.
+        match status.code {
+            404 => *self = Self { availability: Availability::Missing, ..Self::default() },
+            403 => self.availability = Availability::Forbidden,
+            _ => {}
         }
     }
 }
@@ -172,7 +173,7 @@ mod tests {
     #[test]
     fn a_missing_resource_is_noticed_and_its_arrival_too() {
         let mut store = Store::new(&Namespaces::All);
-        assert_eq!(store.take(0, Err(error(404, "NotFound"))), Some(Availability::Missing));
+        assert_eq!(store.take(0, Err(error(404, "Failed to parse error data"))), Some(Availability::Missing));
         assert_eq!(store.take(0, Err(error(404, "NotFound"))), None, "said once");
         assert_eq!(store.take(0, Err(error(500, "InternalError"))), None);
         store.take(0, Ok(Event::Init));
