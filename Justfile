@@ -48,6 +48,7 @@ generate:
     "${CARGO_TARGET_DIR:-target}/debug/examples/providers"
     "${CARGO_TARGET_DIR:-target}/debug/examples/chart_readme"
     ./scripts/render
+    ./scripts/argocd > manifests/argocd/argocd-cm.yaml
 
 # Write man pages to a directory
 man DIR="target/man":

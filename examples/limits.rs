@@ -16,6 +16,7 @@ const PARTS: &[(&str, &str, &[Bound])] = &[
     ("src/dispatch", "Deliveries", dispatch::limits::BOUNDS),
     ("src/catalog", "Objects: defaults and limits of their fields", catalog::limits::BOUNDS),
     ("src/controller", "Controller", controller::limits::BOUNDS),
+    ("src/controller/route", "HTTPRoutes", controller::route::limits::BOUNDS),
     ("src/files", "Manifests in standalone mode", files::limits::BOUNDS),
     ("src/admin", "Admin server", admin::limits::BOUNDS),
     ("src/telemetry", "Metrics", telemetry::limits::BOUNDS),

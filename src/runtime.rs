@@ -42,6 +42,7 @@ use crate::{
         limits::EVENTS_QUEUED,
         observed_state::ObservedState,
         reviews::Reviews,
+        route::{self, RouteOptions, RouteService},
         status::StatusWriter,
     },
     dispatch::{Client, ClientOptions, Consumers, Dispatcher},
@@ -100,6 +101,8 @@ pub struct Cluster {
     pub lease_duration: Duration,
     /// This replica's name.
     pub identity: String,
+    /// The Service that HTTPRoutes of endpoints refer to; `None` manages no HTTPRoutes.
+    pub route_service: Option<RouteService>,
 }
 
 /// Runs without a cluster until SIGTERM or SIGINT.
@@ -137,6 +140,7 @@ pub async fn operator(options: DataPlane, cluster: Cluster) -> anyhow::Result<()
     let sightings = ObservedState::default();
     let source =
         controller::watch::Watch::new(&clients, &options.namespaces, index, sightings.clone(), metrics.clone());
+    let namespaces = options.namespaces.clone();
     // Nothing is known before the first complete sync: until then requests are rejected with 503.
     let (candidate, candidates) = watch::channel(Published::default());
     let reviews = Reviews::new(clients.prompt.clone(), Arc::new(SystemClock));
@@ -144,7 +148,7 @@ pub async fn operator(options: DataPlane, cluster: Cluster) -> anyhow::Result<()
         start(options, metrics.clone(), candidates, Some(reviews)).await?;
 
     let stop = supervisor.stage("statuses");
-    let draining = stop.clone();
+    let (draining, routing) = (stop.clone(), stop.clone());
     let (announcer, publisher) =
         controller::events::channel(clients.prompt.clone(), cluster.identity.clone(), metrics.clone());
     let lease = LeaseOptions {
@@ -160,6 +164,15 @@ pub async fn operator(options: DataPlane, cluster: Cluster) -> anyhow::Result<()
         sightings: sightings.clone(),
         journal: Arc::clone(&journal),
         leadership: leadership.clone(),
+    };
+    let routes = RouteOptions {
+        patient: clients.patient.clone(),
+        prompt: clients.prompt.clone(),
+        namespaces,
+        objects: objects.clone(),
+        leadership: leadership.clone(),
+        service: cluster.route_service,
+        metrics: metrics.clone(),
     };
     let writer = StatusWriter {
         client: clients.prompt.clone(),
@@ -179,6 +192,11 @@ pub async fn operator(options: DataPlane, cluster: Cluster) -> anyhow::Result<()
 
     supervisor.spawn("drain", async move {
         drain.run(draining).await;
+        Ok(())
+    });
+
+    supervisor.spawn("routes", async move {
+        route::run(routes, routing).await;
         Ok(())
     });
 

@@ -46,7 +46,7 @@ fn item(shared: &Shared, view: &ObjectView, now: jiff::Timestamp) -> ObjectItem 
             generation,
             source,
             path: view.path.as_ref().map(text),
-            url: view.url.as_ref().map(text),
+            url: view.sender_url(),
             status,
         }),
         ObjectStatus::Subscription(status) => {

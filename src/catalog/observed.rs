@@ -5,7 +5,10 @@
 
 use std::{
     borrow::Cow,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
 use grapnel_api::{Condition, Incarnation};
@@ -14,6 +17,8 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+
+use super::routing::RouteState;
 
 /// Transition times of an object's conditions, as last reported, for objects that do not store them. A change between
 /// two reads gets the time of the later read.
@@ -56,6 +61,7 @@ pub struct EndpointFacts {
     duplicates: AtomicU64,
     last_received: Mutex<Option<Timestamp>>,
     last_rejection: Mutex<Option<LastRejection>>,
+    route: Mutex<Option<Arc<RouteState>>>,
     /// Transition times of its conditions.
     pub since: Since,
 }
@@ -102,6 +108,19 @@ impl EndpointFacts {
     pub fn rejected(&self, rejection: LastRejection) {
         self.rejected.fetch_add(1, Relaxed);
         *self.last_rejection.lock() = Some(rejection);
+    }
+
+    /// Records what the cluster says about its HTTPRoute; `None` if it has none.
+    pub fn routed(&self, state: Option<RouteState>) {
+        let mut route = self.route.lock();
+        if route.as_deref() != state.as_ref() {
+            *route = state.map(Arc::new);
+        }
+    }
+
+    /// What the cluster says about its HTTPRoute, if it has been asked.
+    pub fn route(&self) -> Option<Arc<RouteState>> {
+        self.route.lock().clone()
     }
 
     /// Resumes from an earlier reading, so that counters survive a restart and never decrease.

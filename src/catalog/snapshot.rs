@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use grapnel_api::{Format, Incarnation, ObjectKey, Ordering, StartFrom};
+use grapnel_api::{Format, GatewayRoute, Incarnation, ObjectKey, Ordering, StartFrom};
 use grapnel_delivery::{breaker::BreakerPolicy, rate_limit::RateLimiter, retry::RetryPolicy};
 use grapnel_event::{
     identity::{Reading, Sources},
@@ -196,6 +196,8 @@ pub struct Endpoint {
     pub retention: Duration,
     /// Maximum bytes of its events in the journal; `None` means the share of its namespace.
     pub max_bytes: Option<u64>,
+    /// The HTTPRoute that the operator manages for it.
+    pub route: Option<Arc<GatewayRoute>>,
     /// Facts for the object's status.
     pub facts: Arc<EndpointFacts>,
     /// The endpoint's metric series.

@@ -16,6 +16,7 @@ use serde_json::Value;
 use super::observed::{
     self, EndpointFacts, EndpointReading, Failed, LastDelivery, LastResult, SubscriptionFacts, SubscriptionReading,
 };
+use super::routing::{RouteSpec, RouteState};
 
 /// The kind of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -95,7 +96,7 @@ pub struct ObjectView {
     pub endpoint_ref: Option<ObjectKey>,
     /// The path of an endpoint.
     pub path: Option<Arc<str>>,
-    /// The URL for the sender.
+    /// The URL for the sender below the operator's public URL.
     pub url: Option<Arc<str>>,
     /// Where the ids of an endpoint's events come from.
     pub event_id_from: Option<Arc<str>>,
@@ -104,6 +105,8 @@ pub struct ObjectView {
     /// No version is in use, and none will be before a change: the newest one does not compile, and every value that it
     /// refers to has been read.
     pub unusable: bool,
+    /// The HTTPRoute of an endpoint.
+    pub route: RouteSpec,
     /// Facts from the data plane.
     pub facts: Facts,
 }
@@ -117,7 +120,11 @@ impl ObjectView {
     /// The object's current conditions.
     pub fn conditions(&self, journal: &JournalReading) -> Vec<Condition> {
         match &self.facts {
-            Facts::Endpoint(_) => endpoint_conditions(&self.conditions, journal),
+            Facts::Endpoint(_) => {
+                let mut conditions = endpoint_conditions(&self.conditions, journal);
+                conditions.extend(self.route_state().map(|state| state.condition.clone()));
+                conditions
+            }
             Facts::Subscription(facts) => {
                 let mut conditions = subscription_conditions(&self.conditions, &facts.read());
                 if facts.standing().draining
@@ -128,6 +135,18 @@ impl ObjectView {
                 conditions
             }
         }
+    }
+
+    /// The state of the HTTPRoute that the object wants.
+    pub fn route_state(&self) -> Option<Arc<RouteState>> {
+        let (RouteSpec::Wanted(_), Facts::Endpoint(facts)) = (&self.route, &self.facts) else { return None };
+        Some(facts.route().unwrap_or_else(|| Arc::new(RouteState::unknown())))
+    }
+
+    /// The URL for the sender: of its HTTPRoute, otherwise below the operator's public URL.
+    pub fn sender_url(&self) -> Option<String> {
+        let routed = self.route_state().and_then(|state| state.url.clone());
+        routed.or_else(|| self.url.as_deref().map(str::to_owned))
     }
 
     /// The object's current status, in the form of the CRD. `previous` are its present conditions, whose times are kept
@@ -152,7 +171,7 @@ impl ObjectView {
                     observed_generation: self.generation,
                     conditions,
                     path: self.path.as_deref().map(str::to_owned),
-                    url: self.url.as_deref().map(str::to_owned),
+                    url: self.sender_url(),
                     event_id_from: self.event_id_from.as_deref().map(str::to_owned),
                     received: Some(facts.received),
                     rejected: Some(facts.rejected),

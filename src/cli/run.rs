@@ -12,7 +12,7 @@ use super::{
 use crate::{
     catalog::Options,
     cli::limits,
-    controller::{connect::Connection, limits::LEASE_DURATION_MIN},
+    controller::{connect::Connection, limits::LEASE_DURATION_MIN, route::RouteService},
     runtime::{self, Cluster, DataPlane},
     telemetry,
 };
@@ -53,6 +53,11 @@ pub struct RunArgs {
     #[arg(long, env = "GRAPNEL_IDENTITY", value_name = "NAME")]
     identity: Option<String>,
 
+    /// Service and port of the webhooks, NAMESPACE/NAME:PORT, to which the HTTPRoutes of endpoints with spec.route send
+    /// requests [default: none, and spec.route has no effect]
+    #[arg(long, env = "GRAPNEL_ROUTE_SERVICE", value_name = "SERVICE")]
+    route_service: Option<RouteService>,
+
     /// Listen address for health, metrics and the events API
     #[arg(long, env = "GRAPNEL_ADMIN_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:9090")]
     admin_listen: SocketAddr,
@@ -81,6 +86,7 @@ impl RunArgs {
             lease_name: self.lease_name,
             lease_duration: self.lease_duration,
             identity: self.identity.unwrap_or_else(identity),
+            route_service: self.route_service,
         };
         let compile = Options {
             cluster_domain: self.cluster_domain,

@@ -29,7 +29,8 @@ use super::{
 };
 use crate::{
     catalog::{
-        EndpointReading, Facts, JournalReading, ObjectKind, ObjectView, SubscriptionReading, observed::DeliveryHealth,
+        EndpointReading, Facts, JournalReading, ObjectKind, ObjectView, RouteState, SubscriptionReading,
+        observed::DeliveryHealth,
     },
     controller::limits,
     telemetry::metrics::Metrics,
@@ -79,6 +80,7 @@ struct Material {
     standing: Option<DeliveryHealth>,
     /// The endpoint's events are stored: no storage share is exhausted.
     storing: bool,
+    route: Option<Arc<RouteState>>,
     conditions: Arc<[Condition]>,
 }
 
@@ -277,7 +279,8 @@ impl Material {
             Facts::Endpoint(_) => None,
             Facts::Subscription(facts) => Some(facts.standing()),
         };
-        Self { generation: view.generation, standing, storing, conditions: Arc::clone(&view.conditions) }
+        let (route, conditions) = (view.route_state(), Arc::clone(&view.conditions));
+        Self { generation: view.generation, standing, storing, route, conditions }
     }
 
     /// Whether a referenced object does not exist.

@@ -35,6 +35,12 @@ impl Overview {
             let delivers = targets(endpoint, snapshot);
             tracing::info!(url = self.url(endpoint), preset = endpoint.provider, delivers, "endpoint {}", endpoint.key);
         }
+        // Only without a cluster are there suggestions, and there are no Gateways.
+        for endpoint in
+            endpoints.iter().filter(|endpoint| self.suggest && endpoint.route.is_some()).take(ENDPOINTS_LOGGED)
+        {
+            tracing::warn!(endpoint = %endpoint.key, "spec.route has no effect without a cluster");
+        }
         if let Some(more) = endpoints.len().checked_sub(ENDPOINTS_LOGGED).filter(|more| *more > 0) {
             tracing::info!(more, "more endpoints are served");
         }

@@ -9,6 +9,7 @@ mod drain;
 #[allow(dead_code, reason = "shared: every test binary uses its part")]
 mod fixture;
 mod forward;
+mod gitops;
 mod own;
 #[path = "../program/mod.rs"]
 #[allow(dead_code, reason = "shared: every test binary uses its part")]
@@ -17,6 +18,7 @@ mod reasons;
 mod replicas;
 mod restarts;
 mod reviews;
+mod routes;
 mod secrets;
 mod shop;
 mod statuses;

@@ -2,4 +2,5 @@
 
 mod many;
 mod outage;
+mod routes;
 mod unreadable;

@@ -376,6 +376,7 @@ async fn the_condition_says_since_when_why_and_when_it_is_probed() {
         event_id_from: None,
         conditions: Arc::from([]),
         unusable: false,
+        route: grapnel::catalog::RouteSpec::Absent,
         facts: grapnel::catalog::Facts::Subscription(facts.clone()),
     };
     stage.until_open(&facts, 3).await;

@@ -63,6 +63,7 @@ pub(crate) fn endpoint(name: &str) -> Endpoint {
         reply: Reply { status: StatusCode::OK, body: None },
         retention: Duration::from_secs(3600),
         max_bytes: None,
+        route: None,
         facts: Arc::new(EndpointFacts::default()),
         // Replaced by `Served`, so that all series are of one registry.
         metrics: Metrics::new().endpoint(&key.namespace, &key.name),

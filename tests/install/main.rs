@@ -18,6 +18,7 @@ mod pods;
 #[allow(dead_code, unused_imports, reason = "shared: every test binary uses its part")]
 mod program;
 mod prometheus;
+mod release;
 mod rights;
 mod server;
 mod values;

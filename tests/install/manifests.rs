@@ -15,7 +15,8 @@ use crate::{
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// The directories that kustomize is given.
-pub(crate) const DIRECTORIES: &[&str] = &["manifests", "manifests/base", "manifests/namespaced", "manifests/samples"];
+pub(crate) const DIRECTORIES: &[&str] =
+    &["manifests", "manifests/base", "manifests/namespaced", "manifests/routes", "manifests/samples"];
 
 /// What kustomize makes of a directory.
 pub(crate) fn kustomize(directory: &str) -> String {

@@ -201,7 +201,7 @@ async fn order(grapnel: &Grapnel, namespace: &str, secret: &str, id: &str) -> u1
 }
 
 /// All that the operator does with the API server.
-async fn scenario(shop: &Cluster, grapnel: &Grapnel) {
+async fn scenario(shop: &Cluster, grapnel: &Grapnel, routed: bool) {
     let receiver = Receiver::start().await;
     shop.apply(&OBJECTS.replace("RECEIVER", &receiver.url).replace("NAMESPACE", &shop.namespace)).await;
     for (kind, name) in
@@ -246,6 +246,16 @@ async fn scenario(shop: &Cluster, grapnel: &Grapnel) {
     ];
     assert_eq!(grapnel.post(&inside, &headers, "{}").await.0, 200);
 
+    // A route, which is created, changed and deleted, and the Gateway that accepts it.
+    if routed {
+        shop.apply(ROUTED).await;
+        shop.until("HTTPRoute", "routed", "its route", |_| true).await;
+        shop.report("routed", ("True", "Accepted"), ("True", "ResolvedRefs")).await;
+        shop.until("WebhookEndpoint", "routed", "its URL", |it| it["status"]["url"].is_string()).await;
+        shop.apply(ROUTED.split("  route:").next().unwrap()).await;
+        shop.until("WebhookEndpoint", "routed", "no URL", |it| it["status"]["url"].is_null()).await;
+    }
+
     // People who read events: one who may, and one who may not.
     let events = format!("{}/api/v1/namespaces/{}/endpoints/orders/events", grapnel.admin, shop.namespace);
     for (account, expected) in [("person", 200), ("application", 403)] {
@@ -254,6 +264,15 @@ async fn scenario(shop: &Cluster, grapnel: &Grapnel) {
         assert_eq!(answer.status().as_u16(), expected, "{account}: {}", answer.text().await.unwrap());
     }
 }
+
+const ROUTED: &str = "
+apiVersion: grapnel.dev/v1alpha1
+kind: WebhookEndpoint
+metadata: { name: routed }
+spec:
+  verification: { none: {} }
+  route: { parentRefs: [{ name: public }], hostnames: [hooks.example.com] }
+";
 
 const SECRET: &str = "
 apiVersion: v1
@@ -278,7 +297,7 @@ pub(crate) async fn prove(shop: &Cluster, audit_log: &Path, arguments: &[&str]) 
     let flags = texts(&container["args"]).into_iter().filter(|flag| !ours.iter().any(|own| flag.starts_with(own)));
     let operator = Operator::new(&kubeconfig).with(flags);
     let grapnel = operator.start().await;
-    scenario(shop, &grapnel).await;
+    scenario(shop, &grapnel, arguments.contains(&"routes.enabled=true")).await;
     grapnel.send_signal("TERM");
     let (status, log) = grapnel.ended().await;
     assert!(status.success(), "{log}");

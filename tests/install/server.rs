@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Kinds that only clusters with the CRDs of others have.
-const FOREIGN: &[&str] = &["HTTPRoute", "ServiceMonitor", "PrometheusRule"];
+const FOREIGN: &[&str] = &["HTTPRoute", "ReferenceGrant", "ServiceMonitor", "PrometheusRule"];
 
 /// Installs objects, as an administrator does, in the order in which they are written. Server-side apply refuses fields that
 /// the API server does not know. CRDs are there already, and API servers that know no CEL refuse to apply them.

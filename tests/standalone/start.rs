@@ -63,3 +63,22 @@ async fn a_dead_letter_is_a_warning_with_its_message() {
     let line = logged(&grapnel, &["the event is a dead letter", "e-1"]).await;
     assert!(line.contains("WARN") && line.contains("410") && line.contains("Gone"), "{line}");
 }
+
+#[tokio::test]
+async fn a_route_is_accepted_and_said_to_have_no_effect() {
+    let home = Home::new();
+    let manifest = "
+apiVersion: grapnel.dev/v1alpha1
+kind: WebhookEndpoint
+metadata: { name: orders }
+spec:
+  verification: { none: {} }
+  route: { parentRefs: [{ name: public }] }
+";
+    home.write("orders.yaml", manifest);
+    let grapnel = home.start();
+    assert_eq!(grapnel.post("/default/orders", &[], "{}").await.0, 200);
+    logged(&grapnel, &["spec.route has no effect without a cluster", "default/orders"]).await;
+    let (status, reason, _) = grapnel.condition("WebhookEndpoint", "orders", "Routed").await;
+    assert_eq!((&*status, &*reason), ("False", "RouteDisabled"));
+}

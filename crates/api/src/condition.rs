@@ -19,6 +19,8 @@ pub enum ConditionType {
     Storing,
     /// The last outcomes succeed. Subscriptions only.
     Delivering,
+    /// Every Gateway of `spec.route` accepts the endpoint's HTTPRoute. Endpoints with `spec.route` only.
+    Routed,
     /// Programmed into the data plane in this generation.
     Ready,
     /// Present only while a change is being worked on (kstatus).
@@ -36,6 +38,7 @@ impl ConditionType {
             Self::Verified => "Verified",
             Self::Storing => "Storing",
             Self::Delivering => "Delivering",
+            Self::Routed => "Routed",
             Self::Ready => "Ready",
             Self::Reconciling => "Reconciling",
             Self::Stalled => "Stalled",
@@ -98,6 +101,22 @@ pub enum Reason {
     Suspended,
     /// Being deleted, when all events are settled (`deletionPolicy: Drain`).
     Draining,
+    /// Every Gateway accepts the HTTPRoute.
+    RouteAccepted,
+    /// A Gateway does not accept the HTTPRoute.
+    RouteNotAccepted,
+    /// A Gateway does not resolve a reference of the HTTPRoute, such as the operator's Service.
+    RouteNotResolved,
+    /// Another HTTPRoute has the endpoint's name.
+    RouteConflict,
+    /// The API server rejects the HTTPRoute.
+    RouteRejected,
+    /// The operator lacks the right to manage HTTPRoutes.
+    RouteForbidden,
+    /// The cluster has no HTTPRoutes: the Gateway API is not installed.
+    RouteUnavailable,
+    /// The operator is not configured to manage HTTPRoutes.
+    RouteDisabled,
     /// Being worked on.
     Progressing,
 }
@@ -129,6 +148,14 @@ impl Reason {
             Self::TargetGone => "TargetGone",
             Self::Suspended => "Suspended",
             Self::Draining => "Draining",
+            Self::RouteAccepted => "RouteAccepted",
+            Self::RouteNotAccepted => "RouteNotAccepted",
+            Self::RouteNotResolved => "RouteNotResolved",
+            Self::RouteConflict => "RouteConflict",
+            Self::RouteRejected => "RouteRejected",
+            Self::RouteForbidden => "RouteForbidden",
+            Self::RouteUnavailable => "RouteUnavailable",
+            Self::RouteDisabled => "RouteDisabled",
             Self::Progressing => "Progressing",
         }
     }

@@ -6,7 +6,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{ByteSize, GoDuration, KeyReference, LabelSelector, Verification};
+use super::{ByteSize, GatewayRoute, GoDuration, KeyReference, LabelSelector, Verification};
 
 /// What an endpoint accepts and how it is verified, validated and kept.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
@@ -113,6 +113,11 @@ pub struct WebhookEndpointSpec {
     /// Which namespaces may have WebhookSubscriptions that read this endpoint. Defaults to the endpoint's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allowed_subscribers: Option<AllowedSubscribers>,
+
+    /// An HTTPRoute of the Gateway API for the endpoint. The operator creates it with the endpoint's name in its namespace,
+    /// keeps it up to date, and deletes it when this is removed. Has no effect without a cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<GatewayRoute>,
 }
 
 /// Share of the journal for the endpoint's events.
@@ -379,14 +384,15 @@ pub struct WebhookEndpointStatus {
     /// Generation of the spec that this status refers to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Accepted, SecretsResolved, Verified and Ready; Reconciling and Stalled are present only while True.
+    /// Accepted, SecretsResolved, Verified and Ready, and Routed with spec.route; Reconciling and Stalled are present only while True.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
     /// Path at which the endpoint is served.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
-    /// URL to give to the sender, if the operator knows its public URL.
+    /// URL to give to the sender: of the endpoint's HTTPRoute while Gateways accept it, otherwise below the operator's
+    /// public URL, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
     /// Where event ids come from, in order of precedence. Events with a generated id are never duplicates.

@@ -12,6 +12,7 @@ mod condition;
 mod delivery;
 mod endpoint;
 mod key;
+mod route;
 mod scalar;
 mod selector;
 mod subscription;
@@ -27,6 +28,7 @@ pub use endpoint::{
 };
 pub use grapnel_values::provider::ProviderName;
 pub use key::{Incarnation, ObjectKey};
+pub use route::{GatewayRoute, ParentReference};
 pub use scalar::{ByteSize, GoDuration};
 pub use selector::{LabelOperator, LabelRequirement, LabelSelector};
 pub use subscription::{

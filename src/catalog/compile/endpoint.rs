@@ -134,6 +134,7 @@ pub(super) fn read(spec: &Field<'_, WebhookEndpointSpec>) -> Option<impl FnOnce(
     let (body_bytes, timeout, retention) = (body_bytes?, timeout?, retention?);
     let suspended = spec.suspend.unwrap_or(false);
     let reading = reading(spec);
+    let route = spec.route.clone().map(Arc::new);
     Some(move |served: Served<'_>| Endpoint {
         key,
         uid: served.uid,
@@ -156,6 +157,7 @@ pub(super) fn read(spec: &Field<'_, WebhookEndpointSpec>) -> Option<impl FnOnce(
         reply,
         retention,
         max_bytes,
+        route,
         facts: served.facts,
         metrics: served.metrics,
     })

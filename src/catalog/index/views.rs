@@ -8,6 +8,7 @@ use grapnel_signature::{Provider, Scheme};
 use super::{EndpointEntry, SubscriptionEntry, entry::Shown};
 use crate::catalog::{
     compile::{self, Options},
+    routing::{RouteSpec, RouteState},
     status::{Facts, ObjectKind, ObjectView},
 };
 
@@ -21,7 +22,11 @@ pub(super) fn endpoint(key: &ObjectKey, entry: &mut EndpointEntry, options: &Opt
 }
 
 fn of_endpoint_entry(key: &ObjectKey, entry: &EndpointEntry, options: &Options) -> ObjectView {
-    let Shown { uid, generation, source, conditions, unusable } = entry.shown();
+    let Shown { uid, generation, source, mut conditions, unusable } = entry.shown();
+    let spec = entry.applied.as_ref().map(|applied| &applied.spec);
+    if !options.service_accounts && spec.is_some_and(|spec| spec.route.is_some()) {
+        conditions = conditions.iter().cloned().chain([RouteState::without_cluster().condition]).collect();
+    }
     // The path in use; before that, the future one.
     let path = match (&entry.compiled, &entry.applied) {
         (Some(compiled), _) => Some(Cow::Borrowed(&*compiled.path)),
@@ -37,10 +42,20 @@ fn of_endpoint_entry(key: &ObjectKey, entry: &EndpointEntry, options: &Options) 
         endpoint_ref: None,
         url: path.as_ref().and_then(|path| options.url(&key.namespace, path)).map(Arc::from),
         path: path.map(|path| options.path(&key.namespace, &path).into()),
+        route: route(entry, options),
         event_id_from: entry.compiled.as_ref().map(|compiled| compiled.id_sources.describe_ids().into()),
         conditions,
         unusable,
         facts: Facts::Endpoint(Arc::clone(&entry.facts)),
+    }
+}
+
+/// The HTTPRoute of the version in use.
+fn route(entry: &EndpointEntry, options: &Options) -> RouteSpec {
+    match &entry.compiled {
+        _ if !options.service_accounts => RouteSpec::Absent,
+        None => RouteSpec::Undecided,
+        Some(endpoint) => endpoint.route.clone().map_or(RouteSpec::Absent, RouteSpec::Wanted),
     }
 }
 
@@ -67,6 +82,7 @@ fn of_subscription_entry(key: &ObjectKey, entry: &SubscriptionEntry) -> ObjectVi
         event_id_from: None,
         conditions,
         unusable,
+        route: RouteSpec::Absent,
         facts: Facts::Subscription(Arc::clone(&entry.facts)),
     }
 }

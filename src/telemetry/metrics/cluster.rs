@@ -12,6 +12,7 @@ pub struct ClusterMetrics {
     watch_failures: Family<ResourceLabels, Counter>,
     status_writes: Family<OutcomeLabels, Counter>,
     events: Family<OutcomeLabels, Counter>,
+    route_writes: Family<OutcomeLabels, Counter>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -31,6 +32,7 @@ impl ClusterMetrics {
             watch_failures: Family::default(),
             status_writes: Family::default(),
             events: Family::default(),
+            route_writes: Family::default(),
         };
         registry.register("grapnel_leader", "1 while this replica writes statuses", metrics.leader.clone());
         registry.register(
@@ -48,6 +50,11 @@ impl ClusterMetrics {
             "Kubernetes Events, by outcome (ok, failed, timeout, dropped)",
             metrics.events.clone(),
         );
+        registry.register(
+            "grapnel_route_writes",
+            "Requests about HTTPRoutes: writes (ok), and failed ones (failed, timeout)",
+            metrics.route_writes.clone(),
+        );
         metrics
     }
 
@@ -64,6 +71,11 @@ impl ClusterMetrics {
     /// Counts a write of a status, by outcome.
     pub fn status_written(&self, outcome: &'static str) {
         self.status_writes.get_or_create(&OutcomeLabels { outcome }).inc();
+    }
+
+    /// Counts a request about an HTTPRoute, by outcome.
+    pub fn route_written(&self, outcome: &'static str) {
+        self.route_writes.get_or_create(&OutcomeLabels { outcome }).inc();
     }
 
     /// Counts a Kubernetes Event, by outcome.
