@@ -47,7 +47,7 @@ use self::{
 };
 use super::lease::Leadership;
 use crate::{
-    catalog::{Facts, Kind, Namespaces, ObjectView, RouteSpec, RouteState},
+    catalog::{Facts, ObjectKind, Namespaces, ObjectView, RouteSpec, RouteState},
     telemetry::metrics::Metrics,
 };
 
@@ -163,7 +163,7 @@ impl Routes {
     /// Handles every endpoint that has a route or wants one.
     async fn pass(&mut self) {
         let views = Arc::clone(&self.options.objects.borrow_and_update());
-        for view in views.iter().filter(|view| view.kind == Kind::Endpoint) {
+        for view in views.iter().filter(|view| view.kind == ObjectKind::Endpoint) {
             let (Facts::Endpoint(facts), Some(uid)) = (&view.facts, view.uid.as_deref()) else { continue };
             match &view.route {
                 RouteSpec::Undecided => {}
@@ -180,7 +180,7 @@ impl Routes {
                 }
             }
         }
-        let exists = |key: &ObjectKey| views.iter().any(|view| view.kind == Kind::Endpoint && view.key == *key);
+        let exists = |key: &ObjectKey| views.iter().any(|view| view.kind == ObjectKind::Endpoint && view.key == *key);
         self.schedule.retain(exists);
         self.gateways.expire(Instant::now());
     }
