@@ -6,13 +6,8 @@
 mod callers;
 mod changes;
 mod drain;
-#[allow(dead_code, reason = "shared: every test binary uses its part")]
-mod fixture;
 mod forward;
 mod own;
-#[path = "../program/mod.rs"]
-#[allow(dead_code, reason = "shared: every test binary uses its part")]
-mod program;
 mod reasons;
 mod replicas;
 mod restarts;
@@ -22,3 +17,5 @@ mod shop;
 mod statuses;
 mod tenants;
 mod walk;
+
+use grapnel_test_support::{cluster as fixture, program};

@@ -4,12 +4,8 @@
 
 mod cloudevents;
 mod github;
-#[path = "../standalone/home.rs"]
-#[allow(dead_code, reason = "shared: every test binary uses its part")]
-mod home;
-#[path = "../program/mod.rs"]
-#[allow(dead_code, reason = "shared: every test binary uses its part")]
-mod program;
 mod sdk;
 mod signatures;
 mod twilio;
+
+use grapnel_test_support::{home, program};

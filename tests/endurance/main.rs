@@ -6,15 +6,9 @@
 mod drain;
 mod full;
 mod home;
-#[path = "../program/mod.rs"]
-#[allow(dead_code, reason = "shared: every test binary uses its part")]
-mod program;
 mod replays;
 mod restarts;
 mod retention;
 mod sweeps;
 
-/// A size: what the environment says, or what fits into every run.
-fn size(variable: &str, usual: usize) -> usize {
-    std::env::var(variable).map_or(usual, |text| text.parse().unwrap())
-}
+use grapnel_test_support::{program, size};

@@ -13,15 +13,12 @@ mod cloudevents;
 mod connections;
 mod events;
 mod fixture;
-#[path = "../journal/front.rs"]
-mod front;
 mod handshakes;
 mod payloads;
 mod presets;
 mod probes;
-#[path = "../program/mod.rs"]
-#[allow(dead_code, reason = "shared: every test binary uses its part")]
-mod program;
 mod signatures;
 mod tls;
 mod trouble;
+
+use grapnel_test_support::{journal_front as front, program};

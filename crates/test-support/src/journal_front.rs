@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 /// What a test answers itself; the rest is the journal's.
 #[async_trait]
-pub(crate) trait Front: Send + Sync + 'static {
+pub trait Front: Send + Sync + 'static {
     fn journal(&self) -> &dyn Journal;
 
     async fn append(&self, events: Vec<Arrival>) -> Result<Vec<Appended>> {
@@ -26,7 +26,7 @@ pub(crate) trait Front: Send + Sync + 'static {
 }
 
 /// The journal that a front makes of the one behind it.
-pub(crate) struct Fronted<F>(pub(crate) Arc<F>);
+pub struct Fronted<F>(pub Arc<F>);
 
 #[async_trait]
 impl<F: Front> Journal for Fronted<F> {

@@ -12,9 +12,6 @@
 //!
 //! `cargo bench --bench retention -- [--events N] [--at-once N] [--body BYTES] [--only quiet|age|size]`
 
-#[path = "retention/directory.rs"]
-mod directory;
-#[path = "retention/load.rs"]
 mod load;
 
 use std::time::Duration;
