@@ -14,6 +14,7 @@
 //!
 //! `cargo bench --bench walk -- [SCENARIO...] [--events N] [--connections N] [--in-flight N] [--subscriptions N]
 //! [--objects N] [--seconds N] [--rate N] [--program PATH] [--log FILTER]`
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // How a bench fails.
 
 mod delivery;
 mod fanout;

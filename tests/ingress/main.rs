@@ -1,6 +1,5 @@
 //! The public server over real sockets, with a real journal.
-// A test fails by panicking, and so do its helpers.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // How a test fails.
 
 mod answers;
 mod attack;

@@ -1,4 +1,14 @@
 //! Request bodies, as far as they can be read.
+//!
+//! ```
+//! use bytes::Bytes;
+//! use grapnel_payload::{payload::Payload, reading::Reading};
+//! use serde_json::json;
+//!
+//! let body = Bytes::from_static(b"user=ann&id=7");
+//! let form = Payload::read(&Reading::default(), Some("application/x-www-form-urlencoded"), &body);
+//! assert_eq!(form.value(), Some(&json!({ "user": "ann", "id": "7" })));
+//! ```
 
 use std::{fmt, sync::OnceLock};
 

@@ -15,11 +15,14 @@ use tokio::sync::watch;
 /// What a test answers itself; the rest is the journal's.
 #[async_trait]
 pub trait Front: Send + Sync + 'static {
+    /// The journal behind.
     fn journal(&self) -> &dyn Journal;
 
+    /// As [`Journal::append`].
     async fn append(&self, events: Vec<Arrival>) -> Result<Vec<Appended>> {
         self.journal().append(events).await
     }
+    /// As [`Journal::tenure`].
     fn tenure(&self) -> watch::Receiver<Tenure> {
         self.journal().tenure()
     }

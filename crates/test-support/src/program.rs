@@ -23,7 +23,9 @@ const PAUSE: Duration = Duration::from_millis(20);
 pub struct Grapnel {
     child: Child,
     log: Arc<Mutex<Vec<String>>>,
+    /// URL of the server for webhooks.
     pub webhooks: String,
+    /// URL of the admin server.
     pub admin: String,
     client: reqwest::Client,
 }
@@ -103,6 +105,7 @@ impl Grapnel {
         (status, serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap_or_default())
     }
 
+    /// The same with the whole response, or why there is none.
     pub async fn try_post(
         &self,
         path: &str,
@@ -177,6 +180,7 @@ impl Grapnel {
         self.child.wait().unwrap();
     }
 
+    /// Sends a signal, such as `TERM`.
     pub fn send_signal(&self, signal: &str) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());
@@ -238,6 +242,7 @@ pub fn run(arguments: &[&str]) -> Output {
     command().args(arguments).output().unwrap()
 }
 
+/// An HTTP client that uses no proxy.
 pub fn client() -> reqwest::Client {
     static PROVIDER: Once = Once::new();
     PROVIDER.call_once(|| {

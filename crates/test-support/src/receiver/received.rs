@@ -15,14 +15,19 @@ use tokio::time::Instant;
 pub struct Received {
     /// When its body was complete.
     pub at: Instant,
+    /// The method.
     pub method: Method,
     /// As the request line or the pseudo-headers of HTTP/2 have it.
     pub uri: Uri,
+    /// The path without the query.
     pub path: String,
     /// The path with the query.
     pub target: String,
+    /// The version of HTTP.
     pub version: Version,
+    /// The headers.
     pub headers: HeaderMap,
+    /// The whole body.
     pub body: Bytes,
     /// What the client's TLS said; the default without TLS.
     pub tls: Session,
