@@ -214,7 +214,7 @@ impl Targets {
     pub(crate) fn sent(&self) -> Vec<(&'static str, Vec<u8>)> {
         let asked = self.issuer.rest();
         let posted = |asked: &Received| String::from_utf8_lossy(&asked.body).contains("client_secret");
-        assert!(asked.iter().any(|asked| posted(asked)) && asked.iter().any(|asked| !posted(asked)));
+        assert!(asked.iter().any(&posted) && asked.iter().any(|asked| !posted(asked)));
         let received = self.receiver.rest();
         assert!(received.iter().all(|received| received.tls.certificates == 1));
         let full = received.iter().find(|received| received.path == format!("/{PATH}")).unwrap();
