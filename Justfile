@@ -32,6 +32,14 @@ doc:
 deny:
     ./scripts/deny
 
+# Fail when a package names a dependency that it does not use
+unused:
+    ./scripts/unused
+
+# Fail when a dependency needs a newer Rust than `rust-version`
+msrv:
+    ./scripts/msrv
+
 # Fuzz one reader of outside bytes for a minute (fuzz/targets.rs); needs nightly Rust and cargo-fuzz
 fuzz TARGET *ARGS:
     cargo +nightly fuzz run -s none {{TARGET}} -- -max_total_time=60 {{ARGS}}
@@ -88,4 +96,4 @@ bench-retention *ARGS:
     cargo bench --bench retention -- {{ARGS}}
 
 # All that CI runs
-ci: test fmt-check lint deny generate-check release smoke
+ci: test fmt-check lint deny unused msrv generate-check release smoke

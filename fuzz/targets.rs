@@ -56,11 +56,11 @@ use grapnel_signature::{
 use grapnel_values::{
     duration,
     glob::{Glob, GlobSet},
+    label,
     limits::{GLOB_BYTES, MAX_DURATION, POINTER_BYTES, SCALAR_BYTES},
     pointer::JsonPointer,
     quantity,
     secret::Secret,
-    selector,
     traceparent::Traceparent,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
@@ -534,8 +534,8 @@ pub fn secret(data: &[u8]) {
 /// Label keys and values, and names of headers that are passed on.
 pub fn selector(data: &[u8]) {
     let Some(text) = text(data) else { return };
-    let _ = selector::check_key(text);
-    let _ = selector::check_value(text);
+    let _ = label::check_key(text);
+    let _ = label::check_value(text);
     if let Ok(globs) = HeaderGlobs::parse(&text.lines().collect::<Vec<_>>()) {
         globs.matches(&HeaderName::from_static("authorization"));
     }

@@ -1,7 +1,6 @@
 //! Every file of the fuzzer's corpus goes through what it was made for.
 
-// A test fails by panicking, and so do its helpers.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // How a test fails.
 
 use std::{
     collections::BTreeSet,

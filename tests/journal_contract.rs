@@ -3,8 +3,7 @@
 //! `journal/contract.rs` lists the parts of the contract; each engine has a file of its own that asks for all of them and
 //! for what only it promises.
 
-// Helpers of tests too fail by panicking.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // How a test fails.
 
 mod journal {
     pub(crate) mod appends;

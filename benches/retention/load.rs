@@ -11,21 +11,15 @@ use std::{
 
 use bytes::Bytes;
 use grapnel_api::{Incarnation, ObjectKey};
-use grapnel_event::{
-    identity::{Identity, Payload},
-    schema::{SchemaSet, Validated},
-};
 use grapnel_journal::{
     Appended, Arrival, Claim, Exchange, Journal, Retention, Settlement, Start,
     embedded::{EmbeddedJournal, EmbeddedOptions},
+    testing::validated,
 };
-use grapnel_signature::{Scheme, Verifier};
-use http::HeaderMap;
+use grapnel_test_support::{directory, program};
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 use tokio::task::JoinSet;
-
-use crate::directory;
 
 /// How often the directory is measured.
 const LOOK: Duration = Duration::from_millis(250);
@@ -68,16 +62,12 @@ fn consumer() -> Incarnation {
 }
 
 fn arrival(number: usize, body: &Bytes) -> Arrival {
-    let headers = HeaderMap::new();
-    let verified = Verifier::new(Scheme::None, Vec::new()).unwrap();
-    let verified = verified.verify(&headers, body.clone(), Timestamp::UNIX_EPOCH).unwrap();
     // As random as a UUID, which is the hardest for an index.
     let random = Sha256::digest((number as u64).to_le_bytes());
-    let identity = Identity::new(hex::encode(random.get(..16).unwrap_or_default()), "bench");
-    let validated: Validated = SchemaSet::default().validate(verified, &Payload::Opaque, identity).unwrap();
+    let id = hex::encode(random.get(..16).unwrap_or_default());
     Arrival {
         endpoint: endpoint(),
-        validated,
+        validated: validated(&id, "bench", body.clone()),
         received: Timestamp::now(),
         content_type: Some("application/json".into()),
         remote: None,
@@ -93,7 +83,7 @@ fn remove_all() -> Retention {
 }
 
 pub(crate) async fn run(options: &Options, removal: Removal) -> Measured {
-    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let directory = directory::temporary();
     let max_bytes = match removal {
         Removal::BySize => (options.events * options.body_bytes / 4) as u64,
         _ => 0,
@@ -123,7 +113,7 @@ pub(crate) async fn run(options: &Options, removal: Removal) -> Measured {
         journal.sweep(remove_all(), Timestamp::now() + Duration::from_secs(60)).await.unwrap();
     }
     let after_bytes = at_rest(directory.path().into()).await;
-    let resident_bytes = directory::resident();
+    let resident_bytes = program::memory(std::process::id(), "VmRSS");
     journal.close().await.unwrap();
     Measured { time, latencies, peak_bytes: peak.load(Ordering::Relaxed), after_bytes, resident_bytes }
 }

@@ -1,5 +1,6 @@
 //! Delivery of a backlog, against a plain client.
 
+use grapnel_test_support::directory;
 use std::sync::Arc;
 
 use crate::{
@@ -7,7 +8,7 @@ use crate::{
     load::{Measured, Until, closed_loop},
     manifest::{self, Subscriptions},
     payload::Payloads,
-    process::{Server, directory},
+    process::Server,
     receiver::Receiver,
     report,
 };
@@ -18,7 +19,7 @@ pub(crate) async fn run(options: &Options) {
     let plain = Receiver::start(0).await.plain_loop(&payloads, events, options.in_flight).await;
     let plain = Measured::plain(events, plain);
 
-    let directory = directory();
+    let directory = directory::temporary();
     let receiver = Receiver::start(0).await;
     let manifest = directory.path().join("bench.yaml");
     let mut subscriptions =

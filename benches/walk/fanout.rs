@@ -1,5 +1,6 @@
 //! Ingest while many subscriptions of one endpoint deliver.
 
+use grapnel_test_support::directory;
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -10,7 +11,7 @@ use crate::{
     load::{Until, closed_loop},
     manifest::{self, Subscriptions},
     payload::Payloads,
-    process::{Server, directory},
+    process::Server,
     receiver::Receiver,
     report,
 };
@@ -22,7 +23,7 @@ const IN_FLIGHT: usize = 16;
 
 pub(crate) async fn run(options: &Options) {
     let payloads = Arc::new(Payloads::new());
-    let directory = directory();
+    let directory = directory::temporary();
     let receiver = Receiver::start(0).await;
     let manifest = directory.path().join("bench.yaml");
     let subscriptions = Subscriptions {

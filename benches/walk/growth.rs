@@ -1,5 +1,6 @@
 //! A journal that grows: rate, disk, and restarts.
 
+use grapnel_test_support::directory;
 use std::{net::SocketAddr, sync::Arc};
 
 use crate::{
@@ -7,14 +8,14 @@ use crate::{
     load::{Until, closed_loop},
     manifest::{self, Subscriptions},
     payload::Payloads,
-    process::{Server, directory, disk_bytes},
+    process::Server,
     report,
 };
 
 pub(crate) async fn run(options: &Options) {
     let events = options.events.unwrap_or(3_000_000);
     let payloads = Arc::new(Payloads::new());
-    let directory = directory();
+    let directory = directory::temporary();
     let (manifest, data) = (directory.path().join("bench.yaml"), directory.path().join("data"));
     let nobody = SocketAddr::from(([127, 0, 0, 1], 9));
     let suspended = Subscriptions { count: 1, receiver: nobody, in_flight: 1, suspended: true };
@@ -22,7 +23,7 @@ pub(crate) async fn run(options: &Options) {
     let server = Server::grapnel(options, &manifest, &data);
     let ingest = closed_loop(server.address, &payloads, options.connections, Until::Events(events), "growth").await;
     let resident = server.resident();
-    let disk = disk_bytes(&data);
+    let disk = directory::allocated(&data);
     // By SIGKILL.
     drop(server);
     let server = Server::grapnel(options, &manifest, &data);

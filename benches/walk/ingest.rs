@@ -1,5 +1,6 @@
 //! Ingest against both floors.
 
+use grapnel_test_support::directory;
 use std::{net::SocketAddr, sync::Arc};
 
 use crate::{
@@ -7,7 +8,7 @@ use crate::{
     load::{Measured, Until, closed_loop},
     manifest::{self, Subscriptions},
     payload::Payloads,
-    process::{Server, directory},
+    process::Server,
     report,
 };
 
@@ -16,7 +17,7 @@ const TURNS: usize = 5;
 
 pub(crate) async fn run(options: &Options) {
     let payloads = Arc::new(Payloads::new());
-    let directory = directory();
+    let directory = directory::temporary();
     let manifest = directory.path().join("bench.yaml");
     let nobody = SocketAddr::from(([127, 0, 0, 1], 9));
     let none = Subscriptions { count: 0, receiver: nobody, in_flight: 1, suspended: true };

@@ -1,17 +1,12 @@
 //! Many objects: start, memory, idle CPU, and the time until a change is live.
 
+use grapnel_test_support::directory;
 use std::{
     fs,
     time::{Duration, Instant},
 };
 
-use crate::{
-    Options,
-    load::Connection,
-    manifest,
-    process::{Server, directory},
-    report,
-};
+use crate::{Options, load::Connection, manifest, process::Server, report};
 
 /// Endpoints in one file, with as many subscriptions.
 const PER_FILE: usize = 100;
@@ -19,7 +14,7 @@ const PER_FILE: usize = 100;
 const CHANGES: usize = 11;
 
 pub(crate) async fn run(options: &Options) {
-    let directory = directory();
+    let directory = directory::temporary();
     let manifests = directory.path().join("manifests");
     fs::create_dir(&manifests).unwrap();
     manifest::write(&manifests.join("secret.yaml"), &manifest::secret());

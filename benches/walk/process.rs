@@ -9,14 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use grapnel_test_support::program;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{Options, floor};
-
-/// A directory on the disk that is measured; removed when this is dropped.
-pub(crate) fn directory() -> tempfile::TempDir {
-    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
-}
 
 /// A server; killed when this is dropped.
 pub(crate) struct Server {
@@ -66,9 +62,7 @@ impl Server {
 
     /// Resident memory in bytes.
     pub(crate) fn resident(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+        program::memory(self.child.id(), "VmRSS")
     }
 
     /// CPU time of all threads that there are.
@@ -94,19 +88,6 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// Bytes that a directory takes on the disk.
-pub(crate) fn disk_bytes(path: &Path) -> u64 {
-    use std::os::unix::fs::MetadataExt;
-    let entries = fs::read_dir(path).unwrap().map(Result::unwrap);
-    let sizes = entries.map(|entry| match entry.metadata() {
-        Ok(metadata) if metadata.is_dir() => disk_bytes(&entry.path()),
-        Ok(metadata) => metadata.blocks() * 512,
-        // Removed in the meantime.
-        Err(_) => 0,
-    });
-    sizes.sum()
 }
 
 fn first_address(lines: impl BufRead, before: &str) -> SocketAddr {

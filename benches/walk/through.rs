@@ -1,5 +1,6 @@
 //! The whole way at once: requests come in while their events are delivered to one subscription.
 
+use grapnel_test_support::directory;
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -10,7 +11,7 @@ use crate::{
     load::{Measured, Until, closed_loop, fixed_rate},
     manifest::{self, Subscriptions},
     payload::Payloads,
-    process::{Server, directory},
+    process::Server,
     receiver::Receiver,
     report,
 };
@@ -20,7 +21,7 @@ pub(crate) async fn run(options: &Options) {
     report::head("ingest and delivery at once", &[]);
     let events = options.events();
     {
-        let directory = directory();
+        let directory = directory::temporary();
         let receiver = Receiver::start(0).await;
         let server = start(options, directory.path(), &receiver);
         let start = Instant::now();
@@ -33,7 +34,7 @@ pub(crate) async fn run(options: &Options) {
         report::figure("resident after", report::mebibytes(server.resident()));
     }
 
-    let directory = directory();
+    let directory = directory::temporary();
     let time = Duration::from_secs(options.seconds);
     let receiver = Receiver::start(options.rate * options.seconds as usize * 2).await;
     let server = start(options, directory.path(), &receiver);

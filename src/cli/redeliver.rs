@@ -156,7 +156,6 @@ impl Run<'_> {
 
     /// Redelivers one selection completely.
     async fn one(&mut self, mut order: RedeliveryOrder) -> anyhow::Result<()> {
-        let mut first = true;
         loop {
             // Each further probe would disregard what the receiver has answered to the first.
             order.probe = self.args.now && !self.asked;
@@ -178,28 +177,7 @@ impl Run<'_> {
             if order.from.is_none() {
                 return Ok(());
             }
-            if std::mem::take(&mut first) && self.progress.is_shown() && !order.dry_run {
-                // Without the count only the progress bar is missing.
-                if let Ok(rest) = self.count(order.clone()).await {
-                    self.progress.of(self.total.moved() + rest);
-                }
-            }
             self.progress.show(self.total.moved());
-        }
-    }
-
-    /// The number of events left to redeliver.
-    async fn count(&mut self, mut order: RedeliveryOrder) -> anyhow::Result<u64> {
-        order.dry_run = true;
-        order.limit = None;
-        let mut rest = 0;
-        loop {
-            let done = self.ask(&order).await?;
-            rest += done.moved();
-            if done.next.is_none() {
-                return Ok(rest);
-            }
-            order.from = done.next;
         }
     }
 

@@ -1,4 +1,12 @@
 //! YAML documents with line numbers.
+//!
+//! ```
+//! use grapnel::files::Document;
+//!
+//! let documents = Document::parse("kind: Secret\n---\nkind: WebhookEndpoint\nspec:\n  path: orders\n").unwrap();
+//! assert_eq!(documents.len(), 2);
+//! assert_eq!(documents[1].line_of("/spec/path"), 5);
+//! ```
 
 use grapnel_values::secret::Wiped;
 use serde_json::Value;

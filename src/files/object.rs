@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use base64::{DecodeError, Engine, engine::general_purpose::STANDARD};
 use grapnel_api::{ObjectKey, Reason, WebhookEndpoint, WebhookSubscription};
-use grapnel_values::{name, pointer::escaped, secret::Secret, selector};
+use grapnel_values::{label, name, pointer::escaped, secret::Secret};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
@@ -128,7 +128,7 @@ fn namespace(fields: &mut Map<String, Value>) -> Result<(String, BTreeMap<String
     is_namespace(&name, "/metadata/name")?;
     let mut labels = BTreeMap::new();
     for (key, value) in entries(metadata, "labels", "/metadata", &mut problems) {
-        match selector::check_key(key).and_then(|()| selector::check_value(value)) {
+        match label::check_key(key).and_then(|()| label::check_value(value)) {
             Ok(()) => {
                 labels.insert(key.clone(), value.to_owned());
             }

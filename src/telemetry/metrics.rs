@@ -2,6 +2,15 @@
 //!
 //! Series belong to objects: [`EndpointMetrics`] and [`SubscriptionMetrics`] hold the handles of one object, so that
 //! the hot path neither builds label sets nor hashes them, and remove their series when they are dropped.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use grapnel::telemetry::metrics::Metrics;
+//!
+//! let metrics = Metrics::new();
+//! metrics.abandoned(&Arc::from("shop"), &Arc::from("billing"), 3);
+//! assert!(metrics.encode().contains(r#"namespace="shop",subscription="billing"} 3"#));
+//! ```
 
 mod abandoned;
 mod cluster;

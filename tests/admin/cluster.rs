@@ -165,7 +165,7 @@ async fn without_an_api_server_it_says_so() {
 #[tokio::test]
 async fn a_url_and_a_cluster_cannot_both_be_meant() {
     let list_in = |environment: &[(&str, &str)], more: &[&str]| {
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_grapnel"));
+        let mut command = std::process::Command::new(grapnel_test_support::program::path());
         command.args(["events", "list", "orders"]).args(more);
         for variable in ["ADMIN_URL", "KUBECONFIG", "CONTEXT", "OPERATOR_NAMESPACE", "OPERATOR_SELECTOR"] {
             command.env_remove(format!("GRAPNEL_{variable}"));
@@ -212,7 +212,7 @@ fn what_cannot_be_meant_is_a_usage_error() {
         (&["events", "show", "a/b/c", "id"], "NAMESPACE/NAME"),
         (&["resume", "billing", "--admin-url", "127.0.0.1:9191"], "must begin with http:// or https://"),
     ] {
-        let output = std::process::Command::new(env!("CARGO_BIN_EXE_grapnel")).args(args).output().unwrap();
+        let output = std::process::Command::new(grapnel_test_support::program::path()).args(args).output().unwrap();
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert!(output.status.code() == Some(2) && stderr.contains(part), "{args:?}: {stderr}");
     }

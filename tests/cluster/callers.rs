@@ -121,7 +121,7 @@ async fn an_application_publishes_with_the_token_of_its_service_account() {
         })
         .await;
     assert!(!object["status"].to_string().contains("eyJ") && !grapnel.log().contains("eyJ"), "no token is shown");
-    assert!(receiver.rest().await.is_empty());
+    assert!(receiver.rest().is_empty());
 }
 
 #[tokio::test]

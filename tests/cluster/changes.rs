@@ -133,7 +133,7 @@ async fn a_subscription_deleted_under_load_receives_nothing_more_and_made_again_
 
     cluster.apply(&shop::subscription("fulfilment", "orders", &receiver.url)).await;
     cluster.until_ready("WebhookSubscription", "fulfilment").await;
-    receiver.rest().await;
+    receiver.rest();
     assert_eq!(shop::order(&grapnel, &cluster, "orders", "anew").await.0, 200);
     assert_eq!(receiver.next().await.header("webhook-id"), "anew", "a new object starts from now");
     let object = cluster

@@ -4,6 +4,7 @@ mod kubelet;
 
 use std::{path::Path, process::Stdio};
 
+use grapnel_test_support::certificates::Pair;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::{
     Api,
@@ -163,13 +164,13 @@ async fn without_a_token_it_says_how_to_get_one() {
     let cluster = Cluster::new().await;
     let text = std::fs::read_to_string(&cluster.kubeconfig).unwrap();
     let user = text.find("user: { token:").unwrap();
-    let certificate = rcgen::generate_simple_self_signed(["client".to_owned()]).unwrap();
-    let encode = |pem: String| base64::Engine::encode(&base64::engine::general_purpose::STANDARD, pem);
+    let certificate = Pair::self_signed("client");
+    let encode = |pem: &str| base64::Engine::encode(&base64::engine::general_purpose::STANDARD, pem);
     let text = format!(
         "{}user: {{ client-certificate-data: {}, client-key-data: {} }} }}]\n",
         &text[..user],
-        encode(certificate.cert.pem()),
-        encode(certificate.signing_key.serialize_pem())
+        encode(&certificate.chain),
+        encode(&certificate.key)
     );
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), text).unwrap();

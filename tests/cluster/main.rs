@@ -2,18 +2,14 @@
 //!
 //! nextest starts one API server for the run (`.config/nextest.toml`); every test has a namespace of its own on it. Tests
 //! in `own` have a control plane of their own, which they stop, or fill.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // How a test fails.
 
 mod callers;
 mod changes;
 mod drain;
-#[allow(dead_code, reason = "shared: every test binary uses its part")]
-mod fixture;
 mod forward;
 mod gitops;
 mod own;
-#[path = "../program/mod.rs"]
-#[allow(dead_code, reason = "shared: every test binary uses its part")]
-mod program;
 mod reasons;
 mod replicas;
 mod restarts;
@@ -24,3 +20,5 @@ mod shop;
 mod statuses;
 mod tenants;
 mod walk;
+
+use grapnel_test_support::{cluster as fixture, program};

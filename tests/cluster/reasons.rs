@@ -373,10 +373,10 @@ async fn a_failing_a_vanished_and_a_parked_receiver_have_different_reasons() {
     cluster.until_condition("WebhookSubscription", "fulfilment", "Delivering", "False", "Suspended").await;
     cluster.until_ready("WebhookSubscription", "fulfilment").await;
     receiver.answer(200);
-    receiver.rest().await;
+    receiver.rest();
     assert_eq!(shop::order(&grapnel, &cluster, "orders", "parked").await.0, 200);
     cluster.until("WebhookSubscription", "fulfilment", "one pending", |object| object["status"]["pending"] == 1).await;
-    assert!(receiver.rest().await.is_empty(), "nothing is sent while it is parked");
+    assert!(receiver.rest().is_empty(), "nothing is sent while it is parked");
     cluster.apply(&(shop::subscription("fulfilment", "orders", &receiver.url) + "  suspend: false\n")).await;
     assert_eq!(receiver.next().await.header("webhook-id"), "parked");
     cluster.until_condition("WebhookSubscription", "fulfilment", "Delivering", "True", "Succeeding").await;

@@ -26,7 +26,8 @@ fn own_token(cluster: &Cluster) -> String {
 async fn no_secret_is_in_statuses_events_logs_metrics_or_answers() {
     let cluster = Cluster::new().await;
     let receiver = Receiver::start().await;
-    let echo = echoing().await;
+    let echoing = echoing().await;
+    let echo = &echoing.url;
     let grapnel = cluster
         .operator()
         .with_variable("RUST_LOG", "trace")
@@ -49,7 +50,7 @@ async fn no_secret_is_in_statuses_events_logs_metrics_or_answers() {
     cluster.apply(&internal("{ name: publisher }")).await;
     cluster.apply(&shop::subscription("good", "orders", &receiver.url)).await;
     let headers = "headersFrom: [{ name: Authorization, secretKeyRef: { name: shop, key: header } }] }";
-    let bad = shop::subscription("bad", "orders", &echo)
+    let bad = shop::subscription("bad", "orders", echo)
         .replace(&format!("{echo}/bad' }}"), &format!("{echo}/bad', {headers}"));
     assert!(bad.contains(headers), "{bad}");
     cluster.apply(&bad).await;

@@ -10,7 +10,7 @@ use crate::{
     home::Home,
     program::{
         Grapnel,
-        receiver::{Arrived, Receiver},
+        receiver::{Received, Receiver},
     },
     sdk::{Language, Sdks},
 };
@@ -91,7 +91,7 @@ fn made(sdks: &mut Sdks, mode: &str, event: &Event) -> (Vec<(String, String)>, V
 }
 
 /// What an SDK makes of a delivery.
-fn read(sdks: &mut Sdks, arrived: &Arrived) -> Event {
+fn read(sdks: &mut Sdks, arrived: &Received) -> Event {
     let headers: Map<String, Value> =
         arrived.headers.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().into())).collect();
     let question = json!({ "headers": headers, "body": STANDARD.encode(&arrived.body) });

@@ -241,7 +241,7 @@ async fn any_event_becomes_a_cloud_event() {
         ("content-type", "image/png"),
         ("webhook-id", "%C3%A9vt"),
     ] {
-        assert_eq!(request.headers().get_all(name).iter().collect::<Vec<_>>(), [value], "{name}");
+        assert_eq!(request.headers.get_all(name).iter().collect::<Vec<_>>(), [value], "{name}");
     }
     assert_eq!(request.body, r#"{"amount":1}"#);
 }
@@ -262,13 +262,13 @@ async fn a_cloud_event_stays_the_one_it_was() {
     let request = delivered(as_event(Format::CloudEventsBinary), structured()).await;
     assert_eq!(attributes(&request), ["C-1", "https://a.example/", "x.y", "s%20%C3%A9", "acme", "3", "text/xml"]);
     assert_eq!(request.body, "<a/>");
-    assert!(!request.headers().contains_key("ce-time"), "it had none");
+    assert!(!request.headers.contains_key("ce-time"), "it had none");
 
     // What was sent, received by another endpoint and sent on in the other form.
     let mut again = arrival("C-1", "x.y", &request.body, start());
     again.content_type = Some(request.header("content-type").into());
     again.headers = request
-        .headers()
+        .headers
         .iter()
         .map(|(name, value)| (name.as_str().into(), Bytes::copy_from_slice(value.as_bytes())))
         .collect();

@@ -1,6 +1,6 @@
 //! Receivers that break HTTP/2 (RFC 9113), frame by frame.
 
-use std::{convert::Infallible, io, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, time::Duration};
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -14,14 +14,14 @@ use grapnel::dispatch::{
 };
 use grapnel_delivery::egress::{EgressPolicy, Reach};
 use grapnel_journal::limits::FAILURE_MESSAGE_BYTES;
+use grapnel_test_support::certificates::{Pair, trusting};
 use http::HeaderMap;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rustls::{RootCertStore, ServerConfig, pki_types::PrivateKeyDer};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
 };
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_rustls::server::TlsStream;
 use url::Url;
 
 const DATA: u8 = 0;
@@ -90,17 +90,8 @@ fn has_request(read: &[u8]) -> bool {
 }
 
 async fn post(fault: Fault, timeout: Duration) -> Result<ReceiverResponse, grapnel::dispatch::SendError> {
-    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-    let certificate = made.cert.der().clone();
-    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
-    let mut config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.clone()], key)
-        .unwrap();
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let pair = Pair::self_signed("localhost");
+    let acceptor = pair.acceptor(&[b"h2"]);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let server = tokio::spawn(async move {
@@ -111,8 +102,7 @@ async fn post(fault: Fault, timeout: Duration) -> Result<ReceiverResponse, grapn
         drop(listener);
         std::future::pending::<()>().await;
     });
-    let mut roots = RootCertStore::empty();
-    roots.add(certificate).unwrap();
+    let roots = trusting(&pair.certificate());
     let client = Client::with_roots(ClientOptions::new(EgressPolicy::default().allowing_loopback()), roots).unwrap();
     let url = Url::parse(&format!("https://localhost:{port}/hook")).unwrap();
     let body = Bytes::from(vec![b'x'; 256 * 1024]);

@@ -1,9 +1,6 @@
 //! Whom to trust over TLS, what to show and what to ask for.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use grapnel::{
@@ -14,13 +11,14 @@ use grapnel::{
     },
 };
 use grapnel_delivery::egress::{EgressPolicy, Reach};
+use grapnel_test_support::{
+    certificates::{Authority, PROTOCOLS, Pair},
+    receiver::{Receiver, Setup},
+};
 use http::{HeaderMap, StatusCode, Version};
 use url::Url;
 
-use crate::{
-    secure::{Authority, Secure, fine},
-    stage::{Stage, subscription},
-};
+use crate::stage::{Stage, subscription};
 
 pub(crate) fn client() -> Client {
     Client::new(ClientOptions::new(EgressPolicy::default().allowing_loopback())).unwrap()
@@ -39,6 +37,20 @@ pub(crate) fn outgoing(url: Url, tls: Option<TlsIdentity>) -> Outgoing {
     }
 }
 
+/// The URL to which the receiver gets deliveries if its host is this one.
+pub(crate) fn hook(receiver: &Receiver, host: &str) -> Url {
+    Url::parse(&receiver.url_of(host, "/hook")).unwrap()
+}
+
+/// Trusts this authority only.
+pub(crate) fn trusting(authority: &Authority) -> TlsIdentity {
+    TlsIdentity::default().trusting(authority.pem.as_bytes()).unwrap()
+}
+
+fn secure(pair: &Pair) -> Setup {
+    Receiver::setup().tls(pair.acceptor(PROTOCOLS))
+}
+
 async fn post(client: &Client, url: Url, tls: TlsIdentity) -> Result<ReceiverResponse, SendError> {
     client.post(outgoing(url, Some(tls))).await
 }
@@ -46,17 +58,17 @@ async fn post(client: &Client, url: Url, tls: TlsIdentity) -> Result<ReceiverRes
 #[tokio::test]
 async fn a_private_authority_is_trusted_where_it_is_named_and_nowhere_else() {
     let (authority, other) = (Authority::new(), Authority::new());
-    let mut receiver = Secure::start(&authority.issue("localhost"), None, fine).await;
-    let (client, url) = (client(), receiver.url("localhost"));
-    let answer = post(&client, url.clone(), authority.trusted()).await.unwrap();
+    let receiver = secure(&authority.issue("localhost")).start().await;
+    let (client, url) = (client(), hook(&receiver, "localhost"));
+    let answer = post(&client, url.clone(), trusting(&authority)).await.unwrap();
     assert_eq!(answer.status, StatusCode::OK);
     let received = receiver.next().await;
     assert_eq!(
-        (received.version, received.server_name.as_deref(), received.shown),
+        (received.version, received.tls.server_name.as_deref(), received.tls.certificates),
         (Version::HTTP_2, Some("localhost"), 0)
     );
     // Also after a connection has been made that may be used again.
-    for identity in [None, Some(other.trusted()), Some(TlsIdentity::default().calling("localhost").unwrap())] {
+    for identity in [None, Some(trusting(&other)), Some(TlsIdentity::default().calling("localhost").unwrap())] {
         let refused = client.post(outgoing(url.clone(), identity)).await.unwrap_err();
         assert_eq!(refused.reason(), "tls", "{refused}");
     }
@@ -66,17 +78,17 @@ async fn a_private_authority_is_trusted_where_it_is_named_and_nowhere_else() {
 #[tokio::test]
 async fn a_certificate_is_shown_to_who_asks_for_one() {
     let (servers, clients) = (Authority::new(), Authority::new());
-    let mut receiver = Secure::start(&servers.issue("localhost"), Some(&clients), fine).await;
-    let (client, url) = (client(), receiver.url("localhost"));
+    let receiver = Receiver::setup().tls(servers.issue("localhost").acceptor_for(&clients)).start().await;
+    let (client, url) = (client(), hook(&receiver, "localhost"));
     let showing = |authority: &Authority| {
         let pair = authority.issue("grapnel");
-        servers.trusted().showing(pair.chain.as_bytes(), pair.key.as_bytes()).unwrap()
+        trusting(&servers).showing(pair.chain.as_bytes(), pair.key.as_bytes()).unwrap()
     };
     let answer = post(&client, url.clone(), showing(&clients)).await.unwrap();
     assert_eq!(answer.status, StatusCode::OK);
-    assert_eq!(receiver.next().await.shown, 1);
+    assert_eq!(receiver.next().await.tls.certificates, 1);
     // Without one, or with one of another authority, the connection ends.
-    for identity in [servers.trusted(), showing(&servers)] {
+    for identity in [trusting(&servers), showing(&servers)] {
         let refused = post(&client, url.clone(), identity).await.unwrap_err();
         assert!(["tls", "io"].contains(&refused.reason()), "{}: {refused}", refused.reason());
     }
@@ -86,22 +98,22 @@ async fn a_certificate_is_shown_to_who_asks_for_one() {
 #[tokio::test]
 async fn the_server_name_is_sent_and_verified_and_the_host_stays() {
     let authority = Authority::new();
-    let mut receiver = Secure::start(&authority.issue("inside.example"), None, fine).await;
+    let receiver = secure(&authority.issue("inside.example")).start().await;
     let client = client();
-    let named = authority.trusted().calling("inside.example").unwrap();
+    let named = trusting(&authority).calling("inside.example").unwrap();
     for host in ["127.0.0.1", "localhost"] {
-        post(&client, receiver.url(host), named.clone()).await.unwrap();
+        post(&client, hook(&receiver, host), named.clone()).await.unwrap();
         let received = receiver.next().await;
-        assert_eq!(received.server_name.as_deref(), Some("inside.example"));
-        assert_eq!(received.request.uri().host(), Some(host), "the receiver is spoken to as it was named");
+        assert_eq!(received.tls.server_name.as_deref(), Some("inside.example"));
+        assert_eq!(received.uri.host(), Some(host), "the receiver is spoken to as it was named");
     }
-    for identity in [authority.trusted(), authority.trusted().calling("other.example").unwrap()] {
-        let refused = post(&client, receiver.url("localhost"), identity).await.unwrap_err();
+    for identity in [trusting(&authority), trusting(&authority).calling("other.example").unwrap()] {
+        let refused = post(&client, hook(&receiver, "localhost"), identity).await.unwrap_err();
         assert_eq!(refused.reason(), "tls", "{refused}");
     }
     // The address is judged as ever, whatever name is asked for.
     let guarded = Client::new(ClientOptions::new(EgressPolicy::default())).unwrap();
-    let refused = post(&guarded, receiver.url("127.0.0.1"), named).await.unwrap_err();
+    let refused = post(&guarded, hook(&receiver, "127.0.0.1"), named).await.unwrap_err();
     assert_eq!(refused.reason(), "forbidden", "{refused}");
     assert!(receiver.rest().is_empty());
 }
@@ -109,22 +121,22 @@ async fn the_server_name_is_sent_and_verified_and_the_host_stays() {
 #[tokio::test]
 async fn connections_are_shared_by_equal_identities_and_end_when_no_subscription_has_them() {
     let authority = Authority::new();
-    let mut receiver = Secure::start(&authority.issue("localhost"), None, fine).await;
-    let (client, url) = (client(), receiver.url("localhost"));
+    let mut receiver = secure(&authority.issue("localhost")).start().await;
+    let (client, url) = (client(), hook(&receiver, "localhost"));
     for _ in 0..5 {
-        post(&client, url.clone(), authority.trusted()).await.unwrap();
+        post(&client, url.clone(), trusting(&authority)).await.unwrap();
     }
-    assert_eq!(receiver.connections.load(Ordering::SeqCst), 1);
+    assert_eq!(receiver.connections(), 1);
     let stage = Stage::new().await;
     let mut billing = subscription("billing", &url, &stage.metrics);
-    billing.target.tls = Some(Arc::new(authority.trusted()));
+    billing.target.tls = Some(Arc::new(trusting(&authority)));
     client.retain(&Snapshot::new([], [Arc::new(billing)]));
-    post(&client, url.clone(), authority.trusted()).await.unwrap();
-    assert_eq!(receiver.connections.load(Ordering::SeqCst), 1);
+    post(&client, url.clone(), trusting(&authority)).await.unwrap();
+    assert_eq!(receiver.connections(), 1);
     client.retain(&Snapshot::default());
     receiver.open.wait_for(|open| *open == 0).await.unwrap();
-    post(&client, url, authority.trusted()).await.unwrap();
-    assert_eq!(receiver.connections.load(Ordering::SeqCst), 2);
+    post(&client, url, trusting(&authority)).await.unwrap();
+    assert_eq!(receiver.connections(), 2);
     stage.stop().await;
 }
 
@@ -132,21 +144,20 @@ async fn connections_are_shared_by_equal_identities_and_end_when_no_subscription
 #[tokio::test]
 async fn what_goes_wrong_with_a_secret_url_tells_nothing_of_it() {
     let authority = Authority::new();
-    let receiver = Secure::start(&authority.issue("inside.example"), None, |request| {
-        http::Response::builder().status(404).body(format!("Cannot POST {}", request.uri())).unwrap()
-    })
-    .await;
+    let receiver = secure(&authority.issue("inside.example"))
+        .respond(|request| http::Response::builder().status(404).body(format!("Cannot POST {}", request.uri)).unwrap());
+    let receiver = receiver.await;
     let port = receiver.address.port();
     let guarded = Client::new(ClientOptions::new(EgressPolicy::default())).unwrap();
-    let named = authority.trusted().calling("inside.example").unwrap();
+    let named = trusting(&authority).calling("inside.example").unwrap();
     let mut reasons = Vec::new();
     for (client, url, tls) in [
-        (client(), format!("https://hush.localhost:{port}/hush"), authority.trusted()),
-        (client(), format!("https://localhost:{port}/hush?hush"), authority.trusted()),
-        (client(), "https://hush.invalid/hush".to_owned(), authority.trusted()),
-        (client(), "http://127.0.0.1:1/hush".to_owned(), authority.trusted()),
-        (guarded.clone(), "http://10.7.3.1/hush".to_owned(), authority.trusted()),
-        (guarded, "http://hush.localhost/hush".to_owned(), authority.trusted()),
+        (client(), format!("https://hush.localhost:{port}/hush"), trusting(&authority)),
+        (client(), format!("https://localhost:{port}/hush?hush"), trusting(&authority)),
+        (client(), "https://hush.invalid/hush".to_owned(), trusting(&authority)),
+        (client(), "http://127.0.0.1:1/hush".to_owned(), trusting(&authority)),
+        (guarded.clone(), "http://10.7.3.1/hush".to_owned(), trusting(&authority)),
+        (guarded, "http://hush.localhost/hush".to_owned(), trusting(&authority)),
         (client(), format!("https://127.0.0.1:{port}/hush"), named),
     ] {
         let request = Outgoing { secret_url: true, ..outgoing(Url::parse(&url).unwrap(), Some(tls)) };

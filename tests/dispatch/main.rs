@@ -7,8 +7,6 @@ mod dead_letters;
 mod expressions;
 mod faults;
 mod fetching;
-#[path = "../journal/front.rs"]
-mod front;
 mod h2;
 mod identities;
 mod incarnations;
@@ -18,10 +16,11 @@ mod names;
 mod ordering;
 mod outages;
 mod requests;
-mod secure;
 mod services;
 mod stage;
 mod tenure;
 mod throttle;
 mod tls;
 mod tokens;
+
+use grapnel_test_support::journal_front as front;

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, body::Body, response::Response};
+use axum::response::Response;
 use bytes::Bytes;
 use grapnel::{
     catalog::{DeliveryTarget, Snapshot, Subscription, SubscriptionFacts, observed::AbandonedDeliveries},
@@ -24,21 +24,23 @@ use grapnel_delivery::{
     egress::{EgressPolicy, Reach},
     retry::{RetryJitter, RetryPolicy},
 };
-use grapnel_event::{
-    identity::{Identity, Reading},
-    schema::{SchemaSet, Unmatched},
-};
+use grapnel_event::identity::Reading;
 use grapnel_journal::{
     Arrival, DeliveryQuery, DeliveryRecord, DeliveryState, Journal, Progress, Start,
     embedded::{EmbeddedJournal, EmbeddedOptions},
+    testing::validated,
 };
-use grapnel_payload::{headers::HeaderGlobs, payload::Payload};
-use grapnel_signature::{Scheme, Verifier};
+use grapnel_payload::headers::HeaderGlobs;
+use grapnel_test_support::receiver;
+pub(crate) use grapnel_test_support::{
+    eventually,
+    receiver::{Received, status},
+};
 use grapnel_values::{
     clock::{Clock, ManualClock},
     glob::GlobSet,
 };
-use http::{HeaderMap, StatusCode, request::Parts};
+use http::HeaderMap;
 use jiff::Timestamp;
 use tempfile::TempDir;
 use tokio::{
@@ -48,96 +50,39 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-/// Longest that any test waits for anything; only a test that fails waits as long.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Waits until something is so.
-pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let waited = tokio::time::timeout(PATIENCE, async {
-        while !holds().await {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    });
-    assert!(waited.await.is_ok(), "never happened: {what}");
-}
-
-/// A request as a receiver saw it.
-#[derive(Debug)]
-pub(crate) struct Received {
-    pub(crate) parts: Parts,
-    pub(crate) body: Bytes,
-}
-
-impl Received {
-    pub(crate) fn headers(&self) -> &HeaderMap {
-        &self.parts.headers
-    }
-
-    pub(crate) fn header(&self, name: &str) -> &str {
-        self.parts
-            .headers
-            .get(name)
-            .unwrap_or_else(|| panic!("no header {name} in {:?}", self.parts.headers))
-            .to_str()
-            .unwrap()
-    }
-}
-
-/// A receiver on the loopback.
+/// A receiver, and the URL to which the subscriptions of these tests deliver.
 pub(crate) struct Receiver {
     pub(crate) url: Url,
-    requests: mpsc::UnboundedReceiver<Received>,
-    server: JoinHandle<()>,
-}
-
-impl Drop for Receiver {
-    fn drop(&mut self) {
-        self.server.abort();
-    }
+    receiver: receiver::Receiver,
 }
 
 impl Receiver {
     /// Answers the n-th request (from 0) as told.
-    pub(crate) async fn new<F>(answer: impl Fn(usize) -> F + Clone + Send + Sync + 'static) -> Self
+    pub(crate) async fn new<F>(answer: impl Fn(usize) -> F + Send + Sync + 'static) -> Self
     where
-        F: Future<Output = Response> + Send,
+        F: Future<Output = Response> + Send + 'static,
     {
-        let (seen, requests) = mpsc::unbounded_channel();
-        let count = Arc::new(AtomicUsize::new(0));
-        let router = Router::new().fallback(move |request: axum::extract::Request| {
-            let (seen, count, answer) = (seen.clone(), Arc::clone(&count), answer.clone());
-            async move {
-                let (parts, body) = request.into_parts();
-                let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
-                let number = count.fetch_add(1, Ordering::SeqCst);
-                // The test may have seen enough.
-                let _ = seen.send(Received { parts, body });
-                answer(number).await
-            }
-        });
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = Url::parse(&format!("http://{}/hook", listener.local_addr().unwrap())).unwrap();
-        let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self { url, requests, server }
+        Self::of(receiver::Receiver::scripted(answer).await)
     }
 
-    /// Answers with these statuses, the last one for ever.
+    /// Answers with these statuses, and from then on with the last one.
     pub(crate) async fn statuses(statuses: &'static [u16]) -> Self {
-        Self::new(move |number| async move { status(statuses[number.min(statuses.len() - 1)]) }).await
+        Self::of(receiver::Receiver::statuses(statuses).await)
+    }
+
+    fn of(receiver: receiver::Receiver) -> Self {
+        let url = Url::parse(&format!("{}/hook", receiver.url)).unwrap();
+        Self { url, receiver }
     }
 
     pub(crate) async fn next(&mut self) -> Received {
-        tokio::time::timeout(PATIENCE, self.requests.recv()).await.expect("no request came").unwrap()
+        self.receiver.next().await
     }
 
     /// Everything that has come and was not looked at.
     pub(crate) fn rest(&mut self) -> Vec<Received> {
-        std::iter::from_fn(|| self.requests.try_recv().ok()).collect()
+        self.receiver.rest()
     }
-}
-
-pub(crate) fn status(status: u16) -> Response {
-    Response::builder().status(StatusCode::from_u16(status).unwrap()).body(Body::empty()).unwrap()
 }
 
 /// The endpoint that all subscriptions read by default, from a file.
@@ -211,17 +156,9 @@ pub(crate) fn event_id(delivery: &DeliveryRecord) -> &str {
 
 /// An event to append.
 pub(crate) fn arrival(id: &str, kind: &str, body: &[u8], now: Timestamp) -> Arrival {
-    let verified = Verifier::new(Scheme::None, Vec::new())
-        .unwrap()
-        .verify(&HeaderMap::new(), Bytes::copy_from_slice(body), now)
-        .unwrap();
-    let validated = SchemaSet::compile(Vec::new(), Unmatched::Accept)
-        .unwrap()
-        .validate(verified, &Payload::Opaque, Identity::new(id, kind))
-        .unwrap();
     Arrival {
         endpoint: endpoint(),
-        validated,
+        validated: validated(id, kind, Bytes::copy_from_slice(body)),
         received: now,
         content_type: Some("application/json".into()),
         remote: None,
@@ -377,8 +314,7 @@ impl Stage {
     }
 
     pub(crate) async fn until(&self, name: &str, what: &str, holds: impl Fn(Progress) -> bool) -> Progress {
-        eventually(what, async || holds(self.progress(name))).await;
-        self.progress(name)
+        eventually(what, async || Some(self.progress(name)).filter(|now| holds(*now)).ok_or(self.progress(name))).await
     }
 
     /// So much time passes right before the nth look at the clock from now on.

@@ -8,59 +8,21 @@ use grapnel::dispatch::{
     client::{Outgoing, ReceiverResponse},
 };
 use grapnel_delivery::egress::{EgressPolicy, Reach};
+use grapnel_test_support::{
+    certificates::{Pair, trusting},
+    receiver::Receiver,
+};
 use http::{HeaderMap, StatusCode, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rustls::{
-    RootCertStore, ServerConfig,
-    pki_types::{CertificateDer, PrivateKeyDer},
-};
-use tokio::{net::TcpListener, sync::mpsc};
+use rustls::{RootCertStore, pki_types::CertificateDer};
+use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use url::Url;
 
-struct Secure {
-    port: u16,
-    certificate: CertificateDer<'static>,
-    versions: mpsc::UnboundedReceiver<Version>,
-}
-
 /// TLS as localhost with these protocols, and the certificate to trust.
 pub(crate) fn localhost(protocols: &[&[u8]]) -> (TlsAcceptor, CertificateDer<'static>) {
-    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-    let certificate = made.cert.der().clone();
-    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
-    let mut config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.clone()], key)
-        .unwrap();
-    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
-    (TlsAcceptor::from(Arc::new(config)), certificate)
-}
-
-/// A receiver by the name of localhost that offers these protocols and tells which it was called by.
-async fn secure(protocols: &[&[u8]]) -> Secure {
-    let (acceptor, certificate) = localhost(protocols);
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let (seen, versions) = mpsc::unbounded_channel();
-    tokio::spawn(async move {
-        while let Ok((connection, _)) = listener.accept().await {
-            let (acceptor, seen) = (acceptor.clone(), seen.clone());
-            tokio::spawn(async move {
-                let Ok(secured) = acceptor.accept(connection).await else { return };
-                let service = hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| {
-                    // The test may have seen enough.
-                    let _ = seen.send(request.version());
-                    async { Ok::<_, std::convert::Infallible>(http::Response::new(String::new())) }
-                });
-                let server = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
-                let _ = server.serve_connection(TokioIo::new(secured), service).await;
-            });
-        }
-    });
-    Secure { port, certificate, versions }
+    let pair = Pair::self_signed("localhost");
+    (pair.acceptor(protocols), pair.certificate())
 }
 
 async fn post(roots: RootCertStore, host: &str, port: u16) -> Result<ReceiverResponse, SendError> {
@@ -81,66 +43,51 @@ async fn post(roots: RootCertStore, host: &str, port: u16) -> Result<ReceiverRes
         .await
 }
 
-fn trusting(certificate: &CertificateDer<'static>) -> RootCertStore {
-    let mut roots = RootCertStore::empty();
-    roots.add(certificate.clone()).unwrap();
-    roots
-}
-
 #[tokio::test]
 async fn http_2_is_used_where_it_is_offered() {
     for (protocols, version) in [(&[&b"h2"[..], b"http/1.1"][..], Version::HTTP_2), (&[b"http/1.1"], Version::HTTP_11)]
     {
-        let mut receiver = secure(protocols).await;
-        let answer = post(trusting(&receiver.certificate), "localhost", receiver.port).await.unwrap();
+        let (acceptor, certificate) = localhost(protocols);
+        let receiver = Receiver::setup().tls(acceptor).start().await;
+        let answer = post(trusting(&certificate), "localhost", receiver.address.port()).await.unwrap();
         assert_eq!(answer.status, StatusCode::OK);
-        assert_eq!(receiver.versions.recv().await, Some(version));
+        assert_eq!(receiver.next().await.version, version);
     }
 }
 
 #[tokio::test]
 async fn unknown_issuers_and_other_names_are_refused() {
-    let mut receiver = secure(&[b"http/1.1"]).await;
-    let other = secure(&[b"http/1.1"]).await;
-    let untrusted = post(trusting(&other.certificate), "localhost", receiver.port).await.unwrap_err();
+    let (acceptor, certificate) = localhost(&[b"http/1.1"]);
+    let receiver = Receiver::setup().tls(acceptor).start().await;
+    let (_, other) = localhost(&[]);
+    let port = receiver.address.port();
+    let untrusted = post(trusting(&other), "localhost", port).await.unwrap_err();
     assert_eq!(untrusted.reason(), "tls", "{untrusted}");
-    let misnamed = post(trusting(&receiver.certificate), "127.0.0.1", receiver.port).await.unwrap_err();
+    let misnamed = post(trusting(&certificate), "127.0.0.1", port).await.unwrap_err();
     assert_eq!(misnamed.reason(), "tls", "{misnamed}");
-    assert!(receiver.versions.try_recv().is_err(), "nothing was sent");
+    assert!(receiver.rest().is_empty(), "nothing was sent");
 }
 
-/// TLS for localhost with a certificate that is valid between these years.
-fn valid(from: i32, until: i32) -> (CertificateDer<'static>, TlsAcceptor) {
-    let (certificate, config) = certified(from, until);
-    (certificate, TlsAcceptor::from(Arc::new(config)))
-}
-
-fn certified(from: i32, until: i32) -> (CertificateDer<'static>, ServerConfig) {
-    let key = rcgen::KeyPair::generate().unwrap();
+/// A certificate for localhost that is valid between these years.
+fn valid(from: i32, until: i32) -> Pair {
     let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
     params.not_before = rcgen::date_time_ymd(from, 1, 1);
     params.not_after = rcgen::date_time_ymd(until, 1, 1);
-    let certificate = params.self_signed(&key).unwrap().der().clone();
-    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.clone()], PrivateKeyDer::try_from(key.serialize_der()).unwrap())
-        .unwrap();
-    (certificate, config)
+    Pair::self_signed_by(params)
 }
 
 #[tokio::test]
 async fn certificates_out_of_their_time_are_refused() {
     for (from, until, part) in [(2001, 2002, "expired"), (4001, 4002, "not valid yet")] {
-        let (certificate, acceptor) = valid(from, until);
+        let pair = valid(from, until);
+        let acceptor = pair.acceptor(&[]);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         tokio::spawn(async move {
             let (connection, _) = listener.accept().await.unwrap();
             let _ = acceptor.accept(connection).await;
         });
-        let refused = post(trusting(&certificate), "localhost", port).await.unwrap_err();
+        let refused = post(trusting(&pair.certificate()), "localhost", port).await.unwrap_err();
         assert_eq!(refused.reason(), "tls", "{refused}");
         assert!(refused.to_string().contains(part), "{refused}");
     }
@@ -150,7 +97,8 @@ async fn certificates_out_of_their_time_are_refused() {
 async fn broken_tls_ends_in_a_failure_with_its_reason() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-    let (certificate, acceptor) = valid(2001, 4001);
+    let pair = valid(2001, 4001);
+    let acceptor = pair.acceptor(&[]);
     for (fault, reason) in [
         ("says nothing", "timeout"),
         ("closes", "connect"),
@@ -187,9 +135,11 @@ async fn broken_tls_ends_in_a_failure_with_its_reason() {
                 }
             }
         });
-        let client =
-            Client::with_roots(ClientOptions::new(EgressPolicy::default().allowing_loopback()), trusting(&certificate))
-                .unwrap();
+        let client = Client::with_roots(
+            ClientOptions::new(EgressPolicy::default().allowing_loopback()),
+            trusting(&pair.certificate()),
+        )
+        .unwrap();
         let url = Url::parse(&format!("https://localhost:{port}/hook")).unwrap();
         let timeout = Duration::from_millis(if reason == "timeout" { 300 } else { 30_000 });
         let request = Outgoing {
@@ -211,9 +161,7 @@ async fn broken_tls_ends_in_a_failure_with_its_reason() {
 #[tokio::test]
 async fn a_connection_that_has_gone_silent_is_given_up_for_a_new_one() {
     for protocol in [&b"h2"[..], b"http/1.1"] {
-        let (certificate, mut config) = certified(2001, 4001);
-        config.alpn_protocols = vec![protocol.to_vec()];
-        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let (acceptor, certificate) = localhost(&[protocol]);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let silence = Arc::new(tokio::sync::Notify::new());

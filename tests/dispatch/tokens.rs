@@ -9,25 +9,27 @@ use std::{
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use bytes::Bytes;
 use grapnel::{
     catalog::{OAuthClient, Subscription},
     dispatch::{Client, ClientOptions, SendError, client::Outgoing},
 };
 use grapnel_delivery::egress::EgressPolicy;
 use grapnel_journal::DeliveryState;
+use grapnel_test_support::{
+    certificates::{Authority, PROTOCOLS},
+    receiver,
+};
 use grapnel_values::{clock::ManualClock, secret::Secret};
-use http::{Request, Response, StatusCode};
+use http::{Response, StatusCode};
 
 use crate::{
-    identities::outgoing,
-    secure::{Authority, Secure},
+    identities::{hook, outgoing, trusting},
     stage::{Received, Receiver, Stage, start, status, subscription},
 };
 
-/// An authorization server that counts, and can be told what to answer.
+/// An authorization server that counts, and can be scripted what to answer.
 struct Issuer {
-    server: Secure,
+    server: receiver::Receiver,
     authority: Authority,
     scripted: Arc<Mutex<Option<(u16, &'static str)>>>,
     given: Arc<AtomicUsize>,
@@ -40,7 +42,7 @@ impl Issuer {
         let scripted: Arc<Mutex<Option<(u16, &'static str)>>> = Arc::default();
         let given = Arc::new(AtomicUsize::new(0));
         let (tells, gives) = (Arc::clone(&scripted), Arc::clone(&given));
-        let answer = move |_: &Request<Bytes>| {
+        let answer = move |_: &Received| {
             if let Some((status, text)) = *tells.lock().unwrap() {
                 return Response::builder().status(status).body(text.to_owned()).unwrap();
             }
@@ -49,19 +51,20 @@ impl Issuer {
                 r#"{{"access_token":"token-{number}","token_type":"Bearer","expires_in":{lifetime}}}"#
             ))
         };
-        let server = Secure::start(&authority.issue("localhost"), None, answer).await;
+        let server =
+            receiver::Receiver::setup().tls(authority.issue("localhost").acceptor(PROTOCOLS)).respond(answer).await;
         Self { server, authority, scripted, given }
     }
 
     fn client(&self) -> OAuthClient {
         OAuthClient {
-            token_url: self.server.url("localhost"),
+            token_url: hook(&self.server, "localhost"),
             id: Secret::from("the id"),
             secret: Secret::from("hush:7f3a"),
             in_body: false,
             scope: "read write".into(),
             audience: Some("https://api.example".into()),
-            tls: Some(Arc::new(self.authority.trusted())),
+            tls: Some(Arc::new(trusting(&self.authority))),
         }
     }
 
@@ -89,19 +92,19 @@ fn authorization(received: &Received) -> &str {
 
 #[tokio::test]
 async fn a_token_is_requested_as_the_standard_says() {
-    let mut issuer = Issuer::start(3600).await;
+    let issuer = Issuer::start(3600).await;
     let mut receiver = Receiver::statuses(&[200]).await;
     let client = at(&Arc::new(ManualClock::new(start())));
     client.post(to(&receiver, issuer.client())).await.unwrap();
     assert_eq!(authorization(&receiver.next().await), "Bearer token-1");
-    let request = issuer.server.next().await.request;
-    assert_eq!(request.method(), "POST");
-    assert_eq!(request.headers()["content-type"], "application/x-www-form-urlencoded");
-    assert_eq!(request.headers()["accept"], "application/json");
+    let request = issuer.server.next().await;
+    assert_eq!(request.method, "POST");
+    assert_eq!(request.header("content-type"), "application/x-www-form-urlencoded");
+    assert_eq!(request.header("accept"), "application/json");
     // RFC 6749, 2.3.1: both are encoded as in a form, then put together.
     let basic = format!("Basic {}", STANDARD.encode("the+id:hush%3A7f3a"));
-    assert_eq!(request.headers()["authorization"], basic.as_str());
-    let form: Vec<_> = url::form_urlencoded::parse(request.body()).into_owned().collect();
+    assert_eq!(request.header("authorization"), basic);
+    let form: Vec<_> = url::form_urlencoded::parse(&request.body).into_owned().collect();
     let pairs = |pairs: &[(&str, &str)]| -> Vec<_> {
         pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
     };
@@ -110,9 +113,9 @@ async fn a_token_is_requested_as_the_standard_says() {
 
     client.post(to(&receiver, OAuthClient { in_body: true, ..issuer.client() })).await.unwrap();
     assert_eq!(authorization(&receiver.next().await), "Bearer token-2", "another client has another token");
-    let request = issuer.server.next().await.request;
-    assert!(!request.headers().contains_key("authorization"));
-    let form: Vec<_> = url::form_urlencoded::parse(request.body()).into_owned().collect();
+    let request = issuer.server.next().await;
+    assert!(!request.headers.contains_key("authorization"));
+    let form: Vec<_> = url::form_urlencoded::parse(&request.body).into_owned().collect();
     assert_eq!(form, pairs(&[&common[..], &[("client_id", "the id"), ("client_secret", "hush:7f3a")]].concat()));
 }
 

@@ -7,7 +7,7 @@ use tokio::{
 };
 
 use crate::{
-    home::{Home, SECRET, orders},
+    home::{self, MANIFEST, SECRET, orders},
     program::{Grapnel, PATIENCE, hmac_hex, receiver::Receiver},
 };
 
@@ -59,15 +59,15 @@ async fn term(grapnel: &Grapnel) {
 #[tokio::test]
 async fn clients_close_and_requests_in_progress_are_answered() {
     let receiver = Receiver::start().await;
-    let home = Home::new(&orders(&receiver.url, "", ""));
+    let home = home::home(&orders(&receiver.url, "", ""));
     let grapnel = home.start();
     // One that keeps its connection and asks nothing at the moment, and one in the middle of its second request.
-    let mut idle = TcpStream::connect(&home.address).await.unwrap();
+    let mut idle = TcpStream::connect(home.address()).await.unwrap();
     let (head, body) = head("idle", "");
     idle.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
     let first = answer(&mut idle).await;
     assert!(first.starts_with("HTTP/1.1 200") && !first.to_lowercase().contains("connection: close"), "{first}");
-    let (mut busy, body) = in_progress(&home.address, "busy").await;
+    let (mut busy, body) = in_progress(home.address(), "busy").await;
     term(&grapnel).await;
 
     assert_eq!(rest(&mut idle).await, b"", "an orderly end without an answer to nothing");
@@ -78,7 +78,7 @@ async fn clients_close_and_requests_in_progress_are_answered() {
     assert_eq!(rest(&mut busy).await, b"");
     let (status, log) = grapnel.ended().await;
     assert_eq!(status.code(), Some(0), "{log}");
-    let refused = TcpStream::connect(&home.address).await.unwrap_err();
+    let refused = TcpStream::connect(home.address()).await.unwrap_err();
     assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
 }
 
@@ -87,9 +87,9 @@ async fn http2_clients_are_told_to_go() {
     const SETTINGS: u8 = 4;
     const GOAWAY: u8 = 7;
     let receiver = Receiver::start().await;
-    let home = Home::new(&orders(&receiver.url, "", ""));
+    let home = home::home(&orders(&receiver.url, "", ""));
     let grapnel = home.start();
-    let mut stream = TcpStream::connect(&home.address).await.unwrap();
+    let mut stream = TcpStream::connect(home.address()).await.unwrap();
     // RFC 9113 section 3.4: the preface and an empty SETTINGS frame.
     stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
     let mut frame = async || {
@@ -118,7 +118,7 @@ async fn http2_clients_are_told_to_go() {
 async fn webhooks_come_in_while_a_slow_receiver_is_waited_for() {
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let target = format!("http://{}", silent.local_addr().unwrap());
-    let home = Home::new(&orders(&target, "", ""));
+    let home = home::home(&orders(&target, "", ""));
     let grapnel = home.start();
     let post = async |id: &str| {
         let body = format!(r#"{{"id":"{id}"}}"#);
@@ -137,7 +137,7 @@ async fn webhooks_come_in_while_a_slow_receiver_is_waited_for() {
     assert_eq!(status.code(), Some(0), "{log}");
     // What came in late is delivered by the next process, and the slow one, which would come first, is not delivered again.
     let receiver = Receiver::start().await;
-    home.write(&orders(&receiver.url, "", ""));
+    home.write(MANIFEST, &orders(&receiver.url, "", ""));
     let _grapnel = home.start();
     assert_eq!(receiver.next().await.header("webhook-id"), "late");
 }

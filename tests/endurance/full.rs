@@ -2,7 +2,7 @@
 //! not.
 
 use crate::{
-    home::{Home, SECRET, orders},
+    home::{self, MANIFEST, SECRET, orders},
     program::{Grapnel, hmac_hex, receiver::Receiver},
     size,
 };
@@ -36,7 +36,7 @@ async fn settled_events_make_room_and_unsettled_ones_do_not() {
         let pinning = format!("  suspend: {suspend}");
         orders(&receiver.url, "", &pinning)
     };
-    let home = Home::new(&manifest(false)).with(&["--journal-max-bytes", "1Mi", "--namespace-share", "1Mi"]);
+    let home = home::home(&manifest(false)).with(&["--journal-max-bytes", "1Mi", "--namespace-share", "1Mi"]);
     let grapnel = home.start();
     // Several times the bound, while all is delivered: a sender that comes again is never refused for long.
     let events = size("GRAPNEL_RETAINED_EVENTS", 1000).max(3 * BOUND / BODY);
@@ -51,7 +51,7 @@ async fn settled_events_make_room_and_unsettled_ones_do_not() {
     }
 
     // Parked: what is not settled is not removed, and the bound holds.
-    home.write(&manifest(true));
+    home.write(MANIFEST, &manifest(true));
     grapnel
         .eventually("the suspension", async || {
             (grapnel.condition("WebhookSubscription", "out", "Delivering").await.1 == "Suspended").then_some(())
@@ -75,7 +75,7 @@ async fn settled_events_make_room_and_unsettled_ones_do_not() {
     );
 
     // It is delivered after all, each once, and then there is room.
-    home.write(&manifest(false));
+    home.write(MANIFEST, &manifest(false));
     for number in events..next {
         let _ = number;
         receiver.next().await;

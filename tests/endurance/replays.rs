@@ -1,7 +1,7 @@
 //! Requests that were signed once and are sent again.
 
 use crate::{
-    home::{Home, SECRET, orders},
+    home::{self, SECRET, orders},
     program::{Grapnel, hmac_hex, receiver::Receiver},
 };
 
@@ -55,7 +55,7 @@ fn stale() -> (u16, String) {
 #[tokio::test]
 async fn an_old_signature_is_stale_before_and_after_a_restart() {
     let receiver = Receiver::start().await;
-    let home = Home::new(&stripe(&receiver.url, ""));
+    let home = home::home(&stripe(&receiver.url, ""));
     let grapnel = home.start();
     let old = Signed::with_stripe("old", now() - 62);
     let early = Signed::with_stripe("early", now() + 120);
@@ -78,7 +78,7 @@ async fn an_old_signature_is_stale_before_and_after_a_restart() {
 #[tokio::test]
 async fn a_replay_within_the_tolerance_is_a_duplicate_across_restarts() {
     let receiver = Receiver::start().await;
-    let home = Home::new(&stripe(&receiver.url, ""));
+    let home = home::home(&stripe(&receiver.url, ""));
     let signed = Signed::with_stripe("once", now());
     let mut grapnel = home.start();
     assert_eq!(signed.send(&grapnel).await, new());
@@ -99,7 +99,7 @@ async fn a_replay_within_the_tolerance_is_a_duplicate_across_restarts() {
 #[tokio::test]
 async fn a_scheme_without_a_timestamp_has_the_window() {
     let receiver = Receiver::start().await;
-    let home = Home::new(&orders(&receiver.url, "", ""));
+    let home = home::home(&orders(&receiver.url, "", ""));
     let grapnel = home.start();
     let signed = Signed::plainly("once", "a");
     assert_eq!(signed.send(&grapnel).await, new());
@@ -117,7 +117,7 @@ async fn a_scheme_without_a_timestamp_has_the_window() {
 #[tokio::test]
 async fn after_the_window_an_id_is_new() {
     let receiver = Receiver::start().await;
-    let home = Home::new(&orders(&receiver.url, "  deduplication: { window: 1s }", ""));
+    let home = home::home(&orders(&receiver.url, "  deduplication: { window: 1s }", ""));
     let grapnel = home.start();
     let signed = Signed::plainly("again", "a");
     let began = jiff::Timestamp::now();

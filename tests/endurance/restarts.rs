@@ -14,7 +14,7 @@ use std::{
 use tokio::task::JoinSet;
 
 use crate::{
-    home::{Home, SECRET, orders},
+    home::{self, SECRET, orders},
     program::{Grapnel, client, hmac_hex, receiver::Receiver},
     size,
 };
@@ -122,9 +122,9 @@ fn cause(error: &reqwest::Error) -> String {
 async fn restart(rounds: usize, end: impl AsyncFn(Grapnel)) -> (Vec<String>, BTreeSet<String>) {
     let receiver = Receiver::start().await;
     let home =
-        Home::new(&orders(&receiver.url, "", "  retry: { initialDelay: 50ms, maxDelay: 200ms, maxAttempts: 100 }"));
+        home::home(&orders(&receiver.url, "", "  retry: { initialDelay: 50ms, maxDelay: 200ms, maxAttempts: 100 }"));
     let mut grapnel = home.start();
-    let (senders, mut tasks) = Senders::start(&home.address);
+    let (senders, mut tasks) = Senders::start(home.address());
     for round in 0..rounds {
         // Not always at the same point of the load.
         senders.accept(&grapnel, 40 + round * 37 % 100).await;
@@ -156,7 +156,7 @@ async fn restart(rounds: usize, end: impl AsyncFn(Grapnel)) -> (Vec<String>, BTr
         delivered.push(id);
     }
     drop(grapnel);
-    delivered.extend(receiver.rest().await.iter().map(|arrived| arrived.header("webhook-id").to_owned()));
+    delivered.extend(receiver.rest().iter().map(|arrived| arrived.header("webhook-id").to_owned()));
     (delivered, all.accepted)
 }
 

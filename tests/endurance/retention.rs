@@ -4,8 +4,6 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
-    os::unix::fs::MetadataExt,
     path::Path,
     sync::{
         Arc,
@@ -16,18 +14,14 @@ use std::{
 
 use bytes::Bytes;
 use grapnel_api::{Incarnation, ObjectKey};
-use grapnel_event::{
-    identity::{Identity, Payload},
-    schema::SchemaSet,
-};
 use grapnel_journal::{
     Appended, Arrival, Claim, DeliveryQuery, DeliveryState, EventQuery, Exchange, Failure, Journal, Retention,
     Settlement, SkipReason, Start,
     embedded::{EmbeddedJournal, EmbeddedOptions},
     limits::{COMPACT_BYTES, SWEEP_STEP},
+    testing::validated,
 };
-use grapnel_signature::{Scheme, Verifier};
-use http::HeaderMap;
+use grapnel_test_support::{directory, eventually};
 use jiff::Timestamp;
 use tokio::task::JoinSet;
 
@@ -53,7 +47,6 @@ fn arrival(number: usize, second: i64) -> Arrival {
 }
 
 fn large(number: usize, second: i64, bytes: usize) -> Arrival {
-    let verifier = Verifier::new(Scheme::None, Vec::new()).unwrap();
     // Not compressible, so that nobody saves room by that.
     let mut state = number as u64 + 1;
     let body: Vec<u8> = std::iter::repeat_with(|| {
@@ -62,11 +55,9 @@ fn large(number: usize, second: i64, bytes: usize) -> Arrival {
     })
     .take(bytes)
     .collect();
-    let verified = verifier.verify(&HeaderMap::new(), Bytes::from(body), at(second)).unwrap();
-    let identity = Identity::new(format!("event-{number}"), "order");
     Arrival {
         endpoint: key("in"),
-        validated: SchemaSet::default().validate(verified, &Payload::Opaque, identity).unwrap(),
+        validated: validated(&format!("event-{number}"), "order", Bytes::from(body)),
         received: at(second),
         content_type: None,
         remote: None,
@@ -117,41 +108,16 @@ async fn sweep(journal: &Arc<dyn Journal>, second: i64) -> (u64, u64) {
     (swept.events, swept.dead_letters)
 }
 
-/// Bytes of the blocks that the files below `path` take.
-fn allocated(path: &Path) -> u64 {
-    let sizes = fs::read_dir(path).unwrap().map(|entry| {
-        let entry = entry.unwrap();
-        // Files that the journal removes while this looks.
-        let Ok(metadata) = entry.metadata() else { return 0 };
-        if metadata.is_dir() { allocated(&entry.path()) } else { metadata.blocks() * 512 }
-    });
-    sizes.sum()
-}
-
-async fn eventually(what: &str, done: impl AsyncFn() -> bool) {
-    let waiting = async {
-        while !done().await {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    assert!(tokio::time::timeout(Duration::from_secs(20), waiting).await.is_ok(), "{what}: not within 20 seconds");
-}
-
-/// Waits for the directory to take at most so many bytes: files go a moment after what was in them.
-async fn shrinks_to(directory: &Path, most: u64) {
-    let is_small = async || {
-        let takes = allocated(directory);
-        takes <= most || {
-            println!("{} takes {takes} bytes, more than {most}", directory.display());
-            false
-        }
-    };
-    eventually("the directory shrinks", is_small).await;
+/// Waits for the files to occupy at most so many bytes: they are removed a moment after what was in them.
+async fn shrinks_to(path: &Path, most: u64) {
+    let is_small =
+        async || Some(directory::allocated(path)).filter(|bytes| *bytes <= most).ok_or(directory::allocated(path));
+    eventually(&format!("at most {most} bytes in the directory"), is_small).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_retention_removes_the_disk_gets_back() {
-    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let directory = directory::temporary();
     let journal = open(directory.path(), 0);
     journal.attach(&key("out"), &key("in"), Start::Earliest).await.unwrap();
     journal.attach(&key("other"), &key("in"), Start::Earliest).await.unwrap();
@@ -170,7 +136,7 @@ async fn what_retention_removes_the_disk_gets_back() {
     .await;
     settle(&journal, "other", |_| Settlement::Skipped { reason: SkipReason::Type, time: at(1) }).await;
     let pinned: BTreeSet<u64> = (1..=events as u64).filter(|n| pins(*n)).collect();
-    let full = allocated(directory.path());
+    let full = directory::allocated(directory.path());
     assert!(full > (events * BODY) as u64);
 
     assert_eq!(sweep(&journal, 3599).await, (0, 0), "too young");
@@ -179,7 +145,11 @@ async fn what_retention_removes_the_disk_gets_back() {
     assert_eq!(sweep(&journal, 3602).await, (0, 0));
     let kept = (pinned.len() * BODY) as u64;
     shrinks_to(directory.path(), 2 * kept + LEFT).await;
-    println!("{full} bytes for {events} events, {} for the {} left", allocated(directory.path()), pinned.len());
+    println!(
+        "{full} bytes for {events} events, {} for the {} left",
+        directory::allocated(directory.path()),
+        pinned.len()
+    );
 
     // The pinned ones are whole, also for the next process, and nothing else is there.
     drop(journal);
@@ -214,7 +184,7 @@ async fn what_retention_removes_the_disk_gets_back() {
 /// what has come in since.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sweeping_under_load_takes_what_is_settled_and_nothing_else() {
-    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let directory = directory::temporary();
     let journal = open(directory.path(), 0);
     journal.attach(&key("out"), &key("in"), Start::Earliest).await.unwrap();
     let events = size("GRAPNEL_RETAINED_EVENTS", 10_000) / (2 * BATCH) * BATCH;
@@ -275,7 +245,7 @@ async fn sweeping_under_load_takes_what_is_settled_and_nothing_else() {
 /// At its bound the journal takes as much in as goes out, and the directory stays within what the bound allows.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn at_the_bound_the_directory_does_not_grow() {
-    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let directory = directory::temporary();
     let bound = 8 << 20;
     let journal = open(directory.path(), bound);
     journal.attach(&key("out"), &key("in"), Start::Earliest).await.unwrap();
@@ -293,7 +263,7 @@ async fn at_the_bound_the_directory_does_not_grow() {
         settle(&journal, "out", |_| delivered()).await;
         let usage = journal.usage();
         assert!(usage.bytes <= bound && usage.disk_bytes <= bound, "{usage:?}");
-        most = most.max(allocated(directory.path()));
+        most = most.max(directory::allocated(directory.path()));
     }
     println!("{} bytes came in, the directory took {most} at most", 4 * events * BODY);
     // Blocks are counted as a whole, and a file that replaces another is beside it for a moment.
@@ -305,17 +275,14 @@ async fn at_the_bound_the_directory_does_not_grow() {
 /// What can go is found behind more pinned events than one append looks at, also when others are settled all the time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn room_is_found_behind_many_dead_letters() {
-    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let directory = directory::temporary();
     let bound = 16 << 20;
     let journal = open(directory.path(), bound);
     journal.attach(&key("out"), &key("in"), Start::Earliest).await.unwrap();
     let pinned = 64 * SWEEP_STEP + 1000;
     let small = |number: usize| {
         let mut arrival = arrival(number, 0);
-        let verified = Verifier::new(Scheme::None, Vec::new()).unwrap();
-        let verified = verified.verify(&HeaderMap::new(), Bytes::from_static(b"x"), at(0)).unwrap();
-        let identity = arrival.validated.identity().clone();
-        arrival.validated = SchemaSet::default().validate(verified, &Payload::Opaque, identity).unwrap();
+        arrival.validated = validated(&format!("event-{number}"), "order", Bytes::from_static(b"x"));
         arrival
     };
     for first in (0..pinned).step_by(500) {

@@ -1,7 +1,7 @@
 //! The retention that objects ask for, as the program keeps it.
 
 use crate::{
-    home::{Home, SECRET, orders},
+    home::{self, Home, MANIFEST, SECRET, orders},
     program::{Grapnel, hmac_hex, receiver::Receiver},
 };
 
@@ -44,7 +44,7 @@ async fn events_go_when_their_endpoint_says_and_dead_letters_when_their_subscrip
         let dead = format!("  deadLetter: {{ retention: {letters} }}");
         orders(&receiver.url, "  retention: 1s", &dead)
     };
-    let home = Home::new(&manifest("1h"));
+    let home = home::home(&manifest("1h"));
     let grapnel = home.start();
     let count = async |name: &str, expected: u64| {
         let reached = async || {
@@ -67,7 +67,7 @@ async fn events_go_when_their_endpoint_says_and_dead_letters_when_their_subscrip
     let grapnel = start_until_kept(&home, &["dead"]).await;
     assert_eq!(grapnel.status("WebhookSubscription", "out").await["deadLettered"], 1);
     drop(grapnel);
-    home.write(&manifest("1s"));
+    home.write(MANIFEST, &manifest("1s"));
     let grapnel = start_until_kept(&home, &[]).await;
     let reached = async || (grapnel.status("WebhookSubscription", "out").await["deadLettered"] == 0).then_some(());
     grapnel.eventually("no dead letter", reached).await;

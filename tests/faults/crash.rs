@@ -213,7 +213,7 @@ async fn nothing_acknowledged_is_lost_with_the_power() {
 /// was confirmed in between does not rest on them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failed_sync_and_then_the_power() {
-    let cuts = size("FAULTS_POWER_CUTS", 9).div_ceil(3);
+    let cuts = size("FAULTS_POWER_CUTS", 9_u64).div_ceil(3);
     let traffic = Traffic::start(1000).await;
     let site = Site::new(&traffic.receiver).with_power_cuts();
     for _ in 0..cuts {

@@ -282,7 +282,7 @@ fn listing(directory: &Path) -> Vec<(String, u64, u32)> {
 /// the volume has room again they are taken, with no start in between.
 #[test]
 fn a_small_volume() {
-    let volume = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let volume = grapnel_test_support::directory::temporary();
     let script = format!(
         "mount -t tmpfs -o size=64m grapnel-test '{path}'\nexport {VOLUME}='{path}'",
         path = volume.path().canonicalize().unwrap().display()

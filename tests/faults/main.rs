@@ -7,18 +7,12 @@
 
 mod crash;
 mod disk;
-#[path = "../program/mod.rs"]
-#[allow(dead_code, reason = "shared: every test binary uses its part")]
-mod program;
 mod shim;
 mod site;
 mod slow;
 mod traffic;
 
-/// The size of a test: from the environment, or what CI takes.
-fn size(variable: &str, default: u64) -> u64 {
-    std::env::var(variable).map_or(default, |text| text.parse().unwrap())
-}
+use grapnel_test_support::{program, size};
 
 /// A random number below `bound`, printed by nobody: what matters is in the fault that is made of it.
 fn random(bound: u64) -> u64 {

@@ -28,7 +28,7 @@ impl Site {
     /// One endpoint with three subscriptions at `receiver`: `all` takes everything; `fussy` fails and gives some up;
     /// `orderly` goes by sequence. Settled events go as soon as somebody looks.
     pub(crate) fn new(receiver: &str) -> Self {
-        let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let directory = grapnel_test_support::directory::temporary();
         // The shim compares paths as the kernel tells them.
         let path = directory.path().canonicalize().unwrap();
         let shim = Shim::new(&path);

@@ -8,15 +8,10 @@ use std::{
     time::Duration,
 };
 
-use axum::{
-    Router,
-    body::Bytes,
-    extract::{Path, State},
-    http::{HeaderMap, StatusCode},
-    routing::post,
-};
+use bytes::Bytes;
+use grapnel_test_support::receiver::{self, Receiver};
 use serde_json::Value;
-use tokio::{net::TcpListener, sync::watch, task::JoinSet, time::Instant};
+use tokio::{sync::watch, task::JoinSet, time::Instant};
 
 use crate::program::{self, Grapnel, PATIENCE};
 
@@ -47,6 +42,7 @@ struct Sent {
 /// Senders and a receiver that outlive every process between them.
 pub(crate) struct Traffic {
     pub(crate) receiver: String,
+    _server: Receiver,
     received: Arc<Mutex<Received>>,
     sent: Arc<Mutex<Sent>>,
     /// Where to send, while there is somebody.
@@ -79,10 +75,8 @@ impl Traffic {
     /// Eight senders of events with that many bytes, who wait until they are told where to send and how many.
     pub(crate) async fn start(padding: usize) -> Self {
         let received = Arc::new(Mutex::new(Received::default()));
-        let app = Router::new().route("/{subscription}", post(receive)).with_state((Arc::clone(&received), padding));
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let receiver = format!("http://{}", listener.local_addr().unwrap());
-        tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+        let to = Arc::clone(&received);
+        let server = Receiver::setup().keeping_nothing().respond(move |request| receive(&to, padding, request)).await;
         let sent = Arc::new(Mutex::new(Sent::default()));
         let (url, urls) = watch::channel(None);
         let (goal, goals) = watch::channel(0);
@@ -90,7 +84,7 @@ impl Traffic {
         for _ in 0..8 {
             senders.spawn(send(Arc::clone(&sent), urls.clone(), goals.clone(), padding));
         }
-        Self { receiver, received, sent, url, goal, _senders: senders }
+        Self { receiver: server.url.clone(), _server: server, received, sent, url, goal, _senders: senders }
     }
 
     /// Sends there from now on.
@@ -292,28 +286,23 @@ async fn send(
     }
 }
 
-async fn receive(
-    State((received, padding)): State<(Arc<Mutex<Received>>, usize)>,
-    Path(subscription): Path<String>,
-    headers: HeaderMap,
-    bytes: Bytes,
-) -> StatusCode {
-    let subscription = SUBSCRIPTIONS.into_iter().find(|name| *name == subscription).unwrap();
-    let id = headers.get("webhook-id").map_or("", |id| id.to_str().unwrap());
+fn receive(received: &Mutex<Received>, padding: usize, request: &receiver::Received) -> u16 {
+    let subscription = SUBSCRIPTIONS.into_iter().find(|name| request.path.strip_prefix('/') == Some(name)).unwrap();
+    let (id, bytes) = (request.header("webhook-id"), &request.body);
     let mut received = received.lock().unwrap();
-    let Some(n) = number(id).filter(|n| bytes == body(*n, padding)) else {
+    let Some(n) = number(id).filter(|n| *bytes == body(*n, padding)) else {
         let start = String::from_utf8_lossy(&bytes[..bytes.len().min(60)]).into_owned();
         received.wrong.push(format!("{subscription} got {start:?}, {} bytes, under the id {id:?}", bytes.len()));
-        return StatusCode::OK;
+        return 200;
     };
     if subscription == "fussy" {
         if is_hopeless(n) {
-            return StatusCode::GONE;
+            return 410;
         }
         if is_late(n) && received.refused.insert(n) {
-            return StatusCode::SERVICE_UNAVAILABLE;
+            return 503;
         }
     }
     *received.taken.entry(subscription).or_default().entry(n).or_default() += 1;
-    StatusCode::OK
+    200
 }

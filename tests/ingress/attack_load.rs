@@ -223,7 +223,7 @@ async fn legitimate_events_are_taken_during_attacks() {
     let events = size("GRAPNEL_ATTACK_EVENTS", 400);
     let connections = size("GRAPNEL_ATTACK_CONNECTIONS", 20);
     let room = size("GRAPNEL_ATTACK_ROOM", ROOM);
-    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let directory = grapnel_test_support::directory::temporary();
     let program = start(directory.path(), "data", room);
 
     let calm = send(address(&program), events, "calm").await;

@@ -1,6 +1,5 @@
 //! The public server over real sockets, with a real journal.
-// A test fails by panicking, and so do its helpers.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // How a test fails.
 
 mod answers;
 mod attack;
@@ -13,15 +12,12 @@ mod cloudevents;
 mod connections;
 mod events;
 mod fixture;
-#[path = "../journal/front.rs"]
-mod front;
 mod handshakes;
 mod payloads;
 mod presets;
 mod probes;
-#[path = "../program/mod.rs"]
-#[allow(dead_code, reason = "shared: every test binary uses its part")]
-mod program;
 mod signatures;
 mod tls;
 mod trouble;
+
+use grapnel_test_support::{journal_front as front, program};

@@ -3,10 +3,8 @@
 use std::{path::Path, sync::Arc};
 
 use grapnel::ingress::tls::{self, TlsError, TlsFiles};
-use rustls::{
-    ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, ServerName},
-};
+use grapnel_test_support::certificates::{Pair, client};
+use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tokio_util::sync::CancellationToken;
@@ -18,10 +16,10 @@ use super::{
 
 /// Writes a new certificate for `localhost` and its key.
 pub(crate) fn write(directory: &Path) -> CertificateDer<'static> {
-    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-    std::fs::write(directory.join("tls.crt"), made.cert.pem()).unwrap();
-    std::fs::write(directory.join("tls.key"), made.signing_key.serialize_pem()).unwrap();
-    made.cert.der().clone()
+    let pair = Pair::self_signed("localhost");
+    std::fs::write(directory.join("tls.crt"), &pair.chain).unwrap();
+    std::fs::write(directory.join("tls.key"), &pair.key).unwrap();
+    pair.certificate()
 }
 
 pub(crate) fn files(directory: &Path) -> TlsFiles {
@@ -33,14 +31,8 @@ pub(crate) async fn connect(
     trusted: &CertificateDer<'static>,
     protocols: &[&str],
 ) -> std::io::Result<TlsStream<TcpStream>> {
-    let mut roots = RootCertStore::empty();
-    roots.add(trusted.clone()).unwrap();
-    let mut config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+    let protocols: Vec<_> = protocols.iter().map(|protocol| protocol.as_bytes()).collect();
+    let config = client(trusted, &protocols);
     let socket = TcpStream::connect(served.address).await?;
     TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost").unwrap(), socket).await
 }

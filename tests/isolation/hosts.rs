@@ -1,10 +1,14 @@
 //! Hosts that are secret because the URL is, with a DNS server that knows them.
 
+use grapnel_test_support::{
+    certificates::{Authority, PROTOCOLS},
+    home::unused_address,
+};
+
 use crate::{
     home::Home,
     program::{Grapnel, leaks::Secrets, receiver::Receiver},
     rebinding::{send, until},
-    secure::{Authority, Secure, fine},
     targets::block,
     world::{Dns, assert_inside, inside},
 };
@@ -24,9 +28,9 @@ async fn are_shown_nowhere() {
     let dns = Dns::start().await;
     let authority = Authority::new();
     let (right, wrong) = (format!("right.{HOST}.example"), format!("wrong.{HOST}.example"));
-    let secure = Secure::start(&authority.issue(&right), None, fine).await;
+    let secure = Receiver::setup().tls(authority.issue(&right).acceptor(PROTOCOLS)).start().await;
     let plain = Receiver::start().await;
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let closed = unused_address();
     let forbidden = format!("forbidden.{HOST}.example");
     dns.set(&right, &[&["127.0.0.1"]]);
     dns.set(&wrong, &[&["127.0.0.1"]]);
@@ -34,8 +38,8 @@ async fn are_shown_nowhere() {
     let plain = plain.url.replace("127.0.0.1", &right);
     let targets = [
         ("plain", plain, true),
-        ("secure", secure.url(&right).to_string(), true),
-        ("misnamed", secure.url(&wrong).to_string(), false),
+        ("secure", secure.url_of(&right, "/hook"), true),
+        ("misnamed", secure.url_of(&wrong, "/hook"), false),
         ("forbidden", format!("http://{forbidden}/"), false),
         ("unknown", format!("http://unknown.{HOST}.example/"), false),
         ("closed", format!("http://{right}:{}/", closed.port()), false),

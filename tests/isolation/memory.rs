@@ -5,10 +5,11 @@ use std::{
     io::{Read, Seek, SeekFrom},
 };
 
+use grapnel_test_support::certificates::Authority;
+
 use crate::{
     home::Home,
     program::{Grapnel, hmac_hex},
-    secure::Authority,
     targets::{block, parts},
 };
 

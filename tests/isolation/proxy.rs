@@ -2,12 +2,11 @@
 
 use std::sync::{Arc, Mutex};
 
-use rustls::{ServerConfig, pki_types::PrivateKeyDer};
+use grapnel_test_support::certificates::{PROTOCOLS, Pair};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader, copy_bidirectional},
     net::{TcpListener, TcpStream},
 };
-use tokio_rustls::TlsAcceptor;
 
 use crate::{
     home::Home,
@@ -73,20 +72,6 @@ async fn serve(connection: TcpStream, requests: &Mutex<Vec<Vec<String>>>) {
     }
 }
 
-/// A certificate for `secure.example`, as PEM and as a server has it.
-fn certificate() -> (String, TlsAcceptor) {
-    let made = rcgen::generate_simple_self_signed(vec!["secure.example".to_owned()]).unwrap();
-    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
-    let mut config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key)
-        .unwrap();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    (made.cert.pem(), TlsAcceptor::from(Arc::new(config)))
-}
-
 #[test]
 fn a_proxy_gets_checked_addresses_and_no_names() {
     inside("proxy::checked_addresses");
@@ -109,7 +94,8 @@ async fn checked_addresses() {
     let proxy = Proxy::start("192.168.0.7:3128").await;
     let trap = Everywhere::start(3129, ok).await;
     let receiver = Everywhere::start(8080, ok).await;
-    let (pem, tls) = certificate();
+    let pair = Pair::self_signed("secure.example");
+    let (pem, tls) = (&pair.chain, pair.acceptor(PROTOCOLS));
     let secure = Everywhere::start_secure(8443, tls).await;
 
     let home = Home::new();

@@ -2,14 +2,9 @@
 
 use std::sync::{Arc, Mutex};
 
-use axum::{
-    Router,
-    body::Bytes,
-    extract::State,
-    http::{HeaderMap, StatusCode, Uri},
-};
 use base64::{Engine, engine::general_purpose::STANDARD};
-use tokio::net::TcpListener;
+use grapnel_test_support::receiver::{Receiver, rejection};
+use http::Response;
 
 use crate::{
     home::Home,
@@ -228,47 +223,33 @@ fn plain(secret: &str) -> String {
 
 type Signatures = Arc<Mutex<Vec<String>>>;
 
-/// A receiver that refuses everything, and says of it all that it knows.
-async fn echo() -> (String, Signatures) {
-    async fn refuse(State(signatures): State<Signatures>, uri: Uri, headers: HeaderMap) -> (StatusCode, String) {
-        for name in ["webhook-signature", "x-webhook-signature"] {
-            let values = headers.get(name).and_then(|value| value.to_str().ok());
-            signatures.lock().unwrap().extend(values.map(str::to_owned));
-        }
-        let mut shown: Vec<String> =
-            headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
-        shown.sort_by_key(|line| {
-            !line.contains("signature") && !line.contains("key") && !line.contains("authorization")
-        });
-        (StatusCode::FORBIDDEN, format!("what is this?\n{uri}\n{}", shown.join("\n")))
-    }
+/// A receiver that rejects everything and repeats all that it knows.
+async fn echo() -> (Receiver, Signatures) {
     let signatures = Signatures::default();
-    let app = Router::new().fallback(refuse).with_state(Arc::clone(&signatures));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
-    (url, signatures)
+    let seen = Arc::clone(&signatures);
+    let echo = Receiver::setup().keeping_nothing().respond(move |request| {
+        for name in ["webhook-signature", "x-webhook-signature"] {
+            let values = request.headers.get(name).and_then(|value| value.to_str().ok());
+            seen.lock().unwrap().extend(values.map(str::to_owned));
+        }
+        rejection(&request.headers, &format!("{}\n", request.uri))
+    });
+    (echo.await, signatures)
 }
 
 /// What is sent to a collector of traces, whose answers repeat the credentials that it was shown.
-async fn collector() -> (String, Arc<Mutex<Vec<u8>>>) {
-    async fn take(
-        State(collected): State<Arc<Mutex<Vec<u8>>>>,
-        headers: HeaderMap,
-        body: Bytes,
-    ) -> (StatusCode, String) {
-        assert_eq!(headers["authorization"], format!("Bearer {COLLECTOR}"));
-        let mut collected = collected.lock().unwrap();
-        let first = collected.is_empty();
-        collected.extend_from_slice(&body);
-        if first { (StatusCode::UNAUTHORIZED, format!("{headers:?}")) } else { (StatusCode::OK, String::new()) }
-    }
+async fn collector() -> (Receiver, Arc<Mutex<Vec<u8>>>) {
     let collected = Arc::<Mutex<Vec<u8>>>::default();
-    let app = Router::new().fallback(take).with_state(Arc::clone(&collected));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
-    (url, collected)
+    let bytes = Arc::clone(&collected);
+    let collector = Receiver::setup().keeping_nothing().respond(move |request| {
+        assert_eq!(request.header("authorization"), format!("Bearer {COLLECTOR}"));
+        let mut bytes = bytes.lock().unwrap();
+        let first = bytes.is_empty();
+        bytes.extend_from_slice(&request.body);
+        let (status, text) = if first { (401, format!("{:?}", request.headers)) } else { (200, String::new()) };
+        Response::builder().status(status).body(text).unwrap()
+    });
+    (collector.await, collected)
 }
 
 fn secrets() -> Secrets {
@@ -343,10 +324,10 @@ async fn bad_requests(grapnel: &Grapnel) -> String {
 
 /// Runs it all, with logs in a format; gives everything that was said, by place.
 async fn everything(format: &str) {
-    let (url, signatures) = echo().await;
+    let (echo, signatures) = echo().await;
     let home = Home::new();
-    home.write("all.yaml", &manifests(&url));
-    let mut targets = Targets::start(&url).await;
+    home.write("all.yaml", &manifests(&echo.url));
+    let mut targets = Targets::start(&echo.url).await;
     home.write("targets.yaml", &targets.manifests);
     let token = home.data().with_file_name("admin-token");
     std::fs::write(&token, ADMIN).unwrap();
@@ -357,7 +338,7 @@ async fn everything(format: &str) {
         ("RUST_LOG", "trace"),
         ("RUST_BACKTRACE", "full"),
         ("GRAPNEL_EGRESS_PROXY", proxy.as_str()),
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.as_str()),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url.as_str()),
         ("OTEL_EXPORTER_OTLP_HEADERS", shown.as_str()),
         ("OTEL_BSP_SCHEDULE_DELAY", "100"),
     ];

@@ -4,11 +4,13 @@
 
 use std::fmt::Write;
 
-use bytes::Bytes;
-use http::{Request, Response};
+use grapnel_test_support::{
+    certificates::{Authority, PROTOCOLS, Pair},
+    home::unused_address,
+    receiver::{Received, Receiver},
+};
+use http::Response;
 use rcgen::KeyPair;
-
-use crate::secure::{Authority, Pair, Secure};
 
 const PATH: &str = "path-secret-Wq7Zx2";
 const QUERY: &str = "query-secret-Lm4Vb8";
@@ -27,17 +29,17 @@ pub(crate) struct Targets {
     /// Subscriptions to the endpoint `hmac` whose deliveries fail, and whether the answer is shown, which repeats all.
     pub(crate) failing: Vec<(&'static str, bool)>,
     pub(crate) secrets: Vec<(&'static str, Vec<u8>)>,
-    issuer: Secure,
-    receiver: Secure,
+    issuer: Receiver,
+    receiver: Receiver,
 }
 
 /// All that is known of a request.
-fn repeated(request: &Request<Bytes>) -> String {
-    let mut echo = format!("what is this?\n{}\n", request.uri());
+fn repeated(request: &Received) -> String {
+    let mut echo = format!("what is this?\n{}\n", request.uri);
     // The shown ones first: only the start of it is kept.
-    let mut lines: Vec<_> = request.headers().iter().map(|(name, value)| format!("{name}: {value:?}")).collect();
+    let mut lines: Vec<_> = request.headers.iter().map(|(name, value)| format!("{name}: {value:?}")).collect();
     lines.sort_by_key(|line| !line.starts_with("authorization") && !line.starts_with("x-"));
-    let body = String::from_utf8_lossy(request.body());
+    let body = String::from_utf8_lossy(&request.body);
     write!(echo, "{}\n{body}", lines.join("\n")).unwrap();
     echo
 }
@@ -47,9 +49,9 @@ fn answer(status: u16, text: impl Into<String>) -> Response<String> {
 }
 
 /// An authorization server that gives a token, or repeats what it was sent in each of the places where something is read.
-fn authorize(request: &Request<Bytes>) -> Response<String> {
+fn authorize(request: &Received) -> Response<String> {
     let echo = repeated(request);
-    match request.uri().path() {
+    match &*request.path {
         "/token" => answer(
             200,
             serde_json::json!({ "access_token": format!("{TOKEN}-1"), "token_type": "Bearer", "expires_in": 3600 })
@@ -99,20 +101,20 @@ impl Targets {
     /// `echo` is a receiver without TLS that repeats everything.
     pub(crate) async fn start(echo: &str) -> Self {
         let (servers, clients) = (Authority::new(), Authority::new());
-        let issuer = Secure::start(&servers.issue("localhost"), None, authorize).await;
-        let receiver =
-            Secure::start(&servers.issue("localhost"), Some(&clients), |request| answer(403, repeated(request))).await;
-        let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let issuer = Receiver::setup().tls(servers.issue("localhost").acceptor(PROTOCOLS)).respond(authorize).await;
+        let receiver = Receiver::setup().tls(servers.issue("localhost").acceptor_for(&clients));
+        let receiver = receiver.respond(|request| answer(403, repeated(request))).await;
+        let closed = unused_address();
         let (mine, stranger, other) = (clients.issue("grapnel"), servers.issue("grapnel"), clients.issue("grapnel"));
         let garbled = other.key.replace("\n-----END", "!\n-----END");
-        let hook = receiver.url("localhost");
+        let hook = receiver.url_of("localhost", "/hook");
 
         let urls = [
             ("url", format!("{echo}/{PATH}?code={QUERY}"), true),
             ("url-refused", format!("http://{closed}/{PATH}?code={QUERY}"), true),
             ("url-nowhere", format!("http://{HOST}.invalid/{PATH}?code={QUERY}"), true),
-            ("url-misnamed", format!("{}?code={QUERY}", receiver.url("127.0.0.1").join(PATH).unwrap()), true),
-            ("url-everything", format!("{}?code={QUERY}", hook.join(PATH).unwrap()), true),
+            ("url-misnamed", format!("{}?code={QUERY}", receiver.url_of("127.0.0.1", &format!("/{PATH}"))), true),
+            ("url-everything", format!("{}?code={QUERY}", receiver.url_of("localhost", &format!("/{PATH}"))), true),
             ("url-forbidden", format!("http://10.0.0.7/{PATH}?code={QUERY}"), false),
             ("url-not-one", format!("{PATH} {QUERY}"), false),
             ("url-of-files", format!("file:///{PATH}"), false),
@@ -147,7 +149,7 @@ impl Targets {
             }
         }
         let oauth = |path: &str, method: &str| {
-            let url = issuer.url("localhost").join(path).unwrap();
+            let url = issuer.url_of("localhost", path);
             format!(
                 "auth: {{ oauth2ClientCredentials: {{ tokenUrl: '{url}', clientIdRef: {{ name: targets, key: id }}, clientSecretRef: {{ name: targets, key: client }}, method: {method}, tls: {{ {trust} }} }} }}"
             )
@@ -209,19 +211,16 @@ impl Targets {
     }
 
     /// What was sent that is a secret as well; all that was to be sent was.
-    pub(crate) fn sent(&mut self) -> Vec<(&'static str, Vec<u8>)> {
-        let requests = self.issuer.rest();
-        let posted = |request: &Request<Bytes>| String::from_utf8_lossy(request.body()).contains("client_secret");
-        assert!(
-            requests.iter().any(|request| posted(&request.request))
-                && requests.iter().any(|request| !posted(&request.request))
-        );
+    pub(crate) fn sent(&self) -> Vec<(&'static str, Vec<u8>)> {
+        let request = self.issuer.rest();
+        let posted = |request: &Received| String::from_utf8_lossy(&request.body).contains("client_secret");
+        assert!(request.iter().any(&posted) && request.iter().any(|request| !posted(request)));
         let received = self.receiver.rest();
-        assert!(received.iter().all(|received| received.shown == 1));
-        let full = received.iter().find(|received| received.request.uri().path() == format!("/{PATH}")).unwrap();
-        assert_eq!(full.request.headers()["authorization"], format!("Bearer {TOKEN}-1"));
-        assert_eq!(full.request.headers()["x-two"], HEADERS[1]);
-        let signatures = full.request.headers()["webhook-signature"].to_str().unwrap();
+        assert!(received.iter().all(|received| received.tls.certificates == 1));
+        let full = received.iter().find(|received| received.path == format!("/{PATH}")).unwrap();
+        assert_eq!(full.header("authorization"), format!("Bearer {TOKEN}-1"));
+        assert_eq!(full.header("x-two"), HEADERS[1]);
+        let signatures = full.header("webhook-signature");
         let signatures: Vec<_> = signatures.split(' ').map(|one| one.strip_prefix("v1,").unwrap()).collect();
         assert_eq!(signatures.len(), 2);
         signatures.into_iter().map(|one| ("signature of two", one.into())).collect()

@@ -36,7 +36,7 @@ pub(crate) const FORBIDDEN: &[&str] = &[
 
 /// Runs the test `name` of this binary in a network of its own.
 pub(crate) fn inside(name: &str) {
-    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let directory = grapnel_test_support::directory::temporary();
     let (resolv, nsswitch) = (directory.path().join("resolv.conf"), directory.path().join("nsswitch.conf"));
     std::fs::write(&resolv, "nameserver 127.0.0.1\noptions timeout:1 attempts:5\n").unwrap();
     std::fs::write(&nsswitch, "hosts: files dns\n").unwrap();

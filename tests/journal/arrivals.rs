@@ -4,22 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use grapnel_api::{Incarnation, ObjectKey};
-use grapnel_event::{
-    identity::{Identity, Payload},
-    schema::{SchemaSet, Unmatched, Validated},
-};
+pub(crate) use grapnel_journal::testing::validated;
 use grapnel_journal::{Arrival, Exchange, Failure, Settlement, SkipReason};
-use grapnel_signature::{Scheme, Verifier};
-use http::HeaderMap;
 use jiff::Timestamp;
-
-/// The one place where tests make a `Validated`.
-pub(crate) fn validated(id: &str, kind: &str, body: Bytes) -> Validated {
-    let verifier = Verifier::new(Scheme::None, Vec::new()).unwrap();
-    let verified = verifier.verify(&HeaderMap::new(), body, at(0)).unwrap();
-    let schemas = SchemaSet::compile(Vec::new(), Unmatched::Accept).unwrap();
-    schemas.validate(verified, &Payload::Opaque, Identity::new(id, kind)).unwrap()
-}
 
 /// A moment of the simulated clock.
 pub(crate) fn at(second: i64) -> Timestamp {

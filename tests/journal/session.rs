@@ -16,6 +16,7 @@ use grapnel_journal::{
     EventSummary, Journal, JournalError, Progress, Redelivered, RedeliveryStep, Retention, Selection, Sequence,
     Settlement, Start, Swept,
 };
+pub(crate) use grapnel_test_support::eventually;
 use jiff::Timestamp;
 
 use super::arrivals::{arrival, at, file, key};
@@ -324,15 +325,4 @@ pub(crate) fn keep(events: u64, letters: u64) -> Retention {
         endpoints: vec![(file("in"), Duration::from_secs(events))],
         consumers: vec![(key("out"), Duration::from_secs(letters))],
     }
-}
-
-/// Waits until it holds, for engines that do some of their work in the background.
-pub(crate) async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {
-    for _ in 0..1000 {
-        if holds().await {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    panic!("{what}: not within 20 seconds");
 }

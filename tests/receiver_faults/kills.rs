@@ -10,16 +10,36 @@ use std::{
 };
 
 use futures_util::FutureExt;
+use serde_json::Value;
 
-use crate::{home::Home, recorder::Recorder, size};
+use crate::{home::Home, program::Grapnel, recorder::Recorder, size};
 
 /// Any number below `bound`.
 fn any(bound: usize) -> usize {
     usize::try_from(RandomState::new().hash_one(()) % bound as u64).unwrap()
 }
 
+/// The endpoint of orders, whose events name themselves.
+const ORDERS: &str = "apiVersion: grapnel.dev/v1alpha1
+kind: WebhookEndpoint
+metadata: {name: orders}
+spec:
+  verification: {none: {}}
+  event: {id: {pointer: /id}}
+";
+
 /// Most deliveries that a subscription has claimed and not settled: under way, and claimed ahead.
 const HELD: usize = 16 + 32;
+
+/// Waits until every delivery of a subscription is settled, and returns its status.
+async fn settled(grapnel: &Grapnel, name: &str) -> Value {
+    let idle = async || {
+        let status = grapnel.status("WebhookSubscription", name).await;
+        let count = |field: &str| status[field].as_u64().unwrap_or_default();
+        if count("pending") + count("inFlight") + count("retrying") == 0 { Ok(status) } else { Err(status) }
+    };
+    grapnel.eventually(&format!("every delivery of {name} is settled"), idle).await
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_event_that_is_given_up_reaches_the_other_endpoint_once_whenever_it_is_killed() {
@@ -30,13 +50,7 @@ async fn every_event_that_is_given_up_reaches_the_other_endpoint_once_whenever_i
     home.write(
         "orders.yaml",
         &format!(
-            "apiVersion: grapnel.dev/v1alpha1
-kind: WebhookEndpoint
-metadata: {{name: orders}}
-spec:
-  verification: {{none: {{}}}}
-  event: {{id: {{pointer: /id}}}}
----
+            "{ORDERS}---
 apiVersion: grapnel.dev/v1alpha1
 kind: WebhookEndpoint
 metadata: {{name: letters}}
@@ -105,18 +119,8 @@ spec:
             })
             .await;
     }
-    let settled = async || {
-        let status = grapnel.status("WebhookSubscription", "gone").await;
-        let count = |field: &str| status[field].as_u64().unwrap_or_default();
-        (count("pending") + count("inFlight") + count("retrying") == 0).then(|| count("deadLettered"))
-    };
-    let dead = grapnel.eventually("everything is given up", settled).await;
-    let idle = async || {
-        let status = grapnel.status("WebhookSubscription", "archive").await;
-        let count = |field: &str| status[field].as_u64().unwrap_or_default();
-        (count("pending") + count("inFlight") + count("retrying") == 0).then_some(())
-    };
-    grapnel.eventually("every dead letter is delivered", idle).await;
+    let dead = settled(&grapnel, "gone").await["deadLettered"].as_u64().unwrap_or_default();
+    settled(&grapnel, "archive").await;
 
     let seen = archive.seen();
     let mut names: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
@@ -142,13 +146,7 @@ async fn the_order_holds_whenever_it_is_killed_and_however_the_receiver_fails() 
     home.write(
         "orders.yaml",
         &format!(
-            "apiVersion: grapnel.dev/v1alpha1
-kind: WebhookEndpoint
-metadata: {{name: orders}}
-spec:
-  verification: {{none: {{}}}}
-  event: {{id: {{pointer: /id}}}}
----
+            "{ORDERS}---
 apiVersion: grapnel.dev/v1alpha1
 kind: WebhookSubscription
 metadata: {{name: ordered}}

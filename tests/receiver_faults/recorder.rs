@@ -2,13 +2,8 @@
 
 use std::sync::{Arc, Mutex};
 
-use axum::{
-    Router,
-    body::{Body, Bytes},
-    http::{HeaderMap, StatusCode},
-};
 use futures_util::future::BoxFuture;
-use tokio::net::TcpListener;
+use grapnel_test_support::receiver::Receiver;
 
 /// A delivery: its id, a header that was asked for, and the answer it got.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,41 +17,30 @@ pub(crate) struct Seen {
 pub(crate) struct Recorder {
     pub(crate) url: String,
     seen: Arc<Mutex<Vec<Seen>>>,
-    server: tokio::task::JoinHandle<()>,
-}
-
-impl Drop for Recorder {
-    fn drop(&mut self) {
-        self.server.abort();
-    }
+    _receiver: Receiver,
 }
 
 impl Recorder {
     /// Remembers of each delivery its id and this header; answers the n-th (from 0) as told.
     pub(crate) async fn new(
         header: &'static str,
-        answer: impl Fn(usize) -> BoxFuture<'static, u16> + Clone + Send + Sync + 'static,
+        answer: impl Fn(usize) -> BoxFuture<'static, u16> + Send + Sync + 'static,
     ) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
         let seen = Arc::new(Mutex::new(Vec::<Seen>::new()));
-        let number = Arc::new(std::sync::atomic::AtomicUsize::new(0));
-        let router = Router::new().fallback({
-            let seen = seen.clone();
-            move |headers: HeaderMap, _body: Bytes| {
-                let (seen, number, answer) = (seen.clone(), number.clone(), answer.clone());
-                async move {
-                    let text = |name: &str| headers.get(name).map_or("", |value| value.to_str().unwrap()).to_owned();
-                    let (id, extra) = (text("webhook-id"), text(header));
-                    let status = answer(number.fetch_add(1, std::sync::atomic::Ordering::SeqCst)).await;
-                    seen.lock().unwrap().push(Seen { id, extra, status });
-                    (StatusCode::from_u16(status).unwrap(), Body::empty())
-                }
+        let log = Arc::clone(&seen);
+        let receiver = Receiver::setup().keeping_nothing().script(move |number, request| {
+            let (log, status) = (Arc::clone(&log), answer(number));
+            async move {
+                let (id, extra) = (request.header("webhook-id").to_owned(), request.header(header).to_owned());
+                // Not held while the answer is waited for.
+                drop(request);
+                let status = status.await;
+                log.lock().unwrap().push(Seen { id, extra, status });
+                status
             }
         });
-        let router = router.layer(axum::extract::DefaultBodyLimit::disable());
-        let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self { url, seen, server }
+        let receiver = receiver.await;
+        Self { url: receiver.url.clone(), seen, _receiver: receiver }
     }
 
     /// What has been answered so far, in order.

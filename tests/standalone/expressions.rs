@@ -55,7 +55,7 @@ async fn arrived(grapnel: &Grapnel, receiver: &Receiver) -> BTreeMap<String, Vec
         grapnel.eventually(name, settled).await;
     }
     let mut arrived: BTreeMap<String, Vec<Value>> = BTreeMap::new();
-    for request in receiver.rest().await {
+    for request in receiver.rest() {
         arrived.entry(request.path.clone()).or_default().push(serde_json::from_slice(&request.body).unwrap());
     }
     arrived

@@ -1,23 +1,19 @@
 //! The whole walk, as a user has it: the real program, real files, real HTTP.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // How a test fails.
 
 mod check;
 mod commands;
 mod eval;
 mod expressions;
-mod home;
 mod journal;
-#[path = "../program/mod.rs"]
-#[allow(dead_code, reason = "shared: every test binary uses its part")]
-mod program;
 mod providers;
 mod redeliver;
 mod reload;
 mod restart;
-#[path = "../dispatch/secure.rs"]
-#[allow(dead_code, reason = "shared: every test binary uses its part")]
-mod secure;
 mod start;
 mod targets;
 mod tenancy;
 mod traces;
 mod walk;
+
+use grapnel_test_support::{home, program};

@@ -239,7 +239,7 @@ async fn suspension_parks_and_loses_nothing() {
     let condition = grapnel.condition("WebhookSubscription", "fulfilment", "Delivering").await;
     assert_eq!((condition.0.as_str(), condition.1.as_str()), ("False", "Suspended"));
     assert_eq!(grapnel.status("WebhookSubscription", "fulfilment").await["pending"], 1);
-    assert!(receiver.rest().await.is_empty());
+    assert!(receiver.rest().is_empty());
     home.write("orders.yaml", &orders);
     assert_eq!(receiver.next().await.header("webhook-id"), "parked");
 

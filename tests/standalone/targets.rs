@@ -1,14 +1,13 @@
 //! Receivers that ask who calls, and URLs that are secrets, as a user writes them.
 
-use bytes::Bytes;
-use http::{Request, Response};
+use grapnel_test_support::{
+    certificates::{Authority, PROTOCOLS, Pair},
+    receiver::{Received, Receiver},
+};
+use http::Response;
 use serde_json::json;
 
-use crate::{
-    home::Home,
-    program::receiver::Receiver,
-    secure::{Authority, Secure},
-};
+use crate::home::Home;
 
 const ENDPOINT: &str = r#"
 apiVersion: grapnel.dev/v1alpha1
@@ -33,20 +32,20 @@ fn block(text: &str) -> String {
 #[tokio::test]
 async fn a_token_a_private_authority_and_a_client_certificate_work_together() {
     let (servers, clients) = (Authority::new(), Authority::new());
-    let token = |request: &Request<Bytes>| {
-        assert!(request.headers().contains_key("authorization"));
+    let token = |request: &Received| {
+        assert!(request.headers.contains_key("authorization"));
         Response::new(json!({ "access_token": "token-hush", "token_type": "Bearer", "expires_in": 3600 }).to_string())
     };
-    let mut issuer = Secure::start(&servers.issue("localhost"), None, token).await;
-    let answer = |request: &Request<Bytes>| {
-        let right = request.headers().get("authorization").is_some_and(|value| value == "Bearer token-hush");
+    let issuer = Receiver::setup().tls(servers.issue("localhost").acceptor(PROTOCOLS)).respond(token).await;
+    let answer = |request: &Received| {
+        let right = request.headers.get("authorization").is_some_and(|value| value == "Bearer token-hush");
         let status = if right { 204 } else { 401 };
         Response::builder().status(status).body(String::new()).unwrap()
     };
-    let mut receiver = Secure::start(&servers.issue("inside.example"), Some(&clients), answer).await;
+    let receiver = Receiver::setup().tls(servers.issue("inside.example").acceptor_for(&clients)).respond(answer).await;
     let (mine, stranger) = (clients.issue("grapnel"), servers.issue("grapnel"));
     let home = Home::new();
-    let secrets = |pair: &crate::secure::Pair| {
+    let secrets = |pair: &Pair| {
         format!(
             "apiVersion: v1\nkind: Secret\nmetadata: {{name: me}}\nstringData:\n  tls.crt: {}  tls.key: {}---\n\
              apiVersion: v1\nkind: Secret\nmetadata: {{name: client}}\nstringData: {{id: me, secret: client-hush}}\n---\n\
@@ -83,8 +82,8 @@ spec:
       clientCertRef: {{name: me}}
       serverName: inside.example
 "#,
-            receiver.url("127.0.0.1"),
-            issuer.url("localhost"),
+            receiver.url_of("127.0.0.1", "/hook"),
+            issuer.url_of("localhost", "/hook"),
         ),
     );
     let grapnel = home.start();
@@ -99,9 +98,9 @@ spec:
     assert!(["tls", "io"].contains(&failure["reason"].as_str().unwrap()), "{failure}");
     home.write("secrets.yaml", &secrets(&mine));
     let received = receiver.next().await;
-    assert_eq!((received.server_name.as_deref(), received.shown), (Some("inside.example"), 1));
-    assert_eq!(received.request.headers()["webhook-id"], "evt_1");
-    assert_eq!(received.request.headers()["authorization"], "Bearer token-hush");
+    assert_eq!((received.tls.server_name.as_deref(), received.tls.certificates), (Some("inside.example"), 1));
+    assert_eq!(received.header("webhook-id"), "evt_1");
+    assert_eq!(received.header("authorization"), "Bearer token-hush");
     grapnel
         .eventually("the count of the delivery", async || {
             (grapnel.status("WebhookSubscription", "out").await["delivered"] == 1).then_some(())
@@ -166,7 +165,7 @@ spec:
     receiver.answer(200);
     let arrived = loop {
         let arrived = receiver.next().await;
-        if arrived.status == 200 {
+        if arrived.status() == Some(200) {
             break arrived;
         }
     };

@@ -17,6 +17,24 @@
 //! Statuses of `stopOn` (410 by default) do not count as failures: they are a working receiver's final response to an
 //! event, which no pause can change, and later events would only wait for it. They count as a response, as a success
 //! does.
+//!
+//! ```
+//! use std::num::NonZeroU32;
+//! use grapnel_delivery::breaker::{Breaker, BreakerPolicy, CircuitState};
+//! use jiff::Timestamp;
+//!
+//! let now = Timestamp::UNIX_EPOCH;
+//! let policy = BreakerPolicy { failures: NonZeroU32::MIN, ..BreakerPolicy::default() };
+//! let mut breaker = Breaker::new(policy);
+//! let attempt = breaker.acquire(now).unwrap();
+//! breaker.failed(attempt, now);
+//! assert_eq!(breaker.circuit_state(now), CircuitState::Open(Some(now + policy.cooldown)));
+//!
+//! let probe = breaker.acquire(now + policy.cooldown).unwrap();
+//! assert!(breaker.acquire(now + policy.cooldown).is_none(), "one probe at a time");
+//! breaker.succeeded(probe);
+//! assert_eq!(breaker.circuit_state(now), CircuitState::Closed);
+//! ```
 
 use std::{num::NonZeroU32, time::Duration};
 

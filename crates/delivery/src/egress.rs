@@ -1,4 +1,17 @@
 //! Egress policy: the addresses that deliveries may connect to.
+//!
+//! ```
+//! use grapnel_delivery::egress::EgressPolicy;
+//! use url::Url;
+//!
+//! let policy = EgressPolicy::default();
+//! assert!(policy.check_url(&Url::parse("https://hooks.example/in")?).is_ok());
+//! assert!(policy.check_address("10.0.0.7".parse()?).is_err(), "private");
+//! let policy = policy.allowing(vec!["10.0.0.0/8".parse()?]);
+//! assert!(policy.check_address("10.0.0.7".parse()?).is_ok());
+//! assert!(policy.check_address("169.254.169.254".parse()?).is_err(), "cloud metadata");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

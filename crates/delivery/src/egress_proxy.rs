@@ -1,4 +1,13 @@
 //! The proxy for outgoing deliveries.
+//!
+//! ```
+//! use grapnel_delivery::egress_proxy::EgressProxy;
+//!
+//! let proxy = EgressProxy::parse("http://me:hush@proxy.example")?;
+//! assert_eq!((proxy.host().to_string(), proxy.port()), ("proxy.example".into(), 3128));
+//! assert!(proxy.authorization().is_some_and(|header| header.is_sensitive()));
+//! # Ok::<(), grapnel_delivery::egress_proxy::NoProxy>(())
+//! ```
 
 use std::fmt;
 

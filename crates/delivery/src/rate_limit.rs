@@ -1,4 +1,15 @@
 //! Rate limits.
+//!
+//! ```
+//! use std::time::Duration;
+//! use grapnel_delivery::rate_limit::{RateLimit, Scope};
+//!
+//! let limit: RateLimit = RateLimit::new(1, Duration::from_secs(60), None, Scope::Endpoint)?;
+//! assert!(limit.try_acquire().is_ok());
+//! let wait = limit.try_acquire().unwrap_err();
+//! assert!(wait <= Duration::from_secs(60));
+//! # Ok::<(), grapnel_delivery::rate_limit::RateLimitError>(())
+//! ```
 
 use std::{
     collections::HashMap,

@@ -1,4 +1,19 @@
 //! Retry policy: when a failed delivery is attempted again.
+//!
+//! ```
+//! use std::time::Duration;
+//! use grapnel_delivery::retry::{Jitter, RetryPolicy};
+//!
+//! let policy = RetryPolicy {
+//!     max_attempts: 4,
+//!     initial: Duration::from_secs(10),
+//!     multiplier: 2.0,
+//!     jitter: Jitter::None,
+//!     ..RetryPolicy::default()
+//! };
+//! let delays: Vec<_> = (1..=4).map(|attempt| policy.delay(attempt, 0.0).map(|delay| delay.as_secs())).collect();
+//! assert_eq!(delays, [Some(10), Some(20), Some(40), None]);
+//! ```
 
 use std::time::Duration;
 

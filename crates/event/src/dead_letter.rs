@@ -2,6 +2,16 @@
 //!
 //! A dead letter is the original event (type, body, content type, headers) under a new id, with headers that say why
 //! its delivery failed. Only Grapnel writes headers with this prefix: those of senders are never stored.
+//!
+//! ```
+//! use grapnel_event::dead_letter;
+//!
+//! let trail = dead_letter::trail(None, "shop/orders", "shop/letters")?;
+//! assert_eq!(trail, "shop/orders");
+//! let circle = dead_letter::trail(Some(&trail), "shop/letters", "shop/orders");
+//! assert!(circle.is_err(), "no dead letter returns to an endpoint that it has passed through");
+//! # Ok::<(), dead_letter::End>(())
+//! ```
 
 use std::fmt::Write;
 

@@ -1,4 +1,19 @@
 //! The identity of an event: its type and its id.
+//!
+//! ```
+//! use bytes::Bytes;
+//! use grapnel_event::identity::{JsonPointer, Payload, Reading, Source, Sources, origins};
+//! use http::HeaderMap;
+//!
+//! let body = Bytes::from_static(br#"{"id":"evt_1","type":"order.created"}"#);
+//! let payload = Payload::read(&Reading::default(), Some("application/json"), &body);
+//! let pointer = |text| JsonPointer::parse(text).map(Source::Pointer);
+//! let kind = Sources { explicit: Some(pointer("/type")?), ..Sources::default() };
+//! let id = Sources { explicit: Some(pointer("/id")?), ..Sources::default() };
+//! let found = origins(&kind, &id, &HeaderMap::new(), &payload, &body);
+//! assert_eq!(found.id.unwrap().to_string(), pointer("/id")?.to_string());
+//! # Ok::<(), grapnel_event::identity::PointerError>(())
+//! ```
 
 mod defaults;
 mod lookup;

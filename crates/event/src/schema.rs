@@ -1,4 +1,22 @@
 //! Validation against JSON Schema.
+//!
+//! ```
+//! use bytes::Bytes;
+//! use grapnel_event::{identity::{Identity, Payload, Reading}, schema::{SchemaSet, Unmatched}};
+//! use grapnel_signature::{Scheme, Verifier};
+//! use grapnel_values::{clock::{Clock, SystemClock}, glob::Glob};
+//! use http::HeaderMap;
+//! use serde_json::json;
+//!
+//! let schema = json!({ "required": ["amount"] });
+//! let schemas = SchemaSet::compile(vec![(vec![Glob::parse("order.*")?], schema)], Unmatched::Accept)?;
+//! let body = Bytes::from_static(br#"{"id":"evt_1"}"#);
+//! let verified = Verifier::new(Scheme::None, Vec::new())?.verify(&HeaderMap::new(), body.clone(), SystemClock.now())?;
+//! let payload = Payload::read(&Reading::default(), Some("application/json"), &body);
+//! let violation = schemas.validate(verified, &payload, Identity::new("evt_1", "order.created")).err();
+//! assert_eq!(violation.map(|violation| violation.code()), Some("schema_violation"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod cost;
 mod ref_expansion;

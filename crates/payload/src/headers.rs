@@ -1,4 +1,14 @@
 //! Which headers are secret, and which are forwarded.
+//!
+//! ```
+//! use grapnel_payload::headers::{HeaderGlobs, is_credential};
+//! use http::{HeaderName, header::AUTHORIZATION};
+//!
+//! assert!(is_credential(&AUTHORIZATION), "never stored");
+//! let forwarded = HeaderGlobs::parse(&["x-shop-*"]).unwrap();
+//! assert!(forwarded.matches(&HeaderName::from_static("x-shop-region")));
+//! assert!(!forwarded.matches(&AUTHORIZATION));
+//! ```
 
 use grapnel_values::glob::{Glob, GlobError};
 use http::HeaderName;

@@ -2,6 +2,14 @@
 //!
 //! Most events need only two strings of their body. Checking the text and extracting those strings costs a fraction of
 //! the time and memory of a [`serde_json::Value`].
+//!
+//! ```
+//! use grapnel_payload::json::{Found, check, find};
+//!
+//! let text = br#"{"data":{"id":"evt_1"}}"#;
+//! assert!(check(text).is_ok() && check(b"{").is_err());
+//! assert!(matches!(find(text, &["data".into(), "id".into()]), Found::Text(id) if id == "evt_1"));
+//! ```
 
 use std::{borrow::Cow, fmt};
 

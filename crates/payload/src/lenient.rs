@@ -3,6 +3,15 @@
 //! RFC 8259 allows a parser to ignore a byte order mark (section 8.1), and its grammar allows unpaired surrogates
 //! (section 8.2), numbers of any size (section 6) and any depth (section 9). Bodies in other charsets and raw control
 //! characters in strings are not JSON, but what they mean is clear.
+//!
+//! ```
+//! use grapnel_payload::lenient::{repair, without_bom};
+//!
+//! assert_eq!(without_bom(b"\xef\xbb\xbf{}"), b"{}");
+//! // Latin-1, as the content type says.
+//! let repaired = repair(Some("application/json; charset=iso-8859-1"), b"[\"caf\xe9\"]");
+//! assert_eq!(repaired.as_deref(), Some("[\"caf\u{e9}\"]"));
+//! ```
 
 use std::borrow::Cow;
 

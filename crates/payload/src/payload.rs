@@ -2,6 +2,16 @@
 //!
 //! This is the only reader of data. A request is read when it arrives, and the stored event again when it is delivered:
 //! both times from the same bytes by the same rules, so that schemas, sources and expressions see the same.
+//!
+//! ```
+//! use bytes::Bytes;
+//! use grapnel_payload::{payload::Payload, reading::Reading};
+//! use serde_json::json;
+//!
+//! let body = Bytes::from_static(b"user=ann&id=7");
+//! let form = Payload::read(&Reading::default(), Some("application/x-www-form-urlencoded"), &body);
+//! assert_eq!(form.value(), Some(&json!({ "user": "ann", "id": "7" })));
+//! ```
 
 use std::{borrow::Cow, fmt};
 

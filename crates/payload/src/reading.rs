@@ -1,4 +1,12 @@
 //! How a body is read: by its content type, or as the endpoint declares it.
+//!
+//! ```
+//! use grapnel_payload::reading::{BodyFormat, BodyKind, Reading};
+//!
+//! assert_eq!(BodyKind::of(Some("application/json; charset=utf-8")), BodyKind::Json);
+//! let declared = Reading { format: BodyFormat::Form, field: None };
+//! assert_eq!(declared.kind(Some("application/json")), BodyKind::Form);
+//! ```
 
 use std::sync::Arc;
 

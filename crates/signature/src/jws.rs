@@ -2,6 +2,16 @@
 //!
 //! Nothing here may authenticate a caller: claims are trusted only to reject a token or to cache it for less time,
 //! before or after a holder of the keys has verified it.
+//!
+//! ```
+//! use grapnel_signature::jws::{Claims, is_bearer_token};
+//!
+//! // {"alg":"none"} . {"aud":"shop","exp":60} . x
+//! let token = "eyJhbGciOiJub25lIn0.eyJhdWQiOiJzaG9wIiwiZXhwIjo2MH0.eA";
+//! let claims = Claims::unverified(token).unwrap();
+//! assert_eq!(claims.expires.map(|time| time.as_second()), Some(60));
+//! assert!(is_bearer_token(token) && !claims.may_be_for(&["bank".into()]));
+//! ```
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;

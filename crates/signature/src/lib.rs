@@ -6,10 +6,30 @@
 //!
 //! A request is checked in this order: presence of the headers, form of the timestamp, signature, and only then age of
 //! the timestamp. A caller without a secret therefore learns nothing about the clock or the tolerance.
-
-#![warn(missing_docs)]
-// Input from outside must never cause a panic: every rejection is an error with a response.
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+//!
+//! ```
+//! use bytes::Bytes;
+//! use grapnel_signature::{Signer, SigningScheme, Verifier, provider};
+//! use grapnel_values::secret::Secret;
+//! use http::{HeaderMap, HeaderValue};
+//! use jiff::Timestamp;
+//!
+//! let secret = || vec![Secret::from("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")];
+//! let (now, body) = (Timestamp::now(), Bytes::from_static(b"{}"));
+//! let mut headers = HeaderMap::from_iter(Signer::new(SigningScheme::StandardWebhooks, secret())?.sign(
+//!     "evt_1",
+//!     now.as_second(),
+//!     &body,
+//! ));
+//! headers.insert("webhook-id", HeaderValue::from_static("evt_1"));
+//! headers.insert("webhook-timestamp", now.as_second().into());
+//!
+//! let sender = provider("StandardWebhooks").unwrap();
+//! let verifier = Verifier::new(sender.scheme(), secret())?;
+//! assert!(verifier.verify(&headers, body, now).is_ok());
+//! assert!(verifier.verify(&headers, Bytes::from_static(b"[]"), now).is_err(), "another body");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod abuse_protection;
 mod basic;

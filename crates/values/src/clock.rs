@@ -1,4 +1,14 @@
 //! Sources of the current time.
+//!
+//! ```
+//! use std::time::Duration;
+//! use grapnel_values::clock::{Clock, ManualClock};
+//! use jiff::Timestamp;
+//!
+//! let clock = ManualClock::new(Timestamp::UNIX_EPOCH);
+//! clock.advance(Duration::from_secs(90));
+//! assert_eq!(clock.now().as_second(), 90);
+//! ```
 
 use std::{sync::Arc, time::Duration};
 

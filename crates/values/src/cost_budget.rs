@@ -1,4 +1,13 @@
 //! Limits on the work of one request.
+//!
+//! ```
+//! use grapnel_values::cost_budget::CostBudget;
+//!
+//! let mut budget = CostBudget::default();
+//! let before = budget.schema;
+//! budget.schema -= 10;
+//! assert_eq!(before - budget.schema, 10, "the events of a batch take from the same budget");
+//! ```
 
 use super::limits::{EXPRESSION_STEPS, SCHEMA_STEPS};
 

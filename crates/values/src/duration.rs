@@ -1,4 +1,13 @@
 //! Durations in the syntax of Go, as used by Kubernetes objects.
+//!
+//! ```
+//! use std::time::Duration;
+//! use grapnel_values::duration;
+//!
+//! assert_eq!(duration::parse("1h30m"), Ok(Duration::from_secs(5400)));
+//! assert_eq!(duration::format(Duration::from_millis(1500)), "1.5s");
+//! assert!(duration::parse("5").is_err(), "a unit is needed");
+//! ```
 
 use std::{fmt::Write, time::Duration};
 

@@ -1,4 +1,14 @@
 //! Globs for event types and header names.
+//!
+//! ```
+//! use grapnel_values::glob::{Glob, GlobSet};
+//!
+//! let created = Glob::parse("order.*")?;
+//! assert!(created.matches("order.created") && !created.matches("invoice.paid"));
+//! let types = GlobSet::new(vec![created, Glob::parse("invoice.paid")?]);
+//! assert!(types.matches("invoice.paid"));
+//! # Ok::<(), grapnel_values::glob::GlobError>(())
+//! ```
 
 use std::{fmt, str::Chars};
 

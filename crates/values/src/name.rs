@@ -1,4 +1,11 @@
 //! Kubernetes names (RFC 1123): lower-case letters, digits and hyphens, with dots between labels.
+//!
+//! ```
+//! use grapnel_values::name;
+//!
+//! assert!(name::is_label("shop-1") && !name::is_label("Shop"));
+//! assert!(name::is_subdomain("hooks.shop-1"));
+//! ```
 
 use super::limits::{NAME_CHARS, NAMESPACE_CHARS};
 

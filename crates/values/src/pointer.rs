@@ -1,4 +1,13 @@
 //! JSON pointers (RFC 6901).
+//!
+//! ```
+//! use grapnel_values::pointer::{JsonPointer, escaped};
+//!
+//! let pointer = JsonPointer::parse("/data/a~1b")?;
+//! assert_eq!(pointer.tokens().last().map(|token| &**token), Some("a/b"));
+//! assert_eq!(escaped("a/b"), "a~1b");
+//! # Ok::<(), grapnel_values::pointer::PointerError>(())
+//! ```
 
 use std::{borrow::Cow, fmt};
 

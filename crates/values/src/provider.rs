@@ -1,4 +1,11 @@
 //! The names of the providers: the senders whose webhooks are known.
+//!
+//! ```
+//! use grapnel_values::provider::ProviderName;
+//!
+//! assert_eq!(ProviderName::GitHub.as_str(), "GitHub");
+//! assert_eq!(ProviderName::named("GitHub"), Some(ProviderName::GitHub));
+//! ```
 
 use std::fmt;
 

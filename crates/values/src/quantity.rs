@@ -1,4 +1,11 @@
 //! Byte counts in the syntax of Kubernetes quantities.
+//!
+//! ```
+//! use grapnel_values::quantity;
+//!
+//! assert_eq!(quantity::parse("1Mi"), Ok(1 << 20));
+//! assert!(quantity::parse("1MB").is_err());
+//! ```
 
 use super::limits::SCALAR_BYTES;
 

@@ -1,4 +1,12 @@
 //! Values that must not be disclosed.
+//!
+//! ```
+//! use grapnel_values::secret::Secret;
+//!
+//! let secret = Secret::from("hush\n");
+//! assert!(!format!("{secret:?}").contains("hush"), "logs show no secret");
+//! assert_eq!(secret.without_line_ending(), b"hush");
+//! ```
 
 use std::fmt;
 

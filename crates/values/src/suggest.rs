@@ -1,4 +1,12 @@
 //! "Did you mean" suggestions: the known name closest to an unknown one.
+//!
+//! ```
+//! use grapnel_values::suggest::suggest;
+//!
+//! let providers = ["GitHub", "GitLab", "Stripe"];
+//! assert_eq!(suggest("Githb", providers.into_iter()), Some("GitHub"));
+//! assert_eq!(suggest("something-else", providers.into_iter()), None);
+//! ```
 
 use strsim::levenshtein;
 

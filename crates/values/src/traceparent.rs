@@ -1,4 +1,13 @@
 //! The `traceparent` header of W3C Trace Context (Level 1, 3.2).
+//!
+//! ```
+//! use grapnel_values::traceparent::Traceparent;
+//!
+//! let parent = Traceparent::parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01").unwrap();
+//! let child = parent.child([7; 8]);
+//! assert!(child.is_sampled());
+//! assert_eq!((child.trace(), child.span()), (parent.trace(), [7; 8]));
+//! ```
 
 use std::fmt;
 

@@ -1,9 +1,10 @@
 //! `spec.allowedSubscribers`: which namespaces may read an endpoint.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use grapnel_api::{LabelOperator, LabelRequirement, LabelSelector, Reason, SubscribersFrom, WebhookEndpointSpec};
-use grapnel_values::selector::{Requirement, Selector};
+use grapnel_values::label::{check_key, check_value};
+use kube::core::{Expression, Selector, SelectorExt};
 
 use super::field::Field;
 
@@ -51,25 +52,38 @@ fn selector(field: &Field<'_, Option<LabelSelector>>) -> Option<Selector> {
     let mut selector = Selector::default();
     let mut complete = true;
     for (key, value) in field.at("matchLabels", &given.match_labels).entries() {
-        let required = selector.require(key, Requirement::In(vec![value.clone()]));
-        complete &= value.check(required).is_some();
+        let checked = value.check(check_key(key).and_then(|()| check_value(&value)));
+        complete &= checked.is_some();
+        selector.extend([Expression::Equal(key.into(), value.clone())]);
     }
-    for expression in field.at("matchExpressions", &given.match_expressions).items() {
-        complete &= requirement(&expression)
-            .is_some_and(|required| expression.check(selector.require(&expression.key, required)).is_some());
+    for requirement in field.at("matchExpressions", &given.match_expressions).items() {
+        let expression = expression(&requirement);
+        complete &= expression.is_some();
+        selector.extend(expression);
     }
     complete.then_some(selector)
 }
 
-fn requirement(expression: &Field<'_, LabelRequirement>) -> Option<Requirement> {
-    Some(match expression.operator {
-        LabelOperator::In => Requirement::In(expression.values.clone()),
-        LabelOperator::NotIn => Requirement::NotIn(expression.values.clone()),
-        LabelOperator::Exists | LabelOperator::DoesNotExist if !expression.values.is_empty() => {
+/// One requirement. Kube's own conversion checks neither the syntax of labels nor that values fit the operator.
+fn expression(field: &Field<'_, LabelRequirement>) -> Option<Expression> {
+    field.check(check_key(&field.key))?;
+    let key = field.key.clone();
+    match field.operator {
+        LabelOperator::In => values(field).map(|values| Expression::In(key, values)),
+        LabelOperator::NotIn => values(field).map(|values| Expression::NotIn(key, values)),
+        LabelOperator::Exists | LabelOperator::DoesNotExist if !field.values.is_empty() => {
             let message = "values are allowed only with the operators In and NotIn; remove them";
-            return expression.at("values", &expression.values).fail(Reason::InvalidSpec, message);
+            field.at("values", &field.values).fail(Reason::InvalidSpec, message)
         }
-        LabelOperator::Exists => Requirement::Exists,
-        LabelOperator::DoesNotExist => Requirement::DoesNotExist,
-    })
+        LabelOperator::Exists => Some(Expression::Exists(key)),
+        LabelOperator::DoesNotExist => Some(Expression::DoesNotExist(key)),
+    }
+}
+
+fn values(field: &Field<'_, LabelRequirement>) -> Option<BTreeSet<String>> {
+    if field.values.is_empty() {
+        return field.fail(Reason::InvalidSpec, "values are needed for the operators In and NotIn");
+    }
+    field.check(field.values.iter().try_for_each(|value| check_value(value)))?;
+    Some(field.values.iter().cloned().collect())
 }

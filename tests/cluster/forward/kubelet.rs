@@ -8,14 +8,14 @@ use std::sync::{
 };
 
 use futures_util::{SinkExt, StreamExt};
-use rustls::pki_types::PrivateKeyDer;
+use grapnel_test_support::certificates::Pair;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::watch,
     task::JoinSet,
 };
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_rustls::server::TlsStream;
 use tokio_tungstenite::{
     accept_hdr_async,
     tungstenite::{
@@ -34,11 +34,7 @@ pub(crate) struct Kubelet {
 
 impl Kubelet {
     pub(crate) async fn start() -> Self {
-        let certificate = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        let key = PrivateKeyDer::Pkcs8(certificate.signing_key.serialize_der().into());
-        let config = rustls::ServerConfig::builder().with_no_client_auth();
-        let config = config.with_single_cert(vec![certificate.cert.der().clone()], key).unwrap();
-        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let acceptor = Pair::self_signed("localhost").acceptor(&[]);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let connections = Arc::new(AtomicUsize::new(0));

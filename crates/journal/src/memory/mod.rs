@@ -11,6 +11,21 @@
 //! - `consumer`: one consumer: claims, settlements, counts.
 //! - `redeliver`: which events a redelivery selects.
 //! - `room`: bounds on what is kept.
+//!
+//! ```
+//! use grapnel_api::{Incarnation, ObjectKey};
+//! use grapnel_journal::{Journal, Start, memory::MemoryJournal};
+//!
+//! # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+//! let journal = MemoryJournal::new(Default::default());
+//! let object = |name| Incarnation::of_file(ObjectKey::new("shop", name));
+//! journal.attach(&object("billing"), &object("orders"), Start::Now).await?;
+//! let journal = journal.reopen();
+//! assert_eq!(journal.consumers().await?.len(), 1, "what is durable is there again");
+//! # Ok::<(), grapnel_journal::JournalError>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod consumer;
 mod kept_event;

@@ -1,16 +1,11 @@
 //! The admin server over HTTP and through the command line, with a real journal and a real catalog.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // How a test fails.
 
-#[path = "admin/cluster.rs"]
 mod cluster;
-#[path = "admin/contract.rs"]
 mod contract;
-#[path = "admin/crowd.rs"]
 mod crowd;
-#[path = "admin/redeliver.rs"]
 mod redeliver;
-#[path = "admin/status.rs"]
 mod status;
-#[path = "admin/watching.rs"]
 mod watching;
 
 use std::{net::SocketAddr, path::Path, process::Stdio, sync::Arc, time::Duration};
@@ -224,7 +219,7 @@ impl Server {
 }
 
 fn grapnel(address: SocketAddr, args: &[&str]) -> tokio::process::Command {
-    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_grapnel"));
+    let mut command = tokio::process::Command::new(grapnel_test_support::program::path());
     command.args(args).env("GRAPNEL_ADMIN_URL", format!("http://{address}")).env("GRAPNEL_NAMESPACE", "shop");
     command.env_remove("GRAPNEL_TOKEN_FILE").env_remove("GRAPNEL_OUTPUT").kill_on_drop(true);
     command

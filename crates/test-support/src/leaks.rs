@@ -7,14 +7,14 @@ use base64::{
 
 /// What must not be seen, by name.
 #[derive(Default)]
-pub(crate) struct Secrets(Vec<(String, Vec<u8>)>);
+pub struct Secrets(Vec<(String, Vec<u8>)>);
 
 /// Shorter ones are in every text by chance.
 const SHORTEST: usize = 8;
 
 impl Secrets {
     /// Adds one. What stands before `_` in keys that are written as base64 is no secret; the rest is one in both forms.
-    pub(crate) fn add(&mut self, name: &str, secret: impl AsRef<[u8]>) {
+    pub fn add(&mut self, name: &str, secret: impl AsRef<[u8]>) {
         let secret = secret.as_ref();
         assert!(secret.len() >= SHORTEST, "{name} is too short to be looked for");
         self.0.push((name.into(), secret.into()));
@@ -28,7 +28,7 @@ impl Secrets {
     }
 
     /// Fails if a text holds one of them.
-    pub(crate) fn assert_none_in(&self, place: &str, text: &str) {
+    pub fn assert_none_in(&self, place: &str, text: &str) {
         for (name, secret) in &self.0 {
             for (form, seen) in forms(secret) {
                 if let Some(at) = text.find(&seen) {

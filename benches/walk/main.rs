@@ -14,32 +14,20 @@
 //!
 //! `cargo bench --bench walk -- [SCENARIO...] [--events N] [--connections N] [--in-flight N] [--subscriptions N]
 //! [--objects N] [--seconds N] [--rate N] [--program PATH] [--log FILTER]`
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // How a bench fails.
 
-#[path = "walk/delivery.rs"]
 mod delivery;
-#[path = "walk/fanout.rs"]
 mod fanout;
-#[path = "walk/floor.rs"]
 mod floor;
-#[path = "walk/growth.rs"]
 mod growth;
-#[path = "walk/ingest.rs"]
 mod ingest;
-#[path = "walk/load.rs"]
 mod load;
-#[path = "walk/manifest.rs"]
 mod manifest;
-#[path = "walk/objects.rs"]
 mod objects;
-#[path = "walk/payload.rs"]
 mod payload;
-#[path = "walk/process.rs"]
 mod process;
-#[path = "walk/receiver.rs"]
 mod receiver;
-#[path = "walk/report.rs"]
 mod report;
-#[path = "walk/through.rs"]
 mod through;
 
 use std::{path::PathBuf, time::Duration};

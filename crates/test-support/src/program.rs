@@ -1,12 +1,9 @@
-//! The program as a child process, and a receiver of what it delivers.
-
-pub(crate) mod leaks;
-pub(crate) mod namespace;
-pub(crate) mod receiver;
+//! The program as a child process.
 
 use std::{
     ffi::OsStr,
     io::{BufRead, BufReader, Lines},
+    path::PathBuf,
     process::{Child, Command, ExitStatus, Output, Stdio},
     sync::{Arc, Mutex, Once},
     time::Duration,
@@ -16,38 +13,40 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde_json::Value;
 use sha2::Sha256;
 
-/// How long anything is waited for before a test fails.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+use crate::{Outcome, directory, eventually_every};
+pub use crate::{PATIENCE, leaks, namespace, receiver};
+
+/// Time between two checks: most of them are requests to the program.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// `grapnel standalone` or `grapnel run`, on free ports.
-pub(crate) struct Grapnel {
+pub struct Grapnel {
     child: Child,
     log: Arc<Mutex<Vec<String>>>,
-    pub(crate) webhooks: String,
-    pub(crate) admin: String,
+    /// URL of the server for webhooks.
+    pub webhooks: String,
+    /// URL of the admin server.
+    pub admin: String,
     client: reqwest::Client,
 }
 
 impl Grapnel {
     /// Starts it with `arguments` and returns when it serves.
-    pub(crate) fn start<I: AsRef<OsStr>>(arguments: impl IntoIterator<Item = I>) -> Self {
+    pub fn start<I: AsRef<OsStr>>(arguments: impl IntoIterator<Item = I>) -> Self {
         Self::start_with(&[], "127.0.0.1:0", arguments)
     }
 
     /// The same, with webhooks coming in at `listen`.
-    pub(crate) fn start_at<I: AsRef<OsStr>>(listen: &str, arguments: impl IntoIterator<Item = I>) -> Self {
+    pub fn start_at<I: AsRef<OsStr>>(listen: &str, arguments: impl IntoIterator<Item = I>) -> Self {
         Self::start_with(&[], listen, arguments)
     }
 
     /// The same with an environment.
-    pub(crate) fn start_in<I: AsRef<OsStr>>(
-        environment: &[(&str, &str)],
-        arguments: impl IntoIterator<Item = I>,
-    ) -> Self {
+    pub fn start_in<I: AsRef<OsStr>>(environment: &[(&str, &str)], arguments: impl IntoIterator<Item = I>) -> Self {
         Self::start_with(environment, "127.0.0.1:0", arguments)
     }
 
-    fn start_with<I: AsRef<OsStr>>(
+    pub(crate) fn start_with<I: AsRef<OsStr>>(
         environment: &[(&str, &str)],
         listen: &str,
         arguments: impl IntoIterator<Item = I>,
@@ -61,7 +60,7 @@ impl Grapnel {
     }
 
     /// Starts it by a command and returns when it serves, or what it said when it ended before.
-    pub(crate) fn try_start(command: Command) -> Result<Self, String> {
+    pub fn try_start(command: Command) -> Result<Self, String> {
         Self::try_start_at("127.0.0.1:0", command)
     }
 
@@ -95,18 +94,19 @@ impl Grapnel {
     }
 
     /// What it has printed and logged.
-    pub(crate) fn log(&self) -> String {
+    pub fn log(&self) -> String {
         self.log.lock().unwrap().join("\n")
     }
 
     /// Posts a body to an endpoint; status and JSON answer.
-    pub(crate) async fn post(&self, path: &str, headers: &[(&str, &str)], body: impl Into<Vec<u8>>) -> (u16, Value) {
+    pub async fn post(&self, path: &str, headers: &[(&str, &str)], body: impl Into<Vec<u8>>) -> (u16, Value) {
         let answer = self.try_post(path, headers, body).await.unwrap();
         let status = answer.status().as_u16();
         (status, serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap_or_default())
     }
 
-    pub(crate) async fn try_post(
+    /// The same with the whole response, or why there is none.
+    pub async fn try_post(
         &self,
         path: &str,
         headers: &[(&str, &str)],
@@ -123,27 +123,27 @@ impl Grapnel {
     }
 
     /// Asks the admin server; status and text.
-    pub(crate) async fn admin(&self, path: &str) -> (u16, String) {
+    pub async fn admin(&self, path: &str) -> (u16, String) {
         let answer = self.client.get(format!("{}{path}", self.admin)).send().await.unwrap();
         (answer.status().as_u16(), answer.text().await.unwrap())
     }
 
     /// Asks the admin API for JSON, which must be there.
-    pub(crate) async fn api(&self, path: &str) -> Value {
+    pub async fn api(&self, path: &str) -> Value {
         let (status, text) = self.admin(path).await;
         assert_eq!(status, 200, "{path}: {text}");
         serde_json::from_str(&text).unwrap()
     }
 
     /// The value of a series whose line begins with `series`.
-    pub(crate) async fn metric(&self, series: &str) -> f64 {
+    pub async fn metric(&self, series: &str) -> f64 {
         let (_, text) = self.admin("/metrics").await;
         let line = text.lines().find_map(|line| line.strip_prefix(series));
         line.unwrap_or_else(|| panic!("{series} is not in\n{text}")).trim().parse().unwrap()
     }
 
     /// The status of an object.
-    pub(crate) async fn status(&self, kind: &str, name: &str) -> Value {
+    pub async fn status(&self, kind: &str, name: &str) -> Value {
         let objects = self.api("/api/v1/objects").await;
         let items = objects["items"].as_array().unwrap();
         let object = items.iter().find(|object| object["kind"] == kind && object["name"] == name);
@@ -151,7 +151,7 @@ impl Grapnel {
     }
 
     /// A condition as (status, reason, message).
-    pub(crate) async fn condition(&self, kind: &str, name: &str, condition: &str) -> (String, String, String) {
+    pub async fn condition(&self, kind: &str, name: &str, condition: &str) -> (String, String, String) {
         let status = self.status(kind, name).await;
         let conditions = status["conditions"].as_array().cloned().unwrap_or_default();
         let found = conditions.iter().find(|found| found["type"] == condition).cloned().unwrap_or_default();
@@ -159,60 +159,37 @@ impl Grapnel {
         (text("status"), text("reason"), text("message"))
     }
 
-    /// Waits until `check` gives a value.
-    pub(crate) async fn eventually<T>(&self, what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> T {
-        let found = tokio::time::timeout(PATIENCE, async {
-            loop {
-                if let Some(value) = check().await {
-                    return value;
-                }
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        });
-        match found.await {
-            Ok(value) => value,
-            Err(_) => panic!("{what} did not happen; the log says\n{}", self.log()),
-        }
+    /// Waits until `check` holds. A test that fails prints the log.
+    pub async fn eventually<O: Outcome>(&self, what: &str, check: impl AsyncFnMut() -> O) -> O::Value {
+        eventually_every(PAUSE, what, check).await
     }
 
     /// Its process.
-    pub(crate) fn pid(&self) -> u32 {
+    pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// A line of `/proc/PID/status`, as `VmRSS`, in bytes.
-    pub(crate) fn memory(&self, line: &str) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let found = status.lines().find_map(|text| text.strip_prefix(line)?.strip_prefix(':')).unwrap();
-        found.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() << 10
+    pub fn memory(&self, line: &str) -> u64 {
+        memory(self.pid(), line)
     }
 
     /// As a power cut does it.
-    pub(crate) fn kill(mut self) {
+    pub fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    pub(crate) fn send_signal(&self, signal: &str) {
+    /// Sends a signal, such as `TERM`.
+    pub fn send_signal(&self, signal: &str) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());
     }
 
     /// Waits for the end.
-    pub(crate) async fn ended(mut self) -> (ExitStatus, String) {
-        let status = self.eventually_ended().await;
+    pub async fn ended(mut self) -> (ExitStatus, String) {
+        let status = eventually_every(PAUSE, "its end", async || self.child.try_wait().unwrap()).await;
         (status, self.log())
-    }
-
-    async fn eventually_ended(&mut self) -> ExitStatus {
-        let deadline = tokio::time::Instant::now() + PATIENCE;
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status;
-            }
-            assert!(tokio::time::Instant::now() < deadline, "it did not end:\n{}", self.log());
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
     }
 }
 
@@ -236,9 +213,21 @@ fn follow(lines: Lines<impl BufRead + Send + 'static>, log: &Arc<Mutex<Vec<Strin
     });
 }
 
+/// Where cargo has put the program, which it builds with every test and bench of its package.
+pub fn path() -> PathBuf {
+    directory::profile().join("grapnel")
+}
+
+/// A line of `/proc/PID/status`, as `VmRSS`, in bytes.
+pub fn memory(pid: u32, line: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let found = status.lines().find_map(|text| text.strip_prefix(line)?.strip_prefix(':')).unwrap();
+    found.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() << 10
+}
+
 /// The program, without what the environment would tell it.
-pub(crate) fn command() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_grapnel"));
+pub fn command() -> Command {
+    let mut command = Command::new(path());
     for (name, _) in std::env::vars().filter(|(name, _)| {
         ["GRAPNEL_", "OTEL_"].iter().any(|prefix| name.starts_with(prefix))
             || ["RUST_LOG", "KUBECONFIG", "POD_NAME"].contains(&name.as_str())
@@ -249,11 +238,12 @@ pub(crate) fn command() -> Command {
 }
 
 /// Runs a command to its end.
-pub(crate) fn run(arguments: &[&str]) -> Output {
+pub fn run(arguments: &[&str]) -> Output {
     command().args(arguments).output().unwrap()
 }
 
-pub(crate) fn client() -> reqwest::Client {
+/// An HTTP client that uses no proxy.
+pub fn client() -> reqwest::Client {
     static PROVIDER: Once = Once::new();
     PROVIDER.call_once(|| {
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -262,7 +252,7 @@ pub(crate) fn client() -> reqwest::Client {
 }
 
 /// Hexadecimal HMAC-SHA256, made here and not by the code under test.
-pub(crate) fn hmac_hex(secret: &str, body: &[u8]) -> String {
+pub fn hmac_hex(secret: &str, body: &[u8]) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
     mac.update(body);
     hex::encode(mac.finalize().into_bytes())

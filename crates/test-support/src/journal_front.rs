@@ -14,19 +14,22 @@ use tokio::sync::watch;
 
 /// What a test answers itself; the rest is the journal's.
 #[async_trait]
-pub(crate) trait Front: Send + Sync + 'static {
+pub trait Front: Send + Sync + 'static {
+    /// The journal behind.
     fn journal(&self) -> &dyn Journal;
 
+    /// As [`Journal::append`].
     async fn append(&self, events: Vec<Arrival>) -> Result<Vec<Appended>> {
         self.journal().append(events).await
     }
+    /// As [`Journal::tenure`].
     fn tenure(&self) -> watch::Receiver<Tenure> {
         self.journal().tenure()
     }
 }
 
 /// The journal that a front makes of the one behind it.
-pub(crate) struct Fronted<F>(pub(crate) Arc<F>);
+pub struct Fronted<F>(pub Arc<F>);
 
 #[async_trait]
 impl<F: Front> Journal for Fronted<F> {

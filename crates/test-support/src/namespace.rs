@@ -10,7 +10,7 @@ const INSIDE: &str = "GRAPNEL_TEST_INSIDE";
 
 /// Runs the test `name` of this binary in namespaces (`unshare`'s options) that `script` has prepared; it takes the commands
 /// that `needs` names.
-pub(crate) fn inside(name: &str, namespaces: &[&str], script: &str, needs: &str) {
+pub fn inside(name: &str, namespaces: &[&str], script: &str, needs: &str) {
     let mut command = Command::new("unshare");
     if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
         command.arg("--map-root-user");
@@ -32,6 +32,6 @@ pub(crate) fn inside(name: &str, namespaces: &[&str], script: &str, needs: &str)
 }
 
 /// Fails where [`inside`] has not been.
-pub(crate) fn assert_inside() {
+pub fn assert_inside() {
     assert!(std::env::var_os(INSIDE).is_some(), "the test beside this one runs it, in namespaces of its own");
 }

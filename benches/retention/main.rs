@@ -11,10 +11,8 @@
 //! after everything is removed and the journal was left alone for a while.
 //!
 //! `cargo bench --bench retention -- [--events N] [--at-once N] [--body BYTES] [--only quiet|age|size]`
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // How a bench fails.
 
-#[path = "retention/directory.rs"]
-mod directory;
-#[path = "retention/load.rs"]
 mod load;
 
 use std::time::Duration;
