@@ -16,6 +16,7 @@ mod store;
 mod verdict;
 
 use std::{
+    collections::HashSet,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -180,8 +181,11 @@ impl Routes {
                 }
             }
         }
-        let exists = |key: &ObjectKey| views.iter().any(|view| view.kind == ObjectKind::Endpoint && view.key == *key);
-        self.schedule.retain(exists);
+        if self.schedule.has_failures() {
+            let endpoints: HashSet<_> =
+                views.iter().filter(|view| view.kind == ObjectKind::Endpoint).map(|view| &view.key).collect();
+            self.schedule.retain(|key| endpoints.contains(key));
+        }
         self.gateways.expire(Instant::now());
     }
 
