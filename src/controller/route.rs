@@ -348,7 +348,7 @@ impl Routes {
         }
         let api: Api<DynamicObject> = Api::namespaced_with(self.options.prompt.clone(), &name.0, &manifest::gateways());
         let read = match time::timeout(limits::ROUTE_TIMEOUT, api.get_opt(&name.1)).await {
-            Ok(Ok(Some(gateway))) => GatewayRead::Gateway(gateway),
+            Ok(Ok(Some(gateway))) => GatewayRead::Gateway(Box::new(gateway)),
             Ok(Ok(None)) => GatewayRead::Unreadable,
             Ok(Err(kube::Error::Api(status))) if status.is_forbidden() => GatewayRead::Unreadable,
             Ok(Err(_)) | Err(_) => GatewayRead::Failed,
