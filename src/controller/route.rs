@@ -16,6 +16,7 @@ mod store;
 mod verdict;
 
 use std::{
+    collections::HashSet,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -180,8 +181,11 @@ impl Routes {
                 }
             }
         }
-        let exists = |key: &ObjectKey| views.iter().any(|view| view.kind == ObjectKind::Endpoint && view.key == *key);
-        self.schedule.retain(exists);
+        if self.schedule.has_failures() {
+            let endpoints: HashSet<_> =
+                views.iter().filter(|view| view.kind == ObjectKind::Endpoint).map(|view| &view.key).collect();
+            self.schedule.retain(|key| endpoints.contains(key));
+        }
         self.gateways.expire(Instant::now());
     }
 
@@ -344,7 +348,7 @@ impl Routes {
         }
         let api: Api<DynamicObject> = Api::namespaced_with(self.options.prompt.clone(), &name.0, &manifest::gateways());
         let read = match time::timeout(limits::ROUTE_TIMEOUT, api.get_opt(&name.1)).await {
-            Ok(Ok(Some(gateway))) => GatewayRead::Gateway(gateway),
+            Ok(Ok(Some(gateway))) => GatewayRead::Gateway(Box::new(gateway)),
             Ok(Ok(None)) => GatewayRead::Unreadable,
             Ok(Err(kube::Error::Api(status))) if status.is_forbidden() => GatewayRead::Unreadable,
             Ok(Err(_)) | Err(_) => GatewayRead::Failed,

@@ -8,15 +8,17 @@ use std::{
 };
 
 use crate::{
-    chart::{objects, printed},
+    chart::{objects, printed, render},
     pods, program,
 };
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// The directories that kustomize is given.
-pub(crate) const DIRECTORIES: &[&str] =
-    &["manifests", "manifests/base", "manifests/namespaced", "manifests/routes", "manifests/samples"];
+pub(crate) const DIRECTORIES: &[&str] = &["manifests", "manifests/base", "manifests/namespaced", "manifests/samples"];
+
+/// What is added to an installation from `manifests`.
+pub(crate) const ADDITION: &str = "manifests/routes";
 
 /// What kustomize makes of a directory.
 pub(crate) fn kustomize(directory: &str) -> String {
@@ -76,6 +78,22 @@ fn kustomize_renders_every_directory() {
     }
     let whole = objects(&kustomize("manifests"));
     assert_eq!(whole, objects(&kustomize("manifests/base")), "the top is the base with an image of one's own");
+}
+
+#[test]
+fn the_rights_of_routes_are_those_of_the_chart() {
+    let of = |objects: &[serde_json::Value], name: &str| -> Vec<serde_json::Value> {
+        let role = objects.iter().find(|it| it["kind"] == "ClusterRole" && it["metadata"]["name"] == name).unwrap();
+        let rules = role["rules"].as_array().unwrap().iter();
+        rules.filter(|rule| rule["apiGroups"][0] == "gateway.networking.k8s.io").cloned().collect()
+    };
+    let chart = of(&render(&["--set", "routes.enabled=true"]), "grapnel-system-grapnel");
+    let mut added = of(&objects(&kustomize(ADDITION)), "grapnel-system-grapnel-routes");
+    added.sort_by_key(ToString::to_string);
+    let mut expected = chart.clone();
+    expected.sort_by_key(ToString::to_string);
+    assert!(!chart.is_empty() && added == expected, "{added:#?}");
+    assert!(of(&render(&[]), "grapnel-system-grapnel").is_empty(), "only if they are enabled");
 }
 
 #[test]

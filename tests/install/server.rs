@@ -86,7 +86,7 @@ async fn every_set_of_values_is_taken() {
 #[tokio::test]
 async fn samples_and_manifests_are_taken() {
     let cluster = Cluster::new().await;
-    for directory in manifests::DIRECTORIES {
+    for directory in manifests::DIRECTORIES.iter().chain([&manifests::ADDITION]) {
         let mut rendered = objects(&manifests::kustomize(directory));
         for object in &mut rendered {
             // Samples go where the user is; the rest says where it goes.

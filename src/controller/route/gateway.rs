@@ -17,7 +17,7 @@ pub(super) type GatewayName = (String, String);
 /// The result of reading a Gateway.
 pub(super) enum GatewayRead {
     /// It exists.
-    Gateway(DynamicObject),
+    Gateway(Box<DynamicObject>),
     /// It does not exist, or the operator may not read it.
     Unreadable,
     /// The API server did not answer; what was known before still counts.
@@ -61,7 +61,7 @@ impl Gateways {
     /// Records the result of reading a Gateway.
     pub(super) fn set(&mut self, name: GatewayName, read: GatewayRead, now: Instant) {
         let listeners = match read {
-            GatewayRead::Gateway(gateway) => listeners(gateway),
+            GatewayRead::Gateway(gateway) => listeners(*gateway),
             GatewayRead::Unreadable => None,
             GatewayRead::Failed => self.known.remove(&name).and_then(|known| known.listeners),
         };

@@ -72,6 +72,11 @@ impl Schedule {
         failures
     }
 
+    /// Whether an object has failures.
+    pub(super) fn has_failures(&self) -> bool {
+        !self.retries.is_empty()
+    }
+
     /// Forgets objects that no longer exist.
     pub(super) fn retain(&mut self, exists: impl Fn(&ObjectKey) -> bool) {
         self.retries.retain(|key, _| exists(key));
