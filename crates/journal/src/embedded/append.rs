@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use super::{
     Engine,
     endpoint::{Endpoint, Kept},
-    frame::{Frame, Kind},
+    frame::{Frame, Kind, head_checksum},
     ids::{IdHash, KnownId},
     index::Position,
     segments::EVENT_OVERHEAD,
@@ -46,6 +46,8 @@ pub(super) struct Incoming {
     /// Offset of the event in the payload.
     row: usize,
     checksum: u32,
+    /// Checksum of the payload before the body.
+    head: u32,
     pub(super) received: Micros,
     window: Option<Duration>,
     pub(super) max_bytes: Option<u64>,
@@ -59,12 +61,19 @@ impl Incoming {
         let row = payload.len();
         record::put_event(&mut payload, arrival);
         let payload = payload.freeze();
+        let body = arrival.validated.body().len();
+        let (before, body) = payload.split_at(payload.len().saturating_sub(body));
+        let mut hasher = crc32fast::Hasher::new();
+        hasher.update(before);
+        let head = head_checksum(hasher.clone().finalize());
+        hasher.update(body);
         Self {
             id: IdHash::of(endpoint.number, incarnation, &arrival.validated.identity().id),
             endpoint,
             incarnation,
             row,
-            checksum: crc32fast::hash(&payload),
+            checksum: hasher.finalize(),
+            head,
             payload,
             received: Micros::floor(arrival.received),
             window: arrival.window,
@@ -82,6 +91,7 @@ impl Incoming {
             kind: Kind::Event,
             len: u32::try_from(self.payload.len()).unwrap_or(u32::MAX),
             checksum: self.checksum,
+            head: self.head,
             sequence,
             number: self.endpoint.number,
             incarnation: self.incarnation,

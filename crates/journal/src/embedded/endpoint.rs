@@ -281,6 +281,22 @@ impl Endpoint {
             .collect()
     }
 
+    /// Returns the first kept sequence at or after `from`.
+    pub(super) fn next_kept(&self, from: Sequence) -> Option<Sequence> {
+        let next = self.state.lock().removed.next_outside(from);
+        (next <= self.head()).then_some(next)
+    }
+
+    /// Returns the last kept sequence at or before `from`.
+    pub(super) fn previous_kept(&self, from: Sequence) -> Option<Sequence> {
+        self.state.lock().removed.previous_outside(from.min(self.head()))
+    }
+
+    /// Returns whether the event is kept.
+    pub(super) fn keeps(&self, sequence: Sequence) -> bool {
+        !self.state.lock().removed.contains(sequence)
+    }
+
     /// Returns the first kept event after a position.
     pub(super) fn upcoming(&self, position: Sequence) -> Option<Upcoming> {
         let sequence = self.state.lock().removed.next_outside(position + 1);

@@ -372,7 +372,7 @@ fn compact(engine: &Arc<Engine>, forced: bool) -> Result<()> {
         if !forced && garbage < COMPACT_BYTES.max(live / 4) {
             return Ok(());
         }
-        let Some(group) = rewrite::choose(full, engine.limits.segment_bytes) else { return Ok(()) };
+        let Some(group) = rewrite::choose(engine, full)? else { return Ok(()) };
         if let Some(rewritten) = rewrite::rewrite(engine, &group)? {
             ask(engine, |answer| Task::Replace { rewritten, answer })?;
         } else {

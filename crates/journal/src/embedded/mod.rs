@@ -19,8 +19,8 @@
 //! | `blocks`, `index`, `ids` | the derived files |
 //! | `files`, `open` | the directory; from files to memory |
 //! | `writer`, `append`, `tasks` | from calls to records |
-//! | `claim`, `read`, `received`, `redeliver` | from records to answers |
-//! | `sweep`, `room`, `keeper`, `eventless`, `rewrite` | what leaves the log |
+//! | `lookup`, `loading`, `claim`, `read`, `deliveries`, `ends`, `received`, `redeliver` | from records to answers |
+//! | `sweep`, `room`, `keeper`, `eventless`, `outcomes`, `rewrite` | what leaves the log |
 //! | `check` | looking at it offline |
 
 mod append;
@@ -29,7 +29,9 @@ mod blocks;
 mod check;
 mod claim;
 mod consumer;
+mod deliveries;
 mod endpoint;
+mod ends;
 mod entry;
 mod error;
 mod eventless;
@@ -39,8 +41,10 @@ mod ids;
 mod inbox;
 mod index;
 mod keeper;
+mod loading;
 mod lookup;
 mod open;
+mod outcomes;
 mod pending;
 mod read;
 mod received;
@@ -377,7 +381,7 @@ impl Journal for EmbeddedJournal {
 
     async fn deliveries(&self, consumer: &Incarnation, query: DeliveryQuery) -> Result<DeliveryPage> {
         let consumer = self.engine.consumer(consumer)?;
-        self.engine.blocking(move |engine| read::deliveries(engine, &consumer, &query)).await
+        self.engine.blocking(move |engine| deliveries::deliveries(engine, &consumer, &query)).await
     }
 
     async fn sweep(&self, retention: Retention, now: Timestamp) -> Result<Swept> {

@@ -115,9 +115,11 @@ pub(super) fn log_files(layout: &Layout) -> io::Result<Vec<LogFile>> {
             head => head,
         };
         if name.generation > 0 && !(head.is_some() && is_finished(&reader)?) {
-            let is_beside = |other: &SegmentName| other.id == name.id && other.generation < name.generation;
-            if names.iter().any(is_beside) {
-                // The segments that it was to replace still exist.
+            let last = head.map_or(name.id, |head| head.last);
+            let is_source =
+                |other: &SegmentName| (name.id..=last).contains(&other.id) && other.generation < name.generation;
+            if names.iter().any(is_source) {
+                // The segments that it was to replace still exist, except those deleted because nothing of them was kept.
                 writer::remove_files(layout, name)?;
                 continue;
             }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{Engine, endpoint::Endpoint, index, read::kept_after, redeliver::Chosen};
+use super::{Engine, endpoint::Endpoint, index, redeliver::Chosen};
 use crate::{
     Position, Result, Sequence,
     limits::{REDELIVERY_SCAN, REDELIVERY_SKEW},
@@ -169,9 +169,8 @@ fn first_after(
 ) -> Result<Option<(Sequence, Micros)>> {
     let mut after = after;
     loop {
-        let Some(sequence) = kept_after(endpoint, after, 1).first().copied().filter(|s| *s <= last) else {
-            return Ok(None);
-        };
+        let next = endpoint.next_kept(after.saturating_add(1));
+        let Some(sequence) = next.filter(|sequence| *sequence <= last) else { return Ok(None) };
         let found = engine.positions(endpoint, sequence, sequence, 1)?;
         if let Some((_, position)) = found.first() {
             return Ok(Some((sequence, position.received)));

@@ -19,7 +19,8 @@ use super::{
     tasks::{Redeliver, Task},
 };
 use crate::{
-    DeliveryState, JournalError, Position, Redelivered, Result, Selection, Sequence, Step, limits::REDELIVERY_STEP,
+    DeliveryState, JournalError, Position, Redelivered, Result, Selection, Sequence, Step,
+    limits::{REDELIVERY_SCAN, REDELIVERY_STEP},
     machine::Micros,
 };
 
@@ -111,18 +112,21 @@ fn choose(engine: &Arc<Engine>, consumer: &Consumer, selection: &Selection, step
     }
 }
 
-fn in_state(consumer: &Consumer, state: DeliveryState, after: Sequence, last: Sequence, limit: usize) -> Chosen {
-    let mut chosen = Chosen::default();
-    if after >= last {
-        return chosen;
+fn in_state(consumer: &Consumer, wanted: DeliveryState, after: Sequence, last: Sequence, limit: usize) -> Chosen {
+    let (mut chosen, mut after) = (Chosen::default(), after);
+    let state = consumer.state();
+    for _ in 0..REDELIVERY_SCAN {
+        let next = state.next_candidate(Some(wanted), after.saturating_add(1));
+        let Some(sequence) = next.filter(|sequence| *sequence <= last) else { return chosen };
+        if chosen.sequences.len() >= limit {
+            break;
+        }
+        if state.state_of(sequence).0 == wanted {
+            chosen.sequences.push(sequence);
+        }
+        after = sequence;
     }
-    let mut found = consumer.state().in_state(state, after + 1, limit).unwrap_or_default();
-    found.retain(|sequence| *sequence <= last);
-    if found.len() == limit {
-        let after = found.last().copied().unwrap_or(last);
-        chosen.counts.next = (after < last).then_some(Position { after, last });
-    }
-    chosen.sequences = found;
+    chosen.counts.next = (after < last).then_some(Position { after, last });
     chosen
 }
 

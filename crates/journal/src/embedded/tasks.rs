@@ -78,6 +78,8 @@ pub(super) enum Task {
         endpoint: Arc<Endpoint>,
         ranges: Vec<(Sequence, Sequence)>,
     },
+    /// Makes everything written so far durable.
+    Sync(Answer<()>),
     /// Begins a new segment.
     Rotate(Answer<()>),
     /// Deletes segments without kept events; returns how many.
@@ -184,6 +186,10 @@ impl Writer {
             }
             Task::Damaged { endpoint, ranges } => {
                 self.log.record(Kind::Damaged, endpoint.number, &entry::encode_ranges(&ranges));
+            }
+            Task::Sync(answer) => {
+                let outcome = self.can_write().and_then(|()| self.sync());
+                let _ = answer.send(outcome);
             }
             // Files are deleted only while it is known what is on disk.
             Task::Rotate(answer) => {

@@ -212,14 +212,19 @@ impl Writer {
         Ok(())
     }
 
-    /// Deletes segments without kept events.
-    pub(super) fn drop_segments(&mut self, names: &[SegmentName]) -> Result<usize> {
-        // It must be durable that nothing of them is kept before they are deleted.
+    /// Makes everything written so far durable.
+    pub(super) fn sync(&mut self) -> Result<()> {
         self.log.sync().map_err(|error| {
             let error = from_io(self.log.segment.path().display(), error);
             self.health.break_off(Instant::now(), &error);
             error
-        })?;
+        })
+    }
+
+    /// Deletes segments without kept events.
+    pub(super) fn drop_segments(&mut self, names: &[SegmentName]) -> Result<usize> {
+        // It must be durable that nothing of them is kept before they are deleted.
+        self.sync()?;
         let mut dropped = 0;
         for segment in self.engine.segments.all() {
             if !names.contains(&segment.name) || segment.live_events() > 0 || segment.name == self.log.segment.name {
