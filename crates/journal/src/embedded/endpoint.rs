@@ -14,7 +14,7 @@ use grapnel_api::{Incarnation, ObjectKey};
 use parking_lot::{Mutex, RwLock};
 
 use super::{
-    consumer::Consumer,
+    consumer_machine::ConsumerMachine,
     entry::{self, Former},
 };
 use crate::{
@@ -33,7 +33,7 @@ pub(super) struct Endpoint {
     /// a sweep or a redelivery.
     epoch: AtomicU64,
     pub(super) state: Mutex<State>,
-    pub(super) consumers: RwLock<Vec<Arc<Consumer>>>,
+    pub(super) consumers: RwLock<Vec<Arc<ConsumerMachine>>>,
     recent: Mutex<VecDeque<(Sequence, Bytes)>>,
 }
 

@@ -10,7 +10,7 @@
 use std::{ops::Range, sync::Arc};
 
 use super::{
-    Engine, index::Index, keeper::ask, outcomes, rewrite, segment_name::SegmentName, segments::Segment, tasks::Task,
+    Engine, index::Index, outcomes, rewrite, sealing::ask, segment_name::SegmentName, segments::Segment, task::Task,
 };
 use crate::Result;
 

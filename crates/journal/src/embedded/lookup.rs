@@ -8,9 +8,9 @@ use super::{
     error::from_io,
     ids::{IdHash, KnownId, Run},
     index::{Index, Position},
-    keeper::Work,
+    keeper_inbox::Work,
     segments::Segment,
-    tasks::Task,
+    task::Task,
 };
 use crate::{Result, Sequence, machine::Micros};
 

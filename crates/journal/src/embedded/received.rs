@@ -9,12 +9,21 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{Engine, endpoint::Endpoint, index, redeliver::Chosen};
+use super::{Engine, endpoint::Endpoint, index};
 use crate::{
-    Position, Result, Sequence,
+    Position, Redelivered, Result, Sequence,
     limits::{REDELIVERY_SCAN, REDELIVERY_SKEW},
     machine::Micros,
 };
+
+/// The selection of one step of a redelivery.
+#[derive(Default)]
+pub(super) struct Chosen {
+    /// Kept events that belong to the consumer.
+    pub(super) sequences: Vec<Sequence>,
+    /// Counts that do not depend on the consumer.
+    pub(super) counts: Redelivered,
+}
 
 /// The time range of a redelivery.
 #[derive(Debug, Clone, Copy)]

@@ -15,23 +15,14 @@ use super::{
     consumer::Consumer,
     endpoint::Endpoint,
     read::find,
-    received::{self, ReceiptRange},
-    tasks::{Redeliver, Task},
+    received::{self, Chosen, ReceiptRange},
+    task::{Redeliver, Task},
 };
 use crate::{
     DeliveryState, JournalError, Position, Redelivered, Result, Selection, Sequence, Step,
     limits::{REDELIVERY_SCAN, REDELIVERY_STEP},
     machine::Micros,
 };
-
-/// The selection of one step.
-#[derive(Default)]
-pub(super) struct Chosen {
-    /// Kept events that belong to the consumer.
-    pub(super) sequences: Vec<Sequence>,
-    /// Counts that do not depend on the consumer.
-    pub(super) counts: Redelivered,
-}
 
 /// Carries out one step of a redelivery.
 pub(super) async fn redeliver(

@@ -13,22 +13,16 @@ use super::{
     error::from_io,
     frame::Kind,
     index::{Index, Position},
-    keeper, outcomes,
+    outcomes, sealing,
     segment::Record,
     segment_name::SegmentName,
-    segments::{Segment, decode_event, scan},
-    tasks::Task,
+    segments::{Segment, decode_event, index_outcomes, scan},
+    task::{Rewritten, Task},
 };
 use crate::{Result, machine::Micros};
 
 /// Bytes of records that are written together.
 const WRITE_BYTES: u64 = 1 << 20;
-
-/// A segment that replaces others.
-pub(super) struct Rewritten {
-    pub(super) segment: Arc<Segment>,
-    pub(super) replaced: Vec<Arc<Segment>>,
-}
 
 /// Returns neighbouring segments that together fit into one, and of which at most half is kept; oldest first. Segments
 /// without kept events are left to [`eventless`](super::eventless).
@@ -96,12 +90,12 @@ fn write(
         if engine.is_closing() {
             return Ok(None);
         }
-        keeper::seal_waiting(engine).map_err(failed)?;
+        sealing::seal_waiting(engine).map_err(failed)?;
         copy_all(engine, source, &mut log).map_err(failed)?;
     }
     // The copy lacks events whose removal may not be durable yet. It must not count before it is: after a power cut, these
     // events would be kept, but be nowhere.
-    keeper::ask(engine, Task::Sync)?;
+    sealing::ask(engine, Task::Sync)?;
     let finish = |log: &mut OpenSegment| {
         log.record(Kind::End, 0, &[]);
         log.write(true)?;
@@ -149,7 +143,7 @@ fn copy(engine: &Engine, segment: &Segment, log: &mut OpenSegment, record: &Reco
             }
             if !ends.is_empty() {
                 let offset = log.record(Kind::Outcomes, number, &entry::encode_ends(&ends));
-                super::tasks::index_outcomes(segment, number, &ends, offset);
+                index_outcomes(segment, number, &ends, offset);
             }
         }
         _ => {}

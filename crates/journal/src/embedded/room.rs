@@ -6,11 +6,11 @@
 use std::sync::Arc;
 
 use super::{
-    append::Incoming, endpoint::Endpoint, index::Index, keeper::Work, outcomes, recovery::full, segments::Segment,
+    Engine, endpoint::Endpoint, incoming::Incoming, index::Index, keeper_inbox::Work, outcomes, segments::Segment,
     sweep, writer::Writer, writer_health::RefusedShare,
 };
 use crate::{
-    Result, ShareExhausted, ShareScope,
+    JournalError, Result, ShareExhausted, ShareScope,
     limits::{JOURNAL_ORDINARY_BYTES, RECLAIM_BYTES, RECLAIM_SHARE},
 };
 
@@ -232,6 +232,16 @@ impl Writer {
         }
         Ok(())
     }
+}
+
+/// Returns the error of a journal that has reached its maximum size.
+pub(super) fn full(engine: &Engine) -> JournalError {
+    let ((log, index), max) = (engine.disk(), engine.limits.max_bytes);
+    JournalError::Full(format!(
+        "it uses {} of {max} bytes, and no settled event is left to remove; raise --journal-max-bytes, or fix the \
+         subscriptions with the backlog",
+        log + index
+    ))
 }
 
 /// Returns the bytes of all events in a segment, kept or not.

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     EventSummary, Sequence,
-    machine::Micros,
+    machine::{Ended, Micros},
     record::{self, codec::get_var},
 };
 
@@ -271,6 +271,16 @@ pub(super) fn decode_summary(frame: &Frame, start: Bytes) -> Option<(EventSummar
     let len = (frame.len as usize).checked_sub(window)?;
     let (summary, head) = record::decode_summary(frame.sequence, row, len).ok()?;
     Some((summary, window + head))
+}
+
+/// Indexes outcomes stored in the record at `offset`.
+pub(super) fn index_outcomes(segment: &Segment, consumer: u32, ends: &[Ended], offset: u64) {
+    let offset = u32::try_from(offset).unwrap_or(u32::MAX);
+    segment.extend(|index| {
+        for ended in ends {
+            index.outcome(consumer, ended.sequence, offset);
+        }
+    });
 }
 
 /// Bytes of an event's record in addition to its payload.
