@@ -92,7 +92,7 @@ mod tests {
             format!(r#"{{"sequence":{sequence},"state":"{state}","outcome":"pending","attempts":0}}"#)
         };
         let rows: Vec<_> = rows.iter().map(row).collect();
-        let next = if more { r#","next":"1""# } else { "" };
+        let next = if more { r#","continue":"1""# } else { "" };
         serde_json::from_str(&format!(r#"{{"items":[{}]{next}}}"#, rows.join(","))).unwrap()
     }
 
