@@ -38,7 +38,7 @@ use grapnel_event::{
     schema::{SchemaSet, Unmatched, Validated, Violation},
 };
 use grapnel_expression::{Event, ExpectedType, Expression, Inputs, Scope, limits::EXPRESSION_BYTES};
-use grapnel_journal::{Arrival, Position, StoredEvent, limits::FAILURE_MESSAGE_BYTES, record};
+use grapnel_journal::{Arrival, Position, StoredEvent, embedded::fuzzing, limits::FAILURE_MESSAGE_BYTES, record};
 use grapnel_payload::{
     cloudevents::{self, CloudEvent},
     event_data,
@@ -80,6 +80,9 @@ pub const TARGETS: &[Target] = &[
     ("expression", expression),
     ("forwarded", forwarded),
     ("glob", glob),
+    ("ids", ids),
+    ("index", index),
+    ("journal", journal),
     ("jwt", jwt),
     ("keys", keys),
     ("manifest", manifest),
@@ -299,6 +302,21 @@ pub fn glob(data: &[u8]) {
         assert!(glob.matches(pattern) && matches == (text == pattern));
     }
     assert_eq!(GlobSet::new(vec![glob]).matches(text), matches);
+}
+
+/// A file of event ids of the embedded journal.
+pub fn ids(data: &[u8]) {
+    fuzzing::ids(data);
+}
+
+/// An index file of the embedded journal.
+pub fn index(data: &[u8]) {
+    fuzzing::index(data);
+}
+
+/// The payload of a record of the embedded journal other than an event.
+pub fn journal(data: &[u8]) {
+    fuzzing::record(data);
 }
 
 /// A token whose signature nobody has looked at.

@@ -41,6 +41,8 @@ mod error;
 mod eventless;
 mod files;
 mod frame;
+#[cfg(any(test, feature = "testing"))]
+pub mod fuzzing;
 mod ids;
 mod inbox;
 mod incoming;

@@ -18,14 +18,14 @@ use std::{
 use super::{OutcomeRow, Part, Position};
 use crate::{
     Sequence,
-    embedded::blocks::{BlockFile, BlockWriter, Section, Seed, invalid, number},
+    embedded::blocks::{BlockFile, BlockWriter, Seed, Table, invalid, number},
     machine::Micros,
 };
 
-const PARTS: usize = 0;
-const EVENTS: usize = 1;
-const CONSUMERS: usize = 2;
-const OUTCOMES: usize = 3;
+const PARTS: Table = Table { at: 0, row: 56 };
+const EVENTS: Table = Table { at: 1, row: 24 };
+const CONSUMERS: Table = Table { at: 2, row: 40 };
+const OUTCOMES: Table = Table { at: 3, row: 16 };
 
 /// The index of a complete segment.
 #[derive(Debug)]
@@ -51,9 +51,6 @@ struct ConsumerRows {
     highest: Sequence,
 }
 
-/// Maximum number of rows of a section that is kept in memory.
-const MOST_IN_MEMORY: u64 = 1 << 24;
-
 pub(super) fn write<'a>(
     path: &Path,
     seed: Seed,
@@ -63,28 +60,34 @@ pub(super) fn write<'a>(
     outcomes: &[OutcomeRow],
 ) -> io::Result<u64> {
     let mut writer = BlockWriter::create(path, seed)?;
-    writer.section(56)?;
+    writer.section(PARTS)?;
     for part in parts {
         let (oldest, newest) = (part.oldest.0 as u64, part.newest.0 as u64);
         let numbers = [part.endpoint.into(), part.first, part.last, part.count, part.bytes, oldest, newest];
-        writer.row(&row::<56>(&numbers))?;
+        writer.row(&row::<{ PARTS.row }>(&numbers))?;
     }
-    writer.section(24)?;
+    writer.section(EVENTS)?;
     for event in events {
         let place = u64::from(event.offset) | u64::from(event.len) << 32;
-        writer.row(&row::<24>(&[event.sequence, place, event.received.0 as u64]))?;
+        writer.row(&row::<{ EVENTS.row }>(&[event.sequence, place, event.received.0 as u64]))?;
     }
-    writer.section(40)?;
+    writer.section(CONSUMERS)?;
     let mut first = 0;
     for consumer in outcomes.chunk_by(|a, b| a.consumer == b.consumer) {
         let (Some(lowest), Some(highest)) = (consumer.first(), consumer.last()) else { continue };
         let rows = consumer.len() as u64;
-        writer.row(&row::<40>(&[lowest.consumer.into(), first, rows, lowest.sequence, highest.sequence]))?;
+        writer.row(&row::<{ CONSUMERS.row }>(&[
+            lowest.consumer.into(),
+            first,
+            rows,
+            lowest.sequence,
+            highest.sequence,
+        ]))?;
         first += rows;
     }
-    writer.section(16)?;
+    writer.section(OUTCOMES)?;
     for outcome in outcomes {
-        writer.row(&row::<16>(&[outcome.sequence, outcome.offset.into()]))?;
+        writer.row(&row::<{ OUTCOMES.row }>(&[outcome.sequence, outcome.offset.into()]))?;
     }
     writer.finish([log_len, 0, 0, 0])
 }
@@ -134,9 +137,9 @@ impl SealedIndex {
         }
         let file = self.file()?;
         let section = file.section(EVENTS)?;
-        let end = rows + part.count;
+        let end = rows.saturating_add(part.count);
         // Sequences in a part have few gaps: the row is where it would be without gaps, or before.
-        let guess = (*rows + first.saturating_sub(part.first)).min(end);
+        let guess = rows.saturating_add(first.saturating_sub(part.first)).min(end);
         let from = file.partition_point(section, *rows, guess, |row| number(row, 0) < first)?;
         let from =
             if from == guess { file.partition_point(section, guess, end, |row| number(row, 0) < first)? } else { from };
@@ -210,7 +213,7 @@ fn row<const N: usize>(numbers: &[u64]) -> [u8; N] {
 /// Reads the parts, and the first row of each in the events section.
 fn read_parts(file: &BlockFile) -> io::Result<(Vec<Part>, Vec<u64>)> {
     let (mut parts, mut first_rows, mut next) = (Vec::new(), Vec::new(), 0_u64);
-    file.visit(in_memory(file.section(PARTS)?)?, 0, |_, row| {
+    file.visit(file.section(PARTS)?, 0, |_, row| {
         let part = Part {
             endpoint: number(row, 0) as u32,
             first: number(row, 1),
@@ -230,18 +233,13 @@ fn read_parts(file: &BlockFile) -> io::Result<(Vec<Part>, Vec<u64>)> {
 
 fn read_consumers(file: &BlockFile) -> io::Result<Vec<ConsumerRows>> {
     let mut consumers = Vec::new();
-    file.visit(in_memory(file.section(CONSUMERS)?)?, 0, |_, row| {
+    file.visit(file.section(CONSUMERS)?, 0, |_, row| {
         let (consumer, first) = (number(row, 0) as u32, number(row, 1));
         let (lowest, highest) = (number(row, 3), number(row, 4));
         consumers.push(ConsumerRows { consumer, first, end: first.saturating_add(number(row, 2)), lowest, highest });
         true
     })?;
     Ok(consumers)
-}
-
-/// Returns a section whose rows memory has room for.
-fn in_memory(section: Section) -> io::Result<Section> {
-    if section.rows <= MOST_IN_MEMORY { Ok(section) } else { Err(invalid("too many rows")) }
 }
 
 #[cfg(test)]
