@@ -38,7 +38,9 @@ use grapnel_event::{
     schema::{SchemaSet, Unmatched, Validated, Violation},
 };
 use grapnel_expression::{EventInput, ExpectedType, Expression, Inputs, Scope, limits::EXPRESSION_BYTES};
-use grapnel_journal::{Arrival, RedeliveryPosition, StoredEvent, limits::FAILURE_MESSAGE_BYTES, record};
+use grapnel_journal::{
+    Arrival, RedeliveryPosition, StoredEvent, embedded::fuzzing, limits::FAILURE_MESSAGE_BYTES, record,
+};
 use grapnel_payload::{
     cloudevents::{self, CloudEvent},
     expression_inputs::expression_headers,
@@ -81,6 +83,9 @@ pub const TARGETS: &[FuzzTarget] = &[
     ("expression", expression),
     ("forwarded", forwarded),
     ("glob", glob),
+    ("ids", ids),
+    ("index", index),
+    ("journal", journal),
     ("jwt", jwt),
     ("keys", keys),
     ("manifest", manifest),
@@ -304,6 +309,21 @@ pub fn glob(data: &[u8]) {
         assert!(glob.matches(pattern) && matches == (text == pattern));
     }
     assert_eq!(GlobSet::new(vec![glob]).matches(text), matches);
+}
+
+/// A file of event ids of the embedded journal.
+pub fn ids(data: &[u8]) {
+    fuzzing::ids(data);
+}
+
+/// An index file of the embedded journal.
+pub fn index(data: &[u8]) {
+    fuzzing::index(data);
+}
+
+/// The payload of a record of the embedded journal other than an event.
+pub fn journal(data: &[u8]) {
+    fuzzing::record(data);
 }
 
 /// A token whose signature nobody has looked at.

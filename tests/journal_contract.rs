@@ -15,6 +15,8 @@ mod journal {
     pub(crate) mod embedded;
     pub(crate) mod endpoints;
     mod eventless;
+    mod full;
+    mod list_bounds;
     pub(crate) mod listings;
     pub(crate) mod memory;
     pub(crate) mod model;

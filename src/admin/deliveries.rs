@@ -17,9 +17,8 @@ use super::{
     Shared,
     authz::{self, Ask, Resource, Verb},
     contract::{self, DeliveryItem, ItemFailure, ItemOutcome, ItemSkip, ItemState, ListOrder, Operation},
-    newest_first::ListStep,
     query::Query,
-    read::Read,
+    read::{ListStep, Read, begin},
     response::{self, Problem},
 };
 
@@ -141,27 +140,17 @@ pub(super) async fn list(
 ) -> Result<Response, Problem> {
     let query = Query::parse(&uri, Operation::ListDeliveries)?;
     let (limit, order, after) = (query.limit()?, query.order()?, query.after()?);
-    let state = query.state()?.map(DeliveryState::from);
+    let (state, newest_first) = (query.state()?.map(DeliveryState::from), order == ListOrder::Desc);
     let key = ObjectKey::new(namespace, name);
     let subscription = shared.subscription(&key)?;
     let page = shared.read(async move |read: Read| {
         let journal = &*read.journal;
         let items = async |after, limit| {
-            let page = step(journal, &subscription, DeliveryQuery { state, after, limit }).await?;
-            let items = page.deliveries.into_iter().map(DeliveryItem::of).collect();
-            Ok(ListStep { items, next: page.next, is_past: false })
+            let query = DeliveryQuery { state, after, newest_first, limit };
+            let DeliveryPage { deliveries, next } = step(journal, &subscription, query).await?;
+            Ok(ListStep { items: deliveries.into_iter().map(DeliveryItem::of).collect(), next })
         };
-        let sequence = |delivery: &DeliveryItem| delivery.sequence;
-        match order {
-            ListOrder::Asc => read.page(limit, after, items, sequence).await,
-            ListOrder::Desc => {
-                let first_after = async |after| {
-                    let page = step(journal, &subscription, DeliveryQuery { state: None, after, limit: 1 }).await?;
-                    Ok(page.deliveries.first().map(|delivery| delivery.event.sequence()))
-                };
-                read.page_back(limit, after, first_after, items, sequence).await
-            }
-        }
+        read.page(limit, begin(order, after), items, |delivery| delivery.sequence).await
     });
     let page = page.await?;
     Ok(response::ok(&contract::DeliveriesPage { page, sending: shared.sending(&key) }))

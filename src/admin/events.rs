@@ -9,7 +9,7 @@ use axum::{
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use grapnel_api::{Incarnation, ObjectKey};
-use grapnel_journal::{EventEntry, EventQuery, EventSummary, Journal, Sequence, StoredEvent, limits::REDELIVERY_SKEW};
+use grapnel_journal::{EventEntry, EventQuery, EventSummary, Journal, Sequence, StoredEvent};
 use grapnel_values::glob::Glob;
 use jiff::Timestamp;
 use serde_json::value::RawValue;
@@ -18,9 +18,8 @@ use super::{
     Shared,
     authz::{self, Ask, Resource, Verb},
     contract::{EventDetail, EventHeader, EventItem, ListOrder, Operation},
-    newest_first::ListStep,
     query::Query,
-    read::Read,
+    read::{ListStep, Read, begin},
     response::{self, Problem},
 };
 use crate::admin::limits::ADMIN_LIST_MAX;
@@ -80,22 +79,12 @@ impl EventDetail {
 struct EventFilter {
     kind: Option<Glob>,
     since: Option<Timestamp>,
-    order: ListOrder,
+    newest_first: bool,
 }
 
 impl EventFilter {
     fn admits(&self, event: &EventItem) -> bool {
-        let kind = |glob: &Glob| event.r#type.as_ref().is_some_and(|kind| glob.matches(kind));
-        // The time of a damaged event is not known.
-        let since = |since| event.received_time.is_none_or(|received| received >= since);
-        self.kind.as_ref().is_none_or(kind) && self.since.is_none_or(since)
-    }
-
-    /// Whether all of these events, and with them all older ones, were received too early. Events are stored in nearly
-    /// the order of receipt.
-    fn is_past(&self, events: &[EventItem]) -> bool {
-        let Some(end) = self.since.and_then(|since| since.checked_sub(REDELIVERY_SKEW).ok()) else { return false };
-        !events.is_empty() && events.iter().all(|event| event.received_time.is_some_and(|received| received < end))
+        self.kind.as_ref().is_none_or(|glob| event.r#type.as_ref().is_some_and(|kind| glob.matches(kind)))
     }
 
     /// Reads one step of the events of an endpoint.
@@ -106,27 +95,14 @@ impl EventFilter {
         after: Sequence,
         limit: usize,
     ) -> Result<ListStep<EventItem>, Problem> {
-        // Events that are not wanted do not count for the limit of the list.
-        let limit = if self.kind.is_some() || self.since.is_some() { ADMIN_LIST_MAX } else { limit };
-        let kind = self.kind.as_ref().filter(|glob| glob.is_literal()).map(|glob| glob.as_str().to_owned());
-        // Backwards, the times of events that are not wanted tell where to end.
-        let since = self.since.filter(|_| self.order == ListOrder::Asc);
-        let page = journal.events(endpoint, EventQuery { kind, since, after, limit }).await?;
-        let mut items: Vec<EventItem> = page.events.into_iter().map(EventItem::of).collect();
-        let is_past = self.is_past(&items);
-        items.retain(|event| self.admits(event));
-        Ok(ListStep { items, next: page.next, is_past })
+        let literal = self.kind.as_ref().filter(|glob| glob.is_literal()).map(|glob| glob.as_str().to_owned());
+        // Events of other types do not count for the limit of the list.
+        let limit = if self.kind.is_some() && literal.is_none() { ADMIN_LIST_MAX } else { limit };
+        let Self { since, newest_first, .. } = *self;
+        let page = journal.events(endpoint, EventQuery { kind: literal, since, after, newest_first, limit }).await?;
+        let items = page.events.into_iter().map(EventItem::of).filter(|event| self.admits(event)).collect();
+        Ok(ListStep { items, next: page.next })
     }
-}
-
-/// The lowest sequence of an endpoint after a position.
-async fn first_after(
-    journal: &dyn Journal,
-    endpoint: &Incarnation,
-    after: Sequence,
-) -> Result<Option<Sequence>, Problem> {
-    let page = journal.events(endpoint, EventQuery { kind: None, since: None, after, limit: 1 }).await?;
-    Ok(page.events.first().map(EventEntry::sequence))
 }
 
 /// Webhooks are JSON by default.
@@ -149,19 +125,13 @@ pub(super) async fn list(
 ) -> Result<Response, Problem> {
     let query = Query::parse(&uri, Operation::ListEvents)?;
     let (limit, order, after) = (query.limit()?, query.order()?, query.after()?);
-    let wanted = EventFilter { kind: query.kind()?, since: query.since(shared.admin.clock.now())?, order };
+    let since = query.since(shared.admin.clock.now())?;
+    let wanted = EventFilter { kind: query.kind()?, since, newest_first: order == ListOrder::Desc };
     let endpoint = shared.endpoint(&ObjectKey::new(namespace, name))?;
     let page = shared.read(async move |read: Read| {
         let journal = &*read.journal;
         let step = async |after, limit| wanted.step(journal, &endpoint, after, limit).await;
-        let sequence = |event: &EventItem| event.sequence;
-        match order {
-            ListOrder::Asc => read.page(limit, after, step, sequence).await,
-            ListOrder::Desc => {
-                let first_after = async |after| first_after(journal, &endpoint, after).await;
-                read.page_back(limit, after, first_after, step, sequence).await
-            }
-        }
+        read.page(limit, begin(order, after), step, |event| event.sequence).await
     });
     Ok(response::ok(&page.await?))
 }
@@ -176,13 +146,16 @@ pub(super) async fn show(
     let endpoint = shared.endpoint(&ObjectKey::new(namespace, name))?;
     let found = shared.read(async move |read: Read| {
         let event = read.journal.event(&endpoint, &id).await?;
-        event.ok_or_else(|| {
+        let event = event.ok_or_else(|| {
             Problem::not_found(format!(
                 "endpoint {endpoint} has no event {id:?}; it may have been removed after its retention"
             ))
-        })
+        })?;
+        // The body is parsed and copied here, where reads are limited. That may take long.
+        let shown = tokio::task::spawn_blocking(move || response::ok(&EventDetail::of(&event)));
+        shown.await.map_err(|_| Problem::unavailable("the event cannot be shown"))
     });
-    Ok(response::ok(&EventDetail::of(&found.await?)))
+    found.await
 }
 
 #[cfg(test)]

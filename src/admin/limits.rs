@@ -37,9 +37,6 @@ grapnel_values::bounds! {
     /// Maximum items of a page of the admin API.
     pub const ADMIN_LIST_MAX: usize = 1000;
 
-    /// Maximum sequences that a list in descending order examines at once, before it looks at the time.
-    pub const ADMIN_WINDOW: u64 = 2048;
-
     /// Time after which a request to the admin API stops reading the journal, and returns what it has found and where
     /// to continue.
     pub const ADMIN_READ_TIME: Duration = Duration::from_secs(2);

@@ -13,7 +13,6 @@ mod events;
 pub mod health;
 pub mod limits;
 mod metrics;
-mod newest_first;
 mod objects;
 pub mod openapi;
 mod query;

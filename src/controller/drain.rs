@@ -282,7 +282,9 @@ async fn oldest(
 ) -> Result<Option<EventEntry>, JournalError> {
     let mut after = 0;
     loop {
-        let page = journal.deliveries(subscription, DeliveryQuery { state: Some(state), after, limit: 1 }).await?;
+        let page = journal
+            .deliveries(subscription, DeliveryQuery { state: Some(state), after, limit: 1, ..DeliveryQuery::default() })
+            .await?;
         match (page.deliveries.into_iter().next(), page.next) {
             (Some(delivery), _) => return Ok(Some(delivery.event)),
             (None, None) => return Ok(None),

@@ -331,7 +331,7 @@ impl Stage {
 
     /// Every delivery in a state.
     pub(crate) async fn deliveries(&self, name: &str, state: DeliveryState) -> Vec<DeliveryRecord> {
-        let query = DeliveryQuery { state: Some(state), after: 0, limit: 1000 };
+        let query = DeliveryQuery { state: Some(state), limit: 1000, ..Default::default() };
         let page = self.journal.deliveries(&file(name), query).await.unwrap();
         assert_eq!(page.next, None, "one step finds them all");
         page.deliveries

@@ -206,6 +206,8 @@ async fn nothing_acknowledged_is_lost_with_the_power() {
     traffic.all_accepted(&grapnel).await;
     let duplicates = traffic.assert_nothing_lost(&grapnel).await;
     eprintln!("{hits} power cuts, {} events accepted, none lost; duplicates {duplicates:?}", traffic.accepted());
+    // What is listed can be read: the removal of an event is not lost, while the event is.
+    assert_eq!(grapnel.metric("grapnel_journal_damaged_records_total ").await, 0.0, "{}", grapnel.log());
     assert!(hits > cuts / 9, "only {hits} of {cuts}");
 }
 

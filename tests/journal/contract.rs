@@ -43,6 +43,7 @@ macro_rules! journal_contract {
 
             listings::listings_show_every_state,
             listings::lists_come_in_steps,
+            listings::lists_come_newest_first,
             listings::lists_continue_while_the_log_changes,
 
             outcomes::deliveries_say_how_they_went,

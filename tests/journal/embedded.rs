@@ -39,6 +39,11 @@ impl Embedded {
         names.sort_unstable();
         names
     }
+
+    /// Returns the size of a log file in bytes; 0 if there is none of that name.
+    pub(crate) fn log_bytes(&self, name: &str) -> u64 {
+        fs::metadata(self.directory.path().join("log").join(name)).map_or(0, |file| file.len())
+    }
 }
 
 impl Engine for Embedded {

@@ -29,7 +29,8 @@ pub(crate) async fn listings_show_every_state(engine: &dyn Engine) {
         assert_eq!(session.deliveries(Some(one.1)).await, [one]);
     }
     let after = session.sequence(2);
-    let listed = session.try_records(&file("out"), DeliveryQuery { state: None, after, limit: 2 }).await.unwrap();
+    let listed =
+        session.try_records(&file("out"), DeliveryQuery { after, limit: 2, ..Default::default() }).await.unwrap();
     assert_eq!(listed.iter().map(|record| record.event.sequence()).collect::<Vec<_>>(), [3, 4, 5, 6]);
     assert_eq!((listed[0].due, listed[0].failure.clone()), (Some(at(20)), Some(failure(19))));
     let query = EventQuery { since: Some(at(1)), after, limit: 2, ..Default::default() };
@@ -81,10 +82,47 @@ pub(crate) async fn lists_come_in_steps(engine: &dyn Engine) {
             (Some(DeliveryState::InFlight), vec![]),
             (Some(DeliveryState::Settled), vec![]),
         ] {
-            let query = DeliveryQuery { state, after: 0, limit };
+            let query = DeliveryQuery { state, limit, ..Default::default() };
             let records = session.try_records(&file("out"), query).await.unwrap();
             assert_eq!(records.iter().map(|record| record.event.sequence()).collect::<Vec<_>>(), expected);
         }
+    }
+}
+
+/// Lists that begin with the newest row hold what the others hold, in the opposite order.
+pub(crate) async fn lists_come_newest_first(engine: &dyn Engine) {
+    const MANY: u64 = 40;
+    let session = Session::attached(engine, Start::Now).await;
+    session.append_all((1..=MANY).map(|n| arrival(&file("in"), &n.to_string(), n as i64)).collect()).await;
+    session.claim(30, 50).await;
+    let ends = (1..=28).map(|ordinal| match ordinal % 4 {
+        0 => (ordinal, dead(50)),
+        1 => (ordinal, retry(90)),
+        _ => (ordinal, delivered(50)),
+    });
+    session.settle_all(ends.collect()).await;
+    assert_eq!(session.sweep(keep(40, 1000), 50).await.events, 5);
+    for limit in [1, 3, ALL] {
+        let events = EventQuery { newest_first: true, limit, ..Default::default() };
+        let ordinals = |events: Vec<EventSummary>| -> Vec<u64> { events.iter().map(|event| event.sequence).collect() };
+        let mut ascending = session.kept().await;
+        ascending.reverse();
+        assert_eq!(ordinals(session.list(&file("in"), events.clone()).await), ascending);
+        let before = EventQuery { after: session.sequence(12), ..events.clone() };
+        assert_eq!(ordinals(session.list(&file("in"), before).await), [11, 9, 8, 5, 4, 1]);
+        let late = EventQuery { since: Some(at(38)), ..events };
+        assert_eq!(ordinals(session.list(&file("in"), late).await), [40, 39, 38]);
+        for (_, state, _) in session.deliveries(None).await.into_iter().take(30) {
+            let state = Some(state);
+            let mut expected = session.records(state).await;
+            expected.reverse();
+            let query = DeliveryQuery { state, newest_first: true, limit, ..Default::default() };
+            assert_eq!(session.try_records(&file("out"), query).await.unwrap(), expected);
+        }
+        let mut expected = session.records(None).await;
+        expected.reverse();
+        let query = DeliveryQuery { newest_first: true, limit, ..Default::default() };
+        assert_eq!(session.try_records(&file("out"), query).await.unwrap(), expected);
     }
 }
 

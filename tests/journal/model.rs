@@ -280,7 +280,7 @@ impl Pair<'_> {
     async fn settle(&self, number: usize, ends: Vec<(Index, End)>, what: &str) {
         let (consumer, now) = (self.consumer(number), self.now);
         // Mostly of what is in flight, but of anything.
-        let query = DeliveryQuery { state: None, after: 0, limit: ALL };
+        let query = DeliveryQuery { limit: ALL, ..Default::default() };
         let records = self.naive.try_records(&consumer, query).await.unwrap_or_default();
         let in_flight = records.iter().filter(|record| record.state == DeliveryState::InFlight);
         let mut candidates: Vec<Ordinal> = in_flight.map(|record| record.event.sequence()).collect();
@@ -356,7 +356,7 @@ impl Pair<'_> {
         for number in 0..CONSUMERS {
             for consumer in [self.consumer(number), self.earlier_consumer(number)] {
                 self.both(what, async |session| session.journal().progress(&consumer)).await;
-                let query = DeliveryQuery { state: None, after: 0, limit: ALL };
+                let query = DeliveryQuery { limit: ALL, ..Default::default() };
                 let ask = async |session: &Session| kind(session.try_records(&consumer, query.clone()).await);
                 let _ = self.both(what, ask).await;
             }

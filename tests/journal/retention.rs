@@ -27,7 +27,7 @@ pub(crate) async fn dead_letters_stay_listed(engine: &dyn Engine) {
     let expected = [(1, DeliveryState::DeadLettered, 2), (2, DeliveryState::DeadLettered, 1)];
     assert_eq!(session.deliveries(Some(DeliveryState::DeadLettered)).await, expected);
     let after = session.sequence(1);
-    let query = DeliveryQuery { state: Some(DeliveryState::DeadLettered), after, limit: ALL };
+    let query = DeliveryQuery { state: Some(DeliveryState::DeadLettered), after, limit: ALL, ..Default::default() };
     let listed = session.try_records(&file("out"), query).await.unwrap();
     assert_eq!((listed.len(), listed[0].failure.clone()), (1, Some(failure(3))));
     assert_eq!(session.sweep(keep(0, 100), 102).await, Swept::default());

@@ -224,17 +224,24 @@ impl<'a> Session<'a> {
     pub(crate) async fn list(&self, endpoint: &Incarnation, query: EventQuery) -> Vec<EventSummary> {
         let mut all: Vec<EventSummary> = Vec::new();
         let mut query = query;
+        let is_beyond = order(query.newest_first);
         loop {
             let page = self.journal().events(endpoint, query.clone()).await.unwrap();
             assert!(page.events.len() <= query.limit, "{page:?} of {query:?}");
             for entry in page.events {
                 let EventEntry::Kept(event) = entry else { panic!("{entry:?}") };
-                assert!(event.sequence > query.after && all.last().is_none_or(|last| last.sequence < event.sequence));
+                assert!(
+                    is_beyond(query.after, event.sequence)
+                        && all.last().is_none_or(|last| is_beyond(last.sequence, event.sequence))
+                );
                 all.push(event);
             }
             match page.next {
                 Some(next) => {
-                    assert!(next > query.after && all.last().is_none_or(|last| last.sequence <= next), "{query:?}");
+                    assert!(
+                        is_beyond(query.after, next) && all.last().is_none_or(|last| !is_beyond(next, last.sequence)),
+                        "{query:?}"
+                    );
                     query.after = next;
                 }
                 None => break,
@@ -270,17 +277,24 @@ impl<'a> Session<'a> {
     ) -> Result<Vec<DeliveryRecord>, JournalError> {
         let mut all: Vec<DeliveryRecord> = Vec::new();
         let mut query = query;
+        let is_beyond = order(query.newest_first);
         loop {
             let page = self.journal().deliveries(consumer, query.clone()).await?;
             assert!(page.deliveries.len() <= query.limit, "{page:?} of {query:?}");
             for record in page.deliveries {
                 let sequence = record.event.sequence();
-                assert!(sequence > query.after && all.last().is_none_or(|last| last.event.sequence() < sequence));
+                assert!(
+                    is_beyond(query.after, sequence)
+                        && all.last().is_none_or(|last| is_beyond(last.event.sequence(), sequence))
+                );
                 all.push(record);
             }
             match page.next {
                 Some(next) => {
-                    assert!(next > query.after && all.last().is_none_or(|last| last.event.sequence() <= next));
+                    assert!(
+                        is_beyond(query.after, next)
+                            && all.last().is_none_or(|last| !is_beyond(next, last.event.sequence()))
+                    );
                     query.after = next;
                 }
                 None => break,
@@ -296,7 +310,7 @@ impl<'a> Session<'a> {
 
     /// Every delivery of `shop/out` in a state.
     pub(crate) async fn records(&self, state: Option<DeliveryState>) -> Vec<DeliveryRecord> {
-        self.try_records(&file("out"), DeliveryQuery { state, after: 0, limit: ALL }).await.unwrap()
+        self.try_records(&file("out"), DeliveryQuery { state, limit: ALL, ..Default::default() }).await.unwrap()
     }
 
     pub(crate) async fn record(&self, ordinal: Ordinal) -> DeliveryRecord {
@@ -317,6 +331,11 @@ impl<'a> Session<'a> {
     pub(crate) async fn redeliver(&self, selection: &Selection, step: RedeliveryStep) -> Redelivered {
         self.journal().redeliver(&file("out"), selection, step).await.unwrap()
     }
+}
+
+/// Whether the second of two sequences follows the first in a list; 0 is before its first row.
+fn order(newest_first: bool) -> impl Fn(Sequence, Sequence) -> bool {
+    move |before, next| if newest_first { before == 0 || next < before } else { next > before }
 }
 
 /// So many seconds for the settled events of `shop/in`, and for the dead letters of `shop/out`.

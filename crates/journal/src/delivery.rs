@@ -263,13 +263,15 @@ pub struct DeliveryRecord {
     pub failure: Option<Failure>,
 }
 
-/// Parameters of a list of deliveries, ascending by sequence.
+/// Parameters of a list of deliveries, by sequence.
 #[derive(Debug, Clone, Default)]
 pub struct DeliveryQuery {
     /// Only deliveries in this state; `None` for every state.
     pub state: Option<DeliveryState>,
-    /// Only sequences greater than this.
+    /// Only sequences beyond this in the order of the list; 0 for all.
     pub after: Sequence,
+    /// Descending instead of ascending.
+    pub newest_first: bool,
     /// Maximum number of deliveries.
     pub limit: usize,
 }

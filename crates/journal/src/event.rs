@@ -88,15 +88,18 @@ pub enum EventEntry {
     Damaged(Sequence),
 }
 
-/// Parameters of a list of events, ascending by sequence.
+/// Parameters of a list of events, by sequence.
 #[derive(Debug, Clone, Default)]
 pub struct EventQuery {
     /// Only events of exactly this type.
     pub kind: Option<String>,
-    /// Only events received at or after this time.
+    /// Only events received at or after this time. The list may leave out events that were stored more than
+    /// [`REDELIVERY_SKEW`](crate::limits::REDELIVERY_SKEW) out of the order of receipt.
     pub since: Option<Timestamp>,
-    /// Only sequences greater than this.
+    /// Only sequences beyond this in the order of the list; 0 for all.
     pub after: Sequence,
+    /// Descending instead of ascending.
+    pub newest_first: bool,
     /// Maximum number of events.
     pub limit: usize,
 }

@@ -157,13 +157,13 @@ pub trait Journal: Send + Sync + 'static {
     /// reported.
     fn progress(&self, consumer: &Incarnation) -> Option<Progress>;
 
-    /// Lists the events of an endpoint in ascending order: one bounded step.
+    /// Lists the events of an endpoint: one bounded step, which reads no bodies.
     async fn events(&self, endpoint: &Incarnation, query: EventQuery) -> Result<EventPage>;
 
     /// Returns the newest event with that id.
     async fn event(&self, endpoint: &Incarnation, id: &str) -> Result<Option<StoredEvent>>;
 
-    /// Lists the deliveries of a consumer, ascending by sequence: one bounded step.
+    /// Lists the deliveries of a consumer: one bounded step, which reads no bodies.
     ///
     /// # Errors
     ///

@@ -132,7 +132,13 @@ grapnel_values::bounds! {
     /// Number of rows that one step of a list examines.
     pub const LIST_SCAN: usize = 256;
 
-    /// Maximum bytes of events that one step of a list reads after the first event.
+    /// Number of deliveries whose outcomes a list looks up together.
+    pub const DELIVERIES_CHUNK: usize = 16;
+
+    /// Bytes of an event that a list reads at first, which are usually all before its body.
+    pub const HEAD_BYTES: usize = 2 << 10;
+
+    /// Maximum bytes that one step of a list reads after the first event.
     pub const LIST_BYTES: usize = 4 << 20;
 
     /// Bytes of old segments checked for damage every [`SCRUB_INTERVAL`].

@@ -29,7 +29,7 @@ pub(super) struct Seed {
 }
 
 impl Seed {
-    fn checksum(self, block: u64, data: &[u8]) -> u32 {
+    pub(super) fn checksum(self, block: u64, data: &[u8]) -> u32 {
         let mut hasher = crc32fast::Hasher::new();
         hasher.update(&self.salt.to_le_bytes());
         hasher.update(&self.number.to_le_bytes());
@@ -37,6 +37,15 @@ impl Seed {
         hasher.update(data);
         hasher.finalize()
     }
+}
+
+/// The rows of one kind in a file.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Table {
+    /// Index of its section.
+    pub(super) at: usize,
+    /// Bytes of a row.
+    pub(super) row: usize,
 }
 
 /// The location of the rows of one kind.
@@ -74,10 +83,10 @@ impl BlockWriter {
         Ok(Self { file, seed, block: Vec::with_capacity(BLOCK), blocks: 1, sections: Vec::new() })
     }
 
-    /// Begins a section with rows of this size.
-    pub(super) fn section(&mut self, row: usize) -> io::Result<()> {
+    /// Begins the section of a table, which must be the next one of the file.
+    pub(super) fn section(&mut self, table: Table) -> io::Result<()> {
         self.flush_block()?;
-        self.sections.push(Section { first_block: self.blocks, rows: 0, row });
+        self.sections.push(Section { first_block: self.blocks, rows: 0, row: table.row });
         Ok(())
     }
 
@@ -150,6 +159,7 @@ impl BlockFile {
     pub(super) fn open(path: &Path, seed: Seed) -> io::Result<Self> {
         let mut opened = Self { file: File::open(path)?, seed, tag: [0; 4], sections: Vec::new() };
         let header = opened.block(0)?;
+        let blocks = opened.len()? / BLOCK as u64;
         let word =
             |at: usize| header.get(at..).and_then(|rest| rest.first_chunk()).map(|word| u32::from_le_bytes(*word));
         let long =
@@ -167,14 +177,20 @@ impl BlockFile {
             };
             let row = usize::try_from(row).ok().filter(|row| (1..=BLOCK_DATA).contains(row));
             let row = row.ok_or_else(|| invalid("impossible rows"))?;
-            opened.sections.push(Section { first_block, rows, row });
+            let section = Section { first_block, rows, row };
+            // The file bounds the number of rows, and with it all work and memory.
+            if first_block.checked_add(section.blocks()).is_none_or(|end| end > blocks) {
+                return Err(invalid("rows beyond the end"));
+            }
+            opened.sections.push(section);
         }
         Ok(opened)
     }
 
-    /// Returns a section by its index in the file.
-    pub(super) fn section(&self, at: usize) -> io::Result<Section> {
-        self.sections.get(at).copied().ok_or_else(|| invalid("a section is missing"))
+    /// Returns the section of a table.
+    pub(super) fn section(&self, table: Table) -> io::Result<Section> {
+        let section = self.sections.get(table.at).copied().filter(|section| section.row == table.row);
+        section.ok_or_else(|| invalid("a section is missing"))
     }
 
     /// Returns the length of the file in bytes.
@@ -283,22 +299,24 @@ mod tests {
     use super::*;
 
     const SEED: Seed = Seed { salt: 5, number: 6 };
+    const ROWS: Table = Table { at: 0, row: 8 };
+    const MORE: Table = Table { at: 1, row: 16 };
 
     #[test]
     fn rows_are_found_in_any_block() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");
         let mut writer = BlockWriter::create(&path, SEED).unwrap();
-        writer.section(8).unwrap();
+        writer.section(ROWS).unwrap();
         for n in 0..3000u64 {
             writer.row(&(2 * n).to_be_bytes()).unwrap();
         }
-        writer.section(16).unwrap();
+        writer.section(MORE).unwrap();
         writer.row(&[7; 16]).unwrap();
         let len = writer.finish([1, 2, 3, 4]).unwrap();
         let file = BlockFile::open(&path, SEED).unwrap();
         assert_eq!((file.tag, file.len().unwrap()), ([1, 2, 3, 4], len));
-        let section = file.section(0).unwrap();
+        let section = file.section(ROWS).unwrap();
         for wanted in [0, 1, 2, 1021, 1022, 1023, 3333, 5998, 5999, 6000] {
             let found = file.partition_point(section, 0, 3000, |row| row < wanted_bytes(wanted).as_slice()).unwrap();
             assert_eq!(found, wanted.div_ceil(2).min(3000), "{wanted}");
@@ -310,8 +328,8 @@ mod tests {
         })
         .unwrap();
         assert_eq!(seen, (2900..3000).map(|n| (n, 2 * n)).collect::<Vec<_>>());
-        file.visit(file.section(1).unwrap(), 0, |_, row| row == [7; 16]).unwrap();
-        assert!(file.section(2).is_err());
+        file.visit(file.section(MORE).unwrap(), 0, |_, row| row == [7; 16]).unwrap();
+        assert!(file.section(Table { at: 2, row: 8 }).is_err());
     }
 
     fn wanted_bytes(wanted: u64) -> [u8; 8] {
@@ -323,7 +341,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");
         let mut writer = BlockWriter::create(&path, SEED).unwrap();
-        writer.section(8).unwrap();
+        writer.section(ROWS).unwrap();
         writer.row(&[1; 8]).unwrap();
         writer.finish([0; 4]).unwrap();
         let whole = std::fs::read(&path).unwrap();
@@ -331,12 +349,12 @@ mod tests {
             let mut flipped = whole.clone();
             flipped[at] ^= 4;
             std::fs::write(&path, flipped).unwrap();
-            let read = BlockFile::open(&path, SEED).and_then(|file| file.rows_of_block(file.section(0)?, 0));
+            let read = BlockFile::open(&path, SEED).and_then(|file| file.rows_of_block(file.section(ROWS)?, 0));
             assert_eq!(read.unwrap_err().kind(), io::ErrorKind::InvalidData, "byte {at}");
         }
         std::fs::write(&path, &whole).unwrap();
         assert!(BlockFile::open(&path, Seed { number: 7, ..SEED }).is_err());
         std::fs::write(&path, &whole[..BLOCK]).unwrap();
-        assert!(BlockFile::open(&path, SEED).and_then(|file| file.rows_of_block(file.section(0)?, 0)).is_err());
+        assert!(BlockFile::open(&path, SEED).and_then(|file| file.rows_of_block(file.section(ROWS)?, 0)).is_err());
     }
 }

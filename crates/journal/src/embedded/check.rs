@@ -10,12 +10,12 @@ use super::{
     frame::Kind,
     ids::{Run, RunName},
     index::SealedIndex,
-    open::log_files,
+    log_files::log_files,
     rewrite,
     segment::Reader,
     segment_name::SegmentName,
     segments::{index_seed, scan},
-    tasks::Task,
+    task::Task,
 };
 use crate::{JournalError, Sequence};
 

@@ -8,7 +8,7 @@ use super::{
     Engine,
     consumer::Consumer,
     entry,
-    tasks::{Settle, Task},
+    task::{Settle, Task},
 };
 use crate::{
     Claim, Claimed, Delivery, Failure, JournalError, Result, Sequence, Settlement, StoredEvent,
@@ -201,7 +201,7 @@ pub(super) async fn settle(
         }
     }
     if released {
-        consumer.notify.notify_waiters();
+        consumer.machine.notify.notify_waiters();
     }
     if ends.is_empty() {
         return Ok(());

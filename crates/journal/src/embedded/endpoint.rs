@@ -14,7 +14,7 @@ use grapnel_api::{Incarnation, ObjectKey};
 use parking_lot::{Mutex, RwLock};
 
 use super::{
-    consumer::Consumer,
+    consumer_machine::ConsumerMachine,
     entry::{self, Former},
 };
 use crate::{
@@ -33,7 +33,7 @@ pub(super) struct Endpoint {
     /// a sweep or a redelivery.
     epoch: AtomicU64,
     pub(super) state: Mutex<State>,
-    pub(super) consumers: RwLock<Vec<Arc<Consumer>>>,
+    pub(super) consumers: RwLock<Vec<Arc<ConsumerMachine>>>,
     recent: Mutex<VecDeque<(Sequence, Bytes)>>,
 }
 
@@ -279,6 +279,22 @@ impl Endpoint {
             .zip(ends)
             .map(|((first, retention), last)| Span { first: *first, last, retention: *retention })
             .collect()
+    }
+
+    /// Returns the first kept sequence at or after `from`.
+    pub(super) fn next_kept(&self, from: Sequence) -> Option<Sequence> {
+        let next = self.state.lock().removed.next_outside(from);
+        (next <= self.head()).then_some(next)
+    }
+
+    /// Returns the last kept sequence at or before `from`.
+    pub(super) fn previous_kept(&self, from: Sequence) -> Option<Sequence> {
+        self.state.lock().removed.previous_outside(from.min(self.head()))
+    }
+
+    /// Returns whether the event is kept.
+    pub(super) fn keeps(&self, sequence: Sequence) -> bool {
+        !self.state.lock().removed.contains(sequence)
     }
 
     /// Returns the first kept event after a position.

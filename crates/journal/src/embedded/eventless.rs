@@ -9,8 +9,10 @@
 
 use std::{ops::Range, sync::Arc};
 
-use super::{Engine, index::Index, keeper::ask, rewrite, segment_name::SegmentName, segments::Segment, tasks::Task};
-use crate::{Result, Sequence};
+use super::{
+    Engine, index::Index, outcomes, rewrite, sealing::ask, segment_name::SegmentName, segments::Segment, task::Task,
+};
+use crate::Result;
 
 /// Deletes segments without kept events, or rewrites them to the outcomes that are kept.
 pub(super) fn reduce(engine: &Arc<Engine>) -> Result<()> {
@@ -19,9 +21,9 @@ pub(super) fn reduce(engine: &Arc<Engine>) -> Result<()> {
     let (mut kept, mut contents, mut empty) = (Vec::new(), Vec::new(), Vec::new());
     let mut earlier = false;
     for segment in full {
-        let of = Contents::of(segment);
+        let of = Contents::of(engine, segment)?;
         let has_events = matches!(of, Contents::Events);
-        if has_events || (earlier && has_kept_outcomes(engine, segment)?) {
+        if has_events || (earlier && outcomes::has_kept(engine, segment)?) {
             kept.push(Arc::clone(segment));
             contents.push(of);
         } else {
@@ -47,18 +49,6 @@ fn delete(engine: &Arc<Engine>, segments: Vec<SegmentName>) -> Result<()> {
     Ok(())
 }
 
-/// Returns whether the segment has outcomes of kept events.
-fn has_kept_outcomes(engine: &Engine, segment: &Segment) -> Result<bool> {
-    for consumer in engine.consumers.read().all() {
-        let rows = engine.outcome_rows(segment, consumer.number, 0, Sequence::MAX)?;
-        let state = consumer.endpoint.state.lock();
-        if rows.iter().any(|(sequence, _)| !state.removed.contains(*sequence)) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
 /// What a segment holds that is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Contents {
@@ -70,23 +60,24 @@ enum Contents {
         bytes: u64,
         /// The index is complete, so that the segment can be rewritten.
         sealed: bool,
-        /// The segment was rewritten without any event.
+        /// The segment was rewritten without any event, and most of its outcomes are still kept.
         reduced: bool,
     },
 }
 
 impl Contents {
-    fn of(segment: &Segment) -> Self {
+    fn of(engine: &Engine, segment: &Segment) -> Result<Self> {
         if segment.live_events() > 0 {
-            return Self::Events;
+            return Ok(Self::Events);
         }
         let parts = segment.index(Index::parts);
         let events: u64 = parts.iter().map(|part| part.bytes).sum();
-        Self::Outcomes {
+        let was_reduced = segment.name.generation > 0 && parts.is_empty();
+        Ok(Self::Outcomes {
             bytes: segment.len().saturating_sub(events),
             sealed: segment.is_sealed(),
-            reduced: segment.name.generation > 0 && parts.is_empty(),
-        }
+            reduced: was_reduced && !outcomes::are_mostly_stale(engine, segment)?,
+        })
     }
 }
 

@@ -149,6 +149,17 @@ impl Layout {
         fs::rename(&fresh, path)
     }
 
+    /// Deletes the files of a segment.
+    pub(super) fn remove(&self, name: SegmentName) -> io::Result<()> {
+        for path in [self.log_file(name), self.copy_file(name), self.index_file(name)] {
+            match fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Makes the names of the log files durable.
     pub(super) fn sync_log_directory(&self) -> io::Result<()> {
         File::open(self.log())?.sync_all()

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | 0–3 | `GRN2` |
 //! | 4 | kind |
-//! | 5–7 | zero |
+//! | 5–7 | of an event: the low 24 bits of the CRC-32 of the payload before the body; zero if unknown, otherwise zero |
 //! | 8–11 | length of the payload |
 //! | 12–15 | CRC-32 of the payload |
 //! | 16–23 | sequence of an event, otherwise zero |
@@ -15,6 +15,8 @@
 //! The frame checksum covers the location, so that a record is valid only where it was written: bytes that a disk
 //! returns from elsewhere count as damage. The salt is random and secret, so that a sender cannot put bytes into a body
 //! that a search for the next intact record would accept as one.
+//!
+//! The checksum of an event's payload before its body lets a list read that part alone.
 
 use super::segment_name::SegmentName;
 use crate::Sequence;
@@ -101,6 +103,8 @@ pub(super) struct Frame {
     pub(super) len: u32,
     /// Checksum of the payload.
     pub(super) checksum: u32,
+    /// [`head_checksum`] of an event's payload before the body; 0 if unknown.
+    pub(super) head: u32,
     pub(super) sequence: Sequence,
     /// Number of the endpoint or consumer.
     pub(super) number: u32,
@@ -120,7 +124,7 @@ impl Frame {
     pub(super) fn of(kind: Kind, number: u32, payload: &[u8]) -> Self {
         // Payloads are bounded far below 4 GiB.
         let len = u32::try_from(payload.len()).unwrap_or(u32::MAX);
-        Self { kind, len, checksum: crc32fast::hash(payload), sequence: 0, number, incarnation: 0 }
+        Self { kind, len, checksum: crc32fast::hash(payload), head: 0, sequence: 0, number, incarnation: 0 }
     }
 
     /// Returns the length of the frame and its payload.
@@ -132,9 +136,11 @@ impl Frame {
     pub(super) fn encode(&self, place: RecordLocation) -> [u8; FRAME] {
         let mut bytes = [0; FRAME];
         let (head, checksum) = bytes.split_at_mut(FRAME - 4);
+        // The kind is the low byte.
+        let kind = (self.head << 8) | u32::from(self.kind as u8);
         let fields: [&[u8]; 7] = [
             &MAGIC,
-            &[self.kind as u8, 0, 0, 0],
+            &kind.to_le_bytes(),
             &self.len.to_le_bytes(),
             &self.checksum.to_le_bytes(),
             &self.sequence.to_le_bytes(),
@@ -164,11 +170,17 @@ impl Frame {
             kind: Kind::from_byte(*head.get(4)?)?,
             len: word(8)?,
             checksum: word(12)?,
+            head: word(4)? >> 8,
             sequence: u64::from_le_bytes(*head.get(16..)?.first_chunk()?),
             number: word(24)?,
             incarnation: word(28)?,
         })
     }
+}
+
+/// Reduces a CRC-32 to the part that a frame has room for.
+pub(super) fn head_checksum(crc: u32) -> u32 {
+    crc & 0x00ff_ffff
 }
 
 impl RecordLocation {
@@ -195,7 +207,7 @@ mod tests {
     #[test]
     fn valid_only_where_it_was_written() {
         let place = RecordLocation { salt: 7, segment: SegmentName { id: 3, generation: 1 }, offset: 4096 };
-        let frame = Frame { sequence: 9, incarnation: 2, ..Frame::of(Kind::Event, 5, b"payload") };
+        let frame = Frame { sequence: 9, incarnation: 2, head: 0x00ab_cdef, ..Frame::of(Kind::Event, 5, b"payload") };
         let bytes = frame.encode(place);
         assert_eq!(Frame::decode(&bytes, place), Some(frame));
         assert_eq!(Frame::decode(&bytes, place.at(4097)), None);

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{append::Append, tasks::Task};
+use super::{incoming::Append, task::Task};
 use crate::{
     JournalError, Result,
     limits::{APPEND_QUEUE_BYTES, JOURNAL_TASK_QUEUE},

@@ -4,96 +4,27 @@
 //! rewrites segments of which little is kept, and checks old segments for damage before they are needed. It asks the
 //! writer for every change of the log.
 
-use std::{
-    collections::VecDeque,
-    io,
-    sync::Arc,
-    time::{Duration, Instant},
-};
-
-use parking_lot::{Condvar, Mutex};
-use tokio::sync::oneshot;
+use std::{io, sync::Arc, time::Instant};
 
 use super::{
-    Engine, eventless,
+    Engine,
+    error::from_io,
+    eventless,
     ids::{self, ActiveIds, Run, RunName},
     index::Index,
+    keeper_inbox::Waiting,
     rewrite,
+    sealing::{ask, filter_bytes, load, seal, seal_waiting},
     segment::{Found, Scan},
     segment_name::SegmentName,
     segments::{Segment, scan},
-    tasks::{Answer, Task},
+    task::Task,
 };
 use crate::{
     JournalError, Result,
-    limits::{COMPACT_BYTES, ID_FILTER_BYTES, JOURNAL_HEAL_INTERVAL, SCRUB_BYTES, SCRUB_INTERVAL, SEAL_PATIENCE},
+    limits::{COMPACT_BYTES, JOURNAL_HEAL_INTERVAL, SCRUB_BYTES, SCRUB_INTERVAL},
     machine::Micros,
 };
-
-/// A task of the keeper.
-pub(super) enum Work {
-    /// A segment is full: write its index and its ids to files.
-    Seal(Arc<Segment>),
-    /// Delete and merge what is worth it.
-    Tidy,
-    /// Rewrite whatever frees space, because the journal is full.
-    Compact,
-    /// A file of ids is damaged.
-    RebuildIds(RunName),
-}
-
-/// The tasks that wait for the keeper.
-#[derive(Default)]
-pub(super) struct KeeperInbox {
-    state: Mutex<State>,
-    arrived: Condvar,
-    done: Condvar,
-}
-
-#[derive(Default)]
-struct State {
-    seals: VecDeque<Arc<Segment>>,
-    tidy: bool,
-    compact: bool,
-    rebuilds: Vec<RunName>,
-    now: Micros,
-    closed: bool,
-}
-
-impl KeeperInbox {
-    pub(super) fn send(&self, work: Work) {
-        let mut state = self.state.lock();
-        match work {
-            Work::Seal(segment) => state.seals.push_back(segment),
-            Work::Tidy => state.tidy = true,
-            Work::Compact => state.compact = true,
-            Work::RebuildIds(name) if !state.rebuilds.contains(&name) => state.rebuilds.push(name),
-            Work::RebuildIds(_) => {}
-        }
-        self.arrived.notify_one();
-    }
-
-    /// Sets the current time, by which ids expire.
-    pub(super) fn set_time(&self, now: Micros) {
-        self.state.lock().now = now;
-    }
-
-    /// Prevents new work from starting.
-    pub(super) fn close(&self) {
-        self.state.lock().closed = true;
-        self.arrived.notify_one();
-        self.done.notify_all();
-    }
-
-    /// Waits until the keeper has caught up, for a bounded time: on a failing disk it cannot.
-    pub(super) fn wait_until(&self, caught_up: impl Fn() -> bool) {
-        let deadline = Instant::now() + SEAL_PATIENCE;
-        let mut state = self.state.lock();
-        while !caught_up() && !state.closed && Instant::now() < deadline {
-            self.done.wait_for(&mut state, Duration::from_millis(20));
-        }
-    }
-}
 
 /// The keeper's own state.
 pub(super) struct Keeper {
@@ -120,7 +51,7 @@ impl Keeper {
         let engine = Arc::clone(&self.engine);
         loop {
             let mut state = engine.keeper.state.lock();
-            let idle = |state: &State| {
+            let idle = |state: &Waiting| {
                 state.seals.is_empty() && !state.tidy && !state.compact && state.rebuilds.is_empty() && !state.closed
             };
             while idle(&state) {
@@ -131,13 +62,13 @@ impl Keeper {
             if state.closed {
                 return;
             }
-            let work = State {
+            let work = Waiting {
                 seals: std::mem::take(&mut state.seals),
                 tidy: std::mem::take(&mut state.tidy),
                 compact: std::mem::take(&mut state.compact),
                 rebuilds: std::mem::take(&mut state.rebuilds),
                 now: state.now,
-                ..State::default()
+                ..Waiting::default()
             };
             drop(state);
             match self.work(&work) {
@@ -172,8 +103,8 @@ impl Keeper {
         }
     }
 
-    fn work(&mut self, work: &State) -> Result<()> {
-        let io = |error: io::Error| super::from_io("the index", error);
+    fn work(&mut self, work: &Waiting) -> Result<()> {
+        let io = |error: io::Error| from_io("the index", error);
         for segment in &work.seals {
             seal(&self.engine, segment).map_err(io)?;
             self.engine.keeper.done.notify_all();
@@ -233,74 +164,6 @@ impl Keeper {
         }
         Ok(())
     }
-}
-
-/// Sends a task to the writer and waits for its result. The writer may itself wait for segments to be sealed.
-pub(super) fn ask<T>(engine: &Engine, task: impl FnOnce(Answer<T>) -> Task) -> Result<T> {
-    let (answer, mut answered) = oneshot::channel();
-    engine.inbox.keeper_task(task(answer))?;
-    loop {
-        match answered.try_recv() {
-            Ok(outcome) => return outcome,
-            Err(oneshot::error::TryRecvError::Closed) => return Err(JournalError::Closed),
-            Err(oneshot::error::TryRecvError::Empty) => {}
-        }
-        seal_waiting(engine).map_err(|error| super::from_io("the index", error))?;
-        let mut state = engine.keeper.state.lock();
-        engine.keeper.arrived.wait_for(&mut state, Duration::from_millis(2));
-    }
-}
-
-/// Seals segments that have become full in the meantime: the writer must not wait for long work.
-pub(super) fn seal_waiting(engine: &Engine) -> io::Result<()> {
-    loop {
-        let Some(segment) = engine.keeper.state.lock().seals.pop_front() else { return Ok(()) };
-        if let Err(error) = seal(engine, &segment) {
-            engine.keeper.state.lock().seals.push_front(segment);
-            return Err(error);
-        }
-        engine.keeper.done.notify_all();
-    }
-}
-
-/// Writes the index and the ids of a full segment to files.
-fn seal(engine: &Engine, segment: &Arc<Segment>) -> io::Result<()> {
-    let full = engine.ids.read().sealing.iter().find(|(id, _)| *id == segment.name.id).cloned();
-    if let Some((id, full)) = full {
-        let run = if full.is_empty() { None } else { Some(write_ids(engine, segment, &full)?) };
-        let mut ids = engine.ids.write();
-        ids.sealing.retain(|(other, _)| *other != id);
-        ids.runs.extend(run);
-    }
-    if engine.segments.all().iter().any(|other| other.name == segment.name) {
-        segment.seal(&engine.layout)?;
-        // The head of the next segment has its own copy.
-        let _ = std::fs::remove_file(engine.layout.copy_file(segment.name));
-    }
-    Ok(())
-}
-
-/// Writes the ids of one segment to a run.
-pub(super) fn write_ids(engine: &Engine, segment: &Segment, ids: &ActiveIds) -> io::Result<Arc<Run>> {
-    let name = RunName { first: segment.name.id, last: segment.last };
-    let sorted = ids.sorted();
-    let (most, keep_until) = (sorted.len() as u64, ids.keep_until());
-    let run =
-        Run::write(&engine.layout.index(), engine.layout.salt, name, sorted.into_iter().map(Ok), most, keep_until)?;
-    load(run, filter_bytes(engine))
-}
-
-/// Returns the size of all filters in bytes.
-pub(super) fn filter_bytes(engine: &Engine) -> u64 {
-    engine.ids.read().runs.iter().map(|run| run.filter_bytes()).sum()
-}
-
-/// Loads the filter of a run, if memory allows it in addition to `others` bytes of other filters.
-pub(super) fn load(mut run: Run, others: u64) -> io::Result<Arc<Run>> {
-    if others + run.filter_bytes() <= ID_FILTER_BYTES {
-        run.load_filter()?;
-    }
-    Ok(Arc::new(run))
 }
 
 fn merge_ids(engine: &Engine) -> io::Result<()> {
@@ -363,7 +226,7 @@ fn compact(engine: &Arc<Engine>, forced: bool) -> Result<()> {
         let garbage = active.garbage_bytes();
         if garbage >= COMPACT_BYTES && garbage > active.live_bytes() {
             ask(engine, Task::Rotate)?;
-            seal_waiting(engine).map_err(|error| super::from_io("the index", error))?;
+            seal_waiting(engine).map_err(|error| from_io("the index", error))?;
             eventless::reduce(engine)?;
             continue;
         }
@@ -372,7 +235,7 @@ fn compact(engine: &Arc<Engine>, forced: bool) -> Result<()> {
         if !forced && garbage < COMPACT_BYTES.max(live / 4) {
             return Ok(());
         }
-        let Some(group) = rewrite::choose(full, engine.limits.segment_bytes) else { return Ok(()) };
+        let Some(group) = rewrite::choose(engine, full)? else { return Ok(()) };
         if let Some(rewritten) = rewrite::rewrite(engine, &group)? {
             ask(engine, |answer| Task::Replace { rewritten, answer })?;
         } else {

@@ -1,102 +1,18 @@
-//! Lookup of events by id and by sequence.
+//! Lookup in the ids and indexes, which are rebuilt when they are damaged.
 
-use std::{collections::VecDeque, io, sync::Arc};
+use std::{io, sync::Arc};
 
 use super::{
     Engine,
     endpoint::Endpoint,
     error::from_io,
-    frame::Frame,
     ids::{IdHash, KnownId, Run},
     index::{Index, Position},
-    keeper::Work,
-    segment::Reader,
-    segment_name::SegmentName,
-    segments::{Segment, decode_event},
-    tasks::Task,
+    keeper_inbox::Work,
+    segments::Segment,
+    task::Task,
 };
-use crate::{Result, Sequence, StoredEvent, machine::Micros};
-
-/// Number of positions that are looked up together.
-const POSITIONS: usize = 64;
-
-/// One event of a batch to load.
-enum Loaded {
-    Event(Option<StoredEvent>),
-    NoRoom,
-}
-
-/// A sequential load of events: the positions of neighbours are looked up together, and each file is opened once.
-struct Loading<'a> {
-    engine: &'a Arc<Engine>,
-    endpoint: &'a Arc<Endpoint>,
-    positions: VecDeque<(Arc<Segment>, Position)>,
-    source: Option<(SegmentName, Reader)>,
-    bytes: usize,
-}
-
-impl Loading<'_> {
-    fn event(&mut self, sequence: Sequence, last: Sequence, room: usize) -> Result<Loaded> {
-        let Some((segment, position)) = self.position(sequence, last)? else {
-            self.report(sequence, None);
-            return Ok(Loaded::Event(None));
-        };
-        let len = position.len as usize;
-        if self.bytes > 0 && self.bytes + len > room {
-            return Ok(Loaded::NoRoom);
-        }
-        self.bytes += len;
-        let io = |error: io::Error| from_io(segment.path().display(), error);
-        let record = match &self.source {
-            Some((name, reader)) if *name == segment.name => reader.record(position.offset.into(), Some(position.len)),
-            _ => match segment.reader() {
-                // The segment was rewritten or deleted in the meantime.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    self.positions.clear();
-                    return match self.engine.positions(self.endpoint, sequence, sequence, 1)?.first() {
-                        Some((other, _)) if other.name != segment.name => self.event(sequence, last, usize::MAX),
-                        _ => Ok(Loaded::Event(None)),
-                    };
-                }
-                opened => {
-                    let (_, reader) = self.source.insert((segment.name, opened.map_err(io)?));
-                    reader.record(position.offset.into(), Some(position.len))
-                }
-            },
-        };
-        let record = record.map_err(io)?;
-        let mine = |frame: &Frame| frame.number == self.endpoint.number && frame.sequence == sequence;
-        let event = record.filter(|record| mine(&record.frame)).and_then(|record| decode_event(&record));
-        if event.is_none() {
-            self.report(sequence, Some((&segment, &position)));
-        }
-        Ok(Loaded::Event(event.map(|(event, _)| event)))
-    }
-
-    fn position(&mut self, sequence: Sequence, last: Sequence) -> Result<Option<(Arc<Segment>, Position)>> {
-        let is_ahead = self.positions.iter().any(|(_, position)| position.sequence == sequence);
-        if !is_ahead {
-            let last = last.min(sequence.saturating_add(POSITIONS as u64)).max(sequence);
-            self.positions = self.engine.positions(self.endpoint, sequence, last, POSITIONS)?.into();
-        }
-        while let Some((segment, position)) = self.positions.pop_front() {
-            if position.sequence == sequence {
-                return Ok(Some((segment, position)));
-            }
-            if position.sequence > sequence {
-                self.positions.push_front((segment, position));
-                break;
-            }
-        }
-        Ok(None)
-    }
-
-    fn report(&self, sequence: Sequence, place: Option<(&Segment, &Position)>) {
-        if !self.endpoint.state.lock().removed.contains(sequence) {
-            self.engine.report_damage(self.endpoint, sequence, place);
-        }
-    }
-}
+use crate::{Result, Sequence, machine::Micros};
 
 impl Engine {
     /// Returns the newest event of an id. Skips files in which every window has ended by `received`; waits for a
@@ -135,26 +51,6 @@ impl Engine {
         Ok(None)
     }
 
-    /// Loads events of an endpoint by their ascending sequences: as many as fit in `room` bytes, at least one. `None`
-    /// stands for an event that cannot be read; it is recorded as damaged unless it was removed.
-    pub(super) fn load(
-        self: &Arc<Self>,
-        endpoint: &Arc<Endpoint>,
-        sequences: &[Sequence],
-        room: usize,
-    ) -> Result<Vec<(Sequence, Option<StoredEvent>)>> {
-        let mut loading = Loading { engine: self, endpoint, positions: VecDeque::new(), source: None, bytes: 0 };
-        let mut loaded = Vec::with_capacity(sequences.len());
-        for (at, sequence) in sequences.iter().enumerate() {
-            let last = sequences.iter().skip(at).take(POSITIONS).max().copied().unwrap_or(*sequence);
-            match loading.event(*sequence, last, room)? {
-                Loaded::NoRoom => break,
-                Loaded::Event(event) => loaded.push((*sequence, event)),
-            }
-        }
-        Ok(loaded)
-    }
-
     /// Returns the positions of an endpoint's events. Rebuilds an unreadable index from the log.
     pub(super) fn positions(
         &self,
@@ -178,7 +74,8 @@ impl Engine {
         self.read_index(|| segment.index(|index| index.outcomes(consumer, first, last)))
     }
 
-    fn read_index<T>(&self, read: impl Fn() -> io::Result<T>) -> Result<T> {
+    /// Reads an index. Rebuilds an unreadable one from the log, and reads again.
+    pub(super) fn read_index<T>(&self, read: impl Fn() -> io::Result<T>) -> Result<T> {
         let outcome = match read() {
             Err(error) if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::NotFound) => {
                 self.mend_indexes();

@@ -17,10 +17,12 @@
 //! |---|---|
 //! | `frame`, `entry`, `segment` | the records of the log, and reading them |
 //! | `blocks`, `index`, `ids` | the derived files |
-//! | `files`, `open` | the directory; from files to memory |
-//! | `writer`, `append`, `tasks` | from calls to records |
-//! | `claim`, `read`, `received`, `redeliver` | from records to answers |
-//! | `sweep`, `room`, `keeper`, `eventless`, `rewrite` | what leaves the log |
+//! | `files`, `log_files`, `open`, `replay`, `live` | the directory; from files to memory |
+//! | `inbox`, `incoming`, `task` | what waits for the writer |
+//! | `round`, `append`, `membership`, `tasks`, `writer`, `staged`, `pending` | from calls to records |
+//! | `rotation`, `recovery`, `writer_health` | segments that are begun, replaced and deleted; failed writes |
+//! | `lookup`, `loading`, `claim`, `read`, `deliveries`, `ends`, `received`, `redeliver` | from records to answers |
+//! | `sweep`, `room`, `keeper`, `sealing`, `eventless`, `outcomes`, `rewrite` | what leaves the log |
 //! | `check` | looking at it offline |
 
 mod append;
@@ -29,18 +31,32 @@ mod blocks;
 mod check;
 mod claim;
 mod consumer;
+mod consumer_machine;
+mod deliveries;
 mod endpoint;
+mod ends;
+mod engine;
 mod entry;
 mod error;
 mod eventless;
 mod files;
 mod frame;
+#[cfg(any(test, feature = "testing"))]
+pub mod fuzzing;
 mod ids;
 mod inbox;
+mod incoming;
 mod index;
 mod keeper;
+mod keeper_inbox;
+mod live;
+mod loading;
+mod log_files;
 mod lookup;
+mod members;
+mod membership;
 mod open;
+mod outcomes;
 mod pending;
 mod read;
 mod received;
@@ -50,30 +66,31 @@ mod registry;
 mod replay;
 mod rewrite;
 mod room;
+mod rotation;
+mod round;
+mod sealing;
 mod segment;
 mod segment_name;
 mod segments;
+mod staged;
 mod sweep;
+mod task;
 mod tasks;
 mod writer;
 mod writer_health;
 
 use std::{
-    collections::BTreeMap,
     path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     thread::JoinHandle,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use async_trait::async_trait;
-use grapnel_api::{Incarnation, ObjectKey};
+use grapnel_api::Incarnation;
 use jiff::Timestamp;
-use parking_lot::{Mutex, RwLock};
-use tokio::sync::{oneshot, watch};
+use parking_lot::Mutex;
+use tokio::sync::watch;
 
 pub use self::{
     check::{CheckReport, Repaired, SegmentReport, check, repair},
@@ -82,22 +99,16 @@ pub use self::{
 };
 use self::{
     consumer::Consumer,
-    endpoint::Endpoint,
-    error::from_io,
-    files::{Directory, Layout},
-    ids::{ActiveIds, Run},
-    inbox::Inbox,
+    engine::{Engine, Limits},
     keeper::Keeper,
-    registry::Registry,
-    segments::Segments,
-    tasks::{Answer, Task},
+    task::{Attach, Task},
     writer::Writer,
 };
 use super::{
     Appended, Arrival, Attached, AttachedConsumer, Claim, Claimed, DeliveryPage, DeliveryQuery, Detached,
     EndpointUsage, EventPage, EventQuery, Journal, JournalError, JournalUsage, NamespaceUsage, Progress, Redelivered,
-    RedeliveryStep, Result, Retention, Selection, Sequence, Settlement, ShareExhausted, Start, StoredEvent, Swept,
-    Tenure, Vitals, machine::Micros,
+    RedeliveryStep, Result, Retention, Selection, Sequence, Settlement, Start, StoredEvent, Swept, Tenure, Vitals,
+    machine::Micros,
 };
 
 /// The location and limits of an embedded journal.
@@ -119,68 +130,6 @@ pub struct EmbeddedJournal {
     engine: Arc<Engine>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     tenure: watch::Sender<Tenure>,
-}
-
-/// State shared by the threads, claims and lists.
-struct Engine {
-    directory: Mutex<Option<Directory>>,
-    layout: Layout,
-    limits: Limits,
-    segments: Segments,
-    ids: RwLock<Ids>,
-    inbox: Inbox,
-    keeper: keeper::KeeperInbox,
-    endpoints: RwLock<Registry<Endpoint>>,
-    consumers: RwLock<Registry<Consumer>>,
-    next_endpoint: AtomicU32,
-    next_consumer: AtomicU32,
-    /// No forgotten endpoint had a greater sequence.
-    retired_head: AtomicU64,
-    /// Bytes of the kept events by namespace.
-    namespaces: Mutex<BTreeMap<Arc<str>, u64>>,
-    /// Namespaces whose share is exhausted.
-    exhausted: Mutex<BTreeMap<Arc<str>, ShareExhausted>>,
-    closing: AtomicBool,
-    /// Why appends are rejected. Set by the writer.
-    trouble: Mutex<Option<JournalError>>,
-    /// Since when the writer has been busy with its current round.
-    busy: Mutex<Option<Instant>>,
-    damaged_records: AtomicU64,
-    /// When the whole state was last written, in microseconds.
-    checkpoint: AtomicU64,
-    sweeping: tokio::sync::Mutex<()>,
-    redelivering: tokio::sync::Mutex<()>,
-}
-
-/// The engine's limits, from its options.
-#[derive(Debug, Clone, Copy)]
-struct Limits {
-    max_bytes: u64,
-    namespace_share: u64,
-    /// Size at which a segment is full.
-    segment_bytes: u64,
-}
-
-/// Every known id, newest last.
-#[derive(Debug, Default)]
-struct Ids {
-    active: ActiveIds,
-    /// The ids of full segments whose files are not written yet.
-    sealing: Vec<(u64, Arc<ActiveIds>)>,
-    runs: Vec<Arc<Run>>,
-}
-
-impl Ids {
-    /// Replaces runs by one that covers them.
-    fn replace(&mut self, is_replaced: impl Fn(&Run) -> bool, run: Arc<Run>) {
-        self.runs.retain(|other| !is_replaced(other));
-        self.insert(run);
-    }
-
-    fn insert(&mut self, run: Arc<Run>) {
-        let at = self.runs.partition_point(|other| other.name < run.name);
-        self.runs.insert(at, run);
-    }
 }
 
 impl EmbeddedJournal {
@@ -215,94 +164,6 @@ impl Drop for EmbeddedJournal {
     }
 }
 
-impl Engine {
-    /// Returns whether the journal is closing, so that no new work may start.
-    fn is_closing(&self) -> bool {
-        self.closing.load(Ordering::Acquire)
-    }
-
-    fn consumer(&self, object: &Incarnation) -> Result<Arc<Consumer>> {
-        let found = self.consumers.read().get(&object.key).cloned();
-        found
-            .filter(|consumer| consumer.object.uid == object.uid)
-            .ok_or_else(|| JournalError::UnknownConsumer(object.key.clone()))
-    }
-
-    fn endpoint(&self, key: &ObjectKey) -> Option<Arc<Endpoint>> {
-        self.endpoints.read().get(key).cloned()
-    }
-
-    fn endpoint_numbered(&self, number: u32) -> Option<Arc<Endpoint>> {
-        self.endpoints.read().numbered(number).cloned()
-    }
-
-    fn consumer_numbered(&self, number: u32) -> Option<Arc<Consumer>> {
-        self.consumers.read().numbered(number).cloned()
-    }
-
-    /// Returns the endpoint and where its log begins, if that incarnation is the current one.
-    fn present_endpoint(&self, endpoint: &Incarnation) -> Option<(Arc<Endpoint>, Sequence)> {
-        let known = self.endpoint(&endpoint.key)?;
-        let begin = known.begin_of(&endpoint.uid)?;
-        Some((known, begin))
-    }
-
-    /// Runs `work` on a thread that may block.
-    async fn blocking<T: Send + 'static>(
-        self: &Arc<Self>,
-        work: impl FnOnce(&Arc<Self>) -> Result<T> + Send + 'static,
-    ) -> Result<T> {
-        let engine = Arc::clone(self);
-        let outcome = tokio::task::spawn_blocking(move || {
-            if engine.directory.lock().is_none() {
-                return Err(JournalError::Closed);
-            }
-            work(&engine)
-        })
-        .await;
-        outcome.map_err(|error| JournalError::Io("reading was interrupted".into(), Some(Box::new(error))))?
-    }
-
-    /// Sends a task to the writer and waits for its result.
-    async fn ask<T>(&self, task: impl FnOnce(Answer<T>) -> Task) -> Result<T> {
-        let (answer, answered) = oneshot::channel();
-        self.inbox.task(task(answer)).await?;
-        answered.await.map_err(|_| JournalError::Closed)?
-    }
-
-    /// Sends a task to the writer and waits for its result, on a thread that may block.
-    fn ask_blocking<T>(&self, task: impl FnOnce(Answer<T>) -> Task) -> Result<T> {
-        let (answer, answered) = oneshot::channel();
-        self.inbox.keeper_task(task(answer))?;
-        answered.blocking_recv().map_err(|_| JournalError::Closed)?
-    }
-
-    /// Returns the endpoint and the number of its incarnation, which is created if new.
-    async fn resolve(&self, endpoint: &Incarnation) -> Result<(Arc<Endpoint>, u32)> {
-        if let Some(known) = self.endpoint(&endpoint.key)
-            && let Some(incarnation) = known.incarnation_of(&endpoint.uid)?
-        {
-            return Ok((known, incarnation));
-        }
-        let endpoint = endpoint.clone();
-        self.ask(|answer| Task::Endpoint { endpoint, answer }).await
-    }
-
-    /// Returns the bytes of the log and of the index.
-    fn disk(&self) -> (u64, u64) {
-        let segments = self.segments.all();
-        let log = segments.iter().map(|segment| segment.len()).sum();
-        let index: u64 = segments.iter().map(|segment| segment.index_bytes()).sum();
-        let runs: u64 = self.ids.read().runs.iter().map(|run| run.len).sum();
-        (log, index + runs)
-    }
-
-    /// Returns the bytes of the kept events.
-    fn live_bytes(&self) -> u64 {
-        self.segments.all().iter().map(|segment| segment.live_bytes()).sum()
-    }
-}
-
 #[async_trait]
 impl Journal for EmbeddedJournal {
     async fn append(&self, events: Vec<Arrival>) -> Result<Vec<Appended>> {
@@ -320,7 +181,7 @@ impl Journal for EmbeddedJournal {
         if attached.is_some_and(|attached| attached.endpoint.number == known.number) {
             return Ok(Attached::default());
         }
-        let attach = tasks::Attach { consumer: consumer.clone(), endpoint: known, incarnation, start };
+        let attach = Attach { consumer: consumer.clone(), endpoint: known, incarnation, start };
         self.engine.ask(|answer| Task::Attach { attach, answer }).await
     }
 
@@ -383,7 +244,7 @@ impl Journal for EmbeddedJournal {
 
     async fn deliveries(&self, consumer: &Incarnation, query: DeliveryQuery) -> Result<DeliveryPage> {
         let consumer = self.engine.consumer(consumer)?;
-        self.engine.blocking(move |engine| read::deliveries(engine, &consumer, &query)).await
+        self.engine.blocking(move |engine| deliveries::deliveries(engine, &consumer, &query)).await
     }
 
     async fn sweep(&self, retention: Retention, now: Timestamp) -> Result<Swept> {

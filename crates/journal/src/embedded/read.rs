@@ -1,74 +1,152 @@
-//! Lists: events of an endpoint, deliveries of a consumer. Each call examines a bounded number of rows and returns
-//! where to continue. Lists never touch the hot path.
+//! Lists of events, and single events. Each step of a list examines a bounded number of rows, reads a bounded number of
+//! bytes, and returns where to continue. Lists never touch the hot path.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
-use super::{Engine, consumer::Consumer, endpoint::Endpoint, entry, error::from_io, ids::IdHash};
+use super::{
+    Engine,
+    endpoint::Endpoint,
+    ids::IdHash,
+    loading::{Loaded, Loading},
+    received::ReceiptRange,
+};
 use crate::{
-    DeliveryPage, DeliveryQuery, DeliveryRecord, DeliveryState, EventEntry, EventPage, EventQuery, Exchange, Failure,
-    Outcome, Result, Sequence, StoredEvent,
-    limits::{LIST_BYTES, LIST_LIMIT, LIST_SCAN},
-    machine::{End, Ended},
+    EventEntry, EventPage, EventQuery, EventSummary, Result, Sequence, StoredEvent,
+    limits::{LIST_BYTES, LIST_LIMIT, LIST_SCAN, REDELIVERY_SKEW},
+    machine::Micros,
 };
 
-/// Returns one step of the events of an endpoint, ascending.
+/// The sequences of an endpoint that a list examines: the bounds are inclusive.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ListSpan {
+    pub(super) first: Sequence,
+    pub(super) last: Sequence,
+    pub(super) newest_first: bool,
+}
+
+impl ListSpan {
+    /// Returns the part of the sequences between `first` and `last` that is beyond `after` in the order of the list.
+    pub(super) fn beyond(after: Sequence, newest_first: bool, first: Sequence, last: Sequence) -> Self {
+        match (newest_first, after) {
+            (false, after) => Self { first: first.max(after.saturating_add(1)), last, newest_first },
+            (true, 0) => Self { first, last, newest_first },
+            (true, before) => Self { first, last: last.min(before.saturating_sub(1)), newest_first },
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.first > self.last
+    }
+
+    /// Returns the part from a sequence on.
+    pub(super) fn starting_at(self, sequence: Sequence) -> Self {
+        match self.newest_first {
+            true => Self { last: sequence, ..self },
+            false => Self { first: sequence, ..self },
+        }
+    }
+
+    /// Returns what is left beyond a sequence.
+    pub(super) fn rest(self, sequence: Sequence) -> Self {
+        match self.newest_first {
+            true => Self { last: sequence.saturating_sub(1), ..self },
+            false => Self { first: sequence.saturating_add(1), ..self },
+        }
+    }
+
+    /// Returns the first sequence in the order of the list that is kept.
+    pub(super) fn kept(&self, endpoint: &Endpoint) -> Option<Sequence> {
+        let kept = match self.newest_first {
+            true => endpoint.previous_kept(self.last),
+            false => endpoint.next_kept(self.first),
+        };
+        kept.filter(|kept| (self.first..=self.last).contains(kept))
+    }
+}
+
+/// Returns one step of the events of an endpoint.
 pub(super) fn events(
-    engine: &Arc<Engine>,
+    engine: &Engine,
     endpoint: &Arc<Endpoint>,
     begin: Sequence,
     query: &EventQuery,
 ) -> Result<EventPage> {
-    let limit = query.limit.min(LIST_LIMIT);
+    let EventQuery { after, newest_first, limit, .. } = *query;
+    let mut span = ListSpan::beyond(after, newest_first, begin, endpoint.head());
+    if limit == 0 || span.is_empty() {
+        return Ok(EventPage::default());
+    }
+    if let Some(since) = query.since.filter(|_| !newest_first && after == 0) {
+        let range = ReceiptRange { since: Some(Micros::floor(since)), until: None };
+        span.first = range.begin(engine, endpoint, span.first - 1, span.last)? + 1;
+    }
+    let (sequences, mut rest) = (kept(endpoint, span, LIST_SCAN), span);
     let mut page = EventPage::default();
-    let after = query.after.max(begin.saturating_sub(1));
-    let sequences = kept_after(endpoint, after, LIST_SCAN);
-    let Some(last) = sequences.last().copied() else { return Ok(page) };
-    let loaded = engine.load(endpoint, &sequences, LIST_BYTES)?;
-    let mut looked_at = after;
-    for (sequence, event) in loaded {
-        if page.events.len() >= limit {
+    let mut loading = Loading::new(engine, endpoint, &sequences, LIST_BYTES);
+    for sequence in sequences {
+        if page.events.len() >= limit.min(LIST_LIMIT) {
             break;
         }
-        looked_at = sequence;
-        let entry = match event {
-            Some(event) if query.admits(&event) => EventEntry::Kept(event.summary()),
-            Some(_) => continue,
-            None if is_kept(endpoint, sequence) && query.kind.is_none() => EventEntry::Damaged(sequence),
-            None => continue,
-        };
-        page.events.push(entry);
+        match query.look(&mut loading, sequence)? {
+            Looked::Entry(event) if query.admits(&event) => page.events.push(EventEntry::Kept(event)),
+            Looked::Unreadable if endpoint.keeps(sequence) && query.kind.is_none() => {
+                page.events.push(EventEntry::Damaged(sequence));
+            }
+            Looked::Entry(_) | Looked::Unreadable | Looked::TooEarly => {}
+            // Everything older was received even earlier.
+            Looked::AllTooEarly => return Ok(EventPage { next: None, ..page }),
+            Looked::NoRoom => break,
+        }
+        rest = span.rest(sequence);
+        page.next = Some(sequence);
     }
-    let more = looked_at < last || !kept_after(endpoint, last, 1).is_empty();
-    page.next = more.then_some(looked_at);
+    page.next = page.next.filter(|_| rest.kept(endpoint).is_some());
     Ok(page)
 }
 
+/// What a list finds under a sequence.
+enum Looked {
+    Entry(EventSummary),
+    /// It cannot be read, or was removed in the meantime.
+    Unreadable,
+    /// It was received too early for the list.
+    TooEarly,
+    /// It and everything older were received too early.
+    AllTooEarly,
+    NoRoom,
+}
+
 impl EventQuery {
-    fn admits(&self, event: &StoredEvent) -> bool {
+    fn look(&self, loading: &mut Loading<'_>, sequence: Sequence) -> Result<Looked> {
+        if let Some(since) = self.since.map(Micros::floor)
+            && let Some((_, position)) = loading.position(sequence)?
+            && position.received < since
+        {
+            let is_last = self.newest_first && position.received < since.before(REDELIVERY_SKEW);
+            return Ok(if is_last { Looked::AllTooEarly } else { Looked::TooEarly });
+        }
+        Ok(match loading.summary(sequence)? {
+            Loaded::Event(Some(event)) => Looked::Entry(event),
+            Loaded::Event(None) => Looked::Unreadable,
+            Loaded::NoRoom => Looked::NoRoom,
+        })
+    }
+
+    fn admits(&self, event: &EventSummary) -> bool {
         self.kind.as_ref().is_none_or(|kind| **kind == *event.kind)
             && self.since.is_none_or(|since| event.received >= since)
     }
 }
 
-/// Returns the kept sequences of an endpoint after a position, ascending.
-pub(super) fn kept_after(endpoint: &Endpoint, after: Sequence, limit: usize) -> Vec<Sequence> {
-    let head = endpoint.head();
-    let state = endpoint.state.lock();
-    let mut kept = Vec::new();
-    let mut next = state.removed.next_outside(after.saturating_add(1));
-    while next <= head && kept.len() < limit {
-        kept.push(next);
-        next = state.removed.next_outside(next + 1);
-    }
-    kept
-}
-
-fn is_kept(endpoint: &Endpoint, sequence: Sequence) -> bool {
-    !endpoint.state.lock().removed.contains(sequence)
+/// Returns the first kept sequences in the order of the list, at most `limit`.
+fn kept(endpoint: &Endpoint, span: ListSpan, limit: usize) -> Vec<Sequence> {
+    let next = |span: ListSpan| span.kept(endpoint).map(|kept| (kept, span.rest(kept)));
+    let all = std::iter::successors(next(span), |(_, rest)| next(*rest));
+    all.map(|(kept, _)| kept).take(limit).collect()
 }
 
 /// Returns the newest event of an id, if it is still kept.
-pub(super) fn event(engine: &Arc<Engine>, endpoint: &Arc<Endpoint>, id: &str) -> Result<Option<StoredEvent>> {
+pub(super) fn event(engine: &Engine, endpoint: &Arc<Endpoint>, id: &str) -> Result<Option<StoredEvent>> {
     let Some(sequence) = find(engine, endpoint, id)? else { return Ok(None) };
     let event = engine.load(endpoint, &[sequence], LIST_BYTES)?.into_iter().next().and_then(|(_, event)| event);
     Ok(event.filter(|event| *event.id == *id))
@@ -78,153 +156,5 @@ pub(super) fn event(engine: &Arc<Engine>, endpoint: &Arc<Endpoint>, id: &str) ->
 pub(super) fn find(engine: &Engine, endpoint: &Endpoint, id: &str) -> Result<Option<Sequence>> {
     let id = IdHash::of(endpoint.number, endpoint.present_incarnation(), id);
     let known = engine.known_id(&id, None)?;
-    Ok(known.map(|known| known.sequence).filter(|sequence| is_kept(endpoint, *sequence)))
-}
-
-/// Returns one step of the deliveries of a consumer, ascending by sequence.
-pub(super) fn deliveries(
-    engine: &Arc<Engine>,
-    consumer: &Arc<Consumer>,
-    query: &DeliveryQuery,
-) -> Result<DeliveryPage> {
-    let limit = query.limit.min(LIST_LIMIT);
-    let mut page = DeliveryPage::default();
-    let (start, head) = (consumer.state().start(), consumer.endpoint.head());
-    let after = query.after.max(start);
-    if limit == 0 || after >= head {
-        return Ok(page);
-    }
-    // Rare states are looked up directly; for the others, the rows are scanned.
-    let few = query.state.and_then(|state| consumer.state().in_state(state, after + 1, LIST_SCAN.min(limit)));
-    let all_found = few.as_ref().is_none_or(|few| few.len() < LIST_SCAN.min(limit));
-    let sequences = few.unwrap_or_else(|| kept_after(&consumer.endpoint, after, LIST_SCAN));
-    let Some(last) = sequences.last().copied() else { return Ok(page) };
-    let mut wanted = Vec::new();
-    let mut looked_at = after;
-    {
-        let state = consumer.state();
-        for sequence in sequences {
-            if wanted.len() >= limit {
-                break;
-            }
-            looked_at = sequence;
-            let (found, attempts, due) = state.state_of(sequence);
-            if query.state.is_none_or(|wanted| wanted == found) {
-                wanted.push((sequence, found, attempts, due));
-            }
-        }
-    }
-    let sequences: Vec<_> = wanted.iter().map(|(sequence, ..)| *sequence).collect();
-    let loaded = engine.load(&consumer.endpoint, &sequences, LIST_BYTES)?;
-    if let Some((last_loaded, _)) = loaded.last().filter(|_| loaded.len() < sequences.len()) {
-        looked_at = *last_loaded;
-    }
-    let outcomes = outcomes(engine, consumer, &sequences)?;
-    for ((sequence, event), (_, state, attempts, due)) in loaded.into_iter().zip(wanted) {
-        let event = match event {
-            Some(event) => EventEntry::Kept(event.summary()),
-            None if is_kept(&consumer.endpoint, sequence) => EventEntry::Damaged(sequence),
-            // Settled events may be removed in the meantime.
-            None => continue,
-        };
-        let known = outcomes.get(&sequence).cloned().unwrap_or_default();
-        page.deliveries.push(known.record(event, state, attempts, due.map(crate::machine::Micros::timestamp)));
-    }
-    let more = match query.state.filter(|_| all_found) {
-        Some(DeliveryState::DeadLettered | DeliveryState::Retrying | DeliveryState::InFlight) => looked_at < last,
-        _ => looked_at < head,
-    };
-    page.next = more.then_some(looked_at);
-    Ok(page)
-}
-
-/// What the log records about the ends of one event's attempts.
-#[derive(Debug, Clone, Default)]
-struct Ends {
-    last: Option<Ended>,
-    failure: Option<Failure>,
-}
-
-impl Ends {
-    fn record(
-        self,
-        event: EventEntry,
-        state: DeliveryState,
-        attempts: u32,
-        due: Option<jiff::Timestamp>,
-    ) -> DeliveryRecord {
-        let Self { last, failure } = self;
-        let exchange = last.as_ref().and_then(|ended| match &ended.end {
-            End::Delivered(exchange) => Some(*exchange),
-            End::Retry { failure, .. } | End::Dead { failure } => {
-                Some(Exchange { time: failure.time, status: failure.status, took: failure.took })
-            }
-            End::Skipped { time, .. } => {
-                Some(Exchange { time: time.timestamp(), status: None, took: Default::default() })
-            }
-            End::Gone => None,
-        });
-        let outcome = match (state, last.as_ref().map(|ended| &ended.end)) {
-            (DeliveryState::DeadLettered, _) => Outcome::Dead,
-            (DeliveryState::Retrying, _) => Outcome::Retrying,
-            (DeliveryState::InFlight, _) if attempts > 0 => Outcome::Retrying,
-            (DeliveryState::InFlight | DeliveryState::Pending, _) => Outcome::Pending,
-            (DeliveryState::Settled, Some(End::Delivered(_))) => Outcome::Delivered,
-            (DeliveryState::Settled, Some(End::Skipped { reason, .. })) => Outcome::Skipped(*reason),
-            // The retention of the dead letter has passed.
-            (DeliveryState::Settled, Some(End::Dead { .. })) => Outcome::Dead,
-            (DeliveryState::Settled, _) => Outcome::Unknown,
-        };
-        // The machine forgets the attempts of settled events; the log does not.
-        let attempts = match (state, &last) {
-            (DeliveryState::Settled, Some(Ended { end: End::Skipped { .. }, attempt, .. })) => {
-                attempt.saturating_sub(1)
-            }
-            (DeliveryState::Settled | DeliveryState::DeadLettered, Some(ended)) => ended.attempt,
-            _ => attempts,
-        };
-        // A redelivered event begins anew.
-        let again = state == DeliveryState::Pending || (state == DeliveryState::InFlight && attempts == 0);
-        let (last, failure) = if again { (None, None) } else { (exchange, failure) };
-        DeliveryRecord { event, state, outcome, attempts, due, last, failure }
-    }
-}
-
-/// Returns how the attempts of events ended, as far as the log knows. The sequences ascend.
-fn outcomes(engine: &Engine, consumer: &Consumer, sequences: &[Sequence]) -> Result<BTreeMap<Sequence, Ends>> {
-    let mut found: BTreeMap<Sequence, Ends> = BTreeMap::new();
-    let (Some(first), Some(last)) = (sequences.first(), sequences.last()) else { return Ok(found) };
-    for segment in engine.segments.all() {
-        let rows = engine.outcome_rows(&segment, consumer.number, *first, *last)?;
-        if rows.is_empty() {
-            continue;
-        }
-        let reader = segment.reader().map_err(|error| from_io(segment.path().display(), error))?;
-        let mut decoded: Option<(u32, Vec<Ended>)> = None;
-        for (sequence, offset) in rows {
-            if sequences.binary_search(&sequence).is_err() {
-                continue;
-            }
-            if decoded.as_ref().is_none_or(|(at, _)| *at != offset) {
-                let record = reader.record(offset.into(), None);
-                let record = record.map_err(|error| from_io(segment.path().display(), error))?;
-                let record = record.filter(|record| record.frame.number == consumer.number);
-                let ends = record.and_then(|record| entry::decode_ends(record.payload).ok()).unwrap_or_default();
-                decoded = Some((offset, ends));
-            }
-            let ends = decoded.iter().flat_map(|(_, ends)| ends).filter(|ended| ended.sequence == sequence);
-            for ended in ends {
-                let known = found.entry(sequence).or_default();
-                if ended.attempt <= 1 {
-                    // The first attempt, or the first since the event was redelivered.
-                    known.failure = None;
-                }
-                if let End::Retry { failure, .. } | End::Dead { failure } = &ended.end {
-                    known.failure = Some(failure.clone());
-                }
-                known.last = Some(ended.clone());
-            }
-        }
-    }
-    Ok(found)
+    Ok(known.map(|known| known.sequence).filter(|sequence| endpoint.keeps(*sequence)))
 }

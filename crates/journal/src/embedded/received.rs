@@ -9,12 +9,21 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{Engine, endpoint::Endpoint, index, read::kept_after, redeliver::Chosen};
+use super::{Engine, endpoint::Endpoint, index};
 use crate::{
-    RedeliveryPosition, Result, Sequence,
+    Redelivered, RedeliveryPosition, Result, Sequence,
     limits::{REDELIVERY_SCAN, REDELIVERY_SKEW},
     machine::Micros,
 };
+
+/// The selection of one step of a redelivery.
+#[derive(Default)]
+pub(super) struct Chosen {
+    /// Kept events that belong to the consumer.
+    pub(super) sequences: Vec<Sequence>,
+    /// Counts that do not depend on the consumer.
+    pub(super) counts: Redelivered,
+}
 
 /// The time range of a redelivery.
 #[derive(Debug, Clone, Copy)]
@@ -169,9 +178,8 @@ fn first_after(
 ) -> Result<Option<(Sequence, Micros)>> {
     let mut after = after;
     loop {
-        let Some(sequence) = kept_after(endpoint, after, 1).first().copied().filter(|s| *s <= last) else {
-            return Ok(None);
-        };
+        let next = endpoint.next_kept(after.saturating_add(1));
+        let Some(sequence) = next.filter(|sequence| *sequence <= last) else { return Ok(None) };
         let found = engine.positions(endpoint, sequence, sequence, 1)?;
         if let Some((_, position)) = found.first() {
             return Ok(Some((sequence, position.received)));

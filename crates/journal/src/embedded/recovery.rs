@@ -3,8 +3,8 @@
 
 use std::time::Instant;
 
-use super::{Engine, writer::Writer, writer_health::Report};
-use crate::{JournalError, Result};
+use super::{room::full, writer::Writer, writer_health::Report};
+use crate::Result;
 
 impl Writer {
     /// Checks that writing is possible.
@@ -74,16 +74,6 @@ impl Writer {
         }
         *self.engine.trouble.lock() = error;
     }
-}
-
-/// Returns the error of a journal that has reached its maximum size.
-pub(super) fn full(engine: &Engine) -> JournalError {
-    let ((log, index), max) = (engine.disk(), engine.limits.max_bytes);
-    JournalError::Full(format!(
-        "it uses {} of {max} bytes, and no settled event is left to remove; raise --journal-max-bytes, or fix the \
-         subscriptions with the backlog",
-        log + index
-    ))
 }
 
 /// A guard held by the writer. If the writer panics, memory and disk may differ, and no caller would be answered: the

@@ -15,22 +15,14 @@ use super::{
     consumer::Consumer,
     endpoint::Endpoint,
     read::find,
-    received::{self, ReceiptRange},
-    tasks::{Redeliver, Task},
+    received::{self, Chosen, ReceiptRange},
+    task::{Redeliver, Task},
 };
 use crate::{
     DeliveryState, JournalError, Redelivered, RedeliveryPosition, RedeliveryStep, Result, Selection, Sequence,
-    limits::REDELIVERY_STEP, machine::Micros,
+    limits::{REDELIVERY_SCAN, REDELIVERY_STEP},
+    machine::Micros,
 };
-
-/// The selection of one step.
-#[derive(Default)]
-pub(super) struct Chosen {
-    /// Kept events that belong to the consumer.
-    pub(super) sequences: Vec<Sequence>,
-    /// Counts that do not depend on the consumer.
-    pub(super) counts: Redelivered,
-}
 
 /// Carries out one step of a redelivery.
 pub(super) async fn redeliver(
@@ -111,18 +103,21 @@ fn choose(engine: &Arc<Engine>, consumer: &Consumer, selection: &Selection, step
     }
 }
 
-fn in_state(consumer: &Consumer, state: DeliveryState, after: Sequence, last: Sequence, limit: usize) -> Chosen {
-    let mut chosen = Chosen::default();
-    if after >= last {
-        return chosen;
+fn in_state(consumer: &Consumer, wanted: DeliveryState, after: Sequence, last: Sequence, limit: usize) -> Chosen {
+    let (mut chosen, mut after) = (Chosen::default(), after);
+    let state = consumer.state();
+    for _ in 0..REDELIVERY_SCAN {
+        let next = state.next_candidate(Some(wanted), after.saturating_add(1));
+        let Some(sequence) = next.filter(|sequence| *sequence <= last) else { return chosen };
+        if chosen.sequences.len() >= limit {
+            break;
+        }
+        if state.state_of(sequence).0 == wanted {
+            chosen.sequences.push(sequence);
+        }
+        after = sequence;
     }
-    let mut found = consumer.state().in_state(state, after + 1, limit).unwrap_or_default();
-    found.retain(|sequence| *sequence <= last);
-    if found.len() == limit {
-        let after = found.last().copied().unwrap_or(last);
-        chosen.counts.next = (after < last).then_some(RedeliveryPosition { after, last });
-    }
-    chosen.sequences = found;
+    chosen.counts.next = (after < last).then_some(RedeliveryPosition { after, last });
     chosen
 }
 

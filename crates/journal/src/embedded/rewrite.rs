@@ -1,8 +1,8 @@
 //! Rewriting of sparsely used segments into one that holds only what is kept.
 //!
 //! The new segment has the id of the first one it replaces, with a generation above those of all of them, and its head
-//! names the last one.
-//! It is valid once its last record is `End`: until then, including at the next start, the old segments count.
+//! names the last one. It is valid once its last record is `End`: until then, including at the next start, the old
+//! segments count. `End` is written only after everything that the copy relies on is durable.
 
 use std::{io, sync::Arc};
 
@@ -13,33 +13,32 @@ use super::{
     error::from_io,
     frame::Kind,
     index::{Index, Position},
-    keeper,
+    outcomes, sealing,
     segment::Record,
     segment_name::SegmentName,
-    segments::{Segment, decode_event, scan},
+    segments::{Segment, decode_event, index_outcomes, scan},
+    task::{Rewritten, Task},
 };
 use crate::{Result, machine::Micros};
 
-/// A segment that replaces others.
-pub(super) struct Rewritten {
-    pub(super) segment: Arc<Segment>,
-    pub(super) replaced: Vec<Arc<Segment>>,
-}
+/// Bytes of records that are written together.
+const WRITE_BYTES: u64 = 1 << 20;
 
 /// Returns neighbouring segments that together fit into one, and of which at most half is kept; oldest first. Segments
 /// without kept events are left to [`eventless`](super::eventless).
-pub(super) fn choose(full: &[Arc<Segment>], segment_bytes: u64) -> Option<Vec<Arc<Segment>>> {
+pub(super) fn choose(engine: &Engine, full: &[Arc<Segment>]) -> Result<Option<Vec<Arc<Segment>>>> {
+    let segment_bytes = engine.limits.segment_bytes;
     let mut group: Vec<Arc<Segment>> = Vec::new();
     let saves = |group: &[Arc<Segment>]| {
         let (len, live) = group.iter().fold((0, 0), |(len, live), s| (len + s.len(), live + s.live_bytes()));
         !group.is_empty() && live * 2 < len && len - live > segment_bytes / 4
     };
     for segment in full {
-        let sparse = segment.live_bytes() * 2 < segment.len() && can_shrink(segment);
+        let sparse = segment.live_bytes() * 2 < segment.len() && can_shrink(engine, segment)?;
         let live: u64 = group.iter().map(|segment| segment.live_bytes()).sum();
         if !sparse || live + segment.live_bytes() > segment_bytes {
             if saves(&group) {
-                return Some(group);
+                return Ok(Some(group));
             }
             group.clear();
         }
@@ -47,15 +46,18 @@ pub(super) fn choose(full: &[Arc<Segment>], segment_bytes: u64) -> Option<Vec<Ar
             group.push(Arc::clone(segment));
         }
     }
-    saves(&group).then_some(group)
+    Ok(saves(&group).then_some(group))
 }
 
-/// Returns whether rewriting may free space. A rewritten segment without removed events consists of events and outcomes
-/// that were kept; rewriting it again and again would free nothing.
-fn can_shrink(segment: &Segment) -> bool {
+/// Returns whether rewriting frees space. A rewritten segment without removed events and with few stale outcomes consists
+/// of what was kept; rewriting it again and again would free nothing.
+fn can_shrink(engine: &Engine, segment: &Segment) -> Result<bool> {
     let live = segment.live_events();
-    let stored = || segment.index(Index::parts).iter().map(|part| part.count).sum::<u64>();
-    segment.is_sealed() && live > 0 && (segment.name.generation == 0 || live < stored())
+    if !segment.is_sealed() || live == 0 {
+        return Ok(false);
+    }
+    let stored = segment.index(Index::parts).iter().map(|part| part.count).sum::<u64>();
+    Ok(segment.name.generation == 0 || live < stored || outcomes::are_mostly_stale(engine, segment)?)
 }
 
 /// Writes the kept data of the segments into one. `None` when there is nothing to write or the journal is closing.
@@ -63,13 +65,12 @@ pub(super) fn rewrite(engine: &Arc<Engine>, group: &[Arc<Segment>]) -> Result<Op
     let (Some(first), Some(last)) = (group.first(), group.last()) else { return Ok(None) };
     let newest = group.iter().map(|segment| segment.name.generation).max().unwrap_or_default();
     let name = SegmentName { id: first.name.id, generation: newest + 1 };
-    let path = engine.layout.log_file(name);
-    let written = write(engine, group, name, last.last, first.begun).map_err(|error| from_io(path.display(), error))?;
-    let Some(segment) = written else {
-        let _ = std::fs::remove_file(&path);
-        return Ok(None);
-    };
-    Ok(Some(Rewritten { segment, replaced: group.to_vec() }))
+    let written = write(engine, group, name, last.last, first.begun);
+    if !matches!(written, Ok(Some(_))) {
+        // It would take space until the next attempt.
+        let _ = std::fs::remove_file(engine.layout.log_file(name));
+    }
+    Ok(written?.map(|segment| Rewritten { segment, replaced: group.to_vec() }))
 }
 
 fn write(
@@ -78,33 +79,44 @@ fn write(
     name: SegmentName,
     last: u64,
     begun: Micros,
-) -> io::Result<Option<Arc<Segment>>> {
+) -> Result<Option<Arc<Segment>>> {
     let layout = &engine.layout;
+    let failed = |error| from_io(layout.log_file(name).display(), error);
     let head = SegmentHead { last, time: begun, previous: 0, previous_end: 0 };
-    let mut log = OpenSegment::create(layout, name, head)?;
+    let mut log = OpenSegment::create(layout, name, head).map_err(failed)?;
     let segment = Arc::clone(&log.segment);
     log.record(Kind::Segment, 0, &head.encode());
     for source in group {
         if engine.is_closing() {
             return Ok(None);
         }
-        keeper::seal_waiting(engine)?;
-        let mut failed = None;
-        scan(&source.reader()?, source.len(), &mut |record, _| {
-            copy(engine, &segment, &mut log, record);
-            if failed.is_none() && log.end() - log.position() > 1 << 20 {
-                failed = log.write(false).err();
-            }
-        })?;
-        if let Some(error) = failed {
-            return Err(error);
-        }
+        sealing::seal_waiting(engine).map_err(failed)?;
+        copy_all(engine, source, &mut log).map_err(failed)?;
     }
-    log.record(Kind::End, 0, &[]);
-    log.write(true)?;
-    layout.sync_log_directory()?;
-    segment.seal(layout)?;
+    // The copy lacks events whose removal may not be durable yet. It must not count before it is: after a power cut, these
+    // events would be kept, but be nowhere.
+    sealing::ask(engine, Task::Sync)?;
+    let finish = |log: &mut OpenSegment| {
+        log.record(Kind::End, 0, &[]);
+        log.write(true)?;
+        layout.sync_log_directory()?;
+        segment.seal(layout)
+    };
+    finish(&mut log).map_err(failed)?;
     Ok(Some(segment))
+}
+
+/// Copies the records of a segment, as far as they are still kept.
+fn copy_all(engine: &Engine, source: &Segment, log: &mut OpenSegment) -> io::Result<()> {
+    let segment = Arc::clone(&log.segment);
+    let mut written = Ok(());
+    scan(&source.reader()?, source.len(), &mut |record, _| {
+        copy(engine, &segment, log, record);
+        if written.is_ok() && log.end() - log.position() > WRITE_BYTES {
+            written = log.write(false);
+        }
+    })?;
+    written
 }
 
 /// Copies the parts of a record that are still kept.
@@ -131,9 +143,12 @@ fn copy(engine: &Engine, segment: &Segment, log: &mut OpenSegment, record: &Reco
             }
             if !ends.is_empty() {
                 let offset = log.record(Kind::Outcomes, number, &entry::encode_ends(&ends));
-                super::tasks::index_outcomes(segment, number, &ends, offset);
+                index_outcomes(segment, number, &ends, offset);
             }
         }
         _ => {}
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,11 +6,11 @@
 use std::sync::Arc;
 
 use super::{
-    append::Incoming, endpoint::Endpoint, keeper::Work, recovery::full, sweep, writer::Writer,
-    writer_health::RefusedShare,
+    Engine, endpoint::Endpoint, incoming::Incoming, index::Index, keeper_inbox::Work, outcomes, segments::Segment,
+    sweep, writer::Writer, writer_health::RefusedShare,
 };
 use crate::{
-    Result, ShareExhausted, ShareScope,
+    JournalError, Result, ShareExhausted, ShareScope,
     limits::{JOURNAL_ORDINARY_BYTES, RECLAIM_BYTES, RECLAIM_SHARE},
 };
 
@@ -178,17 +178,18 @@ impl Writer {
         }
         self.flush().map_err(|error| error.clone_for_caller())?;
         let goal = max.saturating_sub(slack(limits.max_bytes));
-        self.reclaim_segments(|writer| used(writer) <= goal)?;
+        self.reclaim_segments(|writer, reducible| used(writer).saturating_sub(reducible) <= goal)?;
         if used(self) <= max {
             return Ok(());
         }
-        // Many segments may hold little that is kept.
+        // Many segments may hold little that is kept, or only outcomes.
         self.engine.keeper.send(Work::Compact);
         Err(full(&self.engine))
     }
 
-    /// Removes settled events of any age, segment by segment, and deletes segments without kept events, until `enough`.
-    fn reclaim_segments(&mut self, enough: impl Fn(&Self) -> bool) -> Result<()> {
+    /// Removes settled events of any age, segment by segment, and deletes segments of which nothing is kept, until
+    /// `enough`. That gets the bytes that the keeper can free further by reducing segments to their outcomes.
+    fn reclaim_segments(&mut self, enough: impl Fn(&Self, u64) -> bool) -> Result<()> {
         if self.searched.get(&0) == Some(&self.settled) {
             return Ok(());
         }
@@ -197,17 +198,17 @@ impl Writer {
         loop {
             let segments = self.engine.segments.all();
             let Some((active, full)) = segments.split_last() else { return Ok(()) };
+            let (mut follows_kept, mut reducible) = (false, 0);
             for segment in full {
-                for part in segment.index(super::index::Index::parts) {
-                    let Some(endpoint) = self.engine.endpoint_numbered(part.endpoint) else { continue };
-                    while let Some(removal) = sweep::plan_any(&self.engine, &endpoint, segment, u64::MAX)? {
-                        self.remove(removal)?;
-                    }
-                }
-                if segment.live_events() == 0 {
+                self.remove_settled(segment)?;
+                if segment.live_events() > 0 {
+                    follows_kept = true;
+                } else if follows_kept && outcomes::has_kept(&self.engine, segment)? {
+                    reducible += bytes_of_events(segment);
+                } else {
                     self.drop_segments(&[segment.name])?;
                 }
-                if enough(self) {
+                if enough(self, reducible) {
                     return Ok(());
                 }
             }
@@ -220,6 +221,32 @@ impl Writer {
             self.rotate()?;
         }
     }
+
+    /// Removes the settled events of a segment, whatever their age.
+    fn remove_settled(&mut self, segment: &Arc<Segment>) -> Result<()> {
+        for part in segment.index(Index::parts) {
+            let Some(endpoint) = self.engine.endpoint_numbered(part.endpoint) else { continue };
+            while let Some(removal) = sweep::plan_any(&self.engine, &endpoint, segment, u64::MAX)? {
+                self.remove(removal)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns the error of a journal that has reached its maximum size.
+pub(super) fn full(engine: &Engine) -> JournalError {
+    let ((log, index), max) = (engine.disk(), engine.limits.max_bytes);
+    JournalError::Full(format!(
+        "it uses {} of {max} bytes, and no settled event is left to remove; raise --journal-max-bytes, or fix the \
+         subscriptions with the backlog",
+        log + index
+    ))
+}
+
+/// Returns the bytes of all events in a segment, kept or not.
+fn bytes_of_events(segment: &Segment) -> u64 {
+    segment.index(Index::parts).iter().map(|part| part.bytes).sum()
 }
 
 /// Some more than an append needs, so that not every append has to search for removable events.

@@ -94,6 +94,15 @@ impl Reader {
         Ok(Some(Record { offset, frame, payload }))
     }
 
+    /// Reads the first `len` bytes of the record at `offset`; returns its frame, and as much of its payload. `None` if no
+    /// record begins there. The payload is not verified.
+    pub(super) fn start(&self, offset: u64, len: usize) -> io::Result<Option<(Frame, Bytes)>> {
+        let bytes = self.read(offset, len.max(FRAME))?.freeze();
+        let Some(frame) = Frame::decode(&bytes, self.place.at(offset)) else { return Ok(None) };
+        let end = usize::try_from(frame.total()).unwrap_or(usize::MAX).min(bytes.len());
+        Ok(Some((frame, bytes.slice(FRAME..end))))
+    }
+
     fn read(&self, offset: u64, len: usize) -> io::Result<BytesMut> {
         let mut bytes = BytesMut::zeroed(len);
         let read = read_at(&self.file, &mut bytes, offset)?;

@@ -9,21 +9,22 @@ use std::{
     },
 };
 
+use bytes::Bytes;
 use parking_lot::RwLock;
 
 use super::{
     blocks::Seed,
     entry,
     files::Layout,
-    frame::{FRAME, Kind},
+    frame::{FRAME, Frame, Kind},
     ids::{ActiveIds, IdHash, KnownId},
     index::{ActiveIndex, Index, Part, Position, SealedIndex, holds_outcomes},
     segment::{Found, Reader, Record, Scan},
     segment_name::SegmentName,
 };
 use crate::{
-    Sequence,
-    machine::Micros,
+    EventSummary, Sequence,
+    machine::{Ended, Micros},
     record::{self, codec::get_var},
 };
 
@@ -259,6 +260,27 @@ pub(super) fn decode_event(record: &Record) -> Option<(crate::StoredEvent, Optio
     let window = window.checked_sub(1).map(std::time::Duration::from_micros);
     let event = record::decode_event(record.frame.sequence, payload).ok()?;
     Some((event, window))
+}
+
+/// Decodes the start of an event's payload, without the headers and the body. Also returns the number of bytes before
+/// the body.
+pub(super) fn decode_summary(frame: &Frame, start: Bytes) -> Option<(EventSummary, usize)> {
+    let mut row = start.clone();
+    get_var(&mut row, "event").ok()?;
+    let window = start.len() - row.len();
+    let len = (frame.len as usize).checked_sub(window)?;
+    let (summary, head) = record::decode_summary(frame.sequence, row, len).ok()?;
+    Some((summary, window + head))
+}
+
+/// Indexes outcomes stored in the record at `offset`.
+pub(super) fn index_outcomes(segment: &Segment, consumer: u32, ends: &[Ended], offset: u64) {
+    let offset = u32::try_from(offset).unwrap_or(u32::MAX);
+    segment.extend(|index| {
+        for ended in ends {
+            index.outcome(consumer, ended.sequence, offset);
+        }
+    });
 }
 
 /// Bytes of an event's record in addition to its payload.

@@ -13,9 +13,9 @@ use super::{
     Engine,
     consumer::Consumer,
     endpoint::{Endpoint, Span},
-    keeper::Work,
+    keeper_inbox::Work,
     segments::Segment,
-    tasks::{Removal, Task},
+    task::{Removal, Task},
 };
 use crate::{
     Result, Retention, Sequence, Swept,

@@ -1,144 +1,17 @@
-//! All tasks of the writer other than appends: each becomes records, and a change that is made once they are written.
+//! The writer's tasks other than appends: each becomes records, and a change that is made once they are written.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
-
-use bytes::Bytes;
-use grapnel_api::Incarnation;
-use tokio::sync::oneshot;
+use std::sync::{Arc, atomic::Ordering};
 
 use super::{
-    Engine,
     consumer::Consumer,
-    endpoint::{Endpoint, Kept},
-    entry::{self, NewConsumer, NewEndpoint},
+    endpoint::Kept,
+    entry,
     frame::Kind,
-    rewrite::Rewritten,
-    segment_name::SegmentName,
-    segments::Segment,
+    segments::index_outcomes,
+    task::{Answer, Redeliver, Removal, Settle, Task},
     writer::Writer,
 };
-use crate::{
-    Attached, Detached, JournalError, Result, Sequence, Start,
-    machine::{ConsumerState, End, Ended, Micros},
-    record::codec::put_var,
-};
-
-/// The channel for a caller's result.
-pub(super) type Answer<T> = oneshot::Sender<Result<T>>;
-
-/// A change of the state, made once the records of the round are written or have failed.
-pub(super) type StateChange = Box<dyn FnOnce(&Engine, Result<(), &JournalError>) + Send>;
-
-/// Any task that is not an append.
-pub(super) enum Task {
-    /// Registers an incarnation of an endpoint.
-    Endpoint {
-        endpoint: Incarnation,
-        answer: Answer<(Arc<Endpoint>, u32)>,
-    },
-    Attach {
-        attach: Attach,
-        answer: Answer<Attached>,
-    },
-    Detach {
-        consumer: Incarnation,
-        answer: Answer<Option<Detached>>,
-    },
-    Settle(Settle),
-    Redeliver {
-        redeliver: Redeliver,
-        answer: Answer<Option<(u64, u64)>>,
-    },
-    /// Removes dead letters; returns how many.
-    Purge {
-        consumer: Arc<Consumer>,
-        dead: Vec<Sequence>,
-        answer: Answer<u64>,
-    },
-    /// Removes events; returns how many, or `None` if the plan has to be made again.
-    Remove {
-        removal: Removal,
-        answer: Answer<Option<u64>>,
-    },
-    Retention {
-        endpoint: Arc<Endpoint>,
-        retention: Duration,
-        answer: Answer<()>,
-    },
-    /// Forgets an endpoint whose object is gone, if nothing depends on it.
-    Forget {
-        endpoint: Arc<Endpoint>,
-        now: Micros,
-    },
-    /// Records that events are damaged.
-    Damaged {
-        endpoint: Arc<Endpoint>,
-        ranges: Vec<(Sequence, Sequence)>,
-    },
-    /// Begins a new segment.
-    Rotate(Answer<()>),
-    /// Deletes segments without kept events; returns how many.
-    Drop {
-        segments: Vec<SegmentName>,
-        answer: Answer<usize>,
-    },
-    /// Replaces segments by a rewritten one.
-    Replace {
-        rewritten: Rewritten,
-        answer: Answer<()>,
-    },
-    Close(Answer<()>),
-}
-
-/// A consumer to be attached.
-pub(super) struct Attach {
-    pub(super) consumer: Incarnation,
-    pub(super) endpoint: Arc<Endpoint>,
-    /// The incarnation of the endpoint that it reads.
-    pub(super) incarnation: u32,
-    pub(super) start: Start,
-}
-
-/// Encoded ends of attempts, whose flights are marked as being settled.
-pub(super) struct Settle {
-    pub(super) consumer: Arc<Consumer>,
-    pub(super) ends: Vec<Ended>,
-    pub(super) payload: Bytes,
-    pub(super) answer: Answer<()>,
-}
-
-/// Events to queue again, and retries to make due.
-pub(super) struct Redeliver {
-    pub(super) consumer: Arc<Consumer>,
-    /// The endpoint's epoch when they were selected.
-    pub(super) epoch: u64,
-    pub(super) queue: Vec<Sequence>,
-    pub(super) hasten: Vec<Sequence>,
-    pub(super) due: Micros,
-}
-
-/// Events to remove.
-pub(super) struct Removal {
-    pub(super) endpoint: Arc<Endpoint>,
-    /// The endpoint's epoch when they were selected.
-    pub(super) epoch: u64,
-    pub(super) ranges: Vec<(Sequence, Sequence)>,
-    /// The number of events and bytes removed from each segment.
-    pub(super) freed: Vec<(Arc<Segment>, u64, u64)>,
-}
-
-impl Removal {
-    pub(super) fn events(&self) -> u64 {
-        self.freed.iter().map(|(_, events, _)| events).sum()
-    }
-
-    pub(super) fn bytes(&self) -> u64 {
-        self.freed.iter().map(|(_, _, bytes)| bytes).sum()
-    }
-}
+use crate::{JournalError, Result, Sequence, machine::End, record::codec::put_var};
 
 impl Writer {
     /// Turns a task into records of the round.
@@ -185,6 +58,10 @@ impl Writer {
             Task::Damaged { endpoint, ranges } => {
                 self.log.record(Kind::Damaged, endpoint.number, &entry::encode_ranges(&ranges));
             }
+            Task::Sync(answer) => {
+                let outcome = self.can_write().and_then(|()| self.sync());
+                let _ = answer.send(outcome);
+            }
             // Files are deleted only while it is known what is on disk.
             Task::Rotate(answer) => {
                 let outcome = self.can_write().and_then(|()| self.rotate());
@@ -206,14 +83,6 @@ impl Writer {
                 let _ = answer.send(outcome.map_or_else(|error| Err(error.clone_for_caller()), Ok));
             }
             Task::Settle(_) | Task::Endpoint { .. } | Task::Attach { .. } | Task::Detach { .. } => {}
-        }
-    }
-
-    /// Writes the round first if another of its tasks concerns the same object.
-    fn alone(&mut self, key: &grapnel_api::ObjectKey) {
-        if !self.pending.admits(key) {
-            let _ = self.flush();
-            self.pending.admits(key);
         }
     }
 
@@ -241,7 +110,7 @@ impl Writer {
                     drop(state);
                     index_outcomes(&segment, consumer.number, &ends, offset);
                     if unblocked {
-                        consumer.notify.notify_waiters();
+                        consumer.machine.notify.notify_waiters();
                     }
                 }
                 Err(_) => {
@@ -251,87 +120,6 @@ impl Writer {
                 }
             }
             reply(answer, outcome);
-        });
-    }
-
-    fn endpoint(&mut self, endpoint: Incarnation, answer: Answer<(Arc<Endpoint>, u32)>) {
-        self.alone(&endpoint.key);
-        let known = self.engine.endpoint(&endpoint.key);
-        let (number, incarnation, begin) = match &known {
-            Some(known) => match known.incarnation_of(&endpoint.uid) {
-                Err(error) => {
-                    let _ = answer.send(Err(error));
-                    return;
-                }
-                Ok(Some(incarnation)) => {
-                    let _ = answer.send(Ok((Arc::clone(known), incarnation)));
-                    return;
-                }
-                Ok(None) => (known.number, known.present_incarnation() + 1, known.head() + 1),
-            },
-            None => (self.next_endpoint(), 1, self.engine.retired_head.load(Ordering::Acquire) + 1),
-        };
-        let new = NewEndpoint { endpoint: endpoint.clone(), incarnation, begin };
-        self.log.identity(Kind::Endpoint, number, &new.encode());
-        self.effect(move |engine, outcome| {
-            let made = outcome.map(|()| apply_endpoint(engine, number, &new));
-            let _ = answer.send(match made {
-                Ok(endpoint) => Ok((endpoint, incarnation)),
-                Err(error) => Err(error.clone_for_caller()),
-            });
-        });
-    }
-
-    fn attach(&mut self, attach: Attach, answer: Answer<Attached>) {
-        let Attach { consumer, endpoint, incarnation, start } = attach;
-        self.alone(&consumer.key);
-        if endpoint.present_incarnation() != incarnation {
-            let _ = answer.send(Err(JournalError::EndpointReplaced(endpoint.key.clone())));
-            return;
-        }
-        let attached = self.engine.consumers.read().get(&consumer.key).cloned();
-        let replaced = match attached {
-            Some(old) if old.object.uid == consumer.uid => {
-                let outcome = if old.endpoint.number == endpoint.number {
-                    Ok(Attached::default())
-                } else {
-                    Err(JournalError::EndpointChanged { consumer: consumer.key, endpoint: old.endpoint.key.clone() })
-                };
-                let _ = answer.send(outcome);
-                return;
-            }
-            other => other,
-        };
-        if let Some(old) = &replaced {
-            self.log.identity(Kind::Detach, old.number, &[]);
-        }
-        let number = self.next_consumer();
-        let (start, appended_before) = begin(&endpoint, start);
-        let new = NewConsumer { consumer, endpoint: endpoint.number, start, appended_before };
-        self.log.identity(Kind::Attach, number, &new.encode());
-        self.pending.sync();
-        self.effect(move |engine, outcome| {
-            let attached = outcome.map(|()| {
-                let replaced = replaced.map(|old| apply_detach(engine, &old));
-                apply_attach(engine, number, &new, &endpoint);
-                Attached { replaced }
-            });
-            let _ = answer.send(attached.map_err(JournalError::clone_for_caller));
-        });
-    }
-
-    fn detach(&mut self, consumer: &Incarnation, answer: Answer<Option<Detached>>) {
-        self.alone(&consumer.key);
-        let Ok(found) = self.engine.consumer(consumer) else {
-            let _ = answer.send(Ok(None));
-            return;
-        };
-        self.log.identity(Kind::Detach, found.number, &[]);
-        self.pending.sync();
-        self.settled += 1;
-        self.effect(move |engine, outcome| {
-            let detached = outcome.map(|()| Some(apply_detach(engine, &found)));
-            let _ = answer.send(detached.map_err(JournalError::clone_for_caller));
         });
     }
 
@@ -374,7 +162,7 @@ impl Writer {
                 drop(state);
                 // Events that a sweep regarded as settled no longer are.
                 consumer.endpoint.next_epoch();
-                consumer.notify.notify_waiters();
+                consumer.machine.notify.notify_waiters();
                 Some((queued.len() as u64, hastened.len() as u64))
             });
             let _ = answer.send(done.map_err(JournalError::clone_for_caller));
@@ -439,71 +227,6 @@ impl Writer {
         endpoint.next_epoch();
         Ok(Some(events))
     }
-}
-
-/// Returns where a new consumer begins, and how many events its endpoint had stored before.
-fn begin(endpoint: &Endpoint, start: Start) -> (Sequence, u64) {
-    let head = endpoint.head();
-    let state = endpoint.state.lock();
-    match start {
-        Start::Now => (head.max(state.begin.saturating_sub(1)), state.appended),
-        Start::Earliest => {
-            let first = state.removed.next_outside(state.begin);
-            let start = first.saturating_sub(1);
-            let kept = (head + 1).saturating_sub(first) - state.removed.count(first, head);
-            (start, state.appended.saturating_sub(kept))
-        }
-    }
-}
-
-/// Registers an incarnation of an endpoint whose record is durable.
-pub(super) fn apply_endpoint(engine: &Engine, number: u32, new: &NewEndpoint) -> Arc<Endpoint> {
-    let mut endpoints = engine.endpoints.write();
-    if let Some(known) = endpoints.numbered(number) {
-        if known.present_incarnation() < new.incarnation {
-            known.reincarnate(&new.endpoint.uid, new.incarnation, new.begin);
-            known.next_epoch();
-        }
-        return Arc::clone(known);
-    }
-    let endpoint = Arc::new(Endpoint::new(&new.endpoint, number, new.incarnation, new.begin));
-    endpoints.insert(Arc::clone(&endpoint));
-    endpoint
-}
-
-/// Attaches a consumer whose record is durable.
-pub(super) fn apply_attach(engine: &Engine, number: u32, new: &NewConsumer, endpoint: &Arc<Endpoint>) {
-    let state = ConsumerState::new(new.start, new.appended_before);
-    insert_consumer(engine, Consumer::new(new.consumer.clone(), number, Arc::clone(endpoint), state));
-}
-
-/// Adds a consumer to its endpoint and to the registry.
-pub(super) fn insert_consumer(engine: &Engine, consumer: Consumer) {
-    let consumer = Arc::new(consumer);
-    let endpoint = Arc::clone(&consumer.endpoint);
-    endpoint.consumers.write().push(Arc::clone(&consumer));
-    endpoint.next_epoch();
-    engine.consumers.write().insert(consumer);
-}
-
-/// Detaches a consumer whose record is durable.
-pub(super) fn apply_detach(engine: &Engine, consumer: &Arc<Consumer>) -> Detached {
-    let detached = consumer.progress().into();
-    engine.consumers.write().remove(consumer);
-    consumer.endpoint.consumers.write().retain(|other| other.number != consumer.number);
-    consumer.state().detach();
-    consumer.notify.notify_waiters();
-    detached
-}
-
-/// Indexes outcomes stored in the record at `offset`.
-pub(super) fn index_outcomes(segment: &Segment, consumer: u32, ends: &[Ended], offset: u64) {
-    let offset = u32::try_from(offset).unwrap_or(u32::MAX);
-    segment.extend(|index| {
-        for ended in ends {
-            index.outcome(consumer, ended.sequence, offset);
-        }
-    });
 }
 
 fn reply(answer: Answer<()>, outcome: Result<(), &JournalError>) {

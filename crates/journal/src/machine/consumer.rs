@@ -1,75 +1,19 @@
 //! The state of one consumer: its cursor, its exceptions, and its deliveries in flight.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    ops::RangeInclusive,
-};
+mod known;
 
-use super::{Micros, QUEUED_ATTEMPT, RangeSet, Retry, retries::Retries};
-use crate::{DeliveryState, Exchange, Failure, Progress, Sequence, SkipReason, limits::RETRIES_PER_CONSUMER};
+use std::collections::BTreeMap;
+
+use super::{
+    Micros, QUEUED_ATTEMPT, RangeSet, Retry,
+    attempt::{End, Ended, Flight, Taken, Upcoming},
+    retries::Retries,
+};
+use crate::{Progress, Sequence, limits::RETRIES_PER_CONSUMER};
 
 /// More ends than one call of `settle` has. A consumer that is below the bound by less than this may have been at the
 /// bound before the call.
 const BACKLOG_MARGIN: usize = 4096;
-
-/// The end of an attempt, as it is made durable.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Ended {
-    /// Sequence of the event.
-    pub(crate) sequence: Sequence,
-    /// The first sequence that this end covers: between it and `sequence` the endpoint has no other event.
-    pub(crate) first: Sequence,
-    /// Number of the attempt.
-    pub(crate) attempt: u32,
-    /// How the attempt ended.
-    pub(crate) end: End,
-}
-
-/// How an attempt ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum End {
-    Delivered(Exchange),
-    Skipped {
-        reason: SkipReason,
-        time: Micros,
-    },
-    Retry {
-        due: Micros,
-        failure: Failure,
-    },
-    Dead {
-        failure: Failure,
-    },
-    /// The event is no longer kept.
-    Gone,
-}
-
-/// An attempt in flight.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Flight {
-    pub(crate) attempt: u32,
-    /// The first sequence that it covers; see [`Ended::first`].
-    pub(crate) first: Sequence,
-    /// The event was taken from the retries, not from the log.
-    pub(crate) retry: bool,
-    /// Its end is being written.
-    settling: bool,
-}
-
-/// An event taken for a delivery.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Taken {
-    pub(crate) sequence: Sequence,
-    pub(crate) flight: Flight,
-}
-
-/// The next event of the endpoint's log after some position.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Upcoming {
-    /// The position right after the given one: no event is kept between it and `sequence`.
-    pub(crate) first: Sequence,
-    pub(crate) sequence: Sequence,
-}
 
 /// The state of one consumer. All of it is durable except the [`Flight`]s and what follows, which are lost when the
 /// process ends.
@@ -90,7 +34,7 @@ pub(crate) struct ConsumerState {
     /// A lower bound of the times of death.
     oldest_death: Micros,
 
-    flights: HashMap<Sequence, Flight>,
+    flights: BTreeMap<Sequence, Flight>,
     /// Number of flights of new events.
     first_flights: u64,
     /// New events have been taken up to this sequence.
@@ -117,7 +61,7 @@ impl ConsumerState {
             retries: Retries::default(),
             dead: BTreeMap::new(),
             oldest_death: Micros::MAX,
-            flights: HashMap::new(),
+            flights: BTreeMap::new(),
             first_flights: 0,
             next: start,
             returned: BTreeMap::new(),
@@ -408,82 +352,6 @@ impl ConsumerState {
     /// Applies the removal of a dead letter, once it is durable.
     pub(crate) fn apply_purged(&mut self, sequence: Sequence) {
         self.dead.remove(&sequence);
-    }
-
-    // What is known of an event.
-
-    /// Returns whether the event may be redelivered: it is settled or dead.
-    pub(crate) fn can_redeliver(&self, sequence: Sequence) -> bool {
-        sequence > self.start && self.attempted.contains(sequence) && self.retries.get(sequence).is_none()
-    }
-
-    /// Returns whether the event waits for a retry that may be made due now.
-    pub(crate) fn can_hasten(&self, sequence: Sequence, now: Micros) -> bool {
-        let due_later = |retry: Retry| retry.attempt != QUEUED_ATTEMPT && retry.due > now;
-        !self.flights.contains_key(&sequence) && self.retries.get(sequence).is_some_and(due_later)
-    }
-
-    /// Returns the state of the delivery, the number of attempts that have ended (0 for settled events), and the due
-    /// time.
-    pub(crate) fn state_of(&self, sequence: Sequence) -> (DeliveryState, u32, Option<Micros>) {
-        if let Some(flight) = self.flights.get(&sequence) {
-            return (DeliveryState::InFlight, flight.attempt.saturating_sub(1), None);
-        }
-        if let Some(retry) = self.retries.get(sequence) {
-            return match retry.attempt {
-                QUEUED_ATTEMPT => (DeliveryState::Pending, 0, None),
-                attempt => (DeliveryState::Retrying, attempt - 1, Some(retry.due)),
-            };
-        }
-        if self.dead.contains_key(&sequence) {
-            return (DeliveryState::DeadLettered, 0, None);
-        }
-        match self.attempted.contains(sequence) {
-            true => (DeliveryState::Settled, 0, None),
-            false => (DeliveryState::Pending, 0, None),
-        }
-    }
-
-    /// Returns sequences in this state at or after `from`, ascending, at most `limit`; `None` for states that most
-    /// events are in.
-    pub(crate) fn in_state(&self, state: DeliveryState, from: Sequence, limit: usize) -> Option<Vec<Sequence>> {
-        match state {
-            DeliveryState::DeadLettered => Some(self.dead.range(from..).take(limit).map(|(s, _)| *s).collect()),
-            DeliveryState::Retrying => {
-                let retrying = self.retries.within(from, Sequence::MAX);
-                let retrying = retrying.filter(|s| self.state_of(*s).0 == DeliveryState::Retrying);
-                Some(retrying.take(limit).collect())
-            }
-            DeliveryState::InFlight => {
-                let mut flights: Vec<_> = self.flights.keys().copied().filter(|s| *s >= from).collect();
-                flights.sort_unstable();
-                flights.truncate(limit);
-                Some(flights)
-            }
-            DeliveryState::Pending | DeliveryState::Settled => None,
-        }
-    }
-
-    /// Returns everything between `first` and `last` that must be kept for this consumer: not attempted, retrying or
-    /// dead.
-    pub(crate) fn pinned(&self, first: Sequence, last: Sequence) -> Vec<RangeInclusive<Sequence>> {
-        let mut pinned = self.attempted.outside(first, last);
-        pinned.extend(self.retries.within(first, last).map(|sequence| sequence..=sequence));
-        pinned.extend(self.dead.range(first..=last.max(first)).map(|(sequence, _)| *sequence..=*sequence));
-        pinned
-    }
-
-    /// Returns dead letters that died at or before `cutoff`, at most `limit`.
-    pub(crate) fn died_by(&mut self, cutoff: Micros, limit: usize) -> Vec<Sequence> {
-        if self.dead.is_empty() || self.oldest_death > cutoff {
-            return Vec::new();
-        }
-        let found: Vec<_> =
-            self.dead.iter().filter(|(_, time)| **time <= cutoff).map(|(sequence, _)| *sequence).take(limit).collect();
-        if found.is_empty() {
-            self.oldest_death = self.dead.values().min().copied().unwrap_or(Micros::MAX);
-        }
-        found
     }
 }
 

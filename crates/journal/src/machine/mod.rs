@@ -6,6 +6,7 @@
 //! a store), and then applies it. Applying the same changes in the same order gives the same state, so that recovery is
 //! a replay.
 
+mod attempt;
 mod consumer;
 mod ranges;
 mod retries;
@@ -14,7 +15,8 @@ mod tests;
 mod time;
 
 pub(crate) use self::{
-    consumer::{ConsumerState, Durable, End, Ended, Taken, Upcoming},
+    attempt::{End, Ended, Taken, Upcoming},
+    consumer::{ConsumerState, Durable},
     ranges::RangeSet,
     retries::{QUEUED_ATTEMPT, Retry},
     time::Micros,

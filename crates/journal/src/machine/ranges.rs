@@ -70,6 +70,22 @@ impl RangeSet {
         self.range_of(from).map_or(from, |(_, last)| last.saturating_add(1))
     }
 
+    /// Returns the last sequence at or before `from` that is not in the set; `None` if all of them are.
+    pub(crate) fn previous_outside(&self, from: Sequence) -> Option<Sequence> {
+        self.range_of(from).map_or(Some(from), |(first, _)| first.checked_sub(1))
+    }
+
+    /// Returns the first sequence at or after `from` that is in the set.
+    pub(crate) fn next_inside(&self, from: Sequence) -> Option<Sequence> {
+        let next = || self.ranges.range(from..).next().map(|(first, _)| *first);
+        if self.contains(from) { Some(from) } else { next() }
+    }
+
+    /// Returns the last sequence at or before `from` that is in the set.
+    pub(crate) fn previous_inside(&self, from: Sequence) -> Option<Sequence> {
+        self.ranges.range(..=from).next_back().map(|(_, last)| (*last).min(from))
+    }
+
     /// Returns the parts of the set between `first` and `last`.
     pub(crate) fn within(
         &self,
@@ -143,6 +159,9 @@ mod tests {
                 for n in 0..70 {
                     prop_assert_eq!(set.contains(n), plain.contains(&n));
                     prop_assert_eq!(set.next_outside(n), (n..).find(|n| !plain.contains(n)).unwrap());
+                    prop_assert_eq!(set.previous_outside(n), (0..=n).rev().find(|n| !plain.contains(n)));
+                    prop_assert_eq!(set.next_inside(n), plain.range(n..).next().copied());
+                    prop_assert_eq!(set.previous_inside(n), plain.range(..=n).next_back().copied());
                 }
                 let inside: Vec<u64> = set.within(5, 50).flatten().collect();
                 prop_assert_eq!(&inside, &plain.range(5..=50).copied().collect::<Vec<_>>());

@@ -74,6 +74,11 @@ impl Retries {
         self.all.range(from..).next().map(|(sequence, retry)| (*sequence, *retry))
     }
 
+    /// Returns the highest sequence at or before `from` that has a retry, in flight or not.
+    pub(super) fn highest(&self, from: Sequence) -> Option<Sequence> {
+        self.all.range(..=from).next_back().map(|(sequence, _)| *sequence)
+    }
+
     pub(super) fn get(&self, sequence: Sequence) -> Option<Retry> {
         self.all.get(&sequence).copied()
     }

@@ -117,11 +117,30 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     prop::collection::vec(op, 0..120)
 }
 
+const LAST: Sequence = 60;
+
+/// Checks that the candidates of each state include all of its events, in both directions.
+fn check_candidates(state: &ConsumerState, all: &[Sequence]) {
+    use DeliveryState::{DeadLettered, InFlight, Pending, Retrying, Settled};
+    for wanted in [None, Some(Pending), Some(InFlight), Some(Retrying), Some(DeadLettered), Some(Settled)] {
+        let is_wanted = |sequence: &Sequence| {
+            all.contains(sequence) && wanted.is_none_or(|wanted| state.state_of(*sequence).0 == wanted)
+        };
+        let mut expected: Vec<_> = all.iter().copied().filter(is_wanted).collect();
+        let next = |from: Sequence| state.next_candidate(wanted, from).filter(|next| *next <= LAST);
+        let ascending = std::iter::successors(next(0), |sequence| next(sequence + 1));
+        assert_eq!(ascending.filter(is_wanted).collect::<Vec<_>>(), expected, "{wanted:?}");
+        expected.reverse();
+        let previous = |from: Sequence| state.previous_candidate(wanted, from);
+        let descending = std::iter::successors(previous(LAST), |sequence| previous(sequence.checked_sub(1)?));
+        assert_eq!(descending.filter(is_wanted).collect::<Vec<_>>(), expected, "{wanted:?}");
+    }
+}
+
 proptest! {
     /// After any operations, every event is in exactly one place, and the durable state is restored.
     #[test]
     fn every_event_is_in_one_place(ops in ops()) {
-        const LAST: Sequence = 60;
         let all: Vec<Sequence> = (1..=LAST / 3).map(|n| 3 * n).collect();
         let mut state = ConsumerState::new(0, 0);
         let (mut flights, mut now) = (BTreeSet::new(), 0);
@@ -177,6 +196,7 @@ proptest! {
             let pinned: BTreeSet<_> = state.pinned(1, LAST).into_iter().flatten().filter(|s| s % 3 == 0).collect();
             let unsettled = all.iter().copied().filter(|s| state.state_of(*s).0 != DeliveryState::Settled);
             prop_assert_eq!(pinned, unsettled.collect::<BTreeSet<_>>());
+            check_candidates(&state, &all);
         }
     }
 }

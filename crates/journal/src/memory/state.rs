@@ -241,7 +241,8 @@ impl MemoryState {
         let Some(log) = self.logs.get(&endpoint.key).filter(|log| log.is_current(endpoint)) else { return page };
         let limit = query.limit.min(LIST_LIMIT);
         let mut last = query.after;
-        for (looked_at, (sequence, kept)) in log.current_events().filter(|(s, _)| *s > query.after).enumerate() {
+        let events = log.current_events().filter(|(s, _)| is_beyond(query.after, query.newest_first, *s));
+        for (looked_at, (sequence, kept)) in in_order(events, query.newest_first).enumerate() {
             if page.events.len() == limit || looked_at == scan.max(1) {
                 page.next = Some(last);
                 break;
@@ -273,8 +274,8 @@ impl MemoryState {
         let Some(log) = self.log_of(consumer) else { return Ok(page) };
         let limit = query.limit.min(LIST_LIMIT);
         let mut last = query.after;
-        let after = consumer.deliveries.iter().filter(|(sequence, _)| **sequence > query.after);
-        for (looked_at, (sequence, delivery)) in after.enumerate() {
+        let after = consumer.deliveries.iter().filter(|(s, _)| is_beyond(query.after, query.newest_first, **s));
+        for (looked_at, (sequence, delivery)) in in_order(after, query.newest_first).enumerate() {
             if page.deliveries.len() == limit || looked_at == scan.max(1) {
                 page.next = Some(last);
                 break;
@@ -346,6 +347,20 @@ fn attached<'a>(
 ) -> Result<&'a mut MemoryConsumer> {
     let found = consumers.get_mut(&consumer.key).filter(|found| found.incarnation == *consumer);
     found.ok_or_else(|| JournalError::UnknownConsumer(consumer.key.clone()))
+}
+
+/// Returns whether a list that continues at `after` has this sequence.
+fn is_beyond(after: Sequence, newest_first: bool, sequence: Sequence) -> bool {
+    if newest_first { after == 0 || sequence < after } else { sequence > after }
+}
+
+/// Returns ascending items in the order of a list.
+fn in_order<T>(ascending: impl Iterator<Item = T>, newest_first: bool) -> impl Iterator<Item = T> {
+    let mut items: Vec<T> = ascending.collect();
+    if newest_first {
+        items.reverse();
+    }
+    items.into_iter()
 }
 
 /// Returns `time - span`, saturating at the minimum.

@@ -15,11 +15,12 @@ mod tests;
 use std::net::IpAddr;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use jiff::Timestamp;
 
 use self::codec::{
     ROW, get_array, get_bytes, get_len, get_text, get_time, get_u8, open_row, put_bytes, put_len, put_time,
 };
-use super::{Arrival, Sequence, StoredEvent};
+use super::{Arrival, EventSummary, Sequence, StoredEvent};
 
 const HAS_CONTENT_TYPE: u8 = 1;
 const HAS_V4: u8 = 2;
@@ -87,31 +88,64 @@ pub(crate) fn put_event(row: &mut BytesMut, arrival: &Arrival) {
 
 /// Decodes an event; headers and body are slices of the row.
 pub fn decode_event(sequence: Sequence, row: Bytes) -> Result<StoredEvent> {
-    const WHAT: &str = "event";
-    let mut row = open_row(row, WHAT)?;
-    let flags = get_u8(&mut row, WHAT)?;
-    if flags & !(HAS_CONTENT_TYPE | HAS_V4 | HAS_V6) != 0 || flags & (HAS_V4 | HAS_V6) == HAS_V4 | HAS_V6 {
-        return Err(RecordError::Field(WHAT, "set of flags"));
+    let mut row = row;
+    let Head { id, kind, received, content_type, remote, headers } = get_head(&mut row)?;
+    let mut decoded = Vec::with_capacity(headers);
+    for _ in 0..headers {
+        decoded.push((get_text(&mut row, EVENT)?, get_bytes(&mut row, EVENT)?));
     }
-    let received = get_time(&mut row, WHAT)?;
-    let id = get_text(&mut row, WHAT)?;
-    let kind = get_text(&mut row, WHAT)?;
-    let content_type = if flags & HAS_CONTENT_TYPE != 0 { Some(get_text(&mut row, WHAT)?) } else { None };
+    Ok(StoredEvent { sequence, id, kind, received, content_type, remote, headers: decoded, body: row })
+}
+
+/// Decodes an event of `len` bytes from the `start` of its row, without its headers and body. Also returns the number of
+/// bytes before the body, all of which `start` must have.
+pub(crate) fn decode_summary(sequence: Sequence, start: Bytes, len: usize) -> Result<(EventSummary, usize)> {
+    let mut rest = start.clone();
+    let Head { id, kind, received, content_type, remote, headers } = get_head(&mut rest)?;
+    for _ in 0..headers {
+        get_bytes(&mut rest, EVENT)?;
+        get_bytes(&mut rest, EVENT)?;
+    }
+    let head = start.len() - rest.len();
+    let bytes = len.checked_sub(head).ok_or(RecordError::Short(EVENT))?;
+    Ok((EventSummary { sequence, id, kind, received, content_type, remote, bytes }, head))
+}
+
+/// What an error calls an event.
+const EVENT: &str = "event";
+
+/// The fields of an event before its headers.
+struct Head {
+    id: Box<str>,
+    kind: Box<str>,
+    received: Timestamp,
+    content_type: Option<Box<str>>,
+    remote: Option<IpAddr>,
+    /// Number of headers.
+    headers: usize,
+}
+
+fn get_head(row: &mut Bytes) -> Result<Head> {
+    *row = open_row(row.clone(), EVENT)?;
+    let flags = get_u8(row, EVENT)?;
+    if flags & !(HAS_CONTENT_TYPE | HAS_V4 | HAS_V6) != 0 || flags & (HAS_V4 | HAS_V6) == HAS_V4 | HAS_V6 {
+        return Err(RecordError::Field(EVENT, "set of flags"));
+    }
+    let received = get_time(row, EVENT)?;
+    let id = get_text(row, EVENT)?;
+    let kind = get_text(row, EVENT)?;
+    let content_type = if flags & HAS_CONTENT_TYPE != 0 { Some(get_text(row, EVENT)?) } else { None };
     let remote = if flags & HAS_V4 != 0 {
-        Some(IpAddr::from(get_array::<4>(&mut row, WHAT)?))
+        Some(IpAddr::from(get_array::<4>(row, EVENT)?))
     } else if flags & HAS_V6 != 0 {
-        Some(IpAddr::from(get_array::<16>(&mut row, WHAT)?))
+        Some(IpAddr::from(get_array::<16>(row, EVENT)?))
     } else {
         None
     };
-    let count = get_len(&mut row, WHAT)?;
+    let headers = get_len(row, EVENT)?;
     // Each header takes at least two bytes: an impossible count reserves no memory.
-    if count > row.len() / 2 {
-        return Err(RecordError::Short(WHAT));
+    if headers > row.len() / 2 {
+        return Err(RecordError::Short(EVENT));
     }
-    let mut headers = Vec::with_capacity(count);
-    for _ in 0..count {
-        headers.push((get_text(&mut row, WHAT)?, get_bytes(&mut row, WHAT)?));
-    }
-    Ok(StoredEvent { sequence, id, kind, received, content_type, remote, headers, body: row })
+    Ok(Head { id, kind, received, content_type, remote, headers })
 }

@@ -54,6 +54,17 @@ proptest! {
         });
     }
 
+    /// The start of a record shows what its whole shows.
+    #[test]
+    fn the_start_of_a_record_is_enough_for_its_summary(arrival in arrival(), sequence: u64, more: prop::sample::Index) {
+        let row = encode_event(&arrival);
+        let head = row.len() - arrival.validated.body().len();
+        let start = row.slice(..head + more.index(row.len() - head + 1));
+        let event = decode_event(sequence, row.clone()).unwrap();
+        prop_assert_eq!(decode_summary(sequence, start, row.len()), Ok((event.summary(), head)));
+        prop_assert!(decode_summary(sequence, row.slice(..head - 1), row.len()).is_err());
+    }
+
     /// A truncated record is an error; only the body may be shorter.
     #[test]
     fn short_records_are_errors(arrival in arrival(), cut: prop::sample::Index) {
@@ -67,6 +78,7 @@ proptest! {
         if known && let Some(first) = row.first_mut() {
             *first = codec::ROW;
         }
-        let _ = decode_event(1, Bytes::from(row));
+        let _ = decode_event(1, Bytes::from(row.clone()));
+        let _ = decode_summary(1, Bytes::from(row), 100);
     }
 }

@@ -15,15 +15,15 @@ use super::{
 };
 use crate::{
     embedded::{
-        blocks::{BLOCK_DATA, BlockFile, BlockWriter, Section, Seed, invalid, number},
+        blocks::{BLOCK_DATA, BlockFile, BlockWriter, Section, Seed, Table, invalid, number},
         segments::Segment,
     },
     machine::Micros,
 };
 
-const ROWS: usize = 0;
-const FENCES: usize = 1;
-const FILTER: usize = 2;
+const ROWS: Table = Table { at: 0, row: ROW };
+const FENCES: Table = Table { at: 1, row: 8 };
+const FILTER: Table = Table { at: 2, row: FILTER_BLOCK };
 const ROW: usize = 32;
 
 /// Names the segments whose ids a run holds.
@@ -50,7 +50,7 @@ impl RunName {
         segment.name.id <= self.last && self.first <= segment.last
     }
 
-    fn seed(self, salt: u64) -> Seed {
+    pub(in crate::embedded) fn seed(self, salt: u64) -> Seed {
         // Distinct from the seeds of segment indexes, which are numbered by segment id.
         Seed { salt: !salt, number: self.first.rotate_left(32) ^ self.last }
     }
@@ -92,7 +92,7 @@ impl Run {
         let path = directory.join(name.to_string());
         let fresh = path.with_extension("new");
         let mut writer = BlockWriter::create(&fresh, name.seed(salt))?;
-        writer.section(ROW)?;
+        writer.section(ROWS)?;
         let filter_blocks = filter::blocks(most);
         let mut filter = vec![0; filter_blocks as usize * FILTER_BLOCK];
         let mut fences = Vec::new();
@@ -114,11 +114,11 @@ impl Run {
                 filter::mark(block, id.low());
             }
         }
-        writer.section(8)?;
+        writer.section(FENCES)?;
         for fence in &fences {
             writer.row(&fence.to_le_bytes())?;
         }
-        writer.section(FILTER_BLOCK)?;
+        writer.section(FILTER)?;
         for block in filter.chunks_exact(FILTER_BLOCK) {
             writer.row(block)?;
         }
@@ -139,7 +139,7 @@ impl Run {
         if section.rows != rows.blocks() {
             return Err(invalid("a run without all of its fences"));
         }
-        let mut fences = Vec::with_capacity(usize::try_from(section.rows).unwrap_or(0));
+        let mut fences = Vec::new();
         file.visit(section, 0, |_, row| {
             fences.push(number(row, 0));
             true
@@ -213,7 +213,7 @@ impl Run {
     }
 
     /// Iterates over every id, sorted, reading block by block.
-    pub(super) fn iter(&self) -> RunIter<'_> {
+    pub(in crate::embedded) fn iter(&self) -> RunIter<'_> {
         RunIter { run: self, block: 0, rows: Vec::new(), at: 0 }
     }
 }
@@ -223,7 +223,7 @@ fn known(row: &[u8]) -> KnownId {
 }
 
 /// Iterator over the ids of a run.
-pub(super) struct RunIter<'a> {
+pub(in crate::embedded) struct RunIter<'a> {
     run: &'a Run,
     block: u64,
     rows: Vec<u8>,

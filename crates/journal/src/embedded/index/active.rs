@@ -74,6 +74,12 @@ impl ActiveIndex {
         found
     }
 
+    pub(super) fn visit_outcomes(&self, visit: &mut dyn FnMut(u32, Sequence) -> bool) {
+        let mut rows: Vec<_> = self.outcomes.iter().collect();
+        rows.sort_unstable();
+        let _ = rows.into_iter().all(|row| visit(row.consumer, row.sequence));
+    }
+
     /// Writes the index to a file. Returns its length.
     pub(in crate::embedded) fn write(&self, path: &Path, seed: Seed, log_len: u64) -> io::Result<u64> {
         let parts = self.parts();

@@ -98,6 +98,17 @@ impl Index {
         }
     }
 
+    /// Calls `visit` with the consumer and sequence of each outcome, consumer by consumer, until it returns false.
+    pub(super) fn visit_outcomes(&self, visit: &mut dyn FnMut(u32, Sequence) -> bool) -> io::Result<()> {
+        match self {
+            Self::Active(active) => {
+                active.visit_outcomes(visit);
+                Ok(())
+            }
+            Self::Sealed(sealed) => sealed.visit_outcomes(visit),
+        }
+    }
+
     /// Returns every outcome of a consumer's events between `first` and `last` as sequence and record offset, ascending
     /// by sequence, then by age.
     pub(super) fn outcomes(&self, consumer: u32, first: Sequence, last: Sequence) -> io::Result<Vec<(Sequence, u32)>> {

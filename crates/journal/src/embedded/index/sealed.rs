@@ -7,7 +7,7 @@
 //! | consumers | consumer u64, first row u64, rows u64, lowest sequence u64, highest sequence u64; ascending by consumer |
 //! | outcomes | sequence u64, offset u32, zero u32; in the order of the consumers, ascending by sequence and offset |
 //!
-//! The parts are kept in memory; the other sections are read as needed. The first number of the file's tag is the
+//! The parts and consumers are kept in memory; the other sections are read as needed. The first number of the file's tag is the
 //! length of the log that it describes.
 
 use std::{
@@ -18,14 +18,14 @@ use std::{
 use super::{OutcomeRow, Part, Position};
 use crate::{
     Sequence,
-    embedded::blocks::{BlockFile, BlockWriter, Seed, invalid, number},
+    embedded::blocks::{BlockFile, BlockWriter, Seed, Table, invalid, number},
     machine::Micros,
 };
 
-const PARTS: usize = 0;
-const EVENTS: usize = 1;
-const CONSUMERS: usize = 2;
-const OUTCOMES: usize = 3;
+const PARTS: Table = Table { at: 0, row: 56 };
+const EVENTS: Table = Table { at: 1, row: 24 };
+const CONSUMERS: Table = Table { at: 2, row: 40 };
+const OUTCOMES: Table = Table { at: 3, row: 16 };
 
 /// The index of a complete segment.
 #[derive(Debug)]
@@ -35,7 +35,20 @@ pub(in crate::embedded) struct SealedIndex {
     parts: Vec<Part>,
     /// The first row of each part in the events section.
     first_rows: Vec<u64>,
+    /// Ascending by consumer.
+    consumers: Vec<ConsumerRows>,
     len: u64,
+}
+
+/// Where the outcomes of one consumer are.
+#[derive(Debug, Clone, Copy)]
+struct ConsumerRows {
+    consumer: u32,
+    /// Its rows in the outcomes section.
+    first: u64,
+    end: u64,
+    lowest: Sequence,
+    highest: Sequence,
 }
 
 pub(super) fn write<'a>(
@@ -47,28 +60,34 @@ pub(super) fn write<'a>(
     outcomes: &[OutcomeRow],
 ) -> io::Result<u64> {
     let mut writer = BlockWriter::create(path, seed)?;
-    writer.section(56)?;
+    writer.section(PARTS)?;
     for part in parts {
         let (oldest, newest) = (part.oldest.0 as u64, part.newest.0 as u64);
         let numbers = [part.endpoint.into(), part.first, part.last, part.count, part.bytes, oldest, newest];
-        writer.row(&row::<56>(&numbers))?;
+        writer.row(&row::<{ PARTS.row }>(&numbers))?;
     }
-    writer.section(24)?;
+    writer.section(EVENTS)?;
     for event in events {
         let place = u64::from(event.offset) | u64::from(event.len) << 32;
-        writer.row(&row::<24>(&[event.sequence, place, event.received.0 as u64]))?;
+        writer.row(&row::<{ EVENTS.row }>(&[event.sequence, place, event.received.0 as u64]))?;
     }
-    writer.section(40)?;
+    writer.section(CONSUMERS)?;
     let mut first = 0;
     for consumer in outcomes.chunk_by(|a, b| a.consumer == b.consumer) {
         let (Some(lowest), Some(highest)) = (consumer.first(), consumer.last()) else { continue };
         let rows = consumer.len() as u64;
-        writer.row(&row::<40>(&[lowest.consumer.into(), first, rows, lowest.sequence, highest.sequence]))?;
+        writer.row(&row::<{ CONSUMERS.row }>(&[
+            lowest.consumer.into(),
+            first,
+            rows,
+            lowest.sequence,
+            highest.sequence,
+        ]))?;
         first += rows;
     }
-    writer.section(16)?;
+    writer.section(OUTCOMES)?;
     for outcome in outcomes {
-        writer.row(&row::<16>(&[outcome.sequence, outcome.offset.into()]))?;
+        writer.row(&row::<{ OUTCOMES.row }>(&[outcome.sequence, outcome.offset.into()]))?;
     }
     writer.finish([log_len, 0, 0, 0])
 }
@@ -84,27 +103,9 @@ impl SealedIndex {
         if file.tag.first() != Some(&log_len) {
             return Err(invalid("the index of a shorter or longer log"));
         }
-        let section = file.section(PARTS)?;
-        let capacity = usize::try_from(section.rows).ok().filter(|rows| *rows <= 1 << 24);
-        let capacity = capacity.ok_or_else(|| invalid("too many parts"))?;
-        let (mut parts, mut first_rows, mut next) = (Vec::with_capacity(capacity), Vec::with_capacity(capacity), 0);
-        file.visit(section, 0, |_, row| {
-            let part = Part {
-                endpoint: number(row, 0) as u32,
-                first: number(row, 1),
-                last: number(row, 2),
-                count: number(row, 3),
-                bytes: number(row, 4),
-                oldest: Micros(number(row, 5) as i64),
-                newest: Micros(number(row, 6) as i64),
-            };
-            first_rows.push(next);
-            next += part.count;
-            parts.push(part);
-            true
-        })?;
-        let len = file.len()?;
-        Ok(Self { path, seed, parts, first_rows, len })
+        let (parts, first_rows) = read_parts(&file)?;
+        let (consumers, len) = (read_consumers(&file)?, file.len()?);
+        Ok(Self { path, seed, parts, first_rows, consumers, len })
     }
 
     /// Returns the length of the file in bytes.
@@ -136,9 +137,9 @@ impl SealedIndex {
         }
         let file = self.file()?;
         let section = file.section(EVENTS)?;
-        let end = rows + part.count;
+        let end = rows.saturating_add(part.count);
         // Sequences in a part have few gaps: the row is where it would be without gaps, or before.
-        let guess = (*rows + first.saturating_sub(part.first)).min(end);
+        let guess = rows.saturating_add(first.saturating_sub(part.first)).min(end);
         let from = file.partition_point(section, *rows, guess, |row| number(row, 0) < first)?;
         let from =
             if from == guess { file.partition_point(section, guess, end, |row| number(row, 0) < first)? } else { from };
@@ -160,28 +161,31 @@ impl SealedIndex {
     }
 
     pub(super) fn outcomes(&self, consumer: u32, first: Sequence, last: Sequence) -> io::Result<Vec<(Sequence, u32)>> {
-        let file = self.file()?;
-        let consumers = file.section(CONSUMERS)?;
-        let at = file.partition_point(consumers, 0, consumers.rows, |row| number(row, 0) < consumer.into())?;
-        let mut range = None;
-        file.visit(consumers, at, |_, row| {
-            let touches = number(row, 0) == u64::from(consumer) && number(row, 3) <= last && number(row, 4) >= first;
-            range = touches.then(|| (number(row, 1), number(row, 1) + number(row, 2)));
-            false
-        })?;
         let mut found = Vec::new();
-        let Some((rows, end)) = range else { return Ok(found) };
+        let at = self.consumers.binary_search_by_key(&consumer, |rows| rows.consumer);
+        let rows = at.ok().and_then(|at| self.consumers.get(at));
+        let Some(rows) = rows.filter(|rows| rows.lowest <= last && rows.highest >= first) else { return Ok(found) };
+        let file = self.file()?;
         let section = file.section(OUTCOMES)?;
-        let from = file.partition_point(section, rows, end, |row| number(row, 0) < first)?;
+        let from = file.partition_point(section, rows.first, rows.end, |row| number(row, 0) < first)?;
         file.visit(section, from, |at, row| {
             let sequence = number(row, 0);
-            let inside = at < end && sequence <= last;
+            let inside = at < rows.end && sequence <= last;
             if inside {
                 found.push((sequence, number(row, 1) as u32));
             }
             inside
         })?;
         Ok(found)
+    }
+
+    pub(super) fn visit_outcomes(&self, visit: &mut dyn FnMut(u32, Sequence) -> bool) -> io::Result<()> {
+        let file = self.file()?;
+        let mut consumers = self.consumers.iter().peekable();
+        file.visit(file.section(OUTCOMES)?, 0, |at, row| {
+            while consumers.next_if(|rows| rows.end <= at).is_some() {}
+            consumers.peek().is_some_and(|rows| visit(rows.consumer, number(row, 0)))
+        })
     }
 
     /// Reads the whole file to verify its checksums.
@@ -204,6 +208,38 @@ fn row<const N: usize>(numbers: &[u64]) -> [u8; N] {
         bytes.copy_from_slice(&number.to_le_bytes());
     }
     row
+}
+
+/// Reads the parts, and the first row of each in the events section.
+fn read_parts(file: &BlockFile) -> io::Result<(Vec<Part>, Vec<u64>)> {
+    let (mut parts, mut first_rows, mut next) = (Vec::new(), Vec::new(), 0_u64);
+    file.visit(file.section(PARTS)?, 0, |_, row| {
+        let part = Part {
+            endpoint: number(row, 0) as u32,
+            first: number(row, 1),
+            last: number(row, 2),
+            count: number(row, 3),
+            bytes: number(row, 4),
+            oldest: Micros(number(row, 5) as i64),
+            newest: Micros(number(row, 6) as i64),
+        };
+        first_rows.push(next);
+        next = next.saturating_add(part.count);
+        parts.push(part);
+        true
+    })?;
+    Ok((parts, first_rows))
+}
+
+fn read_consumers(file: &BlockFile) -> io::Result<Vec<ConsumerRows>> {
+    let mut consumers = Vec::new();
+    file.visit(file.section(CONSUMERS)?, 0, |_, row| {
+        let (consumer, first) = (number(row, 0) as u32, number(row, 1));
+        let (lowest, highest) = (number(row, 3), number(row, 4));
+        consumers.push(ConsumerRows { consumer, first, end: first.saturating_add(number(row, 2)), lowest, highest });
+        true
+    })?;
+    Ok(consumers)
 }
 
 #[cfg(test)]
@@ -229,6 +265,18 @@ mod tests {
         assert!(SealedIndex::open(path.clone(), seed, 4712).is_err());
         let sealed = SealedIndex::open(path, seed, 4711).unwrap();
         assert_eq!(sealed.parts(), active.parts());
+        let (mut in_file, mut in_memory) = (Vec::new(), Vec::new());
+        sealed
+            .visit_outcomes(&mut |consumer, sequence| {
+                in_file.push((consumer, sequence));
+                in_file.len() < 1500
+            })
+            .unwrap();
+        active.visit_outcomes(&mut |consumer, sequence| {
+            in_memory.push((consumer, sequence));
+            in_memory.len() < 1500
+        });
+        assert_eq!((&in_file, in_file.len()), (&in_memory, 1500));
         for endpoint in 0..8 {
             for (first, last, limit) in
                 [(0, u64::MAX, 9999), (20, 90, 9999), (81, 82, 9999), (130, 140, 3), (200, 300, 9)]

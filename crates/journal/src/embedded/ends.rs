@@ -1,0 +1,146 @@
+//! How the attempts of events ended, as far as the log knows.
+
+use std::collections::BTreeMap;
+
+use super::{Engine, consumer::Consumer, entry, error::from_io, segment::Reader, segments::Segment};
+use crate::{
+    DeliveryRecord, DeliveryState, EventEntry, Exchange, Failure, Outcome, Result, Sequence,
+    machine::{End, Ended},
+};
+
+/// What the log records about the ends of one event's attempts.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Ends {
+    last: Option<Ended>,
+    failure: Option<Failure>,
+    /// Earlier ends change nothing.
+    complete: bool,
+}
+
+impl Ends {
+    /// Combines it with what the machine knows.
+    pub(super) fn record(
+        self,
+        event: EventEntry,
+        state: DeliveryState,
+        attempts: u32,
+        due: Option<jiff::Timestamp>,
+    ) -> DeliveryRecord {
+        let Self { last, failure, .. } = self;
+        let exchange = last.as_ref().and_then(|ended| match &ended.end {
+            End::Delivered(exchange) => Some(*exchange),
+            End::Retry { failure, .. } | End::Dead { failure } => {
+                Some(Exchange { time: failure.time, status: failure.status, took: failure.took })
+            }
+            End::Skipped { time, .. } => {
+                Some(Exchange { time: time.timestamp(), status: None, took: Default::default() })
+            }
+            End::Gone => None,
+        });
+        let outcome = match (state, last.as_ref().map(|ended| &ended.end)) {
+            (DeliveryState::DeadLettered, _) => Outcome::Dead,
+            (DeliveryState::Retrying, _) => Outcome::Retrying,
+            (DeliveryState::InFlight, _) if attempts > 0 => Outcome::Retrying,
+            (DeliveryState::InFlight | DeliveryState::Pending, _) => Outcome::Pending,
+            (DeliveryState::Settled, Some(End::Delivered(_))) => Outcome::Delivered,
+            (DeliveryState::Settled, Some(End::Skipped { reason, .. })) => Outcome::Skipped(*reason),
+            // The retention of the dead letter has passed.
+            (DeliveryState::Settled, Some(End::Dead { .. })) => Outcome::Dead,
+            (DeliveryState::Settled, _) => Outcome::Unknown,
+        };
+        // The machine forgets the attempts of settled events; the log does not.
+        let attempts = match (state, &last) {
+            (DeliveryState::Settled, Some(Ended { end: End::Skipped { .. }, attempt, .. })) => {
+                attempt.saturating_sub(1)
+            }
+            (DeliveryState::Settled | DeliveryState::DeadLettered, Some(ended)) => ended.attempt,
+            _ => attempts,
+        };
+        // A redelivered event begins anew.
+        let again = state == DeliveryState::Pending || (state == DeliveryState::InFlight && attempts == 0);
+        let (last, failure) = if again { (None, None) } else { (exchange, failure) };
+        DeliveryRecord { event, state, outcome, attempts, due, last, failure }
+    }
+}
+
+/// Looks up how the attempts of events ended. The sequences ascend. Adds the bytes read to `read`.
+pub(super) fn find(
+    engine: &Engine,
+    consumer: &Consumer,
+    sequences: &[Sequence],
+    read: &mut usize,
+) -> Result<BTreeMap<Sequence, Ends>> {
+    let mut found: BTreeMap<Sequence, Ends> = BTreeMap::new();
+    // The newest first: of many attempts, only the last ones count.
+    for segment in engine.segments.all().iter().rev() {
+        let is_complete = |sequence: &Sequence| found.get(sequence).is_some_and(|ends| ends.complete);
+        let open: Vec<Sequence> = sequences.iter().copied().filter(|sequence| !is_complete(sequence)).collect();
+        let (Some(first), Some(last)) = (open.first(), open.last()) else { return Ok(found) };
+        let mut rows = engine.outcome_rows(segment, consumer.number, *first, *last)?;
+        rows.retain(|(sequence, _)| open.binary_search(sequence).is_ok());
+        if rows.is_empty() {
+            continue;
+        }
+        rows.sort_unstable_by_key(|(_, offset)| std::cmp::Reverse(*offset));
+        let mut records = Records::of(segment, consumer)?;
+        for (sequence, offset) in rows {
+            let ends = found.entry(sequence).or_default();
+            if !ends.complete {
+                records
+                    .ends(offset, read)?
+                    .iter()
+                    .rev()
+                    .filter(|end| end.sequence == sequence)
+                    .for_each(|end| ends.add(end));
+            }
+        }
+    }
+    Ok(found)
+}
+
+impl Ends {
+    /// Adds the end before those that are known.
+    fn add(&mut self, end: &Ended) {
+        if self.complete {
+            return;
+        }
+        if let End::Retry { failure, .. } | End::Dead { failure } = &end.end {
+            self.failure = Some(failure.clone());
+        }
+        // The first attempt, or the first since the event was redelivered.
+        self.complete = self.failure.is_some() || end.attempt <= 1;
+        self.last.get_or_insert_with(|| end.clone());
+    }
+}
+
+/// The records of ends in a segment, of which the last one read is kept.
+struct Records<'a> {
+    segment: &'a Segment,
+    consumer: u32,
+    reader: Reader,
+    last: Option<(u32, Vec<Ended>)>,
+}
+
+impl<'a> Records<'a> {
+    fn of(segment: &'a Segment, consumer: &Consumer) -> Result<Self> {
+        let reader = segment.reader().map_err(|error| from_io(segment.path().display(), error))?;
+        Ok(Self { segment, consumer: consumer.number, reader, last: None })
+    }
+
+    /// Returns the ends in the record at `offset`; none if it is damaged.
+    fn ends(&mut self, offset: u32, read: &mut usize) -> Result<&[Ended]> {
+        let (at, ends) = match self.last.take().filter(|(at, _)| *at == offset) {
+            Some(last) => last,
+            None => (offset, self.read(offset, read)?),
+        };
+        Ok(&self.last.insert((at, ends)).1)
+    }
+
+    fn read(&self, offset: u32, read: &mut usize) -> Result<Vec<Ended>> {
+        let record = self.reader.record(offset.into(), None);
+        let record = record.map_err(|error| from_io(self.segment.path().display(), error))?;
+        *read = read.saturating_add(record.as_ref().map_or(0, |record| record.frame.total() as usize));
+        let record = record.filter(|record| record.frame.number == self.consumer);
+        Ok(record.and_then(|record| entry::decode_ends(record.payload).ok()).unwrap_or_default())
+    }
+}
