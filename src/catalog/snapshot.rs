@@ -168,6 +168,8 @@ pub struct Endpoint {
     pub verifier: Verifier,
     /// Name of the provider's preset, if it has one.
     pub provider: Option<&'static str>,
+    /// The options with which `grapnel send` signs as its sender; `None` if no secret of the endpoint can.
+    pub sender: Option<Box<str>>,
     /// The provider's handshake.
     pub handshake: Handshake,
     /// The sources of the event's type.

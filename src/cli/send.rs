@@ -155,7 +155,7 @@ impl Args {
         headers.extend(self.provider.constant_headers());
         let fresh = || Uuid::now_v7().to_string();
         // Each body of an example is unique already.
-        let id = self.id.clone().or_else(|| (self.count > 1 && example.is_none()).then(fresh));
+        let id = self.id.clone().or_else(|| self.id_in_headers()).or_else(|| (self.count > 1 && example.is_none()).then(fresh));
         let (kind_place, id_place) = self.provider.places();
         // In the body, the example has its type already.
         let in_header = matches!(kind_place, Place::Header { .. });
@@ -180,6 +180,15 @@ impl Args {
             (_, data) => Bytes::copy_from_slice(data.unwrap_or_default()),
         };
         Ok(Event { url: self.url.clone(), id, headers, body })
+    }
+
+    /// The id in a given header, for schemes whose events have theirs in such headers (`ce-id` or `webhook-id`).
+    fn id_in_headers(&self) -> Option<String> {
+        let (_, Place::Header { name, .. }) = self.provider.places() else { return None };
+        let also = (name == "ce-id").then_some(HeaderName::from_static("webhook-id"));
+        let given = |wanted: &HeaderName| self.headers.iter().find(|(name, _)| name == wanted);
+        let (_, value) = given(&name).or_else(|| given(also.as_ref()?))?;
+        value.to_str().ok().map(str::to_owned)
     }
 
     /// Sends one event and prints the response. Returns whether the event was accepted.

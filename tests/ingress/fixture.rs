@@ -49,6 +49,7 @@ pub(crate) fn endpoint(name: &str) -> Endpoint {
         suspended: false,
         verifier: verifier("GitHub", &[SECRET]),
         provider: Some("GitHub"),
+        sender: None,
         handshake: Handshake::None,
         kind_sources: Sources { explicit: None, defaults: kind_defaults(None), hidden: vec![] },
         id_sources: Sources { explicit: None, defaults: implied_or_in_body(), hidden: vec![] },

@@ -21,6 +21,7 @@ use super::{
     pacing,
     run::Run,
     schemas::schemas,
+    sender,
     subscribers,
     verification::{handshake, scheme, verifier},
 };
@@ -136,6 +137,7 @@ pub(super) fn read(spec: &Field<'_, WebhookEndpointSpec>) -> Option<impl FnOnce(
     let (body_bytes, timeout, retention) = (body_bytes?, timeout?, retention?);
     let suspended = spec.suspend.unwrap_or(false);
     let reading = reading(spec);
+    let sender = sender::options(&spec.verification);
     Some(move |served: Served<'_>| Endpoint {
         key,
         uid: served.uid,
@@ -143,6 +145,7 @@ pub(super) fn read(spec: &Field<'_, WebhookEndpointSpec>) -> Option<impl FnOnce(
         suspended,
         verifier,
         provider: provider.map(|provider| provider.name.as_str()),
+        sender,
         handshake: handshake(provider),
         kind_sources,
         id_sources,
