@@ -7,7 +7,6 @@ mod time;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use bytes::Bytes;
 use grapnel_values::secret::Secret;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use jiff::Timestamp;
@@ -42,7 +41,7 @@ Examples:
   grapnel send URL --provider discord --secret-file private-key.pem
   grapnel send URL --provider github --secret-file secret.txt --example pull_request
 
-If receivers verify with a public key (discord, sendgrid, google, paypal, jwt, ed25519), the secret is the private \
+If receivers verify with a public key (discord, sendgrid, google, paypal, amazon-sns, jwt, ed25519), the secret is the private \
 key: a PKCS #8 PEM, as `openssl genpkey` writes it. For basic the secret is username:password.")]
 pub struct Args {
     /// Where to send it
@@ -102,7 +101,7 @@ struct Event {
     url: Url,
     id: Option<String>,
     headers: HeaderMap,
-    body: Bytes,
+    body: Vec<u8>,
 }
 
 impl Args {
@@ -122,7 +121,7 @@ impl Args {
             let now = self.timestamp.map_or_else(Timestamp::now, time::Moment::resolve);
             let example = example.map(|example| (example, example.body(now)));
             let mut event = self.event(data.as_deref(), example.as_ref(), now)?;
-            signing.sign(&mut event.url, &mut event.headers, &event.body, now)?;
+            signing.sign(&mut event.url, &mut event.headers, &mut event.body, now)?;
             for (name, value) in &self.headers {
                 event.headers.insert(name, value.clone());
             }
@@ -155,7 +154,11 @@ impl Args {
         headers.extend(self.provider.constant_headers());
         let fresh = || Uuid::now_v7().to_string();
         // Each body of an example is unique already.
-        let id = self.id.clone().or_else(|| self.id_in_headers()).or_else(|| (self.count > 1 && example.is_none()).then(fresh));
+        let id = self
+            .id
+            .clone()
+            .or_else(|| self.id_in_headers())
+            .or_else(|| (self.count > 1 && example.is_none()).then(fresh));
         let (kind_place, id_place) = self.provider.places();
         // In the body, the example has its type already.
         let in_header = matches!(kind_place, Place::Header { .. });
@@ -176,8 +179,8 @@ impl Args {
             headers.insert(name, value.clone());
         }
         let body = match (json, data) {
-            (Some(json), _) if changed => serde_json::to_vec(&json)?.into(),
-            (_, data) => Bytes::copy_from_slice(data.unwrap_or_default()),
+            (Some(json), _) if changed => serde_json::to_vec(&json)?,
+            (_, data) => data.unwrap_or_default().to_vec(),
         };
         Ok(Event { url: self.url.clone(), id, headers, body })
     }

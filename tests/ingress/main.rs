@@ -23,5 +23,6 @@ mod probes;
 #[allow(dead_code, reason = "shared: every test binary uses its part")]
 mod program;
 mod signatures;
+mod sns;
 mod tls;
 mod trouble;

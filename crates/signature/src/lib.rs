@@ -34,6 +34,7 @@ mod service_account;
 mod signature_or_token;
 mod signed_url;
 mod signer;
+mod sns;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 #[cfg(test)]
@@ -54,18 +55,19 @@ pub use crate::{
     basic::credentials,
     certificate::CertificateScheme,
     content::{Content, ContentError},
-    handshake::{Handshake, HandshakeReply, Question},
+    handshake::{Handshake, HandshakeReply, Question, Task},
     header_signature::{Algorithm, Encoding, HeaderNames, Shape, SignatureScheme},
     jwks::{KeySet, KeySetError, KeySource},
     jwt::JwtScheme,
     key::{KeyError, KeyForm, KeyProblem},
     proof::{Parameter, Parameters},
-    provider::{PROVIDERS, Place, Provider, Retries, names, provider},
+    provider::{Bodies, PROVIDERS, Place, Provider, Retries, names, provider},
     request::{sign_request, sign_request_to},
     service_account::{Review, ServiceAccountScheme},
     signature_or_token::SignatureOrTokenScheme,
     signed_url::{CalledUrl, Covered, UrlScheme},
     signer::{Signer, SigningScheme},
+    sns::SnsScheme,
     timestamp::TimestampSource,
     token::TokenScheme,
 };
@@ -87,6 +89,8 @@ pub enum Scheme {
     Jwt(JwtScheme),
     /// A signature by the key of a certificate that the request names.
     Certificate(CertificateScheme),
+    /// A signature in the message of Amazon SNS, by the key of a certificate that it names.
+    Sns(SnsScheme),
     /// A ServiceAccount token, reviewed by the cluster.
     ServiceAccount(ServiceAccountScheme),
     /// No authentication.
@@ -104,6 +108,7 @@ impl Scheme {
             Self::Basic => &basic::Basic,
             Self::Jwt(scheme) => scheme,
             Self::Certificate(scheme) => scheme,
+            Self::Sns(scheme) => scheme,
             Self::ServiceAccount(scheme) => scheme,
             Self::None => &open::Open,
         }

@@ -94,6 +94,8 @@ names! {
     Artifactory,
     /// Quay.
     Quay,
+    /// Amazon Simple Notification Service.
+    AmazonSNS,
 }
 
 impl ProviderName {
