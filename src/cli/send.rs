@@ -277,7 +277,10 @@ fn place(
 }
 
 fn target(text: &str) -> Result<Url, String> {
-    let url: Url = text.parse().map_err(|error| format!("{error}"))?;
+    let url: Url = text.parse().map_err(|error| match error {
+        url::ParseError::RelativeUrlWithoutBase => "it must begin with http:// or https://".to_owned(),
+        error => error.to_string(),
+    })?;
     if matches!(url.scheme(), "http" | "https") {
         Ok(url)
     } else {

@@ -12,4 +12,5 @@ mod home;
 mod program;
 mod sdk;
 mod signatures;
+mod snippets;
 mod twilio;

@@ -3,6 +3,7 @@
 use anyhow::Context;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
+use clap::ArgGroup;
 use grapnel_api::ObjectKey;
 use http::{HeaderMap, HeaderName, HeaderValue, header::CONTENT_TYPE};
 use jiff::Timestamp;
@@ -23,18 +24,19 @@ const NOT_STORED: &str = "--stored is not an event as `grapnel events show ENDPO
 /// Where the request comes from.
 #[derive(Debug, clap::Args)]
 #[group(skip)]
+#[command(group(ArgGroup::new("source").required(true)))]
 pub(super) struct RequestArgs {
     /// File with the body of the request, - for standard input
-    #[arg(long, value_name = "FILE", required_unless_present_any = ["stored", "from_journal"], value_parser = data)]
+    #[arg(long, value_name = "FILE", group = "source", value_parser = data)]
     event: Option<Data>,
 
     /// File with an event of the journal, as `grapnel events show -o json` prints it, - for standard input. Type and id
     /// are determined again. Credentials are not stored, so an expression that needs them fails
-    #[arg(long, value_name = "FILE", conflicts_with = "event", value_parser = data)]
+    #[arg(long, value_name = "FILE", group = "source", value_parser = data)]
     stored: Option<Data>,
 
     /// Event of a running operator, by its id at the endpoint. Like --stored
-    #[arg(long, value_name = "ID", conflicts_with_all = ["event", "stored"])]
+    #[arg(long, value_name = "ID", group = "source")]
     from_journal: Option<String>,
 
     /// Header of the request, or another value for one of the stored event. May be repeated
