@@ -13,10 +13,10 @@ use super::GoDuration;
 #[x_kube(
     validation = Rule::new("[has(self.provider), has(self.hmac), has(self.token), has(self.basic), has(self.jwt), has(self.serviceAccount), has(self.none)].filter(x, x).size() == 1")
         .message("exactly one of provider, hmac, token, basic, jwt, serviceAccount and none must be set"),
-    validation = Rule::new("has(self.none) || has(self.serviceAccount) || has(self.jwt) || (has(self.provider) && self.provider.name in ['DockerHub', 'Quay', 'Google', 'PayPal']) || (has(self.secretRefs) && self.secretRefs.size() > 0)")
+    validation = Rule::new("has(self.none) || has(self.serviceAccount) || has(self.jwt) || (has(self.provider) && self.provider.name in ['DockerHub', 'Quay', 'Google', 'PayPal', 'AmazonSNS']) || (has(self.secretRefs) && self.secretRefs.size() > 0)")
         .message("secretRefs must name at least one Secret key"),
-    validation = Rule::new("!(has(self.none) || has(self.serviceAccount) || has(self.jwt) || (has(self.provider) && self.provider.name in ['DockerHub', 'Quay', 'Google', 'PayPal'])) || !has(self.secretRefs) || self.secretRefs.size() == 0")
-        .message("secretRefs cannot be used with jwt, serviceAccount, none and the providers DockerHub, Quay, Google and PayPal")
+    validation = Rule::new("!(has(self.none) || has(self.serviceAccount) || has(self.jwt) || (has(self.provider) && self.provider.name in ['DockerHub', 'Quay', 'Google', 'PayPal', 'AmazonSNS'])) || !has(self.secretRefs) || self.secretRefs.size() == 0")
+        .message("secretRefs cannot be used with jwt, serviceAccount, none and the providers DockerHub, Quay, Google, PayPal and AmazonSNS")
 )]
 pub struct Verification {
     /// Keys of Secrets in the endpoint's namespace. List several to rotate them: a request is accepted if any of them
