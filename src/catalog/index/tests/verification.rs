@@ -114,7 +114,7 @@ fn what_only_the_endpoint_can_say_must_be_said() {
             "verifyToken is required for Meta",
         ),
         (json!({ "provider": { "name": "AmazonSNS" } }), "topics is required for AmazonSNS"),
-        (json!({ "provider": { "name": "AmazonSNS", "topics": ["orders"] } }), "topics"),
+        (json!({ "provider": { "name": "AmazonSNS", "topics": [] } }), "AmazonSNS requires topics"),
         (
             json!({ "provider": { "name": "GitHub", "webhookId": "1" }, "secretRefs": [{ "name": "s", "key": "k" }] }),
             "webhookId is required for PayPal",
