@@ -1,6 +1,6 @@
 //! Writes what the provider table says of events into docs/providers.md: `just generate` keeps it up to date.
 
-use grapnel_signature::{PROVIDERS, Provider, RequestField, Retries};
+use grapnel_signature::{Bodies, PROVIDERS, Provider, RequestField, Retries};
 
 /// The lines around the generated part.
 pub const MARKERS: [&str; 2] = ["<!-- generated from the provider table -->\n", "<!-- end of the generated part -->\n"];
@@ -30,11 +30,14 @@ fn table() -> String {
 fn row(provider: &Provider) -> String {
     let largest = provider.body_bytes.map_or("1 MiB".into(), |bytes| format!("{} MiB", bytes >> 20));
     let again = match provider.retries {
-        Retries::Unknown => "not known".into(),
+        Retries::Unknown => "no source found".into(),
         Retries::Never(instead) => format!("no; {instead}"),
         Retries::Automatic(how) => how.to_owned(),
     };
-    let field = provider.form_field.map_or("–".into(), |field| format!("`{field}`"));
+    let field = match provider.bodies {
+        Bodies::Form(field) => format!("`{field}`"),
+        Bodies::Typed | Bodies::Json => "–".into(),
+    };
     let [kinds, ids] = [provider.kinds, provider.ids].map(places);
     format!("| [`{}`]({}) | {kinds} | {ids} | {largest} | {again} | {field} |\n", provider.name, provider.docs)
 }

@@ -13,6 +13,7 @@ mod overview;
 mod retention;
 mod rollout;
 mod supervise;
+mod visits;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -48,7 +49,7 @@ use crate::{
     dispatch::{Client, ClientOptions, Consumers, Dispatcher},
     files,
     ingress::{
-        self, Callers, Ingress, IngressOptions, RemoteKeys,
+        self, Callers, Ingress, IngressOptions, RemoteKeys, Visits,
         tls::{self, TlsFiles},
     },
     telemetry::{
@@ -311,12 +312,14 @@ async fn start(
         None => None,
     };
     let scheme = if server.is_some() { "https" } else { "http" };
+    let visits: Arc<dyn Visits> = Arc::new(visits::Confirmations::new(documents.clone()));
     let keys: Arc<dyn RemoteKeys> = keys::SenderKeys::new(documents, Arc::clone(&clock));
     let ingress = Ingress {
         snapshot: snapshots.clone(),
         journal: Arc::clone(&journal),
         callers: reviews.clone().map(|reviews| reviews as Arc<dyn Callers>),
         keys: Some(keys),
+        visits: Some(visits),
         clock: Arc::clone(&clock),
         metrics: metrics.clone(),
         spans,

@@ -100,6 +100,7 @@ impl Shared {
             suspended: Some(subscription.suspended),
             circuit: delivers.then_some(circuit),
             next_probe_time: facts.circuit.filter(|_| delivers).map(|circuit| circuit.next_probe),
+            paused_until: facts.pause.filter(|_| delivers),
         }
     }
 

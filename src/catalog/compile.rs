@@ -15,6 +15,7 @@ mod reference;
 mod run;
 mod scalar;
 mod schemas;
+mod sender;
 mod subscribers;
 mod subscription;
 mod target;

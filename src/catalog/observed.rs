@@ -188,6 +188,8 @@ pub struct SubscriptionReading {
     pub refusal: Option<String>,
     /// The circuit to the receiver, while it is open.
     pub circuit: Option<OpenCircuit>,
+    /// Until when deliveries pause, because the receiver responded with `Retry-After`.
+    pub pause: Option<Timestamp>,
     /// Whether the deletion of the subscription is delayed until its events are settled.
     pub draining: bool,
 }
@@ -282,6 +284,11 @@ impl SubscriptionFacts {
     /// Records that the circuit to the receiver is open, or closed (`None`).
     pub fn circuit(&self, circuit: Option<OpenCircuit>) {
         self.last.lock().circuit = circuit;
+    }
+
+    /// Records until when deliveries pause, because the receiver responded with `Retry-After`; `None` if they do not.
+    pub fn pause(&self, until: Option<Timestamp>) {
+        self.last.lock().pause = until;
     }
 
     /// Requests the worker of this subscription to probe the receiver at once, if its circuit is open.

@@ -18,7 +18,7 @@ use grapnel_event::{
 use grapnel_expression::Expression;
 use grapnel_payload::headers::HeaderGlobs;
 use grapnel_signature::{Handshake, Signer, Verifier};
-use grapnel_values::glob::GlobSet;
+use grapnel_values::{glob::GlobSet, secret::Secret};
 use http::{HeaderValue, Method, StatusCode};
 use ipnet::IpNet;
 
@@ -168,8 +168,12 @@ pub struct Endpoint {
     pub verifier: Verifier,
     /// Name of the provider's preset, if it has one.
     pub provider: Option<&'static str>,
+    /// The options with which `grapnel send` signs as its sender; `None` if no secret of the endpoint can.
+    pub sender: Option<Box<str>>,
     /// The provider's handshake.
     pub handshake: Handshake,
+    /// The token that the sender must show in its handshake, if it has one.
+    pub verify_token: Option<Secret>,
     /// The sources of the event's type.
     pub kind_sources: Sources,
     /// The sources of the event's id.

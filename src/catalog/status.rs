@@ -268,6 +268,7 @@ impl SubscriptionReading {
             refusal: None,
             // The first attempts determine whether the receiver is still down.
             circuit: None,
+            pause: None,
             draining: false,
         }
     }
@@ -316,12 +317,23 @@ fn say_draining(conditions: &mut [Condition], left: u64) {
 fn delivering(facts: &SubscriptionReading) -> Condition {
     const KIND: ConditionType = ConditionType::Delivering;
     let failure = facts.last_failure.as_ref().map_or("", |failed| &*failed.message);
+    let in_a_row = |failures| match failures {
+        1 => "1 failure".to_owned(),
+        failures => format!("{failures} failures in a row"),
+    };
     if let Some(OpenCircuit { since, failures, next_probe }) = facts.circuit {
         let message = format!(
-            "the circuit is open since {since:.0} after {failures} failures in a row; check the receiver. Last \
-             failure: {failure}. Next probe: the first delivery due after {next_probe:.0}"
+            "the circuit is open since {since:.0} after {}; check the receiver. Last \
+             failure: {failure}. Next probe: the first delivery due after {next_probe:.0}",
+            in_a_row(failures)
         );
         return Condition::fails(KIND, Reason::CircuitOpen, message);
+    }
+    if let Some(until) = facts.pause {
+        let message = format!(
+            "deliveries pause until {until:.0}, because the receiver responded with Retry-After. Last failure: {failure}"
+        );
+        return Condition::fails(KIND, Reason::TargetFailing, message);
     }
     match facts.outcome {
         LastResult::None => Condition::holds(KIND, Reason::Succeeding, "no delivery has been due yet"),

@@ -19,7 +19,7 @@ Examples:
   grapnel completion fish > ~/.config/fish/completions/grapnel.fish")]
 pub struct CompletionArgs {
     /// The shell
-    #[arg(value_enum)]
+    #[arg(value_enum, value_name = "bash|elvish|fish|powershell|zsh")]
     shell: Shell,
 }
 

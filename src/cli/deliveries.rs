@@ -161,6 +161,7 @@ mod tests {
         let sending = Sending {
             suspended: Some(false),
             circuit: Some(CircuitName::Open),
+            paused_until: None,
             next_probe_time: Some(now + Duration::from_secs(30)),
         };
         let retrying = delivery(json!({

@@ -9,7 +9,7 @@ use anyhow::bail;
 use grapnel_delivery::egress::EgressPolicy;
 
 use self::{output::Evaluation, request::RequestArgs};
-use super::{Usage, check, object::Namespace, output::OutputFlag};
+use super::{Usage, check, object::Namespace, output::OutputFlag, remote};
 use crate::{
     catalog::{Endpoint, ObjectIndex, Options, Snapshot, Subscription},
     dispatch,
@@ -20,13 +20,15 @@ use crate::{
 
 /// Show what an endpoint and its subscriptions make of an event: type, id, schema, filters, bodies
 ///
-/// Uses the code of the operator, offline and without a signature. Nothing is stored and nothing is sent. Exits with 1
+/// Uses the code of the operator, offline and without a signature; only --from-journal asks a running operator, for the
+/// event. Nothing is stored and nothing is sent. Exits with 1
 /// if the event would be rejected, or if a filter or a transformation fails.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   grapnel eval -f manifests/ --event order.json
   grapnel eval -f manifests/ --subscription shop/deploys --event push.json -H 'X-GitHub-Event: push'
+  grapnel eval -f manifests/ --endpoint github --from-journal ID
   grapnel events show github ID -o json | grapnel eval -f manifests/ --endpoint github --stored -")]
 pub struct EvalArgs {
     /// File or directory of manifests (.yaml, .yml, .json), - for standard input; may be repeated
@@ -49,14 +51,18 @@ pub struct EvalArgs {
 
     #[command(flatten)]
     format: OutputFlag,
+
+    #[command(flatten)]
+    remote: remote::RemoteArgs,
 }
 
 impl EvalArgs {
     /// Evaluates the event and prints the results.
     ///
     /// # Errors
-    /// Returns an error if a file cannot be read, or the object does not exist or does not compile.
-    pub fn run(self) -> anyhow::Result<ExitCode> {
+    /// Returns an error if a file cannot be read, the operator has no such event, or the object does not exist or does
+    /// not compile.
+    pub async fn run(self) -> anyhow::Result<ExitCode> {
         let stdin =
             usize::from(self.request.is_stdin()) + self.filename.iter().filter(|path| path.as_os_str() == "-").count();
         if stdin > 1 {
@@ -64,7 +70,7 @@ impl EvalArgs {
         }
         let snapshot = self.snapshot()?;
         let (endpoint, subscriptions) = self.select(&snapshot)?;
-        let request = self.request.read()?;
+        let request = self.request.read(&endpoint.key, &self.remote).await?;
         let preview = ingress::preview::preview(&endpoint, &request.headers, request.body, request.received);
         let result = Evaluation::new(&endpoint, preview, |event| {
             subscriptions.iter().map(|it| (it.key.clone(), dispatch::preview::preview(it, event.clone()))).collect()

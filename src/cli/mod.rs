@@ -90,7 +90,7 @@ impl Command {
             Self::Run(args) => args.run().await,
             Self::Standalone(args) => args.run().await,
             Self::Check(args) => args.run(),
-            Self::Eval(args) => args.run(),
+            Self::Eval(args) => args.run().await,
             Self::Crd(args) => args.run(),
             Self::Status(args) => args.run().await,
             Self::Completion(args) => args.run(),

@@ -229,7 +229,10 @@ impl Run<'_> {
                 eprintln!("{} was removed, or never existed", clean(id));
             }
             if let Some(time) = &total.gone_before {
-                eprintln!("events received before {time} were removed by retention");
+                eprintln!(
+                    "events received before {time} are no longer kept; those of the selected time range among them are not \
+                     counted as gone"
+                );
             }
         } else {
             self.output.value(total)?;

@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn the_sentence_says_what_happens_now() {
         let sentence = |due, suspended, circuit| {
-            let sending = Sending { suspended: Some(suspended), circuit, next_probe_time: None };
+            let sending = Sending { suspended: Some(suspended), circuit, ..Sending::default() };
             Total { hastened: 0, due, sending }.sentence(Timestamp::UNIX_EPOCH)
         };
         let (open, closed) = (Some(CircuitName::Open), Some(CircuitName::Closed));

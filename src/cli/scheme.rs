@@ -32,7 +32,10 @@ pub(super) enum Named {
 }
 
 /// Help heading of further details.
-const SIGNED: &str = "Options for jwt, google and paypal";
+const SIGNED: &str = "Options for jwt, google, paypal and amazon-sns";
+
+/// The topic of messages of SNS that name none.
+const SAMPLE_TOPIC: &str = "arn:aws:sns:us-east-1:000000000000:sample";
 
 /// Details of the plain schemes.
 #[derive(Debug, Clone, clap::Args)]
@@ -81,6 +84,10 @@ pub(super) struct SchemeOptions {
     /// Id of the webhook at PayPal [default: WEBHOOK]
     #[arg(long, value_name = "ID", help_heading = SIGNED)]
     webhook_id: Option<String>,
+
+    /// ARN of the topic of SNS [default: arn:aws:sns:us-east-1:000000000000:sample]
+    #[arg(long, value_name = "ARN", help_heading = SIGNED)]
+    topic: Option<String>,
 }
 
 /// Where a value of the event is written.
@@ -222,7 +229,7 @@ impl Named {
         let signing = SendSigning::Scheme(Box::new(scheme), secret);
         // Contradictions are found before anything is sent.
         let mut nowhere = Url::parse("http://localhost/")?;
-        signing.sign(&mut nowhere, &mut HeaderMap::new(), b"", Timestamp::UNIX_EPOCH)?;
+        signing.sign(&mut nowhere, &mut HeaderMap::new(), &mut Vec::new(), Timestamp::UNIX_EPOCH)?;
         Ok(signing)
     }
 
@@ -282,6 +289,7 @@ impl SchemeOptions {
             ("--audience", self.audience.is_some(), jwt || takes(Parameter::Audiences), TOKENS),
             ("--email", self.email.is_some(), jwt || takes(Parameter::Emails), TOKENS),
             ("--webhook-id", self.webhook_id.is_some(), takes(Parameter::WebhookId), "paypal"),
+            ("--topic", self.topic.is_some(), takes(Parameter::Topics), "amazon-sns"),
         ];
         match options.into_iter().find(|(_, given, applies, _)| *given && !applies) {
             Some((option, .., whose)) => Err(Usage::error(format!("{option} applies only to {whose}; remove it"))),
@@ -310,6 +318,7 @@ impl SchemeOptions {
             audiences: vec![self.audience.as_deref().unwrap_or("grapnel").into()],
             emails: self.email.iter().map(|email| email.as_str().into()).collect(),
             webhook_id: self.webhook_id.as_deref().unwrap_or("WEBHOOK").into(),
+            topics: vec![self.topic.as_deref().unwrap_or(SAMPLE_TOPIC).into()],
         })
     }
 
@@ -328,7 +337,7 @@ impl SendSigning {
         &self,
         url: &mut Url,
         headers: &mut HeaderMap,
-        body: &[u8],
+        body: &mut Vec<u8>,
         now: Timestamp,
     ) -> anyhow::Result<()> {
         match self {

@@ -7,7 +7,6 @@ mod time;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use bytes::Bytes;
 use grapnel_values::secret::Secret;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use jiff::Timestamp;
@@ -42,7 +41,7 @@ Examples:
   grapnel send URL --provider discord --secret-file private-key.pem
   grapnel send URL --provider github --secret-file secret.txt --example pull_request
 
-If receivers verify with a public key (discord, sendgrid, google, paypal, jwt, ed25519), the secret is the private \
+If receivers verify with a public key (discord, sendgrid, google, paypal, amazon-sns, jwt, ed25519), the secret is the private \
 key: a PKCS #8 PEM, as `openssl genpkey` writes it. For basic the secret is username:password.")]
 pub struct SendArgs {
     /// Where to send it
@@ -102,7 +101,7 @@ struct Event {
     url: Url,
     id: Option<String>,
     headers: HeaderMap,
-    body: Bytes,
+    body: Vec<u8>,
 }
 
 impl SendArgs {
@@ -122,7 +121,7 @@ impl SendArgs {
             let now = self.timestamp.map_or_else(Timestamp::now, time::Moment::resolve);
             let example = example.map(|example| (example, example.body(now)));
             let mut event = self.event(data.as_deref(), example.as_ref(), now)?;
-            signing.sign(&mut event.url, &mut event.headers, &event.body, now)?;
+            signing.sign(&mut event.url, &mut event.headers, &mut event.body, now)?;
             for (name, value) in &self.headers {
                 event.headers.insert(name, value.clone());
             }
@@ -155,7 +154,11 @@ impl SendArgs {
         headers.extend(self.provider.constant_headers());
         let fresh = || Uuid::now_v7().to_string();
         // Each body of an example is unique already.
-        let id = self.id.clone().or_else(|| (self.count > 1 && example.is_none()).then(fresh));
+        let id = self
+            .id
+            .clone()
+            .or_else(|| self.id_in_headers())
+            .or_else(|| (self.count > 1 && example.is_none()).then(fresh));
         let (kind_place, id_place) = self.provider.places();
         // In the body, the example has its type already.
         let in_header = matches!(kind_place, ValueTarget::Header { .. });
@@ -176,10 +179,19 @@ impl SendArgs {
             headers.insert(name, value.clone());
         }
         let body = match (json, data) {
-            (Some(json), _) if changed => serde_json::to_vec(&json)?.into(),
-            (_, data) => Bytes::copy_from_slice(data.unwrap_or_default()),
+            (Some(json), _) if changed => serde_json::to_vec(&json)?,
+            (_, data) => data.unwrap_or_default().to_vec(),
         };
         Ok(Event { url: self.url.clone(), id, headers, body })
+    }
+
+    /// The id in a given header, for schemes whose events have theirs in such headers (`ce-id` or `webhook-id`).
+    fn id_in_headers(&self) -> Option<String> {
+        let (_, ValueTarget::Header { name, .. }) = self.provider.places() else { return None };
+        let also = (name == "ce-id").then_some(HeaderName::from_static("webhook-id"));
+        let given = |wanted: &HeaderName| self.headers.iter().find(|(name, _)| name == wanted);
+        let (_, value) = given(&name).or_else(|| given(also.as_ref()?))?;
+        value.to_str().ok().map(str::to_owned)
     }
 
     /// Sends one event and prints the response. Returns whether the event was accepted.
@@ -265,7 +277,10 @@ fn place(
 }
 
 fn target(text: &str) -> Result<Url, String> {
-    let url: Url = text.parse().map_err(|error| format!("{error}"))?;
+    let url: Url = text.parse().map_err(|error| match error {
+        url::ParseError::RelativeUrlWithoutBase => "it must begin with http:// or https://".to_owned(),
+        error => error.to_string(),
+    })?;
     if matches!(url.scheme(), "http" | "https") {
         Ok(url)
     } else {

@@ -259,7 +259,7 @@ impl DeliveryAdmission {
     }
 
     /// The end of the receiver's pause. A clock that was set back does not lengthen it.
-    fn paused_until(&mut self, now: Timestamp) -> Option<Timestamp> {
+    pub(super) fn paused_until(&mut self, now: Timestamp) -> Option<Timestamp> {
         let ReceiverPause { until, length } = self.pause.as_mut()?;
         *until = (*until).min(later(now, *length));
         let until = *until;

@@ -24,6 +24,7 @@ mod filter;
 pub mod limits;
 mod lru;
 pub mod outcome;
+mod pause_report;
 mod pool;
 pub mod preview;
 mod proxy_connect;

@@ -37,6 +37,7 @@ use super::{
     claim::{ClaimRequest, FilteredClaim, claim, is_ahead, skip},
     claimed_delivery::ClaimedDelivery,
     conclusion::{AttemptResult, Context},
+    pause_report::PauseReport,
 };
 use crate::{catalog::Subscription, dispatch::limits};
 
@@ -74,6 +75,7 @@ pub(super) struct Worker {
     /// Decides what may begin.
     admission: DeliveryAdmission,
     circuit: CircuitReport,
+    pause: PauseReport,
     /// When the next retry falls due.
     next_due: Option<Timestamp>,
     /// When to check whether it is due.
@@ -93,6 +95,7 @@ impl Worker {
             config,
             admission: DeliveryAdmission::new(settings(&subscription)),
             circuit: CircuitReport::new(Arc::clone(&subscription)),
+            pause: PauseReport::new(&subscription),
             subscription,
             waiting: VecDeque::new(),
             sending: JoinSet::new(),
@@ -124,6 +127,7 @@ impl Worker {
             // reads, neither would begin the probe and nothing would wake the worker for it.
             let clock = self.context.clock.now();
             self.begin(clock);
+            self.pause.update(&self.subscription, self.admission.paused_until(clock));
             if settling.is_none() && !self.ended.is_empty() {
                 settling = Some(Box::pin(settle(journal, consumer, std::mem::take(&mut self.ended))));
             }

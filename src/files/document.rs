@@ -12,8 +12,10 @@ use grapnel_values::secret::Wiped;
 use serde_json::Value;
 use serde_yaml::options;
 use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
 
 use super::{
+    limits,
     lines::{Lines, PointerHash},
     node::{Tree, YamlNode},
     parse_error::ParseError,
@@ -41,6 +43,26 @@ impl Document {
         let documents: Vec<_> = roots.into_iter().flatten().map(|root| Self { root }).collect();
         documents.iter().try_for_each(|document| document.root.check(text))?;
         Ok(documents)
+    }
+
+    /// Parses every document on its own, for a text of which some cannot be parsed. Returns the others, and the errors.
+    pub(super) fn parse_each(text: &str) -> (Vec<Self>, Vec<ParseError>) {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let pieces = pieces(text);
+        let (mut documents, mut errors) = (Vec::new(), Vec::new());
+        // Every piece is read behind the lines before it.
+        if pieces.len().saturating_mul(text.len()) > limits::SEPARATE_BYTES {
+            errors.extend(Self::parse(text).err());
+            return (documents, errors);
+        }
+        for (line, piece) in pieces {
+            let at_its_line = Zeroizing::new(format!("{}{piece}", "\n".repeat(line)));
+            match Self::parse(&at_its_line) {
+                Ok(found) => documents.extend(found),
+                Err(error) => errors.push(error),
+            }
+        }
+        (documents, errors)
     }
 
     /// The line on which the document begins.
@@ -105,6 +127,23 @@ impl Document {
     }
 }
 
+/// The documents of a text, each with the number of lines before it. A line that begins with `---` begins a document,
+/// wherever it is (YAML 1.2.2, 9.1.2).
+fn pieces(text: &str) -> Vec<(usize, &str)> {
+    let mut pieces = Vec::new();
+    let (mut begin, mut begin_line, mut at) = (0, 0, 0);
+    for (number, line) in text.split_inclusive('\n').enumerate() {
+        let rest = line.strip_prefix("---");
+        if at > begin && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace)) {
+            pieces.extend(text.get(begin..at).map(|piece| (begin_line, piece)));
+            (begin, begin_line) = (at, number);
+        }
+        at += line.len();
+    }
+    pieces.extend(text.get(begin..).map(|piece| (begin_line, piece)));
+    pieces
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -155,6 +194,18 @@ mod tests {
         let twice = Document::parse("a: 1\na: 2\n").unwrap_err();
         assert!(twice.message.contains("duplicate"), "{twice:?}");
         assert_eq!(twice.line, 2);
+    }
+
+    #[test]
+    fn documents_are_parsed_apart_and_keep_their_lines() {
+        let text =
+            "\u{feff}a: 1\n---\nb: !x y\n--- # why\nc: |\n  ---\n  d\n---\ne: [\n---\n---x: 1\nf:\n  g: 1\n---\n";
+        let (documents, errors) = Document::parse_each(text);
+        assert_eq!(errors.iter().map(|error| error.line).collect::<Vec<_>>()[0], 3);
+        assert_eq!(errors.len(), 2, "{errors:?}");
+        let values: Vec<_> = documents.iter().map(|document| document.value().0.clone()).collect();
+        assert_eq!(values, [json!({ "a": 1 }), json!({ "c": "---\nd\n" }), json!({ "---x": 1, "f": { "g": 1 } })]);
+        assert_eq!((documents[1].line_of("/c"), documents[2].line_of("/f/g")), (5, 13));
     }
 
     #[test]

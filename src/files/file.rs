@@ -35,12 +35,12 @@ pub(super) struct File {
     stamp: Option<Stamp>,
     /// Orders the objects of different files.
     pub(super) order: u64,
-    /// The documents of the last version that is valid YAML.
+    /// The documents of the last version that is valid YAML. Before there is one: those of the newest version that are.
     pub(super) entries: Vec<DocumentEntry>,
     /// Whether there has been such a version.
     pub(super) good: bool,
-    /// Why the newest version cannot be read: line and message.
-    pub(super) broken: Option<(u64, String)>,
+    /// Why the newest version, or a document of it, cannot be read: line and message.
+    pub(super) broken: Vec<(u64, String)>,
     /// Whether objects may be in memory that are no longer needed.
     pub(super) fresh: bool,
 }
@@ -143,8 +143,8 @@ impl File {
     }
 
     fn break_off(&mut self, why: (u64, String)) -> bool {
-        let news = self.broken.as_ref() != Some(&why);
-        self.broken = Some(why);
+        let news = self.broken != [why.clone()];
+        self.broken = vec![why];
         news
     }
 
@@ -158,13 +158,16 @@ impl File {
 
     /// Parses the documents of a text. With `reuse`, unchanged documents are not validated again.
     fn parse(&mut self, path: &Path, text: &str, reuse: bool) {
-        let documents = match Document::parse(text) {
-            Ok(documents) => documents,
-            Err(error) => {
-                self.broken = Some((error.line, error.message));
-                return;
-            }
+        let (documents, errors) = match Document::parse(text) {
+            Ok(documents) => (documents, Vec::new()),
+            // The earlier version is whole.
+            Err(error) if self.good => (Vec::new(), vec![error]),
+            Err(_) => Document::parse_each(text),
         };
+        self.broken = errors.into_iter().map(|error| (error.line, error.message)).collect();
+        if self.good && !self.broken.is_empty() {
+            return;
+        }
         let before = std::mem::take(&mut self.entries);
         let before = before.into_iter().filter(|_| reuse);
         let mut known: HashMap<Digest, DocumentEntry> = before.map(|entry| (entry.digest, entry)).collect();
@@ -176,8 +179,7 @@ impl File {
                 None => DocumentEntry::new(digest, lines, object::read(&document, kustomization)),
             });
         }
-        self.good = true;
-        self.broken = None;
+        self.good = self.broken.is_empty();
         self.fresh = true;
     }
 }

@@ -6,6 +6,10 @@ grapnel_values::bounds! {
     /// Maximum size of a manifest file in bytes. A file of this size holds some ten thousand objects.
     pub const MANIFEST_BYTES: u64 = 16 << 20;
 
+    /// Maximum bytes that are parsed to read the documents of a broken file one by one: their number times the size of the
+    /// file. Of larger files nothing is in use until they are corrected.
+    pub const SEPARATE_BYTES: usize = 256 << 20;
+
     /// Scan interval of the files without change notifications.
     pub const FILES_INTERVAL: Duration = Duration::from_millis(500);
 

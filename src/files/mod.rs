@@ -29,7 +29,7 @@ pub use watch::{FileWatch, watch};
 #[derive(Debug, thiserror::Error)]
 pub enum FilesError {
     /// A given path does not exist or cannot be listed.
-    #[error("cannot read {path}: {source}; -f must name an existing file or directory")]
+    #[error("cannot read {path}; -f must name an existing file or directory")]
     Unreadable {
         /// The path.
         path: String,

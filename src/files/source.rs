@@ -222,9 +222,8 @@ impl FileSource {
     fn broken(&self, reports: &mut Vec<LocatedProblem>) -> bool {
         let mut complete = true;
         for (path, file) in &self.files {
-            let Some((line, message)) = &file.broken else { continue };
-            complete &= file.good;
-            reports.push(LocatedProblem {
+            complete &= file.good || file.broken.is_empty();
+            reports.extend(file.broken.iter().map(|(line, message)| LocatedProblem {
                 place: FileLocation { file: path.to_path_buf(), line: *line },
                 severity: Severity::Error,
                 object: None,
@@ -232,7 +231,7 @@ impl FileSource {
                 reason: Reason::InvalidSpec,
                 message: message.clone(),
                 in_use: if file.good { InUse::Earlier } else { InUse::Nothing },
-            });
+            }));
         }
         complete
     }
@@ -243,6 +242,9 @@ impl FileSource {
         let mut defined: HashMap<ObjectName, Defined> = HashMap::with_capacity(self.applied.len());
         let mut doubtful = HashSet::new();
         for (path, file) in &self.files {
+            if !file.broken.is_empty() {
+                doubtful.insert(Arc::clone(path));
+            }
             for (index, entry) in file.entries.iter().enumerate() {
                 let (name, warnings) = match &entry.content {
                     DocumentContent::Object(name, warnings) => (name, warnings),

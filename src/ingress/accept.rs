@@ -225,7 +225,7 @@ impl Shared {
             judged => judged?,
         };
         match judged {
-            Verdict::Handshake(reply) => Ok(AcceptedRequest::Handshake(reply)),
+            Verdict::Handshake(reply) => self.complete(&inbound, reply).await.map(AcceptedRequest::Handshake),
             Verdict::Event(validated) => {
                 let headers = headers::stored(&inbound.headers, &inbound.endpoint.verifier);
                 let content_type = content_type(&inbound.headers).map(Box::from);

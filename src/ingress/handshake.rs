@@ -47,7 +47,8 @@ pub(super) fn question(inbound: &Inbound) -> Result<Option<HandshakeReply>, Reje
         return Ok(None);
     }
     let per_minute = endpoint.rate_limit.as_ref().map(|limit| limit.per_minute());
-    let question = Question { method, query: uri.query(), headers, per_minute };
+    let verify_token = endpoint.verify_token.as_ref();
+    let question = Question { method, query: uri.query(), headers, per_minute, verify_token };
     match endpoint.handshake.answer(question, &endpoint.verifier) {
         Some(reply) => Ok(Some(reply)),
         None if is_probe(inbound) => Ok(None),

@@ -9,6 +9,7 @@ mod accept;
 pub mod address;
 mod body;
 mod cloudevents;
+mod confirmation;
 mod handshake;
 mod headers;
 mod inbound;
@@ -26,6 +27,7 @@ mod verification_context;
 
 use std::{sync::Arc, time::Duration};
 
+pub use confirmation::{NotVisited, Visits};
 use grapnel_journal::Journal;
 pub use grapnel_signature::Review;
 use grapnel_values::clock::Clock;
@@ -51,6 +53,8 @@ pub struct Ingress {
     pub callers: Option<Arc<dyn Callers>>,
     /// Provides the public keys of senders that are fetched.
     pub keys: Option<Arc<dyn RemoteKeys>>,
+    /// Visits the URLs by which senders have their subscriptions confirmed.
+    pub visits: Option<Arc<dyn Visits>>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// The process's metrics.

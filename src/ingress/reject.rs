@@ -50,6 +50,8 @@ pub(super) enum Rejected {
     Unreviewed,
     /// The sender's public keys cannot be fetched at the moment.
     Keyless,
+    /// The URL by which the sender has its subscription confirmed cannot be visited at the moment.
+    Unconfirmed,
     /// The payload is malformed.
     Malformed(MalformedPayload),
     /// The payload violates the schema; `kind` is the event's type.
@@ -90,7 +92,12 @@ impl Rejected {
             Self::UnsupportedEncoding => "unsupported_media_type",
             Self::Slow | Self::Late => "timeout",
             Self::Interrupted | Self::Malformed(_) => "malformed_payload",
-            Self::Busy | Self::Crowded | Self::Unreviewed | Self::Keyless | Self::Unavailable { .. } => "unavailable",
+            Self::Busy
+            | Self::Crowded
+            | Self::Unreviewed
+            | Self::Keyless
+            | Self::Unconfirmed
+            | Self::Unavailable { .. } => "unavailable",
             Self::StorageExhausted { .. } => "storage_exhausted",
             Self::Unverified(refusal) => refusal.code(),
             Self::Invalid { violation, .. } => violation.code(),
@@ -108,6 +115,7 @@ impl Rejected {
             | Self::Crowded
             | Self::Unreviewed
             | Self::Keyless
+            | Self::Unconfirmed
             | Self::Unavailable { .. }
             | Self::StorageExhausted { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::SourceNotAllowed { .. } => StatusCode::FORBIDDEN,
@@ -154,6 +162,9 @@ impl Rejected {
                 Cow::Borrowed("the token cannot be reviewed, because the API server is unavailable; retry later")
             }
             Self::Keyless => Cow::Borrowed("the sender's public keys cannot be fetched; retry later"),
+            Self::Unconfirmed => {
+                Cow::Borrowed("the URL that confirms the subscription cannot be visited; send the confirmation again")
+            }
             Self::Malformed(malformed) => Cow::Owned(malformed.to_string()),
             Self::Invalid { violation, .. } => Cow::Owned(violation.to_string()),
             // The event may have become durable nevertheless, so the message must not deny it.
@@ -196,6 +207,7 @@ impl Rejected {
             | Self::Crowded
             | Self::Unreviewed
             | Self::Keyless
+            | Self::Unconfirmed
             | Self::Unavailable { .. }
             | Self::StorageExhausted { .. } => Some(RETRY_AFTER_UNAVAILABLE),
             Self::RateLimited { retry_after } => Some(*retry_after),

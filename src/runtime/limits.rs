@@ -83,6 +83,12 @@ grapnel_values::bounds! {
     /// Maximum time that a fetch waits for a slot before it fails. As long as the fetches before it may take.
     pub const KEYS_SLOT_WAIT: Duration = KEYS_TIMEOUT;
 
+    /// Maximum URLs that are remembered as visited, by which senders have their subscriptions confirmed.
+    pub const CONFIRMATIONS: usize = 1024;
+
+    /// Maximum such URLs that are visited concurrently.
+    pub const CONFIRMATIONS_AT_ONCE: usize = 16;
+
     /// Minimum time between two log lines about more requested sets than can be fetched.
     pub const KEYS_LOG_INTERVAL: Duration = Duration::from_secs(10);
 }

@@ -44,8 +44,9 @@ impl Overview {
         if let Some(more) = endpoints.len().checked_sub(ENDPOINTS_LOGGED).filter(|more| *more > 0) {
             tracing::info!(more, "more endpoints are served");
         }
-        if let Some(endpoint) = endpoints.first().filter(|_| self.suggest) {
-            tracing::info!("to try it: {}", self.command(endpoint));
+        let mut commands = endpoints.iter().filter_map(|endpoint| self.command(endpoint));
+        if let Some(command) = commands.next().filter(|_| self.suggest) {
+            tracing::info!("to try it: {command}");
         }
     }
 
@@ -59,10 +60,10 @@ impl Overview {
         format!("{}{}", self.base, self.options.path(&endpoint.key.namespace, &endpoint.path))
     }
 
-    /// A command that sends an example to an endpoint of this process.
-    fn command(&self, endpoint: &Endpoint) -> String {
-        let provider = endpoint.provider.unwrap_or("PROVIDER");
-        format!("grapnel send {} --provider {provider} --secret-file FILE --example", self.local_url(endpoint))
+    /// A command that sends an example to an endpoint of this process, if one can be signed.
+    fn command(&self, endpoint: &Endpoint) -> Option<String> {
+        let sender = endpoint.sender.as_ref()?;
+        Some(format!("grapnel send {} {sender} --example", self.local_url(endpoint)))
     }
 }
 

@@ -7,6 +7,7 @@ mod cloudevents;
 mod github;
 mod sdk;
 mod signatures;
+mod snippets;
 mod twilio;
 
 use grapnel_test_support::{home, program};

@@ -23,7 +23,7 @@ pub(crate) struct Sdks {
 }
 
 /// Where `scripts/sdks` has put them; brings them when they are not there.
-fn directory() -> PathBuf {
+pub(crate) fn directory() -> PathBuf {
     let root = env!("CARGO_MANIFEST_DIR");
     let output = Command::new("scripts/sdks").current_dir(root).stderr(Stdio::inherit()).output().unwrap();
     assert!(output.status.success(), "scripts/sdks cannot bring the SDKs: see above");

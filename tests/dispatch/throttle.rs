@@ -12,6 +12,7 @@ use axum::{body::Body, response::Response};
 use grapnel::dispatch::limits::HELD_BYTES;
 use grapnel_delivery::rate_limit::{LimitScope, RateLimiter};
 use grapnel_journal::{Claim, Exchange, Journal, Settlement, limits::CLAIM_BYTES};
+use grapnel_values::clock::Clock;
 use tokio::sync::Semaphore;
 
 use crate::stage::{Receiver, Stage, arrival, file, status, subscription};
@@ -124,6 +125,7 @@ async fn retry_after_of_one_event_holds_back_all_others_for_as_long_as_allowed()
     let mut free = Receiver::statuses(&[200]).await;
     let mut billing = subscription("limited", &limited.url, &stage.metrics);
     billing.retry.max_delay = Duration::from_secs(60);
+    let facts = Arc::clone(&billing.facts);
     stage.publish([billing, subscription("free", &free.url, &stage.metrics)]).await;
     stage.append("evt_0", "t").await;
     limited.next().await;
@@ -136,10 +138,16 @@ async fn retry_after_of_one_event_holds_back_all_others_for_as_long_as_allowed()
     stage.worker_has_looked().await;
     let progress = stage.progress("limited");
     assert_eq!((progress.pending, progress.in_flight, progress.retrying), (19, 0, 1), "nothing is even claimed");
+    let left = facts.read().pause.unwrap().duration_since(stage.clock.now());
+    assert_eq!(left.as_secs(), 1, "the pause is reported with its end");
+    let paused = r#"webhook_delivery_paused{namespace="shop",subscription="limited"} "#;
+    assert!(stage.metrics.encode().contains(&format!("{paused}1\n")));
     assert_eq!((limited.rest().len(), free.rest().len()), (0, 20));
     stage.clock.advance(Duration::from_secs(1));
     stage.until("limited", "delivered", |progress| progress.delivered == 20).await;
     assert_eq!(limited.rest().len(), 20);
+    assert_eq!(facts.read().pause, None);
+    assert!(stage.metrics.encode().contains(&format!("{paused}0\n")));
     stage.stop().await;
 }
 

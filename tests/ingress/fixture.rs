@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use grapnel::{
     catalog::{Deduplicate, Endpoint, EndpointFacts, Reply, Snapshot, observed::EndpointReading},
-    ingress::{self, Callers, Ingress, IngressError, IngressOptions, RemoteKeys},
+    ingress::{self, Callers, Ingress, IngressError, IngressOptions, RemoteKeys, Visits},
     telemetry::{metrics::Metrics, spans::Spans},
 };
 use grapnel_api::{Incarnation, ObjectKey};
@@ -49,7 +49,9 @@ pub(crate) fn endpoint(name: &str) -> Endpoint {
         suspended: false,
         verifier: verifier("GitHub", &[SECRET]),
         provider: Some("GitHub"),
+        sender: None,
         handshake: Handshake::None,
+        verify_token: None,
         kind_sources: Sources { explicit: None, defaults: kind_defaults(None), hidden: vec![] },
         id_sources: Sources { explicit: None, defaults: implied_or_in_body(), hidden: vec![] },
         reading: Reading::default(),
@@ -92,6 +94,7 @@ pub(crate) struct Plan {
     pub(crate) options: IngressOptions,
     pub(crate) callers: Option<Arc<dyn Callers>>,
     pub(crate) keys: Option<Arc<dyn RemoteKeys>>,
+    pub(crate) visits: Option<Arc<dyn Visits>>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) tls: Option<Arc<rustls::ServerConfig>>,
     pub(crate) wrap: Wrap,
@@ -104,6 +107,7 @@ impl Plan {
             options: IngressOptions::default(),
             callers: None,
             keys: None,
+            visits: None,
             clock: Arc::new(SystemClock),
             tls: None,
             wrap: Box::new(|journal| journal),
@@ -127,6 +131,7 @@ impl Plan {
             journal: (self.wrap)(Arc::clone(&journal)),
             callers: self.callers,
             keys: self.keys,
+            visits: self.visits,
             clock: self.clock,
             metrics: metrics.clone(),
             spans: Spans::default(),

@@ -113,9 +113,12 @@ async fn the_challenge_of_x_is_signed_where_x_sends() {
 async fn unsigned_questions_of_others_are_answered_too() {
     let served = all(IngressOptions::default()).await;
     let get = |path: &str| Post::to(path, "").method("GET");
-    let meta =
-        get("/shop/meta?hub.mode=subscribe&hub.challenge=1158201444&hub.verify_token=t").send(served.address).await;
+    let meta = get("/shop/meta?hub.mode=subscribe&hub.challenge=1158201444&hub.verify_token=meatyhamhock")
+        .send(served.address)
+        .await;
     assert_eq!((meta.status, meta.text()), (200, "1158201444"));
+    let other = "/shop/meta?hub.mode=subscribe&hub.challenge=1158201444&hub.verify_token=t";
+    get(other).send(served.address).await.refused(400, "malformed_payload");
     get("/shop/meta?hub.challenge=%3Cb%3E").send(served.address).await.refused(400, "malformed_payload");
     let okta = get("/shop/okta").header("X-Okta-Verification-Challenge", "abc").send(served.address).await;
     assert_eq!(okta.json(), serde_json::json!({ "verification": "abc" }));

@@ -17,6 +17,7 @@ mod payloads;
 mod presets;
 mod probes;
 mod signatures;
+mod sns;
 mod tls;
 mod trouble;
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use grapnel_journal::{DeliveryQuery, DeliveryRecord, Selection, Settlement, Start, Step};
+use grapnel_journal::{DeliveryQuery, DeliveryRecord, RedeliveryStep, Selection, Settlement, Start};
 use proptest::{prelude::*, test_runner::TestRunner};
 
 use super::{
@@ -112,7 +112,7 @@ impl Pair<'_> {
                 self.naive.settle_all(settlements).await;
             }
             Op::RedeliverDead => {
-                let step = Step { from: None, limit: ALL, dry_run: false, now: at(self.now) };
+                let step = RedeliveryStep { from: None, limit: ALL, dry_run: false, now: at(self.now) };
                 let queued = self.full.redeliver(&Selection::DeadLettered, step).await;
                 assert_eq!(self.naive.redeliver(&Selection::DeadLettered, step).await, queued);
             }

@@ -8,7 +8,10 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::{home::Home, program::command};
+use crate::{
+    home::Home,
+    program::{command, hmac_hex, run},
+};
 
 const MANIFEST: &str = r#"
 apiVersion: grapnel.dev/v1alpha1
@@ -177,4 +180,33 @@ fn the_examples_can_be_evaluated() {
             .unwrap();
         assert!(output.status.success(), "{endpoint}: {}", String::from_utf8_lossy(&output.stdout));
     }
+}
+
+#[tokio::test]
+async fn an_event_of_a_running_operator_is_evaluated() {
+    let home = Home::new();
+    home.write("all.yaml", MANIFEST);
+    let grapnel = home.start();
+    let body = r#"{"ref":"refs/heads/main"}"#;
+    let signature = format!("sha256={}", hmac_hex("a-long-random-string", body.as_bytes()));
+    let headers = [
+        ("x-hub-signature-256", &*signature),
+        ("x-github-event", "push"),
+        ("x-github-delivery", "d-7"),
+        ("x-who", "ana"),
+    ];
+    assert_eq!(grapnel.post("/shop/in", &headers, body).await.0, 200);
+    let eval = |id: &str| {
+        let manifests = home.manifests();
+        let arguments =
+            ["eval", "-f", manifests.to_str().unwrap(), "--admin-url", &grapnel.admin, "--from-journal", id];
+        run(&[&arguments[..], &["-o", "json"]].concat())
+    };
+    let output = eval("d-7");
+    let seen: Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
+    assert!(seen.to_string().contains("ana pushed refs/heads/main"), "{seen}");
+    let absent = eval("d-8");
+    assert_eq!(absent.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&absent.stderr).contains("d-8"), "{}", String::from_utf8_lossy(&absent.stderr));
 }

@@ -277,3 +277,27 @@ async fn of_two_endpoints_with_one_path_the_first_keeps_it() {
     assert_eq!(grapnel.post("/default/shared", &[], "{\"b\":1}").await.0, 200);
     assert_eq!(grapnel.status("WebhookEndpoint", "newer").await["received"], 1);
 }
+
+#[tokio::test]
+async fn an_unreadable_document_at_the_first_start_costs_only_itself() {
+    let home = Home::new();
+    let endpoint = |name: &str, path: &str| {
+        format!(
+            "apiVersion: grapnel.dev/v1alpha1\nkind: WebhookEndpoint\nmetadata:\n  name: {name}\nspec:\n  path: {path}\n  \
+             verification:\n    none: {{}}\n---\n"
+        )
+    };
+    let all = |path: &str| [endpoint("first", "first"), endpoint("second", path), endpoint("third", "third")].concat();
+    home.write("all.yaml", &all("!second"));
+    let grapnel = home.start();
+    let post = async |path: &str| grapnel.post(path, &[], "{}").await.0;
+    for path in ["/default/first", "/default/third"] {
+        assert_eq!(post(path).await, 200, "{path}");
+    }
+    assert_eq!(post("/default/second").await, 503, "it must not look deleted");
+    assert!(grapnel.log().contains("all.yaml:15"), "{}", grapnel.log());
+
+    home.write("all.yaml", &all("second"));
+    grapnel.eventually("the mended endpoint", async || (post("/default/second").await == 200).then_some(())).await;
+    assert_eq!(post("/default/fourth").await, 404);
+}

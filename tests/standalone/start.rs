@@ -32,7 +32,7 @@ async fn the_start_tells_urls_and_targets_without_secrets() {
     let url = format!("{}/default/in", grapnel.webhooks);
     let line = logged(&grapnel, &["endpoint default/in", &url, "DockerHub"]).await;
     assert!(line.contains("default/one -> hooks.example.com, default/two -> a URL from a Secret"), "{line}");
-    let command = format!("grapnel send {url} --provider DockerHub --secret-file FILE --example");
+    let command = format!("grapnel send {url} --provider DockerHub --example");
     logged(&grapnel, &["to try it: ", &command]).await;
     let log = grapnel.log();
     assert!(!log.contains("token") && !log.contains("chat.example.com"), "{log}");

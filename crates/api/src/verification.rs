@@ -13,10 +13,10 @@ use super::GoDuration;
 #[x_kube(
     validation = Rule::new("[has(self.provider), has(self.hmac), has(self.token), has(self.basic), has(self.jwt), has(self.serviceAccount), has(self.none)].filter(x, x).size() == 1")
         .message("exactly one of provider, hmac, token, basic, jwt, serviceAccount and none must be set"),
-    validation = Rule::new("has(self.none) || has(self.serviceAccount) || has(self.jwt) || (has(self.provider) && self.provider.name in ['DockerHub', 'Quay', 'Google', 'PayPal']) || (has(self.secretRefs) && self.secretRefs.size() > 0)")
+    validation = Rule::new("has(self.none) || has(self.serviceAccount) || has(self.jwt) || (has(self.provider) && self.provider.name in ['DockerHub', 'Quay', 'Google', 'PayPal', 'AmazonSNS']) || (has(self.secretRefs) && self.secretRefs.size() > 0)")
         .message("secretRefs must name at least one Secret key"),
-    validation = Rule::new("!(has(self.none) || has(self.serviceAccount) || has(self.jwt) || (has(self.provider) && self.provider.name in ['DockerHub', 'Quay', 'Google', 'PayPal'])) || !has(self.secretRefs) || self.secretRefs.size() == 0")
-        .message("secretRefs cannot be used with jwt, serviceAccount, none and the providers DockerHub, Quay, Google and PayPal")
+    validation = Rule::new("!(has(self.none) || has(self.serviceAccount) || has(self.jwt) || (has(self.provider) && self.provider.name in ['DockerHub', 'Quay', 'Google', 'PayPal', 'AmazonSNS'])) || !has(self.secretRefs) || self.secretRefs.size() == 0")
+        .message("secretRefs cannot be used with jwt, serviceAccount, none and the providers DockerHub, Quay, Google, PayPal and AmazonSNS")
 )]
 pub struct Verification {
     /// Keys of Secrets in the endpoint's namespace. List several to rotate them: a request is accepted if any of them
@@ -85,14 +85,18 @@ pub struct KeyReference {
     validation = Rule::new("self.name == 'Google' ? (has(self.audiences) && has(self.emails)) : (!has(self.audiences) && !has(self.emails))")
         .message("audiences and emails are required for Google, and not allowed for other providers"),
     validation = Rule::new("(self.name == 'PayPal') == has(self.webhookId)")
-        .message("webhookId is required for PayPal, and not allowed for other providers")
+        .message("webhookId is required for PayPal, and not allowed for other providers"),
+    validation = Rule::new("(self.name == 'Meta') == has(self.verifyToken)")
+        .message("verifyToken is required for Meta, and not allowed for other providers"),
+    validation = Rule::new("(self.name == 'AmazonSNS') == has(self.topics)")
+        .message("topics is required for AmazonSNS, and not allowed for other providers")
 )]
 pub struct Provider {
     /// The provider.
     #[schemars(schema_with = "provider_names")]
     pub name: ProviderName,
     /// How far the signed timestamp may be from now, for senders that sign one. Defaults to what the sender
-    /// recommends: 1m for Linear, 24h for SendGrid, 96h for PayPal, 5m for all others.
+    /// recommends: 1m for Linear, 24h for SendGrid and AmazonSNS, 96h for PayPal, 5m for all others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tolerance: Option<GoDuration>,
     /// Google only: audiences; a token must have been issued for one of them. It is that of the push subscription, by
@@ -110,6 +114,19 @@ pub struct Provider {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 50), regex(pattern = "^[a-zA-Z0-9]+$"))]
     pub webhook_id: Option<String>,
+    /// AmazonSNS only: the ARNs of the topics whose messages are accepted and whose subscriptions are confirmed. Every
+    /// AWS account can make SNS sign a message, so only this list restricts the senders.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(min = 1, max = 64),
+        inner(length(max = 400), regex(pattern = "^arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}$")),
+        extend("x-kubernetes-list-type" = "set")
+    )]
+    pub topics: Option<Vec<String>>,
+    /// Meta only: the key of a Secret with the verify token that you enter in the webhook's settings. Grapnel answers
+    /// the request by which Meta checks the URL only if it shows this token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verify_token: Option<KeyReference>,
 }
 
 /// The names of the provider table, as an enumeration.

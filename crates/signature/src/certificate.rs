@@ -15,7 +15,7 @@ use url::Url;
 
 use super::{
     KeyError, KeyProblem, KeySetError, KeysWanted, Parameter, Parameters, Refusal, RequiredContext, Scheme,
-    jwks::{KeySet, KeySource},
+    jwks::{KeySet, KeySource, RsaHash},
     key::BASE64,
     private_key::PrivateKey,
     proof::{Proof, ProofKind, UnsignedRequest, UnverifiedRequest},
@@ -144,7 +144,7 @@ impl Proof for CertificateScheme {
 
     fn verify(&self, request: &UnverifiedRequest<'_>) -> Result<usize, Refusal> {
         let Transmission { signature, id, time, moment } = Transmission::read(request.headers)?;
-        if !request.keys()?.verifies_rsa_sha256(&self.message(id, time, request.body), &signature) {
+        if !request.keys()?.verifies_rsa(RsaHash::Sha256, &self.message(id, time, request.body), &signature) {
             let sentence = format!("the signature in header {SIGNATURE} does not match this body and webhook id");
             return Err(Refusal::InvalidSignature(sentence));
         }

@@ -2,11 +2,14 @@
 
 use bytes::Bytes;
 use grapnel_payload::{json::FoundValue, lenient::without_bom, malformed::MalformedPayload, payload::Payload};
-use grapnel_values::pointer::JsonPointer;
+use grapnel_values::{pointer::JsonPointer, secret::Secret};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header::CONTENT_TYPE};
 use serde_json::json;
+use subtle::ConstantTimeEq;
 
-use super::{Verified, Verifier};
+use url::Url;
+
+use super::{Verified, Verifier, sns};
 use crate::limits::CHALLENGE_BYTES;
 
 /// The `type` of Slack's handshake.
@@ -38,12 +41,16 @@ pub enum Handshake {
     /// CloudEvents senders ask for permission with `OPTIONS`: see [`Self::answer`].
     CloudEvents,
     /// Meta sends `GET ?hub.mode=subscribe&hub.challenge=…&hub.verify_token=…` and expects the challenge back
-    /// (<https://developers.facebook.com/docs/graph-api/webhooks/getting-started>). The token is not checked: whoever
-    /// registers this URL elsewhere still cannot sign events for it.
+    /// (<https://developers.facebook.com/docs/graph-api/webhooks/getting-started>), if the token is that of the
+    /// endpoint.
     MetaChallenge,
     /// Okta sends `GET` with a challenge in a header and expects it back
     /// (<https://developer.okta.com/docs/concepts/event-hooks/#one-time-verification-request>).
     OktaChallenge,
+    /// SNS asks to visit a URL, in a message that is signed like any other, before it delivers
+    /// (<https://docs.aws.amazon.com/sns/latest/dg/http-subscription-confirmation-json.html>). It also reports the end
+    /// of a subscription.
+    SnsConfirmation,
     /// Trello and Mailchimp send `HEAD` and expect success.
     Head,
 }
@@ -59,6 +66,8 @@ pub struct Question<'a> {
     pub headers: &'a HeaderMap,
     /// Rate limit of the endpoint.
     pub per_minute: Option<u64>,
+    /// The token that the sender must show, if its handshake has one. Without it, such a handshake is not answered.
+    pub verify_token: Option<&'a Secret>,
 }
 
 /// The response to a handshake.
@@ -70,12 +79,23 @@ pub struct HandshakeReply {
     pub headers: HeaderMap,
     /// Response body.
     pub body: Bytes,
+    /// What the request asks for besides the response.
+    pub task: Option<Task>,
+}
+
+/// What has to happen before a handshake is answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Task {
+    /// This URL has to be visited. The sender has signed it, and it belongs to the sender.
+    Visit(Url),
+    /// The operator has to learn that the sender will send nothing more.
+    ReportEnd,
 }
 
 impl HandshakeReply {
     fn ok(content_type: &'static str, body: impl Into<Bytes>) -> Self {
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(content_type))]);
-        Self { status: StatusCode::OK, headers, body: body.into() }
+        Self { status: StatusCode::OK, headers, body: body.into(), task: None }
     }
 
     fn json(value: &serde_json::Value) -> Self {
@@ -84,7 +104,17 @@ impl HandshakeReply {
 
     /// Creates a response without a body.
     pub(super) fn empty(status: StatusCode, headers: HeaderMap) -> Self {
-        Self { status, headers, body: Bytes::new() }
+        Self { status, headers, body: Bytes::new(), task: None }
+    }
+
+    /// Creates the response to a request that asks to visit a URL.
+    pub(super) fn after_visit(url: Url) -> Self {
+        Self { task: Some(Task::Visit(url)), ..Self::empty(StatusCode::OK, HeaderMap::new()) }
+    }
+
+    /// Creates the response to the news that the sender has ended its subscription.
+    pub(super) fn unsubscribed() -> Self {
+        Self { task: Some(Task::ReportEnd), ..Self::empty(StatusCode::OK, HeaderMap::new()) }
     }
 }
 
@@ -97,6 +127,9 @@ impl Handshake {
         verified: &Verified,
         verifier: &Verifier,
     ) -> Result<Option<HandshakeReply>, MalformedPayload> {
+        if *self == Self::SnsConfirmation {
+            return sns::confirmation(verified.body());
+        }
         // Forms consist of fields that users choose, such as those of Slack's slash commands.
         let Payload::Json(_) = payload else { return Ok(None) };
         let is = |pointer, wanted: &str| text(payload, pointer).is_some_and(|found| found == wanted);
@@ -130,7 +163,11 @@ impl Handshake {
             Self::XCrc | Self::MetaChallenge | Self::OktaChallenge => Some(Method::GET),
             Self::CloudEvents => Some(Method::OPTIONS),
             Self::Head => Some(Method::HEAD),
-            Self::None | Self::SlackUrlVerification | Self::ZoomUrlValidation | Self::DiscordPing => None,
+            Self::None
+            | Self::SlackUrlVerification
+            | Self::ZoomUrlValidation
+            | Self::DiscordPing
+            | Self::SnsConfirmation => None,
         }
     }
 
@@ -143,10 +180,14 @@ impl Handshake {
         match self {
             Self::XCrc => self.crc(question.query, verifier),
             Self::CloudEvents => self.permission(question.headers, question.per_minute),
-            Self::MetaChallenge => meta_challenge(question.query?),
+            Self::MetaChallenge => meta_challenge(question.query?, question.verify_token),
             Self::OktaChallenge => okta_challenge(question.headers),
             Self::Head => Some(HandshakeReply::empty(StatusCode::OK, HeaderMap::new())),
-            Self::None | Self::SlackUrlVerification | Self::ZoomUrlValidation | Self::DiscordPing => None,
+            Self::None
+            | Self::SlackUrlVerification
+            | Self::ZoomUrlValidation
+            | Self::DiscordPing
+            | Self::SnsConfirmation => None,
         }
     }
 
@@ -178,7 +219,7 @@ impl Handshake {
 }
 
 /// Returns the challenge, a number, so that the response is never a page of the caller's making.
-fn meta_challenge(query: &str) -> Option<HandshakeReply> {
+fn meta_challenge(query: &str, token: Option<&Secret>) -> Option<HandshakeReply> {
     let value = |wanted: &str| {
         let mut found = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == wanted);
         match (found.next(), found.next()) {
@@ -188,7 +229,8 @@ fn meta_challenge(query: &str) -> Option<HandshakeReply> {
     };
     let challenge = value("hub.challenge")?;
     let is_number = (1..=20).contains(&challenge.len()) && challenge.bytes().all(|byte| byte.is_ascii_digit());
-    let subscribes = value("hub.mode")? == "subscribe" && is_number;
+    let right = value("hub.verify_token")?.as_bytes().ct_eq(token?.expose().trim_ascii_end());
+    let subscribes = bool::from(right) && value("hub.mode")? == "subscribe" && is_number;
     subscribes.then(|| HandshakeReply::ok("text/plain; charset=utf-8", challenge))
 }
 
@@ -338,8 +380,9 @@ mod tests {
             HeaderValue::from_static("abc\"def"),
         )]);
         let none = HeaderMap::new();
+        let token = Secret::from("meatyhamhock\n");
         let ask = |handshake: Handshake, method, query, headers| {
-            let question = Question { method, query, headers, per_minute: None };
+            let question = Question { method, query, headers, per_minute: None, verify_token: Some(&token) };
             handshake.answer(question, &verifier).map(|reply| String::from_utf8(reply.body.to_vec()).unwrap())
         };
         // The query of Meta's documentation.
@@ -348,13 +391,17 @@ mod tests {
         assert_eq!(meta(query).as_deref(), Some("1158201444"));
         for wrong in [
             "",
-            "hub.challenge=1",
-            "hub.mode=subscribe",
-            "hub.mode=subscribe&hub.challenge=",
-            "hub.mode=subscribe&hub.challenge=%3Cscript%3E",
-            "hub.mode=subscribe&hub.challenge=1&hub.challenge=2",
-            "hub.mode=unsubscribe&hub.challenge=1",
-            "hub.mode=subscribe&hub.challenge=111111111111111111111",
+            "hub.challenge=1&hub.verify_token=meatyhamhock",
+            "hub.mode=subscribe&hub.verify_token=meatyhamhock",
+            "hub.mode=subscribe&hub.verify_token=meatyhamhock&hub.challenge=",
+            "hub.mode=subscribe&hub.verify_token=meatyhamhock&hub.challenge=%3Cscript%3E",
+            "hub.mode=subscribe&hub.verify_token=meatyhamhock&hub.challenge=1&hub.challenge=2",
+            "hub.mode=unsubscribe&hub.verify_token=meatyhamhock&hub.challenge=1",
+            "hub.mode=subscribe&hub.verify_token=meatyhamhock&hub.challenge=111111111111111111111",
+            "hub.mode=subscribe&hub.challenge=1",
+            "hub.mode=subscribe&hub.challenge=1&hub.verify_token=",
+            "hub.mode=subscribe&hub.challenge=1&hub.verify_token=meatyhamhoc",
+            "hub.mode=subscribe&hub.challenge=1&hub.verify_token=x&hub.verify_token=meatyhamhock",
         ] {
             assert_eq!(meta(wrong), None, "{wrong}");
         }

@@ -7,7 +7,10 @@ use ed25519_dalek::{Signature, VerifyingKey};
 use ring::signature::{
     self, ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, RsaParameters, RsaPublicKeyComponents, UnparsedPublicKey,
 };
-use rustls::pki_types::{CertificateDer, pem::PemObject};
+use rustls::pki_types::{
+    AlgorithmIdentifier, CertificateDer, InvalidSignature, ServerName, SignatureVerificationAlgorithm, alg_id,
+    pem::PemObject,
+};
 use serde::Deserialize;
 
 use crate::limits::{REMOTE_KEY_TRIALS, REMOTE_KEYS};
@@ -160,12 +163,56 @@ impl KeySet {
             .any(|key| key.material.verifies(algorithm, message, signature))
     }
 
-    /// Returns whether the certificate's RSA key made a signature with SHA-256 (PKCS #1 v1.5, RFC 8017, 8.2).
-    pub(super) fn verifies_rsa_sha256(&self, message: &[u8], signature: &[u8]) -> bool {
-        let KeySetForm::Certificate(certificate) = &self.0 else { return false };
-        webpki::EndEntityCert::try_from(certificate).is_ok_and(|certificate| {
-            certificate.verify_signature(webpki::ring::RSA_PKCS1_2048_8192_SHA256, message, signature).is_ok()
+    /// Returns whether the certificate's RSA key made a signature (PKCS #1 v1.5, RFC 8017, 8.2).
+    pub(super) fn verifies_rsa(&self, hash: RsaHash, message: &[u8], signature: &[u8]) -> bool {
+        let algorithm: &dyn SignatureVerificationAlgorithm = match hash {
+            RsaHash::Sha1 => &RsaSha1,
+            RsaHash::Sha256 => webpki::ring::RSA_PKCS1_2048_8192_SHA256,
+        };
+        self.certificate_key(|certificate| certificate.verify_signature(algorithm, message, signature).is_ok())
+    }
+
+    /// Returns whether the certificate is issued for any of the DNS names.
+    pub(super) fn is_for_any(&self, names: &[String]) -> bool {
+        let names = || names.iter().filter_map(|name| ServerName::try_from(name.as_str()).ok());
+        self.certificate_key(|certificate| {
+            names().any(|name| certificate.verify_is_valid_for_subject_name(&name).is_ok())
         })
+    }
+
+    fn certificate_key(&self, check: impl FnOnce(&webpki::EndEntityCert<'_>) -> bool) -> bool {
+        let KeySetForm::Certificate(certificate) = &self.0 else { return false };
+        webpki::EndEntityCert::try_from(certificate).is_ok_and(|certificate| check(&certificate))
+    }
+}
+
+/// The hash function of an RSA signature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RsaHash {
+    /// SHA-1, for senders that use nothing better.
+    Sha1,
+    /// SHA-256.
+    Sha256,
+}
+
+/// RSA with SHA-1, which the library for certificates does not have.
+#[derive(Debug)]
+struct RsaSha1;
+
+impl SignatureVerificationAlgorithm for RsaSha1 {
+    fn verify_signature(&self, key: &[u8], message: &[u8], signature: &[u8]) -> Result<(), InvalidSignature> {
+        let algorithm = &signature::RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY;
+        UnparsedPublicKey::new(algorithm, key).verify(message, signature).map_err(|_| InvalidSignature)
+    }
+
+    fn public_key_alg_id(&self) -> AlgorithmIdentifier {
+        alg_id::RSA_ENCRYPTION
+    }
+
+    /// That of certificates, which are never verified by this algorithm. RFC 8017, A.2.4: sha1WithRSAEncryption.
+    fn signature_alg_id(&self) -> AlgorithmIdentifier {
+        const SHA1_WITH_RSA: &[u8] = &[0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x05, 0x05, 0x00];
+        AlgorithmIdentifier::from_slice(SHA1_WITH_RSA)
     }
 }
 
@@ -290,7 +337,7 @@ mod tests {
         assert!(!set.verifies(None, JwsAlgorithm::Es256, message, &signature));
         assert!(!set.verifies(None, JwsAlgorithm::Rs256, &message[1..], &signature));
         assert!(set.has("one") && !set.has("two"));
-        assert!(!set.verifies_rsa_sha256(message, &signature), "it is no certificate");
+        assert!(!set.verifies_rsa(RsaHash::Sha256, message, &signature), "it is no certificate");
     }
 
     /// RFC 7515, A.3: the same signed with ES256.

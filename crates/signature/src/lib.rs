@@ -55,6 +55,7 @@ mod signature_or_token;
 mod signature_scheme;
 mod signed_url;
 mod signer;
+mod sns;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 #[cfg(test)]
@@ -75,19 +76,20 @@ pub use crate::{
     basic::credentials,
     certificate::CertificateScheme,
     content::{ContentError, ContentTemplate},
-    handshake::{Handshake, HandshakeReply, Question},
+    handshake::{Handshake, HandshakeReply, Question, Task},
     header_format::{Shape, SignatureEncoding},
     jwks::{KeySet, KeySetError, KeySource},
     jwt::JwtScheme,
     key::{KeyError, KeyForm, KeyProblem},
     proof::{Parameter, Parameters},
-    provider::{PROVIDERS, Provider, RequestField, Retries, names, provider},
+    provider::{Bodies, PROVIDERS, Provider, RequestField, Retries, names, provider},
     request::{sign_request, sign_request_to},
     service_account::{Review, ServiceAccountScheme},
     signature_or_token::SignatureOrTokenScheme,
     signature_scheme::{HeaderNames, SignatureAlgorithm, SignatureScheme},
     signed_url::{CalledUrl, Covered, UrlScheme},
     signer::{DeliveryScheme, Signer},
+    sns::SnsScheme,
     timestamp::TimestampSource,
     token::TokenScheme,
 };
@@ -109,6 +111,8 @@ pub enum Scheme {
     Jwt(JwtScheme),
     /// A signature by the key of a certificate that the request names.
     Certificate(CertificateScheme),
+    /// A signature in the message of Amazon SNS, by the key of a certificate that it names.
+    Sns(SnsScheme),
     /// A ServiceAccount token, reviewed by the cluster.
     ServiceAccount(ServiceAccountScheme),
     /// No authentication.
@@ -126,6 +130,7 @@ impl Scheme {
             Self::Basic => &basic::BasicScheme,
             Self::Jwt(scheme) => scheme,
             Self::Certificate(scheme) => scheme,
+            Self::Sns(scheme) => scheme,
             Self::ServiceAccount(scheme) => scheme,
             Self::None => &open::Open,
         }

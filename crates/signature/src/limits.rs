@@ -53,6 +53,14 @@ grapnel_values::bounds! {
     /// whether it signs each attempt anew.
     pub const PAYPAL_TOLERANCE: Duration = Duration::from_secs(96 * 3600);
 
+    /// Default tolerance for the time of a message of SNS, which is that of its publication. SNS sends a message to an
+    /// HTTP endpoint again for an hour at most; a message that is older than the default deduplication window could be
+    /// replayed.
+    pub const SNS_TOLERANCE: Duration = DEFAULT_WINDOW;
+
+    /// Maximum length of a URL in a message of SNS, in bytes. Those of confirmations have about 400.
+    pub const SNS_URL_BYTES: usize = 2048;
+
     /// Maximum length of a challenge that is answered with its HMAC, in bytes. Challenges of X have about 60.
     pub const CHALLENGE_BYTES: usize = 256;
 

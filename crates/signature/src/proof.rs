@@ -100,7 +100,8 @@ pub(super) struct UnsignedRequest<'a> {
     /// The URL, if it is known. It is changed if the scheme requires it to hold a digest of the body.
     pub(super) url: Option<&'a mut Url>,
     pub(super) headers: &'a mut HeaderMap,
-    pub(super) body: &'a [u8],
+    /// It is changed if the scheme has its signature in the body.
+    pub(super) body: &'a mut Vec<u8>,
     pub(super) now: Timestamp,
 }
 
@@ -113,11 +114,13 @@ pub enum Parameter {
     Emails,
     /// Id of the webhook at the provider.
     WebhookId,
+    /// ARNs of topics.
+    Topics,
 }
 
 impl Parameter {
     /// Every parameter.
-    pub const ALL: &[Self] = &[Self::Audiences, Self::Emails, Self::WebhookId];
+    pub const ALL: &[Self] = &[Self::Audiences, Self::Emails, Self::WebhookId, Self::Topics];
 
     /// Returns the name of its field in `spec.verification.provider`.
     pub fn field(self) -> &'static str {
@@ -125,6 +128,7 @@ impl Parameter {
             Self::Audiences => "audiences",
             Self::Emails => "emails",
             Self::WebhookId => "webhookId",
+            Self::Topics => "topics",
         }
     }
 }
@@ -138,6 +142,8 @@ pub struct Parameters {
     pub emails: Vec<Box<str>>,
     /// See [`Parameter::WebhookId`].
     pub webhook_id: Box<str>,
+    /// See [`Parameter::Topics`].
+    pub topics: Vec<Box<str>>,
 }
 
 impl Parameters {
@@ -147,6 +153,7 @@ impl Parameters {
             Parameter::Audiences => !self.audiences.is_empty(),
             Parameter::Emails => !self.emails.is_empty(),
             Parameter::WebhookId => !self.webhook_id.is_empty(),
+            Parameter::Topics => !self.topics.is_empty(),
         }
     }
 }

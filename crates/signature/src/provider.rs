@@ -24,8 +24,8 @@ pub struct Provider {
     pub body_bytes: Option<usize>,
     /// Whether it sends an event again.
     pub retries: Retries,
-    /// The field with the JSON payload, if it sends payloads in forms.
-    pub form_field: Option<&'static str>,
+    /// What its bodies are.
+    pub bodies: Bodies,
     /// The handshake before it sends events.
     pub handshake: Handshake,
     /// How it authenticates its requests; see [`Provider::scheme`].
@@ -39,6 +39,17 @@ pub enum RequestField {
     Header(&'static str),
     /// A JSON pointer into the body.
     Pointer(&'static str),
+}
+
+/// What the bodies of a sender are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bodies {
+    /// What their content type says.
+    Typed,
+    /// Forms may have the JSON payload in this field; other content types are right.
+    Form(&'static str),
+    /// JSON, whatever the content type.
+    Json,
 }
 
 /// Whether a sender sends an event again that was not accepted.

@@ -9,7 +9,7 @@ use url::Url;
 use super::{KeyError, KeyProblem, Scheme, proof::UnsignedRequest};
 
 /// Adds the headers with which a [`Verifier`](super::Verifier) of the same scheme and secret accepts `body` at `now`,
-/// replacing existing headers of the same names. An existing id header is signed as it is; otherwise the id is derived
+/// replacing existing headers of the same names. The body is changed if the scheme has its signature in the body. An existing id header is signed as it is; otherwise the id is derived
 /// from the time and the body. If the verifier has a public key, the secret is the private key.
 ///
 /// # Errors
@@ -20,7 +20,7 @@ pub fn sign_request(
     scheme: &Scheme,
     secret: &Secret,
     headers: &mut HeaderMap,
-    body: &[u8],
+    body: &mut Vec<u8>,
     now: Timestamp,
 ) -> Result<(), KeyError> {
     let mut request = UnsignedRequest { url: None, headers, body, now };
@@ -38,7 +38,7 @@ pub fn sign_request_to(
     secret: &Secret,
     url: &mut Url,
     headers: &mut HeaderMap,
-    body: &[u8],
+    body: &mut Vec<u8>,
     now: Timestamp,
 ) -> Result<(), KeyError> {
     let mut request = UnsignedRequest { url: Some(url), headers, body, now };

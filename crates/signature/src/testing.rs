@@ -56,12 +56,16 @@ pub(crate) const RSA: [(&str, &str, &str); 2] = [
     ),
 ];
 
+/// The certificates of the RSA keys, for a name of SNS.
+pub(crate) const SNS: [&str; 2] = [include_str!("tests/data/sns-1.crt"), include_str!("tests/data/sns-2.crt")];
+
 /// Completes a scheme of the table with the values that the endpoint configures.
 pub fn complete(scheme: Scheme) -> Scheme {
     scheme.configured(&Parameters {
         audiences: vec!["https://hooks.example.com/in".into()],
         emails: vec!["push@project.iam.gserviceaccount.com".into()],
         webhook_id: "9XL90610J3647323C".into(),
+        topics: vec!["arn:aws:sns:us-west-2:123456789012:MyTopic".into()],
     })
 }
 
@@ -83,6 +87,7 @@ pub fn keys(scheme: &Scheme) -> KeyPairs {
         Scheme::Certificate(_) => {
             [(RSA[0].0.to_owned(), RSA[0].2.to_owned()), (RSA[1].0.to_owned(), RSA[1].2.to_owned())]
         }
+        Scheme::Sns(_) => [(RSA[0].0.to_owned(), SNS[0].to_owned()), (RSA[1].0.to_owned(), SNS[1].to_owned())],
         Scheme::Basic => shared("user:password", "user:another"),
         _ => shared("It's a Secret to Everybody", "another secret"),
     };

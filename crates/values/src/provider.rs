@@ -101,6 +101,8 @@ names! {
     Artifactory,
     /// Quay.
     Quay,
+    /// Amazon Simple Notification Service.
+    AmazonSNS,
 }
 
 impl ProviderName {

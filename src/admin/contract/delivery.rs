@@ -35,6 +35,10 @@ pub struct Sending {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Time>")]
     pub next_probe_time: Option<Timestamp>,
+    /// While the receiver has asked for a pause with `Retry-After`: when it ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Time>")]
+    pub paused_until: Option<Timestamp>,
 }
 
 /// The state of a circuit.

@@ -8,7 +8,7 @@ use grapnel_api::{
 };
 use grapnel_event::identity::{BodyFormat, JsonPointer, Reading, Source, Sources, id_defaults, kind_defaults};
 use grapnel_expression::{ExpectedType, Scope};
-use grapnel_signature::{Handshake, Provider, Scheme, limits::DEFAULT_WINDOW};
+use grapnel_signature::{Bodies, Handshake, Provider, Scheme, limits::DEFAULT_WINDOW};
 use grapnel_values::quantity;
 use http::{HeaderValue, Method, StatusCode};
 use ipnet::IpNet;
@@ -19,8 +19,8 @@ use super::{
     pacing,
     run::Compilation,
     schemas::schemas,
-    subscribers,
-    verification::{handshake, scheme, verifier},
+    sender, subscribers,
+    verification::{handshake, scheme, verifier, verify_token},
 };
 use crate::{
     catalog::{
@@ -97,6 +97,7 @@ pub(super) fn read(spec: &Field<'_, WebhookEndpointSpec>) -> Option<impl FnOnce(
     let verification = spec.at("verification", &spec.verification);
     let (scheme, provider) = scheme(&verification);
     let verifier = verifier(scheme, &verification);
+    let verify_token = verify_token(&verification);
     let event = spec.event.clone().unwrap_or_default();
     let event = spec.at("event", &event);
     let own_credentials = || verifier.iter().flat_map(|verifier| verifier.credential_headers()).cloned().collect();
@@ -135,6 +136,7 @@ pub(super) fn read(spec: &Field<'_, WebhookEndpointSpec>) -> Option<impl FnOnce(
     let suspended = spec.suspend.unwrap_or(false);
     let reading = reading(spec);
     let route = spec.route.clone().map(Arc::new);
+    let sender = sender::options(&spec.verification);
     Some(move |served: Served<'_>| Endpoint {
         key,
         uid: served.uid,
@@ -142,7 +144,9 @@ pub(super) fn read(spec: &Field<'_, WebhookEndpointSpec>) -> Option<impl FnOnce(
         suspended,
         verifier,
         provider: provider.map(|provider| provider.name.as_str()),
+        sender,
         handshake: handshake(provider),
+        verify_token,
         kind_sources,
         id_sources,
         reading,
@@ -171,16 +175,17 @@ pub fn path(key: &ObjectKey, spec: &WebhookEndpointSpec) -> String {
 /// How bodies are read: `spec.payload`, by default as the provider defines.
 pub fn reading(spec: &WebhookEndpointSpec) -> Reading {
     let payload = spec.payload.clone().unwrap_or_default();
+    let bodies = spec.verification.provider.as_ref().map(|preset| Provider::of(preset.name).bodies);
     let format = match payload.format {
         Some(PayloadFormat::Json) => BodyFormat::Json,
         Some(PayloadFormat::Form) => BodyFormat::Form,
         Some(PayloadFormat::Opaque) => BodyFormat::Opaque,
+        Some(PayloadFormat::Auto) | None if bodies == Some(Bodies::Json) => BodyFormat::Json,
         Some(PayloadFormat::Auto) | None => BodyFormat::Auto,
     };
-    let provider = spec.verification.provider.as_ref().map(|preset| Provider::of(preset.name));
-    let implied = match format {
-        BodyFormat::Auto | BodyFormat::Form => provider.and_then(|provider| provider.form_field),
-        BodyFormat::Json | BodyFormat::Opaque => None,
+    let implied = match (format, bodies) {
+        (BodyFormat::Auto | BodyFormat::Form, Some(Bodies::Form(field))) => Some(field),
+        _ => None,
     };
     Reading { format, field: payload.field.as_deref().or(implied).map(Into::into) }
 }
@@ -203,14 +208,16 @@ fn id_source(spec: &Field<'_, WebhookEndpointSpec>, id: Field<'_, Option<EventSo
 /// A handshake in the body must be read to be answered.
 fn check_handshake(spec: &Field<'_, WebhookEndpointSpec>, provider: Option<&Provider>) {
     let Some(payload) = spec.at("payload", &spec.payload).given() else { return };
-    let in_body = |provider: &&Provider| {
-        use Handshake::{DiscordPing, SlackUrlVerification, ZoomUrlValidation};
-        matches!(provider.handshake, DiscordPing | SlackUrlVerification | ZoomUrlValidation)
+    let (Some(provider), Some(format)) = (provider, payload.format) else { return };
+    let unread = match provider.handshake {
+        Handshake::DiscordPing | Handshake::SlackUrlVerification | Handshake::ZoomUrlValidation => {
+            format == PayloadFormat::Opaque
+        }
+        Handshake::SnsConfirmation => matches!(format, PayloadFormat::Opaque | PayloadFormat::Form),
+        _ => false,
     };
-    if payload.format == Some(PayloadFormat::Opaque)
-        && let Some(provider) = provider.filter(in_body)
-    {
-        let message = format_args!("{} sends its handshake in the body, which Opaque does not read", provider.name);
+    if unread {
+        let message = format_args!("{} sends its handshake in the body, which {format:?} does not read", provider.name);
         payload.at("format", &payload.format).problem(Reason::InvalidSpec, message);
     }
 }

@@ -65,6 +65,7 @@ fn parameters(preset: &grapnel_api::Provider) -> Parameters {
         audiences: texts(&preset.audiences),
         emails: texts(&preset.emails),
         webhook_id: preset.webhook_id.as_deref().unwrap_or_default().into(),
+        topics: texts(&preset.topics),
     }
 }
 
@@ -223,6 +224,22 @@ fn pair(reference: &Field<'_, KeyReference>) -> Option<Secret> {
         Err(problem) => {
             reference.fail(Reason::InvalidSecret, format_args!("Secret {name}: {problem}; correct the Secret"))
         }
+    }
+}
+
+/// The token that the sender must show in its handshake. An endpoint whose token does not resolve is served, because
+/// the sender has registered long ago in most cases, but answers no handshake.
+pub(super) fn verify_token(verification: &Field<'_, Verification>) -> Option<Secret> {
+    let preset = verification.at("provider", verification.provider.as_ref()?);
+    let reference = preset.at("verifyToken", &preset.verify_token).given();
+    let takes = matches!(Provider::of(preset.name).handshake, Handshake::MetaChallenge);
+    match (reference, takes) {
+        (Some(reference), true) => reference.secret().cloned(),
+        (None, true) => preset.fail(Reason::InvalidSpec, format_args!("{} requires verifyToken", preset.name)),
+        (Some(reference), false) => {
+            reference.fail(Reason::InvalidSpec, format_args!("{} has no use for verifyToken; remove it", preset.name))
+        }
+        (None, false) => None,
     }
 }
 

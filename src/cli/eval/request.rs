@@ -3,28 +3,41 @@
 use anyhow::Context;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
+use clap::ArgGroup;
+use grapnel_api::ObjectKey;
 use http::{HeaderMap, HeaderName, HeaderValue, header::CONTENT_TYPE};
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::cli::{
-    Usage,
-    send::{header_pair, payload::BodySource},
+use crate::{
+    admin::contract::Operation,
+    cli::{
+        Usage,
+        remote::{self, Remote},
+        send::{header_pair, payload::BodySource},
+    },
 };
+
+const NOT_STORED: &str = "--stored is not an event as `grapnel events show ENDPOINT ID -o json` prints it";
 
 /// Where the request comes from.
 #[derive(Debug, clap::Args)]
 #[group(skip)]
+#[command(group(ArgGroup::new("source").required(true)))]
 pub(super) struct RequestArgs {
     /// File with the body of the request, - for standard input
-    #[arg(long, value_name = "FILE", required_unless_present = "stored", value_parser = data)]
+    #[arg(long, value_name = "FILE", group = "source", value_parser = data)]
     event: Option<BodySource>,
 
     /// File with an event of the journal, as `grapnel events show -o json` prints it, - for standard input. Type and id
     /// are determined again. Credentials are not stored, so an expression that needs them fails
-    #[arg(long, value_name = "FILE", conflicts_with = "event", value_parser = data)]
+    #[arg(long, value_name = "FILE", group = "source", value_parser = data)]
     stored: Option<BodySource>,
+
+    /// Event of a running operator, by its id at the endpoint. Like --stored
+    #[arg(long, value_name = "ID", group = "source")]
+    from_journal: Option<String>,
 
     /// Header of the request, or another value for one of the stored event. May be repeated
     #[arg(long = "header", short = 'H', value_name = "NAME:VALUE", value_parser = header_pair)]
@@ -73,19 +86,24 @@ impl RequestArgs {
         [&self.event, &self.stored].into_iter().any(|data| *data == Some(BodySource::Stdin))
     }
 
-    /// Reads the request.
+    /// Reads the request, which is for this endpoint.
     ///
     /// # Errors
-    /// Returns an error if the file cannot be read, or is not a stored event.
-    pub(super) fn read(&self) -> anyhow::Result<EvalRequest> {
-        let mut request = match (&self.event, &self.stored) {
-            (Some(event), _) => EvalRequest {
+    /// Returns an error if the file cannot be read, or is not a stored event, or if the operator has no such event.
+    pub(super) async fn read(&self, endpoint: &ObjectKey, remote: &remote::RemoteArgs) -> anyhow::Result<EvalRequest> {
+        let mut request = match (&self.event, &self.stored, &self.from_journal) {
+            (Some(event), ..) => EvalRequest {
                 headers: HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]),
                 body: event.read()?.into(),
                 received: Timestamp::now(),
             },
-            (None, Some(stored)) => of_stored(&stored.read()?)?,
-            (None, None) => return Err(Usage::error("give an event with --event or --stored")),
+            (None, Some(stored), _) => of_stored(&stored.read()?).context(NOT_STORED)?,
+            (None, None, Some(id)) => {
+                let path = [&*endpoint.namespace, &*endpoint.name, id.as_str()];
+                let shown = Remote::new(remote).await?.get(Operation::ShowEvent, &path, &[]).await?;
+                of_stored(shown.body.as_ref())?
+            }
+            (None, None, None) => return Err(Usage::error("give an event with --event, --stored or --from-journal")),
         };
         for (name, value) in &self.headers {
             request.headers.insert(name, value.clone());
@@ -98,8 +116,7 @@ impl RequestArgs {
 }
 
 fn of_stored(text: &[u8]) -> anyhow::Result<EvalRequest> {
-    let stored: ShownEvent = serde_json::from_slice(text)
-        .context("--stored is not an event as `grapnel events show ENDPOINT ID -o json` prints it")?;
+    let stored: ShownEvent = serde_json::from_slice(text)?;
     let mut headers = HeaderMap::new();
     for header in &stored.headers {
         headers.append(HeaderName::try_from(&header.name)?, header.value()?);
@@ -153,7 +170,6 @@ mod tests {
         assert_eq!(body(r#""payloadBase64":"aGk=""#).unwrap(), "hi");
         assert_eq!(body(r#""payload":null"#).unwrap(), "null");
         assert!(body(r#""payloadBase64":"?""#).is_err());
-        let error = of_stored(b"{}").err().unwrap().to_string();
-        assert!(error.contains("grapnel events show"), "{error}");
+        assert!(of_stored(b"{}").is_err());
     }
 }

@@ -201,6 +201,11 @@ const EXAMPLES: &[Example] = &[
         r#"{"domain":"artifact","event_type":"deployed","data":{"repo_key":"libs","path":"acme/shop-1.4.0.jar","size":1024}}"#,
     ),
     example(
+        "AmazonSNS",
+        "Notification",
+        r#"{"Type":"Notification","MessageId":"$ID","Subject":"Order","Message":"{\"id\":\"o-1007\",\"total\":42.5}"}"#,
+    ),
+    example(
         "Quay",
         "unknown",
         r#"{"name":"shop","repository":"acme/shop","namespace":"acme","docker_url":"quay.example/acme/shop","updated_tags":["1.4.0"]}"#,

@@ -25,13 +25,17 @@ use crate::cli::{
 pub(super) struct VerifyArgs {
     /// Scheme of the signatures to verify: standard-webhooks, hmac-sha256-hex, or any value of `grapnel send
     /// --provider`. For discord, sendgrid and ed25519 the secret is the public key, for google and jwt a JSON Web Key
-    /// Set, for paypal a certificate
+    /// Set, for paypal and amazon-sns a certificate
     #[arg(long, visible_alias = "provider", value_name = "SCHEME", env = "GRAPNEL_SINK_SCHEME", default_value = "standard-webhooks", value_parser = scheme::parse)]
     scheme: Named,
 
     /// URL that the sender calls, for schemes that sign it (twilio) [default: as it was asked]
     #[arg(long, value_name = "URL", value_parser = public_url)]
     public_url: Option<Url>,
+
+    /// Verify token of the handshake of meta; without it the handshake is not answered
+    #[arg(long, value_name = "TEXT")]
+    verify_token: Option<Secret>,
 
     // Last, because the help heading of these flags applies to all that follow.
     #[command(flatten)]
@@ -45,6 +49,7 @@ pub(super) struct Check {
     keys: Option<Arc<KeySet>>,
     handshake: Handshake,
     public_url: Option<CalledUrl>,
+    verify_token: Option<Secret>,
 }
 
 impl VerifyArgs {
@@ -67,6 +72,7 @@ impl VerifyArgs {
             keys,
             handshake: self.scheme.handshake(),
             public_url: self.public_url.as_ref().and_then(CalledUrl::of),
+            verify_token: self.verify_token.clone(),
         })
     }
 }
@@ -108,7 +114,13 @@ impl Check {
 
     /// The reply to a handshake with another method than POST.
     pub(super) fn question(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Option<HandshakeReply> {
-        let question = Question { method, query: uri.query(), headers, per_minute: None };
+        let question = Question {
+            method,
+            query: uri.query(),
+            headers,
+            per_minute: None,
+            verify_token: self.verify_token.as_ref(),
+        };
         self.handshake.answer(question, self.verifier.as_ref()?)
     }
 

@@ -52,7 +52,10 @@ fn circuit(item: &SubscriptionItem, now: Timestamp) -> String {
     }
     let is_open = item.status.conditions.iter().any(|condition| condition.reason == Reason::CircuitOpen.as_str());
     match item.sending.circuit {
-        Some(CircuitName::Closed) => "closed".into(),
+        Some(CircuitName::Closed) => match item.sending.asked_pause(now) {
+            Some(until) => format!("closed (paused for {}: Retry-After)", age::until(until, now)),
+            None => "closed".into(),
+        },
         None if !is_open => "-".into(),
         _ => match item.sending.next_probe_time.filter(|time| *time > now) {
             Some(time) => format!("open (probe in {})", age::until(time, now)),
@@ -100,6 +103,15 @@ mod tests {
         assert_eq!(row(&item), expected);
         assert_eq!(cells(&item, NOW.parse().unwrap(), true).len(), titles(true).len());
         assert_eq!(titles(false).len(), expected.len());
+    }
+
+    #[test]
+    fn a_pause_of_the_receiver_is_shown() {
+        let item = item(json!({
+            "namespace": "shop", "name": "billing", "circuit": "closed", "pausedUntil": "2026-01-31T12:00:25Z",
+            "status": {},
+        }));
+        assert_eq!(row(&item)[7], "closed (paused for 25s: Retry-After)");
     }
 
     #[test]

@@ -45,6 +45,7 @@ pub(super) struct SubscriptionFamilies {
     retrying: Family<Labels, Gauge>,
     dead: Family<Labels, Gauge>,
     circuit: Family<Labels, Gauge>,
+    paused: Family<Labels, Gauge>,
     passed_on: Family<OutcomeLabels, Counter>,
     skipped: Family<ReasonLabels, Counter>,
     owners: Owners<SubscriptionMetrics>,
@@ -60,6 +61,7 @@ impl SubscriptionFamilies {
             retrying: Family::default(),
             dead: Family::default(),
             circuit: Family::default(),
+            paused: Family::default(),
             passed_on: Family::default(),
             skipped: Family::default(),
             owners: Owners::default(),
@@ -88,6 +90,11 @@ impl SubscriptionFamilies {
             "webhook_circuit_open",
             "1 while the circuit of the subscription is open",
             families.circuit.clone(),
+        );
+        registry.register(
+            "webhook_delivery_paused",
+            "1 while deliveries pause, because the receiver responded with Retry-After",
+            families.paused.clone(),
         );
         registry.register(
             "webhook_dead_letters_passed_on",
@@ -128,6 +135,7 @@ pub struct SubscriptionMetrics {
     retrying: Gauge,
     dead: Gauge,
     circuit: Gauge,
+    paused: Gauge,
 }
 
 impl SubscriptionMetrics {
@@ -149,6 +157,7 @@ impl SubscriptionMetrics {
             retrying: families.retrying.get_or_create_owned(&labels),
             dead: families.dead.get_or_create_owned(&labels),
             circuit: families.circuit.get_or_create_owned(&labels),
+            paused: families.paused.get_or_create_owned(&labels),
             attempts: RwLock::default(),
             passed_on: RwLock::default(),
             skipped: RwLock::default(),
@@ -190,6 +199,11 @@ impl SubscriptionMetrics {
     /// Sets whether the circuit to the receiver is open.
     pub fn circuit(&self, open: bool) {
         self.circuit.set(i64::from(open));
+    }
+
+    /// Sets whether deliveries pause, because the receiver responded with `Retry-After`.
+    pub fn paused(&self, paused: bool) {
+        self.paused.set(i64::from(paused));
     }
 
     fn reason_labels(&self, reason: &'static str) -> ReasonLabels {
@@ -239,6 +253,7 @@ impl Drop for SubscriptionMetrics {
             self.families.retrying.remove(&self.labels);
             self.families.dead.remove(&self.labels);
             self.families.circuit.remove(&self.labels);
+            self.families.paused.remove(&self.labels);
         });
     }
 }

@@ -6,15 +6,15 @@ use std::time::Duration;
 use http::HeaderName;
 
 use super::{
-    Handshake, Provider, ProviderName,
+    Bodies, Handshake, Provider, ProviderName,
     RequestField::{Header, Pointer},
     Retries, Scheme,
 };
 use crate::{
     CertificateScheme, ContentTemplate, HeaderNames, JwtScheme, KeyForm, KeySource, SignatureAlgorithm,
-    SignatureEncoding, SignatureOrTokenScheme, SignatureScheme, TokenScheme, UrlScheme,
+    SignatureEncoding, SignatureOrTokenScheme, SignatureScheme, SnsScheme, TokenScheme, UrlScheme,
     content::{TIMESTAMP_BODY, TIMESTAMP_DOT_BODY, V0_TIMESTAMP_BODY},
-    limits::{DEFAULT_TOLERANCE, DEFAULT_WINDOW, PAYPAL_TOLERANCE},
+    limits::{DEFAULT_TOLERANCE, DEFAULT_WINDOW, PAYPAL_TOLERANCE, SNS_TOLERANCE},
     signature_scheme::{from_header, pairs, plain, prefixed, standard_webhooks},
     signed_url::Covered,
     timestamp::TimestampSource,
@@ -31,7 +31,7 @@ const ROWS: [Provider; ProviderName::ALL.len()] = [
         ids: &[Header("x-github-delivery")],
         body_bytes: Some(25 << 20),
         retries: Retries::Never("Redeliver sends the event again with the same id"),
-        form_field: Some("payload"),
+        bodies: Bodies::Form("payload"),
         handshake: Handshake::None,
         scheme: || Scheme::Signature(SignatureScheme { shape: prefixed("sha256="), ..plain("x-hub-signature-256") }),
     },
@@ -43,7 +43,7 @@ const ROWS: [Provider; ProviderName::ALL.len()] = [
         ids: &[Header("webhook-id"), Header("idempotency-key")],
         body_bytes: None,
         retries: Retries::Unknown,
-        form_field: None,
+        bodies: Bodies::Typed,
         handshake: Handshake::None,
         // GitLab's signing tokens are those of Standard Webhooks, and it still sends its secret token in addition.
         scheme: || {
@@ -60,7 +60,7 @@ const ROWS: [Provider; ProviderName::ALL.len()] = [
         ids: &[Header("x-request-uuid"), Header("x-request-id")],
         body_bytes: None,
         retries: Retries::Automatic("twice (Cloud)"),
-        form_field: None,
+        bodies: Bodies::Typed,
         handshake: Handshake::None,
         scheme: || Scheme::Signature(SignatureScheme { shape: prefixed("sha256="), ..plain("x-hub-signature") }),
     },
@@ -71,7 +71,7 @@ const ROWS: [Provider; ProviderName::ALL.len()] = [
         ids: &[Pointer("/id")],
         body_bytes: None,
         retries: Retries::Automatic("for 3 days"),
-        form_field: None,
+        bodies: Bodies::Typed,
         handshake: Handshake::None,
         scheme: || {
             Scheme::Signature(SignatureScheme {
@@ -94,7 +94,7 @@ const ROWS: [Provider; ProviderName::ALL.len()] = [
         body_bytes: None,
         retries: Retries::Automatic("3 times within 5 minutes"),
         // Interactions; slash commands are plain forms.
-        form_field: Some("payload"),
+        bodies: Bodies::Form("payload"),
         handshake: Handshake::SlackUrlVerification,
         scheme: || {
             Scheme::Signature(SignatureScheme {
@@ -113,7 +113,7 @@ const ROWS: [Provider; ProviderName::ALL.len()] = [
         ids: &[Header("x-shopify-webhook-id")],
         body_bytes: None,
         retries: Retries::Automatic("8 times within 4 hours"),
-        form_field: None,
+        bodies: Bodies::Typed,
         handshake: Handshake::None,
         scheme: || {
             Scheme::Signature(SignatureScheme { encoding: SignatureEncoding::Base64, ..plain("x-shopify-hmac-sha256") })
@@ -128,7 +128,7 @@ const ROWS: [Provider; ProviderName::ALL.len()] = [
         ids: &[Header("i-twilio-idempotency-token")],
         body_bytes: None,
         retries: Retries::Never("connection overrides in the URL (`#rc=`) add retries"),
-        form_field: None,
+        bodies: Bodies::Typed,
         handshake: Handshake::None,
         scheme: || Scheme::Url(UrlScheme::of("x-twilio-signature")),
     },
@@ -139,7 +139,7 @@ const ROWS: [Provider; ProviderName::ALL.len()] = [
         ids: &[Header("webhook-id")],
         body_bytes: None,
         retries: Retries::Automatic("as its sender chooses, by the specification over several days"),
-        form_field: None,
+        bodies: Bodies::Typed,
         handshake: Handshake::None,
         scheme: || Scheme::Signature(standard_webhooks()),
     },
@@ -150,7 +150,7 @@ const ROWS: [Provider; ProviderName::ALL.len()] = [
         ids: &[Header("svix-id"), Header("webhook-id")],
         body_bytes: None,
         retries: Retries::Automatic("7 times within 28 hours"),
-        form_field: None,
+        bodies: Bodies::Typed,
         handshake: Handshake::None,
         scheme: || {
             Scheme::Signature(SignatureScheme {
@@ -169,7 +169,7 @@ const ROWS: [Provider; ProviderName::ALL.len()] = [
         ids: &[Header("linear-delivery")],
         body_bytes: None,
         retries: Retries::Automatic("3 times within 7 hours"),
-        form_field: None,
+        bodies: Bodies::Typed,
         handshake: Handshake::None,
         scheme: || {
             Scheme::Signature(SignatureScheme {
@@ -186,7 +186,7 @@ const ROWS: [Provider; ProviderName::ALL.len()] = [
         ids: &[Pointer("/event/id")],
         body_bytes: None,
         retries: Retries::Automatic("for up to 2 days"),
-        form_field: None,
+        bodies: Bodies::Typed,
         handshake: Handshake::None,
         scheme: || Scheme::Signature(SignatureScheme { shape: pairs("v1", None), ..plain("x-pagerduty-signature") }),
     },
@@ -197,7 +197,7 @@ const ROWS: [Provider; ProviderName::ALL.len()] = [
         ids: &[Header("request-id")],
         body_bytes: None,
         retries: Retries::Unknown,
-        form_field: None,
+        bodies: Bodies::Typed,
         handshake: Handshake::None,
         // There is also a timestamp header, but it is not signed.
         scheme: || Scheme::Signature(plain("sentry-hook-signature")),
@@ -210,7 +210,7 @@ const ROWS: [Provider; ProviderName::ALL.len()] = [
         ids: &[],
         body_bytes: None,
         retries: Retries::Automatic("3 times within 2 hours"),
-        form_field: None,
+        bodies: Bodies::Typed,
         handshake: Handshake::ZoomUrlValidation,
         scheme: || {
             Scheme::Signature(SignatureScheme {
@@ -231,7 +231,7 @@ const ROWS: [Provider; ProviderName::ALL.len()] = [
         ids: &[Pointer("/id")],
         body_bytes: None,
         retries: Retries::Automatic("for 10 minutes (webhook events); interactions are not sent again"),
-        form_field: None,
+        bodies: Bodies::Typed,
         handshake: Handshake::DiscordPing,
         scheme: || {
             Scheme::Signature(SignatureScheme {
@@ -253,7 +253,7 @@ const ROWS: [Provider; ProviderName::ALL.len()] = [
         ids: &[],
         body_bytes: None,
         retries: Retries::Automatic("for 24 hours"),
-        form_field: None,
+        bodies: Bodies::Typed,
         handshake: Handshake::None,
         scheme: || {
             Scheme::Signature(SignatureScheme {
@@ -276,7 +276,7 @@ const ROWS: [Provider; ProviderName::ALL.len()] = [
         ids: &[],
         body_bytes: None,
         retries: Retries::Unknown,
-        form_field: None,
+        bodies: Bodies::Typed,
         handshake: Handshake::XCrc,
         scheme: || {
             Scheme::Signature(SignatureScheme {
@@ -293,7 +293,7 @@ const ROWS: [Provider; ProviderName::ALL.len()] = [
         ids: &[],
         body_bytes: None,
         retries: Retries::Automatic("3 times (`webhook_job_max_retry`)"),
-        form_field: None,
+        bodies: Bodies::Typed,
         handshake: Handshake::None,
         scheme: || Scheme::Token(TokenScheme::bare("authorization")),
     },
@@ -304,7 +304,7 @@ const ROWS: [Provider; ProviderName::ALL.len()] = [
         ids: &[Header("x-nexus-webhook-delivery")],
         body_bytes: None,
         retries: Retries::Unknown,
-        form_field: None,
+        bodies: Bodies::Typed,
         handshake: Handshake::None,
         scheme: || {
             Scheme::Signature(SignatureScheme {
@@ -320,7 +320,7 @@ const ROWS: [Provider; ProviderName::ALL.len()] = [
         ids: &[],
         body_bytes: None,
         retries: Retries::Unknown,
-        form_field: None,
+        bodies: Bodies::Typed,
         handshake: Handshake::None,
         scheme: || Scheme::None,
     },
@@ -332,7 +332,7 @@ const ROWS: [Provider; ProviderName::ALL.len()] = [
         // A message of Pub/Sub has at most 10 MB, which become a third more in base64.
         body_bytes: Some(14 << 20),
         retries: Retries::Automatic("until it is accepted or its retention ends, 7 days by default (Pub/Sub)"),
-        form_field: None,
+        bodies: Bodies::Typed,
         handshake: Handshake::None,
         scheme: || {
             Scheme::Jwt(JwtScheme {
@@ -351,7 +351,7 @@ const ROWS: [Provider; ProviderName::ALL.len()] = [
         ids: &[Pointer("/id")],
         body_bytes: None,
         retries: Retries::Automatic("25 times within 3 days"),
-        form_field: None,
+        bodies: Bodies::Typed,
         handshake: Handshake::None,
         scheme: || Scheme::Certificate(CertificateScheme { webhook_id: "".into(), tolerance: PAYPAL_TOLERANCE }),
     },
@@ -362,7 +362,7 @@ const ROWS: [Provider; ProviderName::ALL.len()] = [
         ids: &[Header("x-gitea-delivery")],
         body_bytes: None,
         retries: Retries::Never("a replay has a new id"),
-        form_field: None,
+        bodies: Bodies::Typed,
         handshake: Handshake::None,
         scheme: || Scheme::Signature(plain("x-gitea-signature")),
     },
@@ -373,7 +373,7 @@ const ROWS: [Provider; ProviderName::ALL.len()] = [
         ids: &[Header("x-forgejo-delivery")],
         body_bytes: None,
         retries: Retries::Never("a replay has a new id"),
-        form_field: None,
+        bodies: Bodies::Typed,
         handshake: Handshake::None,
         scheme: || Scheme::Signature(plain("x-forgejo-signature")),
     },
@@ -385,7 +385,7 @@ const ROWS: [Provider; ProviderName::ALL.len()] = [
         ids: &[],
         body_bytes: None,
         retries: Retries::Automatic("for 36 hours"),
-        form_field: None,
+        bodies: Bodies::Typed,
         handshake: Handshake::MetaChallenge,
         scheme: || Scheme::Signature(SignatureScheme { shape: prefixed("sha256="), ..plain("x-hub-signature-256") }),
     },
@@ -395,8 +395,8 @@ const ROWS: [Provider; ProviderName::ALL.len()] = [
         kinds: &[Pointer("/webhookEvent")],
         ids: &[Header("x-atlassian-webhook-identifier")],
         body_bytes: None,
-        retries: Retries::Automatic("5 times, 5 to 15 minutes apart (Cloud)"),
-        form_field: None,
+        retries: Retries::Automatic("5 times, 5 to 15 minutes apart, after 408, 409, 425, 429 and 5xx (Cloud)"),
+        bodies: Bodies::Typed,
         handshake: Handshake::None,
         scheme: || Scheme::Signature(SignatureScheme { shape: prefixed("sha256="), ..plain("x-hub-signature") }),
     },
@@ -408,7 +408,7 @@ const ROWS: [Provider; ProviderName::ALL.len()] = [
         ids: &[],
         body_bytes: None,
         retries: Retries::Never("it disables a webhook after 5 failures in a row"),
-        form_field: None,
+        bodies: Bodies::Typed,
         handshake: Handshake::None,
         scheme: || {
             Scheme::Signature(SignatureScheme {
@@ -424,7 +424,7 @@ const ROWS: [Provider; ProviderName::ALL.len()] = [
         ids: &[Pointer("/action/id")],
         body_bytes: None,
         retries: Retries::Automatic("3 times, after 30, 60 and 120 seconds"),
-        form_field: None,
+        bodies: Bodies::Typed,
         handshake: Handshake::Head,
         scheme: || Scheme::Url(UrlScheme { covered: Covered::BodyThenUrl, ..UrlScheme::of("x-trello-webhook") }),
     },
@@ -435,7 +435,7 @@ const ROWS: [Provider; ProviderName::ALL.len()] = [
         ids: &[Pointer("/eventId")],
         body_bytes: None,
         retries: Retries::Automatic("once"),
-        form_field: None,
+        bodies: Bodies::Typed,
         handshake: Handshake::OktaChallenge,
         scheme: || Scheme::Token(TokenScheme::bare("authorization")),
     },
@@ -445,9 +445,10 @@ const ROWS: [Provider; ProviderName::ALL.len()] = [
         kinds: &[],
         // The form holds a list of events with a type and an id each; the list has neither.
         ids: &[],
-        body_bytes: None,
-        retries: Retries::Unknown,
-        form_field: Some("mandrill_events"),
+        // A batch has up to 1,000 events, and an inbound message its attachments; no limit is documented.
+        body_bytes: Some(10 << 20),
+        retries: Retries::Automatic("failed batches; how often is not documented"),
+        bodies: Bodies::Form("mandrill_events"),
         handshake: Handshake::Head,
         scheme: || Scheme::Url(UrlScheme { covered: Covered::UrlThenFields, ..UrlScheme::of("x-mandrill-signature") }),
     },
@@ -457,8 +458,8 @@ const ROWS: [Provider; ProviderName::ALL.len()] = [
         kinds: &[Pointer("/eventType")],
         ids: &[Pointer("/id")],
         body_bytes: None,
-        retries: Retries::Automatic("after transient failures (408, 502 to 504)"),
-        form_field: None,
+        retries: Retries::Automatic("8 times within 4 minutes, after 408 and 502 to 504"),
+        bodies: Bodies::Typed,
         handshake: Handshake::None,
         scheme: || Scheme::Basic,
     },
@@ -469,7 +470,7 @@ const ROWS: [Provider; ProviderName::ALL.len()] = [
         ids: &[Pointer("/id")],
         body_bytes: None,
         retries: Retries::Unknown,
-        form_field: None,
+        bodies: Bodies::Typed,
         handshake: Handshake::None,
         scheme: || Scheme::Token(TokenScheme::bare("authorization")),
     },
@@ -480,7 +481,7 @@ const ROWS: [Provider; ProviderName::ALL.len()] = [
         ids: &[],
         body_bytes: None,
         retries: Retries::Unknown,
-        form_field: None,
+        bodies: Bodies::Typed,
         handshake: Handshake::None,
         scheme: || Scheme::Signature(plain("x-jfrog-event-auth")),
     },
@@ -491,9 +492,22 @@ const ROWS: [Provider; ProviderName::ALL.len()] = [
         ids: &[],
         body_bytes: None,
         retries: Retries::Unknown,
-        form_field: None,
+        bodies: Bodies::Typed,
         handshake: Handshake::None,
         scheme: || Scheme::None,
+    },
+    Provider {
+        name: ProviderName::AmazonSNS,
+        docs: "https://docs.aws.amazon.com/sns/latest/dg/sns-verify-signature-of-message.html",
+        kinds: &[Pointer("/Type")],
+        ids: &[Pointer("/MessageId")],
+        // A message has at most 256 KiB, which JSON can write with six times as many bytes.
+        body_bytes: Some(2 << 20),
+        retries: Retries::Automatic("for up to an hour, as its delivery policy says; not after a 4xx other than 429"),
+        // It says text/plain.
+        bodies: Bodies::Json,
+        handshake: Handshake::SnsConfirmation,
+        scheme: || Scheme::Sns(SnsScheme { topics: Vec::new(), tolerance: SNS_TOLERANCE }),
     },
 ];
 

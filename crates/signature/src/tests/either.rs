@@ -16,7 +16,7 @@ fn sent(signing: Option<&str>, token: Option<&str>) -> HeaderMap {
     let scheme = provider("GitLab").unwrap().scheme();
     let mut headers = HeaderMap::new();
     for secret in [signing, token].into_iter().flatten() {
-        sign_request(&scheme, &secret.into(), &mut headers, b"{}", at(NOW)).unwrap();
+        sign_request(&scheme, &secret.into(), &mut headers, &mut b"{}".to_vec(), at(NOW)).unwrap();
     }
     headers
 }

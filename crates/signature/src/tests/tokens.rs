@@ -187,7 +187,7 @@ fn a_preset_that_is_not_complete_lets_nobody_in() {
         let preset = provider(name).unwrap().scheme();
         let keys = keys(&preset);
         let mut headers = HeaderMap::new();
-        sign_request(&complete(preset.clone()), &keys.private, &mut headers, b"{}", at(NOW)).unwrap();
+        sign_request(&complete(preset.clone()), &keys.private, &mut headers, &mut b"{}".to_vec(), at(NOW)).unwrap();
         let known = match &preset {
             Scheme::Jwt(_) => KeySet::jwks(keys.public.expose()).unwrap(),
             _ => KeySet::certificate(keys.public.expose()).unwrap(),

@@ -5,6 +5,7 @@ use super::{
     presets::{Request, judge_at, verifier},
     *,
 };
+use crate::testing::SNS;
 
 /// Who made a vector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +31,16 @@ struct Vector {
 }
 
 const VECTORS: &[Vector] = &[
+    Vector {
+        provider: ProviderName::AmazonSNS,
+        judge: Judge::Sdk("sns-validator (tests/conformance)"),
+        secret: SNS[0],
+        headers: &[],
+        body: include_str!("data/sns-notification.json"),
+        url: "https://hooks.example.com/shop/in",
+        // 2012-05-02T00:54:06Z.
+        at: 1335920046,
+    },
     Vector {
         provider: ProviderName::GitHub,
         judge: Judge::Published(

@@ -71,6 +71,12 @@ fn every_provider_can_be_named_and_one_without_proof_says_so() {
                 spec["verification"]["provider"]["emails"] = json!(["push@project.iam.gserviceaccount.com"]);
             }
             ProviderName::PayPal => spec["verification"]["provider"]["webhookId"] = json!("9XL90610J3647323C"),
+            ProviderName::Meta => {
+                spec["verification"]["provider"]["verifyToken"] = json!({ "name": "s", "key": "k" });
+            }
+            ProviderName::AmazonSNS => {
+                spec["verification"]["provider"]["topics"] = json!(["arn:aws:sns:eu-west-1:123456789012:orders"]);
+            }
             _ => {}
         }
         let mut stage = Stage::new();
@@ -103,6 +109,12 @@ fn parameters_without_a_default_are_required() {
         (google(json!({ "audiences": [], "emails": [] })), "Google requires audiences and emails"),
         (json!({ "provider": { "name": "PayPal" } }), "webhookId is required for PayPal"),
         (json!({ "provider": { "name": "PayPal", "webhookId": "" } }), "webhookId"),
+        (
+            json!({ "provider": { "name": "Meta" }, "secretRefs": [{ "name": "s", "key": "k" }] }),
+            "verifyToken is required for Meta",
+        ),
+        (json!({ "provider": { "name": "AmazonSNS" } }), "topics is required for AmazonSNS"),
+        (json!({ "provider": { "name": "AmazonSNS", "topics": [] } }), "AmazonSNS requires topics"),
         (
             json!({ "provider": { "name": "GitHub", "webhookId": "1" }, "secretRefs": [{ "name": "s", "key": "k" }] }),
             "webhookId is required for PayPal",
@@ -173,7 +185,8 @@ fn gitlab_takes_secrets_of_both_kinds_and_a_tolerance() {
     let judge = |secret: &str, seconds: i64| {
         let mut headers = http::HeaderMap::new();
         let at = |second| jiff::Timestamp::from_second(second).unwrap();
-        grapnel_signature::sign_request(&scheme, &secret.into(), &mut headers, b"{}", at(1_700_000_000)).unwrap();
+        grapnel_signature::sign_request(&scheme, &secret.into(), &mut headers, &mut b"{}".to_vec(), at(1_700_000_000))
+            .unwrap();
         let verified = compiled.verifier.verify(&headers, "{}".into(), at(1_700_000_000 + seconds));
         verified.map_or_else(|refusal| refusal.code(), |_| "ok")
     };
