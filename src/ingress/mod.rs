@@ -7,6 +7,7 @@
 
 mod accept;
 pub mod address;
+mod append;
 mod body;
 mod cloudevents;
 mod handshake;
@@ -22,6 +23,7 @@ mod tenants;
 pub mod tls;
 mod token_review;
 mod trace;
+mod verdict;
 mod verification_context;
 
 use std::{sync::Arc, time::Duration};
