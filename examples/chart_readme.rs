@@ -25,7 +25,9 @@ pub fn written(text: &str, values: &str) -> Option<String> {
 /// A part of values.yaml, headed by a line `# -- Title --`.
 #[derive(Debug, Default)]
 pub struct Section {
+    /// The heading.
     pub title: String,
+    /// Its values, in the order of the file.
     pub rows: Vec<Row>,
 }
 

@@ -69,7 +69,7 @@ mod tests {
             json!({ "verification": { "none": {} }, "event": { "type": { "expression": expression } } }),
             endpoint,
         );
-        let expected = "spec.event.type.expression: no header is named `X-ObjectKind`, because headers have lower-case names \
+        let expected = "spec.event.type.expression: no header is named `X-Kind`, because headers have lower-case names \
                         here; write `x-kind`";
         assert_eq!(warnings, [expected]);
         let target = json!({ "url": "https://receiver.example" });

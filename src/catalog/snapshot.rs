@@ -71,13 +71,8 @@ impl Snapshot {
 
     /// Adds paths whose endpoints exist but cannot be served; paths in use are kept.
     pub fn with_unready<'a>(mut self, paths: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
-        let mut key = String::new();
         for (namespace, path) in paths {
-            key.clear();
-            key.extend([namespace, "/", path]);
-            if !self.routes.contains_key(&*key) {
-                self.routes.insert(key.as_str().into(), Route::NotReady);
-            }
+            self.routes.entry(route_key(namespace, path)).or_insert(Route::NotReady);
         }
         self
     }

@@ -1,22 +1,19 @@
 //! Claims without the events that the subscription's filter rejects. They are left out before the rate limit and the
 //! circuit breaker see them.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 
-use grapnel_delivery::retry::RetryPolicy;
 use grapnel_journal::{Claim, Delivery, JournalError, Sequence, Settlement, SkipReason};
 use jiff::Timestamp;
 
 use super::{
     claimed_delivery::ClaimedDelivery,
     conclusion::{AttemptResult, Context, conclude},
+    due_time::longest_delay,
     filter::wants,
     random::fraction,
 };
-use crate::{catalog::Subscription, dispatch::limits};
+use crate::catalog::Subscription;
 
 /// What to claim.
 pub(super) struct ClaimRequest {
@@ -113,16 +110,4 @@ fn admits(subscription: &Subscription, delivery: &Delivery) -> bool {
 pub(super) fn skip(subscription: &Subscription, reason: SkipReason, time: Timestamp) -> Settlement {
     subscription.metrics.skipped(reason.as_str());
     Settlement::Skipped { reason, time }
-}
-
-/// The longest time from a failure to its next attempt, plus the step by which a clock may be set back without early
-/// attempts. `Retry-After` cannot exceed the policy's longest delay.
-fn longest_delay(policy: &RetryPolicy) -> Duration {
-    policy.max_delay.max(limits::DEAD_LETTER_PAUSE).saturating_add(limits::CLOCK_STEP)
-}
-
-/// Whether a retry that is due at `due` was scheduled by a clock ahead of `now`; if so, it is claimable at once.
-pub(super) fn is_ahead(due: Timestamp, now: Timestamp, policy: &RetryPolicy) -> bool {
-    let wait = Duration::try_from(due.duration_since(now)).unwrap_or_default();
-    wait > longest_delay(policy)
 }

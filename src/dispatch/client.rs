@@ -7,37 +7,35 @@
 //! Services of the cluster have a separate policy; connections are never shared between the two. An egress proxy
 //! receives checked addresses instead of names: see `proxy_connect`.
 
+mod exchange;
 mod fetch;
+mod token_request;
 
-use std::{collections::HashSet, fmt, sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use base64::{Engine, engine::general_purpose::STANDARD};
-use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
 use grapnel_delivery::{
     egress::{EgressPolicy, Reach},
     egress_proxy::EgressProxy,
 };
-use grapnel_journal::limits::FAILURE_MESSAGE_BYTES;
-use grapnel_values::{
-    clock::{Clock, SystemClock},
-    secret::header_value,
-};
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use grapnel_values::clock::{Clock, SystemClock};
+use http::{HeaderValue, StatusCode, header};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::time::Instant;
-use url::Url;
-use zeroize::Zeroizing;
 
-pub use self::fetch::FetchError;
+use self::{
+    exchange::{Guarded, read},
+    token_request::token_request,
+};
+pub use self::{
+    exchange::{Outgoing, ReceiverResponse},
+    fetch::FetchError,
+};
 pub(crate) use super::connect::platform_roots;
 use super::{
     connect::{self, connector},
     lru::LruCache,
     pool::Pool,
-    redact,
     resolver::{GuardedResolver, Names, SystemNames},
     send_error::SendError,
     token::{self, AccessToken, TokenError, Tokens},
@@ -90,55 +88,11 @@ pub enum ClientError {
     UserAgent(#[from] header::InvalidHeaderValue),
 }
 
-/// A request to POST.
-#[derive(Clone)]
-pub struct Outgoing {
-    /// The target.
-    pub url: Url,
-    /// Whether the URL is secret: if so, neither errors nor the stored part of the response contain any of it.
-    pub secret_url: bool,
-    /// How the target was named, which determines the addresses that it may have.
-    pub reach: Reach,
-    /// All headers except those added by framing and those that `oauth` provides.
-    pub headers: HeaderMap,
-    /// The body.
-    pub body: Bytes,
-    /// The OAuth client that provides the token for `Authorization`.
-    pub oauth: Option<Arc<OAuthClient>>,
-    /// The TLS identity, if not the default.
-    pub tls: Option<Arc<TlsIdentity>>,
-    /// Time for the whole exchange, including fetching a token.
-    pub timeout: Duration,
-}
-
-impl fmt::Debug for Outgoing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Hides the signed content and the signature; of the URL it shows only what the name server learns anyway.
-        let host = if self.secret_url { Some("***") } else { self.url.host_str() };
-        f.debug_struct("Outgoing")
-            .field("host", &host)
-            .field("headers", &self.headers.keys())
-            .field("bytes", &self.body.len())
-            .finish_non_exhaustive()
-    }
-}
-
-/// The stored part of a response.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReceiverResponse {
-    /// The status code.
-    pub status: StatusCode,
-    /// `Retry-After`, if it is text.
-    pub retry_after: Option<String>,
-    /// The first [`FAILURE_MESSAGE_BYTES`] of the body, as received.
-    pub body_start: Bytes,
-}
-
 /// The guarded HTTP client. Cheap to clone; clones share connections and tokens.
 #[derive(Clone)]
-pub struct Client(Arc<Shared>);
+pub struct Client(Arc<SharedClient>);
 
-struct Shared {
+struct SharedClient {
     setup: Setup,
     plain: Arc<Pools>,
     /// Pools by TLS identity; different identities share no connections.
@@ -161,13 +115,6 @@ struct Setup {
 struct Pools {
     urls: Guarded,
     services: Guarded,
-}
-
-/// A pool of connections that were all made under one policy.
-struct Guarded {
-    pool: Pool,
-    egress: Arc<EgressPolicy>,
-    user_agent: HeaderValue,
 }
 
 impl Client {
@@ -194,7 +141,7 @@ impl Client {
             proxy: options.proxy.map(Arc::new),
             connection_age: options.connection_age,
         };
-        Ok(Self(Arc::new(Shared {
+        Ok(Self(Arc::new(SharedClient {
             plain: setup.pools(&TlsIdentity::default())?,
             setup,
             identified: LruCache::new(limits::TLS_IDENTITIES),
@@ -240,7 +187,7 @@ impl Client {
 
     /// Drops connections and tokens that no subscription needs any more.
     pub fn retain(&self, live: &Snapshot) {
-        let Shared { identified, tokens, .. } = &*self.0;
+        let SharedClient { identified, tokens, .. } = &*self.0;
         if identified.is_empty() && tokens.is_empty() {
             return;
         }
@@ -278,7 +225,7 @@ impl Client {
         let pools = self.pools(client.tls.as_deref()).map_err(unreachable)?;
         pools.urls.check(&client.token_url, false).map_err(unreachable)?;
         let requested_at = self.0.clock.now();
-        let request = question(&client);
+        let request = token_request(&client);
         let exchange = async {
             let answer = pools.urls.send(client.token_url.as_str(), request, false).await?;
             let status = answer.status();
@@ -291,14 +238,6 @@ impl Client {
             }
             Err(_) => Err(TokenError::Timeout(limits::TOKEN_TIMEOUT)),
         }
-    }
-}
-
-impl Outgoing {
-    fn authorized(&self, token: &AccessToken) -> Self {
-        let mut authorized = self.clone();
-        authorized.headers.insert(header::AUTHORIZATION, token.header.clone());
-        authorized
     }
 }
 
@@ -322,117 +261,6 @@ impl Pools {
             Reach::Service => &self.services,
         }
     }
-}
-
-impl Guarded {
-    /// Checks addresses written in the URL, which the resolver never sees.
-    fn check(&self, url: &Url, secret: bool) -> Result<(), SendError> {
-        self.egress.check_url(url).map_err(|refusal| match secret {
-            true => SendError::forbidden_secret(),
-            false => SendError::Forbidden(refusal.to_string()),
-        })
-    }
-
-    async fn exchange_until(&self, deadline: Instant, request: Outgoing) -> Result<ReceiverResponse, SendError> {
-        let timeout = request.timeout;
-        let answer = tokio::time::timeout_at(deadline, self.exchange(request)).await;
-        answer.unwrap_or(Err(SendError::Timeout(timeout)))
-    }
-
-    async fn exchange(&self, request: Outgoing) -> Result<ReceiverResponse, SendError> {
-        let Outgoing { url, secret_url, headers, body, .. } = request;
-        let secrets: Vec<_> = headers.values().filter(|value| value.is_sensitive()).cloned().collect();
-        let mut posted = Request::new(Full::new(body.clone()));
-        *posted.headers_mut() = headers;
-        let answer = self.send(url.as_str(), posted, secret_url).await?;
-        let status = answer.status();
-        let retry_after =
-            answer.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        // Receivers often repeat the path in their responses.
-        let kept = if secret_url { 0 } else { FAILURE_MESSAGE_BYTES };
-        let mut body_start = read(answer, kept, limits::RESPONSE_BYTES, secret_url).await?;
-        if !status.is_success() {
-            body_start = redact::redact(body_start, &secrets, &body);
-        }
-        Ok(ReceiverResponse { status, retry_after, body_start })
-    }
-
-    /// Posts a request without following redirects.
-    async fn send(
-        &self,
-        url: &str,
-        mut request: Request<Full<Bytes>>,
-        secret_url: bool,
-    ) -> Result<http::Response<Incoming>, SendError> {
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() =
-            Uri::try_from(url).map_err(|_| SendError::Io("the URL cannot be written into a request".into()))?;
-        let empty = http_body::Body::size_hint(request.body()).exact() == Some(0);
-        let headers = request.headers_mut();
-        headers.entry(header::USER_AGENT).or_insert_with(|| self.user_agent.clone());
-        headers.entry(header::ACCEPT).or_insert(HeaderValue::from_static("*/*"));
-        if empty {
-            // hyper does not add it to a request without content; some servers require it (RFC 9110, 8.6).
-            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(0));
-        }
-        self.pool.send(request).await.map_err(|error| SendError::of(&error, error.is_connect(), secret_url))
-    }
-}
-
-/// Builds the token request. In `Authorization` the id and the secret are form-encoded (RFC 6749, 2.3.1).
-fn question(client: &OAuthClient) -> Request<Full<Bytes>> {
-    let text = |secret: &[u8]| Zeroizing::new(String::from_utf8_lossy(secret).into_owned());
-    let (id, secret) = (text(client.id.expose()), text(client.secret.expose()));
-    let encoded = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
-    let mut form = form_urlencoded::Serializer::new(String::new());
-    form.append_pair("grant_type", "client_credentials");
-    if !client.scope.is_empty() {
-        form.append_pair("scope", &client.scope);
-    }
-    if let Some(audience) = &client.audience {
-        form.append_pair("audience", audience);
-    }
-    if client.in_body {
-        form.append_pair("client_id", &id).append_pair("client_secret", &secret);
-    }
-    let mut request = Request::new(Full::new(Bytes::from(form.finish())));
-    let headers = request.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
-    headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-    if !client.in_body {
-        let pair = Zeroizing::new(format!("{}:{}", encoded(&id), encoded(&secret)));
-        let value = Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())).into_bytes());
-        if let Ok(value) = header_value(value) {
-            headers.insert(header::AUTHORIZATION, value);
-        }
-    }
-    request
-}
-
-/// Reads a body to its end, so that the connection can be reused, but at most `most` bytes. Returns the start of the
-/// body.
-async fn read(
-    answer: http::Response<Incoming>,
-    kept: usize,
-    most: usize,
-    secret_url: bool,
-) -> Result<Bytes, SendError> {
-    let mut body = answer.into_body();
-    let mut start = BytesMut::new();
-    let mut read = 0usize;
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| SendError::of(&error, false, secret_url))?;
-        let Some(chunk) = frame.data_ref() else { continue };
-        let room = kept.saturating_sub(start.len());
-        if let Some(part) = chunk.get(..room.min(chunk.len())) {
-            start.extend_from_slice(part);
-        }
-        read = read.saturating_add(chunk.len());
-        if read >= most {
-            break;
-        }
-    }
-    Ok(start.freeze())
 }
 
 /// TLS with HTTP/2 if the server offers it, trusting the given certificates.

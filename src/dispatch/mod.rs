@@ -19,6 +19,7 @@ mod connection_age;
 pub mod consumers;
 mod dead_letter;
 mod decoded_event;
+mod due_time;
 mod envelope;
 mod filter;
 pub mod limits;

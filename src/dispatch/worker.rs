@@ -34,9 +34,10 @@ use super::{
     attempt::attempt,
     backoff::{Backoff, settle, warn_throttled},
     circuit::CircuitReport,
-    claim::{ClaimRequest, FilteredClaim, claim, is_ahead, skip},
+    claim::{ClaimRequest, FilteredClaim, claim, skip},
     claimed_delivery::ClaimedDelivery,
     conclusion::{AttemptResult, Context},
+    due_time::{DueTime, next_check},
     pause_report::PauseReport,
 };
 use crate::{catalog::Subscription, dispatch::limits};
@@ -76,10 +77,8 @@ pub(super) struct Worker {
     admission: DeliveryAdmission,
     circuit: CircuitReport,
     pause: PauseReport,
-    /// When the next retry falls due.
-    next_due: Option<Timestamp>,
-    /// When to check whether it is due.
-    due_check: Instant,
+    /// The next retry.
+    next_due: DueTime,
     /// No claim is made before this time, because the journal failed.
     claim_pause: Option<Instant>,
     claim_backoff: Backoff,
@@ -105,8 +104,7 @@ impl Worker {
             more: true,
             in_order: false,
             scanning: false,
-            next_due: None,
-            due_check: Instant::now(),
+            next_due: DueTime::default(),
             claim_pause: None,
             claim_backoff: Backoff::default(),
             deadline: None,
@@ -371,17 +369,12 @@ impl Worker {
     }
 
     fn expect_due(&mut self, due: Option<Timestamp>) {
-        let Some(due) = due else { return };
-        if self.next_due.is_none_or(|next| due < next) {
-            self.next_due = Some(due);
-            self.due_check = self.next_check(due);
-        }
+        let now = self.now();
+        due.into_iter().for_each(|due| self.next_due.expect(due, now));
     }
 
-    /// When to check for the retry: when it should be due, but often enough to notice that the clock was set.
-    fn next_check(&self, due: Timestamp) -> Instant {
-        let wait = Duration::try_from(due.duration_since(self.context.clock.now())).unwrap_or_default();
-        Instant::now() + wait.clamp(Duration::from_millis(1), limits::DUE_CHECK)
+    fn now(&self) -> AdmissionTime {
+        AdmissionTime { clock: self.context.clock.now(), instant: Instant::now() }
     }
 
     /// When the worker has to wake without an event.
@@ -393,8 +386,8 @@ impl Worker {
             return None;
         }
         let rate = self.admission.rate_pause().filter(|_| !self.waiting.is_empty());
-        let due = self.next_due.map(|_| self.due_check);
-        let gate = self.admission.gate_opens(clock).map(|until| self.next_check(until));
+        let due = self.next_due.check();
+        let gate = self.admission.gate_opens(clock).map(|until| next_check(until, self.now()));
         [rate, due, gate, self.claim_pause].into_iter().flatten().min()
     }
 
@@ -411,17 +404,8 @@ impl Worker {
             }
             return now >= deadline + limits::SHUTDOWN_SETTLE;
         }
-        if let Some(due) = self.next_due
-            && now >= self.due_check
-        {
-            let clock = self.context.clock.now();
-            if clock >= due || is_ahead(due, clock, &self.subscription.retry) {
-                self.next_due = None;
-                self.more = true;
-            } else {
-                self.due_check = self.next_check(due);
-            }
-        }
+        let passed = self.next_due.passed(self.now(), &self.subscription.retry);
+        self.more |= passed;
         false
     }
 }

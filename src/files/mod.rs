@@ -3,8 +3,10 @@
 //! While a file cannot be read, the last good configuration that it defined stays in use; the same holds for an object
 //! that the API would reject. Both are reported with file and line.
 
+mod defined;
 mod document;
 mod file;
+mod file_order;
 mod kind;
 pub mod limits;
 mod lines;

@@ -15,21 +15,15 @@ use grapnel_api::{ObjectKey, Reason};
 
 use super::{
     FileLocation, FilesError, InUse, LocatedProblem, ObjectName, Severity,
-    document::Digest,
+    defined::{Defined, removed},
     file::{DocumentContent, DocumentEntry, File},
+    file_order::number_files,
     object::Object,
 };
-use crate::catalog::{Age, Applied, Change, ObjectKind, Problem, Unreadable};
+use crate::catalog::{Change, ObjectKind, Problem};
 
-/// Bits of an object's number for its position in the file; the others identify the file.
-const INDEX_BITS: u32 = 20;
-/// Distance between the numbers of files, so that a later file fits between two others.
-const ORDER_STEP: u64 = 1 << 22;
 /// Number of files that justify another reader thread.
 const FILES_PER_THREAD: usize = 8;
-/// Number of the first file, so that there is room before and after it.
-const ORDER_START: u64 = 1 << 42;
-
 /// A set of files and directories.
 #[derive(Debug)]
 pub struct FileSource {
@@ -43,17 +37,6 @@ pub struct FileSource {
     applied: HashMap<ObjectName, Defined>,
     /// Whether changes are left to return, even if no file changes.
     unfinished: bool,
-}
-
-/// Identifies the version of an object and its location.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Defined {
-    file: Arc<Path>,
-    index: usize,
-    line: u64,
-    /// Orders objects by appearance.
-    number: u64,
-    digest: Digest,
 }
 
 /// The result of a scan.
@@ -119,7 +102,7 @@ impl FileSource {
             return Ok(None);
         }
         self.unfinished = false;
-        self.order();
+        number_files(&mut self.files);
         let mut reports = Vec::new();
         let complete = self.broken(&mut reports);
         let (mut defined, doubtful) = self.define(&mut reports);
@@ -193,31 +176,6 @@ impl FileSource {
         Ok(files)
     }
 
-    /// Numbers new files between the existing ones, whose objects keep their numbers.
-    fn order(&mut self) {
-        let mut after = None;
-        let mut waiting: Vec<&mut File> = Vec::new();
-        let mut room = true;
-        for file in self.files.values_mut() {
-            if file.order == 0 {
-                waiting.push(file);
-                continue;
-            }
-            let extent = ORDER_STEP.saturating_mul(waiting.len() as u64 + 1);
-            room &= spread(&mut waiting, after.unwrap_or_else(|| file.order.saturating_sub(extent)), file.order);
-            after = Some(file.order);
-        }
-        let after = after.unwrap_or(ORDER_START);
-        let extent = ORDER_STEP.saturating_mul(waiting.len() as u64 + 1);
-        room &= spread(&mut waiting, after, after.saturating_add(extent));
-        if !room {
-            // Every object gets another number, and is compiled again.
-            for (file, number) in self.files.values_mut().zip(1..) {
-                file.order = ORDER_START + number * ORDER_STEP;
-            }
-        }
-    }
-
     /// Reports files that cannot be read. Returns whether nothing is missing because of them.
     fn broken(&self, reports: &mut Vec<LocatedProblem>) -> bool {
         let mut complete = true;
@@ -267,13 +225,7 @@ impl FileSource {
                     continue;
                 }
                 reports.extend(warnings.iter().map(|warning| report(path, entry, warning, Severity::Warning)));
-                let now = Defined {
-                    file: Arc::clone(path),
-                    index,
-                    line: entry.lines.first(),
-                    number: (file.order << INDEX_BITS) | index as u64,
-                    digest: entry.digest,
-                };
+                let now = Defined::new(path, file.order, index, entry);
                 defined.insert(name.clone(), now);
             }
         }
@@ -377,46 +329,6 @@ fn refresh(mut files: Vec<(&mut File, (&PathBuf, &Metadata))>) -> bool {
         // A reader panic is a bug, which the next scan meets on its own thread.
         readers.into_iter().fold(false, |changed, reader| reader.join().unwrap_or(true) | changed)
     })
-}
-
-/// Numbers files evenly between two others. Returns whether there was room.
-fn spread(files: &mut Vec<&mut File>, after: u64, before: u64) -> bool {
-    let step = (before - after) / (files.len() as u64 + 1);
-    for (file, number) in files.drain(..).zip(1..) {
-        file.order = after + step * number;
-    }
-    step > 0
-}
-
-fn removed(ObjectName { kind, key }: ObjectName) -> Change {
-    match kind {
-        "Secret" => Change::Secret(key, None),
-        "ConfigMap" => Change::ConfigMap(key, None),
-        "Namespace" => Change::Namespace(key.name, None),
-        "WebhookEndpoint" => Change::Gone(ObjectKind::Endpoint, key),
-        _ => Change::Gone(ObjectKind::Subscription, key),
-    }
-}
-
-impl Defined {
-    fn change(&self, key: ObjectKey, object: Object) -> Change {
-        let source = Some(FileLocation { file: self.file.to_path_buf(), line: self.line }.to_string());
-        let age = Age(None, self.number);
-        match object {
-            Object::Endpoint(object) => {
-                Change::Endpoint(Box::new(Applied { key, object: *object, source, age, uid: None }))
-            }
-            Object::Subscription(object) => {
-                Change::Subscription(Box::new(Applied { key, object: *object, source, age, uid: None }))
-            }
-            Object::Secret(data) => Change::Secret(key, Some(data)),
-            Object::ConfigMap(data) => Change::ConfigMap(key, Some(data)),
-            Object::Namespace(labels) => Change::Namespace(key.name, Some(labels)),
-            Object::Refused(kind, problems) => {
-                Change::Unreadable(Unreadable { kind, key, source, uid: None, generation: None, problems })
-            }
-        }
-    }
 }
 
 /// Names that kubectl takes from a directory; hidden ones belong to mounted volumes.

@@ -7,6 +7,7 @@
 
 mod accept;
 pub mod address;
+mod append;
 mod body;
 mod cloudevents;
 mod confirmation;
@@ -23,6 +24,7 @@ mod tenants;
 pub mod tls;
 mod token_review;
 mod trace;
+mod verdict;
 mod verification_context;
 
 use std::{sync::Arc, time::Duration};

@@ -13,9 +13,9 @@ use http::HeaderMap;
 use jiff::Timestamp;
 
 use super::{
-    accept::{Verdict, content_type, interpret},
     cloudevents, headers,
     reject::Rejected,
+    verdict::{Verdict, content_type, interpret},
 };
 use crate::catalog::Endpoint;
 

@@ -13,6 +13,7 @@
 
 use std::{borrow::Cow, fmt};
 
+use grapnel_values::pointer::array_index;
 use serde::{
     Deserialize, Deserializer,
     de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
@@ -106,7 +107,7 @@ pub fn find_in<'a>(value: &'a serde_json::Value, path: &[Box<str>]) -> FoundValu
     for token in path {
         let next = match value {
             Value::Object(map) => map.get(&**token),
-            Value::Array(elements) => index(token).and_then(|index| elements.get(index)),
+            Value::Array(elements) => array_index(token).and_then(|index| elements.get(index)),
             _ => None,
         };
         let Some(next) = next else { return FoundValue::Nothing };
@@ -118,12 +119,6 @@ pub fn find_in<'a>(value: &'a serde_json::Value, path: &[Box<str>]) -> FoundValu
         Value::Number(number) if !number.is_f64() => FoundValue::Text(Cow::Owned(number.to_string())),
         _ => FoundValue::Unusable,
     }
-}
-
-/// Parses an array index (RFC 6901, 4): no sign, no leading zeros.
-fn index(token: &str) -> Option<usize> {
-    let canonical = token == "0" || (!token.starts_with('0') && token.bytes().all(|byte| byte.is_ascii_digit()));
-    canonical.then(|| token.parse().ok()).flatten()
 }
 
 struct Seek<'a> {
@@ -176,7 +171,7 @@ impl<'de> Visitor<'de> for Seek<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Self::Value, A::Error> {
-        let wanted = self.path.split_first().map(|(token, rest)| (index(token), rest));
+        let wanted = self.path.split_first().map(|(token, rest)| (array_index(token), rest));
         let mut found = if wanted.is_some() { FoundValue::Nothing } else { FoundValue::Unusable };
         for position in 0.. {
             let more = match wanted {

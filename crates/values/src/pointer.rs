@@ -9,11 +9,13 @@
 //! # Ok::<(), grapnel_values::pointer::PointerError>(())
 //! ```
 
-use std::{borrow::Cow, fmt};
+use std::fmt;
+
+use jsonptr::{ParseError, Pointer, Token, index::Index};
 
 use super::limits::POINTER_BYTES;
 
-/// A location in a JSON document.
+/// A location in a JSON document. Its tokens are decoded once, not for each document.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct JsonPointer {
     source: Box<str>,
@@ -45,15 +47,12 @@ impl JsonPointer {
         if source.len() > POINTER_BYTES {
             return Err(PointerError::TooLong(source.len()));
         }
-        let tokens = match source.strip_prefix('/') {
-            None if source.is_empty() => Vec::new(),
-            None => return Err(PointerError::NoSlash(source.into())),
-            Some(rest) => rest
-                .split('/')
-                .map(|token| unescape(token).ok_or_else(|| PointerError::Escape(source.into())))
-                .collect::<Result<_, _>>()?,
-        };
-        Ok(Self { source: source.into(), tokens: tokens.into() })
+        let pointer = Pointer::parse(source).map_err(|error| match error {
+            ParseError::NoLeadingSlash => PointerError::NoSlash(source.into()),
+            ParseError::InvalidEncoding { .. } => PointerError::Escape(source.into()),
+        })?;
+        let tokens = pointer.tokens().map(|token| token.decoded().into());
+        Ok(Self { source: source.into(), tokens: tokens.collect() })
     }
 
     /// Returns the unescaped reference tokens.
@@ -68,19 +67,16 @@ impl JsonPointer {
 }
 
 /// Escapes a name as a reference token (RFC 6901, 3).
-pub fn escaped(name: &str) -> Cow<'_, str> {
-    match name.contains(['~', '/']) {
-        true => name.replace('~', "~0").replace('/', "~1").into(),
-        false => name.into(),
-    }
+pub fn escaped(name: &str) -> String {
+    Token::new(name).encoded().to_owned()
 }
 
-fn unescape(token: &str) -> Option<Box<str>> {
-    let escapes_something = |rest: &str| rest.starts_with(['0', '1']);
-    if !token.split('~').skip(1).all(escapes_something) {
-        return None;
+/// Parses a decoded token as the index of an array (RFC 6901, 4): no sign, no leading zeros.
+pub fn array_index(token: &str) -> Option<usize> {
+    match token.parse() {
+        Ok(Index::Num(index)) => Some(index),
+        Ok(Index::Next) | Err(_) => None,
     }
-    Some(token.replace("~1", "/").replace("~0", "~").into())
 }
 
 impl fmt::Display for JsonPointer {
@@ -96,7 +92,8 @@ mod tests {
     #[test]
     fn a_token_is_read_as_the_name_that_was_escaped() {
         for name in ["", "plain", "a/b", "m~n", "~1", "~/~0/"] {
-            assert_eq!(unescape(&escaped(name)).as_deref(), Some(name));
+            let pointer = JsonPointer::parse(&format!("/{}", escaped(name))).unwrap();
+            assert_eq!(pointer.tokens(), [Box::from(name)]);
         }
         assert_eq!(escaped("~/a"), "~0~1a");
     }
@@ -110,6 +107,14 @@ mod tests {
         assert_eq!(tokens("/"), [""]);
         assert_eq!(tokens("/event/type"), ["event", "type"]);
         assert_eq!(tokens("/a~1b/m~0n/~01"), ["a/b", "m~n", "~1"]);
+    }
+
+    #[test]
+    fn indexes_are_canonical() {
+        assert_eq!(["0", "7", "10"].map(array_index), [Some(0), Some(7), Some(10)]);
+        for token in ["", "-", "-1", "+1", "01", "1.0", "1e1", " 1", "١", "99999999999999999999999"] {
+            assert_eq!(array_index(token), None, "{token}");
+        }
     }
 
     #[test]

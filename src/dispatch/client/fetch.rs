@@ -8,7 +8,10 @@ use http::{HeaderValue, Request, StatusCode, Uri, header};
 use http_body_util::Full;
 use url::Url;
 
-use super::{Client, Guarded, SendError, read};
+use super::{
+    Client, SendError,
+    exchange::{Guarded, read},
+};
 
 /// Why a fetch failed.
 #[derive(Debug, thiserror::Error)]

@@ -30,6 +30,17 @@ struct Vector {
     at: i64,
 }
 
+/// The request of most vectors of our own.
+const OWN: Vector = Vector {
+    provider: ProviderName::GitHub,
+    judge: Judge::Own,
+    secret: "a-secret",
+    headers: &[],
+    body: r#"{"a":"é"}"#,
+    url: "https://hooks.example.com/shop/in",
+    at: 0,
+};
+
 const VECTORS: &[Vector] = &[
     Vector {
         provider: ProviderName::AmazonSNS,
@@ -49,8 +60,7 @@ const VECTORS: &[Vector] = &[
         secret: "It's a Secret to Everybody",
         headers: &[("x-hub-signature-256", "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17")],
         body: "Hello, World!",
-        url: "https://hooks.example.com/shop/in",
-        at: 0,
+        ..OWN
     },
     Vector {
         provider: ProviderName::GitLab,
@@ -62,8 +72,8 @@ const VECTORS: &[Vector] = &[
             ("webhook-signature", "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="),
         ],
         body: r#"{"test": 2432232314}"#,
-        url: "https://hooks.example.com/shop/in",
         at: 1614265330,
+        ..OWN
     },
     Vector {
         provider: ProviderName::Bitbucket,
@@ -71,8 +81,7 @@ const VECTORS: &[Vector] = &[
         secret: "It's a Secret to Everybody",
         headers: &[("x-hub-signature", "sha256=a4771c39fbe90f317c7824e83ddef3caae9cb3d976c214ace1f2937e133263c9")],
         body: "Hello World!",
-        url: "https://hooks.example.com/shop/in",
-        at: 0,
+        ..OWN
     },
     Vector {
         provider: ProviderName::Stripe,
@@ -83,8 +92,8 @@ const VECTORS: &[Vector] = &[
             "t=1492774577,v1=7656fc2882a7ca0a651666b36bf2f2f22ee204f54f608f227498a2419f2890b2",
         )],
         body: r#"{"id":"evt_1"}"#,
-        url: "https://hooks.example.com/shop/in",
         at: 1492774577,
+        ..OWN
     },
     Vector {
         provider: ProviderName::Slack,
@@ -95,17 +104,13 @@ const VECTORS: &[Vector] = &[
             ("x-slack-signature", "v0=a2114d57b48eac39b9ad189dd8316235a7b4a8d21a10bd27519666489c69b503"),
         ],
         body: "token=xyzz0WbapA4vBCDEFasx0q6G&team_id=T1DC2JH3J&team_domain=testteamnow&channel_id=G8PSS9T3V&channel_name=foobar&user_id=U2CERLKJA&user_name=roadrunner&command=%2Fwebhook-collect&text=&response_url=https%3A%2F%2Fhooks.slack.com%2Fcommands%2FT1DC2JH3J%2F397700885554%2F96rGlfmibIGlgcZRskXaIFfN&trigger_id=398738663015.47445629121.803a0bc887a14d10d2c447fce8b6703c",
-        url: "https://hooks.example.com/shop/in",
         at: 1531420618,
+        ..OWN
     },
     Vector {
         provider: ProviderName::Shopify,
-        judge: Judge::Own,
-        secret: "a-secret",
         headers: &[("x-shopify-hmac-sha256", "Bf8Qk0gUxXLEfBbyP9Lj1OeW3rTRP1J13LrR4zdTwiU=")],
-        body: r#"{"a":"é"}"#,
-        url: "https://hooks.example.com/shop/in",
-        at: 0,
+        ..OWN
     },
     Vector {
         provider: ProviderName::Twilio,
@@ -117,7 +122,7 @@ const VECTORS: &[Vector] = &[
         ],
         body: "CallSid=CA1234567890ABCDE&Digits=1234&From=%2B14158675309&To=%2B18005551212&Caller=%2B14158675309",
         url: "https://mycompany.com/myapp.php?foo=1&bar=2",
-        at: 0,
+        ..OWN
     },
     Vector {
         provider: ProviderName::StandardWebhooks,
@@ -131,8 +136,8 @@ const VECTORS: &[Vector] = &[
             ("webhook-signature", "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="),
         ],
         body: r#"{"test": 2432232314}"#,
-        url: "https://hooks.example.com/shop/in",
         at: 1614265330,
+        ..OWN
     },
     Vector {
         provider: ProviderName::Svix,
@@ -144,51 +149,37 @@ const VECTORS: &[Vector] = &[
             ("svix-signature", "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="),
         ],
         body: r#"{"test": 2432232314}"#,
-        url: "https://hooks.example.com/shop/in",
         at: 1614265330,
+        ..OWN
     },
     Vector {
         provider: ProviderName::Linear,
-        judge: Judge::Own,
-        secret: "a-secret",
         headers: &[("linear-signature", "9874bea8ce7e5ccd9863c604edbc79bd135bed1c19349e18a0624c4d0bf5fd63")],
         body: r#"{"type":"Issue","webhookTimestamp":1700000000000}"#,
-        url: "https://hooks.example.com/shop/in",
         at: 1700000000,
+        ..OWN
     },
     Vector {
         provider: ProviderName::PagerDuty,
-        judge: Judge::Own,
-        secret: "a-secret",
         headers: &[("x-pagerduty-signature", "v1=05ff10934814c572c47c16f23fd2e3d4e796deb4d13f5275dcbad1e33753c225")],
-        body: r#"{"a":"é"}"#,
-        url: "https://hooks.example.com/shop/in",
-        at: 0,
+        ..OWN
     },
     Vector {
         provider: ProviderName::Sentry,
-        judge: Judge::Own,
-        secret: "a-secret",
         headers: &[("sentry-hook-signature", "05ff10934814c572c47c16f23fd2e3d4e796deb4d13f5275dcbad1e33753c225")],
-        body: r#"{"a":"é"}"#,
-        url: "https://hooks.example.com/shop/in",
-        at: 0,
+        ..OWN
     },
     Vector {
         provider: ProviderName::Zoom,
-        judge: Judge::Own,
-        secret: "a-secret",
         headers: &[
             ("x-zm-request-timestamp", "1700000000"),
             ("x-zm-signature", "v0=8cc2ecc8d956adad7c0ff185e38b23909da2cff87a99c5a0514071961b98dcfe"),
         ],
-        body: r#"{"a":"é"}"#,
-        url: "https://hooks.example.com/shop/in",
         at: 1700000000,
+        ..OWN
     },
     Vector {
         provider: ProviderName::Discord,
-        judge: Judge::Own,
         secret: "ea4a6c63e29c520abef5507b132ec5f9954776aebebe7b92421eea691446d22c",
         headers: &[
             ("x-signature-timestamp", "1700000000"),
@@ -197,9 +188,8 @@ const VECTORS: &[Vector] = &[
                 "7a0673777e5acd2c56e7616c4e67a2e644d26d53b63b65ba1749d744313a8b9974ab11260cf00d0f07f46750ae2c116c8a2569e8d0185a7fab69ce82ae844f00",
             ),
         ],
-        body: r#"{"a":"é"}"#,
-        url: "https://hooks.example.com/shop/in",
         at: 1700000000,
+        ..OWN
     },
     Vector {
         provider: ProviderName::SendGrid,
@@ -213,51 +203,32 @@ const VECTORS: &[Vector] = &[
             ),
         ],
         body: "[{\"email\":\"hello@world.com\",\"event\":\"dropped\",\"reason\":\"Bounced Address\",\"sg_event_id\":\"ZHJvcC0xMDk5NDkxOS1MUnpYbF9OSFN0T0doUTRrb2ZTbV9BLTA\",\"sg_message_id\":\"LRzXl_NHStOGhQ4kofSm_A.filterdrecv-p3mdw1-756b745b58-kmzbl-18-5F5FC76C-9.0\",\"smtp-id\":\"<LRzXl_NHStOGhQ4kofSm_A@ismtpd0039p1iad1.sendgrid.net>\",\"timestamp\":1600112492}]\r\n",
-        url: "https://hooks.example.com/shop/in",
         at: 1600112502,
+        ..OWN
     },
     Vector {
         provider: ProviderName::X,
-        judge: Judge::Own,
-        secret: "a-secret",
         headers: &[("x-twitter-webhooks-signature", "sha256=Bf8Qk0gUxXLEfBbyP9Lj1OeW3rTRP1J13LrR4zdTwiU=")],
-        body: r#"{"a":"é"}"#,
-        url: "https://hooks.example.com/shop/in",
-        at: 0,
+        ..OWN
     },
-    Vector {
-        provider: ProviderName::Harbor,
-        judge: Judge::Own,
-        secret: "a-secret",
-        headers: &[("authorization", "a-secret")],
-        body: r#"{"a":"é"}"#,
-        url: "https://hooks.example.com/shop/in",
-        at: 0,
-    },
+    Vector { provider: ProviderName::Harbor, headers: &[("authorization", "a-secret")], ..OWN },
     Vector {
         provider: ProviderName::Nexus,
-        judge: Judge::Own,
-        secret: "a-secret",
         headers: &[("x-nexus-webhook-signature", "3522213dd144371ce4d7d61bd054e0a015221317")],
-        body: r#"{"a":"é"}"#,
-        url: "https://hooks.example.com/shop/in",
-        at: 0,
+        ..OWN
     },
     Vector {
         provider: ProviderName::Google,
-        judge: Judge::Own,
         secret: include_str!("data/rsa-1.jwks.json"),
         headers: &[(
             "authorization",
             "Bearer eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCJ9.eyJpc3MiOiJodHRwczovL2FjY291bnRzLmdvb2dsZS5jb20iLCJhdWQiOiJodHRwczovL2hvb2tzLmV4YW1wbGUuY29tL2luIiwiZW1haWwiOiJwdXNoQHByb2plY3QuaWFtLmdzZXJ2aWNlYWNjb3VudC5jb20iLCJlbWFpbF92ZXJpZmllZCI6dHJ1ZSwiaWF0IjoxNzAwMDAwMDAwLCJleHAiOjE3MDAwMDAzMDB9.ADcJ1XwenlbmLjgzW25tJHk6kVbBUxgcKKOXvKamp9bOZt_iHJv8DOSWQLeP3Qu5j8bP8DB_UOcYx9Z6OTJRg4spKlOHwIdVj3akd8__U3hJcLPZveLsXnMQTlI2HPZLXK-XeDAY7ACmkB3z6eCrDSMxI_YJZswIyquB9vED5IjaahXRhlcllavKTFVYEUjw1WvDDNksEawnjqGgGZSDiRhs0mmMhe49cR6YeafKP015pw79Cmmw09fyNCmbGdeSJ4YQQRxOsQktbA1tVsbDiL83fs1pDsFSUVfb7GSJZrkZHNEx1DrLlbeKc2uRiTxWZ2ld081fATQ8oUBBdGw8fQ",
         )],
-        body: r#"{"a":"é"}"#,
-        url: "https://hooks.example.com/shop/in",
         at: 1700000000,
+        ..OWN
     },
     Vector {
         provider: ProviderName::PayPal,
-        judge: Judge::Own,
         secret: include_str!("data/rsa-1.crt"),
         headers: &[
             ("paypal-transmission-id", "id-1"),
@@ -269,111 +240,64 @@ const VECTORS: &[Vector] = &[
                 "BU4mA4gYTuipzJRg1onMUehnR7TB32NkplwFAgQ/UNovWmUqRyAXKHtqFZS+77xaHjMmyZuqaPQUy6zZPo0nSyqJJbXAgxON/o4jRPJj2zlQi3NSg0KV1gaJHAro0fHQE5WuX9dis7kBI/KuPCJaaDQdcx4oluhUMt+4ll7kCYEkMX13bXigqPLh5wgXLu9EpjzpEY3zuoCYUYa2DtKGOVGRg4A6Tchvhw3ZID0sLzzmbUIb4LlZFVCHJZN5S/tA2LErZY3Do3o+FiOKIIuY9E2fTnua/HhjqcjGpzcetXMW8Dg0DddBvBdFVGpipFnKGWuqpzaKF///WVCPz3OdBg==",
             ),
         ],
-        body: r#"{"a":"é"}"#,
-        url: "https://hooks.example.com/shop/in",
         at: 1700000000,
+        ..OWN
     },
     Vector {
         provider: ProviderName::Gitea,
-        judge: Judge::Own,
-        secret: "a-secret",
         headers: &[("x-gitea-signature", "05ff10934814c572c47c16f23fd2e3d4e796deb4d13f5275dcbad1e33753c225")],
-        body: r#"{"a":"é"}"#,
-        url: "https://hooks.example.com/shop/in",
-        at: 0,
+        ..OWN
     },
     Vector {
         provider: ProviderName::Forgejo,
-        judge: Judge::Own,
-        secret: "a-secret",
         headers: &[("x-forgejo-signature", "05ff10934814c572c47c16f23fd2e3d4e796deb4d13f5275dcbad1e33753c225")],
-        body: r#"{"a":"é"}"#,
-        url: "https://hooks.example.com/shop/in",
-        at: 0,
+        ..OWN
     },
     Vector {
         provider: ProviderName::Meta,
-        judge: Judge::Own,
-        secret: "a-secret",
         headers: &[("x-hub-signature-256", "sha256=05ff10934814c572c47c16f23fd2e3d4e796deb4d13f5275dcbad1e33753c225")],
-        body: r#"{"a":"é"}"#,
-        url: "https://hooks.example.com/shop/in",
-        at: 0,
+        ..OWN
     },
     Vector {
         provider: ProviderName::Jira,
-        judge: Judge::Own,
         secret: "It's a Secret to Everybody",
         headers: &[("x-hub-signature", "sha256=a4771c39fbe90f317c7824e83ddef3caae9cb3d976c214ace1f2937e133263c9")],
         body: "Hello World!",
-        url: "https://hooks.example.com/shop/in",
-        at: 0,
+        ..OWN
     },
     Vector {
         provider: ProviderName::WooCommerce,
-        judge: Judge::Own,
-        secret: "a-secret",
         headers: &[("x-wc-webhook-signature", "Bf8Qk0gUxXLEfBbyP9Lj1OeW3rTRP1J13LrR4zdTwiU=")],
-        body: r#"{"a":"é"}"#,
-        url: "https://hooks.example.com/shop/in",
-        at: 0,
+        ..OWN
     },
     Vector {
         provider: ProviderName::Trello,
-        judge: Judge::Own,
-        secret: "a-secret",
         headers: &[("x-trello-webhook", "ZhyQFuESgv8EVOg7dcDEHeEvXyE=")],
-        body: r#"{"a":"é"}"#,
         url: "https://hooks.example.com/shop/in?a=b",
-        at: 0,
+        ..OWN
     },
-    Vector {
-        provider: ProviderName::Okta,
-        judge: Judge::Own,
-        secret: "a-secret",
-        headers: &[("authorization", "a-secret")],
-        body: r#"{"a":"é"}"#,
-        url: "https://hooks.example.com/shop/in",
-        at: 0,
-    },
+    Vector { provider: ProviderName::Okta, headers: &[("authorization", "a-secret")], ..OWN },
     Vector {
         provider: ProviderName::Mailchimp,
-        judge: Judge::Own,
-        secret: "a-secret",
         headers: &[
             ("content-type", "application/x-www-form-urlencoded"),
             ("x-mandrill-signature", "4uaJd10MES9w0QMo88NshLXeOmE="),
         ],
         body: "mandrill_events=%5B%7B%22event%22%3A%22send%22%7D%5D",
         url: "https://hooks.example.com/shop/in?a=b",
-        at: 0,
+        ..OWN
     },
     Vector {
         provider: ProviderName::AzureDevOps,
-        judge: Judge::Own,
         secret: "user:password",
         headers: &[("authorization", "Basic dXNlcjpwYXNzd29yZA==")],
-        body: r#"{"a":"é"}"#,
-        url: "https://hooks.example.com/shop/in",
-        at: 0,
+        ..OWN
     },
-    Vector {
-        provider: ProviderName::AzureContainerRegistry,
-        judge: Judge::Own,
-        secret: "a-secret",
-        headers: &[("authorization", "a-secret")],
-        body: r#"{"a":"é"}"#,
-        url: "https://hooks.example.com/shop/in",
-        at: 0,
-    },
+    Vector { provider: ProviderName::AzureContainerRegistry, headers: &[("authorization", "a-secret")], ..OWN },
     Vector {
         provider: ProviderName::Artifactory,
-        judge: Judge::Own,
-        secret: "a-secret",
         headers: &[("x-jfrog-event-auth", "05ff10934814c572c47c16f23fd2e3d4e796deb4d13f5275dcbad1e33753c225")],
-        body: r#"{"a":"é"}"#,
-        url: "https://hooks.example.com/shop/in",
-        at: 0,
+        ..OWN
     },
 ];
 
