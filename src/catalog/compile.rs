@@ -32,6 +32,8 @@ pub use subscribers::Subscribers;
 pub use subscription::{Delivered, Standing, dead_letter_endpoint_of, endpoint_of, outline_subscription, subscription};
 use url::Url;
 
+use crate::catalog::Class;
+
 /// Operator options that affect compilation.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -45,6 +47,8 @@ pub struct Options {
     pub cluster_domain: String,
     /// Whether there is a cluster that reviews ServiceAccount tokens.
     pub service_accounts: bool,
+    /// `--class`: the objects that are served; all others are ignored.
+    pub class: Class,
 }
 
 impl Default for Options {
@@ -55,6 +59,7 @@ impl Default for Options {
             egress: EgressPolicy::default(),
             cluster_domain: "cluster.local".into(),
             service_accounts: false,
+            class: Class::Any,
         }
     }
 }

@@ -23,12 +23,21 @@ pub struct Watch {
     reported: BTreeSet<Report>,
     /// The number of objects of other kinds, by kind.
     skipped: BTreeMap<Box<str>, usize>,
+    /// The number of objects of other classes, as logged last.
+    elsewhere: usize,
 }
 
 impl Watch {
     /// A watch that has not scanned yet.
     pub fn new(source: Source, index: Index) -> Self {
-        Self { source, index, namespaces: Namespaces::All, reported: BTreeSet::new(), skipped: BTreeMap::new() }
+        Self {
+            source,
+            index,
+            namespaces: Namespaces::All,
+            reported: BTreeSet::new(),
+            skipped: BTreeMap::new(),
+            elsewhere: 0,
+        }
     }
 
     /// A watch of objects in these namespaces after its first scan, with the result.
@@ -44,6 +53,11 @@ impl Watch {
     /// Number of defined objects, by kind.
     pub fn counts(&self) -> BTreeMap<&'static str, usize> {
         self.source.counts()
+    }
+
+    /// Number of objects that are ignored because of their class.
+    pub fn elsewhere(&self) -> usize {
+        self.index.elsewhere()
     }
 
     /// Number of skipped objects of other kinds, by kind.
@@ -117,6 +131,11 @@ impl Watch {
             tracing::info!(kinds = kinds.join(", "), "objects of other kinds are skipped");
         }
         self.skipped = skipped;
+        let elsewhere = self.elsewhere();
+        if elsewhere != self.elsewhere && elsewhere > 0 {
+            tracing::info!(objects = elsewhere, "objects of other classes are not served; --class selects them");
+        }
+        self.elsewhere = elsewhere;
     }
 }
 

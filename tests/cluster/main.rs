@@ -5,6 +5,7 @@
 
 mod callers;
 mod changes;
+mod classes;
 mod drain;
 #[allow(dead_code, reason = "shared: every test binary uses its part")]
 mod fixture;
@@ -17,6 +18,7 @@ mod reasons;
 mod replicas;
 mod restarts;
 mod reviews;
+mod rights;
 mod secrets;
 mod shop;
 mod statuses;
