@@ -402,6 +402,7 @@ pub fn manifest(data: &[u8]) {
                 endpoint_uid: Arc::from(""),
                 reading: Reading::default(),
                 dead_letter_endpoint: None,
+                dead_letters_elsewhere: false,
                 facts: Arc::new(SubscriptionFacts::default()),
                 metrics,
                 previous: None,

@@ -37,6 +37,7 @@ use crate::{
     catalog::{Namespaces, ObjectIndex, ObjectView, Options, Published, observed::AbandonedDeliveries},
     controller::{
         self,
+        api_access::ApiAccess,
         connect::Connection,
         drain::Drain,
         lease::{Candidate, LeaseOptions},
@@ -94,6 +95,8 @@ pub struct Cluster {
     pub connection: Connection,
     /// Minimum time between two writes of one status' counters.
     pub status_interval: Duration,
+    /// Maximum writes of counters a second over all objects.
+    pub status_writes_per_second: u32,
     /// Namespace of the Lease; by default that of the pod or of the kubeconfig's context.
     pub lease_namespace: Option<String>,
     /// Name of the Lease.
@@ -121,7 +124,7 @@ pub async fn standalone(options: DataPlane, paths: Vec<PathBuf>) -> anyhow::Resu
         tracing::info!(kind, count, "defined");
     }
     let (candidate, candidates) = watch::channel(first);
-    let Plane { mut supervisor, .. } = start(options, metrics, candidates, None).await?;
+    let Plane { mut supervisor, .. } = start(options, metrics, candidates, None, Health::new()).await?;
     let stop = supervisor.stage("configuration");
     supervisor.spawn("files", async move {
         files::watch(watch, candidate, stop).await;
@@ -138,33 +141,44 @@ pub async fn operator(options: DataPlane, cluster: Cluster) -> anyhow::Result<()
     let clients = cluster.connection.clients().await?;
     let metrics = Metrics::new();
     let index = ObjectIndex::new(options.compile.clone(), metrics.clone()).fetching();
-    let sightings = ObservedState::default();
-    let source =
-        controller::watch::Watch::new(&clients, &options.namespaces, index, sightings.clone(), metrics.clone());
+    let health = Health::new();
+    let access = ApiAccess::new(health.part("cluster"));
+    let lease = LeaseOptions {
+        namespace: cluster.lease_namespace.unwrap_or_else(|| clients.namespace.clone()),
+        name: cluster.lease_name,
+        identity: cluster.identity.clone(),
+        duration: cluster.lease_duration,
+    };
+    // All replicas of an installation have one Lease, so it names the installation.
+    let sightings = ObservedState::new(format!("{}/{}", lease.namespace, lease.name));
+    let source = controller::watch::Watch::new(
+        &clients,
+        &options.namespaces,
+        index,
+        sightings.clone(),
+        access.clone(),
+        metrics.clone(),
+    );
     let namespaces = options.namespaces.clone();
     // Nothing is known before the first complete sync: until then requests are rejected with 503.
     let (candidate, candidates) = watch::channel(Published::default());
     let reviews = Reviews::new(clients.prompt.clone(), Arc::new(SystemClock));
     let Plane { mut supervisor, objects, journal, clock, abandoned } =
-        start(options, metrics.clone(), candidates, Some(reviews)).await?;
+        start(options, metrics.clone(), candidates, Some(reviews), health.clone()).await?;
 
     let stop = supervisor.stage("statuses");
     let (draining, routing) = (stop.clone(), stop.clone());
     let (announcer, publisher) =
-        controller::events::channel(clients.prompt.clone(), cluster.identity.clone(), metrics.clone());
-    let lease = LeaseOptions {
-        namespace: cluster.lease_namespace.unwrap_or_else(|| clients.namespace.clone()),
-        name: cluster.lease_name,
-        identity: cluster.identity,
-        duration: cluster.lease_duration,
-    };
-    let (candidate_leader, leadership) = Candidate::new(clients.prompt.clone(), lease, metrics.clone());
+        controller::events::channel(clients.prompt.clone(), cluster.identity, access.clone(), metrics.clone());
+    let statuses = health.part("statuses");
+    let (candidate_leader, leadership) = Candidate::new(clients.prompt.clone(), lease, statuses, metrics.clone());
     let drain = Drain {
         client: clients.prompt.clone(),
         objects: objects.clone(),
         sightings: sightings.clone(),
         journal: Arc::clone(&journal),
         leadership: leadership.clone(),
+        access: access.clone(),
     };
     let routes = RouteOptions {
         patient: clients.patient.clone(),
@@ -182,7 +196,9 @@ pub async fn operator(options: DataPlane, cluster: Cluster) -> anyhow::Result<()
         journal,
         leadership,
         announcer: announcer.clone(),
+        access,
         interval: cluster.status_interval,
+        per_second: cluster.status_writes_per_second,
         clock,
         metrics,
     };
@@ -247,9 +263,9 @@ async fn start(
     metrics: Metrics,
     mut candidates: watch::Receiver<Published>,
     reviews: Option<Arc<Reviews>>,
+    health: Health,
 ) -> anyhow::Result<Plane> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let health = Health::new();
     let serving = health.part("configuration");
     let journal = open_journal(options.journal.clone()).await?;
     let ingress_listener = bind(options.listen, "--listen").await?;

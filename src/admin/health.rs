@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, fmt::Write, sync::Arc, time::Duration};
 
-use axum::{extract::State, http::StatusCode};
+use axum::{
+    extract::{RawQuery, State},
+    http::StatusCode,
+};
 use parking_lot::Mutex;
 
 use super::Shared;
@@ -17,6 +20,10 @@ pub struct Health {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum PartHealth {
     Ready,
+    /// Ready, with a remark for `?verbose`.
+    Remark(String),
+    /// Ready, but something does not work.
+    Degraded(String),
     NotReady(String),
     Failed(String),
 }
@@ -44,17 +51,38 @@ impl Health {
 
     /// `Ok` if every part is ready, otherwise a line for each that is not.
     pub fn readiness(&self) -> Result<(), String> {
+        let blocks = |report: &PartHealth| matches!(report, PartHealth::NotReady(_) | PartHealth::Failed(_));
+        if !self.parts.lock().values().any(blocks) {
+            return Ok(());
+        }
+        // What else does not work may be the cause.
         self.lines(|report| match report {
-            PartHealth::Ready => None,
-            PartHealth::NotReady(reason) | PartHealth::Failed(reason) => Some(reason),
+            PartHealth::Ready | PartHealth::Remark(_) => None,
+            PartHealth::Degraded(reason) | PartHealth::NotReady(reason) | PartHealth::Failed(reason) => Some(reason),
         })
+    }
+
+    /// A line for each part.
+    pub fn details(&self) -> String {
+        let mut lines = String::new();
+        for (name, report) in self.parts.lock().iter() {
+            // Writing to a String cannot fail.
+            let _ = match report {
+                PartHealth::Ready => writeln!(lines, "[+] {name}: ok"),
+                PartHealth::Remark(remark) => writeln!(lines, "[+] {name}: ok: {remark}"),
+                PartHealth::Degraded(reason) => writeln!(lines, "[!] {name}: degraded: {reason}"),
+                PartHealth::NotReady(reason) => writeln!(lines, "[-] {name}: not ready: {reason}"),
+                PartHealth::Failed(reason) => writeln!(lines, "[-] {name}: failed: {reason}"),
+            };
+        }
+        lines
     }
 
     /// `Ok` unless a part has failed permanently, otherwise a line for each that has.
     pub fn liveness(&self) -> Result<(), String> {
         self.lines(|report| match report {
-            PartHealth::Ready | PartHealth::NotReady(_) => None,
             PartHealth::Failed(reason) => Some(reason),
+            _ => None,
         })
     }
 
@@ -74,6 +102,17 @@ impl HealthReporter {
     /// Reports that this part is ready.
     pub fn ready(&self) {
         self.report(PartHealth::Ready);
+    }
+
+    /// Reports that this part is ready, with a remark that `/readyz?verbose` shows.
+    pub fn remark(&self, remark: impl Into<String>) {
+        self.report(PartHealth::Remark(remark.into()));
+    }
+
+    /// Reports that something does not work although the process can serve: `/readyz?verbose` shows the reason, and
+    /// `/readyz` too if another part is not ready.
+    pub fn degraded(&self, reason: impl Into<String>) {
+        self.report(PartHealth::Degraded(reason.into()));
     }
 
     /// Reports that this part is not ready for now: `/readyz` returns 503 with the reason.
@@ -99,14 +138,26 @@ pub(super) async fn live(State(shared): State<Arc<Shared>>) -> (StatusCode, Stri
     })
 }
 
-pub(super) async fn ready(State(shared): State<Arc<Shared>>) -> (StatusCode, String) {
+pub(super) async fn ready(State(shared): State<Arc<Shared>>, RawQuery(query): RawQuery) -> (StatusCode, String) {
     let readiness = shared.admin.health.readiness();
     // The journal reports its own errors, and finds out by itself when they are over, even without traffic.
     let trouble = shared.admin.journal.trouble().map(|trouble| format!("journal: {trouble}\n"));
-    answer(match trouble.or_else(|| stalled(&shared, JOURNAL_STALLED)) {
+    let journal = trouble.or_else(|| stalled(&shared, JOURNAL_STALLED));
+    let (status, lines) = answer(match &journal {
         None => readiness,
         Some(line) => Err(format!("{}{line}", readiness.err().unwrap_or_default())),
-    })
+    });
+    if !is_verbose(query.as_deref()) {
+        return (status, lines);
+    }
+    let journal = journal.map_or_else(|| "[+] journal: ok\n".into(), |line| format!("[-] {line}"));
+    (status, format!("{}{journal}", shared.admin.health.details()))
+}
+
+/// Whether the query has the parameter `verbose`, as for the probes of Kubernetes' own components.
+fn is_verbose(query: Option<&str>) -> bool {
+    let mut pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+    pairs.any(|(name, value)| name == "verbose" && value != "false" && value != "0")
 }
 
 /// A line if one write of the journal has taken longer than `most`.
@@ -148,5 +199,36 @@ mod tests {
         part.failed("the listener is gone");
         assert_eq!(health.liveness(), Err("ingress: the listener is gone\n".into()));
         assert_eq!(health.readiness(), Err("ingress: the listener is gone\n".into()));
+    }
+
+    #[test]
+    fn what_does_not_work_is_in_the_details_and_explains_what_is_not_ready() {
+        let health = Health::new();
+        let (objects, cluster, statuses) = (health.part("objects"), health.part("cluster"), health.part("statuses"));
+        cluster.degraded("cannot list namespaces: 403");
+        statuses.remark("another replica holds the Lease");
+        assert_eq!(
+            health.readiness(),
+            Err("cluster: cannot list namespaces: 403\nobjects: starting\n".into()),
+            "it may be the reason"
+        );
+        objects.ready();
+        assert_eq!(health.readiness(), Ok(()));
+        assert_eq!(health.liveness(), Ok(()));
+        assert_eq!(
+            health.details(),
+            "[!] cluster: degraded: cannot list namespaces: 403\n[+] objects: ok\n[+] statuses: ok: another replica \
+             holds the Lease\n"
+        );
+    }
+
+    #[test]
+    fn details_are_shown_on_request() {
+        for (query, verbose) in
+            [("verbose", true), ("verbose=true", true), ("a=b&verbose=1", true), ("verbose=false", false)]
+        {
+            assert_eq!(is_verbose(Some(query)), verbose, "{query}");
+        }
+        assert!(!is_verbose(None) && !is_verbose(Some("")));
     }
 }

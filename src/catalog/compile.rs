@@ -35,6 +35,8 @@ pub use subscription::{
 };
 use url::Url;
 
+use crate::catalog::Class;
+
 /// Operator options that affect compilation.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -48,6 +50,8 @@ pub struct Options {
     pub cluster_domain: String,
     /// Whether there is a cluster that reviews ServiceAccount tokens.
     pub service_accounts: bool,
+    /// `--class`: the objects that are served; all others are ignored.
+    pub class: Class,
 }
 
 impl Default for Options {
@@ -58,6 +62,7 @@ impl Default for Options {
             egress: EgressPolicy::default(),
             cluster_domain: "cluster.local".into(),
             service_accounts: false,
+            class: Class::Any,
         }
     }
 }

@@ -8,6 +8,7 @@
 
 mod change;
 mod dependencies;
+mod elsewhere;
 mod entry;
 mod path_ownership;
 mod recompile;
@@ -25,6 +26,7 @@ use std::{
 
 pub use change::{Age, Applied, Change, Unreadable};
 use dependencies::{Dependencies, Referent};
+use elsewhere::Elsewhere;
 use entry::{Held, ObjectEntry};
 use grapnel_api::{
     Incarnation, ObjectKey, WebhookEndpoint, WebhookEndpointSpec, WebhookSubscription, WebhookSubscriptionSpec,
@@ -34,6 +36,7 @@ use subscriber_policy::SubscriberPolicies;
 pub use values::{ConfigMapData, SecretData};
 
 use super::{
+    Class,
     compile::{self, EndpointOutline, Options, Problem, Reference},
     observed::{EndpointFacts, EndpointReading, SubscriptionFacts, SubscriptionReading},
     snapshot::{Endpoint, Snapshot, Subscription},
@@ -63,6 +66,7 @@ pub struct ObjectIndex {
     dependencies: Dependencies,
     grants: SubscriberPolicies,
     claims: PathOwners,
+    elsewhere: Elsewhere,
     changed: bool,
     synced: bool,
 }
@@ -78,6 +82,7 @@ impl ObjectIndex {
             dependencies: Dependencies::default(),
             grants: SubscriberPolicies::default(),
             claims: PathOwners::default(),
+            elsewhere: Elsewhere::default(),
             changed: false,
             synced: false,
         }
@@ -90,6 +95,11 @@ impl ObjectIndex {
     pub fn fetching(mut self) -> Self {
         self.dependencies.values.fetching = true;
         self
+    }
+
+    /// The class of the objects that it serves.
+    pub fn class(&self) -> &Class {
+        &self.options.class
     }
 
     /// References whose values are not known yet. Each is returned once, and again if all references to it were removed
@@ -109,8 +119,14 @@ impl ObjectIndex {
             Change::Endpoint(applied) => self.apply_endpoint(*applied),
             Change::Subscription(applied) => self.apply_subscription(*applied),
             Change::Unreadable(rejected) => self.reject(rejected),
-            Change::Gone(ObjectKind::Endpoint, key) => self.remove_endpoint(&key),
-            Change::Gone(ObjectKind::Subscription, key) => self.remove_subscription(&key),
+            Change::Gone(kind, key) => {
+                self.remove(kind, &key);
+                let was_elsewhere = self.elsewhere.remove(kind, &key);
+                if was_elsewhere && kind == ObjectKind::Endpoint {
+                    self.dependencies.touch(&Referent::Endpoint(key));
+                }
+                self.changed |= was_elsewhere;
+            }
             Change::Secret(key, data) => self.dependencies.set_secret(key, data),
             Change::ConfigMap(key, data) => self.dependencies.set_config_map(key, data),
             Change::Namespace(namespace, labels) => {
@@ -125,7 +141,27 @@ impl ObjectIndex {
         }
     }
 
+    fn remove(&mut self, kind: ObjectKind, key: &ObjectKey) {
+        match kind {
+            ObjectKind::Endpoint => self.remove_endpoint(key),
+            ObjectKind::Subscription => self.remove_subscription(key),
+        }
+    }
+
+    /// How many objects are ignored because of their class.
+    pub fn elsewhere(&self) -> usize {
+        self.elsewhere.count()
+    }
+
     fn apply_endpoint(&mut self, applied: Applied<WebhookEndpoint>) {
+        if !self.options.class.serves(applied.object.spec.class_name.as_deref()) {
+            if self.elsewhere.add_endpoint(&applied.key) {
+                self.remove_endpoint(&applied.key);
+                self.dependencies.touch(&Referent::Endpoint(applied.key));
+            }
+            return;
+        }
+        self.elsewhere.remove(ObjectKind::Endpoint, &applied.key);
         // The status is needed only to resume its counters.
         let (applied, status) = Held::endpoint(applied);
         let key = applied.key.clone();
@@ -142,7 +178,10 @@ impl ObjectIndex {
         let place = (applied.age, path(&applied));
         let left = entry.applied.as_ref().map(|before| (before.age, path(before)));
         let replaced = entry.is_replaced_by(&applied);
-        let resized = entry.applied.as_ref().is_some_and(|before| before.spec.storage != applied.spec.storage);
+        let concerns_readers = |before: &Held<WebhookEndpointSpec>| {
+            before.spec.storage != applied.spec.storage || before.spec.class_name != applied.spec.class_name
+        };
+        let changed = entry.is_unreadable() || entry.applied.as_ref().is_some_and(concerns_readers);
         entry.accept(applied);
         if let Some(earlier) = status {
             entry.facts.resume(EndpointReading::of(&earlier));
@@ -155,7 +194,7 @@ impl ObjectIndex {
         }
         let news = self.grants.set(&key, subscribers);
         let referent = Referent::Endpoint(key.clone());
-        if !known || replaced || resized {
+        if !known || replaced || changed {
             self.dependencies.touch(&referent);
         } else if news {
             self.dependencies.touch_those(&referent, |reader| reader.namespace != key.namespace);
@@ -164,6 +203,14 @@ impl ObjectIndex {
     }
 
     fn apply_subscription(&mut self, applied: Applied<WebhookSubscription>) {
+        if !self.options.class.serves(applied.object.spec.class_name.as_deref()) {
+            if self.elsewhere.add_subscription(&applied.key, applied.uid.unwrap_or_default()) {
+                self.remove_subscription(&applied.key);
+                self.changed = true;
+            }
+            return;
+        }
+        self.elsewhere.remove(ObjectKind::Subscription, &applied.key);
         let (applied, status) = Held::subscription(applied);
         let key = applied.key.clone();
         let entry = self.subscriptions.entry(key.clone()).or_default();
@@ -184,14 +231,20 @@ impl ObjectIndex {
 
     fn reject(&mut self, rejected: Unreadable) {
         let (key, uid) = (rejected.key.clone(), rejected.uid.as_ref());
+        let is_known = match rejected.kind {
+            ObjectKind::Endpoint => self.endpoints.contains_key(&key),
+            ObjectKind::Subscription => self.subscriptions.contains_key(&key),
+        };
+        let is_elsewhere = self.elsewhere.has(rejected.kind, &key);
+        if is_elsewhere || !(is_known || self.options.class.serves_unknown()) {
+            return;
+        }
         match rejected.kind {
             ObjectKind::Endpoint => {
                 if self.endpoints.get(&key).is_some_and(|entry| entry.is_of_another(uid)) {
                     self.remove_endpoint(&key);
                 }
-                if !self.endpoints.contains_key(&key) {
-                    self.dependencies.touch(&Referent::Endpoint(key.clone()));
-                }
+                self.dependencies.touch(&Referent::Endpoint(key.clone()));
                 self.changed |= self.endpoints.entry(key).or_default().reject(rejected);
             }
             ObjectKind::Subscription => {
@@ -234,9 +287,9 @@ impl ObjectIndex {
         for key in self.claims.moved() {
             self.dependencies.mark((ObjectKind::Endpoint, key));
         }
-        // Once more for the subscriptions of an endpoint that now reads bodies in another way.
-        for _ in 0..2 {
-            for (kind, key) in self.dependencies.take_dirty() {
+        // Endpoints first: they mark the subscriptions that they affect.
+        for kind in [ObjectKind::Endpoint, ObjectKind::Subscription] {
+            for key in self.dependencies.take_dirty(kind) {
                 self.recompile(kind, &key);
             }
         }
@@ -296,13 +349,14 @@ impl ObjectIndex {
         let snapshot = Snapshot::new(endpoints, subscriptions)
             .with_unready(self.claims.places())
             .with_known(known.map(|(key, _, uid)| Incarnation::new(key.clone(), uid)))
+            .with_known(self.elsewhere.subscriptions())
             .with_unread(unread.map(|(key, _)| Arc::clone(&key.namespace)));
         if self.synced { snapshot } else { snapshot.incomplete() }
     }
 
     fn objects(&mut self) -> Vec<ObjectView> {
-        let options = &self.options;
-        let endpoints = self.endpoints.iter_mut().map(|(key, entry)| views::endpoint(key, entry, options));
+        let (options, claims) = (&self.options, &self.claims);
+        let endpoints = self.endpoints.iter_mut().map(|(key, entry)| views::endpoint(key, entry, claims, options));
         let subscriptions = self.subscriptions.iter_mut().map(|(key, entry)| views::subscription(key, entry));
         endpoints.chain(subscriptions).collect()
     }

@@ -7,6 +7,7 @@
 
 pub mod admission;
 pub mod advice;
+pub mod class;
 pub mod compile;
 pub mod index;
 pub mod limits;
@@ -17,6 +18,7 @@ pub mod snapshot;
 pub mod status;
 pub mod target;
 
+pub use class::Class;
 pub use compile::{Options, Problem, Reference};
 pub use index::{Age, Applied, Change, ObjectIndex, Published, Unreadable};
 pub use namespaces::Namespaces;

@@ -11,7 +11,7 @@ use std::{
     },
 };
 
-use grapnel_api::{Condition, Incarnation};
+use grapnel_api::{Condition, ConditionType, Incarnation, Reason};
 use grapnel_delivery::breaker::OpenCircuit;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1;
@@ -42,6 +42,27 @@ impl Since {
     }
 }
 
+/// Another writer of an object's status, while it overwrites what this operator writes.
+#[derive(Debug, Default)]
+pub struct Rival(Mutex<Option<Arc<str>>>);
+
+impl Rival {
+    /// Sets or clears the other writer.
+    pub fn set(&self, writer: Option<Arc<str>>) {
+        *self.0.lock() = writer;
+    }
+
+    /// The condition that names it.
+    pub fn condition(&self) -> Option<Condition> {
+        let writer = self.0.lock().clone()?;
+        let message = format!(
+            "{writer} overwrites this status, which is therefore written less often; let only one operator serve the \
+             object: give each its own --class or --watch-namespaces"
+        );
+        Some(Condition::holds(ConditionType::Contested, Reason::OverwrittenByAnother, message))
+    }
+}
+
 /// A subscription was deleted with events that were neither delivered nor skipped nor dead-lettered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AbandonedDeliveries {
@@ -64,6 +85,8 @@ pub struct EndpointFacts {
     route: Mutex<Option<Arc<RouteState>>>,
     /// Transition times of its conditions.
     pub since: Since,
+    /// Another writer of its status.
+    pub rival: Rival,
 }
 
 /// A rejected request.
@@ -157,6 +180,8 @@ pub struct SubscriptionFacts {
     probe: Notify,
     /// Transition times of its conditions.
     pub since: Since,
+    /// Another writer of its status.
+    pub rival: Rival,
 }
 
 /// The result of the last attempt.

@@ -14,7 +14,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::observed::{
-    self, EndpointFacts, EndpointReading, Failed, LastDelivery, LastResult, SubscriptionFacts, SubscriptionReading,
+    self, EndpointFacts, EndpointReading, Failed, LastDelivery, LastResult, Rival, SubscriptionFacts,
+    SubscriptionReading,
 };
 use super::routing::{RouteSpec, RouteState};
 
@@ -79,6 +80,17 @@ pub enum ObjectStatus {
     Subscription(WebhookSubscriptionStatus),
 }
 
+impl ObjectStatus {
+    /// Names the operator that writes the status.
+    pub fn written_by(&mut self, operator: &str) {
+        let writer = match self {
+            Self::Endpoint(status) => &mut status.writer,
+            Self::Subscription(status) => &mut status.writer,
+        };
+        *writer = Some(operator.to_owned());
+    }
+}
+
 /// Everything known about one object.
 #[derive(Debug, Clone)]
 pub struct ObjectView {
@@ -102,6 +114,8 @@ pub struct ObjectView {
     pub event_id_from: Option<Arc<str>>,
     /// Conditions from the compiler.
     pub conditions: Arc<[Condition]>,
+    /// A version is in use: the newest, or an earlier one.
+    pub in_use: bool,
     /// No version is in use, and none will be before a change: the newest one does not compile, and every value that it
     /// refers to has been read.
     pub unusable: bool,
@@ -117,16 +131,28 @@ impl ObjectView {
         Incarnation::new(self.key.clone(), self.uid.clone().unwrap_or_default())
     }
 
+    /// Records that another writer overwrites the status of the object, or no longer does.
+    pub fn contested(&self, writer: Option<Arc<str>>) {
+        self.rival().set(writer);
+    }
+
+    fn rival(&self) -> &Rival {
+        match &self.facts {
+            Facts::Endpoint(facts) => &facts.rival,
+            Facts::Subscription(facts) => &facts.rival,
+        }
+    }
+
     /// The object's current conditions.
     pub fn conditions(&self, journal: &JournalReading) -> Vec<Condition> {
-        match &self.facts {
+        let mut conditions = match &self.facts {
             Facts::Endpoint(_) => {
                 let mut conditions = endpoint_conditions(&self.conditions, journal);
                 conditions.extend(self.route_state().map(|state| state.condition.clone()));
                 conditions
             }
             Facts::Subscription(facts) => {
-                let mut conditions = subscription_conditions(&self.conditions, &facts.read());
+                let mut conditions = subscription_conditions(&self.conditions, &facts.read(), self.in_use);
                 if facts.standing().draining
                     && let Some(counts) = journal.deliveries
                 {
@@ -134,7 +160,9 @@ impl ObjectView {
                 }
                 conditions
             }
-        }
+        };
+        conditions.extend(self.rival().condition());
+        conditions
     }
 
     /// The state of the HTTPRoute that the object wants.
@@ -182,6 +210,7 @@ impl ObjectView {
                         reason: rejection.code.into_owned(),
                         message: rejection.message,
                     }),
+                    writer: None,
                 })
             }
             Facts::Subscription(facts) => {
@@ -208,6 +237,7 @@ impl ObjectView {
                         message: failed.message.into(),
                         next_attempt_time: failed.next_attempt.map(Time),
                     }),
+                    writer: None,
                 })
             }
         }
@@ -282,23 +312,35 @@ fn endpoint_conditions(compiled: &[Condition], journal: &JournalReading) -> Vec<
 }
 
 /// Adds the conditions from the data plane. A failing receiver does not make a subscription unready.
-fn subscription_conditions(compiled: &[Condition], facts: &SubscriptionReading) -> Vec<Condition> {
+fn subscription_conditions(compiled: &[Condition], facts: &SubscriptionReading, in_use: bool) -> Vec<Condition> {
     let mut conditions = compiled.to_vec();
     if let Some(refusal) = &facts.refusal {
-        for condition in &mut conditions {
-            if matches!(condition.kind, ConditionType::Accepted | ConditionType::Ready) {
-                *condition = Condition::fails(condition.kind, Reason::InvalidSpec, refusal);
-            }
+        refuse(&mut conditions, refusal);
+    }
+    if conditions.iter().any(|condition| condition.kind == ConditionType::Delivering) {
+        // Suspended.
+        return conditions;
+    }
+    let delivering = match conditions.iter().find(|condition| condition.kind == ConditionType::Ready) {
+        Some(ready) if facts.refusal.is_some() || !in_use => {
+            let message = format!("nothing is delivered: {}", ready.message);
+            Condition::unknown(ConditionType::Delivering, Reason::NotReady, message)
+        }
+        _ => delivering(facts),
+    };
+    conditions.push(delivering);
+    conditions
+}
+
+/// Adds that the journal refuses the subscription, which only a change of the object can end.
+fn refuse(conditions: &mut Vec<Condition>, refusal: &str) {
+    conditions.retain(|condition| condition.kind != ConditionType::Stalled);
+    for condition in conditions.iter_mut() {
+        if matches!(condition.kind, ConditionType::Accepted | ConditionType::Ready) {
+            *condition = Condition::fails(condition.kind, Reason::InvalidSpec, refusal);
         }
     }
-    let suspended = conditions
-        .iter()
-        .any(|condition| condition.kind == ConditionType::Delivering && condition.status == ConditionStatus::False);
-    if !suspended {
-        conditions.retain(|condition| condition.kind != ConditionType::Delivering);
-        conditions.push(delivering(facts));
-    }
-    conditions
+    conditions.push(Condition::holds(ConditionType::Stalled, Reason::InvalidSpec, refusal));
 }
 
 /// Adds how many events delay the deletion. The reason why they are not delivered comes first.
@@ -306,7 +348,7 @@ fn say_draining(conditions: &mut [Condition], left: u64) {
     let Some(delivering) = conditions.iter_mut().find(|it| it.kind == ConditionType::Delivering) else { return };
     let events = if left == 1 { "event" } else { "events" };
     let message = format!("draining: {left} {events} left before deletion");
-    if delivering.status == ConditionStatus::False {
+    if delivering.status == ConditionStatus::False || delivering.reason == Reason::NotReady {
         delivering.message = format!("{}; {message}", delivering.message);
     } else {
         *delivering = Condition::holds(ConditionType::Delivering, Reason::Draining, message);
@@ -336,7 +378,7 @@ fn delivering(facts: &SubscriptionReading) -> Condition {
         return Condition::fails(KIND, Reason::TargetFailing, message);
     }
     match facts.outcome {
-        LastResult::None => Condition::holds(KIND, Reason::Succeeding, "no delivery has been due yet"),
+        LastResult::None => Condition::unknown(KIND, Reason::NotAttempted, "no delivery has been attempted yet"),
         LastResult::Succeeding => Condition::holds(KIND, Reason::Succeeding, "the last delivery succeeded"),
         LastResult::Failing => Condition::fails(
             KIND,

@@ -16,9 +16,13 @@ use url::{Host, Url};
 use zeroize::Zeroizing;
 
 use self::output::{CheckResult, ReportFormat};
-use super::{Usage, data_plane::domain, limits::CLI_MANIFEST_BYTES};
+use super::{
+    Usage,
+    data_plane::{domain, label},
+    limits::CLI_MANIFEST_BYTES,
+};
 use crate::{
-    catalog::{ObjectIndex, ObjectKind, Options, Snapshot, Subscription},
+    catalog::{Class, ObjectIndex, ObjectKind, Options, Snapshot, Subscription},
     files::{FileSource, FileWatch, InUse, LocatedProblem, ObjectName, Severity},
     telemetry::metrics::Metrics,
 };
@@ -38,6 +42,11 @@ pub struct CheckArgs {
     /// Accept references to Secrets and ConfigMaps that are not among the files, because something else creates them
     #[arg(long)]
     allow_missing_secrets: bool,
+
+    /// Check only objects with this spec.className, as the operator that runs with this --class does [default: objects of
+    /// every class]
+    #[arg(long, env = "GRAPNEL_CLASS", value_name = "NAME", value_parser = label)]
+    class: Option<String>,
 
     /// Refuse objects of other kinds instead of skipping them
     #[arg(long)]
@@ -75,6 +84,7 @@ impl CheckArgs {
             egress: egress.clone().allowing_loopback(),
             cluster_domain: self.cluster_domain.clone(),
             service_accounts: true,
+            class: self.class.as_deref().map_or(Class::Any, |class| Class::Only(Some(class.into()))),
             ..Options::default()
         };
         let source = source(&self.filename)?;
@@ -92,6 +102,7 @@ impl CheckArgs {
             missing: before - reports.len(),
             objects: watch.counts(),
             skipped: watch.skipped(),
+            elsewhere: watch.elsewhere(),
             ids: snapshot.endpoints().map(|it| (it.key.clone(), it.id_sources.describe_ids())).collect(),
             reports: &reports,
         };

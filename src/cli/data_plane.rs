@@ -1,6 +1,6 @@
 //! Flags shared by `grapnel run` and `grapnel standalone`.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use clap::{Args, ValueEnum};
 use grapnel_delivery::{
@@ -18,7 +18,7 @@ use url::Url;
 
 use super::{Usage, open_files};
 use crate::{
-    catalog::{Namespaces, Options},
+    catalog::{Class, Namespaces, Options},
     ingress::{limits::MAX_CONNECTIONS, tls::TlsFiles},
     runtime::DataPlane,
     telemetry::tracing::LogFormat,
@@ -66,9 +66,13 @@ pub(super) struct DataPlaneArgs {
     #[arg(long, env = "GRAPNEL_WATCH_NAMESPACES", value_name = "NAMESPACE", value_delimiter = ',', value_parser = label)]
     pub(super) watch_namespaces: Vec<String>,
 
+    /// Class of the objects to serve: those with this spec.className [default: objects without a className]
+    #[arg(long, env = "GRAPNEL_CLASS", value_name = "NAME", value_parser = label)]
+    pub(super) class: Option<String>,
+
     /// Shortest interval between two writes of the counters in a status; changed conditions are written at once. Not
     /// used without a cluster
-    #[arg(long, env = "GRAPNEL_STATUS_INTERVAL", value_name = "DURATION", default_value = "10s", value_parser = interval)]
+    #[arg(long, env = "GRAPNEL_STATUS_INTERVAL", value_name = "DURATION", default_value = "60s", value_parser = interval)]
     pub(super) status_interval: Duration,
 
     /// Non-public networks that deliveries may call, such as 10.1.0.0/16; may be repeated. Cloud metadata addresses are
@@ -228,6 +232,7 @@ impl DataPlaneArgs {
             path_prefix: self.path_prefix.0.clone(),
             public_url: self.public_url.clone(),
             egress: egress.allowing(self.egress_allow.clone()),
+            class: Class::Only(self.class.as_deref().map(Arc::from)),
             ..Options::default()
         }
     }

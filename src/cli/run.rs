@@ -12,7 +12,11 @@ use super::{
 use crate::{
     catalog::Options,
     cli::limits,
-    controller::{connect::Connection, limits::LEASE_DURATION_MIN, route::RouteService},
+    controller::{
+        connect::{self, Connection},
+        limits::{LEASE_DURATION_MIN, STATUS_WRITES_PER_SECOND},
+        route::RouteService,
+    },
     runtime::{self, Cluster, DataPlane},
     telemetry,
 };
@@ -35,6 +39,11 @@ pub struct RunArgs {
     /// Domain of the cluster's DNS, for targets that are Services
     #[arg(long, env = "GRAPNEL_CLUSTER_DOMAIN", value_name = "DOMAIN", default_value = "cluster.local", value_parser = domain)]
     cluster_domain: String,
+
+    /// Largest number of writes of counters a second over all statuses. With more busy objects every interval becomes
+    /// longer than --status-interval; changed conditions are written at once
+    #[arg(long, env = "GRAPNEL_STATUS_WRITES_PER_SECOND", value_name = "N", default_value_t = STATUS_WRITES_PER_SECOND, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    status_writes_per_second: u32,
 
     /// Namespace of the Lease that selects the replica that writes statuses and Events [default: that of the pod, or of
     /// the kubeconfig's context]
@@ -82,7 +91,8 @@ impl RunArgs {
         let cluster = Cluster {
             connection: Connection { kubeconfig: self.kubeconfig, context: self.context },
             status_interval: self.data_plane.status_interval,
-            lease_namespace: self.lease_namespace,
+            status_writes_per_second: self.status_writes_per_second,
+            lease_namespace: self.lease_namespace.or_else(connect::pod_namespace),
             lease_name: self.lease_name,
             lease_duration: self.lease_duration,
             identity: self.identity.unwrap_or_else(identity),

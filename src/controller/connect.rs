@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use grapnel_values::name::is_label;
 use kube::{
     Client, Config,
     config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
@@ -38,6 +39,18 @@ pub enum ConnectError {
     /// The client could not be set up.
     #[error("the client of the API server cannot be set up: {0}")]
     Client(Box<kube::Error>),
+}
+
+/// Where a pod finds the namespace of its service account.
+const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
+
+/// The namespace of the pod that this process runs in, from `POD_NAMESPACE` (downward API) or from the files of the
+/// service account; `None` outside of a pod.
+pub fn pod_namespace() -> Option<String> {
+    let variable = std::env::var("POD_NAMESPACE").ok();
+    let file = || std::fs::read_to_string(NAMESPACE_FILE).ok();
+    let namespace = variable.filter(|name| !name.trim().is_empty()).or_else(file)?;
+    Some(namespace.trim().to_owned()).filter(|name| is_label(name))
 }
 
 /// Clients of one API server.

@@ -32,6 +32,7 @@ use tokio::{sync::watch, time};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    api_access::{ApiAccess, Need, Timeout},
     lease::Leadership,
     observed_state::{Finalizer, ObservedState},
 };
@@ -58,6 +59,8 @@ pub struct Drain {
     pub journal: Arc<dyn Journal>,
     /// Whether this replica may write.
     pub leadership: Leadership,
+    /// Reports refused writes.
+    pub access: ApiAccess,
 }
 
 /// State kept between passes.
@@ -198,25 +201,23 @@ impl Drain {
         let params = PatchParams::apply(FIELD_MANAGER).force();
         let patch = Patch::Apply(patch);
         let answer = api.patch_metadata(&key.name, &params, &patch);
-        let error = match time::timeout(self.leadership.write_timeout(), answer).await {
+        let need = Need::new("patch", "webhooksubscriptions").without_it("deletionPolicy Drain does not work");
+        match time::timeout(self.leadership.write_timeout(), answer).await {
             Ok(Ok(_)) => {
+                self.access.recovered(&need);
                 tracing::info!(namespace = %key.namespace, subscription = %key.name, hold, "finalizer written");
-                return true;
+                true
             }
-            Ok(Err(kube::Error::Api(status))) if status.is_not_found() || status.is_conflict() => return true,
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "no answer in time".into(),
-        };
-        tracing::warn!(
-            namespace = %key.namespace,
-            subscription = %key.name,
-            hold,
-            error,
-            "the finalizer {FINALIZER} was not written; retrying in {} s; the service account needs the verb patch on \
-             webhooksubscriptions",
-            limits::DRAIN_RETRY.as_secs()
-        );
-        false
+            Ok(Err(kube::Error::Api(status))) if status.is_not_found() || status.is_conflict() => true,
+            Ok(Err(error)) => {
+                self.access.failed(need, &error);
+                false
+            }
+            Err(_) => {
+                self.access.failed(need, &Timeout);
+                false
+            }
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use serde_json::Value;
 use tokio::{sync::mpsc, time};
 use tokio_util::sync::CancellationToken;
 
+use super::api_access::{ApiAccess, Cause, Need};
 use crate::{
     catalog::{ObjectKind, observed::AbandonedDeliveries},
     controller::limits,
@@ -43,15 +44,16 @@ pub struct Announcer {
 pub struct Publisher {
     queue: mpsc::Receiver<Announcement>,
     recorder: Recorder,
+    access: ApiAccess,
     metrics: Metrics,
 }
 
 /// A publisher and its queue. `client` must not retry by itself; `instance` is this replica's name.
-pub fn channel(client: Client, instance: String, metrics: Metrics) -> (Announcer, Publisher) {
+pub fn channel(client: Client, instance: String, access: ApiAccess, metrics: Metrics) -> (Announcer, Publisher) {
     let (sender, queue) = mpsc::channel(limits::EVENTS_QUEUED);
     let reporter = Reporter { controller: CONTROLLER.into(), instance: Some(instance) };
     let recorder = Recorder::new(client, reporter);
-    (Announcer { queue: sender, metrics: metrics.clone() }, Publisher { queue, recorder, metrics })
+    (Announcer { queue: sender, metrics: metrics.clone() }, Publisher { queue, recorder, access, metrics })
 }
 
 impl Announcer {
@@ -76,9 +78,16 @@ impl Publisher {
             let outcome = tokio::select! {
                 () = shutdown.cancelled() => return,
                 published = published => match published {
-                    Ok(Ok(())) => "ok",
+                    Ok(Ok(())) => {
+                        self.access.recovered(&need());
+                        "ok"
+                    }
                     Ok(Err(error)) => {
                         tracing::debug!(reason = event.reason, %error, "an Event was not published");
+                        // Any other failure concerns this Event only, such as that its namespace is being deleted.
+                        if error.is_missing_right() {
+                            self.access.failed(need(), &error);
+                        }
                         "failed"
                     }
                     Err(_) => "timeout",
@@ -87,6 +96,11 @@ impl Publisher {
             self.metrics.cluster().event(outcome);
         }
     }
+}
+
+/// The right that publishing takes.
+fn need() -> Need {
+    Need::new("create", "events").without_it("no Kubernetes Events are published")
 }
 
 /// Announces the events that deleted subscriptions have left behind, until `shutdown`.
@@ -169,11 +183,12 @@ pub(super) fn conditions(status: Option<&Value>) -> Vec<Condition> {
 }
 
 /// The Event for a changed condition. One that became false, for a new reason or in a new generation, is a warning;
-/// `Ready` that became true is `Programmed`, and deliveries that resume after a pause are `CircuitClosed`. `Stalled`
-/// and `Reconciling` repeat the others and cause no Event.
+/// `Ready` that became true is `Programmed`, and deliveries that resume after a pause are `CircuitClosed`. `Stalled`,
+/// `Reconciling` and `ReferencesResolved` repeat the others and cause no Event.
 fn transition(previous: Option<&Condition>, condition: &Condition) -> Option<Event> {
     let is = |kind: ConditionType| condition.type_ == kind.as_str();
-    if is(ConditionType::Stalled) || is(ConditionType::Reconciling) {
+    let repeats = [ConditionType::Stalled, ConditionType::Reconciling, ConditionType::ReferencesResolved];
+    if repeats.into_iter().any(is) {
         return None;
     }
     let as_before = previous.is_some_and(|previous| {

@@ -23,7 +23,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use self::election::{Change, Election, Now, Step};
-use crate::{controller::limits, telemetry::metrics::Metrics};
+use super::api_access::{Cause, Timeout};
+use crate::{admin::HealthReporter, controller::limits, telemetry::metrics::Metrics};
 
 /// The Lease and this replica's identity.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,18 +69,31 @@ impl Leadership {
 pub struct Candidate {
     api: Api<Lease>,
     options: LeaseOptions,
+    /// The part of the readiness that says whether this replica writes statuses.
+    part: HealthReporter,
     metrics: Metrics,
     election: Election,
     until: watch::Sender<Option<Instant>>,
+    /// The last failure, if the last turn failed.
+    failure: Option<(Option<u16>, String)>,
 }
 
 /// Why a turn failed.
 #[derive(Debug, thiserror::Error)]
 enum TurnError {
-    #[error("the API server did not answer in time")]
-    Timeout,
+    #[error(transparent)]
+    Timeout(#[from] Timeout),
     #[error(transparent)]
     Api(#[from] kube::Error),
+}
+
+impl Cause for TurnError {
+    fn code(&self) -> Option<u16> {
+        match self {
+            Self::Timeout(_) => None,
+            Self::Api(error) => error.code(),
+        }
+    }
 }
 
 impl TurnError {
@@ -91,13 +105,16 @@ impl TurnError {
 }
 
 impl Candidate {
-    /// A candidate that takes part once it runs. `client` must not retry by itself.
-    pub fn new(client: Client, options: LeaseOptions, metrics: Metrics) -> (Self, Leadership) {
+    /// A candidate that takes part once it runs. `client` must not retry by itself; `part` says in the readiness whether
+    /// this replica writes statuses.
+    pub fn new(client: Client, options: LeaseOptions, part: HealthReporter, metrics: Metrics) -> (Self, Leadership) {
         let api = Api::namespaced(client, &options.namespace);
         let election = Election::new(options.name.clone(), options.identity.clone(), options.duration);
         let (until, receiver) = watch::channel(None);
         let leadership = Leadership { until: receiver, duration: options.duration };
-        (Self { api, options, metrics, election, until }, leadership)
+        let candidate = Self { api, options, part, metrics, election, until, failure: None };
+        candidate.describe();
+        (candidate, leadership)
     }
 
     /// Acquires and renews the Lease until `shutdown`, then releases it.
@@ -108,18 +125,60 @@ impl Candidate {
                 turn = self.turn() => turn,
                 () = shutdown.cancelled() => break,
             };
-            if let Err(error) = turn {
-                tracing::warn!(lease = %self.options.name, %error, "the Lease cannot be read or renewed");
-            }
+            self.note(turn.err());
             self.expire();
+            self.describe();
             tokio::select! {
                 () = time::sleep(pause) => {}
                 // A loss is reported when it happens, not at the next turn.
-                () = self.lost() => self.expire(),
+                () = self.lost() => {
+                    self.expire();
+                    self.describe();
+                }
                 () = shutdown.cancelled() => break,
             }
         }
         self.release().await;
+    }
+
+    /// Records whether a turn failed, and logs what has changed.
+    fn note(&mut self, error: Option<TurnError>) {
+        let LeaseOptions { namespace, name: lease, .. } = &self.options;
+        let failure = error.map(|error| (error.code(), error.to_string()));
+        match (&self.failure, &failure) {
+            (Some((before, _)), Some((code, _))) if before == code => {}
+            (_, Some((code, error))) => tracing::warn!(
+                namespace,
+                lease,
+                code,
+                error,
+                "the Lease cannot be read or renewed; without it no status is written"
+            ),
+            (Some(_), None) => tracing::info!(namespace, lease, "the Lease can be read again"),
+            (None, None) => {}
+        }
+        self.metrics.cluster().lease_failing(failure.is_some());
+        self.failure = failure;
+    }
+
+    /// Says in the readiness whether this replica writes statuses.
+    fn describe(&self) {
+        let LeaseOptions { namespace, name, identity, .. } = &self.options;
+        let lease = format!("Lease {namespace}/{name}");
+        match (self.election.until(), &self.failure, self.election.holder()) {
+            (Some(_), ..) => self.part.remark(format!("written by this replica ({identity}), which holds the {lease}")),
+            (None, Some((code, error)), _) => {
+                let error = code.map_or_else(|| error.clone(), |code| format!("status {code}"));
+                let reason = format!("this replica writes no status: the {lease} cannot be read or renewed: {error}");
+                self.part.degraded(reason);
+            }
+            (None, None, Some(holder)) => {
+                self.part.remark(format!("this replica writes no status: {holder} holds the {lease}"));
+            }
+            (None, None, None) => {
+                self.part.remark(format!("this replica writes no status: it does not hold the {lease}"));
+            }
+        }
     }
 
     /// Resolves when this replica may no longer act as the holder.
@@ -163,7 +222,7 @@ impl Candidate {
     async fn request<T>(&self, call: impl Future<Output = kube::Result<T>>) -> Result<T, TurnError> {
         match time::timeout(self.options.duration / 4, call).await {
             Ok(answer) => Ok(answer?),
-            Err(_) => Err(TurnError::Timeout),
+            Err(_) => Err(Timeout.into()),
         }
     }
 

@@ -72,6 +72,12 @@ grapnel_values::bounds! {
     /// How long changes are collected before they are published together.
     pub const GATHER: Duration = Duration::from_millis(20);
 
+    /// How long after its last failure a watch counts as failing. Failing watches are repeated at least every 30 seconds.
+    pub const WATCH_FAILURE_FOR: Duration = Duration::from_secs(90);
+
+    /// How often it is checked whether watches still fail.
+    pub const WATCH_CHECK: Duration = Duration::from_secs(15);
+
     /// Minimum pause between two snapshots; changes in between are in the second.
     pub const PUBLISH_PAUSE: Duration = Duration::from_millis(100);
 
@@ -85,10 +91,60 @@ grapnel_values::bounds! {
     pub const STATUS_SETTLE: Duration = Duration::from_secs(1);
 
     /// Default of `--status-interval`: minimum time between two writes of one object's counters.
-    pub const STATUS_INTERVAL: Duration = Duration::from_secs(10);
+    pub const STATUS_INTERVAL: Duration = Duration::from_secs(60);
 
-    /// Maximum statuses written concurrently.
-    pub const STATUS_WRITES_AT_ONCE: usize = 16;
+    /// Default of `--status-writes-per-second`: maximum writes of counters a second over all objects. With more than 600
+    /// busy objects the interval between two writes of one object becomes longer than [`STATUS_INTERVAL`].
+    pub const STATUS_WRITES_PER_SECOND: u32 = 10;
+
+    /// How often in a row the conditions of one object are written at once.
+    pub const CONDITIONS_BURST: u32 = 6;
+
+    /// Minimum time between two writes of the conditions of one object that has used up [`CONDITIONS_BURST`].
+    pub const CONDITIONS_PERIOD: Duration = Duration::from_secs(10);
+
+    /// First pause before the failed write of an object is repeated; it doubles up to [`STATUS_RETRY_MAX`].
+    pub const STATUS_RETRY: Duration = Duration::from_secs(1);
+
+    /// Maximum pause before the failed write of an object is repeated.
+    pub const STATUS_RETRY_MAX: Duration = Duration::from_secs(300);
+
+    /// How many objects fail in a row before writes are taken to fail whatever their object.
+    pub const STATUS_FAILING_AFTER: usize = 3;
+
+    /// First pause before one write probes an API server that accepts none; it doubles up to [`STATUS_PROBE_MAX`].
+    pub const STATUS_PROBE: Duration = Duration::from_millis(500);
+
+    /// Maximum pause between two probes, and so the maximum delay of statuses after the API server accepts writes again.
+    pub const STATUS_PROBE_MAX: Duration = Duration::from_secs(10);
+
+    /// Maximum pause that the API server may request by `Retry-After`; a longer one is shortened.
+    pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(120);
+
+    /// Maximum size of the API server's response to a write of a status, in bytes; the objects themselves have at most
+    /// 1.5 MiB.
+    pub const STATUS_RESPONSE_BYTES: usize = 4 * 1024 * 1024;
+
+    /// How long failing writes of statuses are counted before the first log line about them.
+    pub const STATUS_LOG_DELAY: Duration = Duration::from_secs(2);
+
+    /// Minimum time between two log lines about failing writes of statuses.
+    pub const STATUS_LOG_INTERVAL: Duration = Duration::from_secs(60);
+
+    /// Pause before a status that another writer has overwritten is repaired, the first two times.
+    pub const CONTEST_REPAIR: Duration = Duration::from_secs(2);
+
+    /// Pause before a status that was overwritten again is repaired; it doubles up to [`CONTEST_PAUSE_MAX`].
+    pub const CONTEST_PAUSE: Duration = Duration::from_secs(60);
+
+    /// Maximum pause between two writes of a contested status.
+    pub const CONTEST_PAUSE_MAX: Duration = Duration::from_secs(3600);
+
+    /// How long a status must not be overwritten before the contest about it is over.
+    pub const CONTEST_OVER: Duration = Duration::from_secs(300);
+
+    /// Maximum statuses of one kind written concurrently.
+    pub const STATUS_WRITES_AT_ONCE: usize = 8;
 
     /// Delay before a failed write of a finalizer is retried.
     pub const DRAIN_RETRY: Duration = Duration::from_secs(30);

@@ -4,9 +4,10 @@
 //! [`events`] writes Kubernetes Events, [`route`] manages HTTPRoutes, and [`drain`] delays the deletion of subscriptions that request it, all of them
 //! only while this replica holds the [`lease`]. Deliveries abandoned by a deletion are announced by the replica that
 //! had them, whether it holds the lease or not. The data plane waits for none of this: while the API server is
-//! unavailable, webhooks are accepted and delivered as last configured. Only callers authenticated by their
+//! unavailable, webhooks are accepted and delivered as last configured; [`api_access`] reports what it refuses. Only callers authenticated by their
 //! ServiceAccount, and users of the admin API, need its [`reviews`].
 
+pub mod api_access;
 pub mod connect;
 pub mod drain;
 pub mod events;

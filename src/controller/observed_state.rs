@@ -18,6 +18,12 @@ pub struct Sighting {
     /// `status` as JSON, regardless of its writer; `None` if it is absent or cannot be read. A string takes a fraction
     /// of the memory of the parsed form.
     pub status: Option<Arc<str>>,
+    /// `metadata.resourceVersion`.
+    pub version: Option<Arc<str>>,
+    /// The last writer of the status, if it is not this operator.
+    pub rival: Option<Arc<str>>,
+    /// Whether this operator has written the status since it was last overwritten.
+    pub is_own: bool,
     /// Whether its deletion is to be delayed.
     pub finalizer: Finalizer,
 }
@@ -45,35 +51,84 @@ impl Finalizer {
 
 /// The last observation of every object. Cheap to clone; clones share the state. Its size is bounded by the number of
 /// objects.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct ObservedState {
-    seen: Arc<Mutex<HashMap<(ObjectKind, ObjectKey), Sighting>>>,
+    /// How this operator names itself in statuses.
+    writer: Arc<str>,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    seen: HashMap<(ObjectKind, ObjectKey), Sighting>,
+    /// Objects whose status another writer has overwritten, with its name.
+    overwritten: HashMap<(ObjectKind, ObjectKey), Arc<str>>,
 }
 
 impl ObservedState {
-    /// Records an observation and returns the previous one.
-    pub fn note(&self, kind: ObjectKind, key: &ObjectKey, sighting: Sighting) -> Option<Sighting> {
-        self.seen.lock().insert((kind, key.clone()), sighting)
+    /// Nothing was observed yet. `writer` is the name of this operator in the statuses that it writes.
+    pub fn new(writer: impl Into<Arc<str>>) -> Self {
+        Self { writer: writer.into(), state: Arc::default() }
     }
 
-    /// Records a status that was just written, if that object still exists.
-    pub fn wrote(&self, kind: ObjectKind, key: &ObjectKey, uid: Option<&str>, status: Arc<str>) {
-        if let Some(sighting) = self.seen.lock().get_mut(&(kind, key.clone()))
+    /// The name of this operator in the statuses that it writes.
+    pub fn writer(&self) -> &Arc<str> {
+        &self.writer
+    }
+
+    /// Records an observation and returns the previous one. A status older than one that was written meanwhile does not
+    /// count.
+    pub fn note(&self, kind: ObjectKind, key: &ObjectKey, mut sighting: Sighting) -> Option<Sighting> {
+        let mut state = self.state.lock();
+        let object = (kind, key.clone());
+        let before = state.seen.get(&object).filter(|before| before.uid == sighting.uid && before.is_own);
+        if let Some(before) = before {
+            sighting.is_own = true;
+            if is_older(sighting.version.as_deref(), before.version.as_deref()) {
+                (sighting.status, sighting.version) = (before.status.clone(), before.version.clone());
+                sighting.rival = None;
+            } else if let Some(rival) = sighting.rival.as_ref().filter(|_| sighting.status != before.status) {
+                sighting.is_own = false;
+                let rival = Arc::clone(rival);
+                state.overwritten.insert(object.clone(), rival);
+            }
+        }
+        state.seen.insert(object, sighting)
+    }
+
+    /// Records a status that was just written, with the version of the object that it made, if that object still exists.
+    pub fn wrote(
+        &self,
+        kind: ObjectKind,
+        key: &ObjectKey,
+        uid: Option<&str>,
+        status: Arc<str>,
+        version: Option<String>,
+    ) {
+        if let Some(sighting) = self.state.lock().seen.get_mut(&(kind, key.clone()))
             && sighting.uid.as_deref() == uid
         {
-            sighting.status = Some(status);
+            (sighting.status, sighting.rival, sighting.is_own) = (Some(status), None, true);
+            sighting.version = version.map(Arc::from).or(sighting.version.take());
         }
+    }
+
+    /// Takes the objects whose status another writer has overwritten since the last call, each with its name.
+    pub fn take_overwritten(&self) -> HashMap<(ObjectKind, ObjectKey), Arc<str>> {
+        std::mem::take(&mut self.state.lock().overwritten)
     }
 
     /// Removes a deleted object.
     pub fn forget(&self, kind: ObjectKind, key: &ObjectKey) {
-        self.seen.lock().remove(&(kind, key.clone()));
+        let mut state = self.state.lock();
+        state.seen.remove(&(kind, key.clone()));
+        state.overwritten.remove(&(kind, key.clone()));
     }
 
     /// Subscriptions whose finalizer may have to be added or removed, with their uids.
     pub fn unfinished(&self) -> Vec<(ObjectKey, Arc<str>, Finalizer)> {
-        let seen = self.seen.lock();
-        let unfinished = seen.iter().filter_map(|((_, key), sighting)| {
+        let state = self.state.lock();
+        let unfinished = state.seen.iter().filter_map(|((_, key), sighting)| {
             let uid = sighting.uid.clone()?;
             sighting.finalizer.is_unfinished().then(|| (key.clone(), uid, sighting.finalizer))
         });
@@ -82,13 +137,49 @@ impl ObservedState {
 
     /// The last observation of an object.
     pub fn get(&self, kind: ObjectKind, key: &ObjectKey) -> Option<Sighting> {
-        self.seen.lock().get(&(kind, key.clone())).cloned()
+        self.state.lock().seen.get(&(kind, key.clone())).cloned()
     }
+}
+
+/// Whether one version is older than another. Versions that cannot be compared are not.
+fn is_older(one: Option<&str>, other: Option<&str>) -> bool {
+    let number = |version: Option<&str>| version.and_then(|version| version.parse::<u64>().ok());
+    matches!((number(one), number(other)), (Some(one), Some(other)) if one < other)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_status_is_overwritten_only_by_another_writer_after_ones_own_write() {
+        let state = ObservedState::new("shop/grapnel");
+        let key = ObjectKey::new("shop", "orders");
+        let seen = |version: &str, status: &str, rival: Option<&str>| {
+            let sighting = Sighting {
+                uid: Some("u".into()),
+                status: Some(status.into()),
+                version: Some(version.into()),
+                rival: rival.map(Arc::from),
+                ..Sighting::default()
+            };
+            state.note(ObjectKind::Endpoint, &key, sighting);
+            state.take_overwritten().len()
+        };
+        let wrote = |version: &str, status: &str| {
+            state.wrote(ObjectKind::Endpoint, &key, Some("u"), status.into(), Some(version.into()));
+        };
+        assert_eq!(seen("7", "theirs", Some("other")), 0, "it was theirs before");
+        wrote("9", "ours");
+        assert_eq!(seen("8", "theirs, later", Some("other")), 0, "before one's own write");
+        assert_eq!(state.get(ObjectKind::Endpoint, &key).unwrap().status.as_deref(), Some("ours"));
+        assert_eq!(seen("9", "ours", None), 0);
+        assert_eq!(seen("10", "ours", Some("other")), 0, "the same status");
+        assert_eq!(seen("11", "theirs", Some("other")), 1);
+        assert_eq!(seen("12", "theirs again", Some("other")), 0, "once for each own write");
+        wrote("13", "ours");
+        assert_eq!(seen("14", "theirs", Some("other")), 1);
+    }
 
     #[test]
     fn a_finalizer_is_put_while_wanted_and_removed_when_it_is_not_or_the_object_goes() {

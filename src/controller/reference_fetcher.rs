@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    sync::Arc,
     time::Duration,
 };
 
@@ -15,6 +16,7 @@ use k8s_openapi::{
 use kube::{Api, Client};
 use tokio::time::{self, Instant};
 
+use super::api_access::{ApiAccess, Need};
 use crate::{
     catalog::{Change, Reference},
     controller::limits,
@@ -23,6 +25,7 @@ use crate::{
 /// Fetches of referenced values, at most [`limits::FETCHES_AT_ONCE`] at a time.
 pub(super) struct Fetches {
     client: Client,
+    access: ApiAccess,
     queue: VecDeque<Reference>,
     /// Queued or in flight; `true` if the value has changed since it was requested.
     in_flight: HashMap<Reference, bool>,
@@ -41,9 +44,10 @@ struct Fetched {
 }
 
 impl Fetches {
-    pub(super) fn new(client: Client) -> Self {
+    pub(super) fn new(client: Client, access: ApiAccess) -> Self {
         Self {
             client,
+            access,
             queue: VecDeque::new(),
             in_flight: HashMap::new(),
             under_way: FuturesUnordered::new(),
@@ -118,6 +122,7 @@ impl Fetches {
             match result {
                 Ok(fetched) => {
                     self.pause = limits::FETCH_PAUSE;
+                    self.access.recovered(&need(&reference));
                     self.versions.insert(reference.clone(), fetched.version);
                     if changed {
                         self.ask(reference);
@@ -126,7 +131,7 @@ impl Fetches {
                     return Some(fetched.change);
                 }
                 Err(error) => {
-                    tracing::warn!(%reference, %error, "cannot read a referenced value; retrying");
+                    self.access.failed(need(&reference), &error);
                     if self.failed.is_empty() {
                         self.again = Instant::now() + self.pause;
                     }
@@ -144,6 +149,16 @@ impl Fetches {
             self.under_way.push(Box::pin(fetch(self.client.clone(), reference)));
         }
     }
+}
+
+/// The right that a fetch takes.
+fn need(reference: &Reference) -> Need {
+    let resource = match reference {
+        Reference::Secret(_) => "secrets",
+        Reference::ConfigMap(_) => "configmaps",
+    };
+    let need = Need::new("get", resource).within(Some(Arc::clone(&reference.key().namespace)));
+    need.without_it("objects that refer to them are not served").vital()
 }
 
 async fn fetch(client: Client, reference: Reference) -> (Reference, Result<Fetched, kube::Error>) {

@@ -1,37 +1,47 @@
 //! Writes statuses: only as the leader, only changes, by server-side apply with one field manager.
 //!
-//! A condition that changes is written at once, counters at most every `--status-interval`. A failed write is due again
-//! at the next pass; nothing is queued, so no outdated status is ever written.
+//! A pass over all objects finds the conditions that have changed; `schedule` decides which object is written when,
+//! `contest` what happens if another writer overwrites a status. Here is the loop that connects them, and the requests.
+//! Nothing is queued: a status is computed when it is written, so no outdated one is ever written.
+
+mod contest;
+mod difference;
+mod gate;
+mod memo;
+mod request;
+mod schedule;
+mod tally;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use futures_util::{StreamExt, stream};
-use grapnel_api::{Condition, ConditionStatus, ObjectKey, Reason, WebhookEndpoint, WebhookSubscription};
+use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream, stream::FuturesUnordered};
+use grapnel_api::ObjectKey;
 use grapnel_journal::Journal;
 use grapnel_values::clock::Clock;
-use kube::{
-    Api, Client,
-    api::{DynamicObject, Patch, PatchParams},
-    core::ApiResource,
-};
-use serde_json::{Value, json};
+use kube::Client;
+use serde_json::Value;
 use tokio::{sync::watch, time};
 use tokio_util::sync::CancellationToken;
 
+use self::{
+    contest::Contest,
+    memo::{Material, Memo},
+    request::{StatusPatch, WriteError},
+    schedule::{Due, Schedule},
+    tally::Tally,
+};
 use super::{
+    api_access::{ApiAccess, Need},
     events::{self, Announcer},
     lease::Leadership,
     observed_state::ObservedState,
 };
 use crate::{
-    catalog::{
-        EndpointReading, Facts, JournalReading, ObjectKind, ObjectView, RouteState, SubscriptionReading,
-        observed::DeliveryHealth,
-    },
+    catalog::{EndpointReading, Facts, JournalReading, ObjectKind, ObjectView, SubscriptionReading},
     controller::limits,
     telemetry::metrics::Metrics,
 };
@@ -53,90 +63,87 @@ pub struct StatusWriter {
     pub leadership: Leadership,
     /// Publishes Kubernetes Events about changes.
     pub announcer: Announcer,
+    /// Reports refused writes.
+    pub access: ApiAccess,
     /// Minimum time between two writes of an object's counters.
     pub interval: Duration,
+    /// Maximum writes of counters a second over all objects.
+    pub per_second: u32,
     /// The clock, for transition times.
     pub clock: Arc<dyn Clock>,
     /// Counts writes.
     pub metrics: Metrics,
 }
 
-/// The state kept for one object's status.
-#[derive(Default)]
-struct Memo {
-    uid: Option<Arc<str>>,
-    /// The inputs of the last computed status.
-    made_of: Option<Material>,
-    /// Since when a referenced object has been absent.
-    absent_since: Option<Instant>,
-    /// When counters are checked next.
-    counters_due: Option<Instant>,
-}
+/// The name of an object in the schedule.
+type Object = (ObjectKind, ObjectKey);
 
-/// The inputs of the conditions. Cheap to compare: unchanged conditions are the same allocation.
-#[derive(Clone, PartialEq)]
-struct Material {
-    generation: Option<i64>,
-    standing: Option<DeliveryHealth>,
-    /// The endpoint's events are stored: no storage share is exhausted.
-    storing: bool,
-    route: Option<Arc<RouteState>>,
-    conditions: Arc<[Condition]>,
-}
+/// A write in flight, with the version of the object that it made.
+type Flight = BoxFuture<'static, (Write, Result<Option<String>, WriteError>)>;
 
 /// A write that is due.
 struct Write {
-    kind: ObjectKind,
-    key: ObjectKey,
-    uid: Option<Arc<str>>,
+    patch: StatusPatch,
     made_of: Material,
     /// The last known status on the API server.
     before: Option<Value>,
-    status: Value,
-    /// The new status as JSON.
-    text: Arc<str>,
 }
 
-/// The result of a write.
-enum Written {
-    Yes,
-    /// The object no longer exists.
-    Gone,
-    No,
+/// What the writer keeps while it leads.
+struct State {
+    schedule: Schedule<Object>,
+    memos: HashMap<Object, Memo>,
+    views: Arc<Vec<ObjectView>>,
+    /// Where each object is in `views`.
+    places: HashMap<Object, usize>,
+    flights: FuturesUnordered<Flight>,
+    /// Other writers that were reported.
+    rivals: HashSet<Arc<str>>,
+    failures: Tally,
 }
 
 impl StatusWriter {
     /// Writes until `shutdown`, and then a last time, so that counters are right after a restart.
     pub async fn run(mut self, shutdown: CancellationToken) {
-        let mut memos = HashMap::new();
+        let mut state = self.state();
         let mut leading = false;
         let mut ticks = time::interval(limits::STATUS_PASS);
         ticks.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => break,
-                _ = ticks.tick() => {}
+                Some((write, result)) = state.flights.next() => self.settle(&mut state, write, result),
+                _ = ticks.tick() => self.look(&mut state),
                 () = self.leadership.changed() => {}
-                changed = self.objects.changed() => if changed.is_err() { break },
+                changed = self.objects.changed() => if changed.is_err() { break } else { self.look(&mut state) },
+                () = sleep_until(state.schedule.wake()), if leading => {}
             }
             let held = self.leadership.held();
             if held && !leading {
                 // Another replica may have written since, so the state of the API server counts.
-                memos.clear();
+                state = self.state();
                 self.resume();
+                self.look(&mut state);
             }
             leading = held;
             if held {
-                tokio::select! {
-                    () = self.pass(&mut memos, false) => {}
-                    // Interrupted writes are repeated below, or by the next leader.
-                    () = shutdown.cancelled() => break,
-                }
+                self.begin(&mut state);
             }
         }
-        if self.leadership.held() && time::timeout(limits::SHUTDOWN_STATUS, self.pass(&mut memos, true)).await.is_err()
-        {
+        if self.leadership.held() && time::timeout(limits::SHUTDOWN_STATUS, self.finish(&mut state)).await.is_err() {
             tracing::warn!("not every status could be written before the end");
+        }
+    }
+
+    fn state(&self) -> State {
+        State {
+            schedule: Schedule::new(self.interval, self.per_second, |(kind, _)| *kind as usize),
+            memos: HashMap::new(),
+            views: Arc::default(),
+            places: HashMap::new(),
+            flights: FuturesUnordered::new(),
+            rivals: HashSet::new(),
+            failures: Tally::default(),
         }
     }
 
@@ -161,75 +168,99 @@ impl StatusWriter {
         }
     }
 
-    /// Writes everything that is due.
-    async fn pass(&mut self, memos: &mut HashMap<(ObjectKind, ObjectKey), Memo>, last: bool) {
-        let views = Arc::clone(&self.objects.borrow_and_update());
-        if memos.len() > views.len() {
-            let alive: std::collections::HashSet<_> = views.iter().map(|view| (view.kind, view.key.clone())).collect();
-            memos.retain(|object, _| alive.contains(object));
+    /// Schedules every object whose conditions have changed.
+    fn look(&mut self, state: &mut State) {
+        if !self.leadership.held() {
+            return;
         }
-        let this = &*self;
-        let due: Vec<Write> = views
-            .iter()
-            .filter_map(|view| this.due(view, memos.entry((view.kind, view.key.clone())).or_default(), last))
-            .collect();
-        let mut written = stream::iter(due)
-            .map(|write| async move {
-                let result = this.write(&write).await;
-                (write, result)
-            })
-            .buffer_unordered(limits::STATUS_WRITES_AT_ONCE);
-        while let Some((write, result)) = written.next().await {
-            let Some(memo) = memos.get_mut(&(write.kind, write.key.clone())) else { continue };
-            match result {
-                Written::Yes => {
-                    let Write { kind, key, uid, made_of, before, status, text } = write;
-                    events::changes(kind, &key, uid.as_deref(), before.as_ref(), &status)
-                        .for_each(|event| this.announcer.announce(event));
-                    this.sightings.wrote(kind, &key, uid.as_deref(), text);
-                    memo.made_of = Some(made_of);
+        self.follow(state);
+        let now = Instant::now();
+        let views = Arc::clone(&state.views);
+        for view in views.iter() {
+            self.compare(state, view, now);
+        }
+        for (object, rival) in self.sightings.take_overwritten() {
+            contested(state, &object, &rival, now);
+        }
+        end_contests(state, now);
+        if let Some((failures, last)) = state.failures.line(now) {
+            tracing::warn!(failures, last, "statuses were not written; retrying");
+        }
+    }
+
+    /// Adds new objects to the schedule, and removes those that are gone.
+    fn follow(&mut self, state: &mut State) {
+        let views = Arc::clone(&self.objects.borrow_and_update());
+        if Arc::ptr_eq(&views, &state.views) {
+            return;
+        }
+        let now = Instant::now();
+        let object = |view: &ObjectView| (view.kind, view.key.clone());
+        state.places = views.iter().enumerate().map(|(place, view)| (object(view), place)).collect();
+        let gone: Vec<Object> =
+            state.memos.keys().filter(|object| !state.places.contains_key(object)).cloned().collect();
+        for object in gone {
+            state.memos.remove(&object);
+            state.schedule.remove(&object);
+        }
+        for view in views.iter() {
+            let object = object(view);
+            state.schedule.add(&object, now);
+            let memo = state.memos.entry(object).or_default();
+            if memo.uid != view.uid {
+                *memo = Memo::of(view.uid.clone());
+            }
+        }
+        state.views = views;
+    }
+
+    /// Schedules an object if its conditions have changed.
+    fn compare(&self, state: &mut State, view: &ObjectView, now: Instant) {
+        let object = (view.kind, view.key.clone());
+        let Some(memo) = state.memos.get_mut(&object) else { return };
+        let made_of = Material::of(view, self.is_storing(view));
+        if let Some(at) = memo.changed(&made_of, now) {
+            state.schedule.conditions_changed(&object, at);
+        }
+    }
+
+    /// Begins every write that may begin now.
+    fn begin(&mut self, state: &mut State) {
+        let now = Instant::now();
+        while let Some((object, due)) = state.schedule.next(now) {
+            match self.write(state, &object, due) {
+                Some(write) => {
+                    state.schedule.began(&object, now);
+                    state.flights.push(self.send(write));
                 }
-                Written::Gone => memo.made_of = Some(write.made_of),
-                Written::No => memo.counters_due = None,
+                None => state.schedule.unchanged(&object, now),
             }
         }
     }
 
-    /// The write that an object needs now, if any.
-    fn due(&self, view: &ObjectView, memo: &mut Memo, last: bool) -> Option<Write> {
-        if memo.uid != view.uid {
-            *memo = Memo { uid: view.uid.clone(), ..Memo::default() };
-        }
-        let now = Instant::now();
-        let counters = last || memo.counters_due.is_none_or(|due| due <= now);
+    /// The write that an object needs, if any.
+    fn write(&self, state: &mut State, object: &Object, due: Due) -> Option<Write> {
+        let view = state.places.get(object).and_then(|place| state.views.get(*place))?;
+        let memo = state.memos.get_mut(object)?;
         let made_of = Material::of(view, self.is_storing(view));
-        if !counters && memo.made_of.as_ref() == Some(&made_of) {
+        if due == Due::Counters && memo.waits(&made_of) {
             return None;
         }
-        // Manifests that belong together are applied one after the other, so a reference that is absent for a moment is
-        // not reported.
-        if !last && made_of.lacks_something() && memo.made_of.as_ref() != Some(&made_of) {
-            let since = *memo.absent_since.get_or_insert(now);
-            if now.duration_since(since) < limits::STATUS_SETTLE {
-                return None;
-            }
-        } else {
-            memo.absent_since = None;
-        }
-        memo.counters_due = Some(now + self.interval);
         // This also detects and repairs a status that another writer has changed.
         let sighting = self.sightings.get(view.kind, &view.key).filter(|sighting| sighting.uid == view.uid);
-        let text_before = sighting.and_then(|sighting| sighting.status);
-        let before: Option<Value> = text_before.as_deref().and_then(|text| serde_json::from_str(text).ok());
+        let before = sighting.and_then(|sighting| sighting.status);
+        let before: Option<Value> = before.as_deref().and_then(|text| serde_json::from_str(text).ok());
         let reading = JournalReading::of(&*self.journal, view);
-        let status = view.status(&reading, self.clock.now(), &events::conditions(before.as_ref()));
-        let text = status.to_string();
-        if text_before.as_deref() == Some(&*text) {
+        let mut status = view.typed_status(&reading, self.clock.now(), &events::conditions(before.as_ref()));
+        status.written_by(self.sightings.writer());
+        // These types can always be serialized.
+        let status = serde_json::to_value(status).unwrap_or_default();
+        if before.as_ref().is_some_and(|before| difference::is_same(before, &status)) {
             memo.made_of = Some(made_of);
             return None;
         }
         let (kind, key, uid) = (view.kind, view.key.clone(), view.uid.clone());
-        Some(Write { kind, key, uid, made_of, before, status, text: text.into() })
+        Some(Write { patch: StatusPatch { kind, key, uid, status }, made_of, before })
     }
 
     /// Whether no storage share blocks the endpoint's events.
@@ -237,56 +268,126 @@ impl StatusWriter {
         view.kind != ObjectKind::Endpoint || self.journal.storage(&view.incarnation()).exhausted.is_none()
     }
 
-    async fn write(&self, write: &Write) -> Written {
-        if !self.leadership.held() {
-            return Written::No;
+    fn send(&self, write: Write) -> Flight {
+        let (client, leadership) = (self.client.clone(), self.leadership.clone());
+        async move {
+            let result = match leadership.held() {
+                true => write.patch.send(&client, leadership.write_timeout()).await,
+                false => Err(WriteError::NotLeader),
+            };
+            (write, result)
         }
-        let resource = match write.kind {
-            ObjectKind::Endpoint => ApiResource::erase::<WebhookEndpoint>(&()),
-            ObjectKind::Subscription => ApiResource::erase::<WebhookSubscription>(&()),
-        };
-        // The uid prevents writing the status to a later object of the same name.
-        let patch = json!({
-            "apiVersion": resource.api_version,
-            "kind": resource.kind,
-            "metadata": { "name": write.key.name, "uid": write.uid },
-            "status": write.status,
-        });
-        let api = Api::<DynamicObject>::namespaced_with(self.client.clone(), &write.key.namespace, &resource);
-        let params = PatchParams::apply(FIELD_MANAGER).force();
-        let patch = Patch::Apply(patch);
-        let answer = api.patch_status(&write.key.name, &params, &patch);
-        let (outcome, written) = match time::timeout(self.leadership.write_timeout(), answer).await {
-            Ok(Ok(_)) => ("ok", Written::Yes),
-            Ok(Err(kube::Error::Api(status))) if status.is_not_found() => ("gone", Written::Gone),
-            Ok(Err(error)) => {
-                tracing::warn!(kind = write.kind.as_str(), object = %write.key, %error, "status not written; retrying");
-                ("failed", Written::No)
+        .boxed()
+    }
+
+    /// Records the result of a write.
+    fn settle(&self, state: &mut State, write: Write, result: Result<Option<String>, WriteError>) {
+        let now = Instant::now();
+        let object = (write.patch.kind, write.patch.key.clone());
+        self.metrics.cluster().status_written(result.as_ref().map_or_else(WriteError::kind, |_| "ok"));
+        match result {
+            Ok(version) => {
+                if state.schedule.written(&object, now) {
+                    self.access.recovered(&need(write.patch.kind));
+                }
+                let StatusPatch { kind, key, uid, status } = write.patch;
+                events::changes(kind, &key, uid.as_deref(), write.before.as_ref(), &status)
+                    .for_each(|event| self.announcer.announce(event));
+                self.sightings.wrote(kind, &key, uid.as_deref(), status.to_string().into(), version);
+                if let Some(memo) = state.memos.get_mut(&object).filter(|memo| memo.uid == uid) {
+                    memo.made_of = Some(write.made_of);
+                }
             }
-            Err(_) => {
-                tracing::warn!(kind = write.kind.as_str(), object = %write.key, "status not written in time; retrying");
-                ("timeout", Written::No)
+            Err(WriteError::Gone) => {
+                state.schedule.written(&object, now);
+                if let Some(memo) = state.memos.get_mut(&object).filter(|memo| memo.uid == write.patch.uid) {
+                    memo.made_of = Some(write.made_of);
+                }
             }
-        };
-        self.metrics.cluster().status_written(outcome);
-        written
+            Err(WriteError::NotLeader) => state.schedule.unchanged(&object, now),
+            Err(error) => {
+                if state.schedule.failed(&object, now, error.retry_after(), request::random()) {
+                    self.access.failed(need(write.patch.kind), &error);
+                }
+                state.failures.failed(now, format!("{} {}: {error}", object.0.as_str(), object.1));
+            }
+        }
+    }
+
+    /// Writes every status that has changed, without a schedule, until a write fails.
+    async fn finish(&mut self, state: &mut State) {
+        // Interrupted writes are repeated, here or by the next leader.
+        state.flights.clear();
+        self.follow(state);
+        let objects: Vec<Object> = state.places.keys().cloned().collect();
+        let due: Vec<Write> = objects.iter().filter_map(|object| self.write(state, object, Due::Conditions)).collect();
+        let mut results =
+            stream::iter(due).map(|write| self.send(write)).buffer_unordered(limits::STATUS_WRITES_AT_ONCE);
+        while let Some((write, result)) = results.next().await {
+            let has_failed = !matches!(result, Ok(_) | Err(WriteError::Gone));
+            self.settle(state, write, result);
+            if has_failed {
+                return;
+            }
+        }
     }
 }
 
-impl Material {
-    fn of(view: &ObjectView, storing: bool) -> Self {
-        let standing = match &view.facts {
-            Facts::Endpoint(_) => None,
-            Facts::Subscription(facts) => Some(facts.standing()),
-        };
-        let (route, conditions) = (view.route_state(), Arc::clone(&view.conditions));
-        Self { generation: view.generation, standing, storing, route, conditions }
+/// Records that another writer has overwritten a status.
+fn contested(state: &mut State, object: &Object, rival: &Arc<str>, now: Instant) {
+    let Some(memo) = state.memos.get_mut(object) else { return };
+    let contest = Contest::overwritten(memo.contest.as_ref(), Arc::clone(rival), now);
+    state.schedule.hold(object, contest.until());
+    if let Some(rival) = contest.rival() {
+        if let Some(view) = state.places.get(object).and_then(|place| state.views.get(*place)) {
+            view.contested(Some(Arc::clone(rival)));
+        }
+        if state.rivals.insert(Arc::clone(rival)) {
+            tracing::warn!(
+                kind = object.0.as_str(), object = %object.1, writer = %rival,
+                "another writer overwrites the statuses of this operator's objects; they are written less often. Two \
+                 operators must not serve the same objects: give each its own --class or --watch-namespaces"
+            );
+        }
     }
+    memo.contest = Some(contest);
+}
 
-    /// Whether a referenced object does not exist.
-    fn lacks_something(&self) -> bool {
-        let absent = [Reason::SecretNotFound, Reason::KeyNotFound, Reason::EndpointNotFound];
-        let mut conditions = self.conditions.iter();
-        conditions.any(|it| it.status == ConditionStatus::False && absent.contains(&it.reason))
+/// Ends the contests in which nothing was overwritten for a while.
+fn end_contests(state: &mut State, now: Instant) {
+    for (object, memo) in &mut state.memos {
+        if memo.contest.take_if(|contest| contest.is_over(now)).is_some() {
+            if let Some(view) = state.places.get(object).and_then(|place| state.views.get(*place)) {
+                view.contested(None);
+            }
+            state.schedule.hold(object, now);
+        }
+    }
+    if !state.rivals.is_empty() {
+        let contests = state.memos.values().filter_map(|memo| memo.contest.as_ref()?.rival().cloned());
+        let remaining: HashSet<Arc<str>> = contests.collect();
+        state.rivals.retain(|rival| {
+            let remains = remaining.contains(rival);
+            if !remains {
+                tracing::info!(writer = %rival, "the other writer no longer overwrites statuses");
+            }
+            remains
+        });
+    }
+}
+
+/// The right that writing statuses of this kind takes.
+fn need(kind: ObjectKind) -> Need {
+    match kind {
+        ObjectKind::Endpoint => Need::new("patch", "webhookendpoints/status"),
+        ObjectKind::Subscription => Need::new("patch", "webhooksubscriptions/status"),
+    }
+}
+
+/// Resolves at a time, if there is one.
+async fn sleep_until(time: Option<Instant>) {
+    match time {
+        Some(time) => time::sleep_until(time.into()).await,
+        None => std::future::pending().await,
     }
 }

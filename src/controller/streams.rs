@@ -6,8 +6,11 @@ use futures_util::{
     StreamExt,
     stream::{BoxStream, SelectAll},
 };
-use grapnel_api::{ObjectKey, WebhookEndpoint, WebhookSubscription};
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
+use grapnel_api::{ConditionType, ObjectKey, WebhookEndpoint, WebhookSubscription};
+use k8s_openapi::{
+    api::core::v1::{ConfigMap, Namespace, Secret},
+    apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry,
+};
 use kube::{
     Api, Client, Resource,
     core::{DeserializeGuard, NamespaceResourceScope, PartialObjectMeta, error_boundary::InvalidObject},
@@ -15,7 +18,7 @@ use kube::{
 use kube_runtime::{WatchStreamExt, watcher};
 use serde::de::DeserializeOwned;
 
-use super::key_of;
+use super::{key_of, status::FIELD_MANAGER};
 use crate::catalog::Namespaces;
 
 /// A watched resource.
@@ -144,11 +147,34 @@ fn subscription(guarded: DeserializeGuard<WebhookSubscription>) -> Observed {
     Observed::Subscription(Box::new(guarded.0.map(lean)))
 }
 
-/// Removes large metadata that is not used here.
+/// Removes large metadata that is not used here. Of the managed fields, the managers that have written parts of the
+/// status that are Grapnel's remain.
 fn lean<K: Resource>(mut object: K) -> K {
     let metadata = object.meta_mut();
-    (metadata.managed_fields, metadata.annotations, metadata.labels) = (None, None, None);
+    (metadata.annotations, metadata.labels) = (None, None);
+    let entries = metadata.managed_fields.take().into_iter().flatten();
+    let others = entries.filter(writes_own_status).map(|entry| ManagedFieldsEntry { fields_v1: None, ..entry });
+    let others: Vec<_> = others.collect();
+    metadata.managed_fields = (!others.is_empty()).then_some(others);
     object
+}
+
+/// Whether another field manager owns parts of the status that are Grapnel's: any field, or a condition of its types.
+fn writes_own_status(entry: &ManagedFieldsEntry) -> bool {
+    let fields = entry.fields_v1.as_ref().and_then(|fields| fields.0.get("f:status")?.as_object());
+    let Some(fields) = fields.filter(|_| entry.manager.as_deref() != Some(FIELD_MANAGER)) else { return false };
+    fields.iter().any(|(field, inner)| match (field.as_str(), inner.as_object()) {
+        (".", _) => false,
+        ("f:conditions", Some(conditions)) if !conditions.is_empty() => {
+            conditions.keys().any(|key| is_own_condition(key))
+        }
+        _ => true,
+    })
+}
+
+/// Whether `k:{"type":"Ready"}` names a condition of Grapnel.
+fn is_own_condition(key: &str) -> bool {
+    ConditionType::ALL.iter().any(|kind| key.strip_prefix("k:") == Some(&*format!(r#"{{"type":"{kind}"}}"#)))
 }
 
 fn version<K>(object: PartialObjectMeta<K>) -> Observed {
@@ -157,4 +183,29 @@ fn version<K>(object: PartialObjectMeta<K>) -> Observed {
 
 fn labels(object: PartialObjectMeta<Namespace>) -> Observed {
     Observed::Labels(object.metadata.labels.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn only_another_writer_of_ones_own_part_of_the_status_counts() {
+        let writes = |manager: &str, fields: Value| {
+            let entry = json!({ "manager": manager, "fieldsV1": fields });
+            writes_own_status(&serde_json::from_value(entry).unwrap())
+        };
+        let condition = |kind: &str| {
+            let key = json!({ "type": kind });
+            json!({ "f:status": { "f:conditions": { ".": {}, format!("k:{key}"): { ".": {}, "f:status": {} } } } })
+        };
+        assert!(writes("kubectl-edit", condition("Ready")));
+        assert!(!writes("grapnel", condition("Ready")));
+        assert!(!writes("scanner", condition("Scanned")), "a condition of its own");
+        assert!(writes("kubectl-edit", json!({ "f:status": { "f:received": {} } })));
+        assert!(writes("kubectl-edit", json!({ "f:status": { "f:conditions": {} } })), "all of them");
+        assert!(!writes("kubectl", json!({ "f:spec": { "f:suspend": {} } })));
+    }
 }

@@ -23,6 +23,7 @@ use self::{
     schedule::Schedule,
 };
 use super::{
+    api_access::{ApiAccess, Cause, Need},
     connect::Clients,
     observed_state::ObservedState,
     reference_fetcher::Fetches,
@@ -39,6 +40,7 @@ pub struct Watch {
     streams: Streams,
     intake: Intake,
     fetches: Fetches,
+    access: ApiAccess,
     metrics: Metrics,
     /// Moves to a blocking thread for compiling, and back.
     index: Option<ObjectIndex>,
@@ -52,13 +54,15 @@ impl Watch {
         namespaces: &Namespaces,
         index: ObjectIndex,
         sightings: ObservedState,
+        access: ApiAccess,
         metrics: Metrics,
     ) -> Self {
         let streams = Streams::new(&clients.patient, namespaces);
         Self {
-            intake: Intake::new(streams.scopes.len(), sightings),
+            intake: Intake::new(streams.scopes.len(), sightings, index.class().clone()),
             streams,
-            fetches: Fetches::new(clients.patient.clone()),
+            fetches: Fetches::new(clients.patient.clone(), access.clone()),
+            access,
             metrics,
             index: Some(index),
             schedule: Schedule::new(Instant::now().into_std()),
@@ -67,6 +71,8 @@ impl Watch {
 
     /// Publishes configuration until `shutdown`.
     pub async fn run(mut self, published: Sender<Published>, shutdown: CancellationToken) {
+        let mut checks = time::interval(limits::WATCH_CHECK);
+        checks.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 biased;
@@ -90,6 +96,7 @@ impl Watch {
                 () = sleep_until(self.schedule.due()) => {
                     self.publish(&published).await;
                 }
+                _ = checks.tick() => self.access.expire(),
             }
             if self.index.is_none() {
                 // Nothing can be programmed any more; the supervisor stops the process when this task ends.
@@ -108,16 +115,39 @@ impl Watch {
                         self.fetches.seen(reference, version.as_deref());
                     }
                 }
+                Effect::Watches { watched, stream } => {
+                    self.access.recovered(&self.need("list", watched, stream));
+                }
                 Effect::Listed { watched, stream, existing } => {
                     let scope = self.streams.scopes.get(stream).and_then(Option::as_deref);
                     self.fetches.missed(&existing, |reference| concerns(reference, watched, scope));
                 }
-                Effect::Failed(watched, error) => {
+                Effect::Failed { watched, stream, error } => {
                     self.metrics.cluster().watch_failed(watched.resource());
-                    let hint = hint(&error);
-                    tracing::warn!(resource = watched.resource(), %error, hint, "watch failed; restarting it");
+                    tracing::debug!(resource = watched.resource(), %error, "watch failed; restarting it");
+                    // Every watch ends from time to time, and then begins again without a word.
+                    match error {
+                        watcher::Error::InitialListFailed(error) => {
+                            self.access.failed(self.need("list", watched, stream), &error);
+                        }
+                        watcher::Error::WatchStartFailed(error) => {
+                            self.access.failed(self.need("watch", watched, stream), &error);
+                        }
+                        _ => {}
+                    }
                 }
             }
+        }
+    }
+
+    /// The right that a stream takes.
+    fn need(&self, verb: &'static str, watched: ResourceKind, stream: usize) -> Need {
+        let need = Need::new(verb, watched.resource()).within(self.streams.scopes.get(stream).cloned().flatten());
+        match watched {
+            ResourceKind::Namespaces => need.without_it(
+                "namespaceSelectors of allowedSubscribers match no namespace by its labels, and everything else works",
+            ),
+            _ => need.vital(),
         }
     }
 
@@ -141,6 +171,7 @@ impl Watch {
     fn complete(&mut self) {
         if self.schedule.sync(self.fetches.idle() && self.intake.complete()) {
             tracing::info!("all objects of the cluster are listed");
+            self.access.synced();
             self.change(Change::Synced(true));
         }
     }
@@ -188,17 +219,12 @@ fn concerns(reference: &Reference, watched: ResourceKind, scope: Option<&str>) -
     kind == watched && scope.is_none_or(|scope| *scope == *reference.key().namespace)
 }
 
-/// What a user can do about a failed watch.
-fn hint(error: &watcher::Error) -> Option<&'static str> {
-    use watcher::Error::{InitialListFailed, WatchStartFailed};
-    let (InitialListFailed(kube::Error::Api(status)) | WatchStartFailed(kube::Error::Api(status))) = error else {
-        return None;
-    };
-    if status.is_not_found() {
-        Some("the CustomResourceDefinition is not installed: grapnel crd | kubectl apply -f -")
-    } else if status.is_forbidden() {
-        Some("the service account needs to list and watch it: look at the roles of the chart or of manifests/")
-    } else {
-        None
+impl Cause for watcher::Error {
+    fn code(&self) -> Option<u16> {
+        match self {
+            Self::InitialListFailed(error) | Self::WatchStartFailed(error) | Self::WatchFailed(error) => error.code(),
+            Self::WatchError(status) => Some(status.code),
+            Self::NoResourceVersion => None,
+        }
     }
 }

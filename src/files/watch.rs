@@ -24,12 +24,21 @@ pub struct FileWatch {
     reported: BTreeSet<LocatedProblem>,
     /// The number of objects of other kinds, by kind.
     skipped: BTreeMap<Box<str>, usize>,
+    /// The number of objects of other classes, as logged last.
+    elsewhere: usize,
 }
 
 impl FileWatch {
     /// A watch that has not scanned yet.
     pub fn new(source: FileSource, index: ObjectIndex) -> Self {
-        Self { source, index, namespaces: Namespaces::All, reported: BTreeSet::new(), skipped: BTreeMap::new() }
+        Self {
+            source,
+            index,
+            namespaces: Namespaces::All,
+            reported: BTreeSet::new(),
+            skipped: BTreeMap::new(),
+            elsewhere: 0,
+        }
     }
 
     /// A watch of objects in these namespaces after its first scan, with the result.
@@ -49,6 +58,11 @@ impl FileWatch {
     /// Number of defined objects, by kind.
     pub fn counts(&self) -> BTreeMap<&'static str, usize> {
         self.source.counts()
+    }
+
+    /// Number of objects that are ignored because of their class.
+    pub fn elsewhere(&self) -> usize {
+        self.index.elsewhere()
     }
 
     /// Number of skipped objects of other kinds, by kind.
@@ -122,6 +136,11 @@ impl FileWatch {
             tracing::info!(kinds = kinds.join(", "), "objects of other kinds are skipped");
         }
         self.skipped = skipped;
+        let elsewhere = self.elsewhere();
+        if elsewhere != self.elsewhere && elsewhere > 0 {
+            tracing::info!(objects = elsewhere, "objects of other classes are not served; --class selects them");
+        }
+        self.elsewhere = elsewhere;
     }
 }
 

@@ -17,9 +17,10 @@ pub enum LogFormat {
 /// The filter if `RUST_LOG` is not set.
 const DEFAULT_FILTER: &str = "info";
 
-/// Modules of which only warnings are logged, unless `RUST_LOG` names them more specifically: they log every host that
-/// is called, and the host of a target may be secret (`urlFrom`).
-const DISCREET: [&str; 2] = ["hyper_util::client=warn", "rustls=warn"];
+/// Modules of which only warnings or errors are logged, unless `RUST_LOG` names them more specifically. The first two log
+/// every host that is called, and the host of a target may be secret (`urlFrom`). The last repeats a missing right with
+/// every try; `controller::api_access` reports it once.
+const DISCREET: [&str; 3] = ["hyper_util::client=warn", "rustls=warn", "kube_runtime::watcher=error"];
 
 /// Starts logging to standard error. `RUST_LOG` is the filter; if it is not set or invalid, the filter is `info`.
 ///

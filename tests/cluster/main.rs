@@ -6,6 +6,7 @@
 
 mod callers;
 mod changes;
+mod classes;
 mod drain;
 mod forward;
 mod gitops;
@@ -14,6 +15,7 @@ mod reasons;
 mod replicas;
 mod restarts;
 mod reviews;
+mod rights;
 mod routes;
 mod secrets;
 mod shop;

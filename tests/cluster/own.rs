@@ -1,5 +1,6 @@
 //! Tests with a control plane of their own.
 
+mod budget;
 mod many;
 mod outage;
 mod routes;

@@ -41,6 +41,8 @@ async fn check(cluster: &Cluster, cases: Vec<Case>) {
         assert_eq!((status.as_str(), reason.as_str()), ("False", case.reason), "{kind} {name}: {}", case.condition);
         let (status, reason, _) = condition(&object, "Stalled");
         assert_eq!((status.as_str(), reason.as_str()), ("True", case.reason), "{kind} {name} waits for a person");
+        let (resolved, _, _) = condition(&object, "ReferencesResolved");
+        assert_eq!(resolved, condition(&object, "SecretsResolved").0, "{kind} {name}: ReferencesResolved");
         let other = if case.condition == "Accepted" { "SecretsResolved" } else { "Accepted" };
         assert_eq!(condition(&object, other).0, "True", "{kind} {name}: {other}");
     }
@@ -332,6 +334,9 @@ async fn of_two_endpoints_with_one_path_the_older_has_it_until_it_goes() {
     let message = cluster.until_condition("WebhookEndpoint", "b-newer", "Accepted", "False", "PathConflict").await;
     assert!(message.contains("in use by the older WebhookEndpoint a-older"), "{message}");
     cluster.until_condition("WebhookEndpoint", "b-newer", "Ready", "False", "PathConflict").await;
+    let (older, newer) =
+        (cluster.get("WebhookEndpoint", "a-older").await, cluster.get("WebhookEndpoint", "b-newer").await);
+    assert!(older["status"]["path"].is_string() && newer["status"]["path"].is_null(), "{newer}");
     let path = format!("/{}/shared", cluster.namespace);
     assert_eq!(grapnel.post(&path, &[], r#"{"id":"1"}"#).await.0, 200);
 
@@ -371,6 +376,7 @@ async fn a_failing_a_vanished_and_a_parked_receiver_have_different_reasons() {
     let parked = shop::subscription("fulfilment", "orders", &receiver.url) + "  suspend: true\n";
     cluster.apply(&parked).await;
     cluster.until_condition("WebhookSubscription", "fulfilment", "Delivering", "False", "Suspended").await;
+    cluster.until_condition("WebhookSubscription", "fulfilment", "Suspended", "True", "Suspended").await;
     cluster.until_ready("WebhookSubscription", "fulfilment").await;
     receiver.answer(200);
     receiver.rest();
@@ -380,4 +386,27 @@ async fn a_failing_a_vanished_and_a_parked_receiver_have_different_reasons() {
     cluster.apply(&(shop::subscription("fulfilment", "orders", &receiver.url) + "  suspend: false\n")).await;
     assert_eq!(receiver.next().await.header("webhook-id"), "parked");
     cluster.until_condition("WebhookSubscription", "fulfilment", "Delivering", "True", "Succeeding").await;
+}
+
+#[tokio::test]
+async fn a_subscription_says_that_its_endpoint_is_suspended_or_not_ready() {
+    let cluster = Cluster::new().await;
+    let _grapnel = cluster.operator().start().await;
+    shop::open(&cluster, "https://receiver.example").await;
+    shop::ready(&cluster).await;
+    let object = cluster.get("WebhookSubscription", "fulfilment").await;
+    assert_eq!(condition(&object, "Delivering").1, "NotAttempted");
+    cluster.apply(&(shop::endpoint("orders") + "  suspend: true\n")).await;
+    cluster.until_condition("WebhookEndpoint", "orders", "Suspended", "True", "Suspended").await;
+    cluster.until_condition("WebhookSubscription", "fulfilment", "Ready", "Unknown", "EndpointSuspended").await;
+    cluster.apply(&(shop::endpoint("orders") + "  suspend: false\n  retention: 0s\n")).await;
+    let message =
+        cluster.until_condition("WebhookSubscription", "fulfilment", "Ready", "False", "EndpointNotReady").await;
+    assert!(message.contains("WebhookEndpoint orders") && message.contains("InvalidSpec"), "{message}");
+    cluster.apply(&(shop::endpoint("orders") + "  suspend: false\n  retention: 24h\n")).await;
+    shop::ready(&cluster).await;
+    let missing = "  schemas: [{ types: ['*'], configMapRef: { name: absent, key: x } }]\n";
+    cluster.apply(&endpoint("pictures", &format!("  verification: {{ none: {{}} }}\n{missing}"))).await;
+    cluster.until_condition("WebhookEndpoint", "pictures", "ReferencesResolved", "False", "ConfigMapNotFound").await;
+    cluster.until_condition("WebhookEndpoint", "pictures", "Unauthenticated", "True", "Unauthenticated").await;
 }

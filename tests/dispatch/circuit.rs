@@ -375,6 +375,7 @@ async fn the_condition_says_since_when_why_and_when_it_is_probed() {
         url: None,
         event_id_from: None,
         conditions: Arc::from([]),
+        in_use: true,
         unusable: false,
         route: grapnel::catalog::RouteSpec::Absent,
         facts: grapnel::catalog::Facts::Subscription(facts.clone()),

@@ -13,15 +13,23 @@ pub enum ConditionType {
     Accepted,
     /// Every referenced Secret and ConfigMap key exists and parses.
     SecretsResolved,
+    /// The same as `SecretsResolved`, with reasons that name the kind: Secret or ConfigMap.
+    ReferencesResolved,
     /// Requests are verified; `False` on an endpoint with `verification.none`.
     Verified,
+    /// Requests are not verified, as the spec says; present only while true. Endpoints only.
+    Unauthenticated,
     /// Events are stored; present only while they are refused because a share of the journal is exhausted. Endpoints only.
     Storing,
     /// The last outcomes succeed. Subscriptions only.
     Delivering,
     /// Every Gateway of `spec.route` accepts the endpoint's HTTPRoute. Endpoints with `spec.route` only.
     Routed,
-    /// Programmed into the data plane in this generation.
+    /// Paused by `spec.suspend`; present only while true.
+    Suspended,
+    /// Another writer overwrites the status; present only while true.
+    Contested,
+    /// Programmed into the data plane in this generation. On a subscription also: its endpoint is ready.
     Ready,
     /// Present only while a change is being worked on (kstatus).
     Reconciling,
@@ -30,15 +38,35 @@ pub enum ConditionType {
 }
 
 impl ConditionType {
+    /// Every type.
+    pub const ALL: [Self; 12] = [
+        Self::Accepted,
+        Self::SecretsResolved,
+        Self::ReferencesResolved,
+        Self::Verified,
+        Self::Unauthenticated,
+        Self::Storing,
+        Self::Delivering,
+        Self::Suspended,
+        Self::Contested,
+        Self::Ready,
+        Self::Reconciling,
+        Self::Stalled,
+    ];
+
     /// As written in `conditions[].type`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Accepted => "Accepted",
             Self::SecretsResolved => "SecretsResolved",
+            Self::ReferencesResolved => "ReferencesResolved",
             Self::Verified => "Verified",
+            Self::Unauthenticated => "Unauthenticated",
             Self::Storing => "Storing",
             Self::Delivering => "Delivering",
             Self::Routed => "Routed",
+            Self::Suspended => "Suspended",
+            Self::Contested => "Contested",
             Self::Ready => "Ready",
             Self::Reconciling => "Reconciling",
             Self::Stalled => "Stalled",
@@ -61,8 +89,12 @@ pub enum Reason {
     Resolved,
     /// The data plane serves this generation.
     Programmed,
-    /// Deliveries succeed, or there was none yet.
+    /// Deliveries succeed.
     Succeeding,
+    /// No delivery has been attempted yet.
+    NotAttempted,
+    /// Nothing is delivered, because the subscription is not in use.
+    NotReady,
     /// Requests are checked.
     Authenticated,
     /// Requests are not checked: `verification.none`, or a provider that does not sign.
@@ -77,12 +109,26 @@ pub enum Reason {
     InvalidExpression,
     /// `endpointRef` names nothing.
     EndpointNotFound,
+    /// The endpoint that `endpointRef` names is not ready.
+    EndpointNotReady,
+    /// The endpoint that `endpointRef` names is suspended.
+    EndpointSuspended,
+    /// A referenced endpoint has another `className`, so that another operator serves it.
+    ClassMismatch,
     /// The endpoint does not allow this namespace to subscribe.
     NotAllowed,
     /// The target's address must not be called.
     TargetForbidden,
     /// A Secret or ConfigMap does not exist.
     SecretNotFound,
+    /// A ConfigMap does not exist. Only in `ReferencesResolved`.
+    ConfigMapNotFound,
+    /// A Secret lacks the key. Only in `ReferencesResolved`.
+    SecretKeyNotFound,
+    /// A ConfigMap lacks the key. Only in `ReferencesResolved`.
+    ConfigMapKeyNotFound,
+    /// A value of a ConfigMap does not have the expected form. Only in `ReferencesResolved`.
+    InvalidConfigMap,
     /// A Secret or ConfigMap lacks the key.
     KeyNotFound,
     /// A value does not parse as the key it should be.
@@ -99,6 +145,8 @@ pub enum Reason {
     TargetGone,
     /// Parked by `suspend`.
     Suspended,
+    /// Another writer overwrites the status.
+    OverwrittenByAnother,
     /// Being deleted, when all events are settled (`deletionPolicy: Drain`).
     Draining,
     /// Every Gateway accepts the HTTPRoute.
@@ -129,6 +177,8 @@ impl Reason {
             Self::Resolved => "Resolved",
             Self::Programmed => "Programmed",
             Self::Succeeding => "Succeeding",
+            Self::NotAttempted => "NotAttempted",
+            Self::NotReady => "NotReady",
             Self::Authenticated => "Authenticated",
             Self::Unauthenticated => "Unauthenticated",
             Self::InvalidSpec => "InvalidSpec",
@@ -136,9 +186,16 @@ impl Reason {
             Self::InvalidSchema => "InvalidSchema",
             Self::InvalidExpression => "InvalidExpression",
             Self::EndpointNotFound => "EndpointNotFound",
+            Self::EndpointNotReady => "EndpointNotReady",
+            Self::EndpointSuspended => "EndpointSuspended",
+            Self::ClassMismatch => "ClassMismatch",
             Self::NotAllowed => "NotAllowed",
             Self::TargetForbidden => "TargetForbidden",
             Self::SecretNotFound => "SecretNotFound",
+            Self::ConfigMapNotFound => "ConfigMapNotFound",
+            Self::SecretKeyNotFound => "SecretKeyNotFound",
+            Self::ConfigMapKeyNotFound => "ConfigMapKeyNotFound",
+            Self::InvalidConfigMap => "InvalidConfigMap",
             Self::KeyNotFound => "KeyNotFound",
             Self::InvalidSecret => "InvalidSecret",
             Self::ShareExhausted => "ShareExhausted",
@@ -147,6 +204,7 @@ impl Reason {
             Self::CircuitOpen => "CircuitOpen",
             Self::TargetGone => "TargetGone",
             Self::Suspended => "Suspended",
+            Self::OverwrittenByAnother => "OverwrittenByAnother",
             Self::Draining => "Draining",
             Self::RouteAccepted => "RouteAccepted",
             Self::RouteNotAccepted => "RouteNotAccepted",
@@ -211,6 +269,11 @@ impl Condition {
     /// A condition that does not hold.
     pub fn fails(kind: ConditionType, reason: Reason, message: impl Into<String>) -> Self {
         Self { kind, status: ConditionStatus::False, reason, message: message.into() }
+    }
+
+    /// A condition that may hold or not.
+    pub fn unknown(kind: ConditionType, reason: Reason, message: impl Into<String>) -> Self {
+        Self { kind, status: ConditionStatus::Unknown, reason, message: message.into() }
     }
 
     /// The Kubernetes form. `previous` is what the object says now: `lastTransitionTime` moves only

@@ -36,6 +36,12 @@ use super::{ByteSize, GatewayRoute, GoDuration, KeyReference, LabelSelector, Ver
 )]
 #[serde(rename_all = "camelCase")]
 pub struct WebhookEndpointSpec {
+    /// The operator that serves this object: the one that runs with this --class. An object without a class is served
+    /// by the operators that run without one. All other operators ignore the object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    pub class_name: Option<String>,
+
     /// URL path below the namespace, one or more segments of letters, digits and `-._~`, no segment of dots only. The
     /// endpoint is served at `{prefix}/{namespace}/{path}`. Defaults to metadata.name. If two endpoints of a namespace
     /// have the same path, the older one keeps it.
@@ -384,7 +390,8 @@ pub struct WebhookEndpointStatus {
     /// Generation of the spec that this status refers to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Accepted, SecretsResolved, Verified and Ready, and Routed with spec.route; Reconciling and Stalled are present only while True.
+    /// Accepted, SecretsResolved, ReferencesResolved, Verified and Ready, and Routed with spec.route; Unauthenticated, Suspended, Contested,
+    /// Reconciling and Stalled are present only while True.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
@@ -413,6 +420,9 @@ pub struct WebhookEndpointStatus {
     /// The last rejected request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_rejection: Option<Rejection>,
+    /// The operator that wrote this status: namespace and name of its Lease.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub writer: Option<String>,
 }
 
 /// A refused request.

@@ -60,6 +60,13 @@ pub struct WebhookSubscriptionSpec {
     /// The endpoint whose events are delivered. Cannot be changed: events not yet delivered would be lost.
     pub endpoint_ref: EndpointReference,
 
+    /// The operator that serves this object: the one that runs with this --class. An object without a class is served
+    /// by the operators that run without one. All other operators ignore the object. A
+    /// subscription has the class of its endpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    pub class_name: Option<String>,
+
     /// Globs of event types to deliver, such as `invoice.*`. Empty delivers all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "set"))]
@@ -307,7 +314,8 @@ pub struct WebhookSubscriptionStatus {
     /// Generation of the spec that this status refers to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Accepted, SecretsResolved, Delivering and Ready; Reconciling and Stalled are present only while True.
+    /// Accepted, SecretsResolved, ReferencesResolved, Delivering and Ready; Suspended, Contested, Reconciling and
+    /// Stalled are present only while True.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
@@ -332,6 +340,9 @@ pub struct WebhookSubscriptionStatus {
     /// The last failed attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_failure: Option<DeliveryFailure>,
+    /// The operator that wrote this status: namespace and name of its Lease.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub writer: Option<String>,
 }
 
 /// A successful delivery.

@@ -74,6 +74,13 @@ impl<'a, T: ?Sized> Field<'a, T> {
         self.run.add(Problem::new(self.pointer.as_str(), reason, message.to_string()));
     }
 
+    /// Adds a problem of the ConfigMap that this field names, which therefore has no compiled form.
+    pub(super) fn fail_config_map<V>(&self, reason: Reason, message: impl fmt::Display) -> Option<V> {
+        let problem = Problem::new(self.pointer.as_str(), reason, message.to_string());
+        self.run.add(Problem { of_config_map: true, ..problem });
+        None
+    }
+
     /// Adds a problem of this field, which therefore has no compiled form.
     pub(super) fn fail<V>(&self, reason: Reason, message: impl fmt::Display) -> Option<V> {
         self.problem(reason, message);

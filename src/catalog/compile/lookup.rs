@@ -1,10 +1,28 @@
 //! Fields that refer to a Secret or a ConfigMap of the object's namespace.
 
+use std::fmt;
+
 use grapnel_api::{KeyReference, Reason};
 use grapnel_signature::KeyError;
 use grapnel_values::secret::Secret;
 
 use super::{Lookup, field::Field};
+
+/// The kind of a referenced object.
+#[derive(Clone, Copy)]
+pub(super) enum ReferentKind {
+    Secret,
+    ConfigMap,
+}
+
+impl fmt::Display for ReferentKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Secret => "Secret",
+            Self::ConfigMap => "ConfigMap",
+        })
+    }
+}
 
 impl<'a, T: ?Sized> Field<'a, T> {
     /// The value of a key of a Secret; an empty one is invalid.
@@ -19,18 +37,18 @@ impl<'a, T: ?Sized> Field<'a, T> {
 
     /// The value of a key of a Secret, which may be empty.
     pub(super) fn secret_key_or_empty(&self, name: &str, key: &str) -> Option<&'a Secret> {
-        let data = self.existing("Secret", name, self.run().secret(name))?;
-        data.get(key).or_else(|| self.no_key("Secret", name, key, data.keys()))
+        let data = self.existing(ReferentKind::Secret, name, self.run().secret(name))?;
+        data.get(key).or_else(|| self.no_key(ReferentKind::Secret, name, key, data.keys()))
     }
 
-    fn existing<V>(&self, kind: &str, name: &str, found: Lookup<'a, V>) -> Option<&'a V> {
+    fn existing<V>(&self, kind: ReferentKind, name: &str, found: Lookup<'a, V>) -> Option<&'a V> {
         match found {
             Lookup::Found(data) => Some(data),
             Lookup::Absent => {
                 let namespace = self.namespace();
                 let message =
                     format!("{kind} {name} does not exist in namespace {namespace}; create it or correct the name");
-                self.fail(Reason::SecretNotFound, message)
+                self.refuse(kind, Reason::SecretNotFound, message)
             }
             // The run reports that the object awaits it.
             Lookup::Unknown => None,
@@ -39,13 +57,21 @@ impl<'a, T: ?Sized> Field<'a, T> {
 
     fn no_key<'k, V>(
         &self,
-        kind: &str,
+        kind: ReferentKind,
         name: &str,
         key: &str,
         present: impl ExactSizeIterator<Item = &'k String>,
     ) -> Option<V> {
         let message = format!("{kind} {name} has no key {key}; it has {}", listed(present));
-        self.fail(Reason::KeyNotFound, message)
+        self.refuse(kind, Reason::KeyNotFound, message)
+    }
+
+    /// Adds a problem of the Secret or ConfigMap that this field names.
+    pub(super) fn refuse<V>(&self, kind: ReferentKind, reason: Reason, message: String) -> Option<V> {
+        match kind {
+            ReferentKind::Secret => self.fail(reason, message),
+            ReferentKind::ConfigMap => self.fail_config_map(reason, message),
+        }
     }
 }
 
@@ -58,8 +84,8 @@ impl<'a> Field<'a, KeyReference> {
     /// The value of the key of a ConfigMap.
     pub(super) fn config_map(&self) -> Option<&'a str> {
         let KeyReference { name, key } = self.value();
-        let data = self.existing("ConfigMap", name, self.run().config_map(name))?;
-        let value = data.get(key).or_else(|| self.no_key("ConfigMap", name, key, data.keys()))?;
+        let data = self.existing(ReferentKind::ConfigMap, name, self.run().config_map(name))?;
+        let value = data.get(key).or_else(|| self.no_key(ReferentKind::ConfigMap, name, key, data.keys()))?;
         Some(value)
     }
 }

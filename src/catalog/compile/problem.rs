@@ -13,12 +13,14 @@ pub struct Problem {
     pub reason: Reason,
     /// A sentence that says what is wrong and what to do. Contains no secret value.
     pub message: String,
+    /// Whether it is a problem of a ConfigMap, where the reason speaks of a Secret.
+    pub of_config_map: bool,
 }
 
 impl Problem {
     /// A problem at a pointer.
     pub fn new(pointer: impl Into<String>, reason: Reason, message: impl Into<String>) -> Self {
-        Self { pointer: pointer.into(), reason, message: message.into() }
+        Self { pointer: pointer.into(), reason, message: message.into(), of_config_map: false }
     }
 
     /// The condition that becomes `False`.
@@ -26,6 +28,17 @@ impl Problem {
         match self.reason {
             Reason::SecretNotFound | Reason::KeyNotFound | Reason::InvalidSecret => ConditionType::SecretsResolved,
             _ => ConditionType::Accepted,
+        }
+    }
+
+    /// The reason that names the kind of the referenced object, for `ReferencesResolved`.
+    pub fn reference_reason(&self) -> Reason {
+        match (self.reason, self.of_config_map) {
+            (Reason::SecretNotFound, true) => Reason::ConfigMapNotFound,
+            (Reason::KeyNotFound, true) => Reason::ConfigMapKeyNotFound,
+            (Reason::KeyNotFound, false) => Reason::SecretKeyNotFound,
+            (Reason::InvalidSecret, true) => Reason::InvalidConfigMap,
+            (reason, _) => reason,
         }
     }
 

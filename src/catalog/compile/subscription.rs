@@ -31,6 +31,8 @@ pub struct SubscriptionInputs<'a> {
     pub reading: Reading,
     /// The endpoint for its dead letters, if it names one that exists.
     pub dead_letter_endpoint: Option<DeadLetterEndpoint>,
+    /// Whether the endpoint for its dead letters has another class.
+    pub dead_letters_elsewhere: bool,
     /// Its facts for the status.
     pub facts: Arc<SubscriptionFacts>,
     /// Its metric series.
@@ -49,6 +51,8 @@ pub enum Standing {
     /// The endpoint is in another namespace, and either does not exist or does not allow this one. Which of the two is
     /// not revealed to the subscription's namespace.
     Closed,
+    /// It has another class than the subscription, so that another operator serves it.
+    OtherClass,
 }
 
 /// The endpoint that a subscription names.
@@ -84,14 +88,21 @@ pub fn subscription(
 ) -> Compiled<Subscription> {
     let run = Compilation::new(key, options, sources);
     let spec = Field::object(&run).at("spec", spec);
-    check_dead_letter_endpoint(&spec, delivered.dead_letter_endpoint.is_some());
+    check_dead_letter_endpoint(
+        &spec,
+        match delivered.dead_letter_endpoint {
+            _ if delivered.dead_letters_elsewhere => Standing::OtherClass,
+            Some(_) => Standing::Open,
+            None => Standing::Absent,
+        },
+    );
     check_endpoint(&spec, delivered.standing);
     let complete = read(&spec);
     let subscription = complete.map(|complete| complete(delivered));
     run.end(subscription)
 }
 
-fn check_dead_letter_endpoint(spec: &Field<'_, WebhookSubscriptionSpec>, exists: bool) {
+fn check_dead_letter_endpoint(spec: &Field<'_, WebhookSubscriptionSpec>, standing: Standing) {
     let Some(dead_letter) = spec.at("deadLetter", &spec.dead_letter).given() else { return };
     let Some(reference) = dead_letter.at("endpointRef", &dead_letter.endpoint_ref).given() else { return };
     let name = reference.at("name", &reference.name);
@@ -100,7 +111,9 @@ fn check_dead_letter_endpoint(spec: &Field<'_, WebhookSubscriptionSpec>, exists:
     if read.namespace == *namespace && *read.name == **text {
         let message = format!("WebhookEndpoint {text} is the one that the subscription reads; name another endpoint");
         name.problem(Reason::InvalidSpec, message);
-    } else if !exists {
+    } else if standing == Standing::OtherClass {
+        name.problem(Reason::ClassMismatch, of_other_class(spec, namespace, text));
+    } else if standing == Standing::Absent {
         name.problem(Reason::EndpointNotFound, absent(namespace, text));
     }
 }
@@ -112,6 +125,10 @@ fn check_endpoint(spec: &Field<'_, WebhookSubscriptionSpec>, standing: Standing)
         Standing::Open => {}
         Standing::Absent => {
             reference.at("name", &reference.name).problem(Reason::EndpointNotFound, absent(&namespace, &name));
+        }
+        Standing::OtherClass => {
+            let message = of_other_class(spec, &namespace, &name);
+            reference.at("name", &reference.name).problem(Reason::ClassMismatch, message);
         }
         Standing::Closed => {
             let message = format!(
@@ -126,6 +143,14 @@ fn check_endpoint(spec: &Field<'_, WebhookSubscriptionSpec>, standing: Standing)
 
 fn absent(namespace: &str, name: &str) -> String {
     format!("WebhookEndpoint {name} does not exist in namespace {namespace}; create it or correct the name")
+}
+
+fn of_other_class(spec: &WebhookSubscriptionSpec, namespace: &str, name: &str) -> String {
+    let own = spec.class_name.as_deref().map_or("has none".to_owned(), |class| format!("has {class}"));
+    format!(
+        "WebhookEndpoint {name} in namespace {namespace} has another spec.className than this subscription, which {own}; \
+         give both the same, so that one operator serves them"
+    )
 }
 
 /// Reads the spec. Returns the function that completes it to a subscription, or `None` if it cannot be delivered.

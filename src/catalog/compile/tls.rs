@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use grapnel_api::{CertificateSource, KeyReference, Reason, SecretReference, TargetTls};
 
-use super::field::Field;
+use super::{field::Field, lookup::ReferentKind};
 use crate::catalog::target::{TlsIdentity, TlsProblem};
 
 /// Compiles `tls`. `None` if something is missing or invalid.
@@ -23,24 +23,29 @@ fn authorities(source: &Field<'_, CertificateSource>, identity: &mut TlsIdentity
     match (&source.config_map_ref, &source.secret_key_ref) {
         (Some(reference), None) => {
             let reference = source.at("configMapRef", reference);
-            trust(&reference, "ConfigMap", reference.config_map()?.as_bytes(), identity)
+            trust(&reference, ReferentKind::ConfigMap, reference.config_map()?.as_bytes(), identity)
         }
         (None, Some(reference)) => {
             let reference = source.at("secretKeyRef", reference);
-            trust(&reference, "Secret", reference.secret()?.expose(), identity)
+            trust(&reference, ReferentKind::Secret, reference.secret()?.expose(), identity)
         }
         _ => source.fail(Reason::InvalidSpec, "exactly one of configMapRef and secretKeyRef must be set"),
     }
 }
 
-fn trust(reference: &Field<'_, KeyReference>, kind: &str, pem: &[u8], identity: &mut TlsIdentity) -> Option<()> {
+fn trust(
+    reference: &Field<'_, KeyReference>,
+    kind: ReferentKind,
+    pem: &[u8],
+    identity: &mut TlsIdentity,
+) -> Option<()> {
     let KeyReference { name, key } = reference.value();
     match identity.clone().trusting(pem) {
         Ok(trusting) => *identity = trusting,
         Err(problem) => {
             let message =
                 format!("key {key} of {kind} {name} {problem}; put the certificates of the authorities there");
-            return reference.fail(Reason::InvalidSecret, message);
+            return reference.refuse(kind, Reason::InvalidSecret, message);
         }
     }
     Some(())

@@ -140,8 +140,11 @@ impl Dependencies {
         self.dirty.extend(dependents.filter(|(_, key)| affected(key)).cloned());
     }
 
-    /// The objects to recompile, endpoints first.
-    pub(super) fn take_dirty(&mut self) -> BTreeSet<Dependent> {
-        std::mem::take(&mut self.dirty)
+    /// Takes the objects of a kind to recompile, in order.
+    pub(super) fn take_dirty(&mut self, kind: ObjectKind) -> Vec<ObjectKey> {
+        let (taken, rest) = std::mem::take(&mut self.dirty).into_iter().partition(|(of, _)| *of == kind);
+        self.dirty = rest;
+        let taken: BTreeSet<Dependent> = taken;
+        taken.into_iter().map(|(_, key)| key).collect()
     }
 }

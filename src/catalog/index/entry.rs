@@ -76,8 +76,15 @@ pub(super) struct ObjectEntry<S, C, F> {
 struct Judgement {
     generation: Option<i64>,
     problems: Vec<Problem>,
-    /// Conditions specific to the kind.
-    own: Vec<Condition>,
+    own: Own,
+}
+
+/// Conditions specific to the kind.
+#[derive(Default)]
+pub(super) struct Own {
+    pub(super) conditions: Vec<Condition>,
+    /// `Ready` of an object that is fine itself, if what it depends on is not ready.
+    pub(super) upstream: Option<Condition>,
 }
 
 /// The parts of an entry in both kinds of views.
@@ -87,6 +94,8 @@ pub(super) struct Shown {
     pub(super) generation: Option<i64>,
     pub(super) source: Option<Arc<str>>,
     pub(super) conditions: Arc<[Condition]>,
+    /// A version is in use.
+    pub(super) in_use: bool,
     /// No version is in use, and no value is awaited.
     pub(super) unusable: bool,
 }
@@ -159,13 +168,7 @@ impl<S, C, F> ObjectEntry<S, C, F> {
     /// Records the compiler's result for the applied version, and conditions specific to the kind. A spec that does not
     /// compile leaves the last good version in use, so that a mistake loses nothing. A missing Secret does not, so that
     /// a revoked one is no longer accepted, and neither does a forbidden configuration.
-    pub(super) fn compiled(
-        &mut self,
-        compiled: Option<C>,
-        generation: Option<i64>,
-        problems: Vec<Problem>,
-        own: Vec<Condition>,
-    ) {
+    pub(super) fn compiled(&mut self, compiled: Option<C>, generation: Option<i64>, problems: Vec<Problem>, own: Own) {
         let refused = problems.iter().any(|problem| problem.condition() == ConditionType::Accepted);
         if !refused {
             self.compiled = compiled.map(Arc::new);
@@ -211,6 +214,7 @@ impl<S, C, F> ObjectEntry<S, C, F> {
                 generation: rejected.generation,
                 source: rejected.source.as_deref().map(Arc::from),
                 conditions,
+                in_use: self.compiled.is_some(),
                 unusable,
             },
             None => Shown {
@@ -218,9 +222,27 @@ impl<S, C, F> ObjectEntry<S, C, F> {
                 generation: self.judgement.as_ref().and_then(|judgement| judgement.generation),
                 source: applied.and_then(|applied| applied.source.clone()),
                 conditions,
+                in_use: self.compiled.is_some(),
                 unusable,
             },
         }
+    }
+
+    /// The reason why the newest version is not in use, if it is not.
+    pub(super) fn failing(&self) -> Option<Reason> {
+        let of = |kind| self.problems().iter().find(|problem| problem.condition() == kind);
+        let first = of(ConditionType::Accepted).or_else(|| of(ConditionType::SecretsResolved));
+        first.map(|problem| problem.reason)
+    }
+
+    /// Whether the newest version cannot be parsed.
+    pub(super) fn is_unreadable(&self) -> bool {
+        self.unreadable.is_some()
+    }
+
+    /// Whether it is not known yet what becomes of the newest version.
+    pub(super) fn is_pending(&self) -> bool {
+        self.unreadable.is_none() && (self.judgement.is_none() || self.waits_for.is_some())
     }
 
     /// Accepted, SecretsResolved, Ready and the conditions specific to the kind; Stalled while the user has to act,
@@ -263,16 +285,23 @@ impl<S, C, F> ObjectEntry<S, C, F> {
             Some((reason, message)) => Condition::fails(kind, *reason, format!("{message}{kept}")),
         };
         let failing = accepted.as_ref().or(resolved.as_ref());
+        let upstream = self.judgement.as_ref().and_then(|judgement| judgement.own.upstream.clone());
+        let referenced = problems.iter().find(|problem| problem.condition() == ConditionType::SecretsResolved);
+        let referenced = resolved.as_ref().zip(referenced);
+        let referenced = referenced.map(|((_, message), problem)| (problem.reference_reason(), message.clone()));
+        const RESOLVED: &str = "every reference resolves";
+        let ready = condition(ConditionType::Ready, failing, Reason::Programmed, "the current generation is in use");
         let mut conditions = vec![
             condition(ConditionType::Accepted, accepted.as_ref(), Reason::Accepted, "the spec is valid"),
-            condition(ConditionType::SecretsResolved, resolved.as_ref(), Reason::Resolved, "every reference resolves"),
-            condition(ConditionType::Ready, failing, Reason::Programmed, "the current generation is in use"),
+            condition(ConditionType::SecretsResolved, resolved.as_ref(), Reason::Resolved, RESOLVED),
+            condition(ConditionType::ReferencesResolved, referenced.as_ref(), Reason::Resolved, RESOLVED),
+            upstream.filter(|_| failing.is_none()).unwrap_or(ready),
         ];
         if let Some((reason, message)) = failing {
             conditions.push(Condition::holds(ConditionType::Stalled, *reason, message.clone()));
         }
         if let Some(judgement) = &self.judgement {
-            conditions.extend(judgement.own.iter().cloned());
+            conditions.extend(judgement.own.conditions.iter().cloned());
         }
         conditions
     }

@@ -1,6 +1,8 @@
 //! What the index publishes.
 
+mod availability;
 mod claims;
+mod classes;
 mod credentials;
 mod expressions;
 mod fetching;

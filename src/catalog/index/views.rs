@@ -1,38 +1,57 @@
 //! Views of the objects for statuses and the admin API.
 
-use std::{borrow::Cow, sync::Arc};
+use std::sync::Arc;
 
 use grapnel_api::{Condition, ConditionType, ObjectKey, Reason, WebhookEndpointSpec, WebhookSubscriptionSpec};
 use grapnel_signature::{Provider, Scheme};
 
-use super::{EndpointEntry, SubscriptionEntry, entry::Shown};
+use super::{
+    EndpointEntry, SubscriptionEntry,
+    entry::{Own, Shown},
+    path_ownership::PathOwners,
+};
 use crate::catalog::{
     compile::{self, Options},
     routing::{RouteSpec, RouteState},
     status::{Facts, ObjectKind, ObjectView},
 };
 
-/// The view of an endpoint. An unchanged view is reused.
-pub(super) fn endpoint(key: &ObjectKey, entry: &mut EndpointEntry, options: &Options) -> ObjectView {
-    if let Some(view) = &entry.view {
-        return view.clone();
+/// The view of an endpoint. An unchanged view is reused. An endpoint whose path another one owns has neither path nor
+/// URL: a sender that got them would send to the other one.
+pub(super) fn endpoint(
+    key: &ObjectKey,
+    entry: &mut EndpointEntry,
+    claims: &PathOwners,
+    options: &Options,
+) -> ObjectView {
+    let path = path(key, entry).filter(|path| {
+        let owner = claims.owner(&key.namespace, path);
+        owner.is_none_or(|owner| owner == key)
+    });
+    match &entry.view {
+        Some(view) if view.path.is_some() == path.is_some() => view.clone(),
+        _ => {
+            let view = of_endpoint_entry(key, entry, path.as_deref(), options);
+            entry.view.insert(view).clone()
+        }
     }
-    let view = of_endpoint_entry(key, entry, options);
-    entry.view.insert(view).clone()
 }
 
-fn of_endpoint_entry(key: &ObjectKey, entry: &EndpointEntry, options: &Options) -> ObjectView {
-    let Shown { uid, generation, source, mut conditions, unusable } = entry.shown();
+/// The path in use; before that, the future one.
+fn path(key: &ObjectKey, entry: &EndpointEntry) -> Option<String> {
+    match (&entry.compiled, &entry.applied) {
+        (Some(compiled), _) => Some(compiled.path.to_string()),
+        (None, Some(applied)) => Some(compile::path(key, &applied.spec)),
+        (None, None) => None,
+    }
+}
+
+fn of_endpoint_entry(key: &ObjectKey, entry: &EndpointEntry, path: Option<&str>, options: &Options) -> ObjectView {
+    let Shown { uid, generation, source, mut conditions, in_use, unusable } = entry.shown();
     let spec = entry.applied.as_ref().map(|applied| &applied.spec);
     if !options.service_accounts && spec.is_some_and(|spec| spec.route.is_some()) {
         conditions = conditions.iter().cloned().chain([RouteState::without_cluster().condition]).collect();
     }
-    // The path in use; before that, the future one.
-    let path = match (&entry.compiled, &entry.applied) {
-        (Some(compiled), _) => Some(Cow::Borrowed(&*compiled.path)),
-        (None, Some(applied)) => Some(Cow::Owned(compile::path(key, &applied.spec))),
-        (None, None) => None,
-    };
     ObjectView {
         kind: ObjectKind::Endpoint,
         key: key.clone(),
@@ -40,11 +59,12 @@ fn of_endpoint_entry(key: &ObjectKey, entry: &EndpointEntry, options: &Options) 
         generation,
         source,
         endpoint_ref: None,
-        url: path.as_ref().and_then(|path| options.url(&key.namespace, path)).map(Arc::from),
-        path: path.map(|path| options.path(&key.namespace, &path).into()),
+        url: path.and_then(|path| options.url(&key.namespace, path)).map(Arc::from),
+        path: path.map(|path| options.path(&key.namespace, path).into()),
         route: route(entry, options),
         event_id_from: entry.compiled.as_ref().map(|compiled| compiled.id_sources.describe_ids().into()),
         conditions,
+        in_use,
         unusable,
         facts: Facts::Endpoint(Arc::clone(&entry.facts)),
     }
@@ -69,7 +89,7 @@ pub(super) fn subscription(key: &ObjectKey, entry: &mut SubscriptionEntry) -> Ob
 }
 
 fn of_subscription_entry(key: &ObjectKey, entry: &SubscriptionEntry) -> ObjectView {
-    let Shown { uid, generation, source, conditions, unusable } = entry.shown();
+    let Shown { uid, generation, source, conditions, in_use, unusable } = entry.shown();
     ObjectView {
         kind: ObjectKind::Subscription,
         key: key.clone(),
@@ -81,6 +101,7 @@ fn of_subscription_entry(key: &ObjectKey, entry: &SubscriptionEntry) -> ObjectVi
         url: None,
         event_id_from: None,
         conditions,
+        in_use,
         unusable,
         route: RouteSpec::Absent,
         facts: Facts::Subscription(Arc::clone(&entry.facts)),
@@ -88,25 +109,41 @@ fn of_subscription_entry(key: &ObjectKey, entry: &SubscriptionEntry) -> ObjectVi
 }
 
 /// Conditions specific to endpoints.
-pub(super) fn of_endpoint(spec: &WebhookEndpointSpec) -> Vec<Condition> {
-    let verification = &spec.verification;
-    let unauthenticated = |message: String| Condition::fails(ConditionType::Verified, Reason::Unauthenticated, message);
-    let verified = match &verification.provider {
-        _ if verification.none.is_some() => unauthenticated("verification is none: every request is accepted".into()),
-        Some(preset) if Provider::of(preset.name).scheme() == Scheme::None => unauthenticated(format!(
+pub(super) fn of_endpoint(spec: &WebhookEndpointSpec) -> Own {
+    let unverified = match &spec.verification.provider {
+        _ if spec.verification.none.is_some() => Some("verification is none: every request is accepted".into()),
+        Some(preset) if Provider::of(preset.name).scheme() == Scheme::None => Some(format!(
             "{} does not sign requests: every request is accepted; use a spec.path that cannot be guessed, and set \
              spec.allowedSources",
             preset.name
         )),
-        _ => Condition::holds(ConditionType::Verified, Reason::Authenticated, "every request is verified"),
+        _ => None,
     };
-    vec![verified]
+    let mut conditions = match unverified {
+        None => {
+            vec![Condition::holds(ConditionType::Verified, Reason::Authenticated, "every request is verified")]
+        }
+        Some(message) => vec![
+            Condition::fails(ConditionType::Verified, Reason::Unauthenticated, message.clone()),
+            Condition::holds(ConditionType::Unauthenticated, Reason::Unauthenticated, message),
+        ],
+    };
+    if spec.suspend.unwrap_or(false) {
+        conditions.push(suspended("suspended by spec.suspend; requests get 503"));
+    }
+    Own { conditions, upstream: None }
 }
 
 /// Conditions specific to subscriptions that follow from their spec.
 pub(super) fn of_subscription(spec: &WebhookSubscriptionSpec) -> Vec<Condition> {
-    let parked = spec.suspend.unwrap_or(false).then(|| {
-        Condition::fails(ConditionType::Delivering, Reason::Suspended, "suspended by spec.suspend; events are retained")
-    });
-    parked.into_iter().collect()
+    const MESSAGE: &str = "suspended by spec.suspend; events are retained";
+    if spec.suspend.unwrap_or(false) {
+        vec![Condition::fails(ConditionType::Delivering, Reason::Suspended, MESSAGE), suspended(MESSAGE)]
+    } else {
+        Vec::new()
+    }
+}
+
+fn suspended(message: &str) -> Condition {
+    Condition::holds(ConditionType::Suspended, Reason::Suspended, message)
 }

@@ -31,6 +31,8 @@ pub(super) struct CheckResult<'a> {
     pub(super) ids: BTreeMap<ObjectKey, String>,
     /// Number of skipped objects, by kind.
     pub(super) skipped: BTreeMap<Box<str>, usize>,
+    /// Number of objects that were not checked because of their class.
+    pub(super) elsewhere: usize,
 }
 
 impl CheckResult<'_> {
@@ -91,6 +93,7 @@ impl CheckResult<'_> {
             number(self.count(Severity::Warning), "warning", "warnings"),
             number(self.missing, "missing reference accepted", "missing references accepted"),
             (!skipped.is_empty()).then(|| format!("skipped {}", list(skipped))),
+            number(self.elsewhere, "object of another class not checked", "objects of other classes not checked"),
         ];
         parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
     }
@@ -103,6 +106,7 @@ impl CheckResult<'_> {
             "problems": self.reports.iter().map(problem).collect::<Vec<_>>(),
             "objects": self.objects,
             "skipped": self.skipped,
+            "otherClasses": self.elsewhere,
             "missingReferencesAccepted": self.missing,
         })
     }

@@ -14,14 +14,20 @@ pub(super) fn ready(conditions: &[Condition]) -> String {
     }
 }
 
-/// A line for each condition that does not hold. `Ready` repeats another one, if there is any.
+/// A line for each condition that does not hold, and one if another writer overwrites the status. `Ready` repeats another
+/// one, if there is any, and `ReferencesResolved` repeats `SecretsResolved`.
 pub(super) fn of(object: &ObjectItem) -> Vec<String> {
     let (kind, namespace, name, conditions) = match object {
         ObjectItem::Endpoint(item) => ("WebhookEndpoint", &item.namespace, &item.name, &item.status.conditions),
         ObjectItem::Subscription(item) => ("WebhookSubscription", &item.namespace, &item.name, &item.status.conditions),
     };
     // That an endpoint verifies nothing is its owner's choice.
-    let failing = |condition: &&Condition| condition.status == "False" && !is(condition, ConditionType::Verified);
+    let quiet = [ConditionType::Verified, ConditionType::ReferencesResolved];
+    let failing = |condition: &&Condition| match condition.status.as_str() {
+        "False" => !quiet.iter().any(|kind| is(condition, *kind)),
+        "True" => is(condition, ConditionType::Contested),
+        _ => false,
+    };
     let failing: Vec<_> = conditions.iter().filter(failing).collect();
     let others = failing.iter().filter(|condition| !is(condition, ConditionType::Ready));
     let shown: Vec<_> = if others.clone().count() > 0 { others.collect() } else { failing.iter().collect() };
@@ -61,6 +67,10 @@ mod tests {
         let missing = ("SecretsResolved", "False", "SecretNotFound");
         let line = "WebhookEndpoint shop/orders: SecretNotFound: why SecretNotFound";
         assert_eq!(problems(&[missing, ("Ready", "False", "SecretNotFound")]), [line]);
+        let again = ("ReferencesResolved", "False", "SecretNotFound");
+        assert_eq!(problems(&[missing, again, ("Ready", "False", "SecretNotFound")]), [line]);
+        let contested = [("Ready", "True", "Programmed"), ("Contested", "True", "OverwrittenByAnother")];
+        assert_eq!(problems(&contested).len(), 1);
         assert_eq!(problems(&[("Ready", "False", "SecretNotFound")]), [line]);
         assert!(problems(&[("Ready", "True", "Programmed"), ("Verified", "False", "Unauthenticated")]).is_empty());
     }

@@ -72,6 +72,13 @@ impl Election {
         self.until
     }
 
+    /// The holder of the Lease as last read, if another replica holds it.
+    pub(super) fn holder(&self) -> Option<&str> {
+        let (lease, _) = self.seen.as_ref()?;
+        let holder = lease.spec.as_ref()?.holder_identity.as_deref()?;
+        (holder != self.identity && !holder.is_empty()).then_some(holder)
+    }
+
     /// Begins a turn.
     pub(super) fn begin(&mut self, now: Now) -> Step {
         // While this replica holds the Lease no other writes it, so the version read last is current.

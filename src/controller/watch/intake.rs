@@ -12,8 +12,9 @@ use serde::Serialize;
 
 use super::listing::{Listed, Listings};
 use crate::{
-    catalog::{Age, Applied, Change, ObjectKind, Problem, Reference, Unreadable},
+    catalog::{Age, Applied, Change, Class, ObjectKind, Problem, Reference, Unreadable},
     controller::{
+        api_access::Cause,
         drain::FINALIZER,
         observed_state::{Finalizer, ObservedState, Sighting},
         streams::{Observed, ResourceKind, Step, WatchEvent},
@@ -24,6 +25,7 @@ use crate::{
 pub(super) struct Intake {
     listings: Listings,
     sightings: ObservedState,
+    class: Class,
 }
 
 /// What follows from an event.
@@ -42,14 +44,28 @@ pub(super) enum Effect {
         /// Those that exist.
         existing: HashSet<Reference>,
     },
+    /// A stream has listed what it watches.
+    Watches {
+        /// The watched resource.
+        watched: ResourceKind,
+        /// Index of the stream.
+        stream: usize,
+    },
     /// A watch has failed, and resumes by itself.
-    Failed(ResourceKind, watcher::Error),
+    Failed {
+        /// The watched resource.
+        watched: ResourceKind,
+        /// Index of the stream.
+        stream: usize,
+        /// Why.
+        error: watcher::Error,
+    },
 }
 
 impl Intake {
-    /// An intake of that many streams. Observations are recorded in `sightings`.
-    pub(super) fn new(streams: usize, sightings: ObservedState) -> Self {
-        Self { listings: Listings::new(streams), sightings }
+    /// An intake of that many streams. Observations of the objects of this class are recorded in `sightings`.
+    pub(super) fn new(streams: usize, sightings: ObservedState, class: Class) -> Self {
+        Self { listings: Listings::new(streams), sightings, class }
     }
 
     /// Whether every stream has been listed at least once.
@@ -74,11 +90,18 @@ impl Intake {
                 self.listings.gone(stream, &key);
                 self.gone(watched, key).into_iter().collect()
             }
-            Step::End => match self.listings.end(stream) {
-                Some(listed) => self.listed(watched, stream, listed),
-                None => Vec::new(),
-            },
-            Step::Failed(error) => vec![Effect::Failed(watched, error)],
+            Step::End => {
+                let listed = self.listings.end(stream);
+                let changes = listed.map(|listed| self.listed(watched, stream, listed)).unwrap_or_default();
+                [Effect::Watches { watched, stream }].into_iter().chain(changes).collect()
+            }
+            Step::Failed(error) => {
+                // Without the right to list namespaces, no namespace has labels.
+                if watched == ResourceKind::Namespaces && error.is_missing_right() {
+                    self.listings.excuse(stream);
+                }
+                vec![Effect::Failed { watched, stream, error }]
+            }
         }
     }
 
@@ -99,16 +122,27 @@ impl Intake {
     }
 
     fn endpoint(&self, key: ObjectKey, object: WebhookEndpoint) -> Option<Change> {
+        if !self.class.serves(object.spec.class_name.as_deref()) {
+            self.sightings.forget(ObjectKind::Endpoint, &key);
+            return Some(Change::Endpoint(Box::new(applied(key, object))));
+        }
         let (metadata, status) = (&object.metadata, object.status.as_ref());
-        let changed = self.record_and_changed(ObjectKind::Endpoint, &key, metadata, status, Finalizer::default());
+        let writer = status.and_then(|status| status.writer.as_deref());
+        let changed =
+            self.record_and_changed(ObjectKind::Endpoint, &key, metadata, (status, writer), Finalizer::default());
         changed.then(|| Change::Endpoint(Box::new(applied(key, object))))
     }
 
     fn subscription(&self, key: ObjectKey, object: WebhookSubscription) -> Option<Change> {
+        if !self.class.serves(object.spec.class_name.as_deref()) {
+            self.sightings.forget(ObjectKind::Subscription, &key);
+            return Some(Change::Subscription(Box::new(applied(key, object))));
+        }
         let wanted = object.spec.deletion_policy == Some(DeletionPolicy::Drain);
         let finalizer = Finalizer { wanted, ..finalizer(&object.metadata) };
         let (metadata, status) = (&object.metadata, object.status.as_ref());
-        let changed = self.record_and_changed(ObjectKind::Subscription, &key, metadata, status, finalizer);
+        let writer = status.and_then(|status| status.writer.as_deref());
+        let changed = self.record_and_changed(ObjectKind::Subscription, &key, metadata, (status, writer), finalizer);
         changed.then(|| Change::Subscription(Box::new(applied(key, object))))
     }
 
@@ -118,21 +152,38 @@ impl Intake {
         kind: ObjectKind,
         key: &ObjectKey,
         metadata: &ObjectMeta,
-        status: Option<&impl Serialize>,
+        (status, writer): (Option<&impl Serialize>, Option<&str>),
         finalizer: Finalizer,
     ) -> bool {
         let status = status.and_then(|status| serde_json::to_string(status).ok()).map(Arc::from);
-        let sighting = Sighting { uid: uid(metadata), generation: metadata.generation, status, finalizer };
+        let sighting = Sighting {
+            uid: uid(metadata),
+            generation: metadata.generation,
+            status,
+            version: metadata.resource_version.as_deref().map(Arc::from),
+            rival: self.rival(metadata, writer),
+            is_own: false,
+            finalizer,
+        };
         let (uid, generation) = (sighting.uid.clone(), sighting.generation);
         let before = self.sightings.note(kind, key, sighting);
         before.is_none_or(|before| before.uid != uid || before.generation != generation || generation.is_none())
+    }
+
+    /// The last writer of the status, if it is not this operator: another operator, or another field manager.
+    fn rival(&self, metadata: &ObjectMeta, writer: Option<&str>) -> Option<Arc<str>> {
+        let operator = writer.filter(|writer| **writer != **self.sightings.writer());
+        let operator = operator.map(|writer| format!("the operator with the Lease {writer}"));
+        let manager =
+            || Some(format!("the field manager {}", metadata.managed_fields.as_ref()?.first()?.manager.as_deref()?));
+        operator.or_else(manager).map(Arc::from)
     }
 
     fn unreadable(&self, kind: ObjectKind, key: ObjectKey, invalid: &InvalidObject) -> Change {
         // An unreadable spec changes nothing.
         let finalizer = finalizer(&invalid.metadata);
         let finalizer = Finalizer { wanted: finalizer.held, ..finalizer };
-        self.record_and_changed(kind, &key, &invalid.metadata, None::<&()>, finalizer);
+        self.record_and_changed(kind, &key, &invalid.metadata, (None::<&()>, None), finalizer);
         let message = format!("the object cannot be read: {}; correct it and apply it again", invalid.error);
         Change::Unreadable(Unreadable {
             kind,

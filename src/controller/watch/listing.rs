@@ -70,6 +70,11 @@ impl Listings {
         Some(Listed { existing, missing })
     }
 
+    /// Records that a stream cannot be listed and is not waited for.
+    pub(super) fn excuse(&mut self, stream: usize) {
+        self.of(stream).complete = true;
+    }
+
     /// Whether every stream has been listed at least once.
     pub(super) fn complete(&self) -> bool {
         self.streams.values().all(|listing| listing.complete)
@@ -209,5 +214,15 @@ mod tests {
         assert!(listings.complete());
         listings.begin(1);
         assert!(listings.complete(), "while it is listed again, what is known stays in use");
+    }
+
+    #[test]
+    fn a_stream_that_cannot_be_listed_may_be_excused() {
+        let mut listings = Listings::new(1);
+        listings.excuse(0);
+        assert!(listings.complete());
+        listings.begin(0);
+        listings.exists(0, &key(1), true);
+        assert!(listings.end(0).is_some_and(|listed| listed.existing.contains(&key(1))), "when it can be, it is");
     }
 }

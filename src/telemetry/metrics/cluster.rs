@@ -9,6 +9,7 @@ use prometheus_client::{
 /// Metrics of the Kubernetes side. Their labels are of fixed, small sets.
 pub struct ClusterMetrics {
     leader: Gauge,
+    lease_failing: Gauge,
     watch_failures: Family<ResourceLabels, Counter>,
     status_writes: Family<OutcomeLabels, Counter>,
     events: Family<OutcomeLabels, Counter>,
@@ -29,6 +30,7 @@ impl ClusterMetrics {
     pub(super) fn register(registry: &mut Registry) -> Self {
         let metrics = Self {
             leader: Gauge::default(),
+            lease_failing: Gauge::default(),
             watch_failures: Family::default(),
             status_writes: Family::default(),
             events: Family::default(),
@@ -36,13 +38,18 @@ impl ClusterMetrics {
         };
         registry.register("grapnel_leader", "1 while this replica writes statuses", metrics.leader.clone());
         registry.register(
+            "grapnel_lease_failing",
+            "1 while this replica cannot read or renew the Lease, without which it writes no status",
+            metrics.lease_failing.clone(),
+        );
+        registry.register(
             "grapnel_watch_failures",
             "Watches of the API server that failed and were restarted",
             metrics.watch_failures.clone(),
         );
         registry.register(
             "grapnel_status_writes",
-            "Writes of statuses, by outcome (ok, gone, failed, timeout)",
+            "Writes of statuses, by outcome (ok, gone, failed, timeout, lost)",
             metrics.status_writes.clone(),
         );
         registry.register(
@@ -61,6 +68,11 @@ impl ClusterMetrics {
     /// Sets whether this replica is the leader.
     pub fn leader(&self, leader: bool) {
         self.leader.set(leader.into());
+    }
+
+    /// Sets whether the Lease cannot be read or renewed.
+    pub fn lease_failing(&self, failing: bool) {
+        self.lease_failing.set(failing.into());
     }
 
     /// Counts a failed watch of a resource.

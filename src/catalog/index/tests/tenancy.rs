@@ -209,12 +209,15 @@ fn a_change_of_what_is_allowed_touches_only_those_whom_it_concerns() {
     ]);
     let all = shared("shop", "in", json!({ "from": "All" }));
     assert_eq!(stage.compiled_by([all.generation(2).endpoint()]), 3, "the endpoint and its two foreign readers");
-    let suspended = Object::new(
-        "shop",
-        "in",
-        json!({ "verification": { "none": {} }, "suspend": true, "allowedSubscribers": { "from": "All" } }),
-    );
-    assert_eq!(stage.compiled_by([suspended.generation(3).endpoint()]), 1, "what they need to know is the same");
+    let with = |field: &str, value: Value| {
+        let mut spec = json!({ "verification": { "none": {} }, "allowedSubscribers": { "from": "All" } });
+        spec[field] = value;
+        Object::new("shop", "in", spec)
+    };
+    let kept = with("retention", "24h".into()).generation(3).endpoint();
+    assert_eq!(stage.compiled_by([kept]), 1, "what they need to know is the same");
+    let suspended = with("suspend", true.into()).generation(4).endpoint();
+    assert_eq!(stage.compiled_by([suspended]), 4, "every reader says so");
 }
 
 #[test]

@@ -75,7 +75,8 @@ fn an_endpoint_that_cannot_be_read_exists() {
     stage.tell([subscriber("shop", "out", "in").subscription()]);
     assert_eq!(stage.subscription(&out), Reason::EndpointNotFound);
     stage.tell([unreadable(ObjectKind::Endpoint, &place, "uid-1", 1)]);
-    assert_eq!(stage.subscription(&out), Reason::Programmed);
+    assert_eq!(stage.subscription(&out), Reason::EndpointNotReady);
+    assert!(stage.delivers(&out));
     stage.tell([Change::Gone(ObjectKind::Endpoint, place)]);
     assert_eq!(stage.subscription(&out), Reason::EndpointNotFound);
     assert!(stage.delivers(&out), "what was accepted before is delivered");

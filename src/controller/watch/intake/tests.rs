@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::*;
 
 fn intake() -> Intake {
-    Intake::new(3, ObservedState::default())
+    Intake::new(3, ObservedState::new("shop/grapnel"), Class::Only(None))
 }
 
 fn key(name: &str) -> ObjectKey {
@@ -13,7 +13,8 @@ fn key(name: &str) -> ObjectKey {
 }
 
 fn take(intake: &mut Intake, watched: ResourceKind, step: Step) -> Vec<Effect> {
-    intake.take(WatchEvent { watched, stream: 0, step })
+    let effects = intake.take(WatchEvent { watched, stream: 0, step });
+    effects.into_iter().filter(|effect| !matches!(effect, Effect::Watches { .. })).collect()
 }
 
 fn endpoint(uid: &str, generation: Option<i64>, status: &Value) -> Step {
@@ -178,6 +179,41 @@ fn it_is_complete_when_every_stream_is_listed() {
     }
     assert!(intake.complete());
     let effects = take(&mut intake, ResourceKind::Endpoints, Step::Failed(watcher::Error::NoResourceVersion));
-    assert!(matches!(effects[..], [Effect::Failed(ResourceKind::Endpoints, _)]), "{effects:?}");
+    assert!(matches!(effects[..], [Effect::Failed { watched: ResourceKind::Endpoints, .. }]), "{effects:?}");
     assert!(intake.complete(), "what is known stays in use");
+}
+
+#[test]
+fn namespaces_that_must_not_be_listed_are_not_waited_for() {
+    let refused = |code| {
+        let status = kube::core::Status::failure("namespaces is forbidden", "Forbidden").with_code(code);
+        Step::Failed(watcher::Error::InitialListFailed(kube::Error::Api(status.boxed())))
+    };
+    for (watched, code, complete) in [
+        (ResourceKind::Namespaces, 403, true),
+        (ResourceKind::Namespaces, 503, false),
+        (ResourceKind::Endpoints, 403, false),
+    ] {
+        let mut intake = Intake::new(1, ObservedState::new("shop/grapnel"), Class::Only(None));
+        take(&mut intake, watched, refused(code));
+        assert_eq!(intake.complete(), complete, "{watched:?} {code}");
+    }
+}
+
+#[test]
+fn an_object_of_another_class_is_only_passed_on() {
+    let mut intake = intake();
+    take(&mut intake, ResourceKind::Subscriptions, subscription("Drain", &json!({})));
+    assert_eq!(intake.sightings.unfinished().len(), 1);
+    let Step::There(key, Observed::Subscription(mut object)) = subscription("Drain", &json!({"generation": 2})) else {
+        panic!("a subscription")
+    };
+    if let Ok(object) = &mut *object {
+        object.spec.class_name = Some("web".into());
+    }
+    let step = Step::There(key.clone(), Observed::Subscription(object));
+    let effects = take(&mut intake, ResourceKind::Subscriptions, step);
+    assert!(matches!(effects[..], [Effect::Change(Change::Subscription(_))]), "{effects:?}");
+    assert!(intake.sightings.get(ObjectKind::Subscription, &key).is_none(), "no status");
+    assert!(intake.sightings.unfinished().is_empty(), "no finalizer");
 }
