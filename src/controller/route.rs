@@ -48,7 +48,7 @@ use self::{
 };
 use super::lease::Leadership;
 use crate::{
-    catalog::{Facts, ObjectKind, Namespaces, ObjectView, RouteSpec, RouteState},
+    catalog::{Facts, Namespaces, ObjectKind, ObjectView, RouteSpec, RouteState},
     telemetry::metrics::Metrics,
 };
 
