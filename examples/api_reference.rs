@@ -1,25 +1,22 @@
 //! Prints the API reference as Markdown, from the CRDs: `just generate` keeps docs/api.md up to date with it.
 
-use grapnel_api::{WebhookEndpoint, WebhookSubscription};
-use kube::CustomResourceExt;
+use anyhow::Context;
+use grapnel_api::{GROUP, VERSION, definition};
 use serde_json::Value;
 
 fn main() -> anyhow::Result<()> {
-    println!("# API reference: `grapnel.dev/v1alpha1`\n");
+    println!("# API reference: `{GROUP}/{VERSION}`\n");
     println!("Generated from the CRDs; the same texts are what `kubectl explain` shows.\n");
     println!("Durations are written as Go does (`250ms`, `10s`, `1h30m`), sizes as Kubernetes does (`512Ki`, `1Mi`).");
-    for crd in [WebhookEndpoint::crd(), WebhookSubscription::crd()] {
-        let names = &crd.spec.names;
-        let schema = serde_json::to_value(crd.spec.versions.first().and_then(|version| version.schema.clone()))?;
-        let schema = &schema["openAPIV3Schema"];
-        println!("\n## {}\n", names.kind);
+    for definition in [definition::endpoint(), definition::subscription()] {
+        let names = &definition["spec"]["names"];
+        let schema = definition::schema(&definition).context("a definition has no schema")?;
+        let kind = names["kind"].as_str().unwrap_or_default();
+        println!("\n## {kind}\n");
         println!("{}\n", text(schema));
-        println!(
-            "Short name `{}`, category `grapnel`.",
-            names.short_names.iter().flatten().cloned().collect::<String>()
-        );
+        println!("Short name `{}`, category `grapnel`.", names["shortNames"][0].as_str().unwrap_or_default());
         for part in ["spec", "status"] {
-            println!("\n### {}.{part}\n", names.kind);
+            println!("\n### {kind}.{part}\n");
             println!("| field | type | meaning |\n|---|---|---|");
             rows(&schema["properties"][part], "");
         }

@@ -8,13 +8,10 @@ mod sentence;
 
 use std::sync::LazyLock;
 
-use grapnel_api::{Reason, WebhookEndpoint, WebhookSubscription};
+use grapnel_api::{Reason, definition};
 use grapnel_values::{pointer::escaped, suggest::suggest};
 use jsonschema::Validator as SchemaValidator;
-use kube::{
-    CustomResourceExt,
-    core::cel::{CompiledSchema, Validator as RuleValidator, compile_schema},
-};
+use kube::core::cel::{CompiledSchema, Validator as RuleValidator, compile_schema};
 use serde_json::{Map, Value, json};
 
 use super::compile::Problem;
@@ -32,8 +29,8 @@ thread_local! {
     static RULES: RuleValidator = RuleValidator::new();
 }
 
-static ENDPOINT: LazyLock<Admission> = LazyLock::new(Admission::of::<WebhookEndpoint>);
-static SUBSCRIPTION: LazyLock<Admission> = LazyLock::new(Admission::of::<WebhookSubscription>);
+static ENDPOINT: LazyLock<Admission> = LazyLock::new(|| Admission::of(&definition::endpoint()));
+static SUBSCRIPTION: LazyLock<Admission> = LazyLock::new(|| Admission::of(&definition::subscription()));
 
 impl Admission {
     /// Checks of `WebhookEndpoint`.
@@ -46,15 +43,8 @@ impl Admission {
         &SUBSCRIPTION
     }
 
-    fn of<K: CustomResourceExt>() -> Self {
-        let crd = K::crd();
-        let schema = crd
-            .spec
-            .versions
-            .first()
-            .and_then(|version| version.schema.as_ref())
-            .and_then(|schema| serde_json::to_value(&schema.open_api_v3_schema).ok())
-            .unwrap_or_else(|| json!({}));
+    fn of(definition: &Value) -> Self {
+        let schema = definition::schema(definition).cloned().unwrap_or_else(|| json!({}));
         let mut fields = schema.clone();
         // The fields that the server defines for every object, and status, which the author does not write.
         if let Some(properties) = fields.get_mut("properties").and_then(Value::as_object_mut) {

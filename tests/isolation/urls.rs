@@ -6,11 +6,11 @@ use crate::{home::Home, program::run};
 fn said(urls: &[&str], flags: &[&str]) -> Vec<String> {
     let home = Home::new();
     let mut text = String::from(
-        "apiVersion: grapnel.dev/v1alpha1\nkind: WebhookEndpoint\nmetadata: { name: in }\nspec: { verification: { none: {} } }\n",
+        "apiVersion: grapnel.dev/v1beta1\nkind: WebhookEndpoint\nmetadata: { name: in }\nspec: { verification: { none: {} } }\n",
     );
     for (number, url) in urls.iter().enumerate() {
         text += &format!(
-            "---\napiVersion: grapnel.dev/v1alpha1\nkind: WebhookSubscription\nmetadata: {{ name: out-{number} }}\nspec:\n  endpointRef: {{ name: in }}\n  target: {{ url: {} }}\n",
+            "---\napiVersion: grapnel.dev/v1beta1\nkind: WebhookSubscription\nmetadata: {{ name: out-{number} }}\nspec:\n  endpointRef: {{ name: in }}\n  target: {{ url: {} }}\n",
             serde_json::to_string(url).unwrap()
         );
     }
@@ -183,7 +183,7 @@ fn no_message_repeats_what_is_before_an_at() {
                 continue;
             }
             let home = Home::new();
-            home.write("all.yaml", &format!("apiVersion: grapnel.dev/v1alpha1\nmetadata: {{ name: a }}\n{object}"));
+            home.write("all.yaml", &format!("apiVersion: grapnel.dev/v1beta1\nmetadata: {{ name: a }}\n{object}"));
             let output = run(&["check", "-f", home.manifests().to_str().unwrap()]);
             let said = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap()).concat();
             assert_eq!(output.status.code(), Some(1), "{object}: {said}");

@@ -30,21 +30,21 @@ async fn every_event_that_is_given_up_reaches_the_other_endpoint_once_whenever_i
     home.write(
         "orders.yaml",
         &format!(
-            "apiVersion: grapnel.dev/v1alpha1
+            "apiVersion: grapnel.dev/v1beta1
 kind: WebhookEndpoint
 metadata: {{name: orders}}
 spec:
   verification: {{none: {{}}}}
   event: {{id: {{pointer: /id}}}}
 ---
-apiVersion: grapnel.dev/v1alpha1
+apiVersion: grapnel.dev/v1beta1
 kind: WebhookEndpoint
 metadata: {{name: letters}}
 spec:
   suspend: true
   verification: {{none: {{}}}}
 ---
-apiVersion: grapnel.dev/v1alpha1
+apiVersion: grapnel.dev/v1beta1
 kind: WebhookSubscription
 metadata: {{name: gone}}
 spec:
@@ -52,7 +52,7 @@ spec:
   target: {{url: '{}/'}}
   deadLetter: {{endpointRef: {{name: letters}}}}
 ---
-apiVersion: grapnel.dev/v1alpha1
+apiVersion: grapnel.dev/v1beta1
 kind: WebhookSubscription
 metadata: {{name: archive}}
 spec:
@@ -142,14 +142,14 @@ async fn the_order_holds_whenever_it_is_killed_and_however_the_receiver_fails() 
     home.write(
         "orders.yaml",
         &format!(
-            "apiVersion: grapnel.dev/v1alpha1
+            "apiVersion: grapnel.dev/v1beta1
 kind: WebhookEndpoint
 metadata: {{name: orders}}
 spec:
   verification: {{none: {{}}}}
   event: {{id: {{pointer: /id}}}}
 ---
-apiVersion: grapnel.dev/v1alpha1
+apiVersion: grapnel.dev/v1beta1
 kind: WebhookSubscription
 metadata: {{name: ordered}}
 spec:

@@ -8,7 +8,7 @@ fn check(home: &Home) -> (Option<i32>, String) {
 }
 
 fn endpoint(name: &str, spec: &str) -> String {
-    format!("apiVersion: grapnel.dev/v1alpha1\nkind: WebhookEndpoint\nmetadata:\n  name: {name}\nspec:\n{spec}")
+    format!("apiVersion: grapnel.dev/v1beta1\nkind: WebhookEndpoint\nmetadata:\n  name: {name}\nspec:\n{spec}")
 }
 
 #[test]
@@ -47,8 +47,8 @@ fn problems_have_their_file_line_reason_and_advice() {
         ),
         (
             "a wrong version",
-            endpoint("x", NONE).replace("v1alpha1", "v1"),
-            "case.yaml:1: InvalidSpec: apiVersion: apiVersion of a WebhookEndpoint is grapnel.dev/v1alpha1",
+            endpoint("x", NONE).replace("v1beta1", "v1"),
+            "case.yaml:1: InvalidSpec: apiVersion: apiVersion of a WebhookEndpoint is grapnel.dev/v1beta1",
         ),
         (
             "an unknown field",
@@ -171,7 +171,7 @@ fn problems_have_their_file_line_reason_and_advice() {
 fn subscriptions_have_problems_too() {
     let subscription = |rest: &str| {
         format!(
-            "{}---\napiVersion: grapnel.dev/v1alpha1\nkind: WebhookSubscription\nmetadata: {{ name: s }}\nspec:\n{rest}",
+            "{}---\napiVersion: grapnel.dev/v1beta1\nkind: WebhookSubscription\nmetadata: {{ name: s }}\nspec:\n{rest}",
             endpoint("x", "  verification: { none: {} }\n")
         )
     };

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::{home::Home, program::command};
 
 const MANIFEST: &str = r#"
-apiVersion: grapnel.dev/v1alpha1
+apiVersion: grapnel.dev/v1beta1
 kind: WebhookEndpoint
 metadata: { name: in, namespace: shop }
 spec:
@@ -27,7 +27,7 @@ kind: Secret
 metadata: { name: s, namespace: shop }
 stringData: { k: a-long-random-string }
 ---
-apiVersion: grapnel.dev/v1alpha1
+apiVersion: grapnel.dev/v1beta1
 kind: WebhookSubscription
 metadata: { name: chat, namespace: shop }
 spec:
@@ -37,7 +37,7 @@ spec:
   transform: "{'text': headers['x-who'] + ' pushed ' + payload.ref}"
   target: { url: https://receiver.example }
 ---
-apiVersion: grapnel.dev/v1alpha1
+apiVersion: grapnel.dev/v1beta1
 kind: WebhookSubscription
 metadata: { name: raw, namespace: shop }
 spec:

@@ -11,7 +11,7 @@ use crate::{
 };
 
 const ENDPOINT: &str = r#"
-apiVersion: grapnel.dev/v1alpha1
+apiVersion: grapnel.dev/v1beta1
 kind: WebhookEndpoint
 metadata: {name: in}
 spec:
@@ -63,7 +63,7 @@ async fn a_token_a_private_authority_and_a_client_certificate_work_together() {
         "out.yaml",
         &format!(
             r#"
-apiVersion: grapnel.dev/v1alpha1
+apiVersion: grapnel.dev/v1beta1
 kind: WebhookSubscription
 metadata: {{name: out}}
 spec:
@@ -129,7 +129,7 @@ async fn a_url_from_a_secret_is_shown_nowhere() {
     home.write(
         "out.yaml",
         r#"
-apiVersion: grapnel.dev/v1alpha1
+apiVersion: grapnel.dev/v1beta1
 kind: WebhookSubscription
 metadata: {name: out}
 spec:

@@ -12,7 +12,7 @@ use super::{ByteSize, GoDuration, KeyReference, LabelSelector, Verification};
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
 #[kube(
     group = "grapnel.dev",
-    version = "v1alpha1",
+    version = "v1beta1",
     kind = "WebhookEndpoint",
     plural = "webhookendpoints",
     shortname = "whe",

@@ -1,4 +1,4 @@
-//! The API `grapnel.dev/v1alpha1`: types only. What they mean is decided in `catalog::compile`.
+//! The API `grapnel.dev/v1beta1`: types only. What they mean is decided in `catalog::compile`.
 
 #![warn(missing_docs)]
 // Input from outside must never end the process: a refusal has a name and an answer.
@@ -9,6 +9,7 @@
 #![allow(clippy::duplicated_attributes)]
 
 mod condition;
+pub mod definition;
 mod delivery;
 mod endpoint;
 mod key;
@@ -45,5 +46,7 @@ pub use verification::{
 
 /// The API group.
 pub const GROUP: &str = "grapnel.dev";
-/// The only version.
-pub const VERSION: &str = "v1alpha1";
+/// The version in which objects are stored, watched and written.
+pub const VERSION: &str = "v1beta1";
+/// The earlier version, of the same shape, which is still served and read from files.
+pub const DEPRECATED_VERSION: &str = "v1alpha1";

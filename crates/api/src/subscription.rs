@@ -11,7 +11,7 @@ use super::{CircuitBreaker, GoDuration, KeyReference, Ordering, Target};
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
 #[kube(
     group = "grapnel.dev",
-    version = "v1alpha1",
+    version = "v1beta1",
     kind = "WebhookSubscription",
     plural = "webhooksubscriptions",
     shortname = "whs",
