@@ -1,7 +1,7 @@
 //! Prints the API reference as Markdown, from the CRDs: `just generate` keeps docs/api.md up to date with it.
 
 use anyhow::Context;
-use grapnel_api::{GROUP, VERSION, definition};
+use grapnel_api::{GROUP, VERSION, definition, rules};
 use serde_json::Value;
 
 fn main() -> anyhow::Result<()> {
@@ -52,7 +52,7 @@ fn rows(schema: &Value, prefix: &str) {
 
 fn kind(field: &Value) -> String {
     if field["x-kubernetes-int-or-string"] == true {
-        return "quantity".into();
+        return if rules::is_bytes(field) { "quantity".into() } else { "integer or string".into() };
     }
     if let Some(values) = field["enum"].as_array() {
         let values: Vec<_> = values.iter().filter_map(Value::as_str).map(|value| format!("`{value}`")).collect();
@@ -60,7 +60,7 @@ fn kind(field: &Value) -> String {
     }
     match field["type"].as_str() {
         Some("array") => format!("list of {}", kind(&field["items"])),
-        Some("string") if field["pattern"] == grapnel_values::duration::PATTERN => "duration".into(),
+        Some("string") if rules::is_duration(field) => "duration".into(),
         Some("string") if field["format"] == "date-time" => "time".into(),
         Some(kind) => kind.into(),
         None => "any".into(),

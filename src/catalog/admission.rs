@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 use grapnel_api::{Reason, definition};
 use grapnel_values::{pointer::escaped, suggest::suggest};
 use jsonschema::Validator as SchemaValidator;
-use kube::core::cel::{CompiledSchema, Validator as RuleValidator, compile_schema};
+use kube::core::cel::{CompiledSchema, Validator as RuleValidator, apply_defaults, compile_schema};
 use serde_json::{Map, Value, json};
 
 use super::compile::Problem;
@@ -46,15 +46,23 @@ impl Admission {
     fn of(definition: &Value) -> Self {
         let schema = definition::schema(definition).cloned().unwrap_or_else(|| json!({}));
         let mut fields = schema.clone();
-        // The fields that the server defines for every object, and status, which the author does not write.
+        // The author does not write the status.
         if let Some(properties) = fields.get_mut("properties").and_then(Value::as_object_mut) {
             properties.remove("status");
         }
-        plain(&mut fields);
         Self {
             fields: jsonschema::options().build(&fields).map_err(|error| error.to_string()),
             rules: compile_schema(&schema),
             schema,
+        }
+    }
+
+    /// Does to an object what an API server does before it checks one: removes a null from a field that may be absent,
+    /// and sets defaults.
+    pub fn complete(&self, object: &mut Value) {
+        if let (Some(spec), Some(schema)) = (object.get_mut("spec"), self.schema.pointer("/properties/spec")) {
+            without_nulls(spec, schema);
+            *spec = apply_defaults(schema, spec);
         }
     }
 
@@ -86,7 +94,11 @@ impl Admission {
             Err(errors) => errors
                 .into_vec()
                 .into_iter()
-                .map(|error| Problem::new(pointer(&error.field_path), Reason::InvalidSpec, error.message))
+                .map(|error| {
+                    let pointer = pointer(&error.field_path);
+                    let message = sentence::of_rule(error.message, object.pointer(&pointer));
+                    Problem::new(pointer, Reason::InvalidSpec, message)
+                })
                 .collect(),
         }
     }
@@ -199,33 +211,24 @@ fn unknown<'a>(pointer: &str, name: &str, known: impl Iterator<Item = &'a str> +
     Problem::new(pointer, Reason::InvalidSpec, message)
 }
 
-/// Converts a structural schema (OpenAPI 3.0) to JSON Schema: `nullable` and the int-or-string extension have their own
-/// semantics there.
-fn plain(schema: &mut Value) {
-    match schema {
+/// Removes the fields that the schema defines and that are null. No field is nullable. Items of lists and values of maps
+/// stay, as on an API server.
+fn without_nulls(value: &mut Value, schema: &Value) {
+    match value {
         Value::Object(fields) => {
-            if fields.get("x-kubernetes-int-or-string").is_some() {
-                fields.remove("type");
+            let Some(known) = schema.get("properties").and_then(Value::as_object) else { return };
+            fields.retain(|name, value| !value.is_null() || !known.contains_key(name));
+            for (name, value) in fields.iter_mut() {
+                if let Some(schema) = known.get(name) {
+                    without_nulls(value, schema);
+                }
             }
-            nullable(fields);
-            fields.values_mut().for_each(plain);
         }
-        Value::Array(items) => items.iter_mut().for_each(plain),
+        Value::Array(items) => {
+            let Some(schema) = schema.get("items") else { return };
+            items.iter_mut().for_each(|item| without_nulls(item, schema));
+        }
         _ => {}
-    }
-}
-
-fn nullable(fields: &mut Map<String, Value>) {
-    if fields.get("nullable") != Some(&Value::Bool(true)) {
-        return;
-    }
-    if let Some(Value::String(kind)) = fields.get("type").cloned() {
-        fields.insert("type".into(), json!([kind, "null"]));
-    }
-    if let Some(Value::Array(values)) = fields.get_mut("enum")
-        && !values.contains(&Value::Null)
-    {
-        values.push(Value::Null);
     }
 }
 

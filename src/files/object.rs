@@ -89,10 +89,12 @@ pub(super) fn read(document: &Document, kustomization: bool) -> Result<Definitio
 
 fn typed<T: serde::de::DeserializeOwned>(
     admission: &Admission,
-    value: &Value,
+    value: &mut Value,
     kind: Kind,
     object: impl FnOnce(Box<T>) -> Object,
 ) -> Object {
+    admission.complete(value);
+    let value = &*value;
     let problems = admission.check(value);
     if !problems.is_empty() {
         return Object::Refused(kind, problems);

@@ -21,4 +21,5 @@ mod secrets;
 mod shop;
 mod statuses;
 mod tenants;
+mod versions;
 mod walk;

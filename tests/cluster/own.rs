@@ -1,5 +1,6 @@
 //! Tests with a control plane of their own.
 
 mod many;
+mod migration;
 mod outage;
 mod unreadable;

@@ -11,6 +11,7 @@ mod manifests;
 mod monitoring;
 mod own;
 mod pods;
+mod policies;
 #[path = "../program/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "shared: every test binary uses its part")]
 mod program;

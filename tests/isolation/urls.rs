@@ -97,10 +97,15 @@ fn every_form_of_a_host_is_known_for_what_it_is() {
     ];
     let urls: Vec<&str> = cases.iter().map(|(url, _)| *url).collect();
     for ((url, expected), line) in cases.iter().zip(said(&urls, &[])) {
-        // The schema refuses what does not begin like a URL of HTTP, before anybody asks what its host is.
-        let by_schema = !url.starts_with("http://") && !url.starts_with("https://");
-        let wanted =
-            if by_schema { ("InvalidSpec", "does not match ^https?://") } else { ("TargetForbidden", *expected) };
+        // The rules of the API server refuse what does not begin like a URL of HTTP, and credentials, before anybody asks
+        // what the host is.
+        let wanted = if !url.starts_with("http://") && !url.starts_with("https://") {
+            ("InvalidSpec", "must be a URL that begins with http:// or https://")
+        } else if *expected == "user name or password" {
+            ("InvalidSpec", "must not contain a username or password")
+        } else {
+            ("TargetForbidden", *expected)
+        };
         assert!(line.contains(wanted.0) && line.contains(wanted.1), "{url}: expected `{wanted:?}`, got `{line}`");
     }
 }

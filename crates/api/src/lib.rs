@@ -9,10 +9,12 @@
 #![allow(clippy::duplicated_attributes)]
 
 mod condition;
+mod convention;
 pub mod definition;
 mod delivery;
 mod endpoint;
 mod key;
+pub mod rules;
 mod scalar;
 mod selector;
 mod subscription;
@@ -28,7 +30,7 @@ pub use endpoint::{
 };
 pub use grapnel_values::provider::ProviderName;
 pub use key::{Incarnation, ObjectKey};
-pub use scalar::{ByteSize, GoDuration};
+pub use scalar::{ByteSize, Factor, GoDuration};
 pub use selector::{LabelOperator, LabelRequirement, LabelSelector};
 pub use subscription::{
     DeadLetter, DeletionPolicy, DeliveryFailure, DeliverySuccess, EndpointReference, Format, Jitter, OutboundRateLimit,

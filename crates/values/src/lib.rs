@@ -11,6 +11,7 @@ pub mod bounds;
 pub mod clock;
 pub mod cost_budget;
 pub mod duration;
+pub mod fields;
 pub mod glob;
 pub mod limits;
 pub mod name;
