@@ -8,10 +8,10 @@ mod sentence;
 
 use std::sync::LazyLock;
 
-use grapnel_api::{Reason, definition};
+use grapnel_api::{Reason, completion, definition};
 use grapnel_values::{pointer::escaped, suggest::suggest};
 use jsonschema::Validator as SchemaValidator;
-use kube::core::cel::{CompiledSchema, Validator as RuleValidator, apply_defaults, compile_schema};
+use kube::core::cel::{CompiledSchema, Validator as RuleValidator, compile_schema};
 use serde_json::{Map, Value, json};
 
 use super::compile::Problem;
@@ -50,9 +50,11 @@ impl Admission {
         if let Some(properties) = fields.get_mut("properties").and_then(Value::as_object_mut) {
             properties.remove("status");
         }
+        let mut rules = schema.clone();
+        completion::without_type_tests(&mut rules);
         Self {
             fields: jsonschema::options().build(&fields).map_err(|error| error.to_string()),
-            rules: compile_schema(&schema),
+            rules: compile_schema(&rules),
             schema,
         }
     }
@@ -61,8 +63,7 @@ impl Admission {
     /// and sets defaults.
     pub fn complete(&self, object: &mut Value) {
         if let (Some(spec), Some(schema)) = (object.get_mut("spec"), self.schema.pointer("/properties/spec")) {
-            without_nulls(spec, schema);
-            *spec = apply_defaults(schema, spec);
+            completion::complete(schema, spec);
         }
     }
 
@@ -89,7 +90,9 @@ impl Admission {
 
     /// Violations of the CEL rules alone, for objects that a server without CEL has stored.
     pub fn rules(&self, object: &Value) -> Vec<Problem> {
-        match RULES.with(|validator| validator.validate_compiled(&self.rules, object, None)) {
+        let mut texts = object.clone();
+        completion::integers_as_texts(&self.schema, &mut texts);
+        match RULES.with(|validator| validator.validate_compiled(&self.rules, &texts, None)) {
             Ok(()) => Vec::new(),
             Err(errors) => errors
                 .into_vec()
@@ -209,27 +212,6 @@ fn unknown<'a>(pointer: &str, name: &str, known: impl Iterator<Item = &'a str> +
         None => format!("unknown field `{name}`; known here: {}", known.collect::<Vec<_>>().join(", ")),
     };
     Problem::new(pointer, Reason::InvalidSpec, message)
-}
-
-/// Removes the fields that the schema defines and that are null. No field is nullable. Items of lists and values of maps
-/// stay, as on an API server.
-fn without_nulls(value: &mut Value, schema: &Value) {
-    match value {
-        Value::Object(fields) => {
-            let Some(known) = schema.get("properties").and_then(Value::as_object) else { return };
-            fields.retain(|name, value| !value.is_null() || !known.contains_key(name));
-            for (name, value) in fields.iter_mut() {
-                if let Some(schema) = known.get(name) {
-                    without_nulls(value, schema);
-                }
-            }
-        }
-        Value::Array(items) => {
-            let Some(schema) = schema.get("items") else { return };
-            items.iter_mut().for_each(|item| without_nulls(item, schema));
-        }
-        _ => {}
-    }
 }
 
 /// `spec.schemas[0].types` as a JSON Pointer.

@@ -5,7 +5,7 @@ use std::fs;
 use kube::{
     Api,
     api::{ApiResource, DynamicObject, Patch, PatchParams},
-    core::cel::{VapEvaluator, VapExpression, apply_defaults},
+    core::cel::{VapEvaluator, VapExpression},
 };
 use serde_json::{Value, json};
 
@@ -103,7 +103,8 @@ fn policies_deny_what_they_name_and_nothing_else() {
                 message_expression: None,
             })
             .collect();
-        let completed = apply_defaults(&schema(kind), &object);
+        let mut completed = object.clone();
+        grapnel_api::completion::complete(&schema(kind), &mut completed);
         let results = VapEvaluator::builder().object(completed).build().evaluate(&expressions);
         let failed: Vec<_> =
             results.iter().filter(|result| !result.passed).filter_map(|it| it.message.clone()).collect();

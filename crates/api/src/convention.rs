@@ -39,9 +39,6 @@ pub(super) fn apply(schema: &mut Value) {
 }
 
 fn integers(node: &mut Map<String, Value>) {
-    if node.get("type") != Some(&"integer".into()) {
-        return;
-    }
     for bound in ["minimum", "maximum"] {
         if let Some(whole) = node.get(bound).and_then(whole) {
             node.insert(bound.into(), whole.into());

@@ -144,7 +144,7 @@ pub struct Storage {
     /// before their retention ends; if none is left, events are rejected with 503 storage_exhausted until subscriptions
     /// settle some. Defaults to the share of the endpoint's namespace, which is bounded too (--namespace-share).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-kubernetes-validations" = rules::bytes(fields::MIN_STORAGE_BYTES, None)))]
+    #[schemars(extend("x-kubernetes-validations" = rules::bytes(fields::MIN_STORAGE_BYTES, None), "minimum" = fields::MIN_STORAGE_BYTES))]
     pub max_bytes: Option<ByteSize>,
 }
 
@@ -375,7 +375,7 @@ pub struct Limits {
     /// Largest body; a larger one gets 413. Defaults to what the provider sends at most (25Mi for GitHub), otherwise to
     /// 1Mi; at most 32Mi.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-kubernetes-validations" = rules::bytes(1, Some(fields::MAX_BODY_BYTES as u64))))]
+    #[schemars(extend("x-kubernetes-validations" = rules::bytes(1, Some(fields::MAX_BODY_BYTES as u64)), "minimum" = 1, "maximum" = fields::MAX_BODY_BYTES))]
     pub body_bytes: Option<ByteSize>,
     /// Timeout of the whole request, body included; a slower one gets 408. Defaults to 10s, at most 60s.
     #[serde(default, skip_serializing_if = "Option::is_none")]

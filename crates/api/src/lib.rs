@@ -8,6 +8,7 @@
 // Every printcolumn has a name and a type of its own.
 #![allow(clippy::duplicated_attributes)]
 
+pub mod completion;
 mod condition;
 mod convention;
 pub mod definition;

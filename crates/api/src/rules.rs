@@ -15,6 +15,9 @@ const UNITS: &str = "{'': 1.0, 'k': 1000.0, 'M': 1000000.0, 'G': 1.0e9, 'T': 1.0
                      'Ki': 1024.0, 'Mi': 1048576.0, 'Gi': 1073741824.0, 'Ti': 1099511627776.0, \
                      'Pi': 1125899906842624.0, 'Ei': 1152921504606846976.0}";
 
+/// Begins the rules of an integer or text, whose bounds as an integer are `minimum` and `maximum`.
+pub(super) const INTEGER_OR: &str = "type(self) == int || ";
+
 /// The syntax of a factor between 1 and 10 that is written as text.
 const FACTOR: &str = "^([1-9]([.][0-9]{1,3})?|10([.]0{1,3})?)$";
 
@@ -54,21 +57,17 @@ pub fn is_duration(schema: &Value) -> bool {
 
 /// Rules of a number of bytes, at least `min` and at most `max`.
 pub(super) fn bytes(min: u64, max: Option<u64>) -> Value {
-    let (bound, message) = match max {
-        Some(max) => (
-            format!("{{bytes}} >= {min}.0 && {{bytes}} <= {max}.0"),
-            format!("must be from {} to {}", binary(min), binary(max)),
-        ),
-        None => (format!("{{bytes}} >= {min}.0"), format!("must be at least {}", binary(min))),
+    let bytes = format!("double(self.find('^[0-9.]+')) * {UNITS}[self.find('[a-zA-Z]*$')]");
+    let (most, message) = match max {
+        Some(max) => (format!(" && {bytes} <= {max}.0"), format!("must be from {} to {}", binary(min), binary(max))),
+        None => (String::new(), format!("must be at least {}", binary(min))),
     };
-    let number = bound.replace("{bytes}", "double(self)");
-    let text = bound.replace("{bytes}", &format!("double(self.find('^[0-9.]+')) * {UNITS}[self.find('[a-zA-Z]*$')]"));
-    let bound = format!("type(self) == int ? ({number}) : (!self.matches('{}') || ({text}))", quantity::PATTERN);
+    let bound = format!("{INTEGER_OR}!self.matches('{}') || ({bytes} >= {min}.0{most})", quantity::PATTERN);
     json!([bytes_syntax(), rule(bound, message)])
 }
 
 fn bytes_syntax() -> Value {
-    let syntax = format!("type(self) == int || self.matches('{}')", quantity::PATTERN);
+    let syntax = format!("{INTEGER_OR}self.matches('{}')", quantity::PATTERN);
     rule(syntax, "must be a quantity such as 512Ki or 1Mi")
 }
 
@@ -88,7 +87,7 @@ pub fn is_bytes(schema: &Value) -> bool {
 
 /// Rules of a factor between 1 and 10.
 pub(super) fn factor() -> Value {
-    let syntax = format!("type(self) == int ? (self >= 1 && self <= 10) : self.matches('{FACTOR}')");
+    let syntax = format!("{INTEGER_OR}self.matches('{FACTOR}')");
     json!([rule(syntax, "must be from 1 to 10: an integer such as 2, or a text such as \"1.5\"")])
 }
 
@@ -136,7 +135,7 @@ pub(super) fn form(pattern: &str, message: &str) -> Value {
 /// Rules of the path of an endpoint.
 pub(super) fn path() -> Value {
     form(
-        "^/?[.]*[A-Za-z0-9_~-][A-Za-z0-9._~-]*(/[.]*[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*$",
+        "^/?[.]*[A-Za-z0-9_~-][A-Za-z0-9._~-]*(/[.]*[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*/?$",
         "must be one or more segments of letters, digits and -._~, separated by single slashes, none of dots only",
     )
 }

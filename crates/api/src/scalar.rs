@@ -81,6 +81,8 @@ impl JsonSchema for Factor {
         json_schema!({
             "x-kubernetes-int-or-string": true,
             "maxLength": SCALAR_BYTES,
+            "minimum": 1,
+            "maximum": 10,
             "x-kubernetes-validations": rules::factor(),
         })
     }
