@@ -50,6 +50,7 @@ impl Admission {
         if let Some(properties) = fields.get_mut("properties").and_then(Value::as_object_mut) {
             properties.remove("status");
         }
+        with_alternatives(&mut fields);
         let mut rules = schema.clone();
         completion::without_type_tests(&mut rules);
         Self {
@@ -212,6 +213,20 @@ fn unknown<'a>(pointer: &str, name: &str, known: impl Iterator<Item = &'a str> +
         None => format!("unknown field `{name}`; known here: {}", known.collect::<Vec<_>>().join(", ")),
     };
     Problem::new(pointer, Reason::InvalidSpec, message)
+}
+
+/// Adds the alternatives that `x-kubernetes-int-or-string` implies, which JSON Schema does not know.
+fn with_alternatives(schema: &mut Value) {
+    match schema {
+        Value::Object(fields) => {
+            if fields.get("x-kubernetes-int-or-string").is_some() {
+                fields.insert("anyOf".into(), json!([{ "type": "integer" }, { "type": "string" }]));
+            }
+            fields.values_mut().for_each(with_alternatives);
+        }
+        Value::Array(items) => items.iter_mut().for_each(with_alternatives),
+        _ => {}
+    }
 }
 
 /// `spec.schemas[0].types` as a JSON Pointer.

@@ -48,13 +48,13 @@ async fn objects_of_the_deprecated_version_are_served() {
 async fn an_object_waits_for_an_operator() {
     let cluster = Cluster::new().await;
     let manifest = "apiVersion: grapnel.dev/v1beta1\nkind: WebhookEndpoint\nmetadata: { name: open }\n\
-                    spec: { verification: { none: {} }, path: null, retention: null, limits: null }\n";
+                    spec: { verification: { none: {} }, retention: null, limits: null }\n";
     cluster.apply(manifest).await;
     let unseen = cluster.get("WebhookEndpoint", "open").await;
     assert_eq!(unseen["status"], json!({ "observedGeneration": -1 }), "kstatus: in progress");
     // A null is a field that is absent, and has its default.
-    let spec = (&unseen["spec"]["path"], &unseen["spec"]["retention"], &unseen["spec"]["limits"]);
-    assert_eq!(spec, (&Value::Null, &"168h".into(), &json!({ "timeout": "10s" })));
+    assert_eq!(unseen["spec"]["retention"], "168h");
+    assert_eq!(unseen["spec"]["limits"], json!({ "timeout": "10s" }));
     let _grapnel = cluster.operator().start().await;
     let seen = cluster.until_ready("WebhookEndpoint", "open").await;
     assert_eq!(seen["status"]["observedGeneration"], seen["metadata"]["generation"], "kstatus: current");
@@ -64,6 +64,15 @@ async fn an_object_waits_for_an_operator() {
 async fn lists_merge_by_their_keys() {
     let receiver = Receiver::start().await;
     let cluster = Cluster::new().await;
+    // Kubernetes 1.20 cannot use a schema with x-kubernetes-int-or-string for server-side apply: every list is atomic there.
+    let version = cluster.client.apiserver_version().await.unwrap();
+    if version.minor.trim_end_matches('+').parse::<u32>().is_ok_and(|minor| minor < 21) {
+        eprintln!(
+            "skipped: Kubernetes 1.{} merges no list of a custom resource; set KUBEBUILDER_ASSETS",
+            version.minor
+        );
+        return;
+    }
     let _grapnel = cluster.operator().start().await;
     shop::open(&cluster, &receiver.url).await;
     shop::ready(&cluster).await;
@@ -79,7 +88,7 @@ async fn lists_merge_by_their_keys() {
     // Another controller has a condition of its own, which no write of the operator removes.
     let api = cluster.api("WebhookSubscription");
     let checked = json!({
-        "type": "example.com/Checked", "status": "True", "reason": "Seen", "message": "",
+        "type": "example.com/Checked", "status": "True", "reason": "Seen", "message": "seen",
         "lastTransitionTime": "2026-01-01T00:00:00Z",
     });
     let patch = Patch::Apply(object(json!({ "status": { "conditions": [checked] } })));

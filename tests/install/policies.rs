@@ -22,7 +22,7 @@ fn endpoint(spec: Value) -> Value {
 }
 
 fn labelled(mut object: Value) -> Value {
-    object["metadata"]["labels"] = json!({ "example.com/unverified": "allowed" });
+    object["metadata"]["labels"] = json!({ "unverified": "allowed" });
     object
 }
 
@@ -42,8 +42,8 @@ fn cases() -> Vec<(Value, Option<&'static str>)> {
         (endpoint(limited(token.clone())), None),
         (endpoint(json!({ "verification": token, "allowedSources": ["192.0.2.0/24"], "retention": "24h" })), None),
         (endpoint(json!({ "verification": token })), Some("rateLimit")),
-        (endpoint(limited(json!({ "none": {} }))), Some("example.com/unverified")),
-        (endpoint(limited(json!({ "provider": { "name": "DockerHub" } }))), Some("example.com/unverified")),
+        (endpoint(limited(json!({ "none": {} }))), Some("unverified")),
+        (endpoint(limited(json!({ "provider": { "name": "DockerHub" } }))), Some("unverified")),
         (labelled(endpoint(limited(json!({ "none": {} })))), None),
         (
             endpoint(json!({ "verification": token, "rateLimit": { "requests": 1 }, "retention": "168h0m1s" })),

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 ///
 /// - no `nullable`: an API server removes a null from an optional field, and OpenAPI v2 omits nodes that are nullable
 /// - formats `int32` and `int64` only, and bounds of integers that are integers
-/// - `x-kubernetes-int-or-string` with the alternatives that a structural schema permits
+/// - `x-kubernetes-int-or-string` without the alternatives that it implies
 /// - references are atomic: their fields have no meaning apart
 /// - descriptions without line breaks other than between paragraphs
 pub(super) fn apply(schema: &mut Value) {
@@ -17,7 +17,8 @@ pub(super) fn apply(schema: &mut Value) {
     }
     if node.get("x-kubernetes-int-or-string").is_some() {
         node.remove("type");
-        node.insert("anyOf".into(), json!([{ "type": "integer" }, { "type": "string" }]));
+        // It implies them, and API servers of 1.20 cannot use a schema with them for server-side apply.
+        node.remove("anyOf");
     }
     if let Some(Value::String(text)) = node.get_mut("description") {
         *text = flowing(text);
