@@ -68,13 +68,21 @@ pub fn without_type_tests(schema: &mut Value) {
 /// See [`without_type_tests`].
 pub fn integers_as_texts(schema: &Value, value: &mut Value) {
     match value {
-        Value::Number(number) if schema["x-kubernetes-int-or-string"] == true => *value = number.to_string().into(),
+        Value::Number(number) if schema.get("x-kubernetes-int-or-string") == Some(&Value::Bool(true)) => {
+            *value = number.to_string().into();
+        }
         Value::Object(fields) => {
+            let known = schema.get("properties");
             for (name, value) in fields.iter_mut() {
-                integers_as_texts(&schema["properties"][name], value);
+                if let Some(schema) = known.and_then(|known| known.get(name)) {
+                    integers_as_texts(schema, value);
+                }
             }
         }
-        Value::Array(items) => items.iter_mut().for_each(|item| integers_as_texts(&schema["items"], item)),
+        Value::Array(items) => {
+            let Some(schema) = schema.get("items") else { return };
+            items.iter_mut().for_each(|item| integers_as_texts(schema, item));
+        }
         _ => {}
     }
 }
