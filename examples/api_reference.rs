@@ -1,26 +1,23 @@
 //! Prints the API reference as Markdown, from the CRDs: `just generate` keeps docs/api.md up to date with it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // How an example fails.
 
-use grapnel_api::{WebhookEndpoint, WebhookSubscription};
-use kube::CustomResourceExt;
+use anyhow::Context;
+use grapnel_api::{GROUP, VERSION, definition, rules};
 use serde_json::Value;
 
 fn main() -> anyhow::Result<()> {
-    println!("# API reference: `grapnel.dev/v1alpha1`\n");
+    println!("# API reference: `{GROUP}/{VERSION}`\n");
     println!("Generated from the CRDs; the same texts are what `kubectl explain` shows.\n");
     println!("Durations are written as Go does (`250ms`, `10s`, `1h30m`), sizes as Kubernetes does (`512Ki`, `1Mi`).");
-    for crd in [WebhookEndpoint::crd(), WebhookSubscription::crd()] {
-        let names = &crd.spec.names;
-        let schema = serde_json::to_value(crd.spec.versions.first().and_then(|version| version.schema.clone()))?;
-        let schema = &schema["openAPIV3Schema"];
-        println!("\n## {}\n", names.kind);
+    for definition in [definition::endpoint(), definition::subscription()] {
+        let names = &definition["spec"]["names"];
+        let schema = definition::schema(&definition).context("a definition has no schema")?;
+        let kind = names["kind"].as_str().unwrap_or_default();
+        println!("\n## {kind}\n");
         println!("{}\n", text(schema));
-        println!(
-            "Short name `{}`, category `grapnel`.",
-            names.short_names.iter().flatten().cloned().collect::<String>()
-        );
+        println!("Short name `{}`, category `grapnel`.", names["shortNames"][0].as_str().unwrap_or_default());
         for part in ["spec", "status"] {
-            println!("\n### {}.{part}\n", names.kind);
+            println!("\n### {kind}.{part}\n");
             println!("| field | type | meaning |\n|---|---|---|");
             rows(&schema["properties"][part], "");
         }
@@ -56,7 +53,7 @@ fn rows(schema: &Value, prefix: &str) {
 
 fn kind(field: &Value) -> String {
     if field["x-kubernetes-int-or-string"] == true {
-        return "quantity".into();
+        return if rules::is_bytes(field) { "quantity".into() } else { "integer or string".into() };
     }
     if let Some(values) = field["enum"].as_array() {
         let values: Vec<_> = values.iter().filter_map(Value::as_str).map(|value| format!("`{value}`")).collect();
@@ -64,7 +61,7 @@ fn kind(field: &Value) -> String {
     }
     match field["type"].as_str() {
         Some("array") => format!("list of {}", kind(&field["items"])),
-        Some("string") if field["pattern"] == grapnel_values::duration::PATTERN => "duration".into(),
+        Some("string") if rules::is_duration(field) => "duration".into(),
         Some("string") if field["format"] == "date-time" => "time".into(),
         Some(kind) => kind.into(),
         None => "any".into(),

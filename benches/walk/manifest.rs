@@ -41,7 +41,7 @@ pub(crate) fn endpoint(name: &str, suspended: bool) -> String {
     format!(
         r#"
 ---
-apiVersion: grapnel.dev/v1alpha1
+apiVersion: grapnel.dev/v1beta1
 kind: WebhookEndpoint
 metadata: {{ name: {name} }}
 spec:
@@ -63,7 +63,7 @@ pub(crate) fn subscription(name: &str, endpoint: &str, url: &str, in_flight: usi
         text,
         r#"
 ---
-apiVersion: grapnel.dev/v1alpha1
+apiVersion: grapnel.dev/v1beta1
 kind: WebhookSubscription
 metadata: {{ name: {name} }}
 spec:

@@ -8,13 +8,10 @@ mod sentence;
 
 use std::sync::LazyLock;
 
-use grapnel_api::{Reason, WebhookEndpoint, WebhookSubscription};
+use grapnel_api::{Reason, completion, definition};
 use grapnel_values::{pointer::escaped, suggest::suggest};
 use jsonschema::Validator as SchemaValidator;
-use kube::{
-    CustomResourceExt,
-    core::cel::{CompiledSchema, Validator as RuleValidator, compile_schema},
-};
+use kube::core::cel::{CompiledSchema, Validator as RuleValidator, compile_schema};
 use serde_json::{Map, Value, json};
 
 use super::compile::Problem;
@@ -32,8 +29,8 @@ thread_local! {
     static RULES: RuleValidator = RuleValidator::new();
 }
 
-static ENDPOINT: LazyLock<Admission> = LazyLock::new(Admission::of::<WebhookEndpoint>);
-static SUBSCRIPTION: LazyLock<Admission> = LazyLock::new(Admission::of::<WebhookSubscription>);
+static ENDPOINT: LazyLock<Admission> = LazyLock::new(|| Admission::of(&definition::endpoint()));
+static SUBSCRIPTION: LazyLock<Admission> = LazyLock::new(|| Admission::of(&definition::subscription()));
 
 impl Admission {
     /// Checks of `WebhookEndpoint`.
@@ -46,25 +43,28 @@ impl Admission {
         &SUBSCRIPTION
     }
 
-    fn of<K: CustomResourceExt>() -> Self {
-        let crd = K::crd();
-        let schema = crd
-            .spec
-            .versions
-            .first()
-            .and_then(|version| version.schema.as_ref())
-            .and_then(|schema| serde_json::to_value(&schema.open_api_v3_schema).ok())
-            .unwrap_or_else(|| json!({}));
+    fn of(definition: &Value) -> Self {
+        let schema = definition::schema(definition).cloned().unwrap_or_else(|| json!({}));
         let mut fields = schema.clone();
-        // The fields that the server defines for every object, and status, which the author does not write.
+        // The author does not write the status.
         if let Some(properties) = fields.get_mut("properties").and_then(Value::as_object_mut) {
             properties.remove("status");
         }
-        plain(&mut fields);
+        with_alternatives(&mut fields);
+        let mut rules = schema.clone();
+        completion::without_type_tests(&mut rules);
         Self {
             fields: jsonschema::options().build(&fields).map_err(|error| error.to_string()),
-            rules: compile_schema(&schema),
+            rules: compile_schema(&rules),
             schema,
+        }
+    }
+
+    /// Does to an object what an API server does before it checks one: removes a null from a field that may be absent,
+    /// and sets defaults.
+    pub fn complete(&self, object: &mut Value) {
+        if let (Some(spec), Some(schema)) = (object.get_mut("spec"), self.schema.pointer("/properties/spec")) {
+            completion::complete(schema, spec);
         }
     }
 
@@ -91,12 +91,18 @@ impl Admission {
 
     /// Violations of the CEL rules alone, for objects that a server without CEL has stored.
     pub fn rules(&self, object: &Value) -> Vec<Problem> {
-        match RULES.with(|validator| validator.validate_compiled(&self.rules, object, None)) {
+        let mut texts = object.clone();
+        completion::integers_as_texts(&self.schema, &mut texts);
+        match RULES.with(|validator| validator.validate_compiled(&self.rules, &texts, None)) {
             Ok(()) => Vec::new(),
             Err(errors) => errors
                 .into_vec()
                 .into_iter()
-                .map(|error| Problem::new(pointer(&error.field_path), Reason::InvalidSpec, error.message))
+                .map(|error| {
+                    let pointer = pointer(&error.field_path);
+                    let message = sentence::of_rule(error.message, object.pointer(&pointer));
+                    Problem::new(pointer, Reason::InvalidSpec, message)
+                })
                 .collect(),
         }
     }
@@ -209,33 +215,17 @@ fn unknown<'a>(pointer: &str, name: &str, known: impl Iterator<Item = &'a str> +
     Problem::new(pointer, Reason::InvalidSpec, message)
 }
 
-/// Converts a structural schema (OpenAPI 3.0) to JSON Schema: `nullable` and the int-or-string extension have their own
-/// semantics there.
-fn plain(schema: &mut Value) {
+/// Adds the alternatives that `x-kubernetes-int-or-string` implies, which JSON Schema does not know.
+fn with_alternatives(schema: &mut Value) {
     match schema {
         Value::Object(fields) => {
             if fields.get("x-kubernetes-int-or-string").is_some() {
-                fields.remove("type");
+                fields.insert("anyOf".into(), json!([{ "type": "integer" }, { "type": "string" }]));
             }
-            nullable(fields);
-            fields.values_mut().for_each(plain);
+            fields.values_mut().for_each(with_alternatives);
         }
-        Value::Array(items) => items.iter_mut().for_each(plain),
+        Value::Array(items) => items.iter_mut().for_each(with_alternatives),
         _ => {}
-    }
-}
-
-fn nullable(fields: &mut Map<String, Value>) {
-    if fields.get("nullable") != Some(&Value::Bool(true)) {
-        return;
-    }
-    if let Some(Value::String(kind)) = fields.get("type").cloned() {
-        fields.insert("type".into(), json!([kind, "null"]));
-    }
-    if let Some(Value::Array(values)) = fields.get_mut("enum")
-        && !values.contains(&Value::Null)
-    {
-        values.push(Value::Null);
     }
 }
 

@@ -3,9 +3,8 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Context;
-use grapnel_api::{WebhookEndpoint, WebhookSubscription};
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::CustomResourceExt;
+use grapnel_api::definition;
+use serde_json::{Map, Value};
 
 /// Print the CustomResourceDefinitions as YAML
 #[derive(Debug, clap::Args)]
@@ -21,14 +20,16 @@ impl CrdArgs {
     /// # Errors
     /// Returns an error if the directory cannot be written.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        for (number, crd) in [WebhookEndpoint::crd(), WebhookSubscription::crd()].iter().enumerate() {
+        for (number, crd) in [definition::endpoint(), definition::subscription()].iter().enumerate() {
             let yaml = yaml(crd)?;
             match &self.output {
                 None if number == 0 => print!("{yaml}"),
                 None => print!("---\n{yaml}"),
                 Some(directory) => {
                     std::fs::create_dir_all(directory)?;
-                    let file = directory.join(format!("{}.yaml", crd.spec.names.plural));
+                    let plural =
+                        crd.pointer("/spec/names/plural").and_then(Value::as_str).context("a CRD has no plural")?;
+                    let file = directory.join(format!("{plural}.yaml"));
                     std::fs::write(&file, yaml).with_context(|| format!("cannot write {}", file.display()))?;
                 }
             }
@@ -40,16 +41,17 @@ impl CrdArgs {
 /// Flux's variable substitution would replace `${…}` in the descriptions.
 const ANNOTATION: (&str, &str) = ("kustomize.toolkit.fluxcd.io/substitute", "disabled");
 
-/// A CRD in the form to apply: without a status, which is the server's, and protected from substitution.
-fn yaml(crd: &CustomResourceDefinition) -> anyhow::Result<String> {
-    let mut crd = crd.clone();
+/// A CRD as YAML that ends with a newline, protected from substitution.
+fn yaml(crd: &Value) -> anyhow::Result<String> {
     let (name, value) = ANNOTATION;
-    crd.metadata.annotations.get_or_insert_default().insert(name.into(), value.into());
-    let mut value = serde_json::to_value(crd)?;
-    if let Some(fields) = value.as_object_mut() {
-        fields.remove("status");
+    let mut crd = crd.clone();
+    if let Some(metadata) = crd.pointer_mut("/metadata").and_then(Value::as_object_mut) {
+        let annotations = metadata.entry("annotations").or_insert_with(|| Value::Object(Map::new()));
+        if let Some(annotations) = annotations.as_object_mut() {
+            annotations.insert(name.into(), value.into());
+        }
     }
-    let mut yaml = serde_yaml::to_string(&value)?;
+    let mut yaml = serde_yaml::to_string(&crd)?;
     if !yaml.ends_with('\n') {
         yaml.push('\n');
     }

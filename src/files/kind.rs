@@ -3,7 +3,7 @@
 //! Directories of manifests usually contain objects of other kinds too. These are skipped, but a misspelt kind or version
 //! of ours is an error: it would be skipped as silently as what was meant would be missing.
 
-use grapnel_api::{GROUP, VERSION};
+use grapnel_api::{DEPRECATED_VERSION, GROUP, VERSION};
 use grapnel_values::suggest::suggest;
 
 const OWN_KINDS: [&str; 2] = ["WebhookEndpoint", "WebhookSubscription"];
@@ -14,6 +14,8 @@ const CORE_KINDS: [&str; 3] = ["Secret", "ConfigMap", "Namespace"];
 pub(super) enum Recognized {
     /// A kind that is read.
     Ours(&'static str),
+    /// A kind that is read, in a version that is deprecated.
+    Deprecated(&'static str),
     /// Another kind.
     Foreign,
 }
@@ -26,12 +28,16 @@ pub(super) fn of(kind: &str, version: &str) -> Result<Recognized, (&'static str,
     if kind.is_empty() {
         return Err(("", "the field kind is missing".into()));
     }
-    let own = format!("{GROUP}/{VERSION}");
+    let [own, deprecated] = [VERSION, DEPRECATED_VERSION].map(|version| format!("{GROUP}/{version}"));
     let wrong = |expected: &str| Err(("/apiVersion", format!("apiVersion of a {kind} is {expected}, not `{version}`")));
     // The core group has no name.
     let group = version.split_once('/').map_or("", |(group, _)| group);
     if let Some(known) = OWN_KINDS.into_iter().find(|known| *known == kind) {
-        return if version == own { Ok(Recognized::Ours(known)) } else { wrong(&own) };
+        return match version {
+            version if version == own => Ok(Recognized::Ours(known)),
+            version if version == deprecated => Ok(Recognized::Deprecated(known)),
+            _ => wrong(&own),
+        };
     }
     if let Some(known) = CORE_KINDS.into_iter().find(|known| *known == kind) {
         return match version {
@@ -70,7 +76,8 @@ mod tests {
 
     #[test]
     fn our_kinds_are_read_and_others_are_skipped() {
-        assert_eq!(of("WebhookEndpoint", "grapnel.dev/v1alpha1"), Ok(Recognized::Ours("WebhookEndpoint")));
+        assert_eq!(of("WebhookEndpoint", "grapnel.dev/v1beta1"), Ok(Recognized::Ours("WebhookEndpoint")));
+        assert_eq!(of("WebhookEndpoint", "grapnel.dev/v1alpha1"), Ok(Recognized::Deprecated("WebhookEndpoint")));
         assert_eq!(of("Secret", "v1"), Ok(Recognized::Ours("Secret")));
         for (kind, version) in [
             ("Kustomization", "kustomize.config.k8s.io/v1beta1"),
@@ -94,12 +101,12 @@ mod tests {
         for (kind, version, expected) in [
             ("", "v1", "the field kind is missing"),
             ("Deployment", "", "the field apiVersion is missing"),
-            ("WebhookEndpont", "grapnel.dev/v1alpha1", "did you mean WebhookEndpoint?"),
+            ("WebhookEndpont", "grapnel.dev/v1beta1", "did you mean WebhookEndpoint?"),
             ("WebhookSubscriptions", "grapnel.dev/v1", "did you mean WebhookSubscription?"),
-            ("WebhookEndpont", "grapnell.dev/v1alpha1", "did you mean WebhookEndpoint?"),
-            ("Receiver", "grapnel.dev/v1alpha1", "grapnel.dev has WebhookEndpoint and WebhookSubscription"),
-            ("WebhookEndpoint", "v1", "apiVersion of a WebhookEndpoint is grapnel.dev/v1alpha1, not `v1`"),
-            ("WebhookEndpoint", "", "apiVersion of a WebhookEndpoint is grapnel.dev/v1alpha1"),
+            ("WebhookEndpont", "grapnell.dev/v1beta1", "did you mean WebhookEndpoint?"),
+            ("Receiver", "grapnel.dev/v1beta1", "grapnel.dev has WebhookEndpoint and WebhookSubscription"),
+            ("WebhookEndpoint", "v1", "apiVersion of a WebhookEndpoint is grapnel.dev/v1beta1, not `v1`"),
+            ("WebhookEndpoint", "", "apiVersion of a WebhookEndpoint is grapnel.dev/v1beta1"),
             ("Secrets", "v1", "did you mean Secret?"),
             ("Configmap", "v1", "did you mean ConfigMap?"),
             ("secret", "v1", "did you mean Secret?"),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use base64::{DecodeError, Engine, engine::general_purpose::STANDARD};
-use grapnel_api::{ObjectKey, Reason, WebhookEndpoint, WebhookSubscription};
+use grapnel_api::{GROUP, ObjectKey, Reason, VERSION, WebhookEndpoint, WebhookSubscription};
 use grapnel_values::{label, name, pointer::escaped, secret::Secret};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
@@ -52,8 +52,14 @@ pub(super) fn read(document: &Document, kustomization: bool) -> Result<Definitio
     };
     let text = |name: &str| fields.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     let (kind, version) = (text("kind"), text("apiVersion"));
+    let mut warnings = Vec::new();
     let kind = match kind::of(&kind, &version) {
         Ok(Recognized::Ours(kind)) => kind,
+        Ok(Recognized::Deprecated(kind)) => {
+            let message = format!("{version} is deprecated; write {GROUP}/{VERSION}, which has the same fields");
+            warnings.push(Problem::new("/apiVersion", Reason::InvalidSpec, message));
+            kind
+        }
         Ok(Recognized::Foreign) => return Ok(Definition::Foreign { kind: kind.into() }),
         Err(_) if kind.is_empty() && version.is_empty() && kustomization => {
             return Ok(Definition::Foreign { kind: "Kustomization".into() });
@@ -66,18 +72,17 @@ pub(super) fn read(document: &Document, kustomization: bool) -> Result<Definitio
         return Ok(Definition::Object { name, object: Object::Namespace(labels), warnings: Vec::new() });
     }
     let key = key(fields)?;
-    let mut warnings = Vec::new();
     let object = match kind {
         "Secret" => Object::Secret(secret(fields)?),
         "ConfigMap" => Object::ConfigMap(config_map(fields)?),
         "WebhookEndpoint" => {
             typed(Admission::endpoint(), value, ObjectKind::Endpoint, |object: Box<WebhookEndpoint>| {
-                warnings = advice::endpoint(&object.spec);
+                warnings.extend(advice::endpoint(&object.spec));
                 Object::Endpoint(object)
             })
         }
         _ => typed(Admission::subscription(), value, ObjectKind::Subscription, |object: Box<WebhookSubscription>| {
-            warnings = advice::subscription(&object.spec);
+            warnings.extend(advice::subscription(&object.spec));
             Object::Subscription(object)
         }),
     };
@@ -86,10 +91,12 @@ pub(super) fn read(document: &Document, kustomization: bool) -> Result<Definitio
 
 fn typed<T: serde::de::DeserializeOwned>(
     admission: &Admission,
-    value: &Value,
+    value: &mut Value,
     kind: ObjectKind,
     object: impl FnOnce(Box<T>) -> Object,
 ) -> Object {
+    admission.complete(value);
+    let value = &*value;
     let problems = admission.check(value);
     if !problems.is_empty() {
         return Object::Refused(kind, problems);

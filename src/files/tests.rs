@@ -9,7 +9,7 @@ use crate::catalog::{Change, ObjectKind};
 
 fn endpoint(name: &str, extra: &str) -> String {
     format!(
-        "---\napiVersion: grapnel.dev/v1alpha1\nkind: WebhookEndpoint\nmetadata: {{name: {name}}}\nspec:\n  \
+        "---\napiVersion: grapnel.dev/v1beta1\nkind: WebhookEndpoint\nmetadata: {{name: {name}}}\nspec:\n  \
          verification: {{none: {{}}}}\n{extra}"
     )
 }

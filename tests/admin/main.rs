@@ -119,7 +119,7 @@ fn open_journal(directory: &Path) -> EmbeddedJournal {
 fn changes() -> Vec<Change> {
     let endpoint = |name: &str, verification: Value| {
         let object: WebhookEndpoint = serde_json::from_value(json!({
-            "apiVersion": "grapnel.dev/v1alpha1",
+            "apiVersion": "grapnel.dev/v1beta1",
             "kind": "WebhookEndpoint",
             "metadata": { "namespace": "shop", "name": name, "generation": 3 },
             "spec": { "verification": verification },
@@ -136,7 +136,7 @@ fn changes() -> Vec<Change> {
     };
     let subscription = |name: &str, endpoint: &str| {
         let object: WebhookSubscription = serde_json::from_value(json!({
-            "apiVersion": "grapnel.dev/v1alpha1",
+            "apiVersion": "grapnel.dev/v1beta1",
             "kind": "WebhookSubscription",
             "metadata": { "namespace": "shop", "name": name, "generation": 1 },
             "spec": { "endpointRef": { "name": endpoint }, "target": { "url": "https://billing.example/hook" } },

@@ -55,7 +55,7 @@ pub(crate) async fn account(cluster: &Cluster, name: &str) {
 
 pub(crate) fn internal(allowed: &str) -> String {
     format!(
-        "apiVersion: grapnel.dev/v1alpha1
+        "apiVersion: grapnel.dev/v1beta1
 kind: WebhookEndpoint
 metadata: {{ name: internal }}
 spec:

@@ -19,10 +19,10 @@ use crate::{
     program::{Grapnel, command},
 };
 
-const ENDPOINT: &str = "apiVersion: grapnel.dev/v1alpha1\nkind: WebhookEndpoint\nmetadata: { name: orders }\n\
+const ENDPOINT: &str = "apiVersion: grapnel.dev/v1beta1\nkind: WebhookEndpoint\nmetadata: { name: orders }\n\
                         spec: { verification: { none: {} }, event: { id: { pointer: /id } } }\n";
 
-const SUBSCRIPTION: &str = "apiVersion: grapnel.dev/v1alpha1\nkind: WebhookSubscription\nmetadata: { name: billing }\n\
+const SUBSCRIPTION: &str = "apiVersion: grapnel.dev/v1beta1\nkind: WebhookSubscription\nmetadata: { name: billing }\n\
                             spec: { endpointRef: { name: orders }, suspend: true, target: { url: 'https://billing.example/' } }\n";
 
 /// A command with the operator of this namespace.

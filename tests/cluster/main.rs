@@ -21,6 +21,7 @@ mod secrets;
 mod shop;
 mod statuses;
 mod tenants;
+mod versions;
 mod walk;
 
 use grapnel_test_support::{cluster as fixture, program};

@@ -2,6 +2,7 @@
 
 mod budget;
 mod many;
+mod migration;
 mod outage;
 mod routes;
 mod unreadable;

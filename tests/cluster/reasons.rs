@@ -7,11 +7,11 @@ use crate::{
 };
 
 fn endpoint(name: &str, spec: &str) -> String {
-    format!("apiVersion: grapnel.dev/v1alpha1\nkind: WebhookEndpoint\nmetadata: {{ name: {name} }}\nspec:\n{spec}")
+    format!("apiVersion: grapnel.dev/v1beta1\nkind: WebhookEndpoint\nmetadata: {{ name: {name} }}\nspec:\n{spec}")
 }
 
 fn subscription(name: &str, spec: &str) -> String {
-    format!("apiVersion: grapnel.dev/v1alpha1\nkind: WebhookSubscription\nmetadata: {{ name: {name} }}\nspec:\n{spec}")
+    format!("apiVersion: grapnel.dev/v1beta1\nkind: WebhookSubscription\nmetadata: {{ name: {name} }}\nspec:\n{spec}")
 }
 
 /// What an object's `Ready` says, and the condition that it repeats.

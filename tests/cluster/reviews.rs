@@ -221,7 +221,7 @@ async fn the_admin_api_shows_what_the_cluster_allows() {
         account(&cluster, name).await;
     }
     cluster.apply(ROLES).await;
-    let endpoint = "apiVersion: grapnel.dev/v1alpha1\nkind: WebhookEndpoint\nmetadata: { name: orders }\n\
+    let endpoint = "apiVersion: grapnel.dev/v1beta1\nkind: WebhookEndpoint\nmetadata: { name: orders }\n\
                     spec: { verification: { none: {} }, event: { id: { pointer: /id } } }\n";
     cluster.apply(endpoint).await;
     other.apply(endpoint).await;

@@ -22,7 +22,7 @@ pub(crate) fn secret(orders: &str) -> String {
 /// An endpoint that takes signed orders.
 pub(crate) fn endpoint(name: &str) -> String {
     format!(
-        "apiVersion: grapnel.dev/v1alpha1
+        "apiVersion: grapnel.dev/v1beta1
 kind: WebhookEndpoint
 metadata: {{ name: {name} }}
 spec:
@@ -37,7 +37,7 @@ spec:
 /// A subscription to an endpoint, signed, and tried three times a second apart.
 pub(crate) fn subscription(name: &str, endpoint: &str, url: &str) -> String {
     format!(
-        "apiVersion: grapnel.dev/v1alpha1
+        "apiVersion: grapnel.dev/v1beta1
 kind: WebhookSubscription
 metadata: {{ name: {name} }}
 spec:

@@ -95,7 +95,7 @@ async fn the_status_is_the_operators_and_the_spec_is_not() {
     shop::open(&cluster, &receiver.url).await;
     shop::ready(&cluster).await;
     let stranger = json!({
-        "apiVersion": "grapnel.dev/v1alpha1",
+        "apiVersion": "grapnel.dev/v1beta1",
         "kind": "WebhookEndpoint",
         "metadata": { "name": "orders", "annotations": { "example.org/owner": "shop" } },
     });

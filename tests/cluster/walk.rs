@@ -105,7 +105,7 @@ async fn kubectl_applies_waits_and_shows() {
         rows.map(|line| line.split_whitespace().map(str::to_owned).collect()).collect()
     };
     let endpoints = table(&good(&["get", "webhookendpoints"]).await);
-    assert_eq!(endpoints[0], ["NAME", "READY", "URL", "RECEIVED", "REJECTED", "AGE"]);
+    assert_eq!(endpoints[0], ["NAME", "READY", "URL", "RECEIVED", "REJECTED", "SUSPENDED", "AGE"]);
     let url = format!("https://hooks.example/{}/orders", cluster.namespace);
     assert_eq!(endpoints[1][..5], ["orders", "True", &url, "0", "0"]);
     let subscriptions = table(&good(&["get", "grapnel", "--output", "wide"]).await);
@@ -116,13 +116,16 @@ async fn kubectl_applies_waits_and_shows() {
             "READY",
             "DELIVERING",
             "ENDPOINT",
+            "ENDPOINT",
+            "NAMESPACE",
             "TARGET",
-            "SERVICE",
             "DELIVERED",
             "PENDING",
             "RETRYING",
             "DEAD",
+            "SUSPENDED",
             "REASON",
+            "MESSAGE",
             "AGE"
         ]
     );

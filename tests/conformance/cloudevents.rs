@@ -27,12 +27,12 @@ struct Event {
 
 /// An endpoint whose events are delivered in every format, each to a path of its name.
 fn start(home: &Home, receiver: &Receiver) -> Grapnel {
-    let endpoint = "apiVersion: grapnel.dev/v1alpha1\nkind: WebhookEndpoint\nmetadata: {name: in}\nspec: {verification: {none: {}}}\n";
+    let endpoint = "apiVersion: grapnel.dev/v1beta1\nkind: WebhookEndpoint\nmetadata: {name: in}\nspec: {verification: {none: {}}}\n";
     let url = &receiver.url;
     let subscriptions = FORMATS.map(|format| {
         let name = format.to_lowercase();
         format!(
-            "---\napiVersion: grapnel.dev/v1alpha1\nkind: WebhookSubscription\nmetadata: {{name: {name}}}\n\
+            "---\napiVersion: grapnel.dev/v1beta1\nkind: WebhookSubscription\nmetadata: {{name: {name}}}\n\
              spec:\n  endpointRef: {{name: in}}\n  format: {format}\n  forwardHeaders: [\"ce-*\"]\n  \
              target: {{url: \"{url}/{format}\"}}\n"
         )

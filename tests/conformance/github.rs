@@ -40,7 +40,7 @@ async fn published_payloads_are_accepted_and_mutations_refused_as_ajv_does() {
     let home = Home::new();
     let endpoint = |name: &str, rules: &str| {
         format!(
-            "---\napiVersion: grapnel.dev/v1alpha1\nkind: WebhookEndpoint\nmetadata: {{name: {name}}}\nspec:\n  \
+            "---\napiVersion: grapnel.dev/v1beta1\nkind: WebhookEndpoint\nmetadata: {{name: {name}}}\nspec:\n  \
              verification: {{provider: {{name: GitHub}}, secretRefs: [{{name: github, key: key}}]}}\n{rules}"
         )
     };

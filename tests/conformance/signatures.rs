@@ -92,7 +92,7 @@ fn endpoints(language: Language) -> String {
         write!(
             text,
             "---\napiVersion: v1\nkind: Secret\nmetadata: {{name: {name}}}\nstringData: {{key: {secret}}}\n\
-             ---\napiVersion: grapnel.dev/v1alpha1\nkind: WebhookEndpoint\nmetadata: {{name: {name}}}\n\
+             ---\napiVersion: grapnel.dev/v1beta1\nkind: WebhookEndpoint\nmetadata: {{name: {name}}}\n\
              spec: {{verification: {{provider: {{name: {provider}}}, secretRefs: [{{name: {name}, key: key}}]}}}}\n"
         )
         .unwrap();
@@ -216,12 +216,12 @@ kind: Secret
 metadata: {{name: keys}}
 stringData: {{old: "{OLD}", new: "{WHSEC}"}}
 ---
-apiVersion: grapnel.dev/v1alpha1
+apiVersion: grapnel.dev/v1beta1
 kind: WebhookEndpoint
 metadata: {{name: in}}
 spec: {{verification: {{none: {{}}}}}}
 ---
-apiVersion: grapnel.dev/v1alpha1
+apiVersion: grapnel.dev/v1beta1
 kind: WebhookSubscription
 metadata: {{name: standard}}
 spec:
@@ -229,7 +229,7 @@ spec:
   target: {{url: "{url}/standard"}}
   signing: {{scheme: StandardWebhooks, secretRefs: [{{name: keys, key: new}}, {{name: keys, key: old}}]}}
 ---
-apiVersion: grapnel.dev/v1alpha1
+apiVersion: grapnel.dev/v1beta1
 kind: WebhookSubscription
 metadata: {{name: envelope}}
 spec:
@@ -238,7 +238,7 @@ spec:
   target: {{url: "{url}/envelope"}}
   signing: {{scheme: StandardWebhooks, secretRefs: [{{name: keys, key: new}}, {{name: keys, key: old}}]}}
 ---
-apiVersion: grapnel.dev/v1alpha1
+apiVersion: grapnel.dev/v1beta1
 kind: WebhookSubscription
 metadata: {{name: hex}}
 spec:

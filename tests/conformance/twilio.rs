@@ -34,7 +34,7 @@ kind: Secret
 metadata: {{name: twilio}}
 stringData: {{key: "{TOKEN}"}}
 ---
-apiVersion: grapnel.dev/v1alpha1
+apiVersion: grapnel.dev/v1beta1
 kind: WebhookEndpoint
 metadata: {{name: twilio}}
 spec: {{verification: {{provider: {{name: Twilio}}, secretRefs: [{{name: twilio, key: key}}]}}}}

@@ -19,7 +19,7 @@ pub(crate) fn home(manifest: &str) -> Home {
 pub(crate) fn orders(target: &str, endpoint: &str, subscription: &str) -> String {
     format!(
         r#"
-apiVersion: grapnel.dev/v1alpha1
+apiVersion: grapnel.dev/v1beta1
 kind: WebhookEndpoint
 metadata: {{ name: orders }}
 spec:
@@ -29,7 +29,7 @@ spec:
   event: {{ id: {{ pointer: /id }}, type: {{ value: order.created }} }}
 {endpoint}
 ---
-apiVersion: grapnel.dev/v1alpha1
+apiVersion: grapnel.dev/v1beta1
 kind: WebhookSubscription
 metadata: {{ name: out }}
 spec:

@@ -42,7 +42,7 @@ impl Site {
         let subscription = |name: &str, more: &str| {
             format!(
                 r#"---
-apiVersion: grapnel.dev/v1alpha1
+apiVersion: grapnel.dev/v1beta1
 kind: WebhookSubscription
 metadata: {{ name: {name} }}
 spec:
@@ -56,7 +56,7 @@ spec:
         };
         let in_flight = format!("  maxInFlight: {IN_FLIGHT}\n");
         let manifest = format!(
-            r#"apiVersion: grapnel.dev/v1alpha1
+            r#"apiVersion: grapnel.dev/v1beta1
 kind: WebhookEndpoint
 metadata: {{ name: in }}
 spec:

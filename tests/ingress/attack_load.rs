@@ -33,7 +33,7 @@ use super::{
 use crate::program::Grapnel;
 
 const MANIFEST: &str = r#"
-apiVersion: grapnel.dev/v1alpha1
+apiVersion: grapnel.dev/v1beta1
 kind: WebhookEndpoint
 metadata: {name: orders, namespace: shop}
 spec:

@@ -12,6 +12,7 @@ mod manifests;
 mod own;
 mod ownership;
 mod pods;
+mod policies;
 mod prometheus;
 mod release;
 mod rights;

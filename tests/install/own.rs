@@ -46,7 +46,7 @@ async fn helm_installs_upgrades_and_leaves_what_is_not_its_own() {
     // The CRDs are there: with an object of a user's.
     let cluster = Cluster::at(&kubeconfig).await;
     cluster
-        .apply("apiVersion: grapnel.dev/v1alpha1\nkind: WebhookEndpoint\nmetadata: { name: kept }\nspec: { verification: { none: {} } }\n")
+        .apply("apiVersion: grapnel.dev/v1beta1\nkind: WebhookEndpoint\nmetadata: { name: kept }\nspec: { verification: { none: {} } }\n")
         .await;
 
     helm_test(&cluster, kubeconfig.clone()).await;

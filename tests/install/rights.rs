@@ -156,7 +156,7 @@ kind: ConfigMap
 metadata: { name: schemas }
 data: { order.json: '{"type": "object", "required": ["id"]}' }
 ---
-apiVersion: grapnel.dev/v1alpha1
+apiVersion: grapnel.dev/v1beta1
 kind: WebhookEndpoint
 metadata: { name: orders }
 spec:
@@ -167,7 +167,7 @@ spec:
     - types: ["*"]
       configMapRef: { name: schemas, key: order.json }
 ---
-apiVersion: grapnel.dev/v1alpha1
+apiVersion: grapnel.dev/v1beta1
 kind: WebhookSubscription
 metadata: { name: receiver }
 spec:
@@ -179,7 +179,7 @@ apiVersion: v1
 kind: ServiceAccount
 metadata: { name: application }
 ---
-apiVersion: grapnel.dev/v1alpha1
+apiVersion: grapnel.dev/v1beta1
 kind: WebhookEndpoint
 metadata: { name: inside }
 spec:

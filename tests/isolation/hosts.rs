@@ -45,7 +45,7 @@ async fn are_shown_nowhere() {
         ("closed", format!("http://{right}:{}/", closed.port()), false),
     ];
     let mut manifests = format!(
-        "apiVersion: grapnel.dev/v1alpha1\nkind: WebhookEndpoint\nmetadata: {{ name: in }}\nspec: {{ verification: {{ none: {{}} }} }}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{ name: trust }}\ndata:\n  ca.crt: {}---\napiVersion: v1\nkind: Secret\nmetadata: {{ name: urls }}\nstringData:\n",
+        "apiVersion: grapnel.dev/v1beta1\nkind: WebhookEndpoint\nmetadata: {{ name: in }}\nspec: {{ verification: {{ none: {{}} }} }}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{ name: trust }}\ndata:\n  ca.crt: {}---\napiVersion: v1\nkind: Secret\nmetadata: {{ name: urls }}\nstringData:\n",
         block(&authority.pem)
     );
     for (name, url, _) in &targets {
@@ -58,7 +58,7 @@ async fn are_shown_nowhere() {
             ""
         };
         manifests += &format!(
-            "---\napiVersion: grapnel.dev/v1alpha1\nkind: WebhookSubscription\nmetadata: {{ name: {name} }}\nspec:\n  endpointRef: {{ name: in }}\n  target: {{ urlFrom: {{ secretKeyRef: {{ name: urls, key: {name} }} }}{tls} }}\n  retry: {{ maxAttempts: 2, initialDelay: 1s, jitter: None }}\n"
+            "---\napiVersion: grapnel.dev/v1beta1\nkind: WebhookSubscription\nmetadata: {{ name: {name} }}\nspec:\n  endpointRef: {{ name: in }}\n  target: {{ urlFrom: {{ secretKeyRef: {{ name: urls, key: {name} }} }}{tls} }}\n  retry: {{ maxAttempts: 2, initialDelay: 1s, jitter: None }}\n"
         );
     }
     let home = Home::new();

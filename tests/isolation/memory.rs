@@ -58,7 +58,7 @@ async fn a_secret_that_is_removed_is_gone_from_memory() {
     let home = Home::new();
     home.write(
         "endpoint.yaml",
-        "apiVersion: grapnel.dev/v1alpha1\nkind: WebhookEndpoint\nmetadata: { name: in }\nspec:\n  verification:\n    hmac: { header: X-Signature, algorithm: SHA256, encoding: Hex }\n    secretRefs: [{ name: s, key: key }]\n",
+        "apiVersion: grapnel.dev/v1beta1\nkind: WebhookEndpoint\nmetadata: { name: in }\nspec:\n  verification:\n    hmac: { header: X-Signature, algorithm: SHA256, encoding: Hex }\n    secretRefs: [{ name: s, key: key }]\n",
     );
     home.write(
         "secret.yaml",
@@ -108,7 +108,7 @@ impl Kept {
         let rest = if self.kind() == "WebhookEndpoint" { "" } else { "  endpointRef: { name: in }\n" };
         let Self { name, spec, .. } = self;
         format!(
-            "---\napiVersion: grapnel.dev/v1alpha1\nkind: {}\nmetadata: {{ name: {name} }}\nspec:\n{rest}  {spec}\n",
+            "---\napiVersion: grapnel.dev/v1beta1\nkind: {}\nmetadata: {{ name: {name} }}\nspec:\n{rest}  {spec}\n",
             self.kind()
         )
     }
@@ -159,7 +159,7 @@ async fn no_kind_of_secret_stays_in_memory() {
     let home = Home::new();
     home.write(
         "in.yaml",
-        "apiVersion: grapnel.dev/v1alpha1\nkind: WebhookEndpoint\nmetadata: { name: in }\nspec:\n  verification: { none: {} }\n",
+        "apiVersion: grapnel.dev/v1beta1\nkind: WebhookEndpoint\nmetadata: { name: in }\nspec:\n  verification: { none: {} }\n",
     );
     for kept in &kinds {
         home.write(&format!("secret-{}.yaml", kept.name), &kept.secret());

@@ -16,12 +16,12 @@ const PORT: u16 = 8080;
 /// An endpoint that takes everything, and subscriptions to it: name and URL. They try again every second, for long.
 pub(crate) fn manifests(targets: &[(&str, &str)]) -> String {
     let mut text = String::from(
-        "apiVersion: grapnel.dev/v1alpha1\nkind: WebhookEndpoint\nmetadata: { name: in }\nspec: { verification: { none: {} } }\n",
+        "apiVersion: grapnel.dev/v1beta1\nkind: WebhookEndpoint\nmetadata: { name: in }\nspec: { verification: { none: {} } }\n",
     );
     for (name, url) in targets {
         text += &format!(
             "---
-apiVersion: grapnel.dev/v1alpha1
+apiVersion: grapnel.dev/v1beta1
 kind: WebhookSubscription
 metadata: {{ name: {name} }}
 spec:

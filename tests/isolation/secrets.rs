@@ -179,7 +179,7 @@ const PROXY: &str = "proxy-password-Hg6Df3";
 
 fn endpoint(name: &str, verification: &str) -> String {
     format!(
-        "---\napiVersion: grapnel.dev/v1alpha1\nkind: WebhookEndpoint\nmetadata: {{ name: {name} }}\nspec:\n  verification:\n    {verification}\n    secretRefs: [{{ name: all, key: {name} }}]\n"
+        "---\napiVersion: grapnel.dev/v1beta1\nkind: WebhookEndpoint\nmetadata: {{ name: {name} }}\nspec:\n  verification:\n    {verification}\n    secretRefs: [{{ name: all, key: {name} }}]\n"
     )
 }
 
@@ -190,7 +190,7 @@ fn subscription(name: &str, uses: &str, url: &str) -> String {
         (None, None) => (String::new(), uses),
     };
     format!(
-        "---\napiVersion: grapnel.dev/v1alpha1\nkind: WebhookSubscription\nmetadata: {{ name: {name} }}\nspec:\n  endpointRef: {{ name: hmac }}\n  target: {{ url: '{url}/{name}'{headers} }}\n  retry: {{ maxAttempts: 2, initialDelay: 1s, jitter: None }}\n  {rest}\n"
+        "---\napiVersion: grapnel.dev/v1beta1\nkind: WebhookSubscription\nmetadata: {{ name: {name} }}\nspec:\n  endpointRef: {{ name: hmac }}\n  target: {{ url: '{url}/{name}'{headers} }}\n  retry: {{ maxAttempts: 2, initialDelay: 1s, jitter: None }}\n  {rest}\n"
     )
 }
 

@@ -93,7 +93,7 @@ fn pair(name: &str, chain: &str, key: &str) -> String {
 
 fn subscription(name: &str, target: &str, more: &str) -> String {
     format!(
-        "---\napiVersion: grapnel.dev/v1alpha1\nkind: WebhookSubscription\nmetadata: {{ name: {name} }}\nspec:\n  endpointRef: {{ name: hmac }}\n  target: {{ timeout: 5s, {target} }}\n  retry: {{ maxAttempts: 2, initialDelay: 1s, jitter: None }}\n  {more}\n"
+        "---\napiVersion: grapnel.dev/v1beta1\nkind: WebhookSubscription\nmetadata: {{ name: {name} }}\nspec:\n  endpointRef: {{ name: hmac }}\n  target: {{ timeout: 5s, {target} }}\n  retry: {{ maxAttempts: 2, initialDelay: 1s, jitter: None }}\n  {more}\n"
     )
 }
 

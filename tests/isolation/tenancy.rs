@@ -26,7 +26,7 @@ fn secret(namespace: &str, name: &str, value: &str) -> String {
 fn endpoint(namespace: &str, name: &str, path: Option<&str>, secret: &str) -> String {
     let path = path.map(|path| format!("  path: '{path}'\n")).unwrap_or_default();
     format!(
-        "---\napiVersion: grapnel.dev/v1alpha1\nkind: WebhookEndpoint\nmetadata: {{ namespace: {namespace}, name: {name} }}\nspec:\n{path}  verification:\n    hmac: {{ header: X-Signature, algorithm: SHA256, encoding: Hex }}\n    secretRefs: [{{ name: {secret}, key: key }}]\n"
+        "---\napiVersion: grapnel.dev/v1beta1\nkind: WebhookEndpoint\nmetadata: {{ namespace: {namespace}, name: {name} }}\nspec:\n{path}  verification:\n    hmac: {{ header: X-Signature, algorithm: SHA256, encoding: Hex }}\n    secretRefs: [{{ name: {secret}, key: key }}]\n"
     )
 }
 
@@ -116,8 +116,8 @@ async fn secrets_of_another_namespace_are_as_if_they_did_not_exist() {
         + &endpoint("a", "in", None, "theirs")
         + &endpoint("b", "there", None, "theirs")
         + &endpoint("b", "nowhere", None, "absent")
-        + "---\napiVersion: grapnel.dev/v1alpha1\nkind: WebhookSubscription\nmetadata: { namespace: b, name: sends }\nspec:\n  endpointRef: { name: there }\n  target: { url: 'http://127.0.0.1:2/', headersFrom: [{ name: X-Key, secretKeyRef: { name: theirs, key: key } }] }\n"
-        + "---\napiVersion: grapnel.dev/v1alpha1\nkind: WebhookSubscription\nmetadata: { namespace: b, name: signs }\nspec:\n  endpointRef: { name: there }\n  target: { url: 'http://127.0.0.1:2/' }\n  signing: { scheme: HmacSha256Hex, secretRefs: [{ name: theirs, key: key }] }\n";
+        + "---\napiVersion: grapnel.dev/v1beta1\nkind: WebhookSubscription\nmetadata: { namespace: b, name: sends }\nspec:\n  endpointRef: { name: there }\n  target: { url: 'http://127.0.0.1:2/', headersFrom: [{ name: X-Key, secretKeyRef: { name: theirs, key: key } }] }\n"
+        + "---\napiVersion: grapnel.dev/v1beta1\nkind: WebhookSubscription\nmetadata: { namespace: b, name: signs }\nspec:\n  endpointRef: { name: there }\n  target: { url: 'http://127.0.0.1:2/' }\n  signing: { scheme: HmacSha256Hex, secretRefs: [{ name: theirs, key: key }] }\n";
     home.write("all.yaml", &text);
     let grapnel = home.start();
     let mut messages = Vec::new();

@@ -6,11 +6,11 @@ use crate::{home::Home, program::run};
 fn printed(urls: &[&str], flags: &[&str]) -> Vec<String> {
     let home = Home::new();
     let mut text = String::from(
-        "apiVersion: grapnel.dev/v1alpha1\nkind: WebhookEndpoint\nmetadata: { name: in }\nspec: { verification: { none: {} } }\n",
+        "apiVersion: grapnel.dev/v1beta1\nkind: WebhookEndpoint\nmetadata: { name: in }\nspec: { verification: { none: {} } }\n",
     );
     for (number, url) in urls.iter().enumerate() {
         text += &format!(
-            "---\napiVersion: grapnel.dev/v1alpha1\nkind: WebhookSubscription\nmetadata: {{ name: out-{number} }}\nspec:\n  endpointRef: {{ name: in }}\n  target: {{ url: {} }}\n",
+            "---\napiVersion: grapnel.dev/v1beta1\nkind: WebhookSubscription\nmetadata: {{ name: out-{number} }}\nspec:\n  endpointRef: {{ name: in }}\n  target: {{ url: {} }}\n",
             serde_json::to_string(url).unwrap()
         );
     }
@@ -97,10 +97,15 @@ fn every_form_of_a_host_is_known_for_what_it_is() {
     ];
     let urls: Vec<&str> = cases.iter().map(|(url, _)| *url).collect();
     for ((url, expected), line) in cases.iter().zip(printed(&urls, &[])) {
-        // The schema refuses what does not begin like a URL of HTTP, before anybody asks what its host is.
-        let by_schema = !url.starts_with("http://") && !url.starts_with("https://");
-        let wanted =
-            if by_schema { ("InvalidSpec", "does not match ^https?://") } else { ("TargetForbidden", *expected) };
+        // The rules of the API server refuse what does not begin like a URL of HTTP, and credentials, before anybody asks
+        // what the host is.
+        let wanted = if !url.starts_with("http://") && !url.starts_with("https://") {
+            ("InvalidSpec", "must be a URL that begins with http:// or https://")
+        } else if *expected == "user name or password" {
+            ("InvalidSpec", "must not contain a username or password")
+        } else {
+            ("TargetForbidden", *expected)
+        };
         assert!(line.contains(wanted.0) && line.contains(wanted.1), "{url}: expected `{wanted:?}`, got `{line}`");
     }
 }
@@ -132,7 +137,7 @@ fn what_is_no_url_is_refused() {
 fn passwords_in_urls_are_not_repeated() {
     let urls = ["https://user:hunter2-hunter2@receiver.example/", "https://hunter2-hunter2@127.0.0.1/"];
     for line in printed(&urls, &[]) {
-        assert!(line.contains("TargetForbidden") && !line.contains("hunter2"), "{line}");
+        assert!(line.contains("must not contain a username or password") && !line.contains("hunter2"), "{line}");
     }
 }
 
@@ -183,7 +188,7 @@ fn no_message_repeats_what_is_before_an_at() {
                 continue;
             }
             let home = Home::new();
-            home.write("all.yaml", &format!("apiVersion: grapnel.dev/v1alpha1\nmetadata: {{ name: a }}\n{object}"));
+            home.write("all.yaml", &format!("apiVersion: grapnel.dev/v1beta1\nmetadata: {{ name: a }}\n{object}"));
             let output = run(&["check", "-f", home.manifests().to_str().unwrap()]);
             let printed = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap()).concat();
             assert_eq!(output.status.code(), Some(1), "{object}: {printed}");

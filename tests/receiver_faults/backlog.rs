@@ -12,12 +12,12 @@ const SENDERS: usize = 32;
 
 fn subscription(name: &str, url: &str, more: &str) -> String {
     format!(
-        "---\napiVersion: grapnel.dev/v1alpha1\nkind: WebhookSubscription\nmetadata: {{name: {name}}}\nspec:\n  \
+        "---\napiVersion: grapnel.dev/v1beta1\nkind: WebhookSubscription\nmetadata: {{name: {name}}}\nspec:\n  \
          endpointRef: {{name: orders}}\n  target: {{url: '{url}/', timeout: 60s}}\n{more}"
     )
 }
 
-const ENDPOINT: &str = "apiVersion: grapnel.dev/v1alpha1\nkind: WebhookEndpoint\nmetadata: {name: orders}\nspec:\n  \
+const ENDPOINT: &str = "apiVersion: grapnel.dev/v1beta1\nkind: WebhookEndpoint\nmetadata: {name: orders}\nspec:\n  \
                         verification: {none: {}}\n  event: {id: {pointer: /id}}\n  limits: {bodyBytes: 4Mi}\n";
 
 /// A body of that size that no compression makes smaller.

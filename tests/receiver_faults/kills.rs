@@ -20,7 +20,7 @@ fn any(bound: usize) -> usize {
 }
 
 /// The endpoint of orders, whose events name themselves.
-const ORDERS: &str = "apiVersion: grapnel.dev/v1alpha1
+const ORDERS: &str = "apiVersion: grapnel.dev/v1beta1
 kind: WebhookEndpoint
 metadata: {name: orders}
 spec:
@@ -51,14 +51,14 @@ async fn every_event_that_is_given_up_reaches_the_other_endpoint_once_whenever_i
         "orders.yaml",
         &format!(
             "{ORDERS}---
-apiVersion: grapnel.dev/v1alpha1
+apiVersion: grapnel.dev/v1beta1
 kind: WebhookEndpoint
 metadata: {{name: letters}}
 spec:
   suspend: true
   verification: {{none: {{}}}}
 ---
-apiVersion: grapnel.dev/v1alpha1
+apiVersion: grapnel.dev/v1beta1
 kind: WebhookSubscription
 metadata: {{name: gone}}
 spec:
@@ -66,7 +66,7 @@ spec:
   target: {{url: '{}/'}}
   deadLetter: {{endpointRef: {{name: letters}}}}
 ---
-apiVersion: grapnel.dev/v1alpha1
+apiVersion: grapnel.dev/v1beta1
 kind: WebhookSubscription
 metadata: {{name: archive}}
 spec:
@@ -147,7 +147,7 @@ async fn the_order_holds_whenever_it_is_killed_and_however_the_receiver_fails() 
         "orders.yaml",
         &format!(
             "{ORDERS}---
-apiVersion: grapnel.dev/v1alpha1
+apiVersion: grapnel.dev/v1beta1
 kind: WebhookSubscription
 metadata: {{name: ordered}}
 spec:

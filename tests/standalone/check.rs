@@ -12,11 +12,11 @@ use crate::{
     program::{command, run},
 };
 
-const ENDPOINT: &str = "apiVersion: grapnel.dev/v1alpha1\nkind: WebhookEndpoint\nmetadata: { name: in }\nspec:\n  verification: { provider: { name: GitHub }, secretRefs: [{ name: s, key: k }] }\n";
+const ENDPOINT: &str = "apiVersion: grapnel.dev/v1beta1\nkind: WebhookEndpoint\nmetadata: { name: in }\nspec:\n  verification: { provider: { name: GitHub }, secretRefs: [{ name: s, key: k }] }\n";
 const SECRET: &str =
     "---\napiVersion: v1\nkind: Secret\nmetadata: { name: s }\ndata:\n  k: |\n    c2VjcmV0LXRo\n    YXQtaXMtbG9uZw==\n";
 const OTHERS: &str = "---\napiVersion: apps/v1\nkind: Deployment\nmetadata: { name: d }\n---\napiVersion: external-secrets.io/v1\nkind: ExternalSecret\nmetadata: { name: s }\n";
-const OPEN: &str = "apiVersion: grapnel.dev/v1alpha1\nkind: WebhookEndpoint\nmetadata: { name: in }\nspec:\n  verification: { none: {} }\n";
+const OPEN: &str = "apiVersion: grapnel.dev/v1beta1\nkind: WebhookEndpoint\nmetadata: { name: in }\nspec:\n  verification: { none: {} }\n";
 
 fn check(files: &[(&str, &str)], flags: &[&str]) -> (Option<i32>, String, String) {
     let home = Home::new();
@@ -33,7 +33,7 @@ fn texts(output: Output) -> (Option<i32>, String, String) {
 
 fn subscription(spec: &str) -> String {
     format!(
-        "{OPEN}---\napiVersion: grapnel.dev/v1alpha1\nkind: WebhookSubscription\nmetadata: {{ name: out }}\nspec:\n  endpointRef: {{ name: in }}\n{spec}"
+        "{OPEN}---\napiVersion: grapnel.dev/v1beta1\nkind: WebhookSubscription\nmetadata: {{ name: out }}\nspec:\n  endpointRef: {{ name: in }}\n{spec}"
     )
 }
 

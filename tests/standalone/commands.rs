@@ -8,7 +8,7 @@ fn check(home: &Home) -> (Option<i32>, String) {
 }
 
 fn endpoint(name: &str, spec: &str) -> String {
-    format!("apiVersion: grapnel.dev/v1alpha1\nkind: WebhookEndpoint\nmetadata:\n  name: {name}\nspec:\n{spec}")
+    format!("apiVersion: grapnel.dev/v1beta1\nkind: WebhookEndpoint\nmetadata:\n  name: {name}\nspec:\n{spec}")
 }
 
 #[test]
@@ -47,8 +47,8 @@ fn problems_have_their_file_line_reason_and_advice() {
         ),
         (
             "a wrong version",
-            endpoint("x", NONE).replace("v1alpha1", "v1"),
-            "case.yaml:1: InvalidSpec: apiVersion: apiVersion of a WebhookEndpoint is grapnel.dev/v1alpha1",
+            endpoint("x", NONE).replace("v1beta1", "v1"),
+            "case.yaml:1: InvalidSpec: apiVersion: apiVersion of a WebhookEndpoint is grapnel.dev/v1beta1",
         ),
         (
             "an unknown field",
@@ -68,12 +68,12 @@ fn problems_have_their_file_line_reason_and_advice() {
         (
             "a bad duration",
             endpoint("x", &format!("{NONE}  retention: a week\n")),
-            "case.yaml:7: InvalidSpec: WebhookEndpoint default/x: spec.retention: \"a week\" is not a duration",
+            "case.yaml:7: InvalidSpec: WebhookEndpoint default/x: spec.retention: \"a week\" must be a duration",
         ),
         (
             "a bad size",
             endpoint("x", &format!("{NONE}  limits: {{ bodyBytes: lots }}\n")),
-            "case.yaml:7: InvalidSpec: WebhookEndpoint default/x: spec.limits.bodyBytes: \"lots\" is not a quantity",
+            "case.yaml:7: InvalidSpec: WebhookEndpoint default/x: spec.limits.bodyBytes: \"lots\" must be a quantity",
         ),
         (
             "two verifications",
@@ -104,7 +104,7 @@ fn problems_have_their_file_line_reason_and_advice() {
         (
             "a bad network",
             endpoint("x", &format!("{NONE}  allowedSources: [somewhere]\n")),
-            "case.yaml:7: InvalidSpec: WebhookEndpoint default/x: spec.allowedSources[0]: `somewhere` is not a CIDR",
+            "case.yaml:7: InvalidSpec: WebhookEndpoint default/x: spec.allowedSources[0]: \"somewhere\" must be a CIDR",
         ),
         (
             "a missing Secret",
@@ -171,7 +171,7 @@ fn problems_have_their_file_line_reason_and_advice() {
 fn subscriptions_have_problems_too() {
     let subscription = |rest: &str| {
         format!(
-            "{}---\napiVersion: grapnel.dev/v1alpha1\nkind: WebhookSubscription\nmetadata: {{ name: s }}\nspec:\n{rest}",
+            "{}---\napiVersion: grapnel.dev/v1beta1\nkind: WebhookSubscription\nmetadata: {{ name: s }}\nspec:\n{rest}",
             endpoint("x", "  verification: { none: {} }\n")
         )
     };
@@ -221,7 +221,11 @@ fn subscriptions_have_problems_too() {
             good.replace("' }", "', auth: { bearer: { name: a, key: b } } }"),
             "spec.target.auth.bearer: name and key must be one level deeper: write bearer.secretKeyRef\n",
         ),
-        ("a timeout too long", good.replace("' }", "', timeout: 5m }"), "spec.target.timeout: 5m is longer than 1m"),
+        (
+            "a timeout too long",
+            good.replace("' }", "', timeout: 5m }"),
+            "spec.target.timeout: \"5m\" must be greater than zero and at most 1m",
+        ),
         ("no attempts", format!("{good}  retry: {{ maxAttempts: 0 }}\n"), "spec.retry.maxAttempts"),
         (
             "a format of no kind",

@@ -14,7 +14,7 @@ use crate::{
 };
 
 const MANIFEST: &str = r#"
-apiVersion: grapnel.dev/v1alpha1
+apiVersion: grapnel.dev/v1beta1
 kind: WebhookEndpoint
 metadata: { name: in, namespace: shop }
 spec:
@@ -30,7 +30,7 @@ kind: Secret
 metadata: { name: s, namespace: shop }
 stringData: { k: a-long-random-string }
 ---
-apiVersion: grapnel.dev/v1alpha1
+apiVersion: grapnel.dev/v1beta1
 kind: WebhookSubscription
 metadata: { name: chat, namespace: shop }
 spec:
@@ -40,7 +40,7 @@ spec:
   transform: "{'text': headers['x-who'] + ' pushed ' + payload.ref}"
   target: { url: https://receiver.example }
 ---
-apiVersion: grapnel.dev/v1alpha1
+apiVersion: grapnel.dev/v1beta1
 kind: WebhookSubscription
 metadata: { name: raw, namespace: shop }
 spec:

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use crate::{home::Home, program};
 
-const MANIFEST: &str = "apiVersion: grapnel.dev/v1alpha1
+const MANIFEST: &str = "apiVersion: grapnel.dev/v1beta1
 kind: WebhookEndpoint
 metadata: { name: in }
 spec: { verification: { none: {} }, event: { type: { value: t } } }

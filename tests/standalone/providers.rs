@@ -32,7 +32,7 @@ fn plain(name: &str) -> String {
     let (endpoint, key) = (name.to_lowercase(), serde_json::json!(keys(name).1));
     format!(
         "apiVersion: v1\nkind: Secret\nmetadata: {{name: {endpoint}}}\nstringData: {{key: {key}}}\n---\n\
-         apiVersion: grapnel.dev/v1alpha1\nkind: WebhookEndpoint\nmetadata: {{name: {endpoint}}}\n\
+         apiVersion: grapnel.dev/v1beta1\nkind: WebhookEndpoint\nmetadata: {{name: {endpoint}}}\n\
          spec: {{verification: {{provider: {{name: {name}}}, secretRefs: [{{name: {endpoint}, key: key}}]}}}}\n"
     )
 }
@@ -130,7 +130,7 @@ async fn tokens_of_an_issuer_open_what_they_were_issued_for() {
     let home = Home::new();
     let endpoint = |name: &str, rest: &str| {
         let text = format!(
-            "apiVersion: grapnel.dev/v1alpha1\nkind: WebhookEndpoint\nmetadata:\n  name: {name}\nspec:\n  verification:\n    \
+            "apiVersion: grapnel.dev/v1beta1\nkind: WebhookEndpoint\nmetadata:\n  name: {name}\nspec:\n  verification:\n    \
              jwt:\n      issuer: {issuer}\n      audiences: [mine]\n{rest}"
         );
         home.write(&format!("{name}.yaml"), &text);

@@ -70,7 +70,7 @@ async fn files_are_added_changed_broken_and_mended_while_traffic_flows() {
     // Added.
     let extra = |path: &str| {
         format!(
-            "apiVersion: grapnel.dev/v1alpha1\nkind: WebhookEndpoint\nmetadata:\n  name: extra\nspec:\n  path: {path}\n  \
+            "apiVersion: grapnel.dev/v1beta1\nkind: WebhookEndpoint\nmetadata:\n  name: extra\nspec:\n  path: {path}\n  \
              verification:\n    none: {{}}\n"
         )
     };
@@ -257,7 +257,7 @@ async fn of_two_endpoints_with_one_path_the_first_keeps_it() {
     let home = Home::new();
     let endpoint = |name: &str| {
         format!(
-            "apiVersion: grapnel.dev/v1alpha1\nkind: WebhookEndpoint\nmetadata: {{ name: {name} }}\nspec:\n  path: shared\n  \
+            "apiVersion: grapnel.dev/v1beta1\nkind: WebhookEndpoint\nmetadata: {{ name: {name} }}\nspec:\n  path: shared\n  \
              event: {{ type: {{ value: {name} }} }}\n  verification: {{ none: {{}} }}\n"
         )
     };

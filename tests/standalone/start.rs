@@ -5,11 +5,11 @@ use crate::{
     program::{Grapnel, receiver::Receiver},
 };
 
-const ENDPOINT: &str = "apiVersion: grapnel.dev/v1alpha1\nkind: WebhookEndpoint\nmetadata: { name: in }\nspec:\n  verification: { provider: { name: DockerHub } }\n  event: { id: { pointer: /id } }\n";
+const ENDPOINT: &str = "apiVersion: grapnel.dev/v1beta1\nkind: WebhookEndpoint\nmetadata: { name: in }\nspec:\n  verification: { provider: { name: DockerHub } }\n  event: { id: { pointer: /id } }\n";
 
 fn subscription(name: &str, spec: &str) -> String {
     format!(
-        "---\napiVersion: grapnel.dev/v1alpha1\nkind: WebhookSubscription\nmetadata: {{ name: {name} }}\nspec:\n  endpointRef: {{ name: in }}\n{spec}"
+        "---\napiVersion: grapnel.dev/v1beta1\nkind: WebhookSubscription\nmetadata: {{ name: {name} }}\nspec:\n  endpointRef: {{ name: in }}\n{spec}"
     )
 }
 

@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::home::Home;
 
 const ENDPOINT: &str = r#"
-apiVersion: grapnel.dev/v1alpha1
+apiVersion: grapnel.dev/v1beta1
 kind: WebhookEndpoint
 metadata: {name: in}
 spec:
@@ -62,7 +62,7 @@ async fn a_token_a_private_authority_and_a_client_certificate_work_together() {
         "out.yaml",
         &format!(
             r#"
-apiVersion: grapnel.dev/v1alpha1
+apiVersion: grapnel.dev/v1beta1
 kind: WebhookSubscription
 metadata: {{name: out}}
 spec:
@@ -128,7 +128,7 @@ async fn a_url_from_a_secret_is_shown_nowhere() {
     home.write(
         "out.yaml",
         r#"
-apiVersion: grapnel.dev/v1alpha1
+apiVersion: grapnel.dev/v1beta1
 kind: WebhookSubscription
 metadata: {name: out}
 spec:

@@ -12,13 +12,13 @@ fn check(text: &str, flags: &[&str]) -> (Option<i32>, String) {
 
 fn endpoint(allowed: &str) -> String {
     format!(
-        "apiVersion: grapnel.dev/v1alpha1\nkind: WebhookEndpoint\nmetadata: {{ namespace: shop, name: in }}\nspec:\n  verification: {{ none: {{}} }}\n{allowed}---\n"
+        "apiVersion: grapnel.dev/v1beta1\nkind: WebhookEndpoint\nmetadata: {{ namespace: shop, name: in }}\nspec:\n  verification: {{ none: {{}} }}\n{allowed}---\n"
     )
 }
 
 fn subscription(namespace: &str, spec: &str) -> String {
     format!(
-        "apiVersion: grapnel.dev/v1alpha1\nkind: WebhookSubscription\nmetadata: {{ namespace: {namespace}, name: out }}\nspec:\n{spec}---\n"
+        "apiVersion: grapnel.dev/v1beta1\nkind: WebhookSubscription\nmetadata: {{ namespace: {namespace}, name: out }}\nspec:\n{spec}---\n"
     )
 }
 

@@ -23,9 +23,9 @@ const SOON: (&str, &str) = ("OTEL_BSP_SCHEDULE_DELAY", "50");
 
 fn manifest(receiver: &str) -> String {
     format!(
-        "apiVersion: grapnel.dev/v1alpha1\nkind: WebhookEndpoint\nmetadata: {{name: in}}\n\
+        "apiVersion: grapnel.dev/v1beta1\nkind: WebhookEndpoint\nmetadata: {{name: in}}\n\
          spec: {{verification: {{none: {{}}}}, event: {{id: {{pointer: /id}}}}}}\n---\n\
-         apiVersion: grapnel.dev/v1alpha1\nkind: WebhookSubscription\nmetadata: {{name: out}}\n\
+         apiVersion: grapnel.dev/v1beta1\nkind: WebhookSubscription\nmetadata: {{name: out}}\n\
          spec: {{endpointRef: {{name: in}}, target: {{url: \"{receiver}/hidden-path\"}}, retry: {{maxAttempts: 2, initialDelay: 100ms}}}}\n"
     )
 }

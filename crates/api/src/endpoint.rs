@@ -1,18 +1,19 @@
 //! `WebhookEndpoint`: what comes in.
 
+use grapnel_values::{duration::format, fields};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{ByteSize, GatewayRoute, GoDuration, KeyReference, LabelSelector, Verification};
+use super::{ByteSize, GatewayRoute, GoDuration, KeyReference, LabelSelector, Verification, rules};
 
 /// What an endpoint accepts and how it is verified, validated and kept.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
 #[kube(
     group = "grapnel.dev",
-    version = "v1alpha1",
+    version = "v1beta1",
     kind = "WebhookEndpoint",
     plural = "webhookendpoints",
     shortname = "whe",
@@ -25,14 +26,23 @@ use super::{ByteSize, GatewayRoute, GoDuration, KeyReference, LabelSelector, Ver
     printcolumn(name = "URL", type_ = "string", json_path = ".status.url"),
     printcolumn(name = "Received", type_ = "integer", json_path = ".status.received"),
     printcolumn(name = "Rejected", type_ = "integer", json_path = ".status.rejected"),
+    printcolumn(name = "Suspended", type_ = "boolean", json_path = ".spec.suspend"),
     printcolumn(
         name = "Reason",
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
         priority = 1
     ),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].message",
+        priority = 1
+    ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    cel
+    selectable = ".spec.path",
+    selectable = ".spec.suspend",
+    selectable = ".spec.verification.provider.name"
 )]
 #[serde(rename_all = "camelCase")]
 pub struct WebhookEndpointSpec {
@@ -46,14 +56,12 @@ pub struct WebhookEndpointSpec {
     /// endpoint is served at `{prefix}/{namespace}/{path}`. Defaults to metadata.name. If two endpoints of a namespace
     /// have the same path, the older one keeps it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(
-        length(max = 512),
-        regex(pattern = r"^/?\.*[A-Za-z0-9_~-][A-Za-z0-9._~-]*(/\.*[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*$")
-    )]
+    #[schemars(length(max = 512), extend("x-kubernetes-validations" = rules::path()))]
     pub path: Option<String>,
 
     /// Reject every request with 503 and Retry-After, so that senders retry. Defaults to false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = false))]
     pub suspend: Option<bool>,
 
     /// How requests are verified. Exactly one of provider, hmac, token, basic, jwt, serviceAccount and none.
@@ -67,6 +75,7 @@ pub struct WebhookEndpointSpec {
 
     /// What request bodies are if their Content-Type does not say. The bytes are stored and delivered as received.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = {}))]
     pub payload: Option<Payload>,
 
     /// Methods (GET, HEAD, POST) whose requests without any signature are probes: they get the success status, and
@@ -78,16 +87,18 @@ pub struct WebhookEndpointSpec {
 
     /// JSON Schemas by event type. An event must satisfy every schema whose types match its type.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64))]
+    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "atomic"))]
     pub schemas: Vec<SchemaRule>,
 
     /// What to do with an event whose type matches no schema: Accept or Reject (422 unknown_event_type). Defaults to
     /// Accept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = "Accept"))]
     pub unmatched_types: Option<UnmatchedTypes>,
 
     /// Deduplication of events, by id or by body. On by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = {}))]
     pub deduplication: Option<Deduplication>,
 
     /// Rate limit of requests; further requests get 429 with Retry-After. No limit by default.
@@ -96,20 +107,29 @@ pub struct WebhookEndpointSpec {
 
     /// Bounds on a request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = {}))]
     pub limits: Option<Limits>,
 
     /// CIDRs of the clients that may send; any other address gets 403. X-Forwarded-For is used only from the operator's
     /// trusted proxies. Empty allows every address.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 256), extend("x-kubernetes-list-type" = "set"))]
+    #[schemars(
+        length(max = 256),
+        extend(
+            "x-kubernetes-list-type" = "set",
+            "items" = { "type": "string", "maxLength": 64, "x-kubernetes-validations": rules::cidr() }
+        )
+    )]
     pub allowed_sources: Vec<String>,
 
     /// Response to an accepted event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = {}))]
     pub response: Option<Response>,
 
     /// How long settled events are retained for inspection and redelivery. Defaults to 168h.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = format(fields::RETENTION)))]
     pub retention: Option<GoDuration>,
 
     /// Share of the journal for the endpoint's events.
@@ -118,6 +138,7 @@ pub struct WebhookEndpointSpec {
 
     /// Which namespaces may have WebhookSubscriptions that read this endpoint. Defaults to the endpoint's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = {}))]
     pub allowed_subscribers: Option<AllowedSubscribers>,
 
     /// An HTTPRoute of the Gateway API for the endpoint. The operator creates it with the endpoint's name in its namespace,
@@ -134,6 +155,7 @@ pub struct Storage {
     /// before their retention ends; if none is left, events are rejected with 503 storage_exhausted until subscriptions
     /// settle some. Defaults to the share of the endpoint's namespace, which is bounded too (--namespace-share).
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-validations" = rules::bytes(fields::MIN_STORAGE_BYTES, None), "minimum" = fields::MIN_STORAGE_BYTES))]
     pub max_bytes: Option<ByteSize>,
 }
 
@@ -143,14 +165,17 @@ pub struct Storage {
 #[x_kube(
     validation = Rule::new("has(self.namespaceSelector) == (has(self.from) && self.from == 'Selector')")
         .message("namespaceSelector must be set exactly when from is Selector")
+        .field_path(".namespaceSelector")
 )]
 pub struct AllowedSubscribers {
     /// Same (the endpoint's own namespace only), All (every namespace) or Selector (those that namespaceSelector
     /// matches). Defaults to Same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = "Same"))]
     pub from: Option<SubscribersFrom>,
     /// Labels of the namespaces that may subscribe. An empty selector matches every namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
     pub namespace_selector: Option<LabelSelector>,
 }
 
@@ -194,7 +219,7 @@ pub struct EventSource {
     pub header: Option<String>,
     /// JSON Pointer (RFC 6901) into the body, such as `/event/type`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 512), regex(pattern = "^(/.*)?$"))]
+    #[schemars(length(max = 512), extend("x-kubernetes-validations" = rules::pointer()))]
     pub pointer: Option<String>,
     /// The same value for every event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -218,6 +243,7 @@ pub struct Payload {
     /// Auto (the Content-Type decides), JSON, Form (application/x-www-form-urlencoded) or Opaque (never parsed); each
     /// but Auto whatever the Content-Type. Defaults to Auto.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = "Auto"))]
     pub format: Option<PayloadFormat>,
     /// The field of a form whose JSON is the payload for type, filter, transform and schema. Defaults to what the
     /// provider defines: `payload` for GitHub and Slack.
@@ -262,7 +288,11 @@ pub enum ProbeMethod {
 )]
 pub struct SchemaRule {
     /// Globs of event types, such as `invoice.*`; `*` matches every type.
-    #[schemars(length(min = 1, max = 64), extend("x-kubernetes-list-type" = "set"))]
+    #[schemars(
+        length(min = 1, max = 64),
+        inner(length(min = 1, max = 256)),
+        extend("x-kubernetes-list-type" = "set")
+    )]
     pub types: Vec<String>,
     /// The schema itself: draft 2020-12, or an earlier one named by `$schema`. A `$ref` to another document is never
     /// fetched.
@@ -294,13 +324,16 @@ pub enum UnmatchedTypes {
 pub struct Deduplication {
     /// Time after an accepted event in which the same event is a duplicate. Defaults to 24h.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = format(fields::DEDUPLICATION_WINDOW)))]
     pub window: Option<GoDuration>,
     /// What makes two events the same: Id (an equal id; events with a generated id are never duplicates) or Body
     /// (equal bytes; the digest of the body is the event's id). Body is for senders without ids. Defaults to Id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = "Id"))]
     pub by: Option<DeduplicateBy>,
     /// Accept every request as a new event. Defaults to false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = false))]
     pub disabled: Option<bool>,
 }
 
@@ -323,6 +356,7 @@ pub struct RateLimit {
     pub requests: u32,
     /// Time span of the rate. Defaults to 1s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = format(fields::RATE_PERIOD)))]
     pub per: Option<GoDuration>,
     /// Largest burst of requests. Defaults to requests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -331,6 +365,7 @@ pub struct RateLimit {
     /// What shares the rate: Endpoint (all senders together) or Source (each client address; an IPv6 /64 counts as
     /// one). Defaults to Endpoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = "Endpoint"))]
     pub scope: Option<RateLimitScope>,
 }
 
@@ -351,9 +386,11 @@ pub struct Limits {
     /// Largest body; a larger one gets 413. Defaults to what the provider sends at most (25Mi for GitHub), otherwise to
     /// 1Mi; at most 32Mi.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-validations" = rules::bytes(1, Some(fields::MAX_BODY_BYTES as u64)), "minimum" = 1, "maximum" = fields::MAX_BODY_BYTES))]
     pub body_bytes: Option<ByteSize>,
     /// Timeout of the whole request, body included; a slower one gets 408. Defaults to 10s, at most 60s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = format(fields::REQUEST_TIMEOUT), "x-kubernetes-validations" = rules::duration_at_most(fields::MAX_REQUEST_TIMEOUT)))]
     pub timeout: Option<GoDuration>,
 }
 
@@ -370,7 +407,7 @@ pub struct Limits {
 pub struct Response {
     /// Status: 200, 201, 202 or 204. Defaults to 200.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 200, max = 204))]
+    #[schemars(range(min = 200, max = 204), extend("default" = fields::RESPONSE_STATUS))]
     pub status: Option<u16>,
     /// Response body instead of `{"success":true,"id":"…"}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,4 +1,4 @@
-//! The API `grapnel.dev/v1alpha1`: types only. What they mean is decided in `catalog::compile`.
+//! The API `grapnel.dev/v1beta1`: types only. What they mean is decided in `catalog::compile`.
 //!
 //! ```
 //! use grapnel_api::WebhookSubscriptionSpec;
@@ -17,11 +17,15 @@
 // Every printcolumn has a name and a type of its own.
 #![allow(clippy::duplicated_attributes)]
 
+pub mod completion;
 mod condition;
+mod convention;
+pub mod definition;
 mod delivery;
 mod endpoint;
 mod key;
 mod route;
+pub mod rules;
 mod scalar;
 mod selector;
 mod subscription;
@@ -38,7 +42,7 @@ pub use endpoint::{
 pub use grapnel_values::provider::ProviderName;
 pub use key::{Incarnation, ObjectKey};
 pub use route::{GatewayRoute, ParentReference};
-pub use scalar::{ByteSize, GoDuration};
+pub use scalar::{ByteSize, Factor, GoDuration};
 pub use selector::{LabelOperator, LabelRequirement, LabelSelector};
 pub use subscription::{
     DeadLetter, DeletionPolicy, DeliveryFailure, DeliverySuccess, EndpointReference, Format, Jitter, OutboundRateLimit,
@@ -56,5 +60,7 @@ pub use verification::{
 
 /// The API group.
 pub const GROUP: &str = "grapnel.dev";
-/// The only version.
-pub const VERSION: &str = "v1alpha1";
+/// The version in which objects are stored, watched and written.
+pub const VERSION: &str = "v1beta1";
+/// The earlier version, of the same shape, which is still served and read from files.
+pub const DEPRECATED_VERSION: &str = "v1alpha1";

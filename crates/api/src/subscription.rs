@@ -1,17 +1,18 @@
 //! `WebhookSubscription`: what goes out.
 
+use grapnel_values::{duration::format, fields};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{CircuitBreaker, GoDuration, KeyReference, Ordering, Target};
+use super::{CircuitBreaker, Factor, GoDuration, KeyReference, Ordering, Target, rules};
 
 /// Which events go where, and how they are signed and retried.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
 #[kube(
     group = "grapnel.dev",
-    version = "v1alpha1",
+    version = "v1beta1",
     kind = "WebhookSubscription",
     plural = "webhooksubscriptions",
     shortname = "whs",
@@ -27,34 +28,57 @@ use super::{CircuitBreaker, GoDuration, KeyReference, Ordering, Target};
         json_path = ".status.conditions[?(@.type==\"Delivering\")].status"
     ),
     printcolumn(name = "Endpoint", type_ = "string", json_path = ".spec.endpointRef.name"),
-    printcolumn(name = "Target", type_ = "string", json_path = ".spec.target.url"),
-    printcolumn(name = "Service", type_ = "string", json_path = ".spec.target.service.name", priority = 1),
+    printcolumn(
+        name = "Endpoint Namespace",
+        type_ = "string",
+        json_path = ".spec.endpointRef.namespace",
+        priority = 1
+    ),
+    // The first of them that is set.
+    printcolumn(
+        name = "Target",
+        type_ = "string",
+        json_path = ".spec.target['url','service.name','urlFrom.secretKeyRef.name']"
+    ),
     printcolumn(name = "Delivered", type_ = "integer", json_path = ".status.delivered"),
     printcolumn(name = "Pending", type_ = "integer", json_path = ".status.pending"),
     printcolumn(name = "Retrying", type_ = "integer", json_path = ".status.retrying"),
     printcolumn(name = "Dead", type_ = "integer", json_path = ".status.deadLettered"),
+    printcolumn(name = "Suspended", type_ = "boolean", json_path = ".spec.suspend"),
     printcolumn(
         name = "Reason",
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
         priority = 1
     ),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].message",
+        priority = 1
+    ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    cel
+    selectable = ".spec.endpointRef.name",
+    selectable = ".spec.endpointRef.namespace",
+    selectable = ".spec.suspend"
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("self.endpointRef == oldSelf.endpointRef")
-        .message("endpointRef cannot be changed; delete the subscription and create a new one"),
+        .message("endpointRef cannot be changed; delete the subscription and create a new one")
+        .field_path(".endpointRef"),
     validation = Rule::new(
-        "!has(self.ordering) || self.ordering != 'Ordered' || !has(self.maxInFlight) || self.maxInFlight == 1"
+        // 16 is the default, which the API server has set.
+        "!has(self.ordering) || self.ordering != 'Ordered' || !has(self.maxInFlight) || self.maxInFlight in [1, 16]"
     )
-        .message("with ordering Ordered one delivery is in flight at a time: remove maxInFlight or set it to 1"),
+        .message("with ordering Ordered one delivery is in flight at a time: remove maxInFlight or set it to 1")
+        .field_path(".maxInFlight"),
     validation = Rule::new(
         "!has(self.deadLetter) || !has(self.deadLetter.endpointRef) || has(self.endpointRef.__namespace__) || \
          self.deadLetter.endpointRef.name != self.endpointRef.name"
     )
         .message("deadLetter.endpointRef cannot be the endpoint that the subscription reads; name another endpoint")
+        .field_path(".deadLetter.endpointRef.name")
 )]
 pub struct WebhookSubscriptionSpec {
     /// The endpoint whose events are delivered. Cannot be changed: events not yet delivered would be lost.
@@ -69,7 +93,7 @@ pub struct WebhookSubscriptionSpec {
 
     /// Globs of event types to deliver, such as `invoice.*`. Empty delivers all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "set"))]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 256)), extend("x-kubernetes-list-type" = "set"))]
     pub event_types: Vec<String>,
 
     /// A CEL expression over event (id, type, time, endpoint, namespace), headers (lower-case names) and payload that
@@ -92,12 +116,13 @@ pub struct WebhookSubscriptionSpec {
     /// of id, type, timestamp and data), CloudEventsBinary (the data, with attributes as headers) or
     /// CloudEventsStructured (a JSON object of attributes and data). Defaults to Original.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = "Original"))]
     pub format: Option<Format>,
 
     /// Globs of incoming headers to forward. Credentials and signatures are forwarded only if named exactly. The
     /// headers that verified the request are not stored and cannot be forwarded.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "set"))]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 256)), extend("x-kubernetes-list-type" = "set"))]
     pub forward_headers: Vec<String>,
 
     /// How deliveries are signed. Not signed by default.
@@ -106,21 +131,24 @@ pub struct WebhookSubscriptionSpec {
 
     /// When a failed attempt is retried, and when the event becomes a dead letter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = {}))]
     pub retry: Option<Retry>,
 
     /// When deliveries pause because the receiver fails, and when it is probed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = {}))]
     pub circuit_breaker: Option<CircuitBreaker>,
 
     /// Unordered, or Ordered: one delivery at a time, strictly in the order in which events were accepted. A failing
     /// event holds up later events until it is delivered or becomes a dead letter. Defaults to Unordered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = "Unordered"))]
     pub ordering: Option<Ordering>,
 
-    /// Largest number of deliveries in flight. Defaults to 16; with ordering Ordered it is 1. With large events there
-    /// are fewer: no event is claimed while the bodies of claimed events have 16 MiB or more.
+    /// Largest number of deliveries in flight. Defaults to 16. With ordering Ordered one delivery is in flight at a time,
+    /// and this is 1 or the default. With large events there are fewer: no event is claimed while the bodies of claimed events have 16 MiB or more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 256))]
+    #[schemars(range(min = 1, max = 256), extend("default" = fields::IN_FLIGHT))]
     pub max_in_flight: Option<u32>,
 
     /// Rate limit of deliveries. No limit by default.
@@ -129,14 +157,17 @@ pub struct WebhookSubscriptionSpec {
 
     /// What happens to dead letters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = {}))]
     pub dead_letter: Option<DeadLetter>,
 
     /// Where a new subscription starts: Now (the next event) or Earliest (the oldest retained event). Defaults to Now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = "Now"))]
     pub start_from: Option<StartFrom>,
 
     /// Pause deliveries. Events are retained. Defaults to false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = false))]
     pub suspend: Option<bool>,
 
     /// What happens to unsettled events on deletion: Drop (they are abandoned: the operator counts them, logs a warning
@@ -144,6 +175,7 @@ pub struct WebhookSubscriptionSpec {
     /// delivered, skipped or dead-lettered). Drain needs a cluster: a manifest file that is removed is gone at once.
     /// Defaults to Drop.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = "Drop"))]
     pub deletion_policy: Option<DeletionPolicy>,
 }
 
@@ -166,7 +198,7 @@ pub struct EndpointReference {
     /// Its namespace. Defaults to the subscription's own; an endpoint of another namespace has to allow this one in
     /// spec.allowedSubscribers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 63), extend("x-kubernetes-validations" = rules::dns_label()))]
     pub namespace: Option<String>,
 }
 
@@ -220,30 +252,42 @@ pub enum SigningScheme {
 }
 
 /// When a failed delivery is tried again.
-#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Default)]
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Default)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new(rules::ascending("initialDelay", "maxDelay", &[("initialDelay", fields::INITIAL_DELAY)]))
+        .message("must not be longer than maxDelay")
+        .field_path(".initialDelay")
+)]
 pub struct Retry {
     /// Attempts in all, the first included. Defaults to 16, about one day with the other defaults.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 100))]
+    #[schemars(range(min = 1, max = 100), extend("default" = fields::ATTEMPTS))]
     pub max_attempts: Option<u32>,
-    /// Delay after the first failure. Defaults to 5s.
+    /// Delay after the first failure, no longer than maxDelay. Defaults to 5s, or to maxDelay if that is shorter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = format(fields::INITIAL_DELAY)))]
     pub initial_delay: Option<GoDuration>,
-    /// Factor from one delay to the next, from 1 to 10. Defaults to 2.
+    /// Factor from one delay to the next, from 1 to 10: an integer, or a text such as `"1.5"`. Defaults to 2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1.0, max = 10.0))]
-    pub multiplier: Option<f64>,
+    #[schemars(extend("default" = fields::MULTIPLIER))]
+    pub multiplier: Option<Factor>,
     /// Longest delay; also the longest pause of all deliveries that a receiver can request by Retry-After. Defaults to 6h.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = format(fields::MAX_DELAY)))]
     pub max_delay: Option<GoDuration>,
     /// How delays are spread: Full (between zero and the delay), Equal (between half and the whole) or None. Defaults
     /// to Equal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = "Equal"))]
     pub jitter: Option<Jitter>,
     /// Response statuses after which the event becomes a dead letter without a retry. Defaults to 410.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 32), inner(range(min = 300, max = 599)), extend("x-kubernetes-list-type" = "set"))]
+    #[schemars(
+        length(max = 32),
+        inner(range(min = 300, max = 599)),
+        extend("x-kubernetes-list-type" = "set", "default" = [fields::STOP_ON])
+    )]
     pub stop_on: Option<Vec<u16>>,
 }
 
@@ -268,6 +312,7 @@ pub struct OutboundRateLimit {
     pub requests: u32,
     /// Time span of the rate. Defaults to 1s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = format(fields::RATE_PERIOD)))]
     pub per: Option<GoDuration>,
     /// How many may be sent at once. Defaults to requests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -281,6 +326,7 @@ pub struct OutboundRateLimit {
 pub struct DeadLetter {
     /// How long dead letters are retained. Defaults to 720h.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = format(fields::DEAD_LETTER_RETENTION)))]
     pub retention: Option<GoDuration>,
     /// An endpoint of the subscription's own namespace that receives each dead letter as an event: the original event
     /// with headers `grapnel-dead-letter-*` that describe the failure. Subscriptions of that endpoint deliver it

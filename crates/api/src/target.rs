@@ -1,23 +1,33 @@
 //! `spec.target`: who receives, and how it is spoken to.
 
+use grapnel_values::{duration::format, fields};
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{GoDuration, KeyReference, SecretReference};
+use super::{GoDuration, KeyReference, SecretReference, rules};
 
 /// The receiver. Exactly one of url, urlFrom and service.
 #[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Default)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("[has(self.url), has(self.urlFrom), has(self.service)].filter(x, x).size() == 1")
-        .message("exactly one of url, urlFrom and service must be set")
+        .message("exactly one of url, urlFrom and service must be set"),
+    validation = Rule::new(
+        "!has(self.headers) || !has(self.headersFrom) || \
+         !self.headers.exists(header, self.headersFrom.exists(other, other.name.lowerAscii() == header.name.lowerAscii()))"
+    )
+        .message("must not set a header that headers sets; names are compared without regard to case")
+        .field_path(".headersFrom")
 )]
 pub struct Target {
     /// URL to which deliveries are posted: http or https, without credentials. Addresses that the operator's egress
     /// rules forbid are refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 2048), regex(pattern = "^https?://"))]
+    #[schemars(
+        length(min = 1, max = fields::URL_BYTES),
+        extend("x-kubernetes-validations" = rules::url("set them in target.auth"))
+    )]
     pub url: Option<String>,
     /// Source of a URL that is itself a secret, as those of Slack and Teams are. Neither the URL nor the receiver's
     /// response, which may repeat it, is ever shown.
@@ -29,11 +39,25 @@ pub struct Target {
     pub service: Option<ServiceTarget>,
     /// Headers to send with every delivery.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    #[schemars(
+        length(max = 64),
+        extend(
+            "x-kubernetes-list-type" = "map",
+            "x-kubernetes-list-map-keys" = ["name"],
+            "x-kubernetes-validations" = rules::unique_headers()
+        )
+    )]
     pub headers: Vec<HeaderValue>,
     /// Headers whose values come from Secrets in the subscription's namespace.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    #[schemars(
+        length(max = 64),
+        extend(
+            "x-kubernetes-list-type" = "map",
+            "x-kubernetes-list-map-keys" = ["name"],
+            "x-kubernetes-validations" = rules::unique_headers()
+        )
+    )]
     pub headers_from: Vec<HeaderFromSecret>,
     /// Credentials for the receiver: sets the header Authorization.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -44,6 +68,7 @@ pub struct Target {
     pub tls: Option<TargetTls>,
     /// Timeout of one attempt: fetching a token, connecting, TLS, headers and body. Defaults to 10s, at most 60s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = format(fields::DELIVERY_TIMEOUT), "x-kubernetes-validations" = rules::duration_at_most(fields::MAX_DELIVERY_TIMEOUT)))]
     pub timeout: Option<GoDuration>,
 }
 
@@ -52,18 +77,22 @@ pub struct Target {
 #[serde(rename_all = "camelCase")]
 pub struct ServiceTarget {
     /// Its name.
-    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 63), extend("x-kubernetes-validations" = rules::dns_label()))]
     pub name: String,
     /// Number of its port.
     #[schemars(range(min = 1, max = 65535))]
     pub port: u16,
     /// Path to post to, and a query if there is one. Defaults to `/`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 1024), regex(pattern = r"^/[^#\s]*$"))]
+    #[schemars(
+        length(min = 1, max = 1024),
+        extend("default" = "/", "x-kubernetes-validations" = rules::request_path())
+    )]
     pub path: Option<String>,
     /// How it is spoken to: http or https. The certificate for https has to be for the Service's name in the cluster's
     /// DNS. Defaults to http.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = "http"))]
     pub scheme: Option<ServiceScheme>,
 }
 
@@ -149,12 +178,15 @@ pub struct BearerAuth {
 #[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("!has(self.tls) || self.tokenUrl.startsWith('https:')").message("tls needs a tokenUrl with https")
+    validation = Rule::new("!has(self.tls) || self.tokenUrl.startsWith('https:')").message("tls needs a tokenUrl with https").field_path(".tls")
 )]
 pub struct ClientCredentials {
     /// URL of the token endpoint: http or https, without credentials. Addresses that the operator's egress rules forbid
     /// are refused. Use https, because the request contains the client secret.
-    #[schemars(length(min = 1, max = 2048), regex(pattern = "^https?://"))]
+    #[schemars(
+        length(min = 1, max = fields::URL_BYTES),
+        extend("x-kubernetes-validations" = rules::url("set them in clientIdRef and clientSecretRef"))
+    )]
     pub token_url: String,
     /// Key of a Secret in the subscription's namespace that holds the client's id.
     pub client_id_ref: KeyReference,
@@ -171,6 +203,7 @@ pub struct ClientCredentials {
     /// How the client's id and secret are sent: ClientSecretBasic (in Authorization) or ClientSecretPost (in the body).
     /// Defaults to ClientSecretBasic, which every authorization server must support (RFC 6749, 2.3.1).
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = "ClientSecretBasic"))]
     pub method: Option<ClientAuthentication>,
     /// Certificate authorities and client certificate for the token endpoint. The target's tls does not apply to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,11 +1,11 @@
 //! `spec.verification`: how requests prove who sent them.
 
-use grapnel_values::provider::ProviderName;
+use grapnel_values::{fields, provider::ProviderName};
 use kube::KubeSchema;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use super::GoDuration;
+use super::{GoDuration, rules};
 
 /// How requests are verified.
 #[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
@@ -112,7 +112,7 @@ pub struct Provider {
     /// PayPal only: the id of the webhook, as PayPal shows it in the webhook's settings. PayPal signs it, so that
     /// events of other webhooks are rejected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 50), regex(pattern = "^[a-zA-Z0-9]+$"))]
+    #[schemars(length(min = 1, max = 50), extend("x-kubernetes-validations" = rules::alphanumeric()))]
     pub webhook_id: Option<String>,
     /// AmazonSNS only: the ARNs of the topics whose messages are accepted and whose subscriptions are confirmed. Every
     /// AWS account can make SNS sign a message, so only this list restricts the senders.
@@ -161,7 +161,7 @@ pub struct Hmac {
     pub prefix: Option<String>,
     /// What is signed, with the placeholders {body}, {timestamp} and {id}. Defaults to `{body}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 256))]
+    #[schemars(length(max = 256), extend("default" = "{body}"))]
     pub signed_content: Option<String>,
     /// Header that carries the time of signing, in seconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -202,7 +202,7 @@ pub enum Encoding {
 pub struct Token {
     /// Header that carries the token. Defaults to Authorization.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 128))]
+    #[schemars(length(min = 1, max = 128), extend("default" = "Authorization"))]
     pub header: Option<String>,
     /// Word before the token, compared without regard to case. Defaults to Bearer in Authorization, to none in any
     /// other header.
@@ -229,7 +229,7 @@ pub struct SecretReference {
 #[serde(rename_all = "camelCase")]
 pub struct Jwt {
     /// Issuer of the tokens, equal to their `iss` claim: an https URL.
-    #[schemars(length(min = 1, max = 512))]
+    #[schemars(length(min = 1, max = 512), extend("x-kubernetes-validations" = rules::keys_url()))]
     pub issuer: String,
     /// Audiences; a token must have been issued for one of them. Choose an audience that nothing else uses, so that no
     /// token for another service is accepted here.
@@ -238,7 +238,7 @@ pub struct Jwt {
     /// URL of the issuer's JSON Web Key Set. Defaults to the `jwks_uri` in its `/.well-known/openid-configuration`. The
     /// egress rules apply: a private address needs `--egress-allow`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 2048))]
+    #[schemars(length(min = 1, max = fields::URL_BYTES), extend("x-kubernetes-validations" = rules::keys_url()))]
     pub jwks_uri: Option<String>,
     /// A CEL expression over claims, those of the token, that gives a bool, such as `claims.repository == 'acme/shop'`.
     /// A token is accepted only if it is true.
@@ -256,7 +256,7 @@ pub struct ServiceAccountVerification {
     #[schemars(length(min = 1, max = 8), inner(length(min = 1, max = 253)), extend("x-kubernetes-list-type" = "set"))]
     pub audiences: Vec<String>,
     /// ServiceAccounts that may call.
-    #[schemars(length(min = 1, max = 64))]
+    #[schemars(length(min = 1, max = 64), extend("x-kubernetes-list-type" = "atomic"))]
     pub allowed: Vec<ServiceAccountReference>,
 }
 
@@ -266,10 +266,10 @@ pub struct ServiceAccountVerification {
 pub struct ServiceAccountReference {
     /// Its namespace. Defaults to the endpoint's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 63), extend("x-kubernetes-validations" = rules::dns_label()))]
     pub namespace: Option<String>,
     /// Its name.
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 253), extend("x-kubernetes-validations" = rules::dns_subdomain()))]
     pub name: String,
 }
 

@@ -148,8 +148,8 @@ grapnel_values::bounds! {
     pub const SCRUB_INTERVAL: Duration = Duration::from_secs(5);
 
     /// Default retention of settled events.
-    pub const DEFAULT_RETENTION: Duration = Duration::from_secs(168 * 3600);
+    pub const DEFAULT_RETENTION: Duration = grapnel_values::fields::RETENTION;
 
     /// Default retention of dead letters.
-    pub const DEFAULT_DEAD_LETTER_RETENTION: Duration = Duration::from_secs(720 * 3600);
+    pub const DEFAULT_DEAD_LETTER_RETENTION: Duration = grapnel_values::fields::DEAD_LETTER_RETENTION;
 }

@@ -71,5 +71,5 @@ grapnel_values::bounds! {
     pub const DEFAULT_TOLERANCE: Duration = Duration::from_secs(300);
 
     /// Default deduplication window: how long an event id is remembered.
-    pub const DEFAULT_WINDOW: Duration = Duration::from_secs(24 * 3600);
+    pub const DEFAULT_WINDOW: Duration = grapnel_values::fields::DEDUPLICATION_WINDOW;
 }

@@ -13,8 +13,8 @@ use std::{fmt::Write, time::Duration};
 
 use super::limits::{MAX_DURATION, SCALAR_BYTES};
 
-/// The syntax that [`parse`] accepts, as a regular expression for a CRD schema. Only [`parse`] checks the upper bound.
-pub const PATTERN: &str = r"^([0-9]+(\.[0-9]+)?(ns|us|ms|s|m|h))+$";
+/// The syntax that [`parse`] accepts, as a regular expression for the rules of a CRD. Only [`parse`] checks the upper bound.
+pub const PATTERN: &str = "^([0-9]+([.][0-9]+)?(ns|us|ms|s|m|h))+$";
 
 /// Why a text is not a duration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

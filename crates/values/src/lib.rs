@@ -7,6 +7,7 @@ pub mod bounds;
 pub mod clock;
 pub mod cost_budget;
 pub mod duration;
+pub mod fields;
 pub mod glob;
 pub mod label;
 pub mod limits;

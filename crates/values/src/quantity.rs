@@ -9,9 +9,9 @@
 
 use super::limits::SCALAR_BYTES;
 
-/// The syntax that [`parse`] accepts, as a regular expression for a CRD schema. Only [`parse`] checks that the number
+/// The syntax that [`parse`] accepts, as a regular expression for the rules of a CRD. Only [`parse`] checks that the number
 /// of bytes is whole.
-pub const PATTERN: &str = r"^[0-9]+(\.[0-9]+)?(k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$";
+pub const PATTERN: &str = "^[0-9]+([.][0-9]+)?([kMGTPE]|[KMGTPE]i)?$";
 
 /// Why a text is not a number of bytes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

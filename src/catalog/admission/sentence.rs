@@ -1,6 +1,7 @@
 //! Violations of a CRD's schema in words for the author of a manifest.
 
-use grapnel_values::{duration, quantity, suggest::suggest};
+use grapnel_api::rules;
+use grapnel_values::suggest::suggest;
 use jsonschema::{ValidationError, error::ValidationErrorKind as Kind};
 use serde_json::Value;
 
@@ -10,22 +11,29 @@ use crate::catalog::limits;
 pub(super) fn of(error: &ValidationError<'_>, schema: &Value) -> String {
     let quoted = !may_hold_credentials(error.instance()) && is_short(error.instance());
     match error.kind() {
-        Kind::Pattern { pattern } => match pattern.as_str() {
-            duration::PATTERN if quoted => {
-                format!("{} is not a duration such as 250ms, 10s or 1h30m", error.instance())
-            }
-            quantity::PATTERN if quoted => {
-                format!("{} is not a quantity such as 512Ki or 1Mi", error.instance())
-            }
-            _ if !quoted => format!("the value does not match {pattern}"),
-            _ => format!("{} does not match {pattern}", error.instance()),
-        },
         Kind::Type { .. } => mistyped(error, schema).unwrap_or_else(|| violation(error, quoted)),
+        // Only fields that are an integer or a text have alternatives.
+        Kind::AnyOf { .. } => match &**error.instance() {
+            Value::Number(fraction) => format!("a fraction is written in quotes: \"{fraction}\""),
+            _ => "must be an integer or a text".into(),
+        },
         Kind::Enum { options } if quoted => choice(error.instance(), options),
         Kind::Required { property } => {
             format!("the field {} is missing", property.as_str().unwrap_or_default())
         }
         _ => violation(error, quoted),
+    }
+}
+
+/// The message of a rule, which follows the value if that may be quoted: `"a week" must be a duration`.
+pub(super) fn of_rule(message: String, value: Option<&Value>) -> String {
+    match value {
+        Some(value @ (Value::String(_) | Value::Number(_)))
+            if message.starts_with("must ") && is_short(value) && !may_hold_credentials(value) =>
+        {
+            format!("{value} {message}")
+        }
+        _ => message,
     }
 }
 
@@ -38,7 +46,7 @@ fn mistyped(error: &ValidationError<'_>, schema: &Value) -> Option<String> {
     let place = error.schema_path().as_str().strip_suffix("/type")?;
     let expected = schema.pointer(place)?;
     match (expected.get("type")?.as_str()?, &**error.instance()) {
-        ("string", Value::Number(number)) if expected.get("pattern")? == duration::PATTERN => {
+        ("string", Value::Number(number)) if rules::is_duration(expected) => {
             let unit =
                 if number.is_u64() { format!("write {number}s for seconds") } else { "write 500ms or 1.5s".into() };
             Some(format!("{number} has no unit; {unit}"))

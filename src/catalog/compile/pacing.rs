@@ -3,7 +3,6 @@
 use std::{
     num::{NonZeroU32, NonZeroUsize},
     sync::Arc,
-    time::Duration,
 };
 
 use grapnel_api::{self, Ordering, OutboundRateLimit, Reason, WebhookSubscriptionSpec};
@@ -16,13 +15,10 @@ use grapnel_delivery::{
     rate_limit::{LimitScope, RateLimiter},
     retry::{RetryJitter, RetryPolicy},
 };
-use grapnel_values::duration;
+use grapnel_values::{duration, fields};
 
 use super::field::Field;
 use crate::catalog::limits;
-
-/// The default of `rateLimit.per`.
-const RATE_PERIOD: Duration = Duration::from_secs(1);
 
 /// Compiles `rateLimit` of an endpoint.
 pub(super) fn inbound_rate(limit: &Field<'_, grapnel_api::RateLimit>) -> Option<RateLimiter> {
@@ -30,13 +26,13 @@ pub(super) fn inbound_rate(limit: &Field<'_, grapnel_api::RateLimit>) -> Option<
         Some(grapnel_api::RateLimitScope::Source) => LimitScope::Source,
         Some(grapnel_api::RateLimitScope::Endpoint) | None => LimitScope::Endpoint,
     };
-    let per = limit.at("per", &limit.per).duration(RATE_PERIOD)?;
+    let per = limit.at("per", &limit.per).duration(fields::RATE_PERIOD)?;
     limit.check(RateLimiter::new(limit.requests, per, limit.burst, scope))
 }
 
 /// Compiles `rateLimit` of a subscription.
 pub(super) fn outbound_rate(limit: &Field<'_, OutboundRateLimit>) -> Option<RateLimiter> {
-    let per = limit.at("per", &limit.per).duration(RATE_PERIOD)?;
+    let per = limit.at("per", &limit.per).duration(fields::RATE_PERIOD)?;
     limit.check(RateLimiter::new(limit.requests, per, limit.burst, LimitScope::Endpoint))
 }
 
@@ -52,27 +48,32 @@ pub(super) fn kept(limit: RateLimiter, previous: Option<&Arc<RateLimiter>>) -> A
 pub(super) fn retry(retry: &Field<'_, grapnel_api::Retry>) -> Option<RetryPolicy> {
     let initial = retry.at("initialDelay", &retry.initial_delay).duration(DEFAULT_INITIAL_DELAY);
     let max_delay = retry.at("maxDelay", &retry.max_delay).duration(DEFAULT_MAX_DELAY);
-    let multiplier = retry.at("multiplier", &retry.multiplier.unwrap_or(DEFAULT_MULTIPLIER)).within(1.0..=10.0);
+    let multiplier = retry.at("multiplier", &retry.multiplier).factor(DEFAULT_MULTIPLIER);
     let max_attempts = retry.max_attempts.unwrap_or(DEFAULT_ATTEMPTS);
     if max_attempts == 0 {
         retry.at("maxAttempts", &max_attempts).problem(Reason::InvalidSpec, "must be at least 1");
     }
+    let (initial, max_delay) = (initial?, max_delay?);
+    // The default adapts, so that a shorter maxDelay does not require setting both.
+    if initial > max_delay && initial != DEFAULT_INITIAL_DELAY {
+        retry.at("initialDelay", &retry.initial_delay).problem(Reason::InvalidSpec, "must not be longer than maxDelay");
+    }
     Some(RetryPolicy {
         max_attempts,
-        initial: initial?,
+        initial,
         multiplier: multiplier?,
-        max_delay: max_delay?,
+        max_delay,
         jitter: match retry.jitter {
             Some(grapnel_api::Jitter::Full) => RetryJitter::Full,
             Some(grapnel_api::Jitter::Equal) | None => RetryJitter::Equal,
             Some(grapnel_api::Jitter::None) => RetryJitter::None,
         },
-        stop_on: retry.stop_on.clone().unwrap_or_else(|| vec![410]),
+        stop_on: retry.stop_on.clone().unwrap_or_else(|| vec![fields::STOP_ON]),
     })
 }
 
-/// Compiles `circuitBreaker`. A default pause adapts to the other pause if that is set: a longest pause of 10s does not
-/// require setting the first pause too.
+/// Compiles `circuitBreaker`. A pause that has its default, which the API server sets, adapts to the other one: a longest
+/// pause of 10s does not require setting the first pause too.
 pub(super) fn breaker(breaker: &Field<'_, grapnel_api::CircuitBreaker>) -> Option<BreakerPolicy> {
     let failures = breaker
         .at("failures", &breaker.failures.unwrap_or(DEFAULT_BREAKER_FAILURES.get()))
@@ -81,7 +82,8 @@ pub(super) fn breaker(breaker: &Field<'_, grapnel_api::CircuitBreaker>) -> Optio
     let cooldown = breaker.at("cooldown", &breaker.cooldown).duration_at_most(max, DEFAULT_BREAKER_COOLDOWN)?;
     let longest = breaker.at("maxCooldown", &breaker.max_cooldown);
     let max_cooldown = longest.duration_at_most(max, DEFAULT_BREAKER_MAX_COOLDOWN)?;
-    if breaker.cooldown.is_some() && breaker.max_cooldown.is_some() && cooldown > max_cooldown {
+    let adapts = cooldown == DEFAULT_BREAKER_COOLDOWN;
+    if cooldown > max_cooldown && !adapts && max_cooldown != DEFAULT_BREAKER_MAX_COOLDOWN {
         let message = format!(
             "{} is shorter than circuitBreaker.cooldown, {}; raise it or lower the other",
             duration::format(max_cooldown),
@@ -89,7 +91,7 @@ pub(super) fn breaker(breaker: &Field<'_, grapnel_api::CircuitBreaker>) -> Optio
         );
         return longest.fail(Reason::InvalidSpec, message);
     }
-    let cooldown = if breaker.cooldown.is_none() { cooldown.min(max_cooldown) } else { cooldown };
+    let cooldown = if adapts { cooldown.min(max_cooldown) } else { cooldown };
     let failures = NonZeroU32::new(failures?)?;
     Some(BreakerPolicy { failures, cooldown, max_cooldown: max_cooldown.max(cooldown) })
 }
@@ -100,7 +102,8 @@ pub(super) fn in_flight(spec: &Field<'_, WebhookSubscriptionSpec>) -> NonZeroUsi
     if spec.ordering != Some(Ordering::Ordered) {
         return declared.unwrap_or(limits::DEFAULT_IN_FLIGHT);
     }
-    if declared.is_some_and(|count| count > NonZeroUsize::MIN) {
+    // The default, which the API server sets, adapts.
+    if declared.is_some_and(|count| count > NonZeroUsize::MIN && count != limits::DEFAULT_IN_FLIGHT) {
         spec.at("maxInFlight", &spec.max_in_flight).problem(
             Reason::InvalidSpec,
             "with ordering Ordered one delivery is in flight at a time: remove maxInFlight or set it to 1",

@@ -2,7 +2,7 @@
 
 use std::{fmt, ops::RangeInclusive, sync::Arc, time::Duration};
 
-use grapnel_api::{GoDuration, Reason};
+use grapnel_api::{Factor, GoDuration, Reason};
 use grapnel_delivery::egress::ForbiddenUrl;
 use grapnel_expression::{ExpectedType, Expression, Scope};
 use grapnel_values::{duration, glob::Glob};
@@ -30,6 +30,21 @@ impl Field<'_, Option<GoDuration>> {
             return self.fail(Reason::InvalidSpec, message);
         }
         Some(time)
+    }
+}
+
+impl Field<'_, Option<Factor>> {
+    /// The factor, or its default.
+    pub(super) fn factor(&self, default: f64) -> Option<f64> {
+        let Some(Factor(text)) = self.value() else { return Some(default) };
+        let is_decimal = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+        match text.parse::<f64>() {
+            Ok(factor) if is_decimal && (1.0..=10.0).contains(&factor) => Some(factor),
+            _ => {
+                let message = "must be from 1 to 10: an integer such as 2, or a text such as \"1.5\"";
+                self.fail(Reason::InvalidSpec, message)
+            }
+        }
     }
 }
 

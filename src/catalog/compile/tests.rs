@@ -2,11 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use grapnel_api::{
-    KeyReference, ObjectKey, WebhookEndpoint, WebhookEndpointSpec, WebhookSubscription, WebhookSubscriptionSpec,
-};
+use grapnel_api::{KeyReference, ObjectKey, WebhookEndpointSpec, WebhookSubscriptionSpec, definition};
 use grapnel_values::secret::Secret;
-use kube::CustomResourceExt;
 use serde_json::{Value, json};
 
 use super::{Lookup, Options, Reference, ReferencedValues, endpoint, field::Field, run::Compilation, subscription};
@@ -62,12 +59,11 @@ impl Spec {
     }
 
     fn schema(&self) -> Value {
-        let crd = match self {
-            Self::Endpoint(_) => WebhookEndpoint::crd(),
-            Self::Subscription(_) => WebhookSubscription::crd(),
+        let definition = match self {
+            Self::Endpoint(_) => definition::endpoint(),
+            Self::Subscription(_) => definition::subscription(),
         };
-        serde_json::to_value(crd.spec.versions[0].schema.as_ref().unwrap().open_api_v3_schema.as_ref().unwrap())
-            .unwrap()
+        definition::schema(&definition).unwrap().clone()
     }
 }
 

@@ -188,21 +188,17 @@ fn finish<S: Serialize, C, F>(
     Some(good)
 }
 
-/// The problems, after the violations of CEL rules that an API server without CEL has stored; each once.
-fn with_rules(kind: ObjectKind, spec: &impl Serialize, problems: Vec<Problem>) -> Vec<Problem> {
+/// The problems, and the violations of CEL rules that an API server without CEL has stored. Where the compiler has a problem
+/// of the same field, that one is reported, because it knows more.
+fn with_rules(kind: ObjectKind, spec: &impl Serialize, mut problems: Vec<Problem>) -> Vec<Problem> {
     let admission = match kind {
         ObjectKind::Endpoint => Admission::endpoint(),
         ObjectKind::Subscription => Admission::subscription(),
     };
-    let mut all = match serde_json::to_value(spec) {
-        Ok(spec) => admission.rules(&serde_json::json!({ "spec": spec })),
-        // These types can always be serialized.
-        Err(_) => Vec::new(),
-    };
-    for problem in problems {
-        if !all.contains(&problem) {
-            all.push(problem);
-        }
-    }
-    all
+    // These types can always be serialized.
+    let Ok(spec) = serde_json::to_value(spec) else { return problems };
+    let mut violations = admission.rules(&serde_json::json!({ "spec": spec }));
+    violations.retain(|violation| problems.iter().all(|problem| problem.pointer != violation.pointer));
+    problems.splice(0..0, violations);
+    problems
 }

@@ -157,7 +157,7 @@ impl Object {
 
     fn applied<T: serde::de::DeserializeOwned>(self, kind: &str) -> Box<Applied<T>> {
         let object = json!({
-            "apiVersion": "grapnel.dev/v1alpha1",
+            "apiVersion": "grapnel.dev/v1beta1",
             "kind": kind,
             "metadata": { "namespace": &*self.key.namespace, "name": &*self.key.name, "generation": self.generation },
             "spec": self.spec,

@@ -27,7 +27,7 @@ fn permissive(plural: &str, kind: &str) -> CustomResourceDefinition {
             "names": { "kind": kind, "plural": plural, "singular": kind.to_lowercase() },
             "scope": "Namespaced",
             "versions": [{
-                "name": "v1alpha1", "served": true, "storage": true,
+                "name": "v1beta1", "served": true, "storage": true,
                 "schema": { "openAPIV3Schema": any },
                 "subresources": { "status": {} },
             }],
@@ -51,12 +51,12 @@ async fn one_object_that_cannot_be_read_is_reported_and_stalls_nothing() {
     let cluster = Cluster::at(&plane.kubeconfig()).await;
     cluster
         .apply(
-            "apiVersion: grapnel.dev/v1alpha1
+            "apiVersion: grapnel.dev/v1beta1
 kind: WebhookEndpoint
 metadata: { name: torn }
 spec: { verification: { none: {} }, suspend: maybe }
 ---
-apiVersion: grapnel.dev/v1alpha1
+apiVersion: grapnel.dev/v1beta1
 kind: WebhookSubscription
 metadata: { name: torn }
 spec: { target: 7 }
@@ -89,7 +89,7 @@ spec: { target: 7 }
     cluster.api("WebhookEndpoint").patch("orders", &PatchParams::default(), &mend).await.unwrap();
     cluster.until_ready("WebhookEndpoint", "orders").await;
     assert_eq!(shop::order(&grapnel, &cluster, "orders", "third").await.1["code"], "suspended");
-    cluster.apply("apiVersion: grapnel.dev/v1alpha1\nkind: WebhookEndpoint\nmetadata: { name: torn }\nspec: { verification: { none: {} }, suspend: false }\n").await;
+    cluster.apply("apiVersion: grapnel.dev/v1beta1\nkind: WebhookEndpoint\nmetadata: { name: torn }\nspec: { verification: { none: {} }, suspend: false }\n").await;
     cluster.until_ready("WebhookEndpoint", "torn").await;
 
     // The CRDs of this version come, as an upgrade brings them: what is stored stays, and is used.

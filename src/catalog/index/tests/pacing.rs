@@ -5,6 +5,7 @@ use std::time::Duration;
 use grapnel_api::Ordering;
 
 use super::*;
+use crate::catalog::admission::Admission;
 
 /// A subscription with additional fields in its spec.
 fn with(more: Value) -> Object {
@@ -78,10 +79,42 @@ fn an_order_means_one_at_a_time() {
     // An API server with CEL rejects this earlier.
     let cel = |more: Value| {
         let Change::Subscription(applied) = with(more).subscription() else { unreachable!() };
-        applied.object.validate_cel().map_err(|errors| format!("{errors:?}"))
+        let problems = Admission::subscription().rules(&serde_json::to_value(&applied.object).unwrap());
+        if problems.is_empty() { Ok(()) } else { Err(format!("{problems:?}")) }
     };
     assert!(cel(json!({ "ordering": "Ordered", "maxInFlight": 2 })).unwrap_err().contains("remove maxInFlight"));
     for fine in [json!({}), json!({ "ordering": "Ordered" }), json!({ "ordering": "Ordered", "maxInFlight": 1 })] {
         cel(fine).unwrap();
     }
+}
+
+/// What the API server sets in an object changes nothing of what the compiler makes of it.
+#[test]
+fn an_object_with_its_defaults_compiles_to_the_same() {
+    let completed = |admission: &Admission, object: &Object| {
+        let mut completed = json!({ "spec": object.spec });
+        admission.complete(&mut completed);
+        assert_ne!(completed["spec"], object.spec);
+        completed["spec"].clone()
+    };
+    let said = |subscription: &crate::catalog::Subscription| {
+        let it = subscription;
+        let target = (it.target.timeout, it.dead_letter_retention, it.max_in_flight, &it.ordering, &it.start_from);
+        format!("{:?} {:?} {target:?} {:?} {}", it.retry, it.breaker, it.format, it.suspended)
+    };
+    let object = with(json!({}));
+    let spec = completed(Admission::subscription(), &object);
+    assert_eq!(said(&compiled(json!({}))), said(&compiled(spec)));
+
+    let endpoint = |spec: Value| {
+        let mut stage = Stage::new();
+        stage.tell([Object::new("shop", "orders", spec).endpoint()]);
+        let snapshot = &stage.published.snapshot;
+        let it = snapshot.endpoint(&key("shop", "orders")).unwrap();
+        let times = (it.timeout, it.retention, it.deduplication.as_ref().map(|deduplicate| deduplicate.window));
+        format!("{times:?} {} {:?} {} {:?}", it.body_bytes, it.reading, it.suspended, it.reply.status)
+    };
+    let object = open("shop", "orders");
+    let spec = completed(Admission::endpoint(), &object);
+    assert_eq!(endpoint(object.spec), endpoint(spec));
 }

@@ -233,7 +233,7 @@ fn what_is_allowed_and_cannot_be_understood_allows_nobody() {
             selector(json!({ "matchExpressions": [{ "key": "a", "operator": "Exists", "values": ["b"] }] })),
             "spec.allowedSubscribers.namespaceSelector.matchExpressions[0]",
         ),
-        (json!({ "from": "Selector" }), "namespaceSelector must be set exactly when from is Selector"),
+        (json!({ "from": "Selector" }), "namespaceSelector: must be set when from is Selector"),
         (json!({ "namespaceSelector": {} }), "namespaceSelector must be set exactly when from is Selector"),
     ];
     stage.tell([subscriber("team", "out", "shop/in").subscription()]);

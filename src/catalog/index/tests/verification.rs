@@ -104,10 +104,10 @@ fn parameters_without_a_default_are_required() {
     };
     let jwt = |issuer: &str, uri: Option<&str>| json!({ "jwt": { "issuer": issuer, "audiences": ["grapnel"], "jwksUri": uri } });
     for (verification, expected) in [
-        (google(json!({})), "audiences and emails are required for Google"),
-        (google(json!({ "audiences": ["a"] })), "audiences and emails are required for Google"),
+        (google(json!({})), "Google requires audiences and emails"),
+        (google(json!({ "audiences": ["a"] })), "Google requires audiences and emails"),
         (google(json!({ "audiences": [], "emails": [] })), "Google requires audiences and emails"),
-        (json!({ "provider": { "name": "PayPal" } }), "webhookId is required for PayPal"),
+        (json!({ "provider": { "name": "PayPal" } }), "PayPal requires webhookId"),
         (json!({ "provider": { "name": "PayPal", "webhookId": "" } }), "webhookId"),
         (
             json!({ "provider": { "name": "Meta" }, "secretRefs": [{ "name": "s", "key": "k" }] }),
@@ -117,7 +117,7 @@ fn parameters_without_a_default_are_required() {
         (json!({ "provider": { "name": "AmazonSNS", "topics": [] } }), "AmazonSNS requires topics"),
         (
             json!({ "provider": { "name": "GitHub", "webhookId": "1" }, "secretRefs": [{ "name": "s", "key": "k" }] }),
-            "webhookId is required for PayPal",
+            "GitHub has no use for webhookId",
         ),
         (
             json!({ "provider": { "name": "GitHub", "tolerance": "1m" }, "secretRefs": [{ "name": "s", "key": "k" }] }),

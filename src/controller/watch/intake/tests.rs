@@ -19,7 +19,7 @@ fn take(intake: &mut Intake, watched: ResourceKind, step: Step) -> Vec<Effect> {
 
 fn endpoint(uid: &str, generation: Option<i64>, status: &Value) -> Step {
     let object = json!({
-        "apiVersion": "grapnel.dev/v1alpha1",
+        "apiVersion": "grapnel.dev/v1beta1",
         "kind": "WebhookEndpoint",
         "metadata": {"namespace": "shop", "name": "orders", "uid": uid, "generation": generation},
         "spec": {"path": "orders", "verification": {"none": {}}},
@@ -30,7 +30,7 @@ fn endpoint(uid: &str, generation: Option<i64>, status: &Value) -> Step {
 
 fn subscription(policy: &str, metadata: &Value) -> Step {
     let mut object = json!({
-        "apiVersion": "grapnel.dev/v1alpha1",
+        "apiVersion": "grapnel.dev/v1beta1",
         "kind": "WebhookSubscription",
         "metadata": {"namespace": "shop", "name": "billing", "uid": "1", "generation": 1},
         "spec": {
