@@ -64,11 +64,11 @@ use crate::{
 pub struct DataPlane {
     /// Address of the public server.
     pub listen: SocketAddr,
-    /// Address of the admin server: health, metrics and the events API.
+    /// Address of the admin server: health, metrics and the admin API.
     pub admin_listen: SocketAddr,
     /// File with the admin API's bearer token.
     pub admin_token_file: Option<PathBuf>,
-    /// Whether metrics require access to the events API or, in a cluster, permission to read metrics.
+    /// Whether metrics require access to the admin API or, in a cluster, permission to read metrics.
     pub guarded_metrics: bool,
     /// The journal's engine and its bounds.
     pub journal: JournalOptions,
@@ -391,7 +391,7 @@ async fn start(
     }
 
     tracing::info!(url = %format_args!("{scheme}://{webhooks}"), "serving webhooks");
-    tracing::info!(url = %format_args!("http://{administration}"), "serving health, metrics and the events API");
+    tracing::info!(url = %format_args!("http://{administration}"), "serving health, metrics and the admin API");
     if !options.await_sync {
         overview.log(&first.snapshot);
     }

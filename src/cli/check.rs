@@ -30,9 +30,8 @@ use crate::{
 /// Compile manifests offline and report every problem with its file and line
 ///
 /// Finds what an API server and the operator would find: wrong and unknown fields, broken rules between fields, Secrets
-/// and ConfigMaps that are not among the files, schemas that do not compile, targets that must not be called. Objects
-/// of other kinds are skipped and counted. Warnings name what is valid, but probably not meant. Exits with 1 when there
-/// is any problem.
+/// and ConfigMaps that are not among the files, schemas that do not compile, forbidden targets. Objects of other kinds
+/// are skipped and counted. Warnings are for valid text that is probably a mistake. Exits with 1 if there is a problem.
 #[derive(Debug, clap::Args)]
 pub struct CheckArgs {
     /// File or directory of manifests (.yaml, .yml, .json), - for standard input; may be repeated
@@ -48,7 +47,7 @@ pub struct CheckArgs {
     #[arg(long, env = "GRAPNEL_CLASS", value_name = "NAME", value_parser = label)]
     class: Option<String>,
 
-    /// Refuse objects of other kinds instead of skipping them
+    /// Reject objects of other kinds instead of skipping them
     #[arg(long)]
     strict: bool,
 
@@ -60,7 +59,7 @@ pub struct CheckArgs {
     #[arg(short, long, value_enum, default_value_t = ReportFormat::Text)]
     output: ReportFormat,
 
-    /// Non-public networks that deliveries may call; may be repeated
+    /// Non-public networks that deliveries may call, such as 10.1.0.0/16; may be repeated
     #[arg(long, env = "GRAPNEL_EGRESS_ALLOW", value_name = "CIDR", value_delimiter = ',')]
     egress_allow: Vec<IpNet>,
 

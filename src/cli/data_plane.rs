@@ -99,11 +99,11 @@ pub(super) struct DataPlaneArgs {
     #[arg(long, env = "GRAPNEL_TLS_CERT_FILE", value_name = "FILE", requires = "tls_key_file")]
     pub(super) tls_cert_file: Option<PathBuf>,
 
-    /// PEM file with its private key
+    /// PEM file with the private key of --tls-cert-file
     #[arg(long, env = "GRAPNEL_TLS_KEY_FILE", value_name = "FILE", requires = "tls_cert_file")]
     pub(super) tls_key_file: Option<PathBuf>,
 
-    /// File with the bearer token that the events API requires. Without it, `standalone` accepts local clients only,
+    /// File with the bearer token that the admin API requires. Without it, `standalone` accepts local clients only,
     /// and `run` asks the API server
     #[arg(long, env = "GRAPNEL_ADMIN_TOKEN_FILE", value_name = "FILE")]
     pub(super) admin_token_file: Option<PathBuf>,
@@ -131,7 +131,7 @@ fn journal(text: &str) -> Result<JournalEngine, std::convert::Infallible> {
 pub(super) enum MetricsAccess {
     /// Anyone who can reach the admin port
     Open,
-    /// Clients with a token, as for the events API. In a cluster the token's user needs the verb get on the path
+    /// Clients with a token, as for the admin API. In a cluster the token's user needs the verb get on the path
     /// /metrics
     Authorized,
 }

@@ -1,4 +1,4 @@
-//! `grapnel eval`: what an endpoint and its subscriptions make of an event.
+//! `grapnel eval`: how an endpoint and its subscriptions process an event.
 
 mod output;
 mod request;
@@ -18,7 +18,7 @@ use crate::{
     telemetry::metrics::Metrics,
 };
 
-/// Show what an endpoint and its subscriptions make of an event: type, id, schema, filters, bodies
+/// Show how an endpoint and its subscriptions process an event: type, id, schema, filters, bodies
 ///
 /// Uses the code of the operator, offline and without a signature; only --from-journal asks a running operator, for the
 /// event. Nothing is stored and nothing is sent. Exits with 1

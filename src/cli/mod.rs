@@ -56,7 +56,7 @@ pub enum Command {
     Standalone(Box<standalone::StandaloneArgs>),
     /// Compile manifests offline and report every problem with its file and line
     Check(check::CheckArgs),
-    /// Show what an endpoint and its subscriptions make of an event: type, id, schema, filters, bodies
+    /// Show how an endpoint and its subscriptions process an event: type, id, schema, filters, bodies
     Eval(Box<eval::EvalArgs>),
     /// Print the CustomResourceDefinitions
     Crd(crd::CrdArgs),

@@ -15,7 +15,7 @@ pub(super) struct Namespace {
 #[derive(Debug, Clone, clap::Args)]
 #[group(skip)]
 struct Flag {
-    /// The namespace of a name without one
+    /// Namespace of objects that are named without one
     #[arg(short, long, env = "GRAPNEL_NAMESPACE", default_value = "default")]
     namespace: String,
 }

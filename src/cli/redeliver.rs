@@ -73,7 +73,7 @@ pub struct RedeliverArgs {
     /// Only print how many events there are
     #[arg(long)]
     dry_run: bool,
-    /// If the circuit is open, probe the receiver at once instead of after its pause
+    /// If the circuit is open, probe the receiver at once instead of after the cooldown
     #[arg(long, conflicts_with = "dry_run")]
     now: bool,
     /// Queue at most this many events a second (50/s) or a minute (30/m), so that the receiver is not flooded and new

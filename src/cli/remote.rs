@@ -46,7 +46,7 @@ enum Operator {
 #[derive(Debug, Clone, clap::Args)]
 #[group(skip)]
 struct Flags {
-    /// The operator's admin server
+    /// URL of the operator's admin server
     #[arg(long, value_name = "URL", env = "GRAPNEL_ADMIN_URL", default_value = "http://127.0.0.1:9090")]
     admin_url: String,
 

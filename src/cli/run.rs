@@ -67,7 +67,7 @@ pub struct RunArgs {
     #[arg(long, env = "GRAPNEL_ROUTE_SERVICE", value_name = "SERVICE")]
     route_service: Option<RouteService>,
 
-    /// Listen address for health, metrics and the events API
+    /// Listen address for health, metrics and the admin API
     #[arg(long, env = "GRAPNEL_ADMIN_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:9090")]
     admin_listen: SocketAddr,
 

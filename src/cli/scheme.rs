@@ -49,7 +49,7 @@ pub(super) struct SchemeOptions {
     #[arg(long, value_name = "TEXT")]
     hmac_prefix: Option<String>,
 
-    /// What is signed, of {body}, {timestamp} and {id} [default: {body}]
+    /// Signed content, with the placeholders {body}, {timestamp} and {id} [default: {body}]
     #[arg(long, value_name = "TEMPLATE", value_parser = ContentTemplate::parse)]
     hmac_content: Option<ContentTemplate>,
 
@@ -69,7 +69,7 @@ pub(super) struct SchemeOptions {
     #[arg(long, value_name = "WORD")]
     token_scheme: Option<String>,
 
-    /// Issuer of the token of jwt [default: https://issuer.example]
+    /// Issuer of the token (jwt) [default: https://issuer.example]
     #[arg(long, value_name = "URL", help_heading = SIGNED)]
     issuer: Option<String>,
 

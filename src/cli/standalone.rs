@@ -17,7 +17,7 @@ pub struct StandaloneArgs {
     #[arg(short, long = "filename", env = "GRAPNEL_FILENAME", value_name = "FILE|DIR", required = true)]
     filename: Vec<PathBuf>,
 
-    /// Listen address for health, metrics and the events API
+    /// Listen address for health, metrics and the admin API
     #[arg(long, env = "GRAPNEL_ADMIN_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:9090")]
     admin_listen: SocketAddr,
 

@@ -39,7 +39,7 @@ pub(super) struct RequestArgs {
     #[arg(long, value_name = "ID", group = "source")]
     from_journal: Option<String>,
 
-    /// Header of the request, or another value for one of the stored event. May be repeated
+    /// Header of the request; replaces a header of the stored event with the same name. May be repeated
     #[arg(long = "header", short = 'H', value_name = "NAME:VALUE", value_parser = header_pair)]
     headers: Vec<(HeaderName, HeaderValue)>,
 

@@ -29,7 +29,7 @@ pub(super) struct VerifyArgs {
     #[arg(long, visible_alias = "provider", value_name = "SCHEME", env = "GRAPNEL_SINK_SCHEME", default_value = "standard-webhooks", value_parser = scheme::parse)]
     scheme: Named,
 
-    /// URL that the sender calls, for schemes that sign it (twilio) [default: as it was asked]
+    /// URL that the sender calls, for schemes that sign it (twilio) [default: the URL of the request]
     #[arg(long, value_name = "URL", value_parser = public_url)]
     public_url: Option<Url>,
 
