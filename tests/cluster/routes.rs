@@ -19,7 +19,7 @@ pub(crate) fn endpoint(name: &str, hostnames: &str) -> String {
 /// The same without a route.
 fn unrouted(name: &str) -> String {
     format!(
-        "apiVersion: grapnel.dev/v1alpha1
+        "apiVersion: grapnel.dev/v1beta1
 kind: WebhookEndpoint
 metadata: {{ name: {name} }}
 spec:

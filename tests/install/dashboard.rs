@@ -42,7 +42,7 @@ kind: Secret
 metadata: { name: orders }
 stringData: { secret: first }
 ---
-apiVersion: grapnel.dev/v1alpha1
+apiVersion: grapnel.dev/v1beta1
 kind: WebhookEndpoint
 metadata: { name: orders }
 spec:
@@ -51,7 +51,7 @@ spec:
     secretRefs: [{ name: orders, key: secret }]
   event: { id: { pointer: /id }, type: { pointer: /type } }
 ---
-apiVersion: grapnel.dev/v1alpha1
+apiVersion: grapnel.dev/v1beta1
 kind: WebhookEndpoint
 metadata: { name: misled }
 spec:
@@ -59,14 +59,14 @@ spec:
     hmac: { header: X-Signature, algorithm: SHA256, encoding: Hex }
     secretRefs: [{ name: orders, key: secret }]
 ---
-apiVersion: grapnel.dev/v1alpha1
+apiVersion: grapnel.dev/v1beta1
 kind: WebhookEndpoint
 metadata: { name: small }
 spec:
   verification: { none: {} }
   storage: { maxBytes: 64Ki }
 ---
-apiVersion: grapnel.dev/v1alpha1
+apiVersion: grapnel.dev/v1beta1
 kind: WebhookSubscription
 metadata: { name: parked }
 spec:
@@ -74,12 +74,12 @@ spec:
   suspend: true
   target: { url: "WORKING" }
 ---
-apiVersion: grapnel.dev/v1alpha1
+apiVersion: grapnel.dev/v1beta1
 kind: WebhookEndpoint
 metadata: { name: graves }
 spec: { verification: { none: {} } }
 ---
-apiVersion: grapnel.dev/v1alpha1
+apiVersion: grapnel.dev/v1beta1
 kind: WebhookSubscription
 metadata: { name: working }
 spec:
@@ -87,7 +87,7 @@ spec:
   filter: payload.number % 2 == 0
   target: { url: "WORKING" }
 ---
-apiVersion: grapnel.dev/v1alpha1
+apiVersion: grapnel.dev/v1beta1
 kind: WebhookSubscription
 metadata: { name: failing }
 spec:
@@ -96,7 +96,7 @@ spec:
   circuitBreaker: { failures: 1, cooldown: 10m }
   target: { url: "FAILING" }
 ---
-apiVersion: grapnel.dev/v1alpha1
+apiVersion: grapnel.dev/v1beta1
 kind: WebhookSubscription
 metadata: { name: dying }
 spec:
@@ -106,7 +106,7 @@ spec:
   deadLetter: { endpointRef: { name: graves } }
   target: { url: "FAILING" }
 ---
-apiVersion: grapnel.dev/v1alpha1
+apiVersion: grapnel.dev/v1beta1
 kind: WebhookSubscription
 metadata: { name: leaving }
 spec:

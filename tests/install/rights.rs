@@ -271,7 +271,7 @@ async fn scenario(shop: &Cluster, grapnel: &Grapnel, routed: bool) {
 }
 
 const ROUTED: &str = "
-apiVersion: grapnel.dev/v1alpha1
+apiVersion: grapnel.dev/v1beta1
 kind: WebhookEndpoint
 metadata: { name: routed }
 spec:

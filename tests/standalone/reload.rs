@@ -283,7 +283,7 @@ async fn an_unreadable_document_at_the_first_start_costs_only_itself() {
     let home = Home::new();
     let endpoint = |name: &str, path: &str| {
         format!(
-            "apiVersion: grapnel.dev/v1alpha1\nkind: WebhookEndpoint\nmetadata:\n  name: {name}\nspec:\n  path: {path}\n  \
+            "apiVersion: grapnel.dev/v1beta1\nkind: WebhookEndpoint\nmetadata:\n  name: {name}\nspec:\n  path: {path}\n  \
              verification:\n    none: {{}}\n---\n"
         )
     };

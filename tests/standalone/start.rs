@@ -68,7 +68,7 @@ async fn a_dead_letter_is_a_warning_with_its_message() {
 async fn a_route_is_accepted_and_said_to_have_no_effect() {
     let home = Home::new();
     let manifest = "
-apiVersion: grapnel.dev/v1alpha1
+apiVersion: grapnel.dev/v1beta1
 kind: WebhookEndpoint
 metadata: { name: orders }
 spec:

@@ -24,7 +24,7 @@ const PER_SECOND: usize = 10;
 
 fn endpoint(number: usize) -> String {
     format!(
-        "apiVersion: grapnel.dev/v1alpha1\nkind: WebhookEndpoint\nmetadata: {{ name: e-{number} }}\nspec: {{ \
+        "apiVersion: grapnel.dev/v1beta1\nkind: WebhookEndpoint\nmetadata: {{ name: e-{number} }}\nspec: {{ \
          verification: {{ none: {{}} }} }}\n"
     )
 }
