@@ -1,5 +1,6 @@
 //! What Argo CD and Flux make of the objects: the scripts and the samples of `manifests/`, on objects of every state.
 //! `tests/cluster/gitops.rs` does the same with the objects of a real cluster.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // How a test fails.
 
 mod kstatus;
 mod lua;
