@@ -39,7 +39,7 @@ pub enum ConditionType {
 
 impl ConditionType {
     /// Every type.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Accepted,
         Self::SecretsResolved,
         Self::ReferencesResolved,
@@ -47,6 +47,7 @@ impl ConditionType {
         Self::Unauthenticated,
         Self::Storing,
         Self::Delivering,
+        Self::Routed,
         Self::Suspended,
         Self::Contested,
         Self::Ready,
@@ -290,5 +291,19 @@ impl Condition {
             observed_generation: generation,
             last_transition_time: unchanged.map_or(v1::Time(now), |condition| condition.last_transition_time.clone()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_has_every_type() {
+        // In the order of their declaration, up to the last one.
+        for (number, kind) in ConditionType::ALL.into_iter().enumerate() {
+            assert_eq!(kind as usize, number, "{kind}");
+        }
+        assert_eq!(ConditionType::ALL.last(), Some(&ConditionType::Stalled));
     }
 }
