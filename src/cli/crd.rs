@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Context;
 use grapnel_api::definition;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// Print the CustomResourceDefinitions as YAML
 #[derive(Debug, clap::Args)]
@@ -43,13 +43,14 @@ const ANNOTATION: (&str, &str) = ("kustomize.toolkit.fluxcd.io/substitute", "dis
 
 /// A CRD as YAML that ends with a newline, protected from substitution.
 fn yaml(crd: &Value) -> anyhow::Result<String> {
-    let (name, value) = ANNOTATION;
+    let (annotation, value) = ANNOTATION;
     let mut crd = crd.clone();
     if let Some(metadata) = crd.pointer_mut("/metadata").and_then(Value::as_object_mut) {
-        let annotations = metadata.entry("annotations").or_insert_with(|| Value::Object(Map::new()));
-        if let Some(annotations) = annotations.as_object_mut() {
-            annotations.insert(name.into(), value.into());
-        }
+        // In front of the name: the chart inserts its own annotations after this line.
+        let mut before = Map::new();
+        before.insert("annotations".into(), json!({ annotation: value }));
+        before.append(metadata);
+        *metadata = before;
     }
     let mut yaml = serde_yaml::to_string(&crd)?;
     if !yaml.ends_with('\n') {
