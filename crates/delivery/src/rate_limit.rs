@@ -2,9 +2,9 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use grapnel_delivery::rate_limit::{RateLimit, Scope};
+//! use grapnel_delivery::rate_limit::{RateLimiter, LimitScope};
 //!
-//! let limit: RateLimit = RateLimit::new(1, Duration::from_secs(60), None, Scope::Endpoint)?;
+//! let limit: RateLimiter = RateLimiter::new(1, Duration::from_secs(60), None, LimitScope::Endpoint)?;
 //! assert!(limit.try_acquire().is_ok());
 //! let wait = limit.try_acquire().unwrap_err();
 //! assert!(wait <= Duration::from_secs(60));

@@ -2,13 +2,13 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use grapnel_delivery::retry::{Jitter, RetryPolicy};
+//! use grapnel_delivery::retry::{RetryJitter, RetryPolicy};
 //!
 //! let policy = RetryPolicy {
 //!     max_attempts: 4,
 //!     initial: Duration::from_secs(10),
 //!     multiplier: 2.0,
-//!     jitter: Jitter::None,
+//!     jitter: RetryJitter::None,
 //!     ..RetryPolicy::default()
 //! };
 //! let delays: Vec<_> = (1..=4).map(|attempt| policy.delay(attempt, 0.0).map(|delay| delay.as_secs())).collect();

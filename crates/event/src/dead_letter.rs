@@ -10,7 +10,7 @@
 //! assert_eq!(trail, "shop/orders");
 //! let circle = dead_letter::trail(Some(&trail), "shop/letters", "shop/orders");
 //! assert!(circle.is_err(), "no dead letter returns to an endpoint that it has passed through");
-//! # Ok::<(), dead_letter::End>(())
+//! # Ok::<(), dead_letter::NotForwarded>(())
 //! ```
 
 use std::fmt::Write;

@@ -11,11 +11,11 @@
 //!
 //! ```
 //! use std::borrow::Cow;
-//! use grapnel_expression::{ExpectedType, Expression, Inputs, Payload, Scope};
+//! use grapnel_expression::{ExpectedType, Expression, Inputs, PayloadInput, Scope};
 //!
 //! let large = Expression::compile("payload.amount > 100", Scope::Delivery, ExpectedType::Bool)?;
 //! let order = serde_json::json!({ "amount": 250 });
-//! let inputs = Inputs { payload: Payload::Json(Cow::Borrowed(&order)), ..Inputs::default() };
+//! let inputs = Inputs { payload: PayloadInput::Json(Cow::Borrowed(&order)), ..Inputs::default() };
 //! assert_eq!(large.test(&inputs), Ok(true));
 //!
 //! let unknown = Expression::compile("paylod.amount", Scope::Delivery, ExpectedType::Json).err().unwrap();

@@ -1,13 +1,11 @@
 //! The data of an event in its original form: the body, or a part of it.
 //!
 //! ```
-//! use grapnel_payload::event_data::{Content, Data};
+//! use grapnel_payload::event_data::Data;
 //!
-//! let content = Content::of(Some("text/plain"), b"hello");
-//! assert!(matches!(content.data, Data::Text(text) if text == "hello"));
-//! let event = br#"{"specversion":"1.0","id":"1","source":"/shop","type":"t","data":[1]}"#;
-//! let content = Content::of(Some("application/cloudevents+json"), event);
-//! assert!(matches!(content.data, Data::Json(json) if json == "[1]"));
+//! assert!(matches!(Data::of(Some("text/plain"), b"hello"), Data::Text(text) if text == "hello"));
+//! assert!(matches!(Data::of(Some("application/json"), b" [1] "), Data::Json(json) if json == "[1]"));
+//! assert!(matches!(Data::of(Some("application/json"), b"[1"), Data::Text(text) if text == "[1"), "no JSON");
 //! ```
 
 use std::borrow::Cow;

@@ -4,11 +4,11 @@
 //! the time and memory of a [`serde_json::Value`].
 //!
 //! ```
-//! use grapnel_payload::json::{Found, check, find};
+//! use grapnel_payload::json::{FoundValue, check, find};
 //!
 //! let text = br#"{"data":{"id":"evt_1"}}"#;
 //! assert!(check(text).is_ok() && check(b"{").is_err());
-//! assert!(matches!(find(text, &["data".into(), "id".into()]), Found::Text(id) if id == "evt_1"));
+//! assert!(matches!(find(text, &["data".into(), "id".into()]), FoundValue::Text(id) if id == "evt_1"));
 //! ```
 
 use std::{borrow::Cow, fmt};

@@ -9,14 +9,14 @@
 //!
 //! ```
 //! use bytes::Bytes;
-//! use grapnel_signature::{Signer, SigningScheme, Verifier, provider};
+//! use grapnel_signature::{Signer, DeliveryScheme, Verifier, provider};
 //! use grapnel_values::secret::Secret;
 //! use http::{HeaderMap, HeaderValue};
 //! use jiff::Timestamp;
 //!
 //! let secret = || vec![Secret::from("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")];
 //! let (now, body) = (Timestamp::now(), Bytes::from_static(b"{}"));
-//! let mut headers = HeaderMap::from_iter(Signer::new(SigningScheme::StandardWebhooks, secret())?.sign(
+//! let mut headers = HeaderMap::from_iter(Signer::new(DeliveryScheme::StandardWebhooks, secret())?.sign(
 //!     "evt_1",
 //!     now.as_second(),
 //!     &body,
