@@ -39,7 +39,7 @@ pub enum ConditionType {
 
 impl ConditionType {
     /// Every type.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Accepted,
         Self::SecretsResolved,
         Self::ReferencesResolved,
@@ -47,6 +47,7 @@ impl ConditionType {
         Self::Unauthenticated,
         Self::Storing,
         Self::Delivering,
+        Self::Routed,
         Self::Suspended,
         Self::Contested,
         Self::Ready,
@@ -290,5 +291,19 @@ impl Condition {
             observed_generation: generation,
             last_transition_time: unchanged.map_or(v1::Time(now), |condition| condition.last_transition_time.clone()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_types_are_listed() {
+        // The error names every variant.
+        let unknown = serde_json::from_value::<ConditionType>("".into()).unwrap_err().to_string();
+        let variants: Vec<_> = unknown.split('`').skip(3).step_by(2).collect();
+        assert!(variants.contains(&"Ready"), "{unknown}");
+        assert_eq!(variants, ConditionType::ALL.map(ConditionType::as_str));
     }
 }
