@@ -185,7 +185,7 @@ fn specs() -> Vec<(Value, Spec)> {
 
 /// Whether a field refers to a Secret or a ConfigMap, by its name.
 fn is_reference(field: &str) -> bool {
-    (field.ends_with("Ref") || field.ends_with("Refs")) && !matches!(field, "endpointRef" | "caRef")
+    (field.ends_with("Ref") || field.ends_with("Refs")) && !matches!(field, "endpointRef" | "caRef" | "parentRefs")
 }
 
 /// The names in every reference of a spec, found without the compiler.

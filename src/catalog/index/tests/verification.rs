@@ -111,9 +111,9 @@ fn parameters_without_a_default_are_required() {
         (json!({ "provider": { "name": "PayPal", "webhookId": "" } }), "webhookId"),
         (
             json!({ "provider": { "name": "Meta" }, "secretRefs": [{ "name": "s", "key": "k" }] }),
-            "verifyToken is required for Meta",
+            "Meta requires verifyToken",
         ),
-        (json!({ "provider": { "name": "AmazonSNS" } }), "topics is required for AmazonSNS"),
+        (json!({ "provider": { "name": "AmazonSNS" } }), "AmazonSNS requires topics"),
         (json!({ "provider": { "name": "AmazonSNS", "topics": [] } }), "AmazonSNS requires topics"),
         (
             json!({ "provider": { "name": "GitHub", "webhookId": "1" }, "secretRefs": [{ "name": "s", "key": "k" }] }),
