@@ -75,6 +75,11 @@ async fn every_state_is_shown_as_it_is() {
             cluster.until(kind, name, "its suspension", |it| it["spec"]["suspend"] == true && is_seen(it)).await;
         let script = lua::scripts(kind).join("health.lua");
         assert_eq!(lua::run(&script, &suspended)["status"], "Suspended", "{}", pretty(&suspended));
+        if kind == "WebhookEndpoint" {
+            let reader = ("WebhookSubscription", "fulfilment");
+            cluster.until_condition(reader.0, reader.1, "Ready", "Unknown", "EndpointSuspended").await;
+            assert_shown(&cluster.get(reader.0, reader.1).await, "Suspended", KStatus::InProgress);
+        }
         act(&cluster, "resume", &suspended).await;
         let resumed = cluster.until(kind, name, "its end", |it| it["spec"]["suspend"] == false && is_seen(it)).await;
         assert_ne!(lua::run(&script, &resumed)["status"], "Suspended");

@@ -314,6 +314,11 @@ fn wrong_values_are_refused_with_what_is_wrong() {
         ("tls.enabled=true", "name a Secret of type kubernetes.io/tls"),
         ("ingress.enabled=true", "name the host"),
         ("httpRoute.enabled=true", "name the Gateway"),
+        (
+            "routes.enabled=true,rbac.scope=Namespaced,watchNamespaces={a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p,q}",
+            "name those whose endpoints have routes in routes.namespaces",
+        ),
+        ("routes.namespaces={shop,shop}", "routes.namespaces: array items[0,1] must be unique"),
         ("className=Web", "className: Does not match pattern"),
         ("config.statusWritesPerSecond=0", "config.statusWritesPerSecond: Must be greater than or equal to 1"),
         ("persistence.size=10", "persistence.size: Invalid type. Expected: string"),

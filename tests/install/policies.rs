@@ -82,27 +82,29 @@ fn schema(kind: &str) -> Value {
     grapnel_api::definition::schema(&definition).unwrap().clone()
 }
 
+/// The policy for the objects of a kind.
+fn policy_of(kind: &str) -> Value {
+    let resource = format!("{}s", kind.to_lowercase());
+    let mut policies = samples().into_iter().filter(|sample| sample["kind"] == "ValidatingAdmissionPolicy");
+    let found = policies.find(|it| it["spec"]["matchConstraints"]["resourceRules"][0]["resources"][0] == resource);
+    found.unwrap()
+}
+
+/// Validations or match conditions for the evaluator.
+fn expressions(listed: &Value) -> Vec<VapExpression> {
+    let expression = |it: &Value| VapExpression {
+        expression: it["expression"].as_str().unwrap().into(),
+        message: it["message"].as_str().map(Into::into),
+        message_expression: None,
+    };
+    listed.as_array().unwrap().iter().map(expression).collect()
+}
+
 #[test]
 fn policies_deny_what_they_name_and_nothing_else() {
-    let policies: Vec<_> =
-        samples().into_iter().filter(|sample| sample["kind"] == "ValidatingAdmissionPolicy").collect();
-    assert_eq!(policies.len(), 2);
     for (object, denied) in cases() {
         let kind = object["kind"].as_str().unwrap();
-        let resource = format!("{}s", kind.to_lowercase());
-        let policy = policies
-            .iter()
-            .find(|policy| policy["spec"]["matchConstraints"]["resourceRules"][0]["resources"][0] == resource);
-        let expressions: Vec<_> = policy.unwrap()["spec"]["validations"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|validation| VapExpression {
-                expression: validation["expression"].as_str().unwrap().into(),
-                message: validation["message"].as_str().map(Into::into),
-                message_expression: None,
-            })
-            .collect();
+        let expressions = expressions(&policy_of(kind)["spec"]["validations"]);
         let mut completed = object.clone();
         grapnel_api::completion::complete(&schema(kind), &mut completed);
         let results = VapEvaluator::builder().object(completed).build().evaluate(&expressions);
@@ -112,6 +114,35 @@ fn policies_deny_what_they_name_and_nothing_else() {
             None => assert_eq!(failed, Vec::<String>::new(), "{object}"),
             Some(part) => assert!(failed.len() == 1 && failed[0].contains(part), "{object}: {failed:?}"),
         }
+    }
+}
+
+#[test]
+fn policies_do_not_hold_up_finalizers() {
+    let target = json!({ "url": "https://elsewhere.example.com" });
+    let former = subscription(target.clone(), json!({}));
+    let mut finalized = former.clone();
+    finalized["metadata"]["finalizers"] = json!(["grapnel.dev/drain"]);
+    let mut deleted = endpoint(json!({ "verification": { "none": {} } }));
+    let public = deleted.clone();
+    deleted["metadata"]["deletionTimestamp"] = "2026-01-31T12:00:00Z".into();
+    let changed = subscription(target, json!({ "eventTypes": ["a"] }));
+    for (old, new, expected) in [
+        (None, &former, true),
+        (Some(&former), &finalized, false),
+        (Some(&finalized), &former, false),
+        (Some(&former), &changed, true),
+        (None, &public, true),
+        (Some(&public), &deleted, false),
+    ] {
+        let policy = policy_of(new["kind"].as_str().unwrap());
+        let conditions = expressions(&policy["spec"]["matchConditions"]);
+        let mut evaluator = VapEvaluator::builder().object(new.clone());
+        if let Some(old) = old {
+            evaluator = evaluator.old_object(old.clone());
+        }
+        let results = evaluator.build().evaluate(&conditions);
+        assert_eq!(results.iter().all(|result| result.passed), expected, "{old:?} -> {new}");
     }
 }
 

@@ -62,11 +62,26 @@ const FLAGS: &[(&str, &str, &[&str])] = &[
     ("config.metricsAccess", "--metrics-access", &["open", "authorized", "closed"]),
     ("config.egressAllow[0]", "--egress-allow", &["10.1.0.0/16", "fd00::/8", "10.1.0.0", "10.1.0/16x"]),
     ("config.trustedProxies[0]", "--trusted-proxies", &["10.2.0.0/16", "::1/128", "proxy"]),
+    (
+        "config.statusWritesPerSecond",
+        "--status-writes-per-second",
+        &["1", "10", "1000", "0", "1001", "-1", "many", "1.5"],
+    ),
+    (
+        "className",
+        "--class",
+        &["web", "web-2", "2", "Web", "web.a", "-web", "web-", "web_2", LONGEST_LABEL, TOO_LONG_LABEL],
+    ),
     ("log.format", "--log-format", &["json", "text", "xml"]),
 ];
 
 /// Values that are not text.
-const NUMBERS: &[&str] = &["config.maxConnections"];
+const NUMBERS: &[&str] = &["config.maxConnections", "config.statusWritesPerSecond"];
+
+/// A label of DNS with 63 characters.
+const LONGEST_LABEL: &str = "abcdefghi-abcdefghi-abcdefghi-abcdefghi-abcdefghi-abcdefghi-abc";
+/// One with 64.
+const TOO_LONG_LABEL: &str = "abcdefghi-abcdefghi-abcdefghi-abcdefghi-abcdefghi-abcdefghi-abcd";
 
 /// Whether Helm renders the chart with this value.
 fn is_rendered(value: &str, text: &str) -> bool {

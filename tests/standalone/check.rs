@@ -53,6 +53,16 @@ fn what_is_shipped_passes_as_it_lies() {
 }
 
 #[test]
+fn the_deprecated_version_is_checked_with_a_warning() {
+    let older = subscription("  target: { service: { name: out, port: 80 } }\n").replace("v1beta1", "v1alpha1");
+    let (code, text, _) = check(&[("all.yaml", &older)], &[]);
+    assert_eq!(code, Some(0), "{text}");
+    assert_eq!(text.matches("grapnel.dev/v1alpha1 is deprecated; write grapnel.dev/v1beta1").count(), 2, "{text}");
+    let (code, text, _) = check(&[("all.yaml", &older.replace("port: 80", "port: 0"))], &[]);
+    assert!(code == Some(1) && text.contains("spec.target.service.port"), "{text}");
+}
+
+#[test]
 fn objects_of_other_kinds_are_skipped_and_counted() {
     let files =
         [("all.yaml", &*format!("{ENDPOINT}{SECRET}{OTHERS}")), ("kustomization.yaml", "resources: [all.yaml]\n")];

@@ -39,6 +39,16 @@ async fn the_start_tells_urls_and_targets_without_secrets() {
 }
 
 #[tokio::test]
+async fn objects_of_the_deprecated_version_are_in_use() {
+    let home = Home::new();
+    let older = format!("{ENDPOINT}{}", subscription("out", "  target: { url: 'https://hooks.example.com' }\n"));
+    home.write("all.yaml", &older.replace("v1beta1", "v1alpha1"));
+    let grapnel = home.start();
+    logged(&grapnel, &["endpoint default/in", "default/out -> hooks.example.com"]).await;
+    logged(&grapnel, &["grapnel.dev/v1alpha1 is deprecated"]).await;
+}
+
+#[tokio::test]
 async fn a_refused_change_tells_what_is_in_use() {
     let home = Home::new();
     home.write("all.yaml", ENDPOINT);

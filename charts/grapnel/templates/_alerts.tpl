@@ -9,9 +9,11 @@
 - alert: GrapnelNoLeader
   severity: warning
   for: 5m
-  expr: sum(grapnel_leader{ {{- .job -}} ,namespace="{{ .namespace }}"}) < 1
-  summary: No replica of Grapnel holds the Lease
-  description: Webhooks are received and delivered, but no status and no Event is written. Look for "Lease" in the log, and whether the operator may get and update the Lease {{ .name }} in {{ .namespace }}.
+  expr: >-
+    sum(grapnel_leader{ {{- .job -}} ,namespace="{{ .namespace }}"}) < 1
+    or max(grapnel_lease_failing{ {{- .job -}} ,namespace="{{ .namespace }}"}) == 1
+  summary: No replica of Grapnel holds the Lease, or one cannot read or renew it
+  description: Webhooks are received and delivered, but a replica without the Lease writes no status, Event or finalizer. Look for "Lease" in the log, and whether the operator may get and update the Lease {{ .name }} in {{ .namespace }}.
 - alert: GrapnelJournalUnavailable
   severity: critical
   for: 5m

@@ -157,6 +157,10 @@ true
 {{- if and (eq .Values.rbac.scope "Cluster") .Values.watchNamespaces -}}
 {{- fail "watchNamespaces is set and rbac.scope is Cluster: the operator would have rights in namespaces that it does not watch. Set rbac.scope to Namespaced, or leave watchNamespaces empty to watch all" -}}
 {{- end -}}
+{{- $routed := without (default .Values.watchNamespaces .Values.routes.namespaces) .Release.Namespace -}}
+{{- if and .Values.routes.enabled (gt (len $routed) 16) -}}
+{{- fail (printf "routes.enabled is true for %d namespaces, and a ReferenceGrant takes at most 16: name those whose endpoints have routes in routes.namespaces" (len $routed)) -}}
+{{- end -}}
 {{- if and .Values.tls.enabled (not .Values.tls.secretName) -}}
 {{- fail "tls.enabled is true and tls.secretName is empty: name a Secret of type kubernetes.io/tls in the release's namespace" -}}
 {{- end -}}

@@ -49,7 +49,7 @@ pub struct WebhookEndpointSpec {
     /// The operator that serves this object: the one that runs with this --class. An object without a class is served
     /// by the operators that run without one. All other operators ignore the object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 63), extend("x-kubernetes-validations" = rules::dns_label()))]
     pub class_name: Option<String>,
 
     /// URL path below the namespace, one or more segments of letters, digits and `-._~`, no segment of dots only. The
@@ -427,8 +427,8 @@ pub struct WebhookEndpointStatus {
     /// Generation of the spec that this status refers to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Accepted, SecretsResolved, ReferencesResolved, Verified and Ready, and Routed with spec.route; Unauthenticated, Suspended, Contested,
-    /// Reconciling and Stalled are present only while True.
+    /// Accepted, SecretsResolved, ReferencesResolved, Verified and Ready, and Routed with spec.route; Unauthenticated,
+    /// Suspended, Contested, Reconciling and Stalled are present only while True, Storing only while False.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,

@@ -150,6 +150,33 @@ pub(super) fn dns_subdomain() -> Value {
     form("^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$", "must be lowercase letters, digits, hyphens and dots (RFC 1123)")
 }
 
+/// Rules of a host name whose first label may be a wildcard.
+pub(super) fn hostname() -> Value {
+    let label = "[a-z0-9]([-a-z0-9]*[a-z0-9])?";
+    form(
+        &format!("^([*][.])?{label}([.]{label})*$"),
+        "must be a host name in lowercase such as hooks.example.com or *.example.com",
+    )
+}
+
+/// Rules of an API group; the core group is the empty text.
+pub(super) fn api_group() -> Value {
+    form("^([a-z0-9]([-.a-z0-9]*[a-z0-9])?)?$", "must be an API group such as gateway.networking.k8s.io")
+}
+
+/// Rules of a kind of the API.
+pub(super) fn kind() -> Value {
+    form("^[a-zA-Z]([-a-zA-Z0-9]*[a-zA-Z0-9])?$", "must be a kind such as Gateway")
+}
+
+/// Rules of the ARN of a topic of Amazon SNS.
+pub(super) fn sns_topic() -> Value {
+    form(
+        "^arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}$",
+        "must be the ARN of a standard topic such as arn:aws:sns:eu-central-1:123456789012:orders",
+    )
+}
+
 /// Rules of a JSON Pointer (RFC 6901).
 pub(super) fn pointer() -> Value {
     form("^(/.*)?$", "must be empty or begin with a slash (RFC 6901)")

@@ -85,10 +85,9 @@ pub struct WebhookSubscriptionSpec {
     pub endpoint_ref: EndpointReference,
 
     /// The operator that serves this object: the one that runs with this --class. An object without a class is served
-    /// by the operators that run without one. All other operators ignore the object. A
-    /// subscription has the class of its endpoint.
+    /// by the operators that run without one. All other operators ignore the object. Must be that of the endpoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 63), extend("x-kubernetes-validations" = rules::dns_label()))]
     pub class_name: Option<String>,
 
     /// Globs of event types to deliver, such as `invoice.*`. Empty delivers all.

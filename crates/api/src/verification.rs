@@ -119,13 +119,16 @@ pub struct Provider {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 1, max = 64),
-        inner(length(max = 400), regex(pattern = "^arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}$")),
-        extend("x-kubernetes-list-type" = "set")
+        extend(
+            "x-kubernetes-list-type" = "set",
+            "items" = { "type": "string", "maxLength": 400, "x-kubernetes-validations": rules::sns_topic() }
+        )
     )]
     pub topics: Option<Vec<String>>,
     /// Meta only: the key of a Secret with the verify token that you enter in the webhook's settings. Grapnel answers
     /// the request by which Meta checks the URL only if it shows this token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
     pub verify_token: Option<KeyReference>,
 }
 

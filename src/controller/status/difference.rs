@@ -37,6 +37,8 @@ mod tests {
         assert!(!is_same(&status(2, &[&own]), &status(1, &[&own])));
         let stale = json!({ "type": "Stalled", "status": "True" });
         assert!(!is_same(&status(1, &[&own, &stale]), &status(1, &[&own])), "one of its own that is over");
+        let routed = |status: &str| json!({ "type": "Routed", "status": status });
+        assert!(!is_same(&status(1, &[&own, &routed("True")]), &status(1, &[&own, &routed("False")])));
         assert!(!is_same(&json!({ "received": 1, "conditions": [own], "path": "/a" }), &status(1, &[&own])));
         assert!(!is_same(&Value::Null, &status(1, &[&own])));
     }

@@ -179,6 +179,9 @@ fn defaults_show_what_is_in_force() {
         "deadLetter": { "retention": text(fields::DEAD_LETTER_RETENTION) },
     });
     assert_eq!(completed(&subscription, json!({ "target": {} })), expected);
+    let routed = completed(&endpoint["properties"]["route"], json!({ "parentRefs": [{ "name": "public" }] }));
+    let gateway = json!({ "group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "public" });
+    assert_eq!(routed, json!({ "parentRefs": [gateway] }));
 }
 
 /// The violations of rules in an object with this spec, after its defaults are set, as `path: message`.
@@ -215,6 +218,8 @@ fn defaults_alone_violate_no_rule() {
 fn endpoints_are_refused_in_words_at_the_field() {
     let [root, _] = schemas();
     let open = json!({ "verification": { "none": {} } });
+    let by_route = |parent: Value, host: &str| json!({ "route": { "parentRefs": [parent], "hostnames": [host] } });
+    let by_topic = |topic: &str| json!({ "verification": { "provider": { "name": "AmazonSNS", "topics": [topic] } } });
     let by_token = |uri: &str| json!({ "verification": { "jwt": { "issuer": uri, "audiences": ["a"] } } });
     let duration = "must be a duration such as 250ms, 10s or 1h30m";
     for (more, expected) in [
@@ -242,6 +247,32 @@ fn endpoints_are_refused_in_words_at_the_field() {
             "spec.allowedSubscribers.namespaceSelector: namespaceSelector must be set exactly when from is Selector".into(),
         ),
         (
+            json!({ "className": "Web" }),
+            "spec.className: must be lowercase letters, digits and hyphens (RFC 1123)".into(),
+        ),
+        (
+            by_route(json!({ "name": "public" }), "hooks.*.example.com"),
+            "spec.route.hostnames[0]: must be a host name in lowercase such as hooks.example.com or *.example.com".into(),
+        ),
+        (
+            by_route(json!({ "name": "public", "namespace": "a.b" }), "a"),
+            "spec.route.parentRefs[0].namespace: must be lowercase letters, digits and hyphens (RFC 1123)".into(),
+        ),
+        (
+            by_route(json!({ "name": "public", "kind": "a/b" }), "a"),
+            "spec.route.parentRefs[0].kind: must be a kind such as Gateway".into(),
+        ),
+        (
+            by_route(json!({ "name": "public", "group": "a/b" }), "a"),
+            "spec.route.parentRefs[0].group: must be an API group such as gateway.networking.k8s.io".into(),
+        ),
+        (
+            by_topic("orders"),
+            "spec.verification.provider.topics[0]: must be the ARN of a standard topic such as \
+             arn:aws:sns:eu-central-1:123456789012:orders"
+                .into(),
+        ),
+        (
             by_token("https://me:pass@id.example"),
             "spec.verification.jwt.issuer: must not contain a username or password".into(),
         ),
@@ -258,6 +289,12 @@ fn endpoints_are_refused_in_words_at_the_field() {
         json!({ "limits": { "bodyBytes": "1.5Mi" }, "storage": { "maxBytes": "64Ki" } }),
         json!({ "allowedSources": ["0.0.0.0/0", "192.0.2.1", "2001:db8::/32", "::1", "::ffff:192.0.2.1/128"] }),
         json!({ "path": "/a/.b/c~d", "allowedSubscribers": { "from": "Selector", "namespaceSelector": {} } }),
+        json!({ "className": "web-2" }),
+        by_route(
+            json!({ "name": "public.a", "namespace": "infra", "group": "", "kind": "Service", "port": 80 }),
+            "*.a.b",
+        ),
+        by_topic("arn:aws-cn:sns:cn-north-1:123456789012:orders"),
         by_token("https://id.example/a@b"),
         by_token("http://localhost:8080/realm"),
     ] {

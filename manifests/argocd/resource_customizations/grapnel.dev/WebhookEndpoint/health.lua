@@ -37,6 +37,9 @@ end
 if not holds("Ready") then
   return { status = "Progressing", message = "the endpoint is not ready yet" }
 end
+if holds("Contested") then
+  return { status = "Healthy", message = say("Contested") }
+end
 -- A Gateway or a full journal is not the endpoint's own failure: the rest of the application need not wait for it.
 for _, kind in ipairs({ "Storing", "Routed" }) do
   if fails(kind) then

@@ -31,11 +31,17 @@ end
 if obj.spec ~= nil and obj.spec.suspend == true then
   return { status = "Suspended", message = "nothing is delivered: spec.suspend is true; events are retained" }
 end
-if fails("Ready") then
-  return { status = "Degraded", message = say("Ready") }
+-- Its endpoint is suspended: nothing is on the way, and nothing is wrong.
+local ready = conditions.Ready
+if ready ~= nil and ready.reason == "EndpointSuspended" then
+  return { status = "Suspended", message = say("Ready") }
 end
+-- Not stalled: its endpoint is not ready, and this ends with it.
 if not holds("Ready") then
-  return { status = "Progressing", message = "the subscription is not ready yet" }
+  return { status = "Progressing", message = ready ~= nil and say("Ready") or "the subscription is not ready yet" }
+end
+if holds("Contested") then
+  return { status = "Healthy", message = say("Contested") }
 end
 -- A failing receiver is not the subscription's own failure: the rest of the application need not wait for it.
 if fails("Delivering") then
