@@ -1,7 +1,8 @@
 //! CloudEvents, however they come.
 
+use grapnel::catalog::IdSources;
 use grapnel_event::{
-    identity::Source,
+    identity::{Source, Sources},
     schema::{SchemaSet, Unmatched},
 };
 use grapnel_expression::{ExpectedType, Expression, Scope};
@@ -130,7 +131,8 @@ async fn sources_that_the_endpoint_names_come_first() {
         ExpectedType::Text,
     );
     named.kind_sources.explicit = Some(Source::Expression(expression.unwrap().into()));
-    named.id_sources.explicit = Some(Source::Pointer(JsonPointer::parse("/data/order").unwrap()));
+    let explicit = Some(Source::Pointer(JsonPointer::parse("/data/order").unwrap()));
+    named.id_sources = IdSources::new(Sources { explicit, ..Sources::default() });
     let served = Served::with([named]).await;
     let answer = post(STRUCTURED, &event("1", &json!({ "order": 17, "region": "eu" }))).send(served.address).await;
     assert_eq!(answer.accepted(), "17");
@@ -154,8 +156,8 @@ async fn expressions_say_who_any_request_is() {
         Some(Source::Expression(expression.into()))
     };
     named.kind_sources.explicit = text("type(payload) == map ? payload.object_kind + '.' + payload.action : 'text'");
-    named.id_sources.explicit =
-        text("has(headers.authorization) ? 'leaked' : headers['x-request-id'] + string(size(payload))");
+    let explicit = text("has(headers.authorization) ? 'leaked' : headers['x-request-id'] + string(size(payload))");
+    named.id_sources = IdSources::new(Sources { explicit, ..named.id_sources.sources().clone() });
     let served = Served::with([named]).await;
     let send = async |content_type: &str, body: &str| {
         let post = Post::signed("/shop/orders", body).header("Content-Type", content_type);
