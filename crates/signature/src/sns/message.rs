@@ -63,11 +63,16 @@ struct Draft {
 impl Message {
     /// Reads a body.
     pub(super) fn read(body: &[u8]) -> Result<Self, Refusal> {
-        let message = Self::fields(body).ok_or_else(|| {
+        // From an array of the values, a structure is read as well.
+        let is_object = body.trim_ascii_start().starts_with(b"{");
+        let message = is_object.then(|| serde_json::from_slice::<Self>(body).ok()).flatten().ok_or_else(|| {
             let sentence = "the body is not a signed message of SNS: a JSON object with Type, MessageId, TopicArn, \
                             Message, Timestamp, SignatureVersion, Signature and SigningCertURL";
             Refusal::MissingSignature(sentence.into())
         })?;
+        // The fields that are not read here can hold what strict JSON does not. The event would then be read leniently,
+        // perhaps without the MessageId by which a replay is a duplicate.
+        json::check(body).map_err(|_| Refusal::InvalidSignature("the message is not strict JSON".into()))?;
         // The signed text separates fields by line ends only. With one in a field, a message could be cut in another
         // way and still match its signature. The text itself may have them: it comes first, and no field can grow
         // at its expense without taking in a line end.
@@ -78,14 +83,6 @@ impl Message {
             return Err(Refusal::InvalidSignature(sentence.into()));
         }
         Ok(message)
-    }
-
-    /// Parses a JSON object. An array of the same values is not a message, and neither is a text that only a lenient
-    /// reader takes for JSON: the event would be read in another way than the message that is verified, without the
-    /// `MessageId` by which a replay is a duplicate.
-    fn fields(body: &[u8]) -> Option<Self> {
-        let is_object = body.trim_ascii_start().starts_with(b"{") && json::check(body).is_ok();
-        is_object.then(|| serde_json::from_slice(body).ok()).flatten()
     }
 
     /// Makes an unsigned message of a body: the body itself, if it has the field `Message`, otherwise a notification
