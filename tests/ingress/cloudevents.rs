@@ -119,6 +119,11 @@ async fn a_batch_is_taken_as_a_whole_or_not_at_all() {
     base64["datacontenttype"] = json!("application/json");
     base64["data_base64"] = json!("eyJhbW91bnQiOjF9");
     post(STRUCTURED, &base64).send(served.address).await.accepted();
+    // Without a content type, data is JSON: here a string, which is no object.
+    let answer = post(STRUCTURED, &event("5", &json!("5"))).send(served.address).await;
+    answer.refused(422, "schema_violation");
+    let violation = &answer.json()["violations"][0];
+    assert!(violation["message"].as_str().unwrap().contains("is not of type \"object\""), "{violation}");
     post(STRUCTURED, &good).send(served.address).await.accepted();
 }
 
