@@ -9,6 +9,7 @@ pub mod admission;
 pub mod advice;
 pub mod class;
 pub mod compile;
+pub mod id_sources;
 pub mod index;
 pub mod limits;
 pub mod namespaces;
@@ -20,6 +21,7 @@ pub mod target;
 
 pub use class::Class;
 pub use compile::{Options, Problem, Reference};
+pub use id_sources::IdSources;
 pub use index::{Age, Applied, Change, ObjectIndex, Published, Unreadable};
 pub use namespaces::Namespaces;
 pub use observed::{EndpointFacts, EndpointReading, SubscriptionFacts, SubscriptionReading};

@@ -23,6 +23,7 @@ use http::{HeaderValue, Method, StatusCode};
 use ipnet::IpNet;
 
 use super::{
+    id_sources::IdSources,
     observed::{EndpointFacts, SubscriptionFacts},
     target::DeliveryTarget,
 };
@@ -172,7 +173,7 @@ pub struct Endpoint {
     /// The sources of the event's type.
     pub kind_sources: Sources,
     /// The sources of the event's id.
-    pub id_sources: Sources,
+    pub id_sources: IdSources,
     /// How bodies are read.
     pub reading: Reading,
     /// Methods whose requests without a signature are probes.

@@ -102,7 +102,7 @@ impl CheckArgs {
             objects: watch.counts(),
             skipped: watch.skipped(),
             elsewhere: watch.elsewhere(),
-            ids: snapshot.endpoints().map(|it| (it.key.clone(), it.id_sources.describe_ids())).collect(),
+            ids: snapshot.endpoints().map(|it| (it.key.clone(), it.id_sources.sources().describe_ids())).collect(),
             reports: &reports,
         };
         let code = result.code(self.deny_warnings);

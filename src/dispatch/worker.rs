@@ -125,7 +125,9 @@ impl Worker {
             // reads, neither would begin the probe and nothing would wake the worker for it.
             let clock = self.context.clock.now();
             self.begin(clock);
-            self.pause.update(&self.subscription, self.admission.paused_until(clock));
+            // Another process may deliver after this worker; nothing is paused here then.
+            let paused = self.admission.paused_until(clock).filter(|_| self.deadline.is_none());
+            self.pause.update(&self.subscription, paused);
             if settling.is_none() && !self.ended.is_empty() {
                 settling = Some(Box::pin(settle(journal, consumer, std::mem::take(&mut self.ended))));
             }
@@ -383,7 +385,8 @@ impl Worker {
             return Some(if self.in_flight.is_empty() { deadline + limits::SHUTDOWN_SETTLE } else { deadline });
         }
         if self.is_parked() {
-            return None;
+            // Its end is reported, though nothing begins.
+            return self.admission.paused_until(clock).map(|until| next_check(until, self.now()));
         }
         let rate = self.admission.rate_pause().filter(|_| !self.waiting.is_empty());
         let due = self.next_due.check();

@@ -45,15 +45,15 @@ impl Document {
         Ok(documents)
     }
 
-    /// Parses every document on its own, for a text of which some cannot be parsed. Returns the others, and the errors.
-    pub(super) fn parse_each(text: &str) -> (Vec<Self>, Vec<ParseError>) {
+    /// Parses every document on its own, for a text that [`Self::parse`] has refused with `error`. Returns those that can
+    /// be parsed, and at least one error: a text whose every document is well-formed can still have too many of them.
+    pub(super) fn parse_each(text: &str, error: ParseError) -> (Vec<Self>, Vec<ParseError>) {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let pieces = pieces(text);
         let (mut documents, mut errors) = (Vec::new(), Vec::new());
         // Every piece is read behind the lines before it.
         if pieces.len().saturating_mul(text.len()) > limits::SEPARATE_BYTES {
-            errors.extend(Self::parse(text).err());
-            return (documents, errors);
+            return (documents, vec![error]);
         }
         for (line, piece) in pieces {
             let at_its_line = Zeroizing::new(format!("{}{piece}", "\n".repeat(line)));
@@ -61,6 +61,9 @@ impl Document {
                 Ok(found) => documents.extend(found),
                 Err(error) => errors.push(error),
             }
+        }
+        if errors.is_empty() {
+            errors.push(error);
         }
         (documents, errors)
     }
@@ -200,12 +203,21 @@ mod tests {
     fn documents_are_parsed_apart_and_keep_their_lines() {
         let text =
             "\u{feff}a: 1\n---\nb: !x y\n--- # why\nc: |\n  ---\n  d\n---\ne: [\n---\n---x: 1\nf:\n  g: 1\n---\n";
-        let (documents, errors) = Document::parse_each(text);
+        let (documents, errors) = Document::parse_each(text, Document::parse(text).unwrap_err());
         assert_eq!(errors.iter().map(|error| error.line).collect::<Vec<_>>()[0], 3);
         assert_eq!(errors.len(), 2, "{errors:?}");
         let values: Vec<_> = documents.iter().map(|document| document.value().0.clone()).collect();
         assert_eq!(values, [json!({ "a": 1 }), json!({ "c": "---\nd\n" }), json!({ "---x": 1, "f": { "g": 1 } })]);
         assert_eq!((documents[1].line_of("/c"), documents[2].line_of("/f/g")), (5, 13));
+    }
+
+    /// Otherwise the file would count as whole, and no later version of it as readable.
+    #[test]
+    fn what_is_wrong_with_the_whole_text_stays_an_error() {
+        let text = "a: 1\n---\n".repeat(2000);
+        let error = Document::parse(&text).unwrap_err();
+        let (documents, errors) = Document::parse_each(&text, error.clone());
+        assert_eq!((documents.len(), errors), (2000, vec![error]));
     }
 
     #[test]

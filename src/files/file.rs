@@ -162,7 +162,7 @@ impl File {
             Ok(documents) => (documents, Vec::new()),
             // The earlier version is whole.
             Err(error) if self.good => (Vec::new(), vec![error]),
-            Err(_) => Document::parse_each(text),
+            Err(error) => Document::parse_each(text, error),
         };
         self.broken = errors.into_iter().map(|error| (error.line, error.message)).collect();
         if self.good && !self.broken.is_empty() {

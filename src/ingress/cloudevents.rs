@@ -74,7 +74,8 @@ fn validate(
 ) -> Result<Validated, Rejected> {
     let text = verified.body().clone();
     let event = CloudEvent::structured(&text)?;
-    let identity = identify_event(&endpoint.kind_sources, &endpoint.id_sources, headers, body, &text, &event, budget)?;
+    let identity =
+        identify_event(&endpoint.kind_sources, endpoint.id_sources.sources(), headers, body, &text, &event, budget)?;
     let kind = identity.kind.clone();
     // Data is parsed only for a schema.
     let data = if endpoint.schemas.needs_payload(&kind) { Payload::of(&event.content) } else { Payload::Opaque };

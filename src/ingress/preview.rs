@@ -67,15 +67,16 @@ pub fn preview(endpoint: &Endpoint, headers: &HeaderMap, body: Bytes, received: 
         Err(rejected) => Some(rejected),
     };
     if let Some(payload) = plain_payload(endpoint, headers, &body) {
-        preview.origins = describe(origins(&endpoint.kind_sources, &endpoint.id_sources, headers, &payload, &body));
+        preview.origins =
+            describe(origins(&endpoint.kind_sources, endpoint.id_sources.sources(), headers, &payload, &body));
         if matches!(rejected, Some(Rejected::Invalid { .. })) {
-            let identity = identify(&endpoint.kind_sources, &endpoint.id_sources, headers, &payload, &body);
+            let identity = identify(&endpoint.kind_sources, endpoint.id_sources.sources(), headers, &payload, &body);
             let event = identity.map(|identity| Validated::again(identity, body));
             preview.events = event.into_iter().map(|event| stored(endpoint, headers, event, received)).collect();
         }
     } else {
         let own = |source: &Option<Source>| source.as_ref().map_or("the CloudEvent".into(), ToString::to_string);
-        preview.origins = (own(&endpoint.kind_sources.explicit), own(&endpoint.id_sources.explicit));
+        preview.origins = (own(&endpoint.kind_sources.explicit), own(&endpoint.id_sources.sources().explicit));
     }
     preview.rejection = rejected.map(|rejected| PreviewedRejection::of(&rejected));
     preview

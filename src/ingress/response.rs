@@ -2,7 +2,7 @@
 
 use axum::{body::Body, response::Response};
 use grapnel_event::identity::IdOrigin;
-use http::{HeaderName, HeaderValue, StatusCode, header::CONTENT_TYPE};
+use http::{HeaderName, StatusCode, header::CONTENT_TYPE};
 
 use super::reject::JSON;
 use crate::catalog::Endpoint;
@@ -47,7 +47,7 @@ const DUPLICATE: &str = "this event was accepted before, so it is not delivered 
 /// The response for one durable event.
 pub(super) fn confirm_event(endpoint: &Endpoint, event: &Stored) -> Response {
     let mut response = confirm(endpoint, || confirmation(&event.id, event.duplicate));
-    if let Ok(source) = HeaderValue::from_bytes(endpoint.id_sources.describe(event.origin).as_bytes()) {
+    if let Some(source) = endpoint.id_sources.header(event.origin) {
         response.headers_mut().insert(ID_FROM, source);
     }
     response

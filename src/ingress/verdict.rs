@@ -90,7 +90,7 @@ pub(super) fn interpret(endpoint: &Endpoint, headers: &HeaderMap, verified: Veri
     if batch {
         return cloudevents::all(endpoint, headers, &verified).map(Verdict::Batch);
     }
-    let identity = identify(&endpoint.kind_sources, &endpoint.id_sources, headers, &payload, verified.body())?;
+    let identity = identify(&endpoint.kind_sources, endpoint.id_sources.sources(), headers, &payload, verified.body())?;
     let kind = identity.kind.clone();
     endpoint
         .schemas

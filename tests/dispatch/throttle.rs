@@ -9,13 +9,16 @@ use std::{
 };
 
 use axum::{body::Body, response::Response};
-use grapnel::dispatch::limits::HELD_BYTES;
+use grapnel::{
+    catalog::{Subscription, SubscriptionFacts},
+    dispatch::limits::HELD_BYTES,
+};
 use grapnel_delivery::rate_limit::{LimitScope, RateLimiter};
 use grapnel_journal::{Claim, Exchange, Journal, Settlement, limits::CLAIM_BYTES};
 use grapnel_values::clock::Clock;
 use tokio::sync::Semaphore;
 
-use crate::stage::{Receiver, Stage, arrival, file, status, subscription};
+use crate::stage::{Receiver, Stage, arrival, eventually, file, status, subscription};
 
 #[tokio::test]
 async fn no_more_than_allowed_are_in_flight() {
@@ -170,9 +173,11 @@ async fn resuming_and_a_new_target_end_the_pause_of_retry_after() {
     stage.append("evt_2", "t").await;
     stage.worker_has_looked().await;
     assert!(busy.rest().is_empty());
+    assert!(facts.read().pause.is_some());
     facts.request_probe();
     assert_eq!(busy.next().await.header("webhook-id"), "evt_2");
     stage.until("billing", "delivered", |progress| progress.delivered == 1).await;
+    assert_eq!(facts.read().pause, None);
 
     stage.append("evt_3", "t").await;
     busy.next().await;
@@ -182,6 +187,37 @@ async fn resuming_and_a_new_target_end_the_pause_of_retry_after() {
     assert!(busy.rest().is_empty());
     stage.publish([other]).await;
     stage.until("billing", "delivered", |progress| progress.delivered == 2).await;
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn a_reported_pause_ends_though_the_subscription_is_suspended_or_delivered_elsewhere() {
+    let mut stage = Stage::new().await;
+    let mut busy = Receiver::new(|_| async move {
+        Response::builder().status(503).header("retry-after", "50").body(Body::empty()).unwrap()
+    })
+    .await;
+    let billing = || subscription("billing", &busy.url, &stage.metrics);
+    let (first, suspended, again) = (billing(), billing(), billing());
+    let facts = Arc::clone(&first.facts);
+    let shared = |one: Subscription, suspended| Subscription { facts: Arc::clone(&facts), suspended, ..one };
+    let (suspended, again) = (shared(suspended, true), shared(again, false));
+    let paused = |facts: &SubscriptionFacts| facts.read().pause.is_some();
+    stage.publish([first]).await;
+    stage.append("evt_1", "t").await;
+    busy.next().await;
+    eventually("the pause is reported", async || paused(&facts)).await;
+    stage.publish([suspended]).await;
+    stage.worker_has_looked().await;
+    assert!(paused(&facts), "the receiver has asked for it");
+    stage.clock.advance(Duration::from_secs(50));
+    eventually("the pause has ended", async || !paused(&facts)).await;
+
+    stage.publish([again]).await;
+    busy.next().await;
+    eventually("the pause is reported", async || paused(&facts)).await;
+    stage.publish([]).await;
+    eventually("nothing is paused here", async || !paused(&facts)).await;
     stage.stop().await;
 }
 

@@ -1,7 +1,8 @@
 //! CloudEvents, however they come.
 
+use grapnel::catalog::IdSources;
 use grapnel_event::{
-    identity::Source,
+    identity::{Source, Sources},
     schema::{SchemaSet, Unmatched},
 };
 use grapnel_expression::{ExpectedType, Expression, Scope};
@@ -118,6 +119,11 @@ async fn a_batch_is_taken_as_a_whole_or_not_at_all() {
     base64["datacontenttype"] = json!("application/json");
     base64["data_base64"] = json!("eyJhbW91bnQiOjF9");
     post(STRUCTURED, &base64).send(served.address).await.accepted();
+    // Without a content type, data is JSON: here a string, which is no object.
+    let answer = post(STRUCTURED, &event("5", &json!("5"))).send(served.address).await;
+    answer.refused(422, "schema_violation");
+    let violation = &answer.json()["violations"][0];
+    assert!(violation["message"].as_str().unwrap().contains("is not of type \"object\""), "{violation}");
     post(STRUCTURED, &good).send(served.address).await.accepted();
 }
 
@@ -130,7 +136,8 @@ async fn sources_that_the_endpoint_names_come_first() {
         ExpectedType::Text,
     );
     named.kind_sources.explicit = Some(Source::Expression(expression.unwrap().into()));
-    named.id_sources.explicit = Some(Source::Pointer(JsonPointer::parse("/data/order").unwrap()));
+    let explicit = Some(Source::Pointer(JsonPointer::parse("/data/order").unwrap()));
+    named.id_sources = IdSources::new(Sources { explicit, ..Sources::default() });
     let served = Served::with([named]).await;
     let answer = post(STRUCTURED, &event("1", &json!({ "order": 17, "region": "eu" }))).send(served.address).await;
     assert_eq!(answer.accepted(), "17");
@@ -154,8 +161,8 @@ async fn expressions_say_who_any_request_is() {
         Some(Source::Expression(expression.into()))
     };
     named.kind_sources.explicit = text("type(payload) == map ? payload.object_kind + '.' + payload.action : 'text'");
-    named.id_sources.explicit =
-        text("has(headers.authorization) ? 'leaked' : headers['x-request-id'] + string(size(payload))");
+    let explicit = text("has(headers.authorization) ? 'leaked' : headers['x-request-id'] + string(size(payload))");
+    named.id_sources = IdSources::new(Sources { explicit, ..named.id_sources.sources().clone() });
     let served = Served::with([named]).await;
     let send = async |content_type: &str, body: &str| {
         let post = Post::signed("/shop/orders", body).header("Content-Type", content_type);

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, net::IpAddr};
 
 use bytes::Bytes;
-use grapnel::catalog::{Endpoint, Reply};
+use grapnel::catalog::{Endpoint, IdSources, Reply};
 use grapnel_api::{Incarnation, ObjectKey};
 use grapnel_event::identity::{Source, Sources, id_defaults};
 use grapnel_signature::Handshake;
@@ -145,7 +145,7 @@ async fn without_deduplication_every_request_is_an_event() {
 /// Three updates of one order have one `/id`, and a payment service posts the same bytes at each change.
 #[tokio::test]
 async fn an_event_whose_id_nobody_declared_is_a_duplicate_of_nothing() {
-    let undeclared = Sources { explicit: None, defaults: id_defaults(None), hidden: vec![] };
+    let undeclared = IdSources::new(Sources { defaults: id_defaults(None), ..Sources::default() });
     let served = Served::with([Endpoint { id_sources: undeclared, ..endpoint("orders") }]).await;
     let mut ids = Vec::new();
     for body in [r#"{"id":7,"state":"paid"}"#, r#"{"id":7,"state":"shipped"}"#, r#"{"id":false}"#, "id=tr_1", "id=tr_1"]
@@ -163,7 +163,7 @@ async fn an_event_whose_id_nobody_declared_is_a_duplicate_of_nothing() {
 
 #[tokio::test]
 async fn by_body_equal_bytes_are_a_duplicate() {
-    let by_body = Sources { explicit: Some(Source::Digest), ..Sources::default() };
+    let by_body = IdSources::new(Sources { explicit: Some(Source::Digest), ..Sources::default() });
     let served = Served::with([Endpoint { id_sources: by_body, ..endpoint("orders") }]).await;
     let post = Post::signed("/shop/orders", r#"{"amount":1}"#).header("webhook-id", "another each time");
     let first = post.send(served.address).await;
@@ -176,11 +176,8 @@ async fn by_body_equal_bytes_are_a_duplicate() {
 #[tokio::test]
 async fn a_source_that_the_endpoint_names_must_be_there() {
     let mut named = endpoint("orders");
-    named.id_sources = Sources {
-        explicit: Some(Source::Header(HeaderName::from_static("x-event"))),
-        defaults: [].into(),
-        hidden: vec![],
-    };
+    let explicit = Some(Source::Header(HeaderName::from_static("x-event")));
+    named.id_sources = IdSources::new(Sources { explicit, ..Sources::default() });
     let served = Served::with([named]).await;
     let post = Post::signed("/shop/orders", r#"{"id":"body"}"#);
     let sentence = post.send(served.address).await.refused(400, "malformed_payload");

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use grapnel::{
-    catalog::{Deduplicate, Endpoint, EndpointFacts, Reply, Snapshot, observed::EndpointReading},
+    catalog::{Deduplicate, Endpoint, EndpointFacts, IdSources, Reply, Snapshot, observed::EndpointReading},
     ingress::{self, Callers, Ingress, IngressError, IngressOptions, RemoteKeys, Visits},
     telemetry::{metrics::Metrics, spans::Spans},
 };
@@ -53,7 +53,7 @@ pub(crate) fn endpoint(name: &str) -> Endpoint {
         handshake: Handshake::None,
         verify_token: None,
         kind_sources: Sources { explicit: None, defaults: kind_defaults(None), hidden: vec![] },
-        id_sources: Sources { explicit: None, defaults: implied_or_in_body(), hidden: vec![] },
+        id_sources: IdSources::new(Sources { defaults: implied_or_in_body(), ..Sources::default() }),
         reading: Reading::default(),
         probes: Box::default(),
         schemas: SchemaSet::compile(Vec::new(), Unmatched::Accept).unwrap(),

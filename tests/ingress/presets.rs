@@ -10,7 +10,7 @@ use std::{
 
 use futures_util::{FutureExt, future::BoxFuture};
 use grapnel::{
-    catalog::Endpoint,
+    catalog::{Endpoint, IdSources},
     ingress::{IngressOptions, KeysUnavailable, RemoteKeys},
 };
 use grapnel_event::identity::{Sources, id_defaults, kind_defaults};
@@ -70,7 +70,7 @@ pub(crate) fn preset(provider: &'static Provider, name: &str) -> Endpoint {
         handshake: provider.handshake,
         verify_token: (provider.handshake == Handshake::MetaChallenge).then(|| "meatyhamhock".into()),
         kind_sources: Sources { explicit: None, defaults: kind_defaults(Some(provider)), hidden: vec![] },
-        id_sources: Sources { explicit: None, defaults: id_defaults(Some(provider)), hidden: vec![] },
+        id_sources: IdSources::new(Sources { defaults: id_defaults(Some(provider)), ..Sources::default() }),
         ..endpoint(name)
     }
 }

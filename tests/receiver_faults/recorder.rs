@@ -21,7 +21,7 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
-    /// Remembers of each delivery its id and this header; answers the n-th (from 0) as told.
+    /// Remembers of each delivery its id and this header, if it has it; answers the n-th (from 0) as told.
     pub(crate) async fn new(
         header: &'static str,
         answer: impl Fn(usize) -> BoxFuture<'static, u16> + Send + Sync + 'static,
@@ -31,7 +31,8 @@ impl Recorder {
         let receiver = Receiver::setup().keeping_nothing().script(move |number, request| {
             let (log, status) = (Arc::clone(&log), answer(number));
             async move {
-                let (id, extra) = (request.header("webhook-id").to_owned(), request.header(header).to_owned());
+                let extra = request.headers.get(header).map_or("", |value| value.to_str().unwrap()).to_owned();
+                let id = request.header("webhook-id").to_owned();
                 // Not held while the answer is waited for.
                 drop(request);
                 let status = status.await;

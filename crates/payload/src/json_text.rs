@@ -7,6 +7,7 @@ use grapnel_values::pointer::JsonPointer;
 use serde_json::Value;
 
 use super::{
+    event_data::Data,
     json::{self, FoundValue},
     lenient,
 };
@@ -23,7 +24,7 @@ pub(super) enum Parse {
 /// A well-formed JSON text, parsed into a [`Value`] on first use.
 #[derive(Clone, Default)]
 pub struct JsonText {
-    /// The bytes that it was read from.
+    /// The bytes that it was read from, or what stands for them.
     source: Bytes,
     /// The strict text, which may be a repaired one. Empty if nothing can be read.
     text: Bytes,
@@ -58,6 +59,15 @@ impl JsonText {
     /// The same text, with another flaw.
     pub(super) fn with_flaw(self, flaw: Option<String>) -> Self {
         Self { flaw, ..self }
+    }
+
+    /// The same text, with its repaired form as the source if the source is not JSON. For text that is not a body, and
+    /// so is not passed on as received.
+    pub(super) fn with_json_source(self) -> Self {
+        if self.flaw.is_none() || matches!(Data::json(&self.source), Data::Json(_)) {
+            return self;
+        }
+        Self { source: self.text.clone(), ..self }
     }
 
     /// The bytes that it was read from.

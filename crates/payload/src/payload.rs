@@ -143,7 +143,8 @@ impl Payload {
         }
     }
 
-    /// Returns the payload in its original form: JSON as received, a form as an object, and anything else as it is.
+    /// Returns the payload in its original form: JSON as received, a form as an object, and anything else as it is. JSON
+    /// in a field of a form is repaired if it is not JSON as received.
     /// `data` is what it was read from.
     pub fn data<'a>(&'a self, data: &'a [u8]) -> Data<'a> {
         match self {
@@ -173,7 +174,11 @@ fn read_form(parse: Parse, body: &[u8], field: Option<&str>) -> Payload {
     };
     let text = JsonText::read(parse, None, &Bytes::copy_from_slice(text.as_bytes()));
     let flaw = text.flaw().map(|flaw| format!("field {name} of the form: {flaw}")).or(flaw);
-    if text.is_unreadable() { Payload::Form(FormFields { value, flaw }) } else { Payload::Json(text.with_flaw(flaw)) }
+    if text.is_unreadable() {
+        Payload::Form(FormFields { value, flaw })
+    } else {
+        Payload::Json(text.with_json_source().with_flaw(flaw))
+    }
 }
 
 #[cfg(test)]
@@ -308,6 +313,7 @@ mod tests {
             (&form, "a=1", "{\"a\":\"1\"}", json!({ "a": "1" })),
             (&form, "payload=[1.10]", "[1.10]", json!([1.1])),
             (&form, "payload=[1e999]", "[1e999]", json!([null])),
+            (&form, "payload={%22a%22:%22x%09y%22}", "{\"a\":\"x\\u0009y\"}", json!({ "a": "x\ty" })),
         ] {
             let payload = Payload::read(reading, Some("text/plain"), &Bytes::from(body));
             assert!(matches!(payload.data(body.as_bytes()), Data::Json(text) if text == data), "{body}");

@@ -9,9 +9,9 @@
 //! # Ok::<(), grapnel_values::pointer::PointerError>(())
 //! ```
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
-use jsonptr::{ParseError, Pointer, Token, index::Index};
+use jsonptr::{ParseError, Pointer, Token};
 
 use super::limits::POINTER_BYTES;
 
@@ -67,16 +67,18 @@ impl JsonPointer {
 }
 
 /// Escapes a name as a reference token (RFC 6901, 3).
-pub fn escaped(name: &str) -> String {
-    Token::new(name).encoded().to_owned()
+pub fn escaped(name: &str) -> Cow<'_, str> {
+    match name.contains(['~', '/']) {
+        true => Cow::Owned(Token::new(name).encoded().to_owned()),
+        false => Cow::Borrowed(name),
+    }
 }
 
 /// Parses a decoded token as the index of an array (RFC 6901, 4): no sign, no leading zeros.
 pub fn array_index(token: &str) -> Option<usize> {
-    match token.parse() {
-        Ok(Index::Num(index)) => Some(index),
-        Ok(Index::Next) | Err(_) => None,
-    }
+    // Not by the library, whose error has a copy of the token: every lookup of a name in an array would allocate.
+    let canonical = token == "0" || (!token.starts_with('0') && token.bytes().all(|byte| byte.is_ascii_digit()));
+    canonical.then(|| token.parse().ok()).flatten()
 }
 
 impl fmt::Display for JsonPointer {

@@ -24,6 +24,7 @@ use super::{
 };
 use crate::{
     catalog::{
+        id_sources::IdSources,
         limits,
         observed::EndpointFacts,
         snapshot::{Deduplicate, Endpoint, Reply},
@@ -106,11 +107,11 @@ pub(super) fn read(spec: &Field<'_, WebhookEndpointSpec>) -> Option<impl FnOnce(
         defaults: kind_defaults(provider),
         hidden: own_credentials(),
     };
-    let id_sources = Sources {
+    let id_sources = IdSources::new(Sources {
         explicit: id_source(spec, event.at("id", &event.id)),
         defaults: id_defaults(provider),
         hidden: own_credentials(),
-    };
+    });
     let probes = probes(spec);
     check_handshake(spec, provider);
     let schemas = schemas(spec);

@@ -119,7 +119,7 @@ fn of_stored(text: &[u8]) -> anyhow::Result<EvalRequest> {
     let stored: ShownEvent = serde_json::from_slice(text)?;
     let mut headers = HeaderMap::new();
     for header in &stored.headers {
-        headers.append(HeaderName::try_from(&header.name)?, header.value()?);
+        headers.try_append(HeaderName::try_from(&header.name)?, header.value()?)?;
     }
     if let Some(content_type) = &stored.content_type {
         headers.insert(CONTENT_TYPE, HeaderValue::from_str(content_type)?);
@@ -171,5 +171,8 @@ mod tests {
         assert_eq!(body(r#""payload":null"#).unwrap(), "null");
         assert!(body(r#""payloadBase64":"?""#).is_err());
         assert!(of_stored(b"{}").is_err());
+        let many: Vec<_> = (0..40_000).map(|number| format!(r#"{{"name":"x{number}","value":"1"}}"#)).collect();
+        let text = format!(r#"{{"receivedTime":"2026-01-31T12:00:00Z","headers":[{}],"payload":1}}"#, many.join(","));
+        assert!(of_stored(text.as_bytes()).is_err(), "more than a map of headers can have");
     }
 }

@@ -1,12 +1,12 @@
 //! Sources: where the type and the id of an event are read from.
 
-use std::{borrow::Cow, fmt, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use grapnel_expression::Expression;
 use grapnel_values::pointer::JsonPointer;
 use http::HeaderName;
 
-/// Where the id of an event comes from; [`Sources::describe`] says it in words.
+/// Where the id of an event comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IdOrigin {
     /// The source that the endpoint declares.
@@ -60,15 +60,6 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// Says where an id comes from.
-    pub fn describe(&self, origin: IdOrigin) -> Cow<'static, str> {
-        match self.source(origin) {
-            Some(source) => source.to_string().into(),
-            None if origin == IdOrigin::Event => "the event itself".into(),
-            None => "generated".into(),
-        }
-    }
-
     /// Returns the source of a value with this origin, if it comes from one.
     pub(super) fn source(&self, origin: IdOrigin) -> Option<&Source> {
         match origin {

@@ -67,7 +67,7 @@ fn the_digest_is_of_the_bytes() {
     let (headers, payload, body) = request(&[("webhook-id", "w")], "{}");
     let identity = identify(&Sources::default(), &digest, &headers, &payload, body).unwrap();
     assert_eq!(&*identity.id, "sha256-44136fa355b3678a1146ad16f7e8649e");
-    assert_eq!(digest.describe(identity.origin), "the digest of the body");
+    assert_eq!(digest.source(identity.origin), Some(&Source::Digest));
 }
 
 #[test]
@@ -76,8 +76,8 @@ fn the_origin_reads_as_a_sentence() {
     assert_eq!(github.describe_ids(), "header x-github-delivery, header ce-id, header webhook-id, else generated");
     let (headers, payload, body) = request(&[("x-github-delivery", "d")], "{}");
     let identity = identify(&Sources::default(), &github, &headers, &payload, body).unwrap();
-    assert_eq!(github.describe(identity.origin), "header x-github-delivery");
-    assert_eq!(github.describe(IdOrigin::Generated), "generated");
+    assert_eq!(github.source(identity.origin).unwrap().to_string(), "header x-github-delivery");
+    assert_eq!(github.source(IdOrigin::Generated), None);
     let pointer = Source::Pointer(JsonPointer::parse("/order/id").unwrap());
     let declared = Sources { explicit: Some(pointer), ..github };
     assert_eq!(declared.describe_ids(), "/order/id of the body");

@@ -173,9 +173,10 @@ fn attribute<'a>(name: &str, value: &'a RawValue) -> Result<Option<Attribute<'a>
     })
 }
 
-/// Reads the member `data`. Text that is not JSON is a string there (JSON Event Format, 3.1).
+/// Reads the member `data`. Text that is not JSON is a string there; without a content type, data is JSON (JSON Event
+/// Format, 3.1), so a string is a JSON string.
 fn data<'a>(content_type: Option<&str>, value: &'a RawValue) -> Result<Data<'a>, MalformedPayload> {
-    if !matches!(BodyKind::of(content_type), BodyKind::Json)
+    if !matches!(BodyKind::of(content_type), BodyKind::Json | BodyKind::Undeclared)
         && let Some(text) = string(value)
     {
         return Ok(Data::Text(text));

@@ -68,6 +68,8 @@ fn data_keeps_its_form() {
         (json!({ "data": null }), "null"),
         (json!({ "data": { "appinfoA": "abc", "appinfoB": 123 } }), r#"{"appinfoA":"abc","appinfoB":123}"#),
         (json!({ "datacontenttype": "application/json", "data": "text" }), r#""text""#),
+        (json!({ "data": "text" }), r#""text""#),
+        (json!({ "data": "5" }), r#""5""#),
         (json!({ "datacontenttype": "application/vnd.x+json", "data": [1.10] }), "[1.1]"),
         (json!({ "datacontenttype": "application/xml", "data": "<much wow=\"xml\"/>" }), r#"<much wow="xml"/>"#),
         (json!({ "datacontenttype": "text/plain", "data": "é" }), "é"),

@@ -1,5 +1,8 @@
 //! The messages of SNS: their fields, the signed text, and the URLs that they name.
 
+use std::fmt;
+
+use grapnel_payload::json;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -60,11 +63,16 @@ struct Draft {
 impl Message {
     /// Reads a body.
     pub(super) fn read(body: &[u8]) -> Result<Self, Refusal> {
-        let message: Self = serde_json::from_slice(body).map_err(|_| {
+        // From an array of the values, a structure is read as well.
+        let is_object = body.trim_ascii_start().starts_with(b"{");
+        let message = is_object.then(|| serde_json::from_slice::<Self>(body).ok()).flatten().ok_or_else(|| {
             let sentence = "the body is not a signed message of SNS: a JSON object with Type, MessageId, TopicArn, \
                             Message, Timestamp, SignatureVersion, Signature and SigningCertURL";
             Refusal::MissingSignature(sentence.into())
         })?;
+        // The fields that are not read here can hold what strict JSON does not. The event would then be read leniently,
+        // perhaps without the MessageId by which a replay is a duplicate.
+        json::check(body).map_err(|_| Refusal::InvalidSignature("the message is not strict JSON".into()))?;
         // The signed text separates fields by line ends only. With one in a field, a message could be cut in another
         // way and still match its signature. The text itself may have them: it comes first, and no field can grow
         // at its expense without taking in a line end.
@@ -87,8 +95,8 @@ impl Message {
             _ => MessageKind::Notification,
         };
         let topic = draft.topic.unwrap_or_else(|| topic.to_owned());
-        let region = topic.split(':').nth(3).unwrap_or_default();
-        let sample = format!("https://sns.{region}.amazonaws.com/SimpleNotificationService-sample.pem");
+        let host = Host::of_topic(&topic).map(|host| host.to_string()).unwrap_or_default();
+        let sample = format!("https://{host}/SimpleNotificationService-sample.pem");
         Some(Self {
             kind,
             message_id: draft.message_id.unwrap_or(id),
@@ -134,22 +142,24 @@ impl Message {
         lines.collect::<String>().into_bytes()
     }
 
-    /// Returns the host of the certificate.
+    /// Returns the host of the certificate: the SNS of the topic's region.
     pub(super) fn certificate_host(&self) -> Result<Host, Refusal> {
-        let host = url_of_sns(&self.certificate_url).and_then(|(url, host)| {
+        let host = self.url_of_sns(&self.certificate_url).and_then(|(url, host)| {
             let file = url.path().strip_prefix('/')?.strip_suffix(".pem")?;
             let plain = file.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
             (!file.is_empty() && plain && url.query().is_none()).then_some(host)
         });
         host.ok_or_else(|| {
-            Refusal::InvalidSignature("the SigningCertURL of the message is not the URL of a certificate of SNS".into())
+            let sentence =
+                "the SigningCertURL of the message is not the URL of a certificate of SNS in the topic's region";
+            Refusal::InvalidSignature(sentence.into())
         })
     }
 
     /// Returns the URL that confirms the subscription, if it does just that: at the SNS of the topic's region, with the
     /// message's own topic and token.
     pub(super) fn confirmation_url(&self) -> Option<Url> {
-        let (url, host) = url_of_sns(self.subscribe_url.as_deref()?)?;
+        let (url, _) = self.url_of_sns(self.subscribe_url.as_deref()?)?;
         let query = |wanted: &str| {
             let mut values = url.query_pairs().filter(|(name, _)| name == wanted);
             let value = values.next().map(|(_, value)| value.into_owned());
@@ -158,12 +168,20 @@ impl Message {
         let same = query("Action")? == "ConfirmSubscription"
             && query("TopicArn")? == self.topic
             && query("Token")? == *self.token.as_ref()?;
-        let here = url.path() == "/" && Some(&*host.region) == self.topic.split(':').nth(3);
-        (same && here).then_some(url)
+        (same && url.path() == "/").then_some(url)
+    }
+
+    /// Parses an https URL of the host of the topic.
+    fn url_of_sns(&self, text: &str) -> Option<(Url, Host)> {
+        let host = Host::of_topic(&self.topic)?;
+        let url = Url::parse(text).ok().filter(|_| text.len() <= SNS_URL_BYTES)?;
+        let bare = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
+        let here = url.scheme() == "https" && url.port().is_none() && url.host_str()? == host.to_string();
+        (bare && here).then_some((url, host))
     }
 }
 
-/// A host of SNS, `sns.{region}.{domain}`.
+/// A host of SNS: `sns.{region}.{domain}`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Host {
     region: String,
@@ -171,6 +189,18 @@ pub(super) struct Host {
 }
 
 impl Host {
+    /// Returns the host of the SNS that has a topic, by the topic's partition and region
+    /// (`arn:{partition}:sns:{region}:…`). A region that a message could choose would not do: `sns.s3.amazonaws.com` is
+    /// the bucket `sns` of S3.
+    fn of_topic(topic: &str) -> Option<Self> {
+        let mut parts = topic.split(':').skip(1);
+        let domain = if parts.next()? == "aws-cn" { "amazonaws.com.cn" } else { "amazonaws.com" };
+        let region = parts.nth(1)?;
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        let is_label = !region.is_empty() && region.bytes().all(plain);
+        is_label.then(|| Self { region: region.to_owned(), domain })
+    }
+
     /// Returns the names that a signing certificate from this host may have: they differ between regions.
     pub(super) fn certificate_names(&self) -> Vec<String> {
         let Self { region, domain } = self;
@@ -187,30 +217,28 @@ impl Host {
     }
 }
 
-/// Parses an https URL of a host of SNS, in the regions of AWS and of AWS China.
-fn url_of_sns(text: &str) -> Option<(Url, Host)> {
-    let url = Url::parse(text).ok().filter(|_| text.len() <= SNS_URL_BYTES)?;
-    let below = url.host_str()?.strip_prefix("sns.")?;
-    let (region, domain) = match below.strip_suffix(".amazonaws.com.cn") {
-        Some(region) => (region, "amazonaws.com.cn"),
-        None => (below.strip_suffix(".amazonaws.com")?, "amazonaws.com"),
-    };
-    let plain = !region.is_empty() && region.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-    let bare = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
-    let host = Host { region: region.to_owned(), domain };
-    (plain && bare && url.scheme() == "https" && url.port().is_none()).then_some((url, host))
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "sns.{}.{}", self.region, self.domain)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const TOPIC: &str = "arn:aws:sns:us-west-2:123456789012:MyTopic";
+
     fn message(certificate: &str, subscribe: &str) -> Message {
+        message_of(TOPIC, certificate, subscribe)
+    }
+
+    fn message_of(topic: &str, certificate: &str, subscribe: &str) -> Message {
         let text = serde_json::json!({
             "Type": "SubscriptionConfirmation",
             "MessageId": "1",
             "Token": "2336",
-            "TopicArn": "arn:aws:sns:us-west-2:123456789012:MyTopic",
+            "TopicArn": topic,
             "Message": "confirm",
             "SubscribeURL": subscribe,
             "Timestamp": "2012-04-26T20:45:04.751Z",
@@ -224,13 +252,25 @@ mod tests {
     #[test]
     fn only_certificates_of_sns_are_asked_for() {
         let host = |url: &str| message(url, "").certificate_host();
-        for (right, name) in [
-            ("https://sns.us-west-2.amazonaws.com/SimpleNotificationService-f3ecfb72.pem", "sns.amazonaws.com"),
-            ("https://sns.cn-north-1.amazonaws.com.cn/a.pem", "sns-cn-north-1.amazonaws.com.cn"),
-            ("https://SNS.af-south-1.amazonaws.com:443/a.pem", "sns-signing.af-south-1.amazonaws.com"),
-            ("https://sns.us-gov-east-1.amazonaws.com/a.pem", "sns-us-gov-west-1.amazonaws.com"),
+        for (topic, right, name) in [
+            (TOPIC, "https://sns.us-west-2.amazonaws.com/SimpleNotificationService-f3ecfb72.pem", "sns.amazonaws.com"),
+            (
+                "arn:aws-cn:sns:cn-north-1:1:t",
+                "https://sns.cn-north-1.amazonaws.com.cn/a.pem",
+                "sns-cn-north-1.amazonaws.com.cn",
+            ),
+            (
+                "arn:aws:sns:af-south-1:1:t",
+                "https://SNS.af-south-1.amazonaws.com:443/a.pem",
+                "sns-signing.af-south-1.amazonaws.com",
+            ),
+            (
+                "arn:aws-us-gov:sns:us-gov-east-1:1:t",
+                "https://sns.us-gov-east-1.amazonaws.com/a.pem",
+                "sns-us-gov-west-1.amazonaws.com",
+            ),
         ] {
-            let names = host(right).unwrap().certificate_names();
+            let names = message_of(topic, right, "").certificate_host().unwrap().certificate_names();
             assert!(names.iter().any(|known| known == name), "{right}: {names:?}");
         }
         let long = format!("https://sns.us-west-2.amazonaws.com/{}.pem", "a".repeat(SNS_URL_BYTES));
@@ -250,6 +290,12 @@ mod tests {
             "https://sns.evil.example/a.pem?.amazonaws.com",
             "https://sns.bucket.s3.amazonaws.com/a.pem",
             "https://s3.us-west-2.amazonaws.com/a.pem",
+            "https://sns.s3.amazonaws.com/a.pem",
+            "https://sns.s3-us-west-2.amazonaws.com/a.pem",
+            "https://sns.us-east-1.amazonaws.com/a.pem",
+            "https://sns.us-west-2.amazonaws.com.cn/a.pem",
+            "https://sns.us-west-2.amazonaws.com./a.pem",
+            "https://sns.us-west-2.\u{430}mazonaws.com/a.pem",
             "https://sns.amazonaws.com/a.pem",
             "https://sns..amazonaws.com/a.pem",
             "https://evil.example\\sns.us-west-2.amazonaws.com/a.pem",
@@ -257,6 +303,16 @@ mod tests {
             &long,
         ] {
             assert_eq!(host(wrong).unwrap_err().code(), "invalid_signature", "{wrong}");
+        }
+    }
+
+    /// No topic makes another host one of SNS, even one that an endpoint lists by mistake.
+    #[test]
+    fn topics_without_a_region_have_no_host() {
+        for topic in ["", "arn", "arn:aws:sns", "arn:aws:sns::1:t", "arn:aws:sns:a.evil.example/:1:t"] {
+            for url in ["https://sns..amazonaws.com/a.pem", "https://sns.a.evil.example/.amazonaws.com/a.pem"] {
+                assert!(message_of(topic, url, "").certificate_host().is_err(), "{topic}: {url}");
+            }
         }
     }
 

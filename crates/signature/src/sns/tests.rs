@@ -103,6 +103,32 @@ fn bodies_that_are_no_message_are_unsigned() {
     assert_eq!(judge(&with(NOTIFICATION, "Type", Some("Other"))), "missing_signature");
 }
 
+/// A message that is verified and read in another way would be a replay without its id.
+#[test]
+fn a_message_is_read_as_it_is_verified() {
+    let message: Value = serde_json::from_str(NOTIFICATION).unwrap();
+    let order = [
+        "Type",
+        "MessageId",
+        "Token",
+        "TopicArn",
+        "Subject",
+        "Message",
+        "SubscribeURL",
+        "Timestamp",
+        "SignatureVersion",
+        "Signature",
+        "SigningCertURL",
+    ];
+    let array = Value::from(order.map(|field| message[field].clone()).to_vec());
+    assert_eq!(judge(&array.to_string()), "missing_signature");
+    for other in [r#""\ud800""#, "1e999", &format!("{}{}", "[".repeat(1000), "]".repeat(1000))] {
+        let more = NOTIFICATION.replacen('{', &format!(r#"{{"Other":{other},"#), 1);
+        assert_eq!(judge(&more), "invalid_signature", "{other}");
+    }
+    assert_eq!(judge(&NOTIFICATION.replacen('{', r#"{"Other":[1],"#, 1)), "ok");
+}
+
 #[test]
 fn confirmations_are_no_events() {
     let task = |body: &str| {

@@ -5,6 +5,8 @@ use bytes::Bytes;
 use grapnel_expression::{ExpectedType, Expression, Scope};
 use serde_json::{Value, json};
 
+use proptest::prelude::*;
+
 use super::*;
 
 const NOW: i64 = 1_700_000_000;

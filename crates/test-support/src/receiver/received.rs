@@ -66,9 +66,14 @@ impl Received {
         }
     }
 
-    /// The value of a header, empty if there is none.
+    /// The value of a header.
+    ///
+    /// # Panics
+    ///
+    /// If the request does not have it, so that an assertion about what the value is not cannot hold for that reason.
     pub fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+        let value = self.headers.get(name).unwrap_or_else(|| panic!("no header {name}: {:?}", self.headers));
+        value.to_str().unwrap()
     }
 
     /// The status that it was answered with: none until then, and if the connection was closed.

@@ -37,7 +37,7 @@ fn expressions_are_compiled_into_what_is_delivered_and_served() {
     assert_eq!(compiled.filter.as_ref().map(|filter| filter.source()), Some("payload.amount > 1"));
     assert!(compiled.transform.is_none());
     let served = Arc::clone(stage.published.snapshot.endpoint(&key("shop", "in")).unwrap());
-    assert!(served.kind_sources.explicit.is_some() && served.id_sources.explicit.is_some());
+    assert!(served.kind_sources.explicit.is_some() && served.id_sources.sources().explicit.is_some());
 
     let mut endpoint = open("shop", "in");
     endpoint.spec["event"] = json!({ "type": { "expression": "event.type" } });
