@@ -186,6 +186,7 @@ pub async fn operator(options: DataPlane, cluster: Cluster) -> anyhow::Result<()
         namespaces,
         objects: objects.clone(),
         leadership: leadership.clone(),
+        access: access.clone(),
         service: cluster.route_service,
         metrics: metrics.clone(),
     };

@@ -39,6 +39,7 @@ use super::{
     Class,
     compile::{self, EndpointOutline, Options, Problem, Reference},
     observed::{EndpointFacts, EndpointReading, SubscriptionFacts, SubscriptionReading},
+    routing::RouteState,
     snapshot::{Endpoint, Snapshot, Subscription},
     status::{ObjectKind, ObjectView},
 };
@@ -182,9 +183,12 @@ impl ObjectIndex {
             before.spec.storage != applied.spec.storage || before.spec.class_name != applied.spec.class_name
         };
         let changed = entry.is_unreadable() || entry.applied.as_ref().is_some_and(concerns_readers);
+        let generation = applied.generation;
         entry.accept(applied);
         if let Some(earlier) = status {
             entry.facts.resume(EndpointReading::of(&earlier));
+            let state = RouteState::of(&earlier).filter(|_| earlier.observed_generation == generation);
+            state.into_iter().for_each(|state| entry.facts.resume_route(state));
         }
         if left.as_ref() != Some(&place) {
             if let Some((age, path)) = left {

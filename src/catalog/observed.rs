@@ -141,6 +141,12 @@ impl EndpointFacts {
         }
     }
 
+    /// Resumes from the state in an earlier status, so that a restart does not take back what was reported, until the
+    /// cluster has been asked.
+    pub fn resume_route(&self, earlier: RouteState) {
+        self.route.lock().get_or_insert_with(|| Arc::new(earlier));
+    }
+
     /// What the cluster says about its HTTPRoute, if it has been asked.
     pub fn route(&self) -> Option<Arc<RouteState>> {
         self.route.lock().clone()

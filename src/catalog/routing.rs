@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use grapnel_api::{Condition, ConditionStatus, ConditionType, GatewayRoute, Reason};
+use grapnel_api::{Condition, ConditionStatus, ConditionType, GatewayRoute, Reason, WebhookEndpointStatus};
 
 /// Whether an object has an HTTPRoute.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -15,6 +15,19 @@ pub enum RouteSpec {
     /// As in the version in use.
     Wanted(Arc<GatewayRoute>),
 }
+
+/// The reasons of `Routed`.
+const REASONS: [Reason; 9] = [
+    Reason::RouteAccepted,
+    Reason::RouteNotAccepted,
+    Reason::RouteNotResolved,
+    Reason::RouteConflict,
+    Reason::RouteRejected,
+    Reason::RouteForbidden,
+    Reason::RouteUnavailable,
+    Reason::RouteDisabled,
+    Reason::Progressing,
+];
 
 /// What the cluster says about the HTTPRoute of an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +43,16 @@ impl RouteState {
     pub fn new(status: ConditionStatus, reason: Reason, message: impl Into<String>) -> Self {
         let condition = Condition { kind: ConditionType::Routed, status, reason, message: message.into() };
         Self { condition, url: None }
+    }
+
+    /// The state in a status that was written before, if there is one.
+    pub fn of(status: &WebhookEndpointStatus) -> Option<Self> {
+        let routed = status.conditions.iter().find(|it| it.type_ == ConditionType::Routed.as_str())?;
+        let mut statuses = [ConditionStatus::True, ConditionStatus::False, ConditionStatus::Unknown].into_iter();
+        let condition = statuses.find(|it| it.as_str() == routed.status)?;
+        let reason = REASONS.into_iter().find(|it| it.as_str() == routed.reason)?;
+        let url = status.url.clone().filter(|_| condition == ConditionStatus::True);
+        Some(Self { url, ..Self::new(condition, reason, routed.message.as_str()) })
     }
 
     /// The state before the cluster has been asked.

@@ -50,9 +50,9 @@ pub struct RunArgs {
     #[arg(long, env = "GRAPNEL_LEASE_NAMESPACE", value_name = "NAMESPACE", value_parser = label)]
     lease_namespace: Option<String>,
 
-    /// Name of the Lease
-    #[arg(long, env = "GRAPNEL_LEASE_NAME", value_name = "NAME", default_value = "grapnel", value_parser = domain)]
-    lease_name: String,
+    /// Name of the Lease [default: grapnel, with --class grapnel-CLASS]
+    #[arg(long, env = "GRAPNEL_LEASE_NAME", value_name = "NAME", value_parser = domain)]
+    lease_name: Option<String>,
 
     /// Duration of the Lease without renewal, from 3s to 300s
     #[arg(long, env = "GRAPNEL_LEASE_DURATION", value_name = "DURATION", default_value = "15s", value_parser = lease_duration)]
@@ -93,7 +93,7 @@ impl RunArgs {
             status_interval: self.data_plane.status_interval,
             status_writes_per_second: self.status_writes_per_second,
             lease_namespace: self.lease_namespace.or_else(connect::pod_namespace),
-            lease_name: self.lease_name,
+            lease_name: self.lease_name.unwrap_or_else(|| lease_name(self.data_plane.class.as_deref())),
             lease_duration: self.lease_duration,
             identity: self.identity.unwrap_or_else(identity),
             route_service: self.route_service,
@@ -107,6 +107,12 @@ impl RunArgs {
         runtime::operator(data_plane, cluster).await?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// The Lease of an installation. Operators of different classes are different installations: with the same Lease, only
+/// one of them would write statuses.
+fn lease_name(class: Option<&str>) -> String {
+    class.map_or_else(|| "grapnel".into(), |class| format!("grapnel-{class}"))
 }
 
 /// The pod's name, or a value that is unique among the replicas.
@@ -133,6 +139,11 @@ fn lease_duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_class_has_its_lease() {
+        assert_eq!((&*lease_name(None), &*lease_name(Some("web"))), ("grapnel", "grapnel-web"));
+    }
 
     #[test]
     fn names_and_times_are_checked() {

@@ -158,11 +158,7 @@ impl ApiAccess {
             tracing::debug!(%need, code, error = text, "the API server still refuses");
             return;
         }
-        let hint = match code {
-            Some(403) => "the operator's ServiceAccount lacks this right: see the roles of the chart or of manifests/",
-            Some(404) => "the CustomResourceDefinition is not installed: grapnel crd | kubectl apply -f -",
-            _ => "retrying",
-        };
+        let hint = need.hint(code);
         tracing::warn!(
             verb = need.verb,
             resource = need.resource,
@@ -181,6 +177,14 @@ impl ApiAccess {
             state.report();
             drop(state);
             tracing::info!(verb = need.verb, resource = need.resource, "can {need} again");
+        }
+    }
+
+    /// Removes a need that is not tried any more. Whether it would still fail is not known.
+    pub fn forget(&self, need: &Need) {
+        let mut state = self.state.lock();
+        if state.failing.needs.remove(need).is_some() {
+            state.report();
         }
     }
 
@@ -206,6 +210,18 @@ impl ApiAccess {
 }
 
 impl Need {
+    /// What to do about a response with this status. By its code: the API server's 404 for a resource that it does not have
+    /// is plain text without a reason.
+    fn hint(&self, code: Option<u16>) -> &'static str {
+        match code {
+            Some(403) => "the operator's ServiceAccount lacks this right: see the roles of the chart or of manifests/",
+            Some(404) if self.resource.starts_with("webhook") => {
+                "the CustomResourceDefinition is not installed: grapnel crd | kubectl apply -f -"
+            }
+            _ => "retrying",
+        }
+    }
+
     fn consequence(&self) -> String {
         if self.effect.is_empty() { String::new() } else { format!("; {}", self.effect) }
     }
@@ -286,6 +302,29 @@ mod tests {
         assert!(failing.failed(need(), failure(Some(503), "overloaded")));
         assert!(failing.failed(need(), failure(None, "no route")));
         assert!(failing.failed(Need::new("get", "secrets"), failure(Some(403), "everywhere")));
+    }
+
+    #[test]
+    fn a_missing_resource_and_a_missing_right_say_what_to_do() {
+        let text = "404 page not found";
+        let status = kube::core::Status::failure(text, "Failed to parse error data").with_code(404);
+        let missing = kube::Error::Api(status.boxed());
+        let hint = |need: Need, code| need.hint(code);
+        assert!(hint(Need::new("list", "webhookendpoints"), missing.code()).contains("grapnel crd | kubectl apply"));
+        assert!(hint(Need::new("list", "webhookendpoints"), Some(403)).contains("ServiceAccount"));
+        assert_eq!(hint(Need::new("get", "secrets"), Some(404)), "retrying", "it has no CustomResourceDefinition");
+        assert_eq!(hint(Need::new("list", "webhookendpoints"), None), "retrying");
+    }
+
+    #[test]
+    fn a_need_that_is_not_tried_any_more_is_forgotten() {
+        let health = crate::admin::Health::new();
+        let access = ApiAccess::new(health.part("cluster"));
+        let need = || Need::new("get", "secrets").vital();
+        access.failed(need(), &Timeout);
+        assert!(health.readiness().is_err());
+        access.forget(&need());
+        assert_eq!(health.readiness(), Ok(()));
     }
 
     #[test]

@@ -140,6 +140,9 @@ grapnel_values::bounds! {
     /// Maximum pause between two writes of a contested status.
     pub const CONTEST_PAUSE_MAX: Duration = Duration::from_secs(3600);
 
+    /// Maximum length of the name of another writer, in characters. A Lease has at most 253 and its namespace 63.
+    pub const WRITER_CHARS: usize = 320;
+
     /// How long a status must not be overwritten before the contest about it is over.
     pub const CONTEST_OVER: Duration = Duration::from_secs(300);
 

@@ -99,7 +99,10 @@ impl Fetches {
     /// Drops what is no longer referred to.
     pub(super) fn retain(&mut self, wanted: impl Fn(&Reference) -> bool) {
         self.versions.retain(|reference, _| wanted(reference));
-        self.failed.retain(&wanted);
+        let unwanted: Vec<_> = self.failed.extract_if(|reference| !wanted(reference)).collect();
+        for need in unwanted.iter().map(need).filter(|it| !self.failed.iter().any(|failed| need(failed) == *it)) {
+            self.access.forget(&need);
+        }
     }
 
     /// The next response, as a change of the index; `None` if a fetch has failed and will be retried. Pends while

@@ -46,7 +46,10 @@ use self::{
     schedule::Schedule,
     store::{Availability, Store},
 };
-use super::lease::Leadership;
+use super::{
+    api_access::{ApiAccess, Cause, Need},
+    lease::Leadership,
+};
 use crate::{
     catalog::{Facts, Namespaces, ObjectKind, ObjectView, RouteSpec, RouteState},
     telemetry::metrics::Metrics,
@@ -70,6 +73,8 @@ pub struct RouteOptions {
     pub objects: watch::Receiver<Arc<Vec<ObjectView>>>,
     /// Whether this replica may write.
     pub leadership: Leadership,
+    /// Reports refused requests.
+    pub access: ApiAccess,
     /// Where HTTPRoutes send requests; `None` manages none.
     pub service: Option<RouteService>,
     /// Counts requests.
@@ -111,8 +116,10 @@ struct Routes {
 
 /// Why a request about a route has failed, as far as it matters for the endpoint.
 enum Failure {
-    /// For a reason common to all requests. The state is what the endpoint reports, if that is known.
-    Common(Option<RouteState>, Duration),
+    /// For a reason common to all requests, which are sent again after at least this pause.
+    Common(Duration),
+    /// For a reason common to the requests of a namespace: a missing right.
+    Namespace(RouteState),
     /// For a reason of this route.
     Own(RouteState),
 }
@@ -150,15 +157,37 @@ impl Routes {
     }
 
     fn take(&mut self, stream: usize, event: watcher::Result<Event<DynamicObject>>) {
-        if event.is_err() {
-            self.options.metrics.cluster().watch_failed("httproutes");
+        match &event {
+            Err(error) => self.refused(stream, error),
+            Ok(Event::InitDone) => self.options.access.recovered(&self.need("list", stream)),
+            Ok(_) => {}
         }
         match self.store.take(stream, event) {
             Some(Availability::Listed) => tracing::info!("HTTPRoutes are available"),
             Some(Availability::Missing) => tracing::warn!("there are no HTTPRoutes: the Gateway API is not installed"),
-            Some(Availability::Forbidden) => tracing::warn!("HTTPRoutes cannot be listed: the right is missing"),
-            Some(Availability::Unknown) | None => {}
+            Some(Availability::Forbidden | Availability::Unknown) | None => {}
         }
+    }
+
+    fn refused(&self, stream: usize, error: &watcher::Error) {
+        self.options.metrics.cluster().watch_failed("httproutes");
+        match error {
+            watcher::Error::InitialListFailed(error) if error.is_missing_right() => {
+                self.options.access.failed(self.need("list", stream), error);
+            }
+            watcher::Error::WatchStartFailed(error) if error.is_missing_right() => {
+                self.options.access.failed(self.need("watch", stream), error);
+            }
+            _ => {}
+        }
+    }
+
+    /// The right that a stream takes.
+    fn need(&self, verb: &'static str, stream: usize) -> Need {
+        let scope = self.store.scopes().get(stream).cloned().flatten();
+        Need::new(verb, "httproutes")
+            .within(scope)
+            .without_it("HTTPRoutes of endpoints with spec.route are not managed")
     }
 
     /// Handles every endpoint that has a route or wants one.
@@ -181,10 +210,11 @@ impl Routes {
                 }
             }
         }
-        if self.schedule.has_failures() {
+        if self.schedule.remembers() {
             let endpoints: HashSet<_> =
                 views.iter().filter(|view| view.kind == ObjectKind::Endpoint).map(|view| &view.key).collect();
-            self.schedule.retain(|key| endpoints.contains(key));
+            let namespaces: HashSet<_> = endpoints.iter().map(|key| &key.namespace).collect();
+            self.schedule.retain(|key| endpoints.contains(key), |namespace| namespaces.contains(namespace));
         }
         self.gateways.expire(Instant::now());
     }
@@ -235,7 +265,7 @@ impl Routes {
             }
             match self.request(&view.key, uid, wish, &step).await {
                 Ok(route) => {
-                    self.schedule.succeeded(&view.key);
+                    self.note_success(view, &step);
                     let own = route.clone().filter(|route| route.owner.is_some());
                     self.store.set(&view.key, own);
                     read = (!matches!(step, Step::Delete(_))).then_some(route);
@@ -244,6 +274,23 @@ impl Routes {
             }
         }
         Ok(false)
+    }
+
+    fn note_success(&mut self, view: &ObjectView, step: &Step) {
+        match step {
+            Step::Create | Step::Delete(_) => self.schedule.succeeded(&view.key),
+            Step::Update(_) => {
+                let updates = self.schedule.updated(&view.key, view.generation, Instant::now(), jitter());
+                if updates == limits::ROUTE_UPDATES_CONTESTED {
+                    tracing::warn!(
+                        endpoint = %view.key,
+                        "another writer undoes the updates of this endpoint's HTTPRoute, which is updated less often. Two \
+                         operators must not serve the same objects: give each its own --class or --watch-namespaces"
+                    );
+                }
+            }
+            Step::Read | Step::Done | Step::Conflict => {}
+        }
     }
 
     /// Sends the request of a step. Returns the route as it is then.
@@ -294,7 +341,7 @@ impl Routes {
             }
             Err(_) => {
                 self.options.metrics.cluster().route_written("timeout");
-                Err(Failure::Common(None, Duration::ZERO))
+                Err(Failure::Common(Duration::ZERO))
             }
         }
     }
@@ -312,12 +359,19 @@ impl Routes {
                 }
                 Some(state)
             }
-            Failure::Common(state, at_least) => {
-                if self.schedule.refused(at_least, now, jitter()) == 1 {
-                    let message = state.as_ref().map(|state| &*state.condition.message);
-                    tracing::warn!(message, "HTTPRoutes cannot be managed at the moment; retrying");
+            Failure::Namespace(state) => {
+                let namespace = &view.key.namespace;
+                if self.schedule.refused(Some(namespace), Duration::ZERO, now, jitter()) == 1 {
+                    let message = &state.condition.message;
+                    tracing::warn!(%namespace, message, "HTTPRoutes of a namespace cannot be managed; retrying");
                 }
-                state
+                Some(state)
+            }
+            Failure::Common(at_least) => {
+                if self.schedule.refused(None, at_least, now, jitter()) == 1 {
+                    tracing::warn!("HTTPRoutes cannot be managed at the moment; retrying");
+                }
+                None
             }
         }
     }
@@ -370,14 +424,14 @@ fn jitter() -> f64 {
 }
 
 fn failure(error: kube::Error, step: &Step) -> Failure {
-    let kube::Error::Api(status) = error else { return Failure::Common(None, Duration::ZERO) };
+    let kube::Error::Api(status) = error else { return Failure::Common(Duration::ZERO) };
     match status.code {
         409 if *step == Step::Create => Failure::Own(conflict()),
         409 => {
             Failure::Own(RouteState::new(ConditionStatus::Unknown, Reason::Progressing, "the HTTPRoute has changed"))
         }
-        403 if is_missing_right(&status) => Failure::Common(Some(forbidden(&status.message)), Duration::ZERO),
-        404 | 401 | 429 | 500.. => Failure::Common(None, retry_after(&status)),
+        403 if is_missing_right(&status) => Failure::Namespace(forbidden(&status.message)),
+        404 | 401 | 429 | 500.. => Failure::Common(retry_after(&status)),
         _ => Failure::Own(rejected(&status.message)),
     }
 }
@@ -437,14 +491,14 @@ mod tests {
     fn only_a_missing_right_and_an_overloaded_server_concern_all_routes() {
         let forbidden = "httproutes.gateway.networking.k8s.io \"a\" is forbidden: User \"grapnel\" cannot patch resource \
                          \"httproutes\" in API group \"gateway.networking.k8s.io\"";
-        let Failure::Common(Some(state), _) = of(403, forbidden, &Step::Create) else { panic!("a missing right") };
+        let Failure::Namespace(state) = of(403, forbidden, &Step::Create) else { panic!("a missing right") };
         assert_eq!(state.condition.reason, Reason::RouteForbidden);
         for message in ["exceeded quota: routes", "admission webhook \"policy\" denied the request: no"] {
             let Failure::Own(state) = of(403, message, &Step::Create) else { panic!("{message}") };
             assert_eq!(state.condition.reason, Reason::RouteRejected);
         }
         for code in [401, 404, 429, 500, 503] {
-            assert!(matches!(of(code, "", &Step::Create), Failure::Common(None, _)), "{code}");
+            assert!(matches!(of(code, "", &Step::Create), Failure::Common(_)), "{code}");
         }
         let Failure::Own(state) = of(422, "spec.hostnames: too long", &Step::Create) else { panic!("invalid") };
         assert!(state.condition.message.ends_with("spec.hostnames: too long"), "{}", state.condition.message);

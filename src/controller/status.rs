@@ -125,6 +125,9 @@ impl StatusWriter {
                 self.resume();
                 self.look(&mut state);
             }
+            if leading && !held {
+                self.retire();
+            }
             leading = held;
             if held {
                 self.begin(&mut state);
@@ -165,6 +168,16 @@ impl StatusWriter {
                     }
                 }
             }
+        }
+    }
+
+    /// Ends what only a leader can know: another replica writes the statuses now, or none.
+    fn retire(&self) {
+        for kind in [ObjectKind::Endpoint, ObjectKind::Subscription] {
+            self.access.forget(&need(kind));
+        }
+        for view in self.objects.borrow().iter() {
+            view.contested(None);
         }
     }
 
@@ -287,9 +300,8 @@ impl StatusWriter {
         self.metrics.cluster().status_written(result.as_ref().map_or_else(WriteError::kind, |_| "ok"));
         match result {
             Ok(version) => {
-                if state.schedule.written(&object, now) {
-                    self.access.recovered(&need(write.patch.kind));
-                }
+                state.schedule.written(&object, now);
+                self.access.recovered(&need(write.patch.kind));
                 let StatusPatch { kind, key, uid, status } = write.patch;
                 events::changes(kind, &key, uid.as_deref(), write.before.as_ref(), &status)
                     .for_each(|event| self.announcer.announce(event));
@@ -306,7 +318,8 @@ impl StatusWriter {
             }
             Err(WriteError::NotLeader) => state.schedule.unchanged(&object, now),
             Err(error) => {
-                if state.schedule.failed(&object, now, error.retry_after(), request::random()) {
+                let is_general = state.schedule.failed(&object, now, error.retry_after(), request::random());
+                if is_general && self.leadership.held() {
                     self.access.failed(need(write.patch.kind), &error);
                 }
                 state.failures.failed(now, format!("{} {}: {error}", object.0.as_str(), object.1));

@@ -89,8 +89,11 @@ impl Watch {
                     self.ask();
                 }
                 answer = self.fetches.next() => {
-                    if let Some(change) = answer {
-                        self.change(change);
+                    match (answer, &self.index) {
+                        (Some(change), _) => self.change(change),
+                        // What referred to it may have gone meanwhile.
+                        (None, Some(index)) => self.fetches.retain(|reference| index.refers_to(reference)),
+                        (None, None) => {}
                     }
                 }
                 () = sleep_until(self.schedule.due()) => {

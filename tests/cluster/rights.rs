@@ -183,6 +183,23 @@ async fn without_secrets_it_is_not_ready_and_says_which_right_is_missing() {
 }
 
 #[tokio::test]
+async fn a_secret_that_nothing_refers_to_any_more_delays_no_start() {
+    let cluster = Cluster::new().await;
+    let limited = without(&cluster, "secrets").await;
+    cluster.apply(&shop::endpoint("orders")).await;
+    let grapnel = limited.operator.launch();
+    grapnel
+        .eventually("what is missing", async || {
+            grapnel.admin("/readyz").await.1.contains("cannot get secrets").then_some(())
+        })
+        .await;
+    cluster.delete("WebhookEndpoint", "orders").await;
+    grapnel.eventually("readiness", async || (grapnel.admin("/readyz").await.0 == 200).then_some(())).await;
+    let (_, text) = grapnel.admin("/readyz?verbose").await;
+    assert!(!text.contains("cannot get secrets"), "{text}");
+}
+
+#[tokio::test]
 async fn without_the_lease_it_serves_and_says_that_it_writes_no_status() {
     let cluster = Cluster::new().await;
     let limited = without(&cluster, "leases").await;

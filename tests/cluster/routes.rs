@@ -1,6 +1,8 @@
 //! `spec.route`: the HTTPRoute of an endpoint, and what Gateways say about it.
 
+use futures_util::StreamExt;
 use kube::api::{Patch, PatchParams};
+use kube_runtime::WatchStreamExt;
 use serde_json::{Value, json};
 
 use crate::{
@@ -164,4 +166,78 @@ async fn without_the_flag_a_route_is_said_to_be_disabled() {
     assert!(message.contains("--route-service"), "{message}");
     cluster.until_ready("WebhookEndpoint", "orders").await;
     assert!(routes(&cluster).await.is_empty());
+}
+
+async fn writes(grapnel: &Grapnel) -> f64 {
+    grapnel.metric(r#"grapnel_route_writes_total{outcome="ok"}"#).await
+}
+
+#[tokio::test]
+async fn two_operators_with_different_services_do_not_fight_over_a_route() {
+    let cluster = Cluster::new().await;
+    gateway_api::install(&cluster.client).await;
+    let operator = |name: &'static str, service: &'static str| {
+        cluster.operator().with(["--lease-name", name, "--identity", name, "--route-service", service])
+    };
+    let first = operator("first", "one/grapnel:80").start().await;
+    let second = operator("second", "two/grapnel:80").start().await;
+    cluster.apply(&endpoint("orders", "hooks.example.com")).await;
+    let warned = |grapnel: &Grapnel| grapnel.log().matches("undoes the updates").count();
+    first.eventually("the warning", async || (warned(&first) == 1 && warned(&second) == 1).then_some(())).await;
+    let before = writes(&first).await + writes(&second).await;
+    // The proof of an absence takes time.
+    tokio::time::sleep(std::time::Duration::from_secs(20)).await;
+    let after = writes(&first).await + writes(&second).await;
+    assert!(after - before <= 8.0, "{before}, then {after} writes of one route");
+    assert_eq!((warned(&first), warned(&second)), (1, 1));
+}
+
+#[tokio::test]
+async fn a_restart_takes_nothing_back_and_a_lost_path_takes_the_route() {
+    let cluster = Cluster::new().await;
+    gateway_api::install(&cluster.client).await;
+    cluster.apply(&gateway(443, "HTTPS")).await;
+    // The same identity holds the Lease at once after the restart.
+    let operator = cluster.operator().with(["--route-service", SERVICE, "--identity", "one"]);
+    let grapnel = operator.start().await;
+    cluster.apply(&unrouted("older")).await;
+    cluster.until_ready("WebhookEndpoint", "older").await;
+    // Ages differ by seconds.
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+    cluster.apply(&endpoint("orders", "hooks.example.com")).await;
+    cluster.until("HTTPRoute", "orders", "its route", |_| true).await;
+    cluster.report("orders", ("True", "Accepted"), ("True", "ResolvedRefs")).await;
+    let routed = cluster.until("WebhookEndpoint", "orders", "Routed", |it| condition(it, "Routed").0 == "True").await;
+    drop(grapnel);
+    let mut changes = std::pin::pin!(
+        kube_runtime::watcher(cluster.api("WebhookEndpoint"), kube_runtime::watcher::Config::default())
+            .touched_objects()
+    );
+    let grapnel = operator.start().await;
+    let moved = format!("{}  path: orders\n", unrouted("older"));
+    let mut seen = 0;
+    let watched = async {
+        while let Some(change) = changes.next().await {
+            let object = serde_json::to_value(change.unwrap()).unwrap();
+            if object["metadata"]["name"] != "orders" {
+                continue;
+            }
+            seen += 1;
+            if condition(&object, "Ready").1 == "PathConflict" {
+                return object;
+            }
+            assert_eq!(condition(&object, "Routed").0, "True", "{object}");
+            assert_eq!(object["status"]["url"], routed["status"]["url"]);
+        }
+        panic!("the watch has ended");
+    };
+    let change = async {
+        tokio::time::sleep(std::time::Duration::from_secs(4)).await;
+        cluster.apply(&moved).await;
+    };
+    let (lost, ()) = tokio::join!(watched, change);
+    assert!(seen >= 2);
+    assert!(lost["status"]["url"].is_null() && condition(&lost, "Routed").0.is_empty(), "{lost}");
+    let gone = async || routes(&cluster).await.is_empty().then_some(());
+    grapnel.eventually("the end of the route", gone).await;
 }

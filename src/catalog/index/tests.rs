@@ -21,8 +21,9 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::catalog::{
+    routing::RouteSpec,
     snapshot::{DeadLetterEndpoint, Route},
-    status::JournalReading,
+    status::{Facts, JournalReading},
 };
 
 /// An index and its last publication.

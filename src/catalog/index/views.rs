@@ -61,7 +61,7 @@ fn of_endpoint_entry(key: &ObjectKey, entry: &EndpointEntry, path: Option<&str>,
         endpoint_ref: None,
         url: path.and_then(|path| options.url(&key.namespace, path)).map(Arc::from),
         path: path.map(|path| options.path(&key.namespace, path).into()),
-        route: route(entry, options),
+        route: route(entry, path, options),
         event_id_from: entry.compiled.as_ref().map(|compiled| compiled.id_sources.sources().describe_ids().into()),
         conditions,
         in_use,
@@ -70,10 +70,11 @@ fn of_endpoint_entry(key: &ObjectKey, entry: &EndpointEntry, path: Option<&str>,
     }
 }
 
-/// The HTTPRoute of the version in use.
-fn route(entry: &EndpointEntry, options: &Options) -> RouteSpec {
+/// The HTTPRoute of the version in use. There is none to a path that another endpoint owns: it would publish the other one.
+fn route(entry: &EndpointEntry, path: Option<&str>, options: &Options) -> RouteSpec {
     match &entry.compiled {
         _ if !options.service_accounts => RouteSpec::Absent,
+        _ if path.is_none() && entry.applied.is_some() => RouteSpec::Absent,
         None => RouteSpec::Undecided,
         Some(endpoint) => endpoint.route.clone().map_or(RouteSpec::Absent, RouteSpec::Wanted),
     }

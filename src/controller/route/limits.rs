@@ -22,11 +22,18 @@ grapnel_values::bounds! {
     /// a conflict is noticed.
     pub const ROUTE_RETRY_MAX: Duration = Duration::from_secs(60);
 
-    /// Delay of all requests after one that failed for a reason common to all, such as a missing right; it doubles up to
-    /// [`ROUTE_PAUSE_MAX`]. A longer `Retry-After` is honoured up to that maximum.
+    /// How long an HTTPRoute must stay as it was written before the updates that another writer undid are forgotten.
+    pub const ROUTE_CALM: Duration = Duration::from_secs(300);
+
+    /// Updates of one HTTPRoute in a row, for the same generation of its endpoint, that are one more than a person makes
+    /// necessary: the log names it.
+    pub const ROUTE_UPDATES_CONTESTED: u32 = 3;
+
+    /// Delay of all requests after one that failed for a reason common to all, or of those of a namespace in which a right
+    /// is missing; it doubles up to [`ROUTE_PAUSE_MAX`]. A longer `Retry-After` is honoured up to that maximum.
     pub const ROUTE_PAUSE: Duration = Duration::from_secs(1);
 
-    /// Maximum delay of all requests after one that failed for a reason common to all.
+    /// Maximum of that delay.
     pub const ROUTE_PAUSE_MAX: Duration = Duration::from_secs(120);
 
     /// How long the listeners of a Gateway are cached.

@@ -2,13 +2,14 @@
 
 use std::{
     collections::HashMap,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use grapnel_api::ObjectKey;
 
 use super::limits::{
-    ROUTE_BURST, ROUTE_PAUSE, ROUTE_PAUSE_MAX, ROUTE_REQUESTS_PER_SECOND, ROUTE_RETRY, ROUTE_RETRY_MAX,
+    ROUTE_BURST, ROUTE_CALM, ROUTE_PAUSE, ROUTE_PAUSE_MAX, ROUTE_REQUESTS_PER_SECOND, ROUTE_RETRY, ROUTE_RETRY_MAX,
 };
 
 /// Decides when requests are sent. Knows no clock: the caller passes the time.
@@ -16,17 +17,18 @@ use super::limits::{
 pub(super) struct Schedule {
     /// Requests that may be sent at once, and since when more have been due.
     tokens: Option<(f64, Instant)>,
-    /// Failures in a row for a reason common to all, and until when nothing is sent.
-    pause: (u32, Option<Instant>),
+    /// Failures in a row for a reason common to a namespace or, with `None`, to all, and until when nothing is sent.
+    pauses: HashMap<Option<Arc<str>>, (u32, Instant)>,
     retries: HashMap<ObjectKey, Retry>,
 }
 
-/// Failures in a row of one object.
+/// Failures in a row of one object, or updates that another writer undid.
 #[derive(Debug, Clone, Copy)]
 struct Retry {
     /// The generation that failed: a newer one is tried at once.
     generation: Option<i64>,
     failures: u32,
+    updates: u32,
     due: Instant,
 }
 
@@ -34,7 +36,7 @@ impl Schedule {
     /// Whether a request about the object may be sent now; if so, it counts.
     pub(super) fn admit(&mut self, key: &ObjectKey, generation: Option<i64>, now: Instant) -> bool {
         let waits = |retry: &Retry| retry.generation == generation && now < retry.due;
-        !self.retries.get(key).is_some_and(waits) && self.admit_any(now)
+        !self.retries.get(key).is_some_and(waits) && !self.is_paused(Some(&key.namespace), now) && self.admit_any(now)
     }
 
     /// The same for a request that is not about one object.
@@ -43,15 +45,39 @@ impl Schedule {
         let (tokens, since) = self.tokens.unwrap_or((burst, now));
         let earned = now.saturating_duration_since(since).as_secs_f64() * f64::from(ROUTE_REQUESTS_PER_SECOND);
         let tokens = (tokens + earned).min(burst);
-        let admitted = tokens >= 1.0 && self.pause.1.is_none_or(|until| until <= now);
+        let admitted = tokens >= 1.0 && !self.is_paused(None, now);
         self.tokens = Some((if admitted { tokens - 1.0 } else { tokens }, now));
         admitted
     }
 
-    /// A request about the object has succeeded.
+    fn is_paused(&self, namespace: Option<&Arc<str>>, now: Instant) -> bool {
+        self.pauses.get(&namespace.cloned()).is_some_and(|(_, until)| now < *until)
+    }
+
+    /// A route was created or deleted. A read proves nothing: the right to write may be missing.
     pub(super) fn succeeded(&mut self, key: &ObjectKey) {
         self.retries.remove(key);
-        self.pause = (0, None);
+        self.end_pauses(key);
+    }
+
+    /// A route was updated. If the same generation needs one update after the other, another writer undoes them, and each
+    /// waits longer. Returns the updates in a row.
+    pub(super) fn updated(&mut self, key: &ObjectKey, generation: Option<i64>, now: Instant, jitter: f64) -> u32 {
+        self.end_pauses(key);
+        let is_recent = |retry: &&Retry| now.saturating_duration_since(retry.due) < ROUTE_CALM;
+        let before = self.retries.get(key).filter(|retry| retry.generation == generation).filter(is_recent);
+        let updates = before.map_or(0, |retry| retry.updates).saturating_add(1);
+        let due = match updates {
+            1 => now,
+            _ => now + delay(ROUTE_RETRY, ROUTE_RETRY_MAX, updates - 1, jitter),
+        };
+        self.retries.insert(key.clone(), Retry { generation, failures: 0, updates, due });
+        updates
+    }
+
+    fn end_pauses(&mut self, key: &ObjectKey) {
+        self.pauses.remove(&None);
+        self.pauses.remove(&Some(Arc::clone(&key.namespace)));
     }
 
     /// A request has failed for a reason of the object's own. `jitter` is from 0 to 1. Returns the failures in a row.
@@ -59,27 +85,35 @@ impl Schedule {
         let before = self.retries.get(key).filter(|retry| retry.generation == generation);
         let failures = before.map_or(0, |retry| retry.failures).saturating_add(1);
         let due = now + delay(ROUTE_RETRY, ROUTE_RETRY_MAX, failures, jitter);
-        self.retries.insert(key.clone(), Retry { generation, failures, due });
+        self.retries.insert(key.clone(), Retry { generation, failures, updates: 0, due });
         failures
     }
 
-    /// A request has failed for a reason common to all. `at_least` is the API server's `Retry-After`. Returns the
-    /// failures in a row.
-    pub(super) fn refused(&mut self, at_least: Duration, now: Instant, jitter: f64) -> u32 {
-        let failures = self.pause.0.saturating_add(1);
+    /// A request has failed for a reason common to a namespace, such as a missing right, or to all (`None`). `at_least` is
+    /// the API server's `Retry-After`. Returns the failures in a row.
+    pub(super) fn refused(
+        &mut self,
+        namespace: Option<&Arc<str>>,
+        at_least: Duration,
+        now: Instant,
+        jitter: f64,
+    ) -> u32 {
+        let before = self.pauses.get(&namespace.cloned());
+        let failures = before.map_or(0, |(failures, _)| *failures).saturating_add(1);
         let pause = delay(ROUTE_PAUSE, ROUTE_PAUSE_MAX, failures, jitter).max(at_least.min(ROUTE_PAUSE_MAX));
-        self.pause = (failures, Some(now + pause));
+        self.pauses.insert(namespace.cloned(), (failures, now + pause));
         failures
     }
 
-    /// Whether an object has failures.
-    pub(super) fn has_failures(&self) -> bool {
-        !self.retries.is_empty()
+    /// Whether it remembers an object or a namespace.
+    pub(super) fn remembers(&self) -> bool {
+        !self.retries.is_empty() || !self.pauses.is_empty()
     }
 
-    /// Forgets objects that no longer exist.
-    pub(super) fn retain(&mut self, exists: impl Fn(&ObjectKey) -> bool) {
+    /// Forgets objects, and namespaces without objects, that no longer exist.
+    pub(super) fn retain(&mut self, exists: impl Fn(&ObjectKey) -> bool, has_objects: impl Fn(&Arc<str>) -> bool) {
         self.retries.retain(|key, _| exists(key));
+        self.pauses.retain(|namespace, _| namespace.as_ref().is_none_or(&has_objects));
     }
 }
 
@@ -120,15 +154,52 @@ mod tests {
     #[test]
     fn a_common_failure_pauses_all() {
         let (mut schedule, now) = (Schedule::default(), Instant::now());
-        schedule.refused(Duration::ZERO, now, 1.0);
+        schedule.refused(None, Duration::ZERO, now, 1.0);
         assert!(!schedule.admit(&key("a"), None, now) && !schedule.admit_any(now));
         assert!(schedule.admit_any(now + Duration::from_millis(500)), "jitter removes at most a half");
-        schedule.refused(Duration::from_secs(30), now, 0.0);
+        schedule.refused(None, Duration::from_secs(30), now, 0.0);
         assert!(!schedule.admit_any(now + Duration::from_secs(29)), "Retry-After");
         schedule.succeeded(&key("b"));
         assert!(schedule.admit_any(now));
-        schedule.refused(Duration::from_secs(3600), now, 0.0);
+        schedule.refused(None, Duration::from_secs(3600), now, 0.0);
         assert!(schedule.admit_any(now + ROUTE_PAUSE_MAX), "Retry-After has a maximum");
+    }
+
+    #[test]
+    fn a_right_that_is_missing_in_one_namespace_delays_no_other() {
+        let (mut schedule, now) = (Schedule::default(), Instant::now());
+        let other = ObjectKey::new("billing", "a");
+        for failures in 1..9 {
+            assert_eq!(schedule.refused(Some(&key("a").namespace), Duration::ZERO, now, 0.0), failures);
+            schedule.succeeded(&other);
+        }
+        assert!(!schedule.admit(&key("b"), None, now) && schedule.admit(&other, None, now));
+        assert!(schedule.admit(&key("b"), None, now + ROUTE_PAUSE_MAX));
+        schedule.succeeded(&key("b"));
+        assert!(schedule.admit(&key("a"), None, now), "the right was given");
+        schedule.refused(Some(&key("a").namespace), Duration::ZERO, now, 0.0);
+        schedule.retain(|_| false, |_| false);
+        assert!(!schedule.remembers());
+    }
+
+    #[test]
+    fn updates_that_another_writer_undoes_become_rare() {
+        let (mut schedule, start) = (Schedule::default(), Instant::now());
+        let (mut now, mut updates) = (start, 0);
+        while now < start + Duration::from_secs(600) {
+            if schedule.admit(&key("a"), Some(1), now) {
+                updates = schedule.updated(&key("a"), Some(1), now, 0.0);
+            }
+            now += Duration::from_secs(1);
+        }
+        assert!((10..=16).contains(&updates), "{updates} in ten minutes");
+        assert!(schedule.admit(&key("a"), Some(2), now), "a new generation is written at once");
+        assert_eq!(schedule.updated(&key("a"), Some(2), now, 0.0), 1);
+        assert!(schedule.admit(&key("a"), Some(2), now), "a single change by hand is repaired at once");
+        assert_eq!(schedule.updated(&key("a"), Some(2), now, 0.0), 2);
+        assert!(!schedule.admit(&key("a"), Some(2), now));
+        now += ROUTE_RETRY + ROUTE_CALM;
+        assert_eq!(schedule.updated(&key("a"), Some(2), now, 0.0), 1, "nothing was undone for a while");
     }
 
     proptest! {

@@ -109,7 +109,8 @@ impl Store {
 }
 
 impl Stream {
-    /// A failed list says whether there is anything to list. Other failures are temporary.
+    /// A failed list says whether there is anything to list. Other failures are temporary: a watch goes on where it ended,
+    /// without another list that would say that the right is there again.
     fn failed(&mut self, error: &watcher::Error) {
         use watcher::Error::{InitialListFailed, WatchError, WatchStartFailed};
         let status = match error {
@@ -120,7 +121,7 @@ impl Stream {
         // By code: the response about a missing resource is no Status, and has no reason that `is_not_found` knows.
         match status.code {
             404 => *self = Self { availability: Availability::Missing, ..Self::default() },
-            403 => self.availability = Availability::Forbidden,
+            403 if matches!(error, InitialListFailed(_)) => self.availability = Availability::Forbidden,
             _ => {}
         }
     }
@@ -181,6 +182,19 @@ mod tests {
         store.take(0, Ok(Event::Apply(object("shop", "one", "a"))));
         assert_eq!(store.take(0, Err(error(404, "NotFound"))), Some(Availability::Missing), "its CRD was deleted");
         assert_eq!(store.get(&ObjectKey::new("shop", "one")), None);
+    }
+
+    #[test]
+    fn a_watch_that_is_refused_leaves_what_was_listed() {
+        let mut store = Store::new(&Namespaces::All);
+        store.take(0, Ok(Event::Init));
+        store.take(0, Ok(Event::InitApply(object("shop", "one", "a"))));
+        store.take(0, Ok(Event::InitDone));
+        let refused = Status::failure("refused", "Forbidden").with_code(403);
+        let refused = watcher::Error::WatchStartFailed(kube::Error::Api(refused.boxed()));
+        assert_eq!(store.take(0, Err(refused)), None, "when the right is there again, no event says so");
+        assert_eq!(store.availability("shop"), Availability::Listed);
+        assert!(store.get(&ObjectKey::new("shop", "one")).is_some());
     }
 
     #[test]

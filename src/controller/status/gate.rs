@@ -59,10 +59,10 @@ impl<K: Clone + Eq + Hash> Gate<K> {
         }
     }
 
-    /// Records a success. Returns whether the gate was closed.
-    pub(super) fn succeeded(&mut self) -> bool {
+    /// Records a success. It opens the gate, unless the write began before the gate was closed.
+    pub(super) fn succeeded(&mut self, key: &K) {
         self.failed.clear();
-        self.closed.take().is_some()
+        self.closed.take_if(|closed| closed.probe.as_ref() == Some(key));
     }
 
     /// Records a failure. Returns whether it says nothing about the object, because every write fails.

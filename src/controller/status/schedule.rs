@@ -183,10 +183,12 @@ impl<K: Clone + Ord + Hash> Schedule<K> {
         }
     }
 
-    /// Records that an object was written, or is gone. Returns whether all writes of its kind had failed before.
-    pub(super) fn written(&mut self, key: &K, now: Instant) -> bool {
+    /// Records that an object was written, or is gone.
+    pub(super) fn written(&mut self, key: &K, now: Instant) {
         self.unchanged(key, now);
-        self.lanes.get_mut((self.lane_of)(key)).is_some_and(|lane| lane.gate.succeeded())
+        if let Some(lane) = self.lanes.get_mut((self.lane_of)(key)) {
+            lane.gate.succeeded(key);
+        }
     }
 
     /// Records that a write failed. `retry_after` is the pause that the API server asks for; `random`, from 0 to 1,

@@ -16,6 +16,7 @@ use crate::{
     controller::{
         api_access::Cause,
         drain::FINALIZER,
+        limits,
         observed_state::{Finalizer, ObservedState, Sighting},
         streams::{Observed, ResourceKind, Step, WatchEvent},
     },
@@ -173,7 +174,7 @@ impl Intake {
     /// The last writer of the status, if it is not this operator: another operator, or another field manager.
     fn rival(&self, metadata: &ObjectMeta, writer: Option<&str>) -> Option<Arc<str>> {
         let operator = writer.filter(|writer| **writer != **self.sightings.writer());
-        let operator = operator.map(|writer| format!("the operator with the Lease {writer}"));
+        let operator = operator.map(|writer| format!("the operator with the Lease {}", as_name(writer)));
         let manager =
             || Some(format!("the field manager {}", metadata.managed_fields.as_ref()?.first()?.manager.as_deref()?));
         operator.or_else(manager).map(Arc::from)
@@ -223,6 +224,12 @@ impl Intake {
             }
         }
     }
+}
+
+/// The name of a writer as one short line: anyone who may write statuses chooses it, and conditions and the log show it.
+fn as_name(writer: &str) -> String {
+    let printable = |c: char| if c.is_control() { ' ' } else { c };
+    writer.chars().take(limits::WRITER_CHARS).map(printable).collect()
 }
 
 fn reference(watched: ResourceKind, key: ObjectKey) -> Option<Reference> {

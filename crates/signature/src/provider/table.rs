@@ -71,7 +71,7 @@ const ROWS: [Provider; ProviderName::ALL.len()] = [
         ids: &[Pointer("/id")],
         body_bytes: None,
         retries: Retries::Automatic("for 3 days"),
-        bodies: Bodies::Typed,
+        bodies: Bodies::Json,
         handshake: Handshake::None,
         scheme: || {
             Scheme::Signature(SignatureScheme {
@@ -186,7 +186,7 @@ const ROWS: [Provider; ProviderName::ALL.len()] = [
         ids: &[Pointer("/event/id")],
         body_bytes: None,
         retries: Retries::Automatic("for up to 2 days"),
-        bodies: Bodies::Typed,
+        bodies: Bodies::Json,
         handshake: Handshake::None,
         scheme: || Scheme::Signature(SignatureScheme { shape: pairs("v1", None), ..plain("x-pagerduty-signature") }),
     },
@@ -231,7 +231,7 @@ const ROWS: [Provider; ProviderName::ALL.len()] = [
         ids: &[Pointer("/id")],
         body_bytes: None,
         retries: Retries::Automatic("for 10 minutes (webhook events); interactions are not sent again"),
-        bodies: Bodies::Typed,
+        bodies: Bodies::Json,
         handshake: Handshake::DiscordPing,
         scheme: || {
             Scheme::Signature(SignatureScheme {
@@ -332,7 +332,7 @@ const ROWS: [Provider; ProviderName::ALL.len()] = [
         // A message of Pub/Sub has at most 10 MB, which become a third more in base64.
         body_bytes: Some(14 << 20),
         retries: Retries::Automatic("until it is accepted or its retention ends, 7 days by default (Pub/Sub)"),
-        bodies: Bodies::Typed,
+        bodies: Bodies::Json,
         handshake: Handshake::None,
         scheme: || {
             Scheme::Jwt(JwtScheme {
@@ -351,7 +351,7 @@ const ROWS: [Provider; ProviderName::ALL.len()] = [
         ids: &[Pointer("/id")],
         body_bytes: None,
         retries: Retries::Automatic("25 times within 3 days"),
-        bodies: Bodies::Typed,
+        bodies: Bodies::Json,
         handshake: Handshake::None,
         scheme: || Scheme::Certificate(CertificateScheme { webhook_id: "".into(), tolerance: PAYPAL_TOLERANCE }),
     },
@@ -424,7 +424,7 @@ const ROWS: [Provider; ProviderName::ALL.len()] = [
         ids: &[Pointer("/action/id")],
         body_bytes: None,
         retries: Retries::Automatic("3 times, after 30, 60 and 120 seconds"),
-        bodies: Bodies::Typed,
+        bodies: Bodies::Json,
         handshake: Handshake::Head,
         scheme: || Scheme::Url(UrlScheme { covered: Covered::BodyThenUrl, ..UrlScheme::of("x-trello-webhook") }),
     },
@@ -435,7 +435,7 @@ const ROWS: [Provider; ProviderName::ALL.len()] = [
         ids: &[Pointer("/eventId")],
         body_bytes: None,
         retries: Retries::Automatic("once"),
-        bodies: Bodies::Typed,
+        bodies: Bodies::Json,
         handshake: Handshake::OktaChallenge,
         scheme: || Scheme::Token(TokenScheme::bare("authorization")),
     },
@@ -459,7 +459,7 @@ const ROWS: [Provider; ProviderName::ALL.len()] = [
         ids: &[Pointer("/id")],
         body_bytes: None,
         retries: Retries::Automatic("8 times within 4 minutes, after 408 and 502 to 504"),
-        bodies: Bodies::Typed,
+        bodies: Bodies::Json,
         handshake: Handshake::None,
         scheme: || Scheme::Basic,
     },
@@ -470,7 +470,7 @@ const ROWS: [Provider; ProviderName::ALL.len()] = [
         ids: &[Pointer("/id")],
         body_bytes: None,
         retries: Retries::Unknown,
-        bodies: Bodies::Typed,
+        bodies: Bodies::Json,
         handshake: Handshake::None,
         scheme: || Scheme::Token(TokenScheme::bare("authorization")),
     },

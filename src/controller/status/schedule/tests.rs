@@ -179,6 +179,20 @@ fn the_pause_that_the_server_requests_is_kept() {
 }
 
 #[test]
+fn a_write_that_began_before_a_request_to_pause_does_not_end_the_pause() {
+    let mut world = World::new(50, 5);
+    for object in 0..50 {
+        world.schedule.conditions_changed(&object, world.now);
+    }
+    // An API server that throttles rejects some of the writes that arrive together, and accepts others.
+    let pause = Duration::from_secs(30);
+    world.run(pause, |object, _| if object % 2 == 0 { Err(Some(pause)) } else { Ok(()) });
+    assert!(world.tries.len() <= limits::STATUS_WRITES_AT_ONCE, "{:?}", world.tries);
+    world.run(pause * 3, accepts);
+    assert_eq!(world.written.len(), 50);
+}
+
+#[test]
 fn a_held_object_waits_even_if_its_conditions_change() {
     let mut world = World::new(1, 5);
     world.run(millis(100), accepts);

@@ -217,3 +217,13 @@ fn an_object_of_another_class_is_only_passed_on() {
     assert!(intake.sightings.get(ObjectKind::Subscription, &key).is_none(), "no status");
     assert!(intake.sightings.unfinished().is_empty(), "no finalizer");
 }
+
+#[test]
+fn a_bogus_writer_is_one_short_line() {
+    let mut intake = intake();
+    let bogus = format!("them\n{}", "x".repeat(100_000));
+    take(&mut intake, ResourceKind::Endpoints, endpoint("1", Some(1), &json!({ "writer": bogus })));
+    let rival = intake.sightings.get(ObjectKind::Endpoint, &key("orders")).unwrap().rival.unwrap();
+    assert!(rival.starts_with("the operator with the Lease them xxx"), "{}", &rival[..50]);
+    assert!(rival.chars().count() < limits::WRITER_CHARS + 50, "a condition takes 32 KiB: {}", rival.len());
+}
