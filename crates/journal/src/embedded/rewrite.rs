@@ -47,7 +47,7 @@ pub(super) fn choose(engine: &Engine, full: &[Arc<Segment>]) -> Result<Option<Ve
                 return Ok(Some(group));
             }
             group.clear();
-            copy = CopySize::default().with(segment);
+            copy = if sparse { CopySize::default().with(segment) } else { CopySize::default() };
         }
         if sparse {
             group.push(Arc::clone(segment));
