@@ -59,25 +59,25 @@ impl Appender {
             }
         };
         let mut stored: Vec<_> = arrivals.iter().map(of).collect();
-        let (id, kind) = stored.first().map(|event| (event.id.clone(), event.kind.clone())).unwrap_or_default();
+        let kind = || stored.first().map(|event| event.kind.clone()).unwrap_or_default();
         let began = Instant::now();
-        let unheard = LostConfirmationGuard { endpoint, id: &id };
+        let unheard = LostConfirmationGuard { endpoint, id: stored.first().map_or("", |event| &event.id) };
         let answer = timeout_at(inbound.deadline, self.journal.append(arrivals)).await;
         std::mem::forget(unheard);
         self.metrics.appended(began.elapsed());
         let answers = match answer.as_ref().map(|answer| answer.as_deref()) {
             Ok(Ok(answers)) if answers.len() == stored.len() => answers,
-            Ok(Ok(_)) => return Err(self.unavailable(kind, endpoint, "answers", &"not one answer for one event")),
+            Ok(Ok(_)) => return Err(self.unavailable(kind(), endpoint, "answers", &"not one answer for one event")),
             Ok(Err(error)) => {
-                let rejected = self.unavailable(kind.clone(), endpoint, JournalError::kind(error), error);
+                let rejected = self.unavailable(kind(), endpoint, JournalError::kind(error), error);
                 return Err(match error {
-                    JournalError::ShareExhausted(_) => Rejected::StorageExhausted { kind },
-                    JournalError::TooLarge { max, .. } => Rejected::TooLargeToStore { kind, max: *max },
+                    JournalError::ShareExhausted(_) => Rejected::StorageExhausted { kind: kind() },
+                    JournalError::TooLarge { max, .. } => Rejected::TooLargeToStore { kind: kind(), max: *max },
                     _ => rejected,
                 });
             }
             Err(_) => {
-                return Err(self.unavailable(kind, endpoint, "timeout", &"no answer within the endpoint's timeout"));
+                return Err(self.unavailable(kind(), endpoint, "timeout", &"no answer within the endpoint's timeout"));
             }
         };
         for (event, answer) in stored.iter_mut().zip(answers) {

@@ -142,17 +142,17 @@ async fn other_formats_are_refused() {
     drop(journal);
     let format = directory.path().join("FORMAT");
     let own = fs::read_to_string(&format).unwrap();
-    assert!(own.starts_with("grapnel-journal 2"), "{own}");
+    assert!(own.starts_with("grapnel-journal 3"), "{own}");
 
-    fs::write(&format, "grapnel-journal 3 and more\n").unwrap();
+    fs::write(&format, "grapnel-journal 4 and more\n").unwrap();
     let refused = refusal(open(directory.path()));
-    assert!(matches!(refused, OpenError::NewerFormat { found: 3, known: 2 }), "{refused}");
+    assert!(matches!(refused, OpenError::NewerFormat { found: 4, known: 3 }), "{refused}");
     assert!(refused.to_string().contains("run a newer Grapnel"), "{refused}");
-    fs::write(&format, "grapnel-journal 1\n").unwrap();
+    fs::write(&format, "grapnel-journal 2\n").unwrap();
     let refused = refusal(open(directory.path()));
-    assert!(matches!(refused, OpenError::OlderFormat { found: 1, known: 2 }), "{refused}");
-    assert!(refused.to_string().contains("format 1") && refused.to_string().contains("empty directory"), "{refused}");
-    assert_eq!(fs::read_to_string(&format).unwrap(), "grapnel-journal 1\n");
+    assert!(matches!(refused, OpenError::OlderFormat { found: 2, known: 3 }), "{refused}");
+    assert!(refused.to_string().contains("format 2") && refused.to_string().contains("empty directory"), "{refused}");
+    assert_eq!(fs::read_to_string(&format).unwrap(), "grapnel-journal 2\n");
     fs::write(&format, "something else\n").unwrap();
     assert!(matches!(refusal(open(directory.path())), OpenError::NotAJournal(_)));
     // A journal that holds events is not initialized again.

@@ -125,6 +125,10 @@ grapnel_values::bounds! {
     /// endpoint.
     pub const FORMER_UIDS: usize = 8;
 
+    /// Maximum size of a segment that several are rewritten into, in full segments. Kept events take one of them at most, and
+    /// outcomes the others.
+    pub const REWRITE_SEGMENTS: u64 = 4;
+
     /// Minimum garbage in the log before segments are rewritten. The garbage must also be at least a quarter of the
     /// data kept.
     pub const COMPACT_BYTES: u64 = 16 << 20;

@@ -85,7 +85,9 @@ fn list(
     let mut sequences: Vec<_> = entries.iter().map(|(row, _)| row.sequence).collect();
     sequences.sort_unstable();
     let mut ends = ends::find(engine, consumer, &sequences, read)?;
-    page.deliveries.extend(entries.into_iter().map(|(row, event)| {
+    // The outcomes of an event may leave the log as soon as the event is removed.
+    let kept = entries.into_iter().filter(|(row, _)| consumer.endpoint.keeps(row.sequence));
+    page.deliveries.extend(kept.map(|(row, event)| {
         let Row { sequence, state, attempts, due } = *row;
         ends.remove(&sequence).unwrap_or_default().record(event, state, attempts, due.map(Micros::timestamp))
     }));
@@ -133,4 +135,42 @@ fn choose(consumer: &Consumer, query: &DeliveryQuery) -> Chosen {
         }
     }
     chosen
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::{
+        Claim, Exchange, Journal, Retention, Settlement, Start,
+        embedded::small_journal::{arrival, object, open},
+    };
+
+    /// Its outcome may be gone by then, but is not unknown.
+    #[tokio::test]
+    async fn an_event_that_is_removed_meanwhile_is_not_listed() {
+        let directory = tempfile::tempdir().unwrap();
+        let journal = open(directory.path());
+        journal.attach(&object("out"), &object("in"), Start::Now).await.unwrap();
+        journal.append(vec![arrival("in", "a"), arrival("in", "b")]).await.unwrap();
+        let claimed = journal.claim(&object("out"), Claim::new(1, Timestamp::UNIX_EPOCH)).await.unwrap();
+        let delivered = Exchange { time: Timestamp::UNIX_EPOCH, status: Some(204), took: Duration::ZERO };
+        let settled = vec![(claimed.deliveries[0].event.sequence, Settlement::Delivered(delivered))];
+        journal.settle(&object("out"), settled).await.unwrap();
+        let (engine, consumer) = (&journal.engine, journal.engine.consumer(&object("out")).unwrap());
+        let rows = choose(&consumer, &DeliveryQuery { limit: 9, ..DeliveryQuery::default() }).rows;
+        let sequences: Vec<_> = rows.iter().map(|row| row.sequence).collect();
+        let mut loading = Loading::new(engine, &consumer.endpoint, &sequences, LIST_BYTES);
+        let entries = load(&consumer, &mut loading, rows.iter()).unwrap();
+        assert_eq!(entries.len(), 2);
+        let retention = Retention { endpoints: vec![(object("in"), Duration::ZERO)], consumers: Vec::new() };
+        assert_eq!(journal.sweep(retention, Timestamp::UNIX_EPOCH).await.unwrap().events, 1);
+        let mut page = DeliveryPage { deliveries: Vec::new(), next: None };
+        list(engine, &consumer, entries, &mut 0, &mut page).unwrap();
+        let listed: Vec<_> = page.deliveries.iter().map(|row| row.event.sequence()).collect();
+        assert_eq!(listed, sequences[1..]);
+    }
 }

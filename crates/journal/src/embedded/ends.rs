@@ -1,10 +1,10 @@
 //! How the attempts of events ended, as far as the log knows.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, io, sync::Arc};
 
-use super::{Engine, consumer::Consumer, entry, error::from_io, segment::Reader, segments::Segment};
+use super::{Engine, consumer::Consumer, entry, error::from_io, index::Index, segment::Reader, segments::Segment};
 use crate::{
-    DeliveryRecord, DeliveryState, EventEntry, Exchange, Failure, Outcome, Result, Sequence,
+    DeliveryRecord, DeliveryState, EventEntry, Exchange, Failure, JournalError, Outcome, Result, Sequence,
     machine::{End, Ended},
 };
 
@@ -63,6 +63,9 @@ impl Ends {
     }
 }
 
+/// How often the ends are looked up anew because a segment was rewritten or deleted in the meantime.
+const REWRITES: usize = 8;
+
 /// Looks up how the attempts of events ended. The sequences ascend. Adds the bytes read to `read`.
 pub(super) fn find(
     engine: &Engine,
@@ -70,19 +73,36 @@ pub(super) fn find(
     sequences: &[Sequence],
     read: &mut usize,
 ) -> Result<BTreeMap<Sequence, Ends>> {
+    for _ in 0..REWRITES {
+        if let Some(found) = find_in(engine, &engine.segments.all(), consumer, sequences, read)? {
+            return Ok(found);
+        }
+    }
+    Err(JournalError::Io("the log is rewritten faster than it can be read".into(), None))
+}
+
+/// Looks up how the attempts of events ended; `None` if one of the segments is no longer part of the log.
+fn find_in(
+    engine: &Engine,
+    segments: &[Arc<Segment>],
+    consumer: &Consumer,
+    sequences: &[Sequence],
+    read: &mut usize,
+) -> Result<Option<BTreeMap<Sequence, Ends>>> {
     let mut found: BTreeMap<Sequence, Ends> = BTreeMap::new();
     // The newest first: of many attempts, only the last ones count.
-    for segment in engine.segments.all().iter().rev() {
+    for segment in segments.iter().rev() {
         let is_complete = |sequence: &Sequence| found.get(sequence).is_some_and(|ends| ends.complete);
         let open: Vec<Sequence> = sequences.iter().copied().filter(|sequence| !is_complete(sequence)).collect();
-        let (Some(first), Some(last)) = (open.first(), open.last()) else { return Ok(found) };
-        let mut rows = engine.outcome_rows(segment, consumer.number, *first, *last)?;
+        let (Some(first), Some(last)) = (open.first(), open.last()) else { return Ok(Some(found)) };
+        let outcomes = |index: &Index| index.outcomes(consumer.number, *first, *last);
+        let Some(mut rows) = engine.read_segment_index(segment, outcomes)? else { return Ok(None) };
         rows.retain(|(sequence, _)| open.binary_search(sequence).is_ok());
         if rows.is_empty() {
             continue;
         }
         rows.sort_unstable_by_key(|(_, offset)| std::cmp::Reverse(*offset));
-        let mut records = Records::of(segment, consumer)?;
+        let Some(mut records) = Records::of(engine, segment, consumer)? else { return Ok(None) };
         for (sequence, offset) in rows {
             let ends = found.entry(sequence).or_default();
             if !ends.complete {
@@ -95,7 +115,7 @@ pub(super) fn find(
             }
         }
     }
-    Ok(found)
+    Ok(Some(found))
 }
 
 impl Ends {
@@ -122,9 +142,13 @@ struct Records<'a> {
 }
 
 impl<'a> Records<'a> {
-    fn of(segment: &'a Segment, consumer: &Consumer) -> Result<Self> {
-        let reader = segment.reader().map_err(|error| from_io(segment.path().display(), error))?;
-        Ok(Self { segment, consumer: consumer.number, reader, last: None })
+    /// Opens a segment; `None` if it is no longer part of the log.
+    fn of(engine: &Engine, segment: &'a Segment, consumer: &Consumer) -> Result<Option<Self>> {
+        match segment.reader() {
+            Ok(reader) => Ok(Some(Self { segment, consumer: consumer.number, reader, last: None })),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !engine.segments.has(segment.name) => Ok(None),
+            Err(error) => Err(from_io(segment.path().display(), error)),
+        }
     }
 
     /// Returns the ends in the record at `offset`; none if it is damaged.

@@ -12,7 +12,10 @@ use std::{ops::Range, sync::Arc};
 use super::{
     Engine, index::Index, outcomes, rewrite, sealing::ask, segment_name::SegmentName, segments::Segment, task::Task,
 };
-use crate::Result;
+use crate::{
+    Result,
+    limits::{REWRITE_SEGMENTS, SEGMENT_OUTCOMES},
+};
 
 /// Deletes segments without kept events, or rewrites them to the outcomes that are kept.
 pub(super) fn reduce(engine: &Arc<Engine>) -> Result<()> {
@@ -58,6 +61,8 @@ enum Contents {
     Outcomes {
         /// An upper bound of their size.
         bytes: u64,
+        /// Their number, stale ones included.
+        count: u64,
         /// The index is complete, so that the segment can be rewritten.
         sealed: bool,
         /// The segment was rewritten without any event, and most of its outcomes are still kept.
@@ -75,6 +80,7 @@ impl Contents {
         let was_reduced = segment.name.generation > 0 && parts.is_empty();
         Ok(Self::Outcomes {
             bytes: segment.len().saturating_sub(events),
+            count: segment.index(Index::outcome_count),
             sealed: segment.is_sealed(),
             reduced: was_reduced && !outcomes::are_mostly_stale(engine, segment)?,
         })
@@ -97,12 +103,13 @@ fn groups(contents: &[Contents], most: u64) -> Vec<Range<usize>> {
 
 /// Returns how many of the first segments fit into one: at least the first, if it can be rewritten at all.
 fn group_length(contents: &[Contents], most: u64) -> usize {
-    let mut sum: u64 = 0;
+    let (mut bytes, mut outcomes): (u64, u64) = (0, 0);
     let fits = |of: &&Contents| {
-        let Contents::Outcomes { bytes, sealed: true, .. } = of else { return false };
-        let first = sum == 0;
-        sum = sum.saturating_add(*bytes);
-        first || sum <= most
+        let Contents::Outcomes { bytes: more, count, sealed: true, .. } = of else { return false };
+        let first = bytes == 0;
+        bytes = bytes.saturating_add(*more);
+        outcomes = outcomes.saturating_add(*count);
+        first || (bytes <= most && outcomes <= REWRITE_SEGMENTS * SEGMENT_OUTCOMES as u64)
     };
     contents.iter().take_while(fits).count()
 }
@@ -117,9 +124,9 @@ mod tests {
     use super::*;
 
     const EVENTS: Contents = Contents::Events;
-    const FRESH: Contents = Contents::Outcomes { bytes: 40, sealed: true, reduced: false };
-    const REDUCED: Contents = Contents::Outcomes { bytes: 40, sealed: true, reduced: true };
-    const UNSEALED: Contents = Contents::Outcomes { bytes: 40, sealed: false, reduced: false };
+    const FRESH: Contents = Contents::Outcomes { bytes: 40, count: 9, sealed: true, reduced: false };
+    const REDUCED: Contents = Contents::Outcomes { bytes: 40, count: 9, sealed: true, reduced: true };
+    const UNSEALED: Contents = Contents::Outcomes { bytes: 40, count: 9, sealed: false, reduced: false };
 
     #[test]
     fn neighbours_become_one_segment() {
@@ -136,6 +143,9 @@ mod tests {
         assert_eq!(groups(&[FRESH; 5], 100), [0..2, 2..4, 4..5]);
         assert_eq!(groups(&[FRESH; 2], 30), [0..1, 1..2]);
         assert!(groups(&[REDUCED; 2], 79).is_empty());
+        let many = SEGMENT_OUTCOMES as u64;
+        let full = Contents::Outcomes { bytes: 4, count: many, sealed: true, reduced: true };
+        assert_eq!(groups(&[full; 6], 100), [0..4, 4..6]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The journal directory: layout, format version, lock.
 //!
 //! ```text
-//! FORMAT      one line: `grapnel-journal 2 <salt, 16 hex digits>`
+//! FORMAT      one line: `grapnel-journal 3 <salt, 16 hex digits>`
 //! LOCK        held by the process that has the journal open
 //! log/        the segments of the log (*.jnl): the truth; beside the newest, a copy of its records of endpoints and
 //!             consumers (*.copy)
@@ -23,7 +23,7 @@ use crate::{Result, limits::JOURNAL_PROBE_BYTES};
 const FORMAT_NAME: &str = "grapnel-journal";
 
 /// The newest version of the directory format that this build reads and writes.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 
 /// The paths of a journal's files.
 #[derive(Debug, Clone)]

@@ -2,9 +2,9 @@
 //!
 //! | bytes | field |
 //! |---|---|
-//! | 0–3 | `GRN2` |
+//! | 0–3 | `GRN3` |
 //! | 4 | kind |
-//! | 5–7 | of an event: the low 24 bits of the CRC-32 of the payload before the body; zero if unknown, otherwise zero |
+//! | 5–7 | of an event: the low 24 bits of the CRC-32 of the payload before the body, otherwise zero |
 //! | 8–11 | length of the payload |
 //! | 12–15 | CRC-32 of the payload |
 //! | 16–23 | sequence of an event, otherwise zero |
@@ -16,7 +16,8 @@
 //! returns from elsewhere count as damage. The salt is random and secret, so that a sender cannot put bytes into a body
 //! that a search for the next intact record would accept as one.
 //!
-//! The checksum of an event's payload before its body lets a list read that part alone.
+//! The checksum of an event's payload before its body lets a list read that part alone. Of 2^24 damaged ones it misses one,
+//! which a list then shows; all else that reads an event verifies the whole payload.
 
 use super::segment_name::SegmentName;
 use crate::Sequence;
@@ -25,7 +26,7 @@ use crate::Sequence;
 pub(super) const FRAME: usize = 36;
 
 /// The first bytes of every frame.
-pub(super) const MAGIC: [u8; 4] = *b"GRN2";
+pub(super) const MAGIC: [u8; 4] = *b"GRN3";
 
 /// The kind of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,7 +104,7 @@ pub(super) struct Frame {
     pub(super) len: u32,
     /// Checksum of the payload.
     pub(super) checksum: u32,
-    /// [`head_checksum`] of an event's payload before the body; 0 if unknown.
+    /// [`head_checksum`] of an event's payload before the body; 0 of other records.
     pub(super) head: u32,
     pub(super) sequence: Sequence,
     /// Number of the endpoint or consumer.

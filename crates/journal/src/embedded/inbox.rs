@@ -38,6 +38,8 @@ struct Waiting {
 #[derive(Default)]
 pub(super) struct Round {
     pub(super) appends: Vec<(Append, OwnedSemaphorePermit)>,
+    /// The permits of appends that were moved out.
+    pub(super) permits: Vec<OwnedSemaphorePermit>,
     pub(super) tasks: Vec<(Task, Option<OwnedSemaphorePermit>)>,
     /// No round follows this one.
     pub(super) last: bool,

@@ -3,7 +3,6 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
-use tokio::sync::oneshot;
 
 use super::{
     endpoint::Endpoint,
@@ -22,14 +21,6 @@ use crate::{
 pub(super) struct Append {
     pub(super) events: Vec<Incoming>,
     pub(super) answer: Answer<Vec<Appended>>,
-}
-
-impl Append {
-    /// Moves the contents out.
-    pub(super) fn take(&mut self) -> Self {
-        let answer = std::mem::replace(&mut self.answer, oneshot::channel().0);
-        Self { events: std::mem::take(&mut self.events), answer }
-    }
 }
 
 /// An encoded event.

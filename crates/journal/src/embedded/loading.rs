@@ -2,8 +2,6 @@
 
 use std::{io, ops::RangeInclusive, sync::Arc};
 
-use bytes::Bytes;
-
 use super::{
     Engine,
     endpoint::Endpoint,
@@ -58,25 +56,17 @@ impl Part for EventSummary {
             if !is_of(&frame, endpoint, position) {
                 return Ok((None, read));
             }
-            if let Some(summary) = summary(&frame, &start) {
-                return Ok((Some(summary), read));
+            match decode_summary(&frame, start.clone()) {
+                Some((summary, head)) => {
+                    let checksum = start.get(..head).map(|head| head_checksum(crc32fast::hash(head)));
+                    return Ok(((checksum == Some(frame.head)).then_some(summary), read));
+                }
+                None if len >= position.len as usize => return Ok((None, read)),
+                // Its headers are longer.
+                None => len = len.saturating_mul(8).min(position.len as usize),
             }
-            if frame.head == 0 || len >= position.len as usize {
-                break;
-            }
-            len = len.saturating_mul(8).min(position.len as usize);
         }
-        // Written before heads had checksums, or damaged: the checksum of the whole decides.
-        let (whole, more) = StoredEvent::read(reader, endpoint, position)?;
-        Ok((whole.map(|event| event.summary()), read + more))
     }
-}
-
-/// Decodes the start of an event's payload, if it has all of the head and that is intact.
-fn summary(frame: &Frame, start: &Bytes) -> Option<EventSummary> {
-    let (summary, head) = decode_summary(frame, start.clone())?;
-    let checksum = head_checksum(crc32fast::hash(start.get(..head)?));
-    (frame.head != 0 && checksum == frame.head).then_some(summary)
 }
 
 fn is_of(frame: &Frame, endpoint: u32, position: &Position) -> bool {

@@ -62,20 +62,22 @@ impl Engine {
         self.read_index(|| self.segments.positions(endpoint.number, first, last, limit))
     }
 
-    /// Returns every outcome of a consumer's events between `first` and `last` in a segment: see
-    /// [`Index::outcomes`](super::index::Index::outcomes). Rebuilds an unreadable index from the log.
-    pub(super) fn outcome_rows(
+    /// Reads the index of a segment; `None` if the segment has been rewritten or deleted in the meantime. Rebuilds an
+    /// unreadable index from the log.
+    pub(super) fn read_segment_index<T>(
         &self,
         segment: &Segment,
-        consumer: u32,
-        first: Sequence,
-        last: Sequence,
-    ) -> Result<Vec<(Sequence, u32)>> {
-        self.read_index(|| segment.index(|index| index.outcomes(consumer, first, last)))
+        read: impl Fn(&Index) -> io::Result<T>,
+    ) -> Result<Option<T>> {
+        match segment.index(&read) {
+            Ok(found) => Ok(Some(found)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !self.segments.has(segment.name) => Ok(None),
+            Err(_) => self.read_index(|| segment.index(&read)).map(Some),
+        }
     }
 
-    /// Reads an index. Rebuilds an unreadable one from the log, and reads again.
-    pub(super) fn read_index<T>(&self, read: impl Fn() -> io::Result<T>) -> Result<T> {
+    /// Reads indexes. Rebuilds an unreadable one from the log, and reads again.
+    fn read_index<T>(&self, read: impl Fn() -> io::Result<T>) -> Result<T> {
         let outcome = match read() {
             Err(error) if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::NotFound) => {
                 self.mend_indexes();

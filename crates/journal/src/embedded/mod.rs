@@ -72,6 +72,8 @@ mod sealing;
 mod segment;
 mod segment_name;
 mod segments;
+#[cfg(test)]
+mod small_journal;
 mod staged;
 mod sweep;
 mod task;

@@ -6,34 +6,32 @@ use std::sync::Arc;
 use super::{Engine, consumer::Consumer, segments::Segment};
 use crate::{Result, Sequence};
 
-/// Returns whether the segment has outcomes of kept events.
+/// Returns whether the segment has outcomes of kept events. A segment that is no longer part of the log has none.
 pub(super) fn has_kept(engine: &Engine, segment: &Segment) -> Result<bool> {
-    engine.read_index(|| {
+    let found = engine.read_segment_index(segment, |index| {
         let (mut owners, mut found) = (Owners::new(engine), false);
-        segment.index(|index| {
-            index.visit_outcomes(&mut |consumer, sequence| {
-                found = owners.keep(consumer, sequence);
-                !found
-            })
+        index.visit_outcomes(&mut |consumer, sequence| {
+            found = owners.keep(consumer, sequence);
+            !found
         })?;
         Ok(found)
-    })
+    })?;
+    Ok(found.unwrap_or(false))
 }
 
 /// Returns whether at least half of the outcomes in the segment are stale. Rewriting it then halves them, so that the
 /// same outcomes are copied only a few times.
 pub(super) fn are_mostly_stale(engine: &Engine, segment: &Segment) -> Result<bool> {
-    engine.read_index(|| {
+    let stale = engine.read_segment_index(segment, |index| {
         let (mut owners, mut all, mut kept) = (Owners::new(engine), 0_u64, 0_u64);
-        segment.index(|index| {
-            index.visit_outcomes(&mut |consumer, sequence| {
-                all += 1;
-                kept += u64::from(owners.keep(consumer, sequence));
-                true
-            })
+        index.visit_outcomes(&mut |consumer, sequence| {
+            all += 1;
+            kept += u64::from(owners.keep(consumer, sequence));
+            true
         })?;
         Ok(all > 0 && 2 * kept <= all)
-    })
+    })?;
+    Ok(stale.unwrap_or(false))
 }
 
 /// Looks up consumers by number; rows of one consumer follow one another.

@@ -19,7 +19,11 @@ use super::{
     segments::{Segment, decode_event, index_outcomes, scan},
     task::{Rewritten, Task},
 };
-use crate::{Result, machine::Micros};
+use crate::{
+    Result,
+    limits::{REWRITE_SEGMENTS, SEGMENT_OUTCOMES},
+    machine::Micros,
+};
 
 /// Bytes of records that are written together.
 const WRITE_BYTES: u64 = 1 << 20;
@@ -28,25 +32,59 @@ const WRITE_BYTES: u64 = 1 << 20;
 /// without kept events are left to [`eventless`](super::eventless).
 pub(super) fn choose(engine: &Engine, full: &[Arc<Segment>]) -> Result<Option<Vec<Arc<Segment>>>> {
     let segment_bytes = engine.limits.segment_bytes;
-    let mut group: Vec<Arc<Segment>> = Vec::new();
+    let (mut group, mut copy) = (Vec::<Arc<Segment>>::new(), CopySize::default());
     let saves = |group: &[Arc<Segment>]| {
         let (len, live) = group.iter().fold((0, 0), |(len, live), s| (len + s.len(), live + s.live_bytes()));
         !group.is_empty() && live * 2 < len && len - live > segment_bytes / 4
     };
     for segment in full {
         let sparse = segment.live_bytes() * 2 < segment.len() && can_shrink(engine, segment)?;
-        let live: u64 = group.iter().map(|segment| segment.live_bytes()).sum();
-        if !sparse || live + segment.live_bytes() > segment_bytes {
+        let with = copy.with(segment);
+        if sparse && with.fits(segment_bytes) {
+            copy = with;
+        } else {
             if saves(&group) {
                 return Ok(Some(group));
             }
             group.clear();
+            copy = if sparse { CopySize::default().with(segment) } else { CopySize::default() };
         }
         if sparse {
             group.push(Arc::clone(segment));
         }
     }
     Ok(saves(&group).then_some(group))
+}
+
+/// Upper bounds of what is copied from segments. The offsets and the index in memory of a copy have limits.
+#[derive(Debug, Clone, Copy, Default)]
+struct CopySize {
+    /// Bytes of the kept events.
+    live: u64,
+    /// Bytes of all that is copied.
+    bytes: u64,
+    outcomes: u64,
+}
+
+impl CopySize {
+    fn with(self, segment: &Segment) -> Self {
+        let (events, outcomes) = segment.index(|index| {
+            let events: u64 = index.parts().iter().map(|part| part.bytes).sum();
+            (events, index.outcome_count())
+        });
+        let live = segment.live_bytes();
+        Self {
+            live: self.live + live,
+            bytes: self.bytes + segment.len().saturating_sub(events.saturating_sub(live)),
+            outcomes: self.outcomes + outcomes,
+        }
+    }
+
+    fn fits(self, segment_bytes: u64) -> bool {
+        self.live <= segment_bytes
+            && self.bytes <= REWRITE_SEGMENTS * segment_bytes
+            && self.outcomes <= REWRITE_SEGMENTS * SEGMENT_OUTCOMES as u64
+    }
 }
 
 /// Returns whether rewriting frees space. A rewritten segment without removed events and with few stale outcomes consists

@@ -22,7 +22,7 @@ use super::{
     writer::Writer,
 };
 use crate::{
-    Result,
+    JournalError, Result,
     limits::{SEGMENT_BYTES_MOST, SEGMENT_EVENTS, SEGMENT_OUTCOMES, SEGMENTS_SEALING},
     machine::Micros,
 };
@@ -36,14 +36,26 @@ impl Writer {
         if !is_full(self.log.position(), self.log.head_bytes(), rows, self.engine.limits.segment_bytes) {
             return;
         }
-        if let Err(error) = self.rotate() {
-            tracing::error!(%error, "the journal rejects writes until it can start a new segment");
-            self.health.break_off(Instant::now(), &error);
-        }
+        // The writer's health has the error.
+        let _ = self.rotate();
     }
 
     /// Begins a new segment. Unacknowledged data in the previous segment is no longer part of the log.
+    ///
+    /// # Errors
+    /// Nothing more may be written to the previous segment: its end is in the head of the next one, which may be on disk.
     pub(super) fn rotate(&mut self) -> Result<()> {
+        let rotated = self.begin_next();
+        if let Err(error) = rotated.as_ref().map_err(JournalError::clone_for_caller)
+            && !self.health.is_broken()
+        {
+            tracing::error!(%error, "the journal rejects writes until it can start a new segment");
+            self.health.break_off(Instant::now(), &error);
+        }
+        rotated
+    }
+
+    fn begin_next(&mut self) -> Result<()> {
         let engine = Arc::clone(&self.engine);
         let sync = |log: &mut OpenSegment| log.sync().map_err(|error| from_io(log.segment.path().display(), error));
         if !self.health.is_broken() {
@@ -85,7 +97,20 @@ impl Writer {
     }
 
     /// Replaces segments by a rewritten one, and deletes them.
+    ///
+    /// # Errors
+    /// If the segments still count, the rewritten one is deleted. It is complete: the next start would take it for a part
+    /// of the log, although they may have been rewritten differently since.
     pub(super) fn replace_segments(&mut self, rewritten: Rewritten) -> Result<()> {
+        let name = rewritten.segment.name;
+        let replaced = self.can_write().and_then(|()| self.replace(rewritten));
+        if replaced.is_err() && !self.engine.segments.has(name) {
+            self.engine.layout.remove(name).map_err(|error| from_io(name, error))?;
+        }
+        replaced
+    }
+
+    fn replace(&mut self, rewritten: Rewritten) -> Result<()> {
         let Rewritten { segment, replaced } = rewritten;
         let live = live(&self.engine, &segment).map_err(|error| from_io(segment.path().display(), error))?;
         for live in live {
@@ -153,6 +178,34 @@ pub(super) fn begin(engine: &Engine, name: SegmentName, before: Option<(u64, u64
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        Journal,
+        embedded::{
+            small_journal::{arrival, block_rotation, object, open},
+            task::Task,
+        },
+    };
+
+    /// The head of the new segment says where the one before ends. If it is on disk although the rotation failed, the next
+    /// start cuts off what was written behind that end.
+    #[tokio::test]
+    async fn nothing_is_written_after_a_failed_rotation() {
+        let directory = tempfile::tempdir().unwrap();
+        let journal = open(directory.path());
+        journal.append(vec![arrival("in", "before")]).await.unwrap();
+        let obstacle = block_rotation(&journal);
+        journal.engine.ask(Task::Rotate).await.unwrap_err();
+        journal.append(vec![arrival("in", "meanwhile")]).await.unwrap_err();
+        std::fs::remove_dir(obstacle).unwrap();
+        while journal.append(vec![arrival("in", "after")]).await.is_err() {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        drop(journal);
+        let journal = open(directory.path());
+        for (id, kept) in [("before", true), ("meanwhile", false), ("after", true)] {
+            assert_eq!(journal.event(&object("in"), id).await.unwrap().is_some(), kept, "{id}");
+        }
+    }
 
     #[test]
     fn a_segment_is_full_by_its_size_its_events_or_its_outcomes() {

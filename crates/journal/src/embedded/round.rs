@@ -43,9 +43,9 @@ impl Writer {
                     if !round.appends.is_empty() {
                         self.log.mark();
                     }
-                    for (append, _) in round.appends.iter_mut() {
-                        // The events are moved; the permit stays until the round is over.
-                        self.stage_append(append.take());
+                    for (append, permit) in round.appends.drain(..) {
+                        round.permits.push(permit);
+                        self.stage_append(append);
                     }
                 }
                 Err(error) => {
@@ -57,7 +57,7 @@ impl Writer {
             let _ = self.flush();
         }
         round.tasks.clear();
-        round.appends.clear();
+        round.permits.clear();
         self.report();
     }
 

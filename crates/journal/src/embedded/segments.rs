@@ -297,6 +297,11 @@ impl Segments {
         self.all.read().clone()
     }
 
+    /// Returns whether a segment is part of the log.
+    pub(super) fn has(&self, name: SegmentName) -> bool {
+        self.all.read().iter().any(|segment| segment.name == name)
+    }
+
     pub(super) fn push(&self, segment: Arc<Segment>) {
         self.all.write().push(segment);
     }

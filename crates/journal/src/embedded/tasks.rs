@@ -72,7 +72,7 @@ impl Writer {
                 let _ = answer.send(outcome);
             }
             Task::Replace { rewritten, answer } => {
-                let outcome = self.can_write().and_then(|()| self.replace_segments(rewritten));
+                let outcome = self.replace_segments(rewritten);
                 let _ = answer.send(outcome);
             }
             Task::Close(answer) => {

@@ -98,6 +98,14 @@ impl Index {
         }
     }
 
+    /// Returns the number of outcomes.
+    pub(super) fn outcome_count(&self) -> u64 {
+        match self {
+            Self::Active(active) => active.rows().1 as u64,
+            Self::Sealed(sealed) => sealed.outcome_count(),
+        }
+    }
+
     /// Calls `visit` with the consumer and sequence of each outcome, consumer by consumer, until it returns false.
     pub(super) fn visit_outcomes(&self, visit: &mut dyn FnMut(u32, Sequence) -> bool) -> io::Result<()> {
         match self {

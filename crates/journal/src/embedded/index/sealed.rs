@@ -179,6 +179,10 @@ impl SealedIndex {
         Ok(found)
     }
 
+    pub(super) fn outcome_count(&self) -> u64 {
+        self.consumers.last().map_or(0, |rows| rows.end)
+    }
+
     pub(super) fn visit_outcomes(&self, visit: &mut dyn FnMut(u32, Sequence) -> bool) -> io::Result<()> {
         let file = self.file()?;
         let mut consumers = self.consumers.iter().peekable();

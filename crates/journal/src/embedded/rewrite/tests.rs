@@ -1,37 +1,16 @@
 use std::{fs, path::Path, time::Duration};
 
-use bytes::Bytes;
-use grapnel_api::{Incarnation, ObjectKey};
 use jiff::Timestamp;
 
 use super::*;
 use crate::{
-    Arrival, Claim, EventEntry, EventQuery, Exchange, Journal, Retention, Settlement, Start,
-    embedded::{EmbeddedJournal, EmbeddedOptions},
-    testing::validated,
+    Claim, EventEntry, EventQuery, Exchange, Journal, Retention, Settlement, Start,
+    embedded::{
+        EmbeddedJournal, ends,
+        index::ActiveIndex,
+        small_journal::{arrival, block_rotation, object, open},
+    },
 };
-
-fn open(directory: &Path) -> EmbeddedJournal {
-    let directory = directory.to_owned();
-    EmbeddedJournal::open(EmbeddedOptions { directory, max_bytes: 0, namespace_share: None, strict: false }).unwrap()
-}
-
-fn object(name: &str) -> Incarnation {
-    Incarnation::of_file(ObjectKey::new("shop", name))
-}
-
-fn arrival(endpoint: &str, id: &str) -> Arrival {
-    Arrival {
-        endpoint: object(endpoint),
-        validated: validated(id, "order.created", Bytes::from_static(b"{}")),
-        received: Timestamp::UNIX_EPOCH,
-        content_type: None,
-        remote: None,
-        headers: Vec::new(),
-        window: None,
-        max_bytes: None,
-    }
-}
 
 /// A journal whose first segment is full, and has one event that is removed and one that is kept.
 async fn with_removed_event(directory: &Path) -> EmbeddedJournal {
@@ -114,4 +93,79 @@ async fn an_unfinished_copy_replaces_nothing() {
     fs::remove_file(layout.log_file(first)).unwrap();
     let journal = open(directory.path());
     assert!(journal.event(&object("in"), "b").await.unwrap().is_some());
+}
+
+/// A rewritten segment that did not replace its sources is deleted: they may be rewritten in other groups later, and the
+/// next start would read both copies.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_copy_is_deleted() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = with_removed_event(directory.path()).await;
+    let engine = Arc::clone(&journal.engine);
+    let rewritten = tokio::task::spawn_blocking(move || {
+        let full: Vec<_> = engine.segments.all().into_iter().take(1).collect();
+        engine.keeper.wait_until(|| full[0].is_sealed());
+        rewrite(&engine, &full).unwrap().unwrap()
+    });
+    let rewritten = rewritten.await.unwrap();
+    let file = journal.engine.layout.log_file(rewritten.segment.name);
+    assert!(file.exists());
+    block_rotation(&journal);
+    journal.engine.ask(Task::Rotate).await.unwrap_err();
+    journal.engine.ask(|answer| Task::Replace { rewritten, answer }).await.unwrap_err();
+    assert!(!file.exists());
+    assert!(journal.event(&object("in"), "kept").await.unwrap().is_some());
+}
+
+/// Segments with few events, and many outcomes that may all be kept: a copy of all of them would be far larger than a
+/// segment.
+#[tokio::test]
+async fn a_copy_has_a_maximum_size() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = open(directory.path());
+    let full: Vec<_> = (100..120).map(|id| full_of_outcomes(&journal.engine, id)).collect();
+    let chosen = choose(&journal.engine, &full).unwrap().unwrap();
+    assert_eq!(chosen.len() as u64, REWRITE_SEGMENTS);
+}
+
+/// A segment of full size with one small event.
+fn full_of_outcomes(engine: &Engine, id: u64) -> Arc<Segment> {
+    let mut index = ActiveIndex::default();
+    index.event(1, Position { sequence: id, offset: 100, len: 100, received: Micros(0) });
+    let head = SegmentHead { last: id, time: Micros(0), previous: 0, previous_end: 0 };
+    let name = SegmentName { id, generation: 0 };
+    let segment = Segment::new(&engine.layout, name, head, engine.limits.segment_bytes, Index::Active(index));
+    segment.seal(&engine.layout).unwrap();
+    segment.add_live(1, 100);
+    Arc::new(segment)
+}
+
+/// A list reads segment after segment, while they are rewritten and their files deleted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn outcomes_are_found_while_their_segment_is_rewritten() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = open(directory.path());
+    journal.attach(&object("out"), &object("in"), Start::Now).await.unwrap();
+    journal.append(vec![arrival("in", "a")]).await.unwrap();
+    journal.engine.ask(Task::Rotate).await.unwrap();
+    let claimed = journal.claim(&object("out"), Claim::new(1, Timestamp::UNIX_EPOCH)).await.unwrap();
+    let sequence = claimed.deliveries[0].event.sequence;
+    let delivered = Exchange { time: Timestamp::UNIX_EPOCH, status: Some(204), took: Duration::ZERO };
+    journal.settle(&object("out"), vec![(sequence, Settlement::Delivered(delivered))]).await.unwrap();
+    journal.engine.ask(Task::Rotate).await.unwrap();
+    let engine = Arc::clone(&journal.engine);
+    let rewrites = tokio::task::spawn_blocking(move || {
+        for _ in 0..50 {
+            let source = Arc::clone(&engine.segments.all()[1]);
+            engine.keeper.wait_until(|| source.is_sealed());
+            let rewritten = rewrite(&engine, &[source]).unwrap().unwrap();
+            sealing::ask(&engine, |answer| Task::Replace { rewritten, answer }).unwrap();
+        }
+    });
+    let consumer = journal.engine.consumer(&object("out")).unwrap();
+    while !rewrites.is_finished() {
+        let found = ends::find(&journal.engine, &consumer, &[sequence], &mut 0).unwrap();
+        assert!(found.contains_key(&sequence));
+    }
+    rewrites.await.unwrap();
 }
