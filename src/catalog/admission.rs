@@ -4,6 +4,7 @@
 //! the same reasons with and without a cluster. Unknown fields are errors: an API server prunes them silently, and what
 //! they were meant to configure is lost.
 
+mod leaf_rules;
 mod sentence;
 
 use std::sync::LazyLock;
@@ -14,6 +15,7 @@ use jsonschema::Validator as SchemaValidator;
 use kube::core::cel::{CompiledSchema, Validator as RuleValidator, compile_schema};
 use serde_json::{Map, Value, json};
 
+use self::leaf_rules::LeafRules;
 use super::compile::Problem;
 use crate::catalog::limits;
 
@@ -21,6 +23,9 @@ use crate::catalog::limits;
 pub struct Admission {
     schema: Value,
     fields: Result<SchemaValidator, String>,
+    /// Rules of scalar fields.
+    leaf_rules: LeafRules,
+    /// All other rules.
     rules: CompiledSchema,
 }
 
@@ -29,8 +34,8 @@ thread_local! {
     static RULES: RuleValidator = RuleValidator::new();
 }
 
-static ENDPOINT: LazyLock<Admission> = LazyLock::new(|| Admission::of(&definition::endpoint()));
-static SUBSCRIPTION: LazyLock<Admission> = LazyLock::new(|| Admission::of(&definition::subscription()));
+static ENDPOINT: LazyLock<Admission> = LazyLock::new(|| Admission::of(0, &definition::endpoint()));
+static SUBSCRIPTION: LazyLock<Admission> = LazyLock::new(|| Admission::of(1, &definition::subscription()));
 
 impl Admission {
     /// Checks of `WebhookEndpoint`.
@@ -43,7 +48,7 @@ impl Admission {
         &SUBSCRIPTION
     }
 
-    fn of(definition: &Value) -> Self {
+    fn of(number: usize, definition: &Value) -> Self {
         let schema = definition::schema(definition).cloned().unwrap_or_else(|| json!({}));
         let mut fields = schema.clone();
         // The author does not write the status.
@@ -53,7 +58,9 @@ impl Admission {
         with_alternatives(&mut fields);
         let mut rules = schema.clone();
         completion::without_type_tests(&mut rules);
+        let leaf_rules = LeafRules::take(number, &mut rules);
         Self {
+            leaf_rules,
             fields: jsonschema::options().build(&fields).map_err(|error| error.to_string()),
             rules: compile_schema(&rules),
             schema,
@@ -93,18 +100,18 @@ impl Admission {
     pub fn rules(&self, object: &Value) -> Vec<Problem> {
         let mut texts = object.clone();
         completion::integers_as_texts(&self.schema, &mut texts);
-        match RULES.with(|validator| validator.validate_compiled(&self.rules, &texts, None)) {
-            Ok(()) => Vec::new(),
-            Err(errors) => errors
-                .into_vec()
-                .into_iter()
-                .map(|error| {
-                    let pointer = pointer(&error.field_path);
-                    let message = sentence::of_rule(error.message, object.pointer(&pointer));
-                    Problem::new(pointer, Reason::InvalidSpec, message)
-                })
-                .collect(),
-        }
+        let (leaves, others) = RULES.with(|validator| {
+            let leaves = self.leaf_rules.violations(validator, &texts);
+            let others = validator.validate_compiled(&self.rules, &texts, None);
+            (leaves, others.err().map(|errors| errors.into_vec()).unwrap_or_default())
+        });
+        let others = others.into_iter().map(|error| (pointer(&error.field_path), error.message));
+        let violations = leaves.into_iter().chain(others);
+        let problem = |(pointer, message): (String, String)| {
+            let message = sentence::of_rule(message, object.pointer(&pointer));
+            Problem::new(pointer, Reason::InvalidSpec, message)
+        };
+        violations.map(problem).collect()
     }
 
     fn unknown_fields(&self, object: &Value) -> Unknown {

@@ -46,6 +46,12 @@ grapnel_values::bounds! {
     /// Maximum problems reported per object; the others appear once these are fixed.
     pub const PROBLEMS_PER_OBJECT: usize = 20;
 
+    /// Maximum remembered results of the CEL rules of scalar fields, for each thread that checks objects.
+    pub const REMEMBERED_RULE_RESULTS: usize = 4096;
+
+    /// Maximum length of a value whose result is remembered, in bytes as JSON.
+    pub const REMEMBERED_RULE_BYTES: usize = 256;
+
     /// Maximum length of a value that a problem quotes, in bytes as JSON; of a longer one only the pointer is given.
     pub const QUOTED_VALUE_BYTES: usize = 256;
 }
