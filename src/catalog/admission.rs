@@ -34,8 +34,8 @@ thread_local! {
     static RULES: RuleValidator = RuleValidator::new();
 }
 
-static ENDPOINT: LazyLock<Admission> = LazyLock::new(|| Admission::of(0, &definition::endpoint()));
-static SUBSCRIPTION: LazyLock<Admission> = LazyLock::new(|| Admission::of(1, &definition::subscription()));
+static ENDPOINT: LazyLock<Admission> = LazyLock::new(|| Admission::of(&definition::endpoint()));
+static SUBSCRIPTION: LazyLock<Admission> = LazyLock::new(|| Admission::of(&definition::subscription()));
 
 impl Admission {
     /// Checks of `WebhookEndpoint`.
@@ -48,7 +48,7 @@ impl Admission {
         &SUBSCRIPTION
     }
 
-    fn of(number: usize, definition: &Value) -> Self {
+    fn of(definition: &Value) -> Self {
         let schema = definition::schema(definition).cloned().unwrap_or_else(|| json!({}));
         let mut fields = schema.clone();
         // The author does not write the status.
@@ -58,7 +58,7 @@ impl Admission {
         with_alternatives(&mut fields);
         let mut rules = schema.clone();
         completion::without_type_tests(&mut rules);
-        let leaf_rules = LeafRules::take(number, &mut rules);
+        let leaf_rules = LeafRules::take(&mut rules);
         Self {
             leaf_rules,
             fields: jsonschema::options().build(&fields).map_err(|error| error.to_string()),

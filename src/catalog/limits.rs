@@ -46,7 +46,7 @@ grapnel_values::bounds! {
     /// Maximum problems reported per object; the others appear once these are fixed.
     pub const PROBLEMS_PER_OBJECT: usize = 20;
 
-    /// Maximum remembered results of the CEL rules of scalar fields, for each thread that checks objects.
+    /// Maximum remembered results of the CEL rules of scalar fields, for each kind.
     pub const REMEMBERED_RULE_RESULTS: usize = 4096;
 
     /// Maximum length of a value whose result is remembered, in bytes as JSON.

@@ -8,7 +8,7 @@ use crate::catalog::Subscription;
 #[derive(Debug, Default)]
 pub(super) struct PauseReport {
     /// The end that was published last.
-    told: Option<Timestamp>,
+    published: Option<Timestamp>,
 }
 
 impl PauseReport {
@@ -20,8 +20,8 @@ impl PauseReport {
 
     /// Publishes the end of the pause, if it has changed.
     pub(super) fn update(&mut self, subscription: &Subscription, until: Option<Timestamp>) {
-        if until != self.told {
-            self.told = until;
+        if until != self.published {
+            self.published = until;
             publish(subscription, until);
         }
     }

@@ -371,8 +371,10 @@ impl Worker {
     }
 
     fn expect_due(&mut self, due: Option<Timestamp>) {
-        let now = self.now();
-        due.into_iter().for_each(|due| self.next_due.expect(due, now));
+        if let Some(due) = due {
+            let now = self.now();
+            self.next_due.expect(due, now);
+        }
     }
 
     fn now(&self) -> AdmissionTime {
@@ -407,8 +409,10 @@ impl Worker {
             }
             return now >= deadline + limits::SHUTDOWN_SETTLE;
         }
-        let passed = self.next_due.passed(self.now(), &self.subscription.retry);
-        self.more |= passed;
+        if self.next_due.check().is_some_and(|check| now >= check) {
+            let now = self.now();
+            self.more |= self.next_due.passed(now, &self.subscription.retry);
+        }
         false
     }
 }

@@ -3,10 +3,11 @@
 //! Most of these rules match a regular expression, which the evaluator compiles for each evaluation, and most objects have
 //! the same few values there: the defaults. A result depends on the rule and the value alone.
 
-use std::{cell::RefCell, collections::HashMap};
+use std::collections::HashMap;
 
 use grapnel_values::pointer::escaped;
 use kube::core::cel::{CompiledSchema, Validator, compile_schema};
+use parking_lot::Mutex;
 use serde_json::{Map, Value};
 
 use crate::catalog::limits::{REMEMBERED_RULE_BYTES, REMEMBERED_RULE_RESULTS};
@@ -14,17 +15,12 @@ use crate::catalog::limits::{REMEMBERED_RULE_BYTES, REMEMBERED_RULE_RESULTS};
 /// The keyword of CEL rules.
 const RULES: &str = "x-kubernetes-validations";
 
-thread_local! {
-    /// Messages by schema, node and value.
-    static RESULTS: RefCell<HashMap<(usize, usize, String), Vec<String>>> = RefCell::default();
-}
-
 /// The rules of the scalar fields of a schema.
 pub(super) struct LeafRules {
-    /// Distinguishes schemas in the remembered results.
-    schema: usize,
     root: Node,
     leaves: Vec<CompiledSchema>,
+    /// Messages by leaf and value.
+    results: Mutex<HashMap<(usize, String), Vec<String>>>,
 }
 
 /// A node of the schema that has such rules, or leads to them.
@@ -37,11 +33,11 @@ struct Node {
 }
 
 impl LeafRules {
-    /// Takes the rules of scalar fields out of `rules`. `schema` is a number of its own.
-    pub(super) fn take(schema: usize, rules: &mut Value) -> Self {
+    /// Takes the rules of scalar fields out of `rules`.
+    pub(super) fn take(rules: &mut Value) -> Self {
         let mut leaves = Vec::new();
         let root = Node::take(rules, &mut leaves);
-        Self { schema, root, leaves }
+        Self { root, leaves, results: Mutex::default() }
     }
 
     /// Violations in an object: JSON Pointers and messages.
@@ -87,22 +83,21 @@ impl LeafRules {
 
     /// The messages of the rules that a value violates.
     fn messages(&self, validator: &Validator, leaf: usize, value: &Value) -> Vec<String> {
-        let key = (self.schema, leaf, value.to_string());
-        if let Some(known) = RESULTS.with_borrow(|results| results.get(&key).cloned()) {
-            return known;
+        let key = (leaf, value.to_string());
+        if let Some(known) = self.results.lock().get(&key) {
+            return known.clone();
         }
         let Some(rules) = self.leaves.get(leaf) else { return Vec::new() };
         let messages: Vec<String> = match validator.validate_compiled(rules, value, None) {
             Ok(()) => Vec::new(),
             Err(errors) => errors.into_vec().into_iter().map(|error| error.message).collect(),
         };
-        if key.2.len() <= REMEMBERED_RULE_BYTES {
-            RESULTS.with_borrow_mut(|results| {
-                if results.len() >= REMEMBERED_RULE_RESULTS {
-                    results.clear();
-                }
-                results.insert(key, messages.clone());
-            });
+        if key.1.len() <= REMEMBERED_RULE_BYTES {
+            let mut results = self.results.lock();
+            if results.len() >= REMEMBERED_RULE_RESULTS {
+                results.clear();
+            }
+            results.insert(key, messages.clone());
         }
         messages
     }
@@ -167,7 +162,7 @@ mod tests {
                 },
             },
         });
-        let rules = LeafRules::take(usize::MAX, &mut schema);
+        let rules = LeafRules::take(&mut schema);
         assert!(schema.get(RULES).is_some() && schema.pointer("/properties/delay/x-kubernetes-validations").is_none());
         let validator = Validator::new();
         for _ in 0..2 {
@@ -181,8 +176,7 @@ mod tests {
         }
         let long = "1".repeat(REMEMBERED_RULE_BYTES) + "s";
         assert_eq!(rules.violations(&validator, &json!({ "delay": long })), []);
-        let (many, is_long) =
-            RESULTS.with_borrow(|results| (results.len(), results.keys().any(|key| key.2.contains(&long))));
-        assert!(many <= REMEMBERED_RULE_RESULTS && !is_long);
+        let results = rules.results.lock();
+        assert!(results.len() <= REMEMBERED_RULE_RESULTS && !results.keys().any(|key| key.1.contains(&long)));
     }
 }

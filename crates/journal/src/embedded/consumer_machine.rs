@@ -10,7 +10,7 @@ pub(super) struct ConsumerMachine {
     /// Number of the consumer.
     pub(super) number: u32,
     state: Mutex<ConsumerState>,
-    /// Wakes whoever waits for something to claim.
+    /// Wakes the tasks that wait for something to claim.
     pub(super) notify: Notify,
 }
 

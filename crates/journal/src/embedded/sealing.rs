@@ -1,4 +1,4 @@
-//! Sealing: the index and the ids of a full segment become files. Whoever waits for the writer does it meanwhile, because
+//! Sealing: the index and the ids of a full segment become files. A task that waits for the writer seals meanwhile, because
 //! the writer may itself wait for segments to be sealed.
 
 use std::{io, sync::Arc, time::Duration};

@@ -50,18 +50,23 @@ async fn after_power_cut(journal: &EmbeddedJournal, from: &Path) -> tempfile::Te
     copy
 }
 
-/// The rewritten segment counts from its last record on, before anything is deleted: also if the power goes then.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rewritten_segment_relies_on_durable_removals_only() {
-    let directory = tempfile::tempdir().unwrap();
-    let journal = with_removed_event(directory.path()).await;
+/// Rewrites the oldest segment, once it is sealed.
+async fn rewrite_first(journal: &EmbeddedJournal) -> Rewritten {
     let engine = Arc::clone(&journal.engine);
     let rewritten = tokio::task::spawn_blocking(move || {
         let full: Vec<_> = engine.segments.all().into_iter().take(1).collect();
         engine.keeper.wait_until(|| full[0].is_sealed());
         rewrite(&engine, &full).unwrap().unwrap()
     });
-    assert_eq!(rewritten.await.unwrap().segment.index(Index::parts)[0].count, 1);
+    rewritten.await.unwrap()
+}
+
+/// The rewritten segment counts from its last record on, before anything is deleted: also if the power goes then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rewritten_segment_relies_on_durable_removals_only() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = with_removed_event(directory.path()).await;
+    assert_eq!(rewrite_first(&journal).await.segment.index(Index::parts)[0].count, 1);
 
     let copy = after_power_cut(&journal, directory.path()).await;
     let journal = open(copy.path());
@@ -101,13 +106,7 @@ async fn an_unfinished_copy_replaces_nothing() {
 async fn a_refused_copy_is_deleted() {
     let directory = tempfile::tempdir().unwrap();
     let journal = with_removed_event(directory.path()).await;
-    let engine = Arc::clone(&journal.engine);
-    let rewritten = tokio::task::spawn_blocking(move || {
-        let full: Vec<_> = engine.segments.all().into_iter().take(1).collect();
-        engine.keeper.wait_until(|| full[0].is_sealed());
-        rewrite(&engine, &full).unwrap().unwrap()
-    });
-    let rewritten = rewritten.await.unwrap();
+    let rewritten = rewrite_first(&journal).await;
     let file = journal.engine.layout.log_file(rewritten.segment.name);
     assert!(file.exists());
     block_rotation(&journal);
