@@ -57,6 +57,8 @@ pub mod factory;
 pub mod limits;
 mod machine;
 pub mod memory;
+#[allow(dead_code, unused_imports)]
+mod nats;
 pub mod record;
 mod redelivery;
 mod tenure;

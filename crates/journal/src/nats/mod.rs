@@ -1,0 +1,3 @@
+//! The replicated engine: events and state in the streams of a NATS cluster.
+
+pub(crate) mod shard;
