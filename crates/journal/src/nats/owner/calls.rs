@@ -1,0 +1,82 @@
+//! Calls that change which consumers there are, or what they deliver again. One at a time.
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use grapnel_api::Incarnation;
+
+use super::OwnedShard;
+use crate::{
+    Attached, Detached, JournalError, Redelivered, RedeliveryStep, Result, Selection, Sequence, Start,
+    limits::NATS_LOOKUPS,
+    nats::{broker::ReadFrom, error::from_broker, event_message::EventMessage, shard::ShardState},
+};
+
+impl OwnedShard {
+    /// Attaches a consumer: see [`Journal::attach`](crate::Journal::attach).
+    pub(in crate::nats) async fn attach(
+        &self,
+        consumer: &Incarnation,
+        endpoint: &Incarnation,
+        start: Start,
+    ) -> Result<Attached> {
+        let _turn = self.turn.lock().await;
+        let is_new = !self.state().consumers().iter().any(|attached| attached.consumer == *consumer);
+        if is_new {
+            // What was appended before is before the consumer's start.
+            self.catch_up().await?;
+        }
+        let (mut changes, attached, begins) = {
+            let state = self.state();
+            let begins = state.endpoint_changes(endpoint)?;
+            let (changes, attached) = state.propose_attach(consumer, endpoint, start)?;
+            (changes, attached, begins)
+        };
+        changes.splice(0..0, begins);
+        self.commit(changes).await?;
+        Ok(attached)
+    }
+
+    /// Detaches a consumer: see [`Journal::detach`](crate::Journal::detach).
+    pub(in crate::nats) async fn detach(&self, consumer: &Incarnation) -> Result<Option<Detached>> {
+        let _turn = self.turn.lock().await;
+        let Some((changes, detached)) = self.state().propose_detach(consumer) else { return Ok(None) };
+        self.commit(changes).await?;
+        Ok(Some(detached))
+    }
+
+    /// Redelivers events: see [`Journal::redeliver`](crate::Journal::redeliver).
+    pub(in crate::nats) async fn redeliver(
+        &self,
+        consumer: &Incarnation,
+        selection: &Selection,
+        step: RedeliveryStep,
+    ) -> Result<Redelivered> {
+        let _turn = self.turn.lock().await;
+        let ids = ShardState::ids_of_step(selection, &step);
+        let found = if ids.is_empty() { Vec::new() } else { self.look_up(consumer, ids).await? };
+        let (changes, redelivered) = self.state().propose_redeliver(consumer, selection, &found, step)?;
+        self.commit(changes).await?;
+        Ok(redelivered)
+    }
+
+    /// Finds the newest events of ids.
+    async fn look_up(&self, consumer: &Incarnation, ids: &[Box<str>]) -> Result<Vec<Option<Sequence>>> {
+        let Some(endpoint) = self.state().current_endpoint_of(consumer) else {
+            return Err(JournalError::UnknownConsumer(consumer.key.clone()));
+        };
+        let lookups = ids.iter().map(|id| self.newest_of(&endpoint, id));
+        stream::iter(lookups).buffered(NATS_LOOKUPS).try_collect().await
+    }
+
+    /// Returns the sequence of the newest event with that id, if it is kept.
+    async fn newest_of(&self, endpoint: &Incarnation, id: &str) -> Result<Option<Sequence>> {
+        let subject = self.layout.event(self.shard, endpoint, id);
+        let stream = self.layout.events_stream(self.shard);
+        let Some(message) = self.broker.last(&stream, &subject, ReadFrom::Leader).await.map_err(from_broker)? else {
+            return Ok(None);
+        };
+        Ok(match EventMessage::read(&message) {
+            Ok(EventMessage::Event(_)) => Some(message.sequence),
+            Ok(EventMessage::Tombstone { .. }) | Err(_) => None,
+        })
+    }
+}
