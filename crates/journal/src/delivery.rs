@@ -264,7 +264,7 @@ pub struct DeliveryRecord {
 }
 
 /// Parameters of a list of deliveries, by sequence.
-#[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct DeliveryQuery {
     /// Only deliveries in this state; `None` for every state.
     pub state: Option<DeliveryState>,

@@ -89,7 +89,7 @@ pub enum EventEntry {
 }
 
 /// Parameters of a list of events, by sequence.
-#[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct EventQuery {
     /// Only events of exactly this type.
     pub kind: Option<String>,

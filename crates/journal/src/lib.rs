@@ -58,7 +58,7 @@ pub mod limits;
 mod machine;
 pub mod memory;
 #[allow(dead_code, unused_imports)]
-mod nats;
+pub mod nats;
 pub mod record;
 mod redelivery;
 mod tenure;

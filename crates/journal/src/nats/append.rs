@@ -188,7 +188,7 @@ async fn store_one(
                 if event.window.is_none() {
                     // From here on compared, so that it is not stored twice.
                     let last = last_on_subject(replica, shard, &event).await?;
-                    event.publication.expected = Some(Expected::LastOnSubject(last.map_or(0, |last| last.sequence)));
+                    event.publication.expected = Some(Expected::LastOnSubject(last.as_ref().map_or(0, |last| last.sequence)));
                     if let Some(Found::Own(sequence)) = own(&event, last.as_ref()) {
                         break stored(replica, shard, &event, sequence).await;
                     }
@@ -246,7 +246,7 @@ async fn settle_known(
     shard: Shard,
     events: &mut Vec<Outgoing>,
 ) -> Result<Vec<(Outgoing, Appended)>> {
-    let lookups = events.iter().map(|event| last_on_subject(replica, shard, event));
+    let lookups: Vec<_> = events.iter().map(|event| last_on_subject(replica, shard, event)).collect();
     let found: Vec<Option<Message>> = stream::iter(lookups).buffered(NATS_LOOKUPS).try_collect().await?;
     let mut answers = Vec::new();
     let mut left = Vec::new();

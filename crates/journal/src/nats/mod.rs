@@ -58,10 +58,7 @@ use grapnel_api::Incarnation;
 use jiff::Timestamp;
 use tokio::{sync::watch, task::JoinHandle};
 
-pub use self::{
-    broker::ConnectError,
-    options::{NatsServers, ServersError},
-};
+pub use self::options::{NatsServers, ServersError};
 use self::{
     broker::{Broker, BrokerOptions, ReadFrom},
     error::from_broker,
@@ -109,6 +106,11 @@ pub struct NatsOptions {
     pub namespace_share: Option<u64>,
 }
 
+/// Why the engine cannot begin: a file of credentials or certificates cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct NatsOpenError(#[from] broker::ConnectError);
+
 /// The replicated engine. Dropping it ends its tasks; [`Journal::close`] also gives its shards back.
 pub struct NatsJournal {
     replica: Arc<Replica>,
@@ -123,7 +125,7 @@ impl NatsJournal {
     /// # Errors
     ///
     /// Files of credentials or certificates that cannot be used.
-    pub async fn open(options: NatsOptions) -> Result<Self, ConnectError> {
+    pub async fn open(options: NatsOptions) -> Result<Self, NatsOpenError> {
         let broker = Broker::connect(BrokerOptions {
             urls: options.servers.urls(),
             name: options.replica.clone(),

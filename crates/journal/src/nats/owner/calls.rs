@@ -63,7 +63,7 @@ impl OwnedShard {
         let Some(endpoint) = self.state().current_endpoint_of(consumer) else {
             return Err(JournalError::UnknownConsumer(consumer.key.clone()));
         };
-        let lookups = ids.iter().map(|id| self.newest_of(&endpoint, id));
+        let lookups: Vec<_> = ids.iter().map(|id| self.newest_of(&endpoint, id)).collect();
         stream::iter(lookups).buffered(NATS_LOOKUPS).try_collect().await
     }
 

@@ -20,7 +20,7 @@ impl OwnedShard {
         let mut page = EventPage { events: Vec::new(), next };
         let mut last = query.after;
         let mut bytes = 0;
-        let mut events = stream::iter(&sequences).map(|sequence| self.listed(*sequence)).buffered(NATS_LIST_READS);
+        let mut events = stream::iter(sequences.clone()).map(|sequence| self.listed(sequence)).buffered(NATS_LIST_READS);
         while page.events.len() < limit && bytes <= LIST_BYTES {
             let Some(read) = events.next().await else { return Ok(page) };
             let (sequence, event) = read?;
@@ -61,7 +61,7 @@ impl OwnedShard {
         let mut bytes = 0;
         let all = listed.len();
         let sequences: Vec<Sequence> = listed.iter().map(|delivery| delivery.sequence).collect();
-        let mut events = stream::iter(&sequences).map(|sequence| self.listed(*sequence)).buffered(NATS_LIST_READS);
+        let mut events = stream::iter(sequences).map(|sequence| self.listed(sequence)).buffered(NATS_LIST_READS);
         for (done, delivery) in listed.into_iter().enumerate() {
             let Some(read) = events.next().await else { break };
             let (sequence, event) = read?;

@@ -41,17 +41,12 @@ impl OwnedShard {
     }
 
     /// Removes events from the stream. The ids of those whose windows are open stay known.
-    pub(super) async fn remove(&self, removals: Vec<Removal>, now: Timestamp) -> Result<()> {
+    pub(in crate::nats) async fn remove(&self, removals: Vec<Removal>, now: Timestamp) -> Result<()> {
         if removals.is_empty() {
             return Ok(());
         }
-        let results = stream::iter(removals)
-            .map(async |removal| {
-                let result = self.remove_one(&removal, now).await;
-                (removal, result)
-            })
-            .buffer_unordered(NATS_LOOKUPS);
-        let results: Vec<_> = results.collect().await;
+        let results: Vec<_> = removals.into_iter().map(|removal| self.remove_one(removal, now)).collect();
+        let results: Vec<_> = stream::iter(results).buffer_unordered(NATS_LOOKUPS).collect().await;
         let (mut removed, mut kept, mut failed) = (Vec::new(), Vec::new(), None);
         for (removal, result) in results {
             match result {
@@ -76,7 +71,12 @@ impl OwnedShard {
         failed.map_or(Ok(()), Err)
     }
 
-    async fn remove_one(&self, removal: &Removal, now: Timestamp) -> Result<()> {
+    async fn remove_one(&self, removal: Removal, now: Timestamp) -> (Removal, Result<()>) {
+        let result = self.delete(&removal, now).await;
+        (removal, result)
+    }
+
+    async fn delete(&self, removal: &Removal, now: Timestamp) -> Result<()> {
         let stream = self.layout.events_stream(self.shard);
         if removal.until > Micros::floor(now) {
             let message = self.broker.get(&stream, removal.sequence, ReadFrom::Leader).await.map_err(from_broker)?;

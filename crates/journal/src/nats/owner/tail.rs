@@ -6,7 +6,7 @@ use super::OwnedShard;
 use crate::{
     Result, Sequence,
     limits::{NATS_POLL, NATS_TAIL_BYTES, NATS_TAIL_EVENTS},
-    nats::{broker::Message, error::from_broker, event_message::EventMessage},
+    nats::{broker::{Message, ReadFrom}, error::from_broker, event_message::EventMessage},
 };
 
 /// How long the owner waits for its own appends to fill a gap before it reads the stream.
@@ -91,8 +91,9 @@ impl OwnedShard {
     /// Lets the index pass sequences up to `known` if the leader has nothing there any more.
     async fn pass_deleted(&self, known: Sequence) -> Result<()> {
         let stream = self.layout.events_stream(self.shard);
-        for sequence in self.state().tail() + 1..=known {
-            let read = self.broker.get(&stream, sequence, crate::nats::broker::ReadFrom::Leader).await;
+        let tail = self.state().tail();
+        for sequence in tail + 1..=known {
+            let read = self.broker.get(&stream, sequence, ReadFrom::Leader).await;
             match read.map_err(from_broker)? {
                 Some(message) => self.take(vec![message]),
                 None => self.pass(sequence),
