@@ -23,11 +23,12 @@
 //! | `ownership`, `registry` | which replica owns which shard |
 //! | `shard` | the state of a shard: pure |
 //! | `owner` | a shard that this replica owns |
-//! | `peer`, `reports` | shards that others own |
+//! | `peer`, `reports`, `board` | what the replicas tell each other |
 //! | `room` | bounds on what is kept |
 //! | `replica`, `run` | what this replica knows and does |
 
 mod append;
+mod board;
 mod broker;
 mod error;
 mod event_message;
@@ -69,7 +70,7 @@ use self::{
     replica::{Replica, Standing},
 };
 use crate::{
-    Appended, Arrival, Attached, AttachedConsumer, Claim, Claimed, DeliveryPage, DeliveryQuery, Detached,
+    Appended, Arrival, Attached, AttachedConsumer, Board, Claim, Claimed, DeliveryPage, DeliveryQuery, Detached,
     EndpointUsage, EventPage, EventQuery, Journal, JournalError, JournalUsage, NamespaceUsage, Progress, Redelivered,
     RedeliveryStep, Result, Retention, Selection, Sequence, Settlement, Start, StoredEvent, Swept, Tenure, Vitals,
     record,
@@ -397,6 +398,10 @@ impl Journal for NatsJournal {
             Err(error @ JournalError::Unavailable(_)) => Some(error),
             Ok(()) | Err(_) => self.replica.all_owned().iter().find_map(|owned| owned.state().trouble()),
         }
+    }
+
+    fn board(&self) -> Option<Arc<dyn Board>> {
+        Some(Arc::new(board::NatsBoard(Arc::clone(&self.replica))))
     }
 
     async fn close(&self) -> Result<()> {
