@@ -156,4 +156,31 @@ grapnel_values::bounds! {
 
     /// Default retention of dead letters.
     pub const DEFAULT_DEAD_LETTER_RETENTION: Duration = grapnel_values::fields::DEAD_LETTER_RETENTION;
+
+    /// How long an attempt to connect to a NATS broker may take.
+    pub const NATS_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+    /// Minimum wait before the next attempt to connect to NATS, doubled after each failed attempt.
+    pub const NATS_RECONNECT_SHORTEST: Duration = Duration::from_millis(20);
+
+    /// Maximum wait before the next attempt to connect to NATS.
+    pub const NATS_RECONNECT_LONGEST: Duration = Duration::from_millis(500);
+
+    /// How often a silent connection to NATS is checked. It is given up when three checks in a row are not answered.
+    pub const NATS_PING_INTERVAL: Duration = Duration::from_secs(2);
+
+    /// How long a request to JetStream that reads or removes messages may take.
+    pub const NATS_REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
+
+    /// How long a request to JetStream that creates, changes or purges a stream may take.
+    pub const NATS_STREAM_TIMEOUT: Duration = Duration::from_secs(10);
+
+    /// Maximum number of messages in an atomic batch: JetStream accepts no more.
+    pub const NATS_BATCH: usize = 1000;
+
+    /// Number of messages that one step of a scan of a stream asks for.
+    pub const NATS_SCAN_PULL: usize = 1024;
+
+    /// Bytes after which one step of a scan of a stream ends.
+    pub const NATS_SCAN_BYTES: usize = 4 << 20;
 }
