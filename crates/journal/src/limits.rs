@@ -163,9 +163,6 @@ grapnel_values::bounds! {
     /// How long an append to NATS is attempted. It answers within this time plus one attempt.
     pub const NATS_APPEND_DEADLINE: Duration = Duration::from_secs(8);
 
-    /// Maximum number of events of one endpoint that are appended to NATS in one batch: JetStream accepts no more.
-    pub const NATS_BATCH_EVENTS: usize = 1000;
-
     /// Maximum number of batches that one replica has open. JetStream accepts 50 of all replicas in a stream.
     pub const NATS_BATCHES: usize = 8;
 

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     Appended, Arrival, JournalError, Result, Sequence,
-    limits::{NATS_BATCH_EVENTS, NATS_HEADROOM_BYTES, NATS_LOOKUPS, NATS_PUBLISH_TRY},
+    limits::{NATS_BATCH, NATS_HEADROOM_BYTES, NATS_LOOKUPS, NATS_PUBLISH_TRY},
     machine::Micros,
     record::encode_event,
 };
@@ -145,7 +145,7 @@ async fn store_group(replica: &Replica, group: Group, placed: &mut [Option<Place
         for event in waiting {
             let repeated = || batch.iter().any(|other| other.publication.subject == event.publication.subject);
             // In order: after the first one that has to wait, all do.
-            let waits = !rest.is_empty() || batch.len() == NATS_BATCH_EVENTS || repeated();
+            let waits = !rest.is_empty() || batch.len() == NATS_BATCH || repeated();
             if waits { rest.push(event) } else { batch.push(event) }
         }
         let stored = match batch.len() {

@@ -106,4 +106,9 @@ impl ShardState {
     pub(crate) fn notifies_of(&self, _consumer: &Incarnation) -> Option<Notifies> {
         None
     }
+
+    pub(crate) fn current_endpoint_of(&self, _consumer: &Incarnation) -> Option<Incarnation> { None }
+    pub(crate) fn endpoints(&self) -> Vec<Incarnation> { Vec::new() }
+    pub(crate) fn consumer(&self, _key: &ObjectKey) -> Option<AttachedConsumer> { None }
+    pub(crate) fn has_consumer(&self, key: &ObjectKey) -> bool { self.consumer(key).is_some() }
 }
