@@ -7,29 +7,47 @@
 //! ```text
 //! state log ──▶ Replay ──▶ ShardState ◀── index(head) ◀── event stream
 //!                          │        ▲
-//!              propose_*, begin_*   │ apply(change), once durable
+//!              propose_*, begin_*, sweep apply(change), once durable
 //!                          ▼        │
 //!                     Vec<Change> ──┴─▶ state log
 //! ```
 
+mod apply;
 mod change;
+mod changes;
+mod checkpoint;
 mod claim;
+mod consumer;
+mod endpoint;
+mod gaps;
 mod head;
 mod lists;
+mod outcome_rows;
+mod outcomes;
+mod received;
 mod record;
 mod redelivery;
+mod removal;
 mod replay;
+mod restore;
 mod room;
+mod rows;
 mod state;
 mod sweep;
+#[cfg(test)]
+mod tests;
+mod texts;
+mod usage;
 
 pub(crate) use self::{
     change::Change,
+    checkpoint::CheckpointChunk,
     head::Head,
     lists::{ListedDelivery, ListedEvents},
-    record::{CheckpointChunk, Entry, Record},
+    record::{Entry, Record},
+    removal::Removal,
     replay::{Replay, ReplayError},
     room::{NamespaceBytes, Shares},
     state::{Notifies, ShardState},
-    sweep::{Removal, Sweep, SweepStep},
+    sweep::{Sweep, SweepStep},
 };
