@@ -149,7 +149,7 @@ impl Replica {
     /// Returns the shard of the consumer of this name, and what is known of it.
     pub(super) fn place_of(&self, consumer: &ObjectKey) -> Option<(Shard, AttachedConsumer)> {
         match self.shard_of_consumer(consumer) {
-            Some(owned) => Some((owned.shard, owned.state().consumer(consumer)?)),
+            Some(owned) => Some((owned.shard, owned.state().consumer_named(consumer)?)),
             None => self.reports.consumer(consumer).map(|(shard, attached, _)| (shard, attached)),
         }
     }
@@ -180,7 +180,7 @@ impl Replica {
 
     /// Notes that a consumer of a shard was detached.
     pub(super) fn detached(&self, shard: Shard, consumer: &Incarnation) {
-        if self.owned(shard).is_some_and(|owned| !owned.state().has_consumer(&consumer.key)) {
+        if self.owned(shard).is_some_and(|owned| owned.state().consumer_named(&consumer.key).is_none()) {
             let mut places = self.places.write();
             if places.get(&consumer.key) == Some(&shard) {
                 places.remove(&consumer.key);

@@ -7,8 +7,28 @@ use super::OwnedShard;
 use crate::{
     Attached, Detached, JournalError, Redelivered, RedeliveryStep, Result, Selection, Sequence, Start,
     limits::NATS_LOOKUPS,
-    nats::{broker::ReadFrom, error::from_broker, event_message::EventMessage, shard::ShardState},
+    nats::{broker::ReadFrom, error::from_broker, event_message::EventMessage, shard::{Change, ShardState}},
 };
+
+/// Changes of a redelivery, whose events are not removed meanwhile. They are taken back when they are not written.
+struct Holding<'a> {
+    shard: &'a OwnedShard,
+    changes: Vec<Change>,
+}
+
+impl Holding<'_> {
+    fn written(mut self) {
+        self.changes.clear();
+    }
+}
+
+impl Drop for Holding<'_> {
+    fn drop(&mut self) {
+        if !self.changes.is_empty() {
+            self.shard.state().abort_redeliver(&self.changes);
+        }
+    }
+}
 
 impl OwnedShard {
     /// Attaches a consumer: see [`Journal::attach`](crate::Journal::attach).
@@ -19,18 +39,12 @@ impl OwnedShard {
         start: Start,
     ) -> Result<Attached> {
         let _turn = self.turn.lock().await;
-        let is_new = !self.state().consumers().iter().any(|attached| attached.consumer == *consumer);
-        if is_new {
+        let known = self.state().consumer_named(&consumer.key);
+        if known.is_none_or(|known| known.consumer != *consumer) {
             // What was appended before is before the consumer's start.
             self.catch_up().await?;
         }
-        let (mut changes, attached, begins) = {
-            let state = self.state();
-            let begins = state.endpoint_changes(endpoint)?;
-            let (changes, attached) = state.propose_attach(consumer, endpoint, start)?;
-            (changes, attached, begins)
-        };
-        changes.splice(0..0, begins);
+        let (changes, attached) = self.state().propose_attach(consumer, endpoint, start)?;
         self.commit(changes).await?;
         Ok(attached)
     }
@@ -53,8 +67,10 @@ impl OwnedShard {
         let _turn = self.turn.lock().await;
         let ids = ShardState::ids_of_step(selection, &step);
         let found = if ids.is_empty() { Vec::new() } else { self.look_up(consumer, ids).await? };
-        let (changes, redelivered) = self.state().propose_redeliver(consumer, selection, &found, step)?;
+        let (changes, redelivered) = self.state().begin_redeliver(consumer, selection, &found, step)?;
+        let holding = Holding { shard: self, changes: changes.clone() };
         self.commit(changes).await?;
+        holding.written();
         Ok(redelivered)
     }
 

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use grapnel_api::Incarnation;
 use jiff::Timestamp;
@@ -22,6 +23,21 @@ use crate::{
 
 /// The dead-letter reason of an event that cannot be read.
 const DAMAGED: &str = "damaged";
+
+/// An event that was read by its sequence.
+pub(in crate::nats) enum LoadedEvent {
+    Event(StoredEvent),
+    /// It is not in the stream.
+    Missing,
+    /// It cannot be decoded.
+    Damaged,
+}
+
+impl LoadedEvent {
+    fn of(sequence: Sequence, row: Bytes) -> Self {
+        record::decode_event(sequence, row).map_or(Self::Damaged, Self::Event)
+    }
+}
 
 /// Releases taken deliveries when the claim fails or its future is dropped.
 struct TakenGuard<'a> {
@@ -82,23 +98,37 @@ impl OwnedShard {
         }
         drop(events);
         let mut deliveries = Vec::with_capacity(loaded.len());
-        let mut lost = Vec::new();
+        let mut damaged = Vec::new();
         for (taken, event) in guard.taken.drain(..).zip(loaded) {
             match event {
-                Some(event) => deliveries.push(Delivery { event: Arc::new(event), attempt: taken.flight.attempt }),
-                None => lost.push(taken.sequence),
+                LoadedEvent::Event(event) => {
+                    deliveries.push(Delivery { event: Arc::new(event), attempt: taken.flight.attempt });
+                }
+                LoadedEvent::Damaged => damaged.push(taken.sequence),
+                LoadedEvent::Missing => self.lose(guard.consumer, taken.sequence),
             }
         }
-        if !lost.is_empty() {
-            self.bury(guard.consumer, &lost, now).await?;
+        if !damaged.is_empty() {
+            self.bury(guard.consumer, &damaged, now).await?;
         }
         Ok(deliveries)
     }
 
-    /// Returns an event of the index; `None` if it cannot be read.
-    pub(in crate::nats) async fn event_at(&self, sequence: Sequence) -> Result<Option<StoredEvent>> {
-        if let Some(row) = self.recent.lock().get(sequence) {
-            return Ok(record::decode_event(sequence, row).ok());
+    /// Forgets an event that somebody else has deleted from the stream.
+    fn lose(&self, consumer: &Incarnation, sequence: Sequence) {
+        let mut state = self.state();
+        let Some(attached) = state.consumer_named(&consumer.key) else { return };
+        if state.forget(&attached.endpoint, sequence) {
+            let endpoint = attached.endpoint;
+            tracing::error!(shard = self.shard, sequence, %endpoint, "an event is missing in the NATS stream");
+        }
+    }
+
+    /// Reads an event of the index.
+    pub(in crate::nats) async fn event_at(&self, sequence: Sequence) -> Result<LoadedEvent> {
+        let row = self.recent.lock().get(sequence);
+        if let Some(row) = row {
+            return Ok(LoadedEvent::of(sequence, row));
         }
         let stream = self.layout.events_stream(self.shard);
         let mut message = self.broker.get(&stream, sequence, ReadFrom::Any).await.map_err(from_broker)?;
@@ -106,22 +136,22 @@ impl OwnedShard {
             // The broker that answered may lag behind.
             message = self.broker.get(&stream, sequence, ReadFrom::Leader).await.map_err(from_broker)?;
         }
-        let Some(message) = message else { return Ok(None) };
-        match EventMessage::read(&message) {
-            Ok(EventMessage::Event(_)) => Ok(record::decode_event(sequence, message.payload).ok()),
-            Ok(EventMessage::Tombstone { .. }) | Err(_) => Ok(None),
-        }
+        let Some(message) = message else { return Ok(LoadedEvent::Missing) };
+        Ok(match EventMessage::read(&message) {
+            Ok(EventMessage::Event(_)) => LoadedEvent::of(sequence, message.payload),
+            Ok(EventMessage::Tombstone { .. }) | Err(_) => LoadedEvent::Damaged,
+        })
     }
 
     /// Dead-letters events that cannot be read, with the reason `damaged`.
     async fn bury(&self, consumer: &Incarnation, lost: &[Sequence], now: Timestamp) -> Result<()> {
-        tracing::error!(%consumer, events = lost.len(), shard = self.shard, "events are missing in the NATS stream");
+        tracing::error!(%consumer, events = lost.len(), shard = self.shard, "events are damaged in the NATS stream");
         let failure = || Failure {
             time: now,
             reason: DAMAGED.into(),
             status: None,
             took: Duration::ZERO,
-            message: "the event is missing or damaged in its NATS stream".into(),
+            message: "the event is damaged in its NATS stream".into(),
         };
         let settlements = lost.iter().map(|sequence| (*sequence, Settlement::Dead { failure: failure() })).collect();
         self.settle(consumer, settlements).await

@@ -3,9 +3,9 @@
 use futures_util::{StreamExt, stream};
 use grapnel_api::Incarnation;
 
-use super::OwnedShard;
+use super::{OwnedShard, claim::LoadedEvent};
 use crate::{
-    DeliveryPage, DeliveryQuery, DeliveryRecord, EventEntry, EventPage, EventQuery, JournalError, Result, Sequence, StoredEvent,
+    DeliveryPage, DeliveryQuery, DeliveryRecord, EventEntry, EventPage, EventQuery, JournalError, Result, Sequence,
     limits::{LIST_BYTES, LIST_LIMIT, LIST_SCAN, NATS_LIST_READS},
     machine::Micros,
     nats::shard::ListedEvents,
@@ -25,12 +25,15 @@ impl OwnedShard {
             let Some(read) = events.next().await else { return Ok(page) };
             let (sequence, event) = read?;
             last = sequence;
-            let Some(event) = event else {
+            let event = match event {
+                LoadedEvent::Event(event) => event,
                 // Unless it was removed meanwhile, it is damaged.
-                if self.state().keeps(&endpoint.key, sequence) && query.kind.is_none() {
-                    page.events.push(EventEntry::Damaged(sequence));
+                LoadedEvent::Damaged | LoadedEvent::Missing => {
+                    if self.state().keeps(&endpoint.key, sequence) && query.kind.is_none() {
+                        page.events.push(EventEntry::Damaged(sequence));
+                    }
+                    continue;
                 }
-                continue;
             };
             bytes += event.body.len();
             let matches = query.kind.as_ref().is_none_or(|kind| **kind == *event.kind)
@@ -65,11 +68,15 @@ impl OwnedShard {
         for (done, delivery) in listed.into_iter().enumerate() {
             let Some(read) = events.next().await else { break };
             let (sequence, event) = read?;
-            bytes += event.as_ref().map_or(0, |event| event.body.len());
             let event = match event {
-                Some(event) => EventEntry::Kept(event.summary()),
-                None if self.state().keeps(&endpoint, sequence) => EventEntry::Damaged(sequence),
-                None => continue,
+                LoadedEvent::Event(event) => {
+                    bytes += event.body.len();
+                    EventEntry::Kept(event.summary())
+                }
+                LoadedEvent::Damaged | LoadedEvent::Missing if self.state().keeps(&endpoint, sequence) => {
+                    EventEntry::Damaged(sequence)
+                }
+                LoadedEvent::Damaged | LoadedEvent::Missing => continue,
             };
             page.deliveries.push(DeliveryRecord {
                 event,
@@ -88,7 +95,7 @@ impl OwnedShard {
         Ok(page)
     }
 
-    async fn listed(&self, sequence: Sequence) -> Result<(Sequence, Option<StoredEvent>)> {
+    async fn listed(&self, sequence: Sequence) -> Result<(Sequence, LoadedEvent)> {
         Ok((sequence, self.event_at(sequence).await?))
     }
 }

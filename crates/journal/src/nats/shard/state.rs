@@ -223,8 +223,16 @@ impl ShardState {
         self.endpoints.iter().flat_map(lives).collect()
     }
 
-    pub(crate) fn current_endpoint_of(&self, _consumer: &Incarnation) -> Option<Incarnation> { None }
-    pub(crate) fn endpoints(&self) -> Vec<Incarnation> { Vec::new() }
-    pub(crate) fn consumer(&self, _key: &ObjectKey) -> Option<AttachedConsumer> { None }
-    pub(crate) fn has_consumer(&self, key: &ObjectKey) -> bool { self.consumer(key).is_some() }
+    /// Returns the current object of the endpoint that the consumer reads; `None` if the consumer is not attached.
+    pub(crate) fn current_endpoint_of(&self, consumer: &Incarnation) -> Option<Incarnation> {
+        let consumer = self.consumer(consumer).ok()?;
+        let current = self.log_of(consumer)?.current()?;
+        Some(Incarnation::new(consumer.endpoint.clone(), Arc::clone(&current.uid)))
+    }
+
+    /// Returns the consumer of this name, whichever object it is.
+    pub(crate) fn consumer_named(&self, name: &ObjectKey) -> Option<AttachedConsumer> {
+        let found = self.consumers.get(name)?;
+        Some(AttachedConsumer { consumer: found.object.clone(), endpoint: found.endpoint.clone() })
+    }
 }
