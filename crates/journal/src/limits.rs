@@ -263,6 +263,14 @@ grapnel_values::bounds! {
     /// How long after its last successful renewal the owner of a shard stops delivering. Less than [`LEASE_EXPIRY`].
     pub const LEASE_DEADLINE: Duration = Duration::from_secs(7);
 
+    pub const SHARD_LEASE_RENEWAL: Duration = Duration::from_secs(3);
+
+    /// How long a lease or a replica must be seen unchanged before others take its shards.
+    pub const SHARD_LEASE_EXPIRY: Duration = Duration::from_secs(10);
+
+    /// How long after its last successful renewal the owner of a shard stops delivering. Less than [`SHARD_LEASE_EXPIRY`].
+    pub const SHARD_LEASE_DEADLINE: Duration = Duration::from_secs(7);
+
     /// How long a replica must be alive before shards move to it from replicas that are alive too.
     pub const MEMBER_JOIN: Duration = Duration::from_secs(30);
 
@@ -271,4 +279,13 @@ grapnel_values::bounds! {
 
     /// Timeout for reading or writing a lease.
     pub const REGISTRY_TIMEOUT: Duration = Duration::from_secs(2);
+
+    /// Maximum concurrent calls that read or write leases; further ones wait.
+    pub const REGISTRY_CALLS: usize = 16;
+
+    /// Minimum time between two log lines about leases that cannot be read or written.
+    pub const REGISTRY_LOG_INTERVAL: Duration = Duration::from_secs(10);
+
+    /// After how many times [`SHARD_LEASE_EXPIRY`] the report of a replica that has ended is removed.
+    pub const MEMBER_FORGET: u32 = 6;
 }
