@@ -57,7 +57,7 @@ pub mod factory;
 pub mod limits;
 mod machine;
 pub mod memory;
-mod nats;
+pub mod nats;
 pub mod record;
 mod redelivery;
 mod tenure;

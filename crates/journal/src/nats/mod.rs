@@ -4,3 +4,7 @@
 #![allow(dead_code, unused_imports)]
 
 pub(crate) mod broker;
+mod options;
+mod sync_proof;
+
+pub use self::options::{NatsServers, ServersError};
