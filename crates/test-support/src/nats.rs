@@ -32,15 +32,13 @@ pub struct NatsSettings {
     pub max_payload: usize,
     /// Public keys of the only users that are let in; empty for anybody.
     pub users: Vec<String>,
-    /// Name and password of a user of the system account, in which the brokers can be asked about themselves.
-    pub system: Option<(String, String)>,
     /// Further lines of the configuration.
     pub more: String,
 }
 
 impl Default for NatsSettings {
     fn default() -> Self {
-        Self { sync_always: false, max_payload: 8 << 20, users: Vec::new(), system: None, more: String::new() }
+        Self { sync_always: false, max_payload: 8 << 20, users: Vec::new(), more: String::new() }
     }
 }
 
@@ -245,19 +243,8 @@ fn configuration(node: usize, own: &Ports, all: &[Ports], home: &Path, settings:
         ));
     }
     let users: Vec<String> = settings.users.iter().map(|key| format!("{{ nkey: {key} }}")).collect();
-    match &settings.system {
-        Some((name, password)) => {
-            line("system_account: SYS".to_owned());
-            let own = if users.is_empty() { "{ user: app, password: app }".to_owned() } else { users.join(", ") };
-            line(format!(
-                "accounts: {{ SYS: {{ users: [{{ user: {name:?}, password: {password:?} }}] }}, APP: {{ jetstream: enabled, users: [{own}] }} }}"
-            ));
-            if users.is_empty() {
-                line("no_auth_user: app".to_owned());
-            }
-        }
-        None if !users.is_empty() => line(format!("authorization: {{ users: [{}] }}", users.join(", "))),
-        None => {}
+    if !users.is_empty() {
+        line(format!("authorization: {{ users: [{}] }}", users.join(", ")));
     }
     line(settings.more.clone());
     text

@@ -142,3 +142,70 @@ fn answers_are_read_as_brokers_give_them() {
     }
     BrokerFacts::from_system(&r#"{"error":{"code":401}}"#.into()).unwrap_err();
 }
+
+mod with_brokers {
+    use grapnel_test_support::{
+        eventually,
+        nats::{NatsCluster, NatsSettings},
+    };
+
+    use super::*;
+    use crate::nats::{
+        broker::{Broker, BrokerOptions},
+        sync_proof::SyncCheck,
+    };
+
+    async fn connect(cluster: &NatsCluster) -> Broker {
+        let options = BrokerOptions { urls: cluster.urls(), name: "test".into(), ..BrokerOptions::default() };
+        let broker = Broker::connect(options).await.unwrap();
+        eventually("a connection", async || broker.is_connected()).await;
+        broker
+    }
+
+    #[tokio::test]
+    async fn a_cluster_is_proven_and_stays_so_while_one_broker_is_down() {
+        let settings = NatsSettings { sync_always: true, ..NatsSettings::default() };
+        let mut cluster = NatsCluster::start(3, settings).await;
+        let broker = connect(&cluster).await;
+        let mut check = SyncCheck::default();
+        let two = check.check(&broker, &cluster.monitors()[..2], false).await;
+        assert!(two.missing().is_some(), "{two:?}");
+        let all = check.check(&broker, &cluster.monitors(), false).await;
+        assert_eq!(all, proven(&["n0", "n1", "n2"]));
+        cluster.kill(1);
+        eventually("a connection", async || broker.is_connected()).await;
+        let proof = check.check(&broker, &cluster.monitors(), false).await;
+        assert_eq!(proof, proven(&["n0", "n1", "n2"]));
+        assert_eq!(SyncCheck::default().check(&broker, &[], true).await, SyncProof::Trusted);
+    }
+
+    #[tokio::test]
+    async fn a_broker_with_the_default_is_named() {
+        let cluster = NatsCluster::start(1, NatsSettings::default()).await;
+        let broker = connect(&cluster).await;
+        let proof = SyncCheck::default().check(&broker, &cluster.monitors(), false).await;
+        assert!(missing(&proof).contains("server n0 ") && missing(&proof).contains("sync_interval"), "{proof:?}");
+        // Nothing tells it in an ordinary account, and what is not a broker does not either.
+        let proof = SyncCheck::default().check(&broker, &[], false).await;
+        assert!(missing(&proof).contains("--nats-monitor"), "{proof:?}");
+        for wrong in ["http://127.0.0.1:1", "https://127.0.0.1:1", "http://user:sesame@127.0.0.1:1", "sesame@x", ""] {
+            let proof = SyncCheck::default().check(&broker, &[wrong.to_owned()], false).await;
+            assert!(!missing(&proof).contains("sesame"), "{proof:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_account_that_imports_the_question_gets_the_answers() {
+        let more = "system_account: SYS
+            accounts: {
+                SYS: { exports: [{ service: \"$SYS.REQ.SERVER.PING.VARZ\", response_type: stream }] }
+                APP: { jetstream: enabled, users: [{ user: app, password: app }]
+                       imports: [{ service: { account: SYS, subject: \"$SYS.REQ.SERVER.PING.VARZ\" } }] }
+            }
+            no_auth_user: app";
+        let settings = NatsSettings { sync_always: true, more: more.into(), ..NatsSettings::default() };
+        let cluster = NatsCluster::start(1, settings).await;
+        let broker = connect(&cluster).await;
+        assert_eq!(SyncCheck::default().check(&broker, &[], false).await, proven(&["n0"]));
+    }
+}
