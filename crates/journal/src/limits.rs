@@ -248,6 +248,12 @@ grapnel_values::bounds! {
     /// Number of messages that one step of a scan of a stream asks for.
     pub const NATS_SCAN_PULL: usize = 1024;
 
+    /// Maximum number of failures of a scan of a stream without progress between them.
+    pub const NATS_SCAN_TRIES: u32 = 10;
+
+    /// How long a scan of a stream waits after a failure, such as a replica that lags behind the leader.
+    pub const NATS_SCAN_LAG: Duration = Duration::from_millis(50);
+
     /// Bytes after which one step of a scan of a stream ends.
     pub const NATS_SCAN_BYTES: usize = 4 << 20;
 

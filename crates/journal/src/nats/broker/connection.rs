@@ -122,6 +122,11 @@ impl Broker {
         self.client.max_payload()
     }
 
+    /// The id of the connected broker, or of the last one: each start of a broker has another id.
+    pub(crate) fn server_id(&self) -> Option<String> {
+        self.client.try_server_info().map(|info| info.server_id)
+    }
+
     /// Waits until everything sent so far has been written to the connection.
     pub(crate) async fn flush(&self) -> Result<(), BrokerError> {
         self.connected().await?;

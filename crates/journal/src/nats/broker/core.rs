@@ -9,6 +9,7 @@ use std::{
 use async_nats::{HeaderMap, Subscriber};
 use bytes::Bytes;
 use futures_util::{FutureExt, Stream, StreamExt};
+use tokio::time::Instant;
 
 use super::{Broker, BrokerError, connection::invalid};
 
@@ -57,6 +58,28 @@ impl Broker {
         timeout: Duration,
     ) -> Result<Bytes, BrokerError> {
         Ok(self.exchange(subject, HeaderMap::new(), payload, timeout).await?.payload)
+    }
+
+    /// Sends a request that several answer, and returns at most `most` answers: the first within `first`, each other within
+    /// `further` of the one before it.
+    pub(crate) async fn request_all(
+        &self,
+        subject: &str,
+        most: usize,
+        first: Duration,
+        further: Duration,
+    ) -> Result<Vec<Bytes>, BrokerError> {
+        let deadline = Instant::now() + first;
+        let sent = self.send(subject.to_owned(), HeaderMap::new(), Bytes::new(), most, deadline, first);
+        let mut reply = sent.await?;
+        let mut answers = vec![self.answer(&mut reply, subject, deadline, first).await?.payload];
+        while answers.len() < most {
+            match self.answer(&mut reply, subject, Instant::now() + further, further).await {
+                Ok(answer) => answers.push(answer.payload),
+                Err(_) => break,
+            }
+        }
+        Ok(answers)
     }
 
     /// Listens to a subject from now on, across reconnections.
