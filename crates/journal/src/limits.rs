@@ -261,14 +261,6 @@ grapnel_values::bounds! {
     pub const MEMBER_INTERVAL: Duration = Duration::from_secs(2);
 
     /// Interval at which the owner of a shard renews its lease.
-    pub const LEASE_RENEWAL: Duration = Duration::from_secs(3);
-
-    /// How long a lease or a replica must be seen unchanged before others take its shards.
-    pub const LEASE_EXPIRY: Duration = Duration::from_secs(10);
-
-    /// How long after its last successful renewal the owner of a shard stops delivering. Less than [`LEASE_EXPIRY`].
-    pub const LEASE_DEADLINE: Duration = Duration::from_secs(7);
-
     pub const SHARD_LEASE_RENEWAL: Duration = Duration::from_secs(3);
 
     /// How long a lease or a replica must be seen unchanged before others take its shards.

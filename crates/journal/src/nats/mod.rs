@@ -47,6 +47,8 @@ mod room;
 mod run;
 mod shard;
 mod sync_proof;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 use std::{
     collections::BTreeMap,

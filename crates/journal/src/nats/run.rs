@@ -9,14 +9,14 @@ use tokio::{
 };
 
 use super::{
-    installation,
+    NatsOptions, installation,
     layout::Shard,
     owner,
     ownership::{Held, Ownership, Tenancy, Timings},
     peer::{self, Answer, Request},
     registry::BrokerRegistry,
     replica::{Replica, Standing},
-    sync_proof,
+    sync_proof::SyncCheck,
 };
 use crate::{AttachedConsumer, Result, limits::{NATS_PROOF_AGAIN, NATS_PROOF_INTERVAL, NATS_REPORT_INTERVAL, NATS_REPORT_PARTS, NATS_USAGE_INTERVAL}};
 
@@ -139,8 +139,10 @@ async fn serve_shard(replica: Arc<Replica>, ownership: Arc<Ownership>, shard: Sh
 /// Keeps checking that the brokers sync before they acknowledge.
 async fn watch_proof(replica: Arc<Replica>) {
     let mut told = None;
+    let mut check = SyncCheck::default();
     loop {
-        let proof = sync_proof::check(&replica.broker, &replica.options).await;
+        let NatsOptions { monitors, trust_sync, .. } = &replica.options;
+        let proof = check.check(&replica.broker, monitors, *trust_sync).await;
         let missing = proof.missing().map(str::to_owned);
         if let Some(why) = &missing
             && told.as_ref() != Some(why)

@@ -25,7 +25,7 @@ struct Scan<'a> {
     filter: &'a str,
     /// Everything before this sequence has been passed.
     next: u64,
-    each: &'a mut (dyn FnMut(Message) + Send),
+    each: &'a mut (dyn FnMut(Message) + Send + Sync),
 }
 
 /// A consumer for one part of a scan.
@@ -62,7 +62,7 @@ impl Broker {
         stream: &str,
         from: u64,
         filter: &str,
-        each: &mut (dyn FnMut(Message) + Send),
+        each: &mut (dyn FnMut(Message) + Send + Sync),
     ) -> Result<u64, BrokerError> {
         let mut scan = Scan { stream, filter, next: from.max(1), each };
         let mut failures = 0;
