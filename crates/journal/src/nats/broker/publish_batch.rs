@@ -41,11 +41,12 @@ impl Broker {
         if let Some(headers) = maps.last_mut() {
             headers.insert("Nats-Batch-Commit", HeaderValue::from(1_u64));
         }
+        let deadline = Instant::now() + timeout;
+        self.connected_by(deadline, timeout).await?;
         for (message, headers) in messages.iter().zip(&maps) {
             self.check_size(message, headers)?;
         }
 
-        let deadline = Instant::now() + timeout;
         let mut opened = None;
         let mut maps = maps.into_iter();
         for (message, headers) in before.iter().zip(maps.by_ref()) {
