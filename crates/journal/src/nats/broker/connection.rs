@@ -6,6 +6,7 @@ use async_nats::{AuthError, Client, ConnectOptions, Event, HeaderMap, StatusCode
 use bytes::Bytes;
 use tokio::{
     sync::watch,
+    task::JoinHandle,
     time::{Instant, timeout_at},
 };
 
@@ -83,6 +84,16 @@ pub(crate) struct Broker {
     state: watch::Receiver<ConnectionState>,
     replies: Arc<Replies>,
     inbox: Arc<str>,
+    _router: Arc<Router>,
+}
+
+/// The task that hands out answers. It ends with the last handle, and the connection with it.
+struct Router(JoinHandle<()>);
+
+impl Drop for Router {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl Broker {
@@ -103,8 +114,8 @@ impl Broker {
         let client = connect.connect(urls).await.map_err(|_| ConnectError::Urls)?;
         let inbox = client.new_inbox();
         let answers = client.subscribe(format!("{inbox}.*")).await.map_err(|_| ConnectError::Urls)?;
-        tokio::spawn(Arc::clone(&replies).route(answers));
-        Ok(Self { client, state, replies, inbox: inbox.into() })
+        let router = Router(tokio::spawn(Arc::clone(&replies).route(answers)));
+        Ok(Self { client, state, replies, inbox: inbox.into(), _router: Arc::new(router) })
     }
 
     /// Whether a broker is connected now.
@@ -208,6 +219,11 @@ impl Broker {
             Ok(ConnectionState::Connected) => Ok(()),
             _ => Err(BrokerError::Disconnected("the connection was closed".to_owned())),
         }
+    }
+
+    /// Waits until a broker is connected, at most until `deadline`.
+    pub(super) async fn connected_by(&self, deadline: Instant, timeout: Duration) -> Result<(), BrokerError> {
+        timeout_at(deadline, self.connected()).await.unwrap_or_else(|_| Err(self.late(timeout)))
     }
 
     /// Why a deadline passed.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::Deserialize;
+use tokio::time::Instant;
 
 use super::{Broker, BrokerError, Publication, PublishError, api::ApiError, error::code};
 
@@ -22,8 +23,13 @@ impl Broker {
     /// See [`PublishError`]. After [`PublishError::Unavailable`] the message may be stored all the same, now or later.
     pub(crate) async fn publish(&self, message: &Publication, timeout: Duration) -> Result<u64, PublishError> {
         let headers = message.header_map()?;
+        let deadline = Instant::now() + timeout;
+        // The maximum size is that of the connected broker.
+        self.connected_by(deadline, timeout).await?;
         self.check_size(message, &headers)?;
-        let answer = self.exchange(message.subject.clone(), headers, message.payload.clone(), timeout).await?;
+        let (subject, payload) = (message.subject.clone(), message.payload.clone());
+        let mut reply = self.send(subject, headers, payload, 1, deadline, timeout).await?;
+        let answer = self.answer(&mut reply, &message.subject, deadline, timeout).await?;
         self.acknowledged(&answer, message)
     }
 

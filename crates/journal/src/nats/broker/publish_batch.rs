@@ -1,8 +1,9 @@
 //! Several messages of one stream, stored all or none: an atomic batch.
 //!
 //! The messages carry the id of the batch and count up; the last one commits. The first and the last are requests: the first is
-//! answered with nothing when the broker has opened the batch, the last with the acknowledgement. All are sent without waiting;
-//! a batch whose messages do not all arrive is dropped as a whole.
+//! answered with nothing when the broker has opened the batch, the last with the acknowledgement. The others follow when the
+//! batch is open: a broker has 50 open at once for a stream, and what is sent of a refused one is sent in vain. A batch whose
+//! messages do not all arrive is dropped as a whole.
 
 use std::time::Duration;
 
@@ -41,37 +42,38 @@ impl Broker {
         if let Some(headers) = maps.last_mut() {
             headers.insert("Nats-Batch-Commit", HeaderValue::from(1_u64));
         }
+        let deadline = Instant::now() + timeout;
+        self.connected_by(deadline, timeout).await?;
         for (message, headers) in messages.iter().zip(&maps) {
             self.check_size(message, headers)?;
         }
 
-        let deadline = Instant::now() + timeout;
-        let mut opened = None;
         let mut maps = maps.into_iter();
+        let mut opens = true;
         for (message, headers) in before.iter().zip(maps.by_ref()) {
             let (subject, payload) = (message.subject.clone(), message.payload.clone());
-            if opened.is_none() {
-                opened = Some(self.send(subject, headers, payload, 1, deadline, timeout).await?);
-            } else {
-                let sent = self.client.publish_with_headers(subject, headers, payload);
-                match tokio::time::timeout_at(deadline, sent).await {
-                    Ok(sent) => sent.map_err(super::connection::invalid)?,
-                    Err(_) => return Err(BrokerError::Timeout(timeout).into()),
+            if opens {
+                let mut opened = self.send(subject, headers, payload, 1, deadline, timeout).await?;
+                let answer = self.answer(&mut opened, &message.subject, deadline, timeout).await?;
+                if !answer.payload.is_empty() {
+                    // A refusal; if it is an acknowledgement, the broker knows no batches and has stored the message alone.
+                    self.acknowledged(&answer, message)?;
+                    return Err(BrokerError::Malformed("a broker that knows no batches".to_owned()).into());
                 }
+                opens = false;
+                continue;
+            }
+            let sent = self.client.publish_with_headers(subject, headers, payload);
+            match tokio::time::timeout_at(deadline, sent).await {
+                Ok(sent) => sent.map_err(super::connection::invalid)?,
+                Err(_) => return Err(BrokerError::Timeout(timeout).into()),
             }
         }
         let headers = maps.next().unwrap_or_default();
-        let mut committed =
-            self.send(last.subject.clone(), headers, last.payload.clone(), 1, deadline, timeout).await?;
-        let answer = self.answer(&mut committed, &last.subject, deadline, timeout).await;
-        let outcome = answer.map_err(PublishError::from).and_then(|answer| self.acknowledged(&answer, last));
-        // Of a batch that was not opened, the first answer says why and the last only that it is incomplete.
-        if let (Err(_), Some(mut opened)) = (&outcome, opened)
-            && let Some(refusal) = opened.arrived().filter(|answer| !answer.payload.is_empty())
-        {
-            return self.acknowledged(&refusal, last);
-        }
-        outcome
+        let (subject, payload) = (last.subject.clone(), last.payload.clone());
+        let mut committed = self.send(subject, headers, payload, 1, deadline, timeout).await?;
+        let answer = self.answer(&mut committed, &last.subject, deadline, timeout).await?;
+        self.acknowledged(&answer, last)
     }
 }
 

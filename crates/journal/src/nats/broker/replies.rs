@@ -69,11 +69,6 @@ impl Reply {
     pub(super) async fn next(&mut self) -> Option<Message> {
         self.messages.recv().await
     }
-
-    /// Takes an answer that has already arrived.
-    pub(super) fn arrived(&mut self) -> Option<Message> {
-        self.messages.try_recv().ok()
-    }
 }
 
 impl Drop for Reply {

@@ -61,7 +61,7 @@ pub(crate) struct StreamInfo {
     pub(crate) messages: u64,
     /// Bytes of the messages.
     pub(crate) bytes: u64,
-    /// The broker that leads it; `None` outside of a cluster or during an election.
+    /// The broker that leads it; `None` during an election.
     pub(crate) leader: Option<String>,
 }
 

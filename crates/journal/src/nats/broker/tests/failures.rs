@@ -58,6 +58,10 @@ async fn a_connection_is_made_when_the_broker_comes() {
     let broker = Broker::connect(options(&cluster)).await.unwrap();
     assert!(!broker.is_connected());
     eventually("a reason", async || reason(&broker).filter(|reason| reason != "not connected yet")).await;
+    // Before a connection nobody knows what the brokers accept.
+    let large = Publication { payload: vec![0; 2 << 20].into(), ..message("s.a") };
+    let unknown = broker.publish(&large, Duration::from_millis(50)).await;
+    assert!(matches!(unknown, Err(PublishError::Unavailable(_))), "{unknown:?}");
     cluster.restart(0);
     eventually("a connection", async || broker.is_connected()).await;
 }

@@ -58,19 +58,19 @@ async fn a_scan_passes_every_head_once_and_in_order() {
         broker.publish_batch(&batch, TIMEOUT).await.unwrap();
     }
     let mut seen = Vec::new();
-    let last = broker.heads("s", 1, "s.>", &mut |head| {
+    let mut each = |head: Message| {
         assert!(head.payload.is_empty());
         assert_eq!(head.header("Grapnel-Head"), Some(format!("head of {}", head.subject).as_str()));
         seen.push(head.sequence);
-    });
-    assert_eq!(last.await.unwrap(), 20 * EACH);
+    };
+    assert_eq!(broker.heads("s", 1, "s.>", &mut each).await.unwrap(), 20 * EACH);
     assert_eq!(seen, (1..=20 * EACH).collect::<Vec<_>>());
 
     // From a sequence on, with a filter, and without what was removed.
     broker.delete("s", 19_500).await.unwrap();
     let mut seen = Vec::new();
-    let last = broker.heads("s", 18_990, "s.19.*", &mut |head| seen.push(head.sequence));
-    assert_eq!(last.await.unwrap(), 20 * EACH);
+    let last = broker.heads("s", 18_990, "s.19.*", &mut |head| seen.push(head.sequence)).await;
+    assert_eq!(last.unwrap(), 20 * EACH);
     assert_eq!(seen, (19_001..=20_000).filter(|sequence| *sequence != 19_500).collect::<Vec<_>>());
 
     // The last message may be gone: the end is that of the stream.
