@@ -1,0 +1,5 @@
+//! The whole state: against the naive engine, and what that one does not have.
+
+mod harness;
+mod model;
+mod scenarios;
