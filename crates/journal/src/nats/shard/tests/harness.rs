@@ -48,6 +48,9 @@ pub(super) fn dead(second: i64) -> Settlement {
     Settlement::Dead { failure: failure(second) }
 }
 
+/// Sequences, each with the number of its attempt.
+pub(super) type TakenAttempts = Vec<(Sequence, u32)>;
+
 /// A shard and its streams.
 #[derive(Debug)]
 pub(super) struct Shard {
@@ -117,12 +120,12 @@ impl Shard {
         Some(detached)
     }
 
-    /// Claims, and returns each sequence with the number of its attempt.
+    /// Claims, and returns when the next retry is due.
     pub(super) fn claim(
         &mut self,
         consumer: &Incarnation,
         claim: &Claim,
-    ) -> Result<(Vec<(Sequence, u32)>, Option<Timestamp>)> {
+    ) -> Result<(TakenAttempts, Option<Timestamp>)> {
         let (taken, due) = self.state.claim(consumer, claim)?;
         Ok((taken.iter().map(|Taken { sequence, flight }| (*sequence, flight.attempt)).collect(), due))
     }

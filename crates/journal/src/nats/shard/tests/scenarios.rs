@@ -220,7 +220,7 @@ fn checkpoints_are_whole() {
         shard.append(&endpoint, second, 100);
     }
     for _ in 0..8 {
-        let settlement = |n: Sequence| if n % 2 == 0 { dead(n as i64) } else { retry(90_000 + n as i64) };
+        let settlement = |n: Sequence| if n.is_multiple_of(2) { dead(n as i64) } else { retry(90_000 + n as i64) };
         let all = claimed(&mut shard, &consumer, 0).into_iter().map(|n| (n, settlement(n))).collect();
         shard.settle(&consumer, all).unwrap();
     }
