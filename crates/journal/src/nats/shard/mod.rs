@@ -11,6 +11,9 @@
 //!                          ▼        │
 //!                     Vec<Change> ──┴─▶ state log
 //! ```
+//!
+//! Changes are applied in the order of the log, and are proposed and queued for it under one lock: a change that is
+//! proposed later is written later.
 
 mod apply;
 mod change;
