@@ -7,7 +7,7 @@
 //! ```text
 //! state log ──▶ Replay ──▶ ShardState ◀── index(head) ◀── event stream
 //!                          │        ▲
-//!              propose_*, begin_*, sweep apply(change), once durable
+//!       propose_*, begin_*, sweep   apply(change), once durable
 //!                          ▼        │
 //!                     Vec<Change> ──┴─▶ state log
 //! ```
