@@ -149,9 +149,18 @@ fn get_removed(row: &mut Bytes) -> Result<Vec<(Sequence, Micros)>, RecordError> 
     for _ in 0..count {
         sequence = sequence.wrapping_add(get_zig(row, CHANGE)? as u64);
         received = received.wrapping_add(get_zig(row, CHANGE)?);
-        events.push((sequence, Micros(received)));
+        events.push((checked(sequence)?, Micros(received)));
     }
     Ok(events)
+}
+
+/// Decodes a sequence. None comes near the maximum, and the state computes with them.
+fn get_sequence(row: &mut Bytes) -> Result<Sequence, RecordError> {
+    checked(get_var(row, CHANGE)?)
+}
+
+fn checked(sequence: Sequence) -> Result<Sequence, RecordError> {
+    if sequence >> 63 == 0 { Ok(sequence) } else { Err(RecordError::Field(CHANGE, "sequence")) }
 }
 
 pub(super) fn get_changes(row: &mut Bytes) -> Result<Vec<Change>, RecordError> {
@@ -172,22 +181,24 @@ pub(super) fn get_changes(row: &mut Bytes) -> Result<Vec<Change>, RecordError> {
         let named = object(row)?;
         changes.push(match tag {
             ENDPOINT => Change::Endpoint { endpoint: named },
-            ATTACHED => Change::Attached { consumer: named, endpoint: object(row)?, start: get_var(row, CHANGE)? },
+            ATTACHED => Change::Attached { consumer: named, endpoint: object(row)?, start: get_sequence(row)? },
             DETACHED => Change::Detached { consumer: named },
             ENDED => {
-                let ends = decode_ends(get_bytes(row, CHANGE)?)?;
-                changes.extend(ends.into_iter().map(|ended| Change::Ended { consumer: named.clone(), ended }));
+                for ended in decode_ends(get_bytes(row, CHANGE)?)? {
+                    checked(ended.sequence)?;
+                    changes.push(Change::Ended { consumer: named.clone(), ended });
+                }
                 continue;
             }
             QUEUED => {
-                let (sequence, due) = (get_var(row, CHANGE)?, Micros(get_i64(row, CHANGE)?));
+                let (sequence, due) = (get_sequence(row)?, Micros(get_i64(row, CHANGE)?));
                 Change::Queued { consumer: named, sequence, due }
             }
             HASTENED => {
-                let (sequence, due) = (get_var(row, CHANGE)?, Micros(get_i64(row, CHANGE)?));
+                let (sequence, due) = (get_sequence(row)?, Micros(get_i64(row, CHANGE)?));
                 Change::Hastened { consumer: named, sequence, due }
             }
-            LETTER_REMOVED => Change::LetterRemoved { consumer: named, sequence: get_var(row, CHANGE)? },
+            LETTER_REMOVED => Change::LetterRemoved { consumer: named, sequence: get_sequence(row)? },
             RETENTION => {
                 let (seconds, nanoseconds) = (get_var(row, CHANGE)?, get_u32(row, CHANGE)?);
                 if nanoseconds >= 1_000_000_000 {

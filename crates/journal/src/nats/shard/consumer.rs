@@ -57,13 +57,15 @@ impl ShardConsumer {
         self.outcomes.remove(sequence);
     }
 
-    /// Ends whatever there is of events that are gone: those that are not `kept`.
-    pub(super) fn lose_all_but(&mut self, kept: impl Fn(Sequence) -> bool) {
+    /// Completes the state after the replay of its changes: ends whatever there is of events that are gone, those that are
+    /// not `kept`, and what does not survive the end of the process.
+    pub(super) fn finish_loading(&mut self, kept: impl Fn(Sequence) -> bool) {
         let Durable { retries, dead, .. } = self.machine.durable();
         let left = retries.iter().map(|(sequence, _)| *sequence).chain(dead.iter().map(|(sequence, _)| *sequence));
         for sequence in left.filter(|sequence| !kept(*sequence)) {
             self.lose(sequence, sequence);
         }
         self.outcomes.retain(kept);
+        self.machine = ConsumerState::restore(self.machine.durable());
     }
 }

@@ -7,10 +7,13 @@
 //! ```text
 //! state log ──▶ Replay ──▶ ShardState ◀── index(head) ◀── event stream
 //!                          │        ▲
-//!              propose_*, begin_*, sweep apply(change), once durable
+//!       propose_*, begin_*, sweep   apply(change), once durable
 //!                          ▼        │
 //!                     Vec<Change> ──┴─▶ state log
 //! ```
+//!
+//! Changes are applied in the order of the log, and are proposed and queued for it under one lock: a change that is
+//! proposed later is written later.
 
 mod apply;
 mod change;

@@ -1,9 +1,9 @@
 //! Outcomes in a checkpoint.
 //!
 //! A part is: tag 7 (u8), text namespace, text name, var count of texts and that many (text reason, text message), var
-//! count of rows and that many: var sequence, ending (u8: 1 delivered, 2 skipped by filter, 3 skipped by type, 4
+//! count of rows and that many: var difference to the sequence before, ending (u8: 1 delivered, 2 skipped by filter, 3 skipped by type, 4
 //! retrying, 5 dead), var attempts, exchange, var position of the failure's texts + 1 (0 without a failure), and, with a
-//! failure, exchange. An exchange is i64 time, var took, var status (0 for none).
+//! failure, exchange. An exchange is zig difference to the time before, var took, var status (0 for none).
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -21,7 +21,7 @@ use crate::{
     record::{
         RecordError,
         codec::{get_text, get_u8, get_var, put_bytes, put_var},
-        fields::{get_i64, get_u32},
+        fields::{get_u32, get_zig, put_zig},
     },
 };
 
@@ -41,11 +41,20 @@ struct Pending {
     texts: BytesMut,
     rows: BytesMut,
     count: usize,
+    before: Before,
+}
+
+/// What the numbers of a part are relative to.
+#[derive(Default)]
+struct Before {
+    sequence: Sequence,
+    time: i64,
 }
 
 impl Pending {
     fn add(&mut self, sequence: Sequence, row: &OutcomeRow) {
-        put_var(&mut self.rows, sequence);
+        put_var(&mut self.rows, sequence.wrapping_sub(self.before.sequence));
+        self.before.sequence = sequence;
         self.rows.put_u8(match row.ending {
             Ending::Delivered => 1,
             Ending::Skipped(SkipReason::Filter) => 2,
@@ -54,16 +63,23 @@ impl Pending {
             Ending::Dead => 5,
         });
         put_var(&mut self.rows, row.attempts.into());
-        put_exchange(&mut self.rows, row.last);
+        self.put_exchange(row.last);
         match &row.failure {
             None => put_var(&mut self.rows, 0),
             Some(failed) => {
                 let position = self.position(&failed.texts);
                 put_var(&mut self.rows, position + 1);
-                put_exchange(&mut self.rows, failed.exchange);
+                self.put_exchange(failed.exchange);
             }
         }
         self.count += 1;
+    }
+
+    fn put_exchange(&mut self, Exchanged { time, took, status }: Exchanged) {
+        put_zig(&mut self.rows, time.0.wrapping_sub(self.before.time));
+        self.before.time = time.0;
+        put_var(&mut self.rows, took.into());
+        put_var(&mut self.rows, status.unwrap_or(0).into());
     }
 
     fn position(&mut self, texts: &Arc<FailureTexts>) -> u64 {
@@ -83,7 +99,7 @@ impl Pending {
 
     /// Returns the encoded part, and begins the next one.
     fn finish(&mut self, consumer: &ObjectKey) -> BytesMut {
-        let Self { positions, texts, rows, count } = std::mem::take(self);
+        let Self { positions, texts, rows, count, .. } = std::mem::take(self);
         let mut part = begin_part(OUTCOMES, consumer);
         put_var(&mut part, positions.len() as u64);
         part.put_slice(&texts);
@@ -114,8 +130,10 @@ pub(super) fn get_outcomes(row: &mut Bytes) -> Result<Vec<(Sequence, OutcomeRow)
         let (reason, message) = (get_text(row, CHECKPOINT)?, get_text(row, CHECKPOINT)?);
         Ok(Arc::new(FailureTexts { reason, message }))
     })?;
+    let mut before = Before::default();
     get_rows(row, |row| {
-        let sequence = get_var(row, CHECKPOINT)?;
+        let sequence = before.sequence.wrapping_add(get_var(row, CHECKPOINT)?);
+        before.sequence = sequence;
         let ending = match get_u8(row, CHECKPOINT)? {
             1 => Ending::Delivered,
             2 => Ending::Skipped(SkipReason::Filter),
@@ -124,27 +142,22 @@ pub(super) fn get_outcomes(row: &mut Bytes) -> Result<Vec<(Sequence, OutcomeRow)
             5 => Ending::Dead,
             _ => return Err(RecordError::Field(CHECKPOINT, "ending")),
         };
-        let (attempts, last) = (get_u32(row, CHECKPOINT)?, get_exchange(row)?);
+        let (attempts, last) = (get_u32(row, CHECKPOINT)?, get_exchange(row, &mut before)?);
         let failure = match get_var(row, CHECKPOINT)?.checked_sub(1) {
             None => None,
             Some(position) => {
                 let found = usize::try_from(position).ok().and_then(|position| texts.get(position));
                 let texts = Arc::clone(found.ok_or(RecordError::Field(CHECKPOINT, "failure"))?);
-                Some(Box::new(Failed { exchange: get_exchange(row)?, texts }))
+                Some(Box::new(Failed { exchange: get_exchange(row, &mut before)?, texts }))
             }
         };
         Ok((sequence, OutcomeRow { ending, attempts, last, failure }))
     })
 }
 
-fn put_exchange(row: &mut BytesMut, Exchanged { time, took, status }: Exchanged) {
-    row.put_i64_le(time.0);
-    put_var(row, took.into());
-    put_var(row, status.unwrap_or(0).into());
-}
-
-fn get_exchange(row: &mut Bytes) -> Result<Exchanged, RecordError> {
-    let (time, took) = (Micros(get_i64(row, CHECKPOINT)?), get_u32(row, CHECKPOINT)?);
+fn get_exchange(row: &mut Bytes, before: &mut Before) -> Result<Exchanged, RecordError> {
+    before.time = before.time.wrapping_add(get_zig(row, CHECKPOINT)?);
+    let (time, took) = (Micros(before.time), get_u32(row, CHECKPOINT)?);
     let status = u16::try_from(get_var(row, CHECKPOINT)?).map_err(|_| RecordError::Field(CHECKPOINT, "status"))?;
     Ok(Exchanged { time, took, status: (status != 0).then_some(status) })
 }

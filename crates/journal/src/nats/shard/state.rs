@@ -97,6 +97,11 @@ impl ShardState {
     pub(crate) fn forget(&mut self, endpoint: &ObjectKey, sequence: Sequence) -> bool {
         let Some(of) = self.endpoints.get_mut(endpoint) else { return false };
         if of.leaving.remove(&sequence).is_some() {
+            for (_, key) in &of.consumers {
+                if let Some(consumer) = self.consumers.get_mut(key) {
+                    consumer.outcomes.remove(sequence);
+                }
+            }
             return true;
         }
         let Some((row, change)) = of.take(sequence) else { return false };
@@ -124,7 +129,7 @@ impl ShardState {
         }
         for consumer in self.consumers.values_mut() {
             let rows = self.endpoints.get(&consumer.endpoint).map(|endpoint| &endpoint.rows);
-            consumer.lose_all_but(|sequence| rows.is_some_and(|rows| rows.contains(sequence)));
+            consumer.finish_loading(|sequence| rows.is_some_and(|rows| rows.contains(sequence)));
         }
         let keys: Vec<_> = self.consumers.keys().cloned().collect();
         for key in keys {

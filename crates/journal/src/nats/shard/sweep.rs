@@ -12,9 +12,12 @@ use jiff::Timestamp;
 use super::{Change, Removal, ShardState, endpoint::ShardEndpoint, room::RoomScope};
 use crate::{
     Retention, Sequence,
-    limits::{DEFAULT_DEAD_LETTER_RETENTION, DEFAULT_RETENTION, REDELIVERY_SCAN},
+    limits::{DEFAULT_DEAD_LETTER_RETENTION, DEFAULT_RETENTION},
     machine::Micros,
 };
+
+/// Maximum number of settled events that one step examines.
+const SWEEP_SCAN: usize = 4096;
 
 /// One step of a sweep.
 #[derive(Debug, Default)]
@@ -111,17 +114,17 @@ impl ShardState {
         let from = from.map_or(Bound::Unbounded, Bound::Included);
         for (key, consumer) in self.consumers.range_mut((from, Bound::Unbounded)) {
             let left = limit.saturating_sub(step.changes.len());
-            if left == 0 {
-                return Some(key.clone());
-            }
             let kept = sweep.letters.get(key).copied().unwrap_or(DEFAULT_DEAD_LETTER_RETENTION);
             let dead = consumer.machine.died_by(sweep.now.before(kept), left);
             step.dead_letters += dead.len() as u64;
             let removed = |sequence| Change::LetterRemoved { consumer: consumer.object.clone(), sequence };
             step.changes.extend(dead.into_iter().map(removed));
+            // It may have more.
+            if step.changes.len() >= limit {
+                return Some(key.clone());
+            }
         }
-        // The last consumer may have more.
-        (step.changes.len() >= limit).then(|| self.consumers.last_key_value().map(|(key, _)| key.clone())).flatten()
+        None
     }
 
     /// Returns the endpoint after which the next step begins.
@@ -161,7 +164,7 @@ impl ShardState {
             let latest = log.lives.iter().map(|life| cutoff_of(life.retention)).max();
             let mut of_endpoint = Vec::new();
             for row in log.rows.settled(sequence, latest.unwrap_or_default()) {
-                if found >= limit || examined >= REDELIVERY_SCAN {
+                if found >= limit || examined >= SWEEP_SCAN {
                     next = Some((key.clone(), row.sequence));
                     expired.push((key.clone(), of_endpoint));
                     break 'endpoints;
