@@ -21,9 +21,15 @@ use super::session::{Bounds, Engine};
 /// One server for all tests of this process: each journal is an installation of its own.
 static SERVER: LazyLock<NatsCluster> = LazyLock::new(|| {
     let settings = NatsSettings { sync_always: false, max_payload: 8 << 20, ..NatsSettings::default() };
-    // The thread of the test may be in a runtime of its own.
-    let started = std::thread::spawn(|| RUNTIME.block_on(NatsCluster::start(1, settings)));
-    started.join().expect("a NATS server starts")
+    let (sender, started) = mpsc::channel();
+    // The thread of the test may be in a runtime of its own; and the server ends with the thread that started it.
+    std::thread::spawn(move || {
+        sender.send(RUNTIME.block_on(NatsCluster::start(1, settings))).unwrap();
+        loop {
+            std::thread::park();
+        }
+    });
+    started.recv().expect("a NATS server starts")
 });
 
 /// Where the journals' tasks run: the tests' own runtimes end before the journals do, and some have one thread.

@@ -14,6 +14,7 @@ use super::{
     layout::Shard,
     replica::Replica,
     retry::Attempts,
+    room::Room,
 };
 use crate::{
     Appended, Arrival, JournalError, Result, Sequence,
@@ -69,9 +70,8 @@ pub(super) async fn append(replica: &Replica, arrivals: Vec<Arrival>) -> Result<
         replica.incarnations.begin(&replica.broker, &replica.layout, &group.endpoint).await?;
     }
     for group in groups {
-        let needed = group.events.iter().map(|event| event.head.counted()).sum();
-        if needed > 0 {
-            replica.make_room(&group.endpoint, group.shard, needed, group.max_bytes).await?;
+        if let Some(room) = room(&group.events, group.max_bytes, false) {
+            replica.make_room(&group.endpoint, group.shard, room).await?;
         }
         store_group(replica, group, &mut placed).await?;
     }
@@ -162,12 +162,23 @@ async fn store_group(replica: &Replica, group: Group, placed: &mut [Option<Place
     Ok(())
 }
 
+/// Returns the room that events of one endpoint need; `None` without events.
+fn room(events: &[Outgoing], max_bytes: Option<u64>, full: bool) -> Option<Room> {
+    let now = events.iter().map(|event| event.head.received).max()?.timestamp();
+    let needed = events.iter().map(|event| event.head.counted()).sum();
+    Some(Room { needed, max_bytes, full, now })
+}
+
+/// Makes room for events whose shard's stream has reached its maximum size.
+async fn make_room_for(replica: &Replica, shard: Shard, events: &[Outgoing]) -> Result<()> {
+    match (events.first(), room(events, None, true)) {
+        (Some(first), Some(room)) => replica.make_room(&first.endpoint, shard, room).await,
+        _ => Ok(()),
+    }
+}
+
 /// Stores a single event.
-async fn store_one(
-    replica: &Replica,
-    shard: Shard,
-    mut events: Vec<Outgoing>,
-) -> Result<Vec<(Outgoing, Appended)>> {
+async fn store_one(replica: &Replica, shard: Shard, mut events: Vec<Outgoing>) -> Result<Vec<(Outgoing, Appended)>> {
     let Some(mut event) = events.pop() else { return Ok(Vec::new()) };
     let mut attempts = Attempts::begin();
     let appended = loop {
@@ -181,14 +192,15 @@ async fn store_one(
             // Another one with this id is on its way and not durable yet: not a duplicate before it is.
             Err(PublishError::InFlight) => attempts.again("an event with the same id is being stored").await?,
             Err(PublishError::Busy(_)) => attempts.again("the NATS servers are busy").await?,
-            Err(PublishError::Full(_)) => replica.make_any_room(&event.endpoint, shard, &event.head).await?,
+            Err(PublishError::Full(_)) => make_room_for(replica, shard, std::slice::from_ref(&event)).await?,
             Err(error) => {
                 event.uncertain = true;
                 attempts.after(from_publish(error)).await?;
                 if event.window.is_none() {
                     // From here on compared, so that it is not stored twice.
                     let last = last_on_subject(replica, shard, &event).await?;
-                    event.publication.expected = Some(Expected::LastOnSubject(last.as_ref().map_or(0, |last| last.sequence)));
+                    event.publication.expected =
+                        Some(Expected::LastOnSubject(last.as_ref().map_or(0, |last| last.sequence)));
                     if let Some(Found::Own(sequence)) = own(&event, last.as_ref()) {
                         break stored(replica, shard, &event, sequence).await;
                     }
@@ -200,11 +212,7 @@ async fn store_one(
 }
 
 /// Stores several events of one endpoint atomically, apart from duplicates.
-async fn store_batch(
-    replica: &Replica,
-    shard: Shard,
-    mut events: Vec<Outgoing>,
-) -> Result<Vec<(Outgoing, Appended)>> {
+async fn store_batch(replica: &Replica, shard: Shard, mut events: Vec<Outgoing>) -> Result<Vec<(Outgoing, Appended)>> {
     let _permit = replica.batches.acquire().await.map_err(|_| JournalError::Closed)?;
     let mut attempts = Attempts::begin();
     let mut answers = Vec::with_capacity(events.len());
@@ -226,7 +234,7 @@ async fn store_batch(
             Err(PublishError::Busy(_)) => attempts.again("the NATS servers are busy").await?,
             Err(PublishError::Full(_)) => {
                 for event in &events {
-                    replica.make_any_room(&event.endpoint, shard, &event.head).await?;
+                    make_room_for(replica, shard, std::slice::from_ref(&event)).await?;
                 }
             }
             Err(error) => {
@@ -290,8 +298,9 @@ fn judge(event: &Outgoing, message: Option<&Message>) -> Result<Found> {
     if let Some(own) = own(event, Some(message)) {
         return Ok(own);
     }
-    let known = EventMessage::read(message)
-        .map_err(|error| JournalError::Damaged(format!("message {} of {}: {error}", message.sequence, message.subject)))?;
+    let known = EventMessage::read(message).map_err(|error| {
+        JournalError::Damaged(format!("message {} of {}: {error}", message.sequence, message.subject))
+    })?;
     if !covers(known.head().received, event.head.received, event.window) {
         return Ok(Found::Free(message.sequence));
     }

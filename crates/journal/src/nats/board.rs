@@ -44,7 +44,8 @@ impl Board for NatsBoard {
 
     async fn replicas(&self) -> Result<Vec<String>> {
         let rows = self.rows(MEMBER).await?;
-        let name = |message: &Message| Some(self.0.layout.key_of_row(&message.subject)?.strip_prefix(MEMBER)?.to_owned());
+        let name =
+            |message: &Message| Some(self.0.layout.key_of_row(&message.subject)?.strip_prefix(MEMBER)?.to_owned());
         let mut names: Vec<String> = rows.iter().filter_map(name).collect();
         if !names.iter().any(|name| name == self.replica()) {
             names.push(self.replica().to_owned());
@@ -55,7 +56,11 @@ impl Board for NatsBoard {
 
     async fn read(&self, after: u64) -> Result<Vec<BoardRow>> {
         let rows = self.rows(BOARD).await?;
-        Ok(rows.into_iter().filter(|message| message.sequence > after).filter_map(|message| self.row(message)).collect())
+        Ok(rows
+            .into_iter()
+            .filter(|message| message.sequence > after)
+            .filter_map(|message| self.row(message))
+            .collect())
     }
 
     async fn write(&self, author: &str, key: &str, value: Bytes, expected: Option<u64>) -> Result<Option<u64>> {

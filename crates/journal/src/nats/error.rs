@@ -6,7 +6,9 @@ use crate::JournalError;
 /// Returns what a failed read or request means to the caller of the journal.
 pub(super) fn from_broker(error: BrokerError) -> JournalError {
     match error {
-        BrokerError::Refused { code, text } => JournalError::Io(format!("the NATS server refused: {text} ({code})"), None),
+        BrokerError::Refused { code, text } => {
+            JournalError::Io(format!("the NATS server refused: {text} ({code})"), None)
+        }
         other => JournalError::Unavailable(other.to_string()),
     }
 }

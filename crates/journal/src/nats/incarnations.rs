@@ -103,7 +103,9 @@ impl Incarnations {
                     return Ok(());
                 }
                 // Another replica was faster, or this is the answer to an attempt that timed out: the row tells.
-                Err(PublishError::WrongLast(_) | PublishError::InFlight) => attempts.again("the row is changing").await?,
+                Err(PublishError::WrongLast(_) | PublishError::InFlight) => {
+                    attempts.again("the row is changing").await?
+                }
                 Err(error) => attempts.after(from_publish(error)).await?,
             }
         }

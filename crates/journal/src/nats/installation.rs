@@ -109,9 +109,7 @@ async fn ensure(
     let found = broker.stream(&config.name).await?;
     match found {
         Some(found) if found.created == *before => Ok(broker.ensure_stream(&config).await?.created),
-        Some(found) if found.config.first_sequence == config.first_sequence => {
-            Err(SetUpError::Recreated(config.name))
-        }
+        Some(found) if found.config.first_sequence == config.first_sequence => Err(SetUpError::Recreated(config.name)),
         // Another replica has made it again a moment ago.
         Some(found) => Ok(found.created),
         None => {

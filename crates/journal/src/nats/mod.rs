@@ -382,11 +382,8 @@ impl Journal for NatsJournal {
 
     fn namespaces(&self) -> Vec<NamespaceUsage> {
         let max_bytes = self.replica.namespace_share();
-        let usage = |(namespace, bytes): (Arc<str>, u64)| NamespaceUsage {
-            namespace: namespace.to_string(),
-            bytes,
-            max_bytes,
-        };
+        let usage =
+            |(namespace, bytes): (Arc<str>, u64)| NamespaceUsage { namespace: namespace.to_string(), bytes, max_bytes };
         self.replica.kept_by_namespace().into_iter().map(usage).collect()
     }
 

@@ -10,7 +10,6 @@ use jiff::Timestamp;
 use parking_lot::RwLock;
 
 use super::{
-    event_message::MessageHead,
     layout::Shard,
     owner::OwnedShard,
     peer::{self, Request},
@@ -24,6 +23,19 @@ use crate::{
 
 /// A bound seems near when this part of it is used, in percent.
 const NEAR: u64 = 90;
+
+/// Room that an append needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(super) struct Room {
+    /// Bytes of its events.
+    pub(super) needed: u64,
+    /// `spec.storage.maxBytes` of the endpoint.
+    pub(super) max_bytes: Option<u64>,
+    /// The stream has reached its maximum size, whatever the sum of its events.
+    pub(super) full: bool,
+    /// When the events were received: ids of events that are removed stay known if their windows end later.
+    pub(super) now: Timestamp,
+}
 
 /// Bytes by namespace, of each shard.
 #[derive(Default)]
@@ -40,7 +52,11 @@ impl NamespaceTable {
     /// Returns the bytes of a namespace in the shards other than `shard`.
     fn elsewhere(&self, shard: Shard, namespace: &str) -> u64 {
         let shards = self.shards.read();
-        shards.iter().filter(|(other, _)| **other != shard).filter_map(|(_, namespaces)| namespaces.get(namespace)).sum()
+        shards
+            .iter()
+            .filter(|(other, _)| **other != shard)
+            .filter_map(|(_, namespaces)| namespaces.get(namespace))
+            .sum()
     }
 
     /// Returns the bytes of each namespace in the shards that `wanted` names.
@@ -84,42 +100,17 @@ impl Replica {
     /// # Errors
     ///
     /// [`JournalError::ShareExhausted`] and [`JournalError::Full`].
-    pub(super) async fn make_room(
-        &self,
-        endpoint: &Incarnation,
-        shard: Shard,
-        needed: u64,
-        max_bytes: Option<u64>,
-    ) -> Result<()> {
+    pub(super) async fn make_room(&self, endpoint: &Incarnation, shard: Shard, room: Room) -> Result<()> {
         match self.owned(shard) {
-            Some(owned) => self.make_own_room(&owned, endpoint, needed, max_bytes, false, Timestamp::now()).await,
-            None if self.is_near_a_bound(endpoint, needed, max_bytes) => {
-                self.ask_for_room(endpoint, shard, needed, max_bytes, false).await
-            }
+            Some(owned) => self.make_own_room(&owned, endpoint, room).await,
+            None if room.full || self.is_near_a_bound(endpoint, room) => self.ask_for_room(endpoint, shard, room).await,
             None => Ok(()),
         }
     }
 
-    /// Makes room in a shard whose stream has reached its maximum size.
-    pub(super) async fn make_any_room(&self, endpoint: &Incarnation, shard: Shard, head: &MessageHead) -> Result<()> {
-        let needed = head.counted();
-        match self.owned(shard) {
-            Some(owned) => self.make_own_room(&owned, endpoint, needed, None, true, Timestamp::now()).await,
-            None => self.ask_for_room(endpoint, shard, needed, None, true).await,
-        }
-    }
-
-    /// Makes room in a shard that this replica owns. `full` says that its stream has reached its maximum size, whatever
-    /// the sum of its events.
-    pub(super) async fn make_own_room(
-        &self,
-        shard: &OwnedShard,
-        endpoint: &Incarnation,
-        needed: u64,
-        max_bytes: Option<u64>,
-        full: bool,
-        now: Timestamp,
-    ) -> Result<()> {
+    /// Makes room in a shard that this replica owns.
+    pub(super) async fn make_own_room(&self, shard: &OwnedShard, endpoint: &Incarnation, room: Room) -> Result<()> {
+        let Room { needed, max_bytes, full, now } = room;
         let mut shares = self.shares(shard.shard, &endpoint.key.namespace);
         let removals = {
             let mut state = shard.state();
@@ -137,25 +128,19 @@ impl Replica {
         shard.remove(removals, now).await
     }
 
-    async fn ask_for_room(
-        &self,
-        endpoint: &Incarnation,
-        shard: Shard,
-        needed: u64,
-        max_bytes: Option<u64>,
-        full: bool,
-    ) -> Result<()> {
-        let request = Request::Room { endpoint: endpoint.into(), needed, max_bytes, full };
+    async fn ask_for_room(&self, endpoint: &Incarnation, shard: Shard, room: Room) -> Result<()> {
+        let request = Request::Room { endpoint: endpoint.into(), room };
         match peer::ask(self, shard, &request).await {
             Ok(_) => Ok(()),
             // Without an owner nobody counts: the brokers' own bound holds.
-            Err(JournalError::Unavailable(_)) if !full => Ok(()),
+            Err(JournalError::Unavailable(_)) if !room.full => Ok(()),
             Err(error) => Err(error),
         }
     }
 
-    fn is_near_a_bound(&self, endpoint: &Incarnation, needed: u64, max_bytes: Option<u64>) -> bool {
-        let is_near = |bytes: u64, max: u64| max > 0 && (bytes + needed).saturating_mul(100) >= max.saturating_mul(NEAR);
+    fn is_near_a_bound(&self, endpoint: &Incarnation, Room { needed, max_bytes, .. }: Room) -> bool {
+        let is_near =
+            |bytes: u64, max: u64| max > 0 && (bytes + needed).saturating_mul(100) >= max.saturating_mul(NEAR);
         let share = self.namespace_share();
         let namespace = || self.namespaces.of(|_| true).get(&endpoint.key.namespace).copied().unwrap_or(0);
         let own = || self.reports.storage(endpoint).map_or(0, |usage| usage.bytes);

@@ -1,6 +1,10 @@
 //! The tasks of a replica: from the first connection to the shards that it owns.
 
-use std::{collections::BTreeMap, sync::{Arc, atomic::Ordering}, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use futures_util::StreamExt;
 use tokio::{
@@ -18,7 +22,10 @@ use super::{
     replica::{Replica, Standing},
     sync_proof::SyncCheck,
 };
-use crate::{AttachedConsumer, Result, limits::{NATS_PROOF_AGAIN, NATS_PROOF_INTERVAL, NATS_REPORT_INTERVAL, NATS_REPORT_PARTS, NATS_USAGE_INTERVAL}};
+use crate::{
+    AttachedConsumer, Result,
+    limits::{NATS_PROOF_AGAIN, NATS_PROOF_INTERVAL, NATS_REPORT_INTERVAL, NATS_REPORT_PARTS, NATS_USAGE_INTERVAL},
+};
 
 /// The pause after a failed attempt to set up the streams or to load a shard.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -147,7 +154,10 @@ async fn watch_proof(replica: Arc<Replica>) {
         if let Some(why) = &missing
             && told.as_ref() != Some(why)
         {
-            tracing::error!(reason = why, "events are not accepted: the NATS servers are not known to sync before they acknowledge");
+            tracing::error!(
+                reason = why,
+                "events are not accepted: the NATS servers are not known to sync before they acknowledge"
+            );
         }
         told.clone_from(&missing);
         let pause = if missing.is_some() { NATS_PROOF_AGAIN } else { NATS_PROOF_INTERVAL };

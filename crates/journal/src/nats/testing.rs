@@ -11,7 +11,8 @@ use super::{
 /// Removes the leases and the members of an installation, as if all its replicas had been dead for long.
 pub async fn expire_leases(options: &NatsOptions) {
     let urls = options.servers.urls();
-    let broker = Broker::connect(BrokerOptions { urls, name: "test".into(), ..BrokerOptions::default() }).await.unwrap();
+    let broker =
+        Broker::connect(BrokerOptions { urls, name: "test".into(), ..BrokerOptions::default() }).await.unwrap();
     let layout = Layout::new(&options.name, options.shards);
     let stream = layout.meta_stream();
     for key in ["lease.>", "member.>"] {

@@ -7,7 +7,12 @@ use super::OwnedShard;
 use crate::{
     Attached, Detached, JournalError, Redelivered, RedeliveryStep, Result, Selection, Sequence, Start,
     limits::NATS_LOOKUPS,
-    nats::{broker::ReadFrom, error::from_broker, event_message::EventMessage, shard::{Change, ShardState}},
+    nats::{
+        broker::ReadFrom,
+        error::from_broker,
+        event_message::EventMessage,
+        shard::{Change, ShardState},
+    },
 };
 
 /// Changes of a redelivery, whose events are not removed meanwhile. They are taken back when they are not written.

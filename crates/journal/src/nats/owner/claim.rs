@@ -12,12 +12,7 @@ use crate::{
     Claim, Claimed, Delivery, Failure, JournalError, Result, Sequence, Settlement, StoredEvent,
     limits::NATS_LOOKUPS,
     machine::Taken,
-    nats::{
-        broker::ReadFrom,
-        error::from_broker,
-        event_message::EventMessage,
-        shard::Change,
-    },
+    nats::{broker::ReadFrom, error::from_broker, event_message::EventMessage, shard::Change},
     record,
 };
 

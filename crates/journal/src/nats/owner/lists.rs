@@ -20,7 +20,8 @@ impl OwnedShard {
         let mut page = EventPage { events: Vec::new(), next };
         let mut last = query.after;
         let mut bytes = 0;
-        let mut events = stream::iter(sequences.clone()).map(|sequence| self.listed(sequence)).buffered(NATS_LIST_READS);
+        let mut events =
+            stream::iter(sequences.clone()).map(|sequence| self.listed(sequence)).buffered(NATS_LIST_READS);
         while page.events.len() < limit && bytes <= LIST_BYTES {
             let Some(read) = events.next().await else { return Ok(page) };
             let (sequence, event) = read?;

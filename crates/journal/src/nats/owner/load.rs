@@ -124,16 +124,22 @@ async fn replay(
 async fn index(broker: &Broker, layout: &Layout, shard: Shard, state: &mut ShardState) -> Result<()> {
     let (stream, events) = (layout.events_stream(shard), layout.events(shard));
     let last = broker
-        .heads(&stream, 1, &events, &mut |message| {
-            match (EventMessage::read(&message), layout.endpoint_of(&message.subject)) {
-                (Ok(EventMessage::Event(head)), Some(endpoint)) => {
-                    state.index(&head.indexed(message.sequence, endpoint));
-                }
-                (Ok(EventMessage::Tombstone { .. }), _) => state.set_tail(message.sequence),
-                (Err(_), _) | (_, None) => {
-                    tracing::error!(shard, sequence = message.sequence, subject = message.subject, "a message of the events stream is not an event");
-                    state.set_tail(message.sequence);
-                }
+        .heads(&stream, 1, &events, &mut |message| match (
+            EventMessage::read(&message),
+            layout.endpoint_of(&message.subject),
+        ) {
+            (Ok(EventMessage::Event(head)), Some(endpoint)) => {
+                state.index(&head.indexed(message.sequence, endpoint));
+            }
+            (Ok(EventMessage::Tombstone { .. }), _) => state.set_tail(message.sequence),
+            (Err(_), _) | (_, None) => {
+                tracing::error!(
+                    shard,
+                    sequence = message.sequence,
+                    subject = message.subject,
+                    "a message of the events stream is not an event"
+                );
+                state.set_tail(message.sequence);
             }
         })
         .await

@@ -161,6 +161,9 @@ impl OwnedShard {
             answers.push((commit.answer, commit.changes.len()));
             changes.extend(commit.changes);
         }
+        // Before everything that depends on them.
+        let begun = self.state().take_begun();
+        changes.splice(0..0, begun);
         if changes.is_empty() {
             answers.into_iter().for_each(|(answer, _)| drop(answer.send(Ok(()))));
             return Ok(0);
@@ -178,7 +181,10 @@ impl OwnedShard {
                 Ok(len)
             }
             Err(WriteError::Failed(error)) => {
-                let mut changes = changes.as_slice();
+                let of_callers: usize = answers.iter().map(|(_, count)| count).sum();
+                let (begun, of_callers) = changes.split_at(changes.len().saturating_sub(of_callers));
+                self.state().return_begun(begun.to_vec());
+                let mut changes = of_callers;
                 for (answer, count) in answers {
                     let (own, rest) = changes.split_at(count.min(changes.len()));
                     self.state().abort_settle(own);

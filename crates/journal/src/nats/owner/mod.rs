@@ -142,10 +142,16 @@ impl OwnedShard {
         answered.await.unwrap_or_else(|_| Err(lost()))
     }
 
+    /// Has the log name incarnations that began with an event. Without room in the queue, the next entry does.
+    fn record_begun(&self) {
+        let (answer, _) = oneshot::channel();
+        let _ = self.commits.try_send(Commit { changes: Vec::new(), answer });
+    }
+
     /// Takes an event into the index that this replica has appended.
     pub(super) async fn appended(&self, head: &Head, row: &Bytes) {
         let sequence = head.sequence;
-        let tail = {
+        let (tail, has_begun) = {
             let mut state = self.state.lock();
             let tail = state.tail();
             if sequence <= tail {
@@ -158,9 +164,12 @@ impl OwnedShard {
             } else if ahead.len() < NATS_EVENTS_AHEAD {
                 ahead.insert(sequence, (head.clone(), row.clone()));
             }
-            state.tail()
+            (state.tail(), state.has_begun())
         };
         self.indexed.send_replace(tail);
+        if has_begun {
+            self.record_begun();
+        }
         if tail >= sequence {
             return;
         }

@@ -6,7 +6,11 @@ use super::OwnedShard;
 use crate::{
     Result, Sequence,
     limits::{NATS_POLL, NATS_TAIL_BYTES, NATS_TAIL_EVENTS},
-    nats::{broker::{Message, ReadFrom}, error::from_broker, event_message::EventMessage},
+    nats::{
+        broker::{Message, ReadFrom},
+        error::from_broker,
+        event_message::EventMessage,
+    },
 };
 
 /// How long the owner waits for its own appends to fill a gap before it reads the stream.
@@ -127,7 +131,7 @@ impl OwnedShard {
 
     /// Indexes messages of the stream, ascending.
     fn take(&self, messages: Vec<Message>) {
-        let tail = {
+        let (tail, has_begun) = {
             let mut state = self.state();
             for message in messages {
                 let sequence = message.sequence;
@@ -140,14 +144,22 @@ impl OwnedShard {
                     }
                     (Ok(EventMessage::Tombstone { .. }), _) => state.set_tail(sequence),
                     (Err(_), _) | (_, None) => {
-                        tracing::error!(shard = self.shard, sequence, subject = message.subject, "a message of the events stream is not an event");
+                        tracing::error!(
+                            shard = self.shard,
+                            sequence,
+                            subject = message.subject,
+                            "a message of the events stream is not an event"
+                        );
                         state.set_tail(sequence);
                     }
                 }
             }
             self.index_ahead(&mut state, &mut self.ahead.lock());
-            state.tail()
+            (state.tail(), state.has_begun())
         };
         self.indexed.send_replace(tail);
+        if has_begun {
+            self.record_begun();
+        }
     }
 }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use futures_util::StreamExt;
-use jiff::Timestamp;
 use tokio::sync::Semaphore;
 
 use super::{
@@ -58,8 +57,8 @@ async fn answer(replica: &Replica, shard: &Arc<OwnedShard>, request: Request) ->
             Answer::Deliveries(shard.deliveries(&consumer.into(), &query).await?)
         }
         Request::Events { endpoint, query } => Answer::Events(shard.events(&endpoint.into(), &query).await?),
-        Request::Room { endpoint, needed, max_bytes, full } => {
-            replica.make_own_room(shard, &endpoint.into(), needed, max_bytes, full, Timestamp::now()).await?;
+        Request::Room { endpoint, room } => {
+            replica.make_own_room(shard, &endpoint.into(), room).await?;
             Answer::Room
         }
         Request::Report { part } => Answer::Report(report(replica, shard, part)),
@@ -72,9 +71,11 @@ fn report(replica: &Replica, shard: &OwnedShard, part: usize) -> Report {
     let skipped = part.saturating_mul(NATS_REPORT_ROWS);
     let (consumers, endpoints) = (state.consumers(), state.endpoints());
     let more = consumers.len().max(endpoints.len()) > skipped.saturating_add(NATS_REPORT_ROWS);
-    let consumers = consumers.iter().skip(skipped).take(NATS_REPORT_ROWS).filter_map(|attached| {
-        Some(ReportedConsumer::new(attached, state.progress(&attached.consumer)?))
-    });
+    let consumers = consumers
+        .iter()
+        .skip(skipped)
+        .take(NATS_REPORT_ROWS)
+        .filter_map(|attached| Some(ReportedConsumer::new(attached, state.progress(&attached.consumer)?)));
     let consumers = consumers.collect();
     let endpoints = endpoints.iter().skip(skipped).take(NATS_REPORT_ROWS).map(|endpoint| {
         let usage = state.storage(endpoint, &replica.shares(shard.shard, &endpoint.key.namespace));

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     Attached, AttachedConsumer, DeliveryPage, DeliveryQuery, Detached, EventPage, EventQuery, JournalError, Progress,
-    Redelivered, RedeliveryStep, Result, Selection, ShareExhausted, Start,
+    Redelivered, RedeliveryStep, Result, Selection, ShareExhausted, Start, nats::room::Room,
 };
 
 /// The version of the encoding.
@@ -33,15 +33,36 @@ impl From<Object> for Incarnation {
 /// A question to the owner of a shard.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::nats) enum Request {
-    Attach { consumer: Object, endpoint: Object, start: Start },
-    Detach { consumer: Object },
-    Redeliver { consumer: Object, selection: Selection, step: RedeliveryStep },
-    Deliveries { consumer: Object, query: DeliveryQuery },
-    Events { endpoint: Object, query: EventQuery },
+    Attach {
+        consumer: Object,
+        endpoint: Object,
+        start: Start,
+    },
+    Detach {
+        consumer: Object,
+    },
+    Redeliver {
+        consumer: Object,
+        selection: Selection,
+        step: RedeliveryStep,
+    },
+    Deliveries {
+        consumer: Object,
+        query: DeliveryQuery,
+    },
+    Events {
+        endpoint: Object,
+        query: EventQuery,
+    },
     /// Make room for an append.
-    Room { endpoint: Object, needed: u64, max_bytes: Option<u64>, full: bool },
+    Room {
+        endpoint: Object,
+        room: Room,
+    },
     /// The `part`-th part of the counts of everything in the shard.
-    Report { part: usize },
+    Report {
+        part: usize,
+    },
 }
 
 /// An answer of the owner of a shard.

@@ -9,7 +9,7 @@ use grapnel_api::{Incarnation, ObjectKey};
 use tokio::sync::Notify;
 
 use super::{
-    Head,
+    Change, Head,
     consumer::ShardConsumer,
     endpoint::ShardEndpoint,
     room::{RejectedAppend, RoomScope},
@@ -29,6 +29,8 @@ pub(crate) struct ShardState {
     pub(super) is_loaded: bool,
     pub(super) namespaces: BTreeMap<Arc<str>, Usage>,
     pub(super) total: Usage,
+    /// Incarnations that began with an event: the state log does not name them yet.
+    begun: Vec<Incarnation>,
     /// Not durable: appends that found no room, until one of the same scope does.
     pub(super) refusals: BTreeMap<RoomScope, RejectedAppend>,
 }
@@ -57,7 +59,10 @@ impl ShardState {
         self.tail = head.sequence;
         let endpoint = self.endpoints.entry(head.endpoint.clone()).or_default();
         let life = endpoint.life_of(&head.uid).map(|life| life.number);
-        let life = life.unwrap_or_else(|| endpoint.begin_life(&head.uid));
+        let life = life.unwrap_or_else(|| {
+            self.begun.push(Incarnation::new(head.endpoint.clone(), Arc::clone(&head.uid)));
+            endpoint.begin_life(&head.uid)
+        });
         if self.is_loaded {
             endpoint.prune_lives();
         }
@@ -70,6 +75,25 @@ impl ShardState {
             self.exclude(&head.endpoint, life);
         }
         self.count(&head.endpoint.namespace, change);
+    }
+
+    /// Returns what to add to the state log so that it names the incarnations that began with an event: without that, a
+    /// later replay would not know their order, or their retention.
+    pub(crate) fn take_begun(&mut self) -> Vec<Change> {
+        self.begun.drain(..).map(|endpoint| Change::Endpoint { endpoint }).collect()
+    }
+
+    /// Returns whether [`take_begun`](Self::take_begun) would return any.
+    pub(crate) fn has_begun(&self) -> bool {
+        !self.begun.is_empty()
+    }
+
+    /// Reverts [`take_begun`](Self::take_begun): the changes were not written.
+    pub(crate) fn return_begun(&mut self, changes: Vec<Change>) {
+        self.begun.extend(changes.into_iter().filter_map(|change| match change {
+            Change::Endpoint { endpoint } => Some(endpoint),
+            _ => None,
+        }));
     }
 
     /// Leaves an event of an earlier incarnation, which arrived late, out of the counts of later consumers.
