@@ -57,6 +57,7 @@ pub mod factory;
 pub mod limits;
 mod machine;
 pub mod memory;
+pub mod nats;
 pub mod record;
 mod redelivery;
 mod tenure;
