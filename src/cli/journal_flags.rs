@@ -46,7 +46,7 @@ pub(super) struct JournalFlags {
     #[arg(long, env = "GRAPNEL_JOURNAL_STRICT")]
     journal_strict: bool,
 
-    #[command(flatten, next_help_heading = NATS)]
+    #[command(flatten)]
     nats: NatsFlags,
 }
 
@@ -56,41 +56,41 @@ struct NatsFlags {
     /// Monitoring ports of all servers, http://HOST[:PORT]; may be repeated. Webhooks are accepted only after every server
     /// has reported there that it syncs before it acknowledges (sync_interval: always). The credentials of a system account
     /// prove the same
-    #[arg(long, env = "GRAPNEL_NATS_MONITOR", value_name = "URL", hide_env_values = true, value_delimiter = ',', value_parser = monitor)]
+    #[arg(long, help_heading = NATS, env = "GRAPNEL_NATS_MONITOR", value_name = "URL", hide_env_values = true, value_delimiter = ',', value_parser = monitor)]
     nats_monitor: Vec<Monitor>,
 
     /// Accept webhooks without this proof. A server that does not sync loses acknowledged events when the power fails
-    #[arg(long, env = "GRAPNEL_NATS_TRUST_SYNC")]
+    #[arg(long, help_heading = NATS, env = "GRAPNEL_NATS_TRUST_SYNC")]
     nats_trust_sync: bool,
 
     /// File with the credentials of a NATS user (.creds); read again for each connection
-    #[arg(long, env = "GRAPNEL_NATS_CREDS", value_name = "FILE")]
+    #[arg(long, help_heading = NATS, env = "GRAPNEL_NATS_CREDS", value_name = "FILE")]
     nats_creds: Option<PathBuf>,
 
     /// PEM file with the authorities that sign the servers' certificates [default: those of the platform]
-    #[arg(long, env = "GRAPNEL_NATS_CA", value_name = "FILE")]
+    #[arg(long, help_heading = NATS, env = "GRAPNEL_NATS_CA", value_name = "FILE")]
     nats_ca: Option<PathBuf>,
 
     /// PEM file with the client certificate
-    #[arg(long, env = "GRAPNEL_NATS_CERT", value_name = "FILE", requires = "nats_key")]
+    #[arg(long, help_heading = NATS, env = "GRAPNEL_NATS_CERT", value_name = "FILE", requires = "nats_key")]
     nats_cert: Option<PathBuf>,
 
     /// PEM file with the private key of --nats-cert
-    #[arg(long, env = "GRAPNEL_NATS_KEY", value_name = "FILE", requires = "nats_cert")]
+    #[arg(long, help_heading = NATS, env = "GRAPNEL_NATS_KEY", value_name = "FILE", requires = "nats_cert")]
     nats_key: Option<PathBuf>,
 
     /// Copies of each event: 3, or 1 on a single server, to try it
-    #[arg(long, env = "GRAPNEL_NATS_REPLICAS", value_name = "N", default_value = "3", value_parser = copies)]
+    #[arg(long, help_heading = NATS, env = "GRAPNEL_NATS_REPLICAS", value_name = "N", default_value = "3", value_parser = copies)]
     nats_replicas: u8,
 
     /// Name of the installation. All replicas of an installation have the same name; two installations on the same servers
     /// have different ones
-    #[arg(long, env = "GRAPNEL_NATS_NAME", value_name = "NAME", default_value_t)]
+    #[arg(long, help_heading = NATS, env = "GRAPNEL_NATS_NAME", value_name = "NAME", default_value_t)]
     nats_name: InstallationName,
 
     /// Shards over which endpoints are distributed: at least four for each replica. Fixed when the installation first
     /// starts
-    #[arg(long, env = "GRAPNEL_NATS_SHARDS", value_name = "N", default_value_t = grapnel_journal::limits::NATS_SHARDS, value_parser = clap::value_parser!(u16).range(1..=i64::from(NATS_SHARDS_MAX)))]
+    #[arg(long, help_heading = NATS, env = "GRAPNEL_NATS_SHARDS", value_name = "N", default_value_t = grapnel_journal::limits::NATS_SHARDS, value_parser = clap::value_parser!(u16).range(1..=i64::from(NATS_SHARDS_MAX)))]
     nats_shards: u16,
 }
 
