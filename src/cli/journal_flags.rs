@@ -81,7 +81,7 @@ struct NatsFlags {
 
     /// Copies of each event: 3, or 1 on a single server, to try it
     #[arg(long, help_heading = NATS, env = "GRAPNEL_NATS_REPLICAS", value_name = "N", default_value = "3", value_parser = copies)]
-    nats_replicas: u8,
+    nats_replicas: usize,
 
     /// Name of the installation. All replicas of an installation have the same name; two installations on the same servers
     /// have different ones
@@ -111,7 +111,7 @@ fn monitor(text: &str) -> Result<Monitor, Infallible> {
     Ok(Monitor(text.parse()))
 }
 
-fn copies(text: &str) -> Result<u8, String> {
+fn copies(text: &str) -> Result<usize, String> {
     match text {
         "1" => Ok(1),
         "3" => Ok(3),
@@ -169,7 +169,7 @@ impl NatsFlags {
             (self.nats_ca.is_some(), "--nats-ca"),
             (self.nats_cert.is_some(), "--nats-cert"),
             (self.nats_replicas != defaults.replicas, "--nats-replicas"),
-            (self.nats_name != defaults.installation, "--nats-name"),
+            (self.nats_name != defaults.name, "--nats-name"),
             (self.nats_shards != defaults.shards, "--nats-shards"),
         ]
         .into_iter()
@@ -177,17 +177,18 @@ impl NatsFlags {
     }
 
     fn settings(self, replica: String) -> anyhow::Result<NatsSettings> {
-        let monitor: Result<Vec<_>, _> = self.nats_monitor.into_iter().map(|Monitor(given)| given).collect();
+        let monitors: Result<Vec<_>, _> = self.nats_monitor.into_iter().map(|Monitor(given)| given).collect();
         Ok(NatsSettings {
             replica,
-            installation: self.nats_name,
-            monitor: monitor.map_err(|error| Usage::error(format!("--nats-monitor: {error}")))?,
+            name: self.nats_name,
+            monitors: monitors.map_err(|error| Usage::error(format!("--nats-monitor: {error}")))?,
             trust_sync: self.nats_trust_sync,
             replicas: self.nats_replicas,
             shards: self.nats_shards,
             credentials: self.nats_creds,
             ca: self.nats_ca,
-            client_certificate: self.nats_cert.zip(self.nats_key),
+            certificate: self.nats_cert,
+            key: self.nats_key,
         })
     }
 }
@@ -229,14 +230,15 @@ mod tests {
                     --nats-ca ca.pem --nats-cert tls.crt --nats-key tls.key --nats-replicas 1 --nats-name team-b --nats-shards 32";
         let expected = NatsSettings {
             replica: "pod-1".into(),
-            installation: "team-b".parse().unwrap(),
-            monitor: vec!["http://a:8222".parse().unwrap(), "http://b:1".parse().unwrap()],
+            name: "team-b".parse().unwrap(),
+            monitors: vec!["http://a:8222".parse().unwrap(), "http://b:1".parse().unwrap()],
             trust_sync: true,
             replicas: 1,
             shards: 32,
             credentials: Some("user.creds".into()),
             ca: Some("ca.pem".into()),
-            client_certificate: Some(("tls.crt".into(), "tls.key".into())),
+            certificate: Some("tls.crt".into()),
+            key: Some("tls.key".into()),
         };
         assert_eq!(options(line).unwrap().nats, expected);
     }

@@ -13,7 +13,7 @@ use std::{fmt, path::PathBuf, str::FromStr, sync::Arc};
 use super::{
     Journal,
     embedded::{self, EmbeddedJournal, EmbeddedOptions},
-    nats::{InvalidServers, NatsServers, NatsSettings},
+    nats::{NatsServers, NatsSettings, ServersError},
 };
 
 /// The engine that `--journal` names.
@@ -48,7 +48,7 @@ pub struct JournalOptions {
 pub enum UnknownEngine {
     /// URLs of NATS servers, of which one is invalid.
     #[error(transparent)]
-    Servers(#[from] InvalidServers),
+    Servers(#[from] ServersError),
     /// An unknown engine.
     #[error("unknown journal engine {0:?}: use embedded, or nats://HOST[:PORT][,HOST[:PORT]…]")]
     Unknown(String),

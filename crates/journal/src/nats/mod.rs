@@ -4,6 +4,6 @@ mod options;
 mod settings;
 
 pub use self::{
-    options::{InvalidServers, NatsServers},
+    options::{NatsServers, ServersError},
     settings::{InstallationName, InvalidSetting, MonitorUrl, NatsSettings},
 };

@@ -5,7 +5,7 @@
 //!
 //! let servers: NatsServers = "nats://nats-0.nats,nats-1.nats:4333".parse()?;
 //! assert_eq!(servers.to_string(), "nats://nats-0.nats:4222,nats-1.nats:4333");
-//! # Ok::<(), grapnel_journal::nats::InvalidServers>(())
+//! # Ok::<(), grapnel_journal::nats::ServersError>(())
 //! ```
 
 use std::{fmt, str::FromStr};
@@ -25,7 +25,7 @@ pub struct NatsServers {
 
 /// Why a text names no NATS servers. Holds no part of the text, which may contain a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidServers {
+pub enum ServersError {
     /// Another scheme.
     #[error("the scheme must be nats:// or tls://, and the same for all servers")]
     Scheme,
@@ -62,14 +62,14 @@ impl NatsServers {
 }
 
 impl FromStr for NatsServers {
-    type Err = InvalidServers;
+    type Err = ServersError;
 
-    fn from_str(text: &str) -> Result<Self, InvalidServers> {
+    fn from_str(text: &str) -> Result<Self, ServersError> {
         // Before all else: an error must not repeat what may be a password.
         if text.contains('@') {
-            return Err(InvalidServers::UserInfo);
+            return Err(ServersError::UserInfo);
         }
-        let split = |text| scheme_of(text).ok_or(InvalidServers::Scheme);
+        let split = |text| scheme_of(text).ok_or(ServersError::Scheme);
         let (tls, rest) = split(text)?;
         let mut servers = Vec::new();
         for server in rest.split(',') {
@@ -77,7 +77,7 @@ impl FromStr for NatsServers {
             let server = if server.contains("://") {
                 let (same, server) = split(server)?;
                 if same != tls {
-                    return Err(InvalidServers::Scheme);
+                    return Err(ServersError::Scheme);
                 }
                 server
             } else {
@@ -86,7 +86,7 @@ impl FromStr for NatsServers {
             servers.push(host_and_port(server)?);
         }
         if servers.len() > NATS_SERVERS {
-            return Err(InvalidServers::TooMany);
+            return Err(ServersError::TooMany);
         }
         Ok(Self { tls, servers })
     }
@@ -110,14 +110,14 @@ fn scheme_of(text: &str) -> Option<(bool, &str)> {
 }
 
 /// Splits `HOST[:PORT][/]`.
-fn host_and_port(server: &str) -> Result<(String, u16), InvalidServers> {
+fn host_and_port(server: &str) -> Result<(String, u16), ServersError> {
     let server = server.strip_suffix('/').unwrap_or(server);
     if server.contains(['/', '?', '#']) {
-        return Err(InvalidServers::Path);
+        return Err(ServersError::Path);
     }
     host_port(server, DEFAULT_PORT).map_err(|error| match error {
-        HostPortError::Host => InvalidServers::Host,
-        HostPortError::Port => InvalidServers::Port,
+        HostPortError::Host => ServersError::Host,
+        HostPortError::Port => ServersError::Port,
     })
 }
 
@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn other_texts_are_rejected_with_the_reason() {
-        use InvalidServers::{Host, Path, Port, Scheme, TooMany, UserInfo};
+        use ServersError::{Host, Path, Port, Scheme, TooMany, UserInfo};
         let many = format!("nats://{}", vec!["a"; NATS_SERVERS + 1].join(","));
         for (text, expected) in [
             ("", Scheme),

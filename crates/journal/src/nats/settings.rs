@@ -23,35 +23,38 @@ pub struct NatsSettings {
     /// The name of this replica: unique among those that run, and for people to read.
     pub replica: String,
     /// The installation, of which the streams and subjects have their names.
-    pub installation: InstallationName,
+    pub name: InstallationName,
     /// Where the servers report whether they sync before they acknowledge.
-    pub monitor: Vec<MonitorUrl>,
+    pub monitors: Vec<MonitorUrl>,
     /// Whether someone vouches that the servers sync before they acknowledge, so that no proof is needed.
     pub trust_sync: bool,
     /// Copies of each stream: 3, or 1 on a single server.
-    pub replicas: u8,
+    pub replicas: usize,
     /// Number of shards when the streams are created. Streams that exist keep theirs.
     pub shards: u16,
     /// File with the credentials of a user (`.creds`).
     pub credentials: Option<PathBuf>,
     /// PEM file with the authorities that sign the servers' certificates; `None` for those of the platform.
     pub ca: Option<PathBuf>,
-    /// PEM files with the client's certificate and its key.
-    pub client_certificate: Option<(PathBuf, PathBuf)>,
+    /// PEM file with the client's certificate.
+    pub certificate: Option<PathBuf>,
+    /// PEM file with the key of that certificate.
+    pub key: Option<PathBuf>,
 }
 
 impl Default for NatsSettings {
     fn default() -> Self {
         Self {
             replica: "grapnel".into(),
-            installation: InstallationName::default(),
-            monitor: Vec::new(),
+            name: InstallationName::default(),
+            monitors: Vec::new(),
             trust_sync: false,
             replicas: 3,
             shards: NATS_SHARDS,
             credentials: None,
             ca: None,
-            client_certificate: None,
+            certificate: None,
+            key: None,
         }
     }
 }
