@@ -315,7 +315,7 @@ fn wrong_values_are_refused_with_what_is_wrong() {
     for (value, says) in [
         ("replicaCount=2", "every replica would have a journal"),
         ("replicaCount=2", "Set journal.nats.urls for several replicas"),
-        ("replicaCount=many", "replicaCount: Invalid type. Expected: integer"),
+        ("replicaCount=many", "replicaCount: Invalid type. Expected: [integer,null]"),
         ("replicas=1", "Additional property replicas is not allowed"),
         ("config.publicURL=https://a", "config: Additional property publicURL is not allowed"),
         ("config.publicUrl=hooks.example.com", "config.publicUrl: Does not match pattern"),
@@ -435,7 +435,7 @@ fn values_in_the_documentation_are_taken() {
     let read = |file| std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
     let files = ["docs/operations.md", "docs/replicas.md", "docs/runbook.md"];
     let blocks = files.map(|file| blocks(&read(file))).concat();
-    assert!(blocks.len() >= 6, "the search is broken");
+    assert!(blocks.len() >= 4, "the search is broken");
     for block in blocks {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), &block).unwrap();

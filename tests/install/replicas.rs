@@ -5,7 +5,10 @@ use std::{collections::BTreeSet, time::Duration};
 use grapnel::runtime::limits::{SHUTDOWN_JOURNAL, SHUTDOWN_STAGE};
 use serde_json::{Value, json};
 
-use crate::chart::{render, strings, the};
+use crate::{
+    chart::{helm, printed, render, strings, the},
+    fixture::Cluster,
+};
 
 const NATS: &[&str] = &["--set", "journal.nats.urls={nats://nats.nats:4222}"];
 const ALL: &[&str] = &["--values", "tests/install/replicas.yaml"];
@@ -124,10 +127,7 @@ fn every_setting_of_nats_becomes_a_flag_and_a_mount() {
         let volume = pod["volumes"].as_array().unwrap().iter().find(|it| it["name"] == mounted["name"]).unwrap();
         // Without subPath, so that a changed Secret arrives.
         assert!(mounted["subPath"].is_null() && mounted["readOnly"] == true);
-        assert_eq!(
-            (&volume["secret"]["secretName"], &volume["secret"]["defaultMode"]),
-            (&json!(secret), &json!(0o440))
-        );
+        assert_eq!(volume["secret"]["secretName"], secret);
     }
     assert_eq!(mounts.len(), 4);
 }
@@ -189,7 +189,8 @@ fn the_embedded_journal_is_drained_beside_the_replicas() {
         let (old, new) = (the(&objects, "StatefulSet"), the(&objects, "Deployment"));
         assert_eq!(old["spec"]["template"], the(&before, "StatefulSet")["spec"]["template"], "{step}");
         assert_eq!(old["spec"]["selector"], the(&before, "StatefulSet")["spec"]["selector"], "{step}");
-        assert_eq!((&old["spec"]["replicas"], &old["spec"]["updateStrategy"]["type"]), (&json!(1), &json!("OnDelete")));
+        let expected = json!({ "type": "RollingUpdate", "rollingUpdate": { "partition": 1 } });
+        assert_eq!((&old["spec"]["replicas"], &old["spec"]["updateStrategy"]), (&json!(1), &expected));
         assert_eq!(the(&objects, "PersistentVolumeClaim"), the(&before, "PersistentVolumeClaim"));
         assert_eq!(new["spec"]["replicas"], 3);
         // Both have one Lease, so that one of all pods writes statuses.
@@ -210,30 +211,70 @@ fn the_embedded_journal_is_drained_beside_the_replicas() {
     assert_eq!(the(&before, "PersistentVolumeClaim")["metadata"]["annotations"]["helm.sh/resource-policy"], "keep");
 }
 
-#[test]
-fn notes_say_what_is_missing() {
-    let notes = |values: &str| {
-        let output = crate::chart::helm(&[
-            "install",
-            "grapnel",
-            "charts/grapnel",
-            "--dry-run",
-            "--namespace",
-            "grapnel-system",
-            "--set",
-            values,
-        ]);
-        let printed = crate::chart::printed(output);
-        printed.split_once("NOTES:").unwrap().1.to_owned()
+/// Runs Helm on the API server, in the namespace of the cluster, and returns what it prints.
+async fn release(cluster: &Cluster, verb: &'static [&'static str], values: &str) -> String {
+    let (kubeconfig, namespace) = (cluster.kubeconfig.clone(), cluster.namespace.clone());
+    let values = format!("crds.enabled=false,test.enabled=false{values}");
+    let run = move || {
+        let place = ["--kubeconfig", kubeconfig.to_str().unwrap(), "--namespace", &namespace];
+        let fixed = ["grapnel", "charts/grapnel", "--disable-openapi-validation", "--set", &values];
+        printed(helm(&[verb, &fixed, &place].concat()))
     };
-    let plain = notes("journal.nats.urls={nats://nats:4222}");
+    tokio::task::spawn_blocking(run).await.unwrap()
+}
+
+#[tokio::test]
+async fn notes_say_what_is_missing() {
+    let cluster = Cluster::new().await;
+    let notes = async |values: &str| release(&cluster, &["install", "--dry-run"], &format!(",{values}")).await;
+    let plain = notes("journal.nats.urls={nats://nats:4222}").await;
     assert!(plain.contains("rollout status deployment/grapnel") && plain.contains("monitorUrls is empty"), "{plain}");
-    let proven = notes("journal.nats.urls={nats://nats:4222},journal.nats.monitorUrls={http://nats:8222}");
+    let proven = notes("journal.nats.urls={nats://nats:4222},journal.nats.monitorUrls={http://nats:8222}").await;
     assert!(!proven.contains("monitorUrls is empty") && !proven.contains("WARNING"), "{proven}");
-    let trusting = notes("journal.nats.urls={nats://nats:4222},journal.nats.trustSync=true,journal.nats.replicas=1");
+    let trusting =
+        notes("journal.nats.urls={nats://nats:4222},journal.nats.trustSync=true,journal.nats.replicas=1").await;
     assert!(trusting.contains("trustSync is true") && trusting.contains("journal.nats.replicas is 1"), "{trusting}");
-    let moving = notes("journal.nats.urls={nats://nats:4222},journal.migration=Both");
-    assert!(moving.contains("set journal.migration to Drain"), "{moving}");
+}
+
+/// The steps of docs/replicas.md, on an API server: the pod with the events stays until the last one, and its volume longer.
+#[tokio::test]
+async fn a_release_moves_to_nats_step_by_step() {
+    let cluster = Cluster::new().await;
+    let uid = async |kind: &str, name: &str| {
+        let found = cluster.kubectl(&["get", kind, name, "-o", "jsonpath={.metadata.uid}"]).await;
+        found.status.success().then(|| String::from_utf8(found.stdout).unwrap())
+    };
+    release(&cluster, &["install"], "").await;
+    let (set, claim) = (uid("statefulset", "grapnel").await.unwrap(), uid("pvc", "data-grapnel-0").await.unwrap());
+
+    let nats = ",journal.nats.urls={nats://nats:4222}";
+    let printed = release(&cluster, &["upgrade"], &format!("{nats},journal.migration=Both")).await;
+    assert!(printed.contains("set journal.migration to Drain"), "{printed}");
+    let deployment = uid("deployment", "grapnel").await.expect("the replicas");
+    assert_eq!(uid("statefulset", "grapnel").await.as_ref(), Some(&set));
+
+    let printed = release(&cluster, &["upgrade"], &format!("{nats},journal.migration=Drain")).await;
+    assert!(printed.contains("clear journal.migration"), "{printed}");
+    assert_eq!(uid("statefulset", "grapnel").await.as_ref(), Some(&set));
+    let revision = [
+        "get",
+        "statefulset",
+        "grapnel",
+        "-o",
+        "jsonpath={.metadata.generation} {.spec.updateStrategy.rollingUpdate.partition}",
+    ];
+    let revision = String::from_utf8(cluster.kubectl(&revision).await.stdout).unwrap();
+    assert_eq!(revision, "2 1", "only the strategy has changed");
+
+    release(&cluster, &["upgrade"], nats).await;
+    assert_eq!(uid("statefulset", "grapnel").await, None);
+    assert_eq!(uid("pvc", "data-grapnel-0").await, Some(claim.clone()));
+    assert_eq!(uid("deployment", "grapnel").await, Some(deployment));
+
+    // Something was left in it: the pod comes back, on its volume.
+    release(&cluster, &["upgrade"], &format!("{nats},journal.migration=Drain")).await;
+    assert!(uid("statefulset", "grapnel").await.is_some_and(|found| found != set));
+    assert_eq!(uid("pvc", "data-grapnel-0").await, Some(claim));
 }
 
 /// The values in examples/nats: those of the servers, which need the chart of NATS, and those of Grapnel.
