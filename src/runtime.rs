@@ -274,7 +274,7 @@ async fn start(
 ) -> anyhow::Result<Plane> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let serving = health.part("configuration");
-    let journal = open_journal(options.journal.clone()).await?;
+    let journal = factory::open(options.journal.clone()).await?;
     let ingress_listener = bind(options.listen, "--listen").await?;
     let admin_listener = bind(options.admin_listen, "--admin-listen").await?;
     let (spans, export) = traces();
@@ -420,11 +420,6 @@ fn traces() -> (Spans, Option<Export>) {
             (Spans::default(), None)
         }
     }
-}
-
-/// Opens the journal on a blocking thread.
-async fn open_journal(options: JournalOptions) -> anyhow::Result<Arc<dyn Journal>> {
-    Ok(tokio::task::spawn_blocking(move || factory::open(options)).await??)
 }
 
 async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {

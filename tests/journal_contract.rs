@@ -20,6 +20,7 @@ mod journal {
     pub(crate) mod listings;
     pub(crate) mod memory;
     pub(crate) mod model;
+    pub(crate) mod nats;
     pub(crate) mod outcomes;
     pub(crate) mod redelivery;
     pub(crate) mod retention;

@@ -8,7 +8,7 @@
 {{- $nats := .Values.journal.nats -}}
 {{- $hosts := list -}}
 {{- range $nats.urls -}}
-{{- $hosts = append $hosts (regexReplaceAll "^[a-z]+://" . "" | trimSuffix "/") -}}
+{{- $hosts = append $hosts (regexReplaceAll "^[a-z]+://" . "") -}}
 {{- end -}}
 - --journal={{ regexFind "^[a-z]+://" (first $nats.urls) }}{{ join "," $hosts }}
 - --nats-name={{ include "grapnel.natsName" . }}
@@ -48,10 +48,10 @@
 {{- define "grapnel.natsPorts" -}}
 {{- $ports := list -}}
 {{- range .Values.journal.nats.urls -}}
-{{- $ports = append $ports (regexFind ":[0-9]+$" (trimSuffix "/" .) | trimPrefix ":" | default "4222" | int) -}}
+{{- $ports = append $ports (regexFind ":[0-9]+$" . | trimPrefix ":" | default "4222" | int) -}}
 {{- end -}}
 {{- range .Values.journal.nats.monitorUrls -}}
-{{- $ports = append $ports (regexFind ":[0-9]+$" (trimSuffix "/" .) | trimPrefix ":" | default "8222" | int) -}}
+{{- $ports = append $ports (regexFind ":[0-9]+$" . | trimPrefix ":" | default "8222" | int) -}}
 {{- end -}}
 {{- uniq $ports | toJson -}}
 {{- end -}}
@@ -62,10 +62,10 @@
 {{- if contains "@" .url -}}
 {{- fail (printf "%s contains a user, a password or a token: put the credentials (.creds) into a Secret and name it in journal.nats.credentialsSecret" .path) -}}
 {{- end -}}
-{{- if not (regexMatch (printf "^%s://%s(:[0-9]{1,5})?/?$" .schemes $host) .url) -}}
+{{- if not (regexMatch (printf "^%s://%s(:[0-9]{1,5})?$" .schemes $host) .url) -}}
 {{- fail (printf "%s is not %s: name one server in each item" .path .form) -}}
 {{- end -}}
-{{- with regexFind ":[0-9]+$" (trimSuffix "/" .url) | trimPrefix ":" -}}
+{{- with regexFind ":[0-9]+$" .url | trimPrefix ":" -}}
 {{- if or (lt (int .) 1) (gt (int .) 65535) -}}
 {{- fail (printf "%s has no valid port: it must be from 1 to 65535" $.path) -}}
 {{- end -}}

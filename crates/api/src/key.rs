@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 /// `namespace/name` of a `WebhookEndpoint` or a `WebhookSubscription`. Cheap to clone; the kind is
 /// always clear from where the key is used.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub struct ObjectKey {
     /// `metadata.namespace`.
     pub namespace: Arc<str>,
@@ -34,7 +34,7 @@ impl fmt::Debug for ObjectKey {
 /// One life of an object: its name, and the `metadata.uid` that tells it from an earlier object of the same name.
 ///
 /// Objects that come from files have the empty uid: there, a name is its own identity.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Incarnation {
     /// `metadata.namespace` and `metadata.name`.
     pub key: ObjectKey,

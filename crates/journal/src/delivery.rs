@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::{EventEntry, Sequence, StoredEvent};
 
 /// Where a new consumer begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Start {
     /// After the newest event.
     Now,
@@ -17,14 +17,14 @@ pub enum Start {
 }
 
 /// The result of [`Journal::attach`](super::Journal::attach).
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Attached {
     /// The consumer of an earlier object of the same name, which this call detached.
     pub replaced: Option<Detached>,
 }
 
 /// A consumer that [`Journal::detach`](super::Journal::detach) removed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Detached {
     /// Number of events that it had neither delivered nor skipped nor dead-lettered.
     pub abandoned: u64,
@@ -41,7 +41,7 @@ impl From<Progress> for Detached {
 }
 
 /// An attached consumer.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct AttachedConsumer {
     /// The subscription.
     pub consumer: Incarnation,
@@ -98,7 +98,7 @@ pub struct Claimed {
 }
 
 /// Why a delivery failed. Holds no secret: the sender truncates and redacts `message`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Failure {
     /// When the attempt ended.
     pub time: Timestamp,
@@ -114,7 +114,7 @@ pub struct Failure {
 }
 
 /// A delivered event's request and response.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Exchange {
     /// When the attempt ended.
     pub time: Timestamp,
@@ -183,7 +183,7 @@ impl Settlement {
 }
 
 /// Counts of one consumer. Cheap to read.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Progress {
     /// Events not yet attempted, or not since they were redelivered; not in flight.
     pub pending: u64,
@@ -214,7 +214,7 @@ pub enum DeliveryState {
 }
 
 /// The outcome of an event for one subscription, as far as it is decided.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Outcome {
     /// Not attempted yet.
     Pending,
@@ -245,7 +245,7 @@ impl Outcome {
 }
 
 /// One event as seen by one consumer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct DeliveryRecord {
     /// The event.
     pub event: EventEntry,
@@ -264,7 +264,7 @@ pub struct DeliveryRecord {
 }
 
 /// Parameters of a list of deliveries, by sequence.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct DeliveryQuery {
     /// Only deliveries in this state; `None` for every state.
     pub state: Option<DeliveryState>,
@@ -277,7 +277,7 @@ pub struct DeliveryQuery {
 }
 
 /// One bounded step of a list of deliveries. It may hold fewer than requested, even none, although more follow.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct DeliveryPage {
     /// The deliveries found.
     pub deliveries: Vec<DeliveryRecord>,

@@ -59,7 +59,7 @@ pub enum JournalError {
 }
 
 /// An exhausted share of the journal.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]
 #[error(
     "{scope} uses {bytes} of its share of {max_bytes} bytes, and no settled event is left to remove; raise {knob}, or \
      fix the subscriptions with the backlog"
@@ -74,7 +74,7 @@ pub struct ShareExhausted {
 }
 
 /// The owner of a share of the journal.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub enum ShareScope {
     /// All endpoints of a namespace together: `--namespace-share`.
     Namespace(String),

@@ -61,7 +61,7 @@ pub struct StoredEvent {
 }
 
 /// An event in a list, without its headers and body.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct EventSummary {
     /// Its position in the endpoint's log.
     pub sequence: Sequence,
@@ -80,7 +80,7 @@ pub struct EventSummary {
 }
 
 /// One entry of a list of events.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum EventEntry {
     /// A readable event.
     Kept(EventSummary),
@@ -89,7 +89,7 @@ pub enum EventEntry {
 }
 
 /// Parameters of a list of events, by sequence.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct EventQuery {
     /// Only events of exactly this type.
     pub kind: Option<String>,
@@ -105,7 +105,7 @@ pub struct EventQuery {
 }
 
 /// One bounded step of a list of events. It may hold fewer events than requested, even none, although more follow.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct EventPage {
     /// The events found.
     pub events: Vec<EventEntry>,

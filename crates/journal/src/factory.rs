@@ -13,7 +13,7 @@ use std::{fmt, path::PathBuf, str::FromStr, sync::Arc};
 use super::{
     Journal,
     embedded::{self, EmbeddedJournal, EmbeddedOptions},
-    nats::{NatsServers, NatsSettings, ServersError},
+    nats::{NatsJournal, NatsOpenError, NatsOptions, NatsServers, NatsSettings, ServersError},
 };
 
 /// The engine that `--journal` names.
@@ -66,12 +66,18 @@ pub enum JournalOpenError {
         #[source]
         source: embedded::OpenError,
     },
-    /// The engine on NATS is not part of this build.
-    #[error("the journal on {servers} cannot be opened: this build does not include the engine for NATS")]
+    /// The engine on NATS cannot be opened.
+    #[error("the journal on {servers} cannot be opened")]
     Nats {
         /// Its servers.
         servers: NatsServers,
+        /// The cause.
+        #[source]
+        source: NatsOpenError,
     },
+    /// The thread that opens the journal ended early.
+    #[error("opening the journal was interrupted")]
+    Interrupted(#[source] tokio::task::JoinError),
 }
 
 impl FromStr for Engine {
@@ -80,9 +86,7 @@ impl FromStr for Engine {
     fn from_str(text: &str) -> Result<Self, UnknownEngine> {
         match text.split_once("://") {
             None if text == "embedded" => Ok(Self::Embedded),
-            Some((scheme, _)) if ["nats", "tls"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) => {
-                Ok(Self::Nats(text.parse()?))
-            }
+            Some(("nats" | "tls", _)) => Ok(Self::Nats(text.parse()?)),
             // A URL may hold a password: only its scheme is shown.
             Some((scheme, _)) => {
                 Err(UnknownEngine::Unknown(format!("{}://…", scheme.chars().take(40).collect::<String>())))
@@ -102,22 +106,43 @@ impl fmt::Display for Engine {
     }
 }
 
-/// Opens the journal with everything that was acknowledged. Blocks for milliseconds, or for a few seconds when much has
-/// to be recovered.
+/// Opens the journal with everything that was acknowledged. Takes milliseconds, or a few seconds when much has to be
+/// recovered. Must be called in a runtime of tokio.
 ///
 /// # Errors
 ///
 /// When the engine cannot be opened; see [`JournalOpenError`].
-pub fn open(options: JournalOptions) -> Result<Arc<dyn Journal>, JournalOpenError> {
-    let JournalOptions { engine, directory, max_bytes, namespace_share, strict, nats: _ } = options;
+pub async fn open(options: JournalOptions) -> Result<Arc<dyn Journal>, JournalOpenError> {
+    let JournalOptions { engine, directory, max_bytes, namespace_share, strict, nats } = options;
     match engine {
         Engine::Embedded => {
             let options = EmbeddedOptions { directory: directory.clone(), max_bytes, namespace_share, strict };
-            let journal =
-                EmbeddedJournal::open(options).map_err(|source| JournalOpenError::Embedded { directory, source })?;
+            let opened = tokio::task::spawn_blocking(move || EmbeddedJournal::open(options)).await;
+            let journal = opened
+                .map_err(JournalOpenError::Interrupted)?
+                .map_err(|source| JournalOpenError::Embedded { directory, source })?;
             Ok(Arc::new(journal))
         }
-        Engine::Nats(servers) => Err(JournalOpenError::Nats { servers }),
+        Engine::Nats(servers) => {
+            let options = NatsOptions {
+                servers: servers.clone(),
+                credentials: nats.credentials,
+                ca: nats.ca,
+                certificate: nats.certificate,
+                key: nats.key,
+                monitors: nats.monitors.iter().map(ToString::to_string).collect(),
+                trust_sync: nats.trust_sync,
+                name: nats.name.to_string(),
+                shards: nats.shards,
+                replicas: nats.replicas,
+                replica: nats.replica,
+                max_bytes,
+                namespace_share,
+            };
+            let journal =
+                NatsJournal::open(options).await.map_err(|source| JournalOpenError::Nats { servers, source })?;
+            Ok(Arc::new(journal))
+        }
     }
 }
 
@@ -128,14 +153,14 @@ mod tests {
     #[test]
     fn names_an_engine_or_says_what_to_use() {
         assert_eq!("embedded".parse(), Ok(Engine::Embedded));
-        let nats: Engine = "NATS://a,b:1".parse().unwrap();
+        let nats: Engine = "nats://a,b:1".parse().unwrap();
         assert_eq!(nats.to_string(), "nats://a:4222,b:1");
         for (wrong, says) in [
             ("", "use embedded"),
             ("memory", "use embedded"),
             ("redis://user:secret@host", "unknown journal engine \"redis://…\""),
             ("nats://user:secret@host:4222", "--nats-creds"),
-            ("nats://host:secret", "a port is invalid"),
+            ("nats://host:x", "is not a port"),
             ("user:secret@host:4222", "unknown journal engine"),
         ] {
             let error = wrong.parse::<Engine>().unwrap_err().to_string();

@@ -49,6 +49,7 @@
 //! 11. The [`Outcome`] of an event is known for each consumer for as long as the event is kept.
 //! 12. When an endpoint exhausts its share, or its namespace's share, only its own events are rejected.
 
+mod board;
 mod delivery;
 pub mod embedded;
 mod error;
@@ -57,6 +58,7 @@ pub mod factory;
 pub mod limits;
 mod machine;
 pub mod memory;
+#[allow(dead_code, unused_imports)]
 pub mod nats;
 pub mod record;
 mod redelivery;
@@ -65,7 +67,7 @@ mod tenure;
 pub mod testing;
 mod upkeep;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use grapnel_api::Incarnation;
@@ -73,6 +75,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 pub use crate::{
+    board::{Board, BoardRow},
     delivery::{
         Attached, AttachedConsumer, Claim, Claimed, Delivery, DeliveryPage, DeliveryQuery, DeliveryRecord,
         DeliveryState, Detached, Exchange, Failure, Outcome, Progress, Settlement, SkipReason, Start,
@@ -200,6 +203,11 @@ pub trait Journal: Send + Sync + 'static {
     /// Returns how long the current write has taken so far, from memory. `None` while nothing is written, and from an
     /// engine that does not know.
     fn stalled(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Returns the board of the replicas; `None` from an engine of one process.
+    fn board(&self) -> Option<Arc<dyn Board>> {
         None
     }
 

@@ -157,9 +157,6 @@ grapnel_values::bounds! {
     /// Default retention of dead letters.
     pub const DEFAULT_DEAD_LETTER_RETENTION: Duration = grapnel_values::fields::DEAD_LETTER_RETENTION;
 
-    /// Maximum number of NATS servers that `--journal` names. The client learns the others of a cluster from one.
-    pub const NATS_SERVERS: usize = 32;
-
     /// Maximum length of the name of an installation on NATS, which is part of the names of its streams.
     pub const NATS_NAME_CHARS: usize = 128;
 
@@ -168,4 +165,134 @@ grapnel_values::bounds! {
 
     /// Maximum number of shards. Each has two streams.
     pub const NATS_SHARDS_MAX: u16 = 256;
+
+    /// How long one attempt to publish to NATS waits for its acknowledgement.
+    pub const NATS_PUBLISH_TRY: Duration = Duration::from_secs(2);
+
+    /// How long an append to NATS is attempted. It answers within this time plus one attempt.
+    pub const NATS_APPEND_DEADLINE: Duration = Duration::from_secs(8);
+
+    /// Maximum number of batches that one replica has open. JetStream accepts 50 of all replicas in a stream.
+    pub const NATS_BATCHES: usize = 8;
+
+    /// Bytes of the brokers' maximum payload that are left for the headers of an event.
+    pub const NATS_HEADROOM_BYTES: u64 = 64 << 10;
+
+    /// Maximum number of messages that one call reads or deletes at a time.
+    pub const NATS_LOOKUPS: usize = 32;
+
+    /// Maximum number of events that one step of a list reads at a time.
+    pub const NATS_LIST_READS: usize = 8;
+
+    /// Bytes of recent events of one shard that its owner has in memory.
+    pub const NATS_RECENT_BYTES: usize = 1 << 20;
+
+    /// Maximum number of appended events of one shard that wait for the index to reach them.
+    pub const NATS_EVENTS_AHEAD: usize = 4096;
+
+    /// How often the owner of a shard looks for new events if nobody tells it about any.
+    pub const NATS_POLL: Duration = Duration::from_secs(1);
+
+    /// Maximum number of new events of a shard that one request reads.
+    pub const NATS_TAIL_EVENTS: usize = 256;
+
+    /// Bytes after which such a request ends.
+    pub const NATS_TAIL_BYTES: usize = 4 << 20;
+
+    /// Maximum number of entries of a state log that one request reads.
+    pub const NATS_LOAD_ENTRIES: usize = 5000;
+
+    /// Bytes after which such a request ends.
+    pub const NATS_LOAD_BYTES: usize = 8 << 20;
+
+    /// Maximum number of changes in one entry of a state log, apart from those of its last call.
+    pub const NATS_ENTRY_CHANGES: usize = 1000;
+
+    /// Minimum length of a state log before the state is written as a whole. It is also written only when the log has
+    /// grown by as much as it took the last time.
+    pub const NATS_CHECKPOINT_BYTES: u64 = 4 << 20;
+
+    /// Maximum number of requests of other replicas that the owner of a shard answers at a time.
+    pub const NATS_REQUESTS: usize = 64;
+
+    /// Maximum number of consumers and of endpoints in one part of a report.
+    pub const NATS_REPORT_ROWS: usize = 1000;
+
+    /// Maximum number of parts of a report.
+    pub const NATS_REPORT_PARTS: usize = 1000;
+
+    /// How often a replica asks the owners of other shards for their counts.
+    pub const NATS_REPORT_INTERVAL: Duration = Duration::from_secs(5);
+
+    /// How often a replica adds up what the namespaces keep in its own shards.
+    pub const NATS_USAGE_INTERVAL: Duration = Duration::from_secs(1);
+
+    /// How often the brokers have to prove that they sync before they acknowledge.
+    pub const NATS_PROOF_INTERVAL: Duration = Duration::from_secs(60);
+
+    /// How soon they are asked again when the proof is missing.
+    pub const NATS_PROOF_AGAIN: Duration = Duration::from_secs(5);
+
+    /// How long an attempt to connect to a NATS broker may take.
+    pub const NATS_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+    /// Minimum wait before the next attempt to connect to NATS, doubled after each failed attempt.
+    pub const NATS_RECONNECT_SHORTEST: Duration = Duration::from_millis(20);
+
+    /// Maximum wait before the next attempt to connect to NATS.
+    pub const NATS_RECONNECT_LONGEST: Duration = Duration::from_millis(500);
+
+    /// How often a silent connection to NATS is checked. It is given up when three checks in a row are not answered.
+    pub const NATS_PING_INTERVAL: Duration = Duration::from_secs(2);
+
+    /// How long a request to JetStream that reads or removes messages may take.
+    pub const NATS_REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
+
+    /// How long a request to JetStream that creates, changes or purges a stream may take.
+    pub const NATS_STREAM_TIMEOUT: Duration = Duration::from_secs(10);
+
+    /// Maximum number of messages in an atomic batch: JetStream accepts no more.
+    pub const NATS_BATCH: usize = 1000;
+
+    /// Number of messages that one step of a scan of a stream asks for.
+    pub const NATS_SCAN_PULL: usize = 1024;
+
+    /// Maximum number of failures of a scan of a stream without progress between them.
+    pub const NATS_SCAN_TRIES: u32 = 10;
+
+    /// How long a scan of a stream waits after a failure, such as a replica that lags behind the leader.
+    pub const NATS_SCAN_LAG: Duration = Duration::from_millis(50);
+
+    /// Bytes after which one step of a scan of a stream ends.
+    pub const NATS_SCAN_BYTES: usize = 4 << 20;
+
+    /// Interval at which a replica reports to the others that it is alive.
+    pub const MEMBER_INTERVAL: Duration = Duration::from_secs(2);
+
+    /// Interval at which the owner of a shard renews its lease.
+    pub const SHARD_LEASE_RENEWAL: Duration = Duration::from_secs(3);
+
+    /// How long a lease or a replica must be seen unchanged before others take its shards.
+    pub const SHARD_LEASE_EXPIRY: Duration = Duration::from_secs(10);
+
+    /// How long after its last successful renewal the owner of a shard stops delivering. Less than [`SHARD_LEASE_EXPIRY`].
+    pub const SHARD_LEASE_DEADLINE: Duration = Duration::from_secs(7);
+
+    /// How long a replica must be alive before shards move to it from replicas that are alive too.
+    pub const MEMBER_JOIN: Duration = Duration::from_secs(30);
+
+    /// Interval at which a replica looks at the leases of the others.
+    pub const OWNERSHIP_POLL: Duration = Duration::from_millis(500);
+
+    /// Timeout for reading or writing a lease.
+    pub const REGISTRY_TIMEOUT: Duration = Duration::from_secs(2);
+
+    /// Maximum concurrent calls that read or write leases; further ones wait.
+    pub const REGISTRY_CALLS: usize = 16;
+
+    /// Minimum time between two log lines about leases that cannot be read or written.
+    pub const REGISTRY_LOG_INTERVAL: Duration = Duration::from_secs(10);
+
+    /// After how many times [`SHARD_LEASE_EXPIRY`] the report of a replica that has ended is removed.
+    pub const MEMBER_FORGET: u32 = 6;
 }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::Sequence;
 
 /// Which events of a consumer to redeliver. Events before its start do not belong to it and are excluded.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Selection {
     /// All its dead letters.
     DeadLettered,
@@ -28,7 +28,7 @@ pub enum Selection {
 }
 
 /// One bounded step of a redelivery.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct RedeliveryStep {
     /// Where the previous step ended; `None` for the first one. Only valid with the same selection.
     pub from: Option<RedeliveryPosition>,
@@ -42,7 +42,7 @@ pub struct RedeliveryStep {
 }
 
 /// Where a step ended. `Display` and `FromStr` are inverses of each other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct RedeliveryPosition {
     /// The last sequence examined, or the number of ids looked up.
     pub(crate) after: Sequence,
@@ -51,7 +51,7 @@ pub struct RedeliveryPosition {
 }
 
 /// What a step did, or would do.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Redelivered {
     /// Settled or dead events that were queued: due now, beginning again with attempt 1.
     pub queued: u64,

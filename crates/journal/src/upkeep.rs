@@ -39,7 +39,7 @@ pub struct JournalUsage {
 }
 
 /// The usage of one endpoint.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct EndpointUsage {
     /// Bytes of its kept events.
     pub bytes: u64,
@@ -48,7 +48,7 @@ pub struct EndpointUsage {
 }
 
 /// The usage of one namespace.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct NamespaceUsage {
     /// The namespace.
     pub namespace: String,

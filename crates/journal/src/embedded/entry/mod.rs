@@ -29,8 +29,6 @@
 //! failure. A
 //! failure is var status (0 for none), var took, text reason, text message.
 
-mod ends;
-mod fields;
 mod identity;
 mod state;
 #[cfg(test)]
@@ -38,18 +36,18 @@ mod tests;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use self::fields::{close, get_count, get_i64, get_ranges, get_sequences, get_u32, put_ranges, put_sequences};
 pub(super) use self::{
-    ends::{decode_ends, encode_ends},
     identity::{NewConsumer, NewEndpoint},
     state::{ConsumerRow, EndpointState, Former, StateEnd},
 };
+pub(super) use crate::record::ends::{decode_ends, encode_ends};
 use crate::{
     Sequence,
     machine::Micros,
     record::{
         RecordError,
         codec::{get_u8, get_var, put_var},
+        fields::{close, get_count, get_i64, get_ranges, get_sequences, get_u32, put_ranges, put_sequences},
     },
 };
 

@@ -5,16 +5,16 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 use grapnel_api::{Incarnation, ObjectKey};
 
-use super::{
-    Result,
-    fields::{
-        close, get_count, get_i64, get_key, get_ranges, get_retention, get_u32, put_key, put_ranges, put_retention,
-    },
-};
+use super::Result;
 use crate::{
     Sequence,
     machine::{Durable, Micros, Retry},
-    record::codec::{get_text, get_var, put_bytes, put_var},
+    record::{
+        codec::{get_text, get_var, put_bytes, put_var},
+        fields::{
+            close, get_count, get_i64, get_key, get_ranges, get_retention, get_u32, put_key, put_ranges, put_retention,
+        },
+    },
 };
 
 /// The durable state of an endpoint.

@@ -70,6 +70,11 @@ impl ConsumerState {
         }
     }
 
+    /// Returns whether the event must be kept for this consumer, if it reads it: not attempted, retrying or dead.
+    pub(crate) fn is_pinned(&self, sequence: Sequence) -> bool {
+        !self.attempted.contains(sequence) || self.retries.get(sequence).is_some() || self.dead.contains_key(&sequence)
+    }
+
     /// Returns everything between `first` and `last` that must be kept for this consumer: not attempted, retrying or
     /// dead.
     pub(crate) fn pinned(&self, first: Sequence, last: Sequence) -> Vec<RangeInclusive<Sequence>> {

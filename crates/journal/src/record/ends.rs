@@ -1,20 +1,17 @@
-//! Ends of attempts.
+//! The encoding of the ends of attempts.
 
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{
-    Result,
+    RecordError, Result,
+    codec::{get_text, get_u8, get_var, put_bytes, put_var},
     fields::{close, get_count, get_i64, get_u32, get_zig, micros, put_zig},
 };
 use crate::{
     Exchange, Failure, Sequence, SkipReason,
     machine::{End, Ended, Micros},
-    record::{
-        RecordError,
-        codec::{get_text, get_u8, get_var, put_bytes, put_var},
-    },
 };
 
 const DELIVERED: u8 = 1;
@@ -24,8 +21,8 @@ const GONE: u8 = 4;
 const RETRY: u8 = 5;
 const DEAD: u8 = 6;
 
-/// Encodes a payload of `Ended` or `Outcomes`.
-pub(in crate::embedded) fn encode_ends(ends: &[Ended]) -> Bytes {
+/// Encodes ends of attempts of one consumer.
+pub(crate) fn encode_ends(ends: &[Ended]) -> Bytes {
     let time_of = |ended: &Ended| match &ended.end {
         End::Delivered(exchange) => Micros::floor(exchange.time),
         End::Skipped { time, .. } => *time,
@@ -81,7 +78,8 @@ fn get_status(row: &mut Bytes, what: &'static str) -> Result<Option<u16>> {
     Ok((status != 0).then_some(status))
 }
 
-pub(in crate::embedded) fn decode_ends(mut row: Bytes) -> Result<Vec<Ended>> {
+/// Decodes ends of attempts.
+pub(crate) fn decode_ends(mut row: Bytes) -> Result<Vec<Ended>> {
     const WHAT: &str = "end of attempts";
     let row = &mut row;
     let base = Micros(get_i64(row, WHAT)?);

@@ -1,54 +1,51 @@
-//! Encoding primitives of payloads.
+//! Encoding primitives of the payloads of log records.
 
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes};
 use grapnel_api::ObjectKey;
 
-use super::Result;
-use crate::{
-    Sequence,
-    record::{
-        RecordError,
-        codec::{get_text, get_var, put_bytes, put_var},
-    },
+use super::{
+    RecordError, Result,
+    codec::{get_text, get_var, put_bytes, put_var},
 };
+use crate::Sequence;
 
-pub(super) fn put_zig(row: &mut impl BufMut, number: i64) {
+pub(crate) fn put_zig(row: &mut impl BufMut, number: i64) {
     put_var(row, ((number << 1) ^ (number >> 63)) as u64);
 }
 
-pub(super) fn get_zig(row: &mut Bytes, what: &'static str) -> Result<i64> {
+pub(crate) fn get_zig(row: &mut Bytes, what: &'static str) -> Result<i64> {
     let number = get_var(row, what)?;
     Ok(((number >> 1) as i64) ^ -((number & 1) as i64))
 }
 
-pub(super) fn get_u32(row: &mut Bytes, what: &'static str) -> Result<u32> {
+pub(crate) fn get_u32(row: &mut Bytes, what: &'static str) -> Result<u32> {
     u32::try_from(get_var(row, what)?).map_err(|_| RecordError::Field(what, "number"))
 }
 
-pub(super) fn get_i64(row: &mut Bytes, what: &'static str) -> Result<i64> {
+pub(crate) fn get_i64(row: &mut Bytes, what: &'static str) -> Result<i64> {
     bytes::Buf::try_get_i64_le(row).map_err(|_| RecordError::Short(what))
 }
 
 /// Reads the number of elements that follow. Each takes at least one byte.
-pub(super) fn get_count(row: &mut Bytes, what: &'static str) -> Result<usize> {
+pub(crate) fn get_count(row: &mut Bytes, what: &'static str) -> Result<usize> {
     let count = get_var(row, what)?;
     usize::try_from(count).ok().filter(|count| *count <= row.len()).ok_or(RecordError::Short(what))
 }
 
-pub(super) fn put_key(row: &mut impl BufMut, key: &ObjectKey, uid: &str) {
+pub(crate) fn put_key(row: &mut impl BufMut, key: &ObjectKey, uid: &str) {
     put_bytes(row, key.namespace.as_bytes());
     put_bytes(row, key.name.as_bytes());
     put_bytes(row, uid.as_bytes());
 }
 
-pub(super) fn get_key(row: &mut Bytes, what: &'static str) -> Result<(ObjectKey, Box<str>)> {
+pub(crate) fn get_key(row: &mut Bytes, what: &'static str) -> Result<(ObjectKey, Box<str>)> {
     let (namespace, name) = (get_text(row, what)?, get_text(row, what)?);
     Ok((ObjectKey::new(&*namespace, &*name), get_text(row, what)?))
 }
 
-pub(super) fn put_ranges(row: &mut impl BufMut, ranges: &[(Sequence, Sequence)]) {
+pub(crate) fn put_ranges(row: &mut impl BufMut, ranges: &[(Sequence, Sequence)]) {
     put_var(row, ranges.len() as u64);
     let mut before = 0;
     for (first, last) in ranges {
@@ -58,7 +55,7 @@ pub(super) fn put_ranges(row: &mut impl BufMut, ranges: &[(Sequence, Sequence)])
     }
 }
 
-pub(super) fn get_ranges(row: &mut Bytes, what: &'static str) -> Result<Vec<(Sequence, Sequence)>> {
+pub(crate) fn get_ranges(row: &mut Bytes, what: &'static str) -> Result<Vec<(Sequence, Sequence)>> {
     let count = get_count(row, what)?;
     let mut ranges = Vec::with_capacity(count);
     let mut before: Sequence = 0;
@@ -72,7 +69,7 @@ pub(super) fn get_ranges(row: &mut Bytes, what: &'static str) -> Result<Vec<(Seq
     Ok(ranges)
 }
 
-pub(super) fn put_sequences(row: &mut impl BufMut, sequences: &[Sequence]) {
+pub(crate) fn put_sequences(row: &mut impl BufMut, sequences: &[Sequence]) {
     put_var(row, sequences.len() as u64);
     let mut before = 0;
     for sequence in sequences {
@@ -81,7 +78,7 @@ pub(super) fn put_sequences(row: &mut impl BufMut, sequences: &[Sequence]) {
     }
 }
 
-pub(super) fn get_sequences(row: &mut Bytes, what: &'static str) -> Result<Vec<Sequence>> {
+pub(crate) fn get_sequences(row: &mut Bytes, what: &'static str) -> Result<Vec<Sequence>> {
     let count = get_count(row, what)?;
     let mut sequences = Vec::with_capacity(count);
     let mut before: Sequence = 0;
@@ -92,18 +89,18 @@ pub(super) fn get_sequences(row: &mut Bytes, what: &'static str) -> Result<Vec<S
     Ok(sequences)
 }
 
-pub(super) fn put_retention(row: &mut impl BufMut, retention: Option<Duration>) {
+pub(crate) fn put_retention(row: &mut impl BufMut, retention: Option<Duration>) {
     put_var(row, retention.map_or(0, |retention| retention.as_secs().saturating_add(1)));
 }
 
-pub(super) fn get_retention(row: &mut Bytes, what: &'static str) -> Result<Option<Duration>> {
+pub(crate) fn get_retention(row: &mut Bytes, what: &'static str) -> Result<Option<Duration>> {
     Ok(get_var(row, what)?.checked_sub(1).map(Duration::from_secs))
 }
 
-pub(super) fn micros(time: Duration) -> u64 {
+pub(crate) fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
-pub(super) fn close(row: &Bytes, what: &'static str) -> Result<()> {
+pub(crate) fn close(row: &Bytes, what: &'static str) -> Result<()> {
     if row.is_empty() { Ok(()) } else { Err(RecordError::Field(what, "length")) }
 }

@@ -1,0 +1,32 @@
+//! The brokers as the engine uses them: one connection, JetStream by its JSON API, and core messages.
+//!
+//! [`Broker`] is a cheap handle. Every call is one attempt with a deadline; whoever calls decides whether to repeat it. JetStream
+//! is spoken directly, because the engine needs what a client library leaves out: the number in `wrong last sequence`, atomic
+//! batches, and batched direct reads.
+//!
+//! A write whose acknowledgement does not arrive may still be stored, even much later: see [`PublishError::Unavailable`].
+
+mod api;
+mod connection;
+mod core;
+mod credentials;
+mod error;
+mod heads;
+mod message;
+mod publish;
+mod publish_batch;
+mod read;
+mod replies;
+mod rows;
+mod stream;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use self::{
+    connection::{Broker, BrokerOptions, ConnectError, ConnectionState},
+    core::{CoreMessage, Subscription},
+    error::{BrokerError, PublishError},
+    message::{Expected, Message, Publication},
+    read::{Batch, ReadFrom},
+    stream::{Discard, StreamConfig, StreamError, StreamInfo},
+};

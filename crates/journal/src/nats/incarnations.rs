@@ -1,0 +1,136 @@
+//! Which object has an endpoint's name at present: one row on the brokers for each name, which any replica changes by
+//! compare-and-set, and which every replica remembers.
+
+use std::{collections::HashMap, sync::Arc};
+
+use bytes::Bytes;
+use grapnel_api::{Incarnation, ObjectKey};
+use parking_lot::RwLock;
+
+use super::{
+    broker::{Broker, Expected, Publication, PublishError, ReadFrom},
+    error::{from_broker, from_publish},
+    layout::Layout,
+    retry::Attempts,
+};
+use crate::{
+    JournalError, Result,
+    limits::{FORMER_UIDS, NATS_PUBLISH_TRY},
+};
+
+/// The objects of one name.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+struct Row {
+    /// The uid of the current object.
+    uid: String,
+    /// The uids of earlier objects, the latest first.
+    former: Vec<String>,
+}
+
+impl Row {
+    fn first(uid: &str) -> Self {
+        Self { uid: uid.into(), former: Vec::new() }
+    }
+
+    /// Returns the row after another object took the name.
+    fn replaced_by(self, uid: &str) -> Self {
+        let former = std::iter::once(self.uid).chain(self.former).take(FORMER_UIDS).collect();
+        Self { uid: uid.into(), former }
+    }
+}
+
+/// The incarnations that this replica has seen.
+#[derive(Default)]
+pub(super) struct Incarnations {
+    known: RwLock<HashMap<ObjectKey, Arc<Row>>>,
+}
+
+impl Incarnations {
+    /// Returns whether this object has the name at present, as far as this replica knows; `None` if it knows nothing.
+    fn knows(&self, endpoint: &Incarnation) -> Option<bool> {
+        self.known.read().get(&endpoint.key).map(|row| *row.uid == *endpoint.uid)
+    }
+
+    fn learn(&self, endpoint: &ObjectKey, row: Row) {
+        self.known.write().insert(endpoint.clone(), Arc::new(row));
+    }
+
+    /// Returns whether this object has the name at present.
+    pub(super) async fn is_current(&self, broker: &Broker, layout: &Layout, endpoint: &Incarnation) -> Result<bool> {
+        if let Some(known) = self.knows(endpoint) {
+            return Ok(known);
+        }
+        let Some((row, _)) = read(broker, layout, &endpoint.key).await? else { return Ok(false) };
+        let current = *row.uid == *endpoint.uid;
+        self.learn(&endpoint.key, row);
+        Ok(current)
+    }
+
+    /// Makes this object the current one of its name, unless it is already.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError::EndpointReplaced`] if it was, and another one has followed.
+    pub(super) async fn begin(&self, broker: &Broker, layout: &Layout, endpoint: &Incarnation) -> Result<()> {
+        if self.knows(endpoint) == Some(true) {
+            return Ok(());
+        }
+        let subject = layout.row(&layout.endpoint_row(&endpoint.key));
+        let mut attempts = Attempts::begin();
+        loop {
+            let (row, revision) = match read(broker, layout, &endpoint.key).await? {
+                None => (Row::first(&endpoint.uid), 0),
+                Some((row, _)) if *row.uid == *endpoint.uid => {
+                    self.learn(&endpoint.key, row);
+                    return Ok(());
+                }
+                Some((row, _)) if row.former.iter().any(|uid| **uid == *endpoint.uid) => {
+                    self.learn(&endpoint.key, row);
+                    return Err(JournalError::EndpointReplaced(endpoint.key.clone()));
+                }
+                Some((row, revision)) => (row.replaced_by(&endpoint.uid), revision),
+            };
+            let publication = Publication {
+                subject: subject.clone(),
+                headers: Vec::new(),
+                payload: Bytes::from(serde_json::to_vec(&row).unwrap_or_default()),
+                expected: Some(Expected::LastOnSubject(revision)),
+                ttl: None,
+            };
+            match broker.publish(&publication, NATS_PUBLISH_TRY).await {
+                Ok(_) => {
+                    self.learn(&endpoint.key, row);
+                    return Ok(());
+                }
+                // Another replica was faster, or this is the answer to an attempt that timed out: the row tells.
+                Err(PublishError::WrongLast(_) | PublishError::InFlight) => attempts.again("the row is changing").await?,
+                Err(error) => attempts.after(from_publish(error)).await?,
+            }
+        }
+    }
+}
+
+async fn read(broker: &Broker, layout: &Layout, endpoint: &ObjectKey) -> Result<Option<(Row, u64)>> {
+    let subject = layout.row(&layout.endpoint_row(endpoint));
+    let message = broker.last(&layout.meta_stream(), &subject, ReadFrom::Leader).await.map_err(from_broker)?;
+    let Some(message) = message else { return Ok(None) };
+    match serde_json::from_slice(&message.payload) {
+        Ok(row) => Ok(Some((row, message.sequence))),
+        Err(error) => Err(JournalError::Damaged(format!("the row {subject}: {error}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_remembers_a_bounded_number_of_objects() {
+        let mut row = Row::first("0");
+        for n in 1..=FORMER_UIDS + 3 {
+            row = row.replaced_by(&n.to_string());
+        }
+        assert_eq!((row.uid, row.former.len()), ((FORMER_UIDS + 3).to_string(), FORMER_UIDS));
+        assert_eq!(row.former.first(), Some(&(FORMER_UIDS + 2).to_string()));
+    }
+}

@@ -1,0 +1,208 @@
+//! The state log of a shard: entries by its one writer.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::OwnedShard;
+use crate::{
+    JournalError, Result, Sequence,
+    limits::{NATS_CHECKPOINT_BYTES, NATS_ENTRY_CHANGES, NATS_PUBLISH_TRY},
+    nats::{
+        broker::{Broker, Expected, Publication, PublishError, ReadFrom},
+        error::{from_broker, from_publish},
+        layout::{Layout, Shard},
+        shard::{Change, Entry, Record},
+    },
+};
+
+/// The pause before an entry that was not confirmed is sent again.
+const AGAIN: std::time::Duration = std::time::Duration::from_millis(50);
+
+/// Changes to be made durable together.
+pub(super) struct Commit {
+    pub(super) changes: Vec<Change>,
+    pub(super) answer: oneshot::Sender<Result<()>>,
+}
+
+/// Why an entry was not written.
+#[derive(Debug)]
+pub(super) enum WriteError {
+    /// Another replica has written to the log: it owns the shard now.
+    Deposed,
+    /// The tenure ended before the brokers confirmed.
+    Ended,
+    /// It cannot be written.
+    Failed(JournalError),
+}
+
+/// Writes to the end of a state log.
+pub(super) struct LogWriter {
+    broker: Broker,
+    stream: String,
+    subject: String,
+    epoch: u64,
+    /// The last sequence of the log.
+    last: Sequence,
+}
+
+impl LogWriter {
+    /// Creates the writer of a log that ends in `last`.
+    pub(super) fn new(broker: Broker, layout: &Layout, shard: Shard, epoch: u64, last: Sequence) -> Self {
+        let (stream, subject) = (layout.state_stream(shard), layout.state(shard));
+        Self { broker, stream, subject, epoch, last }
+    }
+
+    pub(super) fn last(&self) -> Sequence {
+        self.last
+    }
+
+    /// Writes one entry, and returns its length in bytes. Repeats what is not confirmed while `may_continue`.
+    pub(super) async fn write(&mut self, record: &Record, may_continue: impl Fn() -> bool) -> Result<u64, WriteError> {
+        let payload = record.encode();
+        let len = payload.len() as u64;
+        let publication = Publication {
+            subject: self.subject.clone(),
+            headers: Vec::new(),
+            payload,
+            expected: Some(Expected::LastInStream(self.last)),
+            ttl: None,
+        };
+        loop {
+            if !may_continue() {
+                return Err(WriteError::Ended);
+            }
+            match self.broker.publish(&publication, NATS_PUBLISH_TRY).await {
+                Ok(sequence) => {
+                    self.last = sequence;
+                    return Ok(len);
+                }
+                Err(PublishError::WrongLast(_)) => {
+                    // An earlier attempt of this entry, or the entry of another writer.
+                    let next = self.last + 1;
+                    match self.broker.get(&self.stream, next, ReadFrom::Leader).await {
+                        Ok(Some(message)) if message.payload == publication.payload => {
+                            self.last = next;
+                            return Ok(len);
+                        }
+                        Ok(_) => return Err(WriteError::Deposed),
+                        Err(error) => tracing::debug!(%error, stream = self.stream, "the state log cannot be read"),
+                    }
+                }
+                Err(PublishError::InFlight | PublishError::Busy(_) | PublishError::Unavailable(_)) => {}
+                Err(error) => return Err(WriteError::Failed(from_publish(error))),
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
+    /// Returns the record of an entry, under a nonce of its own.
+    pub(super) fn record(&self, entry: Entry) -> Result<Record, WriteError> {
+        let failed = |error| WriteError::Failed(JournalError::Io(format!("no random numbers: {error}"), None));
+        let nonce = getrandom::u64().map_err(failed)?;
+        Ok(Record { epoch: self.epoch, nonce, entry })
+    }
+
+    /// Removes everything before `first`, which a checkpoint has made unnecessary.
+    async fn purge(&self, first: Sequence) -> Result<()> {
+        self.broker.purge_below(&self.stream, first).await.map(|_| ()).map_err(from_broker)
+    }
+}
+
+impl OwnedShard {
+    /// Writes what is committed until the tenure ends. Commits that arrive while an entry is being written share the
+    /// next one.
+    pub(super) async fn write_log(
+        self: Arc<Self>,
+        mut writer: LogWriter,
+        mut inbox: mpsc::Receiver<Commit>,
+        mut since_checkpoint: u64,
+    ) {
+        let mut checkpoint_len = 0;
+        loop {
+            let first = tokio::select! {
+                commit = inbox.recv() => commit,
+                () = self.ended() => None,
+            };
+            let Some(first) = first else { break };
+            let mut commits = vec![first];
+            let mut changes = commits.iter().map(|commit| commit.changes.len()).sum::<usize>();
+            while changes < NATS_ENTRY_CHANGES
+                && let Ok(commit) = inbox.try_recv()
+            {
+                changes += commit.changes.len();
+                commits.push(commit);
+            }
+            match self.write_commits(&mut writer, commits).await {
+                Ok(len) => since_checkpoint += len,
+                Err(WriteError::Failed(_)) => {}
+                Err(WriteError::Deposed | WriteError::Ended) => break,
+            }
+            if since_checkpoint > NATS_CHECKPOINT_BYTES.max(checkpoint_len) {
+                match self.checkpoint(&mut writer).await {
+                    Ok(len) => (since_checkpoint, checkpoint_len) = (0, len),
+                    Err(WriteError::Failed(error)) => {
+                        tracing::warn!(shard = self.shard, %error, "the state of a shard cannot be written as a whole");
+                        // Again after as much as before this attempt.
+                        since_checkpoint = 0;
+                    }
+                    Err(WriteError::Deposed | WriteError::Ended) => break,
+                }
+            }
+        }
+        self.end();
+    }
+
+    /// Writes commits as entries, applies them, and answers. Returns the bytes written.
+    async fn write_commits(&self, writer: &mut LogWriter, commits: Vec<Commit>) -> Result<u64, WriteError> {
+        let mut answers = Vec::with_capacity(commits.len());
+        let mut changes = Vec::new();
+        for commit in commits {
+            answers.push((commit.answer, commit.changes.len()));
+            changes.extend(commit.changes);
+        }
+        if changes.is_empty() {
+            answers.into_iter().for_each(|(answer, _)| drop(answer.send(Ok(()))));
+            return Ok(0);
+        }
+        let record = writer.record(Entry::Changes(changes))?;
+        let written = writer.write(&record, || self.serves()).await;
+        let Entry::Changes(changes) = record.entry else { return Ok(0) };
+        match written {
+            Ok(len) => {
+                {
+                    let mut state = self.state();
+                    changes.iter().for_each(|change| state.apply(change));
+                }
+                answers.into_iter().for_each(|(answer, _)| drop(answer.send(Ok(()))));
+                Ok(len)
+            }
+            Err(WriteError::Failed(error)) => {
+                let mut changes = changes.as_slice();
+                for (answer, count) in answers {
+                    let (own, rest) = changes.split_at(count.min(changes.len()));
+                    self.state().abort_settle(own);
+                    changes = rest;
+                    drop(answer.send(Err(error.clone_for_caller())));
+                }
+                Err(WriteError::Failed(error))
+            }
+            // The receivers learn from the dropped senders.
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes the whole state, so that what is before it can be removed. Returns its length in bytes.
+    async fn checkpoint(&self, writer: &mut LogWriter) -> Result<u64, WriteError> {
+        let chunks: Vec<_> = self.state().checkpoint().map(Entry::Checkpoint).collect();
+        let first = writer.last() + 1;
+        let mut bytes = 0;
+        for entry in chunks.into_iter().chain([Entry::CheckpointEnd { first }]) {
+            let record = writer.record(entry)?;
+            bytes += writer.write(&record, || self.serves()).await?;
+        }
+        writer.purge(first).await.map_err(WriteError::Failed)?;
+        tracing::debug!(shard = self.shard, bytes, "the state of a shard was written as a whole");
+        Ok(bytes)
+    }
+}

@@ -1,0 +1,192 @@
+//! A shard that this replica owns: its state in memory, its log, and the walk of its deliveries.
+//!
+//! Every change of the state is an entry of the shard's state log, which only the owner writes: each entry is published
+//! with the sequence that the log must end in. A replica that has lost the shard without knowing it fails there, and
+//! changes nothing. The events are in a stream of their own, to which every replica appends, and which the owner
+//! follows.
+//!
+//! - `load`: taking a shard over: the log is replayed, and the index of the events rebuilt.
+//! - `log`: entries of the state log: many changes share one.
+//! - `tail`: new events.
+//! - `claim`, `calls`, `lists`, `sweep`: what callers ask for.
+//! - `recent`: the latest events, in memory.
+
+mod calls;
+mod claim;
+mod lists;
+mod load;
+mod log;
+mod recent;
+mod sweep;
+mod tail;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::{mpsc, oneshot, watch};
+
+pub(super) use self::load::load;
+use self::{log::Commit, recent::Recent};
+use super::{
+    broker::Broker,
+    layout::{Layout, Shard},
+    ownership::Tenancy,
+    shard::{Change, Head, ShardState},
+};
+use crate::{
+    JournalError, Result, Sequence,
+    limits::{JOURNAL_TASK_QUEUE, NATS_EVENTS_AHEAD},
+};
+
+/// How long an append waits until the owner's own index has its event. Only callers that ask at once notice.
+const VISIBLE: Duration = Duration::from_millis(20);
+
+/// A shard that this replica owns.
+pub(super) struct OwnedShard {
+    pub(super) shard: Shard,
+    broker: Broker,
+    layout: Layout,
+    tenancy: Tenancy,
+    state: Mutex<ShardState>,
+    /// Held by calls that read the state, decide, and make the decision durable.
+    turn: tokio::sync::Mutex<()>,
+    commits: mpsc::Sender<Commit>,
+    recent: Mutex<Recent>,
+    /// Events that this replica appended, before the index has reached them.
+    ahead: Mutex<BTreeMap<Sequence, (Head, Bytes)>>,
+    /// The last sequence known to be in the events stream.
+    newest: watch::Sender<Newest>,
+    /// The last sequence in the index.
+    indexed: watch::Sender<Sequence>,
+    ended: watch::Sender<bool>,
+}
+
+/// The last sequence known to be in the events stream.
+#[derive(Debug, Clone, Copy, Default)]
+struct Newest {
+    /// Appended by this replica: the events between it and the index are likely on their way.
+    own: Sequence,
+    /// Appended by others.
+    foreign: Sequence,
+}
+
+impl OwnedShard {
+    fn new(
+        broker: Broker,
+        layout: Layout,
+        shard: Shard,
+        tenancy: Tenancy,
+        state: ShardState,
+    ) -> (Arc<Self>, mpsc::Receiver<Commit>) {
+        let (commits, inbox) = mpsc::channel(JOURNAL_TASK_QUEUE);
+        let indexed = state.tail();
+        let owned = Self {
+            shard,
+            broker,
+            layout,
+            tenancy,
+            state: Mutex::new(state),
+            turn: tokio::sync::Mutex::default(),
+            commits,
+            recent: Mutex::default(),
+            ahead: Mutex::default(),
+            newest: watch::Sender::default(),
+            indexed: watch::Sender::new(indexed),
+            ended: watch::Sender::new(false),
+        };
+        (Arc::new(owned), inbox)
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, ShardState> {
+        self.state.lock()
+    }
+
+    /// Returns whether this replica may still act on the shard.
+    pub(super) fn serves(&self) -> bool {
+        !*self.ended.borrow() && self.tenancy.is_valid()
+    }
+
+    /// Ends the tenure: nothing is claimed or settled afterwards.
+    pub(super) fn end(&self) {
+        self.ended.send_replace(true);
+    }
+
+    /// Waits for what is being written, and ends the tenure.
+    pub(super) async fn finish(&self) {
+        let (answer, answered) = oneshot::channel();
+        if self.commits.send(Commit { changes: Vec::new(), answer }).await.is_ok() {
+            let _ = answered.await;
+        }
+        self.end();
+    }
+
+    /// Waits for the end of the tenure.
+    pub(super) async fn ended(&self) {
+        let mut ended = self.ended.subscribe();
+        tokio::select! {
+            () = self.tenancy.ended() => {}
+            // The sender lives as long as `self`.
+            _ = ended.wait_for(|ended| *ended) => {}
+        }
+    }
+
+    /// Makes changes durable, and applies them.
+    async fn commit(&self, changes: Vec<Change>) -> Result<()> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let (answer, answered) = oneshot::channel();
+        let lost = || JournalError::Unavailable("another replica has taken the shard over".into());
+        self.commits.send(Commit { changes, answer }).await.map_err(|_| lost())?;
+        answered.await.unwrap_or_else(|_| Err(lost()))
+    }
+
+    /// Takes an event into the index that this replica has appended.
+    pub(super) async fn appended(&self, head: &Head, row: &Bytes) {
+        let sequence = head.sequence;
+        let tail = {
+            let mut state = self.state.lock();
+            let tail = state.tail();
+            if sequence <= tail {
+                return;
+            }
+            let mut ahead = self.ahead.lock();
+            if sequence == tail + 1 {
+                self.index(&mut state, head, row.clone());
+                self.index_ahead(&mut state, &mut ahead);
+            } else if ahead.len() < NATS_EVENTS_AHEAD {
+                ahead.insert(sequence, (head.clone(), row.clone()));
+            }
+            state.tail()
+        };
+        self.indexed.send_replace(tail);
+        if tail >= sequence {
+            return;
+        }
+        self.newest.send_modify(|newest| newest.own = newest.own.max(sequence));
+        let mut indexed = self.indexed.subscribe();
+        let visible = async { indexed.wait_for(|indexed| *indexed >= sequence).await.is_ok() };
+        // After that the event is found a little later, like the events of other replicas.
+        let _ = tokio::time::timeout(VISIBLE, visible).await;
+    }
+
+    fn index(&self, state: &mut ShardState, head: &Head, row: Bytes) {
+        state.index(head);
+        self.recent.lock().insert(head.sequence, row);
+    }
+
+    /// Indexes appended events that follow the last one indexed.
+    fn index_ahead(&self, state: &mut ShardState, ahead: &mut BTreeMap<Sequence, (Head, Bytes)>) {
+        while let Some(entry) = ahead.first_entry() {
+            let sequence = *entry.key();
+            if sequence > state.tail() + 1 {
+                return;
+            }
+            let (head, row) = entry.remove();
+            if sequence == state.tail() + 1 {
+                self.index(state, &head, row);
+            }
+        }
+    }
+}
