@@ -12,6 +12,7 @@ mod otlp_client;
 mod overview;
 mod retention;
 mod rollout;
+mod stop_signal;
 mod supervise;
 mod visits;
 
@@ -31,7 +32,9 @@ use tokio::{
     sync::{mpsc, watch},
 };
 
-use self::{background::Background, otlp_client::Collector, overview::Overview, supervise::Supervisor};
+use self::{
+    background::Background, otlp_client::Collector, overview::Overview, stop_signal::stop_signal, supervise::Supervisor,
+};
 use crate::{
     admin::{self, Access, Admin, AdminOptions, Health},
     catalog::{Namespaces, ObjectIndex, ObjectView, Options, Published, observed::AbandonedDeliveries},
@@ -86,6 +89,8 @@ pub struct DataPlane {
     pub tls: Option<TlsFiles>,
     /// Whether the process becomes ready only after all configuration has been read.
     pub await_sync: bool,
+    /// Time between the signal to stop and the shutdown, in which the process serves but is not ready.
+    pub shutdown_delay: Duration,
 }
 
 /// Additional options in a cluster.
@@ -124,13 +129,14 @@ pub async fn standalone(options: DataPlane, paths: Vec<PathBuf>) -> anyhow::Resu
         tracing::info!(kind, count, "defined");
     }
     let (candidate, candidates) = watch::channel(first);
-    let Plane { mut supervisor, .. } = start(options, metrics, candidates, None, Health::new()).await?;
+    let (health, delay) = (Health::new(), options.shutdown_delay);
+    let Plane { mut supervisor, .. } = start(options, metrics, candidates, None, health.clone()).await?;
     let stop = supervisor.stage("configuration");
     supervisor.spawn("files", async move {
         files::watch(watch, candidate, stop).await;
         Ok(())
     });
-    supervisor.run_until(signal()?).await
+    supervisor.run_until(stop_signal(delay, health)?).await
 }
 
 /// Runs as the operator of a cluster until SIGTERM or SIGINT.
@@ -159,7 +165,7 @@ pub async fn operator(options: DataPlane, cluster: Cluster) -> anyhow::Result<()
         access.clone(),
         metrics.clone(),
     );
-    let namespaces = options.namespaces.clone();
+    let (namespaces, delay) = (options.namespaces.clone(), options.shutdown_delay);
     // Nothing is known before the first complete sync: until then requests are rejected with 503.
     let (candidate, candidates) = watch::channel(Published::default());
     let reviews = Reviews::new(clients.prompt.clone(), Arc::new(SystemClock));
@@ -244,7 +250,7 @@ pub async fn operator(options: DataPlane, cluster: Cluster) -> anyhow::Result<()
         source.run(candidate, stop).await;
         Ok(())
     });
-    supervisor.run_until(signal()?).await
+    supervisor.run_until(stop_signal(delay, health)?).await
 }
 
 /// The running data plane.
@@ -268,7 +274,7 @@ async fn start(
 ) -> anyhow::Result<Plane> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let serving = health.part("configuration");
-    let journal = open_journal(options.journal.clone()).await?;
+    let journal = factory::open(options.journal.clone()).await?;
     let ingress_listener = bind(options.listen, "--listen").await?;
     let admin_listener = bind(options.admin_listen, "--admin-listen").await?;
     let (spans, export) = traces();
@@ -416,24 +422,6 @@ fn traces() -> (Spans, Option<Export>) {
     }
 }
 
-/// Opens the journal on a blocking thread.
-async fn open_journal(options: JournalOptions) -> anyhow::Result<Arc<dyn Journal>> {
-    Ok(tokio::task::spawn_blocking(move || factory::open(options)).await??)
-}
-
 async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}; choose another with {flag}"))
-}
-
-/// A future that resolves at SIGTERM or SIGINT.
-fn signal() -> anyhow::Result<impl Future<Output = &'static str>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
-        }
-    })
 }

@@ -7,20 +7,18 @@ use grapnel_delivery::{
     egress::EgressPolicy,
     egress_proxy::{EgressProxy, NoProxy},
 };
-use grapnel_journal::factory::{Engine, JournalOptions, UnknownEngine};
 use grapnel_values::{
     duration,
     name::{is_domain, is_label},
-    quantity,
 };
 use ipnet::IpNet;
 use url::Url;
 
-use super::{Usage, open_files};
+use super::{Usage, journal_flags::JournalFlags, open_files};
 use crate::{
     catalog::{Class, Namespaces, Options},
     ingress::{limits::MAX_CONNECTIONS, tls::TlsFiles},
-    runtime::DataPlane,
+    runtime::{DataPlane, limits::SHUTDOWN_DELAY_MAX},
     telemetry::tracing::LogFormat,
 };
 
@@ -31,28 +29,8 @@ pub(super) struct DataPlaneArgs {
     #[arg(long, env = "GRAPNEL_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
     pub(super) listen: SocketAddr,
 
-    /// Data directory, which holds the journal; created if it does not exist
-    #[arg(long, env = "GRAPNEL_DATA_DIR", value_name = "DIR", default_value = "grapnel-data")]
-    pub(super) data_dir: PathBuf,
-
-    /// Journal engine: embedded (a log in --data-dir, for a single process)
-    #[arg(long, env = "GRAPNEL_JOURNAL", value_name = "ENGINE", hide_env_values = true, default_value = "embedded", value_parser = journal)]
-    pub(super) journal: JournalEngine,
-
-    /// Largest size of the journal, such as 10Gi. At this size settled events are removed before their retention ends;
-    /// if none is left, webhooks get 503 until there is room [default: no bound]
-    #[arg(long, env = "GRAPNEL_JOURNAL_MAX_BYTES", value_name = "QUANTITY", value_parser = quantity::parse)]
-    pub(super) journal_max_bytes: Option<u64>,
-
-    /// Bytes of the journal that the events of one namespace may use, such as 2Gi; 0 for no bound [default: half of
-    /// --journal-max-bytes]
-    #[arg(long, env = "GRAPNEL_NAMESPACE_SHARE", value_name = "QUANTITY", value_parser = quantity::parse)]
-    pub(super) namespace_share: Option<u64>,
-
-    /// Fail the start if it finds damaged records. By default damaged records are logged and counted
-    /// (grapnel_journal_damaged_records_total), and all other events are served
-    #[arg(long, env = "GRAPNEL_JOURNAL_STRICT")]
-    pub(super) journal_strict: bool,
+    #[command(flatten)]
+    pub(super) journal: JournalFlags,
 
     /// Prefix of every webhook path
     #[arg(long, env = "GRAPNEL_PATH_PREFIX", value_name = "PATH", default_value = "/", value_parser = prefix)]
@@ -95,6 +73,11 @@ pub(super) struct DataPlaneArgs {
     #[arg(long, env = "GRAPNEL_MAX_CONNECTIONS", value_name = "N", default_value_t = MAX_CONNECTIONS)]
     pub(super) max_connections: usize,
 
+    /// Time for which webhooks are still accepted after SIGTERM, while /readyz is already 503: load balancers stop sending
+    /// requests before connections are refused. At most 5m
+    #[arg(long, env = "GRAPNEL_SHUTDOWN_DELAY", value_name = "DURATION", default_value = "0s", value_parser = shutdown_delay)]
+    pub(super) shutdown_delay: Duration,
+
     /// PEM file with the certificate chain for the webhook listener; reloaded when it changes
     #[arg(long, env = "GRAPNEL_TLS_CERT_FILE", value_name = "FILE", requires = "tls_key_file")]
     pub(super) tls_cert_file: Option<PathBuf>,
@@ -115,15 +98,6 @@ pub(super) struct DataPlaneArgs {
     /// Format of log lines
     #[arg(long, env = "GRAPNEL_LOG_FORMAT", value_name = "FORMAT", value_enum, default_value = "text")]
     pub(super) log_format: Log,
-}
-
-/// A journal engine as given. An invalid one is rejected after parsing: clap would print the value, and a URL may
-/// contain a password.
-#[derive(Debug, Clone)]
-pub(super) struct JournalEngine(Result<Engine, UnknownEngine>);
-
-fn journal(text: &str) -> Result<JournalEngine, std::convert::Infallible> {
-    Ok(JournalEngine(text.parse()))
 }
 
 /// Who may read metrics.
@@ -225,6 +199,11 @@ fn interval(text: &str) -> Result<Duration, String> {
     if interval < Duration::from_secs(1) { Err("must be at least 1s".into()) } else { Ok(interval) }
 }
 
+fn shutdown_delay(text: &str) -> Result<Duration, String> {
+    let delay = duration::parse(text).map_err(|error| error.to_string())?;
+    if delay > SHUTDOWN_DELAY_MAX { Err("must be at most 5m".into()) } else { Ok(delay) }
+}
+
 impl DataPlaneArgs {
     /// The compile options of these flags.
     pub(super) fn compile(&self, egress: EgressPolicy) -> Options {
@@ -237,13 +216,17 @@ impl DataPlaneArgs {
         }
     }
 
-    /// The data plane options of these flags.
+    /// The data plane options of these flags, for the replica of this name.
     ///
     /// # Errors
-    /// Returns an error if the journal's engine or the proxy is invalid.
-    pub(super) fn data_plane(self, admin_listen: SocketAddr, compile: Options) -> anyhow::Result<DataPlane> {
+    /// Returns an error if a flag of the journal or the proxy is invalid.
+    pub(super) fn data_plane(
+        self,
+        replica: String,
+        admin_listen: SocketAddr,
+        compile: Options,
+    ) -> anyhow::Result<DataPlane> {
         let proxy = self.egress_proxy.map(|Proxy(given)| given).transpose();
-        let JournalEngine(engine) = self.journal;
         Ok(DataPlane {
             compile,
             namespaces: Namespaces::of(self.watch_namespaces),
@@ -251,18 +234,13 @@ impl DataPlaneArgs {
             admin_listen,
             admin_token_file: self.admin_token_file,
             guarded_metrics: self.metrics_access == MetricsAccess::Authorized,
-            journal: JournalOptions {
-                engine: engine.map_err(|error| Usage::error(format!("--journal: {error}")))?,
-                directory: self.data_dir,
-                max_bytes: self.journal_max_bytes.unwrap_or(0),
-                namespace_share: self.namespace_share,
-                strict: self.journal_strict,
-            },
+            journal: self.journal.options(replica)?,
             trusted_proxies: self.trusted_proxies,
             max_connections: open_files::connections(self.max_connections),
             egress_proxy: proxy.map_err(|error| Usage::error(format!("--egress-proxy: {error}")))?,
             tls: self.tls_cert_file.zip(self.tls_key_file).map(|(cert, key)| TlsFiles::new(cert, key)),
             await_sync: false,
+            shutdown_delay: self.shutdown_delay,
         })
     }
 }

@@ -8,6 +8,7 @@ use grapnel_values::duration;
 use super::{
     Usage,
     data_plane::{DataPlaneArgs, domain, label},
+    replica,
 };
 use crate::{
     catalog::Options,
@@ -88,6 +89,7 @@ impl RunArgs {
                 "--watch-namespaces takes at most {most} namespaces; watch the whole cluster"
             )));
         }
+        let identity = self.identity.unwrap_or_else(replica::name);
         let cluster = Cluster {
             connection: Connection { kubeconfig: self.kubeconfig, context: self.context },
             status_interval: self.data_plane.status_interval,
@@ -95,7 +97,7 @@ impl RunArgs {
             lease_namespace: self.lease_namespace.or_else(connect::pod_namespace),
             lease_name: self.lease_name.unwrap_or_else(|| lease_name(self.data_plane.class.as_deref())),
             lease_duration: self.lease_duration,
-            identity: self.identity.unwrap_or_else(identity),
+            identity: identity.clone(),
             route_service: self.route_service,
         };
         let compile = Options {
@@ -103,7 +105,8 @@ impl RunArgs {
             service_accounts: true,
             ..self.data_plane.compile(EgressPolicy::default())
         };
-        let data_plane = DataPlane { await_sync: true, ..self.data_plane.data_plane(self.admin_listen, compile)? };
+        let data_plane =
+            DataPlane { await_sync: true, ..self.data_plane.data_plane(identity, self.admin_listen, compile)? };
         runtime::operator(data_plane, cluster).await?;
         Ok(ExitCode::SUCCESS)
     }
@@ -113,18 +116,6 @@ impl RunArgs {
 /// one of them would write statuses.
 fn lease_name(class: Option<&str>) -> String {
     class.map_or_else(|| "grapnel".into(), |class| format!("grapnel-{class}"))
-}
-
-/// The pod's name, or a value that is unique among the replicas.
-fn identity() -> String {
-    if let Ok(name) = std::env::var("POD_NAME")
-        && !name.is_empty()
-    {
-        return name;
-    }
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let host = host.trim();
-    format!("{}-{}", if host.is_empty() { "grapnel" } else { host }, uuid::Uuid::now_v7().simple())
 }
 
 fn lease_duration(text: &str) -> Result<Duration, String> {

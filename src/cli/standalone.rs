@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use grapnel_delivery::egress::EgressPolicy;
 
-use super::data_plane::DataPlaneArgs;
+use super::{data_plane::DataPlaneArgs, replica};
 use crate::{runtime, telemetry};
 
 /// Receive and deliver webhooks without a cluster
@@ -33,7 +33,8 @@ impl StandaloneArgs {
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         telemetry::tracing::start(self.data_plane.log_format.into())?;
         let compile = self.data_plane.compile(EgressPolicy::default().allowing_loopback());
-        runtime::standalone(self.data_plane.data_plane(self.admin_listen, compile)?, self.filename).await?;
+        runtime::standalone(self.data_plane.data_plane(replica::name(), self.admin_listen, compile)?, self.filename)
+            .await?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -16,6 +16,9 @@ grapnel_values::bounds! {
     /// Pause before the journal is asked again after an error.
     pub const JOURNAL_RETRY: Duration = Duration::from_secs(1);
 
+    /// Maximum time between the signal to stop and the shutdown (`--shutdown-delay`).
+    pub const SHUTDOWN_DELAY_MAX: Duration = Duration::from_secs(300);
+
     /// Maximum duration of one shutdown stage before it is cancelled.
     pub const SHUTDOWN_STAGE: Duration = Duration::from_secs(20);
 

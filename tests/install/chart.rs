@@ -58,6 +58,12 @@ pub(crate) const SETS: &[Values] = &[
         arguments: &["--set", "serviceMonitor.enabled=true,config.metricsAccess=authorized"],
     },
     Values { name: "everything on", arguments: &["--values", "tests/install/everything.yaml"] },
+    Values { name: "replicas", arguments: &["--set", "journal.nats.urls={nats://nats.nats:4222}"] },
+    Values { name: "everything of replicas", arguments: &["--values", "tests/install/replicas.yaml"] },
+    Values {
+        name: "from a volume to NATS",
+        arguments: &["--set", "journal.nats.urls={nats://nats.nats:4222},journal.migration=Both"],
+    },
 ];
 
 /// Runs Helm in the repository.
@@ -112,7 +118,14 @@ fn chart(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/grapnel").join(file)
 }
 
-fn strings(list: &Value) -> Vec<&str> {
+/// What runs the operator's pods.
+pub(crate) fn workloads(objects: &[Value]) -> Vec<&Value> {
+    let found: Vec<_> = objects.iter().filter(|it| it["kind"] == "StatefulSet" || it["kind"] == "Deployment").collect();
+    assert!(!found.is_empty(), "there is no workload");
+    found
+}
+
+pub(crate) fn strings(list: &Value) -> Vec<&str> {
     list.as_array().into_iter().flatten().map(|item| item.as_str().unwrap()).collect()
 }
 
@@ -154,18 +167,22 @@ fn every_set_of_values_gives_whole_objects() {
 fn selectors_find_the_pods() {
     for set in SETS {
         let objects = render(set.arguments);
-        let labels = &the(&objects, "StatefulSet")["spec"]["template"]["metadata"]["labels"];
+        let all = workloads(&objects);
         for object in &objects {
-            let selector = match object["kind"].as_str().unwrap() {
-                "Service" => &object["spec"]["selector"],
-                "StatefulSet" | "PodDisruptionBudget" => &object["spec"]["selector"]["matchLabels"],
-                "NetworkPolicy" => &object["spec"]["podSelector"]["matchLabels"],
+            let (selector, selected) = match object["kind"].as_str().unwrap() {
+                "Service" => (&object["spec"]["selector"], all.clone()),
+                "StatefulSet" | "Deployment" => (&object["spec"]["selector"]["matchLabels"], vec![object]),
+                "PodDisruptionBudget" => (&object["spec"]["selector"]["matchLabels"], all.clone()),
+                "NetworkPolicy" => (&object["spec"]["podSelector"]["matchLabels"], all.clone()),
                 _ => continue,
             };
             let selector = selector.as_object().unwrap();
             assert!(!selector.is_empty());
-            for (label, value) in selector {
-                assert_eq!(&labels[label], value, "{}: {}", set.name, object["kind"]);
+            for workload in selected {
+                let labels = &workload["spec"]["template"]["metadata"]["labels"];
+                for (label, value) in selector {
+                    assert_eq!(&labels[label], value, "{}: {}", set.name, object["kind"]);
+                }
             }
         }
     }
@@ -297,7 +314,8 @@ fn a_disruption_budget_is_of_the_version_that_the_server_has() {
 fn wrong_values_are_refused_with_what_is_wrong() {
     for (value, says) in [
         ("replicaCount=2", "every replica would have a journal"),
-        ("replicaCount=many", "replicaCount: Invalid type. Expected: integer"),
+        ("replicaCount=2", "Set journal.nats.urls for several replicas"),
+        ("replicaCount=many", "replicaCount: Invalid type. Expected: [integer,null]"),
         ("replicas=1", "Additional property replicas is not allowed"),
         ("config.publicURL=https://a", "config: Additional property publicURL is not allowed"),
         ("config.publicUrl=hooks.example.com", "config.publicUrl: Does not match pattern"),
@@ -327,9 +345,45 @@ fn wrong_values_are_refused_with_what_is_wrong() {
         ("service.port=0", "service.port: Must be greater than or equal to 1"),
         ("image.digest=latest", "image.digest: Does not match pattern"),
         ("prometheusRule.disabled={Down}", "prometheusRule.disabled.0: Does not match pattern"),
+        ("config.shutdownDelay=6m", "config.shutdownDelay is 6m: it must be at most 5m"),
+        ("config.shutdownDelay=3m,terminationGracePeriodSeconds=180", "shorter than terminationGracePeriodSeconds"),
+        ("journal.nats.trustSync=true", "journal.nats.urls is empty: name the NATS servers"),
+        ("journal.nats.credentialsSecret=nats", "journal.nats.urls is empty: name the NATS servers"),
+        ("journal.migration=Drain", "journal.nats.urls is empty: name the NATS servers to which"),
+        ("autoscaling.enabled=true", "the journal is embedded, which allows one replica"),
     ] {
         let refused = refusal(&["--set", value]);
         assert!(refused.contains(says), "{value}: {refused}");
+    }
+}
+
+#[test]
+fn wrong_values_for_nats_are_refused_with_what_is_wrong_and_without_passwords() {
+    let servers = "journal.nats.urls={nats://nats:4222}";
+    for (value, says) in [
+        ("persistence.enabled=true", "persistence.enabled is set together with journal.nats.urls"),
+        ("persistence.existingClaim=journal", "persistence.existingClaim is set together with journal.nats.urls"),
+        (
+            "journal.nats.urls[1]=nats://user:hush@nats:4222",
+            "journal.nats.urls[1] contains a user, a password or a token",
+        ),
+        ("journal.nats.urls[1]=redis://nats", "journal.nats.urls[1] is not nats://HOST[:PORT] or tls://HOST[:PORT]"),
+        ("journal.nats.urls[1]=nats:4222", "journal.nats.urls[1] is not nats://HOST[:PORT]"),
+        ("journal.nats.urls[1]=tls://nats", "use the same scheme for all servers"),
+        ("journal.nats.urls[1]=nats://nats:70000", "journal.nats.urls[1] has no valid port"),
+        ("journal.nats.urls[1]=nats://nats:4222", "journal.nats.urls: array items[0,1] must be unique"),
+        ("journal.nats.monitorUrls={https://nats}", "journal.nats.monitorUrls[0] is not http://HOST[:PORT]"),
+        ("journal.nats.monitorUrls={http://a:hush@nats}", "journal.nats.monitorUrls[0] contains a user"),
+        ("journal.nats.replicas=2", "journal.nats.replicas must be one of the following: 1, 3"),
+        ("journal.nats.shards=0", "journal.nats.shards: Must be greater than or equal to 1"),
+        ("journal.nats.name=Team.B", "journal.nats.name: Does not match pattern"),
+        ("journal.nats.password=hush", "Additional property password is not allowed"),
+        ("journal.migration=Half", "journal.migration must be one of the following"),
+        ("updateStrategy.type=OnDelete", "which is for the embedded journal"),
+        ("autoscaling.enabled=true,autoscaling.minReplicas=9", "autoscaling.minReplicas is larger than"),
+    ] {
+        let refused = refusal(&["--set", servers, "--set", value]);
+        assert!(refused.contains(says) && !refused.contains("hush"), "{value}: {refused}");
     }
 }
 
@@ -379,12 +433,15 @@ fn blocks(text: &str) -> Vec<String> {
 #[test]
 fn values_in_the_documentation_are_taken() {
     let read = |file| std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
-    let blocks = ["docs/operations.md", "docs/runbook.md"].map(|file| blocks(&read(file))).concat();
-    assert!(blocks.len() >= 3, "the search is broken");
+    let files = ["docs/operations.md", "docs/replicas.md", "docs/runbook.md"];
+    let blocks = files.map(|file| blocks(&read(file))).concat();
+    assert!(blocks.len() >= 4, "the search is broken");
     for block in blocks {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), &block).unwrap();
         let objects = render(&["--values", file.path().to_str().unwrap()]);
-        assert_eq!(pods::violations(the(&objects, "StatefulSet")), Vec::<String>::new(), "{block}");
+        for workload in workloads(&objects) {
+            assert_eq!(pods::violations(workload), Vec::<String>::new(), "{block}");
+        }
     }
 }

@@ -15,6 +15,7 @@ mod pods;
 mod policies;
 mod prometheus;
 mod release;
+mod replicas;
 mod rights;
 mod server;
 mod values;

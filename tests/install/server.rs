@@ -78,8 +78,9 @@ async fn every_set_of_values_is_taken() {
             *kinds.entry(object["kind"].as_str().unwrap().to_owned()).or_insert(0) += 1;
         }
     }
-    for kind in ["StatefulSet", "Service", "Ingress", "NetworkPolicy", "PodDisruptionBudget", "Role", "ClusterRole"] {
-        assert!(kinds.contains_key(kind), "no set has a {kind}");
+    let workloads = ["StatefulSet", "Deployment", "HorizontalPodAutoscaler", "PodDisruptionBudget"];
+    for kind in workloads.iter().chain(&["Service", "Ingress", "NetworkPolicy", "Role", "ClusterRole"]) {
+        assert!(kinds.contains_key(*kind), "no set has a {kind}");
     }
 }
 

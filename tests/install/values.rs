@@ -73,10 +73,55 @@ const FLAGS: &[(&str, &str, &[&str])] = &[
         &["web", "web-2", "2", "Web", "web.a", "-web", "web-", "web_2", LONGEST_LABEL, TOO_LONG_LABEL],
     ),
     ("log.format", "--log-format", &["json", "text", "xml"]),
+    ("config.shutdownDelay", "--shutdown-delay", &["0s", "5s", "3m", "5", "1d", "5m1s", "-1s"]),
+];
+
+/// The same for flags of the journal on NATS.
+const NATS_FLAGS: &[(&str, &str, &[&str])] = &[
+    (
+        "journal.nats.urls[0]",
+        "--journal",
+        &[
+            "nats://nats",
+            "nats://nats:4222/",
+            "tls://nats-0.nats.svc:1",
+            "nats://10.0.0.1:4222",
+            "nats://[fd00::1]:4222",
+            "nats://compose_nats",
+            "nats://",
+            "nats://a:0",
+            "nats://a:65536",
+            "nats://a:port",
+            "nats://a b",
+            "nats://a/b",
+            "nats://a?b",
+            "nats://fd00::1",
+            "nats://user@a",
+            "nats://user:hush@a",
+            "http://a",
+        ],
+    ),
+    (
+        "journal.nats.monitorUrls[0]",
+        "--nats-monitor",
+        &[
+            "http://nats",
+            "http://nats:8222/",
+            "http://[fd00::1]:1",
+            "https://a",
+            "a:8222",
+            "http://a/varz",
+            "http://u:p@a",
+        ],
+    ),
+    ("journal.nats.name", "--nats-name", &["grapnel", "0", "team-b", "Team", "a.b", "a_b", "-a", "a-"]),
+    ("journal.nats.replicas", "--nats-replicas", &["1", "3", "0", "2", "5", "many"]),
+    ("journal.nats.shards", "--nats-shards", &["1", "16", "256", "0", "257", "many"]),
 ];
 
 /// Values that are not text.
-const NUMBERS: &[&str] = &["config.maxConnections", "config.statusWritesPerSecond"];
+const NUMBERS: &[&str] =
+    &["config.maxConnections", "config.statusWritesPerSecond", "journal.nats.replicas", "journal.nats.shards"];
 
 /// A label of DNS with 63 characters.
 const LONGEST_LABEL: &str = "abcdefghi-abcdefghi-abcdefghi-abcdefghi-abcdefghi-abcdefghi-abc";
@@ -86,13 +131,22 @@ const TOO_LONG_LABEL: &str = "abcdefghi-abcdefghi-abcdefghi-abcdefghi-abcdefghi-
 /// Whether Helm renders the chart with this value.
 fn is_rendered(value: &str, text: &str) -> bool {
     let set = if NUMBERS.contains(&value) { "--set" } else { "--set-string" };
-    helm(&["template", "grapnel", "charts/grapnel", set, &format!("{value}={text}")]).status.success()
+    let nats = value.starts_with("journal.nats.") && !value.starts_with("journal.nats.urls");
+    let before: &[&str] = if nats { &["--set", "journal.nats.urls={nats://nats}"] } else { &[] };
+    let given = format!("{value}={text}");
+    helm(&[&["template", "grapnel", "charts/grapnel"], before, &[set, &given]].concat()).status.success()
 }
 
 /// Whether the program takes this flag. It ends at once in any case, because its kubeconfig does not exist: with 2 for usage.
 fn is_parsed(flag: &str, text: &str) -> bool {
+    let engine: &[&str] = match flag {
+        "--journal" => &[],
+        _ if flag.starts_with("--nats") => &["--journal=nats://nats"],
+        _ => &["--data-dir", "/nonexistent/data"],
+    };
     let ended = program::command()
-        .args(["run", "--kubeconfig", "/nonexistent", "--data-dir", "/nonexistent/data", &format!("{flag}={text}")])
+        .args(["run", "--kubeconfig", "/nonexistent", &format!("{flag}={text}")])
+        .args(engine)
         .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -107,7 +161,7 @@ fn is_parsed(flag: &str, text: &str) -> bool {
 #[test]
 fn the_chart_accepts_what_the_program_accepts() {
     let mut differences = Vec::new();
-    for (value, flag, texts) in FLAGS {
+    for (value, flag, texts) in FLAGS.iter().chain(NATS_FLAGS) {
         let verdicts: Vec<_> = texts.iter().map(|text| (is_rendered(value, text), is_parsed(flag, text))).collect();
         assert!(verdicts.iter().any(|it| it.1) && verdicts.iter().any(|it| !it.1), "{flag} needs texts of both kinds");
         let differing = texts.iter().zip(&verdicts).filter(|(_, (chart, program))| chart != program);

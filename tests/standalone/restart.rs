@@ -205,3 +205,28 @@ async fn the_order_holds_although_the_receiver_fails_and_the_program_is_killed()
     let back = numbers.windows(2).filter(|pair| pair[1] < pair[0]).count();
     assert!(back <= 3, "one step back a kill at most: {numbers:?}");
 }
+
+#[tokio::test]
+async fn before_a_delayed_shutdown_it_is_not_ready_and_refuses_nothing() {
+    let receiver = Receiver::start().await;
+    // A delay that never ends in this test: the second signal ends it.
+    let home = patient(&receiver).with(&["--shutdown-delay", "5m"]);
+    let grapnel = home.start();
+    assert_eq!(grapnel.admin("/readyz").await.0, 200);
+    grapnel.send_signal("TERM");
+    let said = grapnel
+        .eventually("not being ready", async || {
+            let (status, said) = grapnel.admin("/readyz").await;
+            (status == 503).then_some(said)
+        })
+        .await;
+    assert_eq!(said, "shutdown: shutting down\n");
+    assert_eq!(grapnel.admin("/healthz").await.0, 200);
+    let body = order(1);
+    let signature = hmac_hex(ORDERS, &body);
+    assert_eq!(grapnel.post("/default/orders", &[("X-Webhook-Signature", &signature)], body).await.0, 200);
+    assert_eq!(receiver.next().await.header("webhook-id"), "order-1", "deliveries go on");
+    grapnel.send_signal("TERM");
+    let (status, log) = grapnel.ended().await;
+    assert!(status.success(), "{log}");
+}

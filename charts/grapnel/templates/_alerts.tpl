@@ -5,7 +5,7 @@
   for: 5m
   expr: absent(up{ {{- .job -}} ,namespace="{{ .namespace }}"} == 1)
   summary: Grapnel is down, or its metrics cannot be read
-  description: Senders get no response while it is down; most providers retry. Look at the pod {{ .name }}-0 in {{ .namespace }} and its log.
+  description: Senders get no response while it is down; most providers retry. Look at {{ .pods }} in {{ .namespace }} and the log.
 - alert: GrapnelNoLeader
   severity: warning
   for: 5m
@@ -25,7 +25,7 @@
   for: 1m
   expr: min(grapnel_journal_up{ {{- .job -}} ,namespace="{{ .namespace }}"}) < 1
   summary: The journal accepts no events
-  description: The volume is full, fails or does not respond, or config.journalMaxBytes is reached with events that are not delivered. The pod {{ .name }}-0 in {{ .namespace }} is not ready meanwhile; /readyz and its log say why. It recovers without a restart once the cause is fixed.
+  description: {{ if .nats }}The NATS servers do not answer, have no quorum, are full, or are not proven to sync{{ else }}The volume is full, fails or does not respond{{ end }}, or config.journalMaxBytes is reached with events that are not delivered. /readyz and the log of {{ .pods }} in {{ .namespace }} say why. It recovers without a restart once the cause is fixed.
 - alert: GrapnelJournalDamaged
   severity: critical
   for: 0m
@@ -42,13 +42,15 @@
   for: 15m
   expr: histogram_quantile(0.99, sum by (le) (rate(grapnel_journal_append_seconds_bucket{ {{- .job -}} ,namespace="{{ .namespace }}"}[5m]))) > 1
   summary: Storing an event takes more than a second
-  description: {{ `'One event in a hundred takes {{ $value | humanizeDuration }} to be durable; senders hang up after 3 to 10 seconds. The volume is too slow for fsync, or busy.'` }}
+  description: {{ `'One event in a hundred takes {{ $value | humanizeDuration }} to be durable; senders hang up after 3 to 10 seconds. The volume, or the NATS servers, are too slow for fsync, or busy.'` }}
+{{- if .volume }}
 - alert: GrapnelVolumeFilling
   severity: warning
   for: 15m
   expr: kubelet_volume_stats_available_bytes{namespace="{{ .namespace }}",persistentvolumeclaim="{{ .claim }}"} / kubelet_volume_stats_capacity_bytes{namespace="{{ .namespace }}",persistentvolumeclaim="{{ .claim }}"} < 0.1
   summary: The journal's volume is nearly full
   description: Less than a tenth of {{ .claim }} is free. {{ if .existing }}Enlarge the claim{{ else }}Upgrade the release with a larger persistence.size, which enlarges the volume{{ end }}, or lower config.journalMaxBytes or the retention of endpoints.
+{{- end }}
 - alert: GrapnelStorageExhausted
   severity: critical
   for: 5m

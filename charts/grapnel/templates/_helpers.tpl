@@ -41,6 +41,14 @@ app.kubernetes.io/name: {{ include "grapnel.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
+{{/* What selects the pods of a workload. In a migration two workloads have the labels above. */}}
+{{- define "grapnel.podSelectorLabels" -}}
+{{ include "grapnel.selectorLabels" . }}
+{{- if .replicated }}
+grapnel.dev/journal: nats
+{{- end }}
+{{- end -}}
+
 {{/* Labels of every object. */}}
 {{- define "grapnel.labels" -}}
 {{ include "grapnel.selectorLabels" . }}
@@ -118,12 +126,42 @@ true
 {{- round $total 9 -}}
 {{- end -}}
 
+{{/* "true" when the embedded journal is on a volume. */}}
+{{- define "grapnel.persistent" -}}
+{{- if ne (toString .Values.persistence.enabled) "false" -}}
+true
+{{- end -}}
+{{- end -}}
+
+{{/* Pods of the StatefulSet: a journal has one. */}}
+{{- define "grapnel.embeddedReplicas" -}}
+{{- if or .Values.journal.migration (kindIs "invalid" .Values.replicaCount) -}}
+1
+{{- else -}}
+{{- int .Values.replicaCount -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Pods of the Deployment. */}}
+{{- define "grapnel.replicas" -}}
+{{- if kindIs "invalid" .Values.replicaCount -}}
+3
+{{- else -}}
+{{- int .Values.replicaCount -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The workload, as kubectl names it. */}}
+{{- define "grapnel.workload" -}}
+{{- printf "%s/%s" (ternary "deployment" "statefulset" (not (empty .Values.journal.nats.urls))) (include "grapnel.fullname" .) -}}
+{{- end -}}
+
 {{/* Bound on the journal: what was said, otherwise 60 % of the volume, in the next smaller unit so that it stays whole. */}}
 {{- define "grapnel.journalMaxBytes" -}}
 {{- $size := .Values.persistence.size | toString -}}
 {{- if .Values.config.journalMaxBytes -}}
 {{- .Values.config.journalMaxBytes -}}
-{{- else if and .Values.persistence.enabled .Values.persistence.existingClaim -}}
+{{- else if and (include "grapnel.persistent" .) .Values.persistence.existingClaim -}}
 {{- else -}}
 {{- $number := regexFind "^[0-9]+" $size | int64 -}}
 {{- $unit := regexFind "[A-Za-z]+$" $size -}}
@@ -148,9 +186,7 @@ true
 {{- if and .Values.serviceMonitor.enabled (eq .Values.config.metricsAccess "authorized") (not .Values.rbac.create) (not .Values.serviceMonitor.authorization) -}}
 {{- fail "config.metricsAccess is authorized and rbac.create is false: name the Secret with a token that may read /metrics, for example serviceMonitor.authorization.credentials.name=metrics-token,serviceMonitor.authorization.credentials.key=token" -}}
 {{- end -}}
-{{- if gt (int .Values.replicaCount) 1 -}}
-{{- fail (printf "replicaCount is %d, and the embedded journal allows only 1: every replica would have a journal, and so events, duplicates and dead letters, of its own, and the Service would spread one sender's events over all of them. Give the one replica more resources instead" (int .Values.replicaCount)) -}}
-{{- end -}}
+{{- include "grapnel.validateJournal" . -}}
 {{- if and (eq .Values.rbac.scope "Namespaced") (not .Values.watchNamespaces) -}}
 {{- fail "rbac.scope is Namespaced and watchNamespaces is empty: name the namespaces to watch, for example watchNamespaces={shop,billing}, or set rbac.scope to Cluster" -}}
 {{- end -}}

@@ -157,6 +157,15 @@ grapnel_values::bounds! {
     /// Default retention of dead letters.
     pub const DEFAULT_DEAD_LETTER_RETENTION: Duration = grapnel_values::fields::DEAD_LETTER_RETENTION;
 
+    /// Maximum length of the name of an installation on NATS, which is part of the names of its streams.
+    pub const NATS_NAME_CHARS: usize = 128;
+
+    /// Shards of an installation on NATS by default: at least four for each replica.
+    pub const NATS_SHARDS: u16 = 16;
+
+    /// Maximum number of shards. Each has two streams.
+    pub const NATS_SHARDS_MAX: u16 = 256;
+
     /// How long one attempt to publish to NATS waits for its acknowledgement.
     pub const NATS_PUBLISH_TRY: Duration = Duration::from_secs(2);
 

@@ -45,6 +45,7 @@ mod reports;
 mod retry;
 mod room;
 mod run;
+mod settings;
 mod shard;
 mod sync_proof;
 #[cfg(feature = "testing")]
@@ -61,7 +62,6 @@ use grapnel_api::Incarnation;
 use jiff::Timestamp;
 use tokio::{sync::watch, task::JoinHandle};
 
-pub use self::options::{NatsServers, ServersError};
 use self::{
     broker::{Broker, BrokerOptions, ReadFrom},
     error::from_broker,
@@ -70,6 +70,10 @@ use self::{
     ownership::Ownership,
     peer::{Answer, Request},
     replica::{Replica, Standing},
+};
+pub use self::{
+    options::{NatsServers, ServersError},
+    settings::{InstallationName, InvalidSetting, MonitorUrl, NatsSettings},
 };
 use crate::{
     Appended, Arrival, Attached, AttachedConsumer, Board, Claim, Claimed, DeliveryPage, DeliveryQuery, Detached,

@@ -33,7 +33,7 @@ enum Scheme {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Server {
+pub(super) struct Server {
     host: Host,
     port: u16,
 }
@@ -107,7 +107,7 @@ impl FromStr for NatsServers {
                 None if address.contains("://") => return Err(ServersError::MixedSchemes),
                 None => address,
             };
-            servers.push(address.parse()?);
+            servers.push(Server::parse(address, PORT)?);
         }
         Ok(Self { scheme, servers })
     }
@@ -124,10 +124,9 @@ impl Scheme {
     }
 }
 
-impl FromStr for Server {
-    type Err = ServersError;
-
-    fn from_str(text: &str) -> Result<Self, ServersError> {
+impl Server {
+    /// Parses `HOST[:PORT]`.
+    pub(super) fn parse(text: &str, default: u16) -> Result<Self, ServersError> {
         if text.contains(['/', '?', '#']) {
             return Err(ServersError::Rest);
         }
@@ -155,7 +154,7 @@ impl FromStr for Server {
             }
         };
         let port = match port {
-            None => PORT,
+            None => default,
             Some(port) => match port.parse() {
                 Ok(number) if number > 0 && port.bytes().all(|byte| byte.is_ascii_digit()) => number,
                 _ => return Err(shown(port, ServersError::Port)),
