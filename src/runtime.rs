@@ -49,6 +49,7 @@ use crate::{
         reviews::Reviews,
         route::{self, RouteOptions, RouteService},
         status::StatusWriter,
+        write_budget::WriteBudgets,
     },
     dispatch::{Client, ClientOptions, Consumers, Dispatcher},
     files,
@@ -100,7 +101,7 @@ pub struct Cluster {
     pub connection: Connection,
     /// Minimum time between two writes of one status' counters.
     pub status_interval: Duration,
-    /// Maximum writes of counters a second over all objects.
+    /// Maximum requests a second, over all objects, that write counters or are about HTTPRoutes.
     pub status_writes_per_second: u32,
     /// Namespace of the Lease; by default that of the pod or of the kubeconfig's context.
     pub lease_namespace: Option<String>,
@@ -147,6 +148,7 @@ pub async fn operator(options: DataPlane, cluster: Cluster) -> anyhow::Result<()
     let clients = cluster.connection.clients().await?;
     let metrics = Metrics::new();
     let index = ObjectIndex::new(options.compile.clone(), metrics.clone()).fetching();
+    let class = index.class().clone();
     let health = Health::new();
     let access = ApiAccess::new(health.part("cluster"));
     let lease = LeaseOptions {
@@ -178,13 +180,16 @@ pub async fn operator(options: DataPlane, cluster: Cluster) -> anyhow::Result<()
         controller::events::channel(clients.prompt.clone(), cluster.identity, access.clone(), metrics.clone());
     let statuses = health.part("statuses");
     let (candidate_leader, leadership) = Candidate::new(clients.prompt.clone(), lease, statuses, metrics.clone());
+    let budgets = WriteBudgets::new(cluster.status_writes_per_second);
     let drain = Drain {
         client: clients.prompt.clone(),
+        class,
         objects: objects.clone(),
         sightings: sightings.clone(),
         journal: Arc::clone(&journal),
         leadership: leadership.clone(),
         access: access.clone(),
+        budget: budgets.counters.clone(),
     };
     let routes = RouteOptions {
         patient: clients.patient.clone(),
@@ -194,6 +199,7 @@ pub async fn operator(options: DataPlane, cluster: Cluster) -> anyhow::Result<()
         leadership: leadership.clone(),
         access: access.clone(),
         service: cluster.route_service,
+        budget: budgets.routes,
         metrics: metrics.clone(),
     };
     let writer = StatusWriter {
@@ -205,7 +211,7 @@ pub async fn operator(options: DataPlane, cluster: Cluster) -> anyhow::Result<()
         announcer: announcer.clone(),
         access,
         interval: cluster.status_interval,
-        per_second: cluster.status_writes_per_second,
+        budget: budgets.counters,
         clock,
         metrics,
     };

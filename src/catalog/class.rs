@@ -21,6 +21,14 @@ impl Class {
         }
     }
 
+    /// The class that an operator serves; `None` for the one without a class.
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Self::Any => None,
+            Self::Only(served) => served.as_deref(),
+        }
+    }
+
     /// Whether an object is served whose class is not known, because it cannot be read. An operator with a class leaves
     /// it to the one without, so that one of them reports it.
     pub fn serves_unknown(&self) -> bool {

@@ -41,8 +41,8 @@ pub struct RunArgs {
     #[arg(long, env = "GRAPNEL_CLUSTER_DOMAIN", value_name = "DOMAIN", default_value = "cluster.local", value_parser = domain)]
     cluster_domain: String,
 
-    /// Largest number of writes of counters a second over all statuses. With more busy objects every interval becomes
-    /// longer than --status-interval; changed conditions are written at once
+    /// Largest number of writes of counters and requests about HTTPRoutes a second over all objects. With more busy
+    /// objects every interval becomes longer than --status-interval; changed conditions are written at once
     #[arg(long, env = "GRAPNEL_STATUS_WRITES_PER_SECOND", value_name = "N", default_value_t = STATUS_WRITES_PER_SECOND, value_parser = clap::value_parser!(u32).range(1..=1000))]
     status_writes_per_second: u32,
 

@@ -33,6 +33,12 @@ pub trait Cause: fmt::Display {
     }
 }
 
+/// Whether the message of a 403 is about the operator's rights, and so about all objects of a namespace, rather than about
+/// this object: admission and quotas respond with 403 too.
+pub fn is_about_rights(message: &str) -> bool {
+    message.contains("cannot ") && message.contains(" resource ")
+}
+
 impl Cause for kube::Error {
     fn code(&self) -> Option<u16> {
         match self {

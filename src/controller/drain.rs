@@ -6,51 +6,55 @@
 //! object is compiled and delivered like any other, and still takes new events; those received after the deletion do
 //! not delay it.
 //!
+//! The finalizer belongs to this operator (`finalizer` says which that is). When an object gets another class, this
+//! operator removes its finalizer once its journal has no unsettled events of the object.
+//!
 //! An object that does not compile and has no earlier version in use, such as one whose endpoint or Secret was deleted
-//! with its namespace, delivers nothing. After [`limits::DRAIN_RETRY`] in that state, which leaves time to replace a
-//! Secret, its finalizer is removed, and its events are abandoned as with the policy `Drop`. An object that waits for
+//! with its namespace, delivers nothing. After [`limits::DRAIN_UNUSABLE_FOR`] in that state, which leaves time to replace
+//! a Secret, its finalizer is removed, and its events are abandoned as with the policy `Drop`. An object that waits for
 //! the API server to return a reference is not in that state.
 //!
-//! Only the leader writes. The finalizer has its own field manager, so that statuses do not claim it. Failed writes are
-//! retried after [`limits::DRAIN_RETRY`].
+//! Only the leader writes. The finalizer has its own field manager, so that statuses do not claim it. Failed writes follow
+//! the rules of statuses ([`Schedule`]).
+
+mod finalizer;
+mod settled;
 
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use grapnel_api::{Incarnation, ObjectKey, WebhookSubscription};
-use grapnel_journal::{DeliveryQuery, DeliveryState, EventEntry, Journal, JournalError, Progress};
+use grapnel_api::{Incarnation, ObjectKey};
+use grapnel_journal::{Journal, Progress};
 use jiff::Timestamp;
-use kube::{
-    Api, Client, Resource,
-    api::{Patch, PatchParams},
-};
-use serde_json::json;
+use kube::Client;
 use tokio::{sync::watch, time};
 use tokio_util::sync::CancellationToken;
 
+pub use self::finalizer::{finalizer_of, is_held_by, serving_class};
+use self::settled::is_drained;
 use super::{
-    api_access::{ApiAccess, Need, Timeout},
+    api_access::{ApiAccess, Need},
     lease::Leadership,
     observed_state::{Finalizer, ObservedState},
+    schedule::Schedule,
+    tally::Tally,
+    write::{self, WriteError},
+    write_budget::WriteBudget,
 };
 use crate::{
-    catalog::{Facts, ObjectKind, ObjectView},
+    catalog::{Class, Facts, ObjectKind, ObjectView},
     controller::limits,
 };
-
-/// The finalizer, as in `metadata.finalizers`.
-pub const FINALIZER: &str = "grapnel.dev/drain";
-
-/// The field manager of the finalizer.
-const FIELD_MANAGER: &str = "grapnel-drain";
 
 /// Manages the finalizers.
 pub struct Drain {
     /// Must not retry by itself.
     pub client: Client,
+    /// The class of this operator.
+    pub class: Class,
     /// Every object as programmed: its consumer is attached.
     pub objects: watch::Receiver<Arc<Vec<ObjectView>>>,
     /// The objects as the API server last showed them.
@@ -61,15 +65,28 @@ pub struct Drain {
     pub leadership: Leadership,
     /// Reports refused writes.
     pub access: ApiAccess,
+    /// The budget of writes that are not urgent. Finalizers are.
+    pub budget: WriteBudget,
 }
 
 /// State kept between passes.
-#[derive(Default)]
 struct Memory {
-    /// Objects whose finalizer could not be written, with the time of the attempt.
-    failed: HashMap<ObjectKey, Instant>,
+    /// Decides when each finalizer is written. Its lanes are namespaces.
+    schedule: Schedule<ObjectKey, Arc<str>>,
+    /// The writes that are needed.
+    tasks: HashMap<ObjectKey, Task>,
     /// Drains in progress, with the time since which the object can deliver nothing.
     draining: HashMap<Incarnation, Option<Instant>>,
+    failures: Tally,
+}
+
+/// A finalizer to add or to remove.
+struct Task {
+    subscription: Incarnation,
+    /// Why it is removed; `None` adds it.
+    end: Option<End>,
+    /// Whether the object is being deleted.
+    is_deleted: bool,
 }
 
 /// Why a drain ends.
@@ -96,7 +113,7 @@ impl End {
 impl Drain {
     /// Adds and removes finalizers until `shutdown`.
     pub async fn run(self, shutdown: CancellationToken) {
-        let mut memory = Memory::default();
+        let mut memory = self.memory();
         let mut ticks = time::interval(limits::STATUS_PASS);
         ticks.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
         loop {
@@ -111,28 +128,58 @@ impl Drain {
         }
     }
 
+    fn memory(&self) -> Memory {
+        // Finalizers have no counters, so there is no interval.
+        let schedule = Schedule::new(Duration::ZERO, self.budget.clone(), |key: &ObjectKey| Arc::clone(&key.namespace));
+        Memory { schedule, tasks: HashMap::new(), draining: HashMap::new(), failures: Tally::default() }
+    }
+
     /// Handles every subscription that needs it.
     async fn pass(&self, memory: &mut Memory) {
         if !self.leadership.held() {
+            if !memory.tasks.is_empty() {
+                *memory = self.memory();
+                self.access.forget(&need());
+            }
             return;
         }
-        memory.failed.retain(|_, time| time.elapsed() < limits::DRAIN_RETRY);
+        self.look(memory).await;
+        while let Some((key, _)) = memory.schedule.next(Instant::now()) {
+            let Some(task) = memory.tasks.remove(&key) else {
+                memory.schedule.unchanged(&key, Instant::now());
+                continue;
+            };
+            if !self.leadership.held() {
+                return;
+            }
+            // Read before the object, and with it the consumer, is gone.
+            let progress = self.journal.progress(&task.subscription).unwrap_or_default();
+            memory.schedule.began(&key, Instant::now());
+            let result = self.write(&task).await;
+            self.settle(memory, task, result, progress);
+        }
+        if let Some((failures, last)) = memory.failures.line(Instant::now()) {
+            tracing::warn!(failures, last, "finalizers were not written; retrying");
+        }
+    }
+
+    /// Finds the finalizers to write, and schedules them.
+    async fn look(&self, memory: &mut Memory) {
         let unfinished = self.sightings.unfinished();
         if !memory.draining.is_empty() {
             let alive: HashSet<_> = unfinished.iter().map(|(key, uid, _)| (key, uid)).collect();
             memory.draining.retain(|subscription, _| alive.contains(&(&subscription.key, &subscription.uid)));
         }
+        let mut tasks = HashMap::new();
         for (key, uid, finalizer) in unfinished {
-            if !self.leadership.held() {
-                return;
-            }
-            if memory.failed.contains_key(&key) {
-                continue;
-            }
             let subscription = Incarnation::new(key, uid);
             let end = match finalizer {
                 Finalizer { held: false, .. } => None,
-                Finalizer { wanted: true, deleted: Some(deleted), .. } => {
+                Finalizer { wanted: true, is_elsewhere: true, .. } => match self.has_unsettled(&subscription) {
+                    true => continue,
+                    false => Some(End::Settled),
+                },
+                Finalizer { wanted: true, is_elsewhere: false, deleted: Some(deleted), .. } => {
                     match self.end(&subscription, deleted, &mut memory.draining).await {
                         None => continue,
                         end => end,
@@ -140,16 +187,62 @@ impl Drain {
                 }
                 Finalizer { .. } => Some(End::Unwanted),
             };
-            // Read before the object, and with it the consumer, is gone.
-            let progress = self.journal.progress(&subscription).unwrap_or_default();
-            if !self.write(&subscription, end.is_none()).await {
-                memory.failed.insert(subscription.key, Instant::now());
-            } else if let Some(end) = end.filter(|_| finalizer.deleted.is_some()) {
-                memory.draining.remove(&subscription);
-                if let Some(view) = self.view(&subscription) {
-                    mark(&view, false);
+            let is_deleted = finalizer.deleted.is_some();
+            tasks.insert(subscription.key.clone(), Task { subscription, end, is_deleted });
+        }
+        let gone = memory.tasks.keys().filter(|key| !tasks.contains_key(*key));
+        gone.for_each(|key| memory.schedule.remove(key));
+        let now = Instant::now();
+        for key in tasks.keys() {
+            memory.schedule.add(key);
+            memory.schedule.conditions_changed(key, now);
+        }
+        memory.tasks = tasks;
+    }
+
+    /// Whether the journal has events of a subscription that are not settled.
+    fn has_unsettled(&self, subscription: &Incarnation) -> bool {
+        let Some(progress) = self.journal.progress(subscription) else { return false };
+        progress.pending + progress.in_flight + progress.retrying > 0
+    }
+
+    /// Adds the finalizer to the object, or removes it.
+    async fn write(&self, task: &Task) -> Result<(), WriteError> {
+        let request = finalizer::request(&self.class, &task.subscription, task.end.is_none());
+        let request = request.map_err(kube::Error::BuildRequest)?;
+        write::send(&self.client, request, self.leadership.write_timeout()).await.map(drop)
+    }
+
+    /// Records the result of a write.
+    fn settle(&self, memory: &mut Memory, task: Task, result: Result<(), WriteError>, progress: Progress) {
+        let Task { subscription, end, is_deleted } = task;
+        let (key, now) = (&subscription.key, Instant::now());
+        match result {
+            Ok(()) | Err(WriteError::Gone) => {
+                memory.schedule.written(key, now);
+                if !memory.schedule.lacks_right(|_| true) {
+                    self.access.recovered(&need());
                 }
-                log_end(&subscription.key, end, progress);
+                // If the object needs another write, it is added again.
+                memory.schedule.remove(key);
+                if result.is_ok() {
+                    let hold = end.is_none();
+                    tracing::info!(namespace = %key.namespace, subscription = %key.name, hold, "finalizer written");
+                }
+                if let Some(end) = end.filter(|_| is_deleted) {
+                    memory.draining.remove(&subscription);
+                    if let Some(view) = self.view(&subscription) {
+                        mark(&view, false);
+                    }
+                    log_end(key, end, progress);
+                }
+            }
+            Err(error) => {
+                if memory.schedule.failed(key, now, error.refusal(), write::random()) {
+                    self.access.failed(need(), &error);
+                }
+                memory.failures.failed(now, format!("{key}: {error}"));
+                memory.tasks.insert(key.clone(), Task { subscription, end, is_deleted });
             }
         }
     }
@@ -175,7 +268,7 @@ impl Drain {
             return None;
         }
         let since = unusable_since.get_or_insert_with(Instant::now);
-        (since.elapsed() >= limits::DRAIN_RETRY).then_some(End::Unusable)
+        (since.elapsed() >= limits::DRAIN_UNUSABLE_FOR).then_some(End::Unusable)
     }
 
     /// The subscription as programmed: its consumer is attached.
@@ -186,39 +279,11 @@ impl Drain {
             .find(|view| view.kind == ObjectKind::Subscription && view.incarnation() == *subscription)
             .cloned()
     }
+}
 
-    /// Adds the finalizer to the object, or removes it. Returns whether the write succeeded.
-    async fn write(&self, subscription: &Incarnation, hold: bool) -> bool {
-        let Incarnation { key, uid } = subscription;
-        let finalizers: &[&str] = if hold { &[FINALIZER] } else { &[] };
-        // The uid prevents writing the finalizer to a later object of the same name.
-        let patch = json!({
-            "apiVersion": WebhookSubscription::api_version(&()),
-            "kind": WebhookSubscription::kind(&()),
-            "metadata": { "name": key.name, "uid": uid, "finalizers": finalizers },
-        });
-        let api = Api::<WebhookSubscription>::namespaced(self.client.clone(), &key.namespace);
-        let params = PatchParams::apply(FIELD_MANAGER).force();
-        let patch = Patch::Apply(patch);
-        let answer = api.patch_metadata(&key.name, &params, &patch);
-        let need = Need::new("patch", "webhooksubscriptions").without_it("deletionPolicy Drain does not work");
-        match time::timeout(self.leadership.write_timeout(), answer).await {
-            Ok(Ok(_)) => {
-                self.access.recovered(&need);
-                tracing::info!(namespace = %key.namespace, subscription = %key.name, hold, "finalizer written");
-                true
-            }
-            Ok(Err(kube::Error::Api(status))) if status.is_not_found() || status.is_conflict() => true,
-            Ok(Err(error)) => {
-                self.access.failed(need, &error);
-                false
-            }
-            Err(_) => {
-                self.access.failed(need, &Timeout);
-                false
-            }
-        }
-    }
+/// The right that writing finalizers takes.
+fn need() -> Need {
+    Need::new("patch", "webhooksubscriptions").without_it("deletionPolicy Drain does not work")
 }
 
 /// Records for the status whether the subscription drains.
@@ -246,123 +311,4 @@ fn log_end(key: &ObjectKey, end: End, Progress { pending, in_flight, retrying, d
         dead_letters = dead,
         "the drain has ended: the subscription is deleted, and its dead letters with it"
     );
-}
-
-/// The states of unsettled events. An event that is attempted during these reads moves from in flight to retrying or
-/// back, so retries are read twice.
-const UNSETTLED: [DeliveryState; 4] =
-    [DeliveryState::Pending, DeliveryState::Retrying, DeliveryState::InFlight, DeliveryState::Retrying];
-
-/// Whether every event received before the deletion of the object is settled.
-async fn is_drained(journal: &dyn Journal, subscription: &Incarnation, deleted: Timestamp) -> bool {
-    let Some(progress) = journal.progress(subscription) else { return true };
-    if progress.pending + progress.in_flight + progress.retrying == 0 {
-        return true;
-    }
-    // Two clocks are compared: the API server's and that of the receipt.
-    let late = deleted.checked_add(limits::DRAIN_SKEW).unwrap_or(Timestamp::MAX);
-    // Listing pending events scans all retained settled events, so it is done only if necessary.
-    let states = if progress.pending == 0 { UNSETTLED.get(1..) } else { UNSETTLED.get(..) };
-    for state in states.unwrap_or_default() {
-        match oldest(journal, subscription, *state).await {
-            Ok(None) => {}
-            Ok(Some(EventEntry::Kept(event))) if event.received > late => {}
-            Ok(Some(_)) => return false,
-            Err(JournalError::UnknownConsumer(_)) => return true,
-            Err(_) => return false,
-        }
-    }
-    true
-}
-
-/// The first event in the given state.
-async fn oldest(
-    journal: &dyn Journal,
-    subscription: &Incarnation,
-    state: DeliveryState,
-) -> Result<Option<EventEntry>, JournalError> {
-    let mut after = 0;
-    loop {
-        let page = journal
-            .deliveries(subscription, DeliveryQuery { state: Some(state), after, limit: 1, ..DeliveryQuery::default() })
-            .await?;
-        match (page.deliveries.into_iter().next(), page.next) {
-            (Some(delivery), _) => return Ok(Some(delivery.event)),
-            (None, None) => return Ok(None),
-            // Each step scans a bounded number of events.
-            (None, Some(next)) => after = next,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use bytes::Bytes;
-    use grapnel_journal::{
-        Arrival, Claim, Exchange, Failure, Settlement, Start,
-        memory::{MemoryJournal, MemoryOptions},
-        testing::validated,
-    };
-
-    use super::*;
-
-    #[tokio::test]
-    async fn only_what_was_received_before_the_deletion_holds_it() {
-        let object = |name| Incarnation::of_file(ObjectKey::new("shop", name));
-        let (endpoint, subscription) = (object("orders"), object("fulfilment"));
-        // Lists in small steps, because settled events are many and are skipped.
-        let journal = MemoryJournal::new(MemoryOptions { list_scan: 2, ..MemoryOptions::default() });
-        journal.attach(&subscription, &endpoint, Start::Now).await.unwrap();
-        let deleted = Timestamp::UNIX_EPOCH + Duration::from_secs(3600);
-        let append = async |id: &str, received| {
-            let arrival = Arrival {
-                endpoint: endpoint.clone(),
-                validated: validated(id, "order.created", Bytes::from_static(b"{}")),
-                received,
-                content_type: None,
-                remote: None,
-                headers: Vec::new(),
-                window: None,
-                max_bytes: None,
-            };
-            journal.append(vec![arrival]).await.unwrap();
-        };
-        let claim = async || journal.claim(&subscription, Claim::new(99, deleted)).await.unwrap().deliveries;
-        let settle = async |sequence, settlement| {
-            journal.settle(&subscription, vec![(sequence, settlement)]).await.unwrap();
-        };
-        let drained = async || is_drained(&journal, &subscription, deleted).await;
-        let took = Duration::ZERO;
-        let delivered = || Settlement::Delivered(Exchange { time: deleted, status: Some(200), took });
-
-        for id in 0..9 {
-            append(&id.to_string(), Timestamp::UNIX_EPOCH).await;
-        }
-        assert!(!drained().await, "pending");
-        let mut deliveries = claim().await;
-        assert!(!drained().await, "in flight");
-        let last = deliveries.pop().unwrap().event.sequence;
-        for delivery in deliveries {
-            settle(delivery.event.sequence, delivered()).await;
-        }
-        let failure = Failure { time: deleted, reason: "http_5xx".into(), status: Some(503), took, message: "".into() };
-        let due = deleted + Duration::from_secs(60);
-        settle(last, Settlement::Retry { due, failure: failure.clone() }).await;
-        assert!(!drained().await, "retrying");
-        journal.claim(&subscription, Claim::new(9, due)).await.unwrap();
-        settle(last, delivered()).await;
-        assert!(drained().await, "everything is settled");
-
-        let late = deleted + limits::DRAIN_SKEW + Duration::from_secs(1);
-        append("late", late).await;
-        assert!(drained().await, "a late event is pending");
-        let sequence = claim().await[0].event.sequence;
-        assert!(drained().await, "a late event is in flight");
-        settle(sequence, Settlement::Retry { due, failure }).await;
-        assert!(drained().await, "a late event is retrying");
-        append("early", deleted).await;
-        assert!(!drained().await, "one that was received in time is behind it");
-    }
 }

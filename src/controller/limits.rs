@@ -93,9 +93,13 @@ grapnel_values::bounds! {
     /// Default of `--status-interval`: minimum time between two writes of one object's counters.
     pub const STATUS_INTERVAL: Duration = Duration::from_secs(60);
 
-    /// Default of `--status-writes-per-second`: maximum writes of counters a second over all objects. With more than 600
-    /// busy objects the interval between two writes of one object becomes longer than [`STATUS_INTERVAL`].
+    /// Default of `--status-writes-per-second`: maximum requests a second, over all objects, that write counters or are
+    /// about HTTPRoutes. With more than 600 busy objects the interval between two writes of one object becomes longer than
+    /// [`STATUS_INTERVAL`].
     pub const STATUS_WRITES_PER_SECOND: u32 = 10;
+
+    /// Burst of requests about HTTPRoutes and Gateways after a quiet time.
+    pub const ROUTE_BURST: u32 = 20;
 
     /// How often in a row the conditions of one object are written at once.
     pub const CONDITIONS_BURST: u32 = 6;
@@ -109,14 +113,20 @@ grapnel_values::bounds! {
     /// Maximum pause before the failed write of an object is repeated.
     pub const STATUS_RETRY_MAX: Duration = Duration::from_secs(300);
 
-    /// How many objects fail in a row before writes are taken to fail whatever their object.
+    /// How many objects of a namespace fail in a row before its writes are taken to fail whatever their object, and how
+    /// many namespaces before all writes are.
     pub const STATUS_FAILING_AFTER: usize = 3;
 
-    /// First pause before one write probes an API server that accepts none; it doubles up to [`STATUS_PROBE_MAX`].
+    /// First pause before one write probes whether the API server accepts writes again; it doubles up to
+    /// [`STATUS_PROBE_MAX`].
     pub const STATUS_PROBE: Duration = Duration::from_millis(500);
 
-    /// Maximum pause between two probes, and so the maximum delay of statuses after the API server accepts writes again.
+    /// Maximum pause between two probes of all refused namespaces together, and so the maximum delay of statuses after
+    /// the API server accepts all writes again.
     pub const STATUS_PROBE_MAX: Duration = Duration::from_secs(10);
+
+    /// Maximum pause between the first writes of two new namespaces, while the first writes of others are refused.
+    pub const STATUS_NEW_PROBE_MAX: Duration = Duration::from_secs(1);
 
     /// Maximum pause that the API server may request by `Retry-After`; a longer one is shortened.
     pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(120);
@@ -146,11 +156,15 @@ grapnel_values::bounds! {
     /// How long a status must not be overwritten before the contest about it is over.
     pub const CONTEST_OVER: Duration = Duration::from_secs(300);
 
-    /// Maximum statuses of one kind written concurrently.
-    pub const STATUS_WRITES_AT_ONCE: usize = 8;
+    /// Maximum statuses written concurrently; in one namespace half as many of one kind, so that one that is slow delays no
+    /// other.
+    pub const STATUS_WRITES_AT_ONCE: usize = 16;
 
-    /// Delay before a failed write of a finalizer is retried.
-    pub const DRAIN_RETRY: Duration = Duration::from_secs(30);
+    /// How long after its last request a user of the common budget of requests still gets its part of it.
+    pub const BUDGET_SHARED_FOR: Duration = Duration::from_secs(2);
+
+    /// How long a subscription that drains may be without a usable version before it is released.
+    pub const DRAIN_UNUSABLE_FOR: Duration = Duration::from_secs(30);
 
     /// Maximum difference between the clocks of the API server and the operator: an event received later than this
     /// after the deletion of a subscription does not delay the deletion.

@@ -37,13 +37,15 @@ pub struct Finalizer {
     pub held: bool,
     /// `metadata.deletionTimestamp`.
     pub deleted: Option<Timestamp>,
+    /// Another operator serves the object, which this one has served before.
+    pub is_elsewhere: bool,
 }
 
 impl Finalizer {
     /// Whether it may have to be added or removed. It is never added while the object is being deleted.
     fn is_unfinished(self) -> bool {
         match self.held {
-            true => !self.wanted || self.deleted.is_some(),
+            true => !self.wanted || self.is_elsewhere || self.deleted.is_some(),
             false => self.wanted && self.deleted.is_none(),
         }
     }
@@ -61,6 +63,8 @@ pub struct ObservedState {
 #[derive(Debug, Default)]
 struct State {
     seen: HashMap<(ObjectKind, ObjectKey), Sighting>,
+    /// Subscriptions that another operator serves, and that have this operator's finalizer.
+    left: HashMap<ObjectKey, (Arc<str>, Finalizer)>,
     /// Objects whose status another writer has overwritten, with its name.
     overwritten: HashMap<(ObjectKind, ObjectKey), Arc<str>>,
 }
@@ -81,6 +85,9 @@ impl ObservedState {
     pub fn note(&self, kind: ObjectKind, key: &ObjectKey, mut sighting: Sighting) -> Option<Sighting> {
         let mut state = self.state.lock();
         let object = (kind, key.clone());
+        if kind == ObjectKind::Subscription {
+            state.left.remove(key);
+        }
         let before = state.seen.get(&object).filter(|before| before.uid == sighting.uid && before.is_own);
         if let Some(before) = before {
             sighting.is_own = true;
@@ -123,6 +130,17 @@ impl ObservedState {
         let mut state = self.state.lock();
         state.seen.remove(&(kind, key.clone()));
         state.overwritten.remove(&(kind, key.clone()));
+        if kind == ObjectKind::Subscription {
+            state.left.remove(key);
+        }
+    }
+
+    /// Records a subscription that another operator serves.
+    pub fn left(&self, key: &ObjectKey, uid: Option<Arc<str>>, finalizer: Finalizer) {
+        self.forget(ObjectKind::Subscription, key);
+        if let Some(uid) = uid.filter(|_| finalizer.held) {
+            self.state.lock().left.insert(key.clone(), (uid, Finalizer { is_elsewhere: true, ..finalizer }));
+        }
     }
 
     /// Subscriptions whose finalizer may have to be added or removed, with their uids.
@@ -132,7 +150,8 @@ impl ObservedState {
             let uid = sighting.uid.clone()?;
             sighting.finalizer.is_unfinished().then(|| (key.clone(), uid, sighting.finalizer))
         });
-        unfinished.collect()
+        let left = state.left.iter().map(|(key, (uid, finalizer))| (key.clone(), Arc::clone(uid), *finalizer));
+        unfinished.chain(left).collect()
     }
 
     /// The last observation of an object.
@@ -193,7 +212,7 @@ mod tests {
             (false, true, deleted, true),
             (true, false, deleted, false),
         ] {
-            let finalizer = Finalizer { wanted, held, deleted };
+            let finalizer = Finalizer { wanted, held, deleted, is_elsewhere: false };
             assert_eq!(finalizer.is_unfinished(), unfinished, "{finalizer:?}");
         }
     }

@@ -7,6 +7,7 @@
 //!
 //! The Gateway API may be installed later than the operator: the watch of a missing resource is repeated with a backoff.
 
+mod failure;
 mod gateway;
 pub mod limits;
 mod manifest;
@@ -25,11 +26,10 @@ use futures_util::{
     StreamExt,
     stream::{BoxStream, SelectAll},
 };
-use grapnel_api::{ConditionStatus, GatewayRoute, ObjectKey, Reason};
+use grapnel_api::{ConditionStatus, GatewayRoute, ObjectKey};
 use kube::{
     Api, Client,
     api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions},
-    core::Status,
 };
 use kube_runtime::{
     WatchStreamExt,
@@ -40,6 +40,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::manifest::RouteService;
 use self::{
+    failure::{Failure, conflict, disabled, failure, forbidden, unavailable},
     gateway::{GatewayName, GatewayRead, Gateways},
     manifest::{LABEL, ObservedRoute, RouteFields},
     plan::{Presence, Step, Wish},
@@ -49,6 +50,8 @@ use self::{
 use super::{
     api_access::{ApiAccess, Cause, Need},
     lease::Leadership,
+    write::random,
+    write_budget::WriteBudget,
 };
 use crate::{
     catalog::{Facts, Namespaces, ObjectKind, ObjectView, RouteSpec, RouteState},
@@ -77,6 +80,8 @@ pub struct RouteOptions {
     pub access: ApiAccess,
     /// Where HTTPRoutes send requests; `None` manages none.
     pub service: Option<RouteService>,
+    /// The budget of requests.
+    pub budget: WriteBudget,
     /// Counts requests.
     pub metrics: Metrics,
 }
@@ -114,20 +119,10 @@ struct Routes {
     gateways: Gateways,
 }
 
-/// Why a request about a route has failed, as far as it matters for the endpoint.
-enum Failure {
-    /// For a reason common to all requests, which are sent again after at least this pause.
-    Common(Duration),
-    /// For a reason common to the requests of a namespace: a missing right.
-    Namespace(RouteState),
-    /// For a reason of this route.
-    Own(RouteState),
-}
-
 impl Routes {
     fn new(options: RouteOptions, service: RouteService) -> Self {
-        let store = Store::new(&options.namespaces);
-        Self { options, service, store, schedule: Schedule::default(), gateways: Gateways::default() }
+        let (store, schedule) = (Store::new(&options.namespaces), Schedule::new(options.budget.clone()));
+        Self { options, service, store, schedule, gateways: Gateways::default() }
     }
 
     async fn run(mut self, shutdown: CancellationToken) {
@@ -250,7 +245,7 @@ impl Routes {
                 Step::Done => return Ok(true),
                 Step::Conflict => {
                     if read.is_some() {
-                        self.schedule.failed(&view.key, view.generation, Instant::now(), jitter());
+                        self.schedule.failed(&view.key, view.generation, Instant::now(), random());
                     }
                     return Err(Some(conflict()));
                 }
@@ -280,7 +275,7 @@ impl Routes {
         match step {
             Step::Create | Step::Delete(_) => self.schedule.succeeded(&view.key),
             Step::Update(_) => {
-                let updates = self.schedule.updated(&view.key, view.generation, Instant::now(), jitter());
+                let updates = self.schedule.updated(&view.key, view.generation, Instant::now(), random());
                 if updates == limits::ROUTE_UPDATES_CONTESTED {
                     tracing::warn!(
                         endpoint = %view.key,
@@ -353,7 +348,7 @@ impl Routes {
             Failure::Own(state) => {
                 // It may have been replaced: the next attempt reads it first.
                 self.store.set(&view.key, None);
-                if self.schedule.failed(&view.key, view.generation, now, jitter()) == 1 {
+                if self.schedule.failed(&view.key, view.generation, now, random()) == 1 {
                     let message = &state.condition.message;
                     tracing::warn!(endpoint = %view.key, message, "the HTTPRoute was not written; retrying");
                 }
@@ -361,14 +356,14 @@ impl Routes {
             }
             Failure::Namespace(state) => {
                 let namespace = &view.key.namespace;
-                if self.schedule.refused(Some(namespace), Duration::ZERO, now, jitter()) == 1 {
+                if self.schedule.refused(Some(namespace), Duration::ZERO, now, random()) == 1 {
                     let message = &state.condition.message;
                     tracing::warn!(%namespace, message, "HTTPRoutes of a namespace cannot be managed; retrying");
                 }
                 Some(state)
             }
             Failure::Common(at_least) => {
-                if self.schedule.refused(None, at_least, now, jitter()) == 1 {
+                if self.schedule.refused(None, at_least, now, random()) == 1 {
                     tracing::warn!("HTTPRoutes cannot be managed at the moment; retrying");
                 }
                 None
@@ -415,100 +410,5 @@ fn routes(client: &Client, namespace: Option<&str>) -> Api<DynamicObject> {
     match namespace {
         Some(namespace) => Api::namespaced_with(client.clone(), namespace, &manifest::routes()),
         None => Api::all_with(client.clone(), &manifest::routes()),
-    }
-}
-
-/// A random number from 0 to 1.
-fn jitter() -> f64 {
-    f64::from(getrandom::u32().unwrap_or_default()) / f64::from(u32::MAX)
-}
-
-fn failure(error: kube::Error, step: &Step) -> Failure {
-    let kube::Error::Api(status) = error else { return Failure::Common(Duration::ZERO) };
-    match status.code {
-        409 if *step == Step::Create => Failure::Own(conflict()),
-        409 => {
-            Failure::Own(RouteState::new(ConditionStatus::Unknown, Reason::Progressing, "the HTTPRoute has changed"))
-        }
-        403 if is_missing_right(&status) => Failure::Namespace(forbidden(&status.message)),
-        404 | 401 | 429 | 500.. => Failure::Common(retry_after(&status)),
-        _ => Failure::Own(rejected(&status.message)),
-    }
-}
-
-/// Whether a 403 is about the operator's rights, and so about all routes, rather than about this route: admission and
-/// quotas respond with 403 too.
-fn is_missing_right(status: &Status) -> bool {
-    status.message.contains("cannot ") && status.message.contains(" resource ")
-}
-
-fn retry_after(status: &Status) -> Duration {
-    let seconds = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
-    Duration::from_secs(seconds.into())
-}
-
-fn disabled() -> RouteState {
-    let message = "the operator manages no HTTPRoutes: start it with --route-service NAMESPACE/NAME:PORT (chart: \
-                   routes.enabled), or remove spec.route";
-    RouteState::new(ConditionStatus::False, Reason::RouteDisabled, message)
-}
-
-fn unavailable() -> RouteState {
-    let message = "the cluster has no HTTPRoutes (gateway.networking.k8s.io/v1): install the Gateway API, which the \
-                   operator then notices by itself";
-    RouteState::new(ConditionStatus::False, Reason::RouteUnavailable, message)
-}
-
-fn forbidden(what: &str) -> RouteState {
-    let message = format!(
-        "{what}; the operator needs get, list, watch, create, patch and delete on httproutes in this namespace (chart: \
-         routes.enabled)"
-    );
-    RouteState::new(ConditionStatus::False, Reason::RouteForbidden, message)
-}
-
-fn conflict() -> RouteState {
-    let message = "another HTTPRoute in the namespace has the endpoint's name and is left untouched: rename or delete it, \
-                   or rename the endpoint";
-    RouteState::new(ConditionStatus::False, Reason::RouteConflict, message)
-}
-
-fn rejected(message: &str) -> RouteState {
-    let message: String = message.chars().take(limits::ROUTE_MESSAGE_CHARS).collect();
-    let message = format!("the API server rejects the HTTPRoute; correct spec.route: {message}");
-    RouteState::new(ConditionStatus::False, Reason::RouteRejected, message)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn of(code: u16, message: &str, step: &Step) -> Failure {
-        failure(kube::Error::Api(Status::failure(message, "").with_code(code).boxed()), step)
-    }
-
-    #[test]
-    fn only_a_missing_right_and_an_overloaded_server_concern_all_routes() {
-        let forbidden = "httproutes.gateway.networking.k8s.io \"a\" is forbidden: User \"grapnel\" cannot patch resource \
-                         \"httproutes\" in API group \"gateway.networking.k8s.io\"";
-        let Failure::Namespace(state) = of(403, forbidden, &Step::Create) else { panic!("a missing right") };
-        assert_eq!(state.condition.reason, Reason::RouteForbidden);
-        for message in ["exceeded quota: routes", "admission webhook \"policy\" denied the request: no"] {
-            let Failure::Own(state) = of(403, message, &Step::Create) else { panic!("{message}") };
-            assert_eq!(state.condition.reason, Reason::RouteRejected);
-        }
-        for code in [401, 404, 429, 500, 503] {
-            assert!(matches!(of(code, "", &Step::Create), Failure::Common(_)), "{code}");
-        }
-        let Failure::Own(state) = of(422, "spec.hostnames: too long", &Step::Create) else { panic!("invalid") };
-        assert!(state.condition.message.ends_with("spec.hostnames: too long"), "{}", state.condition.message);
-    }
-
-    #[test]
-    fn a_conflict_is_another_owner_only_when_a_route_is_created() {
-        let Failure::Own(state) = of(409, "", &Step::Create) else { panic!("create") };
-        assert_eq!(state.condition.reason, Reason::RouteConflict);
-        let Failure::Own(state) = of(409, "", &Step::Update("uid".into())) else { panic!("update") };
-        assert_eq!(state.condition.reason, Reason::Progressing);
     }
 }

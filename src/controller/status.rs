@@ -6,11 +6,8 @@
 
 mod contest;
 mod difference;
-mod gate;
 mod memo;
 mod request;
-mod schedule;
-mod tally;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -30,15 +27,17 @@ use tokio_util::sync::CancellationToken;
 use self::{
     contest::Contest,
     memo::{Material, Memo},
-    request::{StatusPatch, WriteError},
-    schedule::{Due, Schedule},
-    tally::Tally,
+    request::StatusPatch,
 };
 use super::{
     api_access::{ApiAccess, Need},
     events::{self, Announcer},
     lease::Leadership,
     observed_state::ObservedState,
+    schedule::{Due, Schedule},
+    tally::Tally,
+    write::{self, WriteError},
+    write_budget::WriteBudget,
 };
 use crate::{
     catalog::{EndpointReading, Facts, JournalReading, ObjectKind, ObjectView, SubscriptionReading},
@@ -67,8 +66,8 @@ pub struct StatusWriter {
     pub access: ApiAccess,
     /// Minimum time between two writes of an object's counters.
     pub interval: Duration,
-    /// Maximum writes of counters a second over all objects.
-    pub per_second: u32,
+    /// The budget of counters.
+    pub budget: WriteBudget,
     /// The clock, for transition times.
     pub clock: Arc<dyn Clock>,
     /// Counts writes.
@@ -77,6 +76,9 @@ pub struct StatusWriter {
 
 /// The name of an object in the schedule.
 type Object = (ObjectKind, ObjectKey);
+
+/// The objects that a Role concerns together.
+type Lane = (ObjectKind, Arc<str>);
 
 /// A write in flight, with the version of the object that it made.
 type Flight = BoxFuture<'static, (Write, Result<Option<String>, WriteError>)>;
@@ -91,7 +93,7 @@ struct Write {
 
 /// What the writer keeps while it leads.
 struct State {
-    schedule: Schedule<Object>,
+    schedule: Schedule<Object, Lane>,
     memos: HashMap<Object, Memo>,
     views: Arc<Vec<ObjectView>>,
     /// Where each object is in `views`.
@@ -140,7 +142,9 @@ impl StatusWriter {
 
     fn state(&self) -> State {
         State {
-            schedule: Schedule::new(self.interval, self.per_second, |(kind, _)| *kind as usize),
+            schedule: Schedule::new(self.interval, self.budget.clone(), |(kind, key)| {
+                (*kind, Arc::clone(&key.namespace))
+            }),
             memos: HashMap::new(),
             views: Arc::default(),
             places: HashMap::new(),
@@ -218,7 +222,7 @@ impl StatusWriter {
         }
         for view in views.iter() {
             let object = object(view);
-            state.schedule.add(&object, now);
+            state.schedule.add_with_counters(&object, now);
             let memo = state.memos.entry(object).or_default();
             if memo.uid != view.uid {
                 *memo = Memo::of(view.uid.clone());
@@ -301,7 +305,10 @@ impl StatusWriter {
         match result {
             Ok(version) => {
                 state.schedule.written(&object, now);
-                self.access.recovered(&need(write.patch.kind));
+                let kind = write.patch.kind;
+                if !state.schedule.lacks_right(|(of, _)| *of == kind) {
+                    self.access.recovered(&need(kind));
+                }
                 let StatusPatch { kind, key, uid, status } = write.patch;
                 events::changes(kind, &key, uid.as_deref(), write.before.as_ref(), &status)
                     .for_each(|event| self.announcer.announce(event));
@@ -318,7 +325,7 @@ impl StatusWriter {
             }
             Err(WriteError::NotLeader) => state.schedule.unchanged(&object, now),
             Err(error) => {
-                let is_general = state.schedule.failed(&object, now, error.retry_after(), request::random());
+                let is_general = state.schedule.failed(&object, now, error.refusal(), write::random());
                 if is_general && self.leadership.held() {
                     self.access.failed(need(write.patch.kind), &error);
                 }

@@ -35,8 +35,21 @@ fn draining(receiver: &Receiver) -> String {
 }
 
 fn is_held(object: &serde_json::Value) -> bool {
-    let finalizers = object["metadata"]["finalizers"].as_array();
-    finalizers.is_some_and(|finalizers| finalizers.iter().any(|name| name == "grapnel.dev/drain"))
+    has_finalizer(object, "grapnel.dev/drain")
+}
+
+fn has_finalizer(object: &serde_json::Value, name: &str) -> bool {
+    object["metadata"]["finalizers"].as_array().is_some_and(|finalizers| finalizers.iter().any(|it| it == name))
+}
+
+/// An operator of the class `web`, with a journal of its own.
+async fn of_web(cluster: &Cluster) -> Grapnel {
+    cluster.operator().with(["--lease-name", "web", "--identity", "web", "--class", "web"]).start().await
+}
+
+async fn give_to_web(cluster: &Cluster) {
+    let patch = kube::api::Patch::Merge(serde_json::json!({ "spec": { "className": "web" } }));
+    cluster.api("WebhookSubscription").patch("fulfilment", &Default::default(), &patch).await.unwrap();
 }
 
 async fn is_gone(cluster: &Cluster, grapnel: &Grapnel) {
@@ -131,6 +144,44 @@ async fn a_secret_that_comes_back_in_time_lets_the_drain_go_on() {
     cluster.apply(&shop::secret(shop::ORDERS)).await;
     while receiver.next().await.status() != Some(200) {}
     is_gone(&cluster, &grapnel).await;
+    let (_, metrics) = grapnel.admin("/metrics").await;
+    assert!(!metrics.contains("webhook_deliveries_abandoned_total{"), "it went after its event had been delivered");
+}
+
+#[tokio::test]
+async fn a_class_that_changes_while_it_drains_lets_no_other_operator_end_the_drain() {
+    let receiver = Receiver::start().await;
+    let cluster = Cluster::new().await;
+    let web = of_web(&cluster).await;
+    let grapnel = waiting(&cluster, &receiver).await;
+    cluster.delete("WebhookSubscription", "fulfilment").await;
+    give_to_web(&cluster).await;
+    for _ in 0..5 {
+        receiver.next().await;
+    }
+    let held = cluster.get("WebhookSubscription", "fulfilment").await;
+    assert!(is_held(&held) && held["spec"]["className"] == "web");
+    receiver.answer(200);
+    is_gone(&cluster, &grapnel).await;
+    while receiver.next().await.status() != Some(200) {}
+    let (_, metrics) = grapnel.admin("/metrics").await;
+    assert!(!metrics.contains("webhook_deliveries_abandoned_total{"), "it went after its event had been delivered");
+    assert!(!web.log().contains("finalizer written"), "{}", web.log());
+}
+
+#[tokio::test]
+async fn an_operator_that_has_served_a_subscription_before_drains_it_too() {
+    let receiver = Receiver::start().await;
+    let cluster = Cluster::new().await;
+    let _web = of_web(&cluster).await;
+    let grapnel = waiting(&cluster, &receiver).await;
+    give_to_web(&cluster).await;
+    let both = |object: &serde_json::Value| is_held(object) && has_finalizer(object, "web.grapnel.dev/drain");
+    cluster.until("WebhookSubscription", "fulfilment", "both finalizers", both).await;
+    receiver.answer(200);
+    cluster.delete("WebhookSubscription", "fulfilment").await;
+    is_gone(&cluster, &grapnel).await;
+    while receiver.next().await.status() != Some(200) {}
     let (_, metrics) = grapnel.admin("/metrics").await;
     assert!(!metrics.contains("webhook_deliveries_abandoned_total{"), "it went after its event had been delivered");
 }

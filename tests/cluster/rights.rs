@@ -32,9 +32,14 @@ const RIGHTS: &[(&str, &str, &str)] = &[
 
 /// Gives the operator's ServiceAccount all rights but those on this resource.
 async fn grant_all_but(cluster: &Cluster, missing: &str) {
+    grant_in(cluster, &cluster.namespace, missing).await;
+}
+
+/// The same in another namespace than that of the ServiceAccount.
+async fn grant_in(cluster: &Cluster, account: &str, missing: &str) {
     let rules = RIGHTS.iter().map(|(group, resource, verbs)| {
         let verbs = match (*resource == missing, *resource) {
-            (true, "secrets") => "list, watch",
+            (true, "secrets" | "webhooksubscriptions") => "list, watch",
             (true, _) => return String::new(),
             (false, _) => verbs,
         };
@@ -52,9 +57,8 @@ apiVersion: rbac.authorization.k8s.io/v1
 kind: RoleBinding
 metadata: {{ name: operator }}
 roleRef: {{ apiGroup: rbac.authorization.k8s.io, kind: Role, name: operator }}
-subjects: [{{ kind: ServiceAccount, name: operator, namespace: {} }}]
-",
-            cluster.namespace
+subjects: [{{ kind: ServiceAccount, name: operator, namespace: {account} }}]
+"
         ))
         .await;
 }
@@ -153,6 +157,91 @@ async fn without_the_right_to_write_statuses_it_tries_seldom_and_says_why() {
     grant_all_but(&cluster, "nothing").await;
     for number in 0..OBJECTS {
         cluster.until_ready("WebhookEndpoint", &format!("e-{number}")).await;
+    }
+    let (_, text) = grapnel.admin("/readyz?verbose").await;
+    assert!(!text.contains("cannot patch"), "{text}");
+}
+
+#[tokio::test]
+async fn namespaces_without_the_right_to_write_statuses_delay_no_others() {
+    const NAMESPACES: usize = 6;
+    const OBJECTS: usize = 4;
+    let cluster = Cluster::new().await;
+    let Limited { _directory, mut operator } = without(&cluster, "nothing").await;
+    let (mut fine, mut refused) = (Vec::new(), Vec::new());
+    for number in 0..NAMESPACES * 2 {
+        let (list, missing) =
+            if number % 2 == 0 { (&mut fine, "nothing") } else { (&mut refused, "webhookendpoints/status") };
+        let namespace = cluster.another(&[]).await;
+        grant_in(&namespace, &cluster.namespace, missing).await;
+        namespace.apply(&shop::secret(shop::ORDERS)).await;
+        for object in 0..OBJECTS {
+            namespace.apply(&shop::endpoint(&format!("e-{object}"))).await;
+        }
+        operator = operator.with(["--watch-namespaces", &namespace.namespace]);
+        list.push(namespace);
+    }
+    let grapnel = operator.start().await;
+    for namespace in &fine {
+        for object in 0..OBJECTS {
+            namespace.until_ready("WebhookEndpoint", &format!("e-{object}")).await;
+        }
+    }
+    let each_is_refused = async || (outcomes(&grapnel, "failed").await >= NAMESPACES as f64).then_some(());
+    grapnel.eventually("a refusal in each namespace", each_is_refused).await;
+    // What is new in a namespace whose statuses are written is written, and the refused ones are tried seldom.
+    let before = outcomes(&grapnel, "failed").await;
+    for namespace in &fine {
+        namespace.apply(&shop::endpoint("late")).await;
+        namespace.until_ready("WebhookEndpoint", "late").await;
+    }
+    // The proof of an absence takes time.
+    tokio::time::sleep(std::time::Duration::from_secs(10)).await;
+    let failed = outcomes(&grapnel, "failed").await;
+    assert!(failed - before <= 10.0, "{} tries in refused namespaces", failed - before);
+    assert!(before <= (NAMESPACES * 4) as f64, "{before} tries at first");
+
+    for namespace in &refused {
+        grant_in(namespace, &cluster.namespace, "nothing").await;
+    }
+    for namespace in &refused {
+        for object in 0..OBJECTS {
+            namespace.until_ready("WebhookEndpoint", &format!("e-{object}")).await;
+        }
+    }
+    let (_, text) = grapnel.admin("/readyz?verbose").await;
+    assert!(!text.contains("cannot patch"), "{text}");
+}
+
+#[tokio::test]
+async fn without_the_right_to_write_finalizers_it_tries_seldom_and_says_why() {
+    const OBJECTS: usize = 30;
+    let cluster = Cluster::new().await;
+    let limited = without(&cluster, "webhooksubscriptions").await;
+    cluster.apply(&shop::secret(shop::ORDERS)).await;
+    cluster.apply(&shop::endpoint("orders")).await;
+    for number in 0..OBJECTS {
+        let subscription = shop::subscription(&format!("s-{number}"), "orders", "http://127.0.0.1:9");
+        cluster.apply(&(subscription + "  deletionPolicy: Drain\n")).await;
+    }
+    let grapnel = limited.operator.start().await;
+    let line = "finalizers were not written";
+    grapnel.eventually("the log", async || (lines(&grapnel, line) > 0).then_some(())).await;
+    tokio::time::sleep(std::time::Duration::from_secs(10)).await;
+    let log = grapnel.log();
+    let failures = log.lines().find(|it| it.contains(line)).unwrap();
+    let count: String =
+        failures.split("failures").nth(1).unwrap().chars().filter(char::is_ascii_digit).take(3).collect();
+    assert!(count.parse::<usize>().unwrap() <= 5, "{failures}");
+    assert_eq!(lines(&grapnel, line), 1, "{log}");
+    assert_eq!(lines(&grapnel, "cannot patch webhooksubscriptions;"), 1, "{log}");
+    let (_, text) = grapnel.admin("/readyz?verbose").await;
+    assert!(text.contains("cannot patch webhooksubscriptions; deletionPolicy Drain does not work"), "{text}");
+
+    grant_all_but(&cluster, "nothing").await;
+    for number in 0..OBJECTS {
+        let held = |object: &serde_json::Value| object["metadata"]["finalizers"][0] == "grapnel.dev/drain";
+        cluster.until("WebhookSubscription", &format!("s-{number}"), "the finalizer", held).await;
     }
     let (_, text) = grapnel.admin("/readyz?verbose").await;
     assert!(!text.contains("cannot patch"), "{text}");

@@ -6,12 +6,6 @@ grapnel_values::bounds! {
     /// How often HTTPRoutes are compared with the endpoints that want them.
     pub const ROUTE_PASS: Duration = Duration::from_secs(1);
 
-    /// Requests about HTTPRoutes and Gateways per second, once [`ROUTE_BURST`] is used up; further ones wait.
-    pub const ROUTE_REQUESTS_PER_SECOND: u32 = 10;
-
-    /// Burst of requests about HTTPRoutes and Gateways after a quiet time.
-    pub const ROUTE_BURST: u32 = 20;
-
     /// Timeout of one request about an HTTPRoute or a Gateway, unless a write must end earlier because of the Lease.
     pub const ROUTE_TIMEOUT: Duration = Duration::from_secs(5);
 

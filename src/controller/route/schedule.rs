@@ -8,15 +8,13 @@ use std::{
 
 use grapnel_api::ObjectKey;
 
-use super::limits::{
-    ROUTE_BURST, ROUTE_CALM, ROUTE_PAUSE, ROUTE_PAUSE_MAX, ROUTE_REQUESTS_PER_SECOND, ROUTE_RETRY, ROUTE_RETRY_MAX,
-};
+use super::limits::{ROUTE_CALM, ROUTE_PAUSE, ROUTE_PAUSE_MAX, ROUTE_RETRY, ROUTE_RETRY_MAX};
+use crate::controller::write_budget::WriteBudget;
 
 /// Decides when requests are sent. Knows no clock: the caller passes the time.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Schedule {
-    /// Requests that may be sent at once, and since when more have been due.
-    tokens: Option<(f64, Instant)>,
+    budget: WriteBudget,
     /// Failures in a row for a reason common to a namespace or, with `None`, to all, and until when nothing is sent.
     pauses: HashMap<Option<Arc<str>>, (u32, Instant)>,
     retries: HashMap<ObjectKey, Retry>,
@@ -33,6 +31,11 @@ struct Retry {
 }
 
 impl Schedule {
+    /// Nothing has failed yet.
+    pub(super) fn new(budget: WriteBudget) -> Self {
+        Self { budget, pauses: HashMap::new(), retries: HashMap::new() }
+    }
+
     /// Whether a request about the object may be sent now; if so, it counts.
     pub(super) fn admit(&mut self, key: &ObjectKey, generation: Option<i64>, now: Instant) -> bool {
         let waits = |retry: &Retry| retry.generation == generation && now < retry.due;
@@ -41,13 +44,11 @@ impl Schedule {
 
     /// The same for a request that is not about one object.
     pub(super) fn admit_any(&mut self, now: Instant) -> bool {
-        let burst = f64::from(ROUTE_BURST);
-        let (tokens, since) = self.tokens.unwrap_or((burst, now));
-        let earned = now.saturating_duration_since(since).as_secs_f64() * f64::from(ROUTE_REQUESTS_PER_SECOND);
-        let tokens = (tokens + earned).min(burst);
-        let admitted = tokens >= 1.0 && !self.is_paused(None, now);
-        self.tokens = Some((if admitted { tokens - 1.0 } else { tokens }, now));
-        admitted
+        let is_admitted = !self.is_paused(None, now) && self.budget.is_open(now);
+        if is_admitted {
+            self.budget.take(now);
+        }
+        is_admitted
     }
 
     fn is_paused(&self, namespace: Option<&Arc<str>>, now: Instant) -> bool {
@@ -128,6 +129,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::controller::{limits::ROUTE_BURST, write_budget::WriteBudgets};
+
+    const PER_SECOND: u32 = 10;
+
+    fn schedule() -> Schedule {
+        Schedule::new(WriteBudgets::new(PER_SECOND).routes)
+    }
 
     fn key(name: &str) -> ObjectKey {
         ObjectKey::new("shop", name)
@@ -135,7 +143,7 @@ mod tests {
 
     #[test]
     fn a_failed_object_waits_longer_each_time_and_others_do_not() {
-        let (mut schedule, start) = (Schedule::default(), Instant::now());
+        let (mut schedule, start) = (schedule(), Instant::now());
         let mut now = start;
         for expected in [2, 4, 8, 16, 32, 60, 60] {
             assert!(schedule.admit(&key("a"), Some(1), now));
@@ -153,7 +161,7 @@ mod tests {
 
     #[test]
     fn a_common_failure_pauses_all() {
-        let (mut schedule, now) = (Schedule::default(), Instant::now());
+        let (mut schedule, now) = (schedule(), Instant::now());
         schedule.refused(None, Duration::ZERO, now, 1.0);
         assert!(!schedule.admit(&key("a"), None, now) && !schedule.admit_any(now));
         assert!(schedule.admit_any(now + Duration::from_millis(500)), "jitter removes at most a half");
@@ -167,14 +175,15 @@ mod tests {
 
     #[test]
     fn a_right_that_is_missing_in_one_namespace_delays_no_other() {
-        let (mut schedule, now) = (Schedule::default(), Instant::now());
+        let (mut schedule, now) = (schedule(), Instant::now());
         let other = ObjectKey::new("billing", "a");
         for failures in 1..9 {
             assert_eq!(schedule.refused(Some(&key("a").namespace), Duration::ZERO, now, 0.0), failures);
             schedule.succeeded(&other);
         }
         assert!(!schedule.admit(&key("b"), None, now) && schedule.admit(&other, None, now));
-        assert!(schedule.admit(&key("b"), None, now + ROUTE_PAUSE_MAX));
+        let now = now + ROUTE_PAUSE_MAX;
+        assert!(schedule.admit(&key("b"), None, now));
         schedule.succeeded(&key("b"));
         assert!(schedule.admit(&key("a"), None, now), "the right was given");
         schedule.refused(Some(&key("a").namespace), Duration::ZERO, now, 0.0);
@@ -184,7 +193,7 @@ mod tests {
 
     #[test]
     fn updates_that_another_writer_undoes_become_rare() {
-        let (mut schedule, start) = (Schedule::default(), Instant::now());
+        let (mut schedule, start) = (schedule(), Instant::now());
         let (mut now, mut updates) = (start, 0);
         while now < start + Duration::from_secs(600) {
             if schedule.admit(&key("a"), Some(1), now) {
@@ -205,14 +214,14 @@ mod tests {
     proptest! {
         #[test]
         fn the_rate_holds_over_any_number_of_objects(steps in prop::collection::vec((0u64..50, 0u8..200), 1..2000)) {
-            let (mut schedule, start) = (Schedule::default(), Instant::now());
+            let (mut schedule, start) = (schedule(), Instant::now());
             let (mut now, mut admitted) = (start, 0u32);
             for (pause, name) in steps {
                 now += Duration::from_millis(pause);
                 admitted += u32::from(schedule.admit(&key(&name.to_string()), None, now));
             }
             let seconds = (now - start).as_secs_f64();
-            let most = f64::from(ROUTE_BURST) + seconds * f64::from(ROUTE_REQUESTS_PER_SECOND) + 1e-6;
+            let most = f64::from(ROUTE_BURST) + seconds * f64::from(PER_SECOND) + 1e-6;
             prop_assert!(f64::from(admitted) <= most, "{admitted} in {seconds} s");
         }
     }

@@ -10,8 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::schedule::backoff;
-use crate::controller::limits;
+use crate::controller::{limits, schedule::backoff};
 
 /// The contest about one object.
 #[derive(Debug, Clone, PartialEq, Eq)]

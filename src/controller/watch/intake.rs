@@ -15,7 +15,7 @@ use crate::{
     catalog::{Age, Applied, Change, Class, ObjectKind, Problem, Reference, Unreadable},
     controller::{
         api_access::Cause,
-        drain::FINALIZER,
+        drain::{is_held_by, serving_class},
         limits,
         observed_state::{Finalizer, ObservedState, Sighting},
         streams::{Observed, ResourceKind, Step, WatchEvent},
@@ -134,17 +134,26 @@ impl Intake {
         changed.then(|| Change::Endpoint(Box::new(applied(key, object))))
     }
 
-    fn subscription(&self, key: ObjectKey, object: WebhookSubscription) -> Option<Change> {
+    fn subscription(&self, key: ObjectKey, mut object: WebhookSubscription) -> Option<Change> {
+        let class = serving_class(&object.metadata, object.spec.class_name.as_deref()).map(str::to_owned);
+        object.spec.class_name = class;
+        let wanted = object.spec.deletion_policy == Some(DeletionPolicy::Drain);
+        let finalizer = Finalizer { wanted, ..self.finalizer(&object.metadata) };
         if !self.class.serves(object.spec.class_name.as_deref()) {
-            self.sightings.forget(ObjectKind::Subscription, &key);
+            self.sightings.left(&key, uid(&object.metadata), finalizer);
             return Some(Change::Subscription(Box::new(applied(key, object))));
         }
-        let wanted = object.spec.deletion_policy == Some(DeletionPolicy::Drain);
-        let finalizer = Finalizer { wanted, ..finalizer(&object.metadata) };
         let (metadata, status) = (&object.metadata, object.status.as_ref());
         let writer = status.and_then(|status| status.writer.as_deref());
         let changed = self.record_and_changed(ObjectKind::Subscription, &key, metadata, (status, writer), finalizer);
         changed.then(|| Change::Subscription(Box::new(applied(key, object))))
+    }
+
+    /// The finalizer of this operator, as far as the metadata determines it.
+    fn finalizer(&self, metadata: &ObjectMeta) -> Finalizer {
+        let held = is_held_by(metadata, self.class.name());
+        let deleted = metadata.deletion_timestamp.as_ref().map(|time| time.0);
+        Finalizer { wanted: false, held, deleted, is_elsewhere: false }
     }
 
     /// Records an observation. Returns whether more than the status or a label has changed.
@@ -182,7 +191,7 @@ impl Intake {
 
     fn unreadable(&self, kind: ObjectKind, key: ObjectKey, invalid: &InvalidObject) -> Change {
         // An unreadable spec changes nothing.
-        let finalizer = finalizer(&invalid.metadata);
+        let finalizer = self.finalizer(&invalid.metadata);
         let finalizer = Finalizer { wanted: finalizer.held, ..finalizer };
         self.record_and_changed(kind, &key, &invalid.metadata, (None::<&()>, None), finalizer);
         let message = format!("the object cannot be read: {}; correct it and apply it again", invalid.error);
@@ -245,12 +254,6 @@ fn applied<T: Resource>(key: ObjectKey, object: T) -> Applied<T> {
     let age = Age(object.meta().creation_timestamp.as_ref().map(|time| time.0), 0);
     let uid = uid(object.meta());
     Applied { key, object, source: None, age, uid }
-}
-
-/// The finalizer, as far as the metadata determines it.
-fn finalizer(metadata: &ObjectMeta) -> Finalizer {
-    let held = metadata.finalizers.iter().flatten().any(|name| name == FINALIZER);
-    Finalizer { wanted: false, held, deleted: metadata.deletion_timestamp.as_ref().map(|time| time.0) }
 }
 
 fn uid(metadata: &ObjectMeta) -> Option<Arc<str>> {

@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::controller::drain::finalizer_of;
 
 fn intake() -> Intake {
     Intake::new(3, ObservedState::new("shop/grapnel"), Class::Only(None))
@@ -95,7 +96,7 @@ fn what_a_listing_does_not_name_is_deleted_at_its_end() {
 #[test]
 fn an_unreadable_object_is_a_problem_that_keeps_its_finalizer() {
     let mut intake = intake();
-    let metadata = json!({"uid": "1", "generation": 3, "finalizers": [FINALIZER]});
+    let metadata = json!({"uid": "1", "generation": 3, "finalizers": [finalizer_of(None)]});
     let metadata = serde_json::from_value(metadata).unwrap();
     let invalid = InvalidObject { error: "unknown variant `Dorp`".into(), metadata };
     let seen = Observed::Subscription(Box::new(Err(invalid)));
@@ -105,7 +106,7 @@ fn an_unreadable_object_is_a_problem_that_keeps_its_finalizer() {
     let [problem] = &unreadable.problems[..] else { panic!("{unreadable:?}") };
     assert!(problem.to_string().contains("unknown variant `Dorp`"), "{problem}");
     let seen = intake.sightings.get(ObjectKind::Subscription, &key("billing")).unwrap();
-    assert_eq!(seen.finalizer, Finalizer { wanted: true, held: true, deleted: None });
+    assert_eq!(seen.finalizer, Finalizer { wanted: true, held: true, ..Finalizer::default() });
     assert!(intake.sightings.unfinished().is_empty());
 }
 
@@ -114,15 +115,66 @@ fn the_finalizer_follows_the_policy_and_the_metadata() {
     let mut intake = intake();
     for (policy, metadata, wanted, held, deleted) in [
         ("Drain", json!({}), true, false, false),
-        ("Drain", json!({"finalizers": ["other.example/x", FINALIZER]}), true, true, false),
-        ("Drop", json!({"finalizers": [FINALIZER]}), false, true, false),
-        ("Drain", json!({"finalizers": [FINALIZER], "deletionTimestamp": "2026-01-02T03:04:05Z"}), true, true, true),
+        ("Drain", json!({"finalizers": ["other.example/x", finalizer_of(None)]}), true, true, false),
+        ("Drop", json!({"finalizers": [finalizer_of(None)]}), false, true, false),
+        (
+            "Drain",
+            json!({"finalizers": [finalizer_of(None)], "deletionTimestamp": "2026-01-02T03:04:05Z"}),
+            true,
+            true,
+            true,
+        ),
         ("Drop", json!({"finalizers": ["other.example/x"]}), false, false, false),
     ] {
         take(&mut intake, ResourceKind::Subscriptions, subscription(policy, &metadata));
         let finalizer = intake.sightings.get(ObjectKind::Subscription, &key("billing")).unwrap().finalizer;
         assert_eq!((finalizer.wanted, finalizer.held, finalizer.deleted.is_some()), (wanted, held, deleted));
     }
+}
+
+#[test]
+fn a_subscription_that_is_being_deleted_stays_with_the_operator_that_holds_it() {
+    let deleted = "2026-01-02T03:04:05Z";
+    let seen = |class: Option<&str>, finalizers: &[String]| {
+        let manifest = json!({
+            "metadata": { "uid": "1", "generation": 2, "finalizers": finalizers, "deletionTimestamp": deleted },
+            "spec": {
+                "className": class,
+                "endpointRef": { "name": "orders" },
+                "target": { "url": "https://x.example" },
+                "deletionPolicy": "Drain"
+            }
+        });
+        let object = serde_json::from_value(manifest).unwrap();
+        Step::There(key("billing"), Observed::Subscription(Box::new(Ok(object))))
+    };
+    let operator =
+        |class: Option<&str>| Intake::new(3, ObservedState::new("shop/grapnel"), Class::Only(class.map(Arc::from)));
+    let serves = |intake: &Intake| intake.sightings.get(ObjectKind::Subscription, &key("billing")).is_some();
+    let (mut plain, mut web) = (operator(None), operator(Some("web")));
+
+    let step = || seen(Some("web"), &[finalizer_of(None)]);
+    let effects = take(&mut plain, ResourceKind::Subscriptions, step());
+    let [Effect::Change(Change::Subscription(applied))] = &effects[..] else { panic!("{effects:?}") };
+    assert_eq!(applied.object.spec.class_name, None, "it is served as before");
+    take(&mut web, ResourceKind::Subscriptions, step());
+    assert!(serves(&plain) && !serves(&web));
+    assert_eq!(plain.sightings.unfinished().len(), 1);
+    assert!(web.sightings.unfinished().is_empty(), "the other operator never removes the finalizer");
+
+    // It had got the other class before it was deleted: one operator after the other.
+    let both = [finalizer_of(None), finalizer_of(Some("web"))];
+    for intake in [&mut plain, &mut web] {
+        take(intake, ResourceKind::Subscriptions, seen(Some("web"), &both));
+    }
+    assert!(!serves(&plain) && serves(&web));
+    let unfinished = |intake: &Intake| intake.sightings.unfinished().remove(0).2.is_elsewhere;
+    assert!(unfinished(&plain) && !unfinished(&web));
+    for intake in [&mut plain, &mut web] {
+        take(intake, ResourceKind::Subscriptions, seen(Some("web"), &both[..1]));
+    }
+    assert!(serves(&plain) && !serves(&web));
+    assert!(!unfinished(&plain) && web.sightings.unfinished().is_empty());
 }
 
 #[test]

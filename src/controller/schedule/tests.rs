@@ -1,8 +1,9 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::controller::write_budget::WriteBudgets;
 
 const INTERVAL: Duration = Duration::from_secs(60);
 const PER_SECOND: u32 = 10;
@@ -15,7 +16,7 @@ const fn millis(millis: u64) -> Duration {
 struct World {
     start: Instant,
     now: Instant,
-    schedule: Schedule<u32>,
+    schedule: Schedule<u32, u32>,
     latency: Duration,
     /// Writes in flight: when they end, and of which object.
     flights: BTreeSet<(Instant, u32)>,
@@ -26,17 +27,21 @@ struct World {
 }
 
 impl World {
-    /// Objects whose counters change all the time.
+    /// Objects of one lane whose counters change all the time.
     fn new(objects: u32, latency: u64) -> Self {
+        Self::with_lanes(objects, latency, |_| 0)
+    }
+
+    fn with_lanes(objects: u32, latency: u64, lane_of: fn(&u32) -> u32) -> Self {
         let start = Instant::now();
-        let mut schedule = Schedule::new(INTERVAL, PER_SECOND, |_| 0);
-        (0..objects).for_each(|object| schedule.add(&object, start));
+        let mut schedule = Schedule::new(INTERVAL, WriteBudgets::new(PER_SECOND).counters, lane_of);
+        (0..objects).for_each(|object| schedule.add_with_counters(&object, start));
         let (flights, tries, written) = (BTreeSet::new(), Vec::new(), BTreeMap::new());
         Self { start, now: start, schedule, latency: millis(latency), flights, tries, written }
     }
 
     /// Runs until that time. `answer` says of an object and a time whether the write succeeds.
-    fn run(&mut self, until: Duration, answer: impl Fn(u32, Duration) -> Result<(), Option<Duration>>) {
+    fn run(&mut self, until: Duration, answer: impl Fn(u32, Duration) -> Result<(), Refusal>) {
         let until = self.start + until;
         loop {
             while let Some((key, due)) = self.schedule.next(self.now) {
@@ -45,7 +50,7 @@ impl World {
                 self.flights.insert((self.now + self.latency, key));
                 self.tries.push((self.now - self.start, key, due));
             }
-            assert!(self.flights.len() <= limits::STATUS_WRITES_AT_ONCE * LANES);
+            assert!(self.flights.len() <= limits::STATUS_WRITES_AT_ONCE);
             let ends = self.flights.first().map(|(at, _)| *at);
             let Some(next) = ends.into_iter().chain(self.schedule.wake()).min().filter(|next| *next <= until) else {
                 self.now = until;
@@ -61,8 +66,8 @@ impl World {
                         self.schedule.written(&key, self.now);
                         self.written.entry(key).or_default().push(time);
                     }
-                    Err(retry_after) => {
-                        self.schedule.failed(&key, self.now, retry_after, 0.5);
+                    Err(refusal) => {
+                        self.schedule.failed(&key, self.now, refusal, 0.5);
                     }
                 }
             }
@@ -79,8 +84,18 @@ impl World {
     }
 }
 
-fn accepts(_: u32, _: Duration) -> Result<(), Option<Duration>> {
+fn accepts(_: u32, _: Duration) -> Result<(), Refusal> {
     Ok(())
+}
+
+/// The API server fails.
+const FAILS: Result<(), Refusal> = Err(Refusal { retry_after: None, is_right_missing: false });
+
+/// The right to write is missing.
+const FORBIDS: Result<(), Refusal> = Err(Refusal { retry_after: None, is_right_missing: true });
+
+fn throttles(pause: Duration) -> Result<(), Refusal> {
+    Err(Refusal { retry_after: Some(pause), is_right_missing: false })
 }
 
 #[test]
@@ -125,7 +140,7 @@ fn an_object_that_flaps_is_slowed_down() {
 #[test]
 fn one_object_that_fails_delays_no_other() {
     let mut world = World::new(100, 5);
-    world.run(Duration::from_secs(600), |object, _| if object == 7 { Err(None) } else { Ok(()) });
+    world.run(Duration::from_secs(600), |object, _| if object == 7 { FAILS } else { Ok(()) });
     assert!((0..100).filter(|object| *object != 7).all(|object| world.written[&object].len() >= 9));
     let tries = world.tries.iter().filter(|(_, object, _)| *object == 7).count();
     assert!((8..=14).contains(&tries), "{tries} tries of the object that fails");
@@ -138,12 +153,13 @@ fn without_the_right_to_write_five_hundred_objects_make_a_few_tries_and_recover_
         world.schedule.conditions_changed(&object, world.now);
     }
     let granted = Duration::from_secs(300);
-    world.run(granted, |_, _| Err(None));
+    world.run(granted, |_, _| FAILS);
     let seconds = world.each_second();
     assert!(seconds[&0] <= limits::STATUS_WRITES_AT_ONCE + 4, "{seconds:?}");
     assert!(seconds.iter().skip(1).all(|(_, tries)| *tries <= 2), "{seconds:?}");
     let probed: BTreeSet<_> = world.tries.iter().map(|(_, object, _)| *object).collect();
-    assert!(probed.len() > 40, "the probes are not always of the same object: {}", probed.len());
+    assert!(world.tries.len() > 30, "{:?}", world.tries);
+    assert_eq!(probed.len(), world.tries.len(), "each probe is of another object");
     for object in 0..500 {
         world.schedule.conditions_changed(&object, world.now);
     }
@@ -151,15 +167,94 @@ fn without_the_right_to_write_five_hundred_objects_make_a_few_tries_and_recover_
     assert_eq!(world.written.len(), 500, "every status is written soon after the right is granted");
 }
 
+/// The number of refused writes of these objects within a time.
+fn tries(world: &World, from: u64, until: u64, of: impl Fn(u32) -> bool) -> usize {
+    let within = Duration::from_secs(from)..Duration::from_secs(until);
+    world.tries.iter().filter(|(time, object, _)| within.contains(time) && of(*object)).count()
+}
+
 #[test]
-fn a_kind_that_cannot_be_written_delays_no_other() {
-    let mut world = World::new(400, 5);
-    world.schedule = Schedule::new(INTERVAL, PER_SECOND, |object| usize::from(object % 2 == 0));
-    for object in 0..400 {
-        world.schedule.add(&object, world.now);
+fn a_right_that_five_hundred_live_objects_lose_costs_a_few_tries_a_minute() {
+    // In one namespace, in twenty, and each in its own.
+    for lane_of in [|_: &u32| 0, |object: &u32| object % 20, |object: &u32| *object] {
+        let mut world = World::with_lanes(500, 5, lane_of);
+        world.run(Duration::from_secs(120), accepts);
+        let lost = Duration::from_secs(600);
+        world.run(lost, |_, _| FORBIDS);
+        let first = tries(&world, 120, 180, |_| true);
+        assert!(first <= limits::STATUS_WRITES_AT_ONCE + 14, "{first} in the first minute");
+        for minute in 3..10 {
+            let tries = tries(&world, minute * 60, (minute + 1) * 60, |_| true);
+            assert!((4..=8).contains(&tries), "{tries} in minute {minute}");
+        }
+        world.written.clear();
+        world.run(lost + limits::STATUS_PROBE_MAX + INTERVAL, accepts);
+        assert_eq!(world.written.len(), 500, "all are written soon after the right is granted");
+    }
+}
+
+#[test]
+fn a_right_that_is_missing_from_the_start_costs_a_few_tries_a_minute() {
+    let mut world = World::with_lanes(500, 5, |object| *object);
+    for object in 0..500 {
         world.schedule.conditions_changed(&object, world.now);
     }
-    world.run(Duration::from_secs(30), |object, _| if object % 2 == 0 { Err(None) } else { Ok(()) });
+    world.run(Duration::from_secs(300), |_, _| FORBIDS);
+    let first = tries(&world, 0, 60, |_| true);
+    assert!(first <= limits::STATUS_WRITES_AT_ONCE + 14, "{first} in the first minute");
+    assert!((4..=8).contains(&tries(&world, 60, 120, |_| true)));
+}
+
+#[test]
+fn namespaces_that_are_refused_do_not_delay_the_others() {
+    // Forty namespaces of ten objects: those of the even ones are refused from the third minute on.
+    let mut world = World::with_lanes(400, 5, |object| object % 40);
+    let (minute, is_refused) = (INTERVAL, |object: u32| object % 2 == 0);
+    world.run(minute * 2, accepts);
+    let answer = |object: u32, _| if is_refused(object) { FORBIDS } else { Ok(()) };
+    world.run(minute * 4, answer);
+    let first = tries(&world, 120, 180, is_refused);
+    assert!(first <= 60, "each namespace a few times: {first} in the first minute");
+    for end in 5..10 {
+        world.run(minute * end, answer);
+        let tries = tries(&world, u64::from(end - 1) * 60, u64::from(end) * 60, is_refused);
+        assert!(tries <= 8, "{tries} in minute {end}");
+    }
+    let late = |(_, times): &(&u32, &Vec<Duration>)| times.windows(2).any(|pair| pair[1] - pair[0] > minute * 3 / 2);
+    let late: Vec<_> = world.written.iter().filter(|(object, _)| !is_refused(**object)).filter(late).collect();
+    assert!(late.is_empty(), "written later than an interval: {late:?}");
+    // Each has its turn, and what is urgent is written at once, in a new namespace too.
+    let probed: BTreeSet<_> = world.tries.iter().filter(|(time, ..)| *time > minute * 4).map(|it| it.1 % 40).collect();
+    assert_eq!(probed.len(), 40);
+    world.schedule.conditions_changed(&1, world.now);
+    world.run(minute * 9 + millis(10), answer);
+    assert!(world.tries.contains(&(minute * 9, 1, Due::Conditions)));
+}
+
+#[test]
+fn a_new_namespace_waits_for_no_refused_ones() {
+    let mut world = World::with_lanes(40, 5, |object| *object);
+    world.run(INTERVAL, accepts);
+    // One namespace is written, all others are refused.
+    world.run(INTERVAL * 4, |object, _| if object == 0 { Ok(()) } else { FORBIDS });
+    for object in 100..120 {
+        world.schedule.add(&object);
+        world.schedule.conditions_changed(&object, world.now);
+    }
+    let answer = |object: u32, _| if [0, 110].contains(&object) { Ok(()) } else { FORBIDS };
+    world.run(INTERVAL * 4 + limits::STATUS_NEW_PROBE_MAX * 20, answer);
+    assert!(world.written.contains_key(&110));
+    let refused = tries(&world, 240, 260, |object| object >= 100);
+    assert!(refused <= 25, "{refused}");
+}
+
+#[test]
+fn a_lane_that_cannot_be_written_delays_no_other() {
+    let mut world = World::with_lanes(400, 5, |object| object % 2);
+    for object in 0..400 {
+        world.schedule.conditions_changed(&object, world.now);
+    }
+    world.run(Duration::from_secs(30), |object, _| if object % 2 == 0 { FAILS } else { Ok(()) });
     assert_eq!(world.written.len(), 200);
     let tries = world.tries.iter().filter(|(_, object, _)| object % 2 == 0).count();
     assert!(tries <= limits::STATUS_WRITES_AT_ONCE + 10, "{tries}");
@@ -169,10 +264,10 @@ fn a_kind_that_cannot_be_written_delays_no_other() {
 fn the_pause_that_the_server_requests_is_kept() {
     let mut world = World::new(50, 5);
     let pause = Duration::from_secs(30);
-    world.run(pause, |_, _| Err(Some(Duration::from_secs(30))));
+    world.run(pause, |_, _| throttles(pause));
     let began = world.tries.len();
     assert!(began <= limits::STATUS_WRITES_AT_ONCE, "{began}");
-    world.run(Duration::from_secs(120), |_, _| Err(Some(Duration::from_secs(3600))));
+    world.run(Duration::from_secs(120), |_, _| throttles(Duration::from_secs(3600)));
     assert_eq!(world.tries.len(), began + 1, "one probe, and a pause that is not unbounded");
     world.run(Duration::from_secs(40) + limits::RETRY_AFTER_MAX, accepts);
     assert!(world.written.len() > 40);
@@ -181,13 +276,18 @@ fn the_pause_that_the_server_requests_is_kept() {
 #[test]
 fn a_write_that_began_before_a_request_to_pause_does_not_end_the_pause() {
     let mut world = World::new(50, 5);
+    world.run(millis(1), accepts);
+    world.run(Duration::from_secs(10), accepts);
+    let before = world.tries.len();
     for object in 0..50 {
         world.schedule.conditions_changed(&object, world.now);
     }
+    world.written.clear();
     // An API server that throttles rejects some of the writes that arrive together, and accepts others.
     let pause = Duration::from_secs(30);
-    world.run(pause, |object, _| if object % 2 == 0 { Err(Some(pause)) } else { Ok(()) });
-    assert!(world.tries.len() <= limits::STATUS_WRITES_AT_ONCE, "{:?}", world.tries);
+    world.run(pause, |object, _| if object % 2 == 0 { throttles(pause) } else { Ok(()) });
+    let tries = world.tries.len() - before;
+    assert!((2..=limits::STATUS_WRITES_AT_ONCE).contains(&tries), "{:?}", world.tries);
     world.run(pause * 3, accepts);
     assert_eq!(world.written.len(), 50);
 }
@@ -208,8 +308,8 @@ fn a_held_object_waits_even_if_its_conditions_change() {
 #[test]
 fn what_needs_no_write_uses_no_budget() {
     let now = Instant::now();
-    let mut schedule = Schedule::new(INTERVAL, PER_SECOND, |_| 0);
-    (0..100).for_each(|object| schedule.add(&object, now));
+    let mut schedule = Schedule::new(INTERVAL, WriteBudgets::new(PER_SECOND).counters, |_| 0);
+    (0..100).for_each(|object| schedule.add_with_counters(&object, now));
     let mut looked = 0;
     while let Some((key, due)) = schedule.next(now) {
         assert_eq!(due, Due::Counters);
@@ -234,7 +334,7 @@ proptest! {
         let mut world = World::new(objects, latency);
         let is_out = |time: Duration| outages.iter().any(|(begin, long)| (*begin..begin + long).contains(&time.as_secs()));
         let answer = |object: u32, time: Duration| {
-            if is_out(time) || (failing.contains(&object) && time.as_secs() < 500) { Err(None) } else { Ok(()) }
+            if is_out(time) || (failing.contains(&object) && time.as_secs() < 500) { FAILS } else { Ok(()) }
         };
         let mut time = Duration::ZERO;
         for (object, pause) in changes {
