@@ -58,7 +58,6 @@ pub mod factory;
 pub mod limits;
 mod machine;
 pub mod memory;
-#[allow(dead_code, unused_imports)]
 pub mod nats;
 pub mod record;
 mod redelivery;

@@ -205,8 +205,11 @@ grapnel_values::bounds! {
     /// Bytes after which such a request ends.
     pub const NATS_LOAD_BYTES: usize = 8 << 20;
 
-    /// Maximum number of changes in one entry of a state log, apart from those of its last call.
+    /// Number of changes from which on no further call joins those that are written to a state log together.
     pub const NATS_ENTRY_CHANGES: usize = 1000;
+
+    /// Maximum bytes of one entry of a state log.
+    pub const NATS_ENTRY_BYTES: usize = 256 << 10;
 
     /// Minimum length of a state log before the state is written as a whole. It is also written only when the log has
     /// grown by as much as it took the last time.

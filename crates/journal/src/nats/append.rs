@@ -232,11 +232,7 @@ async fn store_batch(replica: &Replica, shard: Shard, mut events: Vec<Outgoing>)
                 answers.extend(settle_known(replica, shard, &mut events).await?);
             }
             Err(PublishError::Busy(_)) => attempts.again("the NATS servers are busy").await?,
-            Err(PublishError::Full(_)) => {
-                for event in &events {
-                    make_room_for(replica, shard, std::slice::from_ref(&event)).await?;
-                }
-            }
+            Err(PublishError::Full(_)) => make_room_for(replica, shard, &events).await?,
             Err(error) => {
                 events.iter_mut().for_each(|event| event.uncertain = true);
                 attempts.after(from_publish(error)).await?;

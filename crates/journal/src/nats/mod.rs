@@ -216,11 +216,10 @@ impl Journal for NatsJournal {
         replica.check_running()?;
         let shard = replica.layout.shard_of(&endpoint.key);
         let known = replica.place_of(&consumer.key);
-        if let Some((_, known)) = known.as_ref().filter(|(_, known)| known.consumer == *consumer) {
-            if known.endpoint != endpoint.key {
-                let (consumer, endpoint) = (consumer.key.clone(), known.endpoint.clone());
-                return Err(JournalError::EndpointChanged { consumer, endpoint });
-            }
+        let same = known.as_ref().filter(|(_, known)| known.consumer == *consumer);
+        if let Some((_, known)) = same.filter(|(_, known)| known.endpoint != endpoint.key) {
+            let (consumer, endpoint) = (consumer.key.clone(), known.endpoint.clone());
+            return Err(JournalError::EndpointChanged { consumer, endpoint });
         }
         replica.incarnations.begin(&replica.broker, &replica.layout, endpoint).await?;
         let mut attached = match replica.owned(shard) {

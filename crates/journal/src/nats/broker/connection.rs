@@ -139,6 +139,7 @@ impl Broker {
     }
 
     /// Waits until everything sent so far has been written to the connection.
+    #[cfg(test)]
     pub(crate) async fn flush(&self) -> Result<(), BrokerError> {
         self.connected().await?;
         self.client.flush().await.map_err(|error| BrokerError::Disconnected(error.to_string()))

@@ -17,6 +17,7 @@ use super::{Broker, BrokerError, connection::invalid};
 #[derive(Debug, Clone)]
 pub(crate) struct CoreMessage {
     /// Its subject.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the caller knows what it subscribed to"))]
     pub(crate) subject: String,
     /// Where an answer is expected.
     pub(crate) reply: Option<String>,

@@ -109,7 +109,6 @@ fn trailing_number(text: &str) -> Option<u64> {
 pub(super) mod code {
     pub(in crate::nats::broker) const ACCOUNT_RESOURCES_EXCEEDED: u64 = 10002;
     pub(in crate::nats::broker) const NOT_AVAILABLE: u64 = 10008;
-    pub(in crate::nats::broker) const CONSUMER_NOT_FOUND: u64 = 10014;
     pub(in crate::nats::broker) const INSUFFICIENT_RESOURCES: u64 = 10023;
     pub(in crate::nats::broker) const NO_MESSAGE: u64 = 10037;
     pub(in crate::nats::broker) const SEQUENCE_NOT_FOUND: u64 = 10043;

@@ -23,10 +23,12 @@ mod stream;
 mod tests;
 
 pub(crate) use self::{
-    connection::{Broker, BrokerOptions, ConnectError, ConnectionState},
-    core::{CoreMessage, Subscription},
+    connection::{Broker, BrokerOptions, ConnectError},
+    core::Subscription,
     error::{BrokerError, PublishError},
     message::{Expected, Message, Publication},
-    read::{Batch, ReadFrom},
-    stream::{Discard, StreamConfig, StreamError, StreamInfo},
+    read::ReadFrom,
+    stream::{Discard, StreamConfig, StreamError},
 };
+#[cfg(test)]
+pub(crate) use self::{connection::ConnectionState, core::CoreMessage, read::Batch, stream::StreamInfo};

@@ -54,14 +54,17 @@ pub(crate) struct StreamInfo {
     /// When it was created. Another time means another stream.
     pub(crate) created: Timestamp,
     /// The sequence of the first message, or the one after the last if there is none.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for people who debug"))]
     pub(crate) first_sequence: u64,
     /// The last sequence ever given.
     pub(crate) last_sequence: u64,
     /// Number of messages.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for people who debug"))]
     pub(crate) messages: u64,
     /// Bytes of the messages.
     pub(crate) bytes: u64,
     /// The broker that leads it; `None` during an election.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for people who debug"))]
     pub(crate) leader: Option<String>,
 }
 

@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::OwnedShard;
 use crate::{
     JournalError, Result, Sequence,
-    limits::{NATS_CHECKPOINT_BYTES, NATS_ENTRY_CHANGES, NATS_PUBLISH_TRY},
+    limits::{NATS_CHECKPOINT_BYTES, NATS_ENTRY_BYTES, NATS_ENTRY_CHANGES, NATS_PUBLISH_TRY},
     nats::{
         broker::{Broker, Expected, Publication, PublishError, ReadFrom},
         error::{from_broker, from_publish},
@@ -109,6 +109,18 @@ impl LogWriter {
     }
 }
 
+/// Splits changes into those of one entry, at least one, and the rest.
+fn split(mut changes: Vec<Change>) -> (Vec<Change>, Vec<Change>) {
+    let mut bytes = 0;
+    let is_over = |change: &Change| {
+        bytes += change.encoded_len();
+        bytes > NATS_ENTRY_BYTES
+    };
+    let end = changes.iter().position(is_over).map_or(changes.len(), |over| over.max(1));
+    let rest = changes.split_off(end);
+    (changes, rest)
+}
+
 impl OwnedShard {
     /// Writes what is committed until the tenure ends. Commits that arrive while an entry is being written share the
     /// next one.
@@ -156,46 +168,47 @@ impl OwnedShard {
     /// Writes commits as entries, applies them, and answers. Returns the bytes written.
     async fn write_commits(&self, writer: &mut LogWriter, commits: Vec<Commit>) -> Result<u64, WriteError> {
         let mut answers = Vec::with_capacity(commits.len());
-        let mut changes = Vec::new();
-        for commit in commits {
-            answers.push((commit.answer, commit.changes.len()));
-            changes.extend(commit.changes);
-        }
         // Before everything that depends on them.
-        let begun = self.state().take_begun();
-        changes.splice(0..0, begun);
-        if changes.is_empty() {
-            answers.into_iter().for_each(|(answer, _)| drop(answer.send(Ok(()))));
-            return Ok(0);
+        let mut changes = self.state().take_begun();
+        let begun = changes.len();
+        for commit in commits {
+            changes.extend(commit.changes);
+            answers.push((commit.answer, changes.len()));
         }
-        let record = writer.record(Entry::Changes(changes))?;
-        let written = writer.write(&record, || self.serves()).await;
-        let Entry::Changes(changes) = record.entry else { return Ok(0) };
-        match written {
-            Ok(len) => {
-                {
+        let (mut written, mut bytes, mut failed) = (0, 0, None);
+        while written < changes.len() && failed.is_none() {
+            let rest = changes.split_off(written);
+            let (entry, rest) = split(rest);
+            let record = writer.record(Entry::Changes(entry))?;
+            let outcome = writer.write(&record, || self.serves()).await;
+            let Entry::Changes(entry) = record.entry else { return Ok(bytes) };
+            match outcome {
+                Ok(len) => {
+                    bytes += len;
+                    written += entry.len();
                     let mut state = self.state();
-                    changes.iter().for_each(|change| state.apply(change));
+                    entry.iter().for_each(|change| state.apply(change));
                 }
-                answers.into_iter().for_each(|(answer, _)| drop(answer.send(Ok(()))));
-                Ok(len)
+                Err(WriteError::Failed(error)) => failed = Some(error),
+                // The receivers learn from the dropped senders.
+                Err(error) => return Err(error),
             }
-            Err(WriteError::Failed(error)) => {
-                let of_callers: usize = answers.iter().map(|(_, count)| count).sum();
-                let (begun, of_callers) = changes.split_at(changes.len().saturating_sub(of_callers));
-                self.state().return_begun(begun.to_vec());
-                let mut changes = of_callers;
-                for (answer, count) in answers {
-                    let (own, rest) = changes.split_at(count.min(changes.len()));
-                    self.state().abort_settle(own);
-                    changes = rest;
-                    drop(answer.send(Err(error.clone_for_caller())));
-                }
-                Err(WriteError::Failed(error))
-            }
-            // The receivers learn from the dropped senders.
-            Err(error) => Err(error),
+            changes.extend(entry);
+            changes.extend(rest);
         }
+        for (answer, end) in answers {
+            let answered = match &failed {
+                Some(error) if end > written => Err(error.clone_for_caller()),
+                _ => Ok(()),
+            };
+            drop(answer.send(answered));
+        }
+        let Some(error) = failed else { return Ok(bytes) };
+        let mut state = self.state();
+        state.return_begun(changes.iter().take(begun).skip(written).cloned().collect());
+        state.abort_settle(changes.get(written..).unwrap_or_default());
+        drop(state);
+        Err(WriteError::Failed(error))
     }
 
     /// Writes the whole state, so that what is before it can be removed. Returns its length in bytes.

@@ -8,6 +8,7 @@ pub(super) struct BootTime(Duration);
 
 impl BootTime {
     /// The time `since` the clock's origin.
+    #[cfg(test)]
     pub(super) fn new(since: Duration) -> Self {
         Self(since)
     }

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use super::{Change, ShardState, endpoint::ShardEndpoint};
 use crate::{
-    Claim, JournalError, Result, Sequence, Settlement,
+    Claim, Result, Sequence, Settlement,
     limits::{CLAIM_BYTES, ORDERED_CLAIM},
     machine::{ConsumerState, End, Ended, Micros, Taken},
 };

@@ -46,11 +46,13 @@ pub(crate) use self::{
     change::Change,
     checkpoint::CheckpointChunk,
     head::Head,
-    lists::{ListedDelivery, ListedEvents},
+    lists::ListedEvents,
     record::{Entry, Record},
     removal::Removal,
-    replay::{Replay, ReplayError},
-    room::{NamespaceBytes, Shares},
-    state::{Notifies, ShardState},
-    sweep::{Sweep, SweepStep},
+    replay::Replay,
+    room::Shares,
+    state::ShardState,
+    sweep::Sweep,
 };
+#[cfg(test)]
+pub(crate) use self::{lists::ListedDelivery, replay::ReplayError};

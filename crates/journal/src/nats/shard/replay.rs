@@ -92,12 +92,8 @@ impl Replay {
         Ok(())
     }
 
-    /// Returns the greatest epoch of the records; 0 if there are none.
-    pub(crate) fn epoch(&self) -> u64 {
-        self.epoch
-    }
-
     /// Returns the last message; 0 if there are none.
+    #[cfg(test)]
     pub(crate) fn last(&self) -> u64 {
         self.last
     }

@@ -67,6 +67,7 @@ impl Block {
 }
 
 impl Rows {
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.len
     }
