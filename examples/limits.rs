@@ -1,6 +1,6 @@
 //! Prints every bound as Markdown: `just generate` keeps docs/limits.md up to date with it.
 
-use grapnel::{admin, catalog, cli, controller, dispatch, files, ingress, runtime, telemetry};
+use grapnel::{admin, catalog, cli, controller, dispatch, files, ingress, plan, runtime, telemetry};
 use grapnel_values::bounds::Bound;
 
 /// Where the constants are, what they bound, and the constants.
@@ -19,6 +19,7 @@ const PARTS: &[(&str, &str, &[Bound])] = &[
     ("src/controller/route", "HTTPRoutes", controller::route::limits::BOUNDS),
     ("src/files", "Manifests in standalone mode", files::limits::BOUNDS),
     ("src/admin", "Admin server", admin::limits::BOUNDS),
+    ("src/plan", "Plans", plan::limits::BOUNDS),
     ("src/telemetry", "Metrics", telemetry::limits::BOUNDS),
     ("src/runtime", "Process: start, shutdown, keys of issuers", runtime::limits::BOUNDS),
     ("src/cli", "Commands", cli::limits::BOUNDS),

@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::Parser;
 use grapnel::cli::{Cli, report};
 use mimalloc::MiMalloc;
 use zeroizing_alloc::ZeroAlloc;
@@ -16,7 +15,7 @@ use zeroizing_alloc::ZeroAlloc;
 static ALLOCATOR: ZeroAlloc<MiMalloc> = ZeroAlloc(MiMalloc);
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::read();
     // One TLS provider for the whole process, installed before anything uses TLS. This fails only if one is already
     // installed.
     let _ = rustls::crypto::ring::default_provider().install_default();

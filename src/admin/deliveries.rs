@@ -82,6 +82,7 @@ impl From<SkipReason> for ItemSkip {
         match reason {
             SkipReason::Filter => Self::Filter,
             SkipReason::Type => Self::Type,
+            SkipReason::Shadow => Self::Shadow,
         }
     }
 }

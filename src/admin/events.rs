@@ -58,7 +58,7 @@ impl EventHeader {
 }
 
 impl EventDetail {
-    fn of(event: &StoredEvent) -> Self {
+    pub(super) fn of(event: &StoredEvent) -> Self {
         let headers = event.headers.iter().map(|(name, value)| EventHeader::of(name, value)).collect();
         let event_item = EventItem::kept(event.summary());
         let detail = Self { event: event_item, headers, payload: None, payload_text: None, payload_base64: None };

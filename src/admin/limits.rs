@@ -37,6 +37,15 @@ grapnel_values::bounds! {
     /// Maximum items of a page of the admin API.
     pub const ADMIN_LIST_MAX: usize = 1000;
 
+    /// Bytes of specs after which a page of the configuration ends.
+    pub const ADMIN_CONFIGURATION_BYTES: usize = 8 * 1024 * 1024;
+
+    /// Bytes of bodies after which a page of an endpoint's history ends.
+    pub const ADMIN_HISTORY_BYTES: usize = 8 * 1024 * 1024;
+
+    /// Events of an endpoint's history that are looked up in one step.
+    pub const ADMIN_HISTORY_STEP: usize = 100;
+
     /// Time after which a request to the admin API stops reading the journal, and returns what it has found and where
     /// to continue.
     pub const ADMIN_READ_TIME: Duration = Duration::from_secs(2);

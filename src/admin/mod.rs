@@ -7,10 +7,12 @@
 pub mod authn;
 pub mod authz;
 mod bearer;
+mod configuration;
 pub mod contract;
 mod deliveries;
 mod events;
 pub mod health;
+mod history;
 pub mod limits;
 mod metrics;
 mod objects;
@@ -136,6 +138,9 @@ fn router(admin: Admin) -> Router {
 fn handler(operation: Operation) -> MethodRouter<Arc<Shared>> {
     match operation {
         Operation::ListObjects => get(objects::list),
+        Operation::ShowConfiguration => get(configuration::list),
+        Operation::ListHistory => get(history::list),
+        Operation::PreviewDelivery => get(history::preview_delivery),
         Operation::ListEvents => get(events::list),
         Operation::ShowEvent => get(events::show),
         Operation::ListDeliveries => get(deliveries::list),
@@ -152,7 +157,9 @@ fn handler(operation: Operation) -> MethodRouter<Arc<Shared>> {
 fn asks(operation: Operation, options: &AdminOptions) -> Option<Asks> {
     match operation {
         Operation::ListObjects => Some(objects::asks),
-        Operation::ListEvents | Operation::ShowEvent => Some(events::asks),
+        Operation::ShowConfiguration => Some(configuration::asks),
+        Operation::PreviewDelivery => Some(history::preview_asks),
+        Operation::ListEvents | Operation::ShowEvent | Operation::ListHistory => Some(events::asks),
         Operation::ListDeliveries => Some(deliveries::asks),
         Operation::Redeliver | Operation::Resume => Some(redeliver::asks),
         Operation::Metrics => options.guarded_metrics.then_some(metrics::asks),

@@ -7,7 +7,7 @@ use axum::{
     http::Uri,
     response::Response,
 };
-use grapnel_api::{Incarnation, ObjectKey};
+use grapnel_api::{DeliveryMode, Incarnation, ObjectKey};
 
 use super::{
     Shared,
@@ -98,6 +98,7 @@ impl Shared {
         let circuit = if facts.circuit.is_some() { CircuitName::Open } else { CircuitName::Closed };
         Sending {
             suspended: Some(subscription.suspended),
+            mode: Some(subscription.mode).filter(|mode| *mode == DeliveryMode::Shadow),
             circuit: delivers.then_some(circuit),
             next_probe_time: facts.circuit.filter(|_| delivers).map(|circuit| circuit.next_probe),
             paused_until: facts.pause.filter(|_| delivers),

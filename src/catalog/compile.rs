@@ -52,6 +52,8 @@ pub struct Options {
     pub service_accounts: bool,
     /// `--class`: the objects that are served; all others are ignored.
     pub class: Class,
+    /// Whether endpoints verify requests. Not in a rehearsal, which has no Secrets and is given verified events.
+    pub verifies: bool,
 }
 
 impl Default for Options {
@@ -63,6 +65,7 @@ impl Default for Options {
             cluster_domain: "cluster.local".into(),
             service_accounts: false,
             class: Class::Any,
+            verifies: true,
         }
     }
 }

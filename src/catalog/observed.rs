@@ -11,7 +11,7 @@ use std::{
     },
 };
 
-use grapnel_api::{Condition, ConditionType, Incarnation, Reason};
+use grapnel_api::{Condition, ConditionType, Incarnation, Reason, ShadowCounts};
 use grapnel_delivery::breaker::OpenCircuit;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1;
@@ -215,6 +215,8 @@ pub struct SubscriptionReading {
     pub last_delivery: Option<LastDelivery>,
     /// The last failed attempt.
     pub last_failure: Option<Failed>,
+    /// What mode Shadow has counted, if it has been set.
+    pub shadow: ShadowCounts,
     /// Why the journal does not read for this subscription, if it does not.
     pub refusal: Option<String>,
     /// The circuit to the receiver, while it is open.
@@ -291,9 +293,23 @@ impl SubscriptionFacts {
         last.last_failure = Some(failed);
     }
 
+    /// Records an event that mode Shadow would have sent.
+    pub fn shadowed(&self) {
+        self.last.lock().shadow.would_send += 1;
+    }
+
+    /// Records an event whose filter or transformation failed in mode Shadow. It is no result of the receiver.
+    pub fn shadow_failed(&self, failed: Failed) {
+        let mut last = self.last.lock();
+        last.shadow.failed += 1;
+        last.last_failure = Some(failed);
+    }
+
     /// Resumes from an earlier reading, unless something has been recorded since.
     pub fn resume(&self, earlier: SubscriptionReading) {
         let mut last = self.last.lock();
+        let ShadowCounts { would_send, failed } = &mut last.shadow;
+        (*would_send, *failed) = ((*would_send).max(earlier.shadow.would_send), (*failed).max(earlier.shadow.failed));
         if last.outcome == LastResult::None {
             last.outcome = earlier.outcome;
             last.last_delivery = earlier.last_delivery;

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use grapnel_api::{Format, GatewayRoute, Incarnation, ObjectKey, Ordering, StartFrom};
+use grapnel_api::{DeliveryMode, Format, GatewayRoute, Incarnation, ObjectKey, Ordering, StartFrom};
 use grapnel_delivery::{breaker::BreakerPolicy, rate_limit::RateLimiter, retry::RetryPolicy};
 use grapnel_event::{
     identity::{Reading, Sources},
@@ -273,6 +273,8 @@ pub struct Subscription {
     pub dead_letter_endpoint: Option<DeadLetterEndpoint>,
     /// Where a new consumer starts.
     pub start_from: StartFrom,
+    /// Whether events are sent.
+    pub mode: DeliveryMode,
     /// Whether it is parked: nothing is sent.
     pub suspended: bool,
     /// Facts for the object's status.
@@ -294,6 +296,11 @@ impl Subscription {
     /// The object that it was compiled from.
     pub fn incarnation(&self) -> Incarnation {
         Incarnation::new(self.key.clone(), Arc::clone(&self.uid))
+    }
+
+    /// Whether nothing is sent, because `mode` is Shadow.
+    pub fn is_shadow(&self) -> bool {
+        self.mode == DeliveryMode::Shadow
     }
 }
 

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use grapnel_api::{
     Condition, ConditionStatus, ConditionType, DeliveryFailure, DeliverySuccess, Incarnation, ObjectKey, Reason,
-    Rejection, WebhookEndpointStatus, WebhookSubscriptionStatus,
+    Rejection, ShadowCounts, WebhookEndpointSpec, WebhookEndpointStatus, WebhookSubscriptionSpec,
+    WebhookSubscriptionStatus,
 };
 use grapnel_delivery::breaker::OpenCircuit;
 use grapnel_journal::{Journal, Progress};
@@ -45,6 +46,16 @@ pub enum Facts {
     Endpoint(Arc<EndpointFacts>),
     /// Of a subscription.
     Subscription(Arc<SubscriptionFacts>),
+}
+
+/// The spec of an object of either kind, as defined.
+#[derive(Debug, Clone, Serialize)]
+#[serde(untagged)]
+pub enum ObjectSpec {
+    /// Of an endpoint.
+    Endpoint(Arc<WebhookEndpointSpec>),
+    /// Of a subscription.
+    Subscription(Arc<WebhookSubscriptionSpec>),
 }
 
 /// The journal's data about an object.
@@ -123,6 +134,8 @@ pub struct ObjectView {
     pub route: RouteSpec,
     /// Facts from the data plane.
     pub facts: Facts,
+    /// The last spec that can be parsed.
+    pub spec: Option<ObjectSpec>,
 }
 
 impl ObjectView {
@@ -223,6 +236,7 @@ impl ObjectView {
                     retrying: counts.map(|counts| counts.retrying),
                     dead_lettered: counts.map(|counts| counts.dead),
                     delivered: counts.map(|counts| counts.delivered),
+                    shadow: Some(facts.shadow).filter(|counts| *counts != ShadowCounts::default()),
                     last_delivery: facts.last_delivery.map(|delivered| DeliverySuccess {
                         time: Time(delivered.time),
                         event_id: delivered.event_id.into(),
@@ -295,6 +309,7 @@ impl SubscriptionReading {
                 gone,
                 own,
             }),
+            shadow: status.shadow.unwrap_or_default(),
             refusal: None,
             // The first attempts determine whether the receiver is still down.
             circuit: None,
@@ -318,7 +333,7 @@ fn subscription_conditions(compiled: &[Condition], facts: &SubscriptionReading, 
         refuse(&mut conditions, refusal);
     }
     if conditions.iter().any(|condition| condition.kind == ConditionType::Delivering) {
-        // Suspended.
+        // Suspended, or in mode Shadow.
         return conditions;
     }
     let delivering = match conditions.iter().find(|condition| condition.kind == ConditionType::Ready) {

@@ -116,17 +116,43 @@ impl CheckArgs {
 /// # Errors
 /// Returns an error if standard input cannot be read or is too large.
 pub(super) fn source(paths: &[PathBuf]) -> anyhow::Result<FileSource> {
-    let (input, files): (Vec<_>, Vec<_>) = paths.iter().cloned().partition(|path| path.as_os_str() == "-");
-    let source = FileSource::new(files);
-    if input.is_empty() {
-        return Ok(source);
+    Ok(Manifests::read(paths)?.source())
+}
+
+/// Files and directories, and the text of standard input, which can be read only once.
+pub(super) struct Manifests {
+    files: Vec<PathBuf>,
+    input: Option<Zeroizing<String>>,
+}
+
+impl Manifests {
+    /// Reads standard input if one of the paths is `-`.
+    ///
+    /// # Errors
+    /// Returns an error if standard input cannot be read or is too large.
+    pub(super) fn read(paths: &[PathBuf]) -> anyhow::Result<Self> {
+        let (input, files): (Vec<_>, Vec<_>) = paths.iter().cloned().partition(|path| path.as_os_str() == "-");
+        let input = if input.is_empty() { None } else { Some(standard_input()?) };
+        Ok(Self { files, input })
     }
+
+    /// A source that has not been scanned.
+    pub(super) fn source(&self) -> FileSource {
+        let source = FileSource::new(self.files.clone());
+        match &self.input {
+            Some(text) => source.with_text("<stdin>", text),
+            None => source,
+        }
+    }
+}
+
+fn standard_input() -> anyhow::Result<Zeroizing<String>> {
     let mut text = Zeroizing::new(String::new());
     io::stdin().lock().take(CLI_MANIFEST_BYTES + 1).read_to_string(&mut text).context("cannot read standard input")?;
     if text.len() as u64 > CLI_MANIFEST_BYTES {
         return Err(Usage::error(format!("standard input is larger than {CLI_MANIFEST_BYTES} bytes")));
     }
-    Ok(source.with_text("<stdin>", &text))
+    Ok(text)
 }
 
 /// Targets that only standalone may call.

@@ -1,5 +1,6 @@
 //! `grapnel deliveries`: shows the state of a subscription's deliveries.
 
+mod preview;
 mod watch;
 
 use std::process::ExitCode;
@@ -37,6 +38,19 @@ enum Command {
         state: Option<State>,
         #[command(flatten)]
         flags: ListFlags,
+        #[command(flatten)]
+        format: OutputFlag,
+        #[command(flatten)]
+        remote: remote::RemoteArgs,
+    },
+    /// Show what a subscription, as configured now, makes of an event; nothing is sent
+    Preview {
+        /// The subscription: its name, or namespace/name
+        subscription: String,
+        /// Id of the event
+        id: String,
+        #[command(flatten)]
+        namespace: Namespace,
         #[command(flatten)]
         format: OutputFlag,
         #[command(flatten)]
@@ -103,6 +117,7 @@ fn outcome(delivery: &DeliveryItem) -> String {
     };
     match delivery.skip_reason {
         Some(ItemSkip::Filter) => format!("{word} (filter)"),
+        Some(ItemSkip::Shadow) => format!("{word} (shadow)"),
         Some(ItemSkip::Type) => format!("{word} (type)"),
         None => word.to_owned(),
     }
@@ -125,7 +140,15 @@ impl DeliveriesArgs {
     /// # Errors
     /// Returns an error if the operator cannot be reached or rejects the request.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
-        let Command::List { subscription, namespace, state, flags, format, remote } = self.command;
+        let (subscription, namespace, state, flags, format, remote) = match self.command {
+            Command::List { subscription, namespace, state, flags, format, remote } => {
+                (subscription, namespace, state, flags, format, remote)
+            }
+            Command::Preview { subscription, id, namespace, format, remote } => {
+                let object = namespace.object(&subscription)?;
+                return preview::run(&Remote::new(&remote).await?, &object, &id, format.output).await;
+            }
+        };
         let object = namespace.object(&subscription)?;
         let state = state.and_then(|state| state.to_possible_value());
         let remote = Remote::new(&remote).await?;
@@ -160,6 +183,7 @@ mod tests {
         let now: Timestamp = "2026-01-31T12:00:00Z".parse().unwrap();
         let sending = Sending {
             suspended: Some(false),
+            mode: None,
             circuit: Some(CircuitName::Open),
             paused_until: None,
             next_probe_time: Some(now + Duration::from_secs(30)),

@@ -17,6 +17,9 @@ grapnel_values::bounds! {
     /// Maximum size of manifests from standard input, in bytes; the same as that of a file.
     pub const CLI_MANIFEST_BYTES: u64 = 16 << 20;
 
+    /// Maximum events of one endpoint that `grapnel plan` tries.
+    pub const CLI_PLAN_EVENTS: u64 = 100_000;
+
     /// Timeout of one exchange of a command.
     pub const CLI_TIMEOUT: Duration = Duration::from_secs(60);
 

@@ -16,6 +16,7 @@ mod list;
 mod object;
 mod open_files;
 mod output;
+mod plan;
 mod poll;
 mod print;
 mod redeliver;
@@ -49,6 +50,22 @@ pub struct Cli {
     pub command: Command,
 }
 
+impl Cli {
+    /// Parses the command line of this process. Prints help or an error and exits if there is nothing to run: with 2 after
+    /// a usage error, as clap does, but with 1 for a command whose results include 2.
+    pub fn read() -> Self {
+        Self::try_parse().unwrap_or_else(|error| {
+            let is_plan = std::env::args_os().nth(1).is_some_and(|name| name == "plan");
+            if !is_plan || error.exit_code() == 0 {
+                error.exit();
+            }
+            // The exit code remains if standard error is closed.
+            let _ = error.print();
+            std::process::exit(FAILED.into())
+        })
+    }
+}
+
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -60,6 +77,8 @@ pub enum Command {
     Check(check::CheckArgs),
     /// Show how an endpoint and its subscriptions process an event: type, id, schema, filters, bodies
     Eval(Box<eval::EvalArgs>),
+    /// Show what a change of manifests would make of stored events: refused, delivered, transformed
+    Plan(Box<plan::PlanArgs>),
     /// Print the CustomResourceDefinitions
     Crd(crd::CrdArgs),
     /// Show all endpoints and subscriptions at a glance
@@ -93,6 +112,7 @@ impl Command {
             Self::Standalone(args) => args.run().await,
             Self::Check(args) => args.run(),
             Self::Eval(args) => args.run().await,
+            Self::Plan(args) => args.run().await,
             Self::Crd(args) => args.run(),
             Self::Status(args) => args.run().await,
             Self::Completion(args) => args.run(),

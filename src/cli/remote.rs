@@ -24,6 +24,11 @@ use crate::{
 
 const UNEXPECTED: &str = "the operator's response does not match this version of grapnel; use the operator's version";
 
+/// Where the operator is unless a flag says otherwise.
+const DEFAULT_URL: &str = "http://127.0.0.1:9090";
+const DEFAULT_NAMESPACE: &str = "grapnel-system";
+const DEFAULT_SELECTOR: &str = "app.kubernetes.io/name=grapnel";
+
 /// The content type of request bodies.
 const JSON: &str = "application/json";
 
@@ -47,7 +52,7 @@ enum Operator {
 #[group(skip)]
 struct Flags {
     /// URL of the operator's admin server
-    #[arg(long, value_name = "URL", env = "GRAPNEL_ADMIN_URL", default_value = "http://127.0.0.1:9090")]
+    #[arg(long, value_name = "URL", env = "GRAPNEL_ADMIN_URL", default_value = DEFAULT_URL)]
     admin_url: String,
 
     /// File with the bearer token for the admin server
@@ -126,8 +131,8 @@ impl Flags {
     fn place(self) -> OperatorLocation {
         OperatorLocation {
             cluster: Connection { kubeconfig: self.kubeconfig.flatten(), context: self.context },
-            namespace: self.operator_namespace.unwrap_or_else(|| "grapnel-system".to_owned()),
-            selector: self.operator_selector.unwrap_or_else(|| "app.kubernetes.io/name=grapnel".to_owned()),
+            namespace: self.operator_namespace.unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned()),
+            selector: self.operator_selector.unwrap_or_else(|| DEFAULT_SELECTOR.to_owned()),
         }
     }
 }
@@ -141,6 +146,33 @@ fn admin_url(text: &str) -> anyhow::Result<Url> {
         _ => Err(Usage::error(format!(
             "--admin-url must begin with http:// or https://, as in http://127.0.0.1:9090; it is {text}"
         ))),
+    }
+}
+
+/// There is no such path, object or event.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct NotFound(String);
+
+impl RemoteArgs {
+    /// Whether the operator is located in a cluster.
+    pub(super) fn is_cluster(&self) -> bool {
+        matches!(self.operator, Operator::Cluster(_))
+    }
+
+    /// The same, but in the cluster of the kubeconfig unless a flag locates the operator.
+    pub(super) fn or_cluster(self) -> Self {
+        match self.operator {
+            Operator::Url(url) if url == DEFAULT_URL => {
+                let place = OperatorLocation {
+                    cluster: Connection { kubeconfig: None, context: None },
+                    namespace: DEFAULT_NAMESPACE.to_owned(),
+                    selector: DEFAULT_SELECTOR.to_owned(),
+                };
+                Self { operator: Operator::Cluster(place), ..self }
+            }
+            operator => Self { operator, ..self },
+        }
     }
 }
 
@@ -307,6 +339,7 @@ fn refused(operation: Operation, status: StatusCode, body: &str) -> anyhow::Erro
         Some(error) if error.code == ErrorCode::Unauthorized => {
             anyhow::anyhow!("{} (set the token with --token-file)", error.error)
         }
+        Some(error) if error.code == ErrorCode::NotFound => NotFound(error.error).into(),
         Some(error) => anyhow::anyhow!("{}", error.error),
         None => anyhow::anyhow!(
             "the response has status {status} and is not from an admin server of Grapnel; check --admin-url"

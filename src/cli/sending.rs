@@ -23,6 +23,9 @@ impl Sending {
         if self.suspended == Some(true) {
             return Some("paused (suspended)".into());
         }
+        if self.mode.is_some() {
+            return None;
+        }
         if let Some(until) = self.asked_pause(now) {
             return Some(format!("paused (Retry-After until {until:.0})"));
         }
@@ -35,6 +38,9 @@ impl Sending {
     pub(super) fn then(&self, probed: bool, now: Timestamp) -> Option<String> {
         if self.suspended == Some(true) {
             return Some("the subscription is suspended: nothing is sent until spec.suspend is false".into());
+        }
+        if self.mode.is_some() {
+            return Some("spec.mode is Shadow: nothing is sent, and the events are settled as skipped".into());
         }
         if !self.is_open() {
             return self.then_after_pause(probed, now);
@@ -74,6 +80,7 @@ mod tests {
         let now: Timestamp = "2026-01-31T12:00:00.5Z".parse().unwrap();
         let open = Sending {
             suspended: Some(false),
+            mode: None,
             circuit: Some(CircuitName::Open),
             next_probe_time: Some(now + Duration::from_secs(150)),
             paused_until: None,
@@ -95,5 +102,8 @@ mod tests {
         assert!(asked.then(false, now).unwrap().contains("nothing is sent for 90s"), "{:?}", asked.then(false, now));
         assert!(asked.then(true, now).unwrap().contains("ends now"));
         assert_eq!(Sending::default().then(true, now), None, "delivered elsewhere");
+        let shadow = Sending { mode: Some(grapnel_api::DeliveryMode::Shadow), ..closed };
+        assert!(shadow.then(true, now).unwrap().contains("nothing is sent"));
+        assert_eq!(shadow.pause(now), None, "events do not wait");
     }
 }

@@ -21,6 +21,8 @@ use crate::dispatch::limits;
 pub(super) struct AdmissionSettings {
     /// Nothing may be sent.
     pub(super) parked: bool,
+    /// Nothing is sent, though attempts begin and end.
+    pub(super) shadow: bool,
     /// One event at a time.
     pub(super) ordered: bool,
     /// Maximum attempts in flight, at least one.
@@ -109,14 +111,15 @@ impl DeliveryAdmission {
     }
 
     /// Applies a new configuration. The circuit is kept unless its policy has changed. A changed target may work now: it
-    /// is not the one that asked for a pause, and its circuit is probed at once.
+    /// is not the one that asked for a pause, and its circuit is probed at once. In mode Shadow there is no receiver.
     pub(super) fn reconfigure(&mut self, settings: AdmissionSettings, target_changed: bool, now: Timestamp) {
-        if self.settings.breaker != settings.breaker {
+        let mode_changed = self.settings.shadow != settings.shadow;
+        if mode_changed || self.settings.breaker != settings.breaker {
             self.breaker.renew(settings.breaker);
         } else if target_changed {
             self.breaker.hurry(now);
         }
-        if target_changed {
+        if target_changed || mode_changed {
             self.pause = None;
         } else if let Some(ReceiverPause { until, length }) = &mut self.pause {
             *length = settings.max_pause.min(*length);

@@ -62,7 +62,7 @@ fn traced<'a>(subscription: &'a Subscription, delivery: &'a Delivery) -> spans::
 
 /// Builds the request; large bodies are transformed and wrapped on a blocking thread. What has been parsed of the event is dropped:
 /// an exchange with a slow receiver must not hold it.
-async fn build(
+pub(super) async fn build(
     subscription: &Arc<Subscription>,
     claimed: ClaimedDelivery,
     now: Timestamp,

@@ -12,6 +12,7 @@ use super::{
     due_time::longest_delay,
     filter::wants,
     random::fraction,
+    shadow::{self, ShadowScope},
 };
 use crate::catalog::Subscription;
 
@@ -21,6 +22,8 @@ pub(super) struct ClaimRequest {
     pub(super) limit: usize,
     /// Whether strictly by sequence.
     pub(super) in_order: bool,
+    /// Which events are not sent.
+    pub(super) shadow: ShadowScope,
     /// Maximum bytes of bodies and parsed events. Bodies may exceed it; beyond it, nothing that is parsed is kept.
     pub(super) budget: usize,
 }
@@ -33,6 +36,8 @@ pub(super) struct FilteredClaim {
     pub(super) next_due: Option<Timestamp>,
     /// Events that the filter rejects, or whose filter failed.
     pub(super) ended: Vec<(Sequence, Settlement)>,
+    /// Which events are not sent, as of this claim.
+    pub(super) shadow: ShadowScope,
     /// The subscription whose filter was applied.
     pub(super) by: Arc<Subscription>,
 }
@@ -50,7 +55,8 @@ pub(super) async fn claim(
     subscription: Arc<Subscription>,
     request: ClaimRequest,
 ) -> Result<FilteredClaim, JournalError> {
-    let ClaimRequest { limit, in_order, budget } = request;
+    let ClaimRequest { limit, in_order, shadow, budget } = request;
+    let shadow = shadow.resolved(&*context.journal, &subscription).await?;
     let claim = Claim { limit, now: context.clock.now(), in_order, longest_delay: longest_delay(&subscription.retry) };
     let claimed = context.journal.claim(&subscription.incarnation(), claim).await?;
     let bodies: usize = claimed.deliveries.iter().map(|delivery| delivery.event.body.len()).sum();
@@ -62,7 +68,8 @@ pub(super) async fn claim(
             ended.push((delivery.event.sequence, Settlement::Released));
             continue;
         }
-        match filter(context, &subscription, ClaimedDelivery::new(delivery, &subscription.reading)).await {
+        let claimed = ClaimedDelivery::new(delivery, &subscription.reading);
+        match filter(context, &subscription, claimed, shadow).await {
             Filtered::Wanted(mut wanted) => {
                 wanted.keep_within(&mut budget);
                 // Without a filter, all that is claimed in order may be delivered in order.
@@ -76,11 +83,16 @@ pub(super) async fn claim(
             }
         }
     }
-    Ok(FilteredClaim { deliveries, next_due: claimed.next_due, ended, by: subscription })
+    Ok(FilteredClaim { deliveries, next_due: claimed.next_due, ended, shadow, by: subscription })
 }
 
 /// Applies the filter to an event of a type that is delivered; the worker settles the others.
-async fn filter(context: &Context, subscription: &Arc<Subscription>, claimed: ClaimedDelivery) -> Filtered {
+async fn filter(
+    context: &Context,
+    subscription: &Arc<Subscription>,
+    claimed: ClaimedDelivery,
+    shadow: ShadowScope,
+) -> Filtered {
     let Some(filter) = subscription.filter.as_ref().filter(|_| admits(subscription, &claimed.delivery)) else {
         return Filtered::Wanted(claimed);
     };
@@ -92,6 +104,12 @@ async fn filter(context: &Context, subscription: &Arc<Subscription>, claimed: Cl
     match wanted {
         Ok(true) => Filtered::Wanted(ClaimedDelivery { delivery, decoded }),
         Ok(false) => Filtered::Ended(sequence, skip(subscription, SkipReason::Filter, context.clock.now())),
+        Err(error) if shadow.covers(sequence) => {
+            let id = delivery.event.id.clone();
+            let AttemptResult { settlement, .. } =
+                shadow::conclude(context, subscription, sequence, id, Some(error.into()));
+            Filtered::Ended(sequence, settlement)
+        }
         // A filter error is a failed attempt: it is not known whether the event is wanted, so it is not dropped.
         Err(error) => {
             let (answer, took) = (Err(error.into()), began.elapsed());

@@ -34,6 +34,7 @@ mod redact;
 mod request;
 mod resolver;
 mod send_error;
+mod shadow;
 mod token;
 mod track;
 mod worker;

@@ -39,6 +39,7 @@ use super::{
     conclusion::{AttemptResult, Context},
     due_time::{DueTime, next_check},
     pause_report::PauseReport,
+    shadow::{ShadowScope, rehearse},
 };
 use crate::{catalog::Subscription, dispatch::limits};
 
@@ -67,6 +68,8 @@ pub(super) struct Worker {
     target: u64,
     /// Ended deliveries to be settled.
     ended: Vec<(Sequence, Settlement)>,
+    /// Which events are not sent.
+    shadow: ShadowScope,
     /// Whether another claim may find something.
     more: bool,
     /// Whether the last claim was in order.
@@ -95,6 +98,7 @@ impl Worker {
             admission: DeliveryAdmission::new(settings(&subscription)),
             circuit: CircuitReport::new(Arc::clone(&subscription)),
             pause: PauseReport::new(&subscription),
+            shadow: ShadowScope::of(&subscription),
             subscription,
             waiting: VecDeque::new(),
             sending: JoinSet::new(),
@@ -138,7 +142,7 @@ impl Worker {
                 // Anything learned while the claim runs counts for the next one: this one may have read before.
                 self.more = false;
                 let budget = limits::HELD_BYTES.saturating_sub(self.held_bytes());
-                let request = ClaimRequest { limit, in_order: self.in_order, budget };
+                let request = ClaimRequest { limit, in_order: self.in_order, shadow: self.shadow, budget };
                 claiming = Some(Box::pin(claim(&context, Arc::clone(&self.subscription), request)));
             }
             if !self.more && !self.is_parked() && claiming.is_none() && ready.is_none() {
@@ -187,14 +191,20 @@ impl Worker {
     /// Begins attempts while they may begin. `clock` is the current time.
     fn begin(&mut self, clock: Timestamp) {
         let now = AdmissionTime { clock, instant: Instant::now() };
-        while !self.waiting.is_empty() {
-            let (load, rate) = (self.load(), self.subscription.rate_limit.as_ref());
+        while let Some(next) = self.waiting.front() {
+            let shadowed = self.shadow.covers(next.sequence());
+            let (load, rate) = (self.load(), self.subscription.rate_limit.as_ref().filter(|_| !shadowed));
             let decision = self.admission.decide(load, now, || rate.map_or(Ok(()), |rate| rate.try_acquire()));
             let AttemptDecision::Start(permit) = decision else { return };
             let Some(claimed) = self.waiting.pop_front() else { return };
             let in_flight = InFlight { permit, bytes: claimed.delivery.event.body.len(), target: self.target };
             self.in_flight.insert(claimed.sequence(), in_flight);
-            self.sending.spawn(attempt(Arc::clone(&self.context), Arc::clone(&self.subscription), claimed));
+            let (context, subscription) = (Arc::clone(&self.context), Arc::clone(&self.subscription));
+            if shadowed {
+                self.sending.spawn(rehearse(context, subscription, claimed));
+            } else {
+                self.sending.spawn(attempt(context, subscription, claimed));
+            }
         }
     }
 
@@ -226,7 +236,7 @@ impl Worker {
 
     /// Takes the result of a claim.
     fn take(&mut self, filtered: Result<FilteredClaim, JournalError>) {
-        let FilteredClaim { deliveries, next_due, ended, by } = match filtered {
+        let FilteredClaim { deliveries, next_due, ended, shadow, by } = match filtered {
             Ok(filtered) => filtered,
             Err(error) => {
                 // A deletion detaches the consumer before it ends the worker.
@@ -242,12 +252,19 @@ impl Worker {
         // A short claim may be due to the byte limit; only an empty one is the end.
         let found = !deliveries.is_empty() || !ended.is_empty();
         self.more |= found;
+        // A claim that began before the mode changed knows the scope of that time.
+        let remoded = by.mode != self.subscription.mode;
+        if !remoded {
+            let ended = ended.iter().map(|(sequence, _)| *sequence);
+            let held = self.waiting.iter().chain(&deliveries).map(ClaimedDelivery::sequence);
+            self.shadow = shadow.after_claim(held.chain(ended));
+        }
         self.ended.extend(ended);
         self.expect_due(next_due);
         let before = self.waiting.len();
         self.waiting.extend(deliveries);
         // Events that passed another filter have to be evaluated again.
-        let stale = self.subscription.filter.is_some() && !Arc::ptr_eq(&by, &self.subscription);
+        let stale = remoded || (self.subscription.filter.is_some() && !Arc::ptr_eq(&by, &self.subscription));
         // A claim that began before ordering was enabled may not be in order.
         if self.is_parked() || stale || (self.admission.settings().ordered && !self.in_order) {
             self.release_waiting(0);
@@ -308,7 +325,9 @@ impl Worker {
             let subscription = Arc::clone(&self.config.borrow_and_update());
             let target_changed = subscription.target != self.subscription.target;
             self.target += u64::from(target_changed);
-            reads_otherwise = subscription.reading != self.subscription.reading;
+            reads_otherwise =
+                subscription.reading != self.subscription.reading || subscription.mode != self.subscription.mode;
+            self.shadow = self.shadow.changed(&subscription);
             self.subscription = subscription;
             self.admission.reconfigure(settings(&self.subscription), target_changed, now);
             self.circuit.renew(&self.subscription, self.admission.circuit());
@@ -319,7 +338,8 @@ impl Worker {
         }
         let AdmissionSettings { parked, ordered, .. } = self.admission.settings();
         self.more = true;
-        // What was claimed before may be out of order, rejected by the new filter, or parsed in the earlier way.
+        // What was claimed before may be out of order, rejected by the new filter, parsed in the earlier way, or of the
+        // other mode.
         if parked || ordered || reads_otherwise || self.subscription.filter.is_some() {
             self.release_waiting(0);
         } else {
@@ -421,6 +441,7 @@ impl Worker {
 fn settings(subscription: &Subscription) -> AdmissionSettings {
     AdmissionSettings {
         // A rejected consumer may still read another endpoint, whose events are not for this target.
+        shadow: subscription.is_shadow(),
         parked: subscription.suspended || subscription.facts.read().refusal.is_some(),
         ordered: subscription.ordering == Ordering::Ordered,
         max_in_flight: subscription.max_in_flight.get(),

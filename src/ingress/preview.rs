@@ -26,6 +26,8 @@ pub struct RequestPreview {
     pub events: Vec<StoredEvent>,
     /// Where the type and the id of the events come from.
     pub origins: (String, String),
+    /// Whether the id is generated, so that it is another one each time.
+    pub generated_id: bool,
     /// Whether it is a handshake, which is answered and not stored.
     pub handshake: bool,
     /// Why it is rejected.
@@ -67,8 +69,9 @@ pub fn preview(endpoint: &Endpoint, headers: &HeaderMap, body: Bytes, received: 
         Err(rejected) => Some(rejected),
     };
     if let Some(payload) = plain_payload(endpoint, headers, &body) {
-        preview.origins =
-            describe(origins(&endpoint.kind_sources, endpoint.id_sources.sources(), headers, &payload, &body));
+        let origins = origins(&endpoint.kind_sources, endpoint.id_sources.sources(), headers, &payload, &body);
+        preview.generated_id = origins.id.is_none();
+        preview.origins = describe(origins);
         if matches!(rejected, Some(Rejected::Invalid { .. })) {
             let identity = identify(&endpoint.kind_sources, endpoint.id_sources.sources(), headers, &payload, &body);
             let event = identity.map(|identity| Validated::again(identity, body));

@@ -10,7 +10,7 @@ use grapnel::admin::{
 use reqwest::{Response, StatusCode};
 use serde_json::Value;
 
-use super::{DELIVERIES, EVENTS, Server, arrival, now, start, start_with};
+use super::{DELIVERIES, ENDPOINT, EVENTS, Server, arrival, now, start, start_with};
 
 /// The token `developer` may do what the table says; `down` finds no API server. What is asked is kept.
 #[derive(Default)]
@@ -74,7 +74,11 @@ async fn every_path_asks_for_its_own_verb_and_resource() {
         (&format!("{EVENTS}/e1"), &all[..1]),
         (&format!("{EVENTS}?limit=1"), &all[..1]),
         (DELIVERIES, &all[1..2]),
+        (&format!("{ENDPOINT}/history"), &all[..1]),
+        (&format!("{EVENTS}/e1/preview?subscription=shop/billing"), &all[..2]),
         ("/api/v1/objects", &all[2..4]),
+        ("/api/v1/configuration", &all[2..4]),
+        ("/api/v1/configuration?namespace=shop&after=WebhookEndpoint/shop/orders", &all[4..]),
         ("/api/v1/objects?namespace=shop", &all[4..]),
     ] {
         assert_eq!(ask(&server, path, "developer").await.status(), StatusCode::OK, "{path}");

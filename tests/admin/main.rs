@@ -4,6 +4,7 @@
 mod cluster;
 mod contract;
 mod crowd;
+mod history;
 mod redeliver;
 mod status;
 mod watching;
@@ -230,6 +231,7 @@ fn ids(page: &Value) -> Vec<&str> {
 }
 
 const EVENTS: &str = "/api/v1/namespaces/shop/endpoints/orders/events";
+const ENDPOINT: &str = "/api/v1/namespaces/shop/endpoints/orders";
 const DELIVERIES: &str = "/api/v1/namespaces/shop/subscriptions/billing/deliveries";
 
 #[tokio::test]

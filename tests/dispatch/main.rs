@@ -17,6 +17,7 @@ mod ordering;
 mod outages;
 mod requests;
 mod services;
+mod shadow;
 mod stage;
 mod tenure;
 mod throttle;

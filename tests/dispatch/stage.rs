@@ -18,7 +18,7 @@ use grapnel::{
     dispatch::{Client, ClientOptions, Consumers, DispatchError, Dispatcher},
     telemetry::{metrics::Metrics, spans::Spans},
 };
-use grapnel_api::{Format, Incarnation, ObjectKey, Ordering as EventOrder, StartFrom};
+use grapnel_api::{DeliveryMode, Format, Incarnation, ObjectKey, Ordering as EventOrder, StartFrom};
 use grapnel_delivery::{
     breaker::BreakerPolicy,
     egress::{EgressPolicy, Reach},
@@ -142,6 +142,7 @@ pub(crate) fn subscription(name: &str, url: &Url, metrics: &Metrics) -> Subscrip
         dead_letter_retention: Duration::from_secs(3600),
         dead_letter_endpoint: None,
         start_from: StartFrom::Now,
+        mode: DeliveryMode::Deliver,
         suspended: false,
         facts: Arc::new(SubscriptionFacts::default()),
         metrics: metrics.subscription(&key.namespace, &key.name),

@@ -6,6 +6,7 @@ mod commands;
 mod eval;
 mod expressions;
 mod journal;
+mod plan;
 mod providers;
 mod redeliver;
 mod reload;

@@ -146,6 +146,8 @@ pub enum Reason {
     TargetGone,
     /// Parked by `suspend`.
     Suspended,
+    /// Nothing is sent, by `mode: Shadow`.
+    Shadow,
     /// Another writer overwrites the status.
     OverwrittenByAnother,
     /// Being deleted, when all events are settled (`deletionPolicy: Drain`).
@@ -205,6 +207,7 @@ impl Reason {
             Self::CircuitOpen => "CircuitOpen",
             Self::TargetGone => "TargetGone",
             Self::Suspended => "Suspended",
+            Self::Shadow => "Shadow",
             Self::OverwrittenByAnother => "OverwrittenByAnother",
             Self::Draining => "Draining",
             Self::RouteAccepted => "RouteAccepted",

@@ -45,9 +45,9 @@ pub use route::{GatewayRoute, ParentReference};
 pub use scalar::{ByteSize, Factor, GoDuration};
 pub use selector::{LabelOperator, LabelRequirement, LabelSelector};
 pub use subscription::{
-    DeadLetter, DeletionPolicy, DeliveryFailure, DeliverySuccess, EndpointReference, Format, Jitter, OutboundRateLimit,
-    OwnEndpointReference, Retry, Signing, SigningScheme, StartFrom, WebhookSubscription, WebhookSubscriptionSpec,
-    WebhookSubscriptionStatus,
+    DeadLetter, DeletionPolicy, DeliveryFailure, DeliveryMode, DeliverySuccess, EndpointReference, Format, Jitter,
+    OutboundRateLimit, OwnEndpointReference, Retry, ShadowCounts, Signing, SigningScheme, StartFrom,
+    WebhookSubscription, WebhookSubscriptionSpec, WebhookSubscriptionStatus,
 };
 pub use target::{
     BasicAuth, BearerAuth, CertificateSource, ClientAuthentication, ClientCredentials, HeaderFromSecret, HeaderValue,

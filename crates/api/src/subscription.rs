@@ -45,6 +45,7 @@ use super::{CircuitBreaker, Factor, GoDuration, KeyReference, Ordering, Target, 
     printcolumn(name = "Retrying", type_ = "integer", json_path = ".status.retrying"),
     printcolumn(name = "Dead", type_ = "integer", json_path = ".status.deadLettered"),
     printcolumn(name = "Suspended", type_ = "boolean", json_path = ".spec.suspend"),
+    printcolumn(name = "Mode", type_ = "string", json_path = ".spec.mode", priority = 1),
     printcolumn(
         name = "Reason",
         type_ = "string",
@@ -169,6 +170,13 @@ pub struct WebhookSubscriptionSpec {
     #[schemars(extend("default" = false))]
     pub suspend: Option<bool>,
 
+    /// Deliver, or Shadow: eventTypes, filter and transform are applied to every event and counted, and nothing is sent;
+    /// each event is settled as skipped (reason shadow). A change to Deliver takes effect with the next event. A change
+    /// to Shadow also settles the events that are not delivered yet: suspend retains them. Defaults to Deliver.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = "Deliver"))]
+    pub mode: Option<DeliveryMode>,
+
     /// What happens to unsettled events on deletion: Drop (they are abandoned: the operator counts them, logs a warning
     /// and publishes the Event DeliveriesAbandoned) or Drain (a finalizer holds the object until every event is
     /// delivered, skipped or dead-lettered). Drain needs a cluster: a manifest file that is removed is gone at once.
@@ -176,6 +184,16 @@ pub struct WebhookSubscriptionSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = "Drop"))]
     pub deletion_policy: Option<DeletionPolicy>,
+}
+
+/// Deliver or Shadow. Defaults to Deliver.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum DeliveryMode {
+    /// Events are sent.
+    #[default]
+    Deliver,
+    /// Events are filtered and transformed, and not sent.
+    Shadow,
 }
 
 /// What happens to unsettled events on deletion: Drop or Drain. Defaults to Drop.
@@ -379,6 +397,9 @@ pub struct WebhookSubscriptionStatus {
     /// Events delivered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivered: Option<u64>,
+    /// What spec.mode Shadow has counted, since it was first set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<ShadowCounts>,
     /// The last successful delivery.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_delivery: Option<DeliverySuccess>,
@@ -388,6 +409,16 @@ pub struct WebhookSubscriptionStatus {
     /// The operator that wrote this status: namespace and name of its Lease.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub writer: Option<String>,
+}
+
+/// Events that a subscription has processed with spec.mode Shadow.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct ShadowCounts {
+    /// Events that would have been sent.
+    pub would_send: u64,
+    /// Events whose filter or transform failed.
+    pub failed: u64,
 }
 
 /// A successful delivery.

@@ -132,6 +132,8 @@ pub enum SkipReason {
     Filter,
     /// `eventTypes` does not match the event type.
     Type,
+    /// The subscription only records what it would have sent (`mode: Shadow`).
+    Shadow,
 }
 
 impl SkipReason {
@@ -140,6 +142,7 @@ impl SkipReason {
         match self {
             Self::Filter => "filter",
             Self::Type => "type",
+            Self::Shadow => "shadow",
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Deliveries of a subscription.
 
+use grapnel_api::DeliveryMode;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::JsonSchema;
@@ -26,6 +27,9 @@ pub struct Sending {
     /// Whether the subscription is suspended; absent while no version of it is in use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspended: Option<bool>,
+    /// The subscription's mode, if it is Shadow: nothing is sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<DeliveryMode>,
     /// State of the circuit to the receiver, before a probe that the request asks for; absent if this process does not
     /// deliver for the subscription.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -165,4 +169,6 @@ pub enum ItemSkip {
     Filter,
     /// `eventTypes` does not match the type.
     Type,
+    /// `mode` is Shadow: the event would have been sent, or `filter` or `transform` failed.
+    Shadow,
 }

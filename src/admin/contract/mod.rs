@@ -4,16 +4,20 @@
 //! them. Doc comments here become descriptions in that document, where some types have shorter names: the Rust names are
 //! unique in the workspace.
 
+mod configuration;
 mod delivery;
 mod event;
+mod history;
 mod object;
 mod operation;
 mod page;
 mod problem;
 mod redelivery;
 
+pub use configuration::{ConfigurationPage, ConfiguredObject};
 pub use delivery::{CircuitName, DeliveriesPage, DeliveryItem, ItemFailure, ItemOutcome, ItemSkip, ItemState, Sending};
 pub use event::{EventDetail, EventHeader, EventItem};
+pub use history::{HistoryPage, PreviewItem};
 pub use object::{EndpointItem, ObjectItem, SubscriptionItem};
 pub use operation::{Operation, QueryParameter, Success};
 pub use page::{ListOrder, Page};

@@ -4,8 +4,8 @@ use axum::http::Method;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::{
-    DeliveriesPage, ErrorCode, EventDetail, EventItem, ItemState, ListOrder, ObjectItem, Page, RedeliveryOrder,
-    RedeliveryResult, ResumeOrder, ResumeResult,
+    ConfigurationPage, DeliveriesPage, ErrorCode, EventDetail, EventItem, HistoryPage, ItemState, ListOrder,
+    ObjectItem, Page, PreviewItem, RedeliveryOrder, RedeliveryResult, ResumeOrder, ResumeResult,
 };
 use crate::admin::limits::{ADMIN_LIST_DEFAULT, ADMIN_LIST_MAX};
 
@@ -14,10 +14,16 @@ use crate::admin::limits::{ADMIN_LIST_DEFAULT, ADMIN_LIST_MAX};
 pub enum Operation {
     /// Lists objects.
     ListObjects,
+    /// Returns the specs of all objects.
+    ShowConfiguration,
     /// Lists the events of an endpoint.
     ListEvents,
+    /// Lists the events of an endpoint with their bodies.
+    ListHistory,
     /// Shows an event.
     ShowEvent,
+    /// Shows what a subscription makes of an event.
+    PreviewDelivery,
     /// Lists the deliveries of a subscription.
     ListDeliveries,
     /// Redelivers events.
@@ -57,6 +63,13 @@ const NAMESPACE: QueryParameter = QueryParameter {
     about: "Only objects of this namespace. In a cluster, roles of the namespace then suffice.",
     schema: text,
 };
+const AFTER_OBJECT: QueryParameter = QueryParameter {
+    name: "after",
+    about: "Continues a list: the `continue` of the previous page, with the same `namespace`.",
+    schema: text,
+};
+const SUBSCRIPTION: QueryParameter =
+    QueryParameter { name: "subscription", about: "The subscription, as NAMESPACE/NAME. Required.", schema: text };
 const TYPE: QueryParameter = QueryParameter {
     name: "type",
     about: "Only events whose type matches this glob, such as `invoice.*`.",
@@ -107,10 +120,13 @@ fn any_object(_: &mut SchemaGenerator) -> Schema {
 
 impl Operation {
     /// All operations.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::ListObjects,
+        Self::ShowConfiguration,
         Self::ListEvents,
+        Self::ListHistory,
         Self::ShowEvent,
+        Self::PreviewDelivery,
         Self::ListDeliveries,
         Self::Redeliver,
         Self::Resume,
@@ -124,6 +140,9 @@ impl Operation {
     pub fn path(self) -> &'static str {
         match self {
             Self::ListObjects => "/api/v1/objects",
+            Self::ShowConfiguration => "/api/v1/configuration",
+            Self::ListHistory => "/api/v1/namespaces/{namespace}/endpoints/{name}/history",
+            Self::PreviewDelivery => "/api/v1/namespaces/{namespace}/endpoints/{name}/events/{id}/preview",
             Self::ListEvents => "/api/v1/namespaces/{namespace}/endpoints/{name}/events",
             Self::ShowEvent => "/api/v1/namespaces/{namespace}/endpoints/{name}/events/{id}",
             Self::ListDeliveries => "/api/v1/namespaces/{namespace}/subscriptions/{name}/deliveries",
@@ -148,6 +167,9 @@ impl Operation {
     pub fn id(self) -> &'static str {
         match self {
             Self::ListObjects => "listObjects",
+            Self::ShowConfiguration => "showConfiguration",
+            Self::ListHistory => "listHistory",
+            Self::PreviewDelivery => "previewDelivery",
             Self::ListEvents => "listEvents",
             Self::ShowEvent => "showEvent",
             Self::ListDeliveries => "listDeliveries",
@@ -164,6 +186,11 @@ impl Operation {
     pub fn about(self) -> &'static str {
         match self {
             Self::ListObjects => "Lists endpoints and subscriptions with their statuses",
+            Self::ShowConfiguration => "Returns the specs of endpoints and subscriptions, and the operator's version",
+            Self::ListHistory => "Lists the events of an endpoint with their headers and bodies",
+            Self::PreviewDelivery => {
+                "Shows what a subscription, as configured now, makes of the newest event of an id; nothing is sent"
+            }
             Self::ListEvents => "Lists the events that an endpoint has accepted",
             Self::ShowEvent => "Shows the newest event of an id, with its headers and body",
             Self::ListDeliveries => "Lists the deliveries of a subscription and their outcomes",
@@ -183,6 +210,9 @@ impl Operation {
     pub fn query(self) -> &'static [QueryParameter] {
         match self {
             Self::ListObjects => &[NAMESPACE],
+            Self::ShowConfiguration => &[NAMESPACE, AFTER_OBJECT],
+            Self::ListHistory => &[SINCE, ORDER, LIMIT, AFTER],
+            Self::PreviewDelivery => &[SUBSCRIPTION],
             Self::ListEvents => &[TYPE, SINCE, ORDER, LIMIT, AFTER],
             Self::ListDeliveries => &[STATE, ORDER, LIMIT, AFTER],
             _ => &[],
@@ -202,6 +232,9 @@ impl Operation {
     pub fn success(self) -> Success {
         match self {
             Self::ListObjects => Success::Json(of::<Page<ObjectItem>>),
+            Self::ShowConfiguration => Success::Json(of::<ConfigurationPage>),
+            Self::ListHistory => Success::Json(of::<HistoryPage>),
+            Self::PreviewDelivery => Success::Json(of::<PreviewItem>),
             Self::ListEvents => Success::Json(of::<Page<EventItem>>),
             Self::ShowEvent => Success::Json(of::<EventDetail>),
             Self::ListDeliveries => Success::Json(of::<DeliveriesPage>),
@@ -221,7 +254,9 @@ impl Operation {
         };
         match self {
             Self::ListObjects => &[InvalidParameter, Unauthorized, Forbidden, Unavailable],
-            Self::ListEvents | Self::ShowEvent | Self::ListDeliveries => {
+            // An operator of an earlier version has no such path.
+            Self::ShowConfiguration => &[InvalidParameter, Unauthorized, Forbidden, NotFound, Unavailable],
+            Self::ListEvents | Self::ListHistory | Self::ShowEvent | Self::PreviewDelivery | Self::ListDeliveries => {
                 &[InvalidParameter, Unauthorized, Forbidden, NotFound, Internal, Unavailable]
             }
             Self::Redeliver | Self::Resume => &[

@@ -182,6 +182,7 @@ pub(super) fn read(
     let format = spec.format.unwrap_or(grapnel_api::Format::Original);
     let ordering = spec.ordering.unwrap_or(grapnel_api::Ordering::Unordered);
     let start_from = spec.start_from.unwrap_or(grapnel_api::StartFrom::Now);
+    let mode = spec.mode.unwrap_or_default();
     let suspended = spec.suspend.unwrap_or(false);
     Some(move |delivered: SubscriptionInputs<'_>| Subscription {
         key,
@@ -204,6 +205,7 @@ pub(super) fn read(
         dead_letter_retention,
         dead_letter_endpoint: delivered.dead_letter_endpoint,
         start_from,
+        mode,
         suspended,
         facts: delivered.facts,
         metrics: delivered.metrics,

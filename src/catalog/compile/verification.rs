@@ -191,6 +191,9 @@ fn hmac_scheme(hmac: &Field<'_, grapnel_api::Hmac>) -> Option<SignatureScheme> {
 
 /// Resolves the secrets and prepares the keys. Keys that resolve are used; if none does, the endpoint is not served.
 pub(super) fn verifier(scheme: Option<Scheme>, verification: &Field<'_, Verification>) -> Option<Verifier> {
+    if !verification.options().verifies {
+        return verification.check(Verifier::new(Scheme::None, Vec::new()));
+    }
     let references = verification.at("secretRefs", &verification.secret_refs);
     let Some(scheme) = scheme else {
         // Missing Secrets are reported together with what is wrong with the scheme.
@@ -234,6 +237,7 @@ pub(super) fn verify_token(verification: &Field<'_, Verification>) -> Option<Sec
     let reference = preset.at("verifyToken", &preset.verify_token).given();
     let takes = matches!(Provider::of(preset.name).handshake, Handshake::MetaChallenge);
     match (reference, takes) {
+        (Some(_), true) if !verification.options().verifies => None,
         (Some(reference), true) => reference.secret().cloned(),
         (None, true) => preset.fail(Reason::InvalidSpec, format_args!("{} requires verifyToken", preset.name)),
         (Some(reference), false) => {

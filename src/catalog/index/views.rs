@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use grapnel_api::{Condition, ConditionType, ObjectKey, Reason, WebhookEndpointSpec, WebhookSubscriptionSpec};
+use grapnel_api::{
+    Condition, ConditionType, DeliveryMode, ObjectKey, Reason, WebhookEndpointSpec, WebhookSubscriptionSpec,
+};
 use grapnel_signature::{Provider, Scheme};
 
 use super::{
@@ -13,7 +15,7 @@ use super::{
 use crate::catalog::{
     compile::{self, Options},
     routing::{RouteSpec, RouteState},
-    status::{Facts, ObjectKind, ObjectView},
+    status::{Facts, ObjectKind, ObjectSpec, ObjectView},
 };
 
 /// The view of an endpoint. An unchanged view is reused. An endpoint whose path another one owns has neither path nor
@@ -67,6 +69,7 @@ fn of_endpoint_entry(key: &ObjectKey, entry: &EndpointEntry, path: Option<&str>,
         in_use,
         unusable,
         facts: Facts::Endpoint(Arc::clone(&entry.facts)),
+        spec: entry.applied.as_ref().map(|applied| ObjectSpec::Endpoint(Arc::clone(&applied.spec))),
     }
 }
 
@@ -106,6 +109,7 @@ fn of_subscription_entry(key: &ObjectKey, entry: &SubscriptionEntry) -> ObjectVi
         unusable,
         route: RouteSpec::Absent,
         facts: Facts::Subscription(Arc::clone(&entry.facts)),
+        spec: entry.applied.as_ref().map(|applied| ObjectSpec::Subscription(Arc::clone(&applied.spec))),
     }
 }
 
@@ -137,9 +141,12 @@ pub(super) fn of_endpoint(spec: &WebhookEndpointSpec) -> Own {
 
 /// Conditions specific to subscriptions that follow from their spec.
 pub(super) fn of_subscription(spec: &WebhookSubscriptionSpec) -> Vec<Condition> {
+    const SHADOW: &str = "spec.mode is Shadow: events are filtered, transformed and counted, and not sent";
     const MESSAGE: &str = "suspended by spec.suspend; events are retained";
     if spec.suspend.unwrap_or(false) {
         vec![Condition::fails(ConditionType::Delivering, Reason::Suspended, MESSAGE), suspended(MESSAGE)]
+    } else if spec.mode == Some(DeliveryMode::Shadow) {
+        vec![Condition::fails(ConditionType::Delivering, Reason::Shadow, SHADOW)]
     } else {
         Vec::new()
     }

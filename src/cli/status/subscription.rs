@@ -50,6 +50,9 @@ fn circuit(item: &SubscriptionItem, now: Timestamp) -> String {
     if item.sending.suspended == Some(true) {
         return "suspended".into();
     }
+    if item.sending.mode.is_some() {
+        return "shadow".into();
+    }
     let is_open = item.status.conditions.iter().any(|condition| condition.reason == Reason::CircuitOpen.as_str());
     match item.sending.circuit {
         Some(CircuitName::Closed) => match item.sending.asked_pause(now) {

@@ -6,6 +6,7 @@ use super::*;
 
 const SETTINGS: AdmissionSettings = AdmissionSettings {
     parked: false,
+    shadow: false,
     ordered: false,
     max_in_flight: 4,
     max_pause: Duration::from_secs(60),
@@ -292,4 +293,22 @@ proptest! {
         prop_assert!(admission.claim_limit(IDLE, false, after.clock).is_some());
         prop_assert!(matches!(admission.decide(IDLE, after, || Ok(())), AttemptDecision::Start(_)));
     }
+}
+
+#[test]
+fn a_change_of_the_mode_ends_what_the_receiver_has_caused() {
+    let mut admission = DeliveryAdmission::new(SETTINGS);
+    let permit = start(&mut admission, 0);
+    admission.ended(permit, true, at(0));
+    admission.pause(seconds(50), at(0));
+    assert_eq!(decide(&mut admission, IDLE, 1), until(50), "the circuit is open, and the receiver wants a pause");
+    let shadow = AdmissionSettings { shadow: true, ..SETTINGS };
+    admission.reconfigure(shadow, false, at(1));
+    assert!(admission.circuit().is_none() && admission.paused_until(at(1)).is_none());
+    for _ in 0..3 {
+        let permit = start(&mut admission, 2);
+        admission.released(permit);
+    }
+    admission.reconfigure(SETTINGS, false, at(3));
+    assert!(matches!(decide(&mut admission, Load { in_flight: 3, ..IDLE }, 3), AttemptDecision::Start(_)));
 }

@@ -48,6 +48,7 @@ pub(super) struct SubscriptionFamilies {
     paused: Family<Labels, Gauge>,
     passed_on: Family<OutcomeLabels, Counter>,
     skipped: Family<ReasonLabels, Counter>,
+    shadowed: Family<OutcomeLabels, Counter>,
     owners: Owners<SubscriptionMetrics>,
 }
 
@@ -64,6 +65,7 @@ impl SubscriptionFamilies {
             paused: Family::default(),
             passed_on: Family::default(),
             skipped: Family::default(),
+            shadowed: Family::default(),
             owners: Owners::default(),
         };
         registry.register("webhook_delivery_attempts", "Delivery attempts, by outcome", families.attempts.clone());
@@ -103,8 +105,13 @@ impl SubscriptionFamilies {
         );
         registry.register(
             "webhook_deliveries_skipped",
-            "Events skipped by a subscription, by reason (filter or type)",
+            "Events skipped by a subscription, by reason (filter, type or shadow)",
             families.skipped.clone(),
+        );
+        registry.register(
+            "webhook_shadow_deliveries",
+            "Events that a subscription with mode Shadow would have sent, or whose filter or transform failed, by outcome",
+            families.shadowed.clone(),
         );
         families
     }
@@ -128,6 +135,7 @@ pub struct SubscriptionMetrics {
     attempts: RwLock<HashMap<&'static str, Counter>>,
     passed_on: RwLock<HashMap<&'static str, Counter>>,
     skipped: RwLock<HashMap<&'static str, Counter>>,
+    shadowed: RwLock<HashMap<&'static str, Counter>>,
     /// Created by the first attempt, since it takes most of the memory of a subscription's series.
     duration: OnceLock<Histogram>,
     lag: OnceLock<Histogram>,
@@ -161,6 +169,7 @@ impl SubscriptionMetrics {
             attempts: RwLock::default(),
             passed_on: RwLock::default(),
             skipped: RwLock::default(),
+            shadowed: RwLock::default(),
             families,
             labels,
         }
@@ -181,6 +190,11 @@ impl SubscriptionMetrics {
     /// Counts an event that is not delivered. `reason` is one of a fixed set of words.
     pub fn skipped(&self, reason: &'static str) {
         count(&self.skipped, reason, || self.families.skipped.get_or_create_owned(&self.reason_labels(reason)));
+    }
+
+    /// Counts an event that mode Shadow has processed. `outcome` is `would_send` or one of the fixed failure reasons.
+    pub fn shadowed(&self, outcome: &'static str) {
+        count(&self.shadowed, outcome, || self.families.shadowed.get_or_create_owned(&self.outcome_labels(outcome)));
     }
 
     /// Records the time from the receipt of an event to its delivery.
@@ -246,6 +260,9 @@ impl Drop for SubscriptionMetrics {
             }
             for reason in self.skipped.read().keys() {
                 self.families.skipped.remove(&self.reason_labels(reason));
+            }
+            for outcome in self.shadowed.read().keys() {
+                self.families.shadowed.remove(&self.outcome_labels(outcome));
             }
             self.families.duration.remove(&self.labels);
             self.families.lag.remove(&self.labels);

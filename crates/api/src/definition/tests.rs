@@ -167,6 +167,7 @@ fn defaults_show_what_is_in_force() {
     assert_eq!(completed(&endpoint, json!({})), expected);
     let expected = json!({
         "format": "Original", "suspend": false, "ordering": "Unordered", "startFrom": "Now", "deletionPolicy": "Drop",
+        "mode": "Deliver",
         "maxInFlight": fields::IN_FLIGHT, "target": { "timeout": text(fields::DELIVERY_TIMEOUT) },
         "retry": {
             "maxAttempts": fields::ATTEMPTS, "initialDelay": text(fields::INITIAL_DELAY), "multiplier": fields::MULTIPLIER,

@@ -20,6 +20,7 @@ const SKIPPED_BY_TYPE: u8 = 3;
 const GONE: u8 = 4;
 const RETRY: u8 = 5;
 const DEAD: u8 = 6;
+const SKIPPED_BY_SHADOW: u8 = 7;
 
 /// Encodes ends of attempts of one consumer.
 pub(crate) fn encode_ends(ends: &[Ended]) -> Bytes {
@@ -43,6 +44,7 @@ pub(crate) fn encode_ends(ends: &[Ended]) -> Bytes {
             End::Delivered(_) => DELIVERED,
             End::Skipped { reason: SkipReason::Filter, .. } => SKIPPED_BY_FILTER,
             End::Skipped { reason: SkipReason::Type, .. } => SKIPPED_BY_TYPE,
+            End::Skipped { reason: SkipReason::Shadow, .. } => SKIPPED_BY_SHADOW,
             End::Gone => GONE,
             End::Retry { .. } => RETRY,
             End::Dead { .. } => DEAD,
@@ -110,6 +112,7 @@ pub(crate) fn decode_ends(mut row: Bytes) -> Result<Vec<Ended>> {
             }),
             SKIPPED_BY_FILTER => End::Skipped { reason: SkipReason::Filter, time },
             SKIPPED_BY_TYPE => End::Skipped { reason: SkipReason::Type, time },
+            SKIPPED_BY_SHADOW => End::Skipped { reason: SkipReason::Shadow, time },
             GONE => End::Gone,
             RETRY => {
                 let due = Micros(time.0.wrapping_add(get_zig(row, WHAT)?));

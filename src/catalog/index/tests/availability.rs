@@ -82,6 +82,26 @@ fn nothing_is_known_of_deliveries_while_the_subscription_is_refused() {
 }
 
 #[test]
+fn a_shadow_is_ready_and_does_not_deliver() {
+    let mut stage = Stage::new();
+    let mode = |mode: &str, suspend: bool, generation| {
+        let spec = json!({
+            "endpointRef": { "name": "orders" }, "target": { "url": "https://receiver.example" },
+            "mode": mode, "suspend": suspend,
+        });
+        Object::new("shop", "billing", spec).generation(generation).subscription()
+    };
+    stage.tell([open("shop", "orders").endpoint(), mode("Shadow", false, 1)]);
+    assert_eq!(delivering(&stage), (ConditionStatus::False, Reason::Shadow));
+    assert_eq!(subscription(&stage).1, Reason::Programmed);
+    assert!(stage.published.snapshot.subscription(&key("shop", "billing")).unwrap().is_shadow());
+    stage.tell([mode("Shadow", true, 2)]);
+    assert_eq!(delivering(&stage).1, Reason::Suspended, "nothing is even counted");
+    stage.tell([mode("Deliver", false, 3)]);
+    assert_eq!(delivering(&stage), (ConditionStatus::Unknown, Reason::NotAttempted));
+}
+
+#[test]
 fn references_are_named_by_their_kind() {
     let mut stage = Stage::new();
     let schema = json!({ "types": ["*"], "configMapRef": { "name": "absent", "key": "k" } });

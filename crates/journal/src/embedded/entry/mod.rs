@@ -22,12 +22,10 @@
 //! | `Removed`, `Damaged` | ranges |
 //!
 //! `sequences` and `ranges` are a var count and as many differences to the number before. An end is: zig difference to
-//! the
-//! sequence before, var sequence - first, var attempt, tag u8, zig time - base time; then by tag: 1 delivered: var
-//! status,
-//! var took; 2 skipped by filter, 3 skipped by type, 4 gone: nothing; 5 retry: zig due - time, failure; 6 dead:
-//! failure. A
-//! failure is var status (0 for none), var took, text reason, text message.
+//! the sequence before, var sequence - first, var attempt, tag u8, zig time - base time; then by tag: 1 delivered: var
+//! status, var took; 2 skipped by filter, 3 skipped by type, 4 gone, 7 skipped by mode Shadow: nothing; 5 retry: zig
+//! due - time, failure; 6 dead: failure. A failure is var status (0 for none), var took, text reason, text message. Tags
+//! are only added: a build that does not know one ignores its record, and delivers its events again.
 
 mod identity;
 mod state;

@@ -13,7 +13,7 @@ use crate::{
 fn ended() -> impl Strategy<Value = Ended> {
     let time = -1_000_000_000_000_000i64..4_000_000_000_000_000;
     let texts = ("[a-z]{0,9}", any::<String>());
-    (any::<u64>(), 0u64..300, any::<u32>(), 0u8..6, time, any::<i32>(), any::<u16>(), texts).prop_map(
+    (any::<u64>(), 0u64..300, any::<u32>(), 0u8..7, time, any::<i32>(), any::<u16>(), texts).prop_map(
         |(sequence, covered, attempt, tag, time, took, status, (reason, message))| {
             let (time, took) = (Micros(time), Duration::from_micros(took.unsigned_abs().into()));
             let status = (status != 0).then_some(status);
@@ -29,6 +29,7 @@ fn ended() -> impl Strategy<Value = Ended> {
                 1 => End::Skipped { reason: SkipReason::Filter, time },
                 2 => End::Skipped { reason: SkipReason::Type, time },
                 3 => End::Gone,
+                5 => End::Skipped { reason: SkipReason::Shadow, time },
                 4 => End::Retry { due: Micros(time.0 + 77), failure: failure() },
                 _ => End::Dead { failure: failure() },
             };

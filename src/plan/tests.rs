@@ -1,0 +1,263 @@
+use bytes::Bytes;
+use grapnel_api::{ObjectKey, WebhookEndpoint, WebhookSubscription};
+use grapnel_journal::StoredEvent;
+use jiff::Timestamp;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::catalog::{Age, Applied, Change, Class};
+
+fn key(name: &str) -> ObjectKey {
+    ObjectKey::new("shop", name)
+}
+
+/// An endpoint that takes everything, with these fields.
+fn endpoint(fields: Value) -> Change {
+    let mut spec = json!({ "verification": { "none": {} } });
+    spec.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    let object = WebhookEndpoint::new("orders", serde_json::from_value(spec).unwrap());
+    Change::Endpoint(Box::new(Applied { key: key("orders"), object, source: None, age: Age::default(), uid: None }))
+}
+
+/// A subscription of that endpoint with these fields. Its Secret is nowhere.
+fn subscription(name: &str, fields: Value) -> Change {
+    let mut spec = json!({
+        "endpointRef": { "name": "orders" },
+        "target": { "urlFrom": { "secretKeyRef": { "name": "receiver", "key": "url" } } },
+        "signing": { "scheme": "StandardWebhooks", "secretRefs": [{ "name": "signing", "key": "key" }] },
+    });
+    spec.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    let object = WebhookSubscription::new(name, serde_json::from_value(spec).unwrap());
+    Change::Subscription(Box::new(Applied { key: key(name), object, source: None, age: Age::default(), uid: None }))
+}
+
+fn event(sequence: u64, body: &str) -> StoredEvent {
+    StoredEvent {
+        sequence,
+        id: format!("evt_{sequence}").into(),
+        kind: "order.created".into(),
+        received: Timestamp::UNIX_EPOCH,
+        content_type: Some("application/json".into()),
+        remote: Some("192.0.2.7".parse().unwrap()),
+        headers: vec![
+            ("ce-type".into(), Bytes::from_static(b"order.created")),
+            ("webhook-id".into(), Bytes::from(format!("evt_{sequence}"))),
+        ],
+        body: Bytes::copy_from_slice(body.as_bytes()),
+    }
+}
+
+/// The report on ten events with the amounts 1 to 10.
+fn plan(old: Vec<Change>, new: Vec<Change>) -> Report {
+    let version = |changes| Configuration::compile(changes, &Class::Any);
+    let mut rehearsal = Rehearsal::new(version(old), version(new));
+    for endpoint in rehearsal.endpoints() {
+        for amount in 1..=10 {
+            rehearsal.observe(&endpoint, &event(amount, &format!(r#"{{"amount":{amount}}}"#)));
+        }
+    }
+    rehearsal.finish(&BTreeMap::from([(key("billing"), Undelivered { unsettled: 4, dead_lettered: 2 })]))
+}
+
+fn only<T>(mut items: Vec<T>) -> T {
+    assert_eq!(items.len(), 1);
+    items.remove(0)
+}
+
+#[test]
+fn nothing_differs_between_equal_versions() {
+    let version = || vec![endpoint(json!({})), subscription("billing", json!({ "filter": "payload.amount > 3" }))];
+    assert_eq!(plan(version(), version()), Report::default());
+    // What an API server adds is no change.
+    let explicit =
+        subscription("billing", json!({ "filter": "payload.amount > 3", "suspend": false, "mode": "Deliver" }));
+    assert_eq!(plan(version(), vec![endpoint(json!({})), explicit]), Report::default());
+}
+
+#[test]
+fn a_filter_has_more_and_fewer() {
+    let with = |filter: &str| vec![endpoint(json!({})), subscription("billing", json!({ "filter": filter }))];
+    let report = plan(with("payload.amount > 3"), with("payload.amount < 6"));
+    assert!(report.changed && report.endpoints.is_empty() && report.notes.is_empty(), "{report:?}");
+    let billing = only(report.subscriptions);
+    assert_eq!((billing.delivered_before, billing.delivered_after, billing.events), (7, 5, 10));
+    assert_eq!((billing.more.count, billing.fewer.count), (3, 5));
+    assert_eq!(billing.fewer.reasons, BTreeMap::from([("filter", 5)]));
+    let ids: Vec<_> = billing.more.examples.iter().map(|example| &*example.id).collect();
+    assert_eq!(ids, ["evt_1", "evt_2", "evt_3"]);
+    assert_eq!(billing.fields, ["filter"]);
+    let same = plan(with("payload.amount > 3"), with("!(payload.amount <= 3)"));
+    assert!(!same.changed && same.subscriptions.len() == 1, "another text with the same meaning: {same:?}");
+}
+
+#[test]
+fn a_transformation_has_another_body_or_fails() {
+    let with = |transform: &str| vec![endpoint(json!({})), subscription("billing", json!({ "transform": transform }))];
+    let billing = only(plan(with("{'a': payload.amount}"), with("{'b': payload.amount}")).subscriptions);
+    assert_eq!((billing.bodies_changed, billing.fewer.count), (10, 0));
+    let signed: Vec<_> = billing.body_change.unwrap().diff.iter().map(DiffLine::signed).collect();
+    assert_eq!(signed, ["  {", "-   \"a\": 1", "+   \"b\": 1", "  }"]);
+    let failing = only(plan(with("payload"), with("payload.amount > 8 ? payload.absent : payload")).subscriptions);
+    assert_eq!((failing.failing.count, failing.fewer.reasons), (2, BTreeMap::from([("fails", 2)])));
+    assert!(failing.failing.examples[0].message.as_ref().unwrap().starts_with("transform, "));
+}
+
+#[test]
+fn an_endpoint_refuses_what_its_schema_types_and_sources_exclude() {
+    let reader = || subscription("billing", json!({}));
+    let old = || vec![endpoint(json!({})), reader()];
+    let schema = json!({ "properties": { "amount": { "maximum": 7 } } });
+    let of = |fields: Value| plan(old(), vec![endpoint(fields), reader()]);
+    let report = of(json!({ "schemas": [{ "types": ["order.*"], "schema": schema }] }));
+    let orders = only(report.endpoints);
+    assert_eq!((orders.refused.count, orders.refused.reasons), (3, BTreeMap::from([("schema_violation", 3)])));
+    let billing = only(report.subscriptions);
+    assert_eq!((billing.change, billing.fewer.reasons), (DifferenceKind::Affected, BTreeMap::from([("refused", 3)])));
+    for (fields, code) in [
+        (json!({ "unmatchedTypes": "Reject" }), "unknown_event_type"),
+        (json!({ "event": { "id": { "pointer": "/id" } } }), "malformed_payload"),
+        (json!({ "allowedSources": ["198.51.100.0/24"] }), "source_not_allowed"),
+        (json!({ "suspend": true }), "suspended"),
+        (json!({ "limits": { "bodyBytes": "10" } }), "body_too_large"),
+    ] {
+        let report = of(fields);
+        assert_eq!(only(report.endpoints).refused.reasons, BTreeMap::from([(code, 10)]), "{code}");
+        assert!(report.changed);
+    }
+    // The other way round they are accepted.
+    let report = plan(vec![endpoint(json!({ "unmatchedTypes": "Reject" })), reader()], old());
+    assert_eq!(only(report.endpoints).accepted.count, 10);
+}
+
+#[test]
+fn an_endpoint_gives_other_types_and_ids() {
+    let reader = || subscription("billing", json!({ "eventTypes": ["order.*"] }));
+    let new = endpoint(
+        json!({ "event": { "type": { "value": "sale" }, "id": { "expression": "'n' + string(payload.amount)" } } }),
+    );
+    let report = plan(vec![endpoint(json!({})), reader()], vec![new, reader()]);
+    let orders = only(report.endpoints);
+    assert_eq!((orders.type_changed.count, orders.id_changed.count, orders.refused.count), (10, 10, 0));
+    assert_eq!(orders.type_changed.examples[0].message.as_deref(), Some("sale instead of order.created"));
+    assert_eq!(only(report.subscriptions).fewer.reasons, BTreeMap::from([("type", 10)]));
+}
+
+#[test]
+fn objects_come_and_go() {
+    let billing = || subscription("billing", json!({}));
+    let report = plan(vec![endpoint(json!({})), billing()], vec![endpoint(json!({}))]);
+    let gone = only(report.subscriptions);
+    assert_eq!((gone.change, gone.fewer.count), (DifferenceKind::Deleted, 10));
+    assert_eq!(gone.undelivered, Some(Undelivered { unsettled: 4, dead_lettered: 2 }));
+    let new = subscription("audit", json!({ "filter": "payload.amount == 1" }));
+    let report = plan(vec![endpoint(json!({})), billing()], vec![endpoint(json!({})), billing(), new]);
+    let added = only(report.subscriptions);
+    assert_eq!((added.change, added.more.count, added.events), (DifferenceKind::Added, 1, 10));
+    let report = plan(vec![endpoint(json!({})), billing()], Vec::new());
+    assert_eq!(only(report.endpoints).refused.reasons, BTreeMap::from([("not_found", 10)]));
+    let report = plan(Vec::new(), vec![endpoint(json!({})), billing()]);
+    assert!(report.changed && report.events == 0, "a new endpoint has no events: {report:?}");
+}
+
+#[test]
+fn a_shadow_delivers_nothing() {
+    let with = |mode: &str| vec![endpoint(json!({})), subscription("billing", json!({ "mode": mode }))];
+    let billing = only(plan(with("Deliver"), with("Shadow")).subscriptions);
+    assert_eq!(billing.fewer.reasons, BTreeMap::from([("shadow", 10)]));
+    assert_eq!(only(plan(with("Shadow"), with("Deliver")).subscriptions).more.count, 10);
+    let shadow = |filter: &str| {
+        vec![endpoint(json!({})), subscription("billing", json!({ "mode": "Shadow", "filter": filter }))]
+    };
+    let report = plan(shadow("payload.amount > 3"), shadow("payload.amount > 4"));
+    assert_eq!(only(report.subscriptions).fewer.reasons, BTreeMap::from([("filter", 1)]), "what it would send counts");
+}
+
+#[test]
+fn what_a_rehearsal_does_not_show_is_named() {
+    let with =
+        |retry: u32| vec![endpoint(json!({})), subscription("billing", json!({ "retry": { "maxAttempts": retry } }))];
+    let report = plan(with(3), with(4));
+    assert!(report.changed, "its effect is not known");
+    let billing = only(report.subscriptions);
+    assert_eq!(billing.not_rehearsed, ["retry.maxAttempts"]);
+    let text = report_text(&with(3), &with(4));
+    assert!(text.contains("not rehearsed: retry.maxAttempts"), "{text}");
+    // A schema in a ConfigMap that is nowhere.
+    let new = endpoint(json!({ "schemas": [{ "types": ["*"], "configMapRef": { "name": "s", "key": "k" } }] }));
+    let report = plan(vec![endpoint(json!({}))], vec![new]);
+    assert!(
+        report.changed
+            && report.notes[0].contains("not tried")
+            && report.notes[0].contains("WebhookEndpoint shop/orders"),
+        "{report:?}"
+    );
+}
+
+/// The operator does not show ConfigMaps: what it has stored counts as accepted by them.
+#[test]
+fn a_schema_of_a_config_map_is_tried_as_it_is_among_the_files() {
+    let with = || endpoint(json!({ "schemas": [{ "types": ["*"], "configMapRef": { "name": "s", "key": "k" } }] }));
+    let map = |schema: Value| Change::ConfigMap(key("s"), Some(BTreeMap::from([("k".to_owned(), schema.to_string())])));
+    let reader = || subscription("billing", json!({}));
+    let of = |schema: Value| plan(vec![with(), reader()], vec![map(schema), with(), reader()]);
+    let report = of(json!({ "properties": { "amount": { "maximum": 7 } } }));
+    assert_eq!(only(report.endpoints).refused.count, 3);
+    assert_eq!(only(report.subscriptions).fewer.count, 3);
+    assert!(report.changed && report.notes[0].contains("counts as having accepted"), "{:?}", report.notes);
+    let same = of(json!({ "properties": { "amount": { "maximum": 10 } } }));
+    assert!(!same.changed && same.endpoints.is_empty() && same.subscriptions.is_empty(), "{same:?}");
+    // Nothing is said of a ConfigMap that is nowhere, if nothing else changes.
+    assert_eq!(plan(vec![with()], vec![with()]), Report::default());
+}
+
+fn report_text(old: &[Change], new: &[Change]) -> String {
+    let again = |changes: &[Change]| -> Vec<Change> {
+        changes
+            .iter()
+            .map(|change| match change {
+                Change::Endpoint(applied) => Change::Endpoint(applied.clone()),
+                Change::Subscription(applied) => Change::Subscription(applied.clone()),
+                _ => unreachable!(),
+            })
+            .collect()
+    };
+    plan(again(old), again(new)).lines().join("\n")
+}
+
+#[test]
+fn texts_of_events_are_no_markup() {
+    let with = |filter: &str| {
+        Configuration::compile(
+            vec![endpoint(json!({})), subscription("billing", json!({ "filter": filter }))],
+            &Class::Any,
+        )
+    };
+    let mut rehearsal = Rehearsal::new(with("false"), with("true"));
+    let hostile = StoredEvent { id: "```\n<script>".into(), ..event(1, "{}") };
+    rehearsal.observe(&key("orders"), &hostile);
+    let markdown = rehearsal.finish(&BTreeMap::new()).markdown();
+    assert!(markdown.contains("````text") && markdown.contains("\u{fffd}<script>"), "{markdown}");
+}
+
+proptest! {
+    /// For every pair of filters the numbers add up, and swapping the versions swaps more and fewer.
+    #[test]
+    fn numbers_add_up(one in 0..12_i64, other in 0..12_i64, up: bool) {
+        let filter = |bound: i64, up: bool| format!("payload.amount {} {bound}", if up { ">" } else { "<=" });
+        let with = |bound, up| vec![endpoint(json!({})), subscription("billing", json!({ "filter": filter(bound, up) }))];
+        let report = plan(with(one, true), with(other, up));
+        let back = plan(with(other, up), with(one, true));
+        prop_assert_eq!(report.changed, back.changed);
+        for (there, back) in report.subscriptions.iter().zip(&back.subscriptions) {
+            prop_assert_eq!(there.delivered_before + there.more.count, there.delivered_after + there.fewer.count);
+            prop_assert_eq!((there.more.count, there.fewer.count), (back.fewer.count, back.more.count));
+            prop_assert_eq!(there.bodies_changed, 0);
+            prop_assert!(there.more.examples.len() <= limits::PLAN_EXAMPLES);
+        }
+        let differs = (1..=10).any(|amount| (amount > one) != if up { amount > other } else { amount <= other });
+        prop_assert_eq!(report.changed, differs);
+    }
+}
