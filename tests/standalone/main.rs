@@ -9,6 +9,7 @@ mod journal;
 mod providers;
 mod redeliver;
 mod reload;
+mod replays;
 mod restart;
 mod start;
 mod targets;

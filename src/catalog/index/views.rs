@@ -6,7 +6,7 @@ use grapnel_api::{Condition, ConditionType, ObjectKey, Reason, WebhookEndpointSp
 use grapnel_signature::{Provider, Scheme};
 
 use super::{
-    EndpointEntry, SubscriptionEntry,
+    EndpointEntry, ReplayEntry, SubscriptionEntry,
     entry::{Own, Shown},
     path_ownership::PathOwners,
 };
@@ -59,6 +59,7 @@ fn of_endpoint_entry(key: &ObjectKey, entry: &EndpointEntry, path: Option<&str>,
         generation,
         source,
         endpoint_ref: None,
+        subscription_ref: None,
         url: path.and_then(|path| options.url(&key.namespace, path)).map(Arc::from),
         path: path.map(|path| options.path(&key.namespace, path).into()),
         route: route(entry, path, options),
@@ -98,6 +99,7 @@ fn of_subscription_entry(key: &ObjectKey, entry: &SubscriptionEntry) -> ObjectVi
         generation,
         source,
         endpoint_ref: entry.applied.as_ref().map(|applied| compile::endpoint_of(key, &applied.spec)),
+        subscription_ref: None,
         path: None,
         url: None,
         event_id_from: None,
@@ -107,6 +109,32 @@ fn of_subscription_entry(key: &ObjectKey, entry: &SubscriptionEntry) -> ObjectVi
         route: RouteSpec::Absent,
         facts: Facts::Subscription(Arc::clone(&entry.facts)),
     }
+}
+
+/// The view of a replay. An unchanged view is reused.
+pub(super) fn replay(key: &ObjectKey, entry: &mut ReplayEntry) -> ObjectView {
+    if let Some(view) = &entry.view {
+        return view.clone();
+    }
+    let Shown { uid, generation, source, conditions, in_use, unusable } = entry.shown();
+    let view = ObjectView {
+        kind: ObjectKind::Replay,
+        key: key.clone(),
+        uid,
+        generation,
+        source,
+        endpoint_ref: None,
+        subscription_ref: entry.applied.as_ref().map(|applied| compile::subscription_of(key, &applied.spec)),
+        path: None,
+        url: None,
+        event_id_from: None,
+        conditions,
+        in_use,
+        unusable,
+        route: RouteSpec::Absent,
+        facts: Facts::Replay(Arc::clone(&entry.facts)),
+    };
+    entry.view.insert(view).clone()
 }
 
 /// Conditions specific to endpoints.

@@ -35,7 +35,7 @@ pub(super) struct Schedule<K> {
 }
 
 /// Number of kinds.
-pub(super) const LANES: usize = 2;
+pub(super) const LANES: usize = 3;
 
 /// The objects of one kind.
 struct Lane<K> {
