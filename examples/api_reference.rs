@@ -9,7 +9,7 @@ fn main() -> anyhow::Result<()> {
     println!("# API reference: `{GROUP}/{VERSION}`\n");
     println!("Generated from the CRDs; the same texts are what `kubectl explain` shows.\n");
     println!("Durations are written as Go does (`250ms`, `10s`, `1h30m`), sizes as Kubernetes does (`512Ki`, `1Mi`).");
-    for definition in [definition::endpoint(), definition::subscription()] {
+    for definition in definition::all() {
         let names = &definition["spec"]["names"];
         let schema = definition::schema(&definition).context("a definition has no schema")?;
         let kind = names["kind"].as_str().unwrap_or_default();

@@ -1,6 +1,6 @@
 //! Prints every bound as Markdown: `just generate` keeps docs/limits.md up to date with it.
 
-use grapnel::{admin, catalog, cli, controller, dispatch, files, ingress, plan, runtime, telemetry};
+use grapnel::{admin, catalog, cli, controller, dispatch, files, ingress, plan, replay, runtime, telemetry};
 use grapnel_values::bounds::Bound;
 
 /// Where the constants are, what they bound, and the constants.
@@ -14,6 +14,7 @@ const PARTS: &[(&str, &str, &[Bound])] = &[
     ("crates/delivery", "Retries, breakers and rates", grapnel_delivery::limits::BOUNDS),
     ("crates/journal", "Journal", grapnel_journal::limits::BOUNDS),
     ("src/dispatch", "Deliveries", dispatch::limits::BOUNDS),
+    ("src/replay", "Replays", replay::limits::BOUNDS),
     ("src/catalog", "Objects: defaults and limits of their fields", catalog::limits::BOUNDS),
     ("src/controller", "Controller", controller::limits::BOUNDS),
     ("src/controller/route", "HTTPRoutes", controller::route::limits::BOUNDS),

@@ -37,7 +37,7 @@ use self::{
 };
 use crate::{
     admin::{self, Access, Admin, AdminOptions, Health},
-    catalog::{Namespaces, ObjectIndex, ObjectView, Options, Published, observed::AbandonedDeliveries},
+    catalog::{Namespaces, ObjectIndex, ObjectView, Options, Published, Snapshot, observed::AbandonedDeliveries},
     controller::{
         self,
         api_access::ApiAccess,
@@ -46,6 +46,7 @@ use crate::{
         lease::{Candidate, LeaseOptions},
         limits::EVENTS_QUEUED,
         observed_state::ObservedState,
+        replay::{ReplayCleanup, ReplayStatuses},
         reviews::Reviews,
         route::{self, RouteOptions, RouteService},
         status::StatusWriter,
@@ -57,6 +58,7 @@ use crate::{
         self, Callers, Ingress, IngressOptions, RemoteKeys, Visits,
         tls::{self, TlsFiles},
     },
+    replay::{FileStore, ProgressStore, Replayer},
     telemetry::{
         metrics::Metrics,
         spans::{self, Export, Spans},
@@ -131,7 +133,12 @@ pub async fn standalone(options: DataPlane, paths: Vec<PathBuf>) -> anyhow::Resu
     }
     let (candidate, candidates) = watch::channel(first);
     let (health, delay) = (Health::new(), options.shutdown_delay);
-    let Plane { mut supervisor, .. } = start(options, metrics, candidates, None, health.clone()).await?;
+    let directory = options.journal.directory.clone();
+    let mut plane = start(options, metrics, candidates, None, health.clone()).await?;
+    // The journal has created the directory, and no other process uses it.
+    let progress = tokio::task::spawn_blocking(move || FileStore::open(&directory)).await??;
+    plane.replay(Arc::new(progress));
+    let mut supervisor = plane.supervisor;
     let stop = supervisor.stage("configuration");
     supervisor.spawn("files", async move {
         files::watch(watch, candidate, stop).await;
@@ -171,16 +178,25 @@ pub async fn operator(options: DataPlane, cluster: Cluster) -> anyhow::Result<()
     // Nothing is known before the first complete sync: until then requests are rejected with 503.
     let (candidate, candidates) = watch::channel(Published::default());
     let reviews = Reviews::new(clients.prompt.clone(), Arc::new(SystemClock));
-    let Plane { mut supervisor, objects, journal, clock, abandoned } =
-        start(options, metrics.clone(), candidates, Some(reviews), health.clone()).await?;
-
-    let stop = supervisor.stage("statuses");
-    let (draining, routing) = (stop.clone(), stop.clone());
+    let mut plane = start(options, metrics.clone(), candidates, Some(reviews), health.clone()).await?;
     let (announcer, publisher) =
         controller::events::channel(clients.prompt.clone(), cluster.identity, access.clone(), metrics.clone());
     let statuses = health.part("statuses");
     let (candidate_leader, leadership) = Candidate::new(clients.prompt.clone(), lease, statuses, metrics.clone());
     let budgets = WriteBudgets::new(cluster.status_writes_per_second);
+    // Replays end before the last statuses are written.
+    plane.replay(Arc::new(ReplayStatuses { sightings: sightings.clone(), leadership: leadership.clone() }));
+    let Plane { mut supervisor, objects, journal, clock, abandoned, .. } = plane;
+    let stop = supervisor.stage("statuses");
+    let (draining, routing, cleaning) = (stop.clone(), stop.clone(), stop.clone());
+    let cleanup = ReplayCleanup {
+        client: clients.prompt.clone(),
+        objects: objects.clone(),
+        sightings: sightings.clone(),
+        leadership: leadership.clone(),
+        access: access.clone(),
+        clock: Arc::clone(&clock),
+    };
     let drain = Drain {
         client: clients.prompt.clone(),
         class,
@@ -225,6 +241,11 @@ pub async fn operator(options: DataPlane, cluster: Cluster) -> anyhow::Result<()
         Ok(())
     });
 
+    supervisor.spawn("replay-cleanup", async move {
+        cleanup.run(cleaning).await;
+        Ok(())
+    });
+
     supervisor.spawn("routes", async move {
         route::run(routes, routing).await;
         Ok(())
@@ -262,12 +283,31 @@ pub async fn operator(options: DataPlane, cluster: Cluster) -> anyhow::Result<()
 /// The running data plane.
 struct Plane {
     supervisor: Supervisor,
+    snapshots: watch::Receiver<Arc<Snapshot>>,
     /// Every object as programmed.
     objects: watch::Receiver<Arc<Vec<ObjectView>>>,
     journal: Arc<dyn Journal>,
     clock: Arc<dyn Clock>,
     /// Reports about the deliveries that deleted subscriptions have left behind.
     abandoned: mpsc::Receiver<AbandonedDeliveries>,
+}
+
+impl Plane {
+    /// Spawns the task that runs replays.
+    fn replay(&mut self, store: Arc<dyn ProgressStore>) {
+        let replayer = Replayer {
+            snapshot: self.snapshots.clone(),
+            objects: self.objects.clone(),
+            journal: Arc::clone(&self.journal),
+            clock: Arc::clone(&self.clock),
+            store,
+        };
+        let stop = self.supervisor.stage("replays");
+        self.supervisor.spawn("replays", async move {
+            replayer.run(stop).await;
+            Ok(())
+        });
+    }
 }
 
 /// Spawns the tasks of the data plane, in the stages in which they end.
@@ -295,6 +335,7 @@ async fn start(
 
     let mut plane = Plane {
         supervisor: Supervisor::new(Arc::clone(&journal)),
+        snapshots: snapshots.clone(),
         objects: objects.clone(),
         journal: Arc::clone(&journal),
         clock: Arc::clone(&clock),

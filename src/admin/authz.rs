@@ -83,6 +83,8 @@ pub enum Resource {
     Subscriptions,
     /// Deliveries of a subscription.
     Deliveries,
+    /// WebhookReplay objects.
+    Replays,
     /// `/metrics`, which is not an object but a path under `nonResourceURLs` of roles.
     Metrics,
 }
@@ -93,6 +95,7 @@ impl Resource {
         match self {
             Self::Endpoints | Self::Events => "webhookendpoints",
             Self::Subscriptions | Self::Deliveries => "webhooksubscriptions",
+            Self::Replays => "webhookreplays",
             Self::Metrics => "/metrics",
         }
     }
@@ -100,7 +103,7 @@ impl Resource {
     /// The subresource, unless it is the object itself.
     pub fn subresource(self) -> Option<&'static str> {
         match self {
-            Self::Endpoints | Self::Subscriptions | Self::Metrics => None,
+            Self::Endpoints | Self::Subscriptions | Self::Replays | Self::Metrics => None,
             Self::Events => Some("events"),
             Self::Deliveries => Some("deliveries"),
         }
@@ -135,7 +138,7 @@ impl Ask {
     /// The ClusterRole that allows it, under the name that it has in every installation; `None` for metrics.
     fn chart_role(&self) -> Option<&'static str> {
         match (self.resource, self.verb) {
-            (Resource::Endpoints | Resource::Subscriptions, _) => Some("grapnel-view"),
+            (Resource::Endpoints | Resource::Subscriptions | Resource::Replays, _) => Some("grapnel-view"),
             (Resource::Events | Resource::Deliveries, Verb::Update) => Some("grapnel-events-edit"),
             (Resource::Events | Resource::Deliveries, _) => Some("grapnel-events-view"),
             (Resource::Metrics, _) => None,
@@ -158,11 +161,11 @@ pub(super) fn one(verb: Verb, resource: Resource, params: &RawPathParams) -> Res
     Ok(vec![Ask { verb, resource, namespace: param("namespace")?, name: param("name")? }])
 }
 
-/// Objects of both kinds, in one namespace if the query names it.
+/// Objects of all kinds, in one namespace if the query names it.
 pub(super) fn objects(uri: &Uri) -> Result<Vec<Ask>, Problem> {
     let namespace: Option<Box<str>> = Query::parse(uri, Operation::ListObjects)?.get("namespace").map(Box::from);
     let list = |resource| Ask { verb: Verb::List, resource, namespace: namespace.clone(), name: None };
-    Ok([Resource::Endpoints, Resource::Subscriptions].map(list).into())
+    Ok([Resource::Endpoints, Resource::Subscriptions, Resource::Replays].map(list).into())
 }
 
 /// Lets a request pass if its token allows all required accesses.
@@ -245,7 +248,7 @@ mod tests {
         assert!(asks.iter().all(|ask| ask.verb == Verb::List && ask.namespace.is_none() && ask.name.is_none()));
         assert_eq!(
             asks.iter().map(|ask| ask.resource).collect::<Vec<_>>(),
-            [Resource::Endpoints, Resource::Subscriptions]
+            [Resource::Endpoints, Resource::Subscriptions, Resource::Replays]
         );
         let asks = objects(&Uri::from_static("/api/v1/objects?namespace=shop")).unwrap();
         assert!(asks.iter().all(|ask| ask.namespace.as_deref() == Some("shop")));

@@ -12,7 +12,7 @@ use grapnel_api::{DeliveryMode, Incarnation, ObjectKey};
 use super::{
     Shared,
     authz::{self, Ask},
-    contract::{CircuitName, EndpointItem, ObjectItem, Operation, Page, Sending, SubscriptionItem},
+    contract::{CircuitName, EndpointItem, ObjectItem, Operation, Page, ReplayItem, Sending, SubscriptionItem},
     query::Query,
     response::{self, Problem},
 };
@@ -47,6 +47,14 @@ fn item(shared: &Shared, view: &ObjectView, now: jiff::Timestamp) -> ObjectItem 
             source,
             path: view.path.as_ref().map(text),
             url: view.sender_url(),
+            status,
+        }),
+        ObjectStatus::Replay(status) => ObjectItem::Replay(ReplayItem {
+            namespace,
+            name,
+            generation,
+            source,
+            subscription: view.subscription_ref.as_ref().map(|key| text(&key.name)),
             status,
         }),
         ObjectStatus::Subscription(status) => {

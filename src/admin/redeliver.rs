@@ -216,7 +216,7 @@ fn position(text: Option<&str>) -> Result<Option<RedeliveryPosition>, Problem> {
 impl RedeliveryResult {
     /// The counts of one step.
     fn of(step: Redelivered) -> Self {
-        let Redelivered { queued, hastened, skipped, gone, gone_ids, gone_before, next: _ } = step;
+        let Redelivered { queued, hastened, skipped, gone, gone_ids, gone_before, sequences: _, next: _ } = step;
         Self { queued, hastened, skipped, gone, gone_ids, gone_before, ..Self::default() }
     }
 }

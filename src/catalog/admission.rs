@@ -36,6 +36,7 @@ thread_local! {
 
 static ENDPOINT: LazyLock<Admission> = LazyLock::new(|| Admission::of(&definition::endpoint()));
 static SUBSCRIPTION: LazyLock<Admission> = LazyLock::new(|| Admission::of(&definition::subscription()));
+static REPLAY: LazyLock<Admission> = LazyLock::new(|| Admission::of(&definition::replay()));
 
 impl Admission {
     /// Checks of `WebhookEndpoint`.
@@ -46,6 +47,11 @@ impl Admission {
     /// Checks of `WebhookSubscription`.
     pub fn subscription() -> &'static Self {
         &SUBSCRIPTION
+    }
+
+    /// Checks of `WebhookReplay`.
+    pub fn replay() -> &'static Self {
+        &REPLAY
     }
 
     fn of(definition: &Value) -> Self {

@@ -2,7 +2,7 @@
 
 mod schema;
 
-use grapnel_api::{EventSource, Reason, WebhookEndpointSpec, WebhookSubscriptionSpec};
+use grapnel_api::{EventSource, Reason, WebhookEndpointSpec, WebhookReplaySpec, WebhookSubscriptionSpec};
 use grapnel_expression::{ExpectedType, Expression, Scope};
 
 use super::{compile::Problem, limits};
@@ -38,6 +38,13 @@ pub fn subscription(spec: &WebhookSubscriptionSpec) -> Vec<Problem> {
         .flatten()
         .filter_map(|(text, gives, pointer)| capital_header(text, Scope::Delivery, gives, pointer))
         .collect()
+}
+
+/// Warnings about a replay.
+pub fn replay(spec: &WebhookReplaySpec) -> Vec<Problem> {
+    let filter = spec.filter.as_deref();
+    let warning = |text| capital_header(text, Scope::Delivery, ExpectedType::Bool, "/spec/filter");
+    filter.and_then(warning).into_iter().collect()
 }
 
 /// A header that an expression looks up by a name with capitals, and therefore never finds. What does not compile is a

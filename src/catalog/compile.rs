@@ -12,6 +12,7 @@ mod lookup;
 mod pacing;
 mod problem;
 mod reference;
+mod replay;
 mod run;
 mod scalar;
 mod schemas;
@@ -28,6 +29,7 @@ pub use endpoint::{EndpointOutline, Served, endpoint, max_bytes, outline_endpoin
 use grapnel_delivery::egress::EgressPolicy;
 pub use problem::Problem;
 pub use reference::{Lookup, Reference, ReferencedValues};
+pub use replay::{ReplayInputs, SubscriptionStanding, replay, replay_digest, subscription_of};
 pub use run::Compiled;
 pub use subscribers::Subscribers;
 pub use subscription::{

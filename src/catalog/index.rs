@@ -12,6 +12,7 @@ mod elsewhere;
 mod entry;
 mod path_ownership;
 mod recompile;
+mod replays;
 mod subscriber_policy;
 #[cfg(test)]
 mod tests;
@@ -29,7 +30,8 @@ use dependencies::{Dependencies, Referent};
 use elsewhere::Elsewhere;
 use entry::{Held, ObjectEntry};
 use grapnel_api::{
-    Incarnation, ObjectKey, WebhookEndpoint, WebhookEndpointSpec, WebhookSubscription, WebhookSubscriptionSpec,
+    Incarnation, ObjectKey, WebhookEndpoint, WebhookEndpointSpec, WebhookReplaySpec, WebhookSubscription,
+    WebhookSubscriptionSpec,
 };
 use path_ownership::PathOwners;
 use subscriber_policy::SubscriberPolicies;
@@ -39,6 +41,7 @@ use super::{
     Class,
     compile::{self, EndpointOutline, Options, Problem, Reference},
     observed::{EndpointFacts, EndpointReading, SubscriptionFacts, SubscriptionReading},
+    replay::{Replay, ReplayFacts},
     routing::RouteState,
     snapshot::{Endpoint, Snapshot, Subscription},
     status::{ObjectKind, ObjectView},
@@ -56,6 +59,7 @@ pub struct Published {
 
 type EndpointEntry = ObjectEntry<WebhookEndpointSpec, Endpoint, EndpointFacts>;
 type SubscriptionEntry = ObjectEntry<WebhookSubscriptionSpec, Subscription, SubscriptionFacts>;
+type ReplayEntry = ObjectEntry<WebhookReplaySpec, Replay, ReplayFacts>;
 
 /// The current objects.
 pub struct ObjectIndex {
@@ -64,6 +68,7 @@ pub struct ObjectIndex {
     /// Boxed, because the nodes of the maps are half empty.
     endpoints: BTreeMap<ObjectKey, Box<EndpointEntry>>,
     subscriptions: BTreeMap<ObjectKey, Box<SubscriptionEntry>>,
+    replays: BTreeMap<ObjectKey, Box<ReplayEntry>>,
     dependencies: Dependencies,
     grants: SubscriberPolicies,
     claims: PathOwners,
@@ -80,6 +85,7 @@ impl ObjectIndex {
             metrics,
             endpoints: BTreeMap::new(),
             subscriptions: BTreeMap::new(),
+            replays: BTreeMap::new(),
             dependencies: Dependencies::default(),
             grants: SubscriberPolicies::default(),
             claims: PathOwners::default(),
@@ -119,12 +125,15 @@ impl ObjectIndex {
         match change {
             Change::Endpoint(applied) => self.apply_endpoint(*applied),
             Change::Subscription(applied) => self.apply_subscription(*applied),
+            Change::Replay(applied) => self.apply_replay(*applied),
             Change::Unreadable(rejected) => self.reject(rejected),
             Change::Gone(kind, key) => {
                 self.remove(kind, &key);
                 let was_elsewhere = self.elsewhere.remove(kind, &key);
                 if was_elsewhere && kind == ObjectKind::Endpoint {
                     self.dependencies.touch(&Referent::Endpoint(key));
+                } else if was_elsewhere && kind == ObjectKind::Subscription {
+                    self.dependencies.touch(&Referent::Subscription(key));
                 }
                 self.changed |= was_elsewhere;
             }
@@ -146,6 +155,7 @@ impl ObjectIndex {
         match kind {
             ObjectKind::Endpoint => self.remove_endpoint(key),
             ObjectKind::Subscription => self.remove_subscription(key),
+            ObjectKind::Replay => self.remove_replay(key),
         }
     }
 
@@ -210,11 +220,16 @@ impl ObjectIndex {
         if !self.options.class.serves(applied.object.spec.class_name.as_deref()) {
             if self.elsewhere.add_subscription(&applied.key, applied.uid.unwrap_or_default()) {
                 self.remove_subscription(&applied.key);
+                self.dependencies.touch(&Referent::Subscription(applied.key));
                 self.changed = true;
             }
             return;
         }
-        self.elsewhere.remove(ObjectKind::Subscription, &applied.key);
+        if self.elsewhere.remove(ObjectKind::Subscription, &applied.key)
+            || !self.subscriptions.contains_key(&applied.key)
+        {
+            self.dependencies.touch(&Referent::Subscription(applied.key.clone()));
+        }
         let (applied, status) = Held::subscription(applied);
         let key = applied.key.clone();
         let entry = self.subscriptions.entry(key.clone()).or_default();
@@ -226,9 +241,15 @@ impl ObjectIndex {
         referents.extend(references.into_iter().map(Referent::Value));
         let dependent = (ObjectKind::Subscription, key);
         self.dependencies.replace(&dependent, &mut entry.referents, referents);
+        let class = |entry: &SubscriptionEntry| entry.applied.as_ref().map(|applied| applied.spec.class_name.clone());
+        let before = class(entry);
         entry.accept(applied);
+        let has_other_class = class(entry) != before;
         if let Some(earlier) = status {
             entry.facts.resume(SubscriptionReading::of(&earlier));
+        }
+        if has_other_class {
+            self.dependencies.touch(&Referent::Subscription(dependent.1.clone()));
         }
         self.dependencies.mark(dependent);
     }
@@ -238,6 +259,7 @@ impl ObjectIndex {
         let is_known = match rejected.kind {
             ObjectKind::Endpoint => self.endpoints.contains_key(&key),
             ObjectKind::Subscription => self.subscriptions.contains_key(&key),
+            ObjectKind::Replay => self.replays.contains_key(&key),
         };
         let is_elsewhere = self.elsewhere.has(rejected.kind, &key);
         if is_elsewhere || !(is_known || self.options.class.serves_unknown()) {
@@ -255,7 +277,14 @@ impl ObjectIndex {
                 if self.subscriptions.get(&key).is_some_and(|entry| entry.is_of_another(uid)) {
                     self.remove_subscription(&key);
                 }
+                self.dependencies.touch(&Referent::Subscription(key.clone()));
                 self.changed |= self.subscriptions.entry(key).or_default().reject(rejected);
+            }
+            ObjectKind::Replay => {
+                if self.replays.get(&key).is_some_and(|entry| entry.is_of_another(uid)) {
+                    self.remove_replay(&key);
+                }
+                self.changed |= self.replays.entry(key).or_default().reject(rejected);
             }
         }
     }
@@ -274,6 +303,7 @@ impl ObjectIndex {
     fn remove_subscription(&mut self, key: &ObjectKey) {
         let Some(mut entry) = self.subscriptions.remove(key) else { return };
         self.dependencies.replace(&(ObjectKind::Subscription, key.clone()), &mut entry.referents, BTreeSet::new());
+        self.dependencies.touch(&Referent::Subscription(key.clone()));
         self.changed = true;
     }
 
@@ -292,7 +322,7 @@ impl ObjectIndex {
             self.dependencies.mark((ObjectKind::Endpoint, key));
         }
         // Endpoints first: they mark the subscriptions that they affect.
-        for kind in [ObjectKind::Endpoint, ObjectKind::Subscription] {
+        for kind in ObjectKind::ALL {
             for key in self.dependencies.take_dirty(kind) {
                 self.recompile(kind, &key);
             }
@@ -307,6 +337,7 @@ impl ObjectIndex {
         let good = match kind {
             ObjectKind::Endpoint => self.compile_endpoint(key),
             ObjectKind::Subscription => self.compile_subscription(key),
+            ObjectKind::Replay => self.compile_replay(key),
         };
         if let Some(good) = good {
             let outcome = if good { "programmed" } else { "refused" };
@@ -323,7 +354,11 @@ impl ObjectIndex {
         let subscriptions = self.subscriptions.iter().flat_map(|(key, entry)| {
             entry.problems().iter().map(move |problem| (ObjectKind::Subscription, key, problem))
         });
-        endpoints.chain(subscriptions)
+        let replays = self
+            .replays
+            .iter()
+            .flat_map(|(key, entry)| entry.problems().iter().map(move |problem| (ObjectKind::Replay, key, problem)));
+        endpoints.chain(subscriptions).chain(replays)
     }
 
     /// Whether a version of the object is in use: the newest, or an earlier one.
@@ -331,6 +366,7 @@ impl ObjectIndex {
         match kind {
             ObjectKind::Endpoint => self.endpoints.get(key).is_some_and(|entry| entry.compiled.is_some()),
             ObjectKind::Subscription => self.subscriptions.get(key).is_some_and(|entry| entry.compiled.is_some()),
+            ObjectKind::Replay => self.replays.get(key).is_some_and(|entry| entry.compiled.is_some()),
         }
     }
 
@@ -354,6 +390,7 @@ impl ObjectIndex {
             .with_unready(self.claims.places())
             .with_known(known.map(|(key, _, uid)| Incarnation::new(key.clone(), uid)))
             .with_known(self.elsewhere.subscriptions())
+            .with_replays(self.replays.values().filter_map(|entry| entry.compiled.as_ref()).map(Arc::clone))
             .with_unread(unread.map(|(key, _)| Arc::clone(&key.namespace)));
         if self.synced { snapshot } else { snapshot.incomplete() }
     }
@@ -362,6 +399,7 @@ impl ObjectIndex {
         let (options, claims) = (&self.options, &self.claims);
         let endpoints = self.endpoints.iter_mut().map(|(key, entry)| views::endpoint(key, entry, claims, options));
         let subscriptions = self.subscriptions.iter_mut().map(|(key, entry)| views::subscription(key, entry));
-        endpoints.chain(subscriptions).collect()
+        let replays = self.replays.iter_mut().map(|(key, entry)| views::replay(key, entry));
+        endpoints.chain(subscriptions).chain(replays).collect()
     }
 }

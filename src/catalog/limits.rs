@@ -52,6 +52,13 @@ grapnel_values::bounds! {
     /// Maximum length of a value whose result is remembered, in bytes as JSON.
     pub const REMEMBERED_RULE_BYTES: usize = 256;
 
+    /// Maximum ids of a replay.
+    pub const REPLAY_IDS: usize = fields::REPLAY_IDS;
+
+    /// Maximum events of a replay that wait for delivery at a time, which its status names: about 8 KiB if no two of them
+    /// are neighbours.
+    pub const REPLAY_WAITING: usize = 1024;
+
     /// Maximum length of a value that a problem quotes, in bytes as JSON; of a longer one only the pointer is given.
     pub const QUOTED_VALUE_BYTES: usize = 256;
 }

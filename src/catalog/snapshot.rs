@@ -25,6 +25,7 @@ use ipnet::IpNet;
 use super::{
     id_sources::IdSources,
     observed::{EndpointFacts, SubscriptionFacts},
+    replay::Replay,
     target::DeliveryTarget,
 };
 use crate::telemetry::metrics::{EndpointMetrics, SubscriptionMetrics};
@@ -40,6 +41,7 @@ pub struct Snapshot {
     known: HashMap<ObjectKey, Arc<str>>,
     /// Namespaces with an endpoint that has never been readable, so that its path is not known.
     unread: HashSet<Arc<str>>,
+    replays: Vec<Arc<Replay>>,
     /// True once every source has been read completely at least once.
     synced: bool,
 }
@@ -67,7 +69,8 @@ impl Snapshot {
         let subscriptions: HashMap<_, _> =
             subscriptions.into_iter().map(|subscription| (subscription.key.clone(), subscription)).collect();
         let known = subscriptions.values().map(|it| (it.key.clone(), Arc::clone(&it.uid))).collect();
-        Self { routes, endpoints, subscriptions, known, unread: HashSet::new(), synced: true }
+        let (unread, replays) = (HashSet::new(), Vec::new());
+        Self { routes, endpoints, subscriptions, known, unread, replays, synced: true }
     }
 
     /// Adds paths whose endpoints exist but cannot be served; paths in use are kept.
@@ -87,6 +90,12 @@ impl Snapshot {
     /// Adds namespaces with an endpoint that has never been readable.
     pub fn with_unread(mut self, namespaces: impl IntoIterator<Item = Arc<str>>) -> Self {
         self.unread.extend(namespaces);
+        self
+    }
+
+    /// Adds compiled replays.
+    pub fn with_replays(mut self, replays: impl IntoIterator<Item = Arc<Replay>>) -> Self {
+        self.replays.extend(replays);
         self
     }
 
@@ -130,6 +139,11 @@ impl Snapshot {
     /// Every subscription that compiles.
     pub fn subscriptions(&self) -> impl Iterator<Item = &Arc<Subscription>> {
         self.subscriptions.values()
+    }
+
+    /// Every replay that compiles.
+    pub fn replays(&self) -> &[Arc<Replay>] {
+        &self.replays
     }
 
     /// The subscription object of this name, compiled or not.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use grapnel_api::{
     Condition, ConditionStatus, ConditionType, DeliveryFailure, DeliverySuccess, Incarnation, ObjectKey, Reason,
-    Rejection, ShadowCounts, WebhookEndpointSpec, WebhookEndpointStatus, WebhookSubscriptionSpec,
+    Rejection, ShadowCounts, WebhookEndpointSpec, WebhookEndpointStatus, WebhookReplayStatus, WebhookSubscriptionSpec,
     WebhookSubscriptionStatus,
 };
 use grapnel_delivery::breaker::OpenCircuit;
@@ -18,6 +18,7 @@ use super::observed::{
     self, EndpointFacts, EndpointReading, Failed, LastDelivery, LastResult, Rival, SubscriptionFacts,
     SubscriptionReading,
 };
+use super::replay::{self, ReplayFacts};
 use super::routing::{RouteSpec, RouteState};
 
 /// The kind of an object.
@@ -27,25 +28,33 @@ pub enum ObjectKind {
     Endpoint,
     /// `WebhookSubscription`.
     Subscription,
+    /// `WebhookReplay`.
+    Replay,
 }
 
 impl ObjectKind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Endpoint, Self::Subscription, Self::Replay];
+
     /// As written in `kind`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Endpoint => "WebhookEndpoint",
             Self::Subscription => "WebhookSubscription",
+            Self::Replay => "WebhookReplay",
         }
     }
 }
 
-/// Facts about an object of either kind.
+/// Facts about an object of any kind.
 #[derive(Debug, Clone)]
 pub enum Facts {
     /// Of an endpoint.
     Endpoint(Arc<EndpointFacts>),
     /// Of a subscription.
     Subscription(Arc<SubscriptionFacts>),
+    /// Of a replay.
+    Replay(Arc<ReplayFacts>),
 }
 
 /// The spec of an object of either kind, as defined.
@@ -77,11 +86,12 @@ impl JournalReading {
                 Self { share_exhausted: exhausted.map(|share| share.to_string()), ..Self::default() }
             }
             ObjectKind::Subscription => Self { deliveries: journal.progress(&object), ..Self::default() },
+            ObjectKind::Replay => Self::default(),
         }
     }
 }
 
-/// The status of an object of either kind, in the form of the CRD.
+/// The status of an object of any kind, in the form of the CRD.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum ObjectStatus {
@@ -89,6 +99,8 @@ pub enum ObjectStatus {
     Endpoint(WebhookEndpointStatus),
     /// Of a subscription.
     Subscription(WebhookSubscriptionStatus),
+    /// Of a replay.
+    Replay(WebhookReplayStatus),
 }
 
 impl ObjectStatus {
@@ -97,6 +109,7 @@ impl ObjectStatus {
         let writer = match self {
             Self::Endpoint(status) => &mut status.writer,
             Self::Subscription(status) => &mut status.writer,
+            Self::Replay(status) => &mut status.writer,
         };
         *writer = Some(operator.to_owned());
     }
@@ -117,6 +130,8 @@ pub struct ObjectView {
     pub source: Option<Arc<str>>,
     /// The endpoint that a subscription reads.
     pub endpoint_ref: Option<ObjectKey>,
+    /// The subscription of a replay.
+    pub subscription_ref: Option<ObjectKey>,
     /// The path of an endpoint.
     pub path: Option<Arc<str>>,
     /// The URL for the sender below the operator's public URL.
@@ -153,6 +168,7 @@ impl ObjectView {
         match &self.facts {
             Facts::Endpoint(facts) => &facts.rival,
             Facts::Subscription(facts) => &facts.rival,
+            Facts::Replay(facts) => &facts.rival,
         }
     }
 
@@ -173,6 +189,7 @@ impl ObjectView {
                 }
                 conditions
             }
+            Facts::Replay(facts) => replay::conditions(&self.conditions, &facts.read()),
         };
         conditions.extend(self.rival().condition());
         conditions
@@ -203,6 +220,7 @@ impl ObjectView {
         let since = match &self.facts {
             Facts::Endpoint(facts) => &facts.since,
             Facts::Subscription(facts) => &facts.since,
+            Facts::Replay(facts) => &facts.since,
         };
         let conditions = since.stamp(&self.conditions(journal), self.generation, now, previous);
         match &self.facts {
@@ -253,6 +271,12 @@ impl ObjectView {
                     }),
                     writer: None,
                 })
+            }
+            Facts::Replay(facts) => {
+                let observed_generation = self.generation;
+                let mut status = WebhookReplayStatus { observed_generation, conditions, ..Default::default() };
+                facts.read().write(&mut status);
+                ObjectStatus::Replay(status)
             }
         }
     }

@@ -20,7 +20,7 @@ impl CrdArgs {
     /// # Errors
     /// Returns an error if the directory cannot be written.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        for (number, crd) in [definition::endpoint(), definition::subscription()].iter().enumerate() {
+        for (number, crd) in definition::all().iter().enumerate() {
             let yaml = yaml(crd)?;
             match &self.output {
                 None if number == 0 => print!("{yaml}"),

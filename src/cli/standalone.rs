@@ -9,8 +9,8 @@ use crate::{runtime, telemetry};
 
 /// Receive and deliver webhooks without a cluster
 ///
-/// Reads WebhookEndpoint, WebhookSubscription, Secret, ConfigMap and Namespace objects from YAML or JSON files and follows
-/// their changes. Runs until SIGTERM or SIGINT.
+/// Reads WebhookEndpoint, WebhookSubscription, WebhookReplay, Secret, ConfigMap and Namespace objects from YAML or JSON
+/// files and follows their changes. Runs until SIGTERM or SIGINT.
 #[derive(Debug, clap::Args)]
 pub struct StandaloneArgs {
     /// File or directory of manifests (.yaml, .yml, .json); may be repeated

@@ -2,6 +2,7 @@
 
 mod endpoint;
 mod problem;
+mod replay;
 mod subscription;
 
 use std::process::ExitCode;
@@ -73,16 +74,22 @@ fn nothing(namespace: Option<&str>) -> String {
 /// Prints a table for each kind, and then the problems.
 fn show(objects: &[ObjectItem], wide: bool) -> anyhow::Result<()> {
     let now = Timestamp::now();
-    let (mut endpoints, mut subscriptions, mut problems) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut endpoints, mut subscriptions, mut replays) = (Vec::new(), Vec::new(), Vec::new());
+    let mut problems = Vec::new();
     for object in objects {
         match object {
             ObjectItem::Endpoint(item) => endpoints.push(endpoint::cells(item, now, wide)),
             ObjectItem::Subscription(item) => subscriptions.push(subscription::cells(item, now, wide)),
+            ObjectItem::Replay(item) => replays.push(replay::cells(item, now, wide)),
         }
         problems.extend(problem::of(object));
     }
     let mut is_first = true;
-    for (titles, rows) in [(endpoint::titles(wide), &endpoints), (subscription::titles(wide), &subscriptions)] {
+    for (titles, rows) in [
+        (endpoint::titles(wide), &endpoints),
+        (subscription::titles(wide), &subscriptions),
+        (replay::titles(wide), &replays),
+    ] {
         if rows.is_empty() {
             continue;
         }

@@ -3,7 +3,7 @@
 //! They are derived from the previous and the current status. Events are best effort: they go through a bounded queue,
 //! one at a time and without retries, and when the queue is full the newest are dropped and counted.
 
-use grapnel_api::{ConditionType, Incarnation, ObjectKey, Reason, WebhookEndpoint, WebhookSubscription};
+use grapnel_api::{ConditionType, Incarnation, ObjectKey, Reason, WebhookEndpoint, WebhookReplay, WebhookSubscription};
 use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::Condition};
 use kube::{Client, Resource};
 use kube_runtime::events::{Event, EventType, Recorder, Reporter};
@@ -183,8 +183,9 @@ pub(super) fn conditions(status: Option<&Value>) -> Vec<Condition> {
 }
 
 /// The Event for a changed condition. One that became false, for a new reason or in a new generation, is a warning;
-/// `Ready` that became true is `Programmed`, and deliveries that resume after a pause are `CircuitClosed`. `Stalled`,
-/// `Reconciling` and `ReferencesResolved` repeat the others and cause no Event.
+/// `Ready` that became true is `Programmed`, and deliveries that resume after a pause are `CircuitClosed`. A replay that
+/// completes is `Completed`, and one that fails is a warning; that it is not complete yet causes no Event. `Stalled`,
+/// `Reconciling` and `ReferencesResolved` repeat the others and cause none either.
 fn transition(previous: Option<&Condition>, condition: &Condition) -> Option<Event> {
     let is = |kind: ConditionType| condition.type_ == kind.as_str();
     let repeats = [ConditionType::Stalled, ConditionType::Reconciling, ConditionType::ReferencesResolved];
@@ -196,20 +197,21 @@ fn transition(previous: Option<&Condition>, condition: &Condition) -> Option<Eve
             && previous.reason == condition.reason
             && (is(ConditionType::Delivering) || previous.observed_generation == condition.observed_generation)
     });
-    let failing = condition.status == "False";
     let holds = condition.status == "True";
-    let programmed = holds && is(ConditionType::Ready);
+    let failing = match () {
+        () if is(ConditionType::Complete) => false,
+        () if is(ConditionType::Failed) => holds,
+        () => condition.status == "False",
+    };
+    let programmed = holds && (is(ConditionType::Ready) || is(ConditionType::Complete));
     let paused = previous.is_some_and(|previous| previous.reason == Reason::CircuitOpen.as_str());
     let closed = holds && is(ConditionType::Delivering) && paused;
     if as_before || !(failing || programmed || closed) {
         return None;
     }
-    let reason = match condition {
-        _ if closed => CIRCUIT_CLOSED,
-        _ if programmed => Reason::Programmed.as_str(),
-        failing => &failing.reason,
-    };
-    let action = if is(ConditionType::Delivering) { "Deliver" } else { "Program" };
+    let reason = if closed { CIRCUIT_CLOSED } else { &condition.reason };
+    let delivers = [ConditionType::Delivering, ConditionType::Complete].into_iter().any(is);
+    let action = if delivers { "Deliver" } else { "Program" };
     Some(Event {
         type_: if failing { EventType::Warning } else { EventType::Normal },
         reason: reason.into(),
@@ -232,6 +234,7 @@ fn reference(kind: ObjectKind, key: &ObjectKey, uid: Option<&str>) -> ObjectRefe
     let (api_version, kind) = match kind {
         ObjectKind::Endpoint => (WebhookEndpoint::api_version(&()), WebhookEndpoint::kind(&())),
         ObjectKind::Subscription => (WebhookSubscription::api_version(&()), WebhookSubscription::kind(&())),
+        ObjectKind::Replay => (WebhookReplay::api_version(&()), WebhookReplay::kind(&())),
     };
     ObjectReference {
         api_version: Some(api_version.into_owned()),
@@ -276,6 +279,26 @@ mod tests {
         assert_eq!(reasons(Some(&bad), &bad), []);
         assert_eq!(reasons(Some(&bad), &status("False", "InvalidSpec", 3)).len(), 1, "another spec that is wrong");
         assert_eq!(reasons(Some(&bad), &good), [(false, "Programmed".into())]);
+    }
+
+    #[test]
+    fn the_end_of_a_replay_is_published_and_its_progress_is_not() {
+        let of = |conditions: &[(&str, &str, &str)]| {
+            let condition = |(kind, status, reason): &(&str, &str, &str)| {
+                json!({
+                    "type": kind, "status": status, "reason": reason, "message": "why",
+                    "observedGeneration": 1, "lastTransitionTime": "2026-01-01T00:00:00Z",
+                })
+            };
+            json!({ "conditions": conditions.iter().map(condition).collect::<Vec<_>>() })
+        };
+        let running = of(&[("Accepted", "True", "Accepted"), ("Complete", "False", "Progressing")]);
+        assert_eq!(reasons(None, &running), []);
+        let complete = of(&[("Accepted", "True", "Accepted"), ("Complete", "True", "Completed")]);
+        assert_eq!(reasons(Some(&running), &complete), [(false, "Completed".into())]);
+        let reason = "SubscriptionDeleted";
+        let failed = of(&[("Complete", "False", reason), ("Failed", "True", reason), ("Stalled", "True", reason)]);
+        assert_eq!(reasons(Some(&running), &failed), [(true, reason.into())]);
     }
 
     #[test]

@@ -170,6 +170,9 @@ grapnel_values::bounds! {
     /// after the deletion of a subscription does not delay the deletion.
     pub const DRAIN_SKEW: Duration = Duration::from_secs(10);
 
+    /// Delay before the failed deletion of a replay is retried.
+    pub const REPLAY_DELETE_RETRY: Duration = Duration::from_secs(30);
+
     /// Timeout for the last statuses at shutdown.
     pub const SHUTDOWN_STATUS: Duration = Duration::from_secs(5);
 

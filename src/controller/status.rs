@@ -40,7 +40,7 @@ use super::{
     write_budget::WriteBudget,
 };
 use crate::{
-    catalog::{EndpointReading, Facts, JournalReading, ObjectKind, ObjectView, SubscriptionReading},
+    catalog::{EndpointReading, Facts, JournalReading, ObjectKind, ObjectView, ReplayReading, SubscriptionReading},
     controller::limits,
     telemetry::metrics::Metrics,
 };
@@ -171,13 +171,18 @@ impl StatusWriter {
                         facts.resume(SubscriptionReading::of(&status));
                     }
                 }
+                Facts::Replay(facts) => {
+                    if let Ok(status) = serde_json::from_str(&status) {
+                        facts.resume(ReplayReading::of(&status));
+                    }
+                }
             }
         }
     }
 
     /// Ends what only a leader can know: another replica writes the statuses now, or none.
     fn retire(&self) {
-        for kind in [ObjectKind::Endpoint, ObjectKind::Subscription] {
+        for kind in ObjectKind::ALL {
             self.access.forget(&need(kind));
         }
         for view in self.objects.borrow().iter() {
@@ -401,6 +406,7 @@ fn need(kind: ObjectKind) -> Need {
     match kind {
         ObjectKind::Endpoint => Need::new("patch", "webhookendpoints/status"),
         ObjectKind::Subscription => Need::new("patch", "webhooksubscriptions/status"),
+        ObjectKind::Replay => Need::new("patch", "webhookreplays/status"),
     }
 }
 

@@ -6,7 +6,7 @@ use futures_util::{
     StreamExt,
     stream::{BoxStream, SelectAll},
 };
-use grapnel_api::{ConditionType, ObjectKey, WebhookEndpoint, WebhookSubscription};
+use grapnel_api::{ConditionType, ObjectKey, WebhookEndpoint, WebhookReplay, WebhookSubscription};
 use k8s_openapi::{
     api::core::v1::{ConfigMap, Namespace, Secret},
     apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry,
@@ -26,6 +26,7 @@ use crate::catalog::Namespaces;
 pub(super) enum ResourceKind {
     Endpoints,
     Subscriptions,
+    Replays,
     Secrets,
     ConfigMaps,
     Namespaces,
@@ -37,6 +38,7 @@ impl ResourceKind {
         match self {
             Self::Endpoints => "webhookendpoints",
             Self::Subscriptions => "webhooksubscriptions",
+            Self::Replays => "webhookreplays",
             Self::Secrets => "secrets",
             Self::ConfigMaps => "configmaps",
             Self::Namespaces => "namespaces",
@@ -69,6 +71,7 @@ pub(super) enum Step {
 pub(super) enum Observed {
     Endpoint(Box<Result<WebhookEndpoint, InvalidObject>>),
     Subscription(Box<Result<WebhookSubscription, InvalidObject>>),
+    Replay(Box<Result<WebhookReplay, InvalidObject>>),
     /// The version of a Secret or a ConfigMap.
     Version(Option<String>),
     Labels(BTreeMap<String, String>),
@@ -91,6 +94,7 @@ impl Streams {
         for scope in scopes {
             streams.follow(scope, ResourceKind::Endpoints, scoped(client, scope), endpoint);
             streams.follow(scope, ResourceKind::Subscriptions, scoped(client, scope), subscription);
+            streams.follow(scope, ResourceKind::Replays, scoped(client, scope), replay);
             streams.follow(scope, ResourceKind::Secrets, scoped::<PartialObjectMeta<Secret>>(client, scope), version);
             streams.follow(
                 scope,
@@ -145,6 +149,10 @@ fn endpoint(guarded: DeserializeGuard<WebhookEndpoint>) -> Observed {
 
 fn subscription(guarded: DeserializeGuard<WebhookSubscription>) -> Observed {
     Observed::Subscription(Box::new(guarded.0.map(lean)))
+}
+
+fn replay(guarded: DeserializeGuard<WebhookReplay>) -> Observed {
+    Observed::Replay(Box::new(guarded.0.map(lean)))
 }
 
 /// Removes large metadata that is not used here. Of the managed fields, the managers that have written parts of the

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use grapnel_api::ObjectKey;
 use grapnel_event::limits::INLINE_BODY_BYTES;
 use grapnel_expression::{Expression, ExpressionError};
+use grapnel_journal::StoredEvent;
+use grapnel_payload::reading::Reading;
 
 use super::decoded_event::DecodedEvent;
 
@@ -33,6 +35,19 @@ pub(super) async fn wants(
     let (filter, endpoint) = (Arc::clone(filter), endpoint.clone());
     let tested = tokio::task::spawn_blocking(move || test(&filter, &endpoint, decoded));
     tested.await.unwrap_or((again, Err(FilterError::Interrupted)))
+}
+
+/// Evaluates a filter for an event that is not claimed.
+///
+/// # Errors
+/// Returns an error if the filter fails.
+pub async fn admits(
+    filter: &Arc<Expression>,
+    endpoint: &ObjectKey,
+    reading: &Reading,
+    event: StoredEvent,
+) -> Result<bool, FilterError> {
+    wants(filter, endpoint, DecodedEvent::new(Arc::new(event), reading.clone())).await.1
 }
 
 fn test(filter: &Expression, endpoint: &ObjectKey, decoded: DecodedEvent) -> (DecodedEvent, Result<bool, FilterError>) {

@@ -55,7 +55,7 @@ pub use self::{
     body::BuildError,
     client::{Client, ClientError, ClientOptions, FetchError},
     consumers::Consumers,
-    filter::FilterError,
+    filter::{FilterError, admits},
     resolver::Names,
     send_error::SendError,
     token::TokenError,

@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 use grapnel_api::ObjectKey;
 
 use super::{FileLocation, ObjectName, document::Digest, file::DocumentEntry, object::Object};
-use crate::catalog::{Age, Applied, Change, ObjectKind, Unreadable};
+use crate::catalog::{Age, Applied, Change, ObjectKind, Unreadable, compile::replay_digest};
 
 /// Bits of an object's number for its position in the file; the others identify the file.
 const INDEX_BITS: u32 = 20;
@@ -43,6 +43,11 @@ impl Defined {
             Object::Subscription(object) => {
                 Change::Subscription(Box::new(Applied { key, object: *object, source, age, uid: None }))
             }
+            Object::Replay(object) => {
+                // A replay with another content is another one, which runs again.
+                let uid = Some(replay_digest(&object.spec));
+                Change::Replay(Box::new(Applied { key, object: *object, source, age, uid }))
+            }
             Object::Secret(data) => Change::Secret(key, Some(data)),
             Object::ConfigMap(data) => Change::ConfigMap(key, Some(data)),
             Object::Namespace(labels) => Change::Namespace(key.name, Some(labels)),
@@ -60,6 +65,7 @@ pub(super) fn removed(ObjectName { kind, key }: ObjectName) -> Change {
         "ConfigMap" => Change::ConfigMap(key, None),
         "Namespace" => Change::Namespace(key.name, None),
         "WebhookEndpoint" => Change::Gone(ObjectKind::Endpoint, key),
+        "WebhookReplay" => Change::Gone(ObjectKind::Replay, key),
         _ => Change::Gone(ObjectKind::Subscription, key),
     }
 }

@@ -6,7 +6,7 @@
 use grapnel_api::{DEPRECATED_VERSION, GROUP, VERSION};
 use grapnel_values::suggest::suggest;
 
-const OWN_KINDS: [&str; 2] = ["WebhookEndpoint", "WebhookSubscription"];
+const OWN_KINDS: [&str; 3] = ["WebhookEndpoint", "WebhookSubscription", "WebhookReplay"];
 const CORE_KINDS: [&str; 3] = ["Secret", "ConfigMap", "Namespace"];
 
 /// A kind with its version.
@@ -59,7 +59,7 @@ pub(super) fn of(kind: &str, version: &str) -> Result<Recognized, (&'static str,
     match misspelt {
         Some(near) => Err(("/kind", format!("unknown kind `{kind}`; did you mean {near}?"))),
         None if group == GROUP => {
-            Err(("/kind", format!("unknown kind `{kind}`; {GROUP} has {}", OWN_KINDS.join(" and "))))
+            Err(("/kind", format!("unknown kind `{kind}`; {GROUP} has {}", OWN_KINDS.join(", "))))
         }
         None => Ok(Recognized::Foreign),
     }
@@ -104,7 +104,7 @@ mod tests {
             ("WebhookEndpont", "grapnel.dev/v1beta1", "did you mean WebhookEndpoint?"),
             ("WebhookSubscriptions", "grapnel.dev/v1", "did you mean WebhookSubscription?"),
             ("WebhookEndpont", "grapnell.dev/v1beta1", "did you mean WebhookEndpoint?"),
-            ("Receiver", "grapnel.dev/v1beta1", "grapnel.dev has WebhookEndpoint and WebhookSubscription"),
+            ("Receiver", "grapnel.dev/v1beta1", "grapnel.dev has WebhookEndpoint, WebhookSubscription, WebhookReplay"),
             ("WebhookEndpoint", "v1", "apiVersion of a WebhookEndpoint is grapnel.dev/v1beta1, not `v1`"),
             ("WebhookEndpoint", "", "apiVersion of a WebhookEndpoint is grapnel.dev/v1beta1"),
             ("Secrets", "v1", "did you mean Secret?"),

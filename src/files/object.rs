@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use base64::{DecodeError, Engine, engine::general_purpose::STANDARD};
-use grapnel_api::{GROUP, ObjectKey, Reason, VERSION, WebhookEndpoint, WebhookSubscription};
+use grapnel_api::{GROUP, ObjectKey, Reason, VERSION, WebhookEndpoint, WebhookReplay, WebhookSubscription};
 use grapnel_values::{label, name, pointer::escaped, secret::Secret};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
@@ -19,11 +19,12 @@ use crate::catalog::{ObjectKind, Problem, admission::Admission, advice};
 pub(super) enum Object {
     Endpoint(Box<WebhookEndpoint>),
     Subscription(Box<WebhookSubscription>),
+    Replay(Box<WebhookReplay>),
     Secret(BTreeMap<String, Secret>),
     ConfigMap(BTreeMap<String, String>),
     /// Labels of a namespace.
     Namespace(BTreeMap<String, String>),
-    /// An endpoint or subscription that the API would reject.
+    /// An object of Grapnel's kinds that the API would reject.
     Refused(ObjectKind, Vec<Problem>),
 }
 
@@ -81,6 +82,10 @@ pub(super) fn read(document: &Document, kustomization: bool) -> Result<Definitio
                 Object::Endpoint(object)
             })
         }
+        "WebhookReplay" => typed(Admission::replay(), value, ObjectKind::Replay, |object: Box<WebhookReplay>| {
+            warnings.extend(advice::replay(&object.spec));
+            Object::Replay(object)
+        }),
         _ => typed(Admission::subscription(), value, ObjectKind::Subscription, |object: Box<WebhookSubscription>| {
             warnings.extend(advice::subscription(&object.spec));
             Object::Subscription(object)

@@ -94,6 +94,7 @@ fn complete(kind: ObjectKind, spec: &impl Serialize) -> Value {
     let admission = match kind {
         ObjectKind::Endpoint => Admission::endpoint(),
         ObjectKind::Subscription => Admission::subscription(),
+        ObjectKind::Replay => Admission::replay(),
     };
     // These types can always be serialized.
     let mut object = json!({ "spec": serde_json::to_value(spec).unwrap_or_default() });

@@ -41,6 +41,8 @@ impl Rehearsal {
                 ObjectKind::Subscription => {
                     subscriptions.insert(key.clone(), subscription_report(&key, difference));
                 }
+                // It changes no configuration.
+                ObjectKind::Replay => {}
             }
         }
         let mut rehearsal = Self {

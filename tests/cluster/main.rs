@@ -12,6 +12,7 @@ mod forward;
 mod gitops;
 mod own;
 mod reasons;
+mod replays;
 mod replicas;
 mod restarts;
 mod reviews;

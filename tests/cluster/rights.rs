@@ -22,8 +22,10 @@ use crate::{
 const RIGHTS: &[(&str, &str, &str)] = &[
     ("grapnel.dev", "webhookendpoints", "list, watch"),
     ("grapnel.dev", "webhooksubscriptions", "list, watch, patch"),
+    ("grapnel.dev", "webhookreplays", "list, watch, delete"),
     ("grapnel.dev", "webhookendpoints/status", "patch"),
     ("grapnel.dev", "webhooksubscriptions/status", "patch"),
+    ("grapnel.dev", "webhookreplays/status", "patch"),
     ("", "secrets", "get, list, watch"),
     ("", "configmaps", "get, list, watch"),
     ("events.k8s.io", "events", "create, patch"),

@@ -371,6 +371,7 @@ async fn the_condition_says_since_when_why_and_when_it_is_probed() {
         generation: None,
         source: None,
         endpoint_ref: None,
+        subscription_ref: None,
         path: None,
         url: None,
         event_id_from: None,

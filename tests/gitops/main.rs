@@ -12,7 +12,7 @@ use std::{fs, path::Path};
 use kstatus::{KStatus, kstatus};
 use serde_json::{Value, json};
 
-const KINDS: [&str; 2] = ["WebhookEndpoint", "WebhookSubscription"];
+const KINDS: [&str; 3] = ["WebhookEndpoint", "WebhookSubscription", "WebhookReplay"];
 
 fn yaml(path: &Path) -> Value {
     let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));

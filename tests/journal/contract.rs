@@ -66,6 +66,8 @@ macro_rules! journal_contract {
             redelivery::queued_events_pin_their_events,
             redelivery::sweeping_takes_nothing_that_is_queued,
             redelivery::redelivery_needs_a_consumer,
+            redelivery::events_are_selected_by_sequence,
+            redelivery::events_are_peeked_at_without_a_claim,
             redelivery::retries_are_hastened,
             redelivery::retries_are_hastened_in_steps,
             redelivery::what_is_left_of_an_earlier_endpoint_comes_again,

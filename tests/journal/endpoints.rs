@@ -64,7 +64,7 @@ pub(crate) async fn a_new_endpoint_has_an_empty_log(engine: &dyn Engine) {
     let all = Selection::Received { since: None, until: None };
     let step = RedeliveryStep { from: None, limit: ALL, dry_run: true, now: at(9) };
     let done = session.journal().redeliver(&late, &all, step).await.unwrap();
-    assert_eq!(done, Redelivered { skipped: 2, ..Default::default() });
+    assert_eq!(done, Redelivered { skipped: 2, sequences: vec![6, 7], ..Default::default() });
 }
 
 /// Consumers that were attached before lose nothing, and continue with the new endpoint.

@@ -384,6 +384,7 @@ async fn redeliver(
         total.skipped += done.skipped;
         total.gone += done.gone;
         total.gone_ids.extend(done.gone_ids);
+        total.sequences.extend(done.sequences);
         total.gone_before = total.gone_before.or(done.gone_before);
         match done.next {
             Some(next) => step.from = Some(next),

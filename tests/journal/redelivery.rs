@@ -209,6 +209,69 @@ pub(crate) async fn gone_events_count_by_their_own_receipt(engine: &dyn Engine) 
     assert_misses(&session.redeliver(&span(None, None), step(74)).await, queued(0, 1), 4);
 }
 
+/// Sequences select single events, in whichever state they are. A step lists what it has selected.
+pub(crate) async fn events_are_selected_by_sequence(engine: &dyn Engine) {
+    let session = Session::open(engine);
+    session.append(&["before"], 0).await;
+    session.attach(&file("out"), &file("in"), Start::Now).await.unwrap();
+    session.append(&["swept"], 0).await;
+    session.claim(ALL, 0).await;
+    session.settle(2, delivered(0)).await;
+    assert_eq!(session.sweep(keep(0, 0), 1).await.events, 2);
+    session.append(&["delivered", "dead", "retrying", "in flight", "pending", "left out"], 0).await;
+    session.claim(4, 0).await;
+    session.settle(3, delivered(0)).await;
+    session.settle(4, dead(1)).await;
+    session.settle(5, retry(50)).await;
+
+    let some = Selection::Sequences(vec![2, 3, 4, 5, 6, 7, 99]);
+    let expected = Redelivered { queued: 2, hastened: 1, skipped: 2, gone: 2, ..Default::default() };
+    let listed = vec![3, 4, 5, 6, 7];
+    assert_eq!(session.redeliver_listed(&some, dry(10)).await, (expected.clone(), listed.clone()));
+    let (mut total, mut sequences, mut next) = (Redelivered::default(), Vec::new(), step(10));
+    loop {
+        let (done, part) = session.redeliver_listed(&some, RedeliveryStep { limit: 2, ..next }).await;
+        assert!(part.len() <= 2, "{part:?}");
+        total.queued += done.queued;
+        total.hastened += done.hastened;
+        total.skipped += done.skipped;
+        total.gone += done.gone;
+        sequences.extend(part);
+        match done.next {
+            Some(position) => next.from = Some(position.to_string().parse().unwrap()),
+            None => break,
+        }
+    }
+    assert_eq!((total, sequences), (expected, listed));
+    assert_eq!(session.claim(ALL, 10).await, [(3, 1), (4, 1), (5, 2), (7, 1), (8, 1)]);
+    let expected = Redelivered { skipped: 5, gone: 2, ..Default::default() };
+    assert_eq!(session.redeliver(&some, step(11)).await, expected);
+}
+
+/// Events are read with their bodies in every state, and stay as they are.
+pub(crate) async fn events_are_peeked_at_without_a_claim(engine: &dyn Engine) {
+    let session = Session::open(engine);
+    session.append(&["before"], 0).await;
+    session.attach(&file("out"), &file("in"), Start::Now).await.unwrap();
+    session.append(&["swept"], 0).await;
+    session.claim(ALL, 0).await;
+    session.settle(2, delivered(0)).await;
+    assert_eq!(session.sweep(keep(0, 0), 1).await.events, 2);
+    session.append(&["delivered", "dead", "pending"], 0).await;
+    session.claim(2, 0).await;
+    session.settle(3, delivered(0)).await;
+    session.settle(4, dead(1)).await;
+    let before = session.progress();
+    let peeked = session.journal().peek(&file("out"), &[1, 2, 3, 4, 5, 6]).await.unwrap();
+    let ids: Vec<_> = peeked.iter().map(|event| event.as_ref().map(|event| &*event.id)).collect();
+    assert_eq!(ids, [None, None, Some("delivered"), Some("dead"), Some("pending"), None]);
+    let event = session.journal().event(&file("in"), "dead").await.unwrap();
+    assert_eq!(peeked[3], event);
+    assert_eq!(session.progress(), before);
+    let unknown = session.journal().peek(&file("other"), &[1]).await;
+    assert!(matches!(unknown, Err(JournalError::UnknownConsumer(_))));
+}
+
 /// An engine counts the events that are gone as far as it can, and reports where there may be more.
 fn assert_misses(found: &Redelivered, expected: Redelivered, gone: u64) {
     let counts = Redelivered { gone: 0, gone_before: None, ..found.clone() };

@@ -329,7 +329,22 @@ impl<'a> Session<'a> {
     }
 
     pub(crate) async fn redeliver(&self, selection: &Selection, step: RedeliveryStep) -> Redelivered {
-        self.journal().redeliver(&file("out"), selection, step).await.unwrap()
+        let (done, sequences) = self.redeliver_listed(selection, step).await;
+        let moved = done.queued + done.hastened;
+        let listed = sequences.len() as u64;
+        assert!((moved..=moved + done.skipped).contains(&listed), "{done:?} {sequences:?}");
+        done
+    }
+
+    /// The counts of a step, and the events that it lists.
+    pub(crate) async fn redeliver_listed(
+        &self,
+        selection: &Selection,
+        step: RedeliveryStep,
+    ) -> (Redelivered, Vec<Sequence>) {
+        let mut done = self.journal().redeliver(&file("out"), selection, step).await.unwrap();
+        let sequences = std::mem::take(&mut done.sequences);
+        (done, sequences)
     }
 }
 

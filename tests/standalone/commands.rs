@@ -259,7 +259,7 @@ fn the_crds_in_the_repository_are_those_of_the_code() {
     let printed = String::from_utf8(output.stdout).unwrap();
     let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/crds");
     let read = |name: &str| std::fs::read_to_string(format!("{directory}/{name}.yaml")).unwrap();
-    assert_eq!(printed, format!("{}---\n{}", read("webhookendpoints"), read("webhooksubscriptions")));
+    assert_eq!(printed, ["webhookendpoints", "webhooksubscriptions", "webhookreplays"].map(read).join("---\n"));
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod plan;
 mod providers;
 mod redeliver;
 mod reload;
+mod replays;
 mod restart;
 mod start;
 mod targets;

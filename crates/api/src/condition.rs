@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1;
 use serde::{Deserialize, Serialize};
 
-/// The conditions of both kinds.
+/// The conditions of all kinds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum ConditionType {
     /// The spec compiled.
@@ -29,6 +29,10 @@ pub enum ConditionType {
     Suspended,
     /// Another writer overwrites the status; present only while true.
     Contested,
+    /// Every selected event is delivered again or has become a dead letter. Replays only.
+    Complete,
+    /// It does not run, or ended early; present only while true. Replays only.
+    Failed,
     /// Programmed into the data plane in this generation. On a subscription also: its endpoint is ready.
     Ready,
     /// Present only while a change is being worked on (kstatus).
@@ -39,7 +43,7 @@ pub enum ConditionType {
 
 impl ConditionType {
     /// Every type.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Accepted,
         Self::SecretsResolved,
         Self::ReferencesResolved,
@@ -50,6 +54,8 @@ impl ConditionType {
         Self::Routed,
         Self::Suspended,
         Self::Contested,
+        Self::Complete,
+        Self::Failed,
         Self::Ready,
         Self::Reconciling,
         Self::Stalled,
@@ -68,6 +74,8 @@ impl ConditionType {
             Self::Routed => "Routed",
             Self::Suspended => "Suspended",
             Self::Contested => "Contested",
+            Self::Complete => "Complete",
+            Self::Failed => "Failed",
             Self::Ready => "Ready",
             Self::Reconciling => "Reconciling",
             Self::Stalled => "Stalled",
@@ -168,6 +176,16 @@ pub enum Reason {
     RouteUnavailable,
     /// The operator is not configured to manage HTTPRoutes.
     RouteDisabled,
+    /// `subscriptionRef` names nothing.
+    SubscriptionNotFound,
+    /// The subscription that `subscriptionRef` names is not ready.
+    SubscriptionNotReady,
+    /// The subscription that `subscriptionRef` names is suspended.
+    SubscriptionSuspended,
+    /// The subscription was deleted before the replay was complete.
+    SubscriptionDeleted,
+    /// A replay has ended: every event is delivered again or has become a dead letter.
+    Completed,
     /// Being worked on.
     Progressing,
 }
@@ -218,6 +236,11 @@ impl Reason {
             Self::RouteForbidden => "RouteForbidden",
             Self::RouteUnavailable => "RouteUnavailable",
             Self::RouteDisabled => "RouteDisabled",
+            Self::SubscriptionNotFound => "SubscriptionNotFound",
+            Self::SubscriptionNotReady => "SubscriptionNotReady",
+            Self::SubscriptionSuspended => "SubscriptionSuspended",
+            Self::SubscriptionDeleted => "SubscriptionDeleted",
+            Self::Completed => "Completed",
             Self::Progressing => "Progressing",
         }
     }

@@ -6,7 +6,7 @@ mod tests;
 use kube::CustomResourceExt;
 use serde_json::{Value, json};
 
-use super::{DEPRECATED_VERSION, GROUP, VERSION, WebhookEndpoint, WebhookSubscription, convention};
+use super::{DEPRECATED_VERSION, GROUP, VERSION, WebhookEndpoint, WebhookReplay, WebhookSubscription, convention};
 
 /// The CustomResourceDefinition of `WebhookEndpoint`.
 pub fn endpoint() -> Value {
@@ -16,6 +16,16 @@ pub fn endpoint() -> Value {
 /// The CustomResourceDefinition of `WebhookSubscription`.
 pub fn subscription() -> Value {
     of::<WebhookSubscription>()
+}
+
+/// The CustomResourceDefinition of `WebhookReplay`.
+pub fn replay() -> Value {
+    of::<WebhookReplay>()
+}
+
+/// The CustomResourceDefinitions of all kinds.
+pub fn all() -> [Value; 3] {
+    [endpoint(), subscription(), replay()]
 }
 
 /// The OpenAPI schema of a definition. It is the same for every version.

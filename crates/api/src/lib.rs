@@ -24,6 +24,7 @@ pub mod definition;
 mod delivery;
 mod endpoint;
 mod key;
+mod replay;
 mod route;
 pub mod rules;
 mod scalar;
@@ -41,6 +42,9 @@ pub use endpoint::{
 };
 pub use grapnel_values::provider::ProviderName;
 pub use key::{Incarnation, ObjectKey};
+pub use replay::{
+    ReplayPosition, ReplaySelection, SubscriptionReference, WebhookReplay, WebhookReplaySpec, WebhookReplayStatus,
+};
 pub use route::{GatewayRoute, ParentReference};
 pub use scalar::{ByteSize, Factor, GoDuration};
 pub use selector::{LabelOperator, LabelRequirement, LabelSelector};

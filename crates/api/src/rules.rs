@@ -202,3 +202,11 @@ pub(super) fn ascending(low: &str, high: &str, defaults: &[(&str, Duration)]) ->
     let ascending = format!("duration(self.{low}) <= duration(self.{high})");
     absent.into_iter().chain(default).chain(malformed).chain([ascending]).collect::<Vec<_>>().join(" || ")
 }
+
+/// The rule that none of these fields of a spec is changed, added or removed.
+pub(super) fn unchanged(fields: &[&str]) -> String {
+    let unchanged = |field: &&str| {
+        format!("has(self.{field}) == has(oldSelf.{field}) && (!has(self.{field}) || self.{field} == oldSelf.{field})")
+    };
+    fields.iter().map(unchanged).collect::<Vec<_>>().join(" && ")
+}

@@ -166,6 +166,15 @@ pub trait Journal: Send + Sync + 'static {
     /// Returns the newest event with that id.
     async fn event(&self, endpoint: &Incarnation, id: &str) -> Result<Option<StoredEvent>>;
 
+    /// Returns events of a consumer with their bodies, without claiming them: one result per sequence, in the order
+    /// given, and `None` for an event that is damaged or no longer kept, or that does not belong to the consumer. Large
+    /// events end the answer early, but never before the first.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError::UnknownConsumer`], and any read error.
+    async fn peek(&self, consumer: &Incarnation, sequences: &[Sequence]) -> Result<Vec<Option<StoredEvent>>>;
+
     /// Lists the deliveries of a consumer: one bounded step, which reads no bodies.
     ///
     /// # Errors

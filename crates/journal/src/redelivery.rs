@@ -25,6 +25,8 @@ pub enum Selection {
         /// Exclusive upper bound.
         until: Option<Timestamp>,
     },
+    /// The events with these sequences, in ascending order.
+    Sequences(Vec<Sequence>),
 }
 
 /// One bounded step of a redelivery.
@@ -61,13 +63,16 @@ pub struct Redelivered {
     /// the consumer's start.
     pub skipped: u64,
     /// Selected events that are no longer kept, as far as the engine can count them, and no others. For
-    /// [`Selection::Events`], this includes ids that never existed.
+    /// [`Selection::Events`] and [`Selection::Sequences`], this includes ids and sequences that never existed.
     pub gone: u64,
     /// The ids counted in `gone`, for [`Selection::Events`].
     pub gone_ids: Vec<Box<str>>,
     /// For [`Selection::Received`]: right before the event received then, the log had events that are no longer kept,
     /// some or all of which may have been received in the time range. They are not counted in `gone`.
     pub gone_before: Option<Timestamp>,
+    /// The selected events that are kept and belong to the consumer, in the order in which they were examined: those
+    /// counted in `queued` and `hastened`, and those in `skipped` that wait already or are damaged.
+    pub sequences: Vec<Sequence>,
     /// Where to continue; `None` when all events have been examined.
     pub next: Option<RedeliveryPosition>,
 }

@@ -71,6 +71,9 @@ impl<F: Front> Journal for Fronted<F> {
     async fn event(&self, endpoint: &Incarnation, id: &str) -> Result<Option<StoredEvent>> {
         self.0.journal().event(endpoint, id).await
     }
+    async fn peek(&self, consumer: &Incarnation, sequences: &[Sequence]) -> Result<Vec<Option<StoredEvent>>> {
+        self.0.journal().peek(consumer, sequences).await
+    }
     async fn deliveries(&self, consumer: &Incarnation, query: DeliveryQuery) -> Result<DeliveryPage> {
         self.0.journal().deliveries(consumer, query).await
     }

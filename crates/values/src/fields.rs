@@ -73,3 +73,9 @@ pub const LONGEST_BREAKER_COOLDOWN: Duration = Duration::from_secs(24 * 3600);
 
 /// Default of `deadLetter.retention`.
 pub const DEAD_LETTER_RETENTION: Duration = Duration::from_secs(720 * 3600);
+
+/// Maximum number of ids of a WebhookReplay.
+pub const REPLAY_IDS: usize = 1000;
+
+/// Maximum `ttlSecondsAfterFinished` of a WebhookReplay: one year.
+pub const REPLAY_TTL_SECONDS: u32 = 365 * 24 * 3600;

@@ -18,7 +18,7 @@ pub use configuration::{ConfigurationPage, ConfiguredObject};
 pub use delivery::{CircuitName, DeliveriesPage, DeliveryItem, ItemFailure, ItemOutcome, ItemSkip, ItemState, Sending};
 pub use event::{EventDetail, EventHeader, EventItem};
 pub use history::{HistoryPage, PreviewItem};
-pub use object::{EndpointItem, ObjectItem, SubscriptionItem};
+pub use object::{EndpointItem, ObjectItem, ReplayItem, SubscriptionItem};
 pub use operation::{Operation, QueryParameter, Success};
 pub use page::{ListOrder, Page};
 pub use problem::{ErrorBody, ErrorCode};

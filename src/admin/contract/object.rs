@@ -1,6 +1,6 @@
 //! Objects with their statuses.
 
-use grapnel_api::{WebhookEndpointStatus, WebhookSubscriptionStatus};
+use grapnel_api::{WebhookEndpointStatus, WebhookReplayStatus, WebhookSubscriptionStatus};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +17,9 @@ pub enum ObjectItem {
     /// A subscription.
     #[serde(rename = "WebhookSubscription")]
     Subscription(SubscriptionItem),
+    /// A replay.
+    #[serde(rename = "WebhookReplay")]
+    Replay(ReplayItem),
 }
 
 /// A `WebhookEndpoint`.
@@ -70,4 +73,26 @@ pub struct SubscriptionItem {
     pub sending: Sending,
     /// Its status, as in the custom resource.
     pub status: WebhookSubscriptionStatus,
+}
+
+/// A `WebhookReplay`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "Replay")]
+pub struct ReplayItem {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// `metadata.generation` of the version that the status refers to; absent for objects from files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<i64>,
+    /// Where it is defined, `file:line`; absent in a cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// Name of its subscription.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subscription: Option<String>,
+    /// Its status, as in the custom resource.
+    pub status: WebhookReplayStatus,
 }

@@ -2,11 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use grapnel_api::{KeyReference, ObjectKey, WebhookEndpointSpec, WebhookSubscriptionSpec, definition};
+use grapnel_api::{
+    KeyReference, ObjectKey, WebhookEndpointSpec, WebhookReplaySpec, WebhookSubscriptionSpec, definition,
+};
 use grapnel_values::secret::Secret;
 use serde_json::{Value, json};
 
-use super::{Lookup, Options, Reference, ReferencedValues, endpoint, field::Field, run::Compilation, subscription};
+use super::{
+    Lookup, Options, Reference, ReferencedValues, endpoint, field::Field, replay, run::Compilation, subscription,
+};
 
 /// What is known of every reference.
 enum Known {
@@ -43,10 +47,11 @@ impl ReferencedValues for Known {
     }
 }
 
-/// A spec of either kind.
+/// A spec of any kind.
 enum Spec {
     Endpoint(WebhookEndpointSpec),
     Subscription(WebhookSubscriptionSpec),
+    Replay(WebhookReplaySpec),
 }
 
 impl Spec {
@@ -55,6 +60,7 @@ impl Spec {
         match self {
             Self::Endpoint(spec) => drop(endpoint::read(&object.at("spec", spec))),
             Self::Subscription(spec) => drop(subscription::read(&object.at("spec", spec))),
+            Self::Replay(spec) => drop(replay::read(&object.at("spec", spec))),
         }
     }
 
@@ -62,6 +68,7 @@ impl Spec {
         let definition = match self {
             Self::Endpoint(_) => definition::endpoint(),
             Self::Subscription(_) => definition::subscription(),
+            Self::Replay(_) => definition::replay(),
         };
         definition::schema(&definition).unwrap().clone()
     }
@@ -180,12 +187,36 @@ fn specs() -> Vec<(Value, Spec)> {
         let read = serde_json::from_value(spec.clone()).unwrap();
         (spec, Spec::Subscription(read))
     });
-    endpoints.chain(subscriptions).collect()
+    let replays = replays().into_iter().map(|spec| {
+        let read = serde_json::from_value(spec.clone()).unwrap();
+        (spec, Spec::Replay(read))
+    });
+    endpoints.chain(subscriptions).chain(replays).collect()
+}
+
+/// Replays that set, together, every field that the compiler checks.
+fn replays() -> Vec<Value> {
+    let (early, late) = ("2026-01-31T12:00:00Z", "2026-01-31T13:00:00Z");
+    let selections = [
+        json!({ "deadLettered": true }),
+        json!({ "deadLettered": false }),
+        json!({ "ids": [] }),
+        json!({ "since": late, "until": early }),
+        json!({}),
+    ];
+    let with = |select| {
+        json!({
+            "subscriptionRef": { "name": "out" }, "select": select, "filter": "payload.a == 1",
+            "rate": { "requests": 1, "per": "1s" },
+        })
+    };
+    selections.into_iter().map(with).collect()
 }
 
 /// Whether a field refers to a Secret or a ConfigMap, by its name.
 fn is_reference(field: &str) -> bool {
-    (field.ends_with("Ref") || field.ends_with("Refs")) && !matches!(field, "endpointRef" | "caRef" | "parentRefs")
+    (field.ends_with("Ref") || field.ends_with("Refs"))
+        && !matches!(field, "endpointRef" | "subscriptionRef" | "caRef" | "parentRefs")
 }
 
 /// The names in every reference of a spec, found without the compiler.

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use grapnel_api::{ObjectKey, WebhookEndpoint, WebhookSubscription};
+use grapnel_api::{ObjectKey, WebhookEndpoint, WebhookReplay, WebhookSubscription};
 use jiff::Timestamp;
 
 use super::values::{ConfigMapData, SecretData};
@@ -15,6 +15,8 @@ pub enum Change {
     Endpoint(Box<Applied<WebhookEndpoint>>),
     /// A subscription exists or has changed.
     Subscription(Box<Applied<WebhookSubscription>>),
+    /// A replay exists or has changed.
+    Replay(Box<Applied<WebhookReplay>>),
     /// An object cannot be parsed; its last good version stays in use.
     Unreadable(Unreadable),
     /// An object was deleted.
@@ -35,6 +37,7 @@ impl Change {
         Some(match self {
             Self::Endpoint(applied) => &applied.key.namespace,
             Self::Subscription(applied) => &applied.key.namespace,
+            Self::Replay(applied) => &applied.key.namespace,
             Self::Unreadable(rejected) => &rejected.key.namespace,
             Self::Gone(_, key) | Self::Secret(key, _) | Self::ConfigMap(key, _) => &key.namespace,
             // The labels of any namespace may allow a subscription.

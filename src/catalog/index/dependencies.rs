@@ -18,6 +18,8 @@ use crate::catalog::{
 pub(super) enum Referent {
     /// Whether an endpoint exists and which subscribers it allows.
     Endpoint(ObjectKey),
+    /// Whether a subscription exists, and its class.
+    Subscription(ObjectKey),
     /// Labels of a namespace.
     Namespace(Arc<str>),
     /// A value.

@@ -19,6 +19,7 @@ pub(super) struct Elsewhere {
     endpoints: HashSet<ObjectKey>,
     /// With their uids; empty for an object from a file.
     subscriptions: HashMap<ObjectKey, Arc<str>>,
+    replays: HashSet<ObjectKey>,
 }
 
 impl Elsewhere {
@@ -32,11 +33,17 @@ impl Elsewhere {
         self.subscriptions.insert(key.clone(), Arc::clone(&uid)) != Some(uid)
     }
 
+    /// Adds a replay. Returns whether it is new.
+    pub(super) fn add_replay(&mut self, key: &ObjectKey) -> bool {
+        self.replays.insert(key.clone())
+    }
+
     /// Removes an object. Returns whether it was there.
     pub(super) fn remove(&mut self, kind: ObjectKind, key: &ObjectKey) -> bool {
         match kind {
             ObjectKind::Endpoint => self.endpoints.remove(key),
             ObjectKind::Subscription => self.subscriptions.remove(key).is_some(),
+            ObjectKind::Replay => self.replays.remove(key),
         }
     }
 
@@ -44,7 +51,13 @@ impl Elsewhere {
         match kind {
             ObjectKind::Endpoint => self.endpoints.contains(key),
             ObjectKind::Subscription => self.subscriptions.contains_key(key),
+            ObjectKind::Replay => self.replays.contains(key),
         }
+    }
+
+    /// Whether this subscription is among them.
+    pub(super) fn has_subscription(&self, key: &ObjectKey) -> bool {
+        self.subscriptions.contains_key(key)
     }
 
     /// Whether this endpoint is among them.
@@ -59,6 +72,6 @@ impl Elsewhere {
 
     /// How many there are.
     pub(super) fn count(&self) -> usize {
-        self.endpoints.len() + self.subscriptions.len()
+        self.endpoints.len() + self.subscriptions.len() + self.replays.len()
     }
 }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use grapnel_api::{
     Condition, ConditionStatus, ConditionType, ObjectKey, Reason, WebhookEndpoint, WebhookEndpointSpec,
-    WebhookEndpointStatus, WebhookSubscription, WebhookSubscriptionSpec, WebhookSubscriptionStatus,
+    WebhookEndpointStatus, WebhookReplay, WebhookReplaySpec, WebhookReplayStatus, WebhookSubscription,
+    WebhookSubscriptionSpec, WebhookSubscriptionStatus,
 };
 
 use super::{
@@ -51,6 +52,15 @@ impl Held<WebhookSubscriptionSpec> {
     }
 }
 
+impl Held<WebhookReplaySpec> {
+    /// A replay and its status.
+    pub(super) fn replay(applied: Applied<WebhookReplay>) -> (Self, Option<WebhookReplayStatus>) {
+        let Applied { key, object, source, age, uid } = applied;
+        let (spec, generation) = (Arc::new(object.spec), object.metadata.generation);
+        (Self { key, spec, generation, source: source.map(Arc::from), age, uid }, object.status)
+    }
+}
+
 /// An object with the spec `S`, its compiled form `C` and its facts `F`.
 pub(super) struct ObjectEntry<S, C, F> {
     /// The last version that can be parsed.
@@ -87,7 +97,7 @@ pub(super) struct Own {
     pub(super) upstream: Option<Condition>,
 }
 
-/// The parts of an entry in both kinds of views.
+/// The parts of an entry in every kind of view.
 pub(super) struct Shown {
     pub(super) uid: Option<Arc<str>>,
     /// The generation that the conditions refer to.

@@ -169,7 +169,7 @@ fn reading(endpoint: &EndpointEntry) -> Reading {
 }
 
 /// Records the compiler's result. Returns whether there was no problem; `None` if a value is awaited.
-fn finish<S: Serialize, C, F>(
+pub(super) fn finish<S: Serialize, C, F>(
     (kind, key): (ObjectKind, &ObjectKey),
     entry: &mut ObjectEntry<S, C, F>,
     compiled: Compiled<C>,
@@ -194,6 +194,7 @@ fn with_rules(kind: ObjectKind, spec: &impl Serialize, mut problems: Vec<Problem
     let admission = match kind {
         ObjectKind::Endpoint => Admission::endpoint(),
         ObjectKind::Subscription => Admission::subscription(),
+        ObjectKind::Replay => Admission::replay(),
     };
     // These types can always be serialized.
     let Ok(spec) = serde_json::to_value(spec) else { return problems };

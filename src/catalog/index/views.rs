@@ -8,7 +8,7 @@ use grapnel_api::{
 use grapnel_signature::{Provider, Scheme};
 
 use super::{
-    EndpointEntry, SubscriptionEntry,
+    EndpointEntry, ReplayEntry, SubscriptionEntry,
     entry::{Own, Shown},
     path_ownership::PathOwners,
 };
@@ -61,6 +61,7 @@ fn of_endpoint_entry(key: &ObjectKey, entry: &EndpointEntry, path: Option<&str>,
         generation,
         source,
         endpoint_ref: None,
+        subscription_ref: None,
         url: path.and_then(|path| options.url(&key.namespace, path)).map(Arc::from),
         path: path.map(|path| options.path(&key.namespace, path).into()),
         route: route(entry, path, options),
@@ -101,6 +102,7 @@ fn of_subscription_entry(key: &ObjectKey, entry: &SubscriptionEntry) -> ObjectVi
         generation,
         source,
         endpoint_ref: entry.applied.as_ref().map(|applied| compile::endpoint_of(key, &applied.spec)),
+        subscription_ref: None,
         path: None,
         url: None,
         event_id_from: None,
@@ -111,6 +113,34 @@ fn of_subscription_entry(key: &ObjectKey, entry: &SubscriptionEntry) -> ObjectVi
         facts: Facts::Subscription(Arc::clone(&entry.facts)),
         spec: entry.applied.as_ref().map(|applied| ObjectSpec::Subscription(Arc::clone(&applied.spec))),
     }
+}
+
+/// The view of a replay. An unchanged view is reused.
+pub(super) fn replay(key: &ObjectKey, entry: &mut ReplayEntry) -> ObjectView {
+    if let Some(view) = &entry.view {
+        return view.clone();
+    }
+    let Shown { uid, generation, source, conditions, in_use, unusable } = entry.shown();
+    let view = ObjectView {
+        kind: ObjectKind::Replay,
+        key: key.clone(),
+        uid,
+        generation,
+        source,
+        endpoint_ref: None,
+        subscription_ref: entry.applied.as_ref().map(|applied| compile::subscription_of(key, &applied.spec)),
+        path: None,
+        url: None,
+        event_id_from: None,
+        conditions,
+        in_use,
+        unusable,
+        route: RouteSpec::Absent,
+        facts: Facts::Replay(Arc::clone(&entry.facts)),
+        // A replay is no configuration of the data plane.
+        spec: None,
+    };
+    entry.view.insert(view).clone()
 }
 
 /// Conditions specific to endpoints.

@@ -20,12 +20,13 @@ pub(super) fn of(object: &ObjectItem) -> Vec<String> {
     let (kind, namespace, name, conditions) = match object {
         ObjectItem::Endpoint(item) => ("WebhookEndpoint", &item.namespace, &item.name, &item.status.conditions),
         ObjectItem::Subscription(item) => ("WebhookSubscription", &item.namespace, &item.name, &item.status.conditions),
+        ObjectItem::Replay(item) => ("WebhookReplay", &item.namespace, &item.name, &item.status.conditions),
     };
-    // That an endpoint verifies nothing is its owner's choice.
-    let quiet = [ConditionType::Verified, ConditionType::ReferencesResolved];
+    // That an endpoint verifies nothing is its owner's choice. A replay that is not complete runs, unless it has failed.
+    let quiet = [ConditionType::Verified, ConditionType::ReferencesResolved, ConditionType::Complete];
     let failing = |condition: &&Condition| match condition.status.as_str() {
         "False" => !quiet.iter().any(|kind| is(condition, *kind)),
-        "True" => is(condition, ConditionType::Contested),
+        "True" => is(condition, ConditionType::Contested) || is_failed(condition, conditions),
         _ => false,
     };
     let failing: Vec<_> = conditions.iter().filter(failing).collect();
@@ -34,6 +35,12 @@ pub(super) fn of(object: &ObjectItem) -> Vec<String> {
     let line =
         |condition: &&&Condition| format!("{kind} {namespace}/{name}: {}: {}", condition.reason, condition.message);
     shown.iter().map(line).collect()
+}
+
+/// Whether a replay has failed for a reason that no other condition has.
+fn is_failed(condition: &Condition, all: &[Condition]) -> bool {
+    let repeats = |other: &Condition| is(other, ConditionType::Accepted) && other.reason == condition.reason;
+    is(condition, ConditionType::Failed) && !all.iter().any(repeats)
 }
 
 fn is(condition: &Condition, kind: ConditionType) -> bool {
@@ -72,6 +79,12 @@ mod tests {
         let contested = [("Ready", "True", "Programmed"), ("Contested", "True", "OverwrittenByAnother")];
         assert_eq!(problems(&contested).len(), 1);
         assert_eq!(problems(&[("Ready", "False", "SecretNotFound")]), [line]);
+        let running = [("Accepted", "True", "Accepted"), ("Complete", "False", "Progressing")];
+        assert!(problems(&running).is_empty());
+        let ended = [("Accepted", "True", "Accepted"), ("Complete", "False", "X"), ("Failed", "True", "X")];
+        assert_eq!(problems(&ended), ["WebhookEndpoint shop/orders: X: why X"]);
+        let refused = [("Accepted", "False", "X"), ("Complete", "False", "X"), ("Failed", "True", "X")];
+        assert_eq!(problems(&refused), ["WebhookEndpoint shop/orders: X: why X"]);
         assert!(problems(&[("Ready", "True", "Programmed"), ("Verified", "False", "Unauthenticated")]).is_empty());
     }
 

@@ -6,7 +6,7 @@ use grapnel_api::{Condition, ConditionStatus, Reason};
 
 use super::contest::Contest;
 use crate::{
-    catalog::{Facts, ObjectView, RouteState, observed::DeliveryHealth},
+    catalog::{Facts, ObjectView, RouteState, observed::DeliveryHealth, replay::ReplayPhase},
     controller::limits,
 };
 
@@ -27,6 +27,8 @@ pub(super) struct Memo {
 pub(super) struct Material {
     generation: Option<i64>,
     health: Option<DeliveryHealth>,
+    /// Where a replay is.
+    phase: Option<ReplayPhase>,
     /// The endpoint's events are stored: no storage share is exhausted.
     storing: bool,
     route: Option<Arc<RouteState>>,
@@ -62,11 +64,15 @@ impl Memo {
 impl Material {
     pub(super) fn of(view: &ObjectView, storing: bool) -> Self {
         let health = match &view.facts {
-            Facts::Endpoint(_) => None,
             Facts::Subscription(facts) => Some(facts.standing()),
+            Facts::Endpoint(_) | Facts::Replay(_) => None,
+        };
+        let phase = match &view.facts {
+            Facts::Replay(facts) => Some(facts.phase()),
+            Facts::Endpoint(_) | Facts::Subscription(_) => None,
         };
         let (route, conditions) = (view.route_state(), Arc::clone(&view.conditions));
-        Self { generation: view.generation, health, storing, route, conditions }
+        Self { generation: view.generation, health, phase, storing, route, conditions }
     }
 
     /// Whether a referenced object does not exist or is not ready.
@@ -76,6 +82,7 @@ impl Material {
             Reason::KeyNotFound,
             Reason::EndpointNotFound,
             Reason::EndpointNotReady,
+            Reason::SubscriptionNotFound,
             Reason::Progressing,
         ];
         let mut conditions = self.conditions.iter();

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use grapnel_api::{ObjectKey, WebhookEndpoint, WebhookSubscription};
+use grapnel_api::{ObjectKey, WebhookEndpoint, WebhookReplay, WebhookSubscription};
 use kube::{
     Client,
     api::{Patch, PatchParams, Request},
@@ -39,6 +39,7 @@ impl StatusPatch {
         let resource = match self.kind {
             ObjectKind::Endpoint => ApiResource::erase::<WebhookEndpoint>(&()),
             ObjectKind::Subscription => ApiResource::erase::<WebhookSubscription>(&()),
+            ObjectKind::Replay => ApiResource::erase::<WebhookReplay>(&()),
         };
         // The uid prevents writing the status to a later object of the same name.
         let patch = json!({

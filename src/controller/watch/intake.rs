@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use grapnel_api::{DeletionPolicy, ObjectKey, Reason, WebhookEndpoint, WebhookSubscription};
+use grapnel_api::{DeletionPolicy, ObjectKey, Reason, WebhookEndpoint, WebhookReplay, WebhookSubscription};
 use kube::{
     Resource,
     core::{ObjectMeta, error_boundary::InvalidObject},
@@ -97,8 +97,14 @@ impl Intake {
                 [Effect::Watches { watched, stream }].into_iter().chain(changes).collect()
             }
             Step::Failed(error) => {
-                // Without the right to list namespaces, no namespace has labels.
-                if watched == ResourceKind::Namespaces && error.is_missing_right() {
+                // Without the right to list namespaces, no namespace has labels. A cluster that was upgraded may lack the
+                // definition of WebhookReplays, or the right to list them.
+                let is_optional = match watched {
+                    ResourceKind::Namespaces => error.is_missing_right(),
+                    ResourceKind::Replays => error.is_missing_right() || error.code() == Some(404),
+                    _ => false,
+                };
+                if is_optional {
                     self.listings.excuse(stream);
                 }
                 vec![Effect::Failed { watched, stream, error }]
@@ -115,6 +121,10 @@ impl Intake {
             Observed::Subscription(read) => match *read {
                 Ok(object) => self.subscription(key, object)?,
                 Err(invalid) => self.unreadable(ObjectKind::Subscription, key, &invalid),
+            },
+            Observed::Replay(read) => match *read {
+                Ok(object) => self.replay(key, object)?,
+                Err(invalid) => self.unreadable(ObjectKind::Replay, key, &invalid),
             },
             Observed::Labels(labels) => Change::Namespace(key.name, Some(labels)),
             Observed::Version(version) => return Some(Effect::Version(reference(watched, key)?, version)),
@@ -147,6 +157,18 @@ impl Intake {
         let writer = status.and_then(|status| status.writer.as_deref());
         let changed = self.record_and_changed(ObjectKind::Subscription, &key, metadata, (status, writer), finalizer);
         changed.then(|| Change::Subscription(Box::new(applied(key, object))))
+    }
+
+    fn replay(&self, key: ObjectKey, object: WebhookReplay) -> Option<Change> {
+        if !self.class.serves(object.spec.class_name.as_deref()) {
+            self.sightings.forget(ObjectKind::Replay, &key);
+            return Some(Change::Replay(Box::new(applied(key, object))));
+        }
+        let (metadata, status) = (&object.metadata, object.status.as_ref());
+        let writer = status.and_then(|status| status.writer.as_deref());
+        let changed =
+            self.record_and_changed(ObjectKind::Replay, &key, metadata, (status, writer), Finalizer::default());
+        changed.then(|| Change::Replay(Box::new(applied(key, object))))
     }
 
     /// The finalizer of this operator, as far as the metadata determines it.
@@ -209,6 +231,7 @@ impl Intake {
         let change = match watched {
             ResourceKind::Endpoints => self.object_gone(ObjectKind::Endpoint, key),
             ResourceKind::Subscriptions => self.object_gone(ObjectKind::Subscription, key),
+            ResourceKind::Replays => self.object_gone(ObjectKind::Replay, key),
             ResourceKind::Namespaces => Change::Namespace(key.name, None),
             ResourceKind::Secrets | ResourceKind::ConfigMaps => {
                 return Some(Effect::Version(reference(watched, key)?, None));
@@ -224,7 +247,10 @@ impl Intake {
 
     fn listed(&self, watched: ResourceKind, stream: usize, listed: Listed) -> Vec<Effect> {
         match watched {
-            ResourceKind::Endpoints | ResourceKind::Subscriptions | ResourceKind::Namespaces => {
+            ResourceKind::Endpoints
+            | ResourceKind::Subscriptions
+            | ResourceKind::Replays
+            | ResourceKind::Namespaces => {
                 listed.missing.into_iter().filter_map(|key| self.gone(watched, key)).collect()
             }
             ResourceKind::Secrets | ResourceKind::ConfigMaps => {
@@ -245,7 +271,9 @@ fn reference(watched: ResourceKind, key: ObjectKey) -> Option<Reference> {
     match watched {
         ResourceKind::Secrets => Some(Reference::Secret(key)),
         ResourceKind::ConfigMaps => Some(Reference::ConfigMap(key)),
-        ResourceKind::Endpoints | ResourceKind::Subscriptions | ResourceKind::Namespaces => None,
+        ResourceKind::Endpoints | ResourceKind::Subscriptions | ResourceKind::Replays | ResourceKind::Namespaces => {
+            None
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use grapnel_values::{duration, fields};
 use kube::core::cel::Validator;
 use serde_json::{Value, json};
 
-use super::{endpoint, schema, subscription};
+use super::{all, replay, schema};
 use crate::completion::{complete, integers_as_texts, without_type_tests};
 
 /// A value as an API server completes it.
@@ -26,13 +26,13 @@ fn walk(node: &Value, path: &str, visit: &mut impl FnMut(&Value, &str)) {
     }
 }
 
-fn schemas() -> [Value; 2] {
-    [endpoint(), subscription()].map(|definition| schema(&definition).unwrap().clone())
+fn schemas() -> [Value; 3] {
+    all().map(|definition| schema(&definition).unwrap().clone())
 }
 
 #[test]
 fn both_versions_are_served_with_one_schema_and_the_newer_one_is_stored() {
-    for definition in [endpoint(), subscription()] {
+    for definition in all() {
         let versions = definition["spec"]["versions"].as_array().unwrap();
         let names = versions.iter().map(|version| &version["name"]).collect::<Vec<_>>();
         assert_eq!(names, ["v1beta1", "v1alpha1"]);
@@ -156,7 +156,7 @@ fn an_object_that_nobody_has_seen_has_a_status_of_no_generation() {
 
 #[test]
 fn defaults_show_what_is_in_force() {
-    let [endpoint, subscription] = schemas().map(|root| root["properties"]["spec"].clone());
+    let [endpoint, subscription, replay] = schemas().map(|root| root["properties"]["spec"].clone());
     let text = duration::format;
     let expected = json!({
         "suspend": false, "payload": { "format": "Auto" }, "unmatchedTypes": "Accept",
@@ -180,6 +180,7 @@ fn defaults_show_what_is_in_force() {
         "deadLetter": { "retention": text(fields::DEAD_LETTER_RETENTION) },
     });
     assert_eq!(completed(&subscription, json!({ "target": {} })), expected);
+    assert_eq!(completed(&replay, json!({})), json!({ "dryRun": false, "suspend": false }));
     let routed = completed(&endpoint["properties"]["route"], json!({ "parentRefs": [{ "name": "public" }] }));
     let gateway = json!({ "group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "public" });
     assert_eq!(routed, json!({ "parentRefs": [gateway] }));
@@ -217,7 +218,7 @@ fn defaults_alone_violate_no_rule() {
 
 #[test]
 fn endpoints_are_refused_in_words_at_the_field() {
-    let [root, _] = schemas();
+    let [root, ..] = schemas();
     let open = json!({ "verification": { "none": {} } });
     let by_route = |parent: Value, host: &str| json!({ "route": { "parentRefs": [parent], "hostnames": [host] } });
     let by_topic = |topic: &str| json!({ "verification": { "provider": { "name": "AmazonSNS", "topics": [topic] } } });
@@ -305,7 +306,7 @@ fn endpoints_are_refused_in_words_at_the_field() {
 
 #[test]
 fn subscriptions_are_refused_in_words_at_the_field() {
-    let [_, root] = schemas();
+    let [_, root, _] = schemas();
     let base = json!({ "endpointRef": { "name": "in" }, "target": { "url": "https://receiver.example" } });
     let target = |more: Value| json!({ "target": with(json!({ "url": "https://receiver.example" }), more) });
     let header = |name: &str| json!({ "name": name, "value": "v" });
@@ -372,5 +373,60 @@ fn subscriptions_are_refused_in_words_at_the_field() {
         json!({ "target": { "service": { "name": "receiver", "port": 80 } } }),
     ] {
         assert_eq!(violations(&root, with(base.clone(), fine.clone())), Vec::<String>::new(), "{fine}");
+    }
+}
+
+#[test]
+fn replays_are_refused_in_words_at_the_field() {
+    let [_, _, root] = schemas();
+    let select = |select: Value| json!({ "subscriptionRef": { "name": "out" }, "select": select });
+    let one = "spec.select: must have exactly one of deadLettered, ids, and since and until (one of them or both)";
+    let (early, late) = ("2026-01-31T12:00:00Z", "2026-01-31T13:00:00Z");
+    for (select_, expected) in [
+        (json!({}), one),
+        (json!({ "deadLettered": true, "ids": ["a"] }), one),
+        (json!({ "ids": ["a"], "until": late }), one),
+        (json!({ "deadLettered": false }), "spec.select.deadLettered: must be true or absent"),
+        (json!({ "since": late, "until": early }), "spec.select.until: must be after since"),
+        (json!({ "since": late, "until": late }), "spec.select.until: must be after since"),
+    ] {
+        assert_eq!(violations(&root, select(select_.clone())), [expected], "{select_}");
+    }
+    for fine in [
+        json!({ "deadLettered": true }),
+        json!({ "since": early }),
+        json!({ "until": late }),
+        json!({ "since": early, "until": late }),
+        json!({ "since": "2026-01-31T14:00:00+02:00", "until": late }),
+        json!({ "ids": ["a", "b"] }),
+    ] {
+        assert_eq!(violations(&root, select(fine.clone())), Vec::<String>::new(), "{fine}");
+    }
+}
+
+#[test]
+fn a_replay_is_changed_only_where_it_may_be() {
+    let definition = replay();
+    let root = schema(&definition).unwrap();
+    let spec = |more: Value| {
+        let spec = json!({ "subscriptionRef": { "name": "out" }, "select": { "deadLettered": true } });
+        json!({ "spec": with(spec, more) })
+    };
+    let change = |from: Value, to: Value| {
+        let (from, to) = (completed(root, spec(from)), completed(root, spec(to)));
+        let found = Validator::new().validate(root, &to, Some(&from));
+        found.err().map_or(0, |errors| errors.iter().count())
+    };
+    assert_eq!(change(json!({}), json!({ "suspend": true, "ttlSecondsAfterFinished": 60 })), 0);
+    assert_eq!(change(json!({ "filter": "true", "rate": { "requests": 1 } }), json!({})), 1);
+    for changed in [
+        json!({ "subscriptionRef": { "name": "other" } }),
+        json!({ "select": { "ids": ["a"] } }),
+        json!({ "filter": "true" }),
+        json!({ "rate": { "requests": 1 } }),
+        json!({ "dryRun": true }),
+        json!({ "className": "web" }),
+    ] {
+        assert_eq!(change(json!({}), changed.clone()), 1, "{changed}");
     }
 }

@@ -244,6 +244,11 @@ impl Journal for EmbeddedJournal {
         self.engine.blocking(move |engine| read::event(engine, &endpoint, &id)).await
     }
 
+    async fn peek(&self, consumer: &Incarnation, sequences: &[Sequence]) -> Result<Vec<Option<StoredEvent>>> {
+        let (consumer, sequences) = (self.engine.consumer(consumer)?, sequences.to_vec());
+        self.engine.blocking(move |engine| read::peek(engine, &consumer, &sequences)).await
+    }
+
     async fn deliveries(&self, consumer: &Incarnation, query: DeliveryQuery) -> Result<DeliveryPage> {
         let consumer = self.engine.consumer(consumer)?;
         self.engine.blocking(move |engine| deliveries::deliveries(engine, &consumer, &query)).await

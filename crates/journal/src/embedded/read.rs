@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{
     Engine,
+    consumer::Consumer,
     endpoint::Endpoint,
     ids::IdHash,
     loading::{Loaded, Loading},
@@ -150,6 +151,29 @@ pub(super) fn event(engine: &Engine, endpoint: &Arc<Endpoint>, id: &str) -> Resu
     let Some(sequence) = find(engine, endpoint, id)? else { return Ok(None) };
     let event = engine.load(endpoint, &[sequence], LIST_BYTES)?.into_iter().next().and_then(|(_, event)| event);
     Ok(event.filter(|event| *event.id == *id))
+}
+
+/// Returns events of a consumer with their bodies, as many as there is room for. Events that are not kept or do not
+/// belong to the consumer are not looked up.
+pub(super) fn peek(engine: &Engine, consumer: &Consumer, sequences: &[Sequence]) -> Result<Vec<Option<StoredEvent>>> {
+    let (endpoint, start) = (&consumer.endpoint, consumer.state().start());
+    let belongs = |sequence: Sequence| sequence > start && sequence <= endpoint.head() && endpoint.keeps(sequence);
+    let present: Vec<_> = sequences.iter().copied().filter(|sequence| belongs(*sequence)).collect();
+    let mut sorted = present.clone();
+    sorted.sort_unstable();
+    let mut loading = Loading::new(engine, endpoint, &sorted, LIST_BYTES);
+    let (mut found, mut present) = (Vec::with_capacity(sequences.len()), present.into_iter().peekable());
+    for sequence in sequences {
+        if present.next_if_eq(sequence).is_none() {
+            found.push(None);
+            continue;
+        }
+        match loading.load(*sequence)? {
+            Loaded::NoRoom => break,
+            Loaded::Event(event) => found.push(event),
+        }
+    }
+    Ok(found)
 }
 
 /// Returns the sequence of the newest event of an id, if it is still kept.

@@ -70,6 +70,7 @@ pub(super) async fn redeliver(
         }
         (counts.queued, counts.hastened) = (queued, hastened);
         counts.skipped += selected - queued - hastened;
+        counts.sequences = sequences;
         return Ok(counts);
     }
 }
@@ -92,6 +93,9 @@ fn choose(engine: &Arc<Engine>, consumer: &Consumer, selection: &Selection, step
         Selection::DeadLettered => Ok(in_state(consumer, DeliveryState::DeadLettered, after, last, limit)),
         Selection::Retrying => Ok(in_state(consumer, DeliveryState::Retrying, after, last, limit)),
         Selection::Events(ids) => by_id(engine, &consumer.endpoint, ids, start, step.from, limit),
+        Selection::Sequences(sequences) => {
+            Ok(by_sequence(&consumer.endpoint, sequences, start, step.from.map_or(0, |from| from.after), limit))
+        }
         Selection::Received { since, until } => {
             let range = ReceiptRange { since: since.map(Micros::ceil), until: until.map(Micros::ceil) };
             let after = match step.from {
@@ -118,6 +122,23 @@ fn in_state(consumer: &Consumer, wanted: DeliveryState, after: Sequence, last: S
         after = sequence;
     }
     chosen.counts.next = (after < last).then_some(RedeliveryPosition { after, last });
+    chosen
+}
+
+fn by_sequence(endpoint: &Endpoint, all: &[Sequence], start: Sequence, after: Sequence, limit: usize) -> Chosen {
+    let (mut chosen, head) = (Chosen::default(), endpoint.head());
+    let mut left = all.iter().copied().filter(|sequence| *sequence > after).peekable();
+    for sequence in left.by_ref().take(limit) {
+        if sequence > head || !endpoint.keeps(sequence) {
+            chosen.counts.gone += 1;
+        } else if sequence <= start {
+            chosen.counts.skipped += 1;
+        } else {
+            chosen.sequences.push(sequence);
+        }
+        chosen.counts.next = Some(RedeliveryPosition { after: sequence, last: Sequence::MAX });
+    }
+    chosen.counts.next = chosen.counts.next.filter(|_| left.peek().is_some());
     chosen
 }
 

@@ -188,6 +188,10 @@ impl Journal for MemoryJournal {
         Ok(self.state.lock().event(endpoint, id))
     }
 
+    async fn peek(&self, consumer: &Incarnation, sequences: &[Sequence]) -> Result<Vec<Option<StoredEvent>>> {
+        self.state.lock().peek(consumer, sequences)
+    }
+
     async fn deliveries(&self, consumer: &Incarnation, query: DeliveryQuery) -> Result<DeliveryPage> {
         self.state.lock().deliveries(consumer, &query, self.options.list_scan)
     }

@@ -32,7 +32,8 @@ impl MemoryState {
         let Some(log) = self.log_of(known) else { return Ok(Redelivered::default()) };
         let Chosen { sequences, mut counts } = choose(known, log, selection, step);
         let consumer = self.consumer_mut(consumer)?;
-        for sequence in sequences {
+        for sequence in &sequences {
+            let sequence = *sequence;
             let Some(delivery) = consumer.deliveries.get(&sequence) else { continue };
             if matches!(delivery.state(), DeliveryState::Settled | DeliveryState::DeadLettered) {
                 counts.queued += 1;
@@ -48,6 +49,7 @@ impl MemoryState {
                 counts.skipped += 1;
             }
         }
+        counts.sequences = sequences;
         Ok(counts)
     }
 }
@@ -79,6 +81,7 @@ fn choose(consumer: &MemoryConsumer, log: &MemoryLog, selection: &Selection, ste
             chosen
         }
         Selection::Events(ids) => by_id(consumer, log, ids, step.from, limit),
+        Selection::Sequences(all) => by_sequence(consumer, log, all, step.from.map_or(0, |from| from.after), limit),
     }
 }
 
@@ -92,6 +95,24 @@ fn bounded(ascending: impl Iterator<Item = Sequence>, from: RedeliveryPosition, 
             break;
         }
     }
+    chosen
+}
+
+/// Returns the first `limit` events after those that previous steps examined.
+fn by_sequence(consumer: &MemoryConsumer, log: &MemoryLog, all: &[Sequence], after: Sequence, limit: usize) -> Chosen {
+    let mut chosen = Chosen::default();
+    let left: Vec<_> = all.iter().copied().filter(|sequence| *sequence > after).collect();
+    for sequence in left.iter().copied().take(limit) {
+        if !log.events.contains_key(&sequence) {
+            chosen.counts.gone += 1;
+        } else if sequence <= consumer.start {
+            chosen.counts.skipped += 1;
+        } else {
+            chosen.sequences.push(sequence);
+        }
+        chosen.counts.next = Some(RedeliveryPosition { after: sequence, last: Sequence::MAX });
+    }
+    chosen.counts.next = chosen.counts.next.filter(|_| left.len() > limit);
     chosen
 }
 

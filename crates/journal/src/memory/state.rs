@@ -263,6 +263,16 @@ impl MemoryState {
         Some(StoredEvent::clone(&kept.event))
     }
 
+    pub(super) fn peek(&self, consumer: &Incarnation, sequences: &[Sequence]) -> Result<Vec<Option<StoredEvent>>> {
+        let consumer = self.consumer(consumer)?;
+        let log = self.log_of(consumer);
+        let event = |sequence: &Sequence| {
+            let kept = log?.events.get(sequence).filter(|_| consumer.deliveries.contains_key(sequence))?;
+            Some(StoredEvent::clone(&kept.event))
+        };
+        Ok(sequences.iter().map(event).collect())
+    }
+
     pub(super) fn deliveries(
         &self,
         consumer: &Incarnation,

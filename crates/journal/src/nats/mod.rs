@@ -67,6 +67,7 @@ use self::{
     error::from_broker,
     event_message::EventMessage,
     layout::{Layout, Shard},
+    owner::{LoadedEvent, read_event},
     ownership::Ownership,
     peer::{Answer, Request},
     replica::{Replica, Standing},
@@ -79,6 +80,7 @@ use crate::{
     Appended, Arrival, Attached, AttachedConsumer, Board, Claim, Claimed, DeliveryPage, DeliveryQuery, Detached,
     EndpointUsage, EventPage, EventQuery, Journal, JournalError, JournalUsage, NamespaceUsage, Progress, Redelivered,
     RedeliveryStep, Result, Retention, Selection, Sequence, Settlement, Start, StoredEvent, Swept, Tenure, Vitals,
+    limits::CLAIM_BYTES,
     record,
 };
 
@@ -342,6 +344,41 @@ impl Journal for NatsJournal {
                 record::decode_event(message.sequence, message.payload.clone()).map(Some).map_err(damaged)
             }
         }
+    }
+
+    async fn peek(&self, consumer: &Incarnation, sequences: &[Sequence]) -> Result<Vec<Option<StoredEvent>>> {
+        let replica = &self.replica;
+        let (shard, belonging) = match replica.shard_of_consumer(&consumer.key) {
+            Some(owned) => (owned.shard, owned.state().belonging(consumer, sequences)?),
+            None => {
+                let Some((shard, ..)) = replica.reports.consumer(&consumer.key) else {
+                    return Err(self.unknown(consumer));
+                };
+                let request = Request::Belonging { consumer: consumer.into(), sequences: sequences.to_vec() };
+                match peer::ask(replica, shard, &request).await? {
+                    Answer::Belonging(belonging) => (shard, belonging),
+                    other => return Err(unexpected(&other)),
+                }
+            }
+        };
+        let stream = replica.layout.events_stream(shard);
+        let (mut events, mut bytes) = (Vec::with_capacity(sequences.len()), 0);
+        for (sequence, belongs) in sequences.iter().zip(belonging) {
+            let event = match belongs {
+                true => read_event(&replica.broker, &stream, *sequence).await?,
+                false => LoadedEvent::Missing,
+            };
+            let event = match event {
+                LoadedEvent::Event(event) => Some(event),
+                LoadedEvent::Missing | LoadedEvent::Damaged => None,
+            };
+            bytes += event.as_ref().map_or(0, |event| event.body.len());
+            if bytes > CLAIM_BYTES && !events.is_empty() {
+                break;
+            }
+            events.push(event);
+        }
+        Ok(events)
     }
 
     async fn deliveries(&self, consumer: &Incarnation, query: DeliveryQuery) -> Result<DeliveryPage> {

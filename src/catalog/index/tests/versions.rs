@@ -112,7 +112,7 @@ fn an_object_that_was_deleted_and_created_again_begins_anew() {
     stage.tell([open("shop", "in").endpoint(), subscriber("shop", "out", "in").subscription()]);
     let received = |stage: &Stage| match &stage.view(ObjectKind::Endpoint, &place).facts {
         Facts::Endpoint(facts) => facts.read().received,
-        Facts::Subscription(_) => unreachable!(),
+        Facts::Subscription(_) | Facts::Replay(_) => unreachable!(),
     };
     stage.published.snapshot.endpoint(&place).unwrap().facts.received(jiff::Timestamp::UNIX_EPOCH);
     stage.tell([open("shop", "in").generation(2).endpoint()]);

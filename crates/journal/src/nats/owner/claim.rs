@@ -12,7 +12,7 @@ use crate::{
     Claim, Claimed, Delivery, Failure, JournalError, Result, Sequence, Settlement, StoredEvent,
     limits::NATS_LOOKUPS,
     machine::Taken,
-    nats::{broker::ReadFrom, error::from_broker, event_message::EventMessage, shard::Change},
+    nats::{broker::{Broker, ReadFrom}, error::from_broker, event_message::EventMessage, shard::Change},
     record,
 };
 
@@ -32,6 +32,20 @@ impl LoadedEvent {
     fn of(sequence: Sequence, row: Bytes) -> Self {
         record::decode_event(sequence, row).map_or(Self::Damaged, Self::Event)
     }
+}
+
+/// Reads an event from its stream.
+pub(in crate::nats) async fn read_event(broker: &Broker, stream: &str, sequence: Sequence) -> Result<LoadedEvent> {
+    let mut message = broker.get(stream, sequence, ReadFrom::Any).await.map_err(from_broker)?;
+    if message.is_none() {
+        // The broker that answered may lag behind.
+        message = broker.get(stream, sequence, ReadFrom::Leader).await.map_err(from_broker)?;
+    }
+    let Some(message) = message else { return Ok(LoadedEvent::Missing) };
+    Ok(match EventMessage::read(&message) {
+        Ok(EventMessage::Event(_)) => LoadedEvent::of(sequence, message.payload),
+        Ok(EventMessage::Tombstone { .. }) | Err(_) => LoadedEvent::Damaged,
+    })
 }
 
 /// Releases taken deliveries when the claim fails or its future is dropped.
@@ -122,20 +136,10 @@ impl OwnedShard {
     /// Reads an event of the index.
     pub(in crate::nats) async fn event_at(&self, sequence: Sequence) -> Result<LoadedEvent> {
         let row = self.recent.lock().get(sequence);
-        if let Some(row) = row {
-            return Ok(LoadedEvent::of(sequence, row));
+        match row {
+            Some(row) => Ok(LoadedEvent::of(sequence, row)),
+            None => read_event(&self.broker, &self.layout.events_stream(self.shard), sequence).await,
         }
-        let stream = self.layout.events_stream(self.shard);
-        let mut message = self.broker.get(&stream, sequence, ReadFrom::Any).await.map_err(from_broker)?;
-        if message.is_none() {
-            // The broker that answered may lag behind.
-            message = self.broker.get(&stream, sequence, ReadFrom::Leader).await.map_err(from_broker)?;
-        }
-        let Some(message) = message else { return Ok(LoadedEvent::Missing) };
-        Ok(match EventMessage::read(&message) {
-            Ok(EventMessage::Event(_)) => LoadedEvent::of(sequence, message.payload),
-            Ok(EventMessage::Tombstone { .. }) | Err(_) => LoadedEvent::Damaged,
-        })
     }
 
     /// Dead-letters events that cannot be read, with the reason `damaged`.

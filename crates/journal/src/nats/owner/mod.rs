@@ -26,7 +26,10 @@ use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{mpsc, oneshot, watch};
 
-pub(super) use self::load::load;
+pub(super) use self::{
+    claim::{LoadedEvent, read_event},
+    load::load,
+};
 use self::{log::Commit, recent::Recent};
 use super::{
     broker::Broker,

@@ -56,6 +56,9 @@ async fn answer(replica: &Replica, shard: &Arc<OwnedShard>, request: Request) ->
         Request::Deliveries { consumer, query } => {
             Answer::Deliveries(shard.deliveries(&consumer.into(), &query).await?)
         }
+        Request::Belonging { consumer, sequences } => {
+            Answer::Belonging(shard.state().belonging(&consumer.into(), &sequences)?)
+        }
         Request::Events { endpoint, query } => Answer::Events(shard.events(&endpoint.into(), &query).await?),
         Request::Room { endpoint, room } => {
             replica.make_own_room(shard, &endpoint.into(), room).await?;

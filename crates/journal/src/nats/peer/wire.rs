@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     Attached, AttachedConsumer, DeliveryPage, DeliveryQuery, Detached, EventPage, EventQuery, JournalError, Progress,
-    Redelivered, RedeliveryStep, Result, Selection, ShareExhausted, Start, nats::room::Room,
+    Redelivered, RedeliveryStep, Result, Selection, Sequence, ShareExhausted, Start, nats::room::Room,
 };
 
 /// The version of the encoding.
@@ -54,6 +54,11 @@ pub(in crate::nats) enum Request {
         endpoint: Object,
         query: EventQuery,
     },
+    /// Which of these events belong to a consumer.
+    Belonging {
+        consumer: Object,
+        sequences: Vec<Sequence>,
+    },
     /// Make room for an append.
     Room {
         endpoint: Object,
@@ -73,6 +78,7 @@ pub(in crate::nats) enum Answer {
     Redelivered(Redelivered),
     Deliveries(DeliveryPage),
     Events(EventPage),
+    Belonging(Vec<bool>),
     Room,
     Report(Report),
 }

@@ -61,6 +61,7 @@ impl Pending {
             Ending::Skipped(SkipReason::Type) => 3,
             Ending::Retrying => 4,
             Ending::Dead => 5,
+            Ending::Skipped(SkipReason::Shadow) => 6,
         });
         put_var(&mut self.rows, row.attempts.into());
         self.put_exchange(row.last);
@@ -138,6 +139,7 @@ pub(super) fn get_outcomes(row: &mut Bytes) -> Result<Vec<(Sequence, OutcomeRow)
             1 => Ending::Delivered,
             2 => Ending::Skipped(SkipReason::Filter),
             3 => Ending::Skipped(SkipReason::Type),
+            6 => Ending::Skipped(SkipReason::Shadow),
             4 => Ending::Retrying,
             5 => Ending::Dead,
             _ => return Err(RecordError::Field(CHECKPOINT, "ending")),

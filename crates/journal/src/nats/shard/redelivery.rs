@@ -5,6 +5,7 @@ use grapnel_api::Incarnation;
 use super::{
     Change, ShardState,
     consumer::ShardConsumer,
+    endpoint::ShardEndpoint,
     received::{self, ReceiptRange},
 };
 use crate::{
@@ -49,7 +50,7 @@ impl ShardState {
         let known = self.consumer(consumer)?;
         let machine = &known.machine;
         let mut changes = Vec::new();
-        for sequence in sequences {
+        for sequence in sequences.iter().copied() {
             let consumer = || consumer.clone();
             if known.holds.contains_key(&sequence) {
                 // Another redelivery queues it.
@@ -64,6 +65,7 @@ impl ShardState {
                 counts.skipped += 1;
             }
         }
+        counts.sequences = sequences;
         if step.dry_run {
             changes.clear();
         }
@@ -115,6 +117,9 @@ impl ShardState {
                 let range = ReceiptRange { since: since.map(Micros::ceil), until: until.map(Micros::ceil) };
                 received::choose(log, consumer, range, from, limit(step), Micros::floor(step.now))
             }
+            Selection::Sequences(all) => {
+                by_sequence(log, consumer, all, step.from.map_or(0, |from| from.after), limit(step))
+            }
             Selection::Events(ids) => {
                 let is_kept = |sequence: &Sequence| log.rows.contains(*sequence);
                 let found = found.iter().map(|found| found.filter(is_kept));
@@ -160,6 +165,30 @@ fn in_state(
         after = sequence;
     }
     chosen.counts.next = (after < last).then_some(RedeliveryPosition { after, last });
+    chosen
+}
+
+/// Chooses the first `limit` of the sequences after those that previous steps examined.
+fn by_sequence(
+    log: &ShardEndpoint,
+    consumer: &ShardConsumer,
+    all: &[Sequence],
+    after: Sequence,
+    limit: usize,
+) -> Chosen {
+    let mut chosen = Chosen::default();
+    let mut left = all.iter().copied().filter(|sequence| *sequence > after);
+    let mut last = None;
+    for sequence in left.by_ref().take(limit) {
+        match log.rows.get(sequence) {
+            None => chosen.counts.gone += 1,
+            Some(row) if consumer.reads(&row) => chosen.sequences.push(sequence),
+            Some(_) => chosen.counts.skipped += 1,
+        }
+        last = Some(sequence);
+    }
+    let rest = left.next();
+    chosen.counts.next = last.filter(|_| rest.is_some()).map(|after| RedeliveryPosition { after, last: Sequence::MAX });
     chosen
 }
 

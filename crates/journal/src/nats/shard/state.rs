@@ -264,4 +264,18 @@ impl ShardState {
         let found = self.consumers.get(name)?;
         Some(AttachedConsumer { consumer: found.object.clone(), endpoint: found.endpoint.clone() })
     }
+
+    /// Returns which of these events are kept and belong to the consumer.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError::UnknownConsumer`].
+    pub(crate) fn belonging(&self, consumer: &Incarnation, sequences: &[Sequence]) -> Result<Vec<bool>> {
+        let consumer = self.consumer(consumer)?;
+        let log = self.log_of(consumer);
+        let belongs = |sequence: &Sequence| {
+            log.and_then(|log| log.rows.get(*sequence)).is_some_and(|row| consumer.reads(row))
+        };
+        Ok(sequences.iter().map(belongs).collect())
+    }
 }

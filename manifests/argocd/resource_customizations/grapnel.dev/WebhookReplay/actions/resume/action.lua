@@ -1,0 +1,3 @@
+-- Sets spec.suspend back to false.
+obj.spec.suspend = false
+return obj

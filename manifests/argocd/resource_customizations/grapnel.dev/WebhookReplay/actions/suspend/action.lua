@@ -1,0 +1,3 @@
+-- Sets spec.suspend.
+obj.spec.suspend = true
+return obj

@@ -1,0 +1,169 @@
+//! `WebhookReplay` on a real API server: rules, conditions, restarts, and the deletion after its end.
+
+use std::time::Duration;
+
+use kube::api::{Patch, PatchParams};
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use crate::{
+    fixture::{Cluster, PATIENCE, condition},
+    program::{Grapnel, receiver::Receiver},
+    shop,
+};
+
+fn replay(name: &str, more: Value) -> Value {
+    let mut spec = json!({ "subscriptionRef": { "name": "fulfilment" }, "select": { "deadLettered": true } });
+    spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    json!({
+        "apiVersion": "grapnel.dev/v1beta1", "kind": "WebhookReplay", "metadata": { "name": name }, "spec": spec,
+    })
+}
+
+async fn apply(cluster: &Cluster, name: &str, more: Value) {
+    cluster.try_apply(&replay(name, more)).await.unwrap();
+}
+
+async fn complete(cluster: &Cluster, name: &str) -> Value {
+    cluster.until("WebhookReplay", name, "complete", |it| condition(it, "Complete").0 == "True").await
+}
+
+/// Sends orders that become dead letters at their first attempt.
+async fn dead_letters(grapnel: &Grapnel, cluster: &Cluster, receiver: &Receiver, ids: &[&str]) {
+    receiver.answer(410);
+    for id in ids {
+        assert_eq!(shop::order(grapnel, cluster, "orders", id).await.0, 200);
+        receiver.next().await;
+    }
+    let all = ids.len() as u64;
+    let are_dead = |object: &Value| object["status"]["deadLettered"] == all;
+    cluster.until("WebhookSubscription", "fulfilment", "dead letters", are_dead).await;
+}
+
+#[tokio::test]
+async fn dead_letters_are_delivered_again_and_the_object_is_deleted_after_its_end() {
+    let receiver = Receiver::start().await;
+    let cluster = Cluster::new().await;
+    let grapnel = cluster.operator().start().await;
+    shop::open(&cluster, &receiver.url).await;
+    shop::ready(&cluster).await;
+    dead_letters(&grapnel, &cluster, &receiver, &["first", "second"]).await;
+    receiver.answer(200);
+    apply(&cluster, "dry", json!({ "dryRun": true })).await;
+    let dry = complete(&cluster, "dry").await;
+    assert_eq!((&dry["status"]["matched"], &dry["status"]["queued"]), (&2.into(), &0.into()));
+    assert!(receiver.rest().is_empty(), "a dry run delivers nothing");
+    apply(&cluster, "again", json!({ "rate": { "requests": 100 } })).await;
+    let again = complete(&cluster, "again").await;
+    let status = &again["status"];
+    for (field, count) in [("matched", 2), ("queued", 2), ("delivered", 2), ("failed", 0), ("alreadyQueued", 0)] {
+        assert_eq!(status[field], count, "{field}: {status}");
+    }
+    assert!(status["completionTime"].is_string() && condition(&again, "Reconciling").0.is_empty(), "{status}");
+    assert_eq!(status["observedGeneration"], again["metadata"]["generation"]);
+    let mut ids = [receiver.next().await, receiver.next().await].map(|it| it.header("webhook-id").to_owned());
+    ids.sort_unstable();
+    assert_eq!(ids, ["first", "second"]);
+    let table = String::from_utf8(cluster.kubectl(&["get", "whr"]).await.stdout).unwrap();
+    assert!(table.contains("fulfilment") && table.contains("Completed"), "{table}");
+
+    // It is deleted when its time has come, and not before.
+    let ttl = Patch::Merge(json!({ "spec": { "ttlSecondsAfterFinished": 0 } }));
+    cluster.api("WebhookReplay").patch("again", &PatchParams::default(), &ttl).await.unwrap();
+    let gone = async {
+        while cluster.api("WebhookReplay").get_opt("again").await.unwrap().is_some() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    assert!(timeout(PATIENCE, gone).await.is_ok(), "{}", grapnel.log());
+    assert!(cluster.api("WebhookReplay").get_opt("dry").await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn an_api_server_refuses_what_makes_no_sense_and_changes() {
+    let cluster = Cluster::new().await;
+    let refused = async |more: Value| cluster.try_apply(&replay("wrong", more)).await.unwrap_err().to_string();
+    let one = "must have exactly one of deadLettered, ids, and since and until";
+    for (select, expected) in [
+        (json!({}), one),
+        (json!({ "deadLettered": true, "ids": ["a"] }), one),
+        (json!({ "deadLettered": false }), "must be true or absent"),
+        (json!({ "ids": [] }), "should have at least 1 items"),
+        (json!({ "since": "2026-01-31T12:00:00Z", "until": "2026-01-31T12:00:00Z" }), "must be after since"),
+        (json!({ "since": "yesterday" }), "date-time"),
+    ] {
+        let message = refused(json!({ "select": select })).await;
+        assert!(message.contains(expected), "{message}");
+    }
+    apply(&cluster, "again", json!({ "suspend": true })).await;
+    let fixed = cluster.try_apply(&replay("again", json!({ "suspend": true, "filter": "true" }))).await;
+    let message = fixed.unwrap_err().to_string();
+    assert!(message.contains("only suspend and ttlSecondsAfterFinished can be changed"), "{message}");
+    apply(&cluster, "again", json!({ "suspend": false, "ttlSecondsAfterFinished": 60 })).await;
+    let old = json!({ "apiVersion": "grapnel.dev/v1alpha1" });
+    let mut earlier = replay("earlier", json!({ "select": { "until": "2026-01-31T12:00:00Z" } }));
+    earlier.as_object_mut().unwrap().extend(old.as_object().unwrap().clone());
+    cluster.try_apply(&earlier).await.unwrap();
+}
+
+#[tokio::test]
+async fn progress_survives_a_restart_and_two_replays_deliver_once() {
+    let receiver = Receiver::start().await;
+    let cluster = Cluster::new().await;
+    let operator = cluster.operator();
+    let grapnel = operator.start().await;
+    shop::open(&cluster, &receiver.url).await;
+    shop::ready(&cluster).await;
+    dead_letters(&grapnel, &cluster, &receiver, &["first", "second", "third"]).await;
+    // They are queued, and not delivered.
+    let park = |suspend: bool| Patch::Merge(json!({ "spec": { "suspend": suspend } }));
+    cluster.api("WebhookSubscription").patch("fulfilment", &PatchParams::default(), &park(true)).await.unwrap();
+    cluster.until_condition("WebhookSubscription", "fulfilment", "Delivering", "False", "Suspended").await;
+    receiver.answer(200);
+    apply(&cluster, "one", json!({})).await;
+    apply(&cluster, "two", json!({ "select": { "ids": ["first", "second", "third", "never"] } })).await;
+    let reason = "SubscriptionSuspended";
+    for name in ["one", "two"] {
+        cluster.until_condition("WebhookReplay", name, "Complete", "False", reason).await;
+        cluster.until("WebhookReplay", name, "queued", |it| it["status"]["queued"] == 3).await;
+    }
+    grapnel.send_signal("TERM");
+    grapnel.ended().await;
+    let grapnel = operator.start().await;
+    cluster.api("WebhookSubscription").patch("fulfilment", &PatchParams::default(), &park(false)).await.unwrap();
+    for name in ["one", "two"] {
+        let status = complete(&cluster, name).await["status"].clone();
+        assert_eq!((&status["delivered"], &status["queued"]), (&3.into(), &3.into()), "{name}: {status}");
+    }
+    let two = cluster.get("WebhookReplay", "two").await;
+    assert_eq!(two["status"]["gone"], 1);
+    for _ in 0..3 {
+        receiver.next().await;
+    }
+    assert!(receiver.rest().is_empty(), "each of them once: {}", grapnel.log());
+}
+
+#[tokio::test]
+async fn a_replay_fails_with_its_subscription_and_waits_for_one_that_is_missing() {
+    let receiver = Receiver::start().await;
+    let cluster = Cluster::new().await;
+    let grapnel = cluster.operator().start().await;
+    apply(&cluster, "early", json!({})).await;
+    cluster.until_condition("WebhookReplay", "early", "Failed", "True", "SubscriptionNotFound").await;
+    let wrong = json!({ "filter": "payload." });
+    apply(&cluster, "wrong", wrong).await;
+    cluster.until_condition("WebhookReplay", "wrong", "Failed", "True", "InvalidExpression").await;
+    shop::open(&cluster, &receiver.url).await;
+    shop::ready(&cluster).await;
+    let early = complete(&cluster, "early").await;
+    assert!(condition(&early, "Failed").0.is_empty() && condition(&early, "Stalled").0.is_empty(), "{early}");
+
+    dead_letters(&grapnel, &cluster, &receiver, &["first", "second"]).await;
+    apply(&cluster, "slow", json!({ "rate": { "requests": 1, "per": "1h" } })).await;
+    cluster.until("WebhookReplay", "slow", "started", |it| it["status"]["startTime"].is_string()).await;
+    cluster.delete("WebhookSubscription", "fulfilment").await;
+    cluster.until_condition("WebhookReplay", "slow", "Failed", "True", "SubscriptionDeleted").await;
+    let slow = cluster.get("WebhookReplay", "slow").await;
+    assert_eq!(condition(&slow, "Stalled").0, "True");
+    assert!(slow["status"]["completionTime"].is_string());
+}
