@@ -15,6 +15,7 @@ pub mod leaks;
 pub mod namespace;
 pub mod program;
 pub mod receiver;
+pub mod replicas;
 mod size;
 mod wait;
 
