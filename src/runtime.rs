@@ -20,7 +20,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use anyhow::Context;
 use grapnel_delivery::egress_proxy::EgressProxy;
 use grapnel_journal::{
-    Journal,
+    Journal, JournalError,
     factory::{self, JournalOptions},
 };
 use grapnel_values::clock::{Clock, SystemClock};
@@ -29,12 +29,13 @@ use tokio::{
     net::TcpListener,
     runtime::Handle,
     sync::{mpsc, watch},
+    time,
 };
 
 use self::{background::Background, otlp_client::Collector, overview::Overview, supervise::Supervisor};
 use crate::{
     admin::{self, Access, Admin, AdminOptions, Health},
-    catalog::{Namespaces, ObjectIndex, ObjectView, Options, Published, observed::AbandonedDeliveries},
+    catalog::{Namespaces, ObjectIndex, ObjectView, Options, Published, Snapshot, observed::AbandonedDeliveries},
     controller::{
         self,
         api_access::ApiAccess,
@@ -42,6 +43,7 @@ use crate::{
         drain::Drain,
         lease::{Candidate, LeaseOptions},
         limits::EVENTS_QUEUED,
+        live_subscriptions::ClusterSubscriptions,
         observed_state::ObservedState,
         reviews::Reviews,
         route::{self, RouteOptions, RouteService},
@@ -163,8 +165,9 @@ pub async fn operator(options: DataPlane, cluster: Cluster) -> anyhow::Result<()
     // Nothing is known before the first complete sync: until then requests are rejected with 503.
     let (candidate, candidates) = watch::channel(Published::default());
     let reviews = Reviews::new(clients.prompt.clone(), Arc::new(SystemClock));
+    let subscriptions = ClusterSubscriptions::new(clients.prompt.clone(), options.compile.class.clone());
     let Plane { mut supervisor, objects, journal, clock, abandoned } =
-        start(options, metrics.clone(), candidates, Some(reviews), health.clone()).await?;
+        start(options, metrics.clone(), candidates, Some(InCluster { reviews, subscriptions }), health.clone()).await?;
 
     let stop = supervisor.stage("statuses");
     let (draining, routing) = (stop.clone(), stop.clone());
@@ -258,12 +261,34 @@ struct Plane {
     abandoned: mpsc::Receiver<AbandonedDeliveries>,
 }
 
+/// What the data plane asks the cluster.
+struct InCluster {
+    reviews: Arc<Reviews>,
+    subscriptions: ClusterSubscriptions,
+}
+
+/// Attaches the first configuration, and waits while a journal that is shared has no owner for a part of it.
+async fn align_first(consumers: &mut Consumers, snapshot: &Snapshot) -> Result<(), JournalError> {
+    let mut waits = false;
+    loop {
+        match consumers.align(snapshot).await {
+            Err(error @ JournalError::Unavailable(_)) if consumers.is_shared() => {
+                if !std::mem::replace(&mut waits, true) {
+                    tracing::warn!(kind = error.kind(), %error, "the start waits for the journal");
+                }
+                time::sleep(limits::JOURNAL_RETRY).await;
+            }
+            aligned => return aligned,
+        }
+    }
+}
+
 /// Spawns the tasks of the data plane, in the stages in which they end.
 async fn start(
     options: DataPlane,
     metrics: Metrics,
     mut candidates: watch::Receiver<Published>,
-    reviews: Option<Arc<Reviews>>,
+    cluster: Option<InCluster>,
     health: Health,
 ) -> anyhow::Result<Plane> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -276,8 +301,12 @@ async fn start(
 
     let (reports, abandoned) = mpsc::channel(EVENTS_QUEUED);
     let mut consumers = Consumers::new(Arc::clone(&journal), metrics.clone()).reporting(reports);
+    let reviews = cluster.map(|InCluster { reviews, subscriptions }| {
+        consumers.confirm(Arc::new(subscriptions));
+        reviews
+    });
     let first = candidates.borrow_and_update().clone();
-    consumers.align(&first.snapshot).await.context("the journal's consumers cannot be aligned")?;
+    align_first(&mut consumers, &first.snapshot).await.context("the journal's consumers cannot be aligned")?;
     let (live, snapshots) = watch::channel(Arc::clone(&first.snapshot));
     let (views, objects) = watch::channel(first.objects);
 

@@ -19,6 +19,7 @@ mod connection_age;
 pub mod consumers;
 mod dead_letter;
 mod decoded_event;
+mod detachment;
 mod due_time;
 mod envelope;
 mod filter;
@@ -54,6 +55,7 @@ pub use self::{
     body::BuildError,
     client::{Client, ClientError, ClientOptions, FetchError},
     consumers::Consumers,
+    detachment::LiveSubscriptions,
     filter::FilterError,
     resolver::Names,
     send_error::SendError,
