@@ -21,7 +21,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use anyhow::Context;
 use grapnel_delivery::egress_proxy::EgressProxy;
 use grapnel_journal::{
-    Journal,
+    Journal, JournalError,
     factory::{self, JournalOptions},
 };
 use grapnel_values::clock::{Clock, SystemClock};
@@ -30,6 +30,7 @@ use tokio::{
     net::TcpListener,
     runtime::Handle,
     sync::{mpsc, watch},
+    time,
 };
 
 use self::{
@@ -45,6 +46,7 @@ use crate::{
         drain::Drain,
         lease::{Candidate, LeaseOptions},
         limits::EVENTS_QUEUED,
+        live_subscriptions::ClusterSubscriptions,
         observed_state::ObservedState,
         replay::{ReplayCleanup, ReplayStatuses},
         reviews::Reviews,
@@ -178,7 +180,9 @@ pub async fn operator(options: DataPlane, cluster: Cluster) -> anyhow::Result<()
     // Nothing is known before the first complete sync: until then requests are rejected with 503.
     let (candidate, candidates) = watch::channel(Published::default());
     let reviews = Reviews::new(clients.prompt.clone(), Arc::new(SystemClock));
-    let mut plane = start(options, metrics.clone(), candidates, Some(reviews), health.clone()).await?;
+    let subscriptions = ClusterSubscriptions::new(clients.prompt.clone(), options.compile.class.clone());
+    let in_cluster = InCluster { reviews, subscriptions };
+    let mut plane = start(options, metrics.clone(), candidates, Some(in_cluster), health.clone()).await?;
     let (announcer, publisher) =
         controller::events::channel(clients.prompt.clone(), cluster.identity, access.clone(), metrics.clone());
     let statuses = health.part("statuses");
@@ -310,12 +314,34 @@ impl Plane {
     }
 }
 
+/// What the data plane asks the cluster.
+struct InCluster {
+    reviews: Arc<Reviews>,
+    subscriptions: ClusterSubscriptions,
+}
+
+/// Attaches the first configuration, and waits while a journal that is shared has no owner for a part of it.
+async fn align_first(consumers: &mut Consumers, snapshot: &Snapshot) -> Result<(), JournalError> {
+    let mut waits = false;
+    loop {
+        match consumers.align(snapshot).await {
+            Err(error @ JournalError::Unavailable(_)) if consumers.is_shared() => {
+                if !std::mem::replace(&mut waits, true) {
+                    tracing::warn!(kind = error.kind(), %error, "the start waits for the journal");
+                }
+                time::sleep(limits::JOURNAL_RETRY).await;
+            }
+            aligned => return aligned,
+        }
+    }
+}
+
 /// Spawns the tasks of the data plane, in the stages in which they end.
 async fn start(
     options: DataPlane,
     metrics: Metrics,
     mut candidates: watch::Receiver<Published>,
-    reviews: Option<Arc<Reviews>>,
+    cluster: Option<InCluster>,
     health: Health,
 ) -> anyhow::Result<Plane> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -328,8 +354,12 @@ async fn start(
 
     let (reports, abandoned) = mpsc::channel(EVENTS_QUEUED);
     let mut consumers = Consumers::new(Arc::clone(&journal), metrics.clone()).reporting(reports);
+    let reviews = cluster.map(|InCluster { reviews, subscriptions }| {
+        consumers.confirm(Arc::new(subscriptions));
+        reviews
+    });
     let first = candidates.borrow_and_update().clone();
-    consumers.align(&first.snapshot).await.context("the journal's consumers cannot be aligned")?;
+    align_first(&mut consumers, &first.snapshot).await.context("the journal's consumers cannot be aligned")?;
     let (live, snapshots) = watch::channel(Arc::clone(&first.snapshot));
     let (views, objects) = watch::channel(first.objects);
 

@@ -1,11 +1,17 @@
 //! Liveness and readiness of the process, reported by each part.
 
-use std::{collections::BTreeMap, fmt::Write, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt::Write,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use axum::{
     extract::{RawQuery, State},
     http::StatusCode,
 };
+use grapnel_journal::JournalError;
 use parking_lot::Mutex;
 
 use super::Shared;
@@ -140,18 +146,51 @@ pub(super) async fn live(State(shared): State<Arc<Shared>>) -> (StatusCode, Stri
 
 pub(super) async fn ready(State(shared): State<Arc<Shared>>, RawQuery(query): RawQuery) -> (StatusCode, String) {
     let readiness = shared.admin.health.readiness();
-    // The journal reports its own errors, and finds out by itself when they are over, even without traffic.
-    let trouble = shared.admin.journal.trouble().map(|trouble| format!("journal: {trouble}\n"));
-    let journal = trouble.or_else(|| stalled(&shared, JOURNAL_STALLED));
-    let (status, lines) = answer(match &journal {
-        None => readiness,
-        Some(line) => Err(format!("{}{line}", readiness.err().unwrap_or_default())),
+    let journal = JournalHealth::of(&shared);
+    let ready = readiness.is_ok();
+    let (status, lines) = answer(match (&journal, readiness) {
+        (JournalHealth::NotReady(line), readiness) => Err(format!("{}{line}", readiness.err().unwrap_or_default())),
+        // It may be why another part is not ready.
+        (JournalHealth::Degraded(line), Err(lines)) => Err(format!("{lines}{line}")),
+        (_, readiness) => readiness,
     });
+    if ready && matches!(journal, JournalHealth::Ready) {
+        shared.was_ready.store(true, Relaxed);
+    }
     if !is_verbose(query.as_deref()) {
         return (status, lines);
     }
-    let journal = journal.map_or_else(|| "[+] journal: ok\n".into(), |line| format!("[-] {line}"));
+    let journal = match journal {
+        JournalHealth::Ready => "[+] journal: ok\n".into(),
+        JournalHealth::Degraded(line) => format!("[!] {line}"),
+        JournalHealth::NotReady(line) => format!("[-] {line}"),
+    };
     (status, format!("{}{journal}", shared.admin.health.details()))
+}
+
+/// The readiness of the journal, with a line if something is wrong.
+enum JournalHealth {
+    Ready,
+    Degraded(String),
+    NotReady(String),
+}
+
+impl JournalHealth {
+    /// The journal reports its own errors, and finds out by itself when they are over, even without traffic.
+    ///
+    /// A store that all replicas share fails for all of them at once. If none of them were ready, senders would not
+    /// even get a response that says when to retry; so only a process that never was ready becomes unready.
+    fn of(shared: &Shared) -> Self {
+        let journal = &shared.admin.journal;
+        let degrades = |trouble: &JournalError| matches!(trouble, JournalError::Unavailable(_));
+        match journal.trouble() {
+            Some(trouble) if journal.is_shared() && degrades(&trouble) && shared.was_ready.load(Relaxed) => {
+                Self::Degraded(format!("journal: {trouble}\n"))
+            }
+            Some(trouble) => Self::NotReady(format!("journal: {trouble}\n")),
+            None => stalled(shared, JOURNAL_STALLED).map_or(Self::Ready, Self::NotReady),
+        }
+    }
 }
 
 /// Whether the query has the parameter `verbose`, as for the probes of Kubernetes' own components.

@@ -30,8 +30,11 @@ pub(super) fn asks(_: &RawPathParams, _: &Uri) -> Result<Vec<Ask>, Problem> {
 pub(super) async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
     let admin = &shared.admin;
     let snapshot = Arc::clone(&admin.snapshot.borrow());
+    let tenure = admin.journal.tenure().borrow().clone();
     for subscription in snapshot.subscriptions() {
-        let progress = admin.journal.progress(&subscription.incarnation()).unwrap_or_default();
+        // Each delivery is counted by one replica, so that the sum over the replicas is right.
+        let delivers = tenure.serves(&subscription.endpoint.key);
+        let progress = admin.journal.progress(&subscription.incarnation()).filter(|_| delivers).unwrap_or_default();
         subscription.metrics.counts(Counts {
             pending: progress.pending.saturating_add(progress.in_flight).saturating_add(progress.retrying),
             retrying: progress.retrying,

@@ -25,7 +25,10 @@ mod server;
 mod stream;
 mod tracked_body;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use axum::{
     Router, middleware,
@@ -102,6 +105,8 @@ struct Shared {
     admin: Admin,
     /// Limits concurrent reads of the journal, whose events may be large.
     reads: Arc<Semaphore>,
+    /// Whether `/readyz` has ever reported that everything is ready.
+    was_ready: AtomicBool,
 }
 
 /// Serves until `shutdown`, then waits for requests in flight for at most
@@ -119,7 +124,11 @@ pub async fn serve(admin: Admin, listener: TcpListener, shutdown: CancellationTo
 }
 
 fn router(admin: Admin) -> Router {
-    let shared = Arc::new(Shared { admin, reads: Arc::new(Semaphore::new(ADMIN_JOURNAL_READS)) });
+    let shared = Arc::new(Shared {
+        admin,
+        reads: Arc::new(Semaphore::new(ADMIN_JOURNAL_READS)),
+        was_ready: AtomicBool::new(false),
+    });
     let mut router = Router::new();
     for operation in Operation::ALL {
         let handler = match asks(operation, &shared.admin.options) {

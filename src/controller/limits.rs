@@ -57,6 +57,9 @@ grapnel_values::bounds! {
     /// Maximum concurrent reviews for the admin API, of tokens and of access each; further ones wait.
     pub const ADMIN_REVIEWS_AT_ONCE: usize = 8;
 
+    /// Timeout for asking whether a subscription still exists.
+    pub const LIVE_SUBSCRIPTION_TIMEOUT: Duration = Duration::from_secs(5);
+
     /// Maximum referenced Secrets and ConfigMaps fetched concurrently; further ones wait.
     pub const FETCHES_AT_ONCE: usize = 32;
 

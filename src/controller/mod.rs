@@ -14,6 +14,7 @@ pub mod drain;
 pub mod events;
 pub mod lease;
 pub mod limits;
+pub mod live_subscriptions;
 pub mod observed_state;
 mod reference_fetcher;
 pub mod replay;

@@ -7,9 +7,10 @@ use std::{
 
 use futures_util::{StreamExt, stream};
 use grapnel_api::{Incarnation, ObjectKey, StartFrom};
-use grapnel_journal::{Attached, Detached, Journal, JournalError, Start};
-use tokio::sync::mpsc;
+use grapnel_journal::{Attached, AttachedConsumer, Detached, Journal, JournalError, Start};
+use tokio::{sync::mpsc, time::Instant};
 
+use super::detachment::{LiveSubscriptions, PresentConsumer, may_detach};
 use crate::{
     catalog::{Snapshot, Subscription, observed::AbandonedDeliveries},
     dispatch::limits,
@@ -23,8 +24,10 @@ pub struct Consumers {
     metrics: Metrics,
     /// Receives reports about the deliveries that deleted subscriptions have left behind.
     abandoned: Option<mpsc::Sender<AbandonedDeliveries>>,
-    /// Every consumer in the journal with its uid; `None` until they have been listed.
-    present: Option<HashMap<ObjectKey, Arc<str>>>,
+    /// Asked before a consumer is detached from a journal that several processes share.
+    live: Option<Arc<dyn LiveSubscriptions>>,
+    /// Every consumer in the journal; `None` until they have been listed.
+    present: Option<HashMap<ObjectKey, PresentConsumer>>,
     /// Consumers attached since the process started.
     attached: HashMap<ObjectKey, Attachment>,
     /// Subscriptions whose last attachment was rejected.
@@ -49,7 +52,7 @@ impl Consumers {
     /// Starts without knowing the journal's consumers. Abandoned deliveries are counted in `metrics`.
     pub fn new(journal: Arc<dyn Journal>, metrics: Metrics) -> Self {
         let (present, attached, refused) = (None, HashMap::new(), HashSet::new());
-        Self { journal, metrics, abandoned: None, present, attached, refused }
+        Self { journal, metrics, abandoned: None, live: None, present, attached, refused }
     }
 
     /// Also sends abandoned deliveries to `reports` without waiting; reports that do not fit are dropped.
@@ -59,29 +62,69 @@ impl Consumers {
         self
     }
 
+    /// Asks `live` before a consumer is detached from a journal that several processes share.
+    pub fn confirm(&mut self, live: Arc<dyn LiveSubscriptions>) {
+        self.live = Some(live);
+    }
+
+    /// Whether [`Consumers::tidy`] has something to do from time to time.
+    pub fn is_shared(&self) -> bool {
+        self.journal.is_shared()
+    }
+
     /// Attaches every subscription of the snapshot, again if its object or that of its endpoint was replaced by another
     /// one of the same name. Detaches consumers whose subscription object no longer exists, but only if all sources
-    /// have been read completely. Idempotent.
+    /// have been read completely; from a journal that several processes share, [`Consumers::tidy`] does that later.
+    /// Idempotent.
     ///
     /// # Errors
     /// Returns the first error of the journal, after everything else has been tried; another call retries. A
     /// subscription that names another endpoint than before is not an error: its facts record it, and it is parked
     /// until it is corrected.
     pub async fn align(&mut self, snapshot: &Snapshot) -> Result<(), JournalError> {
+        if self.is_shared() {
+            // Another process may detach them; an object of the same name has to be attached then.
+            self.attached.retain(|key, _| snapshot.known(key).is_some());
+            return self.attach(snapshot).await;
+        }
         let listed = self.list().await;
         let attached = self.attach(snapshot).await;
         let detached = if snapshot.synced() { self.detach(snapshot).await } else { Ok(()) };
         listed.and(attached).and(detached)
     }
 
+    /// Detaches consumers from a journal that several processes share, once it is certain that their subscription
+    /// object no longer exists and it is this process that delivers their endpoint. To be called from time to time.
+    ///
+    /// # Errors
+    /// Returns the first error of the journal; another call retries.
+    pub async fn tidy(&mut self, snapshot: &Snapshot) -> Result<(), JournalError> {
+        if !snapshot.synced() {
+            return Ok(());
+        }
+        self.present_anew().await?;
+        self.detach(snapshot).await
+    }
+
     /// Lists the journal's consumers, including those of earlier runs, whose objects may have been deleted while no
     /// process ran.
     async fn list(&mut self) -> Result<(), JournalError> {
         if self.present.is_none() {
-            let consumers = self.journal.consumers().await?;
-            let uids = consumers.into_iter().map(|attached| (attached.consumer.key, attached.consumer.uid));
-            self.present = Some(uids.collect());
+            self.present_anew().await?;
         }
+        Ok(())
+    }
+
+    async fn present_anew(&mut self) -> Result<(), JournalError> {
+        let now = Instant::now();
+        let consumers = self.journal.consumers().await?;
+        let before = self.present.take().unwrap_or_default();
+        let known = |consumer: &Incarnation| before.get(&consumer.key).filter(|known| known.consumer == *consumer);
+        let present = consumers.into_iter().map(|AttachedConsumer { consumer, endpoint }| {
+            let since = known(&consumer).map_or(now, |known| known.since);
+            (consumer.key.clone(), PresentConsumer { consumer, endpoint, since })
+        });
+        self.present = Some(present.collect());
         Ok(())
     }
 
@@ -126,25 +169,30 @@ impl Consumers {
         subscription.facts.attached(None);
         self.refused.remove(&subscription.key);
         self.attached.insert(subscription.key.clone(), Attachment::of(subscription));
-        let Incarnation { key, uid } = subscription.incarnation();
-        let present = self.present.as_mut();
-        let before = present.and_then(|present| present.insert(key.clone(), Arc::clone(&uid)));
+        let consumer = subscription.incarnation();
+        let endpoint = subscription.endpoint.key.clone();
+        let present = PresentConsumer { consumer: consumer.clone(), endpoint, since: Instant::now() };
+        let before = self.present.as_mut().and_then(|them| them.insert(consumer.key.clone(), present));
         if let Some(detached) = attached.replaced {
-            let replaced = match before.filter(|before| *before != uid) {
-                Some(before) => Incarnation::new(key, before),
-                None => Incarnation::of_file(key),
-            };
-            self.report(&replaced, detached);
+            let before = before.map(|before| before.consumer).filter(|before| *before != consumer);
+            self.report(&before.unwrap_or_else(|| Incarnation::of_file(consumer.key)), detached);
         }
     }
 
     async fn detach(&mut self, snapshot: &Snapshot) -> Result<(), JournalError> {
-        let present = self.present.iter().flatten();
-        let consumers = present.map(|(key, uid)| Incarnation::new(key.clone(), Arc::clone(uid)));
-        let gone: Vec<Incarnation> = consumers.filter(|consumer| !snapshot.knows(consumer)).collect();
+        let present = self.present.iter().flat_map(HashMap::values);
+        let gone: Vec<PresentConsumer> = present.filter(|it| !snapshot.knows(&it.consumer)).cloned().collect();
         self.refused.retain(|key| snapshot.known(key).is_some());
+        let tenure = self.journal.tenure();
         let mut result = Ok(());
-        for consumer in gone {
+        for present in gone {
+            if self.is_shared() {
+                let tenure = tenure.borrow().clone();
+                if !may_detach(&present, &tenure, self.live.as_deref()).await {
+                    continue;
+                }
+            }
+            let consumer = present.consumer;
             match self.journal.detach(&consumer).await {
                 Ok(detached) => {
                     if let Some(present) = &mut self.present {

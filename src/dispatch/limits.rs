@@ -136,4 +136,13 @@ grapnel_values::bounds! {
 
     /// Maximum consumers attached to the journal concurrently.
     pub const ATTACH_AT_ONCE: usize = 64;
+
+    /// How often consumers whose subscriptions have been deleted are sought in a journal that several processes share.
+    pub const DETACH_INTERVAL: Duration = Duration::from_secs(30);
+
+    /// How long a process must have seen such a consumer before it detaches it.
+    pub const DETACH_AFTER: Duration = Duration::from_secs(60);
+
+    /// How long, if the objects come from files: those of another process may be newer.
+    pub const DETACH_UNCONFIRMED_AFTER: Duration = Duration::from_secs(3600);
 }

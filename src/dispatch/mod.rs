@@ -19,6 +19,7 @@ mod connection_age;
 pub mod consumers;
 mod dead_letter;
 mod decoded_event;
+mod detachment;
 mod due_time;
 mod envelope;
 mod filter;
@@ -55,6 +56,7 @@ pub use self::{
     body::BuildError,
     client::{Client, ClientError, ClientOptions, FetchError},
     consumers::Consumers,
+    detachment::LiveSubscriptions,
     filter::{FilterError, admits},
     resolver::Names,
     send_error::SendError,
@@ -94,7 +96,7 @@ pub struct Dispatcher {
 impl Dispatcher {
     /// Delivers the subscriptions whose endpoint the journal's [`Tenure`] assigns to this process, until `shutdown`. It
     /// then ends within [`limits::SHUTDOWN_DELIVERIES`] and [`limits::SHUTDOWN_SETTLE`]. In-flight deliveries are
-    /// always ended and settled first.
+    /// ended and settled first, except those of an endpoint that another process delivers by then.
     ///
     /// # Errors
     /// Returns an error if a worker ends on its own, which is a bug.
@@ -151,23 +153,45 @@ struct Workers {
 struct Handle {
     /// Uid of the subscription object: the worker does not outlive it.
     uid: Arc<str>,
+    /// The endpoint whose events it delivers, and the epoch of its tenure.
+    endpoint: ObjectKey,
+    epoch: u64,
+    /// Cancelled when another process may deliver: the worker ends at once, without settling.
+    lost: CancellationToken,
     /// `None` while the worker finishes its in-flight attempts because its subscription is gone.
     config: Option<watch::Sender<Arc<Subscription>>>,
+}
+
+impl Handle {
+    /// Ends the worker if its tenure or its subscription has ended.
+    fn align(&mut self, subscription: Option<&Arc<Subscription>>, tenure: &Tenure) {
+        if tenure.epoch(&self.endpoint) != Some(self.epoch) {
+            self.lost.cancel();
+            self.config = None;
+            return;
+        }
+        let Some(subscription) = subscription.filter(|it| it.uid == self.uid) else {
+            self.config = None;
+            return;
+        };
+        let endpoint = &subscription.endpoint.key;
+        if *endpoint != self.endpoint {
+            match tenure.epoch(endpoint) {
+                Some(epoch) => (self.endpoint, self.epoch) = (endpoint.clone(), epoch),
+                None => self.config = None,
+            }
+        }
+    }
 }
 
 impl Workers {
     /// Starts, reconfigures and stops workers.
     fn align(&mut self, snapshot: &Snapshot) {
         for (key, handle) in &mut self.handles {
-            let goes_on = |it: &Arc<Subscription>| it.uid == handle.uid && self.tenure.serves(&it.endpoint.key);
-            if !snapshot.subscription(key).is_some_and(goes_on) {
-                handle.config = None;
-            }
+            handle.align(snapshot.subscription(key), &self.tenure);
         }
         for subscription in snapshot.subscriptions() {
-            if !self.tenure.serves(&subscription.endpoint.key) {
-                continue;
-            }
+            let Some(epoch) = self.tenure.epoch(&subscription.endpoint.key) else { continue };
             match self.handles.get(&subscription.key) {
                 // The subscription is back before its old worker has finished. The new worker starts after the old one
                 // has ended, so that its bounds hold.
@@ -181,17 +205,19 @@ impl Workers {
                         changed
                     });
                 }
-                None => self.start(subscription),
+                None => self.start(subscription, epoch),
             }
         }
     }
 
-    fn start(&mut self, subscription: &Arc<Subscription>) {
+    fn start(&mut self, subscription: &Arc<Subscription>, epoch: u64) {
         let (config, changes) = watch::channel(Arc::clone(subscription));
+        let lost = CancellationToken::new();
         let worker = Worker::new(Arc::clone(&self.context), changes);
-        let task = self.tasks.spawn(worker.run());
+        let task = self.tasks.spawn(worker.run(lost.clone()));
         self.names.insert(task.id(), subscription.key.clone());
-        let handle = Handle { uid: Arc::clone(&subscription.uid), config: Some(config) };
+        let (uid, endpoint) = (Arc::clone(&subscription.uid), subscription.endpoint.key.clone());
+        let handle = Handle { uid, endpoint, epoch, lost, config: Some(config) };
         self.handles.insert(subscription.key.clone(), handle);
     }
 
@@ -209,9 +235,9 @@ impl Workers {
             Ok(_) => {}
         }
         if let Some(subscription) = live.subscription(&key)
-            && self.tenure.serves(&subscription.endpoint.key)
+            && let Some(epoch) = self.tenure.epoch(&subscription.endpoint.key)
         {
-            self.start(subscription);
+            self.start(subscription, epoch);
         }
         Ok(())
     }

@@ -26,8 +26,9 @@ use jiff::Timestamp;
 use tokio::{
     sync::watch,
     task::{JoinError, JoinSet},
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout},
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{
     admission::{AdmissionSettings, AdmissionTime, AttemptDecision, DeliveryAdmission, Load},
@@ -115,16 +116,21 @@ impl Worker {
         }
     }
 
-    pub(super) async fn run(mut self) {
+    /// Runs until there is no configuration any more, or until `lost`: the events are then another process's, which
+    /// attempts again what is not settled.
+    pub(super) async fn run(mut self, lost: CancellationToken) {
         let context = Arc::clone(&self.context);
         let journal = &*context.journal;
         let consumer = self.subscription.incarnation();
         let (consumer, key) = (&consumer, &consumer.key);
-        // A claim is never dropped: its deliveries would stay in flight.
+        // A claim is not dropped: its deliveries would stay in flight.
         let mut claiming: Option<BoxFuture<'_, Result<FilteredClaim, JournalError>>> = None;
         let mut settling: Option<BoxFuture<'_, Option<Timestamp>>> = None;
         let mut ready: Option<BoxFuture<'_, ()>> = None;
         loop {
+            if lost.is_cancelled() {
+                break;
+            }
             // The clock is read once for all decisions before the sleep. If the pause of the circuit ended between two
             // reads, neither would begin the probe and nothing would wake the worker for it.
             let clock = self.context.clock.now();
@@ -154,6 +160,7 @@ impl Worker {
             }
             let wake = self.wake(clock);
             tokio::select! {
+                () = lost.cancelled() => break,
                 changed = self.config.changed(), if !ending => self.reconfigure(changed.is_ok()),
                 Some(ended) = self.sending.join_next() => {
                     self.book(ended);
@@ -186,6 +193,45 @@ impl Worker {
                 }
             }
         }
+        let mut released = self.abandon();
+        // The tenure may have begun anew before this was noticed, and what was claimed since then must not stay in
+        // flight. Otherwise the journal ignores it.
+        let release = async {
+            if let Some(claiming) = claiming
+                && let Ok(FilteredClaim { deliveries, ended, .. }) = claiming.await
+            {
+                released.extend(deliveries.iter().map(ClaimedDelivery::sequence));
+                released.extend(ended.into_iter().map(|(sequence, _)| sequence));
+            }
+            if let Some(settling) = settling {
+                settling.await;
+            }
+            let released: Vec<_> = released.into_iter().map(|sequence| (sequence, Settlement::Released)).collect();
+            if !released.is_empty() {
+                // After an error another process has the events.
+                let _ = journal.settle(consumer, released).await;
+            }
+        };
+        let _ = timeout(limits::SHUTDOWN_SETTLE, release).await;
+    }
+
+    /// Aborts the attempts in flight, and returns everything that is claimed and not settled.
+    fn abandon(&mut self) -> Vec<Sequence> {
+        self.sending.abort_all();
+        self.pause.update(&self.subscription, None);
+        self.circuit.renew(&self.subscription, None);
+        let aborted = self.in_flight.len();
+        if aborted > 0 {
+            tracing::info!(
+                namespace = %self.subscription.key.namespace,
+                subscription = %self.subscription.key.name,
+                aborted,
+                "another replica delivers the subscription's events now; attempts in flight are aborted and repeated there"
+            );
+        }
+        let waiting = self.waiting.drain(..).map(|claimed| claimed.sequence());
+        let ended = self.ended.drain(..).map(|(sequence, _)| sequence);
+        self.in_flight.drain().map(|(sequence, _)| sequence).chain(waiting).chain(ended).collect()
     }
 
     /// Begins attempts while they may begin. `clock` is the current time.
@@ -239,8 +285,9 @@ impl Worker {
         let FilteredClaim { deliveries, next_due, ended, shadow, by } = match filtered {
             Ok(filtered) => filtered,
             Err(error) => {
-                // A deletion detaches the consumer before it ends the worker.
-                let expected = self.deadline.is_some() || matches!(error, JournalError::UnknownConsumer(_));
+                // A deletion detaches the consumer before it ends the worker, and a tenure may end during a claim.
+                let lost = matches!(error, JournalError::UnknownConsumer(_) | JournalError::Moved(_));
+                let expected = self.deadline.is_some() || lost;
                 let first = self.claim_backoff.is_reset();
                 self.claim_pause = Some(Instant::now() + self.claim_backoff.next());
                 self.more = true;

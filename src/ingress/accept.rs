@@ -175,7 +175,7 @@ impl Shared {
         handshake::allow_method(&inbound)?;
         allow_endpoint(&inbound.endpoint)?;
         allow_source(&inbound.endpoint, inbound.remote)?;
-        allow_rate(&inbound.endpoint, inbound.remote)?;
+        allow_rate(&inbound.endpoint, inbound.remote, self.ingress.journal.replicas())?;
         if let Some(reply) = handshake::question(&inbound)? {
             return Ok(AcceptedRequest::Handshake(reply));
         }
@@ -246,9 +246,10 @@ fn allow_source(endpoint: &Endpoint, address: IpAddr) -> Result<(), Rejected> {
     }
 }
 
-fn allow_rate(endpoint: &Endpoint, address: IpAddr) -> Result<(), Rejected> {
+/// Each replica allows its part of the limit.
+fn allow_rate(endpoint: &Endpoint, address: IpAddr, replicas: usize) -> Result<(), Rejected> {
     let Some(limit) = &endpoint.rate_limit else { return Ok(()) };
-    limit.check(Some(address)).map_err(|retry_after| Rejected::RateLimited { retry_after })
+    limit.check(Some(address), replicas).map_err(|retry_after| Rejected::RateLimited { retry_after })
 }
 
 fn arrival(

@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
-use tokio::{sync::watch, time};
+use tokio::{
+    sync::watch,
+    time::{self, Instant},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::overview::Overview;
 use crate::{
     admin::HealthReporter,
     catalog::{ObjectView, Published, Snapshot},
-    dispatch::Consumers,
+    dispatch::{Consumers, limits::DETACH_INTERVAL},
     runtime::limits,
 };
 
@@ -24,9 +27,18 @@ pub(super) async fn run(
     mut overview: Option<Overview>,
     shutdown: CancellationToken,
 ) {
+    let mut tidied = Instant::now();
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,
+            () = time::sleep_until(tidied + DETACH_INTERVAL), if consumers.is_shared() => {
+                let snapshot = Arc::clone(&live.borrow());
+                tidied = Instant::now();
+                if let Err(error) = consumers.tidy(&snapshot).await {
+                    tracing::debug!(kind = error.kind(), %error, "consumers of deleted subscriptions stay for now");
+                }
+                continue;
+            }
             changed = candidates.changed() => if changed.is_err() {
                 // The source is gone; the live configuration stays until shutdown.
                 return shutdown.cancelled().await;

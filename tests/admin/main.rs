@@ -6,6 +6,7 @@ mod contract;
 mod crowd;
 mod history;
 mod redeliver;
+mod replicas;
 mod status;
 mod watching;
 
@@ -75,6 +76,11 @@ async fn start(access: Access) -> Server {
 }
 
 async fn start_with(options: AdminOptions) -> Server {
+    start_before(options, |journal| journal).await
+}
+
+/// With something in front of the journal.
+async fn start_before(options: AdminOptions, front: impl FnOnce(Arc<dyn Journal>) -> Arc<dyn Journal>) -> Server {
     let directory = tempfile::tempdir().unwrap();
     let journal = Arc::new(open_journal(directory.path()));
     let metrics = Metrics::new();
@@ -89,7 +95,7 @@ async fn start_with(options: AdminOptions) -> Server {
     let admin = Admin {
         snapshot: snapshot.clone(),
         objects,
-        journal: journal.clone(),
+        journal: front(journal.clone()),
         metrics,
         clock: Arc::new(ManualClock::new(now())) as Arc<dyn Clock>,
         health: health.clone(),

@@ -4,6 +4,7 @@
 mod answers;
 mod circuit;
 mod dead_letters;
+mod detachment;
 mod expressions;
 mod faults;
 mod fetching;

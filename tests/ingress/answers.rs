@@ -4,10 +4,12 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use grapnel::{catalog::Snapshot, ingress::IngressOptions};
 use grapnel_delivery::rate_limit::{LimitScope, RateLimiter};
+use grapnel_journal::Journal;
 
 use super::{
     client::{Post, Wire},
     fixture::{Plan, Served, endpoint},
+    front::{Front, Fronted},
 };
 
 #[tokio::test]
@@ -121,6 +123,32 @@ async fn sources_are_checked_behind_trusted_proxies_only() {
     for list in ["203.0.113.9", "192.0.2.1, 203.0.113.9", "192.0.2.1, nonsense", ""] {
         through(list).send(served.address).await.refused(403, "source_not_allowed");
     }
+}
+
+/// A journal that two replicas share.
+struct OfTwo(Arc<dyn Journal>);
+
+impl Front for OfTwo {
+    fn journal(&self) -> &dyn Journal {
+        &*self.0
+    }
+    fn replicas(&self) -> usize {
+        2
+    }
+}
+
+#[tokio::test]
+async fn replicas_share_the_rate() {
+    let mut limited = endpoint("orders");
+    limited.rate_limit =
+        Some(Arc::new(RateLimiter::new(4, Duration::from_secs(3600), None, LimitScope::Endpoint).unwrap()));
+    let mut plan = Plan::of([limited]);
+    plan.wrap = Box::new(|journal| Arc::new(Fronted(Arc::new(OfTwo(journal)))));
+    let served = plan.serve().await;
+    for id in ["1", "2"] {
+        Post::signed("/shop/orders", format!(r#"{{"id":"{id}"}}"#)).send(served.address).await.accepted();
+    }
+    Post::signed("/shop/orders", r#"{"id":"3"}"#).send(served.address).await.refused(429, "rate_limited");
 }
 
 #[tokio::test]

@@ -60,12 +60,14 @@ pub enum RateLimitError {
 
 /// A rate limit with its state, by the generic cell rate algorithm: `burst` requests at once, then one every `per /
 /// requests`.
+///
+/// Replicas that enforce one limit without asking each other take an equal part of it each: the rate and the burst are
+/// divided by their number, the burst down to 1 at least. This is exact only if the requests are spread evenly.
 pub struct RateLimiter<C: Clock = DefaultClock> {
     limit: Limit,
     clock: C,
     start: C::Instant,
-    shared: Bucket<C>,
-    sources: RwLock<SourceBuckets<C>>,
+    buckets: RwLock<Buckets<C>>,
 }
 
 type Bucket<C> = governor::RateLimiter<NotKeyed, InMemoryState, C, NoOpMiddleware<<C as Clock>::Instant>>;
@@ -74,6 +76,16 @@ type Bucket<C> = governor::RateLimiter<NotKeyed, InMemoryState, C, NoOpMiddlewar
 struct Limit {
     quota: Quota,
     scope: LimitScope,
+}
+
+/// The state of this replica's part.
+struct Buckets<C: Clock> {
+    /// How many replicas enforce the limit.
+    replicas: NonZeroU32,
+    /// The part of one of them.
+    quota: Quota,
+    shared: Bucket<C>,
+    sources: SourceBuckets<C>,
 }
 
 struct SourceBuckets<C: Clock> {
@@ -125,20 +137,27 @@ impl<C: Clock + Clone> RateLimiter<C> {
         }
         let quota = Quota::with_period(interval).ok_or(RateLimitError::TooFast(requests, per))?.allow_burst(burst);
         let limit = Limit { quota, scope };
-        let shared = bucket(quota, &clock);
-        let sources = RwLock::new(SourceBuckets { buckets: HashMap::new(), pruned: 0 });
-        Ok(Self { limit, start: clock.now(), clock, shared, sources })
+        let buckets = RwLock::new(Buckets::new(quota, NonZeroU32::MIN, &clock));
+        Ok(Self { limit, start: clock.now(), clock, buckets })
     }
 
-    /// Counts a request from `source`. Requests with an unknown source are counted together.
+    /// Counts a request from `source`, with the part of the limit of one of `replicas`. Requests with an unknown source
+    /// are counted together. When the number of replicas changes, the count begins anew.
     ///
     /// # Errors
     ///
     /// The time to wait until a request would be allowed.
-    pub fn check(&self, source: Option<IpAddr>) -> Result<(), Duration> {
+    pub fn check(&self, source: Option<IpAddr>, replicas: usize) -> Result<(), Duration> {
+        let replicas = u32::try_from(replicas).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
+        if self.buckets.read().replicas != replicas {
+            let mut buckets = self.buckets.write();
+            if buckets.replicas != replicas {
+                *buckets = Buckets::new(self.limit.quota, replicas, &self.clock);
+            }
+        }
         match (self.limit.scope, source) {
             (LimitScope::Source, Some(source)) => self.check_source(client(source)),
-            _ => self.take(&self.shared),
+            _ => self.try_acquire(),
         }
     }
 
@@ -148,7 +167,7 @@ impl<C: Clock + Clone> RateLimiter<C> {
     ///
     /// The time to wait until a request would be allowed.
     pub fn try_acquire(&self) -> Result<(), Duration> {
-        self.take(&self.shared)
+        self.take(&self.buckets.read().shared)
     }
 
     /// Returns whether another limit allows the same rate, regardless of its state.
@@ -158,28 +177,29 @@ impl<C: Clock + Clone> RateLimiter<C> {
 
     fn check_source(&self, source: IpAddr) -> Result<(), Duration> {
         let now = self.nanos();
-        if let Some(known) = self.sources.read().buckets.get(&source) {
+        if let Some(known) = self.buckets.read().sources.buckets.get(&source) {
             known.used.store(now, Ordering::Relaxed);
             return self.take(&known.bucket);
         }
-        let mut sources = self.sources.write();
+        let mut buckets = self.buckets.write();
+        let Buckets { quota, sources, .. } = &mut *buckets;
         if sources.buckets.len() >= RATE_LIMIT_SOURCES && !sources.buckets.contains_key(&source) {
             let prune_interval = nanos(RATE_LIMIT_PRUNE_INTERVAL);
             if now.saturating_sub(sources.pruned) >= prune_interval || sources.pruned == 0 {
                 // A bucket that was unused for the time it needs to replenish equals a new one.
-                let full = nanos(self.limit.quota.burst_size_replenished_in());
+                let full = nanos(quota.burst_size_replenished_in());
                 sources.buckets.retain(|_, known| now.saturating_sub(known.used.load(Ordering::Relaxed)) < full);
                 sources.pruned = now.max(1);
             }
             if sources.buckets.len() >= RATE_LIMIT_SOURCES {
-                drop(sources);
-                return self.take(&self.shared);
+                drop(buckets);
+                return self.try_acquire();
             }
         }
-        let known = sources.buckets.entry(source).or_insert_with(|| SourceBucket {
-            bucket: bucket(self.limit.quota, &self.clock),
-            used: AtomicU64::new(now),
-        });
+        let known = sources
+            .buckets
+            .entry(source)
+            .or_insert_with(|| SourceBucket { bucket: bucket(*quota, &self.clock), used: AtomicU64::new(now) });
         self.take(&known.bucket)
     }
 
@@ -190,6 +210,22 @@ impl<C: Clock + Clone> RateLimiter<C> {
     fn nanos(&self) -> u64 {
         self.clock.now().duration_since(self.start).as_u64()
     }
+}
+
+impl<C: Clock + Clone> Buckets<C> {
+    fn new(whole: Quota, replicas: NonZeroU32, clock: &C) -> Self {
+        let quota = part(whole, replicas);
+        let sources = SourceBuckets { buckets: HashMap::new(), pruned: 0 };
+        Self { replicas, quota, shared: bucket(quota, clock), sources }
+    }
+}
+
+/// The part of a quota that one of the replicas has.
+fn part(whole: Quota, replicas: NonZeroU32) -> Quota {
+    let interval = whole.replenish_interval().saturating_mul(replicas.get());
+    let burst = NonZeroU32::new(whole.burst_size().get() / replicas).unwrap_or(NonZeroU32::MIN);
+    // The interval of a valid quota is not zero.
+    Quota::with_period(interval).map_or(whole, |quota| quota.allow_burst(burst))
 }
 
 fn bucket<C: Clock + Clone>(quota: Quota, clock: &C) -> Bucket<C> {
@@ -238,9 +274,9 @@ mod tests {
     fn a_burst_then_a_rate() {
         let (limit, clock) = limit(10, Some(3), LimitScope::Endpoint);
         for source in [None, v4(1), v4(2)] {
-            assert_eq!(limit.check(source), Ok(()));
+            assert_eq!(limit.check(source, 1), Ok(()));
         }
-        assert_eq!(limit.check(v4(3)), Err(Duration::from_millis(100)));
+        assert_eq!(limit.check(v4(3), 1), Err(Duration::from_millis(100)));
         clock.advance(Duration::from_millis(100));
         assert_eq!(limit.try_acquire(), Ok(()));
         assert_eq!(limit.try_acquire(), Err(Duration::from_millis(100)));
@@ -251,14 +287,14 @@ mod tests {
     #[test]
     fn sources_have_buckets_of_their_own() {
         let (limit, _) = limit(1, None, LimitScope::Source);
-        assert!(limit.check(v4(1)).is_ok() && limit.check(v4(2)).is_ok() && limit.check(None).is_ok());
-        assert!(limit.check(v4(1)).is_err() && limit.check(v4(2)).is_err() && limit.check(None).is_err());
+        assert!(limit.check(v4(1), 1).is_ok() && limit.check(v4(2), 1).is_ok() && limit.check(None, 1).is_ok());
+        assert!(limit.check(v4(1), 1).is_err() && limit.check(v4(2), 1).is_err() && limit.check(None, 1).is_err());
         let mapped: IpAddr = "::ffff:0.0.0.1".parse().unwrap();
-        assert!(limit.check(Some(mapped)).is_err(), "the same client, however it is written");
+        assert!(limit.check(Some(mapped), 1).is_err(), "the same client, however it is written");
         let v6 = |text: &str| Some(text.parse::<IpAddr>().unwrap());
-        assert!(limit.check(v6("2001:db8::1")).is_ok());
-        assert!(limit.check(v6("2001:db8::ffff:1")).is_err(), "the same /64");
-        assert!(limit.check(v6("2001:db8:0:1::1")).is_ok(), "another /64");
+        assert!(limit.check(v6("2001:db8::1"), 1).is_ok());
+        assert!(limit.check(v6("2001:db8::ffff:1"), 1).is_err(), "the same /64");
+        assert!(limit.check(v6("2001:db8:0:1::1"), 1).is_ok(), "another /64");
     }
 
     #[test]
@@ -267,19 +303,19 @@ mod tests {
         clock.advance(Duration::from_secs(1));
         let sources = u32::try_from(RATE_LIMIT_SOURCES).unwrap();
         for number in 0..sources {
-            assert!(limit.check(v4(number)).is_ok());
+            assert!(limit.check(v4(number), 1).is_ok());
         }
-        assert!(limit.check(v4(sources)).is_ok(), "the shared bucket");
-        assert!(limit.check(v4(sources + 1)).is_err(), "is one for all the rest");
-        assert!(limit.check(v4(0)).is_err(), "who has a bucket keeps it");
-        assert_eq!(limit.sources.read().buckets.len(), RATE_LIMIT_SOURCES);
+        assert!(limit.check(v4(sources), 1).is_ok(), "the shared bucket");
+        assert!(limit.check(v4(sources + 1), 1).is_err(), "is one for all the rest");
+        assert!(limit.check(v4(0), 1).is_err(), "who has a bucket keeps it");
+        assert_eq!(limit.buckets.read().sources.buckets.len(), RATE_LIMIT_SOURCES);
 
         clock.advance(Duration::from_secs(2));
-        assert!(limit.check(v4(0)).is_ok());
-        assert!(limit.check(v4(sources + 2)).is_ok());
-        assert!(limit.check(v4(sources + 3)).is_ok(), "full buckets made room");
-        assert_eq!(limit.sources.read().buckets.len(), 3);
-        assert!(limit.check(v4(0)).is_err(), "but not those in use");
+        assert!(limit.check(v4(0), 1).is_ok());
+        assert!(limit.check(v4(sources + 2), 1).is_ok());
+        assert!(limit.check(v4(sources + 3), 1).is_ok(), "full buckets made room");
+        assert_eq!(limit.buckets.read().sources.buckets.len(), 3);
+        assert!(limit.check(v4(0), 1).is_err(), "but not those in use");
     }
 
     #[test]
@@ -301,5 +337,27 @@ mod tests {
         assert!(new(5, LimitScope::Endpoint).is_same_limit(&new(5, LimitScope::Endpoint)));
         assert!(!new(5, LimitScope::Endpoint).is_same_limit(&new(6, LimitScope::Endpoint)));
         assert!(!new(5, LimitScope::Endpoint).is_same_limit(&new(5, LimitScope::Source)));
+    }
+
+    #[test]
+    fn replicas_share_a_limit() {
+        let (limit, clock) = limit(10, Some(6), LimitScope::Endpoint);
+        let allowed = |replicas| (0..20).filter(|_| limit.check(None, replicas).is_ok()).count();
+        assert_eq!(allowed(3), 2, "a third of the burst");
+        assert_eq!(limit.check(None, 3), Err(Duration::from_millis(300)), "a third of the rate");
+        clock.advance(Duration::from_millis(300));
+        assert_eq!(allowed(3), 1);
+        assert_eq!(allowed(1), 6, "the others are gone");
+        assert_eq!(allowed(100), 1, "at least one");
+        assert_eq!(allowed(0), 6, "this replica is one");
+    }
+
+    #[test]
+    fn replicas_share_the_limit_of_a_source() {
+        let (limit, clock) = limit(4, None, LimitScope::Source);
+        let allowed = |source| (0..20).filter(|_| limit.check(v4(source), 2).is_ok()).count();
+        assert_eq!((allowed(1), allowed(2)), (2, 2));
+        clock.advance(Duration::from_millis(500));
+        assert_eq!(allowed(1), 1);
     }
 }

@@ -188,6 +188,18 @@ pub trait Journal: Send + Sync + 'static {
     /// Returns which endpoints this process delivers, and every change.
     fn tenure(&self) -> watch::Receiver<Tenure>;
 
+    /// Returns how many processes accept events at present, at least 1, from memory. What each of them limits by itself
+    /// is divided by this number.
+    fn replicas(&self) -> usize {
+        1
+    }
+
+    /// Returns whether other processes may use the store at the same time, and so attach consumers that this process
+    /// does not know.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     /// Returns the usage of the whole journal, from memory.
     fn usage(&self) -> JournalUsage;
 

@@ -22,9 +22,53 @@ pub trait Front: Send + Sync + 'static {
     async fn append(&self, events: Vec<Arrival>) -> Result<Vec<Appended>> {
         self.journal().append(events).await
     }
+    /// As [`Journal::attach`].
+    async fn attach(&self, consumer: &Incarnation, endpoint: &Incarnation, start: Start) -> Result<Attached> {
+        self.journal().attach(consumer, endpoint, start).await
+    }
+    /// As [`Journal::detach`].
+    async fn detach(&self, consumer: &Incarnation) -> Result<Option<Detached>> {
+        self.journal().detach(consumer).await
+    }
+    /// As [`Journal::consumers`].
+    async fn consumers(&self) -> Result<Vec<AttachedConsumer>> {
+        self.journal().consumers().await
+    }
+    /// As [`Journal::claim`].
+    async fn claim(&self, consumer: &Incarnation, claim: Claim) -> Result<Claimed> {
+        self.journal().claim(consumer, claim).await
+    }
+    /// As [`Journal::ready`].
+    async fn ready(&self, consumer: &Incarnation) {
+        self.journal().ready(consumer).await;
+    }
+    /// As [`Journal::settle`].
+    async fn settle(&self, consumer: &Incarnation, ends: Vec<(Sequence, Settlement)>) -> Result<()> {
+        self.journal().settle(consumer, ends).await
+    }
+    /// As [`Journal::progress`].
+    fn progress(&self, consumer: &Incarnation) -> Option<Progress> {
+        self.journal().progress(consumer)
+    }
+    /// As [`Journal::deliveries`].
+    async fn deliveries(&self, consumer: &Incarnation, query: DeliveryQuery) -> Result<DeliveryPage> {
+        self.journal().deliveries(consumer, query).await
+    }
     /// As [`Journal::tenure`].
     fn tenure(&self) -> watch::Receiver<Tenure> {
         self.journal().tenure()
+    }
+    /// As [`Journal::replicas`].
+    fn replicas(&self) -> usize {
+        self.journal().replicas()
+    }
+    /// As [`Journal::is_shared`].
+    fn is_shared(&self) -> bool {
+        self.journal().is_shared()
+    }
+    /// As [`Journal::trouble`].
+    fn trouble(&self) -> Option<JournalError> {
+        self.journal().trouble()
     }
 }
 
@@ -37,22 +81,22 @@ impl<F: Front> Journal for Fronted<F> {
         self.0.append(events).await
     }
     async fn attach(&self, consumer: &Incarnation, endpoint: &Incarnation, start: Start) -> Result<Attached> {
-        self.0.journal().attach(consumer, endpoint, start).await
+        self.0.attach(consumer, endpoint, start).await
     }
     async fn detach(&self, consumer: &Incarnation) -> Result<Option<Detached>> {
-        self.0.journal().detach(consumer).await
+        self.0.detach(consumer).await
     }
     async fn consumers(&self) -> Result<Vec<AttachedConsumer>> {
-        self.0.journal().consumers().await
+        self.0.consumers().await
     }
     async fn claim(&self, consumer: &Incarnation, claim: Claim) -> Result<Claimed> {
-        self.0.journal().claim(consumer, claim).await
+        self.0.claim(consumer, claim).await
     }
     async fn ready(&self, consumer: &Incarnation) {
-        self.0.journal().ready(consumer).await;
+        self.0.ready(consumer).await;
     }
     async fn settle(&self, consumer: &Incarnation, ends: Vec<(Sequence, Settlement)>) -> Result<()> {
-        self.0.journal().settle(consumer, ends).await
+        self.0.settle(consumer, ends).await
     }
     async fn redeliver(
         &self,
@@ -63,7 +107,7 @@ impl<F: Front> Journal for Fronted<F> {
         self.0.journal().redeliver(consumer, selection, step).await
     }
     fn progress(&self, consumer: &Incarnation) -> Option<Progress> {
-        self.0.journal().progress(consumer)
+        self.0.progress(consumer)
     }
     async fn events(&self, endpoint: &Incarnation, query: EventQuery) -> Result<EventPage> {
         self.0.journal().events(endpoint, query).await
@@ -75,13 +119,19 @@ impl<F: Front> Journal for Fronted<F> {
         self.0.journal().peek(consumer, sequences).await
     }
     async fn deliveries(&self, consumer: &Incarnation, query: DeliveryQuery) -> Result<DeliveryPage> {
-        self.0.journal().deliveries(consumer, query).await
+        self.0.deliveries(consumer, query).await
     }
     async fn sweep(&self, retention: Retention, now: Timestamp) -> Result<Swept> {
         self.0.journal().sweep(retention, now).await
     }
     fn tenure(&self) -> watch::Receiver<Tenure> {
         self.0.tenure()
+    }
+    fn replicas(&self) -> usize {
+        self.0.replicas()
+    }
+    fn is_shared(&self) -> bool {
+        self.0.is_shared()
     }
     fn usage(&self) -> JournalUsage {
         self.0.journal().usage()
@@ -96,7 +146,7 @@ impl<F: Front> Journal for Fronted<F> {
         self.0.journal().vitals()
     }
     fn trouble(&self) -> Option<JournalError> {
-        self.0.journal().trouble()
+        self.0.trouble()
     }
     fn stalled(&self) -> Option<Duration> {
         self.0.journal().stalled()

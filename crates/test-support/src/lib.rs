@@ -16,6 +16,7 @@ pub mod namespace;
 pub mod nats;
 pub mod program;
 pub mod receiver;
+pub mod replicas;
 mod size;
 mod wait;
 

@@ -13,14 +13,18 @@ const UNSETTLED: [DeliveryState; 4] =
 
 /// Whether every event received before the deletion of the object is settled.
 pub(super) async fn is_drained(journal: &dyn Journal, subscription: &Incarnation, deleted: Timestamp) -> bool {
-    let Some(progress) = journal.progress(subscription) else { return true };
-    if progress.pending + progress.in_flight + progress.retrying == 0 {
-        return true;
+    // Counts that another replica has reported are older than the latest event, so they are not relied on.
+    let mut states = UNSETTLED.get(..);
+    if !journal.is_shared() {
+        let Some(progress) = journal.progress(subscription) else { return true };
+        if progress.pending + progress.in_flight + progress.retrying == 0 {
+            return true;
+        }
+        // Listing pending events scans all retained settled events, so it is done only if necessary.
+        states = if progress.pending == 0 { UNSETTLED.get(1..) } else { states };
     }
     // Two clocks are compared: the API server's and that of the receipt.
     let late = deleted.checked_add(limits::DRAIN_SKEW).unwrap_or(Timestamp::MAX);
-    // Listing pending events scans all retained settled events, so it is done only if necessary.
-    let states = if progress.pending == 0 { UNSETTLED.get(1..) } else { UNSETTLED.get(..) };
     for state in states.unwrap_or_default() {
         match oldest(journal, subscription, *state).await {
             Ok(None) => {}
@@ -55,15 +59,16 @@ async fn oldest(
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{sync::Arc, time::Duration};
 
     use bytes::Bytes;
     use grapnel_api::ObjectKey;
     use grapnel_journal::{
-        Arrival, Claim, Exchange, Failure, Settlement, Start,
+        Arrival, Claim, Exchange, Failure, Progress, Settlement, Start,
         memory::{MemoryJournal, MemoryOptions},
         testing::validated,
     };
+    use grapnel_test_support::journal_front::{Front, Fronted};
 
     use super::*;
 
@@ -123,5 +128,43 @@ mod tests {
         assert!(drained().await, "a late event is retrying");
         append("early", deleted).await;
         assert!(!drained().await, "one that was received in time is behind it");
+    }
+
+    /// A journal whose counts another replica has reported before the latest events.
+    struct Outdated(MemoryJournal);
+
+    impl Front for Outdated {
+        fn journal(&self) -> &dyn Journal {
+            &self.0
+        }
+        fn progress(&self, _: &Incarnation) -> Option<Progress> {
+            Some(Progress::default())
+        }
+        fn is_shared(&self) -> bool {
+            true
+        }
+    }
+
+    #[tokio::test]
+    async fn counts_that_another_replica_has_reported_end_no_drain() {
+        let object = |name| Incarnation::of_file(ObjectKey::new("shop", name));
+        let (endpoint, subscription) = (object("orders"), object("fulfilment"));
+        let journal = Fronted(Arc::new(Outdated(MemoryJournal::new(MemoryOptions::default()))));
+        journal.attach(&subscription, &endpoint, Start::Now).await.unwrap();
+        let arrival = Arrival {
+            endpoint,
+            validated: validated("evt_1", "order.created", Bytes::from_static(b"{}")),
+            received: Timestamp::UNIX_EPOCH,
+            content_type: None,
+            remote: None,
+            headers: Vec::new(),
+            window: None,
+            max_bytes: None,
+        };
+        journal.append(vec![arrival]).await.unwrap();
+        let drained = async || is_drained(&journal, &subscription, Timestamp::UNIX_EPOCH).await;
+        assert!(!drained().await);
+        journal.detach(&subscription).await.unwrap();
+        assert!(drained().await);
     }
 }

@@ -406,6 +406,14 @@ impl Journal for NatsJournal {
         self.replica.tenure.subscribe()
     }
 
+    fn replicas(&self) -> usize {
+        self.ownership.borrow().as_ref().map_or(1, |ownership| ownership.members())
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
     fn usage(&self) -> JournalUsage {
         let bytes = self.replica.kept_by_namespace().values().sum();
         let disk_bytes = self.replica.disk_bytes.load(Ordering::Acquire).max(bytes);

@@ -66,7 +66,7 @@ pub(super) struct Replica {
 
 impl Replica {
     pub(super) fn new(broker: Broker, layout: Layout, options: NatsOptions) -> Self {
-        let none = Tenure::of(|_| false);
+        let none = Tenure::of(|_| None);
         let waiting = || Some("it has not reached the NATS servers yet".to_owned());
         Self {
             broker,
@@ -135,9 +135,9 @@ impl Replica {
     }
 
     fn publish_tenure(&self) {
-        let shards: Vec<Shard> = self.owned.read().keys().copied().collect();
+        let epochs: HashMap<Shard, u64> = self.owned.read().values().map(|owned| (owned.shard, owned.epoch())).collect();
         let layout = self.layout.clone();
-        self.tenure.send_replace(Tenure::of(move |endpoint| shards.contains(&layout.shard_of(endpoint))));
+        self.tenure.send_replace(Tenure::of(move |endpoint| epochs.get(&layout.shard_of(endpoint)).copied()));
     }
 
     /// Returns the owned shard of a consumer of this name.

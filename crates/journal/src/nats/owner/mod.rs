@@ -105,6 +105,11 @@ impl OwnedShard {
         self.state.lock()
     }
 
+    /// Returns the number of this tenure: a later one of the shard has a higher number.
+    pub(super) fn epoch(&self) -> u64 {
+        self.tenancy.epoch
+    }
+
     /// Returns whether this replica may still act on the shard.
     pub(super) fn serves(&self) -> bool {
         !*self.ended.borrow() && self.tenancy.is_valid()
