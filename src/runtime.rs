@@ -33,7 +33,7 @@ use tokio::{
 
 use self::{background::Background, otlp_client::Collector, overview::Overview, supervise::Supervisor};
 use crate::{
-    admin::{self, Access, Admin, AdminOptions, Health},
+    admin::{self, Access, Admin, AdminOptions, Health, Rates},
     catalog::{Namespaces, ObjectIndex, ObjectView, Options, Published, observed::AbandonedDeliveries},
     controller::{
         self,
@@ -365,12 +365,19 @@ async fn start(
     });
 
     let stop = supervisor.stage("administration");
+    let rates = Rates::new();
+    let sampling = Arc::clone(&rates).run(snapshots.clone(), stop.clone());
+    supervisor.spawn("rates", async move {
+        sampling.await;
+        Ok(())
+    });
     let admin = Admin {
         snapshot: snapshots,
         objects,
         journal,
         metrics,
         clock,
+        rates,
         health,
         options: AdminOptions {
             guarded_metrics: options.guarded_metrics,
@@ -392,7 +399,7 @@ async fn start(
     }
 
     tracing::info!(url = %format_args!("{scheme}://{webhooks}"), "serving webhooks");
-    tracing::info!(url = %format_args!("http://{administration}"), "serving health, metrics and the admin API");
+    tracing::info!(url = %format_args!("http://{administration}"), "serving health, metrics, the admin API and the console");
     if !options.await_sync {
         overview.log(&first.snapshot);
     }

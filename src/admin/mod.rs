@@ -2,11 +2,13 @@
 //!
 //! [`contract`] has the operations and their types. `/healthz` and `/readyz` are for probes and need no authentication,
 //! nor does `/metrics` by default, nor the OpenAPI document ([`openapi`]). All other requests below `/api/` pass [`authn`]
-//! first, because they return payloads. In a cluster the cluster's own rules decide: see [`authz`].
+//! first, because they return payloads. In a cluster the cluster's own rules decide: see [`authz`]. [`console`] has pages
+//! for people, under the same guards.
 
 pub mod authn;
 pub mod authz;
 mod bearer;
+pub mod console;
 pub mod contract;
 mod deliveries;
 mod events;
@@ -40,6 +42,8 @@ pub use authn::Access;
 use authn::Guard;
 use authz::Asks;
 pub use authz::Authority;
+use console::csrf::FormKey;
+pub use console::rates::Rates;
 use contract::Operation;
 #[doc(hidden)]
 use grapnel_journal::Journal;
@@ -49,7 +53,7 @@ pub use query::understands_query;
 pub use redeliver::understands_order;
 
 use crate::{
-    admin::limits::ADMIN_JOURNAL_READS,
+    admin::limits::{ADMIN_JOURNAL_READS, CONSOLE_TAILS},
     catalog::{Snapshot, status::ObjectView},
     telemetry::metrics::Metrics,
 };
@@ -75,6 +79,8 @@ pub struct Admin {
     pub metrics: Metrics,
     /// The clock, for `since` and for statuses.
     pub clock: Arc<dyn Clock>,
+    /// The counts of the last hour, for the console.
+    pub rates: Arc<Rates>,
     /// What `/healthz` and `/readyz` report.
     pub health: Health,
     /// Options.
@@ -100,6 +106,12 @@ struct Shared {
     admin: Admin,
     /// Limits concurrent reads of the journal, whose events may be large.
     reads: Arc<Semaphore>,
+    /// Limits concurrent live views of the console.
+    tails: Arc<Semaphore>,
+    /// The key of the forms of the console.
+    form_key: Option<FormKey>,
+    /// Ends live views.
+    shutdown: CancellationToken,
 }
 
 /// Serves until `shutdown`, then waits for requests in flight for at most
@@ -112,13 +124,19 @@ pub async fn serve(admin: Admin, listener: TcpListener, shutdown: CancellationTo
     if let Access::TokenFile(path) = &admin.options.access {
         authn::read_token(path).await.map_err(|reason| AdminError::TokenFile { path: path.clone(), reason })?;
     }
-    server::run(router(admin), listener, shutdown).await;
+    server::run(router(admin, shutdown.clone()), listener, shutdown).await;
     Ok(())
 }
 
-fn router(admin: Admin) -> Router {
-    let shared = Arc::new(Shared { admin, reads: Arc::new(Semaphore::new(ADMIN_JOURNAL_READS)) });
-    let mut router = Router::new();
+fn router(admin: Admin, shutdown: CancellationToken) -> Router {
+    let shared = Arc::new(Shared {
+        admin,
+        reads: Arc::new(Semaphore::new(ADMIN_JOURNAL_READS)),
+        tails: Arc::new(Semaphore::new(CONSOLE_TAILS)),
+        form_key: FormKey::new(),
+        shutdown,
+    });
+    let mut router = console::routes(&shared);
     for operation in Operation::ALL {
         let handler = match asks(operation, &shared.admin.options) {
             Some(asks) => {

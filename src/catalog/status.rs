@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use grapnel_api::{
     Condition, ConditionStatus, ConditionType, DeliveryFailure, DeliverySuccess, Incarnation, ObjectKey, Reason,
-    Rejection, WebhookEndpointStatus, WebhookSubscriptionStatus,
+    Rejection, WebhookEndpointSpec, WebhookEndpointStatus, WebhookSubscriptionSpec, WebhookSubscriptionStatus,
 };
 use grapnel_delivery::breaker::OpenCircuit;
 use grapnel_journal::{Journal, Progress};
@@ -45,6 +45,16 @@ pub enum Facts {
     Endpoint(Arc<EndpointFacts>),
     /// Of a subscription.
     Subscription(Arc<SubscriptionFacts>),
+}
+
+/// The spec of an object of either kind, as defined.
+#[derive(Debug, Clone, Serialize)]
+#[serde(untagged)]
+pub enum ObjectSpec {
+    /// Of an endpoint.
+    Endpoint(Arc<WebhookEndpointSpec>),
+    /// Of a subscription.
+    Subscription(Arc<WebhookSubscriptionSpec>),
 }
 
 /// The journal's data about an object.
@@ -123,6 +133,8 @@ pub struct ObjectView {
     pub route: RouteSpec,
     /// Facts from the data plane.
     pub facts: Facts,
+    /// The last spec that can be parsed.
+    pub spec: Option<ObjectSpec>,
 }
 
 impl ObjectView {

@@ -19,7 +19,7 @@ use crate::catalog::{
 /// The stored part of an object: its spec `S` and some metadata, without its status.
 pub(super) struct Held<S> {
     pub(super) key: ObjectKey,
-    pub(super) spec: S,
+    pub(super) spec: Arc<S>,
     pub(super) generation: Option<i64>,
     source: Option<Arc<str>>,
     pub(super) age: Age,
@@ -37,7 +37,7 @@ impl Held<WebhookEndpointSpec> {
     /// An endpoint and its status.
     pub(super) fn endpoint(applied: Applied<WebhookEndpoint>) -> (Self, Option<WebhookEndpointStatus>) {
         let Applied { key, object, source, age, uid } = applied;
-        let (spec, generation) = (object.spec, object.metadata.generation);
+        let (spec, generation) = (Arc::new(object.spec), object.metadata.generation);
         (Self { key, spec, generation, source: source.map(Arc::from), age, uid }, object.status)
     }
 }
@@ -46,7 +46,7 @@ impl Held<WebhookSubscriptionSpec> {
     /// A subscription and its status.
     pub(super) fn subscription(applied: Applied<WebhookSubscription>) -> (Self, Option<WebhookSubscriptionStatus>) {
         let Applied { key, object, source, age, uid } = applied;
-        let (spec, generation) = (object.spec, object.metadata.generation);
+        let (spec, generation) = (Arc::new(object.spec), object.metadata.generation);
         (Self { key, spec, generation, source: source.map(Arc::from), age, uid }, object.status)
     }
 }

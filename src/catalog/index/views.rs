@@ -13,7 +13,7 @@ use super::{
 use crate::catalog::{
     compile::{self, Options},
     routing::{RouteSpec, RouteState},
-    status::{Facts, ObjectKind, ObjectView},
+    status::{Facts, ObjectKind, ObjectSpec, ObjectView},
 };
 
 /// The view of an endpoint. An unchanged view is reused. An endpoint whose path another one owns has neither path nor
@@ -67,6 +67,7 @@ fn of_endpoint_entry(key: &ObjectKey, entry: &EndpointEntry, path: Option<&str>,
         in_use,
         unusable,
         facts: Facts::Endpoint(Arc::clone(&entry.facts)),
+        spec: entry.applied.as_ref().map(|applied| ObjectSpec::Endpoint(Arc::clone(&applied.spec))),
     }
 }
 
@@ -106,6 +107,7 @@ fn of_subscription_entry(key: &ObjectKey, entry: &SubscriptionEntry) -> ObjectVi
         unusable,
         route: RouteSpec::Absent,
         facts: Facts::Subscription(Arc::clone(&entry.facts)),
+        spec: entry.applied.as_ref().map(|applied| ObjectSpec::Subscription(Arc::clone(&applied.spec))),
     }
 }
 
