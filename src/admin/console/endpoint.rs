@@ -82,7 +82,7 @@ async fn page(shared: &Shared, caller: &Caller, key: ObjectKey, uri: &Uri) -> Re
         }
         (layout::table("Events", &["Received", "Type", "Id", "Size", "From"], rows))
         template id="event" {
-            tr { td { time {} } td { bdi {} } th scope="row" { a { bdi {} } } td.number {} td {} }
+            tr { td { time {} } td.name { bdi {} } th scope="row" { a { bdi {} } } td.number {} td {} }
         }
         @if events.items.is_empty() { p.empty { (none(events.next.is_some())) } }
         @if let Some(next) = &events.next {
@@ -104,7 +104,7 @@ fn row(endpoint: &ObjectKey, event: &EventItem, now: Timestamp) -> Markup {
     html! {
         tr {
             td { @if let Some(time) = event.received_time { (text::ago(time, now)) } }
-            td { @if let Some(kind) = &event.r#type { (text::inline(kind)) } }
+            td.name { @if let Some(kind) = &event.r#type { (text::inline(kind)) } }
             th scope="row" {
                 @match &event.id {
                     Some(id) => a href=(links::event(endpoint, id)) { (text::inline(id)) },

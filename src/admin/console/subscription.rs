@@ -136,7 +136,7 @@ fn rows(items: &[DeliveryItem], endpoint: Option<&ObjectKey>, may_redeliver: boo
                         }
                     }
                     th scope="row" { (outcome::event(endpoint, item)) }
-                    td { @if let Some(kind) = &item.r#type { (text::inline(kind)) } }
+                    td.name { @if let Some(kind) = &item.r#type { (text::inline(kind)) } }
                     td { @if let Some(time) = item.received_time { (text::ago(time, now)) } }
                     (outcome::cells(item, now))
                 }
