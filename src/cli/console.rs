@@ -38,7 +38,7 @@ Examples:
 #[command(after_help = AFTER_HELP)]
 #[group(skip)]
 pub struct ConsoleArgs {
-    /// Begin with the objects of this namespace, for whom roles of all namespaces are missing
+    /// Show the objects of this namespace; needed if your roles are for some namespaces only
     #[arg(short, long, value_name = "NAMESPACE", env = "GRAPNEL_NAMESPACE")]
     namespace: Option<String>,
 

@@ -91,7 +91,7 @@ fn manifests(receiver: &str) -> String {
 
 /// `grapnel console`, until it is dropped.
 struct Console {
-    child: Child,
+    _child: Child,
     /// The URL that it has printed.
     url: String,
 }
@@ -105,7 +105,7 @@ impl Console {
         let line = timeout(PATIENCE, lines.next_line()).await.expect("nothing is printed").unwrap();
         let line = line.expect("it ended: see above");
         let url = line.strip_prefix("the console is at ").unwrap_or_else(|| panic!("{line}")).to_owned();
-        Self { child, url }
+        Self { _child: child, url }
     }
 
     /// Its origin.

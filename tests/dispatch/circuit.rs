@@ -379,6 +379,7 @@ async fn the_condition_says_since_when_why_and_when_it_is_probed() {
         unusable: false,
         route: grapnel::catalog::RouteSpec::Absent,
         facts: grapnel::catalog::Facts::Subscription(facts.clone()),
+        spec: None,
     };
     stage.until_open(&facts, 3).await;
     let (open, conditions) = (facts.standing(), view.conditions(&grapnel::catalog::JournalReading::default()));

@@ -7,7 +7,8 @@ use axum::{
     http::Uri,
     response::{IntoResponse, Redirect, Response},
 };
-use grapnel_api::ObjectKey;
+use grapnel_api::{Incarnation, ObjectKey};
+use grapnel_journal::Sequence;
 use jiff::Timestamp;
 use maud::{Markup, html};
 
@@ -52,6 +53,10 @@ async fn page(shared: &Shared, caller: &Caller, key: ObjectKey, uri: &Uri) -> Re
     }
     let now = shared.admin.clock.now();
     let after = query.after()?;
+    let is_filtered = query.get("type").is_some() || query.get("since").is_some();
+    // The live view begins after the newest event, also after one that the list does not have. It is looked up before the
+    // list is read, so that no event is in neither.
+    let newest = if is_filtered { newest(shared, &endpoint).await? } else { None };
     let wanted = EventFilter { kind: query.kind()?, since: query.since(now)?, order: ListOrder::Desc };
     let events = shared.events_page(endpoint, wanted, CONSOLE_LIST, after).await?;
     let state = Ask::of(Verb::Get, Resource::Endpoints, &key);
@@ -59,7 +64,7 @@ async fn page(shared: &Shared, caller: &Caller, key: ObjectKey, uri: &Uri) -> Re
 
     let (kind, since) = (query.get("type").unwrap_or_default(), query.get("since").unwrap_or_default());
     let here = links::endpoint(&key);
-    let newest = events.items.first().map_or(0, |event| event.sequence).to_string();
+    let newest = newest.or_else(|| events.items.first().map(|event| event.sequence)).unwrap_or_default().to_string();
     let is_live = after.is_none();
     let tail = links::with(&format!("{here}/tail"), [("type", kind), ("after", &*newest)]);
     let rows = html! { @for event in &events.items { (row(&key, event, now)) } };
@@ -93,6 +98,13 @@ async fn page(shared: &Shared, caller: &Caller, key: ObjectKey, uri: &Uri) -> Re
     };
     let page = Page { title: key.to_string(), above: Vec::new(), caller: Some(caller), content };
     Ok(page.respond())
+}
+
+/// The newest event of an endpoint.
+async fn newest(shared: &Shared, endpoint: &Incarnation) -> Result<Option<Sequence>, Problem> {
+    let all = EventFilter { kind: None, since: None, order: ListOrder::Desc };
+    let page = shared.events_page(endpoint.clone(), all, 1, None).await?;
+    Ok(page.items.first().map(|event| event.sequence))
 }
 
 fn none(more: bool) -> &'static str {

@@ -66,7 +66,7 @@ pub(super) fn routes(shared: &Arc<Shared>) -> Router<Arc<Shared>> {
         .route(&format!("{ENDPOINT}/tail"), guarded(events, get(tail::follow)))
         .route(&format!("{ENDPOINT}/yaml"), guarded(endpoints, get(object::endpoint)))
         .route(SUBSCRIPTION, guarded(deliveries, get(subscription::show)))
-        .route(&format!("{SUBSCRIPTION}/redeliver"), guarded(redelivery, post(redelivery::order)))
+        .route(&format!("{SUBSCRIPTION}/redeliver"), guarded(redelivery, post(redelivery::order).get(redelivery::back)))
         .route(&format!("{SUBSCRIPTION}/yaml"), guarded(subscriptions, get(object::subscription)))
         .route(assets::ROUTE, get(assets::show))
         .route("/console/{*rest}", get(no_such_page))

@@ -36,7 +36,7 @@ pub(super) const PARAMETERS: &[&str] = &["namespace", "page"];
 
 /// `GET /`
 pub(super) async fn show(State(shared): State<Arc<Shared>>, Extension(caller): Extension<Caller>, uri: Uri) -> Shown {
-    Shown(async { overview(&shared, &caller, &uri).map(Page::respond) }.await)
+    Shown(overview(&shared, &caller, &uri).map(Page::respond))
 }
 
 fn overview<'a>(shared: &Shared, caller: &'a Caller, uri: &Uri) -> Result<Page<'a>, Problem> {

@@ -74,6 +74,11 @@ pub(super) async fn order(
     Shown(redeliver(&shared, &caller, ObjectKey::new(namespace, name), &uri, &headers, body).await)
 }
 
+/// The same address without a form, as after a click into the address bar: leads back.
+pub(super) async fn back(Path((namespace, name)): Path<(String, String)>) -> Redirect {
+    Redirect::to(&links::subscription(&ObjectKey::new(namespace, name)))
+}
+
 async fn redeliver(
     shared: &Shared,
     caller: &Caller,
