@@ -2,13 +2,13 @@
 //!
 //! [`contract`] has the operations and their types. `/healthz` and `/readyz` are for probes and need no authentication,
 //! nor does `/metrics` by default, nor the OpenAPI document ([`openapi`]). All other requests below `/api/` pass [`authn`]
-//! first, because they return payloads. In a cluster the cluster's own rules decide: see [`authz`]. [`console`] has pages
+//! first, because they return payloads. In a cluster the cluster's own rules decide: see [`authz`]. `console` has pages
 //! for people, under the same guards.
 
 pub mod authn;
 pub mod authz;
 mod bearer;
-pub mod console;
+mod console;
 pub mod contract;
 mod deliveries;
 mod events;

@@ -359,3 +359,29 @@ impl SubscriptionFacts {
         self.last.lock().clone()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rejection(second: i64) -> LastRejection {
+        let time = Timestamp::from_second(second).unwrap();
+        LastRejection { time, code: "not_found".into(), message: second.to_string() }
+    }
+
+    #[test]
+    fn the_last_rejections_are_kept() {
+        let facts = EndpointFacts::default();
+        facts.resume(EndpointReading { last_rejection: Some(rejection(1)), ..EndpointReading::default() });
+        assert_eq!(facts.rejections(), [rejection(1)]);
+        for second in 2..=30 {
+            facts.rejected(rejection(second));
+        }
+        let seconds = facts.rejections().iter().map(|rejection| rejection.time.as_second()).collect::<Vec<_>>();
+        assert_eq!(seconds, (30 - REJECTIONS_KEPT as i64 + 1..=30).rev().collect::<Vec<_>>());
+        // A status that was written before tells nothing new.
+        facts.resume(EndpointReading { last_rejection: Some(rejection(20)), ..EndpointReading::default() });
+        assert_eq!(facts.read().last_rejection, Some(rejection(30)));
+        assert_eq!(facts.rejections().len(), REJECTIONS_KEPT);
+    }
+}

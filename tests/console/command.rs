@@ -2,10 +2,10 @@
 
 use std::process::Stdio;
 
-use grapnel_test_support::program;
+use grapnel_test_support::{home::Home, program};
 use reqwest::{Client, RequestBuilder, Response, StatusCode, redirect::Policy};
 
-use crate::{Console, Shop, browser::Browser};
+use crate::{Console, Shop, browser::Browser, manifests};
 
 fn client() -> Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -108,6 +108,29 @@ async fn a_browser_that_was_sent_by_another_site_is_signed_in_too() {
     let cookies: Vec<serde_json::Value> = browser.ask("cookies", serde_json::json!({})).await;
     assert!(cookies.iter().all(|it| it["httpOnly"] == true && it["sameSite"] == "Strict"), "{cookies:?}");
     assert_eq!(cookies.len(), 1, "{cookies:?}");
+}
+
+#[tokio::test]
+async fn the_browser_gets_in_by_a_token_that_it_never_has() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "the-admin-token").unwrap();
+    let path = file.path().to_str().unwrap();
+    let home = Home::new().with(&["--admin-token-file", path]);
+    home.write("shop.yaml", &manifests("http://127.0.0.1:1"));
+    let grapnel = home.start();
+    let (code, stderr) = fails(&["--admin-url", &grapnel.admin]).await;
+    assert!(code == Some(1) && stderr.contains("does not accept these credentials"), "{stderr}");
+    let console = Console::start(&grapnel.admin, &["--token-file", path]).await;
+    let login = client().get(&console.url).send().await.unwrap();
+    let cookie = cookie(&login);
+    let page = client().get(format!("{}/", console.origin())).header("cookie", &cookie).send().await.unwrap();
+    assert_eq!(page.status(), StatusCode::OK);
+    let shown = format!("{:?}{}", page.headers().clone(), page.text().await.unwrap());
+    assert!(shown.contains("a holder of the admin token") && !shown.contains("the-admin-token"), "{shown}");
+    // A token that is replaced meanwhile.
+    std::fs::write(file.path(), "another").unwrap();
+    let page = client().get(format!("{}/", console.origin())).header("cookie", &cookie).send().await.unwrap();
+    assert_eq!(page.status(), StatusCode::UNAUTHORIZED);
 }
 
 /// Exit code and standard error of a command that does not start.

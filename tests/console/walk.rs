@@ -7,12 +7,17 @@ use crate::{ANSWER, Console, Shop, browser::Browser};
 #[tokio::test]
 async fn an_event_is_seen_to_fail_and_sent_again() {
     let shop = Shop::open().await;
+    let (status, refusal) = shop.grapnel.post("/shop/orders", &[], "{}").await;
+    assert_eq!((status, &refusal["code"]), (400, &"malformed_payload".into()), "an event without its id");
     let console = Console::start(&shop.grapnel.admin, &[]).await;
     let mut browser = Browser::start().await;
     browser.goto(&console.url).await;
     browser.see("Overview").await;
     browser.link("shop/orders").await;
     browser.see("New events appear here.").await;
+    // What the sender was answered.
+    let endpoint = browser.text().await;
+    assert!(endpoint.contains("malformed_payload") && endpoint.contains("0 accepted, 1 rejected"), "{endpoint}");
     // It appears without a reload.
     shop.send("ord-1001", "order.created").await;
     browser.see("1 new event").await;
@@ -80,7 +85,7 @@ async fn an_event_is_seen_to_fail_and_sent_again() {
     browser.assert_usable().await;
     browser.link("Grapnel").await;
     let overview = browser.see("Overview").await;
-    for word in ["shop/payments", "SecretNotFound", "6 accepted, 0 rejected", "6 delivered, 6 failed"] {
+    for word in ["shop/payments", "SecretNotFound", "6 accepted, 1 rejected", "6 delivered, 6 failed"] {
         assert!(overview.contains(word), "{word} is not in {overview}");
     }
     browser.assert_usable().await;

@@ -19,7 +19,7 @@ mod object;
 mod outcome;
 mod overview;
 mod payload;
-pub mod rates;
+pub(super) mod rates;
 mod redelivery;
 mod subscription;
 mod tail;

@@ -141,6 +141,18 @@ mod tests {
 
     proptest! {
         #[test]
+        fn whatever_is_received_has_a_bounded_excerpt(body in any::<Vec<u8>>(), text in ".*", limit in 0..64_usize) {
+            prop_assert!(indent(&text, limit).0.len() < limit + 8);
+            for body in [&*body, text.as_bytes()] {
+                let Excerpt { text, is_indented, is_cut } = excerpt(body, None, false);
+                prop_assert!(!is_cut);
+                if let Some(text) = text.filter(|_| !is_indented) {
+                    prop_assert_eq!(text.as_bytes(), body);
+                }
+            }
+        }
+
+        #[test]
         fn an_indented_document_says_the_same(text in any::<Vec<(String, i32)>>()) {
             let value = Value::Object(text.into_iter().map(|(key, n)| (key.clone(), serde_json::json!([n, key, {}]))).collect());
             let (indented, is_cut) = indent(&value.to_string(), usize::MAX);
