@@ -37,7 +37,7 @@ use self::{
     background::Background, otlp_client::Collector, overview::Overview, stop_signal::stop_signal, supervise::Supervisor,
 };
 use crate::{
-    admin::{self, Access, Admin, AdminOptions, Health},
+    admin::{self, Access, Admin, AdminOptions, Health, Rates},
     catalog::{Namespaces, ObjectIndex, ObjectView, Options, Published, Snapshot, observed::AbandonedDeliveries},
     controller::{
         self,
@@ -448,12 +448,19 @@ async fn start(
     });
 
     let stop = supervisor.stage("administration");
+    let rates = Rates::new();
+    let sampling = Arc::clone(&rates).run(snapshots.clone(), stop.clone());
+    supervisor.spawn("rates", async move {
+        sampling.await;
+        Ok(())
+    });
     let admin = Admin {
         snapshot: snapshots,
         objects,
         journal,
         metrics,
         clock,
+        rates,
         health,
         options: AdminOptions {
             guarded_metrics: options.guarded_metrics,
@@ -475,7 +482,7 @@ async fn start(
     }
 
     tracing::info!(url = %format_args!("{scheme}://{webhooks}"), "serving webhooks");
-    tracing::info!(url = %format_args!("http://{administration}"), "serving health, metrics and the admin API");
+    tracing::info!(url = %format_args!("http://{administration}"), "serving health, metrics, the admin API and the console");
     if !options.await_sync {
         overview.log(&first.snapshot);
     }

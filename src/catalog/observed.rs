@@ -5,6 +5,7 @@
 
 use std::{
     borrow::Cow,
+    collections::VecDeque,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -18,7 +19,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::routing::RouteState;
+use super::{limits::REJECTIONS_KEPT, routing::RouteState};
 
 /// Transition times of an object's conditions, as last reported, for objects that do not store them. A change between
 /// two reads gets the time of the later read.
@@ -81,7 +82,8 @@ pub struct EndpointFacts {
     rejected: AtomicU64,
     duplicates: AtomicU64,
     last_received: Mutex<Option<Timestamp>>,
-    last_rejection: Mutex<Option<LastRejection>>,
+    /// The last rejected requests, oldest first; at most [`REJECTIONS_KEPT`].
+    rejections: Mutex<VecDeque<LastRejection>>,
     route: Mutex<Option<Arc<RouteState>>>,
     /// Transition times of its conditions.
     pub since: Since,
@@ -130,7 +132,11 @@ impl EndpointFacts {
     /// Records a rejected request.
     pub fn rejected(&self, rejection: LastRejection) {
         self.rejected.fetch_add(1, Relaxed);
-        *self.last_rejection.lock() = Some(rejection);
+        let mut rejections = self.rejections.lock();
+        if rejections.len() >= REJECTIONS_KEPT {
+            rejections.pop_front();
+        }
+        rejections.push_back(rejection);
     }
 
     /// Records what the cluster says about its HTTPRoute; `None` if it has none.
@@ -160,9 +166,10 @@ impl EndpointFacts {
         let mut received = self.last_received.lock();
         *received = (*received).max(earlier.last_received);
         drop(received);
-        let mut rejection = self.last_rejection.lock();
-        if rejection.as_ref().map(|rejection| rejection.time) < earlier.last_rejection.as_ref().map(|it| it.time) {
-            *rejection = earlier.last_rejection;
+        let mut rejections = self.rejections.lock();
+        if rejections.back().map(|rejection| rejection.time) < earlier.last_rejection.as_ref().map(|it| it.time) {
+            rejections.clear();
+            rejections.extend(earlier.last_rejection);
         }
     }
 
@@ -173,8 +180,13 @@ impl EndpointFacts {
             rejected: self.rejected.load(Relaxed),
             duplicates: self.duplicates.load(Relaxed),
             last_received: *self.last_received.lock(),
-            last_rejection: self.last_rejection.lock().clone(),
+            last_rejection: self.rejections.lock().back().cloned(),
         }
+    }
+
+    /// The last rejected requests, newest first.
+    pub fn rejections(&self) -> Vec<LastRejection> {
+        self.rejections.lock().iter().rev().cloned().collect()
     }
 }
 
@@ -361,5 +373,31 @@ impl SubscriptionFacts {
     /// The current facts.
     pub fn read(&self) -> SubscriptionReading {
         self.last.lock().clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rejection(second: i64) -> LastRejection {
+        let time = Timestamp::from_second(second).unwrap();
+        LastRejection { time, code: "not_found".into(), message: second.to_string() }
+    }
+
+    #[test]
+    fn the_last_rejections_are_kept() {
+        let facts = EndpointFacts::default();
+        facts.resume(EndpointReading { last_rejection: Some(rejection(1)), ..EndpointReading::default() });
+        assert_eq!(facts.rejections(), [rejection(1)]);
+        for second in 2..=30 {
+            facts.rejected(rejection(second));
+        }
+        let seconds = facts.rejections().iter().map(|rejection| rejection.time.as_second()).collect::<Vec<_>>();
+        assert_eq!(seconds, (30 - REJECTIONS_KEPT as i64 + 1..=30).rev().collect::<Vec<_>>());
+        // A status that was written before tells nothing new.
+        facts.resume(EndpointReading { last_rejection: Some(rejection(20)), ..EndpointReading::default() });
+        assert_eq!(facts.read().last_rejection, Some(rejection(30)));
+        assert_eq!(facts.rejections().len(), REJECTIONS_KEPT);
     }
 }
