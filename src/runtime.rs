@@ -21,7 +21,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use anyhow::Context;
 use grapnel_delivery::egress_proxy::EgressProxy;
 use grapnel_journal::{
-    Journal,
+    Journal, JournalError,
     factory::{self, JournalOptions},
 };
 use grapnel_values::clock::{Clock, SystemClock};
@@ -282,8 +282,17 @@ async fn start(
 
     let (reports, abandoned) = mpsc::channel(EVENTS_QUEUED);
     let mut consumers = Consumers::new(Arc::clone(&journal), metrics.clone()).reporting(reports);
-    let first = candidates.borrow_and_update().clone();
-    consumers.align(&first.snapshot).await.context("the journal's consumers cannot be aligned")?;
+    let mut first = candidates.borrow_and_update().clone();
+    let deferred = match consumers.align(&first.snapshot).await {
+        Ok(()) => false,
+        // A journal on other machines is reached later: the rollout waits for it, and webhooks get 503 meanwhile.
+        Err(JournalError::Unavailable(_)) => {
+            first = Published::default();
+            candidates.mark_changed();
+            true
+        }
+        Err(error) => return Err(error).context("the journal's consumers cannot be aligned"),
+    };
     let (live, snapshots) = watch::channel(Arc::clone(&first.snapshot));
     let (views, objects) = watch::channel(first.objects);
 
@@ -296,7 +305,9 @@ async fn start(
     };
     let supervisor = &mut plane.supervisor;
     // A broken file does not keep the others from being served; a cluster is either listed completely or not at all.
-    if options.await_sync {
+    if deferred {
+        serving.not_ready("waiting for the journal");
+    } else if options.await_sync {
         serving.not_ready("waiting for the first complete sync");
     } else {
         serving.ready();
@@ -364,7 +375,7 @@ async fn start(
         Ok(())
     });
     let overview = Overview::new(options.compile.clone(), scheme, webhooks, !options.await_sync);
-    let later = options.await_sync.then(|| overview.clone());
+    let later = (deferred || options.await_sync).then(|| overview.clone());
     supervisor.spawn("align", async move {
         rollout::run(candidates, consumers, live, views, serving, later, stop).await;
         Ok(())
@@ -399,7 +410,7 @@ async fn start(
 
     tracing::info!(url = %format_args!("{scheme}://{webhooks}"), "serving webhooks");
     tracing::info!(url = %format_args!("http://{administration}"), "serving health, metrics and the admin API");
-    if !options.await_sync {
+    if !deferred && !options.await_sync {
         overview.log(&first.snapshot);
     }
     Ok(plane)
