@@ -30,7 +30,6 @@ use tokio::{
     net::TcpListener,
     runtime::Handle,
     sync::{mpsc, watch},
-    time,
 };
 
 use self::{
@@ -320,22 +319,6 @@ struct InCluster {
     subscriptions: ClusterSubscriptions,
 }
 
-/// Attaches the first configuration, and waits while a journal that is shared has no owner for a part of it.
-async fn align_first(consumers: &mut Consumers, snapshot: &Snapshot) -> Result<(), JournalError> {
-    let mut waits = false;
-    loop {
-        match consumers.align(snapshot).await {
-            Err(error @ JournalError::Unavailable(_)) if consumers.is_shared() => {
-                if !std::mem::replace(&mut waits, true) {
-                    tracing::warn!(kind = error.kind(), %error, "the start waits for the journal");
-                }
-                time::sleep(limits::JOURNAL_RETRY).await;
-            }
-            aligned => return aligned,
-        }
-    }
-}
-
 /// Spawns the tasks of the data plane, in the stages in which they end.
 async fn start(
     options: DataPlane,
@@ -358,8 +341,17 @@ async fn start(
         consumers.confirm(Arc::new(subscriptions));
         reviews
     });
-    let first = candidates.borrow_and_update().clone();
-    align_first(&mut consumers, &first.snapshot).await.context("the journal's consumers cannot be aligned")?;
+    let mut first = candidates.borrow_and_update().clone();
+    let deferred = match consumers.align(&first.snapshot).await {
+        Ok(()) => false,
+        // A journal on other machines is reached later: the rollout waits for it, and webhooks get 503 meanwhile.
+        Err(JournalError::Unavailable(_)) => {
+            first = Published::default();
+            candidates.mark_changed();
+            true
+        }
+        Err(error) => return Err(error).context("the journal's consumers cannot be aligned"),
+    };
     let (live, snapshots) = watch::channel(Arc::clone(&first.snapshot));
     let (views, objects) = watch::channel(first.objects);
 
@@ -373,7 +365,9 @@ async fn start(
     };
     let supervisor = &mut plane.supervisor;
     // A broken file does not keep the others from being served; a cluster is either listed completely or not at all.
-    if options.await_sync {
+    if deferred {
+        serving.not_ready("waiting for the journal");
+    } else if options.await_sync {
         serving.not_ready("waiting for the first complete sync");
     } else {
         serving.ready();
@@ -441,7 +435,7 @@ async fn start(
         Ok(())
     });
     let overview = Overview::new(options.compile.clone(), scheme, webhooks, !options.await_sync);
-    let later = options.await_sync.then(|| overview.clone());
+    let later = (deferred || options.await_sync).then(|| overview.clone());
     supervisor.spawn("align", async move {
         rollout::run(candidates, consumers, live, views, serving, later, stop).await;
         Ok(())
@@ -483,7 +477,7 @@ async fn start(
 
     tracing::info!(url = %format_args!("{scheme}://{webhooks}"), "serving webhooks");
     tracing::info!(url = %format_args!("http://{administration}"), "serving health, metrics, the admin API and the console");
-    if !options.await_sync {
+    if !deferred && !options.await_sync {
         overview.log(&first.snapshot);
     }
     Ok(plane)

@@ -46,8 +46,13 @@ pub(super) async fn run(
         }
         let published = candidates.borrow_and_update().clone();
         let synced = published.snapshot.synced();
+        let mut told = None;
         while let Err(error) = consumers.align(&published.snapshot).await {
-            tracing::warn!(kind = error.kind(), %error, "configuration waits for the journal");
+            let text = error.to_string();
+            if told.as_ref() != Some(&text) {
+                tracing::warn!(kind = error.kind(), error = %text, "configuration waits for the journal");
+                told = Some(text);
+            }
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 () = time::sleep(limits::JOURNAL_RETRY) => {}
