@@ -23,7 +23,7 @@ mod stream;
 mod tests;
 
 #[cfg(test)]
-pub(crate) use self::{connection::ConnectionState, core::CoreMessage, read::Batch, stream::StreamInfo};
+pub(crate) use self::{connection::ConnectionState, read::Batch};
 pub(crate) use self::{
     connection::{Broker, BrokerOptions, ConnectError},
     core::Subscription,
