@@ -6,6 +6,7 @@
 //! slow receiver is waited for are durable, and delivered after the next start.
 
 mod background;
+mod facts_exchange;
 mod keys;
 pub mod limits;
 mod otlp_client;
@@ -33,7 +34,7 @@ use tokio::{
 };
 
 use self::{
-    background::Background, otlp_client::Collector, overview::Overview, stop_signal::stop_signal, supervise::Supervisor,
+    background::Background, facts_exchange::FactsExchange, otlp_client::Collector, overview::Overview, stop_signal::stop_signal, supervise::Supervisor,
 };
 use crate::{
     admin::{self, Access, Admin, AdminOptions, Health},
@@ -131,7 +132,7 @@ pub async fn standalone(options: DataPlane, paths: Vec<PathBuf>) -> anyhow::Resu
     }
     let (candidate, candidates) = watch::channel(first);
     let (health, delay) = (Health::new(), options.shutdown_delay);
-    let Plane { mut supervisor, .. } = start(options, metrics, candidates, None, health.clone()).await?;
+    let Plane { mut supervisor, .. } = start(options, metrics, candidates, None, health.clone(), limits::FACTS_INTERVAL).await?;
     let stop = supervisor.stage("configuration");
     supervisor.spawn("files", async move {
         files::watch(watch, candidate, stop).await;
@@ -172,7 +173,7 @@ pub async fn operator(options: DataPlane, cluster: Cluster) -> anyhow::Result<()
     let (candidate, candidates) = watch::channel(Published::default());
     let reviews = Reviews::new(clients.prompt.clone(), Arc::new(SystemClock));
     let Plane { mut supervisor, objects, journal, clock, abandoned } =
-        start(options, metrics.clone(), candidates, Some(reviews), health.clone()).await?;
+        start(options, metrics.clone(), candidates, Some(reviews), health.clone(), cluster.status_interval).await?;
 
     let stop = supervisor.stage("statuses");
     let (draining, routing) = (stop.clone(), stop.clone());
@@ -277,6 +278,7 @@ async fn start(
     mut candidates: watch::Receiver<Published>,
     reviews: Option<Arc<Reviews>>,
     health: Health,
+    facts_interval: Duration,
 ) -> anyhow::Result<Plane> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let serving = health.part("configuration");
@@ -290,6 +292,10 @@ async fn start(
     let mut consumers = Consumers::new(Arc::clone(&journal), metrics.clone()).reporting(reports);
     let first = candidates.borrow_and_update().clone();
     consumers.align(&first.snapshot).await.context("the journal's consumers cannot be aligned")?;
+    let board = journal.board();
+    if board.is_some() {
+        facts_exchange::share(&first);
+    }
     let (live, snapshots) = watch::channel(Arc::clone(&first.snapshot));
     let (views, objects) = watch::channel(first.objects);
 
@@ -369,10 +375,20 @@ async fn start(
         sweep.await;
         Ok(())
     });
+    let is_shared = board.is_some();
+    if let Some(board) = board {
+        let (snapshots, objects, clock) = (snapshots.clone(), objects.clone(), Arc::clone(&clock));
+        let exchange = FactsExchange::new(board, snapshots, objects, clock, facts_interval);
+        let stop = stop.clone();
+        supervisor.spawn("facts", async move {
+            exchange.run(stop).await;
+            Ok(())
+        });
+    }
     let overview = Overview::new(options.compile.clone(), scheme, webhooks, !options.await_sync);
     let later = options.await_sync.then(|| overview.clone());
     supervisor.spawn("align", async move {
-        rollout::run(candidates, consumers, live, views, serving, later, stop).await;
+        rollout::run(candidates, consumers, live, views, serving, later, is_shared, stop).await;
         Ok(())
     });
 
