@@ -6,6 +6,7 @@
 //! slow receiver is waited for are durable, and delivered after the next start.
 
 mod background;
+mod facts_exchange;
 mod keys;
 pub mod limits;
 mod otlp_client;
@@ -33,7 +34,8 @@ use tokio::{
 };
 
 use self::{
-    background::Background, otlp_client::Collector, overview::Overview, stop_signal::stop_signal, supervise::Supervisor,
+    background::Background, facts_exchange::FactsExchange, otlp_client::Collector, overview::Overview,
+    stop_signal::stop_signal, supervise::Supervisor,
 };
 use crate::{
     admin::{self, Access, Admin, AdminOptions, Health, Rates},
@@ -135,7 +137,7 @@ pub async fn standalone(options: DataPlane, paths: Vec<PathBuf>) -> anyhow::Resu
     let (candidate, candidates) = watch::channel(first);
     let (health, delay) = (Health::new(), options.shutdown_delay);
     let directory = options.journal.directory.clone();
-    let mut plane = start(options, metrics, candidates, None, health.clone()).await?;
+    let mut plane = start(options, metrics, candidates, None, health.clone(), limits::FACTS_INTERVAL).await?;
     // The journal has created the directory, and no other process uses it.
     let progress = tokio::task::spawn_blocking(move || FileStore::open(&directory)).await??;
     plane.replay(Arc::new(progress));
@@ -181,7 +183,8 @@ pub async fn operator(options: DataPlane, cluster: Cluster) -> anyhow::Result<()
     let reviews = Reviews::new(clients.prompt.clone(), Arc::new(SystemClock));
     let subscriptions = ClusterSubscriptions::new(clients.prompt.clone(), options.compile.class.clone());
     let in_cluster = InCluster { reviews, subscriptions };
-    let mut plane = start(options, metrics.clone(), candidates, Some(in_cluster), health.clone()).await?;
+    let mut plane =
+        start(options, metrics.clone(), candidates, Some(in_cluster), health.clone(), cluster.status_interval).await?;
     let (announcer, publisher) =
         controller::events::channel(clients.prompt.clone(), cluster.identity, access.clone(), metrics.clone());
     let statuses = health.part("statuses");
@@ -326,6 +329,7 @@ async fn start(
     mut candidates: watch::Receiver<Published>,
     cluster: Option<InCluster>,
     health: Health,
+    facts_interval: Duration,
 ) -> anyhow::Result<Plane> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let serving = health.part("configuration");
@@ -352,6 +356,10 @@ async fn start(
         }
         Err(error) => return Err(error).context("the journal's consumers cannot be aligned"),
     };
+    let board = journal.board();
+    if board.is_some() {
+        facts_exchange::share(&first);
+    }
     let (live, snapshots) = watch::channel(Arc::clone(&first.snapshot));
     let (views, objects) = watch::channel(first.objects);
 
@@ -434,10 +442,20 @@ async fn start(
         sweep.await;
         Ok(())
     });
+    let is_shared = board.is_some();
+    if let Some(board) = board {
+        let (snapshots, objects, clock) = (snapshots.clone(), objects.clone(), Arc::clone(&clock));
+        let exchange = FactsExchange::new(board, snapshots, objects, clock, facts_interval);
+        let stop = stop.clone();
+        supervisor.spawn("facts", async move {
+            exchange.run(stop).await;
+            Ok(())
+        });
+    }
     let overview = Overview::new(options.compile.clone(), scheme, webhooks, !options.await_sync);
     let later = (deferred || options.await_sync).then(|| overview.clone());
     supervisor.spawn("align", async move {
-        rollout::run(candidates, consumers, live, views, serving, later, stop).await;
+        rollout::run(candidates, consumers, live, views, serving, later, is_shared, stop).await;
         Ok(())
     });
 

@@ -8,7 +8,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::overview::Overview;
+use super::{facts_exchange, overview::Overview};
 use crate::{
     admin::HealthReporter,
     catalog::{ObjectView, Published, Snapshot},
@@ -17,7 +17,8 @@ use crate::{
 };
 
 /// Follows `candidates` until `shutdown`. If the journal cannot attach the new consumers, the live configuration stays,
-/// and the attempt is repeated. The first complete configuration is logged, unless that has been done.
+/// and the attempt is repeated. The first complete configuration is logged, unless that has been done. `is_shared` says
+/// whether other replicas count requests too.
 pub(super) async fn run(
     mut candidates: watch::Receiver<Published>,
     mut consumers: Consumers,
@@ -25,6 +26,7 @@ pub(super) async fn run(
     views: watch::Sender<Arc<Vec<ObjectView>>>,
     serving: HealthReporter,
     mut overview: Option<Overview>,
+    is_shared: bool,
     shutdown: CancellationToken,
 ) {
     let mut tidied = Instant::now();
@@ -60,6 +62,9 @@ pub(super) async fn run(
         }
         if let Some(overview) = overview.take_if(|_| synced) {
             overview.log(&published.snapshot);
+        }
+        if is_shared {
+            facts_exchange::share(&published);
         }
         live.send_replace(published.snapshot);
         views.send_replace(published.objects);
