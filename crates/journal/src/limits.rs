@@ -230,6 +230,9 @@ grapnel_values::bounds! {
     /// How often a replica adds up what the namespaces keep in its own shards.
     pub const NATS_USAGE_INTERVAL: Duration = Duration::from_secs(1);
 
+    /// Minimum time between two log lines about the connection to NATS.
+    pub const NATS_CONNECTION_REPORT: Duration = Duration::from_secs(2);
+
     /// How often the brokers have to prove that they sync before they acknowledge.
     pub const NATS_PROOF_INTERVAL: Duration = Duration::from_secs(60);
 

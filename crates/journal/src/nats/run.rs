@@ -13,7 +13,9 @@ use tokio::{
 };
 
 use super::{
-    NatsOptions, installation,
+    NatsOptions,
+    broker::{Broker, ConnectionState},
+    installation,
     layout::Shard,
     owner,
     ownership::{Held, Ownership, Tenancy, Timings},
@@ -24,7 +26,7 @@ use super::{
 };
 use crate::{
     AttachedConsumer, Result,
-    limits::{NATS_PROOF_AGAIN, NATS_PROOF_INTERVAL, NATS_REPORT_INTERVAL, NATS_REPORT_PARTS, NATS_USAGE_INTERVAL},
+    limits::{NATS_CONNECTION_REPORT, NATS_PROOF_AGAIN, NATS_PROOF_INTERVAL, NATS_REPORT_INTERVAL, NATS_REPORT_PARTS, NATS_USAGE_INTERVAL},
 };
 
 /// The pause after a failed attempt to set up the streams or to load a shard.
@@ -34,6 +36,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub(super) async fn run(replica: Arc<Replica>, ownership: watch::Sender<Option<Arc<Ownership>>>) {
     let proof = tokio::spawn(watch_proof(Arc::clone(&replica)));
     let _proof = AbortOnDrop(proof);
+    let _connection = AbortOnDrop(tokio::spawn(report_connection(replica.broker.clone())));
     set_up(&replica).await;
     let registry = Arc::new(BrokerRegistry::new(replica.broker.clone(), replica.layout.clone()));
     let name = replica.options.replica.clone();
@@ -141,6 +144,30 @@ async fn serve_shard(replica: Arc<Replica>, ownership: Arc<Ownership>, shard: Sh
     drop(tasks);
     tracing::info!(shard, "this replica no longer delivers the events of the shard");
     ownership.give_back(shard).await;
+}
+
+/// Logs when the connection to the brokers breaks and is back.
+async fn report_connection(broker: Broker) {
+    let mut state = broker.state();
+    let mut told = None;
+    loop {
+        // What changes meanwhile and is over is not told.
+        tokio::time::sleep(NATS_CONNECTION_REPORT).await;
+        let now = state.borrow_and_update().clone();
+        if told.as_ref() != Some(&now) {
+            match &now {
+                ConnectionState::Connected => tracing::info!("connected to NATS"),
+                ConnectionState::Disconnected(reason) => {
+                    tracing::warn!(reason, "not connected to NATS; it is tried until that succeeds");
+                }
+                ConnectionState::Closed => return,
+            }
+            told = Some(now);
+        }
+        if state.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 /// Keeps checking that the brokers sync before they acknowledge.
