@@ -34,7 +34,8 @@ use tokio::{
 };
 
 use self::{
-    background::Background, facts_exchange::FactsExchange, otlp_client::Collector, overview::Overview, stop_signal::stop_signal, supervise::Supervisor,
+    background::Background, facts_exchange::FactsExchange, otlp_client::Collector, overview::Overview,
+    stop_signal::stop_signal, supervise::Supervisor,
 };
 use crate::{
     admin::{self, Access, Admin, AdminOptions, Health},
@@ -132,7 +133,8 @@ pub async fn standalone(options: DataPlane, paths: Vec<PathBuf>) -> anyhow::Resu
     }
     let (candidate, candidates) = watch::channel(first);
     let (health, delay) = (Health::new(), options.shutdown_delay);
-    let Plane { mut supervisor, .. } = start(options, metrics, candidates, None, health.clone(), limits::FACTS_INTERVAL).await?;
+    let Plane { mut supervisor, .. } =
+        start(options, metrics, candidates, None, health.clone(), limits::FACTS_INTERVAL).await?;
     let stop = supervisor.stage("configuration");
     supervisor.spawn("files", async move {
         files::watch(watch, candidate, stop).await;
@@ -378,7 +380,7 @@ async fn start(
     let is_shared = board.is_some();
     if let Some(board) = board {
         let (snapshots, objects, clock) = (snapshots.clone(), objects.clone(), Arc::clone(&clock));
-        let exchange = FactsExchange::new(board, snapshots, objects, clock, facts_interval);
+        let exchange = FactsExchange::new(board, journal.tenure(), snapshots, objects, clock, facts_interval);
         let stop = stop.clone();
         supervisor.spawn("facts", async move {
             exchange.run(stop).await;

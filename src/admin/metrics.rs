@@ -30,8 +30,12 @@ pub(super) fn asks(_: &RawPathParams, _: &Uri) -> Result<Vec<Ask>, Problem> {
 pub(super) async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
     let admin = &shared.admin;
     let snapshot = Arc::clone(&admin.snapshot.borrow());
+    let tenure = admin.journal.tenure().borrow().clone();
     for subscription in snapshot.subscriptions() {
-        let progress = admin.journal.progress(&subscription.incarnation()).unwrap_or_default();
+        // Sums over replicas are right if only the one that delivers counts.
+        let serves = tenure.serves(&subscription.endpoint.key);
+        let progress =
+            serves.then(|| admin.journal.progress(&subscription.incarnation())).flatten().unwrap_or_default();
         subscription.metrics.counts(Counts {
             pending: progress.pending.saturating_add(progress.in_flight).saturating_add(progress.retrying),
             retrying: progress.retrying,

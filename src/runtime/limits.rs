@@ -40,6 +40,9 @@ grapnel_values::bounds! {
     /// Maximum changes of the total in one tick.
     pub const FACTS_FOLDS: usize = 64;
 
+    /// Maximum rows in a tick that are written because something has to be known at once.
+    pub const FACTS_URGENT: usize = 16;
+
     /// Maximum time for writing the last counts at shutdown.
     pub const SHUTDOWN_FACTS: Duration = Duration::from_secs(5);
 

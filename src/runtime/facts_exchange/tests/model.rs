@@ -12,19 +12,44 @@ const ENDPOINTS: usize = 2;
 
 #[derive(Debug, Clone, Copy)]
 enum Act {
-    Receive { replica: usize, endpoint: usize },
-    Tick { replica: usize },
+    Receive {
+        replica: usize,
+        endpoint: usize,
+    },
+    Tick {
+        replica: usize,
+    },
     /// The replica loses its connection after some calls, and gets it back at its next tick.
-    Interrupt { replica: usize, calls: usize, is_stored: bool },
+    Interrupt {
+        replica: usize,
+        calls: usize,
+        is_stored: bool,
+    },
     /// The same, and the process ends.
-    Kill { replica: usize, calls: usize, is_stored: bool },
+    Kill {
+        replica: usize,
+        calls: usize,
+        is_stored: bool,
+    },
     /// The others no longer see the replica, until it goes on.
-    Pause { replica: usize },
-    Resume { replica: usize },
-    Start { replica: usize },
-    ReadAnew { replica: usize },
-    WriteStatuses { replica: usize },
-    Pass { seconds: u64 },
+    Pause {
+        replica: usize,
+    },
+    Resume {
+        replica: usize,
+    },
+    Start {
+        replica: usize,
+    },
+    ReadAnew {
+        replica: usize,
+    },
+    WriteStatuses {
+        replica: usize,
+    },
+    Pass {
+        seconds: u64,
+    },
 }
 
 fn acts() -> impl Strategy<Value = Vec<Act>> {

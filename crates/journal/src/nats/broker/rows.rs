@@ -37,12 +37,7 @@ impl Broker {
 
     /// Returns the last message of every subject that matches, if it came after the message `after`. A row that is removed
     /// meanwhile may be among them.
-    pub(crate) async fn rows_after(
-        &self,
-        stream: &str,
-        filter: &str,
-        after: u64,
-    ) -> Result<Vec<Message>, BrokerError> {
+    pub(crate) async fn rows_after(&self, stream: &str, filter: &str, after: u64) -> Result<Vec<Message>, BrokerError> {
         Ok(self.last_of_subjects(stream, filter, after).await?.into_values().collect())
     }
 
