@@ -1,11 +1,17 @@
 //! Liveness and readiness of the process, reported by each part.
 
-use std::{collections::BTreeMap, fmt::Write, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt::Write,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use axum::{
     extract::{RawQuery, State},
     http::StatusCode,
 };
+use grapnel_journal::JournalError;
 use parking_lot::Mutex;
 
 use super::Shared;
@@ -140,18 +146,35 @@ pub(super) async fn live(State(shared): State<Arc<Shared>>) -> (StatusCode, Stri
 
 pub(super) async fn ready(State(shared): State<Arc<Shared>>, RawQuery(query): RawQuery) -> (StatusCode, String) {
     let readiness = shared.admin.health.readiness();
-    // The journal reports its own errors, and finds out by itself when they are over, even without traffic.
-    let trouble = shared.admin.journal.trouble().map(|trouble| format!("journal: {trouble}\n"));
-    let journal = trouble.or_else(|| stalled(&shared, JOURNAL_STALLED));
-    let (status, lines) = answer(match &journal {
-        None => readiness,
-        Some(line) => Err(format!("{}{line}", readiness.err().unwrap_or_default())),
+    let (journal, is_ready) = journal(&shared);
+    let (status, lines) = answer(match (&journal, readiness) {
+        (None, readiness) => readiness,
+        (Some(_), Ok(())) if is_ready => Ok(()),
+        (Some(line), readiness) => Err(format!("{}{line}", readiness.err().unwrap_or_default())),
     });
     if !is_verbose(query.as_deref()) {
         return (status, lines);
     }
-    let journal = journal.map_or_else(|| "[+] journal: ok\n".into(), |line| format!("[-] {line}"));
+    let mark = if is_ready { "[!]" } else { "[-]" };
+    let journal = journal.map_or_else(|| "[+] journal: ok\n".into(), |line| format!("{mark} {line}"));
     (status, format!("{}{journal}", shared.admin.health.details()))
+}
+
+/// A line if the journal does not accept events, and whether the process is ready nevertheless. The journal finds out by
+/// itself when its errors are over, even without traffic.
+///
+/// If the servers of a journal of several replicas are away, all replicas would be unready at once: senders would get no
+/// answer instead of one that says when to try again. So a replica is not ready only until the journal has worked once.
+fn journal(shared: &Shared) -> (Option<String>, bool) {
+    let journal = &shared.admin.journal;
+    let Some(trouble) = journal.trouble() else {
+        shared.has_worked.store(true, Relaxed);
+        let stalled = stalled(shared, JOURNAL_STALLED);
+        let is_ready = stalled.is_none();
+        return (stalled, is_ready);
+    };
+    let is_away = matches!(trouble, JournalError::Unavailable(_)) && journal.replication().is_some();
+    (Some(format!("journal: {trouble}\n")), is_away && shared.has_worked.load(Relaxed))
 }
 
 /// Whether the query has the parameter `verbose`, as for the probes of Kubernetes' own components.

@@ -23,7 +23,10 @@ mod server;
 mod stream;
 mod tracked_body;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use axum::{
     Router, middleware,
@@ -100,6 +103,8 @@ struct Shared {
     admin: Admin,
     /// Limits concurrent reads of the journal, whose events may be large.
     reads: Arc<Semaphore>,
+    /// Whether a journal of several replicas has worked: then a replica stays ready while the servers are away.
+    has_worked: AtomicBool,
 }
 
 /// Serves until `shutdown`, then waits for requests in flight for at most
@@ -117,7 +122,11 @@ pub async fn serve(admin: Admin, listener: TcpListener, shutdown: CancellationTo
 }
 
 fn router(admin: Admin) -> Router {
-    let shared = Arc::new(Shared { admin, reads: Arc::new(Semaphore::new(ADMIN_JOURNAL_READS)) });
+    let shared = Arc::new(Shared {
+        admin,
+        reads: Arc::new(Semaphore::new(ADMIN_JOURNAL_READS)),
+        has_worked: AtomicBool::new(false),
+    });
     let mut router = Router::new();
     for operation in Operation::ALL {
         let handler = match asks(operation, &shared.admin.options) {

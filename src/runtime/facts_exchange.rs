@@ -170,6 +170,7 @@ impl FactsExchange {
             result = self.maintain(now).await;
         }
         if is_due {
+            self.ledger.forget_absent(now);
             let written = self.write().await;
             if !matches!(written, Err(ExchangeError::Board(_))) {
                 self.written = Some(now);

@@ -7,7 +7,8 @@ use grapnel_api::Incarnation;
 use grapnel_journal::{
     Appended, Arrival, Attached, AttachedConsumer, Claim, Claimed, DeliveryPage, DeliveryQuery, Detached,
     EndpointUsage, EventPage, EventQuery, Journal, JournalError, JournalUsage, NamespaceUsage, Progress, Redelivered,
-    RedeliveryStep, Result, Retention, Selection, Sequence, Settlement, Start, StoredEvent, Swept, Tenure, Vitals,
+    RedeliveryStep, Replication, Result, Retention, Selection, Sequence, Settlement, Start, StoredEvent, Swept, Tenure,
+    Vitals,
 };
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -25,6 +26,14 @@ pub trait Front: Send + Sync + 'static {
     /// As [`Journal::tenure`].
     fn tenure(&self) -> watch::Receiver<Tenure> {
         self.journal().tenure()
+    }
+    /// As [`Journal::trouble`].
+    fn trouble(&self) -> Option<JournalError> {
+        self.journal().trouble()
+    }
+    /// As [`Journal::replication`].
+    fn replication(&self) -> Option<Replication> {
+        self.journal().replication()
     }
 }
 
@@ -93,7 +102,10 @@ impl<F: Front> Journal for Fronted<F> {
         self.0.journal().vitals()
     }
     fn trouble(&self) -> Option<JournalError> {
-        self.0.journal().trouble()
+        self.0.trouble()
+    }
+    fn replication(&self) -> Option<Replication> {
+        self.0.replication()
     }
     fn stalled(&self) -> Option<Duration> {
         self.0.journal().stalled()

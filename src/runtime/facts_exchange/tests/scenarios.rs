@@ -93,6 +93,26 @@ async fn a_paused_replica_that_was_added_to_the_total_counts_on() {
 }
 
 #[tokio::test]
+async fn a_replica_that_goes_on_when_its_row_is_sealed_counts_on() {
+    let world = World::new(&[0]);
+    let (mut a, mut b) = (world.start("a"), world.start("b"));
+    b.receive(0, 5, &world);
+    settle(&world, &mut [&mut a, &mut b]).await;
+    world.leave(&b);
+    a.tick(&world).await;
+    world.time.pass(FACTS_DEAD);
+    // It seals the row of the other one, and ends.
+    a.tick(&world).await;
+    world.leave(&a);
+    world.rows.lock().live.push("b".into());
+    b.receive(0, 2, &world);
+    settle(&world, &mut [&mut b]).await;
+    let mut c = world.start("c");
+    settle(&world, &mut [&mut b, &mut c]).await;
+    assert_eq!((b.shown(), c.shown()), (vec![7], vec![7]));
+}
+
+#[tokio::test]
 async fn a_process_of_the_same_name_goes_on_with_the_row() {
     let mut world = World::new(&[10]);
     let (mut a, mut b) = (world.start("a"), world.start("b"));
@@ -138,7 +158,7 @@ async fn a_recreated_object_begins_at_zero() {
     }
     assert_eq!((a.shown(), b.shown()), (vec![1], vec![1]));
     let stored = world.rows.lock().rows.values().map(|(_, value)| value.clone()).collect::<Vec<_>>();
-    assert!(stored.iter().all(|value| !value.windows(5).any(|part| part == b"\"uid\"")), "{stored:?}");
+    assert!(stored.iter().all(|value| !value.windows(11).any(|part| part == b"\"uid\":\"uid\"")), "{stored:?}");
 }
 
 #[tokio::test]
