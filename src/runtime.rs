@@ -445,7 +445,7 @@ async fn start(
     let is_shared = board.is_some();
     if let Some(board) = board {
         let (snapshots, objects, clock) = (snapshots.clone(), objects.clone(), Arc::clone(&clock));
-        let exchange = FactsExchange::new(board, snapshots, objects, clock, facts_interval);
+        let exchange = FactsExchange::new(board, journal.tenure(), snapshots, objects, clock, facts_interval);
         let stop = stop.clone();
         supervisor.spawn("facts", async move {
             exchange.run(stop).await;

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     admin::limits::JOURNAL_STALLED,
-    telemetry::metrics::{Counts, JournalMetrics},
+    telemetry::metrics::{Counts, JournalMetrics, ReplicaMetrics},
 };
 
 /// The content type of what `Metrics::encode` writes.
@@ -45,6 +45,17 @@ pub(super) async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
         endpoint.metrics.storage_exhausted(admin.journal.storage(&endpoint.incarnation()).exhausted.is_some());
     }
     admin.metrics.journal(&measure(admin));
+    if let Some(replication) = admin.journal.replication() {
+        let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        admin.metrics.replica(&ReplicaMetrics {
+            members: count(replication.members),
+            shards_owned: count(replication.owned),
+            takeovers: replication.takeovers,
+            connected: replication.is_connected,
+            proven: replication.unproven.is_none(),
+            ready: admin.journal.trouble().is_none(),
+        });
+    }
     ([(header::CONTENT_TYPE, OPENMETRICS)], admin.metrics.encode()).into_response()
 }
 

@@ -100,13 +100,14 @@ impl Shared {
         found.ok_or_else(|| absent(ObjectKind::Subscription, key))
     }
 
-    /// Whether the events of a subscription are sent now, as far as this process knows.
+    /// Whether the events of a subscription are sent now, as the process says that delivers them.
     pub(super) fn sending(&self, key: &ObjectKey) -> Sending {
         let snapshot = self.admin.snapshot.borrow();
         let Some(subscription) = snapshot.subscription(key) else { return Sending::default() };
         let facts = subscription.facts.read();
         let attached = facts.refusal.is_none();
-        let delivers = attached && self.admin.journal.tenure().borrow().serves(&subscription.endpoint.key);
+        let serves = self.admin.journal.tenure().borrow().serves(&subscription.endpoint.key);
+        let delivers = attached && (serves || subscription.facts.is_delivered_elsewhere());
         let circuit = if facts.circuit.is_some() { CircuitName::Open } else { CircuitName::Closed };
         Sending {
             suspended: Some(subscription.suspended),

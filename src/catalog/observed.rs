@@ -74,6 +74,8 @@ pub struct AbandonedDeliveries {
 #[derive(Debug, Default)]
 pub struct SubscriptionFacts {
     last: Mutex<SubscriptionReading>,
+    /// What the replica that delivers the subscription says, while that is another one.
+    remote: Mutex<Option<RemoteStanding>>,
     /// Requests the circuit breaker to probe the receiver at once.
     probe: Notify,
     /// Transition times of its conditions.
@@ -117,6 +119,15 @@ pub struct SubscriptionReading {
     pub pause: Option<Timestamp>,
     /// Whether the deletion of the subscription is delayed until its events are settled.
     pub draining: bool,
+}
+
+/// What only the replica that delivers a subscription knows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RemoteStanding {
+    /// The circuit to the receiver, while it is open.
+    pub circuit: Option<OpenCircuit>,
+    /// Until when deliveries pause.
+    pub pause: Option<Timestamp>,
 }
 
 /// The parts of a [`SubscriptionReading`] that determine conditions. Cheap to compare.
@@ -166,7 +177,48 @@ pub struct Failed {
     pub own: bool,
 }
 
+impl SubscriptionReading {
+    /// When the last attempt ended.
+    fn attempted(&self) -> Option<Timestamp> {
+        let delivered = self.last_delivery.as_ref().map(|delivery| delivery.time);
+        delivered.max(self.last_failure.as_ref().map(|failed| failed.time))
+    }
+}
+
 impl SubscriptionFacts {
+    /// Records what another replica knows of deliveries, where that is newer.
+    pub fn learn(&self, other: &SubscriptionReading) {
+        let mut last = self.last.lock();
+        if last.attempted() < other.attempted() {
+            last.outcome = other.outcome;
+        }
+        let time = |delivery: &Option<LastDelivery>| delivery.as_ref().map(|delivery| delivery.time);
+        if time(&last.last_delivery) < time(&other.last_delivery) {
+            last.last_delivery.clone_from(&other.last_delivery);
+        }
+        let time = |failed: &Option<Failed>| failed.as_ref().map(|failed| failed.time);
+        if time(&last.last_failure) < time(&other.last_failure) {
+            last.last_failure.clone_from(&other.last_failure);
+        }
+    }
+
+    /// Records what the replica that delivers the subscription says, while that is another one; `None` while it is this
+    /// one.
+    pub fn delivered_elsewhere(&self, remote: Option<RemoteStanding>) {
+        *self.remote.lock() = remote;
+    }
+
+    /// What this process knows itself of deliveries.
+    pub fn told(&self) -> SubscriptionReading {
+        let SubscriptionReading { outcome, last_delivery, last_failure, circuit, pause, .. } = self.last.lock().clone();
+        SubscriptionReading { outcome, last_delivery, last_failure, circuit, pause, ..SubscriptionReading::default() }
+    }
+
+    /// Whether another process delivers the subscription, and says what it knows.
+    pub fn is_delivered_elsewhere(&self) -> bool {
+        self.remote.lock().is_some()
+    }
+
     /// Records a successful delivery.
     pub fn delivered(&self, delivered: LastDelivery) {
         let mut last = self.last.lock();
@@ -211,11 +263,12 @@ impl SubscriptionFacts {
 
     /// The inputs of the conditions.
     pub fn standing(&self) -> DeliveryHealth {
+        let remote = *self.remote.lock();
         let last = self.last.lock();
         DeliveryHealth {
             outcome: last.outcome,
             attached: last.refusal.is_none(),
-            circuit: last.circuit.map(|circuit| circuit.since),
+            circuit: remote.map_or(last.circuit, |remote| remote.circuit).map(|circuit| circuit.since),
             draining: last.draining,
         }
     }
@@ -252,7 +305,11 @@ impl SubscriptionFacts {
 
     /// The current facts.
     pub fn read(&self) -> SubscriptionReading {
-        self.last.lock().clone()
+        let mut reading = self.last.lock().clone();
+        if let Some(RemoteStanding { circuit, pause }) = *self.remote.lock() {
+            (reading.circuit, reading.pause) = (circuit, pause);
+        }
+        reading
     }
 }
 

@@ -14,6 +14,7 @@
 //! | `view` | the rows as this replica has read them |
 //! | `ledger` | what this replica has counted, and how much of it is in its rows and in the totals |
 //! | `liveness`, `fold` | which replicas are dead; what becomes of their rows |
+//! | `standings`, `standing_row` | facts of subscriptions, told by the replica that delivers them |
 //!
 //! All of these are pure. Here are the calls.
 
@@ -21,6 +22,8 @@ mod fold;
 mod ledger;
 mod liveness;
 mod row;
+mod standing_row;
+mod standings;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -33,7 +36,7 @@ use std::{
 
 use bytes::Bytes;
 use grapnel_api::Incarnation;
-use grapnel_journal::{Board, BoardRow, JournalError};
+use grapnel_journal::{Board, BoardRow, JournalError, Tenure};
 use grapnel_values::clock::Clock;
 use tokio::{sync::watch, time};
 use tokio_util::sync::CancellationToken;
@@ -43,6 +46,8 @@ use self::{
     ledger::{Draft, Ledger, Written},
     liveness::Liveness,
     row::{Bucket, RowTooLarge},
+    standing_row::Standing,
+    standings::Standings,
     view::{BoardView, TOTAL, key_of},
 };
 use crate::{
@@ -53,6 +58,8 @@ use crate::{
 /// Exchanges the facts of objects with the other replicas.
 pub(super) struct FactsExchange {
     board: Arc<dyn Board>,
+    /// Which subscriptions this replica delivers.
+    tenure: watch::Receiver<Tenure>,
     snapshots: watch::Receiver<Arc<Snapshot>>,
     objects: watch::Receiver<Arc<Vec<ObjectView>>>,
     clock: Arc<dyn Clock>,
@@ -60,6 +67,7 @@ pub(super) struct FactsExchange {
     interval: Duration,
     view: BoardView,
     ledger: Ledger,
+    standings: Standings,
     liveness: Liveness,
     /// The objects that the ledger has.
     followed: Option<Arc<Vec<ObjectView>>>,
@@ -95,6 +103,7 @@ impl FactsExchange {
     /// An exchange on this board. Counts are written at most once in an `interval`.
     pub(super) fn new(
         board: Arc<dyn Board>,
+        tenure: watch::Receiver<Tenure>,
         snapshots: watch::Receiver<Arc<Snapshot>>,
         objects: watch::Receiver<Arc<Vec<ObjectView>>>,
         clock: Arc<dyn Clock>,
@@ -102,12 +111,14 @@ impl FactsExchange {
     ) -> Self {
         Self {
             board,
+            tenure,
             snapshots,
             objects,
             clock,
             interval,
             view: BoardView::default(),
             ledger: Ledger::default(),
+            standings: Standings::default(),
             liveness: Liveness::default(),
             followed: None,
             refreshed: None,
@@ -153,11 +164,13 @@ impl FactsExchange {
         self.follow(now);
         self.read(now).await?;
         let is_due = self.written.is_none_or(|written| now.duration_since(written) >= self.interval);
+        self.write_standings(is_due).await?;
         let mut result = Ok(());
         if is_due || self.ledger.lacks_base(&self.view) {
             result = self.maintain(now).await;
         }
         if is_due {
+            self.ledger.forget_absent(now);
             let written = self.write().await;
             if !matches!(written, Err(ExchangeError::Board(_))) {
                 self.written = Some(now);
@@ -170,11 +183,44 @@ impl FactsExchange {
     /// Changes the totals, if that is up to this replica.
     async fn maintain(&mut self, now: Instant) -> Result<(), ExchangeError> {
         let live = self.board.replicas().await?;
-        self.liveness.observe(&self.view.replicas(), &live, now);
+        let mut authors = self.view.replicas();
+        authors.extend(self.standings.replicas());
+        self.liveness.observe(&authors, &live, now);
         match live.iter().min().is_some_and(|first| first == self.board.replica()) {
-            true => self.fold(now).await,
+            true => {
+                self.fold(now).await?;
+                self.remove_standings().await
+            }
             false => Ok(()),
         }
+    }
+
+    /// Removes what dead replicas have said about subscriptions.
+    async fn remove_standings(&mut self) -> Result<(), ExchangeError> {
+        for (replica, bucket, revision) in self.standings.obsolete(self.liveness.dead()) {
+            self.board.remove(&replica, &standings::key_of(bucket), revision).await?;
+            self.standings.removed(replica, bucket);
+        }
+        Ok(())
+    }
+
+    /// Writes what this replica knows of the subscriptions that it delivers.
+    async fn write_standings(&mut self, is_due: bool) -> Result<(), ExchangeError> {
+        let mut too_large = Ok(());
+        for (bucket, standings) in self.standings.drafts(is_due) {
+            match self.write_standing(bucket, &standings).await {
+                Err(error @ ExchangeError::TooLarge(_)) => too_large = Err(error),
+                result => result?,
+            }
+            self.standings.wrote(bucket, standings);
+        }
+        too_large
+    }
+
+    async fn write_standing(&self, bucket: Bucket, standings: &[Standing]) -> Result<(), ExchangeError> {
+        let value = standing_row::encode(standings)?;
+        self.board.write(self.board.replica(), &standings::key_of(bucket), value, None).await?;
+        Ok(())
     }
 
     /// Takes over the present objects.
@@ -185,8 +231,15 @@ impl FactsExchange {
         } else {
             self.synced = None;
         }
+        let now_micros = self.clock.now().as_microsecond();
         let is_followed = self.followed.as_ref().is_some_and(|followed| Arc::ptr_eq(followed, &objects));
         if is_followed {
+            let has_moved = self.tenure.has_changed().unwrap_or(false);
+            if has_moved {
+                let tenure = self.tenure.borrow_and_update().clone();
+                self.standings.serve(&tenure, now_micros);
+                self.standings.publish(self.board.replica());
+            }
             return;
         }
         let endpoints = objects.iter().filter_map(|view| match &view.facts {
@@ -195,6 +248,14 @@ impl FactsExchange {
         });
         self.ledger.follow(endpoints, now);
         self.ledger.publish(&self.view, self.board.replica());
+        let subscriptions = objects.iter().filter_map(|view| match &view.facts {
+            Facts::Subscription(facts) => Some((view.incarnation(), view.endpoint_ref.as_ref(), facts)),
+            Facts::Endpoint(_) | Facts::Replay(_) => None,
+        });
+        self.standings.follow(subscriptions);
+        let tenure = self.tenure.borrow_and_update().clone();
+        self.standings.serve(&tenure, now_micros);
+        self.standings.publish(self.board.replica());
         self.followed = Some(objects);
     }
 
@@ -205,10 +266,13 @@ impl FactsExchange {
         let rows = self.board.read(after).await?;
         if is_stale {
             self.view = BoardView::default();
+            self.standings.forget_rows();
             self.refreshed = Some(now);
         }
         let mut has_changed = is_stale;
+        let mut has_learned = is_stale;
         for row in &rows {
+            has_learned |= self.learn(row);
             has_changed |= self.apply(row);
             self.view.read = self.view.read.max(row.revision);
         }
@@ -218,7 +282,19 @@ impl FactsExchange {
             }
             self.ledger.publish(&self.view, self.board.replica());
         }
+        if has_learned {
+            self.standings.publish(self.board.replica());
+        }
         Ok(())
+    }
+
+    /// Applies a row about subscriptions. Returns whether it is news.
+    fn learn(&mut self, row: &BoardRow) -> bool {
+        self.standings.apply(row).unwrap_or_else(|error| {
+            let (author, key) = (&row.author, &row.key);
+            tracing::warn!(author, key, %error, "facts of subscriptions cannot be read");
+            true
+        })
     }
 
     /// Applies a row. Returns whether it is news.

@@ -28,7 +28,7 @@ grapnel_values::bounds! {
     /// How long an object must have been absent before its counts are forgotten: other replicas may see it earlier.
     pub const FACTS_GONE: Duration = Duration::from_secs(10 * 60);
 
-    /// After this time without a look at the other replicas' counts, all of them are read again.
+    /// How often everything that the replicas have told is read again, instead of what is new.
     pub const FACTS_STALE: Duration = Duration::from_secs(5 * 60);
 
     /// Maximum size of one row of counts, in bytes.
@@ -39,6 +39,9 @@ grapnel_values::bounds! {
 
     /// Maximum changes of the total in one tick.
     pub const FACTS_FOLDS: usize = 64;
+
+    /// Maximum rows in a tick that are written because something has to be known at once.
+    pub const FACTS_URGENT: usize = 16;
 
     /// Maximum time for writing the last counts at shutdown.
     pub const SHUTDOWN_FACTS: Duration = Duration::from_secs(5);

@@ -16,6 +16,7 @@ mod abandoned;
 mod cluster;
 mod endpoint;
 mod journal;
+mod replica;
 mod subscription;
 
 use std::{
@@ -35,6 +36,7 @@ use prometheus_client::{
 pub use cluster::ClusterMetrics;
 pub use endpoint::{EndpointMetrics, RequestTotals};
 pub use journal::JournalMetrics;
+pub use replica::ReplicaMetrics;
 pub use subscription::{AttemptTotals, Counts, SubscriptionMetrics};
 
 /// Every metric of the process.
@@ -50,6 +52,7 @@ struct Shared {
     cluster: ClusterMetrics,
     abandoned: abandoned::Abandoned,
     journal: journal::Gauges,
+    replica: replica::Gauges,
     append_seconds: Histogram,
     journal_failures: Family<FailureLabels, Counter>,
     reconciles: Family<ReconcileLabels, Counter>,
@@ -93,6 +96,7 @@ impl Metrics {
         let append_seconds = seconds();
         let abandoned = abandoned::Abandoned::register(&mut registry);
         let journal = journal::Gauges::register(&mut registry);
+        let replica = replica::Gauges::register(&mut registry);
         let journal_failures = Family::default();
         let reconciles = Family::default();
         let reconcile_seconds = seconds();
@@ -126,6 +130,7 @@ impl Metrics {
             cluster,
             abandoned,
             journal,
+            replica,
             append_seconds,
             journal_failures,
             reconciles,
@@ -157,6 +162,11 @@ impl Metrics {
     /// Sets the gauges of the journal.
     pub fn journal(&self, reading: &JournalMetrics) {
         self.shared.journal.set(reading);
+    }
+
+    /// Sets the gauges of this replica.
+    pub fn replica(&self, reading: &ReplicaMetrics) {
+        self.shared.replica.set(reading);
     }
 
     /// Counts the unsettled events of a deleted subscription.
@@ -260,6 +270,14 @@ mod tests {
             ..JournalMetrics::default()
         });
         metrics.journal_failed("full");
+        metrics.replica(&ReplicaMetrics {
+            members: 3,
+            shards_owned: 5,
+            takeovers: 6,
+            connected: true,
+            proven: true,
+            ready: false,
+        });
         metrics.reconciled("WebhookEndpoint", "programmed", Duration::from_millis(1));
         let text = metrics.encode();
         for line in [
@@ -293,6 +311,12 @@ mod tests {
             "grapnel_journal_up 1",
             r#"grapnel_journal_failures_total{reason="full"} 1"#,
             r#"grapnel_reconcile_total{kind="WebhookEndpoint",outcome="programmed"} 1"#,
+            "grapnel_replica_members 3",
+            "grapnel_replica_shards_owned 5",
+            "grapnel_replica_takeovers_total 6",
+            "grapnel_replica_connected 1",
+            "grapnel_replica_sync_proven 1",
+            "grapnel_replica_ready 0",
             "grapnel_reconcile_seconds_count 1",
             "grapnel_build_info{version=",
         ] {

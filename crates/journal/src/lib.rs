@@ -83,7 +83,7 @@ pub use crate::{
     event::{Appended, Arrival, EventEntry, EventPage, EventQuery, EventSummary, StoredEvent},
     redelivery::{InvalidPosition, Redelivered, RedeliveryPosition, RedeliveryStep, Selection},
     tenure::Tenure,
-    upkeep::{EndpointUsage, JournalUsage, NamespaceUsage, Retention, Swept, Vitals},
+    upkeep::{EndpointUsage, JournalUsage, NamespaceUsage, Replication, Retention, Swept, Vitals},
 };
 
 /// The position of an event in its endpoint's log.
@@ -223,6 +223,11 @@ pub trait Journal: Send + Sync + 'static {
     /// Returns how long the current write has taken so far, from memory. `None` while nothing is written, and from an
     /// engine that does not know.
     fn stalled(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Returns how this replica stands among the others, from memory; `None` from an engine of one process.
+    fn replication(&self) -> Option<Replication> {
         None
     }
 

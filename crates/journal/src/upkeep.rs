@@ -58,6 +58,23 @@ pub struct NamespaceUsage {
     pub max_bytes: u64,
 }
 
+/// How a replica stands among those that share the journal.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Replication {
+    /// Number of live replicas, this one included.
+    pub members: usize,
+    /// Number of shards over which endpoints are distributed.
+    pub shards: usize,
+    /// Number of shards that this replica delivers.
+    pub owned: usize,
+    /// Number of times that this replica has taken over a shard.
+    pub takeovers: u64,
+    /// Whether it is connected to the servers.
+    pub is_connected: bool,
+    /// Why it is not proven that the servers sync events before they acknowledge them, if it is not.
+    pub unproven: Option<String>,
+}
+
 /// Measurements for metrics and the watchdog, from memory.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Vitals {

@@ -7,7 +7,8 @@ use grapnel_api::Incarnation;
 use grapnel_journal::{
     Appended, Arrival, Attached, AttachedConsumer, Claim, Claimed, DeliveryPage, DeliveryQuery, Detached,
     EndpointUsage, EventPage, EventQuery, Journal, JournalError, JournalUsage, NamespaceUsage, Progress, Redelivered,
-    RedeliveryStep, Result, Retention, Selection, Sequence, Settlement, Start, StoredEvent, Swept, Tenure, Vitals,
+    RedeliveryStep, Replication, Result, Retention, Selection, Sequence, Settlement, Start, StoredEvent, Swept, Tenure,
+    Vitals,
 };
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -69,6 +70,10 @@ pub trait Front: Send + Sync + 'static {
     /// As [`Journal::trouble`].
     fn trouble(&self) -> Option<JournalError> {
         self.journal().trouble()
+    }
+    /// As [`Journal::replication`].
+    fn replication(&self) -> Option<Replication> {
+        self.journal().replication()
     }
 }
 
@@ -147,6 +152,9 @@ impl<F: Front> Journal for Fronted<F> {
     }
     fn trouble(&self) -> Option<JournalError> {
         self.0.trouble()
+    }
+    fn replication(&self) -> Option<Replication> {
+        self.0.replication()
     }
     fn stalled(&self) -> Option<Duration> {
         self.0.journal().stalled()

@@ -54,15 +54,17 @@ pub(super) fn steps(view: &BoardView, bucket: Bucket, situation: &Situation<'_>)
         .iter()
         .map(|(replica, revision)| Step::Remove { replica: replica.clone(), bucket, revision: *revision })
         .collect();
-    let dead = || rows.replicas.iter().filter(|(replica, _)| situation.dead.contains(*replica));
-    for (replica, revised) in dead().filter(|(_, revised)| !revised.row.sealed) {
+    let dead =
+        rows.replicas.iter().filter(|(replica, revised)| !revised.row.sealed && situation.dead.contains(*replica));
+    for (replica, revised) in dead {
         let row = ReplicaRow { sealed: true, ..revised.row.clone() };
         steps.push(Step::Seal { replica: replica.clone(), bucket, revision: revised.revision, row });
     }
     let (revision, before) = rows.total.as_ref().map_or((0, TotalRow::default()), |it| (it.revision, it.row.clone()));
     let mut total = before.clone();
     total.adopt(bucket, situation);
-    for (replica, revised) in dead().filter(|(_, revised)| revised.row.sealed) {
+    // Also of a replica that runs again: it can write its row only when the sealed one is gone.
+    for (replica, revised) in rows.replicas.iter().filter(|(_, revised)| revised.row.sealed) {
         total.fold(&revised.row);
         total.folded.insert(replica.clone(), Folded { revision: revised.revision, at: situation.now });
     }

@@ -85,7 +85,7 @@ impl Entry {
 }
 
 impl Ledger {
-    /// Takes over the present objects. Absent ones are forgotten after a while.
+    /// Takes over the present objects.
     pub(super) fn follow<'a>(
         &mut self,
         objects: impl Iterator<Item = (Incarnation, &'a Arc<EndpointFacts>)>,
@@ -106,6 +106,10 @@ impl Ledger {
                 entry.absent.get_or_insert(now);
             }
         }
+    }
+
+    /// Forgets objects that have been absent for long.
+    pub(super) fn forget_absent(&mut self, now: Instant) {
         self.objects.retain(|_, entry| entry.absent.is_none_or(|since| now.duration_since(since) < FACTS_GONE));
     }
 

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The version of the format of rows.
-const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 1;
 
 /// The counts of objects.
 pub(super) type Counts = BTreeMap<Incarnation, EndpointReading>;
@@ -65,13 +65,14 @@ pub(super) enum RowError {
 #[derive(Debug, thiserror::Error)]
 #[error("the facts of {objects} objects are {bytes} bytes, more than a row can have")]
 pub(super) struct RowTooLarge {
-    objects: usize,
-    bytes: usize,
+    pub(super) objects: usize,
+    pub(super) bytes: usize,
 }
 
+/// What the rows of every version have.
 #[derive(Serialize, Deserialize)]
-struct Versioned {
-    version: u32,
+pub(super) struct Versioned {
+    pub(super) version: u32,
 }
 
 #[derive(Serialize, Deserialize)]

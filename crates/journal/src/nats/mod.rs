@@ -79,8 +79,8 @@ pub use self::{
 use crate::{
     Appended, Arrival, Attached, AttachedConsumer, Board, Claim, Claimed, DeliveryPage, DeliveryQuery, Detached,
     EndpointUsage, EventPage, EventQuery, Journal, JournalError, JournalUsage, NamespaceUsage, Progress, Redelivered,
-    RedeliveryStep, Result, Retention, Selection, Sequence, Settlement, Start, StoredEvent, Swept, Tenure, Vitals,
-    limits::CLAIM_BYTES, record,
+    RedeliveryStep, Replication, Result, Retention, Selection, Sequence, Settlement, Start, StoredEvent, Swept, Tenure,
+    Vitals, limits::CLAIM_BYTES, record,
 };
 
 /// Where the brokers are, and how this installation uses them.
@@ -444,6 +444,18 @@ impl Journal for NatsJournal {
             Err(error @ JournalError::Unavailable(_)) => Some(error),
             Ok(()) | Err(_) => self.replica.all_owned().iter().find_map(|owned| owned.state().trouble()),
         }
+    }
+
+    fn replication(&self) -> Option<Replication> {
+        let replica = &self.replica;
+        Some(Replication {
+            members: self.ownership.borrow().as_ref().map_or(1, |ownership| ownership.members()),
+            shards: replica.layout.shards().len(),
+            owned: replica.all_owned().len(),
+            takeovers: replica.takeovers.load(Ordering::Relaxed),
+            is_connected: replica.broker.is_connected(),
+            unproven: replica.obstacles.lock().proof.clone(),
+        })
     }
 
     fn board(&self) -> Option<Arc<dyn Board>> {

@@ -57,6 +57,8 @@ pub(super) struct Replica {
     pub(super) closed: AtomicBool,
     /// Bytes of all streams, as the brokers said last.
     pub(super) disk_bytes: AtomicU64,
+    /// How often a shard was taken over.
+    pub(super) takeovers: AtomicU64,
     /// What keeps the journal from working.
     pub(super) obstacles: Mutex<Obstacles>,
     owned: RwLock<HashMap<Shard, Arc<OwnedShard>>>,
@@ -80,6 +82,7 @@ impl Replica {
             tenure: watch::Sender::new(none),
             closed: AtomicBool::new(false),
             disk_bytes: AtomicU64::new(0),
+            takeovers: AtomicU64::new(0),
             obstacles: Mutex::new(Obstacles { proof: waiting(), streams: waiting() }),
             owned: RwLock::default(),
             places: RwLock::default(),
@@ -118,6 +121,7 @@ impl Replica {
         }
         self.reports.forget(shard);
         self.owned.write().insert(shard, owned);
+        self.takeovers.fetch_add(1, Ordering::Relaxed);
         self.publish_tenure();
     }
 

@@ -26,7 +26,10 @@ use super::{
 };
 use crate::{
     AttachedConsumer, Result,
-    limits::{NATS_CONNECTION_REPORT, NATS_PROOF_AGAIN, NATS_PROOF_INTERVAL, NATS_REPORT_INTERVAL, NATS_REPORT_PARTS, NATS_USAGE_INTERVAL},
+    limits::{
+        NATS_CONNECTION_REPORT, NATS_PROOF_AGAIN, NATS_PROOF_INTERVAL, NATS_REPORT_INTERVAL, NATS_REPORT_PARTS,
+        NATS_USAGE_INTERVAL,
+    },
 };
 
 /// The pause after a failed attempt to set up the streams or to load a shard.

@@ -9,7 +9,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use grapnel_api::{Condition, ObjectKey};
-use grapnel_journal::{Board, BoardRow, JournalError, Result};
+use grapnel_journal::{Board, BoardRow, JournalError, Result, Tenure};
 use grapnel_values::clock::Clock;
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -17,7 +17,8 @@ use tokio::sync::watch;
 
 use crate::{
     catalog::{
-        EndpointFacts, EndpointReading, Facts, ObjectKind, ObjectView, RouteSpec, Snapshot, observed::LastRejection,
+        EndpointFacts, EndpointReading, Facts, ObjectKind, ObjectView, RouteSpec, Snapshot, SubscriptionFacts,
+        observed::LastRejection,
     },
     runtime::facts_exchange::FactsExchange,
 };
@@ -86,11 +87,10 @@ impl Board for MemoryBoard {
 
     async fn write(&self, author: &str, key: &str, value: Bytes, expected: Option<u64>) -> Result<Option<u64>> {
         assert!(value.len() <= 64 * 1024, "a row of {} bytes", value.len());
-        // A write that fails may be stored nevertheless.
-        let called = match self.call() {
-            Err(error) if !std::mem::take(&mut self.faults.lock().is_stored) => return Err(error),
-            called => called,
-        };
+        let called = self.call();
+        if called.is_err() && !std::mem::take(&mut self.faults.lock().is_stored) {
+            return called.map(|()| None);
+        }
         let mut rows = self.rows.lock();
         let name = (author.to_owned(), key.to_owned());
         let revision = rows.rows.get(&name).map_or(0, |(revision, _)| *revision);
@@ -151,6 +151,8 @@ pub(super) struct Replica {
     pub(super) exchange: FactsExchange,
     pub(super) endpoints: Vec<Arc<EndpointFacts>>,
     pub(super) faults: Arc<Mutex<Faults>>,
+    pub(super) subscription: Arc<SubscriptionFacts>,
+    tenure: watch::Sender<Tenure>,
     views: watch::Sender<Arc<Vec<ObjectView>>>,
 }
 
@@ -196,8 +198,11 @@ impl World {
         let board = MemoryBoard { replica: name.into(), rows: Arc::clone(&self.rows), faults: Arc::clone(&faults) };
         let clock = Arc::new(self.time.clone());
         let interval = Duration::from_secs(10);
-        let exchange = FactsExchange::new(Arc::new(board), snapshots, objects, clock, interval);
-        let mut replica = Replica { name: name.into(), exchange, endpoints: Vec::new(), faults, views };
+        let tenure = watch::Sender::new(Tenure::of(|_| None));
+        let exchange = FactsExchange::new(Arc::new(board), tenure.subscribe(), snapshots, objects, clock, interval);
+        let subscription = Arc::<SubscriptionFacts>::default();
+        let mut replica =
+            Replica { name: name.into(), exchange, endpoints: Vec::new(), subscription, faults, tenure, views };
         self.see(&mut replica);
         self.rows.lock().live.push(name.into());
         self.rows.lock().live.sort();
@@ -214,7 +219,13 @@ impl World {
         };
         replica.endpoints = self.statuses.iter().map(resumed).collect();
         let views = replica.endpoints.iter().enumerate().map(|(number, facts)| view(number, self.uid, facts));
-        replica.views.send_replace(Arc::new(views.collect()));
+        let subscription = ObjectView {
+            kind: ObjectKind::Subscription,
+            endpoint_ref: Some(ObjectKey::new("shop", "endpoint-0")),
+            facts: Facts::Subscription(Arc::clone(&replica.subscription)),
+            ..view(0, self.uid, &Arc::default())
+        };
+        replica.views.send_replace(Arc::new(views.chain([subscription]).collect()));
     }
 
     /// Deletes every object and creates it again.
@@ -245,17 +256,22 @@ impl Replica {
 
     pub(super) fn receive(&self, endpoint: usize, count: u64, world: &World) {
         for _ in 0..count {
-            self.endpoints[endpoint].received(world.time.clone().elapsed());
+            self.endpoints[endpoint].received(world.time.now_wall());
         }
     }
 
     pub(super) fn reject(&self, endpoint: usize, message: &str, world: &World) {
-        let time = world.time.elapsed();
+        let time = world.time.now_wall();
         self.endpoints[endpoint].rejected(LastRejection {
             time,
             code: "invalid_signature".into(),
             message: message.into(),
         });
+    }
+
+    /// Begins or ends to deliver.
+    pub(super) fn deliver(&self, delivers: bool) {
+        self.tenure.send_replace(Tenure::of(move |_| delivers.then_some(1)));
     }
 
     /// What it shows as received.
@@ -265,7 +281,8 @@ impl Replica {
 }
 
 impl Time {
-    fn elapsed(&self) -> Timestamp {
+    /// The time of day.
+    pub(super) fn now_wall(&self) -> Timestamp {
         Clock::now(self)
     }
 }

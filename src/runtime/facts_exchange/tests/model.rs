@@ -80,7 +80,7 @@ struct Running {
     written: Vec<u64>,
     /// What it has shown.
     shown: Vec<u64>,
-    /// A write may have been stored that failed, and it was paused: what the total has of it is not known exactly.
+    /// A write that failed may have been stored: what the total has of it may not be known exactly.
     is_doubtful: bool,
 }
 
@@ -171,6 +171,8 @@ impl Model {
             }
             Act::ReadAnew { replica } => {
                 if let Some(running) = self.running[replica].as_mut().filter(|running| !running.is_paused) {
+                    // Its facts are known before others replace them.
+                    running.replica.tick(&self.world).await;
                     self.world.see(&mut running.replica);
                     running.replica.tick(&self.world).await;
                     running.shown = running.replica.shown();

@@ -2,8 +2,13 @@
 
 use std::time::Duration;
 
+use grapnel_delivery::breaker::OpenCircuit;
+
 use super::board::{Replica, World};
-use crate::runtime::limits::{FACTS_DEAD, FACTS_STALE};
+use crate::{
+    catalog::observed::{Failed, LastDelivery, LastResult},
+    runtime::limits::{FACTS_DEAD, FACTS_STALE},
+};
 
 /// Ticks all in turn, three times.
 async fn settle(world: &World, replicas: &mut [&mut Replica]) {
@@ -88,6 +93,26 @@ async fn a_paused_replica_that_was_added_to_the_total_counts_on() {
 }
 
 #[tokio::test]
+async fn a_replica_that_goes_on_when_its_row_is_sealed_counts_on() {
+    let world = World::new(&[0]);
+    let (mut a, mut b) = (world.start("a"), world.start("b"));
+    b.receive(0, 5, &world);
+    settle(&world, &mut [&mut a, &mut b]).await;
+    world.leave(&b);
+    a.tick(&world).await;
+    world.time.pass(FACTS_DEAD);
+    // It seals the row of the other one, and ends.
+    a.tick(&world).await;
+    world.leave(&a);
+    world.rows.lock().live.push("b".into());
+    b.receive(0, 2, &world);
+    settle(&world, &mut [&mut b]).await;
+    let mut c = world.start("c");
+    settle(&world, &mut [&mut b, &mut c]).await;
+    assert_eq!((b.shown(), c.shown()), (vec![7], vec![7]));
+}
+
+#[tokio::test]
 async fn a_process_of_the_same_name_goes_on_with_the_row() {
     let mut world = World::new(&[10]);
     let (mut a, mut b) = (world.start("a"), world.start("b"));
@@ -133,7 +158,7 @@ async fn a_recreated_object_begins_at_zero() {
     }
     assert_eq!((a.shown(), b.shown()), (vec![1], vec![1]));
     let stored = world.rows.lock().rows.values().map(|(_, value)| value.clone()).collect::<Vec<_>>();
-    assert!(stored.iter().all(|value| !value.windows(5).any(|part| part == b"\"uid\"")), "{stored:?}");
+    assert!(stored.iter().all(|value| !value.windows(11).any(|part| part == b"\"uid\":\"uid\"")), "{stored:?}");
 }
 
 #[tokio::test]
@@ -147,4 +172,53 @@ async fn many_objects_take_few_rows() {
     a.tick(&world).await;
     assert!(a.shown().iter().all(|shown| *shown == 8));
     assert_eq!(world.rows.lock().rows.len(), 2 * 256);
+}
+
+fn failed(world: &World) -> Failed {
+    Failed {
+        time: world.time.now_wall(),
+        event_id: "evt-1".into(),
+        reason: "timeout".into(),
+        status: None,
+        message: "the receiver did not respond".into(),
+        next_attempt: None,
+        gone: false,
+        own: false,
+    }
+}
+
+#[tokio::test]
+async fn a_subscription_is_shown_as_by_the_replica_that_delivers_it() {
+    let world = World::new(&[0]);
+    let (mut a, mut b) = (world.start("a"), world.start("b"));
+    a.deliver(true);
+    settle(&world, &mut [&mut a, &mut b]).await;
+    world.time.pass(Duration::from_secs(1));
+    let opened = OpenCircuit { since: world.time.now_wall(), failures: 5, next_probe: world.time.now_wall() };
+    a.subscription.failed(failed(&world));
+    a.subscription.circuit(Some(opened));
+    // Without waiting for the interval.
+    for replica in [&mut a, &mut b] {
+        replica.exchange.tick(world.time.now()).await.unwrap();
+    }
+    assert_eq!(b.subscription.read(), a.subscription.read());
+    assert_eq!(b.subscription.standing(), a.subscription.standing());
+    assert_eq!(b.subscription.read().circuit, Some(opened));
+
+    // It moves: the circuit of the new replica is closed, whatever the old one says.
+    world.time.pass(Duration::from_secs(1));
+    b.deliver(true);
+    world.leave(&a);
+    settle(&world, &mut [&mut b]).await;
+    assert_eq!((b.subscription.read().circuit, b.subscription.read().outcome), (None, LastResult::Failing));
+    a.deliver(false);
+    b.subscription.delivered(LastDelivery {
+        time: world.time.now_wall(),
+        event_id: "evt-2".into(),
+        status: 200,
+        duration_ms: 3,
+    });
+    settle(&world, &mut [&mut b, &mut a]).await;
+    assert_eq!(a.subscription.read(), b.subscription.read());
+    assert_eq!(a.subscription.standing().outcome, LastResult::Succeeding);
 }
