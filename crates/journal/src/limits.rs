@@ -230,6 +230,9 @@ grapnel_values::bounds! {
     /// How often a replica adds up what the namespaces keep in its own shards.
     pub const NATS_USAGE_INTERVAL: Duration = Duration::from_secs(1);
 
+    /// How often the streams are compared with what they have to be.
+    pub const NATS_STREAMS_INTERVAL: Duration = Duration::from_secs(10);
+
     /// How often the brokers have to prove that they sync before they acknowledge.
     pub const NATS_PROOF_INTERVAL: Duration = Duration::from_secs(60);
 
