@@ -21,7 +21,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use anyhow::Context;
 use grapnel_delivery::egress_proxy::EgressProxy;
 use grapnel_journal::{
-    Journal, JournalError,
+    Journal,
     factory::{self, JournalOptions},
 };
 use grapnel_values::clock::{Clock, SystemClock};
@@ -30,7 +30,6 @@ use tokio::{
     net::TcpListener,
     runtime::Handle,
     sync::{mpsc, watch},
-    time,
 };
 
 use self::{
@@ -320,22 +319,6 @@ struct InCluster {
     subscriptions: ClusterSubscriptions,
 }
 
-/// Attaches the first configuration, and waits while a journal that is shared has no owner for a part of it.
-async fn align_first(consumers: &mut Consumers, snapshot: &Snapshot) -> Result<(), JournalError> {
-    let mut waits = false;
-    loop {
-        match consumers.align(snapshot).await {
-            Err(error @ JournalError::Unavailable(_)) if consumers.is_shared() => {
-                if !std::mem::replace(&mut waits, true) {
-                    tracing::warn!(kind = error.kind(), %error, "the start waits for the journal");
-                }
-                time::sleep(limits::JOURNAL_RETRY).await;
-            }
-            aligned => return aligned,
-        }
-    }
-}
-
 /// Spawns the tasks of the data plane, in the stages in which they end.
 async fn start(
     options: DataPlane,
@@ -358,8 +341,16 @@ async fn start(
         consumers.confirm(Arc::new(subscriptions));
         reviews
     });
-    let first = candidates.borrow_and_update().clone();
-    align_first(&mut consumers, &first.snapshot).await.context("the journal's consumers cannot be aligned")?;
+    // A journal that several processes share may be out of reach, or have no owner for a part of it: until everything is
+    // attached, this process says why it is not ready, and answers requests with 503.
+    let first = if consumers.is_shared() {
+        candidates.mark_changed();
+        Published::default()
+    } else {
+        let first = candidates.borrow_and_update().clone();
+        consumers.align(&first.snapshot).await.context("the journal's consumers cannot be aligned")?;
+        first
+    };
     let (live, snapshots) = watch::channel(Arc::clone(&first.snapshot));
     let (views, objects) = watch::channel(first.objects);
 
@@ -373,8 +364,11 @@ async fn start(
     };
     let supervisor = &mut plane.supervisor;
     // A broken file does not keep the others from being served; a cluster is either listed completely or not at all.
+    let waits = options.await_sync || consumers.is_shared();
     if options.await_sync {
         serving.not_ready("waiting for the first complete sync");
+    } else if waits {
+        serving.not_ready("waiting for the journal");
     } else {
         serving.ready();
     }
@@ -441,9 +435,9 @@ async fn start(
         Ok(())
     });
     let overview = Overview::new(options.compile.clone(), scheme, webhooks, !options.await_sync);
-    let later = options.await_sync.then(|| overview.clone());
+    let start = rollout::Start { overview: waits.then(|| overview.clone()), await_sync: options.await_sync };
     supervisor.spawn("align", async move {
-        rollout::run(candidates, consumers, live, views, serving, later, stop).await;
+        rollout::run(candidates, consumers, live, views, serving, start, stop).await;
         Ok(())
     });
 
@@ -476,7 +470,7 @@ async fn start(
 
     tracing::info!(url = %format_args!("{scheme}://{webhooks}"), "serving webhooks");
     tracing::info!(url = %format_args!("http://{administration}"), "serving health, metrics and the admin API");
-    if !options.await_sync {
+    if !waits {
         overview.log(&first.snapshot);
     }
     Ok(plane)

@@ -16,15 +16,23 @@ use crate::{
     runtime::limits,
 };
 
+/// What is left to do for the first configuration.
+pub(super) struct Start {
+    /// Logs it, unless that has been done.
+    pub(super) overview: Option<Overview>,
+    /// Whether it has to be complete. Otherwise a source that cannot be read does not keep the others from being served.
+    pub(super) await_sync: bool,
+}
+
 /// Follows `candidates` until `shutdown`. If the journal cannot attach the new consumers, the live configuration stays,
-/// and the attempt is repeated. The first complete configuration is logged, unless that has been done.
+/// and the attempt is repeated.
 pub(super) async fn run(
     mut candidates: watch::Receiver<Published>,
     mut consumers: Consumers,
     live: watch::Sender<Arc<Snapshot>>,
     views: watch::Sender<Arc<Vec<ObjectView>>>,
     serving: HealthReporter,
-    mut overview: Option<Overview>,
+    Start { mut overview, await_sync }: Start,
     shutdown: CancellationToken,
 ) {
     let mut tidied = Instant::now();
@@ -45,7 +53,7 @@ pub(super) async fn run(
             },
         }
         let published = candidates.borrow_and_update().clone();
-        let synced = published.snapshot.synced();
+        let synced = published.snapshot.synced() || !await_sync;
         while let Err(error) = consumers.align(&published.snapshot).await {
             tracing::warn!(kind = error.kind(), %error, "configuration waits for the journal");
             tokio::select! {
