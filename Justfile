@@ -12,6 +12,11 @@ run:
 test:
     ./scripts/test
 
+# Write the pictures of the documentation
+screenshots:
+    mkdir -p docs/images
+    GRAPNEL_SCREENSHOTS=docs/images cargo nextest run --test console -E 'test(/^walk::an_event/)'
+
 # Format the code
 fmt:
     cargo fmt

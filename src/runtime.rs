@@ -6,6 +6,7 @@
 //! slow receiver is waited for are durable, and delivered after the next start.
 
 mod background;
+mod facts_exchange;
 mod keys;
 pub mod limits;
 mod otlp_client;
@@ -21,7 +22,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use anyhow::Context;
 use grapnel_delivery::egress_proxy::EgressProxy;
 use grapnel_journal::{
-    Journal,
+    Journal, JournalError,
     factory::{self, JournalOptions},
 };
 use grapnel_values::clock::{Clock, SystemClock};
@@ -33,10 +34,11 @@ use tokio::{
 };
 
 use self::{
-    background::Background, otlp_client::Collector, overview::Overview, stop_signal::stop_signal, supervise::Supervisor,
+    background::Background, facts_exchange::FactsExchange, otlp_client::Collector, overview::Overview,
+    stop_signal::stop_signal, supervise::Supervisor,
 };
 use crate::{
-    admin::{self, Access, Admin, AdminOptions, Health},
+    admin::{self, Access, Admin, AdminOptions, Health, Rates},
     catalog::{Namespaces, ObjectIndex, ObjectView, Options, Published, Snapshot, observed::AbandonedDeliveries},
     controller::{
         self,
@@ -135,7 +137,7 @@ pub async fn standalone(options: DataPlane, paths: Vec<PathBuf>) -> anyhow::Resu
     let (candidate, candidates) = watch::channel(first);
     let (health, delay) = (Health::new(), options.shutdown_delay);
     let directory = options.journal.directory.clone();
-    let mut plane = start(options, metrics, candidates, None, health.clone()).await?;
+    let mut plane = start(options, metrics, candidates, None, health.clone(), limits::FACTS_INTERVAL).await?;
     // The journal has created the directory, and no other process uses it.
     let progress = tokio::task::spawn_blocking(move || FileStore::open(&directory)).await??;
     plane.replay(Arc::new(progress));
@@ -181,7 +183,8 @@ pub async fn operator(options: DataPlane, cluster: Cluster) -> anyhow::Result<()
     let reviews = Reviews::new(clients.prompt.clone(), Arc::new(SystemClock));
     let subscriptions = ClusterSubscriptions::new(clients.prompt.clone(), options.compile.class.clone());
     let in_cluster = InCluster { reviews, subscriptions };
-    let mut plane = start(options, metrics.clone(), candidates, Some(in_cluster), health.clone()).await?;
+    let mut plane =
+        start(options, metrics.clone(), candidates, Some(in_cluster), health.clone(), cluster.status_interval).await?;
     let (announcer, publisher) =
         controller::events::channel(clients.prompt.clone(), cluster.identity, access.clone(), metrics.clone());
     let statuses = health.part("statuses");
@@ -326,6 +329,7 @@ async fn start(
     mut candidates: watch::Receiver<Published>,
     cluster: Option<InCluster>,
     health: Health,
+    facts_interval: Duration,
 ) -> anyhow::Result<Plane> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let serving = health.part("configuration");
@@ -341,16 +345,21 @@ async fn start(
         consumers.confirm(Arc::new(subscriptions));
         reviews
     });
-    // A journal that several processes share may be out of reach, or have no owner for a part of it: until everything is
-    // attached, this process says why it is not ready, and answers requests with 503.
-    let first = if consumers.is_shared() {
-        candidates.mark_changed();
-        Published::default()
-    } else {
-        let first = candidates.borrow_and_update().clone();
-        consumers.align(&first.snapshot).await.context("the journal's consumers cannot be aligned")?;
-        first
+    let mut first = candidates.borrow_and_update().clone();
+    let deferred = match consumers.align(&first.snapshot).await {
+        Ok(()) => false,
+        // A journal on other machines is reached later: the rollout waits for it, and webhooks get 503 meanwhile.
+        Err(JournalError::Unavailable(_)) => {
+            first = Published::default();
+            candidates.mark_changed();
+            true
+        }
+        Err(error) => return Err(error).context("the journal's consumers cannot be aligned"),
     };
+    let board = journal.board();
+    if board.is_some() {
+        facts_exchange::share(&first);
+    }
     let (live, snapshots) = watch::channel(Arc::clone(&first.snapshot));
     let (views, objects) = watch::channel(first.objects);
 
@@ -364,11 +373,10 @@ async fn start(
     };
     let supervisor = &mut plane.supervisor;
     // A broken file does not keep the others from being served; a cluster is either listed completely or not at all.
-    let waits = options.await_sync || consumers.is_shared();
-    if options.await_sync {
-        serving.not_ready("waiting for the first complete sync");
-    } else if waits {
+    if deferred {
         serving.not_ready("waiting for the journal");
+    } else if options.await_sync {
+        serving.not_ready("waiting for the first complete sync");
     } else {
         serving.ready();
     }
@@ -434,20 +442,37 @@ async fn start(
         sweep.await;
         Ok(())
     });
+    let is_shared = board.is_some();
+    if let Some(board) = board {
+        let (snapshots, objects, clock) = (snapshots.clone(), objects.clone(), Arc::clone(&clock));
+        let exchange = FactsExchange::new(board, snapshots, objects, clock, facts_interval);
+        let stop = stop.clone();
+        supervisor.spawn("facts", async move {
+            exchange.run(stop).await;
+            Ok(())
+        });
+    }
     let overview = Overview::new(options.compile.clone(), scheme, webhooks, !options.await_sync);
-    let start = rollout::Start { overview: waits.then(|| overview.clone()), await_sync: options.await_sync };
+    let later = (deferred || options.await_sync).then(|| overview.clone());
     supervisor.spawn("align", async move {
-        rollout::run(candidates, consumers, live, views, serving, start, stop).await;
+        rollout::run(candidates, consumers, live, views, serving, later, is_shared, stop).await;
         Ok(())
     });
 
     let stop = supervisor.stage("administration");
+    let rates = Rates::new();
+    let sampling = Arc::clone(&rates).run(snapshots.clone(), stop.clone());
+    supervisor.spawn("rates", async move {
+        sampling.await;
+        Ok(())
+    });
     let admin = Admin {
         snapshot: snapshots,
         objects,
         journal,
         metrics,
         clock,
+        rates,
         health,
         options: AdminOptions {
             guarded_metrics: options.guarded_metrics,
@@ -469,8 +494,8 @@ async fn start(
     }
 
     tracing::info!(url = %format_args!("{scheme}://{webhooks}"), "serving webhooks");
-    tracing::info!(url = %format_args!("http://{administration}"), "serving health, metrics and the admin API");
-    if !waits {
+    tracing::info!(url = %format_args!("http://{administration}"), "serving health, metrics, the admin API and the console");
+    if !deferred && !options.await_sync {
         overview.log(&first.snapshot);
     }
     Ok(plane)

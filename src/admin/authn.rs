@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 
 use super::{
     Shared,
-    authz::{self, Asks, Authority},
+    authz::{self, Ask, Asks, Authority},
     bearer::bearer,
     response::Problem,
 };
@@ -53,6 +53,38 @@ impl fmt::Debug for Access {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Peer(pub(super) SocketAddr);
 
+impl Peer {
+    /// The address from which a request comes.
+    pub(super) fn of(request: &Request) -> Option<IpAddr> {
+        request.extensions().get::<Self>().map(|peer| peer.0.ip())
+    }
+}
+
+/// Who sends a request that has passed the guard.
+#[derive(Clone)]
+pub(super) struct Caller {
+    /// The user in a cluster; otherwise what is known.
+    pub(super) name: Arc<str>,
+    /// The token of a user of a cluster.
+    token: Option<Arc<Zeroizing<String>>>,
+}
+
+impl Caller {
+    fn local() -> Self {
+        Self { name: "a client on this machine".into(), token: None }
+    }
+
+    /// A user without a token.
+    #[cfg(test)]
+    pub(super) fn named(name: &str) -> Self {
+        Self { name: name.into(), token: None }
+    }
+
+    fn token_holder() -> Self {
+        Self { name: "a holder of the admin token".into(), token: None }
+    }
+}
+
 /// The guard of a route: who has access, and what a request to it requires.
 #[derive(Clone)]
 pub(super) struct Guard {
@@ -64,19 +96,50 @@ impl Guard {
     pub(super) fn new(shared: &Arc<Shared>, asks: Asks) -> Self {
         Self { shared: Arc::clone(shared), asks }
     }
+
+    /// Who sends a request, if it may pass.
+    pub(super) async fn admit(
+        &self,
+        params: &RawPathParams,
+        peer: Option<IpAddr>,
+        uri: &Uri,
+        headers: &HeaderMap,
+    ) -> Result<Caller, Problem> {
+        match &self.shared.admin.options.access {
+            Access::LoopbackOnly => loopback_only(peer, uri, headers).map(|()| Caller::local()),
+            Access::TokenFile(path) => with_token(path, headers).await.map(|()| Caller::token_holder()),
+            Access::Cluster(authority) => {
+                let admitted = authz::admit(&**authority, headers, || (self.asks)(params, uri)).await;
+                admitted.map(|(token, name)| Caller { name, token: Some(Arc::new(token)) })
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// Whether a caller whose request has passed may do something else too.
+    pub(super) async fn may(&self, caller: &Caller, ask: &Ask) -> bool {
+        match (&self.admin.options.access, &caller.token) {
+            (Access::Cluster(authority), Some(token)) => authority.allow(token, ask).await.is_ok(),
+            (Access::Cluster(_), None) => false,
+            (Access::LoopbackOnly | Access::TokenFile(_), _) => true,
+        }
+    }
 }
 
 /// Lets a request pass, or rejects it. It runs before any lookup, so that responses do not reveal which objects exist.
-pub(super) async fn guard(State(guard): State<Guard>, params: RawPathParams, request: Request, next: Next) -> Response {
-    let peer = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
-    let (uri, headers) = (request.uri(), request.headers());
-    let admitted = match &guard.shared.admin.options.access {
-        Access::LoopbackOnly => loopback_only(peer, uri, headers),
-        Access::TokenFile(path) => with_token(path, headers).await,
-        Access::Cluster(authority) => authz::admit(&**authority, headers, || (guard.asks)(&params, uri)).await,
-    };
-    match admitted {
-        Ok(()) => next.run(request).await,
+/// Handlers find the [`Caller`] in the extensions of the request.
+pub(super) async fn guard(
+    State(guard): State<Guard>,
+    params: RawPathParams,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    match guard.admit(&params, Peer::of(&request), request.uri(), request.headers()).await {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
         Err(problem) => problem.into_response(),
     }
 }

@@ -7,17 +7,18 @@ use axum::{
     http::{HeaderMap, Uri},
 };
 use futures_util::future::BoxFuture;
-use grapnel_api::GROUP;
+use grapnel_api::{GROUP, ObjectKey};
+use zeroize::Zeroizing;
 
 use super::{bearer::bearer, contract::Operation, query::Query, response::Problem};
 
 /// Authorizes holders of tokens.
 pub trait Authority: Send + Sync + 'static {
-    /// Whether the holder of a token may do something.
+    /// Returns the user whose token this is, if that user may do something.
     ///
     /// # Errors
     /// Returns [`Denied`], which contains no part of the token.
-    fn allow<'a>(&'a self, token: &'a str, ask: &'a Ask) -> BoxFuture<'a, Result<(), Denied>>;
+    fn allow<'a>(&'a self, token: &'a str, ask: &'a Ask) -> BoxFuture<'a, Result<Arc<str>, Denied>>;
 }
 
 /// Why access is denied.
@@ -135,6 +136,12 @@ impl fmt::Display for Ask {
 }
 
 impl Ask {
+    /// An access to one object.
+    pub(super) fn of(verb: Verb, resource: Resource, key: &ObjectKey) -> Self {
+        let (namespace, name) = (Some(Box::from(&*key.namespace)), Some(Box::from(&*key.name)));
+        Self { verb, resource, namespace, name }
+    }
+
     /// The ClusterRole that allows it, under the name that it has in every installation; `None` for metrics.
     fn chart_role(&self) -> Option<&'static str> {
         match (self.resource, self.verb) {
@@ -168,12 +175,12 @@ pub(super) fn objects(uri: &Uri) -> Result<Vec<Ask>, Problem> {
     Ok([Resource::Endpoints, Resource::Subscriptions, Resource::Replays].map(list).into())
 }
 
-/// Lets a request pass if its token allows all required accesses.
+/// Lets a request pass if its token allows all required accesses. Returns the token and its user.
 pub(super) async fn admit(
     authority: &dyn Authority,
     headers: &HeaderMap,
     asks: impl FnOnce() -> Result<Vec<Ask>, Problem>,
-) -> Result<(), Problem> {
+) -> Result<(Zeroizing<String>, Arc<str>), Problem> {
     let token = bearer(headers).and_then(|token| std::str::from_utf8(token).ok()).filter(|token| !token.is_empty());
     let Some(token) = token else {
         return Err(Problem::unauthorized(
@@ -182,10 +189,11 @@ pub(super) async fn admit(
         ));
     };
     let asks = asks()?;
+    let mut allowed: Option<Arc<str>> = None;
     let mut missing: Option<(Arc<str>, Vec<String>)> = None;
     for ask in &asks {
         match authority.allow(token, ask).await {
-            Ok(()) => {}
+            Ok(user) => allowed = Some(user),
             Err(Denied::NotAuthenticated) => {
                 return Err(Problem::unauthorized(
                     "the cluster does not accept this bearer token; send an unexpired token issued for its API server, \
@@ -202,7 +210,9 @@ pub(super) async fn admit(
             }
         }
     }
-    let Some((user, missing)) = missing else { return Ok(()) };
+    let Some((user, missing)) = missing else {
+        return Ok((Zeroizing::new(token.to_owned()), allowed.unwrap_or_default()));
+    };
     if asks.iter().any(|ask| ask.resource == Resource::Metrics) {
         return Err(Problem::forbidden(format!(
             "user {user:?} may not {}; grant that verb on that path under nonResourceURLs in a ClusterRole",

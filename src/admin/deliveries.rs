@@ -10,20 +10,20 @@ use axum::{
 use grapnel_api::{Incarnation, ObjectKey};
 use grapnel_journal::{
     DeliveryPage, DeliveryQuery, DeliveryRecord, DeliveryState, EventEntry, Failure, Journal, JournalError, Outcome,
-    SkipReason,
+    Sequence, SkipReason,
 };
 
 use super::{
     Shared,
     authz::{self, Ask, Resource, Verb},
-    contract::{self, DeliveryItem, ItemFailure, ItemOutcome, ItemSkip, ItemState, ListOrder, Operation},
+    contract::{self, DeliveryItem, ItemFailure, ItemOutcome, ItemSkip, ItemState, ListOrder, Operation, Page},
     query::Query,
     read::{ListStep, Read, begin},
     response::{self, Problem},
 };
 
 impl DeliveryItem {
-    fn of(record: DeliveryRecord) -> Self {
+    pub(super) fn of(record: DeliveryRecord) -> Self {
         let DeliveryRecord { event, state, outcome, attempts, due, last, failure } = record;
         let sequence = event.sequence();
         let event = match event {
@@ -121,7 +121,7 @@ pub(super) fn asks(params: &RawPathParams, _: &Uri) -> Result<Vec<Ask>, Problem>
 }
 
 /// Reads one step of the deliveries of a subscription.
-async fn step(
+pub(super) async fn step(
     journal: &dyn Journal,
     subscription: &Incarnation,
     query: DeliveryQuery,
@@ -141,18 +141,33 @@ pub(super) async fn list(
 ) -> Result<Response, Problem> {
     let query = Query::parse(&uri, Operation::ListDeliveries)?;
     let (limit, order, after) = (query.limit()?, query.order()?, query.after()?);
-    let (state, newest_first) = (query.state()?.map(DeliveryState::from), order == ListOrder::Desc);
+    let state = query.state()?.map(DeliveryState::from);
     let key = ObjectKey::new(namespace, name);
     let subscription = shared.subscription(&key)?;
-    let page = shared.read(async move |read: Read| {
-        let journal = &*read.journal;
-        let items = async |after, limit| {
-            let query = DeliveryQuery { state, after, newest_first, limit };
-            let DeliveryPage { deliveries, next } = step(journal, &subscription, query).await?;
-            Ok(ListStep { items: deliveries.into_iter().map(DeliveryItem::of).collect(), next })
-        };
-        read.page(limit, begin(order, after), items, |delivery| delivery.sequence).await
-    });
-    let page = page.await?;
+    let page = shared.deliveries_page(subscription, state, order, limit, after).await?;
     Ok(response::ok(&contract::DeliveriesPage { page, sending: shared.sending(&key) }))
+}
+
+impl Shared {
+    /// Reads a page of the deliveries of a subscription.
+    pub(super) async fn deliveries_page(
+        &self,
+        subscription: Incarnation,
+        state: Option<DeliveryState>,
+        order: ListOrder,
+        limit: usize,
+        after: Option<Sequence>,
+    ) -> Result<Page<DeliveryItem>, Problem> {
+        let newest_first = order == ListOrder::Desc;
+        let page = self.read(async move |read: Read| {
+            let journal = &*read.journal;
+            let items = async |after, limit| {
+                let query = DeliveryQuery { state, after, newest_first, limit };
+                let DeliveryPage { deliveries, next } = step(journal, &subscription, query).await?;
+                Ok(ListStep { items: deliveries.into_iter().map(DeliveryItem::of).collect(), next })
+            };
+            read.page(limit, begin(order, after), items, |delivery| delivery.sequence).await
+        });
+        page.await
+    }
 }

@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 use super::{
     Shared,
     authz::{self, Ask, Resource, Verb},
-    contract::{EventDetail, EventHeader, EventItem, ListOrder, Operation},
+    contract::{EventDetail, EventHeader, EventItem, ListOrder, Operation, Page},
     query::Query,
     read::{ListStep, Read, begin},
     response::{self, Problem},
@@ -76,10 +76,13 @@ impl EventDetail {
 }
 
 /// Which events a list has.
-struct EventFilter {
-    kind: Option<Glob>,
-    since: Option<Timestamp>,
-    newest_first: bool,
+pub(super) struct EventFilter {
+    /// Only events of these types.
+    pub(super) kind: Option<Glob>,
+    /// Only events received at or after this time.
+    pub(super) since: Option<Timestamp>,
+    /// The order.
+    pub(super) order: ListOrder,
 }
 
 impl EventFilter {
@@ -98,15 +101,15 @@ impl EventFilter {
         let literal = self.kind.as_ref().filter(|glob| glob.is_literal()).map(|glob| glob.as_str().to_owned());
         // Events of other types do not count for the limit of the list.
         let limit = if self.kind.is_some() && literal.is_none() { ADMIN_LIST_MAX } else { limit };
-        let Self { since, newest_first, .. } = *self;
+        let (since, newest_first) = (self.since, self.order == ListOrder::Desc);
         let page = journal.events(endpoint, EventQuery { kind: literal, since, after, newest_first, limit }).await?;
         let items = page.events.into_iter().map(EventItem::of).filter(|event| self.admits(event)).collect();
         Ok(ListStep { items, next: page.next })
     }
 }
 
-/// Webhooks are JSON by default.
-fn is_json(content_type: Option<&str>) -> bool {
+/// Whether a body is JSON by its content type, which webhooks are by default.
+pub(super) fn is_json(content_type: Option<&str>) -> bool {
     let Some(content_type) = content_type else { return true };
     let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     matches!(essence.as_str(), "application/json" | "text/json") || essence.ends_with("+json")
@@ -126,14 +129,27 @@ pub(super) async fn list(
     let query = Query::parse(&uri, Operation::ListEvents)?;
     let (limit, order, after) = (query.limit()?, query.order()?, query.after()?);
     let since = query.since(shared.admin.clock.now())?;
-    let wanted = EventFilter { kind: query.kind()?, since, newest_first: order == ListOrder::Desc };
+    let wanted = EventFilter { kind: query.kind()?, since, order };
     let endpoint = shared.endpoint(&ObjectKey::new(namespace, name))?;
-    let page = shared.read(async move |read: Read| {
-        let journal = &*read.journal;
-        let step = async |after, limit| wanted.step(journal, &endpoint, after, limit).await;
-        read.page(limit, begin(order, after), step, |event| event.sequence).await
-    });
-    Ok(response::ok(&page.await?))
+    Ok(response::ok(&shared.events_page(endpoint, wanted, limit, after).await?))
+}
+
+impl Shared {
+    /// Reads a page of the events of an endpoint.
+    pub(super) async fn events_page(
+        &self,
+        endpoint: Incarnation,
+        wanted: EventFilter,
+        limit: usize,
+        after: Option<Sequence>,
+    ) -> Result<Page<EventItem>, Problem> {
+        let page = self.read(async move |read: Read| {
+            let journal = &*read.journal;
+            let step = async |after, limit| wanted.step(journal, &endpoint, after, limit).await;
+            read.page(limit, begin(wanted.order, after), step, |event| event.sequence).await
+        });
+        page.await
+    }
 }
 
 /// `GET /api/v1/namespaces/{namespace}/endpoints/{name}/events/{id}`

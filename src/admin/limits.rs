@@ -66,4 +66,34 @@ grapnel_values::bounds! {
     /// Requests to the admin API that read the journal concurrently; further ones wait, so that lists use up neither
     /// memory nor disk bandwidth.
     pub const ADMIN_JOURNAL_READS: usize = 4;
+
+    /// Events or deliveries on a page of the console.
+    pub const CONSOLE_LIST: usize = 50;
+
+    /// Objects of each kind on a page of the console's overview.
+    pub const CONSOLE_OBJECTS: usize = 100;
+
+    /// Subscriptions whose outcomes the console's page of an event shows; each costs one read of the journal.
+    pub const CONSOLE_OUTCOMES: usize = 32;
+
+    /// Bytes of a payload, or of an object's YAML, that a page of the console shows.
+    pub const CONSOLE_PAYLOAD_BYTES: usize = 64 * 1024;
+
+    /// Maximum size of a JSON payload that the console indents, in bytes; the start of a larger one is shown as received.
+    pub const CONSOLE_PRETTY_BYTES: usize = 1024 * 1024;
+
+    /// Live views of events that are open at the same time; a further one is rejected with 503.
+    pub const CONSOLE_TAILS: usize = 16;
+
+    /// How often a live view of events reads the journal.
+    pub const CONSOLE_TAIL_INTERVAL: Duration = Duration::from_secs(1);
+
+    /// Time after which a live view ends; the browser continues it with a new request, which is authorized again.
+    pub const CONSOLE_TAIL_TIME: Duration = Duration::from_secs(300);
+
+    /// Objects for which the counts of the last hour are kept, at most 480 bytes each; further ones have no chart.
+    pub const RATES_OBJECTS: usize = 4096;
+
+    /// Minutes for which counts are kept, with the current one.
+    pub const RATES_MINUTES: usize = 60;
 }

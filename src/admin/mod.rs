@@ -2,12 +2,14 @@
 //!
 //! [`contract`] has the operations and their types. `/healthz` and `/readyz` are for probes and need no authentication,
 //! nor does `/metrics` by default, nor the OpenAPI document ([`openapi`]). All other requests below `/api/` pass [`authn`]
-//! first, because they return payloads. In a cluster the cluster's own rules decide: see [`authz`].
+//! first, because they return payloads. In a cluster the cluster's own rules decide: see [`authz`]. `console` has pages
+//! for people, under the same guards.
 
 pub mod authn;
 pub mod authz;
 mod bearer;
 mod configuration;
+mod console;
 pub mod contract;
 mod deliveries;
 mod events;
@@ -45,6 +47,8 @@ pub use authn::Access;
 use authn::Guard;
 use authz::Asks;
 pub use authz::Authority;
+use console::csrf::FormKey;
+pub use console::rates::Rates;
 use contract::Operation;
 #[doc(hidden)]
 use grapnel_journal::Journal;
@@ -54,7 +58,7 @@ pub use query::understands_query;
 pub use redeliver::understands_order;
 
 use crate::{
-    admin::limits::ADMIN_JOURNAL_READS,
+    admin::limits::{ADMIN_JOURNAL_READS, CONSOLE_TAILS},
     catalog::{Snapshot, status::ObjectView},
     telemetry::metrics::Metrics,
 };
@@ -80,6 +84,8 @@ pub struct Admin {
     pub metrics: Metrics,
     /// The clock, for `since` and for statuses.
     pub clock: Arc<dyn Clock>,
+    /// The counts of the last hour, for the console.
+    pub rates: Arc<Rates>,
     /// What `/healthz` and `/readyz` report.
     pub health: Health,
     /// Options.
@@ -107,6 +113,12 @@ struct Shared {
     reads: Arc<Semaphore>,
     /// Whether `/readyz` has ever reported that everything is ready.
     was_ready: AtomicBool,
+    /// Limits concurrent live views of the console.
+    tails: Arc<Semaphore>,
+    /// The key of the forms of the console.
+    form_key: Option<FormKey>,
+    /// Ends live views.
+    shutdown: CancellationToken,
 }
 
 /// Serves until `shutdown`, then waits for requests in flight for at most
@@ -119,17 +131,20 @@ pub async fn serve(admin: Admin, listener: TcpListener, shutdown: CancellationTo
     if let Access::TokenFile(path) = &admin.options.access {
         authn::read_token(path).await.map_err(|reason| AdminError::TokenFile { path: path.clone(), reason })?;
     }
-    server::run(router(admin), listener, shutdown).await;
+    server::run(router(admin, shutdown.clone()), listener, shutdown).await;
     Ok(())
 }
 
-fn router(admin: Admin) -> Router {
+fn router(admin: Admin, shutdown: CancellationToken) -> Router {
     let shared = Arc::new(Shared {
         admin,
         reads: Arc::new(Semaphore::new(ADMIN_JOURNAL_READS)),
         was_ready: AtomicBool::new(false),
+        tails: Arc::new(Semaphore::new(CONSOLE_TAILS)),
+        form_key: FormKey::new(),
+        shutdown,
     });
-    let mut router = Router::new();
+    let mut router = console::routes(&shared);
     for operation in Operation::ALL {
         let handler = match asks(operation, &shared.admin.options) {
             Some(asks) => {

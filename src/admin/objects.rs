@@ -26,15 +26,19 @@ pub(super) fn asks(_: &RawPathParams, uri: &Uri) -> Result<Vec<Ask>, Problem> {
 /// `GET /api/v1/objects`
 pub(super) async fn list(State(shared): State<Arc<Shared>>, uri: Uri) -> Result<Response, Problem> {
     let query = Query::parse(&uri, Operation::ListObjects)?;
-    let namespace = query.get("namespace");
+    Ok(response::ok(&Page { items: items(&shared, query.get("namespace")), next: None }))
+}
+
+/// All objects, or those of one namespace.
+pub(super) fn items(shared: &Shared, namespace: Option<&str>) -> Vec<ObjectItem> {
     let now = shared.admin.clock.now();
     let views = Arc::clone(&shared.admin.objects.borrow());
     let wanted = views.iter().filter(|view| namespace.is_none_or(|namespace| *view.key.namespace == *namespace));
-    let items = wanted.map(|view| item(&shared, view, now)).collect();
-    Ok(response::ok(&Page { items, next: None }))
+    wanted.map(|view| item(shared, view, now)).collect()
 }
 
-fn item(shared: &Shared, view: &ObjectView, now: jiff::Timestamp) -> ObjectItem {
+/// An object with its status.
+pub(super) fn item(shared: &Shared, view: &ObjectView, now: jiff::Timestamp) -> ObjectItem {
     let reading = JournalReading::of(&*shared.admin.journal, view);
     let text = |text: &Arc<str>| text.to_string();
     let (namespace, name) = (text(&view.key.namespace), text(&view.key.name));
@@ -114,7 +118,13 @@ impl Shared {
     }
 
     fn object(&self, kind: ObjectKind, key: &ObjectKey) -> Option<Incarnation> {
+        self.view(kind, key).ok().map(|view| view.incarnation())
+    }
+
+    /// The view of an object.
+    pub(super) fn view(&self, kind: ObjectKind, key: &ObjectKey) -> Result<ObjectView, Problem> {
         let objects = self.admin.objects.borrow();
-        objects.iter().find(|view| view.kind == kind && view.key == *key).map(ObjectView::incarnation)
+        let found = objects.iter().find(|view| view.kind == kind && view.key == *key);
+        found.cloned().ok_or_else(|| absent(kind, key))
     }
 }

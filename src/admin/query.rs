@@ -25,14 +25,26 @@ impl Query {
     /// Parses the parameters of a URI, all of which must be those of the operation.
     pub(super) fn parse(uri: &Uri, operation: Operation) -> Result<Self, Problem> {
         let known: Vec<&str> = operation.query().iter().map(|parameter| parameter.name).collect();
+        Self::read(uri, &known, false)
+    }
+
+    /// Parses the parameters of a page, which a form also sends when they are empty.
+    pub(super) fn of_page(uri: &Uri, known: &[&str]) -> Result<Self, Problem> {
+        Self::read(uri, known, true)
+    }
+
+    fn read(uri: &Uri, known: &[&str], may_be_empty: bool) -> Result<Self, Problem> {
         let mut pairs: Vec<(String, String)> = Vec::new();
         for (name, value) in form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
             if !known.contains(&&*name) {
-                let takes = match &*known {
+                let takes = match known {
                     [] => "this path has no parameters".to_owned(),
                     known => format!("the parameters are {}", known.join(", ")),
                 };
                 return Err(Problem::parameter(format!("unknown query parameter {name:?}; {takes}")));
+            }
+            if value.is_empty() && may_be_empty {
+                continue;
             }
             if value.is_empty() {
                 return Err(Problem::parameter(format!("{name} is empty; set a value or remove it")));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     body::{Body, Bytes, to_bytes},
-    extract::{Path, RawPathParams, State},
+    extract::{Extension, Path, RawPathParams, State},
     http::{HeaderMap, Uri, header},
     response::Response,
 };
@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 
 use super::{
     Shared,
+    authn::Caller,
     authz::{self, Ask, Resource, Verb},
     contract::{Operation, RedeliveryOrder, RedeliveryResult, ResumeOrder, ResumeResult},
     query::{self, Query},
@@ -35,6 +36,7 @@ pub(super) fn asks(params: &RawPathParams, _: &Uri) -> Result<Vec<Ask>, Problem>
 /// `POST /api/v1/namespaces/{namespace}/subscriptions/{name}/redeliver`
 pub(super) async fn order(
     State(shared): State<Arc<Shared>>,
+    Extension(caller): Extension<Caller>,
     Path((namespace, name)): Path<(String, String)>,
     uri: Uri,
     headers: HeaderMap,
@@ -42,26 +44,14 @@ pub(super) async fn order(
 ) -> Result<Response, Problem> {
     Query::parse(&uri, Operation::Redeliver)?;
     let order: RedeliveryOrder = parse(&read_json(&headers, body).await?)?;
-    let now = shared.admin.clock.now();
-    let selection = order.selection(now)?;
-    let (limit, from) = (order.limit()?, position(order.from.as_deref())?);
-    let key = ObjectKey::new(namespace, name);
-    let subscription = shared.subscription(&key)?;
-    let dry_run = order.dry_run;
-    let done =
-        shared.read(move |read| redeliver(read, subscription, selection, RedeliveryStep { from, limit, dry_run, now }));
-    let mut done = done.await?;
-    done.sending = shared.sending(&key);
-    if order.probe && !dry_run {
-        shared.probe(&key);
-    }
-    Ok(response::ok(&done))
+    Ok(response::ok(&shared.redeliver(&ObjectKey::new(namespace, name), &order, &caller).await?))
 }
 
 /// `POST /api/v1/namespaces/{namespace}/subscriptions/{name}/resume`: makes every retrying event due now, and probes
 /// the receiver if the circuit is open. Only the process that delivers the subscription makes the probe.
 pub(super) async fn resume(
     State(shared): State<Arc<Shared>>,
+    Extension(caller): Extension<Caller>,
     Path((namespace, name)): Path<(String, String)>,
     uri: Uri,
     headers: HeaderMap,
@@ -77,7 +67,7 @@ pub(super) async fn resume(
     let subscription = shared.subscription(&key)?;
     let now = shared.admin.clock.now();
     let step = RedeliveryStep { from, limit: usize::MAX, dry_run: false, now };
-    let mut done = shared.read(move |read| redeliver(read, subscription, Selection::Retrying, step)).await?;
+    let mut done = shared.read(move |read| redeliver(read, subscription, Selection::Retrying, step, caller)).await?;
     done.sending = shared.sending(&key);
     // Each further probe would disregard what the receiver has answered to the first.
     if begins {
@@ -89,6 +79,26 @@ pub(super) async fn resume(
 }
 
 impl Shared {
+    /// Carries out one request for redelivery.
+    pub(super) async fn redeliver(
+        &self,
+        key: &ObjectKey,
+        order: &RedeliveryOrder,
+        caller: &Caller,
+    ) -> Result<RedeliveryResult, Problem> {
+        let now = self.admin.clock.now();
+        let selection = order.selection(now)?;
+        let (limit, from, dry_run) = (order.limit()?, position(order.from.as_deref())?, order.dry_run);
+        let subscription = self.subscription(key)?;
+        let (step, caller) = (RedeliveryStep { from, limit, dry_run, now }, caller.clone());
+        let mut done = self.read(move |read| redeliver(read, subscription, selection, step, caller)).await?;
+        done.sending = self.sending(key);
+        if order.probe && !dry_run {
+            self.probe(key);
+        }
+        Ok(done)
+    }
+
     /// Requests a probe of the receiver, if the circuit of the subscription is open.
     fn probe(&self, key: &ObjectKey) {
         if let Some(subscription) = self.admin.snapshot.borrow().subscription(key) {
@@ -120,6 +130,7 @@ async fn redeliver(
     subscription: Incarnation,
     selection: Selection,
     whole: RedeliveryStep,
+    caller: Caller,
 ) -> Result<RedeliveryResult, Problem> {
     let mut done = RedeliveryResult { dry_run: whole.dry_run, ..RedeliveryResult::default() };
     if let Selection::Received { since, until } = &selection {
@@ -146,6 +157,7 @@ async fn redeliver(
             hastened = done.hastened,
             skipped = done.skipped,
             gone = done.gone,
+            caller = %caller.name,
             "events queued for redelivery"
         );
     }

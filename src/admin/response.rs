@@ -18,6 +18,11 @@ impl Problem {
         Self(ErrorBody { error: sentence.into(), code })
     }
 
+    /// The code and the sentence.
+    pub(super) fn body(&self) -> &ErrorBody {
+        &self.0
+    }
+
     /// An invalid query parameter.
     pub(super) fn parameter(sentence: impl Into<String>) -> Self {
         Self::new(ErrorCode::InvalidParameter, sentence)
@@ -132,7 +137,7 @@ fn json(status: StatusCode, body: &impl Serialize) -> Response {
 /// The response for an unknown path.
 pub(super) async fn no_such_path(uri: Uri) -> Problem {
     Problem::not_found(format!(
-        "no such path {}; paths are /healthz, /readyz, /metrics and those below /api/v1",
+        "no such path {}; paths are / for the console, /healthz, /readyz, /metrics and those below /api/v1",
         uri.path()
     ))
 }

@@ -43,6 +43,9 @@ grapnel_values::bounds! {
     /// Upper bound of the pauses of `circuitBreaker`, so that a recovered receiver is detected within a day.
     pub const MAX_BREAKER_COOLDOWN: Duration = fields::LONGEST_BREAKER_COOLDOWN;
 
+    /// Rejected requests that are remembered for each endpoint, for the console.
+    pub const REJECTIONS_KEPT: usize = 8;
+
     /// Maximum problems reported per object; the others appear once these are fixed.
     pub const PROBLEMS_PER_OBJECT: usize = 20;
 

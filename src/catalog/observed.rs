@@ -3,13 +3,9 @@
 //! The data plane only writes here, with atomics and locks that are held for an assignment; status writers read at
 //! their own pace.
 
-use std::{
-    borrow::Cow,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
-};
+mod endpoint;
+
+use std::sync::Arc;
 
 use grapnel_api::{Condition, ConditionType, Incarnation, Reason, ShadowCounts};
 use grapnel_delivery::breaker::OpenCircuit;
@@ -18,7 +14,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::routing::RouteState;
+pub use self::endpoint::{EndpointFacts, EndpointReading, LastRejection};
 
 /// Transition times of an object's conditions, as last reported, for objects that do not store them. A change between
 /// two reads gets the time of the later read.
@@ -72,110 +68,6 @@ pub struct AbandonedDeliveries {
     pub events: u64,
     /// Number of its dead letters, which are no longer listed.
     pub dead_letters: u64,
-}
-
-/// Facts about an endpoint since the process started, and before that as recorded in the object's status.
-#[derive(Debug, Default)]
-pub struct EndpointFacts {
-    received: AtomicU64,
-    rejected: AtomicU64,
-    duplicates: AtomicU64,
-    last_received: Mutex<Option<Timestamp>>,
-    last_rejection: Mutex<Option<LastRejection>>,
-    route: Mutex<Option<Arc<RouteState>>>,
-    /// Transition times of its conditions.
-    pub since: Since,
-    /// Another writer of its status.
-    pub rival: Rival,
-}
-
-/// A rejected request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LastRejection {
-    /// The time.
-    pub time: Timestamp,
-    /// Code of the response.
-    pub code: Cow<'static, str>,
-    /// Message of the response.
-    pub message: String,
-}
-
-/// A reading of [`EndpointFacts`].
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct EndpointReading {
-    /// Events accepted.
-    pub received: u64,
-    /// Requests rejected.
-    pub rejected: u64,
-    /// Events deduplicated.
-    pub duplicates: u64,
-    /// When the last event was accepted.
-    pub last_received: Option<Timestamp>,
-    /// The last rejected request.
-    pub last_rejection: Option<LastRejection>,
-}
-
-impl EndpointFacts {
-    /// Records an accepted event.
-    pub fn received(&self, time: Timestamp) {
-        self.received.fetch_add(1, Relaxed);
-        *self.last_received.lock() = Some(time);
-    }
-
-    /// Records a duplicate event.
-    pub fn duplicate(&self) {
-        self.duplicates.fetch_add(1, Relaxed);
-    }
-
-    /// Records a rejected request.
-    pub fn rejected(&self, rejection: LastRejection) {
-        self.rejected.fetch_add(1, Relaxed);
-        *self.last_rejection.lock() = Some(rejection);
-    }
-
-    /// Records what the cluster says about its HTTPRoute; `None` if it has none.
-    pub fn routed(&self, state: Option<RouteState>) {
-        let mut route = self.route.lock();
-        if route.as_deref() != state.as_ref() {
-            *route = state.map(Arc::new);
-        }
-    }
-
-    /// Resumes from the state in an earlier status, so that a restart does not take back what was reported, until the
-    /// cluster has been asked.
-    pub fn resume_route(&self, earlier: RouteState) {
-        self.route.lock().get_or_insert_with(|| Arc::new(earlier));
-    }
-
-    /// What the cluster says about its HTTPRoute, if it has been asked.
-    pub fn route(&self) -> Option<Arc<RouteState>> {
-        self.route.lock().clone()
-    }
-
-    /// Resumes from an earlier reading, so that counters survive a restart and never decrease.
-    pub fn resume(&self, earlier: EndpointReading) {
-        self.received.fetch_max(earlier.received, Relaxed);
-        self.rejected.fetch_max(earlier.rejected, Relaxed);
-        self.duplicates.fetch_max(earlier.duplicates, Relaxed);
-        let mut received = self.last_received.lock();
-        *received = (*received).max(earlier.last_received);
-        drop(received);
-        let mut rejection = self.last_rejection.lock();
-        if rejection.as_ref().map(|rejection| rejection.time) < earlier.last_rejection.as_ref().map(|it| it.time) {
-            *rejection = earlier.last_rejection;
-        }
-    }
-
-    /// The current facts.
-    pub fn read(&self) -> EndpointReading {
-        EndpointReading {
-            received: self.received.load(Relaxed),
-            rejected: self.rejected.load(Relaxed),
-            duplicates: self.duplicates.load(Relaxed),
-            last_received: *self.last_received.lock(),
-            last_rejection: self.last_rejection.lock().clone(),
-        }
-    }
 }
 
 /// Facts about a subscription's deliveries. The journal keeps the counts.
@@ -361,5 +253,32 @@ impl SubscriptionFacts {
     /// The current facts.
     pub fn read(&self) -> SubscriptionReading {
         self.last.lock().clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::limits::REJECTIONS_KEPT;
+
+    fn rejection(second: i64) -> LastRejection {
+        let time = Timestamp::from_second(second).unwrap();
+        LastRejection { time, code: "not_found".into(), message: second.to_string() }
+    }
+
+    #[test]
+    fn the_last_rejections_are_kept() {
+        let facts = EndpointFacts::default();
+        facts.resume(EndpointReading { last_rejection: Some(rejection(1)), ..EndpointReading::default() });
+        assert_eq!(facts.rejections(), [rejection(1)]);
+        for second in 2..=30 {
+            facts.rejected(rejection(second));
+        }
+        let seconds = facts.rejections().iter().map(|rejection| rejection.time.as_second()).collect::<Vec<_>>();
+        assert_eq!(seconds, (30 - REJECTIONS_KEPT as i64 + 1..=30).rev().collect::<Vec<_>>());
+        // A status that was written before tells nothing new.
+        facts.resume(EndpointReading { last_rejection: Some(rejection(20)), ..EndpointReading::default() });
+        assert_eq!(facts.read().last_rejection, Some(rejection(30)));
+        assert_eq!(facts.rejections().len(), REJECTIONS_KEPT);
     }
 }

@@ -6,10 +6,10 @@ mod watch;
 use std::process::ExitCode;
 
 use clap::{Subcommand, ValueEnum};
+use grapnel_values::age;
 use jiff::Timestamp;
 
 use super::{
-    age,
     list::{ListFlags, Listing, Row},
     object::Namespace,
     output::OutputFlag,

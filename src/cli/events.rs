@@ -8,14 +8,13 @@ use anyhow::Context;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use clap::Subcommand;
 use grapnel_api::ObjectKey;
-use grapnel_values::glob::Glob;
+use grapnel_values::{age, glob::Glob};
 use jiff::Timestamp;
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::Value;
 
 use self::follow::Follow;
 use super::{
-    age,
     list::{ListFlags, Listing, Row},
     object::Namespace,
     output::{Output, OutputFlag},

@@ -26,6 +26,24 @@ grapnel_values::bounds! {
     /// How long a command waits for the reason why a forwarded connection has ended.
     pub const CLI_PORT_FORWARD_ERROR: Duration = Duration::from_secs(1);
 
+    /// How long the token in the URL of `grapnel console` can be exchanged for a session.
+    pub const CONSOLE_LOGIN_TIME: Duration = Duration::from_secs(300);
+
+    /// How long a session of `grapnel console` lasts.
+    pub const CONSOLE_SESSION_TIME: Duration = Duration::from_secs(12 * 3600);
+
+    /// Maximum size of a form that `grapnel console` forwards, in bytes; the operator's own maximum.
+    pub const CONSOLE_FORM_BYTES: usize = 1024 * 1024;
+
+    /// Requests of a browser for whose response `grapnel console` waits at the same time.
+    pub const CONSOLE_REQUESTS: usize = 32;
+
+    /// How long `grapnel console` waits for the end of a response; live views end earlier by themselves.
+    pub const CONSOLE_RESPONSE_TIME: Duration = Duration::from_secs(900);
+
+    /// Idle connections to the operator's pod that `grapnel console` keeps.
+    pub const CONSOLE_IDLE_CONNECTIONS: usize = 4;
+
     /// Maximum size of a body that `grapnel sink` accepts, in bytes: that of the largest event, in an envelope.
     pub const SINK_BODY_BYTES: usize = 32 * 1024 * 1024;
 

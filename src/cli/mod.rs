@@ -1,8 +1,8 @@
 //! The command line: one file per command.
 
-mod age;
 mod check;
 mod completion;
+mod console;
 mod crd;
 mod data_plane;
 mod deliveries;
@@ -93,6 +93,8 @@ pub enum Command {
     Redeliver(Box<redeliver::RedeliverArgs>),
     /// Resume deliveries: make all retries of a subscription due now, and probe its receiver
     Resume(Box<resume::ResumeArgs>),
+    /// Open the console in a browser: what arrived, what was delivered, and redelivery
+    Console(Box<console::ConsoleArgs>),
     /// Check or repair a journal offline
     Journal(journal::JournalArgs),
     /// Sign and send an event as a provider does
@@ -120,6 +122,7 @@ impl Command {
             Self::Deliveries(args) => args.run().await,
             Self::Redeliver(args) => args.run().await,
             Self::Resume(args) => args.run().await,
+            Self::Console(args) => args.run().await,
             Self::Journal(args) => args.run().await,
             Self::Send(args) => args.run().await,
             Self::Sink(args) => args.run().await,

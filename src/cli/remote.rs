@@ -2,6 +2,7 @@
 
 mod forward;
 mod page;
+mod pass;
 
 use std::path::PathBuf;
 
@@ -259,15 +260,8 @@ impl Remote {
 
     /// Sends a GET request, or a POST request if there is a body.
     async fn ask(&self, operation: Operation, address: Url, body: Option<Bytes>) -> anyhow::Result<OkResponse> {
-        let shown;
-        let token = match &self.credential {
-            Credential::None => None,
-            Credential::Token(token) => Some(token.as_str()),
-            Credential::Kubeconfig(token) => {
-                shown = token.show().await?;
-                Some(shown.as_str())
-            }
-        };
+        let shown = self.token().await?;
+        let token = shown.as_ref().map(|token| token.as_str());
         let (status, bytes) = match &self.way {
             Way::Direct(client) => self.ask_directly(client, address, token, body).await?,
             Way::Forward(forward) => {
@@ -277,6 +271,24 @@ impl Remote {
         };
         let body = String::from_utf8(bytes).context("the operator's answer is not text")?;
         if status == StatusCode::OK { Ok(OkResponse { body }) } else { Err(refused(operation, status, &body)) }
+    }
+
+    /// The bearer token to send, if any.
+    async fn token(&self) -> anyhow::Result<Option<Zeroizing<String>>> {
+        match &self.credential {
+            Credential::None => Ok(None),
+            Credential::Token(token) => Ok(Some(token.clone())),
+            Credential::Kubeconfig(token) => token.show().await.map(Some),
+        }
+    }
+
+    /// The context of an error of a connection to `--admin-url`.
+    fn unreachable(&self) -> String {
+        format!(
+            "cannot reach the operator at {}; start it, correct --admin-url, or add --kubeconfig for an operator in a \
+             cluster",
+            self.url
+        )
     }
 
     async fn ask_directly(
@@ -293,13 +305,7 @@ impl Remote {
         if let Some(token) = token {
             request = request.bearer_auth(token);
         }
-        let response = request.send().await.map_err(reqwest::Error::without_url).with_context(|| {
-            format!(
-                "cannot reach the operator at {}; start it, correct --admin-url, or add --kubeconfig for an operator in \
-                 a cluster",
-                self.url
-            )
-        })?;
+        let response = request.send().await.map_err(reqwest::Error::without_url).with_context(|| self.unreachable())?;
         let status = response.status();
         let (bytes, whole) = read(response, CLI_ADMIN_ANSWER_BYTES).await?;
         if !whole {

@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 
-use super::age;
 use crate::admin::contract::{CircuitName, Sending};
+use grapnel_values::age;
 
 impl Sending {
     /// Whether the circuit is open.

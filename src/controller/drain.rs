@@ -14,8 +14,7 @@
 //! a Secret, its finalizer is removed, and its events are abandoned as with the policy `Drop`. An object that waits for
 //! the API server to return a reference is not in that state.
 //!
-//! Only the leader writes. The finalizer has its own field manager, so that statuses do not claim it. Failed writes follow
-//! the rules of statuses ([`Schedule`]).
+//! Only the leader writes. Failed writes follow the rules of statuses ([`Schedule`]).
 
 mod finalizer;
 mod settled;
@@ -38,7 +37,7 @@ use self::settled::is_drained;
 use super::{
     api_access::{ApiAccess, Need},
     lease::Leadership,
-    observed_state::{Finalizer, ObservedState},
+    observed_state::{Finalizer, FinalizerList, ObservedState, Unfinished},
     schedule::Schedule,
     tally::Tally,
     write::{self, WriteError},
@@ -83,6 +82,8 @@ struct Memory {
 /// A finalizer to add or to remove.
 struct Task {
     subscription: Incarnation,
+    /// The finalizers that it has.
+    finalizers: Arc<FinalizerList>,
     /// Why it is removed; `None` adds it.
     end: Option<End>,
     /// Whether the object is being deleted.
@@ -167,11 +168,11 @@ impl Drain {
     async fn look(&self, memory: &mut Memory) {
         let unfinished = self.sightings.unfinished();
         if !memory.draining.is_empty() {
-            let alive: HashSet<_> = unfinished.iter().map(|(key, uid, _)| (key, uid)).collect();
+            let alive: HashSet<_> = unfinished.iter().map(|Unfinished { key, uid, .. }| (key, uid)).collect();
             memory.draining.retain(|subscription, _| alive.contains(&(&subscription.key, &subscription.uid)));
         }
         let mut tasks = HashMap::new();
-        for (key, uid, finalizer) in unfinished {
+        for Unfinished { key, uid, finalizer, finalizers } in unfinished {
             let subscription = Incarnation::new(key, uid);
             let end = match finalizer {
                 Finalizer { held: false, .. } => None,
@@ -188,7 +189,7 @@ impl Drain {
                 Finalizer { .. } => Some(End::Unwanted),
             };
             let is_deleted = finalizer.deleted.is_some();
-            tasks.insert(subscription.key.clone(), Task { subscription, end, is_deleted });
+            tasks.insert(subscription.key.clone(), Task { subscription, finalizers, end, is_deleted });
         }
         let gone = memory.tasks.keys().filter(|key| !tasks.contains_key(*key));
         gone.for_each(|key| memory.schedule.remove(key));
@@ -208,14 +209,14 @@ impl Drain {
 
     /// Adds the finalizer to the object, or removes it.
     async fn write(&self, task: &Task) -> Result<(), WriteError> {
-        let request = finalizer::request(&self.class, &task.subscription, task.end.is_none());
+        let request = finalizer::request(&self.class, &task.subscription, &task.finalizers, task.end.is_none());
         let request = request.map_err(kube::Error::BuildRequest)?;
         write::send(&self.client, request, self.leadership.write_timeout()).await.map(drop)
     }
 
     /// Records the result of a write.
     fn settle(&self, memory: &mut Memory, task: Task, result: Result<(), WriteError>, progress: Progress) {
-        let Task { subscription, end, is_deleted } = task;
+        let Task { subscription, finalizers, end, is_deleted } = task;
         let (key, now) = (&subscription.key, Instant::now());
         match result {
             Ok(()) | Err(WriteError::Gone) => {
@@ -237,12 +238,14 @@ impl Drain {
                     log_end(key, end, progress);
                 }
             }
+            // The object has changed: the next pass has its new version.
+            Err(WriteError::Refused { code: 409, .. }) => memory.schedule.remove(key),
             Err(error) => {
                 if memory.schedule.failed(key, now, error.refusal(), write::random()) {
                     self.access.failed(need(), &error);
                 }
                 memory.failures.failed(now, format!("{key}: {error}"));
-                memory.tasks.insert(key.clone(), Task { subscription, end, is_deleted });
+                memory.tasks.insert(key.clone(), Task { subscription, finalizers, end, is_deleted });
             }
         }
     }

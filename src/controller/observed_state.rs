@@ -26,6 +26,17 @@ pub struct Sighting {
     pub is_own: bool,
     /// Whether its deletion is to be delayed.
     pub finalizer: Finalizer,
+    /// All finalizers, if this one may have to be added or removed.
+    pub finalizers: Option<Arc<FinalizerList>>,
+}
+
+/// All finalizers of an object, and the version of the object that had them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FinalizerList {
+    /// `metadata.finalizers`.
+    pub names: Vec<String>,
+    /// `metadata.resourceVersion`.
+    pub version: Option<String>,
 }
 
 /// The inputs that decide on the finalizer of `spec.deletionPolicy: Drain`. Only for subscriptions.
@@ -43,12 +54,25 @@ pub struct Finalizer {
 
 impl Finalizer {
     /// Whether it may have to be added or removed. It is never added while the object is being deleted.
-    fn is_unfinished(self) -> bool {
+    pub fn is_unfinished(self) -> bool {
         match self.held {
             true => !self.wanted || self.is_elsewhere || self.deleted.is_some(),
             false => self.wanted && self.deleted.is_none(),
         }
     }
+}
+
+/// A subscription whose finalizer may have to be added or removed.
+#[derive(Debug, Clone)]
+pub struct Unfinished {
+    /// Its name.
+    pub key: ObjectKey,
+    /// `metadata.uid`.
+    pub uid: Arc<str>,
+    /// What decides on its finalizer.
+    pub finalizer: Finalizer,
+    /// All of its finalizers.
+    pub finalizers: Arc<FinalizerList>,
 }
 
 /// The last observation of every object. Cheap to clone; clones share the state. Its size is bounded by the number of
@@ -64,7 +88,7 @@ pub struct ObservedState {
 struct State {
     seen: HashMap<(ObjectKind, ObjectKey), Sighting>,
     /// Subscriptions that another operator serves, and that have this operator's finalizer.
-    left: HashMap<ObjectKey, (Arc<str>, Finalizer)>,
+    left: HashMap<ObjectKey, Unfinished>,
     /// Objects whose status another writer has overwritten, with its name.
     overwritten: HashMap<(ObjectKind, ObjectKey), Arc<str>>,
 }
@@ -136,22 +160,22 @@ impl ObservedState {
     }
 
     /// Records a subscription that another operator serves.
-    pub fn left(&self, key: &ObjectKey, uid: Option<Arc<str>>, finalizer: Finalizer) {
-        self.forget(ObjectKind::Subscription, key);
-        if let Some(uid) = uid.filter(|_| finalizer.held) {
-            self.state.lock().left.insert(key.clone(), (uid, Finalizer { is_elsewhere: true, ..finalizer }));
+    pub fn left(&self, subscription: Unfinished) {
+        self.forget(ObjectKind::Subscription, &subscription.key);
+        if subscription.finalizer.held {
+            self.state.lock().left.insert(subscription.key.clone(), subscription);
         }
     }
 
-    /// Subscriptions whose finalizer may have to be added or removed, with their uids.
-    pub fn unfinished(&self) -> Vec<(ObjectKey, Arc<str>, Finalizer)> {
+    /// Subscriptions whose finalizer may have to be added or removed.
+    pub fn unfinished(&self) -> Vec<Unfinished> {
         let state = self.state.lock();
         let unfinished = state.seen.iter().filter_map(|((_, key), sighting)| {
-            let uid = sighting.uid.clone()?;
-            sighting.finalizer.is_unfinished().then(|| (key.clone(), uid, sighting.finalizer))
+            let (uid, finalizers) = (sighting.uid.clone()?, sighting.finalizers.clone()?);
+            let finalizer = sighting.finalizer;
+            finalizer.is_unfinished().then(|| Unfinished { key: key.clone(), uid, finalizer, finalizers })
         });
-        let left = state.left.iter().map(|(key, (uid, finalizer))| (key.clone(), Arc::clone(uid), *finalizer));
-        unfinished.chain(left).collect()
+        unfinished.chain(state.left.values().cloned()).collect()
     }
 
     /// The last observation of an object.

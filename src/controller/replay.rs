@@ -2,7 +2,11 @@
 //!
 //! The leader runs the replays. Its status writer keeps their progress; a new leader continues where the status says.
 
-use std::{collections::HashMap, sync::Arc, time::Instant};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::Arc,
+    time::Instant,
+};
 
 use async_trait::async_trait;
 use grapnel_api::{Incarnation, WebhookReplay, WebhookReplayStatus};
@@ -105,9 +109,9 @@ impl ReplayCleanup {
                 return;
             }
             let replay = view.incarnation();
-            if !tried.contains_key(&replay) {
-                self.delete(&replay).await;
-                tried.insert(replay, Instant::now());
+            if let Entry::Vacant(untried) = tried.entry(replay) {
+                self.delete(untried.key()).await;
+                untried.insert(Instant::now());
             }
         }
     }

@@ -150,7 +150,7 @@ impl Reviews {
         }
     }
 
-    async fn admit(&self, token: &str, ask: &Ask) -> Result<(), Denied> {
+    async fn admit(&self, token: &str, ask: &Ask) -> Result<Arc<str>, Denied> {
         let user = self.user(token).await?;
         let parts = [
             Some(ask.verb.as_str()),
@@ -170,7 +170,7 @@ impl Reviews {
             }
         };
         match self.access.answer(key, None, call).await {
-            Ok(Some(())) => Ok(()),
+            Ok(Some(())) => Ok(Arc::clone(&user.name)),
             Ok(None) => Err(Denied::Forbidden { user: Arc::clone(&user.name) }),
             Err(_) => Err(Denied::Unavailable),
         }
@@ -184,7 +184,7 @@ impl Callers for Reviews {
 }
 
 impl Authority for Reviews {
-    fn allow<'a>(&'a self, token: &'a str, ask: &'a Ask) -> BoxFuture<'a, Result<(), Denied>> {
+    fn allow<'a>(&'a self, token: &'a str, ask: &'a Ask) -> BoxFuture<'a, Result<Arc<str>, Denied>> {
         self.admit(token, ask).boxed()
     }
 }

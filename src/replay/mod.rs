@@ -142,10 +142,10 @@ impl Replayer {
         for view in self.views().iter() {
             let Facts::Replay(facts) = &view.facts else { continue };
             let known = recalled.remove(&view.key).filter(|known| Arc::ptr_eq(known, facts));
-            if known.is_none() {
-                if let Some(earlier) = self.store.recall(view) {
-                    facts.resume(earlier);
-                }
+            if known.is_none()
+                && let Some(earlier) = self.store.recall(view)
+            {
+                facts.resume(earlier);
             }
             state.recalled.insert(view.key.clone(), Arc::clone(facts));
         }

@@ -16,6 +16,33 @@ grapnel_values::bounds! {
     /// Pause before the journal is asked again after an error.
     pub const JOURNAL_RETRY: Duration = Duration::from_secs(1);
 
+    /// How often a replica looks at what the others have counted, and writes what has to be known at once.
+    pub const FACTS_TICK: Duration = Duration::from_secs(1);
+
+    /// Time between two writes of a replica's counts outside of a cluster, where nothing sets an interval.
+    pub const FACTS_INTERVAL: Duration = Duration::from_secs(10);
+
+    /// How long a replica must have been absent before its counts are added to the total.
+    pub const FACTS_DEAD: Duration = Duration::from_secs(60);
+
+    /// How long an object must have been absent before its counts are forgotten: other replicas may see it earlier.
+    pub const FACTS_GONE: Duration = Duration::from_secs(10 * 60);
+
+    /// After this time without a look at the other replicas' counts, all of them are read again.
+    pub const FACTS_STALE: Duration = Duration::from_secs(5 * 60);
+
+    /// Maximum size of one row of counts, in bytes.
+    pub const FACTS_ROW_BYTES: usize = 60 * 1024;
+
+    /// Maximum size of the message of a rejected request in a row of counts, in bytes; more is cut off.
+    pub const FACTS_MESSAGE_BYTES: usize = 512;
+
+    /// Maximum changes of the total in one tick.
+    pub const FACTS_FOLDS: usize = 64;
+
+    /// Maximum time for writing the last counts at shutdown.
+    pub const SHUTDOWN_FACTS: Duration = Duration::from_secs(5);
+
     /// Maximum time between the signal to stop and the shutdown (`--shutdown-delay`).
     pub const SHUTDOWN_DELAY_MAX: Duration = Duration::from_secs(300);
 

@@ -8,7 +8,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::overview::Overview;
+use super::{facts_exchange, overview::Overview};
 use crate::{
     admin::HealthReporter,
     catalog::{ObjectView, Published, Snapshot},
@@ -16,23 +16,17 @@ use crate::{
     runtime::limits,
 };
 
-/// What is left to do for the first configuration.
-pub(super) struct Start {
-    /// Logs it, unless that has been done.
-    pub(super) overview: Option<Overview>,
-    /// Whether it has to be complete. Otherwise a source that cannot be read does not keep the others from being served.
-    pub(super) await_sync: bool,
-}
-
 /// Follows `candidates` until `shutdown`. If the journal cannot attach the new consumers, the live configuration stays,
-/// and the attempt is repeated.
+/// and the attempt is repeated. The first complete configuration is logged, unless that has been done. `is_shared` says
+/// whether other replicas count requests too.
 pub(super) async fn run(
     mut candidates: watch::Receiver<Published>,
     mut consumers: Consumers,
     live: watch::Sender<Arc<Snapshot>>,
     views: watch::Sender<Arc<Vec<ObjectView>>>,
     serving: HealthReporter,
-    Start { mut overview, await_sync }: Start,
+    mut overview: Option<Overview>,
+    is_shared: bool,
     shutdown: CancellationToken,
 ) {
     let mut tidied = Instant::now();
@@ -53,9 +47,14 @@ pub(super) async fn run(
             },
         }
         let published = candidates.borrow_and_update().clone();
-        let synced = published.snapshot.synced() || !await_sync;
+        let synced = published.snapshot.synced();
+        let mut told = None;
         while let Err(error) = consumers.align(&published.snapshot).await {
-            tracing::warn!(kind = error.kind(), %error, "configuration waits for the journal");
+            let text = error.to_string();
+            if told.as_ref() != Some(&text) {
+                tracing::warn!(kind = error.kind(), error = %text, "configuration waits for the journal");
+                told = Some(text);
+            }
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 () = time::sleep(limits::JOURNAL_RETRY) => {}
@@ -63,6 +62,9 @@ pub(super) async fn run(
         }
         if let Some(overview) = overview.take_if(|_| synced) {
             overview.log(&published.snapshot);
+        }
+        if is_shared {
+            facts_exchange::share(&published);
         }
         live.send_replace(published.snapshot);
         views.send_replace(published.objects);

@@ -33,9 +33,9 @@ use prometheus_client::{
 };
 
 pub use cluster::ClusterMetrics;
-pub use endpoint::EndpointMetrics;
+pub use endpoint::{EndpointMetrics, RequestTotals};
 pub use journal::JournalMetrics;
-pub use subscription::{Counts, SubscriptionMetrics};
+pub use subscription::{AttemptTotals, Counts, SubscriptionMetrics};
 
 /// Every metric of the process.
 #[derive(Clone)]

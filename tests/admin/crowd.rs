@@ -100,10 +100,10 @@ async fn silent_clients_who_come_back_keep_nobody_out() {
 struct Slow(Semaphore);
 
 impl Authority for Slow {
-    fn allow<'a>(&'a self, _: &'a str, _: &'a Ask) -> BoxFuture<'a, Result<(), Denied>> {
+    fn allow<'a>(&'a self, _: &'a str, _: &'a Ask) -> BoxFuture<'a, Result<Arc<str>, Denied>> {
         async {
             self.0.acquire().await.unwrap().forget();
-            Ok(())
+            Ok("dana".into())
         }
         .boxed()
     }

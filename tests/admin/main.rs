@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // How a test fails.
 
 mod cluster;
+mod console;
 mod contract;
 mod crowd;
 mod history;
@@ -14,7 +15,7 @@ use std::{net::SocketAddr, path::Path, process::Stdio, sync::Arc, time::Duration
 
 use bytes::Bytes;
 use grapnel::{
-    admin::{self, Access, Admin, AdminError, AdminOptions, Health},
+    admin::{self, Access, Admin, AdminError, AdminOptions, Health, Rates},
     catalog::{
         ObjectIndex, Options, Snapshot, SubscriptionFacts,
         index::{Age, Applied, Change},
@@ -98,6 +99,7 @@ async fn start_before(options: AdminOptions, front: impl FnOnce(Arc<dyn Journal>
         journal: front(journal.clone()),
         metrics,
         clock: Arc::new(ManualClock::new(now())) as Arc<dyn Clock>,
+        rates: Rates::new(),
         health: health.clone(),
         options,
     };

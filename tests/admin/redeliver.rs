@@ -189,10 +189,10 @@ async fn a_page_in_a_browser_cannot_order() {
 struct Editor;
 
 impl Authority for Editor {
-    fn allow<'a>(&'a self, token: &'a str, ask: &'a Ask) -> BoxFuture<'a, Result<(), Denied>> {
+    fn allow<'a>(&'a self, token: &'a str, ask: &'a Ask) -> BoxFuture<'a, Result<Arc<str>, Denied>> {
         let update = r#"update webhooksubscriptions/deliveries "billing" in namespace "shop""#;
         let allowed = token == "editor" && ask.to_string() == update;
-        async move { if allowed { Ok(()) } else { Err(Denied::Forbidden { user: "dana".into() }) } }.boxed()
+        async move { if allowed { Ok("dana".into()) } else { Err(Denied::Forbidden { user: "dana".into() }) } }.boxed()
     }
 }
 

@@ -122,6 +122,8 @@ async fn events_are_shown_by_way_of_the_api_server() {
     let (code, stdout, stderr) = run(&cluster, kubeconfig, &["redeliver", "billing", "--id", "first"]).await;
     assert!(code == 0 && stdout == "0 queued, 1 skipped, 0 gone\n", "{stdout}{stderr}");
 
+    console_is_served(&cluster, kubeconfig, &operator).await;
+
     // Another token than the kubeconfig's.
     let file = holding("no-such-token");
     let (code, _, stderr) =
@@ -151,6 +153,44 @@ async fn events_are_shown_by_way_of_the_api_server() {
     drop(operator);
     let (code, _, stderr) = run(&cluster, kubeconfig, &list).await;
     assert!(code == 1 && stderr.contains("the operator's pod cannot be reached: nothing listens"), "{stderr}");
+}
+
+/// The console with the rights of the kubeconfig's user, whose token the browser does not have.
+async fn console_is_served(cluster: &Cluster, kubeconfig: &Path, operator: &Grapnel) {
+    let mut console = grapnel(cluster, kubeconfig, &["console", "--no-open"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(console.stdout.take().unwrap()).lines();
+    let line = tokio::time::timeout(PATIENCE, lines.next_line()).await.expect("nothing is printed").unwrap();
+    let url = line.expect("it ended").strip_prefix("the console is at ").unwrap().to_owned();
+    let origin = url.split_once("/login").unwrap().0;
+    let client = crate::program::client();
+    let login = client.get(&url).send().await.unwrap();
+    let cookie = login.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
+    let get = async |path: &str| {
+        let response = client.get(format!("{origin}{path}")).header("cookie", &cookie).send().await.unwrap();
+        assert_eq!(response.status(), 200, "{path}");
+        response
+    };
+    let namespace = &cluster.namespace;
+    let overview = get(&format!("/?namespace={namespace}")).await.text().await.unwrap();
+    assert!(overview.contains("/orders") && overview.contains("/billing"), "{overview}");
+    let event = get(&format!("/console/endpoints/{namespace}/orders/event?id=first")).await.text().await.unwrap();
+    assert!(event.contains("order.created") && event.contains("pending"), "{event}");
+    let mut tail = get(&format!("/console/endpoints/{namespace}/orders/tail?after=0")).await;
+    let seen = tokio::time::timeout(PATIENCE, tail.chunk()).await.expect("no event comes").unwrap().unwrap();
+    assert!(String::from_utf8_lossy(&seen).contains("\"id\":\"first\""), "{seen:?}");
+
+    let page = get(&format!("/console/subscriptions/{namespace}/billing")).await.text().await.unwrap();
+    let token = page.split_once("name=\"csrf\" value=\"").unwrap().1.split_once('"').unwrap().0;
+    let order = client.post(format!("{origin}/console/subscriptions/{namespace}/billing/redeliver"));
+    let order = order.header("cookie", &cookie).header("origin", origin);
+    let order = order.header("content-type", "application/x-www-form-urlencoded");
+    let done = order.body(format!("csrf={token}&select=events&id=first&confirmed=yes")).send().await.unwrap();
+    // The client has followed to the page that tells what was done, without its cookie.
+    assert!(done.url().query().unwrap().contains("queued=0"), "{done:?}");
+    let log = operator.log();
+    let line = log.lines().rfind(|line| line.contains("events queued for redelivery")).unwrap();
+    assert!(line.contains("caller=") && !line.contains("this machine"), "the user is named: {line}");
+    console.kill().await.unwrap();
 }
 
 fn holding(token: &str) -> tempfile::NamedTempFile {

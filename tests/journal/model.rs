@@ -340,7 +340,7 @@ impl Pair<'_> {
         (engine.gone, engine.gone_before) = (naive.gone, naive.gone_before);
         if matches!(pick, Pick::Retrying) {
             // Whether those are selected that are in flight or due already is up to the engine.
-            engine.skipped = naive.skipped;
+            (engine.skipped, engine.sequences) = (naive.skipped, naive.sequences.clone());
         }
         assert_eq!(engine, naive, "{what}");
     }
@@ -384,7 +384,7 @@ async fn redeliver(
         total.skipped += done.skipped;
         total.gone += done.gone;
         total.gone_ids.extend(done.gone_ids);
-        total.sequences.extend(done.sequences);
+        total.sequences.extend(session.ordinals(consumer, &done.sequences));
         total.gone_before = total.gone_before.or(done.gone_before);
         match done.next {
             Some(next) => step.from = Some(next),

@@ -33,9 +33,8 @@ static SERVER: LazyLock<NatsCluster> = LazyLock::new(|| {
 });
 
 /// Where the journals' tasks run: the tests' own runtimes end before the journals do, and some have one thread.
-static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
-});
+static RUNTIME: LazyLock<Runtime> =
+    LazyLock::new(|| tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap());
 
 static INSTALLATIONS: AtomicU64 = AtomicU64::new(0);
 

@@ -160,6 +160,12 @@ impl<'a> Session<'a> {
         self.known.lock().unwrap().endpoints.get(&consumer.key).cloned().unwrap_or_else(|| key("in"))
     }
 
+    /// The events of a consumer under these sequences.
+    pub(crate) fn ordinals(&self, consumer: &Incarnation, sequences: &[Sequence]) -> Vec<Ordinal> {
+        let (endpoint, known) = (self.endpoint_of(consumer), self.known.lock().unwrap());
+        sequences.iter().map(|sequence| known.ordinal(&endpoint, *sequence)).collect()
+    }
+
     /// Claims, with the ids of the events.
     pub(crate) async fn try_claim(
         &self,
@@ -341,10 +347,10 @@ impl<'a> Session<'a> {
         &self,
         selection: &Selection,
         step: RedeliveryStep,
-    ) -> (Redelivered, Vec<Sequence>) {
+    ) -> (Redelivered, Vec<Ordinal>) {
         let mut done = self.journal().redeliver(&file("out"), selection, step).await.unwrap();
         let sequences = std::mem::take(&mut done.sequences);
-        (done, sequences)
+        (done, self.ordinals(&file("out"), &sequences))
     }
 }
 

@@ -28,13 +28,14 @@ pub trait Board: Send + Sync + 'static {
     /// Returns the names of the live replicas, this one included.
     async fn replicas(&self) -> Result<Vec<String>>;
 
-    /// Returns every row that was written after the revision `after`; 0 for all of them.
+    /// Returns every row that was written after the revision `after`, in the order of their revisions; 0 for all of
+    /// them.
     async fn read(&self, after: u64) -> Result<Vec<BoardRow>>;
 
     /// Writes a row of `author`, if its revision is `expected` (0: there is none; `None`: whatever it is). Returns the
     /// new revision, or `None` if the revision is another.
     async fn write(&self, author: &str, key: &str, value: Bytes, expected: Option<u64>) -> Result<Option<u64>>;
 
-    /// Removes every row of `author`.
-    async fn remove(&self, author: &str) -> Result<()>;
+    /// Removes a row of `author`, if it has this revision.
+    async fn remove(&self, author: &str, key: &str, revision: u64) -> Result<()>;
 }

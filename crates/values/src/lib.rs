@@ -3,6 +3,7 @@
 //! Every parser takes text from users or senders, limits its length, and returns an error that says what is wrong and
 //! what to write instead.
 
+pub mod age;
 pub mod bounds;
 pub mod clock;
 pub mod cost_budget;

@@ -58,10 +58,12 @@ pub fn replay(
 ) -> Compiled<Replay> {
     let run = Compilation::new(key, options, sources);
     let spec = Field::object(&run).at("spec", spec);
-    check_subscription(&spec, inputs.standing);
     let digest = replay_digest(&spec);
     check_unchanged(&spec, &digest, &inputs.facts);
-    let replay = read(&spec).map(|complete| complete(digest, inputs));
+    // Its own mistakes first: the subscription may appear.
+    let complete = read(&spec);
+    check_subscription(&spec, inputs.standing);
+    let replay = complete.map(|complete| complete(digest, inputs));
     run.end(replay)
 }
 

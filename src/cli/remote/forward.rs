@@ -1,13 +1,15 @@
 //! Connects to the operator in a cluster: finds its pod, and reaches its admin port through the API server, as `kubectl
 //! port-forward` does, but without a local port that other users of this machine could use.
 
-use std::pin::Pin;
+mod stream;
+
+use std::{pin::Pin, sync::Arc};
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::client::conn::http1;
+use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
@@ -48,6 +50,8 @@ pub(super) struct Forward {
     pods: Api<Pod>,
     place: OperatorLocation,
     connection: Mutex<Option<Connection>>,
+    /// Connections of streamed responses that have ended; see [`stream`].
+    idle: Arc<stream::Idle>,
 }
 
 /// An HTTP connection through the API server.
@@ -115,7 +119,12 @@ impl Forward {
         // A user at a terminal should see errors at once.
         config.default_retry = false;
         let client = Client::try_from(config).context("the client of the API server cannot be set up")?;
-        Ok(Self { pods: Api::namespaced(client, &place.namespace), place, connection: Mutex::new(None) })
+        Ok(Self {
+            pods: Api::namespaced(client, &place.namespace),
+            place,
+            connection: Mutex::new(None),
+            idle: Arc::default(),
+        })
     }
 
     /// Sends a GET request, or a POST request with a body; returns status and response.
@@ -141,16 +150,13 @@ impl Forward {
                 }
             }
             let mut connection = self.connect().await?;
-            let answer = connection.ask(uri, token, body).await;
-            if let Ok(answer) = answer {
-                *kept = Some(connection);
-                return Ok(answer);
+            match connection.ask(uri, token, body).await {
+                Ok(answer) => {
+                    *kept = Some(connection);
+                    Ok(answer)
+                }
+                Err(error) => Err(connection.explain(error).await),
             }
-            let reported = timeout(CLI_PORT_FORWARD_ERROR, connection.error).await.ok().flatten();
-            answer.with_context(|| match reported {
-                Some(reported) => format!("the operator's pod cannot be reached: {}", reported.trim()),
-                None => "the connection to the operator's pod was closed".to_owned(),
-            })
         };
         timeout(CLI_TIMEOUT, exchange).await.context("the operator did not respond in time")?
     }
@@ -202,6 +208,30 @@ impl Forward {
 }
 
 impl Connection {
+    /// Sends a request, and returns the head of its response.
+    async fn send(&mut self, request: Request<Bytes>, token: Option<&str>) -> anyhow::Result<Response<Incoming>> {
+        let mut request = request.map(Full::new);
+        let headers = request.headers_mut();
+        headers.insert(header::HOST, header::HeaderValue::from_static("localhost"));
+        if let Some(token) = token {
+            let mut value = header::HeaderValue::try_from(format!("Bearer {token}"))
+                .context("the token has characters that no header can carry")?;
+            value.set_sensitive(true);
+            headers.insert(header::AUTHORIZATION, value);
+        }
+        self.sender.ready().await?;
+        Ok(self.sender.send_request(request).await?)
+    }
+
+    /// An error of the connection with the reason that the kubelet reports.
+    async fn explain(self, error: anyhow::Error) -> anyhow::Error {
+        let reported = timeout(CLI_PORT_FORWARD_ERROR, self.error).await.ok().flatten();
+        error.context(match reported {
+            Some(reported) => format!("the operator's pod cannot be reached: {}", reported.trim()),
+            None => "the connection to the operator's pod was closed".to_owned(),
+        })
+    }
+
     async fn ask(
         &mut self,
         uri: Uri,
@@ -212,15 +242,7 @@ impl Connection {
             None => Request::get(uri),
             Some(_) => Request::post(uri).header(header::CONTENT_TYPE, JSON),
         };
-        let mut request = request.header(header::HOST, "localhost");
-        if let Some(token) = token {
-            let mut value = header::HeaderValue::try_from(format!("Bearer {token}"))
-                .context("the token has characters that no header can carry")?;
-            value.set_sensitive(true);
-            request = request.header(header::AUTHORIZATION, value);
-        }
-        self.sender.ready().await?;
-        let response = self.sender.send_request(request.body(Full::new(body.unwrap_or_default()))?).await?;
+        let response = self.send(request.body(body.unwrap_or_default())?, token).await?;
         let status = response.status();
         let body = Limited::new(response.into_body(), CLI_ADMIN_ANSWER_BYTES).collect().await.map_err(|error| {
             anyhow::anyhow!(

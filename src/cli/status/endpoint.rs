@@ -1,13 +1,11 @@
 //! Rows of endpoints.
 
 use grapnel_api::Rejection;
+use grapnel_values::age;
 use jiff::Timestamp;
 
 use super::problem::ready;
-use crate::{
-    admin::contract::EndpointItem,
-    cli::{age, print::or_dash},
-};
+use crate::{admin::contract::EndpointItem, cli::print::or_dash};
 
 pub(super) fn titles(wide: bool) -> Vec<&'static str> {
     let titles = ["ENDPOINT", "READY", "RECEIVED", "REJECTED", "DUPLICATES", "LAST-REJECTION", "URL"];

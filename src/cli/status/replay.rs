@@ -1,12 +1,10 @@
 //! Rows of replays.
 
 use grapnel_api::ConditionType;
+use grapnel_values::age;
 use jiff::Timestamp;
 
-use crate::{
-    admin::contract::ReplayItem,
-    cli::{age, print::or_dash},
-};
+use crate::{admin::contract::ReplayItem, cli::print::or_dash};
 
 pub(super) fn titles(wide: bool) -> Vec<&'static str> {
     let titles = ["REPLAY", "SUBSCRIPTION", "COMPLETE", "MATCHED", "QUEUED", "DELIVERED", "FAILED", "STARTED"];

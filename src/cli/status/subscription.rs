@@ -1,12 +1,13 @@
 //! Rows of subscriptions.
 
 use grapnel_api::{DeliveryFailure, Reason, WebhookSubscriptionStatus};
+use grapnel_values::age;
 use jiff::Timestamp;
 
 use super::problem::ready;
 use crate::{
     admin::contract::{CircuitName, SubscriptionItem},
-    cli::{age, print::or_dash},
+    cli::print::or_dash,
 };
 
 pub(super) fn titles(wide: bool) -> Vec<&'static str> {

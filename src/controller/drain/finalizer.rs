@@ -1,8 +1,10 @@
 //! The finalizer of an operator.
 //!
 //! Its name contains the operator's class: only the operator whose journal has the events knows when they are settled, and
-//! the class of an object can change. Each class has its own field manager too, because server-side apply removes what a
-//! manager does not apply again.
+//! the class of an object can change.
+//!
+//! It is written by a merge patch with the version of the object that had the list of finalizers. Server-side apply is not
+//! used: API servers that do not know the list as a set would remove the finalizers of all others.
 
 use grapnel_api::{Incarnation, WebhookSubscription};
 use kube::{
@@ -12,12 +14,12 @@ use kube::{
 };
 use serde_json::json;
 
-use crate::catalog::Class;
+use crate::{catalog::Class, controller::observed_state::FinalizerList};
 
 /// The finalizer of an operator without a class; with the class `web` it is `web.grapnel.dev/drain`.
 const FINALIZER: &str = "grapnel.dev/drain";
 
-/// The field manager of that finalizer; with the class `web` it is `grapnel-drain-web`.
+/// The field manager of finalizers.
 const FIELD_MANAGER: &str = "grapnel-drain";
 
 /// The name of the finalizer of an operator with this class.
@@ -50,26 +52,26 @@ fn classes(metadata: &ObjectMeta) -> impl Iterator<Item = Option<&str>> {
     })
 }
 
-/// The request that adds the finalizer of an operator to an object, or removes it.
+/// The request that adds the finalizer of an operator to an object with these finalizers, or removes it.
 ///
 /// # Errors
 /// Returns an error if the name of the object is not valid.
 pub(super) fn request(
     class: &Class,
     subscription: &Incarnation,
+    finalizers: &FinalizerList,
     hold: bool,
 ) -> Result<http::Request<Vec<u8>>, kube::core::request::Error> {
     let Incarnation { key, uid } = subscription;
-    let finalizers = if hold { vec![finalizer_of(class.name())] } else { Vec::new() };
-    // The uid prevents writing the finalizer to a later object of the same name.
-    let patch = json!({
-        "apiVersion": WebhookSubscription::api_version(&()),
-        "kind": WebhookSubscription::kind(&()),
-        "metadata": { "name": key.name, "uid": uid, "finalizers": finalizers },
-    });
-    let manager = class.name().map_or_else(|| FIELD_MANAGER.into(), |class| format!("{FIELD_MANAGER}-{class}"));
+    let own = finalizer_of(class.name());
+    let others = finalizers.names.iter().filter(|name| **name != own);
+    let names: Vec<&String> = others.chain(hold.then_some(&own)).collect();
+    // The version prevents overwriting a finalizer that was added meanwhile, and the uid prevents writing to a later object
+    // of the same name.
+    let patch = json!({ "metadata": { "uid": uid, "resourceVersion": finalizers.version, "finalizers": names } });
     let path = WebhookSubscription::url_path(&(), Some(&key.namespace));
-    Request::new(path).patch_metadata(&key.name, &PatchParams::apply(&manager).force(), &Patch::Apply(patch))
+    let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
+    Request::new(path).patch_metadata(&key.name, &params, &Patch::Merge(patch))
 }
 
 #[cfg(test)]
@@ -89,6 +91,25 @@ mod tests {
         for class in [None, Some("web")] {
             assert!(is_held_by(&metadata(&[&finalizer_of(class)], false), class));
         }
+    }
+
+    #[test]
+    fn the_finalizers_of_others_stay() {
+        let subscription = Incarnation::new(grapnel_api::ObjectKey::new("shop", "billing"), "u");
+        let list = |names: &[&str]| FinalizerList {
+            names: names.iter().map(|name| (*name).to_owned()).collect(),
+            version: Some("7".into()),
+        };
+        let written = |names: &[&str], hold| {
+            let request = request(&Class::Only(Some("web".into())), &subscription, &list(names), hold).unwrap();
+            serde_json::from_slice::<serde_json::Value>(request.body()).unwrap()["metadata"].clone()
+        };
+        let (other, own) = ("grapnel.dev/drain", "web.grapnel.dev/drain");
+        let metadata = |names: &[&str]| json!({ "uid": "u", "resourceVersion": "7", "finalizers": names });
+        assert_eq!(written(&[other], true), metadata(&[other, own]));
+        assert_eq!(written(&[own, other], false), metadata(&[other]));
+        assert_eq!(written(&[], true), metadata(&[own]));
+        assert_eq!(written(&[own], false), metadata(&[]));
     }
 
     #[test]

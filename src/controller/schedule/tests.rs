@@ -209,7 +209,7 @@ fn a_right_that_is_missing_from_the_start_costs_a_few_tries_a_minute() {
 fn namespaces_that_are_refused_do_not_delay_the_others() {
     // Forty namespaces of ten objects: those of the even ones are refused from the third minute on.
     let mut world = World::with_lanes(400, 5, |object| object % 40);
-    let (minute, is_refused) = (INTERVAL, |object: u32| object % 2 == 0);
+    let (minute, is_refused) = (INTERVAL, |object: u32| object.is_multiple_of(2));
     world.run(minute * 2, accepts);
     let answer = |object: u32, _| if is_refused(object) { FORBIDS } else { Ok(()) };
     world.run(minute * 4, answer);

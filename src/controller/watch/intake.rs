@@ -17,7 +17,7 @@ use crate::{
         api_access::Cause,
         drain::{is_held_by, serving_class},
         limits,
-        observed_state::{Finalizer, ObservedState, Sighting},
+        observed_state::{Finalizer, FinalizerList, ObservedState, Sighting, Unfinished},
         streams::{Observed, ResourceKind, Step, WatchEvent},
     },
 };
@@ -150,7 +150,7 @@ impl Intake {
         let wanted = object.spec.deletion_policy == Some(DeletionPolicy::Drain);
         let finalizer = Finalizer { wanted, ..self.finalizer(&object.metadata) };
         if !self.class.serves(object.spec.class_name.as_deref()) {
-            self.sightings.left(&key, uid(&object.metadata), finalizer);
+            self.left(&key, &object.metadata, finalizer);
             return Some(Change::Subscription(Box::new(applied(key, object))));
         }
         let (metadata, status) = (&object.metadata, object.status.as_ref());
@@ -169,6 +169,19 @@ impl Intake {
         let changed =
             self.record_and_changed(ObjectKind::Replay, &key, metadata, (status, writer), Finalizer::default());
         changed.then(|| Change::Replay(Box::new(applied(key, object))))
+    }
+
+    /// Records a subscription that another operator serves.
+    fn left(&self, key: &ObjectKey, metadata: &ObjectMeta, finalizer: Finalizer) {
+        match uid(metadata) {
+            Some(uid) => self.sightings.left(Unfinished {
+                key: key.clone(),
+                uid,
+                finalizer: Finalizer { is_elsewhere: true, ..finalizer },
+                finalizers: finalizers(metadata),
+            }),
+            None => self.sightings.forget(ObjectKind::Subscription, key),
+        }
     }
 
     /// The finalizer of this operator, as far as the metadata determines it.
@@ -196,6 +209,7 @@ impl Intake {
             rival: self.rival(metadata, writer),
             is_own: false,
             finalizer,
+            finalizers: finalizer.is_unfinished().then(|| finalizers(metadata)),
         };
         let (uid, generation) = (sighting.uid.clone(), sighting.generation);
         let before = self.sightings.note(kind, key, sighting);
@@ -282,6 +296,11 @@ fn applied<T: Resource>(key: ObjectKey, object: T) -> Applied<T> {
     let age = Age(object.meta().creation_timestamp.as_ref().map(|time| time.0), 0);
     let uid = uid(object.meta());
     Applied { key, object, source: None, age, uid }
+}
+
+fn finalizers(metadata: &ObjectMeta) -> Arc<FinalizerList> {
+    let names = metadata.finalizers.clone().unwrap_or_default();
+    Arc::new(FinalizerList { names, version: metadata.resource_version.clone() })
 }
 
 fn uid(metadata: &ObjectMeta) -> Option<Arc<str>> {

@@ -87,6 +87,17 @@ struct OfType {
     processing: Histogram,
 }
 
+/// Counts of the requests to an endpoint.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RequestTotals {
+    /// Events stored.
+    pub accepted: u64,
+    /// Events deduplicated.
+    pub duplicates: u64,
+    /// Requests rejected.
+    pub rejected: u64,
+}
+
 /// The series of one endpoint; they are removed when this is dropped.
 pub struct EndpointMetrics {
     families: Arc<EndpointFamilies>,
@@ -150,6 +161,15 @@ impl EndpointMetrics {
         let counter = self.families.failed.get_or_create_owned(&labels);
         counter.inc();
         self.failures.write().insert(key, counter);
+    }
+
+    /// The counts of requests since the series exist.
+    pub fn totals(&self) -> RequestTotals {
+        RequestTotals {
+            accepted: self.types.read().values().map(|of_type| of_type.processed.get()).sum(),
+            duplicates: self.duplicates.get(),
+            rejected: self.failures.read().values().map(Counter::get).sum(),
+        }
     }
 
     /// The handles of a type. Types that are too long or too many are counted as `other`.

@@ -128,6 +128,18 @@ pub struct Counts {
     pub dead: u64,
 }
 
+/// The outcome of a successful attempt.
+const DELIVERED: &str = "delivered";
+
+/// Counts of the attempts of a subscription.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AttemptTotals {
+    /// Attempts that succeeded.
+    pub delivered: u64,
+    /// Attempts that failed.
+    pub failed: u64,
+}
+
 /// The series of one subscription; they are removed when this is dropped.
 pub struct SubscriptionMetrics {
     families: Arc<SubscriptionFamilies>,
@@ -180,6 +192,14 @@ impl SubscriptionMetrics {
         let duration = self.duration.get_or_init(|| self.families.duration.get_or_create_owned(&self.labels));
         duration.observe(time.as_secs_f64());
         count(&self.attempts, outcome, || self.families.attempts.get_or_create_owned(&self.outcome_labels(outcome)));
+    }
+
+    /// The counts of attempts since the series exist.
+    pub fn totals(&self) -> AttemptTotals {
+        let attempts = self.attempts.read();
+        let delivered = attempts.get(DELIVERED).map_or(0, Counter::get);
+        let all: u64 = attempts.values().map(Counter::get).sum();
+        AttemptTotals { delivered, failed: all.saturating_sub(delivered) }
     }
 
     /// Counts a dead letter for another endpoint. `outcome` is one of a fixed set of words.

@@ -22,11 +22,18 @@ const MEMBER: &str = "member.";
 pub(super) struct NatsBoard(pub(super) Arc<Replica>);
 
 impl NatsBoard {
-    async fn rows(&self, prefix: &str) -> Result<Vec<Message>> {
+    /// Returns the rows that were written after the message `after`.
+    async fn rows(&self, prefix: &str, after: u64) -> Result<Vec<Message>> {
         let replica = &self.0;
         replica.check_running()?;
-        let filter = replica.layout.row(&format!("{prefix}>"));
-        replica.broker.rows(&replica.layout.meta_stream(), &filter).await.map_err(from_broker)
+        let (stream, filter) = (replica.layout.meta_stream(), replica.layout.row(&format!("{prefix}>")));
+        let mut rows = match after {
+            0 => replica.broker.rows(&stream, &filter).await,
+            after => replica.broker.rows_after(&stream, &filter, after).await,
+        }
+        .map_err(from_broker)?;
+        rows.sort_unstable_by_key(|row| row.sequence);
+        Ok(rows)
     }
 
     fn row(&self, message: Message) -> Option<BoardRow> {
@@ -43,7 +50,7 @@ impl Board for NatsBoard {
     }
 
     async fn replicas(&self) -> Result<Vec<String>> {
-        let rows = self.rows(MEMBER).await?;
+        let rows = self.rows(MEMBER, 0).await?;
         let name =
             |message: &Message| Some(self.0.layout.key_of_row(&message.subject)?.strip_prefix(MEMBER)?.to_owned());
         let mut names: Vec<String> = rows.iter().filter_map(name).collect();
@@ -55,12 +62,7 @@ impl Board for NatsBoard {
     }
 
     async fn read(&self, after: u64) -> Result<Vec<BoardRow>> {
-        let rows = self.rows(BOARD).await?;
-        Ok(rows
-            .into_iter()
-            .filter(|message| message.sequence > after)
-            .filter_map(|message| self.row(message))
-            .collect())
+        Ok(self.rows(BOARD, after).await?.into_iter().filter_map(|message| self.row(message)).collect())
     }
 
     async fn write(&self, author: &str, key: &str, value: Bytes, expected: Option<u64>) -> Result<Option<u64>> {
@@ -80,11 +82,10 @@ impl Board for NatsBoard {
         }
     }
 
-    async fn remove(&self, author: &str) -> Result<()> {
-        let stream = self.0.layout.meta_stream();
-        for message in self.rows(&format!("{BOARD}{author}.")).await? {
-            self.0.broker.delete(&stream, message.sequence).await.map_err(from_broker)?;
-        }
-        Ok(())
+    async fn remove(&self, _author: &str, _key: &str, revision: u64) -> Result<()> {
+        // The revision is the sequence of the message that has the row.
+        self.0.check_running()?;
+        let deleted = self.0.broker.delete(&self.0.layout.meta_stream(), revision).await;
+        deleted.map(|_| ()).map_err(from_broker)
     }
 }

@@ -80,8 +80,7 @@ use crate::{
     Appended, Arrival, Attached, AttachedConsumer, Board, Claim, Claimed, DeliveryPage, DeliveryQuery, Detached,
     EndpointUsage, EventPage, EventQuery, Journal, JournalError, JournalUsage, NamespaceUsage, Progress, Redelivered,
     RedeliveryStep, Result, Retention, Selection, Sequence, Settlement, Start, StoredEvent, Swept, Tenure, Vitals,
-    limits::CLAIM_BYTES,
-    record,
+    limits::CLAIM_BYTES, record,
 };
 
 /// Where the brokers are, and how this installation uses them.

@@ -135,7 +135,8 @@ impl Replica {
     }
 
     fn publish_tenure(&self) {
-        let epochs: HashMap<Shard, u64> = self.owned.read().values().map(|owned| (owned.shard, owned.epoch())).collect();
+        let epochs: HashMap<Shard, u64> =
+            self.owned.read().values().map(|owned| (owned.shard, owned.epoch())).collect();
         let layout = self.layout.clone();
         self.tenure.send_replace(Tenure::of(move |endpoint| epochs.get(&layout.shard_of(endpoint)).copied()));
     }

@@ -168,7 +168,7 @@ fn a_subscription_that_is_being_deleted_stays_with_the_operator_that_holds_it() 
         take(intake, ResourceKind::Subscriptions, seen(Some("web"), &both));
     }
     assert!(!serves(&plain) && serves(&web));
-    let unfinished = |intake: &Intake| intake.sightings.unfinished().remove(0).2.is_elsewhere;
+    let unfinished = |intake: &Intake| intake.sightings.unfinished().remove(0).finalizer.is_elsewhere;
     assert!(unfinished(&plain) && !unfinished(&web));
     for intake in [&mut plain, &mut web] {
         take(intake, ResourceKind::Subscriptions, seen(Some("web"), &both[..1]));

@@ -22,6 +22,8 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
+pub(crate) use self::{connection::ConnectionState, read::Batch};
 pub(crate) use self::{
     connection::{Broker, BrokerOptions, ConnectError},
     core::Subscription,
@@ -30,5 +32,3 @@ pub(crate) use self::{
     read::ReadFrom,
     stream::{Discard, StreamConfig, StreamError},
 };
-#[cfg(test)]
-pub(crate) use self::{connection::ConnectionState, core::CoreMessage, read::Batch, stream::StreamInfo};

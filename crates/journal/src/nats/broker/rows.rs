@@ -29,8 +29,26 @@ impl Broker {
     /// Returns the last message of every subject that matches, by subject, from the leader's point of view: nothing that was
     /// acknowledged before the call is missing.
     pub(crate) async fn rows(&self, stream: &str, filter: &str) -> Result<Vec<Message>, BrokerError> {
+        let mut rows = self.last_of_subjects(stream, filter, 0).await?;
+        let subjects = self.subjects(stream, filter).await?;
+        rows.retain(|subject, _| subjects.contains_key(subject));
+        Ok(rows.into_values().collect())
+    }
+
+    /// Returns the last message of every subject that matches, if it came after the message `after`. A row that is removed
+    /// meanwhile may be among them.
+    pub(crate) async fn rows_after(&self, stream: &str, filter: &str, after: u64) -> Result<Vec<Message>, BrokerError> {
+        Ok(self.last_of_subjects(stream, filter, after).await?.into_values().collect())
+    }
+
+    async fn last_of_subjects(
+        &self,
+        stream: &str,
+        filter: &str,
+        after: u64,
+    ) -> Result<BTreeMap<String, Message>, BrokerError> {
         let mut rows = BTreeMap::new();
-        let mut next = 1;
+        let mut next = after + 1;
         loop {
             let batch = self.batch(stream, next, filter, NATS_SCAN_PULL, NATS_SCAN_BYTES).await?;
             for row in batch.messages {
@@ -41,16 +59,13 @@ impl Broker {
                 continue;
             }
             match self.next(stream, next, filter, ReadFrom::Leader).await? {
-                None => break,
+                None => return Ok(rows),
                 Some(newer) => {
                     next = newer.sequence + 1;
                     rows.insert(newer.subject.clone(), newer);
                 }
             }
         }
-        let subjects = self.subjects(stream, filter).await?;
-        rows.retain(|subject, _| subjects.contains_key(subject));
-        Ok(rows.into_values().collect())
     }
 
     /// The subjects of which the leader has messages, and how many.

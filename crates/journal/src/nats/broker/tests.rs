@@ -51,6 +51,7 @@ fn config(name: &str) -> StreamConfig {
         allow_direct: true,
         allow_atomic: true,
         allow_msg_ttl: true,
+        first_sequence: 0,
     }
 }
 

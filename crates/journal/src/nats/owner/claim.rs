@@ -12,7 +12,12 @@ use crate::{
     Claim, Claimed, Delivery, Failure, JournalError, Result, Sequence, Settlement, StoredEvent,
     limits::NATS_LOOKUPS,
     machine::Taken,
-    nats::{broker::{Broker, ReadFrom}, error::from_broker, event_message::EventMessage, shard::Change},
+    nats::{
+        broker::{Broker, ReadFrom},
+        error::from_broker,
+        event_message::EventMessage,
+        shard::Change,
+    },
     record,
 };
 

@@ -182,7 +182,7 @@ fn by_sequence(
     for sequence in left.by_ref().take(limit) {
         match log.rows.get(sequence) {
             None => chosen.counts.gone += 1,
-            Some(row) if consumer.reads(&row) => chosen.sequences.push(sequence),
+            Some(row) if consumer.reads(row) => chosen.sequences.push(sequence),
             Some(_) => chosen.counts.skipped += 1,
         }
         last = Some(sequence);

@@ -273,9 +273,8 @@ impl ShardState {
     pub(crate) fn belonging(&self, consumer: &Incarnation, sequences: &[Sequence]) -> Result<Vec<bool>> {
         let consumer = self.consumer(consumer)?;
         let log = self.log_of(consumer);
-        let belongs = |sequence: &Sequence| {
-            log.and_then(|log| log.rows.get(*sequence)).is_some_and(|row| consumer.reads(row))
-        };
+        let belongs =
+            |sequence: &Sequence| log.and_then(|log| log.rows.get(*sequence)).is_some_and(|row| consumer.reads(row));
         Ok(sequences.iter().map(belongs).collect())
     }
 }

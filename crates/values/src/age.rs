@@ -8,7 +8,7 @@ const DAY: i64 = 24 * HOUR;
 const YEAR: i64 = 365 * DAY;
 
 /// A duration with as many digits as are of interest: `42s`, `5m`, `3h12m`, `4d`; a negative one is `0s`.
-pub(super) fn short(time: SignedDuration) -> String {
+pub fn short(time: SignedDuration) -> String {
     let seconds = time.as_secs().max(0);
     match seconds {
         _ if seconds < 2 * MINUTE => format!("{seconds}s"),
@@ -30,12 +30,12 @@ fn two(seconds: i64, (large, large_name): (i64, &str), (small, small_name): (i64
 }
 
 /// How long ago a time was.
-pub(super) fn since(time: Timestamp, now: Timestamp) -> String {
+pub fn since(time: Timestamp, now: Timestamp) -> String {
     short(now.duration_since(time))
 }
 
 /// How long it takes until a time.
-pub(super) fn until(time: Timestamp, now: Timestamp) -> String {
+pub fn until(time: Timestamp, now: Timestamp) -> String {
     short(time.duration_since(now))
 }
 

@@ -1,0 +1,93 @@
+//! Proof that a form comes from a page of this console: another site can send a form, but cannot read the token in ours.
+
+use axum::http::{HeaderMap, Uri, header};
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+
+use crate::admin::{authn::Caller, response::Problem};
+
+/// The key of this process for the tokens in its forms.
+pub(in crate::admin) struct FormKey([u8; 32]);
+
+impl FormKey {
+    /// A random key. `None` if the system has no randomness; then no form is accepted.
+    pub(in crate::admin) fn new() -> Option<Self> {
+        let mut key = [0; 32];
+        getrandom::fill(&mut key).ok()?;
+        Some(Self(key))
+    }
+
+    /// The token in the forms of a caller.
+    fn token(&self, caller: &Caller) -> Option<String> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).ok()?;
+        mac.update(caller.name.as_bytes());
+        Some(hex::encode(mac.finalize().into_bytes()))
+    }
+}
+
+/// The token in the forms of a caller; empty if there is no key.
+pub(super) fn token(key: Option<&FormKey>, caller: &Caller) -> String {
+    key.and_then(|key| key.token(caller)).unwrap_or_default()
+}
+
+/// Checks the token of a form.
+pub(super) fn check(key: Option<&FormKey>, caller: &Caller, shown: &str) -> Result<(), Problem> {
+    let expected = token(key, caller);
+    if !expected.is_empty() && bool::from(expected.as_bytes().ct_eq(shown.as_bytes())) {
+        return Ok(());
+    }
+    Err(Problem::forbidden(
+        "this form is not from a page of this operator, or the operator has restarted since; nothing was done: open the \
+         subscription again and repeat",
+    ))
+}
+
+/// Checks that the page that sends a form has the origin to which it sends it. Programs send no `Origin`.
+pub(super) fn same_origin(headers: &HeaderMap, uri: &Uri) -> Result<(), Problem> {
+    let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
+    let host = uri.authority().map(|authority| authority.as_str().as_bytes());
+    let host = host.or_else(|| headers.get(header::HOST).map(header::HeaderValue::as_bytes));
+    let of_origin = [&b"http://"[..], b"https://"].iter().find_map(|scheme| origin.as_bytes().strip_prefix(*scheme));
+    if headers.get_all(header::ORIGIN).iter().count() == 1 && of_origin.is_some() && of_origin == host {
+        return Ok(());
+    }
+    Err(Problem::forbidden("the form was sent by a page of another site; nothing was done"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_of_one_caller_and_one_process() {
+        let (key, other) = (FormKey([1; 32]), FormKey([2; 32]));
+        let (dana, eve) = (Caller::named("dana"), Caller::named("eve"));
+        let shown = token(Some(&key), &dana);
+        assert_eq!(shown.len(), 64);
+        assert!(check(Some(&key), &dana, &shown).is_ok());
+        assert!(check(Some(&key), &eve, &shown).is_err());
+        assert!(check(Some(&other), &dana, &shown).is_err());
+        assert!(check(Some(&key), &dana, "").is_err());
+        assert!(check(None, &dana, "").is_err() && check(None, &dana, &shown).is_err());
+    }
+
+    #[test]
+    fn an_origin_is_that_of_the_server() {
+        let sent = |origins: &[&str]| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, "127.0.0.1:9090".parse().unwrap());
+            for origin in origins {
+                headers.append(header::ORIGIN, origin.parse().unwrap());
+            }
+            same_origin(&headers, &Uri::from_static("/x")).is_ok()
+        };
+        assert!(sent(&[]) && sent(&["http://127.0.0.1:9090"]) && sent(&["https://127.0.0.1:9090"]));
+        for other in
+            ["null", "", "http://127.0.0.1:9091", "http://localhost:9090", "http://attacker.example", "127.0.0.1:9090"]
+        {
+            assert!(!sent(&[other]), "{other}");
+        }
+        assert!(!sent(&["http://127.0.0.1:9090", "http://attacker.example"]));
+    }
+}

@@ -1,0 +1,5 @@
+//! Replicas that exchange facts over a board in memory.
+
+mod board;
+mod model;
+mod scenarios;

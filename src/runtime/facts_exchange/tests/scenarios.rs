@@ -1,0 +1,150 @@
+//! Single situations.
+
+use std::time::Duration;
+
+use super::board::{Replica, World};
+use crate::runtime::limits::{FACTS_DEAD, FACTS_STALE};
+
+/// Ticks all in turn, three times.
+async fn settle(world: &World, replicas: &mut [&mut Replica]) {
+    for _ in 0..3 {
+        for replica in &mut *replicas {
+            replica.tick(world).await;
+        }
+    }
+}
+
+/// Lets the others notice that a replica is gone.
+async fn bury(world: &World, replicas: &mut [&mut Replica]) {
+    settle(world, replicas).await;
+    world.time.pass(FACTS_DEAD);
+    settle(world, replicas).await;
+}
+
+fn authors(world: &World) -> Vec<String> {
+    let mut authors: Vec<String> = world.rows.lock().rows.keys().map(|(author, _)| author.clone()).collect();
+    authors.dedup();
+    authors
+}
+
+#[tokio::test]
+async fn every_replica_shows_the_sum_and_the_latest_of_all() {
+    let world = World::new(&[100, 0]);
+    let (mut a, mut b) = (world.start("a"), world.start("b"));
+    a.receive(0, 2, &world);
+    world.time.pass(Duration::from_secs(1));
+    b.receive(0, 3, &world);
+    b.reject(0, "no signature", &world);
+    assert_eq!((a.shown(), b.shown()), (vec![100, 0], vec![100, 0]), "nothing is known yet");
+    settle(&world, &mut [&mut a, &mut b]).await;
+    assert_eq!((a.shown(), b.shown()), (vec![105, 0], vec![105, 0]));
+    let (of_a, of_b) = (a.endpoints[0].read(), b.endpoints[0].read());
+    assert_eq!(of_a, of_b);
+    assert_eq!(of_a.last_received, of_b.last_rejection.as_ref().map(|rejection| rejection.time));
+    assert_eq!(of_a.last_rejection.map(|rejection| rejection.message).as_deref(), Some("no signature"));
+    b.receive(1, 1, &world);
+    assert_eq!(b.shown(), [105, 1], "its own counts are shown at once");
+}
+
+#[tokio::test]
+async fn counts_survive_the_end_of_all_replicas() {
+    let mut world = World::new(&[100]);
+    let (mut a, mut b) = (world.start("a"), world.start("b"));
+    settle(&world, &mut [&mut a, &mut b]).await;
+    (a.receive(0, 2, &world), b.receive(0, 3, &world));
+    settle(&world, &mut [&mut a, &mut b]).await;
+    world.write_statuses(&a);
+    (world.leave(&a), world.leave(&b));
+    drop((a, b));
+    let mut c = world.start("c");
+    c.receive(0, 1, &world);
+    settle(&world, &mut [&mut c]).await;
+    assert_eq!(c.shown(), [106]);
+    bury(&world, &mut [&mut c]).await;
+    assert_eq!(c.shown(), [106]);
+    assert_eq!(authors(&world), ["_total", "c"], "rows of dead replicas are removed");
+}
+
+#[tokio::test]
+async fn a_paused_replica_that_was_added_to_the_total_counts_on() {
+    let world = World::new(&[0]);
+    let (mut a, mut b) = (world.start("a"), world.start("b"));
+    b.receive(0, 5, &world);
+    settle(&world, &mut [&mut a, &mut b]).await;
+    world.leave(&b);
+    bury(&world, &mut [&mut a]).await;
+    b.receive(0, 2, &world);
+    assert_eq!((a.shown(), b.shown()), (vec![5], vec![7]));
+    settle(&world, &mut [&mut b, &mut a]).await;
+    assert_eq!((a.shown(), b.shown()), (vec![7], vec![7]));
+    // It was away for so long that nothing tells what became of its rows.
+    bury(&world, &mut [&mut a]).await;
+    world.time.pass(3 * FACTS_STALE);
+    settle(&world, &mut [&mut a]).await;
+    b.receive(0, 1, &world);
+    settle(&world, &mut [&mut b, &mut a]).await;
+    settle(&world, &mut [&mut b, &mut a]).await;
+    assert_eq!((a.shown(), b.shown()), (vec![8], vec![8]));
+}
+
+#[tokio::test]
+async fn a_process_of_the_same_name_goes_on_with_the_row() {
+    let mut world = World::new(&[10]);
+    let (mut a, mut b) = (world.start("a"), world.start("b"));
+    b.receive(0, 5, &world);
+    settle(&world, &mut [&mut a, &mut b]).await;
+    world.write_statuses(&a);
+    drop(b);
+    let mut b = world.start("b");
+    b.receive(0, 1, &world);
+    settle(&world, &mut [&mut b, &mut a]).await;
+    assert_eq!((a.shown(), b.shown()), (vec![16], vec![16]));
+}
+
+#[tokio::test]
+async fn an_object_that_is_read_anew_keeps_its_counts() {
+    let mut world = World::new(&[10]);
+    let mut a = world.start("a");
+    settle(&world, &mut [&mut a]).await;
+    a.receive(0, 5, &world);
+    settle(&world, &mut [&mut a]).await;
+    world.write_statuses(&a);
+    world.see(&mut a);
+    a.receive(0, 1, &world);
+    settle(&world, &mut [&mut a]).await;
+    assert_eq!(a.shown(), [16]);
+}
+
+#[tokio::test]
+async fn a_recreated_object_begins_at_zero() {
+    let mut world = World::new(&[10]);
+    let (mut a, mut b) = (world.start("a"), world.start("b"));
+    a.receive(0, 5, &world);
+    settle(&world, &mut [&mut a, &mut b]).await;
+    world.recreate("another");
+    (world.see(&mut a), world.see(&mut b));
+    b.receive(0, 1, &world);
+    settle(&world, &mut [&mut a, &mut b]).await;
+    assert_eq!((a.shown(), b.shown()), (vec![1], vec![1]));
+    // The counts of the earlier object are forgotten after a while.
+    for _ in 0..30 {
+        world.time.pass(FACTS_DEAD);
+        settle(&world, &mut [&mut a, &mut b]).await;
+    }
+    assert_eq!((a.shown(), b.shown()), (vec![1], vec![1]));
+    let stored = world.rows.lock().rows.values().map(|(_, value)| value.clone()).collect::<Vec<_>>();
+    assert!(stored.iter().all(|value| !value.windows(5).any(|part| part == b"\"uid\"")), "{stored:?}");
+}
+
+#[tokio::test]
+async fn many_objects_take_few_rows() {
+    let world = World::new(&[7; 3000]);
+    let mut a = world.start("a");
+    for _ in 0..5 {
+        a.tick(&world).await;
+    }
+    (0..3000).for_each(|endpoint| a.receive(endpoint, 1, &world));
+    a.tick(&world).await;
+    assert!(a.shown().iter().all(|shown| *shown == 8));
+    assert_eq!(world.rows.lock().rows.len(), 2 * 256);
+}
