@@ -233,6 +233,9 @@ grapnel_values::bounds! {
     /// Minimum time between two log lines about the connection to NATS.
     pub const NATS_CONNECTION_REPORT: Duration = Duration::from_secs(2);
 
+    /// How often the streams are compared with what they have to be.
+    pub const NATS_STREAMS_INTERVAL: Duration = Duration::from_secs(10);
+
     /// How often the brokers have to prove that they sync before they acknowledge.
     pub const NATS_PROOF_INTERVAL: Duration = Duration::from_secs(60);
 

@@ -57,6 +57,13 @@ pub(super) enum SetUpError {
     Recreated(String),
 }
 
+impl SetUpError {
+    /// Whether the brokers did not answer, so that nothing is known about the streams.
+    pub(super) fn is_passing(&self) -> bool {
+        matches!(self, Self::Broker(_) | Self::Publish(_) | Self::Stream(StreamError::Request { .. }))
+    }
+}
+
 /// Makes and compares the streams.
 pub(super) async fn set_up(broker: &Broker, layout: &Layout, options: &NatsOptions) -> Result<(), SetUpError> {
     let meta = layout.meta_stream();

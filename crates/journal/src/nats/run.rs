@@ -28,7 +28,7 @@ use crate::{
     AttachedConsumer, Result,
     limits::{
         NATS_CONNECTION_REPORT, NATS_PROOF_AGAIN, NATS_PROOF_INTERVAL, NATS_REPORT_INTERVAL, NATS_REPORT_PARTS,
-        NATS_USAGE_INTERVAL,
+        NATS_STREAMS_INTERVAL, NATS_USAGE_INTERVAL,
     },
 };
 
@@ -41,6 +41,7 @@ pub(super) async fn run(replica: Arc<Replica>, ownership: watch::Sender<Option<A
     let _proof = AbortOnDrop(proof);
     let _connection = AbortOnDrop(tokio::spawn(report_connection(replica.broker.clone())));
     set_up(&replica).await;
+    let _streams = AbortOnDrop(tokio::spawn(watch_streams(Arc::clone(&replica))));
     let registry = Arc::new(BrokerRegistry::new(replica.broker.clone(), replica.layout.clone()));
     let name = replica.options.replica.clone();
     let shards = replica.layout.shards().end;
@@ -77,6 +78,36 @@ async fn set_up(replica: &Replica) {
             }
         }
         tokio::time::sleep(AGAIN).await;
+    }
+}
+
+/// Keeps checking that the streams are as they have to be: one that somebody deletes is made again, and with one that
+/// somebody changes or replaces, events that are accepted could be lost, so none are.
+async fn watch_streams(replica: Arc<Replica>) {
+    let mut told = None;
+    loop {
+        tokio::time::sleep(NATS_STREAMS_INTERVAL).await;
+        match installation::set_up(&replica.broker, &replica.layout, &replica.options).await {
+            Ok(()) => {
+                if told.take().is_some() {
+                    tracing::info!("the NATS streams are as they have to be again");
+                }
+                replica.streams_ready();
+            }
+            // Whoever needs the brokers notices that, and nothing is known about the streams.
+            Err(error) if error.is_passing() => {}
+            Err(error) => {
+                let why = error.to_string();
+                if told.as_ref() != Some(&why) {
+                    tracing::error!(
+                        error = why,
+                        "events are not accepted: the NATS streams are not as they have to be"
+                    );
+                    told = Some(why.clone());
+                }
+                replica.streams_not_ready(why);
+            }
+        }
     }
 }
 

@@ -1,0 +1,171 @@
+//! Two replicas, `a` and `b`, and a receiver that knows which of them sent a request and answers when it is told to.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex},
+};
+
+use grapnel_test_support::{
+    eventually,
+    program::Grapnel,
+    receiver::{Received, Receiver},
+};
+use tokio::sync::watch;
+
+use crate::site::{ENDPOINTS, Site, endpoint, objects};
+
+/// A request: who sent it, to which endpoint's subscription, and the event's id.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Request {
+    pub(crate) replica: String,
+    pub(crate) endpoint: String,
+    pub(crate) id: String,
+}
+
+#[derive(Default)]
+struct Requests {
+    arrived: Vec<Request>,
+    answered: Vec<(Request, u16)>,
+    waiting: BTreeMap<u64, Request>,
+}
+
+/// A request that waits for its answer, or has been given up by its sender.
+struct Waiting {
+    requests: Arc<Mutex<Requests>>,
+    number: u64,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.requests.lock().unwrap().waiting.remove(&self.number);
+    }
+}
+
+/// Brokers, a receiver, and the objects of each replica, which differ only in where they send.
+pub(crate) struct Stage {
+    pub(crate) site: Site,
+    _receiver: Receiver,
+    requests: Arc<Mutex<Requests>>,
+    answers: BTreeMap<&'static str, watch::Sender<Option<u16>>>,
+}
+
+impl Stage {
+    /// Starts brokers and a receiver that answers 200. Each endpoint has one subscription.
+    pub(crate) async fn new() -> Self {
+        Self::at(Site::new().await).await
+    }
+
+    /// The same on running brokers.
+    pub(crate) async fn at(site: Site) -> Self {
+        let requests = Arc::<Mutex<Requests>>::default();
+        let answers: BTreeMap<_, _> = ["a", "b"].map(|name| (name, watch::Sender::new(Some(200)))).into();
+        let (log, told) = (Arc::clone(&requests), answers.clone());
+        let receiver = Receiver::setup().keeping_nothing().script(move |_, request: Received| {
+            let request = read(&request);
+            let mut answer = told[request.replica.as_str()].subscribe();
+            let number = {
+                let mut log = log.lock().unwrap();
+                log.arrived.push(request.clone());
+                let number = log.arrived.len() as u64;
+                log.waiting.insert(number, request.clone());
+                number
+            };
+            let waiting = Waiting { requests: Arc::clone(&log), number };
+            async move {
+                let status = answer.wait_for(Option::is_some).await.unwrap().unwrap();
+                waiting.requests.lock().unwrap().answered.push((request, status));
+                status
+            }
+        });
+        let receiver = receiver.await;
+        for name in answers.keys() {
+            site.objects(name, &objects(&format!("{}/{name}", receiver.url), &["all"]));
+        }
+        Self { site, _receiver: receiver, requests, answers }
+    }
+
+    /// Starts a replica.
+    pub(crate) async fn replica(&self, name: &str) -> Grapnel {
+        self.site.replica(&self.site.file(name)).await
+    }
+
+    /// The address of the first broker.
+    pub(crate) fn address(&self) -> String {
+        self.site.brokers.urls()[0].trim_start_matches("nats://").to_owned()
+    }
+
+    /// Sets how requests of a replica are answered: with a status, or not before another is set.
+    pub(crate) fn answer(&self, name: &str, status: Option<u16>) {
+        self.answers[name].send_replace(status);
+    }
+
+    /// Every request so far.
+    pub(crate) fn arrived(&self) -> Vec<Request> {
+        self.requests.lock().unwrap().arrived.clone()
+    }
+
+    /// Requests of a replica that wait for their answer.
+    pub(crate) fn waiting(&self, name: &str) -> BTreeSet<Request> {
+        let requests = self.requests.lock().unwrap();
+        requests.waiting.values().filter(|request| request.replica == name).cloned().collect()
+    }
+
+    /// Sends one event with this id to each endpoint through a replica.
+    pub(crate) async fn send(&self, through: &Grapnel, id: &str) {
+        for number in 0..ENDPOINTS {
+            let path = format!("/default/{}", endpoint(number));
+            let body = format!(r#"{{"id":"{id}"}}"#);
+            eventually("an event that is accepted", async || {
+                let (status, answer) = through.post(&path, &[], body.as_bytes()).await;
+                if status == 200 { Ok(()) } else { Err(answer) }
+            })
+            .await;
+        }
+    }
+
+    /// Sends one event to each endpoint, at once. Each has to be refused with 503 and a time after which to try again.
+    pub(crate) async fn refused(&self, through: &Grapnel, id: &str) {
+        let refusals = (0..ENDPOINTS).map(|number| async move {
+            let body = format!(r#"{{"id":"{id}"}}"#);
+            let answer = through.try_post(&format!("/default/{}", endpoint(number)), &[], body).await.unwrap();
+            let (status, delay) = (answer.status().as_u16(), answer.headers().contains_key("retry-after"));
+            let text = answer.text().await.unwrap();
+            let known = ["unavailable", "not_ready"].iter().any(|code| text.contains(code));
+            assert!(status == 503 && delay && known, "{status}, Retry-After: {delay}, {text}");
+        });
+        futures_util::future::join_all(refusals).await;
+    }
+
+    /// Waits until the event of each endpoint with this id has been taken. Returns by whom first.
+    pub(crate) async fn taken(&self, id: &str) -> BTreeMap<String, String> {
+        eventually(&format!("every delivery of {id}"), async || {
+            let requests = self.requests.lock().unwrap();
+            let taken = requests.answered.iter().filter(|(request, status)| request.id == id && *status == 200);
+            let by: BTreeMap<String, String> =
+                taken.rev().map(|(request, _)| (request.endpoint.clone(), request.replica.clone())).collect();
+            if by.len() == ENDPOINTS { Ok(by) } else { Err(by) }
+        })
+        .await
+    }
+
+    /// Waits until both replicas deliver. Returns the endpoints that `a` delivers.
+    pub(crate) async fn shared(&self, through: &Grapnel) -> BTreeSet<String> {
+        let mut round = 0;
+        eventually("two replicas that share the endpoints", async || {
+            round += 1;
+            let id = format!("shared-{round}-{}", self.arrived().len());
+            self.send(through, &id).await;
+            let by = self.taken(&id).await;
+            let of_a: BTreeSet<String> =
+                by.iter().filter(|(_, by)| *by == "a").map(|(endpoint, _)| endpoint.clone()).collect();
+            if (1..ENDPOINTS).contains(&of_a.len()) { Ok(of_a) } else { Err(by) }
+        })
+        .await
+    }
+}
+
+fn read(request: &Received) -> Request {
+    let path: Vec<&str> = request.path.trim_start_matches('/').split('/').collect();
+    let id = request.header("webhook-id").to_owned();
+    Request { replica: path[0].to_owned(), endpoint: path[1].to_owned(), id }
+}

@@ -1,0 +1,117 @@
+//! The shards of a replica that ends, dies or is paused go to another one.
+
+use std::{collections::BTreeSet, time::Instant};
+
+use grapnel_test_support::{eventually, program::Grapnel};
+use serde_json::Value;
+
+use crate::{
+    site::{ENDPOINTS, IN_FLIGHT},
+    stage::Stage,
+};
+
+/// Events for each endpoint.
+const EVENTS: usize = 10;
+
+/// A replica that is told to stop hands its shards over. Those of one that is killed are taken over when their leases have
+/// expired.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_replica_delivers_when_one_ends_or_dies() {
+    let stage = Stage::new().await;
+    let (a, b) = (stage.replica("a").await, stage.replica("b").await);
+    let of_a = stage.shared(&b).await;
+    a.send_signal("TERM");
+    let begun = Instant::now();
+    stage.send(&b, "after-the-end").await;
+    let by = stage.taken("after-the-end").await;
+    let handed_over = begun.elapsed();
+    eprintln!("{} of {ENDPOINTS} endpoints handed over in {handed_over:?}", of_a.len());
+    let (status, log) = a.ended().await;
+    assert!(status.success(), "{log}");
+    assert!(of_a.iter().any(|endpoint| by[endpoint] == "b"), "{by:?}");
+
+    let a = stage.replica("a").await;
+    let of_a = stage.shared(&b).await;
+    a.kill();
+    let begun = Instant::now();
+    stage.send(&b, "after-the-death").await;
+    let by = stage.taken("after-the-death").await;
+    let taken_over = begun.elapsed();
+    eprintln!("{} of {ENDPOINTS} endpoints taken over in {taken_over:?}", of_a.len());
+    assert!(by.values().all(|by| by == "b"), "{by:?}");
+    assert!(handed_over < taken_over, "a replica that ends in order is not waited for: {handed_over:?} {taken_over:?}");
+}
+
+/// A replica that is paused for longer than its leases last is replaced. When it goes on, it changes nothing that its successor
+/// has decided: what it was refused meanwhile, and would have given up, stays delivered.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_paused_replica_changes_nothing_afterwards() {
+    let stage = Stage::new().await;
+    let (a, b) = (stage.replica("a").await, stage.replica("b").await);
+    stage.shared(&b).await;
+    for name in ["a", "b"] {
+        stage.answer(name, None);
+    }
+    let ids: Vec<String> = (0..EVENTS).map(|number| format!("event-{number}")).collect();
+    for id in &ids {
+        stage.send(&b, id).await;
+    }
+    eventually("all deliveries that may be in flight", async || {
+        let waiting = [stage.waiting("a").len(), stage.waiting("b").len()];
+        if waiting.iter().sum::<usize>() == ENDPOINTS * IN_FLIGHT { Ok(()) } else { Err(waiting) }
+    })
+    .await;
+    let in_flight = stage.waiting("a");
+    assert!(!in_flight.is_empty());
+    a.send_signal("STOP");
+    let before = stage.arrived().len();
+    stage.answer("b", Some(200));
+    for id in &ids {
+        assert!(stage.taken(id).await.values().all(|by| by == "b"));
+    }
+    let settled = deliveries(&b).await;
+    assert!(settled.iter().all(|(_, outcome, _)| outcome == "delivered"), "{settled:?}");
+
+    // It would give up now what it has in flight.
+    stage.answer("a", Some(410));
+    a.send_signal("CONT");
+    eventually("the answers to what was in flight", async || stage.waiting("a").is_empty()).await;
+    stage.answer("a", Some(200));
+    // Its shards come back to it, so everything that it had to say about them has been said.
+    stage.shared(&b).await;
+    let late = stage.arrived().split_off(before);
+    let late: BTreeSet<_> = late.into_iter().filter(|it| it.replica == "a" && ids.contains(&it.id)).collect();
+    eprintln!("{} in flight at the pause, {} sent after it", in_flight.len(), late.len());
+    assert!(late.is_subset(&in_flight), "{late:?} are not in {in_flight:?}");
+    for replica in [&a, &b] {
+        let now: BTreeSet<_> = deliveries(replica).await;
+        assert_eq!(now, settled, "as process {} lists them", replica.pid());
+    }
+}
+
+/// The deliveries of the events of this test at the subscriptions whose endpoints keep settled events: subscription and event, outcome, attempts.
+async fn deliveries(replica: &Grapnel) -> BTreeSet<(String, String, u64)> {
+    let mut all = BTreeSet::new();
+    for number in (0..ENDPOINTS).step_by(2) {
+        let path = format!("/api/v1/namespaces/default/subscriptions/all-{number}/deliveries?limit=500");
+        let items = replica.eventually("the deliveries", async || {
+            let (status, text) = replica.admin(&path).await;
+            if status != 200 {
+                return Err(text);
+            }
+            let page: Value = serde_json::from_str(&text).unwrap();
+            let items = page["items"].as_array().unwrap().clone();
+            // An attempt is settled a moment after its answer.
+            let pending = items.iter().any(|item| item["state"] == "inFlight");
+            if pending { Err(text) } else { Ok(items) }
+        });
+        for item in items.await {
+            let id = item["eventId"].as_str().unwrap();
+            if id.starts_with("event-") {
+                let outcome = item["outcome"].as_str().unwrap().to_owned();
+                all.insert((format!("all-{number} {id}"), outcome, item["attempts"].as_u64().unwrap()));
+            }
+        }
+    }
+    all
+}
