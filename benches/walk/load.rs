@@ -34,7 +34,8 @@ impl Measured {
         Self { time, ends: vec![time; events], latencies: Vec::new() }
     }
 
-    fn of(time: Duration, samples: Vec<(Duration, Duration)>) -> Self {
+    /// A run with the end and the latency of each request.
+    pub(crate) fn of(time: Duration, samples: Vec<(Duration, Duration)>) -> Self {
         let (mut ends, mut latencies): (Vec<_>, Vec<_>) = samples.into_iter().unzip();
         ends.sort_unstable();
         latencies.sort_unstable();

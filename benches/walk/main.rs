@@ -8,9 +8,13 @@
 //! | `fanout` | ingest while `--subscriptions` subscriptions of one endpoint deliver |
 //! | `objects` | `--objects` endpoints and as many subscriptions: start, memory, idle CPU, time of a change |
 //! | `growth` | `--events` events (3,000,000 by default): rate, disk, restart after SIGKILL, SIGTERM |
+//! | `nats-ingest` | ingest on three NATS brokers that sync what they store, against a plain publish loop on them |
+//! | `nats-through` | the same as `through` on the brokers, at 500 requests a second |
+//! | `nats-failover` | two replicas: the longest wait of a sender while a replica or the leading broker is killed |
+//! | `nats-objects` | two replicas with 1,000 objects, and with `--objects`: start, memory, idle CPU |
 //!
 //! All but `growth` run by default. Servers are processes of their own and share this machine with the load and the
-//! receiver, which come from this process. Grapnel is used by its command line only.
+//! receiver, which come from this process; so do the NATS brokers. Grapnel is used by its command line only.
 //!
 //! `cargo bench --bench walk -- [SCENARIO...] [--events N] [--connections N] [--in-flight N] [--subscriptions N]
 //! [--objects N] [--seconds N] [--rate N] [--program PATH] [--log FILTER]`
@@ -23,6 +27,7 @@ mod growth;
 mod ingest;
 mod load;
 mod manifest;
+mod nats;
 mod objects;
 mod payload;
 mod process;
@@ -38,7 +43,18 @@ const BODY_BYTES: usize = 1536;
 const SECRET: &str = "bench-secret-of-a-decent-length";
 /// How long a scenario waits for anything before the run ends with an error.
 const PATIENCE: Duration = Duration::from_secs(600);
-const SCENARIOS: [&str; 6] = ["ingest", "delivery", "through", "fanout", "objects", "growth"];
+const SCENARIOS: [&str; 10] = [
+    "ingest",
+    "delivery",
+    "through",
+    "fanout",
+    "objects",
+    "growth",
+    "nats-ingest",
+    "nats-through",
+    "nats-failover",
+    "nats-objects",
+];
 
 /// What to measure, and how much of it.
 struct Options {
@@ -116,6 +132,10 @@ async fn run(options: Options) {
             "through" => through::run(&options).await,
             "fanout" => fanout::run(&options).await,
             "objects" => objects::run(&options).await,
+            "nats-ingest" => nats::ingest::run(&options).await,
+            "nats-through" => nats::through::run(&options).await,
+            "nats-failover" => nats::failover::run(&options).await,
+            "nats-objects" => nats::objects::run(&options).await,
             _ => growth::run(&options).await,
         }
     }

@@ -3,6 +3,7 @@
 use grapnel_test_support::directory;
 use std::{
     fs,
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -16,18 +17,7 @@ const CHANGES: usize = 11;
 pub(crate) async fn run(options: &Options) {
     let directory = directory::temporary();
     let manifests = directory.path().join("manifests");
-    fs::create_dir(&manifests).unwrap();
-    manifest::write(&manifests.join("secret.yaml"), &manifest::secret());
-    let files = options.objects.div_ceil(PER_FILE);
-    for file in 0..files {
-        let numbers = file * PER_FILE..((file + 1) * PER_FILE).min(options.objects);
-        let pair = |number| {
-            let (inward, outward) = (format!("in-{number}"), format!("out-{number}"));
-            manifest::endpoint(&inward, false)
-                + &manifest::subscription(&outward, &inward, "http://127.0.0.1:9/", 16, false)
-        };
-        manifest::write(&manifests.join(format!("{file}.yaml")), &numbers.map(pair).collect::<String>());
-    }
+    let files = write(&manifests, options.objects, "http://127.0.0.1:9/");
     // Otherwise the files are so young that a reader may not trust their times.
     tokio::time::sleep(Duration::from_secs(3)).await;
     let server = Server::grapnel(options, &manifests, &directory.path().join("data"));
@@ -68,4 +58,21 @@ pub(crate) async fn run(options: &Options) {
     report::figure("a change is live after (longest)", report::time(times[CHANGES - 1]));
     report::figure("resident after", report::mebibytes(server.resident()));
     report::figure("SIGTERM takes", report::time(server.terminate()));
+}
+
+/// Writes so many endpoints, each with a subscription to the same URL, into a new directory, and returns the number of
+/// files.
+pub(crate) fn write(manifests: &Path, objects: usize, url: &str) -> usize {
+    fs::create_dir(manifests).unwrap();
+    manifest::write(&manifests.join("secret.yaml"), &manifest::secret());
+    let files = objects.div_ceil(PER_FILE);
+    for file in 0..files {
+        let numbers = file * PER_FILE..((file + 1) * PER_FILE).min(objects);
+        let pair = |number| {
+            let (inward, outward) = (format!("in-{number}"), format!("out-{number}"));
+            manifest::endpoint(&inward, false) + &manifest::subscription(&outward, &inward, url, 16, false)
+        };
+        manifest::write(&manifests.join(format!("{file}.yaml")), &numbers.map(pair).collect::<String>());
+    }
+    files
 }

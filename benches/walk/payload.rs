@@ -28,12 +28,23 @@ impl Payloads {
         &self.0[number % BODIES].0
     }
 
-    /// Writes a request with the event id `name-number`.
+    /// One of the bodies, and its signature.
+    pub(crate) fn signed(&self, number: usize) -> (&[u8], &str) {
+        let (body, signature) = &self.0[number % BODIES];
+        (body, signature)
+    }
+
+    /// Writes a request to the endpoint `bench` with the event id `name-number`.
     pub(crate) fn request(&self, to: &mut Vec<u8>, name: &str, number: usize) {
+        self.request_to(to, "bench", name, number);
+    }
+
+    /// The same to another endpoint.
+    pub(crate) fn request_to(&self, to: &mut Vec<u8>, endpoint: &str, name: &str, number: usize) {
         let (body, signature) = &self.0[number % BODIES];
         to.clear();
         let head = format!(
-            "POST /default/bench HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
+            "POST /default/{endpoint} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
              x-webhook-signature: {signature}\r\nx-event-id: {name}-{number}\r\n\r\n",
             body.len()
         );

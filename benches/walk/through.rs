@@ -2,6 +2,8 @@
 
 use grapnel_test_support::directory;
 use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -17,44 +19,55 @@ use crate::{
 };
 
 pub(crate) async fn run(options: &Options) {
-    let payloads = Arc::new(Payloads::new());
-    report::head("ingest and delivery at once", &[]);
-    let events = options.events();
-    {
+    let start = async |receiver: SocketAddr| {
         let directory = directory::temporary();
-        let receiver = Receiver::start(0).await;
-        let server = start(options, directory.path(), &receiver);
-        let start = Instant::now();
-        let ingest =
-            closed_loop(server.address, &payloads, options.connections, Until::Events(events), "through").await;
-        receiver.wait(events).await;
-        let whole = Measured::plain(events, start.elapsed());
-        report::rate("ingest", &ingest, &[]);
-        report::rate("from the first request to the last arrival", &whole, &[]);
-        report::figure("resident after", report::mebibytes(server.resident()));
-    }
+        let manifest = write(options, directory.path(), receiver);
+        let server = Server::grapnel(options, &manifest, &directory.path().join("data"));
+        (server, directory)
+    };
+    report::head("ingest and delivery at once", &[]);
+    whole_way(options, options.events(), start).await;
+    lag(options, options.rate, start).await;
+}
 
-    let directory = directory::temporary();
+/// Measures how fast events go in and out. `start` starts Grapnel with one subscription to the receiver at an address,
+/// and returns it with what has to live as long.
+pub(crate) async fn whole_way<T>(options: &Options, events: usize, start: impl AsyncFn(SocketAddr) -> (Server, T)) {
+    let payloads = Arc::new(Payloads::new());
+    let receiver = Receiver::start(0).await;
+    let (server, _kept) = start(receiver.address).await;
+    let start = Instant::now();
+    let ingest = closed_loop(server.address, &payloads, options.connections, Until::Events(events), "through").await;
+    receiver.wait(events).await;
+    let whole = Measured::plain(events, start.elapsed());
+    report::rate("ingest", &ingest, &[]);
+    report::rate("from the first request to the last arrival", &whole, &[]);
+    report::figure("resident after", report::mebibytes(server.resident()));
+}
+
+/// Measures the time from a request to the arrival of its event, at so many requests a second.
+pub(crate) async fn lag<T>(options: &Options, rate: usize, start: impl AsyncFn(SocketAddr) -> (Server, T)) {
+    let payloads = Arc::new(Payloads::new());
     let time = Duration::from_secs(options.seconds);
-    let receiver = Receiver::start(options.rate * options.seconds as usize * 2).await;
-    let server = start(options, directory.path(), &receiver);
+    let receiver = Receiver::start(rate * options.seconds as usize * 2).await;
+    let (server, _kept) = start(receiver.address).await;
     let arrivals = Arc::clone(receiver.arrivals());
     let sent = move |number| arrivals.sent(number);
     let before = server.cpu();
-    let load = (options.rate, time);
-    let ingest = fixed_rate(server.address, &payloads, options.connections, load, "fixed", sent).await;
+    let ingest = fixed_rate(server.address, &payloads, options.connections, (rate, time), "fixed", sent).await;
     receiver.wait(ingest.count()).await;
     let cpu = server.cpu() - before;
     let latencies = receiver.arrivals().latencies();
     let at = |part| report::milliseconds(report::quantile(&latencies, part));
-    report::rate(&format!("at {} requests a second: answers", options.rate), &ingest, &[]);
+    report::rate(&format!("at {rate} requests a second: answers"), &ingest, &[]);
     println!("{:<44} {:>9} {:>9} {:>9}", "at that rate: from request to arrival", "", at(0.5), at(0.99));
     report::figure("CPU at that rate", format!("{:.0} %", cpu.as_secs_f64() / ingest.time.as_secs_f64() * 100.0));
 }
 
-fn start(options: &Options, directory: &std::path::Path, receiver: &Receiver) -> Server {
+/// Writes the manifest of an endpoint with one subscription to the receiver.
+pub(crate) fn write(options: &Options, directory: &Path, receiver: SocketAddr) -> PathBuf {
     let manifest = directory.join("bench.yaml");
-    let one = Subscriptions { count: 1, receiver: receiver.address, in_flight: options.in_flight, suspended: false };
+    let one = Subscriptions { count: 1, receiver, in_flight: options.in_flight, suspended: false };
     manifest::write(&manifest, &manifest::bench(&one));
-    Server::grapnel(options, &manifest, &directory.join("data"))
+    manifest
 }

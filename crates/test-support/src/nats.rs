@@ -110,6 +110,11 @@ impl NatsCluster {
         self.nodes.len()
     }
 
+    /// The process of a broker that runs.
+    pub fn pid(&self, node: usize) -> u32 {
+        self.nodes[node].process.as_ref().expect("it runs").id()
+    }
+
     /// The name of a broker, with which the brokers name the leader of a stream.
     pub fn name(&self, node: usize) -> String {
         format!("n{node}")
@@ -200,8 +205,7 @@ impl NatsCluster {
     }
 
     fn signal(&self, node: usize, signal: &str) {
-        let process = self.nodes[node].process.as_ref().expect("it runs");
-        let pid = process.id().to_string();
+        let pid = self.pid(node).to_string();
         assert!(Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());
     }
 }
