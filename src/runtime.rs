@@ -442,7 +442,6 @@ async fn start(
         sweep.await;
         Ok(())
     });
-    let is_shared = board.is_some();
     if let Some(board) = board {
         let (snapshots, objects, clock) = (snapshots.clone(), objects.clone(), Arc::clone(&clock));
         let exchange = FactsExchange::new(board, journal.tenure(), snapshots, objects, clock, facts_interval);
@@ -455,7 +454,7 @@ async fn start(
     let overview = Overview::new(options.compile.clone(), scheme, webhooks, !options.await_sync);
     let later = (deferred || options.await_sync).then(|| overview.clone());
     supervisor.spawn("align", async move {
-        rollout::run(candidates, consumers, live, views, serving, later, is_shared, stop).await;
+        rollout::run(candidates, consumers, live, views, serving, later, stop).await;
         Ok(())
     });
 

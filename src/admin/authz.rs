@@ -168,11 +168,17 @@ pub(super) fn one(verb: Verb, resource: Resource, params: &RawPathParams) -> Res
     Ok(vec![Ask { verb, resource, namespace: param("namespace")?, name: param("name")? }])
 }
 
-/// Objects of all kinds, in one namespace if the query names it.
+/// Endpoints and subscriptions, in one namespace if the query names it. Replays are left out of the response for those who
+/// may not list them: see [`replays`].
 pub(super) fn objects(uri: &Uri) -> Result<Vec<Ask>, Problem> {
     let namespace: Option<Box<str>> = Query::parse(uri, Operation::ListObjects)?.get("namespace").map(Box::from);
     let list = |resource| Ask { verb: Verb::List, resource, namespace: namespace.clone(), name: None };
-    Ok([Resource::Endpoints, Resource::Subscriptions, Resource::Replays].map(list).into())
+    Ok([Resource::Endpoints, Resource::Subscriptions].map(list).into())
+}
+
+/// Replays, in all namespaces or in one.
+pub(super) fn replays(namespace: Option<&str>) -> Ask {
+    Ask { verb: Verb::List, resource: Resource::Replays, namespace: namespace.map(Box::from), name: None }
 }
 
 /// Lets a request pass if its token allows all required accesses. Returns the token and its user.
@@ -258,7 +264,7 @@ mod tests {
         assert!(asks.iter().all(|ask| ask.verb == Verb::List && ask.namespace.is_none() && ask.name.is_none()));
         assert_eq!(
             asks.iter().map(|ask| ask.resource).collect::<Vec<_>>(),
-            [Resource::Endpoints, Resource::Subscriptions, Resource::Replays]
+            [Resource::Endpoints, Resource::Subscriptions]
         );
         let asks = objects(&Uri::from_static("/api/v1/objects?namespace=shop")).unwrap();
         assert!(asks.iter().all(|ask| ask.namespace.as_deref() == Some("shop")));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
-    extract::{RawPathParams, State},
+    extract::{Extension, RawPathParams, State},
     http::Uri,
     response::Response,
 };
@@ -11,6 +11,7 @@ use grapnel_api::{DeliveryMode, Incarnation, ObjectKey};
 
 use super::{
     Shared,
+    authn::Caller,
     authz::{self, Ask},
     contract::{CircuitName, EndpointItem, ObjectItem, Operation, Page, ReplayItem, Sending, SubscriptionItem},
     query::Query,
@@ -24,16 +25,23 @@ pub(super) fn asks(_: &RawPathParams, uri: &Uri) -> Result<Vec<Ask>, Problem> {
 }
 
 /// `GET /api/v1/objects`
-pub(super) async fn list(State(shared): State<Arc<Shared>>, uri: Uri) -> Result<Response, Problem> {
+pub(super) async fn list(
+    State(shared): State<Arc<Shared>>,
+    Extension(caller): Extension<Caller>,
+    uri: Uri,
+) -> Result<Response, Problem> {
     let query = Query::parse(&uri, Operation::ListObjects)?;
-    Ok(response::ok(&Page { items: items(&shared, query.get("namespace")), next: None }))
+    Ok(response::ok(&Page { items: items(&shared, &caller, query.get("namespace")).await, next: None }))
 }
 
-/// All objects, or those of one namespace.
-pub(super) fn items(shared: &Shared, namespace: Option<&str>) -> Vec<ObjectItem> {
+/// All objects, or those of one namespace. Replays only if the caller may list them.
+pub(super) async fn items(shared: &Shared, caller: &Caller, namespace: Option<&str>) -> Vec<ObjectItem> {
     let now = shared.admin.clock.now();
     let views = Arc::clone(&shared.admin.objects.borrow());
-    let wanted = views.iter().filter(|view| namespace.is_none_or(|namespace| *view.key.namespace == *namespace));
+    let is_wanted = |view: &ObjectView| namespace.is_none_or(|namespace| *view.key.namespace == *namespace);
+    let has_replays = views.iter().any(|view| view.kind == ObjectKind::Replay && is_wanted(view));
+    let shows_replays = has_replays && shared.may(caller, &authz::replays(namespace)).await;
+    let wanted = views.iter().filter(|view| is_wanted(view) && (shows_replays || view.kind != ObjectKind::Replay));
     wanted.map(|view| item(shared, view, now)).collect()
 }
 

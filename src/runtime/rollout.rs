@@ -17,8 +17,7 @@ use crate::{
 };
 
 /// Follows `candidates` until `shutdown`. If the journal cannot attach the new consumers, the live configuration stays,
-/// and the attempt is repeated. The first complete configuration is logged, unless that has been done. `is_shared` says
-/// whether other replicas count requests too.
+/// and the attempt is repeated. The first complete configuration is logged, unless that has been done.
 pub(super) async fn run(
     mut candidates: watch::Receiver<Published>,
     mut consumers: Consumers,
@@ -26,7 +25,6 @@ pub(super) async fn run(
     views: watch::Sender<Arc<Vec<ObjectView>>>,
     serving: HealthReporter,
     mut overview: Option<Overview>,
-    is_shared: bool,
     shutdown: CancellationToken,
 ) {
     let mut tidied = Instant::now();
@@ -63,7 +61,7 @@ pub(super) async fn run(
         if let Some(overview) = overview.take_if(|_| synced) {
             overview.log(&published.snapshot);
         }
-        if is_shared {
+        if consumers.is_shared() {
             facts_exchange::share(&published);
         }
         live.send_replace(published.snapshot);

@@ -193,6 +193,7 @@ async fn namespaces_without_the_right_to_write_statuses_delay_no_others() {
     grapnel.eventually("a refusal in each namespace", each_is_refused).await;
     // What is new in a namespace whose statuses are written is written, and the refused ones are tried seldom.
     let before = outcomes(&grapnel, "failed").await;
+    let since = std::time::Instant::now();
     for namespace in &fine {
         namespace.apply(&shop::endpoint("late")).await;
         namespace.until_ready("WebhookEndpoint", "late").await;
@@ -200,7 +201,9 @@ async fn namespaces_without_the_right_to_write_statuses_delay_no_others() {
     // The proof of an absence takes time.
     tokio::time::sleep(std::time::Duration::from_secs(10)).await;
     let failed = outcomes(&grapnel, "failed").await;
-    assert!(failed - before <= 10.0, "{} tries in refused namespaces", failed - before);
+    // As many as the schedule allows in its first minute, for each minute.
+    let minutes = since.elapsed().as_secs() / 60 + 1;
+    assert!(failed - before <= (30 * minutes) as f64, "{} tries in {minutes} minutes", failed - before);
     assert!(before <= (NAMESPACES * 4) as f64, "{before} tries at first");
 
     for namespace in &refused {

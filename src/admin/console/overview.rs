@@ -36,10 +36,10 @@ pub(super) const PARAMETERS: &[&str] = &["namespace", "page"];
 
 /// `GET /`
 pub(super) async fn show(State(shared): State<Arc<Shared>>, Extension(caller): Extension<Caller>, uri: Uri) -> Shown {
-    Shown(overview(&shared, &caller, &uri).map(Page::respond))
+    Shown(overview(&shared, &caller, &uri).await.map(Page::respond))
 }
 
-fn overview<'a>(shared: &Shared, caller: &'a Caller, uri: &Uri) -> Result<Page<'a>, Problem> {
+async fn overview<'a>(shared: &Shared, caller: &'a Caller, uri: &Uri) -> Result<Page<'a>, Problem> {
     let query = Query::of_page(uri, PARAMETERS)?;
     let namespace = query.get("namespace");
     let page = match query.get("page") {
@@ -52,7 +52,7 @@ fn overview<'a>(shared: &Shared, caller: &'a Caller, uri: &Uri) -> Result<Page<'
     };
     let now = shared.admin.clock.now();
     let (mut endpoints, mut subscriptions, mut replays) = (Vec::new(), Vec::new(), Vec::new());
-    for item in objects::items(shared, namespace) {
+    for item in objects::items(shared, caller, namespace).await {
         match item {
             ObjectItem::Endpoint(item) => endpoints.push((Health::of(&item.status.conditions), item)),
             ObjectItem::Subscription(item) => subscriptions.push((Health::of(&item.status.conditions), item)),

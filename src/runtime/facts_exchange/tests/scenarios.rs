@@ -56,10 +56,12 @@ async fn counts_survive_the_end_of_all_replicas() {
     let mut world = World::new(&[100]);
     let (mut a, mut b) = (world.start("a"), world.start("b"));
     settle(&world, &mut [&mut a, &mut b]).await;
-    (a.receive(0, 2, &world), b.receive(0, 3, &world));
+    a.receive(0, 2, &world);
+    b.receive(0, 3, &world);
     settle(&world, &mut [&mut a, &mut b]).await;
     world.write_statuses(&a);
-    (world.leave(&a), world.leave(&b));
+    world.leave(&a);
+    world.leave(&b);
     drop((a, b));
     let mut c = world.start("c");
     c.receive(0, 1, &world);
@@ -147,7 +149,8 @@ async fn a_recreated_object_begins_at_zero() {
     a.receive(0, 5, &world);
     settle(&world, &mut [&mut a, &mut b]).await;
     world.recreate("another");
-    (world.see(&mut a), world.see(&mut b));
+    world.see(&mut a);
+    world.see(&mut b);
     b.receive(0, 1, &world);
     settle(&world, &mut [&mut a, &mut b]).await;
     assert_eq!((a.shown(), b.shown()), (vec![1], vec![1]));
