@@ -179,7 +179,8 @@ impl Ledger {
                 let (revision, written) = (stored.revision, stored.row.counts.clone());
                 OwnRow { revision, written, ..OwnRow::default() }
             }
-            None if is_mine && (is_contained || own.is_lost) => {
+            // Written rows are in the view until they are removed, and that is done only with what the total contains.
+            None if own.revision != 0 || is_mine && (is_contained || own.is_lost) => {
                 // Of a write whose result is not known, it is assumed that it was stored: nothing counts twice.
                 self.folded(&own.attempted.unwrap_or(own.written));
                 OwnRow::default()
