@@ -10,10 +10,13 @@ use futures_util::StreamExt;
 use tokio::{
     sync::watch,
     task::{JoinHandle, JoinSet},
+    time::Instant,
 };
 
 use super::{
-    NatsOptions, installation,
+    NatsOptions,
+    broker::{Broker, ConnectionState},
+    installation,
     layout::Shard,
     owner,
     ownership::{Held, Ownership, Tenancy, Timings},
@@ -24,7 +27,10 @@ use super::{
 };
 use crate::{
     AttachedConsumer, Result,
-    limits::{NATS_PROOF_AGAIN, NATS_PROOF_INTERVAL, NATS_REPORT_INTERVAL, NATS_REPORT_PARTS, NATS_STREAMS_INTERVAL, NATS_USAGE_INTERVAL},
+    limits::{
+        NATS_PROOF_AGAIN, NATS_PROOF_INTERVAL, NATS_REPORT_INTERVAL, NATS_REPORT_PARTS, NATS_STREAMS_INTERVAL,
+        NATS_USAGE_INTERVAL, REGISTRY_LOG_INTERVAL,
+    },
 };
 
 /// The pause after a failed attempt to set up the streams or to load a shard.
@@ -34,6 +40,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub(super) async fn run(replica: Arc<Replica>, ownership: watch::Sender<Option<Arc<Ownership>>>) {
     let proof = tokio::spawn(watch_proof(Arc::clone(&replica)));
     let _proof = AbortOnDrop(proof);
+    let _connection = AbortOnDrop(tokio::spawn(watch_connection(replica.broker.clone())));
     set_up(&replica).await;
     let _streams = AbortOnDrop(tokio::spawn(watch_streams(Arc::clone(&replica))));
     let registry = Arc::new(BrokerRegistry::new(replica.broker.clone(), replica.layout.clone()));
@@ -75,6 +82,34 @@ async fn set_up(replica: &Replica) {
     }
 }
 
+/// Logs when the servers are lost and found, and why they cannot be reached: a reason at most once in
+/// [`REGISTRY_LOG_INTERVAL`], as long as the attempts fail.
+async fn watch_connection(broker: Broker) {
+    let mut state = broker.state();
+    let mut told: Option<(String, Instant)> = None;
+    loop {
+        let now = state.borrow_and_update().clone();
+        match now {
+            ConnectionState::Connected => {
+                told = None;
+                tracing::info!("connected to the NATS servers");
+            }
+            ConnectionState::Disconnected(reason) => {
+                let known =
+                    told.as_ref().is_some_and(|(told, at)| *told == reason && at.elapsed() < REGISTRY_LOG_INTERVAL);
+                if !known {
+                    tracing::warn!(reason, "not connected to the NATS servers; trying again");
+                    told = Some((reason, Instant::now()));
+                }
+            }
+            ConnectionState::Closed => return,
+        }
+        if state.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
 /// Keeps checking that the streams are as they have to be: one that somebody deletes is made again, and with one that
 /// somebody changes or replaces, events that are accepted could be lost, so none are.
 async fn watch_streams(replica: Arc<Replica>) {
@@ -93,7 +128,10 @@ async fn watch_streams(replica: Arc<Replica>) {
             Err(error) => {
                 let why = error.to_string();
                 if told.as_ref() != Some(&why) {
-                    tracing::error!(error = why, "events are not accepted: the NATS streams are not as they have to be");
+                    tracing::error!(
+                        error = why,
+                        "events are not accepted: the NATS streams are not as they have to be"
+                    );
                     told = Some(why.clone());
                 }
                 replica.streams_not_ready(why);

@@ -23,9 +23,9 @@ mod stream;
 mod tests;
 
 #[cfg(test)]
-pub(crate) use self::{connection::ConnectionState, read::Batch};
+pub(crate) use self::read::Batch;
 pub(crate) use self::{
-    connection::{Broker, BrokerOptions, ConnectError},
+    connection::{Broker, BrokerOptions, ConnectError, ConnectionState},
     core::Subscription,
     error::{BrokerError, PublishError},
     message::{Expected, Message, Publication},
