@@ -21,7 +21,7 @@ use std::{
 use futures_util::future::BoxFuture;
 use grapnel_api::Ordering;
 use grapnel_delivery::breaker::Permit;
-use grapnel_journal::{JournalError, Sequence, Settlement, SkipReason};
+use grapnel_journal::{JournalError, Sequence, Settlement, SkipReason, Tenure};
 use jiff::Timestamp;
 use tokio::{
     sync::watch,
@@ -57,6 +57,7 @@ struct InFlight {
 /// Delivers the events of one subscription until its configuration's sender is dropped.
 pub(super) struct Worker {
     context: Arc<Context>,
+    tenure: watch::Receiver<Tenure>,
     config: watch::Receiver<Arc<Subscription>>,
     subscription: Arc<Subscription>,
     /// Claimed deliveries to be sent, in order.
@@ -94,6 +95,7 @@ impl Worker {
     pub(super) fn new(context: Arc<Context>, mut config: watch::Receiver<Arc<Subscription>>) -> Self {
         let subscription = Arc::clone(&config.borrow_and_update());
         Self {
+            tenure: context.journal.tenure(),
             context,
             config,
             admission: DeliveryAdmission::new(settings(&subscription)),
@@ -240,6 +242,10 @@ impl Worker {
         while let Some(next) = self.waiting.front() {
             let shadowed = self.shadow.covers(next.sequence());
             let (load, rate) = (self.load(), self.subscription.rate_limit.as_ref().filter(|_| !shadowed));
+            // A process that was paused may have lost its tenure and not have noticed yet.
+            if !self.tenure.borrow().serves(&self.subscription.endpoint.key) {
+                return;
+            }
             let decision = self.admission.decide(load, now, || rate.map_or(Ok(()), |rate| rate.try_acquire()));
             let AttemptDecision::Start(permit) = decision else { return };
             let Some(claimed) = self.waiting.pop_front() else { return };

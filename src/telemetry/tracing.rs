@@ -18,9 +18,8 @@ pub enum LogFormat {
 const DEFAULT_FILTER: &str = "info";
 
 /// Modules of which only warnings or errors are logged, unless `RUST_LOG` names them more specifically. The first two log
-/// every host that is called, and the host of a target may be secret (`urlFrom`). The third repeats a missing right with
-/// every try; `controller::api_access` reports it once. The last reports every attempt to connect, twice a second; the
-/// journal reports what changes.
+/// every host that is called, and the host of a target may be secret (`urlFrom`). The others repeat an error with every
+/// try, the last twice a second; `controller::api_access` and the journal report it once.
 const DISCREET: [&str; 4] = ["hyper_util::client=warn", "rustls=warn", "kube_runtime::watcher=error", "async_nats=off"];
 
 /// Starts logging to standard error. `RUST_LOG` is the filter; if it is not set or invalid, the filter is `info`.

@@ -129,18 +129,23 @@ pub(crate) async fn dead_letters(replica: &Grapnel, number: usize) -> BTreeSet<E
 
 /// Reads a whole list: the sequence of each item and its id.
 async fn list(replica: &Grapnel, path: &str, id: impl Fn(&Value) -> Option<String>) -> Vec<(u64, String)> {
+    let items = items(replica, path).await;
+    items.iter().map(|item| (item["sequence"].as_u64().unwrap(), id(item).unwrap_or_default())).collect()
+}
+
+/// Reads the items of a whole list of the admin API, oldest first.
+pub(crate) async fn items(replica: &Grapnel, path: &str) -> Vec<Value> {
     let (mut all, mut after) = (Vec::new(), "0".to_owned());
     let join = if path.contains('?') { '&' } else { '?' };
     loop {
-        let path = format!("{path}{join}limit=500&after={after}");
+        let path = format!("{path}{join}limit=500&order=asc&after={after}");
         // While a shard moves, its lists are not there.
         let page = replica.eventually(&path, async || {
             let (status, text) = replica.admin(&path).await;
             if status == 200 { Ok(serde_json::from_str::<Value>(&text).unwrap()) } else { Err(text) }
         });
         let page = page.await;
-        let items = page["items"].as_array().unwrap_or_else(|| panic!("{path}: {page}"));
-        all.extend(items.iter().map(|item| (item["sequence"].as_u64().unwrap(), id(item).unwrap_or_default())));
+        all.extend(page["items"].as_array().unwrap_or_else(|| panic!("{path}: {page}")).iter().cloned());
         match page["continue"].as_str() {
             Some(next) => next.clone_into(&mut after),
             None => return all,

@@ -169,7 +169,7 @@ impl Replicas {
     }
 
     async fn begin(&mut self, place: usize, senders: &Senders) {
-        let grapnel = start(self.arguments.clone()).await;
+        let grapnel = start(self.arguments.clone(), None).await;
         ready(&grapnel).await;
         senders.set(place, Some(&grapnel.webhooks));
         self.running[place] = Some(grapnel);

@@ -6,7 +6,7 @@ use grapnel_test_support::{eventually, nats::NatsSettings};
 
 use crate::{
     proxy::{Mode, Proxy},
-    site::{Site, ready, start},
+    site::{Site, ready},
     stage::Stage,
 };
 
@@ -41,7 +41,7 @@ async fn a_lost_quorum_refuses_events_until_it_is_back() {
 async fn a_slow_broker_is_waited_for_within_bounds() {
     let stage = Stage::at(Site::single(NatsSettings { sync_always: true, ..NatsSettings::default() }).await).await;
     let proxy = Proxy::start(&stage.address()).await;
-    let a = start(stage.site.arguments(&stage.site.file("a"), &proxy.url())).await;
+    let a = stage.start("a", &proxy.url(), &[]).await;
     ready(&a).await;
     proxy.set(Mode::After(Duration::from_millis(200)));
     stage.send(&a, "slow").await;
@@ -60,7 +60,7 @@ async fn a_slow_broker_is_waited_for_within_bounds() {
 async fn a_replica_that_is_cut_off_accepts_nothing() {
     let stage = Stage::at(Site::single(NatsSettings { sync_always: true, ..NatsSettings::default() }).await).await;
     let proxy = Proxy::start(&stage.address()).await;
-    let a = start(stage.site.arguments(&stage.site.file("a"), &proxy.url())).await;
+    let a = stage.start("a", &proxy.url(), &[]).await;
     ready(&a).await;
     let b = stage.replica("b").await;
     stage.shared(&b).await;

@@ -70,13 +70,6 @@ impl Site {
         arguments.extend(self.arguments.iter().cloned());
         arguments
     }
-
-    /// Starts a replica with the objects of a file, and returns when it serves.
-    pub(crate) async fn replica(&self, objects: &std::path::Path) -> Grapnel {
-        let replica = start(self.arguments(objects, &self.brokers.url())).await;
-        ready(&replica).await;
-        replica
-    }
 }
 
 /// Waits until a replica is ready.
@@ -89,11 +82,11 @@ pub(crate) async fn ready(replica: &Grapnel) {
         .await;
 }
 
-/// Starts a replica, and returns when it serves: the wait for its first lines holds up no other task.
-pub(crate) async fn start(arguments: Vec<String>) -> Grapnel {
+/// Starts a replica, and returns when it answers: the wait for its first lines holds up no other task.
+pub(crate) async fn start(arguments: Vec<String>, name: Option<String>) -> Grapnel {
     let started = tokio::task::spawn_blocking(move || {
         let mut command = program::command();
-        command.args(arguments);
+        command.args(arguments).envs(name.map(|name| ("POD_NAME", name)));
         Grapnel::try_start(command)
     });
     started.await.unwrap().unwrap_or_else(|log| panic!("it ended before it served:\n{log}"))

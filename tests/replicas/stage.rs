@@ -3,16 +3,20 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use grapnel_test_support::{
-    eventually,
+    eventually, eventually_every,
     program::Grapnel,
     receiver::{Received, Receiver},
 };
 use tokio::sync::watch;
 
-use crate::site::{ENDPOINTS, Site, endpoint, objects};
+use crate::site::{ENDPOINTS, Site, endpoint, objects, ready, start};
+
+/// Time between two rounds of events: a shard moves at most every half second.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// A request: who sent it, to which endpoint's subscription, and the event's id.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,6 +51,8 @@ pub(crate) struct Stage {
     _receiver: Receiver,
     requests: Arc<Mutex<Requests>>,
     answers: BTreeMap<&'static str, watch::Sender<Option<u16>>>,
+    /// How many replicas of each name were started.
+    started: Mutex<BTreeMap<&'static str, usize>>,
 }
 
 impl Stage {
@@ -81,12 +87,25 @@ impl Stage {
         for name in answers.keys() {
             site.objects(name, &objects(&format!("{}/{name}", receiver.url), &["all"]));
         }
-        Self { site, _receiver: receiver, requests, answers }
+        Self { site, _receiver: receiver, requests, answers, started: Mutex::default() }
     }
 
-    /// Starts a replica.
-    pub(crate) async fn replica(&self, name: &str) -> Grapnel {
-        self.site.replica(&self.site.file(name)).await
+    /// Starts a replica, and returns when it is ready.
+    pub(crate) async fn replica(&self, name: &'static str) -> Grapnel {
+        let replica = self.start(name, &self.site.brokers.url(), &[]).await;
+        ready(&replica).await;
+        replica
+    }
+
+    /// Starts a replica that reaches the brokers at `url`, with more arguments, and returns when it answers. Which shards
+    /// it is to own follows from its name; the first and the second of both share the endpoints.
+    pub(crate) async fn start(&self, name: &'static str, url: &str, more: &[&str]) -> Grapnel {
+        let before = self.started.lock().unwrap().entry(name).or_insert(0_usize).to_owned();
+        self.started.lock().unwrap().insert(name, before + 1);
+        let unique = if before == 0 { name.to_owned() } else { format!("{name}-{before}") };
+        let mut arguments = self.site.arguments(&self.site.file(name), url);
+        arguments.extend(more.iter().map(|argument| (*argument).to_owned()));
+        start(arguments, Some(unique)).await
     }
 
     /// The address of the first broker.
@@ -151,7 +170,7 @@ impl Stage {
     /// Waits until both replicas deliver. Returns the endpoints that `a` delivers.
     pub(crate) async fn shared(&self, through: &Grapnel) -> BTreeSet<String> {
         let mut round = 0;
-        eventually("two replicas that share the endpoints", async || {
+        eventually_every(PAUSE, "two replicas that share the endpoints", async || {
             round += 1;
             let id = format!("shared-{round}-{}", self.arrived().len());
             self.send(through, &id).await;

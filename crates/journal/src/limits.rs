@@ -230,9 +230,6 @@ grapnel_values::bounds! {
     /// How often a replica adds up what the namespaces keep in its own shards.
     pub const NATS_USAGE_INTERVAL: Duration = Duration::from_secs(1);
 
-    /// Minimum time between two log lines about the connection to NATS.
-    pub const NATS_CONNECTION_REPORT: Duration = Duration::from_secs(2);
-
     /// How often the streams are compared with what they have to be.
     pub const NATS_STREAMS_INTERVAL: Duration = Duration::from_secs(10);
 

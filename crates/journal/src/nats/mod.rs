@@ -189,10 +189,32 @@ impl NatsJournal {
 
     /// Returns why a consumer is not found: it is not attached, or nothing is known yet.
     fn unknown(&self, consumer: &Incarnation) -> JournalError {
-        match self.replica.check_running() {
-            Ok(()) => JournalError::UnknownConsumer(consumer.key.clone()),
-            Err(error) => error,
+        if let Err(error) = self.replica.check_running() {
+            return error;
         }
+        if self.knows_all() {
+            return JournalError::UnknownConsumer(consumer.key.clone());
+        }
+        // It may be in a shard that moves.
+        JournalError::Unavailable("the owner of a shard has not reported yet".into())
+    }
+
+    /// Returns why events of a consumer cannot be claimed or settled here.
+    fn not_here(&self, consumer: &Incarnation) -> JournalError {
+        let key = &consumer.key;
+        match self.replica.check_running() {
+            // What was claimed before the shard moved must not be settled when it is back.
+            Ok(()) if self.replica.reports.consumer(key).is_some() || !self.knows_all() => {
+                JournalError::Moved(key.clone())
+            }
+            _ => self.unknown(consumer),
+        }
+    }
+
+    /// Returns whether the consumers of every shard are known.
+    fn knows_all(&self) -> bool {
+        let is_known = |shard| self.replica.owned(shard).is_some() || self.replica.reports.knows(shard);
+        self.replica.layout.shards().all(is_known)
     }
 }
 
@@ -266,7 +288,7 @@ impl Journal for NatsJournal {
             Some(owned) => owned.claim(consumer, claim).await,
             // Another replica delivers its events.
             None if self.replica.reports.consumer(&consumer.key).is_some() => Ok(Claimed::default()),
-            None => Err(self.unknown(consumer)),
+            None => Err(self.not_here(consumer)),
         }
     }
 
@@ -284,10 +306,7 @@ impl Journal for NatsJournal {
     async fn settle(&self, consumer: &Incarnation, settlements: Vec<(Sequence, Settlement)>) -> Result<()> {
         match self.replica.shard_of_consumer(&consumer.key) {
             Some(owned) => owned.settle(consumer, settlements).await,
-            None if self.replica.reports.consumer(&consumer.key).is_some() => {
-                Err(JournalError::Moved(consumer.key.clone()))
-            }
-            None => Err(self.unknown(consumer)),
+            None => Err(self.not_here(consumer)),
         }
     }
 

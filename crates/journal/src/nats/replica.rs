@@ -138,11 +138,14 @@ impl Replica {
         self.publish_tenure();
     }
 
+    /// Publishes the shards that this replica owns. The tenure ends with the lease, also before this is called again: a
+    /// process that was paused finds out before it sends anything.
     fn publish_tenure(&self) {
-        let epochs: HashMap<Shard, u64> =
-            self.owned.read().values().map(|owned| (owned.shard, owned.epoch())).collect();
+        let owned = self.owned.read().clone();
         let layout = self.layout.clone();
-        self.tenure.send_replace(Tenure::of(move |endpoint| epochs.get(&layout.shard_of(endpoint)).copied()));
+        self.tenure.send_replace(Tenure::of(move |endpoint| {
+            owned.get(&layout.shard_of(endpoint)).filter(|owned| owned.serves()).map(|owned| owned.epoch())
+        }));
     }
 
     /// Returns the owned shard of a consumer of this name.

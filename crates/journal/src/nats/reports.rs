@@ -1,6 +1,6 @@
 //! What the owners of other shards reported last.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use grapnel_api::{Incarnation, ObjectKey};
 use parking_lot::RwLock;
@@ -16,6 +16,8 @@ pub(super) struct Reports {
 
 #[derive(Default)]
 struct Inner {
+    /// The shards that have been reported since this replica lost them or began.
+    known: HashSet<Shard>,
     consumers: HashMap<ObjectKey, (Shard, AttachedConsumer, Progress)>,
     endpoints: HashMap<ObjectKey, (Shard, Incarnation, EndpointUsage)>,
 }
@@ -25,6 +27,7 @@ impl Reports {
     pub(super) fn set(&self, shard: Shard, parts: Vec<Report>) {
         let mut inner = self.inner.write();
         inner.forget(shard);
+        inner.known.insert(shard);
         for part in parts {
             for row in part.consumers {
                 let consumer = Incarnation::from(row.consumer);
@@ -38,6 +41,11 @@ impl Reports {
                 inner.endpoints.insert(endpoint.key.clone(), (shard, endpoint, usage));
             }
         }
+    }
+
+    /// Returns whether a shard has been reported.
+    pub(super) fn knows(&self, shard: Shard) -> bool {
+        self.inner.read().known.contains(&shard)
     }
 
     /// Forgets a shard that this replica owns now.
@@ -85,6 +93,7 @@ impl Reports {
 
 impl Inner {
     fn forget(&mut self, shard: Shard) {
+        self.known.remove(&shard);
         self.consumers.retain(|_, (of, ..)| *of != shard);
         self.endpoints.retain(|_, (of, ..)| *of != shard);
     }

@@ -10,6 +10,7 @@ use futures_util::StreamExt;
 use tokio::{
     sync::watch,
     task::{JoinHandle, JoinSet},
+    time::Instant,
 };
 
 use super::{
@@ -27,8 +28,8 @@ use super::{
 use crate::{
     AttachedConsumer, Result,
     limits::{
-        NATS_CONNECTION_REPORT, NATS_PROOF_AGAIN, NATS_PROOF_INTERVAL, NATS_REPORT_INTERVAL, NATS_REPORT_PARTS,
-        NATS_STREAMS_INTERVAL, NATS_USAGE_INTERVAL,
+        NATS_PROOF_AGAIN, NATS_PROOF_INTERVAL, NATS_REPORT_INTERVAL, NATS_REPORT_PARTS, NATS_STREAMS_INTERVAL,
+        NATS_USAGE_INTERVAL, REGISTRY_LOG_INTERVAL,
     },
 };
 
@@ -39,7 +40,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub(super) async fn run(replica: Arc<Replica>, ownership: watch::Sender<Option<Arc<Ownership>>>) {
     let proof = tokio::spawn(watch_proof(Arc::clone(&replica)));
     let _proof = AbortOnDrop(proof);
-    let _connection = AbortOnDrop(tokio::spawn(report_connection(replica.broker.clone())));
+    let _connection = AbortOnDrop(tokio::spawn(watch_connection(replica.broker.clone())));
     set_up(&replica).await;
     let _streams = AbortOnDrop(tokio::spawn(watch_streams(Arc::clone(&replica))));
     let registry = Arc::new(BrokerRegistry::new(replica.broker.clone(), replica.layout.clone()));
@@ -78,6 +79,34 @@ async fn set_up(replica: &Replica) {
             }
         }
         tokio::time::sleep(AGAIN).await;
+    }
+}
+
+/// Logs when the servers are lost and found, and why they cannot be reached: a reason at most once in
+/// [`REGISTRY_LOG_INTERVAL`], as long as the attempts fail.
+async fn watch_connection(broker: Broker) {
+    let mut state = broker.state();
+    let mut told: Option<(String, Instant)> = None;
+    loop {
+        let now = state.borrow_and_update().clone();
+        match now {
+            ConnectionState::Connected => {
+                told = None;
+                tracing::info!("connected to the NATS servers");
+            }
+            ConnectionState::Disconnected(reason) => {
+                let known =
+                    told.as_ref().is_some_and(|(told, at)| *told == reason && at.elapsed() < REGISTRY_LOG_INTERVAL);
+                if !known {
+                    tracing::warn!(reason, "not connected to the NATS servers; trying again");
+                    told = Some((reason, Instant::now()));
+                }
+            }
+            ConnectionState::Closed => return,
+        }
+        if state.changed().await.is_err() {
+            return;
+        }
     }
 }
 
@@ -178,30 +207,6 @@ async fn serve_shard(replica: Arc<Replica>, ownership: Arc<Ownership>, shard: Sh
     drop(tasks);
     tracing::info!(shard, "this replica no longer delivers the events of the shard");
     ownership.give_back(shard).await;
-}
-
-/// Logs when the connection to the brokers breaks and is back.
-async fn report_connection(broker: Broker) {
-    let mut state = broker.state();
-    let mut told = None;
-    loop {
-        // What changes meanwhile and is over is not told.
-        tokio::time::sleep(NATS_CONNECTION_REPORT).await;
-        let now = state.borrow_and_update().clone();
-        if told.as_ref() != Some(&now) {
-            match &now {
-                ConnectionState::Connected => tracing::info!("connected to NATS"),
-                ConnectionState::Disconnected(reason) => {
-                    tracing::warn!(reason, "not connected to NATS; it is tried until that succeeds");
-                }
-                ConnectionState::Closed => return,
-            }
-            told = Some(now);
-        }
-        if state.changed().await.is_err() {
-            return;
-        }
-    }
 }
 
 /// Keeps checking that the brokers sync before they acknowledge.

@@ -80,7 +80,7 @@ pub(crate) enum StreamError {
         differences: Vec<String>,
     },
     /// It could not be created, grown or looked at.
-    #[error("stream {stream}")]
+    #[error("stream {stream}: {source}")]
     Request {
         /// Its name.
         stream: String,
