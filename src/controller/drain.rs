@@ -203,7 +203,8 @@ impl Drain {
 
     /// Whether the journal has events of a subscription that are not settled.
     fn has_unsettled(&self, subscription: &Incarnation) -> bool {
-        let Some(progress) = self.journal.progress(subscription) else { return false };
+        // Of a journal that several replicas share, nothing may be known yet.
+        let Some(progress) = self.journal.progress(subscription) else { return self.journal.is_shared() };
         progress.pending + progress.in_flight + progress.retrying > 0
     }
 

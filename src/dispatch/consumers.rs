@@ -103,6 +103,12 @@ impl Consumers {
             return Ok(());
         }
         self.present_anew().await?;
+        // What the journal has lost, such as a stream that somebody deleted, is attached again.
+        let present = self.present.as_ref();
+        self.attached.retain(|key, attachment| {
+            present.and_then(|present| present.get(key)).is_some_and(|known| known.consumer.uid == attachment.uid)
+        });
+        self.attach(snapshot).await?;
         self.detach(snapshot).await
     }
 

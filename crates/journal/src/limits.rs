@@ -219,7 +219,7 @@ grapnel_values::bounds! {
     pub const NATS_REQUESTS: usize = 64;
 
     /// Maximum number of consumers and of endpoints in one part of a report.
-    pub const NATS_REPORT_ROWS: usize = 1000;
+    pub const NATS_REPORT_ROWS: usize = 250;
 
     /// Maximum number of parts of a report.
     pub const NATS_REPORT_PARTS: usize = 1000;

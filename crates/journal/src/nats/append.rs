@@ -184,15 +184,20 @@ async fn store_one(replica: &Replica, shard: Shard, mut events: Vec<Outgoing>) -
     let appended = loop {
         match replica.broker.publish(&event.publication, NATS_PUBLISH_TRY).await {
             Ok(sequence) => break stored(replica, shard, &event, sequence).await,
-            Err(PublishError::WrongLast(last)) => match look_at(replica, shard, &event, last).await? {
-                Found::Own(sequence) => break stored(replica, shard, &event, sequence).await,
-                Found::Duplicate(sequence) => break Appended::Duplicate(sequence),
-                Found::Free(last) => event.publication.expected = Some(Expected::LastOnSubject(last)),
+            Err(PublishError::WrongLast(last)) => match look_at(replica, shard, &event, last).await {
+                Ok(Found::Own(sequence)) => break stored(replica, shard, &event, sequence).await,
+                Ok(Found::Duplicate(sequence)) => break Appended::Duplicate(sequence),
+                Ok(Found::Free(last)) => event.publication.expected = Some(Expected::LastOnSubject(last)),
+                // The next attempt meets it again.
+                Err(error) => attempts.after(error).await?,
             },
             // Another one with this id is on its way and not durable yet: not a duplicate before it is.
             Err(PublishError::InFlight) => attempts.again("an event with the same id is being stored").await?,
             Err(PublishError::Busy(_)) => attempts.again("the NATS servers are busy").await?,
-            Err(PublishError::Full(_)) => make_room_for(replica, shard, std::slice::from_ref(&event)).await?,
+            Err(PublishError::Full(_)) => {
+                make_room_for(replica, shard, std::slice::from_ref(&event)).await?;
+                attempts.again("the NATS stream is full").await?;
+            }
             Err(error) => {
                 event.uncertain = true;
                 attempts.after(from_publish(error)).await?;
@@ -213,12 +218,15 @@ async fn store_one(replica: &Replica, shard: Shard, mut events: Vec<Outgoing>) -
 
 /// Stores several events of one endpoint atomically, apart from duplicates.
 async fn store_batch(replica: &Replica, shard: Shard, mut events: Vec<Outgoing>) -> Result<Vec<(Outgoing, Appended)>> {
-    let _permit = replica.batches.acquire().await.map_err(|_| JournalError::Closed)?;
     let mut attempts = Attempts::begin();
     let mut answers = Vec::with_capacity(events.len());
     while !events.is_empty() {
         let publications: Vec<_> = events.iter().map(|event| event.publication.clone()).collect();
-        match replica.broker.publish_batch(&publications, NATS_PUBLISH_TRY).await {
+        let published = {
+            let _permit = replica.batches.acquire().await.map_err(|_| JournalError::Closed)?;
+            replica.broker.publish_batch(&publications, NATS_PUBLISH_TRY).await
+        };
+        match published {
             Ok(last) => {
                 // The messages of a batch follow one another.
                 let first = last.saturating_sub(events.len() as u64 - 1);
@@ -229,14 +237,23 @@ async fn store_batch(replica: &Replica, shard: Shard, mut events: Vec<Outgoing>)
             }
             Err(PublishError::WrongLast(_) | PublishError::InFlight) => {
                 attempts.again("events with the same ids are being stored").await?;
-                answers.extend(settle_known(replica, shard, &mut events).await?);
+                match settle_known(replica, shard, &mut events).await {
+                    Ok(known) => answers.extend(known),
+                    Err(error) => attempts.after(error).await?,
+                }
             }
             Err(PublishError::Busy(_)) => attempts.again("the NATS servers are busy").await?,
-            Err(PublishError::Full(_)) => make_room_for(replica, shard, &events).await?,
+            Err(PublishError::Full(_)) => {
+                make_room_for(replica, shard, &events).await?;
+                attempts.again("the NATS stream is full").await?;
+            }
             Err(error) => {
                 events.iter_mut().for_each(|event| event.uncertain = true);
                 attempts.after(from_publish(error)).await?;
-                answers.extend(settle_known(replica, shard, &mut events).await?);
+                match settle_known(replica, shard, &mut events).await {
+                    Ok(known) => answers.extend(known),
+                    Err(error) => attempts.after(error).await?,
+                }
             }
         }
     }

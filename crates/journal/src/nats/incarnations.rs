@@ -57,8 +57,9 @@ impl Incarnations {
 
     /// Returns whether this object has the name at present.
     pub(super) async fn is_current(&self, broker: &Broker, layout: &Layout, endpoint: &Incarnation) -> Result<bool> {
-        if let Some(known) = self.knows(endpoint) {
-            return Ok(known);
+        // What was an earlier object to this replica may have become the current one.
+        if self.knows(endpoint) == Some(true) {
+            return Ok(true);
         }
         let Some((row, _)) = read(broker, layout, &endpoint.key).await? else { return Ok(false) };
         let current = *row.uid == *endpoint.uid;

@@ -117,15 +117,20 @@ async fn ensure(
     match found {
         Some(found) if found.created == *before => Ok(broker.ensure_stream(&config).await?.created),
         Some(found) if found.config.first_sequence == config.first_sequence => Err(SetUpError::Recreated(config.name)),
-        // Another replica has made it again a moment ago.
-        Some(found) => Ok(found.created),
+        // Another replica has made it again a moment ago, after all sequences of the one that is lost.
+        Some(found) if found.config.first_sequence >= sequences_until(before) => Ok(found.created),
+        Some(_) => Err(SetUpError::Recreated(config.name)),
         None => {
-            let now = u64::try_from(Timestamp::now().as_second()).unwrap_or_default();
-            config.first_sequence = now.saturating_mul(SEQUENCES_PER_SECOND);
+            config.first_sequence = sequences_until(&Timestamp::now());
             tracing::error!(stream = config.name, "the stream is missing and is made again: what it held is lost");
             Ok(broker.ensure_stream(&config).await?.created)
         }
     }
+}
+
+/// Returns a sequence that no stream has reached at this time.
+fn sequences_until(time: &Timestamp) -> u64 {
+    u64::try_from(time.as_second()).unwrap_or_default().saturating_mul(SEQUENCES_PER_SECOND)
 }
 
 fn meta_config(layout: &Layout, options: &NatsOptions) -> StreamConfig {

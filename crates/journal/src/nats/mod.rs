@@ -168,10 +168,22 @@ impl NatsJournal {
 
     /// Asks the owner of the shard that the consumer belongs to, if that is another replica.
     async fn ask_about(&self, consumer: &Incarnation, request: Request) -> Result<Answer> {
-        let Some((shard, ..)) = self.replica.reports.consumer(&consumer.key) else {
-            return Err(self.unknown(consumer));
-        };
+        let shard = self.reported_shard(consumer).await?;
         peer::ask(&self.replica, shard, &request).await
+    }
+
+    /// Returns the shard of another replica that the consumer belongs to.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError::UnknownConsumer`] only if every shard has been asked.
+    async fn reported_shard(&self, consumer: &Incarnation) -> Result<Shard> {
+        if let Some((shard, ..)) = self.replica.reports.consumer(&consumer.key) {
+            return Ok(shard);
+        }
+        // A shard may have moved since the last reports, and then its consumers are not known yet.
+        self.consumers().await?;
+        self.replica.reports.consumer(&consumer.key).map(|(shard, ..)| shard).ok_or_else(|| self.unknown(consumer))
     }
 
     /// Detaches a consumer of a shard.
@@ -369,9 +381,7 @@ impl Journal for NatsJournal {
         let (shard, belonging) = match replica.shard_of_consumer(&consumer.key) {
             Some(owned) => (owned.shard, owned.state().belonging(consumer, sequences)?),
             None => {
-                let Some((shard, ..)) = replica.reports.consumer(&consumer.key) else {
-                    return Err(self.unknown(consumer));
-                };
+                let shard = self.reported_shard(consumer).await?;
                 let request = Request::Belonging { consumer: consumer.into(), sequences: sequences.to_vec() };
                 match peer::ask(replica, shard, &request).await? {
                     Answer::Belonging(belonging) => (shard, belonging),
@@ -411,13 +421,18 @@ impl Journal for NatsJournal {
 
     async fn sweep(&self, retention: Retention, now: Timestamp) -> Result<Swept> {
         self.replica.check_running()?;
-        let mut swept = Swept::default();
+        let (mut swept, mut failed) = (Swept::default(), None);
         for owned in self.replica.all_owned() {
-            let Swept { events, dead_letters } = owned.sweep(retention.clone(), now).await?;
-            swept.events += events;
-            swept.dead_letters += dead_letters;
+            match owned.sweep(retention.clone(), now).await {
+                Ok(Swept { events, dead_letters }) => {
+                    swept.events += events;
+                    swept.dead_letters += dead_letters;
+                }
+                // The other shards are swept nevertheless.
+                Err(error) => failed = failed.or(Some(error)),
+            }
         }
-        Ok(swept)
+        failed.map_or(Ok(swept), Err)
     }
 
     fn tenure(&self) -> watch::Receiver<Tenure> {

@@ -132,9 +132,9 @@ impl Replica {
             let mut all = self.owned.write();
             if all.get(&owned.shard).is_some_and(|current| Arc::ptr_eq(current, owned)) {
                 all.remove(&owned.shard);
+                self.places.write().retain(|_, of| *of != owned.shard);
             }
         }
-        self.places.write().retain(|_, of| *of != owned.shard);
         self.publish_tenure();
     }
 

@@ -173,15 +173,17 @@ impl Drop for Serving<'_> {
 
 /// Takes a shard over and serves it until its tenure ends.
 async fn serve_shard(replica: Arc<Replica>, ownership: Arc<Ownership>, shard: Shard, tenancy: Tenancy) {
-    let owned = loop {
-        let loaded = owner::load(&replica.broker, &replica.layout, shard, &replica.options.replica, tenancy.clone());
-        match loaded.await {
-            Ok(owned) => break owned,
-            Err(error) if tenancy.is_valid() => {
+    let loaded = owner::load(&replica.broker, &replica.layout, shard, &replica.options.replica, tenancy.clone());
+    let owned = match loaded.await {
+        Ok(owned) => owned,
+        Err(error) => {
+            if tenancy.is_valid() {
                 tracing::warn!(shard, %error, "the shard cannot be loaded");
                 tokio::time::sleep(AGAIN).await;
+                // Perhaps another replica can. This one tries again later.
+                ownership.give_back(shard).await;
             }
-            Err(_) => return,
+            return;
         }
     };
     let (wake, requests) = (replica.layout.wake(shard), replica.layout.requests(shard));
@@ -206,7 +208,10 @@ async fn serve_shard(replica: Arc<Replica>, ownership: Arc<Ownership>, shard: Sh
     replica.disown(&owned);
     drop(tasks);
     tracing::info!(shard, "this replica no longer delivers the events of the shard");
-    ownership.give_back(shard).await;
+    // A lease that ran out is nobody's, or that of this replica's next tenure.
+    if tenancy.is_valid() {
+        ownership.give_back(shard).await;
+    }
 }
 
 /// Keeps checking that the brokers sync before they acknowledge.
@@ -229,6 +234,7 @@ async fn watch_proof(replica: Arc<Replica>) {
         let pause = if missing.is_some() { NATS_PROOF_AGAIN } else { NATS_PROOF_INTERVAL };
         replica.proven(missing);
         let mut connection = replica.broker.state();
+        connection.borrow_and_update();
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             // Another server may have joined.

@@ -97,6 +97,8 @@ impl Broker {
         }
         match self.next(scan.stream, scan.next, scan.filter, ReadFrom::Leader).await? {
             None => Ok(last.max(scan.next - 1)),
+            // It came after the scan began.
+            Some(message) if message.sequence > last => Ok(message.sequence - 1),
             Some(_) => Err(BrokerError::Malformed("a replica of the stream lags behind its leader".to_owned())),
         }
     }

@@ -74,7 +74,7 @@ impl Broker {
     }
 
     /// Returns the first message at or after `sequence` whose subject matches.
-    pub(super) async fn next(
+    pub(crate) async fn next(
         &self,
         stream: &str,
         sequence: u64,

@@ -54,7 +54,6 @@ pub(crate) struct StreamInfo {
     /// When it was created. Another time means another stream.
     pub(crate) created: Timestamp,
     /// The sequence of the first message, or the one after the last if there is none.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for people who debug"))]
     pub(crate) first_sequence: u64,
     /// The last sequence ever given.
     pub(crate) last_sequence: u64,

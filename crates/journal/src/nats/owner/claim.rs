@@ -113,7 +113,7 @@ impl OwnedShard {
         drop(events);
         let mut deliveries = Vec::with_capacity(loaded.len());
         let mut damaged = Vec::new();
-        for (taken, event) in guard.taken.drain(..).zip(loaded) {
+        for (taken, event) in guard.taken.iter().copied().zip(loaded) {
             match event {
                 LoadedEvent::Event(event) => {
                     deliveries.push(Delivery { event: Arc::new(event), attempt: taken.flight.attempt });
@@ -125,6 +125,8 @@ impl OwnedShard {
         if !damaged.is_empty() {
             self.bury(guard.consumer, &damaged, now).await?;
         }
+        // From here on the caller has them.
+        guard.taken.clear();
         Ok(deliveries)
     }
 
@@ -201,7 +203,7 @@ impl OwnedShard {
             tokio::select! {
                 () = appended => {}
                 () = changed => {}
-                () = self.ended() => return,
+                () = self.was_ended() => return,
             }
         }
     }

@@ -97,8 +97,11 @@ async fn replay(
     tenancy: &Tenancy,
 ) -> Result<(ShardState, u64)> {
     let (stream, subject) = (layout.state_stream(shard), layout.state(shard));
-    let mut replay = Replay::new();
-    let (mut next, mut bytes) = (1, 0);
+    let info = broker.stream(&stream).await.map_err(from_broker)?;
+    // That of a stream that was made again is not 1.
+    let origin = info.map_or(1, |info| info.config.first_sequence.max(1));
+    let mut replay = Replay::new(origin);
+    let (mut next, mut bytes) = (origin, 0);
     while next <= last {
         if !tenancy.is_valid() {
             return Err(ended());

@@ -85,7 +85,17 @@ impl LogWriter {
                             self.last = next;
                             return Ok(len);
                         }
-                        Ok(_) => return Err(WriteError::Deposed),
+                        Ok(Some(_)) => return Err(WriteError::Deposed),
+                        // Either on its way and not stored yet, or purged by another writer.
+                        Ok(None) => match self.broker.stream(&self.stream).await {
+                            Ok(Some(info)) if info.first_sequence > next && info.last_sequence >= next => {
+                                return Err(WriteError::Deposed);
+                            }
+                            Ok(_) => {}
+                            Err(error) => {
+                                tracing::debug!(%error, stream = self.stream, "the state log cannot be asked for");
+                            }
+                        },
                         Err(error) => tracing::debug!(%error, stream = self.stream, "the state log cannot be read"),
                     }
                 }

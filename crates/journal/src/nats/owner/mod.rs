@@ -129,6 +129,13 @@ impl OwnedShard {
         self.end();
     }
 
+    /// Waits until the end of the tenure was noticed. Without a timer: many wait.
+    async fn was_ended(&self) {
+        let mut ended = self.ended.subscribe();
+        // The sender lives as long as `self`.
+        let _ = ended.wait_for(|ended| *ended).await;
+    }
+
     /// Waits for the end of the tenure.
     pub(super) async fn ended(&self) {
         let mut ended = self.ended.subscribe();

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use super::OwnedShard;
 use crate::{
-    Result, Retention, Swept,
+    JournalError, Result, Retention, Swept,
     limits::{NATS_LOOKUPS, NATS_PUBLISH_TRY, SWEEP_STEP},
     machine::Micros,
     nats::{
@@ -27,13 +27,12 @@ impl OwnedShard {
                 return Ok(swept);
             }
             let step = self.state().sweep(&mut sweep, SWEEP_STEP);
-            if let Err(error) = self.commit(step.changes).await {
-                self.state().abort_removals(&step.remove);
-                return Err(error);
-            }
+            let mut removing = Removing { shard: self, left: step.remove };
+            self.commit(step.changes).await?;
+            let removals = std::mem::take(&mut removing.left);
             swept.dead_letters += step.dead_letters;
-            swept.events += step.remove.len() as u64;
-            self.remove(step.remove, now).await?;
+            swept.events += removals.len() as u64;
+            self.remove(removals, now).await?;
             if !step.more {
                 return Ok(swept);
             }
@@ -45,24 +44,23 @@ impl OwnedShard {
         if removals.is_empty() {
             return Ok(());
         }
-        let results: Vec<_> = removals.into_iter().map(|removal| self.remove_one(removal, now)).collect();
-        let results: Vec<_> = stream::iter(results).buffer_unordered(NATS_LOOKUPS).collect().await;
-        let (mut removed, mut kept, mut failed) = (Vec::new(), Vec::new(), None);
-        for (removal, result) in results {
+        let mut removing = Removing { shard: self, left: removals };
+        let deletions: Vec<_> = removing.left.iter().cloned().map(|removal| self.remove_one(removal, now)).collect();
+        let mut deletions = stream::iter(deletions).buffer_unordered(NATS_LOOKUPS);
+        let (mut removed, mut failed) = (Vec::new(), None);
+        while let Some((removal, result)) = deletions.next().await {
             match result {
-                Ok(()) => removed.push(removal),
-                Err(error) => {
-                    kept.push(removal);
-                    failed = Some(error);
+                Ok(()) => {
+                    removing.left.retain(|left| left.sequence != removal.sequence);
+                    removed.push(removal);
                 }
+                Err(error) => failed = Some(error),
             }
         }
+        drop(deletions);
+        drop(removing);
         removed.sort_unstable_by_key(|removal| removal.sequence);
-        let changes = {
-            let mut state = self.state();
-            state.abort_removals(&kept);
-            state.finish_removals(&removed)
-        };
+        let changes = self.state().finish_removals(&removed);
         {
             let mut recent = self.recent.lock();
             removed.iter().for_each(|removal| recent.remove(removal.sequence));
@@ -76,8 +74,16 @@ impl OwnedShard {
         (removal, result)
     }
 
+    /// Returns an error if the shard may have moved: its next owner decides what is removed.
+    fn check_serves(&self) -> Result<()> {
+        let moved = || JournalError::Unavailable("the shard has moved to another replica".into());
+        if self.serves() { Ok(()) } else { Err(moved()) }
+    }
+
     async fn delete(&self, removal: &Removal, now: Timestamp) -> Result<()> {
         let stream = self.layout.events_stream(self.shard);
+        self.check_serves()?;
+        let mut remembered = None;
         if removal.until > Micros::floor(now) {
             let message = self.broker.get(&stream, removal.sequence, ReadFrom::Leader).await.map_err(from_broker)?;
             if let Some(message) = message
@@ -95,10 +101,34 @@ impl OwnedShard {
                 match self.broker.publish(&tombstone, NATS_PUBLISH_TRY).await {
                     Ok(sequence) => self.passed(sequence),
                     Err(PublishError::WrongLast(_)) => {}
+                    // A full stream takes in nothing: the event makes room first, and its id is unknown for a moment.
+                    Err(PublishError::Full(_)) => remembered = Some(tombstone),
                     Err(error) => return Err(from_publish(error)),
                 }
             }
         }
-        self.broker.delete(&stream, removal.sequence).await.map(|_| ()).map_err(from_broker)
+        self.check_serves()?;
+        self.broker.delete(&stream, removal.sequence).await.map_err(from_broker)?;
+        if let Some(tombstone) = remembered {
+            let tombstone = Publication { expected: Some(Expected::LastOnSubject(0)), ..tombstone };
+            if let Ok(sequence) = self.broker.publish(&tombstone, NATS_PUBLISH_TRY).await {
+                self.passed(sequence);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Events that are being removed. Those that are left when this is dropped stay in the log.
+struct Removing<'a> {
+    shard: &'a OwnedShard,
+    left: Vec<Removal>,
+}
+
+impl Drop for Removing<'_> {
+    fn drop(&mut self) {
+        if !self.left.is_empty() {
+            self.shard.state().abort_removals(&self.left);
+        }
     }
 }

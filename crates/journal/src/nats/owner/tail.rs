@@ -92,16 +92,23 @@ impl OwnedShard {
         }
     }
 
-    /// Lets the index pass sequences up to `known` if the leader has nothing there any more.
+    /// Lets the index pass sequences up to `known` of which the leader has none any more.
     async fn pass_deleted(&self, known: Sequence) -> Result<()> {
-        let stream = self.layout.events_stream(self.shard);
+        let (stream, events) = (self.layout.events_stream(self.shard), self.layout.events(self.shard));
         let tail = self.state().tail();
-        for sequence in tail + 1..=known {
-            let read = self.broker.get(&stream, sequence, ReadFrom::Leader).await;
-            match read.map_err(from_broker)? {
-                Some(message) => self.take(vec![message]),
-                None => self.pass(sequence),
+        // Before the look for a message: what comes after it is not passed.
+        let info = self.broker.stream(&stream).await.map_err(from_broker)?;
+        let last = info.map_or(0, |info| info.last_sequence);
+        let next = self.broker.next(&stream, tail + 1, &events, ReadFrom::Leader).await.map_err(from_broker)?;
+        match next {
+            Some(message) => {
+                self.pass(message.sequence - 1);
+                self.take(vec![message]);
             }
+            None => self.pass(known.min(last)),
+        }
+        if self.state().tail() == tail {
+            tokio::time::sleep(AGAIN).await;
         }
         Ok(())
     }
@@ -116,13 +123,11 @@ impl OwnedShard {
         }
     }
 
-    /// Lets the index pass a sequence that follows the last one.
+    /// Lets the index pass everything up to a sequence.
     fn pass(&self, sequence: Sequence) {
         let tail = {
             let mut state = self.state();
-            if state.tail() + 1 == sequence {
-                state.set_tail(sequence);
-            }
+            state.set_tail(sequence);
             self.index_ahead(&mut state, &mut self.ahead.lock());
             state.tail()
         };

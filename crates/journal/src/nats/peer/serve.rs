@@ -28,6 +28,10 @@ pub(in crate::nats) async fn serve(replica: Arc<Replica>, shard: Arc<OwnedShard>
         let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
         let (replica, shard) = (Arc::clone(&replica), Arc::clone(&shard));
         tokio::spawn(async move {
+            if !shard.serves() {
+                // Its next owner answers, or nobody does.
+                return;
+            }
             let answer = match decode_request(&request.payload) {
                 Ok(request) => answer(&replica, &shard, request).await,
                 Err(error) => Err(error),

@@ -24,6 +24,7 @@ pub(crate) enum ReplayError {
 #[derive(Debug)]
 pub(crate) struct Replay {
     state: ShardState,
+    origin: u64,
     /// The first message, if it is not the first of the log and no checkpoint was complete yet.
     truncated: Option<u64>,
     last: u64,
@@ -42,8 +43,9 @@ struct Checkpoint {
 }
 
 impl Replay {
-    pub(crate) fn new() -> Self {
-        Self { state: ShardState::new(), truncated: None, last: 0, epoch: 0, checkpoint: None }
+    /// Begins the replay of a log whose first message has the sequence `origin`.
+    pub(crate) fn new(origin: u64) -> Self {
+        Self { state: ShardState::new(), origin, truncated: None, last: 0, epoch: 0, checkpoint: None }
     }
 
     /// Adds the record of the message `sequence`, which is greater than those before.
@@ -52,7 +54,7 @@ impl Replay {
     ///
     /// [`ReplayError::Incomplete`] and [`ReplayError::Damaged`].
     pub(crate) fn record(&mut self, sequence: u64, record: Record) -> Result<(), ReplayError> {
-        if self.last == 0 && sequence > 1 {
+        if self.last == 0 && sequence > self.origin {
             self.truncated = Some(sequence);
         }
         self.last = sequence;

@@ -200,7 +200,7 @@ impl Shard {
 
     /// Replays the state log.
     pub(super) fn replay(&self) -> Result<ShardState, ReplayError> {
-        let mut replay = Replay::new();
+        let mut replay = Replay::new(1);
         for (sequence, record) in &self.log {
             replay.record(*sequence, Record::decode(record.clone()).unwrap())?;
         }

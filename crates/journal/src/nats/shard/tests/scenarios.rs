@@ -342,7 +342,7 @@ proptest! {
         // Changes in any order apply to any state.
         let mut shard = Shard::new();
         shard.commit(&changes);
-        let mut replay = Replay::new();
+        let mut replay = Replay::new(1);
         for record in shard.log.values() {
             let _ = replay.record(1, Record::decode(record.clone()).unwrap());
             let mut damaged = record.to_vec();
