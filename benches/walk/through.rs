@@ -23,7 +23,7 @@ pub(crate) async fn run(options: &Options) {
         let directory = directory::temporary();
         let manifest = write(options, directory.path(), receiver);
         let server = Server::grapnel(options, &manifest, &directory.path().join("data"));
-        (server, directory)
+        (directory, server)
     };
     report::head("ingest and delivery at once", &[]);
     whole_way(options, options.events(), start).await;
@@ -31,11 +31,11 @@ pub(crate) async fn run(options: &Options) {
 }
 
 /// Measures how fast events go in and out. `start` starts Grapnel with one subscription to the receiver at an address,
-/// and returns it with what has to live as long.
-pub(crate) async fn whole_way<T>(options: &Options, events: usize, start: impl AsyncFn(SocketAddr) -> (Server, T)) {
+/// and returns what has to live as long, and Grapnel.
+pub(crate) async fn whole_way<T>(options: &Options, events: usize, start: impl AsyncFn(SocketAddr) -> (T, Server)) {
     let payloads = Arc::new(Payloads::new());
     let receiver = Receiver::start(0).await;
-    let (server, _kept) = start(receiver.address).await;
+    let (_kept, server) = start(receiver.address).await;
     let start = Instant::now();
     let ingest = closed_loop(server.address, &payloads, options.connections, Until::Events(events), "through").await;
     receiver.wait(events).await;
@@ -46,11 +46,11 @@ pub(crate) async fn whole_way<T>(options: &Options, events: usize, start: impl A
 }
 
 /// Measures the time from a request to the arrival of its event, at so many requests a second.
-pub(crate) async fn lag<T>(options: &Options, rate: usize, start: impl AsyncFn(SocketAddr) -> (Server, T)) {
+pub(crate) async fn lag<T>(options: &Options, rate: usize, start: impl AsyncFn(SocketAddr) -> (T, Server)) {
     let payloads = Arc::new(Payloads::new());
     let time = Duration::from_secs(options.seconds);
     let receiver = Receiver::start(rate * options.seconds as usize * 2).await;
-    let (server, _kept) = start(receiver.address).await;
+    let (_kept, server) = start(receiver.address).await;
     let arrivals = Arc::clone(receiver.arrivals());
     let sent = move |number| arrivals.sent(number);
     let before = server.cpu();

@@ -18,7 +18,7 @@ pub(crate) async fn run(options: &Options) {
         let manifest = through::write(options, directory.path(), receiver);
         let brokers = Brokers::start().await;
         let server = brokers.replica(options, &manifest).await;
-        (server, (brokers, directory))
+        ((brokers, directory), server)
     };
     report::head("ingest and delivery at once on NATS", &[]);
     through::whole_way(options, options.events.unwrap_or(EVENTS), start).await;
