@@ -248,7 +248,8 @@ pub fn client() -> reqwest::Client {
     PROVIDER.call_once(|| {
         let _ = rustls::crypto::ring::default_provider().install_default();
     });
-    reqwest::Client::builder().no_proxy().build().unwrap()
+    // A connection that waits for its next request may be closed by the server at the moment of that request.
+    reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap()
 }
 
 /// Hexadecimal HMAC-SHA256, made here and not by the code under test.
