@@ -498,7 +498,8 @@ async fn only_one_process_acts_and_the_next_one_continues_where_it_was() {
 
 #[tokio::test]
 async fn a_file_keeps_the_progress_of_what_has_begun() {
-    let directory = tempfile::tempdir().unwrap();
+    let parent = tempfile::tempdir().unwrap();
+    let directory = parent.path().join("created/with/its/parents");
     let mut stage = Stage::new().await;
     stage.append(&["a"], 0).await;
     stage.fail().await;
@@ -507,10 +508,10 @@ async fn a_file_keeps_the_progress_of_what_has_begun() {
         replay("not-begun", dead_letters(), json!({ "suspend": true })),
     ]);
     stage.run().await;
-    let store = FileStore::open(directory.path()).unwrap();
+    let store = FileStore::open(&directory).unwrap();
     assert!(store.recall(&stage.view("again")).is_none());
     assert!(store.keep(&stage.replayer.views()).await);
-    let store = FileStore::open(directory.path()).unwrap();
+    let store = FileStore::open(&directory).unwrap();
     let recalled = store.recall(&stage.view("again")).unwrap();
     assert_eq!(recalled, ReplayReading { hold: None, ..stage.reading("again") });
     assert!(store.recall(&stage.view("not-begun")).is_none());
@@ -519,10 +520,10 @@ async fn a_file_keeps_the_progress_of_what_has_begun() {
     // What is no longer defined is forgotten, at once and for later.
     assert!(store.keep(&[]).await);
     assert!(store.recall(&stage.view("again")).is_none());
-    assert!(FileStore::open(directory.path()).unwrap().recall(&stage.view("again")).is_none());
+    assert!(FileStore::open(&directory).unwrap().recall(&stage.view("again")).is_none());
     for (text, expected) in [("{", "does not have the form"), (r#"{"version":2,"replays":[]}"#, "another version")] {
-        std::fs::write(directory.path().join("replays.json"), text).unwrap();
-        let error = FileStore::open(directory.path()).err().unwrap().to_string();
+        std::fs::write(directory.join("replays.json"), text).unwrap();
+        let error = FileStore::open(&directory).err().unwrap().to_string();
         assert!(error.contains(expected), "{error}");
     }
 }
