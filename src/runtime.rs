@@ -7,6 +7,7 @@
 
 mod background;
 mod facts_exchange;
+mod file_replays;
 mod keys;
 pub mod limits;
 mod otlp_client;
@@ -138,9 +139,17 @@ pub async fn standalone(options: DataPlane, paths: Vec<PathBuf>) -> anyhow::Resu
     let (health, delay) = (Health::new(), options.shutdown_delay);
     let directory = options.journal.directory.clone();
     let mut plane = start(options, metrics, candidates, None, health.clone(), limits::FACTS_INTERVAL).await?;
-    // The journal has created the directory, and no other process uses it.
-    let progress = tokio::task::spawn_blocking(move || FileStore::open(&directory)).await??;
-    plane.replay(Arc::new(progress));
+    if plane.journal.is_shared() {
+        let (objects, stop) = (plane.objects.clone(), plane.supervisor.stage("replays"));
+        plane.supervisor.spawn("replays", async move {
+            file_replays::refuse(objects, stop).await;
+            Ok(())
+        });
+    } else {
+        // No other process uses the directory of an open journal.
+        let progress = tokio::task::spawn_blocking(move || FileStore::open(&directory)).await??;
+        plane.replay(Arc::new(progress));
+    }
     let mut supervisor = plane.supervisor;
     let stop = supervisor.stage("configuration");
     supervisor.spawn("files", async move {

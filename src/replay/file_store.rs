@@ -84,13 +84,14 @@ struct Entry {
 }
 
 impl FileStore {
-    /// Reads the file in this directory, if there is one. Blocks for a moment.
+    /// Reads the file in this directory, if there is one. Creates the directory if need be. Blocks for a moment.
     ///
     /// # Errors
     /// Returns an error if there is a file that cannot be used: to run every replay again would deliver events again.
     pub fn open(directory: &Path) -> Result<Self, FileStoreError> {
         let path = directory.join(NAME);
         let text = || path.display().to_string();
+        fs::create_dir_all(directory).map_err(|source| FileStoreError::Unreadable { path: text(), source })?;
         let mut bytes = Vec::new();
         match File::open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {

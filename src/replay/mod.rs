@@ -15,6 +15,7 @@
 //! Only the process that its [`ProgressStore`] names acts, so that one replica runs a replay at a time. A replay ends when
 //! its object is deleted: nothing more is queued.
 
+mod dead_letters;
 mod file_store;
 pub mod limits;
 mod matching;

@@ -9,7 +9,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use grapnel_api::{Incarnation, Reason, WebhookEndpoint, WebhookReplay, WebhookSubscription};
 use grapnel_journal::{
-    Arrival, Claim, Exchange, Failure, Retention, Settlement, Start, memory::MemoryJournal, testing::validated,
+    Arrival, Claim, DeliveryQuery, Exchange, Failure, RedeliveryStep, Retention, Selection, Settlement, Start,
+    memory::MemoryJournal, testing::validated,
 };
 use grapnel_values::clock::ManualClock;
 use jiff::Timestamp;
@@ -352,9 +353,40 @@ async fn a_restart_continues_and_queues_nothing_twice() {
         assert!(rounds < 50, "{:?}", stage.reading("again"));
     }
     assert_eq!(stage.counts("again"), ReplayCounts { delivered: 700, ..counts(700, 700) });
+    assert_eq!(delivered.len(), 700, "nothing is delivered twice");
     delivered.sort_unstable();
     delivered.dedup();
     assert_eq!(delivered.len(), 700);
+}
+
+#[tokio::test]
+async fn dead_letters_that_were_delivered_meanwhile_are_not_delivered_again() {
+    let mut stage = Stage::new().await;
+    let ids: Vec<String> = (0..300).map(|number| number.to_string()).collect();
+    stage.append(&ids.iter().map(String::as_str).collect::<Vec<_>>(), 0).await;
+    stage.fail().await;
+    let again = || replay("again", dead_letters(), json!({}));
+    // All are found before they are queued.
+    let all = DeliveryQuery { limit: 300, ..DeliveryQuery::default() };
+    let found = stage.journal.deliveries(&object("out"), all).await.unwrap().deliveries;
+    let found: Vec<_> = found.iter().map(|record| record.event.sequence()).collect();
+    stage.apply([again()]);
+    let mut reading = ReplayReading { started: Some(at(90)), examined: true, ..ReplayReading::default() };
+    reading.counts.matched = 300;
+    found.iter().for_each(|sequence| assert!(reading.unqueued.insert(*sequence)));
+    stage.store.readings.lock().insert(key("again"), reading);
+    // Before a crash the first 100 were queued and have been delivered; a person has redelivered the last one.
+    let queued: Vec<_> = found.iter().take(100).chain(found.last()).copied().collect();
+    let step = RedeliveryStep { from: None, limit: 300, dry_run: false, now: at(100) };
+    stage.journal.redeliver(&object("out"), &Selection::Sequences(queued), step).await.unwrap();
+    assert_eq!(stage.deliver().await.len(), 101);
+    stage = stage.restarted([again()]);
+    stage.run().await;
+    let delivered = stage.deliver().await;
+    assert_eq!(delivered, ids[100..299], "only what was not delivered meanwhile");
+    stage.run().await;
+    assert_eq!(stage.counts("again"), ReplayCounts { delivered: 300, already_queued: 101, ..counts(300, 300) });
+    assert_eq!(stage.end("again"), Some(ReplayEnd::Completed));
 }
 
 #[tokio::test]
@@ -498,7 +530,8 @@ async fn only_one_process_acts_and_the_next_one_continues_where_it_was() {
 
 #[tokio::test]
 async fn a_file_keeps_the_progress_of_what_has_begun() {
-    let directory = tempfile::tempdir().unwrap();
+    let parent = tempfile::tempdir().unwrap();
+    let directory = parent.path().join("created/with/its/parents");
     let mut stage = Stage::new().await;
     stage.append(&["a"], 0).await;
     stage.fail().await;
@@ -507,10 +540,10 @@ async fn a_file_keeps_the_progress_of_what_has_begun() {
         replay("not-begun", dead_letters(), json!({ "suspend": true })),
     ]);
     stage.run().await;
-    let store = FileStore::open(directory.path()).unwrap();
+    let store = FileStore::open(&directory).unwrap();
     assert!(store.recall(&stage.view("again")).is_none());
     assert!(store.keep(&stage.replayer.views()).await);
-    let store = FileStore::open(directory.path()).unwrap();
+    let store = FileStore::open(&directory).unwrap();
     let recalled = store.recall(&stage.view("again")).unwrap();
     assert_eq!(recalled, ReplayReading { hold: None, ..stage.reading("again") });
     assert!(store.recall(&stage.view("not-begun")).is_none());
@@ -519,10 +552,10 @@ async fn a_file_keeps_the_progress_of_what_has_begun() {
     // What is no longer defined is forgotten, at once and for later.
     assert!(store.keep(&[]).await);
     assert!(store.recall(&stage.view("again")).is_none());
-    assert!(FileStore::open(directory.path()).unwrap().recall(&stage.view("again")).is_none());
+    assert!(FileStore::open(&directory).unwrap().recall(&stage.view("again")).is_none());
     for (text, expected) in [("{", "does not have the form"), (r#"{"version":2,"replays":[]}"#, "another version")] {
-        std::fs::write(directory.path().join("replays.json"), text).unwrap();
-        let error = FileStore::open(directory.path()).err().unwrap().to_string();
+        std::fs::write(directory.join("replays.json"), text).unwrap();
+        let error = FileStore::open(&directory).err().unwrap().to_string();
         assert!(error.contains(expected), "{error}");
     }
 }

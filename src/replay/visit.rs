@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use grapnel_api::Incarnation;
-use grapnel_journal::{Journal, JournalError, RedeliveryStep, Selection, Sequence, limits::REDELIVERY_STEP};
+use grapnel_journal::{
+    Journal, JournalError, Redelivered, RedeliveryStep, Selection, Sequence, limits::REDELIVERY_STEP,
+};
 use jiff::Timestamp;
 
 use super::{
+    dead_letters::still_dead,
     limits,
     matching::{Matching, matching},
     outcomes::Outcomes,
@@ -168,19 +171,34 @@ impl Visit {
             return Ok(false);
         }
         let part: Vec<Sequence> = reading.unqueued.from(0).take(most).collect();
-        let step = RedeliveryStep { from: None, limit: REDELIVERY_STEP, dry_run: false, now };
-        let done = journal.redeliver(consumer, &Selection::Sequences(part.clone()), step).await?;
-        self.permits = self.permits.saturating_sub(part.len());
+        let wanted = match replay.selection {
+            Selection::DeadLettered => still_dead(journal, consumer, &part).await?,
+            _ => part.clone(),
+        };
+        let done = match wanted.is_empty() {
+            true => Redelivered::default(),
+            false => {
+                let step = RedeliveryStep { from: None, limit: REDELIVERY_STEP, dry_run: false, now };
+                journal.redeliver(consumer, &Selection::Sequences(wanted.clone()), step).await?
+            }
+        };
+        self.permits = self.permits.saturating_sub(wanted.len());
         self.outcomes.again();
-        for sequence in part {
-            reading.unqueued.remove(sequence);
-        }
         let queued = done.sequences.len() as u64;
         reading.counts.queued += queued;
         reading.counts.already_queued += queued.saturating_sub(done.queued + done.hastened);
         reading.counts.gone += done.gone;
         for sequence in done.sequences {
             reading.waiting.insert(sequence);
+        }
+        for sequence in part {
+            reading.unqueued.remove(sequence);
+            // Queued meanwhile, and perhaps delivered: its outcome is counted as if it still waited.
+            if wanted.binary_search(&sequence).is_err() {
+                reading.counts.queued += 1;
+                reading.counts.already_queued += 1;
+                reading.waiting.insert(sequence);
+            }
         }
         Ok(true)
     }

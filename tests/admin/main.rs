@@ -22,7 +22,7 @@ use grapnel::{
     },
     telemetry::metrics::Metrics,
 };
-use grapnel_api::{Incarnation, ObjectKey, WebhookEndpoint, WebhookSubscription};
+use grapnel_api::{Incarnation, ObjectKey, WebhookEndpoint, WebhookReplay, WebhookSubscription};
 use grapnel_delivery::breaker::OpenCircuit;
 use grapnel_event::{
     identity::Identity,
@@ -154,6 +154,17 @@ fn changes() -> Vec<Change> {
         let key = ObjectKey::new("shop", name);
         Change::Subscription(Box::new(Applied { key, object, source: None, age: Age(None, 2), uid: None }))
     };
+    let replay = |name: &str, subscription: &str| {
+        let object: WebhookReplay = serde_json::from_value(json!({
+            "apiVersion": "grapnel.dev/v1beta1",
+            "kind": "WebhookReplay",
+            "metadata": { "namespace": "shop", "name": name, "generation": 1 },
+            "spec": { "subscriptionRef": { "name": subscription }, "select": { "deadLettered": true } },
+        }))
+        .unwrap();
+        let key = ObjectKey::new("shop", name);
+        Change::Replay(Box::new(Applied { key, object, source: None, age: Age(None, 3), uid: None }))
+    };
     vec![
         endpoint("orders", json!({ "none": {} })),
         endpoint(
@@ -162,6 +173,7 @@ fn changes() -> Vec<Change> {
         ),
         subscription("billing", "orders"),
         subscription("lost", "nowhere"),
+        replay("again", "billing"),
         Change::Synced(true),
     ]
 }
