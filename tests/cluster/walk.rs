@@ -124,6 +124,7 @@ async fn kubectl_applies_waits_and_shows() {
             "RETRYING",
             "DEAD",
             "SUSPENDED",
+            "MODE",
             "REASON",
             "MESSAGE",
             "AGE"
