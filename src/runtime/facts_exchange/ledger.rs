@@ -44,8 +44,11 @@ struct OwnRow {
     revision: u64,
     /// What it contains.
     written: Counts,
-    /// What it contains instead, if the last write was stored although it failed.
+    /// What it contains instead, if the last write was stored although it failed: at least as much as with an earlier
+    /// one that failed.
     attempted: Option<Counts>,
+    /// The revision of the last row that was added to the total. What it has of this replica's counts is known.
+    settled: u64,
     /// The last write was refused: the row is not the one that was written last.
     is_lost: bool,
 }
@@ -81,6 +84,13 @@ impl Entry {
         net.add(&self.carried);
         net.subtract(&self.folded);
         net
+    }
+}
+
+impl OwnRow {
+    /// No row, after one of this revision.
+    fn settled(settled: u64) -> Self {
+        Self { settled, ..Self::default() }
     }
 }
 
@@ -140,9 +150,10 @@ impl Ledger {
         for bucket in buckets {
             let rows = view.bucket(bucket);
             let stored = rows.and_then(|rows| rows.replicas.get(replica));
-            let is_contained = rows.is_some_and(|rows| rows.contained.contains_key(replica));
+            let total = rows.and_then(|rows| rows.total.as_ref());
+            let named = total.and_then(|total| total.row.folded.get(replica)).map_or(0, |folded| folded.revision);
             let own = self.rows.remove(&bucket).unwrap_or_default();
-            let own = self.compared(own, stored, is_contained, now);
+            let own = self.compared(own, stored, named, now);
             self.rows.insert(bucket, own);
         }
         self.has_lost_rows()
@@ -153,23 +164,19 @@ impl Ledger {
         self.rows.values().any(|own| own.is_lost)
     }
 
-    /// What is known of a row after it was read from the board, or was not found there.
-    fn compared(
-        &mut self,
-        own: OwnRow,
-        stored: Option<&Revised<ReplicaRow>>,
-        is_contained: bool,
-        now: Instant,
-    ) -> OwnRow {
+    /// What is known of a row after it was read from the board, or was not found there. `named` is the revision of this
+    /// replica's last row that the total contains, as long as it tells.
+    fn compared(&mut self, own: OwnRow, stored: Option<&Revised<ReplicaRow>>, named: u64, now: Instant) -> OwnRow {
         let is_mine = own.revision != 0 || own.attempted.is_some();
         match stored {
             // Read before the last write.
             Some(stored) if stored.revision < own.revision => own,
             Some(stored) if stored.row.sealed => {
-                if is_mine {
+                // While it is there, nothing else was stored.
+                if is_mine && stored.revision > own.settled {
                     self.folded(&stored.row.counts);
                 }
-                OwnRow::default()
+                OwnRow::settled(own.settled.max(stored.revision))
             }
             Some(stored) if stored.revision == own.revision => own,
             Some(stored) => {
@@ -177,16 +184,22 @@ impl Ledger {
                     self.adopt(&stored.row.counts, now);
                 }
                 let (revision, written) = (stored.revision, stored.row.counts.clone());
-                OwnRow { revision, written, ..OwnRow::default() }
+                OwnRow { revision, written, ..OwnRow::settled(own.settled) }
             }
-            // Written rows are in the view until they are removed, and that is done only with what the total contains.
-            None if own.revision != 0 || is_mine && (is_contained || own.is_lost) => {
-                // Of a write whose result is not known, it is assumed that it was stored: nothing counts twice.
-                self.folded(&own.attempted.unwrap_or(own.written));
-                OwnRow::default()
-            }
-            None => own,
+            None if !is_mine => OwnRow { settled: own.settled.max(named), ..own },
+            None => self.compared_to_none(own, named),
         }
+    }
+
+    /// What is known of a row that this replica has written, or tried to write, and that is not there.
+    fn compared_to_none(&mut self, own: OwnRow, named: u64) -> OwnRow {
+        // Written rows are in the view until they are removed, and that is done only with what the total contains.
+        if own.revision != 0 || named > own.settled {
+            // Of a write whose result is not known, it is assumed that it was stored: nothing counts twice.
+            self.folded(&own.attempted.unwrap_or(own.written));
+            return OwnRow::settled(own.settled.max(named));
+        }
+        OwnRow { is_lost: false, ..own }
     }
 
     /// Counts what a process of the same name has counted.
@@ -237,14 +250,12 @@ impl Ledger {
         let own = self.rows.entry(draft.bucket).or_default();
         match result {
             Written::Stored(revision) => {
-                *own = OwnRow { revision, written: draft.row.counts, ..OwnRow::default() };
+                *own = OwnRow { revision, written: draft.row.counts, ..OwnRow::settled(own.settled) };
             }
             // The sealed row of this replica is still there.
             Written::Refused if own.revision == 0 && own.attempted.is_none() => {}
             Written::Refused => own.is_lost = true,
-            Written::Unknown => {
-                own.attempted.get_or_insert(draft.row.counts);
-            }
+            Written::Unknown => own.attempted = Some(draft.row.counts),
         }
     }
 

@@ -5,8 +5,11 @@ use std::time::Duration;
 use proptest::prelude::*;
 use tokio::runtime::Builder;
 
-use super::board::{Faults, Replica, World};
-use crate::runtime::limits::{FACTS_DEAD, FACTS_STALE};
+use super::board::{Faults, Replica, World, view};
+use crate::runtime::{
+    facts_exchange::row::Bucket,
+    limits::{FACTS_DEAD, FACTS_STALE},
+};
 
 const ENDPOINTS: usize = 2;
 
@@ -76,7 +79,7 @@ struct Running {
     is_paused: bool,
     /// What it has received.
     received: Vec<u64>,
-    /// How much of this was in its rows when a tick succeeded last.
+    /// How much of this was in its rows after a tick.
     written: Vec<u64>,
     /// What it has shown.
     shown: Vec<u64>,
@@ -135,9 +138,7 @@ impl Model {
             Act::Tick { replica } => {
                 if let Some(running) = self.running[replica].as_mut().filter(|running| !running.is_paused) {
                     running.replica.tick(&self.world).await;
-                    if running.replica.exchange.written.is_some() && !running.replica.exchange.ledger.has_lost_rows() {
-                        running.note_written();
-                    }
+                    running.note_written();
                 }
             }
             Act::Interrupt { replica, calls, is_stored } => {
@@ -238,8 +239,19 @@ impl Model {
 }
 
 impl Running {
+    /// Notes what is in its rows. Nothing is before the total has an entry, or while its sealed row is there.
     fn note_written(&mut self) {
-        self.written.clone_from(&self.received);
+        let exchange = &self.replica.exchange;
+        if exchange.written.is_none() || exchange.ledger.has_lost_rows() {
+            return;
+        }
+        let unwritten: Vec<Bucket> = exchange.ledger.drafts(&exchange.view).iter().map(|draft| draft.bucket).collect();
+        for (number, (written, received)) in self.written.iter_mut().zip(&self.received).enumerate() {
+            let object = view(number, "uid", &self.replica.endpoints[number]).incarnation();
+            if exchange.view.has_base(&object) && !unwritten.contains(&Bucket::of(&object.key)) {
+                *written = *received;
+            }
+        }
     }
 
     async fn interrupt(&mut self, calls: usize, is_stored: bool, world: &World) {
@@ -251,7 +263,7 @@ impl Running {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn no_count_is_lost_or_added_twice(acts in acts()) {

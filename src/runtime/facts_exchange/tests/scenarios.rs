@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use grapnel_delivery::breaker::OpenCircuit;
 
-use super::board::{Replica, World};
+use super::board::{Faults, Replica, World};
 use crate::{
     catalog::observed::{Failed, LastDelivery, LastResult},
     runtime::limits::{FACTS_DEAD, FACTS_STALE},
@@ -112,6 +112,68 @@ async fn a_replica_that_goes_on_when_its_row_is_sealed_counts_on() {
     let mut c = world.start("c");
     settle(&world, &mut [&mut b, &mut c]).await;
     assert_eq!((b.shown(), c.shown()), (vec![7], vec![7]));
+}
+
+/// A tick that loses its connection after some calls.
+async fn interrupt(world: &World, replica: &mut Replica, calls: usize, is_stored: bool) {
+    *replica.faults.lock() = Faults { calls: Some(calls), is_stored };
+    replica.tick(world).await;
+    *replica.faults.lock() = Faults::default();
+}
+
+#[tokio::test]
+async fn what_was_never_in_a_row_ends_with_its_replica() {
+    let world = World::new(&[10]);
+    let (mut c, mut a) = (world.start("c"), world.start("a"));
+    c.receive(0, 1, &world);
+    // It writes no row: there is no total yet, and that is up to the other one.
+    c.tick(&world).await;
+    assert_eq!(authors(&world), Vec::<String>::new());
+    world.leave(&c);
+    a.receive(0, 1, &world);
+    drop(c);
+    bury(&world, &mut [&mut a]).await;
+    assert_eq!(a.shown(), [11]);
+}
+
+#[tokio::test]
+async fn a_failed_write_beside_a_sealed_row_takes_nothing_back() {
+    let world = World::new(&[0]);
+    let (mut a, mut b) = (world.start("a"), world.start("b"));
+    b.receive(0, 5, &world);
+    settle(&world, &mut [&mut a, &mut b]).await;
+    world.leave(&b);
+    a.tick(&world).await;
+    world.time.pass(FACTS_DEAD);
+    // It seals the row of the other one.
+    a.tick(&world).await;
+    b.receive(0, 1, &world);
+    world.rows.lock().live.push("b".into());
+    b.tick(&world).await;
+    // The read and the question who is alive succeed, the write does not.
+    interrupt(&world, &mut b, 2, false).await;
+    for _ in 0..2 {
+        world.time.pass(FACTS_STALE);
+        settle(&world, &mut [&mut b, &mut a]).await;
+    }
+    assert_eq!((a.shown(), b.shown()), (vec![6], vec![6]));
+}
+
+#[tokio::test]
+async fn of_two_failed_writes_the_second_may_be_the_row() {
+    let world = World::new(&[0]);
+    let (mut a, mut b) = (world.start("a"), world.start("b"));
+    settle(&world, &mut [&mut a, &mut b]).await;
+    b.receive(0, 1, &world);
+    interrupt(&world, &mut b, 2, false).await;
+    b.receive(0, 1, &world);
+    interrupt(&world, &mut b, 2, true).await;
+    world.leave(&b);
+    bury(&world, &mut [&mut a]).await;
+    assert_eq!(a.shown(), [2]);
+    world.rows.lock().live.push("b".into());
+    settle(&world, &mut [&mut b, &mut a]).await;
+    assert_eq!((a.shown(), b.shown()), (vec![2], vec![2]));
 }
 
 #[tokio::test]
