@@ -34,6 +34,8 @@ pub(super) async fn list(State(shared): State<Arc<Shared>>, uri: Uri) -> Result<
     let namespace = query.get("namespace");
     let after = query.get("after").map(position).transpose()?;
     let mut views: Vec<ObjectView> = shared.admin.objects.borrow().to_vec();
+    // A replay is an order, not a part of the configuration.
+    views.retain(|view| view.kind != ObjectKind::Replay);
     views.retain(|view| namespace.is_none_or(|namespace| *view.key.namespace == *namespace));
     views.retain(|view| after.as_ref().is_none_or(|after| (view.kind, &view.key) > (after.0, &after.1)));
     views.sort_by(|one, other| (one.kind, &one.key).cmp(&(other.kind, &other.key)));
