@@ -131,6 +131,7 @@ fn preview(here: &str, form: &Form, result: &RedeliveryResult) -> Markup {
             input type="hidden" name="csrf" value=(form.csrf);
             input type="hidden" name="select" value=(form.select);
             input type="hidden" name="confirmed" value="yes";
+            @if let Some(from) = &form.from { input type="hidden" name="continue" value=(from); }
             @for id in &form.ids { input type="hidden" name="id" value=(id); }
             p.actions {
                 @if result.moved() > 0 || result.next.is_some() { button.primary { "Redeliver" } " " }
@@ -180,7 +181,8 @@ impl Done {
         }))
     }
 
-    /// The message, with a form that continues with the rest.
+    /// The message, with a form that continues with the rest. The parameters may be those of another site's link, so the
+    /// form leads to the preview: nothing is redelivered that was not shown before.
     pub(super) fn show(&self, here: &str, token: &str, circuit_is_open: bool) -> Markup {
         html! {
             div.done role="status" {
@@ -197,7 +199,6 @@ impl Done {
                         input type="hidden" name="csrf" value=(token);
                         input type="hidden" name="select" value=(select);
                         input type="hidden" name="continue" value=(from);
-                        input type="hidden" name="confirmed" value="yes";
                         p.actions { "There are more. " button { "Continue" } }
                     }
                 }
@@ -222,6 +223,19 @@ mod tests {
         assert_eq!(Done::of(&none).unwrap(), None);
         let forged = Query::of_page(&"/s?queued=%3Cscript%3E".parse().unwrap(), &known).unwrap();
         assert!(Done::of(&forged).is_err());
+    }
+
+    #[test]
+    fn the_rest_is_shown_before_it_is_redelivered() {
+        let rest = Some(("deadLettered".into(), "5-9".into()));
+        let done = Done { queued: 3, hastened: 0, skipped: 0, gone: 0, rest };
+        let continues = r#"name="continue" value="5-9""#;
+        let message = done.show("/s", "token", false).into_string();
+        assert!(message.contains(continues) && !message.contains("confirmed"), "{message}");
+        let form = Form::parse(b"select=deadLettered&continue=5-9").unwrap();
+        assert!(form.order().unwrap().dry_run);
+        let preview = preview("/s", &form, &RedeliveryResult::default()).into_string();
+        assert!(preview.contains(continues) && preview.contains("confirmed"), "{preview}");
     }
 
     #[test]
