@@ -142,6 +142,11 @@ impl Usage {
     }
 }
 
+/// Whether the reader of the output has closed it.
+fn is_closed_output(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
 /// Prints an error to standard error, and returns the exit code: 0 success, 1 failure, 2 usage error.
 pub fn report(result: anyhow::Result<ExitCode>) -> ExitCode {
     let error = match result {
@@ -149,7 +154,7 @@ pub fn report(result: anyhow::Result<ExitCode>) -> ExitCode {
         Err(error) => error,
     };
     // The reader of the output has closed it (`grapnel events list … | head`).
-    if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
+    if is_closed_output(&error) {
         return ExitCode::SUCCESS;
     }
     eprintln!("error: {error:#}");

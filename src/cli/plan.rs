@@ -14,6 +14,7 @@ use self::live::{Live, Span};
 use super::{
     check::Manifests,
     data_plane::label,
+    is_closed_output,
     print::{self, clean, clean_lines},
     remote::{Remote, RemoteArgs},
 };
@@ -112,12 +113,12 @@ impl PlanArgs {
         if no_bodies {
             report.subscriptions.iter_mut().for_each(|subscription| subscription.body_change = None);
         }
-        match output {
-            PlanFormat::Text => report.lines().iter().try_for_each(|line| print::line(&clean_lines(line)))?,
-            PlanFormat::Json => print::line(&serde_json::to_string_pretty(&report)?)?,
-            PlanFormat::Markdown => print::line(report.markdown().trim_end())?,
+        let code = if report.changed { ExitCode::from(CHANGED) } else { ExitCode::SUCCESS };
+        match print(&report, output) {
+            // A reader that has seen enough, such as `head`, does not change the result.
+            Err(error) if !is_closed_output(&error) => Err(error),
+            _ => Ok(code),
         }
-        Ok(if report.changed { ExitCode::from(CHANGED) } else { ExitCode::SUCCESS })
     }
 
     async fn plan(&self) -> anyhow::Result<Report> {
@@ -156,6 +157,15 @@ impl PlanArgs {
         }
         Ok(report)
     }
+}
+
+fn print(report: &Report, output: PlanFormat) -> anyhow::Result<()> {
+    match output {
+        PlanFormat::Text => report.lines().iter().try_for_each(|line| print::line(&clean_lines(line)))?,
+        PlanFormat::Json => print::line(&serde_json::to_string_pretty(report)?)?,
+        PlanFormat::Markdown => print::line(report.markdown().trim_end())?,
+    }
+    Ok(())
 }
 
 /// A time as the admin API reads it, checked before anything is asked.
