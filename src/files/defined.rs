@@ -43,7 +43,9 @@ impl Defined {
             Object::Subscription(object) => {
                 Change::Subscription(Box::new(Applied { key, object: *object, source, age, uid: None }))
             }
-            Object::Replay(object) => {
+            Object::Replay(mut object) => {
+                // The progress is in the data directory; a file may be a copy of an object of a cluster.
+                object.status = None;
                 // A replay with another content is another one, which runs again.
                 let uid = Some(replay_digest(&object.spec));
                 Change::Replay(Box::new(Applied { key, object: *object, source, age, uid }))

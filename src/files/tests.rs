@@ -82,6 +82,25 @@ fn what_does_not_change_is_not_handed_on_again() {
 }
 
 #[test]
+fn the_status_in_a_file_is_not_believed() {
+    let mut files = Files::new();
+    files.write(
+        "replay.yaml",
+        "apiVersion: grapnel.dev/v1beta1\nkind: WebhookReplay\nmetadata: {name: again}\nspec:\n  \
+         subscriptionRef: {name: out}\n  select: {deadLettered: true}\nstatus: {matched: 7}\n",
+    );
+    let changes = files.source.scan().unwrap().unwrap().changes;
+    let statuses: Vec<_> = changes
+        .iter()
+        .filter_map(|change| match change {
+            Change::Replay(applied) => Some(&applied.object.status),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(statuses, [&None]);
+}
+
+#[test]
 fn of_two_objects_of_one_name_the_first_counts_and_the_other_takes_its_place() {
     let mut files = Files::new();
     files.write("b.yaml", &endpoint("one", ""));
