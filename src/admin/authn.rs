@@ -65,7 +65,7 @@ impl Peer {
 pub(super) struct Caller {
     /// The user in a cluster; otherwise what is known.
     pub(super) name: Arc<str>,
-    /// The token of a user of a cluster.
+    /// The bearer token, of those who have one.
     token: Option<Arc<Zeroizing<String>>>,
 }
 
@@ -74,14 +74,19 @@ impl Caller {
         Self { name: "a client on this machine".into(), token: None }
     }
 
-    /// A user without a token.
+    /// A user, with or without a token.
     #[cfg(test)]
-    pub(super) fn named(name: &str) -> Self {
-        Self { name: name.into(), token: None }
+    pub(super) fn named(name: &str, token: Option<&str>) -> Self {
+        Self { name: name.into(), token: token.map(|token| Arc::new(Zeroizing::new(token.to_owned()))) }
     }
 
-    fn token_holder() -> Self {
-        Self { name: "a holder of the admin token".into(), token: None }
+    fn token_holder(token: Option<Zeroizing<String>>) -> Self {
+        Self { name: "a holder of the admin token".into(), token: token.map(Arc::new) }
+    }
+
+    /// The bearer token that the caller has shown.
+    pub(super) fn token(&self) -> Option<&str> {
+        self.token.as_ref().map(|token| token.as_str())
     }
 }
 
@@ -107,7 +112,7 @@ impl Guard {
     ) -> Result<Caller, Problem> {
         match &self.shared.admin.options.access {
             Access::LoopbackOnly => loopback_only(peer, uri, headers).map(|()| Caller::local()),
-            Access::TokenFile(path) => with_token(path, headers).await.map(|()| Caller::token_holder()),
+            Access::TokenFile(path) => with_token(path, headers).await.map(Caller::token_holder),
             Access::Cluster(authority) => {
                 let admitted = authz::admit(&**authority, headers, || (self.asks)(params, uri)).await;
                 admitted.map(|(token, name)| Caller { name, token: Some(Arc::new(token)) })
@@ -169,7 +174,8 @@ fn is_loopback(host: &str) -> bool {
         || bare.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
-async fn with_token(path: &Path, headers: &HeaderMap) -> Result<(), Problem> {
+/// Checks the token. Returns it if it is text.
+async fn with_token(path: &Path, headers: &HeaderMap) -> Result<Option<Zeroizing<String>>, Problem> {
     let Some(shown) = bearer(headers) else {
         return Err(Problem::unauthorized("the admin API needs the header Authorization: Bearer <token>"));
     };
@@ -179,7 +185,7 @@ async fn with_token(path: &Path, headers: &HeaderMap) -> Result<(), Problem> {
     })?;
     // Digests have a fixed length, so that the comparison leaks neither content nor length.
     if bool::from(Sha256::digest(shown).ct_eq(&Sha256::digest(&*expected))) {
-        Ok(())
+        Ok(std::str::from_utf8(shown).ok().map(|token| Zeroizing::new(token.to_owned())))
     } else {
         Err(Problem::unauthorized("this bearer token is not the one in the operator's token file"))
     }

@@ -7,7 +7,7 @@ use subtle::ConstantTimeEq;
 
 use crate::admin::{authn::Caller, response::Problem};
 
-/// The key of this process for the tokens in its forms.
+/// The key of this process for the tokens in its forms, for callers without a bearer token.
 pub(in crate::admin) struct FormKey([u8; 32]);
 
 impl FormKey {
@@ -17,18 +17,21 @@ impl FormKey {
         getrandom::fill(&mut key).ok()?;
         Some(Self(key))
     }
-
-    /// The token in the forms of a caller.
-    fn token(&self, caller: &Caller) -> Option<String> {
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).ok()?;
-        mac.update(caller.name.as_bytes());
-        Some(hex::encode(mac.finalize().into_bytes()))
-    }
 }
 
-/// The token in the forms of a caller; empty if there is no key.
+/// Tells this use of a key from every other one.
+const PURPOSE: &[u8] = b"grapnel console form\0";
+
+/// The token in the forms of a caller; empty if there is no key. Its key is what only the caller and the replicas know: the
+/// caller's bearer token, so that a form of one replica may be sent to another one. A caller without a bearer token is on
+/// the machine of one process, and gets the key of that.
 pub(super) fn token(key: Option<&FormKey>, caller: &Caller) -> String {
-    key.and_then(|key| key.token(caller)).unwrap_or_default()
+    let secret = caller.token().map(str::as_bytes).or(key.map(|FormKey(key)| key.as_slice()));
+    let mac = secret.and_then(|secret| Hmac::<Sha256>::new_from_slice(secret).ok());
+    mac.map_or_else(String::new, |mac| {
+        let mac = mac.chain_update(PURPOSE).chain_update(caller.name.as_bytes());
+        hex::encode(mac.finalize().into_bytes())
+    })
 }
 
 /// Checks the token of a form.
@@ -38,8 +41,8 @@ pub(super) fn check(key: Option<&FormKey>, caller: &Caller, shown: &str) -> Resu
         return Ok(());
     }
     Err(Problem::forbidden(
-        "this form is not from a page of this operator, or the operator has restarted since; nothing was done: open the \
-         subscription again and repeat",
+        "this form is not from a page of this operator, or the operator has restarted or your token has changed since; \
+         nothing was done: open the subscription again and repeat",
     ))
 }
 
@@ -62,7 +65,7 @@ mod tests {
     #[test]
     fn a_token_is_of_one_caller_and_one_process() {
         let (key, other) = (FormKey([1; 32]), FormKey([2; 32]));
-        let (dana, eve) = (Caller::named("dana"), Caller::named("eve"));
+        let (dana, eve) = (Caller::named("dana", None), Caller::named("eve", None));
         let shown = token(Some(&key), &dana);
         assert_eq!(shown.len(), 64);
         assert!(check(Some(&key), &dana, &shown).is_ok());
@@ -70,6 +73,17 @@ mod tests {
         assert!(check(Some(&other), &dana, &shown).is_err());
         assert!(check(Some(&key), &dana, "").is_err());
         assert!(check(None, &dana, "").is_err() && check(None, &dana, &shown).is_err());
+    }
+
+    #[test]
+    fn a_form_of_one_replica_is_accepted_by_another_one_for_the_same_bearer_token() {
+        let (key, other) = (FormKey([1; 32]), FormKey([2; 32]));
+        let (dana, renewed) = (Caller::named("dana", Some("secret")), Caller::named("dana", Some("secret-2")));
+        let shown = token(Some(&key), &dana);
+        assert!(check(Some(&other), &dana, &shown).is_ok() && check(None, &dana, &shown).is_ok());
+        assert!(check(Some(&key), &renewed, &shown).is_err());
+        assert!(check(Some(&key), &Caller::named("eve", Some("secret")), &shown).is_err());
+        assert!(check(Some(&key), &Caller::named("dana", None), &shown).is_err());
     }
 
     #[test]
