@@ -97,11 +97,10 @@ impl Tail {
                 self.spoke = now;
                 return Some(":\n\n".into());
             }
-            if next.is_none() {
-                tokio::select! {
-                    () = sleep(CONSOLE_TAIL_INTERVAL) => {}
-                    () = self.shared.shutdown.cancelled() => return None,
-                }
+            // Also when there is more: a view whose type is rare would otherwise read the whole log without a pause.
+            tokio::select! {
+                () = sleep(CONSOLE_TAIL_INTERVAL) => {}
+                () = self.shared.shutdown.cancelled() => return None,
             }
         }
     }
