@@ -105,7 +105,8 @@ pub struct WebhookEndpointSpec {
     #[schemars(extend("default" = {}))]
     pub deduplication: Option<Deduplication>,
 
-    /// Rate limit of requests; further requests get 429 with Retry-After. No limit by default.
+    /// Rate limit of requests; further requests get 429 with Retry-After. No limit by default. With several replicas each
+    /// applies its part of the limit, so that the limit of all is approximate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate_limit: Option<RateLimit>,
 
