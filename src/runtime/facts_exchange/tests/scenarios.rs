@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use grapnel_api::ShadowCounts;
 use grapnel_delivery::breaker::OpenCircuit;
 
 use super::board::{Replica, World};
@@ -224,4 +225,23 @@ async fn a_subscription_is_shown_as_by_the_replica_that_delivers_it() {
     settle(&world, &mut [&mut b, &mut a]).await;
     assert_eq!(a.subscription.read(), b.subscription.read());
     assert_eq!(a.subscription.standing().outcome, LastResult::Succeeding);
+}
+
+#[tokio::test]
+async fn what_mode_shadow_has_counted_goes_with_the_subscription() {
+    let world = World::new(&[0]);
+    let (mut a, mut b) = (world.start("a"), world.start("b"));
+    a.deliver(true);
+    a.subscription.shadowed();
+    a.subscription.shadowed();
+    a.subscription.shadow_failed(failed(&world));
+    settle(&world, &mut [&mut a, &mut b]).await;
+    assert_eq!(b.subscription.read().shadow, ShadowCounts { would_send: 2, failed: 1 });
+    a.deliver(false);
+    b.deliver(true);
+    b.subscription.shadowed();
+    settle(&world, &mut [&mut a, &mut b]).await;
+    for replica in [&a, &b] {
+        assert_eq!(replica.subscription.read().shadow, ShadowCounts { would_send: 3, failed: 1 });
+    }
 }
