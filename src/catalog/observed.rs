@@ -185,10 +185,18 @@ impl SubscriptionReading {
     }
 }
 
+/// Raises counts to those of another reading, where these are higher.
+fn raise(counts: &mut ShadowCounts, other: ShadowCounts) {
+    counts.would_send = counts.would_send.max(other.would_send);
+    counts.failed = counts.failed.max(other.failed);
+}
+
 impl SubscriptionFacts {
-    /// Records what another replica knows of deliveries, where that is newer.
+    /// Records what another replica knows of deliveries, where that is newer. The replica that takes a subscription over
+    /// counts on from what the earlier one has counted, so the higher counts are the newer ones.
     pub fn learn(&self, other: &SubscriptionReading) {
         let mut last = self.last.lock();
+        raise(&mut last.shadow, other.shadow);
         if last.attempted() < other.attempted() {
             last.outcome = other.outcome;
         }
@@ -210,8 +218,7 @@ impl SubscriptionFacts {
 
     /// What this process knows itself of deliveries.
     pub fn told(&self) -> SubscriptionReading {
-        let SubscriptionReading { outcome, last_delivery, last_failure, circuit, pause, .. } = self.last.lock().clone();
-        SubscriptionReading { outcome, last_delivery, last_failure, circuit, pause, ..SubscriptionReading::default() }
+        SubscriptionReading { refusal: None, draining: false, ..self.last.lock().clone() }
     }
 
     /// Whether another process delivers the subscription, and says what it knows.
@@ -252,8 +259,7 @@ impl SubscriptionFacts {
     /// Resumes from an earlier reading, unless something has been recorded since.
     pub fn resume(&self, earlier: SubscriptionReading) {
         let mut last = self.last.lock();
-        let ShadowCounts { would_send, failed } = &mut last.shadow;
-        (*would_send, *failed) = ((*would_send).max(earlier.shadow.would_send), (*failed).max(earlier.shadow.failed));
+        raise(&mut last.shadow, earlier.shadow);
         if last.outcome == LastResult::None {
             last.outcome = earlier.outcome;
             last.last_delivery = earlier.last_delivery;

@@ -164,10 +164,13 @@ impl FactsExchange {
         self.follow(now);
         self.read(now).await?;
         let is_due = self.written.is_none_or(|written| now.duration_since(written) >= self.interval);
-        self.write_standings(is_due).await?;
-        let mut result = Ok(());
+        // Counts still fit where facts of subscriptions do not.
+        let mut result = match self.write_standings(is_due).await {
+            Err(error @ ExchangeError::Board(_)) => return Err(error),
+            told => told,
+        };
         if is_due || self.ledger.lacks_base(&self.view) {
-            result = self.maintain(now).await;
+            result = self.maintain(now).await.and(result);
         }
         if is_due {
             self.ledger.forget_absent(now);

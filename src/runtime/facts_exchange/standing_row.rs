@@ -1,7 +1,7 @@
 //! Rows of the board about deliveries: what the replica that delivers a subscription knows of its receiver.
 
 use bytes::Bytes;
-use grapnel_api::{Incarnation, ObjectKey};
+use grapnel_api::{Incarnation, ObjectKey, ShadowCounts};
 use grapnel_delivery::breaker::OpenCircuit;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -48,6 +48,9 @@ struct EncodedStanding {
     circuit: Option<EncodedCircuit>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pause: Option<i64>,
+    /// Absent in the rows of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    shadow: Option<EncodedShadow>,
 }
 
 #[derive(Clone, Copy, Serialize, Deserialize)]
@@ -78,6 +81,12 @@ struct EncodedFailure {
     next: Option<i64>,
     gone: bool,
     own: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct EncodedShadow {
+    sent: u64,
+    failed: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -151,6 +160,9 @@ impl Standing {
                 probe: circuit.next_probe.as_microsecond(),
             }),
             pause: reading.pause.map(Timestamp::as_microsecond),
+            shadow: Some(reading.shadow)
+                .filter(|counts| *counts != ShadowCounts::default())
+                .map(|counts| EncodedShadow { sent: counts.would_send, failed: counts.failed }),
         }
     }
 }
@@ -196,12 +208,17 @@ impl EncodedStanding {
             Outcome::Unprepared => LastResult::Unprepared,
         };
         let pause = self.pause.map(time).transpose()?;
+        let shadow = self.shadow.map_or_else(ShadowCounts::default, |counts| ShadowCounts {
+            would_send: counts.sent,
+            failed: counts.failed,
+        });
         let reading = SubscriptionReading {
             outcome,
             last_delivery,
             last_failure,
             circuit,
             pause,
+            shadow,
             ..SubscriptionReading::default()
         };
         let subscription = Incarnation::new(ObjectKey::new(self.namespace, self.name), self.uid);

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use grapnel_api::ShadowCounts;
 use grapnel_delivery::breaker::OpenCircuit;
 
 use super::board::{Faults, Replica, World};
 use crate::{
     catalog::observed::{Failed, LastDelivery, LastResult},
-    runtime::limits::{FACTS_DEAD, FACTS_STALE},
+    runtime::limits::{FACTS_DEAD, FACTS_ROW_BYTES, FACTS_STALE},
 };
 
 /// Ticks all in turn, three times.
@@ -286,4 +287,38 @@ async fn a_subscription_is_shown_as_by_the_replica_that_delivers_it() {
     settle(&world, &mut [&mut b, &mut a]).await;
     assert_eq!(a.subscription.read(), b.subscription.read());
     assert_eq!(a.subscription.standing().outcome, LastResult::Succeeding);
+}
+
+#[tokio::test]
+async fn what_mode_shadow_has_counted_goes_with_the_subscription() {
+    let world = World::new(&[0]);
+    let (mut a, mut b) = (world.start("a"), world.start("b"));
+    a.deliver(true);
+    a.subscription.shadowed();
+    a.subscription.shadowed();
+    a.subscription.shadow_failed(failed(&world));
+    settle(&world, &mut [&mut a, &mut b]).await;
+    assert_eq!(b.subscription.read().shadow, ShadowCounts { would_send: 2, failed: 1 });
+    a.deliver(false);
+    b.deliver(true);
+    b.subscription.shadowed();
+    settle(&world, &mut [&mut a, &mut b]).await;
+    for replica in [&a, &b] {
+        assert_eq!(replica.subscription.read().shadow, ShadowCounts { would_send: 3, failed: 1 });
+    }
+}
+
+#[tokio::test]
+async fn facts_of_subscriptions_that_are_too_large_do_not_keep_counts_from_the_others() {
+    let world = World::new(&[0]);
+    let (mut a, mut b) = (world.start("a"), world.start("b"));
+    settle(&world, &mut [&mut a, &mut b]).await;
+    a.deliver(true);
+    a.subscription.failed(Failed { event_id: "x".repeat(FACTS_ROW_BYTES).into(), ..failed(&world) });
+    a.receive(0, 2, &world);
+    a.exchange.written = None;
+    let result = a.exchange.tick(world.time.now()).await;
+    assert!(result.is_err_and(|error| error.to_string().contains("bytes")), "it is told");
+    b.tick(&world).await;
+    assert_eq!(b.shown(), [2]);
 }
