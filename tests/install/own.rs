@@ -42,7 +42,7 @@ async fn helm_installs_upgrades_and_leaves_what_is_not_its_own() {
     );
     assert!(notes.contains("http://grapnel.grapnel-system.svc.cluster.local:80/NS/NAME"), "{notes}");
     assert!(!notes.contains("WARNING"), "{notes}");
-    assert_eq!(crds.list(&Default::default()).await.unwrap().items.len(), 2);
+    assert_eq!(crds.list(&Default::default()).await.unwrap().items.len(), 3);
     // The CRDs are there: with an object of a user's.
     let cluster = Cluster::at(&kubeconfig).await;
     cluster

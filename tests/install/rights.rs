@@ -224,6 +224,11 @@ async fn scenario(shop: &Cluster, grapnel: &Grapnel, routed: bool) {
     let is_held = |it: &serde_json::Value| it["metadata"]["finalizers"] == serde_json::json!(["grapnel.dev/drain"]);
     shop.until("WebhookSubscription", "receiver", "the finalizer", is_held).await;
 
+    // A replay of nothing, which ends and is deleted.
+    shop.apply(REPLAY).await;
+    let gone = async || shop.list("WebhookReplay").await.is_empty().then_some(());
+    grapnel.eventually("the end of the replay", gone).await;
+
     // A rotated secret.
     shop.apply(SECRET).await;
     grapnel
@@ -277,6 +282,13 @@ metadata: { name: routed }
 spec:
   verification: { none: {} }
   route: { parentRefs: [{ name: public }], hostnames: [hooks.example.com] }
+";
+
+const REPLAY: &str = "
+apiVersion: grapnel.dev/v1beta1
+kind: WebhookReplay
+metadata: { name: again }
+spec: { subscriptionRef: { name: receiver }, select: { deadLettered: true }, ttlSecondsAfterFinished: 0 }
 ";
 
 const SECRET: &str = "
