@@ -106,7 +106,12 @@ async fn files_are_added_changed_broken_and_mended_while_traffic_flows() {
     assert_eq!(condition.1, "InvalidSpec");
     assert!(condition.2.contains("spec.verification.nun: unknown field `nun`"), "{condition:?}");
     assert!(condition.2.contains("last valid version"), "{condition:?}");
-    assert!(grapnel.log().contains("extra.yaml:8: InvalidSpec"), "{}", grapnel.log());
+    // The status may be seen before the line in the log.
+    grapnel
+        .eventually("the line of the refusal", async || {
+            grapnel.log().contains("extra.yaml:8: InvalidSpec").then_some(())
+        })
+        .await;
     assert!(served("/default/two").await);
 
     // Mended.
