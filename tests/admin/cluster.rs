@@ -65,8 +65,10 @@ async fn every_path_asks_for_its_own_verb_and_resource() {
         GET_DELIVERIES,
         "list webhookendpoints in all namespaces",
         "list webhooksubscriptions in all namespaces",
+        "list webhookreplays in all namespaces",
         r#"list webhookendpoints in namespace "shop""#,
         r#"list webhooksubscriptions in namespace "shop""#,
+        r#"list webhookreplays in namespace "shop""#,
     ];
     let (server, table) = serving(&all).await;
     for (path, reviewed) in [
@@ -76,10 +78,10 @@ async fn every_path_asks_for_its_own_verb_and_resource() {
         (DELIVERIES, &all[1..2]),
         (&format!("{ENDPOINT}/history"), &all[..1]),
         (&format!("{EVENTS}/e1/preview?subscription=shop/billing"), &all[..2]),
-        ("/api/v1/objects", &all[2..4]),
+        ("/api/v1/objects", &all[2..5]),
         ("/api/v1/configuration", &all[2..4]),
-        ("/api/v1/configuration?namespace=shop&after=WebhookEndpoint/shop/orders", &all[4..]),
-        ("/api/v1/objects?namespace=shop", &all[4..]),
+        ("/api/v1/configuration?namespace=shop&after=WebhookEndpoint/shop/orders", &all[5..7]),
+        ("/api/v1/objects?namespace=shop", &all[5..]),
     ] {
         assert_eq!(ask(&server, path, "developer").await.status(), StatusCode::OK, "{path}");
         assert_eq!(*std::mem::take(&mut *table.reviewed.lock().unwrap()), *reviewed, "{path}");
@@ -151,7 +153,7 @@ async fn what_is_allowed_in_one_place_is_not_in_another() {
 async fn objects_of_one_namespace_are_that_and_no_more() {
     let server = start(Access::LoopbackOnly).await;
     let count = async |path: &str| server.json(path, StatusCode::OK).await["items"].as_array().unwrap().len();
-    assert_eq!(count("/api/v1/objects?namespace=shop").await, 4);
+    assert_eq!(count("/api/v1/objects?namespace=shop").await, 5);
     assert_eq!(count("/api/v1/objects?namespace=sho").await, 0);
     let refusal = server.json("/api/v1/objects?namespace=", StatusCode::BAD_REQUEST).await;
     assert_eq!(refusal["code"], "invalid_parameter");

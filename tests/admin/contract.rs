@@ -13,8 +13,8 @@ static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
     let mut document = openapi::document();
     let schemas = document["components"]["schemas"].as_object_mut().unwrap();
     for (name, schema) in schemas.iter_mut() {
-        // These two are parts of `Object`.
-        if schema.get("properties").is_some() && !matches!(&**name, "Endpoint" | "Subscription") {
+        // These three are parts of `Object`.
+        if schema.get("properties").is_some() && !matches!(&**name, "Endpoint" | "Subscription" | "Replay") {
             schema["unevaluatedProperties"] = json!(false);
         }
     }

@@ -124,7 +124,7 @@ async fn whoever_is_being_answered_stays() {
     }
     tokio::time::pause();
     timeout(SOON, is_answered(&mut get(address, "/healthz").await)).await.expect("there is a place");
-    slow.0.add_permits(2);
+    slow.0.add_permits(3);
     timeout(SOON, is_answered(&mut busy)).await.expect("its answer comes");
     tokio::time::resume();
     drop(held);

@@ -318,7 +318,7 @@ async fn objects_are_shown_with_their_status() {
     server.append(vec![arrival("e1", "t", now(), None, b"{}")]).await;
     let page = server.json("/api/v1/objects", StatusCode::OK).await;
     let items = page["items"].as_array().unwrap();
-    assert_eq!(items.len(), 4);
+    assert_eq!(items.len(), 5);
     let item = |kind: &str, name: &str| items.iter().find(|item| item["kind"] == kind && item["name"] == name).unwrap();
     let orders = item("WebhookEndpoint", "orders");
     assert_eq!((&orders["namespace"], &orders["generation"]), (&json!("shop"), &json!(3)));

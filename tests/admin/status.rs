@@ -54,7 +54,7 @@ async fn all_objects_are_shown_at_a_glance() {
     for output in ["json", "yaml"] {
         let (stdout, _) = shown(&server, &["-o", output]).await;
         let page: Value = serde_yaml::from_str(&stdout).unwrap();
-        assert_eq!(page["items"].as_array().unwrap().len(), 4, "{stdout}");
+        assert_eq!(page["items"].as_array().unwrap().len(), 5, "{stdout}");
     }
     server.end().await;
 }
