@@ -16,7 +16,16 @@ async fn a_request_is_answered_by_whoever_listens() {
         assert_eq!((question.subject.as_str(), &question.payload[..]), ("questions", &b"?"[..]));
         other.respond(question.reply.unwrap(), "!".into()).await.unwrap();
     };
-    let (answer, ()) = tokio::join!(broker.request("questions".into(), "?".into(), TIMEOUT), answering);
+    // That the client has sent its subscription does not mean that the broker has read it.
+    let asking = async {
+        loop {
+            match broker.request("questions".into(), "?".into(), TIMEOUT).await {
+                Err(BrokerError::NoResponders(_)) => tokio::task::yield_now().await,
+                answer => return answer,
+            }
+        }
+    };
+    let (answer, ()) = tokio::join!(asking, answering);
     assert_eq!(&answer.unwrap()[..], b"!");
 
     // It listens, but does not answer.
