@@ -143,6 +143,8 @@ impl ShardEndpoint {
                 self.readers.remove(&life);
             }
         }
+        // Its start separated gaps.
+        self.merge_gaps();
     }
 
     /// Adds an event to the log. Returns how the usage changes.

@@ -35,7 +35,7 @@ fn late_events_are_those_of_earlier_consumers() {
     let mut shard = Shard::new();
     shard.append(&first, 0, 100);
     shard.attach(&early, &first, Start::Now).unwrap();
-    shard.append(&second, 0, 100);
+    let own = shard.append(&second, 0, 100);
     shard.attach(&late, &second, Start::Earliest).unwrap();
     let events = [shard.append(&first, 1, 100), shard.append(&second, 1, 100), shard.append(&first, 2, 100)];
     for _ in 0..2 {
@@ -59,7 +59,7 @@ fn late_events_are_those_of_earlier_consumers() {
     let received = Selection::Received { since: None, until: None };
     let step = RedeliveryStep { from: None, limit: ALL, dry_run: false, now: at(4) };
     let done = shard.redeliver(&late, &received, step, |_| None).unwrap();
-    assert_eq!(done, Redelivered { skipped: 2, ..Redelivered::default() });
+    assert_eq!(done, Redelivered { skipped: 2, sequences: vec![own, events[1]], ..Redelivered::default() });
     let ids = Selection::Events(vec!["x".into()]);
     let done = shard.redeliver(&late, &ids, step, |_| Some(events[0])).unwrap();
     assert_eq!(done, Redelivered { skipped: 1, ..Redelivered::default() });
