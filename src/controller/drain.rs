@@ -14,7 +14,7 @@
 //! a Secret, its finalizer is removed, and its events are abandoned as with the policy `Drop`. An object that waits for
 //! the API server to return a reference is not in that state.
 //!
-//! Only the leader writes. Failed writes follow the rules of statuses ([`Schedule`]).
+//! Only the leader writes. Failed writes follow the rules of statuses (`schedule`).
 
 mod finalizer;
 mod settled;

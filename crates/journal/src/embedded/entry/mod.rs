@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `Segment` | version u8, var last id that it covers, i64 time, var id and var end of the segment before (0 if unknown) |
 //! | `EndpointState` | text namespace, text name, text uid, var incarnation, var begin, var head, var appended, var retention in seconds + 1 (0 for unknown), i64 time until which ids are known, var count of former incarnations and that many (text uid, var begin, var retention as above), ranges removed, ranges damaged |
-//! | `ConsumerState` | text namespace, text name, text uid, var endpoint, [`Durable`] |
+//! | `ConsumerState` | text namespace, text name, text uid, var endpoint, `Durable` |
 //! | `StateEnd` | var endpoints, var consumers, var next endpoint, var next consumer, var retired head |
 //! | `Event` | var window in microseconds + 1 (0 for none), then an event as in [`record`](crate::record) |
 //! | `Mark` | var durable offset, var count, that many (var endpoint, var sequence) |

@@ -16,7 +16,7 @@ impl ShardState {
     ///
     /// # Errors
     ///
-    /// [`JournalError::UnknownConsumer`].
+    /// [`JournalError::UnknownConsumer`](crate::JournalError::UnknownConsumer).
     pub(crate) fn claim(&mut self, consumer: &Incarnation, claim: &Claim) -> Result<(Vec<Taken>, Option<Timestamp>)> {
         let (found, log) = self.consumer_mut(consumer)?;
         let (now, horizon) = (Micros::floor(claim.now), Micros::ceil(claim.now).after(claim.longest_delay));
@@ -66,7 +66,7 @@ impl ShardState {
     ///
     /// # Errors
     ///
-    /// [`JournalError::UnknownConsumer`].
+    /// [`JournalError::UnknownConsumer`](crate::JournalError::UnknownConsumer).
     pub(crate) fn begin_settle(
         &mut self,
         consumer: &Incarnation,

@@ -5,7 +5,7 @@
 //!
 //! | kind | fields |
 //! |---|---|
-//! | 1 changes | as in [`changes`](super::changes) |
+//! | 1 changes | as in `changes` |
 //! | 2 taken over | text replica |
 //! | 3 checkpoint | var number, parts as in [`checkpoint`](super::checkpoint) |
 //! | 4 end of a checkpoint | var first |
