@@ -49,14 +49,10 @@ impl NamespaceTable {
         self.shards.write().insert(shard, namespaces.into_iter().collect());
     }
 
-    /// Returns the bytes of a namespace in the shards other than `shard`.
-    fn elsewhere(&self, shard: Shard, namespace: &str) -> u64 {
+    /// Returns the bytes of one namespace in the shards that `wanted` names.
+    fn of_one(&self, namespace: &str, wanted: impl Fn(Shard) -> bool) -> u64 {
         let shards = self.shards.read();
-        shards
-            .iter()
-            .filter(|(other, _)| **other != shard)
-            .filter_map(|(_, namespaces)| namespaces.get(namespace))
-            .sum()
+        shards.iter().filter(|(shard, _)| wanted(**shard)).filter_map(|(_, namespaces)| namespaces.get(namespace)).sum()
     }
 
     /// Returns the bytes of each namespace in the shards that `wanted` names.
@@ -80,7 +76,8 @@ impl Replica {
     /// Returns the bounds of an endpoint in this namespace, apart from its own.
     pub(super) fn shares(&self, shard: Shard, namespace: &str) -> Shares {
         let namespace_share = self.namespace_share();
-        let elsewhere = if namespace_share == 0 { 0 } else { self.namespaces.elsewhere(shard, namespace) };
+        let elsewhere =
+            if namespace_share == 0 { 0 } else { self.namespaces.of_one(namespace, |other| other != shard) };
         let journal = self.shard_bytes();
         let slack = (journal / RECLAIM_SHARE).min(RECLAIM_BYTES);
         Shares { namespace: namespace_share, elsewhere, journal, slack }
@@ -142,7 +139,7 @@ impl Replica {
         let is_near =
             |bytes: u64, max: u64| max > 0 && (bytes + needed).saturating_mul(100) >= max.saturating_mul(NEAR);
         let share = self.namespace_share();
-        let namespace = || self.namespaces.of(|_| true).get(&endpoint.key.namespace).copied().unwrap_or(0);
+        let namespace = || self.namespaces.of_one(&endpoint.key.namespace, |_| true);
         let own = || self.reports.storage(endpoint).map_or(0, |usage| usage.bytes);
         (share > 0 && is_near(namespace(), share)) || max_bytes.is_some_and(|max| is_near(own(), max))
     }
