@@ -117,7 +117,7 @@ impl ShardState {
             Change::Removed { endpoint, events } => {
                 let Some(log) = self.endpoints.get_mut(endpoint) else { return };
                 for (sequence, received) in events {
-                    log.add_gap(*sequence, *received);
+                    log.add_gap(*sequence, *received, self.is_loaded);
                 }
             }
         }
@@ -148,6 +148,8 @@ impl ShardState {
         let start = removed.machine.start();
         log.remove_consumer(start, consumer.key.clone(), removed.life);
         if self.is_loaded {
+            // Its start separated gaps.
+            log.merge_gaps();
             let mut usage = Usage::default();
             for range in removed.machine.pinned(start.saturating_add(1), Sequence::MAX) {
                 usage += log.pin(*range.start(), *range.end(), -1, |row| removed.reads(row)).1;

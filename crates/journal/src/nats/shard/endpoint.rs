@@ -143,8 +143,6 @@ impl ShardEndpoint {
                 self.readers.remove(&life);
             }
         }
-        // Its start separated gaps.
-        self.merge_gaps();
     }
 
     /// Adds an event to the log. Returns how the usage changes.
@@ -216,21 +214,13 @@ impl ShardEndpoint {
         before.map_or(0, |row| row.sequence + 1)
     }
 
-    /// Returns the lowest start of a consumer.
-    pub(super) fn first_start(&self) -> Option<Sequence> {
-        self.consumers.first().map(|(start, _)| *start)
-    }
-
-    /// Adds a removed event to the gaps, if it can belong to a consumer.
-    pub(super) fn add_gap(&mut self, sequence: Sequence, received: Micros) {
-        if self.first_start().is_none_or(|start| sequence <= start) {
-            return;
-        }
+    /// Adds a removed event to the gaps. While it is not known which events are kept, no gaps are merged.
+    pub(super) fn add_gap(&mut self, sequence: Sequence, received: Micros, is_loaded: bool) {
         let Self { gaps, rows, consumers, .. } = self;
-        gaps.add(sequence, received, &|left, right| is_between(rows, consumers, left, right));
+        gaps.add(sequence, received, &|left, right| !is_loaded || is_between(rows, consumers, left, right));
     }
 
-    /// Merges gaps that were added while it was not known which events are kept.
+    /// Merges gaps that are no longer separated, or were added while it was not known which events are kept.
     pub(super) fn merge_gaps(&mut self) {
         let Self { gaps, rows, consumers, .. } = self;
         gaps.merge(&|left, right| is_between(rows, consumers, left, right));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use grapnel_api::ObjectKey;
 
-use super::{Change, ShardState, endpoint::ShardEndpoint, rows::Row, usage::Usage};
+use super::{Change, ShardState, rows::Row, usage::Usage};
 use crate::{Sequence, machine::Micros};
 
 /// Maximum number of events of one [`Change::Removed`].
@@ -43,10 +43,7 @@ impl ShardState {
         let mut events: BTreeMap<&ObjectKey, Vec<(Sequence, Micros)>> = BTreeMap::new();
         for removal in removals {
             self.forget(&removal.endpoint, removal.sequence);
-            let log = self.endpoints.get(&removal.endpoint);
-            if log.and_then(ShardEndpoint::first_start).is_some_and(|start| start < removal.sequence) {
-                events.entry(&removal.endpoint).or_default().push((removal.sequence, removal.received));
-            }
+            events.entry(&removal.endpoint).or_default().push((removal.sequence, removal.received));
         }
         let removed = |(endpoint, events): (&ObjectKey, Vec<_>)| {
             let changes = events.chunks(REMOVED_EVENTS);

@@ -268,7 +268,7 @@ impl Shard {
                 let counted = lives.get(&life.number).copied().unwrap_or_default();
                 assert_eq!((life.events, life.usage), counted, "{key}: {life:?}");
             }
-            let separated = log.rows.len() + log.consumers.len() + 1;
+            let separated = log.rows.len() + log.leaving.len() + log.consumers.len() + 1;
             assert!(log.gaps.iter().count() <= separated, "{:?}", log.gaps);
         }
         assert_eq!((&self.state.namespaces, self.state.total), (&namespaces, total));
