@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use grapnel_journal::{Journal, Retention};
+use grapnel_journal::{Journal, JournalError, Retention};
 use grapnel_values::clock::Clock;
 use tokio::{sync::watch, time};
 use tokio_util::sync::CancellationToken;
@@ -29,6 +29,8 @@ pub(super) async fn run(
                 tracing::info!(events = swept.events, dead_letters = swept.dead_letters, "retention removed");
             }
             Ok(_) => {}
+            // The journal itself says why it is not available.
+            Err(error @ JournalError::Unavailable(_)) => tracing::debug!(%error, "retention failed; retrying"),
             Err(error) => tracing::warn!(kind = error.kind(), %error, "retention failed; retrying"),
         }
     }

@@ -46,10 +46,11 @@ pub(super) async fn run(
         }
         let published = candidates.borrow_and_update().clone();
         let synced = published.snapshot.synced();
-        let mut told = None;
+        // At a start, the journal is often a moment later.
+        let (begun, mut told) = (Instant::now(), None);
         while let Err(error) = consumers.align(&published.snapshot).await {
             let text = error.to_string();
-            if told.as_ref() != Some(&text) {
+            if told.as_ref() != Some(&text) && begun.elapsed() >= limits::JOURNAL_RETRY {
                 tracing::warn!(kind = error.kind(), error = %text, "configuration waits for the journal");
                 told = Some(text);
             }

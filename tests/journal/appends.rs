@@ -132,6 +132,12 @@ pub(crate) async fn the_window_has_two_sides(engine: &dyn Engine) {
     assert_eq!(session.append(&["a"], 6500).await, [Appended::Duplicate(3)]);
     assert_eq!(session.append(&["a"], 10_000).await, [Appended::Stored(4)]);
     assert_eq!(session.append(&["b"], 10_000).await, [Appended::Duplicate(2)]);
+    // Also within a call, what was stored counts, and not a duplicate of it.
+    let seconds = [("b", 13_599), ("c", 13_599), ("b", 13_600), ("b", 13_601), ("c", 13_600)];
+    let all = seconds.iter().map(|(id, second)| arrival(&file("in"), id, *second)).collect();
+    let [first, c, b, repeated, again] = session.append_all(all).await.try_into().unwrap();
+    assert_eq!((first, c), (Appended::Duplicate(2), Appended::Stored(5)));
+    assert_eq!((b, repeated, again), (Appended::Stored(6), Appended::Duplicate(6), Appended::Duplicate(5)));
     session.reopen();
     assert_eq!(session.append(&["a"], 10_001).await, [Appended::Duplicate(4)]);
     assert_eq!(session.find(&file("in"), "a").await, Some((4, at(10_000))));

@@ -175,6 +175,15 @@ grapnel_values::bounds! {
     /// Maximum number of batches that one replica has open. JetStream accepts 50 of all replicas in a stream.
     pub const NATS_BATCHES: usize = 8;
 
+    /// Maximum number of batches of one shard in which a replica publishes the events of concurrent calls at a time.
+    pub const NATS_GATHERED_BATCHES: usize = 2;
+
+    /// Maximum number of events of such a batch.
+    pub const NATS_GATHERED_EVENTS: usize = 64;
+
+    /// Maximum bytes of such a batch, unless it has one event.
+    pub const NATS_GATHERED_BYTES: usize = 1 << 20;
+
     /// Bytes of the brokers' maximum payload that are left for the headers of an event.
     pub const NATS_HEADROOM_BYTES: u64 = 64 << 10;
 

@@ -15,6 +15,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::{
     NatsOptions,
+    append::Gathering,
     broker::Broker,
     incarnations::Incarnations,
     layout::{Layout, Shard},
@@ -23,7 +24,7 @@ use super::{
     room::NamespaceTable,
     shard::Head,
 };
-use crate::{AttachedConsumer, JournalError, Result, Tenure, limits::NATS_BATCHES};
+use crate::{AttachedConsumer, JournalError, Result, Sequence, Tenure, limits::NATS_BATCHES};
 
 /// Whether the journal works, and if not, why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +51,8 @@ pub(super) struct Replica {
     pub(super) incarnations: Incarnations,
     /// Batches that this replica has open: the brokers allow few.
     pub(super) batches: Semaphore,
+    /// Events that wait for a batch.
+    pub(super) gathering: Gathering,
     pub(super) namespaces: NamespaceTable,
     pub(super) reports: Reports,
     pub(super) standing: watch::Sender<Standing>,
@@ -68,6 +71,7 @@ pub(super) struct Replica {
 
 impl Replica {
     pub(super) fn new(broker: Broker, layout: Layout, options: NatsOptions) -> Self {
+        let gathering = Gathering::new(layout.shards().len());
         let none = Tenure::of(|_| None);
         let waiting = || Some("it has not reached the NATS servers yet".to_owned());
         Self {
@@ -76,6 +80,7 @@ impl Replica {
             options,
             incarnations: Incarnations::default(),
             batches: Semaphore::new(NATS_BATCHES),
+            gathering,
             namespaces: NamespaceTable::default(),
             reports: Reports::default(),
             standing: watch::Sender::new(Standing::NotYet(waiting().unwrap_or_default())),
@@ -197,11 +202,19 @@ impl Replica {
         self.reports.detached(consumer);
     }
 
-    /// Tells the owner of a shard of a stored event.
-    pub(super) async fn stored(&self, shard: Shard, head: &Head, row: &Bytes) {
+    /// Tells the owner of a shard of stored events, ascending.
+    pub(super) fn stored(&self, shard: Shard, events: Vec<(Head, Bytes)>) {
+        let Some(last) = events.last().map(|(head, _)| head.sequence) else { return };
         match self.owned(shard) {
-            Some(owned) => owned.appended(head, row).await,
-            None => self.broker.notify(self.layout.wake(shard), Bytes::from(head.sequence.to_string())),
+            Some(owned) => owned.appended(events),
+            None => self.broker.notify(self.layout.wake(shard), Bytes::from(last.to_string())),
+        }
+    }
+
+    /// Waits a moment until this replica's index has a stored event, if it owns the shard.
+    pub(super) async fn visible(&self, shard: Shard, sequence: Sequence) {
+        if let Some(owned) = self.owned(shard) {
+            owned.visible(sequence).await;
         }
     }
 }

@@ -87,7 +87,8 @@ async fn set_up(replica: &Replica) {
 async fn watch_connection(broker: Broker) {
     let mut state = broker.state();
     let mut told: Option<(String, Instant)> = None;
-    loop {
+    // The first attempt is the first change.
+    while state.changed().await.is_ok() {
         let now = state.borrow_and_update().clone();
         match now {
             ConnectionState::Connected => {
@@ -103,9 +104,6 @@ async fn watch_connection(broker: Broker) {
                 }
             }
             ConnectionState::Closed => return,
-        }
-        if state.changed().await.is_err() {
-            return;
         }
     }
 }

@@ -12,6 +12,8 @@ use super::{Broker, BrokerError, Publication, PublishError, api::ApiError, error
 struct Acknowledgement {
     #[serde(default)]
     seq: u64,
+    /// Number of the messages of a batch.
+    count: Option<u64>,
     error: Option<ApiError>,
 }
 
@@ -33,16 +35,41 @@ impl Broker {
         self.acknowledged(&answer, message)
     }
 
-    /// Reads an acknowledgement.
+    /// Reads an acknowledgement of one message.
     pub(super) fn acknowledged(
         &self,
         answer: &async_nats::Message,
         message: &Publication,
     ) -> Result<u64, PublishError> {
+        self.read_acknowledgement(answer, message).map(|(sequence, _)| sequence)
+    }
+
+    /// Reads the acknowledgement of a batch, which ends with `last`.
+    pub(super) fn committed(
+        &self,
+        answer: &async_nats::Message,
+        last: &Publication,
+        messages: usize,
+    ) -> Result<u64, PublishError> {
+        match self.read_acknowledgement(answer, last)? {
+            (sequence, Some(count)) if count == messages as u64 => Ok(sequence),
+            // A broker that knows no batches has stored the messages, each alone.
+            (_, count) => {
+                Err(BrokerError::Malformed(format!("{count:?} of the {messages} messages of a batch")).into())
+            }
+        }
+    }
+
+    /// Returns the sequence, and the number of the messages of a batch.
+    fn read_acknowledgement(
+        &self,
+        answer: &async_nats::Message,
+        message: &Publication,
+    ) -> Result<(u64, Option<u64>), PublishError> {
         let acknowledgement: Acknowledgement =
             serde_json::from_slice(&answer.payload).map_err(|error| BrokerError::Malformed(error.to_string()))?;
         match acknowledgement.error.map(ApiError::split) {
-            None if acknowledgement.seq > 0 => Ok(acknowledgement.seq),
+            None if acknowledgement.seq > 0 => Ok((acknowledgement.seq, acknowledgement.count)),
             None => Err(BrokerError::Malformed("an acknowledgement without a sequence".to_owned()).into()),
             Some((code::MESSAGE_TOO_LARGE, _)) => {
                 Err(PublishError::TooLarge { bytes: message.payload.len() as u64, max: self.max_payload() as u64 })

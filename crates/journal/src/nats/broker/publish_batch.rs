@@ -1,9 +1,9 @@
 //! Several messages of one stream, stored all or none: an atomic batch.
 //!
 //! The messages carry the id of the batch and count up; the last one commits. The first and the last are requests: the first is
-//! answered with nothing when the broker has opened the batch, the last with the acknowledgement. The others follow when the
-//! batch is open: a broker has 50 open at once for a stream, and what is sent of a refused one is sent in vain. A batch whose
-//! messages do not all arrive is dropped as a whole.
+//! answered with nothing when the broker has opened the batch, the last with the acknowledgement. A broker has 50 open at once
+//! for a stream, and what is sent of a refused one is sent in vain: of a large batch the others follow when it is open. A batch
+//! whose messages do not all arrive is dropped as a whole.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use async_nats::HeaderValue;
 use tokio::time::Instant;
 
 use super::{Broker, BrokerError, Publication, PublishError, error::code};
-use crate::limits::NATS_BATCH;
+use crate::limits::{NATS_BATCH, NATS_GATHERED_BYTES};
 
 impl Broker {
     /// Publishes messages of one stream, all or none, and returns the sequence of the last. One attempt, which waits at most
@@ -49,7 +49,7 @@ impl Broker {
         }
 
         let mut maps = maps.into_iter();
-        let mut opens = true;
+        let mut opens = messages.iter().map(|message| message.payload.len()).sum::<usize>() > NATS_GATHERED_BYTES;
         for (message, headers) in before.iter().zip(maps.by_ref()) {
             let (subject, payload) = (message.subject.clone(), message.payload.clone());
             if opens {
@@ -73,7 +73,7 @@ impl Broker {
         let (subject, payload) = (last.subject.clone(), last.payload.clone());
         let mut committed = self.send(subject, headers, payload, 1, deadline, timeout).await?;
         let answer = self.answer(&mut committed, &last.subject, deadline, timeout).await?;
-        self.acknowledged(&answer, last)
+        self.committed(&answer, last, messages.len())
     }
 }
 

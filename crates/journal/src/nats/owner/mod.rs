@@ -163,35 +163,37 @@ impl OwnedShard {
         let _ = self.commits.try_send(Commit { changes: Vec::new(), answer });
     }
 
-    /// Takes an event into the index that this replica has appended.
-    pub(super) async fn appended(&self, head: &Head, row: &Bytes) {
-        let sequence = head.sequence;
+    /// Takes events into the index that this replica has appended, ascending.
+    pub(super) fn appended(&self, events: Vec<(Head, Bytes)>) {
+        let Some(last) = events.last().map(|(head, _)| head.sequence) else { return };
         let (tail, has_begun) = {
             let mut state = self.state.lock();
-            let tail = state.tail();
-            if sequence <= tail {
-                return;
-            }
             let mut ahead = self.ahead.lock();
-            if sequence == tail + 1 {
-                self.index(&mut state, head, row.clone());
-                self.index_ahead(&mut state, &mut ahead);
-            } else if ahead.len() < NATS_EVENTS_AHEAD {
-                ahead.insert(sequence, (head.clone(), row.clone()));
+            for (head, row) in events {
+                let sequence = head.sequence;
+                if sequence == state.tail() + 1 {
+                    self.index(&mut state, &head, row);
+                } else if sequence > state.tail() && ahead.len() < NATS_EVENTS_AHEAD {
+                    ahead.insert(sequence, (head, row));
+                }
             }
+            self.index_ahead(&mut state, &mut ahead);
             (state.tail(), state.has_begun())
         };
         self.indexed.send_replace(tail);
         if has_begun {
             self.record_begun();
         }
-        if tail >= sequence {
-            return;
+        if tail < last {
+            self.newest.send_modify(|newest| newest.own = newest.own.max(last));
         }
-        self.newest.send_modify(|newest| newest.own = newest.own.max(sequence));
+    }
+
+    /// Waits a moment until the index has reached a sequence. After that the event is found a little later, like the
+    /// events of other replicas.
+    pub(super) async fn visible(&self, sequence: Sequence) {
         let mut indexed = self.indexed.subscribe();
         let visible = async { indexed.wait_for(|indexed| *indexed >= sequence).await.is_ok() };
-        // After that the event is found a little later, like the events of other replicas.
         let _ = tokio::time::timeout(VISIBLE, visible).await;
     }
 
