@@ -146,11 +146,14 @@ impl Replica {
     /// Publishes the shards that this replica owns. The tenure ends with the lease, also before this is called again: a
     /// process that was paused finds out before it sends anything.
     fn publish_tenure(&self) {
-        let owned = self.owned.read().clone();
-        let layout = self.layout.clone();
-        self.tenure.send_replace(Tenure::of(move |endpoint| {
-            owned.get(&layout.shard_of(endpoint)).filter(|owned| owned.serves()).map(|owned| owned.epoch())
-        }));
+        // Read while nobody else publishes: of two shards that are taken over at once, none is forgotten.
+        self.tenure.send_modify(|tenure| {
+            let owned = self.owned.read().clone();
+            let layout = self.layout.clone();
+            *tenure = Tenure::of(move |endpoint| {
+                owned.get(&layout.shard_of(endpoint)).filter(|owned| owned.serves()).map(|owned| owned.epoch())
+            });
+        });
     }
 
     /// Returns the owned shard of a consumer of this name.

@@ -180,13 +180,22 @@ impl OwnedShard {
             self.index_ahead(&mut state, &mut ahead);
             (state.tail(), state.has_begun())
         };
-        self.indexed.send_replace(tail);
+        self.reached(tail);
         if has_begun {
             self.record_begun();
         }
         if tail < last {
             self.newest.send_modify(|newest| newest.own = newest.own.max(last));
         }
+    }
+
+    /// Tells those who wait that the index has reached a sequence. It never goes back, whoever tells it last.
+    fn reached(&self, tail: Sequence) {
+        self.indexed.send_if_modified(|indexed| {
+            let is_later = *indexed < tail;
+            *indexed = tail.max(*indexed);
+            is_later
+        });
     }
 
     /// Waits a moment until the index has reached a sequence. After that the event is found a little later, like the

@@ -131,7 +131,7 @@ impl OwnedShard {
             self.index_ahead(&mut state, &mut self.ahead.lock());
             state.tail()
         };
-        self.indexed.send_replace(tail);
+        self.reached(tail);
     }
 
     /// Indexes messages of the stream, ascending.
@@ -162,7 +162,7 @@ impl OwnedShard {
             self.index_ahead(&mut state, &mut self.ahead.lock());
             (state.tail(), state.has_begun())
         };
-        self.indexed.send_replace(tail);
+        self.reached(tail);
         if has_begun {
             self.record_begun();
         }
