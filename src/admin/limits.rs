@@ -91,6 +91,9 @@ grapnel_values::bounds! {
     /// Time after which a live view ends; the browser continues it with a new request, which is authorized again.
     pub const CONSOLE_TAIL_TIME: Duration = Duration::from_secs(300);
 
+    /// Objects whose statuses a request reads before it lets others go on.
+    pub const OBJECTS_AT_A_TIME: usize = 256;
+
     /// Objects for which the counts of the last hour are kept, at most 480 bytes each; further ones have no chart.
     pub const RATES_OBJECTS: usize = 4096;
 

@@ -14,6 +14,7 @@ use super::{
     authn::Caller,
     authz::{self, Ask},
     contract::{CircuitName, EndpointItem, ObjectItem, Operation, Page, ReplayItem, Sending, SubscriptionItem},
+    limits::OBJECTS_AT_A_TIME,
     query::Query,
     response::{self, Problem},
 };
@@ -41,8 +42,14 @@ pub(super) async fn items(shared: &Shared, caller: &Caller, namespace: Option<&s
     let is_wanted = |view: &ObjectView| namespace.is_none_or(|namespace| *view.key.namespace == *namespace);
     let has_replays = views.iter().any(|view| view.kind == ObjectKind::Replay && is_wanted(view));
     let shows_replays = has_replays && shared.may(caller, &authz::replays(namespace)).await;
-    let wanted = views.iter().filter(|view| is_wanted(view) && (shows_replays || view.kind != ObjectKind::Replay));
-    wanted.map(|view| item(shared, view, now)).collect()
+    let mut items = Vec::new();
+    for part in views.chunks(OBJECTS_AT_A_TIME) {
+        let wanted = part.iter().filter(|view| is_wanted(view) && (shows_replays || view.kind != ObjectKind::Replay));
+        items.extend(wanted.map(|view| item(shared, view, now)));
+        // Requests of senders do not wait until all are read.
+        tokio::task::yield_now().await;
+    }
+    items
 }
 
 /// An object with its status.

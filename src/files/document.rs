@@ -10,7 +10,7 @@
 
 use grapnel_values::secret::Wiped;
 use serde_json::Value;
-use serde_yaml::options;
+use serde_yaml::{budget, options};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
@@ -38,7 +38,16 @@ impl Document {
     /// Returns an error with the line if the text is not valid YAML.
     pub fn parse(text: &str) -> Result<Vec<Self>, ParseError> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let options = options! { strict_booleans: true };
+        let options = options! {
+            strict_booleans: true,
+            budget: budget! {
+                max_documents: limits::DOCUMENTS,
+                max_nodes: limits::VALUES,
+                max_depth: limits::DEPTH,
+                // Of the parser: the begin and the end of each list, map and document count too.
+                max_events: limits::VALUES * 3,
+            },
+        };
         let roots = serde_yaml::from_multiple_with_options::<Option<YamlNode>>(text, options)?;
         let documents: Vec<_> = roots.into_iter().flatten().map(|root| Self { root }).collect();
         documents.iter().try_for_each(|document| document.root.check(text))?;
@@ -167,6 +176,29 @@ mod tests {
         assert_eq!(documents[1].line(), 8);
     }
 
+    /// What a file of the maximum size usually has is read; more is refused in words.
+    #[test]
+    fn files_have_bounds() {
+        let documents = |count: usize| "a: 1\n---\n".repeat(count - 1) + "a: 1\n";
+        assert_eq!(Document::parse(&documents(limits::DOCUMENTS)).unwrap().len(), limits::DOCUMENTS);
+        let refused = |text: &str| Document::parse(text).unwrap_err().message;
+        let more = refused(&documents(limits::DOCUMENTS + 1));
+        assert_eq!(more, format!("a file has at most {} documents: use several files", limits::DOCUMENTS));
+        let values = |count: usize| format!("[{}]", "1,".repeat(count));
+        assert!(Document::parse(&values(limits::VALUES - 1)).is_ok());
+        let more = refused(&values(limits::VALUES));
+        assert_eq!(more, format!("a file has at most {} values: use several files", limits::VALUES));
+        // Without optimisation, the parser needs more than the stack of a test.
+        let deep = std::thread::Builder::new().stack_size(16 << 20).spawn(|| {
+            let nested = |depth: usize| Document::parse(&("[".repeat(depth) + &"]".repeat(depth)));
+            (nested(limits::DEPTH).is_ok(), nested(limits::DEPTH + 1).unwrap_err().message)
+        });
+        let deeper = format!("lists and maps are nested at most {} deep", limits::DEPTH);
+        assert_eq!(deep.unwrap().join().unwrap(), (true, deeper));
+        let aliases = format!("a: &a [1]\nb: [{}]", "*a,".repeat(1000));
+        assert_eq!(refused(&aliases), "its aliases or merge keys stand for too much: write the values out");
+    }
+
     #[test]
     fn lines_are_known_without_the_document() {
         let text = "a: 1\nb:\n  - x\n  - c/d~e: true\n    f: [1, 2]\n";
@@ -214,10 +246,10 @@ mod tests {
     /// Otherwise the file would count as whole, and no later version of it as readable.
     #[test]
     fn what_is_wrong_with_the_whole_text_stays_an_error() {
-        let text = "a: 1\n---\n".repeat(2000);
+        let text = format!("a: [{}]\n---\n", "1,".repeat(limits::VALUES / 2)).repeat(3);
         let error = Document::parse(&text).unwrap_err();
         let (documents, errors) = Document::parse_each(&text, error.clone());
-        assert_eq!((documents.len(), errors), (2000, vec![error]));
+        assert_eq!((documents.len(), errors), (3, vec![error]));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Errors of YAML.
 
-use serde_yaml::{MessageFormatter, UserMessageFormatter};
+use serde_yaml::{MessageFormatter, UserMessageFormatter, budget::BudgetBreach};
 
 use super::limits;
 
@@ -17,10 +17,25 @@ pub struct ParseError {
 impl From<serde_yaml::Error> for ParseError {
     fn from(error: serde_yaml::Error) -> Self {
         let error = error.without_snippet();
-        let message = UserMessageFormatter.format_message(error);
+        let message = bound(error).unwrap_or_else(|| UserMessageFormatter.format_message(error).into_owned());
         Self {
             line: error.location().map_or(0, |location| location.line()),
             message: message.chars().take(limits::PROBLEM_CHARS).collect(),
         }
     }
+}
+
+/// Returns which bound a file exceeds, if that is what is wrong.
+fn bound(error: &serde_yaml::Error) -> Option<String> {
+    let serde_yaml::Error::Budget { breach, .. } = error else { return None };
+    Some(match breach {
+        BudgetBreach::Documents { .. } => {
+            format!("a file has at most {} documents: use several files", limits::DOCUMENTS)
+        }
+        BudgetBreach::Nodes { .. } | BudgetBreach::Events { .. } => {
+            format!("a file has at most {} values: use several files", limits::VALUES)
+        }
+        BudgetBreach::Depth { .. } => format!("lists and maps are nested at most {} deep", limits::DEPTH),
+        _ => "its aliases or merge keys stand for too much: write the values out".to_owned(),
+    })
 }
