@@ -74,6 +74,8 @@ pub struct JournalReading {
     pub deliveries: Option<Progress>,
     /// Why an endpoint's events are rejected: its share of the journal, or that of its namespace, is exhausted.
     pub share_exhausted: Option<String>,
+    /// Why the journal accepts no events, if only a person can change that.
+    pub unproven: Option<String>,
 }
 
 impl JournalReading {
@@ -83,7 +85,11 @@ impl JournalReading {
         match view.kind {
             ObjectKind::Endpoint => {
                 let exhausted = journal.storage(&object).exhausted;
-                Self { share_exhausted: exhausted.map(|share| share.to_string()), ..Self::default() }
+                Self {
+                    share_exhausted: exhausted.map(|share| share.to_string()),
+                    unproven: journal.replication().and_then(|replication| replication.unproven),
+                    ..Self::default()
+                }
             }
             ObjectKind::Subscription => Self { deliveries: journal.progress(&object), ..Self::default() },
             ObjectKind::Replay => Self::default(),
@@ -343,11 +349,21 @@ impl SubscriptionReading {
     }
 }
 
-/// Adds the conditions from the journal. `Storing` is present only while it is false.
+/// Adds the conditions from the journal. `Storing` is present only while it is false. A journal that accepts nothing also
+/// makes the endpoint unready.
 fn endpoint_conditions(compiled: &[Condition], journal: &JournalReading) -> Vec<Condition> {
-    let exhausted = journal.share_exhausted.as_ref();
-    let storing = exhausted.map(|why| Condition::fails(ConditionType::Storing, Reason::ShareExhausted, why));
-    compiled.iter().cloned().chain(storing).collect()
+    let mut conditions = compiled.to_vec();
+    if let Some(why) = &journal.unproven {
+        let fails = |kind| Condition::fails(kind, Reason::JournalUnavailable, format!("no event is accepted: {why}"));
+        let ready = conditions.iter_mut().find(|condition| condition.kind == ConditionType::Ready);
+        if let Some(ready) = ready.filter(|ready| ready.status == ConditionStatus::True) {
+            *ready = fails(ConditionType::Ready);
+        }
+        conditions.push(fails(ConditionType::Storing));
+    } else if let Some(why) = &journal.share_exhausted {
+        conditions.push(Condition::fails(ConditionType::Storing, Reason::ShareExhausted, why));
+    }
+    conditions
 }
 
 /// Adds the conditions from the data plane. A failing receiver does not make a subscription unready.

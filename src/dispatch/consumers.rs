@@ -72,6 +72,11 @@ impl Consumers {
         self.journal.is_shared()
     }
 
+    /// Whether the journal accepts nothing until a person acts.
+    pub fn is_refused(&self) -> bool {
+        self.journal.replication().is_some_and(|replication| replication.unproven.is_some())
+    }
+
     /// Attaches every subscription of the snapshot, again if its object or that of its endpoint was replaced by another
     /// one of the same name. Detaches consumers whose subscription object no longer exists, but only if all sources
     /// have been read completely; from a journal that several processes share, [`Consumers::tidy`] does that later.

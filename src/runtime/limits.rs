@@ -16,6 +16,9 @@ grapnel_values::bounds! {
     /// Pause before the journal is asked again after an error.
     pub const JOURNAL_RETRY: Duration = Duration::from_secs(1);
 
+    /// How long a journal that accepts nothing delays the configuration before the objects say so.
+    pub const REFUSAL_SHOWN: Duration = Duration::from_secs(5);
+
     /// How often a replica looks at what the others have counted, and writes what has to be known at once.
     pub const FACTS_TICK: Duration = Duration::from_secs(1);
 

@@ -47,12 +47,17 @@ pub(super) async fn run(
         let published = candidates.borrow_and_update().clone();
         let synced = published.snapshot.synced();
         // At a start, the journal is often a moment later.
-        let (begun, mut told) = (Instant::now(), None);
+        let (begun, mut told, mut is_shown) = (Instant::now(), None, false);
         while let Err(error) = consumers.align(&published.snapshot).await {
             let text = error.to_string();
             if told.as_ref() != Some(&text) && begun.elapsed() >= limits::JOURNAL_RETRY {
                 tracing::warn!(kind = error.kind(), error = %text, "configuration waits for the journal");
                 told = Some(text);
+            }
+            if !is_shown && begun.elapsed() >= limits::REFUSAL_SHOWN && consumers.is_refused() {
+                // The objects say so too; they are not ready meanwhile.
+                views.send_replace(Arc::clone(&published.objects));
+                is_shown = true;
             }
             tokio::select! {
                 () = shutdown.cancelled() => return,

@@ -55,6 +55,13 @@ async fn unsynced_brokers_are_not_trusted() {
     not_ready(&a, "sync_interval: always").await;
     stage.refused(&a, "early").await;
     assert!(a.log().contains("sync_interval: always"), "{}", a.log());
+    // The objects say so as well, although none is served yet.
+    a.eventually("the conditions of every endpoint", async || {
+        let (_, objects) = a.admin("/api/v1/objects").await;
+        let said = objects.matches(r#""reason":"JournalUnavailable""#).count();
+        if said == 2 * crate::site::ENDPOINTS { Ok(()) } else { Err(objects) }
+    })
+    .await;
     drop(a);
     let stage = Stage::at(stage.site.with(&["--nats-trust-sync"])).await;
     let a = stage.replica("a").await;

@@ -19,7 +19,8 @@ pub enum ConditionType {
     Verified,
     /// Requests are not verified, as the spec says; present only while true. Endpoints only.
     Unauthenticated,
-    /// Events are stored; present only while they are refused because a share of the journal is exhausted. Endpoints only.
+    /// Events are stored; present only while they are refused because a share of the journal is exhausted, or because the
+    /// journal accepts none. Endpoints only.
     Storing,
     /// The last outcomes succeed. Subscriptions only.
     Delivering,
@@ -144,6 +145,8 @@ pub enum Reason {
     InvalidSecret,
     /// The endpoint, or its namespace, keeps as many bytes in the journal as it may.
     ShareExhausted,
+    /// The journal accepts no events from anyone, and a person has to act: the message says why.
+    JournalUnavailable,
     /// The last delivery failed.
     TargetFailing,
     /// `filter` or `transform` failed on the last event.
@@ -220,6 +223,7 @@ impl Reason {
             Self::KeyNotFound => "KeyNotFound",
             Self::InvalidSecret => "InvalidSecret",
             Self::ShareExhausted => "ShareExhausted",
+            Self::JournalUnavailable => "JournalUnavailable",
             Self::TargetFailing => "TargetFailing",
             Self::ExpressionFailing => "ExpressionFailing",
             Self::CircuitOpen => "CircuitOpen",

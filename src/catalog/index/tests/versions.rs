@@ -205,6 +205,28 @@ fn an_exhausted_share_is_a_condition_while_it_lasts() {
 }
 
 #[test]
+fn a_journal_that_accepts_nothing_is_a_condition() {
+    let mut stage = Stage::new();
+    stage.tell([open("shop", "in").endpoint()]);
+    let view = stage.view(ObjectKind::Endpoint, &key("shop", "in"));
+    let state = |unproven: Option<&str>| {
+        let share_exhausted = Some("namespace shop keeps 9 of at most 8 bytes".into());
+        let reading = JournalReading { share_exhausted, unproven: unproven.map(Into::into), ..JournalReading::default() };
+        let conditions = view.conditions(&reading);
+        [ConditionType::Ready, ConditionType::Storing].map(|kind| {
+            let found = conditions.iter().find(|condition| condition.kind == kind).unwrap();
+            (found.status, found.reason, found.message.clone())
+        })
+    };
+    let message = "no event is accepted: n1 does not sync".to_owned();
+    let refused = (ConditionStatus::False, Reason::JournalUnavailable, message);
+    assert_eq!(state(Some("n1 does not sync")), [refused.clone(), refused]);
+    let [ready, storing] = state(None);
+    assert_eq!((ready.0, ready.1), (ConditionStatus::True, Reason::Programmed));
+    assert_eq!((storing.0, storing.1), (ConditionStatus::False, Reason::ShareExhausted));
+}
+
+#[test]
 fn messages_say_what_to_do() {
     let mut stage = Stage::new();
     let signed = |secret: &str| {
