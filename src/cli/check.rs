@@ -170,7 +170,7 @@ fn loopback_targets(snapshot: &Snapshot, egress: &EgressPolicy, watch: &FileWatc
             reason: Reason::TargetForbidden,
             message: format!(
                 "{field}: the target is on loopback, which standalone may call, and an operator in a cluster only with \
-                 --egress-allow {}",
+                 --egress-allow {} (check it with --allow-loopback)",
                 loopback_network(&target.url)
             ),
             in_use: InUse::Newest,

@@ -152,7 +152,10 @@ async fn list_events(which: &Which, since: &str, flags: &ListFlags) -> anyhow::R
     let kind = which.kind.as_ref().map_or("", Glob::as_str);
     let filters = vec![("type", kind), ("since", since)];
     let list = Listing { remote: &remote, operation: Operation::ListEvents, object: &object, filters, flags, output };
-    let nothing = format!("no events of {object}");
+    let nothing = match (kind, since.is_empty()) {
+        ("", true) => format!("no events of {object}"),
+        _ => format!("no events of {object} of this type and time"),
+    };
     if !flags.watch {
         return list.run::<EventItem>(&nothing).await;
     }

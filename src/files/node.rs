@@ -79,7 +79,7 @@ impl YamlNode {
             Tree::List(items) => items.iter().try_for_each(|item| item.check(text))?,
             Tree::Map(entries) => {
                 for entry in entries {
-                    entry.spelling.check(text).map_err(|message| error(entry.line, message))?;
+                    entry.spelling.check(text).map_err(|message| error(entry.line, &message))?;
                     // The reader compares keys before they become text: `1` and `"1"` differ there.
                     if !keys.insert(entry.key.as_str()) {
                         return Err(error(
@@ -91,7 +91,7 @@ impl YamlNode {
                 }
             }
         }
-        self.spelling.check(text).map_err(|message| error(self.line, message))
+        self.spelling.check(text).map_err(|message| error(self.line, &message))
     }
 
     /// Collects the lines of all nodes below the node whose pointer has this hash.

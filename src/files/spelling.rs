@@ -3,7 +3,9 @@
 //! kubectl reads YAML 1.1, this reader YAML 1.2: `yes` is a boolean for one and text for the other, `0644` is octal for
 //! one and decimal for the other. Tags are dropped, and with them what was written (`!payload.deleted` is an empty
 //! value with a tag). A manifest with such a spelling does not configure what its author means, at least in one of the
-//! two modes, so it is an error. Messages do not quote the spelling, which may be that of a password.
+//! two modes, so it is an error. Messages do not quote numbers, which may be passwords.
+
+use std::borrow::Cow;
 
 use serde_yaml::Span;
 
@@ -40,12 +42,12 @@ impl Spelling {
     ///
     /// # Errors
     /// Returns what is wrong and what to write instead.
-    pub(super) fn check(&self, text: &str) -> Result<(), &'static str> {
+    pub(super) fn check(&self, text: &str) -> Result<(), Cow<'static, str>> {
         match self.tag {
             Tag::Text => return Ok(()),
             Tag::Other => {
                 return Err(
-                    "a `!` at the beginning of a value is a YAML tag, and tags are not supported; put the value in quotes, or remove the tag",
+                    "a `!` at the beginning of a value is a YAML tag, and tags are not supported; put the value in quotes, or remove the tag".into(),
                 );
             }
             Tag::None => {}
@@ -74,18 +76,19 @@ fn is_block(text: &str, start: usize) -> bool {
 }
 
 /// Checks an unquoted scalar; quoted and other ones pass.
-fn check_plain(text: &str) -> Result<(), &'static str> {
+fn check_plain(text: &str) -> Result<(), Cow<'static, str>> {
     let word = ["y", "n", "yes", "no", "on", "off"];
     if text.len() <= 3 && word.iter().any(|word| is_in_case(text, word)) {
-        return Err(
-            "this word without quotes is a boolean for kubectl (YAML 1.1) and text for others; write true or false, or put it in quotes",
-        );
+        return Err(format!(
+            "`{text}` without quotes is a boolean for kubectl (YAML 1.1) and text for others; put it in quotes, or write true or false if a boolean is meant"
+        )
+        .into());
     }
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
     let is_number = digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'_');
     if digits.len() > 1 && digits.starts_with('0') && is_number {
         return Err(
-            "a number that begins with 0 is octal for kubectl (YAML 1.1) and decimal for others; remove the 0, or put the value in quotes",
+            "a number that begins with 0 is octal for kubectl (YAML 1.1) and decimal for others; remove the 0, or put the value in quotes".into(),
         );
     }
     Ok(())

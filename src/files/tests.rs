@@ -159,3 +159,26 @@ fn many_files_before_and_between_others_find_their_places() {
         assert_eq!(files.changes().len(), 1);
     }
 }
+
+/// A filter without a value lets everything through, which is rarely meant.
+#[test]
+fn null_is_warned_about() {
+    let text = "apiVersion: grapnel.dev/v1beta1\nkind: WebhookSubscription\nmetadata: {name: out, creationTimestamp: null}\n\
+                spec:\n  endpointRef: {name: in}\n  filter: # todo\n  target: {url: https://example.com/}\nstatus: null\n";
+    let document = Document::parse(text).unwrap().remove(0);
+    let object::Definition::Object { object: object::Object::Subscription(_), warnings, .. } =
+        object::read(&document, false).unwrap()
+    else {
+        panic!("{text}");
+    };
+    let warnings: Vec<_> = warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(warnings, ["spec.filter: null is the same as no value; remove the field, or give it a value"]);
+    // Schemas may say null, and have a warning of their own.
+    let schema = endpoint("in", "  schemas: [{types: [a], schema: {default: null}}]\n  path: null\n");
+    let document = Document::parse(&schema).unwrap().remove(0);
+    let object::Definition::Object { warnings, .. } = object::read(&document, false).unwrap() else {
+        panic!("{schema}")
+    };
+    let warnings: Vec<_> = warnings.iter().map(|warning| warning.pointer.clone()).collect();
+    assert_eq!(warnings, ["/spec/path", "/spec/schemas/0/schema/default"]);
+}

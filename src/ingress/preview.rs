@@ -102,10 +102,7 @@ fn plain_payload(endpoint: &Endpoint, headers: &HeaderMap, body: &Bytes) -> Opti
 
 fn describe(Origins { kind, id }: Origins) -> (String, String) {
     let text = |source: Option<Source>, none: &str| source.map_or_else(|| none.to_owned(), |source| source.to_string());
-    (
-        text(kind, "no source of a type has one: the type is `unknown`"),
-        text(id, "none: it is generated, so the event is a duplicate of nothing"),
-    )
+    (text(kind, "none"), text(id, "generated"))
 }
 
 fn stored(endpoint: &Endpoint, headers: &HeaderMap, event: Validated, received: Timestamp) -> StoredEvent {

@@ -41,12 +41,19 @@ pub(super) fn confirm(endpoint: &Endpoint, body: impl FnOnce() -> Vec<u8>) -> Re
 const ID_FROM: HeaderName = HeaderName::from_static("grapnel-id-from");
 
 /// What a sender is told of a duplicate: its own "redeliver" button repeats the id, and so delivers nothing.
-const DUPLICATE: &str = "this event was accepted before, so it is not delivered again; to deliver it again, run: grapnel \
-                         redeliver NAMESPACE/SUBSCRIPTION --id ID";
+fn duplicate_hint(namespace: &str, id: &str) -> String {
+    let is_plain =
+        !id.starts_with('-') && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte));
+    let id = if is_plain { id } else { "ID" };
+    format!(
+        "this event was accepted before, so it is not delivered again; to deliver it again, run: grapnel redeliver \
+         {namespace}/SUBSCRIPTION --id {id}"
+    )
+}
 
 /// The response for one durable event.
 pub(super) fn confirm_event(endpoint: &Endpoint, event: &Stored) -> Response {
-    let mut response = confirm(endpoint, || confirmation(&event.id, event.duplicate));
+    let mut response = confirm(endpoint, || confirmation(&endpoint.key.namespace, &event.id, event.duplicate));
     if let Some(source) = endpoint.id_sources.header(event.origin) {
         response.headers_mut().insert(ID_FROM, source);
     }
@@ -54,14 +61,14 @@ pub(super) fn confirm_event(endpoint: &Endpoint, event: &Stored) -> Response {
 }
 
 /// `{"success":true,"id":"…"}`, with a mark and a hint if the event is a duplicate.
-fn confirmation(id: &str, duplicate: bool) -> Vec<u8> {
+fn confirmation(namespace: &str, id: &str, duplicate: bool) -> Vec<u8> {
     let mut body = Vec::with_capacity(64 + id.len());
     body.extend_from_slice(br#"{"success":true,"id":"#);
     // Writing strings to a vector cannot fail.
     let _ = serde_json::to_writer(&mut body, id);
     if duplicate {
         body.extend_from_slice(br#","duplicate":true,"message":"#);
-        let _ = serde_json::to_writer(&mut body, DUPLICATE);
+        let _ = serde_json::to_writer(&mut body, &duplicate_hint(namespace, id));
     }
     body.push(b'}');
     body
@@ -88,10 +95,15 @@ mod tests {
 
     #[test]
     fn the_confirmation_is_json_whatever_the_id() {
-        let text = |id, duplicate| String::from_utf8(confirmation(id, duplicate)).unwrap();
+        let text = |id, duplicate| String::from_utf8(confirmation("shop", id, duplicate)).unwrap();
         assert_eq!(text("evt_1", false), r#"{"success":true,"id":"evt_1"}"#);
         let duplicate: serde_json::Value = serde_json::from_str(&text("a\"b", true)).unwrap();
         assert_eq!((&duplicate["id"], &duplicate["duplicate"]), (&"a\"b".into(), &true.into()));
-        assert!(duplicate["message"].as_str().is_some_and(|message| message.contains("grapnel redeliver")));
+        // What a shell would read otherwise is not part of the command.
+        for (id, command) in [("a\"b", "--id ID"), ("-x", "--id ID"), ("evt_1:2.b-3", "--id evt_1:2.b-3")] {
+            let duplicate: serde_json::Value = serde_json::from_str(&text(id, true)).unwrap();
+            let message = duplicate["message"].as_str().unwrap();
+            assert!(message.ends_with(&format!("grapnel redeliver shop/SUBSCRIPTION {command}")), "{message}");
+        }
     }
 }

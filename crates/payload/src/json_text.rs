@@ -49,7 +49,7 @@ impl JsonText {
             Ok(value) => return Self { text, value, ..read },
             Err(error) => error,
         };
-        let flaw = Some(format!("the body is not valid JSON: {error}"));
+        let flaw = Some(flaw(content_type, &error));
         match lenient::repair(content_type, source) {
             Some(text) => Self { text: text.into(), flaw, ..read },
             None => Self { value: OnceLock::from(Value::Null), flaw, ..read },
@@ -109,10 +109,64 @@ impl JsonText {
     }
 }
 
+/// Says why the strict parser refuses a text. Some of what it refuses is JSON, or text in another charset.
+fn flaw(content_type: Option<&str>, error: &serde_json::Error) -> String {
+    let (text, place) = (error.to_string(), format!("at line {} column {}", error.line(), error.column()));
+    let charset = content_type.and_then(lenient::charset).filter(|name| !name.eq_ignore_ascii_case("utf-8"));
+    let what = match (text.as_str(), charset) {
+        (text, _) if text.starts_with("number out of range") => format!("the number {place} is beyond a double"),
+        (text, _) if text.starts_with("recursion limit") => {
+            format!("it is nested too deeply, more than 127 levels, {place}")
+        }
+        (text, _) if text.starts_with("lone leading surrogate") || text.starts_with("unexpected end of hex escape") => {
+            format!("the escape {place} is half of a surrogate pair, and no character")
+        }
+        (text, Some(charset)) if text.starts_with("invalid unicode code point") => {
+            format!("it is in {charset}, and is expected in UTF-8")
+        }
+        (text, None) if text.starts_with("invalid unicode code point") => format!("it is not UTF-8 {place}"),
+        _ => return format!("the body is not valid JSON: {text}"),
+    };
+    format!("the body cannot be read as JSON: {what}")
+}
+
 /// Checks a text, and parses it if that is to happen now.
 fn strict(parse: Parse, text: &[u8]) -> Result<OnceLock<Value>, serde_json::Error> {
     match parse {
         Parse::Now => serde_json::from_slice::<Value>(text).map(OnceLock::from),
         Parse::WhenNeeded => json::check(text).map(|()| OnceLock::new()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a schema cannot read is not always bad JSON.
+    #[test]
+    fn flaws_say_what_is_wrong() {
+        let deep = "[".repeat(200) + &"]".repeat(200);
+        let of = |content_type, body: &[u8]| {
+            let text = JsonText::read(Parse::WhenNeeded, content_type, &Bytes::copy_from_slice(body));
+            let now = JsonText::read(Parse::Now, content_type, &Bytes::copy_from_slice(body));
+            assert_eq!(text.flaw(), now.flaw());
+            text.flaw().unwrap().to_owned()
+        };
+        let read = |what: &str| format!("the body cannot be read as JSON: {what}");
+        assert_eq!(of(None, b"{\"n\":1e400}"), read("the number at line 1 column 10 is beyond a double"));
+        assert_eq!(
+            of(None, deep.as_bytes()),
+            read("it is nested too deeply, more than 127 levels, at line 1 column 128")
+        );
+        for body in ["{\"a\":\"\\ud83d\"}", "{\"a\":\"\\ud83dx\"}", "{\"a\":\"\\ud83d\\u0041\"}"] {
+            let flaw = of(None, body.as_bytes());
+            assert!(flaw.ends_with("is half of a surrogate pair, and no character"), "{body}: {flaw}");
+        }
+        assert_eq!(
+            of(Some("application/json; charset=ISO-8859-1"), b"{\"a\":\"\xe9\"}"),
+            read("it is in ISO-8859-1, and is expected in UTF-8")
+        );
+        assert_eq!(of(None, b"{\"a\":\"\xe9\"}"), read("it is not UTF-8 at line 1 column 7"));
+        assert_eq!(of(None, b"{"), "the body is not valid JSON: EOF while parsing an object at line 1 column 1");
     }
 }

@@ -62,7 +62,8 @@ impl CheckResult<'_> {
             number(self.count(Severity::Error), "problem", "problems"),
             number(self.count(Severity::Warning), "warning", "warnings"),
         ];
-        eprintln!("{}", problems.into_iter().flatten().collect::<Vec<_>>().join(", "));
+        let skipped = self.skipped().map_or_else(String::new, |skipped| format!("; {skipped}"));
+        eprintln!("{}{skipped}", problems.into_iter().flatten().collect::<Vec<_>>().join(", "));
         if self.reports.iter().any(|report| report.reason == Reason::SecretNotFound) {
             eprintln!("if something else creates the missing Secrets and ConfigMaps, use --allow-missing-secrets");
         }
@@ -87,15 +88,20 @@ impl CheckResult<'_> {
     fn summary(&self) -> String {
         let list = |counts: Vec<String>| counts.join(", ");
         let objects: Vec<_> = self.objects.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
-        let skipped: Vec<_> = self.skipped.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
         let parts = [
             (!objects.is_empty()).then(|| list(objects)).or_else(|| Some("no object".into())),
             number(self.count(Severity::Warning), "warning", "warnings"),
             number(self.missing, "missing reference accepted", "missing references accepted"),
-            (!skipped.is_empty()).then(|| format!("skipped {}", list(skipped))),
+            self.skipped(),
             number(self.elsewhere, "object of another class not checked", "objects of other classes not checked"),
         ];
         parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
+    }
+
+    /// `skipped 3 Deployment`, if any object was.
+    fn skipped(&self) -> Option<String> {
+        let skipped: Vec<_> = self.skipped.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+        (!skipped.is_empty()).then(|| format!("skipped {}", skipped.join(", ")))
     }
 
     fn json(&self, code: ExitCode) -> Value {

@@ -67,8 +67,16 @@ impl Evaluation {
         }
         for (number, event) in self.preview.events.iter().enumerate() {
             let (kind, id) = &self.preview.origins;
-            lines.push(field("type", &format!("{} (from {kind})", clean(&event.kind))));
-            lines.push(field("id", &format!("{} (from {id})", clean(&event.id))));
+            let kind = match kind.as_str() {
+                "none" => "no source has a type".to_owned(),
+                source => format!("from {source}"),
+            };
+            let id = match id.as_str() {
+                "generated" => "generated, because no source has an id: it is a duplicate of no event".to_owned(),
+                source => format!("from {source}"),
+            };
+            lines.push(field("type", &format!("{} ({kind})", clean(&event.kind))));
+            lines.push(field("id", &format!("{} ({id})", clean(&event.id))));
             let has_schema = self.has_schema.get(number).copied().unwrap_or_default();
             lines.push(field("schema", schema(has_schema, self.preview.rejection.as_ref())));
             let deliveries = self.deliveries.get(number).map(Vec::as_slice).unwrap_or_default();

@@ -41,7 +41,7 @@ const ROWS: [Provider; ProviderName::ALL.len()] = [
         kinds: &[Header("x-gitlab-event")],
         // X-Gitlab-Event-UUID is not an event id: webhooks that trigger one another share it.
         ids: &[Header("webhook-id"), Header("idempotency-key")],
-        body_bytes: None,
+        body_bytes: Some(25 << 20),
         retries: Retries::Unknown,
         bodies: Bodies::Typed,
         handshake: Handshake::None,

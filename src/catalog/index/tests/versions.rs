@@ -211,7 +211,8 @@ fn a_journal_that_accepts_nothing_is_a_condition() {
     let view = stage.view(ObjectKind::Endpoint, &key("shop", "in"));
     let state = |unproven: Option<&str>| {
         let share_exhausted = Some("namespace shop keeps 9 of at most 8 bytes".into());
-        let reading = JournalReading { share_exhausted, unproven: unproven.map(Into::into), ..JournalReading::default() };
+        let reading =
+            JournalReading { share_exhausted, unproven: unproven.map(Into::into), ..JournalReading::default() };
         let conditions = view.conditions(&reading);
         [ConditionType::Ready, ConditionType::Storing].map(|kind| {
             let found = conditions.iter().find(|condition| condition.kind == kind).unwrap();
