@@ -294,7 +294,7 @@ impl StatusWriter {
         let (client, leadership) = (self.client.clone(), self.leadership.clone());
         async move {
             let result = match leadership.held() {
-                true => write.patch.send(&client, leadership.write_timeout()).await,
+                true => write.patch.send(write.before.as_ref(), &client, leadership.write_timeout()).await,
                 false => Err(WriteError::NotLeader),
             };
             (write, result)

@@ -175,3 +175,26 @@ async fn a_replay_fails_with_its_subscription_and_waits_for_one_that_is_missing(
     assert_eq!(condition(&slow, "Stalled").0, "True");
     assert!(slow["status"]["completionTime"].is_string());
 }
+
+/// `kubectl create` and `kubectl apply` without `--server-side` make objects in this way. The API server then counts what it
+/// fills in as written by the client.
+#[tokio::test]
+async fn objects_may_be_created_without_server_side_apply() {
+    let receiver = Receiver::start().await;
+    let cluster = Cluster::new().await;
+    let grapnel = cluster.operator().start().await;
+    shop::open(&cluster, &receiver.url).await;
+    shop::ready(&cluster).await;
+    dead_letters(&grapnel, &cluster, &receiver, &["first", "second"]).await;
+    receiver.answer(200);
+    let params =
+        kube::api::PostParams { field_manager: Some("kubectl-client-side-apply".into()), ..Default::default() };
+    let object = serde_json::from_value(replay("posted", json!({ "rate": { "requests": 100 } }))).unwrap();
+    cluster.api("WebhookReplay").create(&params, &object).await.unwrap();
+    let posted = complete(&cluster, "posted").await;
+    for kind in ["Reconciling", "Contested", "Stalled"] {
+        assert_eq!(condition(&posted, kind).0, "", "{kind}: {posted}");
+    }
+    assert_eq!(posted["status"]["delivered"], 2, "{posted}");
+    assert!(!grapnel.log().contains("another writer"), "{}", grapnel.log());
+}
