@@ -1,5 +1,6 @@
 //! The health of an object in a word, from its conditions.
 
+use grapnel_api::Reason;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use maud::{Markup, html};
 
@@ -36,8 +37,14 @@ impl Health {
         if let Some(suspended) = find("Suspended", "True") {
             return told(Level::Idle, suspended);
         }
-        if let Some(failing) = ["Ready", "Storing", "Delivering"].iter().find_map(|kind| find(kind, "False")) {
-            return told(Level::Bad, failing);
+        let failing = ["Ready", "Storing", "Delivering"].iter().filter_map(|kind| find(kind, "False"));
+        // A subscription in mode Shadow is as its spec says.
+        let (mut shadow, mut failing): (Vec<_>, Vec<_>) = failing.partition(|it| it.reason == Reason::Shadow.as_str());
+        if !failing.is_empty() {
+            return told(Level::Bad, failing.swap_remove(0));
+        }
+        if let Some(shadow) = shadow.pop() {
+            return told(Level::Idle, shadow);
         }
         if let Some(remark) = ["Contested", "Unauthenticated"].iter().find_map(|kind| find(kind, "True")) {
             return told(Level::Warning, remark);
@@ -141,6 +148,10 @@ mod tests {
         assert_eq!(health(&[ready, ("Delivering", "False", "CircuitOpen")]), (Level::Bad, "CircuitOpen".into()));
         assert_eq!(health(&[ready, ("Delivering", "Unknown", "NotAttempted")]), (Level::Idle, "NotAttempted".into()));
         assert_eq!(health(&[ready, ("Storing", "False", "ShareExhausted")]), (Level::Bad, "ShareExhausted".into()));
+        let shadow = ("Delivering", "False", "Shadow");
+        assert_eq!(health(&[ready, shadow]), (Level::Idle, "Shadow".into()));
+        let not_ready = ("Ready", "False", "EndpointNotReady");
+        assert_eq!(health(&[not_ready, shadow]), (Level::Bad, "EndpointNotReady".into()));
         assert_eq!(health(&[ready, ("Unauthenticated", "True", "x")]), (Level::Warning, "x".into()));
         let suspended = [ready, ("Delivering", "False", "Suspended"), ("Suspended", "True", "Suspended")];
         assert_eq!(health(&suspended), (Level::Idle, "Suspended".into()));

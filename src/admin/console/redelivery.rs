@@ -127,6 +127,9 @@ fn preview(here: &str, form: &Form, result: &RedeliveryResult) -> Markup {
         @if result.sending.suspended == Some(true) {
             p.remark { "The subscription is suspended: events are sent once it is resumed." }
         }
+        @if result.sending.mode.is_some() {
+            p.remark { "The mode of the subscription is Shadow: nothing is sent, and the events are settled as skipped." }
+        }
         form method="post" action={ (here) "/redeliver" } {
             input type="hidden" name="csrf" value=(form.csrf);
             input type="hidden" name="select" value=(form.select);

@@ -1,6 +1,6 @@
 //! What is wrong with an object.
 
-use grapnel_api::ConditionType;
+use grapnel_api::{ConditionType, Reason};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use crate::admin::contract::ObjectItem;
@@ -25,7 +25,8 @@ pub(super) fn of(object: &ObjectItem) -> Vec<String> {
     // That an endpoint verifies nothing is its owner's choice. A replay that is not complete runs, unless it has failed.
     let quiet = [ConditionType::Verified, ConditionType::ReferencesResolved, ConditionType::Complete];
     let failing = |condition: &&Condition| match condition.status.as_str() {
-        "False" => !quiet.iter().any(|kind| is(condition, *kind)),
+        // Mode Shadow is a choice too.
+        "False" => !quiet.iter().any(|kind| is(condition, *kind)) && condition.reason != Reason::Shadow.as_str(),
         "True" => is(condition, ConditionType::Contested) || is_failed(condition, conditions),
         _ => false,
     };
@@ -85,6 +86,7 @@ mod tests {
         assert_eq!(problems(&ended), ["WebhookEndpoint shop/orders: X: why X"]);
         let refused = [("Accepted", "False", "X"), ("Complete", "False", "X"), ("Failed", "True", "X")];
         assert_eq!(problems(&refused), ["WebhookEndpoint shop/orders: X: why X"]);
+        assert!(problems(&[("Ready", "True", "Programmed"), ("Delivering", "False", "Shadow")]).is_empty());
         assert!(problems(&[("Ready", "True", "Programmed"), ("Verified", "False", "Unauthenticated")]).is_empty());
     }
 
