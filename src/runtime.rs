@@ -8,6 +8,7 @@
 mod background;
 mod facts_exchange;
 mod file_replays;
+mod kept_counts;
 mod keys;
 pub mod limits;
 mod otlp_client;
@@ -35,8 +36,8 @@ use tokio::{
 };
 
 use self::{
-    background::Background, facts_exchange::FactsExchange, otlp_client::Collector, overview::Overview,
-    stop_signal::stop_signal, supervise::Supervisor,
+    background::Background, facts_exchange::FactsExchange, kept_counts::KeptCounts, otlp_client::Collector,
+    overview::Overview, stop_signal::stop_signal, supervise::Supervisor,
 };
 use crate::{
     admin::{self, Access, Admin, AdminOptions, Health, Rates},
@@ -147,8 +148,14 @@ pub async fn standalone(options: DataPlane, paths: Vec<PathBuf>) -> anyhow::Resu
         });
     } else {
         // No other process uses the directory of an open journal.
-        let progress = tokio::task::spawn_blocking(move || FileStore::open(&directory)).await??;
-        plane.replay(Arc::new(progress));
+        let files = move || (FileStore::open(&directory), KeptCounts::open(&directory));
+        let (progress, counts) = tokio::task::spawn_blocking(files).await?;
+        plane.replay(Arc::new(progress?));
+        let (objects, stop) = (plane.objects.clone(), plane.supervisor.stage("counts"));
+        plane.supervisor.spawn("counts", async move {
+            counts.run(objects, stop).await;
+            Ok(())
+        });
     }
     let mut supervisor = plane.supervisor;
     let stop = supervisor.stage("configuration");

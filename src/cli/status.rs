@@ -84,6 +84,7 @@ fn show(objects: &[ObjectItem], wide: bool) -> anyhow::Result<()> {
         }
         problems.extend(problem::of(object));
     }
+    problems.extend(problem::of_duplicates(objects));
     let mut is_first = true;
     for (titles, rows) in [
         (endpoint::titles(wide), &endpoints),

@@ -135,7 +135,7 @@ impl ProgressStore for FileStore {
             return true;
         }
         let (path, content) = (self.path.clone(), bytes.clone());
-        let written = tokio::task::spawn_blocking(move || replace(&path, &content)).await;
+        let written = tokio::task::spawn_blocking(move || replace_file(&path, &content)).await;
         match written.unwrap_or_else(|error| Err(io::Error::other(error))) {
             Ok(()) => {
                 *self.written.lock() = Some(bytes);
@@ -171,8 +171,8 @@ impl Entry {
     }
 }
 
-/// Replaces a file whole.
-fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+/// Replaces a file whole: it has either content after a crash.
+pub(crate) fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
     let fresh = path.with_extension("json.new");
     let mut file = File::create(&fresh)?;
     file.write_all(content)?;

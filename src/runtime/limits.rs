@@ -22,6 +22,12 @@ grapnel_values::bounds! {
     /// How often a replica looks at what the others have counted, and writes what has to be known at once.
     pub const FACTS_TICK: Duration = Duration::from_secs(1);
 
+    /// Time between two writes of the counts of endpoints to the data directory.
+    pub const COUNTS_INTERVAL: Duration = Duration::from_secs(10);
+
+    /// Maximum size of the file with these counts, in bytes.
+    pub const COUNTS_BYTES: u64 = 64 << 20;
+
     /// Time between two writes of a replica's counts outside of a cluster, where nothing sets an interval.
     pub const FACTS_INTERVAL: Duration = Duration::from_secs(10);
 

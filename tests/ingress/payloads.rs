@@ -30,11 +30,11 @@ fn unusual() -> Vec<(Vec<u8>, &'static str)> {
         (b"{\"id\": 1".to_vec(), "line 1"),
         (b"{\"name\": \"\xff\xfe\"}".to_vec(), "line 1"),
         (br#"{"name": "\ud800"}"#.to_vec(), "line 1"),
-        (br#"{"amount": 1e999}"#.to_vec(), "out of range"),
+        (br#"{"amount": 1e999}"#.to_vec(), "beyond a double"),
         (b"{}{}".to_vec(), "trailing characters"),
         (b"\x00\x01\x02".to_vec(), "line 1"),
         (b"[".repeat(100_000), "line 1"),
-        (deep, "recursion limit"),
+        (deep, "nested too deeply"),
     ]
 }
 

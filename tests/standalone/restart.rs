@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::{
     home::Home,
-    program::{hmac_hex, receiver::Receiver},
+    program::{Grapnel, hmac_hex, receiver::Receiver},
     walk::{ORDERS, RECEIVER},
 };
 
@@ -229,4 +229,40 @@ async fn before_a_delayed_shutdown_it_is_not_ready_and_refuses_nothing() {
     grapnel.send_signal("TERM");
     let (status, log) = grapnel.ended().await;
     assert!(status.success(), "{log}");
+}
+
+#[tokio::test]
+async fn endpoints_go_on_counting() {
+    let receiver = Receiver::start().await;
+    let home = patient(&receiver);
+    let grapnel = home.start();
+    let (body, other) = (order(1), order(2));
+    let (signature, of_other) = (hmac_hex(ORDERS, &body), hmac_hex(ORDERS, &other));
+    let post = async |grapnel: &Grapnel, signature: &str| {
+        grapnel.post("/default/orders", &[("X-Webhook-Signature", signature)], body.clone()).await.0
+    };
+    for (signature, status) in [(&signature, 200), (&signature, 200), (&of_other, 401)] {
+        assert_eq!(post(&grapnel, signature).await, status);
+    }
+    let counts = async |grapnel: &Grapnel| {
+        let status = grapnel.status("WebhookEndpoint", "orders").await;
+        ["received", "rejected", "duplicates"].map(|name| status[name].as_u64().unwrap())
+    };
+    let before = grapnel.status("WebhookEndpoint", "orders").await;
+    assert_eq!(counts(&grapnel).await, [1, 1, 1], "{before}");
+    grapnel.send_signal("TERM");
+    assert!(grapnel.ended().await.0.success());
+
+    let grapnel = home.start();
+    let after = grapnel.eventually("its counts", async || {
+        let status = grapnel.status("WebhookEndpoint", "orders").await;
+        if status["received"] == 1 { Ok(status) } else { Err(status) }
+    });
+    let after = after.await;
+    assert_eq!(
+        (&after["lastRejection"], &after["lastReceivedTime"]),
+        (&before["lastRejection"], &before["lastReceivedTime"])
+    );
+    assert_eq!(post(&grapnel, &signature).await, 200);
+    assert_eq!(counts(&grapnel).await, [1, 1, 2]);
 }

@@ -1,4 +1,4 @@
-//! What is wrong with an object.
+//! What is wrong with objects, and what to do.
 
 use grapnel_api::{ConditionType, Reason};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -36,6 +36,20 @@ pub(super) fn of(object: &ObjectItem) -> Vec<String> {
     let line =
         |condition: &&&Condition| format!("{kind} {namespace}/{name}: {}: {}", condition.reason, condition.message);
     shown.iter().map(line).collect()
+}
+
+/// How duplicates are delivered again, if an endpoint has had any: the redelivery of a sender cannot do that.
+pub(super) fn of_duplicates(objects: &[ObjectItem]) -> Option<String> {
+    let has_duplicates = |object: &&ObjectItem| match object {
+        ObjectItem::Endpoint(item) => item.status.duplicates.is_some_and(|count| count > 0),
+        ObjectItem::Subscription(_) | ObjectItem::Replay(_) => false,
+    };
+    let ObjectItem::Endpoint(item) = objects.iter().find(has_duplicates)? else { return None };
+    Some(format!(
+        "duplicates, as WebhookEndpoint {}/{} has had, are not delivered again; to deliver an event again, run: grapnel \
+         redeliver NAMESPACE/SUBSCRIPTION --id ID",
+        item.namespace, item.name
+    ))
 }
 
 /// Whether a replay has failed for a reason that no other condition has.
@@ -88,6 +102,19 @@ mod tests {
         assert_eq!(problems(&refused), ["WebhookEndpoint shop/orders: X: why X"]);
         assert!(problems(&[("Ready", "True", "Programmed"), ("Delivering", "False", "Shadow")]).is_empty());
         assert!(problems(&[("Ready", "True", "Programmed"), ("Verified", "False", "Unauthenticated")]).is_empty());
+    }
+
+    #[test]
+    fn duplicates_are_explained() {
+        let objects = |duplicates: u64| -> Vec<ObjectItem> {
+            let status = json!({ "conditions": [], "duplicates": duplicates });
+            let object = json!({ "kind": "WebhookEndpoint", "namespace": "shop", "name": "orders", "status": status });
+            vec![serde_json::from_value(object).unwrap()]
+        };
+        assert_eq!(of_duplicates(&objects(0)), None);
+        assert!(
+            of_duplicates(&objects(1)).is_some_and(|line| line.contains("shop/orders") && line.contains("--id ID"))
+        );
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Events of concurrent calls, published together.
 //!
-//! The brokers have little more work with a batch than with a message. While batches of a shard are being published, the
-//! events that arrive for it are gathered, and go as the next batch; without others an event goes alone and at once.
+//! The brokers, and this process, spend less on an event in a batch than on one alone. While batches of a shard are being
+//! published, the events that arrive for it are gathered, and go as the next batch; without others an event goes alone and
+//! at once. As many wait as there are callers: an event whose caller has given up is dropped.
 //! What its neighbours meet is not an event's concern: if one of them cannot be stored, none is, and each goes on alone.
 
 use std::{
@@ -19,7 +20,9 @@ use tokio::sync::oneshot;
 use super::outgoing::Outgoing;
 use crate::{
     JournalError, Result, Sequence,
-    limits::{NATS_GATHERED_BATCHES, NATS_GATHERED_BYTES, NATS_GATHERED_EVENTS, NATS_PUBLISH_TRY},
+    limits::{
+        NATS_APPEND_DEADLINE, NATS_GATHERED_BATCHES, NATS_GATHERED_BYTES, NATS_GATHERED_EVENTS, NATS_PUBLISH_TRY,
+    },
     nats::{broker::PublishError, layout::Shard, replica::Replica},
 };
 
@@ -86,12 +89,11 @@ impl Gathering {
     }
 }
 
-/// Publishes an event, with others if there are others, and takes it into the index. It is published even if the caller
-/// stops waiting. Without an answer it has to go alone.
+/// Publishes an event, with others if there are others, and takes it into the index. Without an answer it has to go alone.
 ///
 /// # Errors
 ///
-/// [`JournalError::Closed`] if the runtime ends.
+/// [`JournalError::Unavailable`] if the events before it take too long, and [`JournalError::Closed`] if the runtime ends.
 pub(super) async fn publish(replica: &Arc<Replica>, shard: Shard, event: Outgoing) -> Result<(Outgoing, Said)> {
     let gathering = &replica.gathering;
     let subject = hash_of(&event.publication.subject);
@@ -111,18 +113,38 @@ pub(super) async fn publish(replica: &Arc<Replica>, shard: Shard, event: Outgoin
     if opens {
         tokio::spawn(publish_waiting(Arc::clone(replica), shard));
     }
-    answered.await.map_err(|_| JournalError::Closed)
+    match tokio::time::timeout(NATS_APPEND_DEADLINE, answered).await {
+        Ok(answer) => answer.map_err(|_| JournalError::Closed),
+        Err(_) => Err(JournalError::Unavailable("the NATS servers are slower than events arrive".into())),
+    }
+}
+
+/// A batch that is open. When its task ends without notice, another may take its place.
+struct Open<'a> {
+    lane: &'a Mutex<Lane>,
+    is_over: bool,
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.lane.lock().open -= 1;
+        }
+    }
 }
 
 /// Publishes batch after batch until no event of the shard waits.
 async fn publish_waiting(replica: Arc<Replica>, shard: Shard) {
     let Some(lane) = replica.gathering.lanes.get(usize::from(shard)) else { return };
+    let mut open = Open { lane, is_over: false };
     loop {
         let batch = {
             let mut lane = lane.lock();
             let batch = next_batch(&mut lane.waiting);
             if batch.is_empty() {
+                // While the lane is locked: an event that arrives now opens another batch.
                 lane.open -= 1;
+                open.is_over = true;
                 return;
             }
             batch
@@ -131,13 +153,16 @@ async fn publish_waiting(replica: Arc<Replica>, shard: Shard) {
     }
 }
 
-/// Takes the events of the next batch: of equal subjects one.
+/// Takes the events of the next batch: of equal subjects one. Those that nobody waits for are dropped.
 fn next_batch(waiting: &mut VecDeque<Waiting>) -> Vec<Waiting> {
     let mut batch = Vec::new();
     let (mut subjects, mut bytes, mut repeated) = (HashSet::new(), 0, VecDeque::new());
     while batch.len() < NATS_GATHERED_EVENTS
         && let Some(next) = waiting.pop_front()
     {
+        if next.answer.is_closed() {
+            continue;
+        }
         let len = next.event.publication.payload.len();
         if !batch.is_empty() && bytes + len > NATS_GATHERED_BYTES {
             waiting.push_front(next);
@@ -206,7 +231,10 @@ mod tests {
             MessageHead { nonce: [0; 8], received: Micros(0), until: Micros(0), len: bytes as u64, uid: "uid".into() };
         let endpoint = Incarnation { key: ObjectKey::new("ns", "in"), uid: "uid".into() };
         let event = Outgoing { place, endpoint, head, publication, window: None, uncertain: false };
-        Waiting { event, subject: hash_of(subject), answer: oneshot::channel().0 }
+        let (answer, answered) = oneshot::channel();
+        // Somebody waits until the test is over.
+        std::mem::forget(answered);
+        Waiting { event, subject: hash_of(subject), answer }
     }
 
     /// The places of the events of each batch, until none waits.
@@ -230,6 +258,14 @@ mod tests {
         let large = [1, NATS_GATHERED_BYTES * 2, NATS_GATHERED_BYTES, 1, NATS_GATHERED_BYTES - 1, 1];
         let large = large.iter().enumerate().map(|(place, bytes)| waiting(place, &format!("s.{place}"), *bytes));
         assert_eq!(batches(large.collect()), [vec![0], vec![1], vec![2], vec![3, 4], vec![5]]);
+    }
+
+    #[test]
+    fn what_nobody_waits_for_is_dropped() {
+        let mut all: VecDeque<_> = (0..5).map(|place| waiting(place, &format!("s.{place}"), 1)).collect();
+        all[1].answer = oneshot::channel().0;
+        all[4].answer = oneshot::channel().0;
+        assert_eq!(batches(all), [vec![0, 2, 3]]);
     }
 
     /// A batch cannot have two messages of one subject; those that wait stay in order.

@@ -1,0 +1,177 @@
+//! The counts of endpoints in a file, where no cluster keeps their statuses. Those of subscriptions are in the journal.
+//!
+//! The file is written whole under another name, synced, and renamed into place. What was counted since the last write is
+//! lost with a crash.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    io::{self, Read},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use grapnel_api::{ObjectKey, Rejection, WebhookEndpointStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde::{Deserialize, Serialize};
+use tokio::{
+    sync::watch,
+    time::{self, MissedTickBehavior},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::limits;
+use crate::{
+    catalog::{EndpointReading, Facts, ObjectView},
+    replay,
+};
+
+/// The name of the file in the data directory.
+const NAME: &str = "counts.json";
+
+/// The version of its form.
+const VERSION: u32 = 1;
+
+#[derive(Serialize, Deserialize)]
+struct Content {
+    version: u32,
+    endpoints: Vec<Entry>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Entry {
+    namespace: String,
+    name: String,
+    status: WebhookEndpointStatus,
+}
+
+/// The counts in the data directory.
+pub(super) struct KeptCounts {
+    path: PathBuf,
+    /// What an earlier process has counted, of endpoints that this one has not seen yet.
+    known: HashMap<ObjectKey, EndpointReading>,
+    /// What was written last.
+    written: Vec<u8>,
+}
+
+impl KeptCounts {
+    /// Reads the file in this directory. Without one that can be used, counts begin at zero. Blocks for a moment.
+    pub(super) fn open(directory: &Path) -> Self {
+        let path = directory.join(NAME);
+        let known = read(&path).unwrap_or_else(|error| {
+            if error.kind() != io::ErrorKind::NotFound {
+                tracing::warn!(path = %path.display(), %error, "counts of endpoints cannot be read; they begin at zero");
+            }
+            HashMap::new()
+        });
+        Self { path, known, written: Vec::new() }
+    }
+
+    /// Continues the counts of the objects, and keeps them until `stop`.
+    pub(super) async fn run(mut self, mut objects: watch::Receiver<Arc<Vec<ObjectView>>>, stop: CancellationToken) {
+        let mut ticks = time::interval(limits::COUNTS_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let views = Arc::clone(&objects.borrow_and_update());
+            self.resume(&views);
+            tokio::select! {
+                () = stop.cancelled() => return self.keep(&views).await,
+                _ = ticks.tick() => self.keep(&views).await,
+                changed = objects.changed() => {
+                    if changed.is_err() {
+                        stop.cancelled().await;
+                    }
+                }
+            }
+        }
+    }
+
+    fn resume(&mut self, views: &[ObjectView]) {
+        if self.known.is_empty() {
+            return;
+        }
+        for view in views {
+            if let Facts::Endpoint(facts) = &view.facts
+                && let Some(reading) = self.known.remove(&view.key)
+            {
+                facts.resume(reading);
+            }
+        }
+    }
+
+    async fn keep(&mut self, views: &[ObjectView]) {
+        // Objects that are not read yet may still come.
+        if views.is_empty() {
+            return;
+        }
+        let endpoints = views.iter().filter_map(Entry::of).collect();
+        // These types can always be serialized.
+        let content = serde_json::to_vec(&Content { version: VERSION, endpoints }).unwrap_or_default();
+        if content == self.written {
+            return;
+        }
+        let (path, bytes) = (self.path.clone(), content.clone());
+        let written = tokio::task::spawn_blocking(move || replay::replace_file(&path, &bytes)).await;
+        match written.unwrap_or_else(|error| Err(io::Error::other(error))) {
+            Ok(()) => self.written = content,
+            Err(error) => {
+                tracing::warn!(path = %self.path.display(), %error, "counts of endpoints cannot be written; retrying");
+            }
+        }
+    }
+}
+
+impl Entry {
+    /// The counts of an endpoint.
+    fn of(view: &ObjectView) -> Option<Self> {
+        let Facts::Endpoint(facts) = &view.facts else { return None };
+        let reading = facts.read();
+        let status = WebhookEndpointStatus {
+            received: Some(reading.received),
+            rejected: Some(reading.rejected),
+            duplicates: Some(reading.duplicates),
+            last_received_time: reading.last_received.map(Time),
+            last_rejection: reading.last_rejection.map(|rejection| Rejection {
+                time: Time(rejection.time),
+                reason: rejection.code.to_string(),
+                message: rejection.message,
+            }),
+            ..WebhookEndpointStatus::default()
+        };
+        Some(Self { namespace: view.key.namespace.to_string(), name: view.key.name.to_string(), status })
+    }
+}
+
+fn read(path: &Path) -> io::Result<HashMap<ObjectKey, EndpointReading>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(limits::COUNTS_BYTES).read_to_end(&mut bytes)?;
+    let content: Content = serde_json::from_slice(&bytes)?;
+    if content.version != VERSION {
+        return Err(io::Error::other(format!("another version of Grapnel has written it (form {})", content.version)));
+    }
+    let entries = content.endpoints.into_iter();
+    Ok(entries.map(|entry| (ObjectKey::new(entry.namespace, entry.name), EndpointReading::of(&entry.status))).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_file_that_cannot_be_used_counts_as_none() {
+        let directory = tempfile::tempdir().unwrap();
+        assert!(KeptCounts::open(directory.path()).known.is_empty());
+        let entry = r#"{"namespace":"shop","name":"in","status":{"received":7,"rejected":1,"duplicates":2}}"#;
+        let file = directory.path().join(NAME);
+        for content in ["", "{}", "[1]", &format!(r#"{{"version":2,"endpoints":[{entry}]}}"#)] {
+            fs::write(&file, content).unwrap();
+            assert!(KeptCounts::open(directory.path()).known.is_empty(), "{content}");
+        }
+        fs::write(&file, format!(r#"{{"version":1,"endpoints":[{entry}]}}"#)).unwrap();
+        let known = KeptCounts::open(directory.path()).known;
+        let reading = &known[&ObjectKey::new("shop", "in")];
+        assert_eq!((reading.received, reading.rejected, reading.duplicates), (7, 1, 2));
+    }
+}
